@@ -1,0 +1,4 @@
+CARGO ?= cargo
+.PHONY: build
+build:
+	$(CARGO) build --release --locked -p watchbell
