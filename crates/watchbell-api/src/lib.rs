@@ -1,1 +1,20 @@
-//! 
+//! The kinds Watchbell speaks and the rules that Kubernetes' API server applies to them. No I/O.
+//!
+//! ```text
+//!   bytes ──decode──▶ JSON value ──schema──▶ known fields only ──defaults──▶ ──validate──▶ typed facts
+//!                         ▲                                                                    │
+//!                         └────────────────── patch · table · status ◀────────────────────────┘
+//! ```
+//!
+//! An object at rest is JSON, in the order its author wrote it. The typed structs of [`types`] hold what the
+//! controllers and the node read; they are made from a value that has been checked against the schema.
+
+pub mod error;
+pub mod node;
+pub mod resource;
+pub mod types;
+pub mod uid;
+
+pub use error::{ApiError, Cause, FieldError, Reason};
+pub use resource::{Resource, ResourceInfo};
+pub use uid::Uid;

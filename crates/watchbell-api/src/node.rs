@@ -1,0 +1,111 @@
+//! What the server and the node say to each other. They never import one another; the binary joins them.
+//!
+//! ```text
+//!  server ── Command (start · stop · forget) ──▶ node
+//!  server ◀── Report (pod status · capacity) ─── node
+//!  server ── LogQuery ──▶ node's log store ──▶ bytes
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::types::pod::PodSpec;
+use crate::types::pod_status::PodStatus;
+use crate::{Resource, Uid};
+
+/// A pod bound to this machine, as the node needs it.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    pub uid: Uid,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    pub labels: Arc<BTreeMap<String, String>>,
+    pub annotations: Arc<BTreeMap<String, String>>,
+    /// The effective spec: defaults and the strict fill-in are in it. Shared by the pods of one array.
+    pub spec: Arc<PodSpec>,
+    /// The Job this pod belongs to, if any: logs are kept by (run, index, attempt).
+    pub job: Option<(Uid, Arc<str>)>,
+    pub index: Option<u32>,
+    pub attempt: u32,
+    /// What the journal knew of the pod: after a restart of the server the node resumes from here.
+    pub status: PodStatus,
+}
+
+/// Server to node. Commands are idempotent by uid.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Run the pod, or take it over if it runs already.
+    Start(Box<Assignment>),
+    /// End it: SIGTERM, then SIGKILL after the grace period. A [`Report::Status`] with a terminal phase follows.
+    Stop { uid: Uid, grace_seconds: u32, cause: StopCause },
+    /// The object is gone: forget the pod, remove its logs.
+    Forget { uid: Uid, job: Option<Uid> },
+    /// The Job is gone with all its pods: remove its log directory.
+    ForgetJob { uid: Uid },
+    /// All pods that the journal knows have been sent: end whatever else runs.
+    Synced,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    Deleted,
+    JobDeadline,
+    JobFailed,
+    Suspended,
+    Preempted,
+}
+
+/// Node to server.
+#[derive(Debug, Clone)]
+pub enum Report {
+    /// The whole status of a pod; a terminal phase comes once, after its last process ended and its log is complete.
+    Status { uid: Uid, status: Box<PodStatus> },
+    /// Something a person should see (`Pulled`, `FailedMount`, …), for the pod's events.
+    Event { uid: Uid, warning: bool, reason: &'static str, message: String },
+}
+
+/// Reads objects of the published state: ConfigMaps, Secrets and pods that volumes and variables name.
+pub type Lookup = Arc<dyn Fn(Resource, &str, &str) -> Option<Arc<Value>> + Send + Sync>;
+
+/// `pods/log` as a client asks for it.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    pub pod_uid: Uid,
+    pub job: Option<Uid>,
+    pub index: Option<u32>,
+    pub attempt: u32,
+    /// Ordinal of the container in the pod, init containers first.
+    pub container: u16,
+    /// Restart count of the run asked for.
+    pub restart: u32,
+    pub follow: bool,
+    pub tail_lines: Option<u64>,
+    pub since_unix_nanos: Option<i64>,
+    pub limit_bytes: Option<u64>,
+    pub timestamps: bool,
+}
+
+/// The node's logs. `read` blocks when it follows; it returns 0 when the container ended and all was read.
+pub trait LogSource: Send + Sync {
+    fn open(&self, query: &LogQuery) -> io::Result<Box<dyn LogStream>>;
+}
+
+/// A log being read.
+pub trait LogStream: Send {
+    /// The next bytes, at most `buffer`'s length. `Ok(0)`: at the end for now; see [`LogStream::finished`].
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// No more bytes will come: the container ended and its log is complete.
+    fn finished(&self) -> bool;
+}
+
+/// What this machine offers to pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capacity {
+    pub cpu_millis: u64,
+    pub memory_bytes: u64,
+    pub pods: u32,
+    pub ephemeral_storage_bytes: u64,
+}
