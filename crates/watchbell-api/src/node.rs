@@ -26,6 +26,8 @@ pub struct Assignment {
     pub annotations: Arc<BTreeMap<String, String>>,
     /// The effective spec: defaults and the strict fill-in are in it. Shared by the pods of one array.
     pub spec: Arc<PodSpec>,
+    /// What `hostname` prints inside; it wins over the spec's. An index of an array is `<job>-<index>`.
+    pub hostname: Arc<str>,
     /// The Job this pod belongs to, if any: logs are kept by (run, index, attempt).
     pub job: Option<(Uid, Arc<str>)>,
     pub index: Option<u32>,

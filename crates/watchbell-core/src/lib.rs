@@ -1,1 +1,16 @@
-//! 
+//! Every decision of Watchbell, as synchronous functions of state and `now`.
+//!
+//! ```text
+//!   request ─┐                         ┌─▶ changes (one commit, with their audit entries)
+//!   report  ─┼─▶ world ── reconcile ───┼─▶ commands for the node
+//!   wake-up ─┘     │                   └─▶ wake me at …
+//!                  ├── cron          which slot is due
+//!                  ├── controller    which Job, which pod, which index next
+//!                  ├── placement     which pod has room
+//!                  └── pod           which container next, with what environment
+//! ```
+//!
+//! No async, no clock, no environment, no file, no socket: the caller brings time and randomness.
+
+pub mod controller;
+pub mod request;

@@ -1,0 +1,3 @@
+//! What the controllers decide, one object at a time, from what is.
+
+pub mod job;

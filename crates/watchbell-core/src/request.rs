@@ -1,0 +1,129 @@
+//! A request that wants to change something, after authentication and decoding.
+
+use serde_json::Value;
+use watchbell_api::Resource;
+
+/// Who asks: the authenticated identity.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+}
+
+impl User {
+    /// The control loop itself.
+    pub fn controller() -> User {
+        User { name: "system:watchbell-controller".into(), uid: String::new(), groups: vec!["system:masters".into()] }
+    }
+}
+
+/// A change to one object or a collection.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub user: User,
+    pub resource: Resource,
+    /// Empty for cluster-scoped resources (and, with [`Write::DeleteCollection`], for all namespaces).
+    pub namespace: String,
+    /// Empty for [`Write::Create`] (the object carries it) and [`Write::DeleteCollection`].
+    pub name: String,
+    pub subresource: Subresource,
+    pub write: Write,
+    pub options: WriteOptions,
+    /// Names the request in the audit journal.
+    pub audit_id: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Subresource {
+    #[default]
+    None,
+    Status,
+}
+
+#[derive(Debug, Clone)]
+pub enum Write {
+    Create(Value),
+    Update(Value),
+    Patch { kind: PatchKind, body: Value },
+    Delete(DeleteOptions),
+    DeleteCollection { options: DeleteOptions, label_selector: String, field_selector: String },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchKind {
+    /// RFC 6902.
+    Json,
+    /// RFC 7386.
+    Merge,
+    /// Kubernetes' strategic merge patch.
+    StrategicMerge,
+    /// Server-side apply.
+    Apply,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WriteOptions {
+    pub dry_run: DryRun,
+    pub field_manager: String,
+    pub field_validation: FieldValidation,
+    pub force: Force,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DryRun {
+    #[default]
+    No,
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Force {
+    #[default]
+    No,
+    Yes,
+}
+
+/// What happens to unknown and duplicate fields (KEP-2885). The API server's own default is `Warn`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    Strict,
+    #[default]
+    Warn,
+    Ignore,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeleteOptions {
+    pub grace_period_seconds: Option<i64>,
+    pub propagation_policy: Option<Propagation>,
+    pub precondition_uid: Option<String>,
+    pub precondition_resource_version: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    Background,
+    Foreground,
+    Orphan,
+}
+
+/// What the client gets back.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The object as it now stands (or stood, when it is gone), or a `Status`.
+    pub object: Value,
+    pub outcome: Outcome,
+    /// Each becomes a `Warning: 299 - "…"` header.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// 201
+    Created,
+    /// 200
+    Done,
+    /// 202: deletion has begun and waits for finalizers, processes or children.
+    Accepted,
+}
