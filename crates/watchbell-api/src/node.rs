@@ -49,6 +49,8 @@ pub enum Command {
     ForgetJob { uid: Uid },
     /// All pods that the journal knows have been sent: end whatever else runs.
     Synced,
+    /// The terminal status of the pod is durable: its exit records may be dropped.
+    Acknowledge { uid: Uid },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

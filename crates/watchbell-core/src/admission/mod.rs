@@ -1,0 +1,133 @@
+//! What a pod may ask for, and what it gets when it asks for nothing.
+//!
+//! ```text
+//!   namespace without the label  pod-security.kubernetes.io/enforce
+//!        └─▶ Strict: unsaid fields are filled in with the strict value, then judged as `restricted`
+//!   namespace with the label
+//!        └─▶ Labelled(level): judged as Kubernetes judges it, nothing filled in
+//! ```
+//!
+//! Levels and controls: Kubernetes' Pod Security Standards.
+
+mod fill;
+mod levels;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use watchbell_api::types::pod::PodSpec;
+use watchbell_api::{ApiError, Resource};
+
+pub use levels::Violation;
+
+/// The label that chooses a namespace's level.
+pub const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+
+/// The uid and gid of a task that names none (the `nobody` of most systems).
+pub const NOBODY: i64 = 65534;
+
+/// A level of the Pod Security Standards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Level {
+    Privileged,
+    Baseline,
+    Restricted,
+}
+
+impl Level {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Privileged => "privileged",
+            Level::Baseline => "baseline",
+            Level::Restricted => "restricted",
+        }
+    }
+}
+
+/// How the pods of a namespace are judged. Part of the journal's form: variants keep their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    Strict,
+    Labelled(Level),
+}
+
+/// The mode that a namespace's labels choose. An unknown level is `restricted`, as Kubernetes fails closed too.
+pub fn mode(labels: &BTreeMap<String, String>) -> Mode {
+    match labels.get(ENFORCE).map(String::as_str) {
+        None => Mode::Strict,
+        Some("privileged") => Mode::Labelled(Level::Privileged),
+        Some("baseline") => Mode::Labelled(Level::Baseline),
+        Some(_) => Mode::Labelled(Level::Restricted),
+    }
+}
+
+/// Makes a pod spec effective: in strict mode fills in what it leaves unsaid, then judges it. `path` is where the spec
+/// stands in the object, for the messages. Empty: admitted.
+pub fn effective(mode: Mode, spec: &mut Value, path: &str) -> Vec<Violation> {
+    match mode {
+        Mode::Strict => {
+            fill::strict(spec);
+            levels::judge(Level::Restricted, spec, path)
+        }
+        Mode::Labelled(level) => levels::judge(level, spec, path),
+    }
+}
+
+/// The refusal of an object, with each field and the way out.
+pub fn refusal(
+    resource: Resource,
+    name: &str,
+    namespace: &str,
+    mode: Mode,
+    violations: &[Violation],
+) -> ApiError {
+    let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    let list = list.join(", ");
+    let detail = match mode {
+        Mode::Strict => format!(
+            "violates PodSecurity \"restricted:latest\": {list}. The namespace {namespace:?} has no Pod Security level, \
+             so the strictest is taken: leave these fields out, or label the namespace {ENFORCE}=baseline (or \
+             privileged) if you may and it must be so"
+        ),
+        Mode::Labelled(level) => format!("violates PodSecurity \"{}:latest\": {list}", level.as_str()),
+    };
+    ApiError::forbidden(resource, name, &detail)
+}
+
+/// What is said when a template could not make pods in its namespace, as Kubernetes warns.
+pub fn warning(mode: Mode, violations: &[Violation]) -> String {
+    let level = match mode {
+        Mode::Strict => Level::Restricted,
+        Mode::Labelled(level) => level,
+    };
+    let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    format!("would violate PodSecurity \"{}:latest\": {}", level.as_str(), list.join(", "))
+}
+
+/// The security settings of a pod in a few words, for the audit journal.
+pub fn summary(spec: &PodSpec) -> Value {
+    let containers: Vec<Value> = spec
+        .init_containers
+        .iter()
+        .chain(&spec.containers)
+        .map(|c| {
+            let context = &c.security_context;
+            json!({
+                "name": c.name, "image": c.image,
+                "runAsUser": context.run_as_user.or(spec.security_context.run_as_user),
+                "readOnlyRootFilesystem": context.read_only_root_filesystem.unwrap_or(false),
+                "allowPrivilegeEscalation": context.allow_privilege_escalation.unwrap_or(true),
+                "privileged": context.privileged.unwrap_or(false),
+                "addedCapabilities": context.capabilities.as_ref().map(|c| c.add.clone()).unwrap_or_default(),
+            })
+        })
+        .collect();
+    json!({
+        "containers": containers,
+        "hostNetwork": spec.host_network, "hostPID": spec.host_pid, "hostIPC": spec.host_ipc,
+    })
+}

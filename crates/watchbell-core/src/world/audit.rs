@@ -1,0 +1,118 @@
+//! The audit journal's entries: one a request, one for what a batch did to each run.
+//!
+//! Entries of requests are Kubernetes audit events (`audit.k8s.io/v1`) at level Metadata: bodies never stand in them,
+//! so no secret does. Entries of runs have the kind `RunEvent` of `watchbell.dev/v1alpha1`.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use watchbell_api::{ApiError, Resource};
+
+use super::World;
+use crate::request::{DryRun, Request, Subresource, Write, Written, Outcome};
+
+/// One entry, in the order of the journal.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuditRecord {
+    pub at: Timestamp,
+    pub body: Value,
+}
+
+impl World {
+    pub(super) fn audit_request(
+        &mut self,
+        request: &Request,
+        answer: &Result<Written, ApiError>,
+        now: Timestamp,
+    ) {
+        let info = request.resource.info();
+        let (code, reason) = match answer {
+            Ok(written) => (
+                match written.outcome {
+                    Outcome::Created => 201,
+                    Outcome::Done => 200,
+                    Outcome::Accepted => 202,
+                },
+                None,
+            ),
+            Err(error) => (error.reason.code(), Some(error)),
+        };
+        let name = match (answer, request.name.is_empty()) {
+            (Ok(written), true) => written.object["metadata"]["name"].as_str().unwrap_or_default(),
+            _ => request.name.as_str(),
+        };
+        let mut reference = json!({
+            "resource": info.plural, "apiVersion": info.version, "name": name,
+        });
+        if !info.group.is_empty() {
+            reference["apiGroup"] = info.group.into();
+        }
+        if !request.namespace.is_empty() {
+            reference["namespace"] = request.namespace.clone().into();
+        }
+        if request.subresource == Subresource::Status {
+            reference["subresource"] = "status".into();
+        }
+        if let Ok(written) = answer {
+            let metadata = &written.object["metadata"];
+            for field in ["uid", "resourceVersion"] {
+                if let Some(text) = metadata[field].as_str() {
+                    reference[field] = text.into();
+                }
+            }
+        }
+        let mut status = json!({"metadata": {}, "code": code});
+        if let Some(error) = reason {
+            status["status"] = "Failure".into();
+            status["reason"] = error.reason.as_str().into();
+            status["message"] = error.message.chars().take(1024).collect::<String>().into();
+        }
+        let at = now.to_string();
+        let mut body = json!({
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata",
+            "auditID": request.audit_id, "stage": "ResponseComplete",
+            "verb": verb(&request.write),
+            "user": {"username": request.user.name, "groups": request.user.groups},
+            "objectRef": reference,
+            "responseStatus": status,
+            "requestReceivedTimestamp": at, "stageTimestamp": at,
+        });
+        if request.options.dry_run == DryRun::All {
+            body["annotations"] = json!({"watchbell.dev/dry-run": "All"});
+        }
+        self.stage.audit.push(AuditRecord { at: now, body });
+    }
+
+    /// What happened to a run (a CronJob's slot, a Job, its pods) that no request asked for.
+    pub(super) fn audit_run(
+        &mut self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        action: &str,
+        details: Value,
+        now: Timestamp,
+    ) {
+        let info = resource.info();
+        let mut reference = json!({
+            "resource": info.plural, "apiVersion": info.version, "namespace": namespace, "name": name,
+        });
+        if !info.group.is_empty() {
+            reference["apiGroup"] = info.group.into();
+        }
+        let body = json!({
+            "kind": "RunEvent", "apiVersion": "watchbell.dev/v1alpha1", "stageTimestamp": now.to_string(),
+            "objectRef": reference, "action": action, "details": details,
+        });
+        self.stage.audit.push(AuditRecord { at: now, body });
+    }
+}
+
+fn verb(write: &Write) -> &'static str {
+    match write {
+        Write::Create(_) => "create",
+        Write::Update(_) => "update",
+        Write::Patch { .. } => "patch",
+        Write::Delete(_) => "delete",
+        Write::DeleteCollection { .. } => "deletecollection",
+    }
+}

@@ -1,0 +1,193 @@
+//! The first start, and every later one: the journal's rows become the state, and what must always be there is made.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use watchbell_api::Resource;
+
+use super::object::{ArrayPod, Head, NsName, Status, Stored, rfc3339};
+use super::row::{self, NO_INDEX, Row, RowError, RowKey};
+use super::template::JobPods;
+use super::{NODE_NAME, World};
+use crate::admission::Mode;
+
+const PERMANENT: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Namespaces that are always there, as in Kubernetes.
+pub(super) fn is_permanent(namespace: &str) -> bool {
+    PERMANENT.contains(&namespace)
+}
+
+impl World {
+    /// Reads the journal: first all objects, then all array pods. `version` is the last one given out.
+    pub fn load(&mut self, rows: Vec<Row>, version: u64, now: Timestamp) -> Result<(), RowError> {
+        let (objects, pods): (Vec<Row>, Vec<Row>) =
+            rows.into_iter().partition(|row| matches!(row.key, RowKey::Object { .. }));
+        let mut jobs: HashMap<u64, Arc<Stored>> = HashMap::new();
+        for row in &objects {
+            let stored = Arc::new(row::decode_object(row)?);
+            if let Status::Job { job_id, .. } = &stored.status {
+                jobs.insert(*job_id, stored.clone());
+            }
+            self.insert_loaded(stored);
+        }
+        let mut templates: HashMap<(u64, Mode), Arc<JobPods>> = HashMap::new();
+        for row in &pods {
+            let RowKey::ArrayPod { job_id, index, attempt } = &row.key else { continue };
+            let wrong = |cause: String| RowError { object: format!("{:?}", row.key), cause };
+            let job = jobs.get(job_id).ok_or_else(|| wrong("its Job is not in the journal".into()))?;
+            let (Status::Job { images, .. }, Some(facts)) = (&job.status, job.facts().job()) else {
+                return Err(wrong("its owner is no Job".into()));
+            };
+            let parts = row::decode_array_pod(row, images)?;
+            let template = match templates.get(&(*job_id, parts.mode)) {
+                Some(template) => template.clone(),
+                None => {
+                    let made =
+                        JobPods::new(&job.render(), job.uid, *job_id, facts.spec.completion_mode, parts.mode)
+                            .map_err(|e| wrong(e.to_string()))?;
+                    templates.entry((*job_id, parts.mode)).or_insert(Arc::new(made)).clone()
+                }
+            };
+            let index = if *index == NO_INDEX { None } else { Some(*index) };
+            let name = template.pod_name(index, *attempt, parts.salt);
+            self.insert_loaded(Arc::new(Stored {
+                resource: Resource::Pod,
+                namespace: job.namespace.clone(),
+                name: name.into(),
+                uid: template.pod_uid(index, *attempt),
+                resource_version: row.resource_version,
+                generation: parts.generation,
+                created_at: parts.created_at,
+                deletion: parts.deletion,
+                head: Head::ArrayPod(Box::new(ArrayPod {
+                    template,
+                    index,
+                    attempt: *attempt,
+                    failure_count: parts.failure_count,
+                    salt: parts.salt,
+                    own: parts.own.map(Arc::new),
+                })),
+                status: Status::Pod(Arc::new(parts.status)),
+            }));
+        }
+        self.state.version = self.state.version.max(version);
+        self.committed = self.state.clone();
+        self.reindex(now);
+        Ok(())
+    }
+
+    fn insert_loaded(&mut self, stored: Arc<Stored>) {
+        self.state.version = self.state.version.max(stored.resource_version);
+        let at = NsName { namespace: stored.namespace.clone(), name: stored.name.clone() };
+        self.state.maps[stored.resource as usize].insert(at, stored);
+    }
+
+    /// Makes what must always be there: the permanent namespaces with their furniture, this machine's node.
+    pub fn furnish(&mut self, now: Timestamp) {
+        for name in PERMANENT {
+            if self.get(Resource::Namespace, "", name).is_none() {
+                self.make(
+                    Resource::Namespace,
+                    "",
+                    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+                        "name": name, "labels": {"kubernetes.io/metadata.name": name},
+                    }, "spec": {"finalizers": ["kubernetes"]}}),
+                    now,
+                );
+            }
+        }
+        let namespaces: Vec<String> =
+            self.state.list(Resource::Namespace, None, None).map(|n| n.name.to_string()).collect();
+        for namespace in namespaces {
+            self.furnish_namespace(&namespace, now);
+        }
+        self.furnish_node(now);
+    }
+
+    /// The `default` ServiceAccount and the `kube-root-ca.crt` ConfigMap, in the transaction that makes the namespace.
+    pub(super) fn furnish_namespace(&mut self, namespace: &str, now: Timestamp) {
+        if self.namespace_is_ending(namespace) {
+            return;
+        }
+        if self.get(Resource::ServiceAccount, namespace, "default").is_none() {
+            let account = json!({
+                "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace},
+            });
+            self.make(Resource::ServiceAccount, namespace, account, now);
+        }
+        let authority = json!({"ca.crt": self.config.ca_pem});
+        match self.get(Resource::ConfigMap, namespace, "kube-root-ca.crt").cloned() {
+            None => {
+                let map = json!({
+                    "apiVersion": "v1", "kind": "ConfigMap",
+                    "metadata": {"name": "kube-root-ca.crt", "namespace": namespace}, "data": authority,
+                });
+                self.make(Resource::ConfigMap, namespace, map, now);
+            }
+            Some(found) => {
+                let mut value = found.render();
+                if value["data"] != authority {
+                    value["data"] = authority;
+                    self.put_value(&found, value);
+                }
+            }
+        }
+    }
+
+    fn furnish_node(&mut self, now: Timestamp) {
+        let c = self.config.capacity.clone();
+        let resources = json!({
+            "cpu": format!("{}m", c.cpu_millis), "memory": format!("{}Ki", c.memory_bytes / 1024),
+            "pods": c.pods.to_string(), "ephemeral-storage": format!("{}Ki", c.ephemeral_storage_bytes / 1024),
+        });
+        let stamp = rfc3339(now.as_second());
+        let condition = |kind: &str, status: &str, reason: &str, message: &str| {
+            json!({
+                "type": kind, "status": status, "reason": reason, "message": message,
+                "lastHeartbeatTime": stamp, "lastTransitionTime": stamp,
+            })
+        };
+        let status = json!({
+            "capacity": resources, "allocatable": resources,
+            "conditions": [
+                condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "watchbell has sufficient memory"),
+                condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "watchbell has no disk pressure"),
+                condition("PIDPressure", "False", "KubeletHasSufficientPID", "watchbell has sufficient PIDs"),
+                condition("Ready", "True", "KubeletReady", "watchbell runs pods"),
+            ],
+            "addresses": [{"type": "Hostname", "address": self.config.hostname}],
+            "nodeInfo": {
+                "operatingSystem": "linux", "architecture": "amd64",
+                "kubeletVersion": concat!("v1.36.0-watchbell.", env!("CARGO_PKG_VERSION")),
+                "containerRuntimeVersion": concat!("watchbell://", env!("CARGO_PKG_VERSION")),
+            },
+        });
+        if self.get(Resource::Node, "", NODE_NAME).is_none() {
+            let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE_NAME, "labels": {
+                "kubernetes.io/hostname": NODE_NAME, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+            }}, "spec": {}});
+            self.make(Resource::Node, "", node, now);
+        }
+        if let Some(node) = self.get(Resource::Node, "", NODE_NAME).cloned() {
+            let mut next = (*node).clone();
+            next.status = Status::Json(Arc::new(status));
+            self.put(next);
+        }
+    }
+
+    fn make(&mut self, resource: Resource, namespace: &str, object: Value, now: Timestamp) {
+        let made = self.create_own(resource, namespace, object, now);
+        debug_assert!(made.is_ok(), "what the server makes itself passes its own checks: {made:?}");
+    }
+
+    fn put_value(&mut self, old: &Stored, value: Value) {
+        if let Ok(head) = super::JsonHead::from_value(old.resource, value) {
+            let mut next = old.clone();
+            next.head = Head::Json(Arc::new(head));
+            self.put(next);
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! An object at rest: the bytes its author wrote, a few typed facts for the controllers, and its status apart.
+//!
+//! ```text
+//!   Stored ── head ─┬─ Json      the object without status, resourceVersion and deletion marks, shared by versions
+//!                   └─ ArrayPod  (template of the Job, index, attempt): a finished index costs about a hundred bytes
+//!          └─ status ─ typed for what the controllers write, JSON for the rest
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use watchbell_api::types::pod::PodSpec;
+use watchbell_api::types::pod_status::PodStatus;
+use watchbell_api::{Resource, Uid};
+
+use super::facts::Facts;
+use super::template::JobPods;
+use crate::controller::cronjob::CronJobStatus;
+use crate::controller::job::JobStatus;
+
+/// Names an object among those of its resource.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NsName {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl NsName {
+    pub fn new(namespace: &str, name: &str) -> NsName {
+        NsName { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// Names an object among all.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub resource: Resource,
+    pub at: NsName,
+}
+
+impl Key {
+    pub fn new(resource: Resource, namespace: &str, name: &str) -> Key {
+        Key { resource, at: NsName::new(namespace, name) }
+    }
+}
+
+/// One version of an object. Never changed once it is shared.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub resource: Resource,
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+    pub uid: Uid,
+    pub resource_version: u64,
+    pub generation: u32,
+    pub created_at: i64,
+    pub deletion: Option<Deletion>,
+    pub head: Head,
+    pub status: Status,
+}
+
+/// `metadata.deletionTimestamp` and its grace period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Deletion {
+    pub at: i64,
+    pub grace_seconds: u32,
+}
+
+#[derive(Debug, Clone)]
+pub enum Head {
+    Json(Arc<JsonHead>),
+    ArrayPod(Box<ArrayPod>),
+}
+
+/// The part of an object that its author wrote.
+#[derive(Debug)]
+pub struct JsonHead {
+    /// The object without `status`, `metadata.{resourceVersion,generation,deletionTimestamp,…}`, as compact JSON.
+    pub json: Box<[u8]>,
+    pub labels: BTreeMap<String, String>,
+    pub owners: Vec<Owner>,
+    pub finalizers: Vec<String>,
+    pub facts: Facts,
+}
+
+/// One entry of `metadata.ownerReferences`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    pub kind: String,
+    pub name: String,
+    pub uid: Uid,
+    pub controller: bool,
+    pub block_owner_deletion: bool,
+}
+
+/// A pod that a Job made: what it shares with its siblings stands in the template.
+#[derive(Debug, Clone)]
+pub struct ArrayPod {
+    pub template: Arc<JobPods>,
+    pub index: Option<u32>,
+    pub attempt: u32,
+    pub failure_count: u32,
+    /// Changes the name's suffix when a foreign pod holds the name.
+    pub salt: u8,
+    /// The whole head, once a client patched the pod.
+    pub own: Option<Arc<JsonHead>>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Status {
+    None,
+    Json(Arc<Value>),
+    /// `images`: what the images of its pods resolved to, so that a pod's row names one by number; `job_id`: the version
+    /// at which the Job was created, which names it in the journal.
+    Job { status: Arc<JobStatus>, images: Arc<[Arc<str>]>, job_id: u64 },
+    CronJob(Arc<CronJobStatus>),
+    Pod(Arc<PodStatus>),
+}
+
+impl Stored {
+    pub fn key(&self) -> Key {
+        Key { resource: self.resource, at: NsName { namespace: self.namespace.clone(), name: self.name.clone() } }
+    }
+
+    pub fn labels(&self) -> std::borrow::Cow<'_, BTreeMap<String, String>> {
+        match &self.head {
+            Head::Json(head) => std::borrow::Cow::Borrowed(&head.labels),
+            Head::ArrayPod(pod) => match &pod.own {
+                Some(own) => std::borrow::Cow::Borrowed(&own.labels),
+                None => std::borrow::Cow::Owned(pod.template.labels_of(pod)),
+            },
+        }
+    }
+
+    /// The controller among the owners.
+    pub fn controller(&self) -> Option<Uid> {
+        match &self.head {
+            Head::Json(head) => head.owners.iter().find(|o| o.controller).map(|o| o.uid),
+            Head::ArrayPod(pod) => match &pod.own {
+                Some(own) => own.owners.iter().find(|o| o.controller).map(|o| o.uid),
+                None => Some(pod.template.job_uid),
+            },
+        }
+    }
+
+    pub fn owner_uids(&self) -> Vec<Uid> {
+        match &self.head {
+            Head::Json(head) => head.owners.iter().map(|o| o.uid).collect(),
+            Head::ArrayPod(pod) => match &pod.own {
+                Some(own) => own.owners.iter().map(|o| o.uid).collect(),
+                None => vec![pod.template.job_uid],
+            },
+        }
+    }
+
+    pub fn finalizers(&self) -> &[String] {
+        match &self.head {
+            Head::Json(head) => &head.finalizers,
+            Head::ArrayPod(pod) => pod.own.as_ref().map_or(&[], |own| &own.finalizers),
+        }
+    }
+
+    pub fn facts(&self) -> &Facts {
+        match &self.head {
+            Head::Json(head) => &head.facts,
+            Head::ArrayPod(_) => &Facts::None,
+        }
+    }
+
+    pub fn pod_status(&self) -> Option<&PodStatus> {
+        match &self.status {
+            Status::Pod(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    pub fn job_status(&self) -> Option<&JobStatus> {
+        match &self.status {
+            Status::Job { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    pub fn cronjob_status(&self) -> Option<&CronJobStatus> {
+        match &self.status {
+            Status::CronJob(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// The typed spec of a pod, shared with its siblings where it has some.
+    pub fn pod_spec(&self) -> Option<&Arc<PodSpec>> {
+        match &self.head {
+            Head::ArrayPod(pod) => match &pod.own {
+                Some(own) => own.facts.pod(),
+                None => Some(&pod.template.spec),
+            },
+            Head::Json(head) => head.facts.pod(),
+        }
+    }
+
+    /// The whole object, as a client sees it.
+    ///
+    /// # Panics
+    /// If the head is not the JSON object that [`JsonHead::from_value`] made; that is checked when it is loaded.
+    pub fn render(&self) -> Value {
+        let mut object = self.render_head();
+        let metadata = object
+            .get_mut("metadata")
+            .and_then(Value::as_object_mut)
+            .expect("a head has metadata: from_value put it there");
+        metadata.insert("resourceVersion".into(), Value::String(self.resource_version.to_string()));
+        if self.generation > 0 {
+            metadata.insert("generation".into(), self.generation.into());
+        }
+        if let Some(deletion) = self.deletion {
+            metadata.insert("deletionTimestamp".into(), Value::String(rfc3339(deletion.at)));
+            metadata.insert("deletionGracePeriodSeconds".into(), deletion.grace_seconds.into());
+        }
+        if let Some(status) = self.render_status() {
+            object.insert("status".into(), status);
+        }
+        Value::Object(object)
+    }
+
+    fn render_head(&self) -> Map<String, Value> {
+        match &self.head {
+            Head::Json(head) => head.to_map(),
+            Head::ArrayPod(pod) => match &pod.own {
+                Some(own) => own.to_map(),
+                None => pod.template.render_head(self, pod),
+            },
+        }
+    }
+
+    /// The object without what the server keeps apart: what a patch is computed against goes through `render`.
+    pub fn render_status(&self) -> Option<Value> {
+        match &self.status {
+            Status::None => None,
+            Status::Json(value) => Some((**value).clone()),
+            Status::Job { status, .. } => {
+                let facts = self.facts().job()?;
+                Some(status.render(&facts.spec))
+            }
+            Status::CronJob(status) => Some(render_cronjob_status(status, &self.namespace)),
+            Status::Pod(status) => {
+                let spec = self.pod_spec()?;
+                Some(watchbell_api::render_pod::pod_status(
+                    status,
+                    spec,
+                    self.created_at,
+                    self.deletion.map(|d| d.at),
+                ))
+            }
+        }
+    }
+}
+
+impl JsonHead {
+    /// Splits an object: what stays in the head is kept as bytes, in its author's order.
+    pub fn from_value(resource: Resource, mut object: Value) -> Result<JsonHead, String> {
+        let map = object.as_object_mut().ok_or("an object is a JSON object")?;
+        map.shift_remove("status");
+        let metadata =
+            map.get_mut("metadata").and_then(Value::as_object_mut).ok_or("an object has metadata")?;
+        for field in
+            ["resourceVersion", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"]
+        {
+            metadata.shift_remove(field);
+        }
+        let labels = string_map(metadata.get("labels"));
+        let owners = metadata.get("ownerReferences").map(owners).unwrap_or_default();
+        let finalizers = metadata
+            .get("finalizers")
+            .and_then(Value::as_array)
+            .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+            .unwrap_or_default();
+        let json = serde_json::to_vec(&object).map_err(|e| e.to_string())?.into_boxed_slice();
+        let facts = Facts::read(resource, &object)?;
+        Ok(JsonHead { json, labels, owners, finalizers, facts })
+    }
+
+    fn to_map(&self) -> Map<String, Value> {
+        serde_json::from_slice(&self.json).expect("a head is the JSON that from_value wrote")
+    }
+}
+
+pub(crate) fn string_map(value: Option<&Value>) -> BTreeMap<String, String> {
+    value
+        .and_then(Value::as_object)
+        .map(|map| map.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect())
+        .unwrap_or_default()
+}
+
+fn owners(list: &Value) -> Vec<Owner> {
+    let text = |o: &Value, field: &str| o.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let flag = |o: &Value, field: &str| o.get(field).and_then(Value::as_bool).unwrap_or(false);
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|o| {
+            Some(Owner {
+                kind: text(o, "kind"),
+                name: text(o, "name"),
+                uid: text(o, "uid").parse().ok()?,
+                controller: flag(o, "controller"),
+                block_owner_deletion: flag(o, "blockOwnerDeletion"),
+            })
+        })
+        .collect()
+}
+
+/// Unix seconds as Kubernetes prints a time: `2026-01-02T03:04:05Z`.
+pub fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |t| t.to_string())
+}
+
+fn render_cronjob_status(status: &CronJobStatus, namespace: &str) -> Value {
+    let mut out = Map::new();
+    if !status.active.is_empty() {
+        let active = status
+            .active
+            .iter()
+            .map(|job| {
+                serde_json::json!({
+                    "apiVersion": "batch/v1", "kind": "Job", "name": &*job.name, "namespace": namespace,
+                    "uid": Uid(job.uid).to_string(),
+                })
+            })
+            .collect();
+        out.insert("active".into(), Value::Array(active));
+    }
+    if let Some(at) = status.last_schedule_time {
+        out.insert("lastScheduleTime".into(), Value::String(rfc3339(at)));
+    }
+    if let Some(at) = status.last_successful_time {
+        out.insert("lastSuccessfulTime".into(), Value::String(rfc3339(at)));
+    }
+    Value::Object(out)
+}

@@ -1,0 +1,339 @@
+//! How an object lies in the journal: a head (JSON, as its author wrote it) and a status row (postcard).
+//!
+//! Every row begins with the version of its form. A reader refuses a version it does not know; a new version is a new
+//! struct beside the old one, never a changed one, so an old file reads for ever. (Old reader, new writer: the store's
+//! own format version is raised with it, and an old binary refuses to open the file.)
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus, Terminated};
+use watchbell_api::{Resource, Uid};
+
+use super::object::{Deletion, Head, JsonHead, Status, Stored};
+use crate::admission::Mode;
+use crate::controller::cronjob::CronJobStatus;
+use crate::controller::job::JobStatus;
+
+/// The form written by this program.
+const VERSION: u8 = 1;
+
+/// Where a row lies.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RowKey {
+    Object { resource: Resource, namespace: Arc<str>, name: Arc<str> },
+    ArrayPod { job_id: u64, index: u32, attempt: u32 },
+}
+
+/// A row of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub key: RowKey,
+    pub resource_version: u64,
+    /// `None` when writing: unchanged. `None` when reading an array pod: it has no head of its own.
+    pub head: Option<Vec<u8>>,
+    pub status: Vec<u8>,
+}
+
+/// A row that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {object} of the journal: {cause}")]
+pub struct RowError {
+    pub object: String,
+    pub cause: String,
+}
+
+/// The index column of a pod without an index.
+pub const NO_INDEX: u32 = u32::MAX;
+
+#[derive(Serialize, Deserialize)]
+struct Marks {
+    generation: u32,
+    deletion: Option<Deletion>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum StatusRow {
+    None,
+    Json(Vec<u8>),
+    Job { status: JobStatus, images: Vec<Box<str>>, job_id: u64 },
+    CronJob(CronJobStatus),
+    Pod(PodStatusRow),
+}
+
+/// [`PodStatus`] with the image named by its place in the Job's list.
+#[derive(Serialize, Deserialize)]
+struct PodStatusRow {
+    phase: Phase,
+    scheduled_at: Option<i64>,
+    started_at: Option<i64>,
+    finished_at: Option<i64>,
+    reason: Option<Box<str>>,
+    message: Option<Box<str>>,
+    disruption: Option<Box<str>>,
+    init_containers: Vec<ContainerRow>,
+    containers: Vec<ContainerRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ContainerRow {
+    state: ContainerState,
+    last_terminated: Option<Box<Terminated>>,
+    restart_count: u32,
+    image: ImageRow,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ImageRow {
+    Unresolved,
+    Listed(u16),
+    Named(Box<str>),
+}
+
+/// What an array pod's row holds besides its status.
+#[derive(Serialize, Deserialize)]
+struct ArrayPodRow {
+    mode: Mode,
+    failure_count: u32,
+    salt: u8,
+    created_at: i64,
+    own: bool,
+}
+
+/// An array pod read from its row; its Job's template completes it.
+#[derive(Debug)]
+pub struct ArrayPodParts {
+    pub mode: Mode,
+    pub failure_count: u32,
+    pub salt: u8,
+    pub created_at: i64,
+    pub generation: u32,
+    pub deletion: Option<Deletion>,
+    pub own: Option<JsonHead>,
+    pub status: PodStatus,
+}
+
+/// The row of an object; its head only when it changed since `old`.
+pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
+    let mut status = vec![VERSION];
+    push(&mut status, &Marks { generation: new.generation, deletion: new.deletion });
+    push(&mut status, &status_row(new, images));
+    match &new.head {
+        Head::Json(head) => {
+            let unchanged = matches!(old.map(|o| &o.head), Some(Head::Json(before)) if Arc::ptr_eq(before, head));
+            Row {
+                key: row_key(new),
+                resource_version: new.resource_version,
+                head: if unchanged { None } else { Some(head.json.to_vec()) },
+                status,
+            }
+        }
+        Head::ArrayPod(pod) => {
+            push(
+                &mut status,
+                &ArrayPodRow {
+                    mode: pod.template.mode,
+                    failure_count: pod.failure_count,
+                    salt: pod.salt,
+                    created_at: new.created_at,
+                    own: pod.own.is_some(),
+                },
+            );
+            Row {
+                key: row_key(new),
+                resource_version: new.resource_version,
+                head: pod.own.as_ref().map(|own| own.json.to_vec()),
+                status,
+            }
+        }
+    }
+}
+
+/// Where an object's row lies.
+pub fn row_key(stored: &Stored) -> RowKey {
+    match &stored.head {
+        Head::Json(_) => RowKey::Object {
+            resource: stored.resource,
+            namespace: stored.namespace.clone(),
+            name: stored.name.clone(),
+        },
+        Head::ArrayPod(pod) => RowKey::ArrayPod {
+            job_id: pod.template.job_id,
+            index: pod.index.unwrap_or(NO_INDEX),
+            attempt: pod.attempt,
+        },
+    }
+}
+
+fn status_row(stored: &Stored, images: &[Arc<str>]) -> StatusRow {
+    match &stored.status {
+        Status::None => StatusRow::None,
+        Status::Json(value) => {
+            StatusRow::Json(serde_json::to_vec(&**value).expect("a JSON value can be written as JSON"))
+        }
+        Status::Job { status, images, job_id } => StatusRow::Job {
+            status: (**status).clone(),
+            images: images.iter().map(|image| (**image).into()).collect(),
+            job_id: *job_id,
+        },
+        Status::CronJob(status) => StatusRow::CronJob((**status).clone()),
+        Status::Pod(status) => StatusRow::Pod(PodStatusRow {
+            phase: status.phase,
+            scheduled_at: status.scheduled_at,
+            started_at: status.started_at,
+            finished_at: status.finished_at,
+            reason: status.reason.clone(),
+            message: status.message.clone(),
+            disruption: status.disruption.clone(),
+            init_containers: status.init_containers.iter().map(|c| container_row(c, images)).collect(),
+            containers: status.containers.iter().map(|c| container_row(c, images)).collect(),
+        }),
+    }
+}
+
+fn container_row(container: &ContainerStatus, images: &[Arc<str>]) -> ContainerRow {
+    let image = match &container.image_id {
+        None => ImageRow::Unresolved,
+        Some(id) => match images.iter().position(|i| i == id) {
+            Some(place) => ImageRow::Listed(place as u16),
+            None => ImageRow::Named((**id).into()),
+        },
+    };
+    ContainerRow {
+        state: container.state.clone(),
+        last_terminated: container.last_terminated.clone(),
+        restart_count: container.restart_count,
+        image,
+    }
+}
+
+fn container_status(row: ContainerRow, images: &[Arc<str>]) -> Result<ContainerStatus, String> {
+    let image_id = match row.image {
+        ImageRow::Unresolved => None,
+        ImageRow::Named(name) => Some(name.into()),
+        ImageRow::Listed(place) => Some(
+            images
+                .get(usize::from(place))
+                .ok_or_else(|| format!("image {place} is not in the Job's list of {}", images.len()))?
+                .clone(),
+        ),
+    };
+    Ok(ContainerStatus {
+        state: row.state,
+        last_terminated: row.last_terminated,
+        restart_count: row.restart_count,
+        image_id,
+    })
+}
+
+fn pod_status(row: PodStatusRow, images: &[Arc<str>]) -> Result<PodStatus, String> {
+    let list = |rows: Vec<ContainerRow>| rows.into_iter().map(|c| container_status(c, images)).collect();
+    Ok(PodStatus {
+        phase: row.phase,
+        scheduled_at: row.scheduled_at,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        reason: row.reason,
+        message: row.message,
+        disruption: row.disruption,
+        pod_ip: None,
+        init_containers: list(row.init_containers)?,
+        containers: list(row.containers)?,
+    })
+}
+
+fn push<T: Serialize>(out: &mut Vec<u8>, part: &T) {
+    let bytes = postcard::to_allocvec(part).expect("rows hold only lengths and numbers postcard can write");
+    out.extend_from_slice(&bytes);
+}
+
+fn take<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, String> {
+    let (part, rest) = postcard::take_from_bytes(bytes).map_err(|e| e.to_string())?;
+    *bytes = rest;
+    Ok(part)
+}
+
+fn versioned(status: &[u8]) -> Result<&[u8], String> {
+    match status.split_first() {
+        Some((&VERSION, rest)) => Ok(rest),
+        Some((version, _)) => Err(format!("its form {version} is newer than this program's {VERSION}; run a newer one")),
+        None => Err("its status row is empty; restore a backup".into()),
+    }
+}
+
+/// Reads the row of an object that is no array pod.
+pub fn decode_object(row: &Row) -> Result<Stored, RowError> {
+    let RowKey::Object { resource, namespace, name } = &row.key else {
+        return Err(RowError { object: format!("{:?}", row.key), cause: "not the row of an object".into() });
+    };
+    let wrong = |cause: String| RowError {
+        object: format!("{} {namespace}/{name}", resource.info().qualified()),
+        cause,
+    };
+    let mut rest = versioned(&row.status).map_err(wrong)?;
+    let marks: Marks = take(&mut rest).map_err(wrong)?;
+    let status: StatusRow = take(&mut rest).map_err(wrong)?;
+    let head = row.head.as_deref().ok_or_else(|| wrong("it has no head".into()))?;
+    let value: serde_json::Value = serde_json::from_slice(head).map_err(|e| wrong(e.to_string()))?;
+    let text = |field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let uid: Uid = text("uid").parse().map_err(|e| wrong(format!("metadata.uid: {e}")))?;
+    let created_at = text("creationTimestamp")
+        .parse::<jiff::Timestamp>()
+        .map_err(|e| wrong(format!("metadata.creationTimestamp: {e}")))?
+        .as_second();
+    let head = JsonHead::from_value(*resource, value).map_err(wrong)?;
+    let status = match status {
+        StatusRow::None => Status::None,
+        StatusRow::Json(bytes) => {
+            Status::Json(Arc::new(serde_json::from_slice(&bytes).map_err(|e| wrong(format!("status: {e}")))?))
+        }
+        StatusRow::Job { status, images, job_id } => Status::Job {
+            status: Arc::new(status),
+            images: images.into_iter().map(Arc::from).collect(),
+            job_id,
+        },
+        StatusRow::CronJob(status) => Status::CronJob(Arc::new(status)),
+        StatusRow::Pod(pod) => Status::Pod(Arc::new(pod_status(pod, &[]).map_err(wrong)?)),
+    };
+    Ok(Stored {
+        resource: *resource,
+        namespace: namespace.clone(),
+        name: name.clone(),
+        uid,
+        resource_version: row.resource_version,
+        generation: marks.generation,
+        created_at,
+        deletion: marks.deletion,
+        head: Head::Json(Arc::new(head)),
+        status,
+    })
+}
+
+/// Reads the row of an array pod; `images` is its Job's list.
+pub fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPodParts, RowError> {
+    let wrong = |cause: String| RowError { object: format!("{:?}", row.key), cause };
+    let mut rest = versioned(&row.status).map_err(wrong)?;
+    let marks: Marks = take(&mut rest).map_err(wrong)?;
+    let StatusRow::Pod(status) = take(&mut rest).map_err(wrong)? else {
+        return Err(wrong("it holds no pod status".into()));
+    };
+    let fixed: ArrayPodRow = take(&mut rest).map_err(wrong)?;
+    let own = match (fixed.own, row.head.as_deref()) {
+        (true, Some(bytes)) => {
+            let value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+            Some(JsonHead::from_value(Resource::Pod, value).map_err(wrong)?)
+        }
+        (true, None) => return Err(wrong("its own head is missing".into())),
+        (false, _) => None,
+    };
+    Ok(ArrayPodParts {
+        mode: fixed.mode,
+        failure_count: fixed.failure_count,
+        salt: fixed.salt,
+        created_at: fixed.created_at,
+        generation: marks.generation,
+        deletion: marks.deletion,
+        own,
+        status: pod_status(status, images).map_err(wrong)?,
+    })
+}

@@ -1,0 +1,215 @@
+//! What all pods of one Job share, and how one of them is told from the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use watchbell_api::Uid;
+use watchbell_api::types::job::CompletionMode;
+use watchbell_api::types::pod::PodSpec;
+
+use super::object::{ArrayPod, Stored, rfc3339, string_map};
+use crate::admission::{self, Mode};
+
+/// Label and annotation that carry an index.
+pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+const FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-failure-count";
+/// The finalizer by which Kubernetes' Job controller keeps a pod until it is counted; shown, as clients look for it.
+pub const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+
+const SUFFIX_ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_COUNT: u64 = 27 * 27 * 27 * 27 * 27;
+
+/// The pods of a Job under one admission mode.
+#[derive(Debug)]
+pub struct JobPods {
+    pub job_uid: Uid,
+    /// The number that names the Job in the journal: the resource version at which it was created.
+    pub job_id: u64,
+    pub job_name: Arc<str>,
+    pub mode: Mode,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    spec_json: Value,
+    pub spec: Arc<PodSpec>,
+    shared_labels: Arc<BTreeMap<String, String>>,
+    shared_annotations: Arc<BTreeMap<String, String>>,
+}
+
+/// What a Job's template makes impossible, with the field's path.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct TemplateError(pub String);
+
+impl JobPods {
+    /// Makes the effective pod of a Job's template: the completion index in the environment, the strict fill-in of a
+    /// namespace without a Pod Security label.
+    pub fn new(
+        job: &Value,
+        job_uid: Uid,
+        job_id: u64,
+        completion_mode: CompletionMode,
+        mode: Mode,
+    ) -> Result<JobPods, TemplateError> {
+        let template = &job["spec"]["template"];
+        let name = job["metadata"]["name"].as_str().unwrap_or_default();
+        let mut spec_json = template["spec"].clone();
+        if completion_mode == CompletionMode::Indexed {
+            add_completion_index_env(&mut spec_json);
+        }
+        let refused = admission::effective(mode, &mut spec_json, "spec.template.spec");
+        if !refused.is_empty() {
+            let list: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            return Err(TemplateError(list.join(", ")));
+        }
+        let spec: PodSpec = serde::Deserialize::deserialize(&spec_json)
+            .map_err(|e: serde_json::Error| TemplateError(format!("spec.template.spec: {e}")))?;
+        let labels = string_map(template["metadata"].get("labels"));
+        let annotations = string_map(template["metadata"].get("annotations"));
+        Ok(JobPods {
+            job_uid,
+            job_id,
+            job_name: name.into(),
+            mode,
+            shared_labels: Arc::new(labels.clone()),
+            shared_annotations: Arc::new(annotations.clone()),
+            labels,
+            annotations,
+            spec_json,
+            spec: Arc::new(spec),
+        })
+    }
+
+    /// The UID of one attempt: derived, so that it need not be stored.
+    pub fn pod_uid(&self, index: Option<u32>, attempt: u32) -> Uid {
+        let mut hash = Sha256::new();
+        hash.update(b"watchbell pod");
+        hash.update(self.job_uid.0.to_be_bytes());
+        hash.update(index.map_or(u64::MAX, u64::from).to_be_bytes());
+        hash.update(attempt.to_be_bytes());
+        let digest = hash.finalize();
+        let mut bytes = [0u8; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Uid::from_hash(bytes)
+    }
+
+    /// `<job>-<index>-<suffix>`, or `<job>-<suffix>` without an index. The suffix is a permutation of the attempt, so
+    /// that no two pods of a Job share a name; `salt` avoids a foreign pod's.
+    pub fn pod_name(&self, index: Option<u32>, attempt: u32, salt: u8) -> String {
+        let start = (self.job_uid.0 as u64) ^ (u64::from(index.unwrap_or(u32::MAX)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        // 5,000,011 is prime and no multiple of 3: the step visits every suffix before one comes again.
+        let step = (u64::from(attempt) + (u64::from(salt) << 20)).wrapping_mul(5_000_011);
+        let mut number = (start % SUFFIX_COUNT + step % SUFFIX_COUNT) % SUFFIX_COUNT;
+        let mut suffix = [0u8; 5];
+        for byte in &mut suffix {
+            *byte = SUFFIX_ALPHABET[(number % 27) as usize];
+            number /= 27;
+        }
+        let suffix = str::from_utf8(&suffix).expect("the alphabet is ASCII");
+        let tail = match index {
+            Some(index) => format!("-{index}-{suffix}"),
+            None => format!("-{suffix}"),
+        };
+        let room = 63usize.saturating_sub(tail.len());
+        let stem = &self.job_name[..self.job_name.len().min(room)];
+        format!("{}{tail}", stem.trim_end_matches(['-', '.']))
+    }
+
+    /// What `hostname` prints inside.
+    pub fn hostname(&self, pod: &ArrayPod, pod_name: &Arc<str>) -> Arc<str> {
+        match pod.index {
+            Some(index) => format!("{}-{index}", self.job_name).into(),
+            None => self.spec.hostname.as_deref().map_or_else(|| pod_name.clone(), Into::into),
+        }
+    }
+
+    pub fn labels_of(&self, pod: &ArrayPod) -> BTreeMap<String, String> {
+        let mut labels = self.labels.clone();
+        if let Some(index) = pod.index {
+            labels.insert(COMPLETION_INDEX.into(), index.to_string());
+        }
+        labels
+    }
+
+    pub fn annotations_of(&self, pod: &ArrayPod) -> BTreeMap<String, String> {
+        let mut annotations = self.annotations.clone();
+        if let Some(index) = pod.index {
+            annotations.insert(COMPLETION_INDEX.into(), index.to_string());
+            if pod.failure_count > 0 {
+                annotations.insert(FAILURE_COUNT.into(), pod.failure_count.to_string());
+            }
+        }
+        annotations
+    }
+
+    /// As [`JobPods::labels_of`], without a copy where nothing is the pod's own.
+    pub fn shared_labels_of(&self, pod: &ArrayPod) -> Arc<BTreeMap<String, String>> {
+        if pod.index.is_none() { self.shared_labels.clone() } else { Arc::new(self.labels_of(pod)) }
+    }
+
+    pub fn shared_annotations_of(&self, pod: &ArrayPod) -> Arc<BTreeMap<String, String>> {
+        if pod.index.is_none() { self.shared_annotations.clone() } else { Arc::new(self.annotations_of(pod)) }
+    }
+
+    /// The pod without status, as [`super::object::JsonHead`] would hold it.
+    pub fn render_head(&self, stored: &Stored, pod: &ArrayPod) -> Map<String, Value> {
+        let mut metadata = json!({
+            "name": &*stored.name,
+            "generateName": match pod.index {
+                Some(index) => format!("{}-{index}-", self.job_name),
+                None => format!("{}-", self.job_name),
+            },
+            "namespace": &*stored.namespace,
+            "uid": stored.uid.to_string(),
+            "creationTimestamp": rfc3339(stored.created_at),
+            "labels": self.labels_of(pod),
+        });
+        let annotations = self.annotations_of(pod);
+        if !annotations.is_empty() {
+            metadata["annotations"] = json!(annotations);
+        }
+        metadata["ownerReferences"] = json!([{
+            "apiVersion": "batch/v1", "kind": "Job", "name": &*self.job_name, "uid": self.job_uid.to_string(),
+            "controller": true, "blockOwnerDeletion": true,
+        }]);
+        let status = stored.pod_status();
+        if status.is_some_and(|s| !s.phase.is_terminal()) {
+            metadata["finalizers"] = json!([TRACKING]);
+        }
+        let mut spec = self.spec_json.clone();
+        if pod.index.is_some() {
+            spec["hostname"] = Value::String(self.hostname(pod, &stored.name).to_string());
+        }
+        if status.is_some_and(|s| s.scheduled_at.is_some()) {
+            spec["nodeName"] = Value::String(crate::world::NODE_NAME.into());
+        }
+        let mut head = Map::new();
+        head.insert("apiVersion".into(), "v1".into());
+        head.insert("kind".into(), "Pod".into());
+        head.insert("metadata".into(), metadata);
+        head.insert("spec".into(), spec);
+        head
+    }
+}
+
+/// `JOB_COMPLETION_INDEX` in every container, from the pod's annotation, unless the author set it (KEP-2214).
+fn add_completion_index_env(spec: &mut Value) {
+    for list in ["containers", "initContainers"] {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let Some(container) = container.as_object_mut() else { continue };
+            let env = container.entry("env").or_insert_with(|| json!([]));
+            let Some(env) = env.as_array_mut() else { continue };
+            if env.iter().any(|v| v["name"] == "JOB_COMPLETION_INDEX") {
+                continue;
+            }
+            env.push(json!({
+                "name": "JOB_COMPLETION_INDEX",
+                "valueFrom": {"fieldRef": {
+                    "apiVersion": "v1",
+                    "fieldPath": format!("metadata.labels['{COMPLETION_INDEX}']"),
+                }},
+            }));
+        }
+    }
+}
