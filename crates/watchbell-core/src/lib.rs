@@ -13,4 +13,5 @@
 //! No async, no clock, no environment, no file, no socket: the caller brings time and randomness.
 
 pub mod controller;
+pub mod cron;
 pub mod request;
