@@ -1,3 +1,5 @@
 //! What the controllers decide, one object at a time, from what is.
 
+pub mod cronjob;
+pub mod event;
 pub mod job;
