@@ -1,0 +1,11 @@
+//! The journal seen from outside: what it promises its caller, through crashes, full disks and damage.
+
+mod batches;
+mod children;
+mod damage;
+mod full_disk;
+mod kill;
+mod law;
+mod restore;
+mod sealed;
+mod state;
