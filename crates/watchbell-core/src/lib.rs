@@ -14,4 +14,6 @@
 
 pub mod controller;
 pub mod cron;
+pub mod index_set;
+pub mod placement;
 pub mod request;

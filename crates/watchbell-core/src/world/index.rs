@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use watchbell_api::types::pod_status::Phase;
+use watchbell_api::types::pod_status::{Phase, PodStatus};
 use watchbell_api::{Resource, Uid};
 
 use super::object::{Head, Key, NsName, Status, Stored};
@@ -256,18 +256,18 @@ fn same_head(a: &Stored, b: &Stored) -> bool {
 
 fn active_pod(pod: &Stored) -> ActivePod {
     let (index, attempt) = slot(pod).map_or((None, 0), |(i, a)| (if i == NO_INDEX { None } else { Some(i) }, a));
-    let (phase, ready) = match &pod.status {
-        Status::Pod(status) => (status.phase, pods::is_ready(status)),
-        _ => (Phase::Pending, false),
-    };
+    let status = pod.pod_status();
+    let restarts = |s: &PodStatus| s.init_containers.iter().chain(&s.containers).map(|c| c.restart_count).sum();
     ActivePod {
         uid: pod.uid,
         index,
         attempt,
-        phase,
-        ready,
+        phase: status.map_or(Phase::Pending, |s| s.phase),
+        scheduled: status.is_some_and(|s| s.scheduled_at.is_some()),
+        ready: status.is_some_and(pods::is_ready),
         deleting: pod.deletion.is_some(),
         created_at: pod.created_at,
+        restarts: status.map_or(0, restarts),
     }
 }
 

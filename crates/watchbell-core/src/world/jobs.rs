@@ -12,7 +12,7 @@ use super::template::JobPods;
 use super::{World, pods};
 use crate::admission::Mode;
 use crate::controller::event::{EventKind, PlannedEvent};
-use crate::controller::job::{self, EndedPod, JobPlan, JobView, NewPod};
+use crate::controller::job::{self, Departure, EndedPod, JobPlan, JobView, NewPod};
 use crate::request::{DeleteOptions, Propagation};
 
 impl World {
@@ -30,6 +30,7 @@ impl World {
             let ended: Vec<EndedPod<'_>> = ended.iter().filter_map(|pod| ended_pod(pod)).collect();
             job::reconcile(
                 &JobView {
+                    namespace: &job.namespace,
                     name: &job.name,
                     uid: job.uid,
                     created_at: job.created_at,
@@ -213,12 +214,15 @@ fn place(pod: &Stored) -> (Option<u32>, u32) {
 
 fn ended_pod(pod: &Arc<Stored>) -> Option<EndedPod<'_>> {
     let (index, attempt) = place(pod);
+    let status = pod.pod_status()?;
+    let departure = if status.phase.is_terminal() { Departure::Ended } else { Departure::Removed };
     Some(EndedPod {
         uid: pod.uid,
+        name: &pod.name,
         index,
         attempt,
-        deleted: pod.deletion.is_some(),
-        status: pod.pod_status()?,
+        departure,
+        status,
         spec: pod.pod_spec()?,
     })
 }
