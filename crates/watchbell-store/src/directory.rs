@@ -19,7 +19,17 @@ const LOCK: &str = "lock";
 /// let two processes lock two files of one name.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for DirectoryLock {
+    /// Closing is not enough: a child that another thread has forked and that has not come to its exec yet holds a copy of the
+    /// descriptor, and would keep the directory locked for a moment.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "cannot unlock the data directory; it stays locked until this process ends");
+        }
+    }
 }
 
 impl DirectoryLock {
@@ -46,7 +56,7 @@ impl DirectoryLock {
         // The pid is only for the message of the next one; a full disk must not keep the journal shut.
         match write_pid(&mut file) {
             Err(e) if e.kind() != std::io::ErrorKind::StorageFull => Err(at("write the pid to")(e)),
-            _ => Ok(DirectoryLock { _file: file }),
+            _ => Ok(DirectoryLock { file }),
         }
     }
 }

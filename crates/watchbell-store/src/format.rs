@@ -15,6 +15,7 @@ pub const FORMAT_VERSION: u32 = STEPS.len() as u32;
 pub(crate) const APPLICATION_ID: i32 = 0x5742_454c;
 
 /// One step of the format. `apply` runs within the transaction of the whole migration and must not end it.
+#[derive(Clone, Copy)]
 pub(crate) struct Step {
     pub(crate) what: &'static str,
     pub(crate) apply: fn(&Transaction) -> rusqlite::Result<()>,

@@ -99,17 +99,21 @@ impl Store {
     }
 }
 
-struct Opened {
-    connection: Connection,
-    sealer: Sealer,
-    report: OpenReport,
+pub(crate) struct Opened {
+    pub(crate) connection: Connection,
+    pub(crate) sealer: Sealer,
+    pub(crate) report: OpenReport,
 }
 
-fn open_journal(dir: &Path, steps: &[format::Step]) -> Result<Opened, Error> {
+pub(crate) fn open_journal(dir: &Path, steps: &[format::Step]) -> Result<Opened, Error> {
     let path = dir.join(JOURNAL);
     create_if_missing(dir, &path)?;
     let mut connection = open_writable(&path)?;
     let created = format::read_mark(&connection, &path, steps.len() as u32)? == Mark::Blank;
+    // A file cut to a few bytes is blank to SQLite as well.
+    if created && let Some(key) = seal::key_in(dir) {
+        return Err(Error::JournalMissing { path, key });
+    }
     check_length(&connection, &path)?;
     make_durable(&connection, &path)?;
     let migrated_from = format::migrate(&mut connection, &path, steps, BackupFirst::Yes)?;
@@ -142,14 +146,23 @@ fn create_if_missing(dir: &Path, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// A file shorter than its page count is whole only if the WAL holds the rest (growth that no checkpoint has moved yet), which
+/// A file shorter than its page count is whole only if a WAL holds the rest (growth that no checkpoint has moved yet), which
 /// only a walk through all pages can tell. So the walk is made in that case alone.
 fn check_length(connection: &Connection, path: &Path) -> Result<(), Error> {
     let failed = |e| Error::of_sqlite("check", path, e);
     let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).map_err(failed)?;
     let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
+    let needed = (pages * page).cast_unsigned();
     let length = path.metadata().map_err(|e| Error::of_io("measure", path, e))?.len();
-    if (pages * page).cast_unsigned() <= length { Ok(()) } else { check_pages(connection, path) }
+    let has_wal = path.with_file_name(JOURNAL_WAL).metadata().is_ok_and(|meta| meta.len() > 0);
+    if needed <= length {
+        Ok(())
+    } else if has_wal {
+        check_pages(connection, path)
+    } else {
+        let cause = format!("it has {length} bytes of {needed}");
+        Err(Error::Corrupt { step: "open", path: path.to_path_buf(), cause })
+    }
 }
 
 /// Walks through all pages.

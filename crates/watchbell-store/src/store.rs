@@ -26,7 +26,8 @@ const WAL_FILE_KEPT_BYTES: u64 = 64 << 20;
 pub struct Options {
     /// Waits so long in every commit, after its own sync: a bench on a fast disk sees what a slower one would do to it.
     pub fsync_delay: Option<Duration>,
-    /// Disk space held back for deletes.
+    /// Disk space held back for deletes, and for checkpoints: one needs at most as much as the WAL holds until it has
+    /// emptied it, so checkpoint before the WAL is larger than this.
     pub reserve_bytes: u64,
 }
 
@@ -104,18 +105,12 @@ impl Store {
     pub fn commit(&mut self, batch: &Batch) -> Result<Committed, Error> {
         self.check_alive("commit")?;
         batch.check(self.last_resource_version)?;
-        let result = match self.transact(batch) {
+        match self.transact(batch) {
             Err(Error::DiskFull { step, path }) if batch.only_deletes() => {
-                if self.reserve.release()? == ReserveState::Held {
-                    tracing::warn!(path = %path.display(), "the disk is full: deleting with the reserve");
-                    self.transact(batch).and_then(|()| self.return_space())
-                } else {
-                    Err(Error::DiskFull { step, path })
-                }
+                self.delete_with_reserve(batch, step, path)
             }
-            other => other,
-        };
-        self.note_fatal(result)?;
+            other => self.note_fatal(other),
+        }?;
         let first = self.next_audit;
         self.next_audit += batch.audit.len() as u64;
         self.last_resource_version = batch.resource_version;
@@ -131,6 +126,24 @@ impl Store {
             wal_bytes: wal.left_bytes,
             reserve: self.reserve.state(),
         })
+    }
+
+    fn delete_with_reserve(&mut self, batch: &Batch, step: &'static str, path: PathBuf) -> Result<(), Error> {
+        if self.reserve.release()? == ReserveState::Released {
+            return Err(Error::DiskFull { step, path });
+        }
+        tracing::warn!(path = %path.display(), "the disk is full: deleting with the reserve");
+        let deleted = self.transact(batch);
+        self.note_fatal(deleted)?;
+        // The batch is durable, whatever becomes of the reserve; the caller sees its state.
+        match self.return_space() {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_fatal() => self.note_fatal(Err(error)),
+            Err(error) => {
+                tracing::warn!(%error, "the reserve is used up until there is room for it");
+                Ok(())
+            }
+        }
     }
 
     fn transact(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -156,19 +169,24 @@ impl Store {
         self.connection.prepare_cached(sql)?.execute([]).map(|_| ())
     }
 
-    /// After a delete on a full disk: the WAL's space is what the reserve needs back.
-    fn return_space(&mut self) -> Result<(), Error> {
-        match checkpoint_and_cut(&self.connection, &self.path, 0).and_then(|_| self.reserve.refill()) {
-            Ok(_) | Err(Error::DiskFull { .. }) => Ok(()),
-            Err(other) => Err(other),
-        }
+    /// With the reserve released: empties the WAL, whose space is what the reserve needs back.
+    fn return_space(&mut self) -> Result<CheckpointReport, Error> {
+        let report = checkpoint_and_cut(&self.connection, &self.path, 0)?;
+        self.reserve.refill()?;
+        Ok(report)
     }
 
     /// Moves the WAL into the database file. Takes as long as the WAL is large: call it when idle, or leave the bulk to
-    /// [`Maintenance::checkpoint`] on another thread.
+    /// [`Maintenance::checkpoint`] on another thread. On a full disk it uses the reserve, and takes back what it can.
     pub fn checkpoint(&mut self) -> Result<CheckpointReport, Error> {
         self.check_alive("checkpoint")?;
-        let result = checkpoint_and_cut(&self.connection, &self.path, WAL_FILE_KEPT_BYTES);
+        let result = match checkpoint_and_cut(&self.connection, &self.path, WAL_FILE_KEPT_BYTES) {
+            Err(Error::DiskFull { step, path }) => match self.reserve.release()? {
+                ReserveState::Held => self.return_space(),
+                ReserveState::Released => Err(Error::DiskFull { step, path }),
+            },
+            other => other,
+        };
         self.note_fatal(result)
     }
 

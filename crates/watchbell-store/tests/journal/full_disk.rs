@@ -1,1 +1,153 @@
+//! A disk without room, and one that fails.
 
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use watchbell_store::{Batch, Error, Options, ReserveState, Store};
+
+use crate::children::{child_of_shell, dir_of_child};
+use crate::state::{audit, config_map, entry, objects, open, put, puts};
+
+const RESERVE_BYTES: u64 = 512 << 10;
+
+fn options() -> Options {
+    Options { reserve_bytes: RESERVE_BYTES, ..Options::default() }
+}
+
+fn large(n: u64) -> Batch {
+    let text = "x".repeat(64 << 10);
+    let put = put(config_map(&format!("large-{n}")), n, Some(&text), None);
+    Batch { audit: vec![entry(&n.to_string())], ..puts(n, vec![put]) }
+}
+
+/// Commits until the store refuses; checkpoints above so many bytes of WAL. Returns how many it took, and the refusal.
+fn fill(store: &mut Store, wal_bytes: u64) -> (u64, Error) {
+    let first = store.last_resource_version() + 1;
+    for n in first.. {
+        match store.commit(&large(n)) {
+            Err(error) => return (n - 1, error),
+            // Even with the disk all but full, the WAL can be emptied with the help of the reserve.
+            Ok(committed) if committed.wal_bytes > wal_bytes => {
+                store.checkpoint().unwrap();
+            }
+            Ok(_) => {}
+        }
+    }
+    unreachable!("the disk is finite")
+}
+
+fn check_holds(store: &mut Store, deleted: u64, last: u64) {
+    let names: Vec<_> = objects(store).into_iter().map(|o| o.name.to_string()).collect();
+    let expect: Vec<_> = (deleted + 1..=last).map(|n| format!("large-{n}")).collect();
+    assert_eq!(names, expect);
+}
+
+fn run(mut command: Command) {
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "the child failed ({}); it needs root, or a user namespace with mounts:\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn a_full_disk_refuses_puts_and_takes_deletes() {
+    let dir = tempfile::tempdir().unwrap();
+    // The mount is in a namespace of the child's own and goes with it.
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
+        &["unshare", "--mount"]
+    } else {
+        &["unshare", "--map-root-user", "--mount"]
+    };
+    let script = "mount -t tmpfs -o size=8m,mode=0700 tmpfs \"$WATCHBELL_STORE_CHILD_DIR\"; exec \"$@\"";
+    run(child_of_shell(wrapper, script, "full_disk::part_on_a_small_disk", dir.path()));
+}
+
+/// Takes all that is left of the disk.
+fn take_the_rest(path: &Path) {
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+    let page = [0u8; 4096];
+    while file.write_all(&page).is_ok() {}
+}
+
+#[test]
+fn part_on_a_small_disk() {
+    let Some(disk) = dir_of_child() else { return };
+    let (dir, ballast) = (disk.join("data"), disk.join("ballast"));
+    let (mut store, report) = Store::open_with(&dir, &options()).unwrap();
+    assert_eq!(report.reserve, ReserveState::Held);
+    let (last, error) = fill(&mut store, RESERVE_BYTES / 2);
+    assert!(last > 10, "{last}");
+    assert!(matches!(error, Error::DiskFull { .. }) && !error.is_fatal(), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("no space left") && text.contains("delete objects or free space"), "{text}");
+    take_the_rest(&ballast);
+
+    // Refused again, the reserve untouched, and all is there.
+    assert!(matches!(store.commit(&large(last + 1)), Err(Error::DiskFull { .. })));
+    check_holds(&mut store, 0, last);
+    // A delete goes through, with its audit entry.
+    let delete = |from: u64, to: u64| Batch {
+        resource_version: last + to,
+        deletes: (from..=to).map(|n| config_map(&format!("large-{n}"))).collect(),
+        audit: vec![entry("deleted")],
+        ..Batch::default()
+    };
+    store.commit(&delete(1, 2)).unwrap();
+    check_holds(&mut store, 2, last);
+    drop(store);
+
+    // The journal opens on a full disk, and takes deletes again.
+    take_the_rest(&ballast);
+    let (mut store, _) = Store::open_with(&dir, &options()).unwrap();
+    check_holds(&mut store, 2, last);
+    store.commit(&delete(3, 4)).unwrap();
+    check_holds(&mut store, 4, last);
+    assert_eq!(audit(&mut store).len() as u64, last + 2);
+
+    // With room again, the reserve comes back and puts go on.
+    std::fs::remove_file(&ballast).unwrap();
+    store.checkpoint().unwrap();
+    assert_eq!(store.refill_reserve().unwrap(), ReserveState::Held);
+    let next = last + 5;
+    let committed =
+        store.commit(&puts(next, vec![put(config_map("small"), next, Some("{}"), None)])).unwrap();
+    assert_eq!(committed.reserve, ReserveState::Held);
+    assert_eq!(store.release_reserve().unwrap(), ReserveState::Held);
+    assert_eq!(store.release_reserve().unwrap(), ReserveState::Released);
+}
+
+/// A limit on the size of files makes writes fail with EFBIG: an I/O error that is not "no space".
+#[test]
+fn an_io_error_ends_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    // Blocks of ulimit are 512 bytes or 1 KiB, as the shell likes.
+    let script = "trap '' XFSZ; ulimit -f 4096; exec \"$@\"";
+    run(child_of_shell(&[], script, "full_disk::part_with_a_file_size_limit", dir.path()));
+    let last: u64 = std::fs::read_to_string(dir.path().join("acknowledged")).unwrap().parse().unwrap();
+    let mut store = open(&dir.path().join("data"));
+    check_holds(&mut store, 0, last);
+    // The limit is gone, and so is the failure.
+    store.commit(&large(last + 1)).unwrap();
+}
+
+#[test]
+fn part_with_a_file_size_limit() {
+    let Some(dir) = dir_of_child() else { return };
+    let (mut store, _) = Store::open_with(&dir.join("data"), &options()).unwrap();
+    let (last, error) = fill(&mut store, u64::MAX);
+    assert!(matches!(error, Error::Fatal { .. }) && error.is_fatal(), "{error}");
+    // Nothing is tried after it, not even what could work.
+    let small = puts(last + 1, vec![put(config_map("small"), last + 1, Some("{}"), None)]);
+    for refused in [store.commit(&small).map(|_| ()), store.checkpoint().map(|_| ())] {
+        match refused {
+            Err(Error::Fatal { cause, .. }) => assert!(cause.starts_with("an earlier failure"), "{cause}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    std::fs::write(dir.join("acknowledged"), last.to_string()).unwrap();
+}

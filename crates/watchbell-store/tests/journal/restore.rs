@@ -1,1 +1,161 @@
+//! Backup and restore.
 
+use std::path::Path;
+
+use watchbell_store::{Batch, Error, Put, RowKey, Seal, Store};
+
+use crate::state::{audit, config_map, contents, entry, open, put, puts};
+
+fn numbered(n: u64) -> Batch {
+    let text = n.to_string();
+    let secret = Put {
+        seal: Seal::Secret,
+        ..put(RowKey::object("secrets", "default", &text), n * 2, Some(&text), None)
+    };
+    let plain = put(config_map(&text), n * 2 - 1, Some(&text), Some(&text));
+    Batch { audit: vec![entry(&text)], ..puts(n * 2, vec![plain, secret]) }
+}
+
+fn filled(dir: &Path, batches: u64) -> Store {
+    let mut store = open(dir);
+    for n in 1..=batches {
+        store.commit(&numbered(n)).unwrap();
+    }
+    store
+}
+
+#[test]
+fn a_restore_begins_an_epoch_above_all_that_was_given_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    let mut store = filled(&data, 5);
+    let report = store.backup(&backup).unwrap();
+    assert!(report.bytes > 0 && report.key.as_ref().is_some_and(|key| key.exists()), "{report:?}");
+    let at_backup = contents(&mut store);
+    // Made after the backup, lost with the restore.
+    for n in 6..=9 {
+        store.commit(&numbered(n)).unwrap();
+    }
+    let at_end = contents(&mut store);
+    assert!(matches!(Store::restore(&backup, &data), Err(Error::Locked { .. })));
+    let before = store.last_resource_version();
+    drop(store);
+
+    let restored = Store::restore(&backup, &data).unwrap();
+    assert_eq!((restored.epoch.number, restored.epoch.first_audit_sequence), (2, 6));
+    assert!(restored.epoch.first_resource_version > before);
+    let (mut store, report) = Store::open(&data).unwrap();
+    assert!(!report.created);
+    assert_eq!(report.epoch, restored.epoch);
+    assert_eq!(report.last_resource_version, restored.epoch.first_resource_version);
+    assert_eq!(contents(&mut store), at_backup);
+    assert_eq!(audit(&mut store).len(), 5);
+    // What was replaced is whole.
+    let replaced = restored.replaced.unwrap();
+    assert_eq!(replaced, data.join("backups/replaced"));
+    assert_eq!(contents(&mut open(&replaced)), at_end);
+    // The new epoch goes on with its own versions.
+    assert!(matches!(store.commit(&numbered(6)), Err(Error::Invalid(_))));
+    let version = report.last_resource_version + 1;
+    store.commit(&puts(version, vec![put(config_map("new"), version, Some("{}"), None)])).unwrap();
+    drop(store);
+
+    // The same backup once more: above the second epoch too, and another one.
+    let again = Store::restore(&backup, &data).unwrap();
+    assert_eq!(again.epoch.number, 3);
+    assert!(again.epoch.first_resource_version > version);
+    assert_ne!(again.epoch.id, restored.epoch.id);
+    assert_eq!(again.replaced.unwrap(), data.join("backups/replaced.2"));
+}
+
+#[test]
+fn a_backup_needs_a_name_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(&dir.path().join("data"), 1);
+    let to = dir.path().join("backup");
+    store.backup(&to).unwrap();
+    assert!(matches!(store.backup(&to), Err(Error::BackupExists { .. })));
+    let nowhere = dir.path().join("no/such/place");
+    assert!(matches!(store.backup(&nowhere), Err(Error::Io { .. })));
+}
+
+#[test]
+fn a_backup_beside_commits_is_one_instant() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut store = filled(&data, 3);
+    let beside = store.maintenance().unwrap();
+    let to = dir.path().join("backup");
+    let thread = std::thread::spawn({
+        let to = to.clone();
+        move || beside.backup(&to).unwrap()
+    });
+    for n in 4..=40 {
+        store.commit(&numbered(n)).unwrap();
+    }
+    thread.join().unwrap();
+    let mut copy = open(&to);
+    let batches = audit(&mut copy).len();
+    assert!((3..=40).contains(&batches), "{batches}");
+    assert_eq!(contents(&mut copy).len(), batches * 2);
+}
+
+#[test]
+fn without_its_key_a_backup_with_secrets_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup, new) = (dir.path().join("data"), dir.path().join("backup"), dir.path().join("new"));
+    let mut store = filled(&data, 2);
+    let report = store.backup_without_key(&backup).unwrap();
+    assert_eq!(report.key, None);
+    let expect = contents(&mut store);
+    match Store::restore(&backup, &new) {
+        Err(error @ Error::KeyUnusable { .. }) => {
+            assert!(error.to_string().contains("holds secrets"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!new.join("journal.db").exists() && !new.join("restoring.partial").exists());
+    // The way out that the error names.
+    std::fs::copy(data.join("secrets.key"), new.join("secrets.key")).unwrap();
+    Store::restore(&backup, &new).unwrap();
+    assert_eq!(contents(&mut open(&new)), expect);
+}
+
+#[test]
+fn without_secrets_a_backup_needs_no_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup, new) = (dir.path().join("data"), dir.path().join("backup"), dir.path().join("new"));
+    let mut store = open(&data);
+    store.commit(&puts(1, vec![put(config_map("a"), 1, Some("{}"), None)])).unwrap();
+    store.backup_without_key(&backup).unwrap();
+    Store::restore(&backup, &new).unwrap();
+    assert_eq!(contents(&mut open(&new)).len(), 1);
+}
+
+/// A bad backup is found before anything is touched.
+#[test]
+fn a_bad_backup_leaves_the_journal_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    let mut store = filled(&data, 50);
+    store.backup(&backup).unwrap();
+    let expect = contents(&mut store);
+    drop(store);
+    let file = backup.join("journal.db");
+    let whole = std::fs::read(&file).unwrap();
+    let check = |what: &str, bytes: &[u8]| {
+        std::fs::write(&file, bytes).unwrap();
+        let error = Store::restore(&backup, &data).unwrap_err();
+        let (mut store, report) = Store::open(&data).unwrap();
+        assert_eq!((report.epoch.number, contents(&mut store) == expect), (1, true), "{what}: {error}");
+        error
+    };
+    assert!(matches!(check("half", &whole[..whole.len() / 2]), Error::Corrupt { .. }));
+    assert!(matches!(check("junk", &[7; 5000]), Error::Corrupt { .. }));
+    assert!(matches!(check("empty", &[]), Error::NotAJournal { .. }));
+    let mut inside = whole.clone();
+    inside[4096 * 3..4096 * 4].fill(0);
+    assert!(matches!(check("a page of zeros", &inside), Error::Corrupt { .. }));
+    std::fs::remove_dir_all(&backup).unwrap();
+    assert!(matches!(Store::restore(&backup, &data), Err(Error::Io { .. })));
+}
