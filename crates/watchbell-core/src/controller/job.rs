@@ -27,13 +27,32 @@ use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{Phase, PodStatus};
 
 use super::event::PlannedEvent;
+use super::ttl::{Ttl, ttl};
 
 mod backoff;
+mod count;
+mod event;
+mod failure_policy;
+mod pods;
 mod status;
+mod success_policy;
 mod tracking;
+mod verdict;
 mod written;
 
-pub use status::{Condition, ConditionKind, ConditionStatus, Finished, FinishedKind, JobStatus, WriteStatusError};
+#[cfg(test)]
+mod tests;
+
+pub use event::{pods_created, pods_deleted};
+pub use status::{
+    Condition, ConditionKind, ConditionStatus, Finished, FinishedKind, JobStatus, WriteStatusError,
+};
+
+/// The value of `spec.managedBy` that names this controller, as does leaving it out.
+pub const CONTROLLER_NAME: &str = "kubernetes.io/job-controller";
+
+/// The index of a pod without one, in keys.
+const NO_INDEX: u32 = u32::MAX;
 
 /// A pod of the Job that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,8 +138,166 @@ pub struct JobPlan {
     pub delete_job: bool,
 }
 
+impl JobPlan {
+    /// The plan for the case that the pods cannot be created: all else is done, and no pod is counted that is not
+    /// there. What ended is counted either way, as it is handed over only once.
+    pub fn without_creating(mut self, before: &JobStatus) -> JobPlan {
+        let planned = std::mem::take(&mut self.create).len() as u32;
+        let mut status = self.status.take().unwrap_or_else(|| before.clone());
+        status.active = status.active.saturating_sub(planned);
+        self.status = Some(status).filter(|status| status != before);
+        self
+    }
+}
+
 /// Compares desired with observed for one Job. Same inputs, same plan. `now`: Unix seconds.
 pub fn reconcile(view: &JobView<'_>, now: i64) -> JobPlan {
-    let _ = (view, now);
-    JobPlan::default()
+    if let Some(end) = view.status.is_finished() {
+        return after_the_end(view, end, now);
+    }
+    if view.spec.managed_by.as_ref().is_some_and(|name| name != CONTROLLER_NAME) {
+        return JobPlan::default();
+    }
+    let mut pass = Pass::new(view, now);
+    pass.start();
+    pass.count();
+    match pass.verdict() {
+        Some(verdict) => {
+            pass.end_pods(&verdict);
+            pass.take_stock();
+            pass.conclude(&verdict);
+        }
+        None => {
+            if !view.deleting {
+                pass.manage_pods();
+            }
+            pass.take_stock();
+            if let Some(verdict) = pass.completed() {
+                pass.end_pods(&verdict);
+                pass.conclude(&verdict);
+            } else if !view.deleting {
+                pass.note_suspension();
+            }
+        }
+    }
+    pass.plan()
+}
+
+fn after_the_end(view: &JobView<'_>, end: Finished, now: i64) -> JobPlan {
+    let mut plan = JobPlan::default();
+    if !view.deleting {
+        match ttl(view.spec.ttl_seconds_after_finished, end.at, now) {
+            Ttl::None => {}
+            Ttl::At(at) => plan.wake_at = Some(at),
+            Ttl::Expired => plan.delete_job = true,
+        }
+    }
+    plan
+}
+
+/// One look at a Job: the status as it becomes, and the plan as it grows.
+struct Pass<'a> {
+    view: &'a JobView<'a>,
+    now: i64,
+    status: JobStatus,
+    plan: JobPlan,
+    /// Message of the first pod that a rule of the failure policy fails the Job for.
+    fail_job: Option<String>,
+    /// The completed indexes or their number changed, so the success policy may be met now.
+    completed_changed: bool,
+}
+
+impl<'a> Pass<'a> {
+    fn new(view: &'a JobView<'a>, now: i64) -> Pass<'a> {
+        Pass {
+            view,
+            now,
+            status: view.status.clone(),
+            plan: JobPlan::default(),
+            fail_job: None,
+            completed_changed: false,
+        }
+    }
+
+    fn start(&mut self) {
+        let spec = self.view.spec;
+        self.status.tracking.synced = true;
+        if self.status.start_time.is_none() && !spec.suspend {
+            self.status.start_time = Some(self.now);
+        }
+        if let Some(completions) = self.index_count()
+            && self.status.tracking.indexes.scale(completions)
+        {
+            self.status.completed_indexes.truncate(completions);
+            self.status.failed_indexes.truncate(completions);
+            self.completed_changed = true;
+        }
+        self.status.tracking.indexes.release_due(self.now);
+    }
+
+    /// `completions` of an Indexed Job; `None` for any other.
+    fn index_count(&self) -> Option<u32> {
+        let spec = self.view.spec;
+        // Validation requires completions of an Indexed Job.
+        (spec.completion_mode == CompletionMode::Indexed).then(|| spec.completions.unwrap_or(0))
+    }
+
+    /// Whether a pod has a place in the Job: it has an index within the completions exactly if the Job is indexed.
+    fn has_place(&self, index: Option<u32>) -> bool {
+        match (self.index_count(), index) {
+            (None, None) => true,
+            (Some(completions), Some(index)) => index < completions,
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    /// A replacement waits until the pod it replaces has ended (KEP-3939). A failure policy implies it, as its rules
+    /// read how a pod ended.
+    fn only_failed_replaced(&self) -> bool {
+        let spec = self.view.spec;
+        spec.pod_replacement_policy == Some(PodReplacementPolicy::Failed) || spec.pod_failure_policy.is_some()
+    }
+
+    /// The pod neither ends nor is about to.
+    fn is_kept(&self, key: &(u32, u32), pod: &ActivePod) -> bool {
+        !pod.deleting && !self.status.tracking.decided.contains(key)
+    }
+
+    /// Ends a pod whose end counts as nothing from here on.
+    fn delete(&mut self, pod: &ActivePod, cause: StopCause) {
+        self.status.tracking.decided.insert(key(pod.index, pod.attempt));
+        self.plan.delete.push((pod.uid, cause));
+    }
+
+    fn wake(&mut self, at: i64) {
+        self.plan.wake_at = Some(self.plan.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// Counts the pods as they are once the plan is carried out.
+    fn take_stock(&mut self) {
+        let (mut active, mut ready, mut terminating) = (self.plan.create.len() as u32, 0, 0);
+        for (key, pod) in self.view.active {
+            if self.is_kept(key, pod) {
+                active += 1;
+                ready += u32::from(pod.ready);
+            } else {
+                terminating += 1;
+            }
+        }
+        self.status.active = active;
+        self.status.ready = ready;
+        self.status.terminating = terminating;
+    }
+
+    fn plan(self) -> JobPlan {
+        let Pass { view, status, mut plan, .. } = self;
+        if status != *view.status {
+            plan.status = Some(status);
+        }
+        plan
+    }
+}
+
+fn key(index: Option<u32>, attempt: u32) -> (u32, u32) {
+    (index.unwrap_or(NO_INDEX), attempt)
 }

@@ -3,3 +3,4 @@
 pub mod cronjob;
 pub mod event;
 pub mod job;
+pub mod ttl;

@@ -96,7 +96,10 @@ fn text_is_read_strictly() {
     check("3-4", "3,4");
     check("0-1,2,3", "0-3");
     check("5-3", "range 5-3 ends before it begins");
-    check("1,1", "\"1\" does not come after the range before it; write indexes in increasing order, each once");
+    check(
+        "1,1",
+        "\"1\" does not come after the range before it; write indexes in increasing order, each once",
+    );
     check("7-10", "index 10 is not below 10, the number of completions");
     for text in [",", "1,", "-1", "1-", "+1", " 1", "1-2-3", "99999999999", "a"] {
         assert!(matches!(IndexSet::parse(text, 10), Err(ParseIndexSetError::NotARange { .. })), "{text}");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use watchbell_api::types::pod_status::{Phase, PodStatus};
 use watchbell_api::{Resource, Uid};
 
-use super::object::{Head, Key, NsName, Status, Stored};
+use super::object::{Head, Key, NsName, Stored};
 use super::row::NO_INDEX;
 use super::template::JobPods;
 use super::{World, pods};

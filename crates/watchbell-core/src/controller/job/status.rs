@@ -161,7 +161,9 @@ impl JobStatus {
         };
         match self.conditions.iter_mut().find(|c| c.kind == condition.kind) {
             Some(old)
-                if old.status == status && old.reason == condition.reason && old.message == condition.message =>
+                if old.status == status
+                    && old.reason == condition.reason
+                    && old.message == condition.message =>
             {
                 Change::AsBefore
             }
@@ -191,7 +193,9 @@ impl JobStatus {
         if let Some(at) = self.completion_time {
             put("completionTime", time(at));
         }
-        for (field, count) in [("active", self.active), ("succeeded", self.succeeded), ("failed", self.failed)] {
+        for (field, count) in
+            [("active", self.active), ("succeeded", self.succeeded), ("failed", self.failed)]
+        {
             if count > 0 {
                 put(field, count.into());
             }
@@ -203,7 +207,9 @@ impl JobStatus {
         if !self.completed_indexes.is_empty() {
             put("completedIndexes", self.completed_indexes.to_string().into());
         }
-        let counts_indexes = synced && spec.completion_mode == CompletionMode::Indexed && spec.backoff_limit_per_index.is_some();
+        let counts_indexes = synced
+            && spec.completion_mode == CompletionMode::Indexed
+            && spec.backoff_limit_per_index.is_some();
         if counts_indexes || !self.failed_indexes.is_empty() {
             put("failedIndexes", self.failed_indexes.to_string().into());
         }
@@ -239,6 +245,7 @@ impl Condition {
 
 /// `2026-01-02T03:04:05Z`
 fn time(seconds: i64) -> Value {
-    let text = jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string());
+    let text =
+        jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.to_string());
     Value::String(text)
 }

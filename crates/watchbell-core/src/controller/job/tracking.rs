@@ -201,11 +201,16 @@ mod as_list {
     use imbl::OrdSet;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(set: &OrdSet<(u32, u32)>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        set: &OrdSet<(u32, u32)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(set.iter())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OrdSet<(u32, u32)>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<OrdSet<(u32, u32)>, D::Error> {
         Ok(Vec::<(u32, u32)>::deserialize(deserializer)?.into_iter().collect())
     }
 }
