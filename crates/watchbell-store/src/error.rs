@@ -104,6 +104,8 @@ impl Error {
     pub(crate) fn of_sqlite(step: &'static str, path: &Path, source: rusqlite::Error) -> Error {
         let path = path.to_path_buf();
         match source.sqlite_error_code() {
+            // The index of the WAL lies in a file beside it, which must grow too. (Within a commit this is fatal: see there.)
+            _ if is_wal_index_full(&source) => Error::DiskFull { step, path },
             Some(ErrorCode::DiskFull) => Error::DiskFull { step, path },
             Some(ErrorCode::SystemIoFailure) => Error::Fatal { step, path, cause: source.to_string() },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -122,6 +124,11 @@ impl Error {
             _ => Error::Io { step, path, source },
         }
     }
+}
+
+/// No space to grow the index of the WAL: SQLite calls it an I/O error.
+pub(crate) fn is_wal_index_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 fn holder(pid: Option<u32>) -> String {
@@ -160,6 +167,7 @@ mod tests {
     fn a_full_disk_is_no_reason_to_end() {
         assert!(matches!(classify(ffi::SQLITE_FULL), Error::DiskFull { .. }));
         assert!(!classify(ffi::SQLITE_FULL).is_fatal());
+        assert!(matches!(classify(ffi::SQLITE_IOERR_SHMSIZE), Error::DiskFull { .. }));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::backup::{self, BackupReport};
 use crate::batch::Batch;
 use crate::commit::{self, Failure};
 use crate::directory::{DirectoryLock, JOURNAL_WAL};
+use crate::error::is_wal_index_full;
 use crate::maintenance::Maintenance;
 use crate::reserve::{Reserve, ReserveState};
 use crate::seal::Sealer;
@@ -160,6 +161,11 @@ impl Store {
             return Err(Error::Fatal { step: "commit", path: self.path.clone(), cause });
         }
         Err(match failure {
+            // The index is written after the frames: the batch may be in the WAL, whole and synced, and a crash would bring it
+            // back after it was called refused.
+            Failure::Sqlite(e) if is_wal_index_full(&e) => {
+                Error::Fatal { step: "commit", path: self.path.clone(), cause: e.to_string() }
+            }
             Failure::Sqlite(e) => failed(e),
             Failure::Refused(e) => e,
         })
