@@ -191,8 +191,6 @@ impl Life {
         }
         self.job.spec.completions = Some(completions);
         self.job.spec.parallelism = Some(completions);
-        self.truth.successes.retain(|&index, _| index < completions);
-        self.truth.failures.retain(|&index, _| index < completions);
     }
 
     /// Lets the controller look until it rests, and checks all that must hold.
@@ -221,6 +219,11 @@ impl Life {
 
     /// What the next pass must count.
     fn tell(&mut self) {
+        // Scaled down and up again between two looks is as if nothing happened.
+        if let Some(completions) = self.job.spec.completions {
+            self.truth.successes.retain(|&index, _| index == u32::MAX || index < completions);
+            self.truth.failures.retain(|&index, _| index == u32::MAX || index < completions);
+        }
         for (at, end) in std::mem::take(&mut self.truth.news) {
             if self.truth.decided.remove(&at) || !self.has_place(at) || end == End::Released {
                 continue;
@@ -295,7 +298,10 @@ impl Life {
     fn check(&self) {
         let (job, status) = (&self.job, &self.job.status);
         let running = job.running().len();
-        assert!(running <= job.spec.parallelism.unwrap_or(1) as usize, "parallelism exceeded");
+        // A work queue that had its first success is left to itself (as in Kubernetes).
+        let left_alone = job.spec.completions.is_none() && status.succeeded > 0;
+        let most = job.spec.parallelism.unwrap_or(1) as usize;
+        assert!(running <= most || left_alone, "parallelism exceeded");
         assert_eq!(status.active as usize, running);
         assert_eq!(status.terminating as usize, job.active.len() - running);
         let ready = job.active.values().filter(|pod| pod.ready && !pod.deleting).count();
