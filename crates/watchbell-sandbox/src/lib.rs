@@ -1,1 +1,27 @@
-//! 
+//! Starts containers, directly and hardened, and outlives the server that asked for them.
+//!
+//! ```text
+//!  server ── Spawner (client) ══ socket ══ spawner ──┬─ task   pid 1 of its own namespaces
+//!                                  (root, one thread) ├─ task
+//!                                                     └─ keeper (no privileges): pipes ──▶ log files
+//!
+//!  RunSpec ──▶ plan ──▶ steps of the spawner (slot, mounts, clone) ──▶ steps of the task (… seccomp, exec)
+//! ```
+//!
+//! The only crate of Watchbell that holds `unsafe`.
+
+mod client;
+mod error;
+mod event;
+mod spec;
+
+pub use client::{Ceiling, DEFAULT_KEEPER_UID, Spawner, SpawnerOptions, UidRanges};
+pub use error::Error;
+pub use event::{
+    Event, ExitRecord, ExitStatus, LogSummary, StartFailure, StartFailureKind, TableEntry, UnixNanos, Usage,
+};
+pub use spec::{
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, FileEntry, HostNamespaces, InvalidSpec, LogTarget,
+    Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit, RlimitResource, Root, RunSpec,
+    Scratch, Seccomp, Sharing, Sys, VolumeSource,
+};

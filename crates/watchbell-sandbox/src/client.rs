@@ -1,0 +1,134 @@
+//! The server's end: finds or starts the spawner, sends what it is asked to, receives events.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ContainerId, Event, RunSpec, TableEntry};
+
+/// How a spawner is found, or started.
+#[derive(Debug, Clone)]
+pub struct SpawnerOptions {
+    /// Holds the lock, the socket, the table and the spawner's own log. `<data dir>/run`; made with mode 0700.
+    pub state_dir: PathBuf,
+    /// Root of all container logs, `<data dir>/logs`; given to the keeper, which alone writes below it.
+    pub log_dir: PathBuf,
+    /// The program that is run as `<exe> spawner …` and `<exe> keeper …`. It is copied into sealed memory first, so that
+    /// no task can overwrite it (CVE-2019-5736). Usually `/proc/self/exe`.
+    pub exe: PathBuf,
+    /// What this spawner will never exceed, whoever asks.
+    pub ceiling: Ceiling,
+    /// The user that may connect besides root.
+    pub client_uid: u32,
+    /// The keeper's user and group: an id that owns nothing else.
+    pub keeper_uid: u32,
+    /// Seconds without task and without server after which the spawner ends.
+    pub idle_seconds: u32,
+    /// With N spawners, which one this is.
+    pub shard: u16,
+}
+
+impl SpawnerOptions {
+    /// The defaults for a data directory: nothing beyond the strict is allowed.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
+        Self {
+            state_dir: data_dir.join("run"),
+            log_dir: data_dir.join("logs"),
+            exe: PathBuf::from("/proc/self/exe"),
+            ceiling: Ceiling::default(),
+            client_uid: 0,
+            keeper_uid: DEFAULT_KEEPER_UID,
+            idle_seconds: 10,
+            shard: 0,
+        }
+    }
+}
+
+/// Just below the task ranges of [`UidRanges::default`].
+pub const DEFAULT_KEEPER_UID: u32 = 0x4fff_ffff;
+
+/// The spawner's ceiling, fixed when it starts from what root configured. A server that was taken over cannot exceed it.
+/// The default allows nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Ceiling {
+    pub privileged: bool,
+    /// `hostUsers: true`.
+    pub host_users: bool,
+    pub host_network: bool,
+    pub host_pid: bool,
+    pub host_ipc: bool,
+    /// A task may run without the seccomp allow-list, or with unmasked /proc.
+    pub unconfined: bool,
+    /// Host directories below which host paths may lie.
+    pub host_paths: Vec<PathBuf>,
+    /// Directories below which image layers and volumes of the node lie: nothing else is ever mounted as one.
+    /// Empty: the parent of the state directory.
+    pub data_paths: Vec<PathBuf>,
+    pub uid_ranges: UidRanges,
+}
+
+/// Host user ids that pods get, 65,536 each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UidRanges {
+    pub first: u32,
+    /// How many pods can hold a range at the same time.
+    pub count: u16,
+}
+
+impl Default for UidRanges {
+    fn default() -> Self {
+        Self { first: 0x5000_0000, count: 4096 }
+    }
+}
+
+/// A connection to the spawner. Clones share it. Calls return when the request is handed over; what became of it
+/// arrives as an [`Event`].
+#[derive(Clone)]
+pub struct Spawner {
+    #[expect(dead_code, reason = "bodies follow")]
+    shared: Arc<()>,
+}
+
+impl Spawner {
+    /// Finds the spawner that runs on this state directory, or starts one, and takes over what it runs. The table holds
+    /// every run that is not acknowledged; events after it arrive on the receiver.
+    pub fn connect_or_start(
+        options: &SpawnerOptions,
+    ) -> Result<(Spawner, Vec<TableEntry>, Receiver<Event>), crate::Error> {
+        let _ = options;
+        unimplemented!("bodies follow")
+    }
+
+    /// Starts a container, once: a second call with the same id changes nothing.
+    pub fn start(&self, spec: &RunSpec) -> Result<(), crate::Error> {
+        let _ = spec;
+        unimplemented!("bodies follow")
+    }
+
+    /// Sends a signal to the container's first process. Nothing happens when it ended.
+    pub fn signal(&self, id: ContainerId, signal: i32) -> Result<(), crate::Error> {
+        let _ = (id, signal);
+        unimplemented!("bodies follow")
+    }
+
+    /// Ends every process of the pod at once; an `Exited` follows for each that ran.
+    pub fn kill_pod(&self, pod_uid: u128) -> Result<(), crate::Error> {
+        let _ = pod_uid;
+        unimplemented!("bodies follow")
+    }
+
+    /// The pod is over: kills what still runs, drops its namespaces, volumes and uid range.
+    pub fn release_pod(&self, pod_uid: u128) -> Result<(), crate::Error> {
+        let _ = pod_uid;
+        unimplemented!("bodies follow")
+    }
+
+    /// The outcome of this run is durable elsewhere: forget it.
+    pub fn acknowledge(&self, id: ContainerId) -> Result<(), crate::Error> {
+        let _ = id;
+        unimplemented!("bodies follow")
+    }
+}

@@ -1,0 +1,286 @@
+//! What the node asks for: one pod's surroundings and one container in it.
+//!
+//! ```text
+//!  PodEnvironment ── shared by the pod's containers: namespaces, uid range, pod cgroup, volumes, /etc files
+//!    └─ RunSpec ──── one run of one container: root, command, identity, limits, mounts, log
+//! ```
+//!
+//! All of it crosses the socket to the spawner, so everything is plain data. A value outside the bounds of
+//! [`RunSpec::check`] is refused there with the field's name; nothing is clamped in silence.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+mod capability;
+mod check;
+
+pub use capability::{Capabilities, ParseCapabilityError};
+pub use check::InvalidSpec;
+
+/// One run of one container. Starts are idempotent by this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ContainerId {
+    pub pod_uid: u128,
+    /// Ordinal in the pod, init containers first.
+    pub container: u16,
+    /// How often this container was restarted before; Kubernetes' restart count.
+    pub attempt: u32,
+}
+
+impl fmt::Display for ContainerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}/{}/{}", self.pod_uid, self.container, self.attempt)
+    }
+}
+
+/// What the containers of one pod have in common. It is made at the pod's first start and kept until
+/// [`Spawner::release_pod`](crate::Spawner::release_pod); later starts of the pod use what is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodEnvironment {
+    pub uid: u128,
+    /// `namespace/name`, for messages alone.
+    pub name: String,
+    /// What `hostname` prints inside; at most 63 bytes (64 is the kernel's limit).
+    pub hostname: String,
+    pub sharing: Sharing,
+    pub host_namespaces: HostNamespaces,
+    /// Limits over all containers of a [`Sharing::Shared`] pod. A single container has its own.
+    pub limits: CgroupLimits,
+    pub etc: EtcFiles,
+    /// Bound of /dev/shm in bytes; Docker's and containerd's default is 64 MiB.
+    pub shm_bytes: u64,
+    pub volumes: Vec<PodVolume>,
+}
+
+/// Whether containers meet in one set of namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sharing {
+    /// Only one container ever runs at a time; nothing is held between runs but the uid range and the volumes.
+    Single,
+    /// net, ipc, uts and user namespaces are held by descriptors (there is no pause process).
+    Shared,
+}
+
+/// `true`: the host's own namespace is used. All false unless Kubernetes' field says so and the spawner's
+/// [`Ceiling`](crate::Ceiling) allows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HostNamespaces {
+    /// `hostUsers: true`: ids inside are ids outside.
+    pub users: bool,
+    pub network: bool,
+    pub pid: bool,
+    pub ipc: bool,
+}
+
+/// Files that Kubernetes provides in /etc, read-only. `/etc/hostname` follows from the pod's hostname.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EtcFiles {
+    /// Empty: `127.0.0.1 localhost`, `::1 localhost` and the pod's hostname.
+    pub hosts: Vec<u8>,
+    /// May be empty: a pod without network has no resolver.
+    pub resolv_conf: Vec<u8>,
+}
+
+/// A volume of the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodVolume {
+    /// What [`Mount::volume`] names.
+    pub id: u16,
+    pub source: VolumeSource,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeSource {
+    /// `emptyDir` with `medium: Memory`, or a bounded scratch directory. Mode 0777 (2777 with a `gid`).
+    Tmpfs {
+        bytes: u64,
+        inodes: u64,
+        /// Kubernetes' fsGroup: the directory's group inside the container.
+        gid: Option<u32>,
+    },
+    /// ConfigMap, Secret, downward API, projected: a tmpfs filled by the spawner. The bytes cross by sealed memfd and
+    /// are never on a disk. Always read-only inside.
+    Files {
+        entries: Vec<FileEntry>,
+        /// Kubernetes' fsGroup.
+        gid: Option<u32>,
+    },
+    /// A directory on disk that the node made, inside a root of mode 0700. Ids on disk are the container's own; the
+    /// mount maps them into the pod's range.
+    Dir { path: PathBuf },
+    /// A host path, file or directory, as the ceiling allows. Ids are mapped as for [`VolumeSource::Dir`].
+    HostPath { path: PathBuf },
+}
+
+/// A file of a [`VolumeSource::Files`].
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Relative, without `.` and `..`; directories on the way are made with mode 0755.
+    pub path: String,
+    /// Permission bits; owner is uid 0 inside.
+    pub mode: u16,
+    pub contents: Vec<u8>,
+}
+
+impl fmt::Debug for FileEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The contents may be a Secret's: they never reach a log.
+        write!(f, "FileEntry({}, {:o}, {} bytes)", self.path, self.mode, self.contents.len())
+    }
+}
+
+/// One run of one container.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSpec {
+    pub id: ContainerId,
+    /// The container's name, for messages alone.
+    pub name: String,
+    pub pod: Arc<PodEnvironment>,
+    pub root: Root,
+    /// Entrypoint and arguments, never empty. The first is looked up in the container's `PATH` when it has no slash.
+    pub argv: Vec<String>,
+    pub env: Vec<(String, String)>,
+    /// Absolute; made in the skeleton layer when the image lacks it.
+    pub cwd: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    pub capabilities: Capabilities,
+    /// Kubernetes' `allowPrivilegeEscalation: false`.
+    pub no_new_privs: bool,
+    pub seccomp: Seccomp,
+    pub proc_mount: ProcMount,
+    pub sys: Sys,
+    pub mounts: Vec<Mount>,
+    /// A bounded private /tmp, mode 1777. `None`: what the image has, or a volume.
+    pub tmp: Option<Scratch>,
+    pub rlimits: Vec<Rlimit>,
+    /// -1000 … 1000. Lowering below the spawner's own needs CAP_SYS_RESOURCE on the host.
+    pub oom_score_adj: i16,
+    pub limits: CgroupLimits,
+    pub log: LogTarget,
+    /// Kubernetes' `privileged`: every capability, no seccomp, writable /proc and /sys, in the host's user namespace
+    /// if the pod says so. Refused unless the ceiling allows it.
+    pub privileged: bool,
+}
+
+impl fmt::Debug for RunSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Arguments and variables may hold secrets: they never reach a log.
+        write!(f, "RunSpec({}, pod {}, container {})", self.id, self.pod.name, self.name)
+    }
+}
+
+/// The root file system: an overlay over the image's unpacked layers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Directories of unpacked layers, bottom first. At least one.
+    pub layers: Vec<PathBuf>,
+    /// `readOnlyRootFilesystem`. Otherwise writes go to a bounded tmpfs that ends with the run.
+    pub read_only: bool,
+    /// Bounds of the writable layer; ignored when read-only.
+    pub upper: Scratch,
+}
+
+/// The bound of a tmpfs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scratch {
+    pub bytes: u64,
+    pub inodes: u64,
+}
+
+/// A volume seen inside a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path inside. Symbolic links of the image on the way are followed inside the image's root only.
+    pub target: String,
+    /// A [`PodVolume::id`].
+    pub volume: u16,
+    /// Kubernetes' `subPath`, relative: resolved inside the volume by descriptor (CVE-2021-25741); made as a
+    /// directory when missing.
+    pub sub_path: Option<String>,
+    pub read_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Seccomp {
+    /// The allow-list of [`crate::seccomp`].
+    Default,
+    /// None. For namespaces whose policy allows it.
+    Unconfined,
+}
+
+/// Kubernetes' `procMount`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProcMount {
+    /// Masked and read-only paths.
+    Default,
+    /// Neither; Kubernetes allows it only in a user namespace.
+    Unmasked,
+}
+
+/// Whether /sys is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sys {
+    /// An empty place. Nothing of a batch task needs it, and it is attack surface.
+    None,
+    /// Read-only sysfs with the usual paths masked, as Kubernetes has it.
+    ReadOnly,
+}
+
+/// One resource limit (setrlimit(2)). Hard limits can only be lowered where the spawner lacks CAP_SYS_RESOURCE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    pub resource: RlimitResource,
+    /// `u64::MAX` is infinity.
+    pub soft: u64,
+    pub hard: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RlimitResource {
+    Core,
+    Cpu,
+    Data,
+    FileSize,
+    Locks,
+    Memlock,
+    MessageQueue,
+    Nice,
+    OpenFiles,
+    Processes,
+    RealTimePriority,
+    RealTimeTime,
+    SignalsPending,
+    Stack,
+}
+
+/// Control group limits. `None` means no limit of that kind below what the parent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CgroupLimits {
+    /// Bytes; swap is off, so this is all there is.
+    pub memory_bytes: Option<u64>,
+    /// CPU time in microseconds in each [`CgroupLimits::cpu_period_us`].
+    pub cpu_quota_us: Option<u64>,
+    /// 1000 … 1,000,000; 0 stands for 100,000.
+    pub cpu_period_us: u64,
+    /// cgroup v2 weight, 1 … 10000; `None` is 100. v1 shares are derived from it.
+    pub cpu_weight: Option<u16>,
+    pub pids: Option<u64>,
+}
+
+/// Where stdout and stderr go, in the CRI log format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTarget {
+    /// Path of the log file relative to [`SpawnerOptions::log_dir`](crate::SpawnerOptions::log_dir), without `.`, `..`.
+    /// The file and its directories are made at the first byte; a task that prints nothing leaves none.
+    pub path: PathBuf,
+    /// The file is rotated to `<path>.1`, `.2` … when the next line would take it above this.
+    pub max_bytes: u64,
+    /// Files kept, the current one included, at least 1; what falls off the end is counted as dropped.
+    pub max_files: u32,
+}

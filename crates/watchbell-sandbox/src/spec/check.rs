@@ -1,0 +1,198 @@
+//! The bounds of a [`RunSpec`]. The spawner checks them itself: the server may have been taken over.
+
+use std::path::{Component, Path};
+
+use super::{FileEntry, PodEnvironment, RunSpec, VolumeSource};
+
+/// A field outside its bounds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct InvalidSpec {
+    /// Path of the field in the spec.
+    pub field: String,
+    pub reason: &'static str,
+}
+
+/// Ids inside a pod's range of 65,536.
+pub(crate) const IDS: u32 = 65_536;
+const LAYERS_MAX: usize = 400;
+const VOLUMES_MAX: usize = 512;
+const MOUNTS_MAX: usize = 512;
+const FILES_MAX: usize = 16_384;
+const FILES_BYTES_MAX: usize = 64 << 20;
+const STRINGS_BYTES_MAX: usize = 4 << 20;
+
+fn invalid(field: impl Into<String>, reason: &'static str) -> InvalidSpec {
+    InvalidSpec { field: field.into(), reason }
+}
+
+fn require(holds: bool, field: &str, reason: &'static str) -> Result<(), InvalidSpec> {
+    if holds { Ok(()) } else { Err(invalid(field, reason)) }
+}
+
+impl RunSpec {
+    /// Checks bounds and forms, without looking at the host.
+    pub fn check(&self) -> Result<(), InvalidSpec> {
+        self.pod.check()?;
+        require(self.id.pod_uid == self.pod.uid, "id.pod_uid", "is not the pod's uid")?;
+        self.check_root()?;
+        self.check_command()?;
+        self.check_identity()?;
+        self.check_mounts()?;
+        require(
+            (-1000..=1000).contains(&self.oom_score_adj),
+            "oom_score_adj",
+            "must be between -1000 and 1000",
+        )?;
+        require(self.rlimits.len() <= 16, "rlimits", "has more entries than there are limits")?;
+        require(
+            self.rlimits.iter().all(|r| r.soft <= r.hard),
+            "rlimits",
+            "has a soft limit above the hard one",
+        )?;
+        check_limits("limits", &self.limits)?;
+        check_relative("log.path", &self.log.path)?;
+        require(self.log.max_bytes >= 4096, "log.max_bytes", "must be at least 4096")?;
+        require((1..=1000).contains(&self.log.max_files), "log.max_files", "must be between 1 and 1000")
+    }
+
+    fn check_root(&self) -> Result<(), InvalidSpec> {
+        require(!self.root.layers.is_empty(), "root.layers", "is empty")?;
+        require(self.root.layers.len() <= LAYERS_MAX, "root.layers", "has more than 400 layers")?;
+        for layer in &self.root.layers {
+            check_absolute("root.layers", layer)?;
+        }
+        if !self.root.read_only {
+            require(
+                self.root.upper.bytes > 0,
+                "root.upper.bytes",
+                "must be above 0 when the root is writable",
+            )?;
+            require(
+                self.root.upper.inodes > 0,
+                "root.upper.inodes",
+                "must be above 0 when the root is writable",
+            )?;
+        }
+        match self.tmp {
+            Some(tmp) => require(tmp.bytes > 0 && tmp.inodes > 0, "tmp", "must be above 0"),
+            None => Ok(()),
+        }
+    }
+
+    fn check_command(&self) -> Result<(), InvalidSpec> {
+        require(!self.argv.is_empty() && !self.argv[0].is_empty(), "argv", "names no program")?;
+        let no_nul = |s: &String| !s.contains('\0');
+        require(self.argv.iter().all(no_nul), "argv", "holds a NUL byte")?;
+        require(self.env.iter().all(|(k, v)| no_nul(k) && no_nul(v)), "env", "holds a NUL byte")?;
+        require(
+            self.env.iter().all(|(k, _)| !k.is_empty() && !k.contains('=')),
+            "env",
+            "has a name that is empty or holds '='",
+        )?;
+        let bytes = self.argv.iter().map(|a| a.len() + 1).sum::<usize>()
+            + self.env.iter().map(|(k, v)| k.len() + v.len() + 2).sum::<usize>();
+        require(bytes <= STRINGS_BYTES_MAX, "argv", "and env take more than 4 MiB")?;
+        require(self.cwd.starts_with('/') && !self.cwd.contains('\0'), "cwd", "is not an absolute path")?;
+        require(self.cwd.len() < 4096, "cwd", "is longer than a path may be")
+    }
+
+    fn check_identity(&self) -> Result<(), InvalidSpec> {
+        // 65535 in 16 bits and 2^32-1 in 32 mean "no change" to the kernel; the range ends below both.
+        let bound = if self.pod.host_namespaces.users { u32::MAX } else { IDS };
+        require(self.uid < bound, "uid", "must be below 65536 in a user namespace")?;
+        require(self.gid < bound, "gid", "must be below 65536 in a user namespace")?;
+        require(self.groups.iter().all(|g| *g < bound), "groups", "must be below 65536 in a user namespace")?;
+        require(self.groups.len() <= 1024, "groups", "has more than 1024 entries")
+    }
+
+    fn check_mounts(&self) -> Result<(), InvalidSpec> {
+        require(self.mounts.len() <= MOUNTS_MAX, "mounts", "has more than 512 entries")?;
+        for (i, mount) in self.mounts.iter().enumerate() {
+            let field = |name: &str| format!("mounts[{i}].{name}");
+            check_absolute(&field("target"), Path::new(&mount.target))?;
+            require(mount.target != "/", &field("target"), "is the root itself")?;
+            let known = self.pod.volumes.iter().any(|v| v.id == mount.volume);
+            require(known, &field("volume"), "names no volume of the pod")?;
+            if let Some(sub_path) = &mount.sub_path {
+                check_relative(&field("sub_path"), Path::new(sub_path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl PodEnvironment {
+    pub(crate) fn check(&self) -> Result<(), InvalidSpec> {
+        require(self.hostname.len() <= 64, "pod.hostname", "is longer than 64 bytes")?;
+        require(
+            !self.hostname.contains(['\0', '\n', '/']),
+            "pod.hostname",
+            "holds a NUL, a newline or a slash",
+        )?;
+        require(self.etc.hosts.len() <= 1 << 20, "pod.etc.hosts", "is larger than 1 MiB")?;
+        require(self.etc.resolv_conf.len() <= 1 << 20, "pod.etc.resolv_conf", "is larger than 1 MiB")?;
+        require(self.volumes.len() <= VOLUMES_MAX, "pod.volumes", "has more than 512 entries")?;
+        check_limits("pod.limits", &self.limits)?;
+        let mut ids: Vec<u16> = self.volumes.iter().map(|v| v.id).collect();
+        ids.sort_unstable();
+        require(ids.windows(2).all(|w| w[0] != w[1]), "pod.volumes", "has an id twice")?;
+        for volume in &self.volumes {
+            let field = format!("pod.volumes[id {}]", volume.id);
+            match &volume.source {
+                VolumeSource::Tmpfs { bytes, inodes, .. } => {
+                    require(*bytes > 0 && *inodes > 0, &field, "must be bounded above 0")?;
+                }
+                VolumeSource::Files { entries, .. } => check_files(&field, entries)?,
+                VolumeSource::Dir { path } | VolumeSource::HostPath { path } => check_absolute(&field, path)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_files(field: &str, entries: &[FileEntry]) -> Result<(), InvalidSpec> {
+    require(entries.len() <= FILES_MAX, field, "has more than 16384 files")?;
+    let bytes: usize = entries.iter().map(|e| e.contents.len()).sum();
+    require(bytes <= FILES_BYTES_MAX, field, "is larger than 64 MiB")?;
+    for entry in entries {
+        check_relative(&format!("{field}.{}", entry.path), Path::new(&entry.path))?;
+        require(entry.mode <= 0o777, field, "has a mode beyond permission bits")?;
+    }
+    Ok(())
+}
+
+fn check_limits(field: &str, limits: &super::CgroupLimits) -> Result<(), InvalidSpec> {
+    let period = limits.cpu_period_us;
+    require(
+        period == 0 || (1000..=1_000_000).contains(&period),
+        field,
+        "has a cpu period outside 1 ms … 1 s",
+    )?;
+    require(limits.cpu_quota_us.is_none_or(|q| q >= 1000), field, "has a cpu quota below 1 ms")?;
+    require(
+        limits.cpu_weight.is_none_or(|w| (1..=10_000).contains(&w)),
+        field,
+        "has a cpu weight outside 1 … 10000",
+    )?;
+    require(limits.pids.is_none_or(|p| p > 0), field, "has a pids limit of 0")
+}
+
+fn check_absolute(field: &str, path: &Path) -> Result<(), InvalidSpec> {
+    require(path.is_absolute(), field, "is not an absolute path")?;
+    let bytes = path.as_os_str().as_encoded_bytes();
+    require(
+        bytes.len() < 4096 && !bytes.contains(&0),
+        field,
+        "is longer than a path may be, or holds a NUL byte",
+    )?;
+    require(!path.components().any(|c| c == Component::ParentDir), field, "holds '..'")
+}
+
+fn check_relative(field: &str, path: &Path) -> Result<(), InvalidSpec> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    require(!bytes.is_empty() && bytes.len() < 4096, field, "is empty or longer than a path may be")?;
+    require(!bytes.contains(&0), field, "holds a NUL byte")?;
+    let plain = path.components().all(|c| matches!(c, Component::Normal(_)));
+    require(plain, field, "must be relative, without '.' and '..'")
+}
