@@ -141,6 +141,14 @@ impl Hasher {
         }
     }
 
+    /// A fresh one of the same algorithm.
+    pub(crate) fn restarted(&self) -> Self {
+        Self::new(match self {
+            Self::Sha256(_) => Algorithm::Sha256,
+            Self::Sha512(_) => Algorithm::Sha512,
+        })
+    }
+
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(h) => h.update(bytes),

@@ -75,7 +75,7 @@ impl Root {
     /// Opens the directory at `components`, none of which may be a symbolic link.
     pub(super) fn open_dir(&self, components: &[Vec<u8>]) -> io::Result<OwnedFd> {
         if components.is_empty() {
-            return Ok(self.dir.try_clone()?);
+            return self.dir.try_clone();
         }
         open_beneath(self.dir(), &components.join(&b'/'), OFlags::DIRECTORY | OFlags::RDONLY)
     }

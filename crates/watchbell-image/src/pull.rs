@@ -1,0 +1,153 @@
+//! Pulling an image: its manifest for one platform, then its layers in parallel, then its name.
+
+mod layer;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::document::{Chosen, descend};
+use crate::registry::Registry;
+use crate::store::IndexEntry;
+use crate::{
+    CredentialSource, Descriptor, Error, Event, Image, ImageConfig, MediaType, PlainHttp, Platform, Progress,
+    Reference, Store,
+};
+
+/// How to pull.
+#[derive(Clone, Debug)]
+pub struct PullOptions {
+    pub platform: Platform,
+    pub credentials: CredentialSource,
+    /// A file of PEM certificates that alone may vouch for the registry; without it the system's do.
+    pub ca: Option<PathBuf>,
+    pub plain_http: PlainHttp,
+    /// Layers at once.
+    pub parallel_layers: usize,
+    /// How often a layer is tried again without getting on.
+    pub attempts: u32,
+    /// Between two such tries; doubled each time.
+    pub retry_delay: Duration,
+    /// How long a registry may send nothing.
+    pub stall_timeout: Duration,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self {
+            platform: Platform::host(),
+            credentials: CredentialSource::default(),
+            ca: None,
+            plain_http: PlainHttp::default(),
+            parallel_layers: 4,
+            attempts: 5,
+            retry_delay: Duration::from_millis(500),
+            stall_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Pulls the image that `reference` names at its registry, and names it so in the store. What is there already is not
+/// transferred again; what broke off is resumed. On an error the store is as before, but for verified layers and partial
+/// downloads that a later pull uses and `prune` takes away.
+pub fn pull(
+    store: &Store,
+    reference: &Reference,
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<Image, Error> {
+    let _in_use = store.in_use()?;
+    if reference.digest().is_some()
+        && let Some(image) = store.resolve(reference)?
+        && image.config.platform().satisfies(&options.platform)
+        && image
+            .layers
+            .iter()
+            .map(|l| store.has_blob(&l.digest, l.size))
+            .collect::<Result<Vec<_>, _>>()?
+            .iter()
+            .all(|p| *p)
+    {
+        return Ok(image);
+    }
+    let limits = store.limits();
+    let registry = Registry::connect(reference, options, limits)?;
+    let origin = registry.origin();
+    let (top, top_bytes) = registry.document()?;
+    let index = (MediaType::parse(&top.media_type) == Some(MediaType::Index))
+        .then(|| (top.digest.clone(), top_bytes.clone()));
+    let Chosen { manifest, mut descriptor, bytes } =
+        descend(top, top_bytes, &options.platform, limits, &origin, &mut |d| registry.listed(d))?;
+    let config_bytes = registry.config(&manifest.config)?;
+    let config = ImageConfig::parse(&config_bytes, &origin)?;
+    if !config.platform().satisfies(&options.platform) {
+        return Err(Error::NoPlatform {
+            origin,
+            wanted: options.platform.to_string(),
+            offered: crate::digest::excerpt(&config.platform().to_string()),
+        });
+    }
+    let index_digest = index.as_ref().map(|(digest, _)| digest.clone());
+    let image = Image::assemble(descriptor.digest.clone(), index_digest.clone(), &manifest, config, &origin)?;
+    progress.event(Event::Resolved {
+        reference: Some(reference),
+        manifest: &image.digest,
+        layers: image.layers.len(),
+        bytes: image.size(),
+    });
+    fetch_layers(store, &registry, &manifest.layers, options, progress)?;
+    store.put_verified(&manifest.config.digest, &config_bytes)?;
+    store.put_verified(&descriptor.digest, &bytes)?;
+    if let Some((digest, bytes)) = &index {
+        store.put_verified(digest, bytes)?;
+    }
+    descriptor.platform = Some(image.config.platform());
+    descriptor.annotations.clear();
+    let name = match reference.digest() {
+        // The tag beside a digest was not asked for at the registry, so nothing is known of it.
+        Some(digest) => reference.with_digest(digest.clone()),
+        None => reference.clone(),
+    };
+    store.record(IndexEntry { descriptor, reference: Some(name), chosen_from: index_digest })?;
+    Ok(image)
+}
+
+/// Fetches the layers, some at once. The first error stops all.
+fn fetch_layers(
+    store: &Store,
+    registry: &Registry<'_>,
+    layers: &[Descriptor],
+    options: &PullOptions,
+    progress: &dyn Progress,
+) -> Result<(), Error> {
+    let mut distinct: Vec<&Descriptor> = Vec::new();
+    for layer in layers {
+        if !distinct.iter().any(|d| d.digest == layer.digest) {
+            distinct.push(layer);
+        }
+    }
+    let next = AtomicUsize::new(0);
+    let stop = AtomicBool::new(false);
+    let failed: Mutex<Option<Error>> = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..options.parallel_layers.clamp(1, distinct.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(layer) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    if let Err(e) = layer::fetch(store, registry, layer, options, progress, &stop) {
+                        // The first error is the cause; those of the others only say that they were stopped, so it is
+                        // noted before they are.
+                        let mut failed = failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        failed.get_or_insert(e);
+                        stop.store(true, Ordering::Relaxed);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+}
