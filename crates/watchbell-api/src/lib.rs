@@ -9,11 +9,22 @@
 //! An object at rest is JSON, in the order its author wrote it. The typed structs of [`types`] hold what the
 //! controllers and the node read; they are made from a value that has been checked against the schema.
 
+pub mod decode;
+pub mod defaults;
 pub mod error;
+pub mod name;
 pub mod node;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
+pub mod render_pod;
 pub mod resource;
+pub mod schema;
+pub mod selector;
+pub mod table;
 pub mod types;
 pub mod uid;
+pub mod validate;
 
 pub use error::{ApiError, Cause, FieldError, Reason};
 pub use resource::{Resource, ResourceInfo};

@@ -113,3 +113,26 @@ pub struct Capacity {
     pub pods: u32,
     pub ephemeral_storage_bytes: u64,
 }
+
+/// What a client asks of the image store. Answers are JSON, as the command line prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageRequest {
+    List,
+    Inspect { name: String },
+    Remove { name: String },
+    Prune,
+    Pull { name: String, platform: Option<String>, plain_http: bool },
+    /// The body is a docker-archive or an oci-archive. `name` wins over the names inside.
+    Import { name: Option<String> },
+}
+
+/// The node's image store, for requests that come through the server while it holds the data directory.
+pub trait Images: Send + Sync {
+    /// Carries out a request. It blocks; `progress` gets what a person may see on the way, one JSON document at a time.
+    fn call(
+        &self,
+        request: &ImageRequest,
+        body: &mut dyn io::Read,
+        progress: &mut dyn FnMut(Value),
+    ) -> Result<Value, crate::ApiError>;
+}

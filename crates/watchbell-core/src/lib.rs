@@ -12,8 +12,10 @@
 //!
 //! No async, no clock, no environment, no file, no socket: the caller brings time and randomness.
 
+pub mod admission;
 pub mod controller;
 pub mod cron;
 pub mod index_set;
 pub mod placement;
 pub mod request;
+pub mod world;

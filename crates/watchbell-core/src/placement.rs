@@ -1,63 +1,24 @@
 //! Which waiting pod starts next on this one machine, and why the others wait.
+//!
+//! ```text
+//!   push ──▶ levels by priority, highest first
+//!              └─ namespaces, lowest dominant share first
+//!                   └─ pods that ask for the same, oldest first ── next ──▶ running ── remove ──▶ room again
+//! ```
+//!
+//! * Priority comes first. Within one priority the namespace goes first whose dominant share (the largest part that its
+//!   running pods take of any resource) is lowest; within a namespace the oldest pod.
+//! * What does not fit is passed over, so that the machine is used; but only [`OVERTAKES_MAX`] times. Then room is kept
+//!   for it: nothing of its priority or below starts until it does. Higher priorities still go first.
+//! * A pod that could not even have the empty machine is set aside with its reason.
 
-use std::sync::Arc;
+mod demand;
+mod line;
+mod queue;
+mod reason;
 
-use watchbell_api::Uid;
-use watchbell_api::node::Capacity;
-use watchbell_api::types::pod::PodSpec;
+#[cfg(test)]
+mod tests;
 
-/// What a pod asks of the machine.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Demand {
-    pub cpu_millis: u64,
-    pub memory_bytes: u64,
-    pub ephemeral_storage_bytes: u64,
-    /// The first resource asked for that this machine has none of (`nvidia.com/gpu`).
-    pub missing: Option<Arc<str>>,
-}
-
-/// A pod that waits for room.
-#[derive(Debug, Clone)]
-pub struct Waiting {
-    pub uid: Uid,
-    pub namespace: Arc<str>,
-    /// Of its PriorityClass; higher goes first.
-    pub priority: i32,
-    /// Order of creation within the namespace.
-    pub seq: u64,
-    pub request: Demand,
-}
-
-#[derive(Debug)]
-pub struct Queue {
-    capacity: Capacity,
-}
-
-impl Demand {
-    pub fn of(spec: &PodSpec) -> Demand {
-        let _ = spec;
-        Demand::default()
-    }
-}
-
-impl Queue {
-    pub fn new(capacity: Capacity) -> Queue {
-        Queue { capacity }
-    }
-    pub fn push(&mut self, pod: Waiting) {
-        let _ = (pod, &self.capacity);
-    }
-    pub fn started(&mut self, pod: Waiting) {
-        let _ = pod;
-    }
-    pub fn remove(&mut self, uid: Uid) {
-        let _ = uid;
-    }
-    pub fn next(&mut self) -> Option<Uid> {
-        None
-    }
-    pub fn reason(&self, uid: Uid) -> Option<String> {
-        let _ = uid;
-        None
-    }
-}
+pub use demand::Demand;
+pub use queue::{OVERTAKES_MAX, Queue, Waiting};

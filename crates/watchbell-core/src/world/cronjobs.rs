@@ -157,9 +157,9 @@ impl World {
 
 /// Kubernetes writes the slot in the CronJob's own time zone.
 fn slot_text(slot: i64, time_zone: &Value) -> String {
-    let zone = time_zone.as_str().and_then(|name| jiff::tz::TimeZone::get(name).ok());
+    let zone = time_zone.as_str().and_then(|name| crate::cron::time_zone(Some(name)).ok());
     match (jiff::Timestamp::from_second(slot), zone) {
-        (Ok(at), Some(zone)) => at.to_zoned(zone).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+        (Ok(at), Some(zone)) => at.display_with_offset(zone.to_offset(at)).to_string(),
         _ => rfc3339(slot),
     }
 }

@@ -27,9 +27,6 @@ mod snapshot;
 mod template;
 mod write;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -88,6 +85,9 @@ impl Change {
 pub struct Stage {
     /// In the order of their resource versions; at most one for each object (by uid).
     pub changes: Vec<Change>,
+    /// The same changes as rows of the journal.
+    pub rows: Vec<Row>,
+    pub deletes: Vec<RowKey>,
     pub audit: Vec<AuditRecord>,
     /// To be carried out after the commit, in this order.
     pub commands: Vec<Command>,
@@ -222,7 +222,30 @@ impl World {
         // An object that came and went within the batch was never seen by anybody.
         staging.changes.retain(|c| c.old.is_some() || c.new.is_some());
         staging.changes.sort_by_key(|c| c.resource_version);
-        Stage { changes: staging.changes, audit: staging.audit, commands: staging.commands }
+        let (mut rows, mut deletes) = (Vec::new(), Vec::new());
+        for change in &staging.changes {
+            let old = change.old.as_deref();
+            if let Some(new) = change.new.as_deref() {
+                rows.push(encode(old, new, self.images_of(new)));
+            }
+            // Gone, or moved: a pod that outlives its Job leaves the Job's rows.
+            if let Some(old) = old
+                && change.new.as_ref().is_none_or(|new| row_key(new) != row_key(old))
+            {
+                deletes.push(row_key(old));
+            }
+        }
+        Stage { changes: staging.changes, rows, deletes, audit: staging.audit, commands: staging.commands }
+    }
+
+    /// The list by which the row of an array pod names its images.
+    fn images_of(&self, pod: &Stored) -> &[Arc<str>] {
+        let Head::ArrayPod(array) = &pod.head else { return &[] };
+        let job = self.jobs.get(&array.template.job_uid).and_then(|job| self.get_at(Resource::Job, &job.at));
+        match job.map(|job| &job.status) {
+            Some(Status::Job { images, .. }) => images,
+            _ => &[],
+        }
     }
 
     /// The stage is durable: readers may see it.

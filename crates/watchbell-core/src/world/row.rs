@@ -227,7 +227,7 @@ fn container_status(row: ContainerRow, images: &[Arc<str>]) -> Result<ContainerS
 }
 
 fn pod_status(row: PodStatusRow, images: &[Arc<str>]) -> Result<PodStatus, String> {
-    let list = |rows: Vec<ContainerRow>| rows.into_iter().map(|c| container_status(c, images)).collect();
+    let list = |rows: Vec<ContainerRow>| rows.into_iter().map(|c| container_status(c, images)).collect::<Result<Vec<_>, String>>();
     Ok(PodStatus {
         phase: row.phase,
         scheduled_at: row.scheduled_at,

@@ -1,0 +1,13 @@
+//! Bytes from outside to JSON values, and values back to YAML. Everything is bounded; nothing ambiguous gets through.
+
+mod json;
+mod scalar;
+mod yaml;
+mod yaml_write;
+
+pub use json::json;
+pub use yaml::yaml;
+pub use yaml_write::to_yaml;
+
+#[cfg(test)]
+mod tests;

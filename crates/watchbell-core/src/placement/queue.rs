@@ -1,0 +1,213 @@
+//! The queue: who waits, who runs, who is next.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use watchbell_api::Uid;
+use watchbell_api::node::Capacity;
+
+use super::demand::{Amounts, Demand};
+use super::line::Level;
+use super::reason;
+
+/// How often a pod that does not fit is overtaken by pods of its priority or below before room is kept for it.
+pub const OVERTAKES_MAX: u32 = 32;
+
+/// At most this many groups of like pods are looked at for one that fits, so that one call stays cheap even when every
+/// pod asks for something else.
+const GROUPS_LOOKED_AT: usize = 512;
+
+/// A pod that waits for room, or has it.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    pub uid: Uid,
+    pub namespace: Arc<str>,
+    /// Of its PriorityClass; higher goes first.
+    pub priority: i32,
+    /// Order of creation within the namespace.
+    pub seq: u64,
+    pub request: Demand,
+}
+
+/// All pods of the machine. Each call costs the logarithm of their number (and the number of priorities that wait).
+#[derive(Debug)]
+pub struct Queue {
+    machine: Amounts,
+    used: Amounts,
+    waiting: HashMap<Uid, Waiting>,
+    running: HashMap<Uid, Waiting>,
+    /// What the running pods of each namespace use.
+    used_by: HashMap<Arc<str>, Amounts>,
+    levels: BTreeMap<Reverse<i32>, Level>,
+    overtaken: Option<Overtaken>,
+}
+
+/// The pod that others overtake because it does not fit yet.
+#[derive(Debug, Clone, Copy)]
+struct Overtaken {
+    uid: Uid,
+    priority: i32,
+    times: u32,
+}
+
+impl Queue {
+    pub fn new(capacity: Capacity) -> Queue {
+        Queue {
+            machine: Amounts::of_machine(&capacity),
+            used: Amounts::default(),
+            waiting: HashMap::new(),
+            running: HashMap::new(),
+            used_by: HashMap::new(),
+            levels: BTreeMap::new(),
+            overtaken: None,
+        }
+    }
+
+    /// A pod that waits from now on.
+    pub fn push(&mut self, pod: Waiting) {
+        self.remove(pod.uid);
+        if self.could_ever_run(&pod.request) {
+            let share = self.share(&pod.namespace);
+            let level = self.levels.entry(Reverse(pod.priority)).or_default();
+            level.insert(&pod.namespace, share, pod.seq, pod.uid, pod.request.amounts());
+        }
+        self.waiting.insert(pod.uid, pod);
+    }
+
+    /// A pod that runs already (after a restart of the server): it takes its room whether there is any or not.
+    pub fn started(&mut self, pod: Waiting) {
+        self.remove(pod.uid);
+        let amounts = pod.request.amounts();
+        self.used = self.used.plus(amounts);
+        let used_by = self.used_by.entry(pod.namespace.clone()).or_default();
+        *used_by = used_by.plus(amounts);
+        self.reorder(&pod.namespace);
+        self.running.insert(pod.uid, pod);
+    }
+
+    /// The pod ended, or waits no more. Unknown pods are none of ours.
+    pub fn remove(&mut self, uid: Uid) {
+        if let Some(pod) = self.waiting.remove(&uid) {
+            self.leave_line(&pod);
+        }
+        if let Some(pod) = self.running.remove(&uid) {
+            let amounts = pod.request.amounts();
+            self.used = self.used.minus(amounts);
+            if let Some(used_by) = self.used_by.get_mut(&pod.namespace) {
+                *used_by = used_by.minus(amounts);
+                if used_by.pods == 0 {
+                    self.used_by.remove(&pod.namespace);
+                }
+            }
+            self.reorder(&pod.namespace);
+        }
+    }
+
+    /// The next pod to start, which counts as running from now on. `None`: nothing that waits may start.
+    pub fn next(&mut self) -> Option<Uid> {
+        let uid = self.choose()?;
+        let pod = self.waiting.get(&uid)?.clone();
+        self.started(pod);
+        Some(uid)
+    }
+
+    fn choose(&mut self) -> Option<Uid> {
+        let room = self.room();
+        let mut blocked: Option<Overtaken> = None;
+        let mut groups_left = GROUPS_LOOKED_AT;
+        let mut chosen = None;
+        for (&Reverse(priority), level) in &mut self.levels {
+            if let Some(overtaken) = self.overtaken.filter(|overtaken| overtaken.priority >= priority) {
+                // It waited longest: before its like, it is asked first.
+                let fits = |pod: &Waiting| pod.request.amounts().fits_in(&room);
+                if self.waiting.get(&overtaken.uid).is_some_and(fits) {
+                    return Some(overtaken.uid);
+                }
+                if overtaken.times >= OVERTAKES_MAX {
+                    return None;
+                }
+            }
+            let search = level.search(&room, groups_left);
+            groups_left -= search.groups_seen;
+            if let Some(found) = search.fits {
+                let first = search.first.filter(|first| first.uid != found.uid);
+                blocked = blocked.or(first.map(|first| Overtaken { uid: first.uid, priority, times: 0 }));
+                chosen = Some((found.uid, priority));
+                break;
+            }
+            blocked = blocked.or(search.first.map(|first| Overtaken { uid: first.uid, priority, times: 0 }));
+        }
+        let (uid, priority) = chosen?;
+        self.note_overtaking(blocked, priority);
+        Some(uid)
+    }
+
+    /// A pod of this priority starts before `blocked`, which does not fit.
+    fn note_overtaking(&mut self, blocked: Option<Overtaken>, priority: i32) {
+        // The one that is overtaken stays so until it starts, unless one of a higher priority cannot start either.
+        let more_urgent = blocked.filter(|b| self.overtaken.is_none_or(|overtaken| b.priority > overtaken.priority));
+        if more_urgent.is_some() {
+            self.overtaken = more_urgent;
+        }
+        if let Some(overtaken) = &mut self.overtaken
+            && priority <= overtaken.priority
+        {
+            overtaken.times += 1;
+        }
+    }
+
+    /// Why a pod waits, in Kubernetes' words; `None` when it does not wait.
+    pub fn reason(&self, uid: Uid) -> Option<String> {
+        let pod = self.waiting.get(&uid)?;
+        let asks = pod.request.amounts();
+        let room = self.room();
+        Some(if !self.could_ever_run(&pod.request) {
+            reason::too_large(&pod.request, &self.machine)
+        } else if !asks.fits_in(&room) {
+            reason::no_room(&asks, &room, &self.machine)
+        } else if self.keeps_room_before(pod) {
+            reason::room_is_kept(OVERTAKES_MAX)
+        } else {
+            reason::not_its_turn()
+        })
+    }
+
+    /// Room is kept for another pod, which this one may not overtake.
+    fn keeps_room_before(&self, pod: &Waiting) -> bool {
+        self.overtaken.is_some_and(|overtaken| {
+            overtaken.uid != pod.uid && overtaken.times >= OVERTAKES_MAX && pod.priority <= overtaken.priority
+        })
+    }
+
+    fn leave_line(&mut self, pod: &Waiting) {
+        if self.overtaken.is_some_and(|overtaken| overtaken.uid == pod.uid) {
+            self.overtaken = None;
+        }
+        if let Some(level) = self.levels.get_mut(&Reverse(pod.priority)) {
+            level.remove(&pod.namespace, pod.seq, pod.uid, pod.request.amounts());
+            if level.is_empty() {
+                self.levels.remove(&Reverse(pod.priority));
+            }
+        }
+    }
+
+    fn could_ever_run(&self, request: &Demand) -> bool {
+        request.missing.is_none() && request.amounts().fits_in(&self.machine)
+    }
+
+    fn room(&self) -> Amounts {
+        self.machine.minus(self.used)
+    }
+
+    fn share(&self, namespace: &Arc<str>) -> u64 {
+        self.used_by.get(namespace).map_or(0, |used| used.dominant_share(&self.machine))
+    }
+
+    fn reorder(&mut self, namespace: &Arc<str>) {
+        let share = self.share(namespace);
+        for level in self.levels.values_mut() {
+            level.reorder(namespace, share);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::json;
+use watchbell_api::Uid;
+use watchbell_api::node::Capacity;
+
+use super::{Demand, OVERTAKES_MAX, Queue, Waiting};
+
+const MI: u64 = 1 << 20;
+
+fn machine(cpu_millis: u64, memory_mi: u64, pods: u32) -> Capacity {
+    Capacity { cpu_millis, memory_bytes: memory_mi * MI, pods, ephemeral_storage_bytes: 1 << 40 }
+}
+
+fn pod(uid: u128, namespace: &str, priority: i32, cpu_millis: u64, memory_mi: u64) -> Waiting {
+    Waiting {
+        uid: Uid(uid),
+        namespace: Arc::from(namespace),
+        priority,
+        seq: uid as u64,
+        request: Demand { cpu_millis, memory_bytes: memory_mi * MI, ..Demand::default() },
+    }
+}
+
+fn all_next(queue: &mut Queue) -> Vec<u128> {
+    std::iter::from_fn(|| queue.next()).map(|uid| uid.0).collect()
+}
+
+#[test]
+fn the_oldest_first_as_far_as_there_is_room() {
+    let mut queue = Queue::new(machine(1_000, 1_000, 10));
+    for uid in [3, 1, 2, 4] {
+        queue.push(pod(uid, "ml", 0, 400, 10));
+    }
+    assert_eq!(all_next(&mut queue), [1, 2]);
+    queue.remove(Uid(1));
+    assert_eq!(all_next(&mut queue), [3]);
+    queue.remove(Uid(4));
+    queue.remove(Uid(2));
+    assert_eq!(all_next(&mut queue), [0u128; 0]);
+    assert_eq!(queue.reason(Uid(3)), None);
+}
+
+#[test]
+fn priority_goes_before_age_and_share() {
+    let mut queue = Queue::new(machine(1_000, 1_000, 10));
+    queue.started(pod(1, "busy", 0, 600, 10));
+    queue.push(pod(2, "idle", 0, 200, 10));
+    queue.push(pod(3, "busy", 5, 200, 10));
+    queue.push(pod(4, "busy", -5, 200, 10));
+    assert_eq!(all_next(&mut queue), [3, 2]);
+}
+
+#[test]
+fn namespaces_share_the_machine() {
+    let mut queue = Queue::new(machine(12_000, 100_000, 1_000));
+    for uid in 0..100 {
+        queue.push(pod(uid, "first", 0, 1_000, 10));
+    }
+    for uid in 100..200 {
+        queue.push(pod(uid, "second", 0, 1_000, 10));
+    }
+    // The third's pods are half the size: it gets twice as many of them.
+    for uid in 200..300 {
+        queue.push(pod(uid, "third", 0, 500, 10));
+    }
+    let started = all_next(&mut queue);
+    let count = |from: u128| started.iter().filter(|&&uid| uid >= from && uid < from + 100).count();
+    assert_eq!((count(0), count(100), count(200)), (4, 4, 8));
+    // Room that one gives back goes to whoever uses least then.
+    for uid in started.iter().filter(|&&uid| uid < 100) {
+        queue.remove(Uid(*uid));
+    }
+    let next = all_next(&mut queue);
+    assert_eq!(next.iter().filter(|&&uid| uid < 100).count(), 4);
+}
+
+#[test]
+fn small_pods_overtake_a_large_one_a_bounded_number_of_times() {
+    let mut queue = Queue::new(machine(10_000, 100_000, 1_000));
+    queue.started(pod(1, "a", 0, 5_000, 1));
+    queue.push(pod(2, "a", 0, 8_000, 1));
+    for uid in 10..200 {
+        queue.push(pod(uid, "b", 0, 1_000, 1));
+    }
+    let mut running = std::collections::VecDeque::new();
+    let mut overtakes = 0;
+    // The small ones come and go, and there is never room for the large one by itself.
+    loop {
+        match queue.next() {
+            Some(Uid(2)) => break,
+            Some(uid) => {
+                running.push_back(uid);
+                overtakes += 1;
+            }
+            None => queue.remove(running.pop_front().unwrap_or(Uid(1))),
+        }
+        if overtakes == OVERTAKES_MAX {
+            let kept = "0/1 nodes are available: room is kept for a pod that asks for more and that 32 others have overtaken.";
+            queue.remove(running.pop_front().expect("one runs"));
+            assert_eq!(queue.reason(Uid(150)).as_deref(), Some(kept));
+        }
+        assert!(overtakes <= OVERTAKES_MAX);
+    }
+    assert_eq!(overtakes, OVERTAKES_MAX);
+    // A higher priority passes even while room is kept.
+    assert_eq!(queue.next().map(|uid| uid.0 >= 10), Some(true));
+}
+
+#[test]
+fn higher_priority_starts_while_room_is_kept() {
+    let mut queue = Queue::new(machine(10_000, 100_000, 1_000));
+    queue.started(pod(1, "a", 0, 5_000, 1));
+    queue.push(pod(2, "a", 0, 8_000, 1));
+    for uid in 10..100 {
+        queue.push(pod(uid, "b", 0, 1, 1));
+    }
+    assert_eq!(all_next(&mut queue).len(), OVERTAKES_MAX as usize);
+    queue.push(pod(500, "b", 1, 1_000, 1));
+    queue.push(pod(501, "b", -1, 1_000, 1));
+    assert_eq!(all_next(&mut queue), [500]);
+    queue.remove(Uid(1));
+    assert_eq!(queue.next(), Some(Uid(2)));
+}
+
+#[test]
+fn the_reason_says_what_is_missing() {
+    let mut queue = Queue::new(machine(8_000, 24 << 10, 2));
+    let check = |queue: &Queue, uid: u128, expect: &str| {
+        assert_eq!(queue.reason(Uid(uid)), Some(format!("0/1 nodes are available: {expect}.")));
+    };
+    queue.push(pod(1, "ml", 0, 1_000, 64 << 10));
+    check(&queue, 1, "1 Insufficient memory (asks 64Gi, the machine has 24Gi)");
+    queue.push(pod(2, "ml", 0, 8_500, 25 << 10));
+    check(&queue, 2, "1 Insufficient cpu (asks 8500m, the machine has 8), 1 Insufficient memory (asks 25Gi, the machine has 24Gi)");
+    let mut gpu = pod(3, "ml", 0, 1, 1);
+    gpu.request.missing = Some("nvidia.com/gpu".into());
+    queue.push(gpu);
+    check(&queue, 3, "1 Insufficient nvidia.com/gpu (the machine has none)");
+    queue.push(pod(4, "ml", 0, 6_000, 1));
+    check(&queue, 4, "pods of a higher priority, or of namespaces that use less, go first");
+    queue.push(pod(5, "ml", 0, 6_000, 1));
+    assert_eq!(all_next(&mut queue), [4]);
+    check(&queue, 5, "1 Insufficient cpu (asks 6, 2 of 8 is free)");
+    queue.started(pod(6, "ml", 0, 1, 1));
+    queue.push(pod(7, "ml", 0, 1, 1));
+    check(&queue, 7, "1 Too many pods (2 run)");
+    assert_eq!(queue.reason(Uid(4)), None);
+}
+
+#[test]
+fn what_a_pod_asks_for() {
+    let check = |spec: serde_json::Value, expect: (u64, u64, u64, Option<&str>)| {
+        let spec = serde_json::from_value(spec).expect("a pod spec");
+        let demand = Demand::of(&spec);
+        let missing = demand.missing.as_deref();
+        assert_eq!((demand.cpu_millis, demand.memory_bytes / MI, demand.ephemeral_storage_bytes, missing), expect);
+    };
+    let asks = |cpu: &str, memory: &str| json!({"requests": {"cpu": cpu, "memory": memory}});
+    let sidecar = |cpu: &str| json!({"restartPolicy": "Always", "resources": asks(cpu, "0")});
+    check(json!({"containers": [{}]}), (10, 16, 0, None));
+    check(json!({"containers": [{"resources": asks("500m", "1Gi")}, {"resources": asks("1", "1Mi")}]}), (1_500, 1_025, 0, None));
+    check(json!({"containers": [{"resources": {"limits": {"cpu": 2, "memory": "32Mi"}}}]}), (2_000, 32, 0, None));
+    check(json!({"containers": [{"resources": {"limits": {"cpu": 2}, "requests": {"cpu": "1"}}}]}), (1_000, 16, 0, None));
+    // An init container runs alone, beside the sidecars before it.
+    check(
+        json!({"initContainers": [{"resources": asks("3", "0")}, sidecar("1"), {"resources": asks("1", "0")}],
+               "containers": [{"resources": asks("1", "64Mi")}]}),
+        (3_000, 64, 0, None),
+    );
+    check(
+        json!({"initContainers": [sidecar("1"), {"resources": asks("3", "0")}], "containers": [{"resources": asks("1", "0")}]}),
+        (4_000, 0, 0, None),
+    );
+    check(json!({"containers": [{"resources": asks("1", "0")}], "overhead": {"cpu": "250m"}}), (1_250, 0, 0, None));
+    check(
+        json!({"containers": [{"resources": {"requests": {"ephemeral-storage": "1k", "example.com/none": "0"}}}]}),
+        (10, 16, 1_000, None),
+    );
+    check(json!({"containers": [{"resources": {"limits": {"nvidia.com/gpu": 1}}}]}), (10, 16, 0, Some("nvidia.com/gpu")));
+    check(json!({"containers": [{"resources": {"requests": {"cpu": "much"}}}]}), (10, 16, 0, Some("cpu")));
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Push { namespace: u8, priority: i32, cpu: u64, memory: u64 },
+    Next,
+    /// The nth pod, running or waiting.
+    Remove(usize),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let push = (0u8..4, -1i32..2, 0u64..13, 0u64..13)
+        .prop_map(|(namespace, priority, cpu, memory)| Op::Push { namespace, priority, cpu, memory });
+    proptest::collection::vec(prop_oneof![4 => push, 5 => Just(Op::Next), 2 => (0usize..40).prop_map(Op::Remove)], 0..300)
+}
+
+const NAMESPACES: [&str; 4] = ["a", "b", "c", "d"];
+const ROOM: u64 = 10;
+
+/// Everything the queue should know, held plainly.
+#[derive(Default)]
+struct Model {
+    waiting: BTreeMap<Uid, Waiting>,
+    running: BTreeMap<Uid, Waiting>,
+}
+
+impl Model {
+    fn used(&self) -> (u64, u64, usize) {
+        let cpu = self.running.values().map(|p| p.request.cpu_millis).sum();
+        let memory = self.running.values().map(|p| p.request.memory_bytes).sum();
+        (cpu, memory, self.running.len())
+    }
+
+    fn fits(&self, pod: &Waiting) -> bool {
+        let (cpu, memory, pods) = self.used();
+        cpu + pod.request.cpu_millis <= ROOM && memory + pod.request.memory_bytes <= ROOM && pods < 6
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn laws(ops in ops()) {
+        let capacity = Capacity { cpu_millis: ROOM, memory_bytes: ROOM, pods: 6, ephemeral_storage_bytes: 1 };
+        let mut queue = Queue::new(capacity);
+        let mut model = Model::default();
+        let mut overtaken: BTreeMap<Uid, u32> = BTreeMap::new();
+        for (step, op) in ops.into_iter().enumerate() {
+            match op {
+                Op::Push { namespace, priority, cpu, memory } => {
+                    let mut new = pod(step as u128, NAMESPACES[usize::from(namespace)], priority, cpu, 0);
+                    new.request.memory_bytes = memory;
+                    queue.push(new.clone());
+                    model.waiting.insert(new.uid, new);
+                }
+                Op::Remove(nth) => {
+                    let known: BTreeSet<Uid> = model.waiting.keys().chain(model.running.keys()).copied().collect();
+                    if let Some(&uid) = known.iter().nth(nth) {
+                        queue.remove(uid);
+                        model.waiting.remove(&uid);
+                        model.running.remove(&uid);
+                    }
+                }
+                Op::Next => {
+                    let fitting: Vec<Waiting> = model.waiting.values().filter(|p| model.fits(p)).cloned().collect();
+                    match queue.next() {
+                        // Work conserving, but for the room that is kept for one that waited long.
+                        None => for idle in &fitting {
+                            let kept = overtaken.iter().any(|(uid, times)| {
+                                *times >= OVERTAKES_MAX && model.waiting.get(uid).is_some_and(|p| p.priority >= idle.priority)
+                            });
+                            prop_assert!(kept, "{idle:?} could run");
+                        },
+                        Some(uid) => {
+                            let started = model.waiting.remove(&uid).expect("it waited");
+                            // Never over capacity.
+                            prop_assert!(fitting.iter().any(|p| p.uid == uid));
+                            prop_assert!(fitting.iter().all(|p| p.priority <= started.priority), "priority");
+                            let like = |p: &&Waiting| p.namespace == started.namespace && p.priority == started.priority
+                                && p.request == started.request;
+                            prop_assert!(model.waiting.values().filter(like).all(|p| p.seq > started.seq), "oldest first");
+                            for p in model.waiting.values().filter(|p| p.priority >= started.priority && p.seq < started.seq) {
+                                *overtaken.entry(p.uid).or_default() += 1;
+                            }
+                            model.running.insert(uid, started);
+                        }
+                    }
+                }
+            }
+            for (uid, waiting) in &model.waiting {
+                let reason = queue.reason(*uid);
+                prop_assert!(reason.is_some(), "{waiting:?} has no reason");
+            }
+            prop_assert!(model.running.keys().all(|uid| queue.reason(*uid).is_none()));
+        }
+        // When all that ran has ended, everything that can ever run starts in turn.
+        let mut left = model.waiting.len() + model.running.len();
+        loop {
+            while let Some(uid) = queue.next() {
+                let started = model.waiting.remove(&uid).expect("it waited");
+                model.running.insert(uid, started);
+            }
+            let Some(&ends) = model.running.keys().next() else { break };
+            queue.remove(ends);
+            model.running.remove(&ends);
+            left -= 1;
+        }
+        prop_assert_eq!(left, model.waiting.len());
+        prop_assert!(model.waiting.values().all(|p| p.request.cpu_millis > ROOM || p.request.memory_bytes > ROOM));
+    }
+}

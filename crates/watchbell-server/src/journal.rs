@@ -1,0 +1,51 @@
+//! Between the world's rows and the store's: the same thing in two crates that do not know each other.
+
+use std::sync::Arc;
+
+use watchbell_api::Resource;
+use watchbell_core::world::{Row, RowKey, Stage};
+use watchbell_store::{AuditEntry, Batch, Put, Seal, Store};
+
+/// The batch of a stage.
+pub(crate) fn batch(stage: &Stage, version: u64) -> Batch {
+    Batch {
+        resource_version: version,
+        puts: stage.rows.iter().map(put).collect(),
+        deletes: stage.deletes.iter().map(store_key).collect(),
+        audit: stage
+            .audit
+            .iter()
+            .map(|record| AuditEntry {
+                at_unix_nanos: i64::try_from(record.at.as_nanosecond()).unwrap_or(i64::MAX),
+                body: record.body.to_string().into_bytes(),
+            })
+            .collect(),
+    }
+}
+
+fn put(row: &Row) -> Put {
+    let seal = match &row.key {
+        RowKey::Object { resource: Resource::Secret, .. } => Seal::Secret,
+        _ => Seal::Plain,
+    };
+    Put {
+        key: store_key(&row.key),
+        resource_version: row.resource_version,
+        head: row.head.clone(),
+        status: Some(row.status.clone()),
+        seal,
+    }
+}
+
+fn store_key(key: &RowKey) -> watchbell_store::RowKey {
+    match key {
+        RowKey::Object { resource, namespace, name } => watchbell_store::RowKey::Object {
+            resource: resource.info().qualified().into(),
+            namespace: (**namespace).into(),
+            name: (**name).into(),
+        },
+        RowKey::ArrayPod { job_id, index, attempt } => {
+            watchbell_store::RowKey::ArrayPod { job: *job_id, index: *index, attempt: *attempt }
+        }
+    }
+}

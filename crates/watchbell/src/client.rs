@@ -1,0 +1,222 @@
+//! Kubernetes' REST protocol as the command line speaks it.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use ureq::http::Response;
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
+use ureq::{Agent, Body, SendBody};
+use watchbell_api::Resource;
+
+use crate::kubeconfig::{self, Connection};
+
+/// The largest answer that is read into memory.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server answered with a `Status`.
+    #[error("{message}")]
+    Refused { code: u16, reason: String, message: String },
+    #[error("{0}")]
+    Config(String),
+    #[error("cannot reach the server at {server}: {cause}; is `watchbell serve` running, and does this kubeconfig belong to it?")]
+    Unreachable { server: String, cause: String },
+    #[error("the server's answer cannot be read: {0}")]
+    Broken(String),
+}
+
+impl ClientError {
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ClientError::Refused { code: 404, .. })
+    }
+}
+
+/// A connection to one server as one user.
+#[derive(Debug)]
+pub struct Client {
+    agent: Agent,
+    server: String,
+    pub namespace: String,
+}
+
+/// Where an object lies.
+pub fn path(resource: Resource, namespace: &str, name: &str) -> String {
+    let info = resource.info();
+    let root = if info.group.is_empty() {
+        format!("/api/{}", info.version)
+    } else {
+        format!("/apis/{}/{}", info.group, info.version)
+    };
+    let mut path = if resource.is_namespaced() && !namespace.is_empty() {
+        format!("{root}/namespaces/{namespace}/{}", info.plural)
+    } else {
+        format!("{root}/{}", info.plural)
+    };
+    if !name.is_empty() {
+        path.push('/');
+        path.push_str(name);
+    }
+    path
+}
+
+impl Client {
+    /// Connects with a kubeconfig, found as kubectl finds it.
+    pub fn connect(kubeconfig: Option<&Path>, namespace: Option<&str>) -> Result<Client, ClientError> {
+        let connection = kubeconfig::read(&kubeconfig::find(kubeconfig)?)?;
+        Client::new(connection, namespace)
+    }
+
+    fn new(connection: Connection, namespace: Option<&str>) -> Result<Client, ClientError> {
+        let wrong = |what: &str, e: ureq::Error| ClientError::Config(format!("the kubeconfig's {what}: {e}"));
+        let authority = Certificate::from_pem(&connection.ca_pem).map_err(|e| wrong("authority", e))?;
+        let certificate =
+            Certificate::from_pem(&connection.certificate_pem).map_err(|e| wrong("client certificate", e))?;
+        let key = PrivateKey::from_pem(&connection.key_pem).map_err(|e| wrong("client key", e))?;
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&[authority]))
+            .client_cert(Some(ClientCert::new_with_certs(&[certificate], key)))
+            .build();
+        let agent = Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .max_redirects(0)
+            .proxy(None)
+            .build()
+            .new_agent();
+        Ok(Client {
+            agent,
+            server: connection.server,
+            namespace: namespace.map_or(connection.namespace, str::to_owned),
+        })
+    }
+
+    fn unreachable(&self, error: ureq::Error) -> ClientError {
+        ClientError::Unreachable { server: self.server.clone(), cause: error.to_string() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server)
+    }
+
+    /// A GET whose answer is one JSON document.
+    pub fn get(&self, path: &str) -> Result<Value, ClientError> {
+        self.get_as(path, "application/json")
+    }
+
+    pub fn get_as(&self, path: &str, accept: &str) -> Result<Value, ClientError> {
+        let answer = self
+            .agent
+            .get(self.url(path))
+            .header("Accept", accept)
+            .call()
+            .map_err(|e| self.unreachable(e))?;
+        json(answer)
+    }
+
+    /// Sends a body.
+    pub fn send(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        body: SendBody<'_>,
+    ) -> Result<Value, ClientError> {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(self.url(path))
+            .header("Accept", "application/json")
+            .header("Content-Type", content_type)
+            .body(body)
+            .map_err(|e| ClientError::Config(e.to_string()))?;
+        let answer = self.agent.run(request).map_err(|e| self.unreachable(e))?;
+        warn(&answer);
+        json(answer)
+    }
+
+    pub fn post(&self, path: &str, object: &Value) -> Result<Value, ClientError> {
+        let bytes = object.to_string().into_bytes();
+        self.send("POST", path, "application/json", SendBody::from_owned_reader(std::io::Cursor::new(bytes)))
+    }
+
+    pub fn patch(&self, path: &str, content_type: &str, patch: &Value) -> Result<Value, ClientError> {
+        let bytes = patch.to_string().into_bytes();
+        self.send("PATCH", path, content_type, SendBody::from_owned_reader(std::io::Cursor::new(bytes)))
+    }
+
+    pub fn delete(&self, path: &str, options: &Value) -> Result<Value, ClientError> {
+        let bytes = options.to_string().into_bytes();
+        self.send("DELETE", path, "application/json", SendBody::from_owned_reader(std::io::Cursor::new(bytes)))
+    }
+
+    /// A GET whose answer flows: logs, watches.
+    pub fn stream(&self, path: &str) -> Result<Box<dyn Read + Send>, ClientError> {
+        let answer = self.agent.get(self.url(path)).call().map_err(|e| self.unreachable(e))?;
+        if !answer.status().is_success() {
+            return Err(match json(answer) {
+                Err(error) => error,
+                Ok(_) => ClientError::Broken("it has an error's status and no error".into()),
+            });
+        }
+        Ok(Box::new(answer.into_body().into_reader()))
+    }
+
+    /// The events of a watch, one JSON document a line.
+    pub fn watch(
+        &self,
+        path: &str,
+    ) -> Result<impl Iterator<Item = Result<Value, ClientError>> + use<>, ClientError> {
+        let lines = BufReader::new(self.stream(path)?).lines();
+        Ok(lines.map(|line| {
+            let line = line.map_err(|e| ClientError::Broken(e.to_string()))?;
+            serde_json::from_str(&line).map_err(|e| ClientError::Broken(e.to_string()))
+        }))
+    }
+}
+
+/// The server's warnings, as kubectl prints them.
+fn warn(answer: &Response<Body>) {
+    for value in answer.headers().get_all("warning") {
+        let text = value.to_str().unwrap_or_default();
+        // `299 - "text"` (RFC 7234, section 5.5).
+        let text = text.splitn(3, ' ').nth(2).unwrap_or(text).trim_matches('"').replace("\\\"", "\"");
+        crate::output::note(&format!("Warning: {text}"));
+    }
+}
+
+fn json(mut answer: Response<Body>) -> Result<Value, ClientError> {
+    let code = answer.status().as_u16();
+    let body = answer
+        .body_mut()
+        .with_config()
+        .limit(ANSWER_BYTES_MAX)
+        .read_to_vec()
+        .map_err(|e| ClientError::Broken(e.to_string()))?;
+    let value: Value = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body).map_err(|e| ClientError::Broken(e.to_string()))?
+    };
+    if (200..300).contains(&code) {
+        return Ok(value);
+    }
+    let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let message = if text("message").is_empty() { format!("the server answered {code}") } else { text("message") };
+    Err(ClientError::Refused { code, reason: text("reason"), message })
+}
+
+/// A value as part of a query string or path.
+pub fn encode(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte as char),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,54 @@
+//! Exit codes: scripts rely on them.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | the thing asked for was done |
+//! | 1 | it was not done: the server refused, the object is not there, a Job failed |
+//! | 2 | the command line or a manifest is wrong; nothing was tried |
+//! | 3 | the server cannot be reached |
+
+use std::process::ExitCode;
+
+use crate::client::ClientError;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// 1
+    #[error("{0}")]
+    Refused(String),
+    /// 2
+    #[error("{0}")]
+    Usage(String),
+    /// 3
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl Failure {
+    pub fn refused(error: impl std::fmt::Display) -> Failure {
+        Failure::Refused(error.to_string())
+    }
+
+    pub fn usage(error: impl std::fmt::Display) -> Failure {
+        Failure::Usage(error.to_string())
+    }
+
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Failure::Refused(_) => ExitCode::from(1),
+            Failure::Usage(_) => ExitCode::from(2),
+            Failure::Unreachable(_) => ExitCode::from(3),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        match error {
+            ClientError::Refused { .. } => Failure::Refused(error.to_string()),
+            ClientError::Config(_) => Failure::Usage(error.to_string()),
+            ClientError::Unreachable { .. } | ClientError::Broken(_) => Failure::Unreachable(error.to_string()),
+        }
+    }
+}
