@@ -1,0 +1,63 @@
+//! What the node is told when it starts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use watchbell_api::node::Capacity;
+use watchbell_image::PullOptions;
+use watchbell_sandbox::SpawnerOptions;
+
+/// How a node runs pods. [`NodeOptions::new`] gives the defaults.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// Holds images, layers, volumes and logs.
+    pub data_dir: PathBuf,
+    pub spawner: SpawnerOptions,
+    /// `spec.nodeName` as pods see it.
+    pub node_name: Arc<str>,
+    /// What this machine offers: a limit that a container leaves unsaid reads as this (`resourceFieldRef`).
+    pub capacity: Capacity,
+    /// How images are pulled for pods; a pod's `imagePullSecrets` come before these credentials.
+    pub pull: PullOptions,
+    /// Images pulled or unpacked at the same time.
+    pub pulls_at_once: usize,
+    /// Processes of a container. Kubernetes has no field for it; a fork bomb must end somewhere.
+    pub pids_per_container: u64,
+    /// Bytes of the writable layer of a container whose root is not read-only, and of the scratch `/tmp`. They live in
+    /// memory and count as the container's.
+    pub scratch_bytes: u64,
+    pub log: LogLimits,
+}
+
+/// Bounds of one container's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLimits {
+    /// A file is rotated when it would grow above this.
+    pub max_bytes: u64,
+    /// Files kept, the current one included.
+    pub max_files: u32,
+}
+
+impl NodeOptions {
+    pub fn new(data_dir: impl Into<PathBuf>, node_name: impl Into<Arc<str>>, capacity: Capacity) -> Self {
+        let data_dir = data_dir.into();
+        Self {
+            spawner: SpawnerOptions::new(&data_dir),
+            data_dir,
+            node_name: node_name.into(),
+            capacity,
+            pull: PullOptions::default(),
+            pulls_at_once: 4,
+            pids_per_container: 1024,
+            scratch_bytes: 64 << 20,
+            log: LogLimits::default(),
+        }
+    }
+}
+
+impl Default for LogLimits {
+    /// kubelet's defaults: 10 MiB a file, 5 files.
+    fn default() -> Self {
+        Self { max_bytes: 10 << 20, max_files: 5 }
+    }
+}
