@@ -224,15 +224,21 @@ impl ApiError {
     /// `jobs.batch "x" not found`
     pub fn not_found(resource: crate::Resource, name: &str) -> ApiError {
         let info = resource.info();
-        ApiError::new(Reason::NotFound, format!("{} {name:?} not found", info.qualified()))
-            .about(info.plural, info.group, name)
+        ApiError::new(Reason::NotFound, format!("{} {name:?} not found", info.qualified())).about(
+            info.plural,
+            info.group,
+            name,
+        )
     }
 
     /// `jobs.batch "x" already exists`
     pub fn already_exists(resource: crate::Resource, name: &str) -> ApiError {
         let info = resource.info();
-        ApiError::new(Reason::AlreadyExists, format!("{} {name:?} already exists", info.qualified()))
-            .about(info.plural, info.group, name)
+        ApiError::new(Reason::AlreadyExists, format!("{} {name:?} already exists", info.qualified())).about(
+            info.plural,
+            info.group,
+            name,
+        )
     }
 
     /// `Operation cannot be fulfilled on jobs.batch "x": …`
@@ -259,12 +265,20 @@ impl ApiError {
                 format!("[{}]", texts.join(", "))
             }
         };
-        let kind = if info.group.is_empty() { info.kind.to_owned() } else { format!("{}.{}", info.kind, info.group) };
+        let kind = if info.group.is_empty() {
+            info.kind.to_owned()
+        } else {
+            format!("{}.{}", info.kind, info.group)
+        };
         let mut error = ApiError::new(Reason::Invalid, format!("{kind} {name:?} is invalid: {list}"))
             .about(info.kind, info.group, name);
         error.causes = errors
             .iter()
-            .map(|e| Cause { reason: e.class.cause_reason().into(), message: e.body(), field: e.field.clone() })
+            .map(|e| Cause {
+                reason: e.class.cause_reason().into(),
+                message: e.body(),
+                field: e.field.clone(),
+            })
             .collect();
         error
     }

@@ -57,7 +57,8 @@ impl FromStr for Uid {
     type Err = ParseUidError;
 
     fn from_str(s: &str) -> Result<Uid, ParseUidError> {
-        let hyphens_in_place = s.len() == 36 && s.bytes().enumerate().all(|(i, b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23));
+        let hyphens_in_place =
+            s.len() == 36 && s.bytes().enumerate().all(|(i, b)| (b == b'-') == matches!(i, 8 | 13 | 18 | 23));
         if !hyphens_in_place {
             return Err(ParseUidError);
         }

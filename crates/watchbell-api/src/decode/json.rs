@@ -71,7 +71,10 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
         if i64::try_from(value).is_err() {
-            return Err(E::custom(format!("{}: the number {value} is out of the range of 64-bit integers", self.path)));
+            return Err(E::custom(format!(
+                "{}: the number {value} is out of the range of 64-bit integers",
+                self.path
+            )));
         }
         Ok(Value::from(value))
     }
@@ -79,7 +82,10 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         // serde_json hands over integers that 64 bits cannot hold as doubles.
         if value.abs() >= 9_223_372_036_854_775_808.0 {
-            return Err(E::custom(format!("{}: the number {value} is out of the range of 64-bit integers", self.path)));
+            return Err(E::custom(format!(
+                "{}: the number {value} is out of the range of 64-bit integers",
+                self.path
+            )));
         }
         Number::from_f64(value)
             .map(Value::Number)

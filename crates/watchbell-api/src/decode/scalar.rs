@@ -9,7 +9,9 @@ use serde_json::{Number, Value};
 pub(super) fn resolve(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Value::Bool(true),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            return Value::Bool(true);
+        }
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
             return Value::Bool(false);
         }
@@ -50,8 +52,12 @@ pub(super) fn integer(text: &str) -> Option<Value> {
 /// `1.5`, `.5`, `1e3`; a whole one is an integer in JSON, as Go prints it.
 pub(super) fn float(text: &str) -> Option<Value> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let only_of_a_number = unsigned.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
-    if !only_of_a_number || !unsigned.bytes().any(|b| b.is_ascii_digit()) || unsigned.starts_with(['+', '-', 'e', 'E']) {
+    let only_of_a_number =
+        unsigned.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'));
+    if !only_of_a_number
+        || !unsigned.bytes().any(|b| b.is_ascii_digit())
+        || unsigned.starts_with(['+', '-', 'e', 'E'])
+    {
         return None;
     }
     let value: f64 = text.parse().ok()?;
@@ -64,7 +70,7 @@ pub(super) fn float(text: &str) -> Option<Value> {
 
 /// Whether an unquoted scalar of this text would read back as this very string, by the rules above and by YAML 1.2's.
 pub(super) fn is_plain_string(text: &str) -> bool {
-    let looks_like_a_number_or_date =
-        text.starts_with(|c: char| c.is_ascii_digit()) || (text.starts_with(['+', '-', '.']) && text.len() > 1);
+    let looks_like_a_number_or_date = text.starts_with(|c: char| c.is_ascii_digit())
+        || (text.starts_with(['+', '-', '.']) && text.len() > 1);
     !looks_like_a_number_or_date && matches!(resolve(text), Value::String(_)) && !matches!(text, "<<" | "=")
 }

@@ -71,7 +71,10 @@ fn refuses_what_is_ambiguous_or_a_trap() {
 
 #[test]
 fn json_is_strict() {
-    assert_eq!(read_json(br#"{"a":[1,-2,0.5,"x",null,true]}"#).unwrap(), json!({"a": [1, -2, 0.5, "x", null, true]}));
+    assert_eq!(
+        read_json(br#"{"a":[1,-2,0.5,"x",null,true]}"#).unwrap(),
+        json!({"a": [1, -2, 0.5, "x", null, true]})
+    );
     refused(read_json(br#"{"spec":{"x":[{"a":1},{"b":1,"b":2}]}}"#), "duplicate field \"spec.x[1].b\"");
     refused(read_json(br#"{"a":1} {"b":2}"#), "trailing characters");
     refused(read_json(br#"{"a":99999999999999999999}"#), "a: the number");

@@ -23,8 +23,8 @@ const ALIAS_BYTES_MAX: usize = 8 << 20;
 /// `BadRequest`, with line and column: malformed, not UTF-8, nested too deep, a duplicate key, a key that is no scalar, an
 /// alias that expands too far or to itself, a tag of a programming language, an integer beyond 64 bits.
 pub fn yaml(bytes: &[u8]) -> Result<Vec<Value>, ApiError> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| refuse(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|e| refuse(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     Builder::new(text).documents().map_err(|e| refuse(e.to_string()))
 }

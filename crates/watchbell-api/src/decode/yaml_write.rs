@@ -164,7 +164,8 @@ fn write_text(text: &str, out: &mut String) {
 /// Whether the text's punctuation means something to YAML.
 fn needs_quotes(text: &str) -> bool {
     text.starts_with([
-        '-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`', ' ', '=', '<',
+        '-', '?', ':', ',', '[', ']', '{', '}', '#', '&', '*', '!', '|', '>', '\'', '"', '%', '@', '`', ' ',
+        '=', '<',
     ]) || text.ends_with([' ', ':'])
         || text.contains(": ")
         || text.contains(" #")

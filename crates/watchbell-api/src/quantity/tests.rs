@@ -57,7 +57,10 @@ fn prints_the_canonical_form() {
 
 #[test]
 fn refuses_what_is_no_quantity() {
-    for text in ["", "+", "-", ".", "1.2.3", "1 ", " 1", "1gi", "1K", "1mm", "e3", "1e", "1e1.5", "0x10", "1_000", "1Gi1", "١"] {
+    for text in [
+        "", "+", "-", ".", "1.2.3", "1 ", " 1", "1gi", "1K", "1mm", "e3", "1e", "1e1.5", "0x10", "1_000",
+        "1Gi1", "١",
+    ] {
         assert!(text.parse::<Quantity>().is_err(), "{text}");
     }
     assert!(Quantity::from_value(&json!(true)).is_err());

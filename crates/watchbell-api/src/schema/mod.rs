@@ -4,9 +4,13 @@
 //! OpenAPI documents say, and where defaults apply ([`crate::defaults`] walks by it).
 
 mod check;
+mod scalar;
 mod table;
 
-pub use check::{Prune, SchemaReport, TypeError, check};
+#[cfg(test)]
+mod tests;
+
+pub use check::{Prune, SchemaReport, TypeError, check, check_type};
 pub use table::{Field, List, Patch, Scalar, Shape, Table, Type, TypeId};
 
 use crate::Resource;
