@@ -13,6 +13,8 @@
 mod client;
 mod error;
 mod event;
+mod keeper;
+mod spawner;
 mod spec;
 
 pub use client::{Ceiling, DEFAULT_KEEPER_UID, Spawner, SpawnerOptions, UidRanges};
@@ -20,6 +22,8 @@ pub use error::Error;
 pub use event::{
     Event, ExitRecord, ExitStatus, LogSummary, StartFailure, StartFailureKind, TableEntry, UnixNanos, Usage,
 };
+pub use keeper::keeper_main;
+pub use spawner::spawner_main;
 pub use spec::{
     Capabilities, CgroupLimits, ContainerId, EtcFiles, FileEntry, HostNamespaces, InvalidSpec, LogTarget,
     Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit, RlimitResource, Root, RunSpec,
