@@ -32,6 +32,9 @@ pub struct Assignment {
     pub job: Option<(Uid, Arc<str>)>,
     pub index: Option<u32>,
     pub attempt: u32,
+    /// The pod was made in a namespace without a Pod Security level: a container whose root is read-only gets a bounded
+    /// scratch /tmp of its own where nothing else is mounted. Kubernetes itself gives none.
+    pub private_tmp: bool,
     /// What the journal knew of the pod: after a restart of the server the node resumes from here.
     pub status: PodStatus,
 }

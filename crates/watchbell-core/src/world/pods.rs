@@ -12,6 +12,7 @@ use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, P
 
 use super::object::{Deletion, Head, NsName, Status, Stored, string_map};
 use super::World;
+use crate::admission::Mode;
 use crate::controller::event::{EventKind, PlannedEvent};
 use crate::placement::{Demand, Waiting};
 
@@ -68,7 +69,7 @@ impl World {
             let mut bound = (*pod).clone();
             bound.status = Status::Pod(Arc::new(status));
             let bound = self.put(bound);
-            if let Some(assignment) = assignment(&bound) {
+            if let Some(assignment) = assignment(&bound, self.namespace_mode(&bound.namespace)) {
                 self.command(Command::Start(Box::new(assignment)));
             }
         }
@@ -212,7 +213,7 @@ impl World {
             if status.phase.is_terminal() || status.scheduled_at.is_none() {
                 continue;
             }
-            let Some(assignment) = assignment(pod) else { continue };
+            let Some(assignment) = assignment(pod, self.namespace_mode(&pod.namespace)) else { continue };
             commands.push(Command::Start(Box::new(assignment)));
             if let Some(deletion) = pod.deletion {
                 commands.push(Command::Stop {
@@ -227,8 +228,8 @@ impl World {
     }
 }
 
-/// A bound pod as the node needs it.
-fn assignment(pod: &Stored) -> Option<Assignment> {
+/// A bound pod as the node needs it. `mode` is that of its namespace.
+fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
     let status = pod.pod_status()?.clone();
     let spec = pod.pod_spec()?.clone();
     Some(match &pod.head {
@@ -249,6 +250,7 @@ fn assignment(pod: &Stored) -> Option<Assignment> {
                 job: Some((template.job_uid, template.job_name.clone())),
                 index: array.index,
                 attempt: array.attempt,
+                private_tmp: template.mode == Mode::Strict,
                 status,
             }
         }
@@ -263,6 +265,7 @@ fn assignment(pod: &Stored) -> Option<Assignment> {
             job: None,
             index: None,
             attempt: 0,
+            private_tmp: mode == Mode::Strict,
             status,
         },
     })
