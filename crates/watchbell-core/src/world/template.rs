@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use watchbell_api::Uid;
+use watchbell_api::{Uid, defaults};
 use watchbell_api::types::job::CompletionMode;
 use watchbell_api::types::pod::PodSpec;
 
@@ -55,6 +55,7 @@ impl JobPods {
         let template = &job["spec"]["template"];
         let name = job["metadata"]["name"].as_str().unwrap_or_default();
         let mut spec_json = template["spec"].clone();
+        defaults::apply_to_pod_spec(&mut spec_json);
         if completion_mode == CompletionMode::Indexed {
             add_completion_index_env(&mut spec_json);
         }
