@@ -1,1 +1,25 @@
-//! 
+//! The API server: Kubernetes' REST protocol over TLS in front of the one state.
+//!
+//! ```text
+//!  client ── TLS ──▶ connection ── authenticate ─ authorize ──▶ verb ──▶ State::write ──▶ writer ──▶ journal
+//!                                                                │                          │
+//!                                                                ├── get · list ◀── snapshot ◀ published when durable
+//!                                                                ├── watch ◀─────── hub ◀─────┘
+//!                                                                ├── log ◀───────── node's LogSource
+//!                                                                └── images ◀─────▶ node's Images
+//! ```
+//!
+//! The server decides nothing about objects: `watchbell-core` does. It never imports the node; they meet in
+//! `watchbell_api::node` and the binary joins them.
+
+mod clock;
+mod hub;
+mod identity;
+mod journal;
+mod server;
+mod state;
+
+pub use hub::{Heard, Hub, Watch};
+pub use identity::{Identity, IdentityError};
+pub use server::{Ended, Server, ServerError, ServerOptions};
+pub use state::{StartError, State, WatchFrom, Writer};

@@ -34,7 +34,7 @@ const DISK_RETRY: Duration = Duration::from_secs(1);
 
 /// What comes to the writer.
 #[derive(Debug)]
-pub enum Input {
+pub(crate) enum Input {
     Write(Box<Request>, oneshot::Sender<Result<Written, ApiError>>),
     Report(Report),
     /// The wall clock was set.
@@ -77,6 +77,10 @@ pub enum StartError {
     Store(#[from] watchbell_store::Error),
     #[error(transparent)]
     Row(#[from] watchbell_core::world::RowError),
+    #[error(
+        "cannot read the journal: it holds {name:?} of {resource:?}, which this program does not know; run a newer one"
+    )]
+    UnknownResource { resource: Box<str>, name: Box<str> },
     #[error("cannot start a thread of the server: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -236,10 +240,8 @@ impl Task {
                 }
                 Err(CommitFailure::Refused(error)) => {
                     tracing::error!("{error}");
-                    let refusal = ApiError::new(
-                        Reason::InsufficientStorage,
-                        format!("nothing was changed: {error}"),
-                    );
+                    let refusal =
+                        ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {error}"));
                     for (answer, _) in answers {
                         let _ = answer.send(Err(refusal.clone()));
                     }
@@ -247,7 +249,8 @@ impl Task {
                 }
                 Err(CommitFailure::Fatal(error)) => {
                     tracing::error!("the journal failed, the server ends and will replay it: {error}");
-                    *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+                    *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(error.to_string());
                     break;
                 }
             }

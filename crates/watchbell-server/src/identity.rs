@@ -1,0 +1,162 @@
+//! Who the server is and how it knows its clients: its own authority, and what that signs.
+//!
+//! ```text
+//!  DATA_DIR/pki/        mode 0700
+//!    ca.crt ca.key      signs everything below; ten years
+//!    server.crt .key    the listener; renewed when it nears its end or the names change
+//!    admin.crt .key     O=system:masters, CN=kubernetes-admin
+//!  DATA_DIR/admin.kubeconfig   mode 0600: the admin's certificate and key, with the address
+//! ```
+
+mod certificate;
+mod client;
+mod files;
+mod kubeconfig;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use rcgen::{Issuer, KeyPair};
+use tokio_rustls::rustls::crypto::CryptoProvider;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{self, ServerConfig};
+
+use certificate::{Issued, Role};
+pub(crate) use client::ClientCheck;
+
+/// What went wrong with the certificates.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    #[error("cannot {step} {}: {source}", path.display())]
+    File { step: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("cannot use {}: {cause}; move {} away to have all certificates made anew", path.display(),
+        path.parent().unwrap_or(path).display())]
+    Unusable { path: PathBuf, cause: String },
+    #[error("cannot make the certificate of {what}: {cause}")]
+    Make { what: &'static str, cause: String },
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// The certificates of a data directory.
+pub struct Identity {
+    data_dir: PathBuf,
+    pki: PathBuf,
+    names: Vec<String>,
+    ca_pem: String,
+    ca_key: KeyPair,
+    served: Arc<Served>,
+    tls: Arc<ServerConfig>,
+    pub(crate) clients: Arc<ClientCheck>,
+}
+
+impl Identity {
+    /// Reads the certificates under `data_dir`, and makes those that are missing, near their end or for other names.
+    /// `hostname` is the machine's.
+    pub fn open(data_dir: &Path, listen: SocketAddr, hostname: &str) -> Result<Identity, IdentityError> {
+        let now = Timestamp::now();
+        let pki = data_dir.join("pki");
+        files::private_dir(&pki)?;
+        let (ca_pem, ca_key) = certificate::authority(&pki, now)?;
+        let ca_der = parse_one(&pki.join("ca.crt"), ca_pem.as_bytes())?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let clients = Arc::new(ClientCheck::new(&ca_der, &provider)?);
+        let names = certificate::names(listen.ip(), hostname);
+        let issuer = certificate::issuer(&ca_key)?;
+        let issued = certificate::current(&pki, &issuer, Role::Server { names: &names }, &ca_der, now)?;
+        let served = Arc::new(Served(ArcSwap::from(certified(&pki.join("server.crt"), &issued, &provider)?)));
+        let mut tls = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_client_cert_verifier(clients.clone())
+            .with_cert_resolver(served.clone());
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Identity {
+            data_dir: data_dir.to_path_buf(),
+            pki,
+            names,
+            ca_pem,
+            ca_key,
+            served,
+            tls: Arc::new(tls),
+            clients,
+        })
+    }
+
+    /// The authority's certificate: what clients need to know this server.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    pub(crate) fn tls(&self) -> Arc<ServerConfig> {
+        self.tls.clone()
+    }
+
+    /// Renews what nears its end, while the server runs.
+    pub(crate) fn renew(&self, address: SocketAddr, now: Timestamp) -> Result<(), IdentityError> {
+        let ca_der = parse_one(&self.pki.join("ca.crt"), self.ca_pem.as_bytes())?;
+        let issuer = certificate::issuer(&self.ca_key)?;
+        let issued =
+            certificate::current(&self.pki, &issuer, Role::Server { names: &self.names }, &ca_der, now)?;
+        let key = certified(&self.pki.join("server.crt"), &issued, self.tls.crypto_provider())?;
+        self.served.0.store(key);
+        self.write_admin(address, now).map(drop)
+    }
+
+    /// Writes `DATA_DIR/admin.kubeconfig` for a server that listens at `address`.
+    pub(crate) fn write_admin(&self, address: SocketAddr, now: Timestamp) -> Result<PathBuf, IdentityError> {
+        let ca_der = parse_one(&self.pki.join("ca.crt"), self.ca_pem.as_bytes())?;
+        let issuer = certificate::issuer(&self.ca_key)?;
+        let admin = certificate::current(&self.pki, &issuer, Role::Admin, &ca_der, now)?;
+        let path = self.data_dir.join("admin.kubeconfig");
+        let text = kubeconfig::render(address, &self.ca_pem, &admin);
+        files::replace(&path, text.as_bytes())?;
+        Ok(path)
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("pki", &self.pki).field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
+/// The certificate that new connections are shown.
+#[derive(Debug)]
+struct Served(ArcSwap<CertifiedKey>);
+
+impl ResolvesServerCert for Served {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.load_full())
+    }
+}
+
+fn parse_one(path: &Path, pem: &[u8]) -> Result<CertificateDer<'static>, IdentityError> {
+    CertificateDer::from_pem_slice(pem)
+        .map_err(|e| IdentityError::Unusable { path: path.into(), cause: e.to_string() })
+}
+
+fn certified(
+    path: &Path,
+    issued: &Issued,
+    provider: &CryptoProvider,
+) -> Result<Arc<CertifiedKey>, IdentityError> {
+    let key = PrivateKeyDer::from_pem_slice(issued.key_pem.as_bytes())
+        .map_err(|e| IdentityError::Unusable { path: path.into(), cause: e.to_string() })?;
+    let chain = vec![parse_one(path, issued.certificate_pem.as_bytes())?];
+    Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
+}
+
+fn issuer_error(what: &'static str) -> impl Fn(rcgen::Error) -> IdentityError {
+    move |e| IdentityError::Make { what, cause: e.to_string() }
+}
+
+/// The authority as rcgen signs with it.
+type Authority<'a> = Issuer<'a, &'a KeyPair>;
+
+#[cfg(test)]
+mod tests;
