@@ -247,6 +247,7 @@ impl Stored {
             Status::Pod(status) => {
                 let spec = self.pod_spec()?;
                 Some(watchbell_api::render_pod::pod_status(
+                    self.uid,
                     status,
                     spec,
                     self.created_at,
