@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use crate::connection::open_read_only;
 use crate::directory::{
     JOURNAL, SECRETS_KEY, create_private, parent, partial, remove, rename, sync_dir, sync_file,
 };
+use crate::format::{self, FORMAT_VERSION, Mark};
 use crate::{Error, directory, seal};
 
 /// A backup that is complete and durable.
@@ -46,6 +48,16 @@ pub(crate) fn backup(
     rename(&draft, to)?;
     sync_dir(parent(to))?;
     Ok(BackupReport { path: to.to_path_buf(), bytes, key: key.map(|_| to.join(SECRETS_KEY)) })
+}
+
+/// Backs up a journal that another process holds, through a connection that only reads.
+pub(crate) fn backup_beside(dir: &Path, to: &Path, key: Option<&Path>) -> Result<BackupReport, Error> {
+    let path = dir.join(JOURNAL);
+    let connection = open_read_only(&path)?;
+    if format::read_mark(&connection, &path, FORMAT_VERSION)? == Mark::Blank {
+        return Err(Error::NotAJournal { path, application_id: 0 });
+    }
+    backup(&connection, &path, to, key)
 }
 
 /// Makes the directory `to` with a copy of the database and of `key`, durable on return. Returns the database's size.

@@ -218,6 +218,17 @@ impl Store {
         backup::backup(&self.connection, &self.path, to, None)
     }
 
+    /// [`Store::backup`] of the journal in `dir` while another process holds it: the copy is the journal at one instant, and
+    /// nothing but reading is done to the original.
+    pub fn backup_beside(dir: &Path, to: &Path) -> Result<BackupReport, Error> {
+        backup::backup_beside(dir, to, seal::key_in(dir).as_deref())
+    }
+
+    /// [`Store::backup_without_key`] while another process holds the journal.
+    pub fn backup_beside_without_key(dir: &Path, to: &Path) -> Result<BackupReport, Error> {
+        backup::backup_beside(dir, to, None)
+    }
+
     /// Gives the reserve's space to the disk. Returns whether there was any.
     pub fn release_reserve(&mut self) -> Result<ReserveState, Error> {
         self.reserve.release()

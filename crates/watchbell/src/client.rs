@@ -15,36 +15,41 @@ use crate::kubeconfig::{self, Connection};
 /// The largest answer that is read into memory.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
 
+/// What a client that prints columns accepts.
+pub(crate) const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(crate) enum ClientError {
     /// The server answered with a `Status`.
     #[error("{message}")]
     Refused { code: u16, reason: String, message: String },
     #[error("{0}")]
     Config(String),
-    #[error("cannot reach the server at {server}: {cause}; is `watchbell serve` running, and does this kubeconfig belong to it?")]
+    #[error(
+        "cannot reach the server at {server}: {cause}; is `watchbell serve` running, and does this kubeconfig belong to it?"
+    )]
     Unreachable { server: String, cause: String },
     #[error("the server's answer cannot be read: {0}")]
     Broken(String),
 }
 
 impl ClientError {
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, ClientError::Refused { code: 404, .. })
     }
 }
 
 /// A connection to one server as one user.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     agent: Agent,
     server: String,
-    pub namespace: String,
+    pub(crate) namespace: String,
 }
 
 /// Where an object lies.
-pub fn path(resource: Resource, namespace: &str, name: &str) -> String {
+pub(crate) fn path(resource: Resource, namespace: &str, name: &str) -> String {
     let info = resource.info();
     let root = if info.group.is_empty() {
         format!("/api/{}", info.version)
@@ -65,7 +70,7 @@ pub fn path(resource: Resource, namespace: &str, name: &str) -> String {
 
 impl Client {
     /// Connects with a kubeconfig, found as kubectl finds it.
-    pub fn connect(kubeconfig: Option<&Path>, namespace: Option<&str>) -> Result<Client, ClientError> {
+    pub(crate) fn connect(kubeconfig: Option<&Path>, namespace: Option<&str>) -> Result<Client, ClientError> {
         let connection = kubeconfig::read(&kubeconfig::find(kubeconfig)?)?;
         Client::new(connection, namespace)
     }
@@ -104,11 +109,11 @@ impl Client {
     }
 
     /// A GET whose answer is one JSON document.
-    pub fn get(&self, path: &str) -> Result<Value, ClientError> {
+    pub(crate) fn get(&self, path: &str) -> Result<Value, ClientError> {
         self.get_as(path, "application/json")
     }
 
-    pub fn get_as(&self, path: &str, accept: &str) -> Result<Value, ClientError> {
+    pub(crate) fn get_as(&self, path: &str, accept: &str) -> Result<Value, ClientError> {
         let answer = self
             .agent
             .get(self.url(path))
@@ -119,7 +124,7 @@ impl Client {
     }
 
     /// Sends a body.
-    pub fn send(
+    pub(crate) fn send(
         &self,
         method: &str,
         path: &str,
@@ -138,24 +143,34 @@ impl Client {
         json(answer)
     }
 
-    pub fn post(&self, path: &str, object: &Value) -> Result<Value, ClientError> {
+    pub(crate) fn post(&self, path: &str, object: &Value) -> Result<Value, ClientError> {
         let bytes = object.to_string().into_bytes();
         self.send("POST", path, "application/json", SendBody::from_owned_reader(std::io::Cursor::new(bytes)))
     }
 
-    pub fn patch(&self, path: &str, content_type: &str, patch: &Value) -> Result<Value, ClientError> {
+    pub(crate) fn patch(&self, path: &str, content_type: &str, patch: &Value) -> Result<Value, ClientError> {
         let bytes = patch.to_string().into_bytes();
         self.send("PATCH", path, content_type, SendBody::from_owned_reader(std::io::Cursor::new(bytes)))
     }
 
-    pub fn delete(&self, path: &str, options: &Value) -> Result<Value, ClientError> {
+    pub(crate) fn delete(&self, path: &str, options: &Value) -> Result<Value, ClientError> {
         let bytes = options.to_string().into_bytes();
-        self.send("DELETE", path, "application/json", SendBody::from_owned_reader(std::io::Cursor::new(bytes)))
+        self.send(
+            "DELETE",
+            path,
+            "application/json",
+            SendBody::from_owned_reader(std::io::Cursor::new(bytes)),
+        )
     }
 
     /// A GET whose answer flows: logs, watches.
-    pub fn stream(&self, path: &str) -> Result<Box<dyn Read + Send>, ClientError> {
-        let answer = self.agent.get(self.url(path)).call().map_err(|e| self.unreachable(e))?;
+    pub(crate) fn stream(&self, path: &str, accept: &str) -> Result<Box<dyn Read + Send>, ClientError> {
+        let answer = self
+            .agent
+            .get(self.url(path))
+            .header("Accept", accept)
+            .call()
+            .map_err(|e| self.unreachable(e))?;
         if !answer.status().is_success() {
             return Err(match json(answer) {
                 Err(error) => error,
@@ -166,11 +181,12 @@ impl Client {
     }
 
     /// The events of a watch, one JSON document a line.
-    pub fn watch(
+    pub(crate) fn watch(
         &self,
         path: &str,
+        accept: &str,
     ) -> Result<impl Iterator<Item = Result<Value, ClientError>> + use<>, ClientError> {
-        let lines = BufReader::new(self.stream(path)?).lines();
+        let lines = BufReader::new(self.stream(path, accept)?).lines();
         Ok(lines.map(|line| {
             let line = line.map_err(|e| ClientError::Broken(e.to_string()))?;
             serde_json::from_str(&line).map_err(|e| ClientError::Broken(e.to_string()))
@@ -205,12 +221,13 @@ fn json(mut answer: Response<Body>) -> Result<Value, ClientError> {
         return Ok(value);
     }
     let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
-    let message = if text("message").is_empty() { format!("the server answered {code}") } else { text("message") };
+    let message =
+        if text("message").is_empty() { format!("the server answered {code}") } else { text("message") };
     Err(ClientError::Refused { code, reason: text("reason"), message })
 }
 
 /// A value as part of a query string or path.
-pub fn encode(text: &str) -> String {
+pub(crate) fn encode(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
         match byte {

@@ -13,7 +13,7 @@ use crate::client::ClientError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// 1
     #[error("{0}")]
     Refused(String),
@@ -26,15 +26,15 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub fn refused(error: impl std::fmt::Display) -> Failure {
+    pub(crate) fn refused(error: impl std::fmt::Display) -> Failure {
         Failure::Refused(error.to_string())
     }
 
-    pub fn usage(error: impl std::fmt::Display) -> Failure {
+    pub(crate) fn usage(error: impl std::fmt::Display) -> Failure {
         Failure::Usage(error.to_string())
     }
 
-    pub fn code(&self) -> ExitCode {
+    pub(crate) fn code(&self) -> ExitCode {
         match self {
             Failure::Refused(_) => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
@@ -48,7 +48,9 @@ impl From<ClientError> for Failure {
         match error {
             ClientError::Refused { .. } => Failure::Refused(error.to_string()),
             ClientError::Config(_) => Failure::Usage(error.to_string()),
-            ClientError::Unreachable { .. } | ClientError::Broken(_) => Failure::Unreachable(error.to_string()),
+            ClientError::Unreachable { .. } | ClientError::Broken(_) => {
+                Failure::Unreachable(error.to_string())
+            }
         }
     }
 }

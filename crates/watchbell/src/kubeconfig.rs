@@ -7,20 +7,22 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::client::ClientError;
+use crate::datadir;
 
 /// What a client needs to connect.
 #[derive(Debug)]
-pub struct Connection {
-    pub server: String,
-    pub ca_pem: Vec<u8>,
-    pub certificate_pem: Vec<u8>,
-    pub key_pem: Vec<u8>,
+pub(crate) struct Connection {
+    pub(crate) server: String,
+    pub(crate) ca_pem: Vec<u8>,
+    pub(crate) certificate_pem: Vec<u8>,
+    pub(crate) key_pem: Vec<u8>,
     /// The context's namespace, or `default`.
-    pub namespace: String,
+    pub(crate) namespace: String,
 }
 
-/// `--kubeconfig`, else `$KUBECONFIG` (its first file that is there), else `~/.kube/config`.
-pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ClientError> {
+/// `--kubeconfig`, else `$KUBECONFIG` (its first file that is there), else `~/.kube/config`, else what a server on this
+/// machine wrote to the default data directory.
+pub(crate) fn find(explicit: Option<&Path>) -> Result<PathBuf, ClientError> {
     if let Some(path) = explicit {
         return Ok(path.to_path_buf());
     }
@@ -31,8 +33,11 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ClientError> {
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let path = home.join(".kube/config");
-    if path.exists() {
-        return Ok(path);
+    let local = Path::new(datadir::DEFAULT).join(datadir::ADMIN_KUBECONFIG);
+    for path in [path, local] {
+        if path.exists() {
+            return Ok(path);
+        }
     }
     Err(ClientError::Config(
         "no kubeconfig: name one with --kubeconfig (the server writes DATA_DIR/admin.kubeconfig) or set KUBECONFIG"
@@ -41,7 +46,7 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, ClientError> {
 }
 
 /// Reads a kubeconfig.
-pub fn read(path: &Path) -> Result<Connection, ClientError> {
+pub(crate) fn read(path: &Path) -> Result<Connection, ClientError> {
     let wrong = |cause: String| ClientError::Config(format!("cannot use {}: {cause}", path.display()));
     let bytes = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
     let documents = watchbell_api::decode::yaml(&bytes).map_err(|e| wrong(e.message))?;

@@ -1,1 +1,39 @@
-fn main() {}
+//! The program: one command a file in `cmd/`, and the wiring of the crates.
+//!
+//! ```text
+//!   watchbell serve ─▶ store ─▶ server's state ◀─▶ node ─▶ spawner, keeper     (cmd/serve.rs joins them)
+//!   watchbell get … ─▶ client ══ HTTPS ══▶ a running server, or any Kubernetes API server
+//!   watchbell image … ─▶ the image store, or the server that holds it
+//! ```
+//!
+//! The only crate that prints or exits.
+
+#![expect(clippy::exit, reason = "the binary is what exits")]
+
+mod args;
+mod client;
+mod cmd;
+mod datadir;
+mod duration;
+mod exit;
+mod job;
+mod kubeconfig;
+mod manifest;
+mod output;
+mod patch;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    match cmd::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::note(&format!("error: {failure}"));
+            failure.code()
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What commands print: data to standard output, everything else to standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::exit::Failure;
 
 /// `-o`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     Json,
     Yaml,
     Name,
@@ -16,28 +16,36 @@ pub enum Format {
 }
 
 /// A line for people.
-pub fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+pub(crate) fn note(text: &str) {
+    // Standard error is the last place to tell of a failure; when it is gone there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{}", printable(text));
 }
 
 /// Data. A reader that went away (`| head`) ends the command, quietly.
-pub fn data(text: &str) {
+pub(crate) fn data(text: &str) {
     raw(text.as_bytes());
     raw(b"\n");
 }
 
-pub fn raw(bytes: &[u8]) {
-    if io::stdout().lock().write_all(bytes).is_err() {
+/// Bytes as they are, unless a person looks: then without control characters.
+pub(crate) fn raw(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    let written = if out.is_terminal() {
+        out.write_all(printable(&String::from_utf8_lossy(bytes)).as_bytes())
+    } else {
+        out.write_all(bytes)
+    };
+    if written.and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
     }
 }
 
-pub fn yaml(value: &Value) -> Result<String, Failure> {
+pub(crate) fn yaml(value: &Value) -> Result<String, Failure> {
     watchbell_api::decode::to_yaml(value).map_err(Failure::refused)
 }
 
 /// Prints one object (or a list) in a machine's format.
-pub fn object(value: &Value, format: Format) -> Result<(), Failure> {
+pub(crate) fn object(value: &Value, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => data(&serde_json::to_string_pretty(value).map_err(Failure::refused)?),
         Format::Yaml => raw(yaml(value)?.as_bytes()),
@@ -50,14 +58,29 @@ pub fn object(value: &Value, format: Format) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Prints what became of an object: `job.batch/x created`, or the object itself when a format is asked for.
+pub(crate) fn done(object: &Value, what: &str, format: Option<Format>) -> Result<(), Failure> {
+    match format {
+        Some(format) => self::object(object, format),
+        None => {
+            data(&format!("{} {what}", plain(&name(object))));
+            Ok(())
+        }
+    }
+}
+
 /// `job.batch/x`
-pub fn name(object: &Value) -> String {
+pub(crate) fn name(object: &Value) -> String {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let kind = object["kind"].as_str().unwrap_or_default();
     let kind_word = match watchbell_api::Resource::from_kind(api_version, kind) {
         Some(resource) => {
             let info = resource.info();
-            if info.group.is_empty() { info.singular.to_owned() } else { format!("{}.{}", info.singular, info.group) }
+            if info.group.is_empty() {
+                info.singular.to_owned()
+            } else {
+                format!("{}.{}", info.singular, info.group)
+            }
         }
         None => kind.to_ascii_lowercase(),
     };
@@ -71,8 +94,8 @@ fn items(value: &Value) -> Vec<&Value> {
     }
 }
 
-/// Prints a `meta.k8s.io/v1` Table as kubectl does; columns of priority above 0 only when wide.
-pub fn table(table: &Value, wide: bool, with_namespace: bool) {
+/// The rows of a `meta.k8s.io/v1` Table as kubectl shows them; columns of priority above 0 only when wide.
+pub(crate) fn table_rows(table: &Value, wide: bool, with_namespace: bool) -> Vec<Vec<String>> {
     let columns = table["columnDefinitions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let shown: Vec<usize> =
         (0..columns.len()).filter(|i| wide || columns[*i]["priority"].as_i64().unwrap_or(0) == 0).collect();
@@ -97,35 +120,62 @@ pub fn table(table: &Value, wide: bool, with_namespace: bool) {
         }
         rows.push(cells);
     }
-    columns_of(&rows);
+    rows
 }
 
-/// Prints rows in columns three spaces apart.
-pub fn columns_of(rows: &[Vec<String>]) {
+/// Prints rows in columns three spaces apart. Returns their widths, which rows that follow later start from.
+pub(crate) fn columns_of(rows: &[Vec<String>], at_least: &[usize]) -> Vec<usize> {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count)
-        .map(|i| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0))
+        .map(|i| {
+            let widest = rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
+            widest.max(at_least.get(i).copied().unwrap_or(0))
+        })
         .collect();
-    for row in rows {
+    let mut text = String::new();
+    for row in &rows {
         let mut line = String::new();
         for (i, cell) in row.iter().enumerate() {
-            let cell = plain(cell);
-            line.push_str(&cell);
+            line.push_str(cell);
             if i + 1 < row.len() {
                 let pad = widths[i].saturating_sub(cell.chars().count()) + 3;
                 line.extend(std::iter::repeat_n(' ', pad));
             }
         }
-        data(line.trim_end());
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
+    raw(text.as_bytes());
+    widths
 }
 
-/// Text from objects may hold control characters: they do not reach the terminal.
-pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+/// Text from objects on one line: control characters do not reach the terminal.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().map(|c| if is_harmful(c) || c == '\n' || c == '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-/// Whether a person looks at standard error, so that a line may be redrawn.
-pub fn is_live() -> bool {
-    io::stderr().is_terminal()
+/// Text of several lines without what would steer a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Control characters, and marks that make text look other than it is (CVE-2021-42574).
+fn is_harmful(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{plain, printable};
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\tc\nd\u{9b}1m\r"), "a\u{fffd}[2Jb\tc\nd\u{fffd}1m\u{fffd}");
+        assert_eq!(plain("a\nb"), "a\u{fffd}b");
+        assert_eq!(printable("\u{202e}txt.exe"), "\u{fffd}txt.exe");
+        assert_eq!(printable("Ärger über 東京"), "Ärger über 東京");
+    }
 }

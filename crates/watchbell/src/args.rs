@@ -1,0 +1,84 @@
+//! The command line as a whole. Each command's own arguments stand in its file.
+
+use std::path::{Path, PathBuf};
+
+use crate::client::Client;
+use crate::cmd;
+use crate::exit::Failure;
+use crate::output::Format;
+
+/// Secure scheduled array jobs: Kubernetes' batch API and hardened containers on one Linux machine.
+///
+/// Exit codes: 0 the thing asked for was done; 1 it was not (refused, not there, a Job failed); 2 the command line or a
+/// manifest is wrong and nothing was tried; 3 the server cannot be reached.
+#[derive(Debug, clap::Parser)]
+#[command(name = "watchbell", version, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) connect: Connect,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which server, and where in it.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Connect {
+    /// Kubeconfig file with the server and who asks; else $KUBECONFIG, ~/.kube/config, or the one that a server on
+    /// this machine wrote to its default data directory
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Connection")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Namespace; else the kubeconfig's, else `default`
+    #[arg(short, long, value_name = "NAME", global = true, help_heading = "Connection")]
+    pub(crate) namespace: Option<String>,
+}
+
+impl Connect {
+    /// Connects as these arguments say.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        if let Some(namespace) = &self.namespace
+            && !is_label(namespace)
+        {
+            return Err(Failure::Usage(format!(
+                "--namespace {namespace:?} is no namespace: a name has lower-case letters, digits and dashes, at most 63"
+            )));
+        }
+        Ok(Client::connect(self.kubeconfig.as_deref(), self.namespace.as_deref())?)
+    }
+
+    pub(crate) fn kubeconfig(&self) -> Option<&Path> {
+        self.kubeconfig.as_deref()
+    }
+}
+
+/// RFC 1123 label.
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// How an answer is printed.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Output {
+    /// json, yaml, name, or wide
+    #[arg(short, long, value_name = "FORMAT")]
+    pub(crate) output: Option<Format>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    Run(cmd::run::Args),
+    Apply(cmd::apply::Args),
+    Get(cmd::get::Args),
+    Describe(cmd::describe::Args),
+    Logs(cmd::logs::Args),
+    Trigger(cmd::trigger::Args),
+    Follow(cmd::follow::Args),
+    Rerun(cmd::rerun::Args),
+    Delete(cmd::delete::Args),
+    ExplainSchedule(cmd::explain_schedule::Args),
+    Backup(cmd::backup::Args),
+    Restore(cmd::restore::Args),
+    Version(cmd::version::Args),
+}

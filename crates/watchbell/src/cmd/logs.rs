@@ -1,0 +1,395 @@
+use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead, BufReader, Read};
+use std::sync::mpsc::{Sender, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use watchbell_api::Resource;
+use watchbell_core::index_set::IndexSet;
+
+use crate::args::Connect;
+use crate::client::{Client, encode, path};
+use crate::exit::Failure;
+use crate::{duration, output, target};
+
+const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// A line longer than this is shown in parts.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// Prints what containers wrote: of a pod, or of every index of a Job
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// POD, pod/NAME, job/NAME, or cronjob/NAME for the newest Job of a CronJob
+    #[arg(required = true, value_name = "POD|job/NAME")]
+    what: Vec<String>,
+    /// Go on printing as more is written, until the containers end
+    #[arg(short, long)]
+    follow: bool,
+    /// Only these indexes of a Job: `3`, `0-7,12`
+    #[arg(long, value_name = "RANGES")]
+    index: Option<String>,
+    /// Every attempt of an index; else only its newest
+    #[arg(long)]
+    all_attempts: bool,
+    /// Only this container; else the pod's first
+    #[arg(short, long, value_name = "NAME")]
+    container: Option<String>,
+    /// Only the last lines of each log
+    #[arg(long, value_name = "LINES")]
+    tail: Option<u64>,
+    /// Only what was written in the last while: `90s`, `1h`
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    since: Option<Duration>,
+    /// With the time of each line
+    #[arg(long)]
+    timestamps: bool,
+    /// Of the run before the container's last restart
+    #[arg(short, long)]
+    previous: bool,
+    /// At most so many bytes of each log
+    #[arg(long, value_name = "BYTES")]
+    limit_bytes: Option<u64>,
+    /// Each line with the pod and container it came from
+    #[arg(long)]
+    prefix: bool,
+    /// `json`: a JSON document a line, with namespace, pod, container, index and line
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<LogFormat>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogFormat {
+    Json,
+}
+
+/// One log to print.
+#[derive(Debug, Clone)]
+struct Source {
+    pod: String,
+    container: String,
+    index: Option<u32>,
+}
+
+pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
+    let named = target::one(&args.what, Resource::Pod)?;
+    let wanted = match &args.index {
+        None => None,
+        Some(text) => Some(
+            IndexSet::parse(text, u32::MAX).map_err(|e| Failure::Usage(format!("--index {text:?}: {e}")))?,
+        ),
+    };
+    if named.resource == Resource::Pod && (wanted.is_some() || args.all_attempts) {
+        return Err(Failure::Usage("--index and --all-attempts are for the logs of a Job".into()));
+    }
+    let client = connect.client()?;
+    let job = match named.resource {
+        Resource::Pod => {
+            let pod = client.get(&path(Resource::Pod, &client.namespace, &named.name))?;
+            return print(&client, args, &source(args, &pod)?);
+        }
+        Resource::Job => named.name,
+        Resource::CronJob => super::follow::newest_job_of(&client, &named.name)?,
+        other => return Err(Failure::Usage(format!("a {} has no logs", other.info().kind))),
+    };
+    if args.follow {
+        follow_job(&client, args, &job, wanted.as_ref())
+    } else {
+        print_job(&client, args, &job, wanted.as_ref())
+    }
+}
+
+/// The container of a pod whose log is asked for.
+fn source(args: &Args, pod: &Value) -> Result<Source, Failure> {
+    let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
+    let pod_name = name(&pod["metadata"]);
+    let list = |field: &str| -> Vec<String> {
+        pod["spec"][field].as_array().into_iter().flatten().map(name).collect()
+    };
+    let (containers, init) = (list("containers"), list("initContainers"));
+    let container = match &args.container {
+        Some(wanted) if containers.contains(wanted) || init.contains(wanted) => wanted.clone(),
+        Some(wanted) => {
+            return Err(Failure::Usage(format!(
+                "pod {pod_name} has no container {wanted:?}; it has {}",
+                [init, containers].concat().join(", ")
+            )));
+        }
+        None => {
+            let annotated =
+                pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str();
+            let first = annotated.map(str::to_owned).or_else(|| containers.first().cloned());
+            first.ok_or_else(|| {
+                Failure::Unreachable(format!("the server sent pod {pod_name} without containers"))
+            })?
+        }
+    };
+    Ok(Source { pod: pod_name, container, index: index(pod) })
+}
+
+fn index(pod: &Value) -> Option<u32> {
+    let metadata = &pod["metadata"];
+    metadata["annotations"][INDEX].as_str().or(metadata["labels"][INDEX].as_str())?.parse().ok()
+}
+
+fn url(client: &Client, args: &Args, source: &Source) -> String {
+    let mut url = format!(
+        "{}/log?container={}",
+        path(Resource::Pod, &client.namespace, &source.pod),
+        encode(&source.container)
+    );
+    for (flag, name) in
+        [(args.follow, "follow"), (args.timestamps, "timestamps"), (args.previous, "previous")]
+    {
+        if flag {
+            url.push_str(&format!("&{name}=true"));
+        }
+    }
+    for (value, name) in [
+        (args.tail, "tailLines"),
+        // A rounded-down zero would mean everything.
+        (args.since.map(|d| d.as_secs().max(1)), "sinceSeconds"),
+        (args.limit_bytes, "limitBytes"),
+    ] {
+        if let Some(value) = value {
+            url.push_str(&format!("&{name}={value}"));
+        }
+    }
+    url
+}
+
+/// Prints one log.
+fn print(client: &Client, args: &Args, source: &Source) -> Result<(), Failure> {
+    let mut stream = client.stream(&url(client, args, source), "*/*")?;
+    let broke =
+        |e: std::io::Error| Failure::Unreachable(format!("the log of pod {} broke off: {e}", source.pod));
+    if args.prefix || args.output.is_some() {
+        return lines(stream, |line, ended| {
+            output::raw(&dress(client, args, source, line, ended));
+            Ok(())
+        })
+        .map_err(broke);
+    }
+    let mut buffer = vec![0u8; 64 << 10];
+    loop {
+        match stream.read(&mut buffer).map_err(broke)? {
+            0 => return Ok(()),
+            n => output::raw(&buffer[..n]),
+        }
+    }
+}
+
+/// The lines of a stream, without their line feed; `ended` is false for a part of a line that goes on.
+fn lines(stream: impl Read, mut each: impl FnMut(&[u8], bool) -> std::io::Result<()>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let ended = line.last() == Some(&b'\n');
+        each(line.strip_suffix(b"\n").unwrap_or(&line), ended)?;
+    }
+}
+
+/// A line as it is printed.
+fn dress(client: &Client, args: &Args, source: &Source, line: &[u8], ended: bool) -> Vec<u8> {
+    if args.output == Some(LogFormat::Json) {
+        let mut document = json!({
+            "namespace": client.namespace, "pod": source.pod, "container": source.container, "index": source.index,
+            "line": String::from_utf8_lossy(line),
+        });
+        if !ended {
+            document["partial"] = true.into();
+        }
+        return format!("{document}\n").into_bytes();
+    }
+    let mut out = Vec::new();
+    if args.prefix {
+        out.extend_from_slice(format!("[pod/{}/{}] ", source.pod, source.container).as_bytes());
+    }
+    out.extend_from_slice(line);
+    out.push(b'\n');
+    out
+}
+
+/// The pods of a Job, by index and age.
+fn pods_of(client: &Client, job: &str) -> Result<(Vec<Value>, String), Failure> {
+    let uid = client.get(&path(Resource::Job, &client.namespace, job))?["metadata"]["uid"].clone();
+    let base = format!(
+        "{}?limit=500&labelSelector={}",
+        path(Resource::Pod, &client.namespace, ""),
+        encode(&format!("{JOB_NAME}={job}"))
+    );
+    let mut pods: Vec<Value> = Vec::new();
+    let mut url = base.clone();
+    loop {
+        let mut list = client.get(&url)?;
+        if let Value::Array(items) = list["items"].take() {
+            pods.extend(items.into_iter().filter(|pod| is_owned_by(pod, &uid)));
+        }
+        match list["metadata"]["continue"].as_str() {
+            Some(token) if !token.is_empty() => url = format!("{base}&continue={}", encode(token)),
+            _ => {
+                pods.sort_by_key(|pod| {
+                    let created =
+                        pod["metadata"]["creationTimestamp"].as_str().unwrap_or_default().to_owned();
+                    (index(pod), created, attempt(pod))
+                });
+                let version = list["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+                return Ok((pods, version));
+            }
+        }
+    }
+}
+
+/// Pods of one index made in the same second are told apart by the failures before them.
+fn attempt(pod: &Value) -> u64 {
+    let failures = &pod["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"];
+    failures.as_str().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn is_owned_by(pod: &Value, uid: &Value) -> bool {
+    pod["metadata"]["ownerReferences"].as_array().into_iter().flatten().any(|owner| owner["uid"] == *uid)
+}
+
+fn is_wanted(pod: &Value, wanted: Option<&IndexSet>) -> bool {
+    wanted.is_none_or(|set| index(pod).is_some_and(|i| set.contains(i)))
+}
+
+/// The logs of a Job's pods, one after the other in the order of their indexes.
+fn print_job(client: &Client, args: &Args, job: &str, wanted: Option<&IndexSet>) -> Result<(), Failure> {
+    let (pods, _) = pods_of(client, job)?;
+    let mut chosen: Vec<&Value> = pods.iter().filter(|pod| is_wanted(pod, wanted)).collect();
+    if !args.all_attempts {
+        let newest: BTreeMap<u32, &Value> =
+            chosen.iter().filter_map(|pod| index(pod).map(|i| (i, *pod))).collect();
+        chosen.retain(|pod| index(pod).is_none_or(|i| std::ptr::eq(newest[&i], *pod)));
+    }
+    if chosen.is_empty() {
+        return Err(Failure::Refused(format!("job {job} has no pods of which there could be logs")));
+    }
+    let mut failures = Vec::new();
+    for pod in chosen {
+        // One pod that has not started yet hides no other's log.
+        if let Err(failure) = source(args, pod).and_then(|source| print(client, args, &source)) {
+            match failure {
+                Failure::Refused(text) => failures.push(text),
+                other => return Err(other),
+            }
+        }
+    }
+    match failures.first() {
+        None => Ok(()),
+        Some(first) => {
+            Err(Failure::Refused(format!("{} of the logs cannot be read: {first}", failures.len())))
+        }
+    }
+}
+
+/// What the readers of logs tell the printer.
+enum Heard {
+    Line(Vec<u8>),
+    Failed(Failure),
+}
+
+/// The logs of a Job's pods as they are written, until the Job ends.
+fn follow_job(client: &Client, args: &Args, job: &str, wanted: Option<&IndexSet>) -> Result<(), Failure> {
+    let (sender, heard) = channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if let Err(failure) = read_as_they_start(client, args, job, wanted, &sender) {
+                // The printer ends with the last reader; that it is gone already means nobody reads.
+                let _ = sender.send(Heard::Failed(failure));
+            }
+        });
+        let mut failure = None;
+        for message in heard {
+            match message {
+                Heard::Line(line) => output::raw(&line),
+                Heard::Failed(first) => failure = failure.or(Some(first)),
+            }
+        }
+        failure.map_or(Ok(()), Err)
+    })
+}
+
+/// Starts a reader for every pod of the Job once its container has started.
+fn read_as_they_start(
+    client: &Client,
+    args: &Args,
+    job: &str,
+    wanted: Option<&IndexSet>,
+    sender: &Sender<Heard>,
+) -> Result<(), Failure> {
+    std::thread::scope(|scope| {
+        let mut started: HashSet<String> = HashSet::new();
+        let mut start = |pod: &Value| -> Result<(), Failure> {
+            let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+            let source = source(args, pod)?;
+            if !is_wanted(pod, wanted) || !has_started(pod, &source.container) || !started.insert(uid) {
+                return Ok(());
+            }
+            let sender = sender.clone();
+            scope.spawn(move || {
+                let read = client.stream(&url(client, args, &source), "*/*").map_err(Failure::from).and_then(
+                    |stream| {
+                        lines(stream, |line, ended| {
+                            sender
+                                .send(Heard::Line(dress(client, args, &source, line, ended)))
+                                .map_err(std::io::Error::other)
+                        })
+                        .map_err(|e| {
+                            Failure::Unreachable(format!("the log of pod {} broke off: {e}", source.pod))
+                        })
+                    },
+                );
+                if let Err(failure) = read {
+                    // As above: without a printer there is nobody to tell.
+                    let _ = sender.send(Heard::Failed(failure));
+                }
+            });
+            Ok(())
+        };
+        loop {
+            // The Job first: a Job that has ended makes no pod after the list that follows.
+            let has_ended = has_ended(client, job)?;
+            let (pods, version) = pods_of(client, job)?;
+            for pod in &pods {
+                start(pod)?;
+            }
+            if has_ended {
+                return Ok(());
+            }
+            let url = format!(
+                "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=2&labelSelector={}&resourceVersion={version}",
+                path(Resource::Pod, &client.namespace, ""),
+                encode(&format!("{JOB_NAME}={job}"))
+            );
+            for event in client.watch(&url, "application/json")? {
+                let event = event?;
+                match event["type"].as_str() {
+                    Some("ADDED" | "MODIFIED") => start(&event["object"])?,
+                    Some("BOOKMARK" | "DELETED") => {}
+                    _ => break,
+                }
+            }
+        }
+    })
+}
+
+fn has_ended(client: &Client, job: &str) -> Result<bool, Failure> {
+    let object = client.get(&path(Resource::Job, &client.namespace, job))?;
+    let state = crate::job::Progress::of(&object)?.state;
+    Ok(matches!(state, crate::job::State::Complete | crate::job::State::Failed { .. }))
+}
+
+/// Whether there is a log to read.
+fn has_started(pod: &Value, container: &str) -> bool {
+    let statuses = ["containerStatuses", "initContainerStatuses"];
+    statuses.iter().flat_map(|field| pod["status"][field].as_array().into_iter().flatten()).any(|status| {
+        status["name"] == container
+            && (status["state"]["running"].is_object() || status["state"]["terminated"].is_object())
+    })
+}
