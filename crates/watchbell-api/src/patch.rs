@@ -1,20 +1,79 @@
 //! JSON patch (RFC 6902), merge patch (RFC 7386) and Kubernetes' strategic merge patch.
+//!
+//! All three make the new object from the current one; nothing is checked against the schema here, that is the next
+//! step of a write. A patch that cannot be applied is `422 Invalid`, one that is no patch is `400 BadRequest`.
 
-use serde_json::Value;
+mod json;
+mod lists;
+mod merge;
+mod pointer;
+mod strategic;
+#[cfg(test)]
+mod tests;
 
-use crate::{ApiError, Resource};
+use std::fmt;
 
+use serde_json::{Map, Value};
+
+use crate::{ApiError, Reason, Resource};
+
+/// RFC 6902: a list of operations, carried out in order, all or none.
 pub fn json_patch(resource: Resource, current: &Value, body: &Value) -> Result<Value, ApiError> {
-    let _ = (resource, current, body);
-    unimplemented!("bodies follow")
+    let patched = json::apply(current, body).map_err(|e| about(resource, current, e))?;
+    if !patched.is_object() {
+        let error = ApiError::new(Reason::Invalid, "the patch leaves no object behind");
+        return Err(about(resource, current, error));
+    }
+    Ok(patched)
 }
 
+/// RFC 7386: maps are merged, `null` removes, everything else replaces.
 pub fn merge(resource: Resource, current: &Value, body: &Value) -> Result<Value, ApiError> {
-    let _ = (resource, current, body);
-    unimplemented!("bodies follow")
+    object(body, "merge patch").map_err(|e| about(resource, current, e))?;
+    let mut patched = current.clone();
+    merge::apply(&mut patched, body);
+    Ok(patched)
 }
 
+/// Kubernetes' own: as a merge patch, but lists are merged by the keys of the schema, and directives (`$patch`,
+/// `$retainKeys`, `$setElementOrder/…`, `$deleteFromPrimitiveList/…`) say what a merge cannot.
 pub fn strategic(resource: Resource, current: &Value, body: &Value) -> Result<Value, ApiError> {
-    let _ = (resource, current, body);
-    unimplemented!("bodies follow")
+    let patch = object(body, "strategic merge patch").map_err(|e| about(resource, current, e))?;
+    let mut patched = match current {
+        Value::Object(map) => map.clone(),
+        _ => Map::new(),
+    };
+    strategic::apply(crate::schema::type_of(resource), &mut patched, patch)
+        .map_err(|e| about(resource, current, e))?;
+    Ok(Value::Object(patched))
+}
+
+fn object<'a>(body: &'a Value, what: &str) -> Result<&'a Map<String, Value>, ApiError> {
+    body.as_object().ok_or_else(|| {
+        ApiError::bad_request(format!("the body of a {what} is a map of the fields to change"))
+    })
+}
+
+fn about(resource: Resource, current: &Value, error: ApiError) -> ApiError {
+    let info = resource.info();
+    error.about(info.plural, info.group, current["metadata"]["name"].as_str().unwrap_or_default())
+}
+
+/// Where a patch is being applied, as a list on the stack: no allocation unless an error prints it.
+#[derive(Clone, Copy)]
+enum Path<'a> {
+    Root,
+    Key(&'a Path<'a>, &'a str),
+    Index(&'a Path<'a>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Key(Path::Root, key) => f.write_str(key),
+            Path::Key(parent, key) => write!(f, "{parent}.{key}"),
+            Path::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
 }
