@@ -17,5 +17,6 @@ pub mod controller;
 pub mod cron;
 pub mod index_set;
 pub mod placement;
+pub mod pod;
 pub mod request;
 pub mod world;

@@ -1,0 +1,418 @@
+//! The life of one pod on its machine.
+//!
+//! ```text
+//!   Idle ──create──▶ Preparing ──▶ Starting ──▶ Running ──▶ Ended ──restart?──▶ Resting ──┐
+//!                     │    ▲                                                              │
+//!                     ▼    └──────────────────────────── create ◀─────────────────────────┘
+//!                   Blocked (no image, no configuration; tried again)
+//! ```
+//!
+//! Init containers go one after the other; a sidecar (an init container with restartPolicy Always, KEP-753) is passed once
+//! it runs, is kept running, and ends last, in reverse order. Times are of a clock that never steps; only what is shown to
+//! people carries the wall clock's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use watchbell_api::node::StopCause;
+use watchbell_api::types::pod::{PodSpec, RestartPolicy};
+use watchbell_api::types::pod_status::{
+    ContainerState, ContainerStatus, PodStatus, Terminated, TerminatedReason,
+};
+
+use super::backoff::{CRASH, CrashBackoff};
+
+/// Kubernetes' default of `terminationGracePeriodSeconds`.
+const GRACE_SECONDS: i64 = 30;
+
+/// A pod that the node has taken up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Life {
+    /// Init containers first.
+    pub containers: Vec<Container>,
+    pub(super) inits: usize,
+    pub(super) scheduled_at: Option<i64>,
+    /// Unix seconds.
+    pub(super) started_at: i64,
+    pub(super) disruption: Option<Box<str>>,
+    deadline: Option<Duration>,
+    grace: Duration,
+    pub(super) ending: Option<Ending>,
+    pub(super) finished: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    pub state: State,
+    /// Of the present run, or the one to come.
+    pub restart_count: u32,
+    pub last_terminated: Option<Box<Terminated>>,
+    pub image_id: Option<Arc<str>>,
+    backoff: CrashBackoff,
+    /// When the present run ended, by the clock that never steps.
+    ended_at: Duration,
+    was_told_to_end: bool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    /// Nothing was done yet.
+    Idle,
+    /// Image and configuration are being got.
+    Preparing,
+    /// It cannot be created for now.
+    Blocked {
+        reason: &'static str,
+        message: Box<str>,
+        retry_at: Duration,
+    },
+    /// The sandbox works on it.
+    Starting,
+    Running {
+        started_at: i64,
+    },
+    Ended(Terminated),
+    /// It will be restarted; its last run is in `last_terminated`.
+    Resting {
+        until: Duration,
+        wait: Duration,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ending {
+    pub(super) cause: EndCause,
+    kill_at: Duration,
+    was_killed: bool,
+}
+
+/// Why a pod ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndCause {
+    /// All its containers are done; sidecars are still to end.
+    Completed,
+    InitFailed,
+    /// `activeDeadlineSeconds`.
+    Deadline,
+    Stopped(StopCause),
+    /// This node cannot run it at all.
+    Refused {
+        reason: Box<str>,
+        message: Box<str>,
+    },
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Get the container's image and configuration and start it; its state is `Preparing`.
+    Create { container: usize },
+    /// Send its stop signal.
+    Terminate { container: usize },
+    /// End all processes of the pod at once.
+    Kill,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Step {
+    pub actions: Vec<Action>,
+    /// When to look again, if nothing happens before.
+    pub wake_at: Option<Duration>,
+    /// Nothing of the pod runs any more and nothing will: its status is final.
+    pub is_over: bool,
+}
+
+impl Step {
+    fn wake_at(&mut self, at: Duration) {
+        self.wake_at = Some(self.wake_at.map_or(at, |before| before.min(at)));
+    }
+}
+
+impl Container {
+    fn is_alive(&self) -> bool {
+        matches!(self.state, State::Starting | State::Running { .. })
+    }
+
+    /// Whether it ran at any time.
+    pub(super) fn has_run(&self) -> bool {
+        let ran = |end: &Terminated| end.started_at.is_some();
+        match &self.state {
+            State::Running { .. } => true,
+            State::Ended(end) if ran(end) => true,
+            _ => self.last_terminated.as_deref().is_some_and(ran),
+        }
+    }
+}
+
+impl Life {
+    /// Takes a pod up, or over. `found` says what the sandbox knows of a container: the attempt and its state. `wall` is
+    /// the time of day in Unix seconds.
+    pub fn new(
+        spec: &PodSpec,
+        status: &PodStatus,
+        found: impl Fn(usize) -> Option<(u32, State)>,
+        wall: i64,
+        now: Duration,
+    ) -> Life {
+        let started_at = status.started_at.or(status.scheduled_at).unwrap_or(wall);
+        let elapsed = Duration::from_secs(u64::try_from(wall - started_at).unwrap_or(0));
+        let seconds = |s: i64| Duration::from_secs(u64::try_from(s).unwrap_or(0));
+        let inits = spec.init_containers.len();
+        let statuses = |known: &[ContainerStatus], count: usize| {
+            (0..count).map(|i| known.get(i).cloned()).collect::<Vec<_>>()
+        };
+        let known = statuses(&status.init_containers, inits)
+            .into_iter()
+            .chain(statuses(&status.containers, spec.containers.len()));
+        let containers = known.enumerate().map(|(i, known)| take_over(known, found(i), wall, now)).collect();
+        Life {
+            containers,
+            inits,
+            scheduled_at: status.scheduled_at,
+            started_at,
+            disruption: status.disruption.clone(),
+            // A machine that was off counts: the deadline is about the time of day.
+            deadline: spec.active_deadline_seconds.map(|s| (now + seconds(s)).saturating_sub(elapsed)),
+            grace: seconds(spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS)),
+            ending: None,
+            finished: false,
+        }
+    }
+
+    /// The sandbox was asked to start it.
+    pub fn starting(&mut self, container: usize, image_id: Arc<str>) {
+        let container = &mut self.containers[container];
+        container.state = State::Starting;
+        container.image_id = Some(image_id);
+    }
+
+    /// It runs, since this Unix second.
+    pub fn running(&mut self, container: usize, started_at: i64) {
+        let container = &mut self.containers[container];
+        if matches!(container.state, State::Starting) {
+            container.state = State::Running { started_at };
+        }
+    }
+
+    pub fn ended(&mut self, container: usize, how: Terminated, now: Duration) {
+        let container = &mut self.containers[container];
+        if container.is_alive() {
+            container.state = State::Ended(how);
+            container.ended_at = now;
+        }
+    }
+
+    /// It could not be created; `retry_at` is when that is tried again.
+    pub fn blocked(&mut self, container: usize, reason: &'static str, message: String, retry_at: Duration) {
+        let container = &mut self.containers[container];
+        if matches!(container.state, State::Preparing) {
+            container.state = State::Blocked { reason, message: message.into(), retry_at };
+        }
+    }
+
+    /// Ends the pod, at the latest after `grace`. Said again, it can only become sooner.
+    pub fn stop(&mut self, cause: StopCause, grace: Duration, now: Duration) {
+        if cause == StopCause::Preempted {
+            self.disruption = Some("PreemptionByScheduler".into());
+        }
+        match &mut self.ending {
+            Some(ending) => ending.kill_at = ending.kill_at.min(now + grace),
+            None => self.end(EndCause::Stopped(cause), grace, now),
+        }
+    }
+
+    /// This node cannot run the pod.
+    pub fn refuse(&mut self, reason: &str, message: &str, now: Duration) {
+        if self.ending.is_none() {
+            self.end(EndCause::Refused { reason: reason.into(), message: message.into() }, self.grace, now);
+        }
+    }
+
+    /// Whether the pod is on its way out.
+    pub fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    fn end(&mut self, cause: EndCause, grace: Duration, now: Duration) {
+        self.ending = Some(Ending { cause, kill_at: now + grace, was_killed: false });
+    }
+
+    /// What to do now.
+    pub fn step(&mut self, spec: &PodSpec, now: Duration) -> Step {
+        let mut step = Step::default();
+        match self.deadline {
+            Some(at) if self.ending.is_none() && now >= at => self.end(EndCause::Deadline, self.grace, now),
+            Some(at) if self.ending.is_none() => step.wake_at(at),
+            _ => {}
+        }
+        if self.ending.is_none() {
+            self.advance(spec, now, &mut step);
+        }
+        if self.ending.is_some() {
+            self.wind_down(spec, now, &mut step);
+        }
+        step
+    }
+
+    fn advance(&mut self, spec: &PodSpec, now: Duration, step: &mut Step) {
+        let policy = spec.restart_policy;
+        let begun = self.containers[self.inits..].iter().any(|c| c.state != State::Idle);
+        if begun && self.containers[self.inits..].iter().all(|c| is_done(c, policy)) {
+            self.end(EndCause::Completed, self.grace, now);
+            return;
+        }
+        for (i, container) in spec.init_containers.iter().enumerate() {
+            if PodSpec::is_sidecar(container) {
+                self.go_on(i, now, step);
+                if !begun && !self.containers[i].has_run() {
+                    return;
+                }
+            } else if !begun {
+                match &self.containers[i].state {
+                    State::Ended(end) if end.exit_code == 0 => continue,
+                    State::Ended(_) if policy == RestartPolicy::Never => {
+                        self.end(EndCause::InitFailed, self.grace, now);
+                    }
+                    _ => self.go_on(i, now, step),
+                }
+                return;
+            }
+        }
+        for i in self.inits..self.containers.len() {
+            if !is_done(&self.containers[i], policy) {
+                self.go_on(i, now, step);
+            }
+        }
+    }
+
+    /// Begins a container, or begins it again once its rest is over.
+    fn go_on(&mut self, i: usize, now: Duration, step: &mut Step) {
+        let container = &mut self.containers[i];
+        if let State::Ended(end) = &container.state {
+            container.last_terminated = Some(Box::new(end.clone()));
+            let wait = container.backoff.rest(container.ended_at);
+            container.state = State::Resting { until: container.ended_at + wait, wait };
+        }
+        match container.state {
+            State::Idle => {}
+            State::Resting { until, .. } if now >= until => {
+                container.backoff.restarted(container.ended_at, now);
+                container.restart_count = container.restart_count.saturating_add(1);
+            }
+            State::Blocked { retry_at, .. } if now >= retry_at => {}
+            State::Resting { until: at, .. } | State::Blocked { retry_at: at, .. } => {
+                return step.wake_at(at);
+            }
+            State::Preparing | State::Starting | State::Running { .. } | State::Ended(_) => return,
+        }
+        container.state = State::Preparing;
+        step.actions.push(Action::Create { container: i });
+    }
+
+    fn wind_down(&mut self, spec: &PodSpec, now: Duration, step: &mut Step) {
+        let Some(ending) = &mut self.ending else { return };
+        step.actions.clear();
+        step.wake_at = None;
+        for container in &mut self.containers {
+            match &container.state {
+                State::Preparing => container.state = State::Idle,
+                State::Resting { .. } => {
+                    // It will not be restarted: its last run was the end of it.
+                    container.state = match container.last_terminated.take() {
+                        Some(end) => State::Ended(*end),
+                        None => State::Idle,
+                    };
+                }
+                _ => {}
+            }
+        }
+        if !self.containers.iter().any(Container::is_alive) {
+            self.finished = true;
+            step.is_over = true;
+            return;
+        }
+        if now >= ending.kill_at {
+            if !ending.was_killed {
+                ending.was_killed = true;
+                step.actions.push(Action::Kill);
+            }
+            return;
+        }
+        step.wake_at(ending.kill_at);
+        let is_sidecar = |i: usize| spec.init_containers.get(i).is_some_and(PodSpec::is_sidecar);
+        let alive = |containers: &[Container], sidecars: bool| -> Vec<usize> {
+            (0..containers.len()).filter(|&i| is_sidecar(i) == sidecars && containers[i].is_alive()).collect()
+        };
+        let mut next = alive(&self.containers, false);
+        if next.is_empty() {
+            // What was started first serves the others the longest.
+            next.extend(alive(&self.containers, true).pop());
+        }
+        for i in next {
+            if !self.containers[i].was_told_to_end {
+                self.containers[i].was_told_to_end = true;
+                step.actions.push(Action::Terminate { container: i });
+            }
+        }
+    }
+}
+
+/// Ended, and not to be restarted.
+fn is_done(container: &Container, policy: RestartPolicy) -> bool {
+    match (&container.state, policy) {
+        (State::Ended(_), RestartPolicy::Never) => true,
+        (State::Ended(end), RestartPolicy::OnFailure) => end.exit_code == 0,
+        _ => false,
+    }
+}
+
+/// Puts together what the journal and the sandbox know of a container. The sandbox is right about the newest run.
+fn take_over(
+    known: Option<ContainerStatus>,
+    found: Option<(u32, State)>,
+    wall: i64,
+    now: Duration,
+) -> Container {
+    let known = known.unwrap_or_else(|| ContainerStatus::waiting("ContainerCreating"));
+    let mut last_terminated = known.last_terminated;
+    let mut restart_count = known.restart_count;
+    let state = match (found, known.state) {
+        (Some((attempt, state)), before) if attempt >= known.restart_count => {
+            if let ContainerState::Terminated(end) = before
+                && attempt > known.restart_count
+            {
+                last_terminated = Some(Box::new(end));
+            }
+            restart_count = attempt;
+            state
+        }
+        (_, ContainerState::Terminated(end)) => State::Ended(end),
+        (_, ContainerState::Running { started_at }) => State::Ended(lost(Some(started_at), wall)),
+        (_, ContainerState::Waiting { reason, .. }) if &*reason == "CrashLoopBackOff" => {
+            let wait = CRASH.wait(restart_count);
+            State::Resting { until: now + wait, wait }
+        }
+        (_, ContainerState::Waiting { .. }) => State::Idle,
+    };
+    Container {
+        state,
+        restart_count,
+        last_terminated,
+        image_id: known.image_id,
+        backoff: CrashBackoff::resumed(restart_count, now),
+        ended_at: now,
+        was_told_to_end: false,
+    }
+}
+
+/// A run that neither spawner nor machine knows any more.
+fn lost(started_at: Option<i64>, wall: i64) -> Terminated {
+    Terminated {
+        exit_code: 137,
+        signal: None,
+        reason: TerminatedReason::ContainerStatusUnknown,
+        message: Some("the container was not found when the node came back; how it ended is unknown".into()),
+        started_at,
+        finished_at: wall,
+    }
+}
