@@ -48,7 +48,7 @@ fn lists_with_a_merge_key_are_merged() {
         json!({"containers": [{"name": "a", "env": [{"name": "Y", "value": "3"}],
                "volumeMounts": [{"mountPath": "/out", "name": "v"}], "args": ["3"]}]}),
         json!({"containers": [{"name": "a", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "3"}],
-               "volumeMounts": [{"mountPath": "/in", "name": "v"}, {"mountPath": "/out", "name": "v"}], "args": ["3"]}]}),
+               "volumeMounts": [{"mountPath": "/out", "name": "v"}, {"mountPath": "/in", "name": "v"}], "args": ["3"]}]}),
     );
     // Lists without a merge strategy are replaced.
     check(
