@@ -1,1 +1,147 @@
+//! Names, removal, and what a damaged store says.
 
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::Reference;
+use crate::testing::{RawTar, TestLayer, TestStore, file, names, record, store};
+
+fn reference(text: &str) -> Reference {
+    Reference::parse(text).unwrap()
+}
+
+fn layer(content: &str) -> TestLayer {
+    TestLayer::gzip(&RawTar::of(&[file("f", content)]))
+}
+
+fn listed(t: &TestStore) -> Vec<(String, Vec<String>)> {
+    let list = t.store.list().unwrap();
+    list.into_iter()
+        .map(|s| (s.digest.to_string(), s.references.iter().map(Reference::familiar).collect()))
+        .collect()
+}
+
+fn keep_none(_: &Digest) -> bool {
+    false
+}
+
+#[test]
+fn it_is_readable_by_its_owner_alone() {
+    let t = store();
+    for dir in ["images", "layers", "images/ingest"] {
+        let mode = t.data().join(dir).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{dir}");
+    }
+}
+
+#[test]
+fn a_name_finds_its_image_in_all_its_spellings() {
+    let t = store();
+    let image = record(&t.store, "busybox:bar", &[layer("1")]);
+    for name in ["busybox:bar", "docker.io/busybox:bar", "docker.io/library/busybox:bar"] {
+        let found = t.store.resolve(&reference(name)).unwrap().unwrap();
+        assert_eq!(found.digest, image.digest, "{name}");
+    }
+    let by_digest = format!("busybox@{}", image.digest);
+    assert_eq!(t.store.resolve(&reference(&by_digest)).unwrap().unwrap().digest, image.digest);
+    assert!(t.store.resolve(&reference("busybox:foo")).unwrap().is_none());
+    // A digest is of a repository: the same bytes elsewhere were not asked for.
+    let elsewhere = format!("quay.io/busybox@{}", image.digest);
+    assert!(t.store.resolve(&reference(&elsewhere)).unwrap().is_none());
+}
+
+#[test]
+fn a_moved_tag_leaves_the_old_image_known_by_digest_until_it_is_pruned() {
+    let t = store();
+    let old = record(&t.store, "a:1", &[layer("old")]);
+    let new = record(&t.store, "b:1", &[layer("new")]);
+    t.store.tag(&reference("b:1"), &reference("a:1")).unwrap();
+    assert_eq!(t.store.resolve(&reference("a:1")).unwrap().unwrap().digest, new.digest);
+    let by_digest = reference(&format!("a@{}", old.digest));
+    assert!(t.store.resolve(&by_digest).unwrap().is_some());
+
+    // In use: it stays.
+    let report = t.store.prune(&|digest| *digest == old.digest).unwrap();
+    assert_eq!(report, PruneReport::default());
+    assert!(t.store.resolve(&by_digest).unwrap().is_some());
+
+    let report = t.store.prune(&keep_none).unwrap();
+    assert_eq!((report.images, report.blobs), (vec![old.digest], 3));
+    assert!(t.store.resolve(&by_digest).unwrap().is_none());
+    assert!(t.store.resolve(&reference("a:1")).unwrap().is_some());
+}
+
+#[test]
+fn removing_the_last_name_removes_image_and_layers() {
+    let t = store();
+    let shared = || layer("shared");
+    let one = record(&t.store, "one:1", &[shared(), layer("one")]);
+    record(&t.store, "two:1", &[shared()]);
+    t.store.tag(&reference("one:1"), &reference("uno:1")).unwrap();
+    t.store.unpacked_layers(&one).unwrap();
+
+    t.store.remove(&reference("one:1"), &keep_none).unwrap();
+    assert_eq!(t.store.resolve(&reference("uno:1")).unwrap().unwrap().digest, one.digest);
+    let report = t.store.remove(&reference("uno:1"), &keep_none).unwrap();
+    // Its own layer, configuration and manifest go, and one unpacked layer; the shared one stays.
+    assert_eq!((report.blobs, report.layers), (3, 1));
+    assert_eq!(listed(&t).len(), 1);
+    let two = t.store.resolve(&reference("two:1")).unwrap().unwrap();
+    assert_eq!(t.store.unpacked_layers(&two).unwrap().len(), 1);
+
+    let error = t.store.remove(&reference("one:1"), &keep_none).unwrap_err();
+    assert_eq!(error.to_string(), "no image one:1 in the store; pull or import it first");
+}
+
+#[test]
+fn a_sweep_waits_for_those_who_add() {
+    let t = store();
+    let image = record(&t.store, "a:1", &[layer("a")]);
+    let using = t.store.in_use().unwrap();
+    let report = t.store.remove(&reference("a:1"), &keep_none).unwrap();
+    assert!(report.deferred && report.blobs == 0);
+    drop(using);
+    assert_eq!(t.store.prune(&keep_none).unwrap().blobs, 3);
+    assert!(!t.store.has_blob(&image.digest, 1).unwrap());
+}
+
+#[test]
+fn a_changed_blob_is_noticed_before_it_decides_anything() {
+    let t = store();
+    let image = record(&t.store, "a:1", &[layer("a")]);
+    let path = t.store.blob_path(&image.config_digest);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[10] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let error = t.store.resolve(&reference("a:1")).unwrap_err().to_string();
+    assert!(error.contains("does not match its digest") && error.contains("pull it again"), "{error}");
+    assert_eq!(listed(&t), []);
+    std::fs::remove_file(&path).unwrap();
+    let error = t.store.resolve(&reference("a:1")).unwrap_err().to_string();
+    assert!(error.contains("is not in the store"), "{error}");
+}
+
+#[test]
+fn a_broken_index_is_named_with_the_way_out() {
+    let t = store();
+    std::fs::write(t.data().join("images/index.json"), "{").unwrap();
+    let error = t.store.list().unwrap_err().to_string();
+    assert!(error.contains("index.json") && error.contains("restore the file"), "{error}");
+}
+
+#[test]
+fn many_at_once_lose_nothing() {
+    let t = store();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let store = Store::open(&t.data()).unwrap();
+            scope.spawn(move || {
+                for n in 0..8 {
+                    record(&store, &format!("image{thread}:{n}"), &[layer(&format!("{thread} {n}"))]);
+                }
+            });
+        }
+    });
+    assert_eq!(listed(&t).len(), 32);
+    assert!(names(&t.data().join("images/ingest")).is_empty());
+}

@@ -1,0 +1,155 @@
+//! Debian's docker-registry, filled by skopeo: plain and with TLS and a password.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use watchbell_image::{CredentialSource, Credentials, PullOptions, Silent, pull};
+
+use super::{home, is_installed, made, name, quick};
+
+/// `htpasswd -nbB user 'sesame open'`
+const HTPASSWD: &str = "user:$2y$05$n0wpgHgvRkXkva0WYRnKXu.RCnWdK8oMyYK7Q7hNqTBQwSU2uVJ3a";
+
+/// A registry that ends with the test.
+struct Registry {
+    child: Child,
+    address: String,
+    dir: tempfile::TempDir,
+    ca: Option<PathBuf>,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+enum Guard {
+    Open,
+    TlsAndPassword,
+}
+
+fn start(guard: &Guard) -> Registry {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let mut config = format!(
+        "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n",
+        at("content").display()
+    );
+    let mut ca = None;
+    match guard {
+        Guard::Open => config.push_str("http: {addr: '127.0.0.1:0'}\n"),
+        Guard::TlsAndPassword => {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+            let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+            fs::write(at("cert.pem"), certificate.pem()).unwrap();
+            fs::write(at("key.pem"), key.serialize_pem()).unwrap();
+            fs::write(at("htpasswd"), format!("{HTPASSWD}\n")).unwrap();
+            ca = Some(at("cert.pem"));
+            config.push_str(&format!(
+                "http: {{addr: '127.0.0.1:0', tls: {{certificate: {}, key: {}}}}}\nauth: {{htpasswd: {{realm: stand, path: {}}}}}\n",
+                at("cert.pem").display(),
+                at("key.pem").display(),
+                at("htpasswd").display()
+            ));
+        }
+    }
+    fs::write(at("config.yml"), config).unwrap();
+    let mut child = Command::new("docker-registry")
+        .arg("serve")
+        .arg(at("config.yml"))
+        .env("OTEL_TRACES_EXPORTER", "none")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says on which port it listens once it does.
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = loop {
+        let line = lines.next().expect("the registry ended before it listened").unwrap();
+        if let Some((_, rest)) = line.split_once("listening on ") {
+            break rest.chars().take_while(|c| !matches!(c, ',' | '"' | ' ')).collect::<String>();
+        }
+    };
+    // What it says later must not fill the pipe.
+    std::thread::spawn(move || lines.for_each(drop));
+    Registry { child, address, dir, ca }
+}
+
+impl Registry {
+    /// Copies the layout of a store into the registry, with skopeo's own compression.
+    fn fill(&self, layout: &std::path::Path, format: &str) {
+        let mut command = Command::new("skopeo");
+        command
+            .args(["--insecure-policy", "--tmpdir"])
+            .arg(self.dir.path())
+            .args(["copy", "--dest-tls-verify=false"]);
+        command.args(["--dest-compress-format", format]);
+        if self.ca.is_some() {
+            command.args(["--dest-creds", "user:sesame open"]);
+        }
+        let copied = command
+            .arg(format!("oci:{}:docker.io/library/made:1", layout.display()))
+            .arg(format!("docker://{}/team/made:{format}", self.address))
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    }
+}
+
+#[test]
+fn what_skopeo_pushed_is_pulled_gzip_and_zstd() {
+    if !is_installed("docker-registry") || !is_installed("skopeo") {
+        return;
+    }
+    let (source, _) = made(1 << 20);
+    let registry = start(&Guard::Open);
+    for format in ["gzip", "zstd"] {
+        registry.fill(&source.layout(), format);
+        let home = home();
+        let reference = name(&format!("{}/team/made:{format}", registry.address));
+        let image = pull(&home.store, &reference, &quick(), &Silent).unwrap();
+        assert_eq!(home.read(&image, "hello"), "hello\n");
+        assert_eq!(home.store.resolve(&reference).unwrap().unwrap().digest, image.digest);
+    }
+}
+
+#[test]
+fn tls_needs_the_right_authority_and_a_password_the_right_one() {
+    if !is_installed("docker-registry") || !is_installed("skopeo") {
+        return;
+    }
+    let (source, _) = made(1000);
+    let registry = start(&Guard::TlsAndPassword);
+    registry.fill(&source.layout(), "gzip");
+    let reference = name(&format!("{}/team/made:gzip", registry.address));
+    let with = |ca: Option<PathBuf>, password: Option<&str>| {
+        let credentials = password.map_or(CredentialSource::Anonymous, |password| {
+            CredentialSource::Given(Credentials::Basic { username: "user".into(), password: password.into() })
+        });
+        let home = home();
+        let options = PullOptions { ca, credentials, ..quick() };
+        let pulled = pull(&home.store, &reference, &options, &Silent).map_err(|e| e.to_string());
+        if pulled.is_err() {
+            home.assert_empty();
+        }
+        pulled
+    };
+    let ca = || registry.ca.clone();
+    assert!(with(ca(), Some("sesame open")).is_ok());
+    let error = with(ca(), Some("wrong")).unwrap_err();
+    assert!(error.contains("401") && !error.contains("wrong"), "{error}");
+    let error = with(ca(), None).unwrap_err();
+    assert!(error.contains("credentials"), "{error}");
+    // The system's authorities do not vouch for it, and it is not asked without TLS instead.
+    let error = with(None, Some("sesame open")).unwrap_err();
+    assert!(
+        error.contains("cannot reach registry") && error.to_lowercase().contains("certificate"),
+        "{error}"
+    );
+}
