@@ -1,17 +1,147 @@
-//! `meta.k8s.io/v1` Table: the columns and rows that `kubectl get` prints.
+//! `meta.k8s.io/v1` Table: the columns and rows that `kubectl get` prints. Columns, words and durations are those of
+//! Kubernetes' own printers (`pkg/printers/internalversion`), so that scripts that cut them read on.
 
-use serde_json::Value;
+mod batch;
+mod duration;
+mod event;
+mod node;
+mod plain;
+mod pod;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Value, json};
+
+pub use duration::human_duration;
 
 use crate::Resource;
 
+/// One column.
+struct Column {
+    name: &'static str,
+    kind: Kind,
+    description: &'static str,
+    shown: Shown,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Name,
+    String,
+    Integer,
+}
+
+/// When a column is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Always,
+    /// With `-o wide`.
+    Wide,
+}
+
+const fn column(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: Kind::String, description, shown: Shown::Always }
+}
+
+const fn integer(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: Kind::Integer, description, shown: Shown::Always }
+}
+
+const fn wide(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: Kind::String, description, shown: Shown::Wide }
+}
+
+const NAME: Column = Column {
+    name: "Name",
+    kind: Kind::Name,
+    description: "The name of the object, unique among its kind and in its namespace.",
+    shown: Shown::Always,
+};
+const AGE: Column = column("Age", "How long ago the object was created.");
+
+fn columns_of(resource: Resource) -> &'static [Column] {
+    match resource {
+        Resource::Namespace => &plain::NAMESPACE,
+        Resource::ConfigMap => &plain::CONFIG_MAP,
+        Resource::Secret => &plain::SECRET,
+        Resource::ServiceAccount => &plain::SERVICE_ACCOUNT,
+        Resource::Node => &node::COLUMNS,
+        Resource::Pod => &pod::COLUMNS,
+        Resource::Event => &event::COLUMNS,
+        Resource::Job => &batch::JOB,
+        Resource::CronJob => &batch::CRON_JOB,
+    }
+}
+
 /// The `columnDefinitions` of a resource.
 pub fn columns(resource: Resource) -> Value {
-    let _ = resource;
-    unimplemented!("bodies follow")
+    let definition = |column: &Column| {
+        json!({
+            "name": column.name,
+            "type": if column.kind == Kind::Integer { "integer" } else { "string" },
+            "format": if column.kind == Kind::Name { "name" } else { "" },
+            "description": column.description,
+            "priority": i32::from(column.shown == Shown::Wide),
+        })
+    };
+    columns_of(resource).iter().map(definition).collect()
 }
 
 /// The cells of one object at `now` (Unix seconds), in the order of [`columns`].
 pub fn cells(resource: Resource, object: &Value, now: i64) -> Vec<Value> {
-    let _ = (resource, object, now);
-    unimplemented!("bodies follow")
+    match resource {
+        Resource::Namespace => plain::namespace(object, now),
+        Resource::ConfigMap => plain::config_map(object, now),
+        Resource::Secret => plain::secret(object, now),
+        Resource::ServiceAccount => plain::service_account(object, now),
+        Resource::Node => node::cells(object, now),
+        Resource::Pod => pod::cells(object, now),
+        Resource::Event => event::cells(object, now),
+        Resource::Job => batch::job(object, now),
+        Resource::CronJob => batch::cron_job(object, now),
+    }
+}
+
+// --- what the kinds share ------------------------------------------------------------------------------------------
+
+fn text<'a>(value: &'a Value, path: &[&str]) -> &'a str {
+    at(value, path).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(value, |value, key| value.get(key))
+}
+
+fn number(value: &Value, path: &[&str]) -> i64 {
+    at(value, path).and_then(Value::as_i64).unwrap_or(0)
+}
+
+fn list<'a>(value: &'a Value, path: &[&str]) -> &'a [Value] {
+    at(value, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn name(object: &Value) -> Value {
+    text(object, &["metadata", "name"]).into()
+}
+
+fn age(object: &Value, now: i64) -> Value {
+    since(text(object, &["metadata", "creationTimestamp"]), now).into()
+}
+
+/// Unix seconds of a time of the API.
+fn seconds(time: &str) -> Option<i64> {
+    Some(time.parse::<jiff::Timestamp>().ok()?.as_second())
+}
+
+fn since(time: &str, now: i64) -> String {
+    seconds(time).map_or_else(|| "<unknown>".into(), |at| human_duration(now - at))
+}
+
+fn or_none(text: &str) -> Value {
+    if text.is_empty() { "<none>".into() } else { text.into() }
+}
+
+/// Whether a condition of the list is `True`.
+fn is_true(conditions: &[Value], kind: &str) -> bool {
+    conditions.iter().any(|c| text(c, &["type"]) == kind && text(c, &["status"]) == "True")
 }
