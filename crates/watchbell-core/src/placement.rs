@@ -3,7 +3,7 @@
 //! ```text
 //!   push ──▶ levels by priority, highest first
 //!              └─ namespaces, lowest dominant share first
-//!                   └─ pods that ask for the same, oldest first ── next ──▶ running ── remove ──▶ room again
+//!                   └─ pods that ask for the same, oldest first ── pop ───▶ running ── remove ──▶ room again
 //! ```
 //!
 //! * Priority comes first. Within one priority the namespace goes first whose dominant share (the largest part that its

@@ -14,7 +14,11 @@ pub struct User {
 impl User {
     /// The control loop itself.
     pub fn controller() -> User {
-        User { name: "system:watchbell-controller".into(), uid: String::new(), groups: vec!["system:masters".into()] }
+        User {
+            name: "system:watchbell-controller".into(),
+            uid: String::new(),
+            groups: vec!["system:masters".into()],
+        }
     }
 }
 

@@ -23,8 +23,19 @@ impl fmt::Display for Violation {
 
 /// Capabilities a baseline container may add.
 const BASELINE_CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP",
-    "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT",
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
 ];
 
 /// Sysctls that touch nothing outside the pod.
@@ -49,7 +60,15 @@ const SELINUX_TYPES: [&str; 5] =
 
 /// Volume sources of the restricted level.
 const RESTRICTED_VOLUMES: [&str; 9] = [
-    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret",
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
 ];
 
 /// A container, with its path.
@@ -106,7 +125,9 @@ impl Judge<'_> {
         let pod = (format!("{}.securityContext", self.path), &self.pod["securityContext"]);
         std::iter::once(pod)
             .chain(
-                self.containers.iter().map(|c| (format!("{}.securityContext", c.path), &c.value["securityContext"])),
+                self.containers
+                    .iter()
+                    .map(|c| (format!("{}.securityContext", c.path), &c.value["securityContext"])),
             )
             .collect()
     }
@@ -343,7 +364,9 @@ impl Judge<'_> {
                 let own = c.context("seccompProfile");
                 if own.is_null() { !named(pod) } else { !named(own) }
             })
-            .map(|c| format!("{}.securityContext.seccompProfile.type must be RuntimeDefault or Localhost", c.path))
+            .map(|c| {
+                format!("{}.securityContext.seccompProfile.type must be RuntimeDefault or Localhost", c.path)
+            })
             .collect();
         self.refuse_all("seccompProfile", details);
     }

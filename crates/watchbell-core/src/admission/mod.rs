@@ -11,6 +11,7 @@
 
 mod fill;
 mod levels;
+mod priority;
 
 #[cfg(test)]
 mod tests;
@@ -65,16 +66,31 @@ pub fn mode(labels: &BTreeMap<String, String>) -> Mode {
     }
 }
 
-/// Makes a pod spec effective: in strict mode fills in what it leaves unsaid, then judges it. `path` is where the spec
-/// stands in the object, for the messages. Empty: admitted.
-pub fn effective(mode: Mode, spec: &mut Value, path: &str) -> Vec<Violation> {
+/// Makes a pod spec effective: its priority and, in strict mode, the strict value of what it leaves unsaid.
+pub fn fill(mode: Mode, spec: &mut Value) {
+    if let Ok(priority) = priority::priority(spec)
+        && let Some(spec) = spec.as_object_mut()
+    {
+        spec.insert("priority".into(), priority.into());
+    }
     match mode {
-        Mode::Strict => {
-            fill::strict(spec);
-            levels::judge(Level::Restricted, spec, path)
-        }
+        Mode::Strict => fill::strict(spec),
+        Mode::Labelled(_) => {}
+    }
+}
+
+/// Judges an effective spec by the namespace's level. `path` is where the spec stands in the object, for the messages.
+/// Empty: admitted.
+pub fn judge(mode: Mode, spec: &Value, path: &str) -> Vec<Violation> {
+    match mode {
+        Mode::Strict => levels::judge(Level::Restricted, spec, path),
         Mode::Labelled(level) => levels::judge(level, spec, path),
     }
+}
+
+/// Whether the pod's PriorityClass is known. The refusal says what is.
+pub fn check_priority(spec: &Value) -> Result<(), String> {
+    priority::priority(spec).map(|_| ())
 }
 
 /// The refusal of an object, with each field and the way out.

@@ -1,6 +1,11 @@
 use serde_json::{Value, json};
 
-use super::{Level, Mode, effective};
+use super::{Level, Mode, Violation, check_priority, fill, judge};
+
+fn effective(mode: Mode, spec: &mut Value, path: &str) -> Vec<Violation> {
+    fill(mode, spec);
+    judge(mode, spec, path)
+}
 
 fn check(mode: Mode, spec: Value, expect: &[&str]) {
     let mut spec = spec;
@@ -34,7 +39,10 @@ fn what_is_asked_beyond_restricted_is_refused_with_its_path() {
     check(
         Mode::Strict,
         pod(json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]})),
-        &["hostPath volumes (spec.volumes[0].hostPath)", "restricted volume types (spec.volumes[0].hostPath)"],
+        &[
+            "hostPath volumes (spec.volumes[0].hostPath)",
+            "restricted volume types (spec.volumes[0].hostPath)",
+        ],
     );
     check(
         Mode::Strict,
@@ -60,9 +68,31 @@ fn what_is_asked_beyond_restricted_is_refused_with_its_path() {
 fn a_labelled_namespace_fills_nothing_in() {
     let mut spec = pod(json!({}));
     assert_eq!(effective(Mode::Labelled(Level::Baseline), &mut spec, "spec"), []);
-    assert_eq!(spec, pod(json!({})));
+    assert_eq!(spec, pod(json!({"priority": 0})));
     assert_eq!(effective(Mode::Labelled(Level::Restricted), &mut spec, "spec").len(), 4);
     let mut wild = pod(json!({"hostNetwork": true, "hostPID": true}));
     assert_eq!(effective(Mode::Labelled(Level::Privileged), &mut wild, "spec"), []);
     assert_eq!(effective(Mode::Labelled(Level::Baseline), &mut wild, "spec").len(), 2);
+}
+
+#[test]
+fn a_priority_follows_from_its_class() {
+    let check = |extra: Value, expect: Result<i32, &str>| {
+        let mut spec = pod(extra);
+        fill(Mode::Labelled(Level::Privileged), &mut spec);
+        match (check_priority(&spec), expect) {
+            (Ok(()), Ok(priority)) => assert_eq!(spec["priority"], priority, "{spec}"),
+            (Err(found), Err(expect)) => assert!(found.contains(expect), "{found}"),
+            (found, expect) => panic!("{spec}: {found:?}, not {expect:?}"),
+        }
+    };
+    check(json!({}), Ok(0));
+    check(json!({"priorityClassName": ""}), Ok(0));
+    check(json!({"priorityClassName": "system-node-critical"}), Ok(2_000_001_000));
+    check(
+        json!({"priorityClassName": "system-cluster-critical", "priority": 2_000_000_000}),
+        Ok(2_000_000_000),
+    );
+    check(json!({"priorityClassName": "urgent"}), Err("no PriorityClass with name urgent was found"));
+    check(json!({"priority": 7}), Err("the integer value of priority (7) must not be provided"));
 }

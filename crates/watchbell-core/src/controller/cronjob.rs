@@ -34,7 +34,7 @@ use jiff::Timestamp;
 
 pub use facts::{CATCH_UP, CatchUp, CatchUpError, CronJobFacts, Timing, Unschedulable};
 pub use slots::{CATCH_UP_MAX, job_name};
-pub use status::{CronJobStatus, JobRef, SkipReason, Skipped, SlotCount};
+pub use status::{CronJobStatus, JobRef, SkipReason, Skipped, SlotCount, WriteStatusError};
 
 use super::event::PlannedEvent;
 

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use watchbell_api::Uid;
 use watchbell_api::node::StopCause;
 use watchbell_api::types::job::{CompletionMode, JobSpec, PodReplacementPolicy};
-use watchbell_api::types::pod::PodSpec;
+use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 use watchbell_api::types::pod_status::{Phase, PodStatus};
 
 use super::event::PlannedEvent;
@@ -106,7 +106,7 @@ pub struct JobView<'a> {
     /// `deletionTimestamp` is set.
     pub deleting: bool,
     pub spec: &'a JobSpec,
-    pub pod_spec: &'a PodSpec,
+    pub restart_policy: RestartPolicy,
     pub status: &'a JobStatus,
     /// By index (`u32::MAX` without one) and attempt.
     pub active: &'a BTreeMap<(u32, u32), ActivePod>,

@@ -28,12 +28,15 @@ pub struct Waiting {
     /// Order of creation within the namespace.
     pub seq: u64,
     pub request: Demand,
+    /// Labels that the node must have.
+    pub node_selector: BTreeMap<String, String>,
 }
 
 /// All pods of the machine. Each call costs the logarithm of their number (and the number of priorities that wait).
 #[derive(Debug)]
 pub struct Queue {
     machine: Amounts,
+    labels: BTreeMap<String, String>,
     used: Amounts,
     waiting: HashMap<Uid, Waiting>,
     running: HashMap<Uid, Waiting>,
@@ -55,6 +58,7 @@ impl Queue {
     pub fn new(capacity: Capacity) -> Queue {
         Queue {
             machine: Amounts::of_machine(&capacity),
+            labels: BTreeMap::new(),
             used: Amounts::default(),
             waiting: HashMap::new(),
             running: HashMap::new(),
@@ -64,10 +68,30 @@ impl Queue {
         }
     }
 
+    /// The labels that node selectors are compared with.
+    pub fn node_labels(&self) -> &BTreeMap<String, String> {
+        &self.labels
+    }
+
+    /// Gives the node other labels. Returns the pods that wait and have a node selector.
+    pub fn relabel(&mut self, labels: BTreeMap<String, String>) -> Vec<Uid> {
+        let select: Vec<Waiting> =
+            self.waiting.values().filter(|pod| !pod.node_selector.is_empty()).cloned().collect();
+        let uids = select.iter().map(|pod| pod.uid).collect();
+        for pod in &select {
+            self.remove(pod.uid);
+        }
+        self.labels = labels;
+        for pod in select {
+            self.push(pod);
+        }
+        uids
+    }
+
     /// A pod that waits from now on.
     pub fn push(&mut self, pod: Waiting) {
         self.remove(pod.uid);
-        if self.could_ever_run(&pod.request) {
+        if self.could_ever_run(&pod) {
             let share = self.share(&pod.namespace);
             let level = self.levels.entry(Reverse(pod.priority)).or_default();
             level.insert(&pod.namespace, share, pod.seq, pod.uid, pod.request.amounts());
@@ -105,7 +129,7 @@ impl Queue {
     }
 
     /// The next pod to start, which counts as running from now on. `None`: nothing that waits may start.
-    pub fn next(&mut self) -> Option<Uid> {
+    pub fn pop(&mut self) -> Option<Uid> {
         let uid = self.choose()?;
         let pod = self.waiting.get(&uid)?.clone();
         self.started(pod);
@@ -146,7 +170,8 @@ impl Queue {
     /// A pod of this priority starts before `blocked`, which does not fit.
     fn note_overtaking(&mut self, blocked: Option<Overtaken>, priority: i32) {
         // The one that is overtaken stays so until it starts, unless one of a higher priority cannot start either.
-        let more_urgent = blocked.filter(|b| self.overtaken.is_none_or(|overtaken| b.priority > overtaken.priority));
+        let more_urgent =
+            blocked.filter(|b| self.overtaken.is_none_or(|overtaken| b.priority > overtaken.priority));
         if more_urgent.is_some() {
             self.overtaken = more_urgent;
         }
@@ -157,12 +182,24 @@ impl Queue {
         }
     }
 
+    /// The pods that have room, in no order.
+    pub fn running(&self) -> impl Iterator<Item = Uid> + '_ {
+        self.running.keys().copied()
+    }
+
+    /// The pods that wait, in no order.
+    pub fn waiting(&self) -> impl Iterator<Item = Uid> + '_ {
+        self.waiting.keys().copied()
+    }
+
     /// Why a pod waits, in Kubernetes' words; `None` when it does not wait.
     pub fn reason(&self, uid: Uid) -> Option<String> {
         let pod = self.waiting.get(&uid)?;
         let asks = pod.request.amounts();
         let room = self.room();
-        Some(if !self.could_ever_run(&pod.request) {
+        Some(if !self.is_selected_by(pod) {
+            reason::not_selected()
+        } else if !self.could_ever_run(pod) {
             reason::too_large(&pod.request, &self.machine)
         } else if !asks.fits_in(&room) {
             reason::no_room(&asks, &room, &self.machine)
@@ -192,8 +229,13 @@ impl Queue {
         }
     }
 
-    fn could_ever_run(&self, request: &Demand) -> bool {
-        request.missing.is_none() && request.amounts().fits_in(&self.machine)
+    fn could_ever_run(&self, pod: &Waiting) -> bool {
+        let fits = pod.request.missing.is_none() && pod.request.amounts().fits_in(&self.machine);
+        fits && self.is_selected_by(pod)
+    }
+
+    fn is_selected_by(&self, pod: &Waiting) -> bool {
+        pod.node_selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
     }
 
     fn room(&self) -> Amounts {

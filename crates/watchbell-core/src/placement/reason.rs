@@ -39,6 +39,10 @@ pub(super) fn room_is_kept(overtakes: u32) -> String {
     )])
 }
 
+pub(super) fn not_selected() -> String {
+    sentence(&["1 node(s) didn't match Pod's node affinity/selector".to_owned()])
+}
+
 pub(super) fn not_its_turn() -> String {
     sentence(&["pods of a higher priority, or of namespaces that use less, go first".to_owned()])
 }

@@ -21,11 +21,12 @@ fn pod(uid: u128, namespace: &str, priority: i32, cpu_millis: u64, memory_mi: u6
         priority,
         seq: uid as u64,
         request: Demand { cpu_millis, memory_bytes: memory_mi * MI, ..Demand::default() },
+        node_selector: BTreeMap::new(),
     }
 }
 
 fn all_next(queue: &mut Queue) -> Vec<u128> {
-    std::iter::from_fn(|| queue.next()).map(|uid| uid.0).collect()
+    std::iter::from_fn(|| queue.pop()).map(|uid| uid.0).collect()
 }
 
 #[test]
@@ -89,7 +90,7 @@ fn small_pods_overtake_a_large_one_a_bounded_number_of_times() {
     let mut overtakes = 0;
     // The small ones come and go, and there is never room for the large one by itself.
     loop {
-        match queue.next() {
+        match queue.pop() {
             Some(Uid(2)) => break,
             Some(uid) => {
                 running.push_back(uid);
@@ -106,7 +107,7 @@ fn small_pods_overtake_a_large_one_a_bounded_number_of_times() {
     }
     assert_eq!(overtakes, OVERTAKES_MAX);
     // A higher priority passes even while room is kept.
-    assert_eq!(queue.next().map(|uid| uid.0 >= 10), Some(true));
+    assert_eq!(queue.pop().map(|uid| uid.0 >= 10), Some(true));
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn higher_priority_starts_while_room_is_kept() {
     queue.push(pod(501, "b", -1, 1_000, 1));
     assert_eq!(all_next(&mut queue), [500]);
     queue.remove(Uid(1));
-    assert_eq!(queue.next(), Some(Uid(2)));
+    assert_eq!(queue.pop(), Some(Uid(2)));
 }
 
 #[test]
@@ -134,7 +135,11 @@ fn the_reason_says_what_is_missing() {
     queue.push(pod(1, "ml", 0, 1_000, 64 << 10));
     check(&queue, 1, "1 Insufficient memory (asks 64Gi, the machine has 24Gi)");
     queue.push(pod(2, "ml", 0, 8_500, 25 << 10));
-    check(&queue, 2, "1 Insufficient cpu (asks 8500m, the machine has 8), 1 Insufficient memory (asks 25Gi, the machine has 24Gi)");
+    check(
+        &queue,
+        2,
+        "1 Insufficient cpu (asks 8500m, the machine has 8), 1 Insufficient memory (asks 25Gi, the machine has 24Gi)",
+    );
     let mut gpu = pod(3, "ml", 0, 1, 1);
     gpu.request.missing = Some("nvidia.com/gpu".into());
     queue.push(gpu);
@@ -156,14 +161,26 @@ fn what_a_pod_asks_for() {
         let spec = serde_json::from_value(spec).expect("a pod spec");
         let demand = Demand::of(&spec);
         let missing = demand.missing.as_deref();
-        assert_eq!((demand.cpu_millis, demand.memory_bytes / MI, demand.ephemeral_storage_bytes, missing), expect);
+        assert_eq!(
+            (demand.cpu_millis, demand.memory_bytes / MI, demand.ephemeral_storage_bytes, missing),
+            expect
+        );
     };
     let asks = |cpu: &str, memory: &str| json!({"requests": {"cpu": cpu, "memory": memory}});
     let sidecar = |cpu: &str| json!({"restartPolicy": "Always", "resources": asks(cpu, "0")});
     check(json!({"containers": [{}]}), (10, 16, 0, None));
-    check(json!({"containers": [{"resources": asks("500m", "1Gi")}, {"resources": asks("1", "1Mi")}]}), (1_500, 1_025, 0, None));
-    check(json!({"containers": [{"resources": {"limits": {"cpu": 2, "memory": "32Mi"}}}]}), (2_000, 32, 0, None));
-    check(json!({"containers": [{"resources": {"limits": {"cpu": 2}, "requests": {"cpu": "1"}}}]}), (1_000, 16, 0, None));
+    check(
+        json!({"containers": [{"resources": asks("500m", "1Gi")}, {"resources": asks("1", "1Mi")}]}),
+        (1_500, 1_025, 0, None),
+    );
+    check(
+        json!({"containers": [{"resources": {"limits": {"cpu": 2, "memory": "32Mi"}}}]}),
+        (2_000, 32, 0, None),
+    );
+    check(
+        json!({"containers": [{"resources": {"limits": {"cpu": 2}, "requests": {"cpu": "1"}}}]}),
+        (1_000, 16, 0, None),
+    );
     // An init container runs alone, beside the sidecars before it.
     check(
         json!({"initContainers": [{"resources": asks("3", "0")}, sidecar("1"), {"resources": asks("1", "0")}],
@@ -174,18 +191,29 @@ fn what_a_pod_asks_for() {
         json!({"initContainers": [sidecar("1"), {"resources": asks("3", "0")}], "containers": [{"resources": asks("1", "0")}]}),
         (4_000, 0, 0, None),
     );
-    check(json!({"containers": [{"resources": asks("1", "0")}], "overhead": {"cpu": "250m"}}), (1_250, 0, 0, None));
+    check(
+        json!({"containers": [{"resources": asks("1", "0")}], "overhead": {"cpu": "250m"}}),
+        (1_250, 0, 0, None),
+    );
     check(
         json!({"containers": [{"resources": {"requests": {"ephemeral-storage": "1k", "example.com/none": "0"}}}]}),
         (10, 16, 1_000, None),
     );
-    check(json!({"containers": [{"resources": {"limits": {"nvidia.com/gpu": 1}}}]}), (10, 16, 0, Some("nvidia.com/gpu")));
+    check(
+        json!({"containers": [{"resources": {"limits": {"nvidia.com/gpu": 1}}}]}),
+        (10, 16, 0, Some("nvidia.com/gpu")),
+    );
     check(json!({"containers": [{"resources": {"requests": {"cpu": "much"}}}]}), (10, 16, 0, Some("cpu")));
 }
 
 #[derive(Debug, Clone)]
 enum Op {
-    Push { namespace: u8, priority: i32, cpu: u64, memory: u64 },
+    Push {
+        namespace: u8,
+        priority: i32,
+        cpu: u64,
+        memory: u64,
+    },
     Next,
     /// The nth pod, running or waiting.
     Remove(usize),
@@ -194,7 +222,10 @@ enum Op {
 fn ops() -> impl Strategy<Value = Vec<Op>> {
     let push = (0u8..4, -1i32..2, 0u64..13, 0u64..13)
         .prop_map(|(namespace, priority, cpu, memory)| Op::Push { namespace, priority, cpu, memory });
-    proptest::collection::vec(prop_oneof![4 => push, 5 => Just(Op::Next), 2 => (0usize..40).prop_map(Op::Remove)], 0..300)
+    proptest::collection::vec(
+        prop_oneof![4 => push, 5 => Just(Op::Next), 2 => (0usize..40).prop_map(Op::Remove)],
+        0..300,
+    )
 }
 
 const NAMESPACES: [&str; 4] = ["a", "b", "c", "d"];
@@ -247,7 +278,7 @@ proptest! {
                 }
                 Op::Next => {
                     let fitting: Vec<Waiting> = model.waiting.values().filter(|p| model.fits(p)).cloned().collect();
-                    match queue.next() {
+                    match queue.pop() {
                         // Work conserving, but for the room that is kept for one that waited long.
                         None => for idle in &fitting {
                             let kept = overtaken.iter().any(|(uid, times)| {
@@ -280,7 +311,7 @@ proptest! {
         // When all that ran has ended, everything that can ever run starts in turn.
         let mut left = model.waiting.len() + model.running.len();
         loop {
-            while let Some(uid) = queue.next() {
+            while let Some(uid) = queue.pop() {
                 let started = model.waiting.remove(&uid).expect("it waited");
                 model.running.insert(uid, started);
             }

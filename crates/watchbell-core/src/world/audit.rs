@@ -5,10 +5,11 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use watchbell_api::{ApiError, Resource};
+use watchbell_api::ApiError;
 
 use super::World;
-use crate::request::{DryRun, Request, Subresource, Write, Written, Outcome};
+use super::object::Stored;
+use crate::request::{DryRun, Outcome, Request, Subresource, Write, Written};
 
 /// One entry, in the order of the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,18 +84,11 @@ impl World {
     }
 
     /// What happened to a run (a CronJob's slot, a Job, its pods) that no request asked for.
-    pub(super) fn audit_run(
-        &mut self,
-        resource: Resource,
-        namespace: &str,
-        name: &str,
-        action: &str,
-        details: Value,
-        now: Timestamp,
-    ) {
-        let info = resource.info();
+    pub(super) fn audit_run(&mut self, about: &Stored, action: &str, details: Value, now: Timestamp) {
+        let info = about.resource.info();
         let mut reference = json!({
-            "resource": info.plural, "apiVersion": info.version, "namespace": namespace, "name": name,
+            "resource": info.plural, "apiVersion": info.version, "namespace": &*about.namespace,
+            "name": &*about.name,
         });
         if !info.group.is_empty() {
             reference["apiGroup"] = info.group.into();

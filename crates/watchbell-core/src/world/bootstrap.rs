@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
-use super::object::{ArrayPod, Head, NsName, Status, Stored, rfc3339};
+use super::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
+use super::object::{ArrayPod, Head, Status, Stored, rfc3339};
 use super::row::{self, NO_INDEX, Row, RowError, RowKey};
 use super::template::JobPods;
 use super::{NODE_NAME, World};
@@ -45,19 +46,24 @@ impl World {
             let template = match templates.get(&(*job_id, parts.mode)) {
                 Some(template) => template.clone(),
                 None => {
-                    let made =
-                        JobPods::new(&job.render(), job.uid, *job_id, facts.spec.completion_mode, parts.mode)
-                            .map_err(|e| wrong(e.to_string()))?;
+                    let made = JobPods::new(&job.render(), job.uid, *job_id, &facts.spec, parts.mode)
+                        .map_err(|e| wrong(e.to_string()))?;
                     templates.entry((*job_id, parts.mode)).or_insert(Arc::new(made)).clone()
                 }
             };
             let index = if *index == NO_INDEX { None } else { Some(*index) };
-            let name = template.pod_name(index, *attempt, parts.salt);
+            let (name, uid, own) = match parts.own {
+                Some(own) => (own.name, own.uid, Some(Arc::new(own.head))),
+                None => {
+                    let name = template.pod_name(index, *attempt, parts.salt).into();
+                    (name, template.pod_uid(index, *attempt), None)
+                }
+            };
             self.insert_loaded(Arc::new(Stored {
                 resource: Resource::Pod,
                 namespace: job.namespace.clone(),
-                name: name.into(),
-                uid: template.pod_uid(index, *attempt),
+                name,
+                uid,
                 resource_version: row.resource_version,
                 generation: parts.generation,
                 created_at: parts.created_at,
@@ -67,8 +73,9 @@ impl World {
                     index,
                     attempt: *attempt,
                     failure_count: parts.failure_count,
+                    ignored_failure_count: parts.ignored_failure_count,
                     salt: parts.salt,
-                    own: parts.own.map(Arc::new),
+                    own,
                 })),
                 status: Status::Pod(Arc::new(parts.status)),
             }));
@@ -81,8 +88,7 @@ impl World {
 
     fn insert_loaded(&mut self, stored: Arc<Stored>) {
         self.state.version = self.state.version.max(stored.resource_version);
-        let at = NsName { namespace: stored.namespace.clone(), name: stored.name.clone() };
-        self.state.maps[stored.resource as usize].insert(at, stored);
+        self.state.maps[stored.resource as usize].insert(stored.at(), stored);
     }
 
     /// Makes what must always be there: the permanent namespaces with their furniture, this machine's node.
@@ -112,18 +118,18 @@ impl World {
         if self.namespace_is_ending(namespace) {
             return;
         }
-        if self.get(Resource::ServiceAccount, namespace, "default").is_none() {
+        if self.get(Resource::ServiceAccount, namespace, DEFAULT_ACCOUNT).is_none() {
             let account = json!({
-                "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": namespace},
+                "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": DEFAULT_ACCOUNT, "namespace": namespace},
             });
             self.make(Resource::ServiceAccount, namespace, account, now);
         }
         let authority = json!({"ca.crt": self.config.ca_pem});
-        match self.get(Resource::ConfigMap, namespace, "kube-root-ca.crt").cloned() {
+        match self.get(Resource::ConfigMap, namespace, ROOT_CA).cloned() {
             None => {
                 let map = json!({
                     "apiVersion": "v1", "kind": "ConfigMap",
-                    "metadata": {"name": "kube-root-ca.crt", "namespace": namespace}, "data": authority,
+                    "metadata": {"name": ROOT_CA, "namespace": namespace}, "data": authority,
                 });
                 self.make(Resource::ConfigMap, namespace, map, now);
             }

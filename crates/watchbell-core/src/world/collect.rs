@@ -1,30 +1,55 @@
-//! Garbage collection by owner references, and the end of namespaces.
-
-use std::sync::Arc;
+//! Garbage collection by owner references.
 
 use jiff::Timestamp;
 use watchbell_api::node::StopCause;
 use watchbell_api::{Resource, Uid};
 
+use std::sync::Arc;
+
 use super::World;
-use super::object::{Key, NsName, Stored};
+use super::delete::background;
+use super::object::{Key, NsName, Owner, Stored};
 use crate::request::{DeleteOptions, Propagation};
+
+/// Whether a dependent keeps its owner from going (`blockOwnerDeletion`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dependents {
+    All,
+    Blocking,
+}
 
 impl World {
     /// Everything that names `owner` among its owners.
-    pub(super) fn dependents(&self, owner: Uid) -> Vec<Key> {
+    pub(super) fn dependents(&self, owner: Uid, which: Dependents) -> Vec<Key> {
         let array = self
             .jobs
             .get(&owner)
             .into_iter()
             .flat_map(|job| job.pods.values())
             .map(|at| Key { resource: Resource::Pod, at: at.clone() });
-        self.owned.get(&owner).into_iter().flatten().cloned().chain(array).collect()
+        let blocks = |key: &&Key| {
+            which == Dependents::All
+                || self.get_at(key.resource, &key.at).is_some_and(|object| {
+                    object.owners().iter().any(|o| o.uid == owner && o.block_owner_deletion)
+                })
+        };
+        let listed = self.owned.get(&owner).into_iter().flatten().filter(blocks).cloned();
+        let mut all: Vec<Key> = listed.chain(array).collect();
+        // A pod with a head of its own stands in both.
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    pub(super) fn has_blocking_dependents(&self, owner: Uid) -> bool {
+        let has_pods = self.jobs.get(&owner).is_some_and(|job| !job.pods.is_empty());
+        has_pods || !self.dependents(owner, Dependents::Blocking).is_empty()
     }
 
     pub(super) fn delete_dependents(&mut self, owner: Uid, now: Timestamp) {
-        let options = DeleteOptions { propagation_policy: Some(Propagation::Foreground), ..DeleteOptions::default() };
-        for key in self.dependents(owner) {
+        let options =
+            DeleteOptions { propagation_policy: Some(Propagation::Foreground), ..DeleteOptions::default() };
+        for key in self.dependents(owner, Dependents::Blocking) {
             if let Some(object) = self.get_at(key.resource, &key.at).cloned()
                 && object.deletion.is_none()
             {
@@ -33,68 +58,50 @@ impl World {
         }
     }
 
-    pub(super) fn orphan_dependents(&mut self, owner: Uid, _now: Timestamp) {
-        for key in self.dependents(owner) {
-            if key.resource == Resource::Pod {
-                self.copy_out(&key.at);
+    pub(super) fn orphan_dependents(&mut self, owner: Uid) {
+        for key in self.dependents(owner, Dependents::All) {
+            let Some(object) = self.get_at(key.resource, &key.at).cloned() else { continue };
+            match object.array_pod() {
+                Some(_) => self.stand_alone(&object, Some(owner)),
+                None => self.disown(&object, owner),
             }
-            self.release(&key, owner);
         }
     }
 
-    /// An object whose owners are all gone goes too.
-    pub(super) fn collect(&mut self, key: &Key, now: Timestamp) {
-        let Some(object) = self.get_at(key.resource, &key.at).cloned() else { return };
-        let owners = object.owner_uids();
-        if owners.is_empty() || owners.iter().any(|uid| self.exists(*uid, &object)) {
-            return;
+    /// Ends what has no reason to stay: an object whose owners are all gone, one whose deletion waits for nothing more.
+    /// True: its controller has nothing to do for it.
+    pub(super) fn collect(&mut self, key: &Key, now: Timestamp) -> bool {
+        let Some(object) = self.get_at(key.resource, &key.at).cloned() else { return true };
+        if Self::waits_for_dependents(&object) {
+            if !self.has_blocking_dependents(object.uid) {
+                self.drop_foreground_finalizer(&object, now);
+                return true;
+            }
+            self.delete_dependents(object.uid, now);
         }
-        let options = DeleteOptions { propagation_policy: Some(Propagation::Background), ..DeleteOptions::default() };
-        if object.deletion.is_none() {
-            self.delete(&object, &options, StopCause::Deleted, now);
+        if object.deletion.is_some() || object.array_pod().is_some() {
+            return false;
         }
+        let owners = object.owners();
+        if owners.is_empty() || owners.iter().any(|owner| self.may_exist(owner, &object)) {
+            return false;
+        }
+        self.delete(&object, &background(), StopCause::Deleted, now);
+        true
     }
 
-    /// Whether an owner is still there. Owners are found by name and uid, in the namespace of the object.
-    fn exists(&self, uid: Uid, object: &Stored) -> bool {
-        if self.jobs.contains_key(&uid) || self.pods_by_uid.contains_key(&uid) {
-            return true;
-        }
-        let super::Head::Json(head) = &object.head else { return false };
-        let Some(owner) = head.owners.iter().find(|o| o.uid == uid) else { return false };
-        Resource::all().filter(|r| r.info().kind == owner.kind).any(|resource| {
-            let namespace = if resource.is_namespaced() { &*object.namespace } else { "" };
-            self.get(resource, namespace, &owner.name).is_some_and(|found| found.uid == uid)
+    /// Whether an owner is there, or of a kind that is not served, about which nothing is known.
+    fn may_exist(&self, owner: &Owner, object: &Stored) -> bool {
+        let known = Resource::all().any(|resource| resource.info().kind == owner.kind);
+        !known || self.owner_of(owner, object).is_some()
+    }
+
+    /// The object that an owner reference names: by kind, name and uid, in the namespace of the object or in none.
+    pub(super) fn owner_of(&self, owner: &Owner, object: &Stored) -> Option<&Arc<Stored>> {
+        Resource::all().filter(|resource| resource.info().kind == owner.kind).find_map(|resource| {
+            let namespace = if resource.is_namespaced() { object.namespace.clone() } else { "".into() };
+            let at = NsName { namespace, name: owner.name.as_str().into() };
+            self.get_at(resource, &at).filter(|found| found.uid == owner.uid)
         })
-    }
-
-    pub(super) fn namespace_is_ending(&self, namespace: &str) -> bool {
-        self.get(Resource::Namespace, "", namespace).is_some_and(|ns| ns.deletion.is_some())
-    }
-
-    /// A namespace that is being deleted is emptied, then goes.
-    pub(super) fn reconcile_namespace(&mut self, name: &str, now: Timestamp) {
-        let Some(namespace) = self.get(Resource::Namespace, "", name).cloned() else { return };
-        if namespace.deletion.is_none() {
-            return;
-        }
-        let contents: Vec<Arc<Stored>> = Resource::all()
-            .filter(|r| r.is_namespaced())
-            .flat_map(|r| self.state.list(r, Some(name), None).cloned().collect::<Vec<_>>())
-            .collect();
-        if contents.is_empty() {
-            if namespace.finalizers().is_empty() {
-                self.remove(Resource::Namespace, &NsName::new("", name));
-            }
-            return;
-        }
-        let options = DeleteOptions { propagation_policy: Some(Propagation::Background), ..DeleteOptions::default() };
-        for object in contents {
-            if object.deletion.is_none() && self.get_at(object.resource, &object.key().at).is_some() {
-                self.delete(&object, &options, StopCause::Deleted, now);
-            }
-        }
-        // Events of the deletions above may have come after the list was made.
-        self.mark(Key::new(Resource::Namespace, "", name));
     }
 }

@@ -8,31 +8,34 @@ use watchbell_api::Resource;
 use watchbell_api::node::StopCause;
 
 use super::World;
-use super::object::{Key, NsName, Status, Stored, rfc3339};
-use crate::controller::cronjob::{self, ChildJob, ChildState, CronView, NewJob};
-use crate::controller::event::{EventKind, PlannedEvent};
+use super::delete::background;
+use super::object::{NsName, Status, Stored, rfc3339};
+use crate::controller::cronjob::{
+    self, ChildJob, ChildState, CronJobStatus, CronView, DeleteReason, JobDelete, NewJob,
+};
+use crate::controller::event::PlannedEvent;
 use crate::controller::job::FinishedKind;
-use crate::request::{DeleteOptions, Propagation};
 
 /// The slot a Job was made for, as Kubernetes records it.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
+
+/// How long a slot waits whose Job could not be made.
+const RETRY_SECONDS: i64 = 60;
 
 impl World {
     pub(super) fn reconcile_cronjob(&mut self, at: &NsName, now: Timestamp) {
         let Some(cron) = self.get_at(Resource::CronJob, at).cloned() else { return };
         let key = cron.key();
         if cron.deletion.is_some() {
-            if Self::waits_for_dependents(&cron) && self.dependents(cron.uid).is_empty() {
-                self.drop_foreground_finalizer(&cron, now);
-            }
             self.clear_timer(&key);
             return;
         }
         let (Some(facts), Some(status)) = (cron.facts().cronjob(), cron.cronjob_status()) else { return };
         let children = self.children(&cron);
-        let plan = {
+        let mut plan = {
             let foreign = |name: &str| {
-                self.get(Resource::Job, &cron.namespace, name).is_some_and(|j| j.controller() != Some(cron.uid))
+                self.get(Resource::Job, &cron.namespace, name)
+                    .is_some_and(|j| j.controller() != Some(cron.uid))
             };
             cronjob::reconcile(
                 &CronView {
@@ -48,51 +51,60 @@ impl World {
             )
         };
         for skipped in &plan.skipped {
-            let details = json!({"slot": rfc3339(skipped.slot), "reason": skipped.reason.to_string()});
-            self.audit_run(Resource::CronJob, &cron.namespace, &cron.name, "skipped", details, now);
+            let details = json!({
+                "first": rfc3339(skipped.first), "slot": rfc3339(skipped.slot),
+                "count": skipped.count.to_string(), "reason": skipped.reason.to_string(),
+            });
+            self.audit_run(&cron, "skipped", details, now);
+        }
+        for job in &plan.delete {
+            self.delete_child(&cron, job, now);
+        }
+        let mut active = None;
+        if let Some(job) = &plan.create {
+            match self.start_job(&cron, job, now) {
+                Ok(uid) => active = Some(cronjob::JobRef { name: job.name.as_str().into(), uid }),
+                Err(message) => {
+                    self.emit(&cron, &PlannedEvent::warning("FailedCreate", message), now);
+                    plan.keep_slot_open(now.as_second() + RETRY_SECONDS);
+                }
+            }
         }
         for event in &plan.events {
             self.emit(&cron, event, now);
         }
-        for job in &plan.delete {
-            let Some(found) = self.get(Resource::Job, &cron.namespace, &job.name).cloned() else { continue };
-            if found.uid.0 != job.uid {
-                continue;
-            }
-            let options =
-                DeleteOptions { propagation_policy: Some(Propagation::Background), ..DeleteOptions::default() };
-            self.delete(&found, &options, StopCause::Deleted, now);
-        }
         let mut status = plan.status;
-        if let Some(job) = &plan.create {
-            match self.start_job(&cron, job, now) {
-                Ok(uid) => {
-                    let entry = cronjob::JobRef { name: job.name.as_str().into(), uid };
-                    let status = status.get_or_insert_with(|| cron.cronjob_status().cloned().unwrap_or_default());
-                    if !status.active.iter().any(|j| j.uid == uid) {
-                        status.active.push(entry);
-                    }
-                }
-                Err(message) => {
-                    // The slot stays open: the cursor is not moved, and it is tried again in a minute.
-                    let event = PlannedEvent { kind: EventKind::Warning, reason: "FailedCreate", message };
-                    self.emit(&cron, &event, now);
-                    self.set_timer(&key, Some(now.as_second() + 60));
-                    return;
-                }
-            }
+        if let Some(job) = active {
+            status.get_or_insert_with(|| cron.cronjob_status().cloned().unwrap_or_default()).active.push(job);
         }
         if let Some(status) = status
             && cron.cronjob_status() != Some(&status)
         {
-            let mut next = (*cron).clone();
-            next.status = Status::CronJob(Arc::new(status));
-            self.put(next);
+            self.put_cronjob_status(&cron, status);
         }
-        match plan.wake_at {
-            Some(at) if at <= now.as_second() => self.mark(key),
-            at => self.set_timer(&key, at),
-        }
+        self.look_again(key, plan.wake_at, now);
+    }
+
+    fn put_cronjob_status(&mut self, cron: &Stored, status: CronJobStatus) {
+        let Some(current) = self.get_at(Resource::CronJob, &cron.at()) else { return };
+        let mut next = (**current).clone();
+        next.status = Status::CronJob(Arc::new(status));
+        self.put(next);
+    }
+
+    fn delete_child(&mut self, cron: &Stored, job: &JobDelete, now: Timestamp) {
+        let at = NsName { namespace: cron.namespace.clone(), name: job.name.clone() };
+        let Some(found) = self.get_at(Resource::Job, &at).filter(|found| found.uid.0 == job.uid).cloned()
+        else {
+            return;
+        };
+        let why = match job.why {
+            DeleteReason::SuccessfulHistory => "beyond spec.successfulJobsHistoryLimit",
+            DeleteReason::FailedHistory => "beyond spec.failedJobsHistoryLimit",
+            DeleteReason::Replaced => "replaced by the next slot's",
+        };
+        self.audit_run(&found, "deleted", json!({"uid": found.uid.to_string(), "reason": why}), now);
+        self.delete(&found, &background(), StopCause::Deleted, now);
     }
 
     fn children(&self, cron: &Stored) -> Vec<ChildJob> {
@@ -104,6 +116,7 @@ impl World {
             .filter_map(|job| {
                 let status = job.job_status()?;
                 let state = match status.is_finished() {
+                    None if job.deletion.is_some() => ChildState::Deleting,
                     None => ChildState::Active,
                     Some(end) => match end.kind {
                         FinishedKind::Complete => ChildState::Succeeded { at: end.at },
@@ -145,13 +158,8 @@ impl World {
             .create_own(Resource::Job, &cron.namespace, manifest, now)
             .map_err(|e| format!("Error creating job: {}", e.message))?;
         let details = json!({"slot": rfc3339(job.slot), "job": job.name, "uid": made.uid.to_string()});
-        self.audit_run(Resource::CronJob, &cron.namespace, &cron.name, "started", details, now);
+        self.audit_run(cron, "started", details, now);
         Ok(made.uid.0)
-    }
-
-    /// The next times of a CronJob, for people: the timer that is set for it.
-    pub fn next_wake(&self, cron: &Stored) -> Option<i64> {
-        self.wake.get(&Key::new(Resource::CronJob, &cron.namespace, &cron.name)).copied()
     }
 }
 

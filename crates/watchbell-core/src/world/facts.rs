@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::Value;
 use watchbell_api::Resource;
+use watchbell_api::selector::Labels;
 use watchbell_api::types::cronjob::CronJobSpec;
 use watchbell_api::types::job::JobSpec;
-use watchbell_api::types::pod::PodSpec;
+use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 
 use crate::controller::cronjob::CronJobFacts;
 
@@ -17,13 +19,24 @@ pub enum Facts {
     Job(Box<JobFacts>),
     CronJob(Box<CronJobFacts>),
     Pod(Arc<PodSpec>),
+    Event(EventFacts),
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
 #[derive(Debug)]
 pub struct JobFacts {
     pub spec: JobSpec,
-    pub pod_spec: Arc<PodSpec>,
+    pub restart_policy: RestartPolicy,
+    /// Which pods are the Job's, where its author chose; the generated selector is the label with the Job's uid.
+    pub selector: Option<Labels>,
+}
+
+/// Of an event: enough to count a repetition, and to know when it is too old. Unix seconds.
+#[derive(Debug)]
+pub struct EventFacts {
+    pub count: u32,
+    pub first_at: i64,
+    pub last_at: i64,
 }
 
 impl Facts {
@@ -33,19 +46,29 @@ impl Facts {
         let wrong = |e: serde_json::Error| format!("spec: {e}");
         Ok(match resource {
             Resource::Job => Facts::Job(Box::new(JobFacts {
-                spec: serde::Deserialize::deserialize(spec).map_err(wrong)?,
-                pod_spec: Arc::new(
-                    serde::Deserialize::deserialize(&spec["template"]["spec"])
-                        .map_err(|e: serde_json::Error| format!("spec.template.spec: {e}"))?,
-                ),
+                spec: JobSpec::deserialize(spec).map_err(wrong)?,
+                restart_policy: match &spec["template"]["spec"]["restartPolicy"] {
+                    Value::Null => RestartPolicy::default(),
+                    policy => RestartPolicy::deserialize(policy)
+                        .map_err(|e| format!("spec.template.spec.restartPolicy: {e}"))?,
+                },
+                selector: match spec["manualSelector"] == true {
+                    true => Some(selector(&spec["selector"])?),
+                    false => None,
+                },
             })),
             Resource::CronJob => {
-                let typed: CronJobSpec = serde::Deserialize::deserialize(spec).map_err(wrong)?;
+                let typed = CronJobSpec::deserialize(spec).map_err(wrong)?;
                 let annotations = super::object::string_map(object["metadata"].get("annotations"));
                 Facts::CronJob(Box::new(CronJobFacts::new(&typed, &annotations)?))
             }
-            Resource::Pod => Facts::Pod(Arc::new(serde::Deserialize::deserialize(spec).map_err(wrong)?)),
-            _ => Facts::None,
+            Resource::Pod => Facts::Pod(Arc::new(PodSpec::deserialize(spec).map_err(wrong)?)),
+            Resource::Event => Facts::Event(event(object)),
+            Resource::Namespace
+            | Resource::ConfigMap
+            | Resource::Secret
+            | Resource::ServiceAccount
+            | Resource::Node => Facts::None,
         })
     }
 
@@ -69,4 +92,44 @@ impl Facts {
             _ => None,
         }
     }
+
+    pub fn event(&self) -> Option<&EventFacts> {
+        match self {
+            Facts::Event(facts) => Some(facts),
+            _ => None,
+        }
+    }
+}
+
+/// A `LabelSelector` object in the words of a list request.
+fn selector(object: &Value) -> Result<Labels, String> {
+    let mut parts: Vec<String> = Vec::new();
+    for (key, value) in object["matchLabels"].as_object().into_iter().flatten() {
+        parts.push(format!("{key}={}", value.as_str().unwrap_or_default()));
+    }
+    for rule in object["matchExpressions"].as_array().into_iter().flatten() {
+        let key = rule["key"].as_str().unwrap_or_default();
+        let values: Vec<&str> =
+            rule["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        parts.push(match rule["operator"].as_str() {
+            Some("In") => format!("{key} in ({})", values.join(",")),
+            Some("NotIn") => format!("{key} notin ({})", values.join(",")),
+            Some("Exists") => key.to_owned(),
+            Some("DoesNotExist") => format!("!{key}"),
+            _ => return Err("spec.selector.matchExpressions: unknown operator".into()),
+        });
+    }
+    Labels::parse(&parts.join(",")).map_err(|e| format!("spec.selector: {}", e.message))
+}
+
+fn event(object: &Value) -> EventFacts {
+    let time =
+        |value: &Value| value.as_str()?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second);
+    let created = time(&object["metadata"]["creationTimestamp"]).unwrap_or(0);
+    let first_at = time(&object["firstTimestamp"]).or_else(|| time(&object["eventTime"])).unwrap_or(created);
+    let last_at = time(&object["series"]["lastObservedTime"])
+        .or_else(|| time(&object["lastTimestamp"]))
+        .unwrap_or(first_at);
+    let count = object["count"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
+    EventFacts { count, first_at, last_at }
 }

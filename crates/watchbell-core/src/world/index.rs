@@ -10,9 +10,12 @@ use watchbell_api::{Resource, Uid};
 use super::object::{Head, Key, NsName, Stored};
 use super::row::NO_INDEX;
 use super::template::JobPods;
-use super::{World, pods};
+use super::{World, events, pods};
 use crate::admission::Mode;
-use crate::controller::job::ActivePod;
+use crate::controller::job::{ActivePod, Departure, JobStatus};
+
+/// The label of the generated selector: the Job's uid.
+pub(super) const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 
 /// A Job's pods, so that a reconcile reads what changed and not all of them.
 #[derive(Debug)]
@@ -22,10 +25,12 @@ pub(super) struct JobRuntime {
     pub templates: Vec<Arc<JobPods>>,
     /// Pods that have not ended.
     pub active: BTreeMap<(u32, u32), ActivePod>,
-    /// Pods that ended and are not counted yet, in their last form.
-    pub ended: Vec<Arc<Stored>>,
+    /// Pods that left the active ones and are not counted yet, in their last form.
+    pub ended: Vec<(Arc<Stored>, Departure)>,
     /// All pods, by index and attempt.
     pub pods: BTreeMap<(u32, u32), NsName>,
+    /// Pods with a head of their own, whose labels may not fit the Job any more.
+    pub suspects: Vec<(u32, u32)>,
 }
 
 impl JobRuntime {
@@ -36,20 +41,23 @@ impl JobRuntime {
             active: BTreeMap::new(),
             ended: Vec::new(),
             pods: BTreeMap::new(),
+            suspects: Vec::new(),
         }
     }
 
-    pub fn template(&self, mode: Mode) -> Option<&Arc<JobPods>> {
+    pub(super) fn template(&self, mode: Mode) -> Option<&Arc<JobPods>> {
         self.templates.iter().find(|t| t.mode == mode)
     }
 }
 
-/// The place of a pod among its Job's.
-fn slot(pod: &Stored) -> Option<(u32, u32)> {
-    match &pod.head {
-        Head::ArrayPod(array) => Some((array.index.unwrap_or(NO_INDEX), array.attempt)),
-        Head::Json(_) => None,
-    }
+/// The Job a pod belongs to, and its place among the Job's pods.
+fn seat(pod: &Stored) -> Option<(Uid, (u32, u32))> {
+    let pod = pod.array_pod()?;
+    Some((pod.template.job_uid, (pod.index.unwrap_or(NO_INDEX), pod.attempt)))
+}
+
+fn is_running(pod: &Stored) -> bool {
+    pod.pod_status().is_some_and(|s| !s.phase.is_terminal())
 }
 
 impl World {
@@ -59,18 +67,16 @@ impl World {
         match object.resource {
             Resource::Pod => self.index_pod(old, new),
             Resource::Job => self.index_job(old, new),
-            Resource::CronJob => {
-                let key = object.key();
-                match new {
-                    Some(_) => self.mark(key),
-                    None => self.clear_timer(&key),
-                }
-            }
-            Resource::Namespace if new.is_some() => self.mark(object.key()),
-            _ => {}
-        }
-        if new.is_none() && object.is_namespaced() && self.namespace_is_ending(&object.namespace) {
-            self.mark(Key::new(Resource::Namespace, "", &object.namespace));
+            Resource::CronJob => match (old, new) {
+                (_, None) => self.clear_timer(&object.key()),
+                // The status is the controller's own work: what it wrote it need not read.
+                (Some(old), Some(new)) if same_to_controller(old, new) => {}
+                (_, Some(new)) => self.mark(new.key()),
+            },
+            Resource::Event => self.index_event(old, new),
+            Resource::Namespace => self.mark(object.key()),
+            Resource::Node => self.index_node(new),
+            Resource::ConfigMap | Resource::ServiceAccount | Resource::Secret => {}
         }
         if new.is_none() {
             // What the object owned may have to go: looked at when its owner is gone.
@@ -79,15 +85,15 @@ impl World {
                 self.mark(key);
             }
         }
+        if self.is_of_interest_to_namespace(object, new.is_none()) {
+            self.mark(Key::new(Resource::Namespace, "", &object.namespace));
+        }
     }
 
     fn index_owners(&mut self, old: Option<&Stored>, new: Option<&Stored>) {
-        let json_owners = |object: &Stored| match &object.head {
-            Head::Json(head) if !head.owners.is_empty() => head.owners.iter().map(|o| o.uid).collect(),
-            _ => Vec::new(),
-        };
-        let before: Vec<Uid> = old.map(json_owners).unwrap_or_default();
-        let after: Vec<Uid> = new.map(json_owners).unwrap_or_default();
+        let uids = |object: &Stored| object.owners().iter().map(|o| o.uid).collect::<Vec<Uid>>();
+        let before: Vec<Uid> = old.map(uids).unwrap_or_default();
+        let after: Vec<Uid> = new.map(uids).unwrap_or_default();
         if before == after {
             return;
         }
@@ -101,6 +107,19 @@ impl World {
                 }
             }
         }
+        // Whoever waits for its dependents to go may go now.
+        for owner in old.map(Stored::owners).unwrap_or_default() {
+            if let Some(found) = self.owner_of(owner, object)
+                && found.deletion.is_some()
+            {
+                let key = found.key();
+                self.mark(key);
+            }
+        }
+        if !after.is_empty() {
+            // Its owner may be gone already.
+            self.mark(key.clone());
+        }
         for owner in after {
             self.owned.entry(owner).or_default().insert(key.clone());
         }
@@ -108,7 +127,7 @@ impl World {
 
     fn index_job(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>) {
         let Some(object) = new.or(old) else { return };
-        let at = NsName { namespace: object.namespace.clone(), name: object.name.clone() };
+        let at = object.at();
         let before = old.and_then(|o| o.controller());
         let after = new.and_then(|n| n.controller());
         if before != after
@@ -123,19 +142,31 @@ impl World {
         if let Some(cron) = after {
             self.cron_children.entry(cron).or_default().insert(at.clone());
         }
-        for cron in [before, after].into_iter().flatten() {
-            self.mark_cronjob_of(object, cron);
+        let outline = |job: &Arc<Stored>| {
+            let finished = job.job_status().and_then(JobStatus::is_finished).is_some();
+            (job.controller(), finished, job.deletion.is_some())
+        };
+        if old.map(outline) != new.map(outline) {
+            for cron in [before, after].into_iter().flatten() {
+                self.mark_cronjob_of(object, cron);
+            }
         }
         match new {
             Some(new) => {
-                self.jobs.entry(new.uid).or_insert_with(|| JobRuntime::new(at));
-                if old.is_some_and(|o| !same_head(o, new)) {
-                    self.keep_old_templates(new.uid);
+                self.jobs.entry(new.uid).or_insert_with(|| JobRuntime::new(at.clone()));
+                if new.facts().job().is_some_and(|facts| facts.selector.is_some()) {
+                    self.manual_jobs.insert(at);
                 }
-                self.mark(new.key());
+                if !old.is_some_and(|old| same_to_controller(old, new)) {
+                    if let Some(old) = old {
+                        self.keep_old_templates(old, new);
+                    }
+                    self.mark(new.key());
+                }
             }
             None => {
                 self.clear_timer(&object.key());
+                self.manual_jobs.remove(&at);
                 self.jobs.remove(&object.uid);
             }
         }
@@ -143,108 +174,250 @@ impl World {
 
     /// A CronJob looks at its Jobs when one appears, ends or goes.
     fn mark_cronjob_of(&mut self, job: &Stored, cron: Uid) {
-        let Head::Json(head) = &job.head else { return };
-        if let Some(owner) = head.owners.iter().find(|o| o.uid == cron) {
-            self.mark(Key::new(Resource::CronJob, &job.namespace, &owner.name));
+        if let Some(owner) = job.owners().iter().find(|o| o.uid == cron) {
+            let key = Key::new(Resource::CronJob, &job.namespace, &owner.name);
+            self.mark(key);
         }
     }
 
     fn index_pod(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>) {
         let Some(object) = new.or(old) else { return };
-        let at = NsName { namespace: object.namespace.clone(), name: object.name.clone() };
+        let at = object.at();
         match new {
-            Some(new) => {
+            Some(new) if old.is_none() => {
                 self.pods_by_uid.insert(new.uid, at.clone());
             }
+            Some(_) => {}
             None => {
                 self.pods_by_uid.remove(&object.uid);
-                self.queue.remove(object.uid);
             }
         }
-        let running = |pod: &Arc<Stored>| pod.pod_status().is_some_and(|s| !s.phase.is_terminal());
-        let was_active = old.is_some_and(running);
-        let is_active = new.is_some_and(running);
-        if was_active && !is_active {
-            self.queue.remove(object.uid);
+        self.index_room(old, new, &at);
+        self.index_loose_pod(old, new, &at);
+        let (before, after) = (old.and_then(|o| seat(o)), new.and_then(|n| seat(n)));
+        if let (Some(old), Some((job, seat))) = (old, before)
+            && before != after
+        {
+            self.leave_seat(old, job, seat, new);
         }
-        if is_active && old.is_none() {
-            self.enqueue(object);
-        }
-        let (Some(job), Some(slot)) = (object.controller(), slot(object)) else { return };
-        let Some(runtime) = self.jobs.get_mut(&job) else { return };
-        match new {
-            Some(_) => {
-                runtime.pods.insert(slot, at);
-            }
-            None => {
-                runtime.pods.remove(&slot);
-            }
-        }
-        if is_active {
-            runtime.active.insert(slot, active_pod(object));
-        } else if was_active {
-            runtime.active.remove(&slot);
-            // Removed while it ran: its last form says so.
-            runtime.ended.push(object.clone());
-        }
-        if was_active || is_active {
-            let key = Key { resource: Resource::Job, at: runtime.at.clone() };
-            self.mark(key);
+        if let (Some(new), Some((job, seat))) = (new, after) {
+            let before = old.filter(|_| before == after);
+            self.take_seat(before, new, job, seat, at);
         }
     }
 
-    fn enqueue(&mut self, pod: &Arc<Stored>) {
-        let scheduled = pod.pod_status().is_some_and(|s| s.scheduled_at.is_some());
-        let Some(waiting) = pods::waiting(pod) else { return };
-        if scheduled { self.queue.started(waiting) } else { self.queue.push(waiting) }
+    /// The pod is gone, or another's now.
+    fn leave_seat(&mut self, old: &Arc<Stored>, job: Uid, seat: (u32, u32), new: Option<&Arc<Stored>>) {
+        let Some(runtime) = self.jobs.get_mut(&job) else { return };
+        runtime.pods.remove(&seat);
+        let was_active = runtime.active.remove(&seat).is_some();
+        // A Job that is being deleted waits for its last pod.
+        let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+        self.mark(key);
+        if was_active {
+            let departure = if new.is_some() { Departure::Released } else { Departure::Removed };
+            self.note_ended(job, old.clone(), departure);
+        }
+    }
+
+    fn take_seat(
+        &mut self,
+        old: Option<&Arc<Stored>>,
+        new: &Arc<Stored>,
+        job: Uid,
+        seat: (u32, u32),
+        at: NsName,
+    ) {
+        let Some(runtime) = self.jobs.get_mut(&job) else { return };
+        if old.is_none() {
+            runtime.pods.insert(seat, at);
+        }
+        let own = |pod: &Stored| pod.array_pod().and_then(|pod| pod.own.clone());
+        if let Some(own_head) = own(new)
+            && old.and_then(|old| own(old)).is_none_or(|before| !Arc::ptr_eq(&before, &own_head))
+        {
+            runtime.suspects.push(seat);
+            let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+            self.mark(key);
+        }
+        let Some(runtime) = self.jobs.get_mut(&job) else { return };
+        if is_running(new) {
+            let pod = active_pod(new);
+            let before = runtime.active.insert(seat, pod.clone());
+            // The controller knows of a pod that it made; where it is bound is nothing to it.
+            if before.is_some_and(|before| before != ActivePod { scheduled: before.scheduled, ..pod }) {
+                let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+                self.mark(key);
+            }
+        } else if runtime.active.remove(&seat).is_some() {
+            self.note_ended(job, new.clone(), Departure::Ended);
+        }
+    }
+
+    fn note_ended(&mut self, job: Uid, pod: Arc<Stored>, departure: Departure) {
+        let Some(runtime) = self.jobs.get_mut(&job) else { return };
+        runtime.ended.push((pod, departure));
+        if runtime.ended.len() == 1 {
+            let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+            self.mark_urgent(key);
+        }
+    }
+
+    /// The queue holds each pod that runs or may: not one that is being deleted before it ran, or is held by a gate.
+    fn index_room(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>, at: &NsName) {
+        let place = |pod: &Arc<Stored>| {
+            let status = pod.pod_status()?;
+            let spec = pod.pod_spec()?;
+            if status.phase.is_terminal() {
+                return None;
+            }
+            match status.scheduled_at {
+                Some(_) => Some(Place::Runs),
+                None if pod.deletion.is_some() || !spec.scheduling_gates.is_empty() => None,
+                None => Some(Place::Waits),
+            }
+        };
+        let (before, after) = (old.and_then(place), new.and_then(place));
+        let Some(object) = new.or(old) else { return };
+        match (before, after) {
+            (before, after) if before == after => {}
+            // The queue itself said so.
+            (Some(Place::Waits), Some(Place::Runs)) => {}
+            (_, None) => self.queue.remove(object.uid),
+            (_, Some(Place::Runs)) => {
+                if let Some(waiting) = self.waiting(object) {
+                    self.queue.started(waiting);
+                }
+            }
+            (_, Some(Place::Waits)) => {
+                if let Some(waiting) = self.waiting(object) {
+                    self.queue.push(waiting);
+                    self.queued.push(at.clone());
+                }
+            }
+        }
+        if after.is_none() && new.is_some_and(|pod| is_running(pod) && old.is_none()) {
+            // Held by a gate from the start: it is told so.
+            self.queued.push(at.clone());
+        }
+    }
+
+    /// The node's labels decide where pods with a node selector may run: those that wait are asked again.
+    fn index_node(&mut self, new: Option<&Arc<Stored>>) {
+        let Some(node) = new else { return };
+        if *self.queue.node_labels() == *node.labels() {
+            return;
+        }
+        for uid in self.queue.relabel(node.labels().into_owned()) {
+            if let Some(at) = self.pods_by_uid.get(&uid) {
+                self.queued.push(at.clone());
+            }
+        }
+    }
+
+    fn index_loose_pod(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>, at: &NsName) {
+        let is_loose = |pod: &Arc<Stored>| {
+            matches!(pod.head, Head::Json(_))
+                && pod.controller().is_none()
+                && pod.deletion.is_none()
+                && is_running(pod)
+        };
+        match new.filter(|pod| is_loose(pod)) {
+            Some(pod) => {
+                self.loose_pods.insert(at.clone());
+                let changed = old.is_none_or(|old| !same_head(old, pod));
+                if changed {
+                    self.mark_jobs_that_may_adopt(pod);
+                }
+            }
+            None if old.is_some() => {
+                self.loose_pods.remove(at);
+            }
+            None => {}
+        }
+    }
+
+    fn mark_jobs_that_may_adopt(&mut self, pod: &Stored) {
+        let by_label = pod.labels().get(CONTROLLER_UID).and_then(|uid| uid.parse().ok());
+        let job = by_label.and_then(|uid: Uid| self.jobs.get(&uid)).map(|job| job.at.clone());
+        let manual = self.manual_jobs.iter().filter(|at| at.namespace == pod.namespace).cloned();
+        for at in manual.chain(job).collect::<Vec<_>>() {
+            self.mark(Key { resource: Resource::Job, at });
+        }
+    }
+
+    fn index_event(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>) {
+        if let Some(entry) = old.and_then(|event| events::age(event)) {
+            self.events.remove(&entry);
+        }
+        if let Some(entry) = new.and_then(|event| events::age(event)) {
+            self.events.insert(entry);
+            // A client's event is bounded with the others.
+            if self.events.len() > events::LIMIT {
+                self.mark(events::timer_key());
+            }
+        }
     }
 
     /// Builds every index anew from the objects.
     pub(super) fn reindex(&mut self, now: Timestamp) {
         self.jobs.clear();
+        self.manual_jobs.clear();
+        self.loose_pods.clear();
         self.cron_children.clear();
         self.owned.clear();
         self.pods_by_uid.clear();
         self.queue = crate::placement::Queue::new(self.config.capacity.clone());
+        self.queued.clear();
+        self.events.clear();
         self.dirty.clear();
         self.is_dirty.clear();
+        self.urgent.clear();
         self.timers.clear();
         self.wake.clear();
-        self.events = super::events::Ring::default();
-        let everything: Vec<Arc<Stored>> = [Resource::Namespace, Resource::CronJob, Resource::Job]
-            .into_iter()
-            .chain(Resource::all().filter(|r| {
-                !matches!(r, Resource::Namespace | Resource::CronJob | Resource::Job)
-            }))
-            .flat_map(|resource| self.state.maps[resource as usize].values().cloned().collect::<Vec<_>>())
-            .collect();
-        let mut events: Vec<Arc<Stored>> = Vec::new();
-        for object in &everything {
-            self.index(None, Some(object));
-            if object.deletion.is_some() {
-                self.mark(object.key());
+        self.last_second = now.as_second();
+        // What others refer to comes first.
+        let first = [Resource::Namespace, Resource::Node, Resource::CronJob, Resource::Job];
+        let rest = Resource::all().filter(|resource| !first.contains(resource));
+        for resource in first.into_iter().chain(rest) {
+            let objects: Vec<Arc<Stored>> = self.state.maps[resource as usize].values().cloned().collect();
+            for object in objects {
+                self.index(None, Some(&object));
+                if object.deletion.is_some() {
+                    self.mark(object.key());
+                }
+                self.remember_template(&object);
             }
-            if object.resource == Resource::Event {
-                events.push(object.clone());
-            }
-            self.remember_template(object);
         }
-        events.sort_by_key(|e| e.resource_version);
-        for event in events {
-            self.events.recall(&event, now);
-        }
+        // Whoever waited was told why before, and a waiting pod keeps what it was told.
+        self.queued.retain(|at| {
+            let status = self.state.maps[Resource::Pod as usize].get(at).and_then(|pod| pod.pod_status());
+            status.is_some_and(|status| status.reason.is_none())
+        });
         self.events_timer();
     }
 
     /// Pods hold the templates of their Jobs: after a load the Job's runtime learns them from its pods.
     fn remember_template(&mut self, object: &Arc<Stored>) {
-        if let Head::ArrayPod(pod) = &object.head
+        if let Some(pod) = object.array_pod()
+            && pod.own.is_none()
             && let Some(runtime) = self.jobs.get_mut(&pod.template.job_uid)
             && runtime.template(pod.template.mode).is_none()
         {
             runtime.templates.push(pod.template.clone());
         }
     }
+}
+
+/// A pod's place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Waits,
+    Runs,
+}
+
+fn same_to_controller(old: &Stored, new: &Stored) -> bool {
+    same_head(old, new) && old.deletion == new.deletion
 }
 
 fn same_head(a: &Stored, b: &Stored) -> bool {
@@ -255,9 +428,10 @@ fn same_head(a: &Stored, b: &Stored) -> bool {
 }
 
 fn active_pod(pod: &Stored) -> ActivePod {
-    let (index, attempt) = slot(pod).map_or((None, 0), |(i, a)| (if i == NO_INDEX { None } else { Some(i) }, a));
+    let (index, attempt) = pod.array_pod().map_or((None, 0), |pod| (pod.index, pod.attempt));
     let status = pod.pod_status();
-    let restarts = |s: &PodStatus| s.init_containers.iter().chain(&s.containers).map(|c| c.restart_count).sum();
+    let restarts =
+        |s: &PodStatus| s.init_containers.iter().chain(&s.containers).map(|c| c.restart_count).sum();
     ActivePod {
         uid: pod.uid,
         index,
@@ -268,11 +442,5 @@ fn active_pod(pod: &Stored) -> ActivePod {
         deleting: pod.deletion.is_some(),
         created_at: pod.created_at,
         restarts: status.map_or(0, restarts),
-    }
-}
-
-impl Stored {
-    pub(super) fn is_namespaced(&self) -> bool {
-        self.resource.is_namespaced()
     }
 }

@@ -3,31 +3,35 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::json;
-use watchbell_api::node::{Command, StopCause};
+use serde_json::{Value, json};
 use watchbell_api::Resource;
+use watchbell_api::node::{Command, StopCause};
 
-use super::object::{ArrayPod, Head, NsName, Status, Stored};
+use super::delete::background;
+use super::object::{ArrayPod, Head, JsonHead, NsName, Status, Stored};
 use super::template::JobPods;
 use super::{World, pods};
-use crate::admission::Mode;
-use crate::controller::event::{EventKind, PlannedEvent};
-use crate::controller::job::{self, Departure, EndedPod, JobPlan, JobView, NewPod};
-use crate::request::{DeleteOptions, Propagation};
+use crate::controller::event::PlannedEvent;
+use crate::controller::job::{
+    self, Departure, EndedPod, Finished, FinishedKind, JobPlan, JobStatus, JobView, NewPod,
+};
+
+/// How long a Job waits whose pods could not be made.
+const RETRY_SECONDS: i64 = 60;
+/// How many pods one audit entry tells of: entries are at most 64 KiB.
+const PODS_PER_ENTRY: usize = 1_000;
 
 impl World {
     pub(super) fn reconcile_job(&mut self, at: &NsName, now: Timestamp) {
         let Some(job) = self.get_at(Resource::Job, at).cloned() else { return };
-        if Self::waits_for_dependents(&job) && self.dependents(job.uid).is_empty() {
-            self.drop_foreground_finalizer(&job, now);
-            return;
-        }
+        self.claim_pods(&job);
         let Some(facts) = job.facts().job() else { return };
-        let Status::Job { status, images, job_id } = &job.status else { return };
+        let Some(status) = job.job_status() else { return };
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return };
         let ended = std::mem::take(&mut runtime.ended);
         let plan = {
-            let ended: Vec<EndedPod<'_>> = ended.iter().filter_map(|pod| ended_pod(pod)).collect();
+            let ended: Vec<EndedPod<'_>> =
+                ended.iter().filter_map(|(pod, departure)| ended_pod(pod, *departure)).collect();
             job::reconcile(
                 &JobView {
                     namespace: &job.namespace,
@@ -36,7 +40,7 @@ impl World {
                     created_at: job.created_at,
                     deleting: job.deletion.is_some(),
                     spec: &facts.spec,
-                    pod_spec: &facts.pod_spec,
+                    restart_policy: facts.restart_policy,
                     status,
                     active: &runtime.active,
                     ended: &ended,
@@ -44,129 +48,171 @@ impl World {
                 now.as_second(),
             )
         };
-        let (images, job_id) = (images.clone(), *job_id);
-        self.carry_out(&job, images, job_id, plan, &ended, now);
+        self.audit_ended(&job, &ended, now);
+        self.carry_out(&job, plan, now);
     }
 
-    fn carry_out(
-        &mut self,
-        job: &Arc<Stored>,
-        images: Arc<[Arc<str>]>,
-        job_id: u64,
-        plan: JobPlan,
-        ended: &[Arc<Stored>],
-        now: Timestamp,
-    ) {
-        let key = job.key();
-        self.audit_pods(job, &plan, ended, now);
+    fn carry_out(&mut self, job: &Arc<Stored>, mut plan: JobPlan, now: Timestamp) {
         if plan.delete_job {
-            let options =
-                DeleteOptions { propagation_policy: Some(Propagation::Background), ..DeleteOptions::default() };
-            self.audit_run(Resource::Job, &job.namespace, &job.name, "expired", json!({}), now);
-            self.delete(job, &options, StopCause::Deleted, now);
+            self.audit_run(job, "expired", json!({}), now);
+            self.delete(job, &background(), StopCause::Deleted, now);
             return;
         }
         for event in &plan.events {
             self.emit(job, event, now);
         }
-        for (uid, cause) in &plan.delete {
-            let Some(at) = self.pods_by_uid.get(uid).cloned() else { continue };
-            let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
-            self.delete_pod(&pod, None, *cause, now);
-        }
+        self.delete_pods_of(job, &plan, now);
+        let before = job.job_status().cloned().unwrap_or_default();
         if !plan.create.is_empty() {
-            match self.job_template(job, job_id, now) {
-                Ok(template) => {
-                    for pod in plan.create {
-                        self.create_array_pod(job, &template, pod, now);
-                    }
-                }
+            match self.job_template(job, now) {
+                Ok(template) => self.create_pods(job, &template, &plan.create, now),
                 Err(message) => {
                     // Kubernetes does the same: the event says why, and the Job is tried again later.
-                    let event = PlannedEvent { kind: EventKind::Warning, reason: "FailedCreate", message };
-                    self.emit(job, &event, now);
-                    self.set_timer(&key, Some(now.as_second() + 60));
-                    return;
+                    self.emit(job, &PlannedEvent::warning("FailedCreate", message), now);
+                    plan = plan.without_creating(&before);
+                    let retry = now.as_second() + RETRY_SECONDS;
+                    plan.wake_at =
+                        Some(plan.wake_at.filter(|&at| at > now.as_second()).unwrap_or(retry).min(retry));
                 }
             }
         }
         if let Some(status) = plan.status {
-            let mut next = (**job).clone();
-            // The job may have learned an image in this very batch.
-            let images = match self.get_at(Resource::Job, &key.at).map(|j| &j.status) {
-                Some(Status::Job { images, .. }) => images.clone(),
-                _ => images,
-            };
-            next.status = Status::Job { status: Arc::new(status), images, job_id };
-            self.put(next);
-        }
-        match plan.wake_at {
-            Some(at) if at <= now.as_second() => {
-                self.clear_timer(&key);
-                self.mark(key);
+            if let (None, Some(end)) = (before.is_finished(), status.is_finished()) {
+                self.audit_end(job, &status, end, now);
             }
-            at => self.set_timer(&key, at),
+            self.put_job_status(job, status);
+        }
+        self.look_again(job.key(), plan.wake_at, now);
+    }
+
+    fn put_job_status(&mut self, job: &Stored, status: JobStatus) {
+        // The Job may have learned an image in this very batch.
+        let Some(current) = self.get_at(Resource::Job, &job.at()) else { return };
+        let Status::Job { images, job_id, .. } = &current.status else { return };
+        let mut next = (**current).clone();
+        next.status = Status::Job { status: Arc::new(status), images: images.clone(), job_id: *job_id };
+        self.put(next);
+    }
+
+    fn delete_pods_of(&mut self, job: &Arc<Stored>, plan: &JobPlan, now: Timestamp) {
+        let mut told: Vec<(Option<u32>, Arc<str>)> = Vec::new();
+        for (uid, cause) in &plan.delete {
+            let Some(at) = self.pods_by_uid.get(uid).cloned() else { continue };
+            let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
+            told.push((place(&pod).0, pod.name.clone()));
+            self.delete_pod(&pod, None, *cause, now);
+        }
+        let told: Vec<(Option<u32>, &str)> = told.iter().map(|(index, name)| (*index, &**name)).collect();
+        for event in job::pods_deleted(&told) {
+            self.emit(job, &event, now);
         }
     }
 
-    /// One entry for all that a pass did to a run's pods.
-    fn audit_pods(&mut self, job: &Stored, plan: &JobPlan, ended: &[Arc<Stored>], now: Timestamp) {
-        if plan.create.is_empty() && ended.is_empty() {
-            return;
+    fn create_pods(&mut self, job: &Arc<Stored>, template: &Arc<JobPods>, pods: &[NewPod], now: Timestamp) {
+        let mut told: Vec<(Option<u32>, Arc<str>)> = Vec::with_capacity(pods.len());
+        for pod in pods {
+            if let Some(made) = self.create_array_pod(job, template, *pod, now) {
+                told.push((pod.index, made.name.clone()));
+            }
         }
-        let started: Vec<_> = plan.create.iter().map(|p| json!([p.index, p.attempt])).collect();
-        let ended: Vec<_> = ended
-            .iter()
-            .filter_map(|pod| {
-                let status = pod.pod_status()?;
-                let (index, attempt) = place(pod);
-                let exit = status.containers.iter().find_map(|c| c.terminated()).map(|t| t.exit_code);
-                Some(json!([index, attempt, status.phase.as_str(), exit]))
-            })
-            .collect();
-        let details = json!({"uid": job.uid.to_string(), "created": started, "ended": ended});
-        self.audit_run(Resource::Job, &job.namespace, &job.name, "pods", details, now);
+        let told: Vec<(Option<u32>, &str)> = told.iter().map(|(index, name)| (*index, &**name)).collect();
+        for event in job::pods_created(&told) {
+            self.emit(job, &event, now);
+        }
+        for chunk in pods.chunks(PODS_PER_ENTRY) {
+            let created: Vec<Value> = chunk.iter().map(|p| json!([p.index, p.attempt])).collect();
+            let details = json!({"uid": job.uid.to_string(), "created": created});
+            self.audit_run(job, "pods-created", details, now);
+        }
     }
 
-    fn job_template(&mut self, job: &Arc<Stored>, job_id: u64, now: Timestamp) -> Result<Arc<JobPods>, String> {
-        let mode: Mode = self.namespace_mode(&job.namespace);
-        let Some(runtime) = self.jobs.get(&job.uid) else { return Err("the Job is gone".into()) };
-        if let Some(template) = runtime.template(mode) {
+    /// One entry for all pods of a run that ended in a pass, not one each.
+    fn audit_ended(&mut self, job: &Stored, ended: &[(Arc<Stored>, Departure)], now: Timestamp) {
+        for chunk in ended.chunks(PODS_PER_ENTRY) {
+            let ended: Vec<Value> = chunk
+                .iter()
+                .filter_map(|(pod, departure)| {
+                    let status = pod.pod_status()?;
+                    let (index, attempt) = place(pod);
+                    let exit = status.containers.iter().find_map(|c| c.terminated()).map(|t| t.exit_code);
+                    let how = match departure {
+                        Departure::Ended => status.phase.as_str(),
+                        Departure::Removed => "Removed",
+                        Departure::Released => "Released",
+                    };
+                    Some(json!([index, attempt, how, exit]))
+                })
+                .collect();
+            let details = json!({"uid": job.uid.to_string(), "ended": ended});
+            self.audit_run(job, "pods-ended", details, now);
+        }
+    }
+
+    fn audit_end(&mut self, job: &Stored, status: &JobStatus, end: Finished, now: Timestamp) {
+        let action = match end.kind {
+            FinishedKind::Complete => "completed",
+            FinishedKind::Failed => "failed",
+        };
+        let reason = status.conditions.last().map(|condition| condition.reason.clone());
+        let details = json!({
+            "uid": job.uid.to_string(), "reason": reason,
+            "succeeded": status.succeeded, "failed": status.failed,
+        });
+        self.audit_run(job, action, details, now);
+    }
+
+    fn job_template(&mut self, job: &Arc<Stored>, now: Timestamp) -> Result<Arc<JobPods>, String> {
+        let mode = self.namespace_mode(&job.namespace);
+        if let Some(template) = self.jobs.get(&job.uid).and_then(|runtime| runtime.template(mode)) {
             return Ok(template.clone());
         }
-        let Some(facts) = job.facts().job() else { return Err("the Job has no spec".into()) };
-        let template = JobPods::new(&job.render(), job.uid, job_id, facts.spec.completion_mode, mode)
-            .map_err(|e| format!("Error creating: pods are forbidden: {e}"))?;
+        let (Some(facts), Status::Job { job_id, .. }) = (job.facts().job(), &job.status) else {
+            return Err("the Job has no spec".into());
+        };
+        let refused = |e| format!("Error creating: pods \"{}-\" is forbidden: {e}", job.name);
+        let template = JobPods::new(&job.render(), job.uid, *job_id, &facts.spec, mode).map_err(refused)?;
+        template.admit().map_err(refused)?;
         let template = Arc::new(template);
         let settings = crate::admission::summary(&template.spec);
-        self.audit_run(Resource::Job, &job.namespace, &job.name, "admitted", settings, now);
+        self.audit_run(job, "admitted", settings, now);
         if let Some(runtime) = self.jobs.get_mut(&job.uid) {
             runtime.templates.push(template.clone());
         }
         Ok(template)
     }
 
-    fn create_array_pod(&mut self, job: &Stored, template: &Arc<JobPods>, pod: NewPod, now: Timestamp) {
+    fn create_array_pod(
+        &mut self,
+        job: &Arc<Stored>,
+        template: &Arc<JobPods>,
+        pod: NewPod,
+        now: Timestamp,
+    ) -> Option<Arc<Stored>> {
         let mut salt = 0u8;
-        let name = loop {
-            let name = template.pod_name(pod.index, pod.attempt, salt);
-            if self.get(Resource::Pod, &job.namespace, &name).is_none() {
+        let name: Arc<str> = loop {
+            let name: Arc<str> = template.pod_name(pod.index, pod.attempt, salt).into();
+            let at = NsName { namespace: job.namespace.clone(), name: name.clone() };
+            if self.get_at(Resource::Pod, &at).is_none() {
                 break name;
             }
             // 255 foreign pods of our names: give up with an event rather than touch one of them.
             let Some(next) = salt.checked_add(1) else {
-                let message = format!("every name for index {:?} is taken, the last one {name}", pod.index);
-                let event = PlannedEvent { kind: EventKind::Warning, reason: "FailedCreate", message };
-                self.emit(job, &event, now);
-                return;
+                let message = format!(
+                    "Error creating: every name for index {:?} is taken, the last one {name}",
+                    pod.index
+                );
+                self.emit(job, &PlannedEvent::warning("FailedCreate", message), now);
+                let key = job.key();
+                self.set_timer(&key, Some(now.as_second() + RETRY_SECONDS));
+                return None;
             };
             salt = next;
         };
         let status = pods::first_status_of(&template.spec);
-        self.put(Stored {
+        Some(self.put(Stored {
             resource: Resource::Pod,
             namespace: job.namespace.clone(),
-            name: name.into(),
+            name,
             uid: template.pod_uid(pod.index, pod.attempt),
             resource_version: 0,
             generation: 1,
@@ -177,52 +223,70 @@ impl World {
                 index: pod.index,
                 attempt: pod.attempt,
                 failure_count: pod.failure_count,
+                ignored_failure_count: pod.ignored_failure_count,
                 salt,
                 own: None,
             })),
             status: Status::Pod(Arc::new(status)),
-        });
+        }))
     }
 
     /// The Job goes: ended pods with it, running ones stand alone until they end (they are collected next).
-    pub(super) fn remove_job(&mut self, job: &Arc<Stored>, _now: Timestamp) {
+    pub(super) fn remove_job(&mut self, job: &Arc<Stored>) {
         let pods: Vec<NsName> =
             self.jobs.get(&job.uid).map(|r| r.pods.values().cloned().collect()).unwrap_or_default();
         for at in pods {
             let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
-            let running = pod.pod_status().is_some_and(|s| !s.phase.is_terminal() && s.scheduled_at.is_some());
-            if running {
-                self.copy_out(&at);
+            let runs = pod.pod_status().is_some_and(|s| !s.phase.is_terminal() && s.scheduled_at.is_some());
+            if runs || !pod.finalizers().is_empty() {
+                self.stand_alone(&pod, None);
             } else {
                 self.remove(Resource::Pod, &at);
             }
         }
-        self.remove(
-            Resource::Job,
-            &NsName { namespace: job.namespace.clone(), name: job.name.clone() },
-        );
+        self.remove(Resource::Job, &job.at());
         self.command(Command::ForgetJob { uid: job.uid });
+    }
+
+    /// Pods made from the template before it changed keep it.
+    pub(super) fn keep_old_templates(&mut self, old: &Stored, new: &Stored) {
+        let Some(runtime) = self.jobs.get_mut(&new.uid) else { return };
+        if runtime.pods.is_empty() && runtime.templates.is_empty() {
+            return;
+        }
+        let template = |job: &Stored| job.render()["spec"]["template"].take();
+        if template(old) == template(new) {
+            return;
+        }
+        runtime.templates.clear();
+        let pods: Vec<NsName> = runtime.pods.values().cloned().collect();
+        for at in pods {
+            let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
+            let Some(array) = pod.array_pod().filter(|array| array.own.is_none()) else { continue };
+            let own = JsonHead::from_value(Resource::Pod, pod.render())
+                .expect("a pod that was rendered can be read");
+            let mut array = array.clone();
+            array.own = Some(Arc::new(own));
+            let mut stored = (*pod).clone();
+            stored.head = Head::ArrayPod(Box::new(array));
+            self.put(stored);
+        }
     }
 }
 
 fn place(pod: &Stored) -> (Option<u32>, u32) {
-    match &pod.head {
-        Head::ArrayPod(array) => (array.index, array.attempt),
-        Head::Json(_) => (None, 0),
-    }
+    pod.array_pod().map_or((None, 0), |pod| (pod.index, pod.attempt))
 }
 
-fn ended_pod(pod: &Arc<Stored>) -> Option<EndedPod<'_>> {
+fn ended_pod(pod: &Stored, departure: Departure) -> Option<EndedPod<'_>> {
     let (index, attempt) = place(pod);
-    let status = pod.pod_status()?;
-    let departure = if status.phase.is_terminal() { Departure::Ended } else { Departure::Removed };
     Some(EndedPod {
         uid: pod.uid,
         name: &pod.name,
         index,
         attempt,
         departure,
-        status,
+        status: pod.pod_status()?,
         spec: pod.pod_spec()?,
     })
 }

@@ -12,22 +12,35 @@
 //! The caller is a loop: take what came in, `write` and `report` it, `settle`, `take_stage`, make it durable, publish
 //! [`World::snapshot`], then carry out the commands. When the commit fails it calls [`World::rollback`].
 
+mod adopt;
 mod audit;
 mod bootstrap;
 mod collect;
+mod create;
 mod cronjobs;
+mod delete;
 mod events;
 mod facts;
 mod index;
+mod invariants;
 mod jobs;
+mod namespaces;
 mod object;
 mod pods;
+mod reports;
 mod row;
+mod rules;
 mod snapshot;
+mod stage;
+mod status;
 mod template;
+mod update;
 mod write;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -35,14 +48,16 @@ use watchbell_api::node::{Capacity, Command};
 use watchbell_api::{Resource, Uid};
 
 pub use audit::AuditRecord;
-pub use facts::{Facts, JobFacts};
+pub use facts::{EventFacts, Facts, JobFacts};
 pub use object::{ArrayPod, Deletion, Head, JsonHead, Key, NsName, Owner, Status, Stored, rfc3339};
 pub use row::{NO_INDEX, Row, RowError, RowKey, encode, row_key};
 pub use snapshot::Snapshot;
+pub use stage::{Change, Stage};
 pub use template::{COMPLETION_INDEX, JobPods, TRACKING};
 
 use crate::placement::Queue;
 use index::JobRuntime;
+use stage::Staging;
 
 /// The name of the one node: this machine.
 pub const NODE_NAME: &str = "watchbell";
@@ -62,43 +77,6 @@ pub struct Config {
     pub seed: [u8; 32],
 }
 
-/// One change of one object. `new` is `None` when it is gone.
-#[derive(Debug, Clone)]
-pub struct Change {
-    pub resource_version: u64,
-    pub old: Option<Arc<Stored>>,
-    pub new: Option<Arc<Stored>>,
-}
-
-impl Change {
-    /// The object of the change, in its newest form.
-    ///
-    /// # Panics
-    /// Never: a change has an old or a new form.
-    pub fn object(&self) -> &Arc<Stored> {
-        self.new.as_ref().or(self.old.as_ref()).expect("a change has an old or a new form")
-    }
-}
-
-/// What a batch did: made durable as one, or not at all.
-#[derive(Debug, Default)]
-pub struct Stage {
-    /// In the order of their resource versions; at most one for each object (by uid).
-    pub changes: Vec<Change>,
-    /// The same changes as rows of the journal.
-    pub rows: Vec<Row>,
-    pub deletes: Vec<RowKey>,
-    pub audit: Vec<AuditRecord>,
-    /// To be carried out after the commit, in this order.
-    pub commands: Vec<Command>,
-}
-
-impl Stage {
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.audit.is_empty() && self.commands.is_empty()
-    }
-}
-
 /// The state and its indices. One owner, one thread.
 #[derive(Debug)]
 pub struct World {
@@ -111,27 +89,29 @@ pub struct World {
 
     // Derived from `state`; rebuilt by `reindex`.
     jobs: HashMap<Uid, JobRuntime>,
+    /// Jobs whose author chose the selector.
+    manual_jobs: BTreeSet<NsName>,
+    /// Pods that a Job might adopt: running, without a controller.
+    loose_pods: BTreeSet<NsName>,
     /// Jobs by their controlling CronJob.
     cron_children: HashMap<Uid, BTreeSet<NsName>>,
     /// Every object by an owner's uid, array pods excepted (their Job's runtime lists them).
     owned: HashMap<Uid, BTreeSet<Key>>,
     pods_by_uid: HashMap<Uid, NsName>,
     queue: Queue,
-    events: events::Ring,
+    /// Pods that joined the queue since the last pass: those that find no room are told why, once.
+    queued: Vec<NsName>,
+    /// Events by their age.
+    events: BTreeSet<(i64, NsName)>,
 
     dirty: VecDeque<Key>,
     is_dirty: HashSet<Key>,
+    /// Jobs with pods that ended and are not counted: reconciled in this batch, whatever its bound.
+    urgent: VecDeque<Key>,
     timers: BTreeSet<(i64, Key)>,
     wake: HashMap<Key, i64>,
-}
-
-/// The stage while it grows: a later change of the same object joins the earlier one, as nobody has seen it yet.
-#[derive(Debug, Default)]
-struct Staging {
-    changes: Vec<Change>,
-    by_uid: HashMap<Uid, usize>,
-    audit: Vec<AuditRecord>,
-    commands: Vec<Command>,
+    /// Of the last `settle`, to see the clock step back.
+    last_second: i64,
 }
 
 /// Uids and suffixes: SHA-256 of a seed and a counter.
@@ -145,7 +125,8 @@ impl Random {
     fn bytes(&mut self) -> [u8; 16] {
         use sha2::{Digest, Sha256};
         self.counter += 1;
-        let digest = Sha256::new().chain_update(self.seed).chain_update(self.counter.to_be_bytes()).finalize();
+        let digest =
+            Sha256::new().chain_update(self.seed).chain_update(self.counter.to_be_bytes()).finalize();
         let mut bytes = [0u8; 16];
         bytes.copy_from_slice(&digest[..16]);
         bytes
@@ -162,14 +143,19 @@ impl World {
             committed: Snapshot::empty(),
             stage: Staging::default(),
             jobs: HashMap::new(),
+            manual_jobs: BTreeSet::new(),
+            loose_pods: BTreeSet::new(),
             cron_children: HashMap::new(),
             owned: HashMap::new(),
             pods_by_uid: HashMap::new(),
-            events: events::Ring::default(),
+            queued: Vec::new(),
+            events: BTreeSet::new(),
             dirty: VecDeque::new(),
             is_dirty: HashSet::new(),
+            urgent: VecDeque::new(),
             timers: BTreeSet::new(),
             wake: HashMap::new(),
+            last_second: i64::MIN,
         }
     }
 
@@ -184,15 +170,66 @@ impl World {
 
     /// When `settle` must be called again though nothing came in. In the past: at once.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        if !self.dirty.is_empty() {
+        if !self.dirty.is_empty() || !self.urgent.is_empty() {
             return Some(Timestamp::UNIX_EPOCH);
         }
         self.timers.first().and_then(|(at, _)| Timestamp::from_second(*at).ok())
     }
 
-    /// Reconciles what changed and what is due, up to a bounded number of objects.
+    /// Reconciles what changed and what is due, up to a bounded number of objects, and gives room to pods that wait.
     pub fn settle(&mut self, now: Timestamp) {
-        let second = now.as_second();
+        self.mark_due(now.as_second());
+        let mut left = RECONCILES_PER_BATCH;
+        while let Some(key) = self.next_key(&mut left) {
+            // A key can stand in both lines; it is looked at once.
+            if self.is_dirty.remove(&key) {
+                self.reconcile(&key, now);
+            }
+        }
+        self.bind_pods(now);
+        self.tell_who_waits();
+    }
+
+    fn next_key(&mut self, left: &mut usize) -> Option<Key> {
+        if let Some(key) = self.urgent.pop_front() {
+            return Some(key);
+        }
+        *left = left.checked_sub(1)?;
+        self.dirty.pop_front()
+    }
+
+    fn reconcile(&mut self, key: &Key, now: Timestamp) {
+        if *key == events::timer_key() {
+            self.expire_events(now);
+            return;
+        }
+        if self.collect(key, now) {
+            return;
+        }
+        match key.resource {
+            Resource::Job => self.reconcile_job(&key.at, now),
+            Resource::CronJob => self.reconcile_cronjob(&key.at, now),
+            Resource::Namespace => self.reconcile_namespace(&key.at.name, now),
+            Resource::ConfigMap
+            | Resource::Secret
+            | Resource::ServiceAccount
+            | Resource::Node
+            | Resource::Pod
+            | Resource::Event => {}
+        }
+    }
+
+    /// Marks what is due. When the clock was set back, all that waits for a time is looked at again: what is "ten seconds
+    /// after a failure" moves with the clock, what is a second of the calendar does not, and only the object's own
+    /// controller knows which.
+    fn mark_due(&mut self, second: i64) {
+        if second < self.last_second {
+            let waiting: Vec<Key> = self.timers.iter().map(|(_, key)| key.clone()).collect();
+            for key in waiting {
+                self.mark(key);
+            }
+        }
+        self.last_second = second;
         while let Some((at, key)) = self.timers.first() {
             if *at > second {
                 break;
@@ -200,51 +237,6 @@ impl World {
             let key = key.clone();
             self.clear_timer(&key);
             self.mark(key);
-        }
-        for _ in 0..RECONCILES_PER_BATCH {
-            let Some(key) = self.dirty.pop_front() else { break };
-            self.is_dirty.remove(&key);
-            match key.resource {
-                Resource::Job => self.reconcile_job(&key.at, now),
-                Resource::CronJob => self.reconcile_cronjob(&key.at, now),
-                Resource::Namespace => self.reconcile_namespace(&key.at.name, now),
-                Resource::Event => self.expire_events(now),
-                _ => self.collect(&key, now),
-            }
-        }
-        self.bind_pods(now);
-    }
-
-    /// Takes what was staged since the last call. The caller makes it durable, then calls [`World::committed`] or
-    /// [`World::rollback`].
-    pub fn take_stage(&mut self) -> Stage {
-        let mut staging = std::mem::take(&mut self.stage);
-        // An object that came and went within the batch was never seen by anybody.
-        staging.changes.retain(|c| c.old.is_some() || c.new.is_some());
-        staging.changes.sort_by_key(|c| c.resource_version);
-        let (mut rows, mut deletes) = (Vec::new(), Vec::new());
-        for change in &staging.changes {
-            let old = change.old.as_deref();
-            if let Some(new) = change.new.as_deref() {
-                rows.push(encode(old, new, self.images_of(new)));
-            }
-            // Gone, or moved: a pod that outlives its Job leaves the Job's rows.
-            if let Some(old) = old
-                && change.new.as_ref().is_none_or(|new| row_key(new) != row_key(old))
-            {
-                deletes.push(row_key(old));
-            }
-        }
-        Stage { changes: staging.changes, rows, deletes, audit: staging.audit, commands: staging.commands }
-    }
-
-    /// The list by which the row of an array pod names its images.
-    fn images_of(&self, pod: &Stored) -> &[Arc<str>] {
-        let Head::ArrayPod(array) = &pod.head else { return &[] };
-        let job = self.jobs.get(&array.template.job_uid).and_then(|job| self.get_at(Resource::Job, &job.at));
-        match job.map(|job| &job.status) {
-            Some(Status::Job { images, .. }) => images,
-            _ => &[],
         }
     }
 
@@ -268,7 +260,15 @@ impl World {
         }
     }
 
+    fn mark_urgent(&mut self, key: Key) {
+        self.is_dirty.insert(key.clone());
+        self.urgent.push_back(key);
+    }
+
     fn set_timer(&mut self, key: &Key, at: Option<i64>) {
+        if self.wake.get(key).copied() == at {
+            return;
+        }
         self.clear_timer(key);
         if let Some(at) = at {
             self.wake.insert(key.clone(), at);
@@ -282,6 +282,17 @@ impl World {
         }
     }
 
+    /// Looks again at an object at a time a plan named: at once when it is now or past.
+    fn look_again(&mut self, key: Key, at: Option<i64>, now: Timestamp) {
+        match at {
+            Some(at) if at <= now.as_second() => {
+                self.clear_timer(&key);
+                self.mark(key);
+            }
+            at => self.set_timer(&key, at),
+        }
+    }
+
     fn get(&self, resource: Resource, namespace: &str, name: &str) -> Option<&Arc<Stored>> {
         self.state.get(resource, namespace, name)
     }
@@ -291,13 +302,21 @@ impl World {
     }
 
     /// Stores a new version of an object. The version number is given here, and nowhere else.
+    ///
+    /// # Panics
+    /// In tests, when another object has the name: whoever creates has looked.
     fn put(&mut self, mut object: Stored) -> Arc<Stored> {
         self.state.version += 1;
         object.resource_version = self.state.version;
         let object = Arc::new(object);
-        let at = NsName { namespace: object.namespace.clone(), name: object.name.clone() };
-        let old = self.state.maps[object.resource as usize].insert(at, object.clone());
-        self.note(old, Some(object.clone()));
+        let old = self.state.maps[object.resource as usize].insert(object.at(), object.clone());
+        debug_assert!(
+            old.as_ref().is_none_or(|old| old.uid == object.uid),
+            "{:?} has two uids",
+            object.key()
+        );
+        self.stage.change(object.uid, self.state.version, old.clone(), Some(object.clone()));
+        self.index(old.as_ref(), Some(&object));
         object
     }
 
@@ -305,79 +324,12 @@ impl World {
     fn remove(&mut self, resource: Resource, at: &NsName) -> Option<Arc<Stored>> {
         let old = self.state.maps[resource as usize].remove(at)?;
         self.state.version += 1;
-        self.note(Some(old.clone()), None);
+        self.stage.change(old.uid, self.state.version, Some(old.clone()), None);
+        self.index(Some(&old), None);
         Some(old)
-    }
-
-    fn note(&mut self, old: Option<Arc<Stored>>, new: Option<Arc<Stored>>) {
-        let version = self.state.version;
-        self.index(old.as_ref(), new.as_ref());
-        if let (Some(o), Some(n)) = (&old, &new)
-            && o.uid != n.uid
-        {
-            // Another object took the name: two changes.
-            self.stage_change(o.uid, version, old, None);
-            let uid = n.uid;
-            self.stage_change(uid, version, None, new);
-            return;
-        }
-        let Some(uid) = new.as_ref().or(old.as_ref()).map(|o| o.uid) else { return };
-        self.stage_change(uid, version, old, new);
-    }
-
-    fn stage_change(
-        &mut self,
-        uid: Uid,
-        resource_version: u64,
-        old: Option<Arc<Stored>>,
-        new: Option<Arc<Stored>>,
-    ) {
-        match self.stage.by_uid.get(&uid) {
-            Some(&place) => {
-                let change = &mut self.stage.changes[place];
-                change.resource_version = resource_version;
-                change.new = new;
-            }
-            None => {
-                self.stage.by_uid.insert(uid, self.stage.changes.len());
-                self.stage.changes.push(Change { resource_version, old, new });
-            }
-        }
     }
 
     fn command(&mut self, command: Command) {
         self.stage.commands.push(command);
-    }
-
-    /// Laws of the state that must hold after every step; tests and the simulation call it.
-    pub fn check_invariants(&self) -> Result<(), String> {
-        let mut active: BTreeMap<Uid, usize> = BTreeMap::new();
-        for pod in self.state.list(Resource::Pod, None, None) {
-            let status = pod.pod_status().ok_or_else(|| format!("pod {} has no status", pod.name))?;
-            if self.pods_by_uid.get(&pod.uid).is_none_or(|at| *at.name != *pod.name) {
-                return Err(format!("pod {} is not found by its uid", pod.name));
-            }
-            if let Some(job) = pod.controller()
-                && !status.phase.is_terminal()
-                && self.jobs.contains_key(&job)
-            {
-                *active.entry(job).or_default() += 1;
-            }
-        }
-        for (uid, job) in &self.jobs {
-            let counted = active.get(uid).copied().unwrap_or(0);
-            if counted != job.active.len() {
-                return Err(format!("job {}: {counted} pods run, its index lists {}", job.at.name, job.active.len()));
-            }
-        }
-        for (key, at) in &self.wake {
-            if !self.timers.contains(&(*at, key.clone())) {
-                return Err(format!("the timer of {key:?} is lost"));
-            }
-        }
-        if self.pods_by_uid.len() != self.state.count(Resource::Pod) {
-            return Err("the index of pods by uid holds a pod that is gone".into());
-        }
-        Ok(())
     }
 }

@@ -14,8 +14,9 @@ use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::PodStatus;
 use watchbell_api::{Resource, Uid};
 
+use super::NODE_NAME;
 use super::facts::Facts;
-use super::template::JobPods;
+use super::template::{JobPods, TRACKING};
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
 
@@ -94,16 +95,18 @@ pub struct Owner {
     pub block_owner_deletion: bool,
 }
 
-/// A pod that a Job made: what it shares with its siblings stands in the template.
+/// A pod of a Job that is there and controls it: what it shares with its siblings stands in the template. A pod that is
+/// taken from its Job, or outlives it, has a [`Head::Json`] from then on.
 #[derive(Debug, Clone)]
 pub struct ArrayPod {
     pub template: Arc<JobPods>,
     pub index: Option<u32>,
     pub attempt: u32,
     pub failure_count: u32,
+    pub ignored_failure_count: u32,
     /// Changes the name's suffix when a foreign pod holds the name.
     pub salt: u8,
-    /// The whole head, once a client patched the pod.
+    /// The whole head, once it differs from the template: a client patched the pod, or the Job adopted it.
     pub own: Option<Arc<JsonHead>>,
 }
 
@@ -113,23 +116,44 @@ pub enum Status {
     Json(Arc<Value>),
     /// `images`: what the images of its pods resolved to, so that a pod's row names one by number; `job_id`: the version
     /// at which the Job was created, which names it in the journal.
-    Job { status: Arc<JobStatus>, images: Arc<[Arc<str>]>, job_id: u64 },
+    Job {
+        status: Arc<JobStatus>,
+        images: Arc<[Arc<str>]>,
+        job_id: u64,
+    },
     CronJob(Arc<CronJobStatus>),
     Pod(Arc<PodStatus>),
 }
 
 impl Stored {
     pub fn key(&self) -> Key {
-        Key { resource: self.resource, at: NsName { namespace: self.namespace.clone(), name: self.name.clone() } }
+        Key { resource: self.resource, at: self.at() }
+    }
+
+    pub fn at(&self) -> NsName {
+        NsName { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    pub fn array_pod(&self) -> Option<&ArrayPod> {
+        match &self.head {
+            Head::Json(_) => None,
+            Head::ArrayPod(pod) => Some(pod),
+        }
+    }
+
+    /// What the author wrote, where it is the object's own.
+    fn own_head(&self) -> Option<&JsonHead> {
+        match &self.head {
+            Head::Json(head) => Some(head),
+            Head::ArrayPod(pod) => pod.own.as_deref(),
+        }
     }
 
     pub fn labels(&self) -> std::borrow::Cow<'_, BTreeMap<String, String>> {
-        match &self.head {
-            Head::Json(head) => std::borrow::Cow::Borrowed(&head.labels),
-            Head::ArrayPod(pod) => match &pod.own {
-                Some(own) => std::borrow::Cow::Borrowed(&own.labels),
-                None => std::borrow::Cow::Owned(pod.template.labels_of(pod)),
-            },
+        match (&self.head, self.own_head()) {
+            (_, Some(own)) => std::borrow::Cow::Borrowed(&own.labels),
+            (Head::ArrayPod(pod), None) => std::borrow::Cow::Owned(pod.template.labels_of(pod)),
+            (Head::Json(head), None) => std::borrow::Cow::Borrowed(&head.labels),
         }
     }
 
@@ -137,28 +161,17 @@ impl Stored {
     pub fn controller(&self) -> Option<Uid> {
         match &self.head {
             Head::Json(head) => head.owners.iter().find(|o| o.controller).map(|o| o.uid),
-            Head::ArrayPod(pod) => match &pod.own {
-                Some(own) => own.owners.iter().find(|o| o.controller).map(|o| o.uid),
-                None => Some(pod.template.job_uid),
-            },
+            Head::ArrayPod(pod) => Some(pod.template.job_uid),
         }
     }
 
-    pub fn owner_uids(&self) -> Vec<Uid> {
-        match &self.head {
-            Head::Json(head) => head.owners.iter().map(|o| o.uid).collect(),
-            Head::ArrayPod(pod) => match &pod.own {
-                Some(own) => own.owners.iter().map(|o| o.uid).collect(),
-                None => vec![pod.template.job_uid],
-            },
-        }
+    /// The owners that stand in the object itself; the Job of an array pod often does not.
+    pub fn owners(&self) -> &[Owner] {
+        self.own_head().map_or(&[], |own| &own.owners)
     }
 
     pub fn finalizers(&self) -> &[String] {
-        match &self.head {
-            Head::Json(head) => &head.finalizers,
-            Head::ArrayPod(pod) => pod.own.as_ref().map_or(&[], |own| &own.finalizers),
-        }
+        self.own_head().map_or(&[], |own| &own.finalizers)
     }
 
     pub fn facts(&self) -> &Facts {
@@ -206,6 +219,7 @@ impl Stored {
     /// If the head is not the JSON object that [`JsonHead::from_value`] made; that is checked when it is loaded.
     pub fn render(&self) -> Value {
         let mut object = self.render_head();
+        self.render_pod_marks(&mut object);
         let metadata = object
             .get_mut("metadata")
             .and_then(Value::as_object_mut)
@@ -234,7 +248,35 @@ impl Stored {
         }
     }
 
-    /// The object without what the server keeps apart: what a patch is computed against goes through `render`.
+    /// What a pod's head does not hold because it follows from its state: the node, and that its end is to be counted.
+    fn render_pod_marks(&self, object: &mut Map<String, Value>) {
+        let Some(status) = self.pod_status() else { return };
+        if status.scheduled_at.is_some()
+            && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut)
+        {
+            spec.insert("nodeName".into(), NODE_NAME.into());
+        }
+        if self.array_pod().is_some()
+            && !status.phase.is_terminal()
+            && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+            && let Value::Array(list) =
+                metadata.entry("finalizers").or_insert_with(|| Value::Array(Vec::new()))
+        {
+            list.push(TRACKING.into());
+        }
+    }
+
+    /// The head as it is stored, or would be if it were the object's own.
+    pub(super) fn head_json(&self) -> std::borrow::Cow<'_, [u8]> {
+        match self.own_head() {
+            Some(own) => std::borrow::Cow::Borrowed(&own.json),
+            None => {
+                let rendered = JsonHead::from_value(self.resource, Value::Object(self.render_head()));
+                std::borrow::Cow::Owned(rendered.expect("a template renders a pod").json.into_vec())
+            }
+        }
+    }
+
     pub fn render_status(&self) -> Option<Value> {
         match &self.status {
             Status::None => None,
@@ -265,11 +307,20 @@ impl JsonHead {
         map.shift_remove("status");
         let metadata =
             map.get_mut("metadata").and_then(Value::as_object_mut).ok_or("an object has metadata")?;
-        for field in
-            ["resourceVersion", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"]
-        {
+        for field in [
+            "resourceVersion",
+            "generation",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "selfLink",
+            "managedFields",
+        ] {
             metadata.shift_remove(field);
         }
+        if resource == Resource::Pod {
+            forget_pod_marks(map);
+        }
+        let metadata = &object["metadata"];
         let labels = string_map(metadata.get("labels"));
         let owners = metadata.get("ownerReferences").map(owners).unwrap_or_default();
         let finalizers = metadata
@@ -284,6 +335,23 @@ impl JsonHead {
 
     fn to_map(&self) -> Map<String, Value> {
         serde_json::from_slice(&self.json).expect("a head is the JSON that from_value wrote")
+    }
+}
+
+/// The counterpart of [`Stored::render_pod_marks`].
+fn forget_pod_marks(pod: &mut Map<String, Value>) {
+    if let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut)
+        && spec.get("nodeName").is_some_and(|name| name == NODE_NAME)
+    {
+        spec.shift_remove("nodeName");
+    }
+    if let Some(metadata) = pod.get_mut("metadata").and_then(Value::as_object_mut)
+        && let Some(list) = metadata.get_mut("finalizers").and_then(Value::as_array_mut)
+    {
+        list.retain(|finalizer| finalizer != TRACKING);
+        if list.is_empty() {
+            metadata.shift_remove("finalizers");
+        }
     }
 }
 

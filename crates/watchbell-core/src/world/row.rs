@@ -95,6 +95,7 @@ enum ImageRow {
 struct ArrayPodRow {
     mode: Mode,
     failure_count: u32,
+    ignored_failure_count: u32,
     salt: u8,
     created_at: i64,
     own: bool,
@@ -102,15 +103,24 @@ struct ArrayPodRow {
 
 /// An array pod read from its row; its Job's template completes it.
 #[derive(Debug)]
-pub struct ArrayPodParts {
+pub(super) struct ArrayPodParts {
     pub mode: Mode,
     pub failure_count: u32,
+    pub ignored_failure_count: u32,
     pub salt: u8,
     pub created_at: i64,
     pub generation: u32,
     pub deletion: Option<Deletion>,
-    pub own: Option<JsonHead>,
+    pub own: Option<OwnHead>,
     pub status: PodStatus,
+}
+
+/// The head of a pod that differs from its template. It names itself: an adopted pod has its name and uid from elsewhere.
+#[derive(Debug)]
+pub(super) struct OwnHead {
+    pub head: JsonHead,
+    pub name: Arc<str>,
+    pub uid: Uid,
 }
 
 /// The row of an object; its head only when it changed since `old`.
@@ -120,7 +130,8 @@ pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
     push(&mut status, &status_row(new, images));
     match &new.head {
         Head::Json(head) => {
-            let unchanged = matches!(old.map(|o| &o.head), Some(Head::Json(before)) if Arc::ptr_eq(before, head));
+            let unchanged =
+                matches!(old.map(|o| &o.head), Some(Head::Json(before)) if Arc::ptr_eq(before, head));
             Row {
                 key: row_key(new),
                 resource_version: new.resource_version,
@@ -134,15 +145,20 @@ pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
                 &ArrayPodRow {
                     mode: pod.template.mode,
                     failure_count: pod.failure_count,
+                    ignored_failure_count: pod.ignored_failure_count,
                     salt: pod.salt,
                     created_at: new.created_at,
                     own: pod.own.is_some(),
                 },
             );
+            let before = old.and_then(Stored::array_pod).and_then(|before| before.own.as_ref());
+            let moved = old.is_some_and(|old| row_key(old) != row_key(new));
+            let changed =
+                pod.own.as_ref().filter(|own| moved || before.is_none_or(|before| !Arc::ptr_eq(before, own)));
             Row {
                 key: row_key(new),
                 resource_version: new.resource_version,
-                head: pod.own.as_ref().map(|own| own.json.to_vec()),
+                head: changed.map(|own| own.json.to_vec()),
                 status,
             }
         }
@@ -227,7 +243,9 @@ fn container_status(row: ContainerRow, images: &[Arc<str>]) -> Result<ContainerS
 }
 
 fn pod_status(row: PodStatusRow, images: &[Arc<str>]) -> Result<PodStatus, String> {
-    let list = |rows: Vec<ContainerRow>| rows.into_iter().map(|c| container_status(c, images)).collect::<Result<Vec<_>, String>>();
+    let list = |rows: Vec<ContainerRow>| {
+        rows.into_iter().map(|c| container_status(c, images)).collect::<Result<Vec<_>, String>>()
+    };
     Ok(PodStatus {
         phase: row.phase,
         scheduled_at: row.scheduled_at,
@@ -256,13 +274,15 @@ fn take<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, String> {
 fn versioned(status: &[u8]) -> Result<&[u8], String> {
     match status.split_first() {
         Some((&VERSION, rest)) => Ok(rest),
-        Some((version, _)) => Err(format!("its form {version} is newer than this program's {VERSION}; run a newer one")),
+        Some((version, _)) => {
+            Err(format!("its form {version} is newer than this program's {VERSION}; run a newer one"))
+        }
         None => Err("its status row is empty; restore a backup".into()),
     }
 }
 
 /// Reads the row of an object that is no array pod.
-pub fn decode_object(row: &Row) -> Result<Stored, RowError> {
+pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
     let RowKey::Object { resource, namespace, name } = &row.key else {
         return Err(RowError { object: format!("{:?}", row.key), cause: "not the row of an object".into() });
     };
@@ -310,7 +330,7 @@ pub fn decode_object(row: &Row) -> Result<Stored, RowError> {
 }
 
 /// Reads the row of an array pod; `images` is its Job's list.
-pub fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPodParts, RowError> {
+pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPodParts, RowError> {
     let wrong = |cause: String| RowError { object: format!("{:?}", row.key), cause };
     let mut rest = versioned(&row.status).map_err(wrong)?;
     let marks: Marks = take(&mut rest).map_err(wrong)?;
@@ -320,8 +340,12 @@ pub fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPodParts,
     let fixed: ArrayPodRow = take(&mut rest).map_err(wrong)?;
     let own = match (fixed.own, row.head.as_deref()) {
         (true, Some(bytes)) => {
-            let value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
-            Some(JsonHead::from_value(Resource::Pod, value).map_err(wrong)?)
+            let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+            let text = |field: &str| value["metadata"][field].as_str().unwrap_or_default();
+            let uid = text("uid").parse().map_err(|e| wrong(format!("metadata.uid: {e}")))?;
+            let name = text("name").into();
+            let head = JsonHead::from_value(Resource::Pod, value).map_err(wrong)?;
+            Some(OwnHead { head, name, uid })
         }
         (true, None) => return Err(wrong("its own head is missing".into())),
         (false, _) => None,
@@ -329,6 +353,7 @@ pub fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPodParts,
     Ok(ArrayPodParts {
         mode: fixed.mode,
         failure_count: fixed.failure_count,
+        ignored_failure_count: fixed.ignored_failure_count,
         salt: fixed.salt,
         created_at: fixed.created_at,
         generation: marks.generation,

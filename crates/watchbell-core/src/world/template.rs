@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use watchbell_api::{Uid, defaults};
-use watchbell_api::types::job::CompletionMode;
+use watchbell_api::types::job::{CompletionMode, JobSpec};
 use watchbell_api::types::pod::PodSpec;
+use watchbell_api::{Uid, defaults};
 
 use super::object::{ArrayPod, Stored, rfc3339, string_map};
 use crate::admission::{self, Mode};
@@ -15,8 +16,13 @@ use crate::admission::{self, Mode};
 /// Label and annotation that carry an index.
 pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 const FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-failure-count";
-/// The finalizer by which Kubernetes' Job controller keeps a pod until it is counted; shown, as clients look for it.
+const IGNORED_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-ignored-failure-count";
+/// The finalizer by which Kubernetes' Job controller keeps a pod until it is counted; shown only, as clients look for
+/// it: a pod is counted in the transaction that records its end.
 pub const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+
+/// Where the pod's spec stands in a Job.
+const TEMPLATE_SPEC: &str = "spec.template.spec";
 
 const SUFFIX_ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_COUNT: u64 = 27 * 27 * 27 * 27 * 27;
@@ -29,12 +35,18 @@ pub struct JobPods {
     pub job_id: u64,
     pub job_name: Arc<str>,
     pub mode: Mode,
-    labels: BTreeMap<String, String>,
-    annotations: BTreeMap<String, String>,
+    failures_told: FailuresTold,
+    labels: Arc<BTreeMap<String, String>>,
+    annotations: Arc<BTreeMap<String, String>>,
     spec_json: Value,
     pub spec: Arc<PodSpec>,
-    shared_labels: Arc<BTreeMap<String, String>>,
-    shared_annotations: Arc<BTreeMap<String, String>>,
+}
+
+/// Whether a pod says how often its index failed before (under `backoffLimitPerIndex`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FailuresTold {
+    No,
+    ByIndex,
 }
 
 /// What a Job's template makes impossible, with the field's path.
@@ -44,42 +56,50 @@ pub struct TemplateError(pub String);
 
 impl JobPods {
     /// Makes the effective pod of a Job's template: the completion index in the environment, the strict fill-in of a
-    /// namespace without a Pod Security label.
+    /// namespace without a Pod Security label. What was admitted once is not judged again ([`JobPods::admit`]): pods that
+    /// are there must be readable under the rules of a newer program too.
     pub fn new(
         job: &Value,
         job_uid: Uid,
         job_id: u64,
-        completion_mode: CompletionMode,
+        spec: &JobSpec,
         mode: Mode,
     ) -> Result<JobPods, TemplateError> {
         let template = &job["spec"]["template"];
         let name = job["metadata"]["name"].as_str().unwrap_or_default();
         let mut spec_json = template["spec"].clone();
         defaults::apply_to_pod_spec(&mut spec_json);
-        if completion_mode == CompletionMode::Indexed {
+        if spec.completion_mode == CompletionMode::Indexed {
             add_completion_index_env(&mut spec_json);
         }
-        let refused = admission::effective(mode, &mut spec_json, "spec.template.spec");
-        if !refused.is_empty() {
-            let list: Vec<String> = refused.iter().map(ToString::to_string).collect();
-            return Err(TemplateError(list.join(", ")));
-        }
-        let spec: PodSpec = serde::Deserialize::deserialize(&spec_json)
-            .map_err(|e: serde_json::Error| TemplateError(format!("spec.template.spec: {e}")))?;
-        let labels = string_map(template["metadata"].get("labels"));
-        let annotations = string_map(template["metadata"].get("annotations"));
+        admission::fill(mode, &mut spec_json);
+        let pod_spec = PodSpec::deserialize(&spec_json)
+            .map_err(|e: serde_json::Error| TemplateError(format!("{TEMPLATE_SPEC}: {e}")))?;
         Ok(JobPods {
             job_uid,
             job_id,
             job_name: name.into(),
             mode,
-            shared_labels: Arc::new(labels.clone()),
-            shared_annotations: Arc::new(annotations.clone()),
-            labels,
-            annotations,
+            failures_told: match spec.backoff_limit_per_index {
+                Some(_) => FailuresTold::ByIndex,
+                None => FailuresTold::No,
+            },
+            labels: Arc::new(string_map(template["metadata"].get("labels"))),
+            annotations: Arc::new(string_map(template["metadata"].get("annotations"))),
             spec_json,
-            spec: Arc::new(spec),
+            spec: Arc::new(pod_spec),
         })
+    }
+
+    /// Whether such pods may run in their namespace.
+    pub fn admit(&self) -> Result<(), TemplateError> {
+        admission::check_priority(&self.spec_json).map_err(TemplateError)?;
+        let refused = admission::judge(self.mode, &self.spec_json, TEMPLATE_SPEC);
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        Err(TemplateError(list.join(", ")))
     }
 
     /// The UID of one attempt: derived, so that it need not be stored.
@@ -98,7 +118,8 @@ impl JobPods {
     /// `<job>-<index>-<suffix>`, or `<job>-<suffix>` without an index. The suffix is a permutation of the attempt, so
     /// that no two pods of a Job share a name; `salt` avoids a foreign pod's.
     pub fn pod_name(&self, index: Option<u32>, attempt: u32, salt: u8) -> String {
-        let start = (self.job_uid.0 as u64) ^ (u64::from(index.unwrap_or(u32::MAX)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let start = (self.job_uid.0 as u64)
+            ^ (u64::from(index.unwrap_or(u32::MAX)).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         // 5,000,011 is prime and no multiple of 3: the step visits every suffix before one comes again.
         let step = (u64::from(attempt) + (u64::from(salt) << 20)).wrapping_mul(5_000_011);
         let mut number = (start % SUFFIX_COUNT + step % SUFFIX_COUNT) % SUFFIX_COUNT;
@@ -126,7 +147,7 @@ impl JobPods {
     }
 
     pub fn labels_of(&self, pod: &ArrayPod) -> BTreeMap<String, String> {
-        let mut labels = self.labels.clone();
+        let mut labels = (*self.labels).clone();
         if let Some(index) = pod.index {
             labels.insert(COMPLETION_INDEX.into(), index.to_string());
         }
@@ -134,11 +155,14 @@ impl JobPods {
     }
 
     pub fn annotations_of(&self, pod: &ArrayPod) -> BTreeMap<String, String> {
-        let mut annotations = self.annotations.clone();
+        let mut annotations = (*self.annotations).clone();
         if let Some(index) = pod.index {
             annotations.insert(COMPLETION_INDEX.into(), index.to_string());
-            if pod.failure_count > 0 {
+            if self.failures_told == FailuresTold::ByIndex {
                 annotations.insert(FAILURE_COUNT.into(), pod.failure_count.to_string());
+            }
+            if pod.ignored_failure_count > 0 {
+                annotations.insert(IGNORED_FAILURE_COUNT.into(), pod.ignored_failure_count.to_string());
             }
         }
         annotations
@@ -146,11 +170,11 @@ impl JobPods {
 
     /// As [`JobPods::labels_of`], without a copy where nothing is the pod's own.
     pub fn shared_labels_of(&self, pod: &ArrayPod) -> Arc<BTreeMap<String, String>> {
-        if pod.index.is_none() { self.shared_labels.clone() } else { Arc::new(self.labels_of(pod)) }
+        if pod.index.is_none() { self.labels.clone() } else { Arc::new(self.labels_of(pod)) }
     }
 
     pub fn shared_annotations_of(&self, pod: &ArrayPod) -> Arc<BTreeMap<String, String>> {
-        if pod.index.is_none() { self.shared_annotations.clone() } else { Arc::new(self.annotations_of(pod)) }
+        if pod.index.is_none() { self.annotations.clone() } else { Arc::new(self.annotations_of(pod)) }
     }
 
     /// The pod without status, as [`super::object::JsonHead`] would hold it.
@@ -174,16 +198,9 @@ impl JobPods {
             "apiVersion": "batch/v1", "kind": "Job", "name": &*self.job_name, "uid": self.job_uid.to_string(),
             "controller": true, "blockOwnerDeletion": true,
         }]);
-        let status = stored.pod_status();
-        if status.is_some_and(|s| !s.phase.is_terminal()) {
-            metadata["finalizers"] = json!([TRACKING]);
-        }
         let mut spec = self.spec_json.clone();
         if pod.index.is_some() {
             spec["hostname"] = Value::String(self.hostname(pod, &stored.name).to_string());
-        }
-        if status.is_some_and(|s| s.scheduled_at.is_some()) {
-            spec["nodeName"] = Value::String(crate::world::NODE_NAME.into());
         }
         let mut head = Map::new();
         head.insert("apiVersion".into(), "v1".into());

@@ -7,6 +7,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// The status as the API shows it, and the cursor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +77,37 @@ pub enum SkipReason {
     JobExists,
     /// Was due by the schedule or time zone before the edit.
     ScheduleChanged,
+}
+
+/// A status that a client wrote and that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("status.{field}: {problem}")]
+pub struct WriteStatusError {
+    /// Path below `status`.
+    pub field: String,
+    pub problem: String,
+}
+
+impl CronJobStatus {
+    /// This status with the shown times as `written` has them. What is active follows from the Jobs that are there, and
+    /// the cursor is nobody else's.
+    pub fn with_written(&self, written: &Value) -> Result<CronJobStatus, WriteStatusError> {
+        let time = |field: &str| match &written[field] {
+            Value::Null => Ok(None),
+            value => match value.as_str().and_then(|text| text.parse::<Timestamp>().ok()) {
+                Some(at) => Ok(Some(at.as_second())),
+                None => Err(WriteStatusError {
+                    field: field.to_owned(),
+                    problem: "not a time of the form 2026-01-02T03:04:05Z".to_owned(),
+                }),
+            },
+        };
+        Ok(CronJobStatus {
+            last_schedule_time: time("lastScheduleTime")?,
+            last_successful_time: time("lastSuccessfulTime")?,
+            ..self.clone()
+        })
+    }
 }
 
 impl fmt::Display for SkipReason {

@@ -124,7 +124,7 @@ impl Pass<'_> {
             (None, None) => BACKOFF_LIMIT,
         };
         // Containers restarted within their pod count as well, but only those of pods that still run.
-        let restarts: u64 = match self.view.pod_spec.restart_policy {
+        let restarts: u64 = match self.view.restart_policy {
             RestartPolicy::OnFailure => self.view.active.values().map(|pod| u64::from(pod.restarts)).sum(),
             RestartPolicy::Never | RestartPolicy::Always => 0,
         };

@@ -116,7 +116,7 @@ impl Bench {
                     created_at: 1_000,
                     deleting: self.deleting,
                     spec: &self.spec,
-                    pod_spec: &self.pod_spec,
+                    restart_policy: self.pod_spec.restart_policy,
                     status: &self.status,
                     active: &self.active,
                     ended: &ended,

@@ -1,0 +1,281 @@
+//! Deletion: at once where nothing stands against it, else marked until finalizers, children or processes are gone.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use watchbell_api::node::{Command, StopCause};
+use watchbell_api::{ApiError, Reason, Resource, Uid, selector};
+
+use super::World;
+use super::adopt::drop_owner;
+use super::bootstrap::is_permanent;
+use super::object::{Deletion, Head, JsonHead, Status, Stored};
+use crate::request::{DeleteOptions, DryRun, Outcome, Propagation, Request, Written};
+
+const FOREGROUND: &str = "foregroundDeletion";
+/// Kubernetes' default of `terminationGracePeriodSeconds`.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+/// Kubernetes' own words when a Job is deleted without a propagation policy.
+const ORPHAN_WARNING: &str = "child pods are preserved by default when jobs are deleted; set \
+propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
+/// The object goes now, what it owns is collected.
+pub(super) fn background() -> DeleteOptions {
+    DeleteOptions { propagation_policy: Some(Propagation::Background), ..DeleteOptions::default() }
+}
+
+impl World {
+    pub(super) fn delete_request(
+        &mut self,
+        request: &Request,
+        object: &Arc<Stored>,
+        options: &DeleteOptions,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
+        let resource = request.resource;
+        check_preconditions(object, options)?;
+        if resource == Resource::Namespace && is_permanent(&object.name) {
+            return Err(ApiError::forbidden(resource, &object.name, "this namespace may not be deleted"));
+        }
+        if resource == Resource::Node {
+            return Err(ApiError::forbidden(resource, &object.name, "the node is this machine"));
+        }
+        let mut warnings = Vec::new();
+        if resource == Resource::Job && options.propagation_policy.is_none() {
+            warnings.push(ORPHAN_WARNING.to_owned());
+        }
+        if request.options.dry_run == DryRun::All {
+            return Ok(Written { object: object.render(), outcome: Outcome::Done, warnings });
+        }
+        let object = match self.delete(object, options, StopCause::Deleted, now) {
+            Some(still_there) => still_there.render(),
+            None => success(object),
+        };
+        Ok(Written { object, outcome: Outcome::Done, warnings })
+    }
+
+    pub(super) fn delete_collection(
+        &mut self,
+        request: &Request,
+        options: &DeleteOptions,
+        label_selector: &str,
+        field_selector: &str,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
+        let resource = request.resource;
+        if matches!(resource, Resource::Namespace | Resource::Node) {
+            return Err(ApiError::new(
+                Reason::MethodNotAllowed,
+                format!("{} are deleted one by one: name the one that is to go", resource.info().plural),
+            ));
+        }
+        let labels = selector::Labels::parse(label_selector)?;
+        let fields = selector::Fields::parse(resource, field_selector)?;
+        let namespace = Some(request.namespace.as_str()).filter(|n| !n.is_empty());
+        let chosen: Vec<Arc<Stored>> = self
+            .state
+            .list(resource, namespace, None)
+            .filter(|object| labels.matches(&object.labels()))
+            .filter(|object| fields.is_empty() || fields.matches(&object.render()))
+            .cloned()
+            .collect();
+        let mut items = Vec::with_capacity(chosen.len());
+        for object in chosen {
+            items.push(object.render());
+            if request.options.dry_run == DryRun::No {
+                // One of them may have gone with another, or changed with it.
+                let current = self.get_at(resource, &object.at()).filter(|o| o.uid == object.uid).cloned();
+                if let Some(current) = current {
+                    self.delete(&current, options, StopCause::Deleted, now);
+                }
+            }
+        }
+        let info = resource.info();
+        let list = json!({
+            "kind": format!("{}List", info.kind), "apiVersion": info.api_version(),
+            "metadata": {"resourceVersion": self.state.version.to_string()}, "items": items,
+        });
+        Ok(Written { object: list, outcome: Outcome::Done, warnings: Vec::new() })
+    }
+
+    /// Begins (and, where nothing stands against it, ends) the deletion of an object. Returns what is still there.
+    pub(super) fn delete(
+        &mut self,
+        object: &Arc<Stored>,
+        options: &DeleteOptions,
+        cause: StopCause,
+        now: Timestamp,
+    ) -> Option<Arc<Stored>> {
+        if object.resource == Resource::Pod {
+            return self.delete_pod(object, options.grace_period_seconds, cause, now);
+        }
+        let propagation = options.propagation_policy.unwrap_or(match object.resource {
+            Resource::Job => Propagation::Orphan,
+            _ => Propagation::Background,
+        });
+        if propagation == Propagation::Orphan {
+            self.orphan_dependents(object.uid);
+        }
+        // The last word counts: a deletion in the background takes back one in the foreground.
+        let waits = propagation == Propagation::Foreground && self.has_blocking_dependents(object.uid);
+        let mut finalizers: Vec<String> =
+            object.finalizers().iter().filter(|f| *f != FOREGROUND).cloned().collect();
+        if waits {
+            finalizers.push(FOREGROUND.to_owned());
+        }
+        if finalizers.is_empty() && object.resource != Resource::Namespace {
+            self.finish_removal(object);
+            return None;
+        }
+        let mut marked = (**object).clone();
+        let newly = marked.deletion.is_none();
+        if newly {
+            marked.deletion = Some(Deletion { at: now.as_second(), grace_seconds: 0 });
+            marked.generation += u32::from(marked.generation > 0);
+        }
+        if object.resource == Resource::Namespace {
+            marked.status = Status::Json(Arc::new(json!({"phase": "Terminating"})));
+        }
+        if finalizers != object.finalizers() {
+            marked.head = with_finalizers(object, &finalizers);
+        } else if !newly {
+            return Some(object.clone());
+        }
+        let marked = self.put(marked);
+        if waits {
+            self.delete_dependents(marked.uid, now);
+        }
+        self.mark(marked.key());
+        Some(marked)
+    }
+
+    /// The object goes; its dependents are looked at once it is gone.
+    pub(super) fn finish_removal(&mut self, object: &Arc<Stored>) {
+        if object.resource == Resource::Job {
+            self.remove_job(object);
+            return;
+        }
+        self.remove(object.resource, &object.at());
+        if object.resource == Resource::Pod {
+            self.forget_pod(object);
+        }
+    }
+
+    /// The last foreground dependent went: so may its owner.
+    pub(super) fn drop_foreground_finalizer(&mut self, object: &Arc<Stored>, now: Timestamp) {
+        self.delete(object, &background(), StopCause::Deleted, now);
+    }
+
+    pub(super) fn waits_for_dependents(object: &Stored) -> bool {
+        object.deletion.is_some() && object.finalizers().iter().any(|f| f == FOREGROUND)
+    }
+
+    /// Takes the owner out of an object's references; the object stays.
+    pub(super) fn disown(&mut self, object: &Arc<Stored>, owner: Uid) {
+        let mut value = object.render();
+        drop_owner(&mut value, owner);
+        let mut stored = (**object).clone();
+        stored.head = head_of(object.resource, value);
+        self.put(stored);
+    }
+
+    // --- pods -------------------------------------------------------------------------------------------------------
+
+    /// Ends a pod: at once when nothing of it runs, else by the node, after its grace period.
+    pub(super) fn delete_pod(
+        &mut self,
+        pod: &Arc<Stored>,
+        grace_period_seconds: Option<i64>,
+        cause: StopCause,
+        now: Timestamp,
+    ) -> Option<Arc<Stored>> {
+        let grace = grace_period_seconds
+            .or_else(|| pod.pod_spec().and_then(|s| s.termination_grace_period_seconds))
+            .unwrap_or(DEFAULT_GRACE_SECONDS);
+        // Kubernetes takes a negative period as one second.
+        let grace = if grace < 0 { 1 } else { u32::try_from(grace).unwrap_or(u32::MAX) };
+        let runs = pod.pod_status().is_some_and(|s| s.scheduled_at.is_some() && !s.phase.is_terminal());
+        let holds = !pod.finalizers().is_empty();
+        if !runs {
+            if holds {
+                return Some(self.mark_pod_deleted(pod, 0, now));
+            }
+            self.finish_removal(pod);
+            return None;
+        }
+        let forgotten_at_once = grace_period_seconds == Some(0) && !holds;
+        if forgotten_at_once {
+            // `--force`: the object goes now, the node ends the processes all the same.
+            self.command(Command::Stop { uid: pod.uid, grace_seconds: 0, cause });
+            self.finish_removal(pod);
+            return None;
+        }
+        let marked = self.mark_pod_deleted(pod, grace, now);
+        if marked.deletion != pod.deletion {
+            self.command(Command::Stop { uid: pod.uid, grace_seconds: grace, cause });
+        }
+        Some(marked)
+    }
+
+    fn mark_pod_deleted(&mut self, pod: &Arc<Stored>, grace: u32, now: Timestamp) -> Arc<Stored> {
+        let at = now.as_second().saturating_add(i64::from(grace));
+        match pod.deletion {
+            // A second delete may only shorten the wait.
+            Some(deletion) if deletion.at <= at => pod.clone(),
+            _ => {
+                let mut marked = (**pod).clone();
+                marked.deletion = Some(Deletion { at, grace_seconds: grace });
+                marked.generation += u32::from(pod.deletion.is_none());
+                self.put(marked)
+            }
+        }
+    }
+
+    pub(super) fn forget_pod(&mut self, pod: &Stored) {
+        self.command(Command::Forget { uid: pod.uid, job: pod.controller() });
+    }
+}
+
+fn check_preconditions(object: &Stored, options: &DeleteOptions) -> Result<(), ApiError> {
+    let check = |what: &str, wanted: &Option<String>, found: String| match wanted {
+        Some(wanted) if *wanted != found => {
+            let detail = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            );
+            Err(ApiError::conflict(object.resource, &object.name, &detail))
+        }
+        _ => Ok(()),
+    };
+    check("UID", &options.precondition_uid, object.uid.to_string())?;
+    check("ResourceVersion", &options.precondition_resource_version, object.resource_version.to_string())
+}
+
+/// The `Status` that says that an object is gone.
+fn success(object: &Stored) -> Value {
+    let info = object.resource.info();
+    let mut details = json!({"name": &*object.name, "kind": info.plural, "uid": object.uid.to_string()});
+    if !info.group.is_empty() {
+        details["group"] = info.group.into();
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+fn with_finalizers(object: &Stored, finalizers: &[String]) -> Head {
+    let mut value = object.render();
+    match finalizers {
+        [] => {
+            if let Some(metadata) = value["metadata"].as_object_mut() {
+                metadata.shift_remove("finalizers");
+            }
+        }
+        list => value["metadata"]["finalizers"] = json!(list),
+    }
+    head_of(object.resource, value)
+}
+
+/// # Panics
+/// Never: an object that was stored can be read back after a change of its metadata.
+fn head_of(resource: Resource, value: Value) -> Head {
+    Head::Json(Arc::new(JsonHead::from_value(resource, value).expect("a stored object can be read back")))
+}

@@ -1,0 +1,132 @@
+//! Laws of the state that must hold after every step; tests and the simulation check them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use watchbell_api::{Resource, Uid};
+
+use super::World;
+use super::events;
+use super::object::{Head, Key, NsName};
+use super::row::NO_INDEX;
+
+impl World {
+    /// Compares every index with the objects it is derived from.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        self.check_pods()?;
+        self.check_owners()?;
+        self.check_queue()?;
+        self.check_events()?;
+        for (key, at) in &self.wake {
+            if !self.timers.contains(&(*at, key.clone())) {
+                return Err(format!("the timer of {key:?} is lost"));
+            }
+        }
+        if self.wake.len() != self.timers.len() {
+            return Err("a timer has no owner".into());
+        }
+        let in_line: BTreeSet<&Key> = self.dirty.iter().chain(&self.urgent).collect();
+        match self.is_dirty.iter().find(|key| !in_line.contains(key)) {
+            Some(key) => Err(format!("{key:?} is marked and in no line")),
+            None => Ok(()),
+        }
+    }
+
+    fn check_pods(&self) -> Result<(), String> {
+        let mut pods: BTreeMap<Uid, BTreeMap<(u32, u32), NsName>> = BTreeMap::new();
+        let mut active: BTreeMap<Uid, BTreeSet<(u32, u32)>> = BTreeMap::new();
+        for pod in self.state.list(Resource::Pod, None, None) {
+            let status = pod.pod_status().ok_or_else(|| format!("pod {} has no status", pod.name))?;
+            if self.pods_by_uid.get(&pod.uid) != Some(&pod.at()) {
+                return Err(format!("pod {} is not found by its uid", pod.name));
+            }
+            let Head::ArrayPod(array) = &pod.head else { continue };
+            let job = array.template.job_uid;
+            if !self.jobs.contains_key(&job) {
+                return Err(format!("pod {} is in the rows of a Job that is gone", pod.name));
+            }
+            let seat = (array.index.unwrap_or(NO_INDEX), array.attempt);
+            if pods.entry(job).or_default().insert(seat, pod.at()).is_some() {
+                return Err(format!("pod {} shares its row with another", pod.name));
+            }
+            if !status.phase.is_terminal() {
+                active.entry(job).or_default().insert(seat);
+            }
+        }
+        if self.pods_by_uid.len() != self.state.count(Resource::Pod) {
+            return Err("the index of pods by uid holds a pod that is gone".into());
+        }
+        if self.jobs.len() != self.state.count(Resource::Job) {
+            return Err("a Job has no runtime, or a runtime no Job".into());
+        }
+        for (uid, job) in &self.jobs {
+            let name = &job.at.name;
+            if self.get_at(Resource::Job, &job.at).is_none_or(|found| found.uid != *uid) {
+                return Err(format!("the runtime of Job {name} belongs to none"));
+            }
+            if pods.remove(uid).unwrap_or_default() != job.pods {
+                return Err(format!("Job {name} lists other pods than there are"));
+            }
+            let listed: BTreeSet<(u32, u32)> = job.active.keys().copied().collect();
+            if active.remove(uid).unwrap_or_default() != listed {
+                return Err(format!("Job {name} lists other active pods than there are"));
+            }
+            if !job.ended.is_empty() && !self.urgent.iter().any(|key| key.at == job.at) {
+                return Err(format!("Job {name} has ended pods that nobody will count"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_owners(&self) -> Result<(), String> {
+        let mut owned: BTreeMap<Uid, BTreeSet<Key>> = BTreeMap::new();
+        let mut children: BTreeMap<Uid, BTreeSet<NsName>> = BTreeMap::new();
+        for resource in Resource::all() {
+            for object in self.state.list(resource, None, None) {
+                for owner in object.owners() {
+                    owned.entry(owner.uid).or_default().insert(object.key());
+                }
+                if let (Resource::Job, Some(cron)) = (resource, object.controller()) {
+                    children.entry(cron).or_default().insert(object.at());
+                }
+            }
+        }
+        if !owned.iter().eq(self.owned.iter().collect::<BTreeMap<_, _>>()) {
+            return Err("the index of owners differs from the owner references".into());
+        }
+        if !children.iter().eq(self.cron_children.iter().collect::<BTreeMap<_, _>>()) {
+            return Err("the index of CronJobs' Jobs differs from the owner references".into());
+        }
+        Ok(())
+    }
+
+    fn check_queue(&self) -> Result<(), String> {
+        let (mut runs, mut waits) = (BTreeSet::new(), BTreeSet::new());
+        for pod in self.state.list(Resource::Pod, None, None) {
+            let (Some(status), Some(spec)) = (pod.pod_status(), pod.pod_spec()) else { continue };
+            if status.phase.is_terminal() {
+                continue;
+            }
+            if status.scheduled_at.is_some() {
+                runs.insert(pod.uid);
+            } else if pod.deletion.is_none() && spec.scheduling_gates.is_empty() {
+                waits.insert(pod.uid);
+            }
+        }
+        if self.queue.running().collect::<BTreeSet<_>>() != runs {
+            return Err("the queue holds room for other pods than run".into());
+        }
+        if self.queue.waiting().collect::<BTreeSet<_>>() != waits {
+            return Err("other pods stand in the queue than wait".into());
+        }
+        Ok(())
+    }
+
+    fn check_events(&self) -> Result<(), String> {
+        let events: BTreeSet<_> =
+            self.state.list(Resource::Event, None, None).filter_map(|event| events::age(event)).collect();
+        if events != self.events {
+            return Err("the order of events differs from the events".into());
+        }
+        Ok(())
+    }
+}

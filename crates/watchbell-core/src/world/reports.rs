@@ -1,0 +1,101 @@
+//! What the node says of pods.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use watchbell_api::node::{Command, Report};
+use watchbell_api::types::pod_status::PodStatus;
+use watchbell_api::{Resource, Uid};
+
+use super::World;
+use super::object::{Head, Status, Stored};
+use crate::controller::event::{EventKind, PlannedEvent};
+
+impl World {
+    /// Takes what the node says of a pod. Said twice it is the same as said once; a pod that ended stays so.
+    pub fn report(&mut self, report: Report, now: Timestamp) {
+        match report {
+            Report::Status { uid, status } => self.report_status(uid, *status, now),
+            Report::Event { uid, warning, reason, message } => {
+                let Some(pod) = self.pod_of(uid) else { return };
+                let kind = if warning { EventKind::Warning } else { EventKind::Normal };
+                // The pods of an array speak with their Job's voice: one event, not ten thousand.
+                let about = self.voice_of(&pod);
+                self.emit(&about, &PlannedEvent { kind, reason, message }, now);
+            }
+        }
+    }
+
+    fn pod_of(&self, uid: Uid) -> Option<Arc<Stored>> {
+        self.pods_by_uid.get(&uid).and_then(|at| self.get_at(Resource::Pod, at)).cloned()
+    }
+
+    fn voice_of(&self, pod: &Arc<Stored>) -> Arc<Stored> {
+        let Head::ArrayPod(array) = &pod.head else { return pod.clone() };
+        if array.index.is_none() {
+            return pod.clone();
+        }
+        let job = self.jobs.get(&array.template.job_uid).and_then(|job| self.get_at(Resource::Job, &job.at));
+        job.unwrap_or(pod).clone()
+    }
+
+    fn report_status(&mut self, uid: Uid, mut status: PodStatus, now: Timestamp) {
+        let Some(pod) = self.pod_of(uid) else {
+            // The node speaks of a pod that was removed meanwhile.
+            self.command(Command::Acknowledge { uid });
+            return;
+        };
+        let Some(before) = pod.pod_status() else { return };
+        if before.phase.is_terminal() {
+            // Said twice (a restart of the server between the commit and the acknowledgement): the first stands.
+            self.command(Command::Acknowledge { uid });
+            return;
+        }
+        if before.scheduled_at.is_none() {
+            // The node was never told of it.
+            return;
+        }
+        status.scheduled_at = before.scheduled_at;
+        let ended = status.phase.is_terminal();
+        if ended {
+            status.finished_at.get_or_insert(now.as_second());
+        }
+        if *before != status {
+            self.learn_images(&pod, &status);
+            let mut next = (*pod).clone();
+            next.status = Status::Pod(Arc::new(status));
+            self.put(next);
+        }
+        if ended {
+            self.command(Command::Acknowledge { uid });
+            if pod.deletion.is_some() && pod.finalizers().is_empty() {
+                self.remove(Resource::Pod, &pod.at());
+                self.forget_pod(&pod);
+            }
+        }
+    }
+
+    /// The Job keeps the list of images its pods resolved to.
+    fn learn_images(&mut self, pod: &Stored, status: &PodStatus) {
+        let Head::ArrayPod(array) = &pod.head else { return };
+        let Some(runtime) = self.jobs.get(&array.template.job_uid) else { return };
+        let Some(job) = self.get_at(Resource::Job, &runtime.at) else { return };
+        let Status::Job { status: job_status, images, job_id } = &job.status else { return };
+        let used =
+            status.init_containers.iter().chain(&status.containers).filter_map(|c| c.image_id.as_ref());
+        let mut list: Vec<Arc<str>> = Vec::new();
+        for id in used {
+            let known = images.contains(id) || list.contains(id);
+            if !known && images.len() + list.len() < usize::from(u16::MAX) {
+                list.push(id.clone());
+            }
+        }
+        if list.is_empty() {
+            return;
+        }
+        let images = images.iter().cloned().chain(list).collect();
+        let mut next = (**job).clone();
+        next.status = Status::Job { status: job_status.clone(), images, job_id: *job_id };
+        self.put(next);
+    }
+}

@@ -1,0 +1,119 @@
+//! Rules that need this crate: schedules and time zones, our annotations, the security level of a namespace.
+
+use serde_json::Value;
+use watchbell_api::error::FieldErrorClass;
+use watchbell_api::{ApiError, FieldError, Resource};
+
+use super::World;
+use crate::admission::{self, Mode};
+use crate::controller::cronjob::{CATCH_UP, CatchUp};
+use crate::cron::{Schedule, time_zone};
+
+/// Where the pods of an object are described.
+fn pod_spec(resource: Resource) -> Option<(&'static [&'static str], &'static str)> {
+    match resource {
+        Resource::Pod => Some((&["spec"], "spec")),
+        Resource::Job => Some((&["spec", "template", "spec"], "spec.template.spec")),
+        Resource::CronJob => Some((
+            &["spec", "jobTemplate", "spec", "template", "spec"],
+            "spec.jobTemplate.spec.template.spec",
+        )),
+        Resource::Namespace
+        | Resource::ConfigMap
+        | Resource::Secret
+        | Resource::ServiceAccount
+        | Resource::Node
+        | Resource::Event => None,
+    }
+}
+
+impl World {
+    pub(super) fn namespace_mode(&self, namespace: &str) -> Mode {
+        match self.get(Resource::Namespace, "", namespace) {
+            Some(ns) => admission::mode(&ns.labels()),
+            None => Mode::Strict,
+        }
+    }
+
+    /// Judges pods, and the templates of Jobs and CronJobs. A pod is filled in and refused; a template is never
+    /// changed, refused only in a namespace without a level, and warned about in one that has it.
+    pub(super) fn admit(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        object: &mut Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let Some((path, place)) = pod_spec(resource) else { return Ok(()) };
+        let mode = self.namespace_mode(namespace);
+        let mut spec = path.iter().fold(&mut *object, |value, step| &mut value[*step]);
+        let mut copy;
+        if resource != Resource::Pod {
+            copy = spec.clone();
+            spec = &mut copy;
+        }
+        admission::fill(mode, spec);
+        if let Err(unknown) = admission::check_priority(spec) {
+            match resource {
+                Resource::Pod => return Err(ApiError::forbidden(resource, name, &unknown)),
+                // As in Kubernetes it is the pods that are refused, and the Job says so in its events.
+                _ => warnings.push(format!("{place}.priorityClassName: {unknown}")),
+            }
+        }
+        let refused = admission::judge(mode, spec, place);
+        if refused.is_empty() {
+            return Ok(());
+        }
+        match (resource, mode) {
+            (Resource::Pod, _) | (_, Mode::Strict) => {
+                Err(admission::refusal(resource, name, namespace, mode, &refused))
+            }
+            (_, Mode::Labelled(_)) => {
+                warnings.push(admission::warning(mode, &refused));
+                Ok(())
+            }
+        }
+    }
+}
+
+pub(super) fn errors(resource: Resource, object: &Value) -> Vec<FieldError> {
+    if resource != Resource::CronJob {
+        return Vec::new();
+    }
+    let invalid = |field: &str, value: &str, detail: String| {
+        FieldError::new(FieldErrorClass::Invalid, field, format!("{value:?}"), detail)
+    };
+    let mut errors = Vec::new();
+    let spec = &object["spec"];
+    // That they must be there is said by the rules of the kind.
+    if let Some(schedule) = spec["schedule"].as_str().filter(|text| !text.is_empty())
+        && let Err(error) = Schedule::parse(schedule)
+    {
+        errors.push(invalid("spec.schedule", schedule, error.to_string()));
+    }
+    if let Some(zone) = spec["timeZone"].as_str().filter(|text| !text.is_empty())
+        && let Err(error) = time_zone(Some(zone))
+    {
+        errors.push(invalid("spec.timeZone", zone, error.to_string()));
+    }
+    if let Some(catch_up) = object["metadata"]["annotations"][CATCH_UP].as_str()
+        && let Err(error) = CatchUp::parse(catch_up)
+    {
+        errors.push(invalid(&format!("metadata.annotations[{CATCH_UP}]"), catch_up, error.to_string()));
+    }
+    errors
+}
+
+pub(super) fn warnings(resource: Resource, object: &Value) -> Vec<String> {
+    if resource != Resource::CronJob {
+        return Vec::new();
+    }
+    let schedule = object["spec"]["schedule"].as_str().unwrap_or_default();
+    match Schedule::parse(schedule) {
+        Ok(parsed) if parsed.never_fires() => {
+            vec![format!("spec.schedule: {schedule:?} never fires: no date of the calendar matches it")]
+        }
+        _ => Vec::new(),
+    }
+}

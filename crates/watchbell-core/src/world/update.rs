@@ -1,0 +1,206 @@
+//! Update and patch.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use watchbell_api::error::FieldErrorClass;
+use watchbell_api::{ApiError, FieldError, Reason, Resource, defaults, patch, validate};
+
+use super::World;
+use super::object::{Head, JsonHead, Stored};
+use super::write::{check_fields, check_type, head, metadata_of};
+use crate::request::{DryRun, Outcome, PatchKind, Request, Subresource, Written};
+
+impl World {
+    pub(super) fn patch(
+        &mut self,
+        request: &Request,
+        kind: PatchKind,
+        body: &Value,
+    ) -> Result<Written, ApiError> {
+        let old = self.find(request)?;
+        let current = old.render();
+        let patched = match kind {
+            PatchKind::Json => patch::json_patch(request.resource, &current, body)?,
+            PatchKind::Merge => patch::merge(request.resource, &current, body)?,
+            PatchKind::StrategicMerge => patch::strategic(request.resource, &current, body)?,
+            PatchKind::Apply => {
+                return Err(ApiError::new(
+                    Reason::UnsupportedMediaType,
+                    "server-side apply is not served: use client-side apply (kubectl apply without --server-side)",
+                ));
+            }
+        };
+        self.replace(request, &old, patched)
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        request: &Request,
+        old: &Arc<Stored>,
+        mut object: Value,
+    ) -> Result<Written, ApiError> {
+        let resource = request.resource;
+        check_type(resource, &object)?;
+        let mut warnings = check_fields(request, &mut object)?;
+        let before = old.render();
+        let metadata = metadata_of(&mut object)?;
+        check_identity(request, old, metadata)?;
+        keep_server_fields(&before["metadata"], metadata);
+        if request.subresource == Subresource::Status {
+            return self.replace_status(request, old, before, &object, warnings);
+        }
+        defaults::apply(resource, &mut object);
+        if let Some(map) = object.as_object_mut() {
+            map.shift_remove("status");
+        }
+        let mut errors = validate::update(resource, &before, &object);
+        if errors.is_empty() {
+            errors.extend(super::rules::errors(resource, &object));
+        }
+        errors.extend(new_finalizers(old, &object));
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(resource, &request.name, &errors));
+        }
+        let spec_changed = before.get("spec") != object.get("spec");
+        if spec_changed {
+            warnings.extend(validate::warnings(resource, &object));
+            warnings.extend(super::rules::warnings(resource, &object));
+            self.admit(resource, &old.namespace, &old.name, &mut object, &mut warnings)?;
+        }
+        let new_head = head(resource, object)?;
+        let unchanged = *old.head_json() == *new_head.json;
+        if unchanged {
+            return Ok(Written { object: before, outcome: Outcome::Done, warnings });
+        }
+        let mut stored = (**old).clone();
+        stored.head = with_head(old, new_head);
+        if spec_changed && stored.generation > 0 {
+            stored.generation += 1;
+        }
+        self.store_changed(request, old, stored, warnings)
+    }
+
+    /// Stores the outcome of an update, unless it is a dry run or takes away the last thing a deletion waited for.
+    pub(super) fn store_changed(
+        &mut self,
+        request: &Request,
+        old: &Arc<Stored>,
+        stored: Stored,
+        warnings: Vec<String>,
+    ) -> Result<Written, ApiError> {
+        if request.options.dry_run == DryRun::All {
+            return Ok(Written { object: stored.render(), outcome: Outcome::Done, warnings });
+        }
+        let had_finalizers = !old.finalizers().is_empty();
+        let runs = stored.pod_status().is_some_and(|s| s.scheduled_at.is_some() && !s.phase.is_terminal());
+        let may_go = stored.deletion.is_some() && had_finalizers && stored.finalizers().is_empty() && !runs;
+        let stored = self.put(stored);
+        if may_go {
+            match stored.resource {
+                // It waits for its contents too.
+                Resource::Namespace => self.mark(stored.key()),
+                _ => self.finish_removal(&stored),
+            }
+        }
+        Ok(Written { object: stored.render(), outcome: Outcome::Done, warnings })
+    }
+}
+
+fn check_identity(request: &Request, old: &Stored, metadata: &Map<String, Value>) -> Result<(), ApiError> {
+    let text = |field: &str| metadata.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
+    if let Some(name) = text("name")
+        && name != request.name
+    {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            request.name
+        )));
+    }
+    if let Some(namespace) = text("namespace")
+        && request.resource.is_namespaced()
+        && namespace != request.namespace
+    {
+        return Err(ApiError::bad_request(format!(
+            "the namespace of the object ({namespace}) does not match the namespace on the URL ({})",
+            request.namespace
+        )));
+    }
+    if let Some(uid) = text("uid")
+        && uid != old.uid.to_string()
+    {
+        let detail =
+            format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid);
+        return Err(ApiError::conflict(request.resource, &request.name, &detail));
+    }
+    if let Some(version) = text("resourceVersion")
+        && version != old.resource_version.to_string()
+    {
+        return Err(ApiError::conflict(
+            request.resource,
+            &request.name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        ));
+    }
+    Ok(())
+}
+
+/// What belongs to the server stays as it is.
+fn keep_server_fields(before: &Value, metadata: &mut Map<String, Value>) {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generateName",
+    ] {
+        match before.get(field) {
+            Some(value) => {
+                metadata.insert(field.into(), value.clone());
+            }
+            None => {
+                metadata.shift_remove(field);
+            }
+        }
+    }
+}
+
+/// An object that is being deleted may only lose finalizers.
+fn new_finalizers(old: &Stored, object: &Value) -> Option<FieldError> {
+    old.deletion?;
+    let added: Vec<&str> = object["metadata"]["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(|f| *f != super::TRACKING && !old.finalizers().iter().any(|known| known == f))
+        .collect();
+    (!added.is_empty()).then(|| {
+        FieldError::new(
+            FieldErrorClass::Forbidden,
+            "metadata.finalizers",
+            "",
+            format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"),
+        )
+    })
+}
+
+/// The head of an updated object. An array pod that lost its Job as controller stands alone.
+pub(super) fn with_head(old: &Stored, new_head: JsonHead) -> Head {
+    match &old.head {
+        Head::ArrayPod(pod) if is_controlled_by(&new_head, pod.template.job_uid) => {
+            let mut pod = pod.clone();
+            pod.own = Some(Arc::new(new_head));
+            Head::ArrayPod(pod)
+        }
+        _ => Head::Json(Arc::new(new_head)),
+    }
+}
+
+fn is_controlled_by(head: &JsonHead, uid: watchbell_api::Uid) -> bool {
+    head.owners.iter().any(|owner| owner.controller && owner.uid == uid)
+}
