@@ -2,6 +2,7 @@
 //!
 //! Source: `k8s.io/apimachinery/pkg/api/errors` and `metav1.Status` of the API reference.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -209,7 +210,7 @@ impl ApiError {
     pub fn about(mut self, kind: &str, group: &str, name: &str) -> ApiError {
         self.kind = kind.into();
         self.group = group.into();
-        self.name = name.into();
+        self.name = short(name).into();
         self
     }
 
@@ -223,7 +224,7 @@ impl ApiError {
 
     /// `jobs.batch "x" not found`
     pub fn not_found(resource: crate::Resource, name: &str) -> ApiError {
-        let info = resource.info();
+        let (info, name) = (resource.info(), &*short(name));
         ApiError::new(Reason::NotFound, format!("{} {name:?} not found", info.qualified())).about(
             info.plural,
             info.group,
@@ -233,7 +234,7 @@ impl ApiError {
 
     /// `jobs.batch "x" already exists`
     pub fn already_exists(resource: crate::Resource, name: &str) -> ApiError {
-        let info = resource.info();
+        let (info, name) = (resource.info(), &*short(name));
         ApiError::new(Reason::AlreadyExists, format!("{} {name:?} already exists", info.qualified())).about(
             info.plural,
             info.group,
@@ -243,21 +244,21 @@ impl ApiError {
 
     /// `Operation cannot be fulfilled on jobs.batch "x": …`
     pub fn conflict(resource: crate::Resource, name: &str, detail: &str) -> ApiError {
-        let info = resource.info();
+        let (info, name) = (resource.info(), &*short(name));
         let message = format!("Operation cannot be fulfilled on {} {name:?}: {detail}", info.qualified());
         ApiError::new(Reason::Conflict, message).about(info.plural, info.group, name)
     }
 
     /// `jobs.batch "x" is forbidden: …`
     pub fn forbidden(resource: crate::Resource, name: &str, detail: &str) -> ApiError {
-        let info = resource.info();
+        let (info, name) = (resource.info(), &*short(name));
         ApiError::new(Reason::Forbidden, format!("{} {name:?} is forbidden: {detail}", info.qualified()))
             .about(info.plural, info.group, name)
     }
 
     /// `Job.batch "x" is invalid: spec.completions: Invalid value: -1: must be greater than or equal to 0`
     pub fn invalid(resource: crate::Resource, name: &str, errors: &[FieldError]) -> ApiError {
-        let info = resource.info();
+        let (info, name) = (resource.info(), &*short(name));
         let list = match errors {
             [one] => one.to_string(),
             many => {
@@ -311,5 +312,14 @@ impl ApiError {
         }
         status["code"] = self.reason.code().into();
         status
+    }
+}
+
+/// A name as it is shown: no valid one is longer, and a hostile one need not fill the answer.
+fn short(name: &str) -> Cow<'_, str> {
+    const SHOWN_MAX: usize = crate::name::SUBDOMAIN_LENGTH_MAX;
+    match name.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+        None => name.into(),
     }
 }

@@ -1,23 +1,82 @@
 //! Kubernetes' validation, with its field paths and messages.
+//!
+//! Objects have passed the schema and got their defaults. What is found is bounded in number and size, and so is the time
+//! it takes: an absurd object is refused as quickly as a good one is accepted.
+
+mod at;
+mod container;
+mod cron_job;
+mod data;
+mod env;
+mod event;
+mod findings;
+mod job;
+mod job_update;
+mod metadata;
+mod pod;
+mod pod_policy;
+mod pod_update;
+mod probe;
+mod resources;
+mod scheduling;
+mod security;
+mod selector;
+mod success_policy;
+mod unsupported;
+mod volume;
+mod warning;
+
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 
+use self::at::At;
+use self::findings::Findings;
 use crate::{FieldError, Resource};
 
 /// A new object, after defaulting.
 pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
-    let _ = (resource, object);
-    unimplemented!("bodies follow")
+    let mut f = Findings::default();
+    let object = At::root(object);
+    metadata::create(&mut f, resource, &object.field("metadata"));
+    match resource {
+        Resource::ConfigMap => data::config_map(&mut f, &object),
+        Resource::Secret => data::secret(&mut f, &object),
+        Resource::Pod => pod::create(&mut f, &object),
+        Resource::Event => event::check(&mut f, &object),
+        Resource::Job => job::create(&mut f, &object),
+        Resource::CronJob => cron_job::create(&mut f, &object),
+        Resource::Namespace | Resource::ServiceAccount | Resource::Node => {}
+    }
+    f.into_errors()
 }
 
 /// A changed object: the rules of [`create`] and what may not change.
 pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
-    let _ = (resource, old, new);
-    unimplemented!("bodies follow")
+    let mut f = Findings::default();
+    let (old, new) = (At::root(old), At::root(new));
+    metadata::update(&mut f, &old.field("metadata"), &new.field("metadata"));
+    match resource {
+        Resource::ConfigMap => {
+            data::immutable(&mut f, &old, &new);
+            data::config_map(&mut f, &new);
+        }
+        Resource::Secret => {
+            f.immutable(&new.field("type"), &old.field("type"));
+            data::immutable(&mut f, &old, &new);
+            data::secret(&mut f, &new);
+        }
+        Resource::Pod => pod_update::check(&mut f, &old, &new),
+        Resource::Event => event::check(&mut f, &new),
+        Resource::Job => job_update::check(&mut f, &old, &new),
+        Resource::CronJob => cron_job::update(&mut f, &old, &new),
+        Resource::Namespace | Resource::ServiceAccount | Resource::Node => {}
+    }
+    f.into_errors()
 }
 
-/// What is accepted and worth a warning.
+/// What is accepted and worth a warning: what Kubernetes warns about, and what this node does not do.
 pub fn warnings(resource: Resource, object: &Value) -> Vec<String> {
-    let _ = (resource, object);
-    unimplemented!("bodies follow")
+    warning::of(resource, &At::root(object))
 }
