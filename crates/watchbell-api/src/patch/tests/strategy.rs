@@ -197,6 +197,38 @@ fn what_kubectl_apply_sends_is_understood() {
     assert_eq!(strategic(Resource::CronJob, &patched, &patch).unwrap(), patched);
 }
 
+/// Recorded from kubectl 1.32: an image changes, a variable gives way to another, a volume gets another source.
+#[test]
+fn what_kubectl_apply_takes_away_is_gone() {
+    check(
+        json!({
+            "restartPolicy": "Never",
+            "containers": [
+                {"name": "a", "image": "x"},
+                {"name": "b", "image": "y", "env": [{"name": "A", "value": "1"}]},
+            ],
+            "volumes": [{"name": "v", "emptyDir": {}}],
+        }),
+        json!({
+            "$setElementOrder/containers": [{"name": "a"}, {"name": "b"}],
+            "$setElementOrder/volumes": [{"name": "v"}],
+            "containers": [{
+                "$setElementOrder/env": [{"name": "B"}],
+                "env": [{"name": "B", "value": "1"}, {"$patch": "delete", "name": "A"}], "image": "z", "name": "b",
+            }],
+            "volumes": [{"$retainKeys": ["configMap", "name"], "configMap": {"name": "c"}, "emptyDir": null, "name": "v"}],
+        }),
+        json!({
+            "restartPolicy": "Never",
+            "containers": [
+                {"name": "a", "image": "x"},
+                {"name": "b", "image": "z", "env": [{"name": "B", "value": "1"}]},
+            ],
+            "volumes": [{"name": "v", "configMap": {"name": "c"}}],
+        }),
+    );
+}
+
 #[test]
 fn conditions_are_merged_by_their_type() {
     let current = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}, {"type": "Other", "status": "True"}]}});

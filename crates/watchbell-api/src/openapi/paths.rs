@@ -1,0 +1,295 @@
+//! `paths`: the operations that are served, with their parameters.
+
+use serde_json::{Map, Value, json};
+
+use super::schemas::{gvk, object_name, reference};
+use crate::Resource;
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+const PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+
+/// The operations of a resource.
+pub(super) fn add(resource: Resource, paths: &mut Map<String, Value>) {
+    let info = resource.info();
+    let base = match info.group {
+        "" => format!("/api/{}", info.version),
+        group => format!("/apis/{group}/{}", info.version),
+    };
+    let everywhere = format!("{base}/{}", info.plural);
+    let collection = if resource.is_namespaced() {
+        let name = format!("list{}{}ForAllNamespaces", api(resource), info.kind);
+        let list = Operation { id: name, ..Operation::list(resource) };
+        paths.insert(everywhere.clone(), json!({"get": list.write(resource)}));
+        format!("{base}/namespaces/{{namespace}}/{}", info.plural)
+    } else {
+        everywhere
+    };
+    let mut parameters: Vec<Value> = Vec::new();
+    if resource.is_namespaced() {
+        parameters.push(in_path("namespace", "The namespace of the objects."));
+    }
+    let mut item = json!({
+        "get": Operation::list(resource).write(resource),
+        "post": Operation::create(resource).write(resource),
+        "delete": Operation::delete_collection(resource).write(resource),
+    });
+    if !parameters.is_empty() {
+        item["parameters"] = parameters.clone().into();
+    }
+    paths.insert(collection.clone(), item);
+
+    parameters.insert(0, in_path("name", "The name of the object."));
+    let named = format!("{collection}/{{name}}");
+    paths.insert(
+        named.clone(),
+        json!({
+            "get": Operation::read(resource, "").write(resource),
+            "put": Operation::replace(resource, "").write(resource),
+            "delete": Operation::delete(resource).write(resource),
+            "patch": Operation::patch(resource, "").write(resource),
+            "parameters": parameters,
+        }),
+    );
+    if info.has_status {
+        paths.insert(
+            format!("{named}/status"),
+            json!({
+                "get": Operation::read(resource, "Status").write(resource),
+                "put": Operation::replace(resource, "Status").write(resource),
+                "patch": Operation::patch(resource, "Status").write(resource),
+                "parameters": parameters,
+            }),
+        );
+    }
+    if resource == Resource::Pod {
+        let log = Operation::log().write(resource);
+        paths.insert(format!("{named}/log"), json!({"get": log, "parameters": parameters}));
+    }
+}
+
+/// `BatchV1`, `CoreV1`
+fn api(resource: Resource) -> String {
+    let info = resource.info();
+    let group = if info.group.is_empty() { "core" } else { info.group.split('.').next().unwrap_or_default() };
+    format!("{}{}", capital(group), capital(info.version))
+}
+
+fn capital(word: &str) -> String {
+    let mut chars = word.chars();
+    chars.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(chars).collect()
+}
+
+struct Operation {
+    /// `createBatchV1NamespacedJob`
+    id: String,
+    /// Kubernetes' word for it: `x-kubernetes-action`.
+    action: &'static str,
+    parameters: Vec<Value>,
+    /// The schema of the body, in these media types.
+    body: Option<(String, Vec<&'static str>, Body)>,
+    /// The schema of the answer; `None`: text.
+    answer: Option<String>,
+    codes: &'static [(&'static str, &'static str)],
+}
+
+#[derive(PartialEq, Eq)]
+enum Body {
+    Required,
+    Optional,
+}
+
+const OK: (&str, &str) = ("200", "OK");
+const CREATED: (&str, &str) = ("201", "Created");
+const ACCEPTED: (&str, &str) = ("202", "Accepted");
+
+impl Operation {
+    fn new(resource: Resource, verb: &str, suffix: &str, action: &'static str) -> Operation {
+        let scope = if resource.is_namespaced() { "Namespaced" } else { "" };
+        Operation {
+            id: format!("{verb}{}{scope}{}{suffix}", api(resource), resource.info().kind),
+            action,
+            parameters: Vec::new(),
+            body: None,
+            answer: Some(object_name(resource)),
+            codes: &[OK],
+        }
+    }
+
+    fn list(resource: Resource) -> Operation {
+        Operation {
+            parameters: list_parameters(),
+            answer: Some(format!("{}List", object_name(resource))),
+            ..Operation::new(resource, "list", "", "list")
+        }
+    }
+
+    fn read(resource: Resource, suffix: &str) -> Operation {
+        Operation::new(resource, "read", suffix, "get")
+    }
+
+    fn create(resource: Resource) -> Operation {
+        Operation {
+            parameters: write_parameters(),
+            body: Some((object_name(resource), objects(), Body::Required)),
+            codes: &[OK, CREATED, ACCEPTED],
+            ..Operation::new(resource, "create", "", "post")
+        }
+    }
+
+    fn replace(resource: Resource, suffix: &str) -> Operation {
+        Operation {
+            parameters: write_parameters(),
+            body: Some((object_name(resource), objects(), Body::Required)),
+            codes: &[OK, CREATED],
+            ..Operation::new(resource, "replace", suffix, "put")
+        }
+    }
+
+    fn patch(resource: Resource, suffix: &str) -> Operation {
+        Operation {
+            parameters: write_parameters(),
+            body: Some((format!("{META}.Patch"), PATCHES.to_vec(), Body::Required)),
+            codes: &[OK, CREATED],
+            ..Operation::new(resource, "patch", suffix, "patch")
+        }
+    }
+
+    fn delete(resource: Resource) -> Operation {
+        Operation {
+            parameters: delete_parameters(),
+            body: Some((format!("{META}.DeleteOptions"), objects(), Body::Optional)),
+            answer: Some(format!("{META}.Status")),
+            codes: &[OK, ACCEPTED],
+            ..Operation::new(resource, "delete", "", "delete")
+        }
+    }
+
+    fn delete_collection(resource: Resource) -> Operation {
+        let mut parameters = delete_parameters();
+        let known: Vec<Value> = parameters.iter().map(|p| p["name"].clone()).collect();
+        parameters.extend(
+            list_parameters().into_iter().filter(|p| !known.contains(&p["name"]) && p["name"] != "watch"),
+        );
+        let scope = if resource.is_namespaced() { "Namespaced" } else { "" };
+        let id = format!("delete{}Collection{scope}{}", api(resource), resource.info().kind);
+        Operation {
+            id,
+            parameters,
+            body: Some((format!("{META}.DeleteOptions"), objects(), Body::Optional)),
+            answer: Some(format!("{META}.Status")),
+            ..Operation::new(resource, "delete", "", "deletecollection")
+        }
+    }
+
+    fn log() -> Operation {
+        Operation {
+            parameters: vec![
+                query("container", "string", "The container; not needed when there is only one."),
+                query("follow", "boolean", "Goes on as the container writes."),
+                query("limitBytes", "integer", "Ends after so many bytes."),
+                query("previous", "boolean", "Of the run before this one."),
+                query("sinceSeconds", "integer", "Only what is not older than this."),
+                query("sinceTime", "string", "Only what is not older than this time (RFC 3339)."),
+                query("tailLines", "integer", "Only so many lines from the end."),
+                query("timestamps", "boolean", "Each line begins with its time."),
+            ],
+            answer: None,
+            ..Operation::new(Resource::Pod, "read", "Log", "get")
+        }
+    }
+
+    fn write(self, resource: Resource) -> Value {
+        let info = resource.info();
+        let tag = if info.group.is_empty() {
+            format!("core_{}", info.version)
+        } else {
+            format!("{}_{}", info.group.split('.').next().unwrap_or_default(), info.version)
+        };
+        let mut out = json!({"tags": [tag], "operationId": self.id});
+        if !self.parameters.is_empty() {
+            out["parameters"] = self.parameters.into();
+        }
+        let content = |media_types: &[&str], schema: &Value| -> Value {
+            media_types
+                .iter()
+                .map(|m| ((*m).to_owned(), json!({"schema": schema})))
+                .collect::<Map<_, _>>()
+                .into()
+        };
+        if let Some((schema, media_types, body)) = &self.body {
+            out["requestBody"] = json!({"content": content(media_types, &reference(schema))});
+            if *body == Body::Required {
+                out["requestBody"]["required"] = true.into();
+            }
+        }
+        let mut responses = Map::new();
+        for (code, description) in self.codes {
+            let content = match &self.answer {
+                Some(schema) => content(&objects(), &reference(schema)),
+                None => content(&["text/plain"], &json!({"type": "string"})),
+            };
+            responses.insert((*code).into(), json!({"description": description, "content": content}));
+        }
+        responses.insert("401".into(), json!({"description": "Unauthorized"}));
+        out["responses"] = responses.into();
+        out["x-kubernetes-action"] = self.action.into();
+        out["x-kubernetes-group-version-kind"] = gvk(info.group, info.version, info.kind);
+        out
+    }
+}
+
+/// The media types of objects.
+fn objects() -> Vec<&'static str> {
+    vec!["application/json", "application/yaml"]
+}
+
+fn in_path(name: &str, description: &str) -> Value {
+    json!({
+        "name": name, "in": "path", "description": description, "required": true,
+        "schema": {"type": "string", "uniqueItems": true},
+    })
+}
+
+fn query(name: &str, kind: &str, description: &str) -> Value {
+    json!({
+        "name": name, "in": "query", "description": description,
+        "schema": {"type": kind, "uniqueItems": true},
+    })
+}
+
+fn write_parameters() -> Vec<Value> {
+    vec![
+        query("dryRun", "string", "All: everything is checked and nothing is kept."),
+        query("fieldManager", "string", "Who makes the change, in at most 128 printable characters."),
+        query(
+            "fieldValidation",
+            "string",
+            "What becomes of unknown and duplicate fields: Ignore drops them, Warn (the default) says so, Strict refuses.",
+        ),
+    ]
+}
+
+fn delete_parameters() -> Vec<Value> {
+    vec![
+        query("dryRun", "string", "All: everything is checked and nothing is deleted."),
+        query("gracePeriodSeconds", "integer", "How long it may take to end; 0: at once."),
+        query("orphanDependents", "boolean", "The old form of propagationPolicy=Orphan."),
+        query("propagationPolicy", "string", "What becomes of dependents: Orphan, Background or Foreground."),
+    ]
+}
+
+fn list_parameters() -> Vec<Value> {
+    vec![
+        query("allowWatchBookmarks", "boolean", "A watch also tells now and then how far it is."),
+        query("continue", "string", "The token with which the list before this one ended."),
+        query("fieldSelector", "string", "Only objects with these fields."),
+        query("labelSelector", "string", "Only objects with these labels."),
+        query("limit", "integer", "At most so many objects; the answer's token asks for more."),
+        query("resourceVersion", "string", "How new the answer must be, or where a watch begins."),
+        query("resourceVersionMatch", "string", "How resourceVersion is meant: Exact or NotOlderThan."),
+        query("sendInitialEvents", "boolean", "A watch begins with the objects there are."),
+        query("timeoutSeconds", "integer", "When a watch ends."),
+        query("watch", "boolean", "Tells changes instead of a list."),
+    ]
+}
