@@ -56,6 +56,25 @@ fn total_of(meminfo: &str) -> Option<u64> {
     kib.checked_mul(1024)
 }
 
+/// The lowest oom_score_adj that may be set here: below its own a process needs CAP_SYS_RESOURCE.
+pub(crate) fn oom_score_adj_min() -> i16 {
+    const CAP_SYS_RESOURCE: u32 = 24;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    let mask = effective.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).unwrap_or(0);
+    if mask & (1 << CAP_SYS_RESOURCE) != 0 {
+        return -1000;
+    }
+    let own = fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|t| t.trim().parse().ok());
+    own.unwrap_or(0)
+}
+
+/// containerd's limit of open files, as far as this machine allows it.
+pub(crate) fn open_files_max() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.maximum.unwrap_or(u64::MAX).min(1 << 20)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{capacity, reserved_bytes, total_of};

@@ -9,14 +9,31 @@
 //! What happens next to a pod is decided in `watchbell_core::pod`; this crate carries it out. It starts nothing whose
 //! image it did not verify by digest.
 
+mod agent;
 mod capacity;
 mod error;
+mod executor;
+mod image;
+mod inbox;
+mod logs;
 mod options;
+mod place;
 
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 
 use watchbell_api::node::{Command, Images, LogSource, Lookup, Report};
+use watchbell_image::Store;
+use watchbell_sandbox::{EtcFiles, Spawner, TableEntry};
+
+use agent::{Agent, Input, Machine, Site};
+use executor::Executor;
+use image::{Fetcher, InUse, NodeImages};
+use inbox::Inbox;
+use logs::{Live, Logs};
 
 pub use capacity::capacity;
 pub use error::Error;
@@ -26,6 +43,7 @@ pub use options::{LogLimits, NodeOptions};
 pub struct Node {
     logs: Arc<dyn LogSource>,
     images: Arc<dyn Images>,
+    thread: JoinHandle<()>,
 }
 
 impl Node {
@@ -36,8 +54,77 @@ impl Node {
         commands: Receiver<Command>,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Node, Error> {
-        let _ = (options, lookup, commands, report);
-        unimplemented!("bodies follow")
+        let store = Store::open(&options.data_dir)?;
+        let volumes = options.data_dir.join("volumes");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&volumes)
+            .map_err(Error::io("create", &volumes))?;
+        let (spawner, table, events) = Spawner::connect_or_start(&options.spawner)?;
+        let live = Arc::new(Live::default());
+        for entry in &table {
+            if matches!(entry, TableEntry::Starting { .. } | TableEntry::Running { .. }) {
+                live.begin(entry.id());
+            }
+        }
+        let inbox = Arc::new(Inbox::default());
+        let in_use = Arc::new(InUse::default());
+        let answers = inbox.clone();
+        let fetcher = Fetcher::start(
+            store.clone(),
+            options.pull.clone(),
+            options.pulls_at_once,
+            in_use.clone(),
+            move |id, fetched| answers.push([Input::Fetched(id, fetched)]),
+        )
+        .map_err(Error::thread)?;
+        let (rubbish, to_remove) = channel();
+        spawn("node-sweep", move || executor::sweep(to_remove))?;
+        let site = Site {
+            machine: Machine {
+                capacity: options.capacity.clone(),
+                pids_per_container: options.pids_per_container,
+                scratch_bytes: options.scratch_bytes,
+                oom_score_adj_min: capacity::oom_score_adj_min(),
+                open_files_max: capacity::open_files_max(),
+            },
+            data_dir: options.data_dir.clone(),
+            log_dir: options.spawner.log_dir.clone(),
+            node_name: options.node_name.clone(),
+            host_ip: "127.0.0.1".into(),
+            log: options.log,
+            lookup,
+            host_etc: EtcFiles {
+                // A host without one of them gives its pods none.
+                hosts: fs::read("/etc/hosts").unwrap_or_default(),
+                resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
+            },
+        };
+        let executor = Executor {
+            agent: Agent::new(site, in_use.clone(), table),
+            inbox: inbox.clone(),
+            spawner,
+            spawner_options: options.spawner.clone(),
+            fetcher,
+            live: live.clone(),
+            data_dir: options.data_dir,
+            rubbish,
+            report,
+        };
+        executor::forward_events(events, &inbox);
+        spawn("node-commands", move || {
+            while let Ok(command) = commands.recv() {
+                inbox.push(std::iter::once(command).chain(commands.try_iter()).map(Input::Command));
+            }
+            inbox.close();
+        })?;
+        let thread = spawn("node", move || executor.run())?;
+        Ok(Node {
+            logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
+            images: Arc::new(NodeImages { store, options: options.pull, in_use }),
+            thread,
+        })
     }
 
     pub fn logs(&self) -> Arc<dyn LogSource> {
@@ -50,6 +137,11 @@ impl Node {
 
     /// Waits until the node has ended, after its last command.
     pub fn join(self) {
-        unimplemented!("bodies follow")
+        // A panic of the node was reported by the panic hook; the process ends either way.
+        let _ = self.thread.join();
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    std::thread::Builder::new().name(name.into()).spawn(work).map_err(Error::thread)
 }

@@ -186,6 +186,24 @@ impl Life {
         container.image_id = Some(image_id);
     }
 
+    /// The start never reached the sandbox: it is asked again.
+    pub fn not_started(&mut self, container: usize) {
+        let container = &mut self.containers[container];
+        if matches!(container.state, State::Starting) {
+            container.state = State::Idle;
+        }
+    }
+
+    /// What was ordered to end may not have heard of it: the next step says it again.
+    pub fn repeat_orders(&mut self) {
+        for container in &mut self.containers {
+            container.was_told_to_end = false;
+        }
+        if let Some(ending) = &mut self.ending {
+            ending.was_killed = false;
+        }
+    }
+
     /// It runs, since this Unix second.
     pub fn running(&mut self, container: usize, started_at: i64) {
         let container = &mut self.containers[container];

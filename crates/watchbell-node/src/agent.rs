@@ -1,0 +1,457 @@
+//! The node's state machine: commands and events go in, effects come out. It does nothing by itself.
+//!
+//! ```text
+//!   Command ─┐                    ┌─ Start · Signal · KillPod · ReleasePod · AcknowledgeRun ─▶ spawner
+//!   Event ───┼─▶ Agent ─ settle ──┼─ Fetch ─▶ image threads ─▶ Fetched ─▶ Agent
+//!   Fetched ─┘                    └─ Report ─▶ server
+//! ```
+//!
+//! A batch of inputs is taken first and each pod is looked at once afterwards, so that a task which starts and ends in
+//! between costs one report.
+
+mod adopt;
+mod create;
+mod ends;
+mod plan;
+mod runs;
+mod spec;
+
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use watchbell_api::Uid;
+use watchbell_api::node::{Assignment, Command, Report};
+use watchbell_api::types::pod_status::{ContainerStatus, Phase, PodStatus};
+use watchbell_core::pod::{Action, Life, State};
+use watchbell_sandbox::{ContainerId, Event, PodEnvironment, RunSpec, StartFailure, TableEntry};
+
+use crate::image::{FetchRequest, Fetched, InUse, Lease};
+use crate::place::LogPlace;
+use plan::Plan;
+use runs::Runs;
+
+pub(crate) use plan::Machine;
+pub(crate) use spec::{Site, VolumeDir};
+
+/// The time: of a clock that never steps, and of day in Unix seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub mono: Duration,
+    pub wall: i64,
+}
+
+/// What the agent is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Command(Command),
+    Sandbox(Event),
+    /// Connected to the spawner again: all it knows.
+    Reconnected(Vec<TableEntry>),
+    /// The answer to [`Effect::Fetch`].
+    Fetched(u64, Fetched),
+    /// The start never reached the spawner.
+    NotStarted(StartFailure),
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Make the directories, then start.
+    Start {
+        spec: Box<RunSpec>,
+        dirs: Vec<VolumeDir>,
+    },
+    Signal {
+        id: ContainerId,
+        signal: i32,
+    },
+    KillPod(u128),
+    /// The pod is over; with `volumes` its directory of volumes goes too.
+    ReleasePod {
+        uid: Uid,
+        volumes: bool,
+    },
+    AcknowledgeRun(ContainerId),
+    Fetch(FetchRequest),
+    Report(Report),
+    /// A directory below that of the logs.
+    RemoveLogs(PathBuf),
+}
+
+pub(crate) struct Agent {
+    site: Site,
+    in_use: Arc<InUse>,
+    pods: HashMap<Uid, Pod>,
+    runs: Runs,
+    /// Under way, by their numbers.
+    fetches: HashMap<u64, Fetch>,
+    next_fetch: u64,
+    /// What the spawner runs and no pod has claimed; `None` once all pods are known.
+    unclaimed: Option<HashMap<u128, Vec<TableEntry>>>,
+    wakes: BinaryHeap<Reverse<(Duration, Uid)>>,
+    touched: Vec<Uid>,
+    effects: Vec<Effect>,
+}
+
+/// A fetch under way, and which images of which runs it is for.
+struct Fetch {
+    request: FetchRequest,
+    wanted_by: Vec<(Uid, usize)>,
+}
+
+struct Pod {
+    assignment: Box<Assignment>,
+    plan: Arc<Plan>,
+    life: Life,
+    /// Made at the first start.
+    environment: Option<Arc<PodEnvironment>>,
+    /// Of its volumes, to be made with the first start.
+    dirs: Vec<VolumeDir>,
+    leases: Vec<(Arc<str>, Lease)>,
+    /// By ordinal.
+    stop_signals: Vec<i32>,
+    /// Runs that the spawner knows and that are not acknowledged.
+    handed: Vec<ContainerId>,
+    /// Failures in a row to make a container's configuration.
+    tries: u32,
+    told: PodStatus,
+    wake_at: Option<Duration>,
+    is_touched: bool,
+    is_over: bool,
+    /// Nobody asks for it any more: it goes once it is over.
+    is_forgotten: bool,
+    removes_logs: bool,
+}
+
+impl Pod {
+    /// Pods with the same run share images and plan.
+    fn run(&self) -> Uid {
+        self.assignment.job.as_ref().map_or(self.assignment.uid, |(job, _)| *job)
+    }
+
+    fn id(&self, ordinal: usize) -> ContainerId {
+        ContainerId {
+            pod_uid: self.assignment.uid.0,
+            container: ordinal as u16,
+            attempt: self.life.containers[ordinal].restart_count,
+        }
+    }
+
+    /// The pods of an array speak in warnings alone: nobody reads ten thousand times that all is well.
+    fn speaks(&self, warning: bool) -> bool {
+        warning || self.assignment.index.is_none()
+    }
+}
+
+impl Agent {
+    /// `table` is what the spawner knows at the start.
+    pub(crate) fn new(site: Site, in_use: Arc<InUse>, table: Vec<TableEntry>) -> Agent {
+        let mut unclaimed: HashMap<u128, Vec<TableEntry>> = HashMap::new();
+        for entry in table {
+            unclaimed.entry(entry.id().pod_uid).or_default().push(entry);
+        }
+        Agent {
+            site,
+            in_use,
+            pods: HashMap::new(),
+            runs: Runs::default(),
+            fetches: HashMap::new(),
+            next_fetch: 0,
+            unclaimed: Some(unclaimed),
+            wakes: BinaryHeap::new(),
+            touched: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    pub(crate) fn take(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Command(command) => self.command(command, now),
+            Input::Sandbox(event) => self.event(event, now),
+            Input::Reconnected(table) => self.reconnected(table, now),
+            Input::Fetched(id, fetched) => self.fetched(id, fetched, now),
+            Input::NotStarted(failure) => {
+                let id = failure.id;
+                if let Some(pod) = self.pods.get_mut(&Uid(id.pod_uid)) {
+                    pod.handed.retain(|handed| *handed != id);
+                    pod.end(id, ends::of_failure(&failure), now);
+                    self.touch(Uid(id.pod_uid));
+                }
+            }
+        }
+    }
+
+    /// Looks at every pod that something happened to. Gives what to do, and when to call again at the latest.
+    pub(crate) fn settle(&mut self, now: Now) -> (Vec<Effect>, Option<Duration>) {
+        while let Some(Reverse((at, uid))) = self.wakes.peek().copied()
+            && at <= now.mono
+        {
+            self.wakes.pop();
+            if let Some(pod) = self.pods.get_mut(&uid)
+                && pod.wake_at == Some(at)
+            {
+                pod.wake_at = None;
+                self.touch(uid);
+            }
+        }
+        while let Some(uid) = self.touched.pop() {
+            let Some(mut pod) = self.pods.remove(&uid) else { continue };
+            pod.is_touched = false;
+            self.step(&mut pod, now);
+            if pod.is_over && pod.is_forgotten {
+                self.release(pod, now);
+            } else {
+                self.pods.insert(uid, pod);
+            }
+        }
+        let idle = self.runs.tidy(now.mono);
+        let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
+        (std::mem::take(&mut self.effects), idle.into_iter().chain(wake).min())
+    }
+
+    fn touch(&mut self, uid: Uid) {
+        if let Some(pod) = self.pods.get_mut(&uid)
+            && !pod.is_touched
+        {
+            pod.is_touched = true;
+            self.touched.push(uid);
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Start(assignment) => self.start(assignment, now),
+            Command::Stop { uid, grace_seconds, cause } => {
+                let Some(pod) = self.pods.get_mut(&uid) else {
+                    tracing::debug!(%uid, "asked to stop a pod that is not here");
+                    return;
+                };
+                pod.life.stop(cause, Duration::from_secs(grace_seconds.into()), now.mono);
+                self.touch(uid);
+            }
+            Command::Forget { uid, job } => self.forget(uid, job, now),
+            Command::ForgetJob { uid } => {
+                if self.runs.forget(uid) {
+                    self.effects.push(Effect::RemoveLogs(job_logs(uid)));
+                }
+            }
+            Command::Synced => self.synced(),
+            Command::Acknowledge { uid } => match self.pods.get(&uid) {
+                Some(pod) if pod.is_over => {
+                    if let Some(pod) = self.pods.remove(&uid) {
+                        self.release(pod, now);
+                    }
+                }
+                // The server does not know it any more: it is to end.
+                Some(_) => self.abandon(uid, now),
+                None => {}
+            },
+        }
+    }
+
+    fn forget(&mut self, uid: Uid, job: Option<Uid>, now: Now) {
+        match self.pods.get_mut(&uid) {
+            Some(pod) => {
+                // The logs of a Job's pods stay until the Job goes.
+                pod.removes_logs = matches!(LogPlace::of(&pod.assignment), LogPlace::Pod { .. });
+                self.abandon(uid, now);
+            }
+            None if job.is_none() => {
+                self.effects.push(Effect::RemoveLogs(LogPlace::Pod { pod: uid }.dir()));
+            }
+            None => {}
+        }
+    }
+
+    fn abandon(&mut self, uid: Uid, now: Now) {
+        if let Some(pod) = self.pods.get_mut(&uid) {
+            pod.is_forgotten = true;
+            pod.life.stop(watchbell_api::node::StopCause::Deleted, Duration::ZERO, now.mono);
+            self.touch(uid);
+        }
+    }
+
+    /// The pod is over and its end is known: nothing of it stays.
+    fn release(&mut self, pod: Pod, now: Now) {
+        for id in &pod.handed {
+            self.effects.push(Effect::AcknowledgeRun(*id));
+        }
+        let uid = pod.assignment.uid;
+        let volumes = pod.plan.volumes.contains(&plan::VolumePlan::Dir);
+        self.effects.push(Effect::ReleasePod { uid, volumes });
+        if pod.removes_logs {
+            self.effects.push(Effect::RemoveLogs(LogPlace::Pod { pod: uid }.dir()));
+        }
+        let run = pod.run();
+        if self.runs.leave(run, now.mono) {
+            self.effects.push(Effect::RemoveLogs(job_logs(run)));
+        }
+    }
+
+    fn event(&mut self, event: Event, now: Now) {
+        let (id, entry) = match event {
+            Event::Started { id, pid, at } => (id, TableEntry::Running { id, pid, started_at: at }),
+            Event::StartFailed(failure) => (failure.id, TableEntry::Failed(failure)),
+            Event::Exited(record) => (record.id, TableEntry::Exited(record)),
+            // The executor connects again and tells the table.
+            Event::Disconnected => return,
+        };
+        let uid = Uid(id.pod_uid);
+        let Some(pod) = self.pods.get_mut(&uid) else {
+            match &mut self.unclaimed {
+                Some(unclaimed) => {
+                    let entries = unclaimed.entry(id.pod_uid).or_default();
+                    entries.retain(|e| e.id() != id);
+                    entries.push(entry);
+                }
+                // The rest of a pod that was released.
+                None if !matches!(entry, TableEntry::Running { .. }) => {
+                    self.effects.push(Effect::AcknowledgeRun(id));
+                }
+                None => {}
+            }
+            return;
+        };
+        pod.learn(&self.site, entry, now);
+        // Runs before this one are history.
+        let effects = &mut self.effects;
+        pod.handed.retain(|handed| {
+            let is_old = handed.container == id.container && handed.attempt < id.attempt;
+            if is_old {
+                effects.push(Effect::AcknowledgeRun(*handed));
+            }
+            !is_old
+        });
+        self.touch(uid);
+    }
+
+    fn step(&mut self, pod: &mut Pod, now: Now) {
+        if pod.is_over {
+            return;
+        }
+        let wake_at = loop {
+            let step = pod.life.step(&pod.assignment.spec, now.mono);
+            let mut is_settled = true;
+            for action in &step.actions {
+                match *action {
+                    Action::Create { container } => {
+                        self.create(pod, container, now);
+                        is_settled = false;
+                    }
+                    Action::Terminate { container } => {
+                        let signal = pod.stop_signals[container];
+                        self.effects.push(Effect::Signal { id: pod.id(container), signal });
+                        let name = &spec::container_at(&pod.assignment.spec, container).name;
+                        self.tell(pod, false, "Killing", || format!("Stopping container {name}"));
+                    }
+                    Action::Kill => self.effects.push(Effect::KillPod(pod.assignment.uid.0)),
+                }
+            }
+            if step.is_over {
+                pod.is_over = true;
+            }
+            if is_settled {
+                break step.wake_at;
+            }
+        };
+        if let Some(at) = wake_at
+            && pod.wake_at != wake_at
+        {
+            self.wakes.push(Reverse((at, pod.assignment.uid)));
+        }
+        pod.wake_at = wake_at;
+        let status = pod.life.status(&pod.assignment.spec);
+        if pod.is_over {
+            pod.leases.clear();
+        }
+        if pod.is_over || is_news(&pod.told, &status) {
+            pod.told = status.clone();
+            if !pod.is_forgotten {
+                self.effects.push(Effect::Report(Report::Status {
+                    uid: pod.assignment.uid,
+                    status: Box::new(status),
+                }));
+            }
+        }
+    }
+
+    /// Tells a person, through the pod's events.
+    fn tell(&mut self, pod: &Pod, warning: bool, reason: &'static str, message: impl FnOnce() -> String) {
+        if pod.speaks(warning) {
+            let message = message();
+            self.effects.push(Effect::Report(Report::Event {
+                uid: pod.assignment.uid,
+                warning,
+                reason,
+                message,
+            }));
+        }
+    }
+}
+
+impl Pod {
+    /// The spawner says something of one of the pod's runs.
+    fn learn(&mut self, site: &Site, entry: TableEntry, now: Now) {
+        let id = entry.id();
+        match entry {
+            TableEntry::Starting { .. } => {}
+            TableEntry::Running { started_at, .. } => {
+                if self.is_present(id) {
+                    self.life.running(usize::from(id.container), ends::seconds(started_at));
+                }
+            }
+            TableEntry::Failed(failure) => self.end(id, ends::of_failure(&failure), now),
+            TableEntry::Exited(record) => {
+                let mut end = ends::of_exit(&record);
+                if end.message.is_none() {
+                    end.message = create::termination_message(site, &self.assignment, id, end.exit_code);
+                }
+                self.end(id, end, now);
+            }
+        }
+    }
+
+    /// Whether this is the container's newest run.
+    fn is_present(&self, id: ContainerId) -> bool {
+        self.life.containers.get(usize::from(id.container)).is_some_and(|c| c.restart_count == id.attempt)
+    }
+
+    fn end(&mut self, id: ContainerId, how: watchbell_api::types::pod_status::Terminated, now: Now) {
+        if self.is_present(id) {
+            self.life.ended(usize::from(id.container), how, now.mono);
+        }
+    }
+
+    fn is_alive(&self, ordinal: usize) -> bool {
+        matches!(self.life.containers[ordinal].state, State::Starting | State::Running { .. })
+    }
+}
+
+/// Whether the server should hear of it. That a pending pod has been taken up and found its image is not worth a write: it
+/// comes with what follows.
+fn is_news(told: &PodStatus, status: &PodStatus) -> bool {
+    if (told.phase, status.phase) != (Phase::Pending, Phase::Pending) {
+        return told != status;
+    }
+    let differ = |a: &[ContainerStatus], b: &[ContainerStatus]| {
+        a.len() != b.len()
+            || a.iter().zip(b).any(|(a, b)| {
+                a.state != b.state
+                    || a.restart_count != b.restart_count
+                    || a.last_terminated != b.last_terminated
+            })
+    };
+    differ(&told.containers, &status.containers)
+        || differ(&told.init_containers, &status.init_containers)
+        || told.reason != status.reason
+}
+
+fn job_logs(job: Uid) -> PathBuf {
+    LogPlace::Job { job, index: None, attempt: 0 }.dir()
+}

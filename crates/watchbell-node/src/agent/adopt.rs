@@ -1,0 +1,196 @@
+//! Taking pods up, and over from before a restart.
+
+use std::collections::HashMap;
+
+use watchbell_api::Uid;
+use watchbell_api::node::Assignment;
+use watchbell_api::types::pod_status::ContainerStatus;
+use watchbell_core::pod::{Life, State};
+use watchbell_image::Digest;
+use watchbell_sandbox::{ExitRecord, ExitStatus, LogSummary, TableEntry, Usage};
+
+use super::{Agent, Effect, Now, Pod, create, ends, spec};
+
+impl Agent {
+    pub(super) fn start(&mut self, assignment: Box<Assignment>, now: Now) {
+        let uid = assignment.uid;
+        if self.pods.contains_key(&uid) {
+            return;
+        }
+        let entries = self.unclaimed.as_mut().and_then(|u| u.remove(&uid.0)).unwrap_or_default();
+        let (run, is_job) = match &assignment.job {
+            Some((job, _)) => (*job, true),
+            None => (uid, false),
+        };
+        let plan = self.runs.join(run, is_job, &assignment.spec, &self.site.machine);
+        let site = &self.site;
+        let newest = |ordinal: usize| {
+            let of_container = entries.iter().filter(|e| usize::from(e.id().container) == ordinal);
+            of_container.max_by_key(|e| e.id().attempt)
+        };
+        let life = Life::new(
+            &assignment.spec,
+            &assignment.status,
+            |ordinal| newest(ordinal).map(|e| (e.id().attempt, state(site, &assignment, e))),
+            now.wall,
+            now.mono,
+        );
+        let mut handed = Vec::new();
+        for entry in &entries {
+            let id = entry.id();
+            if newest(usize::from(id.container)).is_some_and(|n| n.id() == id) {
+                handed.push(id);
+            } else {
+                self.effects.push(Effect::AcknowledgeRun(id));
+            }
+        }
+        let told = assignment.status.clone();
+        let mut pod = Pod {
+            stop_signals: vec![ends::SIGTERM; plan.containers.len()],
+            plan,
+            life,
+            environment: None,
+            dirs: Vec::new(),
+            leases: Vec::new(),
+            handed,
+            tries: 0,
+            told,
+            wake_at: None,
+            is_touched: false,
+            is_over: false,
+            is_forgotten: false,
+            removes_logs: false,
+            assignment,
+        };
+        self.remember_images(&mut pod);
+        self.greet(&mut pod, now);
+        self.pods.insert(uid, pod);
+        self.touch(uid);
+    }
+
+    /// What the pod ran with before stays what its run uses, and nobody removes it.
+    fn remember_images(&mut self, pod: &mut Pod) {
+        let status = &pod.assignment.status;
+        let known = |c: &ContainerStatus| c.image_id.clone();
+        let ids = status.init_containers.iter().chain(&status.containers).map(known);
+        for (ordinal, image_id) in ids.enumerate().take(pod.plan.containers.len()) {
+            let Some(image_id) = image_id else { continue };
+            if let Some(run) = self.runs.get(pod.run()) {
+                let name = &spec::container_at(&pod.assignment.spec, ordinal).image;
+                let place = run.image(name, pod.plan.containers[ordinal].pull_policy);
+                run.images[place].pinned.get_or_insert_with(|| image_id.clone());
+            }
+            if pod.is_alive(ordinal)
+                && let Some(digest) = image_id.rsplit_once('@').and_then(|(_, d)| Digest::parse(d).ok())
+            {
+                let lease = self.in_use.hold(digest);
+                pod.leases.push((image_id, lease));
+            }
+        }
+    }
+
+    /// What a person should know of a pod that begins.
+    fn greet(&mut self, pod: &mut Pod, now: Now) {
+        let is_new = pod.handed.is_empty();
+        if let Some((reason, message)) = pod.plan.refusal.clone()
+            && is_new
+        {
+            pod.life.refuse(reason, &message, now.mono);
+            self.tell(pod, true, reason, || message);
+        }
+        let wants_token = pod.assignment.spec.automount_service_account_token.unwrap_or(true);
+        if is_new
+            && wants_token
+            && let Some(run) = self.runs.get(pod.run())
+            && !run.told_of_token
+        {
+            run.told_of_token = true;
+            self.tell(pod, true, "NoServiceAccountToken", || {
+                "this node mounts no service account token; set automountServiceAccountToken: false"
+                    .to_owned()
+            });
+        }
+    }
+
+    /// All pods are known: what else runs is nobody's.
+    pub(super) fn synced(&mut self) {
+        let Some(unclaimed) = self.unclaimed.take() else { return };
+        self.drop_strangers(unclaimed);
+    }
+
+    fn drop_strangers(&mut self, strangers: HashMap<u128, Vec<TableEntry>>) {
+        for (pod_uid, entries) in strangers {
+            let uid = Uid(pod_uid);
+            tracing::info!(%uid, "ending a pod that the server does not know");
+            for entry in entries {
+                if matches!(entry, TableEntry::Failed(_) | TableEntry::Exited(_)) {
+                    self.effects.push(Effect::AcknowledgeRun(entry.id()));
+                }
+            }
+            self.effects.push(Effect::ReleasePod { uid, volumes: true });
+        }
+    }
+
+    /// After the connection to the spawner broke: its table is the truth. A start that it does not have never arrived; a
+    /// run that it does not have is lost.
+    pub(super) fn reconnected(&mut self, table: Vec<TableEntry>, now: Now) {
+        let mut by_pod: HashMap<u128, Vec<TableEntry>> = HashMap::new();
+        for entry in table {
+            by_pod.entry(entry.id().pod_uid).or_default().push(entry);
+        }
+        let uids: Vec<Uid> = self.pods.keys().copied().collect();
+        for uid in uids {
+            let entries = by_pod.remove(&uid.0).unwrap_or_default();
+            let Some(pod) = self.pods.get_mut(&uid) else { continue };
+            pod.handed.retain(|id| entries.iter().any(|e| e.id() == *id));
+            pod.life.repeat_orders();
+            for ordinal in 0..pod.life.containers.len() {
+                if !pod.is_alive(ordinal) {
+                    continue;
+                }
+                let id = pod.id(ordinal);
+                match (entries.iter().find(|e| e.id() == id), &pod.life.containers[ordinal].state) {
+                    (Some(entry), _) => pod.learn(&self.site, entry.clone(), now),
+                    (None, State::Starting) => pod.life.not_started(ordinal),
+                    (None, state) => {
+                        let started_at = match state {
+                            State::Running { started_at } => *started_at,
+                            _ => now.wall,
+                        };
+                        let record = ExitRecord {
+                            id,
+                            status: ExitStatus::Lost,
+                            oom_killed: false,
+                            started_at: started_at.saturating_mul(1_000_000_000),
+                            finished_at: now.wall.saturating_mul(1_000_000_000),
+                            usage: Usage::default(),
+                            log: LogSummary::default(),
+                        };
+                        pod.end(id, ends::of_exit(&record), now);
+                    }
+                }
+            }
+            self.touch(uid);
+        }
+        match &mut self.unclaimed {
+            Some(unclaimed) => *unclaimed = by_pod,
+            None => self.drop_strangers(by_pod),
+        }
+    }
+}
+
+/// A row of the spawner's table as a container's state.
+fn state(site: &spec::Site, assignment: &Assignment, entry: &TableEntry) -> State {
+    match entry {
+        TableEntry::Starting { .. } => State::Starting,
+        TableEntry::Running { started_at, .. } => State::Running { started_at: ends::seconds(*started_at) },
+        TableEntry::Failed(failure) => State::Ended(ends::of_failure(failure)),
+        TableEntry::Exited(record) => {
+            let mut end = ends::of_exit(record);
+            if end.message.is_none() {
+                end.message = create::termination_message(site, assignment, record.id, end.exit_code);
+            }
+            State::Ended(end)
+        }
+    }
+}

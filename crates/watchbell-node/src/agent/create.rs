@@ -1,0 +1,243 @@
+//! Creating a container: its image, its configuration, its start; and what it said when it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use watchbell_api::node::Assignment;
+use watchbell_api::types::pod::{ImagePullPolicy, PodSpec};
+use watchbell_api::{Resource, Uid};
+use watchbell_core::pod::{BLOCKED, ConfigError, State};
+use watchbell_image::Secret;
+use watchbell_sandbox::ContainerId;
+
+use super::runs::ImageState;
+use super::spec::{Site, container_at};
+use super::{Agent, Effect, Fetch, Now, Pod, ends};
+use crate::image::{FetchKind, FetchRequest, Fetched, Prepared};
+use crate::logs;
+use crate::place::{LogPlace, volumes_dir};
+
+/// What a pod waits for while its image comes.
+enum Image {
+    Ready(Arc<Prepared>),
+    Awaited,
+    Failed { reason: &'static str, message: String, retry_at: Duration },
+}
+
+impl Agent {
+    /// Starts the container if its image is here; asks for that otherwise.
+    pub(super) fn create(&mut self, pod: &mut Pod, ordinal: usize, now: Now) {
+        match self.image_of(pod, ordinal, now) {
+            Image::Awaited => {}
+            Image::Failed { reason, message, retry_at } => {
+                pod.life.blocked(ordinal, reason, message, retry_at)
+            }
+            Image::Ready(image) => self.start_with(pod, ordinal, &image, now),
+        }
+    }
+
+    fn image_of(&mut self, pod: &mut Pod, ordinal: usize, now: Now) -> Image {
+        let run_uid = pod.run();
+        let waiter = (pod.assignment.uid, ordinal);
+        let name = &container_at(&pod.assignment.spec, ordinal).image;
+        let Some(run) = self.runs.get(run_uid) else { return Image::Awaited };
+        let place = run.image(name, pod.plan.containers[ordinal].pull_policy);
+        let image = &mut run.images[place];
+        match &mut image.state {
+            ImageState::Ready(prepared) => {
+                let has_lease = pod.leases.iter().any(|(id, _)| *id == prepared.image_id);
+                let lease = if has_lease { None } else { self.in_use.lease(prepared) };
+                if has_lease || lease.is_some() {
+                    pod.leases.extend(lease.map(|lease| (prepared.image_id.clone(), lease)));
+                    return Image::Ready(prepared.clone());
+                }
+                // Images were removed since: look whether it is still there.
+            }
+            ImageState::Fetching(waiters) => {
+                waiters.push(waiter);
+                return Image::Awaited;
+            }
+            ImageState::Failed { reason, message, retry_at } if now.mono < *retry_at => {
+                return Image::Failed { reason, message: message.clone(), retry_at: *retry_at };
+            }
+            ImageState::Unknown | ImageState::Failed { .. } => {}
+        }
+        image.state = ImageState::Fetching(vec![waiter]);
+        let (image, policy, pinned) = (image.name(), image.policy(), image.pinned.clone());
+        let credentials = match policy {
+            ImagePullPolicy::Never => None,
+            _ => pull_secrets(&self.site, &pod.assignment),
+        };
+        // Who wants the same as another run waits with it.
+        let same = self.fetches.values_mut().find(|fetch| {
+            let r = &fetch.request;
+            (&r.image, r.policy, &r.pinned) == (&image, policy, &pinned)
+                && r.credentials.as_ref().map(|c| &c.0) == credentials.as_ref().map(|c| &c.0)
+        });
+        if let Some(fetch) = same {
+            fetch.wanted_by.push((run_uid, place));
+            return Image::Awaited;
+        }
+        let id = self.next_fetch;
+        self.next_fetch += 1;
+        let request = FetchRequest { id, image, policy, pinned, credentials };
+        self.fetches.insert(id, Fetch { request: request.clone(), wanted_by: vec![(run_uid, place)] });
+        self.effects.push(Effect::Fetch(request));
+        Image::Awaited
+    }
+
+    pub(super) fn fetched(&mut self, id: u64, fetched: Fetched, now: Now) {
+        let mut waiters: Vec<(Uid, usize)> = Vec::new();
+        let wanted_by = self.fetches.remove(&id).map(|f| f.wanted_by).unwrap_or_default();
+        for (run, place) in wanted_by {
+            let Some(image) = self.runs.get(run).and_then(|run| run.images.get_mut(place)) else { continue };
+            waiters.extend(match &fetched {
+                Ok((prepared, _)) => image.ready(prepared.clone()),
+                Err(error) => image.failed(error, now.mono),
+            });
+        }
+        let mut is_first = true;
+        for (uid, ordinal) in waiters {
+            let Some(mut pod) = self.pods.remove(&uid) else { continue };
+            if matches!(pod.life.containers[ordinal].state, State::Preparing) {
+                if std::mem::take(&mut is_first) {
+                    self.tell_fetched(&pod, ordinal, &fetched);
+                }
+                self.create(&mut pod, ordinal, now);
+            }
+            self.pods.insert(uid, pod);
+            self.touch(uid);
+        }
+    }
+
+    fn tell_fetched(&mut self, pod: &Pod, ordinal: usize, fetched: &Fetched) {
+        let image = container_at(&pod.assignment.spec, ordinal).image.clone();
+        match fetched {
+            Ok((_, FetchKind::Present)) => self.tell(pod, false, "Pulled", || {
+                format!("Container image {image:?} already present on machine")
+            }),
+            Ok((_, FetchKind::Pulled { bytes, took })) => self.tell(pod, false, "Pulled", || {
+                format!(
+                    "Successfully pulled image {image:?} in {:.3}s. Image size: {bytes} bytes.",
+                    took.as_secs_f64()
+                )
+            }),
+            Err(error) => {
+                self.tell(pod, true, "Failed", || format!("Error: {}: {}", error.reason, error.message))
+            }
+        }
+    }
+
+    fn start_with(&mut self, pod: &mut Pod, ordinal: usize, image: &Prepared, now: Now) {
+        let environment = match &pod.environment {
+            Some(environment) => environment.clone(),
+            None => match self.site.pod_environment(&pod.assignment, &pod.plan) {
+                Ok((environment, made)) => {
+                    pod.dirs = made;
+                    pod.environment.insert(Arc::new(environment)).clone()
+                }
+                // A volume is kubelet's business, not the container's: it shows as creation that takes its time.
+                Err(error) => {
+                    return self.block(pod, ordinal, "ContainerCreating", "FailedMount", error, now);
+                }
+            },
+        };
+        let attempt = pod.life.containers[ordinal].restart_count;
+        let spec = self.site.run_spec(&pod.assignment, &pod.plan, environment, ordinal, attempt, image);
+        let spec = match spec {
+            Ok(spec) => spec,
+            Err(error) => {
+                return self.block(pod, ordinal, "CreateContainerConfigError", "Failed", error, now);
+            }
+        };
+        pod.tries = 0;
+        pod.stop_signals[ordinal] = ends::stop_signal(&image.config.stop_signal);
+        pod.handed.push(spec.id);
+        pod.life.starting(ordinal, image.image_id.clone());
+        let dirs = std::mem::take(&mut pod.dirs);
+        self.effects.push(Effect::Start { spec: Box::new(spec), dirs });
+        let name = &container_at(&pod.assignment.spec, ordinal).name;
+        self.tell(pod, false, "Created", || format!("Container created: {name}"));
+    }
+
+    fn block(
+        &mut self,
+        pod: &mut Pod,
+        ordinal: usize,
+        reason: &'static str,
+        event: &'static str,
+        error: ConfigError,
+        now: Now,
+    ) {
+        if pod.tries == 0 {
+            self.tell(pod, true, event, || format!("Error: {error}"));
+        }
+        let retry_at = now.mono + BLOCKED.wait(pod.tries);
+        pod.tries = pod.tries.saturating_add(1);
+        pod.life.blocked(ordinal, reason, error.0, retry_at);
+    }
+}
+
+/// The pod's `imagePullSecrets` as one Docker configuration; the first that names a registry counts. One that is missing
+/// or unreadable is passed over, as kubelet does: the registry will say what it thinks of that.
+fn pull_secrets(site: &Site, pod: &Assignment) -> Option<Secret> {
+    let mut auths: Map<String, Value> = Map::new();
+    for reference in &pod.spec.image_pull_secrets {
+        let Some(object) = (site.lookup)(Resource::Secret, &pod.namespace, &reference.name) else { continue };
+        // The older form holds the content of `auths` alone.
+        for (key, is_old) in [(".dockerconfigjson", false), (".dockercfg", true)] {
+            let text = object["data"].get(key).and_then(Value::as_str);
+            let bytes = text.and_then(|t| STANDARD.decode(t).ok());
+            let config = bytes.and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+            let found = config.as_ref().map(|c| if is_old { c } else { &c["auths"] });
+            for (registry, auth) in found.and_then(Value::as_object).into_iter().flatten() {
+                auths.entry(registry.clone()).or_insert_with(|| auth.clone());
+            }
+        }
+    }
+    if auths.is_empty() {
+        return None;
+    }
+    Some(Secret(serde_json::json!({"auths": auths}).to_string().into_bytes()))
+}
+
+/// What a container left behind to say: the file at `terminationMessagePath` where that lies in an emptyDir on disk, and
+/// by `FallbackToLogsOnError` the end of its log. Any other path is a private file of the container, gone with it.
+pub(super) fn termination_message(
+    site: &Site,
+    pod: &Assignment,
+    id: ContainerId,
+    exit_code: i32,
+) -> Option<Box<str>> {
+    let ordinal = usize::from(id.container);
+    if ordinal >= pod.spec.init_containers.len() + pod.spec.containers.len() {
+        return None;
+    }
+    let container = container_at(&pod.spec, ordinal);
+    let path = container.termination_message_path.as_deref().unwrap_or("");
+    let in_volume = container.volume_mounts.iter().find_map(|mount| {
+        let rest = path.strip_prefix(mount.mount_path.trim_end_matches('/'))?.strip_prefix('/')?;
+        is_disk_volume(&pod.spec, &mount.name)
+            .then(|| (mount.name.as_str(), mount.sub_path.as_deref().unwrap_or(""), rest))
+    });
+    if let Some((volume, sub_path, rest)) = in_volume {
+        let root = volumes_dir(&site.data_dir, pod.uid).join(volume);
+        let path = if sub_path.is_empty() { rest.to_owned() } else { format!("{sub_path}/{rest}") };
+        if let Some(text) = logs::read_message(&root, &path) {
+            return Some(text.into());
+        }
+    }
+    if exit_code == 0 || container.termination_message_policy.as_deref() != Some("FallbackToLogsOnError") {
+        return None;
+    }
+    let file = site.log_dir.join(LogPlace::of(pod).file(id.container, id.attempt));
+    logs::last_words(&file).map(Into::into)
+}
+
+fn is_disk_volume(spec: &PodSpec, name: &str) -> bool {
+    let volume = spec.volumes.iter().find(|v| v.name == name);
+    volume.and_then(|v| v.empty_dir.as_ref()).is_some_and(|dir| dir.medium.is_empty())
+}

@@ -1,0 +1,236 @@
+//! From a pod and its image to what the sandbox is asked for.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use watchbell_api::node::{Assignment, Lookup};
+use watchbell_api::types::pod::{Container, PodSpec};
+use watchbell_core::pod::{
+    ConfigError, PodFacts, command, environment, expand, files_of, hosts, identity, merge_image_env,
+    short_hostname, wanted_user,
+};
+use watchbell_sandbox::{
+    ContainerId, EtcFiles, FileEntry, LogTarget, Mount, PodEnvironment, PodVolume, Root, RunSpec, Sys,
+    VolumeSource,
+};
+
+use super::plan::{Machine, Plan, VolumePlan, scratch};
+use crate::LogLimits;
+use crate::image::Prepared;
+use crate::place::{LogPlace, volumes_dir};
+
+/// The variable `PATH` of an image that sets none, as containerd has it.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Docker's and containerd's /dev/shm.
+const SHM_BYTES: u64 = 64 << 20;
+
+/// What is the same for all pods of this node.
+pub(crate) struct Site {
+    pub data_dir: PathBuf,
+    pub log_dir: PathBuf,
+    pub node_name: Arc<str>,
+    pub host_ip: Arc<str>,
+    pub machine: Machine,
+    pub log: LogLimits,
+    pub lookup: Lookup,
+    /// The host's own files, for pods in its network.
+    pub host_etc: EtcFiles,
+}
+
+/// A directory to be made before the start, with the group that owns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct VolumeDir {
+    pub path: PathBuf,
+    pub gid: Option<u32>,
+}
+
+impl Site {
+    pub(super) fn facts<'a>(&'a self, pod: &'a Assignment) -> PodFacts<'a> {
+        PodFacts {
+            uid: pod.uid,
+            namespace: &pod.namespace,
+            name: &pod.name,
+            labels: &pod.labels,
+            annotations: &pod.annotations,
+            spec: &pod.spec,
+            node_name: &self.node_name,
+            host_ip: &self.host_ip,
+            pod_ip: if pod.spec.host_network { &self.host_ip } else { "" },
+            capacity: &self.machine.capacity,
+        }
+    }
+
+    /// What the pod's containers share. The directories must exist before the first start.
+    pub(super) fn pod_environment(
+        &self,
+        pod: &Assignment,
+        plan: &Plan,
+    ) -> Result<(PodEnvironment, Vec<VolumeDir>), ConfigError> {
+        let facts = self.facts(pod);
+        let objects = |resource, name: &str| (self.lookup)(resource, &pod.namespace, name);
+        let gid = pod.spec.security_context.fs_group.and_then(|g| u32::try_from(g).ok());
+        let mut dirs = Vec::new();
+        let mut volumes = Vec::with_capacity(plan.volumes.len());
+        for (id, (volume, planned)) in pod.spec.volumes.iter().zip(&plan.volumes).enumerate() {
+            let source = match planned {
+                VolumePlan::Tmpfs { bytes } => {
+                    let bound = scratch(*bytes);
+                    VolumeSource::Tmpfs { bytes: bound.bytes, inodes: bound.inodes, gid }
+                }
+                VolumePlan::Files => {
+                    let files = files_of(&facts, volume, &objects).map_err(|e| {
+                        ConfigError(format!("MountVolume.SetUp failed for volume {:?} : {e}", volume.name))
+                    })?;
+                    let entries = files.into_iter().map(|file| FileEntry {
+                        path: file.path,
+                        // Kubernetes' fsGroup may read whatever the mode says.
+                        mode: if gid.is_some() { file.mode | 0o440 } else { file.mode },
+                        contents: file.contents,
+                    });
+                    VolumeSource::Files { entries: entries.collect(), gid }
+                }
+                VolumePlan::Dir => {
+                    let path = volumes_dir(&self.data_dir, pod.uid).join(&volume.name);
+                    dirs.push(VolumeDir { path: path.clone(), gid });
+                    VolumeSource::Dir { path }
+                }
+                VolumePlan::HostPath { path } => VolumeSource::HostPath { path: path.into() },
+            };
+            volumes.push(PodVolume { id: id as u16, source });
+        }
+        let hostname = short_hostname(&pod.hostname);
+        let mut etc = if pod.spec.host_network { self.host_etc.clone() } else { EtcFiles::default() };
+        if !pod.spec.host_aliases.is_empty() {
+            etc.hosts = hosts(hostname, &pod.spec.host_aliases).into_bytes();
+        }
+        let environment = PodEnvironment {
+            uid: pod.uid.0,
+            name: format!("{}/{}", pod.namespace, pod.name),
+            hostname: hostname.to_owned(),
+            sharing: plan.sharing,
+            host_namespaces: plan.host_namespaces,
+            limits: plan.pod_limits,
+            etc,
+            shm_bytes: SHM_BYTES,
+            volumes,
+        };
+        Ok((environment, dirs))
+    }
+
+    /// One run of one container.
+    pub(super) fn run_spec(
+        &self,
+        pod: &Assignment,
+        plan: &Plan,
+        environment_of_pod: Arc<PodEnvironment>,
+        ordinal: usize,
+        attempt: u32,
+        image: &Prepared,
+    ) -> Result<RunSpec, ConfigError> {
+        let container = container_at(&pod.spec, ordinal);
+        let planned = &plan.containers[ordinal];
+        let wanted = wanted_user(&pod.spec, container, &image.config.user);
+        let user = identity(&pod.spec, container, &wanted, (&image.passwd, &image.group))?;
+        let facts = self.facts(pod);
+        let objects = |resource, name: &str| (self.lookup)(resource, &pod.namespace, name);
+        let own = environment(&facts, container, &objects)?;
+        let argv = command(container, &image.config.entrypoint, &image.config.cmd, &own)?;
+        let mounts = mounts(container, plan, ordinal, &own)?;
+        let cwd = match container.working_dir.as_deref().filter(|d| !d.is_empty()) {
+            Some(dir) => dir,
+            None => &image.config.working_dir,
+        };
+        let cwd = if cwd.starts_with('/') { cwd.to_owned() } else { format!("/{cwd}") };
+        let mut env = merge_image_env(&image.config.env, own);
+        let mut default = |name: &str, value: &str| {
+            if !env.iter().any(|(n, _)| n == name) {
+                env.push((name.to_owned(), value.to_owned()));
+            }
+        };
+        default("PATH", PATH);
+        default("HOSTNAME", &environment_of_pod.hostname);
+        default("HOME", &user.home);
+        let tmp = pod.private_tmp && planned.read_only_root && planned.has_tmp_free;
+        let bound = scratch(self.machine.scratch_bytes);
+        Ok(RunSpec {
+            id: ContainerId { pod_uid: pod.uid.0, container: ordinal as u16, attempt },
+            name: container.name.clone(),
+            pod: environment_of_pod,
+            root: Root { layers: image.layers.clone(), read_only: planned.read_only_root, upper: bound },
+            argv,
+            env,
+            cwd,
+            uid: user.uid,
+            gid: user.gid,
+            groups: user.groups,
+            capabilities: planned.capabilities,
+            no_new_privs: planned.no_new_privs,
+            seccomp: planned.seccomp,
+            proc_mount: planned.proc_mount,
+            // A task of a namespace without a Pod Security level has no use for /sys.
+            sys: if pod.private_tmp { Sys::None } else { Sys::ReadOnly },
+            mounts,
+            tmp: tmp.then_some(bound),
+            rlimits: planned.rlimits.clone(),
+            oom_score_adj: planned.oom_score_adj,
+            limits: planned.limits,
+            log: LogTarget {
+                path: LogPlace::of(pod).file(ordinal as u16, attempt),
+                max_bytes: self.log.max_bytes,
+                max_files: self.log.max_files,
+            },
+            privileged: planned.privileged,
+        })
+    }
+}
+
+/// Init containers first.
+pub(super) fn container_at(spec: &PodSpec, ordinal: usize) -> &Container {
+    match spec.init_containers.get(ordinal) {
+        Some(container) => container,
+        None => &spec.containers[ordinal - spec.init_containers.len()],
+    }
+}
+
+fn mounts(
+    container: &Container,
+    plan: &Plan,
+    ordinal: usize,
+    env: &[(String, String)],
+) -> Result<Vec<Mount>, ConfigError> {
+    let planned = &plan.containers[ordinal];
+    let find = |name: &str| env.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+    let one = |&i: &usize| {
+        let mount = &container.volume_mounts[i];
+        let volume = planned.mount_volumes[i];
+        let sub_path = match (&mount.sub_path_expr, &mount.sub_path) {
+            (Some(expression), _) if !expression.is_empty() => {
+                let path = expand(expression, find);
+                if path.contains("$(") {
+                    return Err(ConfigError(format!(
+                        "failed to expand subPath: {expression:?} of volumeMount {:?} names a variable that is not set",
+                        mount.name
+                    )));
+                }
+                Some(path)
+            }
+            (_, Some(path)) if !path.is_empty() => Some(path.clone()),
+            _ => None,
+        };
+        if let Some(path) = &sub_path
+            && Path::new(path).components().any(|c| !matches!(c, std::path::Component::Normal(_)))
+        {
+            return Err(ConfigError(format!(
+                "subPath {path:?} of volumeMount {:?} must be relative and must not contain '..'",
+                mount.name
+            )));
+        }
+        Ok(Mount {
+            target: mount.mount_path.clone(),
+            volume,
+            sub_path,
+            read_only: mount.read_only || plan.volumes[usize::from(volume)] == VolumePlan::Files,
+        })
+    };
+    planned.mount_order.iter().map(one).collect()
+}

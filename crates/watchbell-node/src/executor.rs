@@ -1,0 +1,210 @@
+//! Carries out what the agent decides, on one thread.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use watchbell_api::node::Report;
+use watchbell_sandbox::{
+    Event, RunSpec, Spawner, SpawnerOptions, StartFailure, StartFailureKind, TableEntry,
+};
+
+use crate::agent::{Agent, Effect, Input, Now, VolumeDir};
+use crate::image::Fetcher;
+use crate::inbox::Inbox;
+use crate::logs::Live;
+use crate::place::volumes_dir;
+
+/// The longest sleep: a bound on how late a machine that slept looks at its deadlines.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Between two tries to reach the spawner.
+const RECONNECT_FIRST: Duration = Duration::from_millis(100);
+const RECONNECT_MOST: Duration = Duration::from_secs(5);
+
+pub(crate) struct Executor<R> {
+    pub(crate) agent: Agent,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) spawner: Spawner,
+    pub(crate) spawner_options: SpawnerOptions,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) live: Arc<Live>,
+    pub(crate) data_dir: PathBuf,
+    /// Directories to be removed, on a thread of their own.
+    pub(crate) rubbish: Sender<PathBuf>,
+    pub(crate) report: R,
+}
+
+impl<R: Fn(Report)> Executor<R> {
+    /// Until the last command.
+    pub(crate) fn run(mut self) {
+        let mut patience = Duration::ZERO;
+        while let Some(inputs) = self.inbox.wait(patience) {
+            let now = now();
+            for input in inputs {
+                match input {
+                    Input::Sandbox(Event::Disconnected) => {
+                        let Some(table) = self.reconnect() else { return };
+                        self.agent.take(Input::Reconnected(table), now);
+                    }
+                    input => {
+                        self.note_end(&input);
+                        self.agent.take(input, now);
+                    }
+                }
+            }
+            let (effects, wake_at) = self.agent.settle(now);
+            for effect in effects {
+                self.carry_out(effect);
+            }
+            patience = wake_at.map_or(LONGEST_WAIT, |at| at.saturating_sub(now.mono).min(LONGEST_WAIT));
+        }
+    }
+
+    /// Readers that follow a log learn that it is complete.
+    fn note_end(&self, input: &Input) {
+        match input {
+            Input::Sandbox(Event::Exited(record)) => self.live.end(record.id),
+            Input::Sandbox(Event::StartFailed(failure)) => self.live.end(failure.id),
+            Input::NotStarted(failure) => self.live.end(failure.id),
+            _ => {}
+        }
+    }
+
+    fn carry_out(&self, effect: Effect) {
+        let spawner = &self.spawner;
+        match effect {
+            Effect::Start { spec, dirs } => self.start(&spec, &dirs),
+            Effect::Signal { id, signal } => note("signal a container", spawner.signal(id, signal)),
+            Effect::KillPod(uid) => note("kill a pod", spawner.kill_pod(uid)),
+            Effect::AcknowledgeRun(id) => note("acknowledge a run", spawner.acknowledge(id)),
+            Effect::ReleasePod { uid, volumes } => {
+                note("release a pod", spawner.release_pod(uid.0));
+                if volumes {
+                    // The thread lives as long as the process.
+                    let _ = self.rubbish.send(volumes_dir(&self.data_dir, uid));
+                }
+            }
+            Effect::Fetch(request) => self.fetcher.fetch(request),
+            Effect::Report(report) => (self.report)(report),
+            Effect::RemoveLogs(dir) => {
+                let _ = self.rubbish.send(self.spawner_options.log_dir.join(dir));
+            }
+        }
+    }
+
+    fn start(&self, spec: &RunSpec, dirs: &[VolumeDir]) {
+        self.live.begin(spec.id);
+        let failed = |kind, step: &str, message: String| {
+            let failure =
+                StartFailure { id: spec.id, at: unix_nanos(), kind, step: step.to_owned(), message };
+            self.inbox.push([Input::NotStarted(failure)]);
+        };
+        for dir in dirs {
+            if let Err(cause) = make_volume(&self.data_dir, dir) {
+                let message = format!("cannot make the volume {}: {cause}", dir.path.display());
+                return failed(StartFailureKind::Sandbox, "make volumes", message);
+            }
+        }
+        match self.spawner.start(spec) {
+            Ok(()) => {}
+            // What became of it stands in the table, once connected again.
+            Err(error @ watchbell_sandbox::Error::Connection { .. }) => {
+                tracing::warn!(container = %spec.id, "cannot tell the spawner to start: {error}");
+            }
+            Err(error) => failed(StartFailureKind::Refused, "ask the spawner", error.to_string()),
+        }
+    }
+
+    /// Tries until the spawner answers; `None` when nobody waits for that any more.
+    fn reconnect(&mut self) -> Option<Vec<TableEntry>> {
+        let mut wait = RECONNECT_FIRST;
+        loop {
+            match Spawner::connect_or_start(&self.spawner_options) {
+                Ok((spawner, table, events)) => {
+                    tracing::info!("connected to the spawner again");
+                    self.spawner = spawner;
+                    forward_events(events, &self.inbox);
+                    return Some(table);
+                }
+                Err(error) => tracing::error!("the spawner is gone: {error}"),
+            }
+            if self.inbox.is_closed() {
+                return None;
+            }
+            std::thread::sleep(wait);
+            wait = (wait * 2).min(RECONNECT_MOST);
+        }
+    }
+}
+
+/// Hands the spawner's events on. The thread ends with the connection.
+pub(crate) fn forward_events(events: Receiver<Event>, inbox: &Arc<Inbox>) {
+    let inbox = inbox.clone();
+    let forward = move || {
+        while let Ok(event) = events.recv() {
+            let is_last = event == Event::Disconnected;
+            inbox.push(std::iter::once(event).chain(events.try_iter()).map(Input::Sandbox));
+            if is_last {
+                return;
+            }
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("node-events".into()).spawn(forward) {
+        tracing::error!("cannot follow the spawner's events: {error}");
+    }
+}
+
+/// Removes directories that nobody needs any more.
+pub(crate) fn sweep(rubbish: Receiver<PathBuf>) {
+    for dir in rubbish {
+        match fs::remove_dir_all(&dir) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => tracing::warn!(dir = %dir.display(), "cannot remove a directory: {e}"),
+        }
+    }
+}
+
+/// A directory that every user of the container may write to, as Kubernetes makes an emptyDir.
+fn make_volume(data_dir: &Path, dir: &VolumeDir) -> io::Result<()> {
+    let parent = dir.path.parent().unwrap_or(data_dir);
+    DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    match DirBuilder::new().mode(0o700).create(&dir.path) {
+        Ok(()) => {}
+        // A start that is repeated.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(e) => return Err(e),
+    }
+    let mode = match dir.gid {
+        Some(gid) => {
+            std::os::unix::fs::chown(&dir.path, None, Some(gid))?;
+            0o2777
+        }
+        None => 0o777,
+    };
+    fs::set_permissions(&dir.path, Permissions::from_mode(mode))
+}
+
+fn note(step: &str, result: Result<(), watchbell_sandbox::Error>) {
+    if let Err(error) = result {
+        tracing::warn!("cannot {step}: {error}");
+    }
+}
+
+pub(crate) fn now() -> Now {
+    // Sleep of the machine counts: a grace period is not longer because the lid was closed.
+    let mono = clock_gettime(ClockId::Boottime);
+    Now {
+        mono: Duration::new(mono.tv_sec.unsigned_abs(), u32::try_from(mono.tv_nsec).unwrap_or(0)),
+        wall: jiff::Timestamp::now().as_second(),
+    }
+}
+
+fn unix_nanos() -> i64 {
+    i64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,31 @@
+//! Images made ready to run: resolved to a digest, unpacked, their users known.
+
+mod fetch;
+mod in_use;
+mod requests;
+mod rootfs;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use watchbell_image::{Digest, ImageConfig};
+
+pub(crate) use fetch::{FetchError, FetchKind, FetchRequest, Fetched, Fetcher};
+pub(crate) use in_use::{InUse, Lease};
+pub(crate) use requests::NodeImages;
+
+/// An image whose content was verified and unpacked here.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub digest: Digest,
+    /// `docker.io/library/busybox@sha256:…`
+    pub image_id: Arc<str>,
+    /// Bottom first, never empty.
+    pub layers: Vec<PathBuf>,
+    pub config: ImageConfig,
+    /// The image's /etc/passwd and /etc/group; empty where it has none.
+    pub passwd: String,
+    pub group: String,
+    /// Removals that had happened when it was made: a later one may have taken its files.
+    generation: u64,
+}

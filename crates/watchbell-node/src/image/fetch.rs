@@ -1,0 +1,238 @@
+//! Finds an image here or pulls it, and makes it ready to run. Pulls have threads of their own, so that a slow registry
+//! holds up nobody whose image is here.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use watchbell_api::types::pod::ImagePullPolicy;
+use watchbell_image::{CredentialSource, Error, Image, PullOptions, Reference, Secret, Silent, Store, pull};
+
+use super::rootfs;
+use super::{InUse, Prepared};
+
+/// Threads that look images up and unpack what is here.
+const LOCAL_THREADS: usize = 2;
+
+/// What a pod wants.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchRequest {
+    /// Answers carry it.
+    pub id: u64,
+    /// As the pod wrote it.
+    pub image: Arc<str>,
+    pub policy: ImagePullPolicy,
+    /// What the name stood for when the run began: the digest decides.
+    pub pinned: Option<Arc<str>>,
+    /// A Docker configuration from the pod's `imagePullSecrets`.
+    pub credentials: Option<Secret>,
+}
+
+/// How an image came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FetchKind {
+    Present,
+    Pulled { bytes: u64, took: Duration },
+}
+
+pub(crate) type Fetched = Result<(Arc<Prepared>, FetchKind), FetchError>;
+
+/// Why there is no image, by kubelet's reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FetchError {
+    pub reason: &'static str,
+    pub message: String,
+}
+
+/// The threads.
+pub(crate) struct Fetcher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    store: Store,
+    options: PullOptions,
+    in_use: Arc<InUse>,
+    queues: Mutex<Queues>,
+    more: Condvar,
+    answer: Box<dyn Fn(u64, Fetched) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Queues {
+    local: VecDeque<FetchRequest>,
+    pulls: VecDeque<FetchRequest>,
+    is_closed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Lane {
+    Local,
+    Pull,
+}
+
+impl Fetcher {
+    pub(crate) fn start(
+        store: Store,
+        options: PullOptions,
+        pulls_at_once: usize,
+        in_use: Arc<InUse>,
+        answer: impl Fn(u64, Fetched) + Send + Sync + 'static,
+    ) -> std::io::Result<Fetcher> {
+        let shared = Arc::new(Shared {
+            store,
+            options,
+            in_use,
+            queues: Mutex::default(),
+            more: Condvar::new(),
+            answer: Box::new(answer),
+        });
+        let lanes = std::iter::repeat_n(Lane::Local, LOCAL_THREADS)
+            .chain(std::iter::repeat_n(Lane::Pull, pulls_at_once.max(1)));
+        for lane in lanes {
+            let shared = shared.clone();
+            std::thread::Builder::new().name("images".into()).spawn(move || shared.work(lane))?;
+        }
+        Ok(Fetcher { shared })
+    }
+
+    pub(crate) fn fetch(&self, request: FetchRequest) {
+        self.shared.push(Lane::Local, request);
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
+        self.shared.more.notify_all();
+    }
+}
+
+impl Shared {
+    fn push(&self, lane: Lane, request: FetchRequest) {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        match lane {
+            Lane::Local => queues.local.push_back(request),
+            Lane::Pull => queues.pulls.push_back(request),
+        }
+        drop(queues);
+        self.more.notify_all();
+    }
+
+    fn work(&self, lane: Lane) {
+        loop {
+            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            let request = loop {
+                if queues.is_closed {
+                    return;
+                }
+                let queue = match lane {
+                    Lane::Local => &mut queues.local,
+                    Lane::Pull => &mut queues.pulls,
+                };
+                if let Some(request) = queue.pop_front() {
+                    break request;
+                }
+                queues = self.more.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            };
+            drop(queues);
+            let id = request.id;
+            let outcome = match lane {
+                Lane::Local => self.look_up(&request).transpose(),
+                Lane::Pull => Some(self.pull(&request)),
+            };
+            match outcome {
+                Some(fetched) => (self.answer)(id, fetched),
+                None => self.push(Lane::Pull, request),
+            }
+        }
+    }
+
+    /// The image if it is here and may be used without asking the registry.
+    fn look_up(&self, request: &FetchRequest) -> Result<Option<(Arc<Prepared>, FetchKind)>, FetchError> {
+        let reference = request.reference()?;
+        let may_use = request.policy != ImagePullPolicy::Always || reference.digest().is_some();
+        if may_use {
+            let (_guard, generation) = self.in_use.preparing();
+            if let Some(image) = self.store.resolve(&reference).map_err(broken)? {
+                let prepared = self.prepare(&reference, image, generation)?;
+                return Ok(Some((prepared, FetchKind::Present)));
+            }
+        }
+        if request.policy == ImagePullPolicy::Never {
+            return Err(FetchError {
+                reason: "ErrImageNeverPull",
+                message: format!(
+                    "Container image {:?} is not present with pull policy of Never; import or pull it first",
+                    request.image
+                ),
+            });
+        }
+        Ok(None)
+    }
+
+    fn pull(&self, request: &FetchRequest) -> Fetched {
+        let reference = request.reference()?;
+        let mut options = self.options.clone();
+        if let Some(credentials) = &request.credentials {
+            options.credentials = CredentialSource::DockerConfigJson(credentials.clone());
+        }
+        let since = Instant::now();
+        let image = pull(&self.store, &reference, &options, &Silent).map_err(|e| FetchError {
+            reason: "ErrImagePull",
+            message: format!("failed to pull image {:?}: {e}", request.image),
+        })?;
+        let kind = FetchKind::Pulled { bytes: image.size(), took: since.elapsed() };
+        let (_guard, generation) = self.in_use.preparing();
+        Ok((self.prepare(&reference, image, generation)?, kind))
+    }
+
+    fn prepare(
+        &self,
+        reference: &Reference,
+        image: Image,
+        generation: u64,
+    ) -> Result<Arc<Prepared>, FetchError> {
+        let layers = self.store.unpacked_layers(&image).map_err(broken)?;
+        if layers.is_empty() {
+            return Err(FetchError {
+                reason: "CreateContainerError",
+                message: format!(
+                    "image {} has no files at all; build it with a program inside",
+                    reference.familiar()
+                ),
+            });
+        }
+        let text = |path: &str| {
+            rootfs::read_text(&layers, path).map_err(|cause| FetchError {
+                reason: "CreateContainerError",
+                message: format!("cannot read /{path} of image {}: {cause}", reference.familiar()),
+            })
+        };
+        let (passwd, group) = (text("etc/passwd")?, text("etc/group")?);
+        let image_id = format!("{}@{}", reference.repository(), image.digest).into();
+        Ok(Arc::new(Prepared {
+            digest: image.digest,
+            image_id,
+            layers,
+            config: image.config,
+            passwd,
+            group,
+            generation,
+        }))
+    }
+}
+
+impl FetchRequest {
+    fn reference(&self) -> Result<Reference, FetchError> {
+        let text = self.pinned.as_deref().unwrap_or(&self.image);
+        Reference::parse(text).map_err(|e| FetchError {
+            reason: "InvalidImageName",
+            message: format!("Failed to apply default image tag {:?}: {e}", self.image),
+        })
+    }
+}
+
+fn broken(error: Error) -> FetchError {
+    FetchError { reason: "CreateContainerError", message: error.to_string() }
+}

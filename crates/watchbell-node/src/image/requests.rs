@@ -1,0 +1,224 @@
+//! What a client asks of the image store while the server holds it.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+use watchbell_api::node::{ImageRequest, Images};
+use watchbell_api::{ApiError, Reason};
+use watchbell_image::{
+    Error, Event, Image, PlainHttp, Platform, Progress, PruneReport, PullOptions, Reference, Silent, Store,
+    import_stream, pull,
+};
+
+use super::InUse;
+
+pub(crate) struct NodeImages {
+    pub(crate) store: Store,
+    pub(crate) options: PullOptions,
+    pub(crate) in_use: Arc<InUse>,
+}
+
+impl Images for NodeImages {
+    fn call(
+        &self,
+        request: &ImageRequest,
+        body: &mut dyn io::Read,
+        progress: &mut dyn FnMut(Value),
+    ) -> Result<Value, ApiError> {
+        match request {
+            ImageRequest::List => self.list(),
+            ImageRequest::Inspect { name } => self.inspect(&parse(name)?),
+            ImageRequest::Remove { name } => self.remove(&parse(name)?),
+            ImageRequest::Prune => {
+                self.in_use.removing(|keep| self.store.prune(keep)).map(|r| pruned(&r)).map_err(refusal)
+            }
+            ImageRequest::Pull { name, platform, plain_http } => {
+                self.pull(&parse(name)?, platform.as_deref(), *plain_http, progress)
+            }
+            ImageRequest::Import { name } => {
+                let name = name.as_deref().map(parse).transpose()?;
+                // The archive arrives here while it is read, which is progress enough for whoever sends it.
+                import_stream(&self.store, body, name.as_ref(), &Silent)
+                    .map(|images| {
+                        images
+                            .iter()
+                            .map(|i| described(i.reference.as_ref(), &i.image))
+                            .collect::<Vec<_>>()
+                            .into()
+                    })
+                    .map_err(refusal)
+            }
+        }
+    }
+}
+
+impl NodeImages {
+    fn list(&self) -> Result<Value, ApiError> {
+        let images = self.store.list().map_err(refusal)?;
+        let rows = images.into_iter().map(|image| {
+            json!({
+                "names": image.references.iter().map(Reference::familiar).collect::<Vec<_>>(),
+                "digest": image.digest.as_str(),
+                "imageID": image.config_digest.as_str(),
+                "platform": image.platform.to_string(),
+                "size": image.size,
+                "created": image.created,
+            })
+        });
+        Ok(rows.collect::<Vec<_>>().into())
+    }
+
+    fn inspect(&self, name: &Reference) -> Result<Value, ApiError> {
+        let image = self.store.resolve(name).map_err(refusal)?.ok_or_else(|| missing(name))?;
+        let config = &image.config;
+        let mut value = described(Some(name), &image);
+        value["config"] = json!({
+            "user": config.user, "env": config.env, "entrypoint": config.entrypoint, "cmd": config.cmd,
+            "workingDir": config.working_dir, "stopSignal": config.stop_signal, "labels": config.labels,
+            "volumes": config.volumes, "exposedPorts": config.exposed_ports,
+        });
+        value["history"] = json!(config.history);
+        let records = self.store.unpack_records(&image).map_err(refusal)?;
+        let layers = image.layers.iter().zip(records).map(|(layer, record)| {
+            json!({
+                "digest": layer.digest.as_str(), "diffID": layer.diff_id.as_str(), "size": layer.size,
+                "unpacked": record,
+            })
+        });
+        value["layers"] = layers.collect::<Vec<_>>().into();
+        Ok(value)
+    }
+
+    fn remove(&self, name: &Reference) -> Result<Value, ApiError> {
+        self.in_use.removing(|keep| {
+            let image = self.store.resolve(name).map_err(refusal)?.ok_or_else(|| missing(name))?;
+            if keep(&image.digest) {
+                return Err(ApiError::new(
+                    Reason::Conflict,
+                    format!(
+                        "image {:?} ({}) is used by a pod that runs; let it end or delete it first",
+                        name.familiar(),
+                        image.digest
+                    ),
+                )
+                .about("images", "", &name.familiar()));
+            }
+            self.store.remove(name, keep).map(|r| pruned(&r)).map_err(refusal)
+        })
+    }
+
+    fn pull(
+        &self,
+        name: &Reference,
+        platform: Option<&str>,
+        plain_http: bool,
+        progress: &mut dyn FnMut(Value),
+    ) -> Result<Value, ApiError> {
+        let mut options = self.options.clone();
+        if let Some(platform) = platform {
+            options.platform = Platform::parse(platform).map_err(refusal)?;
+        }
+        if plain_http {
+            options.plain_http = PlainHttp::Allowed;
+        }
+        with_progress(progress, |sink| pull(&self.store, name, &options, sink))
+            .map(|image| described(Some(name), &image))
+            .map_err(refusal)
+    }
+}
+
+/// Progress comes from several threads; the client's end of it is one.
+fn with_progress<T: Send>(tell: &mut dyn FnMut(Value), work: impl FnOnce(&dyn Progress) -> T + Send) -> T {
+    let (send, receive) = std::sync::mpsc::channel();
+    let sink = Sink(Mutex::new(send));
+    std::thread::scope(|scope| {
+        let worker = scope.spawn(move || work(&sink));
+        for event in receive {
+            tell(event);
+        }
+        match worker.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+struct Sink(Mutex<std::sync::mpsc::Sender<Value>>);
+
+impl Progress for Sink {
+    fn event(&self, event: Event<'_>) {
+        let value = match event {
+            Event::Resolved { reference, manifest, layers, bytes } => json!({
+                "event": "resolved", "name": reference.map(Reference::familiar), "digest": manifest.as_str(),
+                "layers": layers, "bytes": bytes,
+            }),
+            Event::LayerPresent { layer, bytes } => {
+                json!({"event": "present", "layer": layer.as_str(), "bytes": bytes})
+            }
+            Event::LayerStarted { layer, bytes, resumed_at } => {
+                json!({"event": "started", "layer": layer.as_str(), "bytes": bytes, "resumedAt": resumed_at})
+            }
+            Event::LayerBytes { layer, bytes } => {
+                json!({"event": "bytes", "layer": layer.as_str(), "bytes": bytes})
+            }
+            Event::LayerRetried { layer, attempt, cause } => {
+                json!({"event": "retried", "layer": layer.as_str(), "attempt": attempt, "cause": cause})
+            }
+            Event::LayerStored { layer } => json!({"event": "stored", "layer": layer.as_str()}),
+            _ => return,
+        };
+        // The receiver lives as long as the work.
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(value);
+    }
+}
+
+fn described(name: Option<&Reference>, image: &Image) -> Value {
+    json!({
+        "name": name.map(Reference::familiar),
+        "digest": image.digest.as_str(),
+        "imageID": image.config_digest.as_str(),
+        "platform": image.config.platform().to_string(),
+        "size": image.size(),
+        "created": image.config.created,
+    })
+}
+
+fn pruned(report: &PruneReport) -> Value {
+    json!({
+        "images": report.images.iter().map(watchbell_image::Digest::as_str).collect::<Vec<_>>(),
+        "blobs": report.blobs, "bytes": report.bytes, "layers": report.layers, "deferred": report.deferred,
+    })
+}
+
+fn parse(name: &str) -> Result<Reference, ApiError> {
+    Reference::parse(name).map_err(refusal)
+}
+
+fn missing(name: &Reference) -> ApiError {
+    let name = name.familiar();
+    ApiError::new(Reason::NotFound, format!("no image {name:?} in the store; pull or import it first"))
+        .about("images", "", &name)
+}
+
+/// Whose fault an error is.
+fn refusal(error: Error) -> ApiError {
+    let reason = match &error {
+        Error::Reference { .. } | Error::Platform { .. } | Error::Digest { .. } | Error::Import { .. } => {
+            Reason::BadRequest
+        }
+        Error::NoSuchImage { .. } => Reason::NotFound,
+        Error::DigestMismatch { .. }
+        | Error::SizeMismatch { .. }
+        | Error::Document { .. }
+        | Error::Limit { .. }
+        | Error::NoPlatform { .. }
+        | Error::Layer { .. } => Reason::Invalid,
+        Error::Unreachable { .. } | Error::Refused { .. } | Error::Protocol { .. } => {
+            Reason::ServiceUnavailable
+        }
+        Error::Io { cause, .. } if cause.kind() == io::ErrorKind::StorageFull => Reason::InsufficientStorage,
+        _ => Reason::InternalError,
+    };
+    ApiError::new(reason, error.to_string())
+}

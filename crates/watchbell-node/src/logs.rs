@@ -1,0 +1,50 @@
+//! The logs of containers, as the keeper writes them, read back for clients.
+//!
+//! ```text
+//!   <run>.log.2 ── <run>.log.1 ── <run>.log     lines of `<time> <stdout|stderr> <F|P> <bytes>`, oldest file first
+//!        └────── Files (in order, over rotations) ──▶ Lines (strip, select) ──▶ Stream (limit, wait for more)
+//! ```
+//!
+//! What containers printed goes out as it came in; only its frame is read, and nothing in it is trusted.
+
+mod files;
+mod lines;
+mod live;
+mod message;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use watchbell_api::node::{LogQuery, LogSource, LogStream};
+use watchbell_sandbox::ContainerId;
+
+pub(crate) use live::Live;
+pub(crate) use message::{last_words, read_message};
+
+use crate::place::LogPlace;
+use files::Files;
+use lines::Lines;
+use stream::Stream;
+
+/// All logs below one directory.
+pub(crate) struct Logs {
+    pub(crate) dir: PathBuf,
+    pub(crate) live: Arc<Live>,
+}
+
+impl LogSource for Logs {
+    fn open(&self, query: &LogQuery) -> io::Result<Box<dyn LogStream>> {
+        let path = self.dir.join(LogPlace::asked(query).file(query.container, query.restart));
+        let id = ContainerId { pod_uid: query.pod_uid.0, container: query.container, attempt: query.restart };
+        // Before the files are looked at: an end that comes meanwhile is not missed.
+        let watch = if query.follow { self.live.watch(id)? } else { None };
+        let files = Files::open(path, query.tail_lines)?;
+        let lines = Lines::new(query.since_unix_nanos, query.timestamps);
+        Ok(Box::new(Stream::new(files, lines, watch, query.limit_bytes)))
+    }
+}

@@ -1,0 +1,226 @@
+//! The files of one log, in order, while the keeper rotates them.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::lines::header;
+
+/// More files than any log is given.
+const FILES_MAX: u32 = 1000;
+
+pub(super) struct Files {
+    base: PathBuf,
+    /// Still to be read, oldest first.
+    queue: VecDeque<File>,
+    current: Option<File>,
+    /// The current file is no longer written to: it was looked at again after its successor was seen.
+    successor: Option<File>,
+}
+
+/// What a read gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    Bytes(usize),
+    /// The next bytes are another file's.
+    NewFile,
+    /// Nothing more for now.
+    End,
+}
+
+impl Files {
+    /// Opens the files that there are; `tail_lines` skips all but so many of the last lines.
+    pub(super) fn open(base: PathBuf, tail_lines: Option<u64>) -> io::Result<Files> {
+        let mut newest_first: Vec<File> = Vec::new();
+        // From the newest on: a rotation meanwhile shows a file twice, and never hides one.
+        for number in 0..=FILES_MAX {
+            let Some(file) = open(&numbered(&base, number))? else {
+                if number == 0 {
+                    // The keeper may be between two files.
+                    continue;
+                }
+                break;
+            };
+            let id = identity(&file)?;
+            let mut is_known = false;
+            for known in &newest_first {
+                is_known |= identity(known)? == id;
+            }
+            if !is_known {
+                newest_first.push(file);
+            }
+        }
+        if let Some(wanted) = tail_lines {
+            skip_to_tail(&mut newest_first, wanted)?;
+        }
+        let mut queue: VecDeque<File> = newest_first.into_iter().rev().collect();
+        let current = queue.pop_front();
+        Ok(Files { base, queue, current, successor: None })
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Got> {
+        loop {
+            let Some(current) = &mut self.current else {
+                // Nothing was there when the log was opened.
+                match open(&self.base)?.map_or_else(|| open(&numbered(&self.base, 1)), |f| Ok(Some(f)))? {
+                    Some(file) => self.current = Some(file),
+                    None => return Ok(Got::End),
+                }
+                continue;
+            };
+            let n = current.read(buffer)?;
+            if n > 0 {
+                return Ok(Got::Bytes(n));
+            }
+            if let Some(next) = self.queue.pop_front().or_else(|| self.successor.take()) {
+                self.current = Some(next);
+                return Ok(Got::NewFile);
+            }
+            self.successor = successor(&self.base, &identity(current)?)?;
+            if self.successor.is_none() {
+                return Ok(Got::End);
+            }
+            // It may have grown between the read and the rotation.
+        }
+    }
+
+    /// Where news of this log shows: the file, or the nearest directory that is there.
+    pub(super) fn watched(&self) -> PathBuf {
+        let mut path: &Path = &self.base;
+        while !path.exists() {
+            match path.parent() {
+                Some(parent) => path = parent,
+                None => break,
+            }
+        }
+        path.to_owned()
+    }
+
+    pub(super) fn is_watched_file(&self, path: &Path) -> bool {
+        self.base == path
+    }
+}
+
+/// `base` for 0, `base.<n>` else.
+fn numbered(base: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return base.to_owned();
+    }
+    let mut name = base.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+type Identity = (u64, u64);
+
+fn identity(file: &File) -> io::Result<Identity> {
+    let data = file.metadata()?;
+    Ok((data.dev(), data.ino()))
+}
+
+/// The file that came after this one, if it was rotated away.
+fn successor(base: &Path, current: &Identity) -> io::Result<Option<File>> {
+    let mut newer: Option<File> = None;
+    for number in 0..=FILES_MAX {
+        let path = numbered(base, number);
+        match fs::metadata(&path) {
+            Ok(data) if (data.dev(), data.ino()) == *current => return Ok(newer),
+            Ok(_) => {
+                if let Some(file) = open(&path)? {
+                    newer = Some(file);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound && number == 0 => {}
+            // It has been removed meanwhile: the oldest that is left comes next.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(newer),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(newer)
+}
+
+/// Leaves the last `wanted` lines: drops files before them and moves to the first of them. A line in several partial
+/// records counts once.
+fn skip_to_tail(newest_first: &mut Vec<File>, wanted: u64) -> io::Result<()> {
+    let mut left = wanted;
+    for i in 0..newest_first.len() {
+        let file = &mut newest_first[i];
+        if left == 0 {
+            if i == 0 {
+                file.seek(SeekFrom::End(0))?;
+            }
+            newest_first.truncate(i.max(1));
+            return Ok(());
+        }
+        let starts = line_starts(file, left)?;
+        let count = starts.len() as u64;
+        if count >= left {
+            file.seek(SeekFrom::Start(starts[starts.len() - left as usize]))?;
+            newest_first.truncate(i + 1);
+            return Ok(());
+        }
+        file.seek(SeekFrom::Start(0))?;
+        left -= count;
+    }
+    Ok(())
+}
+
+/// Where the last lines of a file begin, at most `most` of them.
+fn line_starts(file: &mut File, most: u64) -> io::Result<VecDeque<u64>> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut starts: VecDeque<u64> = VecDeque::new();
+    let mut buffer = vec![0u8; 64 << 10];
+    let mut head: Vec<u8> = Vec::new();
+    let (mut at, mut record_at) = (0u64, 0u64);
+    let mut continues = false;
+    let mut end_record = |head: &mut Vec<u8>, record_at: u64, starts: &mut VecDeque<u64>| {
+        if !continues {
+            if starts.len() == most {
+                starts.pop_front();
+            }
+            starts.push_back(record_at);
+        }
+        continues = header(head).is_some_and(|h| h.is_partial);
+        head.clear();
+    };
+    file.seek(SeekFrom::Start(0))?;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        let mut rest = &buffer[..n];
+        while !rest.is_empty() {
+            let end = rest.iter().position(|b| *b == b'\n');
+            let piece = &rest[..end.unwrap_or(rest.len())];
+            let room = 96usize.saturating_sub(head.len());
+            head.extend_from_slice(&piece[..piece.len().min(room)]);
+            match end {
+                Some(end) => {
+                    end_record(&mut head, record_at, &mut starts);
+                    at += end as u64 + 1;
+                    record_at = at;
+                    rest = &rest[end + 1..];
+                }
+                None => {
+                    at += rest.len() as u64;
+                    rest = &[];
+                }
+            }
+        }
+    }
+    if at > record_at {
+        end_record(&mut head, record_at, &mut starts);
+    }
+    Ok(starts)
+}

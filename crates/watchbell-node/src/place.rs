@@ -1,0 +1,64 @@
+//! Where logs and volumes lie below the data directory.
+//!
+//! ```text
+//!   logs/jobs/<job uid>/<index or _>.<attempt>.<container>.<restart>.log   of a Job's pods: they outlive the pods
+//!   logs/pods/<pod uid>/<container>.<restart>.log                          of pods of their own
+//!   volumes/<pod uid>/<volume>                                             emptyDir on disk
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use watchbell_api::Uid;
+use watchbell_api::node::{Assignment, LogQuery};
+
+/// Whose log it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogPlace {
+    Job { job: Uid, index: Option<u32>, attempt: u32 },
+    Pod { pod: Uid },
+}
+
+impl LogPlace {
+    pub(crate) fn of(assignment: &Assignment) -> LogPlace {
+        match &assignment.job {
+            Some((job, _)) => {
+                LogPlace::Job { job: *job, index: assignment.index, attempt: assignment.attempt }
+            }
+            None => LogPlace::Pod { pod: assignment.uid },
+        }
+    }
+
+    pub(crate) fn asked(query: &LogQuery) -> LogPlace {
+        match query.job {
+            Some(job) => LogPlace::Job { job, index: query.index, attempt: query.attempt },
+            None => LogPlace::Pod { pod: query.pod_uid },
+        }
+    }
+
+    /// The log of one run, relative to the log directory.
+    pub(crate) fn file(&self, container: u16, restart: u32) -> PathBuf {
+        let dir = self.dir();
+        match self {
+            LogPlace::Job { index: Some(index), attempt, .. } => {
+                dir.join(format!("{index}.{attempt}.{container}.{restart}.log"))
+            }
+            LogPlace::Job { index: None, attempt, .. } => {
+                dir.join(format!("_.{attempt}.{container}.{restart}.log"))
+            }
+            LogPlace::Pod { .. } => dir.join(format!("{container}.{restart}.log")),
+        }
+    }
+
+    /// What is removed at once.
+    pub(crate) fn dir(&self) -> PathBuf {
+        match self {
+            LogPlace::Job { job, .. } => Path::new("jobs").join(job.to_string()),
+            LogPlace::Pod { pod } => Path::new("pods").join(pod.to_string()),
+        }
+    }
+}
+
+/// The directory of a pod's volumes, below the data directory.
+pub(crate) fn volumes_dir(data_dir: &Path, pod: Uid) -> PathBuf {
+    data_dir.join("volumes").join(pod.to_string())
+}
