@@ -6,32 +6,64 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use hyper::body::Bytes;
 use tokio::sync::watch;
-use watchbell_api::{ApiError, Reason, Resource};
+use watchbell_api::{ApiError, Cause, Reason, Resource};
 use watchbell_core::world::Change;
 
 /// How many changes of a resource are remembered.
-const HISTORY: usize = 16_384;
+const HISTORY: usize = 32_768;
+/// Of how many of them the JSON is kept once somebody asked for it: watchers that keep up share it.
+const ENCODED: usize = 1024;
 /// How many changes a watcher takes at a time, so that the lock is held briefly.
 const CHUNK: usize = 256;
 
+/// A change, and its newest object as JSON once a watcher needed that.
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) change: Change,
+    json: Mutex<Option<Bytes>>,
+}
+
+impl Event {
+    fn new(change: Change) -> Event {
+        Event { change, json: Mutex::new(None) }
+    }
+
+    /// The object as the change left it; one that is gone is shown as it was, at the version of its end.
+    pub(crate) fn json(&self) -> Bytes {
+        let mut json = self.json.lock().unwrap_or_else(PoisonError::into_inner);
+        json.get_or_insert_with(|| Bytes::from(self.object().to_string())).clone()
+    }
+
+    pub(crate) fn object(&self) -> serde_json::Value {
+        let mut object = self.change.object().render();
+        object["metadata"]["resourceVersion"] = self.change.resource_version.to_string().into();
+        object
+    }
+
+    fn forget_json(&self) {
+        *self.json.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
 #[derive(Debug)]
 struct History {
-    changes: VecDeque<Arc<Change>>,
+    changes: VecDeque<Arc<Event>>,
     /// Nothing up to and with this version can be told any more.
     forgotten: u64,
 }
 
 /// The histories and the bell that rings when they grow.
 #[derive(Debug)]
-pub struct Hub {
+pub(crate) struct Hub {
     histories: Vec<Mutex<History>>,
     version: watch::Sender<u64>,
 }
 
 impl Hub {
     /// A hub that knows nothing of what happened up to `version`.
-    pub fn new(version: u64) -> Hub {
+    pub(crate) fn new(version: u64) -> Hub {
         let history = || Mutex::new(History { changes: VecDeque::new(), forgotten: version });
         Hub { histories: Resource::all().map(|_| history()).collect(), version: watch::Sender::new(version) }
     }
@@ -41,36 +73,60 @@ impl Hub {
     }
 
     /// Adds the changes of a committed batch, in the order of their versions, then rings.
-    pub fn publish(&self, changes: Vec<Change>, version: u64) {
+    pub(crate) fn publish(&self, changes: Vec<Change>, version: u64) {
         for change in changes {
             let mut history = self.history(change.object().resource);
             if history.changes.len() == HISTORY
                 && let Some(oldest) = history.changes.pop_front()
             {
-                history.forgotten = oldest.resource_version;
+                history.forgotten = oldest.change.resource_version;
             }
-            history.changes.push_back(Arc::new(change));
+            history.changes.push_back(Arc::new(Event::new(change)));
+            if let Some(place) = history.changes.len().checked_sub(ENCODED) {
+                history.changes[place].forget_json();
+            }
         }
         self.version.send_replace(version);
     }
 
     /// Every watcher ends.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.version.send_replace(u64::MAX);
     }
 
+    /// Rings with each batch, and once more when the server ends (see [`Hub::is_closed`]).
+    pub(crate) fn bell(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.version() == u64::MAX
+    }
+
     /// The newest version that can be watched from.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         *self.version.borrow()
     }
 
     /// A watcher of the changes behind version `from`.
-    pub fn watch(
+    pub(crate) fn watch(
         self: &Arc<Self>,
         resource: Resource,
         namespace: Option<Arc<str>>,
         from: u64,
     ) -> Result<Watch, ApiError> {
+        let newest = self.version();
+        if from > newest && newest != u64::MAX {
+            let message = format!("Too large resource version: {from}, current: {newest}");
+            let mut error = ApiError::new(Reason::Timeout, message);
+            error.causes.push(Cause {
+                reason: "ResourceVersionTooLarge".into(),
+                message: "Too large resource version".into(),
+                field: String::new(),
+            });
+            error.retry_after_seconds = Some(1);
+            return Err(error);
+        }
         let forgotten = self.history(resource).forgotten;
         if from < forgotten {
             return Err(ApiError::new(
@@ -91,36 +147,32 @@ impl Hub {
 
 /// A cursor into the history of one resource.
 #[derive(Debug)]
-pub struct Watch {
+pub(crate) struct Watch {
     hub: Arc<Hub>,
     bell: watch::Receiver<u64>,
     resource: Resource,
     namespace: Option<Arc<str>>,
     cursor: u64,
-    ready: VecDeque<Arc<Change>>,
+    ready: VecDeque<Arc<Event>>,
 }
 
 /// What a watcher hears.
 #[derive(Debug, Clone)]
-pub enum Heard {
-    Change(Arc<Change>),
-    /// Nothing (of interest) happened up to this version: a bookmark may carry it.
-    UpTo(u64),
+pub(crate) enum Heard {
+    Change(Arc<Event>),
+    /// Nothing of interest happened up to the cursor: a bookmark may carry it.
+    UpTo,
 }
 
 impl Watch {
-    /// The next change; `None` when the watcher was too slow or the server ends.
-    pub async fn next(&mut self) -> Option<Arc<Change>> {
-        loop {
-            match self.hear().await? {
-                Heard::Change(change) => return Some(change),
-                Heard::UpTo(_) => {}
-            }
-        }
+    /// The next change that was read already.
+    pub(crate) fn ready(&mut self) -> Option<Arc<Event>> {
+        self.ready.pop_front()
     }
 
-    /// As [`Watch::next`], and says how far the history was read when nothing in it was of interest.
-    pub async fn hear(&mut self) -> Option<Heard> {
+    /// The next change, or how far the history was read when nothing in it was of interest. `None` when the watcher was
+    /// too slow or the server ends.
+    pub(crate) async fn hear(&mut self) -> Option<Heard> {
         loop {
             if let Some(change) = self.ready.pop_front() {
                 return Some(Heard::Change(change));
@@ -132,7 +184,7 @@ impl Watch {
             if version > self.cursor {
                 self.fill(version)?;
                 if self.ready.is_empty() {
-                    return Some(Heard::UpTo(self.cursor));
+                    return Some(Heard::UpTo);
                 }
                 continue;
             }
@@ -141,7 +193,7 @@ impl Watch {
     }
 
     /// The version up to which everything was heard.
-    pub fn cursor(&self) -> u64 {
+    pub(crate) fn cursor(&self) -> u64 {
         self.cursor
     }
 
@@ -150,16 +202,16 @@ impl Watch {
         if self.cursor < history.forgotten {
             return None;
         }
-        let start = history.changes.partition_point(|c| c.resource_version <= self.cursor);
+        let start = history.changes.partition_point(|e| e.change.resource_version <= self.cursor);
         let mut taken = 0;
-        for change in history.changes.range(start..) {
+        for event in history.changes.range(start..) {
             if taken == CHUNK {
                 return Some(());
             }
             taken += 1;
-            self.cursor = change.resource_version;
-            if self.namespace.as_ref().is_none_or(|ns| *ns == change.object().namespace) {
-                self.ready.push_back(change.clone());
+            self.cursor = event.change.resource_version;
+            if self.namespace.as_ref().is_none_or(|ns| *ns == event.change.object().namespace) {
+                self.ready.push_back(event.clone());
             }
         }
         // The bell rings after the histories grew, so all up to the version it named was read.

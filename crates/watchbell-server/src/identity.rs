@@ -27,7 +27,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ServerConfig};
 
 use certificate::{Issued, Role};
-pub(crate) use client::ClientCheck;
+pub(crate) use client::{ClientCheck, Unauthenticated};
 
 /// What went wrong with the certificates.
 #[derive(Debug, thiserror::Error)]

@@ -12,14 +12,28 @@
 //! The server decides nothing about objects: `watchbell-core` does. It never imports the node; they meet in
 //! `watchbell_api::node` and the binary joins them.
 
+// From the socket inwards.
+mod access;
+mod app;
+mod body;
+mod connection;
+mod discovery;
+mod documents;
+mod identity;
+mod metrics;
+mod pins;
+mod present;
+mod request;
+mod respond;
+mod server;
+mod verbs;
+// From the state outwards.
 mod clock;
 mod hub;
-mod identity;
 mod journal;
-mod server;
+mod maintenance;
 mod state;
 
-pub use hub::{Heard, Hub, Watch};
 pub use identity::{Identity, IdentityError};
 pub use server::{Ended, Server, ServerError, ServerOptions};
-pub use state::{StartError, State, WatchFrom, Writer};
+pub use state::{StartError, State, Writer};

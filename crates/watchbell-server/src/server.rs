@@ -1,14 +1,29 @@
-//! The listener: accepts, bounds and ends connections.
+//! The listener: accepts connections until it is told to end, and lets those that are open finish.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use watchbell_api::node::{Images, LogSource};
 
+use crate::app::App;
+use crate::connection::{Connections, stopped};
 use crate::identity::{Identity, IdentityError};
 use crate::state::State;
+
+/// How often the certificates are looked at.
+const RENEW_EVERY: Duration = Duration::from_secs(12 * 3600);
+/// Threads for what blocks: reading logs, rendering lists, images.
+const BLOCKING_THREADS: usize = 384;
+/// How long the accept loop rests when the process is out of descriptors.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Where and as whom to serve.
 #[derive(Debug)]
@@ -25,6 +40,8 @@ pub enum ServerError {
     Listen { address: SocketAddr, source: std::io::Error },
     #[error("cannot start the server's threads: {0}")]
     Threads(std::io::Error),
+    #[error("cannot hear the signals that end the server: {0}")]
+    Signals(std::io::Error),
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
@@ -41,6 +58,11 @@ pub enum Ended {
 /// A running server with threads of its own.
 #[derive(Debug)]
 pub struct Server {
+    runtime: Runtime,
+    state: State,
+    stop: watch::Sender<bool>,
+    /// Closed when the last connection's task has ended.
+    all_ended: watch::Sender<()>,
     address: SocketAddr,
     admin_kubeconfig: PathBuf,
 }
@@ -53,10 +75,28 @@ impl Server {
         logs: Arc<dyn LogSource>,
         images: Arc<dyn Images>,
     ) -> Result<Server, ServerError> {
-        let _ = (state, logs, images);
-        let address = options.listen;
-        let admin_kubeconfig = options.identity.write_admin(address, jiff::Timestamp::now())?;
-        Ok(Server { address, admin_kubeconfig })
+        let ServerOptions { listen, identity } = options;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("server")
+            .max_blocking_threads(BLOCKING_THREADS)
+            .enable_all()
+            .build()
+            .map_err(ServerError::Threads)?;
+        let failed = |source| ServerError::Listen { address: listen, source };
+        let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let admin_kubeconfig = identity.write_admin(address, Timestamp::now())?;
+        let (stop, stopped) = watch::channel(false);
+        let all_ended = watch::Sender::new(());
+        let connections = Arc::new(Connections::new(
+            Arc::new(App::new(state.clone(), logs, images)),
+            TlsAcceptor::from(identity.tls()),
+            identity.clients.clone(),
+            stopped.clone(),
+        ));
+        runtime.spawn(accept(listener, connections, stopped, all_ended.subscribe()));
+        runtime.spawn(renew(identity, address));
+        Ok(Server { runtime, state, stop, all_ended, address, admin_kubeconfig })
     }
 
     /// Where it listens.
@@ -69,13 +109,75 @@ impl Server {
     }
 
     /// Blocks until the process is told to end (SIGTERM, SIGINT) or the state can go on no longer.
-    pub fn wait(&self) -> Ended {
-        unimplemented!("bodies follow")
+    ///
+    /// From the first call on these signals no longer end the process by themselves.
+    pub fn wait(&self) -> Result<Ended, ServerError> {
+        self.runtime.block_on(async {
+            let listen = |kind| signal(kind).map_err(ServerError::Signals);
+            let (mut terminate, mut interrupt) =
+                (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+            tokio::select! {
+                () = heard(&mut terminate) => Ok(Ended::Signal),
+                () = heard(&mut interrupt) => Ok(Ended::Signal),
+                cause = self.state.ended() => Ok(Ended::Journal(cause)),
+            }
+        })
     }
 
     /// Takes no more requests, ends watches and followed logs, and waits up to `grace` for the others.
     pub fn shutdown(self, grace: Duration) {
-        let _ = grace;
-        unimplemented!("bodies follow")
+        self.state.close_watches();
+        self.stop.send_replace(true);
+        let ended =
+            self.runtime.block_on(async { tokio::time::timeout(grace, self.all_ended.closed()).await });
+        if ended.is_err() {
+            tracing::warn!("some requests did not end within {} s and are cut", grace.as_secs());
+        }
+        // Threads that block in a log or an image end with the process.
+        self.runtime.shutdown_background();
+    }
+}
+
+async fn heard(signal: &mut Signal) {
+    if signal.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    connections: Arc<Connections>,
+    mut stop: watch::Receiver<bool>,
+    alive: watch::Receiver<()>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stop) => return,
+        };
+        match accepted {
+            Ok((stream, address)) => connections.spawn(stream, address, alive.clone()),
+            // The client gave up in the queue.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                connections.make_room();
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+async fn renew(identity: Identity, address: SocketAddr) {
+    let identity = Arc::new(identity);
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        let work = identity.clone();
+        // Writing files blocks.
+        match tokio::task::spawn_blocking(move || work.renew(address, Timestamp::now())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the certificates were not renewed: {error}"),
+            Err(_) => return,
+        }
     }
 }

@@ -11,19 +11,21 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use watchbell_api::node::{Command, Lookup, Report};
 use watchbell_api::{ApiError, Reason, Resource};
-use watchbell_core::request::{Request, Written};
-use watchbell_core::world::{Config, Snapshot, World};
+use watchbell_core::request::{Request, Write, Written};
+use watchbell_core::world::{Config, Snapshot, Stage, World};
 use watchbell_store::Store;
 
 use crate::hub::{Hub, Watch};
 use crate::journal;
+use crate::maintenance::{self, Checkpoints};
+use crate::metrics::Metrics;
 
 /// How many inputs one batch takes.
 const BATCH: usize = 1024;
@@ -39,14 +41,15 @@ pub(crate) enum Input {
     Report(Report),
     /// The wall clock was set.
     ClockStep,
+    /// The journal failed beside the writer, in a way that only a new start can heal.
+    Fatal(String),
     End,
 }
 
 /// From which version a watch begins.
 #[derive(Debug, Clone, Copy)]
-pub enum WatchFrom {
+pub(crate) enum WatchFrom {
     Version(u64),
-    Now,
 }
 
 /// A handle to the state: cheap to clone, for any thread.
@@ -60,6 +63,7 @@ struct Shared {
     inputs: Sender<Input>,
     published: ArcSwap<Snapshot>,
     hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
     /// Why the writer ended, once it has.
     ended: Mutex<Option<String>>,
 }
@@ -103,9 +107,11 @@ impl State {
             inputs: inputs.clone(),
             published: ArcSwap::from_pointee(world.snapshot()),
             hub: Arc::new(Hub::new(world.resource_version())),
+            metrics: Arc::default(),
             ended: Mutex::new(None),
         });
-        let mut task = Task { world, store, shared: shared.clone(), node, unsaved: Vec::new() };
+        let checkpoints = maintenance::start(store.maintenance()?, inputs.clone())?;
+        let mut task = Task { world, store, shared: shared.clone(), node, unsaved: Vec::new(), checkpoints };
         task.world.furnish(now);
         let failed = |e: CommitFailure| match e {
             CommitFailure::Refused(error) | CommitFailure::Fatal(error) => StartError::Store(error),
@@ -147,17 +153,46 @@ impl State {
     }
 
     /// The changes of a resource, from a version on.
-    pub fn watch(
+    pub(crate) fn watch(
         &self,
         resource: Resource,
         namespace: Option<Arc<str>>,
         from: WatchFrom,
     ) -> Result<Watch, ApiError> {
-        let from = match from {
-            WatchFrom::Version(version) => version,
-            WatchFrom::Now => self.inner.hub.version(),
-        };
-        self.inner.hub.watch(resource, namespace, from)
+        let WatchFrom::Version(version) = from;
+        self.inner.hub.watch(resource, namespace, version)
+    }
+
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        self.inner.metrics.clone()
+    }
+
+    pub(crate) fn bell(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.hub.bell()
+    }
+
+    /// Whether changes are no longer taken.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.hub.is_closed()
+    }
+
+    /// Ends all watches; the writer goes on.
+    pub(crate) fn close_watches(&self) {
+        self.inner.hub.close();
+    }
+
+    /// Waits until the writer ended by itself, and says why.
+    pub(crate) async fn ended(&self) -> String {
+        let mut bell = self.bell();
+        loop {
+            // The bell's last ring comes after the cause was noted.
+            let _ = bell.wait_for(|version| *version == u64::MAX).await;
+            match self.failure() {
+                Some(cause) => return cause,
+                // It was told to end: whoever did that does not wait for a failure.
+                None => std::future::pending::<()>().await,
+            }
+        }
     }
 
     /// Reads objects for the node.
@@ -195,6 +230,7 @@ struct Task {
     node: Sender<Command>,
     /// Reports of batches that the disk refused: they are told again, as the node says a thing once.
     unsaved: Vec<Report>,
+    checkpoints: Checkpoints,
 }
 
 enum CommitFailure {
@@ -202,6 +238,15 @@ enum CommitFailure {
     Refused(watchbell_store::Error),
     /// What the file holds is not known: only a new start, which replays it, is safe.
     Fatal(watchbell_store::Error),
+}
+
+type Answer = oneshot::Sender<Result<Written, ApiError>>;
+
+/// Whether the writer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Go,
+    End,
 }
 
 impl Task {
@@ -212,53 +257,117 @@ impl Task {
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
-            let now = Timestamp::now();
-            let mut answers = Vec::new();
-            let mut reports = std::mem::take(&mut self.unsaved);
-            for report in &reports {
-                self.world.report(report.clone(), now);
-            }
-            let mut ends = false;
-            for input in first.into_iter().chain(inputs.try_iter().take(BATCH)) {
-                match input {
-                    Input::Write(request, answer) => answers.push((answer, self.world.write(*request, now))),
-                    Input::Report(report) => {
-                        self.world.report(report.clone(), now);
-                        reports.push(report);
-                    }
-                    Input::ClockStep => {}
-                    Input::End => ends = true,
-                }
-            }
-            self.world.settle(now);
-            match self.commit(now) {
-                Ok(()) => {
-                    for (answer, result) in answers {
-                        // A client that went away does not hear the answer; what it asked for is done.
-                        let _ = answer.send(result);
-                    }
-                }
-                Err(CommitFailure::Refused(error)) => {
-                    tracing::error!("{error}");
-                    let refusal =
-                        ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {error}"));
-                    for (answer, _) in answers {
-                        let _ = answer.send(Err(refusal.clone()));
-                    }
-                    self.unsaved = reports;
-                }
-                Err(CommitFailure::Fatal(error)) => {
-                    tracing::error!("the journal failed, the server ends and will replay it: {error}");
-                    *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(error.to_string());
-                    break;
-                }
-            }
-            if ends {
+            let is_idle = first.is_none();
+            let inputs = first.into_iter().chain(inputs.try_iter().take(BATCH)).collect();
+            if self.batch(inputs) == Next::End {
                 break;
+            }
+            if is_idle {
+                self.checkpoints.idle();
             }
         }
         self.shared.hub.close();
+    }
+
+    /// Takes what came in, decides, makes it durable, then answers.
+    fn batch(&mut self, inputs: Vec<Input>) -> Next {
+        let now = Timestamp::now();
+        let mut next = Next::Go;
+        let mut writes = Vec::new();
+        let mut reports = std::mem::take(&mut self.unsaved);
+        let is_disk_full = !reports.is_empty();
+        for input in inputs {
+            match input {
+                Input::Write(request, answer) => writes.push((request, answer)),
+                Input::Report(report) => reports.push(report),
+                Input::ClockStep => {}
+                Input::Fatal(cause) => return self.fail(&cause),
+                Input::End => next = Next::End,
+            }
+        }
+        if is_disk_full {
+            // What only takes away may use the journal's reserve, alone in its batch.
+            let (deletes, others): (Vec<_>, Vec<_>) = writes
+                .into_iter()
+                .partition(|(r, _)| matches!(r.write, Write::Delete(_) | Write::DeleteCollection { .. }));
+            writes = others;
+            for (request, answer) in deletes {
+                let result = self.world.write(*request, now);
+                if self.finish(vec![(answer, result)], Vec::new(), now) == Next::End {
+                    return Next::End;
+                }
+            }
+        }
+        for report in &reports {
+            self.world.report(report.clone(), now);
+        }
+        // Deletions may be tried again: they hold nothing large.
+        let mut again = Vec::new();
+        let mut answers = Vec::new();
+        for (request, answer) in writes {
+            again.push(matches!(request.write, Write::Delete(_)).then(|| request.clone()));
+            answers.push((answer, self.world.write(*request, now)));
+        }
+        self.world.settle(now);
+        match self.commit(now) {
+            Ok(()) => {
+                for (answer, result) in answers {
+                    // A client that went away does not hear the answer; what it asked for is done.
+                    let _ = answer.send(result);
+                }
+                next
+            }
+            Err(CommitFailure::Refused(error)) => {
+                self.unsaved = reports;
+                for ((answer, result), request) in answers.into_iter().zip(again) {
+                    let outcome = match request {
+                        Some(request) => {
+                            let result = self.world.write(*request, now);
+                            self.finish(vec![(answer, result)], Vec::new(), now)
+                        }
+                        None => {
+                            refuse(answer, result, &error);
+                            Next::Go
+                        }
+                    };
+                    if outcome == Next::End {
+                        return Next::End;
+                    }
+                }
+                next
+            }
+            Err(CommitFailure::Fatal(error)) => self.fail(&error.to_string()),
+        }
+    }
+
+    /// Makes durable what the world has staged, then answers.
+    fn finish(
+        &mut self,
+        answers: Vec<(Answer, Result<Written, ApiError>)>,
+        reports: Vec<Report>,
+        now: Timestamp,
+    ) -> Next {
+        match self.commit(now) {
+            Ok(()) => {
+                for (answer, result) in answers {
+                    let _ = answer.send(result);
+                }
+            }
+            Err(CommitFailure::Refused(error)) => {
+                for (answer, result) in answers {
+                    refuse(answer, result, &error);
+                }
+                self.unsaved.extend(reports);
+            }
+            Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
+        }
+        Next::Go
+    }
+
+    fn fail(&mut self, cause: &str) -> Next {
+        tracing::error!("the journal failed, the server ends and will replay it: {cause}");
+        *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.to_owned());
+        Next::End
     }
 
     /// How long to wait for input.
@@ -277,16 +386,23 @@ impl Task {
             return Ok(());
         }
         let version = self.world.resource_version();
-        if !stage.changes.is_empty() || !stage.audit.is_empty() {
-            let batch = journal::batch(&stage, version);
-            if let Err(error) = self.store.commit(&batch) {
-                let fatal = error.is_fatal();
-                self.world.rollback(now);
-                return Err(if fatal { CommitFailure::Fatal(error) } else { CommitFailure::Refused(error) });
+        if (!stage.changes.is_empty() || !stage.audit.is_empty())
+            && let Err(error) = self.make_durable(&stage, version)
+        {
+            self.world.rollback(now);
+            if error.is_fatal() {
+                return Err(CommitFailure::Fatal(error));
             }
+            tracing::error!("{error}");
+            self.shared.metrics.commit_refused();
+            return Err(CommitFailure::Refused(error));
         }
         self.world.committed();
         self.shared.published.store(Arc::new(self.world.snapshot()));
+        let durable_at = Timestamp::now();
+        for change in &stage.changes {
+            self.shared.metrics.change(change, durable_at);
+        }
         self.shared.hub.publish(stage.changes, version);
         for command in stage.commands {
             // The node's end of the channel lives as long as the server.
@@ -294,4 +410,27 @@ impl Task {
         }
         Ok(())
     }
+
+    fn make_durable(&mut self, stage: &Stage, version: u64) -> Result<(), watchbell_store::Error> {
+        let batch = journal::batch(stage, version);
+        let started = Instant::now();
+        let committed = self.store.commit(&batch)?;
+        self.shared.metrics.committed(started.elapsed(), committed.wal_bytes);
+        if self.checkpoints.after_commit(committed.wal_bytes) == maintenance::Due::Here
+            && let Err(error) = self.store.checkpoint()
+        {
+            if error.is_fatal() {
+                return Err(error);
+            }
+            // The batch is durable; the WAL shrinks when there is room again.
+            tracing::warn!("the journal's WAL stays large: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// Answers a request whose batch was not written: an error stays the error it was.
+fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &watchbell_store::Error) {
+    let refusal = || ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {cause}"));
+    let _ = answer.send(result.and_then(|_| Err(refusal())));
 }

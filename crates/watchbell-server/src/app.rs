@@ -1,0 +1,191 @@
+//! One request from its head to its answer: authenticate, authorize, then act. In that order, in this one place.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::Semaphore;
+use watchbell_api::node::{Images, LogSource};
+use watchbell_api::{ApiError, Reason, Uid};
+
+use crate::access::{Attributes, authorize};
+use crate::body::Body;
+use crate::connection::Peer;
+use crate::metrics::Metrics;
+use crate::pins::Pins;
+use crate::request::{Query, Route, Verb, method_not_allowed};
+use crate::respond::{self, Gzip};
+use crate::state::State;
+use crate::verbs::{images, list, log, read, watch, write};
+use crate::{discovery, documents};
+
+/// How many logs are read at once: each may hold a thread.
+const LOGS_MAX: usize = 256;
+/// How many pulls and imports run at once.
+const IMAGE_TRANSFERS_MAX: usize = 8;
+
+/// What every request needs.
+pub(crate) struct App {
+    pub(crate) state: State,
+    pub(crate) logs: Arc<dyn LogSource>,
+    pub(crate) images: Arc<dyn Images>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) pins: Pins,
+    pub(crate) log_slots: Arc<Semaphore>,
+    pub(crate) image_slots: Arc<Semaphore>,
+}
+
+/// The head of a request, read.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) query: Query,
+    pub(crate) accept: String,
+    pub(crate) content_type: String,
+    pub(crate) content_encoding: Option<String>,
+    pub(crate) if_none_match: String,
+    pub(crate) gzip: Gzip,
+    pub(crate) audit_id: String,
+    /// A random byte: spreads what would otherwise happen at once.
+    pub(crate) spread: u8,
+}
+
+impl App {
+    pub(crate) fn new(state: State, logs: Arc<dyn LogSource>, images: Arc<dyn Images>) -> App {
+        App {
+            metrics: state.metrics(),
+            state,
+            logs,
+            images,
+            pins: Pins::default(),
+            log_slots: Arc::new(Semaphore::new(LOGS_MAX)),
+            image_slots: Arc::new(Semaphore::new(IMAGE_TRANSFERS_MAX)),
+        }
+    }
+
+    /// Answers a request, whatever it is.
+    pub(crate) async fn answer(self: &Arc<Self>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+        let method = request.method().clone();
+        let mut random = [0u8; 16];
+        // Without randomness the id is that of nobody; no right depends on it.
+        let _ = getrandom::fill(&mut random);
+        let audit_id = Uid::from_random(random).to_string();
+        let route = Route::parse(request.uri().path());
+        let is_probe = matches!(route, Ok(Route::Probe(_)));
+        let spread = random[0];
+        let result = Box::pin(self.serve(peer, request, route, &audit_id, spread)).await;
+        let response = result.unwrap_or_else(|error| {
+            if error.reason == Reason::InternalError {
+                tracing::error!(audit_id, "{error}");
+            }
+            respond::refusal(&error)
+        });
+        if !is_probe {
+            self.metrics.request(&method, response.status());
+        }
+        respond::with_header(response, "audit-id", &audit_id)
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        peer: &Peer,
+        request: Request<Incoming>,
+        route: Result<Route, ApiError>,
+        audit_id: &str,
+        spread: u8,
+    ) -> Result<Response<Body>, ApiError> {
+        if let Ok(Route::Probe(probe)) = route {
+            require_get(request.method())?;
+            return Ok(documents::probe(self, probe));
+        }
+        // Who asks.
+        let user = peer.user().map_err(|cause| {
+            tracing::debug!(peer = %peer.address, "refused: {cause}");
+            ApiError::new(Reason::Unauthorized, "Unauthorized")
+        })?;
+        let route = route?;
+        let (head, incoming) = request.into_parts();
+        let call = Call {
+            query: Query::parse(head.uri.query().unwrap_or_default())?,
+            accept: joined(&head.headers, ACCEPT),
+            content_type: joined(&head.headers, CONTENT_TYPE),
+            content_encoding: Some(joined(&head.headers, CONTENT_ENCODING))
+                .filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("identity")),
+            if_none_match: joined(&head.headers, hyper::header::IF_NONE_MATCH),
+            gzip: Gzip::of(&head.headers),
+            audit_id: audit_id.into(),
+            spread,
+        };
+        match route {
+            Route::Object(path) => {
+                let verb = Verb::of(&head.method, &path, &call.query)?;
+                authorize(&user, Attributes::Object { verb, path: &path })?;
+                match verb {
+                    Verb::Get if path.sub == crate::request::Sub::Log => log::log(self, &call, &path).await,
+                    Verb::Get => read::get(self, &call, &path),
+                    Verb::List => list::list(self, &call, &path).await,
+                    Verb::Watch => watch::watch(self, &call, &path),
+                    Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
+                        write::write(self, &call, user, verb, &path, incoming).await
+                    }
+                }
+            }
+            Route::Images(path) => {
+                let verb = images::verb(&head.method, &path)?;
+                authorize(&user, Attributes::Images { verb, name: images::name(&path, &call) })?;
+                images::serve(self, &call, &head.method, &path, incoming).await
+            }
+            other => {
+                authorize(&user, Attributes::Path { verb: path_verb(&head.method), path: head.uri.path() })?;
+                require_get(&head.method)?;
+                self.document(&call, other).await
+            }
+        }
+    }
+
+    async fn document(self: &Arc<Self>, call: &Call, route: Route) -> Result<Response<Body>, ApiError> {
+        match route {
+            Route::Root => documents::root(call),
+            Route::Version => documents::version(call),
+            Route::Metrics => documents::metrics(self, call).await,
+            Route::OpenApiV2 => documents::openapi_v2(call).await,
+            Route::OpenApiIndex => documents::openapi_index(call).await,
+            Route::OpenApi { group, version } => documents::openapi_v3(call, group, version).await,
+            Route::CoreVersions => discovery::core(call),
+            Route::Groups => discovery::groups(call),
+            Route::Group(group) => discovery::group(call, &group),
+            Route::Resources { group, version } => discovery::resources(call, &group, &version),
+            // Answered before.
+            Route::Probe(_) | Route::Object(_) | Route::Images(_) => Err(crate::request::no_such_path()),
+        }
+    }
+}
+
+fn require_get(method: &Method) -> Result<(), ApiError> {
+    if *method == Method::GET || *method == Method::HEAD { Ok(()) } else { Err(method_not_allowed()) }
+}
+
+fn path_verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "get",
+        Method::HEAD => "head",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        _ => "use",
+    }
+}
+
+/// The values of a header as one list; bytes that are no text count as none.
+fn joined(headers: &HeaderMap, name: HeaderName) -> String {
+    let values: Vec<&str> = headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect();
+    values.join(",")
+}
+
+/// An answer without a body: what the client has is still right.
+pub(crate) fn not_modified() -> Response<Body> {
+    let mut response = Response::new(crate::body::whole(""));
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}

@@ -1,0 +1,104 @@
+//! Bodies: bounded ones in, whole and flowing ones out.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
+use tokio::sync::mpsc;
+use watchbell_api::{ApiError, Reason};
+
+/// As much as Kubernetes' API server takes in a request.
+pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
+/// A client that sends nothing, or takes nothing, for so long has gone.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The body of an answer.
+pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that flows: what is sent into the [`Flow`] goes to the client. The body ends when the flow is dropped.
+pub(crate) fn flowing() -> (Flow, Body) {
+    let (sender, receiver) = mpsc::channel(4);
+    (Flow { sender }, Flowing { receiver }.boxed_unsync())
+}
+
+/// The sending end of a flowing body.
+pub(crate) struct Flow {
+    sender: mpsc::Sender<io::Result<Bytes>>,
+}
+
+/// The client went away, or takes nothing any more.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientGone;
+
+impl Flow {
+    pub(crate) async fn send(&self, bytes: Bytes) -> Result<(), ClientGone> {
+        match tokio::time::timeout(PATIENCE, self.sender.send(Ok(bytes))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(ClientGone),
+        }
+    }
+
+    /// Breaks the body off, so that the client cannot take it for whole.
+    pub(crate) async fn fail(&self, error: io::Error) {
+        // A client that went away needs no news.
+        let _ = tokio::time::timeout(PATIENCE, self.sender.send(Err(error))).await;
+    }
+
+    /// Waits until the client has gone.
+    pub(crate) async fn gone(&self) {
+        self.sender.closed().await;
+    }
+}
+
+struct Flowing {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+}
+
+impl HttpBody for Flowing {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.receiver.poll_recv(cx).map(|item| item.map(|result| result.map(Frame::data)))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+/// The whole body of a request, within the limit and in bounded time.
+pub(crate) async fn read(body: Incoming) -> Result<Bytes, ApiError> {
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let limited = http_body_util::Limited::new(body, BODY_BYTES_MAX);
+    match tokio::time::timeout(PATIENCE, limited.collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => {
+            Err(ApiError::bad_request(format!("the body of the request cannot be read: {error}")))
+        }
+        Err(_) => Err(ApiError::new(
+            Reason::Timeout,
+            format!("the body of the request did not arrive within {} s", PATIENCE.as_secs()),
+        )),
+    }
+}
+
+fn too_large() -> ApiError {
+    ApiError::new(
+        Reason::RequestEntityTooLarge,
+        format!(
+            "Request entity too large: limit is {BODY_BYTES_MAX}: split the object, or keep its data elsewhere"
+        ),
+    )
+}

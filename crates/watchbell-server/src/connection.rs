@@ -1,0 +1,244 @@
+//! Connections: how many there may be, how long each may dawdle, and whom each belongs to.
+//!
+//! ```text
+//!  accept ──▶ handshake ──▶ with a certificate of ours ──▶ known (many)
+//!             (few)     └─▶ without                    ──▶ anonymous (few)
+//! ```
+//!
+//! Where a place is full the newcomer takes that of the oldest: who holds connections open cannot keep others out.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use jiff::Timestamp;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use watchbell_core::request::User;
+
+use crate::app::App;
+use crate::identity::{ClientCheck, Unauthenticated};
+
+const HANDSHAKES_MAX: usize = 256;
+const ANONYMOUS_MAX: usize = 128;
+const KNOWN_MAX: usize = 4096;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For the head of a request, and for the pause between two.
+const HEAD: Duration = Duration::from_secs(75);
+/// The same for those without a certificate, who may only ask how the server is.
+const ANONYMOUS_HEAD: Duration = Duration::from_secs(10);
+const HEAD_BYTES_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 100;
+
+/// The other end of a connection.
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    chain: Vec<CertificateDer<'static>>,
+    clients: Arc<ClientCheck>,
+    /// The outcome of the check, with the moment up to which it holds.
+    known: Mutex<Option<(Result<User, Unauthenticated>, i64)>>,
+}
+
+/// How long a verified certificate is trusted before it is looked at again.
+const TRUSTED_SECONDS: i64 = 60;
+
+impl Peer {
+    fn new(address: SocketAddr, chain: Vec<CertificateDer<'static>>, clients: Arc<ClientCheck>) -> Peer {
+        Peer { address, chain, clients, known: Mutex::new(None) }
+    }
+
+    /// Who this is, now.
+    pub(crate) fn user(&self) -> Result<User, Unauthenticated> {
+        let now = Timestamp::now().as_second();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((user, until)) = &*known
+            && now < *until
+        {
+            return user.clone();
+        }
+        let user = self.clients.user(&self.chain);
+        *known = Some((user.clone(), now + TRUSTED_SECONDS));
+        user
+    }
+}
+
+/// A number of places; when all are taken the oldest is cleared.
+struct Places {
+    most: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    next: u64,
+    holders: VecDeque<(u64, AbortHandle)>,
+}
+
+impl Places {
+    fn new(most: usize) -> Arc<Places> {
+        Arc::new(Places { most, taken: Mutex::new(Taken::default()) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place for a task.
+    fn take(self: &Arc<Self>, task: AbortHandle) -> Place {
+        let mut taken = self.lock();
+        if taken.holders.len() == self.most
+            && let Some((_, oldest)) = taken.holders.pop_front()
+        {
+            oldest.abort();
+        }
+        let number = taken.next;
+        taken.next += 1;
+        taken.holders.push_back((number, task));
+        Place { places: self.clone(), number }
+    }
+
+    fn clear_oldest(&self) {
+        if let Some((_, oldest)) = self.lock().holders.pop_front() {
+            oldest.abort();
+        }
+    }
+}
+
+struct Place {
+    places: Arc<Places>,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lock().holders.retain(|(number, _)| *number != self.number);
+    }
+}
+
+/// What all connections share.
+pub(crate) struct Connections {
+    pub(crate) app: Arc<App>,
+    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) clients: Arc<ClientCheck>,
+    pub(crate) stop: watch::Receiver<bool>,
+    handshakes: Arc<Places>,
+    anonymous: Arc<Places>,
+    known: Arc<Places>,
+}
+
+impl Connections {
+    pub(crate) fn new(
+        app: Arc<App>,
+        acceptor: TlsAcceptor,
+        clients: Arc<ClientCheck>,
+        stop: watch::Receiver<bool>,
+    ) -> Connections {
+        Connections {
+            app,
+            acceptor,
+            clients,
+            stop,
+            handshakes: Places::new(HANDSHAKES_MAX),
+            anonymous: Places::new(ANONYMOUS_MAX),
+            known: Places::new(KNOWN_MAX),
+        }
+    }
+
+    /// Makes room when the process has no descriptor left for a newcomer.
+    pub(crate) fn make_room(&self) {
+        self.handshakes.clear_oldest();
+        self.anonymous.clear_oldest();
+    }
+
+    /// Serves a connection in a task of its own.
+    ///
+    /// `alive` is dropped when the task ends.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        alive: watch::Receiver<()>,
+    ) {
+        let shared = self.clone();
+        // The task learns its own handle, by which its place is cleared.
+        let (hand, handle) = tokio::sync::oneshot::channel::<AbortHandle>();
+        let task = tokio::spawn(async move {
+            let _alive = alive;
+            if let Ok(handle) = handle.await {
+                Box::pin(shared.serve(stream, address, handle)).await;
+            }
+        });
+        // The task has just begun to wait for it.
+        let _ = hand.send(task.abort_handle());
+    }
+
+    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, handle: AbortHandle) {
+        let _counted = self.app.metrics.connection();
+        let place = self.handshakes.take(handle.clone());
+        // Small answers go out at once; a peer that vanished is found out.
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| {
+            rustix::net::sockopt::set_socket_keepalive(&stream, true).map_err(std::io::Error::from)
+        }) {
+            tracing::debug!(%address, "the connection closed at once: {error}");
+            return;
+        }
+        let tls = match tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => {
+                tracing::debug!(%address, "no TLS: {error}");
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%address, "no TLS within {} s", HANDSHAKE.as_secs());
+                return;
+            }
+        };
+        let chain: Vec<CertificateDer<'static>> = tls
+            .get_ref()
+            .1
+            .peer_certificates()
+            .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
+            .unwrap_or_default();
+        let peer = Arc::new(Peer::new(address, chain, self.clients.clone()));
+        let is_known = peer.user().is_ok();
+        drop(place);
+        let _place = if is_known { self.known.take(handle) } else { self.anonymous.take(handle) };
+        let app = self.app.clone();
+        let service = service_fn(move |request| {
+            let (app, peer) = (app.clone(), peer.clone());
+            async move { Ok::<_, std::convert::Infallible>(app.answer(&peer, request).await) }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(if is_known { HEAD } else { ANONYMOUS_HEAD })
+            .max_buf_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX);
+        let connection = builder.serve_connection(TokioIo::new(tls), service);
+        tokio::pin!(connection);
+        let mut stop = self.stop.clone();
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%address, "the connection broke: {error}");
+        }
+    }
+}
+
+/// Waits until the server is told to end.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The sender goes with the server, which is an end as well.
+    let _ = stop.wait_for(|stop| *stop).await;
+}

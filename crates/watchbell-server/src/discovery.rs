@@ -1,0 +1,189 @@
+//! Discovery: which groups, versions and resources there are, in the old and in the aggregated form.
+
+use hyper::header::{CACHE_CONTROL, ETAG, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Value, json};
+use watchbell_api::{ApiError, Resource, ResourceInfo};
+
+use crate::app::{Call, not_modified};
+use crate::body::Body;
+use crate::request::accept::{Answer, Shape};
+use crate::request::no_such_path;
+use crate::respond;
+
+const AGGREGATED: [Shape; 2] = [Shape::Discovery, Shape::DiscoveryBeta];
+const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
+
+/// The groups and versions of the resource table, the core group first.
+pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
+    let mut out: Vec<(&str, &str)> = Vec::new();
+    for resource in Resource::all() {
+        let info = resource.info();
+        if !out.contains(&(info.group, info.version)) {
+            out.push((info.group, info.version));
+        }
+    }
+    out.sort_unstable();
+    out
+}
+
+fn infos(group: &str, version: &str) -> Vec<&'static ResourceInfo> {
+    Resource::all()
+        .map(Resource::info)
+        .filter(|info| info.group == group && info.version == version)
+        .collect()
+}
+
+/// `/api`
+pub(crate) fn core(call: &Call) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &AGGREGATED)?;
+    if let Some(api_version) = aggregated_version(answer.shape) {
+        return aggregated(call, answer, api_version, &[("", "v1")]);
+    }
+    let document = json!({
+        "kind": "APIVersions", "versions": ["v1"],
+        "serverAddressByClientCIDRs": [],
+    });
+    respond::document(StatusCode::OK, answer, &document, call.gzip)
+}
+
+/// `/apis`
+pub(crate) fn groups(call: &Call) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &AGGREGATED)?;
+    let named: Vec<(&str, &str)> =
+        group_versions().into_iter().filter(|(group, _)| !group.is_empty()).collect();
+    if let Some(api_version) = aggregated_version(answer.shape) {
+        return aggregated(call, answer, api_version, &named);
+    }
+    let groups: Vec<Value> = named.iter().map(|(group, version)| api_group(group, version)).collect();
+    let document = json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups});
+    respond::document(StatusCode::OK, answer, &document, call.gzip)
+}
+
+fn api_group(group: &str, version: &str) -> Value {
+    let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    json!({"name": group, "versions": [version], "preferredVersion": version})
+}
+
+/// `/apis/batch`
+pub(crate) fn group(call: &Call, group: &str) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &[])?;
+    let (_, version) =
+        group_versions().into_iter().find(|(g, _)| *g == group && !g.is_empty()).ok_or_else(no_such_path)?;
+    let mut document = json!({"kind": "APIGroup", "apiVersion": "v1"});
+    if let (Some(map), Value::Object(fields)) = (document.as_object_mut(), api_group(group, version)) {
+        map.extend(fields);
+    }
+    respond::document(StatusCode::OK, answer, &document, call.gzip)
+}
+
+/// `/api/v1`, `/apis/batch/v1`
+pub(crate) fn resources(call: &Call, group: &str, version: &str) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &[])?;
+    let infos = infos(group, version);
+    if infos.is_empty() {
+        return Err(no_such_path());
+    }
+    let mut resources = Vec::new();
+    for info in infos {
+        let mut entry = json!({
+            "name": info.plural, "singularName": info.singular, "namespaced": info.resource.is_namespaced(),
+            "kind": info.kind, "verbs": VERBS,
+        });
+        if !info.short_names.is_empty() {
+            entry["shortNames"] = json!(info.short_names);
+        }
+        if !info.categories.is_empty() {
+            entry["categories"] = json!(info.categories);
+        }
+        resources.push(entry);
+        for (sub, verbs) in subresources(info) {
+            resources.push(json!({
+                "name": format!("{}/{sub}", info.plural), "singularName": "",
+                "namespaced": info.resource.is_namespaced(), "kind": info.kind, "verbs": verbs,
+            }));
+        }
+    }
+    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let document = json!({
+        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources,
+    });
+    respond::document(StatusCode::OK, answer, &document, call.gzip)
+}
+
+fn subresources(info: &ResourceInfo) -> Vec<(&'static str, &'static [&'static str])> {
+    let mut out: Vec<(&'static str, &'static [&'static str])> = Vec::new();
+    if info.resource == Resource::Pod {
+        out.push(("log", &["get"]));
+    }
+    if info.has_status {
+        out.push(("status", &STATUS_VERBS));
+    }
+    out
+}
+
+fn aggregated_version(shape: Shape) -> Option<&'static str> {
+    match shape {
+        Shape::Discovery => Some("apidiscovery.k8s.io/v2"),
+        Shape::DiscoveryBeta => Some("apidiscovery.k8s.io/v2beta1"),
+        Shape::Object | Shape::Table | Shape::Metadata | Shape::MetadataList => None,
+    }
+}
+
+fn aggregated(
+    call: &Call,
+    answer: Answer,
+    api_version: &str,
+    groups: &[(&str, &str)],
+) -> Result<Response<Body>, ApiError> {
+    let items: Vec<Value> = groups.iter().map(|(group, version)| aggregated_group(group, version)).collect();
+    let document = json!({
+        "kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items,
+    });
+    let tag = format!("\"{}\"", respond::digest(document.to_string().as_bytes()));
+    if call.if_none_match.split(',').any(|known| known.trim() == tag) {
+        return Ok(not_modified());
+    }
+    let mut response = respond::document(StatusCode::OK, answer, &document, call.gzip)?;
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    Ok(response)
+}
+
+fn aggregated_group(group: &str, version: &str) -> Value {
+    let kind_of =
+        |info: &ResourceInfo| json!({"group": info.group, "version": info.version, "kind": info.kind});
+    let resources: Vec<Value> = infos(group, version)
+        .into_iter()
+        .map(|info| {
+            let mut entry = json!({
+                "resource": info.plural, "responseKind": kind_of(info),
+                "scope": if info.resource.is_namespaced() { "Namespaced" } else { "Cluster" },
+                "singularResource": info.singular, "verbs": VERBS,
+            });
+            if !info.short_names.is_empty() {
+                entry["shortNames"] = json!(info.short_names);
+            }
+            if !info.categories.is_empty() {
+                entry["categories"] = json!(info.categories);
+            }
+            let subs: Vec<Value> = subresources(info)
+                .into_iter()
+                .map(
+                    |(sub, verbs)| json!({"subresource": sub, "responseKind": kind_of(info), "verbs": verbs}),
+                )
+                .collect();
+            if !subs.is_empty() {
+                entry["subresources"] = Value::Array(subs);
+            }
+            entry
+        })
+        .collect();
+    json!({
+        "metadata": {"name": group, "creationTimestamp": null},
+        "versions": [{"version": version, "resources": resources, "freshness": "Current"}],
+    })
+}

@@ -1,0 +1,190 @@
+//! What is no resource: version, health, OpenAPI documents, metrics.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use hyper::body::Bytes;
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, VARY};
+use hyper::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+use watchbell_api::{ApiError, Reason, openapi};
+
+use crate::app::{App, Call, not_modified};
+use crate::body::{Body, whole};
+use crate::discovery;
+use crate::request::accept::Answer;
+use crate::request::{Probe, no_such_path};
+use crate::respond::{self, Gzip};
+
+/// The version of Kubernetes' API that is spoken.
+const MINOR: &str = "36";
+
+/// `/version`: the API is Kubernetes' 1.36, the program is this one.
+pub(crate) fn version(call: &Call) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &[])?;
+    let document = json!({
+        "major": "1", "minor": MINOR, "emulationMajor": "1", "emulationMinor": MINOR,
+        "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
+        "gitVersion": concat!("v1.36.0+watchbell-", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "",
+        "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, architecture()),
+    });
+    respond::document(StatusCode::OK, answer, &document, call.gzip)
+}
+
+/// In Go's words, as clients compare it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// Alive while the process answers; ready and healthy while the state takes changes.
+pub(crate) fn probe(app: &App, probe: Probe) -> Response<Body> {
+    let name = match probe {
+        Probe::Live => return respond::text(StatusCode::OK, "ok"),
+        Probe::Health => "healthz",
+        Probe::Ready => "readyz",
+    };
+    if app.state.is_closed() {
+        // Everybody may ask; why it ends is for the server's own log.
+        let text = format!("[-]state failed: the server is ending\n{name} check failed\n");
+        return respond::text(StatusCode::INTERNAL_SERVER_ERROR, text);
+    }
+    respond::text(StatusCode::OK, "ok")
+}
+
+/// `/`: where to go from here.
+pub(crate) fn root(call: &Call) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &[])?;
+    let mut paths = vec!["/api".to_owned(), "/api/v1".into(), "/apis".into()];
+    for (group, version) in discovery::group_versions().into_iter().filter(|(group, _)| !group.is_empty()) {
+        paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]);
+    }
+    paths.extend(
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+            .map(str::to_owned),
+    );
+    respond::document(StatusCode::OK, answer, &json!({"paths": paths}), call.gzip)
+}
+
+pub(crate) async fn metrics(app: &Arc<App>, call: &Call) -> Result<Response<Body>, ApiError> {
+    let shared = app.clone();
+    // Counting the objects of a large state takes a moment.
+    let text = tokio::task::spawn_blocking(move || shared.metrics.render(&shared.state.snapshot()))
+        .await
+        .map_err(|_| ending())?;
+    Ok(respond::bytes(
+        StatusCode::OK,
+        "text/plain; version=0.0.4; charset=utf-8",
+        Bytes::from(text),
+        call.gzip,
+    ))
+}
+
+fn ending() -> ApiError {
+    ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
+}
+
+/// A document that never changes while the program runs: made once, compressed once.
+#[derive(Debug)]
+struct Fixed {
+    plain: Bytes,
+    gzip: Bytes,
+    hash: String,
+}
+
+impl Fixed {
+    fn new(document: &Value) -> Fixed {
+        let text = document.to_string();
+        let hash = respond::digest(text.as_bytes());
+        Fixed { gzip: Bytes::from(respond::compress(text.as_bytes())), plain: Bytes::from(text), hash }
+    }
+
+    fn respond(&self, call: &Call, content_type: &'static str, cache: &'static str) -> Response<Body> {
+        let tag = format!("\"{}\"", self.hash);
+        if call.if_none_match.split(',').any(|known| known.trim().trim_start_matches("W/") == tag) {
+            return not_modified();
+        }
+        let mut response = Response::new(whole(match call.gzip {
+            Gzip::Taken => self.gzip.clone(),
+            Gzip::No => self.plain.clone(),
+        }));
+        let headers = response.headers_mut();
+        if call.gzip == Gzip::Taken {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
+            headers.insert(ETAG, tag);
+        }
+        response
+    }
+}
+
+type Shelf = Mutex<HashMap<(String, String), Arc<Fixed>>>;
+
+static V3: LazyLock<Shelf> = LazyLock::new(Shelf::default);
+static V2: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(&openapi::v2()));
+
+/// The document of a group and version, made at the first request for it.
+fn v3(group: &str, version: &str) -> Option<Arc<Fixed>> {
+    let mut shelf = V3.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (group.to_owned(), version.to_owned());
+    if let Some(fixed) = shelf.get(&key) {
+        return Some(fixed.clone());
+    }
+    let fixed = Arc::new(Fixed::new(&openapi::v3(group, version)?));
+    shelf.insert(key, fixed.clone());
+    Some(fixed)
+}
+
+/// `/openapi/v3`
+pub(crate) async fn openapi_index(call: &Call) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &[])?;
+    let paths = tokio::task::spawn_blocking(|| {
+        let mut paths = Map::new();
+        for (group, version) in discovery::group_versions() {
+            let Some(fixed) = v3(group, version) else { continue };
+            let path =
+                if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+            let url = format!("/openapi/v3/{path}?hash={}", fixed.hash);
+            paths.insert(path, json!({"serverRelativeURL": url}));
+        }
+        paths
+    })
+    .await
+    .map_err(|_| ending())?;
+    respond::document(StatusCode::OK, answer, &json!({"paths": paths}), call.gzip)
+}
+
+/// `/openapi/v3/apis/batch/v1`
+pub(crate) async fn openapi_v3(
+    call: &Call,
+    group: String,
+    version: String,
+) -> Result<Response<Body>, ApiError> {
+    Answer::negotiate(&call.accept, &[])?;
+    let fixed = tokio::task::spawn_blocking(move || v3(&group, &version))
+        .await
+        .map_err(|_| ending())?
+        .ok_or_else(no_such_path)?;
+    // A client that names the hash it learned from the index may keep the document for good.
+    let cache = if call.query.get("hash") == Some(&fixed.hash) {
+        "public, immutable, max-age=31536000"
+    } else {
+        "no-cache, private"
+    };
+    Ok(fixed.respond(call, "application/json", cache))
+}
+
+/// `/openapi/v2`
+pub(crate) async fn openapi_v2(call: &Call) -> Result<Response<Body>, ApiError> {
+    Answer::negotiate(&call.accept, &[])?;
+    tokio::task::spawn_blocking(|| LazyLock::force(&V2)).await.map_err(|_| ending())?;
+    Ok(V2.respond(call, "application/json", "no-cache, private"))
+}

@@ -1,0 +1,235 @@
+//! What the server counts, in Prometheus' text form.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use jiff::Timestamp;
+use watchbell_api::Resource;
+use watchbell_api::types::pod_status::Phase;
+use watchbell_core::world::{Change, Head, Snapshot, Stored};
+
+/// Written by the CronJob controller (and by Kubernetes') on a Job: its slot.
+const SLOT: &[u8] = b"\"batch.kubernetes.io/cronjob-scheduled-timestamp\":\"";
+
+/// Upper bounds of the buckets of lateness, in milliseconds.
+const LATENESS_MS: [u64; 12] = [10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000];
+
+/// The counters of one server.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    requests: Mutex<BTreeMap<(String, u16), u64>>,
+    commits: AtomicU64,
+    commits_refused: AtomicU64,
+    commit_micros: AtomicU64,
+    wal_bytes: AtomicU64,
+    watchers: AtomicI64,
+    connections: AtomicI64,
+    pods_started: AtomicU64,
+    pods_succeeded: AtomicU64,
+    pods_failed: AtomicU64,
+    lateness: [AtomicU64; LATENESS_MS.len()],
+    lateness_count: AtomicU64,
+    lateness_ms: AtomicU64,
+}
+
+/// Counts something for as long as it lives.
+pub(crate) struct Counted {
+    metrics: Arc<Metrics>,
+    gauge: fn(&Metrics) -> &AtomicI64,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        (self.gauge)(&self.metrics).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Metrics {
+    fn counted(self: &Arc<Self>, gauge: fn(&Metrics) -> &AtomicI64) -> Counted {
+        gauge(self).fetch_add(1, Ordering::Relaxed);
+        Counted { metrics: self.clone(), gauge }
+    }
+
+    pub(crate) fn watcher(self: &Arc<Self>) -> Counted {
+        self.counted(|m| &m.watchers)
+    }
+
+    pub(crate) fn connection(self: &Arc<Self>) -> Counted {
+        self.counted(|m| &m.connections)
+    }
+
+    pub(crate) fn request(&self, method: &Method, code: StatusCode) {
+        // Foreign method names are the client's to choose: they must not grow the map.
+        let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        let method = if known.contains(method) { method.as_str() } else { "other" };
+        let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        *requests.entry((method.into(), code.as_u16())).or_default() += 1;
+    }
+
+    pub(crate) fn committed(&self, took: Duration, wal_bytes: u64) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.commit_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.wal_bytes.store(wal_bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn commit_refused(&self) {
+        self.commits_refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Reads what a committed change says of pods and slots.
+    pub(crate) fn change(&self, change: &Change, now: Timestamp) {
+        match change.object().resource {
+            Resource::Pod => self.pod(change),
+            Resource::Job if change.old.is_none() => {
+                if let Some(slot) = change.new.as_deref().and_then(slot) {
+                    self.slot(slot, now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn pod(&self, change: &Change) {
+        let phase =
+            |stored: &Option<Arc<Stored>>| stored.as_ref().and_then(|s| s.pod_status()).map(|s| s.phase);
+        let started = |stored: &Option<Arc<Stored>>| {
+            stored.as_ref().and_then(|s| s.pod_status()).is_some_and(|s| s.started_at.is_some())
+        };
+        if started(&change.new) && !started(&change.old) {
+            self.pods_started.fetch_add(1, Ordering::Relaxed);
+        }
+        let (before, after) = (phase(&change.old), phase(&change.new));
+        if before != after {
+            match after {
+                Some(Phase::Succeeded) => self.pods_succeeded.fetch_add(1, Ordering::Relaxed),
+                Some(Phase::Failed) => self.pods_failed.fetch_add(1, Ordering::Relaxed),
+                Some(Phase::Pending | Phase::Running) | None => 0,
+            };
+        }
+    }
+
+    fn slot(&self, slot: Timestamp, now: Timestamp) {
+        let late = u64::try_from(now.duration_since(slot).as_millis()).unwrap_or(0);
+        for (bound, bucket) in LATENESS_MS.iter().zip(&self.lateness) {
+            if late <= *bound {
+                bucket.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        self.lateness_count.fetch_add(1, Ordering::Relaxed);
+        self.lateness_ms.fetch_add(late, Ordering::Relaxed);
+    }
+
+    /// The text of `/metrics`.
+    pub(crate) fn render(&self, snapshot: &Snapshot) -> String {
+        let mut page = Page::default();
+        page.family("watchbell_requests_total", "counter", "Requests answered, by method and status code.");
+        for ((method, code), count) in self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            page.labelled("watchbell_requests_total", &format!("method=\"{method}\",code=\"{code}\""), count);
+        }
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let gauge = |gauge: &AtomicI64| gauge.load(Ordering::Relaxed).max(0);
+        page.one("watchbell_connections", "gauge", "Open connections.", gauge(&self.connections));
+        page.one("watchbell_watchers", "gauge", "Open watches.", gauge(&self.watchers));
+        page.one("watchbell_commits_total", "counter", "Batches made durable.", read(&self.commits));
+        page.one(
+            "watchbell_commits_refused_total",
+            "counter",
+            "Batches that the journal refused and that changed nothing.",
+            read(&self.commits_refused),
+        );
+        page.one(
+            "watchbell_commit_seconds_total",
+            "counter",
+            "Time spent making batches durable.",
+            seconds(read(&self.commit_micros), 1_000_000.0),
+        );
+        page.one("watchbell_wal_bytes", "gauge", "Bytes in the journal's WAL.", read(&self.wal_bytes));
+        page.one(
+            "watchbell_resource_version",
+            "gauge",
+            "The newest resource version.",
+            snapshot.resource_version(),
+        );
+        page.family("watchbell_objects", "gauge", "Objects, by resource.");
+        for resource in Resource::all() {
+            let name = resource.info().qualified();
+            page.labelled("watchbell_objects", &format!("resource=\"{name}\""), &snapshot.count(resource));
+        }
+        page.family("watchbell_pods", "gauge", "Pods, by phase.");
+        for (phase, count) in phases(snapshot) {
+            page.labelled("watchbell_pods", &format!("phase=\"{phase}\""), &count);
+        }
+        page.one(
+            "watchbell_pods_started_total",
+            "counter",
+            "Pods the node took up.",
+            read(&self.pods_started),
+        );
+        page.family("watchbell_pods_ended_total", "counter", "Pods that ended, by phase.");
+        page.labelled("watchbell_pods_ended_total", "phase=\"Succeeded\"", &read(&self.pods_succeeded));
+        page.labelled("watchbell_pods_ended_total", "phase=\"Failed\"", &read(&self.pods_failed));
+        let name = "watchbell_slot_lateness_seconds";
+        page.family(name, "histogram", "From a CronJob's slot to its durable Job.");
+        for (bound, bucket) in LATENESS_MS.iter().zip(&self.lateness) {
+            let bound = seconds(*bound, 1000.0);
+            page.labelled(&format!("{name}_bucket"), &format!("le=\"{bound}\""), &read(bucket));
+        }
+        page.labelled(&format!("{name}_bucket"), "le=\"+Inf\"", &read(&self.lateness_count));
+        page.bare(&format!("{name}_sum"), seconds(read(&self.lateness_ms), 1000.0));
+        page.bare(&format!("{name}_count"), read(&self.lateness_count));
+        page.text
+    }
+}
+
+fn seconds(amount: u64, a_second: f64) -> f64 {
+    amount as f64 / a_second
+}
+
+fn phases(snapshot: &Snapshot) -> BTreeMap<&'static str, usize> {
+    let all = [Phase::Pending, Phase::Running, Phase::Succeeded, Phase::Failed];
+    let mut counts: BTreeMap<&str, usize> = all.iter().map(|phase| (phase.as_str(), 0)).collect();
+    for pod in snapshot.list(Resource::Pod, None, None) {
+        if let Some(status) = pod.pod_status() {
+            *counts.entry(status.phase.as_str()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// The slot in a Job's annotations, found without reading the Job: heads are compact JSON of our own writing.
+fn slot(job: &Stored) -> Option<Timestamp> {
+    let Head::Json(head) = &job.head else { return None };
+    let start = head.json.windows(SLOT.len()).position(|window| window == SLOT)? + SLOT.len();
+    let rest = &head.json[start..];
+    let end = rest.iter().take(64).position(|byte| *byte == b'"')?;
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a string does not fail.
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn labelled(&mut self, name: &str, labels: &str, value: &impl std::fmt::Display) {
+        let _ = writeln!(self.text, "{name}{{{labels}}} {value}");
+    }
+
+    fn bare(&mut self, name: &str, value: impl std::fmt::Display) {
+        let _ = writeln!(self.text, "{name} {value}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+        self.family(name, kind, help);
+        self.bare(name, value);
+    }
+}

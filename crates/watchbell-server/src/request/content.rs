@@ -1,0 +1,57 @@
+//! What a request's body is.
+
+use serde_json::Value;
+use watchbell_api::{ApiError, Reason, decode};
+use watchbell_core::request::PatchKind;
+
+const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
+application/strategic-merge-patch+json, application/apply-patch+yaml";
+
+/// The media type without its parameters, in lower case.
+fn media(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Decodes an object by its content type. None given means JSON, as in Kubernetes.
+pub(crate) fn object(content_type: &str, bytes: &[u8]) -> Result<Value, ApiError> {
+    match media(content_type).as_str() {
+        "" | "application/json" => decode::json(bytes),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => one_document(bytes),
+        other => Err(ApiError::new(
+            Reason::UnsupportedMediaType,
+            format!(
+                "the body of the request was in an unknown format ({other}) - accepted media types include: \
+                 application/json, application/yaml"
+            ),
+        )),
+    }
+}
+
+/// The kind of a patch is its content type.
+pub(crate) fn patch(content_type: &str, bytes: &[u8]) -> Result<(PatchKind, Value), ApiError> {
+    Ok(match media(content_type).as_str() {
+        "application/json-patch+json" => (PatchKind::Json, decode::json(bytes)?),
+        "application/merge-patch+json" => (PatchKind::Merge, decode::json(bytes)?),
+        "application/strategic-merge-patch+json" => (PatchKind::StrategicMerge, decode::json(bytes)?),
+        "application/apply-patch+yaml" => (PatchKind::Apply, one_document(bytes)?),
+        other => {
+            return Err(ApiError::new(
+                Reason::UnsupportedMediaType,
+                format!(
+                    "the body of the request was in an unknown format ({other}) - accepted media types include: {PATCHES}"
+                ),
+            ));
+        }
+    })
+}
+
+fn one_document(bytes: &[u8]) -> Result<Value, ApiError> {
+    let mut documents = decode::yaml(bytes)?;
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document),
+        (None, _) => Err(ApiError::bad_request("the body is empty: one document is needed")),
+        (Some(_), false) => {
+            Err(ApiError::bad_request("the body holds several documents: send one a request"))
+        }
+    }
+}

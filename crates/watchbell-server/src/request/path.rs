@@ -1,0 +1,206 @@
+//! The path of a request.
+
+use watchbell_api::{ApiError, Resource};
+
+use super::no_such_path;
+
+/// Longest segment that is looked at; Kubernetes' names end at 253.
+const SEGMENT_BYTES_MAX: usize = 253;
+/// Image references may be longer: a registry, a path, a tag and a digest.
+const IMAGE_BYTES_MAX: usize = 1024;
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `/healthz`, `/livez`, `/readyz`: the only ones open to everybody.
+    Probe(Probe),
+    Version,
+    Metrics,
+    /// `/`: the list of paths.
+    Root,
+    /// `/openapi/v2`
+    OpenApiV2,
+    /// `/openapi/v3`
+    OpenApiIndex,
+    /// `/openapi/v3/api/v1`, `/openapi/v3/apis/batch/v1`
+    OpenApi {
+        group: String,
+        version: String,
+    },
+    /// `/api`
+    CoreVersions,
+    /// `/apis`
+    Groups,
+    /// `/apis/batch`
+    Group(String),
+    /// `/api/v1`, `/apis/batch/v1`
+    Resources {
+        group: String,
+        version: String,
+    },
+    Object(ObjectPath),
+    Images(ImagePath),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probe {
+    Health,
+    Live,
+    Ready,
+}
+
+/// An object or a collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectPath {
+    pub(crate) resource: Resource,
+    /// `None`: of all namespaces, or of none.
+    pub(crate) namespace: Option<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) sub: Sub,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sub {
+    None,
+    Status,
+    Log,
+}
+
+impl Sub {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Sub::None => "",
+            Sub::Status => "status",
+            Sub::Log => "log",
+        }
+    }
+}
+
+/// The image store under `/apis/watchbell.dev/v1alpha1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ImagePath {
+    /// `images`
+    All,
+    /// `images/docker.io/library/busybox:1.36`
+    One(String),
+    /// `images:pull`
+    Pull,
+    /// `images:import`
+    Import,
+    /// `images:prune`
+    Prune,
+}
+
+impl Route {
+    /// Reads the path of a URI, still percent-encoded.
+    pub(crate) fn parse(path: &str) -> Result<Route, ApiError> {
+        let rest = path.strip_prefix('/').ok_or_else(no_such_path)?;
+        // Client libraries write `/api/` and `/version/`.
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if let Some(images) = rest.strip_prefix("apis/watchbell.dev/v1alpha1/images") {
+            return image_path(images).map(Route::Images);
+        }
+        if rest.is_empty() {
+            return Ok(Route::Root);
+        }
+        let segments = rest.split('/').map(segment).collect::<Result<Vec<String>, ApiError>>()?;
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+        Ok(match segments.as_slice() {
+            ["healthz"] => Route::Probe(Probe::Health),
+            ["livez"] => Route::Probe(Probe::Live),
+            ["readyz"] => Route::Probe(Probe::Ready),
+            ["version"] => Route::Version,
+            ["metrics"] => Route::Metrics,
+            ["openapi", "v2"] => Route::OpenApiV2,
+            ["openapi", "v3"] => Route::OpenApiIndex,
+            ["openapi", "v3", "api", version] => {
+                Route::OpenApi { group: String::new(), version: (*version).into() }
+            }
+            ["openapi", "v3", "apis", group, version] => {
+                Route::OpenApi { group: (*group).into(), version: (*version).into() }
+            }
+            ["api"] => Route::CoreVersions,
+            ["apis"] => Route::Groups,
+            ["api", version] => Route::Resources { group: String::new(), version: (*version).into() },
+            ["apis", group] => Route::Group((*group).into()),
+            ["apis", group, version] => {
+                Route::Resources { group: (*group).into(), version: (*version).into() }
+            }
+            ["api", version, object @ ..] => Route::Object(object_path("", version, object)?),
+            ["apis", group, version, object @ ..] if !group.is_empty() => {
+                Route::Object(object_path(group, version, object)?)
+            }
+            _ => return Err(no_such_path()),
+        })
+    }
+}
+
+fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, ApiError> {
+    let find = |plural: &str| Resource::from_path(group, version, plural).ok_or_else(no_such_path);
+    let (resource, namespace, rest) = match rest {
+        // `namespaces/ml` and `namespaces/ml/status` are the namespace itself.
+        ["namespaces"] | ["namespaces", _] | ["namespaces", _, "status"] if group.is_empty() => {
+            (find("namespaces")?, None, &rest[1..])
+        }
+        ["namespaces", namespace, plural, rest @ ..] => {
+            let resource = find(plural)?;
+            if !resource.is_namespaced() {
+                return Err(no_such_path());
+            }
+            (resource, Some((*namespace).to_owned()), rest)
+        }
+        [plural, rest @ ..] => {
+            let resource = find(plural)?;
+            // One object of a namespaced kind is named within its namespace.
+            if resource.is_namespaced() && !rest.is_empty() {
+                return Err(no_such_path());
+            }
+            (resource, None, rest)
+        }
+        [] => return Err(no_such_path()),
+    };
+    let (name, sub) = match rest {
+        [] => (None, Sub::None),
+        [name] => (Some((*name).to_owned()), Sub::None),
+        [name, "status"] if resource.info().has_status => (Some((*name).to_owned()), Sub::Status),
+        [name, "log"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Log),
+        _ => return Err(no_such_path()),
+    };
+    Ok(ObjectPath { resource, namespace, name, sub })
+}
+
+fn image_path(rest: &str) -> Result<ImagePath, ApiError> {
+    Ok(match rest {
+        "" => ImagePath::All,
+        ":pull" => ImagePath::Pull,
+        ":import" => ImagePath::Import,
+        ":prune" => ImagePath::Prune,
+        // A reference has slashes of its own, encoded or not.
+        _ => match rest.strip_prefix('/').map(decode) {
+            Some(Some(name)) if !name.is_empty() && name.len() <= IMAGE_BYTES_MAX => ImagePath::One(name),
+            _ => return Err(no_such_path()),
+        },
+    })
+}
+
+/// One segment, decoded. What would not be one segment again is refused, so that no name climbs or splits.
+fn segment(encoded: &str) -> Result<String, ApiError> {
+    match decode(encoded) {
+        Some(text)
+            if !text.is_empty()
+                && text.len() <= SEGMENT_BYTES_MAX
+                && text != "."
+                && text != ".."
+                && !text.contains(['/', '%']) =>
+        {
+            Ok(text)
+        }
+        _ => Err(no_such_path()),
+    }
+}
+
+/// Percent-decoding; `None` for a broken escape, for what is not UTF-8, and for control characters.
+fn decode(encoded: &str) -> Option<String> {
+    let text = super::query::percent_decode(encoded.as_bytes())?;
+    if text.chars().any(char::is_control) { None } else { Some(text) }
+}

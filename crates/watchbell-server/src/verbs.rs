@@ -1,0 +1,48 @@
+//! What is done on resources, one verb a file.
+
+pub(crate) mod images;
+pub(crate) mod list;
+pub(crate) mod log;
+pub(crate) mod read;
+pub(crate) mod watch;
+pub(crate) mod write;
+
+use watchbell_api::selector::{Fields, Labels};
+use watchbell_api::{ApiError, Resource};
+use watchbell_core::world::Stored;
+
+use crate::request::options::ListOptions;
+
+/// Which objects of a collection are meant.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    labels: Labels,
+    fields: Fields,
+    /// One object, named by the path of a watch.
+    name: Option<String>,
+}
+
+impl Selection {
+    pub(crate) fn read(
+        resource: Resource,
+        options: &ListOptions,
+        name: Option<String>,
+    ) -> Result<Selection, ApiError> {
+        Ok(Selection {
+            labels: Labels::parse(&options.label_selector)?,
+            fields: Fields::parse(resource, &options.field_selector)?,
+            name,
+        })
+    }
+
+    /// Whether nothing is left out.
+    pub(crate) fn is_all(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty() && self.name.is_none()
+    }
+
+    pub(crate) fn matches(&self, object: &Stored) -> bool {
+        self.name.as_deref().is_none_or(|name| *object.name == *name)
+            && (self.labels.is_empty() || self.labels.matches(&object.labels()))
+            && (self.fields.is_empty() || self.fields.matches(&object.render()))
+    }
+}

@@ -1,0 +1,303 @@
+//! LIST: walks through a snapshot in pieces, so that a hundred thousand objects neither fill the memory nor hold up a
+//! thread that others need.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Bytes;
+use hyper::header::{CONTENT_ENCODING, HeaderValue, VARY};
+use hyper::{Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::json;
+use watchbell_api::{ApiError, Cause, Reason, Resource, decode, table};
+use watchbell_core::world::Snapshot;
+
+use super::Selection;
+use crate::app::{App, Call};
+use crate::body::{self, Body};
+use crate::pins::Token;
+use crate::present::{self, Include};
+use crate::request::ObjectPath;
+use crate::request::accept::{Answer, Encoding, Shape};
+use crate::request::options::{ListOptions, Version};
+use crate::respond::{self, GZIP_FROM_BYTES, Gzip};
+
+/// How many objects are looked at in one go on a blocking thread.
+const PIECE_OBJECTS: usize = 2048;
+/// A piece ends when it has grown to this.
+const PIECE_BYTES: usize = GZIP_FROM_BYTES;
+
+pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &[Shape::Table, Shape::MetadataList])?;
+    let options = ListOptions::read(&call.query, false)?;
+    let selection = Selection::read(path.resource, &options, None)?;
+    let mut start_after = None;
+    let snapshot = match &options.continue_token {
+        Some(text) => {
+            let token = Token::decode(text)?;
+            let snapshot = app.pins.at(token.version)?;
+            start_after = Some((token.namespace, token.name));
+            snapshot
+        }
+        None => newest_or_exact(app, &options)?,
+    };
+    let mut walk = Walk {
+        is_paged: options.limit > 0,
+        left: if options.limit == 0 { usize::MAX } else { options.limit },
+        resource: path.resource,
+        namespace: path.namespace.clone(),
+        selection,
+        shape: answer.shape,
+        include: Include::read(&call.query)?,
+        now: Timestamp::now().as_second(),
+        cursor: start_after,
+        stage: WalkStage::Head,
+        has_elements: false,
+        continues: false,
+        snapshot,
+    };
+    if answer.encoding == Encoding::Yaml {
+        return whole_as_yaml(app, walk, answer, call.gzip).await;
+    }
+    let (walk_again, first) = blocking(move || {
+        let first = walk.piece();
+        (walk, first)
+    })
+    .await?;
+    walk = walk_again;
+    if walk.stage == WalkStage::Done {
+        walk.pin(app);
+        let content = Bytes::from(first);
+        return Ok(respond::bytes(StatusCode::OK, &answer.content_type(), content, call.gzip));
+    }
+    let (flow, body) = body::flowing();
+    let mut encoder = match call.gzip {
+        Gzip::Taken => Some(GzEncoder::new(Vec::new(), Compression::fast())),
+        Gzip::No => None,
+    };
+    let mut response = respond::stream(&answer.content_type(), body);
+    if encoder.is_some() {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+    let app = app.clone();
+    tokio::spawn(async move {
+        let mut piece = first;
+        loop {
+            let is_last = walk.stage == WalkStage::Done;
+            let made = blocking(move || {
+                let out = match (encoder.take(), is_last) {
+                    (None, _) => piece,
+                    (Some(mut gz), false) => {
+                        // Writing to memory does not fail.
+                        let _ = gz.write_all(&piece);
+                        let out = std::mem::take(gz.get_mut());
+                        encoder = Some(gz);
+                        out
+                    }
+                    (Some(mut gz), true) => {
+                        let _ = gz.write_all(&piece);
+                        gz.finish().unwrap_or_default()
+                    }
+                };
+                let next = if is_last { Vec::new() } else { walk.piece() };
+                (walk, encoder, out, next)
+            })
+            .await;
+            let Ok((walk_again, encoder_again, out, next)) = made else {
+                // The thread ended: the server does too.
+                flow.fail(std::io::Error::other("the server ends")).await;
+                return;
+            };
+            (walk, encoder, piece) = (walk_again, encoder_again, next);
+            if is_last {
+                // Before the client can ask for the next page.
+                walk.pin(&app);
+            }
+            if !out.is_empty() && flow.send(Bytes::from(out)).await.is_err() {
+                return;
+            }
+            if is_last {
+                return;
+            }
+        }
+    });
+    Ok(response)
+}
+
+fn newest_or_exact(app: &App, options: &ListOptions) -> Result<Arc<Snapshot>, ApiError> {
+    let snapshot = app.state.snapshot();
+    let Version::At(version) = options.version else { return Ok(snapshot) };
+    require_reached(version, snapshot.resource_version())?;
+    if options.is_exact && version != snapshot.resource_version() {
+        return app.pins.at(version).map_err(|_| {
+            ApiError::new(
+                Reason::Expired,
+                format!("The resourceVersion for the provided list is too old: {version}: leave out Exact"),
+            )
+        });
+    }
+    Ok(snapshot)
+}
+
+/// A version that this server has not given out yet: a client of another server, or of one before a restore.
+pub(crate) fn require_reached(asked: u64, current: u64) -> Result<(), ApiError> {
+    if asked <= current {
+        return Ok(());
+    }
+    let mut error =
+        ApiError::new(Reason::Timeout, format!("Too large resource version: {asked}, current: {current}"));
+    error.causes.push(Cause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".into(),
+        field: String::new(),
+    });
+    error.retry_after_seconds = Some(1);
+    Err(error)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| {
+        ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
+    })
+}
+
+async fn whole_as_yaml(
+    app: &Arc<App>,
+    mut walk: Walk,
+    answer: Answer,
+    gzip: Gzip,
+) -> Result<Response<Body>, ApiError> {
+    let (walk, text) = blocking(move || {
+        let mut json = Vec::new();
+        while walk.stage != WalkStage::Done {
+            json.extend(walk.piece());
+        }
+        let value =
+            serde_json::from_slice(&json).map_err(|e| ApiError::internal(format!("cannot make YAML: {e}")));
+        (
+            walk,
+            value.and_then(|value| {
+                decode::to_yaml(&value).map_err(|e| ApiError::internal(format!("cannot make YAML: {e}")))
+            }),
+        )
+    })
+    .await?;
+    walk.pin(app);
+    Ok(respond::bytes(StatusCode::OK, &answer.content_type(), Bytes::from(text?), gzip))
+}
+
+/// A list on its way: what was written so far ends at the cursor.
+struct Walk {
+    snapshot: Arc<Snapshot>,
+    resource: Resource,
+    namespace: Option<String>,
+    selection: Selection,
+    shape: Shape,
+    include: Include,
+    now: i64,
+    is_paged: bool,
+    left: usize,
+    cursor: Option<(String, String)>,
+    stage: WalkStage,
+    has_elements: bool,
+    continues: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WalkStage {
+    Head,
+    Elements,
+    Done,
+}
+
+impl Walk {
+    /// The next bytes of the list.
+    fn piece(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.stage == WalkStage::Head {
+            self.head(&mut out);
+            self.stage = WalkStage::Elements;
+        }
+        let snapshot = self.snapshot.clone();
+        let namespace = self.namespace.clone();
+        let cursor = self.cursor.clone();
+        let start_after = cursor.as_ref().map(|(ns, name)| (ns.as_str(), name.as_str()));
+        let mut objects = snapshot.list(self.resource, namespace.as_deref(), start_after);
+        for _ in 0..PIECE_OBJECTS {
+            if self.left == 0 {
+                self.continues = objects.next().is_some();
+                self.tail(&mut out);
+                return out;
+            }
+            let Some(stored) = objects.next() else {
+                self.tail(&mut out);
+                return out;
+            };
+            self.cursor = Some((stored.namespace.to_string(), stored.name.to_string()));
+            if !self.selection.matches(stored) {
+                continue;
+            }
+            self.left -= 1;
+            if self.has_elements {
+                out.push(b',');
+            }
+            self.has_elements = true;
+            let object = stored.render();
+            let element = match self.shape {
+                Shape::Table => present::row(self.resource, self.include, object, self.now),
+                Shape::MetadataList => present::metadata_only(object),
+                _ => object,
+            };
+            // Writing to memory does not fail.
+            let _ = serde_json::to_writer(&mut out, &element);
+            if out.len() >= PIECE_BYTES {
+                break;
+            }
+        }
+        out
+    }
+
+    fn head(&self, out: &mut Vec<u8>) {
+        let (kind, api_version, elements) = present::list_frame(self.resource, self.shape);
+        let mut head = json!({"kind": kind, "apiVersion": api_version});
+        if self.shape == Shape::Table {
+            head["columnDefinitions"] = table::columns(self.resource);
+        }
+        let text = head.to_string();
+        out.extend_from_slice(text.strip_suffix('}').unwrap_or(&text).as_bytes());
+        out.extend_from_slice(format!(",\"{elements}\":[").as_bytes());
+    }
+
+    /// The metadata come last: only now is it known whether the list continues.
+    fn tail(&mut self, out: &mut Vec<u8>) {
+        let mut metadata = json!({"resourceVersion": self.snapshot.resource_version().to_string()});
+        if self.continues
+            && let Some((namespace, name)) = &self.cursor
+        {
+            let token = Token {
+                version: self.snapshot.resource_version(),
+                namespace: namespace.clone(),
+                name: name.clone(),
+            };
+            metadata["continue"] = token.encode().into();
+            if self.selection.is_all() {
+                let rest =
+                    self.snapshot.list(self.resource, self.namespace.as_deref(), Some((namespace, name)));
+                metadata["remainingItemCount"] = rest.count().into();
+            }
+        }
+        out.extend_from_slice(format!("],\"metadata\":{metadata}}}\n").as_bytes());
+        self.stage = WalkStage::Done;
+    }
+
+    /// Keeps the snapshot for the next page.
+    fn pin(&self, app: &App) {
+        if self.is_paged && self.continues {
+            app.pins.keep(&self.snapshot, Instant::now());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! POST, PUT, PATCH, DELETE: read the body, hand the change to the writer, answer when it is durable.
+
+use std::sync::Arc;
+
+use hyper::body::{Bytes, Incoming};
+use hyper::{Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::Value;
+use watchbell_api::{ApiError, Reason};
+use watchbell_core::request::{Outcome, Request, Subresource, User, Write, WriteOptions, Written};
+
+use crate::app::{App, Call};
+use crate::body::{self, Body};
+use crate::present::{self, Include};
+use crate::request::accept::{Answer, Shape};
+use crate::request::options::{ListOptions, delete_options, write_options};
+use crate::request::{ObjectPath, Sub, Verb, content};
+use crate::respond;
+
+/// Above this a body is decoded on a thread of its own, so that the others are not held up.
+const DECODE_HERE_BYTES: usize = 64 << 10;
+
+pub(crate) async fn write(
+    app: &Arc<App>,
+    call: &Call,
+    user: User,
+    verb: Verb,
+    path: &ObjectPath,
+    incoming: Incoming,
+) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &[Shape::Table, Shape::Metadata])?;
+    let include = Include::read(&call.query)?;
+    if let Some(coding) = &call.content_encoding {
+        return Err(ApiError::new(
+            Reason::UnsupportedMediaType,
+            format!("the body is encoded as {coding:?}: send it as it is"),
+        ));
+    }
+    let bytes = body::read(incoming).await?;
+    let (write, options) = match verb {
+        Verb::Create => (Write::Create(object(call, bytes).await?), write_options(&call.query, None)?),
+        Verb::Update => (Write::Update(object(call, bytes).await?), write_options(&call.query, None)?),
+        Verb::Patch => {
+            let content_type = call.content_type.clone();
+            let (kind, body) = decode(bytes, move |bytes| content::patch(&content_type, bytes)).await?;
+            (Write::Patch { kind, body }, write_options(&call.query, Some(kind))?)
+        }
+        Verb::Delete | Verb::DeleteCollection => {
+            let body = if bytes.is_empty() { None } else { Some(object(call, bytes).await?) };
+            let (options, dry_run) = delete_options(&call.query, body.as_ref())?;
+            let write = if verb == Verb::Delete {
+                Write::Delete(options)
+            } else {
+                let list = ListOptions::read(&call.query, false)?;
+                Write::DeleteCollection {
+                    options,
+                    label_selector: list.label_selector,
+                    field_selector: list.field_selector,
+                }
+            };
+            (write, WriteOptions { dry_run, ..WriteOptions::default() })
+        }
+        Verb::Get | Verb::List | Verb::Watch => return Err(crate::request::method_not_allowed()),
+    };
+    let request = Request {
+        user,
+        resource: path.resource,
+        namespace: path.namespace.clone().unwrap_or_default(),
+        name: path.name.clone().unwrap_or_default(),
+        subresource: if path.sub == Sub::Status { Subresource::Status } else { Subresource::None },
+        write,
+        options,
+        audit_id: call.audit_id.clone(),
+    };
+    let Written { object, outcome, warnings } = app.state.write(request).await?;
+    let code = match outcome {
+        Outcome::Created => StatusCode::CREATED,
+        Outcome::Done => StatusCode::OK,
+        Outcome::Accepted => StatusCode::ACCEPTED,
+    };
+    let shown = present::one(path.resource, answer.shape, include, object, Timestamp::now().as_second());
+    let mut response = respond::document(code, answer, &shown, call.gzip)?;
+    respond::warn(&mut response, &warnings);
+    Ok(response)
+}
+
+async fn object(call: &Call, bytes: Bytes) -> Result<Value, ApiError> {
+    let content_type = call.content_type.clone();
+    decode(bytes, move |bytes| content::object(&content_type, bytes)).await
+}
+
+async fn decode<T: Send + 'static>(
+    bytes: Bytes,
+    decode: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if bytes.len() <= DECODE_HERE_BYTES {
+        return decode(&bytes);
+    }
+    tokio::task::spawn_blocking(move || decode(&bytes)).await.map_err(|_| {
+        ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
+    })?
+}
