@@ -82,7 +82,7 @@ impl World {
         {
             self.put_cronjob_status(&cron, status);
         }
-        self.look_again(key, plan.wake_at, now);
+        self.set_timer(&key, plan.wake_at);
     }
 
     fn put_cronjob_status(&mut self, cron: &Stored, status: CronJobStatus) {

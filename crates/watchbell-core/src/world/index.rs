@@ -74,7 +74,10 @@ impl World {
                 (_, Some(new)) => self.mark(new.key()),
             },
             Resource::Event => self.index_event(old, new),
-            Resource::Namespace => self.mark(object.key()),
+            Resource::Namespace => match new {
+                Some(_) => self.mark(object.key()),
+                None => self.clear_timer(&object.key()),
+            },
             Resource::Node => self.index_node(new),
             Resource::ConfigMap | Resource::ServiceAccount | Resource::Secret => {}
         }

@@ -82,7 +82,7 @@ impl World {
             }
             self.put_job_status(job, status);
         }
-        self.look_again(job.key(), plan.wake_at, now);
+        self.set_timer(&job.key(), plan.wake_at);
     }
 
     fn put_job_status(&mut self, job: &Stored, status: JobStatus) {

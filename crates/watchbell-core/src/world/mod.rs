@@ -110,6 +110,8 @@ pub struct World {
     urgent: VecDeque<Key>,
     timers: BTreeSet<(i64, Key)>,
     wake: HashMap<Key, i64>,
+    /// How many more objects of ending namespaces this batch deletes.
+    deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
     last_second: i64,
 }
@@ -155,6 +157,7 @@ impl World {
             urgent: VecDeque::new(),
             timers: BTreeSet::new(),
             wake: HashMap::new(),
+            deletes_left: 0,
             last_second: i64::MIN,
         }
     }
@@ -179,6 +182,7 @@ impl World {
     /// Reconciles what changed and what is due, up to a bounded number of objects, and gives room to pods that wait.
     pub fn settle(&mut self, now: Timestamp) {
         self.mark_due(now.as_second());
+        self.deletes_left = namespaces::DELETES_PER_BATCH;
         let mut left = RECONCILES_PER_BATCH;
         while let Some(key) = self.next_key(&mut left) {
             // A key can stand in both lines; it is looked at once.
@@ -265,6 +269,8 @@ impl World {
         self.urgent.push_back(key);
     }
 
+    /// When an object is looked at again though nothing changed. Now or in the past: in the next batch, so that a long
+    /// work is many small commits.
     fn set_timer(&mut self, key: &Key, at: Option<i64>) {
         if self.wake.get(key).copied() == at {
             return;
@@ -279,17 +285,6 @@ impl World {
     fn clear_timer(&mut self, key: &Key) {
         if let Some(at) = self.wake.remove(key) {
             self.timers.remove(&(at, key.clone()));
-        }
-    }
-
-    /// Looks again at an object at a time a plan named: at once when it is now or past.
-    fn look_again(&mut self, key: Key, at: Option<i64>, now: Timestamp) {
-        match at {
-            Some(at) if at <= now.as_second() => {
-                self.clear_timer(&key);
-                self.mark(key);
-            }
-            at => self.set_timer(&key, at),
         }
     }
 

@@ -14,8 +14,8 @@ use super::object::{NsName, Stored};
 pub(super) const DEFAULT_ACCOUNT: &str = "default";
 pub(super) const ROOT_CA: &str = "kube-root-ca.crt";
 
-/// How many objects of an ending namespace are deleted in one batch.
-const DELETES_PER_PASS: usize = 1_000;
+/// How many objects of ending namespaces are deleted in one batch.
+pub(super) const DELETES_PER_BATCH: usize = 1_000;
 
 impl World {
     pub(super) fn namespace_is_ending(&self, namespace: &str) -> bool {
@@ -41,7 +41,6 @@ impl World {
         let makers = [Resource::CronJob, Resource::Job];
         let others = Resource::all().filter(|r| r.is_namespaced() && !makers.contains(r));
         let mut is_empty = true;
-        let mut left = DELETES_PER_PASS;
         for resource in makers.into_iter().chain(others) {
             let contents: Vec<Arc<Stored>> = self.state.list(resource, Some(name), None).cloned().collect();
             for object in contents {
@@ -49,11 +48,11 @@ impl World {
                     is_empty = false;
                     continue;
                 }
-                if left == 0 {
-                    self.mark(namespace.key());
+                if self.deletes_left == 0 {
+                    self.set_timer(&namespace.key(), Some(now.as_second()));
                     return;
                 }
-                left -= 1;
+                self.deletes_left -= 1;
                 is_empty &= self.delete(&object, &background(), StopCause::Deleted, now).is_none();
             }
         }

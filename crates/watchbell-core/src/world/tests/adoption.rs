@@ -1,1 +1,123 @@
+//! Jobs take in pods that fit their selector and let go those that fit no more.
 
+use serde_json::{Value, json};
+use watchbell_api::Resource;
+
+use super::fake_node::{Node, ended};
+use super::{Bench, job, pod, pod_template, uid_of};
+
+fn owners(bench: &Bench, name: &str) -> Value {
+    bench.read(Resource::Pod, name)["metadata"]["ownerReferences"].clone()
+}
+
+fn two_pods() -> (Bench, Vec<String>) {
+    let mut bench = Bench::new();
+    bench.create(job("a", json!({"parallelism": 2, "completions": 4})));
+    bench.settle();
+    let names = bench.names(Resource::Pod);
+    assert_eq!(names.len(), 2);
+    (bench, names)
+}
+
+#[test]
+fn an_orphan_that_fits_is_adopted_again() {
+    let (mut bench, names) = two_pods();
+    bench.patch(Resource::Pod, &names[0], json!({"metadata": {"ownerReferences": null}}));
+    bench.settle();
+    assert_eq!(owners(&bench, &names[0])[0]["name"], "a");
+    assert_eq!(bench.names(Resource::Pod), names, "no other pod was made for it");
+    let job = bench.read(Resource::Job, "a");
+    assert_eq!(job["status"]["active"], 2);
+    // The journal knows it as the Job's, under its own name.
+    bench.crash();
+    assert_eq!(owners(&bench, &names[0])[0]["uid"], uid_of(&job).to_string());
+    // And it counts.
+    let mut node = Node::default();
+    node.obey(&bench.world.node_sync());
+    let adopted = node.pods.values().find(|pod| *pod.name == *names[0]).expect("the adopted pod").clone();
+    bench.world.report(ended(&adopted, 0, bench.now), bench.at());
+    bench.settle();
+    assert_eq!(bench.read(Resource::Job, "a")["status"]["succeeded"], 1);
+}
+
+#[test]
+fn a_pod_that_fits_no_more_is_released_and_replaced() {
+    let (mut bench, names) = two_pods();
+    let label = json!({"metadata": {"labels": {"batch.kubernetes.io/controller-uid": "other"}}});
+    bench.patch(Resource::Pod, &names[0], label);
+    bench.settle();
+    assert_eq!(owners(&bench, &names[0]), Value::Null);
+    let status = bench.read(Resource::Job, "a")["status"].clone();
+    assert_eq!((&status["active"], &status["failed"]), (&json!(2), &Value::Null), "it counts as nothing");
+    assert_eq!(bench.list(Resource::Pod).len(), 3);
+    let before = bench.list(Resource::Pod);
+    bench.crash();
+    assert_eq!(bench.list(Resource::Pod), before);
+}
+
+#[test]
+fn a_job_with_a_selector_of_its_own_takes_in_foreign_pods() {
+    let mut bench = Bench::new();
+    let mut stray = pod("stray");
+    stray["metadata"]["labels"] = json!({"app": "a"});
+    bench.create(stray);
+    bench.create(pod("stranger"));
+    bench.settle();
+    let mut template = pod_template();
+    template["metadata"] = json!({"labels": {"app": "a"}});
+    let spec = json!({
+        "parallelism": 2, "completions": 2, "manualSelector": true, "template": template,
+        "selector": {"matchExpressions": [{"key": "app", "operator": "In", "values": ["a", "b"]}]},
+    });
+    bench.create(job("a", spec));
+    bench.settle();
+    assert_eq!(owners(&bench, "stray")[0]["name"], "a");
+    assert_eq!(owners(&bench, "stranger"), Value::Null);
+    assert_eq!(bench.list(Resource::Pod).len(), 3, "one of two pods was there already");
+    // One that comes later is one too many.
+    let mut late = pod("late");
+    late["metadata"]["labels"] = json!({"app": "b"});
+    bench.create(late);
+    bench.settle();
+    let late = bench.get(Resource::Pod, "late");
+    assert!(late.is_none_or(|pod| pod["metadata"]["deletionTimestamp"].is_string()));
+}
+
+#[test]
+fn a_finished_job_takes_in_nothing() {
+    let mut bench = Bench::new();
+    let mut node = Node::default();
+    bench.create(job("a", json!({})));
+    bench.settle();
+    node.obey(&std::mem::take(&mut bench.commands));
+    for pod in node.pods.values() {
+        bench.world.report(ended(pod, 0, bench.now), bench.at());
+    }
+    bench.settle();
+    let uid = uid_of(&bench.read(Resource::Job, "a")).to_string();
+    let mut stray = pod("stray");
+    stray["metadata"]["labels"] = json!({"batch.kubernetes.io/controller-uid": uid});
+    bench.create(stray);
+    bench.settle();
+    assert_eq!(owners(&bench, "stray"), Value::Null);
+}
+
+#[test]
+fn a_label_of_ones_own_changes_nothing_else() {
+    let (mut bench, names) = two_pods();
+    bench.patch(Resource::Pod, &names[0], json!({"metadata": {"labels": {"seen": "yes"}}}));
+    bench.settle();
+    let pod = bench.read(Resource::Pod, &names[0]);
+    assert_eq!(pod["metadata"]["labels"]["seen"], "yes");
+    assert_eq!(pod["metadata"]["finalizers"], json!(["batch.kubernetes.io/job-tracking"]));
+    bench.crash();
+    assert_eq!(bench.read(Resource::Pod, &names[0]), pod);
+    let mut node = Node::default();
+    node.obey(&bench.world.node_sync());
+    for pod in node.pods.values() {
+        bench.world.report(ended(pod, 0, bench.now), bench.at());
+    }
+    bench.settle();
+    assert_eq!(bench.read(Resource::Pod, &names[0])["metadata"]["finalizers"], Value::Null);
+    assert_eq!(bench.read(Resource::Job, "a")["status"]["succeeded"], 2);
+}
