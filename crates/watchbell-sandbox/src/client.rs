@@ -1,12 +1,21 @@
 //! The server's end: finds or starts the spawner, sends what it is asked to, receives events.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+mod connection;
+mod launch;
+mod receiver;
 
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use crate::{ContainerId, Event, RunSpec, TableEntry};
+use crate::wire::{Outbox, Request, blank_pod};
+use crate::{ContainerId, Error, Event, PodEnvironment, PodVolume, RunSpec, TableEntry, VolumeSource};
 
 /// How a spawner is found, or started.
 #[derive(Debug, Clone)]
@@ -88,8 +97,26 @@ impl Default for UidRanges {
 /// arrives as an [`Event`].
 #[derive(Clone)]
 pub struct Spawner {
-    #[expect(dead_code, reason = "bodies follow")]
-    shared: Arc<()>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    socket: Arc<OwnedFd>,
+    sending: Mutex<Sending>,
+}
+
+#[derive(Default)]
+struct Sending {
+    outbox: Outbox,
+    /// Pods whose surroundings this connection has sent.
+    pods: HashSet<u128>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Ends the thread that receives, which holds the socket too. It may be gone already.
+        let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
+    }
 }
 
 impl Spawner {
@@ -97,38 +124,89 @@ impl Spawner {
     /// every run that is not acknowledged; events after it arrive on the receiver.
     pub fn connect_or_start(
         options: &SpawnerOptions,
-    ) -> Result<(Spawner, Vec<TableEntry>, Receiver<Event>), crate::Error> {
-        let _ = options;
-        unimplemented!("bodies follow")
+    ) -> Result<(Spawner, Vec<TableEntry>, Receiver<Event>), Error> {
+        let connection::Connection { socket, inbox, table } = connection::establish(options)?;
+        let socket = Arc::new(socket);
+        let events = receiver::start(Arc::clone(&socket), inbox)?;
+        let shared = Arc::new(Shared { socket, sending: Mutex::default() });
+        Ok((Spawner { shared }, table, events))
     }
 
     /// Starts a container, once: a second call with the same id changes nothing.
-    pub fn start(&self, spec: &RunSpec) -> Result<(), crate::Error> {
-        let _ = spec;
-        unimplemented!("bodies follow")
+    pub fn start(&self, spec: &RunSpec) -> Result<(), Error> {
+        spec.check()?;
+        let pod_uid = spec.pod.uid;
+        // The pod went before, or goes now, alone: its containers and their restarts share it.
+        let slim = RunSpec { pod: blank_pod(pod_uid), ..spec.clone() };
+        self.send(|sending| {
+            if sending.pods.insert(pod_uid) {
+                send_pod(&mut sending.outbox, &spec.pod)?;
+            }
+            sending.outbox.push(&Request::Start(Box::new(slim)), []);
+            Ok(())
+        })
     }
 
     /// Sends a signal to the container's first process. Nothing happens when it ended.
-    pub fn signal(&self, id: ContainerId, signal: i32) -> Result<(), crate::Error> {
-        let _ = (id, signal);
-        unimplemented!("bodies follow")
+    pub fn signal(&self, id: ContainerId, signal: i32) -> Result<(), Error> {
+        self.ask(Request::Signal { id, signal })
     }
 
     /// Ends every process of the pod at once; an `Exited` follows for each that ran.
-    pub fn kill_pod(&self, pod_uid: u128) -> Result<(), crate::Error> {
-        let _ = pod_uid;
-        unimplemented!("bodies follow")
+    pub fn kill_pod(&self, pod_uid: u128) -> Result<(), Error> {
+        self.ask(Request::KillPod { uid: pod_uid })
     }
 
     /// The pod is over: kills what still runs, drops its namespaces, volumes and uid range.
-    pub fn release_pod(&self, pod_uid: u128) -> Result<(), crate::Error> {
-        let _ = pod_uid;
-        unimplemented!("bodies follow")
+    pub fn release_pod(&self, pod_uid: u128) -> Result<(), Error> {
+        self.send(|sending| {
+            sending.pods.remove(&pod_uid);
+            sending.outbox.push(&Request::ReleasePod { uid: pod_uid }, []);
+            Ok(())
+        })
     }
 
     /// The outcome of this run is durable elsewhere: forget it.
-    pub fn acknowledge(&self, id: ContainerId) -> Result<(), crate::Error> {
-        let _ = id;
-        unimplemented!("bodies follow")
+    pub fn acknowledge(&self, id: ContainerId) -> Result<(), Error> {
+        self.ask(Request::Acknowledge { id })
+    }
+
+    fn ask(&self, request: Request) -> Result<(), Error> {
+        self.send(|sending| {
+            sending.outbox.push(&request, []);
+            Ok(())
+        })
+    }
+
+    fn send(&self, fill: impl FnOnce(&mut Sending) -> io::Result<()>) -> Result<(), Error> {
+        // A thread that panicked while it held this has sent a frame or none: frames are pushed whole.
+        let mut sending = self.shared.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        fill(&mut sending)
+            .and_then(|()| sending.outbox.flush(self.shared.socket.as_fd()))
+            .map(drop)
+            .map_err(|cause| Error::Connection { cause })
+    }
+}
+
+/// Small surroundings travel in a frame; large ones, whose volumes hold ConfigMaps and Secrets, in sealed memory.
+fn send_pod(outbox: &mut Outbox, pod: &Arc<PodEnvironment>) -> io::Result<()> {
+    let held: usize = pod.volumes.iter().map(volume_bytes).sum();
+    if held + pod.etc.hosts.len() + pod.etc.resolv_conf.len() <= IN_FRAME_MAX {
+        outbox.push(&Request::Pod(Arc::clone(pod)), []);
+        return Ok(());
+    }
+    let bytes = postcard::to_allocvec(&**pod).map_err(io::Error::other)?;
+    outbox.push(&Request::SealedPod, [crate::seal::sealed_bytes(&bytes)?]);
+    Ok(())
+}
+
+/// Above this a pod's surroundings are not copied through the socket's buffer.
+const IN_FRAME_MAX: usize = 16 << 10;
+
+fn volume_bytes(volume: &PodVolume) -> usize {
+    match &volume.source {
+        VolumeSource::Files { entries, .. } => entries.iter().map(|e| e.path.len() + e.contents.len()).sum(),
+        VolumeSource::Dir { path } | VolumeSource::HostPath { path } => path.as_os_str().len(),
+        VolumeSource::Tmpfs { .. } => 0,
     }
 }

@@ -1,11 +1,38 @@
 //! The keeper process: `<exe> keeper …`. Reads what tasks print and writes it to their logs, without privileges.
+//!
+//! ```text
+//!  spawner ── Watch(target, 2 pipes) · Finish ──▶ keeper ── CRI lines ──▶ <log dir>/<path>, .1, .2 …
+//!          ◀── Complete(summary) ───────────────
+//! ```
+//!
+//! It never stops reading: what the disk refuses is counted as dropped. One turn reads at most 64 KiB of each stream, so
+//! that a flood of one task does not starve the others.
+
+mod confine;
+mod cri;
+mod event_loop;
+mod log_file;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+pub(crate) use confine::KeeperArgs;
+
 /// Runs the keeper until the spawner is gone and every pipe is read to its end. `args` are those after the word
 /// `keeper`; the caller has directed `tracing` to standard error.
 pub fn keeper_main(args: impl Iterator<Item = OsString>) -> ExitCode {
-    drop(args);
-    ExitCode::FAILURE
+    let run = || {
+        let args = KeeperArgs::parse(args)?;
+        let (root, socket) = confine::confine(&args)?;
+        event_loop::Keeper::new(root, socket)?.run()
+    };
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("the keeper ends: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

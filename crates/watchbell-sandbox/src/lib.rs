@@ -11,11 +11,15 @@
 //! The only crate of Watchbell that holds `unsafe`.
 
 mod client;
+mod clock;
 mod error;
 mod event;
+mod fds;
 mod keeper;
+mod seal;
 mod spawner;
 mod spec;
+mod wire;
 
 pub use client::{Ceiling, DEFAULT_KEEPER_UID, Spawner, SpawnerOptions, UidRanges};
 pub use error::Error;

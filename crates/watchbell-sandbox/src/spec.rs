@@ -101,8 +101,8 @@ pub enum VolumeSource {
         /// Kubernetes' fsGroup: the directory's group inside the container.
         gid: Option<u32>,
     },
-    /// ConfigMap, Secret, downward API, projected: a tmpfs filled by the spawner. The bytes cross by sealed memfd and
-    /// are never on a disk. Always read-only inside.
+    /// ConfigMap, Secret, downward API, projected: a tmpfs filled by the spawner. The bytes cross in memory (large ones
+    /// in a sealed memfd) and are never on a disk. Always read-only inside.
     Files {
         entries: Vec<FileEntry>,
         /// Kubernetes' fsGroup.

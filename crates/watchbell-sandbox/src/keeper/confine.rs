@@ -1,0 +1,60 @@
+//! How the keeper gives up everything but its log directory. A straight list; each step needs what the next takes away.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
+
+/// The command line, as the spawner writes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeeperArgs {
+    pub(crate) log_dir: PathBuf,
+    pub(crate) uid: u32,
+}
+
+impl KeeperArgs {
+    pub(crate) fn write(&self) -> Vec<OsString> {
+        vec![self.log_dir.clone().into_os_string(), self.uid.to_string().into()]
+    }
+
+    pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> io::Result<Self> {
+        let args: Vec<OsString> = args.collect();
+        let wrong = || io::Error::other("the keeper is started by the spawner alone");
+        let [log_dir, uid] = args.as_slice() else { return Err(wrong()) };
+        let uid = uid.to_str().and_then(|uid| uid.parse().ok()).ok_or_else(wrong)?;
+        Ok(Self { log_dir: log_dir.into(), uid })
+    }
+}
+
+/// Returns the log directory and the socket to the spawner, which is standard input.
+pub(crate) fn confine(args: &KeeperArgs) -> io::Result<(OwnedFd, OwnedFd)> {
+    let socket = crate::fds::take_stdin()?;
+    // All that was inherited beside the three: nothing of the server or the spawner.
+    crate::fds::close_all_but(&[&socket])?;
+    // Two pipes and a file a task; a full table is read by an index, not by a name.
+    let files = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })?;
+    // What a log holds must not reach a core file.
+    let core = rustix::process::getrlimit(Resource::Core);
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..core })?;
+    // Logs are the server's user's group's to read, nobody else's.
+    rustix::process::umask(Mode::from(0o027));
+
+    rustix::process::chdir(&args.log_dir)?;
+    rustix::process::chroot(".")?;
+    let root = rustix::fs::open("/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+
+    // Groups and gid first: without root they cannot be changed. Leaving uid 0 drops every capability.
+    let (uid, gid) = (Uid::from_raw(args.uid), Gid::from_raw(args.uid));
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    rustix::thread::set_no_new_privs(true)?;
+    if args.uid == 0 || rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_ok() {
+        return Err(io::Error::other("the keeper still has privileges; it does not run with them"));
+    }
+    Ok((root, socket))
+}

@@ -1,0 +1,3 @@
+mod cri;
+mod files;
+mod pipes;

@@ -1,0 +1,171 @@
+//! The keeper's loop in a thread, with real pipes.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+
+use crate::keeper::event_loop::Keeper;
+use crate::wire::{Filled, Inbox, Notice, Order, Outbox, decode};
+use crate::{LogSummary, LogTarget};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+struct Running {
+    dir: tempfile::TempDir,
+    socket: UnixStream,
+    outbox: Outbox,
+    inbox: Inbox,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+/// The write ends of a task's streams.
+struct Streams {
+    out: File,
+    err: File,
+    /// As the spawner holds them.
+    _read_ends: [OwnedFd; 2],
+}
+
+impl Running {
+    fn start() -> io::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let root = File::open(dir.path())?.into();
+        let (socket, theirs) = UnixStream::pair()?;
+        let keeper = Keeper::new(root, theirs.into())?;
+        let thread = std::thread::spawn(move || keeper.run());
+        Ok(Self { dir, socket, outbox: Outbox::default(), inbox: Inbox::new(4096), thread })
+    }
+
+    fn watch(&mut self, serial: u64, path: &str, max_bytes: u64) -> io::Result<Streams> {
+        let ((out_read, out), (err_read, err)) = (rustix::pipe::pipe()?, rustix::pipe::pipe()?);
+        let target = LogTarget { path: path.into(), max_bytes, max_files: 2 };
+        self.outbox.push(&Order::Watch { serial, target }, [out_read.try_clone()?, err_read.try_clone()?]);
+        self.outbox.flush(self.socket.as_fd())?;
+        Ok(Streams { out: out.into(), err: err.into(), _read_ends: [out_read, err_read] })
+    }
+
+    fn complete(&mut self) -> Result<(u64, LogSummary), Box<dyn std::error::Error>> {
+        loop {
+            if let Some(frame) = self.inbox.next()? {
+                let Notice::Complete { serial, summary } = decode(&frame.body)?;
+                return Ok((serial, summary));
+            }
+            if self.inbox.fill(self.socket.as_fd())? == Filled::End {
+                return Err("the keeper ended".into());
+            }
+        }
+    }
+
+    fn end(self) -> Outcome {
+        drop(self.socket);
+        self.thread.join().map_err(|_| "the keeper panicked")??;
+        Ok(())
+    }
+}
+
+#[test]
+fn both_streams_are_written_and_counted() -> Outcome {
+    let mut keeper = Running::start()?;
+    let mut task = keeper.watch(7, "job/a.log", 1 << 20)?;
+    task.out.write_all(b"hello\nworld")?;
+    task.err.write_all(b"oops\n")?;
+    drop(task);
+    let summary = LogSummary { bytes: 16, lines: 2, dropped_bytes: 0 };
+    assert_eq!(keeper.complete()?, (7, summary));
+    let text = fs::read_to_string(keeper.dir.path().join("job/a.log"))?;
+    for part in [" stdout F hello\n", " stdout F world\n", " stderr F oops\n"] {
+        assert!(text.contains(part), "{text}");
+    }
+    keeper.end()
+}
+
+#[test]
+fn a_task_that_prints_nothing_leaves_no_file() -> Outcome {
+    let mut keeper = Running::start()?;
+    drop(keeper.watch(1, "job/a.log", 1 << 20)?);
+    assert_eq!(keeper.complete()?, (1, LogSummary::default()));
+    assert_eq!(fs::read_dir(keeper.dir.path())?.count(), 0);
+    keeper.end()
+}
+
+#[test]
+fn a_stream_that_somebody_else_holds_open_is_finished_when_told() -> Outcome {
+    let mut keeper = Running::start()?;
+    let mut task = keeper.watch(1, "a.log", 1 << 20)?;
+    task.out.write_all(b"last words")?;
+    keeper.outbox.push(&Order::Finish { serial: 1 }, []);
+    keeper.outbox.flush(keeper.socket.as_fd())?;
+    assert_eq!(keeper.complete()?.1.bytes, 10);
+    assert!(fs::read_to_string(keeper.dir.path().join("a.log"))?.ends_with(" stdout F last words\n"));
+    keeper.end()
+}
+
+#[test]
+fn a_flood_does_not_keep_another_task_from_its_log() -> Outcome {
+    let mut keeper = Running::start()?;
+    let flood = keeper.watch(1, "flood.log", 1 << 20)?;
+    let Streams { mut out, err, _read_ends } = flood;
+    // Until the other one is through, and no longer.
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let flooding = std::thread::spawn(move || {
+        let lines = b"y\n".repeat(30_000);
+        let mut written = 0_u64;
+        while stopped.try_recv().is_err() {
+            written += out.write(&lines).unwrap_or(0) as u64;
+        }
+        written
+    });
+    for serial in 2..50 {
+        let mut task = keeper.watch(serial, "quiet.log", 1 << 20)?;
+        task.out.write_all(b"done\n")?;
+        drop(task);
+        assert_eq!(keeper.complete()?.0, serial);
+    }
+    stop.send(())?;
+    let written = flooding.join().map_err(|_| "the flood panicked")?;
+    drop(err);
+    let (serial, summary) = keeper.complete()?;
+    assert_eq!((serial, summary.bytes), (1, written));
+    let held: u64 = ["flood.log", "flood.log.1"]
+        .iter()
+        .filter_map(|name| fs::metadata(keeper.dir.path().join(name)).ok())
+        .map(|found| found.len())
+        .sum();
+    assert!(held <= 2 << 20, "{held}");
+    keeper.end()
+}
+
+#[test]
+fn a_line_without_end_takes_bounded_memory_and_disk() -> Outcome {
+    let mut keeper = Running::start()?;
+    let mut task = keeper.watch(1, "a.log", 1 << 20)?;
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..256 {
+        task.out.write_all(&piece)?;
+    }
+    drop(task);
+    let (_, summary) = keeper.complete()?;
+    assert_eq!((summary.bytes, summary.lines), (256 << 20, 0));
+    assert!(summary.dropped_bytes > 250 << 20, "{summary:?}");
+    let kept = fs::read(keeper.dir.path().join("a.log"))?;
+    let longest = kept.split(|byte| *byte == b'\n').map(<[u8]>::len).max();
+    assert!(longest <= Some((16 << 10) + 41), "{longest:?}");
+    keeper.end()
+}
+
+#[test]
+fn it_outlives_its_spawner_until_the_pipes_end() -> Outcome {
+    let mut keeper = Running::start()?;
+    let mut task = keeper.watch(1, "a.log", 1 << 20)?;
+    // The first line is on its way to the file before the spawner goes.
+    let Running { dir, socket, thread, .. } = keeper;
+    drop(socket);
+    task.out.write_all(b"written after the spawner died\n")?;
+    drop(task);
+    thread.join().map_err(|_| "the keeper panicked")??;
+    let text = fs::read_to_string(dir.path().join("a.log"))?;
+    assert!(text.ends_with("written after the spawner died\n"));
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! The spawner's command line: written by the client, readable in `ps`, fixed from then on.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use crate::{Ceiling, UidRanges};
+
+/// All that a spawner is told at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SpawnerArgs {
+    pub(crate) state_dir: PathBuf,
+    pub(crate) log_dir: PathBuf,
+    pub(crate) ceiling: Ceiling,
+    pub(crate) client_uid: u32,
+    pub(crate) keeper_uid: u32,
+    pub(crate) idle_seconds: u32,
+    pub(crate) shard: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BadArgs {
+    #[error("the spawner does not know {0:?}; it is started by the server alone")]
+    Unknown(OsString),
+    #[error("{0} lacks its value, or the value is out of range")]
+    Value(&'static str),
+    #[error("{0} is missing; the spawner is started by the server alone")]
+    Missing(&'static str),
+}
+
+/// What `--allow-…` can be, and the field of the ceiling it sets.
+type Flag = (&'static str, fn(&mut Ceiling) -> &mut bool);
+const ALLOWANCES: [Flag; 6] = [
+    ("--allow-privileged", |c| &mut c.privileged),
+    ("--allow-host-users", |c| &mut c.host_users),
+    ("--allow-host-network", |c| &mut c.host_network),
+    ("--allow-host-pid", |c| &mut c.host_pid),
+    ("--allow-host-ipc", |c| &mut c.host_ipc),
+    ("--allow-unconfined", |c| &mut c.unconfined),
+];
+
+impl SpawnerArgs {
+    pub(crate) fn write(&self) -> Vec<OsString> {
+        let mut out: Vec<OsString> = Vec::new();
+        let mut pair = |name: &str, value: &OsStr| out.extend([name.into(), value.to_owned()]);
+        pair("--state-dir", self.state_dir.as_os_str());
+        pair("--log-dir", self.log_dir.as_os_str());
+        for path in &self.ceiling.data_paths {
+            pair("--data-path", path.as_os_str());
+        }
+        for path in &self.ceiling.host_paths {
+            pair("--allow-host-path", path.as_os_str());
+        }
+        let UidRanges { first, count } = self.ceiling.uid_ranges;
+        for (name, number) in [
+            ("--uid-first", first),
+            ("--uid-count", u32::from(count)),
+            ("--client-uid", self.client_uid),
+            ("--keeper-uid", self.keeper_uid),
+            ("--idle-seconds", self.idle_seconds),
+            ("--shard", u32::from(self.shard)),
+        ] {
+            pair(name, number.to_string().as_ref());
+        }
+        let mut ceiling = self.ceiling.clone();
+        out.extend(ALLOWANCES.iter().filter(|(_, field)| *field(&mut ceiling)).map(|(name, _)| name.into()));
+        out
+    }
+
+    pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Self, BadArgs> {
+        let (mut state_dir, mut log_dir) = (None, None);
+        let mut out = Self {
+            state_dir: PathBuf::new(),
+            log_dir: PathBuf::new(),
+            ceiling: Ceiling::default(),
+            client_uid: 0,
+            keeper_uid: crate::DEFAULT_KEEPER_UID,
+            idle_seconds: 10,
+            shard: 0,
+        };
+        let mut args = args;
+        while let Some(arg) = args.next() {
+            let name = arg.to_str().unwrap_or_default();
+            let mut path = |name| args.next().map(PathBuf::from).ok_or(BadArgs::Value(name));
+            match name {
+                "--state-dir" => state_dir = Some(path("--state-dir")?),
+                "--log-dir" => log_dir = Some(path("--log-dir")?),
+                "--data-path" => out.ceiling.data_paths.push(path("--data-path")?),
+                "--allow-host-path" => out.ceiling.host_paths.push(path("--allow-host-path")?),
+                "--uid-first" => out.ceiling.uid_ranges.first = number("--uid-first", args.next())?,
+                "--uid-count" => out.ceiling.uid_ranges.count = number("--uid-count", args.next())?,
+                "--client-uid" => out.client_uid = number("--client-uid", args.next())?,
+                "--keeper-uid" => out.keeper_uid = number("--keeper-uid", args.next())?,
+                "--idle-seconds" => out.idle_seconds = number("--idle-seconds", args.next())?,
+                "--shard" => out.shard = number("--shard", args.next())?,
+                _ => match ALLOWANCES.iter().find(|(known, _)| *known == name) {
+                    Some((_, field)) => *field(&mut out.ceiling) = true,
+                    None => return Err(BadArgs::Unknown(arg)),
+                },
+            }
+        }
+        out.state_dir = state_dir.ok_or(BadArgs::Missing("--state-dir"))?;
+        out.log_dir = log_dir.ok_or(BadArgs::Missing("--log-dir"))?;
+        Ok(out)
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &'static str, value: Option<OsString>) -> Result<T, BadArgs> {
+    value.as_deref().and_then(OsStr::to_str).and_then(|text| text.parse().ok()).ok_or(BadArgs::Value(name))
+}

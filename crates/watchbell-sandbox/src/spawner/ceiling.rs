@@ -1,0 +1,97 @@
+//! Checks a request against the ceiling. The server that asks may have been taken over; root fixed this before.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Capabilities, Ceiling, ProcMount, RunSpec, Seccomp, VolumeSource};
+
+/// A ceiling, with the directories it stands on.
+#[derive(Debug, Clone)]
+pub(crate) struct Guard {
+    ceiling: Ceiling,
+    /// Never mounted into a task: the spawner's socket and table are there.
+    state_dir: PathBuf,
+}
+
+/// What is above the ceiling: the field, and how root would allow it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is above the spawner's ceiling: {reason}")]
+pub(crate) struct AboveCeiling {
+    field: String,
+    reason: &'static str,
+}
+
+fn allow(allowed: bool, field: &str, reason: &'static str) -> Result<(), AboveCeiling> {
+    if allowed { Ok(()) } else { Err(AboveCeiling { field: field.to_owned(), reason }) }
+}
+
+impl Guard {
+    /// Fills in the default data path.
+    pub(crate) fn new(mut ceiling: Ceiling, state_dir: &Path) -> Self {
+        if ceiling.data_paths.is_empty() {
+            ceiling.data_paths.extend(state_dir.parent().map(Path::to_path_buf));
+        }
+        Self { ceiling, state_dir: state_dir.to_path_buf() }
+    }
+
+    /// Paths are compared as they are written; that no symbolic link leads elsewhere is for those who open them.
+    pub(crate) fn check(&self, spec: &RunSpec) -> Result<(), AboveCeiling> {
+        let ceiling = &self.ceiling;
+        let host = spec.pod.host_namespaces;
+        allow(ceiling.privileged || !spec.privileged, "privileged", "start it with privileged allowed")?;
+        allow(ceiling.host_users || !host.users, "hostUsers", "start it with host users allowed")?;
+        allow(
+            ceiling.host_network || !host.network,
+            "hostNetwork",
+            "start it with the host network allowed",
+        )?;
+        allow(ceiling.host_pid || !host.pid, "hostPID", "start it with host pids allowed")?;
+        allow(ceiling.host_ipc || !host.ipc, "hostIPC", "start it with the host ipc allowed")?;
+        let unconfined = ceiling.unconfined || spec.privileged;
+        allow(
+            unconfined || spec.seccomp == Seccomp::Default,
+            "seccomp",
+            "start it with unconfined tasks allowed",
+        )?;
+        allow(
+            unconfined || spec.proc_mount == ProcMount::Default,
+            "procMount",
+            "start it with unconfined tasks allowed",
+        )?;
+        // Outside a user namespace a capability is the host's own.
+        let beyond = spec.capabilities.without(Capabilities::RUNTIME_DEFAULT);
+        allow(
+            !host.users || spec.privileged || ceiling.privileged || beyond.is_empty(),
+            "capabilities",
+            "beyond the runtime's default they need a user namespace, or privileged allowed",
+        )?;
+        for layer in &spec.root.layers {
+            allow(self.is_data(layer), "root.layers", "it lies outside the data paths")?;
+        }
+        for volume in &spec.pod.volumes {
+            let field = || format!("pod.volumes[id {}]", volume.id);
+            match &volume.source {
+                VolumeSource::Dir { path } => {
+                    allow(self.is_data(path), &field(), "it lies outside the data paths")?;
+                }
+                VolumeSource::HostPath { path } => {
+                    let allowed = ceiling.host_paths.iter().any(|allowed| path.starts_with(allowed));
+                    allow(
+                        allowed && self.spares_state(path),
+                        &field(),
+                        "start it with this host path allowed",
+                    )?;
+                }
+                VolumeSource::Tmpfs { .. } | VolumeSource::Files { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_data(&self, path: &Path) -> bool {
+        self.ceiling.data_paths.iter().any(|data| path.starts_with(data)) && self.spares_state(path)
+    }
+
+    fn spares_state(&self, path: &Path) -> bool {
+        !path.starts_with(&self.state_dir) && !self.state_dir.starts_with(path)
+    }
+}

@@ -1,0 +1,132 @@
+//! The keeper as the loop sees it: always there when a run is executed, started again when it dies.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use super::{EventLoop, KEEPER};
+use crate::spawner::keeper_link::KeeperLink;
+use crate::spawner::live::Live;
+use crate::spawner::machine::Input;
+use crate::{LogSummary, clock};
+
+/// A keeper that died sooner than this after its start is not started again at once.
+const LIFE_MIN_NS: i64 = 1_000_000_000;
+
+impl EventLoop {
+    /// Makes sure that there is a keeper, and that it watches all that is executed.
+    pub(super) fn need_keeper(&mut self) -> io::Result<()> {
+        if self.keeper.is_some() {
+            return Ok(());
+        }
+        let now = clock::monotonic();
+        if now - self.keeper_started < LIFE_MIN_NS {
+            return Err(io::Error::other(
+                "the keeper died right after its start; see the log in the state directory",
+            ));
+        }
+        self.keeper_started = now;
+        let mut keeper = KeeperLink::start(&self.parts.keeper)?;
+        epoll::add(&self.epoll, keeper.socket(), EventData::new_u64(KEEPER), EventFlags::IN)?;
+        // The spawner holds the read ends, so what the old one had not read is still there.
+        for (serial, live) in self.live.iter().filter(|(_, live)| live.watched) {
+            keeper.watch(serial, live.target.clone(), pipes_of(live)?);
+            if live.reaped {
+                self.timers.finish_later(serial, now);
+            }
+        }
+        self.keeper = Some(keeper);
+        self.keeper_waits = false;
+        Ok(())
+    }
+
+    pub(super) fn watch(&mut self, serial: u64) {
+        let had_keeper = self.keeper.is_some();
+        let Some(live) = self.live.get(serial) else { return };
+        live.watched = true;
+        if !had_keeper {
+            if let Err(error) = self.need_keeper() {
+                tracing::error!("nobody reads what tasks print: {error}");
+                self.timers.retry_keeper(clock::monotonic());
+            }
+            return;
+        }
+        let (Some(live), Some(keeper)) = (self.live.get(serial), &mut self.keeper) else { return };
+        match pipes_of(live) {
+            Ok(pipes) => keeper.watch(serial, live.target.clone(), pipes),
+            Err(error) => {
+                tracing::error!("the log of {} is not kept: {error}", live.id);
+                self.log_complete(serial, LogSummary::default());
+            }
+        }
+    }
+
+    pub(super) fn finish_log(&mut self, serial: u64) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.finish(serial);
+        }
+    }
+
+    fn log_complete(&mut self, serial: u64, summary: LogSummary) {
+        if let Some(live) = self.live.get(serial)
+            && live.watched
+        {
+            live.watched = false;
+            let id = live.id;
+            self.feed(id, Input::LogComplete(summary));
+        }
+    }
+
+    pub(super) fn take_notices(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let mut notices = Vec::new();
+        let taken = keeper.take(&mut notices);
+        for (serial, summary) in notices {
+            self.log_complete(serial, summary);
+        }
+        if let Err(error) = taken {
+            self.keeper_died(&error);
+        }
+    }
+
+    fn keeper_died(&mut self, error: &io::Error) {
+        tracing::error!("the keeper is gone: {error}");
+        if let Some(keeper) = self.keeper.take() {
+            keeper.discard();
+        }
+        if self.live.iter().any(|(_, live)| live.watched)
+            && let Err(error) = self.need_keeper()
+        {
+            tracing::error!("cannot start another keeper yet: {error}");
+            self.timers.retry_keeper(clock::monotonic());
+        }
+    }
+
+    pub(super) fn retry_keeper(&mut self) {
+        if self.keeper.is_none() && self.live.iter().any(|(_, live)| live.watched) {
+            self.keeper_died(&io::Error::other("it did not start"));
+        }
+    }
+
+    pub(super) fn flush_keeper(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        match keeper.flush() {
+            Ok(all) if all == self.keeper_waits => {
+                self.keeper_waits = !all;
+                let interest = if all { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
+                let token = EventData::new_u64(KEEPER);
+                if let Err(error) = epoll::modify(&self.epoll, keeper.socket(), token, interest) {
+                    self.keeper_died(&error.into());
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.keeper_died(&error),
+        }
+    }
+}
+
+/// Both read ends once more, for the keeper; ours stay, so that a dead keeper costs no task a SIGPIPE.
+fn pipes_of(live: &Live) -> io::Result<[OwnedFd; 2]> {
+    Ok([live.begun.stdout.try_clone()?, live.begun.stderr.try_clone()?])
+}

@@ -1,0 +1,121 @@
+//! Begins runs and follows them to their end.
+
+use rustix::event::epoll;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use std::os::fd::AsFd;
+
+use super::{BEGIN_MAX, EventLoop, PIDFD, STATUS, add_to, run_token};
+use crate::spawner::host::Outcome;
+use crate::spawner::live::Live;
+use crate::spawner::machine::Input;
+use crate::{ContainerId, ExitStatus, StartFailureKind, clock};
+
+impl EventLoop {
+    pub(super) fn begin_some(&mut self) {
+        for _ in 0..BEGIN_MAX {
+            let Some(id) = self.queue.pop_front() else { break };
+            self.begin(id);
+        }
+    }
+
+    fn begin(&mut self, id: ContainerId) {
+        // Cancelled meanwhile.
+        let Some(spec) = self.specs.remove(&id) else { return };
+        let begun = match self.parts.host.begin(&spec) {
+            Ok(begun) => begun,
+            Err(failure) => {
+                let (kind, step, message) = (failure.kind, failure.step, failure.message);
+                return self.feed(id, Input::NotBegun { kind, step, message });
+            }
+        };
+        let pid = begun.pid;
+        let live = Live { id, begun, target: spec.log, settled: false, reaped: false, watched: false };
+        let serial = self.live.insert(live);
+        self.feed(id, Input::Begun { pid });
+        let Some(live) = self.live.get(serial) else { return };
+        let watched = add_to(&self.epoll, &live.begun.status, run_token(serial, STATUS))
+            .and_then(|()| add_to(&self.epoll, &live.begun.pidfd, run_token(serial, PIDFD)));
+        if let Err(error) = watched {
+            // Without these nobody would see it end: out of memory, or of watches.
+            tracing::error!("cannot watch {id}: {error}");
+            live.settled = true;
+            let (kind, step) = (StartFailureKind::Sandbox, "watch the container".to_owned());
+            let message = format!("cannot watch {id}: {error}");
+            self.feed(id, Input::NotExecuted { kind, step, message });
+            self.settle();
+            self.reap_now(serial);
+        }
+    }
+
+    pub(super) fn read_status(&mut self, serial: u64) {
+        let Some(live) = self.live.get(serial) else { return };
+        if live.settled {
+            return;
+        }
+        let id = live.id;
+        let input = match self.parts.host.read_status(&mut live.begun) {
+            Outcome::Waiting => return,
+            Outcome::Executed => Some(Input::Executed),
+            Outcome::Failed(failure) => {
+                Some(Input::NotExecuted { kind: failure.kind, step: failure.step, message: failure.message })
+            }
+            // It died on the way; its end says how.
+            Outcome::Gone => None,
+        };
+        live.settled = true;
+        let _ = epoll::delete(&self.epoll, &live.begun.status);
+        if let Some(input) = input {
+            self.feed(id, input);
+        }
+    }
+
+    /// Its first process ended.
+    pub(super) fn reap(&mut self, serial: u64) {
+        // What it reported before comes first.
+        self.read_status(serial);
+        self.reap_now(serial);
+    }
+
+    fn reap_now(&mut self, serial: u64) {
+        let Some(live) = self.live.get(serial) else { return };
+        if live.reaped {
+            return;
+        }
+        let status = match waitid(WaitId::PidFd(live.begun.pidfd.as_fd()), WaitIdOptions::EXITED) {
+            Ok(Some(status)) => status,
+            Ok(None) | Err(rustix::io::Errno::INTR) => return,
+            Err(error) => {
+                tracing::error!("cannot wait for {}: {error}", live.id);
+                live.reaped = true;
+                let _ = epoll::delete(&self.epoll, &live.begun.pidfd);
+                let id = live.id;
+                return self.feed(id, Input::Ended(ExitStatus::Lost));
+            }
+        };
+        live.reaped = true;
+        let _ = epoll::delete(&self.epoll, &live.begun.pidfd);
+        let ended = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => ExitStatus::Code((code & 0xff) as u8),
+            (None, Some(signal)) => ExitStatus::Signal(signal),
+            (None, None) => ExitStatus::Lost,
+        };
+        let id = live.id;
+        self.feed(id, Input::Ended(ended));
+    }
+
+    /// Gives the cgroup back once nothing is in it.
+    pub(super) fn empty(&mut self, serial: u64) {
+        let Some(live) = self.live.get(serial) else { return };
+        let now = clock::monotonic();
+        match self.parts.host.empty(&mut live.begun) {
+            Some((usage, oom_killed)) => {
+                let (id, watched) = (live.id, live.watched);
+                if watched {
+                    self.timers.finish_later(serial, now);
+                }
+                self.feed(id, Input::Emptied { usage, oom_killed });
+            }
+            None => self.timers.empty_later(serial, now),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What happens when nothing happens.
+
+use std::collections::VecDeque;
+
+use rustix::event::Timespec;
+
+use super::EventLoop;
+use crate::clock;
+
+/// After the end of a task its streams end by themselves, unless somebody else holds them open.
+const FINISH_AFTER_NS: i64 = 20_000_000;
+const RETRY_KEEPER_NS: i64 = 1_000_000_000;
+/// How often a cgroup is looked at that is not empty after its first process ended.
+const EMPTY_AGAIN_NS: i64 = 2_000_000;
+/// A pod between two of its containers, whose scratch volumes would be lost, keeps the spawner this many times longer.
+const PATIENCE_WITH_PODS: i64 = 60;
+
+#[derive(Default)]
+pub(super) struct Timers {
+    /// Serial numbers whose logs are to be finished, in order of time.
+    finish: VecDeque<(i64, u64)>,
+    pub(super) emptying: Vec<u64>,
+    empty_at: i64,
+    keeper_at: Option<i64>,
+    idle_since: Option<i64>,
+}
+
+impl Timers {
+    pub(super) fn finish_later(&mut self, serial: u64, now: i64) {
+        self.finish.push_back((now + FINISH_AFTER_NS, serial));
+    }
+
+    pub(super) fn retry_keeper(&mut self, now: i64) {
+        self.keeper_at.get_or_insert(now + RETRY_KEEPER_NS);
+    }
+
+    pub(super) fn empty_later(&mut self, serial: u64, now: i64) {
+        self.emptying.push(serial);
+        self.empty_at = now + EMPTY_AGAIN_NS;
+    }
+}
+
+impl EventLoop {
+    /// When this spawner ends if nothing more happens.
+    fn ends_at(&self) -> Option<i64> {
+        let idle = i64::from(self.parts.settings.idle_seconds) * 1_000_000_000;
+        let patience = if self.parts.machine.holds_scratch() { PATIENCE_WITH_PODS } else { 1 };
+        self.timers.idle_since.map(|since| since.saturating_add(idle.saturating_mul(patience)))
+    }
+
+    pub(super) fn timeout(&self) -> Option<Timespec> {
+        let timers = &self.timers;
+        let queue = (!self.queue.is_empty()).then_some(i64::MIN);
+        let emptying = (!timers.emptying.is_empty()).then_some(timers.empty_at);
+        let finish = timers.finish.front().map(|(at, _)| *at);
+        let next = [queue, emptying, finish, timers.keeper_at, self.ends_at()].into_iter().flatten().min()?;
+        let wait = next.saturating_sub(clock::monotonic()).max(0);
+        Some(Timespec { tv_sec: wait / 1_000_000_000, tv_nsec: wait % 1_000_000_000 })
+    }
+
+    pub(super) fn keep_time(&mut self) {
+        let now = clock::monotonic();
+        while let Some((at, serial)) = self.timers.finish.front().copied()
+            && at <= now
+        {
+            self.timers.finish.pop_front();
+            if self.live.get(serial).is_some_and(|live| live.watched) {
+                self.finish_log(serial);
+            }
+        }
+        if !self.timers.emptying.is_empty() && self.timers.empty_at <= now {
+            for serial in std::mem::take(&mut self.timers.emptying) {
+                self.empty(serial);
+            }
+        }
+        if self.timers.keeper_at.is_some_and(|at| at <= now) {
+            self.timers.keeper_at = None;
+            self.retry_keeper();
+        }
+        self.watch_idleness(now);
+    }
+
+    fn watch_idleness(&mut self, now: i64) {
+        if self.client.is_some() {
+            self.timers.idle_since = None;
+            return;
+        }
+        if self.orphaned {
+            self.parts.machine.release_all(clock::now(), &mut self.effects);
+            self.ends = !self.parts.machine.has_active();
+            return;
+        }
+        if self.parts.machine.has_active() {
+            self.timers.idle_since = None;
+            return;
+        }
+        self.timers.idle_since.get_or_insert(now);
+        if self.ends_at().is_some_and(|at| at <= now) {
+            tracing::info!("neither task nor server: the spawner ends");
+            self.parts.machine.release_all(clock::now(), &mut self.effects);
+            self.ends = true;
+        }
+    }
+}

@@ -1,0 +1,4 @@
+mod args;
+mod ceiling;
+mod machine;
+mod record;

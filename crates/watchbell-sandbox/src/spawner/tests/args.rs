@@ -1,0 +1,59 @@
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use proptest::prelude::{Strategy, any, proptest};
+use proptest::{collection::vec, prop_assert_eq};
+
+use crate::spawner::args::{BadArgs, SpawnerArgs};
+use crate::{Ceiling, UidRanges};
+
+fn ceiling() -> impl Strategy<Value = Ceiling> {
+    let paths = || vec("/[a-z ]{1,8}(/[a-z-]{1,8}){0,3}".prop_map(PathBuf::from), 0..3);
+    (any::<[bool; 6]>(), paths(), paths(), any::<u32>(), any::<u16>()).prop_map(
+        |(flags, host_paths, data_paths, first, count)| {
+            let [privileged, host_users, host_network, host_pid, host_ipc, unconfined] = flags;
+            Ceiling {
+                privileged,
+                host_users,
+                host_network,
+                host_pid,
+                host_ipc,
+                unconfined,
+                host_paths,
+                data_paths,
+                uid_ranges: UidRanges { first, count },
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        ceiling in ceiling(), client_uid: u32, keeper_uid: u32, idle_seconds: u32, shard: u16
+    ) {
+        let args = SpawnerArgs {
+            state_dir: "/data/run".into(),
+            log_dir: "/data/logs".into(),
+            ceiling,
+            client_uid,
+            keeper_uid,
+            idle_seconds,
+            shard,
+        };
+        prop_assert_eq!(SpawnerArgs::parse(args.write().into_iter()), Ok(args));
+    }
+}
+
+#[test]
+fn a_wrong_command_line_is_refused() {
+    let check = |args: &[&str], expect: BadArgs| {
+        let args = args.iter().map(OsString::from);
+        assert_eq!(SpawnerArgs::parse(args), Err(expect));
+    };
+    check(&[], BadArgs::Missing("--state-dir"));
+    check(&["--state-dir", "/x"], BadArgs::Missing("--log-dir"));
+    check(&["--state-dir"], BadArgs::Value("--state-dir"));
+    check(&["--shard", "70000"], BadArgs::Value("--shard"));
+    check(&["--allow-everything"], BadArgs::Unknown("--allow-everything".into()));
+}

@@ -1,0 +1,19 @@
+//! How the processes talk: frames on a stream socket, descriptors beside them.
+//!
+//! ```text
+//!  server ── Request ──▶ spawner ── Order ──▶ keeper
+//!  server ◀── Reply ──── spawner ◀── Notice ─ keeper
+//! ```
+//!
+//! A frame is its length and its number of descriptors (u32, little endian, each), then a message in postcard's form.
+//! Descriptors travel no later than the first byte of their frame and in its order. Many frames share one system call.
+
+mod frame;
+mod message;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use frame::{Filled, Frame, Inbox, Outbox, WireError};
+pub(crate) use message::{
+    Hello, Notice, Order, POD_BYTES_MAX, Reply, Request, Settings, VERSION, Welcome, blank_pod, decode,
+};

@@ -1,0 +1,139 @@
+//! What is said. Variants are only ever added at the end: an upgraded server speaks to an older spawner until that drains.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::WireError;
+use crate::{
+    Ceiling, CgroupLimits, ContainerId, EtcFiles, Event, HostNamespaces, LogSummary, LogTarget,
+    PodEnvironment, RunSpec, Sharing, TableEntry,
+};
+
+/// The version of the protocol between server and spawner.
+pub(crate) const VERSION: u32 = 1;
+/// Marks the first frame, so that a stray client is told apart from an old one.
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
+/// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.
+pub(crate) const POD_BYTES_MAX: u64 = 128 << 20;
+
+/// Server to spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// First, once.
+    Hello(Hello),
+    /// Surroundings of the starts that follow.
+    Pod(Arc<PodEnvironment>),
+    /// The same in sealed memory, beside this frame: large ones, which may hold Secrets.
+    SealedPod,
+    /// The pod in the spec is blank but for its uid; [`Request::Pod`] came before.
+    Start(Box<RunSpec>),
+    Signal {
+        id: ContainerId,
+        signal: i32,
+    },
+    KillPod {
+        uid: u128,
+    },
+    ReleasePod {
+        uid: u128,
+    },
+    Acknowledge {
+        id: ContainerId,
+    },
+    /// End, if there is nothing to do: another spawner follows, with other settings.
+    Retire,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Hello {
+    pub(crate) magic: u64,
+    /// The versions that this client speaks.
+    pub(crate) oldest: u32,
+    pub(crate) newest: u32,
+}
+
+impl Hello {
+    pub(crate) const OURS: Self = Self { magic: MAGIC, oldest: VERSION, newest: VERSION };
+}
+
+/// Spawner to server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Welcome(Box<Welcome>),
+    /// Another server is connected.
+    Busy {
+        pid: u32,
+    },
+    /// No common version; this is the spawner's newest.
+    Version {
+        theirs: u32,
+    },
+    Refused {
+        reason: String,
+    },
+    /// Part of the table, after the welcome.
+    Table(Vec<TableEntry>),
+    TableEnd,
+    Event(Event),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    /// The version that both speak from here on.
+    pub(crate) version: u32,
+    pub(crate) pid: u32,
+    pub(crate) settings: Settings,
+    /// It runs nothing and holds no pod.
+    pub(crate) idle: bool,
+}
+
+/// What a spawner was started with and keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// Version of the program.
+    pub(crate) program: String,
+    pub(crate) ceiling: Ceiling,
+    pub(crate) client_uid: u32,
+    pub(crate) keeper_uid: u32,
+    pub(crate) idle_seconds: u32,
+}
+
+/// Spawner to keeper. Both are of one program, started together, so this needs no versions.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Beside it: the read ends of stdout and stderr.
+    Watch { serial: u64, target: LogTarget },
+    /// Nothing of the task is left: what is in the pipes now is all there will be, whoever else holds them open.
+    Finish { serial: u64 },
+}
+
+/// Keeper to spawner.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Notice {
+    Complete { serial: u64, summary: LogSummary },
+}
+
+/// Reads a whole message: nothing may follow it.
+pub(crate) fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, WireError> {
+    match postcard::take_from_bytes(body) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(WireError::Message),
+    }
+}
+
+/// Stands in a [`Request::Start`] for the pod that was sent before.
+pub(crate) fn blank_pod(uid: u128) -> Arc<PodEnvironment> {
+    Arc::new(PodEnvironment {
+        uid,
+        name: String::new(),
+        hostname: String::new(),
+        sharing: Sharing::Single,
+        host_namespaces: HostNamespaces::default(),
+        limits: CgroupLimits::default(),
+        etc: EtcFiles::default(),
+        shm_bytes: 0,
+        volumes: Vec::new(),
+    })
+}
