@@ -74,7 +74,7 @@ impl Findings {
     }
 
     pub(super) fn not_found(&mut self, at: &At<'_, '_>) {
-        self.add(at, FieldErrorClass::NotFound, || shown(at.value), "");
+        self.add(at, FieldErrorClass::NotFound, || quoted(at.text()), "");
     }
 
     pub(super) fn not_supported(&mut self, at: &At<'_, '_>, supported: &[&str]) {

@@ -118,8 +118,9 @@ pub(super) fn tolerations(f: &mut Findings, tolerations: &At<'_, '_>) {
         if !key.text().is_empty() {
             f.all_invalid(&key, name::qualified(key.text()));
         } else if operator.text() != "Exists" {
-            f.invalid(
+            f.invalid_text(
                 &operator,
+                operator.text(),
                 "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
             );
         }

@@ -1,1 +1,111 @@
+use super::super::warnings;
+use super::{Resource, container_yaml, job_yaml, object, pod_yaml};
 
+#[track_caller]
+fn check(resource: Resource, yaml: &str, expected: &[&str]) {
+    assert_eq!(warnings(resource, &object(resource, yaml)), expected, "{yaml}");
+}
+
+#[test]
+fn a_plain_object_is_not_warned_about() {
+    check(Resource::Pod, &pod_yaml("volumes: [{name: a}, {name: b, configMap: {name: m}}]"), &[]);
+    check(Resource::Job, &job_yaml("completionMode: Indexed\ncompletions: 100"), &[]);
+    check(Resource::ConfigMap, "data: {a: b}", &[]);
+    check(
+        Resource::Pod,
+        &container_yaml(
+            "env: [{name: A, value: x}, {name: A, value: $(A)b}]\nports: [{containerPort: 1}, {containerPort: 2}]",
+        ),
+        &[],
+    );
+}
+
+#[test]
+fn kubernetes_own_warnings() {
+    check(
+        Resource::Pod,
+        "metadata: {name: a.b}\nspec: {containers: [{name: c, image: i}], nodeSelector: {beta.kubernetes.io/os: linux}, terminationGracePeriodSeconds: -1}",
+        &[
+            "metadata.name: this is used in the Pod's hostname, which can result in surprising behavior; a DNS label is \
+             recommended: [a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start \
+             and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?')]",
+            "spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+            "spec.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1",
+        ],
+    );
+    check(
+        Resource::Pod,
+        &container_yaml(
+            "env: [{name: A, value: x}, {name: A, value: z}]\nresources: {limits: {memory: 100m}}",
+        ),
+        &[
+            "spec.containers[0].resources.limits[memory]: fractional byte value \"100m\" is invalid, must be an integer",
+            "spec.containers[0].resources.requests[memory]: fractional byte value \"100m\" is invalid, must be an integer",
+            "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
+        ],
+    );
+    check(
+        Resource::Pod,
+        &container_yaml("ports: [{containerPort: 1}, {containerPort: 1}]"),
+        &["spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]"],
+    );
+    check(
+        Resource::Pod,
+        "metadata: {annotations: {seccomp.security.alpha.kubernetes.io/pod: unconfined, scheduler.alpha.kubernetes.io/critical-pod: ''}}\n\
+         spec: {containers: [{name: c, image: i}], imagePullSecrets: [{name: s}, {name: s}]}",
+        &[
+            "metadata.annotations[scheduler.alpha.kubernetes.io/critical-pod]: non-functional in v1.16+; use the \"priorityClassName\" field instead",
+            "spec.imagePullSecrets[1].name: duplicate name \"s\"",
+            "metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: non-functional in v1.27+; use the \"seccompProfile\" field instead",
+        ],
+    );
+}
+
+#[test]
+fn what_this_node_does_not_do() {
+    check(
+        Resource::Pod,
+        &container_yaml(
+            "livenessProbe: {exec: {command: [x]}}\nlifecycle: {preStop: {sleep: {seconds: 1}}}\nports: [{containerPort: 1, hostPort: 1}]",
+        ),
+        &[
+            "spec.containers[0].lifecycle: is not honoured by this node",
+            "spec.containers[0].livenessProbe: is not honoured by this node",
+            "spec.containers[0].ports[0].hostPort: is not honoured by this node",
+        ],
+    );
+    check(
+        Resource::Pod,
+        &pod_yaml(
+            "dnsConfig: {nameservers: [1.1.1.1]}\nsecurityContext: {seLinuxOptions: {level: x}, sysctls: [{name: a, value: b}]}\nvolumes: [{name: a, nfs: {server: s, path: /}}]",
+        ),
+        &[
+            "spec.dnsConfig: is not honoured by this node",
+            "spec.securityContext.seLinuxOptions: is not honoured by this node",
+            "spec.securityContext.sysctls: is not honoured by this node",
+            "spec.volumes[0].nfs: is not honoured by this node",
+        ],
+    );
+    check(
+        Resource::CronJob,
+        "spec: {schedule: x, jobTemplate: {spec: {template: {spec: {affinity: {podAffinity: {}}, containers: [{name: c, image: i}]}}}}}",
+        &["spec.jobTemplate.spec.template.spec.affinity: is not honoured by this node"],
+    );
+}
+
+#[test]
+fn names_too_long_for_their_pods() {
+    let named = |length: usize, completions: u32| {
+        let yaml = job_yaml(&format!("completionMode: Indexed\ncompletions: {completions}"));
+        object(Resource::Job, &yaml.replace("name: a,", &format!("name: {},", "a".repeat(length))))
+    };
+    assert_eq!(warnings(Resource::Job, &named(51, 100)), [""; 0]);
+    assert_eq!(
+        warnings(Resource::Job, &named(51, 101)),
+        [
+            "metadata.name: too long for an array of this size: the names of its pods would have 64 characters and are cut to 63; \
+          shorten it by 1"
+        ]
+    );
+}
