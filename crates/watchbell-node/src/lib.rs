@@ -21,12 +21,13 @@ mod place;
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use watchbell_api::node::{Command, Images, LogSource, Lookup, Report};
-use watchbell_image::Store;
+use watchbell_image::{PullOptions, Store};
 use watchbell_sandbox::{EtcFiles, Spawner, TableEntry};
 
 use agent::{Agent, Input, Machine, Site};
@@ -140,6 +141,12 @@ impl Node {
         // A panic of the node was reported by the panic hook; the process ends either way.
         let _ = self.thread.join();
     }
+}
+
+/// The image store of a data directory that no server holds: the same requests and answers as [`Node::images`].
+pub fn images_offline(data_dir: &Path, pull: PullOptions) -> Result<Arc<dyn Images>, Error> {
+    let store = Store::open(data_dir)?;
+    Ok(Arc::new(NodeImages { store, options: pull, in_use: Arc::default() }))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {

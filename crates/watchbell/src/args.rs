@@ -14,21 +14,38 @@ use crate::output::Format;
 #[derive(Debug, clap::Parser)]
 #[command(name = "watchbell", version, max_term_width = 110)]
 pub(crate) struct Cli {
+    /// Kubeconfig file with the server and who asks; else $KUBECONFIG, ~/.kube/config, or the one that a server on
+    /// this machine wrote to its default data directory
+    #[arg(long, value_name = "FILE", global = true)]
+    kubeconfig: Option<PathBuf>,
+    // Not global: `explain-schedule` asks no server, and its -n is a count.
     #[command(flatten)]
-    pub(crate) connect: Connect,
+    scope: Scope,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// Which server, and where in it.
+impl Cli {
+    /// Which server and namespace a command is about.
+    pub(crate) fn connect(&self, scope: Option<&Scope>) -> Connect {
+        let namespace =
+            scope.and_then(|scope| scope.namespace.clone()).or_else(|| self.scope.namespace.clone());
+        Connect { kubeconfig: self.kubeconfig.clone(), namespace }
+    }
+}
+
+/// `-n`
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Connect {
-    /// Kubeconfig file with the server and who asks; else $KUBECONFIG, ~/.kube/config, or the one that a server on
-    /// this machine wrote to its default data directory
-    #[arg(long, value_name = "FILE", global = true, help_heading = "Connection")]
-    pub(crate) kubeconfig: Option<PathBuf>,
+pub(crate) struct Scope {
     /// Namespace; else the kubeconfig's, else `default`
-    #[arg(short, long, value_name = "NAME", global = true, help_heading = "Connection")]
+    #[arg(short, long, value_name = "NAME")]
+    namespace: Option<String>,
+}
+
+/// Which server, and where in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Connect {
+    kubeconfig: Option<PathBuf>,
     pub(crate) namespace: Option<String>,
 }
 
@@ -68,6 +85,7 @@ pub(crate) struct Output {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    Serve(cmd::serve::Args),
     Run(cmd::run::Args),
     Apply(cmd::apply::Args),
     Get(cmd::get::Args),
@@ -77,6 +95,8 @@ pub(crate) enum Command {
     Follow(cmd::follow::Args),
     Rerun(cmd::rerun::Args),
     Delete(cmd::delete::Args),
+    #[command(subcommand)]
+    Image(cmd::image::Verb),
     ExplainSchedule(cmd::explain_schedule::Args),
     Backup(cmd::backup::Args),
     Restore(cmd::restore::Args),

@@ -143,6 +143,26 @@ impl Client {
         json(answer)
     }
 
+    /// A POST of bytes whose answer flows: one JSON document a line.
+    pub(crate) fn post_stream(
+        &self,
+        path: &str,
+        mut body: &mut dyn Read,
+    ) -> Result<impl Iterator<Item = Result<Value, ClientError>> + use<>, ClientError> {
+        let request = ureq::http::Request::builder()
+            .method("POST")
+            .uri(self.url(path))
+            .header("Accept", "application/x-ndjson,application/json")
+            .header("Content-Type", "application/octet-stream")
+            .body(SendBody::from_reader(&mut body))
+            .map_err(|e| ClientError::Config(e.to_string()))?;
+        let answer = self.agent.run(request).map_err(|e| self.unreachable(e))?;
+        if !answer.status().is_success() {
+            return Err(refusal(answer));
+        }
+        Ok(documents(answer.into_body().into_reader()))
+    }
+
     pub(crate) fn post(&self, path: &str, object: &Value) -> Result<Value, ClientError> {
         let bytes = object.to_string().into_bytes();
         self.send("POST", path, "application/json", SendBody::from_owned_reader(std::io::Cursor::new(bytes)))
@@ -172,10 +192,7 @@ impl Client {
             .call()
             .map_err(|e| self.unreachable(e))?;
         if !answer.status().is_success() {
-            return Err(match json(answer) {
-                Err(error) => error,
-                Ok(_) => ClientError::Broken("it has an error's status and no error".into()),
-            });
+            return Err(refusal(answer));
         }
         Ok(Box::new(answer.into_body().into_reader()))
     }
@@ -186,11 +203,23 @@ impl Client {
         path: &str,
         accept: &str,
     ) -> Result<impl Iterator<Item = Result<Value, ClientError>> + use<>, ClientError> {
-        let lines = BufReader::new(self.stream(path, accept)?).lines();
-        Ok(lines.map(|line| {
-            let line = line.map_err(|e| ClientError::Broken(e.to_string()))?;
-            serde_json::from_str(&line).map_err(|e| ClientError::Broken(e.to_string()))
-        }))
+        Ok(documents(self.stream(path, accept)?))
+    }
+}
+
+/// One JSON document a line.
+fn documents(flow: impl Read) -> impl Iterator<Item = Result<Value, ClientError>> {
+    BufReader::new(flow).lines().map(|line| {
+        let line = line.map_err(|e| ClientError::Broken(e.to_string()))?;
+        serde_json::from_str(&line).map_err(|e| ClientError::Broken(e.to_string()))
+    })
+}
+
+/// The error of an answer that has an error's status.
+fn refusal(answer: Response<Body>) -> ClientError {
+    match json(answer) {
+        Err(error) => error,
+        Ok(_) => ClientError::Broken("it has an error's status and no error".into()),
     }
 }
 

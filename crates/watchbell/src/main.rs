@@ -28,8 +28,12 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    // The helpers of the sandbox come first: their arguments are a matter between two processes of one program.
+    if let Some(code) = cmd::helper::main() {
+        return code;
+    }
     let cli = args::Cli::parse();
-    match cmd::run(cli) {
+    match cmd::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::note(&format!("error: {failure}"));

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
-use crate::args::{Connect, Output};
+use crate::args::{Connect, Output, Scope};
 use crate::client::{Client, ClientError, path};
 use crate::exit::Failure;
 use crate::manifest::{self, Document, Recursive};
@@ -30,6 +30,8 @@ pub(crate) struct Args {
     dry_run: Option<DryRun>,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

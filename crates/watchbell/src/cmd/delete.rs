@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
-use crate::args::{Connect, Output};
+use crate::args::{Connect, Output, Scope};
 use crate::client::{Client, encode, path};
 use crate::exit::Failure;
 use crate::manifest::{self, Recursive};
@@ -42,6 +42,8 @@ pub(crate) struct Args {
     timeout: Duration,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

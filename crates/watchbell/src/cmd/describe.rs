@@ -1,7 +1,7 @@
 use serde_json::{Map, Value};
 use watchbell_api::Resource;
 
-use crate::args::Connect;
+use crate::args::{Connect, Scope};
 use crate::client::{Client, encode, path};
 use crate::exit::Failure;
 use crate::job::{Progress, State};
@@ -13,6 +13,8 @@ pub(crate) struct Args {
     /// TYPE NAME…, TYPE/NAME…, or TYPE for all of the namespace
     #[arg(required = true)]
     what: Vec<String>,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {

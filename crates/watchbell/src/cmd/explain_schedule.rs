@@ -16,7 +16,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
     time_zone: String,
     /// How many times to tell
-    #[arg(short = 'c', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     count: u16,
     /// Count from this instant instead of now (RFC 3339)
     #[arg(long, value_name = "TIME")]

@@ -6,7 +6,7 @@ use serde_json::Value;
 use watchbell_api::Resource;
 use watchbell_core::index_set::IndexSet;
 
-use crate::args::Connect;
+use crate::args::{Connect, Scope};
 use crate::client::{Client, ClientError, encode, path};
 use crate::duration;
 use crate::exit::Failure;
@@ -25,6 +25,8 @@ pub(crate) struct Args {
     /// Give up after so long; the Job runs on
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
-use crate::args::{Connect, Output};
+use crate::args::{Connect, Output, Scope};
 use crate::client::{Client, TABLE, encode, path};
 use crate::exit::Failure;
 use crate::output::{self, Format};
@@ -35,6 +35,8 @@ pub(crate) struct Args {
     no_headers: bool,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 /// What is asked of one resource.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use watchbell_api::Resource;
 use watchbell_core::index_set::IndexSet;
 
-use crate::args::Connect;
+use crate::args::{Connect, Scope};
 use crate::client::{Client, encode, path};
 use crate::exit::Failure;
 use crate::{duration, output, target};
@@ -56,6 +56,8 @@ pub(crate) struct Args {
     /// `json`: a JSON document a line, with namespace, pod, container, index and line
     #[arg(short, long, value_name = "FORMAT")]
     output: Option<LogFormat>,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -7,10 +7,13 @@ pub(crate) mod describe;
 pub(crate) mod explain_schedule;
 pub(crate) mod follow;
 pub(crate) mod get;
+pub(crate) mod helper;
+pub(crate) mod image;
 pub(crate) mod logs;
 pub(crate) mod rerun;
 pub(crate) mod restore;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod trigger;
 pub(crate) mod version;
 
@@ -18,21 +21,22 @@ use crate::args::{Cli, Command};
 use crate::exit::Failure;
 
 /// Carries out a command.
-pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    let connect = &cli.connect;
-    match cli.command {
-        Command::Run(args) => run::run(&args, connect),
-        Command::Apply(args) => apply::run(&args, connect),
-        Command::Get(args) => get::run(&args, connect),
-        Command::Describe(args) => describe::run(&args, connect),
-        Command::Logs(args) => logs::run(&args, connect),
-        Command::Trigger(args) => trigger::run(&args, connect),
-        Command::Follow(args) => follow::run(&args, connect),
-        Command::Rerun(args) => rerun::run(&args, connect),
-        Command::Delete(args) => delete::run(&args, connect),
-        Command::ExplainSchedule(args) => explain_schedule::run(&args),
-        Command::Backup(args) => backup::run(&args),
-        Command::Restore(args) => restore::run(&args),
-        Command::Version(args) => version::run(&args, connect),
+pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Run(args) => run::run(args, &cli.connect(Some(&args.scope))),
+        Command::Apply(args) => apply::run(args, &cli.connect(Some(&args.scope))),
+        Command::Get(args) => get::run(args, &cli.connect(Some(&args.scope))),
+        Command::Describe(args) => describe::run(args, &cli.connect(Some(&args.scope))),
+        Command::Logs(args) => logs::run(args, &cli.connect(Some(&args.scope))),
+        Command::Trigger(args) => trigger::run(args, &cli.connect(Some(&args.scope))),
+        Command::Follow(args) => follow::run(args, &cli.connect(Some(&args.scope))),
+        Command::Rerun(args) => rerun::run(args, &cli.connect(Some(&args.scope))),
+        Command::Delete(args) => delete::run(args, &cli.connect(Some(&args.scope))),
+        Command::Image(verb) => image::run(verb, &cli.connect(None)),
+        Command::ExplainSchedule(args) => explain_schedule::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
+        Command::Version(args) => version::run(args, &cli.connect(None)),
     }
 }

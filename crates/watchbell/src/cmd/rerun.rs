@@ -2,7 +2,7 @@ use serde_json::Value;
 use watchbell_api::Resource;
 use watchbell_core::index_set::IndexSet;
 
-use crate::args::{Connect, Output};
+use crate::args::{Connect, Output, Scope};
 use crate::client::path;
 use crate::exit::Failure;
 use crate::job::{self, Progress, State};
@@ -28,6 +28,8 @@ pub(crate) struct Args {
     follow: bool,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use watchbell_api::Resource;
 use watchbell_core::cron;
 
-use crate::args::{Connect, Output};
+use crate::args::{Connect, Output, Scope};
 use crate::client::path;
 use crate::exit::Failure;
 use crate::output::{self, Format};
@@ -82,6 +82,8 @@ pub(crate) struct Args {
     follow: bool,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]

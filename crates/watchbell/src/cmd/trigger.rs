@@ -1,6 +1,6 @@
 use watchbell_api::Resource;
 
-use crate::args::{Connect, Output};
+use crate::args::{Connect, Output, Scope};
 use crate::client::path;
 use crate::exit::Failure;
 use crate::{job, output, target};
@@ -19,6 +19,8 @@ pub(crate) struct Args {
     follow: bool,
     #[command(flatten)]
     output: Output,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {

@@ -1,0 +1,50 @@
+//! `watchbell image …`: on the store itself when no server holds the data directory, else through that server.
+
+mod bars;
+mod build;
+mod import;
+mod inspect;
+mod list;
+mod place;
+mod prune;
+mod pull;
+mod remove;
+mod save;
+
+use crate::args::Connect;
+use crate::exit::Failure;
+
+/// Images in watchbell's own store
+///
+/// The store in --data-dir is worked on directly while no server runs on it, and through that server otherwise.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Verb {
+    Pull(pull::Args),
+    Import(import::Args),
+    Build(build::Args),
+    #[command(alias = "list")]
+    Ls(list::Args),
+    #[command(alias = "remove")]
+    Rm(remove::Args),
+    Inspect(inspect::Args),
+    Prune(prune::Args),
+    Save(save::Args),
+}
+
+pub(crate) fn run(verb: &Verb, connect: &Connect) -> Result<(), Failure> {
+    match verb {
+        Verb::Pull(args) => pull::run(args, connect),
+        Verb::Import(args) => import::run(args, connect),
+        Verb::Build(args) => build::run(args, connect),
+        Verb::Ls(args) => list::run(args, connect),
+        Verb::Rm(args) => remove::run(args, connect),
+        Verb::Inspect(args) => inspect::run(args, connect),
+        Verb::Prune(args) => prune::run(args, connect),
+        Verb::Save(args) => save::run(args),
+    }
+}
+
+/// A name as a person writes it.
+fn reference(text: &str) -> Result<watchbell_image::Reference, Failure> {
+    watchbell_image::Reference::parse(text).map_err(Failure::usage)
+}

@@ -1,0 +1,166 @@
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::EnvFilter;
+use watchbell_core::world::Config;
+use watchbell_node::{Node, NodeOptions};
+use watchbell_sandbox::Ceiling;
+use watchbell_server::{Ended, Identity, Server, ServerOptions, State};
+use watchbell_store::{OpenReport, Store};
+
+use crate::datadir::DataDir;
+use crate::exit::Failure;
+
+/// How long requests may take to end when the server does.
+const GRACE: Duration = Duration::from_secs(5);
+/// A command that looks whether a server runs holds the lock for an instant.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Serves Kubernetes' batch API and runs the pods, in the foreground
+///
+/// It writes DIR/admin.kubeconfig and is ready when /readyz answers. SIGTERM and SIGINT end it; tasks run on, watched by
+/// the spawner, and are taken over by the next server on the same directory.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    data_dir: DataDir,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:6443")]
+    listen: String,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `info,watchbell_node=debug`
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
+    #[command(flatten)]
+    allow: Allow,
+}
+
+/// What pods may ask for beyond the strict. The spawner keeps to it whatever the server says.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "What namespaces that permit it may ask for (default: nothing)")]
+struct Allow {
+    /// Privileged containers
+    #[arg(long)]
+    allow_privileged: bool,
+    /// Pods with the machine's users (hostUsers)
+    #[arg(long)]
+    allow_host_users: bool,
+    /// Pods with the machine's network
+    #[arg(long)]
+    allow_host_network: bool,
+    /// Pods with the machine's processes
+    #[arg(long)]
+    allow_host_pid: bool,
+    /// Pods with the machine's shared memory and message queues
+    #[arg(long)]
+    allow_host_ipc: bool,
+    /// Containers without the system call filter or with an unmasked /proc
+    #[arg(long)]
+    allow_unconfined: bool,
+    /// Directories of the machine below which hostPath volumes may lie
+    #[arg(long, value_name = "DIR")]
+    allow_host_path: Vec<PathBuf>,
+}
+
+impl Allow {
+    fn ceiling(&self) -> Result<Ceiling, Failure> {
+        if let Some(path) = self.allow_host_path.iter().find(|path| !path.is_absolute()) {
+            return Err(Failure::Usage(format!("--allow-host-path {} is not absolute", path.display())));
+        }
+        Ok(Ceiling {
+            privileged: self.allow_privileged,
+            host_users: self.allow_host_users,
+            host_network: self.allow_host_network,
+            host_pid: self.allow_host_pid,
+            host_ipc: self.allow_host_ipc,
+            unconfined: self.allow_unconfined,
+            host_paths: self.allow_host_path.clone(),
+            ..Ceiling::default()
+        })
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    log_to_stderr(&args.log)?;
+    let listen = address(&args.listen)?;
+    let ceiling = args.allow.ceiling()?;
+    let (store, report) = open_store(&args.data_dir.data_dir)?;
+    // Absolute from here on: helpers of the sandbox get it and may run elsewhere.
+    let dir = std::fs::canonicalize(&args.data_dir.data_dir)
+        .map_err(|e| Failure::Refused(format!("cannot use {}: {e}", args.data_dir.data_dir.display())))?;
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let identity = Identity::open(&dir, listen, &hostname).map_err(Failure::refused)?;
+    let capacity = watchbell_node::capacity(&dir).map_err(Failure::refused)?;
+    let mut seed = [0u8; 32];
+    getrandom::fill(&mut seed).map_err(|e| Failure::Refused(format!("cannot draw random bytes: {e}")))?;
+    let config = Config {
+        capacity: capacity.clone(),
+        hostname: hostname.clone(),
+        ca_pem: identity.ca_pem().to_owned(),
+        seed,
+    };
+    let mut options = NodeOptions::new(&dir, watchbell_core::world::NODE_NAME, capacity);
+    options.spawner.ceiling = ceiling;
+
+    let (commands, follow) = channel();
+    let (state, writer) =
+        State::start(store, report.last_resource_version, config, commands).map_err(Failure::refused)?;
+    let node = Node::start(options, state.lookup(), follow, state.reports()).map_err(Failure::refused)?;
+    let server = Server::start(ServerOptions { listen, identity }, state.clone(), node.logs(), node.images())
+        .map_err(Failure::refused)?;
+    tracing::info!(
+        address = %server.local_addr(),
+        kubeconfig = %server.admin_kubeconfig().display(),
+        "serving"
+    );
+
+    let ended = server.wait();
+    tracing::info!("ending; tasks run on");
+    server.shutdown(GRACE);
+    state.end();
+    // The writer holds the sender of the node's commands: the node ends after the last of them.
+    writer.join();
+    node.join();
+    match ended {
+        Ended::Signal => Ok(()),
+        Ended::Journal(cause) => Err(Failure::Refused(format!(
+            "the journal failed: {cause}; start the server again, it goes on from what is durable"
+        ))),
+    }
+}
+
+fn log_to_stderr(filter: &str) -> Result<(), Failure> {
+    use std::io::IsTerminal as _;
+    let filter = EnvFilter::try_new(filter).map_err(|e| Failure::Usage(format!("--log {filter:?}: {e}")))?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .try_init()
+        .map_err(|e| Failure::Refused(format!("cannot log: {e}")))
+}
+
+fn address(text: &str) -> Result<SocketAddr, Failure> {
+    let wrong = |cause: String| Failure::Usage(format!("--listen {text:?} is not HOST:PORT: {cause}"));
+    let mut found = text.to_socket_addrs().map_err(|e| wrong(e.to_string()))?;
+    found.next().ok_or_else(|| wrong("it has no address".into()))
+}
+
+fn open_store(dir: &Path) -> Result<(Store, OpenReport), Failure> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Store::open(dir) {
+            Err(watchbell_store::Error::Locked { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(Failure::refused(error)),
+            Ok((store, report)) => {
+                if let Some(from) = report.migrated_from {
+                    tracing::info!(from, to = watchbell_store::FORMAT_VERSION, "migrated the journal");
+                }
+                return Ok((store, report));
+            }
+        }
+    }
+}
