@@ -122,7 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // The writer holds the sender of the node's commands: the node ends after the last of them.
     writer.join();
     node.join();
-    match ended {
+    match ended.map_err(Failure::refused)? {
         Ended::Signal => Ok(()),
         Ended::Journal(cause) => Err(Failure::Refused(format!(
             "the journal failed: {cause}; start the server again, it goes on from what is durable"
