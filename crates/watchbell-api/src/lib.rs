@@ -16,6 +16,7 @@ pub mod name;
 pub mod node;
 pub mod openapi;
 pub mod patch;
+pub mod protobuf;
 pub mod quantity;
 pub mod render_pod;
 pub mod resource;
