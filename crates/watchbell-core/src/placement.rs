@@ -8,8 +8,9 @@
 //!
 //! * Priority comes first. Within one priority the namespace goes first whose dominant share (the largest part that its
 //!   running pods take of any resource) is lowest; within a namespace the oldest pod.
-//! * What does not fit is passed over, so that the machine is used; but only [`OVERTAKES_MAX`] times. Then room is kept
-//!   for it: nothing of its priority or below starts until it does. Higher priorities still go first.
+//! * What does not fit is passed over, so that the machine is used; but the pod that waits longest only
+//!   [`OVERTAKES_MAX`] times, by whichever namespace. Then room is kept for it: nothing of its priority or below starts
+//!   until it does. Higher priorities still go first.
 //! * A pod that could not even have the empty machine is set aside with its reason.
 
 mod demand;

@@ -14,6 +14,8 @@ pub(super) struct Level {
     /// Namespaces with pods that wait, by dominant share.
     order: BTreeSet<(u64, Arc<str>)>,
     lines: HashMap<Arc<str>, Line>,
+    /// The heads of all groups of all namespaces, oldest first.
+    ages: BTreeMap<(u64, Uid), Amounts>,
     /// No pod here asks for less than this in any resource. A lower bound: it follows pods that come at once, pods
     /// that go when a search has seen every group.
     floor: Option<Amounts>,
@@ -38,9 +40,7 @@ pub(super) struct Candidate {
 /// What a search of a level found.
 #[derive(Debug, Default)]
 pub(super) struct Search {
-    /// The first pod in order.
-    pub first: Option<Candidate>,
-    /// The first pod that fits.
+    /// The first pod in order that fits.
     pub fits: Option<Candidate>,
     pub groups_seen: usize,
 }
@@ -62,8 +62,10 @@ impl Level {
         if head.is_none_or(|head| (seq, uid) < head) {
             if let Some(head) = head {
                 line.heads.remove(&head);
+                self.ages.remove(&head);
             }
             line.heads.insert((seq, uid), asks);
+            self.ages.insert((seq, uid), asks);
         }
     }
 
@@ -75,10 +77,12 @@ impl Level {
         if next.is_none() {
             line.groups.remove(&asks);
         }
-        if line.heads.remove(&(seq, uid)).is_some()
-            && let Some(next) = next
-        {
-            line.heads.insert(next, asks);
+        if line.heads.remove(&(seq, uid)).is_some() {
+            self.ages.remove(&(seq, uid));
+            if let Some(next) = next {
+                line.heads.insert(next, asks);
+                self.ages.insert(next, asks);
+            }
         }
         if line.groups.is_empty() {
             self.order.remove(&(line.share, namespace.clone()));
@@ -98,7 +102,7 @@ impl Level {
 
     /// Looks for the first pod that fits into `room`, at no more than `groups_max` groups.
     pub(super) fn search(&mut self, room: &Amounts, groups_max: usize) -> Search {
-        let mut search = Search { first: self.heads().next(), ..Search::default() };
+        let mut search = Search::default();
         if self.floor.is_some_and(|floor| !floor.fits_in(room)) {
             return search;
         }
@@ -116,6 +120,12 @@ impl Level {
         }
         self.floor = floor;
         search
+    }
+
+    /// The pod that waits longest, unless it would fit and only waits for its turn.
+    pub(super) fn blocked(&self, room: &Amounts) -> Option<Uid> {
+        let (&(_, uid), asks) = self.ages.first_key_value()?;
+        (!asks.fits_in(room)).then_some(uid)
     }
 
     /// The head of every group, in order.

@@ -154,13 +154,11 @@ impl Queue {
             }
             let search = level.search(&room, groups_left);
             groups_left -= search.groups_seen;
+            blocked = blocked.or(level.blocked(&room).map(|uid| Overtaken { uid, priority, times: 0 }));
             if let Some(found) = search.fits {
-                let first = search.first.filter(|first| first.uid != found.uid);
-                blocked = blocked.or(first.map(|first| Overtaken { uid: first.uid, priority, times: 0 }));
                 chosen = Some((found.uid, priority));
                 break;
             }
-            blocked = blocked.or(search.first.map(|first| Overtaken { uid: first.uid, priority, times: 0 }));
         }
         let (uid, priority) = chosen?;
         self.note_overtaking(blocked, priority);
