@@ -24,20 +24,15 @@ pub const MEDIA_TYPE: &str = "application/vnd.kubernetes.protobuf";
 /// What every such body begins with.
 const MAGIC: &[u8] = b"k8s\0";
 
-/// An object, and what it had that is not known here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decoded {
-    /// With `apiVersion` and `kind`, in the form in which it would have come as JSON.
-    pub object: Value,
-    /// Field numbers without a name, as `spec.template.spec: field 43`; at most 64. Go drops them silently.
-    pub unknown: Vec<String>,
-}
-
-/// Reads a body. The size is bounded by the caller; the nesting is that of the schema.
+/// Reads a body: an object with `apiVersion` and `kind`, in the form in which it would have come as JSON. The size is
+/// bounded by the caller; the nesting is that of the schema.
+///
+/// A field number without a name (a client newer than this server) becomes a field called `protobuf field 43`: nothing
+/// has such a field, so it is treated as the request says of unknown ones, refused, warned about or dropped.
 ///
 /// # Errors
 /// `BadRequest`: no such envelope, a kind that is not known, a malformed message.
-pub fn decode(body: &[u8]) -> Result<Decoded, ApiError> {
+pub fn decode(body: &[u8]) -> Result<Value, ApiError> {
     let envelope = Envelope::read(body).map_err(|e| refused(&e))?;
     let id = type_of(&envelope.api_version, &envelope.kind).ok_or_else(|| {
         let Envelope { api_version, kind, .. } = &envelope;
@@ -46,9 +41,8 @@ pub fn decode(body: &[u8]) -> Result<Decoded, ApiError> {
     let mut object = Map::new();
     object.insert("kind".into(), envelope.kind.into());
     object.insert("apiVersion".into(), envelope.api_version.into());
-    let mut unknown = Vec::new();
-    message::read(id, envelope.raw, &mut object, &mut unknown).map_err(|e| refused(&e))?;
-    Ok(Decoded { object: Value::Object(object), unknown })
+    message::read(id, envelope.raw, &mut object).map_err(|e| refused(&e))?;
+    Ok(Value::Object(object))
 }
 
 fn refused(cause: &str) -> ApiError {

@@ -9,9 +9,6 @@ use super::numbers::{self, Entry, Message};
 use super::wire::{self, Reader, Wire};
 use crate::schema::{Field, Scalar, Shape, Table, Type, TypeId};
 
-/// At most so many unknown fields are reported; a hostile message has as many as it has bytes.
-const UNKNOWN_MAX: usize = 64;
-
 /// Fields that Go always writes, because they are no pointers: their zero says as little as their absence. Of all others
 /// a zero or a false that is written is meant (`suspend: false`, `backoffLimit: 0`).
 const ZERO_SAYS_NOTHING: &[&str] = &[
@@ -81,14 +78,9 @@ impl std::fmt::Display for Path<'_> {
 }
 
 /// Reads the message of a type into an object.
-pub(super) fn read(
-    id: TypeId,
-    bytes: &[u8],
-    object: &mut Map<String, Value>,
-    unknown: &mut Vec<String>,
-) -> Result<(), String> {
+pub(super) fn read(id: TypeId, bytes: &[u8], object: &mut Map<String, Value>) -> Result<(), String> {
     let read = Table::get().type_of(id);
-    fields(read, named(read.name)?, bytes, object, &Path::Root, unknown)
+    fields(read, named(read.name)?, bytes, object, &Path::Root)
 }
 
 fn named(name: &str) -> Result<&'static Message, String> {
@@ -101,7 +93,6 @@ fn fields(
     bytes: &[u8],
     object: &mut Map<String, Value>,
     path: &Path<'_>,
-    unknown: &mut Vec<String>,
 ) -> Result<(), String> {
     let mut reader = Reader::new(bytes);
     while let Some((number, value)) = reader.next().map_err(|e| at(path, &e))? {
@@ -109,14 +100,15 @@ fn fields(
             Some(Entry::Field(name)) => {
                 let Some(field) = owner.field(name) else { continue };
                 let path = Path::Key(path, field.name);
-                one(field, value, object, &path, unknown)?;
+                one(field, value, object, &path)?;
             }
             Some(Entry::Embedded(name)) => {
                 let inner = bytes_of(value).map_err(|e| at(path, &e))?;
-                fields(owner, named(name)?, inner, object, path, unknown)?;
+                fields(owner, named(name)?, inner, object, path)?;
             }
-            None if unknown.len() < UNKNOWN_MAX => unknown.push(at(path, &format!("field {number}"))),
-            None => {}
+            None => {
+                object.insert(format!("protobuf field {number}"), Value::Bool(true));
+            }
         }
     }
     Ok(())
@@ -141,7 +133,6 @@ fn one(
     value: Wire<'_>,
     object: &mut Map<String, Value>,
     path: &Path<'_>,
-    unknown: &mut Vec<String>,
 ) -> Result<(), String> {
     match &field.shape {
         Shape::List(item) => {
@@ -158,7 +149,7 @@ fn one(
                         list.extend(scalar(*kind, Wire::Varint(number)).map_err(|e| at(path, &e))?);
                     }
                 }
-                (item, value) => list.push(whole(item, value, path, unknown)?),
+                (item, value) => list.push(whole(item, value, path)?),
             }
         }
         Shape::Map(item) => {
@@ -170,14 +161,14 @@ fn one(
                     let mut list = Vec::new();
                     while let Some((number, value)) = reader.next().map_err(|e| at(path, &e))? {
                         if number == 1 {
-                            list.push(whole(item, value, path, unknown)?);
+                            list.push(whole(item, value, path)?);
                         }
                     }
                     Value::Array(list)
                 }
                 (Shape::List(_), None) => Value::Array(Vec::new()),
-                (item, Some(value)) => whole(item, value, path, unknown)?,
-                (item, None) => whole(item, Wire::Bytes(&[]), path, unknown)?,
+                (item, Some(value)) => whole(item, value, path)?,
+                (item, None) => whole(item, Wire::Bytes(&[]), path)?,
             };
             let slot = object.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(map) = slot {
@@ -190,7 +181,7 @@ fn one(
             let slot = object.entry(field.name).or_insert_with(|| Value::Object(Map::new()));
             let Value::Object(inner) = slot else { return Ok(()) };
             let read = Table::get().type_of(*id);
-            fields(read, named(read.name)?, bytes, inner, path, unknown)?;
+            fields(read, named(read.name)?, bytes, inner, path)?;
         }
         Shape::Scalar(kind) => {
             let value = scalar(*kind, value).map_err(|e| at(path, &e))?;
@@ -217,18 +208,13 @@ fn says_something(name: &str, value: &Value) -> bool {
 }
 
 /// A value that stands for itself: an item of a list, the value of a map.
-fn whole(
-    shape: &Shape,
-    value: Wire<'_>,
-    path: &Path<'_>,
-    unknown: &mut Vec<String>,
-) -> Result<Value, String> {
+fn whole(shape: &Shape, value: Wire<'_>, path: &Path<'_>) -> Result<Value, String> {
     match shape {
         Shape::Object(id) => {
             let read = Table::get().type_of(*id);
             let mut inner = Map::new();
             let bytes = bytes_of(value).map_err(|e| at(path, &e))?;
-            fields(read, named(read.name)?, bytes, &mut inner, path, unknown)?;
+            fields(read, named(read.name)?, bytes, &mut inner, path)?;
             Ok(Value::Object(inner))
         }
         Shape::Scalar(kind) => Ok(scalar(*kind, value).map_err(|e| at(path, &e))?.unwrap_or(Value::Null)),
