@@ -180,7 +180,7 @@ fn to_nanos(digits: impl Iterator<Item = u8>, scale: i32, power_of_1024: u32) ->
     let mut value = mantissa;
     for _ in 0..power_of_1024 {
         while scale < 0 && value > u128::MAX / 1024 {
-            inexact |= value % 10 != 0;
+            inexact |= !value.is_multiple_of(10);
             value /= 10;
             scale += 1;
         }
@@ -194,7 +194,7 @@ fn to_nanos(digits: impl Iterator<Item = u8>, scale: i32, power_of_1024: u32) ->
         scale -= 1;
     }
     while scale < 0 && value > 0 {
-        inexact |= value % 10 != 0;
+        inexact |= !value.is_multiple_of(10);
         value /= 10;
         scale += 1;
     }

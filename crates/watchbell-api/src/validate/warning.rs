@@ -158,12 +158,24 @@ fn pod(w: &mut Warnings, metadata: &At<'_, '_>, spec: &At<'_, '_>) {
     fractions(w, &spec.field("overhead"));
     let context = spec.field("securityContext");
     annotation_without_field(w, &context, &annotations, "seccomp.security.alpha.kubernetes.io/pod");
+    for constraint in spec.field("topologySpreadConstraints").items() {
+        let selector = constraint.field("labelSelector");
+        if !selector.is_set() {
+            w.add(&selector, "a null labelSelector results in matching no pod");
+        }
+    }
     let mut ports: HashMap<String, String> = HashMap::new();
     for list in ["initContainers", "containers"] {
         for container in spec.field(list).items() {
             let key =
                 format!("container.seccomp.security.alpha.kubernetes.io/{}", container.field("name").text());
             annotation_without_field(w, &container.field("securityContext"), &annotations, &key);
+            let profile =
+                format!("container.apparmor.security.beta.kubernetes.io/{}", container.field("name").text());
+            let profile = annotations.key(&profile);
+            if profile.is_set() {
+                w.add(&profile, "deprecated since v1.30; use the \"appArmorProfile\" field instead");
+            }
             let resources = container.field("resources");
             fractions(w, &resources.field("limits"));
             fractions(w, &resources.field("requests"));

@@ -25,8 +25,8 @@ fn absurd_sizes() {
     let metadata = json!({"name": "a", "namespace": "ns"});
     check(
         Resource::Pod,
-        json!({"metadata": metadata, "spec": {"containers": vec![json!({}); 100_000]}}),
-        "spec.containers: Too many: 100000: must have at most 1000 items",
+        json!({"metadata": metadata, "spec": {"containers": vec![json!({}); 20_000]}}),
+        "spec.containers: Too many: 20000: must have at most 1000 items",
     );
     check(
         Resource::Pod,
@@ -34,14 +34,13 @@ fn absurd_sizes() {
         "must be no more than 253 bytes",
     );
     let labels: serde_json::Map<String, Value> =
-        (0..100_000).map(|i| (format!("bad key {i}"), json!("bad value"))).collect();
+        (0..20_000).map(|i| (format!("bad key {i}"), json!("bad value"))).collect();
     check(
         Resource::ConfigMap,
         json!({"metadata": {"name": "a", "namespace": "ns", "labels": labels}}),
         "name part",
     );
-    let env: Vec<Value> =
-        (0..100_000).map(|i| json!({"name": format!("A{}", i % 7), "value": "="})).collect();
+    let env: Vec<Value> = (0..20_000).map(|i| json!({"name": format!("A{}", i % 7), "value": "="})).collect();
     check(
         Resource::Pod,
         json!({"metadata": metadata, "spec": {"containers": [{"name": "", "image": "i", "env": env}]}}),
@@ -53,7 +52,7 @@ fn absurd_sizes() {
         "cannot use TZ or CRON_TZ in schedule",
     );
     let mounts: Vec<Value> =
-        (0..100_000).map(|i| json!({"name": "v", "mountPath": format!("/{i}")})).collect();
+        (0..20_000).map(|i| json!({"name": "v", "mountPath": format!("/{i}")})).collect();
     check(
         Resource::Pod,
         json!({"metadata": metadata, "spec": {"containers": [{"name": "a", "image": "i", "volumeMounts": mounts}]}}),

@@ -66,10 +66,10 @@ fn arrays_grow_and_shrink_with_their_parallelism() {
 #[test]
 fn a_suspended_job_may_still_be_directed() {
     let template = |suspend: bool, status: &str, extra: &str, image: &str| {
-        job_yaml(&format!("suspend: {suspend}"))
+        let job = job_yaml(&format!("suspend: {suspend}"))
             .replace("restartPolicy: Never", &format!("restartPolicy: Never\n      {extra}"))
-            .replace("image: i", &format!("image: {image}"))
-            + status
+            .replace("image: i", &format!("image: {image}"));
+        format!("{job}{status}")
     };
     let directives =
         "nodeSelector: {a: b}\n      tolerations: [{operator: Exists}]\n      affinity: {nodeAffinity: {}}";

@@ -63,6 +63,21 @@ fn kubernetes_own_warnings() {
 }
 
 #[test]
+fn deprecated_profiles_and_empty_selectors() {
+    check(
+        Resource::Pod,
+        "metadata: {annotations: {container.apparmor.security.beta.kubernetes.io/c: unconfined}}\n\
+         spec:\n  containers: [{name: c, image: i}]\n  topologySpreadConstraints: [{maxSkew: 1, topologyKey: k, whenUnsatisfiable: DoNotSchedule}]",
+        &[
+            "spec.topologySpreadConstraints[0].labelSelector: a null labelSelector results in matching no pod",
+            "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]: deprecated since v1.30; use the \
+             \"appArmorProfile\" field instead",
+            "spec.topologySpreadConstraints: is not honoured by this node",
+        ],
+    );
+}
+
+#[test]
 fn what_this_node_does_not_do() {
     check(
         Resource::Pod,
