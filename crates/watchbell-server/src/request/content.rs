@@ -1,7 +1,7 @@
 //! What a request's body is.
 
 use serde_json::Value;
-use watchbell_api::{ApiError, Reason, decode};
+use watchbell_api::{ApiError, Reason, decode, protobuf};
 use watchbell_core::request::PatchKind;
 
 const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, \
@@ -17,11 +17,13 @@ pub(crate) fn object(content_type: &str, bytes: &[u8]) -> Result<Value, ApiError
     match media(content_type).as_str() {
         "" | "application/json" => decode::json(bytes),
         "application/yaml" | "application/x-yaml" | "text/yaml" => one_document(bytes),
+        // kubectl sends some objects only so (`create job --from`, `create secret`); answers may be JSON.
+        protobuf::MEDIA_TYPE => protobuf::decode(bytes),
         other => Err(ApiError::new(
             Reason::UnsupportedMediaType,
             format!(
                 "the body of the request was in an unknown format ({other}) - accepted media types include: \
-                 application/json, application/yaml"
+                 application/json, application/yaml, application/vnd.kubernetes.protobuf"
             ),
         )),
     }
