@@ -1,4 +1,45 @@
+# build   the release binary
+# demo    the whole thing on real data, in a minute (root)
+# test    every test, with the set-up it needs
+# lint    format, clippy, licences and sources of dependencies, documentation
+# Needed: Linux, Rust, a C compiler, make. What more a test needs is installed by `make test` when it may, else named.
+
 CARGO ?= cargo
-.PHONY: build
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+CARGO_DENY_VERSION := 0.20.2
+# A cargo-deny of one's own is used; else one is built once, below the target directory.
+DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/cargo-deny)
+
+.PHONY: build demo test test-setup lint fmt clippy deny doc
+
 build:
 	$(CARGO) build --release --locked -p watchbell
+
+demo:
+	./examples/weather/demo.sh
+
+test:
+	./tools/test/run
+
+test-setup:
+	./tools/test/setup
+
+lint: fmt clippy deny doc
+
+fmt:
+	$(CARGO) fmt --all --check
+	cd examples/weather && $(CARGO) fmt --check
+	cd tools/schema && $(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	cd examples/weather && $(CARGO) clippy --all-targets --locked -- -D warnings
+
+deny: $(DENY)
+	$(DENY) --locked check bans licenses sources
+
+$(TARGET)/tools/bin/cargo-deny:
+	$(CARGO) install cargo-deny --locked --version $(CARGO_DENY_VERSION) --root $(TARGET)/tools
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked

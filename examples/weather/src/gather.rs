@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::month::{Missing, MonthResult, STATIONS, TASKS, Task};
 
-/// By `totals.py`, from the same data.
-const KNOWN: &str = include_str!("../totals.json");
+/// By `data/totals.py`, from the same data.
+const KNOWN: &str = include_str!("../data/totals.json");
 
 /// What must add up, for a station's year.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -9,7 +9,7 @@ import json
 import pathlib
 from decimal import Decimal
 
-WIND_SPEED_MAX = Decimal(250)  # the settings of settings.yaml
+WIND_SPEED_MAX = Decimal(250)  # as settings.yaml has it
 HERE = pathlib.Path(__file__).parent
 
 
@@ -24,7 +24,7 @@ def hundredths(number):
 
 
 def main():
-    with gzip.open(HERE / "data/weather.csv.gz", "rt", newline="") as file:
+    with gzip.open(HERE / "weather.csv.gz", "rt", newline="") as file:
         rows = list(csv.DictReader(file))
     stations = {}
     for row in rows:

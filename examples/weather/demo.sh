@@ -1,0 +1,116 @@
+#!/bin/sh
+# Builds watchbell and the example, runs the example's 36 tasks and its last steps as hardened containers, prints what came
+# out and what was guarded, and ends by itself. Nothing is left behind but what cargo built.
+set -eu
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+example=$root/examples/weather
+target=${CARGO_TARGET_DIR:-$root/target}
+cargo=${CARGO:-cargo}
+watchbell=$target/release/watchbell
+
+if [ "$(id -u)" != 0 ]; then
+    echo "demo: containers are started, which needs root; run it as: sudo env PATH=\"\$PATH\" make demo" >&2
+    exit 1
+fi
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/watchbell-demo.XXXXXX")
+data=$work/data
+server=
+clean_up() {
+    status=$?
+    trap - EXIT INT TERM HUP
+    if [ -n "$server" ] && kill -0 "$server" 2>/dev/null; then
+        kill -TERM "$server"
+        wait "$server" || status=1
+    fi
+    if [ "$status" != 0 ] && [ -s "$work/server.log" ]; then
+        echo "demo: failed; the end of the server's log:" >&2
+        tail -n 30 "$work/server.log" >&2
+    fi
+    # The spawner ends when its directory is gone.
+    rm -rf "$work"
+    left=0
+    while grep -q "$work" /proc/[0-9]*/cmdline 2>/dev/null; do
+        left=$((left + 1))
+        if [ "$left" -gt 150 ]; then
+            echo "demo: a process of $work has not ended" >&2
+            status=1
+            break
+        fi
+        sleep 0.1
+    done
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+step() {
+    printf '\n== %s\n' "$1"
+}
+
+step "1. Build the release binary and the example's static program"
+(cd "$root" && "$cargo" build --release --locked -p watchbell)
+host=$(rustc -vV | sed -n 's/^host: //p')
+(cd "$example" && RUSTFLAGS="-C target-feature=+crt-static" CARGO_TARGET_DIR="$target/weather" \
+    "$cargo" build --release --locked --target "$host")
+program=$target/weather/$host/release/weather
+
+step "2. Build an image of it, offline: one static binary and the data, no shell"
+"$watchbell" image build weather:demo --from scratch --data-dir "$data" \
+    --copy "$program:/weather" --copy "$example/data/weather.csv.gz:/data/weather.csv.gz" --entrypoint /weather
+"$watchbell" image ls --data-dir "$data"
+
+step "3. Serve on a loopback port, apply the example, start its array now and follow it"
+"$watchbell" serve --data-dir "$data" --listen 127.0.0.1:0 2>"$work/server.log" &
+server=$!
+export KUBECONFIG="$data/admin.kubeconfig"
+tries=0
+until "$watchbell" get namespaces >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    if ! kill -0 "$server" 2>/dev/null || [ "$tries" -gt 300 ]; then
+        echo "demo: the server did not become ready" >&2
+        exit 1
+    fi
+    sleep 0.1
+done
+"$watchbell" apply -f "$example"
+"$watchbell" trigger cronjob/weather -n weather --name weather-now --follow
+"$watchbell" get jobs,cronjobs -n weather
+
+step "4. Gather the results of the 36 indexes in a last task"
+"$watchbell" logs job/weather-now -n weather >"$work/results.jsonl"
+{
+    printf 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: weather-results, namespace: weather}\nimmutable: true\n'
+    printf 'data:\n  results.jsonl: |\n'
+    sed 's/^/    /' "$work/results.jsonl"
+} >"$work/results.yaml"
+"$watchbell" apply -f "$work/results.yaml" -f "$example/steps/gather.yaml"
+"$watchbell" follow job/weather-gather -n weather
+"$watchbell" logs job/weather-gather -n weather | tee "$work/table.txt"
+grep -q "all 36 results are there and add up to the known totals" "$work/table.txt"
+
+step "5. What was guarded, as a task sees it, beside what docker run gives"
+"$watchbell" apply -f "$example/steps/guard.yaml"
+"$watchbell" follow job/weather-guard -n weather
+"$watchbell" logs job/weather-guard -n weather | tee "$work/guard.txt"
+for expected in \
+    "user, group  *65534, 65534 " \
+    "capabilities effective  *none " \
+    "capabilities bounding  *none " \
+    "NoNewPrivs  *1 " \
+    "Seccomp  *2 (filter) " \
+    "writable directories  *\(/dev/shm \)*/tmp " \
+    "network interfaces  *lo  "; do
+    if ! grep -q "^$expected" "$work/guard.txt"; then
+        echo "demo: the task was not guarded as promised: no line '$expected'" >&2
+        exit 1
+    fi
+done
+
+step "6. End the server"
+kill -TERM "$server"
+wait "$server"
+server=
+echo "done"
