@@ -121,12 +121,22 @@ pub struct Capacity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageRequest {
     List,
-    Inspect { name: String },
-    Remove { name: String },
+    Inspect {
+        name: String,
+    },
+    Remove {
+        name: String,
+    },
     Prune,
-    Pull { name: String, platform: Option<String>, plain_http: bool },
+    Pull {
+        name: String,
+        platform: Option<String>,
+        plain_http: bool,
+    },
     /// The body is a docker-archive or an oci-archive. `name` wins over the names inside.
-    Import { name: Option<String> },
+    Import {
+        name: Option<String>,
+    },
 }
 
 /// The node's image store, for requests that come through the server while it holds the data directory.

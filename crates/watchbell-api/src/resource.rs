@@ -71,7 +71,17 @@ static TABLE: [ResourceInfo; 9] = [
     row!(Namespace, "", "Namespace", "namespaces", "namespace", ["ns"], [], Cluster, true),
     row!(ConfigMap, "", "ConfigMap", "configmaps", "configmap", ["cm"], [], Namespaced, false),
     row!(Secret, "", "Secret", "secrets", "secret", [], [], Namespaced, false),
-    row!(ServiceAccount, "", "ServiceAccount", "serviceaccounts", "serviceaccount", ["sa"], [], Namespaced, false),
+    row!(
+        ServiceAccount,
+        "",
+        "ServiceAccount",
+        "serviceaccounts",
+        "serviceaccount",
+        ["sa"],
+        [],
+        Namespaced,
+        false
+    ),
     row!(Node, "", "Node", "nodes", "node", ["no"], [], Cluster, true),
     row!(Pod, "", "Pod", "pods", "pod", ["po"], ["all"], Namespaced, true),
     row!(Event, "", "Event", "events", "event", ["ev"], [], Namespaced, false),

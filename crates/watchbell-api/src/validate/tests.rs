@@ -4,6 +4,7 @@ mod job;
 mod job_policies;
 mod metadata;
 mod pod;
+mod typed;
 mod update;
 mod warnings;
 
