@@ -253,6 +253,13 @@ fn what_cannot_be_merged_names_its_place() {
         "spec.template.spec.containers[0]: the items of this list are maps",
     );
     invalid(json!({"containers": [{"$patch": "delete"}]}), "does not contain the merge key name");
+    let missing = json!({"containers": [{"image": "x"}]});
+    let error = strategic(Resource::Job, &job(json!({})), &job(missing)).unwrap_err();
+    // What kubectl prints.
+    assert_eq!(error.kind, "Job");
+    assert_eq!(error.causes[0].field, "spec.template.spec.containers[0]");
+    assert_eq!(error.causes[0].message, "map does not contain the merge key name");
+
     let bad = |patch, text| refused(json!({"containers": [container("a")]}), patch, Reason::BadRequest, text);
     bad(json!({"$patch": "frob"}), "spec.template.spec: $patch is none of merge, replace, delete: \"frob\"");
     bad(json!({"containers": [{"name": "a", "$patch": 1}]}), "$patch is none of");
