@@ -13,6 +13,8 @@ use watchbell_api::{ApiError, Reason};
 
 /// As much as Kubernetes' API server takes in a request.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
+/// As much of a larger one is taken and thrown away.
+const DRAINED_BYTES_MAX: u64 = 64 << 20;
 /// A client that sends nothing, or takes nothing, for so long has gone.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,17 +78,34 @@ impl HttpBody for Flowing {
 }
 
 /// The whole body of a request, within the limit and in bounded time.
-pub(crate) async fn read(body: Incoming) -> Result<Bytes, ApiError> {
-    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+///
+/// One that is too large is taken to its end, up to [`DRAINED_BYTES_MAX`], and thrown away: most clients only look at the
+/// answer once they have sent everything.
+pub(crate) async fn read(mut body: Incoming) -> Result<Bytes, ApiError> {
+    let expected = body.size_hint().lower();
+    if expected > DRAINED_BYTES_MAX {
         return Err(too_large());
     }
-    let limited = http_body_util::Limited::new(body, BODY_BYTES_MAX);
-    match tokio::time::timeout(PATIENCE, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => {
-            Err(ApiError::bad_request(format!("the body of the request cannot be read: {error}")))
+    let mut whole = Vec::with_capacity(expected.min(BODY_BYTES_MAX as u64) as usize);
+    let mut taken: u64 = 0;
+    let all = async {
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| {
+                ApiError::bad_request(format!("the body of the request cannot be read: {error}"))
+            })?;
+            let Ok(piece) = frame.into_data() else { continue };
+            taken += piece.len() as u64;
+            if taken > DRAINED_BYTES_MAX {
+                break;
+            }
+            if taken <= BODY_BYTES_MAX as u64 {
+                whole.extend_from_slice(&piece);
+            }
         }
+        if taken > BODY_BYTES_MAX as u64 { Err(too_large()) } else { Ok(()) }
+    };
+    match tokio::time::timeout(PATIENCE, all).await {
+        Ok(result) => result.map(|()| Bytes::from(whole)),
         Err(_) => Err(ApiError::new(
             Reason::Timeout,
             format!("the body of the request did not arrive within {} s", PATIENCE.as_secs()),

@@ -203,12 +203,10 @@ impl Watch {
             return None;
         }
         let start = history.changes.partition_point(|e| e.change.resource_version <= self.cursor);
-        let mut taken = 0;
-        for event in history.changes.range(start..) {
+        for (taken, event) in history.changes.range(start..).enumerate() {
             if taken == CHUNK {
                 return Some(());
             }
-            taken += 1;
             self.cursor = event.change.resource_version;
             if self.namespace.as_ref().is_none_or(|ns| *ns == event.change.object().namespace) {
                 self.ready.push_back(event.clone());

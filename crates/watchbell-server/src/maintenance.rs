@@ -1,6 +1,7 @@
 //! Keeps the journal's WAL short, beside the commit path.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 
 use watchbell_store::Maintenance;
 
@@ -16,6 +17,7 @@ const HERE_BYTES: u64 = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Checkpoints {
     ask: SyncSender<()>,
+    thread: JoinHandle<()>,
     last_wal_bytes: u64,
 }
 
@@ -30,8 +32,10 @@ pub(crate) enum Due {
 pub(crate) fn start(maintenance: Maintenance, inputs: Sender<Input>) -> std::io::Result<Checkpoints> {
     // One request waiting is as good as many.
     let (ask, asked) = sync_channel(1);
-    std::thread::Builder::new().name("checkpoint".into()).spawn(move || run(maintenance, &asked, &inputs))?;
-    Ok(Checkpoints { ask, last_wal_bytes: 0 })
+    let thread = std::thread::Builder::new()
+        .name("checkpoint".into())
+        .spawn(move || run(maintenance, &asked, &inputs))?;
+    Ok(Checkpoints { ask, thread, last_wal_bytes: 0 })
 }
 
 fn run(mut maintenance: Maintenance, asked: &Receiver<()>, inputs: &Sender<Input>) {
@@ -67,6 +71,13 @@ impl Checkpoints {
             self.last_wal_bytes = 0;
             self.ask();
         }
+    }
+
+    /// Ends the thread: after this only the writer has the journal open.
+    pub(crate) fn end(self) {
+        drop(self.ask);
+        // A panic of the thread was reported by the panic hook.
+        let _ = self.thread.join();
     }
 
     fn ask(&self) {

@@ -267,6 +267,7 @@ impl Task {
             }
         }
         self.shared.hub.close();
+        self.checkpoints.end();
     }
 
     /// Takes what came in, decides, makes it durable, then answers.

@@ -1,1 +1,121 @@
+use std::os::unix::fs::PermissionsExt;
 
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+
+use super::*;
+
+fn listen() -> SocketAddr {
+    "127.0.0.1:6443".parse().unwrap()
+}
+
+fn read(dir: &TempDir, name: &str) -> String {
+    std::fs::read_to_string(dir.path().join(name)).unwrap()
+}
+
+fn mode(dir: &TempDir, name: &str) -> u32 {
+    std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn files_are_private_and_stay_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Identity::open(dir.path(), listen(), "host").unwrap();
+    first.write_admin(listen(), Timestamp::now()).unwrap();
+    assert_eq!(mode(&dir, "pki"), 0o700);
+    let names = [
+        "pki/ca.key",
+        "pki/ca.crt",
+        "pki/server.key",
+        "pki/server.crt",
+        "pki/admin.key",
+        "pki/admin.crt",
+        "admin.kubeconfig",
+    ];
+    for name in names {
+        assert_eq!(mode(&dir, name), 0o600, "{name}");
+    }
+    let before = names.map(|name| read(&dir, name));
+    let second = Identity::open(dir.path(), listen(), "host").unwrap();
+    second.write_admin(listen(), Timestamp::now()).unwrap();
+    assert_eq!(before, names.map(|name| read(&dir, name)));
+    assert_eq!(first.ca_pem(), second.ca_pem());
+    let left: Vec<_> =
+        std::fs::read_dir(dir.path().join("pki")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 6, "{left:?}");
+}
+
+#[test]
+fn other_names_make_another_server_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    Identity::open(dir.path(), listen(), "host").unwrap();
+    let (ca, server) = (read(&dir, "pki/ca.crt"), read(&dir, "pki/server.crt"));
+    Identity::open(dir.path(), listen(), "other").unwrap();
+    assert_eq!(read(&dir, "pki/ca.crt"), ca);
+    assert_ne!(read(&dir, "pki/server.crt"), server);
+}
+
+#[test]
+fn certificates_are_renewed_before_they_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity::open(dir.path(), listen(), "host").unwrap();
+    let now = Timestamp::now();
+    identity.write_admin(listen(), now).unwrap();
+    let files = ["pki/server.crt", "pki/admin.crt", "admin.kubeconfig"];
+    let at = |days: i64| now + SignedDuration::from_hours(24 * days);
+    let before = files.map(|name| read(&dir, name));
+    identity.renew(listen(), at(200)).unwrap();
+    assert_eq!(before, files.map(|name| read(&dir, name)));
+    identity.renew(listen(), at(300)).unwrap();
+    for (name, old) in files.iter().zip(before) {
+        assert_ne!(read(&dir, name), old, "{name}");
+    }
+}
+
+#[test]
+fn a_foreign_or_broken_authority_is_not_used() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    Identity::open(dir.path(), listen(), "host").unwrap();
+    Identity::open(other.path(), listen(), "host").unwrap();
+    std::fs::copy(other.path().join("pki/ca.crt"), dir.path().join("pki/ca.crt")).unwrap();
+    let error = Identity::open(dir.path(), listen(), "host").unwrap_err().to_string();
+    assert!(error.contains("does not belong to the key beside it"), "{error}");
+    std::fs::write(dir.path().join("pki/ca.key"), "nonsense").unwrap();
+    let error = Identity::open(dir.path(), listen(), "host").unwrap_err().to_string();
+    assert!(error.contains("ca.key") && error.contains("move"), "{error}");
+}
+
+#[test]
+fn names_are_what_clients_use() {
+    let check = |listen: &str, hostname: &str, has: &[&str], has_not: &[&str]| {
+        let names = certificate::names(listen.parse().unwrap(), hostname);
+        for name in has {
+            assert!(names.iter().any(|n| n == name), "{names:?} lacks {name}");
+        }
+        for name in has_not {
+            assert!(!names.iter().any(|n| n == name), "{names:?} has {name}");
+        }
+    };
+    check("127.0.0.1", "Box.example", &["127.0.0.1", "::1", "localhost", "box.example"], &["0.0.0.0"]);
+    check("0.0.0.0", "", &["localhost"], &["0.0.0.0", ""]);
+    check("192.0.2.7", "bad host\n", &["192.0.2.7"], &["bad host\n"]);
+    check("::", "localhost", &["localhost"], &["::"]);
+}
+
+#[test]
+fn the_kubeconfig_reads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity::open(dir.path(), listen(), "host").unwrap();
+    for (address, expect) in [
+        ("127.0.0.1:6443", "https://127.0.0.1:6443"),
+        ("0.0.0.0:1", "https://127.0.0.1:1"),
+        ("[::]:2", "https://[::1]:2"),
+    ] {
+        let path = identity.write_admin(address.parse().unwrap(), Timestamp::now()).unwrap();
+        let documents = watchbell_api::decode::yaml(&std::fs::read(path).unwrap()).unwrap();
+        let config = &documents[0];
+        assert_eq!(config["clusters"][0]["cluster"]["server"], expect);
+        assert_eq!(config["current-context"], config["contexts"][0]["name"]);
+        assert_eq!(config["users"][0]["name"], config["contexts"][0]["context"]["user"]);
+    }
+}

@@ -100,7 +100,7 @@ impl Route {
         if let Some(images) = rest.strip_prefix("apis/watchbell.dev/v1alpha1/images") {
             return image_path(images).map(Route::Images);
         }
-        if rest.is_empty() {
+        if path == "/" {
             return Ok(Route::Root);
         }
         let segments = rest.split('/').map(segment).collect::<Result<Vec<String>, ApiError>>()?;

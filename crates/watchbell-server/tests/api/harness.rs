@@ -139,6 +139,7 @@ pub(crate) struct Client {
     agent: Agent,
     pub(crate) server: String,
     pub(crate) ca_pem: Vec<u8>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What came back.
@@ -205,7 +206,8 @@ impl Client {
             .timeout_global(Some(Duration::from_secs(60)))
             .build()
             .new_agent();
-        Client { agent, server: server.into(), ca_pem: ca_pem.into() }
+        let identity = identity.map(|(certificate, key)| (certificate.to_vec(), key.to_vec()));
+        Client { agent, server: server.into(), ca_pem: ca_pem.into(), identity }
     }
 
     /// The same server without a certificate.
@@ -282,6 +284,41 @@ impl Client {
             assert!(Instant::now() < end, "{path} never became {what}: {}", answer.text);
             std::thread::yield_now();
         }
+    }
+
+    /// Sends bytes of our own making over TLS, as the administrator, and reads until the server closes.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> String {
+        use tokio_rustls::rustls::pki_types::pem::PemObject;
+        use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+        use tokio_rustls::rustls::{
+            ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring,
+        };
+        let (certificate, key) = self.identity.as_ref().expect("raw bytes are sent as somebody");
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&self.ca_pem).unwrap()).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![CertificateDer::from_pem_slice(certificate).unwrap()],
+                PrivateKeyDer::from_pem_slice(key).unwrap(),
+            )
+            .unwrap();
+        let address = self.server.trim_start_matches("https://");
+        let connection =
+            ClientConnection::new(Arc::new(config), ServerName::try_from("127.0.0.1").unwrap()).unwrap();
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut stream = StreamOwned::new(connection, stream);
+        // The server may answer and close before it has taken everything.
+        let _ = io::Write::write_all(&mut stream, bytes);
+        let mut answer = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            answer.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// The events of a watch, as they come.

@@ -1,5 +1,12 @@
 //! The server as its clients meet it: HTTPS on a loopback port, a real journal, a node that only notes what it is told.
 
+mod discovery;
 mod harness;
+mod hostile;
+mod images;
 mod kubectl;
+mod lists;
+mod logs;
+mod state;
 mod verbs;
+mod watches;

@@ -21,8 +21,7 @@ fn check(volume: Value, expect: Result<&[&str], &str>) {
             assert_eq!(lines, expect);
         }
         (got, expect) => {
-            let got = got.map(|_| &[][..]).map_err(|e| e.to_string());
-            assert_eq!(got, expect.map_err(str::to_owned));
+            assert_eq!(got.map(|_| &[][..]).map_err(|e| e.to_string()), expect.map_err(str::to_owned))
         }
     }
 }
