@@ -28,18 +28,25 @@ pub(crate) enum Holder {
 
 /// Whether a server runs on `dir`: it holds an exclusive lock on the file `lock` as long as it lives.
 pub(crate) fn holder(dir: &Path) -> Result<Holder, Failure> {
-    let path = dir.join("lock");
-    let file = match File::open(&path) {
+    Ok(if is_locked(&dir.join("lock"))? { Holder::Server } else { Holder::Nobody })
+}
+
+/// Whether tasks may run that an earlier server started: their spawner lives.
+pub(crate) fn has_spawner(dir: &Path) -> Result<bool, Failure> {
+    is_locked(&dir.join("run/spawner.lock"))
+}
+
+fn is_locked(path: &Path) -> Result<bool, Failure> {
+    let failed = |e| Failure::Refused(format!("cannot look at {}: {e}", path.display()));
+    let file = match File::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Holder::Nobody),
-        Err(e) => return Err(Failure::Refused(format!("cannot look at {}: {e}", path.display()))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(failed(e)),
     };
-    // Given back at once: a server that starts in this instant tries again.
+    // Given back at once: whoever starts in this instant tries again.
     match file.try_lock_shared() {
-        Ok(()) => Ok(Holder::Nobody),
-        Err(TryLockError::WouldBlock) => Ok(Holder::Server),
-        Err(TryLockError::Error(e)) => {
-            Err(Failure::Refused(format!("cannot look at {}: {e}", path.display())))
-        }
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
     }
 }

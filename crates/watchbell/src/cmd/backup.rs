@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     .map_err(Failure::refused)?;
     match args.output.output {
         Some(format) => {
-            output::object(&json!({"path": report.path, "bytes": report.bytes, "key": report.key}), format)?
+            output::object(&json!({"path": report.path, "bytes": report.bytes, "key": report.key}), format)?;
         }
         None => {
             output::data(&report.path.display().to_string());

@@ -133,10 +133,10 @@ impl Page {
         let key = output::plain(key);
         match value {
             Value::Object(map) if map.is_empty() => {
-                self.text.push_str(&format!("{:indent$}{key}: {{}}\n", ""))
+                self.text.push_str(&format!("{:indent$}{key}: {{}}\n", ""));
             }
             Value::Array(items) if items.is_empty() => {
-                self.text.push_str(&format!("{:indent$}{key}: []\n", ""))
+                self.text.push_str(&format!("{:indent$}{key}: []\n", ""));
             }
             Value::Object(_) | Value::Array(_) => {
                 self.text.push_str(&format!("{:indent$}{key}:\n", ""));

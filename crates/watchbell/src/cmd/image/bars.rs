@@ -71,9 +71,7 @@ impl Bars {
     }
 
     fn say(&self, line: &str) {
-        if self.all.is_hidden() {
-            output::note(line);
-        } else if self.all.println(line).is_err() {
+        if self.all.is_hidden() || self.all.println(line).is_err() {
             output::note(line);
         }
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use watchbell_api::node::{ImageRequest, Images};
@@ -16,6 +17,8 @@ use crate::client::{Client, encode};
 use crate::datadir::{self, ADMIN_KUBECONFIG, DataDir, Holder};
 use crate::exit::Failure;
 
+/// Longer than a spawner without tasks and without a server lives.
+const SPAWNER_PATIENCE: Duration = Duration::from_secs(15);
 const IMAGES: &str = "/apis/watchbell.dev/v1alpha1/images";
 
 pub(super) enum Place {
@@ -61,6 +64,26 @@ impl Place {
                 Ok(answer?)
             }
         }
+    }
+
+    /// Asks for something that takes images away. While no server says which of them pods use, none may run.
+    pub(super) fn ask_to_remove(&self, dir: &DataDir, request: &ImageRequest) -> Result<Value, Failure> {
+        if let Place::Here(_) = self {
+            let dir = &dir.data_dir;
+            // A spawner without tasks ends some seconds after its server.
+            let deadline = Instant::now() + SPAWNER_PATIENCE;
+            while datadir::has_spawner(dir)? {
+                if Instant::now() >= deadline {
+                    return Err(Failure::Refused(format!(
+                        "tasks that an earlier server started on {} still run and may use the image; start the server, \
+                         then ask again",
+                        dir.display()
+                    )));
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        self.ask(request)
     }
 
     /// Brings images in, with progress bars.

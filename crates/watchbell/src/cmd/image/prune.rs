@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let place = Place::find(&args.data_dir, connect, PullOptions::default())?;
-    let report = place.ask(&ImageRequest::Prune)?;
+    let report = place.ask_to_remove(&args.data_dir, &ImageRequest::Prune)?;
     if let Some(format @ (Format::Json | Format::Yaml)) = args.output.output {
         return output::object(&report, format);
     }

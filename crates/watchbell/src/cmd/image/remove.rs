@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     }
     let place = Place::find(&args.data_dir, connect, PullOptions::default())?;
     for name in &args.images {
-        let report = place.ask(&ImageRequest::Remove { name: name.clone() })?;
+        let report = place.ask_to_remove(&args.data_dir, &ImageRequest::Remove { name: name.clone() })?;
         output::data(&format!("{name} removed"));
         output::note(&format!("{} freed", size(report["bytes"].as_u64().unwrap_or(0))));
     }
