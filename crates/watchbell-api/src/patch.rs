@@ -15,13 +15,14 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::{ApiError, Reason, Resource};
+use crate::{ApiError, Cause, Reason, Resource};
 
 /// RFC 6902: a list of operations, carried out in order, all or none.
 pub fn json_patch(resource: Resource, current: &Value, body: &Value) -> Result<Value, ApiError> {
     let patched = json::apply(current, body).map_err(|e| about(resource, current, e))?;
     if !patched.is_object() {
-        let error = ApiError::new(Reason::Invalid, "the patch leaves no object behind");
+        let error =
+            failed("the patch leaves no object behind".into(), String::new(), "it leaves no object behind");
         return Err(about(resource, current, error));
     }
     Ok(patched)
@@ -54,9 +55,19 @@ fn object<'a>(body: &'a Value, what: &str) -> Result<&'a Map<String, Value>, Api
     })
 }
 
+/// A patch that has the right form and cannot be applied. kubectl prints the cause alone.
+fn failed(message: String, field: String, cause: impl fmt::Display) -> ApiError {
+    let field = if field.is_empty() { "patch".into() } else { field };
+    let mut error = ApiError::new(Reason::Invalid, message);
+    error.causes.push(Cause { reason: "FieldValueInvalid".into(), message: cause.to_string(), field });
+    error
+}
+
 fn about(resource: Resource, current: &Value, error: ApiError) -> ApiError {
     let info = resource.info();
-    error.about(info.plural, info.group, current["metadata"]["name"].as_str().unwrap_or_default())
+    // As Kubernetes has it: of invalid objects the kind is told, of other requests the resource.
+    let kind = if error.reason == Reason::Invalid { info.kind } else { info.plural };
+    error.about(kind, info.group, current["metadata"]["name"].as_str().unwrap_or_default())
 }
 
 /// Where a patch is being applied, as a list on the stack: no allocation unless an error prints it.

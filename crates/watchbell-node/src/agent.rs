@@ -200,14 +200,17 @@ impl Agent {
                 self.touch(uid);
             }
         }
-        while let Some(uid) = self.touched.pop() {
-            let Some(mut pod) = self.pods.remove(&uid) else { continue };
-            pod.is_touched = false;
-            self.step(&mut pod, now);
-            if pod.is_over && pod.is_forgotten {
-                self.release(pod, now);
-            } else {
-                self.pods.insert(uid, pod);
+        // In the order in which things happened; what a step touches is looked at in the next round.
+        while !self.touched.is_empty() {
+            for uid in std::mem::take(&mut self.touched) {
+                let Some(mut pod) = self.pods.remove(&uid) else { continue };
+                pod.is_touched = false;
+                self.step(&mut pod, now);
+                if pod.is_over && pod.is_forgotten {
+                    self.release(pod, now);
+                } else {
+                    self.pods.insert(uid, pod);
+                }
             }
         }
         let idle = self.runs.tidy(now.mono);

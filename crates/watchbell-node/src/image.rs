@@ -29,3 +29,23 @@ pub(crate) struct Prepared {
     /// Removals that had happened when it was made: a later one may have taken its files.
     generation: u64,
 }
+
+#[cfg(test)]
+impl Prepared {
+    pub(crate) fn for_tests(
+        digest: Digest,
+        image_id: Arc<str>,
+        layers: Vec<PathBuf>,
+        config: ImageConfig,
+    ) -> Prepared {
+        Prepared {
+            digest,
+            image_id,
+            layers,
+            config,
+            passwd: String::new(),
+            group: String::new(),
+            generation: 0,
+        }
+    }
+}

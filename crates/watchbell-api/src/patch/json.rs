@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::pointer;
+use super::{failed, pointer};
 use crate::{ApiError, Reason};
 
 /// Kubernetes' own bound.
@@ -77,14 +77,13 @@ pub(super) fn apply(current: &Value, body: &Value) -> Result<Value, ApiError> {
 /// Kubernetes' sentence for a failed patch, and what it leaves out: which operation, and why.
 fn refusal(i: usize, operation: &Value, cause: &str) -> ApiError {
     let text = |key: &str| operation[key].as_str().unwrap_or_default();
-    ApiError::new(
-        Reason::Invalid,
+    let cause = format!("{} {:?}: {cause}", text("op"), text("path"));
+    failed(
         format!(
-            "the server rejected our request due to an error in our request: operation {i} of the JSON patch, {} \
-             {:?}: {cause}",
-            text("op"),
-            text("path"),
+            "the server rejected our request due to an error in our request: operation {i} of the JSON patch, {cause}"
         ),
+        format!("patch[{i}]"),
+        cause,
     )
 }
 

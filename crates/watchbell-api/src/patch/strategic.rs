@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::{Path, lists};
+use super::{Path, failed, lists};
+use crate::ApiError;
 use crate::schema::{Patch, Shape, Table, TypeId};
-use crate::{ApiError, Reason};
 
 pub(super) const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -37,7 +37,7 @@ fn field_of<'t>(shape: Option<&'t Shape>, key: &str) -> (Option<&'t Shape>, Patc
 
 /// A patch that has the right form and cannot be applied.
 pub(super) fn invalid(path: &Path<'_>, cause: impl std::fmt::Display) -> ApiError {
-    ApiError::new(Reason::Invalid, format!("cannot apply the patch: {}{cause}", place(path)))
+    failed(format!("cannot apply the patch: {}{cause}", place(path)), path.to_string(), cause)
 }
 
 /// A directive that says nothing.

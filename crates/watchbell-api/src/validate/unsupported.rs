@@ -4,7 +4,10 @@
 use super::at::At;
 use super::warning::Warnings;
 
-const TEXT: &str = "is not honoured by this node";
+/// The pod runs without it.
+const IGNORED: &str = "is not honoured by this node";
+/// A pod that ran without it would be told a lie, so the node refuses it.
+const FATAL: &str = "is not honoured by this node, and a pod that asks for it fails";
 
 const POD: [&str; 11] = [
     "affinity",
@@ -16,56 +19,49 @@ const POD: [&str; 11] = [
     "resources",
     "schedulingGroup",
     "setHostnameAsFQDN",
+    "subdomain",
     "topologySpreadConstraints",
-    "runtimeClassName",
 ];
 
-const POD_CONTEXT: [&str; 6] = [
-    "appArmorProfile",
-    "fsGroupChangePolicy",
-    "seLinuxChangePolicy",
-    "seLinuxOptions",
-    "sysctls",
-    "windowsOptions",
-];
+const POD_FATAL: [&str; 2] = ["runtimeClassName", "shareProcessNamespace"];
 
-const CONTAINER: [&str; 8] = [
+const POD_CONTEXT: [&str; 5] =
+    ["appArmorProfile", "fsGroupChangePolicy", "seLinuxChangePolicy", "seLinuxOptions", "windowsOptions"];
+
+const CONTAINER: [&str; 10] = [
     "lifecycle",
     "livenessProbe",
     "readinessProbe",
     "resizePolicy",
     "restartPolicyRules",
     "startupProbe",
+    "stdin",
     "stdinOnce",
+    "tty",
     "volumeDevices",
 ];
 
 const CONTEXT: [&str; 3] = ["appArmorProfile", "seLinuxOptions", "windowsOptions"];
 
 /// The volumes that are mounted.
-const VOLUMES: [&str; 7] =
-    ["emptyDir", "configMap", "secret", "downwardAPI", "projected", "hostPath", "persistentVolumeClaim"];
+const VOLUMES: [&str; 6] = ["emptyDir", "configMap", "secret", "downwardAPI", "projected", "hostPath"];
+
+/// Sources of a projected volume that leave their file out.
+const PROJECTIONS: [&str; 3] = ["clusterTrustBundle", "podCertificate", "serviceAccountToken"];
 
 pub(super) fn pod(w: &mut Warnings, spec: &At<'_, '_>) {
-    set(w, spec, &POD);
+    set(w, spec, &POD, IGNORED);
+    set(w, spec, &POD_FATAL, FATAL);
     if spec.field("os").field("name").text() == "windows" {
-        w.add(&spec.field("os"), TEXT);
+        w.add(&spec.field("os"), IGNORED);
     }
     let context = spec.field("securityContext");
-    set(w, &context, &POD_CONTEXT);
-    if context.field("supplementalGroupsPolicy").text() == "Strict" {
-        w.add(&context.field("supplementalGroupsPolicy"), TEXT);
-    }
+    set(w, &context, &POD_CONTEXT, IGNORED);
+    set(w, &context, &["sysctls"], FATAL);
+    unless(w, &context.field("supplementalGroupsPolicy"), "Merge", IGNORED);
     local_seccomp(w, &context);
     for volume in spec.field("volumes").items() {
-        for (kind, source) in volume.value.as_object().into_iter().flatten() {
-            if kind != "name" && !source.is_null() && !VOLUMES.contains(&kind.as_str()) {
-                w.add(&volume.field(kind), TEXT);
-            }
-        }
-        for projection in volume.field("projected").field("sources").items() {
-            set(w, &projection, &["clusterTrustBundle", "podCertificate"]);
-        }
+        self::volume(w, &volume);
     }
     for list in ["initContainers", "containers"] {
         for container in spec.field(list).items() {
@@ -74,45 +70,56 @@ pub(super) fn pod(w: &mut Warnings, spec: &At<'_, '_>) {
     }
 }
 
-fn container(w: &mut Warnings, container: &At<'_, '_>) {
-    set(w, container, &CONTAINER);
-    let context = container.field("securityContext");
-    set(w, &context, &CONTEXT);
-    local_seccomp(w, &context);
-    if context.field("procMount").text() == "Unmasked" {
-        w.add(&context.field("procMount"), TEXT);
+fn volume(w: &mut Warnings, volume: &At<'_, '_>) {
+    for (kind, source) in volume.value.as_object().into_iter().flatten() {
+        if kind != "name" && !source.is_null() && !VOLUMES.contains(&kind.as_str()) {
+            w.add(&volume.field(kind), FATAL);
+        }
     }
+    unless(w, &volume.field("emptyDir").field("medium"), "Memory", FATAL);
+    for projection in volume.field("projected").field("sources").items() {
+        set(w, &projection, &PROJECTIONS, IGNORED);
+    }
+}
+
+fn container(w: &mut Warnings, container: &At<'_, '_>) {
+    set(w, container, &CONTAINER, IGNORED);
+    let context = container.field("securityContext");
+    set(w, &context, &CONTEXT, IGNORED);
+    local_seccomp(w, &context);
     for variable in container.field("env").items() {
-        let source = variable.field("valueFrom");
-        set(w, &source, &["fileKeyRef"]);
+        set(w, &variable.field("valueFrom"), &["fileKeyRef"], IGNORED);
     }
     for port in container.field("ports").items() {
         if port.field("hostPort").int().is_some_and(|n| n != 0) {
-            w.add(&port.field("hostPort"), TEXT);
+            w.add(&port.field("hostPort"), IGNORED);
         }
     }
     for mount in container.field("volumeMounts").items() {
-        for (field, harmless) in [("mountPropagation", "None"), ("recursiveReadOnly", "Disabled")] {
-            let field = mount.field(field);
-            if field.is_set() && field.text() != harmless {
-                w.add(&field, TEXT);
-            }
-        }
+        unless(w, &mount.field("mountPropagation"), "None", FATAL);
+        unless(w, &mount.field("recursiveReadOnly"), "Disabled", IGNORED);
     }
 }
 
 fn local_seccomp(w: &mut Warnings, context: &At<'_, '_>) {
     let profile = context.field("seccompProfile");
     if profile.field("type").text() == "Localhost" {
-        w.add(&profile, TEXT);
+        w.add(&profile, FATAL);
     }
 }
 
-fn set(w: &mut Warnings, at: &At<'_, '_>, fields: &[&str]) {
+/// A text with one value that is honoured, beside none.
+fn unless(w: &mut Warnings, at: &At<'_, '_>, honoured: &str, text: &str) {
+    if !at.text().is_empty() && at.text() != honoured {
+        w.add(at, text);
+    }
+}
+
+fn set(w: &mut Warnings, at: &At<'_, '_>, fields: &[&str], text: &str) {
     for field in fields {
         let field = at.field(field);
         if field.is_set() && !field.is_false() {
-            w.add(&field, TEXT);
+            w.add(&field, text);
         }
     }
 }

@@ -33,7 +33,7 @@ impl Agent {
         match self.image_of(pod, ordinal, now) {
             Image::Awaited => {}
             Image::Failed { reason, message, retry_at } => {
-                pod.life.blocked(ordinal, reason, message, retry_at)
+                pod.life.blocked(ordinal, reason, message, retry_at);
             }
             Image::Ready(image) => self.start_with(pod, ordinal, &image, now),
         }
@@ -126,7 +126,7 @@ impl Agent {
                 )
             }),
             Err(error) => {
-                self.tell(pod, true, "Failed", || format!("Error: {}: {}", error.reason, error.message))
+                self.tell(pod, true, "Failed", || format!("Error: {}: {}", error.reason, error.message));
             }
         }
     }

@@ -1,1 +1,267 @@
+//! The agent alone: what it is told on one side, what it does on the other. No file, no process.
 
+mod cost;
+mod lives;
+mod restart;
+mod specs;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use watchbell_api::Uid;
+use watchbell_api::node::{Assignment, Capacity, Command, Lookup, Report, StopCause};
+use watchbell_api::types::pod::PodSpec;
+use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus};
+use watchbell_image::{Digest, ImageConfig};
+use watchbell_sandbox::{
+    ContainerId, EtcFiles, Event, ExitRecord, ExitStatus, LogSummary, RunSpec, StartFailure,
+    StartFailureKind, TableEntry, Usage,
+};
+
+use super::{Agent, Effect, Input, Machine, Now, Site};
+use crate::image::{FetchError, FetchKind, FetchRequest, InUse, Prepared};
+use crate::options::LogLimits;
+
+const WALL: i64 = 1_700_000_000;
+const JOB: Uid = Uid(0xabc);
+
+struct Bench {
+    agent: Agent,
+    in_use: Arc<InUse>,
+    now: Now,
+    wake_at: Option<Duration>,
+    fetches: Vec<FetchRequest>,
+    /// The last start asked for.
+    started: Option<Box<RunSpec>>,
+}
+
+fn site(lookup: Lookup) -> Site {
+    let capacity =
+        Capacity { cpu_millis: 4000, memory_bytes: 8 << 30, pods: 110, ephemeral_storage_bytes: 1 << 40 };
+    Site {
+        data_dir: "/data".into(),
+        log_dir: "/data/logs".into(),
+        node_name: "watchbell".into(),
+        host_ip: "127.0.0.1".into(),
+        machine: Machine {
+            capacity,
+            pids_per_container: 1024,
+            scratch_bytes: 64 << 20,
+            oom_score_adj_min: -1000,
+            open_files_max: 1 << 20,
+        },
+        log: LogLimits::default(),
+        lookup,
+        host_etc: EtcFiles { hosts: b"host's hosts".to_vec(), resolv_conf: b"host's resolver".to_vec() },
+    }
+}
+
+fn nothing() -> Lookup {
+    Arc::new(|_, _, _| None)
+}
+
+fn image(text: &str, config: ImageConfig) -> Arc<Prepared> {
+    let digest = Digest::of(text.as_bytes());
+    let image_id = format!("docker.io/library/{text}@{digest}");
+    let layers = vec![PathBuf::from("/data/layers/1/root")];
+    Arc::new(Prepared::for_tests(digest, image_id.into(), layers, config))
+}
+
+fn program() -> ImageConfig {
+    ImageConfig { entrypoint: vec!["/main".into()], ..ImageConfig::default() }
+}
+
+fn spec(mut value: Value) -> Arc<PodSpec> {
+    let fields = value.as_object_mut().unwrap();
+    fields.entry("restartPolicy").or_insert("Never".into());
+    fields.entry("automountServiceAccountToken").or_insert(false.into());
+    fields.entry("containers").or_insert(json!([{"name": "main", "image": "tool:1"}]));
+    Arc::new(serde_json::from_value(value).unwrap())
+}
+
+/// A pod of its own.
+fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
+    let waiting = |count| vec![ContainerStatus::waiting("ContainerCreating"); count];
+    let init = vec![ContainerStatus::waiting("PodInitializing"); spec.init_containers.len()];
+    let mains = if init.is_empty() {
+        waiting(spec.containers.len())
+    } else {
+        vec![init[0].clone(); spec.containers.len()]
+    };
+    Assignment {
+        uid: Uid(uid),
+        namespace: "ns".into(),
+        name: format!("p{uid}").into(),
+        labels: Arc::new(BTreeMap::from([("l".into(), "v".into())])),
+        annotations: Arc::default(),
+        spec: spec.clone(),
+        hostname: format!("p{uid}").into(),
+        job: None,
+        index: None,
+        attempt: 0,
+        private_tmp: true,
+        status: PodStatus {
+            scheduled_at: Some(WALL),
+            init_containers: init,
+            containers: mains,
+            ..PodStatus::default()
+        },
+    }
+}
+
+/// A pod of an array.
+fn index(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
+    Assignment { job: Some((JOB, "train".into())), index: Some(uid as u32), ..pod(uid, spec) }
+}
+
+fn id(pod_uid: u128, container: u16, attempt: u32) -> ContainerId {
+    ContainerId { pod_uid, container, attempt }
+}
+
+fn exit(id: ContainerId, status: ExitStatus) -> ExitRecord {
+    ExitRecord {
+        id,
+        status,
+        oom_killed: false,
+        started_at: WALL * 1_000_000_000,
+        finished_at: (WALL + 1) * 1_000_000_000,
+        usage: Usage::default(),
+        log: LogSummary::default(),
+    }
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench::with(nothing(), Vec::new())
+    }
+
+    fn with(lookup: Lookup, table: Vec<TableEntry>) -> Bench {
+        let in_use = Arc::new(InUse::default());
+        Bench {
+            agent: Agent::new(site(lookup), in_use.clone(), table),
+            in_use,
+            now: Now { mono: Duration::from_secs(1000), wall: WALL },
+            wake_at: None,
+            fetches: Vec::new(),
+            started: None,
+        }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now.mono += Duration::from_secs(seconds);
+        self.now.wall += seconds as i64;
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.agent.take(input, self.now);
+    }
+
+    fn begin(&mut self, assignment: Assignment) {
+        self.tell(Input::Command(Command::Start(Box::new(assignment))));
+    }
+
+    fn stop(&mut self, uid: u128, grace_seconds: u32) {
+        self.tell(Input::Command(Command::Stop { uid: Uid(uid), grace_seconds, cause: StopCause::Deleted }));
+    }
+
+    fn acknowledge(&mut self, uid: u128) {
+        self.tell(Input::Command(Command::Acknowledge { uid: Uid(uid) }));
+    }
+
+    /// Answers the oldest fetch.
+    fn fetched(&mut self, image: &Arc<Prepared>) {
+        let fetch = self.fetches.remove(0);
+        self.tell(Input::Fetched(fetch.id, Ok((image.clone(), FetchKind::Present))));
+    }
+
+    fn not_fetched(&mut self, reason: &'static str) {
+        let fetch = self.fetches.remove(0);
+        self.tell(Input::Fetched(fetch.id, Err(FetchError { reason, message: "no route".into() })));
+    }
+
+    fn runs(&mut self, id: ContainerId) {
+        self.tell(Input::Sandbox(Event::Started { id, pid: 1, at: WALL * 1_000_000_000 }));
+    }
+
+    fn exits(&mut self, id: ContainerId, code: u8) {
+        self.tell(Input::Sandbox(Event::Exited(exit(id, ExitStatus::Code(code)))));
+    }
+
+    fn fails(&mut self, id: ContainerId, kind: StartFailureKind) {
+        let failure = StartFailure {
+            id,
+            at: WALL * 1_000_000_000,
+            kind,
+            step: "exec".into(),
+            message: "cannot execute /main".into(),
+        };
+        self.tell(Input::Sandbox(Event::StartFailed(failure)));
+    }
+
+    /// What it does, one effect a line.
+    fn effects(&mut self) -> Vec<String> {
+        let (effects, wake_at) = self.agent.settle(self.now);
+        self.wake_at = wake_at;
+        effects.into_iter().map(|effect| self.line(effect)).collect()
+    }
+
+    #[track_caller]
+    fn expect(&mut self, expect: &[&str]) {
+        assert_eq!(self.effects(), expect);
+    }
+
+    fn line(&mut self, effect: Effect) -> String {
+        let run = |id: ContainerId| format!("{}/{}/{}", id.pod_uid, id.container, id.attempt);
+        match effect {
+            Effect::Start { spec, dirs } => {
+                let mut line = format!("start {}", run(spec.id));
+                for dir in dirs {
+                    let _ = write!(line, " dir {}", dir.path.display());
+                }
+                self.started = Some(spec);
+                line
+            }
+            Effect::Signal { id, signal } => format!("signal {signal} {}", run(id)),
+            Effect::KillPod(uid) => format!("kill {uid}"),
+            Effect::ReleasePod { uid, volumes } => {
+                format!("release {}{}", uid.0, if volumes { " with volumes" } else { "" })
+            }
+            Effect::AcknowledgeRun(id) => format!("acknowledge {}", run(id)),
+            Effect::Fetch(request) => {
+                let mut line = format!("fetch {} {:?}", request.image, request.policy);
+                if request.pinned.is_some() {
+                    line.push_str(" pinned");
+                }
+                if let Some(secret) = &request.credentials {
+                    let _ = write!(line, " with {}", String::from_utf8_lossy(&secret.0));
+                }
+                self.fetches.push(request);
+                line
+            }
+            Effect::RemoveLogs(dir) => format!("remove logs {}", dir.display()),
+            Effect::Report(Report::Event { uid, warning, reason, .. }) => {
+                format!("event {} {reason}{}", uid.0, if warning { "!" } else { "" })
+            }
+            Effect::Report(Report::Status { uid, status }) => {
+                let mut line = format!("report {} {}", uid.0, status.phase.as_str());
+                if let Some(reason) = &status.reason {
+                    let _ = write!(line, " {reason}");
+                }
+                for container in status.init_containers.iter().chain(&status.containers) {
+                    let _ = match &container.state {
+                        ContainerState::Waiting { reason, .. } => write!(line, " {reason}"),
+                        ContainerState::Running { .. } => write!(line, " running"),
+                        ContainerState::Terminated(end) => {
+                            write!(line, " {}={}", end.reason.as_str(), end.exit_code)
+                        }
+                    };
+                }
+                line
+            }
+        }
+    }
+}

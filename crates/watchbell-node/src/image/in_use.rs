@@ -59,7 +59,7 @@ impl InUse {
     }
 
     /// Runs a removal; it learns which images pods use.
-    pub(super) fn removing<T>(&self, remove: impl FnOnce(&dyn Fn(&Digest) -> bool) -> T) -> T {
+    pub(crate) fn removing<T>(&self, remove: impl FnOnce(&dyn Fn(&Digest) -> bool) -> T) -> T {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         // From here on nothing made ready before gets a lease; what has one is spared.
         let used: Vec<Digest> = {

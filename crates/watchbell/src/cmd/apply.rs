@@ -153,7 +153,49 @@ fn remembering(object: &Value) -> Value {
         // As kubectl writes it, so that switching between the two changes nothing.
         said["metadata"]["annotations"] = json!({});
     }
-    let text = format!("{said}\n");
+    let text = format!("{}\n", as_go_writes_it(&said));
     said["metadata"]["annotations"][LAST_APPLIED] = text.into();
     said
+}
+
+/// JSON as Go's encoder writes it: keys sorted, and what HTML would take for markup escaped. So an annotation is the same
+/// text whether kubectl wrote it or we did, and taking turns changes nothing.
+fn as_go_writes_it(value: &Value) -> String {
+    let mut sorted = value.clone();
+    sorted.sort_all_objects();
+    let text = sorted.to_string();
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", c as u32)),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{LAST_APPLIED, remembering};
+
+    #[test]
+    fn an_object_remembers_what_was_applied_as_kubectl_would_write_it() {
+        let check = |object: Value, expect: &str| {
+            let said = remembering(&object);
+            assert_eq!(said["metadata"]["annotations"][LAST_APPLIED], expect);
+            // Applied again, it says the same.
+            assert_eq!(remembering(&said), said);
+        };
+        check(
+            json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": {"x": "<a&b>"}}),
+            "{\"apiVersion\":\"v1\",\"data\":{\"x\":\"\\u003ca\\u0026b\\u003e\"},\"kind\":\"ConfigMap\",\
+             \"metadata\":{\"annotations\":{},\"name\":\"a\"}}\n",
+        );
+        check(
+            json!({"metadata": {"annotations": {"k": "v"}}}),
+            "{\"metadata\":{\"annotations\":{\"k\":\"v\"}}}\n",
+        );
+    }
 }

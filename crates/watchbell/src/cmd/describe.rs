@@ -69,7 +69,7 @@ struct Page {
 }
 
 /// Keys of the head of a page are padded to this.
-const KEY_WIDTH: usize = 28;
+const KEY_WIDTH: usize = 31;
 
 impl Page {
     fn line(&mut self, key: &str, value: &str) {

@@ -95,6 +95,10 @@ fn what_cannot_be_carried_out_names_the_operation() {
     invalid(json!({}), json!([{"op": "copy", "from": "/a", "path": "/b"}]), "from: there is no \"a\"");
     invalid(json!({}), json!([{"op": "replace", "path": "", "value": 1}]), "no object");
 
+    let error = apply(&json!({}), &json!([{"op": "remove", "path": "/a"}])).unwrap_err();
+    assert_eq!((error.kind.as_str(), error.causes[0].field.as_str()), ("ConfigMap", "patch[0]"));
+    assert_eq!(error.causes[0].message, "remove \"/a\": there is no \"a\"");
+
     let bad = |patch, text| refused(json!({}), patch, Reason::BadRequest, text);
     bad(json!([{"op": "frob", "path": "/a"}]), "operation 0 of the JSON patch: op \"frob\" is none of");
     bad(json!([{"path": "/a"}]), "op is missing");

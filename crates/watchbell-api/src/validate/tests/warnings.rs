@@ -98,8 +98,26 @@ fn what_this_node_does_not_do() {
         &[
             "spec.dnsConfig: is not honoured by this node",
             "spec.securityContext.seLinuxOptions: is not honoured by this node",
-            "spec.securityContext.sysctls: is not honoured by this node",
-            "spec.volumes[0].nfs: is not honoured by this node",
+            "spec.securityContext.sysctls: is not honoured by this node, and a pod that asks for it fails",
+            "spec.volumes[0].nfs: is not honoured by this node, and a pod that asks for it fails",
+        ],
+    );
+    check(
+        Resource::Pod,
+        &pod_yaml(
+            "shareProcessNamespace: false\nvolumes: [{name: a, emptyDir: {medium: Memory}}, {name: b, projected: {sources: [{configMap: {name: m}}]}}]",
+        ),
+        &[],
+    );
+    check(
+        Resource::Pod,
+        &pod_yaml(
+            "runtimeClassName: r\nvolumes: [{name: a, emptyDir: {medium: HugePages}}, {name: b, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
+        ),
+        &[
+            "spec.runtimeClassName: is not honoured by this node, and a pod that asks for it fails",
+            "spec.volumes[0].emptyDir.medium: is not honoured by this node, and a pod that asks for it fails",
+            "spec.volumes[1].projected.sources[0].serviceAccountToken: is not honoured by this node",
         ],
     );
     check(

@@ -21,7 +21,8 @@ fn check(volume: Value, expect: Result<&[&str], &str>) {
             assert_eq!(lines, expect);
         }
         (got, expect) => {
-            assert_eq!(got.map(|_| &[][..]).map_err(|e| e.to_string()), expect.map_err(str::to_owned))
+            let got = got.map(|_| &[][..]).map_err(|e| e.to_string());
+            assert_eq!(got, expect.map_err(str::to_owned));
         }
     }
 }
