@@ -19,6 +19,7 @@ mod keeper;
 mod seal;
 mod spawner;
 mod spec;
+mod start;
 mod wire;
 
 pub use client::{Ceiling, DEFAULT_KEEPER_UID, Spawner, SpawnerOptions, UidRanges};
@@ -33,3 +34,4 @@ pub use spec::{
     Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit, RlimitResource, Root, RunSpec,
     Scratch, Seccomp, Sharing, Sys, VolumeSource,
 };
+pub use start::{Step, plan};

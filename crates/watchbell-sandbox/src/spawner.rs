@@ -11,7 +11,6 @@ mod args;
 mod ceiling;
 mod client_link;
 mod event_loop;
-mod host;
 mod keeper_link;
 mod live;
 mod machine;

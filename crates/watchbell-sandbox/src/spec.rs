@@ -18,6 +18,7 @@ mod capability;
 mod check;
 
 pub use capability::{Capabilities, ParseCapabilityError};
+pub(crate) use check::IDS;
 pub use check::InvalidSpec;
 
 /// One run of one container. Starts are idempotent by this.

@@ -17,12 +17,12 @@ use rustix::io::Errno;
 
 use super::ceiling::Guard;
 use super::client_link::ClientLink;
-use super::host::Host;
 use super::keeper_link::KeeperLink;
 use super::live::LiveRuns;
 use super::machine::{Effect, Machine};
 use super::table_file::TableFile;
 use crate::keeper::KeeperArgs;
+use crate::start::Host;
 use crate::wire::Settings;
 use crate::{ContainerId, RunSpec};
 use timers::Timers;

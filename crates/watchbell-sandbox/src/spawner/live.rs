@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::host::Begun;
+use crate::start::Begun;
 use crate::{ContainerId, LogTarget};
 
 /// A begun run.

@@ -13,12 +13,12 @@ use super::args::SpawnerArgs;
 use super::ceiling::Guard;
 use super::client_link::ClientLink;
 use super::event_loop::EventLoop;
-use super::host::Host;
 use super::keeper_link;
 use super::machine::Machine;
 use super::table_file::TableFile;
 use crate::clock;
 use crate::keeper::KeeperArgs;
+use crate::start::Host;
 use crate::wire::Settings;
 
 pub(crate) const SOCKET: &str = "spawner.sock";
@@ -78,7 +78,7 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
     step(flock(&lock, FlockOperation::LockExclusive), "take the lock")?;
 
     // What a spawner that died left is ended before anything is said about it.
-    let host = Host::open(&args)?;
+    let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard)?;
     let keeper = KeeperArgs { log_dir: args.log_dir.clone(), uid: args.keeper_uid };
     step(keeper_link::prepare_log_dir(&keeper, args.client_uid), "prepare the log directory")?;
     let table_dir = step(state.try_clone(), "keep the state directory")?;

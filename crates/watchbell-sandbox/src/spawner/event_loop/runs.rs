@@ -5,9 +5,9 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use std::os::fd::AsFd;
 
 use super::{BEGIN_MAX, EventLoop, PIDFD, STATUS, add_to, run_token};
-use crate::spawner::host::Outcome;
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
+use crate::start::Outcome;
 use crate::{ContainerId, ExitStatus, StartFailureKind, clock};
 
 impl EventLoop {

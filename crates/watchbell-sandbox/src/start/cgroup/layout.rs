@@ -1,0 +1,231 @@
+//! Where the hierarchies are mounted, and where in them this process is.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{PROCS, named, read_all};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Controller {
+    Memory,
+    Cpu,
+    CpuAcct,
+    Pids,
+    Freezer,
+}
+
+/// The base directory of our subtree in each hierarchy.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// Empty on pure version 2.
+    pub(super) v1: Vec<(Controller, PathBuf)>,
+    pub(super) unified: Option<PathBuf>,
+}
+
+const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
+const WANTED: &str = "+cpu +memory +pids";
+
+impl Layout {
+    pub(super) fn find(name: &str) -> Result<Layout, String> {
+        Layout::read(&read_all("/proc/self/mountinfo")?, &read_all("/proc/self/cgroup")?, name)
+    }
+
+    /// Reads proc(5)'s mountinfo and cgroups(7)'s /proc/self/cgroup.
+    pub(super) fn read(mounts: &str, own: &str, name: &str) -> Result<Layout, String> {
+        let mut v1 = Vec::new();
+        let mut unified = None;
+        for line in mounts.lines() {
+            let Some((head, tail)) = line.split_once(" - ") else { continue };
+            let head: Vec<&str> = head.split(' ').collect();
+            let tail: Vec<&str> = tail.split(' ').collect();
+            let (Some(root), Some(mount), Some(kind)) = (head.get(3), head.get(4), tail.first()) else {
+                continue;
+            };
+            let options = tail.get(2).copied().unwrap_or_default();
+            let base = |controller: &str| {
+                let own = own_path(own, controller).unwrap_or("/");
+                // A mount may show a part of the hierarchy only (a container's).
+                let below =
+                    own.strip_prefix(root.trim_end_matches('/')).unwrap_or(own).trim_start_matches('/');
+                let at = Path::new(mount).join(below);
+                if at.is_dir() { at.join(name) } else { Path::new(mount).join(name) }
+            };
+            match *kind {
+                "cgroup2" if unified.is_none() => unified = Some(base("")),
+                "cgroup" => {
+                    for controller in options.split(',') {
+                        let known = match controller {
+                            "memory" => Controller::Memory,
+                            "cpu" => Controller::Cpu,
+                            "cpuacct" => Controller::CpuAcct,
+                            "pids" => Controller::Pids,
+                            "freezer" => Controller::Freezer,
+                            _ => continue,
+                        };
+                        if !v1.iter().any(|(c, _)| *c == known) {
+                            v1.push((known, base(controller)));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if unified.is_some() {
+            // The unified tree tracks; the freezer would only cost a write a start.
+            v1.retain(|(c, _)| *c != Controller::Freezer);
+        }
+        let layout = Layout { v1, unified };
+        if layout.unified.is_none() && layout.v1.is_empty() {
+            return Err("no control group hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup".into());
+        }
+        if !layout.is_pure_v2() {
+            let has = |controller| layout.v1.iter().any(|(c, _)| *c == controller);
+            for (controller, word) in [
+                (Controller::Memory, "memory"),
+                (Controller::Cpu, "cpu"),
+                (Controller::CpuAcct, "cpuacct"),
+                (Controller::Pids, "pids"),
+            ] {
+                if !has(controller) {
+                    return Err(format!(
+                        "the control group controller {word} is not mounted, so its limits could not be kept; mount it"
+                    ));
+                }
+            }
+            if layout.unified.is_none() && !has(Controller::Freezer) {
+                return Err(
+                    "neither cgroup2 nor the freezer is mounted: tasks could not be ended for certain".into(),
+                );
+            }
+        }
+        Ok(layout)
+    }
+
+    pub(super) fn is_pure_v2(&self) -> bool {
+        self.v1.is_empty()
+    }
+
+    /// Each base directory once.
+    pub(super) fn bases(&self) -> Vec<&Path> {
+        let mut bases: Vec<&Path> = Vec::new();
+        for base in self.v1.iter().map(|(_, path)| path).chain(&self.unified) {
+            if !bases.contains(&base.as_path()) {
+                bases.push(base);
+            }
+        }
+        bases
+    }
+
+    /// Makes the base directories, with controllers on version 2.
+    pub(super) fn make(&self) -> Result<(), String> {
+        for base in self.bases() {
+            fs::create_dir(base).map_err(|e| {
+                format!("cannot make the control group {}: {e}; run as root or delegate it", base.display())
+            })?;
+        }
+        if let Some(base) = self.unified.as_deref().filter(|_| self.is_pure_v2()) {
+            let own = base.parent().unwrap_or(base);
+            let failed = |e: io::Error| {
+                format!(
+                    "cannot use the controllers cpu, memory and pids below {}: {e}; delegate them",
+                    own.display()
+                )
+            };
+            match enable(own) {
+                // A group with processes may not hand controllers down: ours go into a leaf beside the tasks.
+                Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
+                    step_aside(own, base).and_then(|()| enable(own)).map_err(failed)?;
+                }
+                other => other.map_err(failed)?,
+            }
+            enable(base).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Hands controllers down to the groups inside `name`.
+    pub(super) fn delegate(&self, name: &str) -> io::Result<()> {
+        match &self.unified {
+            Some(base) if self.is_pure_v2() => enable(&base.join(name)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn own_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
+    own.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (names, path) = (parts.next()?, parts.next()?);
+        names.split(',').any(|n| n == controller).then_some(path)
+    })
+}
+
+fn enable(dir: &Path) -> io::Result<()> {
+    let file = dir.join(SUBTREE_CONTROL);
+    fs::write(&file, WANTED).map_err(|e| match e.raw_os_error() {
+        Some(libc::EBUSY) => e,
+        _ => named(&file, e),
+    })
+}
+
+fn step_aside(own: &Path, base: &Path) -> io::Result<()> {
+    let mut leaf = base.as_os_str().to_owned();
+    leaf.push("-host");
+    let leaf = PathBuf::from(leaf);
+    match fs::create_dir(&leaf) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(named(&leaf, e)),
+        _ => {}
+    }
+    for pid in fs::read_to_string(own.join(PROCS))?.lines() {
+        match fs::write(leaf.join(PROCS), pid) {
+            // It ended meanwhile.
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+            other => other.map_err(|e| named(&leaf.join(PROCS), e))?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+31 23 0:28 / /nowhere rw - tmpfs tmpfs rw
+32 31 0:29 / /nowhere/cpu rw - cgroup cgroup rw,cpu
+33 31 0:30 / /nowhere/cpuacct rw - cgroup cgroup rw,cpuacct
+35 31 0:32 / /nowhere/memory rw - cgroup cgroup rw,memory
+37 31 0:34 / /nowhere/freezer rw - cgroup cgroup rw,freezer
+39 31 0:36 / /nowhere/pids rw - cgroup cgroup rw,pids
+41 31 0:38 / /nowhere/unified rw - cgroup2 cgroup2 rw
+";
+
+    #[test]
+    fn the_three_layouts() {
+        let own = "4:memory:/a\n1:cpu:/\n0::/\n";
+        let hybrid = Layout::read(HYBRID, own, "w").unwrap();
+        assert!(!hybrid.is_pure_v2());
+        assert_eq!(hybrid.unified, Some("/nowhere/unified/w".into()));
+        assert_eq!(hybrid.v1.len(), 4, "the freezer is left out: {hybrid:?}");
+        assert_eq!(hybrid.bases().len(), 5);
+
+        let v2 =
+            Layout::read("30 23 0:26 / /nowhere rw - cgroup2 cgroup2 rw\n", "0::/x.slice\n", "w").unwrap();
+        assert!(v2.is_pure_v2());
+
+        let v1 = HYBRID.replace("cgroup2", "tmpfs").replace("rw,cpu\n", "rw,cpu,cpuacct\n");
+        let v1 = Layout::read(&v1, own, "w").unwrap();
+        assert_eq!(v1.unified, None);
+        assert_eq!(v1.bases().len(), 4, "cpu and cpuacct are one directory: {v1:?}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (cut, word) in [("rw,memory", "memory"), ("rw,pids", "pids")] {
+            let error = Layout::read(&HYBRID.replace(cut, "rw,blkio"), "", "w").unwrap_err();
+            assert!(error.contains(word) && error.contains("mount it"), "{error}");
+        }
+        assert!(Layout::read("", "", "w").unwrap_err().contains("mount cgroup2"));
+    }
+}

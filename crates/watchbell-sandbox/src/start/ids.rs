@@ -1,0 +1,126 @@
+//! Host user ids for pods: ranges of 65,536, each pod's its own while it lives, so that a break-out is nobody on the host
+//! and a stranger to every other pod.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::kernel::{self, Cloned};
+use super::mounts::RootCache;
+use crate::UidRanges;
+use crate::spec::IDS;
+
+/// The ranges that are free, and those that were used before with what is cached for them.
+pub(super) struct IdPool {
+    ranges: UidRanges,
+    next: u16,
+    idle: Vec<IdRange>,
+}
+
+/// One pod's ids.
+pub(super) struct IdRange {
+    /// The host's id of the container's 0; 0 itself when the pod uses the host's ids.
+    pub(super) first: u32,
+    /// A user namespace with this mapping that nothing ever runs in: it tells idmapped mounts who is who.
+    map: Option<OwnedFd>,
+    /// Root file systems that this range mounted before.
+    pub(super) roots: RootCache,
+}
+
+impl IdPool {
+    pub(super) fn new(ranges: UidRanges) -> Self {
+        Self { ranges, next: 0, idle: Vec::new() }
+    }
+
+    pub(super) fn lease(&mut self) -> io::Result<IdRange> {
+        if let Some(range) = self.idle.pop() {
+            return Ok(range);
+        }
+        if self.next == self.ranges.count {
+            let message = format!("all {} user id ranges are in use; let pods end first", self.ranges.count);
+            return Err(io::Error::other(message));
+        }
+        let first = self.ranges.first + u32::from(self.next) * IDS;
+        let map = user_namespace(first)?;
+        self.next += 1;
+        Ok(IdRange { first, map: Some(map), roots: RootCache::default() })
+    }
+
+    /// Ids are used again once nothing of the pod is left.
+    pub(super) fn give_back(&mut self, range: IdRange) {
+        if range.map.is_some() {
+            self.idle.push(range);
+        }
+    }
+}
+
+impl IdPool {
+    /// Lets go of every root file system that is only kept for speed.
+    pub(super) fn clear(&mut self) {
+        for range in &mut self.idle {
+            range.roots.clear();
+        }
+    }
+}
+
+impl IdRange {
+    /// For pods with `hostUsers: true`.
+    pub(super) fn of_host() -> Self {
+        Self { first: 0, map: None, roots: RootCache::default() }
+    }
+
+    pub(super) fn map(&self) -> Option<BorrowedFd<'_>> {
+        self.map.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(super) fn is_host(&self) -> bool {
+        self.map.is_none()
+    }
+}
+
+/// Tells a process in a new user namespace who it is: the container's ids 0 … 65,535 are ours from `first` on.
+pub(super) fn write_maps(pid: u32, first: u32) -> io::Result<()> {
+    let line = format!("0 {first} {IDS}");
+    for file in ["uid_map", "gid_map"] {
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::write(&path, &line)
+            .map_err(|e| io::Error::new(e.kind(), format!("cannot write \"{line}\" to {path}: {e}")))?;
+    }
+    Ok(())
+}
+
+/// Makes a user namespace by means of a child that does nothing else.
+fn user_namespace(first: u32) -> io::Result<OwnedFd> {
+    let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
+    // SAFETY: the spawner has one thread.
+    match unsafe { kernel::clone3(libc::CLONE_NEWUSER as u64, None) }? {
+        Cloned::Child => {
+            // Our end of what we wait for the end of.
+            drop(go);
+            let mut nothing = [0u8; 1];
+            let _ = rustix::io::read(&wait, &mut nothing);
+            kernel::exit_now(0)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            let opened = write_maps(pid, first).and_then(|()| open_namespace(pid, "user"));
+            drop(go);
+            kernel::discard(&pidfd);
+            opened
+        }
+    }
+}
+
+/// A process's namespace.
+pub(super) fn open_namespace(pid: u32, kind: &str) -> io::Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/{kind}");
+    openat(CWD, Path::new(&path), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| io::Error::new(io::Error::from(e).kind(), format!("cannot open {path}: {e}")))
+}
+
+/// `/proc/self/fd/N`, for interfaces that take paths only.
+pub(super) fn fd_path(fd: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd())
+}

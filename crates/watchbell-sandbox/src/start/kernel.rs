@@ -1,0 +1,236 @@
+//! System calls that rustix does not have, and the fork-like clone. One function a call, nothing else.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Turns the result of a raw system call into `io::Result`.
+fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Which side of a clone this is.
+pub(super) enum Cloned {
+    Parent { pid: u32, pidfd: OwnedFd },
+    Child,
+}
+
+/// `clone_args` of linux/sched.h, as far as it is used (VER2: up to `cgroup`).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// linux/sched.h; libc's constant is too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Clones this process as `fork` does, into `namespaces` and, on the unified hierarchy, into `cgroup`.
+///
+/// # Safety
+/// The process must have one thread: another's locks (the allocator's, for one) would stay locked in the child for ever.
+pub(super) unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    let mut args = CloneArgs {
+        flags: namespaces | libc::CLONE_PIDFD as u64,
+        pidfd: &raw mut pidfd as u64,
+        // A child that shares its parent's parent must not name a signal.
+        exit_signal: if namespaces & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 },
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` has the layout and size that the kernel reads, `pidfd` outlives the call, and without CLONE_VM and
+    // with a stack of 0 the child runs on its own copy of this stack.
+    let pid = checked(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    // SAFETY: the kernel has just stored a new descriptor there, which nobody else knows.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Cloned::Parent { pid: pid as u32, pidfd })
+}
+
+/// Ends this process at once, without destructors and handlers: they are the parent's.
+pub(super) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any code and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+pub(super) const MOUNT_ATTR_RDONLY: u64 = 0x1;
+pub(super) const MOUNT_ATTR_NOSUID: u64 = 0x2;
+pub(super) const MOUNT_ATTR_NODEV: u64 = 0x4;
+pub(super) const MOUNT_ATTR_NOEXEC: u64 = 0x8;
+const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
+
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// Sets attributes of a mount, cuts it off from propagation and, with `ids`, maps its owners through that user namespace.
+pub(super) fn mount_setattr(mount: impl AsFd, set: u64, ids: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let attr = MountAttr {
+        attr_set: set | ids.map_or(0, |_| MOUNT_ATTR_IDMAP),
+        attr_clr: 0,
+        propagation: libc::MS_PRIVATE,
+        userns_fd: ids.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    // SAFETY: the path is a constant string and `attr` has the layout and size that the kernel reads.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    checked(result).map(drop)
+}
+
+/// One instruction of classic BPF (`struct sock_filter`).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Instruction {
+    pub(super) code: u16,
+    pub(super) jt: u8,
+    pub(super) jf: u8,
+    pub(super) k: u32,
+}
+
+#[repr(C)]
+struct Program {
+    len: u16,
+    filter: *const Instruction,
+}
+
+/// Puts this thread, and what it becomes, under a seccomp filter.
+pub(super) fn seccomp(filter: &[Instruction]) -> io::Result<()> {
+    let len = u16::try_from(filter.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = Program { len, filter: filter.as_ptr() };
+    const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
+    // SAFETY: `program` points to `len` instructions that outlive the call; the kernel copies and checks them.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    checked(result).map(drop)
+}
+
+/// Gives this process a new, empty session keyring. A kernel without keyrings has nothing to leak.
+pub(super) fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
+    let result = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
+    match checked(result) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// What happens to the descriptors of a range.
+#[derive(Clone, Copy)]
+pub(super) enum Descriptors {
+    Close,
+    CloseOnExec,
+}
+
+/// Closes all descriptors from `first` to `last`, at once or when a program is executed.
+///
+/// # Safety
+/// Nothing that owns a descriptor of the range may use it afterwards.
+pub(super) unsafe fn close_range(first: u32, last: u32, how: Descriptors) -> io::Result<()> {
+    let flags = match how {
+        Descriptors::Close => 0,
+        Descriptors::CloseOnExec => libc::CLOSE_RANGE_CLOEXEC,
+    };
+    // SAFETY: no memory is passed; that the descriptors are given up is the caller's promise.
+    checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Every signal as it is for a new program: the Rust runtime ignores SIGPIPE, and exec would keep that.
+pub(super) fn reset_signals() -> io::Result<()> {
+    for signal in 1..=64 {
+        // SAFETY: the default action needs no handler; SIGKILL, SIGSTOP and numbers that libc reserves are refused, which
+        // is as good.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: an all-zero set is an empty one, and it outlives the call.
+    let result = unsafe {
+        let none: libc::sigset_t = std::mem::zeroed();
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())
+    };
+    checked(result.into()).map(drop)
+}
+
+/// Brings the loopback interface of this network namespace up.
+pub(super) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    // SAFETY: an all-zero `ifreq` is a valid one with an empty name.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an `ifreq`, which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) };
+    checked(result.into()).map(drop)
+}
+
+/// Strings as exec wants them.
+pub(super) struct Strings {
+    pointers: Vec<*const libc::c_char>,
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    pub(super) fn new(owned: Vec<CString>) -> Self {
+        let mut pointers: Vec<*const libc::c_char> = owned.iter().map(|s| s.as_ptr()).collect();
+        pointers.push(std::ptr::null());
+        Self { pointers, _owned: owned }
+    }
+}
+
+/// Becomes another program; returns only when that failed.
+pub(super) fn execve(program: &CStr, argv: &Strings, env: &Strings) -> io::Error {
+    // SAFETY: both arrays end with a null pointer and point to strings that they own.
+    unsafe { libc::execve(program.as_ptr(), argv.pointers.as_ptr(), env.pointers.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Ends and reaps a child that was cloned and is not wanted.
+pub(super) fn discard(pidfd: &OwnedFd) {
+    // It may have ended by itself; both calls then say so, which is as wanted.
+    let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
+    let _ = rustix::process::waitid(
+        rustix::process::WaitId::PidFd(pidfd.as_fd()),
+        rustix::process::WaitIdOptions::EXITED,
+    );
+}
+
+/// Leaves namespaces for new ones. Of the descriptor table nobody asks.
+pub(super) fn unshare(namespaces: rustix::thread::UnshareFlags) -> io::Result<()> {
+    if namespaces.contains(rustix::thread::UnshareFlags::FILES) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    // SAFETY: without FILES no thread loses sight of another's descriptors.
+    Ok(unsafe { rustix::thread::unshare_unsafe(namespaces) }?)
+}

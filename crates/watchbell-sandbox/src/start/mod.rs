@@ -1,0 +1,615 @@
+//! From a checked [`RunSpec`] to its program, and the end of what that made.
+//!
+//! ```text
+//!  Host::begin ─ ids ─ volumes ─ root ─ control group ─ clone ──▶ task: the rest of the plan ──▶ exec
+//!                                                        │                  └─ a failure: told by the status pipe
+//!                                                        ▼
+//!                                   Begun { pid, pidfd, status, stdout, stderr } ── kill, empty ──▶ given back
+//! ```
+//!
+//! The spawner's part never waits for the container: it makes mounts and control groups, clones, and lets the task go on
+//! alone.
+
+mod cgroup;
+mod ids;
+mod kernel;
+mod mounts;
+mod plan;
+mod seccomp;
+mod stash;
+mod task;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use serde::{Deserialize, Serialize};
+
+pub use plan::{Step, plan};
+
+use crate::{ContainerId, RunSpec, Scratch, Sharing, StartFailureKind, UidRanges, Usage};
+use cgroup::{Cgroup, Cgroups, PodCgroup};
+use ids::{IdPool, IdRange, open_namespace, write_maps};
+use kernel::Cloned;
+use mounts::{Common, Outfit, Place, Volume};
+use stash::{Kept, Stash};
+use task::{SharedNamespaces, Task};
+
+/// The directory of the spawner's own mounts, in its state directory; empty for everybody else.
+const STASH: &str = "mounts";
+/// A failure report is a few sentences.
+const REPORT_BYTES_MAX: usize = 8192;
+
+/// Why a start failed, as it crosses from the task to the spawner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) kind: StartFailureKind,
+    pub(crate) step: String,
+    pub(crate) message: String,
+}
+
+fn failed(step: &str, object: impl Display, cause: &io::Error) -> Failure {
+    Failure {
+        kind: StartFailureKind::Sandbox,
+        step: step.to_owned(),
+        message: format!("cannot {step} {object}: {cause}; nothing was started"),
+    }
+}
+
+/// What this machine gives to tasks. One in a spawner.
+pub(crate) struct Host {
+    // Fields are dropped in this order: what is mounted goes before the stash it is mounted in.
+    pods: HashMap<u128, Pod>,
+    ids: IdPool,
+    common: Common,
+    cgroups: Cgroups,
+    stash: Stash,
+}
+
+/// What a pod holds from its first start until it is released.
+struct Pod {
+    ids: IdRange,
+    volumes: BTreeMap<u16, Volume>,
+    etc: Kept,
+    shared: Option<SharedNamespaces>,
+    cgroup: Option<PodCgroup>,
+    /// Runs that are not given back.
+    runs: u32,
+    released: bool,
+}
+
+/// A start that is under way, or a run.
+pub(crate) struct Begun {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+    /// Ends without a byte when the program was executed.
+    pub(crate) status: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    id: ContainerId,
+    report: Vec<u8>,
+    cgroup: Option<Cgroup>,
+}
+
+/// What the status pipe said.
+pub(crate) enum Outcome {
+    Waiting,
+    Executed,
+    Failed(Failure),
+    /// It was killed before it could say anything.
+    Gone,
+}
+
+impl Host {
+    /// Probes the host and ends what a spawner before left behind.
+    pub(crate) fn open(state_dir: &Path, ranges: UidRanges, shard: u16) -> Result<Host, String> {
+        let _modes = ExactModes::begin();
+        let name = format!("watchbell-{:016x}-{shard}", fingerprint(state_dir));
+        let cgroups = Cgroups::open(&name)?;
+        let at = state_dir.join(STASH);
+        let cannot = |step: &str, e: &dyn Display| format!("cannot {step}: {e}");
+        match fs::create_dir(&at) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(cannot("make the directory for mounts", &e));
+            }
+            _ => {}
+        }
+        let mut stash = Stash::new(&at)
+            .map_err(|e| cannot("make a mount namespace (root is needed, and Linux 6.8 or newer)", &e))?;
+        let common = Common::new(&mut stash).map_err(|e| cannot("make /dev for tasks", &e))?;
+        let mut ids = IdPool::new(ranges);
+        // Probed by doing: a host that forbids user namespaces or idmapped mounts must say so now, not at the first task.
+        let range = ids.lease().map_err(|e| {
+            cannot("make a user namespace (see sysctl user.max_user_namespaces and kernel.unprivileged_userns_clone)", &e)
+        })?;
+        ids.give_back(range);
+        Ok(Host { pods: HashMap::new(), ids, common, cgroups, stash })
+    }
+
+    /// Begins a start. On an error nothing of it is left.
+    pub(crate) fn begin(&mut self, spec: &RunSpec) -> Result<Begun, Failure> {
+        let _modes = ExactModes::begin();
+        let uid = spec.pod.uid;
+        if !self.pods.contains_key(&uid) {
+            let pod = self.make_pod(spec)?;
+            self.pods.insert(uid, pod);
+        }
+        let cgroup = match self.lease_cgroup(spec) {
+            Ok(cgroup) => cgroup,
+            Err(error) => {
+                self.forget_unused(uid);
+                return Err(failed("lease a control group for", &spec.name, &error));
+            }
+        };
+        match self.begin_in(spec, &cgroup) {
+            Ok(mut begun) => {
+                begun.cgroup = Some(cgroup);
+                if let Some(pod) = self.pods.get_mut(&uid) {
+                    pod.runs += 1;
+                }
+                Ok(begun)
+            }
+            Err(failure) => {
+                self.cgroups.give_back(cgroup);
+                self.forget_unused(uid);
+                Err(failure)
+            }
+        }
+    }
+
+    fn lease_cgroup(&mut self, spec: &RunSpec) -> io::Result<Cgroup> {
+        match self.pods.get_mut(&spec.pod.uid).and_then(|pod| pod.cgroup.as_mut()) {
+            Some(pod) => self.cgroups.lease_in(pod, &spec.limits),
+            None => self.cgroups.lease(&spec.limits),
+        }
+    }
+
+    /// The pod's own things, at its first start.
+    fn make_pod(&mut self, spec: &RunSpec) -> Result<Pod, Failure> {
+        let pod = &spec.pod;
+        let ids = if pod.host_namespaces.users {
+            IdRange::of_host()
+        } else {
+            self.ids.lease().map_err(|e| failed("lease user ids for", &pod.name, &e))?
+        };
+        let made = mounts::volumes(&mut self.stash, &ids, pod).and_then(|volumes| {
+            let etc = mounts::etc(&mut self.stash, &ids, pod)
+                .map_err(|e| failed("write /etc files for", &pod.name, &e))?;
+            let (shared, cgroup) = match pod.sharing {
+                Sharing::Single => (None, None),
+                Sharing::Shared => {
+                    let shared = share_namespaces(spec, &ids)
+                        .map_err(|e| failed("make the namespaces of", &pod.name, &e))?;
+                    let cgroup = self
+                        .cgroups
+                        .pod(&pod.limits)
+                        .map_err(|e| failed("make the control group of", &pod.name, &e))?;
+                    (Some(shared), Some(cgroup))
+                }
+            };
+            Ok((volumes, etc, shared, cgroup))
+        });
+        match made {
+            Ok((volumes, etc, shared, cgroup)) => {
+                Ok(Pod { ids, volumes, etc, shared, cgroup, runs: 0, released: false })
+            }
+            Err(failure) => {
+                self.ids.give_back(ids);
+                Err(failure)
+            }
+        }
+    }
+
+    fn begin_in(&mut self, spec: &RunSpec, cgroup: &Cgroup) -> Result<Begun, Failure> {
+        let outfit = self.outfit(spec)?;
+        let Some(pod) = self.pods.get(&spec.pod.uid) else {
+            return Err(failed("find", "the pod", &io::ErrorKind::NotFound.into()));
+        };
+        let fault = |step: &'static str| move |e: io::Error| failed(step, &spec.name, &e);
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
+        let (stdout, stdout_in) = output(&pod.ids, spec).map_err(fault("make the output pipe of"))?;
+        let (stderr, stderr_in) = output(&pod.ids, spec).map_err(fault("make the error pipe of"))?;
+        let (status, status_in) = pipe().map_err(fault("make the status pipe of"))?;
+        let (wait, go) = pipe().map_err(fault("make the start pipe of"))?;
+        let task = Task {
+            spec,
+            outfit,
+            shared: pod.shared.as_ref(),
+            stdout: stdout_in.as_fd(),
+            stderr: stderr_in.as_fd(),
+            status: status_in.as_fd(),
+        };
+        let host = spec.pod.host_namespaces;
+        let flag = |is_own: bool, flag: i32| if is_own { flag as u64 } else { 0 };
+        let ready = Ready { wait: wait.as_fd(), go: &go };
+        let (pid, pidfd) = match pod.shared.is_some() {
+            false => {
+                let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
+                // SAFETY: the spawner has one thread.
+                match unsafe { kernel::clone3(namespaces, cgroup.clone_into()) }.map_err(fault("clone"))? {
+                    Cloned::Child => child(task, &ready),
+                    Cloned::Parent { pid, pidfd } => {
+                        let mapped = if host.users { Ok(()) } else { write_maps(pid, pod.ids.first) };
+                        if let Err(error) = mapped.and_then(|()| settle(pid, spec, cgroup)) {
+                            kernel::discard(&pidfd);
+                            return Err(failed("prepare the process of", &spec.name, &error));
+                        }
+                        (pid, pidfd)
+                    }
+                }
+            }
+            true => begin_shared(task, &ready, cgroup, spec)
+                .map_err(fault("start in the namespaces of the pod of"))?,
+        };
+        // The word to go on. A task that was killed meanwhile does not hear it, and the pidfd tells.
+        match rustix::io::write(&go, b"g") {
+            Ok(_) | Err(Errno::PIPE) => {}
+            Err(error) => {
+                kernel::discard(&pidfd);
+                return Err(failed("let go", &spec.name, &error.into()));
+            }
+        }
+        rustix::io::ioctl_fionbio(&status, true).map_err(|e| failed("watch", &spec.name, &e.into()))?;
+        Ok(Begun { pid, pidfd, status, stdout, stderr, id: spec.id, report: Vec::new(), cgroup: None })
+    }
+
+    fn outfit(&mut self, spec: &RunSpec) -> Result<Outfit, Failure> {
+        let Host { pods, common, stash, .. } = self;
+        let Some(pod) = pods.get_mut(&spec.pod.uid) else {
+            return Err(failed("find", "the pod", &io::ErrorKind::NotFound.into()));
+        };
+        let fault = |step: &'static str| move |e: io::Error| failed(step, &spec.name, &e);
+        let mut volumes = Vec::with_capacity(spec.mounts.len());
+        let mut targets: Vec<(PathBuf, Place)> = Vec::with_capacity(spec.mounts.len());
+        for mount in &spec.mounts {
+            let volume = pod.volumes.get(&mount.volume).ok_or_else(|| {
+                failed("find", format!("volume {}", mount.volume), &io::ErrorKind::NotFound.into())
+            })?;
+            let (clone, place) = volume
+                .mount(&pod.ids, mount.sub_path.as_deref(), mount.read_only)
+                .map_err(|e| failed("mount", format!("the volume at {}", mount.target), &e))?;
+            targets.push((PathBuf::from(&mount.target), place));
+            volumes.push((PathBuf::from(&mount.target), clone));
+        }
+        let places = mounts::places(spec, &targets);
+        let root = mounts::root(stash, &mut pod.ids, spec, places)?;
+        let (dev, blank_file, blank_dir, null) =
+            Outfit::dev_and_blanks(common).map_err(fault("clone /dev for"))?;
+        let shm = Scratch { bytes: spec.pod.shm_bytes.max(4096), inodes: 4096 };
+        let shm = mounts::scratch(&pod.ids, shm, 0o1777, None).map_err(fault("mount /dev/shm for"))?;
+        let tmp = spec
+            .tmp
+            .map(|bound| mounts::scratch(&pod.ids, bound, 0o1777, None))
+            .transpose()
+            .map_err(fault("mount /tmp for"))?;
+        let etc = mounts::ETC_FILES
+            .iter()
+            .map(|name| Ok(((*name).to_owned(), stash::clone_at(pod.etc.root(), name)?)))
+            .collect::<io::Result<Vec<_>>>()
+            .map_err(fault("clone /etc files for"))?;
+        Ok(Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, volumes, null })
+    }
+
+    /// Reads what the status pipe has.
+    pub(crate) fn read_status(&mut self, begun: &mut Begun) -> Outcome {
+        let mut buffer = [0u8; 4096];
+        loop {
+            match rustix::io::read(&begun.status, &mut buffer) {
+                Ok(0) if begun.report.is_empty() => return Outcome::Executed,
+                Ok(0) => {
+                    return match postcard::from_bytes(&begun.report) {
+                        Ok(failure) => Outcome::Failed(failure),
+                        Err(_) => Outcome::Gone,
+                    };
+                }
+                Ok(read) => {
+                    // Nothing of the container's runs while the pipe is open, but bounds cost nothing.
+                    let room = REPORT_BYTES_MAX.saturating_sub(begun.report.len());
+                    begun.report.extend_from_slice(&buffer[..read.min(room)]);
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Outcome::Waiting,
+                Err(_) => return Outcome::Gone,
+            }
+        }
+    }
+
+    /// Ends every process of the run.
+    pub(crate) fn kill(&mut self, begun: &mut Begun) {
+        if let Some(cgroup) = &begun.cgroup
+            && let Err(error) = cgroup.kill()
+        {
+            tracing::warn!("cannot kill the control group of {}: {error}", begun.id);
+        }
+        self.signal(begun, libc::SIGKILL);
+    }
+
+    /// Signals the first process. It may have ended.
+    pub(crate) fn signal(&mut self, begun: &Begun, signal: i32) {
+        let Some(signal) = rustix::process::Signal::from_named_raw(signal) else { return };
+        match rustix::process::pidfd_send_signal(&begun.pidfd, signal) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => tracing::warn!("cannot signal {}: {error}", begun.id),
+        }
+    }
+
+    /// Once the first process was reaped: whether the others are gone too. They are killed until they are; then the
+    /// control group is given back, and what the run used is told.
+    pub(crate) fn empty(&mut self, begun: &mut Begun) -> Option<(Usage, bool)> {
+        let Some(cgroup) = begun.cgroup.take() else { return Some((Usage::default(), false)) };
+        match cgroup.is_empty() {
+            Ok(true) => {}
+            Ok(false) | Err(_) => {
+                if let Err(error) = cgroup.kill() {
+                    tracing::warn!("cannot kill the control group of {}: {error}", begun.id);
+                }
+                begun.cgroup = Some(cgroup);
+                return None;
+            }
+        }
+        let usage = cgroup.usage().unwrap_or_else(|error| {
+            tracing::warn!("cannot read what {} used: {error}", begun.id);
+            (Usage::default(), false)
+        });
+        self.cgroups.give_back(cgroup);
+        let uid = begun.id.pod_uid;
+        if let Some(pod) = self.pods.get_mut(&uid) {
+            pod.runs = pod.runs.saturating_sub(1);
+            if pod.released {
+                self.forget_unused(uid);
+            }
+        }
+        Some(usage)
+    }
+
+    /// Gives back what the pod's containers shared, as soon as none of them runs.
+    pub(crate) fn release_pod(&mut self, uid: u128) {
+        if let Some(pod) = self.pods.get_mut(&uid) {
+            pod.released = true;
+        }
+        self.forget_unused(uid);
+    }
+
+    /// Drops a pod of which nothing runs. One that is not released is made anew by its next start.
+    fn forget_unused(&mut self, uid: u128) {
+        if self.pods.get(&uid).is_some_and(|pod| pod.runs == 0 && (pod.released || pod.volumes.is_empty()))
+            && let Some(pod) = self.pods.remove(&uid)
+        {
+            let Pod { ids, volumes, etc, shared, cgroup, .. } = pod;
+            drop((volumes, etc, shared));
+            if let Some(cgroup) = cgroup {
+                cgroup.destroy();
+            }
+            self.ids.give_back(ids);
+        }
+    }
+
+    /// No image layer is held beyond the runs that use it: the node wants to remove images.
+    pub(crate) fn drop_caches(&mut self) {
+        self.ids.clear();
+    }
+}
+
+/// While it lives, files get the modes that are asked for: the spawner's own umask is for its own files.
+struct ExactModes(Mode);
+
+impl ExactModes {
+    fn begin() -> Self {
+        Self(rustix::process::umask(Mode::empty()))
+    }
+}
+
+impl Drop for ExactModes {
+    fn drop(&mut self) {
+        rustix::process::umask(self.0);
+    }
+}
+
+/// Both ends of a pipe whose inner one the task may open again by /dev/stdout, whoever it is.
+fn output(ids: &IdRange, spec: &RunSpec) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (outer, inner) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (uid, gid) = (ids.first + spec.uid, ids.first + spec.gid);
+    fchown(&inner, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    fchmod(&inner, Mode::from(0o600))?;
+    Ok((outer, inner))
+}
+
+/// The two ends of the word to go on.
+struct Ready<'a> {
+    wait: BorrowedFd<'a>,
+    go: &'a OwnedFd,
+}
+
+impl Ready<'_> {
+    /// Waits in the child. `false`: the spawner died.
+    fn wait(&self) -> bool {
+        // Our copy of the writing end would keep the pipe open for ever.
+        // SAFETY: the child never uses `go`, and leaves by exec or exit without dropping it.
+        let closed = unsafe {
+            use std::os::fd::AsRawFd;
+            let fd = self.go.as_raw_fd() as u32;
+            kernel::close_range(fd, fd, kernel::Descriptors::Close)
+        };
+        let mut word = [0u8; 1];
+        closed.is_ok() && matches!(rustix::io::read(self.wait, &mut word), Ok(1))
+    }
+}
+
+/// The new process, from its first instruction to exec.
+fn child(task: Task<'_>, ready: &Ready<'_>) -> ! {
+    if !ready.wait() {
+        kernel::exit_now(127);
+    }
+    let status = task.status;
+    let steps = plan::task(task.spec);
+    let failure = task.run(&steps);
+    report(status, &failure)
+}
+
+fn report(status: BorrowedFd<'_>, failure: &Failure) -> ! {
+    let mut failure = failure.clone();
+    let mut end = failure.message.len().min(REPORT_BYTES_MAX / 2);
+    while !failure.message.is_char_boundary(end) {
+        end -= 1;
+    }
+    failure.message.truncate(end);
+    if let Ok(bytes) = postcard::to_allocvec(&failure) {
+        // Nobody is left to be told when this fails; the exit code says that something did.
+        let _ = rustix::io::write(status, &bytes);
+    }
+    kernel::exit_now(127)
+}
+
+/// What a process gets from outside before it may go on.
+fn settle(pid: u32, spec: &RunSpec, cgroup: &Cgroup) -> io::Result<()> {
+    cgroup.join(pid)?;
+    let path = format!("/proc/{pid}/oom_score_adj");
+    fs::write(&path, spec.oom_score_adj.to_string())
+        .map_err(|e| io::Error::new(e.kind(), format!("cannot write {} to {path}: {e}", spec.oom_score_adj)))
+}
+
+/// Starts a process in namespaces that exist: a helper joins them and clones the task, which becomes the spawner's own
+/// child. The helper is gone before this returns.
+fn begin_shared(
+    task: Task<'_>,
+    ready: &Ready<'_>,
+    cgroup: &Cgroup,
+    spec: &RunSpec,
+) -> io::Result<(u32, OwnedFd)> {
+    let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
+    let helper_ready = Ready { wait: wait.as_fd(), go: &go };
+    // SAFETY: the spawner has one thread.
+    match unsafe { kernel::clone3(0, cgroup.clone_into()) }? {
+        Cloned::Child => {
+            if !helper_ready.wait() {
+                kernel::exit_now(127);
+            }
+            let own_pids = !spec.pod.host_namespaces.pid;
+            let joined = task.shared.map_or(Ok(()), task::join).and_then(|()| {
+                if own_pids { kernel::unshare(rustix::thread::UnshareFlags::NEWPID) } else { Ok(()) }
+            });
+            let cloned = joined.and_then(|()| {
+                // SAFETY: this copy of the spawner has one thread too.
+                unsafe { kernel::clone3(libc::CLONE_PARENT as u64, None) }
+            });
+            match cloned {
+                Ok(Cloned::Child) => child(task, ready),
+                Ok(Cloned::Parent { pid, .. }) => {
+                    let _ = rustix::io::write(&tell, &pid.to_ne_bytes());
+                    kernel::exit_now(0)
+                }
+                Err(error) => {
+                    let failure = failed("join the namespaces of", &spec.pod.name, &error);
+                    report(task.status, &failure)
+                }
+            }
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(tell);
+            if let Err(error) = settle(pid, spec, cgroup) {
+                kernel::discard(&pidfd);
+                return Err(error);
+            }
+            rustix::io::write(&go, b"g")?;
+            let mut bytes = [0u8; 4];
+            let read = rustix::io::read(&told, &mut bytes);
+            // It ends by itself; this reaps it.
+            let _ = rustix::process::waitid(
+                rustix::process::WaitId::PidFd(pidfd.as_fd()),
+                rustix::process::WaitIdOptions::EXITED,
+            );
+            if !matches!(read, Ok(4)) {
+                return Err(io::Error::other("the helper could not join the pod's namespaces"));
+            }
+            let pid = u32::from_ne_bytes(bytes);
+            let child = rustix::process::Pid::from_raw(pid.cast_signed())
+                .ok_or_else(|| io::Error::other("the helper told no process"))?;
+            // It is our child and not reaped, so the number is still its.
+            let pidfd = rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty())?;
+            Ok((pid, pidfd))
+        }
+    }
+}
+
+/// Makes the namespaces that a pod's containers share, by a child that holds them until they are opened.
+fn share_namespaces(spec: &RunSpec, ids: &IdRange) -> io::Result<SharedNamespaces> {
+    use rustix::thread::UnshareFlags;
+    let host = spec.pod.host_namespaces;
+    let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
+    let ready = Ready { wait: wait.as_fd(), go: &go };
+    let user = if host.users { 0 } else { libc::CLONE_NEWUSER as u64 };
+    // SAFETY: the spawner has one thread.
+    match unsafe { kernel::clone3(user, None) }? {
+        Cloned::Child => {
+            if !ready.wait() {
+                kernel::exit_now(127);
+            }
+            let mut flags = UnshareFlags::NEWUTS;
+            flags.set(UnshareFlags::NEWNET, !host.network);
+            flags.set(UnshareFlags::NEWIPC, !host.ipc);
+            let made = become_root(host.users)
+                .and_then(|()| kernel::unshare(flags))
+                .and_then(|()| Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?))
+                .and_then(|()| if host.network { Ok(()) } else { kernel::loopback_up() });
+            let word: &[u8] = match &made {
+                Ok(()) => b"k",
+                Err(error) => &error.to_string().into_bytes(),
+            };
+            let _ = rustix::io::write(&tell, word);
+            // Holds the namespaces until the spawner has opened them and ends this process.
+            loop {
+                std::thread::park();
+            }
+        }
+        Cloned::Parent { pid, pidfd } => {
+            drop(tell);
+            let opened = (|| {
+                if !host.users {
+                    write_maps(pid, ids.first)?;
+                }
+                rustix::io::write(&go, b"g")?;
+                let mut word = [0u8; 256];
+                let read = rustix::io::read(&told, &mut word)?;
+                if &word[..read] != b"k" {
+                    return Err(io::Error::other(String::from_utf8_lossy(&word[..read]).into_owned()));
+                }
+                let open = |is_own: bool, kind: &str| is_own.then(|| open_namespace(pid, kind)).transpose();
+                Ok(SharedNamespaces {
+                    user: open(!host.users, "user")?,
+                    net: open(!host.network, "net")?,
+                    ipc: open(!host.ipc, "ipc")?,
+                    uts: open_namespace(pid, "uts")?,
+                })
+            })();
+            kernel::discard(&pidfd);
+            opened
+        }
+    }
+}
+
+fn become_root(is_host: bool) -> io::Result<()> {
+    if is_host {
+        return Ok(());
+    }
+    let (uid, gid) = (rustix::thread::Uid::ROOT, rustix::thread::Gid::ROOT);
+    rustix::thread::set_thread_groups(&[])?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
+/// FNV-1a of the state directory: names its control groups, so that two data directories never meet.
+fn fingerprint(path: &Path) -> u64 {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

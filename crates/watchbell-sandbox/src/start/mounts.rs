@@ -1,0 +1,546 @@
+//! What the spawner mounts for a task, detached, and hands to it as descriptors: the task itself never opens a path of the
+//! host.
+//!
+//! ```text
+//!   layers ──clone, idmap──▶ kept ─┐
+//!   skeleton: mount points ────────┴─▶ overlay (bottom: skeleton) ──▶ read-only: kept for the next task of this range
+//!                                            └─ writable: over a bounded tmpfs, for this run alone
+//! ```
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchown, makedev, mkdirat,
+    mknodat, openat, openat2, readlinkat, statat, symlinkat,
+};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
+
+use super::ids::{IdRange, fd_path};
+use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::stash::{Kept, Stash, clone_at, tmpfs};
+use super::{Failure, failed};
+use crate::{FileEntry, PodEnvironment, RunSpec, Scratch, Sys, VolumeSource};
+
+/// Root file systems kept for each id range; a namespace rarely runs more images in turn.
+const ROOTS_MAX: usize = 8;
+/// Symbolic links on the way to one mount point.
+const LINKS_MAX: usize = 40;
+const NO_XDEV_LINKS: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// Where a task's own mounts go, and what must stand there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Directory,
+    File,
+}
+
+/// Mount points by their absolute path in the container.
+pub(super) type Places = BTreeMap<PathBuf, Place>;
+
+#[derive(Debug, PartialEq, Eq)]
+struct RootKey {
+    layers: Vec<PathBuf>,
+    places: Places,
+}
+
+/// Read-only roots of one id range, least recently used first.
+#[derive(Default)]
+pub(super) struct RootCache(Vec<(RootKey, Kept)>);
+
+/// Mounts that all tasks share because nothing in them can be changed.
+pub(super) struct Common {
+    dev: Kept,
+    /// An empty file and an empty directory, to cover others with.
+    blank: Kept,
+}
+
+impl Common {
+    pub(super) fn new(stash: &mut Stash) -> io::Result<Self> {
+        let dev = tmpfs(&[("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")], MountAttrFlags::empty())?;
+        for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
+            mknodat(&dev, name, FileType::CharacterDevice, Mode::from(0o666), makedev(1, minor))?;
+            chmodat(&dev, name, Mode::from(0o666), AtFlags::empty())?;
+        }
+        mknodat(&dev, "tty", FileType::CharacterDevice, Mode::from(0o666), makedev(5, 0))?;
+        chmodat(&dev, "tty", Mode::from(0o666), AtFlags::empty())?;
+        for (name, target) in [
+            ("fd", "/proc/self/fd"),
+            ("stdin", "/proc/self/fd/0"),
+            ("stdout", "/proc/self/fd/1"),
+            ("stderr", "/proc/self/fd/2"),
+            ("ptmx", "pts/ptmx"),
+        ] {
+            symlinkat(target, &dev, name)?;
+        }
+        for name in ["pts", "shm", "mqueue"] {
+            mkdirat(&dev, name, Mode::from(0o755))?;
+        }
+        kernel::mount_setattr(&dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, None)?;
+        let blank = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "8")], MountAttrFlags::empty())?;
+        mkdirat(&blank, "dir", Mode::from(0o555))?;
+        openat(&blank, "file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o444))?;
+        kernel::mount_setattr(
+            &blank,
+            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+            None,
+        )?;
+        Ok(Self { dev: stash.keep(dev)?, blank: stash.keep(blank)? })
+    }
+
+    pub(super) fn dev(&self) -> io::Result<OwnedFd> {
+        self.dev.clone_tree()
+    }
+
+    pub(super) fn blank_file(&self) -> io::Result<OwnedFd> {
+        clone_at(self.blank.root(), "file")
+    }
+
+    pub(super) fn blank_dir(&self) -> io::Result<OwnedFd> {
+        clone_at(self.blank.root(), "dir")
+    }
+
+    /// /dev/null of our own making, for standard input.
+    pub(super) fn null(&self) -> io::Result<OwnedFd> {
+        Ok(openat(self.dev.root(), "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+    }
+}
+
+/// A volume of a pod, from which containers' mounts are cloned.
+pub(super) enum Volume {
+    Kept(Kept),
+}
+
+/// Makes the pod's volumes.
+pub(super) fn volumes(
+    stash: &mut Stash,
+    ids: &IdRange,
+    pod: &PodEnvironment,
+) -> Result<BTreeMap<u16, Volume>, Failure> {
+    let mut made = BTreeMap::new();
+    for volume in &pod.volumes {
+        let name = || format!("volume {}", volume.id);
+        let mount = match &volume.source {
+            VolumeSource::Tmpfs { bytes, inodes, gid } => scratch(
+                ids,
+                Scratch { bytes: *bytes, inodes: *inodes },
+                if gid.is_some() { 0o2777 } else { 0o777 },
+                *gid,
+            )
+            .map_err(|e| failed("mount the scratch of", name(), &e))?,
+            VolumeSource::Files { entries, gid } => {
+                files(ids, entries, *gid).map_err(|e| failed("write the files of", name(), &e))?
+            }
+            VolumeSource::Dir { path } | VolumeSource::HostPath { path } => directory(ids, path)
+                .map_err(|e| failed("mount", format!("{} ({})", name(), path.display()), &e))?,
+        };
+        let kept = keep_any(stash, mount).map_err(|e| failed("keep", name(), &e))?;
+        made.insert(volume.id, Volume::Kept(kept));
+    }
+    Ok(made)
+}
+
+fn keep_any(stash: &mut Stash, mount: OwnedFd) -> io::Result<Kept> {
+    stash.keep(mount)
+}
+
+/// A bounded tmpfs owned by the container's root.
+pub(super) fn scratch(ids: &IdRange, bound: Scratch, mode: u32, gid: Option<u32>) -> io::Result<OwnedFd> {
+    let (uid, gid) = (ids.first, ids.first + gid.unwrap_or(0));
+    tmpfs(
+        &[
+            ("size", &bound.bytes.to_string()),
+            ("nr_inodes", &bound.inodes.to_string()),
+            ("mode", &format!("{mode:o}")),
+            ("uid", &uid.to_string()),
+            ("gid", &gid.to_string()),
+        ],
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+    )
+}
+
+/// A read-only tmpfs with these files. Their bytes are on no disk.
+fn files(ids: &IdRange, entries: &[FileEntry], gid: Option<u32>) -> io::Result<OwnedFd> {
+    let bytes: u64 = entries.iter().map(|e| (e.contents.len() as u64).next_multiple_of(4096)).sum();
+    let inodes: usize = entries.iter().map(|e| e.path.split('/').count() + 1).sum();
+    let owner = (Uid::from_raw(ids.first), Gid::from_raw(ids.first + gid.unwrap_or(0)));
+    let root = scratch(ids, Scratch { bytes: bytes + (1 << 16), inodes: inodes as u64 + 16 }, 0o755, gid)?;
+    for entry in entries {
+        let mut dir = openat(&root, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut names: Vec<&str> = entry.path.split('/').collect();
+        let file_name = names.pop().unwrap_or_default();
+        for name in names {
+            match mkdirat(&dir, name, Mode::from(0o755)) {
+                Ok(()) => chownat(&dir, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)?,
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            dir = openat(&dir, name, flags, Mode::empty())?;
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&dir, file_name, flags, Mode::from(0o600))?;
+        let mut left: &[u8] = &entry.contents;
+        while !left.is_empty() {
+            let written = rustix::io::write(&file, left)?;
+            left = &left[written..];
+        }
+        fchown(&file, Some(owner.0), Some(owner.1))?;
+        rustix::fs::fchmod(&file, Mode::from(u32::from(entry.mode)))?;
+    }
+    let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    kernel::mount_setattr(&root, attributes, None)?;
+    Ok(root)
+}
+
+/// A directory or file of the host with the container's ids on it. No symbolic link is followed.
+fn directory(ids: &IdRange, path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let opened =
+        openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)?;
+    let mount = clone_at(&opened, "")?;
+    kernel::mount_setattr(&mount, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, ids.map()).map_err(|e| {
+        if e.raw_os_error() == Some(libc::EINVAL) && ids.map().is_some() {
+            let message = "its file system has no idmapped mounts, so its owners cannot be mapped into the pod; use ext4, \
+                           xfs, btrfs or tmpfs";
+            io::Error::new(e.kind(), message)
+        } else {
+            e
+        }
+    })?;
+    Ok(mount)
+}
+
+impl Volume {
+    /// The volume, or the part of it that `sub_path` names, as a detached mount.
+    pub(super) fn mount(
+        &self,
+        ids: &IdRange,
+        sub_path: Option<&str>,
+        read_only: bool,
+    ) -> io::Result<(OwnedFd, Place)> {
+        let Volume::Kept(kept) = self;
+        let mount = match sub_path {
+            None => kept.clone_tree()?,
+            Some(path) => clone_at(open_sub_path(kept.root(), ids, path)?, "")?,
+        };
+        if read_only {
+            kernel::mount_setattr(&mount, MOUNT_ATTR_RDONLY, None)?;
+        }
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&mount)?.st_mode);
+        Ok((mount, if kind == FileType::Directory { Place::Directory } else { Place::File }))
+    }
+}
+
+/// Resolves a `subPath` inside the volume, whatever links a task put there (CVE-2021-25741). A missing one becomes a
+/// directory.
+fn open_sub_path(root: BorrowedFd<'_>, ids: &IdRange, path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    match openat2(root, path, flags, Mode::empty(), NO_XDEV_LINKS) {
+        Err(Errno::NOENT) => {}
+        found => return Ok(found?),
+    }
+    let mut dir = openat2(root, ".", flags | OFlags::DIRECTORY, Mode::empty(), NO_XDEV_LINKS)?;
+    for component in Path::new(path).components() {
+        let Component::Normal(name) = component else { continue };
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        dir = match openat2(&dir, name, flags | OFlags::DIRECTORY, Mode::empty(), inside) {
+            Err(Errno::NOENT) => {
+                mkdirat(&dir, name, Mode::from(0o777))?;
+                chownat(
+                    &dir,
+                    name,
+                    Some(Uid::from_raw(ids.first)),
+                    Some(Gid::from_raw(ids.first)),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
+                openat2(&dir, name, flags | OFlags::DIRECTORY, Mode::empty(), inside)?
+            }
+            found => found?,
+        };
+    }
+    Ok(dir)
+}
+
+/// /etc files of a pod, as one read-only mount of which single files are cloned.
+pub(super) fn etc(stash: &mut Stash, ids: &IdRange, pod: &PodEnvironment) -> io::Result<Kept> {
+    let hosts = if pod.etc.hosts.is_empty() {
+        format!(
+            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t{}\n",
+            pod.hostname
+        )
+        .into_bytes()
+    } else {
+        pod.etc.hosts.clone()
+    };
+    let file = |path: &str, contents: Vec<u8>| FileEntry { path: path.to_owned(), mode: 0o644, contents };
+    let entries = [
+        file("hosts", hosts),
+        file("hostname", format!("{}\n", pod.hostname).into_bytes()),
+        file("resolv.conf", pod.etc.resolv_conf.clone()),
+    ];
+    stash.keep(files(ids, &entries, None)?)
+}
+
+/// The mount points that this run needs, beside those that every run has.
+pub(super) fn places(spec: &RunSpec, volumes: &[(PathBuf, Place)]) -> Places {
+    let mut places = Places::new();
+    for dir in ["/proc", "/sys", "/dev"] {
+        places.insert(dir.into(), Place::Directory);
+    }
+    for file in ETC_FILES {
+        places.insert(format!("/etc/{file}").into(), Place::File);
+    }
+    if spec.tmp.is_some() {
+        places.insert("/tmp".into(), Place::Directory);
+    }
+    places.insert(PathBuf::from(&spec.cwd), Place::Directory);
+    for (target, place) in volumes {
+        places.insert(target.clone(), *place);
+    }
+    places.remove(Path::new("/"));
+    places
+}
+
+pub(super) const ETC_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
+
+/// The root file system as a detached mount. The task of an array finds what the one before it mounted.
+pub(super) fn root(
+    stash: &mut Stash,
+    ids: &mut IdRange,
+    spec: &RunSpec,
+    places: Places,
+) -> Result<OwnedFd, Failure> {
+    if !spec.root.read_only {
+        let kept = overlay(stash, ids, spec, &places)?;
+        let mount = kept.clone_tree().map_err(|e| failed("clone", "the root", &e))?;
+        // The run's own: nothing keeps it but the run.
+        drop(kept);
+        return Ok(mount);
+    }
+    let key = RootKey { layers: spec.root.layers.clone(), places };
+    let kept = match ids.roots.0.iter().position(|(known, _)| *known == key) {
+        Some(at) => ids.roots.0.remove(at).1,
+        None => overlay(stash, ids, spec, &key.places)?,
+    };
+    let mount = kept.clone_tree().map_err(|e| failed("clone", "the root", &e))?;
+    if !ids.is_host() {
+        if ids.roots.0.len() >= ROOTS_MAX {
+            ids.roots.0.remove(0);
+        }
+        ids.roots.0.push((key, kept));
+    }
+    Ok(mount)
+}
+
+impl RootCache {
+    /// The layers of an image may be removed once nothing mounts them.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Mounts the overlay. A mount point that a symbolic link of the image moves elsewhere is found in a second pass.
+fn overlay(stash: &mut Stash, ids: &IdRange, spec: &RunSpec, places: &Places) -> Result<Kept, Failure> {
+    let lowers = spec
+        .root
+        .layers
+        .iter()
+        .map(|layer| lower(stash, ids, layer).map_err(|e| failed("mount the layer", layer.display(), &e)))
+        .collect::<Result<Vec<Kept>, Failure>>()?;
+    let mut asked = places.clone();
+    for _ in 0..2 {
+        let skeleton =
+            skeleton(stash, ids, &asked).map_err(|e| failed("make the mount points of", "the root", &e))?;
+        let root = mount_overlay(stash, ids, spec, &lowers, &skeleton)
+            .map_err(|e| failed("mount the overlay of", format!("{} layers", lowers.len()), &e))?;
+        let mut moved = Places::new();
+        for (path, place) in places {
+            let missing =
+                openat2(root.root(), path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), NO_XDEV_LINKS);
+            if missing.is_err() {
+                let real = real_path(root.root(), path)
+                    .map_err(|e| failed("find the mount point", path.display(), &e))?;
+                moved.insert(real, *place);
+            }
+        }
+        if moved.is_empty() {
+            return Ok(root);
+        }
+        asked.extend(moved);
+    }
+    let listed: Vec<String> = places.keys().map(|p| p.display().to_string()).collect();
+    let cause = io::Error::other("the image hides or replaces it; choose another path");
+    Err(failed("make the mount points", listed.join(", "), &cause))
+}
+
+/// A layer, read-only, with the pod's owners.
+fn lower(stash: &mut Stash, ids: &IdRange, layer: &Path) -> io::Result<Kept> {
+    let mount = directory(ids, layer)?;
+    kernel::mount_setattr(&mount, MOUNT_ATTR_RDONLY, None)?;
+    stash.keep(mount)
+}
+
+/// A layer below the image's that has the mount points; the image's own entries win.
+fn skeleton(stash: &mut Stash, ids: &IdRange, places: &Places) -> io::Result<Kept> {
+    let inodes: usize = places.keys().map(|p| p.components().count()).sum();
+    let root = scratch(ids, Scratch { bytes: 1 << 20, inodes: inodes as u64 + 16 }, 0o755, None)?;
+    let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
+    for (path, place) in places {
+        let mut dir = openat(&root, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let names: Vec<_> = path
+            .components()
+            .filter_map(|c| match c {
+                Component::Normal(name) => Some(name),
+                _ => None,
+            })
+            .collect();
+        for (n, name) in names.iter().enumerate() {
+            if n + 1 == names.len() && *place == Place::File {
+                let flags =
+                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                match openat(&dir, *name, flags, Mode::from(0o644)) {
+                    Ok(file) => fchown(file, owner.0, owner.1)?,
+                    Err(Errno::EXIST) => {}
+                    Err(e) => return Err(e.into()),
+                }
+                break;
+            }
+            match mkdirat(&dir, *name, Mode::from(0o755)) {
+                Ok(()) => chownat(&dir, *name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?,
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            dir = openat(&dir, *name, flags, Mode::empty())?;
+        }
+    }
+    stash.keep(root)
+}
+
+fn mount_overlay(
+    stash: &mut Stash,
+    ids: &IdRange,
+    spec: &RunSpec,
+    lowers: &[Kept],
+    skeleton: &Kept,
+) -> io::Result<Kept> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for kept in lowers.iter().rev().chain([skeleton]) {
+        fsconfig_set_string(&fs, "lowerdir+", fd_path(kept.root()))?;
+    }
+    // What a layer says of redirection or metadata-only copies is a forgery: none of our layers has any.
+    for (key, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")]
+    {
+        fsconfig_set_string(&fs, key, value)?;
+    }
+    let mut attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    let upper = if spec.root.read_only {
+        attributes |= MOUNT_ATTR_RDONLY;
+        None
+    } else {
+        // Room for the directories that overlay needs itself.
+        let bound =
+            Scratch { bytes: spec.root.upper.bytes, inodes: spec.root.upper.inodes.saturating_add(8) };
+        let upper = stash.keep(scratch(ids, bound, 0o755, None)?)?;
+        for name in ["upper", "work"] {
+            mkdirat(upper.root(), name, Mode::from(0o755))?;
+        }
+        let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
+        chownat(upper.root(), "upper", owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+        let open = |name: &str| openat(upper.root(), name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let (upper_dir, work_dir) = (open("upper")?, open("work")?);
+        fsconfig_set_string(&fs, "upperdir", fd_path(&upper_dir))?;
+        fsconfig_set_string(&fs, "workdir", fd_path(&work_dir))?;
+        Some((upper, upper_dir, work_dir))
+    };
+    fsconfig_create(&fs)?;
+    let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    kernel::mount_setattr(&mount, attributes, None)?;
+    // The overlay holds its own mounts of upper and lowers.
+    drop(upper);
+    stash.keep(mount)
+}
+
+/// Where `path` leads inside `root` when the image's symbolic links are followed and what is missing at its end is taken
+/// as it is.
+fn real_path(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
+    let mut todo: Vec<std::ffi::OsString> = Vec::new();
+    let push = |todo: &mut Vec<std::ffi::OsString>, path: &Path| {
+        for component in path.components().rev() {
+            match component {
+                Component::Normal(name) => todo.push(name.to_owned()),
+                Component::ParentDir => todo.push("..".into()),
+                _ => {}
+            }
+        }
+    };
+    push(&mut todo, path);
+    let mut real = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(name) = todo.pop() {
+        if name == ".." {
+            real.pop();
+            continue;
+        }
+        let next = real.join(&name);
+        let below = next.strip_prefix("/").unwrap_or(&next);
+        // `real` holds no link, so nothing is followed here.
+        match statat(root, below, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Errno::LOOP.into());
+                }
+                let target = readlinkat(root, below, Vec::new())?;
+                let target = PathBuf::from(std::ffi::OsString::from(target.to_string_lossy().into_owned()));
+                if target.is_absolute() {
+                    real = PathBuf::from("/");
+                }
+                push(&mut todo, &target);
+            }
+            Ok(_) | Err(Errno::NOENT) => real = next,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(real)
+}
+
+/// Whether /sys gets a sysfs.
+pub(super) fn has_sysfs(spec: &RunSpec) -> bool {
+    spec.sys == Sys::ReadOnly || spec.privileged
+}
+
+/// An empty file or directory that covers others.
+pub(super) struct Cover {
+    pub(super) mount: OwnedFd,
+    /// The kernel clones mounts of the caller's own namespace only: the first place gets the mount itself, later ones
+    /// clones of that.
+    pub(super) is_attached: bool,
+}
+
+/// All that a task takes with it.
+pub(super) struct Outfit {
+    pub(super) root: OwnedFd,
+    pub(super) dev: OwnedFd,
+    pub(super) shm: OwnedFd,
+    pub(super) tmp: Option<OwnedFd>,
+    pub(super) etc: Vec<(String, OwnedFd)>,
+    pub(super) blank_file: Cover,
+    pub(super) blank_dir: Cover,
+    /// In the order in which they are mounted.
+    pub(super) volumes: Vec<(PathBuf, OwnedFd)>,
+    pub(super) null: OwnedFd,
+}
+
+impl Outfit {
+    pub(super) fn dev_and_blanks(common: &Common) -> io::Result<(OwnedFd, Cover, Cover, OwnedFd)> {
+        let cover = |mount| Cover { mount, is_attached: false };
+        Ok((common.dev()?, cover(common.blank_file()?), cover(common.blank_dir()?), common.null()?))
+    }
+}

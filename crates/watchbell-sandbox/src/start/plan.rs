@@ -1,0 +1,218 @@
+//! The steps of a start, in order, as data: pure, so that they can be printed and reviewed before anything runs.
+//!
+//! The task carries out its part by walking this very list ([`super::task`]): what is printed is what is done.
+
+use std::fmt;
+
+use crate::{Capabilities, ProcMount, RunSpec, Seccomp};
+
+use super::mounts::has_sysfs;
+
+/// One step of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    // --- the spawner, before there is a process ---
+    LeaseIds,
+    MakeVolumes(usize),
+    MountRoot { layers: usize, read_only: bool },
+    LeaseControlGroup,
+    Clone { user: bool, pid: bool },
+    // --- the task, in its own user and pid namespaces, waiting until it is in its control group ---
+    BecomeRootInside,
+    LeaveNamespaces { net: bool, ipc: bool, shared: bool },
+    SetHostname,
+    LoopbackUp,
+    AttachRoot,
+    MountProc,
+    MaskProc,
+    MountSys,
+    HideSys,
+    MountDev,
+    MountPts,
+    MountShm,
+    MountTmp,
+    MountEtc,
+    MountVolume(String),
+    EnterRoot,
+    NewSession,
+    NewKeyring,
+    Limits,
+    CloseDescriptors,
+    EnterDirectory(String),
+    DropBoundingSet(Capabilities),
+    BecomeUser { uid: u32, gid: u32 },
+    DieWithSpawner,
+    NoNewPrivileges,
+    Filter,
+    DropCapabilities(Capabilities),
+    Execute(String),
+}
+
+/// The steps that start this container.
+pub fn plan(spec: &RunSpec) -> Vec<Step> {
+    let mut steps = vec![
+        Step::LeaseIds,
+        Step::MakeVolumes(spec.pod.volumes.len()),
+        Step::MountRoot { layers: spec.root.layers.len(), read_only: spec.root.read_only },
+        Step::LeaseControlGroup,
+    ];
+    let host = spec.pod.host_namespaces;
+    steps.push(Step::Clone { user: !host.users, pid: !host.pid });
+    steps.extend(task(spec));
+    steps
+}
+
+/// The task's part of the plan.
+pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
+    let host = spec.pod.host_namespaces;
+    let shared = spec.pod.sharing == crate::Sharing::Shared;
+    let mut steps = Vec::with_capacity(32);
+    if !host.users {
+        steps.push(Step::BecomeRootInside);
+    }
+    steps.push(Step::LeaveNamespaces { net: !host.network, ipc: !host.ipc, shared });
+    if !host.network && !shared {
+        steps.push(Step::SetHostname);
+        steps.push(Step::LoopbackUp);
+    }
+    steps.extend([Step::AttachRoot, Step::MountProc]);
+    if spec.proc_mount == ProcMount::Default && !spec.privileged {
+        steps.push(Step::MaskProc);
+    }
+    steps.push(if has_sysfs(spec) { Step::MountSys } else { Step::HideSys });
+    steps.extend([Step::MountDev, Step::MountPts, Step::MountShm]);
+    if spec.tmp.is_some() {
+        steps.push(Step::MountTmp);
+    }
+    steps.push(Step::MountEtc);
+    let mut targets: Vec<&str> = spec.mounts.iter().map(|m| m.target.as_str()).collect();
+    // A mount inside another comes after it.
+    targets.sort_by_key(|t| (t.matches('/').count(), *t));
+    steps.extend(targets.into_iter().map(|t| Step::MountVolume(t.to_owned())));
+    steps.extend([Step::EnterRoot, Step::NewSession, Step::NewKeyring, Step::Limits, Step::CloseDescriptors]);
+    steps.push(Step::EnterDirectory(spec.cwd.clone()));
+    steps.push(Step::DropBoundingSet(capabilities(spec)));
+    steps.push(Step::BecomeUser { uid: spec.uid, gid: spec.gid });
+    steps.push(Step::DieWithSpawner);
+    if spec.no_new_privs && !spec.privileged {
+        steps.push(Step::NoNewPrivileges);
+    }
+    if spec.seccomp == Seccomp::Default && !spec.privileged {
+        steps.push(Step::Filter);
+    }
+    steps.push(Step::DropCapabilities(capabilities(spec)));
+    steps.push(Step::Execute(spec.argv.first().cloned().unwrap_or_default()));
+    steps
+}
+
+/// What is left to the task.
+pub(super) fn capabilities(spec: &RunSpec) -> Capabilities {
+    if spec.privileged { Capabilities::ALL } else { spec.capabilities }
+}
+
+impl Step {
+    /// What the step closes, for those who review it.
+    pub fn closes(&self) -> &'static str {
+        match self {
+            Step::LeaseIds => "a break-out is nobody on the host, and a stranger to every other pod",
+            Step::MakeVolumes(_) => {
+                "volumes enter as mounts; Secrets are in memory only; subPath is resolved by descriptor (CVE-2021-25741)"
+            }
+            Step::MountRoot { .. } => {
+                "layers are shared and read-only; nosuid, nodev; the task opens no path of the host"
+            }
+            Step::LeaseControlGroup => "memory, fork and CPU exhaustion; no process outlives the task",
+            Step::Clone { .. } => "the task sees no process of others; its end ends all it started",
+            Step::BecomeRootInside => "no id of the host is left from here on",
+            Step::LeaveNamespaces { .. } => {
+                "no network, no shared memory, no abstract sockets of others (CVE-2020-15257)"
+            }
+            Step::SetHostname | Step::LoopbackUp => "a name and a loopback of its own",
+            Step::AttachRoot => "mounts of others do not reach it, nor its own them",
+            Step::MountProc => {
+                "a /proc that is a symbolic link in the image (CVE-2019-19921); processes of others"
+            }
+            Step::MaskProc => {
+                "kernel settings and memory; covered by descriptors that were checked, before the task runs (CVE-2025-31133, \
+                 CVE-2025-52565, CVE-2025-52881)"
+            }
+            Step::MountSys => "/sys is read-only, firmware and power covered",
+            Step::HideSys => "/sys is empty",
+            Step::MountDev => "harmless devices only, read-only; a /dev that is a link in the image",
+            Step::MountPts | Step::MountShm => "terminals and shared memory of its own, bounded",
+            Step::MountTmp => "scratch that is bounded in bytes and files",
+            Step::MountEtc => "name resolution as the pod's policy has it",
+            Step::MountVolume(_) => "the target is resolved inside the image's root only",
+            Step::EnterRoot => "the host's file systems are gone, not hidden",
+            Step::NewSession => "no controlling terminal to type into (TIOCSTI)",
+            Step::NewKeyring => "no keys of the spawner or of other tasks",
+            Step::Limits => "open files bounded; no core file, which the host's handler would read",
+            Step::CloseDescriptors => "no descriptor but three (CVE-2024-21626)",
+            Step::EnterDirectory(_) => "entered after the descriptors are closed (CVE-2024-21626)",
+            Step::DropBoundingSet(_) => {
+                "no program gives capabilities back; none are inheritable (CVE-2022-24769)"
+            }
+            Step::BecomeUser { .. } => "no root inside, unless asked for and allowed",
+            Step::DieWithSpawner => "no task without somebody who watches it",
+            Step::NoNewPrivileges => "setuid programs and file capabilities give nothing",
+            Step::Filter => "all of the kernel that a task does not need",
+            Step::DropCapabilities(_) => "nothing that only the start needed is left",
+            Step::Execute(_) => "the program, found inside the root by the task's own rights",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let own = |is_own: bool| if is_own { "own" } else { "the host's" };
+        match self {
+            Step::LeaseIds => f.write_str("lease a range of 65536 user ids"),
+            Step::MakeVolumes(count) => write!(f, "make {count} volumes of the pod, once"),
+            Step::MountRoot { layers, read_only } => {
+                let mode = if *read_only { "read-only" } else { "writable in memory" };
+                write!(f, "mount {layers} layers as one root, {mode}")
+            }
+            Step::LeaseControlGroup => f.write_str("lease a control group with the limits"),
+            Step::Clone { user, pid } => {
+                write!(f, "clone: {} user namespace, {} pids", own(*user), own(*pid))
+            }
+            Step::BecomeRootInside => f.write_str("become the user namespace's root"),
+            Step::LeaveNamespaces { net, ipc, shared } => {
+                let whose = if *shared { "the pod's" } else { "own" };
+                let part = |is_own: bool| if is_own { whose } else { "the host's" };
+                write!(
+                    f,
+                    "enter namespaces: own mounts and control groups, {} network, {} ipc",
+                    part(*net),
+                    part(*ipc)
+                )
+            }
+            Step::SetHostname => f.write_str("set the host name"),
+            Step::LoopbackUp => f.write_str("bring the loopback interface up"),
+            Step::AttachRoot => f.write_str("attach the root"),
+            Step::MountProc => f.write_str("mount /proc"),
+            Step::MaskProc => f.write_str("cover parts of /proc"),
+            Step::MountSys => f.write_str("mount /sys read-only"),
+            Step::HideSys => f.write_str("cover /sys"),
+            Step::MountDev => f.write_str("mount /dev"),
+            Step::MountPts => f.write_str("mount /dev/pts"),
+            Step::MountShm => f.write_str("mount /dev/shm"),
+            Step::MountTmp => f.write_str("mount /tmp"),
+            Step::MountEtc => f.write_str("mount /etc/hosts, hostname and resolv.conf"),
+            Step::MountVolume(target) => write!(f, "mount the volume at {target}"),
+            Step::EnterRoot => f.write_str("enter the root and let go of the host's"),
+            Step::NewSession => f.write_str("begin a session"),
+            Step::NewKeyring => f.write_str("take an empty keyring"),
+            Step::Limits => f.write_str("set resource limits, signals and umask"),
+            Step::CloseDescriptors => f.write_str("close every descriptor but three"),
+            Step::EnterDirectory(dir) => write!(f, "enter {dir}"),
+            Step::DropBoundingSet(kept) => write!(f, "bound capabilities to {kept}"),
+            Step::BecomeUser { uid, gid } => write!(f, "become user {uid}, group {gid}"),
+            Step::DieWithSpawner => f.write_str("die with the spawner"),
+            Step::NoNewPrivileges => f.write_str("give up gaining privileges"),
+            Step::Filter => f.write_str("filter system calls"),
+            Step::DropCapabilities(kept) => write!(f, "keep capabilities {kept}"),
+            Step::Execute(program) => write!(f, "execute {program}"),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Where the spawner keeps mounts: a mount namespace of its own, so that the host sees none of them and all go with the
+//! process, however it ends.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
+    unmount,
+};
+
+/// A tmpfs that only this process sees, with one directory for each kept mount.
+pub(super) struct Stash {
+    dir: OwnedFd,
+    path: std::path::PathBuf,
+    next: u64,
+}
+
+/// A mount of the stash. Others are cloned from it; dropping it takes it away.
+pub(super) struct Kept {
+    root: OwnedFd,
+    path: std::path::PathBuf,
+}
+
+impl Stash {
+    /// Leaves the host's mount namespace and mounts the stash on the directory `at`. What the host mounts later still
+    /// arrives here; nothing goes back.
+    pub(super) fn new(at: &Path) -> io::Result<Self> {
+        // Mount points of the host stay usable: only this process (and what it starts) is in the new namespace.
+        super::kernel::unshare(rustix::thread::UnshareFlags::NEWNS)?;
+        mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
+        let tmpfs = tmpfs(&[("mode", "0700"), ("size", "16m")], MountAttrFlags::empty())?;
+        move_mount(&tmpfs, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        mount_change(at, MountPropagationFlags::PRIVATE)?;
+        let dir = openat(CWD, at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Self { dir, path: at.to_owned(), next: 0 })
+    }
+
+    /// Keeps a detached mount.
+    pub(super) fn keep(&mut self, detached: OwnedFd) -> io::Result<Kept> {
+        let name = self.next.to_string();
+        self.next += 1;
+        mkdirat(&self.dir, &name, Mode::from(0o700))?;
+        let path = self.path.join(&name);
+        if let Err(error) =
+            move_mount(&detached, "", &self.dir, &name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+        {
+            unlinkat(&self.dir, &name, AtFlags::REMOVEDIR)?;
+            return Err(error.into());
+        }
+        // An fsmount descriptor refers to the mount wherever it is attached; this one is opened anew to be O_PATH.
+        let root =
+            openat(&self.dir, &name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Kept { root, path })
+    }
+}
+
+impl Kept {
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// A detached mount of the same.
+    pub(super) fn clone_tree(&self) -> io::Result<OwnedFd> {
+        clone_at(&self.root, "")
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Err(error) = unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            tracing::warn!("a mount of the stash stays until the spawner ends: {error}");
+            return;
+        }
+        if let Err(error) = rustix::fs::rmdir(&self.path) {
+            tracing::warn!("a directory of the stash stays until the spawner ends: {error}");
+        }
+    }
+}
+
+/// A detached mount of the file or directory `path` below `dir` (of `dir` itself when empty); no link is followed.
+pub(super) fn clone_at(dir: impl AsFd, path: &str) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW
+        | OpenTreeFlags::AT_NO_AUTOMOUNT;
+    if path.is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
+    Ok(open_tree(dir, path, flags)?)
+}
+
+/// A detached tmpfs.
+pub(super) fn tmpfs(options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(&fs, *key, *value)?;
+    }
+    fsconfig_create(&fs)?;
+    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}

@@ -1,0 +1,514 @@
+//! The task's own part of its start: one step after another, from the clone to the program. Nothing of the container's
+//! runs before the last one.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
+};
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid, UnshareFlags, move_into_link_name_space,
+};
+
+use super::kernel::{
+    self, Descriptors, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, Strings,
+};
+use super::mounts::{Cover, Outfit};
+use super::plan::Step;
+use super::stash::clone_at;
+use super::{Failure, failed, seccomp};
+use crate::{Capabilities, RlimitResource, RunSpec, StartFailureKind};
+
+/// Parts of /proc that say too much; covered by an empty file or directory. Those of Docker's and containerd's lists,
+/// and `sysrq-trigger`, which is write-only.
+const MASKED: [&str; 14] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kallsyms",
+    "kcore",
+    "keys",
+    "kmsg",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "sysrq-trigger",
+    "timer_list",
+    "timer_stats",
+    "config.gz",
+];
+/// Parts of /proc that settings are written to.
+const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
+const SYS_MASKED: [&str; 4] = ["firmware", "devices/virtual/powercap", "kernel/security", "kernel/debug"];
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// What programs expect when nothing is said: enough for most, few enough for those that loop over all.
+const OPEN_FILES: u64 = 1024;
+
+/// The descriptors of namespaces that a pod's containers share.
+pub(super) struct SharedNamespaces {
+    pub(super) user: Option<OwnedFd>,
+    pub(super) net: Option<OwnedFd>,
+    pub(super) ipc: Option<OwnedFd>,
+    pub(super) uts: OwnedFd,
+}
+
+/// What the task has from the spawner.
+pub(super) struct Task<'a> {
+    pub(super) spec: &'a RunSpec,
+    pub(super) outfit: Outfit,
+    pub(super) shared: Option<&'a SharedNamespaces>,
+    pub(super) stdout: BorrowedFd<'a>,
+    pub(super) stderr: BorrowedFd<'a>,
+    /// Where a failure is reported; closed by exec.
+    pub(super) status: BorrowedFd<'a>,
+}
+
+impl Task<'_> {
+    /// Carries out the steps. Does not come back unless one failed.
+    pub(super) fn run(mut self, steps: &[Step]) -> Failure {
+        // Everything that exec needs is made while allocating is still unsuspicious.
+        let program = match Program::new(self.spec) {
+            Ok(program) => program,
+            Err(failure) => return failure,
+        };
+        for step in steps {
+            if let Step::Execute(name) = step {
+                return program.execute(name);
+            }
+            if let Err(cause) = self.carry_out(step) {
+                return Failure {
+                    kind: StartFailureKind::Sandbox,
+                    step: step.to_string(),
+                    message: format!(
+                        "cannot {step}: {cause}; the task was not started, because it would run without this protection"
+                    ),
+                };
+            }
+        }
+        let cause = io::Error::other("the plan ends without a program");
+        failed("carry out", "the plan", &cause)
+    }
+
+    fn carry_out(&mut self, step: &Step) -> io::Result<()> {
+        let spec = self.spec;
+        match step {
+            Step::BecomeRootInside => {
+                rustix::thread::set_thread_groups(&[])?;
+                let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+                rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+                rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+                Ok(())
+            }
+            Step::LeaveNamespaces { net, ipc, shared } => {
+                let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWCGROUP;
+                if !*shared {
+                    flags.set(UnshareFlags::NEWNET, *net);
+                    flags.set(UnshareFlags::NEWIPC, *ipc);
+                    // The host's name is the host's as long as its network is.
+                    flags.set(UnshareFlags::NEWUTS, *net);
+                }
+                kernel::unshare(flags)
+            }
+            Step::SetHostname => Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?),
+            Step::LoopbackUp => kernel::loopback_up(),
+            Step::AttachRoot => {
+                // On top of the old root; what follows is resolved from the descriptor, so both are told apart.
+                attach(&self.outfit.root, CWD, "/")
+            }
+            Step::MountProc => {
+                let proc = mount_fs("proc", &[], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)?;
+                self.attach_plain(&proc, "proc")
+            }
+            Step::MaskProc => {
+                let proc = self.open_plain("proc")?;
+                self.mask(&proc, &MASKED)?;
+                for name in READ_ONLY {
+                    self.make_read_only(&proc, name)?;
+                }
+                Ok(())
+            }
+            Step::MountSys => {
+                let read_only = if spec.privileged { 0 } else { MOUNT_ATTR_RDONLY };
+                let flags = read_only | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+                let sys = mount_fs("sysfs", &[], flags)?;
+                self.attach_plain(&sys, "sys")?;
+                if spec.privileged {
+                    return Ok(());
+                }
+                let sys = self.open_plain("sys")?;
+                self.mask(&sys, &SYS_MASKED)
+            }
+            Step::HideSys => {
+                let target = self.open_plain("sys")?;
+                cover(&mut self.outfit.blank_dir, &target)
+            }
+            Step::MountDev => self.attach_plain(&self.outfit.dev, "dev"),
+            Step::MountPts => {
+                let options = [("ptmxmode", "0666"), ("mode", "0620")];
+                let pts = mount_fs("devpts", &options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?;
+                self.attach_plain(&pts, "dev/pts")
+            }
+            Step::MountShm => self.attach_plain(&self.outfit.shm, "dev/shm"),
+            Step::MountTmp => match &self.outfit.tmp {
+                Some(tmp) => self.attach_inside(tmp, Path::new("/tmp")),
+                None => Ok(()),
+            },
+            Step::MountEtc => {
+                for (name, file) in &self.outfit.etc {
+                    self.attach_inside(file, &Path::new("/etc").join(name))?;
+                }
+                Ok(())
+            }
+            Step::MountVolume(target) => {
+                let at = self.outfit.volumes.iter().position(|(t, _)| t == Path::new(target));
+                let Some(at) = at else { return Err(io::Error::other("the spawner did not hand it over")) };
+                let (target, mount) = self.outfit.volumes.remove(at);
+                self.attach_inside(&mount, &target)
+            }
+            Step::EnterRoot => {
+                rustix::process::fchdir(&self.outfit.root)?;
+                rustix::process::pivot_root(".", ".")?;
+                // The old root lies on top of the new one now.
+                unmount(".", UnmountFlags::DETACH)?;
+                rustix::process::chdir("/")?;
+                Ok(())
+            }
+            Step::NewSession => {
+                rustix::process::setsid()?;
+                Ok(())
+            }
+            Step::NewKeyring => kernel::new_session_keyring(),
+            Step::Limits => {
+                kernel::reset_signals()?;
+                rustix::process::umask(Mode::from(0o022));
+                self.limits()
+            }
+            Step::CloseDescriptors => self.descriptors(),
+            Step::EnterDirectory(dir) => {
+                rustix::process::chdir(dir.as_str())?;
+                let here = rustix::process::getcwd(Vec::new())?;
+                if here.as_bytes().first() != Some(&b'/') {
+                    return Err(io::Error::other("it lies outside the container's root"));
+                }
+                Ok(())
+            }
+            Step::DropBoundingSet(kept) => drop_bounding_set(*kept),
+            Step::BecomeUser { uid, gid } => {
+                // Kept until the filter is in place, which may need CAP_SYS_ADMIN; dropped two steps later.
+                rustix::thread::set_keep_capabilities(true)?;
+                let groups: Vec<Gid> = spec.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+                rustix::thread::set_thread_groups(&groups)?;
+                let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+                rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+                rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+                rustix::thread::set_keep_capabilities(false)?;
+                Ok(())
+            }
+            Step::DieWithSpawner => {
+                // A change of ids clears it, so not earlier. If the spawner died before, the control group ends us.
+                Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+            }
+            Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
+            Step::Filter => {
+                if !rustix::thread::no_new_privs()? {
+                    let mut sets = rustix::thread::capabilities(None)?;
+                    sets.effective |= CapabilitySet::SYS_ADMIN;
+                    rustix::thread::set_capabilities(None, sets)?;
+                }
+                kernel::seccomp(seccomp::default_filter())
+            }
+            Step::DropCapabilities(kept) => {
+                let kept = CapabilitySet::from_bits_truncate(kept.bits());
+                let sets =
+                    CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+                Ok(rustix::thread::set_capabilities(None, sets)?)
+            }
+            Step::LeaseIds
+            | Step::MakeVolumes(_)
+            | Step::MountRoot { .. }
+            | Step::LeaseControlGroup
+            | Step::Clone { .. }
+            | Step::Execute(_) => Err(io::Error::other("it is not the task's step")),
+        }
+    }
+
+    /// Opens a path inside the new root, which may lead through the image's symbolic links but not out of it.
+    fn open_within(&self, path: &Path) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        Ok(openat2(&self.outfit.root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)?)
+    }
+
+    /// Opens a directory inside the new root by a path in which nothing may be a link.
+    fn open_plain(&self, path: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+        openat2(&self.outfit.root, path, flags, Mode::empty(), resolve).map_err(|e| match e {
+            Errno::LOOP | Errno::NOTDIR => {
+                let message = format!("the image has a link or a file at /{path}, where a directory belongs");
+                io::Error::new(io::ErrorKind::InvalidData, message)
+            }
+            e => e.into(),
+        })
+    }
+
+    fn attach_plain(&self, mount: impl AsFd, path: &str) -> io::Result<()> {
+        attach_to(mount, &self.open_plain(path)?)
+    }
+
+    fn attach_inside(&self, mount: impl AsFd, target: &Path) -> io::Result<()> {
+        let describe = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", target.display()));
+        let opened = self.open_within(target).map_err(describe)?;
+        attach_to(mount, &opened).map_err(describe)
+    }
+
+    /// Covers the paths that exist below `dir`, each opened without following anything.
+    fn mask(&mut self, dir: &OwnedFd, paths: &[&str]) -> io::Result<()> {
+        for path in paths {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            let target = match openat2(dir, *path, flags, Mode::empty(), resolve) {
+                Ok(target) => target,
+                // Not in this kernel.
+                Err(Errno::NOENT) => continue,
+                Err(e) => return Err(named(path, e.into())),
+            };
+            let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
+            let blank = if is_dir { &mut self.outfit.blank_dir } else { &mut self.outfit.blank_file };
+            cover(blank, &target).map_err(|e| named(path, e))?;
+            // What stands there now must be the cover (CVE-2025-31133).
+            let seen = openat(dir, *path, flags, Mode::empty())?;
+            let (seen, cover) = (rustix::fs::fstat(&seen)?, rustix::fs::fstat(&blank.mount)?);
+            if (seen.st_dev, seen.st_ino) != (cover.st_dev, cover.st_ino) {
+                return Err(named(path, io::Error::other("the cover is not what stands there")));
+            }
+        }
+        Ok(())
+    }
+
+    fn make_read_only(&self, dir: &OwnedFd, path: &str) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let target = match openat(dir, path, flags, Mode::empty()) {
+            Ok(target) => target,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(e) => return Err(named(path, e.into())),
+        };
+        let part = clone_at(&target, "").map_err(|e| named(path, e))?;
+        let flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+        kernel::mount_setattr(&part, flags, None).map_err(|e| named(path, e))?;
+        attach_to(&part, &target).map_err(|e| named(path, e))
+    }
+
+    fn limits(&self) -> io::Result<()> {
+        let set = |resource, soft: u64, hard: u64| -> io::Result<()> {
+            let now = rustix::process::getrlimit(resource);
+            // What the spawner itself may not exceed is the most there is.
+            let hard = now.maximum.map_or(hard, |most| most.min(hard));
+            let number = |n: u64| (n != u64::MAX).then_some(n);
+            let new = Rlimit { current: number(soft.min(hard)), maximum: number(hard) };
+            Ok(rustix::process::setrlimit(resource, new)?)
+        };
+        let said = |wanted| self.spec.rlimits.iter().any(|r| r.resource == wanted);
+        if !said(RlimitResource::OpenFiles) {
+            let hard = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+            set(Resource::Nofile, OPEN_FILES, hard)?;
+        }
+        if !said(RlimitResource::Core) {
+            // Exactly 1 also keeps the kernel from starting the host's core handler (core(5)).
+            set(Resource::Core, 1, 1)?;
+        }
+        for limit in &self.spec.rlimits {
+            set(resource(limit.resource), limit.soft, limit.hard)?;
+        }
+        Ok(())
+    }
+
+    /// Standard input, output and error; all mounts are attached, so every other descriptor goes.
+    fn descriptors(&mut self) -> io::Result<()> {
+        rustix::stdio::dup2_stdin(&self.outfit.null)?;
+        rustix::stdio::dup2_stdout(self.stdout)?;
+        rustix::stdio::dup2_stderr(self.stderr)?;
+        let status = self.status.as_raw_fd() as u32;
+        // SAFETY: what owns these descriptors lives in this process's copy of the spawner's memory, which exec or exit ends
+        // without running destructors; only the status pipe is used from here on, and it is left out.
+        unsafe {
+            if status > 3 {
+                kernel::close_range(3, status - 1, Descriptors::Close)?;
+            }
+            kernel::close_range(status + 1, u32::MAX, Descriptors::Close)?;
+            kernel::close_range(3, u32::MAX, Descriptors::CloseOnExec)
+        }
+    }
+}
+
+/// Joins the namespaces that a pod's containers share. The user namespace first: it owns the others.
+pub(super) fn join(shared: &SharedNamespaces) -> io::Result<()> {
+    let each = [
+        (shared.user.as_ref(), LinkNameSpaceType::User),
+        (shared.net.as_ref(), LinkNameSpaceType::Network),
+        (shared.ipc.as_ref(), LinkNameSpaceType::InterProcessCommunication),
+        (Some(&shared.uts), LinkNameSpaceType::HostNameAndNISDomainName),
+    ];
+    for (namespace, kind) in each {
+        if let Some(namespace) = namespace {
+            move_into_link_name_space(namespace.as_fd(), Some(kind))?;
+        }
+    }
+    Ok(())
+}
+
+/// Covers a file or directory with an empty one.
+fn cover(blank: &mut Cover, target: &OwnedFd) -> io::Result<()> {
+    if blank.is_attached {
+        return attach_to(&clone_at(&blank.mount, "")?, target);
+    }
+    attach_to(&blank.mount, target)?;
+    blank.is_attached = true;
+    Ok(())
+}
+
+fn named(path: &str, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{path}: {error}"))
+}
+
+fn attach(mount: impl AsFd, dir: BorrowedFd<'_>, path: &str) -> io::Result<()> {
+    Ok(move_mount(mount, "", dir, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+fn attach_to(mount: impl AsFd, target: &OwnedFd) -> io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    Ok(move_mount(mount, "", target, "", flags)?)
+}
+
+/// A new mount of a file system of the kernel's own.
+fn mount_fs(name: &str, options: &[(&str, &str)], attributes: u64) -> io::Result<OwnedFd> {
+    let fs = fsopen(name, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(&fs, *key, *value)?;
+    }
+    fsconfig_create(&fs)?;
+    let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
+    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+fn drop_bounding_set(kept: Capabilities) -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    for number in 0..64u32 {
+        if kept.bits() & (1 << number) != 0 {
+            continue;
+        }
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Beyond the last capability that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+fn resource(resource: RlimitResource) -> Resource {
+    match resource {
+        RlimitResource::Core => Resource::Core,
+        RlimitResource::Cpu => Resource::Cpu,
+        RlimitResource::Data => Resource::Data,
+        RlimitResource::FileSize => Resource::Fsize,
+        RlimitResource::Locks => Resource::Locks,
+        RlimitResource::Memlock => Resource::Memlock,
+        RlimitResource::MessageQueue => Resource::Msgqueue,
+        RlimitResource::Nice => Resource::Nice,
+        RlimitResource::OpenFiles => Resource::Nofile,
+        RlimitResource::Processes => Resource::Nproc,
+        RlimitResource::RealTimePriority => Resource::Rtprio,
+        RlimitResource::RealTimeTime => Resource::Rttime,
+        RlimitResource::SignalsPending => Resource::Sigpending,
+        RlimitResource::Stack => Resource::Stack,
+    }
+}
+
+/// The program with its arguments and variables, as exec wants them.
+struct Program {
+    candidates: Vec<CString>,
+    argv: Strings,
+    env: Strings,
+}
+
+impl Program {
+    fn new(spec: &RunSpec) -> Result<Self, Failure> {
+        let c = |text: String| {
+            CString::new(text).map_err(|_| {
+                let cause = io::Error::other("it holds a NUL byte");
+                failed("pass", "an argument or variable", &cause)
+            })
+        };
+        let name = spec.argv.first().cloned().unwrap_or_default();
+        let candidates = if name.contains('/') {
+            vec![name]
+        } else {
+            let path =
+                spec.env.iter().rev().find(|(k, _)| k == "PATH").map_or(DEFAULT_PATH, |(_, v)| v.as_str());
+            // An empty entry is the working directory, by POSIX.
+            path.split(':')
+                .map(|dir| if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") })
+                .collect()
+        };
+        Ok(Self {
+            candidates: candidates.into_iter().map(c).collect::<Result<_, _>>()?,
+            argv: Strings::new(spec.argv.iter().cloned().map(c).collect::<Result<_, _>>()?),
+            env: Strings::new(spec.env.iter().map(|(k, v)| c(format!("{k}={v}"))).collect::<Result<_, _>>()?),
+        })
+    }
+
+    fn execute(&self, name: &str) -> Failure {
+        let mut worst: Option<(StartFailureKind, String)> = None;
+        for candidate in &self.candidates {
+            let error = kernel::execve(candidate, &self.argv, &self.env);
+            let shown = candidate.to_string_lossy();
+            match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR) => {
+                    if rustix::fs::stat(candidate.as_c_str()).is_ok() {
+                        let why = "it needs an interpreter or loader that the image lacks; add it or link statically";
+                        worst.get_or_insert((
+                            StartFailureKind::CommandNotExecutable,
+                            format!("{shown}: {why}"),
+                        ));
+                    }
+                }
+                Some(libc::EACCES) => {
+                    let why = "permission denied: it is not executable by this user, or a directory on its way is closed";
+                    worst.get_or_insert((StartFailureKind::CommandNotExecutable, format!("{shown}: {why}")));
+                }
+                Some(libc::ENOEXEC) => {
+                    let why =
+                        "it is no program for this machine (wrong architecture, or a script without #!)";
+                    worst.get_or_insert((StartFailureKind::CommandNotExecutable, format!("{shown}: {why}")));
+                }
+                _ => {
+                    worst
+                        .get_or_insert((StartFailureKind::CommandNotExecutable, format!("{shown}: {error}")));
+                }
+            }
+        }
+        let (kind, why) = worst.unwrap_or_else(|| {
+            let where_ = if name.contains('/') {
+                "is not in the image"
+            } else {
+                "is in no directory of PATH in the image"
+            };
+            (StartFailureKind::CommandNotFound, format!("{name} {where_}; check command and args"))
+        });
+        Failure {
+            kind,
+            step: format!("execute {name}"),
+            message: format!("cannot execute \"{name}\": {why}"),
+        }
+    }
+}
