@@ -5,6 +5,9 @@ mod in_use;
 mod requests;
 mod rootfs;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,0 +1,159 @@
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use watchbell_api::Reason;
+use watchbell_api::node::{ImageRequest, Images};
+use watchbell_api::types::pod::ImagePullPolicy;
+use watchbell_image::{BuildSpec, PullOptions, Reference, Store, build_scratch};
+
+use super::{FetchKind, FetchRequest, Fetched, Fetcher, InUse, NodeImages};
+
+struct Place {
+    dir: tempfile::TempDir,
+    store: Store,
+    in_use: Arc<InUse>,
+    fetcher: Fetcher,
+    answers: Receiver<(u64, Fetched)>,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let in_use = Arc::new(InUse::default());
+        let (tx, answers) = channel();
+        let options = PullOptions { attempts: 1, ..PullOptions::default() };
+        let fetcher = Fetcher::start(store.clone(), options, 1, in_use.clone(), move |id, fetched| {
+            tx.send((id, fetched)).unwrap();
+        })
+        .unwrap();
+        Place { dir, store, in_use, fetcher, answers }
+    }
+
+    /// An image with /etc/passwd and a program.
+    fn build(&self, name: &str, program: &str) {
+        let root = self.dir.path().join("tree");
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::write(root.join("etc/passwd"), "web:x:7:8::/srv:/bin/sh\n").unwrap();
+        fs::write(root.join("main"), program).unwrap();
+        let spec = BuildSpec {
+            copies: vec![(root, Path::new("/").to_owned())],
+            entrypoint: vec!["/main".into()],
+            ..BuildSpec::default()
+        };
+        build_scratch(&self.store, &spec, &Reference::parse(name).unwrap()).unwrap();
+    }
+
+    fn fetch(&self, image: &str, policy: ImagePullPolicy, pinned: Option<&str>) -> Fetched {
+        let pinned = pinned.map(Into::into);
+        self.fetcher.fetch(FetchRequest { id: 3, image: image.into(), policy, pinned, credentials: None });
+        let (id, fetched) = self.answers.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(id, 3);
+        fetched
+    }
+
+    fn call(&self, request: &ImageRequest) -> Result<Value, Reason> {
+        let options = PullOptions::default();
+        let images = NodeImages { store: self.store.clone(), options, in_use: self.in_use.clone() };
+        images.call(request, &mut io::empty(), &mut |_| {}).map_err(|e| e.reason)
+    }
+}
+
+#[test]
+fn an_image_that_is_here_is_used_as_the_policy_says() {
+    let place = Place::new();
+    place.build("tool:1", "one");
+    for policy in [ImagePullPolicy::Never, ImagePullPolicy::IfNotPresent] {
+        for name in ["tool:1", "library/tool:1", "docker.io/library/tool:1"] {
+            let (image, kind) = place.fetch(name, policy, None).unwrap();
+            assert_eq!(kind, FetchKind::Present);
+            assert_eq!(*image.image_id, *format!("docker.io/library/tool@{}", image.digest));
+            assert_eq!(
+                (image.config.entrypoint.as_slice(), image.layers.len()),
+                (&["/main".to_owned()][..], 1)
+            );
+            assert!(image.layers[0].join("main").exists(), "unpacked");
+            assert_eq!((image.passwd.as_str(), image.group.as_str()), ("web:x:7:8::/srv:/bin/sh\n", ""));
+        }
+    }
+}
+
+#[test]
+fn an_image_that_is_not_here_has_its_reason() {
+    let place = Place::new();
+    let check = |name: &str, policy, reason: &str, part: &str| {
+        let error = place.fetch(name, policy, None).unwrap_err();
+        assert_eq!(error.reason, reason, "{error:?}");
+        assert!(error.message.contains(part), "{error:?}");
+    };
+    check("none:1", ImagePullPolicy::Never, "ErrImageNeverPull", "pull policy of Never");
+    check("Not A Name", ImagePullPolicy::IfNotPresent, "InvalidImageName", "Not A Name");
+    // Nothing listens there.
+    check("127.0.0.1:1/none:1", ImagePullPolicy::IfNotPresent, "ErrImagePull", "127.0.0.1:1");
+    check("127.0.0.1:1/none:1", ImagePullPolicy::Always, "ErrImagePull", "127.0.0.1:1");
+}
+
+#[test]
+fn a_run_gets_the_digest_that_its_name_stood_for() {
+    let place = Place::new();
+    place.build("tool:1", "one");
+    let (old, _) = place.fetch("tool:1", ImagePullPolicy::Never, None).unwrap();
+    place.build("tool:1", "two");
+    let (new, _) = place.fetch("tool:1", ImagePullPolicy::Never, None).unwrap();
+    assert_ne!(old.digest, new.digest);
+    let (again, _) = place.fetch("tool:1", ImagePullPolicy::Never, Some(&old.image_id)).unwrap();
+    assert_eq!(again.digest, old.digest);
+    // With a digest there is nothing to ask the registry for.
+    let (again, _) = place.fetch("tool:1", ImagePullPolicy::Always, Some(&old.image_id)).unwrap();
+    assert_eq!(again.digest, old.digest);
+}
+
+#[test]
+fn an_image_in_use_is_not_removed() {
+    let place = Place::new();
+    place.build("tool:1", "one");
+    let (image, _) = place.fetch("tool:1", ImagePullPolicy::Never, None).unwrap();
+    let lease = place.in_use.lease(&image).unwrap();
+    let remove = ImageRequest::Remove { name: "tool:1".into() };
+    assert_eq!(place.call(&remove), Err(Reason::Conflict));
+    place.call(&ImageRequest::Prune).unwrap();
+    assert!(image.layers[0].join("main").exists());
+    assert!(place.in_use.lease(&image).is_none(), "what was made ready before a removal is looked up again");
+    let (image, _) = place.fetch("tool:1", ImagePullPolicy::Never, None).unwrap();
+    assert!(place.in_use.lease(&image).is_some());
+    drop(lease);
+    let report = place.call(&remove).unwrap();
+    assert_eq!(
+        (report["images"].as_array().map(Vec::len), report["deferred"].as_bool()),
+        (Some(1), Some(false))
+    );
+    assert!(!image.layers[0].exists(), "its files are gone");
+    assert_eq!(place.fetch("tool:1", ImagePullPolicy::Never, None).unwrap_err().reason, "ErrImageNeverPull");
+}
+
+#[test]
+fn clients_list_and_inspect() {
+    let place = Place::new();
+    place.build("tool:1", "one");
+    let list = place.call(&ImageRequest::List).unwrap();
+    assert_eq!(list[0]["names"], json!(["tool:1"]));
+    let image = place.call(&ImageRequest::Inspect { name: "tool:1".into() }).unwrap();
+    assert_eq!(image["digest"], list[0]["digest"]);
+    assert_eq!(image["config"]["entrypoint"], json!(["/main"]));
+    assert_eq!(image["layers"].as_array().map(Vec::len), Some(1));
+    let refuse = |request| place.call(&request).unwrap_err();
+    assert_eq!(refuse(ImageRequest::Inspect { name: "none:1".into() }), Reason::NotFound);
+    assert_eq!(refuse(ImageRequest::Remove { name: "none:1".into() }), Reason::NotFound);
+    assert_eq!(refuse(ImageRequest::Inspect { name: "A B".into() }), Reason::BadRequest);
+    assert_eq!(refuse(ImageRequest::Import { name: None }), Reason::BadRequest, "an empty body");
+    let pull = ImageRequest::Pull { name: "127.0.0.1:1/x:1".into(), platform: None, plain_http: true };
+    assert_eq!(refuse(pull), Reason::ServiceUnavailable);
+    let platform = Some("nonsense".to_owned());
+    let pull = ImageRequest::Pull { name: "127.0.0.1:1/x:1".into(), platform, plain_http: true };
+    assert_eq!(refuse(pull), Reason::BadRequest);
+}
