@@ -86,7 +86,14 @@ impl Hub {
                 history.changes[place].forget_json();
             }
         }
-        self.version.send_replace(version);
+        // Once closed it stays so, whatever the writer still does.
+        self.version.send_if_modified(|current| {
+            let is_open = *current != u64::MAX;
+            if is_open {
+                *current = version;
+            }
+            is_open
+        });
     }
 
     /// Every watcher ends.

@@ -33,6 +33,7 @@ mod hub;
 mod journal;
 mod maintenance;
 mod state;
+mod writer;
 
 pub use identity::{Identity, IdentityError};
 pub use server::{Ended, Server, ServerError, ServerOptions};

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Client, Harness, config_map};
+use crate::client::Client;
+use crate::harness::{Harness, config_map};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 

@@ -1,6 +1,8 @@
 //! The server as its clients meet it: HTTPS on a loopback port, a real journal, a node that only notes what it is told.
 
+mod client;
 mod discovery;
+mod disk;
 mod harness;
 mod hostile;
 mod images;

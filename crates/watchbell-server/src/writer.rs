@@ -1,0 +1,238 @@
+//! The writer's thread: takes what came in, decides, makes it durable, publishes, answers.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use watchbell_api::node::{Command, Report};
+use watchbell_api::{ApiError, Reason};
+use watchbell_core::request::{Write, Written};
+use watchbell_core::world::{Stage, World};
+use watchbell_store::Store;
+
+use crate::journal;
+use crate::maintenance::{Checkpoints, Due};
+use crate::state::{Input, Shared};
+
+/// How many inputs one batch takes.
+const BATCH: usize = 1024;
+/// The longest the writer sleeps: a bound on how late a stepped clock is noticed should the kernel not say so.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How long the writer waits before it tries a refused disk again with the node's reports.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
+pub(crate) struct Task {
+    pub(crate) world: World,
+    pub(crate) store: Store,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) node: Sender<Command>,
+    /// Reports of batches that the disk refused: they are told again, as the node says a thing once.
+    pub(crate) unsaved: Vec<Report>,
+    pub(crate) checkpoints: Checkpoints,
+}
+
+#[derive(Debug)]
+pub(crate) enum CommitFailure {
+    /// Nothing was written; the journal is whole (a full disk).
+    Refused(watchbell_store::Error),
+    /// What the file holds is not known: only a new start, which replays it, is safe.
+    Fatal(watchbell_store::Error),
+}
+
+type Answer = oneshot::Sender<Result<Written, ApiError>>;
+
+/// Whether the writer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Go,
+    End,
+}
+
+impl Task {
+    pub(crate) fn run(mut self, inputs: &Receiver<Input>) {
+        loop {
+            let first = match inputs.recv_timeout(self.patience()) {
+                Ok(input) => Some(input),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            let is_idle = first.is_none();
+            let inputs = first.into_iter().chain(inputs.try_iter().take(BATCH)).collect();
+            if self.batch(inputs) == Next::End {
+                break;
+            }
+            if is_idle {
+                self.checkpoints.idle();
+            }
+        }
+        self.shared.hub.close();
+        self.checkpoints.end();
+    }
+
+    /// Takes what came in, decides, makes it durable, then answers.
+    fn batch(&mut self, inputs: Vec<Input>) -> Next {
+        let now = Timestamp::now();
+        let mut next = Next::Go;
+        let mut writes = Vec::new();
+        let mut reports = std::mem::take(&mut self.unsaved);
+        let is_disk_full = !reports.is_empty();
+        for input in inputs {
+            match input {
+                Input::Write(request, answer) => writes.push((request, answer)),
+                Input::Report(report) => reports.push(report),
+                Input::ClockStep => {}
+                Input::Fatal(cause) => return self.fail(&cause),
+                Input::End => next = Next::End,
+            }
+        }
+        if is_disk_full {
+            // What only takes away may use the journal's reserve, alone in its batch.
+            let (deletes, others): (Vec<_>, Vec<_>) = writes
+                .into_iter()
+                .partition(|(r, _)| matches!(r.write, Write::Delete(_) | Write::DeleteCollection { .. }));
+            writes = others;
+            for (request, answer) in deletes {
+                let result = self.world.write(*request, now);
+                if self.finish(vec![(answer, result)], Vec::new(), now) == Next::End {
+                    return Next::End;
+                }
+            }
+        }
+        for report in &reports {
+            self.world.report(report.clone(), now);
+        }
+        // Deletions may be tried again: they hold nothing large.
+        let mut again = Vec::new();
+        let mut answers = Vec::new();
+        for (request, answer) in writes {
+            again.push(matches!(request.write, Write::Delete(_)).then(|| request.clone()));
+            answers.push((answer, self.world.write(*request, now)));
+        }
+        self.world.settle(now);
+        match self.commit(now) {
+            Ok(()) => {
+                for (answer, result) in answers {
+                    // A client that went away does not hear the answer; what it asked for is done.
+                    let _ = answer.send(result);
+                }
+                next
+            }
+            Err(CommitFailure::Refused(error)) => {
+                self.unsaved = reports;
+                for ((answer, result), request) in answers.into_iter().zip(again) {
+                    let outcome = match request {
+                        Some(request) => {
+                            let result = self.world.write(*request, now);
+                            self.finish(vec![(answer, result)], Vec::new(), now)
+                        }
+                        None => {
+                            refuse(answer, result, &error);
+                            Next::Go
+                        }
+                    };
+                    if outcome == Next::End {
+                        return Next::End;
+                    }
+                }
+                next
+            }
+            Err(CommitFailure::Fatal(error)) => self.fail(&error.to_string()),
+        }
+    }
+
+    /// Makes durable what the world has staged, then answers.
+    fn finish(
+        &mut self,
+        answers: Vec<(Answer, Result<Written, ApiError>)>,
+        reports: Vec<Report>,
+        now: Timestamp,
+    ) -> Next {
+        match self.commit(now) {
+            Ok(()) => {
+                for (answer, result) in answers {
+                    let _ = answer.send(result);
+                }
+            }
+            Err(CommitFailure::Refused(error)) => {
+                for (answer, result) in answers {
+                    refuse(answer, result, &error);
+                }
+                self.unsaved.extend(reports);
+            }
+            Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
+        }
+        Next::Go
+    }
+
+    fn fail(&mut self, cause: &str) -> Next {
+        tracing::error!("the journal failed, the server ends and will replay it: {cause}");
+        *self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(cause.to_owned());
+        Next::End
+    }
+
+    /// How long to wait for input.
+    fn patience(&self) -> Duration {
+        if !self.unsaved.is_empty() {
+            return DISK_RETRY;
+        }
+        let Some(at) = self.world.wake_at() else { return LONGEST_SLEEP };
+        let left = at.duration_since(Timestamp::now());
+        Duration::try_from(left).unwrap_or(Duration::ZERO).min(LONGEST_SLEEP)
+    }
+
+    pub(crate) fn commit(&mut self, now: Timestamp) -> Result<(), CommitFailure> {
+        let stage = self.world.take_stage();
+        if stage.is_empty() {
+            return Ok(());
+        }
+        let version = self.world.resource_version();
+        if (!stage.changes.is_empty() || !stage.audit.is_empty())
+            && let Err(error) = self.make_durable(&stage, version)
+        {
+            self.world.rollback(now);
+            if error.is_fatal() {
+                return Err(CommitFailure::Fatal(error));
+            }
+            tracing::error!("{error}");
+            self.shared.metrics.commit_refused();
+            return Err(CommitFailure::Refused(error));
+        }
+        self.world.committed();
+        self.shared.published.store(Arc::new(self.world.snapshot()));
+        let durable_at = Timestamp::now();
+        for change in &stage.changes {
+            self.shared.metrics.change(change, durable_at);
+        }
+        self.shared.hub.publish(stage.changes, version);
+        for command in stage.commands {
+            // The node's end of the channel lives as long as the server.
+            let _ = self.node.send(command);
+        }
+        Ok(())
+    }
+
+    fn make_durable(&mut self, stage: &Stage, version: u64) -> Result<(), watchbell_store::Error> {
+        let batch = journal::batch(stage, version);
+        let started = Instant::now();
+        let committed = self.store.commit(&batch)?;
+        self.shared.metrics.committed(started.elapsed(), committed.wal_bytes);
+        if self.checkpoints.after_commit(committed.wal_bytes) == Due::Here
+            && let Err(error) = self.store.checkpoint()
+        {
+            if error.is_fatal() {
+                return Err(error);
+            }
+            // The batch is durable; the WAL shrinks when there is room again.
+            tracing::warn!("the journal's WAL stays large: {error}");
+        }
+        Ok(())
+    }
+}
+
+/// Answers a request whose batch was not written: an error stays the error it was.
+fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &watchbell_store::Error) {
+    let refusal = || ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {cause}"));
+    let _ = answer.send(result.and_then(|_| Err(refusal())));
+}
