@@ -50,7 +50,7 @@ struct Bench {
     /// Commands of committed batches that the test has not looked at.
     commands: Vec<Command>,
     config: Config,
-    lives: u8,
+    lives: u64,
 }
 
 impl Bench {
@@ -126,7 +126,7 @@ impl Bench {
     /// The server is killed: what was not committed is lost, the next one reads the journal.
     fn crash(&mut self) {
         self.lives += 1;
-        self.config.seed = [self.lives; 32];
+        self.config.seed[8..16].copy_from_slice(&self.lives.to_be_bytes());
         self.commands.clear();
         self.world = self.reloaded();
     }

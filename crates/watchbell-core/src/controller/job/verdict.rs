@@ -199,6 +199,8 @@ impl Pass<'_> {
         }
         self.status.set_condition(last, ConditionStatus::True, reason, message, now);
         self.status.tracking = Tracking { synced: true, ..Tracking::default() };
+        // Neither a deadline nor a back-off concerns it any more.
+        self.plan.wake_at = None;
         match verdict.outcome {
             Outcome::Failure => {
                 self.plan.events.push(PlannedEvent::warning(verdict.reason.event(), message.as_ref()));

@@ -1,0 +1,79 @@
+//! Random Jobs and CronJobs that pass validation.
+
+use serde_json::{Value, json};
+
+use super::super::{cron, job};
+use super::Random;
+
+pub(super) fn random_job(random: &mut Random, name: &str) -> Value {
+    job(name, job_spec(random))
+}
+
+pub(super) fn random_cron(random: &mut Random, name: &str) -> Value {
+    let schedule = random.pick(&["* * * * *", "*/2 * * * *", "30 2 * * *", "@every 45s", "0/15 1-3 * * *", "@hourly"]);
+    let mut spec = json!({
+        "concurrencyPolicy": random.pick(&["Allow", "Forbid", "Forbid", "Replace"]),
+        "successfulJobsHistoryLimit": random.below(4),
+        "failedJobsHistoryLimit": random.below(3),
+        "jobTemplate": {"spec": job_spec(random)},
+    });
+    if random.one_in(2) {
+        let zone = random.pick(&["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Etc/UTC"]);
+        spec["timeZone"] = zone.into();
+    }
+    if random.one_in(3) {
+        spec["startingDeadlineSeconds"] = random.pick(&[1, 30, 200, 5_000]).into();
+    }
+    if random.one_in(6) {
+        spec["suspend"] = true.into();
+    }
+    let mut object = cron(name, schedule, spec);
+    if random.one_in(2) {
+        let catch_up = random.pick(&["none", "latest", "all"]);
+        object["metadata"]["annotations"] = json!({"watchbell.dev/catch-up": catch_up});
+    }
+    object
+}
+
+fn job_spec(random: &mut Random) -> Value {
+    let mut spec = json!({"parallelism": random.below(6)});
+    let indexed = !random.one_in(3);
+    if indexed {
+        spec["completionMode"] = "Indexed".into();
+        spec["completions"] = (1 + random.below(10)).into();
+        if random.one_in(2) {
+            spec["backoffLimitPerIndex"] = random.below(3).into();
+            if random.one_in(2) {
+                spec["maxFailedIndexes"] = random.below(2).into();
+            }
+        }
+        if random.one_in(4) {
+            spec["successPolicy"] = json!({"rules": [{"succeededCount": 1}]});
+        }
+    } else if random.one_in(2) {
+        spec["completions"] = (1 + random.below(8)).into();
+    }
+    if random.one_in(2) {
+        spec["backoffLimit"] = random.pick(&[0, 1, 3, 20]).into();
+    }
+    if random.one_in(4) {
+        spec["activeDeadlineSeconds"] = (1 + random.below(3_000)).into();
+    }
+    if random.one_in(4) {
+        spec["ttlSecondsAfterFinished"] = random.below(300).into();
+    }
+    if random.one_in(3) {
+        spec["podReplacementPolicy"] = random.pick(&["Failed", "TerminatingOrFailed"]).into();
+    }
+    if random.one_in(4) {
+        spec["podFailurePolicy"] = json!({"rules": [
+            {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [40]}},
+            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [41]}},
+        ]});
+        spec["podReplacementPolicy"] = "Failed".into();
+    }
+    if random.one_in(8) {
+        spec["suspend"] = true.into();
+    }
+    spec
+}
