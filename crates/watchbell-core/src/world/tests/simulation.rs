@@ -25,7 +25,7 @@ use self::worker::Worker;
 use super::{Bench, config};
 use crate::world::Stored;
 
-const SEEDS: u64 = 80;
+const SEEDS: u64 = 60;
 const STEPS: usize = 160;
 
 #[test]
@@ -201,7 +201,9 @@ impl Life {
 
     fn check_end(&self) {
         let snapshot = self.bench.world.snapshot();
-        for object in Resource::all().flat_map(|resource| snapshot.list(resource, None, None).collect::<Vec<_>>()) {
+        for object in
+            Resource::all().flat_map(|resource| snapshot.list(resource, None, None).collect::<Vec<_>>())
+        {
             let whole = || format!("{:#}", object.render());
             assert!(object.deletion.is_none(), "deletion goes on for ever: {}", whole());
             match object.resource {

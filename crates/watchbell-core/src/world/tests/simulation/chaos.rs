@@ -41,7 +41,8 @@ impl Life {
     /// The name of some object of a resource.
     fn pick(&mut self, resource: Resource) -> Option<String> {
         let snapshot = self.bench.world.snapshot();
-        let names: Vec<&str> = snapshot.list(resource, Some("ml"), None).map(|object| &*object.name).collect();
+        let names: Vec<&str> =
+            snapshot.list(resource, Some("ml"), None).map(|object| &*object.name).collect();
         if names.is_empty() { None } else { Some(self.random.pick(&names).to_owned()) }
     }
 
@@ -99,7 +100,8 @@ impl Life {
 
     fn pass_time(&mut self) {
         // Now and then the machine sleeps.
-        let seconds = if self.random.one_in(25) { 30 + self.random.below(7_200) } else { 1 + self.random.below(60) };
+        let seconds =
+            if self.random.one_in(25) { 30 + self.random.below(7_200) } else { 1 + self.random.below(60) };
         self.bench.now += seconds as i64;
         self.worker.work(self.bench.now);
     }

@@ -10,7 +10,8 @@ pub(super) fn random_job(random: &mut Random, name: &str) -> Value {
 }
 
 pub(super) fn random_cron(random: &mut Random, name: &str) -> Value {
-    let schedule = random.pick(&["* * * * *", "*/2 * * * *", "30 2 * * *", "@every 45s", "0/15 1-3 * * *", "@hourly"]);
+    let schedule =
+        random.pick(&["* * * * *", "*/2 * * * *", "30 2 * * *", "@every 45s", "0/15 1-3 * * *", "@hourly"]);
     let mut spec = json!({
         "concurrencyPolicy": random.pick(&["Allow", "Forbid", "Forbid", "Replace"]),
         "successfulJobsHistoryLimit": random.below(4),

@@ -17,10 +17,20 @@ struct Task {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    Starting { at: i64, ends_at: i64, exit_code: i32 },
-    Running { ends_at: i64, exit_code: i32 },
+    Starting {
+        at: i64,
+        ends_at: i64,
+        exit_code: i32,
+    },
+    Running {
+        ends_at: i64,
+        exit_code: i32,
+    },
     /// Told until it is acknowledged.
-    Ended { at: i64, exit_code: i32 },
+    Ended {
+        at: i64,
+        exit_code: i32,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +65,9 @@ impl Worker {
                 Command::Synced => {
                     let listed = std::mem::take(&mut self.listed);
                     // What ended stays until it is acknowledged; what runs unknown to the journal ends.
-                    self.tasks.retain(|uid, task| listed.contains(uid) || matches!(task.state, State::Ended { .. }));
+                    self.tasks.retain(|uid, task| {
+                        listed.contains(uid) || matches!(task.state, State::Ended { .. })
+                    });
                 }
             }
         }
