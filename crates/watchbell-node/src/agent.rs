@@ -39,6 +39,9 @@ use runs::Runs;
 pub(crate) use plan::Machine;
 pub(crate) use spec::{Site, VolumeDir};
 
+/// That a pod runs is held back so long: a task that ends within it costs the server one write instead of two.
+const HOLD: Duration = Duration::from_millis(10);
+
 /// The time: of a clock that never steps, and of day in Unix seconds.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Now {
@@ -82,6 +85,8 @@ pub(crate) enum Effect {
     Report(Report),
     /// A directory below that of the logs.
     RemoveLogs(PathBuf),
+    /// Remove the volumes of all pods but these: a crash may have left some.
+    SweepVolumes(Vec<Uid>),
 }
 
 pub(crate) struct Agent {
@@ -122,6 +127,8 @@ struct Pod {
     tries: u32,
     told: PodStatus,
     wake_at: Option<Duration>,
+    /// Until when the news that it runs is held back.
+    held_until: Option<Duration>,
     is_touched: bool,
     is_over: bool,
     /// Nobody asks for it any more: it goes once it is over.
@@ -363,24 +370,35 @@ impl Agent {
                 break step.wake_at;
             }
         };
+        let status = pod.life.status(&pod.assignment.spec);
+        if pod.is_over {
+            pod.leases.clear();
+        }
+        let mut wake_at = wake_at;
+        if pod.is_over || is_news(&pod.told, &status) {
+            let begins = (pod.told.phase, status.phase) == (Phase::Pending, Phase::Running);
+            let held_until = *pod.held_until.get_or_insert(now.mono + HOLD);
+            if begins && now.mono < held_until {
+                wake_at = Some(wake_at.map_or(held_until, |at| at.min(held_until)));
+            } else {
+                self.report(pod, status);
+            }
+        }
         if let Some(at) = wake_at
             && pod.wake_at != wake_at
         {
             self.wakes.push(Reverse((at, pod.assignment.uid)));
         }
         pod.wake_at = wake_at;
-        let status = pod.life.status(&pod.assignment.spec);
-        if pod.is_over {
-            pod.leases.clear();
-        }
-        if pod.is_over || is_news(&pod.told, &status) {
-            pod.told = status.clone();
-            if !pod.is_forgotten {
-                self.effects.push(Effect::Report(Report::Status {
-                    uid: pod.assignment.uid,
-                    status: Box::new(status),
-                }));
-            }
+    }
+
+    fn report(&mut self, pod: &mut Pod, status: PodStatus) {
+        pod.held_until = None;
+        pod.told = status.clone();
+        // The server has forgotten a pod that nobody asks for.
+        if !pod.is_forgotten {
+            let report = Report::Status { uid: pod.assignment.uid, status: Box::new(status) };
+            self.effects.push(Effect::Report(report));
         }
     }
 

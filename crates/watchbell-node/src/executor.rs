@@ -91,6 +91,13 @@ impl<R: Fn(Report)> Executor<R> {
             }
             Effect::Fetch(request) => self.fetcher.fetch(request),
             Effect::Report(report) => (self.report)(report),
+            Effect::SweepVolumes(keep) => {
+                let kept: Vec<PathBuf> = keep.iter().map(|uid| volumes_dir(&self.data_dir, *uid)).collect();
+                let found = fs::read_dir(self.data_dir.join("volumes")).into_iter().flatten().flatten();
+                for path in found.map(|entry| entry.path()).filter(|path| !kept.contains(path)) {
+                    let _ = self.rubbish.send(path);
+                }
+            }
             Effect::RemoveLogs(dir) => {
                 let _ = self.rubbish.send(self.spawner_options.log_dir.join(dir));
             }

@@ -56,6 +56,7 @@ impl Agent {
             tries: 0,
             told,
             wake_at: None,
+            held_until: None,
             is_touched: false,
             is_over: false,
             is_forgotten: false,
@@ -116,6 +117,7 @@ impl Agent {
     pub(super) fn synced(&mut self) {
         let Some(unclaimed) = self.unclaimed.take() else { return };
         self.drop_strangers(unclaimed);
+        self.effects.push(Effect::SweepVolumes(self.pods.keys().copied().collect()));
     }
 
     fn drop_strangers(&mut self, strangers: HashMap<u128, Vec<TableEntry>>) {

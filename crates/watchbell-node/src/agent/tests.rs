@@ -204,8 +204,11 @@ impl Bench {
 
     /// What it does, one effect a line.
     fn effects(&mut self) -> Vec<String> {
-        let (effects, wake_at) = self.agent.settle(self.now);
+        let (mut effects, _) = self.agent.settle(self.now);
+        // What is held back comes too.
+        let (held, wake_at) = self.agent.settle(Now { mono: self.now.mono + super::HOLD, ..self.now });
         self.wake_at = wake_at;
+        effects.extend(held);
         effects.into_iter().map(|effect| self.line(effect)).collect()
     }
 
@@ -242,6 +245,7 @@ impl Bench {
                 self.fetches.push(request);
                 line
             }
+            Effect::SweepVolumes(keep) => format!("sweep volumes but of {}", keep.len()),
             Effect::RemoveLogs(dir) => format!("remove logs {}", dir.display()),
             Effect::Report(Report::Event { uid, warning, reason, .. }) => {
                 format!("event {} {reason}{}", uid.0, if warning { "!" } else { "" })

@@ -1,3 +1,4 @@
+use super::super::HOLD;
 use super::*;
 
 #[test]
@@ -56,6 +57,20 @@ fn what_starts_and_ends_at_once_is_told_once() {
         "release 3",
         "remove logs jobs/00000000-0000-0000-0000-000000000abc",
     ]);
+}
+
+#[test]
+fn that_it_runs_is_held_back_for_a_moment() {
+    let mut bench = Bench::new();
+    bench.begin(index(1, &spec(json!({}))));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    bench.runs(id(1, 0, 0));
+    let (effects, wake_at) = bench.agent.settle(bench.now);
+    assert!(effects.is_empty() && wake_at == Some(bench.now.mono + HOLD), "{effects:?} {wake_at:?}");
+    bench.exits(id(1, 0, 0), 0);
+    bench.expect(&["report 1 Succeeded Completed=0"]);
 }
 
 #[test]

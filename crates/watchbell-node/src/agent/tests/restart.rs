@@ -41,7 +41,7 @@ fn what_runs_is_taken_over_and_what_nobody_knows_is_ended() {
     effects.sort();
     assert_eq!(
         effects,
-        ["acknowledge 8/0/0", "acknowledge 9/0/0", "release 8 with volumes", "release 9 with volumes"]
+        ["acknowledge 8/0/0", "acknowledge 9/0/0", "release 8 with volumes", "release 9 with volumes", "sweep volumes but of 2"]
     );
     bench.exits(id(1, 0, 0), 3);
     bench.expect(&["report 1 Failed Error=3"]);
@@ -53,7 +53,7 @@ fn what_runs_is_taken_over_and_what_nobody_knows_is_ended() {
 fn a_stranger_that_still_ran_is_acknowledged_when_it_has_ended() {
     let mut bench = Bench::with(nothing(), vec![running(id(8, 0, 0))]);
     bench.tell(Input::Command(Command::Synced));
-    bench.expect(&["release 8 with volumes"]);
+    bench.expect(&["release 8 with volumes", "sweep volumes but of 0"]);
     bench.exits(id(8, 0, 0), 137);
     bench.expect(&["acknowledge 8/0/0"]);
 }
