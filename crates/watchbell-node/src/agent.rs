@@ -37,7 +37,7 @@ use plan::Plan;
 use runs::Runs;
 
 pub(crate) use plan::Machine;
-pub(crate) use spec::{Site, VolumeDir};
+pub(crate) use spec::{Prerequisite, Site};
 
 /// That a pod runs is held back so long: a task that ends within it costs the server one write instead of two.
 const HOLD: Duration = Duration::from_millis(10);
@@ -65,10 +65,10 @@ pub(crate) enum Input {
 /// What is to be done, in this order.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Make the directories, then start.
+    /// Make what it needs, then start.
     Start {
         spec: Box<RunSpec>,
-        dirs: Vec<VolumeDir>,
+        needed: Vec<Prerequisite>,
     },
     Signal {
         id: ContainerId,
@@ -116,8 +116,8 @@ struct Pod {
     life: Life,
     /// Made at the first start.
     environment: Option<Arc<PodEnvironment>>,
-    /// Of its volumes, to be made with the first start.
-    dirs: Vec<VolumeDir>,
+    /// What its volumes need, made with the first start.
+    needed: Vec<Prerequisite>,
     leases: Vec<(Arc<str>, Lease)>,
     /// By ordinal.
     stop_signals: Vec<i32>,

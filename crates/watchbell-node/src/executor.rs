@@ -1,9 +1,8 @@
 //! Carries out what the agent decides, on one thread.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
@@ -14,11 +13,12 @@ use watchbell_sandbox::{
     Event, RunSpec, Spawner, SpawnerOptions, StartFailure, StartFailureKind, TableEntry,
 };
 
-use crate::agent::{Agent, Effect, Input, Now, VolumeDir};
+use crate::agent::{Agent, Effect, Input, Now, Prerequisite};
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
 use crate::logs::Live;
 use crate::place::volumes_dir;
+use crate::volume::{self, HostPath};
 
 /// The longest sleep: a bound on how late a machine that slept looks at its deadlines.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -78,7 +78,7 @@ impl<R: Fn(Report)> Executor<R> {
     fn carry_out(&self, effect: Effect) {
         let spawner = &self.spawner;
         match effect {
-            Effect::Start { spec, dirs } => self.start(&spec, &dirs),
+            Effect::Start { spec, needed } => self.start(&spec, &needed),
             Effect::Signal { id, signal } => note("signal a container", spawner.signal(id, signal)),
             Effect::KillPod(uid) => note("kill a pod", spawner.kill_pod(uid)),
             Effect::AcknowledgeRun(id) => note("acknowledge a run", spawner.acknowledge(id)),
@@ -104,16 +104,26 @@ impl<R: Fn(Report)> Executor<R> {
         }
     }
 
-    fn start(&self, spec: &RunSpec, dirs: &[VolumeDir]) {
+    fn start(&self, spec: &RunSpec, needed: &[Prerequisite]) {
         self.live.begin(spec.id);
         let failed = |kind, step: &str, message: String| {
             let failure =
                 StartFailure { id: spec.id, at: unix_nanos(), kind, step: step.to_owned(), message };
             self.inbox.push([Input::NotStarted(failure)]);
         };
-        for dir in dirs {
-            if let Err(cause) = make_volume(&self.data_dir, dir) {
-                let message = format!("cannot make the volume {}: {cause}", dir.path.display());
+        for item in needed {
+            let host_paths = &self.spawner_options.ceiling.host_paths;
+            let (path, made) = match item {
+                Prerequisite::Volume { path, gid } => (path, volume::make(path, *gid)),
+                Prerequisite::HostDirectory(path) => {
+                    (path, volume::make_host_path(path, host_paths, HostPath::Directory))
+                }
+                Prerequisite::HostFile(path) => {
+                    (path, volume::make_host_path(path, host_paths, HostPath::File))
+                }
+            };
+            if let Err(cause) = made {
+                let message = format!("cannot make the volume {}: {cause}", path.display());
                 return failed(StartFailureKind::Sandbox, "make volumes", message);
             }
         }
@@ -175,26 +185,6 @@ pub(crate) fn sweep(rubbish: Receiver<PathBuf>) {
             Err(e) => tracing::warn!(dir = %dir.display(), "cannot remove a directory: {e}"),
         }
     }
-}
-
-/// A directory that every user of the container may write to, as Kubernetes makes an emptyDir.
-fn make_volume(data_dir: &Path, dir: &VolumeDir) -> io::Result<()> {
-    let parent = dir.path.parent().unwrap_or(data_dir);
-    DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
-    match DirBuilder::new().mode(0o700).create(&dir.path) {
-        Ok(()) => {}
-        // A start that is repeated.
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        Err(e) => return Err(e),
-    }
-    let mode = match dir.gid {
-        Some(gid) => {
-            std::os::unix::fs::chown(&dir.path, None, Some(gid))?;
-            0o2777
-        }
-        None => 0o777,
-    };
-    fs::set_permissions(&dir.path, Permissions::from_mode(mode))
 }
 
 fn note(step: &str, result: Result<(), watchbell_sandbox::Error>) {

@@ -18,6 +18,7 @@ mod inbox;
 mod logs;
 mod options;
 mod place;
+mod volume;
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;

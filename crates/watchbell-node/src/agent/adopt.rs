@@ -50,7 +50,7 @@ impl Agent {
             plan,
             life,
             environment: None,
-            dirs: Vec::new(),
+            needed: Vec::new(),
             leases: Vec::new(),
             handed,
             tries: 0,

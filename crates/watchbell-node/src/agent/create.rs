@@ -136,7 +136,7 @@ impl Agent {
             Some(environment) => environment.clone(),
             None => match self.site.pod_environment(&pod.assignment, &pod.plan) {
                 Ok((environment, made)) => {
-                    pod.dirs = made;
+                    pod.needed = made;
                     pod.environment.insert(Arc::new(environment)).clone()
                 }
                 // A volume is kubelet's business, not the container's: it shows as creation that takes its time.
@@ -157,8 +157,8 @@ impl Agent {
         pod.stop_signals[ordinal] = ends::stop_signal(&image.config.stop_signal);
         pod.handed.push(spec.id);
         pod.life.starting(ordinal, image.image_id.clone());
-        let dirs = std::mem::take(&mut pod.dirs);
-        self.effects.push(Effect::Start { spec: Box::new(spec), dirs });
+        let needed = std::mem::take(&mut pod.needed);
+        self.effects.push(Effect::Start { spec: Box::new(spec), needed });
         let name = &container_at(&pod.assignment.spec, ordinal).name;
         self.tell(pod, false, "Created", || format!("Container created: {name}"));
     }

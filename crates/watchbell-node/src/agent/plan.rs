@@ -74,7 +74,18 @@ pub(super) enum VolumePlan {
     Dir,
     HostPath {
         path: String,
+        missing: Missing,
     },
+}
+
+/// What becomes of a host path that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It is made, as container runtimes do it.
+    MakeDirectory,
+    MakeFile,
+    /// The start fails.
+    Fail,
 }
 
 impl Plan {
@@ -161,7 +172,12 @@ fn plan_volume(volume: &Volume, machine: &Machine) -> Result<VolumePlan, String>
         };
     }
     if let Some(host) = &volume.host_path {
-        return Ok(VolumePlan::HostPath { path: host.path.clone() });
+        let missing = match host.kind.as_str() {
+            "" | "DirectoryOrCreate" => Missing::MakeDirectory,
+            "FileOrCreate" => Missing::MakeFile,
+            _ => Missing::Fail,
+        };
+        return Ok(VolumePlan::HostPath { path: host.path.clone(), missing });
     }
     let what = if volume.persistent_volume_claim.is_some() { "persistentVolumeClaim" } else { "its source" };
     Err(format!(

@@ -14,7 +14,7 @@ use watchbell_sandbox::{
     VolumeSource,
 };
 
-use super::plan::{Machine, Plan, VolumePlan, scratch};
+use super::plan::{Machine, Missing, Plan, VolumePlan, scratch};
 use crate::LogLimits;
 use crate::image::Prepared;
 use crate::place::{LogPlace, volumes_dir};
@@ -37,11 +37,17 @@ pub(crate) struct Site {
     pub host_etc: EtcFiles,
 }
 
-/// A directory to be made before the start, with the group that owns it.
+/// What must be there before the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct VolumeDir {
-    pub path: PathBuf,
-    pub gid: Option<u32>,
+pub(crate) enum Prerequisite {
+    /// A directory of the node's own, with the group that owns it.
+    Volume {
+        path: PathBuf,
+        gid: Option<u32>,
+    },
+    /// A path of the host, made only below what the spawner may mount.
+    HostDirectory(PathBuf),
+    HostFile(PathBuf),
 }
 
 impl Site {
@@ -60,16 +66,16 @@ impl Site {
         }
     }
 
-    /// What the pod's containers share. The directories must exist before the first start.
+    /// What the pod's containers share. What comes with it must be there before the first start.
     pub(super) fn pod_environment(
         &self,
         pod: &Assignment,
         plan: &Plan,
-    ) -> Result<(PodEnvironment, Vec<VolumeDir>), ConfigError> {
+    ) -> Result<(PodEnvironment, Vec<Prerequisite>), ConfigError> {
         let facts = self.facts(pod);
         let objects = |resource, name: &str| (self.lookup)(resource, &pod.namespace, name);
         let gid = pod.spec.security_context.fs_group.and_then(|g| u32::try_from(g).ok());
-        let mut dirs = Vec::new();
+        let mut needed = Vec::new();
         let mut volumes = Vec::with_capacity(plan.volumes.len());
         for (id, (volume, planned)) in pod.spec.volumes.iter().zip(&plan.volumes).enumerate() {
             let source = match planned {
@@ -91,10 +97,17 @@ impl Site {
                 }
                 VolumePlan::Dir => {
                     let path = volumes_dir(&self.data_dir, pod.uid).join(&volume.name);
-                    dirs.push(VolumeDir { path: path.clone(), gid });
+                    needed.push(Prerequisite::Volume { path: path.clone(), gid });
                     VolumeSource::Dir { path }
                 }
-                VolumePlan::HostPath { path } => VolumeSource::HostPath { path: path.into() },
+                VolumePlan::HostPath { path, missing } => {
+                    match missing {
+                        Missing::MakeDirectory => needed.push(Prerequisite::HostDirectory(path.into())),
+                        Missing::MakeFile => needed.push(Prerequisite::HostFile(path.into())),
+                        Missing::Fail => {}
+                    }
+                    VolumeSource::HostPath { path: path.into() }
+                }
             };
             volumes.push(PodVolume { id: id as u16, source });
         }
@@ -114,7 +127,7 @@ impl Site {
             shm_bytes: SHM_BYTES,
             volumes,
         };
-        Ok((environment, dirs))
+        Ok((environment, needed))
     }
 
     /// One run of one container.

@@ -22,7 +22,7 @@ use watchbell_sandbox::{
     StartFailureKind, TableEntry, Usage,
 };
 
-use super::{Agent, Effect, Input, Machine, Now, Site};
+use super::{Agent, Effect, Input, Machine, Now, Prerequisite, Site};
 use crate::image::{FetchError, FetchKind, FetchRequest, InUse, Prepared};
 use crate::options::LogLimits;
 
@@ -220,10 +220,14 @@ impl Bench {
     fn line(&mut self, effect: Effect) -> String {
         let run = |id: ContainerId| format!("{}/{}/{}", id.pod_uid, id.container, id.attempt);
         match effect {
-            Effect::Start { spec, dirs } => {
+            Effect::Start { spec, needed } => {
                 let mut line = format!("start {}", run(spec.id));
-                for dir in dirs {
-                    let _ = write!(line, " dir {}", dir.path.display());
+                for item in needed {
+                    let _ = match item {
+                        Prerequisite::Volume { path, .. } => write!(line, " dir {}", path.display()),
+                        Prerequisite::HostDirectory(path) => write!(line, " host dir {}", path.display()),
+                        Prerequisite::HostFile(path) => write!(line, " host file {}", path.display()),
+                    };
                 }
                 self.started = Some(spec);
                 line

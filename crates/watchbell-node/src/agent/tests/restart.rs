@@ -41,7 +41,13 @@ fn what_runs_is_taken_over_and_what_nobody_knows_is_ended() {
     effects.sort();
     assert_eq!(
         effects,
-        ["acknowledge 8/0/0", "acknowledge 9/0/0", "release 8 with volumes", "release 9 with volumes", "sweep volumes but of 2"]
+        [
+            "acknowledge 8/0/0",
+            "acknowledge 9/0/0",
+            "release 8 with volumes",
+            "release 9 with volumes",
+            "sweep volumes but of 2"
+        ]
     );
     bench.exits(id(1, 0, 0), 3);
     bench.expect(&["report 1 Failed Error=3"]);

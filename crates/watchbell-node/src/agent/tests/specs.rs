@@ -227,6 +227,6 @@ fn no_secret_shows_in_what_is_logged() {
         "env": [{"name": "PASSWORD", "value": "hunter2"}]});
     let spec = plain(pod(1, &spec(json!({"containers": [container]}))));
     assert!(!format!("{spec:?}").contains("hunter2"));
-    let effect = Effect::Start { spec, dirs: Vec::new() };
+    let effect = Effect::Start { spec, needed: Vec::new() };
     assert!(!format!("{effect:?}").contains("hunter2"));
 }
