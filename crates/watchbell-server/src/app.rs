@@ -151,6 +151,7 @@ impl App {
             Route::OpenApiV2 => documents::openapi_v2(call).await,
             Route::OpenApiIndex => documents::openapi_index(call).await,
             Route::OpenApi { group, version } => documents::openapi_v3(call, group, version).await,
+            Route::Definitions => discovery::definitions(self, call),
             Route::CoreVersions => discovery::core(call),
             Route::Groups => discovery::groups(call),
             Route::Group(group) => discovery::group(call, &group),

@@ -5,10 +5,10 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use watchbell_api::{ApiError, Resource, ResourceInfo};
 
-use crate::app::{Call, not_modified};
+use crate::app::{App, Call, not_modified};
 use crate::body::Body;
 use crate::request::accept::{Answer, Shape};
-use crate::request::no_such_path;
+use crate::request::{method_not_allowed, no_such_path};
 use crate::respond;
 
 const AGGREGATED: [Shape; 2] = [Shape::Discovery, Shape::DiscoveryBeta];
@@ -108,6 +108,19 @@ pub(crate) fn resources(call: &Call, group: &str, version: &str) -> Result<Respo
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     let document = json!({
         "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources,
+    });
+    respond::document(StatusCode::OK, answer, &document, call.gzip)
+}
+
+/// The kinds that users define: there are none, and none can be made.
+pub(crate) fn definitions(app: &App, call: &Call) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::negotiate(&call.accept, &[])?;
+    if call.query.flag("watch") {
+        return Err(method_not_allowed());
+    }
+    let document = json!({
+        "kind": "CustomResourceDefinitionList", "apiVersion": "apiextensions.k8s.io/v1",
+        "metadata": {"resourceVersion": app.state.snapshot().resource_version().to_string()}, "items": [],
     });
     respond::document(StatusCode::OK, answer, &document, call.gzip)
 }

@@ -1,5 +1,7 @@
 //! What is no resource: version, health, OpenAPI documents, metrics.
 
+mod swagger_wire;
+
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -98,9 +100,12 @@ struct Fixed {
 
 impl Fixed {
     fn new(document: &Value) -> Fixed {
-        let text = document.to_string();
-        let hash = respond::digest(text.as_bytes());
-        Fixed { gzip: Bytes::from(respond::compress(text.as_bytes())), plain: Bytes::from(text), hash }
+        Fixed::of(document.to_string().into_bytes())
+    }
+
+    fn of(content: Vec<u8>) -> Fixed {
+        let hash = respond::digest(&content);
+        Fixed { gzip: Bytes::from(respond::compress(&content)), plain: Bytes::from(content), hash }
     }
 
     fn respond(&self, call: &Call, content_type: &'static str, cache: &'static str) -> Response<Body> {
@@ -130,6 +135,10 @@ type Shelf = Mutex<HashMap<(String, String), Arc<Fixed>>>;
 
 static V3: LazyLock<Shelf> = LazyLock::new(Shelf::default);
 static V2: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(&openapi::v2()));
+static V2_WIRE: LazyLock<Fixed> = LazyLock::new(|| Fixed::of(swagger_wire::encode(&openapi::v2())));
+/// The media type of the Swagger document in protobuf, and the form in which older clients write it.
+const SWAGGER_WIRE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const SWAGGER_WIRE_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// The document of a group and version, made at the first request for it.
 fn v3(group: &str, version: &str) -> Option<Arc<Fixed>> {
@@ -182,9 +191,16 @@ pub(crate) async fn openapi_v3(
     Ok(fixed.respond(call, "application/json", cache))
 }
 
-/// `/openapi/v2`
+/// `/openapi/v2`: JSON, or protobuf for clients that name only that.
 pub(crate) async fn openapi_v2(call: &Call) -> Result<Response<Body>, ApiError> {
-    Answer::negotiate(&call.accept, &[])?;
-    tokio::task::spawn_blocking(|| LazyLock::force(&V2)).await.map_err(|_| ending())?;
-    Ok(V2.respond(call, "application/json", "no-cache, private"))
+    let named = |media: &str| {
+        call.accept.split(',').any(|clause| clause.split(';').next().map(str::trim) == Some(media))
+    };
+    let (document, media): (&'static LazyLock<Fixed>, _) = match Answer::negotiate(&call.accept, &[]) {
+        Ok(_) => (&V2, "application/json"),
+        Err(_) if named(SWAGGER_WIRE) || named(SWAGGER_WIRE_OLD) => (&V2_WIRE, SWAGGER_WIRE),
+        Err(error) => return Err(error),
+    };
+    let document = tokio::task::spawn_blocking(|| LazyLock::force(document)).await.map_err(|_| ending())?;
+    Ok(document.respond(call, media, "no-cache, private"))
 }

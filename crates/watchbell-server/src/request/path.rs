@@ -38,6 +38,8 @@ pub(crate) enum Route {
         group: String,
         version: String,
     },
+    /// `/apis/apiextensions.k8s.io/v1/customresourcedefinitions`: clients look there before they say that a kind is unknown.
+    Definitions,
     Object(ObjectPath),
     Images(ImagePath),
 }
@@ -126,6 +128,7 @@ impl Route {
             ["apis", group, version] => {
                 Route::Resources { group: (*group).into(), version: (*version).into() }
             }
+            ["apis", "apiextensions.k8s.io", "v1", "customresourcedefinitions"] => Route::Definitions,
             ["api", version, object @ ..] => Route::Object(object_path("", version, object)?),
             ["apis", group, version, object @ ..] if !group.is_empty() => {
                 Route::Object(object_path(group, version, object)?)

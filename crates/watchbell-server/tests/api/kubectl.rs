@@ -111,6 +111,11 @@ fn apply_creates_changes_and_leaves_alone() {
     assert!(String::from_utf8_lossy(&difference.stdout).contains("+  schedule: 0 3 * * *"), "{difference:?}");
     kubectl.refused(&["apply", "-f", "-"], &CRON_JOB.replace("image:", "imag:"), "unknown field");
     kubectl.refused(&["apply", "-f", "-"], &CRON_JOB.replace("0 3 * * *", "nonsense"), "spec.schedule");
+    kubectl.refused(
+        &["apply", "-f", "-"],
+        "apiVersion: v1\nkind: Wizard\nmetadata:\n  name: x\n",
+        "no matches for kind",
+    );
 }
 
 #[test]
@@ -230,6 +235,8 @@ fn explain_and_discovery() {
     let explained = kubectl.ok(&["explain", "cronjob.spec.schedule"], "");
     assert!(explained.contains("FIELD: schedule") && explained.contains("<string>"), "{explained}");
     assert!(kubectl.ok(&["explain", "job.spec.template.spec.containers"], "").contains("image"));
+    let older = kubectl.ok(&["explain", "cronjob.spec.schedule", "--output=plaintext-openapiv2"], "");
+    assert!(older.contains("FIELD:") && older.contains("schedule"), "{older}");
     let resources = kubectl.ok(&["api-resources", "--no-headers"], "");
     assert!(resources.contains("cronjobs") && resources.contains("configmaps"), "{resources}");
     assert!(kubectl.ok(&["api-versions"], "").contains("batch/v1"));
