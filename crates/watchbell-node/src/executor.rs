@@ -1,5 +1,6 @@
 //! Carries out what the agent decides, on one thread.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use watchbell_api::node::Report;
 use watchbell_sandbox::{
-    Event, RunSpec, Spawner, SpawnerOptions, StartFailure, StartFailureKind, TableEntry,
+    ContainerId, Event, RunSpec, Spawner, SpawnerOptions, StartFailure, StartFailureKind, TableEntry,
 };
 
 use crate::agent::{Agent, Effect, Input, Now, Prerequisite};
@@ -49,6 +50,7 @@ impl<R: Fn(Report)> Executor<R> {
                 match input {
                     Input::Sandbox(Event::Disconnected) => {
                         let Some(table) = self.reconnect() else { return };
+                        self.live.only(&alive(&table));
                         self.agent.take(Input::Reconnected(table), now);
                     }
                     input => {
@@ -157,6 +159,12 @@ impl<R: Fn(Report)> Executor<R> {
             wait = (wait * 2).min(RECONNECT_MOST);
         }
     }
+}
+
+/// The runs of a table that may still write.
+pub(crate) fn alive(table: &[TableEntry]) -> HashSet<ContainerId> {
+    let writes = |e: &&TableEntry| matches!(e, TableEntry::Starting { .. } | TableEntry::Running { .. });
+    table.iter().filter(writes).map(TableEntry::id).collect()
 }
 
 /// Hands the spawner's events on. The thread ends with the connection.

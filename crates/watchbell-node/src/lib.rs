@@ -29,7 +29,7 @@ use std::thread::JoinHandle;
 
 use watchbell_api::node::{Command, Images, LogSource, Lookup, Report};
 use watchbell_image::{PullOptions, Store};
-use watchbell_sandbox::{EtcFiles, Spawner, TableEntry};
+use watchbell_sandbox::{EtcFiles, Spawner};
 
 use agent::{Agent, Input, Machine, Site};
 use executor::Executor;
@@ -65,11 +65,7 @@ impl Node {
             .map_err(Error::io("create", &volumes))?;
         let (spawner, table, events) = Spawner::connect_or_start(&options.spawner)?;
         let live = Arc::new(Live::default());
-        for entry in &table {
-            if matches!(entry, TableEntry::Starting { .. } | TableEntry::Running { .. }) {
-                live.begin(entry.id());
-            }
-        }
+        live.only(&executor::alive(&table));
         let inbox = Arc::new(Inbox::default());
         let in_use = Arc::new(InUse::default());
         let answers = inbox.clone();

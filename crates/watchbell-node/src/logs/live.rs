@@ -1,6 +1,6 @@
 //! Which runs still write, for readers that follow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,7 @@ impl Live {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// It is about to be started.
     pub(crate) fn begin(&self, id: ContainerId) {
         self.runs().entry(id).or_default();
     }
@@ -31,9 +32,18 @@ impl Live {
     /// Its log is complete.
     pub(crate) fn end(&self, id: ContainerId) {
         let watches = self.runs().remove(&id);
-        for watch in watches.into_iter().flatten() {
-            // A full counter would be readable as well.
-            let _ = rustix::io::write(&*watch, &1u64.to_ne_bytes());
+        wake(watches.into_iter().flatten());
+    }
+
+    /// These alone are still under way.
+    pub(crate) fn only(&self, alive: &HashSet<ContainerId>) {
+        let mut runs = self.runs();
+        let ended: Vec<ContainerId> = runs.keys().filter(|id| !alive.contains(id)).copied().collect();
+        for id in ended {
+            wake(runs.remove(&id).into_iter().flatten());
+        }
+        for id in alive {
+            runs.entry(*id).or_default();
         }
     }
 
@@ -46,5 +56,12 @@ impl Live {
         let ended = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         watches.push(ended.clone());
         Ok(Some(Watch { ended }))
+    }
+}
+
+fn wake(watches: impl Iterator<Item = Arc<OwnedFd>>) {
+    for watch in watches {
+        // A full counter would be readable as well.
+        let _ = rustix::io::write(&*watch, &1u64.to_ne_bytes());
     }
 }

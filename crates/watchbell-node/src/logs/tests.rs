@@ -218,6 +218,21 @@ fn a_follower_reads_on_over_rotations_until_the_end() {
 }
 
 #[test]
+fn a_run_that_the_spawner_lost_ends_its_followers() {
+    let place = Place::new();
+    place.logs.live.begin(ID);
+    place.append("0.0.log", &line(1, "F", "all"));
+    let asked = LogQuery { follow: true, ..query() };
+    let mut stream = place.open(&asked);
+    assert_eq!(stream.read(&mut [0u8; 64]).unwrap(), 4);
+    assert!(!stream.finished());
+    place.logs.live.only(&[ID].into());
+    assert!(!stream.finished());
+    place.logs.live.only(&[].into());
+    assert_eq!((stream.read(&mut [0u8; 64]).unwrap(), stream.finished()), (0, true));
+}
+
+#[test]
 fn the_last_words_are_bounded() {
     let place = Place::new();
     let path = place.dir.path().join(DIR).join("0.0.log");
