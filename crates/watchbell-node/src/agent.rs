@@ -11,8 +11,10 @@
 
 mod adopt;
 mod create;
+mod effect;
 mod ends;
 mod plan;
+mod pod;
 mod runs;
 mod spec;
 
@@ -26,68 +28,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchbell_api::Uid;
-use watchbell_api::node::{Assignment, Command, Report};
-use watchbell_api::types::pod_status::{ContainerStatus, Phase, PodStatus};
-use watchbell_core::pod::{Action, Life, State};
-use watchbell_sandbox::{ContainerId, Event, PodEnvironment, RunSpec, StartFailure, TableEntry};
+use watchbell_api::node::{Command, Report};
+use watchbell_api::types::pod_status::{Phase, PodStatus};
+use watchbell_core::pod::Action;
+use watchbell_sandbox::{Event, TableEntry};
 
-use crate::image::{FetchRequest, Fetched, InUse, Lease};
+use crate::image::{FetchRequest, InUse};
 use crate::place::LogPlace;
-use plan::Plan;
+use pod::{Pod, is_news};
 use runs::Runs;
 
+pub(crate) use effect::{Effect, Input, Now};
 pub(crate) use plan::Machine;
 pub(crate) use spec::{Prerequisite, Site};
 
 /// That a pod runs is held back so long: a task that ends within it costs the server one write instead of two.
 const HOLD: Duration = Duration::from_millis(10);
-
-/// The time: of a clock that never steps, and of day in Unix seconds.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Now {
-    pub mono: Duration,
-    pub wall: i64,
-}
-
-/// What the agent is told.
-#[derive(Debug)]
-pub(crate) enum Input {
-    Command(Command),
-    Sandbox(Event),
-    /// Connected to the spawner again: all it knows.
-    Reconnected(Vec<TableEntry>),
-    /// The answer to [`Effect::Fetch`].
-    Fetched(u64, Fetched),
-    /// The start never reached the spawner.
-    NotStarted(StartFailure),
-}
-
-/// What is to be done, in this order.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    /// Make what it needs, then start.
-    Start {
-        spec: Box<RunSpec>,
-        needed: Vec<Prerequisite>,
-    },
-    Signal {
-        id: ContainerId,
-        signal: i32,
-    },
-    KillPod(u128),
-    /// The pod is over; with `volumes` its directory of volumes goes too.
-    ReleasePod {
-        uid: Uid,
-        volumes: bool,
-    },
-    AcknowledgeRun(ContainerId),
-    Fetch(FetchRequest),
-    Report(Report),
-    /// A directory below that of the logs.
-    RemoveLogs(PathBuf),
-    /// Remove the volumes of all pods but these: a crash may have left some.
-    SweepVolumes(Vec<Uid>),
-}
 
 pub(crate) struct Agent {
     site: Site,
@@ -108,52 +64,6 @@ pub(crate) struct Agent {
 struct Fetch {
     request: FetchRequest,
     wanted_by: Vec<(Uid, usize)>,
-}
-
-struct Pod {
-    assignment: Box<Assignment>,
-    plan: Arc<Plan>,
-    life: Life,
-    /// Made at the first start.
-    environment: Option<Arc<PodEnvironment>>,
-    /// What its volumes need, made with the first start.
-    needed: Vec<Prerequisite>,
-    leases: Vec<(Arc<str>, Lease)>,
-    /// By ordinal.
-    stop_signals: Vec<i32>,
-    /// Runs that the spawner knows and that are not acknowledged.
-    handed: Vec<ContainerId>,
-    /// Failures in a row to make a container's configuration.
-    tries: u32,
-    told: PodStatus,
-    wake_at: Option<Duration>,
-    /// Until when the news that it runs is held back.
-    held_until: Option<Duration>,
-    is_touched: bool,
-    is_over: bool,
-    /// Nobody asks for it any more: it goes once it is over.
-    is_forgotten: bool,
-    removes_logs: bool,
-}
-
-impl Pod {
-    /// Pods with the same run share images and plan.
-    fn run(&self) -> Uid {
-        self.assignment.job.as_ref().map_or(self.assignment.uid, |(job, _)| *job)
-    }
-
-    fn id(&self, ordinal: usize) -> ContainerId {
-        ContainerId {
-            pod_uid: self.assignment.uid.0,
-            container: ordinal as u16,
-            attempt: self.life.containers[ordinal].restart_count,
-        }
-    }
-
-    /// The pods of an array speak in warnings alone: nobody reads ten thousand times that all is well.
-    fn speaks(&self, warning: bool) -> bool {
-        warning || self.assignment.index.is_none()
-    }
 }
 
 impl Agent {
@@ -414,63 +324,6 @@ impl Agent {
             }));
         }
     }
-}
-
-impl Pod {
-    /// The spawner says something of one of the pod's runs.
-    fn learn(&mut self, site: &Site, entry: TableEntry, now: Now) {
-        let id = entry.id();
-        match entry {
-            TableEntry::Starting { .. } => {}
-            TableEntry::Running { started_at, .. } => {
-                if self.is_present(id) {
-                    self.life.running(usize::from(id.container), ends::seconds(started_at));
-                }
-            }
-            TableEntry::Failed(failure) => self.end(id, ends::of_failure(&failure), now),
-            TableEntry::Exited(record) => {
-                let mut end = ends::of_exit(&record);
-                if end.message.is_none() {
-                    end.message = create::termination_message(site, &self.assignment, id, end.exit_code);
-                }
-                self.end(id, end, now);
-            }
-        }
-    }
-
-    /// Whether this is the container's newest run.
-    fn is_present(&self, id: ContainerId) -> bool {
-        self.life.containers.get(usize::from(id.container)).is_some_and(|c| c.restart_count == id.attempt)
-    }
-
-    fn end(&mut self, id: ContainerId, how: watchbell_api::types::pod_status::Terminated, now: Now) {
-        if self.is_present(id) {
-            self.life.ended(usize::from(id.container), how, now.mono);
-        }
-    }
-
-    fn is_alive(&self, ordinal: usize) -> bool {
-        matches!(self.life.containers[ordinal].state, State::Starting | State::Running { .. })
-    }
-}
-
-/// Whether the server should hear of it. That a pending pod has been taken up and found its image is not worth a write: it
-/// comes with what follows.
-fn is_news(told: &PodStatus, status: &PodStatus) -> bool {
-    if (told.phase, status.phase) != (Phase::Pending, Phase::Pending) {
-        return told != status;
-    }
-    let differ = |a: &[ContainerStatus], b: &[ContainerStatus]| {
-        a.len() != b.len()
-            || a.iter().zip(b).any(|(a, b)| {
-                a.state != b.state
-                    || a.restart_count != b.restart_count
-                    || a.last_terminated != b.last_terminated
-            })
-    };
-    differ(&told.containers, &status.containers)
-        || differ(&told.init_containers, &status.init_containers)
-        || told.reason != status.reason
 }
 
 fn job_logs(job: Uid) -> PathBuf {

@@ -9,7 +9,8 @@ use watchbell_core::pod::{Life, State};
 use watchbell_image::Digest;
 use watchbell_sandbox::{ExitRecord, ExitStatus, LogSummary, TableEntry, Usage};
 
-use super::{Agent, Effect, Now, Pod, create, ends, spec};
+use super::pod::Pod;
+use super::{Agent, Effect, Now, create, ends, spec};
 
 impl Agent {
     pub(super) fn start(&mut self, assignment: Box<Assignment>, now: Now) {

@@ -13,9 +13,11 @@ use watchbell_core::pod::{BLOCKED, ConfigError, State};
 use watchbell_image::Secret;
 use watchbell_sandbox::ContainerId;
 
+use super::pod::Pod;
 use super::runs::ImageState;
 use super::spec::{Site, container_at};
-use super::{Agent, Effect, Fetch, Now, Pod, ends};
+use super::{Agent, Effect, Fetch, Now, ends};
+
 use crate::image::{FetchKind, FetchRequest, Fetched, Prepared};
 use crate::logs;
 use crate::place::{LogPlace, volumes_dir};

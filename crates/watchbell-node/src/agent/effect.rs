@@ -1,0 +1,58 @@
+//! What the agent is told, and what it wants done.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use watchbell_api::Uid;
+use watchbell_api::node::{Command, Report};
+use watchbell_sandbox::{ContainerId, Event, RunSpec, StartFailure, TableEntry};
+
+use super::spec::Prerequisite;
+use crate::image::{FetchRequest, Fetched};
+
+/// The time: of a clock that never steps, and of day in Unix seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub mono: Duration,
+    pub wall: i64,
+}
+
+/// What the agent is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    Command(Command),
+    Sandbox(Event),
+    /// Connected to the spawner again: all it knows.
+    Reconnected(Vec<TableEntry>),
+    /// The answer to [`Effect::Fetch`].
+    Fetched(u64, Fetched),
+    /// The start never reached the spawner.
+    NotStarted(StartFailure),
+}
+
+/// What is to be done, in this order.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Make what it needs, then start.
+    Start {
+        spec: Box<RunSpec>,
+        needed: Vec<Prerequisite>,
+    },
+    Signal {
+        id: ContainerId,
+        signal: i32,
+    },
+    KillPod(u128),
+    /// The pod is over; with `volumes` its directory of volumes goes too.
+    ReleasePod {
+        uid: Uid,
+        volumes: bool,
+    },
+    AcknowledgeRun(ContainerId),
+    Fetch(FetchRequest),
+    Report(Report),
+    /// A directory below that of the logs.
+    RemoveLogs(PathBuf),
+    /// Remove the volumes of all pods but these: a crash may have left some.
+    SweepVolumes(Vec<Uid>),
+}

@@ -1,0 +1,117 @@
+//! One pod of the agent's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use watchbell_api::Uid;
+use watchbell_api::node::Assignment;
+use watchbell_api::types::pod_status::{ContainerStatus, Phase, PodStatus, Terminated};
+use watchbell_core::pod::{Life, State};
+use watchbell_sandbox::{ContainerId, PodEnvironment, TableEntry};
+
+use super::plan::Plan;
+use super::spec::{Prerequisite, Site};
+use super::{Now, create, ends};
+use crate::image::Lease;
+
+/// A pod that was taken up.
+pub(super) struct Pod {
+    pub(super) assignment: Box<Assignment>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) life: Life,
+    /// Made at the first start.
+    pub(super) environment: Option<Arc<PodEnvironment>>,
+    /// What its volumes need, made with the first start.
+    pub(super) needed: Vec<Prerequisite>,
+    pub(super) leases: Vec<(Arc<str>, Lease)>,
+    /// By ordinal.
+    pub(super) stop_signals: Vec<i32>,
+    /// Runs that the spawner knows and that are not acknowledged.
+    pub(super) handed: Vec<ContainerId>,
+    /// Failures in a row to make a container's configuration.
+    pub(super) tries: u32,
+    pub(super) told: PodStatus,
+    pub(super) wake_at: Option<Duration>,
+    /// Until when the news that it runs is held back.
+    pub(super) held_until: Option<Duration>,
+    pub(super) is_touched: bool,
+    pub(super) is_over: bool,
+    /// Nobody asks for it any more: it goes once it is over.
+    pub(super) is_forgotten: bool,
+    pub(super) removes_logs: bool,
+}
+
+impl Pod {
+    /// Pods with the same run share images and plan.
+    pub(super) fn run(&self) -> Uid {
+        self.assignment.job.as_ref().map_or(self.assignment.uid, |(job, _)| *job)
+    }
+
+    pub(super) fn id(&self, ordinal: usize) -> ContainerId {
+        ContainerId {
+            pod_uid: self.assignment.uid.0,
+            container: ordinal as u16,
+            attempt: self.life.containers[ordinal].restart_count,
+        }
+    }
+
+    /// The pods of an array speak in warnings alone: nobody reads ten thousand times that all is well.
+    pub(super) fn speaks(&self, warning: bool) -> bool {
+        warning || self.assignment.index.is_none()
+    }
+
+    /// The spawner says something of one of the pod's runs.
+    pub(super) fn learn(&mut self, site: &Site, entry: TableEntry, now: Now) {
+        let id = entry.id();
+        match entry {
+            TableEntry::Starting { .. } => {}
+            TableEntry::Running { started_at, .. } => {
+                if self.is_present(id) {
+                    self.life.running(usize::from(id.container), ends::seconds(started_at));
+                }
+            }
+            TableEntry::Failed(failure) => self.end(id, ends::of_failure(&failure), now),
+            TableEntry::Exited(record) => {
+                let mut end = ends::of_exit(&record);
+                if end.message.is_none() {
+                    end.message = create::termination_message(site, &self.assignment, id, end.exit_code);
+                }
+                self.end(id, end, now);
+            }
+        }
+    }
+
+    /// Whether this is the container's newest run.
+    pub(super) fn is_present(&self, id: ContainerId) -> bool {
+        self.life.containers.get(usize::from(id.container)).is_some_and(|c| c.restart_count == id.attempt)
+    }
+
+    pub(super) fn end(&mut self, id: ContainerId, how: Terminated, now: Now) {
+        if self.is_present(id) {
+            self.life.ended(usize::from(id.container), how, now.mono);
+        }
+    }
+
+    pub(super) fn is_alive(&self, ordinal: usize) -> bool {
+        matches!(self.life.containers[ordinal].state, State::Starting | State::Running { .. })
+    }
+}
+
+/// Whether the server should hear of it. That a pending pod has been taken up and found its image is not worth a write: it
+/// comes with what follows.
+pub(super) fn is_news(told: &PodStatus, status: &PodStatus) -> bool {
+    if (told.phase, status.phase) != (Phase::Pending, Phase::Pending) {
+        return told != status;
+    }
+    let differ = |a: &[ContainerStatus], b: &[ContainerStatus]| {
+        a.len() != b.len()
+            || a.iter().zip(b).any(|(a, b)| {
+                a.state != b.state
+                    || a.restart_count != b.restart_count
+                    || a.last_terminated != b.last_terminated
+            })
+    };
+    differ(&told.containers, &status.containers)
+        || differ(&told.init_containers, &status.init_containers)
+        || told.reason != status.reason
+}
