@@ -23,9 +23,11 @@ pub(super) struct Runs {
 }
 
 pub(super) struct Run {
-    pub pods: u32,
+    pods: u32,
+    /// It has no pod; until then its images stay at hand.
+    lingers_until: Option<Duration>,
     /// The Job is gone: its logs go with the last pod.
-    pub is_forgotten: bool,
+    is_forgotten: bool,
     /// A person was told that no token is mounted.
     pub told_of_token: bool,
     pub images: Vec<RunImage>,
@@ -66,6 +68,7 @@ impl Runs {
     ) -> Arc<Plan> {
         let run = self.runs.entry(run).or_insert_with(|| Run {
             pods: 0,
+            lingers_until: None,
             is_forgotten: false,
             told_of_token: false,
             images: Vec::new(),
@@ -73,6 +76,7 @@ impl Runs {
             is_job,
         });
         run.pods += 1;
+        run.lingers_until = None;
         match &run.plan {
             Some(plan) if Arc::ptr_eq(&plan.spec, spec) => plan.clone(),
             _ => run.plan.insert(Arc::new(Plan::new(spec, machine))).clone(),
@@ -95,6 +99,7 @@ impl Runs {
             self.runs.remove(&uid);
             return was_forgotten;
         }
+        run.lingers_until = Some(now + LINGER);
         self.idle.push_back((now + LINGER, uid));
         false
     }
@@ -120,10 +125,8 @@ impl Runs {
                 return Some(at);
             }
             self.idle.pop_front();
-            let waits_again = self.idle.iter().any(|(_, other)| *other == uid);
             if let Some(run) = self.runs.get_mut(&uid)
-                && run.pods == 0
-                && !waits_again
+                && run.lingers_until == Some(at)
             {
                 run.plan = None;
                 for image in &mut run.images {
