@@ -61,8 +61,10 @@ pub(super) struct EventLoop {
     client_waits: bool,
     keeper: Option<KeeperLink>,
     keeper_waits: bool,
-    /// When the keeper last had to be started, by the monotonic clock.
+    /// When the keeper was last started, by the monotonic clock.
     keeper_started: i64,
+    /// How often in a row it died right after its start.
+    keeper_failures: u32,
     /// Asked for, not begun.
     queue: VecDeque<ContainerId>,
     specs: HashMap<ContainerId, RunSpec>,
@@ -75,7 +77,14 @@ pub(super) struct EventLoop {
 }
 
 impl EventLoop {
-    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+    pub(super) fn new(parts: Parts) -> Result<Self, String> {
+        let mut made = Self::make(parts).map_err(|error| format!("cannot make the event loop: {error}"))?;
+        // Before the first task needs it, and before a server is told that all is well.
+        made.need_keeper().map_err(|error| format!("cannot start the keeper of logs: {error}"))?;
+        Ok(made)
+    }
+
+    fn make(parts: Parts) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &parts.listener, EventData::new_u64(LISTENER), EventFlags::IN)?;
         let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
@@ -90,6 +99,7 @@ impl EventLoop {
             keeper: None,
             keeper_waits: false,
             keeper_started: i64::MIN / 2,
+            keeper_failures: 0,
             queue: VecDeque::new(),
             specs: HashMap::new(),
             live: LiveRuns::default(),

@@ -13,7 +13,6 @@ use super::args::SpawnerArgs;
 use super::ceiling::Guard;
 use super::client_link::ClientLink;
 use super::event_loop::EventLoop;
-use super::keeper_link;
 use super::machine::Machine;
 use super::table_file::TableFile;
 use crate::clock;
@@ -38,6 +37,8 @@ pub(super) fn run(args: impl Iterator<Item = OsString>) -> Result<(), String> {
     match start(args, &mut first) {
         Ok(event_loop) => event_loop.run(first).map_err(|error| error.to_string()),
         Err(reason) => {
+            // In the log first: who was refused looks there.
+            tracing::error!("the spawner did not start: {reason}");
             if let Some(client) = &mut first {
                 client.refuse(&reason);
             }
@@ -80,7 +81,6 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
     // What a spawner that died left is ended before anything is said about it.
     let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard)?;
     let keeper = KeeperArgs { log_dir: args.log_dir.clone(), uid: args.keeper_uid };
-    step(keeper_link::prepare_log_dir(&keeper, args.client_uid), "prepare the log directory")?;
     let table_dir = step(state.try_clone(), "keep the state directory")?;
     let (table, loaded) = step(TableFile::open(table_dir, clock::now()), "read the table")?;
     if !loaded.this_boot && !loaded.entries.is_empty() {
@@ -111,7 +111,7 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
         listener,
         _lock: lock,
     };
-    step(EventLoop::new(parts), "make the event loop")
+    EventLoop::new(parts)
 }
 
 fn listen_in(state: &OwnedFd, client_uid: u32) -> io::Result<OwnedFd> {

@@ -33,6 +33,10 @@ impl EventLoop {
             tracing::warn!("refused user {} (pid {})", client.uid, client.pid);
             return client.refuse("only root and the server's own user may connect");
         }
+        // One that hung up before its turn came does not keep the place.
+        while self.client.as_ref().is_some_and(ClientLink::is_gone) {
+            self.take_requests();
+        }
         if let Some(other) = &self.client {
             return client.send_last(&Reply::Busy { pid: other.pid });
         }

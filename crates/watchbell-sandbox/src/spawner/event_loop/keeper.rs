@@ -6,13 +6,15 @@ use std::os::fd::OwnedFd;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::{EventLoop, KEEPER};
-use crate::spawner::keeper_link::KeeperLink;
+use crate::spawner::keeper_link::{KeeperLink, prepare_log_dir};
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
 use crate::{LogSummary, clock};
 
 /// A keeper that died sooner than this after its start is not started again at once.
 const LIFE_MIN_NS: i64 = 1_000_000_000;
+/// So many failures in a row, a second apart, and tasks that ended do not wait for their logs any more.
+const FAILURES_MAX: u32 = 5;
 
 impl EventLoop {
     /// Makes sure that there is a keeper, and that it watches all that is executed.
@@ -21,12 +23,13 @@ impl EventLoop {
             return Ok(());
         }
         let now = clock::monotonic();
-        if now - self.keeper_started < LIFE_MIN_NS {
-            return Err(io::Error::other(
-                "the keeper died right after its start; see the log in the state directory",
-            ));
+        if now.saturating_sub(self.keeper_started) < LIFE_MIN_NS {
+            self.keeper_failures += 1;
+            return Err(io::Error::other("it died right after its start"));
         }
         self.keeper_started = now;
+        // Each time: somebody may have removed the directory, and the keeper with it.
+        prepare_log_dir(&self.parts.keeper, self.parts.settings.client_uid)?;
         let mut keeper = KeeperLink::start(&self.parts.keeper)?;
         epoll::add(&self.epoll, keeper.socket(), EventData::new_u64(KEEPER), EventFlags::IN)?;
         // The spawner holds the read ends, so what the old one had not read is still there.
@@ -95,17 +98,36 @@ impl EventLoop {
         if let Some(keeper) = self.keeper.take() {
             keeper.discard();
         }
-        if self.live.iter().any(|(_, live)| live.watched)
-            && let Err(error) = self.need_keeper()
-        {
-            tracing::error!("cannot start another keeper yet: {error}");
-            self.timers.retry_keeper(clock::monotonic());
+        if clock::monotonic().saturating_sub(self.keeper_started) >= LIFE_MIN_NS {
+            self.keeper_failures = 0;
         }
+        self.retry_keeper();
     }
 
     pub(super) fn retry_keeper(&mut self) {
-        if self.keeper.is_none() && self.live.iter().any(|(_, live)| live.watched) {
-            self.keeper_died(&io::Error::other("it did not start"));
+        if self.keeper.is_some() || !self.live.iter().any(|(_, live)| live.watched) {
+            return;
+        }
+        match self.need_keeper() {
+            Ok(()) => {}
+            Err(error) if self.keeper_failures < FAILURES_MAX => {
+                tracing::error!("nobody reads what tasks print: {error}");
+                self.timers.retry_keeper(clock::monotonic());
+            }
+            Err(error) => {
+                // An end that is never told would be worse than a log that is lost.
+                tracing::error!("there is no keeper; logs of ended tasks are given up: {error}");
+                let ended: Vec<u64> = self
+                    .live
+                    .iter()
+                    .filter(|(_, l)| l.watched && l.reaped)
+                    .map(|(serial, _)| serial)
+                    .collect();
+                for serial in ended {
+                    self.log_complete(serial, LogSummary::default());
+                }
+                self.timers.retry_keeper(clock::monotonic());
+            }
         }
     }
 
