@@ -325,7 +325,7 @@ mod tests {
             }
         }
         assert!(rest.is_empty());
-        assert_eq!(definitions, document["definitions"].as_object().map_or(0, |d| d.len()));
+        assert_eq!(definitions, document["definitions"].as_object().map_or(0, serde_json::Map::len));
     }
 
     fn next<'a>(rest: &mut &'a [u8]) -> Option<(u64, &'a [u8])> {

@@ -253,17 +253,10 @@ fn restart_of(
     match &status.state {
         ContainerState::Running { .. } | ContainerState::Terminated(_) => Ok(status.restart_count),
         // Between two runs the log is that of the run that ended.
-        ContainerState::Waiting { reason, message } => match (status.last_terminated.is_some(), &**reason) {
+        ContainerState::Waiting { reason, .. } => match (status.last_terminated.is_some(), &**reason) {
             (true, _) => Ok(before.unwrap_or(status.restart_count)),
-            (false, "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull") => {
-                Err(ApiError::bad_request(format!(
-                    "container {container:?} in pod {pod:?} is waiting to start: {}",
-                    message
-                        .as_deref()
-                        .filter(|m| !m.is_empty())
-                        .unwrap_or("trying and failing to pull image")
-                )))
-            }
+            (false, "ErrImagePull") => Err(waiting("image can't be pulled")),
+            (false, "ImagePullBackOff") => Err(waiting("trying and failing to pull image")),
             (false, reason) => Err(waiting(reason)),
         },
     }

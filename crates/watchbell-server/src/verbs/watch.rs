@@ -28,6 +28,8 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 const SHORTEST: u64 = 1800;
 /// Events that are ready go out together up to so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
+/// How many objects are looked at before other tasks of the thread get their turn.
+const PIECE_OBJECTS: usize = 256;
 
 pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Response<Body>, ApiError> {
     let mut answer = Answer::negotiate(&call.accept, &[Shape::Table, Shape::Metadata, Shape::MetadataList])?;
@@ -107,8 +109,9 @@ impl Watcher {
         let mut cursor: Option<(Arc<str>, Arc<str>)> = None;
         loop {
             let start_after = cursor.as_ref().map(|(ns, name)| (&**ns, &**name));
+            let mut objects = snapshot.list(self.resource, self.namespace.as_deref(), start_after);
             let mut last = None;
-            for stored in snapshot.list(self.resource, self.namespace.as_deref(), start_after) {
+            for stored in objects.by_ref().take(PIECE_OBJECTS) {
                 last = Some((stored.namespace.clone(), stored.name.clone()));
                 if self.selection.matches(stored) {
                     self.writer.object(&mut self.out, "ADDED", stored.render());
@@ -117,9 +120,9 @@ impl Watcher {
                     }
                 }
             }
-            let more = self.out.len() >= PIECE_BYTES;
+            drop(objects);
             self.flush().await?;
-            if !more {
+            if last.is_none() {
                 break;
             }
             cursor = last;

@@ -38,8 +38,12 @@ pub(crate) async fn write(
     }
     let bytes = body::read(incoming).await?;
     let (write, options) = match verb {
-        Verb::Create => (Write::Create(object(call, bytes).await?), write_options(&call.query, None)?),
-        Verb::Update => (Write::Update(object(call, bytes).await?), write_options(&call.query, None)?),
+        Verb::Create | Verb::Update => {
+            let mut object = object(call, bytes).await?;
+            fill_kind(path, &mut object);
+            let write = if verb == Verb::Create { Write::Create(object) } else { Write::Update(object) };
+            (write, write_options(&call.query, None)?)
+        }
         Verb::Patch => {
             let content_type = call.content_type.clone();
             let (kind, body) = decode(bytes, move |bytes| content::patch(&content_type, bytes)).await?;
@@ -82,6 +86,18 @@ pub(crate) async fn write(
     let mut response = respond::document(code, answer, &shown, call.gzip)?;
     respond::warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// The path says what an object is that does not say it itself, as typed clients leave it.
+fn fill_kind(path: &ObjectPath, object: &mut Value) {
+    let info = path.resource.info();
+    let Some(map) = object.as_object_mut() else { return };
+    for (field, text) in [("kind", info.kind.to_owned()), ("apiVersion", info.api_version())] {
+        let value = map.entry(field).or_insert(Value::Null);
+        if value.is_null() || value == "" {
+            *value = text.into();
+        }
+    }
 }
 
 async fn object(call: &Call, bytes: Bytes) -> Result<Value, ApiError> {

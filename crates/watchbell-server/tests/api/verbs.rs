@@ -108,6 +108,17 @@ fn invalid_objects_name_their_fields() {
 }
 
 #[test]
+fn the_path_says_what_an_object_is() {
+    let h = Harness::start();
+    let made = h.client.post(MAPS, &json!({"metadata": {"name": "a"}, "data": {"k": "v"}})).expect(201);
+    assert_eq!((made["kind"].as_str(), made["apiVersion"].as_str()), (Some("ConfigMap"), Some("v1")));
+    let changed = json!({"kind": "", "metadata": {"name": "a"}, "data": {"k": "w"}});
+    assert_eq!(h.client.put(&format!("{MAPS}/a"), &changed).expect(200)["data"]["k"], "w");
+    let other = json!({"kind": "ConfigMap", "apiVersion": "v2", "metadata": {"name": "b"}});
+    h.client.post(MAPS, &other).expect_refusal(400, "BadRequest", "v2");
+}
+
+#[test]
 fn yaml_goes_in_and_comes_out() {
     let h = Harness::start();
     let text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: yaml}\ndata:\n  a: 'true'\n";

@@ -68,15 +68,14 @@ fn runs_are_chosen() {
     let creating = "container \"c\" in pod \"p\" is waiting to start: ContainerCreating";
     check(Some(ContainerStatus::waiting("ContainerCreating")), false, Err(creating));
     check(None, false, Err(creating));
-    let mut pulling = ContainerStatus::waiting("ErrImagePull");
-    check(
-        Some(pulling.clone()),
-        false,
-        Err("container \"c\" in pod \"p\" is waiting to start: trying and failing to pull image"),
-    );
-    pulling.state =
-        ContainerState::Waiting { reason: "ErrImagePull".into(), message: Some("no such tag".into()) };
-    check(Some(pulling), false, Err("container \"c\" in pod \"p\" is waiting to start: no such tag"));
+    for (reason, words) in [
+        ("ErrImagePull", "image can't be pulled"),
+        ("ImagePullBackOff", "trying and failing to pull image"),
+        ("ErrImageNeverPull", "ErrImageNeverPull"),
+    ] {
+        let expect = format!("container \"c\" in pod \"p\" is waiting to start: {words}");
+        check(Some(ContainerStatus::waiting(reason)), false, Err(&expect));
+    }
     let backing_off = ContainerStatus {
         restart_count: 3,
         last_terminated: Some(Box::new(ended())),
