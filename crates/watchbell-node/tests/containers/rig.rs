@@ -1,0 +1,234 @@
+//! A node on a private data directory, with an image that holds one static program.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use watchbell_api::node::{Assignment, Command, LogQuery, LogSource, Lookup, Report, StopCause};
+use watchbell_api::types::pod::PodSpec;
+use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus, Terminated};
+use watchbell_api::{Resource, Uid};
+use watchbell_image::{BuildSpec, Reference, Store, build_scratch};
+use watchbell_node::{Node, NodeOptions, capacity};
+
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
+pub(crate) const JOB: Uid = Uid(0xabc);
+/// Far above what anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Rig {
+    dir: Arc<tempfile::TempDir>,
+    node: Option<Node>,
+    commands: Option<Sender<Command>>,
+    reports: Receiver<Report>,
+    /// The last status of each pod.
+    pub(crate) seen: BTreeMap<Uid, PodStatus>,
+    pub(crate) events: Vec<String>,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Rig {
+        let dir = tempfile::Builder::new().prefix("watchbell-node-").tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let spec = BuildSpec {
+            copies: vec![(BUSYBOX.into(), "/bin/busybox".into()), (BUSYBOX.into(), "/bin/sh".into())],
+            ..BuildSpec::default()
+        };
+        build_scratch(&store, &spec, &Reference::parse("busybox:bar").unwrap()).unwrap();
+        Rig::on(Arc::new(dir))
+    }
+
+    fn on(dir: Arc<tempfile::TempDir>) -> Rig {
+        let mut options = NodeOptions::new(dir.path(), "here", capacity(dir.path()).unwrap());
+        options.spawner.idle_seconds = 1;
+        let (commands, receiver) = channel();
+        let (tell, reports) = channel();
+        let report = move |report| {
+            // The test may be over.
+            let _ = tell.send(report);
+        };
+        let node = Node::start(options, lookup(), receiver, report).unwrap();
+        Rig {
+            dir,
+            node: Some(node),
+            commands: Some(commands),
+            reports,
+            seen: BTreeMap::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// The server ends, and what it started goes on.
+    pub(crate) fn end_server(mut self) -> Arc<tempfile::TempDir> {
+        self.commands = None;
+        self.node.take().unwrap().join();
+        self.dir.clone()
+    }
+
+    pub(crate) fn restart(dir: Arc<tempfile::TempDir>) -> Rig {
+        Rig::on(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn logs(&self) -> Arc<dyn LogSource> {
+        self.node.as_ref().unwrap().logs()
+    }
+
+    pub(crate) fn send(&self, command: Command) {
+        self.commands.as_ref().unwrap().send(command).unwrap();
+    }
+
+    pub(crate) fn begin(&self, assignment: Assignment) {
+        self.send(Command::Start(Box::new(assignment)));
+    }
+
+    pub(crate) fn stop(&self, uid: u128, grace_seconds: u32) {
+        self.send(Command::Stop { uid: Uid(uid), grace_seconds, cause: StopCause::Deleted });
+    }
+
+    /// Waits until a pod's status is as wanted.
+    pub(crate) fn until(&mut self, uid: u128, wanted: impl Fn(&PodStatus) -> bool) -> PodStatus {
+        let since = Instant::now();
+        loop {
+            if let Some(status) = self.seen.get(&Uid(uid))
+                && wanted(status)
+            {
+                return status.clone();
+            }
+            let left = PATIENCE.saturating_sub(since.elapsed());
+            let report = self.reports.recv_timeout(left);
+            let report =
+                report.unwrap_or_else(|e| panic!("{e}; seen: {:?}; events: {:?}", self.seen, self.events));
+            match report {
+                Report::Status { uid, status } => {
+                    let before = self.seen.insert(uid, *status);
+                    assert!(!before.is_some_and(|s| s.phase.is_terminal()), "a terminal phase comes once");
+                }
+                Report::Event { reason, message, .. } => self.events.push(format!("{reason}: {message}")),
+            }
+        }
+    }
+
+    pub(crate) fn until_over(&mut self, uid: u128) -> PodStatus {
+        let status = self.until(uid, |s| s.phase.is_terminal());
+        self.send(Command::Acknowledge { uid: Uid(uid) });
+        status
+    }
+
+    /// Runs a pod to its end and gives the end of its first container and what it printed.
+    pub(crate) fn run(&mut self, assignment: Assignment) -> (Terminated, String) {
+        let query = query(&assignment, 0);
+        let uid = assignment.uid.0;
+        self.begin(assignment);
+        let status = self.until_over(uid);
+        let end = match &status.containers[0].state {
+            ContainerState::Terminated(end) => end.clone(),
+            other => panic!("{other:?} {status:?}"),
+        };
+        (end, self.log(&query))
+    }
+
+    pub(crate) fn log(&self, query: &LogQuery) -> String {
+        let mut stream = self.logs().open(query).unwrap();
+        let (mut text, mut buffer) = (Vec::new(), [0u8; 4096]);
+        while !stream.finished() {
+            let n = stream.read(&mut buffer).unwrap();
+            text.extend_from_slice(&buffer[..n]);
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(node) = self.node.take() {
+            node.join();
+        }
+    }
+}
+
+fn lookup() -> Lookup {
+    Arc::new(|resource, _, name| match (resource, name) {
+        (Resource::ConfigMap, "cfg") => Some(Arc::new(json!({"data": {"color": "red", "size": "10"}}))),
+        (Resource::Secret, "sec") => Some(Arc::new(json!({"data": {"token": "aHVudGVyMg=="}}))),
+        _ => None,
+    })
+}
+
+pub(crate) fn query(assignment: &Assignment, container: u16) -> LogQuery {
+    LogQuery {
+        pod_uid: assignment.uid,
+        job: assignment.job.as_ref().map(|(uid, _)| *uid),
+        index: assignment.index,
+        attempt: assignment.attempt,
+        container,
+        ..LogQuery::default()
+    }
+}
+
+/// A container that runs a script, filled in as admission does it in a namespace without a level.
+pub(crate) fn container(name: &str, script: &str) -> Value {
+    json!({
+        "name": name, "image": "busybox:bar", "imagePullPolicy": "Never", "command": ["/bin/sh", "-c", script],
+        "securityContext": {"allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+            "capabilities": {"drop": ["ALL"]}},
+    })
+}
+
+pub(crate) fn spec(mut fields: Value) -> Arc<PodSpec> {
+    let object = fields.as_object_mut().unwrap();
+    object.entry("restartPolicy").or_insert("Never".into());
+    object.insert("automountServiceAccountToken".into(), false.into());
+    let mut context = json!({"runAsNonRoot": true, "runAsUser": 65534, "runAsGroup": 65534,
+        "seccompProfile": {"type": "RuntimeDefault"}});
+    if let Some(own) = object.get("securityContext").and_then(Value::as_object) {
+        context.as_object_mut().unwrap().extend(own.clone());
+    }
+    object.insert("securityContext".into(), context);
+    Arc::new(serde_json::from_value(fields).unwrap())
+}
+
+pub(crate) fn script(script: &str) -> Arc<PodSpec> {
+    spec(json!({"containers": [container("main", script)]}))
+}
+
+pub(crate) fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
+    Assignment {
+        uid: Uid(uid),
+        namespace: "ns".into(),
+        name: format!("pod-{uid}").into(),
+        labels: Arc::default(),
+        annotations: Arc::default(),
+        spec: spec.clone(),
+        hostname: format!("pod-{uid}").into(),
+        job: None,
+        index: None,
+        attempt: 0,
+        private_tmp: true,
+        status: PodStatus {
+            scheduled_at: Some(jiff::Timestamp::now().as_second()),
+            init_containers: vec![ContainerStatus::waiting("PodInitializing"); spec.init_containers.len()],
+            containers: vec![ContainerStatus::waiting("ContainerCreating"); spec.containers.len()],
+            ..PodStatus::default()
+        },
+    }
+}
+
+pub(crate) fn index(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
+    Assignment { job: Some((JOB, "array".into())), index: Some(uid as u32), ..pod(uid, spec) }
+}
+
+/// The processor time of this process and of the spawner and keeper that it started, in that order.
+pub(crate) fn cpu_of(pid: &str) -> Duration {
+    let stat = std::fs::read_to_string(PathBuf::from("/proc").join(pid).join("stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}

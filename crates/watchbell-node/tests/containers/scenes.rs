@@ -1,0 +1,298 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::json;
+use watchbell_api::Uid;
+use watchbell_api::node::{Command, LogQuery};
+use watchbell_api::types::pod_status::{ContainerState, Phase, TerminatedReason};
+
+use crate::rig::{Rig, container, cpu_of, index, pod, query, script, spec};
+
+type Scene = fn();
+
+pub(crate) const ALL: &[(&str, Scene)] = &[
+    ("a_task_ends_with_its_code_and_its_log_is_whole", a_task_ends_with_its_code_and_its_log_is_whole),
+    ("a_task_has_nothing_it_did_not_ask_for", a_task_has_nothing_it_did_not_ask_for),
+    ("configuration_reaches_the_task", configuration_reaches_the_task),
+    ("failures_are_told_apart", failures_are_told_apart),
+    ("a_task_is_asked_to_end_and_then_killed", a_task_is_asked_to_end_and_then_killed),
+    ("containers_of_a_pod_follow_one_another", containers_of_a_pod_follow_one_another),
+    ("a_crash_is_restarted", a_crash_is_restarted),
+    ("a_log_is_followed", a_log_is_followed),
+    ("tasks_outlive_the_server", tasks_outlive_the_server),
+    ("what_the_server_does_not_know_is_ended", what_the_server_does_not_know_is_ended),
+    ("the_deadline_is_kept", the_deadline_is_kept),
+    ("an_array_of_short_tasks", an_array_of_short_tasks),
+];
+
+fn a_task_ends_with_its_code_and_its_log_is_whole() {
+    let mut rig = Rig::new();
+    let (end, log) = rig.run(pod(1, &script("echo out; echo err >&2; printf cut; exit 3")));
+    assert_eq!((end.exit_code, end.reason), (3, TerminatedReason::Error));
+    let mut lines: Vec<&str> = log.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["cut", "err", "out"]);
+    let status = &rig.seen[&Uid(1)];
+    let image = status.containers[0].image_id.as_deref().unwrap();
+    assert!(image.starts_with("docker.io/library/busybox@sha256:"), "{image}");
+    // Its log goes with it.
+    assert!(rig.path().join("logs/pods").read_dir().unwrap().next().is_some());
+    rig.send(Command::Forget { uid: Uid(1), job: None });
+    rig.run(pod(2, &script("true")));
+}
+
+fn a_task_has_nothing_it_did_not_ask_for() {
+    let mut rig = Rig::new();
+    let look = "busybox grep -E '^(Uid|Gid|CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; \
+        busybox touch /x 2>/dev/null && echo root writable; busybox touch /tmp/x && echo tmp writable; \
+        echo $HOSTNAME $(busybox hostname) $HOME $PATH; busybox ls /sys | busybox wc -l; \
+        busybox ip link 2>/dev/null | busybox grep -c '^[0-9]'";
+    let (end, log) = rig.run(pod(1, &script(look)));
+    let text = log.replace('\t', " ");
+    for expect in [
+        "Uid: 65534 65534 65534 65534",
+        "Gid: 65534 65534 65534 65534",
+        "CapEff: 0000000000000000",
+        "CapBnd: 0000000000000000",
+        "NoNewPrivs: 1",
+        "Seccomp: 2",
+        "tmp writable",
+        "pod-1 pod-1 / /usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ] {
+        assert!(text.contains(expect), "{expect} is not in:\n{text}");
+    }
+    assert!(!text.contains("root writable"), "{text}");
+    assert_eq!(end.exit_code, 0, "{text}");
+}
+
+fn configuration_reaches_the_task() {
+    let mut rig = Rig::new();
+    let mut main = container(
+        "main",
+        "echo $COLOR $TOKEN $CPU $WHO; busybox cat /cfg/size /sec/t; busybox stat -c %a /sec/t; \
+         echo kept > /work/f; busybox cat /work/f; busybox stat -c %g /work; echo no > /cfg/size; true",
+    );
+    main["env"] = json!([
+        {"name": "COLOR", "valueFrom": {"configMapKeyRef": {"name": "cfg", "key": "color"}}},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "sec", "key": "token"}}},
+        {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+        {"name": "WHO", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    ]);
+    main["resources"] = json!({"limits": {"cpu": "2"}});
+    main["volumeMounts"] = json!([
+        {"name": "cfg", "mountPath": "/cfg"}, {"name": "sec", "mountPath": "/sec"},
+        {"name": "work", "mountPath": "/work"},
+    ]);
+    let spec = spec(json!({
+        "securityContext": {"fsGroup": 4321},
+        "containers": [main],
+        "volumes": [
+            {"name": "cfg", "configMap": {"name": "cfg"}},
+            {"name": "sec", "secret": {"secretName": "sec", "defaultMode": 0o400,
+                "items": [{"key": "token", "path": "t"}]}},
+            {"name": "work", "emptyDir": {}},
+        ],
+    }));
+    let (end, log) = rig.run(pod(1, &spec));
+    assert_eq!(end.exit_code, 0, "{log}");
+    assert!(log.starts_with("red hunter2 2 pod-1\n10hunter2440\nkept\n4321\n"), "{log}");
+    assert!(log.contains("Read-only file system"), "{log}");
+}
+
+fn failures_are_told_apart() {
+    let mut rig = Rig::new();
+    let mut missing = container("main", "");
+    missing["command"] = json!(["/no/such/program"]);
+    let (end, _) = rig.run(pod(1, &spec(json!({"containers": [missing]}))));
+    assert_eq!((end.exit_code, end.reason), (127, TerminatedReason::ContainerCannotRun));
+    assert!(end.message.is_some());
+
+    let mut greedy = container("main", "x=y; while true; do x=$x$x; done");
+    greedy["resources"] = json!({"limits": {"memory": "16Mi"}});
+    let (end, _) = rig.run(pod(2, &spec(json!({"containers": [greedy]}))));
+    assert_eq!((end.exit_code, end.reason), (137, TerminatedReason::OomKilled));
+
+    let (end, _) = rig.run(pod(3, &script("kill -SEGV $$")));
+    assert_eq!((end.exit_code, end.reason, end.signal), (139, TerminatedReason::Error, Some(11)));
+
+    let mut words = container("main", "echo the last words; exit 1");
+    words["terminationMessagePolicy"] = "FallbackToLogsOnError".into();
+    let (end, _) = rig.run(pod(4, &spec(json!({"containers": [words]}))));
+    assert_eq!(end.message.as_deref(), Some("the last words\n"));
+
+    let mut note = container("main", "echo by file > /out/note");
+    note["terminationMessagePath"] = "/out/note".into();
+    note["volumeMounts"] = json!([{"name": "out", "mountPath": "/out"}]);
+    let (end, _) = rig.run(pod(
+        5,
+        &spec(json!({
+            "containers": [note], "volumes": [{"name": "out", "emptyDir": {}}],
+        })),
+    ));
+    assert_eq!(end.message.as_deref(), Some("by file\n"));
+
+    let mut absent = container("main", "true");
+    absent["image"] = "none:1".into();
+    rig.begin(pod(6, &spec(json!({"containers": [absent]}))));
+    rig.until(6, |s| {
+        matches!(&s.containers[0].state, ContainerState::Waiting { reason, .. } if &**reason == "ErrImageNeverPull")
+    });
+    rig.stop(6, 0);
+    assert_eq!(rig.until_over(6).phase, Phase::Failed);
+}
+
+fn a_task_is_asked_to_end_and_then_killed() {
+    let mut rig = Rig::new();
+    let running = |s: &watchbell_api::types::pod_status::PodStatus| s.phase == Phase::Running;
+    rig.begin(pod(1, &script("trap 'echo asked; exit 5' TERM; while true; do busybox sleep 0.02; done")));
+    rig.until(1, running);
+    // The trap is set once something was printed; the sleep after it makes sure of nothing, so ask until it answers.
+    rig.stop(1, 30);
+    let status = rig.until_over(1);
+    let code = status.containers[0].terminated().unwrap().exit_code;
+    assert!([5, 143].contains(&code), "{code}");
+
+    rig.begin(pod(2, &script("trap '' TERM; while true; do busybox sleep 0.05; done")));
+    rig.until(2, running);
+    rig.stop(2, 1);
+    let status = rig.until_over(2);
+    assert!([137, 143].contains(&status.containers[0].terminated().unwrap().exit_code));
+}
+
+fn containers_of_a_pod_follow_one_another() {
+    let mut rig = Rig::new();
+    let mounted = |mut c: serde_json::Value| {
+        c["volumeMounts"] = json!([{"name": "w", "mountPath": "/w"}]);
+        c
+    };
+    let mut sidecar = mounted(container(
+        "sidecar",
+        "trap 'exit 0' TERM; echo up > /w/sidecar; while true; do busybox sleep 0.02; done",
+    ));
+    sidecar["restartPolicy"] = "Always".into();
+    let spec = spec(json!({
+        "initContainers": [mounted(container("first", "echo 1 > /w/first")), sidecar],
+        "containers": [
+            mounted(container("a", "until busybox test -e /w/sidecar; do busybox sleep 0.02; done; \
+                busybox cat /w/first; echo done > /w/a")),
+            mounted(container("b", "until busybox test -e /w/a; do busybox sleep 0.02; done; busybox cat /w/a")),
+        ],
+        "volumes": [{"name": "w", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}],
+    }));
+    let assignment = pod(1, &spec);
+    rig.begin(assignment.clone());
+    let status = rig.until_over(1);
+    assert_eq!(status.phase, Phase::Succeeded, "{status:?}");
+    assert_eq!(rig.log(&query(&assignment, 2)), "1\n");
+    assert_eq!(rig.log(&query(&assignment, 3)), "done\n");
+}
+
+fn a_crash_is_restarted() {
+    let mut rig = Rig::new();
+    let mut main = container(
+        "main",
+        "if busybox test -e /w/x; then echo again; else echo > /w/x; echo once; exit 1; fi",
+    );
+    main["volumeMounts"] = json!([{"name": "w", "mountPath": "/w"}]);
+    let spec = spec(json!({
+        "restartPolicy": "OnFailure", "containers": [main], "volumes": [{"name": "w", "emptyDir": {}}],
+    }));
+    let assignment = pod(1, &spec);
+    rig.begin(assignment.clone());
+    let status = rig.until_over(1);
+    assert_eq!((status.phase, status.containers[0].restart_count), (Phase::Succeeded, 1));
+    assert_eq!(status.containers[0].last_terminated.as_ref().unwrap().exit_code, 1);
+    assert_eq!(rig.log(&query(&assignment, 0)), "once\n", "each run has its own log");
+    assert_eq!(rig.log(&LogQuery { restart: 1, ..query(&assignment, 0) }), "again\n");
+}
+
+fn a_log_is_followed() {
+    let mut rig = Rig::new();
+    let assignment = pod(1, &script("echo first; read line; echo never"));
+    let slow = script("echo first; busybox sleep 0.2; echo second; exit 0");
+    let assignment = watchbell_api::node::Assignment { spec: slow, ..assignment };
+    rig.begin(assignment.clone());
+    rig.until(1, |s| s.phase != Phase::Pending);
+    let text = rig.log(&LogQuery { follow: true, ..query(&assignment, 0) });
+    assert_eq!(text, "first\nsecond\n");
+    rig.until_over(1);
+}
+
+fn tasks_outlive_the_server() {
+    let mut rig = Rig::new();
+    let spec = script("echo before; busybox sleep 1; echo after; exit 7");
+    let (ends, stays) = (index(1, &spec), index(2, &script("busybox sleep 1000")));
+    rig.begin(ends.clone());
+    rig.begin(stays.clone());
+    let mut status = BTreeMap::new();
+    for uid in [1, 2] {
+        status.insert(uid, rig.until(uid, |s| s.phase == Phase::Running));
+    }
+    let dir = rig.end_server();
+    // While nobody is there the first one goes on printing and ends.
+    let log = dir.path().join(format!("logs/jobs/{}/1.0.0.0.log", crate::rig::JOB));
+    let since = Instant::now();
+    while !std::fs::read_to_string(&log).unwrap_or_default().contains("after") {
+        assert!(since.elapsed().as_secs() < 60, "it did not go on");
+        std::thread::yield_now();
+    }
+    let mut rig = Rig::restart(dir);
+    for (uid, assignment) in [(1, ends.clone()), (2, stays)] {
+        rig.begin(watchbell_api::node::Assignment { status: status[&uid].clone(), ..assignment });
+    }
+    rig.send(Command::Synced);
+    let status = rig.until_over(1);
+    assert_eq!(status.containers[0].terminated().unwrap().exit_code, 7, "its true end");
+    assert_eq!(rig.log(&query(&ends, 0)), "before\nafter\n", "no line is lost");
+    rig.stop(2, 0);
+    assert_eq!(rig.until_over(2).containers[0].terminated().unwrap().exit_code, 137);
+}
+
+fn what_the_server_does_not_know_is_ended() {
+    let mut rig = Rig::new();
+    rig.begin(pod(1, &script("busybox sleep 1000")));
+    rig.until(1, |s| s.phase == Phase::Running);
+    let dir = rig.end_server();
+    let mut rig = Rig::restart(dir);
+    rig.send(Command::Synced);
+    // It is gone when its pod may start anew.
+    let (end, _) = rig.run(pod(2, &script("busybox ps | busybox grep -c '[s]leep 1000'; true")));
+    assert_eq!(end.exit_code, 0);
+}
+
+fn the_deadline_is_kept() {
+    let mut rig = Rig::new();
+    let spec = spec(json!({
+        "activeDeadlineSeconds": 1, "terminationGracePeriodSeconds": 0,
+        "containers": [container("main", "busybox sleep 1000")],
+    }));
+    rig.begin(pod(1, &spec));
+    let status = rig.until_over(1);
+    assert_eq!((status.phase, status.reason.as_deref()), (Phase::Failed, Some("DeadlineExceeded")));
+}
+
+/// Prints what a task of an array costs this side of the sandbox.
+fn an_array_of_short_tasks() {
+    const COUNT: u128 = 300;
+    const AT_ONCE: u128 = 8;
+    let mut rig = Rig::new();
+    let mut main = container("main", "");
+    main["command"] = json!(["/bin/busybox", "true"]);
+    let spec = spec(json!({"containers": [main]}));
+    let (since, cpu) = (Instant::now(), cpu_of("self"));
+    for uid in 0..AT_ONCE {
+        rig.begin(index(uid, &spec));
+    }
+    for uid in 0..COUNT {
+        let status = rig.until_over(uid);
+        assert_eq!(status.phase, Phase::Succeeded, "{status:?}");
+        if uid + AT_ONCE < COUNT {
+            rig.begin(index(uid + AT_ONCE, &spec));
+        }
+    }
+    let (wall, cpu) = (since.elapsed(), cpu_of("self").saturating_sub(cpu));
+    println!("{COUNT} tasks in {wall:?}: {:?} of processor time each in the node", cpu / COUNT as u32);
+    assert!(!Arc::clone(&spec).containers.is_empty());
+    rig.send(Command::ForgetJob { uid: crate::rig::JOB });
+}
