@@ -73,7 +73,13 @@ pub(super) struct Task<'a> {
 
 impl Task<'_> {
     /// Carries out the steps. Does not come back unless one failed.
-    pub(super) fn run(mut self, steps: &[Step]) -> Failure {
+    pub(super) fn run(self, steps: &[Step]) -> Failure {
+        // A step closes what this owns; a failure after it must not close that again.
+        let mut task = std::mem::ManuallyDrop::new(self);
+        task.run_steps(steps)
+    }
+
+    fn run_steps(&mut self, steps: &[Step]) -> Failure {
         // Everything that exec needs is made while allocating is still unsuspicious.
         let program = match Program::new(self.spec) {
             Ok(program) => program,
