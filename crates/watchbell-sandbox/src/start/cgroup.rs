@@ -12,6 +12,7 @@
 mod layout;
 mod limits;
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -51,6 +52,9 @@ pub(crate) struct Cgroup {
     oom_before: u64,
     cpu_before: u64,
     is_slot: bool,
+    /// Linux counts the kills of a group, and takes a clone into one that was ever killed for a fork that raced with the
+    /// kill (kill_seq, seen on 6.18): the new process dies at once. Such a group is never leased again.
+    killed: Cell<bool>,
 }
 
 /// The group in one hierarchy of version 1.
@@ -128,7 +132,8 @@ impl Cgroups {
 
     /// Takes a group back whose last process is gone. One that cannot be trusted any more is removed.
     pub(super) fn give_back(&mut self, group: Cgroup) {
-        if group.is_slot && self.idle.len() < IDLE_SLOTS_MAX && group.is_empty().unwrap_or(false) {
+        let trusted = group.is_slot && !group.killed.get();
+        if trusted && self.idle.len() < IDLE_SLOTS_MAX && group.is_empty().unwrap_or(false) {
             self.idle.push(group);
         } else {
             group.destroy();
@@ -188,7 +193,15 @@ impl Cgroups {
             }
             None => None,
         };
-        Ok(Cgroup { members, unified, applied: Applied::default(), oom_before: 0, cpu_before: 0, is_slot })
+        Ok(Cgroup {
+            members,
+            unified,
+            applied: Applied::default(),
+            oom_before: 0,
+            cpu_before: 0,
+            is_slot,
+            killed: Cell::new(false),
+        })
     }
 }
 
@@ -254,6 +267,7 @@ impl Cgroup {
 
     /// Ends every process in it.
     pub(super) fn kill(&self) -> io::Result<()> {
+        self.killed.set(true);
         if let Some(unified) = &self.unified {
             return (&unified.kill).write_all(b"1").map_err(|e| named(&unified.path.join(KILL), e));
         }

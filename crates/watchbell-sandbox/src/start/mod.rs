@@ -93,6 +93,7 @@ pub(crate) struct Begun {
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
     id: ContainerId,
+    own_pids: bool,
     report: Vec<u8>,
     cgroup: Option<Cgroup>,
 }
@@ -256,7 +257,17 @@ impl Host {
             }
         }
         rustix::io::ioctl_fionbio(&status, true).map_err(|e| failed("watch", &spec.name, &e.into()))?;
-        Ok(Begun { pid, pidfd, status, stdout, stderr, id: spec.id, report: Vec::new(), cgroup: None })
+        Ok(Begun {
+            pid,
+            pidfd,
+            status,
+            stdout,
+            stderr,
+            id: spec.id,
+            own_pids: !host.pid,
+            report: Vec::new(),
+            cgroup: None,
+        })
     }
 
     fn outfit(&mut self, spec: &RunSpec) -> Result<Outfit, Failure> {
@@ -320,14 +331,16 @@ impl Host {
         }
     }
 
-    /// Ends every process of the run.
+    /// Ends every process of the run. With its first process all of its pid namespace ends; only one in the host's needs
+    /// the control group for that, which costs the slot.
     pub(crate) fn kill(&mut self, begun: &mut Begun) {
+        self.signal(begun, libc::SIGKILL);
         if let Some(cgroup) = &begun.cgroup
+            && !begun.own_pids
             && let Err(error) = cgroup.kill()
         {
             tracing::warn!("cannot kill the control group of {}: {error}", begun.id);
         }
-        self.signal(begun, libc::SIGKILL);
     }
 
     /// Signals the first process. It may have ended.

@@ -1,0 +1,82 @@
+//! Real processes: a client, a spawner, its keeper and tasks, killed in every order. Needs root.
+
+mod failures;
+mod kills;
+mod place;
+mod runs;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use watchbell_sandbox::{keeper_main, spawner_main};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Test = (&'static str, fn() -> Outcome);
+
+const TESTS: &[Test] = &[
+    ("a_task_runs_prints_and_is_acknowledged", runs::a_task_runs_prints_and_is_acknowledged),
+    ("signals_and_kills_end_tasks", runs::signals_and_kills_end_tasks),
+    ("what_cannot_start_is_told", runs::what_cannot_start_is_told),
+    ("a_start_happens_once", runs::a_start_happens_once),
+    ("large_pods_cross", runs::large_pods_cross),
+    ("many_short_tasks", runs::many_short_tasks),
+    ("only_one_server_is_served", runs::only_one_server_is_served),
+    ("the_server_is_killed", kills::the_server_is_killed),
+    ("the_spawner_is_killed", kills::the_spawner_is_killed),
+    ("the_keeper_is_killed", kills::the_keeper_is_killed),
+    ("nothing_stays_when_nobody_needs_it", kills::nothing_stays_when_nobody_needs_it),
+    ("the_directory_is_removed", kills::the_directory_is_removed),
+    ("a_hostile_client_is_survived", failures::a_hostile_client_is_survived),
+    ("a_full_disk_loses_lines_and_no_task", failures::a_full_disk_loses_lines_and_no_task),
+    ("a_spawner_that_cannot_start_says_why", failures::a_spawner_that_cannot_start_says_why),
+];
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    let word = args.next();
+    match word.as_ref().and_then(|word| word.to_str()) {
+        Some("spawner") => {
+            log_to_stderr();
+            spawner_main(args)
+        }
+        Some("keeper") => {
+            log_to_stderr();
+            keeper_main(args)
+        }
+        Some("client") => kills::client(args),
+        _ => run_tests(word.into_iter().chain(args).collect()),
+    }
+}
+
+fn log_to_stderr() {
+    tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stderr).init();
+}
+
+/// As much of the usual harness as is used here: a filter, one line a test.
+fn run_tests(args: Vec<OsString>) -> ExitCode {
+    let filters: Vec<&str> =
+        args.iter().filter_map(|arg| arg.to_str()).filter(|arg| !arg.starts_with('-')).collect();
+    if args.iter().any(|arg| arg == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: {} tests of real processes and containers need root", TESTS.len());
+        return ExitCode::SUCCESS;
+    }
+    let mut failed = Vec::new();
+    for (name, test) in TESTS.iter().filter(|(name, _)| filters.iter().all(|f| name.contains(f))) {
+        match std::panic::catch_unwind(test) {
+            Ok(Ok(())) => println!("test {name} ... ok"),
+            Ok(Err(error)) => {
+                println!("test {name} ... FAILED: {error}");
+                failed.push(*name);
+            }
+            Err(_) => {
+                println!("test {name} ... FAILED");
+                failed.push(*name);
+            }
+        }
+    }
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

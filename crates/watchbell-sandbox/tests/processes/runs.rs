@@ -1,0 +1,163 @@
+//! What a server asks for, and gets.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use watchbell_sandbox::{
+    Error, Event, ExitStatus, FileEntry, LogSummary, PodEnvironment, PodVolume, RunSpec, Spawner,
+    StartFailureKind, TableEntry, VolumeSource,
+};
+
+use crate::Outcome;
+use crate::place::{Place, pod, script};
+
+pub(crate) fn a_task_runs_prints_and_is_acknowledged() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    assert_eq!(server.table, []);
+    let spec = script(&place, 1, "echo out; echo err >&2; printf rest; exit 3");
+    server.spawner.start(&spec)?;
+    let pid = server.started(spec.id)?;
+    assert!(pid > 1);
+    let record = server.exit(spec.id)?;
+    assert_eq!(record.status, ExitStatus::Code(3));
+    assert!(!record.oom_killed && record.started_at <= record.finished_at);
+    assert_eq!(record.log, LogSummary { bytes: 12, lines: 2, dropped_bytes: 0 });
+    let mut lines = place.lines("1.log")?;
+    lines.sort();
+    assert_eq!(lines, ["stderr F err", "stdout F out", "stdout F rest"]);
+    server.spawner.acknowledge(spec.id)?;
+    server.spawner.release_pod(1)?;
+    drop(server);
+    assert_eq!(place.connect()?.table, []);
+    Ok(())
+}
+
+pub(crate) fn signals_and_kills_end_tasks() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let check = |uid: u128, text: &str, end: fn(&Spawner, &RunSpec), expect: ExitStatus| -> Outcome {
+        let spec = script(&place, uid, text);
+        server.spawner.start(&spec)?;
+        server.started(spec.id)?;
+        // The trap is set once it has printed.
+        place.wait_for_log(&format!("{uid}.log"))?;
+        end(&server.spawner, &spec);
+        assert_eq!(server.exit(spec.id)?.status, expect, "{text}");
+        Ok(())
+    };
+    let wait = "echo ready; while :; do sleep 0.05; done";
+    let signal = |spawner: &Spawner, spec: &RunSpec| assert!(spawner.signal(spec.id, 15).is_ok());
+    let kill = |spawner: &Spawner, spec: &RunSpec| assert!(spawner.kill_pod(spec.pod.uid).is_ok());
+    let release = |spawner: &Spawner, spec: &RunSpec| assert!(spawner.release_pod(spec.pod.uid).is_ok());
+    check(1, &format!("trap 'exit 42' TERM; {wait}"), signal, ExitStatus::Code(42))?;
+    check(2, wait, kill, ExitStatus::Signal(9))?;
+    check(3, &format!("trap '' TERM; {wait}"), release, ExitStatus::Signal(9))
+}
+
+pub(crate) fn what_cannot_start_is_told() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let check = |uid: u128, change: fn(&mut RunSpec), expect: StartFailureKind| -> Outcome {
+        let mut spec = script(&place, uid, "exit 0");
+        change(&mut spec);
+        server.spawner.start(&spec)?;
+        let failure = server.failure(spec.id)?;
+        assert_eq!(failure.kind, expect, "{failure:?}");
+        assert!(!failure.step.is_empty() && !failure.message.is_empty());
+        Ok(())
+    };
+    check(1, |s| s.argv = vec!["/bin/no-such-program".to_owned()], StartFailureKind::CommandNotFound)?;
+    check(2, |s| s.argv = vec!["/etc".to_owned()], StartFailureKind::CommandNotExecutable)?;
+    check(3, |s| s.privileged = true, StartFailureKind::Refused)?;
+    check(4, |s| s.root.layers = vec!["/usr".into()], StartFailureKind::Refused)?;
+    // Nothing is sent that is out of bounds.
+    let invalid = RunSpec { argv: Vec::new(), ..script(&place, 5, "") };
+    assert!(matches!(server.spawner.start(&invalid), Err(Error::Spec(_))));
+    drop(server);
+    let table = place.connect()?.table;
+    assert_eq!(table.len(), 4);
+    assert!(table.iter().all(|entry| matches!(entry, TableEntry::Failed(_))));
+    Ok(())
+}
+
+pub(crate) fn a_start_happens_once() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let spec = script(&place, 1, "echo once");
+    for _ in 0..5 {
+        server.spawner.start(&spec)?;
+    }
+    server.exit(spec.id)?;
+    server.spawner.start(&spec)?;
+    let next = RunSpec { id: watchbell_sandbox::ContainerId { attempt: 1, ..spec.id }, ..spec.clone() };
+    server.spawner.start(&next)?;
+    // The repeated start is answered before the next one.
+    assert!(matches!(server.event()?, Event::Started { id, .. } if id == next.id));
+    server.exit(next.id)?;
+    assert_eq!(place.lines("1.log")?.len(), 2);
+    Ok(())
+}
+
+pub(crate) fn large_pods_cross() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let contents = vec![b'x'; 3 << 20];
+    let entries = (0..4)
+        .map(|i| FileEntry { path: format!("file-{i}"), mode: 0o444, contents: contents.clone() })
+        .collect();
+    let volume = PodVolume { id: 1, source: VolumeSource::Files { entries, gid: None } };
+    let environment = PodEnvironment { volumes: vec![volume], ..pod(1) };
+    let spec = RunSpec {
+        pod: Arc::new(environment),
+        env: (0..2000).map(|i| (format!("NAME_{i}"), "value".repeat(20))).collect(),
+        ..script(&place, 1, "exit 0")
+    };
+    server.spawner.start(&spec)?;
+    assert_eq!(server.exit(spec.id)?.status, ExitStatus::Code(0));
+    Ok(())
+}
+
+/// Not a bench, but a rate far below would be a fault.
+pub(crate) fn many_short_tasks() -> Outcome {
+    const TASKS: u128 = 300;
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let begin = Instant::now();
+    for uid in 0..TASKS {
+        server.spawner.start(&script(&place, uid, "exit 0"))?;
+    }
+    let mut left = TASKS;
+    while left > 0 {
+        match server.event()? {
+            Event::Exited(record) => {
+                assert_eq!(record.status, ExitStatus::Code(0));
+                server.spawner.acknowledge(record.id)?;
+                server.spawner.release_pod(record.id.pod_uid)?;
+                left -= 1;
+            }
+            Event::StartFailed(failure) => return Err(failure.message.into()),
+            Event::Started { .. } => {}
+            Event::Disconnected => return Err("the spawner is gone".into()),
+        }
+    }
+    let rate = TASKS as f64 / begin.elapsed().as_secs_f64();
+    println!("     {rate:.0} tasks a second");
+    assert!(std::fs::read_dir(place.log(""))?.next().is_none(), "silent tasks leave no file");
+    Ok(())
+}
+
+pub(crate) fn only_one_server_is_served() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let Err(Error::Busy { pid }) = Spawner::connect_or_start(&place.options()).map(drop) else {
+        return Err("a second server was served".into());
+    };
+    assert_eq!(pid, std::process::id());
+    let spec = script(&place, 1, "exit 0");
+    server.spawner.start(&spec)?;
+    server.exit(spec.id)?;
+    drop(server);
+    assert_eq!(place.connect()?.table.len(), 1);
+    Ok(())
+}
