@@ -108,7 +108,7 @@ fn failures_are_told_apart() {
     assert_eq!((end.exit_code, end.reason), (127, TerminatedReason::ContainerCannotRun));
     assert!(end.message.is_some());
 
-    let mut greedy = container("main", "x=y; while true; do x=$x$x; done");
+    let mut greedy = container("main", "exec busybox dd if=/dev/zero of=/dev/null bs=64M count=1");
     greedy["resources"] = json!({"limits": {"memory": "16Mi"}});
     let (end, _) = rig.run(pod(2, &spec(json!({"containers": [greedy]}))));
     assert_eq!((end.exit_code, end.reason), (137, TerminatedReason::OomKilled));
