@@ -10,7 +10,6 @@ mod replay;
 mod requests;
 mod rooms;
 mod runs;
-mod scale;
 mod simulation;
 
 use jiff::Timestamp;

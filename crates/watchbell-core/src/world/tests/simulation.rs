@@ -140,6 +140,7 @@ impl Life {
         self.bench.check();
         self.laws.check(&self.bench, &self.worker);
         self.worker.obey(&stage.commands, self.bench.now, &mut self.random);
+        self.laws.check_node(&self.bench, &self.worker);
     }
 
     fn kill_server(&mut self) {
@@ -147,6 +148,7 @@ impl Life {
         self.worker.lose_messages();
         let commands = self.bench.world.node_sync();
         self.worker.obey(&commands, self.bench.now, &mut self.random);
+        self.laws.check_node(&self.bench, &self.worker);
         self.worker.resend();
     }
 

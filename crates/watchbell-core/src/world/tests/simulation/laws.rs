@@ -150,6 +150,23 @@ impl Laws {
         }
     }
 
+    /// Looks at the node once it was told of a commit: it runs what the journal wants to run, and nothing else.
+    pub(super) fn check_node(&self, bench: &Bench, worker: &Worker) {
+        let snapshot = bench.world.snapshot();
+        let pods: BTreeMap<Uid, bool> = snapshot
+            .list(Resource::Pod, None, None)
+            .filter(|pod| pod.pod_status().is_some_and(|s| s.scheduled_at.is_some() && !s.phase.is_terminal()))
+            .map(|pod| (pod.uid, pod.deletion.is_some()))
+            .collect();
+        for (uid, is_told_to_stop) in worker.running() {
+            match pods.get(&uid) {
+                None => panic!("the node runs {uid}, which the journal does not"),
+                Some(true) => assert!(is_told_to_stop, "{uid} is being deleted and runs on"),
+                Some(false) => assert!(!is_told_to_stop, "{uid} is stopped, and nobody asked for it"),
+            }
+        }
+    }
+
     fn read_record(&mut self, bench: &Bench) {
         for record in &bench.journal.audit[self.audit_read..] {
             let body = &record.body;

@@ -13,6 +13,7 @@ use super::Random;
 struct Task {
     pod: Assignment,
     state: State,
+    is_told_to_stop: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,13 +43,13 @@ pub(super) struct Worker {
     /// Since the server came back.
     listed: BTreeSet<Uid>,
     /// Pods that were seen to end well: (job, index) and the pod.
-    pub successes: BTreeSet<(Uid, Option<u32>, Uid)>,
+    pub(super) successes: BTreeSet<(Uid, Option<u32>, Uid)>,
     /// No task fails or dawdles any more.
-    pub fair: bool,
+    pub(super) fair: bool,
 }
 
 impl Worker {
-    pub fn obey(&mut self, commands: &[Command], now: i64, random: &mut Random) {
+    pub(super) fn obey(&mut self, commands: &[Command], now: i64, random: &mut Random) {
         for command in commands {
             match command {
                 Command::Start(pod) => self.start(pod, now, random),
@@ -93,13 +94,14 @@ impl Worker {
             };
             State::Starting { at, ends_at: at + random.below(long) as i64, exit_code }
         };
-        self.tasks.insert(pod.uid, Task { pod: pod.clone(), state });
+        self.tasks.insert(pod.uid, Task { pod: pod.clone(), state, is_told_to_stop: false });
         self.work(now);
     }
 
     fn stop(&mut self, uid: Uid, grace_seconds: u32, now: i64) {
         let latest = now + i64::from(grace_seconds);
         let Some(task) = self.tasks.get_mut(&uid) else { return };
+        task.is_told_to_stop = true;
         match &mut task.state {
             State::Starting { ends_at, exit_code, .. } | State::Running { ends_at, exit_code } => {
                 if *ends_at > latest {
@@ -112,7 +114,7 @@ impl Worker {
     }
 
     /// Time went by.
-    pub fn work(&mut self, now: i64) {
+    pub(super) fn work(&mut self, now: i64) {
         for task in self.tasks.values_mut() {
             if let State::Starting { at, ends_at, exit_code } = task.state
                 && at <= now
@@ -133,7 +135,7 @@ impl Worker {
     }
 
     /// The clock was set: what was to come moves with it.
-    pub fn shift(&mut self, seconds: i64) {
+    pub(super) fn shift(&mut self, seconds: i64) {
         for task in self.tasks.values_mut() {
             match &mut task.state {
                 State::Starting { at, ends_at, .. } => {
@@ -146,7 +148,7 @@ impl Worker {
         }
     }
 
-    pub fn next_at(&self) -> Option<i64> {
+    pub(super) fn next_at(&self) -> Option<i64> {
         self.tasks
             .values()
             .filter_map(|task| match task.state {
@@ -158,19 +160,19 @@ impl Worker {
     }
 
     /// The machine's tasks die; the node comes back and knows of none.
-    pub fn die(&mut self) {
+    pub(super) fn die(&mut self) {
         self.tasks.clear();
         self.messages.clear();
         self.old_messages.clear();
     }
 
-    pub fn lose_messages(&mut self) {
+    pub(super) fn lose_messages(&mut self) {
         self.messages.clear();
         self.listed.clear();
     }
 
     /// The server is back: everything is told again.
-    pub fn resend(&mut self) {
+    pub(super) fn resend(&mut self) {
         for task in self.tasks.values() {
             match task.state {
                 State::Starting { .. } => {}
@@ -180,7 +182,7 @@ impl Worker {
         }
     }
 
-    pub fn messages(&mut self, random: &mut Random) -> Vec<Report> {
+    pub(super) fn messages(&mut self, random: &mut Random) -> Vec<Report> {
         let keep = if random.one_in(3) { self.messages.len() / 2 } else { self.messages.len() };
         let mut said: Vec<Report> = self.messages.drain(..keep).collect();
         if random.one_in(3) && !self.old_messages.is_empty() {
@@ -190,11 +192,17 @@ impl Worker {
         said
     }
 
-    pub fn all_messages(&mut self) -> Vec<Report> {
+    pub(super) fn all_messages(&mut self) -> Vec<Report> {
         std::mem::take(&mut self.messages)
     }
 
-    pub fn is_idle(&self) -> bool {
+    /// Pods whose processes run, and whether they were told to stop.
+    pub(super) fn running(&self) -> impl Iterator<Item = (Uid, bool)> + '_ {
+        let runs = self.tasks.iter().filter(|(_, task)| !matches!(task.state, State::Ended { .. }));
+        runs.map(|(uid, task)| (*uid, task.is_told_to_stop))
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
         self.tasks.is_empty()
     }
 }
