@@ -4,7 +4,11 @@
 //! - 100,000 CronJobs: made, loaded from rows, at rest, and 10,000 of them due in one minute;
 //! - an array of 10,000 indexes on a machine with room for 100, and one whose pods all wait at once.
 
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "a measurement has a clock and reads its own memory")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a measurement has a clock and reads its own memory"
+)]
 #![expect(clippy::print_stdout, reason = "its output is for people")]
 
 use std::collections::HashMap;
@@ -12,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use watchbell_api::Resource;
 use watchbell_api::node::{Assignment, Capacity, Command, Report};
 use watchbell_api::types::pod_status::{
     ContainerState, ContainerStatus, Phase, PodStatus, Terminated, TerminatedReason,
 };
-use watchbell_api::Resource;
 use watchbell_core::request::{FieldValidation, Request, Subresource, User, Write, WriteOptions};
 use watchbell_core::world::{Config, Row, RowKey, Stage, World};
 
@@ -96,7 +100,8 @@ impl Lab {
             if !self.keeps_rows {
                 continue;
             }
-            let head = row.head.clone().or_else(|| self.rows.get(&row.key).and_then(|before| before.head.clone()));
+            let head =
+                row.head.clone().or_else(|| self.rows.get(&row.key).and_then(|before| before.head.clone()));
             self.rows.insert(row.key.clone(), Row { head, ..row });
         }
         self.commands.extend(stage.commands);
@@ -118,7 +123,8 @@ impl Lab {
 fn make_cronjobs(lab: &mut Lab) {
     for i in 0..CRONJOBS {
         // One in ten is due in the next minute, the others in the course of the day.
-        let schedule = if i < DUE { "1 * * * *".to_owned() } else { format!("{} {} * * *", i % 60, 2 + i % 11) };
+        let schedule =
+            if i < DUE { "1 * * * *".to_owned() } else { format!("{} {} * * *", i % 60, 2 + i % 11) };
         lab.create(cronjob(&format!("nightly-{i}"), &schedule));
         if i % BATCH == 0 {
             lab.step();
@@ -140,7 +146,11 @@ fn memory() {
 fn cronjobs() {
     let mut lab = Lab::new(110);
     make_cronjobs(&mut lab);
-    println!("  created       {:>8.1} µs each, {} B in the journal each", micros(lab.spent, CRONJOBS), lab.bytes / CRONJOBS);
+    println!(
+        "  created       {:>8.1} µs each, {} B in the journal each",
+        micros(lab.spent, CRONJOBS),
+        lab.bytes / CRONJOBS
+    );
     let rows: Vec<Row> = std::mem::take(&mut lab.rows).into_values().collect();
     let version = lab.world.resource_version();
     let now = lab.now;
@@ -187,9 +197,19 @@ fn cronjobs() {
     }
     assert_eq!(made, DUE);
     println!("{DUE} due in one minute");
-    println!("  each          {:>8.1} µs, {} batches, {} B in the journal", micros(lab.spent, DUE), lab.batches, lab.bytes / DUE);
+    println!(
+        "  each          {:>8.1} µs, {} batches, {} B in the journal",
+        micros(lab.spent, DUE),
+        lab.batches,
+        lab.bytes / DUE
+    );
     let at = |part: usize| lateness[(lateness.len() - 1) * part / 100];
-    println!("  late by       p50 {:.0?}, p99 {:.0?}, last {:.0?} (of processor time here)", at(50), at(99), at(100));
+    println!(
+        "  late by       p50 {:.0?}, p99 {:.0?}, last {:.0?} (of processor time here)",
+        at(50),
+        at(99),
+        at(100)
+    );
 }
 
 fn array(what: &str, parallelism: usize, pods: u32) {
@@ -231,7 +251,12 @@ fn array(what: &str, parallelism: usize, pods: u32) {
     let bytes: usize = rows.map(|(_, row)| row.status.len()).sum();
     println!("an array of {INDEXES}, {what}");
     println!("  each index    {:>8.1} µs, {} batches", micros(lab.spent, INDEXES), lab.batches);
-    println!("  journal       {:>8.1} rows and {} B an index; a finished one is {} B", lab.puts as f64 / INDEXES as f64, lab.bytes / INDEXES, bytes / INDEXES);
+    println!(
+        "  journal       {:>8.1} rows and {} B an index; a finished one is {} B",
+        lab.puts as f64 / INDEXES as f64,
+        lab.bytes / INDEXES,
+        bytes / INDEXES
+    );
 }
 
 fn micros(spent: Duration, count: usize) -> f64 {
@@ -314,11 +339,7 @@ fn report(pod: &Assignment, phase: Phase, state: ContainerState, now: i64) -> Re
         restart_count: 0,
         image_id: Some("registry.example/ml/features@sha256:3b9fd1c0".into()),
     };
-    let status = PodStatus {
-        phase,
-        started_at: Some(now),
-        containers: vec![container],
-        ..PodStatus::default()
-    };
+    let status =
+        PodStatus { phase, started_at: Some(now), containers: vec![container], ..PodStatus::default() };
     Report::Status { uid: pod.uid, status: Box::new(status) }
 }

@@ -155,7 +155,9 @@ impl Laws {
         let snapshot = bench.world.snapshot();
         let pods: BTreeMap<Uid, bool> = snapshot
             .list(Resource::Pod, None, None)
-            .filter(|pod| pod.pod_status().is_some_and(|s| s.scheduled_at.is_some() && !s.phase.is_terminal()))
+            .filter(|pod| {
+                pod.pod_status().is_some_and(|s| s.scheduled_at.is_some() && !s.phase.is_terminal())
+            })
             .map(|pod| (pod.uid, pod.deletion.is_some()))
             .collect();
         for (uid, is_told_to_stop) in worker.running() {
