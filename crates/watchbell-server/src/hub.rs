@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use watchbell_api::{ApiError, Cause, Reason, Resource};
 use watchbell_core::world::Change;
 
+use crate::render;
+
 /// How many changes of a resource are remembered.
 const HISTORY: usize = 32_768;
 /// Of how many of them the JSON is kept once somebody asked for it: watchers that keep up share it.
@@ -33,7 +35,15 @@ impl Event {
     /// The object as the change left it; one that is gone is shown as it was, at the version of its end.
     pub(crate) fn json(&self) -> Bytes {
         let mut json = self.json.lock().unwrap_or_else(PoisonError::into_inner);
-        json.get_or_insert_with(|| Bytes::from(self.object().to_string())).clone()
+        let encode = || match &self.change.new {
+            Some(stored) => {
+                let mut out = Vec::new();
+                render::json(stored, &mut out);
+                out
+            }
+            None => self.object().to_string().into_bytes(),
+        };
+        json.get_or_insert_with(|| Bytes::from(encode())).clone()
     }
 
     pub(crate) fn object(&self) -> serde_json::Value {

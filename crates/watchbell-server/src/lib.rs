@@ -23,6 +23,7 @@ mod identity;
 mod metrics;
 mod pins;
 mod present;
+mod render;
 mod request;
 mod respond;
 mod server;

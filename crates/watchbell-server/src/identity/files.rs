@@ -26,6 +26,12 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
     }
 }
 
+/// Whether nobody else may read or write the file.
+pub(super) fn is_private(path: &Path) -> Result<bool, IdentityError> {
+    let mode = fs::metadata(path).map_err(failed("read the mode of", path))?.permissions().mode();
+    Ok(mode & 0o077 == 0)
+}
+
 /// Puts the content in the file's place, mode 0600. A reader sees the old or the new one, also after a crash.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
     let mut new = path.as_os_str().to_owned();

@@ -40,6 +40,11 @@ fn files_are_private_and_stay_the_same() {
     second.write_admin(listen(), Timestamp::now()).unwrap();
     assert_eq!(before, names.map(|name| read(&dir, name)));
     assert_eq!(first.ca_pem(), second.ca_pem());
+    // Opened to others, it is closed again.
+    let config = dir.path().join("admin.kubeconfig");
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).unwrap();
+    second.write_admin(listen(), Timestamp::now()).unwrap();
+    assert_eq!(mode(&dir, "admin.kubeconfig"), 0o600);
     let left: Vec<_> =
         std::fs::read_dir(dir.path().join("pki")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 6, "{left:?}");

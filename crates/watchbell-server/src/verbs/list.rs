@@ -20,6 +20,7 @@ use crate::app::{App, Call};
 use crate::body::{self, Body};
 use crate::pins::Token;
 use crate::present::{self, Include};
+use crate::render;
 use crate::request::ObjectPath;
 use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::options::{ListOptions, Version};
@@ -246,14 +247,16 @@ impl Walk {
                 out.push(b',');
             }
             self.has_elements = true;
-            let object = stored.render();
-            let element = match self.shape {
-                Shape::Table => present::row(self.resource, self.include, object, self.now),
-                Shape::MetadataList => present::metadata_only(object),
-                _ => object,
+            let shown = match self.shape {
+                Shape::Table => Some(present::row(self.resource, self.include, stored.render(), self.now)),
+                Shape::MetadataList => Some(present::metadata_only(stored.render())),
+                _ => None,
             };
-            // Writing to memory does not fail.
-            let _ = serde_json::to_writer(&mut out, &element);
+            match shown {
+                // Writing to memory does not fail.
+                Some(shown) => drop(serde_json::to_writer(&mut out, &shown)),
+                None => render::json(stored, &mut out),
+            }
             if out.len() >= PIECE_BYTES {
                 break;
             }

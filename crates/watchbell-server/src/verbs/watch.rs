@@ -16,6 +16,7 @@ use crate::app::{App, Call};
 use crate::body::{self, Body, ClientGone, Flow};
 use crate::hub::{Event, Heard, Watch};
 use crate::present::{self, Include};
+use crate::render;
 use crate::request::ObjectPath;
 use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::options::{ListOptions, Version};
@@ -114,7 +115,7 @@ impl Watcher {
             for stored in objects.by_ref().take(PIECE_OBJECTS) {
                 last = Some((stored.namespace.clone(), stored.name.clone()));
                 if self.selection.matches(stored) {
-                    self.writer.object(&mut self.out, "ADDED", stored.render());
+                    self.writer.stored(&mut self.out, "ADDED", stored);
                     if self.out.len() >= PIECE_BYTES {
                         break;
                     }
@@ -223,6 +224,8 @@ enum InitialEnd {
     No,
 }
 
+const EVENT_END: &[u8] = b"}\n";
+
 struct EventWriter {
     resource: Resource,
     shape: Shape,
@@ -233,11 +236,25 @@ struct EventWriter {
 
 impl EventWriter {
     fn raw(out: &mut Vec<u8>, kind: &str, object: &[u8]) {
+        EventWriter::begin(out, kind);
+        out.extend_from_slice(object);
+        out.extend_from_slice(EVENT_END);
+    }
+
+    fn begin(out: &mut Vec<u8>, kind: &str) {
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        out.extend_from_slice(object);
-        out.extend_from_slice(b"}\n");
+    }
+
+    /// An object as it stands.
+    fn stored(&mut self, out: &mut Vec<u8>, kind: &str, stored: &Stored) {
+        if self.shape != Shape::Object {
+            return self.object(out, kind, stored.render());
+        }
+        EventWriter::begin(out, kind);
+        render::json(stored, out);
+        out.extend_from_slice(EVENT_END);
     }
 
     fn object(&mut self, out: &mut Vec<u8>, kind: &str, object: Value) {

@@ -108,6 +108,8 @@ fn part_on_a_small_disk() {
 
     // With room again all goes on, and a restart finds what was answered.
     std::fs::remove_file(disk.join("ballast")).unwrap();
+    h.client.delete(&format!("{MAPS}?labelSelector=team%3Dlarge")).expect(200);
+    made.clear();
     h.client.post(MAPS, &config_map("small", "small")).expect(201);
     let dir = h.stop();
     let again = Harness::start_with(dir, &options);
