@@ -151,7 +151,20 @@ impl Drop for Rig {
         if let Some(node) = self.node.take() {
             node.join();
         }
+        // The directory goes when nobody uses it any more: the spawner ends by itself, soon after its last task.
+        let since = Instant::now();
+        while Arc::strong_count(&self.dir) == 1 && has_spawner(self.path()) && since.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
+}
+
+/// Whether a process runs that was started with this directory.
+fn has_spawner(dir: &Path) -> bool {
+    let dir = dir.to_string_lossy();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut command_lines = processes.filter_map(|p| std::fs::read(p.path().join("cmdline")).ok());
+    command_lines.any(|line| String::from_utf8_lossy(&line).contains(&*dir))
 }
 
 fn lookup() -> Lookup {
