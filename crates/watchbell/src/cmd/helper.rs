@@ -3,12 +3,21 @@
 
 use std::process::ExitCode;
 
+use tracing_subscriber::EnvFilter;
+
 /// Runs a helper of the sandbox when this process is one.
 pub(crate) fn main() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    match arguments.next()?.to_str()? {
-        "spawner" => Some(watchbell_sandbox::spawner_main(arguments)),
-        "keeper" => Some(watchbell_sandbox::keeper_main(arguments)),
-        _ => None,
-    }
+    let run = match arguments.next()?.to_str()? {
+        "spawner" => watchbell_sandbox::spawner_main,
+        "keeper" => watchbell_sandbox::keeper_main,
+        _ => return None,
+    };
+    // Standard error is `run/spawner.log` in the data directory.
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .init();
+    Some(run(arguments))
 }
