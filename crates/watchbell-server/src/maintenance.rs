@@ -1,5 +1,7 @@
 //! Keeps the journal's WAL short, beside the commit path.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -18,6 +20,8 @@ const HERE_BYTES: u64 = 16 << 20;
 pub(crate) struct Checkpoints {
     ask: SyncSender<()>,
     thread: JoinHandle<()>,
+    /// On a full disk the thread keeps still: it would take the space that the reserve gives to deletes.
+    held: Arc<AtomicBool>,
     last_wal_bytes: u64,
 }
 
@@ -32,14 +36,19 @@ pub(crate) enum Due {
 pub(crate) fn start(maintenance: Maintenance, inputs: Sender<Input>) -> std::io::Result<Checkpoints> {
     // One request waiting is as good as many.
     let (ask, asked) = sync_channel(1);
+    let held = Arc::new(AtomicBool::new(false));
+    let seen = held.clone();
     let thread = std::thread::Builder::new()
         .name("checkpoint".into())
-        .spawn(move || run(maintenance, &asked, &inputs))?;
-    Ok(Checkpoints { ask, thread, last_wal_bytes: 0 })
+        .spawn(move || run(maintenance, &asked, &seen, &inputs))?;
+    Ok(Checkpoints { ask, thread, held, last_wal_bytes: 0 })
 }
 
-fn run(mut maintenance: Maintenance, asked: &Receiver<()>, inputs: &Sender<Input>) {
+fn run(mut maintenance: Maintenance, asked: &Receiver<()>, held: &AtomicBool, inputs: &Sender<Input>) {
     while asked.recv().is_ok() {
+        if held.load(Ordering::SeqCst) {
+            continue;
+        }
         match maintenance.checkpoint() {
             Ok(report) => tracing::debug!(moved = report.moved_bytes, left = report.left_bytes, "checkpoint"),
             Err(error) if error.is_fatal() => {
@@ -63,6 +72,15 @@ impl Checkpoints {
             self.ask();
         }
         Due::No
+    }
+
+    /// The disk is full: what is moved is the writer's business.
+    pub(crate) fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.held.store(false, Ordering::SeqCst);
     }
 
     /// Nothing happens: what is left may as well be moved.

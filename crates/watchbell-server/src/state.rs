@@ -104,7 +104,15 @@ impl State {
             ended: Mutex::new(None),
         });
         let checkpoints = maintenance::start(store.maintenance()?, inputs.clone())?;
-        let mut task = Task { world, store, shared: shared.clone(), node, unsaved: Vec::new(), checkpoints };
+        let mut task = Task {
+            world,
+            store,
+            shared: shared.clone(),
+            node,
+            unsaved: Vec::new(),
+            checkpoints,
+            lacks_reserve: false,
+        };
         task.world.furnish(now);
         let failed = |e: CommitFailure| match e {
             CommitFailure::Refused(error) | CommitFailure::Fatal(error) => StartError::Store(error),

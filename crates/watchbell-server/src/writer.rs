@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use tokio::sync::oneshot;
 use watchbell_api::node::{Command, Report};
 use watchbell_api::{ApiError, Reason};
-use watchbell_core::request::{Write, Written};
+use watchbell_core::request::{Request, Write, Written};
 use watchbell_core::world::{Stage, World};
-use watchbell_store::Store;
+use watchbell_store::{ReserveState, Store};
 
 use crate::journal;
 use crate::maintenance::{Checkpoints, Due};
@@ -22,6 +22,8 @@ const BATCH: usize = 1024;
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How long the writer waits before it tries a refused disk again with the node's reports.
 const DISK_RETRY: Duration = Duration::from_secs(1);
+/// How often it tries to take the journal's reserve back.
+const RESERVE_RETRY: Duration = Duration::from_secs(10);
 
 pub(crate) struct Task {
     pub(crate) world: World,
@@ -31,6 +33,8 @@ pub(crate) struct Task {
     /// Reports of batches that the disk refused: they are told again, as the node says a thing once.
     pub(crate) unsaved: Vec<Report>,
     pub(crate) checkpoints: Checkpoints,
+    /// The journal's reserve is (or may be) used up: it is taken back when there is room.
+    pub(crate) lacks_reserve: bool,
 }
 
 #[derive(Debug)]
@@ -63,8 +67,8 @@ impl Task {
             if self.batch(inputs) == Next::End {
                 break;
             }
-            if is_idle {
-                self.checkpoints.idle();
+            if is_idle && self.rest() == Next::End {
+                break;
             }
         }
         self.shared.hub.close();
@@ -94,8 +98,7 @@ impl Task {
                 .partition(|(r, _)| matches!(r.write, Write::Delete(_) | Write::DeleteCollection { .. }));
             writes = others;
             for (request, answer) in deletes {
-                let result = self.world.write(*request, now);
-                if self.finish(vec![(answer, result)], Vec::new(), now) == Next::End {
+                if self.delete_on_full_disk(*request, answer, now) == Next::End {
                     return Next::End;
                 }
             }
@@ -123,10 +126,7 @@ impl Task {
                 self.unsaved = reports;
                 for ((answer, result), request) in answers.into_iter().zip(again) {
                     let outcome = match request {
-                        Some(request) => {
-                            let result = self.world.write(*request, now);
-                            self.finish(vec![(answer, result)], Vec::new(), now)
-                        }
+                        Some(request) => self.delete_on_full_disk(*request, answer, now),
                         None => {
                             refuse(answer, result, &error);
                             Next::Go
@@ -142,26 +142,47 @@ impl Task {
         }
     }
 
-    /// Makes durable what the world has staged, then answers.
-    fn finish(
-        &mut self,
-        answers: Vec<(Answer, Result<Written, ApiError>)>,
-        reports: Vec<Report>,
-        now: Timestamp,
-    ) -> Next {
-        match self.commit(now) {
+    /// Deletes in a batch of its own, so that the journal's reserve may serve it. Where that does not do, the journal's WAL
+    /// is emptied first.
+    fn delete_on_full_disk(&mut self, request: Request, answer: Answer, now: Timestamp) -> Next {
+        let result = self.world.write(request.clone(), now);
+        let refused = match self.commit(now) {
             Ok(()) => {
-                for (answer, result) in answers {
-                    let _ = answer.send(result);
-                }
-            }
-            Err(CommitFailure::Refused(error)) => {
-                for (answer, result) in answers {
-                    refuse(answer, result, &error);
-                }
-                self.unsaved.extend(reports);
+                let _ = answer.send(result);
+                return Next::Go;
             }
             Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
+            Err(CommitFailure::Refused(error)) => error,
+        };
+        match self.store.checkpoint() {
+            Ok(_) => {}
+            Err(error) if error.is_fatal() => return self.fail(&error.to_string()),
+            Err(_) => {
+                refuse(answer, result, &refused);
+                return Next::Go;
+            }
+        }
+        let result = self.world.write(request, now);
+        match self.commit(now) {
+            Ok(()) => drop(answer.send(result)),
+            Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
+            Err(CommitFailure::Refused(error)) => refuse(answer, result, &error),
+        }
+        Next::Go
+    }
+
+    /// Nothing came in for a while: tidies the journal.
+    fn rest(&mut self) -> Next {
+        if self.lacks_reserve {
+            match self.store.refill_reserve() {
+                Ok(state) => self.lacks_reserve = state == ReserveState::Released,
+                Err(error) if error.is_fatal() => return self.fail(&error.to_string()),
+                Err(error) => tracing::warn!("the journal's reserve is not taken back: {error}"),
+            }
+        }
+        if !self.lacks_reserve {
+            self.checkpoints.go_on();
+            self.checkpoints.idle();
         }
         Next::Go
     }
@@ -177,9 +198,10 @@ impl Task {
         if !self.unsaved.is_empty() {
             return DISK_RETRY;
         }
-        let Some(at) = self.world.wake_at() else { return LONGEST_SLEEP };
+        let longest = if self.lacks_reserve { RESERVE_RETRY } else { LONGEST_SLEEP };
+        let Some(at) = self.world.wake_at() else { return longest };
         let left = at.duration_since(Timestamp::now());
-        Duration::try_from(left).unwrap_or(Duration::ZERO).min(LONGEST_SLEEP)
+        Duration::try_from(left).unwrap_or(Duration::ZERO).min(longest)
     }
 
     pub(crate) fn commit(&mut self, now: Timestamp) -> Result<(), CommitFailure> {
@@ -197,6 +219,8 @@ impl Task {
             }
             tracing::error!("{error}");
             self.shared.metrics.commit_refused();
+            self.lacks_reserve = true;
+            self.checkpoints.hold();
             return Err(CommitFailure::Refused(error));
         }
         self.world.committed();
@@ -218,6 +242,12 @@ impl Task {
         let started = Instant::now();
         let committed = self.store.commit(&batch)?;
         self.shared.metrics.committed(started.elapsed(), committed.wal_bytes);
+        self.lacks_reserve = committed.reserve == ReserveState::Released;
+        if self.lacks_reserve {
+            self.checkpoints.hold();
+        } else {
+            self.checkpoints.go_on();
+        }
         if self.checkpoints.after_commit(committed.wal_bytes) == Due::Here
             && let Err(error) = self.store.checkpoint()
         {
