@@ -1,5 +1,6 @@
 //! What goes wrong around the spawner.
 
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -42,12 +43,67 @@ pub(crate) fn a_hostile_client_is_survived() -> Outcome {
     Ok(())
 }
 
+pub(crate) fn nothing_of_the_server_is_inherited() -> Outcome {
+    let place = Place::new()?;
+    // A lock and a directory that somebody forgot to close on exec.
+    let lock = File::create(place.path().join("server.lock"))?;
+    let forgotten = rustix::io::dup(&lock)?;
+    let server = place.connect()?;
+    drop(forgotten);
+    for kind in ["spawner", "keeper"] {
+        let pids = place.pids(kind)?;
+        let [pid] = pids[..] else { return Err(format!("{kind}: {pids:?}").into()) };
+        for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
+            let entry = entry?;
+            let target = fs::read_link(entry.path()).unwrap_or_default();
+            assert!(!target.ends_with("server.lock"), "{kind} holds {}", target.display());
+            if entry.file_name() == "1" {
+                assert_eq!(target, Path::new("/dev/null"));
+            }
+        }
+        let exe = fs::read_link(format!("/proc/{pid}/exe"))?;
+        assert!(exe.starts_with("/memfd:watchbell (deleted)"), "{kind} runs {}", exe.display());
+        assert!(File::options().write(true).open(format!("/proc/{pid}/exe")).is_err());
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let session = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(3));
+        let ours = rustix::process::getsid(None)?.as_raw_nonzero().to_string();
+        assert_ne!(session, Some(ours.as_str()), "{kind} is of our session");
+    }
+    drop(server);
+    Ok(())
+}
+
+pub(crate) fn the_keeper_has_no_privileges() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    // It has confined itself once it has written a log.
+    let spec = script(&place, 1, "echo up");
+    server.spawner.start(&spec)?;
+    server.exit(spec.id)?;
+    let pids = place.pids("keeper")?;
+    let [pid] = pids[..] else { return Err(format!("{pids:?}").into()) };
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.map(|value| value.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let uid = watchbell_sandbox::DEFAULT_KEEPER_UID;
+    let ids = Some([uid; 4].map(|uid| uid.to_string()).join(" "));
+    assert_eq!((field("Uid"), field("Gid"), field("Groups")), (ids.clone(), ids, Some(String::new())));
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(field(set), Some("0000000000000000".to_owned()), "{set}");
+    }
+    assert_eq!(field("NoNewPrivs"), Some("1".to_owned()));
+    assert_eq!(fs::read_link(format!("/proc/{pid}/root"))?, fs::canonicalize(place.log(""))?);
+    Ok(())
+}
+
 /// A tmpfs of one MiB that goes away again.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn at(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
-        std::fs::create_dir_all(path)?;
+        fs::create_dir_all(path)?;
         mount("watchbell-test", path, "tmpfs", MountFlags::empty(), Some(c"size=1m"))?;
         Ok(Self(path.to_path_buf()))
     }
@@ -73,10 +129,10 @@ pub(crate) fn a_full_disk_loses_lines_and_no_task() -> Outcome {
     assert_eq!((record.log.bytes, record.log.lines), (4_194_304 + 5, 2));
     assert!(record.log.dropped_bytes > 3 << 20, "{record:?}");
     // Whole records only.
-    let text = std::fs::read(place.log("1.log"))?;
+    let text = fs::read(place.log("1.log"))?;
     assert_eq!(text.last(), Some(&b'\n'));
     // Once there is room again, logs are written again.
-    std::fs::remove_file(place.log("1.log"))?;
+    fs::remove_file(place.log("1.log"))?;
     let next = script(&place, 2, "echo again");
     server.spawner.start(&next)?;
     assert_eq!(server.exit(next.id)?.log.dropped_bytes, 0);
@@ -90,20 +146,22 @@ pub(crate) fn a_full_disk_loses_lines_and_no_task() -> Outcome {
 pub(crate) fn a_spawner_that_cannot_start_says_why() -> Outcome {
     let place = Place::new()?;
     let run = place.path().join("run");
-    std::fs::create_dir(&run)?;
-    std::fs::write(
-        run.join("spawner.table"),
-        "this is not a table, and longer than any header would ever be",
-    )?;
+    fs::create_dir(&run)?;
+    fs::write(run.join("spawner.table"), "this is not a table, and longer than any header would ever be")?;
     let error = Spawner::connect_or_start(&place.options()).map(drop);
     let Err(Error::DidNotStart { reason, log }) = error else { return Err(format!("{error:?}").into()) };
     assert!(reason.contains("table"), "{reason}");
-    assert!(std::fs::read_to_string(log)?.contains("table"));
+    assert!(fs::read_to_string(log)?.contains("table"));
 
     let mut options = place.options();
     options.exe = "/bin/true".into();
-    std::fs::remove_file(run.join("spawner.table"))?;
+    fs::remove_file(run.join("spawner.table"))?;
     let error = Spawner::connect_or_start(&options).map(drop);
     assert!(matches!(error, Err(Error::DidNotStart { .. })), "{error:?}");
+
+    fs::write(place.path().join("logs"), "not a directory")?;
+    let error = Spawner::connect_or_start(&place.options()).map(drop);
+    let Err(Error::DidNotStart { reason, .. }) = error else { return Err(format!("{error:?}").into()) };
+    assert!(reason.contains("keeper of logs"), "{reason}");
     Ok(())
 }

@@ -57,7 +57,11 @@ impl Place {
     }
 
     pub(crate) fn connect(&self) -> Result<Server, Failure> {
-        let (spawner, table, events) = Spawner::connect_or_start(&self.options())?;
+        self.connect_with(&self.options())
+    }
+
+    pub(crate) fn connect_with(&self, options: &SpawnerOptions) -> Result<Server, Failure> {
+        let (spawner, table, events) = Spawner::connect_or_start(options)?;
         Ok(Server { spawner, table, events })
     }
 

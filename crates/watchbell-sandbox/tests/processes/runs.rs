@@ -161,3 +161,35 @@ pub(crate) fn only_one_server_is_served() -> Outcome {
     assert_eq!(place.connect()?.table.len(), 1);
     Ok(())
 }
+
+pub(crate) fn other_settings_need_another_spawner() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let first = place.pids("spawner")?;
+    let spec = script(&place, 1, "sleep 1000");
+    server.spawner.start(&spec)?;
+    server.started(spec.id)?;
+    drop(server);
+
+    let mut raised = place.options();
+    raised.ceiling.unconfined = true;
+    let unconfined =
+        RunSpec { seccomp: watchbell_sandbox::Seccomp::Unconfined, ..script(&place, 2, "exit 0") };
+    // As long as a task runs, the spawner stays what root made it.
+    let server = place.connect_with(&raised)?;
+    assert_eq!(place.pids("spawner")?, first);
+    server.spawner.start(&unconfined)?;
+    assert_eq!(server.failure(unconfined.id)?.kind, StartFailureKind::Refused);
+    server.spawner.acknowledge(unconfined.id)?;
+    server.spawner.release_pod(1)?;
+    server.exit(spec.id)?;
+    server.spawner.release_pod(2)?;
+    drop(server);
+
+    let server = place.connect_with(&raised)?;
+    assert_ne!(place.pids("spawner")?, first);
+    assert_eq!(server.table.len(), 1, "what ended before is still known");
+    server.spawner.start(&unconfined)?;
+    assert_eq!(server.exit(unconfined.id)?.status, ExitStatus::Code(0));
+    Ok(())
+}
