@@ -14,7 +14,7 @@ use watchbell_core::world::Change;
 use crate::render;
 
 /// How many changes of a resource are remembered.
-const HISTORY: usize = 32_768;
+const HISTORY: usize = 16_384;
 /// Of how many of them the JSON is kept once somebody asked for it: watchers that keep up share it.
 const ENCODED: usize = 1024;
 /// How many changes a watcher takes at a time, so that the lock is held briefly.

@@ -158,6 +158,47 @@ fn get_and_watch() {
     assert_eq!(lines.next().unwrap().unwrap(), "configmap/settings");
 }
 
+#[test]
+fn watch_as_a_table() {
+    let server = Harness::start();
+    let Some(kubectl) = Kubectl::of(&server) else { return };
+    kubectl.ok(&["apply", "-f", "-"], CRON_JOB);
+    let mut child = Ended(kubectl.command(&["get", "cronjobs", "-w"]).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().starts_with("NAME "));
+    assert!(lines.next().unwrap().contains("True"));
+    kubectl.ok(&["patch", "cronjob", "nightly", "-p", r#"{"spec":{"suspend":false}}"#], "");
+    let changed = lines.next().unwrap();
+    assert!(changed.starts_with("nightly ") && changed.contains("False"), "{changed}");
+}
+
+#[test]
+fn wait_for_a_condition() {
+    use watchbell_api::types::pod_status::{Terminated, TerminatedReason};
+    let server = Harness::start();
+    let Some(kubectl) = Kubectl::of(&server) else { return };
+    kubectl.ok(&["create", "job", "one", "--image=busybox:1.36", "--", "true"], "");
+    let (uid, _) = server.started();
+    let waiting =
+        kubectl.command(&["wait", "--for=condition=complete", "job/one", "--timeout=30s"]).spawn().unwrap();
+    let end = Terminated {
+        exit_code: 0,
+        signal: None,
+        reason: TerminatedReason::Completed,
+        message: None,
+        started_at: Some(1),
+        finished_at: 2,
+    };
+    server.report(uid, Phase::Succeeded, ContainerState::Terminated(end));
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "job.batch/one condition met\n", "{output:?}");
+    server.logs.texts.lock().unwrap().insert((uid, 0), b"done\n".to_vec());
+    server.logs.ended.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(kubectl.ok(&["logs", "job/one"], ""), "done\n");
+    assert!(kubectl.ok(&["get", "job", "one"], "").contains("1/1"));
+    assert!(kubectl.ok(&["get", "events"], "").contains("Completed"));
+}
+
 /// A child that goes when the test does.
 struct Ended(Child);
 
