@@ -1,0 +1,12 @@
+//! The program as a stranger runs it: real containers, real clients, real signals. Needs root.
+
+#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
+
+mod bad_input;
+mod hardened;
+mod kill;
+mod kubectl;
+mod lifecycle;
+mod python;
+mod schedule;
+mod stand;

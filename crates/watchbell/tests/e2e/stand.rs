@@ -1,0 +1,316 @@
+//! A server of its own for each test: private data directory, free port, everything gone at the end.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The longest any single thing may take before the test says what hung.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two looks at something that has no other way to tell.
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Says why a test is left out, and whether it is.
+pub(crate) fn is_left_out(needs: &[&str]) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("NOT TESTED: containers are started, which needs root");
+        return true;
+    }
+    for program in needs {
+        if which(program).is_none() {
+            eprintln!("NOT TESTED: {program} is not installed (`make test` names the packages)");
+            return true;
+        }
+    }
+    false
+}
+
+pub(crate) fn which(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|p| p.exists())
+}
+
+/// One server with its data directory.
+pub(crate) struct Stand {
+    dir: tempfile::TempDir,
+    server: Option<Child>,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Done {
+    #[track_caller]
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.out, self.err);
+        self.out
+    }
+}
+
+impl Stand {
+    /// Starts a server and waits until it is ready.
+    pub(crate) fn start() -> Stand {
+        let mut stand = Stand { dir: tempfile::tempdir().unwrap(), server: None };
+        stand.launch();
+        stand.wait_ready();
+        stand
+    }
+
+    /// As [`Stand::start`], with the image `busybox:bar` in its store.
+    pub(crate) fn with_busybox() -> Stand {
+        let mut stand = Stand { dir: tempfile::tempdir().unwrap(), server: None };
+        let busybox = which("busybox").expect("busybox-static is installed");
+        let build = stand
+            .program()
+            .args(["image", "build", "busybox:bar", "--from", "scratch", "--data-dir"])
+            .arg(stand.data())
+            .arg("--copy")
+            .arg(format!("{}:/bin/busybox", busybox.display()))
+            .args(["--env", "PATH=/bin"])
+            .output()
+            .unwrap();
+        done(build).ok();
+        stand.launch();
+        stand.wait_ready();
+        stand
+    }
+
+    /// Puts an image of one static program, `/program`, into the store, through the server where one runs.
+    pub(crate) fn build_c(&self, name: &str, source: &str) {
+        let (code, program) = (self.path("program.c"), self.path("program"));
+        std::fs::write(&code, source).unwrap();
+        let mut compile = Command::new("cc");
+        compile.args(["-O1", "-static", "-o"]).arg(&program).arg(&code);
+        run(compile, "").ok();
+        let copy = format!("{}:/program", program.display());
+        let data = self.data().display().to_string();
+        self.watchbell(&["image", "build", name, "--data-dir", &data, "--copy", &copy]).ok();
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.data().join("admin.kubeconfig")
+    }
+
+    /// The program, without anything of this machine's user.
+    pub(crate) fn program(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_watchbell"));
+        command.env("HOME", self.dir.path()).env_remove("KUBECONFIG").stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the server and does not wait for it.
+    pub(crate) fn launch(&mut self) {
+        let log = File::options().create(true).append(true).open(self.path("server.log")).unwrap();
+        let child = self
+            .program()
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(self.data())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.server = Some(child);
+    }
+
+    pub(crate) fn wait_ready(&mut self) {
+        self.until("the server is ready", |stand| {
+            if let Some(server) = &mut stand.server
+                && let Some(status) = server.try_wait().unwrap()
+            {
+                panic!("the server ended: {status}\n{}", stand.server_log());
+            }
+            stand.watchbell(&["get", "namespaces", "-o", "name"]).code == Some(0)
+        });
+    }
+
+    pub(crate) fn server_log(&self) -> String {
+        std::fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    /// SIGKILL, no chance to tidy up. The spawner and its tasks go on.
+    pub(crate) fn kill(&mut self) {
+        let mut server = self.server.take().expect("a server runs");
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+
+    /// SIGTERM, and the end must be clean.
+    pub(crate) fn stop(&mut self) {
+        let mut server = self.server.take().expect("a server runs");
+        let pid = rustix::process::Pid::from_child(&server);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = server.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "SIGTERM does not end the server\n{}", self.server_log());
+            std::thread::sleep(GLANCE);
+        };
+        assert_eq!(status.code(), Some(0), "{status} {:?}\n{}", status.signal(), self.server_log());
+    }
+
+    /// `watchbell ARGS` against this server.
+    pub(crate) fn watchbell(&self, args: &[&str]) -> Done {
+        self.watchbell_with(args, "")
+    }
+
+    pub(crate) fn watchbell_with(&self, args: &[&str], input: &str) -> Done {
+        let mut command = self.program();
+        command.arg("--kubeconfig").arg(self.kubeconfig()).args(args);
+        run(command, input)
+    }
+
+    pub(crate) fn kubectl(&self, args: &[&str]) -> Done {
+        self.kubectl_with(args, "")
+    }
+
+    pub(crate) fn kubectl_with(&self, args: &[&str], input: &str) -> Done {
+        let mut command = Command::new("kubectl");
+        command.env("HOME", self.dir.path()).env("KUBECONFIG", self.kubeconfig()).args(args);
+        run(command, input)
+    }
+
+    #[track_caller]
+    pub(crate) fn apply(&self, manifest: &str) -> String {
+        self.watchbell_with(&["apply", "-f", "-"], manifest).ok()
+    }
+
+    /// One object.
+    #[track_caller]
+    pub(crate) fn get(&self, what: &[&str]) -> Value {
+        let mut args = vec!["get", "-o", "json"];
+        args.extend(what);
+        serde_json::from_str(&self.watchbell(&args).ok()).unwrap()
+    }
+
+    /// Looks until `is_so`, and says what hung when it never is.
+    #[track_caller]
+    pub(crate) fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Stand) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            assert!(begun.elapsed() < PATIENCE, "it never happened: {what}\n{}", self.server_log());
+            std::thread::sleep(GLANCE);
+        }
+    }
+
+    /// Waits for a Job's end and returns it.
+    #[track_caller]
+    pub(crate) fn finished(&mut self, namespace: &str, job: &str) -> Value {
+        let mut last = Value::Null;
+        self.until(&format!("job {job} ends"), |stand| {
+            let got = stand.watchbell(&["get", "-o", "json", "-n", namespace, "job", job]);
+            last = serde_json::from_str(&got.out).unwrap_or_default();
+            condition(&last, "Complete") || condition(&last, "Failed")
+        });
+        last
+    }
+
+    /// Ends everything and asserts that nothing is left on the machine.
+    pub(crate) fn end(mut self) {
+        if self.server.is_some() {
+            self.stop();
+        }
+        let state = self.data().display().to_string();
+        // The spawner ends when its directory is gone and it has no task; until then it may write there once more.
+        let dir = self.dir.path().to_path_buf();
+        let begun = Instant::now();
+        while let Err(error) = std::fs::remove_dir_all(self.data()) {
+            assert!(begun.elapsed() < PATIENCE, "cannot remove {}: {error}", dir.display());
+            std::thread::sleep(GLANCE);
+        }
+        while let Some(left) = leftover(&state) {
+            assert!(begun.elapsed() < PATIENCE, "left behind by {}: {left}", dir.display());
+            std::thread::sleep(GLANCE);
+        }
+    }
+}
+
+impl Drop for Stand {
+    fn drop(&mut self) {
+        // Only when a test failed: what it started ends with it. The spawner sees its directory go.
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+pub(crate) fn condition(object: &Value, kind: &str) -> bool {
+    object["status"]["conditions"]
+        .as_array()
+        .is_some_and(|list| list.iter().any(|c| c["type"] == kind && c["status"] == "True"))
+}
+
+/// A process or mount that names the directory.
+fn leftover(dir: &str) -> Option<String> {
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let name = entry.file_name();
+        if !name.as_encoded_bytes().iter().all(u8::is_ascii_digit) {
+            continue;
+        }
+        for file in ["cmdline", "mountinfo"] {
+            // A process may end while it is looked at.
+            let Ok(text) = std::fs::read(entry.path().join(file)) else { continue };
+            if contains(&text, dir.as_bytes()) {
+                return Some(format!("{} of process {}", file, name.display()));
+            }
+        }
+    }
+    None
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|w| w == part)
+}
+
+/// Runs a command with `input` on its standard input.
+pub(crate) fn run(mut command: Command, input: &str) -> Done {
+    if input.is_empty() {
+        return done(command.stdin(Stdio::null()).output().unwrap());
+    }
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let input = input.to_owned();
+    // A command that refuses its input early is part of the tests.
+    let writer = std::thread::spawn(move || drop(pipe.write_all(input.as_bytes())));
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    done(output)
+}
+
+fn done(output: Output) -> Done {
+    Done {
+        code: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A Job of busybox: `spec` holds the Job's own fields, `script` is run by its shell.
+pub(crate) fn job(name: &str, spec: &str, script: &str) -> String {
+    let script = serde_json::to_string(script).unwrap();
+    format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: {name}}}\nspec:\n  {spec}\n  template:\n    spec:\n      \
+         restartPolicy: Never\n      containers:\n      - name: main\n        image: busybox:bar\n        \
+         imagePullPolicy: Never\n        command: [/bin/busybox, sh, -c, {script}]\n"
+    )
+}
