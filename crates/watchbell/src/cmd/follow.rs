@@ -16,6 +16,9 @@ use crate::{output, target};
 /// How long a server that went away is waited for: it may be restarting, and its tasks run on meanwhile.
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Lines do not come faster than this.
+const BETWEEN_LINES: Duration = Duration::from_millis(500);
+
 /// Follows a Job to its end, a range of indexes at a time; succeeds only if the Job completes
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -105,6 +108,9 @@ struct Follower<'a> {
     bar: ProgressBar,
     uid: Option<String>,
     seen: Option<Progress>,
+    /// What the last line told, and when: of a fast array a line tells several indexes.
+    told: Option<Progress>,
+    told_at: Instant,
     /// Warnings already shown, by their uid and count.
     warned: HashSet<String>,
 }
@@ -121,6 +127,8 @@ impl<'a> Follower<'a> {
             bar,
             uid: None,
             seen: None,
+            told: None,
+            told_at: Instant::now(),
             warned: HashSet::new(),
         }
     }
@@ -224,20 +232,9 @@ impl<'a> Follower<'a> {
     }
 
     fn show(&mut self, now: &Progress) {
-        let nothing = IndexSet::new();
-        let (before, before_failed) = self
-            .seen
-            .as_ref()
-            .map_or((&nothing, &nothing), |seen| (&seen.completed_indexes, &seen.failed_indexes));
-        let done = ranges_added(before, &now.completed_indexes);
-        let failed = ranges_added(before_failed, &now.failed_indexes);
-        if !done.is_empty() {
-            self.say(&format!("{}: {} succeeded (indexes {done})", self.name, now.fraction()));
-        } else if !now.is_indexed && self.seen.as_ref().is_some_and(|seen| seen.succeeded < now.succeeded) {
-            self.say(&format!("{}: {} succeeded", self.name, now.fraction()));
-        }
-        if !failed.is_empty() {
-            self.say(&format!("{}: indexes {failed} failed", self.name));
+        let is_over = matches!(now.state, State::Complete | State::Failed { .. });
+        if is_over || self.told_at.elapsed() >= BETWEEN_LINES {
+            self.tell(now);
         }
         if now.state == State::Suspended
             && self.seen.as_ref().is_none_or(|seen| seen.state != State::Suspended)
@@ -261,6 +258,30 @@ impl<'a> Follower<'a> {
         self.bar.set_position(now.succeeded);
         let failed = if now.failed > 0 { format!(", {} failed pods", now.failed) } else { String::new() };
         self.bar.set_message(format!("succeeded, {} running{failed}", now.active));
+    }
+
+    /// A line about what is new since the last one.
+    fn tell(&mut self, now: &Progress) {
+        let nothing = IndexSet::new();
+        let (done_before, failed_before, before) = match &self.told {
+            Some(told) => (&told.completed_indexes, &told.failed_indexes, told.succeeded),
+            None => (&nothing, &nothing, 0),
+        };
+        let done = ranges_added(done_before, &now.completed_indexes);
+        let failed = ranges_added(failed_before, &now.failed_indexes);
+        if done.is_empty() && failed.is_empty() && before >= now.succeeded {
+            return;
+        }
+        if !done.is_empty() {
+            self.say(&format!("{}: {} succeeded (indexes {done})", self.name, now.fraction()));
+        } else if !now.is_indexed {
+            self.say(&format!("{}: {} succeeded", self.name, now.fraction()));
+        }
+        if !failed.is_empty() {
+            self.say(&format!("{}: indexes {failed} failed", self.name));
+        }
+        self.told = Some(now.clone());
+        self.told_at = Instant::now();
     }
 
     /// Warnings about the Job's pods: why nothing runs, why an index failed.
