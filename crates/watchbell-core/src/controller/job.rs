@@ -28,6 +28,7 @@ use watchbell_api::types::pod_status::{Phase, PodStatus};
 
 use super::event::PlannedEvent;
 use super::ttl::{Ttl, ttl};
+use crate::index_set::IndexSet;
 
 mod backoff;
 mod count;
@@ -50,6 +51,10 @@ pub use status::{
 
 /// The value of `spec.managedBy` that names this controller, as does leaving it out.
 pub const CONTROLLER_NAME: &str = "kubernetes.io/job-controller";
+
+/// Annotation of an Indexed Job that runs some of its indexes again: those to run (`1,3-5`). The others count as completed
+/// from the start, by the Job that `watchbell.dev/rerun-of` names. Set at creation; a later change means nothing.
+pub const RERUN_INDEXES: &str = "watchbell.dev/indexes";
 
 /// The index of a pod without one, in keys.
 const NO_INDEX: u32 = u32::MAX;
@@ -107,6 +112,8 @@ pub struct JobView<'a> {
     pub deleting: bool,
     pub spec: &'a JobSpec,
     pub restart_policy: RestartPolicy,
+    /// Of [`RERUN_INDEXES`].
+    pub rerun: Option<&'a IndexSet>,
     pub status: &'a JobStatus,
     /// By index (`u32::MAX` without one) and attempt.
     pub active: &'a BTreeMap<(u32, u32), ActivePod>,
@@ -221,6 +228,13 @@ impl<'a> Pass<'a> {
 
     fn start(&mut self) {
         let spec = self.view.spec;
+        if !self.status.tracking.synced
+            && let (Some(completions), Some(rerun)) = (self.index_count(), self.view.rerun)
+        {
+            self.status.completed_indexes = rerun.iter_missing(completions).collect();
+            self.status.succeeded = self.status.completed_indexes.len() as u32;
+            self.completed_changed = true;
+        }
         self.status.tracking.synced = true;
         if self.status.start_time.is_none() && !spec.suspend {
             self.status.start_time = Some(self.now);

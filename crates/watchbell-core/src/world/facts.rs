@@ -11,6 +11,8 @@ use watchbell_api::types::job::JobSpec;
 use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 
 use crate::controller::cronjob::CronJobFacts;
+use crate::controller::job::RERUN_INDEXES;
+use crate::index_set::IndexSet;
 
 /// The typed part of a head.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct JobFacts {
     pub restart_policy: RestartPolicy,
     /// Which pods are the Job's, where its author chose; the generated selector is the label with the Job's uid.
     pub selector: Option<Labels>,
+    /// Which indexes run again; `None`: all.
+    pub rerun: Option<IndexSet>,
 }
 
 /// Of an event: enough to count a repetition, and to know when it is too old. Unix seconds.
@@ -56,6 +60,10 @@ impl Facts {
                     true => Some(selector(&spec["selector"])?),
                     false => None,
                 },
+                // What it may be was judged when the object came ([`super::rules`]).
+                rerun: object["metadata"]["annotations"][RERUN_INDEXES]
+                    .as_str()
+                    .and_then(|text| IndexSet::parse(text, u32::MAX).ok()),
             })),
             Resource::CronJob => {
                 let typed = CronJobSpec::deserialize(spec).map_err(wrong)?;

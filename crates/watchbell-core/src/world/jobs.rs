@@ -41,6 +41,7 @@ impl World {
                     deleting: job.deletion.is_some(),
                     spec: &facts.spec,
                     restart_policy: facts.restart_policy,
+                    rerun: facts.rerun.as_ref(),
                     status,
                     active: &runtime.active,
                     ended: &ended,

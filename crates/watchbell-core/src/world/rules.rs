@@ -7,7 +7,9 @@ use watchbell_api::{ApiError, FieldError, Resource};
 use super::World;
 use crate::admission::{self, Mode};
 use crate::controller::cronjob::{CATCH_UP, CatchUp};
+use crate::controller::job::RERUN_INDEXES;
 use crate::cron::{Schedule, time_zone};
+use crate::index_set::IndexSet;
 
 /// Where the pods of an object are described.
 fn pod_spec(resource: Resource) -> Option<(&'static [&'static str], &'static str)> {
@@ -77,13 +79,35 @@ impl World {
     }
 }
 
+fn invalid(field: &str, value: &str, detail: String) -> FieldError {
+    FieldError::new(FieldErrorClass::Invalid, field, format!("{value:?}"), detail)
+}
+
 pub(super) fn errors(resource: Resource, object: &Value) -> Vec<FieldError> {
-    if resource != Resource::CronJob {
-        return Vec::new();
+    match resource {
+        Resource::CronJob => cron_job_errors(object),
+        Resource::Job => rerun_error(object).into_iter().collect(),
+        _ => Vec::new(),
     }
-    let invalid = |field: &str, value: &str, detail: String| {
-        FieldError::new(FieldErrorClass::Invalid, field, format!("{value:?}"), detail)
-    };
+}
+
+/// The indexes of a rerun are some of an Indexed Job's.
+fn rerun_error(object: &Value) -> Option<FieldError> {
+    let text = object["metadata"]["annotations"][RERUN_INDEXES].as_str()?;
+    let refuse =
+        |detail: &str| Some(invalid(&format!("metadata.annotations[{RERUN_INDEXES}]"), text, detail.into()));
+    let completions = object["spec"]["completions"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+    if object["spec"]["completionMode"] != "Indexed" {
+        return refuse("only a Job with completionMode: Indexed has indexes");
+    }
+    match IndexSet::parse(text, completions) {
+        Err(error) => refuse(&error.to_string()),
+        Ok(set) if set.is_empty() => refuse("it names no index"),
+        Ok(_) => None,
+    }
+}
+
+fn cron_job_errors(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = &object["spec"];
     // That they must be there is said by the rules of the kind.

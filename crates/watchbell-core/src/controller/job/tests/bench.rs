@@ -14,6 +14,7 @@ use watchbell_api::types::pod_status::{
 use crate::controller::job::{
     ActivePod, Departure, EndedPod, JobPlan, JobStatus, JobView, NewPod, reconcile,
 };
+use crate::index_set::IndexSet;
 
 /// How a pod of the bench ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) struct Bench {
     pub now: i64,
     pub spec: JobSpec,
     pub pod_spec: PodSpec,
+    pub(super) rerun: Option<IndexSet>,
     pub status: JobStatus,
     pub deleting: bool,
     pub active: BTreeMap<(u32, u32), ActivePod>,
@@ -73,6 +75,7 @@ impl Bench {
             now: 1_000,
             spec: spec(fields),
             pod_spec: serde_json::from_value(pod_spec).expect("a pod spec"),
+            rerun: None,
             status: JobStatus::default(),
             deleting: false,
             active: BTreeMap::new(),
@@ -117,6 +120,7 @@ impl Bench {
                     deleting: self.deleting,
                     spec: &self.spec,
                     restart_policy: self.pod_spec.restart_policy,
+                    rerun: self.rerun.as_ref(),
                     status: &self.status,
                     active: &self.active,
                     ended: &ended,

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::bench::{Bench, End, key};
 use crate::controller::job::{ActivePod, NewPod};
+use crate::index_set::IndexSet;
 
 fn indexed(fields: serde_json::Value) -> serde_json::Value {
     let mut all = json!({"completionMode": "Indexed"});
@@ -190,4 +191,19 @@ fn an_index_whose_pod_is_removed_is_tried_again() {
     assert_eq!(job.counts(), (0, 0, 1, 0));
     job.sleep();
     assert_eq!(job.created.last().map(|pod| (pod.attempt, pod.failure_count)), Some((1, 1)));
+}
+
+#[test]
+fn a_rerun_runs_only_its_indexes_and_completes_the_whole() {
+    let mut job = Bench::idle(indexed(json!({"completions": 6, "parallelism": 6})));
+    job.rerun = Some(IndexSet::parse("1,3-4", 6).expect("a set"));
+    job.settle();
+    assert_eq!(job.running(), [1, 3, 4]);
+    assert_eq!(job.status.completed_indexes.to_string(), "0,2,5");
+    assert_eq!(job.counts(), (3, 3, 0, 0));
+    job.run().exit(3, 0).exit(1, 1);
+    job.sleep();
+    job.run().exit(1, 0).exit(4, 0);
+    assert_eq!(job.status.completed_indexes.to_string(), "0-5");
+    assert_eq!(job.conditions()[1], "Complete: CompletionsReached");
 }
