@@ -238,7 +238,15 @@ impl Agent {
             }
             return;
         };
+        let has_started = matches!(entry, TableEntry::Running { .. });
         pod.learn(&self.site, entry, now);
+        let is_known = usize::from(id.container) < pod.plan.containers.len();
+        if has_started && is_known && pod.speaks(false) {
+            let name = &spec::container_at(&pod.assignment.spec, usize::from(id.container)).name;
+            let message = format!("Started container {name}");
+            let event = Report::Event { uid, warning: false, reason: "Started", message };
+            self.effects.push(Effect::Report(event));
+        }
         // Runs before this one are history.
         let effects = &mut self.effects;
         pod.handed.retain(|handed| {

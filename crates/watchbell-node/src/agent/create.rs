@@ -162,7 +162,7 @@ impl Agent {
         let needed = std::mem::take(&mut pod.needed);
         self.effects.push(Effect::Start { spec: Box::new(spec), needed });
         let name = &container_at(&pod.assignment.spec, ordinal).name;
-        self.tell(pod, false, "Created", || format!("Container created: {name}"));
+        self.tell(pod, false, "Created", || format!("Created container: {name}"));
     }
 
     fn block(

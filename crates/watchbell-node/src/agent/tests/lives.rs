@@ -9,7 +9,7 @@ fn a_pod_from_start_to_acknowledgement() {
     bench.fetched(&image("tool", program()));
     bench.expect(&["event 1 Pulled", "start 1/0/0", "event 1 Created"]);
     bench.runs(id(1, 0, 0));
-    bench.expect(&["report 1 Running running"]);
+    bench.expect(&["event 1 Started", "report 1 Running running"]);
     bench.exits(id(1, 0, 0), 0);
     bench.expect(&["report 1 Succeeded Completed=0"]);
     bench.expect(&[]);
