@@ -318,7 +318,10 @@ impl Machine {
         self.one_is_over(id.pod_uid, out);
     }
 
-    fn fail(&mut self, failure: StartFailure, out: &mut Vec<Effect>) {
+    fn fail(&mut self, mut failure: StartFailure, out: &mut Vec<Effect>) {
+        // They hold names that a server chose: a record has a bound, and must be readable again.
+        shorten(&mut failure.step);
+        shorten(&mut failure.message);
         out.push(Effect::Record(Record::Failed(failure.clone())));
         out.push(Effect::Tell(Event::StartFailed(failure.clone())));
         self.runs.insert(failure.id, Run::Failed(failure));
@@ -340,6 +343,17 @@ impl Machine {
                 out.push(Effect::ReleasePod(pod_uid));
             }
         }
+    }
+}
+
+/// Bound of the texts of a failure.
+const TEXT_MAX: usize = 4096;
+
+fn shorten(text: &mut String) {
+    if text.len() > TEXT_MAX {
+        let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
     }
 }
 

@@ -142,7 +142,17 @@ pub(crate) fn many_short_tasks() -> Outcome {
         }
     }
     let rate = TASKS as f64 / begin.elapsed().as_secs_f64();
-    println!("     {rate:.0} tasks a second");
+    let cpu = |kind: &str| -> Result<f64, Box<dyn std::error::Error>> {
+        let pid = *place.pids(kind)?.first().ok_or("it is gone")?;
+        let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+        let ns: f64 = text.split_whitespace().next().ok_or("no schedstat")?.parse()?;
+        Ok(ns / 1e6 / TASKS as f64)
+    };
+    println!(
+        "     {rate:.0} tasks a second; ms of CPU a task: spawner {:.2}, keeper {:.3}",
+        cpu("spawner")?,
+        cpu("keeper")?
+    );
     assert!(std::fs::read_dir(place.log(""))?.next().is_none(), "silent tasks leave no file");
     Ok(())
 }

@@ -5,7 +5,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::{collection::vec, prop_assert, prop_assert_eq};
 
 use crate::spawner::machine::{Effect, Input, Machine};
-use crate::spawner::record::Record;
+use crate::spawner::record::{Record, append, header, load};
 use crate::wire::blank_pod;
 use crate::{
     Capabilities, CgroupLimits, ContainerId, Event, ExitRecord, ExitStatus, LogSummary, LogTarget,
@@ -171,6 +171,22 @@ fn what_is_cancelled_before_it_runs_is_no_exit() {
         _ => None,
     });
     assert_eq!(told, Some(StartFailureKind::Cancelled));
+}
+
+#[test]
+fn a_message_is_as_long_as_a_record_may_be() {
+    let mut script = Script::new(Sharing::Single);
+    let message = "ß".repeat(5 << 20);
+    script.machine.run(id(1, 0), Input::Refuse(StartFailureKind::Refused, message), 100, &mut script.out);
+    let mut bytes = header(b"db822348-22ed-4fd9-8029-74b33bf9c874");
+    for effect in &script.out {
+        if let Effect::Record(record) = effect {
+            append(&mut bytes, record);
+        }
+    }
+    append(&mut bytes, &Record::Asked { id: id(2, 0), at: 1 });
+    let loaded = load(&bytes, b"db822348-22ed-4fd9-8029-74b33bf9c874", 100);
+    assert_eq!(loaded.map(|loaded| loaded.entries.len()), Ok(2));
 }
 
 #[test]
