@@ -64,8 +64,10 @@ fn twenty_kills_of_the_server_lose_and_double_nothing() {
     assert_eq!(done["status"]["succeeded"], 300);
     assert_eq!(done["status"]["completedIndexes"], "0-299");
     assert_eq!(done["status"]["failed"].as_u64().unwrap_or(0), 0, "{done:#}");
-    let expected =
-        |index: usize| -> String { (1..=10).map(|n| format!("{index} {n}\n")).collect::<String>() + "end\n" };
+    let expected = |index: usize| {
+        let lines: String = (1..=10).map(|n| format!("{index} {n}\n")).collect();
+        format!("{lines}end\n")
+    };
     for index in [0, 1, 57, 150, 298, 299] {
         let log = stand.watchbell(&["logs", "job/array", "--index", &index.to_string()]).ok();
         assert_eq!(log, expected(index));

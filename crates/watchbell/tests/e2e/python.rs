@@ -41,10 +41,14 @@ try:
 except client.ApiException as e:
     assert e.status == 409 and "has been modified" in e.body, e
 assert core.read_namespaced_config_map("c", "default").data == {"a": "1", "b": "2"}
+before = core.list_namespaced_pod("default").metadata.resource_version
 batch.delete_namespaced_job("py", "default", propagation_policy="Foreground")
-for event in watch.Watch().stream(core.list_namespaced_pod, "default", timeout_seconds=60):
-    if event["type"] == "DELETED" and not core.list_namespaced_pod("default").items:
+gone = 0
+for event in watch.Watch().stream(core.list_namespaced_pod, "default", resource_version=before, timeout_seconds=60):
+    gone += event["type"] == "DELETED"
+    if gone == 4:
         break
+assert gone == 4 and not core.list_namespaced_pod("default").items
 print("ok", client.VersionApi().get_code().git_version)
 "#;
 
