@@ -1,5 +1,5 @@
 # build   the release binary
-# demo    the whole thing on real data, in a minute (root)
+# demo    builds it, runs the example on real data, and ends by itself (root)
 # test    every test, with the set-up it needs
 # lint    format, clippy, licences and sources of dependencies, documentation
 # Needed: Linux, Rust, a C compiler, make. What more a test needs is installed by `make test` when it may, else named.

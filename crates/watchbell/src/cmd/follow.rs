@@ -34,16 +34,14 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let named = target::one(&args.job, Resource::Job)?;
+    if !matches!(named.resource, Resource::Job | Resource::CronJob) {
+        let kind = named.resource.info().kind;
+        return Err(Failure::Usage(format!("this follows Jobs; a {kind} cannot be followed")));
+    }
     let client = connect.client()?;
     let name = match named.resource {
-        Resource::Job => named.name,
         Resource::CronJob => newest_job_of(&client, &named.name)?,
-        other => {
-            return Err(Failure::Usage(format!(
-                "this follows Jobs; a {} cannot be followed",
-                other.info().kind
-            )));
-        }
+        _ => named.name,
     };
     follow(&client, &name, args.timeout)
 }

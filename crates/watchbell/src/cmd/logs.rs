@@ -84,15 +84,17 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     if named.resource == Resource::Pod && (wanted.is_some() || args.all_attempts) {
         return Err(Failure::Usage("--index and --all-attempts are for the logs of a Job".into()));
     }
+    if !matches!(named.resource, Resource::Pod | Resource::Job | Resource::CronJob) {
+        return Err(Failure::Usage(format!("a {} has no logs", named.resource.info().kind)));
+    }
     let client = connect.client()?;
     let job = match named.resource {
         Resource::Pod => {
             let pod = client.get(&path(Resource::Pod, &client.namespace, &named.name))?;
             return print(&client, args, &source(args, &pod)?);
         }
-        Resource::Job => named.name,
         Resource::CronJob => super::follow::newest_job_of(&client, &named.name)?,
-        other => return Err(Failure::Usage(format!("a {} has no logs", other.info().kind))),
+        _ => named.name,
     };
     if args.follow {
         follow_job(&client, args, &job, wanted.as_ref())
