@@ -203,7 +203,7 @@ impl Agent {
             self.effects.push(Effect::AcknowledgeRun(*id));
         }
         let uid = pod.assignment.uid;
-        let volumes = pod.plan.volumes.contains(&plan::VolumePlan::Dir);
+        let volumes = spec::has_directory(&pod.assignment, &pod.plan);
         self.effects.push(Effect::ReleasePod { uid, volumes });
         if pod.removes_logs {
             self.effects.push(Effect::RemoveLogs(LogPlace::Pod { pod: uid }.dir()));

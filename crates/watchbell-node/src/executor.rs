@@ -120,6 +120,7 @@ impl<R: Fn(Report)> Executor<R> {
                 Prerequisite::HostDirectory(path) => {
                     (path, volume::make_host_path(path, host_paths, HostPath::Directory))
                 }
+                Prerequisite::Message(path) => (path, volume::make_message(path)),
                 Prerequisite::HostFile(path) => {
                     (path, volume::make_host_path(path, host_paths, HostPath::File))
                 }

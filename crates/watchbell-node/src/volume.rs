@@ -30,6 +30,16 @@ pub(crate) fn make(path: &Path, gid: Option<u32>) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
+/// An empty file for a termination message.
+pub(crate) fn make_message(path: &Path) -> io::Result<()> {
+    match fs::File::create_new(path) {
+        Ok(_) => fs::set_permissions(path, Permissions::from_mode(0o666)),
+        // A start that is repeated.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// What is made where a host path is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HostPath {

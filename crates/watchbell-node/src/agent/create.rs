@@ -15,7 +15,7 @@ use watchbell_sandbox::ContainerId;
 
 use super::pod::Pod;
 use super::runs::ImageState;
-use super::spec::{Site, container_at};
+use super::spec::{MESSAGES, Prerequisite, Site, container_at, message_file, message_target};
 use super::{Agent, Effect, Fetch, Now, ends};
 
 use crate::image::{FetchKind, FetchRequest, Fetched, Prepared};
@@ -159,7 +159,11 @@ impl Agent {
         pod.stop_signals[ordinal] = ends::stop_signal(&image.config.stop_signal);
         pod.handed.push(spec.id);
         pod.life.starting(ordinal, image.image_id.clone());
-        let needed = std::mem::take(&mut pod.needed);
+        let mut needed = std::mem::take(&mut pod.needed);
+        if message_target(&pod.assignment, container_at(&pod.assignment.spec, ordinal)).is_some() {
+            let dir = volumes_dir(&self.site.data_dir, pod.assignment.uid).join(MESSAGES);
+            needed.push(Prerequisite::Message(dir.join(message_file(ordinal as u16, attempt))));
+        }
         self.effects.push(Effect::Start { spec: Box::new(spec), needed });
         let name = &container_at(&pod.assignment.spec, ordinal).name;
         self.tell(pod, false, "Created", || format!("Created container: {name}"));
@@ -206,8 +210,8 @@ fn pull_secrets(site: &Site, pod: &Assignment) -> Option<Secret> {
     Some(Secret(serde_json::json!({"auths": auths}).to_string().into_bytes()))
 }
 
-/// What a container left behind to say: the file at `terminationMessagePath` where that lies in an emptyDir on disk, and
-/// by `FallbackToLogsOnError` the end of its log. Any other path is a private file of the container, gone with it.
+/// What a container left behind to say: the file at `terminationMessagePath`, and by `FallbackToLogsOnError` the end of
+/// its log.
 pub(super) fn termination_message(
     site: &Site,
     pod: &Assignment,
@@ -219,6 +223,12 @@ pub(super) fn termination_message(
         return None;
     }
     let container = container_at(&pod.spec, ordinal);
+    if message_target(pod, container).is_some() {
+        let root = volumes_dir(&site.data_dir, pod.uid).join(MESSAGES);
+        if let Some(text) = logs::read_message(&root, &message_file(id.container, id.attempt)) {
+            return Some(text.into());
+        }
+    }
     let path = container.termination_message_path.as_deref().unwrap_or("");
     let in_volume = container.volume_mounts.iter().find_map(|mount| {
         let rest = path.strip_prefix(mount.mount_path.trim_end_matches('/'))?.strip_prefix('/')?;

@@ -48,6 +48,41 @@ pub(crate) enum Prerequisite {
     /// A path of the host, made only below what the spawner may mount.
     HostDirectory(PathBuf),
     HostFile(PathBuf),
+    /// An empty file of the node's own that every user of the container may write to.
+    Message(PathBuf),
+}
+
+/// The volume that holds termination messages; no volume of a pod can have its name.
+pub(super) const MESSAGES: &str = ".messages";
+/// Kubernetes' default of `terminationMessagePath`.
+const MESSAGE_PATH: &str = "/dev/termination-log";
+
+/// Where a container finds a file for its termination message, if it gets one of its own: not where a volume of the pod
+/// lies, nor below directories that are the sandbox' own. The pods of an array get none at the default path: it would
+/// cost each of them a file on disk.
+pub(super) fn message_target<'a>(pod: &Assignment, container: &'a Container) -> Option<&'a str> {
+    let path = container.termination_message_path.as_deref().filter(|p| p.starts_with('/'))?;
+    let is_in_volume = container.volume_mounts.iter().any(|m| Path::new(path).starts_with(&m.mount_path));
+    let is_sandboxs = ["/dev", "/proc", "/sys"].iter().any(|dir| Path::new(path).starts_with(dir));
+    let is_offered = match path {
+        MESSAGE_PATH => pod.index.is_none(),
+        _ => !is_sandboxs,
+    };
+    (is_offered && !is_in_volume).then_some(path)
+}
+
+/// The file of one run, below the volume of messages.
+pub(super) fn message_file(ordinal: u16, attempt: u32) -> String {
+    format!("{ordinal}.{attempt}")
+}
+
+/// Whether the pod has a directory below that of the volumes.
+pub(super) fn has_directory(pod: &Assignment, plan: &Plan) -> bool {
+    plan.volumes.contains(&VolumePlan::Dir) || has_messages(pod)
+}
+
+fn has_messages(pod: &Assignment) -> bool {
+    pod.spec.init_containers.iter().chain(&pod.spec.containers).any(|c| message_target(pod, c).is_some())
 }
 
 impl Site {
@@ -111,6 +146,11 @@ impl Site {
             };
             volumes.push(PodVolume { id: id as u16, source });
         }
+        if has_messages(pod) {
+            let path = volumes_dir(&self.data_dir, pod.uid).join(MESSAGES);
+            needed.push(Prerequisite::Volume { path: path.clone(), gid: None });
+            volumes.push(PodVolume { id: volumes.len() as u16, source: VolumeSource::Dir { path } });
+        }
         let hostname = short_hostname(&pod.hostname);
         let mut etc = if pod.spec.host_network { self.host_etc.clone() } else { EtcFiles::default() };
         if !pod.spec.host_aliases.is_empty() {
@@ -148,7 +188,15 @@ impl Site {
         let objects = |resource, name: &str| (self.lookup)(resource, &pod.namespace, name);
         let own = environment(&facts, container, &objects)?;
         let argv = command(container, &image.config.entrypoint, &image.config.cmd, &own)?;
-        let mounts = mounts(container, plan, ordinal, &own)?;
+        let mut mounts = mounts(container, plan, ordinal, &own)?;
+        if let Some(target) = message_target(pod, container) {
+            mounts.push(Mount {
+                target: target.to_owned(),
+                volume: plan.volumes.len() as u16,
+                sub_path: Some(message_file(ordinal as u16, attempt)),
+                read_only: false,
+            });
+        }
         let cwd = match container.working_dir.as_deref().filter(|d| !d.is_empty()) {
             Some(dir) => dir,
             None => &image.config.working_dir,

@@ -226,6 +226,7 @@ impl Bench {
                     let _ = match item {
                         Prerequisite::Volume { path, .. } => write!(line, " dir {}", path.display()),
                         Prerequisite::HostDirectory(path) => write!(line, " host dir {}", path.display()),
+                        Prerequisite::Message(path) => write!(line, " message {}", path.display()),
                         Prerequisite::HostFile(path) => write!(line, " host file {}", path.display()),
                     };
                 }

@@ -143,6 +143,12 @@ fn failures_are_told_apart() {
     ));
     assert_eq!(end.message.as_deref(), Some("by file\n"));
 
+    let mut default = container("main", "echo by default > /dev/termination-log; busybox touch /dev/x; true");
+    default["terminationMessagePath"] = "/dev/termination-log".into();
+    let (end, log) = rig.run(pod(7, &spec(json!({"containers": [default]}))));
+    assert_eq!((end.exit_code, end.message.as_deref()), (0, Some("by default\n")), "{log}");
+    assert!(log.contains("Read-only file system"), "{log}");
+
     let mut absent = container("main", "true");
     absent["image"] = "none:1".into();
     rig.begin(pod(6, &spec(json!({"containers": [absent]}))));

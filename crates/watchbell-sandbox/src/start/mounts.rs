@@ -81,6 +81,8 @@ impl Common {
         for name in ["pts", "shm", "mqueue"] {
             mkdirat(&dev, name, Mode::from(0o755))?;
         }
+        // Where Kubernetes has the termination message: a place for a mount.
+        openat(&dev, "termination-log", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o444))?;
         kernel::mount_setattr(&dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, None)?;
         let blank = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "8")], MountAttrFlags::empty())?;
         mkdirat(&blank, "dir", Mode::from(0o555))?;

@@ -230,3 +230,26 @@ fn no_secret_shows_in_what_is_logged() {
     let effect = Effect::Start { spec, needed: Vec::new() };
     assert!(!format!("{effect:?}").contains("hunter2"));
 }
+
+#[test]
+fn a_termination_message_has_a_file_where_it_can() {
+    let target = |assignment: Assignment| {
+        let spec = plain(assignment);
+        spec.mounts.iter().find(|m| m.sub_path.as_deref() == Some("0.0")).map(|m| m.target.clone())
+    };
+    let at = |path: &str| {
+        let mount = json!({"name": "v", "mountPath": "/out"});
+        strict(json!({
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "container": {"terminationMessagePath": path, "volumeMounts": [mount]},
+        }))
+    };
+    let default = "/dev/termination-log";
+    assert_eq!(target(pod(1, &at(default))).as_deref(), Some(default));
+    assert_eq!(target(index(1, &at(default))), None, "no file for each of ten thousand");
+    assert_eq!(target(index(1, &at("/run/message"))).as_deref(), Some("/run/message"));
+    assert_eq!(target(pod(1, &at("/out/message"))), None, "the volume holds it");
+    for path in ["/dev/other", "/proc/self/x", "/sys/x", "relative", ""] {
+        assert_eq!(target(pod(1, &at(path))), None, "{path}");
+    }
+}
