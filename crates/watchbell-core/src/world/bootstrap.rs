@@ -46,8 +46,15 @@ impl World {
             let template = match templates.get(&(*job_id, parts.mode)) {
                 Some(template) => template.clone(),
                 None => {
-                    let made = JobPods::new(&job.render(), job.uid, *job_id, &facts.spec, parts.mode)
-                        .map_err(|e| wrong(e.to_string()))?;
+                    let made = JobPods::new(
+                        &mut self.shapes,
+                        &job.render(),
+                        job.uid,
+                        *job_id,
+                        &facts.spec,
+                        parts.mode,
+                    )
+                    .map_err(|e| wrong(e.to_string()))?;
                     templates.entry((*job_id, parts.mode)).or_insert(Arc::new(made)).clone()
                 }
             };

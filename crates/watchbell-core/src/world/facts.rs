@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use watchbell_api::Resource;
 use watchbell_api::selector::Labels;
-use watchbell_api::types::cronjob::CronJobSpec;
-use watchbell_api::types::job::JobSpec;
+use watchbell_api::types::cronjob::{ConcurrencyPolicy, CronJobSpec};
+use watchbell_api::types::job::{JobSpec, JobTemplate};
 use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 
 use crate::controller::cronjob::CronJobFacts;
@@ -66,9 +66,9 @@ impl Facts {
                     .and_then(|text| IndexSet::parse(text, u32::MAX).ok()),
             })),
             Resource::CronJob => {
-                let typed = CronJobSpec::deserialize(spec).map_err(wrong)?;
+                let outline = CronJobOutline::deserialize(spec).map_err(wrong)?;
                 let annotations = super::object::string_map(object["metadata"].get("annotations"));
-                Facts::CronJob(Box::new(CronJobFacts::new(&typed, &annotations)?))
+                Facts::CronJob(Box::new(CronJobFacts::new(&outline.into(), &annotations)?))
             }
             Resource::Pod => Facts::Pod(Arc::new(PodSpec::deserialize(spec).map_err(wrong)?)),
             Resource::Event => Facts::Event(event(object)),
@@ -105,6 +105,40 @@ impl Facts {
         match self {
             Facts::Event(facts) => Some(facts),
             _ => None,
+        }
+    }
+}
+
+/// A CronJob's spec without its template, which is copied and never read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CronJobOutline {
+    schedule: String,
+    #[serde(default)]
+    time_zone: Option<String>,
+    #[serde(default)]
+    starting_deadline_seconds: Option<i64>,
+    #[serde(default)]
+    concurrency_policy: ConcurrencyPolicy,
+    #[serde(default)]
+    suspend: bool,
+    #[serde(default)]
+    successful_jobs_history_limit: Option<u32>,
+    #[serde(default)]
+    failed_jobs_history_limit: Option<u32>,
+}
+
+impl From<CronJobOutline> for CronJobSpec {
+    fn from(outline: CronJobOutline) -> CronJobSpec {
+        CronJobSpec {
+            schedule: outline.schedule,
+            time_zone: outline.time_zone,
+            starting_deadline_seconds: outline.starting_deadline_seconds,
+            concurrency_policy: outline.concurrency_policy,
+            suspend: outline.suspend,
+            successful_jobs_history_limit: outline.successful_jobs_history_limit,
+            failed_jobs_history_limit: outline.failed_jobs_history_limit,
+            job_template: JobTemplate::default(),
         }
     }
 }

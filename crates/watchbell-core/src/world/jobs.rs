@@ -171,10 +171,11 @@ impl World {
             return Err("the Job has no spec".into());
         };
         let refused = |e| format!("Error creating: pods \"{}-\" is forbidden: {e}", job.name);
-        let template = JobPods::new(&job.render(), job.uid, *job_id, &facts.spec, mode).map_err(refused)?;
+        let template = JobPods::new(&mut self.shapes, &job.render(), job.uid, *job_id, &facts.spec, mode)
+            .map_err(refused)?;
         template.admit().map_err(refused)?;
         let template = Arc::new(template);
-        let settings = crate::admission::summary(&template.spec);
+        let settings = crate::admission::summary(template.spec());
         self.audit_run(job, "admitted", settings, now);
         if let Some(runtime) = self.jobs.get_mut(&job.uid) {
             runtime.templates.push(template.clone());
@@ -209,7 +210,7 @@ impl World {
             };
             salt = next;
         };
-        let status = pods::first_status_of(&template.spec);
+        let status = pods::first_status_of(template.spec());
         Some(self.put(Stored {
             resource: Resource::Pod,
             namespace: job.namespace.clone(),

@@ -30,6 +30,7 @@ mod pods;
 mod reports;
 mod row;
 mod rules;
+mod shape;
 mod snapshot;
 mod stage;
 mod status;
@@ -57,6 +58,7 @@ pub use template::{COMPLETION_INDEX, JobPods, TRACKING};
 
 use crate::placement::Queue;
 use index::JobRuntime;
+use shape::Shapes;
 use stage::Staging;
 
 /// The name of the one node: this machine.
@@ -110,6 +112,7 @@ pub struct World {
     urgent: VecDeque<Key>,
     timers: BTreeSet<(i64, Key)>,
     wake: HashMap<Key, i64>,
+    shapes: Shapes,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
@@ -157,6 +160,7 @@ impl World {
             urgent: VecDeque::new(),
             timers: BTreeSet::new(),
             wake: HashMap::new(),
+            shapes: Shapes::default(),
             deletes_left: 0,
             last_second: i64::MIN,
         }

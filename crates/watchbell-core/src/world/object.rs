@@ -207,7 +207,7 @@ impl Stored {
         match &self.head {
             Head::ArrayPod(pod) => match &pod.own {
                 Some(own) => own.facts.pod(),
-                None => Some(&pod.template.spec),
+                None => Some(pod.template.spec()),
             },
             Head::Json(head) => head.facts.pod(),
         }
@@ -320,6 +320,12 @@ impl JsonHead {
         if resource == Resource::Pod {
             forget_pod_marks(map);
         }
+        let json = serde_json::to_vec(&object).map_err(|e| e.to_string())?.into_boxed_slice();
+        JsonHead::read(resource, &object, json)
+    }
+
+    /// Reads a head that was written by [`JsonHead::from_value`]; `json` are its bytes.
+    pub(super) fn read(resource: Resource, object: &Value, json: Box<[u8]>) -> Result<JsonHead, String> {
         let metadata = &object["metadata"];
         let labels = string_map(metadata.get("labels"));
         let owners = metadata.get("ownerReferences").map(owners).unwrap_or_default();
@@ -328,8 +334,7 @@ impl JsonHead {
             .and_then(Value::as_array)
             .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
             .unwrap_or_default();
-        let json = serde_json::to_vec(&object).map_err(|e| e.to_string())?.into_boxed_slice();
-        let facts = Facts::read(resource, &object)?;
+        let facts = Facts::read(resource, object)?;
         Ok(JsonHead { json, labels, owners, finalizers, facts })
     }
 

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use watchbell_api::types::job::{CompletionMode, JobSpec};
+use watchbell_api::Uid;
+use watchbell_api::types::job::JobSpec;
 use watchbell_api::types::pod::PodSpec;
-use watchbell_api::{Uid, defaults};
 
 use super::object::{ArrayPod, Stored, rfc3339, string_map};
-use crate::admission::{self, Mode};
+use super::shape::{Shape, Shapes};
+use crate::admission::Mode;
 
 /// Label and annotation that carry an index.
 pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -20,9 +20,6 @@ const IGNORED_FAILURE_COUNT: &str = "batch.kubernetes.io/job-index-ignored-failu
 /// The finalizer by which Kubernetes' Job controller keeps a pod until it is counted; shown only, as clients look for
 /// it: a pod is counted in the transaction that records its end.
 pub const TRACKING: &str = "batch.kubernetes.io/job-tracking";
-
-/// Where the pod's spec stands in a Job.
-const TEMPLATE_SPEC: &str = "spec.template.spec";
 
 const SUFFIX_ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 const SUFFIX_COUNT: u64 = 27 * 27 * 27 * 27 * 27;
@@ -38,8 +35,7 @@ pub struct JobPods {
     failures_told: FailuresTold,
     labels: Arc<BTreeMap<String, String>>,
     annotations: Arc<BTreeMap<String, String>>,
-    spec_json: Value,
-    pub spec: Arc<PodSpec>,
+    shape: Arc<Shape>,
 }
 
 /// Whether a pod says how often its index failed before (under `backoffLimitPerIndex`).
@@ -52,13 +48,13 @@ enum FailuresTold {
 /// What a Job's template makes impossible, with the field's path.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct TemplateError(pub String);
+pub(super) struct TemplateError(pub(super) String);
 
 impl JobPods {
-    /// Makes the effective pod of a Job's template: the completion index in the environment, the strict fill-in of a
-    /// namespace without a Pod Security label. What was admitted once is not judged again ([`JobPods::admit`]): pods that
+    /// What a Job's template makes of its pods. What was admitted once is not judged again ([`JobPods::admit`]): pods that
     /// are there must be readable under the rules of a newer program too.
-    pub fn new(
+    pub(super) fn new(
+        shapes: &mut Shapes,
         job: &Value,
         job_uid: Uid,
         job_id: u64,
@@ -67,14 +63,7 @@ impl JobPods {
     ) -> Result<JobPods, TemplateError> {
         let template = &job["spec"]["template"];
         let name = job["metadata"]["name"].as_str().unwrap_or_default();
-        let mut spec_json = template["spec"].clone();
-        defaults::apply_to_pod_spec(&mut spec_json);
-        if spec.completion_mode == CompletionMode::Indexed {
-            add_completion_index_env(&mut spec_json);
-        }
-        admission::fill(mode, &mut spec_json);
-        let pod_spec = PodSpec::deserialize(&spec_json)
-            .map_err(|e: serde_json::Error| TemplateError(format!("{TEMPLATE_SPEC}: {e}")))?;
+        let shape = shapes.of(&template["spec"], mode, spec.completion_mode)?;
         Ok(JobPods {
             job_uid,
             job_id,
@@ -86,20 +75,17 @@ impl JobPods {
             },
             labels: Arc::new(string_map(template["metadata"].get("labels"))),
             annotations: Arc::new(string_map(template["metadata"].get("annotations"))),
-            spec_json,
-            spec: Arc::new(pod_spec),
+            shape,
         })
     }
 
     /// Whether such pods may run in their namespace.
-    pub fn admit(&self) -> Result<(), TemplateError> {
-        admission::check_priority(&self.spec_json).map_err(TemplateError)?;
-        let refused = admission::judge(self.mode, &self.spec_json, TEMPLATE_SPEC);
-        if refused.is_empty() {
-            return Ok(());
-        }
-        let list: Vec<String> = refused.iter().map(ToString::to_string).collect();
-        Err(TemplateError(list.join(", ")))
+    pub(super) fn admit(&self) -> Result<(), TemplateError> {
+        self.shape.admit()
+    }
+
+    pub fn spec(&self) -> &Arc<PodSpec> {
+        &self.shape.spec
     }
 
     /// The UID of one attempt: derived, so that it need not be stored.
@@ -142,7 +128,7 @@ impl JobPods {
     pub fn hostname(&self, pod: &ArrayPod, pod_name: &Arc<str>) -> Arc<str> {
         match pod.index {
             Some(index) => format!("{}-{index}", self.job_name).into(),
-            None => self.spec.hostname.as_deref().map_or_else(|| pod_name.clone(), Into::into),
+            None => self.shape.spec.hostname.as_deref().map_or_else(|| pod_name.clone(), Into::into),
         }
     }
 
@@ -198,7 +184,7 @@ impl JobPods {
             "apiVersion": "batch/v1", "kind": "Job", "name": &*self.job_name, "uid": self.job_uid.to_string(),
             "controller": true, "blockOwnerDeletion": true,
         }]);
-        let mut spec = self.spec_json.clone();
+        let mut spec = self.shape.json.clone();
         if pod.index.is_some() {
             spec["hostname"] = Value::String(self.hostname(pod, &stored.name).to_string());
         }
@@ -208,26 +194,5 @@ impl JobPods {
         head.insert("metadata".into(), metadata);
         head.insert("spec".into(), spec);
         head
-    }
-}
-
-/// `JOB_COMPLETION_INDEX` in every container, from the pod's annotation, unless the author set it (KEP-2214).
-fn add_completion_index_env(spec: &mut Value) {
-    for list in ["containers", "initContainers"] {
-        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
-            let Some(container) = container.as_object_mut() else { continue };
-            let env = container.entry("env").or_insert_with(|| json!([]));
-            let Some(env) = env.as_array_mut() else { continue };
-            if env.iter().any(|v| v["name"] == "JOB_COMPLETION_INDEX") {
-                continue;
-            }
-            env.push(json!({
-                "name": "JOB_COMPLETION_INDEX",
-                "valueFrom": {"fieldRef": {
-                    "apiVersion": "v1",
-                    "fieldPath": format!("metadata.labels['{COMPLETION_INDEX}']"),
-                }},
-            }));
-        }
     }
 }

@@ -25,7 +25,7 @@ use self::worker::Worker;
 use super::{Bench, config};
 use crate::world::Stored;
 
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 50;
 const STEPS: usize = 160;
 
 #[test]

@@ -11,7 +11,7 @@ use watchbell_api::types::job::{CompletionMode, PodReplacementPolicy};
 
 use super::bench::{Bench, End, key};
 
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 800;
 const STEPS: usize = 120;
 /// Ignored by the failure policy of the Jobs that have one.
 const IGNORED_EXIT: i32 = 40;
