@@ -92,6 +92,16 @@ impl Rig {
         self.send(Command::Stop { uid: Uid(uid), grace_seconds, cause: StopCause::Deleted });
     }
 
+    /// As the kernel would, out of memory.
+    pub(crate) fn kill_spawner(&self) {
+        let pids = processes_with(self.path(), "spawner");
+        assert!(!pids.is_empty(), "no spawner runs");
+        for pid in pids {
+            let pid = rustix::process::Pid::from_raw(pid).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        }
+    }
+
     /// Waits until a pod's status is as wanted.
     pub(crate) fn until(&mut self, uid: u128, wanted: impl Fn(&PodStatus) -> bool) -> PodStatus {
         let since = Instant::now();
@@ -153,18 +163,26 @@ impl Drop for Rig {
         }
         // The directory goes when nobody uses it any more: the spawner ends by itself, soon after its last task.
         let since = Instant::now();
-        while Arc::strong_count(&self.dir) == 1 && has_spawner(self.path()) && since.elapsed() < PATIENCE {
+        while Arc::strong_count(&self.dir) == 1
+            && !processes_with(self.path(), "spawner").is_empty()
+            && since.elapsed() < PATIENCE
+        {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
-/// Whether a process runs that was started with this directory.
-fn has_spawner(dir: &Path) -> bool {
+/// The processes that were started as this word, with this directory.
+fn processes_with(dir: &Path, word: &str) -> Vec<i32> {
     let dir = dir.to_string_lossy();
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut command_lines = processes.filter_map(|p| std::fs::read(p.path().join("cmdline")).ok());
-    command_lines.any(|line| String::from_utf8_lossy(&line).contains(&*dir))
+    let is_one = |path: &Path| {
+        let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.contains(&*dir) && line.split('\0').nth(1) == Some(word)
+    };
+    let found = processes.map(|p| p.path()).filter(|path| is_one(path));
+    found.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect()
 }
 
 fn lookup() -> Lookup {

@@ -22,6 +22,7 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
     ("a_log_is_followed", a_log_is_followed),
     ("tasks_outlive_the_server", tasks_outlive_the_server),
     ("what_the_server_does_not_know_is_ended", what_the_server_does_not_know_is_ended),
+    ("a_spawner_that_dies_takes_its_tasks_with_it", a_spawner_that_dies_takes_its_tasks_with_it),
     ("the_deadline_is_kept", the_deadline_is_kept),
     ("an_array_of_short_tasks", an_array_of_short_tasks),
 ];
@@ -276,6 +277,19 @@ fn what_the_server_does_not_know_is_ended() {
     // It is gone when its pod may start anew.
     let (end, _) = rig.run(pod(2, &script("busybox ps | busybox grep -c '[s]leep 1000'; true")));
     assert_eq!(end.exit_code, 0);
+}
+
+fn a_spawner_that_dies_takes_its_tasks_with_it() {
+    let mut rig = Rig::new();
+    rig.begin(pod(1, &script("busybox sleep 1000")));
+    rig.until(1, |s| s.phase == Phase::Running);
+    rig.kill_spawner();
+    let status = rig.until_over(1);
+    let end = status.containers[0].terminated().unwrap();
+    assert_eq!((end.exit_code, end.reason), (137, TerminatedReason::ContainerStatusUnknown));
+    // Another one has taken its place.
+    let (end, log) = rig.run(pod(2, &script("echo on")));
+    assert_eq!((end.exit_code, log.as_str()), (0, "on\n"));
 }
 
 fn the_deadline_is_kept() {
