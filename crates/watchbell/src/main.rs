@@ -18,6 +18,7 @@ mod duration;
 mod exit;
 mod job;
 mod kubeconfig;
+mod log_follow;
 mod manifest;
 mod output;
 mod patch;

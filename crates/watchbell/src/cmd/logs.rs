@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use watchbell_api::Resource;
@@ -10,12 +9,11 @@ use watchbell_core::index_set::IndexSet;
 use crate::args::{Connect, Scope};
 use crate::client::{Client, encode, path};
 use crate::exit::Failure;
+use crate::log_follow::{self, Followed, SERVER_PATIENCE, lines};
 use crate::{duration, output, target};
 
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
-/// A line longer than this is shown in parts.
-const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Prints what containers wrote: of a pod, or of every index of a Job
 #[derive(Debug, clap::Args)]
@@ -149,30 +147,43 @@ fn url(client: &Client, args: &Args, source: &Source) -> String {
             url.push_str(&format!("&{name}=true"));
         }
     }
-    for (value, name) in [
-        (args.tail, "tailLines"),
-        // A rounded-down zero would mean everything.
-        (args.since.map(|d| d.as_secs().max(1)), "sinceSeconds"),
-        (args.limit_bytes, "limitBytes"),
-    ] {
-        if let Some(value) = value {
-            url.push_str(&format!("&{name}={value}"));
-        }
+    url.push_str(&from(args));
+    if let Some(bytes) = args.limit_bytes {
+        url.push_str(&format!("&limitBytes={bytes}"));
     }
     url
 }
 
+/// Where in the log to begin.
+fn from(args: &Args) -> String {
+    let mut text = String::new();
+    if let Some(lines) = args.tail {
+        text.push_str(&format!("&tailLines={lines}"));
+    }
+    if let Some(since) = args.since {
+        // A rounded-down zero would mean everything.
+        text.push_str(&format!("&sinceSeconds={}", since.as_secs().max(1)));
+    }
+    text
+}
+
 /// Prints one log.
 fn print(client: &Client, args: &Args, source: &Source) -> Result<(), Failure> {
+    if args.follow {
+        return read(client, args, source, &mut |line| {
+            output::raw(&line);
+            Ok(())
+        });
+    }
     let mut stream = client.stream(&url(client, args, source), "*/*")?;
     let broke =
         |e: std::io::Error| Failure::Unreachable(format!("the log of pod {} broke off: {e}", source.pod));
     if args.prefix || args.output.is_some() {
-        return lines(stream, |line, ended| {
+        let mut each = |line: &[u8], ended: bool| {
             output::raw(&dress(client, args, source, line, ended));
             Ok(())
-        })
-        .map_err(broke);
+        };
+        return lines(stream, &mut each).map_err(broke);
     }
     let mut buffer = vec![0u8; 64 << 10];
     loop {
@@ -183,18 +194,28 @@ fn print(client: &Client, args: &Args, source: &Source) -> Result<(), Failure> {
     }
 }
 
-/// The lines of a stream, without their line feed; `ended` is false for a part of a line that goes on.
-fn lines(stream: impl Read, mut each: impl FnMut(&[u8], bool) -> std::io::Result<()>) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if reader.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        let ended = line.last() == Some(&b'\n');
-        each(line.strip_suffix(b"\n").unwrap_or(&line), ended)?;
+/// Follows one log; `each` gets the lines as they are printed.
+fn read(
+    client: &Client,
+    args: &Args,
+    source: &Source,
+    each: &mut dyn FnMut(Vec<u8>) -> std::io::Result<()>,
+) -> Result<(), Failure> {
+    let mut hand_on = |line: &[u8], ended: bool| each(dress(client, args, source, line, ended));
+    if args.limit_bytes.is_some() || args.previous {
+        // What ends early by itself cannot be told from what broke off.
+        let stream = client.stream(&url(client, args, source), "*/*")?;
+        let broke = |e| Failure::Unreachable(format!("the log of pod {} broke off: {e}", source.pod));
+        return lines(stream, &mut hand_on).map_err(broke);
     }
+    let followed = Followed {
+        client,
+        pod: &source.pod,
+        container: &source.container,
+        from: from(args),
+        timestamps: args.timestamps,
+    };
+    log_follow::follow(&followed, &mut hand_on)
 }
 
 /// A line as it is printed.
@@ -337,18 +358,8 @@ fn read_as_they_start(
             }
             let sender = sender.clone();
             scope.spawn(move || {
-                let read = client.stream(&url(client, args, &source), "*/*").map_err(Failure::from).and_then(
-                    |stream| {
-                        lines(stream, |line, ended| {
-                            sender
-                                .send(Heard::Line(dress(client, args, &source, line, ended)))
-                                .map_err(std::io::Error::other)
-                        })
-                        .map_err(|e| {
-                            Failure::Unreachable(format!("the log of pod {} broke off: {e}", source.pod))
-                        })
-                    },
-                );
+                let mut each = |line: Vec<u8>| sender.send(Heard::Line(line)).map_err(std::io::Error::other);
+                let read = self::read(client, args, &source, &mut each);
                 if let Err(failure) = read {
                     // As above: without a printer there is nobody to tell.
                     let _ = sender.send(Heard::Failed(failure));
@@ -356,31 +367,58 @@ fn read_as_they_start(
             });
             Ok(())
         };
+        let mut away_since: Option<Instant> = None;
         loop {
-            // The Job first: a Job that has ended makes no pod after the list that follows.
-            let has_ended = has_ended(client, job)?;
-            let (pods, version) = pods_of(client, job)?;
-            for pod in &pods {
-                start(pod)?;
-            }
-            if has_ended {
-                return Ok(());
-            }
-            let url = format!(
-                "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=2&labelSelector={}&resourceVersion={version}",
-                path(Resource::Pod, &client.namespace, ""),
-                encode(&format!("{JOB_NAME}={job}"))
-            );
-            for event in client.watch(&url, "application/json")? {
-                let event = event?;
-                match event["type"].as_str() {
-                    Some("ADDED" | "MODIFIED") => start(&event["object"])?,
-                    Some("BOOKMARK" | "DELETED") => {}
-                    _ => break,
+            match round(client, job, &mut start) {
+                Ok(Round::Over) => return Ok(()),
+                Ok(Round::GoOn) => away_since = None,
+                Err(failure @ Failure::Unreachable(_)) => {
+                    let since = *away_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > SERVER_PATIENCE {
+                        return Err(failure);
+                    }
+                    std::thread::sleep(Duration::from_millis(200));
                 }
+                Err(failure) => return Err(failure),
             }
         }
     })
+}
+
+enum Round {
+    GoOn,
+    Over,
+}
+
+/// Starts readers for the pods there are, and for those that come in the next seconds.
+fn round(
+    client: &Client,
+    job: &str,
+    start: &mut dyn FnMut(&Value) -> Result<(), Failure>,
+) -> Result<Round, Failure> {
+    // The Job first: a Job that has ended makes no pod after the list that follows.
+    let is_over = has_ended(client, job)?;
+    let (pods, version) = pods_of(client, job)?;
+    for pod in &pods {
+        start(pod)?;
+    }
+    if is_over {
+        return Ok(Round::Over);
+    }
+    let url = format!(
+        "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds=2&labelSelector={}&resourceVersion={version}",
+        path(Resource::Pod, &client.namespace, ""),
+        encode(&format!("{JOB_NAME}={job}"))
+    );
+    for event in client.watch(&url, "application/json")? {
+        let event = event?;
+        match event["type"].as_str() {
+            Some("ADDED" | "MODIFIED") => start(&event["object"])?,
+            Some("BOOKMARK" | "DELETED") => {}
+            _ => break,
+        }
+    }
+    Ok(Round::GoOn)
 }
 
 fn has_ended(client: &Client, job: &str) -> Result<bool, Failure> {
