@@ -10,7 +10,7 @@ use watchbell_api::node::{Command, Report};
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::request::{Request, Write, Written};
 use watchbell_core::world::{Stage, World};
-use watchbell_store::{ReserveState, Store};
+use watchbell_store::{Error, ReserveState, Store};
 
 use crate::journal;
 use crate::maintenance::{Checkpoints, Due};
@@ -40,9 +40,9 @@ pub(crate) struct Task {
 #[derive(Debug)]
 pub(crate) enum CommitFailure {
     /// Nothing was written; the journal is whole (a full disk).
-    Refused(watchbell_store::Error),
+    Refused(Error),
     /// What the file holds is not known: only a new start, which replays it, is safe.
-    Fatal(watchbell_store::Error),
+    Fatal(Error),
 }
 
 type Answer = oneshot::Sender<Result<Written, ApiError>>;
@@ -142,26 +142,8 @@ impl Task {
         }
     }
 
-    /// Deletes in a batch of its own, so that the journal's reserve may serve it. Where that does not do, the journal's WAL
-    /// is emptied first.
+    /// Deletes in a batch of its own, so that the journal's reserve may serve it.
     fn delete_on_full_disk(&mut self, request: Request, answer: Answer, now: Timestamp) -> Next {
-        let result = self.world.write(request.clone(), now);
-        let refused = match self.commit(now) {
-            Ok(()) => {
-                let _ = answer.send(result);
-                return Next::Go;
-            }
-            Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
-            Err(CommitFailure::Refused(error)) => error,
-        };
-        match self.store.checkpoint() {
-            Ok(_) => {}
-            Err(error) if error.is_fatal() => return self.fail(&error.to_string()),
-            Err(_) => {
-                refuse(answer, result, &refused);
-                return Next::Go;
-            }
-        }
         let result = self.world.write(request, now);
         match self.commit(now) {
             Ok(()) => drop(answer.send(result)),
@@ -237,10 +219,18 @@ impl Task {
         Ok(())
     }
 
-    fn make_durable(&mut self, stage: &Stage, version: u64) -> Result<(), watchbell_store::Error> {
+    fn make_durable(&mut self, stage: &Stage, version: u64) -> Result<(), Error> {
         let batch = journal::batch(stage, version);
         let started = Instant::now();
-        let committed = self.store.commit(&batch)?;
+        let committed = match self.store.commit(&batch) {
+            // What the WAL holds may have room in the database: then the WAL is written over.
+            Err(refused @ Error::DiskFull { .. }) => match self.store.checkpoint() {
+                Ok(_) => self.store.commit(&batch)?,
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(_) => return Err(refused),
+            },
+            other => other?,
+        };
         self.shared.metrics.committed(started.elapsed(), committed.wal_bytes);
         self.lacks_reserve = committed.reserve == ReserveState::Released;
         if self.lacks_reserve {
@@ -262,7 +252,7 @@ impl Task {
 }
 
 /// Answers a request whose batch was not written: an error stays the error it was.
-fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &watchbell_store::Error) {
+fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &Error) {
     let refusal = || ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {cause}"));
     let _ = answer.send(result.and_then(|_| Err(refusal())));
 }
