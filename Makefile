@@ -1,6 +1,7 @@
 # build   the release binary
 # demo    builds it, runs the example on real data, and ends by itself (root)
 # test    every test, with the set-up it needs
+# bench   what it costs: figures for this machine
 # lint    format, clippy, licences and sources of dependencies, documentation
 # Needed: Linux, Rust, a C compiler, make. What more a test needs is installed by `make test` when it may, else named.
 
@@ -10,7 +11,7 @@ CARGO_DENY_VERSION := 0.20.2
 # A cargo-deny of one's own is used; else one is built once, below the target directory.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/cargo-deny)
 
-.PHONY: build demo test test-setup lint fmt clippy deny doc
+.PHONY: build demo test test-setup bench lint fmt clippy deny doc
 
 build:
 	$(CARGO) build --release --locked -p watchbell
@@ -23,6 +24,10 @@ test:
 
 test-setup:
 	./tools/test/setup
+
+bench:
+	$(CARGO) run --release --locked -p watchbell-core --example scale
+	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
 
 lint: fmt clippy deny doc
 

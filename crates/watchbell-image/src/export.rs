@@ -141,7 +141,7 @@ mod tests {
     fn what_is_not_there_or_damaged_is_not_exported() {
         let t = store();
         let name = Reference::parse("demo:1").unwrap();
-        let error = export(&t.store, &[name.clone()], Vec::new()).unwrap_err().to_string();
+        let error = export(&t.store, std::slice::from_ref(&name), Vec::new()).unwrap_err().to_string();
         assert!(error.starts_with("no image demo:1 in the store"), "{error}");
         let image = build_scratch(&t.store, &BuildSpec::default(), &name).unwrap();
         fs::write(t.store.blob_path(&image.layers[0].digest), vec![7u8; image.layers[0].size as usize])

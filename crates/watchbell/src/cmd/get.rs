@@ -15,7 +15,7 @@ const CHUNK: usize = 500;
 /// Lists objects, or shows those that are named
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// TYPE[,TYPE], TYPE NAME… or TYPE/NAME…; `all` is pods, jobs and cronjobs
+    /// TYPE or TYPE,TYPE; TYPE NAME…; TYPE/NAME…; `all` is pods, jobs and cronjobs
     #[arg(required = true)]
     what: Vec<String>,
     /// In every namespace
