@@ -30,10 +30,13 @@ impl Bars {
         match word {
             "resolved" => {
                 self.say(&format!(
-                    "{} is {}: {} layers, {}",
+                    "{} is {}: {}, {}",
                     text("name"),
                     text("digest"),
-                    number("layers"),
+                    match number("layers") {
+                        1 => "1 layer".to_owned(),
+                        n => format!("{n} layers"),
+                    },
                     size(number("bytes"))
                 ));
             }
