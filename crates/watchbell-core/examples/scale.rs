@@ -82,7 +82,7 @@ impl Lab {
         let at = self.at();
         let stage: Stage = self.timed(|world| {
             world.settle(at);
-            let stage = world.take_stage();
+            let stage = world.take_stage(at);
             world.committed();
             stage
         });

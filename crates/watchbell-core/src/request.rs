@@ -128,6 +128,4 @@ pub enum Outcome {
     Created,
     /// 200
     Done,
-    /// 202: deletion has begun and waits for finalizers, processes or children.
-    Accepted,
 }

@@ -110,6 +110,7 @@ impl State {
             shared: shared.clone(),
             node,
             unsaved: Vec::new(),
+            was_refused: false,
             checkpoints,
             lacks_reserve: false,
         };

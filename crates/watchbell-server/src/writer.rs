@@ -32,6 +32,8 @@ pub(crate) struct Task {
     pub(crate) node: Sender<Command>,
     /// Reports of batches that the disk refused: they are told again, as the node says a thing once.
     pub(crate) unsaved: Vec<Report>,
+    /// The last batch was refused by the disk.
+    pub(crate) was_refused: bool,
     pub(crate) checkpoints: Checkpoints,
     /// The journal's reserve is (or may be) used up: it is taken back when there is room.
     pub(crate) lacks_reserve: bool,
@@ -116,6 +118,7 @@ impl Task {
         self.world.settle(now);
         match self.commit(now) {
             Ok(()) => {
+                self.was_refused = false;
                 for (answer, result) in answers {
                     // A client that went away does not hear the answer; what it asked for is done.
                     let _ = answer.send(result);
@@ -124,6 +127,7 @@ impl Task {
             }
             Err(CommitFailure::Refused(error)) => {
                 self.unsaved = reports;
+                self.was_refused = true;
                 for ((answer, result), request) in answers.into_iter().zip(again) {
                     let outcome = match request {
                         Some(request) => self.delete_on_full_disk(*request, answer, now),
@@ -177,7 +181,8 @@ impl Task {
 
     /// How long to wait for input.
     fn patience(&self) -> Duration {
-        if !self.unsaved.is_empty() {
+        // What the disk refused is due still, and would be tried again without a breath.
+        if !self.unsaved.is_empty() || self.was_refused {
             return DISK_RETRY;
         }
         let longest = if self.lacks_reserve { RESERVE_RETRY } else { LONGEST_SLEEP };
@@ -187,7 +192,7 @@ impl Task {
     }
 
     pub(crate) fn commit(&mut self, now: Timestamp) -> Result<(), CommitFailure> {
-        let stage = self.world.take_stage();
+        let stage = self.world.take_stage(now);
         if stage.is_empty() {
             return Ok(());
         }

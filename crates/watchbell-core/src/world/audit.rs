@@ -31,7 +31,6 @@ impl World {
                 match written.outcome {
                     Outcome::Created => 201,
                     Outcome::Done => 200,
-                    Outcome::Accepted => 202,
                 },
                 None,
             ),

@@ -187,23 +187,28 @@ impl World {
     pub fn settle(&mut self, now: Timestamp) {
         self.mark_due(now.as_second());
         self.deletes_left = namespaces::DELETES_PER_BATCH;
-        let mut left = RECONCILES_PER_BATCH;
-        while let Some(key) = self.next_key(&mut left) {
-            // A key can stand in both lines; it is looked at once.
-            if self.is_dirty.remove(&key) {
-                self.reconcile(&key, now);
-            }
+        self.count_ended(now);
+        for _ in 0..RECONCILES_PER_BATCH {
+            let Some(key) = self.dirty.pop_front() else { break };
+            self.look_at(&key, now);
+            self.count_ended(now);
         }
         self.bind_pods(now);
         self.tell_who_waits();
     }
 
-    fn next_key(&mut self, left: &mut usize) -> Option<Key> {
-        if let Some(key) = self.urgent.pop_front() {
-            return Some(key);
+    /// Jobs with pods that ended, however many.
+    fn count_ended(&mut self, now: Timestamp) {
+        while let Some(key) = self.urgent.pop_front() {
+            self.look_at(&key, now);
         }
-        *left = left.checked_sub(1)?;
-        self.dirty.pop_front()
+    }
+
+    /// A key can stand in both lines; it is looked at once.
+    fn look_at(&mut self, key: &Key, now: Timestamp) {
+        if self.is_dirty.remove(key) {
+            self.reconcile(key, now);
+        }
     }
 
     fn reconcile(&mut self, key: &Key, now: Timestamp) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use watchbell_api::node::Command;
 use watchbell_api::{Resource, Uid};
 
@@ -80,13 +81,11 @@ impl Staging {
 }
 
 impl World {
-    /// Takes what was staged since the last call; [`World::settle`] comes before it. The caller makes it durable, then
-    /// calls [`World::committed`] or [`World::rollback`].
-    pub fn take_stage(&mut self) -> Stage {
-        debug_assert!(
-            self.urgent.is_empty(),
-            "pods that ended are counted in the transaction that records their end"
-        );
+    /// Takes what was staged since the last call. The caller makes it durable, then calls [`World::committed`] or
+    /// [`World::rollback`]. Pods that ended are counted first, settled or not: a count is never in another transaction
+    /// than the end.
+    pub fn take_stage(&mut self, now: Timestamp) -> Stage {
+        self.count_ended(now);
         let mut staging = std::mem::take(&mut self.stage);
         // An object that came and went within the batch was never seen by anybody.
         staging.changes.retain(|c| c.old.is_some() || c.new.is_some());

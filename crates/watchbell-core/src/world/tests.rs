@@ -85,7 +85,7 @@ impl Bench {
     /// One batch: reconcile once, make it durable.
     fn step(&mut self) -> Stage {
         self.world.settle(self.at());
-        let stage = self.world.take_stage();
+        let stage = self.world.take_stage(self.at());
         self.journal.commit(&stage, self.world.resource_version());
         self.world.committed();
         self.commands.extend(stage.commands.iter().cloned());

@@ -80,7 +80,6 @@ pub(crate) async fn write(
     let code = match outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Done => StatusCode::OK,
-        Outcome::Accepted => StatusCode::ACCEPTED,
     };
     let shown = present::one(path.resource, answer.shape, include, object, Timestamp::now().as_second());
     let mut response = respond::document(code, answer, &shown, call.gzip)?;

@@ -59,7 +59,7 @@ fn a_crash_neither_loses_nor_doubles_a_slot() {
             bench.step();
         } else {
             bench.world.settle(bench.at());
-            assert!(!bench.world.take_stage().is_empty());
+            assert!(!bench.world.take_stage(bench.at()).is_empty());
         }
         bench.crash();
         bench.settle();

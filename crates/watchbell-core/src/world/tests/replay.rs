@@ -36,7 +36,7 @@ pub(super) fn check_replay(bench: &mut Bench) {
     if bench.world.wake_at().is_none_or(|at| at > bench.at()) {
         loop {
             again.settle(bench.at());
-            let stage = again.take_stage();
+            let stage = again.take_stage(bench.at());
             assert!(stage.is_empty(), "a world at rest is at rest when it is read back: {stage:#?}");
             again.committed();
             if again.wake_at().is_none_or(|at| at > bench.at()) {

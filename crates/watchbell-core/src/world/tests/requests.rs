@@ -291,7 +291,7 @@ fn a_commit_that_failed_leaves_no_trace() {
     bench.create(array("lost", 5, 2));
     bench.delete(Resource::Job, "a", crate::request::Propagation::Background);
     bench.world.settle(bench.at());
-    assert!(!bench.world.take_stage().is_empty());
+    assert!(!bench.world.take_stage(bench.at()).is_empty());
     bench.world.rollback(bench.at());
     assert_eq!(everything(&bench), before);
     assert_eq!(bench.world.check_invariants(), invariants);

@@ -119,7 +119,7 @@ impl Life {
         if self.random.one_in(25) {
             return self.kill_server();
         }
-        let stage = self.bench.world.take_stage();
+        let stage = self.bench.world.take_stage(at);
         if self.random.one_in(25) {
             // The disk is full. The server tells what it heard of the node again.
             self.bench.world.rollback(at);
@@ -171,7 +171,7 @@ impl Life {
                 self.bench.world.report(report, at);
             }
             self.bench.world.settle(at);
-            let stage = self.bench.world.take_stage();
+            let stage = self.bench.world.take_stage(at);
             self.bench.journal.commit(&stage, self.bench.world.resource_version());
             self.laws.follow(&stage);
             self.bench.world.committed();
