@@ -57,13 +57,13 @@ pub(crate) fn path(resource: Resource, namespace: &str, name: &str) -> String {
         format!("/apis/{}/{}", info.group, info.version)
     };
     let mut path = if resource.is_namespaced() && !namespace.is_empty() {
-        format!("{root}/namespaces/{namespace}/{}", info.plural)
+        format!("{root}/namespaces/{}/{}", encode(namespace), info.plural)
     } else {
         format!("{root}/{}", info.plural)
     };
     if !name.is_empty() {
         path.push('/');
-        path.push_str(name);
+        path.push_str(&encode(name));
     }
     path
 }
@@ -265,4 +265,22 @@ pub(crate) fn encode(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use watchbell_api::Resource;
+
+    use super::path;
+
+    #[test]
+    fn no_name_leads_to_another_path() {
+        let check = |resource, namespace: &str, name: &str, expect: &str| {
+            assert_eq!(path(resource, namespace, name), expect);
+        };
+        check(Resource::Job, "ml", "a", "/apis/batch/v1/namespaces/ml/jobs/a");
+        check(Resource::Job, "", "", "/apis/batch/v1/jobs");
+        check(Resource::Namespace, "ml", "x", "/api/v1/namespaces/x");
+        check(Resource::Pod, "a/b", "../x?y=1#z", "/api/v1/namespaces/a%2Fb/pods/..%2Fx%3Fy%3D1%23z");
+    }
 }

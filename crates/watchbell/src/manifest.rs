@@ -133,6 +133,10 @@ fn take_apart(mut value: Value, place: &str, documents: &mut Vec<Document>) -> R
         return Err(wrong("metadata.name: Required value".into()));
     }
     let namespace = text(&value["metadata"], "namespace");
+    // They would mean another path; every other name is what the server judges.
+    if let Some(dots) = [&name, &namespace].into_iter().find(|text| matches!(text.as_str(), "." | "..")) {
+        return Err(wrong(format!("{dots:?} is no name")));
+    }
     documents.push(Document { place: place.to_owned(), resource, name, namespace, object: value });
     Ok(())
 }

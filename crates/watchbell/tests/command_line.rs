@@ -77,6 +77,16 @@ fn what_is_wrong_with_a_line_is_said_and_nothing_is_tried() {
 }
 
 #[test]
+fn a_manifest_without_a_name_deletes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {generateName: a-}\n";
+    std::fs::write(dir.path().join("a.yaml"), text).unwrap();
+    let done = run(dir.path(), "delete -f a.yaml");
+    assert_eq!(done.code, Some(2));
+    assert!(done.err.contains("a.yaml: metadata.name: Required value"), "{}", done.err);
+}
+
+#[test]
 fn without_a_server_it_says_where_it_looked() {
     check_refused("get jobs", 2, "no kubeconfig: name one with --kubeconfig");
     check_refused("get jobs --kubeconfig absent", 2, "cannot use absent");

@@ -92,6 +92,13 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     } else {
         manifest::read_all(&args.filename, Recursive::No)?
     };
+    // The path of an object without a name is that of all of them.
+    if let Some(nameless) = documents.iter().find(|document| document.name.is_empty()) {
+        return Err(Failure::Usage(format!(
+            "{}: metadata.name: Required value: an object with a generated name is deleted by the name it got",
+            nameless.place
+        )));
+    }
     let client = connect.client()?;
     let here = client.namespace.clone();
     let mut doomed: Vec<Doomed> = named
