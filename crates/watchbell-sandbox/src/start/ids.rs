@@ -9,7 +9,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::kernel::{self, Cloned};
-use super::mounts::RootCache;
+use super::mounts::{Common, RootCache};
+use super::stash::Stash;
 use crate::UidRanges;
 use crate::spec::IDS;
 
@@ -28,6 +29,7 @@ pub(super) struct IdRange {
     map: Option<OwnedFd>,
     /// Root file systems that this range mounted before.
     pub(super) roots: RootCache,
+    common: Option<Common>,
 }
 
 impl IdPool {
@@ -46,7 +48,7 @@ impl IdPool {
         let first = self.ranges.first + u32::from(self.next) * IDS;
         let map = user_namespace(first)?;
         self.next += 1;
-        Ok(IdRange { first, map: Some(map), roots: RootCache::default() })
+        Ok(IdRange { first, map: Some(map), roots: RootCache::default(), common: None })
     }
 
     /// Ids are used again once nothing of the pod is left.
@@ -69,11 +71,19 @@ impl IdPool {
 impl IdRange {
     /// For pods with `hostUsers: true`.
     pub(super) fn of_host() -> Self {
-        Self { first: 0, map: None, roots: RootCache::default() }
+        Self { first: 0, map: None, roots: RootCache::default(), common: None }
     }
 
     pub(super) fn map(&self) -> Option<BorrowedFd<'_>> {
         self.map.as_ref().map(AsFd::as_fd)
+    }
+
+    /// /dev and covers, made once. No other pod has the same: it could watch when this one uses them.
+    pub(super) fn common(&mut self, stash: &mut Stash) -> io::Result<&Common> {
+        match &mut self.common {
+            Some(common) => Ok(common),
+            common => Ok(common.insert(Common::new(stash)?)),
+        }
     }
 
     pub(super) fn is_host(&self) -> bool {

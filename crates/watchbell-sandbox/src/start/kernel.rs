@@ -4,6 +4,8 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use crate::ExitStatus;
+
 /// Turns the result of a raw system call into `io::Result`.
 fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -164,17 +166,66 @@ pub(super) unsafe fn close_range(first: u32, last: u32, how: Descriptors) -> io:
 
 /// Every signal as it is for a new program: the Rust runtime ignores SIGPIPE, and exec would keep that.
 pub(super) fn reset_signals() -> io::Result<()> {
-    for signal in 1..=64 {
-        // SAFETY: the default action needs no handler; SIGKILL, SIGSTOP and numbers that libc reserves are refused, which
-        // is as good.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // `struct sigaction` of the kernel with the default action, no flags and an empty mask. Not through libc, which keeps two
+    // real-time signals for itself: ignored by whoever started us, they would stay so in every task.
+    let default = [0u64; 4];
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        // SAFETY: the kernel reads a structure of this size (the mask has 8 bytes), which outlives the call.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                8usize,
+            )
+        };
+        checked(result)?;
     }
-    // SAFETY: an all-zero set is an empty one, and it outlives the call.
+    let none = 0u64;
+    // SAFETY: a mask has 8 bytes and outlives the call.
     let result = unsafe {
-        let none: libc::sigset_t = std::mem::zeroed();
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut())
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            std::ptr::null_mut::<u64>(),
+            8usize,
+        )
     };
-    checked(result.into()).map(drop)
+    checked(result).map(drop)
+}
+
+/// How a process ended.
+pub(super) struct Waited {
+    pub(super) status: ExitStatus,
+    /// Of it, and of those of its children that it waited for.
+    pub(super) max_rss_bytes: u64,
+}
+
+/// Takes the status of a child that has ended or was killed. rustix leaves out what the child used.
+pub(super) fn wait(pidfd: impl AsFd) -> io::Result<Waited> {
+    // SAFETY: both are plain data for which all zero bytes are a value.
+    let (mut info, mut usage): (libc::siginfo_t, libc::rusage) = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills both structures, which outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PIDFD,
+            pidfd.as_fd().as_raw_fd(),
+            &raw mut info,
+            libc::WEXITED,
+            &raw mut usage,
+        )
+    };
+    checked(result)?;
+    // SAFETY: waitid has set this field of the union.
+    let value = unsafe { info.si_status() };
+    let status = match info.si_code {
+        libc::CLD_EXITED => ExitStatus::Code((value & 0xff) as u8),
+        _ => ExitStatus::Signal(value),
+    };
+    Ok(Waited { status, max_rss_bytes: usage.ru_maxrss as u64 * 1024 })
 }
 
 /// Brings the loopback interface of this network namespace up.

@@ -33,11 +33,11 @@ use serde::{Deserialize, Serialize};
 
 pub use plan::{Step, plan};
 
-use crate::{ContainerId, RunSpec, Scratch, Sharing, StartFailureKind, UidRanges, Usage};
+use crate::{ContainerId, ExitStatus, RunSpec, Scratch, Sharing, StartFailureKind, UidRanges, Usage};
 use cgroup::{Cgroup, Cgroups, PodCgroup};
 use ids::{IdPool, IdRange, open_namespace, write_maps};
 use kernel::Cloned;
-use mounts::{Common, Outfit, Place, Volume};
+use mounts::{Outfit, Place, Volume};
 use stash::{Kept, Stash};
 use task::{SharedNamespaces, Task};
 
@@ -67,7 +67,6 @@ pub(crate) struct Host {
     // Fields are dropped in this order: what is mounted goes before the stash it is mounted in.
     pods: HashMap<u128, Pod>,
     ids: IdPool,
-    common: Common,
     cgroups: Cgroups,
     stash: Stash,
 }
@@ -96,6 +95,7 @@ pub(crate) struct Begun {
     own_pids: bool,
     report: Vec<u8>,
     cgroup: Option<Cgroup>,
+    max_rss_bytes: u64,
 }
 
 /// What the status pipe said.
@@ -123,14 +123,14 @@ impl Host {
         }
         let mut stash = Stash::new(&at)
             .map_err(|e| cannot("make a mount namespace (root is needed, and Linux 6.8 or newer)", &e))?;
-        let common = Common::new(&mut stash).map_err(|e| cannot("make /dev for tasks", &e))?;
         let mut ids = IdPool::new(ranges);
         // Probed by doing: a host that forbids user namespaces or idmapped mounts must say so now, not at the first task.
-        let range = ids.lease().map_err(|e| {
+        let mut range = ids.lease().map_err(|e| {
             cannot("make a user namespace (see sysctl user.max_user_namespaces and kernel.unprivileged_userns_clone)", &e)
         })?;
+        range.common(&mut stash).map_err(|e| cannot("make /dev for tasks", &e))?;
         ids.give_back(range);
-        Ok(Host { pods: HashMap::new(), ids, common, cgroups, stash })
+        Ok(Host { pods: HashMap::new(), ids, cgroups, stash })
     }
 
     /// Begins a start. On an error nothing of it is left.
@@ -267,11 +267,12 @@ impl Host {
             own_pids: !host.pid,
             report: Vec::new(),
             cgroup: None,
+            max_rss_bytes: 0,
         })
     }
 
     fn outfit(&mut self, spec: &RunSpec) -> Result<Outfit, Failure> {
-        let Host { pods, common, stash, .. } = self;
+        let Host { pods, stash, .. } = self;
         let Some(pod) = pods.get_mut(&spec.pod.uid) else {
             return Err(failed("find", "the pod", &io::ErrorKind::NotFound.into()));
         };
@@ -291,7 +292,7 @@ impl Host {
         let places = mounts::places(spec, &targets);
         let root = mounts::root(stash, &mut pod.ids, spec, places)?;
         let (dev, blank_file, blank_dir, null) =
-            Outfit::dev_and_blanks(common).map_err(fault("clone /dev for"))?;
+            pod.ids.common(stash).and_then(Outfit::dev_and_blanks).map_err(fault("clone /dev for"))?;
         let shm = Scratch { bytes: spec.pod.shm_bytes.max(4096), inodes: 4096 };
         let shm = mounts::scratch(&pod.ids, shm, 0o1777, None).map_err(fault("mount /dev/shm for"))?;
         let tmp = spec
@@ -352,6 +353,13 @@ impl Host {
         }
     }
 
+    /// Takes the exit status of the first process, which has ended or was killed.
+    pub(crate) fn reap(&mut self, begun: &mut Begun) -> io::Result<ExitStatus> {
+        let waited = kernel::wait(&begun.pidfd)?;
+        begun.max_rss_bytes = waited.max_rss_bytes;
+        Ok(waited.status)
+    }
+
     /// Once the first process was reaped: whether the others are gone too. They are killed until they are; then the
     /// control group is given back, and what the run used is told.
     pub(crate) fn empty(&mut self, begun: &mut Begun) -> Option<(Usage, bool)> {
@@ -366,7 +374,7 @@ impl Host {
                 return None;
             }
         }
-        let usage = cgroup.usage().unwrap_or_else(|error| {
+        let (usage, oom_killed) = cgroup.usage().unwrap_or_else(|error| {
             tracing::warn!("cannot read what {} used: {error}", begun.id);
             (Usage::default(), false)
         });
@@ -378,7 +386,7 @@ impl Host {
                 self.forget_unused(uid);
             }
         }
-        Some(usage)
+        Some((Usage { max_rss_bytes: begun.max_rss_bytes, ..usage }, oom_killed))
     }
 
     /// Gives back what the pod's containers shared, as soon as none of them runs.

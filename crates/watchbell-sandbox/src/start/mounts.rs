@@ -53,7 +53,7 @@ struct RootKey {
 #[derive(Default)]
 pub(super) struct RootCache(Vec<(RootKey, Kept)>);
 
-/// Mounts that all tasks share because nothing in them can be changed.
+/// Mounts that the tasks of an id range share because nothing in them can be changed.
 pub(super) struct Common {
     dev: Kept,
     /// An empty file and an empty directory, to cover others with.
@@ -82,7 +82,12 @@ impl Common {
             mkdirat(&dev, name, Mode::from(0o755))?;
         }
         // Where Kubernetes has the termination message: a place for a mount.
-        openat(&dev, "termination-log", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o444))?;
+        openat(
+            &dev,
+            "termination-log",
+            OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::from(0o444),
+        )?;
         kernel::mount_setattr(&dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, None)?;
         let blank = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "8")], MountAttrFlags::empty())?;
         mkdirat(&blank, "dir", Mode::from(0o555))?;
@@ -195,8 +200,8 @@ fn files(ids: &IdRange, entries: &[FileEntry], gid: Option<u32>) -> io::Result<O
         fchown(&file, Some(owner.0), Some(owner.1))?;
         rustix::fs::fchmod(&file, Mode::from(u32::from(entry.mode)))?;
     }
-    let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-    kernel::mount_setattr(&root, attributes, None)?;
+    // Scripts of a ConfigMap may be executed, as in Kubernetes.
+    kernel::mount_setattr(&root, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, None)?;
     Ok(root)
 }
 

@@ -1,5 +1,6 @@
 //! Real processes: a client, a spawner, its keeper and tasks, killed in every order. Needs root.
 
+mod attacks;
 mod failures;
 mod kills;
 mod place;
@@ -32,6 +33,17 @@ const TESTS: &[Test] = &[
     ("a_hostile_client_is_survived", failures::a_hostile_client_is_survived),
     ("a_full_disk_loses_lines_and_no_task", failures::a_full_disk_loses_lines_and_no_task),
     ("a_spawner_that_cannot_start_says_why", failures::a_spawner_that_cannot_start_says_why),
+    ("what_is_reachable_outside_is_refused_inside", attacks::what_is_reachable_outside_is_refused_inside),
+    ("nothing_can_be_changed", attacks::nothing_can_be_changed),
+    ("foreign_calls_end_the_process", attacks::foreign_calls_end_the_process),
+    ("ordinary_programs_run", attacks::ordinary_programs_run),
+    ("a_task_is_who_it_should_be", attacks::a_task_is_who_it_should_be),
+    ("a_task_sees_itself_alone", attacks::a_task_sees_itself_alone),
+    ("siblings_do_not_meet", attacks::siblings_do_not_meet),
+    ("limits_hold", attacks::limits_hold),
+    ("volumes_hold_what_they_should", attacks::volumes_hold_what_they_should),
+    ("images_with_links_stay_inside", attacks::images_with_links_stay_inside),
+    ("containers_of_a_pod_meet", attacks::containers_of_a_pod_meet),
 ];
 
 fn main() -> ExitCode {

@@ -1,8 +1,6 @@
 //! Begins runs and follows them to their end.
 
 use rustix::event::epoll;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
-use std::os::fd::AsFd;
 
 use super::{BEGIN_MAX, EventLoop, PIDFD, STATUS, add_to, run_token};
 use crate::spawner::live::Live;
@@ -81,24 +79,16 @@ impl EventLoop {
         if live.reaped {
             return;
         }
-        let status = match waitid(WaitId::PidFd(live.begun.pidfd.as_fd()), WaitIdOptions::EXITED) {
-            Ok(Some(status)) => status,
-            Ok(None) | Err(rustix::io::Errno::INTR) => return,
+        let ended = match self.parts.host.reap(&mut live.begun) {
+            Ok(ended) => ended,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return,
             Err(error) => {
                 tracing::error!("cannot wait for {}: {error}", live.id);
-                live.reaped = true;
-                let _ = epoll::delete(&self.epoll, &live.begun.pidfd);
-                let id = live.id;
-                return self.feed(id, Input::Ended(ExitStatus::Lost));
+                ExitStatus::Lost
             }
         };
         live.reaped = true;
         let _ = epoll::delete(&self.epoll, &live.begun.pidfd);
-        let ended = match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => ExitStatus::Code((code & 0xff) as u8),
-            (None, Some(signal)) => ExitStatus::Signal(signal),
-            (None, None) => ExitStatus::Lost,
-        };
         let id = live.id;
         self.feed(id, Input::Ended(ended));
     }

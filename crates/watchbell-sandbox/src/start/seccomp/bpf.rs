@@ -14,6 +14,15 @@ pub(crate) enum Verdict {
     Kill,
     /// Looks at an argument first.
     If(Condition),
+    /// Looks at several.
+    IfAny(Rows),
+}
+
+/// Allowed when in any row each of the arguments is one of the values beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rows {
+    pub(crate) rows: &'static [&'static [(u8, &'static [u32])]],
+    pub(crate) otherwise: u16,
 }
 
 /// A look at the low 32 bits of one argument (its high ones must be 0 where that matters: flags of `clone` are 64 bits
@@ -104,7 +113,28 @@ fn answer(verdict: Verdict) -> Vec<Instruction> {
         Verdict::Errno(errno) => vec![insn(RET_K, 0, 0, RET_ERRNO | u32::from(errno))],
         Verdict::Kill => vec![insn(RET_K, 0, 0, RET_KILL_PROCESS)],
         Verdict::If(condition) => check(condition),
+        Verdict::IfAny(Rows { rows, otherwise }) => {
+            let mut code: Vec<Instruction> = rows.iter().flat_map(|row| check_row(row)).collect();
+            code.push(insn(RET_K, 0, 0, RET_ERRNO | u32::from(otherwise)));
+            code
+        }
     }
+}
+
+/// Allows, or goes on behind its own end. Made from the end, so that the way there is known.
+fn check_row(row: &[(u8, &[u32])]) -> Vec<Instruction> {
+    let mut code = vec![insn(RET_K, 0, 0, RET_ALLOW)];
+    for (argument, values) in row.iter().rev() {
+        let mut look = vec![insn(LD_W_ABS, 0, 0, ARGS + 8 * u32::from(*argument))];
+        for (n, value) in values.iter().enumerate() {
+            let left = values.len() - n - 1;
+            let otherwise = if left == 0 { code.len() } else { 0 };
+            look.push(insn(JMP_JEQ_K, left as u8, otherwise as u8, *value));
+        }
+        look.extend(code);
+        code = look;
+    }
+    code
 }
 
 fn check(Condition { argument, test, otherwise }: Condition) -> Vec<Instruction> {

@@ -12,7 +12,7 @@ mod bpf;
 use std::sync::LazyLock;
 
 use super::kernel::Instruction;
-use bpf::{Condition, Test, Verdict};
+use bpf::{Condition, Rows, Test, Verdict};
 
 /// `AUDIT_ARCH_*` of linux/audit.h.
 #[cfg(target_arch = "x86_64")]
@@ -36,8 +36,11 @@ const EAFNOSUPPORT: u16 = 97;
 /// `CLONE_NEW*`: time, mount, cgroup, uts, ipc, user, pid, net.
 const NAMESPACES: u32 =
     0x80 | 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
-/// AF_UNIX, AF_INET, AF_INET6, AF_NETLINK. AF_ALG (CVE-2026-31431), AF_VSOCK, AF_PACKET and forty more are not there.
-const FAMILIES: &[u32] = &[1, 2, 10, 16];
+/// AF_UNIX, AF_INET and AF_INET6 of any kind; of AF_NETLINK the list of interfaces alone (NETLINK_ROUTE), as netfilter's and
+/// others' parsers were the way of many escalations. AF_ALG (CVE-2026-31431), AF_VSOCK, AF_PACKET and forty more are not there.
+const SOCKETS: Rows =
+    Rows { rows: &[&[(0, &[1, 2, 10])], &[(0, &[16]), (2, &[0])]], otherwise: EAFNOSUPPORT };
+const AF_UNIX: &[u32] = &[1];
 /// TIOCSTI types into the terminal of another (CVE-2017-5226 and its kin), TIOCLINUX pastes into it, TIOCSETD loads line
 /// disciplines.
 const TERMINAL_TRICKS: &[u32] = &[0x5412, 0x541c, 0x5423];
@@ -57,7 +60,7 @@ macro_rules! entries {
     };
 }
 
-use Verdict::{Allow, Errno, If};
+use Verdict::{Allow, Errno, If, IfAny};
 
 /// On both architectures.
 static COMMON: &[Entry] = entries![
@@ -113,8 +116,9 @@ static COMMON: &[Entry] = entries![
         SYS_mq_timedsend SYS_mq_timedreceive SYS_mq_notify SYS_mq_getsetattr];
     "a task may confine itself further", Allow, [SYS_seccomp SYS_landlock_create_ruleset SYS_landlock_add_rule
         SYS_landlock_restrict_self];
-    "only known socket families", If(Condition { argument: 0, test: Test::OneOf(FAMILIES), otherwise: EAFNOSUPPORT }),
-        [SYS_socket SYS_socketpair];
+    "only known socket families and protocols", IfAny(SOCKETS), [SYS_socket];
+    "pairs of local sockets", If(Condition { argument: 0, test: Test::OneOf(AF_UNIX), otherwise: EAFNOSUPPORT }),
+        [SYS_socketpair];
     "new processes and threads, no new namespaces", If(Condition { argument: 0, test: Test::NoneOf(NAMESPACES), otherwise: EPERM }),
         [SYS_clone];
     "its flags lie in memory where no filter sees them; C libraries then use clone", Errno(ENOSYS), [SYS_clone3];
@@ -175,7 +179,7 @@ mod tests {
             match table.iter().find(|(n, _)| *n == number) {
                 Some((_, Allow)) => assert_eq!(found, ALLOWED, "{number}"),
                 Some((_, Errno(e))) => assert_eq!(found, errno(u32::from(*e)), "{number}"),
-                Some((_, If(_) | Verdict::Kill)) => {}
+                Some((_, If(_) | IfAny(_) | Verdict::Kill)) => {}
                 None if number > LAST_KNOWN => assert_eq!(found, errno(38), "{number}"),
                 None => assert_eq!(found, errno(1), "{number}"),
             }
@@ -214,6 +218,11 @@ mod tests {
         ] {
             assert_eq!(ask(libc::SYS_socket, [family, 1, 0, 0, 0, 0]), verdict, "family {family}");
         }
+        for (protocol, verdict) in [(0, ALLOWED), (6, errno(97)), (9, errno(97)), (12, errno(97))] {
+            assert_eq!(ask(libc::SYS_socket, [16, 3, protocol, 0, 0, 0]), verdict, "netlink {protocol}");
+        }
+        assert_eq!(ask(libc::SYS_socketpair, [1, 1, 0, 0, 0, 0]), ALLOWED);
+        assert_eq!(ask(libc::SYS_socketpair, [16, 3, 0, 0, 0, 0]), errno(97));
         let thread = 0x003d_0f00;
         assert_eq!(ask(libc::SYS_clone, [thread, 0, 0, 0, 0, 0]), ALLOWED);
         for flag in [0x80, 0x0002_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000] {

@@ -1,0 +1,244 @@
+/* What runs inside containers of the tests: does one thing and says how it went. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *name(long result) {
+    return result >= 0 ? "allowed" : strerrorname_np(errno) ? strerrorname_np(errno) : "?";
+}
+
+static void say(const char *what, long result) { printf("%s %s\n", what, name(result)); }
+
+static void cat(const char *path) {
+    char buffer[65536];
+    int fd = open(path, O_RDONLY);
+    if (fd < 0) { printf("%s\n", strerrorname_np(errno)); return; }
+    for (ssize_t n; (n = read(fd, buffer, sizeof buffer)) > 0;) fwrite(buffer, 1, n, stdout);
+    close(fd);
+}
+
+/* Nothing here changes anything of a machine it is run on as root: outside, it shows what the sandbox keeps away. */
+static void reaches(void) {
+    static char memory[65536];
+    say("core_pattern", open("/proc/sys/kernel/core_pattern", O_WRONLY));
+    say("sysrq", open("/proc/sysrq-trigger", O_WRONLY));
+    say("kcore", open("/proc/kcore", O_RDONLY));
+    say("kmsg", open("/dev/kmsg", O_RDONLY));
+    say("sibling-namespaces", open("/proc/1/ns/net", O_RDONLY));
+    say("fsopen", syscall(SYS_fsopen, "tmpfs", 0));
+    say("clone3", syscall(SYS_clone3, memory, 0));
+    say("ptrace", ptrace(PTRACE_ATTACH, 1 << 22, 0, 0));
+    say("process_vm_readv", syscall(SYS_process_vm_readv, 1 << 22, 0, 0, 0, 0, 0));
+    say("kcmp", syscall(SYS_kcmp, getpid(), getpid(), 1, 0, 0));
+    say("pidfd_getfd", syscall(SYS_pidfd_getfd, -1, 0, 0));
+    say("keyctl", syscall(SYS_keyctl, 0, -3, 0));
+    say("add_key", syscall(SYS_add_key, "", "", 0, 0, 0));
+    say("bpf", syscall(SYS_bpf, 0, memory, 120));
+    say("perf_event_open", syscall(SYS_perf_event_open, memory, 0, -1, -1, 0));
+    say("io_uring", syscall(SYS_io_uring_setup, 1, memory));
+    say("userfaultfd", syscall(SYS_userfaultfd, 0));
+    say("fanotify", syscall(SYS_fanotify_init, 0, 0));
+    say("memfd_secret", syscall(SYS_memfd_secret, 0));
+    say("open_by_handle_at", syscall(SYS_open_by_handle_at, -1, memory, 0));
+    say("name_to_handle_at", syscall(SYS_name_to_handle_at, -1, "", memory, memory, 0));
+    say("vmsplice", vmsplice(-1, 0, 0, 0));
+    say("af_alg", socket(AF_ALG, SOCK_SEQPACKET, 0));
+    say("af_vsock", socket(AF_VSOCK, SOCK_STREAM, 0));
+    say("af_packet", socket(AF_PACKET, SOCK_RAW, 0));
+    say("netlink-netfilter", socket(AF_NETLINK, SOCK_RAW, 12));
+    say("netlink-audit", socket(AF_NETLINK, SOCK_RAW, 9));
+    say("netlink-xfrm", socket(AF_NETLINK, SOCK_RAW, 6));
+    say("raw-socket", socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
+    say("personality", personality(ADDR_NO_RANDOMIZE));
+    say("tiocsti", ioctl(-1, TIOCSTI, "x"));
+    say("quotactl", syscall(SYS_quotactl, 0, 0, 0, 0));
+    say("syslog", syscall(SYS_syslog, 10, 0, 0));
+    pid_t child = syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0);
+    if (child == 0) _exit(0);
+    say("clone-user", child);
+    if (child > 0) waitpid(child, 0, 0);
+    say("unshare-net", unshare(CLONE_NEWNET));
+    say("unshare-user", unshare(CLONE_NEWUSER));
+}
+
+/* These would change the machine if they were allowed: for inside only. */
+static void changes(void) {
+    say("mount", mount("none", "/tmp", "tmpfs", 0, 0));
+    say("remount", mount("none", "/", 0, MS_REMOUNT | MS_BIND, 0));
+    say("umount-mask", umount2("/proc/kcore", MNT_DETACH));
+    say("pivot_root", syscall(SYS_pivot_root, "/", "/"));
+    say("setns", setns(open("/proc/self/ns/net", O_RDONLY), 0));
+    say("mknod", mknod("/tmp/null", S_IFCHR | 0666, (1 << 8) | 3));
+    say("setuid", setuid(0));
+    say("setgid", setgid(0));
+    say("chroot", chroot("/tmp"));
+    say("swapon", syscall(SYS_swapon, "/x", 0));
+    say("reboot", syscall(SYS_reboot, 0, 0, 0, 0));
+    say("settime", syscall(SYS_settimeofday, 0, 0));
+    say("sethostname", sethostname("x", 1));
+    say("init_module", syscall(SYS_init_module, 0, 0, ""));
+    say("write-root", open("/x", O_WRONLY | O_CREAT, 0600));
+    say("write-etc", open("/etc/hosts", O_WRONLY));
+    say("write-dev", open("/dev/x", O_WRONLY | O_CREAT, 0600));
+    say("chmod-null", chmod("/dev/null", 0600));
+    say("write-proc-sys", open("/proc/sys/kernel/domainname", O_WRONLY));
+    say("raise-oom-score", open("/proc/self/oom_score_adj", O_WRONLY) < 0 ? -1 : 0);
+    say("realtime", syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, (int[]){50}));
+    say("nice", setpriority(0, 0, -5));
+    say("own-program", open("/proc/self/exe", O_WRONLY));
+    say("unknown-call", syscall(4000, 0));
+}
+
+static void harmless(void) {
+    int pair[2];
+    say("socket-unix", socket(AF_UNIX, SOCK_STREAM, 0));
+    say("socket-inet", socket(AF_INET, SOCK_STREAM, 0));
+    say("socket-inet6", socket(AF_INET6, SOCK_DGRAM, 0));
+    say("socket-route", socket(AF_NETLINK, SOCK_RAW, 0));
+    say("socketpair", socketpair(AF_UNIX, SOCK_STREAM, 0, pair));
+    say("fifo", mkfifo("/tmp/fifo", 0600));
+    say("write-tmp", open("/tmp/x", O_WRONLY | O_CREAT, 0600));
+    say("write-shm", open("/dev/shm/x", O_WRONLY | O_CREAT, 0600));
+    say("null", open("/dev/null", O_RDWR));
+    say("urandom", open("/dev/urandom", O_RDONLY));
+    say("stdout-again", open("/dev/stdout", O_WRONLY));
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    say("fork", child);
+    waitpid(child, 0, 0);
+    struct sockaddr_in loopback = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    socklen_t length = sizeof loopback;
+    bind(server, (struct sockaddr *)&loopback, length);
+    listen(server, 1);
+    getsockname(server, (struct sockaddr *)&loopback, &length);
+    say("loopback", connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&loopback, length));
+}
+
+int main(int argc, char **argv) {
+    const char *verb = argc > 1 ? argv[1] : "";
+    const char *arg = argc > 2 ? argv[2] : "";
+    if (!strcmp(verb, "exit")) return atoi(arg);
+    if (!strcmp(verb, "signal")) {
+        /* The first process of a namespace ignores its own signals unless it handles them, but not faults. */
+        if (atoi(arg) == SIGSEGV) *(volatile int *)0 = 0;
+        return raise(atoi(arg));
+    }
+    if (!strcmp(verb, "cat")) { for (int i = 2; i < argc; i++) cat(argv[i]); return 0; }
+    if (!strcmp(verb, "env")) { for (char **e = environ; *e; e++) puts(*e); return 0; }
+    if (!strcmp(verb, "ls")) {
+        DIR *directory = opendir(arg);
+        if (!directory) { printf("%s\n", strerrorname_np(errno)); return 0; }
+        for (struct dirent *e; (e = readdir(directory));) puts(e->d_name);
+        return 0;
+    }
+    if (!strcmp(verb, "write")) {
+        int fd = open(arg, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+        say("open", fd);
+        if (fd >= 0 && argc > 3) say("write", write(fd, argv[3], strlen(argv[3])));
+        return 0;
+    }
+    if (!strcmp(verb, "stat")) {
+        struct stat s;
+        if (stat(arg, &s)) { printf("%s\n", strerrorname_np(errno)); return 0; }
+        printf("%o %u %u %ld\n", s.st_mode, s.st_uid, s.st_gid, (long)s.st_size);
+        return 0;
+    }
+    if (!strcmp(verb, "who")) {
+        char directory[4096], host[256];
+        gethostname(host, sizeof host);
+        printf("%d %d %d %d %d %s %s\n", getuid(), getgid(), getpid(), getppid(), getsid(0), host,
+               getcwd(directory, sizeof directory) ? directory : "?");
+        return 0;
+    }
+    if (!strcmp(verb, "reaches")) { reaches(); return 0; }
+    if (!strcmp(verb, "changes")) { changes(); return 0; }
+    if (!strcmp(verb, "harmless")) { harmless(); return 0; }
+    if (!strcmp(verb, "int80")) {
+#ifdef __x86_64__
+        long result;
+        __asm__ volatile("int $0x80" : "=a"(result) : "a"(20) : "memory");
+        printf("answered %ld\n", result);
+#endif
+        return 0;
+    }
+    if (!strcmp(verb, "x32")) { printf("answered %ld\n", syscall(0x40000000 + 39)); return 0; }
+    if (!strcmp(verb, "eat")) {
+        for (;;) {
+            char *page = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (page == MAP_FAILED) return 3;
+            memset(page, 1, 1 << 20);
+        }
+    }
+    if (!strcmp(verb, "forks")) {
+        int made = 0;
+        for (; made < atoi(arg); made++) {
+            pid_t child = fork();
+            if (child < 0) { printf("%d %s\n", made, strerrorname_np(errno)); return 0; }
+            if (child == 0) { pause(); _exit(0); }
+        }
+        printf("%d all\n", made);
+        return 0;
+    }
+    if (!strcmp(verb, "fill")) {
+        static char block[1 << 16];
+        int fd = open(arg, O_WRONLY | O_CREAT, 0600);
+        long written = 0;
+        for (ssize_t n; (n = write(fd, block, sizeof block)) > 0;) written += n;
+        printf("%ld %s\n", written, strerrorname_np(errno));
+        return 0;
+    }
+    if (!strcmp(verb, "watch")) {
+        /* Does anybody else use this file? */
+        char events[4096];
+        int watch = inotify_init1(IN_NONBLOCK);
+        say("watch", inotify_add_watch(watch, arg, IN_ALL_EVENTS));
+        fflush(stdout);
+        for (int i = 0; i < 300; i++) {
+            if (read(watch, events, sizeof events) > 0) { puts("seen"); return 0; }
+            usleep(10000);
+        }
+        puts("nothing seen");
+        return 0;
+    }
+    if (!strcmp(verb, "use")) { for (int i = 0; i < 100; i++) close(open(arg, O_RDONLY)); return 0; }
+    if (!strcmp(verb, "fds")) {
+        for (int fd = 0; fd < 65536; fd++) if (fcntl(fd, F_GETFD) >= 0) printf("%d ", fd);
+        puts("");
+        return 0;
+    }
+    if (!strcmp(verb, "abstract")) {
+        struct sockaddr { unsigned short family; char path[14]; } address = {AF_UNIX, "\0watchbell-x"};
+        int s = socket(AF_UNIX, SOCK_STREAM, 0);
+        say("connect", connect(s, (void *)&address, sizeof address));
+        return 0;
+    }
+    if (!strcmp(verb, "pause")) {
+        puts("here");
+        fflush(stdout);
+        for (;;) pause();
+    }
+    fprintf(stderr, "no verb %s\n", verb);
+    return 99;
+}
