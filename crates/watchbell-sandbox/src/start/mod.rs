@@ -411,7 +411,7 @@ impl Host {
         }
     }
 
-    /// No image layer is held beyond the runs that use it: the node wants to remove images.
+    /// Lets go of the roots that were kept for a next task: their layers may belong to images that are removed.
     pub(crate) fn drop_caches(&mut self) {
         self.ids.clear();
     }

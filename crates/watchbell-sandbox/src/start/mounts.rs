@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
@@ -45,7 +45,8 @@ pub(super) type Places = BTreeMap<PathBuf, Place>;
 
 #[derive(Debug, PartialEq, Eq)]
 struct RootKey {
-    layers: Vec<PathBuf>,
+    /// With device and inode: a layer that was removed and unpacked again is another directory at the same path.
+    layers: Vec<(PathBuf, u64, u64)>,
     places: Places,
 }
 
@@ -119,8 +120,11 @@ impl Common {
 }
 
 /// A volume of a pod, from which containers' mounts are cloned.
-pub(super) enum Volume {
-    Kept(Kept),
+pub(super) struct Volume {
+    kept: Kept,
+    /// The directory with the owners that it has on disk, where owners are mapped. Only through it can the spawner make
+    /// something, because its own ids have no place in the mapping.
+    unmapped: Option<OwnedFd>,
 }
 
 /// Makes the pod's volumes.
@@ -132,6 +136,7 @@ pub(super) fn volumes(
     let mut made = BTreeMap::new();
     for volume in &pod.volumes {
         let name = || format!("volume {}", volume.id);
+        let mut unmapped = None;
         let mount = match &volume.source {
             VolumeSource::Tmpfs { bytes, inodes, gid } => scratch(
                 ids,
@@ -143,17 +148,17 @@ pub(super) fn volumes(
             VolumeSource::Files { entries, gid } => {
                 files(ids, entries, *gid).map_err(|e| failed("write the files of", name(), &e))?
             }
-            VolumeSource::Dir { path } | VolumeSource::HostPath { path } => directory(ids, path)
-                .map_err(|e| failed("mount", format!("{} ({})", name(), path.display()), &e))?,
+            VolumeSource::Dir { path } | VolumeSource::HostPath { path } => {
+                let (mount, opened) = directory(ids, path)
+                    .map_err(|e| failed("mount", format!("{} ({})", name(), path.display()), &e))?;
+                unmapped = Some(opened);
+                mount
+            }
         };
-        let kept = keep_any(stash, mount).map_err(|e| failed("keep", name(), &e))?;
-        made.insert(volume.id, Volume::Kept(kept));
+        let kept = stash.keep(mount).map_err(|e| failed("keep", name(), &e))?;
+        made.insert(volume.id, Volume { kept, unmapped });
     }
     Ok(made)
-}
-
-fn keep_any(stash: &mut Stash, mount: OwnedFd) -> io::Result<Kept> {
-    stash.keep(mount)
 }
 
 /// A bounded tmpfs owned by the container's root.
@@ -205,8 +210,8 @@ fn files(ids: &IdRange, entries: &[FileEntry], gid: Option<u32>) -> io::Result<O
     Ok(root)
 }
 
-/// A directory or file of the host with the container's ids on it. No symbolic link is followed.
-fn directory(ids: &IdRange, path: &Path) -> io::Result<OwnedFd> {
+/// A directory or file of the host with the container's ids on it, and as it is. No symbolic link is followed.
+fn directory(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let opened =
         openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)?;
@@ -220,7 +225,7 @@ fn directory(ids: &IdRange, path: &Path) -> io::Result<OwnedFd> {
             e
         }
     })?;
-    Ok(mount)
+    Ok((mount, opened))
 }
 
 impl Volume {
@@ -231,10 +236,9 @@ impl Volume {
         sub_path: Option<&str>,
         read_only: bool,
     ) -> io::Result<(OwnedFd, Place)> {
-        let Volume::Kept(kept) = self;
         let mount = match sub_path {
-            None => kept.clone_tree()?,
-            Some(path) => clone_at(open_sub_path(kept.root(), ids, path)?, "")?,
+            None => self.kept.clone_tree()?,
+            Some(path) => clone_at(self.open_sub_path(ids, path)?, "")?,
         };
         if read_only {
             kernel::mount_setattr(&mount, MOUNT_ATTR_RDONLY, None)?;
@@ -242,36 +246,38 @@ impl Volume {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&mount)?.st_mode);
         Ok((mount, if kind == FileType::Directory { Place::Directory } else { Place::File }))
     }
-}
 
-/// Resolves a `subPath` inside the volume, whatever links a task put there (CVE-2021-25741). A missing one becomes a
-/// directory.
-fn open_sub_path(root: BorrowedFd<'_>, ids: &IdRange, path: &str) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    match openat2(root, path, flags, Mode::empty(), NO_XDEV_LINKS) {
-        Err(Errno::NOENT) => {}
-        found => return Ok(found?),
-    }
-    let mut dir = openat2(root, ".", flags | OFlags::DIRECTORY, Mode::empty(), NO_XDEV_LINKS)?;
-    for component in Path::new(path).components() {
-        let Component::Normal(name) = component else { continue };
-        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        dir = match openat2(&dir, name, flags | OFlags::DIRECTORY, Mode::empty(), inside) {
-            Err(Errno::NOENT) => {
-                mkdirat(&dir, name, Mode::from(0o777))?;
-                chownat(
-                    &dir,
-                    name,
-                    Some(Uid::from_raw(ids.first)),
-                    Some(Gid::from_raw(ids.first)),
-                    AtFlags::SYMLINK_NOFOLLOW,
-                )?;
-                openat2(&dir, name, flags | OFlags::DIRECTORY, Mode::empty(), inside)?
-            }
-            found => found?,
+    /// Resolves a `subPath` inside the volume, whatever links a task put there (CVE-2021-25741). A missing one becomes a
+    /// directory with the mode of the volume's own.
+    fn open_sub_path(&self, ids: &IdRange, path: &str) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let root = self.kept.root();
+        match openat2(root, path, flags, Mode::empty(), NO_XDEV_LINKS) {
+            Err(Errno::NOENT) => {}
+            found => return Ok(found?),
+        }
+        // On disk, the container's ids are written as they are.
+        let (root, owner) = match &self.unmapped {
+            Some(unmapped) => (unmapped.as_fd(), 0),
+            None => (root, ids.first),
         };
+        let owner = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(root)?.st_mode & 0o7777);
+        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let mut dir = openat2(root, ".", flags | OFlags::DIRECTORY, Mode::empty(), inside)?;
+        for component in Path::new(path).components() {
+            let Component::Normal(name) = component else { continue };
+            dir = match openat2(&dir, name, flags | OFlags::DIRECTORY, Mode::empty(), inside) {
+                Err(Errno::NOENT) => {
+                    mkdirat(&dir, name, mode)?;
+                    chownat(&dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+                    openat2(&dir, name, flags | OFlags::DIRECTORY, Mode::empty(), inside)?
+                }
+                found => found?,
+            };
+        }
+        Ok(openat2(self.kept.root(), path, flags, Mode::empty(), NO_XDEV_LINKS)?)
     }
-    Ok(dir)
 }
 
 /// /etc files of a pod, as one read-only mount of which single files are cloned.
@@ -330,7 +336,13 @@ pub(super) fn root(
         drop(kept);
         return Ok(mount);
     }
-    let key = RootKey { layers: spec.root.layers.clone(), places };
+    let identify = |layer: &PathBuf| {
+        let stat =
+            rustix::fs::stat(layer).map_err(|e| failed("find the layer", layer.display(), &e.into()))?;
+        Ok((layer.clone(), stat.st_dev, stat.st_ino))
+    };
+    let layers = spec.root.layers.iter().map(identify).collect::<Result<_, Failure>>()?;
+    let key = RootKey { layers, places };
     let kept = match ids.roots.0.iter().position(|(known, _)| *known == key) {
         Some(at) => ids.roots.0.remove(at).1,
         None => overlay(stash, ids, spec, &key.places)?,
@@ -388,7 +400,7 @@ fn overlay(stash: &mut Stash, ids: &IdRange, spec: &RunSpec, places: &Places) ->
 
 /// A layer, read-only, with the pod's owners.
 fn lower(stash: &mut Stash, ids: &IdRange, layer: &Path) -> io::Result<Kept> {
-    let mount = directory(ids, layer)?;
+    let (mount, _) = directory(ids, layer)?;
     kernel::mount_setattr(&mount, MOUNT_ATTR_RDONLY, None)?;
     stash.keep(mount)
 }

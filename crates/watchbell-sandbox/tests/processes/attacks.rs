@@ -406,6 +406,20 @@ pub(crate) fn volumes_hold_what_they_should() -> Outcome {
         }
     }
 
+    // What is missing is made there, as on disk, for the container; each index of an array may have its own.
+    let write = probe(&place, 7, &["write", "/data/x", "7"]);
+    let lines = printed(&place, &server, &with_volume(write, "/data", dir(), Some("made/7")))?;
+    assert_eq!(lines, ["open EACCES"], "the volume's mode is kept");
+    fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    let write = probe(&place, 8, &["write", "/data/x", "8"]);
+    let lines = printed(&place, &server, &with_volume(write, "/data", dir(), Some("made-8/8")))?;
+    assert_eq!(lines, ["open allowed", "write allowed"]);
+    let meta = fs::metadata(volume.join("made-8/8"))?;
+    assert_eq!(
+        (std::os::unix::fs::MetadataExt::uid(&meta), fs::read_to_string(volume.join("made-8/8/x"))?),
+        (0, "8".into())
+    );
+
     // A file of a ConfigMap with the bit may be executed, as in Kubernetes; nothing in it can be changed.
     let files = |mode| VolumeSource::Files {
         entries: vec![watchbell_sandbox::FileEntry {
@@ -458,6 +472,22 @@ pub(crate) fn images_with_links_stay_inside() -> Outcome {
             Ok(_) => return Err(format!("it started in {cwd}").into()),
             Err(refused) => assert!(refused.to_string().contains("cannot"), "{refused}"),
         }
+    }
+    Ok(())
+}
+
+pub(crate) fn a_layer_that_is_unpacked_again_is_seen() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let layer = place.path().join("changed");
+    for (uid, text) in [(1, "old"), (2, "new")] {
+        fs::create_dir(&layer)?;
+        fs::write(layer.join("which"), text)?;
+        let mut spec = probe(&place, uid, &["cat", "/which"]);
+        spec.root.layers.push(layer.clone());
+        assert_eq!(printed(&place, &server, &spec)?, [text]);
+        fs::rename(&layer, place.path().join(format!("trash-{uid}")))?;
     }
     Ok(())
 }

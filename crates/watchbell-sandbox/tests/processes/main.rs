@@ -43,6 +43,7 @@ const TESTS: &[Test] = &[
     ("limits_hold", attacks::limits_hold),
     ("volumes_hold_what_they_should", attacks::volumes_hold_what_they_should),
     ("images_with_links_stay_inside", attacks::images_with_links_stay_inside),
+    ("a_layer_that_is_unpacked_again_is_seen", attacks::a_layer_that_is_unpacked_again_is_seen),
     ("containers_of_a_pod_meet", attacks::containers_of_a_pod_meet),
 ];
 

@@ -29,6 +29,7 @@ impl EventLoop {
         let pid = begun.pid;
         let live = Live { id, begun, target: spec.log, settled: false, reaped: false, watched: false };
         let serial = self.live.insert(live);
+        self.timers.forget_later(clock::monotonic());
         self.feed(id, Input::Begun { pid });
         let Some(live) = self.live.get(serial) else { return };
         let watched = add_to(&self.epoll, &live.begun.status, run_token(serial, STATUS))

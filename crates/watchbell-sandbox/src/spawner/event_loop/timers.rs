@@ -10,6 +10,8 @@ use crate::clock;
 /// After the end of a task its streams end by themselves, unless somebody else holds them open.
 const FINISH_AFTER_NS: i64 = 20_000_000;
 const RETRY_KEEPER_NS: i64 = 1_000_000_000;
+/// What is kept mounted for the next task goes when none came for so long.
+const FORGET_AFTER_NS: i64 = 5_000_000_000;
 /// How often a cgroup is looked at that is not empty after its first process ended.
 const EMPTY_AGAIN_NS: i64 = 2_000_000;
 /// A pod between two of its containers, whose scratch volumes would be lost, keeps the spawner this many times longer.
@@ -23,6 +25,7 @@ pub(super) struct Timers {
     empty_at: i64,
     keeper_at: Option<i64>,
     idle_since: Option<i64>,
+    forget_at: Option<i64>,
 }
 
 impl Timers {
@@ -32,6 +35,11 @@ impl Timers {
 
     pub(super) fn retry_keeper(&mut self, now: i64) {
         self.keeper_at.get_or_insert(now + RETRY_KEEPER_NS);
+    }
+
+    /// A task began: what it used may be of use again.
+    pub(super) fn forget_later(&mut self, now: i64) {
+        self.forget_at = Some(now + FORGET_AFTER_NS);
     }
 
     pub(super) fn empty_later(&mut self, serial: u64, now: i64) {
@@ -53,7 +61,8 @@ impl EventLoop {
         let queue = (!self.queue.is_empty()).then_some(i64::MIN);
         let emptying = (!timers.emptying.is_empty()).then_some(timers.empty_at);
         let finish = timers.finish.front().map(|(at, _)| *at);
-        let next = [queue, emptying, finish, timers.keeper_at, self.ends_at()].into_iter().flatten().min()?;
+        let each = [queue, emptying, finish, timers.keeper_at, timers.forget_at, self.ends_at()];
+        let next = each.into_iter().flatten().min()?;
         let wait = next.saturating_sub(clock::monotonic()).max(0);
         Some(Timespec { tv_sec: wait / 1_000_000_000, tv_nsec: wait % 1_000_000_000 })
     }
@@ -76,6 +85,14 @@ impl EventLoop {
         if self.timers.keeper_at.is_some_and(|at| at <= now) {
             self.timers.keeper_at = None;
             self.retry_keeper();
+        }
+        if self.timers.forget_at.is_some_and(|at| at <= now) {
+            self.timers.forget_at = None;
+            if self.live.iter().next().is_some() {
+                self.timers.forget_later(now);
+            } else {
+                self.parts.host.drop_caches();
+            }
         }
         self.watch_idleness(now);
     }

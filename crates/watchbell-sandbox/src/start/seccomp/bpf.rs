@@ -169,7 +169,7 @@ pub(crate) fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6
         ARCH => arch,
         _ => {
             let at = offset - ARGS;
-            (args[(at / 8) as usize] >> (if at % 8 == 0 { 0 } else { 32 })) as u32
+            (args[(at / 8) as usize] >> (if at.is_multiple_of(8) { 0 } else { 32 })) as u32
         }
     };
     let (mut pc, mut accumulator) = (0usize, 0u32);
