@@ -1,5 +1,11 @@
 //! Real processes: a client, a spawner, its keeper and tasks, killed in every order. Needs root.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test harness of its own says what the usual one does"
+)]
+
 mod attacks;
 mod failures;
 mod kills;
