@@ -332,12 +332,12 @@ impl Judge<'_> {
     fn run_as_non_root(&mut self) {
         let pod = &self.pod["securityContext"]["runAsNonRoot"];
         let mut details = Vec::new();
-        if *pod == false && self.containers.iter().any(|c| *c.context("runAsNonRoot") != true) {
+        if *pod == false {
             details.push(format!("{}.securityContext.runAsNonRoot must be true", self.path));
         }
         for container in &self.containers {
             let own = container.context("runAsNonRoot");
-            if *own == false || (own.is_null() && pod.is_null()) {
+            if *own == false || (own.is_null() && *pod != true) {
                 details.push(format!("{}.securityContext.runAsNonRoot must be true", container.path));
             }
         }

@@ -173,14 +173,14 @@ impl World {
             ],
             "addresses": [{"type": "Hostname", "address": self.config.hostname}],
             "nodeInfo": {
-                "operatingSystem": "linux", "architecture": "amd64",
+                "operatingSystem": "linux", "architecture": architecture(),
                 "kubeletVersion": concat!("v1.36.0-watchbell.", env!("CARGO_PKG_VERSION")),
                 "containerRuntimeVersion": concat!("watchbell://", env!("CARGO_PKG_VERSION")),
             },
         });
         if self.get(Resource::Node, "", NODE_NAME).is_none() {
             let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE_NAME, "labels": {
-                "kubernetes.io/hostname": NODE_NAME, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64",
+                "kubernetes.io/hostname": NODE_NAME, "kubernetes.io/os": "linux", "kubernetes.io/arch": architecture(),
             }}, "spec": {}});
             self.make(Resource::Node, "", node, now);
         }
@@ -202,5 +202,15 @@ impl World {
             next.head = Head::Json(Arc::new(head));
             self.put(next);
         }
+    }
+}
+
+/// The machine's architecture as Go, and so Kubernetes, names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "powerpc64" => "ppc64le",
+        other => other,
     }
 }

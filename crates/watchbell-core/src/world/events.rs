@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use watchbell_api::{Resource, Uid};
 
 use super::object::{Head, JsonHead, Key, NsName, Status, Stored, rfc3339};
-use super::{NODE_NAME, World};
+use super::{NODE_NAME, World, pods};
 use crate::controller::event::{EventKind, PlannedEvent};
 
 /// How many events are kept.
@@ -38,6 +38,7 @@ impl World {
             EventKind::Warning => "Warning",
         };
         let source = match about.resource {
+            _ if [pods::SCHEDULED, pods::FAILED_SCHEDULING].contains(&event.reason) => "default-scheduler",
             Resource::Job => "job-controller",
             Resource::CronJob => "cronjob-controller",
             Resource::Pod => "kubelet",

@@ -71,7 +71,7 @@ const RECONCILES_PER_BATCH: usize = 256;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub capacity: Capacity,
-    /// The machine's host name, for the node's label.
+    /// The machine's host name, an address of the node.
     pub hostname: String,
     /// PEM of the authority that signed the server's certificate: `kube-root-ca.crt` in every namespace.
     pub ca_pem: String,
@@ -194,7 +194,7 @@ impl World {
             self.count_ended(now);
         }
         self.bind_pods(now);
-        self.tell_who_waits();
+        self.tell_who_waits(now);
     }
 
     /// Jobs with pods that ended, however many.

@@ -1,23 +1,31 @@
 //! Pods: room for them, and what the node needs to know of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use watchbell_api::Resource;
 use watchbell_api::node::{Assignment, Command, StopCause};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
+use watchbell_api::{Resource, Uid};
 
-use super::World;
 use super::object::{Head, Status, Stored, string_map};
+use super::{NODE_NAME, World};
 use crate::admission::Mode;
+use crate::controller::event::PlannedEvent;
 use crate::placement::{Demand, Waiting};
 
 /// The reasons of the `PodScheduled` condition of a pod that waits.
 const UNSCHEDULABLE: &str = "Unschedulable";
 const SCHEDULING_GATED: &str = "SchedulingGated";
+
+/// The scheduler's events.
+pub(super) const SCHEDULED: &str = "Scheduled";
+pub(super) const FAILED_SCHEDULING: &str = "FailedScheduling";
+
+/// Linux takes host names of at most so many bytes, as do DNS labels.
+const HOSTNAME_BYTES_MAX: usize = 63;
 
 /// A new pod: all its containers wait.
 pub(super) fn first_status(object: &Value) -> PodStatus {
@@ -75,6 +83,10 @@ impl World {
             let mut bound = (*pod).clone();
             bound.status = Status::Pod(Arc::new(status));
             let bound = self.put(bound);
+            if bound.array_pod().is_none_or(|pod| pod.index.is_none()) {
+                let message = format!("Successfully assigned {}/{} to {NODE_NAME}", pod.namespace, pod.name);
+                self.emit(&bound, &PlannedEvent::normal(SCHEDULED, message), now);
+            }
             if let Some(assignment) = assignment(&bound, self.namespace_mode(&bound.namespace)) {
                 self.command(Command::Start(Box::new(assignment)));
             }
@@ -83,9 +95,10 @@ impl World {
 
     /// Pods that joined the queue and found no room are told why, in the transaction that made them. It is not told again
     /// while they wait: of a hundred thousand that wait none is written twice.
-    pub(super) fn tell_who_waits(&mut self) {
+    pub(super) fn tell_who_waits(&mut self, now: Timestamp) {
+        let mut told: HashSet<Uid> = HashSet::new();
         for at in std::mem::take(&mut self.queued) {
-            let Some(pod) = self.get_at(Resource::Pod, &at) else { continue };
+            let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
             let (Some(status), Some(spec)) = (pod.pod_status(), pod.pod_spec()) else { continue };
             if status.scheduled_at.is_some() || status.phase.is_terminal() {
                 continue;
@@ -100,10 +113,15 @@ impl World {
             };
             let mut status = status.clone();
             status.reason = Some(reason.into());
-            status.message = Some(message.into());
-            let mut next = (**pod).clone();
+            status.message = Some(message.as_str().into());
+            let mut next = (*pod).clone();
             next.status = Status::Pod(Arc::new(status));
-            self.put(next);
+            let next = self.put(next);
+            // An array has one event for all its pods of this pass.
+            let about = self.voice_of(&next);
+            if reason == UNSCHEDULABLE && told.insert(about.uid) {
+                self.emit(&about, &PlannedEvent::warning(FAILED_SCHEDULING, message), now);
+            }
         }
     }
 
@@ -162,7 +180,7 @@ fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
             name: pod.name.clone(),
             labels: Arc::new(head.labels.clone()),
             annotations: annotations(pod),
-            hostname: spec.hostname.as_deref().map_or_else(|| pod.name.clone(), Into::into),
+            hostname: spec.hostname.as_deref().unwrap_or_else(|| hostname(&pod.name)).into(),
             spec,
             job: None,
             index: None,
@@ -171,6 +189,11 @@ fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
             status,
         },
     })
+}
+
+/// The name of a pod, or as much of it as fits into a host name.
+fn hostname(name: &str) -> &str {
+    name[..name.floor_char_boundary(HOSTNAME_BYTES_MAX)].trim_end_matches(['-', '.'])
 }
 
 fn annotations(pod: &Stored) -> Arc<BTreeMap<String, String>> {

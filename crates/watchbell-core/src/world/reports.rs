@@ -30,7 +30,7 @@ impl World {
         self.pods_by_uid.get(&uid).and_then(|at| self.get_at(Resource::Pod, at)).cloned()
     }
 
-    fn voice_of(&self, pod: &Arc<Stored>) -> Arc<Stored> {
+    pub(super) fn voice_of(&self, pod: &Arc<Stored>) -> Arc<Stored> {
         let Head::ArrayPod(array) = &pod.head else { return pod.clone() };
         if array.index.is_none() {
             return pod.clone();

@@ -59,6 +59,9 @@ fn a_pod_without_room_says_why() {
         "SchedulingGated",
         "Scheduling is blocked due to non-empty scheduling gates",
     );
+    assert_eq!(bench.reasons("Pod", "big"), ["Scheduled"]);
+    assert_eq!(bench.reasons("Pod", "huge"), ["FailedScheduling"]);
+    assert_eq!(bench.reasons("Pod", "gated"), [""; 0]);
     // What they were told stays; nothing is written while they wait.
     let version = bench.world.resource_version();
     bench.sleep(600);
@@ -87,6 +90,7 @@ fn a_wide_array_is_told_once_that_it_waits() {
     bench.create(array("a", 100, 100));
     bench.settle();
     assert_eq!(bench.journal.array_puts, 100, "made, and bound or told why not, in one");
+    assert_eq!(bench.reasons("Job", "a").iter().filter(|r| *r == "FailedScheduling").count(), 1);
     for _ in 0..10 {
         node.obey(&std::mem::take(&mut bench.commands));
         assert_eq!(node.pods.len(), 10);
