@@ -1,10 +1,12 @@
 //! One request from its head to its answer: authenticate, authorize, then act. In that order, in this one place.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use hyper::{Method, Request, Response, StatusCode};
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use watchbell_api::node::{Images, LogSource};
 use watchbell_api::{ApiError, Reason, Uid};
@@ -13,6 +15,7 @@ use crate::access::{Attributes, authorize};
 use crate::body::Body;
 use crate::connection::Peer;
 use crate::metrics::Metrics;
+use crate::notes::{Answered, Note};
 use crate::pins::Pins;
 use crate::request::{Query, Route, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
@@ -46,8 +49,17 @@ pub(crate) struct Call {
     pub(crate) if_none_match: String,
     pub(crate) gzip: Gzip,
     pub(crate) audit_id: String,
+    /// Set when the writer was asked: it records the request itself.
+    pub(crate) recorded: Arc<AtomicBool>,
     /// A random byte: spreads what would otherwise happen at once.
     pub(crate) spread: u8,
+}
+
+/// What is known of a request before it is read.
+struct Seen<'a> {
+    audit_id: &'a str,
+    spread: u8,
+    recorded: Arc<AtomicBool>,
 }
 
 impl App {
@@ -72,8 +84,10 @@ impl App {
         let audit_id = Uid::from_random(random).to_string();
         let route = Route::parse(request.uri().path());
         let is_probe = matches!(route, Ok(Route::Probe(_)));
-        let spread = random[0];
-        let result = Box::pin(self.serve(peer, request, route, &audit_id, spread)).await;
+        let uri = request.uri().clone();
+        let seen = Seen { audit_id: &audit_id, spread: random[0], recorded: Arc::default() };
+        let recorded = seen.recorded.clone();
+        let result = Box::pin(self.serve(peer, request, route, seen)).await;
         let response = result.unwrap_or_else(|error| {
             if error.reason == Reason::InternalError {
                 tracing::error!(audit_id, "{error}");
@@ -83,7 +97,32 @@ impl App {
         if !is_probe {
             self.metrics.request(&method, response.status());
         }
+        if !is_probe && !recorded.load(Ordering::Relaxed) {
+            self.note(peer, &method, &uri, &audit_id, response.status());
+        }
         respond::with_header(response, "audit-id", &audit_id)
+    }
+
+    /// Leaves a note of a request that the writer did not see.
+    fn note(&self, peer: &Peer, method: &Method, uri: &hyper::Uri, audit_id: &str, status: StatusCode) {
+        let note = match peer.user() {
+            Err(_) => Some(Note::Stranger(peer.address.ip())),
+            Ok(user) => {
+                let answered = Answered {
+                    user: &user,
+                    method,
+                    path: uri.path(),
+                    query: uri.query().unwrap_or_default(),
+                    source: peer.address,
+                    audit_id,
+                    status,
+                };
+                answered.record(Timestamp::now()).map(Note::Request)
+            }
+        };
+        if let Some(note) = note {
+            self.state.note(note);
+        }
     }
 
     async fn serve(
@@ -91,8 +130,7 @@ impl App {
         peer: &Peer,
         request: Request<Incoming>,
         route: Result<Route, ApiError>,
-        audit_id: &str,
-        spread: u8,
+        seen: Seen<'_>,
     ) -> Result<Response<Body>, ApiError> {
         if let Ok(Route::Probe(probe)) = route {
             require_get(request.method())?;
@@ -113,8 +151,9 @@ impl App {
                 .filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("identity")),
             if_none_match: joined(&head.headers, hyper::header::IF_NONE_MATCH),
             gzip: Gzip::of(&head.headers),
-            audit_id: audit_id.into(),
-            spread,
+            audit_id: seen.audit_id.into(),
+            recorded: seen.recorded,
+            spread: seen.spread,
         };
         match route {
             Route::Object(path) => {

@@ -21,6 +21,7 @@ mod discovery;
 mod documents;
 mod identity;
 mod metrics;
+mod notes;
 mod pins;
 mod present;
 mod render;

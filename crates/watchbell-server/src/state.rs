@@ -25,6 +25,7 @@ use crate::hub::{Hub, Watch};
 use crate::journal;
 use crate::maintenance;
 use crate::metrics::Metrics;
+use crate::notes::{Note, Notes};
 use crate::writer::{CommitFailure, Task};
 
 /// What comes to the writer.
@@ -32,6 +33,7 @@ use crate::writer::{CommitFailure, Task};
 pub(crate) enum Input {
     Write(Box<Request>, oneshot::Sender<Result<Written, ApiError>>),
     Report(Report),
+    Note(Note),
     /// The wall clock was set.
     ClockStep,
     /// The journal failed beside the writer, in a way that only a new start can heal.
@@ -111,6 +113,7 @@ impl State {
             node,
             unsaved: Vec::new(),
             was_refused: false,
+            notes: Notes::default(),
             checkpoints,
             lacks_reserve: false,
         };
@@ -133,6 +136,11 @@ impl State {
         let (answer, wait) = oneshot::channel();
         self.inner.inputs.send(Input::Write(Box::new(request), answer)).map_err(|_| self.gone())?;
         wait.await.map_err(|_| self.gone())?
+    }
+
+    /// Leaves a note for the audit journal. Nobody waits for it; when the writer has ended there is no journal.
+    pub(crate) fn note(&self, note: Note) {
+        let _ = self.inner.inputs.send(Input::Note(note));
     }
 
     fn gone(&self) -> ApiError {

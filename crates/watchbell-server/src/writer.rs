@@ -14,6 +14,7 @@ use watchbell_store::{Error, ReserveState, Store};
 
 use crate::journal;
 use crate::maintenance::{Checkpoints, Due};
+use crate::notes::Notes;
 use crate::state::{Input, Shared};
 
 /// How many inputs one batch takes.
@@ -34,6 +35,8 @@ pub(crate) struct Task {
     pub(crate) unsaved: Vec<Report>,
     /// The last batch was refused by the disk.
     pub(crate) was_refused: bool,
+    /// Reads and early refusals that wait for the next commit.
+    pub(crate) notes: Notes,
     pub(crate) checkpoints: Checkpoints,
     /// The journal's reserve is (or may be) used up: it is taken back when there is room.
     pub(crate) lacks_reserve: bool,
@@ -73,6 +76,15 @@ impl Task {
                 break;
             }
         }
+        // A journal that failed takes no more.
+        if self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+            self.notes.hurry();
+            if let Err(CommitFailure::Refused(error) | CommitFailure::Fatal(error)) =
+                self.commit(Timestamp::now())
+            {
+                tracing::error!("the last notes of reads are lost: {error}");
+            }
+        }
         self.shared.hub.close();
         self.checkpoints.end();
     }
@@ -88,6 +100,7 @@ impl Task {
             match input {
                 Input::Write(request, answer) => writes.push((request, answer)),
                 Input::Report(report) => reports.push(report),
+                Input::Note(note) => self.notes.add(note),
                 Input::ClockStep => {}
                 Input::Fatal(cause) => return self.fail(&cause),
                 Input::End => next = Next::End,
@@ -186,21 +199,26 @@ impl Task {
             return DISK_RETRY;
         }
         let longest = if self.lacks_reserve { RESERVE_RETRY } else { LONGEST_SLEEP };
+        let longest = self.notes.due().map_or(longest, |due| due.min(longest));
         let Some(at) = self.world.wake_at() else { return longest };
         let left = at.duration_since(Timestamp::now());
         Duration::try_from(left).unwrap_or(Duration::ZERO).min(longest)
     }
 
     pub(crate) fn commit(&mut self, now: Timestamp) -> Result<(), CommitFailure> {
-        let stage = self.world.take_stage(now);
-        if stage.is_empty() {
+        let mut stage = self.world.take_stage(now);
+        if stage.is_empty() && self.notes.due() != Some(Duration::ZERO) {
             return Ok(());
         }
+        // What was seen before this batch stands before it.
+        let notes = self.notes.take(now);
+        stage.audit.splice(0..0, notes.iter().cloned());
         let version = self.world.resource_version();
         if (!stage.changes.is_empty() || !stage.audit.is_empty())
             && let Err(error) = self.make_durable(&stage, version)
         {
             self.world.rollback(now);
+            self.notes.put_back(notes);
             if error.is_fatal() {
                 return Err(CommitFailure::Fatal(error));
             }

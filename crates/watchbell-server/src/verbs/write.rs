@@ -1,6 +1,7 @@
 //! POST, PUT, PATCH, DELETE: read the body, hand the change to the writer, answer when it is durable.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::body::{Bytes, Incoming};
 use hyper::{Response, StatusCode};
@@ -76,6 +77,7 @@ pub(crate) async fn write(
         options,
         audit_id: call.audit_id.clone(),
     };
+    call.recorded.store(true, Ordering::Relaxed);
     let Written { object, outcome, warnings } = app.state.write(request).await?;
     let code = match outcome {
         Outcome::Created => StatusCode::CREATED,

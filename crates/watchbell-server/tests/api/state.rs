@@ -156,3 +156,34 @@ fn one_of_many_updates_of_a_version_wins() {
     assert_eq!(codes.iter().filter(|code| **code == 200).count(), 1, "{codes:?}");
     assert!(codes.iter().all(|code| matches!(code, 200 | 409)));
 }
+
+#[test]
+fn reads_and_strangers_stand_in_the_audit_journal() {
+    let h = Harness::start();
+    let map = "/api/v1/namespaces/default/configmaps/kube-root-ca.crt";
+    h.client.get(map).expect(200);
+    h.client.get("/version").expect(200);
+    let html = [("Content-Type", "text/html")];
+    assert_eq!(h.client.call("POST", "/api/v1/namespaces/default/configmaps", &html, b"x").code, 415);
+    for _ in 0..5 {
+        h.client.anonymous().get(map).expect_refusal(401, "Unauthorized", "Unauthorized");
+    }
+    let dir = h.stop();
+    let (mut store, _) = watchbell_store::Store::open(dir.path()).unwrap();
+    let mut entries: Vec<serde_json::Value> = Vec::new();
+    store
+        .load_audit::<watchbell_store::Error>(0, &mut |row| {
+            entries.push(serde_json::from_slice(&row.body).unwrap());
+            Ok(())
+        })
+        .unwrap();
+    let with_code = |code: u16| entries.iter().filter(move |e| e["responseStatus"]["code"] == code);
+    let reads: Vec<_> = with_code(200).filter(|e| e["verb"] == "get" && e["kind"] == "Event").collect();
+    assert_eq!(reads.len(), 1, "{reads:#?}");
+    assert_eq!(reads[0]["objectRef"]["name"], "kube-root-ca.crt");
+    assert_eq!(with_code(415).count(), 1);
+    let strangers: u64 = with_code(401)
+        .map(|e| e["annotations"]["watchbell.dev/count"].as_str().unwrap().parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(strangers, 5);
+}

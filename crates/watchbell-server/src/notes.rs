@@ -1,0 +1,236 @@
+//! What the audit journal holds beside the changes: who read what, and who was refused before anything was decided.
+//!
+//! An answer never waits for its note. Notes go into the journal with the next change, or a second later by themselves;
+//! a crash in that second loses reads, never a change. Who could not say who they are is counted by address, so that
+//! strangers cannot fill the disk.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use hyper::{Method, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use watchbell_core::request::User;
+use watchbell_core::world::AuditRecord;
+
+use crate::request::{ObjectPath, Query, Route, Sub, Verb};
+
+/// The longest a note waits.
+pub(crate) const DELAY: Duration = Duration::from_secs(1);
+/// Notes that wait while the disk refuses; the oldest go, and their number is noted.
+const WAITING_MAX: usize = 10_000;
+/// Addresses that are told apart in one second.
+const STRANGERS_MAX: usize = 64;
+
+/// Something to note.
+#[derive(Debug)]
+pub(crate) enum Note {
+    Request(AuditRecord),
+    /// Somebody without an identity of ours.
+    Stranger(IpAddr),
+}
+
+/// What waits for the journal.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    records: Vec<AuditRecord>,
+    strangers: BTreeMap<IpAddr, u64>,
+    /// Of addresses beyond those that are told apart.
+    others: u64,
+    lost: u64,
+    since: Option<Instant>,
+}
+
+impl Notes {
+    pub(crate) fn add(&mut self, note: Note) {
+        self.since.get_or_insert_with(Instant::now);
+        match note {
+            Note::Request(record) if self.records.len() < WAITING_MAX => self.records.push(record),
+            Note::Request(_) => self.lost += 1,
+            Note::Stranger(address) => {
+                let has_room = self.strangers.len() < STRANGERS_MAX;
+                match self.strangers.get_mut(&address) {
+                    Some(count) => *count += 1,
+                    None if has_room => drop(self.strangers.insert(address, 1)),
+                    None => self.others += 1,
+                }
+            }
+        }
+    }
+
+    /// When they must go by themselves; `None`: there are none.
+    pub(crate) fn due(&self) -> Option<Duration> {
+        self.since.map(|since| DELAY.saturating_sub(since.elapsed()))
+    }
+
+    /// Lets them wait no longer: the server ends.
+    pub(crate) fn hurry(&mut self) {
+        if let Some(since) = &mut self.since {
+            *since = since.checked_sub(DELAY).unwrap_or(*since);
+        }
+    }
+
+    /// Takes them for a commit, as entries.
+    pub(crate) fn take(&mut self, now: Timestamp) -> Vec<AuditRecord> {
+        let mut taken = std::mem::take(self);
+        let mut count = |source: Option<IpAddr>, count: u64, message: &str| {
+            if count == 0 {
+                return;
+            }
+            let mut body = event(now, "", "ResponseComplete");
+            body["user"] = json!({"username": "system:anonymous", "groups": ["system:unauthenticated"]});
+            body["responseStatus"] =
+                json!({"metadata": {}, "status": "Failure", "code": 401, "message": message});
+            body["annotations"] = json!({"watchbell.dev/count": count.to_string()});
+            if let Some(source) = source {
+                body["sourceIPs"] = json!([source.to_string()]);
+            }
+            taken.records.push(AuditRecord { at: now, body });
+        };
+        for (address, number) in &taken.strangers {
+            count(Some(*address), *number, "requests without an identity");
+        }
+        count(None, taken.others, "requests without an identity from further addresses");
+        count(None, taken.lost, "notes of requests that were lost while the disk refused them");
+        taken.records
+    }
+
+    /// The commit was refused: they wait again.
+    pub(crate) fn put_back(&mut self, records: Vec<AuditRecord>) {
+        for record in records {
+            self.add(Note::Request(record));
+        }
+    }
+}
+
+/// A request as it was answered.
+pub(crate) struct Answered<'a> {
+    pub(crate) user: &'a User,
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) query: &'a str,
+    pub(crate) source: SocketAddr,
+    pub(crate) audit_id: &'a str,
+    pub(crate) status: StatusCode,
+}
+
+impl Answered<'_> {
+    /// The entry, or `None` for what nobody asks about later: documents that are the same for all who may read them.
+    pub(crate) fn record(&self, now: Timestamp) -> Option<AuditRecord> {
+        let route = Route::parse(self.path).ok();
+        let refused = !self.status.is_success();
+        let mut body = event(now, self.audit_id, "ResponseComplete");
+        match &route {
+            Some(Route::Object(path)) => {
+                let query = Query::parse(self.query).unwrap_or_default();
+                let verb = Verb::of(self.method, path, &query).ok();
+                if verb == Some(Verb::Watch) && !refused {
+                    body["stage"] = "ResponseStarted".into();
+                }
+                body["verb"] = verb
+                    .map_or_else(|| self.method.as_str().to_ascii_lowercase(), |v| v.as_str().into())
+                    .into();
+                body["objectRef"] = reference(path);
+            }
+            Some(Route::Images(_)) => body["verb"] = self.method.as_str().to_ascii_lowercase().into(),
+            _ if refused => body["verb"] = self.method.as_str().to_ascii_lowercase().into(),
+            _ => return None,
+        }
+        body["requestURI"] = self.path.chars().take(1024).collect::<String>().into();
+        body["user"] = json!({"username": self.user.name, "groups": self.user.groups});
+        body["sourceIPs"] = json!([self.source.ip().to_string()]);
+        let outcome = if refused { "Failure" } else { "Success" };
+        body["responseStatus"] = json!({"metadata": {}, "status": outcome, "code": self.status.as_u16()});
+        Some(AuditRecord { at: now, body })
+    }
+}
+
+fn event(now: Timestamp, audit_id: &str, stage: &str) -> Value {
+    let at = now.to_string();
+    json!({
+        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": audit_id, "stage": stage,
+        "requestReceivedTimestamp": at, "stageTimestamp": at,
+    })
+}
+
+fn reference(path: &ObjectPath) -> Value {
+    let info = path.resource.info();
+    let mut reference = json!({"resource": info.plural, "apiVersion": info.version});
+    let mut add = |key: &str, value: &str| {
+        if !value.is_empty() {
+            reference[key] = value.into();
+        }
+    };
+    add("apiGroup", info.group);
+    add("namespace", path.namespace.as_deref().unwrap_or_default());
+    add("name", path.name.as_deref().unwrap_or_default());
+    if path.sub != Sub::None {
+        add("subresource", path.sub.as_str());
+    }
+    reference
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(method: Method, path: &str, query: &str, status: u16) -> Option<Value> {
+        let user = User { name: "ada".into(), groups: vec!["ml".into()], ..User::default() };
+        let answered = Answered {
+            user: &user,
+            method: &method,
+            path,
+            query,
+            source: "192.0.2.1:5000".parse().unwrap(),
+            audit_id: "id",
+            status: StatusCode::from_u16(status).unwrap(),
+        };
+        answered.record(Timestamp::UNIX_EPOCH).map(|r| r.body)
+    }
+
+    #[test]
+    fn reads_and_refusals_are_noted_and_documents_are_not() {
+        let read = record(Method::GET, "/api/v1/namespaces/ml/secrets/key", "", 200).unwrap();
+        assert_eq!((&read["verb"], &read["objectRef"]["name"]), (&"get".into(), &"key".into()));
+        assert_eq!(read["user"]["username"], "ada");
+        let watch = record(Method::GET, "/apis/batch/v1/jobs", "watch=1", 200).unwrap();
+        assert_eq!((&watch["verb"], &watch["stage"]), (&"watch".into(), &"ResponseStarted".into()));
+        let log = record(Method::GET, "/api/v1/namespaces/ml/pods/p/log", "", 200).unwrap();
+        assert_eq!(log["objectRef"]["subresource"], "log");
+        let refused = record(Method::DELETE, "/apis/batch/v1/namespaces/ml/jobs/j", "", 403).unwrap();
+        assert_eq!((&refused["verb"], &refused["responseStatus"]["code"]), (&"delete".into(), &403.into()));
+        assert!(record(Method::GET, "/version", "", 200).is_none());
+        assert!(record(Method::GET, "/metrics", "", 403).is_some());
+    }
+
+    #[test]
+    fn strangers_are_counted_by_address_and_bounded() {
+        let mut notes = Notes::default();
+        assert!(notes.due().is_none());
+        for n in 0..100u8 {
+            for _ in 0..=n {
+                notes.add(Note::Stranger(IpAddr::from([192, 0, 2, n])));
+            }
+        }
+        assert!(notes.due().is_some());
+        let taken = notes.take(Timestamp::UNIX_EPOCH);
+        assert_eq!(taken.len(), STRANGERS_MAX + 1);
+        let total: u64 = taken
+            .iter()
+            .map(|r| r.body["annotations"]["watchbell.dev/count"].as_str().unwrap().parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(total, (1..=100).sum::<u64>());
+        assert!(notes.due().is_none() && notes.take(Timestamp::UNIX_EPOCH).is_empty());
+    }
+
+    #[test]
+    fn what_the_disk_refuses_waits_up_to_a_bound() {
+        let mut notes = Notes::default();
+        let one = AuditRecord { at: Timestamp::UNIX_EPOCH, body: Value::Null };
+        notes.put_back(vec![one; WAITING_MAX + 5]);
+        let taken = notes.take(Timestamp::UNIX_EPOCH);
+        assert_eq!(taken.len(), WAITING_MAX + 1);
+        assert_eq!(taken[WAITING_MAX].body["annotations"]["watchbell.dev/count"], "5");
+    }
+}
