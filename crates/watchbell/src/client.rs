@@ -35,6 +35,16 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the same question may be answered in a moment: the server is away, restarts, or forgot the version that a
+    /// watch was to go on from.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            ClientError::Unreachable { .. } | ClientError::Broken(_) => true,
+            ClientError::Refused { code, .. } => matches!(code, 410 | 429 | 503 | 504),
+            ClientError::Config(_) => false,
+        }
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, ClientError::Refused { code: 404, .. })
     }

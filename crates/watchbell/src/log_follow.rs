@@ -127,7 +127,7 @@ pub(crate) fn follow(followed: &Followed<'_>, each: &mut Each<'_>) -> Result<(),
         match ended {
             Ok(true) => return Ok(()),
             Ok(false) => {}
-            Err(error @ (ClientError::Unreachable { .. } | ClientError::Broken(_))) => {
+            Err(error) if error.is_passing() => {
                 let since = *silent_since.get_or_insert_with(Instant::now);
                 if since.elapsed() > SERVER_PATIENCE {
                     return Err(Failure::Unreachable(format!("the log of pod {pod} broke off: {error}")));

@@ -80,13 +80,15 @@ pub(crate) fn follow(client: &Client, name: &str, timeout: Option<Duration>) -> 
         match follower.round() {
             Ok(Some(outcome)) => return outcome,
             Ok(None) => away_since = None,
-            Err(error @ (ClientError::Unreachable { .. } | ClientError::Broken(_))) => {
+            Err(error) if error.is_passing() => {
                 // Only a server that answered before may be restarting.
                 if follower.uid.is_none() {
                     return Err(error.into());
                 }
                 let since = *away_since.get_or_insert_with(|| {
-                    follower.say("the server does not answer; waiting for it (tasks run on)");
+                    if !matches!(error, ClientError::Refused { .. }) {
+                        follower.say("the server does not answer; waiting for it (tasks run on)");
+                    }
                     Instant::now()
                 });
                 if since.elapsed() > SERVER_PATIENCE {

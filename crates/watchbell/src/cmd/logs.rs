@@ -7,7 +7,7 @@ use watchbell_api::Resource;
 use watchbell_core::index_set::IndexSet;
 
 use crate::args::{Connect, Scope};
-use crate::client::{Client, encode, path};
+use crate::client::{Client, ClientError, encode, path};
 use crate::exit::Failure;
 use crate::log_follow::{self, Followed, SERVER_PATIENCE, lines};
 use crate::{duration, output, target};
@@ -240,7 +240,7 @@ fn dress(client: &Client, args: &Args, source: &Source, line: &[u8], ended: bool
 }
 
 /// The pods of a Job, by index and age.
-fn pods_of(client: &Client, job: &str) -> Result<(Vec<Value>, String), Failure> {
+fn pods_of(client: &Client, job: &str) -> Result<(Vec<Value>, String), ClientError> {
     let uid = client.get(&path(Resource::Job, &client.namespace, job))?["metadata"]["uid"].clone();
     let base = format!(
         "{}?limit=500&labelSelector={}",
@@ -385,6 +385,11 @@ fn read_as_they_start(
     })
 }
 
+/// What passes is waited for, as a server that is away.
+fn awaited(error: ClientError) -> Failure {
+    if error.is_passing() { Failure::Unreachable(error.to_string()) } else { error.into() }
+}
+
 enum Round {
     GoOn,
     Over,
@@ -397,8 +402,8 @@ fn round(
     start: &mut dyn FnMut(&Value) -> Result<(), Failure>,
 ) -> Result<Round, Failure> {
     // The Job first: a Job that has ended makes no pod after the list that follows.
-    let is_over = has_ended(client, job)?;
-    let (pods, version) = pods_of(client, job)?;
+    let is_over = has_ended(client, job).map_err(awaited)?;
+    let (pods, version) = pods_of(client, job).map_err(awaited)?;
     for pod in &pods {
         start(pod)?;
     }
@@ -410,8 +415,8 @@ fn round(
         path(Resource::Pod, &client.namespace, ""),
         encode(&format!("{JOB_NAME}={job}"))
     );
-    for event in client.watch(&url, "application/json")? {
-        let event = event?;
+    for event in client.watch(&url, "application/json").map_err(awaited)? {
+        let event = event.map_err(awaited)?;
         match event["type"].as_str() {
             Some("ADDED" | "MODIFIED") => start(&event["object"])?,
             Some("BOOKMARK" | "DELETED") => {}
@@ -421,10 +426,10 @@ fn round(
     Ok(Round::GoOn)
 }
 
-fn has_ended(client: &Client, job: &str) -> Result<bool, Failure> {
+fn has_ended(client: &Client, job: &str) -> Result<bool, ClientError> {
     let object = client.get(&path(Resource::Job, &client.namespace, job))?;
-    let state = crate::job::Progress::of(&object)?.state;
-    Ok(matches!(state, crate::job::State::Complete | crate::job::State::Failed { .. }))
+    let conditions = object["status"]["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(conditions.iter().any(|c| (c["type"] == "Complete" || c["type"] == "Failed") && c["status"] == "True"))
 }
 
 /// Whether there is a log to read.

@@ -115,12 +115,16 @@ impl Stand {
         command
     }
 
-    /// Starts the server and does not wait for it.
+    /// Starts the server on a free port and does not wait for it.
     pub(crate) fn launch(&mut self) {
+        self.launch_on("127.0.0.1:0");
+    }
+
+    pub(crate) fn launch_on(&mut self, listen: &str) {
         let log = File::options().create(true).append(true).open(self.path("server.log")).unwrap();
         let child = self
             .program()
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--listen", listen, "--data-dir"])
             .arg(self.data())
             .stdout(Stdio::null())
             .stderr(log)
