@@ -28,8 +28,12 @@ clean_up() {
         echo "demo: failed; the end of the server's log:" >&2
         tail -n 30 "$work/server.log" >&2
     fi
-    # The spawner ends when its directory is gone.
-    rm -rf "$work"
+    # The spawner ends when its directory is gone; until then it may write there once more.
+    left=0
+    until rm -rf "$work" 2>/dev/null || [ "$left" -gt 50 ]; do
+        left=$((left + 1))
+        sleep 0.1
+    done
     left=0
     while grep -q "$work" /proc/[0-9]*/cmdline 2>/dev/null; do
         left=$((left + 1))

@@ -146,8 +146,9 @@ impl EventLoop {
     /// Everything said and written, for good.
     fn end(mut self) -> io::Result<()> {
         let Parts { state, table, machine, .. } = &mut self.parts;
-        table.compact(machine.table())?;
+        // A directory that is being removed must not get a new file.
         if !self.orphaned {
+            table.compact(machine.table())?;
             rustix::fs::unlinkat(&*state, super::setup::SOCKET, rustix::fs::AtFlags::empty())?;
         }
         // Who connected to the socket and was not answered finds the next spawner.
