@@ -97,7 +97,7 @@ impl World {
         if self.get(resource, &request.namespace, &name).is_some() {
             return Err(ApiError::already_exists(resource, &name));
         }
-        let status = first_status(resource, &object, self.state.version + 1);
+        let status = first_status(resource, self.state.version + 1);
         let has_generation = object.get("spec").is_some() && resource != Resource::Namespace;
         let stored = Stored {
             resource,
@@ -226,13 +226,13 @@ fn generate_selector(object: &mut Value, name: &str, uid: Uid) {
     }
 }
 
-fn first_status(resource: Resource, object: &Value, version: u64) -> Status {
+fn first_status(resource: Resource, version: u64) -> Status {
     match resource {
         Resource::Job => {
             Status::Job { status: Arc::new(JobStatus::default()), images: Arc::from([]), job_id: version }
         }
         Resource::CronJob => Status::CronJob(Arc::new(CronJobStatus::default())),
-        Resource::Pod => Status::Pod(Arc::new(super::pods::first_status(object))),
+        Resource::Pod => Status::Pod(Arc::default()),
         Resource::Namespace => Status::Json(Arc::new(json!({"phase": "Active"}))),
         Resource::ConfigMap
         | Resource::Secret

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use watchbell_api::Resource;
 use watchbell_api::node::{Command, StopCause};
 
+use super::World;
 use super::delete::background;
 use super::object::{ArrayPod, Head, JsonHead, NsName, Status, Stored};
 use super::template::JobPods;
-use super::{World, pods};
 use crate::controller::event::PlannedEvent;
 use crate::controller::job::{
     self, Departure, EndedPod, Finished, FinishedKind, JobPlan, JobStatus, JobView, NewPod,
@@ -210,7 +210,6 @@ impl World {
             };
             salt = next;
         };
-        let status = pods::first_status_of(template.spec());
         Some(self.put(Stored {
             resource: Resource::Pod,
             namespace: job.namespace.clone(),
@@ -229,7 +228,7 @@ impl World {
                 salt,
                 own: None,
             })),
-            status: Status::Pod(Arc::new(status)),
+            status: Status::Pod(Arc::default()),
         }))
     }
 

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use watchbell_api::node::{Assignment, Command, StopCause};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
@@ -27,21 +26,13 @@ pub(super) const FAILED_SCHEDULING: &str = "FailedScheduling";
 /// Linux takes host names of at most so many bytes, as do DNS labels.
 const HOSTNAME_BYTES_MAX: usize = 63;
 
-/// A new pod: all its containers wait.
-pub(super) fn first_status(object: &Value) -> PodStatus {
-    let count = |list: &str| object["spec"][list].as_array().map_or(0, Vec::len);
-    status_of(count("initContainers"), count("containers"))
-}
-
-pub(super) fn first_status_of(spec: &PodSpec) -> PodStatus {
-    status_of(spec.init_containers.len(), spec.containers.len())
-}
-
-fn status_of(init_containers: usize, containers: usize) -> PodStatus {
-    let reason = if init_containers > 0 { "PodInitializing" } else { "ContainerCreating" };
+/// A pod that the node takes up: all its containers wait. Before that it has none to speak of, as in Kubernetes.
+fn bound_status(spec: &PodSpec, at: i64) -> PodStatus {
+    let reason = if spec.init_containers.is_empty() { "ContainerCreating" } else { "PodInitializing" };
     PodStatus {
-        init_containers: vec![ContainerStatus::waiting("PodInitializing"); init_containers],
-        containers: vec![ContainerStatus::waiting(reason); containers],
+        scheduled_at: Some(at),
+        init_containers: vec![ContainerStatus::waiting("PodInitializing"); spec.init_containers.len()],
+        containers: vec![ContainerStatus::waiting(reason); spec.containers.len()],
         ..PodStatus::default()
     }
 }
@@ -75,13 +66,9 @@ impl World {
         while let Some(uid) = self.queue.pop() {
             let Some(at) = self.pods_by_uid.get(&uid).cloned() else { continue };
             let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
-            let Some(status) = pod.pod_status() else { continue };
-            let mut status = status.clone();
-            status.scheduled_at = Some(now.as_second());
-            status.reason = None;
-            status.message = None;
+            let Some(spec) = pod.pod_spec() else { continue };
             let mut bound = (*pod).clone();
-            bound.status = Status::Pod(Arc::new(status));
+            bound.status = Status::Pod(Arc::new(bound_status(spec, now.as_second())));
             let bound = self.put(bound);
             if bound.array_pod().is_none_or(|pod| pod.index.is_none()) {
                 let message = format!("Successfully assigned {}/{} to {NODE_NAME}", pod.namespace, pod.name);

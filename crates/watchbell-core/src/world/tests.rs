@@ -69,10 +69,7 @@ impl Bench {
         };
         bench.world.furnish(bench.at());
         bench.settle();
-        bench.create(json!({
-            "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": "ml", "labels": {"pod-security.kubernetes.io/enforce": "privileged"}},
-        }));
+        bench.create(labelled_namespace());
         bench.settle();
         bench.commands.clear();
         bench
@@ -255,6 +252,14 @@ fn uid_of(object: &Value) -> Uid {
 }
 
 // --- objects --------------------------------------------------------------------------------------------------------
+
+/// The namespace of the tests: its pods are taken as they are.
+fn labelled_namespace() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "ml", "labels": {"pod-security.kubernetes.io/enforce": "privileged"}},
+    })
+}
 
 fn config_map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})

@@ -29,7 +29,8 @@ fn check_waits(bench: &Bench, name: &str, reason: &str, message: &str) {
     );
     let told = condition["message"].as_str().unwrap_or_default();
     assert!(told.contains(message), "{told}");
-    assert_eq!(bench.read(Resource::Pod, name)["spec"]["nodeName"], Value::Null);
+    let pod = bench.read(Resource::Pod, name);
+    assert_eq!((&pod["spec"]["nodeName"], &pod["status"]["containerStatuses"]), (&Value::Null, &Value::Null));
 }
 
 #[test]
