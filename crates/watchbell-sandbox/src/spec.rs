@@ -209,7 +209,7 @@ pub struct Mount {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Seccomp {
-    /// The allow-list of [`crate::seccomp`].
+    /// The allow-list of [`crate::start`].
     Default,
     /// None. For namespaces whose policy allows it.
     Unconfined,

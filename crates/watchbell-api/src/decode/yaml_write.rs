@@ -11,7 +11,7 @@ const DEPTH_MAX: usize = 128;
 #[error("nested deeper than {DEPTH_MAX} levels")]
 pub struct TooDeep;
 
-/// Writes one document, in the value's own order, ending with a line feed. [`super::yaml`] reads it back unchanged.
+/// Writes one document, in the value's own order, ending with a line feed. [`super::yaml()`] reads it back unchanged.
 pub fn to_yaml(value: &Value) -> Result<String, TooDeep> {
     let mut out = String::new();
     match value {
