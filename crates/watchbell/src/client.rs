@@ -173,9 +173,9 @@ impl Client {
         Ok(documents(answer.into_body().into_reader()))
     }
 
+    /// Posts an object; null: nothing.
     pub(crate) fn post(&self, path: &str, object: &Value) -> Result<Value, ClientError> {
-        let bytes = object.to_string().into_bytes();
-        self.send("POST", path, "application/json", SendBody::from_owned_reader(std::io::Cursor::new(bytes)))
+        self.send("POST", path, "application/json", body(object))
     }
 
     pub(crate) fn patch(&self, path: &str, content_type: &str, patch: &Value) -> Result<Value, ClientError> {
@@ -184,13 +184,7 @@ impl Client {
     }
 
     pub(crate) fn delete(&self, path: &str, options: &Value) -> Result<Value, ClientError> {
-        let bytes = options.to_string().into_bytes();
-        self.send(
-            "DELETE",
-            path,
-            "application/json",
-            SendBody::from_owned_reader(std::io::Cursor::new(bytes)),
-        )
+        self.send("DELETE", path, "application/json", body(options))
     }
 
     /// A GET whose answer flows: logs, watches.
@@ -230,6 +224,14 @@ fn refusal(answer: Response<Body>) -> ClientError {
     match json(answer) {
         Err(error) => error,
         Ok(_) => ClientError::Broken("it has an error's status and no error".into()),
+    }
+}
+
+/// A value as a body; null is none at all.
+fn body(value: &Value) -> SendBody<'static> {
+    match value {
+        Value::Null => SendBody::none(),
+        value => SendBody::from_owned_reader(std::io::Cursor::new(value.to_string().into_bytes())),
     }
 }
 

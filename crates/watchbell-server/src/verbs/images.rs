@@ -80,6 +80,8 @@ pub(crate) async fn serve(
         ImagePath::Pull | ImagePath::Import => flowing(app, request, incoming),
         _ => {
             let answer = Answer::negotiate(&call.accept, &[])?;
+            // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
+            body::read(incoming).await?;
             let images = app.images.clone();
             let value =
                 tokio::task::spawn_blocking(move || images.call(&request, &mut io::empty(), &mut |_| {}))
