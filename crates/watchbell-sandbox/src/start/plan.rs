@@ -8,6 +8,9 @@ use crate::{Capabilities, ProcMount, RunSpec, Seccomp};
 
 use super::mounts::has_sysfs;
 
+#[cfg(test)]
+mod tests;
+
 /// One step of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -25,7 +28,7 @@ pub enum Step {
     AttachRoot,
     MountProc,
     MaskProc,
-    MountSys,
+    MountSys { read_only: bool },
     HideSys,
     MountDev,
     MountPts,
@@ -79,7 +82,7 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     if spec.proc_mount == ProcMount::Default && !spec.privileged {
         steps.push(Step::MaskProc);
     }
-    steps.push(if has_sysfs(spec) { Step::MountSys } else { Step::HideSys });
+    steps.push(if has_sysfs(spec) { Step::MountSys { read_only: !spec.privileged } } else { Step::HideSys });
     steps.extend([Step::MountDev, Step::MountPts, Step::MountShm]);
     if spec.tmp.is_some() {
         steps.push(Step::MountTmp);
@@ -136,7 +139,7 @@ impl Step {
                 "kernel settings and memory; covered by descriptors that were checked, before the task runs (CVE-2025-31133, \
                  CVE-2025-52565, CVE-2025-52881)"
             }
-            Step::MountSys => "/sys is read-only, firmware and power covered",
+            Step::MountSys { .. } => "unless privileged, /sys is read-only, firmware and power covered",
             Step::HideSys => "/sys is empty",
             Step::MountDev => "harmless devices only, read-only; a /dev that is a link in the image",
             Step::MountPts | Step::MountShm => "terminals and shared memory of its own, bounded",
@@ -192,7 +195,8 @@ impl fmt::Display for Step {
             Step::AttachRoot => f.write_str("attach the root"),
             Step::MountProc => f.write_str("mount /proc"),
             Step::MaskProc => f.write_str("cover parts of /proc"),
-            Step::MountSys => f.write_str("mount /sys read-only"),
+            Step::MountSys { read_only: true } => f.write_str("mount /sys read-only"),
+            Step::MountSys { read_only: false } => f.write_str("mount /sys"),
             Step::HideSys => f.write_str("cover /sys"),
             Step::MountDev => f.write_str("mount /dev"),
             Step::MountPts => f.write_str("mount /dev/pts"),

@@ -5,14 +5,14 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, mknodat, openat, unlinkat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
     unmount,
 };
 
-/// A tmpfs that only this process sees, with one directory for each kept mount.
+/// A tmpfs that only this process sees, with one directory or file for each kept mount.
 pub(super) struct Stash {
     dir: OwnedFd,
     path: std::path::PathBuf,
@@ -23,6 +23,8 @@ pub(super) struct Stash {
 pub(super) struct Kept {
     root: OwnedFd,
     path: std::path::PathBuf,
+    /// How its mount point goes.
+    remove: AtFlags,
 }
 
 impl Stash {
@@ -43,18 +45,25 @@ impl Stash {
     pub(super) fn keep(&mut self, detached: OwnedFd) -> io::Result<Kept> {
         let name = self.next.to_string();
         self.next += 1;
-        mkdirat(&self.dir, &name, Mode::from(0o700))?;
+        // A host path may be a file, which is mounted on a file.
+        let kind = FileType::from_raw_mode(fstat(&detached)?.st_mode);
+        let is_directory = kind == FileType::Directory;
+        if is_directory {
+            mkdirat(&self.dir, &name, Mode::from(0o700))?;
+        } else {
+            mknodat(&self.dir, &name, FileType::RegularFile, Mode::from(0o600), 0)?;
+        }
+        let remove = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         let path = self.path.join(&name);
         if let Err(error) =
             move_mount(&detached, "", &self.dir, &name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         {
-            unlinkat(&self.dir, &name, AtFlags::REMOVEDIR)?;
+            unlinkat(&self.dir, &name, remove)?;
             return Err(error.into());
         }
         // An fsmount descriptor refers to the mount wherever it is attached; this one is opened anew to be O_PATH.
-        let root =
-            openat(&self.dir, &name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Kept { root, path })
+        let root = openat(&self.dir, &name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Kept { root, path, remove })
     }
 }
 
@@ -75,8 +84,8 @@ impl Drop for Kept {
             tracing::warn!("a mount of the stash stays until the spawner ends: {error}");
             return;
         }
-        if let Err(error) = rustix::fs::rmdir(&self.path) {
-            tracing::warn!("a directory of the stash stays until the spawner ends: {error}");
+        if let Err(error) = unlinkat(CWD, &self.path, self.remove) {
+            tracing::warn!("a mount point of the stash stays until the spawner ends: {error}");
         }
     }
 }

@@ -141,12 +141,12 @@ impl Task<'_> {
                 }
                 Ok(())
             }
-            Step::MountSys => {
-                let read_only = if spec.privileged { 0 } else { MOUNT_ATTR_RDONLY };
-                let flags = read_only | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+            Step::MountSys { read_only } => {
+                let read_only_flag = if *read_only { MOUNT_ATTR_RDONLY } else { 0 };
+                let flags = read_only_flag | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
                 let sys = mount_fs("sysfs", &[], flags)?;
                 self.attach_plain(&sys, "sys")?;
-                if spec.privileged {
+                if !*read_only {
                     return Ok(());
                 }
                 let sys = self.open_plain("sys")?;
@@ -232,7 +232,12 @@ impl Task<'_> {
                 kernel::seccomp(seccomp::default_filter())
             }
             Step::DropCapabilities(kept) => {
-                let kept = CapabilitySet::from_bits_truncate(kept.bits());
+                let mut kept = CapabilitySet::from_bits_truncate(kept.bits());
+                if spec.privileged {
+                    // All that there is: in the host's user namespace the spawner's own bound holds (some machines lack
+                    // CAP_SYS_RESOURCE).
+                    kept &= rustix::thread::capabilities(None)?.permitted;
+                }
                 let sets =
                     CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
                 Ok(rustix::thread::set_capabilities(None, sets)?)
@@ -309,7 +314,16 @@ impl Task<'_> {
         let part = clone_at(&target, "").map_err(|e| named(path, e))?;
         let flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
         kernel::mount_setattr(&part, flags, None).map_err(|e| named(path, e))?;
-        attach_to(&part, &target).map_err(|e| named(path, e))
+        attach_to(&part, &target).map_err(|e| named(path, e))?;
+        // What stands there now must be the same part of procfs, and read-only (CVE-2025-52881).
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let seen = openat(dir, path, flags, Mode::empty())?;
+        let (before, after) = (rustix::fs::fstat(&target)?, rustix::fs::fstat(&seen)?);
+        let read_only = rustix::fs::fstatvfs(&seen)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+        if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino) || !read_only {
+            return Err(named(path, io::Error::other("it is not what stands there, or can be written to")));
+        }
+        Ok(())
     }
 
     fn limits(&self) -> io::Result<()> {

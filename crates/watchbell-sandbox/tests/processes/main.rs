@@ -10,7 +10,9 @@ mod attacks;
 mod failures;
 mod kills;
 mod place;
+mod probe;
 mod runs;
+mod surroundings;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,15 +44,16 @@ const TESTS: &[Test] = &[
     ("what_is_reachable_outside_is_refused_inside", attacks::what_is_reachable_outside_is_refused_inside),
     ("nothing_can_be_changed", attacks::nothing_can_be_changed),
     ("foreign_calls_end_the_process", attacks::foreign_calls_end_the_process),
-    ("ordinary_programs_run", attacks::ordinary_programs_run),
-    ("a_task_is_who_it_should_be", attacks::a_task_is_who_it_should_be),
-    ("a_task_sees_itself_alone", attacks::a_task_sees_itself_alone),
+    ("ordinary_programs_run", surroundings::ordinary_programs_run),
+    ("a_task_is_who_it_should_be", surroundings::a_task_is_who_it_should_be),
+    ("a_task_sees_itself_alone", surroundings::a_task_sees_itself_alone),
     ("siblings_do_not_meet", attacks::siblings_do_not_meet),
     ("limits_hold", attacks::limits_hold),
-    ("volumes_hold_what_they_should", attacks::volumes_hold_what_they_should),
+    ("volumes_hold_what_they_should", surroundings::volumes_hold_what_they_should),
     ("images_with_links_stay_inside", attacks::images_with_links_stay_inside),
-    ("a_layer_that_is_unpacked_again_is_seen", attacks::a_layer_that_is_unpacked_again_is_seen),
-    ("containers_of_a_pod_meet", attacks::containers_of_a_pod_meet),
+    ("a_layer_that_is_unpacked_again_is_seen", surroundings::a_layer_that_is_unpacked_again_is_seen),
+    ("what_the_ceiling_allows_runs", surroundings::what_the_ceiling_allows_runs),
+    ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
 ];
 
 fn main() -> ExitCode {

@@ -14,7 +14,7 @@ use watchbell_sandbox::{
     StartFailure, Sys, TableEntry,
 };
 
-type Failure = Box<dyn std::error::Error>;
+pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// Long enough for a machine under load; nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,126 @@
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::{Step, plan};
+use crate::{
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, HostNamespaces, LogTarget, Mount, PodEnvironment,
+    PodVolume, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Sys, VolumeSource,
+};
+
+/// What an unlabelled namespace gives to a pod that says nothing.
+fn strict() -> RunSpec {
+    let scratch = Scratch { bytes: 64 << 20, inodes: 4096 };
+    RunSpec {
+        id: ContainerId { pod_uid: 1, container: 0, attempt: 0 },
+        name: "main".to_owned(),
+        pod: Arc::new(PodEnvironment {
+            uid: 1,
+            name: "ml/train-0".to_owned(),
+            hostname: "train-0".to_owned(),
+            sharing: Sharing::Single,
+            host_namespaces: HostNamespaces::default(),
+            limits: CgroupLimits::default(),
+            etc: EtcFiles::default(),
+            shm_bytes: 64 << 20,
+            volumes: Vec::new(),
+        }),
+        root: Root { layers: vec!["/data/layers/a".into()], read_only: true, upper: scratch },
+        argv: vec!["train".to_owned(), "--secret".to_owned()],
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+        uid: 65534,
+        gid: 65534,
+        groups: Vec::new(),
+        capabilities: Capabilities::NONE,
+        no_new_privs: true,
+        seccomp: Seccomp::Default,
+        proc_mount: ProcMount::Default,
+        sys: Sys::None,
+        mounts: Vec::new(),
+        tmp: Some(scratch),
+        rlimits: Vec::new(),
+        oom_score_adj: 0,
+        limits: CgroupLimits::default(),
+        log: LogTarget { path: "x".into(), max_bytes: 4096, max_files: 1 },
+        privileged: false,
+    }
+}
+
+fn printed(spec: &RunSpec) -> String {
+    plan(spec).iter().fold(String::new(), |mut text, step| {
+        let _ = writeln!(text, "{step}\n    {}", step.closes());
+        text
+    })
+}
+
+#[test]
+fn a_strict_container() {
+    insta::assert_snapshot!(printed(&strict()));
+}
+
+#[test]
+fn a_baseline_container_of_a_shared_pod() {
+    let mut spec = strict();
+    let pod = Arc::make_mut(&mut spec.pod);
+    pod.sharing = Sharing::Shared;
+    let source = VolumeSource::Tmpfs { bytes: 1 << 20, inodes: 64, gid: None };
+    pod.volumes = vec![PodVolume { id: 4, source }];
+    let mount =
+        |target: &str| Mount { target: target.to_owned(), volume: 4, sub_path: None, read_only: false };
+    // Inner before outer: the plan turns them round.
+    spec.mounts = vec![mount("/data/inner"), mount("/data")];
+    spec.root.read_only = false;
+    (spec.uid, spec.gid, spec.tmp) = (0, 0, None);
+    (spec.capabilities, spec.no_new_privs, spec.sys) = (Capabilities::RUNTIME_DEFAULT, false, Sys::ReadOnly);
+    insta::assert_snapshot!(printed(&spec));
+}
+
+#[test]
+fn a_privileged_container_of_the_host() {
+    let mut spec = strict();
+    let host = HostNamespaces { users: true, network: true, pid: true, ipc: true };
+    Arc::make_mut(&mut spec.pod).host_namespaces = host;
+    spec.privileged = true;
+    insta::assert_snapshot!(printed(&spec));
+}
+
+#[test]
+fn the_order_holds_whatever_is_asked() {
+    for bits in 0..64u32 {
+        let has = |bit: u32| bits & (1 << bit) != 0;
+        let mut spec = strict();
+        let pod = Arc::make_mut(&mut spec.pod);
+        pod.sharing = if has(0) { Sharing::Shared } else { Sharing::Single };
+        pod.host_namespaces.users = has(1);
+        spec.no_new_privs = has(2);
+        spec.seccomp = if has(3) { Seccomp::Default } else { Seccomp::Unconfined };
+        spec.sys = if has(4) { Sys::ReadOnly } else { Sys::None };
+        spec.root.read_only = has(5);
+        let steps = plan(&spec);
+        let at = |wanted: fn(&Step) -> bool| steps.iter().position(wanted);
+        let order = [
+            at(|s| matches!(s, Step::LeaseControlGroup)),
+            at(|s| matches!(s, Step::Clone { .. })),
+            at(|s| matches!(s, Step::BecomeRootInside)),
+            at(|s| matches!(s, Step::LeaveNamespaces { .. })),
+            at(|s| matches!(s, Step::MaskProc)),
+            at(|s| matches!(s, Step::EnterRoot)),
+            at(|s| matches!(s, Step::CloseDescriptors)),
+            // After the descriptors are closed (CVE-2024-21626).
+            at(|s| matches!(s, Step::EnterDirectory(_))),
+            at(|s| matches!(s, Step::DropBoundingSet(_))),
+            at(|s| matches!(s, Step::BecomeUser { .. })),
+            // A change of user clears it.
+            at(|s| matches!(s, Step::DieWithSpawner)),
+            at(|s| matches!(s, Step::NoNewPrivileges)),
+            at(|s| matches!(s, Step::Filter)),
+            at(|s| matches!(s, Step::DropCapabilities(_))),
+        ];
+        let there: Vec<usize> = order.iter().flatten().copied().collect();
+        assert!(there.is_sorted(), "{bits:06b}: {steps:#?}");
+        assert_eq!(order[2].is_some(), !has(1), "root inside exactly in a user namespace");
+        assert_eq!((order[11].is_some(), order[12].is_some()), (has(2), has(3)));
+        assert!(matches!(steps.last(), Some(Step::Execute(_))));
+        assert!(order[4].is_some() && order[13].is_some());
+    }
+}

@@ -1,0 +1,347 @@
+//! What a task finds around it: who it is, what it sees, its volumes, its pod, what was allowed to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use watchbell_sandbox::{
+    Capabilities, Ceiling, ExitStatus, Mount, PodEnvironment, PodVolume, ProcMount, RunSpec, Seccomp,
+    Sharing, SpawnerOptions, Sys, VolumeSource,
+};
+
+use crate::Outcome;
+use crate::place::{Failure, Place, pod};
+use crate::probe::{build_probe, pairs, printed, probe, with_volume};
+
+pub(crate) fn ordinary_programs_run() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let lines = printed(&place, &server, &probe(&place, 1, &["harmless"]))?;
+    let refused: Vec<&String> = lines.iter().filter(|line| !line.ends_with(" allowed")).collect();
+    assert!(lines.len() > 10 && refused.is_empty(), "{refused:?}");
+    Ok(())
+}
+
+pub(crate) fn a_task_is_who_it_should_be() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let who = |uid: u128, change: fn(&mut RunSpec)| -> Result<Vec<String>, Failure> {
+        let mut spec = probe(&place, uid, &["who"]);
+        change(&mut spec);
+        printed(&place, &server, &spec)
+    };
+    // User, group, pid, parent, session, host name, directory.
+    assert_eq!(who(1, |_| {})?, ["65534 65534 1 0 1 task /"]);
+    assert_eq!(
+        who(2, |s| (s.uid, s.gid, s.cwd) = (7, 8, "/made/here".to_owned()))?,
+        ["7 8 1 0 1 task /made/here"]
+    );
+    let status = |uid: u128, change: fn(&mut RunSpec)| -> Result<BTreeMap<String, String>, Failure> {
+        let mut spec = probe(&place, uid, &["cat", "/proc/self/status"]);
+        change(&mut spec);
+        let lines = printed(&place, &server, &spec)?;
+        let pair = |line: &String| line.split_once(':').map(|(k, v)| (k.to_owned(), v.trim().to_owned()));
+        Ok(lines.iter().filter_map(pair).collect())
+    };
+    let strict = status(3, |_| {})?;
+    for (name, expect) in [
+        ("CapInh", "0000000000000000"),
+        ("CapPrm", "0000000000000000"),
+        ("CapEff", "0000000000000000"),
+        ("CapBnd", "0000000000000000"),
+        ("CapAmb", "0000000000000000"),
+        ("NoNewPrivs", "1"),
+        ("Seccomp", "2"),
+        ("Groups", ""),
+        ("SigBlk", "0000000000000000"),
+        ("SigIgn", "0000000000000000"),
+        ("Umask", "0022"),
+        ("Threads", "1"),
+    ] {
+        assert_eq!(strict.get(name).map(String::as_str), Some(expect), "{name}");
+    }
+    let groups = status(4, |s| {
+        (s.uid, s.groups, s.capabilities) = (0, vec![5, 6], Capabilities::RUNTIME_DEFAULT);
+    })?;
+    assert_eq!(groups["Groups"], "5 6");
+    assert_eq!(groups["CapEff"], format!("{:016x}", Capabilities::RUNTIME_DEFAULT.bits()));
+    assert_eq!((&*groups["CapInh"], &*groups["CapAmb"]), ("0000000000000000", "0000000000000000"));
+    // As everywhere in Kubernetes: a user that is not root has none of them, only the bound.
+    let user = status(5, |s| s.capabilities = Capabilities::RUNTIME_DEFAULT)?;
+    assert_eq!(user["CapEff"], "0000000000000000");
+    assert_eq!(user["CapBnd"], groups["CapEff"]);
+    Ok(())
+}
+
+pub(crate) fn a_task_sees_itself_alone() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let show = |uid: u128, args: &[&str]| printed(&place, &server, &probe(&place, uid, args));
+    let processes = show(1, &["ls", "/proc"])?;
+    let pids: Vec<&String> = processes.iter().filter(|name| name.parse::<u32>().is_ok()).collect();
+    assert_eq!(pids, ["1"]);
+    let interfaces = show(2, &["cat", "/proc/net/dev"])?;
+    let names: Vec<&str> =
+        interfaces.iter().filter_map(|line| line.split_once(':')).map(|(name, _)| name.trim()).collect();
+    assert_eq!(names, ["lo"]);
+    assert_eq!(show(3, &["fds"])?, ["0 1 2 "]);
+    let mut devices = show(4, &["ls", "/dev"])?;
+    devices.sort();
+    let known = [
+        ".",
+        "..",
+        "fd",
+        "full",
+        "mqueue",
+        "null",
+        "ptmx",
+        "pts",
+        "random",
+        "shm",
+        "stderr",
+        "stdin",
+        "stdout",
+        "termination-log",
+        "tty",
+        "urandom",
+        "zero",
+    ];
+    assert_eq!(devices, known);
+    // Covered by something empty.
+    for (uid, path) in
+        [(5, "/proc/kcore"), (6, "/proc/keys"), (7, "/proc/timer_list"), (8, "/proc/interrupts")]
+    {
+        // Or not there at all in this kernel.
+        let lines = show(uid, &["cat", path])?;
+        assert!(lines.is_empty() || lines == ["ENOENT"], "{path}: {lines:?}");
+    }
+    assert_eq!(show(9, &["ls", "/sys"])?.len(), 2, "/sys is not empty");
+    assert_eq!(
+        show(10, &["cat", "/proc/self/cgroup"])?.iter().filter(|line| !line.ends_with(":/")).count(),
+        0
+    );
+    let mounts = show(11, &["cat", "/proc/self/mountinfo"])?;
+    let host = place.path().to_string_lossy().into_owned();
+    assert!(mounts.iter().all(|line| !line.contains(&host)), "a host path shows: {mounts:#?}");
+    let mut writable: Vec<&str> = mounts
+        .iter()
+        .filter(|line| line.split(' ').nth(5).is_some_and(|options| options.starts_with("rw")))
+        .filter_map(|line| line.split(' ').nth(4))
+        .collect();
+    writable.sort_unstable();
+    assert_eq!(writable, ["/dev/pts", "/dev/shm", "/proc", "/tmp"]);
+    Ok(())
+}
+
+pub(crate) fn volumes_hold_what_they_should() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let volume = place.path().join("volumes/one");
+    fs::create_dir_all(&volume)?;
+    std::os::unix::fs::chown(&volume, Some(65534), Some(65534))?;
+    let dir = || VolumeSource::Dir { path: volume.clone() };
+    let write = probe(&place, 1, &["write", "/data/result", "42"]);
+    let lines = printed(&place, &server, &with_volume(write, "/data", dir(), None))?;
+    assert_eq!(lines, ["open allowed", "write allowed"]);
+    // On disk are the container's ids, not those that its processes have on the host.
+    let meta = fs::metadata(volume.join("result"))?;
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&meta), 65534);
+    assert_eq!(fs::read_to_string(volume.join("result"))?, "42");
+
+    // Links that a task left lead nowhere outside (CVE-2021-25741), with the file that they mean as control.
+    std::os::unix::fs::symlink("/etc", volume.join("away"))?;
+    std::os::unix::fs::symlink("../../../../../../etc", volume.join("up"))?;
+    assert!(volume.join("away/passwd").exists() && volume.join("up/passwd").exists());
+    for (uid, sub_path) in [(2, "away"), (3, "up"), (4, "away/ssl")] {
+        let list = probe(&place, uid, &["ls", "/data"]);
+        let spec = with_volume(list, "/data", dir(), Some(sub_path));
+        server.spawner.start(&spec)?;
+        match server.exit(spec.id) {
+            Ok(_) => assert!(
+                place.lines(&format!("{uid}.log"))?.iter().all(|l| !l.contains("passwd")),
+                "{sub_path}"
+            ),
+            Err(refused) => assert!(refused.to_string().contains("/data"), "{refused}"),
+        }
+    }
+
+    // What is missing is made there, as on disk, for the container; each index of an array may have its own.
+    let write = probe(&place, 7, &["write", "/data/x", "7"]);
+    let lines = printed(&place, &server, &with_volume(write, "/data", dir(), Some("made/7")))?;
+    assert_eq!(lines, ["open EACCES"], "the volume's mode is kept");
+    fs::set_permissions(&volume, std::os::unix::fs::PermissionsExt::from_mode(0o777))?;
+    let write = probe(&place, 8, &["write", "/data/x", "8"]);
+    let lines = printed(&place, &server, &with_volume(write, "/data", dir(), Some("made-8/8")))?;
+    assert_eq!(lines, ["open allowed", "write allowed"]);
+    let meta = fs::metadata(volume.join("made-8/8"))?;
+    assert_eq!(
+        (std::os::unix::fs::MetadataExt::uid(&meta), fs::read_to_string(volume.join("made-8/8/x"))?),
+        (0, "8".into())
+    );
+
+    // A file of a ConfigMap with the bit may be executed, as in Kubernetes; nothing in it can be changed.
+    let files = |mode| VolumeSource::Files {
+        entries: vec![watchbell_sandbox::FileEntry {
+            path: "run.sh".to_owned(),
+            mode,
+            contents: b"#!/bin/sh\necho from a script\n".to_vec(),
+        }],
+        gid: None,
+    };
+    let execute = RunSpec { argv: vec!["/scripts/run.sh".to_owned()], ..probe(&place, 5, &[]) };
+    let lines = printed(&place, &server, &with_volume(execute, "/scripts", files(0o755), None))?;
+    assert_eq!(lines, ["from a script"]);
+    let change = probe(&place, 6, &["write", "/scripts/run.sh", "x"]);
+    let change = RunSpec { uid: 0, gid: 0, capabilities: Capabilities::RUNTIME_DEFAULT, ..change };
+    assert_eq!(
+        printed(&place, &server, &with_volume(change, "/scripts", files(0o755), None))?,
+        ["open EROFS"]
+    );
+    Ok(())
+}
+
+pub(crate) fn a_layer_that_is_unpacked_again_is_seen() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let layer = place.path().join("changed");
+    for (uid, text) in [(1, "old"), (2, "new")] {
+        fs::create_dir(&layer)?;
+        fs::write(layer.join("which"), text)?;
+        let mut spec = probe(&place, uid, &["cat", "/which"]);
+        spec.root.layers.push(layer.clone());
+        assert_eq!(printed(&place, &server, &spec)?, [text]);
+        fs::rename(&layer, place.path().join(format!("trash-{uid}")))?;
+    }
+    Ok(())
+}
+
+/// What Kubernetes' fields loosen, where root allowed it when the spawner was started.
+pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let allowed = Ceiling {
+        privileged: true,
+        host_users: true,
+        host_network: true,
+        host_pid: true,
+        host_ipc: true,
+        unconfined: true,
+        host_paths: vec![place.path().join("host")],
+        ..Ceiling::default()
+    };
+    fs::create_dir_all(place.path().join("host/dir"))?;
+    fs::write(place.path().join("host/file"), "of the host")?;
+    let server = place.connect_with(&SpawnerOptions { ceiling: allowed, ..place.options() })?;
+    let uids = std::cell::Cell::new(100);
+    let show = |args: &[&str], change: &dyn Fn(&mut RunSpec, &mut PodEnvironment)| {
+        let uid = uids.replace(uids.get() + 1);
+        let mut spec = probe(&place, uid, args);
+        let mut pod = pod(uid);
+        change(&mut spec, &mut pod);
+        spec.pod = Arc::new(pod);
+        printed(&place, &server, &spec)
+    };
+    // The host's ids: a file of root is root's.
+    let users = |_: &mut RunSpec, pod: &mut PodEnvironment| pod.host_namespaces.users = true;
+    assert_eq!(show(&["cat", "/proc/self/uid_map"], &users)?.len(), 1);
+    assert!(show(&["cat", "/proc/self/uid_map"], &users)?[0].contains("4294967295"));
+    let network = |spec: &mut RunSpec, pod: &mut PodEnvironment| {
+        users(spec, pod);
+        pod.host_namespaces.network = true;
+    };
+    let here = fs::read_to_string("/proc/net/dev")?.lines().count();
+    assert_eq!(show(&["cat", "/proc/net/dev"], &network)?.len(), here);
+    let pids = |spec: &mut RunSpec, pod: &mut PodEnvironment| {
+        users(spec, pod);
+        pod.host_namespaces.pid = true;
+    };
+    let listed = show(&["ls", "/proc"], &pids)?;
+    assert!(listed.iter().any(|name| *name == std::process::id().to_string()), "{listed:?}");
+    let ipc = |spec: &mut RunSpec, pod: &mut PodEnvironment| {
+        users(spec, pod);
+        pod.host_namespaces.ipc = true;
+    };
+    assert_eq!(show(&["who"], &ipc)?.len(), 1);
+    // Without the filter the kernel itself still refuses what needs a capability outside.
+    let unconfined = |spec: &mut RunSpec, _: &mut PodEnvironment| spec.seccomp = Seccomp::Unconfined;
+    let lines = show(&["changes"], &unconfined)?;
+    for name in ["mount", "remount", "umount-mask", "chroot", "swapon", "reboot", "sethostname"] {
+        assert_eq!(pairs(&lines)[name], "EPERM", "{name}");
+    }
+    let unmasked = |spec: &mut RunSpec, _: &mut PodEnvironment| spec.proc_mount = ProcMount::Unmasked;
+    assert!(!show(&["cat", "/proc/interrupts"], &unmasked)?.is_empty());
+    let sysfs = |spec: &mut RunSpec, _: &mut PodEnvironment| spec.sys = Sys::ReadOnly;
+    assert_eq!(show(&["write", "/sys/kernel/x", "1"], &sysfs)?, ["open EROFS"]);
+    assert!(show(&["ls", "/sys/class/net"], &sysfs)?.contains(&"lo".to_owned()));
+    // Privileged in its own user namespace: all capabilities there, nothing outside.
+    let privileged = |spec: &mut RunSpec, _: &mut PodEnvironment| {
+        (spec.privileged, spec.uid, spec.gid, spec.no_new_privs) = (true, 0, 0, false);
+    };
+    let lines = show(&["cat", "/proc/self/status"], &privileged)?;
+    assert!(lines.iter().any(|line| line == "Seccomp:\t0"), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| *line == format!("CapEff:\t{:016x}", Capabilities::ALL.bits())),
+        "{lines:?}"
+    );
+    assert_eq!(show(&["write", "/proc/sys/kernel/core_pattern", "core"], &privileged)?, ["open EACCES"]);
+    let both = |spec: &mut RunSpec, pod: &mut PodEnvironment| {
+        privileged(spec, pod);
+        users(spec, pod);
+    };
+    assert_eq!(show(&["who"], &both)?, ["0 0 1 0 1 task /"]);
+    // Host paths, a directory and a file.
+    for (uid, name, target, expect) in
+        [(10, "dir", "/mnt/host", "2"), (11, "file", "/mnt/file", "of the host")]
+    {
+        let path = place.path().join("host").join(name);
+        let args = if name == "dir" { ["ls", target] } else { ["cat", target] };
+        let spec = with_volume(probe(&place, uid, &args), target, VolumeSource::HostPath { path }, None);
+        let lines = printed(&place, &server, &spec)?;
+        assert_eq!(if name == "dir" { lines.len().to_string() } else { lines.join("") }, expect);
+    }
+    Ok(())
+}
+
+pub(crate) fn containers_of_a_pod_meet() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let scratch =
+        PodVolume { id: 1, source: VolumeSource::Tmpfs { bytes: 1 << 20, inodes: 32, gid: Some(77) } };
+    let shared = Arc::new(PodEnvironment { sharing: Sharing::Shared, volumes: vec![scratch], ..pod(1) });
+    let mount = Mount { target: "/both".to_owned(), volume: 1, sub_path: None, read_only: false };
+    let container = |n: u16, args: &[&str]| {
+        let mut spec = probe(&place, 1, args);
+        spec.id.container = n;
+        spec.log.path = format!("c{n}.log").into();
+        RunSpec { pod: Arc::clone(&shared), mounts: vec![mount.clone()], ..spec }
+    };
+    let main = container(0, &["pause"]);
+    server.spawner.start(&main)?;
+    server.started(main.id)?;
+    let run = |n: u16, args: &[&str]| -> Result<Vec<String>, Failure> {
+        let spec = container(n, args);
+        server.spawner.start(&spec)?;
+        let status = server.exit(spec.id)?.status;
+        let lines = place.lines(&format!("c{n}.log")).unwrap_or_default();
+        if status != ExitStatus::Code(0) {
+            return Err(format!("{args:?} ended with {status:?}: {lines:?}").into());
+        }
+        Ok(lines.iter().filter_map(|line| line.splitn(3, ' ').nth(2)).map(str::to_owned).collect())
+    };
+    assert_eq!(run(1, &["write", "/both/x", "1"])?, ["open allowed", "write allowed"]);
+    assert_eq!(run(2, &["cat", "/both/x"])?, ["1"]);
+    assert_eq!(run(3, &["stat", "/both"])?, ["42777 0 77 60"]);
+    // Each has processes of its own, and all are held by the same filter.
+    assert_eq!(run(4, &["who"])?, ["65534 65534 1 0 1 task /"]);
+    let attacks = run(5, &["changes"])?;
+    assert_eq!(pairs(&attacks)["mount"], "EPERM");
+    server.spawner.release_pod(1)?;
+    assert_eq!(server.exit(main.id)?.status, ExitStatus::Signal(9));
+    Ok(())
+}
