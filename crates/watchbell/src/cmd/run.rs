@@ -18,12 +18,12 @@ pub(crate) struct Args {
     /// Image to run
     image: String,
     /// Arguments of the image's entrypoint, or the command when it has none
-    #[arg(last = true)]
+    #[arg(trailing_var_arg = true)]
     words: Vec<String>,
     /// Name; else made from the image's
     #[arg(long)]
     name: Option<String>,
-    /// The words after -- replace the image's entrypoint
+    /// The words after the image replace its entrypoint
     #[arg(long)]
     command: bool,
     /// Cron expression: make a CronJob that starts the Job at these times
@@ -226,7 +226,7 @@ fn pod(args: &Args, variable: impl Fn(&str) -> Option<String>) -> Result<Value, 
         .into();
     }
     if args.command && args.words.is_empty() {
-        return Err(Failure::Usage("--command takes the command after --".into()));
+        return Err(Failure::Usage("--command takes the command after the image".into()));
     }
     if !args.words.is_empty() {
         container[if args.command { "command" } else { "args" }] = json!(args.words);
@@ -306,6 +306,13 @@ mod tests {
             }]}}}})),
         );
         check(
+            "busybox --array 1 sh -c --flag x",
+            Ok(json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x"}, "spec": {
+                    "completionMode": "Indexed", "completions": 1, "parallelism": 1, "template": {"spec": {
+                    "restartPolicy": "Never",
+                    "containers": [{"name": "task", "image": "busybox", "args": ["sh", "-c", "--flag", "x"]}]}}}})),
+        );
+        check(
             "i --schedule @daily --time-zone Europe/Berlin --concurrency-policy forbid --deadline 1h -l a=b",
             Ok(
                 json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "x", "labels": {"a": "b"}}, "spec": {
@@ -322,7 +329,7 @@ mod tests {
         check("i -e NOPE", Err("--env NOPE: this command has no such variable"));
         check("i -e =x", Err("--env \"=x\" has no name"));
         check("i -l x", Err("--label \"x\" is not KEY=VALUE"));
-        check("i --command", Err("--command takes the command after --"));
+        check("i --command", Err("--command takes the command after the image"));
         check(
             "i --schedule @never",
             Err(
