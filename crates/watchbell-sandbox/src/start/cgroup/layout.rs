@@ -24,11 +24,18 @@ pub(super) struct Layout {
 }
 
 const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
+const CONTROLLERS: &str = "cgroup.controllers";
 const WANTED: &str = "+cpu +memory +pids";
 
 impl Layout {
     pub(super) fn find(name: &str) -> Result<Layout, String> {
-        Layout::read(&read_all("/proc/self/mountinfo")?, &read_all("/proc/self/cgroup")?, name)
+        let layout = Layout::read(&read_all("/proc/self/mountinfo")?, &read_all("/proc/self/cgroup")?, name)?;
+        match &layout.unified {
+            Some(base) if layout.is_pure_v2() => {
+                Ok(Layout { unified: Some(with_controllers(base)), ..layout })
+            }
+            _ => Ok(layout),
+        }
     }
 
     /// Reads proc(5)'s mountinfo and cgroups(7)'s /proc/self/cgroup.
@@ -153,6 +160,24 @@ impl Layout {
     }
 }
 
+/// The same directory below the nearest group that has the controllers. A login session, or a service without
+/// `Delegate=`, often lacks the cpu controller; then this is the nearest group above that hands all of them down already,
+/// on most hosts the root. Nothing of the groups in between is changed: they are systemd's.
+fn with_controllers(base: &Path) -> PathBuf {
+    let lists_all = |file: PathBuf| {
+        let listed = fs::read_to_string(file).unwrap_or_default();
+        ["cpu", "memory", "pids"].iter().all(|wanted| listed.split_whitespace().any(|name| name == *wanted))
+    };
+    let (Some(own), Some(name)) = (base.parent(), base.file_name()) else { return base.to_owned() };
+    if lists_all(own.join(CONTROLLERS)) {
+        return base.to_owned();
+    }
+    let above = own.ancestors().skip(1).take_while(|dir| dir.join(CONTROLLERS).exists());
+    let found = above.into_iter().find(|dir| lists_all(dir.join(SUBTREE_CONTROL)));
+    // Where none does, what is missing is told by the one that was asked for.
+    found.map_or_else(|| base.to_owned(), |dir| dir.join(name))
+}
+
 fn own_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
     own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -227,5 +252,39 @@ mod tests {
             assert!(error.contains(word) && error.contains("mount it"), "{error}");
         }
         assert!(Layout::read("", "", "w").unwrap_err().contains("mount cgroup2"));
+    }
+
+    /// Groups as (path, controllers, handed down); the path found for `own`.
+    fn check_controllers(groups: &[(&str, &str, &str)], own: &str, expect: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("cgroup");
+        for (path, has, down) in groups {
+            fs::create_dir_all(root.join(path)).unwrap();
+            fs::write(root.join(path).join(CONTROLLERS), has).unwrap();
+            fs::write(root.join(path).join(SUBTREE_CONTROL), down).unwrap();
+        }
+        assert_eq!(
+            with_controllers(&root.join(own).join("watchbell-x")),
+            root.join(expect).join("watchbell-x")
+        );
+    }
+
+    #[test]
+    fn a_group_without_controllers_is_left_for_one_that_has_them() {
+        let all = "cpuset cpu io memory pids";
+        // A delegated service.
+        let service = [("", all, all), ("system.slice", all, all), ("system.slice/w.service", all, "")];
+        check_controllers(&service, "system.slice/w.service", "system.slice/w.service");
+        // A login session as Debian and Ubuntu have it.
+        let session = [
+            ("", all, all),
+            ("user.slice", all, "memory pids"),
+            ("user.slice/user-0.slice", "memory pids", "memory pids"),
+            ("user.slice/user-0.slice/session-3.scope", "memory pids", ""),
+        ];
+        check_controllers(&session, "user.slice/user-0.slice/session-3.scope", "");
+        // Nobody has them: the error names where we are.
+        let none = [("", "memory", "memory"), ("a", "memory", "")];
+        check_controllers(&none, "a", "a");
     }
 }
