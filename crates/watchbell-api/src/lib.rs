@@ -12,6 +12,7 @@
 pub mod decode;
 pub mod defaults;
 pub mod error;
+pub mod managed_fields;
 pub mod name;
 pub mod node;
 pub mod openapi;

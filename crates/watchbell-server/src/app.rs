@@ -47,6 +47,7 @@ pub(crate) struct Call {
     pub(crate) content_type: String,
     pub(crate) content_encoding: Option<String>,
     pub(crate) if_none_match: String,
+    pub(crate) user_agent: String,
     pub(crate) gzip: Gzip,
     pub(crate) audit_id: String,
     /// Set when the writer was asked: it records the request itself.
@@ -150,6 +151,7 @@ impl App {
             content_encoding: Some(joined(&head.headers, CONTENT_ENCODING))
                 .filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("identity")),
             if_none_match: joined(&head.headers, hyper::header::IF_NONE_MATCH),
+            user_agent: joined(&head.headers, hyper::header::USER_AGENT),
             gzip: Gzip::of(&head.headers),
             audit_id: seen.audit_id.into(),
             recorded: seen.recorded,

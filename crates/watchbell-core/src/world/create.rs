@@ -5,10 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use watchbell_api::error::FieldErrorClass;
+use watchbell_api::managed_fields::Entry;
 use watchbell_api::{ApiError, Cause, FieldError, Reason, Resource, Uid, defaults, name, validate};
 
 use super::World;
 use super::object::{Head, Status, Stored, rfc3339};
+use super::owners::{Ownership, set_managers};
 use super::write::{check_fields, check_type, head, metadata_of};
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
@@ -23,7 +25,29 @@ impl World {
         object: Value,
         now: Timestamp,
     ) -> Result<Written, ApiError> {
-        let (stored, warnings) = self.prepare(request, object, now)?;
+        let (stored, warnings) = self.prepare(request, object, Ownership::Update, now)?;
+        self.store_new(request, stored, warnings, now)
+    }
+
+    /// Creates what was applied and is not there.
+    pub(super) fn create_applied(
+        &mut self,
+        request: &Request,
+        object: Value,
+        managed: Vec<Entry>,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
+        let (stored, warnings) = self.prepare(request, object, Ownership::Applied(managed), now)?;
+        self.store_new(request, stored, warnings, now)
+    }
+
+    fn store_new(
+        &mut self,
+        request: &Request,
+        stored: Stored,
+        warnings: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
         if request.options.dry_run == DryRun::All {
             return Ok(Written { object: stored.render(), outcome: Outcome::Created, warnings });
         }
@@ -46,10 +70,14 @@ impl World {
             name: String::new(),
             subresource: Subresource::None,
             write: Write::Create(Value::Null),
-            options: WriteOptions { field_validation: FieldValidation::Ignore, ..WriteOptions::default() },
+            options: WriteOptions {
+                field_manager: super::CONTROLLER_MANAGER.into(),
+                field_validation: FieldValidation::Ignore,
+                ..WriteOptions::default()
+            },
             audit_id: String::new(),
         };
-        let (stored, _) = self.prepare(&request, object, now)?;
+        let (stored, _) = self.prepare(&request, object, Ownership::Update, now)?;
         Ok(self.insert_new(stored, now))
     }
 
@@ -66,6 +94,7 @@ impl World {
         &mut self,
         request: &Request,
         mut object: Value,
+        ownership: Ownership,
         now: Timestamp,
     ) -> Result<(Stored, Vec<String>), ApiError> {
         let resource = request.resource;
@@ -73,6 +102,7 @@ impl World {
             return Err(ApiError::new(Reason::MethodNotAllowed, "a status is updated, not created"));
         }
         check_type(resource, &object)?;
+        let sent = metadata_of(&mut object)?.shift_remove("managedFields");
         let mut warnings = check_fields(request, &mut object)?;
         let metadata = metadata_of(&mut object)?;
         self.place(request, metadata)?;
@@ -83,6 +113,7 @@ impl World {
         let uid = Uid::from_random(self.random.bytes());
         stamp(&mut object, &name, uid, now);
         defaults::apply(resource, &mut object);
+        let managed = ownership.settle(request, None, &object, sent, now);
         if resource == Resource::Job {
             generate_selector(&mut object, &name, uid);
         }
@@ -97,6 +128,7 @@ impl World {
         if self.get(resource, &request.namespace, &name).is_some() {
             return Err(ApiError::already_exists(resource, &name));
         }
+        set_managers(&mut object, &managed);
         let status = first_status(resource, self.state.version + 1);
         let has_generation = object.get("spec").is_some() && resource != Resource::Namespace;
         let stored = Stored {

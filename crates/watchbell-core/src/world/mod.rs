@@ -24,8 +24,10 @@ mod facts;
 mod index;
 mod invariants;
 mod jobs;
+mod managed;
 mod namespaces;
 mod object;
+mod owners;
 mod pods;
 mod reports;
 mod row;
@@ -50,6 +52,7 @@ use watchbell_api::{Resource, Uid};
 
 pub use audit::AuditRecord;
 pub use facts::{EventFacts, Facts, JobFacts};
+pub use managed::Managed;
 pub use object::{ArrayPod, Deletion, Head, JsonHead, Key, NsName, Owner, Status, Stored, rfc3339};
 pub use row::{NO_INDEX, Row, RowError, RowKey, encode, row_key};
 pub use snapshot::Snapshot;
@@ -63,6 +66,9 @@ use stage::Staging;
 
 /// The name of the one node: this machine.
 pub const NODE_NAME: &str = "watchbell";
+
+/// The manager of the fields that the controllers write.
+const CONTROLLER_MANAGER: &str = "kube-controller-manager";
 
 /// How many objects are reconciled in one batch, so that no answer waits for thousands.
 const RECONCILES_PER_BATCH: usize = 256;

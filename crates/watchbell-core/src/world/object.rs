@@ -16,6 +16,7 @@ use watchbell_api::{Resource, Uid};
 
 use super::NODE_NAME;
 use super::facts::Facts;
+use super::managed::Managed;
 use super::template::{JobPods, TRACKING};
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
@@ -77,11 +78,12 @@ pub enum Head {
 /// The part of an object that its author wrote.
 #[derive(Debug)]
 pub struct JsonHead {
-    /// The object without `status`, `metadata.{resourceVersion,generation,deletionTimestamp,…}`, as compact JSON.
+    /// The object without `status`, `metadata.{resourceVersion,generation,managedFields,…}`, as compact JSON.
     pub json: Box<[u8]>,
     pub labels: BTreeMap<String, String>,
     pub owners: Vec<Owner>,
     pub finalizers: Vec<String>,
+    pub managed: Managed,
     pub facts: Facts,
 }
 
@@ -277,6 +279,16 @@ impl Stored {
         }
     }
 
+    /// Whether an object with this head would be the same.
+    pub(super) fn has_head(&self, head: &JsonHead) -> bool {
+        let same_managers = match (&self.head, self.own_head()) {
+            (_, Some(own)) => own.managed == head.managed,
+            (Head::ArrayPod(pod), None) => pod.template.managed_of(self, pod) == head.managed,
+            (Head::Json(own), None) => own.managed == head.managed,
+        };
+        same_managers && *self.head_json() == *head.json
+    }
+
     pub fn render_status(&self) -> Option<Value> {
         match &self.status {
             Status::None => None,
@@ -307,25 +319,37 @@ impl JsonHead {
         map.shift_remove("status");
         let metadata =
             map.get_mut("metadata").and_then(Value::as_object_mut).ok_or("an object has metadata")?;
-        for field in [
-            "resourceVersion",
-            "generation",
-            "deletionTimestamp",
-            "deletionGracePeriodSeconds",
-            "selfLink",
-            "managedFields",
-        ] {
+        for field in
+            ["resourceVersion", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"]
+        {
             metadata.shift_remove(field);
         }
+        let managed = Managed::read(metadata.shift_remove(MANAGED));
         if resource == Resource::Pod {
             forget_pod_marks(map);
         }
         let json = serde_json::to_vec(&object).map_err(|e| e.to_string())?.into_boxed_slice();
-        JsonHead::read(resource, &object, json)
+        JsonHead::read(resource, &object, json, managed)
     }
 
-    /// Reads a head that was written by [`JsonHead::from_value`]; `json` are its bytes.
-    pub(super) fn read(resource: Resource, object: &Value, json: Box<[u8]>) -> Result<JsonHead, String> {
+    /// Reads a head that was written by [`JsonHead::to_row`]; `row` are its bytes.
+    pub(super) fn from_row(resource: Resource, mut object: Value, row: &[u8]) -> Result<JsonHead, String> {
+        let Some(list) = object.as_object_mut().and_then(|map| map.shift_remove(MANAGED)) else {
+            return JsonHead::read(resource, &object, row.into(), Managed::default());
+        };
+        let json = match row.strip_suffix(managed_tail(&list).as_bytes()) {
+            Some(stem) => [stem, b"}"].concat(),
+            None => serde_json::to_vec(&object).map_err(|e| e.to_string())?,
+        };
+        JsonHead::read(resource, &object, json.into(), Managed::read(Some(list)))
+    }
+
+    fn read(
+        resource: Resource,
+        object: &Value,
+        json: Box<[u8]>,
+        managed: Managed,
+    ) -> Result<JsonHead, String> {
         let metadata = &object["metadata"];
         let labels = string_map(metadata.get("labels"));
         let owners = metadata.get("ownerReferences").map(owners).unwrap_or_default();
@@ -335,12 +359,34 @@ impl JsonHead {
             .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
             .unwrap_or_default();
         let facts = Facts::read(resource, object)?;
-        Ok(JsonHead { json, labels, owners, finalizers, facts })
+        Ok(JsonHead { json, labels, owners, finalizers, managed, facts })
     }
 
     fn to_map(&self) -> Map<String, Value> {
-        serde_json::from_slice(&self.json).expect("a head is the JSON that from_value wrote")
+        let mut map: Map<String, Value> =
+            serde_json::from_slice(&self.json).expect("a head is the JSON that from_value wrote");
+        if !self.managed.is_empty() {
+            map["metadata"][MANAGED] = self.managed.render();
+        }
+        map
     }
+
+    /// The head as it lies in the journal: the managers stand beside the metadata, so that the rest is read as it is.
+    pub(super) fn to_row(&self) -> Vec<u8> {
+        let mut row = self.json.to_vec();
+        if !self.managed.is_empty() {
+            row.pop();
+            row.extend_from_slice(managed_tail(&self.managed.render()).as_bytes());
+        }
+        row
+    }
+}
+
+const MANAGED: &str = "managedFields";
+
+/// The end of a row with managers.
+fn managed_tail(list: &Value) -> String {
+    format!(",{MANAGED:?}:{list}}}")
 }
 
 /// The counterpart of [`Stored::render_pod_marks`].

@@ -135,7 +135,7 @@ pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
             Row {
                 key: row_key(new),
                 resource_version: new.resource_version,
-                head: if unchanged { None } else { Some(head.json.to_vec()) },
+                head: if unchanged { None } else { Some(head.to_row()) },
                 status,
             }
         }
@@ -158,7 +158,7 @@ pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
             Row {
                 key: row_key(new),
                 resource_version: new.resource_version,
-                head: changed.map(|own| own.json.to_vec()),
+                head: changed.map(|own| own.to_row()),
                 status,
             }
         }
@@ -301,7 +301,7 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
         .parse::<jiff::Timestamp>()
         .map_err(|e| wrong(format!("metadata.creationTimestamp: {e}")))?
         .as_second();
-    let head = JsonHead::read(*resource, &value, head.into()).map_err(wrong)?;
+    let head = JsonHead::from_row(*resource, value, head).map_err(wrong)?;
     let status = match status {
         StatusRow::None => Status::None,
         StatusRow::Json(bytes) => {
@@ -344,7 +344,7 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
             let text = |field: &str| value["metadata"][field].as_str().unwrap_or_default();
             let uid = text("uid").parse().map_err(|e| wrong(format!("metadata.uid: {e}")))?;
             let name = text("name").into();
-            let head = JsonHead::read(Resource::Pod, &value, bytes.into()).map_err(wrong)?;
+            let head = JsonHead::from_row(Resource::Pod, value, bytes).map_err(wrong)?;
             Some(OwnHead { head, name, uid })
         }
         (true, None) => return Err(wrong("its own head is missing".into())),

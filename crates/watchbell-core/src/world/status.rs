@@ -63,7 +63,7 @@ impl World {
         kept["metadata"] = object["metadata"].clone();
         let new_head = head(resource, kept)?;
         let mut stored = (**old).clone();
-        if *old.head_json() != *new_head.json {
+        if !old.has_head(&new_head) {
             stored.head = with_head(old, new_head);
         }
         stored.status = status;

@@ -1,14 +1,16 @@
 //! What all pods of one Job share, and how one of them is told from the others.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use watchbell_api::Uid;
 use watchbell_api::types::job::JobSpec;
 use watchbell_api::types::pod::PodSpec;
+use watchbell_api::{Resource, Uid, managed_fields};
 
+use super::CONTROLLER_MANAGER;
+use super::managed::Managed;
 use super::object::{ArrayPod, Stored, rfc3339, string_map};
 use super::shape::{Shape, Shapes};
 use crate::admission::Mode;
@@ -36,6 +38,8 @@ pub struct JobPods {
     labels: Arc<BTreeMap<String, String>>,
     annotations: Arc<BTreeMap<String, String>>,
     shape: Arc<Shape>,
+    /// The managers of a pod's fields, made when the first pod is shown.
+    managed: OnceLock<Managed>,
 }
 
 /// Whether a pod says how often its index failed before (under `backoffLimitPerIndex`).
@@ -76,6 +80,7 @@ impl JobPods {
             labels: Arc::new(string_map(template["metadata"].get("labels"))),
             annotations: Arc::new(string_map(template["metadata"].get("annotations"))),
             shape,
+            managed: OnceLock::new(),
         })
     }
 
@@ -165,6 +170,23 @@ impl JobPods {
 
     /// The pod without status, as [`super::object::JsonHead`] would hold it.
     pub fn render_head(&self, stored: &Stored, pod: &ArrayPod) -> Map<String, Value> {
+        let mut head = self.render_written(stored, pod);
+        head["metadata"]["managedFields"] = self.managed_of(stored, pod).render();
+        head
+    }
+
+    /// Who owns a pod's fields: the Job controller, as of the pod's creation.
+    pub(super) fn managed_of(&self, stored: &Stored, pod: &ArrayPod) -> Managed {
+        let made = self.managed.get_or_init(|| {
+            let object = Value::Object(self.render_written(stored, pod));
+            let by = managed_fields::Writer { manager: CONTROLLER_MANAGER, subresource: "", now: 0 };
+            let entries = managed_fields::update(Resource::Pod, None, &object, Vec::new(), by);
+            Managed::read(Some(managed_fields::encode(&entries)))
+        });
+        made.at(stored.created_at)
+    }
+
+    fn render_written(&self, stored: &Stored, pod: &ArrayPod) -> Map<String, Value> {
         let mut metadata = json!({
             "name": &*stored.name,
             "generateName": match pod.index {

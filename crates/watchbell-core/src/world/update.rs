@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use watchbell_api::error::FieldErrorClass;
-use watchbell_api::{ApiError, FieldError, Reason, Resource, defaults, patch, validate};
+use watchbell_api::{ApiError, FieldError, Resource, defaults, patch, validate};
 
 use super::World;
 use super::object::{Head, JsonHead, Stored};
+use super::owners::{Ownership, set_managers};
 use super::write::{check_fields, check_type, head, metadata_of};
 use crate::request::{DryRun, Outcome, PatchKind, Request, Subresource, Written};
 
@@ -17,21 +19,17 @@ impl World {
         request: &Request,
         kind: PatchKind,
         body: &Value,
+        now: Timestamp,
     ) -> Result<Written, ApiError> {
-        let old = self.find(request)?;
-        let current = old.render();
-        let patched = match kind {
-            PatchKind::Json => patch::json_patch(request.resource, &current, body)?,
-            PatchKind::Merge => patch::merge(request.resource, &current, body)?,
-            PatchKind::StrategicMerge => patch::strategic(request.resource, &current, body)?,
-            PatchKind::Apply => {
-                return Err(ApiError::new(
-                    Reason::UnsupportedMediaType,
-                    "server-side apply is not served: use client-side apply (kubectl apply without --server-side)",
-                ));
-            }
+        let make = match kind {
+            PatchKind::Json => patch::json_patch,
+            PatchKind::Merge => patch::merge,
+            PatchKind::StrategicMerge => patch::strategic,
+            PatchKind::Apply => return self.apply(request, body, now),
         };
-        self.replace(request, &old, patched)
+        let old = self.find(request)?;
+        let patched = make(request.resource, &old.render(), body)?;
+        self.replace(request, &old, patched, Ownership::Update, now)
     }
 
     pub(super) fn replace(
@@ -39,18 +37,24 @@ impl World {
         request: &Request,
         old: &Arc<Stored>,
         mut object: Value,
+        ownership: Ownership,
+        now: Timestamp,
     ) -> Result<Written, ApiError> {
         let resource = request.resource;
         check_type(resource, &object)?;
+        let sent = metadata_of(&mut object)?.shift_remove("managedFields");
         let mut warnings = check_fields(request, &mut object)?;
         let before = old.render();
         let metadata = metadata_of(&mut object)?;
         check_identity(request, old, metadata)?;
         keep_server_fields(&before["metadata"], metadata);
         if request.subresource == Subresource::Status {
+            let managed = ownership.settle(request, Some(&before), &object, sent, now);
+            set_managers(&mut object, &managed);
             return self.replace_status(request, old, before, &object, warnings);
         }
         defaults::apply(resource, &mut object);
+        let managed = ownership.settle(request, Some(&before), &object, sent, now);
         if let Some(map) = object.as_object_mut() {
             map.shift_remove("status");
         }
@@ -68,9 +72,9 @@ impl World {
             warnings.extend(super::rules::warnings(resource, &object));
             self.admit(resource, &old.namespace, &old.name, &mut object, &mut warnings)?;
         }
+        set_managers(&mut object, &managed);
         let new_head = head(resource, object)?;
-        let unchanged = *old.head_json() == *new_head.json;
-        if unchanged {
+        if old.has_head(&new_head) {
             return Ok(Written { object: before, outcome: Outcome::Done, warnings });
         }
         let mut stored = (**old).clone();

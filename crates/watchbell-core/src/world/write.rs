@@ -8,6 +8,7 @@ use watchbell_api::{ApiError, Resource, schema};
 
 use super::World;
 use super::object::{JsonHead, Stored};
+use super::owners::Ownership;
 use crate::request::{FieldValidation, Request, Write, Written};
 
 impl World {
@@ -23,9 +24,9 @@ impl World {
             Write::Create(object) => self.create(request, object.clone(), now),
             Write::Update(object) => {
                 let old = self.find(request)?;
-                self.replace(request, &old, object.clone())
+                self.replace(request, &old, object.clone(), Ownership::Update, now)
             }
-            Write::Patch { kind, body } => self.patch(request, *kind, body),
+            Write::Patch { kind, body } => self.patch(request, *kind, body, now),
             Write::Delete(options) => {
                 let object = self.find(request)?;
                 self.delete_request(request, &object, options, now)

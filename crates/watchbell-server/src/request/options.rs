@@ -9,6 +9,9 @@ use watchbell_core::request::{
 
 use super::Query;
 
+/// How long the name of a manager may be.
+pub(crate) const FIELD_MANAGER_BYTES_MAX: usize = 128;
+
 /// What a list or a watch is restricted to and starts from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ListOptions {
@@ -163,7 +166,7 @@ pub(crate) fn write_options(query: &Query, patch: Option<PatchKind>) -> Result<W
         }
     };
     let manager = query.get("fieldManager").unwrap_or_default();
-    if manager.len() > 128 {
+    if manager.len() > FIELD_MANAGER_BYTES_MAX {
         errors.push(FieldError::new(
             FieldErrorClass::TooLong,
             "fieldManager",

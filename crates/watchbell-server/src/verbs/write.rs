@@ -14,7 +14,7 @@ use crate::app::{App, Call};
 use crate::body::{self, Body};
 use crate::present::{self, Include};
 use crate::request::accept::{Answer, Shape};
-use crate::request::options::{ListOptions, delete_options, write_options};
+use crate::request::options::{FIELD_MANAGER_BYTES_MAX, ListOptions, delete_options, write_options};
 use crate::request::{ObjectPath, Sub, Verb, content};
 use crate::respond;
 
@@ -67,6 +67,13 @@ pub(crate) async fn write(
         }
         Verb::Get | Verb::List | Verb::Watch => return Err(crate::request::method_not_allowed()),
     };
+    let options = WriteOptions {
+        field_manager: match options.field_manager {
+            manager if manager.is_empty() => manager_of_agent(&call.user_agent),
+            manager => manager,
+        },
+        ..options
+    };
     let request = Request {
         user,
         resource: path.resource,
@@ -87,6 +94,14 @@ pub(crate) async fn write(
     let mut response = respond::document(code, answer, &shown, call.gzip)?;
     respond::warn(&mut response, &warnings);
     Ok(response)
+}
+
+/// The manager of who names none: the program's name, `kubectl-create` of `kubectl-create/v1.32 (linux/amd64)`.
+fn manager_of_agent(user_agent: &str) -> String {
+    let name = user_agent.split('/').next().unwrap_or_default();
+    let mut manager: String = name.chars().filter(|c| !c.is_control()).collect();
+    manager.truncate(manager.floor_char_boundary(FIELD_MANAGER_BYTES_MAX));
+    manager
 }
 
 /// The path says what an object is that does not say it itself, as typed clients leave it.

@@ -197,6 +197,7 @@ fn the_server_keeps_its_fields() {
     let mut after = bench.read(Resource::Job, "a");
     assert_eq!(after["metadata"]["labels"], json!({"team": "weather"}));
     after["metadata"]["labels"] = before["metadata"]["labels"].clone();
+    after["metadata"]["managedFields"] = before["metadata"]["managedFields"].clone();
     after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
     assert_eq!(after, before);
 }
