@@ -14,11 +14,16 @@ pub(crate) fn json(stored: &Stored, out: &mut Vec<u8>) {
         Head::ArrayPod(pod) => pod.own.as_ref(),
     };
     // Writing to memory does not fail.
-    let Some((before, after)) = head.and_then(|head| split_at_metadata_end(&head.json)) else {
+    let parts = head.and_then(|head| Some((head, split_at_metadata_end(&head.json)?)));
+    let Some((head, (before, after))) = parts else {
         let _ = serde_json::to_writer(out, &stored.render());
         return;
     };
     out.extend_from_slice(before);
+    if !head.managed.is_empty() {
+        out.extend_from_slice(b",\"managedFields\":");
+        out.extend_from_slice(&head.managed.json());
+    }
     let _ = write!(out, ",\"resourceVersion\":\"{}\"", stored.resource_version);
     if stored.generation > 0 {
         let _ = write!(out, ",\"generation\":{}", stored.generation);
@@ -132,6 +137,16 @@ mod tests {
         check(json!({"metadata": {}}), 1, deletion, status());
         check(json!({"metadata": {}, "data": {"metadata": "x"}}), 0, None, Status::None);
         check(json!({"metadata": {"name": "a"}}), 0, None, status());
+        let managed = json!([{
+            "manager": "x", "operation": "Update", "apiVersion": "v1", "time": "2026-03-01T00:00:00Z",
+            "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {"f:a": {}}},
+        }, {"manager": "y"}]);
+        check(
+            json!({"metadata": {"name": "a", "managedFields": managed}, "data": {}}),
+            2,
+            deletion,
+            status(),
+        );
         check(json!({"list": [{"metadata": {"b": 1}}], "metadata": {"name": "a"}}), 2, None, Status::None);
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::object::rfc3339;
 
@@ -20,8 +20,8 @@ struct Entry {
     time: Option<i64>,
 }
 
-/// Where the time stands in an entry: after manager, operation and apiVersion.
-const TIME_PLACE: usize = 3;
+/// What follows the time in an entry.
+const AFTER_TIME: &str = ",\"fieldsType\":";
 
 impl Managed {
     /// Takes a list that was checked when it was written; what is no entry is left out.
@@ -37,7 +37,7 @@ impl Managed {
         Managed(entries.collect())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -48,16 +48,32 @@ impl Managed {
     }
 
     pub(super) fn render(&self) -> Value {
-        let render = |entry: &Entry| {
-            let mut map: Map<String, Value> =
-                serde_json::from_str(&entry.text).expect("an entry is the JSON that read wrote");
-            if let Some(time) = entry.time {
-                let place = TIME_PLACE.min(map.len());
-                map.shift_insert(place, "time".into(), rfc3339(time).into());
+        serde_json::from_slice(&self.json()).expect("entries are the JSON that read took")
+    }
+
+    /// The list as compact JSON.
+    pub fn json(&self) -> Vec<u8> {
+        let mut out = vec![b'['];
+        for (i, entry) in self.0.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
             }
-            Value::Object(map)
-        };
-        self.0.iter().map(render).collect()
+            let Some(time) = entry.time else {
+                out.extend_from_slice(entry.text.as_bytes());
+                continue;
+            };
+            // A quote inside of a string is escaped, so this can only be the key.
+            let at = entry.text.find(AFTER_TIME).unwrap_or(entry.text.len() - 1);
+            let (before, after) = entry.text.as_bytes().split_at(at);
+            out.extend_from_slice(before);
+            if before.len() > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(format!("\"time\":\"{}\"", rfc3339(time)).as_bytes());
+            out.extend_from_slice(after);
+        }
+        out.push(b']');
+        out
     }
 }
 
@@ -112,6 +128,14 @@ mod tests {
         assert!(Arc::ptr_eq(&first.0[0].text, &second.0[0].text));
         assert!(Managed::read(Some(json!([{"manager": "x"}, 1]))).render() == json!([{"manager": "x"}]));
         assert!(Managed::read(None).is_empty());
+        for odd in [
+            json!([{"time": "2026-03-01T00:00:00Z"}]),
+            json!([{"manager": ",\"fieldsType\":", "time": "2026-03-01T00:00:00Z", "fieldsType": "FieldsV1"}]),
+            json!([{"manager": "a"}, {"manager": "b", "time": "2026-03-01T00:00:00Z"}]),
+        ] {
+            let managed = Managed::read(Some(odd.clone()));
+            assert_eq!(managed.render().to_string(), odd.to_string());
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::harness::Harness;
 
 const KUBECTL: &str = "/usr/bin/kubectl";
 
-struct Kubectl<'a> {
+pub(crate) struct Kubectl<'a> {
     server: &'a Harness,
     home: TempDir,
 }
@@ -19,7 +19,7 @@ struct Kubectl<'a> {
 impl<'a> Kubectl<'a> {
     /// `None`, said loudly, where there is no kubectl.
     #[expect(clippy::print_stderr, reason = "who runs the tests must hear what was not tested")]
-    fn of(server: &'a Harness) -> Option<Kubectl<'a>> {
+    pub(crate) fn of(server: &'a Harness) -> Option<Kubectl<'a>> {
         if Path::new(KUBECTL).exists() {
             return Some(Kubectl { server, home: tempfile::tempdir().unwrap() });
         }
@@ -48,7 +48,7 @@ impl<'a> Kubectl<'a> {
     }
 
     #[track_caller]
-    fn ok(&self, arguments: &[&str], input: &str) -> String {
+    pub(crate) fn ok(&self, arguments: &[&str], input: &str) -> String {
         let output = self.run(arguments, input);
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "kubectl {arguments:?}\n{out}\n{err}");
@@ -57,7 +57,7 @@ impl<'a> Kubectl<'a> {
 
     /// Refused, with these words on standard error.
     #[track_caller]
-    fn refused(&self, arguments: &[&str], input: &str, words: &str) {
+    pub(crate) fn refused(&self, arguments: &[&str], input: &str, words: &str) {
         let output = self.run(arguments, input);
         let err = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "kubectl {arguments:?} was not refused");
@@ -65,7 +65,7 @@ impl<'a> Kubectl<'a> {
     }
 }
 
-const CRON_JOB: &str = "
+pub(crate) const CRON_JOB: &str = "
 apiVersion: batch/v1
 kind: CronJob
 metadata:
@@ -87,7 +87,8 @@ spec:
             command: ['true']
 ";
 
-const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\ndata:\n  colour: red\n";
+pub(crate) const MAP: &str =
+    "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: settings\ndata:\n  colour: red\n";
 
 #[test]
 fn apply_creates_changes_and_leaves_alone() {

@@ -1,5 +1,6 @@
 //! The server as its clients meet it: HTTPS on a loopback port, a real journal, a node that only notes what it is told.
 
+mod apply;
 mod client;
 mod discovery;
 mod disk;
