@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::{CgroupLimits, Usage};
+pub(super) use layout::View;
 use layout::{Controller, Layout};
 use limits::Applied;
 
@@ -85,6 +86,11 @@ impl Cgroups {
         }
         layout.make()?;
         Ok(Self { layout, idle: Vec::new(), next_slot: 0, next_pod: 0 })
+    }
+
+    /// The hierarchies that tasks are shown.
+    pub(super) fn views(&self) -> &[View] {
+        &self.layout.views
     }
 
     /// A group with these limits for one run.

@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::cgroup::View;
 use super::kernel::{self, Cloned};
 use super::mounts::{Common, RootCache};
 use super::stash::Stash;
@@ -79,10 +80,10 @@ impl IdRange {
     }
 
     /// /dev and covers, made once. No other pod has the same: it could watch when this one uses them.
-    pub(super) fn common(&mut self, stash: &mut Stash) -> io::Result<&Common> {
+    pub(super) fn common(&mut self, stash: &mut Stash, views: &[View]) -> io::Result<&Common> {
         match &mut self.common {
             Some(common) => Ok(common),
-            common => Ok(common.insert(Common::new(stash)?)),
+            common => Ok(common.insert(Common::new(stash, views)?)),
         }
     }
 

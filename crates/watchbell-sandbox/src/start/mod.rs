@@ -128,7 +128,7 @@ impl Host {
         let mut range = ids.lease().map_err(|e| {
             cannot("make a user namespace (see sysctl user.max_user_namespaces and kernel.unprivileged_userns_clone)", &e)
         })?;
-        range.common(&mut stash).map_err(|e| cannot("make /dev for tasks", &e))?;
+        range.common(&mut stash, cgroups.views()).map_err(|e| cannot("make /dev for tasks", &e))?;
         ids.give_back(range);
         Ok(Host { pods: HashMap::new(), ids, cgroups, stash })
     }
@@ -272,7 +272,7 @@ impl Host {
     }
 
     fn outfit(&mut self, spec: &RunSpec) -> Result<Outfit, Failure> {
-        let Host { pods, stash, .. } = self;
+        let Host { pods, stash, cgroups, .. } = self;
         let Some(pod) = pods.get_mut(&spec.pod.uid) else {
             return Err(failed("find", "the pod", &io::ErrorKind::NotFound.into()));
         };
@@ -291,8 +291,11 @@ impl Host {
         }
         let places = mounts::places(spec, &targets);
         let root = mounts::root(stash, &mut pod.ids, spec, places)?;
+        let views = cgroups.views();
+        let common = pod.ids.common(stash, views).map_err(fault("make /dev for"))?;
         let (dev, blank_file, blank_dir, null) =
-            pod.ids.common(stash).and_then(Outfit::dev_and_blanks).map_err(fault("clone /dev for"))?;
+            Outfit::dev_and_blanks(common).map_err(fault("clone /dev for"))?;
+        let sys = common.sys(spec).map_err(fault("clone /sys for"))?;
         let shm = Scratch { bytes: spec.pod.shm_bytes.max(4096), inodes: 4096 };
         let shm = mounts::scratch(&pod.ids, shm, 0o1777, None).map_err(fault("mount /dev/shm for"))?;
         let tmp = spec
@@ -305,7 +308,19 @@ impl Host {
             .map(|name| Ok(((*name).to_owned(), stash::clone_at(pod.etc.root(), name)?)))
             .collect::<io::Result<Vec<_>>>()
             .map_err(fault("clone /etc files for"))?;
-        Ok(Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, volumes, null })
+        Ok(Outfit {
+            root,
+            dev,
+            shm,
+            tmp,
+            etc,
+            blank_file,
+            blank_dir,
+            sys,
+            views: views.to_vec(),
+            volumes,
+            null,
+        })
     }
 
     /// Reads what the status pipe has.

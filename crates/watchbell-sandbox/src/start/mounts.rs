@@ -21,6 +21,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
 
+use super::cgroup::View;
 use super::ids::{IdRange, fd_path};
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::stash::{Kept, Stash, clone_at, tmpfs};
@@ -32,6 +33,9 @@ const ROOTS_MAX: usize = 8;
 /// Symbolic links on the way to one mount point.
 const LINKS_MAX: usize = 40;
 const NO_XDEV_LINKS: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// Where runtimes look for their limits.
+pub(super) const CGROUP_PLACE: &str = "sys/fs/cgroup";
 
 /// Where a task's own mounts go, and what must stand there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,12 +61,12 @@ pub(super) struct RootCache(Vec<(RootKey, Kept)>);
 /// Mounts that the tasks of an id range share because nothing in them can be changed.
 pub(super) struct Common {
     dev: Kept,
-    /// An empty file and an empty directory, to cover others with.
+    /// An empty file and an empty directory, to cover others with, and a /sys that has control groups alone.
     blank: Kept,
 }
 
 impl Common {
-    pub(super) fn new(stash: &mut Stash) -> io::Result<Self> {
+    pub(super) fn new(stash: &mut Stash, views: &[View]) -> io::Result<Self> {
         let dev = tmpfs(&[("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")], MountAttrFlags::empty())?;
         for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
             mknodat(&dev, name, FileType::CharacterDevice, Mode::from(0o666), makedev(1, minor))?;
@@ -90,8 +94,13 @@ impl Common {
             Mode::from(0o444),
         )?;
         kernel::mount_setattr(&dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, None)?;
-        let blank = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "8")], MountAttrFlags::empty())?;
-        mkdirat(&blank, "dir", Mode::from(0o555))?;
+        let blank = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "16")], MountAttrFlags::empty())?;
+        for name in ["dir", "sys", "sys/fs", CGROUP_PLACE] {
+            mkdirat(&blank, name, Mode::from(0o555))?;
+        }
+        for view in views.iter().filter(|view| !view.place.is_empty()) {
+            mkdirat(&blank, Path::new(CGROUP_PLACE).join(&view.place), Mode::from(0o555))?;
+        }
         openat(&blank, "file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o444))?;
         kernel::mount_setattr(
             &blank,
@@ -107,6 +116,11 @@ impl Common {
 
     pub(super) fn blank_file(&self) -> io::Result<OwnedFd> {
         clone_at(self.blank.root(), "file")
+    }
+
+    /// /sys without anything of the machine; or its /sys/fs/cgroup alone.
+    pub(super) fn sys(&self, spec: &RunSpec) -> io::Result<OwnedFd> {
+        clone_at(self.blank.root(), if has_sysfs(spec) { CGROUP_PLACE } else { "sys" })
     }
 
     pub(super) fn blank_dir(&self) -> io::Result<OwnedFd> {
@@ -552,6 +566,9 @@ pub(super) struct Outfit {
     pub(super) etc: Vec<(String, OwnedFd)>,
     pub(super) blank_file: Cover,
     pub(super) blank_dir: Cover,
+    /// What [`Common::sys`] gave.
+    pub(super) sys: OwnedFd,
+    pub(super) views: Vec<View>,
     /// In the order in which they are mounted.
     pub(super) volumes: Vec<(PathBuf, OwnedFd)>,
     pub(super) null: OwnedFd,

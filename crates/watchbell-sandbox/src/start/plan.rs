@@ -30,6 +30,7 @@ pub enum Step {
     MaskProc,
     MountSys { read_only: bool },
     HideSys,
+    ShowLimits,
     MountDev,
     MountPts,
     MountShm,
@@ -83,6 +84,7 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
         steps.push(Step::MaskProc);
     }
     steps.push(if has_sysfs(spec) { Step::MountSys { read_only: !spec.privileged } } else { Step::HideSys });
+    steps.push(Step::ShowLimits);
     steps.extend([Step::MountDev, Step::MountPts, Step::MountShm]);
     if spec.tmp.is_some() {
         steps.push(Step::MountTmp);
@@ -140,7 +142,10 @@ impl Step {
                  CVE-2025-52565, CVE-2025-52881)"
             }
             Step::MountSys { .. } => "unless privileged, /sys is read-only, firmware and power covered",
-            Step::HideSys => "/sys is empty",
+            Step::HideSys => "/sys has nothing of the machine",
+            Step::ShowLimits => {
+                "a runtime that takes the machine's memory for its own is killed; read-only, from its own group on"
+            }
             Step::MountDev => "harmless devices only, read-only; a /dev that is a link in the image",
             Step::MountPts | Step::MountShm => "terminals and shared memory of its own, bounded",
             Step::MountTmp => "scratch that is bounded in bytes and files",
@@ -198,6 +203,7 @@ impl fmt::Display for Step {
             Step::MountSys { read_only: true } => f.write_str("mount /sys read-only"),
             Step::MountSys { read_only: false } => f.write_str("mount /sys"),
             Step::HideSys => f.write_str("cover /sys"),
+            Step::ShowLimits => f.write_str("mount /sys/fs/cgroup read-only"),
             Step::MountDev => f.write_str("mount /dev"),
             Step::MountPts => f.write_str("mount /dev/pts"),
             Step::MountShm => f.write_str("mount /dev/shm"),

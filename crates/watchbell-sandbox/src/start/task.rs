@@ -10,7 +10,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
 };
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{
@@ -20,7 +20,7 @@ use rustix::thread::{
 use super::kernel::{
     self, Descriptors, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, Strings,
 };
-use super::mounts::{Cover, Outfit};
+use super::mounts::{CGROUP_PLACE, Cover, Outfit};
 use super::plan::Step;
 use super::stash::clone_at;
 use super::{Failure, failed, seccomp};
@@ -152,10 +152,8 @@ impl Task<'_> {
                 let sys = self.open_plain("sys")?;
                 self.mask(&sys, &SYS_MASKED)
             }
-            Step::HideSys => {
-                let target = self.open_plain("sys")?;
-                cover(&mut self.outfit.blank_dir, &target)
-            }
+            Step::HideSys => self.attach_plain(&self.outfit.sys, "sys"),
+            Step::ShowLimits => self.show_limits(),
             Step::MountDev => self.attach_plain(&self.outfit.dev, "dev"),
             Step::MountPts => {
                 let options = [("ptmxmode", "0666"), ("mode", "0620")];
@@ -249,6 +247,31 @@ impl Task<'_> {
             | Step::Clone { .. }
             | Step::Execute(_) => Err(io::Error::other("it is not the task's step")),
         }
+    }
+
+    /// The control group's own files, as every container has them: Java, Node and joblib size themselves by the limits.
+    fn show_limits(&self) -> io::Result<()> {
+        if super::mounts::has_sysfs(self.spec) && self.outfit.views.iter().any(|view| !view.place.is_empty())
+        {
+            self.attach_plain(&self.outfit.sys, CGROUP_PLACE)?;
+        }
+        for view in &self.outfit.views {
+            let fs = fsopen(view.file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
+            for flag in &view.flags {
+                fsconfig_set_flag(&fs, *flag)?;
+            }
+            fsconfig_create(&fs)?;
+            let attributes = MountAttrFlags::from_bits_retain(
+                (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u32,
+            );
+            let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+            let place = match view.place.as_str() {
+                "" => CGROUP_PLACE.to_owned(),
+                place => format!("{CGROUP_PLACE}/{place}"),
+            };
+            self.attach_plain(&mount, &place).map_err(|e| named(&place, e))?;
+        }
+        Ok(())
     }
 
     /// Opens a path inside the new root, which may lead through the image's symbolic links but not out of it.

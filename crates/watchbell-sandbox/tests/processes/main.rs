@@ -51,6 +51,7 @@ const TESTS: &[Test] = &[
     ("limits_hold", attacks::limits_hold),
     ("volumes_hold_what_they_should", surroundings::volumes_hold_what_they_should),
     ("images_with_links_stay_inside", attacks::images_with_links_stay_inside),
+    ("a_task_sees_its_limits", surroundings::a_task_sees_its_limits),
     ("a_layer_that_is_unpacked_again_is_seen", surroundings::a_layer_that_is_unpacked_again_is_seen),
     ("what_the_ceiling_allows_runs", surroundings::what_the_ceiling_allows_runs),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),

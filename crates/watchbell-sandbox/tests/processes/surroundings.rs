@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Arc;
 
 use watchbell_sandbox::{
-    Capabilities, Ceiling, ExitStatus, Mount, PodEnvironment, PodVolume, ProcMount, RunSpec, Seccomp,
-    Sharing, SpawnerOptions, Sys, VolumeSource,
+    Capabilities, Ceiling, CgroupLimits, ExitStatus, Mount, PodEnvironment, PodVolume, ProcMount, RunSpec,
+    Seccomp, Sharing, SpawnerOptions, Sys, VolumeSource,
 };
 
 use crate::Outcome;
@@ -118,7 +118,9 @@ pub(crate) fn a_task_sees_itself_alone() -> Outcome {
         let lines = show(uid, &["cat", path])?;
         assert!(lines.is_empty() || lines == ["ENOENT"], "{path}: {lines:?}");
     }
-    assert_eq!(show(9, &["ls", "/sys"])?.len(), 2, "/sys is not empty");
+    let mut sys = show(9, &["ls", "/sys"])?;
+    sys.sort();
+    assert_eq!(sys, [".", "..", "fs"]);
     assert_eq!(
         show(10, &["cat", "/proc/self/cgroup"])?.iter().filter(|line| !line.ends_with(":/")).count(),
         0
@@ -201,6 +203,34 @@ pub(crate) fn volumes_hold_what_they_should() -> Outcome {
         printed(&place, &server, &with_volume(change, "/scripts", files(0o755), None))?,
         ["open EROFS"]
     );
+    Ok(())
+}
+
+pub(crate) fn a_task_sees_its_limits() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    // Version 2, and version 1 with its controllers side by side.
+    let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let is_v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    for (uid, sys) in [(1, Sys::None), (2, Sys::ReadOnly)] {
+        if sys == Sys::None && !is_v2 {
+            continue;
+        }
+        let limits = CgroupLimits { memory_bytes: Some(48 << 20), ..CgroupLimits::default() };
+        let spec = RunSpec { sys, limits, ..probe(&place, uid, &["cat", files[0], files[1]]) };
+        let lines = printed(&place, &server, &spec)?;
+        assert!(lines.contains(&(48 << 20).to_string()), "{sys:?}: {lines:?}");
+        let file = if lines[0] == "ENOENT" { files[1] } else { files[0] };
+        let root = RunSpec { uid: 0, gid: 0, capabilities: Capabilities::RUNTIME_DEFAULT, ..spec };
+        let mut write = probe(&place, uid + 10, &["write", file, "-1"]);
+        (write.sys, write.uid, write.gid, write.capabilities) = (sys, 0, 0, root.capabilities);
+        assert_eq!(printed(&place, &server, &write)?, ["open EROFS"]);
+        // Its own group is the top: there is no way to another's.
+        let list = RunSpec { sys, ..probe(&place, uid + 20, &["ls", "/sys/fs/cgroup/memory/.."]) };
+        let lines = printed(&place, &server, &list)?;
+        assert!(lines.iter().all(|line| !line.contains("watchbell") && !line.contains("slot")), "{lines:?}");
+    }
     Ok(())
 }
 

@@ -21,7 +21,35 @@ pub(super) struct Layout {
     /// Empty on pure version 2.
     pub(super) v1: Vec<(Controller, PathBuf)>,
     pub(super) unified: Option<PathBuf>,
+    pub(super) views: Vec<View>,
 }
+
+/// A hierarchy as a task sees it, read-only: runtimes size their heaps and pools by its limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::start) struct View {
+    pub(in crate::start) file_system: &'static str,
+    /// The controllers by which a version 1 hierarchy is known; all of it, or the kernel would look for another.
+    pub(in crate::start) flags: Vec<&'static str>,
+    /// Below /sys/fs/cgroup; empty for the place itself.
+    pub(in crate::start) place: String,
+}
+
+/// Of version 1.
+const KNOWN_V1: [&str; 13] = [
+    "blkio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "hugetlb",
+    "memory",
+    "misc",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "pids",
+];
 
 const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
 const CONTROLLERS: &str = "cgroup.controllers";
@@ -42,6 +70,7 @@ impl Layout {
     pub(super) fn read(mounts: &str, own: &str, name: &str) -> Result<Layout, String> {
         let mut v1 = Vec::new();
         let mut unified = None;
+        let mut views: Vec<View> = Vec::new();
         for line in mounts.lines() {
             let Some((head, tail)) = line.split_once(" - ") else { continue };
             let head: Vec<&str> = head.split(' ').collect();
@@ -61,6 +90,9 @@ impl Layout {
             match *kind {
                 "cgroup2" if unified.is_none() => unified = Some(base("")),
                 "cgroup" => {
+                    if let Some(view) = view_v1(mount, options).filter(|view| !views.contains(view)) {
+                        views.push(view);
+                    }
                     for controller in options.split(',') {
                         let known = match controller {
                             "memory" => Controller::Memory,
@@ -82,7 +114,10 @@ impl Layout {
             // The unified tree tracks; the freezer would only cost a write a start.
             v1.retain(|(c, _)| *c != Controller::Freezer);
         }
-        let layout = Layout { v1, unified };
+        if v1.is_empty() {
+            views = vec![View { file_system: "cgroup2", flags: Vec::new(), place: String::new() }];
+        }
+        let layout = Layout { v1, unified, views };
         if layout.unified.is_none() && layout.v1.is_empty() {
             return Err("no control group hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup".into());
         }
@@ -178,6 +213,14 @@ fn with_controllers(base: &Path) -> PathBuf {
     found.map_or_else(|| base.to_owned(), |dir| dir.join(name))
 }
 
+/// Of a hierarchy that limits memory or CPU.
+fn view_v1(mount: &str, options: &str) -> Option<View> {
+    let has = |name: &str| options.split(',').any(|option| option == name);
+    let place = Path::new(mount).file_name()?.to_str()?.to_owned();
+    let flags = KNOWN_V1.into_iter().filter(|name| has(name)).collect();
+    (has("memory") || has("cpu")).then_some(View { file_system: "cgroup", flags, place })
+}
+
 fn own_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
     own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -234,15 +277,19 @@ mod tests {
         assert_eq!(hybrid.unified, Some("/nowhere/unified/w".into()));
         assert_eq!(hybrid.v1.len(), 4, "the freezer is left out: {hybrid:?}");
         assert_eq!(hybrid.bases().len(), 5);
+        let shown: Vec<_> = hybrid.views.iter().map(|v| (&*v.place, v.flags.clone())).collect();
+        assert_eq!(shown, [("cpu", vec!["cpu"]), ("memory", vec!["memory"])]);
 
         let v2 =
             Layout::read("30 23 0:26 / /nowhere rw - cgroup2 cgroup2 rw\n", "0::/x.slice\n", "w").unwrap();
         assert!(v2.is_pure_v2());
+        assert_eq!((v2.views.len(), v2.views[0].file_system), (1, "cgroup2"));
 
         let v1 = HYBRID.replace("cgroup2", "tmpfs").replace("rw,cpu\n", "rw,cpu,cpuacct\n");
         let v1 = Layout::read(&v1, own, "w").unwrap();
         assert_eq!(v1.unified, None);
         assert_eq!(v1.bases().len(), 4, "cpu and cpuacct are one directory: {v1:?}");
+        assert_eq!(v1.views[0].flags, ["cpu", "cpuacct"]);
     }
 
     #[test]
