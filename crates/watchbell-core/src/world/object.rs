@@ -337,7 +337,7 @@ impl JsonHead {
         let Some(list) = object.as_object_mut().and_then(|map| map.shift_remove(MANAGED)) else {
             return JsonHead::read(resource, &object, row.into(), Managed::default());
         };
-        let json = match row.strip_suffix(managed_tail(&list).as_bytes()) {
+        let json = match row.strip_suffix(managed_tail(list.to_string().as_bytes()).as_slice()) {
             Some(stem) => [stem, b"}"].concat(),
             None => serde_json::to_vec(&object).map_err(|e| e.to_string())?,
         };
@@ -376,7 +376,7 @@ impl JsonHead {
         let mut row = self.json.to_vec();
         if !self.managed.is_empty() {
             row.pop();
-            row.extend_from_slice(managed_tail(&self.managed.render()).as_bytes());
+            row.extend_from_slice(&managed_tail(&self.managed.json()));
         }
         row
     }
@@ -385,8 +385,8 @@ impl JsonHead {
 const MANAGED: &str = "managedFields";
 
 /// The end of a row with managers.
-fn managed_tail(list: &Value) -> String {
-    format!(",{MANAGED:?}:{list}}}")
+fn managed_tail(list: &[u8]) -> Vec<u8> {
+    [b",\"", MANAGED.as_bytes(), b"\":", list, b"}"].concat()
 }
 
 /// The counterpart of [`Stored::render_pod_marks`].

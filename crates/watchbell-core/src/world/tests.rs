@@ -6,6 +6,7 @@ mod deletion;
 mod fake_node;
 mod journal;
 mod namespaces;
+mod owners;
 mod replay;
 mod requests;
 mod rooms;
