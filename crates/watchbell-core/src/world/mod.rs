@@ -32,6 +32,7 @@ mod pods;
 mod reports;
 mod row;
 mod rules;
+mod seats;
 mod shape;
 mod snapshot;
 mod stage;

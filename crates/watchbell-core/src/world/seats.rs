@@ -1,0 +1,202 @@
+//! What is derived from pods: their Job's list, their place in the queue, whether a Job might adopt them.
+
+use std::sync::Arc;
+
+use watchbell_api::types::pod_status::{Phase, PodStatus};
+use watchbell_api::{Resource, Uid};
+
+use super::index::{CONTROLLER_UID, same_head};
+use super::object::{Head, Key, NsName, Stored};
+use super::row::NO_INDEX;
+use super::{World, pods};
+use crate::controller::job::{ActivePod, Departure};
+
+/// A pod's place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Waits,
+    Runs,
+}
+
+/// The Job a pod belongs to, and its place among the Job's pods.
+fn seat(pod: &Stored) -> Option<(Uid, (u32, u32))> {
+    let pod = pod.array_pod()?;
+    Some((pod.template.job_uid, (pod.index.unwrap_or(NO_INDEX), pod.attempt)))
+}
+
+fn is_running(pod: &Stored) -> bool {
+    pod.pod_status().is_some_and(|s| !s.phase.is_terminal())
+}
+
+impl World {
+    pub(super) fn index_pod(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>) {
+        let Some(object) = new.or(old) else { return };
+        let at = object.at();
+        match new {
+            Some(new) if old.is_none() => {
+                self.pods_by_uid.insert(new.uid, at.clone());
+            }
+            Some(_) => {}
+            None => {
+                self.pods_by_uid.remove(&object.uid);
+            }
+        }
+        self.index_room(old, new, &at);
+        self.index_loose_pod(old, new, &at);
+        let (before, after) = (old.and_then(|o| seat(o)), new.and_then(|n| seat(n)));
+        if let (Some(old), Some((job, seat))) = (old, before)
+            && before != after
+        {
+            self.leave_seat(old, job, seat, new);
+        }
+        if let (Some(new), Some((job, seat))) = (new, after) {
+            let before = old.filter(|_| before == after);
+            self.take_seat(before, new, job, seat, at);
+        }
+    }
+
+    /// The pod is gone, or another's now.
+    fn leave_seat(&mut self, old: &Arc<Stored>, job: Uid, seat: (u32, u32), new: Option<&Arc<Stored>>) {
+        let Some(runtime) = self.jobs.get_mut(&job) else { return };
+        runtime.pods.remove(&seat);
+        let was_active = runtime.active.remove(&seat).is_some();
+        // A Job that is being deleted waits for its last pod.
+        let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+        self.mark(key);
+        if was_active {
+            let departure = if new.is_some() { Departure::Released } else { Departure::Removed };
+            self.note_ended(job, old.clone(), departure);
+        }
+    }
+
+    fn take_seat(
+        &mut self,
+        old: Option<&Arc<Stored>>,
+        new: &Arc<Stored>,
+        job: Uid,
+        seat: (u32, u32),
+        at: NsName,
+    ) {
+        let Some(runtime) = self.jobs.get_mut(&job) else { return };
+        if old.is_none() {
+            runtime.pods.insert(seat, at);
+        }
+        let own = |pod: &Stored| pod.array_pod().and_then(|pod| pod.own.clone());
+        if let Some(own_head) = own(new)
+            && old.and_then(|old| own(old)).is_none_or(|before| !Arc::ptr_eq(&before, &own_head))
+        {
+            runtime.suspects.push(seat);
+            let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+            self.mark(key);
+        }
+        let Some(runtime) = self.jobs.get_mut(&job) else { return };
+        if is_running(new) {
+            let pod = active_pod(new);
+            let before = runtime.active.insert(seat, pod.clone());
+            // The controller knows of a pod that it made; where it is bound is nothing to it.
+            if before.is_some_and(|before| before != ActivePod { scheduled: before.scheduled, ..pod }) {
+                let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+                self.mark(key);
+            }
+        } else if runtime.active.remove(&seat).is_some() {
+            self.note_ended(job, new.clone(), Departure::Ended);
+        }
+    }
+
+    fn note_ended(&mut self, job: Uid, pod: Arc<Stored>, departure: Departure) {
+        let Some(runtime) = self.jobs.get_mut(&job) else { return };
+        runtime.ended.push((pod, departure));
+        if runtime.ended.len() == 1 {
+            let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+            self.mark_urgent(key);
+        }
+    }
+
+    /// The queue holds each pod that runs or may: not one that is being deleted before it ran, or is held by a gate.
+    fn index_room(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>, at: &NsName) {
+        let place = |pod: &Arc<Stored>| {
+            let status = pod.pod_status()?;
+            let spec = pod.pod_spec()?;
+            if status.phase.is_terminal() {
+                return None;
+            }
+            match status.scheduled_at {
+                Some(_) => Some(Place::Runs),
+                None if pod.deletion.is_some() || !spec.scheduling_gates.is_empty() => None,
+                None => Some(Place::Waits),
+            }
+        };
+        let (before, after) = (old.and_then(place), new.and_then(place));
+        let Some(object) = new.or(old) else { return };
+        match (before, after) {
+            (before, after) if before == after => {}
+            // The queue itself said so.
+            (Some(Place::Waits), Some(Place::Runs)) => {}
+            (_, None) => self.queue.remove(object.uid),
+            (_, Some(Place::Runs)) => {
+                if let Some(waiting) = self.waiting(object) {
+                    self.queue.started(waiting);
+                }
+            }
+            (_, Some(Place::Waits)) => {
+                if let Some(waiting) = self.waiting(object) {
+                    self.queue.push(waiting);
+                    self.queued.push(at.clone());
+                }
+            }
+        }
+        if after.is_none() && new.is_some_and(|pod| is_running(pod) && old.is_none()) {
+            // Held by a gate from the start: it is told so.
+            self.queued.push(at.clone());
+        }
+    }
+
+    fn index_loose_pod(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>, at: &NsName) {
+        let is_loose = |pod: &Arc<Stored>| {
+            matches!(pod.head, Head::Json(_))
+                && pod.controller().is_none()
+                && pod.deletion.is_none()
+                && is_running(pod)
+        };
+        match new.filter(|pod| is_loose(pod)) {
+            Some(pod) => {
+                self.loose_pods.insert(at.clone());
+                let changed = old.is_none_or(|old| !same_head(old, pod));
+                if changed {
+                    self.mark_jobs_that_may_adopt(pod);
+                }
+            }
+            None if old.is_some() => {
+                self.loose_pods.remove(at);
+            }
+            None => {}
+        }
+    }
+
+    fn mark_jobs_that_may_adopt(&mut self, pod: &Stored) {
+        let by_label = pod.labels().get(CONTROLLER_UID).and_then(|uid| uid.parse().ok());
+        let job = by_label.and_then(|uid: Uid| self.jobs.get(&uid)).map(|job| job.at.clone());
+        let manual = self.manual_jobs.iter().filter(|at| at.namespace == pod.namespace).cloned();
+        for at in manual.chain(job).collect::<Vec<_>>() {
+            self.mark(Key { resource: Resource::Job, at });
+        }
+    }
+}
+
+fn active_pod(pod: &Stored) -> ActivePod {
+    let (index, attempt) = pod.array_pod().map_or((None, 0), |pod| (pod.index, pod.attempt));
+    let status = pod.pod_status();
+    let restarts =
+        |s: &PodStatus| s.init_containers.iter().chain(&s.containers).map(|c| c.restart_count).sum();
+    ActivePod {
+        uid: pod.uid,
+        index,
+        attempt,
+        phase: status.map_or(Phase::Pending, |s| s.phase),
+        scheduled: status.is_some_and(|s| s.scheduled_at.is_some()),
+        ready: status.is_some_and(pods::is_ready),
+        deleting: pod.deletion.is_some(),
+        created_at: pod.created_at,
+        restarts: status.map_or(0, restarts),
+    }
+}
