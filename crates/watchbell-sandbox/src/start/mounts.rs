@@ -226,9 +226,16 @@ fn files(ids: &IdRange, entries: &[FileEntry], gid: Option<u32>) -> io::Result<O
 
 /// A directory or file of the host with the container's ids on it, and as it is. No symbolic link is followed.
 fn directory(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    // Without NOFOLLOW: with it, NO_SYMLINKS would let the last name be a link and give the link itself.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let opened =
-        openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)?;
+        openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
+            .map_err(|e| match e {
+                Errno::LOOP => {
+                    io::Error::other("a symbolic link is on the way; name the path that it leads to")
+                }
+                e => e.into(),
+            })?;
     let mount = clone_at(&opened, "")?;
     kernel::mount_setattr(&mount, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, ids.map()).map_err(|e| {
         if e.raw_os_error() == Some(libc::EINVAL) && ids.map().is_some() {

@@ -47,6 +47,10 @@ impl Stash {
         self.next += 1;
         // A host path may be a file, which is mounted on a file.
         let kind = FileType::from_raw_mode(fstat(&detached)?.st_mode);
+        if kind == FileType::Symlink {
+            // Opened by name below, it would lead out of the stash.
+            return Err(io::Error::other("it is a symbolic link"));
+        }
         let is_directory = kind == FileType::Directory;
         if is_directory {
             mkdirat(&self.dir, &name, Mode::from(0o700))?;
@@ -62,7 +66,8 @@ impl Stash {
             return Err(error.into());
         }
         // An fsmount descriptor refers to the mount wherever it is attached; this one is opened anew to be O_PATH.
-        let root = openat(&self.dir, &name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        let root =
+            openat(&self.dir, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
         Ok(Kept { root, path, remove })
     }
 }

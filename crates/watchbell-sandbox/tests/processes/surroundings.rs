@@ -171,6 +171,17 @@ pub(crate) fn volumes_hold_what_they_should() -> Outcome {
         }
     }
 
+    // Nor does a link in the volume's own place, or on the way to it.
+    std::os::unix::fs::symlink("/etc", place.path().join("volumes/link"))?;
+    std::os::unix::fs::symlink("volumes", place.path().join("way"))?;
+    for (uid, path) in [(20, "volumes/link"), (21, "way/one")] {
+        let source = VolumeSource::Dir { path: place.path().join(path) };
+        let spec = with_volume(probe(&place, uid, &["ls", "/data"]), "/data", source, None);
+        server.spawner.start(&spec)?;
+        let failure = server.failure(spec.id)?.message;
+        assert!(failure.contains("a symbolic link is on the way"), "{path}: {failure}");
+    }
+
     // What is missing is made there, as on disk, for the container; each index of an array may have its own.
     let write = probe(&place, 7, &["write", "/data/x", "7"]);
     let lines = printed(&place, &server, &with_volume(write, "/data", dir(), Some("made/7")))?;
@@ -324,6 +335,13 @@ pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
         users(spec, pod);
     };
     assert_eq!(show(&["who"], &both)?, ["0 0 1 0 1 task /"]);
+    // A link in the place of a host path is not followed, and the way out is told.
+    std::os::unix::fs::symlink("/etc", place.path().join("host/link"))?;
+    let source = VolumeSource::HostPath { path: place.path().join("host/link") };
+    let spec = with_volume(probe(&place, 12, &["ls", "/mnt"]), "/mnt", source, None);
+    server.spawner.start(&spec)?;
+    let failure = server.failure(spec.id)?.message;
+    assert!(failure.contains("a symbolic link is on the way"), "{failure}");
     // Host paths, a directory and a file.
     for (uid, name, target, expect) in
         [(10, "dir", "/mnt/host", "2"), (11, "file", "/mnt/file", "of the host")]
