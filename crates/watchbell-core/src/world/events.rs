@@ -93,18 +93,12 @@ impl World {
         while self.events.len() > LIMIT {
             self.drop_oldest_event();
         }
-        self.events_timer();
     }
 
     fn drop_oldest_event(&mut self) {
         if let Some((_, at)) = self.events.first().cloned() {
             self.remove(Resource::Event, &at);
         }
-    }
-
-    pub(super) fn events_timer(&mut self) {
-        let at = self.events.first().map(|(at, _)| at.saturating_add(TTL_SECONDS));
-        self.set_timer(&timer_key(), at);
     }
 
     pub(super) fn expire_events(&mut self, now: Timestamp) {

@@ -185,6 +185,8 @@ impl World {
     }
 
     fn index_event(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>) {
+        let oldest = |world: &World| world.events.first().map(|(at, _)| *at);
+        let before = oldest(self);
         if let Some(entry) = old.and_then(|event| events::age(event)) {
             self.events.remove(&entry);
         }
@@ -194,6 +196,10 @@ impl World {
             if self.events.len() > events::LIMIT {
                 self.mark(events::timer_key());
             }
+        }
+        let after = oldest(self);
+        if before != after {
+            self.set_timer(&events::timer_key(), after.map(|at| at.saturating_add(events::TTL_SECONDS)));
         }
     }
 
@@ -232,7 +238,6 @@ impl World {
             let status = self.state.maps[Resource::Pod as usize].get(at).and_then(|pod| pod.pod_status());
             status.is_some_and(|status| status.reason.is_none())
         });
-        self.events_timer();
     }
 
     /// Pods hold the templates of their Jobs: after a load the Job's runtime learns them from its pods.
