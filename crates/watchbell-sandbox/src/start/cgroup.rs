@@ -257,15 +257,15 @@ impl Cgroup {
         self.unified.as_ref().map(|u| u.dir.as_fd())
     }
 
-    /// Moves a process that waits for it into the hierarchies that clone3 does not know.
-    pub(super) fn join(&self, pid: u32) -> io::Result<()> {
-        let text = pid.to_string();
+    /// Moves the calling process into the hierarchies that clone3 does not know. The rights to do so are those of who
+    /// opened the files.
+    pub(super) fn join(&self) -> io::Result<()> {
         let mut joined: Vec<&Path> = Vec::new();
         for member in &self.members {
             if joined.contains(&member.path.as_path()) {
                 continue;
             }
-            (&member.procs).write_all(text.as_bytes()).map_err(|e| named(&member.path.join(PROCS), e))?;
+            (&member.procs).write_all(b"0").map_err(|e| named(&member.path.join(PROCS), e))?;
             joined.push(&member.path);
         }
         Ok(())

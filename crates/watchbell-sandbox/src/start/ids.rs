@@ -9,6 +9,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::cgroup::View;
+use super::etc::Etc;
 use super::kernel::{self, Cloned};
 use super::mounts::{Common, RootCache};
 use super::stash::Stash;
@@ -31,6 +32,7 @@ pub(super) struct IdRange {
     /// Root file systems that this range mounted before.
     pub(super) roots: RootCache,
     common: Option<Common>,
+    etc: Option<Etc>,
 }
 
 impl IdPool {
@@ -49,7 +51,7 @@ impl IdPool {
         let first = self.ranges.first + u32::from(self.next) * IDS;
         let map = user_namespace(first)?;
         self.next += 1;
-        Ok(IdRange { first, map: Some(map), roots: RootCache::default(), common: None })
+        Ok(IdRange { first, map: Some(map), roots: RootCache::default(), common: None, etc: None })
     }
 
     /// Ids are used again once nothing of the pod is left.
@@ -72,7 +74,7 @@ impl IdPool {
 impl IdRange {
     /// For pods with `hostUsers: true`.
     pub(super) fn of_host() -> Self {
-        Self { first: 0, map: None, roots: RootCache::default(), common: None }
+        Self { first: 0, map: None, roots: RootCache::default(), common: None, etc: None }
     }
 
     pub(super) fn map(&self) -> Option<BorrowedFd<'_>> {
@@ -84,6 +86,14 @@ impl IdRange {
         match &mut self.common {
             Some(common) => Ok(common),
             common => Ok(common.insert(Common::new(stash, views)?)),
+        }
+    }
+
+    /// The place of the pod's /etc files, made once.
+    pub(super) fn etc(&mut self, stash: &mut Stash) -> io::Result<&Etc> {
+        match &mut self.etc {
+            Some(etc) => Ok(etc),
+            etc => Ok(etc.insert(Etc::new(stash)?)),
         }
     }
 

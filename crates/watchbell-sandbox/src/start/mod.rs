@@ -11,6 +11,7 @@
 //! alone.
 
 mod cgroup;
+mod etc;
 mod ids;
 mod kernel;
 mod mounts;
@@ -35,10 +36,11 @@ pub use plan::{Step, plan};
 
 use crate::{ContainerId, ExitStatus, RunSpec, Scratch, Sharing, StartFailureKind, UidRanges, Usage};
 use cgroup::{Cgroup, Cgroups, PodCgroup};
+use etc::Etc;
 use ids::{IdPool, IdRange, open_namespace, write_maps};
 use kernel::Cloned;
 use mounts::{Outfit, Place, Volume};
-use stash::{Kept, Stash};
+use stash::Stash;
 use task::{SharedNamespaces, Task};
 
 /// The directory of the spawner's own mounts, in its state directory; empty for everybody else.
@@ -75,7 +77,6 @@ pub(crate) struct Host {
 struct Pod {
     ids: IdRange,
     volumes: BTreeMap<u16, Volume>,
-    etc: Kept,
     shared: Option<SharedNamespaces>,
     cgroup: Option<PodCgroup>,
     /// Runs that are not given back.
@@ -111,6 +112,8 @@ impl Host {
     /// Probes the host and ends what a spawner before left behind.
     pub(crate) fn open(state_dir: &Path, ranges: UidRanges, shard: u16) -> Result<Host, String> {
         let _modes = ExactModes::begin();
+        // Compiled once here; a task that found it missing would compile a copy for itself.
+        seccomp::default_filter();
         let name = format!("watchbell-{:016x}-{shard}", fingerprint(state_dir));
         let cgroups = Cgroups::open(&name)?;
         let at = state_dir.join(STASH);
@@ -174,13 +177,15 @@ impl Host {
     /// The pod's own things, at its first start.
     fn make_pod(&mut self, spec: &RunSpec) -> Result<Pod, Failure> {
         let pod = &spec.pod;
-        let ids = if pod.host_namespaces.users {
+        let mut ids = if pod.host_namespaces.users {
             IdRange::of_host()
         } else {
             self.ids.lease().map_err(|e| failed("lease user ids for", &pod.name, &e))?
         };
         let made = mounts::volumes(&mut self.stash, &ids, pod).and_then(|volumes| {
-            let etc = mounts::etc(&mut self.stash, &ids, pod)
+            let first = ids.first;
+            ids.etc(&mut self.stash)
+                .and_then(|etc| etc.fill(first, pod))
                 .map_err(|e| failed("write /etc files for", &pod.name, &e))?;
             let (shared, cgroup) = match pod.sharing {
                 Sharing::Single => (None, None),
@@ -194,11 +199,11 @@ impl Host {
                     (Some(shared), Some(cgroup))
                 }
             };
-            Ok((volumes, etc, shared, cgroup))
+            Ok((volumes, shared, cgroup))
         });
         match made {
-            Ok((volumes, etc, shared, cgroup)) => {
-                Ok(Pod { ids, volumes, etc, shared, cgroup, runs: 0, released: false })
+            Ok((volumes, shared, cgroup)) => {
+                Ok(Pod { ids, volumes, shared, cgroup, runs: 0, released: false })
             }
             Err(failure) => {
                 self.ids.give_back(ids);
@@ -234,10 +239,10 @@ impl Host {
                 let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
                 // SAFETY: the spawner has one thread.
                 match unsafe { kernel::clone3(namespaces, cgroup.clone_into()) }.map_err(fault("clone"))? {
-                    Cloned::Child => child(task, &ready),
+                    Cloned::Child => child(task, &ready, Some(cgroup)),
                     Cloned::Parent { pid, pidfd } => {
                         let mapped = if host.users { Ok(()) } else { write_maps(pid, pod.ids.first) };
-                        if let Err(error) = mapped.and_then(|()| settle(pid, spec, cgroup)) {
+                        if let Err(error) = mapped.and_then(|()| settle(pid, spec)) {
                             kernel::discard(&pidfd);
                             return Err(failed("prepare the process of", &spec.name, &error));
                         }
@@ -303,11 +308,7 @@ impl Host {
             .map(|bound| mounts::scratch(&pod.ids, bound, 0o1777, None))
             .transpose()
             .map_err(fault("mount /tmp for"))?;
-        let etc = mounts::ETC_FILES
-            .iter()
-            .map(|name| Ok(((*name).to_owned(), stash::clone_at(pod.etc.root(), name)?)))
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(fault("clone /etc files for"))?;
+        let etc = pod.ids.etc(stash).and_then(Etc::mounts).map_err(fault("clone /etc files for"))?;
         Ok(Outfit {
             root,
             dev,
@@ -417,8 +418,8 @@ impl Host {
         if self.pods.get(&uid).is_some_and(|pod| pod.runs == 0 && (pod.released || pod.volumes.is_empty()))
             && let Some(pod) = self.pods.remove(&uid)
         {
-            let Pod { ids, volumes, etc, shared, cgroup, .. } = pod;
-            drop((volumes, etc, shared));
+            let Pod { ids, volumes, shared, cgroup, .. } = pod;
+            drop((volumes, shared));
             if let Some(cgroup) = cgroup {
                 cgroup.destroy();
             }
@@ -478,14 +479,23 @@ impl Ready<'_> {
 }
 
 /// The new process, from its first instruction to exec.
-fn child(task: Task<'_>, ready: &Ready<'_>) -> ! {
+fn child(task: Task<'_>, ready: &Ready<'_>, cgroup: Option<&Cgroup>) -> ! {
     if !ready.wait() {
         kernel::exit_now(127);
     }
     let status = task.status;
+    join(&task, cgroup);
     let steps = plan::task(task.spec);
     let failure = task.run(&steps);
     report(status, &failure)
+}
+
+/// Takes this process into the hierarchies that clone3 does not know, before anything else: a move waits for every fork and
+/// exit on the machine, and so keeps this start waiting and no other.
+fn join(task: &Task<'_>, cgroup: Option<&Cgroup>) {
+    if let Some(Err(error)) = cgroup.map(Cgroup::join) {
+        report(task.status, &failed("join the control group of", &task.spec.name, &error));
+    }
 }
 
 fn report(status: BorrowedFd<'_>, failure: &Failure) -> ! {
@@ -503,8 +513,7 @@ fn report(status: BorrowedFd<'_>, failure: &Failure) -> ! {
 }
 
 /// What a process gets from outside before it may go on.
-fn settle(pid: u32, spec: &RunSpec, cgroup: &Cgroup) -> io::Result<()> {
-    cgroup.join(pid)?;
+fn settle(pid: u32, spec: &RunSpec) -> io::Result<()> {
     let path = format!("/proc/{pid}/oom_score_adj");
     fs::write(&path, spec.oom_score_adj.to_string())
         .map_err(|e| io::Error::new(e.kind(), format!("cannot write {} to {path}: {e}", spec.oom_score_adj)))
@@ -527,6 +536,7 @@ fn begin_shared(
             if !helper_ready.wait() {
                 kernel::exit_now(127);
             }
+            join(&task, Some(cgroup));
             let own_pids = !spec.pod.host_namespaces.pid;
             let joined = task.shared.map_or(Ok(()), task::join).and_then(|()| {
                 if own_pids { kernel::unshare(rustix::thread::UnshareFlags::NEWPID) } else { Ok(()) }
@@ -536,7 +546,8 @@ fn begin_shared(
                 unsafe { kernel::clone3(libc::CLONE_PARENT as u64, None) }
             });
             match cloned {
-                Ok(Cloned::Child) => child(task, ready),
+                // It is in the helper's control group from the start.
+                Ok(Cloned::Child) => child(task, ready, None),
                 Ok(Cloned::Parent { pid, .. }) => {
                     let _ = rustix::io::write(&tell, &pid.to_ne_bytes());
                     kernel::exit_now(0)
@@ -549,7 +560,7 @@ fn begin_shared(
         }
         Cloned::Parent { pid, pidfd } => {
             drop(tell);
-            if let Err(error) = settle(pid, spec, cgroup) {
+            if let Err(error) = settle(pid, spec) {
                 kernel::discard(&pidfd);
                 return Err(error);
             }

@@ -22,6 +22,7 @@ use rustix::mount::{
 };
 
 use super::cgroup::View;
+use super::etc::ETC_FILES;
 use super::ids::{IdRange, fd_path};
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::stash::{Kept, Stash, clone_at, tmpfs};
@@ -301,26 +302,6 @@ impl Volume {
     }
 }
 
-/// /etc files of a pod, as one read-only mount of which single files are cloned.
-pub(super) fn etc(stash: &mut Stash, ids: &IdRange, pod: &PodEnvironment) -> io::Result<Kept> {
-    let hosts = if pod.etc.hosts.is_empty() {
-        format!(
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.0.1\t{}\n",
-            pod.hostname
-        )
-        .into_bytes()
-    } else {
-        pod.etc.hosts.clone()
-    };
-    let file = |path: &str, contents: Vec<u8>| FileEntry { path: path.to_owned(), mode: 0o644, contents };
-    let entries = [
-        file("hosts", hosts),
-        file("hostname", format!("{}\n", pod.hostname).into_bytes()),
-        file("resolv.conf", pod.etc.resolv_conf.clone()),
-    ];
-    stash.keep(files(ids, &entries, None)?)
-}
-
 /// The mount points that this run needs, beside those that every run has.
 pub(super) fn places(spec: &RunSpec, volumes: &[(PathBuf, Place)]) -> Places {
     let mut places = Places::new();
@@ -340,8 +321,6 @@ pub(super) fn places(spec: &RunSpec, volumes: &[(PathBuf, Place)]) -> Places {
     places.remove(Path::new("/"));
     places
 }
-
-pub(super) const ETC_FILES: [&str; 3] = ["hosts", "hostname", "resolv.conf"];
 
 /// The root file system as a detached mount. The task of an array finds what the one before it mounted.
 pub(super) fn root(
