@@ -190,7 +190,8 @@ impl Difference {
         new: Option<&Value>,
         path: &mut Vec<PathElement>,
     ) {
-        if !matches!(rule, Rule::Leaf) && !(is_empty(old) && is_empty(new)) {
+        let is_leaf = matches!(rule, Rule::Leaf) || (is_empty(old) && is_empty(new));
+        if !is_leaf {
             match rule {
                 Rule::Struct(_) | Rule::Map(_) => {
                     let old = old.and_then(Value::as_object);
