@@ -44,8 +44,24 @@ pub(crate) fn yaml(value: &Value) -> Result<String, Failure> {
     watchbell_api::decode::to_yaml(value).map_err(Failure::refused)
 }
 
-/// Prints one object (or a list) in a machine's format.
+/// Prints one object (or a list) in a machine's format, without the managers of its fields, as kubectl does.
 pub(crate) fn object(value: &Value, format: Format) -> Result<(), Failure> {
+    whole(&without_managers(value.clone()), format)
+}
+
+fn without_managers(mut value: Value) -> Value {
+    let hide = |object: &mut Value| {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.shift_remove("managedFields");
+        }
+    };
+    hide(&mut value);
+    value.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten().for_each(hide);
+    value
+}
+
+/// As [`object`], with everything the server said.
+pub(crate) fn whole(value: &Value, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => data(&serde_json::to_string_pretty(value).map_err(Failure::refused)?),
         Format::Yaml => raw(yaml(value)?.as_bytes()),
@@ -169,7 +185,18 @@ fn is_harmful(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{plain, printable};
+    use serde_json::json;
+
+    use super::{plain, printable, without_managers};
+
+    #[test]
+    fn managers_are_hidden_in_objects_and_lists() {
+        let object = json!({"kind": "Job", "metadata": {"name": "a", "managedFields": [{"manager": "x"}]}});
+        let bare = json!({"kind": "Job", "metadata": {"name": "a"}});
+        assert_eq!(without_managers(object.clone()), bare);
+        assert_eq!(without_managers(json!({"items": [object, 1]})), json!({"items": [bare, 1]}));
+        assert_eq!(without_managers(json!("text")), json!("text"));
+    }
 
     #[test]
     fn nothing_steers_the_terminal() {

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Then print changes as they come
     #[arg(short, long)]
     watch: bool,
+    /// With who set which field, in json and yaml
+    #[arg(long)]
+    show_managed_fields: bool,
     /// Without the line of column names
     #[arg(long)]
     no_headers: bool,
@@ -149,20 +152,21 @@ fn objects(client: &Client, args: &Args, queries: &[Query], format: Format) -> R
             Ok(())
         })?;
     }
+    let print = if args.show_managed_fields { output::whole } else { output::object };
     if let ([query], false) = (queries, args.watch)
         && !query.name.is_empty()
     {
-        return output::object(&all[0], format);
+        return print(&all[0], format);
     }
     if args.watch {
         for object in &all {
-            output::object(object, format)?;
+            print(object, format)?;
         }
         return watch(client, args, &queries[0], &version, "application/json", |_, object| {
-            output::object(&object, format)
+            print(&object, format)
         });
     }
-    output::object(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": all}), format)
+    print(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": all}), format)
 }
 
 fn tables(client: &Client, args: &Args, queries: &[Query]) -> Result<(), Failure> {
