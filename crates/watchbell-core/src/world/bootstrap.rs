@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use watchbell_api::Resource;
 
 use super::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
-use super::object::{ArrayPod, Head, Status, Stored, rfc3339};
+use super::object::{ArrayPod, Head, Status, Stored};
 use super::row::{self, NO_INDEX, Row, RowError, RowKey};
+use super::shown::rfc3339;
 use super::template::JobPods;
 use super::{NODE_NAME, World};
 use crate::admission::Mode;

@@ -9,8 +9,9 @@ use watchbell_api::managed_fields::Entry;
 use watchbell_api::{ApiError, Cause, FieldError, Reason, Resource, Uid, defaults, name, validate};
 
 use super::World;
-use super::object::{Head, Status, Stored, rfc3339};
+use super::object::{Head, Status, Stored};
 use super::owners::{Ownership, set_managers};
+use super::shown::rfc3339;
 use super::write::{check_fields, check_type, head, metadata_of};
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;

@@ -9,7 +9,8 @@ use watchbell_api::node::StopCause;
 
 use super::World;
 use super::delete::background;
-use super::object::{NsName, Status, Stored, rfc3339};
+use super::object::{NsName, Status, Stored};
+use super::shown::rfc3339;
 use crate::controller::cronjob::{
     self, ChildJob, ChildState, CronJobStatus, CronView, DeleteReason, JobDelete, NewJob,
 };

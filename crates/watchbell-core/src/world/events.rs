@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use watchbell_api::{Resource, Uid};
 
-use super::object::{Head, JsonHead, Key, NsName, Status, Stored, rfc3339};
+use super::object::{Head, JsonHead, Key, NsName, Status, Stored};
+use super::shown::rfc3339;
 use super::{NODE_NAME, World, pods};
 use crate::controller::event::{EventKind, PlannedEvent};
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::Value;
 
-use super::object::rfc3339;
+use super::shown::rfc3339;
 
 /// The entries of one object.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -11,8 +11,9 @@ use watchbell_api::{Resource, Uid, managed_fields};
 
 use super::CONTROLLER_MANAGER;
 use super::managed::Managed;
-use super::object::{ArrayPod, Stored, rfc3339, string_map};
+use super::object::{ArrayPod, Stored, string_map};
 use super::shape::{Shape, Shapes};
+use super::shown::rfc3339;
 use crate::admission::Mode;
 
 /// Label and annotation that carry an index.
