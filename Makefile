@@ -3,6 +3,7 @@
 # test    every test, with the set-up it needs
 # bench   what it costs: figures for this machine (root; with runc it is compared). In full, as docs/benchmarks.md has it:
 #         make bench ARRAY="10000 5 32" CRONJOBS="100000 10000"
+# soak    seeded lives of the control plane, far more of them than `make test` plays; SOAK_SEEDS says how many
 # lint    format, clippy, licences and sources of dependencies, documentation
 # Needed: Linux, Rust, a C compiler, make. What more a test needs is installed by `make test` when it may, else named.
 
@@ -15,7 +16,9 @@ CARGO_DENY_VERSION := 0.20.2
 # A cargo-deny of one's own is used; else one is built once, below the target directory.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/cargo-deny)
 
-.PHONY: build demo test test-setup bench lint fmt clippy deny doc
+SOAK_SEEDS ?= 2000
+
+.PHONY: build demo test soak test-setup bench lint fmt clippy deny doc
 
 build:
 	$(CARGO) build --release --locked -p watchbell
@@ -25,6 +28,9 @@ demo:
 
 test:
 	./tools/test/run
+
+soak:
+	WATCHBELL_SIMULATION_SEEDS=$(SOAK_SEEDS) $(CARGO) test --release --locked -p watchbell-core many_simulated -- --ignored --nocapture
 
 test-setup:
 	./tools/test/setup
