@@ -115,8 +115,8 @@ fn shortened(message: &str) -> &str {
     &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
-/// `<object>.<16 hex digits>`: the same event again has the same name. Numbers in the message do not count, so that
-/// "created pod x-17" and "created pod x-18" of an array are one event.
+/// `<object>.<16 hex digits>`: the same event again has the same name. Numbers do not count, and of an array's pods only
+/// the first ten are told by name, so that a large array leaves room for the events of others.
 fn event_name(about: &Stored, kind: &str, reason: &str, message: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(about.uid.0.to_be_bytes());
@@ -124,8 +124,10 @@ fn event_name(about: &Stored, kind: &str, reason: &str, message: &str) -> String
     hash.update([0]);
     hash.update(reason);
     hash.update([0]);
-    let words: Vec<u8> = message.bytes().filter(|b| !b.is_ascii_digit()).collect();
-    hash.update(&words);
+    for word in message.split(' ').filter(|word| !is_array_pod(&about.name, word)) {
+        hash.update(word.chars().filter(|c| c.is_alphabetic()).collect::<String>());
+        hash.update(" ");
+    }
     let digest = hash.finalize();
     let mut number = [0u8; 8];
     number.copy_from_slice(&digest[..8]);
@@ -133,7 +135,35 @@ fn event_name(about: &Stored, kind: &str, reason: &str, message: &str) -> String
     format!("{stem}.{:016x}", u64::from_be_bytes(number))
 }
 
+/// `<job>-<index>-<suffix>`, with an index from 10 on.
+fn is_array_pod(job: &str, word: &str) -> bool {
+    let index = word
+        .strip_prefix(job)
+        .and_then(|rest| rest.strip_prefix('-'))
+        .and_then(|rest| rest.split_once('-'))
+        .map(|(index, _)| index);
+    index.is_some_and(|index| index.len() > 1 && index.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// Where an event stands in the order of age.
 pub(super) fn age(event: &Stored) -> Option<(i64, NsName)> {
     Some((event.facts().event()?.last_at, event.at()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_array_pod;
+
+    #[test]
+    fn names_of_array_pods_are_told_from_other_words() {
+        let check = |job, word, expect| assert_eq!(is_array_pod(job, word), expect, "{word} of {job}");
+        check("fit", "fit-17-x7k2p", true);
+        check("fit-1", "fit-1-17-x7k2p", true);
+        check("fit", "fit-9-x7k2p", false);
+        check("fit", "fit-x7k2p", false);
+        check("fit", "fit-late-x7k2p", false);
+        check("fit", "fit--x7k2p", false);
+        check("fit", "fitting-17-x7k2p", false);
+        check("fit", "Created", false);
+    }
 }
