@@ -53,6 +53,7 @@ impl Stand {
             .arg(format!("{}:/true", program.display()))
             .args(["--entrypoint", "/true"])
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .status()
             .unwrap();
         assert!(built.success());
