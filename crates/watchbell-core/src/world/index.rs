@@ -138,8 +138,11 @@ impl World {
             (job.controller(), finished, job.deletion.is_some())
         };
         if old.map(outline) != new.map(outline) {
-            for cron in [before, after].into_iter().flatten() {
-                self.mark_cronjob_of(object, cron);
+            // Each by the object that names it: a Job that was released says nothing of whose it was.
+            for job in [old, new].into_iter().flatten() {
+                if let Some(cron) = job.controller() {
+                    self.mark_cronjob_of(job, cron);
+                }
             }
         }
         match new {

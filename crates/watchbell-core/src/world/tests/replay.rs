@@ -45,7 +45,12 @@ pub(super) fn check_replay(bench: &mut Bench) {
         loop {
             again.settle(bench.at());
             let stage = again.take_stage(bench.at());
-            assert!(stage.is_empty(), "a world at rest is at rest when it is read back: {stage:#?}");
+            // A controller says what is wrong whenever it looks: an event may be counted once more.
+            let is_said_again =
+                stage.changes.iter().all(|change| change.object().resource == Resource::Event)
+                    && stage.audit.is_empty()
+                    && stage.commands.is_empty();
+            assert!(is_said_again, "a world at rest is at rest when it is read back: {stage:#?}");
             again.committed();
             if again.wake_at().is_none_or(|at| at > bench.at()) {
                 break;
