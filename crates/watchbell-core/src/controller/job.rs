@@ -246,7 +246,10 @@ impl<'a> Pass<'a> {
             self.status.failed_indexes.truncate(completions);
             self.completed_changed = true;
         }
-        self.status.tracking.indexes.release_due(self.now);
+        // A Job that is suspended or being deleted starts nothing, so no index needs to be let go.
+        if !self.view.deleting && !spec.suspend {
+            self.status.tracking.indexes.release_due(self.now);
+        }
     }
 
     /// `completions` of an Indexed Job; `None` for any other.
