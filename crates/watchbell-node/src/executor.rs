@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -19,6 +18,7 @@ use crate::image::Fetcher;
 use crate::inbox::Inbox;
 use crate::logs::Live;
 use crate::place::volumes_dir;
+use crate::remove::remove_tree;
 use crate::volume::{self, HostPath};
 
 /// The longest sleep: a bound on how late a machine that slept looks at its deadlines.
@@ -188,10 +188,8 @@ pub(crate) fn forward_events(events: Receiver<Event>, inbox: &Arc<Inbox>) {
 /// Removes directories that nobody needs any more.
 pub(crate) fn sweep(rubbish: Receiver<PathBuf>) {
     for dir in rubbish {
-        match fs::remove_dir_all(&dir) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => tracing::warn!(dir = %dir.display(), "cannot remove a directory: {e}"),
+        if let Err(e) = remove_tree(&dir) {
+            tracing::warn!(dir = %dir.display(), "cannot remove a directory: {e}");
         }
     }
 }

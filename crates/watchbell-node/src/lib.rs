@@ -18,6 +18,7 @@ mod inbox;
 mod logs;
 mod options;
 mod place;
+mod remove;
 mod volume;
 
 use std::fs::{self, DirBuilder};
