@@ -179,7 +179,10 @@ impl JobPods {
     /// Who owns a pod's fields: the Job controller, as of the pod's creation.
     pub(super) fn managed_of(&self, stored: &Stored, pod: &ArrayPod) -> Managed {
         let made = self.managed.get_or_init(|| {
-            let object = Value::Object(self.render_written(stored, pod));
+            // All pods share the list, so it is made without the one annotation that only some of them have: which pod is
+            // asked for first must not decide it.
+            let plain = ArrayPod { ignored_failure_count: 0, own: None, ..pod.clone() };
+            let object = Value::Object(self.render_written(stored, &plain));
             let by = managed_fields::Writer { manager: CONTROLLER_MANAGER, subresource: "", now: 0 };
             let entries = managed_fields::update(Resource::Pod, None, &object, Vec::new(), by);
             Managed::read(Some(managed_fields::encode(&entries)))
