@@ -15,6 +15,12 @@ pub struct InvalidSpec {
 
 /// Ids inside a pod's range of 65,536.
 pub(crate) const IDS: u32 = 65_536;
+/// The kernel must rather kill any task than the spawner (-999), which would lose all of them.
+const OOM_SCORE_ADJ_MIN: i16 = -998;
+/// Directories on the way to all mount points of a container, and to all files of a pod: each is kernel memory that no
+/// limit of the task counts.
+const MOUNT_DEPTH_SUM_MAX: usize = 16_384;
+const FILE_DEPTH_SUM_MAX: usize = 65_536;
 const LAYERS_MAX: usize = 400;
 const VOLUMES_MAX: usize = 512;
 const MOUNTS_MAX: usize = 512;
@@ -40,9 +46,9 @@ impl RunSpec {
         self.check_identity()?;
         self.check_mounts()?;
         require(
-            (-1000..=1000).contains(&self.oom_score_adj),
+            (OOM_SCORE_ADJ_MIN..=1000).contains(&self.oom_score_adj),
             "oom_score_adj",
-            "must be between -1000 and 1000",
+            "must be between -998 and 1000: below is the spawner itself",
         )?;
         require(self.rlimits.len() <= 16, "rlimits", "has more entries than there are limits")?;
         require(
@@ -108,6 +114,13 @@ impl RunSpec {
 
     fn check_mounts(&self) -> Result<(), InvalidSpec> {
         require(self.mounts.len() <= MOUNTS_MAX, "mounts", "has more than 512 entries")?;
+        let depth = |path: &str| path.split('/').count();
+        let depths = self.mounts.iter().map(|m| depth(&m.target)).sum::<usize>() + depth(&self.cwd);
+        require(
+            depths <= MOUNT_DEPTH_SUM_MAX,
+            "mounts",
+            "and the working directory need more than 16384 directories; use shorter paths",
+        )?;
         for (i, mount) in self.mounts.iter().enumerate() {
             let field = |name: &str| format!("mounts[{i}].{name}");
             check_absolute(&field("target"), Path::new(&mount.target))?;
@@ -155,6 +168,8 @@ fn check_files(field: &str, entries: &[FileEntry]) -> Result<(), InvalidSpec> {
     require(entries.len() <= FILES_MAX, field, "has more than 16384 files")?;
     let bytes: usize = entries.iter().map(|e| e.contents.len()).sum();
     require(bytes <= FILES_BYTES_MAX, field, "is larger than 64 MiB")?;
+    let depths: usize = entries.iter().map(|e| e.path.split('/').count()).sum();
+    require(depths <= FILE_DEPTH_SUM_MAX, field, "needs more than 65536 directories; use shorter paths")?;
     for entry in entries {
         check_relative(&format!("{field}.{}", entry.path), Path::new(&entry.path))?;
         require(entry.mode <= 0o777, field, "has a mode beyond permission bits")?;

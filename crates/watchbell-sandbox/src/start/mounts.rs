@@ -292,8 +292,12 @@ impl Volume {
             dir = match openat2(&dir, name, flags | OFlags::DIRECTORY, Mode::empty(), inside) {
                 Err(Errno::NOENT) => {
                     mkdirat(&dir, name, mode)?;
-                    chownat(&dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
-                    openat2(&dir, name, flags | OFlags::DIRECTORY, Mode::empty(), inside)?
+                    // Another task of the pod may put something else there meanwhile: what is opened gets the owner, and
+                    // only a directory is opened.
+                    let read = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
+                    let made = openat2(&dir, name, read, Mode::empty(), inside)?;
+                    fchown(&made, owner.0, owner.1)?;
+                    made
                 }
                 found => found?,
             };

@@ -124,3 +124,48 @@ fn the_order_holds_whatever_is_asked() {
         assert!(order[4].is_some() && order[13].is_some());
     }
 }
+
+#[test]
+fn what_would_cost_the_spawner_itself_is_refused() {
+    fn check_refused(change: impl FnOnce(&mut RunSpec), field: &str) {
+        let mut spec = strict();
+        assert!(spec.check().is_ok());
+        change(&mut spec);
+        let refused = spec.check().unwrap_err();
+        assert!(refused.field.starts_with(field), "{refused}");
+    }
+    check_refused(|s| s.oom_score_adj = -999, "oom_score_adj");
+    let deep = |n: usize| format!("/{n}{}", "/d".repeat(2000));
+    check_refused(
+        |s| {
+            let volume = crate::PodVolume {
+                id: 900,
+                source: crate::VolumeSource::Tmpfs { bytes: 4096, inodes: 8, gid: None },
+            };
+            let mut pod = (*s.pod).clone();
+            pod.volumes.push(volume);
+            s.pod = pod.into();
+            s.mounts.extend((0..9).map(|n| crate::Mount {
+                target: deep(n),
+                volume: 900,
+                sub_path: None,
+                read_only: false,
+            }));
+        },
+        "mounts",
+    );
+    check_refused(
+        |s| {
+            let file = |n: usize| crate::FileEntry {
+                path: deep(n).trim_start_matches('/').to_owned(),
+                mode: 0o644,
+                contents: Vec::new(),
+            };
+            let source = crate::VolumeSource::Files { entries: (0..40).map(file).collect(), gid: None };
+            let mut pod = (*s.pod).clone();
+            pod.volumes.push(crate::PodVolume { id: 901, source });
+            s.pod = pod.into();
+        },
+        "pod.volumes[id 901]",
+    );
+}

@@ -1,7 +1,8 @@
 //! The system calls a task may make. What is not in this table does not exist for it.
 //!
 //! Absent on purpose, though ordinary filters have some of them: everything that mounts or makes namespaces, `bpf`,
-//! `perf_event_open`, `userfaultfd`, `io_uring_*` (its requests pass no filter), `keyctl` and its kin (keyrings are not
+//! `perf_event_open`, `userfaultfd`, `io_uring_*` (its requests pass no filter), `io_setup` and its kin (their number is the
+//! whole machine's), `keyctl` and its kin (keyrings are not
 //! namespaced), `ptrace` and `process_vm_*`, `name_to_handle_at` and `open_by_handle_at`, `memfd_secret`, `kexec`, modules,
 //! `quotactl`, `acct`, `swapon`, `reboot`, clocks and ports that are set, `vmsplice` (CVE-2026-31431 moved foreign pages
 //! with it), `userfaultfd`, `lookup_dcookie`, `uselib`, `ustat`, `_sysctl`, `nfsservctl`, `personality` but for what
@@ -82,8 +83,6 @@ static COMMON: &[Entry] = entries![
         SYS_epoll_pwait SYS_epoll_pwait2 SYS_eventfd2 SYS_signalfd4 SYS_timerfd_create SYS_timerfd_settime
         SYS_timerfd_gettime];
     "pipes: coreutils copy with them, between the task's own files and pipes", Allow, [SYS_splice SYS_tee];
-    "asynchronous reads of databases and data loaders (the old interface, which passes this filter)", Allow, [SYS_io_setup
-        SYS_io_destroy SYS_io_submit SYS_io_cancel SYS_io_getevents];
     "memory of the process itself", Allow, [SYS_brk SYS_mmap SYS_munmap SYS_mremap SYS_mprotect SYS_madvise SYS_msync
         SYS_mincore SYS_mlock SYS_mlock2 SYS_munlock SYS_mlockall SYS_munlockall SYS_membarrier SYS_memfd_create
         SYS_remap_file_pages SYS_pkey_alloc SYS_pkey_free SYS_pkey_mprotect SYS_mseal SYS_process_madvise
