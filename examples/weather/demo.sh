@@ -44,6 +44,8 @@ clean_up() {
         fi
         sleep 0.1
     done
+    # Whatever one of them wrote as it ended.
+    rm -rf "$work"
     exit "$status"
 }
 trap clean_up EXIT
