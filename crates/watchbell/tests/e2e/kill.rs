@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::stand::{Stand, condition, is_left_out, job};
+use crate::stand::{Stand, condition, has_group, is_left_out, job};
 
 /// A small generator, so that a failing run can be repeated: set WATCHBELL_TEST_SEED.
 struct Dice(u64);
@@ -61,6 +61,7 @@ fn twenty_kills_of_the_server_lose_and_double_nothing() {
     stand.wait_ready();
     let done = stand.finished("default", "array");
     assert!(condition(&done, "Complete"), "{done:#}\n{}", stand.server_log());
+    assert!(has_group(&stand), "the control groups have another name than the one whose absence is checked");
     assert_eq!(done["status"]["succeeded"], 300);
     assert_eq!(done["status"]["completedIndexes"], "0-299");
     assert_eq!(done["status"]["failed"].as_u64().unwrap_or(0), 0, "{done:#}");

@@ -240,7 +240,8 @@ impl Stand {
             assert!(begun.elapsed() < PATIENCE, "cannot remove {}: {error}", dir.display());
             std::thread::sleep(GLANCE);
         }
-        while let Some(left) = leftover(&state) {
+        let group = control_group(&self.data());
+        while let Some(left) = leftover(&state).or_else(|| left_group(&group)) {
             assert!(begun.elapsed() < PATIENCE, "left behind by {}: {left}", dir.display());
             std::thread::sleep(GLANCE);
         }
@@ -279,6 +280,37 @@ fn leftover(dir: &str) -> Option<String> {
         }
     }
     None
+}
+
+/// The name of the control groups of a data directory's spawner: by FNV-1a of its state directory.
+fn control_group(data: &std::path::Path) -> String {
+    let state = data.join("run");
+    let hash = state.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("watchbell-{hash:016x}-0")
+}
+
+/// A control group of that name, in whichever hierarchy.
+fn left_group(name: &str) -> Option<String> {
+    let mut pending = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = pending.pop() {
+        // Groups of others come and go meanwhile.
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes() == name.as_bytes() {
+                return Some(format!("the control group {}", entry.path().display()));
+            }
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                pending.push(entry.path());
+            }
+        }
+    }
+    None
+}
+
+/// Whether a running stand has its control group where it is looked for: else its absence would prove nothing.
+pub(crate) fn has_group(stand: &Stand) -> bool {
+    left_group(&control_group(&stand.data())).is_some()
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
