@@ -95,8 +95,7 @@ pub(crate) enum Command {
     Follow(cmd::follow::Args),
     Rerun(cmd::rerun::Args),
     Delete(cmd::delete::Args),
-    #[command(subcommand)]
-    Image(cmd::image::Verb),
+    Image(cmd::image::Args),
     ExplainSchedule(cmd::explain_schedule::Args),
     Backup(cmd::backup::Args),
     Restore(cmd::restore::Args),

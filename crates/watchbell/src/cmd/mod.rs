@@ -33,7 +33,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Follow(args) => follow::run(args, &cli.connect(Some(&args.scope))),
         Command::Rerun(args) => rerun::run(args, &cli.connect(Some(&args.scope))),
         Command::Delete(args) => delete::run(args, &cli.connect(Some(&args.scope))),
-        Command::Image(verb) => image::run(verb, &cli.connect(None)),
+        Command::Image(args) => image::run(args, &cli.connect(None)),
         Command::ExplainSchedule(args) => explain_schedule::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),

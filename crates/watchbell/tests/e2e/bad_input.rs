@@ -180,7 +180,7 @@ fn archives_that_are_wrong_leave_nothing() {
     assert!(done.code != Some(0) && done.err.contains("Not A Name"), "{done:?}");
     let done = stand.watchbell(&["image", "rm", "absent:1", "--data-dir", data]);
     assert!(done.code == Some(1) && done.err.contains("absent:1"), "{done:?}");
-    let listed = stand.watchbell(&["image", "ls", "--data-dir", data, "-o", "json"]).ok();
+    let listed = stand.watchbell(&["image", "ls", "-n", "default", "--data-dir", data, "-o", "json"]).ok();
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert!(listed["items"].as_array().or(listed.as_array()).unwrap().is_empty(), "{listed}");
     stand.end();

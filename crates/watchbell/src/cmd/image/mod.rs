@@ -17,6 +17,15 @@ use crate::exit::Failure;
 /// Images in watchbell's own store
 ///
 /// The store in --data-dir is worked on directly while no server runs on it, and through that server otherwise.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Taken as by every command; images belong to the machine, so it plays no part
+    #[arg(short, long, value_name = "NAME", global = true)]
+    namespace: Option<String>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Verb {
     Pull(pull::Args),
@@ -31,8 +40,11 @@ pub(crate) enum Verb {
     Save(save::Args),
 }
 
-pub(crate) fn run(verb: &Verb, connect: &Connect) -> Result<(), Failure> {
-    match verb {
+pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
+    if let Some(namespace) = &args.namespace {
+        tracing::debug!(namespace, "images belong to the machine");
+    }
+    match &args.verb {
         Verb::Pull(args) => pull::run(args, connect),
         Verb::Import(args) => import::run(args, connect),
         Verb::Build(args) => build::run(args, connect),
