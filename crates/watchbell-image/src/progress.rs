@@ -1,5 +1,7 @@
 //! What a pull, an import or an unpack tells while it works.
 
+use serde_json::{Value, json};
+
 use crate::{Digest, Reference};
 
 /// Receives events, from several threads at once. A command line draws bars of them; a server may drop them.
@@ -23,6 +25,31 @@ pub enum Event<'a> {
     LayerRetried { layer: &'a Digest, attempt: u32, cause: &'a str },
     /// The layer is verified and durable.
     LayerStored { layer: &'a Digest },
+}
+
+impl Event<'_> {
+    /// The event as it goes over the wire and to progress bars.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Event::Resolved { reference, manifest, layers, bytes } => json!({
+                "event": "resolved", "name": reference.map(Reference::familiar), "digest": manifest.as_str(),
+                "layers": layers, "bytes": bytes,
+            }),
+            Event::LayerPresent { layer, bytes } => {
+                json!({"event": "present", "layer": layer.as_str(), "bytes": bytes})
+            }
+            Event::LayerStarted { layer, bytes, resumed_at } => {
+                json!({"event": "started", "layer": layer.as_str(), "bytes": bytes, "resumedAt": resumed_at})
+            }
+            Event::LayerBytes { layer, bytes } => {
+                json!({"event": "bytes", "layer": layer.as_str(), "bytes": bytes})
+            }
+            Event::LayerRetried { layer, attempt, cause } => {
+                json!({"event": "retried", "layer": layer.as_str(), "attempt": attempt, "cause": cause})
+            }
+            Event::LayerStored { layer } => json!({"event": "stored", "layer": layer.as_str()}),
+        }
+    }
 }
 
 /// Listens to nothing.

@@ -148,28 +148,8 @@ struct Sink(Mutex<std::sync::mpsc::Sender<Value>>);
 
 impl Progress for Sink {
     fn event(&self, event: Event<'_>) {
-        let value = match event {
-            Event::Resolved { reference, manifest, layers, bytes } => json!({
-                "event": "resolved", "name": reference.map(Reference::familiar), "digest": manifest.as_str(),
-                "layers": layers, "bytes": bytes,
-            }),
-            Event::LayerPresent { layer, bytes } => {
-                json!({"event": "present", "layer": layer.as_str(), "bytes": bytes})
-            }
-            Event::LayerStarted { layer, bytes, resumed_at } => {
-                json!({"event": "started", "layer": layer.as_str(), "bytes": bytes, "resumedAt": resumed_at})
-            }
-            Event::LayerBytes { layer, bytes } => {
-                json!({"event": "bytes", "layer": layer.as_str(), "bytes": bytes})
-            }
-            Event::LayerRetried { layer, attempt, cause } => {
-                json!({"event": "retried", "layer": layer.as_str(), "attempt": attempt, "cause": cause})
-            }
-            Event::LayerStored { layer } => json!({"event": "stored", "layer": layer.as_str()}),
-            _ => return,
-        };
         // The receiver lives as long as the work.
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(value);
+        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).send(event.to_json());
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
-use watchbell_image::{Event, Progress, Reference};
+use serde_json::Value;
+use watchbell_image::{Event, Progress};
 
 use crate::output;
 
@@ -82,27 +82,7 @@ impl Bars {
 
 impl Progress for Bars {
     fn event(&self, event: Event<'_>) {
-        let value = match event {
-            Event::Resolved { reference, manifest, layers, bytes } => json!({
-                "event": "resolved", "name": reference.map(Reference::familiar), "digest": manifest.as_str(),
-                "layers": layers, "bytes": bytes,
-            }),
-            Event::LayerPresent { layer, bytes } => {
-                json!({"event": "present", "layer": layer.as_str(), "bytes": bytes})
-            }
-            Event::LayerStarted { layer, bytes, resumed_at } => {
-                json!({"event": "started", "layer": layer.as_str(), "bytes": bytes, "resumedAt": resumed_at})
-            }
-            Event::LayerBytes { layer, bytes } => {
-                json!({"event": "bytes", "layer": layer.as_str(), "bytes": bytes})
-            }
-            Event::LayerRetried { layer, attempt, cause } => {
-                json!({"event": "retried", "layer": layer.as_str(), "attempt": attempt, "cause": cause})
-            }
-            Event::LayerStored { layer } => json!({"event": "stored", "layer": layer.as_str()}),
-            _ => return,
-        };
-        self.show(&value);
+        self.show(&event.to_json());
     }
 }
 
