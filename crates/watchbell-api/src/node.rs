@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -148,4 +149,55 @@ pub trait Images: Send + Sync {
         body: &mut dyn io::Read,
         progress: &mut dyn FnMut(Value),
     ) -> Result<Value, crate::ApiError>;
+}
+
+/// `pods/exec` or `pods/attach`, after every check that the server can make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRequest {
+    pub pod_uid: Uid,
+    /// Ordinal of the container in the pod, init containers first.
+    pub container: u16,
+    pub action: SessionAction,
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    /// A terminal: standard error is part of the output.
+    pub tty: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionAction {
+    /// Start one more process in the running container.
+    Exec { command: Vec<String> },
+    /// Join the streams of the container's own process.
+    Attach,
+}
+
+/// The node's running containers, for clients that talk to a process in one.
+pub trait Sessions: Send + Sync {
+    /// Opens the streams. It blocks until the process runs or cannot be started.
+    fn open(&self, request: &SessionRequest) -> Result<Session, crate::ApiError>;
+}
+
+/// The streams that were asked for, as pipes or one end of a terminal; all may be set non-blocking.
+pub struct Session {
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    /// None with a terminal.
+    pub stderr: Option<OwnedFd>,
+    /// A process that was started for this session does not outlive it.
+    pub control: Arc<dyn SessionControl>,
+}
+
+pub trait SessionControl: Send + Sync {
+    /// The client's window changed. Without a terminal it does nothing.
+    fn resize(&self, columns: u16, rows: u16) -> io::Result<()>;
+    /// Blocks until the process has ended. For an attached container this is the container's end.
+    fn wait(&self) -> io::Result<SessionEnd>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionEnd {
+    Exited(u8),
+    Signalled(u8),
 }
