@@ -179,8 +179,11 @@ pub trait Sessions: Send + Sync {
     fn open(&self, request: &SessionRequest) -> Result<Session, crate::ApiError>;
 }
 
-/// The streams that were asked for, as pipes or one end of a terminal; all may be set non-blocking.
+/// The streams that were asked for, as pipes or one end of a terminal; all may be set non-blocking, and some are. Where a
+/// pipe ends with no bytes, a terminal may end with EIO.
 pub struct Session {
+    /// Dropping it ends the process's input, unless that is a terminal or stays open for others. None also where the
+    /// container takes no input (any more): what the client types is then thrown away.
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     /// None with a terminal.
@@ -194,6 +197,9 @@ pub trait SessionControl: Send + Sync {
     fn resize(&self, columns: u16, rows: u16) -> io::Result<()>;
     /// Blocks until the process has ended. For an attached container this is the container's end.
     fn wait(&self) -> io::Result<SessionEnd>;
+    /// The client is gone: what was started for it is killed, an attached container runs on, and [`SessionControl::wait`]
+    /// returns. Dropping the last reference does the same.
+    fn end(&self);
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,6 +19,7 @@ use crate::inbox::Inbox;
 use crate::logs::Live;
 use crate::place::volumes_dir;
 use crate::remove::remove_tree;
+use crate::sessions::SharedSpawner;
 use crate::volume::{self, HostPath};
 
 /// The longest sleep: a bound on how late a machine that slept looks at its deadlines.
@@ -32,6 +33,8 @@ pub(crate) struct Executor<R> {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) spawner: Spawner,
     pub(crate) spawner_options: SpawnerOptions,
+    /// For those who talk to containers from other threads.
+    pub(crate) shared: Arc<SharedSpawner>,
     pub(crate) fetcher: Fetcher,
     pub(crate) live: Arc<Live>,
     pub(crate) data_dir: PathBuf,
@@ -147,6 +150,7 @@ impl<R: Fn(Report)> Executor<R> {
             match Spawner::connect_or_start(&self.spawner_options) {
                 Ok((spawner, table, events)) => {
                     tracing::info!("connected to the spawner again");
+                    self.shared.set(spawner.clone());
                     self.spawner = spawner;
                     forward_events(events, &self.inbox);
                     return Some(table);

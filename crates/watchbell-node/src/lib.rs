@@ -19,6 +19,7 @@ mod logs;
 mod options;
 mod place;
 mod remove;
+mod sessions;
 mod volume;
 
 use std::fs::{self, DirBuilder};
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use watchbell_api::node::{Command, Images, LogSource, Lookup, Report};
+use watchbell_api::node::{Command, Images, LogSource, Lookup, Report, Sessions};
 use watchbell_image::{PullOptions, Store};
 use watchbell_sandbox::{EtcFiles, Spawner};
 
@@ -37,6 +38,7 @@ use executor::Executor;
 use image::{Fetcher, InUse, NodeImages};
 use inbox::Inbox;
 use logs::{Live, Logs};
+use sessions::{NodeSessions, SharedSpawner};
 
 pub use capacity::capacity;
 pub use error::Error;
@@ -46,6 +48,7 @@ pub use options::{LogLimits, NodeOptions};
 pub struct Node {
     logs: Arc<dyn LogSource>,
     images: Arc<dyn Images>,
+    sessions: Arc<dyn Sessions>,
     thread: JoinHandle<()>,
 }
 
@@ -100,11 +103,13 @@ impl Node {
                 resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
             },
         };
+        let shared = Arc::new(SharedSpawner::new(spawner.clone()));
         let executor = Executor {
             agent: Agent::new(site, in_use.clone(), table),
             inbox: inbox.clone(),
             spawner,
             spawner_options: options.spawner.clone(),
+            shared: shared.clone(),
             fetcher,
             live: live.clone(),
             data_dir: options.data_dir,
@@ -120,6 +125,7 @@ impl Node {
         })?;
         let thread = spawn("node", move || executor.run())?;
         Ok(Node {
+            sessions: Arc::new(NodeSessions { live: live.clone(), spawner: shared }),
             logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
             images: Arc::new(NodeImages { store, options: options.pull, in_use }),
             thread,
@@ -132,6 +138,11 @@ impl Node {
 
     pub fn images(&self) -> Arc<dyn Images> {
         self.images.clone()
+    }
+
+    /// `exec` and `attach`.
+    pub fn sessions(&self) -> Arc<dyn Sessions> {
+        self.sessions.clone()
     }
 
     /// Waits until the node has ended, after its last command.

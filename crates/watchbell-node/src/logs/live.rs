@@ -47,6 +47,12 @@ impl Live {
         }
     }
 
+    /// The newest run of a container that is under way.
+    pub(crate) fn newest(&self, pod_uid: u128, container: u16) -> Option<ContainerId> {
+        let runs = self.runs();
+        runs.keys().filter(|id| (id.pod_uid, id.container) == (pod_uid, container)).max().copied()
+    }
+
     /// `None`: it does not run.
     pub(super) fn watch(&self, id: ContainerId) -> io::Result<Option<Watch>> {
         let mut runs = self.runs();
