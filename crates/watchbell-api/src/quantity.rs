@@ -64,6 +64,26 @@ impl Quantity {
         }
     }
 
+    /// `from_nanos(1_500_000_000, …)` is one and a half; held within Kubernetes' bounds.
+    pub fn from_nanos(nanos: i128, format: Format) -> Quantity {
+        Quantity { nanos: nanos.clamp(-NANOS_MAX, NANOS_MAX), format }
+    }
+
+    /// The exact amount, in billionths.
+    pub fn as_nanos(&self) -> i128 {
+        self.nanos
+    }
+
+    /// The family of suffixes it prints in.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Nearly the amount: for ratios.
+    pub fn as_f64(&self) -> f64 {
+        self.nanos as f64 / NANOS_PER_UNIT as f64
+    }
+
     /// Thousandths, rounded up (away from zero), as `MilliValue` of Go does.
     pub fn as_millis(&self) -> i64 {
         saturate(round_away(self.nanos, 1_000_000))

@@ -11,12 +11,16 @@
 
 mod fill;
 mod levels;
+mod limit_range;
 mod priority;
+mod quota;
+mod runtime_class;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -24,6 +28,10 @@ use watchbell_api::types::pod::PodSpec;
 use watchbell_api::{ApiError, Resource};
 
 pub use levels::Violation;
+pub use limit_range::{LIMIT_RANGER, LimitRange, joined};
+pub use priority::{PriorityClass, refuse as refuse_priority_class};
+pub use quota::{Cost, Quota, Stage as PodStage, Used};
+pub use runtime_class::RuntimeClass;
 
 /// The label that chooses a namespace's level.
 pub const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
@@ -66,13 +74,53 @@ pub fn mode(labels: &BTreeMap<String, String>) -> Mode {
     }
 }
 
-/// Makes a pod spec effective: its priority and, in strict mode, the strict value of what it leaves unsaid.
-pub fn fill(mode: Mode, spec: &mut Value) {
-    if let Ok(priority) = priority::priority(spec)
-        && let Some(spec) = spec.as_object_mut()
-    {
-        spec.insert("priority".into(), priority.into());
+/// The objects by which pods are admitted: the LimitRanges of their namespace, the classes of all.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    pub limit_ranges: Vec<Arc<LimitRange>>,
+    pub priority_classes: Vec<PriorityClass>,
+    pub runtime_classes: Vec<RuntimeClass>,
+}
+
+impl Rules {
+    /// Makes a pod effective: what LimitRanges and its classes give it and, in strict mode, the strict value of what it
+    /// leaves unsaid. The refusal is in Kubernetes' words; the pod is filled in all the same, to be judged further.
+    pub fn fill_in(&self, mode: Mode, pod: &mut Value) -> Result<(), String> {
+        for range in &self.limit_ranges {
+            range.fill_in(pod);
+        }
+        let spec = &mut pod["spec"];
+        let priority = priority::fill(spec, &self.priority_classes);
+        let runtime = runtime_class::fill(spec, &self.runtime_classes);
+        fill_unsaid(mode, spec);
+        priority.and(runtime)
     }
+
+    /// No object has a say, only the namespace's mode.
+    pub fn are_empty(&self) -> bool {
+        self.limit_ranges.is_empty() && self.priority_classes.is_empty() && self.runtime_classes.is_empty()
+    }
+
+    /// Whether an effective pod spec keeps within the LimitRanges.
+    pub fn check(&self, spec: &Value) -> Result<(), String> {
+        within(&self.limit_ranges, |range| range.check_pod(spec))
+    }
+
+    /// Whether a PersistentVolumeClaim does.
+    pub fn check_claim(&self, claim: &Value) -> Result<(), String> {
+        within(&self.limit_ranges, |range| range.check_claim(claim))
+    }
+}
+
+fn within(ranges: &[Arc<LimitRange>], broken: impl Fn(&LimitRange) -> Vec<String>) -> Result<(), String> {
+    match ranges.iter().map(|range| broken(range)).find(|broken| !broken.is_empty()) {
+        Some(broken) => Err(joined(&broken)),
+        None => Ok(()),
+    }
+}
+
+/// In strict mode, writes the strict value of what a pod spec leaves unsaid.
+pub fn fill_unsaid(mode: Mode, spec: &mut Value) {
     match mode {
         Mode::Strict => fill::strict(spec),
         Mode::Labelled(_) => {}
@@ -86,11 +134,6 @@ pub fn judge(mode: Mode, spec: &Value, path: &str) -> Vec<Violation> {
         Mode::Strict => levels::judge(Level::Restricted, spec, path),
         Mode::Labelled(level) => levels::judge(level, spec, path),
     }
-}
-
-/// Whether the pod's PriorityClass is known. The refusal says what is.
-pub fn check_priority(spec: &Value) -> Result<(), String> {
-    priority::priority(spec).map(|_| ())
 }
 
 /// The refusal of an object, with each field and the way out.

@@ -1,9 +1,11 @@
 use serde_json::{Value, json};
 
-use super::{Level, Mode, Violation, check_priority, fill, judge};
+use super::{Level, Mode, PriorityClass, Rules, RuntimeClass, Violation, judge, refuse_priority_class};
 
 fn effective(mode: Mode, spec: &mut Value, path: &str) -> Vec<Violation> {
-    fill(mode, spec);
+    let mut pod = json!({"metadata": {}, "spec": spec.take()});
+    Rules::default().fill_in(mode, &mut pod).expect("it names no class");
+    *spec = pod["spec"].take();
     judge(mode, spec, path)
 }
 
@@ -68,31 +70,113 @@ fn what_is_asked_beyond_restricted_is_refused_with_its_path() {
 fn a_labelled_namespace_fills_nothing_in() {
     let mut spec = pod(json!({}));
     assert_eq!(effective(Mode::Labelled(Level::Baseline), &mut spec, "spec"), []);
-    assert_eq!(spec, pod(json!({"priority": 0})));
+    assert_eq!(spec, pod(json!({"priority": 0, "preemptionPolicy": "PreemptLowerPriority"})));
     assert_eq!(effective(Mode::Labelled(Level::Restricted), &mut spec, "spec").len(), 4);
     let mut wild = pod(json!({"hostNetwork": true, "hostPID": true}));
     assert_eq!(effective(Mode::Labelled(Level::Privileged), &mut wild, "spec"), []);
     assert_eq!(effective(Mode::Labelled(Level::Baseline), &mut wild, "spec").len(), 2);
 }
 
+/// What rules with these objects make of a pod spec.
+fn under(priority_classes: Value, runtime_classes: Value, spec: Value) -> Result<Value, String> {
+    let list = |value: Value| value.as_array().cloned().unwrap_or_default();
+    let rules = Rules {
+        priority_classes: list(priority_classes).iter().map(PriorityClass::read).collect(),
+        runtime_classes: list(runtime_classes).iter().map(RuntimeClass::read).collect(),
+        ..Rules::default()
+    };
+    let mut pod = json!({"metadata": {}, "spec": spec});
+    rules.fill_in(Mode::Labelled(Level::Privileged), &mut pod)?;
+    Ok(pod["spec"].take())
+}
+
 #[test]
 fn a_priority_follows_from_its_class() {
-    let check = |extra: Value, expect: Result<i32, &str>| {
-        let mut spec = pod(extra);
-        fill(Mode::Labelled(Level::Privileged), &mut spec);
-        match (check_priority(&spec), expect) {
-            (Ok(()), Ok(priority)) => assert_eq!(spec["priority"], priority, "{spec}"),
-            (Err(found), Err(expect)) => assert!(found.contains(expect), "{found}"),
-            (found, expect) => panic!("{spec}: {found:?}, not {expect:?}"),
+    let classes = json!([
+        {"metadata": {"name": "high"}, "value": 1000, "preemptionPolicy": "Never"},
+        {"metadata": {"name": "usual"}, "value": 10, "globalDefault": true},
+    ]);
+    let check = |classes: &Value, extra: Value, expect: Result<(i32, &str), &str>| match (
+        under(classes.clone(), json!([]), pod(extra.clone())),
+        expect,
+    ) {
+        (Ok(spec), Ok((priority, policy))) => {
+            assert_eq!((&spec["priority"], &spec["preemptionPolicy"]), (&json!(priority), &json!(policy)));
         }
+        (Err(found), Err(expect)) => assert_eq!(found, expect),
+        (found, expect) => panic!("{extra}: {found:?}, not {expect:?}"),
     };
-    check(json!({}), Ok(0));
-    check(json!({"priorityClassName": ""}), Ok(0));
-    check(json!({"priorityClassName": "system-node-critical"}), Ok(2_000_001_000));
+    let none = json!([]);
+    let lower = "PreemptLowerPriority";
+    check(&none, json!({}), Ok((0, lower)));
+    check(&none, json!({"priorityClassName": ""}), Ok((0, lower)));
+    check(&none, json!({"priorityClassName": "system-node-critical"}), Ok((2_000_001_000, lower)));
     check(
+        &none,
         json!({"priorityClassName": "system-cluster-critical", "priority": 2_000_000_000}),
-        Ok(2_000_000_000),
+        Ok((2_000_000_000, lower)),
     );
-    check(json!({"priorityClassName": "urgent"}), Err("no PriorityClass with name urgent was found"));
-    check(json!({"priority": 7}), Err("the integer value of priority (7) must not be provided"));
+    check(&none, json!({"priorityClassName": "high"}), Err("no PriorityClass with name high was found"));
+    check(
+        &none,
+        json!({"priority": 7}),
+        Err(
+            "the integer value of priority (7) must not be provided in pod spec; priority admission controller \
+             computed 0 from the given PriorityClass name",
+        ),
+    );
+    check(&classes, json!({"priorityClassName": "high"}), Ok((1000, "Never")));
+    check(&classes, json!({"priorityClassName": "high", "priority": 1000}), Ok((1000, "Never")));
+    check(&classes, json!({}), Ok((10, lower)));
+    let spec = under(classes, json!([]), pod(json!({}))).expect("admitted");
+    assert_eq!(spec["priorityClassName"], "usual");
+}
+
+#[test]
+fn one_priority_class_is_the_default() {
+    let class = |name: &str, default: bool| {
+        PriorityClass::read(&json!({"metadata": {"name": name}, "value": 1, "globalDefault": default}))
+    };
+    let others = [class("a", true), class("b", false)];
+    assert_eq!(refuse_priority_class(&class("c", false), &others), None);
+    assert_eq!(refuse_priority_class(&class("a", true), &others), None);
+    assert_eq!(
+        refuse_priority_class(&class("b", true), &others).as_deref(),
+        Some("PriorityClass a is already marked as default. Only one default can exist")
+    );
+}
+
+#[test]
+fn a_runtime_class_gives_overhead_and_place() {
+    let classes = json!([
+        {"metadata": {"name": "plain"}, "handler": "watchbell"},
+        {"metadata": {"name": "vm"}, "handler": "kata", "overhead": {"podFixed": {"cpu": "250m"}},
+         "scheduling": {"nodeSelector": {"vm": "yes"}, "tolerations": [{"key": "vm"}]}},
+    ]);
+    let check = |extra: Value, expect: Result<Value, &str>| {
+        let found = under(json!([]), classes.clone(), pod(extra)).map(|spec| {
+            let part = |field: &str| spec.get(field).cloned().unwrap_or(Value::Null);
+            json!([part("overhead"), part("nodeSelector"), part("tolerations")])
+        });
+        assert_eq!(found, expect.map_err(str::to_owned));
+    };
+    check(json!({}), Ok(json!([null, null, null])));
+    check(json!({"runtimeClassName": "plain"}), Ok(json!([null, null, null])));
+    check(
+        json!({"runtimeClassName": "vm", "nodeSelector": {"a": "b"}, "tolerations": [{"key": "vm"}]}),
+        Ok(json!([{"cpu": "250m"}, {"a": "b", "vm": "yes"}, [{"key": "vm"}]])),
+    );
+    check(json!({"runtimeClassName": "none"}), Err("pod rejected: RuntimeClass \"none\" not found"));
+    check(
+        json!({"runtimeClassName": "vm", "overhead": {"cpu": "1"}}),
+        Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"),
+    );
+    check(
+        json!({"overhead": {"cpu": "1"}}),
+        Err("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"),
+    );
+    check(
+        json!({"runtimeClassName": "vm", "nodeSelector": {"vm": "no"}}),
+        Err("conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm] = no"),
+    );
 }

@@ -58,7 +58,7 @@ impl World {
         let (Some(facts), Status::Job { job_id, .. }) = (job.facts().job(), &job.status) else { return };
         let mode = self.namespace_mode(&job.namespace);
         // Only the Job's identity is taken from this template, so it need not be fit to make pods.
-        let made = JobPods::new(&mut self.shapes, &job.render(), job.uid, *job_id, &facts.spec, mode);
+        let made = JobPods::new(&mut self.shapes, &job.render(), job.uid, *job_id, &facts.spec, mode, None);
         let Ok(template) = made else { return };
         let Ok(own) = JsonHead::from_value(Resource::Pod, value) else { return };
         let row = index.unwrap_or(NO_INDEX);

@@ -35,16 +35,24 @@ impl World {
             }
             self.insert_loaded(stored);
         }
-        let mut templates: HashMap<(u64, Mode), Arc<JobPods>> = HashMap::new();
+        let mut templates: HashMap<(u64, Mode, Option<u16>), Arc<JobPods>> = HashMap::new();
         for row in &pods {
             let RowKey::ArrayPod { job_id, index, attempt } = &row.key else { continue };
             let wrong = |cause: String| RowError { object: format!("{:?}", row.key), cause };
             let job = jobs.get(job_id).ok_or_else(|| wrong("its Job is not in the journal".into()))?;
-            let (Status::Job { images, .. }, Some(facts)) = (&job.status, job.facts().job()) else {
+            let (Status::Job { images, fills, .. }, Some(facts)) = (&job.status, job.facts().job()) else {
                 return Err(wrong("its owner is no Job".into()));
             };
             let parts = row::decode_array_pod(row, images)?;
-            let template = match templates.get(&(*job_id, parts.mode)) {
+            let fill = match parts.fill {
+                None => None,
+                Some(number) => {
+                    let text = fills.get(usize::from(number));
+                    Some((number, &**text.ok_or_else(|| wrong(format!("its Job has no fill {number}")))?))
+                }
+            };
+            let kind = (*job_id, parts.mode, parts.fill);
+            let template = match templates.get(&kind) {
                 Some(template) => template.clone(),
                 None => {
                     let made = JobPods::new(
@@ -54,9 +62,10 @@ impl World {
                         *job_id,
                         &facts.spec,
                         parts.mode,
+                        fill,
                     )
                     .map_err(|e| wrong(e.to_string()))?;
-                    templates.entry((*job_id, parts.mode)).or_insert(Arc::new(made)).clone()
+                    templates.entry(kind).or_insert(Arc::new(made)).clone()
                 }
             };
             let index = if *index == NO_INDEX { None } else { Some(*index) };

@@ -11,6 +11,7 @@ use watchbell_api::{ApiError, Cause, FieldError, Reason, Resource, Uid, defaults
 use super::World;
 use super::object::{Head, Status, Stored};
 use super::owners::{Ownership, set_managers};
+use super::rules::Change;
 use super::shown::rfc3339;
 use super::write::{check_fields, check_type, head, metadata_of};
 use crate::controller::cronjob::CronJobStatus;
@@ -125,7 +126,7 @@ impl World {
         }
         warnings.extend(validate::warnings(resource, &object));
         warnings.extend(super::rules::warnings(resource, &object));
-        self.admit(resource, &request.namespace, &name, &mut object, &mut warnings)?;
+        self.admit(resource, &request.namespace, &name, &mut object, Change::Create, &mut warnings)?;
         if self.get(resource, &request.namespace, &name).is_some() {
             return Err(ApiError::already_exists(resource, &name));
         }
@@ -261,9 +262,12 @@ fn generate_selector(object: &mut Value, name: &str, uid: Uid) {
 
 fn first_status(resource: Resource, version: u64) -> Status {
     match resource {
-        Resource::Job => {
-            Status::Job { status: Arc::new(JobStatus::default()), images: Arc::from([]), job_id: version }
-        }
+        Resource::Job => Status::Job {
+            status: Arc::new(JobStatus::default()),
+            images: Arc::from([]),
+            fills: Arc::from([]),
+            job_id: version,
+        },
         Resource::CronJob => Status::CronJob(Arc::new(CronJobStatus::default())),
         Resource::Pod => Status::Pod(Arc::default()),
         Resource::Namespace => Status::Json(Arc::new(json!({"phase": "Active"}))),

@@ -19,8 +19,10 @@ pub(super) const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 #[derive(Debug)]
 pub(super) struct JobRuntime {
     pub at: NsName,
-    /// One for each admission mode its namespace had.
+    /// One for each admission mode its namespace had, and each fill.
     pub templates: Vec<Arc<JobPods>>,
+    /// What new pods are made of, as of this count of [`World::rule_changes`].
+    pub admitted: Option<(u64, Arc<JobPods>)>,
     /// Pods that have not ended.
     pub active: BTreeMap<(u32, u32), ActivePod>,
     /// Pods that left the active ones and are not counted yet, in their last form.
@@ -36,6 +38,7 @@ impl JobRuntime {
         JobRuntime {
             at,
             templates: Vec::new(),
+            admitted: None,
             active: BTreeMap::new(),
             ended: Vec::new(),
             pods: BTreeMap::new(),
@@ -43,8 +46,8 @@ impl JobRuntime {
         }
     }
 
-    pub(super) fn template(&self, mode: Mode) -> Option<&Arc<JobPods>> {
-        self.templates.iter().find(|t| t.mode == mode)
+    pub(super) fn template(&self, mode: Mode, fill: Option<u16>) -> Option<&Arc<JobPods>> {
+        self.templates.iter().find(|t| t.mode == mode && t.fill == fill)
     }
 }
 
@@ -248,7 +251,7 @@ impl World {
         if let Some(pod) = object.array_pod()
             && pod.own.is_none()
             && let Some(runtime) = self.jobs.get_mut(&pod.template.job_uid)
-            && runtime.template(pod.template.mode).is_none()
+            && runtime.template(pod.template.mode, pod.template.fill).is_none()
         {
             runtime.templates.push(pod.template.clone());
         }

@@ -67,7 +67,8 @@ impl World {
         if !plan.create.is_empty() {
             match self.job_template(job, now) {
                 Ok(template) => self.create_pods(job, &template, &plan.create, now),
-                Err(message) => {
+                Err(why) => {
+                    let message = format!("Error creating: pods \"{}-\" is forbidden: {why}", job.name);
                     // Kubernetes does the same: the event says why, and the Job is tried again later.
                     self.emit(job, &PlannedEvent::warning("FailedCreate", message), now);
                     plan = plan.without_creating(&before);
@@ -89,9 +90,10 @@ impl World {
     fn put_job_status(&mut self, job: &Stored, status: JobStatus) {
         // The Job may have learned an image in this very batch.
         let Some(current) = self.get_at(Resource::Job, &job.at()) else { return };
-        let Status::Job { images, job_id, .. } = &current.status else { return };
+        let Status::Job { images, fills, job_id, .. } = &current.status else { return };
+        let (images, fills, job_id) = (images.clone(), fills.clone(), *job_id);
         let mut next = (**current).clone();
-        next.status = Status::Job { status: Arc::new(status), images: images.clone(), job_id: *job_id };
+        next.status = Status::Job { status: Arc::new(status), images, fills, job_id };
         self.put(next);
     }
 
@@ -160,27 +162,6 @@ impl World {
             "succeeded": status.succeeded, "failed": status.failed,
         });
         self.audit_run(job, action, details, now);
-    }
-
-    fn job_template(&mut self, job: &Arc<Stored>, now: Timestamp) -> Result<Arc<JobPods>, String> {
-        let mode = self.namespace_mode(&job.namespace);
-        if let Some(template) = self.jobs.get(&job.uid).and_then(|runtime| runtime.template(mode)) {
-            return Ok(template.clone());
-        }
-        let (Some(facts), Status::Job { job_id, .. }) = (job.facts().job(), &job.status) else {
-            return Err("the Job has no spec".into());
-        };
-        let refused = |e| format!("Error creating: pods \"{}-\" is forbidden: {e}", job.name);
-        let template = JobPods::new(&mut self.shapes, &job.render(), job.uid, *job_id, &facts.spec, mode)
-            .map_err(refused)?;
-        template.admit().map_err(refused)?;
-        let template = Arc::new(template);
-        let settings = crate::admission::summary(template.spec());
-        self.audit_run(job, "admitted", settings, now);
-        if let Some(runtime) = self.jobs.get_mut(&job.uid) {
-            runtime.templates.push(template.clone());
-        }
-        Ok(template)
     }
 
     fn create_array_pod(
@@ -260,6 +241,7 @@ impl World {
             return;
         }
         runtime.templates.clear();
+        runtime.admitted = None;
         let pods: Vec<NsName> = runtime.pods.values().cloned().collect();
         for at in pods {
             let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };

@@ -12,6 +12,7 @@
 //! The caller is a loop: take what came in, `write` and `report` it, `settle`, `take_stage`, make it durable, publish
 //! [`World::snapshot`], then carry out the commands. When the commit fails it calls [`World::rollback`].
 
+mod admitted;
 mod adopt;
 mod audit;
 mod bootstrap;
@@ -122,6 +123,8 @@ pub struct World {
     timers: BTreeSet<(i64, Key)>,
     wake: HashMap<Key, i64>,
     shapes: Shapes,
+    /// Raised by every change of what pods are admitted by.
+    rule_changes: u64,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
@@ -170,6 +173,7 @@ impl World {
             timers: BTreeSet::new(),
             wake: HashMap::new(),
             shapes: Shapes::default(),
+            rule_changes: 0,
             deletes_left: 0,
             last_second: i64::MIN,
         }

@@ -116,11 +116,13 @@ pub struct ArrayPod {
 pub enum Status {
     None,
     Json(Arc<Value>),
-    /// `images`: what the images of its pods resolved to, so that a pod's row names one by number; `job_id`: the version
-    /// at which the Job was created, which names it in the journal.
+    /// `images`: what the images of its pods resolved to, so that a pod's row names one by number; `fills`: what admission
+    /// made of its template where that follows from other objects, likewise; `job_id`: the version at which the Job was
+    /// created, which names it in the journal.
     Job {
         status: Arc<JobStatus>,
         images: Arc<[Arc<str>]>,
+        fills: Arc<[Arc<str>]>,
         job_id: u64,
     },
     CronJob(Arc<CronJobStatus>),

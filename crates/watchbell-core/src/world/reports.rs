@@ -80,7 +80,7 @@ impl World {
         let Head::ArrayPod(array) = &pod.head else { return };
         let Some(runtime) = self.jobs.get(&array.template.job_uid) else { return };
         let Some(job) = self.get_at(Resource::Job, &runtime.at) else { return };
-        let Status::Job { status: job_status, images, job_id } = &job.status else { return };
+        let Status::Job { status: job_status, images, fills, job_id } = &job.status else { return };
         let used =
             status.init_containers.iter().chain(&status.containers).filter_map(|c| c.image_id.as_ref());
         let mut list: Vec<Arc<str>> = Vec::new();
@@ -94,8 +94,9 @@ impl World {
             return;
         }
         let images = images.iter().cloned().chain(list).collect();
+        let (status, fills, job_id) = (job_status.clone(), fills.clone(), *job_id);
         let mut next = (**job).clone();
-        next.status = Status::Job { status: job_status.clone(), images, job_id: *job_id };
+        next.status = Status::Job { status, images, fills, job_id };
         self.put(next);
     }
 }

@@ -15,8 +15,10 @@ use crate::admission::Mode;
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
 
-/// The form written by this program.
+/// The form of most rows.
 const VERSION: u8 = 1;
+/// The form of a Job with fills, and of an array pod that one made: as [`VERSION`], with that at the end.
+const VERSION_FILLED: u8 = 2;
 
 /// Where a row lies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,6 +107,7 @@ struct ArrayPodRow {
 #[derive(Debug)]
 pub(super) struct ArrayPodParts {
     pub mode: Mode,
+    pub fill: Option<u16>,
     pub failure_count: u32,
     pub ignored_failure_count: u32,
     pub salt: u8,
@@ -125,11 +128,16 @@ pub(super) struct OwnHead {
 
 /// The row of an object; its head only when it changed since `old`.
 pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
-    let mut status = vec![VERSION];
+    let mut status = vec![if is_filled(new) { VERSION_FILLED } else { VERSION }];
     push(&mut status, &Marks { generation: new.generation, deletion: new.deletion });
     push(&mut status, &status_row(new, images));
     match &new.head {
         Head::Json(head) => {
+            if let Status::Job { fills, .. } = &new.status
+                && !fills.is_empty()
+            {
+                push(&mut status, &fills.iter().map(|fill| &**fill).collect::<Vec<&str>>());
+            }
             let unchanged =
                 matches!(old.map(|o| &o.head), Some(Head::Json(before)) if Arc::ptr_eq(before, head));
             Row {
@@ -151,6 +159,9 @@ pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
                     own: pod.own.is_some(),
                 },
             );
+            if let Some(fill) = pod.template.fill {
+                push(&mut status, &fill);
+            }
             let before = old.and_then(Stored::array_pod).and_then(|before| before.own.as_ref());
             let moved = old.is_some_and(|old| row_key(old) != row_key(new));
             let changed =
@@ -162,6 +173,14 @@ pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
                 status,
             }
         }
+    }
+}
+
+fn is_filled(stored: &Stored) -> bool {
+    match (&stored.head, &stored.status) {
+        (Head::ArrayPod(pod), _) => pod.template.fill.is_some(),
+        (_, Status::Job { fills, .. }) => !fills.is_empty(),
+        _ => false,
     }
 }
 
@@ -187,7 +206,7 @@ fn status_row(stored: &Stored, images: &[Arc<str>]) -> StatusRow {
         Status::Json(value) => {
             StatusRow::Json(serde_json::to_vec(&**value).expect("a JSON value can be written as JSON"))
         }
-        Status::Job { status, images, job_id } => StatusRow::Job {
+        Status::Job { status, images, job_id, .. } => StatusRow::Job {
             status: (**status).clone(),
             images: images.iter().map(|image| (**image).into()).collect(),
             job_id: *job_id,
@@ -271,11 +290,19 @@ fn take<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, String> {
     Ok(part)
 }
 
-fn versioned(status: &[u8]) -> Result<&[u8], String> {
+/// Whether something of fills stands at the end of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Plain,
+    Filled,
+}
+
+fn versioned(status: &[u8]) -> Result<(Form, &[u8]), String> {
     match status.split_first() {
-        Some((&VERSION, rest)) => Ok(rest),
+        Some((&VERSION, rest)) => Ok((Form::Plain, rest)),
+        Some((&VERSION_FILLED, rest)) => Ok((Form::Filled, rest)),
         Some((version, _)) => {
-            Err(format!("its form {version} is newer than this program's {VERSION}; run a newer one"))
+            Err(format!("its form {version} is newer than this program's {VERSION_FILLED}; run a newer one"))
         }
         None => Err("its status row is empty; restore a backup".into()),
     }
@@ -290,7 +317,7 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
         object: format!("{} {namespace}/{name}", resource.info().qualified()),
         cause,
     };
-    let mut rest = versioned(&row.status).map_err(wrong)?;
+    let (form, mut rest) = versioned(&row.status).map_err(wrong)?;
     let marks: Marks = take(&mut rest).map_err(wrong)?;
     let status: StatusRow = take(&mut rest).map_err(wrong)?;
     let head = row.head.as_deref().ok_or_else(|| wrong("it has no head".into()))?;
@@ -310,6 +337,12 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
         StatusRow::Job { status, images, job_id } => Status::Job {
             status: Arc::new(status),
             images: images.into_iter().map(Arc::from).collect(),
+            fills: match form {
+                Form::Plain => Arc::from([]),
+                Form::Filled => {
+                    take::<Vec<&str>>(&mut rest).map_err(wrong)?.into_iter().map(Arc::from).collect()
+                }
+            },
             job_id,
         },
         StatusRow::CronJob(status) => Status::CronJob(Arc::new(status)),
@@ -332,12 +365,16 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
 /// Reads the row of an array pod; `images` is its Job's list.
 pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPodParts, RowError> {
     let wrong = |cause: String| RowError { object: format!("{:?}", row.key), cause };
-    let mut rest = versioned(&row.status).map_err(wrong)?;
+    let (form, mut rest) = versioned(&row.status).map_err(wrong)?;
     let marks: Marks = take(&mut rest).map_err(wrong)?;
     let StatusRow::Pod(status) = take(&mut rest).map_err(wrong)? else {
         return Err(wrong("it holds no pod status".into()));
     };
     let fixed: ArrayPodRow = take(&mut rest).map_err(wrong)?;
+    let fill = match form {
+        Form::Plain => None,
+        Form::Filled => Some(take(&mut rest).map_err(wrong)?),
+    };
     let own = match (fixed.own, row.head.as_deref()) {
         (true, Some(bytes)) => {
             let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
@@ -352,6 +389,7 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
     };
     Ok(ArrayPodParts {
         mode: fixed.mode,
+        fill,
         failure_count: fixed.failure_count,
         ignored_failure_count: fixed.ignored_failure_count,
         salt: fixed.salt,

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 use watchbell_api::error::FieldErrorClass;
-use watchbell_api::{ApiError, FieldError, Resource};
+use watchbell_api::{ApiError, FieldError, Resource, defaults};
 
 use super::World;
-use crate::admission::{self, Mode};
+use crate::admission::{self, Mode, Rules};
 use crate::controller::cronjob::{CATCH_UP, CatchUp};
 use crate::controller::job::RERUN_INDEXES;
 use crate::cron::{Schedule, time_zone};
@@ -29,6 +29,13 @@ fn pod_spec(resource: Resource) -> Option<(&'static [&'static str], &'static str
     }
 }
 
+/// What is being done to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    Create,
+    Update,
+}
+
 impl World {
     pub(super) fn namespace_mode(&self, namespace: &str) -> Mode {
         match self.get(Resource::Namespace, "", namespace) {
@@ -45,25 +52,34 @@ impl World {
         namespace: &str,
         name: &str,
         object: &mut Value,
+        change: Change,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         let Some((path, place)) = pod_spec(resource) else { return Ok(()) };
         let mode = self.namespace_mode(namespace);
-        let mut spec = path.iter().fold(&mut *object, |value, step| &mut value[*step]);
-        let mut copy;
-        if resource != Resource::Pod {
-            copy = spec.clone();
-            spec = &mut copy;
+        let rules = self.rules(namespace);
+        let (refusal, refused);
+        if resource == Resource::Pod && change == Change::Update {
+            // What LimitRanges and classes made of it stays, whatever they say today.
+            admission::fill_unsaid(mode, &mut object["spec"]);
+            refusal = Ok(());
+            refused = admission::judge(mode, &object["spec"], place);
+        } else if resource == Resource::Pod {
+            refusal = rules.fill_in(mode, object).and_then(|()| rules.check(&object["spec"]));
+            refused = admission::judge(mode, &object["spec"], place);
+        } else {
+            let template = path[..path.len() - 1].iter().fold(&*object, |value, step| &value[*step]);
+            let (spec, filled) = template_spec(template, mode, &rules);
+            refusal = filled;
+            refused = admission::judge(mode, &spec, place);
         }
-        admission::fill(mode, spec);
-        if let Err(unknown) = admission::check_priority(spec) {
+        if let Err(why) = refusal {
             match resource {
-                Resource::Pod => return Err(ApiError::forbidden(resource, name, &unknown)),
+                Resource::Pod => return Err(ApiError::forbidden(resource, name, &why)),
                 // As in Kubernetes it is the pods that are refused, and the Job says so in its events.
-                _ => warnings.push(format!("{place}.priorityClassName: {unknown}")),
+                _ => warnings.push(format!("{place}: pods of this template would be refused: {why}")),
             }
         }
-        let refused = admission::judge(mode, spec, place);
         if refused.is_empty() {
             return Ok(());
         }
@@ -77,6 +93,14 @@ impl World {
             }
         }
     }
+}
+
+/// The spec that the pods of a template would have, and whether LimitRanges and classes admit them.
+fn template_spec(template: &Value, mode: Mode, rules: &Rules) -> (Value, Result<(), String>) {
+    let mut pod = serde_json::json!({"metadata": {}, "spec": template["spec"]});
+    defaults::apply_to_pod_spec(&mut pod["spec"]);
+    let admitted = rules.fill_in(mode, &mut pod).and_then(|()| rules.check(&pod["spec"]));
+    (pod["spec"].take(), admitted)
 }
 
 fn invalid(field: &str, value: &str, detail: String) -> FieldError {

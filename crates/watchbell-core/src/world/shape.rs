@@ -11,49 +11,57 @@ use watchbell_api::types::job::CompletionMode;
 use watchbell_api::types::pod::PodSpec;
 
 use super::template::{COMPLETION_INDEX, TemplateError};
-use crate::admission::{self, Mode};
+use crate::admission::{self, Cost, Mode, Rules};
 
 /// Where the pod's spec stands in a Job.
 const TEMPLATE_SPEC: &str = "spec.template.spec";
 /// Shapes that nobody uses are looked for when there are twice as many entries as last time, and at least so many.
 const SWEEP_AT_LEAST: usize = 1_024;
 
-/// A pod spec with defaults, the completion index and the strict fill-in.
+/// A pod spec with defaults, the completion index and what admission fills in.
 #[derive(Debug)]
 pub(super) struct Shape {
-    mode: Mode,
     pub(super) json: Value,
     pub(super) spec: Arc<PodSpec>,
-    refusal: OnceLock<Option<String>>,
+    /// Whether such pods may run where only the namespace's mode has a say.
+    pub(super) verdict: Result<(), String>,
+    /// What such a pod takes of quotas.
+    cost: OnceLock<Arc<Cost>>,
 }
 
 impl Shape {
-    fn new(source: &Value, mode: Mode, completion_mode: CompletionMode) -> Result<Shape, TemplateError> {
-        let mut json = source.clone();
-        defaults::apply_to_pod_spec(&mut json);
-        if completion_mode == CompletionMode::Indexed {
-            add_completion_index_env(&mut json);
-        }
-        admission::fill(mode, &mut json);
+    fn new(json: Value, verdict: Result<(), String>) -> Result<Shape, TemplateError> {
         let spec = PodSpec::deserialize(&json).map_err(|e| TemplateError(format!("{TEMPLATE_SPEC}: {e}")))?;
-        Ok(Shape { mode, json, spec: Arc::new(spec), refusal: OnceLock::new() })
+        Ok(Shape { json, spec: Arc::new(spec), verdict, cost: OnceLock::new() })
     }
 
-    /// Whether such pods may run in their namespace.
-    pub(super) fn admit(&self) -> Result<(), TemplateError> {
-        let refusal = self.refusal.get_or_init(|| {
-            if let Err(unknown) = admission::check_priority(&self.json) {
-                return Some(unknown);
-            }
-            let refused = admission::judge(self.mode, &self.json, TEMPLATE_SPEC);
-            let list: Vec<String> = refused.iter().map(ToString::to_string).collect();
-            if list.is_empty() { None } else { Some(list.join(", ")) }
-        });
-        match refusal {
-            None => Ok(()),
-            Some(why) => Err(TemplateError(why.clone())),
-        }
+    pub(super) fn cost(&self) -> &Arc<Cost> {
+        self.cost.get_or_init(|| Arc::new(Cost::of_pod(&self.spec)))
     }
+}
+
+/// The pod that a template makes under these rules (`metadata.annotations` and `spec`), and why it is refused.
+pub(super) fn effective(
+    template: &Value,
+    mode: Mode,
+    completion_mode: CompletionMode,
+    rules: &Rules,
+) -> (Value, Result<(), String>) {
+    let mut pod = json!({"metadata": {}, "spec": template["spec"]});
+    if template["metadata"]["annotations"].is_object() {
+        pod["metadata"]["annotations"] = template["metadata"]["annotations"].clone();
+    }
+    defaults::apply_to_pod_spec(&mut pod["spec"]);
+    if completion_mode == CompletionMode::Indexed {
+        add_completion_index_env(&mut pod["spec"]);
+    }
+    let filled = rules.fill_in(mode, &mut pod);
+    let verdict = filled.and_then(|()| rules.check(&pod["spec"])).and_then(|()| {
+        let refused = admission::judge(mode, &pod["spec"], TEMPLATE_SPEC);
+        let list: Vec<String> = refused.iter().map(ToString::to_string).collect();
+        if list.is_empty() { Ok(()) } else { Err(list.join(", ")) }
+    });
+    (pod, verdict)
 }
 
 /// The shapes in use, by what they were made from.
@@ -64,13 +72,31 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
+    /// Of a template under no rules but its namespace's mode.
     pub(super) fn of(
         &mut self,
         source: &Value,
         mode: Mode,
         completion_mode: CompletionMode,
     ) -> Result<Arc<Shape>, TemplateError> {
-        let key = key(source, mode, completion_mode);
+        self.shared(key(source, mode, completion_mode), || {
+            let template = json!({"spec": source});
+            let (mut pod, verdict) = effective(&template, mode, completion_mode, &Rules::default());
+            (pod["spec"].take(), verdict)
+        })
+    }
+
+    /// Of a spec to which nothing is to be added.
+    pub(super) fn of_effective(&mut self, spec: &Value) -> Result<Arc<Shape>, TemplateError> {
+        let key = Sha256::new().chain_update("effective ").chain_update(spec.to_string()).finalize().into();
+        self.shared(key, || (spec.clone(), Ok(())))
+    }
+
+    fn shared(
+        &mut self,
+        key: [u8; 32],
+        make: impl FnOnce() -> (Value, Result<(), String>),
+    ) -> Result<Arc<Shape>, TemplateError> {
         if let Some(shape) = self.known.get(&key).and_then(Weak::upgrade) {
             return Ok(shape);
         }
@@ -78,7 +104,8 @@ impl Shapes {
             self.known.retain(|_, shape| shape.strong_count() > 0);
             self.sweep_at = self.known.len() * 2;
         }
-        let shape = Arc::new(Shape::new(source, mode, completion_mode)?);
+        let (json, verdict) = make();
+        let shape = Arc::new(Shape::new(json, verdict)?);
         self.known.insert(key, Arc::downgrade(&shape));
         Ok(shape)
     }

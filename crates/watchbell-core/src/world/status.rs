@@ -39,11 +39,12 @@ impl World {
                 }
                 written => Status::Json(Arc::new(written.clone())),
             },
-            Status::Job { status, images, job_id } => {
+            Status::Job { status, images, fills, job_id } => {
                 let status = status
                     .with_written(written)
                     .map_err(|e| invalid(format!("status.{}", e.field), e.problem))?;
-                Status::Job { status: Arc::new(status), images: images.clone(), job_id: *job_id }
+                let (images, fills) = (images.clone(), fills.clone());
+                Status::Job { status: Arc::new(status), images, fills, job_id: *job_id }
             }
             Status::CronJob(status) => {
                 let status = status

@@ -14,7 +14,7 @@ use super::managed::Managed;
 use super::object::{ArrayPod, Stored, string_map};
 use super::shape::{Shape, Shapes};
 use super::shown::rfc3339;
-use crate::admission::Mode;
+use crate::admission::{Cost, Mode};
 
 /// Label and annotation that carry an index.
 pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -35,6 +35,8 @@ pub struct JobPods {
     pub job_id: u64,
     pub job_name: Arc<str>,
     pub mode: Mode,
+    /// Which of the Job's fills made them; `None`: the mode alone did.
+    pub fill: Option<u16>,
     failures_told: FailuresTold,
     labels: Arc<BTreeMap<String, String>>,
     annotations: Arc<BTreeMap<String, String>>,
@@ -56,8 +58,11 @@ enum FailuresTold {
 pub(super) struct TemplateError(pub(super) String);
 
 impl JobPods {
-    /// What a Job's template makes of its pods. What was admitted once is not judged again ([`JobPods::admit`]): pods that
-    /// are there must be readable under the rules of a newer program too.
+    /// What a Job's template makes of its pods. Nothing is judged here: pods that are there must
+    /// be readable under other rules too.
+    ///
+    /// `fill`: one of the Job's, by its number: a pod's annotations and spec as admission made them under the LimitRanges
+    /// and classes of the time.
     pub(super) fn new(
         shapes: &mut Shapes,
         job: &Value,
@@ -65,29 +70,52 @@ impl JobPods {
         job_id: u64,
         spec: &JobSpec,
         mode: Mode,
+        fill: Option<(u16, &str)>,
     ) -> Result<JobPods, TemplateError> {
         let template = &job["spec"]["template"];
         let name = job["metadata"]["name"].as_str().unwrap_or_default();
-        let shape = shapes.of(&template["spec"], mode, spec.completion_mode)?;
+        let pod = match fill {
+            None => None,
+            Some((_, text)) => Some(
+                serde_json::from_str::<Value>(text)
+                    .map_err(|e| TemplateError(format!("a fill of the Job: {e}")))?,
+            ),
+        };
+        let shape = match &pod {
+            None => shapes.of(&template["spec"], mode, spec.completion_mode)?,
+            Some(pod) => shapes.of_effective(&pod["spec"])?,
+        };
+        let annotations = pod.as_ref().unwrap_or(template)["metadata"].get("annotations");
         Ok(JobPods {
             job_uid,
             job_id,
             job_name: name.into(),
             mode,
+            fill: fill.map(|(number, _)| number),
             failures_told: match spec.backoff_limit_per_index {
                 Some(_) => FailuresTold::ByIndex,
                 None => FailuresTold::No,
             },
             labels: Arc::new(string_map(template["metadata"].get("labels"))),
-            annotations: Arc::new(string_map(template["metadata"].get("annotations"))),
+            annotations: Arc::new(string_map(annotations)),
             shape,
             managed: OnceLock::new(),
         })
     }
 
-    /// Whether such pods may run in their namespace.
-    pub(super) fn admit(&self) -> Result<(), TemplateError> {
-        self.shape.admit()
+    /// What a pod takes of quotas.
+    pub(super) fn cost(&self) -> &Arc<Cost> {
+        self.shape.cost()
+    }
+
+    /// Whether such pods may run where only the namespace's mode has a say.
+    pub(super) fn verdict(&self) -> Result<(), String> {
+        self.shape.verdict.clone()
+    }
+
+    /// Whether these are the pods that `pod` (of [`super::shape::effective`]) describes.
+    pub(super) fn are_like(&self, pod: &Value) -> bool {
+        self.shape.json == pod["spec"] && *self.annotations == string_map(pod["metadata"].get("annotations"))
     }
 
     pub fn spec(&self) -> &Arc<PodSpec> {

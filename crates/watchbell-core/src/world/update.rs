@@ -10,6 +10,7 @@ use watchbell_api::{ApiError, FieldError, Resource, defaults, patch, validate};
 use super::World;
 use super::object::{Head, JsonHead, Stored};
 use super::owners::{Ownership, set_managers};
+use super::rules::Change;
 use super::write::{check_fields, check_type, head, metadata_of};
 use crate::request::{DryRun, Outcome, PatchKind, Request, Subresource, Written};
 
@@ -70,7 +71,7 @@ impl World {
         if spec_changed {
             warnings.extend(validate::warnings(resource, &object));
             warnings.extend(super::rules::warnings(resource, &object));
-            self.admit(resource, &old.namespace, &old.name, &mut object, &mut warnings)?;
+            self.admit(resource, &old.namespace, &old.name, &mut object, Change::Update, &mut warnings)?;
         }
         set_managers(&mut object, &managed);
         let new_head = head(resource, object)?;

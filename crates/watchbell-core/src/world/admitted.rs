@@ -1,0 +1,102 @@
+//! What a Job's template becomes under the rules of the moment: once for each Job and each change of the rules, however
+//! many pods are made of it.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use watchbell_api::Resource;
+
+use super::World;
+use super::object::{Status, Stored};
+use super::shape;
+use super::template::JobPods;
+use crate::admission::{self, Mode, Rules};
+
+/// How often the rules may change a Job's pods: each fill stays in the Job as long as it is there.
+const FILLS_MAX: usize = 1_000;
+
+impl World {
+    /// The LimitRanges of a namespace, and the classes of all.
+    pub(super) fn rules(&self, _namespace: &str) -> Rules {
+        Rules::default()
+    }
+
+    /// What new pods of the Job are made of, or why its namespace refuses them.
+    pub(super) fn job_template(&mut self, job: &Arc<Stored>, now: Timestamp) -> Result<Arc<JobPods>, String> {
+        let mode = self.namespace_mode(&job.namespace);
+        let known = self.jobs.get(&job.uid).and_then(|runtime| runtime.admitted.as_ref());
+        if let Some((as_of, template)) = known
+            && *as_of == self.rule_changes
+            && template.mode == mode
+        {
+            return Ok(template.clone());
+        }
+        let template = self.admit_template(job, mode)?;
+        let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(template) };
+        runtime.admitted = Some((self.rule_changes, template.clone()));
+        if runtime.template(mode, template.fill).is_none() {
+            runtime.templates.push(template.clone());
+            self.audit_run(job, "admitted", admission::summary(template.spec()), now);
+        }
+        Ok(template)
+    }
+
+    fn admit_template(&mut self, job: &Arc<Stored>, mode: Mode) -> Result<Arc<JobPods>, String> {
+        let facts = job.facts().job().ok_or("the Job has no spec")?;
+        let object = job.render();
+        let plain = self.pods_of(job, &object, mode, None)?;
+        let rules = self.rules(&job.namespace);
+        if rules.are_empty() {
+            return plain.verdict().map(|()| plain);
+        }
+        let (pod, verdict) =
+            shape::effective(&object["spec"]["template"], mode, facts.spec.completion_mode, &rules);
+        verdict?;
+        if plain.are_like(&pod) {
+            return Ok(plain);
+        }
+        let (number, text) = self.fill_of(job, &pod)?;
+        self.pods_of(job, &object, mode, Some((number, &text)))
+    }
+
+    fn pods_of(
+        &mut self,
+        job: &Stored,
+        object: &Value,
+        mode: Mode,
+        fill: Option<(u16, &str)>,
+    ) -> Result<Arc<JobPods>, String> {
+        let known = self.jobs.get(&job.uid).and_then(|r| r.template(mode, fill.map(|(number, _)| number)));
+        if let Some(template) = known {
+            return Ok(template.clone());
+        }
+        let (Some(facts), Status::Job { job_id, .. }) = (job.facts().job(), &job.status) else {
+            return Err("the Job has no spec".into());
+        };
+        JobPods::new(&mut self.shapes, object, job.uid, *job_id, &facts.spec, mode, fill)
+            .map(Arc::new)
+            .map_err(|e| e.to_string())
+    }
+
+    /// The number of a fill among the Job's, which keeps it from now on.
+    fn fill_of(&mut self, job: &Stored, pod: &Value) -> Result<(u16, Arc<str>), String> {
+        let text: Arc<str> = pod.to_string().into();
+        let current = self.get_at(Resource::Job, &job.at()).cloned().ok_or("the Job is gone")?;
+        let Status::Job { status, images, fills, job_id } = &current.status else {
+            return Err("the Job has no status".into());
+        };
+        let place = fills.iter().position(|fill| *fill == text).unwrap_or(fills.len());
+        let number = u16::try_from(place).ok().filter(|_| place < FILLS_MAX).ok_or(
+            "the LimitRanges and classes of its namespace changed too often; delete the Job and create it again",
+        )?;
+        if place == fills.len() {
+            let fills = fills.iter().cloned().chain([text.clone()]).collect();
+            let (status, images, job_id) = (status.clone(), images.clone(), *job_id);
+            let mut next = (*current).clone();
+            next.status = Status::Job { status, images, fills, job_id };
+            self.put(next);
+        }
+        Ok((number, text))
+    }
+}
