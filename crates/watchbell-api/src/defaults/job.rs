@@ -21,6 +21,7 @@ pub(super) fn job(object: &mut Object) {
     fill(spec, "suspend", || json!(false));
     let replacement = if is_set(spec, "podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
     default(spec, "podReplacementPolicy", replacement);
+    fill(spec, "manualSelector", || json!(false));
     shared_spec(spec);
 
     // The labels of the template become the Job's own, when it has none. On create that waits until the server has put

@@ -196,9 +196,8 @@ impl ApplyError {
             ApplyError::Refused(problem) => {
                 let info = resource.info();
                 ApiError::bad_request(format!(
-                    "failed to create typed patch object ({namespace}/{name}; {}, Kind={}): {problem}",
-                    info.api_version(),
-                    info.kind
+                    "failed to create typed patch object ({namespace}/{name}; {}/{}, Kind={}): {problem}",
+                    info.group, info.version, info.kind
                 ))
             }
             ApplyError::Conflicts(conflicts) => {

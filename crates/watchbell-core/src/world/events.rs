@@ -55,7 +55,7 @@ impl World {
             None => (Uid::from_random(self.random.bytes()), second),
         };
         let info = about.resource.info();
-        let object: Value = json!({
+        let mut object: Value = json!({
             "apiVersion": "v1", "kind": "Event",
             "metadata": {
                 "name": name, "namespace": namespace, "uid": uid.to_string(),
@@ -68,9 +68,14 @@ impl World {
             },
             "reason": event.reason, "message": shortened(&event.message), "type": kind,
             "count": count, "firstTimestamp": rfc3339(first_at), "lastTimestamp": rfc3339(second),
-            "eventTime": null, "source": {"component": source, "host": NODE_NAME},
-            "reportingComponent": source, "reportingInstance": NODE_NAME,
+            "eventTime": null, "source": {"component": source},
+            "reportingComponent": source, "reportingInstance": "",
         });
+        // What runs pods is on a machine; a controller is on none.
+        if source == "kubelet" {
+            object["source"]["host"] = json!(NODE_NAME);
+            object["reportingInstance"] = json!(NODE_NAME);
+        }
         let head = JsonHead::from_value(Resource::Event, object)
             .expect("an event of ours is a JSON object with metadata");
         let stored = Stored {

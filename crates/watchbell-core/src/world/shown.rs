@@ -20,7 +20,10 @@ impl Stored {
             .get_mut("metadata")
             .and_then(Value::as_object_mut)
             .expect("a head has metadata: from_value put it there");
-        metadata.insert("resourceVersion".into(), Value::String(self.resource_version.to_string()));
+        // What a dry run would have created was never committed.
+        if self.resource_version != 0 {
+            metadata.insert("resourceVersion".into(), Value::String(self.resource_version.to_string()));
+        }
         if self.generation > 0 {
             metadata.insert("generation".into(), self.generation.into());
         }

@@ -10,4 +10,6 @@ mod kubectl;
 mod lifecycle;
 mod python;
 mod schedule;
+mod shared;
 mod stand;
+mod transcript;

@@ -182,16 +182,6 @@ impl Stand {
         run(command, input)
     }
 
-    pub(crate) fn kubectl(&self, args: &[&str]) -> Done {
-        self.kubectl_with(args, "")
-    }
-
-    pub(crate) fn kubectl_with(&self, args: &[&str], input: &str) -> Done {
-        let mut command = Command::new("kubectl");
-        command.env("HOME", self.dir.path()).env("KUBECONFIG", self.kubeconfig()).args(args);
-        run(command, input)
-    }
-
     #[track_caller]
     pub(crate) fn apply(&self, manifest: &str) -> String {
         self.watchbell_with(&["apply", "-f", "-"], manifest).ok()
