@@ -8,7 +8,7 @@ use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderNam
 use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
-use watchbell_api::node::{Images, LogSource};
+use watchbell_api::node::{Images, LogSource, Sessions};
 use watchbell_api::{ApiError, Reason, Uid};
 
 use crate::access::{Attributes, authorize};
@@ -17,14 +17,17 @@ use crate::connection::Peer;
 use crate::metrics::Metrics;
 use crate::notes::{Answered, Note};
 use crate::pins::Pins;
-use crate::request::{Query, Route, Verb, method_not_allowed};
+use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
 use crate::state::State;
+use crate::verbs::stream::{self, Upgrade};
 use crate::verbs::{images, list, log, read, watch, write};
 use crate::{discovery, documents};
 
 /// How many logs are read at once: each may hold a thread.
 const LOGS_MAX: usize = 256;
+/// How many sessions in containers are open at once: each holds a thread that waits for the process's end.
+const SESSIONS_MAX: usize = 128;
 /// How many pulls and imports run at once.
 const IMAGE_TRANSFERS_MAX: usize = 8;
 
@@ -33,9 +36,11 @@ pub(crate) struct App {
     pub(crate) state: State,
     pub(crate) logs: Arc<dyn LogSource>,
     pub(crate) images: Arc<dyn Images>,
+    pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pins: Pins,
     pub(crate) log_slots: Arc<Semaphore>,
+    pub(crate) session_slots: Arc<Semaphore>,
     pub(crate) image_slots: Arc<Semaphore>,
 }
 
@@ -64,20 +69,31 @@ struct Seen<'a> {
 }
 
 impl App {
-    pub(crate) fn new(state: State, logs: Arc<dyn LogSource>, images: Arc<dyn Images>) -> App {
+    pub(crate) fn new(
+        state: State,
+        logs: Arc<dyn LogSource>,
+        images: Arc<dyn Images>,
+        sessions: Arc<dyn Sessions>,
+    ) -> App {
         App {
             metrics: state.metrics(),
             state,
             logs,
             images,
+            sessions,
             pins: Pins::default(),
             log_slots: Arc::new(Semaphore::new(LOGS_MAX)),
+            session_slots: Arc::new(Semaphore::new(SESSIONS_MAX)),
             image_slots: Arc::new(Semaphore::new(IMAGE_TRANSFERS_MAX)),
         }
     }
 
     /// Answers a request, whatever it is.
-    pub(crate) async fn answer(self: &Arc<Self>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         let method = request.method().clone();
         let mut random = [0u8; 16];
         // Without randomness the id is that of nobody; no right depends on it.
@@ -128,8 +144,8 @@ impl App {
 
     async fn serve(
         self: &Arc<Self>,
-        peer: &Peer,
-        request: Request<Incoming>,
+        peer: &Arc<Peer>,
+        mut request: Request<Incoming>,
         route: Result<Route, ApiError>,
         seen: Seen<'_>,
     ) -> Result<Response<Body>, ApiError> {
@@ -143,6 +159,7 @@ impl App {
             ApiError::new(Reason::Unauthorized, "Unauthorized")
         })?;
         let route = route?;
+        let on = hyper::upgrade::on(&mut request);
         let (head, incoming) = request.into_parts();
         let call = Call {
             query: Query::parse(head.uri.query().unwrap_or_default())?,
@@ -162,7 +179,13 @@ impl App {
                 let verb = Verb::of(&head.method, &path, &call.query)?;
                 authorize(&user, Attributes::Object { verb, path: &path })?;
                 match verb {
-                    Verb::Get if path.sub == crate::request::Sub::Log => log::log(self, &call, &path).await,
+                    Verb::Get if path.sub == Sub::Log => log::log(self, &call, &path).await,
+                    _ if matches!(path.sub, Sub::Exec | Sub::Attach) => {
+                        // A WebSocket can only be asked for with GET, and is no less of a deed for it.
+                        authorize(&user, Attributes::Object { verb: Verb::Create, path: &path })?;
+                        let upgrade = Upgrade { method: &head.method, headers: &head.headers, on };
+                        stream::open(self, &call, peer, &user, verb, &path, upgrade)
+                    }
                     Verb::Get => read::get(self, &call, &path),
                     Verb::List => list::list(self, &call, &path).await,
                     Verb::Watch => watch::watch(self, &call, &path),

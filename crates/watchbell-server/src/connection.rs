@@ -42,6 +42,8 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     chain: Vec<CertificateDer<'static>>,
     clients: Arc<ClientCheck>,
+    /// Dropped when nothing of the connection is left.
+    _alive: watch::Receiver<()>,
     /// The outcome of the check, with the moment up to which it holds.
     known: Mutex<Option<(Result<User, Unauthenticated>, i64)>>,
 }
@@ -50,8 +52,13 @@ pub(crate) struct Peer {
 const TRUSTED_SECONDS: i64 = 60;
 
 impl Peer {
-    fn new(address: SocketAddr, chain: Vec<CertificateDer<'static>>, clients: Arc<ClientCheck>) -> Peer {
-        Peer { address, chain, clients, known: Mutex::new(None) }
+    fn new(
+        address: SocketAddr,
+        chain: Vec<CertificateDer<'static>>,
+        clients: Arc<ClientCheck>,
+        alive: watch::Receiver<()>,
+    ) -> Peer {
+        Peer { address, chain, clients, _alive: alive, known: Mutex::new(None) }
     }
 
     /// Who this is, now.
@@ -159,7 +166,7 @@ impl Connections {
 
     /// Serves a connection in a task of its own.
     ///
-    /// `alive` is dropped when the task ends.
+    /// `alive` is dropped when nothing of it is left, a session that it was upgraded to included.
     pub(crate) fn spawn(
         self: &Arc<Self>,
         stream: TcpStream,
@@ -170,22 +177,25 @@ impl Connections {
         // The task learns its own handle, by which its place is cleared.
         let (hand, handle) = tokio::sync::oneshot::channel::<AbortHandle>();
         let task = tokio::spawn(async move {
-            let _alive = alive;
             if let Ok(handle) = handle.await {
-                Box::pin(shared.serve(stream, address, handle)).await;
+                Box::pin(shared.serve(stream, address, handle, alive)).await;
             }
         });
         // The task has just begun to wait for it.
         let _ = hand.send(task.abort_handle());
     }
 
-    async fn serve(self: Arc<Self>, stream: TcpStream, address: SocketAddr, handle: AbortHandle) {
+    async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        address: SocketAddr,
+        handle: AbortHandle,
+        alive: watch::Receiver<()>,
+    ) {
         let _counted = self.app.metrics.connection();
         let place = self.handshakes.take(handle.clone());
         // Small answers go out at once; a peer that vanished is found out.
-        if let Err(error) = stream.set_nodelay(true).and_then(|()| {
-            rustix::net::sockopt::set_socket_keepalive(&stream, true).map_err(std::io::Error::from)
-        }) {
+        if let Err(error) = stream.set_nodelay(true).and_then(|()| Ok(probe(&stream)?)) {
             tracing::debug!(%address, "the connection closed at once: {error}");
             return;
         }
@@ -206,7 +216,7 @@ impl Connections {
             .peer_certificates()
             .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
             .unwrap_or_default();
-        let peer = Arc::new(Peer::new(address, chain, self.clients.clone()));
+        let peer = Arc::new(Peer::new(address, chain, self.clients.clone(), alive));
         let is_known = peer.user().is_ok();
         drop(place);
         let _place = if is_known { self.known.take(handle) } else { self.anonymous.take(handle) };
@@ -221,7 +231,7 @@ impl Connections {
             .header_read_timeout(if is_known { HEAD } else { ANONYMOUS_HEAD })
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX);
-        let connection = builder.serve_connection(TokioIo::new(tls), service);
+        let connection = builder.serve_connection(TokioIo::new(tls), service).with_upgrades();
         tokio::pin!(connection);
         let mut stop = self.stop.clone();
         let result = tokio::select! {
@@ -235,6 +245,15 @@ impl Connections {
             tracing::debug!(%address, "the connection broke: {error}");
         }
     }
+}
+
+/// Lets the kernel find out that a peer vanished: after a silence of two minutes at most.
+fn probe(stream: &TcpStream) -> rustix::io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(15))?;
+    sockopt::set_tcp_keepcnt(stream, 4)
 }
 
 /// Waits until the server is told to end.

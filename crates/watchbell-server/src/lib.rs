@@ -6,7 +6,8 @@
 //!                                                                ├── get · list ◀── snapshot ◀ published when durable
 //!                                                                ├── watch ◀─────── hub ◀─────┘
 //!                                                                ├── log ◀───────── node's LogSource
-//!                                                                └── images ◀─────▶ node's Images
+//!                                                                ├── images ◀─────▶ node's Images
+//!                                                                └── stream ◀─────▶ node's Sessions
 //! ```
 //!
 //! The server decides nothing about objects: `watchbell-core` does. It never imports the node; they meet in
@@ -29,6 +30,7 @@ mod request;
 mod respond;
 mod server;
 mod verbs;
+pub mod websocket;
 // From the state outwards.
 mod clock;
 mod hub;

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use watchbell_api::node::{SessionAction, SessionRequest};
 use watchbell_core::request::User;
 use watchbell_core::world::AuditRecord;
 
 use crate::request::{ObjectPath, Query, Route, Sub, Verb};
+use crate::verbs::stream::Outcome;
 
 /// The longest a note waits.
 pub(crate) const DELAY: Duration = Duration::from_secs(1);
@@ -143,6 +145,61 @@ impl Answered<'_> {
         let outcome = if refused { "Failure" } else { "Success" };
         body["responseStatus"] = json!({"metadata": {}, "status": outcome, "code": self.status.as_u16()});
         Some(AuditRecord { at: now, body })
+    }
+}
+
+/// What is noted of a session in a container: who, where and which command; never what was said.
+pub(crate) struct SessionNote {
+    body: Value,
+}
+
+/// As much of a command is noted; an entry must stay small.
+const COMMAND_CHARS_MAX: usize = 4096;
+
+impl SessionNote {
+    pub(crate) fn new(
+        user: &User,
+        verb: Verb,
+        path: &ObjectPath,
+        container: &str,
+        request: &SessionRequest,
+        source: SocketAddr,
+        audit_id: &str,
+    ) -> SessionNote {
+        let mut annotations = json!({"watchbell.dev/container": container});
+        if let SessionAction::Exec { command } = &request.action {
+            let words = json!(command).to_string();
+            annotations["watchbell.dev/command"] =
+                words.chars().take(COMMAND_CHARS_MAX).collect::<String>().into();
+        }
+        let body = json!({
+            "auditID": audit_id, "verb": verb.as_str(), "objectRef": reference(path), "sourceIPs": [source.ip().to_string()],
+            "user": {"username": user.name, "groups": user.groups}, "annotations": annotations,
+        });
+        SessionNote { body }
+    }
+
+    /// The session is let in.
+    pub(crate) fn begun(&self, now: Timestamp) -> AuditRecord {
+        self.record(now, "ResponseStarted", json!({"metadata": {}, "code": 101}))
+    }
+
+    pub(crate) fn ended(self, now: Timestamp, outcome: &Outcome) -> AuditRecord {
+        let status = json!({"metadata": {}, "code": 101, "message": outcome.words()});
+        let mut record = self.record(now, "ResponseComplete", status);
+        if let Some(code) = outcome.exit_code() {
+            record.body["annotations"]["watchbell.dev/exit-code"] = code.to_string().into();
+        }
+        record
+    }
+
+    fn record(&self, now: Timestamp, stage: &str, status: Value) -> AuditRecord {
+        let mut body = event(now, "", stage);
+        if let (Some(body), Some(fields)) = (body.as_object_mut(), self.body.as_object()) {
+            body.extend(fields.clone());
+        }
+        body["responseStatus"] = status;
+        AuditRecord { at: now, body }
     }
 }
 

@@ -51,7 +51,7 @@ impl Verb {
             Method::GET | Method::HEAD if query.flag("watch") && path.sub == Sub::None => Verb::Watch,
             Method::GET | Method::HEAD if named => Verb::Get,
             Method::GET | Method::HEAD => Verb::List,
-            Method::POST if !named => Verb::Create,
+            Method::POST if !named || path.sub.is_posted() => Verb::Create,
             Method::PUT if named => Verb::Update,
             Method::PATCH if named => Verb::Patch,
             Method::DELETE if named => Verb::Delete,
@@ -68,6 +68,7 @@ impl Verb {
             },
             Sub::Status => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
             Sub::Log => verb == Verb::Get,
+            Sub::Exec | Sub::Attach => matches!(verb, Verb::Get | Verb::Create),
         };
         if serves { Ok(verb) } else { Err(method_not_allowed()) }
     }

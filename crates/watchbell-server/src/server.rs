@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use watchbell_api::node::{Images, LogSource};
+use watchbell_api::node::{Images, LogSource, Sessions};
 
 use crate::app::App;
 use crate::connection::{Connections, stopped};
@@ -20,8 +20,8 @@ use crate::state::State;
 
 /// How often the certificates are looked at.
 const RENEW_EVERY: Duration = Duration::from_secs(12 * 3600);
-/// Threads for what blocks: reading logs, rendering lists, images.
-const BLOCKING_THREADS: usize = 384;
+/// Threads for what blocks: reading logs, waiting for the processes of sessions, rendering lists, images.
+const BLOCKING_THREADS: usize = 512;
 /// How long the accept loop rests when the process is out of descriptors.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -74,6 +74,7 @@ impl Server {
         state: State,
         logs: Arc<dyn LogSource>,
         images: Arc<dyn Images>,
+        sessions: Arc<dyn Sessions>,
     ) -> Result<Server, ServerError> {
         let ServerOptions { listen, identity } = options;
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -89,7 +90,7 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let all_ended = watch::Sender::new(());
         let connections = Arc::new(Connections::new(
-            Arc::new(App::new(state.clone(), logs, images)),
+            Arc::new(App::new(state.clone(), logs, images, sessions)),
             TlsAcceptor::from(identity.tls()),
             identity.clients.clone(),
             stopped.clone(),
@@ -124,7 +125,7 @@ impl Server {
         })
     }
 
-    /// Takes no more requests, ends watches and followed logs, and waits up to `grace` for the others.
+    /// Takes no more requests, ends watches, followed logs and sessions in containers, and waits up to `grace` for the others.
     pub fn shutdown(self, grace: Duration) {
         self.state.close_watches();
         self.stop.send_replace(true);

@@ -4,6 +4,7 @@ pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod read;
+pub(crate) mod stream;
 pub(crate) mod watch;
 pub(crate) mod write;
 
@@ -12,6 +13,12 @@ use watchbell_api::{ApiError, Resource};
 use watchbell_core::world::Stored;
 
 use crate::request::options::ListOptions;
+
+/// Waits until the state has closed its bell: the server ends.
+pub(crate) async fn closed(bell: &mut tokio::sync::watch::Receiver<u64>) {
+    // The sender lives as long as the state; its end is an end as well.
+    let _ = bell.wait_for(|version| *version == u64::MAX).await;
+}
 
 /// Which objects of a collection are meant.
 #[derive(Debug, Clone)]

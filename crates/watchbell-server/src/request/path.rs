@@ -66,14 +66,26 @@ pub(crate) enum Sub {
     None,
     Status,
     Log,
+    Exec,
+    Attach,
 }
 
 impl Sub {
+    /// Whether it is a thing to do, which is asked for with POST.
+    pub(crate) fn is_posted(self) -> bool {
+        match self {
+            Sub::Exec | Sub::Attach => true,
+            Sub::None | Sub::Status | Sub::Log => false,
+        }
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Sub::None => "",
             Sub::Status => "status",
             Sub::Log => "log",
+            Sub::Exec => "exec",
+            Sub::Attach => "attach",
         }
     }
 }
@@ -167,6 +179,8 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name] => (Some((*name).to_owned()), Sub::None),
         [name, "status"] if resource.info().has_status => (Some((*name).to_owned()), Sub::Status),
         [name, "log"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Log),
+        [name, "exec"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Exec),
+        [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
         _ => return Err(no_such_path()),
     };
     Ok(ObjectPath { resource, namespace, name, sub })

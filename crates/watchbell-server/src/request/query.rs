@@ -2,8 +2,8 @@
 
 use watchbell_api::ApiError;
 
-/// More parameters than any client sends.
-const PARAMETERS_MAX: usize = 128;
+/// More parameters than any client sends; each word of a command is one.
+const PARAMETERS_MAX: usize = 1024;
 
 /// The parameters of a query, decoded, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,8 +27,8 @@ impl Query {
                     "the query has more than {PARAMETERS_MAX} parameters"
                 )));
             }
-            // Two readers would disagree on which of them counts. `dryRun` is a list.
-            if key != "dryRun" && pairs.iter().any(|(k, _)| *k == key) {
+            // Two readers would disagree on which of them counts. `dryRun` is a list, `command` has a value a word.
+            if !matches!(key.as_str(), "dryRun" | "command") && pairs.iter().any(|(k, _)| *k == key) {
                 return Err(ApiError::bad_request(format!(
                     "the query has the parameter {key:?} twice: give it once"
                 )));
@@ -41,6 +41,11 @@ impl Query {
     /// A parameter that is there and not empty.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+    }
+
+    /// Every value of a parameter, the empty ones too.
+    pub(crate) fn every<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.pairs.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> + 'a {

@@ -36,6 +36,8 @@ fn paths_lead_somewhere() {
     check("/api/v1/pods", object(Resource::Pod, None, None, Sub::None));
     check("/api/v1/namespaces/ml/pods", object(Resource::Pod, Some("ml"), None, Sub::None));
     check("/api/v1/namespaces/ml/pods/p-0/log", object(Resource::Pod, Some("ml"), Some("p-0"), Sub::Log));
+    check("/api/v1/namespaces/ml/pods/p/exec", object(Resource::Pod, Some("ml"), Some("p"), Sub::Exec));
+    check("/api/v1/namespaces/ml/pods/p/attach", object(Resource::Pod, Some("ml"), Some("p"), Sub::Attach));
     check(
         "/apis/batch/v1/namespaces/ml/jobs/a.b/status",
         object(Resource::Job, Some("ml"), Some("a.b"), Sub::Status),
@@ -67,7 +69,8 @@ fn other_paths_are_refused() {
         "/api/v1/namespaces/ml/namespaces",
         "/api/v1/namespaces/ml/nodes/x",
         "/api/v1/pods/x",
-        "/api/v1/namespaces/ml/pods/x/exec",
+        "/api/v1/namespaces/ml/pods/x/exec/y",
+        "/api/v1/namespaces/ml/configmaps/x/exec",
         "/api/v1/namespaces/ml/configmaps/x/status",
         "/api/v1/namespaces/ml/secrets/x/log",
         "/api/v1/namespaces/ml/pods/x/log/y",
@@ -128,6 +131,12 @@ fn methods_become_verbs() {
     check(Method::PATCH, &format!("{one}/status"), "", Some(Verb::Patch));
     check(Method::POST, &format!("{one}/log"), "", None);
     check(Method::PUT, &format!("{one}/log"), "", None);
+    for sub in ["exec", "attach"] {
+        check(Method::GET, &format!("{one}/{sub}"), "watch=1", Some(Verb::Get));
+        check(Method::POST, &format!("{one}/{sub}"), "", Some(Verb::Create));
+        check(Method::PUT, &format!("{one}/{sub}"), "", None);
+        check(Method::DELETE, &format!("{one}/{sub}"), "", None);
+    }
     check(Method::TRACE, one, "", None);
     check(Method::from_bytes(b"BREW").unwrap(), one, "", None);
 }
@@ -145,8 +154,11 @@ fn queries_are_read_once() {
     for bad in ["a=%", "a=%f", "a=%ff", "%=1", "limit=1&limit=2", "watch&watch"] {
         assert!(Query::parse(bad).is_err(), "{bad}");
     }
-    let many: Vec<String> = (0..200).map(|i| format!("k{i}=v")).collect();
-    assert!(Query::parse(&many.join("&")).is_err());
+    let words = Query::parse("command=sh&command=&command=a+b").unwrap();
+    assert_eq!(words.every("command").collect::<Vec<_>>(), ["sh", "", "a b"]);
+    let many = |count| (0..count).map(|i| format!("k{i}=v")).collect::<Vec<String>>().join("&");
+    assert!(Query::parse(&many(1024)).is_ok());
+    assert!(Query::parse(&many(1025)).is_err());
 }
 
 #[test]

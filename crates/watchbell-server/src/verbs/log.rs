@@ -13,6 +13,7 @@ use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatu
 use watchbell_api::{ApiError, Reason, Resource};
 use watchbell_core::world::{Head, Stored};
 
+use super::closed;
 use crate::app::{App, Call};
 use crate::body::{self, Body};
 use crate::request::{ObjectPath, Query};
@@ -108,12 +109,6 @@ struct Reader {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Waits until the state has closed its bell.
-async fn closed(bell: &mut tokio::sync::watch::Receiver<u64>) {
-    // The sender lives as long as the state; its end is an end as well.
-    let _ = bell.wait_for(|version| *version == u64::MAX).await;
-}
-
 /// `PodLogOptions` of core/v1.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LogOptions {
@@ -200,7 +195,12 @@ fn choose(pod: &Stored, options: &LogOptions) -> Result<LogQuery, ApiError> {
     })
 }
 
-fn container<'a>(pod: &str, spec: &'a PodSpec, asked: Option<&str>) -> Result<(u16, &'a str), ApiError> {
+/// The ordinal and name of the container that is asked for, or in Kubernetes' words why there is none.
+pub(super) fn container<'a>(
+    pod: &str,
+    spec: &'a PodSpec,
+    asked: Option<&str>,
+) -> Result<(u16, &'a str), ApiError> {
     let init = spec.init_containers.iter().map(|c| &*c.name);
     let main = spec.containers.iter().map(|c| &*c.name);
     let asked = match asked {

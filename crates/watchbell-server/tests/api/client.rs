@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+use tokio_rustls::rustls::{ClientConnection, StreamOwned};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody, http};
+
+pub(crate) type Tls = StreamOwned<ClientConnection, std::net::TcpStream>;
 
 /// An HTTPS client with (or without) a certificate.
 #[derive(Clone)]
@@ -164,13 +167,11 @@ impl Client {
         }
     }
 
-    /// Sends bytes of our own making over TLS, as the administrator, and reads until the server closes.
-    pub(crate) fn raw(&self, bytes: &[u8]) -> String {
+    /// A TLS connection of the administrator.
+    pub(crate) fn connect(&self) -> Tls {
         use tokio_rustls::rustls::pki_types::pem::PemObject;
         use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-        use tokio_rustls::rustls::{
-            ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring,
-        };
+        use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
         let (certificate, key) = self.identity.as_ref().expect("raw bytes are sent as somebody");
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&self.ca_pem).unwrap()).unwrap();
@@ -188,7 +189,12 @@ impl Client {
             ClientConnection::new(Arc::new(config), ServerName::try_from("127.0.0.1").unwrap()).unwrap();
         let stream = std::net::TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let mut stream = StreamOwned::new(connection, stream);
+        Tls::new(connection, stream)
+    }
+
+    /// Sends bytes of our own making over TLS, as the administrator, and reads until the server closes.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
         // The server may answer and close before it has taken everything.
         let _ = io::Write::write_all(&mut stream, bytes);
         let mut answer = Vec::new();

@@ -17,6 +17,7 @@ use watchbell_server::{Identity, Server, ServerOptions, State, Writer};
 use watchbell_store::{Options, Store};
 
 use crate::client::Client;
+use crate::sessions::FakeSessions;
 
 /// A running server. Everything it made goes with it.
 pub(crate) struct Harness {
@@ -25,6 +26,7 @@ pub(crate) struct Harness {
     pub(crate) client: Client,
     pub(crate) logs: Arc<FakeLogs>,
     pub(crate) images: Arc<FakeImages>,
+    pub(crate) sessions: Arc<FakeSessions>,
     commands: Mutex<Receiver<Command>>,
     server: Option<Server>,
     writer: Option<Writer>,
@@ -58,8 +60,10 @@ impl Harness {
         let (state, writer) = State::start(store, report.last_resource_version, config, node).unwrap();
         let logs = Arc::new(FakeLogs::default());
         let images = Arc::new(FakeImages::default());
+        let sessions = Arc::new(FakeSessions::default());
         let options = ServerOptions { listen, identity };
-        let server = Server::start(options, state.clone(), logs.clone(), images.clone()).unwrap();
+        let server =
+            Server::start(options, state.clone(), logs.clone(), images.clone(), sessions.clone()).unwrap();
         let client = Client::of_kubeconfig(server.admin_kubeconfig());
         Harness {
             dir,
@@ -67,6 +71,7 @@ impl Harness {
             client,
             logs,
             images,
+            sessions,
             commands: Mutex::new(commands),
             server: Some(server),
             writer: Some(writer),
@@ -87,7 +92,7 @@ impl Harness {
         std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap())
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if let Some(server) = self.server.take() {
             server.shutdown(Duration::from_secs(5));
         }

@@ -107,7 +107,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (state, writer) =
         State::start(store, report.last_resource_version, config, commands).map_err(Failure::refused)?;
     let node = Node::start(options, state.lookup(), follow, state.reports()).map_err(Failure::refused)?;
-    let server = Server::start(ServerOptions { listen, identity }, state.clone(), node.logs(), node.images())
+    let options = ServerOptions { listen, identity };
+    let server = Server::start(options, state.clone(), node.logs(), node.images(), node.sessions())
         .map_err(Failure::refused)?;
     tracing::info!(
         address = %server.local_addr(),
