@@ -65,6 +65,8 @@ pub(crate) fn make_host_path(path: &Path, allowed: &[PathBuf], kind: HostPath) -
     }
     let Some((last, parents)) = names.split_last() else { return Ok(()) };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // Whoever started the server named it: it is made as it was written.
+    DirBuilder::new().recursive(true).mode(0o755).create(root)?;
     let mut here: OwnedFd = open(root, flags, Mode::empty())?;
     for name in parents {
         here = enter(&here, name)?;
@@ -117,7 +119,10 @@ mod tests {
         let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
         fs::create_dir(&inside).unwrap();
         fs::create_dir(&outside).unwrap();
-        let allowed = [inside.clone()];
+        let named = dir.path().join("not/yet");
+        let allowed = [inside.clone(), named.clone()];
+        make_host_path(&named.join("a"), &allowed, HostPath::Directory).unwrap();
+        assert!(named.join("a").is_dir());
         make_host_path(&inside.join("a/b"), &allowed, HostPath::Directory).unwrap();
         make_host_path(&inside.join("a/f"), &allowed, HostPath::File).unwrap();
         make_host_path(&inside.join("a/f"), &allowed, HostPath::Directory).unwrap();

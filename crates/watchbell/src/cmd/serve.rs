@@ -40,7 +40,7 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What namespaces that permit it may ask for (default: nothing)")]
 struct Allow {
-    /// Privileged containers
+    /// Privileged containers, which have the machine's users
     #[arg(long)]
     allow_privileged: bool,
     /// Pods with the machine's users (hostUsers)
@@ -70,7 +70,8 @@ impl Allow {
         }
         Ok(Ceiling {
             privileged: self.allow_privileged,
-            host_users: self.allow_host_users,
+            // Privilege is the greater of the two, and its pods have no users of their own.
+            host_users: self.allow_host_users || self.allow_privileged,
             host_network: self.allow_host_network,
             host_pid: self.allow_host_pid,
             host_ipc: self.allow_host_ipc,

@@ -67,19 +67,27 @@ impl Stand {
 
     /// As [`Stand::start`], with the image `busybox:bar` in its store.
     pub(crate) fn with_busybox() -> Stand {
+        Stand::prepared(|stand| {
+            let busybox = which("busybox").expect("busybox-static is installed");
+            let build = stand
+                .program()
+                .args(["image", "build", "busybox:bar", "--from", "scratch", "--data-dir"])
+                .arg(stand.data())
+                .arg("--copy")
+                .arg(format!("{}:/bin/busybox", busybox.display()))
+                .args(["--env", "PATH=/bin"])
+                .output()
+                .unwrap();
+            done(build).ok();
+            Vec::new()
+        })
+    }
+
+    /// As [`Stand::start`], with what `prepare` puts into the data directory and the arguments of `serve` it returns.
+    pub(crate) fn prepared(prepare: impl FnOnce(&Stand) -> Vec<String>) -> Stand {
         let mut stand = Stand { dir: tempfile::tempdir().unwrap(), server: None };
-        let busybox = which("busybox").expect("busybox-static is installed");
-        let build = stand
-            .program()
-            .args(["image", "build", "busybox:bar", "--from", "scratch", "--data-dir"])
-            .arg(stand.data())
-            .arg("--copy")
-            .arg(format!("{}:/bin/busybox", busybox.display()))
-            .args(["--env", "PATH=/bin"])
-            .output()
-            .unwrap();
-        done(build).ok();
-        stand.launch();
+        let serve = prepare(&stand);
+        stand.launch_with("127.0.0.1:0", &serve);
         stand.wait_ready();
         stand
     }
@@ -121,11 +129,16 @@ impl Stand {
     }
 
     pub(crate) fn launch_on(&mut self, listen: &str) {
+        self.launch_with(listen, &[]);
+    }
+
+    fn launch_with(&mut self, listen: &str, more: &[String]) {
         let log = File::options().create(true).append(true).open(self.path("server.log")).unwrap();
         let child = self
             .program()
             .args(["serve", "--listen", listen, "--data-dir"])
             .arg(self.data())
+            .args(more)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
