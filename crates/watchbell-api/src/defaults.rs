@@ -27,7 +27,7 @@ pub fn apply(resource: Resource, object: &mut Value) {
         Resource::Job => job::job(object),
         Resource::CronJob => job::cron_job(object),
         Resource::Node => node(object),
-        Resource::ConfigMap | Resource::ServiceAccount | Resource::Event => {}
+        _ => {}
     }
 }
 

@@ -12,6 +12,33 @@ pub enum Resource {
     Event,
     Job,
     CronJob,
+    ResourceQuota,
+    LimitRange,
+    PersistentVolumeClaim,
+    PersistentVolume,
+    StorageClass,
+    PriorityClass,
+    RuntimeClass,
+    NetworkPolicy,
+    Lease,
+    /// The events of `events.k8s.io/v1`: another form of the objects of [`Resource::Event`].
+    EventsEvent,
+    // What only a cluster runs.
+    Service,
+    Endpoints,
+    ReplicationController,
+    DaemonSet,
+    Deployment,
+    ReplicaSet,
+    StatefulSet,
+}
+
+/// What can be done with objects of a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    Full,
+    /// They can be listed and watched, as many clients do with whatever they know; there are none and none can be made.
+    ListOnly,
 }
 
 /// Whether objects of a resource live in a namespace.
@@ -36,6 +63,7 @@ pub struct ResourceInfo {
     pub scope: Scope,
     /// Whether `/status` is a subresource of its own.
     pub has_status: bool,
+    pub support: Support,
 }
 
 impl ResourceInfo {
@@ -50,8 +78,9 @@ impl ResourceInfo {
     }
 }
 
+/// A row; the kind is the variant's name where none is given.
 macro_rules! row {
-    ($r:ident, $group:literal, $kind:literal, $plural:literal, $singular:literal, $short:expr, $cat:expr, $scope:ident, $status:literal) => {
+    ($r:ident, $group:literal, $kind:expr, $plural:literal, $singular:literal, $short:expr, $cat:expr, $scope:ident) => {
         ResourceInfo {
             resource: Resource::$r,
             group: $group,
@@ -62,31 +91,52 @@ macro_rules! row {
             short_names: &$short,
             categories: &$cat,
             scope: Scope::$scope,
-            has_status: $status,
+            has_status: false,
+            support: Support::Full,
         }
+    };
+    ($r:ident, $group:literal, $plural:literal, $singular:literal, $short:expr, $cat:expr, $scope:ident) => {
+        row!($r, $group, stringify!($r), $plural, $singular, $short, $cat, $scope)
     };
 }
 
-static TABLE: [ResourceInfo; 9] = [
-    row!(Namespace, "", "Namespace", "namespaces", "namespace", ["ns"], [], Cluster, true),
-    row!(ConfigMap, "", "ConfigMap", "configmaps", "configmap", ["cm"], [], Namespaced, false),
-    row!(Secret, "", "Secret", "secrets", "secret", [], [], Namespaced, false),
-    row!(
-        ServiceAccount,
-        "",
-        "ServiceAccount",
-        "serviceaccounts",
-        "serviceaccount",
-        ["sa"],
-        [],
-        Namespaced,
-        false
-    ),
-    row!(Node, "", "Node", "nodes", "node", ["no"], [], Cluster, true),
-    row!(Pod, "", "Pod", "pods", "pod", ["po"], ["all"], Namespaced, true),
-    row!(Event, "", "Event", "events", "event", ["ev"], [], Namespaced, false),
-    row!(Job, "batch", "Job", "jobs", "job", [], ["all"], Namespaced, true),
-    row!(CronJob, "batch", "CronJob", "cronjobs", "cronjob", ["cj"], ["all"], Namespaced, true),
+const fn with_status(row: ResourceInfo) -> ResourceInfo {
+    ResourceInfo { has_status: true, ..row }
+}
+
+/// Without the category `all`: `kubectl get all` need not ask for what there never is.
+const fn list_only(row: ResourceInfo) -> ResourceInfo {
+    ResourceInfo { support: Support::ListOnly, ..row }
+}
+
+#[rustfmt::skip]
+static TABLE: [ResourceInfo; 26] = [
+    with_status(row!(Namespace, "", "namespaces", "namespace", ["ns"], [], Cluster)),
+    row!(ConfigMap, "", "configmaps", "configmap", ["cm"], [], Namespaced),
+    row!(Secret, "", "secrets", "secret", [], [], Namespaced),
+    row!(ServiceAccount, "", "serviceaccounts", "serviceaccount", ["sa"], [], Namespaced),
+    with_status(row!(Node, "", "nodes", "node", ["no"], [], Cluster)),
+    with_status(row!(Pod, "", "pods", "pod", ["po"], ["all"], Namespaced)),
+    row!(Event, "", "events", "event", ["ev"], [], Namespaced),
+    with_status(row!(Job, "batch", "jobs", "job", [], ["all"], Namespaced)),
+    with_status(row!(CronJob, "batch", "cronjobs", "cronjob", ["cj"], ["all"], Namespaced)),
+    with_status(row!(ResourceQuota, "", "resourcequotas", "resourcequota", ["quota"], [], Namespaced)),
+    row!(LimitRange, "", "limitranges", "limitrange", ["limits"], [], Namespaced),
+    with_status(row!(PersistentVolumeClaim, "", "persistentvolumeclaims", "persistentvolumeclaim", ["pvc"], [], Namespaced)),
+    with_status(row!(PersistentVolume, "", "persistentvolumes", "persistentvolume", ["pv"], [], Cluster)),
+    row!(StorageClass, "storage.k8s.io", "storageclasses", "storageclass", ["sc"], [], Cluster),
+    row!(PriorityClass, "scheduling.k8s.io", "priorityclasses", "priorityclass", ["pc"], [], Cluster),
+    row!(RuntimeClass, "node.k8s.io", "runtimeclasses", "runtimeclass", [], [], Cluster),
+    row!(NetworkPolicy, "networking.k8s.io", "networkpolicies", "networkpolicy", ["netpol"], [], Namespaced),
+    row!(Lease, "coordination.k8s.io", "leases", "lease", [], [], Namespaced),
+    row!(EventsEvent, "events.k8s.io", "Event", "events", "event", ["ev"], [], Namespaced),
+    list_only(row!(Service, "", "services", "service", ["svc"], [], Namespaced)),
+    list_only(row!(Endpoints, "", "endpoints", "endpoints", ["ep"], [], Namespaced)),
+    list_only(row!(ReplicationController, "", "replicationcontrollers", "replicationcontroller", ["rc"], [], Namespaced)),
+    list_only(row!(DaemonSet, "apps", "daemonsets", "daemonset", ["ds"], [], Namespaced)),
+    list_only(row!(Deployment, "apps", "deployments", "deployment", ["deploy"], [], Namespaced)),
+    list_only(row!(ReplicaSet, "apps", "replicasets", "replicaset", ["rs"], [], Namespaced)),
+    list_only(row!(StatefulSet, "apps", "statefulsets", "statefulset", ["sts"], [], Namespaced)),
 ];
 
 impl Resource {
@@ -134,6 +184,20 @@ impl Resource {
     pub fn is_namespaced(self) -> bool {
         self.info().scope == Scope::Namespaced
     }
+
+    /// Whether there are none of it, and none can be made: a cluster runs these, this machine does not.
+    pub fn is_list_only(self) -> bool {
+        self.info().support == Support::ListOnly
+    }
+
+    /// The resource under which objects are stored and watched: itself, unless it is only another form of one
+    /// ([`crate::convert`]).
+    pub fn stored(self) -> Resource {
+        match self {
+            Resource::EventsEvent => Resource::Event,
+            other => other,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -147,5 +211,7 @@ mod tests {
             assert_eq!(Resource::from_qualified(&resource.info().qualified()), Some(resource));
         }
         assert_eq!(Resource::from_word("CJ"), Some(Resource::CronJob));
+        assert_eq!(Resource::from_word("ev"), Some(Resource::Event), "the core group comes first");
+        assert_eq!(Resource::from_kind("events.k8s.io/v1", "Event"), Some(Resource::EventsEvent));
     }
 }

@@ -7,6 +7,8 @@ mod event;
 mod node;
 mod plain;
 mod pod;
+mod policy;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +16,7 @@ use serde_json::{Value, json};
 
 pub use duration::human_duration;
 
-use crate::Resource;
+use crate::{Resource, convert};
 
 /// One column.
 struct Column {
@@ -29,6 +31,7 @@ enum Kind {
     Name,
     String,
     Integer,
+    Boolean,
 }
 
 /// When a column is printed.
@@ -67,9 +70,25 @@ fn columns_of(resource: Resource) -> &'static [Column] {
         Resource::ServiceAccount => &plain::SERVICE_ACCOUNT,
         Resource::Node => &node::COLUMNS,
         Resource::Pod => &pod::COLUMNS,
-        Resource::Event => &event::COLUMNS,
+        Resource::Event | Resource::EventsEvent => &event::COLUMNS,
         Resource::Job => &batch::JOB,
         Resource::CronJob => &batch::CRON_JOB,
+        Resource::ResourceQuota => &policy::RESOURCE_QUOTA,
+        Resource::LimitRange => &policy::LIMIT_RANGE,
+        Resource::PersistentVolumeClaim => &storage::CLAIM,
+        Resource::PersistentVolume => &storage::VOLUME,
+        Resource::StorageClass => &storage::CLASS,
+        Resource::PriorityClass => &policy::PRIORITY_CLASS,
+        Resource::RuntimeClass => &policy::RUNTIME_CLASS,
+        Resource::NetworkPolicy => &policy::NETWORK_POLICY,
+        Resource::Lease => &policy::LEASE,
+        Resource::Service
+        | Resource::Endpoints
+        | Resource::ReplicationController
+        | Resource::DaemonSet
+        | Resource::Deployment
+        | Resource::ReplicaSet
+        | Resource::StatefulSet => &plain::OTHER,
     }
 }
 
@@ -78,7 +97,11 @@ pub fn columns(resource: Resource) -> Value {
     let definition = |column: &Column| {
         json!({
             "name": column.name,
-            "type": if column.kind == Kind::Integer { "integer" } else { "string" },
+            "type": match column.kind {
+                Kind::Integer => "integer",
+                Kind::Boolean => "boolean",
+                Kind::Name | Kind::String => "string",
+            },
             "format": if column.kind == Kind::Name { "name" } else { "" },
             "description": column.description,
             "priority": i32::from(column.shown == Shown::Wide),
@@ -99,6 +122,23 @@ pub fn cells(resource: Resource, object: &Value, now: i64) -> Vec<Value> {
         Resource::Event => event::cells(object, now),
         Resource::Job => batch::job(object, now),
         Resource::CronJob => batch::cron_job(object, now),
+        Resource::ResourceQuota => policy::resource_quota(object, now),
+        Resource::LimitRange => policy::limit_range(object),
+        Resource::PersistentVolumeClaim => storage::claim(object, now),
+        Resource::PersistentVolume => storage::volume(object, now),
+        Resource::StorageClass => storage::storage_class(object, now),
+        Resource::PriorityClass => policy::priority_class(object, now),
+        Resource::RuntimeClass => policy::runtime_class(object, now),
+        Resource::NetworkPolicy => policy::network_policy(object, now),
+        Resource::Lease => policy::lease(object, now),
+        Resource::EventsEvent => event::cells(&convert::to_stored(resource, object.clone()), now),
+        Resource::Service
+        | Resource::Endpoints
+        | Resource::ReplicationController
+        | Resource::DaemonSet
+        | Resource::Deployment
+        | Resource::ReplicaSet
+        | Resource::StatefulSet => plain::other(object, now),
     }
 }
 

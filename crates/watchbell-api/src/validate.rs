@@ -47,7 +47,7 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
         Resource::Event => event::check(&mut f, &object),
         Resource::Job => job::create(&mut f, &object),
         Resource::CronJob => cron_job::create(&mut f, &object),
-        Resource::Namespace | Resource::ServiceAccount | Resource::Node => {}
+        _ => {}
     }
     f.into_errors()
 }
@@ -71,7 +71,16 @@ pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
         Resource::Event => event::check(&mut f, &new),
         Resource::Job => job_update::check(&mut f, &old, &new),
         Resource::CronJob => cron_job::update(&mut f, &old, &new),
-        Resource::Namespace | Resource::ServiceAccount | Resource::Node => {}
+        _ => {}
+    }
+    f.into_errors()
+}
+
+/// What a form of an object that is not the stored one asks beyond the rules of that. Both objects are in the stored form.
+pub fn other_form(resource: Resource, old: Option<&Value>, new: &Value) -> Vec<FieldError> {
+    let mut f = Findings::default();
+    if resource == Resource::EventsEvent {
+        event::strict(&mut f, old.map(At::root).as_ref(), &At::root(new));
     }
     f.into_errors()
 }

@@ -13,6 +13,8 @@ use crate::respond;
 
 const AGGREGATED: [Shape; 2] = [Shape::Discovery, Shape::DiscoveryBeta];
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Of what there is none and none can be made.
+const LIST_VERBS: [&str; 3] = ["get", "list", "watch"];
 const STATUS_VERBS: [&str; 3] = ["get", "patch", "update"];
 
 /// The groups and versions of the resource table, the core group first.
@@ -89,7 +91,7 @@ pub(crate) fn resources(call: &Call, group: &str, version: &str) -> Result<Respo
     for info in infos {
         let mut entry = json!({
             "name": info.plural, "singularName": info.singular, "namespaced": info.resource.is_namespaced(),
-            "kind": info.kind, "verbs": VERBS,
+            "kind": info.kind, "verbs": verbs_of(info),
         });
         if !info.short_names.is_empty() {
             entry["shortNames"] = json!(info.short_names);
@@ -123,6 +125,10 @@ pub(crate) fn definitions(app: &App, call: &Call) -> Result<Response<Body>, ApiE
         "metadata": {"resourceVersion": app.state.snapshot().resource_version().to_string()}, "items": [],
     });
     respond::document(StatusCode::OK, answer, &document, call.gzip)
+}
+
+fn verbs_of(info: &ResourceInfo) -> &'static [&'static str] {
+    if info.resource.is_list_only() { &LIST_VERBS } else { &VERBS }
 }
 
 fn subresources(info: &ResourceInfo) -> Vec<(&'static str, &'static [&'static str])> {
@@ -175,7 +181,7 @@ fn aggregated_group(group: &str, version: &str) -> Value {
             let mut entry = json!({
                 "resource": info.plural, "responseKind": kind_of(info),
                 "scope": if info.resource.is_namespaced() { "Namespaced" } else { "Cluster" },
-                "singularResource": info.singular, "verbs": VERBS,
+                "singularResource": info.singular, "verbs": verbs_of(info),
             });
             if !info.short_names.is_empty() {
                 entry["shortNames"] = json!(info.short_names);

@@ -1,7 +1,8 @@
 //! The forms in which objects are shown: whole, as rows of a Table, or their metadata alone.
 
 use serde_json::{Map, Value, json};
-use watchbell_api::{ApiError, Resource, table};
+use watchbell_api::{ApiError, Resource, convert, table};
+use watchbell_core::world::Stored;
 
 use crate::request::Query;
 use crate::request::accept::Shape;
@@ -25,6 +26,11 @@ impl Include {
             ))),
         }
     }
+}
+
+/// A stored object in the form of the resource that was asked for.
+pub(crate) fn shown(resource: Resource, stored: &Stored) -> Value {
+    convert::from_stored(resource, stored.render())
 }
 
 /// One object in the form asked for. A `Status` stays one.

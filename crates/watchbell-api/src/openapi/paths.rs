@@ -29,6 +29,25 @@ pub(super) fn add(resource: Resource, paths: &mut Map<String, Value>) {
     if resource.is_namespaced() {
         parameters.push(in_path("namespace", "The namespace of the objects."));
     }
+    if resource.is_list_only() {
+        // kubectl looks here for the kind before it sends an object, and shows the server's own refusal.
+        let at = |parameters: Vec<Value>, mut item: Value| {
+            item["parameters"] = parameters.into();
+            item
+        };
+        let list = json!({
+            "get": Operation::list(resource).write(resource),
+            "post": Operation::create(resource).refused().write(resource),
+        });
+        paths.insert(collection.clone(), at(parameters.clone(), list));
+        parameters.insert(0, in_path("name", "The name of the object."));
+        let one = json!({
+            "get": Operation::read(resource, "").write(resource),
+            "patch": Operation::patch(resource, "").refused().write(resource),
+        });
+        paths.insert(format!("{collection}/{{name}}"), at(parameters, one));
+        return;
+    }
     let mut item = json!({
         "get": Operation::list(resource).write(resource),
         "post": Operation::create(resource).write(resource),
@@ -102,6 +121,7 @@ enum Body {
 const OK: (&str, &str) = ("200", "OK");
 const CREATED: (&str, &str) = ("201", "Created");
 const ACCEPTED: (&str, &str) = ("202", "Accepted");
+const REFUSED: (&str, &str) = ("405", "Method Not Allowed: it needs a Kubernetes cluster");
 
 impl Operation {
     fn new(resource: Resource, verb: &str, suffix: &str, action: &'static str) -> Operation {
@@ -180,6 +200,11 @@ impl Operation {
             answer: Some(format!("{META}.Status")),
             ..Operation::new(resource, "delete", "", "deletecollection")
         }
+    }
+
+    /// The operation is known and never carried out.
+    fn refused(self) -> Operation {
+        Operation { answer: Some(format!("{META}.Status")), codes: &[REFUSED], ..self }
     }
 
     fn log() -> Operation {

@@ -52,7 +52,7 @@ fn own_fields(resource: Resource) -> &'static [&'static str] {
         Resource::Namespace => &["status.phase"],
         Resource::Secret => &["type"],
         Resource::Node => &["spec.unschedulable"],
-        Resource::ConfigMap | Resource::ServiceAccount | Resource::CronJob => &[],
+        _ => &[],
     }
 }
 
@@ -95,6 +95,9 @@ impl Fields {
 }
 
 fn known(resource: Resource, path: &str) -> Result<&'static str, ApiError> {
+    if resource == Resource::EventsEvent {
+        return known_of_events(path);
+    }
     let meta = if resource.is_namespaced() { &META[..] } else { &META[..1] };
     // An old name that clients of the first Kubernetes used.
     let path = if resource == Resource::Pod && path == "spec.host" { "spec.nodeName" } else { path };
@@ -108,6 +111,19 @@ fn known(resource: Resource, path: &str) -> Result<&'static str, ApiError> {
         }
         _ => format!("field label not supported: {path}"),
     }))
+}
+
+/// The fields of `events.k8s.io/v1` by the names that stored events have.
+fn known_of_events(path: &str) -> Result<&'static str, ApiError> {
+    let (head, rest) = path.split_once('.').unwrap_or((path, ""));
+    let stored = match (head, rest) {
+        ("metadata", _) | ("reason" | "type", "") => path.to_owned(),
+        ("reportingController", "") => "reportingComponent".to_owned(),
+        ("regarding", rest) => format!("involvedObject.{rest}"),
+        _ => String::new(),
+    };
+    known(Resource::Event, &stored)
+        .map_err(|_| ApiError::bad_request(format!("field label not supported: {path}")))
 }
 
 fn holds(term: &Term, object: &Value) -> bool {

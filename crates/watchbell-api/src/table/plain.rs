@@ -15,6 +15,13 @@ pub(super) static SECRET: [Column; 4] = [
 pub(super) static SERVICE_ACCOUNT: [Column; 3] =
     [NAME, column("Secrets", "How many secrets pods of this account may use."), AGE];
 
+/// Of what there never is one.
+pub(super) static OTHER: [Column; 2] = [NAME, AGE];
+
+pub(super) fn other(object: &Value, now: i64) -> Vec<Value> {
+    vec![name(object), age(object, now)]
+}
+
 pub(super) fn namespace(object: &Value, now: i64) -> Vec<Value> {
     vec![name(object), text(object, &["status", "phase"]).into(), age(object, now)]
 }

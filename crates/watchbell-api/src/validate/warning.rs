@@ -76,12 +76,7 @@ pub(super) fn of(resource: Resource, object: &At<'_, '_>) -> Vec<String> {
             // A hyphen and the minute of the slot.
             job(&mut w, &name, &template.field("spec"), 11);
         }
-        Resource::Namespace
-        | Resource::ConfigMap
-        | Resource::Secret
-        | Resource::ServiceAccount
-        | Resource::Node
-        | Resource::Event => {}
+        _ => {}
     }
     w.0
 }

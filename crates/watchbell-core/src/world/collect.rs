@@ -90,9 +90,9 @@ impl World {
         true
     }
 
-    /// Whether an owner is there, or of a kind that is not served, about which nothing is known.
+    /// Whether an owner is there, or of a kind that is not run here, about which nothing is known.
     fn may_exist(&self, owner: &Owner, object: &Stored) -> bool {
-        let known = Resource::all().any(|resource| resource.info().kind == owner.kind);
+        let known = Resource::all().any(|r| r.info().kind == owner.kind && !r.is_list_only());
         !known || self.owner_of(owner, object).is_some()
     }
 

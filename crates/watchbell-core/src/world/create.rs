@@ -132,7 +132,7 @@ impl World {
         }
         set_managers(&mut object, &managed);
         let status = first_status(resource, self.state.version + 1);
-        let has_generation = object.get("spec").is_some() && resource != Resource::Namespace;
+        let has_generation = object.get("spec").is_some() && counts_generations(resource);
         let stored = Stored {
             resource,
             namespace: if resource.is_namespaced() { request.namespace.as_str().into() } else { "".into() },
@@ -207,6 +207,11 @@ impl World {
     }
 }
 
+/// Kinds whose changes are counted, as in Kubernetes.
+fn counts_generations(resource: Resource) -> bool {
+    matches!(resource, Resource::Pod | Resource::Job | Resource::CronJob | Resource::NetworkPolicy)
+}
+
 /// Writes the server's part of the metadata, in Kubernetes' order.
 fn stamp(object: &mut Value, name: &str, uid: Uid, now: Timestamp) {
     let Some(metadata) = object["metadata"].as_object_mut() else { return };
@@ -271,10 +276,10 @@ fn first_status(resource: Resource, version: u64) -> Status {
         Resource::CronJob => Status::CronJob(Arc::new(CronJobStatus::default())),
         Resource::Pod => Status::Pod(Arc::default()),
         Resource::Namespace => Status::Json(Arc::new(json!({"phase": "Active"}))),
-        Resource::ConfigMap
-        | Resource::Secret
-        | Resource::ServiceAccount
-        | Resource::Node
-        | Resource::Event => Status::None,
+        Resource::PersistentVolumeClaim | Resource::PersistentVolume => {
+            Status::Json(Arc::new(json!({"phase": "Pending"})))
+        }
+        Resource::ResourceQuota => Status::Json(Arc::new(json!({}))),
+        _ => Status::None,
     }
 }

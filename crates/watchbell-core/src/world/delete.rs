@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::node::{Command, StopCause};
-use watchbell_api::{ApiError, Reason, Resource, Uid, selector};
+use watchbell_api::{ApiError, Reason, Resource, Uid, convert, selector};
 
 use super::World;
 use super::adopt::drop_owner;
@@ -75,17 +75,18 @@ impl World {
         let namespace = Some(request.namespace.as_str()).filter(|n| !n.is_empty());
         let chosen: Vec<Arc<Stored>> = self
             .state
-            .list(resource, namespace, None)
+            .list(resource.stored(), namespace, None)
             .filter(|object| labels.matches(&object.labels()))
             .filter(|object| fields.is_empty() || fields.matches(&object.render()))
             .cloned()
             .collect();
         let mut items = Vec::with_capacity(chosen.len());
         for object in chosen {
-            items.push(object.render());
+            items.push(convert::from_stored(resource, object.render()));
             if request.options.dry_run == DryRun::No {
                 // One of them may have gone with another, or changed with it.
-                let current = self.get_at(resource, &object.at()).filter(|o| o.uid == object.uid).cloned();
+                let current =
+                    self.get_at(resource.stored(), &object.at()).filter(|o| o.uid == object.uid).cloned();
                 if let Some(current) = current {
                     self.delete(&current, options, StopCause::Deleted, now);
                 }

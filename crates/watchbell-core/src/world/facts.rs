@@ -72,11 +72,7 @@ impl Facts {
             }
             Resource::Pod => Facts::Pod(Arc::new(PodSpec::deserialize(spec).map_err(wrong)?)),
             Resource::Event => Facts::Event(event(object)),
-            Resource::Namespace
-            | Resource::ConfigMap
-            | Resource::Secret
-            | Resource::ServiceAccount
-            | Resource::Node => Facts::None,
+            _ => Facts::None,
         })
     }
 

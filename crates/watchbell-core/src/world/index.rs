@@ -70,7 +70,7 @@ impl World {
                 None => self.clear_timer(&object.key()),
             },
             Resource::Node => self.index_node(new),
-            Resource::ConfigMap | Resource::ServiceAccount | Resource::Secret => {}
+            _ => {}
         }
         if new.is_none() {
             // What the object owned may have to go: looked at when its owner is gone.

@@ -22,6 +22,7 @@ mod cronjobs;
 mod delete;
 mod events;
 mod facts;
+mod forms;
 mod index;
 mod invariants;
 mod jobs;
@@ -236,12 +237,7 @@ impl World {
             Resource::Job => self.reconcile_job(&key.at, now),
             Resource::CronJob => self.reconcile_cronjob(&key.at, now),
             Resource::Namespace => self.reconcile_namespace(&key.at.name, now),
-            Resource::ConfigMap
-            | Resource::Secret
-            | Resource::ServiceAccount
-            | Resource::Node
-            | Resource::Pod
-            | Resource::Event => {}
+            _ => {}
         }
     }
 

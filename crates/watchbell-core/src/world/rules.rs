@@ -20,12 +20,7 @@ fn pod_spec(resource: Resource) -> Option<(&'static [&'static str], &'static str
             &["spec", "jobTemplate", "spec", "template", "spec"],
             "spec.jobTemplate.spec.template.spec",
         )),
-        Resource::Namespace
-        | Resource::ConfigMap
-        | Resource::Secret
-        | Resource::ServiceAccount
-        | Resource::Node
-        | Resource::Event => None,
+        _ => None,
     }
 }
 

@@ -4,22 +4,28 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use watchbell_api::{ApiError, Resource, schema};
+use watchbell_api::{ApiError, Reason, Resource, ResourceInfo, schema};
 
 use super::World;
 use super::object::{JsonHead, Stored};
 use super::owners::Ownership;
-use crate::request::{FieldValidation, Request, Write, Written};
+use crate::request::{FieldValidation, PatchKind, Request, Write, Written};
 
 impl World {
     /// Carries out a request into the stage and records it in the audit journal.
     pub fn write(&mut self, request: Request, now: Timestamp) -> Result<Written, ApiError> {
-        let answer = self.dispatch(&request, now);
+        let answer = match request.resource.stored() {
+            stored if stored == request.resource => self.dispatch(&request, now),
+            stored => self.write_in_other_form(&request, stored, now),
+        };
         self.audit_request(&request, &answer, now);
         answer
     }
 
-    fn dispatch(&mut self, request: &Request, now: Timestamp) -> Result<Written, ApiError> {
+    pub(super) fn dispatch(&mut self, request: &Request, now: Timestamp) -> Result<Written, ApiError> {
+        if request.resource.is_list_only() && makes(&request.write) {
+            return Err(not_run_here(request.resource));
+        }
         match &request.write {
             Write::Create(object) => self.create(request, object.clone(), now),
             Write::Update(object) => {
@@ -38,10 +44,23 @@ impl World {
     }
 
     pub(super) fn find(&self, request: &Request) -> Result<Arc<Stored>, ApiError> {
-        self.get(request.resource, &request.namespace, &request.name)
+        self.get(request.resource.stored(), &request.namespace, &request.name)
             .cloned()
             .ok_or_else(|| ApiError::not_found(request.resource, &request.name))
     }
+}
+
+/// Whether a write can make an object that was not there.
+fn makes(write: &Write) -> bool {
+    matches!(write, Write::Create(_) | Write::Patch { kind: PatchKind::Apply, .. })
+}
+
+fn not_run_here(resource: Resource) -> ApiError {
+    let ResourceInfo { kind, .. } = resource.info();
+    ApiError::new(
+        Reason::MethodNotAllowed,
+        format!("Watchbell runs Jobs, CronJobs and Pods; {kind} needs a Kubernetes cluster"),
+    )
 }
 
 pub(super) fn head(resource: Resource, object: Value) -> Result<JsonHead, ApiError> {

@@ -227,7 +227,7 @@ impl Walk {
         let namespace = self.namespace.clone();
         let cursor = self.cursor.clone();
         let start_after = cursor.as_ref().map(|(ns, name)| (ns.as_str(), name.as_str()));
-        let mut objects = snapshot.list(self.resource, namespace.as_deref(), start_after);
+        let mut objects = snapshot.list(self.resource.stored(), namespace.as_deref(), start_after);
         for _ in 0..PIECE_OBJECTS {
             if self.left == 0 {
                 self.continues = objects.next().is_some();
@@ -248,8 +248,12 @@ impl Walk {
             }
             self.has_elements = true;
             let shown = match self.shape {
-                Shape::Table => Some(present::row(self.resource, self.include, stored.render(), self.now)),
+                Shape::Table => {
+                    let object = present::shown(self.resource, stored);
+                    Some(present::row(self.resource, self.include, object, self.now))
+                }
                 Shape::MetadataList => Some(present::metadata_only(stored.render())),
+                _ if self.resource != stored.resource => Some(present::shown(self.resource, stored)),
                 _ => None,
             };
             match shown {
@@ -288,8 +292,11 @@ impl Walk {
             };
             metadata["continue"] = token.encode().into();
             if self.selection.is_all() {
-                let rest =
-                    self.snapshot.list(self.resource, self.namespace.as_deref(), Some((namespace, name)));
+                let rest = self.snapshot.list(
+                    self.resource.stored(),
+                    self.namespace.as_deref(),
+                    Some((namespace, name)),
+                );
                 metadata["remainingItemCount"] = rest.count().into();
             }
         }

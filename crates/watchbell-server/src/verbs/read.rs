@@ -22,10 +22,11 @@ pub(crate) fn get(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Resp
     }
     let name = path.name.as_deref().unwrap_or_default();
     let stored = snapshot
-        .get(path.resource, path.namespace.as_deref().unwrap_or_default(), name)
+        .get(path.resource.stored(), path.namespace.as_deref().unwrap_or_default(), name)
         .ok_or_else(|| ApiError::not_found(path.resource, name))?;
     let include = Include::read(&call.query)?;
     let now = Timestamp::now().as_second();
-    let object = present::one(path.resource, answer.shape, include, stored.render(), now);
+    let object =
+        present::one(path.resource, answer.shape, include, present::shown(path.resource, stored), now);
     respond::document(StatusCode::OK, answer, &object, call.gzip)
 }

@@ -8,7 +8,7 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
-use watchbell_api::{ApiError, Reason, Resource, table};
+use watchbell_api::{ApiError, Reason, Resource, convert, table};
 use watchbell_core::world::{Snapshot, Stored};
 
 use super::Selection;
@@ -50,7 +50,7 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
         (_, Version::At(version)) => (version, Initial::None),
     };
     let namespace = path.namespace.as_deref().map(Arc::from);
-    let watch = app.state.watch(path.resource, namespace, WatchFrom::Version(from))?;
+    let watch = app.state.watch(path.resource.stored(), namespace, WatchFrom::Version(from))?;
     let seconds =
         options.timeout_seconds.unwrap_or_else(|| SHORTEST + u64::from(call.spread) * SHORTEST / 255);
     let (flow, body) = body::flowing();
@@ -110,7 +110,7 @@ impl Watcher {
         let mut cursor: Option<(Arc<str>, Arc<str>)> = None;
         loop {
             let start_after = cursor.as_ref().map(|(ns, name)| (&**ns, &**name));
-            let mut objects = snapshot.list(self.resource, self.namespace.as_deref(), start_after);
+            let mut objects = snapshot.list(self.resource.stored(), self.namespace.as_deref(), start_after);
             let mut last = None;
             for stored in objects.by_ref().take(PIECE_OBJECTS) {
                 last = Some((stored.namespace.clone(), stored.name.clone()));
@@ -203,7 +203,9 @@ impl Watcher {
                 object["metadata"]["resourceVersion"] = change.resource_version.to_string().into();
                 self.writer.object(&mut self.out, kind, object);
             }
-            _ if self.writer.shape == Shape::Object => EventWriter::raw(&mut self.out, kind, &event.json()),
+            _ if self.writer.shape == Shape::Object && self.resource.stored() == self.resource => {
+                EventWriter::raw(&mut self.out, kind, &event.json())
+            }
             _ => self.writer.object(&mut self.out, kind, event.object()),
         }
     }
@@ -249,7 +251,7 @@ impl EventWriter {
 
     /// An object as it stands.
     fn stored(&mut self, out: &mut Vec<u8>, kind: &str, stored: &Stored) {
-        if self.shape != Shape::Object {
+        if self.shape != Shape::Object || self.resource != stored.resource {
             return self.object(out, kind, stored.render());
         }
         EventWriter::begin(out, kind);
@@ -258,6 +260,7 @@ impl EventWriter {
     }
 
     fn object(&mut self, out: &mut Vec<u8>, kind: &str, object: Value) {
+        let object = convert::from_stored(self.resource, object);
         let shown = match self.shape {
             Shape::Table => {
                 let version = object["metadata"]["resourceVersion"].clone();

@@ -10,8 +10,22 @@ fn groups_and_resources() {
     let h = Harness::start();
     assert_eq!(h.client.get("/api").expect(200)["versions"][0], "v1");
     let groups = h.client.get("/apis/").expect(200);
-    assert_eq!(groups["groups"][0]["name"], "batch");
-    assert_eq!(groups["groups"][0]["preferredVersion"]["groupVersion"], "batch/v1");
+    let groups = groups["groups"].as_array().unwrap();
+    let names: Vec<&str> = groups.iter().map(|g| g["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "apps",
+            "batch",
+            "coordination.k8s.io",
+            "events.k8s.io",
+            "networking.k8s.io",
+            "node.k8s.io",
+            "scheduling.k8s.io",
+            "storage.k8s.io"
+        ]
+    );
+    assert_eq!(groups[1]["preferredVersion"]["groupVersion"], "batch/v1");
     assert_eq!(h.client.get("/apis/batch").expect(200)["kind"], "APIGroup");
     let batch = h.client.get("/apis/batch/v1").expect(200);
     let names: Vec<&str> =
@@ -20,8 +34,11 @@ fn groups_and_resources() {
     let core = h.client.get("/api/v1/").expect(200);
     let pods = core["resources"].as_array().unwrap().iter().find(|r| r["name"] == "pods").unwrap();
     assert_eq!(pods["shortNames"][0], "po");
-    h.client.get("/apis/apps/v1").expect_refusal(404, "NotFound", "could not find the requested resource");
-    h.client.get("/apis/apps").expect(404);
+    let apps = h.client.get("/apis/apps/v1").expect(200);
+    assert_eq!(apps["resources"][0]["verbs"], serde_json::json!(["get", "list", "watch"]));
+    let unknown = h.client.get("/apis/kubeflow.org/v1");
+    unknown.expect_refusal(404, "NotFound", "could not find the requested resource");
+    h.client.get("/apis/kubeflow.org").expect(404);
     h.client.post("/api", &serde_json::json!({})).expect_refusal(405, "MethodNotAllowed", "");
 }
 
@@ -76,7 +93,7 @@ fn openapi_by_hash() {
     );
     assert_eq!(h.client.call("GET", url, &[("If-None-Match", &tag)], b"").code, 304);
     assert!(index["paths"]["api/v1"].is_object());
-    h.client.get("/openapi/v3/apis/apps/v1").expect(404);
+    h.client.get("/openapi/v3/apis/kubeflow.org/v1").expect(404);
     assert_eq!(h.client.get("/openapi/v2").expect(200)["swagger"], "2.0");
 }
 
