@@ -3,6 +3,7 @@
 mod connection;
 mod launch;
 mod receiver;
+mod session;
 
 use std::collections::HashSet;
 use std::io;
@@ -14,8 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{Outbox, Request, blank_pod};
-use crate::{ContainerId, Error, Event, PodEnvironment, PodVolume, RunSpec, TableEntry, VolumeSource};
+use crate::wire::{EXEC_SINCE, Outbox, Request, blank_pod};
+use crate::{
+    ContainerId, Error, Event, Interaction, PodEnvironment, PodVolume, RunSpec, TableEntry, VolumeSource,
+};
+pub use session::{SandboxSession, SessionLink};
 
 /// How a spawner is found, or started.
 #[derive(Debug, Clone)]
@@ -102,6 +106,8 @@ pub struct Spawner {
 
 struct Shared {
     socket: Arc<OwnedFd>,
+    /// Of the protocol, as agreed.
+    version: u32,
     sending: Mutex<Sending>,
 }
 
@@ -125,16 +131,19 @@ impl Spawner {
     pub fn connect_or_start(
         options: &SpawnerOptions,
     ) -> Result<(Spawner, Vec<TableEntry>, Receiver<Event>), Error> {
-        let connection::Connection { socket, inbox, table } = connection::establish(options)?;
+        let connection::Connection { socket, version, inbox, table } = connection::establish(options)?;
         let socket = Arc::new(socket);
         let events = receiver::start(Arc::clone(&socket), inbox)?;
-        let shared = Arc::new(Shared { socket, sending: Mutex::default() });
+        let shared = Arc::new(Shared { socket, version, sending: Mutex::default() });
         Ok((Spawner { shared }, table, events))
     }
 
     /// Starts a container, once: a second call with the same id changes nothing.
     pub fn start(&self, spec: &RunSpec) -> Result<(), Error> {
         spec.check()?;
+        if spec.interaction != Interaction::default() && self.shared.version < EXEC_SINCE {
+            return Err(Error::Version { ours: EXEC_SINCE, theirs: self.shared.version });
+        }
         let pod_uid = spec.pod.uid;
         // The pod went before, or goes now, alone: its containers and their restarts share it.
         let slim = RunSpec { pod: blank_pod(pod_uid), ..spec.clone() };
@@ -142,7 +151,12 @@ impl Spawner {
             if sending.pods.insert(pod_uid) {
                 send_pod(&mut sending.outbox, &spec.pod)?;
             }
-            sending.outbox.push(&Request::Start(Box::new(slim)), []);
+            let interaction = slim.interaction;
+            let request = match interaction == Interaction::default() {
+                true => Request::Start(Box::new(slim)),
+                false => Request::StartWith { spec: Box::new(slim), interaction },
+            };
+            sending.outbox.push(&request, []);
             Ok(())
         })
     }

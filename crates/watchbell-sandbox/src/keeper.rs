@@ -14,6 +14,7 @@ mod event_loop;
 mod log_file;
 #[cfg(test)]
 mod tests;
+mod viewer;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

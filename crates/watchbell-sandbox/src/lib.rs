@@ -17,21 +17,25 @@ mod event;
 mod fds;
 mod keeper;
 mod seal;
+mod session;
 mod spawner;
 mod spec;
 mod start;
 mod wire;
 
-pub use client::{Ceiling, DEFAULT_KEEPER_UID, Spawner, SpawnerOptions, UidRanges};
+pub use client::{
+    Ceiling, DEFAULT_KEEPER_UID, SandboxSession, SessionLink, Spawner, SpawnerOptions, UidRanges,
+};
 pub use error::Error;
 pub use event::{
     Event, ExitRecord, ExitStatus, LogSummary, StartFailure, StartFailureKind, TableEntry, UnixNanos, Usage,
 };
 pub use keeper::keeper_main;
+pub use session::{SessionFailure, SessionFailureKind, Streams};
 pub use spawner::spawner_main;
 pub use spec::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, FileEntry, HostNamespaces, InvalidSpec, LogTarget,
-    Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit, RlimitResource, Root, RunSpec,
-    Scratch, Seccomp, Sharing, Sys, VolumeSource,
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, FileEntry, HostNamespaces, Interaction, InvalidSpec,
+    LogTarget, Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit, RlimitResource,
+    Root, RunSpec, Scratch, Seccomp, Sharing, Stdin, Sys, VolumeSource,
 };
-pub use start::{Step, plan};
+pub use start::{Namespace, Step, plan, plan_entry};

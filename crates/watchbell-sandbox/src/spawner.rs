@@ -15,6 +15,7 @@ mod keeper_link;
 mod live;
 mod machine;
 mod record;
+mod sessions;
 mod setup;
 mod table_file;
 #[cfg(test)]

@@ -164,6 +164,9 @@ pub struct RunSpec {
     pub oom_score_adj: i16,
     pub limits: CgroupLimits,
     pub log: LogTarget,
+    /// How people reach it while it runs. It crosses beside the spec: spawners of the protocol's first version know none.
+    #[serde(skip)]
+    pub interaction: Interaction,
     /// Kubernetes' `privileged`: every capability, no seccomp, writable /proc and /sys, in the host's user namespace
     /// if the pod says so. Refused unless the ceiling allows it.
     pub privileged: bool,
@@ -174,6 +177,26 @@ impl fmt::Debug for RunSpec {
         // Arguments and variables may hold secrets: they never reach a log.
         write!(f, "RunSpec({}, pod {}, container {})", self.id, self.pod.name, self.name)
     }
+}
+
+/// What of a container's streams is for people who attach. The default is a task's: nothing to read, output to the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Interaction {
+    pub stdin: Stdin,
+    /// Kubernetes' `tty`: the three streams are one terminal of the container's own.
+    pub tty: bool,
+}
+
+/// Kubernetes' `stdin` and `stdinOnce`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Stdin {
+    /// /dev/null.
+    #[default]
+    None,
+    /// Open as long as the container runs; any number of clients write to it.
+    Open,
+    /// The first client that attaches has it, and its end is the input's end. A terminal stays open.
+    Once,
 }
 
 /// The root file system: an overlay over the image's unpacked layers.

@@ -3,6 +3,7 @@
 //! ```text
 //!  server ── Request ──▶ spawner ── Order ──▶ keeper
 //!  server ◀── Reply ──── spawner ◀── Notice ─ keeper
+//!  server ◀─ SessionReply ─ spawner                     a socket a session
 //! ```
 //!
 //! A frame is its length and its number of descriptors (u32, little endian, each), then a message in postcard's form.
@@ -15,5 +16,6 @@ pub(crate) mod tests;
 
 pub(crate) use frame::{Filled, Frame, Inbox, Outbox, WireError};
 pub(crate) use message::{
-    Hello, Notice, Order, POD_BYTES_MAX, Reply, Request, Settings, VERSION, Welcome, blank_pod, decode,
+    EXEC_SINCE, Hello, Notice, OLDEST, Order, POD_BYTES_MAX, Part, Reply, Request, SessionAsk, SessionReply,
+    Settings, VERSION, Welcome, blank_pod, decode,
 };

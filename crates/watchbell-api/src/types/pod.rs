@@ -96,6 +96,7 @@ pub struct Container {
     pub termination_message_policy: Option<String>,
     pub tty: bool,
     pub stdin: bool,
+    pub stdin_once: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

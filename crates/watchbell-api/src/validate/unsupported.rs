@@ -28,16 +28,13 @@ const POD_FATAL: [&str; 2] = ["runtimeClassName", "shareProcessNamespace"];
 const POD_CONTEXT: [&str; 5] =
     ["appArmorProfile", "fsGroupChangePolicy", "seLinuxChangePolicy", "seLinuxOptions", "windowsOptions"];
 
-const CONTAINER: [&str; 10] = [
+const CONTAINER: [&str; 7] = [
     "lifecycle",
     "livenessProbe",
     "readinessProbe",
     "resizePolicy",
     "restartPolicyRules",
     "startupProbe",
-    "stdin",
-    "stdinOnce",
-    "tty",
     "volumeDevices",
 ];
 

@@ -10,8 +10,8 @@ use watchbell_core::pod::{
     short_hostname, wanted_user,
 };
 use watchbell_sandbox::{
-    ContainerId, EtcFiles, FileEntry, LogTarget, Mount, PodEnvironment, PodVolume, Root, RunSpec, Sys,
-    VolumeSource,
+    ContainerId, EtcFiles, FileEntry, Interaction, LogTarget, Mount, PodEnvironment, PodVolume, Root,
+    RunSpec, Stdin, Sys, VolumeSource,
 };
 
 use super::plan::{Machine, Missing, Plan, VolumePlan, scratch};
@@ -239,6 +239,14 @@ impl Site {
                 path: LogPlace::of(pod).file(ordinal as u16, attempt),
                 max_bytes: self.log.max_bytes,
                 max_files: self.log.max_files,
+            },
+            interaction: Interaction {
+                stdin: match (container.stdin, container.stdin_once) {
+                    (false, _) => Stdin::None,
+                    (true, false) => Stdin::Open,
+                    (true, true) => Stdin::Once,
+                },
+                tty: container.tty,
             },
             privileged: planned.privileged,
         })

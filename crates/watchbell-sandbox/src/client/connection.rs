@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 
 pub(super) struct Connection {
     pub(super) socket: OwnedFd,
+    /// Of the protocol, that both speak.
+    pub(super) version: u32,
     pub(super) inbox: Inbox,
     pub(super) table: Vec<TableEntry>,
 }
@@ -113,7 +115,10 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
     }
     let welcome = welcome.ok_or(Error::Protocol)?;
     set_socket_timeout(&socket, Timeout::Recv, None).map_err(|e| broken(e.into()))?;
-    Ok(Answer::Greeted(Box::new(Greeted { connection: Connection { socket, inbox, table }, welcome })))
+    Ok(Answer::Greeted(Box::new(Greeted {
+        connection: Connection { socket, version: welcome.version, inbox, table },
+        welcome,
+    })))
 }
 
 fn next(inbox: &mut Inbox, socket: &OwnedFd) -> Result<Option<Frame>, Error> {

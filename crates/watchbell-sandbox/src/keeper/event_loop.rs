@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::cri::{Records, Stamp, Stream, StreamName};
 use super::log_file::LogFile;
+use super::viewer::Viewer;
 use crate::clock;
 use crate::wire::{Filled, Frame, Inbox, Notice, Order, Outbox, decode};
 use crate::{LogSummary, LogTarget};
@@ -27,6 +28,8 @@ struct Task {
     streams: [Option<(OwnedFd, Stream)>; 2],
     log: LogFile,
     summary: LogSummary,
+    /// Clients that watch.
+    viewers: Vec<Viewer>,
 }
 
 pub(crate) struct Keeper {
@@ -121,6 +124,7 @@ impl Keeper {
         match decode::<Order>(&frame.body) {
             Ok(Order::Watch { serial, target }) => self.watch(serial, target, frame.fds),
             Ok(Order::Finish { serial }) => self.finish(serial),
+            Ok(Order::Show { serial, streams }) => self.show(serial, streams, frame.fds),
             Err(error) => tracing::error!("an order to the keeper cannot be read: {error}"),
         }
     }
@@ -137,9 +141,24 @@ impl Keeper {
                 Err(error) => tracing::error!("cannot watch {name:?} of {}: {error}", target.path.display()),
             }
         }
-        let task = Task { streams, log: LogFile::new(target), summary: LogSummary::default() };
+        let (log, summary) = (LogFile::new(target), LogSummary::default());
+        let task = Task { streams, log, summary, viewers: Vec::new() };
         self.tasks.insert(serial, task);
         self.complete_if_ended(serial);
+    }
+
+    /// From now on what the task prints is shown to a client too. Of a task that has closed its streams nothing is left to
+    /// show: the ends are dropped.
+    fn show(&mut self, serial: u64, streams: [bool; 2], fds: Vec<OwnedFd>) {
+        let Some(task) = self.tasks.get_mut(&serial) else { return };
+        task.viewers.retain(Viewer::is_there);
+        let mut viewer = Viewer::new(streams, fds);
+        for (index, stream) in task.streams.iter().enumerate() {
+            if stream.is_none() {
+                viewer.end(index);
+            }
+        }
+        task.viewers.push(viewer);
     }
 
     /// Reads a stream that epoll named.
@@ -158,9 +177,13 @@ impl Keeper {
                 let stamp = Stamp::new(clock::now());
                 task.summary.bytes += n as u64;
                 task.summary.lines += stream.feed(&self.buffer[..n], &stamp, &mut self.records);
+                task.viewers.iter_mut().for_each(|viewer| viewer.show(index, &self.buffer[..n]));
+                task.viewers.retain(|viewer| !viewer.is_over());
                 Read::Some
             }
             Err(Errno::AGAIN | Errno::INTR) => Read::Nothing,
+            // A terminal that nobody has open any more.
+            Err(Errno::IO) => Read::End,
             Err(error) => {
                 tracing::error!("cannot read a task's stream: {error}");
                 Read::End
@@ -179,6 +202,8 @@ impl Keeper {
         let Some((fd, mut stream)) = task.streams[index].take() else { return };
         // The spawner holds this end too, so closing it does not take it out of the epoll set.
         let _ = epoll::delete(&self.epoll, &fd);
+        task.viewers.iter_mut().for_each(|viewer| viewer.end(index));
+        task.viewers.retain(|viewer| !viewer.is_over());
         stream.finish(&Stamp::new(clock::now()), &mut self.records);
         self.write_records(serial);
     }

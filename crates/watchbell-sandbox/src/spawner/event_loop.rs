@@ -4,6 +4,7 @@ mod carry_out;
 mod client;
 mod keeper;
 mod runs;
+mod sessions;
 mod timers;
 
 use std::collections::{HashMap, VecDeque};
@@ -20,6 +21,7 @@ use super::client_link::ClientLink;
 use super::keeper_link::KeeperLink;
 use super::live::LiveRuns;
 use super::machine::{Effect, Machine};
+use super::sessions::Sessions;
 use super::table_file::TableFile;
 use crate::keeper::KeeperArgs;
 use crate::start::Host;
@@ -33,6 +35,8 @@ const CLIENT: u64 = 1;
 const KEEPER: u64 = 2;
 const STATE_DIR: u64 = 3;
 const RUNS: u64 = 4;
+/// Set in the tokens of sessions.
+const SESSIONS: u64 = 1 << 63;
 /// In the low bit of a run's token.
 const STATUS: u64 = 0;
 const PIDFD: u64 = 1;
@@ -69,6 +73,7 @@ pub(super) struct EventLoop {
     queue: VecDeque<ContainerId>,
     specs: HashMap<ContainerId, RunSpec>,
     live: LiveRuns,
+    sessions: Sessions,
     timers: Timers,
     effects: Vec<Effect>,
     /// The state directory is gone or has lost our socket: nobody can find us.
@@ -103,6 +108,7 @@ impl EventLoop {
             queue: VecDeque::new(),
             specs: HashMap::new(),
             live: LiveRuns::default(),
+            sessions: Sessions::default(),
             timers: Timers::default(),
             effects: Vec::new(),
             orphaned: false,
@@ -130,6 +136,7 @@ impl EventLoop {
                     CLIENT => self.take_requests(),
                     KEEPER => self.take_notices(),
                     STATE_DIR => self.look_at_directory(),
+                    token if token & SESSIONS != 0 => self.session_event(token),
                     token if token & 1 == STATUS => self.read_status((token - RUNS) >> 1),
                     token => self.reap((token - RUNS) >> 1),
                 }

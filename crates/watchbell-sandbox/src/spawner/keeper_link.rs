@@ -54,8 +54,13 @@ impl KeeperLink {
         self.socket.as_fd()
     }
 
-    pub(crate) fn watch(&mut self, serial: u64, target: LogTarget, pipes: [OwnedFd; 2]) {
+    pub(crate) fn watch(&mut self, serial: u64, target: LogTarget, pipes: Vec<OwnedFd>) {
         self.outbox.push(&Order::Watch { serial, target }, pipes);
+    }
+
+    /// Shows a run's output to a client; `pipes` has an end for each of `streams` that is wanted.
+    pub(crate) fn show(&mut self, serial: u64, streams: [bool; 2], pipes: Vec<OwnedFd>) {
+        self.outbox.push(&Order::Show { serial, streams }, pipes);
     }
 
     pub(crate) fn finish(&mut self, serial: u64) {

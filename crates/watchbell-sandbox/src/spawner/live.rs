@@ -3,18 +3,27 @@
 use std::collections::HashMap;
 
 use crate::start::Begun;
-use crate::{ContainerId, LogTarget};
+use crate::{ContainerId, LogTarget, RunSpec};
 
 /// A begun run.
 pub(crate) struct Live {
     pub(crate) id: ContainerId,
     pub(crate) begun: Begun,
     pub(crate) target: LogTarget,
+    /// Who it is, for processes that enter it later.
+    pub(crate) spec: Box<RunSpec>,
     /// What its first steps reported is known.
     pub(crate) settled: bool,
+    pub(crate) executed: bool,
     pub(crate) reaped: bool,
     /// It was executed and its log is not complete.
     pub(crate) watched: bool,
+}
+
+impl Live {
+    pub(crate) fn is_running(&self) -> bool {
+        self.executed && !self.reaped
+    }
 }
 
 #[derive(Default)]

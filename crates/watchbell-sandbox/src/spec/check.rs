@@ -86,7 +86,7 @@ impl RunSpec {
         }
     }
 
-    fn check_command(&self) -> Result<(), InvalidSpec> {
+    pub(crate) fn check_command(&self) -> Result<(), InvalidSpec> {
         require(!self.argv.is_empty() && !self.argv[0].is_empty(), "argv", "names no program")?;
         let no_nul = |s: &String| !s.contains('\0');
         require(self.argv.iter().all(no_nul), "argv", "holds a NUL byte")?;

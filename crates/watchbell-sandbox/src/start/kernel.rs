@@ -2,7 +2,9 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::ExitStatus;
 
@@ -42,10 +44,8 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// # Safety
 /// The process must have one thread: another's locks (the allocator's, for one) would stay locked in the child for ever.
 pub(super) unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
-    let mut pidfd: libc::c_int = -1;
     let mut args = CloneArgs {
-        flags: namespaces | libc::CLONE_PIDFD as u64,
-        pidfd: &raw mut pidfd as u64,
+        flags: namespaces,
         // A child that shares its parent's parent must not name a signal.
         exit_signal: if namespaces & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD as u64 } else { 0 },
         ..CloneArgs::default()
@@ -54,6 +54,31 @@ pub(super) unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> 
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
+    // SAFETY: one thread, as the caller promises.
+    unsafe { clone(args) }
+}
+
+/// Clones a brother: a child of this process's parent. Its number stands in `word` before it runs, so that the parent knows of
+/// it whatever becomes of this process.
+///
+/// # Safety
+/// As for [`clone3`].
+pub(super) unsafe fn clone_brother(word: &SharedWord) -> io::Result<Cloned> {
+    let args = CloneArgs {
+        flags: (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64,
+        parent_tid: word.0.as_ptr() as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: one thread, as the caller promises; `word` is mapped as long as it lives.
+    unsafe { clone(args) }
+}
+
+/// # Safety
+/// As for [`clone3`]; addresses in `args` must be valid.
+unsafe fn clone(mut args: CloneArgs) -> io::Result<Cloned> {
+    let mut pidfd: libc::c_int = -1;
+    args.flags |= libc::CLONE_PIDFD as u64;
+    args.pidfd = &raw mut pidfd as u64;
     // SAFETY: `args` has the layout and size that the kernel reads, `pidfd` outlives the call, and without CLONE_VM and
     // with a stack of 0 the child runs on its own copy of this stack.
     let pid = checked(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
@@ -63,6 +88,87 @@ pub(super) unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> 
     // SAFETY: the kernel has just stored a new descriptor there, which nobody else knows.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Cloned::Parent { pid: pid as u32, pidfd })
+}
+
+/// A number that this process and those it clones have in common. 0 at first.
+pub(super) struct SharedWord(NonNull<AtomicU32>);
+
+impl SharedWord {
+    pub(super) fn new() -> io::Result<Self> {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory that is in use.
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), size_of::<AtomicU32>(), protection, flags, -1, 0) };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(at.cast()).map(Self).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    pub(super) fn get(&self) -> u32 {
+        // SAFETY: the mapping is a zeroed page, which is a valid `AtomicU32`, and lives as long as `self`. Other processes
+        // change it by whole words only.
+        unsafe { self.0.as_ref() }.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for SharedWord {
+    fn drop(&mut self) {
+        // SAFETY: `new` mapped it with this size, and no reference into it outlives `self`.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<AtomicU32>()) };
+    }
+}
+
+/// Signals all of a process group by its leader, where the kernel can (6.9 and newer).
+pub(super) fn signal_group(leader: &OwnedFd, signal: i32) -> io::Result<()> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
+    match send_signal(leader, signal, PIDFD_SIGNAL_PROCESS_GROUP) {
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+        other => other,
+    }
+}
+
+/// Signals one process.
+pub(super) fn signal_one(process: &OwnedFd, signal: i32) -> io::Result<()> {
+    send_signal(process, signal, 0)
+}
+
+fn send_signal(pidfd: &OwnedFd, signal: i32, flags: u32) -> io::Result<()> {
+    let info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null pointer asks for the usual `siginfo`; no other memory is passed.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, flags) };
+    checked(result).map(drop)
+}
+
+/// Where this process's command line lies in its memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CommandLine {
+    start: usize,
+    length: usize,
+}
+
+impl CommandLine {
+    pub(super) fn find() -> io::Result<Self> {
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        let unreadable = || io::Error::other("/proc/self/stat is not as proc(5) has it");
+        let (_, fields) = stat.rsplit_once(')').ok_or_else(unreadable)?;
+        // The first field after the name is the third; these are the 48th and 49th.
+        let field = |n: usize| fields.split_whitespace().nth(n - 3).and_then(|f| f.parse::<usize>().ok());
+        let (start, end) = field(48).zip(field(49)).ok_or_else(unreadable)?;
+        Ok(Self { start, length: end.saturating_sub(start) })
+    }
+
+    /// Blanks it: `/proc/<pid>/cmdline` is for everybody to read, and ours names paths of the host.
+    ///
+    /// # Safety
+    /// Nothing in this process may look at its arguments any more.
+    pub(super) unsafe fn blank(self) {
+        // SAFETY: the kernel put the strings there when this program was executed, in memory that a process may write and
+        // that nothing gives back; nobody reads them, as the caller promises.
+        unsafe { std::ptr::write_bytes(self.start as *mut u8, 0, self.length) };
+    }
 }
 
 /// Ends this process at once, without destructors and handlers: they are the parent's.
@@ -162,6 +268,27 @@ pub(super) unsafe fn close_range(first: u32, last: u32, how: Descriptors) -> io:
     };
     // SAFETY: no memory is passed; that the descriptors are given up is the caller's promise.
     checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// Closes every descriptor above standard error but these, which exec closes.
+///
+/// # Safety
+/// As for [`close_range`].
+pub(super) unsafe fn close_all_but(keep: impl IntoIterator<Item = RawFd>) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.into_iter().filter_map(|fd| u32::try_from(fd).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for fd in keep.into_iter().filter(|fd| *fd > 2) {
+            if fd > first {
+                close_range(first, fd - 1, Descriptors::Close)?;
+            }
+            first = fd + 1;
+        }
+        close_range(first, u32::MAX, Descriptors::Close)?;
+        close_range(3, u32::MAX, Descriptors::CloseOnExec)
+    }
 }
 
 /// Every signal as it is for a new program: the Rust runtime ignores SIGPIPE, and exec would keep that.

@@ -11,14 +11,18 @@
 //! alone.
 
 mod cgroup;
+mod enter;
 mod etc;
+mod identity;
 mod ids;
 mod kernel;
 mod mounts;
 mod plan;
+mod program;
 mod seccomp;
 mod stash;
 mod task;
+mod terminal;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -32,16 +36,18 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
-pub use plan::{Step, plan};
+pub use plan::{Namespace, Step, plan, plan_entry};
 
-use crate::{ContainerId, ExitStatus, RunSpec, Scratch, Sharing, StartFailureKind, UidRanges, Usage};
+use crate::{ContainerId, ExitStatus, RunSpec, Scratch, Sharing, StartFailureKind, Stdin, UidRanges, Usage};
 use cgroup::{Cgroup, Cgroups, PodCgroup};
+pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
 use ids::{IdPool, IdRange, open_namespace, write_maps};
-use kernel::Cloned;
+use kernel::{Cloned, CommandLine};
 use mounts::{Outfit, Place, Volume};
 use stash::Stash;
 use task::{SharedNamespaces, Task};
+pub(crate) use terminal::Terminal;
 
 /// The directory of the spawner's own mounts, in its state directory; empty for everybody else.
 const STASH: &str = "mounts";
@@ -64,6 +70,16 @@ fn failed(step: &str, object: impl Display, cause: &io::Error) -> Failure {
     }
 }
 
+fn as_sandbox_failure(step: &Step, cause: &io::Error) -> Failure {
+    Failure {
+        kind: StartFailureKind::Sandbox,
+        step: step.to_string(),
+        message: format!(
+            "cannot {step}: {cause}; the task was not started, because it would run without this protection"
+        ),
+    }
+}
+
 /// What this machine gives to tasks. One in a spawner.
 pub(crate) struct Host {
     // Fields are dropped in this order: what is mounted goes before the stash it is mounted in.
@@ -71,6 +87,7 @@ pub(crate) struct Host {
     ids: IdPool,
     cgroups: Cgroups,
     stash: Stash,
+    command_line: CommandLine,
 }
 
 /// What a pod holds from its first start until it is released.
@@ -90,8 +107,12 @@ pub(crate) struct Begun {
     pub(crate) pidfd: OwnedFd,
     /// Ends without a byte when the program was executed.
     pub(crate) status: OwnedFd,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    /// What the keeper reads: stdout and stderr, or a terminal, which is there once the program was executed.
+    pub(crate) outputs: Vec<OwnedFd>,
+    /// The container's input, for who attaches.
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) terminal: Option<Terminal>,
+    way_out: Option<OwnedFd>,
     id: ContainerId,
     own_pids: bool,
     report: Vec<u8>,
@@ -133,7 +154,8 @@ impl Host {
         })?;
         range.common(&mut stash, cgroups.views()).map_err(|e| cannot("make /dev for tasks", &e))?;
         ids.give_back(range);
-        Ok(Host { pods: HashMap::new(), ids, cgroups, stash })
+        let command_line = CommandLine::find().map_err(|e| cannot("find the command line", &e))?;
+        Ok(Host { pods: HashMap::new(), ids, cgroups, stash, command_line })
     }
 
     /// Begins a start. On an error nothing of it is left.
@@ -221,14 +243,22 @@ impl Host {
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
         let (stdout, stdout_in) = output(&pod.ids, spec).map_err(fault("make the output pipe of"))?;
         let (stderr, stderr_in) = output(&pod.ids, spec).map_err(fault("make the error pipe of"))?;
+        let has_input = spec.interaction.stdin != Stdin::None && !spec.interaction.tty;
+        let made = has_input.then(|| input(&pod.ids, spec)).transpose();
+        let (stdin, stdin_in) = made.map_err(fault("make the input pipe of"))?.unzip();
+        let made = spec.interaction.tty.then(terminal::way_out).transpose();
+        let (way_out, way_in) = made.map_err(fault("make a socket for the terminal of"))?.unzip();
         let (status, status_in) = pipe().map_err(fault("make the status pipe of"))?;
         let (wait, go) = pipe().map_err(fault("make the start pipe of"))?;
         let task = Task {
             spec,
             outfit,
             shared: pod.shared.as_ref(),
+            stdin: stdin_in.as_ref().map(AsFd::as_fd),
             stdout: stdout_in.as_fd(),
             stderr: stderr_in.as_fd(),
+            way_out: way_in.as_ref().map(AsFd::as_fd),
+            terminal: None,
             status: status_in.as_fd(),
         };
         let host = spec.pod.host_namespaces;
@@ -266,8 +296,11 @@ impl Host {
             pid,
             pidfd,
             status,
-            stdout,
-            stderr,
+            // What a container with a terminal could print besides is nobody's.
+            outputs: if spec.interaction.tty { Vec::new() } else { vec![stdout, stderr] },
+            stdin,
+            terminal: None,
+            way_out,
             id: spec.id,
             own_pids: !host.pid,
             report: Vec::new(),
@@ -326,25 +359,17 @@ impl Host {
 
     /// Reads what the status pipe has.
     pub(crate) fn read_status(&mut self, begun: &mut Begun) -> Outcome {
-        let mut buffer = [0u8; 4096];
-        loop {
-            match rustix::io::read(&begun.status, &mut buffer) {
-                Ok(0) if begun.report.is_empty() => return Outcome::Executed,
-                Ok(0) => {
-                    return match postcard::from_bytes(&begun.report) {
-                        Ok(failure) => Outcome::Failed(failure),
-                        Err(_) => Outcome::Gone,
-                    };
-                }
-                Ok(read) => {
-                    // Nothing of the container's runs while the pipe is open, but bounds cost nothing.
-                    let room = REPORT_BYTES_MAX.saturating_sub(begun.report.len());
-                    begun.report.extend_from_slice(&buffer[..read.min(room)]);
-                }
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Outcome::Waiting,
-                Err(_) => return Outcome::Gone,
+        let outcome = read_report(&begun.status, &mut begun.report);
+        let Some(way) = begun.way_out.take_if(|_| matches!(outcome, Outcome::Executed)) else {
+            return outcome;
+        };
+        match terminal::receive(way.as_fd()).and_then(|t| Ok((t.master.try_clone()?, t))) {
+            Ok((output, terminal)) => {
+                begun.outputs = vec![output];
+                begun.terminal = Some(terminal);
+                Outcome::Executed
             }
+            Err(error) => Outcome::Failed(failed("take the terminal of", begun.id, &error)),
         }
     }
 
@@ -457,6 +482,15 @@ fn output(ids: &IdRange, spec: &RunSpec) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((outer, inner))
 }
 
+/// As [`output`], the other way: the writing end comes first.
+fn input(ids: &IdRange, spec: &RunSpec) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (inner, outer) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (uid, gid) = (ids.first + spec.uid, ids.first + spec.gid);
+    fchown(&inner, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+    fchmod(&inner, Mode::from(0o600))?;
+    Ok((outer, inner))
+}
+
 /// The two ends of the word to go on.
 struct Ready<'a> {
     wait: BorrowedFd<'a>,
@@ -495,6 +529,30 @@ fn child(task: Task<'_>, ready: &Ready<'_>, cgroup: Option<&Cgroup>) -> ! {
 fn join(task: &Task<'_>, cgroup: Option<&Cgroup>) {
     if let Some(Err(error)) = cgroup.map(Cgroup::join) {
         report(task.status, &failed("join the control group of", &task.spec.name, &error));
+    }
+}
+
+/// Reads what a status pipe has.
+fn read_report(status: &OwnedFd, report: &mut Vec<u8>) -> Outcome {
+    let mut buffer = [0u8; 4096];
+    loop {
+        match rustix::io::read(status, &mut buffer) {
+            Ok(0) if report.is_empty() => return Outcome::Executed,
+            Ok(0) => {
+                return match postcard::from_bytes(report) {
+                    Ok(failure) => Outcome::Failed(failure),
+                    Err(_) => Outcome::Gone,
+                };
+            }
+            Ok(read) => {
+                // Nothing of the container's runs while the pipe is open, but bounds cost nothing.
+                let room = REPORT_BYTES_MAX.saturating_sub(report.len());
+                report.extend_from_slice(&buffer[..read.min(room)]);
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Outcome::Waiting,
+            Err(_) => return Outcome::Gone,
+        }
     }
 }
 

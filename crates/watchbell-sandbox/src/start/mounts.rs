@@ -128,9 +128,9 @@ impl Common {
         clone_at(self.blank.root(), "dir")
     }
 
-    /// /dev/null of our own making, for standard input.
+    /// /dev/null of our own making, for streams that nobody asked for.
     pub(super) fn null(&self) -> io::Result<OwnedFd> {
-        Ok(openat(self.dev.root(), "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+        Ok(openat(self.dev.root(), "null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
     }
 }
 

@@ -38,7 +38,14 @@ pub enum Step {
     MountEtc,
     MountVolume(String),
     EnterRoot,
+    // --- a process that enters a container which runs ---
+    CloneIntoControlGroup,
+    HideFromPeers,
+    EnterNamespaces(Vec<Namespace>),
+    CloneInside,
+    // --- both, from here on as the container's own ---
     NewSession,
+    OpenTerminal,
     NewKeyring,
     Limits,
     CloseDescriptors,
@@ -50,6 +57,18 @@ pub enum Step {
     Filter,
     DropCapabilities(Capabilities),
     Execute(String),
+}
+
+/// A kind of namespace that a container has of its own, or its pod's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespace {
+    User,
+    Mount,
+    Pid,
+    Cgroup,
+    Uts,
+    Ipc,
+    Network,
 }
 
 /// The steps that start this container.
@@ -94,7 +113,66 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     // A mount inside another comes after it.
     targets.sort_by_key(|t| (t.matches('/').count(), *t));
     steps.extend(targets.into_iter().map(|t| Step::MountVolume(t.to_owned())));
-    steps.extend([Step::EnterRoot, Step::NewSession, Step::NewKeyring, Step::Limits, Step::CloseDescriptors]);
+    steps.extend([Step::EnterRoot, Step::NewSession]);
+    if spec.interaction.tty {
+        steps.push(Step::OpenTerminal);
+    }
+    steps.extend([Step::NewKeyring, Step::Limits, Step::CloseDescriptors]);
+    become_container(spec, &mut steps);
+    steps
+}
+
+/// The steps that start one more process in a container which runs, with the spec's command.
+pub fn plan_entry(spec: &RunSpec, tty: bool) -> Vec<Step> {
+    let mut steps = vec![Step::CloneIntoControlGroup];
+    steps.extend(entry_helper(spec));
+    steps.extend(entry_process(spec, tty));
+    steps
+}
+
+/// What is done before anybody in the container can see the process.
+pub(super) fn entry_helper(spec: &RunSpec) -> Vec<Step> {
+    vec![
+        Step::HideFromPeers,
+        Step::CloseDescriptors,
+        Step::EnterNamespaces(own_namespaces(spec)),
+        Step::CloneInside,
+    ]
+}
+
+/// What the process itself does, inside.
+pub(super) fn entry_process(spec: &RunSpec, tty: bool) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(16);
+    if !spec.pod.host_namespaces.users {
+        steps.push(Step::BecomeRootInside);
+    }
+    steps.push(Step::NewSession);
+    if tty {
+        steps.push(Step::OpenTerminal);
+    }
+    steps.extend([Step::NewKeyring, Step::Limits]);
+    become_container(spec, &mut steps);
+    steps
+}
+
+/// What the container does not share with the host: as [`task`] made them.
+fn own_namespaces(spec: &RunSpec) -> Vec<Namespace> {
+    let host = spec.pod.host_namespaces;
+    let shared = spec.pod.sharing == crate::Sharing::Shared;
+    let each = [
+        (Namespace::User, !host.users),
+        (Namespace::Mount, true),
+        (Namespace::Pid, !host.pid),
+        (Namespace::Cgroup, true),
+        (Namespace::Uts, shared || !host.network),
+        (Namespace::Ipc, !host.ipc),
+        (Namespace::Network, !host.network),
+    ];
+    each.into_iter().filter(|(_, is_own)| *is_own).map(|(kind, _)| kind).collect()
+}
+
+/// The end of both plans: who the process is, and its program.
+fn become_container(spec: &RunSpec, steps: &mut Vec<Step>) {
     steps.push(Step::EnterDirectory(spec.cwd.clone()));
     steps.push(Step::DropBoundingSet(capabilities(spec)));
     steps.push(Step::BecomeUser { uid: spec.uid, gid: spec.gid });
@@ -107,7 +185,6 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     }
     steps.push(Step::DropCapabilities(capabilities(spec)));
     steps.push(Step::Execute(spec.argv.first().cloned().unwrap_or_default()));
-    steps
 }
 
 /// What is left to the task.
@@ -152,6 +229,17 @@ impl Step {
             Step::MountEtc => "name resolution as the pod's policy has it",
             Step::MountVolume(_) => "the target is resolved inside the image's root only",
             Step::EnterRoot => "the host's file systems are gone, not hidden",
+            Step::CloneIntoControlGroup => "the container's limits count it from its first instruction",
+            Step::HideFromPeers => {
+                "no peer traces it or reads its memory and descriptors (CVE-2016-9962), nor the host's paths in its command line"
+            }
+            Step::EnterNamespaces(_) => {
+                "all at once, by the descriptor of the container's process: no path of it is opened from outside"
+            }
+            Step::CloneInside => "it is seen inside only once nothing of the host is left in it",
+            Step::OpenTerminal => {
+                "a terminal of the container's own devpts, checked by descriptor (CVE-2025-52565); no peer holds the other end"
+            }
             Step::NewSession => "no controlling terminal to type into (TIOCSTI)",
             Step::NewKeyring => "no keys of the spawner or of other tasks",
             Step::Limits => "open files bounded; no core file, which the host's handler would read",
@@ -167,6 +255,20 @@ impl Step {
             Step::DropCapabilities(_) => "nothing that only the start needed is left",
             Step::Execute(_) => "the program, found inside the root by the task's own rights",
         }
+    }
+}
+
+impl fmt::Display for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Namespace::User => "user",
+            Namespace::Mount => "mount",
+            Namespace::Pid => "pid",
+            Namespace::Cgroup => "cgroup",
+            Namespace::Uts => "uts",
+            Namespace::Ipc => "ipc",
+            Namespace::Network => "network",
+        })
     }
 }
 
@@ -211,6 +313,17 @@ impl fmt::Display for Step {
             Step::MountEtc => f.write_str("mount /etc/hosts, hostname and resolv.conf"),
             Step::MountVolume(target) => write!(f, "mount the volume at {target}"),
             Step::EnterRoot => f.write_str("enter the root and let go of the host's"),
+            Step::CloneIntoControlGroup => f.write_str("clone into the container's control group"),
+            Step::HideFromPeers => f.write_str("be closed to others and blank the command line"),
+            Step::EnterNamespaces(kinds) => {
+                f.write_str("enter the container's namespaces:")?;
+                for (i, kind) in kinds.iter().enumerate() {
+                    write!(f, "{} {kind}", if i == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+            Step::CloneInside => f.write_str("clone the process, inside"),
+            Step::OpenTerminal => f.write_str("open a terminal"),
             Step::NewSession => f.write_str("begin a session"),
             Step::NewKeyring => f.write_str("take an empty keyring"),
             Step::Limits => f.write_str("set resource limits, signals and umask"),

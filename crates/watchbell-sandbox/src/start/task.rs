@@ -1,7 +1,6 @@
 //! The task's own part of its start: one step after another, from the clone to the program. Nothing of the container's
 //! runs before the last one.
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -12,19 +11,15 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
 };
-use rustix::process::{Resource, Rlimit, Signal};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, LinkNameSpaceType, Uid, UnshareFlags, move_into_link_name_space,
-};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use super::kernel::{
-    self, Descriptors, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY, Strings,
-};
+use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::mounts::{CGROUP_PLACE, Cover, Outfit};
 use super::plan::Step;
+use super::program::Program;
 use super::stash::clone_at;
-use super::{Failure, failed, seccomp};
-use crate::{Capabilities, RlimitResource, RunSpec, StartFailureKind};
+use super::{Failure, as_sandbox_failure, failed, identity, terminal};
+use crate::RunSpec;
 
 /// Parts of /proc that say too much; covered by an empty file or directory. Those of Docker's and containerd's lists,
 /// and `sysrq-trigger`, which is write-only.
@@ -48,10 +43,6 @@ const MASKED: [&str; 14] = [
 const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 const SYS_MASKED: [&str; 4] = ["firmware", "devices/virtual/powercap", "kernel/security", "kernel/debug"];
 
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// What programs expect when nothing is said: enough for most, few enough for those that loop over all.
-const OPEN_FILES: u64 = 1024;
-
 /// The descriptors of namespaces that a pod's containers share.
 pub(super) struct SharedNamespaces {
     pub(super) user: Option<OwnedFd>,
@@ -65,8 +56,14 @@ pub(super) struct Task<'a> {
     pub(super) spec: &'a RunSpec,
     pub(super) outfit: Outfit,
     pub(super) shared: Option<&'a SharedNamespaces>,
+    /// `None`: /dev/null.
+    pub(super) stdin: Option<BorrowedFd<'a>>,
     pub(super) stdout: BorrowedFd<'a>,
     pub(super) stderr: BorrowedFd<'a>,
+    /// Where a terminal is handed out, when there is to be one.
+    pub(super) way_out: Option<BorrowedFd<'a>>,
+    /// Opened on the way.
+    pub(super) terminal: Option<OwnedFd>,
     /// Where a failure is reported; closed by exec.
     pub(super) status: BorrowedFd<'a>,
 }
@@ -90,13 +87,7 @@ impl Task<'_> {
                 return program.execute(name);
             }
             if let Err(cause) = self.carry_out(step) {
-                return Failure {
-                    kind: StartFailureKind::Sandbox,
-                    step: step.to_string(),
-                    message: format!(
-                        "cannot {step}: {cause}; the task was not started, because it would run without this protection"
-                    ),
-                };
+                return as_sandbox_failure(step, &cause);
             }
         }
         let cause = io::Error::other("the plan ends without a program");
@@ -106,13 +97,6 @@ impl Task<'_> {
     fn carry_out(&mut self, step: &Step) -> io::Result<()> {
         let spec = self.spec;
         match step {
-            Step::BecomeRootInside => {
-                rustix::thread::set_thread_groups(&[])?;
-                let (uid, gid) = (Uid::ROOT, Gid::ROOT);
-                rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-                rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-                Ok(())
-            }
             Step::LeaveNamespaces { net, ipc, shared } => {
                 let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWCGROUP;
                 if !*shared {
@@ -185,67 +169,15 @@ impl Task<'_> {
                 rustix::process::chdir("/")?;
                 Ok(())
             }
-            Step::NewSession => {
-                rustix::process::setsid()?;
+            Step::OpenTerminal => {
+                let way = self.way_out.ok_or(io::ErrorKind::NotFound)?;
+                let terminal = terminal::open(spec.uid)?;
+                terminal::hand_out(&terminal, way)?;
+                self.terminal = Some(terminal.slave);
                 Ok(())
-            }
-            Step::NewKeyring => kernel::new_session_keyring(),
-            Step::Limits => {
-                kernel::reset_signals()?;
-                rustix::process::umask(Mode::from(0o022));
-                self.limits()
             }
             Step::CloseDescriptors => self.descriptors(),
-            Step::EnterDirectory(dir) => {
-                rustix::process::chdir(dir.as_str())?;
-                let here = rustix::process::getcwd(Vec::new())?;
-                if here.as_bytes().first() != Some(&b'/') {
-                    return Err(io::Error::other("it lies outside the container's root"));
-                }
-                Ok(())
-            }
-            Step::DropBoundingSet(kept) => drop_bounding_set(*kept),
-            Step::BecomeUser { uid, gid } => {
-                // Kept until the filter is in place, which may need CAP_SYS_ADMIN; dropped two steps later.
-                rustix::thread::set_keep_capabilities(true)?;
-                let groups: Vec<Gid> = spec.groups.iter().map(|g| Gid::from_raw(*g)).collect();
-                rustix::thread::set_thread_groups(&groups)?;
-                let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
-                rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-                rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-                rustix::thread::set_keep_capabilities(false)?;
-                Ok(())
-            }
-            Step::DieWithSpawner => {
-                // A change of ids clears it, so not earlier. If the spawner died before, the control group ends us.
-                Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
-            }
-            Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
-            Step::Filter => {
-                if !rustix::thread::no_new_privs()? {
-                    let mut sets = rustix::thread::capabilities(None)?;
-                    sets.effective |= CapabilitySet::SYS_ADMIN;
-                    rustix::thread::set_capabilities(None, sets)?;
-                }
-                kernel::seccomp(seccomp::default_filter())
-            }
-            Step::DropCapabilities(kept) => {
-                let mut kept = CapabilitySet::from_bits_truncate(kept.bits());
-                if spec.privileged {
-                    // All that there is: in the host's user namespace the spawner's own bound holds (some machines lack
-                    // CAP_SYS_RESOURCE).
-                    kept &= rustix::thread::capabilities(None)?.permitted;
-                }
-                let sets =
-                    CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
-                Ok(rustix::thread::set_capabilities(None, sets)?)
-            }
-            Step::LeaseIds
-            | Step::MakeVolumes(_)
-            | Step::MountRoot { .. }
-            | Step::LeaseControlGroup
-            | Step::Clone { .. }
-            | Step::Execute(_) => Err(io::Error::other("it is not the task's step")),
+            _ => identity::carry_out(spec, step),
         }
     }
 
@@ -349,45 +281,23 @@ impl Task<'_> {
         Ok(())
     }
 
-    fn limits(&self) -> io::Result<()> {
-        let set = |resource, soft: u64, hard: u64| -> io::Result<()> {
-            let now = rustix::process::getrlimit(resource);
-            // What the spawner itself may not exceed is the most there is.
-            let hard = now.maximum.map_or(hard, |most| most.min(hard));
-            let number = |n: u64| (n != u64::MAX).then_some(n);
-            let new = Rlimit { current: number(soft.min(hard)), maximum: number(hard) };
-            Ok(rustix::process::setrlimit(resource, new)?)
-        };
-        let said = |wanted| self.spec.rlimits.iter().any(|r| r.resource == wanted);
-        if !said(RlimitResource::OpenFiles) {
-            let hard = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-            set(Resource::Nofile, OPEN_FILES, hard)?;
-        }
-        if !said(RlimitResource::Core) {
-            // Exactly 1 also keeps the kernel from starting the host's core handler (core(5)).
-            set(Resource::Core, 1, 1)?;
-        }
-        for limit in &self.spec.rlimits {
-            set(resource(limit.resource), limit.soft, limit.hard)?;
-        }
-        Ok(())
-    }
-
     /// Standard input, output and error; all mounts are attached, so every other descriptor goes.
     fn descriptors(&mut self) -> io::Result<()> {
-        rustix::stdio::dup2_stdin(&self.outfit.null)?;
-        rustix::stdio::dup2_stdout(self.stdout)?;
-        rustix::stdio::dup2_stderr(self.stderr)?;
-        let status = self.status.as_raw_fd() as u32;
+        match &self.terminal {
+            Some(terminal) => {
+                rustix::stdio::dup2_stdin(terminal)?;
+                rustix::stdio::dup2_stdout(terminal)?;
+                rustix::stdio::dup2_stderr(terminal)?;
+            }
+            None => {
+                rustix::stdio::dup2_stdin(self.stdin.unwrap_or(self.outfit.null.as_fd()))?;
+                rustix::stdio::dup2_stdout(self.stdout)?;
+                rustix::stdio::dup2_stderr(self.stderr)?;
+            }
+        }
         // SAFETY: what owns these descriptors lives in this process's copy of the spawner's memory, which exec or exit ends
         // without running destructors; only the status pipe is used from here on, and it is left out.
-        unsafe {
-            if status > 3 {
-                kernel::close_range(3, status - 1, Descriptors::Close)?;
-            }
-            kernel::close_range(status + 1, u32::MAX, Descriptors::Close)?;
-            kernel::close_range(3, u32::MAX, Descriptors::CloseOnExec)
-        }
+        unsafe { kernel::close_all_but([self.status.as_raw_fd()]) }
     }
 }
 
@@ -439,119 +349,4 @@ fn mount_fs(name: &str, options: &[(&str, &str)], attributes: u64) -> io::Result
     fsconfig_create(&fs)?;
     let attributes = MountAttrFlags::from_bits_retain(attributes as u32);
     Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
-}
-
-fn drop_bounding_set(kept: Capabilities) -> io::Result<()> {
-    rustix::thread::clear_ambient_capability_set()?;
-    for number in 0..64u32 {
-        if kept.bits() & (1 << number) != 0 {
-            continue;
-        }
-        let capability = CapabilitySet::from_bits_retain(1 << number);
-        match rustix::thread::remove_capability_from_bounding_set(capability) {
-            Ok(()) => {}
-            // Beyond the last capability that this kernel knows.
-            Err(Errno::INVAL) => break,
-            Err(e) => return Err(e.into()),
-        }
-    }
-    Ok(())
-}
-
-fn resource(resource: RlimitResource) -> Resource {
-    match resource {
-        RlimitResource::Core => Resource::Core,
-        RlimitResource::Cpu => Resource::Cpu,
-        RlimitResource::Data => Resource::Data,
-        RlimitResource::FileSize => Resource::Fsize,
-        RlimitResource::Locks => Resource::Locks,
-        RlimitResource::Memlock => Resource::Memlock,
-        RlimitResource::MessageQueue => Resource::Msgqueue,
-        RlimitResource::Nice => Resource::Nice,
-        RlimitResource::OpenFiles => Resource::Nofile,
-        RlimitResource::Processes => Resource::Nproc,
-        RlimitResource::RealTimePriority => Resource::Rtprio,
-        RlimitResource::RealTimeTime => Resource::Rttime,
-        RlimitResource::SignalsPending => Resource::Sigpending,
-        RlimitResource::Stack => Resource::Stack,
-    }
-}
-
-/// The program with its arguments and variables, as exec wants them.
-struct Program {
-    candidates: Vec<CString>,
-    argv: Strings,
-    env: Strings,
-}
-
-impl Program {
-    fn new(spec: &RunSpec) -> Result<Self, Failure> {
-        let c = |text: String| {
-            CString::new(text).map_err(|_| {
-                let cause = io::Error::other("it holds a NUL byte");
-                failed("pass", "an argument or variable", &cause)
-            })
-        };
-        let name = spec.argv.first().cloned().unwrap_or_default();
-        let candidates = if name.contains('/') {
-            vec![name]
-        } else {
-            let path =
-                spec.env.iter().rev().find(|(k, _)| k == "PATH").map_or(DEFAULT_PATH, |(_, v)| v.as_str());
-            // An empty entry is the working directory, by POSIX.
-            path.split(':')
-                .map(|dir| if dir.is_empty() { name.clone() } else { format!("{dir}/{name}") })
-                .collect()
-        };
-        Ok(Self {
-            candidates: candidates.into_iter().map(c).collect::<Result<_, _>>()?,
-            argv: Strings::new(spec.argv.iter().cloned().map(c).collect::<Result<_, _>>()?),
-            env: Strings::new(spec.env.iter().map(|(k, v)| c(format!("{k}={v}"))).collect::<Result<_, _>>()?),
-        })
-    }
-
-    fn execute(&self, name: &str) -> Failure {
-        let mut worst: Option<(StartFailureKind, String)> = None;
-        for candidate in &self.candidates {
-            let error = kernel::execve(candidate, &self.argv, &self.env);
-            let shown = candidate.to_string_lossy();
-            match error.raw_os_error() {
-                Some(libc::ENOENT | libc::ENOTDIR) => {
-                    if rustix::fs::stat(candidate.as_c_str()).is_ok() {
-                        let why = "it needs an interpreter or loader that the image lacks; add it or link statically";
-                        worst.get_or_insert((
-                            StartFailureKind::CommandNotExecutable,
-                            format!("{shown}: {why}"),
-                        ));
-                    }
-                }
-                Some(libc::EACCES) => {
-                    let why = "permission denied: it is not executable by this user, or a directory on its way is closed";
-                    worst.get_or_insert((StartFailureKind::CommandNotExecutable, format!("{shown}: {why}")));
-                }
-                Some(libc::ENOEXEC) => {
-                    let why =
-                        "it is no program for this machine (wrong architecture, or a script without #!)";
-                    worst.get_or_insert((StartFailureKind::CommandNotExecutable, format!("{shown}: {why}")));
-                }
-                _ => {
-                    worst
-                        .get_or_insert((StartFailureKind::CommandNotExecutable, format!("{shown}: {error}")));
-                }
-            }
-        }
-        let (kind, why) = worst.unwrap_or_else(|| {
-            let where_ = if name.contains('/') {
-                "is not in the image"
-            } else {
-                "is in no directory of PATH in the image"
-            };
-            (StartFailureKind::CommandNotFound, format!("{name} {where_}; check command and args"))
-        });
-        Failure {
-            kind,
-            step: format!("execute {name}"),
-            message: format!("cannot execute \"{name}\": {why}"),
-        }
-    }
 }

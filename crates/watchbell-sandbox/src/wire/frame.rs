@@ -15,7 +15,7 @@ use serde::Serialize;
 const HEADER: usize = 8;
 /// What Linux carries with one message (SCM_MAX_FD).
 const FDS_PER_MESSAGE: usize = 253;
-/// Descriptors of one frame; ours have at most two.
+/// Descriptors of one frame; ours have at most four.
 const FDS_PER_FRAME: u32 = 8;
 /// Descriptors received and not yet claimed by a frame. One full message may run ahead of its bytes.
 const FDS_WAITING_MAX: usize = 2 * FDS_PER_MESSAGE;
@@ -175,6 +175,15 @@ impl Outbox {
 
     /// Sends what the socket takes; `false` when something still waits.
     pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+        self.flush_with(socket, SendFlags::NOSIGNAL)
+    }
+
+    /// The same, on a socket that the other side may have made blocking.
+    pub(crate) fn flush_at_once(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+        self.flush_with(socket, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    fn flush_with(&mut self, socket: BorrowedFd<'_>, flags: SendFlags) -> io::Result<bool> {
         while self.sent < self.bytes.len() {
             let (end, fds) = self.next_piece();
             let borrowed: Vec<BorrowedFd<'_>> = self.fds.iter().take(fds).map(|(_, fd)| fd.as_fd()).collect();
@@ -184,7 +193,7 @@ impl Outbox {
                 control.push(SendAncillaryMessage::ScmRights(&borrowed));
             }
             let piece = [IoSlice::new(&self.bytes[self.sent..end])];
-            match sendmsg(socket, &piece, &mut control, SendFlags::NOSIGNAL) {
+            match sendmsg(socket, &piece, &mut control, flags) {
                 Ok(sent) => {
                     self.sent += sent;
                     // They go with the first byte, even when not all bytes went.

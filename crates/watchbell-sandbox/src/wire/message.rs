@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::WireError;
 use crate::{
-    Ceiling, CgroupLimits, ContainerId, EtcFiles, Event, HostNamespaces, LogSummary, LogTarget,
-    PodEnvironment, RunSpec, Sharing, TableEntry,
+    Ceiling, CgroupLimits, ContainerId, EtcFiles, Event, ExitStatus, HostNamespaces, Interaction, LogSummary,
+    LogTarget, PodEnvironment, RunSpec, SessionFailure, Sharing, Streams, TableEntry,
 };
 
-/// The version of the protocol between server and spawner.
-pub(crate) const VERSION: u32 = 1;
+/// The version of the protocol between server and spawner, and the oldest that this program still speaks.
+///
+/// 1: start, signal, kill, release, acknowledge. 2: sessions (exec, attach), and containers with input or a terminal.
+pub(crate) const VERSION: u32 = 2;
+pub(crate) const OLDEST: u32 = 1;
+pub(crate) const EXEC_SINCE: u32 = 2;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.
@@ -44,6 +48,42 @@ pub(crate) enum Request {
     },
     /// End, if there is nothing to do: another spawner follows, with other settings.
     Retire,
+    // --- since version 2 ---
+    /// As [`Request::Start`], for a container that people attach to.
+    StartWith {
+        spec: Box<RunSpec>,
+        interaction: Interaction,
+    },
+    /// Beside it: the session's socket, on which all about it is told. Its end is the session's end.
+    Session(SessionAsk),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SessionAsk {
+    pub(crate) id: ContainerId,
+    /// `None`: attach to the container's own process.
+    pub(crate) command: Option<Vec<String>>,
+    pub(crate) streams: Streams,
+}
+
+/// Spawner to server, on a session's socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum SessionReply {
+    /// The program was executed. Beside it: a descriptor for each part.
+    Opened {
+        parts: Vec<Part>,
+    },
+    Refused(SessionFailure),
+    /// The last word.
+    Ended(ExitStatus),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Part {
+    Stdin,
+    Stdout,
+    Stderr,
+    Terminal,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -55,7 +95,7 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
-    pub(crate) const OURS: Self = Self { magic: MAGIC, oldest: VERSION, newest: VERSION };
+    pub(crate) const OURS: Self = Self { magic: MAGIC, oldest: OLDEST, newest: VERSION };
 }
 
 /// Spawner to server.
@@ -107,6 +147,8 @@ pub(crate) enum Order {
     Watch { serial: u64, target: LogTarget },
     /// Nothing of the task is left: what is in the pipes now is all there will be, whoever else holds them open.
     Finish { serial: u64 },
+    /// Beside it: writing ends for a client that watches the task's stdout and stderr from now on, those that are wanted.
+    Show { serial: u64, streams: [bool; 2] },
 }
 
 /// Keeper to spawner.

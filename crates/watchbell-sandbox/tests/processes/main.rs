@@ -12,6 +12,7 @@ mod kills;
 mod place;
 mod probe;
 mod runs;
+mod sessions;
 mod surroundings;
 
 use std::ffi::OsString;
@@ -54,6 +55,7 @@ const TESTS: &[Test] = &[
     ("a_task_sees_its_limits", surroundings::a_task_sees_its_limits),
     ("a_layer_that_is_unpacked_again_is_seen", surroundings::a_layer_that_is_unpacked_again_is_seen),
     ("what_the_ceiling_allows_runs", surroundings::what_the_ceiling_allows_runs),
+    ("a_process_enters_a_container", sessions::a_process_enters_a_container),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
 ];
 

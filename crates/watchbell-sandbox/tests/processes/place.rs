@@ -9,8 +9,8 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use watchbell_sandbox::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, Event, ExitRecord, HostNamespaces, LogTarget,
-    PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Spawner, SpawnerOptions,
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, Event, ExitRecord, HostNamespaces, Interaction,
+    LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Spawner, SpawnerOptions,
     StartFailure, Sys, TableEntry,
 };
 
@@ -280,6 +280,7 @@ pub(crate) fn script(place: &Place, uid: u128, script: &str) -> RunSpec {
         oom_score_adj: 0,
         limits: CgroupLimits { pids: Some(64), ..CgroupLimits::default() },
         log: LogTarget { path: format!("{uid}.log").into(), max_bytes: 10 << 20, max_files: 2 },
+        interaction: Interaction::default(),
         privileged: false,
     }
 }

@@ -9,7 +9,7 @@ use super::{CLIENT, EventLoop};
 use crate::clock;
 use crate::spawner::client_link::ClientLink;
 use crate::spawner::machine::Input;
-use crate::wire::{Filled, Frame, Hello, POD_BYTES_MAX, Reply, Request, VERSION, Welcome, decode};
+use crate::wire::{Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, VERSION, Welcome, decode};
 use crate::{ContainerId, PodEnvironment, RunSpec, StartFailureKind};
 
 /// Rows of the table in one frame.
@@ -112,6 +112,14 @@ impl EventLoop {
             Request::KillPod { uid } => self.parts.machine.kill_pod(uid, now, &mut self.effects),
             Request::ReleasePod { uid } => self.parts.machine.release_pod(uid, now, &mut self.effects),
             Request::Acknowledge { id } => self.feed(id, Input::Acknowledge),
+            Request::StartWith { mut spec, interaction } => {
+                spec.interaction = interaction;
+                self.ask(*spec);
+            }
+            Request::Session(ask) => {
+                let socket = frame.fds.into_iter().next().ok_or("a session came without its socket")?;
+                self.open_session(ask, socket)?;
+            }
             Request::Retire => self.ends |= self.parts.machine.is_idle(),
         }
         Ok(())
@@ -122,13 +130,13 @@ impl EventLoop {
         if hello.magic != Hello::OURS.magic {
             return Err("it is not a server of this program".to_owned());
         }
-        if hello.oldest > VERSION || hello.newest < VERSION {
+        if hello.oldest > VERSION || hello.newest < OLDEST {
             client.send_last(&Reply::Version { theirs: VERSION });
             return Err(format!("it speaks protocols {} to {}", hello.oldest, hello.newest));
         }
         client.greeted = true;
         client.send(&Reply::Welcome(Box::new(Welcome {
-            version: VERSION,
+            version: hello.newest.min(VERSION),
             pid: std::process::id(),
             settings: self.parts.settings.clone(),
             idle: self.parts.machine.is_idle(),

@@ -148,7 +148,7 @@ impl EventLoop {
     }
 }
 
-/// Both read ends once more, for the keeper; ours stay, so that a dead keeper costs no task a SIGPIPE.
-fn pipes_of(live: &Live) -> io::Result<[OwnedFd; 2]> {
-    Ok([live.begun.stdout.try_clone()?, live.begun.stderr.try_clone()?])
+/// All read ends once more, for the keeper; ours stay, so that a dead keeper costs no task a SIGPIPE.
+fn pipes_of(live: &Live) -> io::Result<Vec<OwnedFd>> {
+    live.begun.outputs.iter().map(OwnedFd::try_clone).collect()
 }

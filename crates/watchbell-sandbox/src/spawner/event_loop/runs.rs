@@ -6,7 +6,7 @@ use super::{BEGIN_MAX, EventLoop, PIDFD, STATUS, add_to, run_token};
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
 use crate::start::Outcome;
-use crate::{ContainerId, ExitStatus, StartFailureKind, clock};
+use crate::{ContainerId, ExitStatus, Root, RunSpec, StartFailureKind, clock};
 
 impl EventLoop {
     pub(super) fn begin_some(&mut self) {
@@ -27,7 +27,16 @@ impl EventLoop {
             }
         };
         let pid = begun.pid;
-        let live = Live { id, begun, target: spec.log, settled: false, reaped: false, watched: false };
+        let live = Live {
+            id,
+            begun,
+            target: spec.log.clone(),
+            spec: Box::new(for_entries(spec)),
+            settled: false,
+            executed: false,
+            reaped: false,
+            watched: false,
+        };
         let serial = self.live.insert(live);
         self.timers.forget_later(clock::monotonic());
         self.feed(id, Input::Begun { pid });
@@ -62,6 +71,7 @@ impl EventLoop {
             Outcome::Gone => None,
         };
         live.settled = true;
+        live.executed = matches!(input, Some(Input::Executed));
         let _ = epoll::delete(&self.epoll, &live.begun.status);
         if let Some(input) = input {
             self.feed(id, input);
@@ -91,6 +101,7 @@ impl EventLoop {
         live.reaped = true;
         let _ = epoll::delete(&self.epoll, &live.begun.pidfd);
         let id = live.id;
+        self.tell_watchers(id, ended);
         self.feed(id, Input::Ended(ended));
     }
 
@@ -109,4 +120,9 @@ impl EventLoop {
             None => self.timers.empty_later(serial, now),
         }
     }
+}
+
+/// What is kept of a spec as long as its container runs: who a process is that enters it.
+fn for_entries(spec: RunSpec) -> RunSpec {
+    RunSpec { argv: Vec::new(), mounts: Vec::new(), root: Root { layers: Vec::new(), ..spec.root }, ..spec }
 }

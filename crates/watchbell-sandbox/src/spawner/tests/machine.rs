@@ -8,9 +8,9 @@ use crate::spawner::machine::{Effect, Input, Machine};
 use crate::spawner::record::{Record, append, header, load};
 use crate::wire::blank_pod;
 use crate::{
-    Capabilities, CgroupLimits, ContainerId, Event, ExitRecord, ExitStatus, LogSummary, LogTarget,
-    PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, StartFailure, StartFailureKind, Sys,
-    TableEntry, Usage,
+    Capabilities, CgroupLimits, ContainerId, Event, ExitRecord, ExitStatus, Interaction, LogSummary,
+    LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, StartFailure,
+    StartFailureKind, Sys, TableEntry, Usage,
 };
 
 pub(super) fn environment(uid: u128) -> PodEnvironment {
@@ -44,6 +44,7 @@ pub(super) fn spec(pod_uid: u128, attempt: u32) -> RunSpec {
         oom_score_adj: 0,
         limits: CgroupLimits::default(),
         log: LogTarget { path: "a.log".into(), max_bytes: 4096, max_files: 1 },
+        interaction: Interaction::default(),
         privileged: false,
     }
 }

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use super::{Step, plan};
 use crate::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, HostNamespaces, LogTarget, Mount, PodEnvironment,
-    PodVolume, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Sys, VolumeSource,
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, HostNamespaces, Interaction, LogTarget, Mount,
+    PodEnvironment, PodVolume, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Sys, VolumeSource,
 };
 
 /// What an unlabelled namespace gives to a pod that says nothing.
@@ -42,6 +42,7 @@ fn strict() -> RunSpec {
         oom_score_adj: 0,
         limits: CgroupLimits::default(),
         log: LogTarget { path: "x".into(), max_bytes: 4096, max_files: 1 },
+        interaction: Interaction::default(),
         privileged: false,
     }
 }

@@ -1,0 +1,103 @@
+//! The sessions that are open. They live and end with their sockets and are in no table: a spawner that dies takes them along.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::sockopt::{socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
+
+use crate::start::Entry;
+use crate::wire::{Outbox, SessionReply};
+use crate::{ContainerId, SessionFailure, SessionFailureKind};
+
+/// All that may be open at once, and those of one container: each is a process and some descriptors of this one's.
+pub(crate) const SESSIONS_MAX: usize = 256;
+pub(crate) const SESSIONS_OF_CONTAINER_MAX: usize = 32;
+
+pub(crate) struct Session {
+    /// The container.
+    pub(crate) id: ContainerId,
+    pub(crate) socket: ClientSocket,
+    /// `None`: it watches the container's own process.
+    pub(crate) entry: Option<Entry>,
+    /// Whether the program was executed, or the client was told that it was not.
+    pub(crate) is_settled: bool,
+    /// The client hung up, or nobody can tell it anything any more.
+    pub(crate) is_gone: bool,
+}
+
+/// The client's end. It was made by a server that may have been taken over: nothing ever waits for it.
+pub(crate) struct ClientSocket(OwnedFd);
+
+impl ClientSocket {
+    /// Anything but a stream socket of this machine is refused.
+    pub(crate) fn new(fd: OwnedFd) -> Result<Self, String> {
+        match (socket_domain(&fd), socket_type(&fd)) {
+            (Ok(AddressFamily::UNIX), Ok(SocketType::STREAM)) => Ok(Self(fd)),
+            _ => Err("a session came with something else than a socket".to_owned()),
+        }
+    }
+
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Says it, at once or not at all.
+    pub(crate) fn tell(
+        &self,
+        reply: &SessionReply,
+        fds: impl IntoIterator<Item = OwnedFd>,
+    ) -> io::Result<()> {
+        let mut outbox = Outbox::default();
+        outbox.push(reply, fds);
+        match outbox.flush_at_once(self.fd()) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Sessions {
+    by_serial: HashMap<u64, Session>,
+    last: u64,
+}
+
+impl Sessions {
+    /// Whether there is room for one more.
+    pub(crate) fn admit(&self, id: ContainerId) -> Result<(), SessionFailure> {
+        let too_many = |what: &str, most: usize| {
+            let message = format!("{most} sessions are open {what}, which is the most; close one first");
+            Err(SessionFailure::new(SessionFailureKind::TooMany, message))
+        };
+        if self.by_serial.len() >= SESSIONS_MAX {
+            return too_many("on this machine", SESSIONS_MAX);
+        }
+        if self.of(id).count() >= SESSIONS_OF_CONTAINER_MAX {
+            return too_many("in this container", SESSIONS_OF_CONTAINER_MAX);
+        }
+        Ok(())
+    }
+
+    /// Serial numbers are never used twice: an event that is late finds nothing.
+    pub(crate) fn insert(&mut self, session: Session) -> u64 {
+        self.last += 1;
+        self.by_serial.insert(self.last, session);
+        self.last
+    }
+
+    pub(crate) fn get(&mut self, serial: u64) -> Option<&mut Session> {
+        self.by_serial.get_mut(&serial)
+    }
+
+    pub(crate) fn remove(&mut self, serial: u64) -> Option<Session> {
+        self.by_serial.remove(&serial)
+    }
+
+    /// Those of a container.
+    pub(crate) fn of(&self, id: ContainerId) -> impl Iterator<Item = (u64, &Session)> {
+        self.by_serial.iter().filter(move |(_, s)| s.id == id).map(|(serial, s)| (*serial, s))
+    }
+}

@@ -1,0 +1,142 @@
+//! The steps by which a process becomes the container's: the same for its first one and for those that enter later.
+
+use std::io;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
+
+use super::plan::Step;
+use super::{kernel, seccomp};
+use crate::{Capabilities, RlimitResource, RunSpec};
+
+/// What programs expect when nothing is said: enough for most, few enough for those that loop over all.
+const OPEN_FILES: u64 = 1024;
+
+pub(super) fn carry_out(spec: &RunSpec, step: &Step) -> io::Result<()> {
+    match step {
+        Step::BecomeRootInside => {
+            rustix::thread::set_thread_groups(&[])?;
+            let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+            Ok(())
+        }
+        Step::NewSession => {
+            rustix::process::setsid()?;
+            Ok(())
+        }
+        Step::NewKeyring => kernel::new_session_keyring(),
+        Step::Limits => {
+            kernel::reset_signals()?;
+            rustix::process::umask(Mode::from(0o022));
+            limits(spec)
+        }
+        Step::EnterDirectory(dir) => {
+            rustix::process::chdir(dir.as_str())?;
+            let here = rustix::process::getcwd(Vec::new())?;
+            if here.as_bytes().first() != Some(&b'/') {
+                return Err(io::Error::other("it lies outside the container's root"));
+            }
+            Ok(())
+        }
+        Step::DropBoundingSet(kept) => drop_bounding_set(*kept),
+        Step::BecomeUser { uid, gid } => {
+            // Kept until the filter is in place, which may need CAP_SYS_ADMIN; dropped two steps later.
+            rustix::thread::set_keep_capabilities(true)?;
+            let groups: Vec<Gid> = spec.groups.iter().map(|g| Gid::from_raw(*g)).collect();
+            rustix::thread::set_thread_groups(&groups)?;
+            let (uid, gid) = (Uid::from_raw(*uid), Gid::from_raw(*gid));
+            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+            rustix::thread::set_keep_capabilities(false)?;
+            Ok(())
+        }
+        Step::DieWithSpawner => {
+            // A change of ids clears it, so not earlier. If the spawner died before, the control group ends us.
+            Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
+        }
+        Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
+        Step::Filter => {
+            if !rustix::thread::no_new_privs()? {
+                let mut sets = rustix::thread::capabilities(None)?;
+                sets.effective |= CapabilitySet::SYS_ADMIN;
+                rustix::thread::set_capabilities(None, sets)?;
+            }
+            kernel::seccomp(seccomp::default_filter())
+        }
+        Step::DropCapabilities(kept) => {
+            let mut kept = CapabilitySet::from_bits_truncate(kept.bits());
+            if spec.privileged {
+                // All that there is: in the host's user namespace the spawner's own bound holds (some machines lack
+                // CAP_SYS_RESOURCE).
+                kept &= rustix::thread::capabilities(None)?.permitted;
+            }
+            let sets =
+                CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+            Ok(rustix::thread::set_capabilities(None, sets)?)
+        }
+        _ => Err(io::Error::other("it is not a step of this process")),
+    }
+}
+
+fn limits(spec: &RunSpec) -> io::Result<()> {
+    let set = |resource, soft: u64, hard: u64| -> io::Result<()> {
+        let now = rustix::process::getrlimit(resource);
+        // What the spawner itself may not exceed is the most there is.
+        let hard = now.maximum.map_or(hard, |most| most.min(hard));
+        let number = |n: u64| (n != u64::MAX).then_some(n);
+        let new = Rlimit { current: number(soft.min(hard)), maximum: number(hard) };
+        Ok(rustix::process::setrlimit(resource, new)?)
+    };
+    let said = |wanted| spec.rlimits.iter().any(|r| r.resource == wanted);
+    if !said(RlimitResource::OpenFiles) {
+        let hard = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
+        set(Resource::Nofile, OPEN_FILES, hard)?;
+    }
+    if !said(RlimitResource::Core) {
+        // Exactly 1 also keeps the kernel from starting the host's core handler (core(5)).
+        set(Resource::Core, 1, 1)?;
+    }
+    for limit in &spec.rlimits {
+        set(resource(limit.resource), limit.soft, limit.hard)?;
+    }
+    Ok(())
+}
+
+fn drop_bounding_set(kept: Capabilities) -> io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    for number in 0..64u32 {
+        if kept.bits() & (1 << number) != 0 {
+            continue;
+        }
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // Beyond the last capability that this kernel knows.
+            Err(Errno::INVAL) => break,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+fn resource(resource: RlimitResource) -> Resource {
+    match resource {
+        RlimitResource::Core => Resource::Core,
+        RlimitResource::Cpu => Resource::Cpu,
+        RlimitResource::Data => Resource::Data,
+        RlimitResource::FileSize => Resource::Fsize,
+        RlimitResource::Locks => Resource::Locks,
+        RlimitResource::Memlock => Resource::Memlock,
+        RlimitResource::MessageQueue => Resource::Msgqueue,
+        RlimitResource::Nice => Resource::Nice,
+        RlimitResource::OpenFiles => Resource::Nofile,
+        RlimitResource::Processes => Resource::Nproc,
+        RlimitResource::RealTimePriority => Resource::Rtprio,
+        RlimitResource::RealTimeTime => Resource::Rttime,
+        RlimitResource::SignalsPending => Resource::Sigpending,
+        RlimitResource::Stack => Resource::Stack,
+    }
+}
