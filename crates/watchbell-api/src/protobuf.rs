@@ -5,8 +5,10 @@
 //! ```
 //!
 //! kubectl sends some objects only in this form (`create job --from`, `create secret`, `auth can-i`), and does not try
-//! again in JSON when it is refused. Answers may be JSON, so nothing is encoded here.
+//! again in JSON when it is refused. Clients in Go ask for answers in it, which takes the same way back.
 
+mod encode;
+mod frame;
 mod message;
 mod numbers;
 #[cfg(test)]
@@ -15,8 +17,9 @@ mod wire;
 
 use serde_json::{Map, Value};
 
-use crate::ApiError;
 use crate::schema::{Table, TypeId};
+use crate::{ApiError, Reason};
+use frame::Form;
 use wire::{Reader, Wire};
 
 /// The media type.
@@ -43,6 +46,80 @@ pub fn decode(body: &[u8]) -> Result<Value, ApiError> {
     object.insert("apiVersion".into(), envelope.api_version.into());
     message::read(id, envelope.raw, &mut object).map_err(|e| refused(&e))?;
     Ok(Value::Object(object))
+}
+
+/// Writes an object, a list or a `Status` by its `apiVersion` and `kind`, in its envelope. What the JSON does not have is not
+/// written; what has no number (fields of alpha features that nothing sets) is left out.
+///
+/// # Errors
+/// `NotAcceptable` where the kind has no such form, `InternalError` where the object is not of its kind's shape.
+pub fn encode(object: &Value) -> Result<Vec<u8>, ApiError> {
+    let text = |field: &str| object[field].as_str().unwrap_or_default();
+    let encoder = Encoder::of(text("apiVersion"), text("kind"))?;
+    let mut message = Vec::with_capacity(1024);
+    encoder.message(object, &mut message)?;
+    Ok([encoder.head(message.len()).as_slice(), &message, Encoder::tail()].concat())
+}
+
+/// Writes objects of one kind, piece by piece.
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    api_version: String,
+    kind: String,
+    form: Form,
+}
+
+impl Encoder {
+    /// # Errors
+    /// `NotAcceptable` where the kind has no such form.
+    pub fn of(api_version: &str, kind: &str) -> Result<Encoder, ApiError> {
+        let form = Form::of(api_version, kind).ok_or_else(|| {
+            ApiError::new(
+                Reason::NotAcceptable,
+                format!(
+                    "{kind:?} of {api_version:?} cannot be sent as {MEDIA_TYPE}: ask for application/json"
+                ),
+            )
+        })?;
+        Ok(Encoder { api_version: api_version.into(), kind: kind.into(), form })
+    }
+
+    /// What stands before a message of so many bytes.
+    pub fn head(&self, length: usize) -> Vec<u8> {
+        frame::head(&self.api_version, &self.kind, length)
+    }
+
+    /// What stands behind it.
+    pub fn tail() -> &'static [u8] {
+        frame::tail()
+    }
+
+    /// The bare message.
+    ///
+    /// # Errors
+    /// `InternalError` where the object is not of its kind's shape.
+    pub fn message(&self, object: &Value, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        self.form.write(object, out).map_err(|cause| self.wrong(&cause))
+    }
+
+    /// One item of the list whose kind this is.
+    ///
+    /// # Errors
+    /// `InternalError` where the object is not of its kind's shape, or this is no list.
+    pub fn item(&self, object: &Value, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        let Form::ListOf(item) = self.form else { return Err(self.wrong("it is no list")) };
+        wire::nested(out, 2, |out| Form::from(item).write(object, out)).map_err(|cause| self.wrong(&cause))
+    }
+
+    fn wrong(&self, cause: &str) -> ApiError {
+        let Encoder { api_version, kind, .. } = self;
+        ApiError::internal(format!("cannot write a {kind} of {api_version} as protobuf: {cause}"))
+    }
+}
+
+/// Writes an event of a watch; `object` has its envelope.
+pub fn watch_event(kind: &str, object: &[u8], out: &mut Vec<u8>) {
+    frame::watch_event(kind, object, out);
 }
 
 fn refused(cause: &str) -> ApiError {

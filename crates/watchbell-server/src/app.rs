@@ -63,6 +63,7 @@ pub(crate) struct Call {
 
 /// What is known of a request before it is read.
 struct Seen<'a> {
+    accept: &'a str,
     audit_id: &'a str,
     spread: u8,
     recorded: Arc<AtomicBool>,
@@ -102,14 +103,15 @@ impl App {
         let route = Route::parse(request.uri().path());
         let is_probe = matches!(route, Ok(Route::Probe(_)));
         let uri = request.uri().clone();
-        let seen = Seen { audit_id: &audit_id, spread: random[0], recorded: Arc::default() };
+        let accept = joined(request.headers(), ACCEPT);
+        let seen = Seen { accept: &accept, audit_id: &audit_id, spread: random[0], recorded: Arc::default() };
         let recorded = seen.recorded.clone();
         let result = Box::pin(self.serve(peer, request, route, seen)).await;
         let response = result.unwrap_or_else(|error| {
             if error.reason == Reason::InternalError {
                 tracing::error!(audit_id, "{error}");
             }
-            respond::refusal(&error)
+            respond::refusal(&error, &accept)
         });
         if !is_probe {
             self.metrics.request(&method, response.status());
@@ -163,7 +165,7 @@ impl App {
         let (head, incoming) = request.into_parts();
         let call = Call {
             query: Query::parse(head.uri.query().unwrap_or_default())?,
-            accept: joined(&head.headers, ACCEPT),
+            accept: seen.accept.into(),
             content_type: joined(&head.headers, CONTENT_TYPE),
             content_encoding: Some(joined(&head.headers, CONTENT_ENCODING))
                 .filter(|c| !c.is_empty() && !c.eq_ignore_ascii_case("identity")),

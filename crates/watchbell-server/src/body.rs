@@ -1,5 +1,6 @@
 //! Bodies: bounded ones in, whole and flowing ones out.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -23,6 +24,35 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body in pieces that lie ready.
+pub(crate) fn pieces(pieces: Vec<Bytes>) -> Body {
+    Pieces { left: pieces.into() }.map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
+}
+
+struct Pieces {
+    left: VecDeque<Bytes>,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Poll::Ready(self.left.pop_front().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.iter().map(|piece| piece.len() as u64).sum())
+    }
 }
 
 /// A body that flows: what is sent into the [`Flow`] goes to the client. The body ends when the flow is dropped.

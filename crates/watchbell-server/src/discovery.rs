@@ -7,7 +7,7 @@ use watchbell_api::{ApiError, Resource, ResourceInfo};
 
 use crate::app::{App, Call, not_modified};
 use crate::body::Body;
-use crate::request::accept::{Answer, Shape};
+use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::{method_not_allowed, no_such_path};
 use crate::respond;
 
@@ -43,10 +43,14 @@ pub(crate) fn core(call: &Call) -> Result<Response<Body>, ApiError> {
     if let Some(api_version) = aggregated_version(answer.shape) {
         return aggregated(call, answer, api_version, &[("", "v1")]);
     }
-    let document = json!({
+    let mut document = json!({
         "kind": "APIVersions", "versions": ["v1"],
         "serverAddressByClientCIDRs": [],
     });
+    if answer.encoding == Encoding::Protobuf {
+        // Kubernetes leaves it out of the JSON.
+        document["apiVersion"] = "v1".into();
+    }
     respond::document(StatusCode::OK, answer, &document, call.gzip)
 }
 
@@ -116,7 +120,7 @@ pub(crate) fn resources(call: &Call, group: &str, version: &str) -> Result<Respo
 
 /// The kinds that users define: there are none, and none can be made.
 pub(crate) fn definitions(app: &App, call: &Call) -> Result<Response<Body>, ApiError> {
-    let answer = Answer::negotiate(&call.accept, &[])?;
+    let answer = Answer::text(&call.accept)?;
     if call.query.flag("watch") {
         return Err(method_not_allowed());
     }

@@ -23,7 +23,7 @@ const MINOR: &str = "36";
 
 /// `/version`: the API is Kubernetes' 1.36, the program is this one.
 pub(crate) fn version(call: &Call) -> Result<Response<Body>, ApiError> {
-    let answer = Answer::negotiate(&call.accept, &[])?;
+    let answer = Answer::document(&call.accept);
     let document = json!({
         "major": "1", "minor": MINOR, "emulationMajor": "1", "emulationMinor": MINOR,
         "minCompatibilityMajor": "1", "minCompatibilityMinor": "35",
@@ -60,7 +60,7 @@ pub(crate) fn probe(app: &App, probe: Probe) -> Response<Body> {
 
 /// `/`: where to go from here.
 pub(crate) fn root(call: &Call) -> Result<Response<Body>, ApiError> {
-    let answer = Answer::negotiate(&call.accept, &[])?;
+    let answer = Answer::document(&call.accept);
     let mut paths = vec!["/api".to_owned(), "/api/v1".into(), "/apis".into()];
     for (group, version) in discovery::group_versions().into_iter().filter(|(group, _)| !group.is_empty()) {
         paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]);
@@ -154,7 +154,7 @@ fn v3(group: &str, version: &str) -> Option<Arc<Fixed>> {
 
 /// `/openapi/v3`
 pub(crate) async fn openapi_index(call: &Call) -> Result<Response<Body>, ApiError> {
-    let answer = Answer::negotiate(&call.accept, &[])?;
+    let answer = Answer::document(&call.accept);
     let paths = tokio::task::spawn_blocking(|| {
         let mut paths = Map::new();
         for (group, version) in discovery::group_versions() {
@@ -177,7 +177,7 @@ pub(crate) async fn openapi_v3(
     group: String,
     version: String,
 ) -> Result<Response<Body>, ApiError> {
-    Answer::negotiate(&call.accept, &[])?;
+    Answer::text(&call.accept)?;
     let fixed = tokio::task::spawn_blocking(move || v3(&group, &version))
         .await
         .map_err(|_| ending())?
@@ -196,7 +196,7 @@ pub(crate) async fn openapi_v2(call: &Call) -> Result<Response<Body>, ApiError> 
     let named = |media: &str| {
         call.accept.split(',').any(|clause| clause.split(';').next().map(str::trim) == Some(media))
     };
-    let (document, media): (&'static LazyLock<Fixed>, _) = match Answer::negotiate(&call.accept, &[]) {
+    let (document, media): (&'static LazyLock<Fixed>, _) = match Answer::text(&call.accept) {
         Ok(_) => (&V2, "application/json"),
         Err(_) if named(SWAGGER_WIRE) || named(SWAGGER_WIRE_OLD) => (&V2_WIRE, SWAGGER_WIRE),
         Err(error) => return Err(error),

@@ -11,49 +11,55 @@ use tokio::sync::watch;
 use watchbell_api::{ApiError, Cause, Reason, Resource};
 use watchbell_core::world::Change;
 
-use crate::render;
+use crate::metrics::Metrics;
+use crate::view::View;
 
 /// How many changes of a resource are remembered.
 const HISTORY: usize = 16_384;
-/// Of how many of them the JSON is kept once somebody asked for it: watchers that keep up share it.
+/// Of how many of them the bytes are kept once somebody asked for them: watchers that keep up share them.
 const ENCODED: usize = 1024;
 /// How many changes a watcher takes at a time, so that the lock is held briefly.
 const CHUNK: usize = 256;
 
-/// A change, and its newest object as JSON once a watcher needed that.
+/// A change, and its newest object in the forms that watchers needed so far.
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) change: Change,
-    json: Mutex<Option<Bytes>>,
+    encoded: Mutex<Vec<(Resource, View, Bytes)>>,
 }
 
 impl Event {
     fn new(change: Change) -> Event {
-        Event { change, json: Mutex::new(None) }
+        Event { change, encoded: Mutex::new(Vec::new()) }
     }
 
-    /// The object as the change left it; one that is gone is shown as it was, at the version of its end.
-    pub(crate) fn json(&self) -> Bytes {
-        let mut json = self.json.lock().unwrap_or_else(PoisonError::into_inner);
-        let encode = || match &self.change.new {
-            Some(stored) => {
-                let mut out = Vec::new();
-                render::json(stored, &mut out);
-                out
-            }
-            None => self.object().to_string().into_bytes(),
-        };
-        json.get_or_insert_with(|| Bytes::from(encode())).clone()
+    /// The object as the change left it; one that is gone is shown as it was, at the version of its end. Made once a form,
+    /// by the first watcher that needs it; the others wait for it rather than make it too.
+    pub(crate) fn encoded(&self, asked: Resource, view: View, metrics: &Metrics) -> Result<Bytes, ApiError> {
+        let mut encoded = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((.., bytes)) = encoded.iter().find(|(of, form, _)| *of == asked && *form == view) {
+            return Ok(bytes.clone());
+        }
+        let mut out = Vec::with_capacity(2048);
+        match &self.change.new {
+            Some(stored) => view.stored(asked, stored, &mut out)?,
+            None => view.rendered(asked, self.object(), &mut out)?,
+        }
+        metrics.watch_encoding();
+        out.shrink_to_fit();
+        let bytes = Bytes::from(out);
+        encoded.push((asked, view, bytes.clone()));
+        Ok(bytes)
     }
 
-    pub(crate) fn object(&self) -> serde_json::Value {
+    fn object(&self) -> serde_json::Value {
         let mut object = self.change.object().render();
         object["metadata"]["resourceVersion"] = self.change.resource_version.to_string().into();
         object
     }
 
-    fn forget_json(&self) {
-        *self.json.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn forget_encoded(&self) {
+        *self.encoded.lock().unwrap_or_else(PoisonError::into_inner) = Vec::new();
     }
 }
 
@@ -93,7 +99,7 @@ impl Hub {
             }
             history.changes.push_back(Arc::new(Event::new(change)));
             if let Some(place) = history.changes.len().checked_sub(ENCODED) {
-                history.changes[place].forget_json();
+                history.changes[place].forget_encoded();
             }
         }
         // Once closed it stays so, whatever the writer still does.

@@ -30,6 +30,7 @@ mod request;
 mod respond;
 mod server;
 mod verbs;
+mod view;
 pub mod websocket;
 // From the state outwards.
 mod clock;

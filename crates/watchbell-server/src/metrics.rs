@@ -27,6 +27,8 @@ pub(crate) struct Metrics {
     commit_micros: AtomicU64,
     wal_bytes: AtomicU64,
     watchers: AtomicI64,
+    watch_events: AtomicU64,
+    watch_encodings: AtomicU64,
     connections: AtomicI64,
     pods_started: AtomicU64,
     pods_succeeded: AtomicU64,
@@ -56,6 +58,16 @@ impl Metrics {
 
     pub(crate) fn watcher(self: &Arc<Self>) -> Counted {
         self.counted(|m| &m.watchers)
+    }
+
+    /// An event went to one watcher.
+    pub(crate) fn watch_event(&self) {
+        self.watch_events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The object of an event was made into bytes, for all watchers that want that form.
+    pub(crate) fn watch_encoding(&self) {
+        self.watch_encodings.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn connection(self: &Arc<Self>) -> Counted {
@@ -134,6 +146,14 @@ impl Metrics {
         let gauge = |gauge: &AtomicI64| gauge.load(Ordering::Relaxed).max(0);
         page.one("watchbell_connections", "gauge", "Open connections.", gauge(&self.connections));
         page.one("watchbell_watchers", "gauge", "Open watches.", gauge(&self.watchers));
+        let name = "watchbell_watch_events_total";
+        page.one(name, "counter", "Events sent, each counted once a watcher.", read(&self.watch_events));
+        page.one(
+            "watchbell_watch_encodings_total",
+            "counter",
+            "Objects of events made into bytes, once a form and shared by the watchers.",
+            read(&self.watch_encodings),
+        );
         page.one("watchbell_commits_total", "counter", "Batches made durable.", read(&self.commits));
         page.one(
             "watchbell_commits_refused_total",

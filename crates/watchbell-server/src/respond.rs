@@ -12,7 +12,7 @@ use hyper::header::{
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use watchbell_api::{ApiError, decode};
+use watchbell_api::{ApiError, decode, protobuf};
 
 use crate::body::{Body, whole};
 use crate::request::accept::{Answer, Encoding};
@@ -46,15 +46,11 @@ impl Gzip {
 /// An answer with a body that is known whole.
 pub(crate) fn bytes(code: StatusCode, content_type: &str, content: Bytes, gzip: Gzip) -> Response<Body> {
     let mut response = if gzip == Gzip::Taken && content.len() >= GZIP_FROM_BYTES {
-        let mut response = Response::new(whole(compress(&content)));
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        response
+        zipped(content_type, whole(compress(&content)))
     } else {
-        Response::new(whole(content))
+        stream(content_type, whole(content))
     };
     *response.status_mut() = code;
-    set_type(&mut response, content_type);
     response
 }
 
@@ -70,21 +66,26 @@ pub(crate) fn digest(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-/// An answer whose body flows.
+/// An answer whose body flows, or lies ready.
 pub(crate) fn stream(content_type: &str, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    set_type(&mut response, content_type);
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(content_type) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     response
 }
 
-fn set_type(response: &mut Response<Body>, content_type: &str) {
-    if let Ok(value) = HeaderValue::from_str(content_type) {
-        response.headers_mut().insert(CONTENT_TYPE, value);
-    }
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+/// The same of a body that is compressed.
+pub(crate) fn zipped(content_type: &str, body: Body) -> Response<Body> {
+    let mut response = stream(content_type, body);
+    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    response
 }
 
-/// One JSON document (or YAML, if asked for).
+/// One object or document, in the form asked for.
 pub(crate) fn document(
     code: StatusCode,
     answer: Answer,
@@ -95,21 +96,23 @@ pub(crate) fn document(
         Encoding::Json => {
             let mut text = value.to_string();
             text.push('\n');
-            text
+            text.into_bytes()
         }
-        Encoding::Yaml => {
-            decode::to_yaml(value).map_err(|e| ApiError::internal(format!("cannot make YAML: {e}")))?
-        }
+        Encoding::Yaml => decode::to_yaml(value)
+            .map_err(|e| ApiError::internal(format!("cannot make YAML: {e}")))?
+            .into_bytes(),
+        Encoding::Protobuf => protobuf::encode(value)?,
     };
     Ok(bytes(code, &answer.content_type(), Bytes::from(content), gzip))
 }
 
-/// A refusal, as the `Status` object that clients read.
-pub(crate) fn refusal(error: &ApiError) -> Response<Body> {
+/// A refusal, as the `Status` object that clients read. It comes in JSON where the client takes no form that it has.
+pub(crate) fn refusal(error: &ApiError, accept: &str) -> Response<Body> {
     let code = StatusCode::from_u16(error.reason.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut text = error.to_status().to_string();
-    text.push('\n');
-    let mut response = bytes(code, "application/json", Bytes::from(text), Gzip::No);
+    let status = error.to_status();
+    let answer = Answer::negotiate(accept, &[]).unwrap_or(Answer::JSON);
+    let mut response = document(code, answer, &status, Gzip::No)
+        .unwrap_or_else(|_| bytes(code, "application/json", Bytes::from(status.to_string()), Gzip::No));
     if let Some(seconds) = error.retry_after_seconds {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }

@@ -51,6 +51,10 @@ const ROOTS: &[&str] = &[
     "io.k8s.api.authorization.v1.SelfSubjectRulesReview",
     "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
     "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.APIVersions",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroup",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.APIGroupList",
+    "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList",
 ];
 
 /// Definitions that are one JSON scalar (or any JSON) although Go gives them a type.

@@ -102,6 +102,16 @@ fn fields(
                 let path = Path::Key(path, field.name);
                 one(field, value, object, &path)?;
             }
+            Some(Entry::Wrapped(name)) => {
+                let Some(field) = owner.field(name) else { continue };
+                let path = Path::Key(path, field.name);
+                let mut inner = Reader::new(bytes_of(value).map_err(|e| at(&path, &e))?);
+                while let Some((number, value)) = inner.next().map_err(|e| at(&path, &e))? {
+                    if number == 1 {
+                        one(field, value, object, &path)?;
+                    }
+                }
+            }
             Some(Entry::Embedded(name)) => {
                 let inner = bytes_of(value).map_err(|e| at(path, &e))?;
                 fields(owner, named(name)?, inner, object, path)?;

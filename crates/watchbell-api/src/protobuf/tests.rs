@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::numbers::{self, Entry};
-use super::{decode, type_of};
+use super::{decode, encode, type_of};
 use crate::Reason;
 use crate::schema::{Table, Type};
 
@@ -15,6 +15,8 @@ fn hex(text: &str) -> Vec<u8> {
 fn check(body: &str, expected: Value) {
     let object = decode(&hex(body)).unwrap();
     assert_eq!(object, expected, "{object:#}");
+    let again = encode(&object).unwrap();
+    assert_eq!(decode(&again).unwrap(), expected, "{again:02x?}");
 }
 
 #[track_caller]
@@ -184,13 +186,14 @@ fn what_is_malformed_is_refused() {
     refused(&body("v1", "Pod", &late), "metadata.creationTimestamp: ");
 }
 
-/// Every field of the served kinds has a number, but for what is newer than the numbers are.
+/// Every field of the served kinds has a number, but for those of alpha features of 1.36 whose definitions could not be
+/// had when the numbers were read. Nothing sets them; one that a client sends in JSON is not shown in protobuf.
 #[test]
 fn the_numbers_are_complete() {
     fn names(message: &str, found: &mut Vec<&'static str>) {
         for (_, entry) in numbers::message(message).map_or(&[][..], Vec::as_slice) {
             match entry {
-                Entry::Field(name) => found.push(name),
+                Entry::Field(name) | Entry::Wrapped(name) => found.push(name),
                 Entry::Embedded(inner) => names(inner, found),
             }
         }
@@ -201,14 +204,10 @@ fn the_numbers_are_complete() {
         found
     };
     let newer = [
-        "core.v1.ImageVolumeStatus",
         "core.v1.NodeAllocatableResourceClaimStatus",
         "core.v1.PodSchedulingGroup",
         "core.v1.PodSpec.schedulingGroup",
         "core.v1.PodStatus.nodeAllocatableResourceClaimStatuses",
-        "core.v1.ResourceHealth.message",
-        "core.v1.VolumeMountStatus.volumeStatus",
-        "core.v1.VolumeStatus",
         "meta.v1.ListMeta.shardInfo",
         "meta.v1.ShardInfo",
     ];
@@ -218,7 +217,7 @@ fn the_numbers_are_complete() {
             let name = format!("{}.{}", read.name, field.name);
             let is_missing = !found.contains(&field.name) && !matches!(field.name, "apiVersion" | "kind");
             let is_newer = newer.contains(&read.name) || newer.contains(&name.as_str());
-            assert_eq!(is_missing, is_newer && is_missing, "{name}");
+            assert_eq!(is_missing, is_newer, "{name}");
         }
         for name in found {
             assert!(read.field(name).is_some(), "{}.{name}", read.name);

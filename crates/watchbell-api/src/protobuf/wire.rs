@@ -1,4 +1,4 @@
-//! The wire format: fields of a message, one after the other. Every length is checked against what is there.
+//! The wire format: fields of a message, one after the other. When reading, every length is checked against what is there.
 
 /// A field's value as it lies in the message.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,4 +75,57 @@ const ENDS_EARLY: &str = "the message ends in the middle of a field";
 
 pub(super) fn text(bytes: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(bytes).map_err(|_| "a text is not UTF-8".into())
+}
+
+pub(super) const VARINT: u8 = 0;
+pub(super) const FIXED64: u8 = 1;
+const BYTES: u8 = 2;
+
+pub(super) fn put_key(out: &mut Vec<u8>, number: u32, wire_type: u8) {
+    put_varint(out, u64::from(number) << 3 | u64::from(wire_type));
+}
+
+pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+pub(super) fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    put_key(out, number, BYTES);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// How many bytes a number takes.
+pub(super) fn varint_len(value: u64) -> usize {
+    (64 - (value | 1).leading_zeros() as usize).div_ceil(7)
+}
+
+/// A field that is a message, which `write` writes. Its length stands before it: most are short, so one byte is left for
+/// it, and the few long ones move up.
+pub(super) fn nested(
+    out: &mut Vec<u8>,
+    number: u32,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), String>,
+) -> Result<(), String> {
+    put_key(out, number, BYTES);
+    let start = out.len();
+    out.push(0);
+    write(out)?;
+    let length = out.len() - start - 1;
+    let more = varint_len(length as u64) - 1;
+    if more > 0 {
+        out.resize(out.len() + more, 0);
+        out.copy_within(start + 1..start + 1 + length, start + 1 + more);
+    }
+    let mut left = length as u64;
+    for at in 0..more {
+        out[start + at] = left as u8 | 0x80;
+        left >>= 7;
+    }
+    out[start + more] = left as u8;
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Which form of an answer the client takes.
 
-use watchbell_api::{ApiError, Reason};
+use watchbell_api::{ApiError, Reason, protobuf};
 
 /// How an answer is written and what it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,25 @@ pub(crate) struct Answer {
 pub(crate) enum Encoding {
     Json,
     Yaml,
+    Protobuf,
+}
+
+impl Encoding {
+    fn media_type(self) -> &'static str {
+        match self {
+            Encoding::Json => "application/json",
+            Encoding::Yaml => "application/yaml",
+            Encoding::Protobuf => protobuf::MEDIA_TYPE,
+        }
+    }
+
+    /// Tables and the aggregated discovery have no form in protobuf, as in Kubernetes the former.
+    fn has(self, shape: Shape) -> bool {
+        match shape {
+            Shape::Object | Shape::Metadata | Shape::MetadataList => true,
+            Shape::Table | Shape::Discovery | Shape::DiscoveryBeta => self != Encoding::Protobuf,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,10 +67,7 @@ impl Answer {
 
     /// The media type of the answer.
     pub(crate) fn content_type(self) -> String {
-        let base = match self.encoding {
-            Encoding::Json => "application/json",
-            Encoding::Yaml => "application/yaml",
-        };
+        let base = self.encoding.media_type();
         match self.shape.parameters() {
             // Clients tell aggregated discovery by these parameters; for the others Kubernetes sends none.
             Some([kind, group, version]) if matches!(self.shape, Shape::Discovery | Shape::DiscoveryBeta) => {
@@ -61,15 +77,37 @@ impl Answer {
         }
     }
 
+    /// The media type of a watch that is answered so.
+    pub(crate) fn stream_type(self) -> String {
+        match self.encoding {
+            Encoding::Protobuf => format!("{};stream=watch", protobuf::MEDIA_TYPE),
+            Encoding::Json | Encoding::Yaml => self.content_type(),
+        }
+    }
+
     /// The first form, by the client's preference, that this endpoint has.
     ///
     /// `shapes` are those it can take beside [`Shape::Object`].
     pub(crate) fn negotiate(accept: &str, shapes: &[Shape]) -> Result<Answer, ApiError> {
+        Answer::among(accept, shapes, &[Encoding::Json, Encoding::Yaml, Encoding::Protobuf])
+    }
+
+    /// The same of a document that is no object, and so has no form in protobuf.
+    pub(crate) fn text(accept: &str) -> Result<Answer, ApiError> {
+        Answer::among(accept, &[], &[Encoding::Json, Encoding::Yaml])
+    }
+
+    /// The same of a document that Kubernetes only has in JSON, whatever is asked for (`/version`).
+    pub(crate) fn document(accept: &str) -> Answer {
+        Answer::text(accept).unwrap_or(Answer::JSON)
+    }
+
+    fn among(accept: &str, shapes: &[Shape], encodings: &[Encoding]) -> Result<Answer, ApiError> {
         let mut clauses: Vec<(u16, Answer)> = Vec::new();
         let mut named = false;
         for clause in accept.split(',').map(str::trim).filter(|clause| !clause.is_empty()) {
             named = true;
-            clauses.extend(read_clause(clause, shapes));
+            clauses.extend(read_clause(clause, shapes).filter(|(_, a)| encodings.contains(&a.encoding)));
         }
         if !named {
             return Ok(Answer::JSON);
@@ -77,9 +115,10 @@ impl Answer {
         // The sort is stable: among equals the client's order counts.
         clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
         clauses.first().map(|(_, answer)| *answer).ok_or_else(|| {
+            let names: Vec<&str> = encodings.iter().map(|encoding| encoding.media_type()).collect();
             ApiError::new(
                 Reason::NotAcceptable,
-                "only the following media types are accepted: application/json, application/yaml",
+                format!("only the following media types are accepted: {}", names.join(", ")),
             )
         })
     }
@@ -93,6 +132,8 @@ fn read_clause(clause: &str, shapes: &[Shape]) -> Option<(u16, Answer)> {
         Encoding::Json
     } else if is("application/yaml") {
         Encoding::Yaml
+    } else if is(protobuf::MEDIA_TYPE) {
+        Encoding::Protobuf
     } else {
         return None;
     };
@@ -115,6 +156,9 @@ fn read_clause(clause: &str, shapes: &[Shape]) -> Option<(u16, Answer)> {
         return Some((quality, Answer { encoding, shape: Shape::Object }));
     }
     let shape = shapes.iter().find(|s| s.parameters() == Some([kind, group, version]))?;
+    if !encoding.has(*shape) {
+        return None;
+    }
     Some((quality, Answer { encoding, shape: *shape }))
 }
 

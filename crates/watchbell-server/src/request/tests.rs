@@ -172,7 +172,17 @@ fn accept_is_negotiated() {
     check("application/json", Encoding::Json, Shape::Object);
     check("application/yaml", Encoding::Yaml, Shape::Object);
     // What kubectl and client-go send.
-    check("application/vnd.kubernetes.protobuf,application/json", Encoding::Json, Shape::Object);
+    check("application/vnd.kubernetes.protobuf,application/json", Encoding::Protobuf, Shape::Object);
+    check("application/vnd.kubernetes.protobuf, */*", Encoding::Protobuf, Shape::Object);
+    check("application/json,application/vnd.kubernetes.protobuf", Encoding::Json, Shape::Object);
+    check("application/vnd.kubernetes.protobuf;stream=watch", Encoding::Protobuf, Shape::Object);
+    check("application/vnd.kubernetes.protobuf;q=0.3, application/json;q=0.5", Encoding::Json, Shape::Object);
+    // There is no Table in protobuf.
+    check(
+        "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/yaml;as=Table;v=v1;g=meta.k8s.io",
+        Encoding::Yaml,
+        Shape::Table,
+    );
     check(
         "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
         Encoding::Json,
@@ -181,7 +191,7 @@ fn accept_is_negotiated() {
     check(
         "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,\
          application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json",
-        Encoding::Json,
+        Encoding::Protobuf,
         Shape::MetadataList,
     );
     check("application/json;q=0.4, application/yaml;q=0.9", Encoding::Yaml, Shape::Object);
@@ -190,14 +200,35 @@ fn accept_is_negotiated() {
     // A form that this endpoint has not, with a fallback.
     check("application/json;as=Nonsense;v=v1;g=x,application/json", Encoding::Json, Shape::Object);
     for refused in [
-        "application/vnd.kubernetes.protobuf",
+        "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io",
         "text/html",
         "application/json;as=Table;v=v1beta1;g=meta.k8s.io",
         "application/json;q=0",
     ] {
         let error = Answer::negotiate(refused, &shapes).unwrap_err();
         assert_eq!(error.reason.code(), 406, "{refused}");
+        assert_eq!(
+            error.message,
+            "only the following media types are accepted: application/json, application/yaml, \
+             application/vnd.kubernetes.protobuf"
+        );
     }
+}
+
+#[test]
+fn documents_without_a_form_in_protobuf_come_as_text() {
+    for (accept, encoding) in [
+        ("application/vnd.kubernetes.protobuf", Encoding::Json),
+        ("application/vnd.kubernetes.protobuf,application/yaml", Encoding::Yaml),
+        ("text/html", Encoding::Json),
+    ] {
+        assert_eq!(Answer::document(accept).encoding, encoding, "{accept}");
+    }
+    let error = Answer::text("application/vnd.kubernetes.protobuf").unwrap_err();
+    assert_eq!(
+        error.message,
+        "only the following media types are accepted: application/json, application/yaml"
+    );
 }
 
 fn list(query: &str, is_watch: bool) -> Result<ListOptions, String> {

@@ -79,7 +79,7 @@ pub(crate) async fn serve(
     match path {
         ImagePath::Pull | ImagePath::Import => flowing(app, request, incoming),
         _ => {
-            let answer = Answer::negotiate(&call.accept, &[])?;
+            let answer = Answer::text(&call.accept)?;
             // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
             body::read(incoming).await?;
             let images = app.images.clone();

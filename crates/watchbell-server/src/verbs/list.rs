@@ -8,10 +8,9 @@ use std::time::Instant;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Bytes;
-use hyper::header::{CONTENT_ENCODING, HeaderValue, VARY};
 use hyper::{Response, StatusCode};
-use jiff::Timestamp;
 use serde_json::json;
+use watchbell_api::protobuf::Encoder;
 use watchbell_api::{ApiError, Cause, Reason, Resource, decode, table};
 use watchbell_core::world::Snapshot;
 
@@ -20,11 +19,11 @@ use crate::app::{App, Call};
 use crate::body::{self, Body};
 use crate::pins::Token;
 use crate::present::{self, Include};
-use crate::render;
 use crate::request::ObjectPath;
 use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::options::{ListOptions, Version};
 use crate::respond::{self, GZIP_FROM_BYTES, Gzip};
+use crate::view::View;
 
 /// How many objects are looked at in one go on a blocking thread.
 const PIECE_OBJECTS: usize = 2048;
@@ -52,16 +51,19 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
         namespace: path.namespace.clone(),
         selection,
         shape: answer.shape,
-        include: Include::read(&call.query)?,
-        now: Timestamp::now().as_second(),
+        view: View::of(answer, Include::read(&call.query)?),
+        encoder: None,
+        metadata: Vec::new(),
         cursor: start_after,
         stage: WalkStage::Head,
         has_elements: false,
         continues: false,
         snapshot,
     };
-    if answer.encoding == Encoding::Yaml {
-        return whole_as_yaml(app, walk, answer, call.gzip).await;
+    match answer.encoding {
+        Encoding::Yaml => return whole_as_yaml(app, walk, answer, call.gzip).await,
+        Encoding::Protobuf => return whole_as_protobuf(app, walk, answer, call.gzip).await,
+        Encoding::Json => {}
     }
     let (walk_again, first) = blocking(move || {
         let first = walk.piece();
@@ -69,6 +71,7 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
     })
     .await?;
     walk = walk_again;
+    let first = first?;
     if walk.stage == WalkStage::Done {
         walk.pin(app);
         let content = Bytes::from(first);
@@ -79,11 +82,10 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
         Gzip::Taken => Some(GzEncoder::new(Vec::new(), Compression::fast())),
         Gzip::No => None,
     };
-    let mut response = respond::stream(&answer.content_type(), body);
-    if encoder.is_some() {
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    }
+    let response = match call.gzip {
+        Gzip::Taken => respond::zipped(&answer.content_type(), body),
+        Gzip::No => respond::stream(&answer.content_type(), body),
+    };
     let app = app.clone();
     tokio::spawn(async move {
         let mut piece = first;
@@ -104,14 +106,17 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
                         gz.finish().unwrap_or_default()
                     }
                 };
-                let next = if is_last { Vec::new() } else { walk.piece() };
-                (walk, encoder, out, next)
+                let next = if is_last { Ok(Vec::new()) } else { walk.piece() };
+                next.map(|next| (walk, encoder, out, next))
             })
             .await;
-            let Ok((walk_again, encoder_again, out, next)) = made else {
-                // The thread ended: the server does too.
-                flow.fail(std::io::Error::other("the server ends")).await;
-                return;
+            let (walk_again, encoder_again, out, next) = match made.flatten() {
+                Ok(made) => made,
+                Err(error) => {
+                    // Most likely the thread ended: the server does too.
+                    flow.fail(std::io::Error::other(error.message)).await;
+                    return;
+                }
             };
             (walk, encoder, piece) = (walk_again, encoder_again, next);
             if is_last {
@@ -173,22 +178,57 @@ async fn whole_as_yaml(
     gzip: Gzip,
 ) -> Result<Response<Body>, ApiError> {
     let (walk, text) = blocking(move || {
-        let mut json = Vec::new();
-        while walk.stage != WalkStage::Done {
-            json.extend(walk.piece());
-        }
-        let value =
-            serde_json::from_slice(&json).map_err(|e| ApiError::internal(format!("cannot make YAML: {e}")));
-        (
-            walk,
-            value.and_then(|value| {
-                decode::to_yaml(&value).map_err(|e| ApiError::internal(format!("cannot make YAML: {e}")))
-            }),
-        )
+        let json = walk.all()?.concat();
+        let failed = |cause: String| ApiError::internal(format!("cannot make YAML: {cause}"));
+        let value = serde_json::from_slice(&json).map_err(|e| failed(e.to_string()))?;
+        decode::to_yaml(&value).map(|text| (walk, text)).map_err(|e| failed(e.to_string()))
     })
-    .await?;
+    .await
+    .flatten()?;
     walk.pin(app);
-    Ok(respond::bytes(StatusCode::OK, &answer.content_type(), Bytes::from(text?), gzip))
+    Ok(respond::bytes(StatusCode::OK, &answer.content_type(), Bytes::from(text), gzip))
+}
+
+/// The envelope says how long the list is before it begins: the pieces wait for the last of them.
+async fn whole_as_protobuf(
+    app: &Arc<App>,
+    mut walk: Walk,
+    answer: Answer,
+    gzip: Gzip,
+) -> Result<Response<Body>, ApiError> {
+    let (kind, api_version, _) = present::list_frame(walk.resource, walk.shape);
+    let encoder = Encoder::of(&api_version, &kind)?;
+    walk.encoder = Some(encoder.clone());
+    let (walk, pieces) = blocking(move || {
+        let elements = walk.all()?;
+        let length = walk.metadata.len() + elements.iter().map(Vec::len).sum::<usize>();
+        let head = [encoder.head(length), std::mem::take(&mut walk.metadata)].concat();
+        let mut pieces = vec![Bytes::from(head)];
+        pieces.extend(elements.into_iter().map(Bytes::from));
+        pieces.push(Bytes::from_static(Encoder::tail()));
+        let pieces = match gzip {
+            Gzip::Taken if pieces.iter().map(Bytes::len).sum::<usize>() >= GZIP_FROM_BYTES => {
+                let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+                // Writing to memory does not fail.
+                pieces.iter().for_each(|piece| drop(gz.write_all(piece)));
+                Zipped::Yes(Bytes::from(gz.finish().unwrap_or_default()))
+            }
+            Gzip::Taken | Gzip::No => Zipped::No(pieces),
+        };
+        Ok((walk, pieces))
+    })
+    .await
+    .flatten()?;
+    walk.pin(app);
+    Ok(match pieces {
+        Zipped::No(pieces) => respond::stream(&answer.content_type(), body::pieces(pieces)),
+        Zipped::Yes(whole) => respond::zipped(&answer.content_type(), body::whole(whole)),
+    })
+}
+
+enum Zipped {
+    No(Vec<Bytes>),
+    Yes(Bytes),
 }
 
 /// A list on its way: what was written so far ends at the cursor.
@@ -198,8 +238,11 @@ struct Walk {
     namespace: Option<String>,
     selection: Selection,
     shape: Shape,
-    include: Include,
-    now: i64,
+    view: View,
+    /// Of a list in protobuf.
+    encoder: Option<Encoder>,
+    /// The metadata of such a list, which stand first though they are known last.
+    metadata: Vec<u8>,
     is_paged: bool,
     left: usize,
     cursor: Option<(String, String)>,
@@ -216,8 +259,17 @@ enum WalkStage {
 }
 
 impl Walk {
+    /// What is left of the list.
+    fn all(&mut self) -> Result<Vec<Vec<u8>>, ApiError> {
+        let mut pieces = Vec::new();
+        while self.stage != WalkStage::Done {
+            pieces.push(self.piece()?);
+        }
+        Ok(pieces)
+    }
+
     /// The next bytes of the list.
-    fn piece(&mut self) -> Vec<u8> {
+    fn piece(&mut self) -> Result<Vec<u8>, ApiError> {
         let mut out = Vec::new();
         if self.stage == WalkStage::Head {
             self.head(&mut out);
@@ -231,44 +283,39 @@ impl Walk {
         for _ in 0..PIECE_OBJECTS {
             if self.left == 0 {
                 self.continues = objects.next().is_some();
-                self.tail(&mut out);
-                return out;
+                self.tail(&mut out)?;
+                return Ok(out);
             }
             let Some(stored) = objects.next() else {
-                self.tail(&mut out);
-                return out;
+                self.tail(&mut out)?;
+                return Ok(out);
             };
             self.cursor = Some((stored.namespace.to_string(), stored.name.to_string()));
             if !self.selection.matches(stored) {
                 continue;
             }
             self.left -= 1;
-            if self.has_elements {
-                out.push(b',');
-            }
-            self.has_elements = true;
-            let shown = match self.shape {
-                Shape::Table => {
-                    let object = present::shown(self.resource, stored);
-                    Some(present::row(self.resource, self.include, object, self.now))
+            match &self.encoder {
+                Some(encoder) => encoder.item(&present::shown(self.resource, stored), &mut out)?,
+                None => {
+                    if self.has_elements {
+                        out.push(b',');
+                    }
+                    self.has_elements = true;
+                    self.view.stored(self.resource, stored, &mut out)?;
                 }
-                Shape::MetadataList => Some(present::metadata_only(stored.render())),
-                _ if self.resource != stored.resource => Some(present::shown(self.resource, stored)),
-                _ => None,
-            };
-            match shown {
-                // Writing to memory does not fail.
-                Some(shown) => drop(serde_json::to_writer(&mut out, &shown)),
-                None => render::json(stored, &mut out),
             }
             if out.len() >= PIECE_BYTES {
                 break;
             }
         }
-        out
+        Ok(out)
     }
 
     fn head(&self, out: &mut Vec<u8>) {
+        if self.encoder.is_some() {
+            return;
+        }
         let (kind, api_version, elements) = present::list_frame(self.resource, self.shape);
         let mut head = json!({"kind": kind, "apiVersion": api_version});
         if self.shape == Shape::Table {
@@ -280,7 +327,7 @@ impl Walk {
     }
 
     /// The metadata come last: only now is it known whether the list continues.
-    fn tail(&mut self, out: &mut Vec<u8>) {
+    fn tail(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
         let mut metadata = json!({"resourceVersion": self.snapshot.resource_version().to_string()});
         if self.continues
             && let Some((namespace, name)) = &self.cursor
@@ -300,8 +347,12 @@ impl Walk {
                 metadata["remainingItemCount"] = rest.count().into();
             }
         }
-        out.extend_from_slice(format!("],\"metadata\":{metadata}}}\n").as_bytes());
+        match &self.encoder {
+            Some(encoder) => encoder.message(&json!({"metadata": metadata}), &mut self.metadata)?,
+            None => out.extend_from_slice(format!("],\"metadata\":{metadata}}}\n").as_bytes()),
+        }
         self.stage = WalkStage::Done;
+        Ok(())
     }
 
     /// Keeps the snapshot for the next page.

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use hyper::Response;
 use hyper::body::Bytes;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
-use watchbell_api::{ApiError, Reason, Resource, convert, table};
+use watchbell_api::{ApiError, Reason, Resource, protobuf, table};
 use watchbell_core::world::{Snapshot, Stored};
 
 use super::Selection;
 use crate::app::{App, Call};
 use crate::body::{self, Body, ClientGone, Flow};
 use crate::hub::{Event, Heard, Watch};
-use crate::present::{self, Include};
-use crate::render;
+use crate::metrics::Metrics;
+use crate::present::Include;
 use crate::request::ObjectPath;
 use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::options::{ListOptions, Version};
 use crate::respond;
 use crate::state::WatchFrom;
+use crate::view::View;
 
 /// How often a client that takes bookmarks gets one.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -34,8 +34,10 @@ const PIECE_OBJECTS: usize = 256;
 
 pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Response<Body>, ApiError> {
     let mut answer = Answer::negotiate(&call.accept, &[Shape::Table, Shape::Metadata, Shape::MetadataList])?;
-    // A stream of YAML documents is nobody's habit.
-    answer.encoding = Encoding::Json;
+    if answer.encoding == Encoding::Yaml {
+        // A stream of YAML documents is nobody's habit.
+        answer.encoding = Encoding::Json;
+    }
     let options = ListOptions::read(&call.query, true)?;
     let selection = Selection::read(path.resource, &options, path.name.clone())?;
     let snapshot = app.state.snapshot();
@@ -60,8 +62,7 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
         selection,
         writer: EventWriter {
             resource: path.resource,
-            shape: answer.shape,
-            include: Include::read(&call.query)?,
+            view: View::of(answer, Include::read(&call.query)?),
             columns_sent: false,
         },
         bookmarks: options.bookmarks,
@@ -80,10 +81,34 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
             drop(snapshot);
             watcher.follow(&app, watch, end).await
         };
-        // The client went away; there is nobody to tell.
-        let _: Result<(), ClientGone> = Box::pin(served).await;
+        match Box::pin(served).await {
+            // When the client went away there is nobody to tell.
+            Ok(()) | Err(Broken::Gone) => {}
+            Err(Broken::Failed(error)) => {
+                tracing::error!("a watch of {} broke off: {error}", watcher.resource.info().qualified());
+                watcher.tell_error(&error).await;
+            }
+        }
     });
-    Ok(respond::stream(&answer.content_type(), body))
+    Ok(respond::stream(&answer.stream_type(), body))
+}
+
+/// Why a watch ends early.
+enum Broken {
+    Gone,
+    Failed(ApiError),
+}
+
+impl From<ClientGone> for Broken {
+    fn from(_: ClientGone) -> Broken {
+        Broken::Gone
+    }
+}
+
+impl From<ApiError> for Broken {
+    fn from(error: ApiError) -> Broken {
+        Broken::Failed(error)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +131,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn tell_all(&mut self, snapshot: &Snapshot, initial: Initial) -> Result<(), ClientGone> {
+    async fn tell_all(&mut self, snapshot: &Snapshot, initial: Initial) -> Result<(), Broken> {
         let mut cursor: Option<(Arc<str>, Arc<str>)> = None;
         loop {
             let start_after = cursor.as_ref().map(|(ns, name)| (&**ns, &**name));
@@ -115,7 +140,7 @@ impl Watcher {
             for stored in objects.by_ref().take(PIECE_OBJECTS) {
                 last = Some((stored.namespace.clone(), stored.name.clone()));
                 if self.selection.matches(stored) {
-                    self.writer.stored(&mut self.out, "ADDED", stored);
+                    self.writer.stored(&mut self.out, "ADDED", stored)?;
                     if self.out.len() >= PIECE_BYTES {
                         break;
                     }
@@ -129,7 +154,7 @@ impl Watcher {
             cursor = last;
         }
         if initial == Initial::EndMarked && self.bookmarks {
-            self.writer.bookmark(&mut self.out, snapshot.resource_version(), InitialEnd::Here);
+            self.writer.bookmark(&mut self.out, snapshot.resource_version(), InitialEnd::Here)?;
             self.flush().await?;
         }
         Ok(())
@@ -144,7 +169,7 @@ impl Watcher {
         self.flow.send(Bytes::from(std::mem::take(&mut self.out))).await
     }
 
-    async fn follow(&mut self, app: &App, mut watch: Watch, end: Instant) -> Result<(), ClientGone> {
+    async fn follow(&mut self, app: &App, mut watch: Watch, end: Instant) -> Result<(), Broken> {
         let mut bookmark = tokio::time::interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
         bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = 0;
@@ -152,19 +177,18 @@ impl Watcher {
             tokio::select! {
                 heard = watch.hear() => match heard {
                     Some(Heard::Change(event)) => {
-                        self.tell(&event);
+                        self.tell(&event, &app.metrics)?;
                         while self.out.len() < PIECE_BYTES
                             && let Some(event) = watch.ready()
                         {
-                            self.tell(&event);
+                            self.tell(&event, &app.metrics)?;
                         }
                         self.flush().await?;
                     }
                     Some(Heard::UpTo) => {}
                     None => {
                         if !app.state.is_closed() {
-                            self.tell_too_slow();
-                            self.flush().await?;
+                            self.tell_error(&too_slow()).await;
                         }
                         return Ok(());
                     }
@@ -173,18 +197,18 @@ impl Watcher {
                     let version = watch.cursor();
                     if self.bookmarks && version > told {
                         told = version;
-                        self.writer.bookmark(&mut self.out, version, InitialEnd::No);
+                        self.writer.bookmark(&mut self.out, version, InitialEnd::No)?;
                         self.flush().await?;
                     }
                 }
                 () = tokio::time::sleep_until(end) => return Ok(()),
-                () = self.flow.gone() => return Err(ClientGone),
+                () = self.flow.gone() => return Err(Broken::Gone),
             }
         }
     }
 
     /// Tells a change as it looks through the selection: what enters it is ADDED, what leaves it DELETED.
-    fn tell(&mut self, event: &Event) {
+    fn tell(&mut self, event: &Event, metrics: &Metrics) -> Result<(), Broken> {
         let matches = |stored: Option<&Arc<Stored>>| stored.is_some_and(|s| self.selection.matches(s));
         let all = self.selection.is_all();
         let change = &event.change;
@@ -194,29 +218,41 @@ impl Watcher {
             (false, true) => "ADDED",
             (true, true) => "MODIFIED",
             (true, false) => "DELETED",
-            (false, false) => return,
+            (false, false) => return Ok(()),
         };
+        metrics.watch_event();
+        let version = change.resource_version;
         match (&change.old, &change.new) {
             // It left the selection and lives on: shown as it was, at the version that took it out.
             (Some(old), Some(_)) if kind == "DELETED" => {
                 let mut object = old.render();
-                object["metadata"]["resourceVersion"] = change.resource_version.to_string().into();
-                self.writer.object(&mut self.out, kind, object);
+                object["metadata"]["resourceVersion"] = version.to_string().into();
+                let mut bytes = Vec::new();
+                self.writer.view.rendered(self.resource, object, &mut bytes)?;
+                self.writer.event(&mut self.out, kind, version, &bytes);
             }
-            _ if self.writer.shape == Shape::Object && self.resource.stored() == self.resource => {
-                EventWriter::raw(&mut self.out, kind, &event.json())
+            _ => {
+                let object = event.encoded(self.resource, self.writer.view, metrics)?;
+                self.writer.event(&mut self.out, kind, version, &object);
             }
-            _ => self.writer.object(&mut self.out, kind, event.object()),
         }
+        Ok(())
     }
 
-    fn tell_too_slow(&mut self) {
-        let error = ApiError::new(
-            Reason::Expired,
-            "too old resource version: this watch fell behind what the server remembers; list again and watch from there",
-        );
-        EventWriter::raw(&mut self.out, "ERROR", error.to_status().to_string().as_bytes());
+    /// The last that the client hears.
+    async fn tell_error(&mut self, error: &ApiError) {
+        if self.writer.document(&mut self.out, "ERROR", &error.to_status()).is_ok() {
+            // A client that went away needs no news.
+            let _ = self.flush().await;
+        }
     }
+}
+
+fn too_slow() -> ApiError {
+    ApiError::new(
+        Reason::Expired,
+        "too old resource version: this watch fell behind what the server remembers; list again and watch from there",
+    )
 }
 
 /// Whether a bookmark closes the initial events.
@@ -226,82 +262,78 @@ enum InitialEnd {
     No,
 }
 
-const EVENT_END: &[u8] = b"}\n";
-
+/// Puts events into their frames.
 struct EventWriter {
     resource: Resource,
-    shape: Shape,
-    include: Include,
+    view: View,
     /// The columns of a Table stand in its first event only.
     columns_sent: bool,
 }
 
 impl EventWriter {
-    fn raw(out: &mut Vec<u8>, kind: &str, object: &[u8]) {
-        EventWriter::begin(out, kind);
-        out.extend_from_slice(object);
-        out.extend_from_slice(EVENT_END);
-    }
-
-    fn begin(out: &mut Vec<u8>, kind: &str) {
+    /// An event about an object in the bytes of the view; `version` is that of the object.
+    fn event(&mut self, out: &mut Vec<u8>, kind: &str, version: u64, object: &[u8]) {
+        if self.view.is_protobuf() {
+            protobuf::watch_event(kind, object, out);
+            return;
+        }
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
+        if matches!(self.view, View::Row(_)) {
+            let columns = if self.columns_sent { Value::Null } else { table::columns(self.resource) };
+            self.columns_sent = true;
+            let head = format!(
+                "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{{\"resourceVersion\":\"{version}\"}},\
+                 \"columnDefinitions\":{columns},\"rows\":["
+            );
+            out.extend_from_slice(head.as_bytes());
+            out.extend_from_slice(object);
+            out.extend_from_slice(b"]}");
+        } else {
+            out.extend_from_slice(object);
+        }
+        out.extend_from_slice(b"}\n");
     }
 
     /// An object as it stands.
-    fn stored(&mut self, out: &mut Vec<u8>, kind: &str, stored: &Stored) {
-        if self.shape != Shape::Object || self.resource != stored.resource {
-            return self.object(out, kind, stored.render());
+    fn stored(&mut self, out: &mut Vec<u8>, kind: &str, stored: &Stored) -> Result<(), ApiError> {
+        let mut object = Vec::with_capacity(2048);
+        self.view.stored(self.resource, stored, &mut object)?;
+        self.event(out, kind, stored.resource_version, &object);
+        Ok(())
+    }
+
+    /// A whole document of another kind.
+    fn document(&self, out: &mut Vec<u8>, kind: &str, document: &Value) -> Result<(), ApiError> {
+        if self.view.is_protobuf() {
+            protobuf::watch_event(kind, &protobuf::encode(document)?, out);
+        } else {
+            out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"object\":{document}}}\n").as_bytes());
         }
-        EventWriter::begin(out, kind);
-        render::json(stored, out);
-        out.extend_from_slice(EVENT_END);
+        Ok(())
     }
 
-    fn object(&mut self, out: &mut Vec<u8>, kind: &str, object: Value) {
-        let object = convert::from_stored(self.resource, object);
-        let shown = match self.shape {
-            Shape::Table => {
-                let version = object["metadata"]["resourceVersion"].clone();
-                let now = Timestamp::now().as_second();
-                let row = present::row(self.resource, self.include, object, now);
-                self.table(version, row)
-            }
-            Shape::Metadata | Shape::MetadataList => present::metadata_only(object),
-            _ => object,
-        };
-        EventWriter::raw(out, kind, shown.to_string().as_bytes());
-    }
-
-    fn bookmark(&mut self, out: &mut Vec<u8>, version: u64, end: InitialEnd) {
+    fn bookmark(&mut self, out: &mut Vec<u8>, version: u64, end: InitialEnd) -> Result<(), ApiError> {
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if end == InitialEnd::Here {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let info = self.resource.info();
-        let shown = match self.shape {
-            Shape::Table => {
-                let object = json!({
-                    "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-                });
+        let partial = |metadata: Value| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
+        match self.view {
+            View::Row(_) => {
                 let width = table::columns(self.resource).as_array().map_or(0, Vec::len);
-                self.table(version.to_string().into(), json!({"cells": vec![""; width], "object": object}))
+                let row = json!({"cells": vec![""; width], "object": partial(metadata)});
+                self.event(out, "BOOKMARK", version, row.to_string().as_bytes());
+                Ok(())
             }
-            Shape::Metadata | Shape::MetadataList => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            View::MetadataJson | View::MetadataProtobuf => self.document(out, "BOOKMARK", &partial(metadata)),
+            View::Json | View::Protobuf => {
+                let info = self.resource.info();
+                let object =
+                    json!({"kind": info.kind, "apiVersion": info.api_version(), "metadata": metadata});
+                self.document(out, "BOOKMARK", &object)
             }
-            _ => json!({"kind": info.kind, "apiVersion": info.api_version(), "metadata": metadata}),
-        };
-        EventWriter::raw(out, "BOOKMARK", shown.to_string().as_bytes());
-    }
-
-    fn table(&mut self, version: Value, row: Value) -> Value {
-        let columns = if self.columns_sent { Value::Null } else { table::columns(self.resource) };
-        self.columns_sent = true;
-        json!({
-            "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": {"resourceVersion": version},
-            "columnDefinitions": columns, "rows": [row],
-        })
+        }
     }
 }

@@ -32,6 +32,14 @@ pub(crate) struct Answer {
     pub(crate) text: String,
 }
 
+/// The same before it is taken for text.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(crate) code: u16,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) content: Vec<u8>,
+}
+
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default()
@@ -127,6 +135,13 @@ impl Client {
             body: serde_json::from_str(&text).unwrap_or(Value::Null),
             text,
         }
+    }
+
+    /// An answer as it comes, not taken for text.
+    pub(crate) fn bytes(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Raw {
+        let mut response = self.open(method, path, headers, body);
+        let content = response.body_mut().with_config().limit(1 << 30).read_to_vec().unwrap();
+        Raw { code: response.status().as_u16(), headers: response.headers().clone(), content }
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {

@@ -11,6 +11,7 @@ mod images;
 mod kubectl;
 mod lists;
 mod logs;
+mod protobuf;
 mod sessions;
 mod state;
 mod verbs;
