@@ -7,6 +7,7 @@
 //!                  ├── cron          which slot is due
 //!                  ├── controller    which Job, which pod, which index next
 //!                  ├── placement     which pod has room
+//!                  ├── storage       which volume a claim gets
 //!                  └── pod           which container next, with what environment
 //! ```
 //!
@@ -19,4 +20,5 @@ pub mod index_set;
 pub mod placement;
 pub mod pod;
 pub mod request;
+pub mod storage;
 pub mod world;
