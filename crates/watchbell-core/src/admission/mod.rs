@@ -78,8 +78,8 @@ pub fn mode(labels: &BTreeMap<String, String>) -> Mode {
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     pub limit_ranges: Vec<Arc<LimitRange>>,
-    pub priority_classes: Vec<PriorityClass>,
-    pub runtime_classes: Vec<RuntimeClass>,
+    pub priority_classes: Vec<Arc<PriorityClass>>,
+    pub runtime_classes: Vec<Arc<RuntimeClass>>,
 }
 
 impl Rules {

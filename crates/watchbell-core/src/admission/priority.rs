@@ -1,5 +1,7 @@
 //! A pod's priority, as Kubernetes' admission computes it.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 /// The classes that every cluster has.
@@ -30,7 +32,7 @@ impl PriorityClass {
 
 /// Writes into a pod spec what its class gives: `priority`, `preemptionPolicy`, and the class' name where it is the
 /// default of all.
-pub(super) fn fill(spec: &mut Value, classes: &[PriorityClass]) -> Result<(), String> {
+pub(super) fn fill(spec: &mut Value, classes: &[Arc<PriorityClass>]) -> Result<(), String> {
     let named = spec["priorityClassName"].as_str().unwrap_or_default();
     let system = |name: &str| SYSTEM.into_iter().find(|(class, _)| *class == name);
     let class = match named {
@@ -72,7 +74,7 @@ pub(super) fn fill(spec: &mut Value, classes: &[PriorityClass]) -> Result<(), St
 }
 
 /// Why a PriorityClass may not be `class`, beside `others`.
-pub fn refuse(class: &PriorityClass, others: &[PriorityClass]) -> Option<String> {
+pub fn refuse(class: &PriorityClass, others: &[Arc<PriorityClass>]) -> Option<String> {
     let default = others.iter().find(|other| other.global_default && other.name != class.name);
     match default {
         Some(default) if class.global_default => Some(format!(

@@ -1,6 +1,8 @@
 //! RuntimeClass: a pod that names one gets its overhead and where it may run (Kubernetes' RuntimeClass admission). Whether
 //! this machine can run the handler is for the node to say, as in Kubernetes.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 /// What a RuntimeClass object says.
@@ -28,7 +30,7 @@ impl RuntimeClass {
 }
 
 /// Writes into a pod spec what its class gives.
-pub(super) fn fill(spec: &mut Value, classes: &[RuntimeClass]) -> Result<(), String> {
+pub(super) fn fill(spec: &mut Value, classes: &[Arc<RuntimeClass>]) -> Result<(), String> {
     let named = spec["runtimeClassName"].as_str().filter(|name| !name.is_empty());
     let class = match named {
         None => None,

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{Level, Mode, PriorityClass, Rules, RuntimeClass, Violation, judge, refuse_priority_class};
@@ -81,8 +83,8 @@ fn a_labelled_namespace_fills_nothing_in() {
 fn under(priority_classes: Value, runtime_classes: Value, spec: Value) -> Result<Value, String> {
     let list = |value: Value| value.as_array().cloned().unwrap_or_default();
     let rules = Rules {
-        priority_classes: list(priority_classes).iter().map(PriorityClass::read).collect(),
-        runtime_classes: list(runtime_classes).iter().map(RuntimeClass::read).collect(),
+        priority_classes: list(priority_classes).iter().map(PriorityClass::read).map(Arc::new).collect(),
+        runtime_classes: list(runtime_classes).iter().map(RuntimeClass::read).map(Arc::new).collect(),
         ..Rules::default()
     };
     let mut pod = json!({"metadata": {}, "spec": spec});
@@ -137,7 +139,7 @@ fn one_priority_class_is_the_default() {
     let class = |name: &str, default: bool| {
         PriorityClass::read(&json!({"metadata": {"name": name}, "value": 1, "globalDefault": default}))
     };
-    let others = [class("a", true), class("b", false)];
+    let others = [class("a", true), class("b", false)].map(Arc::new);
     assert_eq!(refuse_priority_class(&class("c", false), &others), None);
     assert_eq!(refuse_priority_class(&class("a", true), &others), None);
     assert_eq!(

@@ -146,12 +146,13 @@ pub struct JobPlan {
 }
 
 impl JobPlan {
-    /// The plan for the case that the pods cannot be created: all else is done, and no pod is counted that is not
-    /// there. What ended is counted either way, as it is handed over only once.
-    pub fn without_creating(mut self, before: &JobStatus) -> JobPlan {
-        let planned = std::mem::take(&mut self.create).len() as u32;
+    /// The plan for the case that only the first `made` pods could be created: all else is done, and no pod is counted
+    /// that is not there. What ended is counted either way, as it is handed over only once.
+    pub fn having_created(mut self, made: usize, before: &JobStatus) -> JobPlan {
+        let missing = self.create.len().saturating_sub(made) as u32;
+        self.create.truncate(made);
         let mut status = self.status.take().unwrap_or_else(|| before.clone());
-        status.active = status.active.saturating_sub(planned);
+        status.active = status.active.saturating_sub(missing);
         self.status = Some(status).filter(|status| status != before);
         self
     }

@@ -55,7 +55,9 @@ pub fn bind<'a>(
             Some(volume) if !suits(claim, volume) => wait(
                 true,
                 "VolumeMismatch",
-                format!("Cannot bind to requested volume {name:?}: its size, class, accessModes or volumeMode differ"),
+                format!(
+                    "Cannot bind to requested volume {name:?}: its size, class, accessModes or volumeMode differ"
+                ),
             ),
             Some(volume) => Binding::To(volume.name.clone()),
         };

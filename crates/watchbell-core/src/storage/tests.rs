@@ -56,10 +56,18 @@ fn check(claim: &Claim, volumes: &[Volume], class: Option<&Class>, is_wanted: bo
 #[test]
 fn the_smallest_that_fits_or_a_new_one() {
     let local = class(json!({}));
-    let claimed = |name: &str, uid: Value| json!({"spec": {"claimRef": {"namespace": "ml", "name": name, "uid": uid}}});
+    let claimed =
+        |name: &str, uid: Value| json!({"spec": {"claimRef": {"namespace": "ml", "name": name, "uid": uid}}});
     let of = |list: &[Volume], expect: &str| check(&claim(json!({})), list, Some(&local), false, expect);
     of(&[], "new");
-    of(&[volume("big", "9Gi", json!({})), volume("fit", "1Gi", json!({})), volume("small", "1Mi", json!({}))], "fit");
+    of(
+        &[
+            volume("big", "9Gi", json!({})),
+            volume("fit", "1Gi", json!({})),
+            volume("small", "1Mi", json!({})),
+        ],
+        "fit",
+    );
     of(&[volume("of-another", "1Gi", claimed("other", json!("u2")))], "new");
     of(&[volume("of-one-before", "1Gi", claimed("data", json!("u0")))], "new");
     of(&[volume("a", "1Gi", json!({})), volume("kept", "9Gi", claimed("data", Value::Null))], "kept");
@@ -131,7 +139,8 @@ fn a_folder_has_the_name_of_its_volume() {
     assert_eq!(folder(&made), Some("pvc-u1"));
     assert_eq!(made["spec"]["claimRef"]["uid"], "u1");
     let of = |name: &str, handle: &str, driver: &str| {
-        let object = json!({"metadata": {"name": name}, "spec": {"csi": {"driver": driver, "volumeHandle": handle}}});
+        let object =
+            json!({"metadata": {"name": name}, "spec": {"csi": {"driver": driver, "volumeHandle": handle}}});
         folder(&object).map(str::to_owned)
     };
     assert_eq!(of("a", "a", PROVISIONER), Some("a".into()));

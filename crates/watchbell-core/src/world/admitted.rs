@@ -11,15 +11,38 @@ use super::World;
 use super::object::{Status, Stored};
 use super::shape;
 use super::template::JobPods;
-use crate::admission::{self, Mode, Rules};
+use crate::admission::{self, Mode, PriorityClass, Rules};
 
 /// How often the rules may change a Job's pods: each fill stays in the Job as long as it is there.
 const FILLS_MAX: usize = 1_000;
 
 impl World {
     /// The LimitRanges of a namespace, and the classes of all.
-    pub(super) fn rules(&self, _namespace: &str) -> Rules {
-        Rules::default()
+    pub(super) fn rules(&self, namespace: &str) -> Rules {
+        let all = |resource, namespace| self.state.list(resource, namespace, None);
+        let ranges = all(Resource::LimitRange, Some(namespace)).filter_map(|o| o.facts().limit_range());
+        let runtimes = all(Resource::RuntimeClass, None).filter_map(|o| o.facts().runtime_class());
+        Rules {
+            limit_ranges: ranges.cloned().collect(),
+            priority_classes: self.priority_classes(),
+            runtime_classes: runtimes.cloned().collect(),
+        }
+    }
+
+    pub(super) fn priority_classes(&self) -> Vec<Arc<PriorityClass>> {
+        let all = self.state.list(Resource::PriorityClass, None, None);
+        all.filter_map(|object| object.facts().priority_class()).cloned().collect()
+    }
+
+    /// What admits pods changed: templates are judged anew, and who was refused may be let in.
+    pub(super) fn index_rule(&mut self, object: &Stored) {
+        self.rule_changes += 1;
+        match object.resource {
+            Resource::LimitRange => {
+                self.freed.insert(object.namespace.clone());
+            }
+            _ => self.freed.extend(self.refused.keys().cloned()),
+        }
     }
 
     /// What new pods of the Job are made of, or why its namespace refuses them.

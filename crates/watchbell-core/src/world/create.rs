@@ -145,6 +145,9 @@ impl World {
             head: Head::Json(Arc::new(head(resource, object)?)),
             status,
         };
+        if !is_furniture(request) {
+            self.check_quota(None, &stored).map_err(|why| ApiError::forbidden(resource, &name, &why))?;
+        }
         Ok((stored, warnings))
     }
 
@@ -210,6 +213,12 @@ impl World {
 /// Kinds whose changes are counted, as in Kubernetes.
 fn counts_generations(resource: Resource) -> bool {
     matches!(resource, Resource::Pod | Resource::Job | Resource::CronJob | Resource::NetworkPolicy)
+}
+
+/// What every namespace has stands beside its quotas.
+fn is_furniture(request: &Request) -> bool {
+    request.user == User::controller()
+        && matches!(request.resource, Resource::ServiceAccount | Resource::ConfigMap)
 }
 
 /// Writes the server's part of the metadata, in Kubernetes' order.

@@ -10,6 +10,7 @@ use watchbell_api::types::cronjob::{ConcurrencyPolicy, CronJobSpec};
 use watchbell_api::types::job::{JobSpec, JobTemplate};
 use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 
+use crate::admission::{LimitRange, PriorityClass, RuntimeClass};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
 use crate::index_set::IndexSet;
@@ -22,6 +23,9 @@ pub enum Facts {
     CronJob(Box<CronJobFacts>),
     Pod(Arc<PodSpec>),
     Event(EventFacts),
+    LimitRange(Arc<LimitRange>),
+    PriorityClass(Arc<PriorityClass>),
+    RuntimeClass(Arc<RuntimeClass>),
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
@@ -72,6 +76,9 @@ impl Facts {
             }
             Resource::Pod => Facts::Pod(Arc::new(PodSpec::deserialize(spec).map_err(wrong)?)),
             Resource::Event => Facts::Event(event(object)),
+            Resource::LimitRange => Facts::LimitRange(Arc::new(LimitRange::read(object))),
+            Resource::PriorityClass => Facts::PriorityClass(Arc::new(PriorityClass::read(object))),
+            Resource::RuntimeClass => Facts::RuntimeClass(Arc::new(RuntimeClass::read(object))),
             _ => Facts::None,
         })
     }
@@ -93,6 +100,27 @@ impl Facts {
     pub fn pod(&self) -> Option<&Arc<PodSpec>> {
         match self {
             Facts::Pod(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    pub fn limit_range(&self) -> Option<&Arc<LimitRange>> {
+        match self {
+            Facts::LimitRange(range) => Some(range),
+            _ => None,
+        }
+    }
+
+    pub fn priority_class(&self) -> Option<&Arc<PriorityClass>> {
+        match self {
+            Facts::PriorityClass(class) => Some(class),
+            _ => None,
+        }
+    }
+
+    pub fn runtime_class(&self) -> Option<&Arc<RuntimeClass>> {
+        match self {
+            Facts::RuntimeClass(class) => Some(class),
             _ => None,
         }
     }

@@ -55,6 +55,7 @@ impl World {
     pub(super) fn index(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>) {
         let Some(object) = new.or(old) else { return };
         self.index_owners(old.map(|o| &**o), new.map(|n| &**n));
+        self.index_use(old, new);
         match object.resource {
             Resource::Pod => self.index_pod(old, new),
             Resource::Job => self.index_job(old, new),
@@ -70,6 +71,9 @@ impl World {
                 None => self.clear_timer(&object.key()),
             },
             Resource::Node => self.index_node(new),
+            Resource::LimitRange | Resource::PriorityClass | Resource::RuntimeClass => {
+                self.index_rule(object);
+            }
             _ => {}
         }
         if new.is_none() {
@@ -225,11 +229,16 @@ impl World {
         self.urgent.clear();
         self.timers.clear();
         self.wake.clear();
+        self.quotas.clear();
+        self.quota_news.clear();
+        self.refused.clear();
+        self.freed.clear();
         self.last_second = now.as_second();
-        // What others refer to comes first.
+        // What others refer to comes first. A quota counts what is there when it comes.
         let first = [Resource::Namespace, Resource::Node, Resource::CronJob, Resource::Job];
-        let rest = Resource::all().filter(|resource| !first.contains(resource));
-        for resource in first.into_iter().chain(rest) {
+        let last = [Resource::ResourceQuota];
+        let rest = Resource::all().filter(|resource| !first.contains(resource) && !last.contains(resource));
+        for resource in first.into_iter().chain(rest).chain(last) {
             let objects: Vec<Arc<Stored>> = self.state.maps[resource as usize].values().cloned().collect();
             for object in objects {
                 self.index(None, Some(&object));

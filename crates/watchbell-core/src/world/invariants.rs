@@ -16,6 +16,7 @@ impl World {
         self.check_owners()?;
         self.check_queue()?;
         self.check_events()?;
+        self.check_quotas()?;
         for (key, at) in &self.wake {
             if !self.timers.contains(&(*at, key.clone())) {
                 return Err(format!("the timer of {key:?} is lost"));

@@ -65,17 +65,20 @@ impl World {
         self.delete_pods_of(job, &plan, now);
         let before = job.job_status().cloned().unwrap_or_default();
         if !plan.create.is_empty() {
-            match self.job_template(job, now) {
+            let (made, refusal) = match self.job_template(job, now) {
                 Ok(template) => self.create_pods(job, &template, &plan.create, now),
-                Err(why) => {
-                    let message = format!("Error creating: pods \"{}-\" is forbidden: {why}", job.name);
-                    // Kubernetes does the same: the event says why, and the Job is tried again later.
-                    self.emit(job, &PlannedEvent::warning("FailedCreate", message), now);
-                    plan = plan.without_creating(&before);
-                    let retry = now.as_second() + RETRY_SECONDS;
-                    plan.wake_at =
-                        Some(plan.wake_at.filter(|&at| at > now.as_second()).unwrap_or(retry).min(retry));
-                }
+                Err(why) => (0, Some(why)),
+            };
+            if let Some(why) = refusal {
+                // Kubernetes does the same: the event says why, and the Job is tried again later. Here it is tried as soon
+                // as a quota has room, or what admits its pods changes.
+                let message = format!("Error creating: pods \"{}-\" is forbidden: {why}", job.name);
+                self.emit(job, &PlannedEvent::warning("FailedCreate", message), now);
+                plan = plan.having_created(made, &before);
+                let retry = now.as_second() + RETRY_SECONDS;
+                plan.wake_at =
+                    Some(plan.wake_at.filter(|&at| at > now.as_second()).unwrap_or(retry).min(retry));
+                self.wait_for_room(job.at());
             }
         }
         if let Some(status) = plan.status {
@@ -111,9 +114,22 @@ impl World {
         }
     }
 
-    fn create_pods(&mut self, job: &Arc<Stored>, template: &Arc<JobPods>, pods: &[NewPod], now: Timestamp) {
+    /// Makes pods until a quota refuses one. Returns how many were made, and the refusal.
+    fn create_pods(
+        &mut self,
+        job: &Arc<Stored>,
+        template: &Arc<JobPods>,
+        pods: &[NewPod],
+        now: Timestamp,
+    ) -> (usize, Option<String>) {
         let mut told: Vec<(Option<u32>, Arc<str>)> = Vec::with_capacity(pods.len());
+        let (mut made_count, mut refusal) = (0, None);
         for pod in pods {
+            if let Err(why) = self.check_cost(&job.namespace, None, template.cost()) {
+                refusal = Some(why);
+                break;
+            }
+            made_count += 1;
             if let Some(made) = self.create_array_pod(job, template, *pod, now) {
                 told.push((pod.index, made.name.clone()));
             }
@@ -122,11 +138,12 @@ impl World {
         for event in job::pods_created(&told) {
             self.emit(job, &event, now);
         }
-        for chunk in pods.chunks(PODS_PER_ENTRY) {
+        for chunk in pods[..made_count].chunks(PODS_PER_ENTRY) {
             let created: Vec<Value> = chunk.iter().map(|p| json!([p.index, p.attempt])).collect();
             let details = json!({"uid": job.uid.to_string(), "created": created});
             self.audit_run(job, "pods-created", details, now);
         }
+        (made_count, refusal)
     }
 
     /// One entry for all pods of a run that ended in a pass, not one each.

@@ -31,6 +31,7 @@ mod namespaces;
 mod object;
 mod owners;
 mod pods;
+mod quotas;
 mod reports;
 mod row;
 mod rules;
@@ -126,6 +127,12 @@ pub struct World {
     shapes: Shapes,
     /// Raised by every change of what pods are admitted by.
     rule_changes: u64,
+    /// ResourceQuotas by namespace, and those whose status is behind.
+    quotas: HashMap<Arc<str>, quotas::Ledger>,
+    quota_news: BTreeSet<NsName>,
+    /// Jobs that were refused pods, by namespace, and the namespaces where that may have changed.
+    refused: HashMap<Arc<str>, quotas::Refused>,
+    freed: BTreeSet<Arc<str>>,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
@@ -175,6 +182,10 @@ impl World {
             wake: HashMap::new(),
             shapes: Shapes::default(),
             rule_changes: 0,
+            quotas: HashMap::new(),
+            quota_news: BTreeSet::new(),
+            refused: HashMap::new(),
+            freed: BTreeSet::new(),
             deletes_left: 0,
             last_second: i64::MIN,
         }
@@ -191,7 +202,7 @@ impl World {
 
     /// When `settle` must be called again though nothing came in. In the past: at once.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        if !self.dirty.is_empty() || !self.urgent.is_empty() {
+        if !self.dirty.is_empty() || !self.urgent.is_empty() || !self.freed.is_empty() {
             return Some(Timestamp::UNIX_EPOCH);
         }
         self.timers.first().and_then(|(at, _)| Timestamp::from_second(*at).ok())
@@ -200,6 +211,7 @@ impl World {
     /// Reconciles what changed and what is due, up to a bounded number of objects, and gives room to pods that wait.
     pub fn settle(&mut self, now: Timestamp) {
         self.mark_due(now.as_second());
+        self.wake_refused();
         self.deletes_left = namespaces::DELETES_PER_BATCH;
         self.count_ended(now);
         for _ in 0..RECONCILES_PER_BATCH {

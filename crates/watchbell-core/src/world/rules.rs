@@ -5,7 +5,7 @@ use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource, defaults};
 
 use super::World;
-use crate::admission::{self, Mode, Rules};
+use crate::admission::{self, Mode, PriorityClass, Rules};
 use crate::controller::cronjob::{CATCH_UP, CatchUp};
 use crate::controller::job::RERUN_INDEXES;
 use crate::cron::{Schedule, time_zone};
@@ -50,6 +50,17 @@ impl World {
         change: Change,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
+        if resource == Resource::PriorityClass {
+            let class = PriorityClass::read(object);
+            return match admission::refuse_priority_class(&class, &self.priority_classes()) {
+                Some(why) => Err(ApiError::forbidden(resource, name, &why)),
+                None => Ok(()),
+            };
+        }
+        if resource == Resource::PersistentVolumeClaim {
+            let admitted = self.rules(namespace).check_claim(object);
+            return admitted.map_err(|why| ApiError::forbidden(resource, name, &why));
+        }
         let Some((path, place)) = pod_spec(resource) else { return Ok(()) };
         let mode = self.namespace_mode(namespace);
         let rules = self.rules(namespace);

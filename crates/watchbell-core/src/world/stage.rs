@@ -83,9 +83,10 @@ impl Staging {
 impl World {
     /// Takes what was staged since the last call. The caller makes it durable, then calls [`World::committed`] or
     /// [`World::rollback`]. Pods that ended are counted first, settled or not: a count is never in another transaction
-    /// than the end.
+    /// than the end. Nor is what quotas say.
     pub fn take_stage(&mut self, now: Timestamp) -> Stage {
         self.count_ended(now);
+        self.tell_use();
         let mut staging = std::mem::take(&mut self.stage);
         // An object that came and went within the batch was never seen by anybody.
         staging.changes.retain(|c| c.old.is_some() || c.new.is_some());

@@ -6,6 +6,7 @@ mod crons;
 mod deletion;
 mod fake_node;
 mod journal;
+mod limits;
 mod namespaces;
 mod owners;
 mod replay;

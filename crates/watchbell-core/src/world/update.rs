@@ -72,6 +72,8 @@ impl World {
             warnings.extend(validate::warnings(resource, &object));
             warnings.extend(super::rules::warnings(resource, &object));
             self.admit(resource, &old.namespace, &old.name, &mut object, Change::Update, &mut warnings)?;
+        } else if resource == Resource::PriorityClass {
+            self.admit(resource, "", &old.name, &mut object, Change::Update, &mut warnings)?;
         }
         set_managers(&mut object, &managed);
         let new_head = head(resource, object)?;
@@ -82,6 +84,11 @@ impl World {
         stored.head = with_head(old, new_head);
         if spec_changed && stored.generation > 0 {
             stored.generation += 1;
+        }
+        // A pod's quota was asked when it was made.
+        if spec_changed && resource != Resource::Pod {
+            self.check_quota(Some(old), &stored)
+                .map_err(|why| ApiError::forbidden(resource, &old.name, &why))?;
         }
         self.store_changed(request, old, stored, warnings)
     }

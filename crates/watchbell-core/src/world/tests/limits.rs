@@ -1,0 +1,379 @@
+//! LimitRanges, quotas and classes: who is let in, what is written into pods, and that the counters are exact.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use watchbell_api::{Reason, Resource};
+
+use super::fake_node::{Node, ended};
+use super::{Bench, array, config_map, cron, pod};
+use crate::request::Propagation;
+
+fn limit_range(name: &str, limits: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": name}, "spec": {"limits": limits}})
+}
+
+fn quota(name: &str, hard: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": {"hard": hard}})
+}
+
+fn priority_class(name: &str, value: i32, extra: Value) -> Value {
+    let mut class = json!({
+        "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+    });
+    super::merge(&mut class, extra);
+    class
+}
+
+fn asking(name: &str, cpu: &str) -> Value {
+    let mut object = pod(name);
+    object["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": cpu}});
+    object
+}
+
+fn check_forbidden(bench: &mut Bench, object: Value, message: &str) {
+    match bench.try_create(object) {
+        Ok(written) => panic!("accepted: {:#}", written.object),
+        Err(error) => {
+            assert_eq!(error.reason, Reason::Forbidden, "{error}");
+            assert_eq!(error.message, message);
+        }
+    }
+}
+
+fn used(bench: &Bench, name: &str) -> Value {
+    bench.read(Resource::ResourceQuota, name)["status"]["used"].clone()
+}
+
+/// Runs and ends pods until nothing is to be done.
+fn work(bench: &mut Bench, node: &mut Node) {
+    for _ in 0..100 {
+        bench.settle();
+        let commands = std::mem::take(&mut bench.commands);
+        node.obey(&commands);
+        let Some(next) = node.pods.values().next().cloned() else { return };
+        let report = ended(&next, 0, bench.now);
+        bench.world.report(report, bench.at());
+    }
+    panic!("it does not end");
+}
+
+#[test]
+fn a_limit_range_fills_in_and_bounds() {
+    let mut bench = Bench::new();
+    bench.create(limit_range(
+        "a",
+        json!([{"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}, "max": {"cpu": "1"}}]),
+    ));
+    let made = bench.create(pod("plain"));
+    let resources = &made["spec"]["containers"][0]["resources"];
+    assert_eq!(*resources, json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "500m"}}));
+    assert_eq!(
+        made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container main; cpu limit for container main"
+    );
+    let mut large = pod("large");
+    large["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});
+    check_forbidden(
+        &mut bench,
+        large,
+        "pods \"large\" is forbidden: [maximum cpu usage per Container is 1, but limit is 2]"
+            .replace(['[', ']'], "")
+            .as_str(),
+    );
+    // Another one has its say too.
+    bench.create(limit_range("b", json!([{"type": "Pod", "max": {"memory": "1Gi"}}])));
+    check_forbidden(
+        &mut bench,
+        pod("other"),
+        "pods \"other\" is forbidden: maximum memory usage per Pod is 1Gi.  No limit is specified",
+    );
+    // What was let in may change all the same.
+    bench.settle();
+    bench.patch(Resource::Pod, "plain", json!({"metadata": {"labels": {"a": "b"}}}));
+    bench.patch(Resource::Pod, "plain", json!({"spec": {"activeDeadlineSeconds": 60}}));
+}
+
+#[test]
+fn pods_of_a_job_keep_what_a_limit_range_gave_them() {
+    let mut bench = Bench::new();
+    let range =
+        |cpu: &str| json!([{"type": "Container", "default": {"cpu": cpu}, "defaultRequest": {"cpu": "10m"}}]);
+    bench.create(limit_range("r", range("500m")));
+    bench.create(array("fit", 4, 2));
+    bench.settle();
+    let limits = |bench: &Bench| -> Vec<Value> {
+        let pods = bench.list(Resource::Pod);
+        pods.iter().map(|pod| pod["spec"]["containers"][0]["resources"]["limits"]["cpu"].clone()).collect()
+    };
+    assert_eq!(limits(&bench), ["500m", "500m"]);
+    let before = bench.list(Resource::Pod);
+    assert_eq!(
+        before[0]["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container main; cpu limit for container main"
+    );
+    bench.patch(Resource::LimitRange, "r", json!({"spec": {"limits": range("700m")}}));
+    bench.settle();
+    bench.crash();
+    bench.settle();
+    assert_eq!(bench.list(Resource::Pod), before, "the pods are read as they were made");
+    // New pods follow the new rule.
+    let pod = before[0]["metadata"]["name"].as_str().expect("a name").to_owned();
+    bench.patch(Resource::Job, "fit", json!({"spec": {"parallelism": 4}}));
+    bench.settle();
+    assert_eq!(bench.read(Resource::Pod, &pod), before[0]);
+    let mut all = limits(&bench);
+    all.sort_by_key(ToString::to_string);
+    assert_eq!(all, ["500m", "500m", "700m", "700m"]);
+    bench.crash();
+    bench.settle();
+    let mut again = limits(&bench);
+    again.sort_by_key(ToString::to_string);
+    assert_eq!(again, all);
+}
+
+#[test]
+fn a_job_whose_pods_break_a_bound_waits_until_it_is_changed() {
+    let mut bench = Bench::new();
+    bench.create(limit_range("r", json!([{"type": "Container", "max": {"cpu": "1"}}])));
+    let mut large = array("large", 1, 1);
+    large["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"limits": {"cpu": "2"}});
+    let written = bench.try_create(large).expect("a template is not refused");
+    assert!(
+        written.warnings.iter().any(|w| w.contains("maximum cpu usage per Container is 1")),
+        "{:?}",
+        written.warnings
+    );
+    bench.settle();
+    assert_eq!(bench.reasons("Job", "large"), ["FailedCreate"]);
+    assert_eq!(bench.read(Resource::Job, "large")["status"].get("active"), None);
+    bench.delete(Resource::LimitRange, "r", Propagation::Background);
+    bench.settle();
+    assert_eq!(bench.reasons("Job", "large"), ["FailedCreate", "SuccessfulCreate"]);
+}
+
+#[test]
+fn a_quota_says_what_is_used_in_the_transaction_that_uses_it() {
+    let mut bench = Bench::new();
+    bench.create(config_map("before"));
+    bench.create(quota(
+        "q",
+        json!({"configmaps": "3", "pods": "2", "requests.cpu": "1", "count/jobs.batch": "1"}),
+    ));
+    bench.step();
+    // The namespace's own is counted, as in Kubernetes.
+    assert_eq!(
+        used(&bench, "q"),
+        json!({"configmaps": "2", "pods": "0", "requests.cpu": "0", "count/jobs.batch": "0"})
+    );
+    bench.create(asking("a", "600m"));
+    let stage = bench.step();
+    assert!(stage.changes.iter().any(|c| c.object().resource == Resource::ResourceQuota));
+    assert_eq!(used(&bench, "q")["requests.cpu"], "600m");
+    check_forbidden(
+        &mut bench,
+        asking("b", "500m"),
+        "pods \"b\" is forbidden: exceeded quota: q, requested: requests.cpu=500m, used: requests.cpu=600m, limited: \
+         requests.cpu=1",
+    );
+    check_forbidden(
+        &mut bench,
+        pod("silent"),
+        "pods \"silent\" is forbidden: failed quota: q: must specify requests.cpu for: main",
+    );
+    bench.create(config_map("third"));
+    check_forbidden(
+        &mut bench,
+        config_map("fourth"),
+        "configmaps \"fourth\" is forbidden: exceeded quota: q, requested: configmaps=1, used: configmaps=3, limited: \
+         configmaps=3",
+    );
+    // What the server makes by itself stands beside quotas.
+    bench.delete(Resource::ConfigMap, "kube-root-ca.crt", Propagation::Background);
+    bench.create(config_map("instead"));
+    bench.settle();
+    assert!(bench.get(Resource::ConfigMap, "kube-root-ca.crt").is_some());
+    assert_eq!(used(&bench, "q")["configmaps"], "4");
+    bench.delete(Resource::Pod, "a", Propagation::Background);
+    bench.patch(Resource::ResourceQuota, "q", json!({"spec": {"hard": {"secrets": "1", "pods": null}}}));
+    bench.step();
+    let status = bench.read(Resource::ResourceQuota, "q")["status"].clone();
+    assert_eq!(
+        status["hard"],
+        json!({"configmaps": "3", "requests.cpu": "1", "count/jobs.batch": "1", "secrets": "1"})
+    );
+    assert_eq!(status["used"]["secrets"], "0");
+}
+
+#[test]
+fn an_array_over_quota_goes_on_as_its_pods_end() {
+    let mut bench = Bench::new();
+    bench.create(quota("q", json!({"pods": "3"})));
+    bench.create(array("fit", 10, 10));
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod).len(), 3);
+    assert_eq!(used(&bench, "q"), json!({"pods": "3"}));
+    assert_eq!(bench.read(Resource::Job, "fit")["status"]["active"], 3);
+    let failed: Vec<Value> =
+        bench.list(Resource::Event).into_iter().filter(|event| event["reason"] == "FailedCreate").collect();
+    assert_eq!(
+        failed[0]["message"],
+        "Error creating: pods \"fit-\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=3, limited: pods=3"
+    );
+    assert_eq!(failed[0]["count"], 1, "it is not tried again for nothing");
+    // Time alone is no reason to try at once, and to try now and then is.
+    bench.sleep(30);
+    assert_eq!(bench.list(Resource::Event).iter().filter(|e| e["reason"] == "FailedCreate").count(), 1);
+    let mut node = Node::default();
+    work(&mut bench, &mut node);
+    let status = bench.read(Resource::Job, "fit")["status"].clone();
+    assert_eq!((&status["succeeded"], &status["completedIndexes"]), (&json!(10), &json!("0-9")));
+    assert_eq!(used(&bench, "q"), json!({"pods": "0"}));
+    // A CronJob's Jobs are counted too.
+    bench.create(quota("jobs", json!({"count/jobs.batch": "1"})));
+    bench.create(cron("night", "* * * * *", json!({})));
+    bench.sleep(60);
+    assert!(
+        bench.reasons("CronJob", "night").contains(&"FailedCreate".to_owned()),
+        "{:?}",
+        bench.reasons("CronJob", "night")
+    );
+}
+
+#[test]
+fn a_class_decides_the_priority_of_pods() {
+    let mut bench = Bench::new();
+    bench.create(priority_class("high", 1000, json!({"globalDefault": true})));
+    check_forbidden(
+        &mut bench,
+        priority_class("other", 5, json!({"globalDefault": true})),
+        "priorityclasses.scheduling.k8s.io \"other\" is forbidden: PriorityClass high is already marked as default. Only \
+         one default can exist",
+    );
+    assert_eq!(bench.create(pod("a"))["spec"]["priority"], 1000);
+    bench.create(array("fit", 1, 1));
+    bench.settle();
+    bench.delete(Resource::PriorityClass, "high", Propagation::Background);
+    bench.settle();
+    bench.crash();
+    bench.settle();
+    for made in bench.list(Resource::Pod) {
+        assert_eq!(
+            (&made["spec"]["priority"], &made["spec"]["priorityClassName"]),
+            (&json!(1000), &json!("high"))
+        );
+    }
+    assert_eq!(bench.create(pod("b"))["spec"]["priority"], 0);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Pod { cpu: u8, ends: bool },
+    Array { completions: u8, parallelism: u8 },
+    Map,
+    Delete(u8),
+    End(u8),
+    Quota { pods: u8, cpu: u8, scope: u8 },
+    Crash,
+    Rollback,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let one = prop_oneof![
+        4 => (0u8..4, any::<bool>()).prop_map(|(cpu, ends)| Op::Pod { cpu, ends }),
+        2 => (1u8..6, 1u8..6).prop_map(|(completions, parallelism)| Op::Array { completions, parallelism }),
+        1 => Just(Op::Map),
+        4 => any::<u8>().prop_map(Op::Delete),
+        6 => any::<u8>().prop_map(Op::End),
+        2 => (0u8..6, 0u8..5, 0u8..4).prop_map(|(pods, cpu, scope)| Op::Quota { pods, cpu, scope }),
+        1 => Just(Op::Crash),
+        1 => Just(Op::Rollback),
+    ];
+    proptest::collection::vec(one, 0..40)
+}
+
+/// No more than the hard amount of pods live at once, whatever was there when the quota came.
+fn check_bounds(bench: &Bench, made_under: &mut std::collections::BTreeMap<String, i64>) {
+    for quota in bench.list(Resource::ResourceQuota) {
+        let name = quota["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let number = |value: &Value| value.as_str().and_then(|text| text.parse::<i64>().ok()).unwrap_or(0);
+        let (hard, used) = (number(&quota["spec"]["hard"]["pods"]), number(&quota["status"]["used"]["pods"]));
+        let first = *made_under.entry(name.clone()).or_insert(used);
+        assert!(used <= hard.max(first), "quota {name}: {used} of {hard}, {first} at first");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// The bench compares the counters with a slow recount after each step, and after each reload.
+    #[test]
+    fn counters_are_what_a_recount_gives(ops in ops()) {
+        let mut bench = Bench::new();
+        let mut node = Node::default();
+        let mut made_under = std::collections::BTreeMap::new();
+        for (step, op) in ops.into_iter().enumerate() {
+            match op {
+                Op::Pod { cpu, ends } => {
+                    let mut object = asking(&format!("p{step}"), &format!("{}m", u32::from(cpu) * 250));
+                    if ends {
+                        object["spec"]["activeDeadlineSeconds"] = 1000.into();
+                    }
+                    let _ = bench.try_create(object);
+                }
+                Op::Array { completions, parallelism } => {
+                    bench.create(array(&format!("j{step}"), completions.into(), parallelism.into()));
+                }
+                Op::Map => {
+                    let _ = bench.try_create(config_map(&format!("m{step}")));
+                }
+                Op::Delete(which) => {
+                    let all: Vec<(Resource, String)> = [Resource::Pod, Resource::Job, Resource::ConfigMap, Resource::ResourceQuota]
+                        .into_iter()
+                        .flat_map(|resource| bench.names(resource).into_iter().map(move |name| (resource, name)))
+                        .collect();
+                    if let Some((resource, name)) = all.get(usize::from(which) % all.len().max(1)) {
+                        bench.delete(*resource, name, Propagation::Background);
+                    }
+                }
+                Op::End(which) => {
+                    let place = usize::from(which) % node.pods.len().max(1);
+                    if let Some(pod) = node.pods.values().nth(place).cloned() {
+                        let report = ended(&pod, i32::from(which % 2), bench.now);
+                        bench.world.report(report, bench.at());
+                    }
+                }
+                Op::Quota { pods, cpu, scope } => {
+                    let mut object = quota(&format!("q{step}"), json!({"pods": pods.to_string()}));
+                    match scope {
+                        0 => object["spec"]["hard"]["requests.cpu"] = cpu.to_string().into(),
+                        1 => object["spec"]["hard"]["count/pods"] = (pods * 2).to_string().into(),
+                        2 => object["spec"]["scopes"] = json!(["Terminating"]),
+                        _ => object["spec"]["hard"]["configmaps"] = pods.to_string().into(),
+                    }
+                    let _ = bench.try_create(object);
+                }
+                Op::Crash => {
+                    bench.crash();
+                    node = Node::default();
+                    let commands = bench.world.node_sync();
+                    node.obey(&commands);
+                }
+                Op::Rollback => {
+                    bench.world.rollback(bench.at());
+                    bench.check();
+                }
+            }
+            bench.settle();
+            let commands = std::mem::take(&mut bench.commands);
+            for uid in node.obey(&commands) {
+                if let Some(pod) = node.pods.get(&uid).cloned() {
+                    bench.world.report(ended(&pod, 143, bench.now), bench.at());
+                }
+            }
+            bench.settle();
+            let commands = std::mem::take(&mut bench.commands);
+            node.obey(&commands);
+            check_bounds(&bench, &mut made_under);
+        }
+    }
+}
