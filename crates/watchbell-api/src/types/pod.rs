@@ -90,13 +90,35 @@ pub struct Container {
     pub resources: Resources,
     pub volume_mounts: Vec<VolumeMount>,
     pub security_context: SecurityContext,
-    /// On an init container: `Always` makes it a native sidecar (KEP-753).
+    /// On an init container: `Always` makes it a native sidecar (KEP-753). Else it stands in the pod's place (KEP-5307).
     pub restart_policy: Option<RestartPolicy>,
+    pub restart_policy_rules: Vec<RestartRule>,
     pub termination_message_path: Option<String>,
     pub termination_message_policy: Option<String>,
     pub tty: bool,
     pub stdin: bool,
     pub stdin_once: bool,
+}
+
+/// A container that ends with one of these codes is begun again, whatever its policy says.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestartRule {
+    pub exit_codes: RestartExitCodes,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RestartExitCodes {
+    pub operator: ExitCodesOperator,
+    pub values: Vec<i32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ExitCodesOperator {
+    #[default]
+    In,
+    NotIn,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -317,5 +339,22 @@ impl PodSpec {
     /// An init container that keeps running beside the others (KEP-753).
     pub fn is_sidecar(container: &Container) -> bool {
         container.restart_policy == Some(RestartPolicy::Always)
+    }
+
+    /// Whether a container that ended with this code is to be begun again: by its first rule that matches, else by its
+    /// own policy, else by the pod's (KEP-5307). Of init containers only a sidecar is begun again after a success.
+    pub fn restarts(&self, container: &Container, exit_code: i32, is_init: bool) -> bool {
+        let matches = |rule: &RestartRule| {
+            let listed = rule.exit_codes.values.contains(&exit_code);
+            listed == (rule.exit_codes.operator == ExitCodesOperator::In)
+        };
+        if container.restart_policy.is_some() && container.restart_policy_rules.iter().any(matches) {
+            return true;
+        }
+        match container.restart_policy.unwrap_or(self.restart_policy) {
+            RestartPolicy::Always => !is_init || exit_code != 0 || PodSpec::is_sidecar(container),
+            RestartPolicy::OnFailure => exit_code != 0,
+            RestartPolicy::Never => false,
+        }
     }
 }

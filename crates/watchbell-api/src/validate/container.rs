@@ -23,10 +23,6 @@ pub(super) fn check(f: &mut Findings, spec: &At<'_, '_>, context: &Context<'_>) 
         common(f, &container, context);
         unique_name(f, &container, &mut names);
         probe::life(f, &container, context);
-        let policy = container.field("restartPolicy");
-        if policy.is_set() {
-            f.forbidden(&policy, "may not be set for non-init containers");
-        }
         unique_host_ports(f, &container, &mut host_ports);
         if is_host_network {
             host_network_ports(f, &container, context.place);
@@ -61,7 +57,6 @@ pub(super) fn check(f: &mut Findings, spec: &At<'_, '_>, context: &Context<'_>) 
 
 fn init(f: &mut Findings, container: &At<'_, '_>, context: &Context<'_>) {
     let policy = container.field("restartPolicy");
-    f.one_of_if_set(&policy, &["Always"]);
     if policy.text() == "Always" {
         probe::life(f, container, context);
         return;
@@ -100,9 +95,38 @@ fn common(f: &mut Findings, container: &At<'_, '_>, context: &Context<'_>) {
     resources::container(f, &container.field("resources"), &context.claims);
     resize_policy(f, &container.field("resizePolicy"), context);
     security::container(f, &container.field("securityContext"), context.host_users);
-    let rules = container.field("restartPolicyRules");
-    if rules.len() > 0 {
-        f.forbidden(&rules, "restart rules of a container are not served");
+    restarts(f, container);
+}
+
+/// When the container is begun again, apart from what the pod says (KEP-5307).
+fn restarts(f: &mut Findings, container: &At<'_, '_>) {
+    const RULES_MAX: usize = 20;
+    const EXIT_CODES_MAX: usize = 255;
+    let (policy, rules) = (container.field("restartPolicy"), container.field("restartPolicyRules"));
+    f.one_of_if_set(&policy, &["Always", "Never", "OnFailure"]);
+    if rules.len() > 0 && !policy.is_set() {
+        f.required(&policy, "must specify restartPolicy when restart rules are used");
+    }
+    if !f.at_most(&rules, RULES_MAX) {
+        return;
+    }
+    for rule in rules.items() {
+        // `RestartAllContainers` is not served: a pod that took it for `Restart` would run on with half of its state.
+        unless_supported(f, &rule.field("action"), &["Restart"]);
+        let codes = rule.field("exitCodes");
+        if codes.is_set() {
+            unless_supported(f, &codes.field("operator"), &["In", "NotIn"]);
+            f.at_most(&codes.field("values"), EXIT_CODES_MAX);
+        } else {
+            f.required(&codes, "must be specified");
+        }
+    }
+}
+
+/// As Kubernetes words it here, also when nothing is set.
+fn unless_supported(f: &mut Findings, at: &At<'_, '_>, supported: &[&str]) {
+    if !supported.contains(&at.text()) {
+        f.not_supported(at, supported);
     }
 }
 

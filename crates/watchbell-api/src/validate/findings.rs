@@ -80,7 +80,9 @@ impl Findings {
     pub(super) fn not_supported(&mut self, at: &At<'_, '_>, supported: &[&str]) {
         let list: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
         let detail = format!("supported values: {}", list.join(", "));
-        self.add(at, FieldErrorClass::NotSupported, || shown(at.value), detail);
+        // A text that is not set is an empty one.
+        let value = || if at.value.is_null() { quoted("") } else { shown(at.value) };
+        self.add(at, FieldErrorClass::NotSupported, value, detail);
     }
 
     pub(super) fn too_long(&mut self, at: &At<'_, '_>, max: usize) {

@@ -28,15 +28,8 @@ const POD_FATAL: [&str; 2] = ["runtimeClassName", "shareProcessNamespace"];
 const POD_CONTEXT: [&str; 5] =
     ["appArmorProfile", "fsGroupChangePolicy", "seLinuxChangePolicy", "seLinuxOptions", "windowsOptions"];
 
-const CONTAINER: [&str; 7] = [
-    "lifecycle",
-    "livenessProbe",
-    "readinessProbe",
-    "resizePolicy",
-    "restartPolicyRules",
-    "startupProbe",
-    "volumeDevices",
-];
+const CONTAINER: [&str; 6] =
+    ["lifecycle", "livenessProbe", "readinessProbe", "resizePolicy", "startupProbe", "volumeDevices"];
 
 const CONTEXT: [&str; 3] = ["appArmorProfile", "seLinuxOptions", "windowsOptions"];
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchbell_api::node::StopCause;
-use watchbell_api::types::pod::{PodSpec, RestartPolicy};
+use watchbell_api::types::pod::{self as api, PodSpec};
 use watchbell_api::types::pod_status::{
     ContainerState, ContainerStatus, PodStatus, Terminated, TerminatedReason,
 };
@@ -273,9 +273,9 @@ impl Life {
     }
 
     fn advance(&mut self, spec: &PodSpec, now: Duration, step: &mut Step) {
-        let policy = spec.restart_policy;
-        let begun = self.containers[self.inits..].iter().any(|c| c.state != State::Idle);
-        if begun && self.containers[self.inits..].iter().all(|c| is_done(c, policy)) {
+        let mains = &self.containers[self.inits..];
+        let begun = mains.iter().any(|c| c.state != State::Idle);
+        if begun && mains.iter().zip(&spec.containers).all(|(state, c)| is_done(spec, c, state)) {
             self.end(EndCause::Completed, self.grace, now);
             return;
         }
@@ -287,17 +287,18 @@ impl Life {
                 }
             } else if !begun {
                 match &self.containers[i].state {
-                    State::Ended(end) if end.exit_code == 0 => continue,
-                    State::Ended(_) if policy == RestartPolicy::Never => {
-                        self.end(EndCause::InitFailed, self.grace, now);
+                    State::Ended(end) if spec.restarts(container, end.exit_code, true) => {
+                        self.go_on(i, now, step);
                     }
+                    State::Ended(end) if end.exit_code == 0 => continue,
+                    State::Ended(_) => self.end(EndCause::InitFailed, self.grace, now),
                     _ => self.go_on(i, now, step),
                 }
                 return;
             }
         }
-        for i in self.inits..self.containers.len() {
-            if !is_done(&self.containers[i], policy) {
+        for (i, container) in (self.inits..).zip(&spec.containers) {
+            if !is_done(spec, container, &self.containers[i]) {
                 self.go_on(i, now, step);
             }
         }
@@ -376,12 +377,8 @@ impl Life {
 }
 
 /// Ended, and not to be restarted.
-fn is_done(container: &Container, policy: RestartPolicy) -> bool {
-    match (&container.state, policy) {
-        (State::Ended(_), RestartPolicy::Never) => true,
-        (State::Ended(end), RestartPolicy::OnFailure) => end.exit_code == 0,
-        _ => false,
-    }
+fn is_done(spec: &PodSpec, container: &api::Container, state: &Container) -> bool {
+    matches!(&state.state, State::Ended(end) if !spec.restarts(container, end.exit_code, false))
 }
 
 /// Puts together what the journal and the sandbox know of a container. The sandbox is right about the newest run.

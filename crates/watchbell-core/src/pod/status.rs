@@ -1,6 +1,6 @@
 //! The status of a pod as the server keeps it, from its life.
 
-use watchbell_api::types::pod::{PodSpec, RestartPolicy};
+use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
 
 use super::life::{Container, EndCause, Life, State};
@@ -78,13 +78,8 @@ impl Life {
             return false;
         }
         match spec.init_containers.get(container) {
-            Some(sidecar) if PodSpec::is_sidecar(sidecar) => true,
-            Some(_) => exit_code != 0 && spec.restart_policy != RestartPolicy::Never,
-            None => match spec.restart_policy {
-                RestartPolicy::Always => true,
-                RestartPolicy::OnFailure => exit_code != 0,
-                RestartPolicy::Never => false,
-            },
+            Some(init) => spec.restarts(init, exit_code, true),
+            None => spec.restarts(&spec.containers[container - self.inits], exit_code, false),
         }
     }
 }

@@ -38,9 +38,22 @@ fn containers() {
             "@.imagePullPolicy: Unsupported value: \"always\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
         ],
     );
+    container("restartPolicy: Always", &[]);
     container(
-        "restartPolicy: Always",
-        &["@.restartPolicy: Forbidden: may not be set for non-init containers"],
+        "restartPolicy: Sometimes",
+        &[
+            "@.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+        ],
+    );
+    container(
+        "restartPolicyRules: [{action: Restart, exitCodes: {operator: In, values: [3]}}, {action: Again, exitCodes: {}}, {}]",
+        &[
+            "@.restartPolicy: Required value: must specify restartPolicy when restart rules are used",
+            "@.restartPolicyRules[1].action: Unsupported value: \"Again\": supported values: \"Restart\"",
+            "@.restartPolicyRules[1].exitCodes.operator: Unsupported value: \"\": supported values: \"In\", \"NotIn\"",
+            "@.restartPolicyRules[2].action: Unsupported value: \"\": supported values: \"Restart\"",
+            "@.restartPolicyRules[2].exitCodes: Required value: must be specified",
+        ],
     );
 }
 
@@ -50,12 +63,7 @@ fn init_containers() {
         pod(&format!("initContainers: [{{name: a, image: i, {fields}}}]"), expected);
     };
     init("restartPolicy: Always, livenessProbe: {exec: {command: [x]}}", &[]);
-    init(
-        "restartPolicy: OnFailure",
-        &[
-            "spec.initContainers[0].restartPolicy: Unsupported value: \"OnFailure\": supported values: \"Always\"",
-        ],
-    );
+    init("restartPolicy: OnFailure", &[]);
     init(
         "livenessProbe: {exec: {command: [x]}}, lifecycle: {}",
         &[

@@ -13,7 +13,7 @@ use crate::pod::{Action, Life, State};
 
 const WALL: i64 = 1_700_000_000;
 
-/// `Never init:a sidecar:s main:m deadline:30 grace:5`
+/// `Never init:a sidecar:s main:m deadline:30 grace:5`; `own:OnFailure` and `again:3` are of the main container before.
 fn pod(words: &str) -> PodSpec {
     let (mut inits, mut mains) = (Vec::new(), Vec::new());
     let mut object = json!({});
@@ -23,6 +23,12 @@ fn pod(words: &str) -> PodSpec {
             Some(("init", name)) => inits.push(json!({"name": name})),
             Some(("sidecar", name)) => inits.push(json!({"name": name, "restartPolicy": "Always"})),
             Some(("main", name)) => mains.push(json!({"name": name})),
+            Some(("own", policy)) => mains.last_mut().unwrap()["restartPolicy"] = policy.into(),
+            Some(("again", code)) => {
+                let codes = json!({"operator": "In", "values": [code.parse::<i32>().unwrap()]});
+                mains.last_mut().unwrap()["restartPolicyRules"] =
+                    json!([{"action": "Restart", "exitCodes": codes}]);
+            }
             Some(("deadline", s)) => object["activeDeadlineSeconds"] = s.parse::<i64>().unwrap().into(),
             Some(("grace", s)) => object["terminationGracePeriodSeconds"] = s.parse::<i64>().unwrap().into(),
             Some(other) => panic!("{other:?}"),
@@ -207,6 +213,38 @@ fn always_restarts_success_too() {
             ("m exits 0", "; Running; wake 10"),
             ("stop 5", "; Succeeded"),
         ],
+    );
+}
+
+#[test]
+fn a_container_has_its_own_say_about_restarts() {
+    check(
+        "Never main:m own:Never again:3",
+        &[
+            ("begin", "create m; Pending"),
+            ("m runs", "; Running"),
+            ("m exits 3", "create m; Running"),
+            ("m runs", "; Running"),
+            ("m exits 1", "; Failed"),
+        ],
+    );
+    check(
+        "Always main:m own:OnFailure again:0 main:n own:Never",
+        &[
+            ("begin", "create m, create n; Pending"),
+            ("m runs", "; Pending"),
+            ("n runs", "; Running"),
+            ("n exits 1", "; Running"),
+            ("m exits 0", "create m; Running"),
+            ("m runs", "; Running"),
+            ("m exits 1", "; Running; wake 10"),
+            ("stop 1", "; Failed"),
+        ],
+    );
+    // A rule without the container's own policy means nothing; the server refuses it.
+    check(
+        "Never main:m again:3",
+        &[("begin", "create m; Pending"), ("m runs", "; Running"), ("m exits 3", "; Failed")],
     );
 }
 

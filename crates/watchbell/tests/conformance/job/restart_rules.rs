@@ -6,7 +6,6 @@ use super::space;
 use crate::fixtures::{Does, job, on_exit};
 
 #[test]
-#[ignore = "restart rules are not served yet"]
 fn should_not_trigger_the_pod_failure_policy_when_a_container_restart_rule_matches() {
     let Some(space) = space() else { return };
     let name = "restart-rules";
@@ -25,7 +24,6 @@ fn should_not_trigger_the_pod_failure_policy_when_a_container_restart_rule_match
 }
 
 #[test]
-#[ignore = "restart rules are not served yet"]
 fn should_trigger_the_pod_failure_policy_when_no_container_restart_rule_matches() {
     let Some(space) = space() else { return };
     let name = "no-restart-rule";
