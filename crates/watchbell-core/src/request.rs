@@ -43,15 +43,26 @@ pub enum Subresource {
     #[default]
     None,
     Status,
+    /// Of a pod: [`Write::Evict`] asks for it.
+    Eviction,
 }
 
 #[derive(Debug, Clone)]
 pub enum Write {
     Create(Value),
     Update(Value),
-    Patch { kind: PatchKind, body: Value },
+    Patch {
+        kind: PatchKind,
+        body: Value,
+    },
     Delete(DeleteOptions),
-    DeleteCollection { options: DeleteOptions, label_selector: String, field_selector: String },
+    /// The pod goes because somebody needs its place; it says so to whoever made it.
+    Evict(DeleteOptions),
+    DeleteCollection {
+        options: DeleteOptions,
+        label_selector: String,
+        field_selector: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

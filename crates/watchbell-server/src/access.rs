@@ -1,12 +1,63 @@
 //! Who may do what.
 
+use serde_json::{Value, json};
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::request::User;
 
-use crate::request::{ObjectPath, Sub, Verb};
+use crate::request::{ObjectPath, ReviewPath, Verb};
 
 /// The group of those who may do everything.
 const MASTERS: &str = "system:masters";
+
+/// A deed, in the words that rights are given in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed<'a> {
+    Resource {
+        verb: &'a str,
+        group: &'a str,
+        resource: &'a str,
+        subresource: &'a str,
+        /// Empty: at the cluster scope, or in all namespaces.
+        namespace: &'a str,
+        name: &'a str,
+    },
+    /// Everything that is no resource: discovery, metrics, documents.
+    Path { verb: &'a str, path: &'a str },
+}
+
+/// Decides whether the user may; if not, why. Only members of `system:masters` may anything; their rights need no rule.
+pub(crate) fn decide(user: &User, _deed: &Deed<'_>) -> Result<(), String> {
+    if user.groups.iter().any(|group| group == MASTERS) {
+        return Ok(());
+    }
+    Err(format!("only members of the group {MASTERS:?} have rights here"))
+}
+
+/// All that a user may: the status of a `SelfSubjectRulesReview`.
+pub(crate) fn rules(user: &User) -> Value {
+    let mut rules = json!({
+        "resourceRules": [
+            {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
+             "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
+            {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]},
+        ],
+        "nonResourceRules": [
+            {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz"]},
+        ],
+        "incomplete": false,
+    });
+    if user.groups.iter().any(|group| group == MASTERS) {
+        let insert = |list: &mut Value, rule: Value| {
+            if let Some(list) = list.as_array_mut() {
+                list.insert(0, rule);
+            }
+        };
+        let all = json!(["*"]);
+        insert(&mut rules["resourceRules"], json!({"verbs": all, "apiGroups": all, "resources": all}));
+        insert(&mut rules["nonResourceRules"], json!({"verbs": all, "nonResourceURLs": all}));
+    }
+    rules
+}
 
 /// What a request would do, as far as rights are concerned.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +66,8 @@ pub(crate) enum Attributes<'a> {
         verb: Verb,
         path: &'a ObjectPath,
     },
+    /// A question about the rights of others.
+    Review(&'a ReviewPath),
     /// Images of this machine.
     Images {
         verb: &'a str,
@@ -27,42 +80,68 @@ pub(crate) enum Attributes<'a> {
     },
 }
 
-/// Decides whether the user may. Only members of `system:masters` may anything; their rights need no rule.
+impl<'a> Attributes<'a> {
+    fn deed(self) -> Deed<'a> {
+        match self {
+            Attributes::Object { verb, path } => {
+                let info = path.resource.info();
+                Deed::Resource {
+                    verb: verb.as_str(),
+                    group: info.group,
+                    resource: info.plural,
+                    subresource: path.sub.as_str(),
+                    namespace: path.namespace.as_deref().unwrap_or_default(),
+                    name: path.name.as_deref().unwrap_or_default(),
+                }
+            }
+            Attributes::Review(path) => Deed::Resource {
+                verb: "create",
+                group: path.asked.group,
+                resource: path.asked.plural,
+                subresource: "",
+                namespace: path.namespace.as_deref().unwrap_or_default(),
+                name: "",
+            },
+            Attributes::Images { verb, name } => Deed::Resource {
+                verb,
+                group: "watchbell.dev",
+                resource: "images",
+                subresource: "",
+                namespace: "",
+                name,
+            },
+            Attributes::Path { verb, path } => Deed::Path { verb, path },
+        }
+    }
+}
+
+/// Refuses what the user may not, in Kubernetes' words.
 pub(crate) fn authorize(user: &User, attributes: Attributes<'_>) -> Result<(), ApiError> {
-    if user.groups.iter().any(|group| group == MASTERS) {
+    let deed = attributes.deed();
+    if decide(user, &deed).is_ok() {
         return Ok(());
     }
-    let name = &user.name;
-    Err(match attributes {
-        Attributes::Object { verb, path } => {
-            let info = path.resource.info();
-            let resource = match path.sub {
-                Sub::None => info.plural.to_owned(),
-                sub => format!("{}/{}", info.plural, sub.as_str()),
+    let user = &user.name;
+    Err(match deed {
+        Deed::Resource { verb, group, resource, subresource, namespace, name } => {
+            let whole = if subresource.is_empty() {
+                resource.to_owned()
+            } else {
+                format!("{resource}/{subresource}")
             };
-            let place = match &path.namespace {
-                Some(namespace) => format!("in the namespace {namespace:?}"),
-                None => "at the cluster scope".into(),
+            let place = if namespace.is_empty() {
+                "at the cluster scope".to_owned()
+            } else {
+                format!("in the namespace {namespace:?}")
             };
-            let detail = format!(
-                "User {name:?} cannot {} resource {resource:?} in API group {:?} {place}",
-                verb.as_str(),
-                info.group
-            );
-            refusal(&info.qualified(), path.name.as_deref().unwrap_or_default(), &detail).about(
-                info.plural,
-                info.group,
-                path.name.as_deref().unwrap_or_default(),
-            )
+            let detail =
+                format!("User {user:?} cannot {verb} resource {whole:?} in API group {group:?} {place}");
+            let qualified =
+                if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+            refusal(&qualified, name, &detail).about(resource, group, name)
         }
-        Attributes::Images { verb, name: image } => {
-            let detail = format!(
-                "User {name:?} cannot {verb} resource \"images\" in API group \"watchbell.dev\" at the cluster scope"
-            );
-            refusal("images.watchbell.dev", image, &detail).about("images", "watchbell.dev", image)
-        }
-        Attributes::Path { verb, path } => {
-            ApiError::new(Reason::Forbidden, format!("forbidden: User {name:?} cannot {verb} path {path:?}"))
+        Deed::Path { verb, path } => {
+            ApiError::new(Reason::Forbidden, format!("forbidden: User {user:?} cannot {verb} path {path:?}"))
         }
     })
 }
@@ -78,6 +157,7 @@ mod tests {
     use watchbell_api::Resource;
 
     use super::*;
+    use crate::request::Sub;
 
     fn check(groups: &[&str], name: Option<&str>, sub: Sub, expect: Result<(), &str>) {
         let user = User {

@@ -21,7 +21,7 @@ use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
 use crate::state::State;
 use crate::verbs::stream::{self, Upgrade};
-use crate::verbs::{images, list, log, read, watch, write};
+use crate::verbs::{images, list, log, read, review, watch, write};
 use crate::{discovery, documents};
 
 /// How many logs are read at once: each may hold a thread.
@@ -196,6 +196,15 @@ impl App {
                     }
                 }
             }
+            Route::Review(path) => {
+                if head.method != Method::POST {
+                    return Err(method_not_allowed());
+                }
+                if !review::is_of_oneself(path.asked) {
+                    authorize(&user, Attributes::Review(&path))?;
+                }
+                review::review(&call, &user, &path, incoming).await
+            }
             Route::Images(path) => {
                 let verb = images::verb(&head.method, &path)?;
                 authorize(&user, Attributes::Images { verb, name: images::name(&path, &call) })?;
@@ -223,7 +232,9 @@ impl App {
             Route::Group(group) => discovery::group(call, &group),
             Route::Resources { group, version } => discovery::resources(call, &group, &version),
             // Answered before.
-            Route::Probe(_) | Route::Object(_) | Route::Images(_) => Err(crate::request::no_such_path()),
+            Route::Probe(_) | Route::Object(_) | Route::Review(_) | Route::Images(_) => {
+                Err(crate::request::no_such_path())
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::body::Body;
 use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::{method_not_allowed, no_such_path};
 use crate::respond;
+use crate::verbs::asked::{Asked, EVICTION, REVIEWS};
 
 const AGGREGATED: [Shape; 2] = [Shape::Discovery, Shape::DiscoveryBeta];
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -26,8 +27,17 @@ pub(crate) fn group_versions() -> Vec<(&'static str, &'static str)> {
             out.push((info.group, info.version));
         }
     }
+    for asked in &REVIEWS {
+        if !out.contains(&(asked.group, asked.version)) {
+            out.push((asked.group, asked.version));
+        }
+    }
     out.sort_unstable();
     out
+}
+
+fn reviews(group: &str, version: &str) -> impl Iterator<Item = &'static Asked> {
+    REVIEWS.iter().filter(move |asked| asked.group == group && asked.version == version)
 }
 
 fn infos(group: &str, version: &str) -> Vec<&'static ResourceInfo> {
@@ -88,10 +98,16 @@ pub(crate) fn group(call: &Call, group: &str) -> Result<Response<Body>, ApiError
 pub(crate) fn resources(call: &Call, group: &str, version: &str) -> Result<Response<Body>, ApiError> {
     let answer = Answer::negotiate(&call.accept, &[])?;
     let infos = infos(group, version);
-    if infos.is_empty() {
+    if !group_versions().contains(&(group, version)) {
         return Err(no_such_path());
     }
     let mut resources = Vec::new();
+    for asked in reviews(group, version) {
+        resources.push(json!({
+            "name": asked.plural, "singularName": asked.singular, "namespaced": asked.is_namespaced,
+            "kind": asked.kind, "verbs": ["create"],
+        }));
+    }
     for info in infos {
         let mut entry = json!({
             "name": info.plural, "singularName": info.singular, "namespaced": info.resource.is_namespaced(),
@@ -104,11 +120,16 @@ pub(crate) fn resources(call: &Call, group: &str, version: &str) -> Result<Respo
             entry["categories"] = json!(info.categories);
         }
         resources.push(entry);
-        for (sub, verbs) in subresources(info) {
-            resources.push(json!({
-                "name": format!("{}/{sub}", info.plural), "singularName": "",
-                "namespaced": info.resource.is_namespaced(), "kind": info.kind, "verbs": verbs,
-            }));
+        for Subresource { name, verbs, kind } in subresources(info) {
+            let mut entry = json!({
+                "name": format!("{}/{name}", info.plural), "singularName": "",
+                "namespaced": info.resource.is_namespaced(), "kind": kind.2, "verbs": verbs,
+            });
+            if (kind.0, kind.1) != (info.group, info.version) {
+                entry["group"] = kind.0.into();
+                entry["version"] = kind.1.into();
+            }
+            resources.push(entry);
         }
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -135,13 +156,26 @@ fn verbs_of(info: &ResourceInfo) -> &'static [&'static str] {
     if info.resource.is_list_only() { &LIST_VERBS } else { &VERBS }
 }
 
-fn subresources(info: &ResourceInfo) -> Vec<(&'static str, &'static [&'static str])> {
-    let mut out: Vec<(&'static str, &'static [&'static str])> = Vec::new();
+/// What is done with an object beside itself.
+struct Subresource {
+    name: &'static str,
+    verbs: &'static [&'static str],
+    /// Group, version and kind of what is sent or answered.
+    kind: (&'static str, &'static str, &'static str),
+}
+
+fn subresources(info: &ResourceInfo) -> Vec<Subresource> {
+    let mut out = Vec::new();
+    let mut add = |name, verbs, kind| out.push(Subresource { name, verbs, kind });
     if info.resource == Resource::Pod {
-        out.push(("log", &["get"]));
+        let core = |kind| ("", "v1", kind);
+        add("attach", &["create", "get"], core("PodAttachOptions"));
+        add("eviction", &["create"], (EVICTION.group, EVICTION.version, EVICTION.kind));
+        add("exec", &["create", "get"], core("PodExecOptions"));
+        add("log", &["get"], core("Pod"));
     }
     if info.has_status {
-        out.push(("status", &STATUS_VERBS));
+        add("status", &STATUS_VERBS, (info.group, info.version, info.kind));
     }
     out
 }
@@ -179,32 +213,39 @@ fn aggregated(
 fn aggregated_group(group: &str, version: &str) -> Value {
     let kind_of =
         |info: &ResourceInfo| json!({"group": info.group, "version": info.version, "kind": info.kind});
-    let resources: Vec<Value> = infos(group, version)
-        .into_iter()
-        .map(|info| {
-            let mut entry = json!({
-                "resource": info.plural, "responseKind": kind_of(info),
-                "scope": if info.resource.is_namespaced() { "Namespaced" } else { "Cluster" },
-                "singularResource": info.singular, "verbs": verbs_of(info),
-            });
-            if !info.short_names.is_empty() {
-                entry["shortNames"] = json!(info.short_names);
-            }
-            if !info.categories.is_empty() {
-                entry["categories"] = json!(info.categories);
-            }
-            let subs: Vec<Value> = subresources(info)
-                .into_iter()
-                .map(
-                    |(sub, verbs)| json!({"subresource": sub, "responseKind": kind_of(info), "verbs": verbs}),
-                )
-                .collect();
-            if !subs.is_empty() {
-                entry["subresources"] = Value::Array(subs);
-            }
-            entry
+    let asked = reviews(group, version).map(|asked| {
+        json!({
+            "resource": asked.plural,
+            "responseKind": {"group": asked.group, "version": asked.version, "kind": asked.kind},
+            "scope": if asked.is_namespaced { "Namespaced" } else { "Cluster" },
+            "singularResource": asked.singular, "verbs": ["create"],
         })
-        .collect();
+    });
+    let stored = infos(group, version).into_iter().map(|info| {
+        let mut entry = json!({
+            "resource": info.plural, "responseKind": kind_of(info),
+            "scope": if info.resource.is_namespaced() { "Namespaced" } else { "Cluster" },
+            "singularResource": info.singular, "verbs": verbs_of(info),
+        });
+        if !info.short_names.is_empty() {
+            entry["shortNames"] = json!(info.short_names);
+        }
+        if !info.categories.is_empty() {
+            entry["categories"] = json!(info.categories);
+        }
+        let subs: Vec<Value> = subresources(info)
+            .into_iter()
+            .map(|Subresource { name, verbs, kind: (group, version, kind) }| {
+                let kind = json!({"group": group, "version": version, "kind": kind});
+                json!({"subresource": name, "responseKind": kind, "verbs": verbs})
+            })
+            .collect();
+        if !subs.is_empty() {
+            entry["subresources"] = Value::Array(subs);
+        }
+        entry
+    });
+    let resources: Vec<Value> = asked.chain(stored).collect();
     json!({
         "metadata": {"name": group, "creationTimestamp": null},
         "versions": [{"version": version, "resources": resources, "freshness": "Current"}],

@@ -135,6 +135,15 @@ impl Answered<'_> {
                     .into();
                 body["objectRef"] = reference(path);
             }
+            Some(Route::Review(path)) => {
+                body["verb"] = "create".into();
+                let asked = path.asked;
+                body["objectRef"] =
+                    json!({"resource": asked.plural, "apiGroup": asked.group, "apiVersion": asked.version});
+                if let Some(namespace) = &path.namespace {
+                    body["objectRef"]["namespace"] = namespace.clone().into();
+                }
+            }
             Some(Route::Images(_)) => body["verb"] = self.method.as_str().to_ascii_lowercase().into(),
             _ if refused => body["verb"] = self.method.as_str().to_ascii_lowercase().into(),
             _ => return None,

@@ -14,7 +14,7 @@ pub(crate) mod query;
 use hyper::Method;
 use watchbell_api::{ApiError, Reason};
 
-pub(crate) use path::{ImagePath, ObjectPath, Probe, Route, Sub};
+pub(crate) use path::{ImagePath, ObjectPath, Probe, ReviewPath, Route, Sub};
 pub(crate) use query::Query;
 
 /// Kubernetes' word for what a request does to a resource; what authorization and audit speak of.
@@ -68,6 +68,7 @@ impl Verb {
             },
             Sub::Status => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
             Sub::Log => verb == Verb::Get,
+            Sub::Eviction => verb == Verb::Create,
             Sub::Exec | Sub::Attach => matches!(verb, Verb::Get | Verb::Create),
         };
         if serves { Ok(verb) } else { Err(method_not_allowed()) }

@@ -1,9 +1,11 @@
 //! What is done on resources, one verb a file.
 
+pub(crate) mod asked;
 pub(crate) mod images;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod read;
+pub(crate) mod review;
 pub(crate) mod stream;
 pub(crate) mod watch;
 pub(crate) mod write;

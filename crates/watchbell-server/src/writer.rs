@@ -108,9 +108,9 @@ impl Task {
         }
         if is_disk_full {
             // What only takes away may use the journal's reserve, alone in its batch.
-            let (deletes, others): (Vec<_>, Vec<_>) = writes
-                .into_iter()
-                .partition(|(r, _)| matches!(r.write, Write::Delete(_) | Write::DeleteCollection { .. }));
+            let (deletes, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(r, _)| {
+                matches!(r.write, Write::Delete(_) | Write::Evict(_) | Write::DeleteCollection { .. })
+            });
             writes = others;
             for (request, answer) in deletes {
                 if self.delete_on_full_disk(*request, answer, now) == Next::End {
@@ -125,7 +125,7 @@ impl Task {
         let mut again = Vec::new();
         let mut answers = Vec::new();
         for (request, answer) in writes {
-            again.push(matches!(request.write, Write::Delete(_)).then(|| request.clone()));
+            again.push(matches!(request.write, Write::Delete(_) | Write::Evict(_)).then(|| request.clone()));
             answers.push((answer, self.world.write(*request, now)));
         }
         self.world.settle(now);

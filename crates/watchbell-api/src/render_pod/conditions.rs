@@ -178,7 +178,7 @@ fn first_start(status: &ContainerStatus) -> Option<i64> {
 fn disruption_message(reason: &str) -> &'static str {
     match reason {
         "DeletionByTaintManager" => "the machine's taints do not let the pod stay",
-        "EvictionByEvictionAPI" => "an eviction was asked for",
+        "EvictionByEvictionAPI" => "Eviction API: evicting",
         "PreemptionByScheduler" => "the pod made room for one of higher priority",
         "TerminationByKubelet" => "the node ended the pod",
         _ => "the pod was ended from outside",

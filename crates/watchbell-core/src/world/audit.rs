@@ -49,8 +49,10 @@ impl World {
         if !request.namespace.is_empty() {
             reference["namespace"] = request.namespace.clone().into();
         }
-        if request.subresource == Subresource::Status {
-            reference["subresource"] = "status".into();
+        match request.subresource {
+            Subresource::None => {}
+            Subresource::Status => reference["subresource"] = "status".into(),
+            Subresource::Eviction => reference["subresource"] = "eviction".into(),
         }
         if let Ok(written) = answer {
             let metadata = &written.object["metadata"];
@@ -102,7 +104,7 @@ impl World {
 
 fn verb(write: &Write) -> &'static str {
     match write {
-        Write::Create(_) => "create",
+        Write::Create(_) | Write::Evict(_) => "create",
         Write::Update(_) => "update",
         Write::Patch { .. } => "patch",
         Write::Delete(_) => "delete",

@@ -20,6 +20,9 @@ const DEFAULT_GRACE_SECONDS: i64 = 30;
 const ORPHAN_WARNING: &str = "child pods are preserved by default when jobs are deleted; set \
 propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
+/// The reason of the condition `DisruptionTarget`.
+const EVICTED: &str = "EvictionByEvictionAPI";
+
 /// The object goes now, what it owns is collected.
 pub(super) fn background() -> DeleteOptions {
     DeleteOptions { propagation_policy: Some(Propagation::Background), ..DeleteOptions::default() }
@@ -53,6 +56,31 @@ impl World {
             None => success(object),
         };
         Ok(Written { object, outcome: Outcome::Done, warnings })
+    }
+
+    /// Deletes a pod for the place it takes. The condition it gets on the way tells its Job that this is no failure.
+    pub(super) fn evict(
+        &mut self,
+        request: &Request,
+        pod: &Arc<Stored>,
+        options: &DeleteOptions,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
+        check_preconditions(pod, options)?;
+        if request.options.dry_run == DryRun::No {
+            let mut marked = (**pod).clone();
+            if let Status::Pod(status) = &mut marked.status
+                && !status.phase.is_terminal()
+            {
+                Arc::make_mut(status).disruption = Some(EVICTED.into());
+            }
+            let marked = self.put(marked);
+            self.delete(&marked, options, StopCause::Deleted, now);
+        }
+        let object = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+        });
+        Ok(Written { object, outcome: Outcome::Created, warnings: Vec::new() })
     }
 
     pub(super) fn delete_collection(

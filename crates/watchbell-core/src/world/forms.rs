@@ -45,6 +45,7 @@ impl World {
                 Write::Update(checked(asked, Some(&old), patched, &mut warnings)?)
             }
             Write::Delete(options) => Write::Delete(options.clone()),
+            Write::Evict(options) => Write::Evict(options.clone()),
             // Its selector names the fields of the form that was asked for.
             Write::DeleteCollection { .. } => return self.dispatch(asked, now),
         };

@@ -112,6 +112,7 @@ fn writer(request: &Request, now: Timestamp) -> Writer<'_> {
         subresource: match request.subresource {
             Subresource::None => "",
             Subresource::Status => "status",
+            Subresource::Eviction => "eviction",
         },
         now: now.as_second(),
     }

@@ -56,6 +56,10 @@ impl World {
             return;
         }
         status.scheduled_at = before.scheduled_at;
+        // An eviction is nothing that the node knows of.
+        if status.disruption.is_none() {
+            status.disruption.clone_from(&before.disruption);
+        }
         let ended = status.phase.is_terminal();
         if ended {
             status.finished_at.get_or_insert(now.as_second());

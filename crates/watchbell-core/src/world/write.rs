@@ -37,6 +37,10 @@ impl World {
                 let object = self.find(request)?;
                 self.delete_request(request, &object, options, now)
             }
+            Write::Evict(options) => {
+                let pod = self.find(request)?;
+                self.evict(request, &pod, options, now)
+            }
             Write::DeleteCollection { options, label_selector, field_selector } => {
                 self.delete_collection(request, options, label_selector, field_selector, now)
             }

@@ -1,8 +1,9 @@
 //! The path of a request.
 
-use watchbell_api::{ApiError, Resource};
+use watchbell_api::{ApiError, Reason, Resource};
 
 use super::no_such_path;
+use crate::verbs::asked::Asked;
 
 /// Longest segment that is looked at; Kubernetes' names end at 253.
 const SEGMENT_BYTES_MAX: usize = 253;
@@ -41,6 +42,8 @@ pub(crate) enum Route {
     /// `/apis/apiextensions.k8s.io/v1/customresourcedefinitions`: clients look there before they say that a kind is unknown.
     Definitions,
     Object(ObjectPath),
+    /// `/apis/authorization.k8s.io/v1/selfsubjectaccessreviews`
+    Review(ReviewPath),
     Images(ImagePath),
 }
 
@@ -61,6 +64,13 @@ pub(crate) struct ObjectPath {
     pub(crate) sub: Sub,
 }
 
+/// Where a review is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReviewPath {
+    pub(crate) asked: &'static Asked,
+    pub(crate) namespace: Option<String>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sub {
     None,
@@ -68,13 +78,14 @@ pub(crate) enum Sub {
     Log,
     Exec,
     Attach,
+    Eviction,
 }
 
 impl Sub {
     /// Whether it is a thing to do, which is asked for with POST.
     pub(crate) fn is_posted(self) -> bool {
         match self {
-            Sub::Exec | Sub::Attach => true,
+            Sub::Exec | Sub::Attach | Sub::Eviction => true,
             Sub::None | Sub::Status | Sub::Log => false,
         }
     }
@@ -86,6 +97,7 @@ impl Sub {
             Sub::Log => "log",
             Sub::Exec => "exec",
             Sub::Attach => "attach",
+            Sub::Eviction => "eviction",
         }
     }
 }
@@ -141,6 +153,18 @@ impl Route {
                 Route::Resources { group: (*group).into(), version: (*version).into() }
             }
             ["apis", "apiextensions.k8s.io", "v1", "customresourcedefinitions"] => Route::Definitions,
+            ["apis", group, version, plural]
+                if let Some(asked) = Asked::at(group, version, plural)
+                    && !asked.is_namespaced =>
+            {
+                Route::Review(ReviewPath { asked, namespace: None })
+            }
+            ["apis", group, version, "namespaces", namespace, plural]
+                if let Some(asked) = Asked::at(group, version, plural)
+                    && asked.is_namespaced =>
+            {
+                Route::Review(ReviewPath { asked, namespace: Some((*namespace).to_owned()) })
+            }
             ["api", version, object @ ..] => Route::Object(object_path("", version, object)?),
             ["apis", group, version, object @ ..] if !group.is_empty() => {
                 Route::Object(object_path(group, version, object)?)
@@ -180,10 +204,32 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name, "status"] if resource.info().has_status => (Some((*name).to_owned()), Sub::Status),
         [name, "log"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Log),
         [name, "exec"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Exec),
+        [name, "eviction"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Eviction),
         [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
+        [_, sub, ..] => return Err(not_served(resource, sub).unwrap_or_else(no_such_path)),
         _ => return Err(no_such_path()),
     };
     Ok(ObjectPath { resource, namespace, name, sub })
+}
+
+/// Why a subresource that Kubernetes has is not served here, and what to do instead.
+fn not_served(resource: Resource, sub: &str) -> Option<ApiError> {
+    let why = match (resource, sub) {
+        (Resource::Pod, "binding") => "this server binds pods itself, as there is one machine",
+        (Resource::Pod, "ephemeralcontainers") => {
+            "a pod takes no containers once it is made; look into it with `kubectl exec`"
+        }
+        (Resource::Pod, "resize") => "a pod keeps the resources it was made with; make a new one",
+        (Resource::Pod, "portforward" | "proxy") => {
+            "no connections are carried to pods; use `kubectl exec`, `attach` or `logs`"
+        }
+        (Resource::Node, "proxy") => {
+            "the node has no interface of its own; ask for its pods, their logs and events"
+        }
+        _ => return None,
+    };
+    let plural = resource.info().plural;
+    Some(ApiError::new(Reason::MethodNotAllowed, format!("{plural}/{sub} is not served: {why}")))
 }
 
 fn image_path(rest: &str) -> Result<ImagePath, ApiError> {

@@ -8,8 +8,11 @@ use hyper::{Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
 use watchbell_api::{ApiError, Reason};
-use watchbell_core::request::{Outcome, Request, Subresource, User, Write, WriteOptions, Written};
+use watchbell_core::request::{
+    DeleteOptions, DryRun, Outcome, Request, Subresource, User, Write, WriteOptions, Written,
+};
 
+use super::asked;
 use crate::app::{App, Call};
 use crate::body::{self, Body};
 use crate::present::{self, Include};
@@ -38,9 +41,14 @@ pub(crate) async fn write(
         ));
     }
     let bytes = body::read(incoming).await?;
+    let mut body_warnings = Vec::new();
     let (write, options) = match verb {
+        Verb::Create if path.sub == Sub::Eviction => {
+            let object = body_object(call, bytes).await?;
+            eviction(call, path, object, &mut body_warnings)?
+        }
         Verb::Create | Verb::Update => {
-            let mut object = object(call, bytes).await?;
+            let mut object = body_object(call, bytes).await?;
             fill_kind(path, &mut object);
             let write = if verb == Verb::Create { Write::Create(object) } else { Write::Update(object) };
             (write, write_options(&call.query, None)?)
@@ -51,7 +59,7 @@ pub(crate) async fn write(
             (Write::Patch { kind, body }, write_options(&call.query, Some(kind))?)
         }
         Verb::Delete | Verb::DeleteCollection => {
-            let body = if bytes.is_empty() { None } else { Some(object(call, bytes).await?) };
+            let body = if bytes.is_empty() { None } else { Some(body_object(call, bytes).await?) };
             let (options, dry_run) = delete_options(&call.query, body.as_ref())?;
             let write = if verb == Verb::Delete {
                 Write::Delete(options)
@@ -79,7 +87,11 @@ pub(crate) async fn write(
         resource: path.resource,
         namespace: path.namespace.clone().unwrap_or_default(),
         name: path.name.clone().unwrap_or_default(),
-        subresource: if path.sub == Sub::Status { Subresource::Status } else { Subresource::None },
+        subresource: match path.sub {
+            Sub::Status => Subresource::Status,
+            Sub::Eviction => Subresource::Eviction,
+            Sub::None | Sub::Log | Sub::Exec | Sub::Attach => Subresource::None,
+        },
         write,
         options,
         audit_id: call.audit_id.clone(),
@@ -92,8 +104,33 @@ pub(crate) async fn write(
     };
     let shown = present::one(path.resource, answer.shape, include, object, Timestamp::now().as_second());
     let mut response = respond::document(code, answer, &shown, call.gzip)?;
-    respond::warn(&mut response, &warnings);
+    respond::warn(&mut response, &[body_warnings, warnings].concat());
     Ok(response)
+}
+
+/// What an `Eviction` of policy/v1 asks for.
+fn eviction(
+    call: &Call,
+    path: &ObjectPath,
+    mut object: Value,
+    warnings: &mut Vec<String>,
+) -> Result<(Write, WriteOptions), ApiError> {
+    let mut options = write_options(&call.query, None)?;
+    warnings.extend(asked::check(&mut object, &asked::EVICTION, &options)?);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if path.name.as_deref() != Some(name) {
+        return Err(ApiError::bad_request(format!(
+            "name in URL does not match name in Eviction object: {name:?}"
+        )));
+    }
+    let (delete, dry_run) = match object.get("deleteOptions") {
+        None | Some(Value::Null) => (DeleteOptions::default(), DryRun::No),
+        Some(body) => delete_options(&call.query, Some(body))?,
+    };
+    if dry_run == DryRun::All {
+        options.dry_run = DryRun::All;
+    }
+    Ok((Write::Evict(delete), options))
 }
 
 /// The manager of who names none: the program's name, `kubectl-create` of `kubectl-create/v1.32 (linux/amd64)`.
@@ -116,7 +153,8 @@ fn fill_kind(path: &ObjectPath, object: &mut Value) {
     }
 }
 
-async fn object(call: &Call, bytes: Bytes) -> Result<Value, ApiError> {
+/// The body as an object, by its content type.
+pub(super) async fn body_object(call: &Call, bytes: Bytes) -> Result<Value, ApiError> {
     let content_type = call.content_type.clone();
     decode(bytes, move |bytes| content::object(&content_type, bytes)).await
 }

@@ -16,6 +16,8 @@ fn groups_and_resources() {
         names,
         [
             "apps",
+            "authentication.k8s.io",
+            "authorization.k8s.io",
             "batch",
             "coordination.k8s.io",
             "events.k8s.io",
@@ -25,7 +27,7 @@ fn groups_and_resources() {
             "storage.k8s.io"
         ]
     );
-    assert_eq!(groups[1]["preferredVersion"]["groupVersion"], "batch/v1");
+    assert_eq!(groups[3]["preferredVersion"]["groupVersion"], "batch/v1");
     assert_eq!(h.client.get("/apis/batch").expect(200)["kind"], "APIGroup");
     let batch = h.client.get("/apis/batch/v1").expect(200);
     let names: Vec<&str> =

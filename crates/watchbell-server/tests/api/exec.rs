@@ -12,6 +12,7 @@ use watchbell_api::types::pod_status::{ContainerState, Phase};
 
 use crate::client::Tls;
 use crate::harness::{Harness, job};
+use crate::kubectl::Kubectl;
 
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
 const V4: &str = "v4.channel.k8s.io";
@@ -451,4 +452,22 @@ fn sessions_stand_in_the_audit_journal_without_a_byte_of_theirs() {
         );
     }
     assert_eq!(entries[1]["annotations"]["watchbell.dev/exit-code"], "9");
+}
+
+#[test]
+fn kubectl_runs_commands_and_attaches() {
+    let (h, _, path) = running();
+    let Some(kubectl) = Kubectl::of(&h) else { return };
+    let pod = path.rsplit('/').next().unwrap();
+    assert_eq!(kubectl.ok(&["exec", pod, "--", "echo", "a  b"], ""), "a  b\n");
+    assert_eq!(kubectl.ok(&["exec", "job/a", "--", "echo", "by job"], ""), "by job\n");
+    let text = "line\n".repeat(100_000);
+    assert_eq!(kubectl.ok(&["exec", "-i", pod, "--", "cat"], &text), text);
+    let output = kubectl.run(&["exec", pod, "--", "sh", "-c", "echo out; echo err >&2; exit 42"], "");
+    assert_eq!(output.status.code(), Some(42));
+    assert_eq!(output.stdout, b"out\n");
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("err\n"), "{output:?}");
+    kubectl.refused(&["exec", pod, "--", "no-such-program"], "", "cannot start \"no-such-program\"");
+    kubectl.refused(&["exec", pod, "-c", "x", "--", "ls"], "", "container x is not valid for pod");
+    assert_eq!(kubectl.ok(&["attach", "-i", pod], "you\n"), "heard you\n");
 }
