@@ -5,6 +5,7 @@
 
 mod job;
 mod pod;
+mod policy;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,12 @@ pub fn apply(resource: Resource, object: &mut Value) {
         Resource::Job => job::job(object),
         Resource::CronJob => job::cron_job(object),
         Resource::Node => node(object),
+        Resource::LimitRange => policy::limit_range(object),
+        Resource::PersistentVolumeClaim => policy::claim(object),
+        Resource::PersistentVolume => policy::volume(object),
+        Resource::StorageClass => policy::storage_class(object),
+        Resource::PriorityClass => policy::priority_class(object),
+        Resource::NetworkPolicy => policy::network_policy(object),
         _ => {}
     }
 }

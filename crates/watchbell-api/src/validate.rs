@@ -4,6 +4,7 @@
 //! it takes: an absurd object is refused as quickly as a good one is accepted.
 
 mod at;
+mod class;
 mod container;
 mod cron_job;
 mod data;
@@ -12,15 +13,19 @@ mod event;
 mod findings;
 mod job;
 mod job_update;
+mod limit_range;
 mod metadata;
+mod network_policy;
 mod pod;
 mod pod_policy;
 mod pod_update;
 mod probe;
+mod resource_quota;
 mod resources;
 mod scheduling;
 mod security;
 mod selector;
+mod storage;
 mod success_policy;
 mod unsupported;
 mod volume;
@@ -47,6 +52,15 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
         Resource::Event => event::check(&mut f, &object),
         Resource::Job => job::create(&mut f, &object),
         Resource::CronJob => cron_job::create(&mut f, &object),
+        Resource::ResourceQuota => resource_quota::check(&mut f, &object),
+        Resource::LimitRange => limit_range::check(&mut f, &object),
+        Resource::PersistentVolumeClaim => storage::claim(&mut f, &object),
+        Resource::PersistentVolume => storage::volume(&mut f, &object),
+        Resource::StorageClass => storage::storage_class(&mut f, &object),
+        Resource::PriorityClass => class::priority(&mut f, &object),
+        Resource::RuntimeClass => class::runtime(&mut f, &object),
+        Resource::NetworkPolicy => network_policy::check(&mut f, &object),
+        Resource::Lease => class::lease(&mut f, &object),
         _ => {}
     }
     f.into_errors()
@@ -71,6 +85,15 @@ pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
         Resource::Event => event::check(&mut f, &new),
         Resource::Job => job_update::check(&mut f, &old, &new),
         Resource::CronJob => cron_job::update(&mut f, &old, &new),
+        Resource::ResourceQuota => resource_quota::update(&mut f, &old, &new),
+        Resource::LimitRange => limit_range::check(&mut f, &new),
+        Resource::PersistentVolumeClaim => storage::claim_update(&mut f, &old, &new),
+        Resource::PersistentVolume => storage::volume_update(&mut f, &old, &new),
+        Resource::StorageClass => storage::storage_class_update(&mut f, &old, &new),
+        Resource::PriorityClass => class::priority_update(&mut f, &old, &new),
+        Resource::RuntimeClass => class::runtime_update(&mut f, &old, &new),
+        Resource::NetworkPolicy => network_policy::check(&mut f, &new),
+        Resource::Lease => class::lease(&mut f, &new),
         _ => {}
     }
     f.into_errors()

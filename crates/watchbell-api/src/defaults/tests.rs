@@ -308,3 +308,72 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn limit_ranges_fill_in_what_they_imply() {
+    let check = |input: Value, expected: Value| {
+        check(
+            Resource::LimitRange,
+            json!({"spec": {"limits": [input]}}),
+            json!({"spec": {"limits": [expected]}}),
+        );
+    };
+    check(
+        json!({"type": "Container", "max": {"cpu": "2"}, "min": {"cpu": "1", "memory": "1Mi"}}),
+        json!({
+            "type": "Container", "max": {"cpu": "2"}, "min": {"cpu": "1", "memory": "1Mi"}, "default": {"cpu": "2"},
+            "defaultRequest": {"cpu": "2", "memory": "1Mi"},
+        }),
+    );
+    check(
+        json!({"type": "Container", "default": {"cpu": "2"}, "defaultRequest": {"cpu": "1"}}),
+        json!({"type": "Container", "default": {"cpu": "2"}, "defaultRequest": {"cpu": "1"}}),
+    );
+    check(json!({"type": "Pod", "max": {"cpu": "2"}}), json!({"type": "Pod", "max": {"cpu": "2"}}));
+}
+
+#[test]
+fn claims_volumes_and_classes() {
+    check(
+        Resource::PersistentVolumeClaim,
+        json!({"spec": {"dataSource": {"kind": "PersistentVolumeClaim", "name": "a"}}}),
+        json!({"spec": {
+            "dataSource": {"kind": "PersistentVolumeClaim", "name": "a"}, "volumeMode": "Filesystem",
+            "dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "a"},
+        }}),
+    );
+    check(
+        Resource::PersistentVolume,
+        json!({"spec": {"hostPath": {"path": "/a"}}}),
+        json!({"spec": {
+            "hostPath": {"path": "/a", "type": ""}, "persistentVolumeReclaimPolicy": "Retain",
+            "volumeMode": "Filesystem",
+        }}),
+    );
+    check(
+        Resource::StorageClass,
+        json!({"provisioner": "a/b"}),
+        json!({"provisioner": "a/b", "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}),
+    );
+    check(
+        Resource::PriorityClass,
+        json!({"value": 1}),
+        json!({"value": 1, "preemptionPolicy": "PreemptLowerPriority"}),
+    );
+}
+
+#[test]
+fn network_policies() {
+    check(
+        Resource::NetworkPolicy,
+        json!({"spec": {"podSelector": {}}}),
+        json!({"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}),
+    );
+    check(
+        Resource::NetworkPolicy,
+        json!({"spec": {"egress": [{"ports": [{"port": 53}]}]}}),
+        json!({"spec": {
+            "egress": [{"ports": [{"port": 53, "protocol": "TCP"}]}], "policyTypes": ["Ingress", "Egress"],
+        }}),
+    );
+}

@@ -11,10 +11,11 @@ use super::{Field, Scalar, Shape};
 use crate::quantity::{ParseQuantityError, Quantity};
 
 /// Optional texts that Go holds behind a pointer: the empty one differs from none (it is refused, or it is a choice).
-const POINTER_TEXTS: [&str; 23] = [
+const POINTER_TEXTS: [&str; 24] = [
     "appProtocol",
     "completionMode",
     "fsGroupChangePolicy",
+    "holderIdentity",
     "hostnameOverride",
     "localhostProfile",
     "managedBy",
@@ -38,12 +39,22 @@ const POINTER_TEXTS: [&str; 23] = [
 ];
 
 /// Optional booleans that Go holds without a pointer: `false` is the same as none.
-const PLAIN_BOOLS: [&str; 8] =
-    ["hostIPC", "hostNetwork", "hostPID", "readOnly", "stdin", "stdinOnce", "tty", "unschedulable"];
+const PLAIN_BOOLS: [&str; 9] = [
+    "globalDefault",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "readOnly",
+    "stdin",
+    "stdinOnce",
+    "tty",
+    "unschedulable",
+];
 
 /// Optional numbers that Go holds without a pointer: 0 is the same as none.
-const PLAIN_NUMBERS: [&str; 7] = [
+const PLAIN_NUMBERS: [&str; 8] = [
     "count",
+    "deprecatedCount",
     "failureThreshold",
     "hostPort",
     "initialDelaySeconds",

@@ -52,6 +52,8 @@ fn own_fields(resource: Resource) -> &'static [&'static str] {
         Resource::Namespace => &["status.phase"],
         Resource::Secret => &["type"],
         Resource::Node => &["spec.unschedulable"],
+        Resource::Service => &["spec.clusterIP", "spec.type"],
+        Resource::ReplicationController | Resource::ReplicaSet => &["status.replicas"],
         _ => &[],
     }
 }

@@ -194,3 +194,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn events_are_selected_by_the_names_of_each_form() {
+    let stored = json!({
+        "metadata": {"name": "e", "namespace": "ml"}, "involvedObject": {"kind": "Pod", "name": "p"}, "reason": "Ran",
+        "reportingComponent": "kubelet", "type": "Normal",
+    });
+    for (selector, matches) in [
+        ("regarding.kind=Pod,regarding.name=p", true),
+        ("regarding.name!=p", false),
+        ("reportingController=kubelet,type=Normal,reason=Ran,metadata.name=e", true),
+    ] {
+        let fields = Fields::parse(Resource::EventsEvent, selector).unwrap();
+        assert_eq!(fields.matches(&stored), matches, "{selector}");
+    }
+    for unknown in ["involvedObject.kind=Pod", "regarding.shape=x", "note=x", "regarding=x"] {
+        let error = Fields::parse(Resource::EventsEvent, unknown).unwrap_err();
+        assert!(error.message.starts_with("field label not supported: "), "{}", error.message);
+    }
+    let error = Fields::parse(Resource::PersistentVolume, "spec.storageClassName=x").unwrap_err();
+    assert_eq!(error.reason, Reason::BadRequest);
+}

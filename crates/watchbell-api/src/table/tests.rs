@@ -326,3 +326,94 @@ proptest! {
         prop_assert!(units <= 2 || seconds < -1);
     }
 }
+
+#[test]
+fn policies() {
+    let metadata = json!({"name": "a", "creationTimestamp": "2026-01-02T02:59:00Z"});
+    let of = |mut rest: Value| {
+        rest["metadata"] = metadata.clone();
+        rest
+    };
+    check(
+        Resource::ResourceQuota,
+        &of(json!({"status": {
+            "hard": {"pods": "10", "limits.cpu": "4", "cpu": "2"}, "used": {"pods": "3", "limits.cpu": "1500m"},
+        }})),
+        "NAME=a REQUEST=cpu: 0/2, pods: 3/10 LIMIT=limits.cpu: 1500m/4 AGE=60s",
+    );
+    check(Resource::ResourceQuota, &of(json!({})), "NAME=a REQUEST= LIMIT= AGE=60s");
+    check(Resource::LimitRange, &of(json!({})), "NAME=a CREATED AT=2026-01-02T02:59:00Z");
+    check(
+        Resource::PriorityClass,
+        &of(json!({"value": -5, "preemptionPolicy": "Never"})),
+        "NAME=a VALUE=-5 GLOBAL-DEFAULT=false AGE=60s PREEMPTIONPOLICY=Never",
+    );
+    check(Resource::RuntimeClass, &of(json!({"handler": "runc"})), "NAME=a HANDLER=runc AGE=60s");
+    check(
+        Resource::NetworkPolicy,
+        &of(json!({"spec": {"podSelector": {}}})),
+        "NAME=a POD-SELECTOR=<none> AGE=60s",
+    );
+    check(
+        Resource::NetworkPolicy,
+        &of(json!({"spec": {"podSelector": {"matchLabels": {"app": "db"}}}})),
+        "NAME=a POD-SELECTOR=app=db AGE=60s",
+    );
+    check(Resource::Lease, &of(json!({"spec": {"holderIdentity": "me"}})), "NAME=a HOLDER=me AGE=60s");
+    let event = of(json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event", "type": "Normal", "reason": "Ran", "note": "it ran",
+        "regarding": {"kind": "Pod", "name": "p"}, "eventTime": "2026-01-02T02:58:00.000000Z",
+    }));
+    let line = "LAST SEEN=2m TYPE=Normal REASON=Ran OBJECT=pod/p MESSAGE=it ran | \
+                SUBOBJECT= SOURCE= FIRST SEEN=2m COUNT=1 NAME=a";
+    check(Resource::EventsEvent, &event, line);
+}
+
+#[test]
+fn claims_volumes_and_classes() {
+    let metadata = json!({"name": "a", "creationTimestamp": "2026-01-02T02:59:00Z"});
+    let claim = |volume: &str| {
+        json!({
+            "metadata": metadata, "spec": {
+                "accessModes": ["ReadWriteMany", "ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}},
+                "volumeName": volume, "storageClassName": "fast", "volumeMode": "Filesystem",
+            }, "status": {
+                "phase": "Bound", "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany", "ReadWriteOnce"],
+            },
+        })
+    };
+    check(
+        Resource::PersistentVolumeClaim,
+        &claim("v"),
+        "NAME=a STATUS=Bound VOLUME=v CAPACITY=1Gi ACCESS MODES=RWO,RWX STORAGECLASS=fast \
+         VOLUMEATTRIBUTESCLASS=<unset> AGE=60s | VOLUMEMODE=Filesystem",
+    );
+    let mut ending = claim("");
+    ending["metadata"]["deletionTimestamp"] = json!("2026-01-02T02:59:30Z");
+    check(
+        Resource::PersistentVolumeClaim,
+        &ending,
+        "NAME=a STATUS=Terminating VOLUME= CAPACITY= ACCESS MODES= STORAGECLASS=fast \
+         VOLUMEATTRIBUTESCLASS=<unset> AGE=60s | VOLUMEMODE=Filesystem",
+    );
+    check(
+        Resource::PersistentVolume,
+        &json!({
+            "metadata": metadata, "spec": {
+                "capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOncePod"],
+                "persistentVolumeReclaimPolicy": "Delete", "claimRef": {"namespace": "ml", "name": "data"},
+            }, "status": {"phase": "Failed", "reason": "Gone"},
+        }),
+        "NAME=a CAPACITY=1Gi ACCESS MODES=RWOP RECLAIM POLICY=Delete STATUS=Failed CLAIM=ml/data STORAGECLASS= \
+         VOLUMEATTRIBUTESCLASS=<unset> REASON=Gone AGE=60s | VOLUMEMODE=<unset>",
+    );
+    let mut class =
+        json!({"metadata": metadata, "provisioner": "a/b", "volumeBindingMode": "WaitForFirstConsumer"});
+    class["metadata"]["annotations"] = json!({"storageclass.kubernetes.io/is-default-class": "true"});
+    check(
+        Resource::StorageClass,
+        &class,
+        "NAME=a (default) PROVISIONER=a/b RECLAIMPOLICY=Delete VOLUMEBINDINGMODE=WaitForFirstConsumer \
+         ALLOWVOLUMEEXPANSION=false AGE=60s",
+    );
+}

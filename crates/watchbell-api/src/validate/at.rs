@@ -27,6 +27,11 @@ impl<'v, 'p> At<'v, 'p> {
         At { value, step: Step::Root, parent: None }
     }
 
+    /// A field that is named without what it stands in.
+    pub(super) fn alone(of: &'v Value, name: &'p str) -> At<'v, 'p> {
+        At { value: of.get(name).unwrap_or(&NULL), step: Step::Field(name), parent: None }
+    }
+
     pub(super) fn field<'b>(&'b self, name: &'b str) -> At<'v, 'b> {
         At { value: self.value.get(name).unwrap_or(&NULL), step: Step::Field(name), parent: Some(self) }
     }

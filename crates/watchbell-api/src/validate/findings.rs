@@ -85,6 +85,13 @@ impl Findings {
         self.add(at, FieldErrorClass::NotSupported, value, detail);
     }
 
+    /// As [`Findings::not_supported`], of a text that stands in a list of which only the list is named.
+    pub(super) fn not_supported_text(&mut self, at: &At<'_, '_>, value: &str, supported: &[&str]) {
+        let list: Vec<String> = supported.iter().map(|value| format!("{value:?}")).collect();
+        let detail = format!("supported values: {}", list.join(", "));
+        self.add(at, FieldErrorClass::NotSupported, || quoted(value), detail);
+    }
+
     pub(super) fn too_long(&mut self, at: &At<'_, '_>, max: usize) {
         self.add(at, FieldErrorClass::TooLong, String::new, format!("may not be more than {max} bytes"));
     }

@@ -5,12 +5,11 @@ use super::findings::Findings;
 use crate::name;
 use crate::quantity::Quantity;
 
-/// Kubernetes' own resources that are no container's.
-const STANDARD: [&str; 22] = [
+/// Kubernetes' own resources that a quota can bound.
+const QUOTA: [&str; 19] = [
     "cpu",
     "memory",
     "ephemeral-storage",
-    "storage",
     "pods",
     "services",
     "replicationcontrollers",
@@ -27,9 +26,22 @@ const STANDARD: [&str; 22] = [
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "count/pods",
-    "count/jobs.batch",
 ];
+
+/// Those of them that are counted.
+const COUNTED: [&str; 9] = [
+    "pods",
+    "services",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+
+const NOT_STANDARD: &str = "must be a standard resource type or fully qualified";
 
 pub(super) fn container(f: &mut Findings, resources: &At<'_, '_>, claims: &[&str]) {
     lists(f, resources, Scope::Container);
@@ -63,6 +75,50 @@ pub(super) fn overhead(f: &mut Findings, overhead: &At<'_, '_>) {
         resource_name(f, &amount, name, Scope::Container);
         self::amount(f, &amount, name);
     }
+}
+
+/// A resource of a container, by its name in a list of amounts.
+pub(super) fn container_name(f: &mut Findings, at: &At<'_, '_>, name: &str) {
+    resource_name(f, at, name, Scope::Container);
+}
+
+/// Any resource.
+pub(super) fn any_name(f: &mut Findings, at: &At<'_, '_>, name: &str) {
+    let wrong = name::qualified(name);
+    let is_form = wrong.is_empty();
+    for detail in wrong {
+        f.invalid_text(at, name, detail);
+    }
+    if is_form && !name.contains('/') && !is_standard(name) {
+        f.invalid_text(at, name, NOT_STANDARD);
+    }
+}
+
+/// What a quota bounds.
+pub(super) fn quota_name(f: &mut Findings, at: &At<'_, '_>, name: &str) {
+    any_name(f, at, name);
+    if !name.contains('/') && !is_quota_standard(name) {
+        f.invalid_text(at, name, "must be a standard resource for quota");
+    }
+}
+
+pub(super) fn quota_amount(f: &mut Findings, at: &At<'_, '_>, name: &str) {
+    amount(f, at, name);
+    if COUNTED.contains(&name)
+        && let Ok(quantity) = Quantity::from_value(at.value)
+        && !quantity.is_whole()
+    {
+        f.invalid(at, "must be an integer");
+    }
+}
+
+/// Whether Kubernetes itself knows a name in a quota.
+pub(super) fn is_quota_standard(name: &str) -> bool {
+    QUOTA.contains(&name) || is_huge(name.strip_prefix("requests.").unwrap_or(name))
+}
+
+fn is_standard(name: &str) -> bool {
+    name == "storage" || is_quota_standard(name)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -138,8 +194,8 @@ fn resource_name(f: &mut Findings, at: &At<'_, '_>, name: &str, scope: Scope) {
             if is_container {
                 return;
             }
-            if !STANDARD.contains(&name) {
-                f.invalid_text(at, name, "must be a standard resource type or fully qualified");
+            if !is_standard(name) {
+                f.invalid_text(at, name, NOT_STANDARD);
             }
             f.invalid_text(at, name, "must be a standard resource for containers");
         }
@@ -165,6 +221,6 @@ fn is_extended(name: &str) -> bool {
 }
 
 /// More may be promised than there is of what can be taken back.
-fn may_overcommit(name: &str) -> bool {
+pub(super) fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge(name)
 }

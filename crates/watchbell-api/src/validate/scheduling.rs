@@ -35,17 +35,21 @@ pub(super) fn check(f: &mut Findings, spec: &At<'_, '_>) {
 fn node_affinity(f: &mut Findings, affinity: &At<'_, '_>) {
     let required = affinity.field(REQUIRED);
     if required.is_set() {
-        let terms = required.field("nodeSelectorTerms");
-        if terms.len() == 0 {
-            f.required(&terms, "must have at least one node selector term");
-        }
-        for term in terms.items() {
-            node_term(f, &term);
-        }
+        node_selector(f, &required);
     }
     for term in affinity.field(PREFERRED).items() {
         weight(f, &term.field("weight"));
         node_term(f, &term.field("preference"));
+    }
+}
+
+pub(super) fn node_selector(f: &mut Findings, selector: &At<'_, '_>) {
+    let terms = selector.field("nodeSelectorTerms");
+    if terms.len() == 0 {
+        f.required(&terms, "must have at least one node selector term");
+    }
+    for term in terms.items() {
+        node_term(f, &term);
     }
 }
 

@@ -4,6 +4,8 @@ mod job;
 mod job_policies;
 mod metadata;
 mod pod;
+mod policies;
+mod storage;
 mod typed;
 mod update;
 mod warnings;
