@@ -51,6 +51,8 @@ pub enum Command {
     Forget { uid: Uid, job: Option<Uid> },
     /// The Job is gone with all its pods: remove its log directory.
     ForgetJob { uid: Uid },
+    /// No claim needs the volume any more: remove its folder. A [`Report::VolumeRemoved`] follows.
+    RemoveVolume { name: Arc<str> },
     /// All pods that the journal knows have been sent: end whatever else runs.
     Synced,
     /// The terminal status of the pod is durable: its exit records may be dropped.
@@ -73,6 +75,8 @@ pub enum Report {
     Status { uid: Uid, status: Box<PodStatus> },
     /// Something a person should see (`Pulled`, `FailedMount`, …), for the pod's events.
     Event { uid: Uid, warning: bool, reason: &'static str, message: String },
+    /// The folder of a volume is gone, or why it is not.
+    VolumeRemoved { name: Arc<str>, error: Option<String> },
 }
 
 /// Reads objects of the published state: ConfigMaps, Secrets and pods that volumes and variables name.

@@ -10,6 +10,7 @@
 //! between costs one report.
 
 mod adopt;
+mod claim;
 mod create;
 mod effect;
 mod ends;
@@ -93,6 +94,9 @@ impl Agent {
             Input::Sandbox(event) => self.event(event, now),
             Input::Reconnected(table) => self.reconnected(table, now),
             Input::Fetched(id, fetched) => self.fetched(id, fetched, now),
+            Input::FolderRemoved { name, error } => {
+                self.effects.push(Effect::Report(Report::VolumeRemoved { name, error }));
+            }
             Input::NotStarted(failure) => {
                 let id = failure.id;
                 if let Some(pod) = self.pods.get_mut(&Uid(id.pod_uid)) {
@@ -161,6 +165,7 @@ impl Agent {
                     self.effects.push(Effect::RemoveLogs(job_logs(uid)));
                 }
             }
+            Command::RemoveVolume { name } => self.effects.push(Effect::RemoveFolder(name)),
             Command::Synced => self.synced(),
             Command::Acknowledge { uid } => match self.pods.get(&uid) {
                 Some(pod) if pod.is_over => {

@@ -17,7 +17,7 @@ use crate::agent::{Agent, Effect, Input, Now, Prerequisite};
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
 use crate::logs::Live;
-use crate::place::volumes_dir;
+use crate::place::{folder, volumes_dir};
 use crate::remove::remove_tree;
 use crate::sessions::SharedSpawner;
 use crate::volume::{self, HostPath};
@@ -39,7 +39,7 @@ pub(crate) struct Executor<R> {
     pub(crate) live: Arc<Live>,
     pub(crate) data_dir: PathBuf,
     /// Directories to be removed, on a thread of their own.
-    pub(crate) rubbish: Sender<PathBuf>,
+    pub(crate) rubbish: Sender<Rubbish>,
     pub(crate) report: R,
 }
 
@@ -91,7 +91,7 @@ impl<R: Fn(Report)> Executor<R> {
                 note("release a pod", spawner.release_pod(uid.0));
                 if volumes {
                     // The thread lives as long as the process.
-                    let _ = self.rubbish.send(volumes_dir(&self.data_dir, uid));
+                    let _ = self.rubbish.send(Rubbish::Directory(volumes_dir(&self.data_dir, uid)));
                 }
             }
             Effect::Fetch(request) => self.fetcher.fetch(request),
@@ -100,11 +100,15 @@ impl<R: Fn(Report)> Executor<R> {
                 let kept: Vec<PathBuf> = keep.iter().map(|uid| volumes_dir(&self.data_dir, *uid)).collect();
                 let found = fs::read_dir(self.data_dir.join("volumes")).into_iter().flatten().flatten();
                 for path in found.map(|entry| entry.path()).filter(|path| !kept.contains(path)) {
-                    let _ = self.rubbish.send(path);
+                    let _ = self.rubbish.send(Rubbish::Directory(path));
                 }
             }
             Effect::RemoveLogs(dir) => {
-                let _ = self.rubbish.send(self.spawner_options.log_dir.join(dir));
+                let _ = self.rubbish.send(Rubbish::Directory(self.spawner_options.log_dir.join(dir)));
+            }
+            Effect::RemoveFolder(name) => {
+                let path = folder(&self.data_dir, &name);
+                let _ = self.rubbish.send(Rubbish::Folder { name, path });
             }
         }
     }
@@ -120,6 +124,7 @@ impl<R: Fn(Report)> Executor<R> {
             let host_paths = &self.spawner_options.ceiling.host_paths;
             let (path, made) = match item {
                 Prerequisite::Volume { path, gid } => (path, volume::make(path, *gid)),
+                Prerequisite::Folder { path, gid } => (path, volume::make_folder(path, *gid)),
                 Prerequisite::HostDirectory(path) => {
                     (path, volume::make_host_path(path, host_paths, HostPath::Directory))
                 }
@@ -189,11 +194,30 @@ pub(crate) fn forward_events(events: Receiver<Event>, inbox: &Arc<Inbox>) {
     }
 }
 
+/// What nobody needs any more.
+#[derive(Debug)]
+pub(crate) enum Rubbish {
+    Directory(PathBuf),
+    /// A persistent volume's: somebody waits to hear that it is gone.
+    Folder {
+        name: Arc<str>,
+        path: PathBuf,
+    },
+}
+
 /// Removes directories that nobody needs any more.
-pub(crate) fn sweep(rubbish: Receiver<PathBuf>) {
-    for dir in rubbish {
-        if let Err(e) = remove_tree(&dir) {
+pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox) {
+    for item in rubbish {
+        let dir = match &item {
+            Rubbish::Directory(path) | Rubbish::Folder { path, .. } => path,
+        };
+        let removed = remove_tree(dir);
+        if let Err(e) = &removed {
             tracing::warn!(dir = %dir.display(), "cannot remove a directory: {e}");
+        }
+        if let Rubbish::Folder { name, .. } = item {
+            let error = removed.err().map(|e| format!("cannot remove the folder of the volume: {e}"));
+            inbox.push([Input::FolderRemoved { name, error }]);
         }
     }
 }

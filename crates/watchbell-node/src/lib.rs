@@ -82,7 +82,8 @@ impl Node {
         )
         .map_err(Error::thread)?;
         let (rubbish, to_remove) = channel();
-        spawn("node-sweep", move || executor::sweep(to_remove))?;
+        let told = inbox.clone();
+        spawn("node-sweep", move || executor::sweep(to_remove, &told))?;
         let site = Site {
             machine: Machine {
                 capacity: options.capacity.clone(),

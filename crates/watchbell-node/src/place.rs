@@ -4,6 +4,7 @@
 //!   logs/jobs/<job uid>/<index or _>.<attempt>.<container>.<restart>.log   of a Job's pods: they outlive the pods
 //!   logs/pods/<pod uid>/<container>.<restart>.log                          of pods of their own
 //!   volumes/<pod uid>/<volume>                                             emptyDir on disk
+//!   claims/<persistent volume>                                             of claims; they outlive pods and servers
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -61,4 +62,10 @@ impl LogPlace {
 /// The directory of a pod's volumes, below the data directory.
 pub(crate) fn volumes_dir(data_dir: &Path, pod: Uid) -> PathBuf {
     data_dir.join("volumes").join(pod.to_string())
+}
+
+/// The folder of a persistent volume, below the data directory. Nothing sweeps its parent: a folder goes only by the name
+/// that the server says.
+pub(crate) fn folder(data_dir: &Path, volume: &str) -> PathBuf {
+    data_dir.join("claims").join(volume)
 }

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, open, openat, openat2, statat};
@@ -28,6 +28,24 @@ pub(crate) fn make(path: &Path, gid: Option<u32>) -> io::Result<()> {
         None => 0o777,
     };
     fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// The folder of a persistent volume: as [`make`], and it may have been another pod's before. A pod's `fsGroup` becomes
+/// the group of the folder itself and of what is made in it; what is there already stays as its owner left it.
+pub(crate) fn make_folder(path: &Path, gid: Option<u32>) -> io::Result<()> {
+    make(path, gid)?;
+    let Some(gid) = gid else { return Ok(()) };
+    let metadata = fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Err(io::Error::other("it is no directory"));
+    }
+    if metadata.gid() != gid {
+        std::os::unix::fs::lchown(path, None, Some(gid))?;
+    }
+    if metadata.mode() & 0o2070 != 0o2070 {
+        fs::set_permissions(path, Permissions::from_mode(metadata.mode() & 0o7777 | 0o2070))?;
+    }
+    Ok(())
 }
 
 /// An empty file for a termination message.
@@ -101,7 +119,22 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use super::{HostPath, make, make_host_path};
+    use super::{HostPath, make, make_folder, make_host_path};
+
+    #[test]
+    fn a_folder_takes_the_group_of_the_pod_that_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("claims/pvc-1");
+        make_folder(&path, None).unwrap();
+        let mode = |p: &std::path::Path| fs::metadata(p).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o777, 0o700));
+        fs::write(path.join("kept"), "1").unwrap();
+        let own = fs::metadata(&path).unwrap();
+        let gid = std::os::unix::fs::MetadataExt::gid(&own);
+        make_folder(&path, Some(gid)).unwrap();
+        assert_eq!(mode(&path), 0o2777);
+        assert_eq!(fs::read(path.join("kept")).unwrap(), b"1");
+    }
 
     #[test]
     fn an_empty_dir_is_open_to_all_inside_a_closed_one() {

@@ -23,7 +23,7 @@ const POD: [&str; 11] = [
     "topologySpreadConstraints",
 ];
 
-const POD_FATAL: [&str; 2] = ["runtimeClassName", "shareProcessNamespace"];
+const POD_FATAL: [&str; 1] = ["shareProcessNamespace"];
 
 const POD_CONTEXT: [&str; 5] =
     ["appArmorProfile", "fsGroupChangePolicy", "seLinuxChangePolicy", "seLinuxOptions", "windowsOptions"];
@@ -34,7 +34,8 @@ const CONTAINER: [&str; 6] =
 const CONTEXT: [&str; 3] = ["appArmorProfile", "seLinuxOptions", "windowsOptions"];
 
 /// The volumes that are mounted.
-const VOLUMES: [&str; 6] = ["emptyDir", "configMap", "secret", "downwardAPI", "projected", "hostPath"];
+const VOLUMES: [&str; 7] =
+    ["emptyDir", "configMap", "secret", "downwardAPI", "projected", "hostPath", "persistentVolumeClaim"];
 
 /// Sources of a projected volume that leave their file out.
 const PROJECTIONS: [&str; 3] = ["clusterTrustBundle", "podCertificate", "serviceAccountToken"];

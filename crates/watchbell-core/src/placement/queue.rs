@@ -180,6 +180,16 @@ impl Queue {
         }
     }
 
+    /// Whether the pod waits for room.
+    pub fn is_waiting(&self, uid: Uid) -> bool {
+        self.waiting.contains_key(&uid)
+    }
+
+    /// Whether the pod has room.
+    pub fn is_running(&self, uid: Uid) -> bool {
+        self.running.contains_key(&uid)
+    }
+
     /// The pods that have room, in no order.
     pub fn running(&self) -> impl Iterator<Item = Uid> + '_ {
         self.running.keys().copied()

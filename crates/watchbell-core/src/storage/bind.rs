@@ -29,7 +29,7 @@ fn wait(is_warning: bool, reason: &'static str, message: impl Into<String>) -> B
     Binding::Wait(Pending { is_warning, reason, message: message.into() })
 }
 
-/// Decides for one claim. `class` is the one that the claim names, if it is there; `is_wanted`: a pod asks for the claim.
+/// Decides for one claim, between the volumes that are not being deleted. `class` is the one that the claim names, if it is there; `is_wanted`: a pod asks for the claim.
 pub fn bind<'a>(
     claim: &Claim,
     volumes: impl Iterator<Item = &'a Volume>,
@@ -112,7 +112,7 @@ fn fits(claim: &Claim, volume: &Volume) -> bool {
         Some(of) => claim.is(of),
         None => true,
     };
-    is_free && !volume.is_deleting && suits(claim, volume) && is_selected(&claim.selector, &volume.labels)
+    is_free && suits(claim, volume) && is_selected(&claim.selector, &volume.labels)
 }
 
 fn suits(claim: &Claim, volume: &Volume) -> bool {

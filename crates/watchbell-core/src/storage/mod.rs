@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use watchbell_api::quantity::Quantity;
+use watchbell_api::types::pod::PodSpec;
 
 mod bind;
 
@@ -31,6 +32,11 @@ pub const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 /// Keep a claim that pods use, and a volume that is bound.
 pub const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
 pub const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
+/// Said on a claim: that it was bound, and that it did not name its volume itself.
+pub const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
+pub const BOUND_BY_CONTROLLER: &str = "pv.kubernetes.io/bound-by-controller";
+/// Said on a claim: who makes its volume.
+pub const STORAGE_PROVISIONER: &str = "volume.kubernetes.io/storage-provisioner";
 /// Who made a volume: such a one goes with its claim.
 pub const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
@@ -60,7 +66,6 @@ pub struct Volume {
     pub labels: BTreeMap<String, String>,
     /// Whom it is bound to, or reserved for (then without a uid).
     pub claim: Option<ClaimRef>,
-    pub is_deleting: bool,
     pub reclaim: Reclaim,
     pub is_provisioned: bool,
 }
@@ -125,6 +130,11 @@ impl Claim {
         }
     }
 
+    /// One pod at a time may use it.
+    pub fn is_for_one_pod(&self) -> bool {
+        self.access_modes.iter().any(|mode| mode == "ReadWriteOncePod")
+    }
+
     /// The volume that is made for it: named by the claim's uid, as Kubernetes does.
     pub fn new_volume(&self, class: &Class) -> Value {
         let name = format!("pvc-{}", self.uid);
@@ -155,7 +165,8 @@ impl Claim {
         })
     }
 
-    fn is(&self, claim: &ClaimRef) -> bool {
+    /// Whether a volume's reference means this claim.
+    pub fn is(&self, claim: &ClaimRef) -> bool {
         claim.namespace == self.namespace
             && claim.name == self.name
             && claim.uid.as_ref().is_none_or(|uid| *uid == self.uid)
@@ -179,7 +190,6 @@ impl Volume {
                 name: text(&claim["name"]),
                 uid: claim["uid"].as_str().filter(|uid| !uid.is_empty()).map(str::to_owned),
             }),
-            is_deleting: !metadata["deletionTimestamp"].is_null(),
             reclaim: reclaim(&spec["persistentVolumeReclaimPolicy"], Reclaim::Retain),
             is_provisioned: metadata["annotations"][PROVISIONED_BY] == PROVISIONER,
         }
@@ -216,6 +226,11 @@ pub fn folder(volume: &Value) -> Option<&str> {
     let csi = &volume["spec"]["csi"];
     let name = volume["metadata"]["name"].as_str().filter(|name| is_folder_name(name))?;
     (csi["driver"] == PROVISIONER && csi["volumeHandle"] == name).then_some(name)
+}
+
+/// The claims that the volumes of a pod name.
+pub fn claims_of(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    spec.volumes.iter().filter_map(|volume| volume.persistent_volume_claim.as_ref()?["claimName"].as_str())
 }
 
 /// What names of objects are made of, and never a way out of the directory.

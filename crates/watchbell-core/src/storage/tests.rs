@@ -71,7 +71,6 @@ fn the_smallest_that_fits_or_a_new_one() {
     of(&[volume("of-another", "1Gi", claimed("other", json!("u2")))], "new");
     of(&[volume("of-one-before", "1Gi", claimed("data", json!("u0")))], "new");
     of(&[volume("a", "1Gi", json!({})), volume("kept", "9Gi", claimed("data", Value::Null))], "kept");
-    of(&[volume("goes", "1Gi", json!({"metadata": {"deletionTimestamp": "x"}}))], "new");
     of(&[volume("other-class", "1Gi", json!({"spec": {"storageClassName": "x"}}))], "new");
     of(&[volume("block", "1Gi", json!({"spec": {"volumeMode": "Block"}}))], "new");
     of(&[volume("read-only", "1Gi", json!({"spec": {"accessModes": ["ReadOnlyMany"]}}))], "new");

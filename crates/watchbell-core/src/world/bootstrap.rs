@@ -14,6 +14,7 @@ use super::shown::rfc3339;
 use super::template::JobPods;
 use super::{NODE_NAME, World};
 use crate::admission::Mode;
+use crate::storage;
 
 const PERMANENT: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -128,6 +129,9 @@ impl World {
             self.furnish_namespace(&namespace, now);
         }
         self.furnish_node(now);
+        if self.get(Resource::StorageClass, "", storage::CLASS).is_none() {
+            self.make(Resource::StorageClass, "", storage::Class::built_in(), now);
+        }
     }
 
     /// The `default` ServiceAccount and the `kube-root-ca.crt` ConfigMap, in the transaction that makes the namespace.
@@ -206,7 +210,7 @@ impl World {
         debug_assert!(made.is_ok(), "what the server makes itself passes its own checks: {made:?}");
     }
 
-    fn put_value(&mut self, old: &Stored, value: Value) {
+    pub(super) fn put_value(&mut self, old: &Stored, value: Value) {
         if let Ok(head) = super::JsonHead::from_value(old.resource, value) {
             let mut next = old.clone();
             next.head = Head::Json(Arc::new(head));

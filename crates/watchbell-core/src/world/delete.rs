@@ -196,6 +196,17 @@ impl World {
         self.delete(object, &background(), StopCause::Deleted, now);
     }
 
+    /// Nothing stands for the finalizer any more. The object goes with its last one, if it is to go.
+    pub(super) fn drop_finalizer(&mut self, object: &Arc<Stored>, finalizer: &str) {
+        let left: Vec<String> = object.finalizers().iter().filter(|f| *f != finalizer).cloned().collect();
+        if left.is_empty() && object.deletion.is_some() {
+            self.finish_removal(object);
+        } else if left.len() < object.finalizers().len() {
+            let head = with_finalizers(object, &left);
+            self.put(Stored { head, ..(**object).clone() });
+        }
+    }
+
     pub(super) fn waits_for_dependents(object: &Stored) -> bool {
         object.deletion.is_some() && object.finalizers().iter().any(|f| f == FOREGROUND)
     }

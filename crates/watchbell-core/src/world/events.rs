@@ -43,6 +43,7 @@ impl World {
             Resource::Job => "job-controller",
             Resource::CronJob => "cronjob-controller",
             Resource::Pod => "kubelet",
+            Resource::PersistentVolumeClaim | Resource::PersistentVolume => "persistentvolume-controller",
             _ => "watchbell",
         };
         let second = now.as_second();

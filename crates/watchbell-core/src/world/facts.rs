@@ -14,6 +14,7 @@ use crate::admission::{LimitRange, PriorityClass, RuntimeClass};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
 use crate::index_set::IndexSet;
+use crate::storage::{Claim, Class, Volume};
 
 /// The typed part of a head.
 #[derive(Debug)]
@@ -26,6 +27,9 @@ pub enum Facts {
     LimitRange(Arc<LimitRange>),
     PriorityClass(Arc<PriorityClass>),
     RuntimeClass(Arc<RuntimeClass>),
+    Claim(Box<Claim>),
+    Volume(Box<Volume>),
+    StorageClass(Box<Class>),
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
@@ -78,6 +82,9 @@ impl Facts {
             Resource::Event => Facts::Event(event(object)),
             Resource::LimitRange => Facts::LimitRange(Arc::new(LimitRange::read(object))),
             Resource::PriorityClass => Facts::PriorityClass(Arc::new(PriorityClass::read(object))),
+            Resource::PersistentVolumeClaim => Facts::Claim(Box::new(Claim::read(object))),
+            Resource::PersistentVolume => Facts::Volume(Box::new(Volume::read(object))),
+            Resource::StorageClass => Facts::StorageClass(Box::new(Class::read(object))),
             Resource::RuntimeClass => Facts::RuntimeClass(Arc::new(RuntimeClass::read(object))),
             _ => Facts::None,
         })
@@ -121,6 +128,27 @@ impl Facts {
     pub fn runtime_class(&self) -> Option<&Arc<RuntimeClass>> {
         match self {
             Facts::RuntimeClass(class) => Some(class),
+            _ => None,
+        }
+    }
+
+    pub fn claim(&self) -> Option<&Claim> {
+        match self {
+            Facts::Claim(claim) => Some(claim),
+            _ => None,
+        }
+    }
+
+    pub fn volume(&self) -> Option<&Volume> {
+        match self {
+            Facts::Volume(volume) => Some(volume),
+            _ => None,
+        }
+    }
+
+    pub fn storage_class(&self) -> Option<&Class> {
+        match self {
+            Facts::StorageClass(class) => Some(class),
             _ => None,
         }
     }

@@ -71,6 +71,9 @@ impl World {
                 None => self.clear_timer(&object.key()),
             },
             Resource::Node => self.index_node(new),
+            Resource::PersistentVolumeClaim => self.index_claim(old, new),
+            Resource::PersistentVolume => self.index_volume(old, new),
+            Resource::StorageClass => self.mark_unbound_claims(),
             Resource::LimitRange | Resource::PriorityClass | Resource::RuntimeClass => {
                 self.index_rule(object);
             }
@@ -233,13 +236,18 @@ impl World {
         self.quota_news.clear();
         self.refused.clear();
         self.freed.clear();
+        self.claim_users.clear();
+        self.unbound_claims.clear();
         self.last_second = now.as_second();
         // What others refer to comes first. A quota counts what is there when it comes.
         let first = [Resource::Namespace, Resource::Node, Resource::CronJob, Resource::Job];
         let last = [Resource::ResourceQuota];
         let rest = Resource::all().filter(|resource| !first.contains(resource) && !last.contains(resource));
         for resource in first.into_iter().chain(rest).chain(last) {
-            let objects: Vec<Arc<Stored>> = self.state.maps[resource as usize].values().cloned().collect();
+            let mut objects: Vec<Arc<Stored>> =
+                self.state.maps[resource as usize].values().cloned().collect();
+            // Who has a claim for itself keeps it.
+            objects.sort_by_key(|object| object.pod_status().is_some_and(|s| s.scheduled_at.is_none()));
             for object in objects {
                 self.index(None, Some(&object));
                 if object.deletion.is_some() {

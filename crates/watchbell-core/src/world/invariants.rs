@@ -17,6 +17,7 @@ impl World {
         self.check_queue()?;
         self.check_events()?;
         self.check_quotas()?;
+        self.check_claims()?;
         for (key, at) in &self.wake {
             if !self.timers.contains(&(*at, key.clone())) {
                 return Err(format!("the timer of {key:?} is lost"));
@@ -109,7 +110,10 @@ impl World {
             }
             if status.scheduled_at.is_some() {
                 runs.insert(pod.uid);
-            } else if pod.deletion.is_none() && spec.scheduling_gates.is_empty() {
+            } else if pod.deletion.is_none()
+                && spec.scheduling_gates.is_empty()
+                && self.claim_obstacle(pod).is_none()
+            {
                 waits.insert(pod.uid);
             }
         }

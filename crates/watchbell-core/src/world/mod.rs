@@ -16,6 +16,7 @@ mod admitted;
 mod adopt;
 mod audit;
 mod bootstrap;
+mod claims;
 mod collect;
 mod create;
 mod cronjobs;
@@ -48,7 +49,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -133,6 +134,10 @@ pub struct World {
     /// Jobs that were refused pods, by namespace, and the namespaces where that may have changed.
     refused: HashMap<Arc<str>, quotas::Refused>,
     freed: BTreeSet<Arc<str>>,
+    /// Pods that have not ended, by the claims that they name.
+    claim_users: HashMap<NsName, BTreeSet<NsName>>,
+    /// Claims without a volume, and what was said of them.
+    unbound_claims: BTreeMap<NsName, Option<crate::storage::Pending>>,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
@@ -186,6 +191,8 @@ impl World {
             quota_news: BTreeSet::new(),
             refused: HashMap::new(),
             freed: BTreeSet::new(),
+            claim_users: HashMap::new(),
+            unbound_claims: BTreeMap::new(),
             deletes_left: 0,
             last_second: i64::MIN,
         }
@@ -249,6 +256,8 @@ impl World {
             Resource::Job => self.reconcile_job(&key.at, now),
             Resource::CronJob => self.reconcile_cronjob(&key.at, now),
             Resource::Namespace => self.reconcile_namespace(&key.at.name, now),
+            Resource::PersistentVolumeClaim => self.reconcile_claim(&key.at, now),
+            Resource::PersistentVolume => self.reconcile_volume(&key.at, now),
             _ => {}
         }
     }

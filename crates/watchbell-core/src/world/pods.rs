@@ -91,13 +91,17 @@ impl World {
                 continue;
             }
             let (reason, message) = if spec.scheduling_gates.is_empty() {
-                match self.queue.reason(pod.uid) {
+                let held = self.claim_obstacle(&pod).map(|why| format!("0/1 nodes are available: {why}."));
+                match held.or_else(|| self.queue.reason(pod.uid)) {
                     Some(message) => (UNSCHEDULABLE, message),
                     None => continue,
                 }
             } else {
                 (SCHEDULING_GATED, "Scheduling is blocked due to non-empty scheduling gates".to_owned())
             };
+            if status.message.as_deref() == Some(&message) {
+                continue;
+            }
             let mut status = status.clone();
             status.reason = Some(reason.into());
             status.message = Some(message.as_str().into());
@@ -130,6 +134,7 @@ impl World {
                 });
             }
         }
+        commands.extend(self.volumes_to_remove());
         commands.push(Command::Synced);
         commands
     }

@@ -16,6 +16,7 @@ impl World {
     pub fn report(&mut self, report: Report, now: Timestamp) {
         match report {
             Report::Status { uid, status } => self.report_status(uid, *status, now),
+            Report::VolumeRemoved { name, error } => self.report_volume(&name, error, now),
             Report::Event { uid, warning, reason, message } => {
                 let Some(pod) = self.pod_of(uid) else { return };
                 let kind = if warning { EventKind::Warning } else { EventKind::Normal };

@@ -10,6 +10,7 @@ use crate::controller::cronjob::{CATCH_UP, CatchUp};
 use crate::controller::job::RERUN_INDEXES;
 use crate::cron::{Schedule, time_zone};
 use crate::index_set::IndexSet;
+use crate::storage::{CLAIM_PROTECTION, VOLUME_PROTECTION};
 
 /// Where the pods of an object are described.
 fn pod_spec(resource: Resource) -> Option<(&'static [&'static str], &'static str)> {
@@ -57,7 +58,20 @@ impl World {
                 None => Ok(()),
             };
         }
+        if resource == Resource::PersistentVolume && change == Change::Create {
+            protect(object, VOLUME_PROTECTION);
+            return Ok(());
+        }
         if resource == Resource::PersistentVolumeClaim {
+            match change {
+                Change::Create => {
+                    protect(object, CLAIM_PROTECTION);
+                    self.choose_class(object);
+                }
+                Change::Update => self
+                    .check_expansion(namespace, name, object)
+                    .map_err(|why| ApiError::forbidden(resource, name, &why))?,
+            }
             let admitted = self.rules(namespace).check_claim(object);
             return admitted.map_err(|why| ApiError::forbidden(resource, name, &why));
         }
@@ -98,6 +112,16 @@ impl World {
                 Ok(())
             }
         }
+    }
+}
+
+/// Nobody takes the object away while it is in use.
+fn protect(object: &mut Value, finalizer: &str) {
+    let list = &mut object["metadata"]["finalizers"];
+    match list.as_array_mut() {
+        Some(list) if list.iter().any(|known| known == finalizer) => {}
+        Some(list) => list.push(finalizer.into()),
+        None => *list = serde_json::json!([finalizer]),
     }
 }
 

@@ -41,6 +41,7 @@ impl World {
                 self.pods_by_uid.remove(&object.uid);
             }
         }
+        self.index_claims_of(old, new, &at);
         self.index_room(old, new, &at);
         self.index_loose_pod(old, new, &at);
         let (before, after) = (old.and_then(|o| seat(o)), new.and_then(|n| seat(n)));
@@ -112,42 +113,47 @@ impl World {
         }
     }
 
-    /// The queue holds each pod that runs or may: not one that is being deleted before it ran, or is held by a gate.
-    fn index_room(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>, at: &NsName) {
-        let place = |pod: &Arc<Stored>| {
-            let status = pod.pod_status()?;
-            let spec = pod.pod_spec()?;
-            if status.phase.is_terminal() {
-                return None;
-            }
-            match status.scheduled_at {
-                Some(_) => Some(Place::Runs),
-                None if pod.deletion.is_some() || !spec.scheduling_gates.is_empty() => None,
-                None => Some(Place::Waits),
-            }
-        };
-        let (before, after) = (old.and_then(place), new.and_then(place));
+    /// The queue holds each pod that runs or may: not one that is being deleted before it ran, is held by a gate, or
+    /// waits for its claims.
+    pub(super) fn index_room(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>, at: &NsName) {
         let Some(object) = new.or(old) else { return };
-        match (before, after) {
-            (before, after) if before == after => {}
-            // The queue itself said so.
-            (Some(Place::Waits), Some(Place::Runs)) => {}
-            (_, None) => self.queue.remove(object.uid),
-            (_, Some(Place::Runs)) => {
+        let uid = object.uid;
+        match new.and_then(|new| self.place_of(new)) {
+            None => {
+                self.queue.remove(uid);
+                if new.is_some_and(|pod| is_running(pod) && pod.deletion.is_none()) && old.is_none() {
+                    // Held from the start: it is told so.
+                    self.queued.push(at.clone());
+                }
+            }
+            // The queue itself said so, or it ran before.
+            Some(Place::Runs) if self.queue.is_running(uid) => {}
+            Some(Place::Runs) => {
                 if let Some(waiting) = self.waiting(object) {
                     self.queue.started(waiting);
                 }
             }
-            (_, Some(Place::Waits)) => {
+            Some(Place::Waits) if self.queue.is_waiting(uid) => {}
+            Some(Place::Waits) => {
                 if let Some(waiting) = self.waiting(object) {
                     self.queue.push(waiting);
                     self.queued.push(at.clone());
                 }
             }
         }
-        if after.is_none() && new.is_some_and(|pod| is_running(pod) && old.is_none()) {
-            // Held by a gate from the start: it is told so.
-            self.queued.push(at.clone());
+    }
+
+    fn place_of(&self, pod: &Stored) -> Option<Place> {
+        let status = pod.pod_status()?;
+        let spec = pod.pod_spec()?;
+        if status.phase.is_terminal() {
+            return None;
+        }
+        match status.scheduled_at {
+            Some(_) => Some(Place::Runs),
+            None if pod.deletion.is_some() || !spec.scheduling_gates.is_empty() => None,
+            None if self.claim_obstacle(pod).is_some() => None,
+            None => Some(Place::Waits),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod bounds;
+mod claims;
 mod crons;
 mod deletion;
 mod fake_node;

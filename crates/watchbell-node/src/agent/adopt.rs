@@ -94,7 +94,9 @@ impl Agent {
     /// What a person should know of a pod that begins.
     fn greet(&mut self, pod: &mut Pod, now: Now) {
         let is_new = pod.handed.is_empty();
-        if let Some((reason, message)) = pod.plan.refusal.clone()
+        let runtime = self.site.runtime_obstacle(&pod.assignment);
+        let runtime = runtime.map(|message| ("FailedCreatePodSandBox", message));
+        if let Some((reason, message)) = pod.plan.refusal.clone().or(runtime)
             && is_new
         {
             pod.life.refuse(reason, &message, now.mono);

@@ -1,6 +1,7 @@
 //! What the agent is told, and what it wants done.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use watchbell_api::Uid;
@@ -28,6 +29,11 @@ pub(crate) enum Input {
     Fetched(u64, Fetched),
     /// The start never reached the spawner.
     NotStarted(StartFailure),
+    /// The answer to [`Effect::RemoveFolder`].
+    FolderRemoved {
+        name: Arc<str>,
+        error: Option<String>,
+    },
 }
 
 /// What is to be done, in this order.
@@ -53,6 +59,8 @@ pub(crate) enum Effect {
     Report(Report),
     /// A directory below that of the logs.
     RemoveLogs(PathBuf),
+    /// The folder of a persistent volume.
+    RemoveFolder(Arc<str>),
     /// Remove the volumes of all pods but these: a crash may have left some.
     SweepVolumes(Vec<Uid>),
 }

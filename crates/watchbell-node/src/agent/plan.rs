@@ -76,6 +76,18 @@ pub(super) enum VolumePlan {
         path: String,
         missing: Missing,
     },
+    /// What the claim is bound to, found when the pod begins.
+    Claim {
+        claim: String,
+        read_only: bool,
+    },
+}
+
+impl VolumePlan {
+    /// Whatever a mount says.
+    pub(super) fn is_read_only(&self) -> bool {
+        matches!(self, VolumePlan::Files | VolumePlan::Claim { read_only: true, .. })
+    }
 }
 
 /// What becomes of a host path that is not there.
@@ -86,6 +98,17 @@ pub(super) enum Missing {
     MakeFile,
     /// The start fails.
     Fail,
+}
+
+impl Missing {
+    /// By `type` of a hostPath.
+    pub(super) fn of(kind: &str) -> Missing {
+        match kind {
+            "" | "DirectoryOrCreate" => Missing::MakeDirectory,
+            "FileOrCreate" => Missing::MakeFile,
+            _ => Missing::Fail,
+        }
+    }
 }
 
 impl Plan {
@@ -137,10 +160,6 @@ impl Plan {
 
 /// Fields that promise something this node does not keep: a pod that ran without it would be told a lie.
 fn refuse(spec: &PodSpec) -> Option<(&'static str, String)> {
-    if let Some(class) = spec.runtime_class_name.as_deref().filter(|c| !c.is_empty()) {
-        let message = format!("spec.runtimeClassName: {class:?} is not served by this node; leave it out");
-        return Some((UNSUPPORTED, message));
-    }
     if !spec.security_context.sysctls.is_empty() {
         let message = "spec.securityContext.sysctls: this node sets none; leave them out".to_owned();
         return Some(("SysctlForbidden", message));
@@ -172,16 +191,15 @@ fn plan_volume(volume: &Volume, machine: &Machine) -> Result<VolumePlan, String>
         };
     }
     if let Some(host) = &volume.host_path {
-        let missing = match host.kind.as_str() {
-            "" | "DirectoryOrCreate" => Missing::MakeDirectory,
-            "FileOrCreate" => Missing::MakeFile,
-            _ => Missing::Fail,
-        };
-        return Ok(VolumePlan::HostPath { path: host.path.clone(), missing });
+        return Ok(VolumePlan::HostPath { path: host.path.clone(), missing: Missing::of(&host.kind) });
     }
-    let what = if volume.persistent_volume_claim.is_some() { "persistentVolumeClaim" } else { "its source" };
+    if let Some(source) = &volume.persistent_volume_claim {
+        let claim = source["claimName"].as_str().unwrap_or_default().to_owned();
+        return Ok(VolumePlan::Claim { claim, read_only: source["readOnly"] == true });
+    }
     Err(format!(
-        "volume {name:?}: {what} is not served by this node; use emptyDir, configMap, secret, downwardAPI, projected or hostPath"
+        "volume {name:?}: its source is not served by this node; use emptyDir, configMap, secret, downwardAPI, projected, \
+         persistentVolumeClaim or hostPath"
     ))
 }
 

@@ -14,10 +14,11 @@ use watchbell_sandbox::{
     RunSpec, Stdin, Sys, VolumeSource,
 };
 
+use super::claim::Bound;
 use super::plan::{Machine, Missing, Plan, VolumePlan, scratch};
 use crate::LogLimits;
 use crate::image::Prepared;
-use crate::place::{LogPlace, volumes_dir};
+use crate::place::{LogPlace, folder, volumes_dir};
 
 /// The variable `PATH` of an image that sets none, as containerd has it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -42,6 +43,11 @@ pub(crate) struct Site {
 pub(crate) enum Prerequisite {
     /// A directory of the node's own, with the group that owns it.
     Volume {
+        path: PathBuf,
+        gid: Option<u32>,
+    },
+    /// The folder of a persistent volume, which may be there already.
+    Folder {
         path: PathBuf,
         gid: Option<u32>,
     },
@@ -135,14 +141,21 @@ impl Site {
                     needed.push(Prerequisite::Volume { path: path.clone(), gid });
                     VolumeSource::Dir { path }
                 }
-                VolumePlan::HostPath { path, missing } => {
-                    match missing {
-                        Missing::MakeDirectory => needed.push(Prerequisite::HostDirectory(path.into())),
-                        Missing::MakeFile => needed.push(Prerequisite::HostFile(path.into())),
-                        Missing::Fail => {}
+                VolumePlan::HostPath { path, missing } => host_path(path, *missing, &mut needed),
+                VolumePlan::Claim { claim, .. } => match self.bound_to(&pod.namespace, claim) {
+                    Ok(Bound::Folder(name)) => {
+                        let path = folder(&self.data_dir, &name);
+                        needed.push(Prerequisite::Folder { path: path.clone(), gid });
+                        VolumeSource::Dir { path }
                     }
-                    VolumeSource::HostPath { path: path.into() }
-                }
+                    Ok(Bound::HostPath { path, missing }) => host_path(&path, missing, &mut needed),
+                    Err(why) => {
+                        return Err(ConfigError(format!(
+                            "MountVolume.SetUp failed for volume {:?} : {why}",
+                            volume.name
+                        )));
+                    }
+                },
             };
             volumes.push(PodVolume { id: id as u16, source });
         }
@@ -253,6 +266,15 @@ impl Site {
     }
 }
 
+fn host_path(path: &str, missing: Missing, needed: &mut Vec<Prerequisite>) -> VolumeSource {
+    match missing {
+        Missing::MakeDirectory => needed.push(Prerequisite::HostDirectory(path.into())),
+        Missing::MakeFile => needed.push(Prerequisite::HostFile(path.into())),
+        Missing::Fail => {}
+    }
+    VolumeSource::HostPath { path: path.into() }
+}
+
 /// Init containers first.
 pub(super) fn container_at(spec: &PodSpec, ordinal: usize) -> &Container {
     match spec.init_containers.get(ordinal) {
@@ -298,7 +320,7 @@ fn mounts(
             target: mount.mount_path.clone(),
             volume,
             sub_path,
-            read_only: mount.read_only || plan.volumes[usize::from(volume)] == VolumePlan::Files,
+            read_only: mount.read_only || plan.volumes[usize::from(volume)].is_read_only(),
         })
     };
     planned.mount_order.iter().map(one).collect()

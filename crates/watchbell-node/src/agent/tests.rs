@@ -1,5 +1,6 @@
 //! The agent alone: what it is told on one side, what it does on the other. No file, no process.
 
+mod claims;
 mod cost;
 mod lives;
 mod restart;
@@ -225,6 +226,7 @@ impl Bench {
                 for item in needed {
                     let _ = match item {
                         Prerequisite::Volume { path, .. } => write!(line, " dir {}", path.display()),
+                        Prerequisite::Folder { path, .. } => write!(line, " folder {}", path.display()),
                         Prerequisite::HostDirectory(path) => write!(line, " host dir {}", path.display()),
                         Prerequisite::Message(path) => write!(line, " message {}", path.display()),
                         Prerequisite::HostFile(path) => write!(line, " host file {}", path.display()),
@@ -249,6 +251,10 @@ impl Bench {
                 }
                 self.fetches.push(request);
                 line
+            }
+            Effect::RemoveFolder(name) => format!("remove folder {name}"),
+            Effect::Report(Report::VolumeRemoved { name, error }) => {
+                format!("removed {name}{}", error.map(|why| format!(" not: {why}")).unwrap_or_default())
             }
             Effect::SweepVolumes(keep) => format!("sweep volumes but of {}", keep.len()),
             Effect::RemoveLogs(dir) => format!("remove logs {}", dir.display()),

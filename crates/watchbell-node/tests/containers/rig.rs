@@ -121,6 +121,9 @@ impl Rig {
                     assert!(!before.is_some_and(|s| s.phase.is_terminal()), "a terminal phase comes once");
                 }
                 Report::Event { reason, message, .. } => self.events.push(format!("{reason}: {message}")),
+                Report::VolumeRemoved { name, error } => {
+                    self.events.push(format!("removed {name}: {error:?}"))
+                }
             }
         }
     }

@@ -115,7 +115,6 @@ fn what_this_node_does_not_do() {
             "runtimeClassName: r\nvolumes: [{name: a, emptyDir: {medium: HugePages}}, {name: b, projected: {sources: [{serviceAccountToken: {path: t}}]}}]",
         ),
         &[
-            "spec.runtimeClassName: is not honoured by this node, and a pod that asks for it fails",
             "spec.volumes[0].emptyDir.medium: is not honoured by this node, and a pod that asks for it fails",
             "spec.volumes[1].projected.sources[0].serviceAccountToken: is not honoured by this node",
         ],

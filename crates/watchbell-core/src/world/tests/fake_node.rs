@@ -31,7 +31,7 @@ impl Node {
                 Command::Forget { uid, .. } | Command::Acknowledge { uid } => {
                     self.pods.remove(uid);
                 }
-                Command::ForgetJob { .. } | Command::Synced => {}
+                Command::ForgetJob { .. } | Command::RemoveVolume { .. } | Command::Synced => {}
             }
         }
         stopped

@@ -320,13 +320,9 @@ fn what_this_node_cannot_do_is_said() {
         assert!(status.phase.is_terminal() && message.contains(part), "{message}");
         assert!(!effects.iter().any(|e| matches!(e, Effect::Fetch(_) | Effect::Start { .. })));
     };
-    check(
-        json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]}),
-        "persistentVolumeClaim",
-    );
     check(json!({"volumes": [{"name": "v", "nfs": {"server": "s"}}]}), "volume \"v\": its source");
     check(json!({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}), "medium \"HugePages\"");
-    check(json!({"runtimeClassName": "gvisor"}), "runtimeClassName");
+    check(json!({"runtimeClassName": "gvisor"}), "RuntimeClass \"gvisor\" not found");
     check(json!({"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}), "sysctls");
     let container = |extra: Value| {
         let mut c = json!({"name": "m", "image": "tool:1"});

@@ -62,7 +62,7 @@ impl Worker {
                         self.tasks.remove(uid);
                     }
                 }
-                Command::ForgetJob { .. } => {}
+                Command::ForgetJob { .. } | Command::RemoveVolume { .. } => {}
                 Command::Synced => {
                     let listed = std::mem::take(&mut self.listed);
                     // What ended stays until it is acknowledged; what runs unknown to the journal ends.
