@@ -26,7 +26,7 @@ impl Space {
 
     #[track_caller]
     fn remove_cron(&self, name: &str) {
-        self.delete("cronjobs", name, &serde_json::json!({"propagationPolicy": "Background"}));
+        self.delete("cronjobs", name, serde_json::json!({"propagationPolicy": "Background"}));
     }
 
     /// The Jobs that are not finished, and those that are.

@@ -19,8 +19,12 @@ pub(crate) enum Does {
     NotTerminateOddSucceedEven,
     /// Fails once, and leaves a mark in its volume by which the next one knows.
     FailOnce,
-    /// Index 0 leaves its mark and stays; the others fail until they see it.
-    NotTerminateOnce,
+    /// So does every index, with 42.
+    FailOncePerIndex,
+    /// Every index leaves its mark and stays; its next pod succeeds.
+    NotTerminateOncePerIndex,
+    /// What its image does: a shell without input.
+    Nothing,
     /// Ends with 143 some time after it was told to.
     EndSlowly,
 }
@@ -67,12 +71,19 @@ pub(crate) fn job_on(
         Does::FailOnce => {
             command = script("if [[ -r /data/foo ]]; then exit 0; else touch /data/foo; exit 1; fi");
         }
-        Does::NotTerminateOnce => {
+        Does::FailOncePerIndex => {
             command = script(
-                "if [[ -r /data/foo ]]; then exit 0; elif [[ $JOB_COMPLETION_INDEX -eq 0 ]]; then touch /data/foo; \
-                 sleep 1000000; else exit 1; fi",
+                "if [[ -r /data/foo-$JOB_COMPLETION_INDEX ]]; then exit 0; else touch /data/foo-$JOB_COMPLETION_INDEX; \
+                 exit 42; fi",
             );
         }
+        Does::NotTerminateOncePerIndex => {
+            command = script(
+                "if [[ -r /data/foo-$JOB_COMPLETION_INDEX ]]; then exit 0; else touch /data/foo-$JOB_COMPLETION_INDEX; \
+                 sleep 1000000; fi",
+            );
+        }
+        Does::Nothing => {}
         Does::EndSlowly => {
             command =
                 script("_term(){ sleep 2; exit 143; }; trap _term TERM; while true; do sleep 0.1; done");
@@ -89,14 +100,18 @@ pub(crate) fn job_on(
     let mut pod = json!({"restartPolicy": restart});
     if let Place::Node { name: node, marks } = place {
         pod["nodeSelector"] = json!({"kubernetes.io/hostname": node});
-        if matches!(does, Does::FailOnce | Does::NotTerminateOnce) {
+        if matches!(does, Does::FailOnce | Does::FailOncePerIndex | Does::NotTerminateOncePerIndex) {
             let path = marks.join(name);
             volume = json!({"name": "data", "hostPath": {"path": path, "type": "DirectoryOrCreate"}});
             container["securityContext"]["privileged"] = json!(true);
         }
     }
-    if matches!(does, Does::NotTerminateOnce | Does::NotTerminateOddSucceedEven) {
+    if matches!(does, Does::NotTerminateOncePerIndex | Does::NotTerminateOddSucceedEven) {
         pod["terminationGracePeriodSeconds"] = json!(1);
+    }
+    if does == Does::NotTerminateOncePerIndex {
+        let probe = ["/bin/sh", "-c", "cat /data/foo-$JOB_COMPLETION_INDEX"];
+        container["readinessProbe"] = json!({"exec": {"command": probe}, "periodSeconds": 1});
     }
     pod["volumes"] = json!([volume]);
     pod["containers"] = json!([container]);
@@ -131,7 +146,7 @@ pub(crate) fn per_index(job: Value, limit: u32) -> Value {
 
 /// A rule of a failure policy on exit codes.
 pub(crate) fn on_exit(action: &str, codes: &[u8]) -> Value {
-    json!({"action": action, "onExitCodes": {"containerName": null, "operator": "In", "values": codes}})
+    json!({"action": action, "onExitCodes": {"operator": "In", "values": codes}})
 }
 
 /// A CronJob. `command` null: the image's own, a shell without input.

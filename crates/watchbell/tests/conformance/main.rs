@@ -1,6 +1,6 @@
 //! What Kubernetes' published end-to-end tests of Jobs and CronJobs ask, each as a test named after its title. The
-//! server is a real one and so are the containers; the requests and their order are those of a Go client. Times are
-//! shorter: schedules of a second, grace of a second. Needs root.
+//! server is a real one and so are the containers; the requests, their order and their form (protobuf) are those of a Go
+//! client. Times are shorter: schedules of a second, grace of a second. Needs root.
 
 #![expect(clippy::print_stderr, reason = "a test that is left out says so")]
 
@@ -13,3 +13,4 @@ mod space;
 #[expect(dead_code, reason = "shared with the end-to-end tests, which use the rest")]
 mod stand;
 mod suite;
+mod wire;

@@ -7,7 +7,7 @@ use crate::space::{Space, is_left_out};
 /// GET; the answer.
 #[track_caller]
 fn get(space: &Space, path: &str) -> Value {
-    space.suite.call("GET", path, "", &Value::Null).ok()
+    space.suite.get(path).ok()
 }
 
 #[test]
@@ -36,7 +36,7 @@ fn the_set_up_of_the_suite_finds_a_cluster() {
         assert!(node["status"]["addresses"].as_array().is_some_and(|list| !list.is_empty()), "{node:#}");
         // How a failed test looks at the node: said clearly, and not as a broken server.
         let proxy = format!("/api/v1/nodes/{}/proxy/pods", node["metadata"]["name"].as_str().unwrap());
-        let answer = space.suite.call("GET", &proxy, "", &Value::Null);
+        let answer = space.suite.get(&proxy);
         assert!((400..500).contains(&answer.code), "{answer:?}");
         assert_eq!(answer.body["kind"], "Status", "{answer:?}");
     }

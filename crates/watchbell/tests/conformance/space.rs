@@ -1,6 +1,5 @@
 //! A test's namespace, made and left as the published framework does, and what its tests do and wait for.
 
-use std::io::{BufRead as _, BufReader};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -9,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::fixtures::Place;
 use crate::suite::{Answer, Suite};
+use crate::wire;
 
 /// The longest anything may take.
 const PATIENCE: Duration = Duration::from_secs(100);
 const GLANCE: Duration = Duration::from_millis(30);
-const JSON: &str = "application/json";
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -36,8 +35,10 @@ impl Space {
             "e2e-framework": base, "e2e-run": "7f3c", "pod-security.kubernetes.io/enforce": level,
             "pod-security.kubernetes.io/warn": level, "pod-security.kubernetes.io/audit": level,
         });
-        let namespace = json!({"metadata": {"name": name, "labels": labels}, "spec": {}, "status": {}});
-        suite.call("POST", "/api/v1/namespaces", JSON, &namespace).ok();
+        let namespace = json!({
+            "kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name, "labels": labels}, "spec": {}, "status": {},
+        });
+        suite.send("POST", "/api/v1/namespaces", &namespace).ok();
         let space = Space { suite, name };
         for (kind, object) in [("serviceaccounts", "default"), ("configmaps", "kube-root-ca.crt")] {
             let selector = format!(
@@ -67,7 +68,7 @@ impl Space {
     }
 
     pub(crate) fn try_create(&self, kind: &str, object: &Value) -> Answer {
-        self.suite.call("POST", &self.path(kind, ""), JSON, object)
+        self.suite.send("POST", &self.path(kind, ""), object)
     }
 
     #[track_caller]
@@ -76,14 +77,14 @@ impl Space {
     }
 
     pub(crate) fn try_get(&self, kind: &str, name: &str) -> Answer {
-        self.suite.call("GET", &self.path(kind, name), JSON, &Value::Null)
+        self.suite.get(&self.path(kind, name))
     }
 
     /// The items of a list; `query` without its question mark.
     #[track_caller]
     pub(crate) fn list(&self, kind: &str, query: &str) -> Vec<Value> {
         let path = format!("{}?{query}", self.path(kind, ""));
-        let mut list = self.suite.call("GET", &path, JSON, &Value::Null).ok();
+        let mut list = self.suite.get(&path).ok();
         match list["items"].take() {
             Value::Array(items) => items,
             other => panic!("items is {other}"),
@@ -96,7 +97,7 @@ impl Space {
         for _ in 0..50 {
             let mut object = self.get(kind, name);
             change(&mut object);
-            let answer = self.suite.call("PUT", &self.path(kind, name), JSON, &object);
+            let answer = self.suite.send("PUT", &self.path(kind, name), &object);
             if answer.code != 409 {
                 return answer.ok();
             }
@@ -105,7 +106,7 @@ impl Space {
     }
 
     pub(crate) fn try_patch(&self, kind: &str, name: &str, form: &str, patch: &Value) -> Answer {
-        self.suite.call("PATCH", &self.path(kind, name), &format!("application/{form}+json"), patch)
+        self.suite.patch(&self.path(kind, name), form, patch)
     }
 
     #[track_caller]
@@ -114,8 +115,8 @@ impl Space {
     }
 
     #[track_caller]
-    pub(crate) fn delete(&self, kind: &str, name: &str, options: &Value) -> Value {
-        self.suite.call("DELETE", &self.path(kind, name), JSON, options).ok()
+    pub(crate) fn delete(&self, kind: &str, name: &str, options: Value) -> Value {
+        self.suite.delete(&self.path(kind, name), options).ok()
     }
 
     /// Deletes in the background and waits until the dependents are gone.
@@ -123,7 +124,7 @@ impl Space {
     pub(crate) fn delete_and_wait(&self, job: &str) {
         let selector = self.get("jobs", job)["spec"]["selector"]["matchLabels"].clone();
         let uid = selector["batch.kubernetes.io/controller-uid"].as_str().unwrap().to_owned();
-        self.delete("jobs", job, &json!({"propagationPolicy": "Background"}));
+        self.delete("jobs", job, json!({"propagationPolicy": "Background"}));
         self.until("its pods are gone", || {
             let query = format!("labelSelector=batch.kubernetes.io%2Fcontroller-uid%3D{uid}");
             self.list("pods", &query).is_empty().then_some(())
@@ -209,10 +210,10 @@ impl Space {
     #[track_caller]
     pub(crate) fn watch_until(&self, path: &str, query: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         let path = format!("{path}?watch=true&timeoutSeconds=60&{query}");
-        let answer = self.suite.open("GET", &path, JSON, Vec::new());
+        let answer = self.suite.open("GET", &path, "", Vec::new());
         assert_eq!(answer.status(), 200, "{path}");
-        for line in BufReader::new(answer.into_body().into_reader()).lines() {
-            let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let mut stream = answer.into_body().into_reader();
+        while let Some(event) = wire::event(&mut stream) {
             assert_ne!(event["type"], "ERROR", "{event:#}");
             if is_it(&event) {
                 return event;
@@ -242,16 +243,17 @@ impl Space {
     #[track_caller]
     pub(crate) fn place(&self) -> Place {
         let path = "/api/v1/nodes?fieldSelector=spec.unschedulable%3Dfalse&resourceVersion=0";
-        let nodes = self.suite.call("GET", path, JSON, &Value::Null).ok();
+        let nodes = self.suite.get(path).ok();
         let name = nodes["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
         Place::Node { name, marks: self.suite.marks().join(&self.name) }
     }
 
     #[track_caller]
     pub(crate) fn evict(&self, pod: &str) {
-        let eviction = json!({"metadata": {"name": pod, "namespace": self.name, "creationTimestamp": null}});
+        let metadata = json!({"name": pod, "namespace": self.name});
+        let eviction = json!({"kind": "Eviction", "apiVersion": "policy/v1", "metadata": metadata});
         let path = format!("{}/eviction", self.path("pods", pod));
-        self.suite.call("POST", &path, JSON, &eviction).ok();
+        self.suite.send("POST", &path, &eviction).ok();
     }
 }
 
@@ -261,9 +263,7 @@ impl Drop for Space {
             return;
         }
         let path = format!("/api/v1/namespaces/{}", self.name);
-        self.suite.call("DELETE", &path, JSON, &json!({})).ok();
-        self.until("the namespace is gone", || {
-            (self.suite.call("GET", &path, JSON, &Value::Null).code == 404).then_some(())
-        });
+        self.suite.delete(&path, json!({})).ok();
+        self.until("the namespace is gone", || (self.suite.get(&path).code == 404).then_some(()));
     }
 }

@@ -9,9 +9,14 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody, http};
+use watchbell_api::protobuf::MEDIA_TYPE;
 
 use crate::fixtures::{BUSYBOX, PAUSE};
 use crate::stand::{Stand, run, which};
+use crate::wire::{decode, encode};
+
+const ACCEPT: &str = "application/vnd.kubernetes.protobuf,application/json";
+const ACCEPT_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch,application/json;stream=watch";
 
 /// The directory of the host where tests keep what outlives a pod; there is none until a pod asks for one in it.
 const MARKS: &str = "job-e2e";
@@ -86,11 +91,13 @@ impl Suite {
         self.stand.as_ref().map(Stand::server_log).unwrap_or_default()
     }
 
+    /// Sends a request; `kind` is the media type of the body.
     pub(crate) fn open(&self, method: &str, path: &str, kind: &str, body: Vec<u8>) -> http::Response<Body> {
+        let accept = if path.contains("watch=true") { ACCEPT_WATCH } else { ACCEPT };
         let request = http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.server))
-            .header("Accept", "application/json")
+            .header("Accept", accept)
             .header("User-Agent", "e2e.test/v1.36.0 (linux/amd64) kubernetes/conformance");
         if body.is_empty() {
             return self.agent.run(request.body(()).unwrap()).unwrap();
@@ -102,14 +109,33 @@ impl Suite {
             .unwrap()
     }
 
-    pub(crate) fn call(&self, method: &str, path: &str, kind: &str, body: &Value) -> Answer {
-        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let mut response = self.open(method, path, kind, bytes);
-        let text = response.body_mut().with_config().limit(1 << 30).read_to_string().unwrap();
+    fn ask(&self, method: &str, path: &str, kind: &str, body: Vec<u8>) -> Answer {
+        let mut response = self.open(method, path, kind, body);
+        let bytes = response.body_mut().with_config().limit(1 << 30).read_to_vec().unwrap();
         let warnings = response.headers().get_all("Warning");
         let warnings = warnings.iter().map(|w| w.to_str().unwrap().to_owned()).collect();
-        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        Answer { code: response.status().as_u16(), body, warnings }
+        Answer { code: response.status().as_u16(), body: decode(&bytes), warnings }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path, "", Vec::new())
+    }
+
+    /// Sends an object with its `apiVersion` and `kind`.
+    pub(crate) fn send(&self, method: &str, path: &str, object: &Value) -> Answer {
+        self.ask(method, path, MEDIA_TYPE, encode(object))
+    }
+
+    /// Deletes with options.
+    pub(crate) fn delete(&self, path: &str, mut options: Value) -> Answer {
+        options["kind"] = "DeleteOptions".into();
+        options["apiVersion"] = if path.starts_with("/apis/batch") { "batch/v1" } else { "v1" }.into();
+        self.send("DELETE", path, &options)
+    }
+
+    /// Sends a patch of the form `merge-patch` or the like.
+    pub(crate) fn patch(&self, path: &str, form: &str, patch: &Value) -> Answer {
+        self.ask("PATCH", path, &format!("application/{form}+json"), patch.to_string().into_bytes())
     }
 }
 

@@ -1,11 +1,10 @@
 //! CronJobs as objects.
 
-use std::io::{BufRead as _, BufReader};
-
 use serde_json::{Value, json};
 
 use super::space;
 use crate::fixtures::cron_job;
+use crate::wire;
 
 #[test]
 fn should_support_cronjob_api_operations() {
@@ -20,17 +19,17 @@ fn should_support_cronjob_api_operations() {
     assert_eq!(got["metadata"]["uid"], created["metadata"]["uid"]);
 
     let crons = space.path("cronjobs", "");
-    let list = space.suite.call("GET", &format!("{crons}?{selector}"), "", &Value::Null).ok();
+    let list = space.suite.get(&format!("{crons}?{selector}")).ok();
     assert_eq!(list["items"].as_array().map(Vec::len), Some(1));
     let version = list["metadata"]["resourceVersion"].as_str().unwrap();
     let watch = |path: &str| {
         let path = format!("{path}?{selector}&resourceVersion={version}&watch=true");
         let answer = space.suite.open("GET", &path, "", Vec::new());
         assert_eq!(answer.status(), 200);
-        BufReader::new(answer.into_body().into_reader()).lines()
+        answer.into_body().into_reader()
     };
     let mut own = watch(&crons);
-    let all = space.suite.call("GET", &format!("/apis/batch/v1/cronjobs?{selector}"), "", &Value::Null).ok();
+    let all = space.suite.get(&format!("/apis/batch/v1/cronjobs?{selector}")).ok();
     assert_eq!(all["items"].as_array().map(Vec::len), Some(1));
     let mut everywhere = watch("/apis/batch/v1/cronjobs");
 
@@ -42,7 +41,7 @@ fn should_support_cronjob_api_operations() {
     });
     assert_eq!(updated["metadata"]["annotations"]["updated"], "true");
     for watch in [&mut own, &mut everywhere] {
-        let event: Value = serde_json::from_str(&watch.next().unwrap().unwrap()).unwrap();
+        let event = wire::event(watch).unwrap();
         assert_eq!(event["type"], "MODIFIED");
         assert_eq!(event["object"]["metadata"]["annotations"]["patched"], "true");
     }
@@ -58,15 +57,15 @@ fn should_support_cronjob_api_operations() {
     let mut whole = space.get("cronjobs", "test-api");
     whole["status"]["lastScheduleTime"] = json!("2026-02-03T04:05:07Z");
     let path = space.path("cronjobs", "test-api/status");
-    let updated = space.suite.call("PUT", &path, "application/json", &whole).ok();
+    let updated = space.suite.send("PUT", &path, &whole).ok();
     assert_eq!(updated["status"]["lastScheduleTime"], "2026-02-03T04:05:07Z");
     let got = space.get("cronjobs", "test-api/status");
     assert_eq!(got["metadata"]["uid"], created["metadata"]["uid"]);
 
     template["metadata"]["name"] = json!("for-removal");
     space.create("cronjobs", &template);
-    space.delete("cronjobs", "for-removal", &json!({}));
+    space.delete("cronjobs", "for-removal", json!({}));
     space.try_get("cronjobs", "for-removal").refused(404, "NotFound");
-    space.suite.call("DELETE", &format!("{crons}?{selector}"), "application/json", &json!({})).ok();
+    space.suite.delete(&format!("{crons}?{selector}"), json!({})).ok();
     assert_eq!(space.list("cronjobs", &selector), Vec::<Value>::new());
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::space;
+use super::{check_at_rest, space};
 use crate::fixtures::{Does, job, job_on};
 
 #[test]
@@ -28,7 +28,7 @@ fn should_run_a_job_to_completion_when_tasks_sometimes_fail_and_are_not_locally_
     let place = space.place();
     space.create("jobs", &job_on("fail-once-non-local", Does::FailOnce, "Never", 2, 4, &place));
     space.wait_for_condition("fail-once-non-local", "SuccessCriteriaMet", "CompletionsReached");
-    space.wait_for_completion("fail-once-non-local", "CompletionsReached", 4);
+    check_at_rest(&space.wait_for_completion("fail-once-non-local", "CompletionsReached", 4));
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn should_fail_when_exceeds_active_deadline() {
     late["spec"]["activeDeadlineSeconds"] = json!(1);
     space.create("jobs", &late);
     space.wait_for_condition("exceed-active-deadline", "FailureTarget", "DeadlineExceeded");
-    space.wait_for_condition("exceed-active-deadline", "Failed", "DeadlineExceeded");
+    check_at_rest(&space.wait_for_condition("exceed-active-deadline", "Failed", "DeadlineExceeded"));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn should_fail_to_exceed_backoff_limit() {
     failing["spec"]["backoffLimit"] = json!(1);
     space.create("jobs", &failing);
     space.wait_for_condition("backofflimit", "FailureTarget", "BackoffLimitExceeded");
-    space.wait_for_condition("backofflimit", "Failed", "BackoffLimitExceeded");
+    check_at_rest(&space.wait_for_condition("backofflimit", "Failed", "BackoffLimitExceeded"));
     let pods = space.pods_of("backofflimit");
     assert_eq!(pods.len(), 2);
     assert!(pods.iter().all(|pod| pod["status"]["phase"] == "Failed"), "{pods:#?}");
@@ -61,6 +61,7 @@ fn should_run_a_job_to_completion_with_cpu_requests() {
         "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]},
     });
     let probe = json!({
+        "kind": "Pod", "apiVersion": "v1",
         "metadata": {"name": "without-label", "labels": {"name": "restricted"}, "annotations": {}},
         "spec": {
             "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -76,8 +77,8 @@ fn should_run_a_job_to_completion_with_cpu_requests() {
         let pod = space.get("pods", "without-label");
         (pod["status"]["phase"] == "Running").then(|| pod["spec"]["nodeName"].as_str().unwrap().to_owned())
     });
-    space.delete("pods", "without-label", &json!({"gracePeriodSeconds": 0}));
-    let node = space.suite.call("GET", &format!("/api/v1/nodes/{node}"), "", &json!(null)).ok();
+    space.delete("pods", "without-label", json!({"gracePeriodSeconds": 0}));
+    let node = space.suite.get(&format!("/api/v1/nodes/{node}")).ok();
     let cores = node["status"]["allocatable"]["cpu"].as_str().unwrap();
     // Whole cores, rounded up, as a Go client reads the quantity.
     let milli =

@@ -1,5 +1,6 @@
 //! Indexed Jobs, and limits for each index.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -21,6 +22,18 @@ fn should_create_pods_for_an_indexed_job_with_completion_indexes_and_specified_h
         seen.insert(index.to_owned());
     }
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+}
+
+#[test]
+fn should_create_pods_with_completion_indexes_for_an_indexed_job() {
+    let Some(space) = space() else { return };
+    space.create("jobs", &indexed(job("indexed-job", Does::Succeed, "Never", 2, 4)));
+    space.wait_for_completion("indexed-job", "CompletionsReached", 4);
+    let pods = space.pods_of("indexed-job");
+    let seen = pods
+        .iter()
+        .map(|pod| pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"].as_str().unwrap());
+    assert_eq!(seen.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
 }
 
 /// The failed and the completed indexes, and how often pods failed and succeeded.
@@ -69,13 +82,24 @@ fn should_mark_indexes_as_failed_when_the_fail_index_action_is_matched_in_pod_fa
 fn should_record_the_failure_count_in_the_pod_annotation_when_using_backoff_limit_per_index() {
     let Some(space) = space() else { return };
     let name = "e2e-backofflimitperindex";
-    space.create("jobs", &per_index(job(name, Does::Fail, "Never", 1, 1), 1));
-    let job = space.wait_for_condition(name, "Failed", "FailedIndexes");
-    assert_eq!(outcome(&job), ("0", "", 2, 0));
-    let mut pods = space.list("pods", &format!("labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}"));
-    pods.sort_by_key(|pod| pod["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap());
-    let counts = pods.iter().map(|pod| {
-        pod["metadata"]["annotations"]["batch.kubernetes.io/job-index-failure-count"].as_str().unwrap()
+    space.create("jobs", &per_index(job(name, Does::Fail, "Never", 2, 2), 1));
+    // As an informer sees them, until each index had its two pods.
+    let selector = format!("labelSelector=batch.kubernetes.io%2Fjob-name%3D{name}");
+    let seen = RefCell::new(BTreeSet::new());
+    let list = format!(
+        "{selector}&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    );
+    space.watch_until(&space.path("pods", ""), &list, |event| {
+        let annotations = &event["object"]["metadata"]["annotations"];
+        let text =
+            |name: &str| annotations[format!("batch.kubernetes.io/{name}")].as_str().unwrap().to_owned();
+        if event["type"] != "BOOKMARK" {
+            seen.borrow_mut().insert((text("job-completion-index"), text("job-index-failure-count")));
+        }
+        seen.borrow().len() == 4
     });
-    assert_eq!(counts.collect::<Vec<_>>(), ["0", "1"]);
+    let counts = ["0", "1"].map(|index| ["0", "1"].map(|count| (index.to_owned(), count.to_owned())));
+    assert_eq!(seen.into_inner(), counts.concat().into_iter().collect());
+    let job = space.wait_for_condition(name, "Failed", "FailedIndexes");
+    assert_eq!(outcome(&job), ("0,1", "", 4, 0));
 }

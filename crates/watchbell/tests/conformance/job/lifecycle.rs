@@ -78,7 +78,7 @@ fn should_apply_changes_to_a_job_status() {
             }
         }
         let path = space.path("jobs", &format!("{name}/status"));
-        let answer = space.suite.call("PUT", &path, "application/json", &job);
+        let answer = space.suite.send("PUT", &path, &job);
         if answer.code != 409 {
             break answer.ok();
         }
@@ -96,7 +96,7 @@ fn should_manage_the_lifecycle_of_a_job() {
     let selector = format!("labelSelector=e2e-job-label%3D{name}-{}", space.name);
     let jobs = space.path("jobs", "");
     let everywhere = format!("/apis/batch/v1/jobs?{selector}");
-    let listed = space.suite.call("GET", &format!("{jobs}?{selector}"), "", &Value::Null).ok();
+    let listed = space.suite.get(&format!("{jobs}?{selector}")).ok();
     let begin = listed["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
     let mut suspended = job(name, Does::Succeed, "Never", 2, 4);
     suspended["metadata"]["labels"] = label;
@@ -119,14 +119,14 @@ fn should_manage_the_lifecycle_of_a_job() {
     space.watch_until(&jobs, &since(version), |event| {
         event["type"] == "MODIFIED" && event["object"]["metadata"]["annotations"]["updated"] == "true"
     });
-    let all = space.suite.call("GET", &everywhere, "", &Value::Null).ok();
+    let all = space.suite.get(&everywhere).ok();
     assert_eq!(all["items"].as_array().map(Vec::len), Some(1));
     space.wait_for_completion(name, "CompletionsReached", 4);
 
     let options = json!({"propagationPolicy": "Background"});
-    space.suite.call("DELETE", &format!("{jobs}?{selector}"), "application/json", &options).ok();
+    space.suite.delete(&format!("{jobs}?{selector}"), options).ok();
     let version = updated["metadata"]["resourceVersion"].as_str().unwrap();
     space.watch_until(&jobs, &since(version), |event| event["type"] == "DELETED");
-    let all = space.suite.call("GET", &everywhere, "", &Value::Null).ok();
+    let all = space.suite.get(&everywhere).ok();
     assert_eq!(all["items"], json!([]));
 }

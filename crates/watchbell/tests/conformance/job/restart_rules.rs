@@ -2,8 +2,22 @@
 
 use serde_json::json;
 
-use super::space;
-use crate::fixtures::{Does, job, on_exit};
+use super::{check_at_rest, space};
+use crate::fixtures::{Does, job, job_on, on_exit};
+
+#[test]
+fn containers_restarted_by_container_restart_policy_should_not_trigger_pod_failure_policy() {
+    let Some(space) = space() else { return };
+    let mut job = job_on("managed-by", Does::FailOnce, "Never", 1, 1, &space.place());
+    job["spec"]["backoffLimit"] = json!(1);
+    let mut rule = on_exit("FailJob", &[1]);
+    rule["onExitCodes"]["containerName"] = json!("c");
+    job["spec"]["podFailurePolicy"] = json!({"rules": [rule]});
+    job["spec"]["template"]["spec"]["containers"][0]["restartPolicy"] = json!("OnFailure");
+    space.create("jobs", &job);
+    let done = space.wait_for_completion("managed-by", "CompletionsReached", 1);
+    check_at_rest(&done);
+}
 
 #[test]
 fn should_not_trigger_the_pod_failure_policy_when_a_container_restart_rule_matches() {

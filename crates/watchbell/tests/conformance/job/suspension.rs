@@ -53,7 +53,7 @@ fn should_recreate_pods_only_after_they_have_failed_if_pod_replacement_policy_is
     space.create("jobs", &job);
     let pods = space.wait_for_pods(name, 1, "Running");
     let pod = pods[0]["metadata"]["name"].as_str().unwrap();
-    space.delete("pods", pod, &json!({"gracePeriodSeconds": 30}));
+    space.delete("pods", pod, json!({"gracePeriodSeconds": 30}));
     let counts = |job: &Value| {
         let count = |field: &str| job["status"][field].as_u64().unwrap_or_default();
         (count("active"), count("failed"), job["status"]["terminating"].as_u64())
