@@ -10,7 +10,7 @@ use crate::output::Format;
 /// Secure scheduled array jobs: Kubernetes' batch API and hardened containers on one Linux machine.
 ///
 /// Exit codes: 0 the thing asked for was done; 1 it was not (refused, not there, a Job failed); 2 the command line or a
-/// manifest is wrong and nothing was tried; 3 the server cannot be reached.
+/// manifest is wrong and nothing was tried; 3 the server cannot be reached. `exec` ends with the exit code of its command.
 #[derive(Debug, clap::Parser)]
 #[command(name = "watchbell", version, max_term_width = 110)]
 pub(crate) struct Cli {
@@ -91,6 +91,8 @@ pub(crate) enum Command {
     Get(cmd::get::Args),
     Describe(cmd::describe::Args),
     Logs(cmd::logs::Args),
+    Exec(cmd::exec::Args),
+    Attach(cmd::attach::Args),
     Trigger(cmd::trigger::Args),
     Follow(cmd::follow::Args),
     Rerun(cmd::rerun::Args),

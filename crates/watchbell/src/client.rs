@@ -11,6 +11,7 @@ use ureq::{Agent, Body, SendBody};
 use watchbell_api::Resource;
 
 use crate::kubeconfig::{self, Connection};
+use crate::session::Door;
 
 /// The largest answer that is read into memory.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
@@ -51,10 +52,9 @@ impl ClientError {
 }
 
 /// A connection to one server as one user.
-#[derive(Debug)]
 pub(crate) struct Client {
     agent: Agent,
-    server: String,
+    connection: Connection,
     pub(crate) namespace: String,
 }
 
@@ -103,19 +103,20 @@ impl Client {
             .proxy(None)
             .build()
             .new_agent();
-        Ok(Client {
-            agent,
-            server: connection.server,
-            namespace: namespace.map_or(connection.namespace, str::to_owned),
-        })
+        Ok(Client { agent, namespace: namespace.unwrap_or(&connection.namespace).to_owned(), connection })
+    }
+
+    /// Where sessions in containers are asked for.
+    pub(crate) fn door(&self) -> Result<Door, ClientError> {
+        Door::of(&self.connection)
     }
 
     fn unreachable(&self, error: ureq::Error) -> ClientError {
-        ClientError::Unreachable { server: self.server.clone(), cause: error.to_string() }
+        ClientError::Unreachable { server: self.connection.server.clone(), cause: error.to_string() }
     }
 
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.server)
+        format!("{}{path}", self.connection.server)
     }
 
     /// A GET whose answer is one JSON document.

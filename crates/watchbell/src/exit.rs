@@ -6,6 +6,8 @@
 //! | 1 | it was not done: the server refused, the object is not there, a Job failed |
 //! | 2 | the command line or a manifest is wrong; nothing was tried |
 //! | 3 | the server cannot be reached |
+//!
+//! `exec` is the exception: a command that ran ends it with its own code.
 
 use std::process::ExitCode;
 
@@ -23,6 +25,9 @@ pub(crate) enum Failure {
     /// 3
     #[error("{0}")]
     Unreachable(String),
+    /// The command's own.
+    #[error("command terminated with exit code {0}")]
+    Remote(u8),
 }
 
 impl Failure {
@@ -39,6 +44,7 @@ impl Failure {
             Failure::Refused(_) => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Unreachable(_) => ExitCode::from(3),
+            Failure::Remote(code) => ExitCode::from(*code),
         }
     }
 }

@@ -22,6 +22,7 @@ mod log_follow;
 mod manifest;
 mod output;
 mod patch;
+mod session;
 mod target;
 
 use std::process::ExitCode;
@@ -37,7 +38,11 @@ fn main() -> ExitCode {
     match cmd::run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::note(&format!("error: {failure}"));
+            match failure {
+                // It is no error of ours.
+                exit::Failure::Remote(_) => output::note(&failure.to_string()),
+                _ => output::note(&format!("error: {failure}")),
+            }
             failure.code()
         }
     }

@@ -207,7 +207,6 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name, "eviction"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Eviction),
         [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
         [_, sub, ..] => return Err(not_served(resource, sub).unwrap_or_else(no_such_path)),
-        _ => return Err(no_such_path()),
     };
     Ok(ObjectPath { resource, namespace, name, sub })
 }

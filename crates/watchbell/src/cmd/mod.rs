@@ -1,9 +1,11 @@
 //! The commands, one a file: its arguments (whose comments are its help) and one function.
 
 pub(crate) mod apply;
+pub(crate) mod attach;
 pub(crate) mod backup;
 pub(crate) mod delete;
 pub(crate) mod describe;
+pub(crate) mod exec;
 pub(crate) mod explain_schedule;
 pub(crate) mod follow;
 pub(crate) mod get;
@@ -29,6 +31,8 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Get(args) => get::run(args, &cli.connect(Some(&args.scope))),
         Command::Describe(args) => describe::run(args, &cli.connect(Some(&args.scope))),
         Command::Logs(args) => logs::run(args, &cli.connect(Some(&args.scope))),
+        Command::Exec(args) => exec::run(args, &cli.connect(Some(&args.scope))),
+        Command::Attach(args) => attach::run(args, &cli.connect(Some(&args.scope))),
         Command::Trigger(args) => trigger::run(args, &cli.connect(Some(&args.scope))),
         Command::Follow(args) => follow::run(args, &cli.connect(Some(&args.scope))),
         Command::Rerun(args) => rerun::run(args, &cli.connect(Some(&args.scope))),
