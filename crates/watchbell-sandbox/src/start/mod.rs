@@ -38,7 +38,9 @@ use serde::{Deserialize, Serialize};
 
 pub use plan::{Namespace, Step, plan, plan_entry};
 
-use crate::{ContainerId, ExitStatus, RunSpec, Scratch, Sharing, StartFailureKind, Stdin, UidRanges, Usage};
+use crate::{
+    ContainerId, ExitStatus, Mount, RunSpec, Scratch, Sharing, StartFailureKind, Stdin, UidRanges, Usage,
+};
 use cgroup::{Cgroup, Cgroups, PodCgroup};
 pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
@@ -341,6 +343,7 @@ impl Host {
             .map(|bound| mounts::scratch(&pod.ids, bound, 0o1777, None))
             .transpose()
             .map_err(fault("mount /tmp for"))?;
+        places_inside(pod, spec, &targets, tmp.as_ref()).map_err(fault("make the mount points of"))?;
         let etc = pod.ids.etc(stash).and_then(Etc::mounts).map_err(fault("clone /etc files for"))?;
         Ok(Outfit {
             root,
@@ -456,6 +459,36 @@ impl Host {
     pub(crate) fn drop_caches(&mut self) {
         self.ids.clear();
     }
+}
+
+/// Volumes may be mounted below /tmp and below one another, and the working directory may lie there: what covers the root's
+/// own mount points has to have them too.
+fn places_inside(
+    pod: &Pod,
+    spec: &RunSpec,
+    targets: &[(PathBuf, Place)],
+    tmp: Option<&OwnedFd>,
+) -> io::Result<()> {
+    let root = (Some(Uid::from_raw(pod.ids.first)), Some(Gid::from_raw(pod.ids.first)));
+    let cwd = (PathBuf::from(&spec.cwd), Place::Directory);
+    for (target, place) in targets.iter().chain([&cwd]) {
+        let below = |mount: &&Mount| {
+            let rest = target.strip_prefix(&mount.target).ok();
+            rest.is_some_and(|rest| !rest.as_os_str().is_empty())
+        };
+        let cover =
+            spec.mounts.iter().filter(below).max_by_key(|m| Path::new(&m.target).components().count());
+        if let Some(cover) = cover {
+            // What is read-only to the task stays as it is.
+            let Some(volume) = pod.volumes.get(&cover.volume).filter(|_| !cover.read_only) else { continue };
+            let rest = target.strip_prefix(&cover.target).unwrap_or(target);
+            let path = Path::new(cover.sub_path.as_deref().unwrap_or("")).join(rest);
+            volume.make_place(&pod.ids, &path, *place)?;
+        } else if let (Some(tmp), Ok(rest)) = (tmp, target.strip_prefix("/tmp")) {
+            mounts::make_place(tmp.as_fd(), root, rest, *place)?;
+        }
+    }
+    Ok(())
 }
 
 /// While it lives, files get the modes that are asked for: the spawner's own umask is for its own files.

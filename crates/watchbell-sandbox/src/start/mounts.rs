@@ -269,6 +269,22 @@ impl Volume {
         Ok((mount, if kind == FileType::Directory { Place::Directory } else { Place::File }))
     }
 
+    /// A mount point for another volume below this one, unless the volume is read-only: then the mount fails and says so.
+    pub(super) fn make_place(&self, ids: &IdRange, path: &Path, place: Place) -> io::Result<()> {
+        let (root, owner) = self.maker(ids);
+        make_place(root, owner, path, place)
+    }
+
+    /// Through what something new is made here, and who owns it.
+    fn maker(&self, ids: &IdRange) -> (BorrowedFd<'_>, Owner) {
+        // On disk, the container's ids are written as they are.
+        let (root, owner) = match &self.unmapped {
+            Some(unmapped) => (unmapped.as_fd(), 0),
+            None => (self.kept.root(), ids.first),
+        };
+        (root, (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner))))
+    }
+
     /// Resolves a `subPath` inside the volume, whatever links a task put there (CVE-2021-25741). A missing one becomes a
     /// directory with the mode of the volume's own.
     fn open_sub_path(&self, ids: &IdRange, path: &str) -> io::Result<OwnedFd> {
@@ -278,12 +294,7 @@ impl Volume {
             Err(Errno::NOENT) => {}
             found => return Ok(found?),
         }
-        // On disk, the container's ids are written as they are.
-        let (root, owner) = match &self.unmapped {
-            Some(unmapped) => (unmapped.as_fd(), 0),
-            None => (root, ids.first),
-        };
-        let owner = (Some(Uid::from_raw(owner)), Some(Gid::from_raw(owner)));
+        let (root, owner) = self.maker(ids);
         let mode = Mode::from_raw_mode(rustix::fs::fstat(root)?.st_mode & 0o7777);
         let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
         let mut dir = openat2(root, ".", flags | OFlags::DIRECTORY, Mode::empty(), inside)?;
@@ -304,6 +315,53 @@ impl Volume {
         }
         Ok(openat2(self.kept.root(), path, flags, Mode::empty(), NO_XDEV_LINKS)?)
     }
+}
+
+type Owner = (Option<Uid>, Option<Gid>);
+
+/// Makes a mount point below `root` where it is missing. What stands in the way (a link that a task left, a file where a
+/// directory should be) is left to the mount itself, which then fails.
+pub(super) fn make_place(root: BorrowedFd<'_>, owner: Owner, path: &Path, place: Place) -> io::Result<()> {
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut dir = openat2(root, ".", directory, Mode::empty(), inside)?;
+    let mut names = path.components().filter_map(|c| match c {
+        Component::Normal(name) => Some(name),
+        _ => None,
+    });
+    let mut next = names.next();
+    while let Some(name) = next {
+        next = names.next();
+        let made = if next.is_none() && place == Place::File {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(&dir, name, flags, Mode::from(0o644)).and_then(|file| fchown(&file, owner.0, owner.1))
+        } else {
+            mkdirat(&dir, name, Mode::from(0o755))
+                .and_then(|()| {
+                    openat2(
+                        &dir,
+                        name,
+                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                        Mode::empty(),
+                        inside,
+                    )
+                })
+                .and_then(|made| fchown(&made, owner.0, owner.1))
+        };
+        match made {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(Errno::ROFS | Errno::LOOP | Errno::NOTDIR | Errno::XDEV | Errno::NOENT) => return Ok(()),
+            Err(e) => return Err(e.into()),
+        }
+        if next.is_some() {
+            dir = match openat2(&dir, name, directory, Mode::empty(), inside) {
+                Ok(dir) => dir,
+                Err(Errno::LOOP | Errno::NOTDIR | Errno::XDEV | Errno::NOENT) => return Ok(()),
+                Err(e) => return Err(e.into()),
+            };
+        }
+    }
+    Ok(())
 }
 
 /// The mount points that this run needs, beside those that every run has.
