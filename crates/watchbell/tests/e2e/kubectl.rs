@@ -23,4 +23,9 @@ transcripts! {
     get
     watch
     logs
+    volumes
+    wait
+    create
+    change
+    delete
 }

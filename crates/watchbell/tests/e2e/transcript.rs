@@ -5,7 +5,7 @@
 //! mine Complete 3/3 * *         standard output: * stands for anything within a line, a line "..." for any lines
 //! ! Warning: *                  standard error
 //! ? 1                           the exit code, 0 unless stated
-//! # words                       a remark
+//! ## words                      a remark
 //! ```
 //!
 //! Columns are compared by their words, not by their blanks. Each transcript has a namespace of its own, which its kubeconfig
@@ -69,7 +69,7 @@ fn parse(text: &str) -> Vec<Step> {
         }
         let Some(step) = steps.last_mut() else { continue };
         match mark {
-            "#" => {}
+            "##" => {}
             ">" => {
                 step.command.push('\n');
                 step.command.push_str(rest);

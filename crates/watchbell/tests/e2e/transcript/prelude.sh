@@ -14,11 +14,11 @@ await() {
     done
 }
 
-# background NAME COMMAND: its output goes to NAME.out.
+# background NAME COMMAND: its output goes to NAME.out. It ends when it is told to, and with a test that failed a while later.
 background() {
     name=$1
     shift
-    "$@" >"$name.out" 2>"$name.err" </dev/null &
+    timeout 120 "$@" >"$name.out" 2>"$name.err" </dev/null &
     echo $! >"$name.pid"
 }
 
