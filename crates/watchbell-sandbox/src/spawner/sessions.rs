@@ -23,8 +23,10 @@ pub(crate) struct Session {
     pub(crate) entry: Option<Entry>,
     /// Whether the program was executed, or the client was told that it was not.
     pub(crate) is_settled: bool,
-    /// The client hung up, or nobody can tell it anything any more.
+    /// The client hung up or asked for the end. It may still hear how that was.
     pub(crate) is_gone: bool,
+    /// The last word was said.
+    pub(crate) is_told: bool,
 }
 
 /// The client's end. It was made by a server that may have been taken over: nothing ever waits for it.

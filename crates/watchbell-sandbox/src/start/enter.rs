@@ -19,6 +19,7 @@ use rustix::process::DumpableBehavior;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::kernel::{self, Cloned, CommandLine, SharedWord};
+use super::mounts::Common;
 use super::plan::{self, Namespace, Step};
 use super::program::Program;
 use super::terminal::{self, Terminal};
@@ -82,7 +83,7 @@ impl Host {
         let Host { pods, stash, cgroups, .. } = self;
         let pod = pods.get_mut(&spec.pod.uid).ok_or_else(gone)?;
         let cgroup = begun.cgroup.as_ref().ok_or_else(gone)?;
-        let null = pod.ids.common(stash, cgroups.views()).and_then(|common| common.null());
+        let null = pod.ids.common(stash, cgroups.views()).and_then(Common::null);
         let null = null.map_err(fault("open /dev/null for"))?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
         let mut outer = Outer::default();

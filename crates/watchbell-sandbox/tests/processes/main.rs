@@ -13,6 +13,8 @@ mod place;
 mod probe;
 mod runs;
 mod sessions;
+mod sessions_attached;
+mod sessions_attacked;
 mod surroundings;
 
 use std::ffi::OsString;
@@ -56,6 +58,25 @@ const TESTS: &[Test] = &[
     ("a_layer_that_is_unpacked_again_is_seen", surroundings::a_layer_that_is_unpacked_again_is_seen),
     ("what_the_ceiling_allows_runs", surroundings::what_the_ceiling_allows_runs),
     ("a_process_enters_a_container", sessions::a_process_enters_a_container),
+    ("what_cannot_enter_is_told", sessions::what_cannot_enter_is_told),
+    ("it_is_who_the_container_is", sessions::it_is_who_the_container_is),
+    ("much_goes_through_both_ways", sessions::much_goes_through_both_ways),
+    ("limits_count_what_enters", sessions::limits_count_what_enters),
+    ("it_ends_with_its_session", sessions::it_ends_with_its_session),
+    ("sessions_are_bounded", sessions::sessions_are_bounded),
+    ("a_later_server_enters_too", sessions::a_later_server_enters_too),
+    ("peers_see_nothing_of_who_enters", sessions_attacked::peers_see_nothing_of_who_enters),
+    ("it_has_no_descriptor_of_the_host", sessions_attacked::it_has_no_descriptor_of_the_host),
+    ("a_working_directory_is_no_way_out", sessions_attacked::a_working_directory_is_no_way_out),
+    ("a_killed_server_leaves_no_session", sessions_attacked::a_killed_server_leaves_no_session),
+    ("a_process_has_a_terminal", sessions_attached::a_process_has_a_terminal),
+    ("a_client_watches_and_types", sessions_attached::a_client_watches_and_types),
+    (
+        "a_slow_client_loses_bytes_and_the_log_none",
+        sessions_attached::a_slow_client_loses_bytes_and_the_log_none,
+    ),
+    ("input_ends_with_the_first_client", sessions_attached::input_ends_with_the_first_client),
+    ("a_container_has_a_terminal", sessions_attached::a_container_has_a_terminal),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
 ];
 
@@ -72,6 +93,7 @@ fn main() -> ExitCode {
             keeper_main(args)
         }
         Some("client") => kills::client(args),
+        Some("session-client") => sessions_attacked::client(args),
         _ => run_tests(word.into_iter().chain(args).collect()),
     }
 }

@@ -17,7 +17,7 @@ use watchbell_sandbox::{
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
 /// Long enough for a machine under load; nothing waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Place {
     path: PathBuf,

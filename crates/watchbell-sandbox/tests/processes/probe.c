@@ -20,8 +20,10 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 static const char *name(long result) {
@@ -136,6 +138,129 @@ static void harmless(void) {
     say("loopback", connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&loopback, length));
 }
 
+static size_t slurp(const char *path, char *buffer, size_t room) {
+    int fd = open(path, O_RDONLY);
+    size_t length = 0;
+    for (ssize_t n; fd >= 0 && length < room - 1 && (n = read(fd, buffer + length, room - 1 - length)) > 0;) length += n;
+    if (fd >= 0) close(fd);
+    buffer[length] = 0;
+    return length;
+}
+
+/* The lines of /proc/<who>/status that say who a process is. */
+static void identity(const char *who, char *out) {
+    static char text[65536];
+    static const char *const names[] = {"Uid:", "Gid:", "Groups:", "CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:",
+                                        "NoNewPrivs:", "Seccomp:", "Seccomp_filters:", "SigIgn:", "SigBlk:", "Umask:"};
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%s/status", who);
+    slurp(path, text, sizeof text);
+    *out = 0;
+    for (char *line = strtok(text, "\n"); line; line = strtok(0, "\n"))
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            if (!strncmp(line, names[i], strlen(names[i]))) strcat(strcat(out, line), " ");
+}
+
+/* Whether this process is who another is, as far as /proc says. */
+static void compare(const char *other) {
+    static char mine[65536], theirs[65536];
+    char path[64];
+    identity("self", mine);
+    identity(other, theirs);
+    printf("identity %s\n", !strcmp(mine, theirs) && *mine ? "same" : mine);
+    static const char *const files[] = {"uid_map", "gid_map", "cgroup", "limits", "environ", "oom_score_adj", "mountinfo"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "/proc/self/%s", files[i]);
+        size_t a = slurp(path, mine, sizeof mine);
+        snprintf(path, sizeof path, "/proc/%s/%s", other, files[i]);
+        size_t b = slurp(path, theirs, sizeof theirs);
+        printf("%s %s\n", files[i], a && a == b && !memcmp(mine, theirs, a) ? "same" : "differs");
+    }
+    static const char *const links[] = {"ns/user", "ns/mnt", "ns/pid", "ns/pid_for_children", "ns/net", "ns/ipc", "ns/uts",
+                                        "ns/cgroup", "ns/time", "cwd", "root"};
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        snprintf(path, sizeof path, "/proc/self/%s", links[i]);
+        ssize_t a = readlink(path, mine, sizeof mine);
+        snprintf(path, sizeof path, "/proc/%s/%s", other, links[i]);
+        ssize_t b = readlink(path, theirs, sizeof theirs);
+        printf("%s %s\n", links[i], a > 0 && a == b && !memcmp(mine, theirs, a) ? "same" : "differs");
+    }
+    printf("leads-session %s\n", getsid(0) == getpid() ? "yes" : "no");
+    printf("dumpable %d\n", prctl(PR_GET_DUMPABLE));
+}
+
+/* Looks into every process that appears, for as long as anybody reads a line from us: is there one that is not of here? */
+static void spy(void) {
+    static char own[65536], text[65536];
+    long looks = 0;
+    slurp("/proc/self/mountinfo", own, sizeof own);
+    puts("here");
+    fflush(stdout);
+    for (;;) {
+        if (open("/tmp/stop", O_RDONLY) >= 0) break;
+        for (int pid = 2; pid < 1200; pid++) {
+            char path[64];
+            if (pid == getpid()) continue;
+            snprintf(path, sizeof path, "/proc/%d/mountinfo", pid);
+            if (!slurp(path, text, sizeof text)) continue;
+            looks++;
+            if (strcmp(own, text)) printf("leak mountinfo %.2000s\n", text);
+            snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+            size_t n = slurp(path, text, sizeof text);
+            for (size_t i = 0; i + 1 < n; i++) if (!text[i]) text[i] = ' ';
+            if (strstr(text, "spawner") || strstr(text, "state-dir")) printf("leak cmdline %s\n", text);
+            snprintf(path, sizeof path, "/proc/%d/exe", pid);
+            ssize_t length = readlink(path, text, sizeof text - 1);
+            if (length > 0) {
+                text[length] = 0;
+                if (strstr(text, "memfd")) printf("leak exe %s\n", text);
+            }
+            int fd = open(path, O_WRONLY);
+            if (fd >= 0) { printf("leak writable exe\n"); close(fd); }
+            snprintf(path, sizeof path, "/proc/%d/environ", pid);
+            slurp(path, text, sizeof text);
+            if (*text && !strstr(text, "PATH=")) printf("leak environ %s\n", text);
+            snprintf(path, sizeof path, "/proc/%d/fd", pid);
+            DIR *directory = opendir(path);
+            if (directory) {
+                for (struct dirent *e; (e = readdir(directory));) if (atoi(e->d_name) > 2) {
+                    snprintf(path, sizeof path, "/proc/%d/fd/%s", pid, e->d_name);
+                    length = readlink(path, text, sizeof text - 1);
+                    if (length > 0) { text[length] = 0; printf("leak descriptor %s\n", text); }
+                }
+                closedir(directory);
+            }
+        }
+    }
+    printf("looked %s\n", looks ? "yes" : "no");
+}
+
+static void on_change(int signal) {}
+
+static void terminal(void) {
+    struct winsize size = {0};
+    struct sigaction action = {.sa_handler = on_change};
+    sigset_t change, before;
+    char line[256];
+    sigaction(SIGWINCH, &action, 0);
+    sigemptyset(&change);
+    sigaddset(&change, SIGWINCH);
+    sigprocmask(SIG_BLOCK, &change, &before);
+    printf("terminals %d%d%d, leads %d, foreground %d\n", isatty(0), isatty(1), isatty(2), getsid(0) == getpid(),
+           tcgetpgrp(0) == getpid());
+    struct stat s;
+    int reopened = open("/dev/tty", O_RDWR);
+    fstat(0, &s);
+    printf("mine %d, again %d, of devpts %d\n", s.st_uid == getuid(), reopened >= 0, major(s.st_rdev) == 136);
+    if (reopened >= 0) close(reopened);
+    fflush(stdout);
+    while (ioctl(0, TIOCGWINSZ, &size), !size.ws_col) sigsuspend(&before);
+    printf("size %d %d\n", size.ws_row, size.ws_col);
+    fflush(stdout);
+    if (!fgets(line, sizeof line, stdin)) return;
+    printf("got %s", line);
+}
+
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
     const char *arg = argc > 2 ? argv[2] : "";
@@ -171,6 +296,17 @@ int main(int argc, char **argv) {
         printf("%d %d %d %d %d %s %s\n", getuid(), getgid(), getpid(), getppid(), getsid(0), host,
                getcwd(directory, sizeof directory) ? directory : "?");
         return 0;
+    }
+    if (!strcmp(verb, "compare")) { compare(arg); return 0; }
+    if (!strcmp(verb, "spy")) { spy(); return 0; }
+    if (!strcmp(verb, "terminal")) { terminal(); return 5; }
+    if (!strcmp(verb, "touch")) { close(open(arg, O_WRONLY | O_CREAT, 0600)); return 0; }
+    if (!strcmp(verb, "swap")) {
+        /* A directory becomes a link to somewhere else. */
+        say("rmdir", rmdir(arg));
+        say("symlink", symlink(argv[3], arg));
+        fflush(stdout);
+        for (;;) pause();
     }
     if (!strcmp(verb, "reaches")) { reaches(); return 0; }
     if (!strcmp(verb, "changes")) { changes(); return 0; }

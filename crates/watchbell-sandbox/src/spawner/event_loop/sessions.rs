@@ -52,7 +52,14 @@ impl EventLoop {
         match opened {
             Ok(entry) => {
                 let is_settled = entry.is_none();
-                self.follow(Session { id: ask.id, socket, entry, is_settled, is_gone: false });
+                self.follow(Session {
+                    id: ask.id,
+                    socket,
+                    entry,
+                    is_settled,
+                    is_gone: false,
+                    is_told: false,
+                });
             }
             Err(failure) => {
                 if let Err(error) = socket.tell(&SessionReply::Refused(failure), []) {
@@ -224,8 +231,7 @@ impl EventLoop {
             Err(failure) => {
                 // It ends by itself, or has ended; nothing follows.
                 let told = session.socket.tell(&SessionReply::Refused(failure), []);
-                session.is_gone = true;
-                let _ = epoll::delete(&self.epoll, session.socket.fd());
+                session.is_told = true;
                 entry.kill();
                 told
             }
@@ -249,7 +255,7 @@ impl EventLoop {
                 ExitStatus::Lost
             }
         };
-        if !session.is_gone {
+        if !session.is_told {
             // Who does not hear it has hung up.
             let _ = session.socket.tell(&SessionReply::Ended(status), []);
         }
