@@ -64,7 +64,7 @@ pub fn bind<'a>(
     }
     // Volumes that somebody made by hand wait for the first pod too where the class says so.
     let waits = class.is_some_and(|class| class.waits_for_consumer) && !is_wanted;
-    if waits && !best.is_some_and(|volume| volume.claim.is_some()) {
+    if waits && best.is_none_or(|volume| volume.claim.is_none()) {
         let message = "waiting for first consumer to be created before binding";
         return wait(false, "WaitForFirstConsumer", message);
     }

@@ -10,6 +10,7 @@ mod harness;
 mod hostile;
 mod images;
 mod kubectl;
+mod limits;
 mod lists;
 mod logs;
 mod protobuf;
