@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hyper::Response;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
@@ -15,7 +17,7 @@ use crate::app::{App, Call};
 use crate::body::{self, Body, ClientGone, Flow};
 use crate::hub::{Event, Heard, Watch};
 use crate::metrics::Metrics;
-use crate::present::Include;
+use crate::present::{self, Include};
 use crate::request::ObjectPath;
 use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::options::{ListOptions, Version};
@@ -314,10 +316,25 @@ impl EventWriter {
         Ok(())
     }
 
+    /// The empty list, in the form of the answer: clients put the initial events into it.
+    fn blueprint(&self) -> Result<Vec<u8>, ApiError> {
+        let shape = match self.view {
+            View::Row(_) => Shape::Table,
+            View::MetadataJson | View::MetadataProtobuf => Shape::MetadataList,
+            View::Json | View::Protobuf => Shape::Object,
+        };
+        let (kind, api_version, elements) = present::list_frame(self.resource, shape);
+        let list = json!({"kind": kind, "apiVersion": api_version, "metadata": {}, elements: []});
+        if self.view.is_protobuf() { protobuf::encode(&list) } else { Ok(list.to_string().into_bytes()) }
+    }
+
     fn bookmark(&mut self, out: &mut Vec<u8>, version: u64, end: InitialEnd) -> Result<(), ApiError> {
         let mut metadata = json!({"resourceVersion": version.to_string()});
         if end == InitialEnd::Here {
-            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+            metadata["annotations"] = json!({
+                "k8s.io/initial-events-end": "true",
+                "kubernetes.io/initial-events-list-blueprint": STANDARD.encode(self.blueprint()?),
+            });
         }
         let partial = |metadata: Value| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
         match self.view {

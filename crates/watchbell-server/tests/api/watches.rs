@@ -1,5 +1,7 @@
 //! Watches: what is told, in which form, from where on.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::harness::{Harness, config_map};
@@ -80,7 +82,12 @@ fn initial_events_and_their_end() {
     let end = events.next().unwrap();
     assert_eq!(end["type"], "BOOKMARK");
     assert_eq!(end["object"]["kind"], "ConfigMap");
-    assert_eq!(end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    let annotations = &end["object"]["metadata"]["annotations"];
+    assert_eq!(annotations["k8s.io/initial-events-end"], "true");
+    // The empty list that client-go puts the events into.
+    let blueprint = annotations["kubernetes.io/initial-events-list-blueprint"].as_str().unwrap();
+    let list: Value = serde_json::from_slice(&STANDARD.decode(blueprint).unwrap()).unwrap();
+    assert_eq!(list, json!({"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {}, "items": []}));
     assert_eq!(end["object"]["metadata"]["resourceVersion"].as_str(), Some(version(&h).as_str()));
     h.client.post(MAPS, &config_map("b", "x")).expect(201);
     expect(&mut events, &[("ADDED", "b")]);
