@@ -5,24 +5,27 @@
 
 use std::io::Write;
 
+use watchbell_api::Resource;
 use watchbell_core::world::{Head, Stored, rfc3339};
 
 /// Writes the object as clients see it.
 pub(crate) fn json(stored: &Stored, out: &mut Vec<u8>) {
     let head = match &stored.head {
-        Head::Json(head) => Some(head),
-        Head::ArrayPod(pod) => pod.own.as_ref(),
+        // A pod's head lacks what follows from its status.
+        Head::Json(head) if stored.resource != Resource::Pod => Some(head),
+        Head::Json(_) | Head::ArrayPod(_) => None,
     };
-    // Writing to memory does not fail.
-    let parts = head.and_then(|head| Some((head, split_at_metadata_end(&head.json)?)));
-    let Some((head, (before, after))) = parts else {
+    let Some((before, after)) = head.and_then(|head| split_at_metadata_end(&head.json)) else {
+        // Writing to memory does not fail.
         let _ = serde_json::to_writer(out, &stored.render());
         return;
     };
+    let status = stored.render_status();
+    let managed = stored.managed(status.as_ref());
     out.extend_from_slice(before);
-    if !head.managed.is_empty() {
+    if !managed.is_empty() {
         out.extend_from_slice(b",\"managedFields\":");
-        out.extend_from_slice(&head.managed.json());
+        out.extend_from_slice(&managed.json());
     }
     let _ = write!(out, ",\"resourceVersion\":\"{}\"", stored.resource_version);
     if stored.generation > 0 {
@@ -37,7 +40,7 @@ pub(crate) fn json(stored: &Stored, out: &mut Vec<u8>) {
         );
     }
     out.extend_from_slice(after);
-    if let Some(status) = stored.render_status() {
+    if let Some(status) = status {
         // The object's own end comes after its status.
         out.pop();
         out.extend_from_slice(b",\"status\":");
@@ -99,7 +102,7 @@ mod tests {
 
     use proptest::prelude::*;
     use serde_json::{Value, json};
-    use watchbell_api::{Resource, Uid};
+    use watchbell_api::Uid;
     use watchbell_core::world::{Deletion, JsonHead, Status};
 
     use super::*;

@@ -13,7 +13,7 @@ use watchbell_api::{Resource, Uid};
 
 use super::object::{Head, JsonHead, Key, NsName, Status, Stored};
 use super::shown::rfc3339;
-use super::{NODE_NAME, World, pods};
+use super::{NODE_NAME, World, managed, pods};
 use crate::controller::event::{EventKind, PlannedEvent};
 
 /// How many events are kept.
@@ -77,8 +77,10 @@ impl World {
             object["source"]["host"] = json!(NODE_NAME);
             object["reportingInstance"] = json!(NODE_NAME);
         }
-        let head = JsonHead::from_value(Resource::Event, object)
+        let managed = managed::of_event(&object, second);
+        let mut head = JsonHead::from_value(Resource::Event, object)
             .expect("an event of ours is a JSON object with metadata");
+        head.managed = managed;
         let stored = Stored {
             resource: Resource::Event,
             namespace: namespace.into(),

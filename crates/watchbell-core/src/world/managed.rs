@@ -1,10 +1,14 @@
 //! `metadata.managedFields` at rest. Objects that were written in the same way share their entries: what differs between
-//! them is the time alone.
+//! them is the time alone. What this server owns of a status is not stored at all (see [`own`]).
+
+mod own;
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use serde_json::Value;
+
+pub(super) use own::{is_of_event, of_event, of_status};
 
 use super::shown::rfc3339;
 
@@ -29,6 +33,9 @@ impl Managed {
         let Some(Value::Array(list)) = list else { return Managed::default() };
         let entries = list.into_iter().filter_map(|entry| {
             let Value::Object(mut entry) = entry else { return None };
+            if own::is_of_status(&entry) {
+                return None;
+            }
             let time = entry.shift_remove("time");
             let time = time.as_ref().and_then(Value::as_str).and_then(|t| t.parse::<jiff::Timestamp>().ok());
             let text = Value::Object(entry).to_string();
@@ -45,6 +52,12 @@ impl Managed {
     pub(super) fn at(&self, second: i64) -> Managed {
         let entries = self.0.iter();
         Managed(entries.map(|entry| Entry { text: entry.text.clone(), time: Some(second) }).collect())
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let mut entries = std::mem::take(&mut self.0).into_vec();
+        entries.push(entry);
+        self.0 = entries.into();
     }
 
     pub(super) fn render(&self) -> Value {

@@ -75,7 +75,9 @@ use stage::Staging;
 pub const NODE_NAME: &str = "watchbell";
 
 /// The manager of the fields that the controllers write.
-const CONTROLLER_MANAGER: &str = "kube-controller-manager";
+const CONTROLLER_MANAGER: &str = "watchbell-controller";
+/// The same of the part that runs pods.
+const NODE_MANAGER: &str = "watchbell-node";
 
 /// How many objects are reconciled in one batch, so that no answer waits for thousands.
 const RECONCILES_PER_BATCH: usize = 256;

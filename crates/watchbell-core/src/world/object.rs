@@ -16,7 +16,7 @@ use watchbell_api::{Resource, Uid};
 
 use super::NODE_NAME;
 use super::facts::Facts;
-use super::managed::Managed;
+use super::managed::{self, Managed};
 use super::template::{JobPods, TRACKING};
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
@@ -243,6 +243,14 @@ impl JsonHead {
         let Some(list) = object.as_object_mut().and_then(|map| map.shift_remove(MANAGED)) else {
             return JsonHead::read(resource, &object, row.into(), Managed::default());
         };
+        if list == OWN_EVENT {
+            let json = row.strip_suffix(managed_tail(b"0").as_slice()).map(|stem| [stem, b"}"].concat());
+            let json = json.ok_or("its managers do not stand at its end")?;
+            let mut head = JsonHead::read(resource, &object, json.into(), Managed::default())?;
+            let second = head.facts.event().map_or(0, |event| event.last_at);
+            head.managed = managed::of_event(&object, second);
+            return Ok(head);
+        }
         let json = match row.strip_suffix(managed_tail(list.to_string().as_bytes()).as_slice()) {
             Some(stem) => [stem, b"}"].concat(),
             None => serde_json::to_vec(&object).map_err(|e| e.to_string())?,
@@ -268,19 +276,20 @@ impl JsonHead {
         Ok(JsonHead { json, labels, owners, finalizers, managed, facts })
     }
 
+    /// The head without its managers.
     pub(super) fn to_map(&self) -> Map<String, Value> {
-        let mut map: Map<String, Value> =
-            serde_json::from_slice(&self.json).expect("a head is the JSON that from_value wrote");
-        if !self.managed.is_empty() {
-            map["metadata"][MANAGED] = self.managed.render();
-        }
-        map
+        serde_json::from_slice(&self.json).expect("a head is the JSON that from_value wrote")
     }
 
     /// The head as it lies in the journal: the managers stand beside the metadata, so that the rest is read as it is.
     pub(super) fn to_row(&self) -> Vec<u8> {
         let mut row = self.json.to_vec();
-        if !self.managed.is_empty() {
+        let is_own_event =
+            self.facts.event().is_some_and(|event| managed::is_of_event(&self.managed, event.last_at));
+        if is_own_event {
+            row.pop();
+            row.extend_from_slice(&managed_tail(OWN_EVENT.to_string().as_bytes()));
+        } else if !self.managed.is_empty() {
             row.pop();
             row.extend_from_slice(&managed_tail(&self.managed.json()));
         }
@@ -289,6 +298,8 @@ impl JsonHead {
 }
 
 const MANAGED: &str = "managedFields";
+/// Stands in a row for the managers of an event that this server told: they follow from the event.
+const OWN_EVENT: i32 = 0;
 
 /// The end of a row with managers.
 fn managed_tail(list: &[u8]) -> Vec<u8> {

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use watchbell_api::Uid;
 
 use super::NODE_NAME;
+use super::managed::{self, Managed};
 use super::object::{Head, JsonHead, Status, Stored};
 use super::template::TRACKING;
 use crate::controller::cronjob::CronJobStatus;
@@ -16,10 +17,15 @@ impl Stored {
     pub fn render(&self) -> Value {
         let mut object = self.render_head();
         self.render_pod_marks(&mut object);
+        let status = self.render_status();
+        let managed = self.managed(status.as_ref());
         let metadata = object
             .get_mut("metadata")
             .and_then(Value::as_object_mut)
             .expect("a head has metadata: from_value put it there");
+        if !managed.is_empty() {
+            metadata.insert("managedFields".into(), managed.render());
+        }
         // What a dry run would have created was never committed.
         if self.resource_version != 0 {
             metadata.insert("resourceVersion".into(), Value::String(self.resource_version.to_string()));
@@ -31,10 +37,24 @@ impl Stored {
             metadata.insert("deletionTimestamp".into(), Value::String(rfc3339(deletion.at)));
             metadata.insert("deletionGracePeriodSeconds".into(), deletion.grace_seconds.into());
         }
-        if let Some(status) = self.render_status() {
+        if let Some(status) = status {
             object.insert("status".into(), status);
         }
         Value::Object(object)
+    }
+
+    /// Who owns its fields; `status` is what is shown of its status.
+    pub fn managed(&self, status: Option<&Value>) -> Managed {
+        managed::of_status(self, self.written_managed(), status)
+    }
+
+    /// The same without what this server owns of the status.
+    fn written_managed(&self) -> Managed {
+        match (&self.head, self.own_head()) {
+            (_, Some(own)) => own.managed.clone(),
+            (Head::ArrayPod(pod), None) => pod.template.managed_of(self, pod),
+            (Head::Json(own), None) => own.managed.clone(),
+        }
     }
 
     fn render_head(&self) -> Map<String, Value> {
@@ -78,12 +98,7 @@ impl Stored {
 
     /// Whether an object with this head would be the same.
     pub(super) fn has_head(&self, head: &JsonHead) -> bool {
-        let same_managers = match (&self.head, self.own_head()) {
-            (_, Some(own)) => own.managed == head.managed,
-            (Head::ArrayPod(pod), None) => pod.template.managed_of(self, pod) == head.managed,
-            (Head::Json(own), None) => own.managed == head.managed,
-        };
-        same_managers && *self.head_json() == *head.json
+        self.written_managed() == head.managed && *self.head_json() == *head.json
     }
 
     pub fn render_status(&self) -> Option<Value> {

@@ -197,20 +197,13 @@ impl JobPods {
         if pod.index.is_none() { self.annotations.clone() } else { Arc::new(self.annotations_of(pod)) }
     }
 
-    /// The pod without status, as [`super::object::JsonHead`] would hold it.
-    pub fn render_head(&self, stored: &Stored, pod: &ArrayPod) -> Map<String, Value> {
-        let mut head = self.render_written(stored, pod);
-        head["metadata"]["managedFields"] = self.managed_of(stored, pod).render();
-        head
-    }
-
     /// Who owns a pod's fields: the Job controller, as of the pod's creation.
     pub(super) fn managed_of(&self, stored: &Stored, pod: &ArrayPod) -> Managed {
         let made = self.managed.get_or_init(|| {
             // All pods share the list, so it is made without the one annotation that only some of them have: which pod is
             // asked for first must not decide it.
             let plain = ArrayPod { ignored_failure_count: 0, own: None, ..pod.clone() };
-            let object = Value::Object(self.render_written(stored, &plain));
+            let object = Value::Object(self.render_head(stored, &plain));
             let by = managed_fields::Writer { manager: CONTROLLER_MANAGER, subresource: "", now: 0 };
             let entries = managed_fields::update(Resource::Pod, None, &object, Vec::new(), by);
             Managed::read(Some(managed_fields::encode(&entries)))
@@ -218,7 +211,8 @@ impl JobPods {
         made.at(stored.created_at)
     }
 
-    fn render_written(&self, stored: &Stored, pod: &ArrayPod) -> Map<String, Value> {
+    /// The pod without status and managers, as [`super::object::JsonHead`] would hold it.
+    pub fn render_head(&self, stored: &Stored, pod: &ArrayPod) -> Map<String, Value> {
         let mut metadata = json!({
             "name": &*stored.name,
             "generateName": match pod.index {

@@ -130,3 +130,30 @@ fn ten_managers_are_kept_and_an_empty_entry_forgets_them() {
         "conflict with \"before-first-apply\"",
     );
 }
+
+#[test]
+fn a_status_is_applied_as_a_subresource() {
+    let server = Harness::start();
+    let Some(kubectl) = Kubectl::of(&server) else { return };
+    kubectl.ok(&SERVER_SIDE, CRON_JOB);
+    let status = "
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: nightly}
+status: {lastScheduleTime: '2026-01-01T00:00:00Z'}
+";
+    let on_status = |more: &[&'static str]| with(&[&["--subresource=status"], more].concat());
+    let said = kubectl.ok(&on_status(&["--field-manager=one"]), status);
+    assert_eq!(said, "cronjob.batch/nightly serverside-applied\n");
+    let shown = kubectl.ok(&["get", "cj", "nightly", "-o", "json", "--show-managed-fields"], "");
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["status"]["lastScheduleTime"], "2026-01-01T00:00:00Z");
+    let entries = shown["metadata"]["managedFields"].as_array().unwrap();
+    let entry = entries.iter().find(|entry| entry["subresource"] == "status").unwrap();
+    assert_eq!((&entry["manager"], &entry["operation"]), (&"one".into(), &"Apply".into()));
+    kubectl.refused(
+        &on_status(&["--field-manager=two"]),
+        &status.replace("2026-01-01", "2026-02-02"),
+        "conflict with \"one\" with subresource \"status\": .status.lastScheduleTime",
+    );
+}

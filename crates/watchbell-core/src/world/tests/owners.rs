@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use watchbell_api::{ApiError, Reason, Resource};
 
-use super::{Bench, array, config_map, create_request, cron, request};
+use super::{Bench, array, config_map, create_request, cron, job, request};
 use crate::request::{DryRun, Force, Outcome, PatchKind, Request, Subresource, Write, WriteOptions, Written};
 
 /// `manager Operation subresource`, in the order of the object.
@@ -52,7 +52,12 @@ fn every_path_of_a_write_is_recorded_and_outlives_a_restart() {
     let before = bench.read(Resource::Job, "a");
     assert_eq!(
         managers(&before),
-        ["kubectl-create Update", "kubectl-label Update", "controller Update status"]
+        [
+            "kubectl-create Update",
+            "kubectl-label Update",
+            "controller Update status",
+            "watchbell-controller Update status"
+        ]
     );
     let fields = &before["metadata"]["managedFields"][0]["fieldsV1"];
     assert_eq!(fields["f:spec"]["f:selector"], Value::Null, "what the server makes is not the creator's");
@@ -69,13 +74,16 @@ fn the_controllers_own_what_they_make() {
     bench.settle();
     bench.sleep(60);
     for pod in bench.list(Resource::Pod) {
-        assert_eq!(managers(&pod), ["kube-controller-manager Update"]);
+        assert_eq!(managers(&pod), ["watchbell-controller Update", "watchbell-node Update status"]);
         let entry = &pod["metadata"]["managedFields"][0];
         assert_eq!(entry["time"], pod["metadata"]["creationTimestamp"]);
         assert!(entry["fieldsV1"]["f:metadata"]["f:ownerReferences"].is_object(), "{entry}");
     }
     let made = bench.list(Resource::Job).into_iter().find(|job| job["metadata"]["name"] != "a");
-    assert_eq!(managers(&made.expect("a Job of the CronJob")), ["kube-controller-manager Update"]);
+    assert_eq!(
+        managers(&made.expect("a Job of the CronJob")),
+        ["watchbell-controller Update", "watchbell-controller Update status"]
+    );
     // A client that changes one pod shares it with the controller, and its siblings stay as they are.
     let pod = bench.list(Resource::Pod).remove(0);
     let name = pod["metadata"]["name"].as_str().expect("a name");
@@ -86,9 +94,101 @@ fn the_controllers_own_what_they_make() {
         bench.list(Resource::Pod).iter().filter(|pod| managers(pod).contains(&manager.to_owned())).count()
     };
     assert_eq!(
-        (count("me Update"), count("kube-controller-manager Update")),
+        (count("me Update"), count("watchbell-controller Update")),
         (1, bench.list(Resource::Pod).len())
     );
+}
+
+/// The entry of a manager for the status.
+fn of_status<'v>(object: &'v Value, manager: &str) -> &'v Value {
+    let list = object["metadata"]["managedFields"].as_array().expect("managers");
+    let is = |entry: &&Value| entry["manager"] == manager && entry["subresource"] == "status";
+    list.iter().find(is).unwrap_or(&Value::Null)
+}
+
+#[test]
+fn statuses_are_owned_by_who_writes_them() {
+    let mut bench = Bench::new();
+    bench.create(array("a", 2, 2));
+    bench.create(job("theirs", json!({"managedBy": "example.com/other"})));
+    bench.create(cron("c", "0 0 1 1 *", json!({})));
+    bench.settle();
+    bench.sleep(10);
+    let pod = bench.list(Resource::Pod).remove(0);
+    let entry = of_status(&pod, "watchbell-node");
+    assert_eq!(entry["time"], pod["status"]["conditions"][0]["lastTransitionTime"], "{pod:#}");
+    let owned = &entry["fieldsV1"]["f:status"];
+    assert!(
+        owned["f:phase"].is_object() && owned["f:conditions"]["k:{\"type\":\"PodScheduled\"}"].is_object(),
+        "{owned}"
+    );
+    assert_eq!(owned.get("f:qosClass"), None, "it was there when the pod was created");
+    let read = |bench: &Bench, name: &str| bench.read(Resource::Job, name);
+    let before = read(&bench, "a");
+    assert!(of_status(&before, "watchbell-controller")["fieldsV1"]["f:status"]["f:startTime"].is_object());
+    assert_eq!(managers(&read(&bench, "theirs")).len(), 1, "its status is another controller's");
+    assert_eq!(managers(&bench.read(Resource::CronJob, "c")).len(), 1, "there is nothing in its status");
+    // Who sends back what was read changes nothing.
+    let same = Request { write: Write::Update(before.clone()), ..request(Resource::Job, "ml", "a") };
+    let written = bench.write(by("me", same)).expect("sent back").object;
+    assert_eq!(written["metadata"], before["metadata"]);
+    assert!(bench.step().changes.is_empty());
+    // Another who applies a field of the status is told whose it is, and may take it over.
+    let apply = |force: Force| {
+        let body = json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "status": {"startTime": "2020-01-01T00:00:00Z"},
+        });
+        let mut request = patch(PatchKind::Apply, Resource::Job, "a", body);
+        request.subresource = Subresource::Status;
+        request.options.force = force;
+        by("other", request)
+    };
+    let error = bench.write(apply(Force::No)).expect_err("a conflict");
+    assert_eq!(error.reason, Reason::Conflict);
+    let words = "conflict with \"watchbell-controller\" with subresource \"status\" using batch/v1: .status.startTime";
+    assert!(error.message.contains(words), "{error}");
+    bench.write(apply(Force::Yes)).expect("taken over");
+    bench.settle();
+    let after = read(&bench, "a");
+    assert!(of_status(&after, "other")["fieldsV1"]["f:status"]["f:startTime"].is_object(), "{after:#}");
+    assert_eq!(of_status(&after, "watchbell-controller")["fieldsV1"]["f:status"].get("f:startTime"), None);
+    let (pods, events) = (bench.list(Resource::Pod), bench.list(Resource::Event));
+    bench.crash();
+    assert_eq!(read(&bench, "a"), after);
+    assert_eq!((bench.list(Resource::Pod), bench.list(Resource::Event)), (pods, events));
+}
+
+#[test]
+fn events_are_owned_by_who_tells_them() {
+    let mut bench = Bench::new();
+    bench.create(array("a", 1, 1));
+    bench.settle();
+    bench.sleep(10);
+    let events = bench.list(Resource::Event);
+    for event in &events {
+        let is_of_node = event["source"]["host"].is_string();
+        let manager = if is_of_node { "watchbell-node Update" } else { "watchbell-controller Update" };
+        assert_eq!(managers(event), [manager]);
+        let entry = &event["metadata"]["managedFields"][0];
+        assert_eq!(entry["time"], event["lastTimestamp"]);
+        assert_eq!(entry["fieldsV1"]["f:source"].get("f:host").is_some(), is_of_node);
+        assert!(entry["fieldsV1"]["f:involvedObject"].is_object(), "{entry}");
+    }
+    assert!(!events.is_empty());
+    // A journal's row does not repeat them.
+    let name = events[0]["metadata"]["name"].as_str().expect("a name");
+    let stored = bench.world.get(Resource::Event, "ml", name).expect("the event").clone();
+    let row =
+        String::from_utf8(crate::world::row::encode(None, &stored, &[]).head.expect("a head")).expect("text");
+    assert!(!row.contains("fieldsV1") && row.ends_with(",\"managedFields\":0}"), "{row}");
+    // One that a client changed is his too, and whole.
+    let note = json!({"metadata": {"annotations": {"a": "b"}}});
+    bench.write(by("me", patch(PatchKind::Merge, Resource::Event, name, note))).expect("patched");
+    bench.settle();
+    let events = bench.list(Resource::Event);
+    assert!(events.iter().any(|event| managers(event).len() == 2));
+    bench.crash();
+    assert_eq!(bench.list(Resource::Event), events);
 }
 
 #[test]
