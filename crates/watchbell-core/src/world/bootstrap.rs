@@ -18,6 +18,25 @@ use crate::storage;
 
 const PERMANENT: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
+/// The Service of the API server in the namespace `default`.
+const API_SERVICE: &str = "kubernetes";
+
+/// Clients look at it to learn the family of a cluster's addresses. Nothing here has an address of its own, so it is
+/// headless and has no port.
+fn api_service() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": API_SERVICE, "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": "None", "clusterIPs": ["None"], "type": "ClusterIP", "sessionAffinity": "None",
+            "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", "internalTrafficPolicy": "Cluster",
+        },
+    })
+}
+
 /// Namespaces that are always there, as in Kubernetes.
 pub(super) fn is_permanent(namespace: &str) -> bool {
     PERMANENT.contains(&namespace)
@@ -131,6 +150,9 @@ impl World {
         self.furnish_node(now);
         if self.get(Resource::StorageClass, "", storage::CLASS).is_none() {
             self.make(Resource::StorageClass, "", storage::Class::built_in(), now);
+        }
+        if self.get(Resource::Service, "default", API_SERVICE).is_none() {
+            self.make(Resource::Service, "default", api_service(), now);
         }
     }
 

@@ -47,7 +47,6 @@ fn check_evicted(space: &Space, name: &str, rules: &Value) {
 }
 
 #[test]
-#[ignore = "evictions are not served yet"]
 fn should_allow_to_use_a_pod_failure_policy_to_ignore_failure_matching_on_disruption_target_condition() {
     let Some(space) = space() else { return };
     let disrupted =
@@ -56,7 +55,6 @@ fn should_allow_to_use_a_pod_failure_policy_to_ignore_failure_matching_on_disrup
 }
 
 #[test]
-#[ignore = "evictions are not served yet"]
 fn should_allow_to_use_a_pod_failure_policy_to_ignore_failure_for_an_evicted_pod_matching_on_the_exit_code() {
     let Some(space) = space() else { return };
     check_evicted(&space, "evicted-pod-ignore-on-exit-code", &json!([on_exit("Ignore", &[137])]));
