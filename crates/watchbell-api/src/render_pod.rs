@@ -8,6 +8,7 @@ mod qos;
 #[cfg(test)]
 mod tests;
 
+pub use conditions::DERIVED_CONDITIONS;
 use serde_json::{Map, Value, json};
 
 use crate::Uid;

@@ -25,8 +25,27 @@ impl Condition {
     }
 }
 
-/// The conditions of a pod, in kubelet's order.
+/// The types of the conditions that follow from what the node says.
+pub const DERIVED_CONDITIONS: [&str; 6] = [
+    "DisruptionTarget",
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+];
+
+/// The conditions of a pod: those of the node in kubelet's order, then those that clients wrote.
 pub(super) fn of(pod: &Pod<'_>) -> Vec<Value> {
+    let mut list = derived(pod);
+    if let Some(written) = &pod.status.written_conditions {
+        // It was JSON when it was taken.
+        list.extend(serde_json::from_str::<Vec<Value>>(written).unwrap_or_default());
+    }
+    list
+}
+
+fn derived(pod: &Pod<'_>) -> Vec<Value> {
     let status = pod.status;
     let mut list = Vec::new();
     if let Some(reason) = &status.disruption {

@@ -44,6 +44,8 @@ pub struct PodStatus {
     /// Set when the pod is ended from outside: the `DisruptionTarget` condition's reason
     /// (`DeletionByTaintManager`, `EvictionByEvictionAPI`, `PreemptionByScheduler`, `TerminationByKubelet`).
     pub disruption: Option<Box<str>>,
+    /// Conditions of clients' own types, as the JSON list they wrote.
+    pub written_conditions: Option<Box<str>>,
     /// Addresses of the pod; always empty for a task without a network.
     pub pod_ip: Option<Box<str>>,
     pub init_containers: Vec<ContainerStatus>,

@@ -30,6 +30,7 @@ impl Life {
             reason,
             message,
             disruption: self.disruption.clone(),
+            written_conditions: None,
             pod_ip: None,
             init_containers: inits.iter().map(|c| container_status(c, "PodInitializing")).collect(),
             containers: mains.iter().map(|c| container_status(c, waiting_for)).collect(),

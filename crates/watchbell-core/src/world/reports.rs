@@ -57,10 +57,11 @@ impl World {
             return;
         }
         status.scheduled_at = before.scheduled_at;
-        // An eviction is nothing that the node knows of.
+        // An eviction is nothing that the node knows of, nor is what clients wrote.
         if status.disruption.is_none() {
             status.disruption.clone_from(&before.disruption);
         }
+        status.written_conditions.clone_from(&before.written_conditions);
         let ended = status.phase.is_terminal();
         if ended {
             status.finished_at.get_or_insert(now.as_second());

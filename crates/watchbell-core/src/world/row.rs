@@ -58,9 +58,15 @@ struct Marks {
 enum StatusRow {
     None,
     Json(Vec<u8>),
-    Job { status: JobStatus, images: Vec<Box<str>>, job_id: u64 },
+    Job {
+        status: JobStatus,
+        images: Vec<Box<str>>,
+        job_id: u64,
+    },
     CronJob(CronJobStatus),
     Pod(PodStatusRow),
+    /// The same of a pod on which clients wrote conditions. It came later: a program that does not know it refuses the row.
+    PodAndConditions(PodStatusRow, Box<str>),
 }
 
 /// [`PodStatus`] with the image named by its place in the Job's list.
@@ -212,17 +218,23 @@ fn status_row(stored: &Stored, images: &[Arc<str>]) -> StatusRow {
             job_id: *job_id,
         },
         Status::CronJob(status) => StatusRow::CronJob((**status).clone()),
-        Status::Pod(status) => StatusRow::Pod(PodStatusRow {
-            phase: status.phase,
-            scheduled_at: status.scheduled_at,
-            started_at: status.started_at,
-            finished_at: status.finished_at,
-            reason: status.reason.clone(),
-            message: status.message.clone(),
-            disruption: status.disruption.clone(),
-            init_containers: status.init_containers.iter().map(|c| container_row(c, images)).collect(),
-            containers: status.containers.iter().map(|c| container_row(c, images)).collect(),
-        }),
+        Status::Pod(status) => {
+            let row = PodStatusRow {
+                phase: status.phase,
+                scheduled_at: status.scheduled_at,
+                started_at: status.started_at,
+                finished_at: status.finished_at,
+                reason: status.reason.clone(),
+                message: status.message.clone(),
+                disruption: status.disruption.clone(),
+                init_containers: status.init_containers.iter().map(|c| container_row(c, images)).collect(),
+                containers: status.containers.iter().map(|c| container_row(c, images)).collect(),
+            };
+            match &status.written_conditions {
+                None => StatusRow::Pod(row),
+                Some(written) => StatusRow::PodAndConditions(row, written.clone()),
+            }
+        }
     }
 }
 
@@ -261,7 +273,11 @@ fn container_status(row: ContainerRow, images: &[Arc<str>]) -> Result<ContainerS
     })
 }
 
-fn pod_status(row: PodStatusRow, images: &[Arc<str>]) -> Result<PodStatus, String> {
+fn pod_status(
+    row: PodStatusRow,
+    written_conditions: Option<Box<str>>,
+    images: &[Arc<str>],
+) -> Result<PodStatus, String> {
     let list = |rows: Vec<ContainerRow>| {
         rows.into_iter().map(|c| container_status(c, images)).collect::<Result<Vec<_>, String>>()
     };
@@ -273,6 +289,7 @@ fn pod_status(row: PodStatusRow, images: &[Arc<str>]) -> Result<PodStatus, Strin
         reason: row.reason,
         message: row.message,
         disruption: row.disruption,
+        written_conditions,
         pod_ip: None,
         init_containers: list(row.init_containers)?,
         containers: list(row.containers)?,
@@ -346,7 +363,10 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
             job_id,
         },
         StatusRow::CronJob(status) => Status::CronJob(Arc::new(status)),
-        StatusRow::Pod(pod) => Status::Pod(Arc::new(pod_status(pod, &[]).map_err(wrong)?)),
+        StatusRow::Pod(pod) => Status::Pod(Arc::new(pod_status(pod, None, &[]).map_err(wrong)?)),
+        StatusRow::PodAndConditions(pod, written) => {
+            Status::Pod(Arc::new(pod_status(pod, Some(written), &[]).map_err(wrong)?))
+        }
     };
     Ok(Stored {
         resource: *resource,
@@ -367,8 +387,10 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
     let wrong = |cause: String| RowError { object: format!("{:?}", row.key), cause };
     let (form, mut rest) = versioned(&row.status).map_err(wrong)?;
     let marks: Marks = take(&mut rest).map_err(wrong)?;
-    let StatusRow::Pod(status) = take(&mut rest).map_err(wrong)? else {
-        return Err(wrong("it holds no pod status".into()));
+    let (status, written) = match take(&mut rest).map_err(wrong)? {
+        StatusRow::Pod(status) => (status, None),
+        StatusRow::PodAndConditions(status, written) => (status, Some(written)),
+        _ => return Err(wrong("it holds no pod status".into())),
     };
     let fixed: ArrayPodRow = take(&mut rest).map_err(wrong)?;
     let fill = match form {
@@ -397,6 +419,6 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
         generation: marks.generation,
         deletion: marks.deletion,
         own,
-        status: pod_status(status, images).map_err(wrong)?,
+        status: pod_status(status, written, images).map_err(wrong)?,
     })
 }

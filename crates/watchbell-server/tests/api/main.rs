@@ -17,5 +17,6 @@ mod protobuf;
 mod reviews;
 mod sessions;
 mod state;
+mod status;
 mod verbs;
 mod watches;

@@ -269,11 +269,14 @@ fn status_is_written_by_its_own_door() {
         Reason::BadRequest,
         "status.lastScheduleTime",
     );
-    check_refused(
-        &mut bench,
-        patch(Resource::Pod, "p", json!({"status": {"phase": "Succeeded"}})),
-        Reason::Forbidden,
-        "written by the node alone",
+    let body = json!({"status": {"phase": "Succeeded", "conditions": [{"type": "A", "status": "True"}]}});
+    let written = bench.write(patch(Resource::Pod, "p", body)).expect("accepted");
+    assert_eq!(written.warnings, ["status.phase of a pod is what the node sees: it stays"]);
+    bench.settle();
+    let pod = bench.read(Resource::Pod, "p");
+    assert_eq!(
+        (&pod["status"]["phase"], &pod["status"]["conditions"][1]["type"]),
+        (&json!("Pending"), &json!("A"))
     );
     let mut create = create_request(config_map("x"));
     create.subresource = Subresource::Status;
