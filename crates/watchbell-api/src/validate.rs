@@ -36,6 +36,8 @@ mod tests;
 
 use serde_json::Value;
 
+pub use self::class::SYSTEM_PRIORITIES;
+
 use self::at::At;
 use self::findings::Findings;
 use crate::{FieldError, Resource};

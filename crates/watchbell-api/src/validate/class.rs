@@ -9,7 +9,8 @@ use crate::name;
 
 /// Names that begin so are Kubernetes' own.
 const SYSTEM: &str = "system-";
-const SYSTEM_CLASSES: [(&str, i64); 2] =
+/// The PriorityClasses that every cluster has.
+pub const SYSTEM_PRIORITIES: [(&str, i32); 2] =
     [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 const USER_VALUE_MAX: i64 = 1_000_000_000;
 
@@ -18,10 +19,10 @@ pub(super) fn priority(f: &mut Findings, class: &At<'_, '_>) {
     let (name, value) = (metadata.field("name"), class.field("value"));
     let number = value.int().unwrap_or(0);
     if name.text().starts_with(SYSTEM) {
-        let known = SYSTEM_CLASSES.iter().find(|(known, _)| *known == name.text());
+        let known = SYSTEM_PRIORITIES.iter().find(|(known, _)| *known == name.text());
         let wrong = match known {
             None => Some(format!("{} is not a known system priority class", name.text())),
-            Some((_, wanted)) if *wanted != number => {
+            Some((_, wanted)) if i64::from(*wanted) != number => {
                 Some(format!("value of {} PriorityClass must be {wanted}", name.text()))
             }
             Some(_) if class.field("globalDefault").is_true() => {

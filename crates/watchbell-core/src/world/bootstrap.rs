@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use watchbell_api::Resource;
+use watchbell_api::{Resource, validate};
 
 use super::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
 use super::object::{ArrayPod, Head, Status, Stored};
@@ -148,11 +148,25 @@ impl World {
             self.furnish_namespace(&namespace, now);
         }
         self.furnish_node(now);
+        self.furnish_priorities(now);
         if self.get(Resource::StorageClass, "", storage::CLASS).is_none() {
             self.make(Resource::StorageClass, "", storage::Class::built_in(), now);
         }
         if self.get(Resource::Service, "default", API_SERVICE).is_none() {
             self.make(Resource::Service, "default", api_service(), now);
+        }
+    }
+
+    /// The two PriorityClasses that every cluster has.
+    fn furnish_priorities(&mut self, now: Timestamp) {
+        for (name, value) in validate::SYSTEM_PRIORITIES {
+            if self.get(Resource::PriorityClass, "", name).is_none() {
+                let class = json!({
+                    "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+                    "value": value, "description": "Kubernetes' own class for pods that must not wait for others.",
+                });
+                self.make(Resource::PriorityClass, "", class, now);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::node::{Command, StopCause};
-use watchbell_api::{ApiError, Reason, Resource, Uid, convert, selector};
+use watchbell_api::{ApiError, Reason, Resource, Uid, convert, selector, validate};
 
 use super::World;
 use super::adopt::drop_owner;
@@ -28,6 +28,19 @@ pub(super) fn background() -> DeleteOptions {
     DeleteOptions { propagation_policy: Some(Propagation::Background), ..DeleteOptions::default() }
 }
 
+/// Why an object may not be deleted.
+fn stays(object: &Stored) -> Option<&'static str> {
+    let is_system = || validate::SYSTEM_PRIORITIES.iter().any(|(name, _)| *name == &*object.name);
+    match object.resource {
+        Resource::Namespace if is_permanent(&object.name) => Some("this namespace may not be deleted"),
+        Resource::Node => Some("the node is this machine"),
+        Resource::PriorityClass if is_system() => {
+            Some("this is a system priority class and cannot be deleted")
+        }
+        _ => None,
+    }
+}
+
 impl World {
     pub(super) fn delete_request(
         &mut self,
@@ -38,11 +51,8 @@ impl World {
     ) -> Result<Written, ApiError> {
         let resource = request.resource;
         check_preconditions(object, options)?;
-        if resource == Resource::Namespace && is_permanent(&object.name) {
-            return Err(ApiError::forbidden(resource, &object.name, "this namespace may not be deleted"));
-        }
-        if resource == Resource::Node {
-            return Err(ApiError::forbidden(resource, &object.name, "the node is this machine"));
+        if let Some(why) = stays(object) {
+            return Err(ApiError::forbidden(resource, &object.name, why));
         }
         let mut warnings = Vec::new();
         if resource == Resource::Job && options.propagation_policy.is_none() {
@@ -105,6 +115,7 @@ impl World {
             .state
             .list(resource.stored(), namespace, None)
             .filter(|object| labels.matches(&object.labels()))
+            .filter(|object| stays(object).is_none())
             .filter(|object| fields.is_empty() || fields.matches(&object.render()))
             .cloned()
             .collect();

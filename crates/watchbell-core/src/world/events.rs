@@ -153,9 +153,9 @@ fn is_array_pod(job: &str, word: &str) -> bool {
     index.is_some_and(|index| index.len() > 1 && index.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Where an event stands in the order of age.
+/// Where an event stands in the order of age. A client may tell today of what happened long ago.
 pub(super) fn age(event: &Stored) -> Option<(i64, NsName)> {
-    Some((event.facts().event()?.last_at, event.at()))
+    Some((event.facts().event()?.last_at.max(event.created_at), event.at()))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod exec;
 mod harness;
 mod hostile;
 mod images;
+mod kinds;
 mod kubectl;
 mod limits;
 mod lists;
