@@ -11,10 +11,13 @@
 //! * What does not fit is passed over, so that the machine is used; but the pod that waits longest only
 //!   [`OVERTAKES_MAX`] times, by whichever namespace. Then room is kept for it: nothing of its priority or below starts
 //!   until it does. Higher priorities still go first.
+//! * Where a pod finds no room and pods of a lower priority run, those are named that must end for it
+//!   ([`Queue::preempt`]), and room is kept until it starts.
 //! * A pod that could not even have the empty machine is set aside with its reason.
 
 mod demand;
 mod line;
+mod preempt;
 mod queue;
 mod reason;
 
@@ -22,4 +25,4 @@ mod reason;
 mod tests;
 
 pub use demand::Demand;
-pub use queue::{OVERTAKES_MAX, Queue, Waiting};
+pub use queue::{OVERTAKES_MAX, Preemption, Queue, Waiting};

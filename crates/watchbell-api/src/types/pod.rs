@@ -49,6 +49,7 @@ pub struct PodSpec {
     pub runtime_class_name: Option<String>,
     pub priority_class_name: Option<String>,
     pub priority: Option<i32>,
+    pub preemption_policy: Option<String>,
     pub image_pull_secrets: Vec<LocalReference>,
     pub overhead: BTreeMap<String, Value>,
     pub host_aliases: Vec<HostAlias>,

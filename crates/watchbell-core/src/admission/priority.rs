@@ -30,6 +30,13 @@ impl PriorityClass {
     }
 }
 
+impl PriorityClass {
+    /// One of those that every cluster has: what it gives stands in this program.
+    pub fn is_system(&self) -> bool {
+        SYSTEM.iter().any(|(name, _)| *name == self.name)
+    }
+}
+
 /// Writes into a pod spec what its class gives: `priority`, `preemptionPolicy`, and the class' name where it is the
 /// default of all.
 pub(super) fn fill(spec: &mut Value, classes: &[Arc<PriorityClass>]) -> Result<(), String> {

@@ -9,6 +9,7 @@ use watchbell_api::node::Capacity;
 
 use super::demand::{Amounts, Demand};
 use super::line::Level;
+use super::preempt::{self, Candidate};
 use super::reason;
 
 /// How often a pod that does not fit is overtaken by pods of its priority or below before room is kept for it.
@@ -25,11 +26,19 @@ pub struct Waiting {
     pub namespace: Arc<str>,
     /// Of its PriorityClass; higher goes first.
     pub priority: i32,
+    pub preemption: Preemption,
     /// Order of creation within the namespace.
     pub seq: u64,
     pub request: Demand,
     /// Labels that the node must have.
     pub node_selector: BTreeMap<String, String>,
+}
+
+/// Whether a pod may end others for its room (`preemptionPolicy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preemption {
+    LowerPriority,
+    Never,
 }
 
 /// All pods of the machine. Each call costs the logarithm of their number (and the number of priorities that wait).
@@ -44,6 +53,11 @@ pub struct Queue {
     used_by: HashMap<Arc<str>, Amounts>,
     levels: BTreeMap<Reverse<i32>, Level>,
     overtaken: Option<Overtaken>,
+    /// How many pods run at each priority.
+    priorities: BTreeMap<i32, usize>,
+    /// The pod for which others were told to end, and one that nobody's end would help: until a pod comes or goes.
+    preempting: Option<Uid>,
+    helpless: Option<Uid>,
 }
 
 /// The pod that others overtake because it does not fit yet.
@@ -65,6 +79,9 @@ impl Queue {
             used_by: HashMap::new(),
             levels: BTreeMap::new(),
             overtaken: None,
+            priorities: BTreeMap::new(),
+            preempting: None,
+            helpless: None,
         }
     }
 
@@ -107,6 +124,8 @@ impl Queue {
         let used_by = self.used_by.entry(pod.namespace.clone()).or_default();
         *used_by = used_by.plus(amounts);
         self.reorder(&pod.namespace);
+        *self.priorities.entry(pod.priority).or_default() += 1;
+        self.helpless = None;
         self.running.insert(pod.uid, pod);
     }
 
@@ -116,6 +135,13 @@ impl Queue {
             self.leave_line(&pod);
         }
         if let Some(pod) = self.running.remove(&uid) {
+            if let Some(count) = self.priorities.get_mut(&pod.priority) {
+                *count -= 1;
+                if *count == 0 {
+                    self.priorities.remove(&pod.priority);
+                }
+            }
+            self.helpless = None;
             let amounts = pod.request.amounts();
             self.used = self.used.minus(amounts);
             if let Some(used_by) = self.used_by.get_mut(&pod.namespace) {
@@ -180,6 +206,40 @@ impl Queue {
         }
     }
 
+    /// Pods that must end so that one of a higher priority starts, and that one. Asked when nothing more can start. Pods
+    /// that end anyway are waited for, and no others are named while those that were named end.
+    pub fn preempt(&mut self, is_ending: impl Fn(Uid) -> bool) -> Option<(Uid, Vec<Uid>)> {
+        let lowest = *self.priorities.keys().next()?;
+        let room = self.room();
+        let (&Reverse(priority), level) = self.levels.iter().next().filter(|(p, _)| p.0 > lowest)?;
+        let uid = level.blocked(&room)?;
+        let pod = self.waiting.get(&uid)?;
+        if pod.preemption == Preemption::Never || self.helpless == Some(uid) {
+            return None;
+        }
+        if self.preempting == Some(uid) && self.running.keys().any(|uid| is_ending(*uid)) {
+            return None;
+        }
+        let (mut coming, mut candidates) = (room, Vec::new());
+        for running in self.running.values() {
+            let amounts = running.request.amounts();
+            if is_ending(running.uid) {
+                coming = coming.plus(amounts);
+            } else if running.priority < priority {
+                let (uid, priority, seq) = (running.uid, running.priority, running.seq);
+                candidates.push(Candidate { uid, priority, seq, amounts });
+            }
+        }
+        let Some(victims) = preempt::victims(&pod.request.amounts(), coming, candidates) else {
+            self.helpless = Some(uid);
+            return None;
+        };
+        self.preempting = Some(uid);
+        // What becomes free is for it.
+        self.overtaken = Some(Overtaken { uid, priority, times: OVERTAKES_MAX });
+        Some((uid, victims))
+    }
+
     /// Whether the pod waits for room.
     pub fn is_waiting(&self, uid: Uid) -> bool {
         self.waiting.contains_key(&uid)
@@ -226,6 +286,9 @@ impl Queue {
     }
 
     fn leave_line(&mut self, pod: &Waiting) {
+        if self.preempting == Some(pod.uid) {
+            self.preempting = None;
+        }
         if self.overtaken.is_some_and(|overtaken| overtaken.uid == pod.uid) {
             self.overtaken = None;
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 use watchbell_api::Uid;
 use watchbell_api::node::Capacity;
 
-use super::{Demand, OVERTAKES_MAX, Queue, Waiting};
+use super::{Demand, OVERTAKES_MAX, Preemption, Queue, Waiting};
 
 const MI: u64 = 1 << 20;
 
@@ -19,6 +19,7 @@ fn pod(uid: u128, namespace: &str, priority: i32, cpu_millis: u64, memory_mi: u6
         uid: Uid(uid),
         namespace: Arc::from(namespace),
         priority,
+        preemption: Preemption::LowerPriority,
         seq: uid as u64,
         request: Demand { cpu_millis, memory_bytes: memory_mi * MI, ..Demand::default() },
         node_selector: BTreeMap::new(),
@@ -125,6 +126,37 @@ fn higher_priority_starts_while_room_is_kept() {
     assert_eq!(all_next(&mut queue), [500]);
     queue.remove(Uid(1));
     assert_eq!(queue.pop(), Some(Uid(2)));
+}
+
+#[test]
+fn a_pod_of_higher_priority_gets_the_room_of_lower_ones() {
+    let mut queue = Queue::new(machine(4_000, 100_000, 100));
+    let none = |_: Uid| false;
+    for uid in 1..=4 {
+        queue.started(pod(uid, "ml", 0, 1_000, 1));
+    }
+    queue.push(pod(10, "ml", 0, 2_000, 1));
+    assert_eq!(queue.preempt(none), None, "its like stay");
+    queue.push(Waiting { preemption: Preemption::Never, ..pod(11, "ml", 9, 2_000, 1) });
+    assert_eq!(queue.preempt(none), None, "it does not want to");
+    queue.remove(Uid(11));
+    queue.push(pod(12, "ml", 9, 2_000, 1));
+    assert_eq!(queue.preempt(none), Some((Uid(12), vec![Uid(4), Uid(3)])));
+    let named = |uid: Uid| uid == Uid(4) || uid == Uid(3);
+    assert_eq!(queue.preempt(named), None, "they are told once");
+    // The room of the first that ends goes to nobody else.
+    queue.remove(Uid(4));
+    queue.push(pod(13, "ml", 0, 500, 1));
+    assert_eq!(queue.pop(), None);
+    queue.remove(Uid(3));
+    assert_eq!(all_next(&mut queue), [12]);
+    // Who ends anyway is waited for, and nobody else goes.
+    queue.push(pod(14, "ml", 9, 1_000, 1));
+    assert_eq!(queue.preempt(|uid| uid == Uid(1)), Some((Uid(14), vec![])));
+    // What cannot have room even so takes nobody with it.
+    queue.remove(Uid(14));
+    queue.push(pod(15, "ml", 9, 3_000, 1));
+    assert_eq!(queue.preempt(none), None);
 }
 
 #[test]

@@ -29,9 +29,11 @@ impl World {
         }
     }
 
+    /// Those that people made.
     pub(super) fn priority_classes(&self) -> Vec<Arc<PriorityClass>> {
         let all = self.state.list(Resource::PriorityClass, None, None);
-        all.filter_map(|object| object.facts().priority_class()).cloned().collect()
+        let classes = all.filter_map(|object| object.facts().priority_class());
+        classes.filter(|class| !class.is_system()).cloned().collect()
     }
 
     /// What admits pods changed: templates are judged anew, and who was refused may be let in.

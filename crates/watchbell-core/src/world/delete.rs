@@ -78,19 +78,24 @@ impl World {
     ) -> Result<Written, ApiError> {
         check_preconditions(pod, options)?;
         if request.options.dry_run == DryRun::No {
-            let mut marked = (**pod).clone();
-            if let Status::Pod(status) = &mut marked.status
-                && !status.phase.is_terminal()
-            {
-                Arc::make_mut(status).disruption = Some(EVICTED.into());
-            }
-            let marked = self.put(marked);
+            let marked = self.disrupt(pod, EVICTED);
             self.delete(&marked, options, StopCause::Deleted, now);
         }
         let object = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
         });
         Ok(Written { object, outcome: Outcome::Created, warnings: Vec::new() })
+    }
+
+    /// Says why a pod is ended that did nothing wrong, in a form that outlives the server.
+    pub(super) fn disrupt(&mut self, pod: &Arc<Stored>, reason: &str) -> Arc<Stored> {
+        let mut marked = (**pod).clone();
+        if let Status::Pod(status) = &mut marked.status
+            && !status.phase.is_terminal()
+        {
+            Arc::make_mut(status).disruption = Some(reason.into());
+        }
+        self.put(marked)
     }
 
     pub(super) fn delete_collection(

@@ -39,7 +39,9 @@ impl World {
             EventKind::Warning => "Warning",
         };
         let source = match about.resource {
-            _ if [pods::SCHEDULED, pods::FAILED_SCHEDULING].contains(&event.reason) => "default-scheduler",
+            _ if [pods::SCHEDULED, pods::FAILED_SCHEDULING, pods::PREEMPTED].contains(&event.reason) => {
+                "default-scheduler"
+            }
             Resource::Job => "job-controller",
             Resource::CronJob => "cronjob-controller",
             Resource::Pod => "kubelet",

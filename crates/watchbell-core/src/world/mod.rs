@@ -229,6 +229,7 @@ impl World {
             self.count_ended(now);
         }
         self.bind_pods(now);
+        self.preempt_pods(now);
         self.tell_who_waits(now);
     }
 

@@ -13,7 +13,7 @@ use super::object::{Head, Status, Stored, string_map};
 use super::{NODE_NAME, World};
 use crate::admission::Mode;
 use crate::controller::event::PlannedEvent;
-use crate::placement::{Demand, Waiting};
+use crate::placement::{Demand, Preemption, Waiting};
 
 /// The reasons of the `PodScheduled` condition of a pod that waits.
 const UNSCHEDULABLE: &str = "Unschedulable";
@@ -21,6 +21,9 @@ const SCHEDULING_GATED: &str = "SchedulingGated";
 
 /// The scheduler's events.
 pub(super) const SCHEDULED: &str = "Scheduled";
+pub(super) const PREEMPTED: &str = "Preempted";
+/// The reason of the `DisruptionTarget` condition of a pod that had to make room.
+const PREEMPTION: &str = "PreemptionByScheduler";
 pub(super) const FAILED_SCHEDULING: &str = "FailedScheduling";
 
 /// Linux takes host names of at most so many bytes, as do DNS labels.
@@ -55,6 +58,10 @@ impl World {
             uid: pod.uid,
             namespace: pod.namespace.clone(),
             priority: spec.priority.unwrap_or(0),
+            preemption: match spec.preemption_policy.as_deref() {
+                Some("Never") => Preemption::Never,
+                _ => Preemption::LowerPriority,
+            },
             seq: pod.resource_version,
             request: Demand::of(spec),
             node_selector,
@@ -77,6 +84,26 @@ impl World {
             if let Some(assignment) = assignment(&bound, self.namespace_mode(&bound.namespace)) {
                 self.command(Command::Start(Box::new(assignment)));
             }
+        }
+    }
+
+    /// Ends pods of a lower priority where one of a higher finds no room. They have their grace period; a Job's failure
+    /// policy sees them as disrupted.
+    pub(super) fn preempt_pods(&mut self, now: Timestamp) {
+        let (state, pods_by_uid) = (&self.state, &self.pods_by_uid);
+        let is_ending = |uid: Uid| {
+            let pod = pods_by_uid.get(&uid).and_then(|at| state.maps[Resource::Pod as usize].get(at));
+            pod.is_some_and(|pod| pod.deletion.is_some())
+        };
+        let Some((preemptor, victims)) = self.queue.preempt(is_ending) else { return };
+        for uid in victims {
+            let Some(at) = self.pods_by_uid.get(&uid).cloned() else { continue };
+            let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
+            let about = self.voice_of(&pod);
+            let message = format!("Preempted by pod {preemptor} on node {NODE_NAME}");
+            self.emit(&about, &PlannedEvent::normal(PREEMPTED, message), now);
+            let pod = self.disrupt(&pod, PREEMPTION);
+            self.delete_pod(&pod, None, StopCause::Preempted, now);
         }
     }
 

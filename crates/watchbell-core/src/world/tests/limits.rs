@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use watchbell_api::{Reason, Resource};
 
 use super::fake_node::{Node, ended};
-use super::{Bench, array, config_map, cron, pod};
+use super::{Bench, array, config_map, cron, merge, pod};
 use crate::request::Propagation;
 
 fn limit_range(name: &str, limits: Value) -> Value {
@@ -20,7 +20,7 @@ fn priority_class(name: &str, value: i32, extra: Value) -> Value {
     let mut class = json!({
         "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
     });
-    super::merge(&mut class, extra);
+    merge(&mut class, extra);
     class
 }
 
@@ -263,6 +263,56 @@ fn a_class_decides_the_priority_of_pods() {
         );
     }
     assert_eq!(bench.create(pod("b"))["spec"]["priority"], 0);
+}
+
+#[test]
+fn a_pod_of_high_priority_takes_the_room_of_an_array() {
+    let mut bench = Bench::new();
+    let mut node = Node::default();
+    bench.create(priority_class("high", 1000, json!({})));
+    let mut fit = array("fit", 4, 4);
+    merge(
+        &mut fit["spec"],
+        json!({"backoffLimit": 0, "podReplacementPolicy": "Failed", "podFailurePolicy": {"rules": [
+            {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        ]}}),
+    );
+    fit["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
+    bench.create(fit);
+    bench.settle();
+    node.obey(&std::mem::take(&mut bench.commands));
+    assert_eq!(node.pods.len(), 4);
+    let mut urgent = asking("urgent", "2");
+    urgent["spec"]["priorityClassName"] = "high".into();
+    bench.create(urgent);
+    bench.settle();
+    assert!(
+        bench.reasons("Job", "fit").contains(&"Preempted".to_owned()),
+        "{:?}",
+        bench.reasons("Job", "fit")
+    );
+    // A server that is killed here has not forgotten whom it ended, and why.
+    bench.crash();
+    bench.settle();
+    let ending: Vec<String> = bench
+        .list(Resource::Pod)
+        .iter()
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_string())
+        .filter_map(|pod| pod["metadata"]["uid"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(ending.len(), 2);
+    let victims: Vec<_> =
+        node.pods.values().filter(|pod| ending.contains(&pod.uid.to_string())).cloned().collect();
+    for pod in victims {
+        assert_eq!(bench.read(Resource::Pod, "urgent")["spec"].get("nodeName"), None);
+        bench.world.report(ended(&pod, 143, bench.now), bench.at());
+        bench.settle();
+    }
+    assert_eq!(bench.read(Resource::Pod, "urgent")["spec"]["nodeName"], "watchbell");
+    bench.sleep(60);
+    let job = bench.read(Resource::Job, "fit")["status"].clone();
+    assert_eq!(job.get("failed"), None, "{job:#}");
+    assert_eq!(job["active"], 4, "after their back-off the two are made again, and wait");
 }
 
 #[derive(Debug, Clone)]
