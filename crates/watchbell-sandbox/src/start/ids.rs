@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::thread::Uid;
 
 use super::cgroup::View;
 use super::etc::Etc;
@@ -100,6 +101,38 @@ impl IdRange {
     pub(super) fn is_host(&self) -> bool {
         self.map.is_none()
     }
+}
+
+/// Clones as [`kernel::clone3`] does. A user namespace belongs to who makes it, and that user is charged for all that is
+/// counted by user in it: inotify instances, message queues, pending signals. So the pod's own first id makes it, and what
+/// its tasks hoard is missing to nobody else; root's is the host's own.
+///
+/// # Safety
+/// As for [`kernel::clone3`].
+pub(super) unsafe fn clone_charged_to(
+    ids: &IdRange,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
+    if namespaces & libc::CLONE_NEWUSER as u64 == 0 {
+        // SAFETY: the caller's promise.
+        return unsafe { kernel::clone3(namespaces, cgroup) };
+    }
+    act_as(ids.first)?;
+    // SAFETY: the caller's promise.
+    let cloned = unsafe { kernel::clone3(namespaces, cgroup) };
+    if !matches!(cloned, Ok(Cloned::Child)) {
+        act_as(0)?;
+    }
+    cloned
+}
+
+/// Changes the effective user alone, and keeps what root may.
+fn act_as(uid: u32) -> io::Result<()> {
+    rustix::thread::set_thread_res_uid(None, Uid::from_raw(uid), None)?;
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.effective = sets.permitted;
+    Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
 /// Tells a process in a new user namespace who it is: the container's ids 0 … 65,535 are ours from `first` on.

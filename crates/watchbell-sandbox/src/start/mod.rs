@@ -44,7 +44,7 @@ use crate::{
 use cgroup::{Cgroup, Cgroups, PodCgroup};
 pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
-use ids::{IdPool, IdRange, open_namespace, write_maps};
+use ids::{IdPool, IdRange, clone_charged_to, open_namespace, write_maps};
 use kernel::{Cloned, CommandLine};
 use mounts::{Outfit, Place, Volume};
 use stash::Stash;
@@ -270,7 +270,9 @@ impl Host {
             false => {
                 let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
                 // SAFETY: the spawner has one thread.
-                match unsafe { kernel::clone3(namespaces, cgroup.clone_into()) }.map_err(fault("clone"))? {
+                match unsafe { clone_charged_to(&pod.ids, namespaces, cgroup.clone_into()) }
+                    .map_err(fault("clone"))?
+                {
                     Cloned::Child => child(task, &ready, Some(cgroup)),
                     Cloned::Parent { pid, pidfd } => {
                         let mapped = if host.users { Ok(()) } else { write_maps(pid, pod.ids.first) };
@@ -685,7 +687,7 @@ fn share_namespaces(spec: &RunSpec, ids: &IdRange) -> io::Result<SharedNamespace
     let ready = Ready { wait: wait.as_fd(), go: &go };
     let user = if host.users { 0 } else { libc::CLONE_NEWUSER as u64 };
     // SAFETY: the spawner has one thread.
-    match unsafe { kernel::clone3(user, None) }? {
+    match unsafe { clone_charged_to(ids, user, None) }? {
         Cloned::Child => {
             if !ready.wait() {
                 kernel::exit_now(127);

@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what was left out or absent is said")]
 
 mod calls;
+mod exhaust;
 mod host;
 mod program;
 #[path = "../e2e/stand.rs"]

@@ -40,9 +40,13 @@ impl Program {
 
     /// As root on the host, without a container.
     pub(crate) fn control(&self, args: &[&str]) -> String {
+        run(self.control_command(args), "").ok()
+    }
+
+    pub(crate) fn control_command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.0);
         command.arg("control").args(args);
-        run(command, "").ok()
+        command
     }
 }
 

@@ -91,9 +91,9 @@ static int many_files(const char *directory, long wanted) {
     return 0;
 }
 
-/* flood MIB: one line without an end, with what terminals obey and what looks like another line of the log. */
+/* flood MIB: what terminals obey, and what looks like lines of the log. */
 static int flood(long mib) {
-    static const char trick[] = "\x1b]0;title\x07\x1b[2J\r2020-01-01T00:00:00Z stdout F forged ";
+    static const char trick[] = "\x1b]0;title\x07\x1b[2J\r\n2020-01-01T00:00:00Z stdout F forged ";
     for (size_t at = 0; at + sizeof trick < sizeof block; at += sizeof trick - 1) memcpy(block + at, trick, sizeof trick - 1);
     for (size_t at = 0; at < sizeof block; at++) if (!block[at]) block[at] = 'x';
     long wanted = mib << 20;
@@ -153,6 +153,8 @@ static double seconds(clockid_t clock) {
     return now.tv_sec + now.tv_nsec / 1e9;
 }
 
+/* one-of-each: whether there is any left for others. */
+
 /* burn MS: so much CPU time; says how many milliseconds passed meanwhile. */
 static int burn(long ms) {
     double begin = seconds(CLOCK_MONOTONIC);
@@ -162,6 +164,12 @@ static int burn(long ms) {
 }
 
 int exhaust(const char *verb, int argc, char **argv) {
+    /* What the control fills is its own: nobody else sees this mount, and it ends with it. */
+    if (is_control && (unshare(CLONE_NEWNS) || mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) ||
+                       mount("none", "/tmp", "tmpfs", 0, 0))) {
+        perror("control: no directory of its own");
+        return 98;
+    }
     const char *path = argc > 1 ? argv[0] : "";
     long number = argc > 0 ? atol(argv[argc - 1]) : 0;
     if (!strcmp(verb, "forks")) return forks(number);
@@ -172,6 +180,7 @@ int exhaust(const char *verb, int argc, char **argv) {
     if (!strcmp(verb, "flood")) return flood(number);
     if (!strcmp(verb, "stay")) return stay();
     if (!strcmp(verb, "descriptors")) return descriptors(number);
+    if (!strcmp(verb, "one-of-each")) return one_inotify() < 0 || one_file() < 0 || one_socket() < 0;
     if (!strcmp(verb, "burn")) return burn(number);
     fprintf(stderr, "no verb %s\n", verb);
     return 99;

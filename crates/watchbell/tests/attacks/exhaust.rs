@@ -1,0 +1,205 @@
+//! Attacks on what there is of processes, memory, files, output, descriptors and CPU; and tasks that will not go.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::program::{job, printed, stand_with_program};
+use crate::stand::{Stand, is_left_out};
+
+/// How many there were, and why there were no more (`all`: there were as many as wanted).
+fn count(text: &str) -> (u64, String) {
+    let (number, why) = text.trim().split_once(' ').unwrap();
+    (number.parse().unwrap(), why.to_owned())
+}
+
+#[test]
+fn no_task_takes_more_than_its_share() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let (mut stand, program) = stand_with_program(&[]);
+    let mut inside =
+        |name: &str, args: &[&str]| count(&printed(&mut stand, "default", name, &job(name, args, "", "")));
+    // With what the control gets without a limit: all.
+    for (name, args, most, why) in [
+        ("forks", &["forks", "3000"][..], 1023, "EAGAIN"),
+        // Those that ended and were not waited for count too.
+        ("zombies", &["zombies", "3000"], 1023, "EAGAIN"),
+        ("fill-tmp", &["fill", "/tmp/full", "80"], 64 << 10, "ENOSPC"),
+        ("files", &["files", "/tmp", "20000"], 16 << 10, "ENOSPC"),
+    ] {
+        let (got, cause) = inside(name, args);
+        assert!(got <= most && got >= most * 9 / 10 && cause == why, "{name}: {got} {cause}");
+        assert_eq!(count(&program.control(args)).1, "all", "{name}: the control proves nothing");
+    }
+    let (got, cause) = inside("fill-shm", &["fill", "/dev/shm/full", "80"]);
+    assert_eq!((got, cause.as_str()), (64 << 10, "ENOSPC"));
+    // Zombies and children of a task go with it.
+    let parents: Vec<u32> = spawners(&stand);
+    assert_eq!(parents.len(), 1);
+    stand.until("nothing of the tasks is left", |_| children(parents[0]).is_empty());
+    stand.end();
+}
+
+#[test]
+fn a_task_ends_at_its_memory_limit() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let (mut stand, program) = stand_with_program(&[]);
+    let limit = "resources: {limits: {memory: 32Mi}}";
+    stand.apply(&job("memory", &["memory", "64"], "", limit));
+    stand.finished("default", "memory");
+    let pods = stand.get(&["pods", "-l", "job-name=memory"]);
+    let ended = &pods["items"][0]["status"]["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!((&ended["reason"], &ended["exitCode"]), (&"OOMKilled".into(), &137.into()), "{pods}");
+    assert_eq!(count(&program.control(&["memory", "64"])), (64, "all".into()));
+    // Shared memory is in the same bound.
+    stand.apply(&job("shm", &["fill", "/dev/shm/full", "60"], "", limit));
+    let ended = stand.finished("default", "shm");
+    assert!(crate::stand::condition(&ended, "Failed"), "{ended}");
+    stand.end();
+}
+
+#[test]
+fn a_flood_of_output_is_bounded_and_forges_no_line() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let (mut stand, program) = stand_with_program(&[]);
+    let manifest = job("flood", &["flood", "96"], "", "");
+    stand.watchbell_with(&["apply", "-f", "-"], &manifest).ok();
+    let done = stand.finished("default", "flood");
+    assert!(crate::stand::condition(&done, "Complete"), "{done}");
+    let mut files = Vec::new();
+    below(&stand.data().join("logs"), &mut files);
+    let bytes: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
+    // Five files of 10 MiB, each with one more line at most.
+    assert!(bytes > 8 << 20 && bytes < 52 << 20, "{bytes} bytes of log");
+    let mut lines = 0;
+    for file in &files {
+        for line in BufReader::new(std::fs::File::open(file).unwrap()).split(b'\n') {
+            let line = line.unwrap();
+            assert!(!line.starts_with(b"2020-"), "{}", String::from_utf8_lossy(&line));
+            lines += 1;
+        }
+    }
+    assert!(lines > 1000, "{lines} lines");
+    // Without the log's frame a line of the program stands where the log's own would.
+    let control = program.control(&["flood", "1"]);
+    assert!(control.lines().any(|line| line.starts_with("2020-01-01T00:00:00Z stdout F ")));
+    stand.end();
+}
+
+#[test]
+fn a_task_that_will_not_go_is_ended_with_all_it_started() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let (mut stand, program) = stand_with_program(&[]);
+    let marker = format!("marker-{}", std::process::id());
+    stand.apply(&job("stay", &["stay", &marker], "terminationGracePeriodSeconds: 1,", ""));
+    stand.until("both run", |_| marked(&marker).len() == 2);
+    stand.watchbell(&["delete", "job", "stay"]).ok();
+    stand.until("nothing of it is left", |_| marked(&marker).is_empty());
+    // On the host it stays when it is asked to end, and what it started stays when it is killed.
+    let mut control = program.control_command(&["stay", &marker]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut output = BufReader::new(control.stdout.take().unwrap());
+    output.read_line(&mut line).unwrap();
+    let first = control.id() as i32;
+    kill_process(Pid::from_raw(first).unwrap(), Signal::TERM).unwrap();
+    stand.until("both stay", |_| marked(&marker).len() == 2);
+    control.kill().unwrap();
+    control.wait().unwrap();
+    let [left] = marked(&marker)[..] else { panic!("{:?}", marked(&marker)) };
+    kill_process(Pid::from_raw(left).unwrap(), Signal::KILL).unwrap();
+    line.clear();
+    assert_eq!(output.read_line(&mut line).unwrap(), 0, "its output was open until now");
+    stand.end();
+}
+
+#[test]
+fn descriptors_that_a_task_hoards_are_not_the_hosts() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let (mut stand, program) = stand_with_program(&[]);
+    stand.apply(&job("hoard", &["descriptors", "100000"], "", ""));
+    let mut log = String::new();
+    stand.until("it holds what it got", |stand| {
+        log = stand.watchbell(&["logs", "job/hoard"]).out;
+        log.contains("holding")
+    });
+    for line in log.lines().filter(|line| *line != "holding") {
+        assert!(line.ends_with(" EMFILE"), "{log}");
+    }
+    program.control(&["one-of-each"]);
+    stand.watchbell(&["delete", "job", "hoard"]).ok();
+    stand.end();
+}
+
+#[test]
+fn cpu_time_is_what_the_limit_says() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let (mut stand, program) = stand_with_program(&[]);
+    let limited = job("burn", &["burn", "200"], "", "resources: {limits: {cpu: 100m}}");
+    let inside: u64 = printed(&mut stand, "default", "burn", &limited).trim().parse().unwrap();
+    // A tenth of a processor: two seconds, but for the first period.
+    assert!(inside > 1000, "200 ms of CPU time in {inside} ms");
+    let control = || program.control(&["burn", "200"]).trim().parse::<u64>().unwrap();
+    let fastest = (0..3).map(|_| control()).min().unwrap();
+    assert!(fastest < inside, "without the limit in {fastest} ms, with it in {inside} ms");
+    stand.end();
+}
+
+/// Files below a directory.
+fn below(dir: &Path, files: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => below(&entry.path(), files),
+            false => files.push(entry.path()),
+        }
+    }
+}
+
+/// Processes with an argument.
+fn marked(argument: &str) -> Vec<i32> {
+    let has = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|b| *b == 0).any(|word| word == argument.as_bytes())
+    };
+    pids().filter(has).collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok())
+}
+
+/// The spawner of a stand.
+fn spawners(stand: &Stand) -> Vec<u32> {
+    let state = stand.data().join("run").display().to_string();
+    let is_ours = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<_> = line.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
+        words.get(1).is_some_and(|w| w == "spawner") && words.iter().any(|w| *w == state)
+    };
+    pids().filter(is_ours).map(|pid| pid as u32).collect()
+}
+
+/// Living and dead children of a spawner, its keeper left out.
+fn children(parent: u32) -> Vec<i32> {
+    let is_child = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after = stat.rsplit(") ").next().unwrap_or_default();
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let is_keeper = line.split(|b| *b == 0).nth(1) == Some(b"keeper");
+        after.split(' ').nth(1) == Some(&parent.to_string()) && !is_keeper
+    };
+    pids().filter(is_child).collect()
+}
