@@ -94,6 +94,7 @@ impl Agent {
             Input::Sandbox(event) => self.event(event, now),
             Input::Reconnected(table) => self.reconnected(table, now),
             Input::Fetched(id, fetched) => self.fetched(id, fetched, now),
+            Input::ImagesCame(names) => self.images_came(&names, now),
             Input::FolderRemoved { name, error } => {
                 self.effects.push(Effect::Report(Report::VolumeRemoved { name, error }));
             }

@@ -81,6 +81,8 @@ impl Node {
             move |id, fetched| answers.push([Input::Fetched(id, fetched)]),
         )
         .map_err(Error::thread)?;
+        let told = inbox.clone();
+        let came = Box::new(move |names| told.push([Input::ImagesCame(names)]));
         let (rubbish, to_remove) = channel();
         let told = inbox.clone();
         spawn("node-sweep", move || executor::sweep(to_remove, &told))?;
@@ -128,7 +130,7 @@ impl Node {
         Ok(Node {
             sessions: Arc::new(NodeSessions { live: live.clone(), spawner: shared }),
             logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
-            images: Arc::new(NodeImages { store, options: options.pull, in_use }),
+            images: Arc::new(NodeImages { came, store, options: options.pull, in_use }),
             thread,
         })
     }
@@ -156,7 +158,7 @@ impl Node {
 /// The image store of a data directory that no server holds: the same requests and answers as [`Node::images`].
 pub fn images_offline(data_dir: &Path, pull: PullOptions) -> Result<Arc<dyn Images>, Error> {
     let store = Store::open(data_dir)?;
-    Ok(Arc::new(NodeImages { store, options: pull, in_use: Arc::default() }))
+    Ok(Arc::new(NodeImages { came: Box::new(|_| {}), store, options: pull, in_use: Arc::default() }))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {

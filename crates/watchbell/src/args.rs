@@ -62,6 +62,11 @@ impl Connect {
         Ok(Client::connect(self.kubeconfig.as_deref(), self.namespace.as_deref())?)
     }
 
+    /// Whether who calls said which server: by `--kubeconfig` or by `$KUBECONFIG`.
+    pub(crate) fn names_a_server(&self) -> bool {
+        self.kubeconfig.is_some() || std::env::var_os("KUBECONFIG").is_some_and(|list| !list.is_empty())
+    }
+
     pub(crate) fn kubeconfig(&self) -> Option<&Path> {
         self.kubeconfig.as_deref()
     }

@@ -228,6 +228,18 @@ impl Life {
         }
     }
 
+    /// What blocked it may be gone: tried again now. Gives whether anything was blocked.
+    pub fn look_again(&mut self, now: Duration) -> bool {
+        let mut was_blocked = false;
+        for container in &mut self.containers {
+            if let State::Blocked { retry_at, .. } = &mut container.state {
+                *retry_at = now;
+                was_blocked = true;
+            }
+        }
+        was_blocked
+    }
+
     /// Ends the pod, at the latest after `grace`. Said again, it can only become sooner.
     pub fn stop(&mut self, cause: StopCause, grace: Duration, now: Duration) {
         if cause == StopCause::Preempted {

@@ -91,6 +91,20 @@ impl Agent {
         Image::Awaited
     }
 
+    /// Who waits for one of these images looks again now, not when its back-off ends.
+    pub(super) fn images_came(&mut self, names: &[String], now: Now) {
+        self.runs.images_came(names, now.mono);
+        let mut waiting = Vec::new();
+        for (uid, pod) in &mut self.pods {
+            if pod.life.look_again(now.mono) {
+                waiting.push(*uid);
+            }
+        }
+        for uid in waiting {
+            self.touch(uid);
+        }
+    }
+
     pub(super) fn fetched(&mut self, id: u64, fetched: Fetched, now: Now) {
         let mut waiters: Vec<(Uid, usize)> = Vec::new();
         let wanted_by = self.fetches.remove(&id).map(|f| f.wanted_by).unwrap_or_default();

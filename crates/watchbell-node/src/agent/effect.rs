@@ -27,6 +27,8 @@ pub(crate) enum Input {
     Reconnected(Vec<TableEntry>),
     /// The answer to [`Effect::Fetch`].
     Fetched(u64, Fetched),
+    /// Somebody brought images of these names into the store.
+    ImagesCame(Vec<String>),
     /// The start never reached the spawner.
     NotStarted(StartFailure),
     /// The answer to [`Effect::RemoveFolder`].

@@ -8,6 +8,7 @@ use std::time::Duration;
 use watchbell_api::Uid;
 use watchbell_api::types::pod::{ImagePullPolicy, PodSpec};
 use watchbell_core::pod::CRASH;
+use watchbell_image::Reference;
 
 use super::plan::{Machine, Plan};
 use crate::image::{FetchError, Prepared};
@@ -114,6 +115,17 @@ impl Runs {
             _ => {
                 self.runs.remove(&uid);
                 true
+            }
+        }
+    }
+
+    /// Images of these names are in the store now: what failed for want of them is tried at once.
+    pub(super) fn images_came(&mut self, names: &[String], now: Duration) {
+        for image in self.runs.values_mut().flat_map(|run| &mut run.images) {
+            if let ImageState::Failed { retry_at, .. } = &mut image.state
+                && Reference::parse(&image.name).is_ok_and(|name| names.contains(&name.familiar()))
+            {
+                *retry_at = now;
             }
         }
     }

@@ -184,6 +184,10 @@ impl Bench {
         self.tell(Input::Fetched(fetch.id, Err(FetchError { reason, message: "no route".into() })));
     }
 
+    fn images_came(&mut self, names: &[&str]) {
+        self.tell(Input::ImagesCame(names.iter().map(|&name| name.to_owned()).collect()));
+    }
+
     fn runs(&mut self, id: ContainerId) {
         self.tell(Input::Sandbox(Event::Started { id, pid: 1, at: WALL * 1_000_000_000 }));
     }

@@ -14,6 +14,8 @@ use watchbell_image::{
 use super::InUse;
 
 pub(crate) struct NodeImages {
+    /// Told the names of images that came in.
+    pub(crate) came: Box<dyn Fn(Vec<String>) + Send + Sync>,
     pub(crate) store: Store,
     pub(crate) options: PullOptions,
     pub(crate) in_use: Arc<InUse>,
@@ -21,6 +23,24 @@ pub(crate) struct NodeImages {
 
 impl Images for NodeImages {
     fn call(
+        &self,
+        request: &ImageRequest,
+        body: &mut dyn io::Read,
+        progress: &mut dyn FnMut(Value),
+    ) -> Result<Value, ApiError> {
+        let answer = self.answer(request, body, progress)?;
+        let came = match request {
+            ImageRequest::Pull { .. } => std::slice::from_ref(&answer),
+            ImageRequest::Import { .. } => answer.as_array().map_or(&[][..], Vec::as_slice),
+            _ => return Ok(answer),
+        };
+        (self.came)(came.iter().filter_map(|image| image["name"].as_str()).map(str::to_owned).collect());
+        Ok(answer)
+    }
+}
+
+impl NodeImages {
+    fn answer(
         &self,
         request: &ImageRequest,
         body: &mut dyn io::Read,
@@ -51,9 +71,7 @@ impl Images for NodeImages {
             }
         }
     }
-}
 
-impl NodeImages {
     fn list(&self) -> Result<Value, ApiError> {
         let images = self.store.list().map_err(refusal)?;
         let rows = images.into_iter().map(|image| {

@@ -59,7 +59,12 @@ impl Place {
 
     fn call(&self, request: &ImageRequest) -> Result<Value, Reason> {
         let options = PullOptions::default();
-        let images = NodeImages { store: self.store.clone(), options, in_use: self.in_use.clone() };
+        let images = NodeImages {
+            came: Box::new(|_| {}),
+            store: self.store.clone(),
+            options,
+            in_use: self.in_use.clone(),
+        };
         images.call(request, &mut io::empty(), &mut |_| {}).map_err(|e| e.reason)
     }
 }

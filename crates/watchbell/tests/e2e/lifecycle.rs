@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::stand::{Stand, condition, is_left_out, job};
+use crate::stand::{Stand, condition, is_left_out, job, which};
 
 fn containers(pod: &Value) -> &Vec<Value> {
     pod["status"]["containerStatuses"].as_array().unwrap()
@@ -297,5 +297,29 @@ fn logs_are_followed_to_their_end_and_cut_as_asked() {
     let (at, text) = stamped.split_once(' ').unwrap();
     assert!(at.parse::<jiff::Timestamp>().is_ok() && text == "line 10\n", "{stamped}");
     assert_eq!(stand.watchbell(&["logs", "job/lines", "--since", "1h"]).ok(), expected);
+    stand.end();
+}
+
+#[test]
+fn an_image_that_comes_late_starts_who_waits_for_it() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::start();
+    stand.apply(&job("early", "backoffLimit: 0", "echo begun"));
+    stand.until("the pod waits for its image", |stand| {
+        let pods = stand.get(&["pods"]);
+        let statuses =
+            pods["items"][0]["status"]["containerStatuses"].as_array().cloned().unwrap_or_default();
+        statuses
+            .iter()
+            .any(|s| s["state"]["waiting"]["reason"].as_str().is_some_and(|reason| reason.contains("Image")))
+    });
+    // Without a directory the server that the kubeconfig names gets it.
+    let busybox = format!("{}:/bin/busybox", which("busybox").unwrap().display());
+    stand.watchbell(&["image", "build", "busybox:bar", "--copy", &busybox, "--env", "PATH=/bin"]).ok();
+    assert!(stand.watchbell(&["image", "ls"]).ok().contains("busybox:bar"));
+    assert!(condition(&stand.finished("default", "early"), "Complete"));
+    assert_eq!(stand.watchbell(&["logs", "job/early"]).ok(), "begun\n");
     stand.end();
 }

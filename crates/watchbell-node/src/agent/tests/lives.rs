@@ -145,6 +145,22 @@ fn an_image_that_cannot_be_had_is_asked_for_again() {
 }
 
 #[test]
+fn an_image_that_is_brought_in_ends_the_back_off() {
+    let mut bench = Bench::new();
+    bench.begin(pod(1, &spec(json!({}))));
+    bench.expect(&["fetch tool:1 IfNotPresent"]);
+    bench.not_fetched("ErrImagePull");
+    bench.effects();
+    bench.images_came(&["other:1"]);
+    bench.expect(&[]);
+    bench.images_came(&["other:1", "tool:1"]);
+    bench.expect(&["fetch tool:1 IfNotPresent", "report 1 Pending ContainerCreating"]);
+    bench.fetched(&image("tool", program()));
+    let effects = bench.effects();
+    assert_eq!(effects.iter().filter(|e| e.starts_with("start")).count(), 1, "{effects:?}");
+}
+
+#[test]
 fn the_same_image_is_fetched_once_for_all_runs() {
     let mut bench = Bench::new();
     let spec = spec(json!({}));

@@ -3,10 +3,9 @@ use std::path::PathBuf;
 
 use watchbell_image::{BuildSpec, Ownership, Platform, PullOptions, build_scratch};
 
-use super::place::Place;
+use super::place::{Place, StoreDir};
 use super::pull::show;
 use crate::args::{Connect, Output};
-use crate::datadir::DataDir;
 use crate::exit::Failure;
 
 /// Builds an image from files: a static binary, or the tree of a root file system
@@ -48,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long)]
     preserve_owner: bool,
     #[command(flatten)]
-    data_dir: DataDir,
+    store: StoreDir,
     #[command(flatten)]
     output: Output,
 }
@@ -56,10 +55,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let name = super::reference(&args.name)?;
     let spec = spec(args)?;
-    let place = Place::find(&args.data_dir, connect, PullOptions::default())?;
-    let answer = place.bring(&args.data_dir.data_dir, |store, _| {
-        build_scratch(store, &spec, &name).map(|_| vec![name.clone()])
-    })?;
+    let place = Place::find(&args.store, connect, PullOptions::default())?;
+    let answer = place
+        .bring(&args.store, |store, _| build_scratch(store, &spec, &name).map(|_| vec![name.clone()]))?;
     show(&[answer], args.output)
 }
 

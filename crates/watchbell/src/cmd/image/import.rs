@@ -4,10 +4,9 @@ use std::path::PathBuf;
 use watchbell_api::node::ImageRequest;
 use watchbell_image::{PullOptions, import_path};
 
-use super::place::Place;
+use super::place::{Place, StoreDir};
 use super::pull::show;
 use crate::args::{Connect, Output};
-use crate::datadir::DataDir;
 use crate::exit::Failure;
 
 /// Imports images from a file: a docker-archive, an oci-archive, or an OCI layout folder
@@ -23,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "NAME")]
     name: Option<String>,
     #[command(flatten)]
-    data_dir: DataDir,
+    store: StoreDir,
     #[command(flatten)]
     output: Output,
 }
@@ -31,12 +30,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let name = args.name.as_ref().or(args.positional_name.as_ref());
     let reference = name.map(|name| super::reference(name)).transpose()?;
-    let place = Place::find(&args.data_dir, connect, PullOptions::default())?;
+    let place = Place::find(&args.store, connect, PullOptions::default())?;
     let request = ImageRequest::Import { name: name.cloned() };
     let answer = if args.file.as_os_str() == "-" {
         place.fetch(&request, &mut std::io::stdin().lock())?
     } else if args.file.is_dir() {
-        place.bring(&args.data_dir.data_dir, |store, bars| {
+        place.bring(&args.store, |store, bars| {
             let imported = import_path(store, &args.file, reference.as_ref(), bars)?;
             let named = imported.into_iter().map(|image| {
                 image.reference.ok_or_else(|| watchbell_image::Error::Import {

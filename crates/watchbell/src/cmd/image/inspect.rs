@@ -2,9 +2,8 @@ use serde_json::Value;
 use watchbell_api::node::ImageRequest;
 use watchbell_image::PullOptions;
 
-use super::place::Place;
+use super::place::{Place, StoreDir};
 use crate::args::{Connect, Output};
-use crate::datadir::DataDir;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 
@@ -14,7 +13,7 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
     #[command(flatten)]
-    data_dir: DataDir,
+    store: StoreDir,
     #[command(flatten)]
     output: Output,
 }
@@ -23,7 +22,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     for image in &args.images {
         super::reference(image)?;
     }
-    let place = Place::find(&args.data_dir, connect, PullOptions::default())?;
+    let place = Place::find(&args.store, connect, PullOptions::default())?;
     let ask = |name: &String| place.ask(&ImageRequest::Inspect { name: name.clone() });
     let images = args.images.iter().map(ask).collect::<Result<Vec<Value>, Failure>>()?;
     let format = match args.output.output {

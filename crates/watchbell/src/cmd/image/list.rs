@@ -3,9 +3,8 @@ use watchbell_api::node::ImageRequest;
 use watchbell_image::PullOptions;
 
 use super::bars::{short, size};
-use super::place::Place;
+use super::place::{Place, StoreDir};
 use crate::args::{Connect, Output};
-use crate::datadir::DataDir;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 
@@ -13,13 +12,13 @@ use crate::output::{self, Format};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    data_dir: DataDir,
+    store: StoreDir,
     #[command(flatten)]
     output: Output,
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
-    let place = Place::find(&args.data_dir, connect, PullOptions::default())?;
+    let place = Place::find(&args.store, connect, PullOptions::default())?;
     let images = place.ask(&ImageRequest::List)?;
     let list = images.as_array().map(Vec::as_slice).unwrap_or_default();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

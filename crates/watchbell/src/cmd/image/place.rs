@@ -14,12 +14,27 @@ use watchbell_image::{PullOptions, Reference, Store};
 use super::bars::Bars;
 use crate::args::Connect;
 use crate::client::{Client, encode};
-use crate::datadir::{self, ADMIN_KUBECONFIG, DataDir, Holder};
+use crate::datadir::{self, ADMIN_KUBECONFIG, Holder};
 use crate::exit::Failure;
 
 /// Longer than a spawner without tasks and without a server lives.
 const SPAWNER_PATIENCE: Duration = Duration::from_secs(15);
 const IMAGES: &str = "/apis/watchbell.dev/v1alpha1/images";
+
+/// `--data-dir`
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct StoreDir {
+    /// Directory that holds the images; else the server that --kubeconfig or $KUBECONFIG names is asked, and without
+    /// one /var/lib/watchbell
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+impl StoreDir {
+    pub(super) fn path(&self) -> &Path {
+        self.data_dir.as_deref().unwrap_or(Path::new(datadir::DEFAULT))
+    }
+}
 
 pub(super) enum Place {
     /// The store, which nobody holds.
@@ -29,8 +44,11 @@ pub(super) enum Place {
 
 impl Place {
     /// `pull` is how this command pulls; a server pulls in its own way.
-    pub(super) fn find(dir: &DataDir, connect: &Connect, pull: PullOptions) -> Result<Place, Failure> {
-        let dir = &dir.data_dir;
+    pub(super) fn find(dir: &StoreDir, connect: &Connect, pull: PullOptions) -> Result<Place, Failure> {
+        if dir.data_dir.is_none() && connect.names_a_server() {
+            return Ok(Place::Server(Client::connect(connect.kubeconfig(), None)?));
+        }
+        let dir = dir.path();
         match datadir::holder(dir)? {
             Holder::Nobody => {
                 let images = watchbell_node::images_offline(dir, pull).map_err(Failure::refused)?;
@@ -67,9 +85,9 @@ impl Place {
     }
 
     /// Asks for something that takes images away. While no server says which of them pods use, none may run.
-    pub(super) fn ask_to_remove(&self, dir: &DataDir, request: &ImageRequest) -> Result<Value, Failure> {
+    pub(super) fn ask_to_remove(&self, dir: &StoreDir, request: &ImageRequest) -> Result<Value, Failure> {
         if let Place::Here(_) = self {
-            let dir = &dir.data_dir;
+            let dir = dir.path();
             // A spawner without tasks ends some seconds after its server.
             let deadline = Instant::now() + SPAWNER_PATIENCE;
             while datadir::has_spawner(dir)? {
@@ -137,11 +155,11 @@ impl Place {
     /// server.
     pub(super) fn bring(
         &self,
-        dir: &Path,
+        dir: &StoreDir,
         make: impl FnOnce(&Store, &Bars) -> Result<Vec<Reference>, watchbell_image::Error>,
     ) -> Result<Value, Failure> {
         if let Place::Here(_) = self {
-            let store = Store::open(dir).map_err(Failure::refused)?;
+            let store = Store::open(dir.path()).map_err(Failure::refused)?;
             let names = make(&store, &Bars::new()).map_err(Failure::refused)?;
             let described =
                 names.iter().map(|name| self.ask(&ImageRequest::Inspect { name: name.familiar() }));

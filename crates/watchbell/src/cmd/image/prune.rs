@@ -2,9 +2,8 @@ use watchbell_api::node::ImageRequest;
 use watchbell_image::PullOptions;
 
 use super::bars::size;
-use super::place::Place;
+use super::place::{Place, StoreDir};
 use crate::args::{Connect, Output};
-use crate::datadir::DataDir;
 use crate::exit::Failure;
 use crate::output::{self, Format};
 
@@ -12,14 +11,14 @@ use crate::output::{self, Format};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    data_dir: DataDir,
+    store: StoreDir,
     #[command(flatten)]
     output: Output,
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
-    let place = Place::find(&args.data_dir, connect, PullOptions::default())?;
-    let report = place.ask_to_remove(&args.data_dir, &ImageRequest::Prune)?;
+    let place = Place::find(&args.store, connect, PullOptions::default())?;
+    let report = place.ask_to_remove(&args.store, &ImageRequest::Prune)?;
     if let Some(format @ (Format::Json | Format::Yaml)) = args.output.output {
         return output::object(&report, format);
     }

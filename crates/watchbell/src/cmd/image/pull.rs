@@ -5,9 +5,8 @@ use watchbell_api::node::ImageRequest;
 use watchbell_image::{CredentialSource, PlainHttp, Platform, PullOptions};
 
 use super::bars::size;
-use super::place::Place;
+use super::place::{Place, StoreDir};
 use crate::args::{Connect, Output};
-use crate::datadir::DataDir;
 use crate::exit::Failure;
 use crate::output;
 
@@ -33,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long)]
     plain_http: bool,
     #[command(flatten)]
-    data_dir: DataDir,
+    store: StoreDir,
     #[command(flatten)]
     output: Output,
 }
@@ -43,13 +42,13 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         super::reference(image)?;
     }
     let options = options(args)?;
-    let place = Place::find(&args.data_dir, connect, options.clone())?;
+    let place = Place::find(&args.store, connect, options.clone())?;
     let is_own = args.auth_file.is_some() || args.ca.is_some();
     let mut all = Vec::new();
     for image in &args.images {
         let answer = if is_own && matches!(place, Place::Server(_)) {
             let name = super::reference(image)?;
-            place.bring(&args.data_dir.data_dir, |store, bars| {
+            place.bring(&args.store, |store, bars| {
                 watchbell_image::pull(store, &name, &options, bars).map(|_| vec![name.clone()])
             })?
         } else {

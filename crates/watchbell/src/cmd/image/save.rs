@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use watchbell_image::{Store, export};
 
-use crate::datadir::DataDir;
+use super::place::StoreDir;
 use crate::exit::Failure;
 use crate::output;
 
@@ -19,12 +19,12 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
-    data_dir: DataDir,
+    store: StoreDir,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let names = args.images.iter().map(|name| super::reference(name)).collect::<Result<Vec<_>, _>>()?;
-    let store = Store::open(&args.data_dir.data_dir).map_err(Failure::refused)?;
+    let store = Store::open(args.store.path()).map_err(Failure::refused)?;
     if args.output.as_os_str() == "-" {
         return export(&store, &names, BufWriter::new(io::stdout().lock())).map_err(Failure::refused);
     }
