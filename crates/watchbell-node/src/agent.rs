@@ -32,7 +32,7 @@ use watchbell_api::Uid;
 use watchbell_api::node::{Command, Report};
 use watchbell_api::types::pod_status::{Phase, PodStatus};
 use watchbell_core::pod::Action;
-use watchbell_sandbox::{Event, TableEntry};
+use watchbell_sandbox::{Event, StartFailure, StartFailureKind, TableEntry};
 
 use crate::image::{FetchRequest, InUse};
 use crate::place::LogPlace;
@@ -103,6 +103,7 @@ impl Agent {
                 if let Some(pod) = self.pods.get_mut(&Uid(id.pod_uid)) {
                     pod.handed.retain(|handed| *handed != id);
                     pod.end(id, ends::of_failure(&failure), now);
+                    self.effects.push(failed(&failure));
                     self.touch(Uid(id.pod_uid));
                 }
             }
@@ -245,8 +246,17 @@ impl Agent {
             return;
         };
         let has_started = matches!(entry, TableEntry::Running { .. });
+        let failure = match &entry {
+            TableEntry::Failed(failure) if failure.kind != StartFailureKind::Cancelled => {
+                Some(failed(failure))
+            }
+            _ => None,
+        };
         pod.learn(&self.site, entry, now);
         let is_known = usize::from(id.container) < pod.plan.containers.len();
+        if let Some(event) = failure.filter(|_| is_known) {
+            self.effects.push(event);
+        }
         if has_started && is_known && pod.speaks(false) {
             let name = &spec::container_at(&pod.assignment.spec, usize::from(id.container)).name;
             let message = format!("Started container {name}");
@@ -338,6 +348,12 @@ impl Agent {
             }));
         }
     }
+}
+
+/// What kubelet says of a container that could not be started.
+fn failed(failure: &StartFailure) -> Effect {
+    let (uid, message) = (Uid(failure.id.pod_uid), format!("Error: {}", failure.message));
+    Effect::Report(Report::Event { uid, warning: true, reason: "Failed", message })
 }
 
 fn job_logs(job: Uid) -> PathBuf {

@@ -12,7 +12,7 @@ pub(crate) struct Guard {
     state_dir: PathBuf,
 }
 
-/// What is above the ceiling: the field, and how root would allow it.
+/// What is above the ceiling: the field, and how root would allow it. The server and the spawner take the same arguments.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is above the spawner's ceiling: {reason}")]
 pub(crate) struct AboveCeiling {
@@ -37,32 +37,24 @@ impl Guard {
     pub(crate) fn check(&self, spec: &RunSpec) -> Result<(), AboveCeiling> {
         let ceiling = &self.ceiling;
         let host = spec.pod.host_namespaces;
-        allow(ceiling.privileged || !spec.privileged, "privileged", "start it with privileged allowed")?;
-        allow(ceiling.host_users || !host.users, "hostUsers", "start it with host users allowed")?;
-        allow(
-            ceiling.host_network || !host.network,
-            "hostNetwork",
-            "start it with the host network allowed",
-        )?;
-        allow(ceiling.host_pid || !host.pid, "hostPID", "start it with host pids allowed")?;
-        allow(ceiling.host_ipc || !host.ipc, "hostIPC", "start it with the host ipc allowed")?;
+        allow(ceiling.privileged || !spec.privileged, "privileged", "it needs --allow-privileged")?;
+        allow(ceiling.host_users || !host.users, "hostUsers", "it needs --allow-host-users")?;
+        allow(ceiling.host_network || !host.network, "hostNetwork", "it needs --allow-host-network")?;
+        allow(ceiling.host_pid || !host.pid, "hostPID", "it needs --allow-host-pid")?;
+        allow(ceiling.host_ipc || !host.ipc, "hostIPC", "it needs --allow-host-ipc")?;
         let unconfined = ceiling.unconfined || spec.privileged;
-        allow(
-            unconfined || spec.seccomp == Seccomp::Default,
-            "seccomp",
-            "start it with unconfined tasks allowed",
-        )?;
+        allow(unconfined || spec.seccomp == Seccomp::Default, "seccomp", "it needs --allow-unconfined")?;
         allow(
             unconfined || spec.proc_mount == ProcMount::Default,
             "procMount",
-            "start it with unconfined tasks allowed",
+            "it needs --allow-unconfined",
         )?;
         // Outside a user namespace a capability is the host's own.
         let beyond = spec.capabilities.without(Capabilities::RUNTIME_DEFAULT);
         allow(
             !host.users || spec.privileged || ceiling.privileged || beyond.is_empty(),
             "capabilities",
-            "beyond the runtime's default they need a user namespace, or privileged allowed",
+            "beyond the runtime's default they need a user namespace, or --allow-privileged",
         )?;
         for layer in &spec.root.layers {
             allow(self.is_data(layer), "root.layers", "it lies outside the data paths")?;
@@ -78,7 +70,7 @@ impl Guard {
                     allow(
                         allowed && self.spares_state(path),
                         &field(),
-                        "start it with this host path allowed",
+                        "it needs --allow-host-path of a directory that it lies in",
                     )?;
                 }
                 VolumeSource::Tmpfs { .. } | VolumeSource::Files { .. } => {}

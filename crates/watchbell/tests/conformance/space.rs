@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::fixtures::Place;
+use crate::fixtures::{Place, REAL_MINUTES};
 use crate::suite::{Answer, Suite};
 use crate::wire;
 
-/// The longest anything may take.
-const PATIENCE: Duration = Duration::from_secs(100);
 const GLANCE: Duration = Duration::from_millis(30);
+
+/// The longest anything may take.
+fn patience() -> Duration {
+    Duration::from_secs(if std::env::var_os(REAL_MINUTES).is_some() { 400 } else { 100 })
+}
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -46,6 +49,10 @@ impl Space {
                  allowWatchBookmarks=true"
             );
             space.watch_until(&space.path(kind, ""), &selector, |event| event["type"] == "ADDED");
+            // An informer has synced only now.
+            space.watch_until(&space.path(kind, ""), &selector, |event| {
+                event["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"
+            });
         }
         space
     }
@@ -177,7 +184,7 @@ impl Space {
                 }
                 last = body;
             }
-            assert!(begun.elapsed() < PATIENCE, "job {name} never {what}: {}", self.told(&last));
+            assert!(begun.elapsed() < patience(), "job {name} never {what}: {}", self.told(&last));
             std::thread::sleep(GLANCE);
         }
     }
@@ -201,7 +208,7 @@ impl Space {
             if let Some(found) = look() {
                 return found;
             }
-            assert!(begun.elapsed() < PATIENCE, "it never happened: {what}\n{}", self.suite.server_log());
+            assert!(begun.elapsed() < patience(), "it never happened: {what}\n{}", self.suite.server_log());
             std::thread::sleep(GLANCE);
         }
     }

@@ -178,6 +178,6 @@ fn a_volume_of_the_host_needs_the_ceiling() {
     assert!(condition(&stand.finished("default", "reach"), "Failed"), "{}", stand.server_log());
     assert!(!host.join("x").exists());
     let pods = stand.get(&["pods"]).to_string();
-    assert!(pods.contains("start it with this host path allowed"), "{pods}");
+    assert!(pods.contains("it needs --allow-host-path"), "{pods}");
     stand.end();
 }

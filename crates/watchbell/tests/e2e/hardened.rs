@@ -80,6 +80,30 @@ fn two_tasks_are_strangers_to_each_other_and_to_the_host() {
 }
 
 #[test]
+fn what_a_namespace_permits_and_root_does_not_fails_with_the_way_out() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox();
+    stand.apply(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: open, labels: {pod-security.kubernetes.io/enforce: privileged}}\n",
+    );
+    let greedy = job("greedy", "backoffLimit: 0", "true")
+        .replace("metadata: {name: greedy}", "metadata: {name: greedy, namespace: open}")
+        .replace("image: busybox:bar", "image: busybox:bar\n        securityContext: {privileged: true}");
+    stand.apply(&greedy);
+    assert!(condition(&stand.finished("open", "greedy"), "Failed"));
+    let events = stand.get(&["events", "-n", "open"]);
+    let told = events["items"].as_array().unwrap().iter().any(|event| {
+        event["type"] == "Warning"
+            && event["reason"] == "Failed"
+            && event["message"].as_str().unwrap().contains("--allow-")
+    });
+    assert!(told, "{events:#}");
+    stand.end();
+}
+
+#[test]
 fn what_asks_for_more_is_refused_with_the_field_and_the_way_out() {
     if is_left_out(&["busybox"]) {
         return;

@@ -274,7 +274,7 @@ fn failures_to_start_have_the_shells_codes() {
         bench.fetched(&image("tool", program()));
         bench.effects();
         bench.fails(id(1, 0, 0), kind);
-        bench.expect(&[&format!("report 1 Failed {expect}")]);
+        bench.expect(&["event 1 Failed!", &format!("report 1 Failed {expect}")]);
     };
     check(StartFailureKind::CommandNotFound, "ContainerCannotRun=127");
     check(StartFailureKind::CommandNotExecutable, "ContainerCannotRun=126");

@@ -10,7 +10,8 @@ use crate::wire;
 fn should_support_cronjob_api_operations() {
     let Some(space) = space() else { return };
     let selector = format!("labelSelector=special-label%3D{}", space.name);
-    let mut template = cron_job("test-api", "* */1 * * ?", "Allow", &json!(["/bin/true"]));
+    let mut template = cron_job("test-api", "@hourly", "Allow", &json!(["/bin/true"]));
+    template["spec"]["schedule"] = json!("* */1 * * ?");
     template["metadata"]["labels"] = json!({"special-label": space.name});
     template["spec"]["successfulJobsHistoryLimit"] = json!(1);
     template["spec"]["failedJobsHistoryLimit"] = json!(0);
