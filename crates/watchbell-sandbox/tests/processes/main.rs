@@ -11,6 +11,7 @@ mod failures;
 mod kills;
 mod place;
 mod probe;
+mod races;
 mod runs;
 mod sessions;
 mod sessions_attached;
@@ -52,6 +53,7 @@ const TESTS: &[Test] = &[
     ("limits_hold", attacks::limits_hold),
     ("volumes_hold_what_they_should", surroundings::volumes_hold_what_they_should),
     ("images_with_links_stay_inside", attacks::images_with_links_stay_inside),
+    ("swapped_links_lead_nowhere", races::swapped_links_lead_nowhere),
     ("a_task_sees_its_limits", surroundings::a_task_sees_its_limits),
     ("a_layer_that_is_unpacked_again_is_seen", surroundings::a_layer_that_is_unpacked_again_is_seen),
     ("what_the_ceiling_allows_runs", surroundings::what_the_ceiling_allows_runs),

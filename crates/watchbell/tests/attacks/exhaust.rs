@@ -182,7 +182,7 @@ fn pids() -> impl Iterator<Item = i32> {
 }
 
 /// The spawner of a stand.
-fn spawners(stand: &Stand) -> Vec<u32> {
+pub(crate) fn spawners(stand: &Stand) -> Vec<u32> {
     let state = stand.data().join("run").display().to_string();
     let is_ours = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

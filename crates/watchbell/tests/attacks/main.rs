@@ -17,3 +17,4 @@ mod program;
 #[path = "../e2e/stand.rs"]
 #[expect(dead_code, reason = "what the other tests need of it")]
 mod stand;
+mod traps;
