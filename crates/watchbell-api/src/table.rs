@@ -8,6 +8,7 @@ mod node;
 mod plain;
 mod pod;
 mod policy;
+mod service;
 mod storage;
 #[cfg(test)]
 mod tests;
@@ -82,8 +83,8 @@ fn columns_of(resource: Resource) -> &'static [Column] {
         Resource::RuntimeClass => &policy::RUNTIME_CLASS,
         Resource::NetworkPolicy => &policy::NETWORK_POLICY,
         Resource::Lease => &policy::LEASE,
-        Resource::Service
-        | Resource::Endpoints
+        Resource::Service => &service::COLUMNS,
+        Resource::Endpoints
         | Resource::ReplicationController
         | Resource::DaemonSet
         | Resource::Deployment
@@ -132,8 +133,8 @@ pub fn cells(resource: Resource, object: &Value, now: i64) -> Vec<Value> {
         Resource::NetworkPolicy => policy::network_policy(object, now),
         Resource::Lease => policy::lease(object, now),
         Resource::EventsEvent => event::cells(&convert::to_stored(resource, object.clone()), now),
-        Resource::Service
-        | Resource::Endpoints
+        Resource::Service => service::cells(object, now),
+        Resource::Endpoints
         | Resource::ReplicationController
         | Resource::DaemonSet
         | Resource::Deployment

@@ -175,7 +175,8 @@ impl Metrics {
             snapshot.resource_version(),
         );
         page.family("watchbell_objects", "gauge", "Objects, by resource.");
-        for resource in Resource::all() {
+        // Another form of objects is not more of them.
+        for resource in Resource::all().filter(|r| r.stored() == *r && !r.is_list_only()) {
             let name = resource.info().qualified();
             page.labelled("watchbell_objects", &format!("resource=\"{name}\""), &snapshot.count(resource));
         }

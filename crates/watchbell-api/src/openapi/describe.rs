@@ -1,4 +1,4 @@
-//! What `kubectl explain` says of types and fields: short sentences in our own words, for what people ask about most.
+//! What `kubectl explain` says of types and fields: short sentences in our own words, one for every field that is served.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -17,8 +17,13 @@ pub(super) fn type_named(name: &str) -> Option<&'static str> {
     BY_NAME.get(name).copied()
 }
 
+/// Types whose fields mean what those of another type mean.
+const LIKE: [(&str, &str); 1] = [("core.v1.EphemeralContainer", "core.v1.Container")];
+
 pub(super) fn field_of(owner: &Type, field: &str) -> Option<&'static str> {
-    let own = BY_NAME.get(format!("{}.{field}", owner.name).as_str()).copied();
+    let of = |name: &str| BY_NAME.get(format!("{name}.{field}").as_str()).copied();
+    let like = || LIKE.iter().find(|(name, _)| *name == owner.name).and_then(|(_, like)| of(like));
+    let own = of(owner.name).or_else(like);
     match (own, field) {
         (Some(text), _) => Some(text),
         // Every kind has these, and they mean the same everywhere.
@@ -29,6 +34,9 @@ pub(super) fn field_of(owner: &Type, field: &str) -> Option<&'static str> {
         (None, "metadata") => Some("Name, labels and what else every object has."),
         (None, "spec") => Some("What is wanted."),
         (None, "status") if owner.kind.is_some() => Some("What is: written by the server alone."),
-        (None, _) => None,
+        // What an object says of another one.
+        (None, "apiVersion") => Some("The group and version of its kind."),
+        (None, "kind") => Some("Its kind."),
+        (None, _) => of("*"),
     }
 }

@@ -278,3 +278,38 @@ proptest! {
         prop_assert_eq!(second, SchemaReport { unknown: Vec::new(), ..first });
     }
 }
+
+/// The tests of clients use times of long ago, and a holder of none.
+#[test]
+fn leases_keep_their_times_and_holders() {
+    let lease = |acquired: &str| json!({"spec": {"holderIdentity": "", "acquireTime": acquired}});
+    check_as(Resource::Lease, lease("0001-01-01T00:00:02Z"), &lease("0001-01-01T00:00:02.000000Z"), &[]);
+    check_as(
+        Resource::Lease,
+        lease("2026-01-01T01:00:00.1234567+01:00"),
+        &lease("2026-01-01T00:00:00.123456Z"),
+        &[],
+    );
+}
+
+#[test]
+fn what_go_does_not_write_is_not_kept() {
+    check_as(
+        Resource::PriorityClass,
+        json!({"value": 0, "globalDefault": false, "description": ""}),
+        &json!({"value": 0}),
+        &[],
+    );
+    check_as(
+        Resource::PersistentVolumeClaim,
+        json!({"spec": {"storageClassName": "", "volumeName": "", "resources": {"requests": {"storage": "1024Mi"}}}}),
+        &json!({"spec": {"storageClassName": "", "resources": {"requests": {"storage": "1Gi"}}}}),
+        &[],
+    );
+    check_as(
+        Resource::NetworkPolicy,
+        json!({"spec": {"podSelector": {}, "ingress": [], "egress": [{}]}}),
+        &json!({"spec": {"podSelector": {}, "egress": [{}]}}),
+        &[],
+    );
+}

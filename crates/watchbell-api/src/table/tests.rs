@@ -417,3 +417,24 @@ fn claims_volumes_and_classes() {
          ALLOWVOLUMEEXPANSION=false AGE=60s",
     );
 }
+
+#[test]
+fn services() {
+    let service = |spec: Value| json!({"metadata": {"name": "a", "creationTimestamp": "2026-01-02T02:59:00Z"}, "spec": spec});
+    check(
+        Resource::Service,
+        &service(
+            json!({"clusterIPs": ["10.0.0.1"], "type": "ClusterIP", "ports": [{"port": 443, "protocol": "TCP"}]}),
+        ),
+        "NAME=a TYPE=ClusterIP CLUSTER-IP=10.0.0.1 EXTERNAL-IP=<none> PORT(S)=443/TCP AGE=60s | SELECTOR=<none>",
+    );
+    check(
+        Resource::Service,
+        &service(json!({
+            "clusterIP": "None", "externalIPs": ["1.2.3.4", "::1"], "type": "NodePort", "selector": {"app": "web", "b": "c"},
+            "ports": [{"port": 80, "nodePort": 30080, "protocol": "TCP"}, {"port": 53, "protocol": "UDP"}],
+        })),
+        "NAME=a TYPE=NodePort CLUSTER-IP=None EXTERNAL-IP=1.2.3.4,::1 PORT(S)=80:30080/TCP,53/UDP AGE=60s | \
+         SELECTOR=app=web,b=c",
+    );
+}

@@ -172,7 +172,7 @@ fn every_kind_lives() {
         let explained = kubectl.ok(&["explain", case.explained], "");
         let field = case.explained.rsplit('.').next().unwrap();
         assert!(explained.contains(&format!("FIELD: {field}")), "{explained}");
-        assert!(!explained.contains("<no description>"), "{}: {explained}", case.explained);
+        assert!(!explained.contains("<empty>"), "{}: {explained}", case.explained);
         let removed = kubectl.ok(&["delete", case.object, "--wait=false"], "");
         assert!(removed.contains("deleted"), "{removed}");
     }
@@ -207,7 +207,7 @@ fn api_resources_tells_what_is_run_and_what_is_not() {
 fn what_a_cluster_runs_is_empty_and_refused_by_name() {
     let server = Harness::start();
     let Some(kubectl) = Kubectl::of(&server) else { return };
-    assert_eq!(kubectl.ok(&["get", "deploy,rs,ds,sts,rc,svc,ep", "-o", "name"], ""), "");
+    assert_eq!(kubectl.ok(&["get", "deploy,rs,ds,sts,rc,ep", "-o", "name"], ""), "");
     assert_eq!(kubectl.ok(&["get", "all"], ""), "");
     kubectl.refused(&["get", "deploy", "web"], "", "deployments.apps \"web\" not found");
     let yaml = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  selector: {matchLabels: {a: b}}\n  \
@@ -222,6 +222,12 @@ fn what_a_cluster_runs_is_empty_and_refused_by_name() {
         "",
         "Service needs a Kubernetes cluster",
     );
+    // Programs look for the API server behind this name.
+    let services = kubectl.ok(&["get", "svc"], "");
+    let mut words = services.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(words.next().unwrap(), ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"]);
+    let row = words.next().unwrap();
+    assert_eq!((row[0], row[1], row[3]), ("kubernetes", "ClusterIP", "<none>"));
     kubectl.refused(&["scale", "deploy/web", "--replicas=2"], "", "not found");
     kubectl.refused(
         &["apply", "-f", "-"],
@@ -231,7 +237,7 @@ fn what_a_cluster_runs_is_empty_and_refused_by_name() {
     assert!(kubectl.ok(&["explain", "deployment.spec.replicas"], "").contains("<integer>"));
     kubectl.ok(&["create", "namespace", "ml"], "");
     kubectl.ok(&["delete", "namespace", "ml"], "");
-    for path in ["/apis/apps/v1/deployments", "/api/v1/namespaces/default/services"] {
+    for path in ["/apis/apps/v1/deployments", "/api/v1/namespaces/kube-system/services"] {
         let list = server.client.get(path).expect(200);
         assert_eq!(list["items"], json!([]));
         let watch = server.client.get(&format!("{path}?watch=true&timeoutSeconds=1"));
