@@ -18,6 +18,7 @@ mod plan;
 mod pod;
 mod runs;
 mod spec;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +40,7 @@ use crate::place::LogPlace;
 use pod::{Pod, is_news};
 use runs::Runs;
 
-pub(crate) use effect::{Effect, Input, Now};
+pub(crate) use effect::{Effect, Input, Now, Watched};
 pub(crate) use plan::Machine;
 pub(crate) use spec::{Prerequisite, Site};
 
@@ -57,6 +58,7 @@ pub(crate) struct Agent {
     /// What the spawner runs and no pod has claimed; `None` once all pods are known.
     unclaimed: Option<HashMap<u128, Vec<TableEntry>>>,
     wakes: BinaryHeap<Reverse<(Duration, Uid)>>,
+    watch: watch::Watch,
     touched: Vec<Uid>,
     effects: Vec<Effect>,
 }
@@ -83,6 +85,7 @@ impl Agent {
             next_fetch: 0,
             unclaimed: Some(unclaimed),
             wakes: BinaryHeap::new(),
+            watch: watch::Watch::default(),
             touched: Vec::new(),
             effects: Vec::new(),
         }
@@ -95,6 +98,7 @@ impl Agent {
             Input::Reconnected(table) => self.reconnected(table, now),
             Input::Fetched(id, fetched) => self.fetched(id, fetched, now),
             Input::ImagesCame(names) => self.images_came(&names, now),
+            Input::Measured(exceeded) => self.measured(exceeded, now),
             Input::FolderRemoved { name, error } => {
                 self.effects.push(Effect::Report(Report::VolumeRemoved { name, error }));
             }
@@ -123,6 +127,7 @@ impl Agent {
                 self.touch(uid);
             }
         }
+        self.look_at_sizes(now);
         // In the order in which things happened; what a step touches is looked at in the next round.
         while !self.touched.is_empty() {
             for uid in std::mem::take(&mut self.touched) {
@@ -138,7 +143,7 @@ impl Agent {
         }
         let idle = self.runs.tidy(now.mono);
         let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
-        (std::mem::take(&mut self.effects), idle.into_iter().chain(wake).min())
+        (std::mem::take(&mut self.effects), idle.into_iter().chain(wake).chain(self.watch.wake_at()).min())
     }
 
     fn touch(&mut self, uid: Uid) {
@@ -210,6 +215,7 @@ impl Agent {
             self.effects.push(Effect::AcknowledgeRun(*id));
         }
         let uid = pod.assignment.uid;
+        self.watch.end(uid);
         let volumes = spec::has_directory(&pod.assignment, &pod.plan);
         self.effects.push(Effect::ReleasePod { uid, volumes });
         if pod.removes_logs {

@@ -13,10 +13,11 @@ use watchbell_sandbox::{
     ContainerId, Event, RunSpec, Spawner, SpawnerOptions, StartFailure, StartFailureKind, TableEntry,
 };
 
-use crate::agent::{Agent, Effect, Input, Now, Prerequisite};
+use crate::agent::{Agent, Effect, Input, Now, Prerequisite, Watched};
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
 use crate::logs::Live;
+use crate::measure::holds_more;
 use crate::place::{folder, volumes_dir};
 use crate::remove::remove_tree;
 use crate::sessions::SharedSpawner;
@@ -40,6 +41,8 @@ pub(crate) struct Executor<R> {
     pub(crate) data_dir: PathBuf,
     /// Directories to be removed, on a thread of their own.
     pub(crate) rubbish: Sender<Rubbish>,
+    /// Directories to be measured, likewise.
+    pub(crate) watched: Sender<Vec<Watched>>,
     pub(crate) report: R,
 }
 
@@ -105,6 +108,9 @@ impl<R: Fn(Report)> Executor<R> {
             }
             Effect::RemoveLogs(dir) => {
                 let _ = self.rubbish.send(Rubbish::Directory(self.spawner_options.log_dir.join(dir)));
+            }
+            Effect::Measure(watched) => {
+                let _ = self.watched.send(watched);
             }
             Effect::RemoveFolder(name) => {
                 let path = folder(&self.data_dir, &name);
@@ -219,6 +225,21 @@ pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox) {
             let error = removed.err().map(|e| format!("cannot remove the folder of the volume: {e}"));
             inbox.push([Input::FolderRemoved { name, error }]);
         }
+    }
+}
+
+/// Sees which directories hold more than they may.
+pub(crate) fn measure(watched: Receiver<Vec<Watched>>, inbox: &Inbox) {
+    for list in watched {
+        let exceeds = |item: &Watched| match holds_more(&item.path, item.limit_bytes) {
+            Ok(more) => more,
+            Err(e) => {
+                tracing::warn!(dir = %item.path.display(), "cannot measure a directory: {e}");
+                false
+            }
+        };
+        let exceeded = list.into_iter().filter(exceeds).map(|item| (item.pod, item.volume)).collect();
+        inbox.push([Input::Measured(exceeded)]);
     }
 }
 

@@ -16,6 +16,7 @@ mod executor;
 mod image;
 mod inbox;
 mod logs;
+mod measure;
 mod options;
 mod place;
 mod remove;
@@ -86,6 +87,9 @@ impl Node {
         let (rubbish, to_remove) = channel();
         let told = inbox.clone();
         spawn("node-sweep", move || executor::sweep(to_remove, &told))?;
+        let (watched, to_measure) = channel();
+        let told = inbox.clone();
+        spawn("node-measure", move || executor::measure(to_measure, &told))?;
         let site = Site {
             machine: Machine {
                 capacity: options.capacity.clone(),
@@ -117,6 +121,7 @@ impl Node {
             live: live.clone(),
             data_dir: options.data_dir,
             rubbish,
+            watched,
             report,
         };
         executor::forward_events(events, &inbox);

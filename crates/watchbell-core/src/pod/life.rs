@@ -24,6 +24,8 @@ use super::backoff::{CRASH, CrashBackoff};
 
 /// Kubernetes' default of `terminationGracePeriodSeconds`.
 const GRACE_SECONDS: i64 = 30;
+/// What kubelet leaves a pod that took more of the disk than it may.
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
 /// A pod that the node has taken up.
 #[derive(Debug, Clone, PartialEq)]
@@ -255,6 +257,15 @@ impl Life {
     pub fn refuse(&mut self, reason: &str, message: &str, now: Duration) {
         if self.ending.is_none() {
             self.end(EndCause::Refused { reason: reason.into(), message: message.into() }, self.grace, now);
+        }
+    }
+
+    /// The pod takes more of this node than it may.
+    pub fn evict(&mut self, message: &str, now: Duration) {
+        if self.ending.is_none() {
+            self.disruption = Some("TerminationByKubelet".into());
+            let cause = EndCause::Refused { reason: "Evicted".into(), message: message.into() };
+            self.end(cause, EVICTION_GRACE, now);
         }
     }
 

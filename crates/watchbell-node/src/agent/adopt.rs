@@ -66,6 +66,7 @@ impl Agent {
         };
         self.remember_images(&mut pod);
         self.greet(&mut pod, now);
+        self.watch.begin(&pod, now);
         self.pods.insert(uid, pod);
         self.touch(uid);
     }

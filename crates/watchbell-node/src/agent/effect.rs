@@ -31,6 +31,8 @@ pub(crate) enum Input {
     ImagesCame(Vec<String>),
     /// The start never reached the spawner.
     NotStarted(StartFailure),
+    /// The answer to [`Effect::Measure`]: the pods with a directory that holds more than it may, and its volume's name.
+    Measured(Vec<(Uid, String)>),
     /// The answer to [`Effect::RemoveFolder`].
     FolderRemoved {
         name: Arc<str>,
@@ -61,8 +63,19 @@ pub(crate) enum Effect {
     Report(Report),
     /// A directory below that of the logs.
     RemoveLogs(PathBuf),
+    /// See which of these directories hold more than they may.
+    Measure(Vec<Watched>),
     /// The folder of a persistent volume.
     RemoveFolder(Arc<str>),
     /// Remove the volumes of all pods but these: a crash may have left some.
     SweepVolumes(Vec<Uid>),
+}
+
+/// A directory whose size is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Watched {
+    pub pod: Uid,
+    pub volume: String,
+    pub path: PathBuf,
+    pub limit_bytes: u64,
 }

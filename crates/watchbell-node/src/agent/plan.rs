@@ -69,9 +69,10 @@ pub(super) enum VolumePlan {
         bytes: u64,
     },
     Files,
-    /// An emptyDir on disk. Its `sizeLimit` is not enforced: without project quotas of the file system it could only be
-    /// watched.
-    Dir,
+    /// An emptyDir on disk. Its `sizeLimit` is watched, as kubelet does.
+    Dir {
+        limit: Option<u64>,
+    },
     HostPath {
         path: String,
         missing: Missing,
@@ -81,6 +82,16 @@ pub(super) enum VolumePlan {
         claim: String,
         read_only: bool,
     },
+}
+
+impl Plan {
+    /// The directories that are watched: their volumes' positions and limits.
+    pub(super) fn limited(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.volumes.iter().enumerate().filter_map(|(position, volume)| match volume {
+            VolumePlan::Dir { limit: Some(limit) } => Some((position, *limit)),
+            _ => None,
+        })
+    }
 }
 
 impl VolumePlan {
@@ -181,7 +192,7 @@ fn plan_volume(volume: &Volume, machine: &Machine) -> Result<VolumePlan, String>
         let limit =
             dir.size_limit.as_ref().and_then(|v| Quantity::from_value(v).ok()).filter(|q| !q.is_zero());
         return match dir.medium.as_str() {
-            "" => Ok(VolumePlan::Dir),
+            "" => Ok(VolumePlan::Dir { limit: limit.map(|q| q.as_bytes()) }),
             "Memory" => Ok(VolumePlan::Tmpfs {
                 bytes: limit.map_or(machine.capacity.memory_bytes, |q| q.as_bytes()).clamp(4096, 1 << 50),
             }),

@@ -84,7 +84,7 @@ pub(super) fn message_file(ordinal: u16, attempt: u32) -> String {
 
 /// Whether the pod has a directory below that of the volumes.
 pub(super) fn has_directory(pod: &Assignment, plan: &Plan) -> bool {
-    plan.volumes.contains(&VolumePlan::Dir) || has_messages(pod)
+    plan.volumes.iter().any(|volume| matches!(volume, VolumePlan::Dir { .. })) || has_messages(pod)
 }
 
 fn has_messages(pod: &Assignment) -> bool {
@@ -136,7 +136,7 @@ impl Site {
                     });
                     VolumeSource::Files { entries: entries.collect(), gid }
                 }
-                VolumePlan::Dir => {
+                VolumePlan::Dir { .. } => {
                     let path = volumes_dir(&self.data_dir, pod.uid).join(&volume.name);
                     needed.push(Prerequisite::Volume { path: path.clone(), gid });
                     VolumeSource::Dir { path }

@@ -4,6 +4,7 @@ mod claims;
 mod cost;
 mod lives;
 mod restart;
+mod sizes;
 mod specs;
 
 use std::collections::BTreeMap;
@@ -254,6 +255,13 @@ impl Bench {
                     let _ = write!(line, " with {}", String::from_utf8_lossy(&secret.0));
                 }
                 self.fetches.push(request);
+                line
+            }
+            Effect::Measure(watched) => {
+                let mut line = "measure".to_owned();
+                for item in watched {
+                    let _ = write!(line, " {} of {} ({})", item.volume, item.pod.0, item.limit_bytes);
+                }
                 line
             }
             Effect::RemoveFolder(name) => format!("remove folder {name}"),

@@ -16,6 +16,10 @@ fn pod(name: &str, cpu: &str) -> String {
     POD.replace("NAME", name).replace("CPU", cpu)
 }
 
+fn pod_of_class(name: &str, class: &str) -> String {
+    format!("{}  {class}\n", pod(name, "1"))
+}
+
 #[test]
 fn kubectl_meets_limit_ranges_and_quotas() {
     let server = Harness::start();
@@ -73,7 +77,7 @@ fn kubectl_meets_classes() {
     let server = Harness::start();
     let Some(kubectl) = Kubectl::of(&server) else { return };
     kubectl.ok(&["create", "priorityclass", "high", "--value=1000", "--preemption-policy=Never"], "");
-    let urgent = pod("urgent", "1") + "  priorityClassName: high\n";
+    let urgent = pod_of_class("urgent", "priorityClassName: high");
     kubectl.ok(&["apply", "-f", "-"], &urgent);
     let spec = "jsonpath={.spec.priority} {.spec.preemptionPolicy}";
     assert_eq!(kubectl.ok(&["get", "pod", "urgent", "-o", spec], ""), "1000 Never");
@@ -87,12 +91,12 @@ fn kubectl_meets_classes() {
     let class = "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: boxed}\nhandler: watchbell\n\
                  overhead: {podFixed: {cpu: 250m}}\n";
     kubectl.ok(&["apply", "-f", "-"], class);
-    kubectl.ok(&["apply", "-f", "-"], &(pod("boxed", "1") + "  runtimeClassName: boxed\n"));
+    kubectl.ok(&["apply", "-f", "-"], &pod_of_class("boxed", "runtimeClassName: boxed"));
     let overhead = kubectl.ok(&["get", "pod", "boxed", "-o", "jsonpath={.spec.overhead}"], "");
     assert_eq!(overhead, r#"{"cpu":"250m"}"#);
     kubectl.refused(
         &["apply", "-f", "-"],
-        &(pod("vm", "1") + "  runtimeClassName: kata\n"),
+        &pod_of_class("vm", "runtimeClassName: kata"),
         "pods \"vm\" is forbidden: pod rejected: RuntimeClass \"kata\" not found",
     );
 }

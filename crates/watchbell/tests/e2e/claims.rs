@@ -181,3 +181,20 @@ fn a_volume_of_the_host_needs_the_ceiling() {
     assert!(pods.contains("it needs --allow-host-path"), "{pods}");
     stand.end();
 }
+
+#[test]
+fn a_task_that_fills_its_empty_dir_is_evicted() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox();
+    let manifest = job("fill", "completions: 1", "", "dd if=/dev/zero of=/data/x bs=1M count=3; sleep 1000");
+    stand.apply(&manifest.replace("persistentVolumeClaim: {claimName: data}", "emptyDir: {sizeLimit: 1Mi}"));
+    assert!(condition(&stand.finished("default", "fill"), "Failed"), "{}", stand.server_log());
+    let pods = stand.get(&["pods"]);
+    let status = &pods["items"][0]["status"];
+    assert_eq!(status["reason"], "Evicted", "{status:#}");
+    assert_eq!(status["message"], "Usage of EmptyDir volume \"data\" exceeds the limit \"1Mi\". ");
+    assert!(condition(&pods["items"][0], "DisruptionTarget"), "{status:#}");
+    stand.end();
+}
