@@ -25,7 +25,6 @@ mod metrics;
 mod notes;
 mod pins;
 mod present;
-mod render;
 mod request;
 mod respond;
 mod server;

@@ -6,7 +6,6 @@ use watchbell_api::{ApiError, Resource, convert, protobuf};
 use watchbell_core::world::Stored;
 
 use crate::present::{self, Include};
-use crate::render;
 use crate::request::accept::{Answer, Encoding, Shape};
 
 /// What of an object is shown, and in which bytes.
@@ -41,7 +40,7 @@ impl View {
     /// Writes an object as it stands, as an object of the resource that was asked for.
     pub(crate) fn stored(self, asked: Resource, stored: &Stored, out: &mut Vec<u8>) -> Result<(), ApiError> {
         if self == View::Json && asked == stored.resource {
-            render::json(stored, out);
+            stored.write_json(out);
             return Ok(());
         }
         self.rendered(asked, stored.render(), out)

@@ -66,7 +66,13 @@ impl Managed {
 
     /// The list as compact JSON.
     pub fn json(&self) -> Vec<u8> {
-        let mut out = vec![b'['];
+        let mut out = Vec::new();
+        self.write_json(&mut out);
+        out
+    }
+
+    pub(super) fn write_json(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
         for (i, entry) in self.0.iter().enumerate() {
             if i > 0 {
                 out.push(b',');
@@ -86,7 +92,6 @@ impl Managed {
             out.extend_from_slice(after);
         }
         out.push(b']');
-        out
     }
 }
 

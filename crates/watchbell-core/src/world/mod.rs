@@ -27,6 +27,7 @@ mod forms;
 mod index;
 mod invariants;
 mod jobs;
+mod json;
 mod managed;
 mod namespaces;
 mod object;

@@ -27,12 +27,28 @@ pub(super) struct Shape {
     pub(super) verdict: Result<(), String>,
     /// What such a pod takes of quotas.
     cost: OnceLock<Arc<Cost>>,
+    /// `json` as text without its closing brace, made when the first pod is shown.
+    open_text: OnceLock<Box<[u8]>>,
 }
 
 impl Shape {
     fn new(json: Value, verdict: Result<(), String>) -> Result<Shape, TemplateError> {
         let spec = PodSpec::deserialize(&json).map_err(|e| TemplateError(format!("{TEMPLATE_SPEC}: {e}")))?;
-        Ok(Shape { json, spec: Arc::new(spec), verdict, cost: OnceLock::new() })
+        Ok(Shape { json, spec: Arc::new(spec), verdict, cost: OnceLock::new(), open_text: OnceLock::new() })
+    }
+
+    /// The spec as compact JSON, to which fields can be added. `None` where what a pod adds is there already: it is replaced
+    /// in its place.
+    pub(super) fn open_text(&self) -> Option<&[u8]> {
+        if self.json.get("hostname").is_some() || self.json.get("nodeName").is_some() {
+            return None;
+        }
+        let text = self.open_text.get_or_init(|| {
+            let mut text = self.json.to_string().into_bytes();
+            text.pop();
+            text.into()
+        });
+        Some(text)
     }
 
     pub(super) fn cost(&self) -> &Arc<Cost> {

@@ -1,6 +1,7 @@
 //! What all pods of one Job share, and how one of them is told from the others.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
@@ -9,11 +10,11 @@ use watchbell_api::types::job::JobSpec;
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::{Resource, Uid, managed_fields};
 
-use super::CONTROLLER_MANAGER;
 use super::managed::Managed;
 use super::object::{ArrayPod, Stored, string_map};
 use super::shape::{Shape, Shapes};
 use super::shown::rfc3339;
+use super::{CONTROLLER_MANAGER, NODE_NAME};
 use crate::admission::{Cost, Mode};
 
 /// Label and annotation that carry an index.
@@ -243,4 +244,71 @@ impl JobPods {
         head.insert("spec".into(), spec);
         head
     }
+
+    /// [`JobPods::render_head`] with the pod's marks, as compact JSON: what stands before the end of the metadata, and the
+    /// rest. `None` where it has to be put together field by field.
+    pub(super) fn head_parts(&self, stored: &Stored, pod: &ArrayPod) -> Option<(Vec<u8>, Vec<u8>)> {
+        let spec = self.shape.open_text()?;
+        let status = stored.pod_status()?;
+        // Names are quoted as they are: they hold nothing that JSON escapes. Labels and annotations may.
+        let index = pod.index.map(|index| index.to_string());
+        let own_index = || index.as_deref().map(|index| (COMPLETION_INDEX, index));
+        let mut labels: BTreeMap<&str, &str> = pairs(&self.labels);
+        labels.extend(own_index());
+        let (failures, ignored) = (pod.failure_count.to_string(), pod.ignored_failure_count.to_string());
+        let mut annotations: BTreeMap<&str, &str> = pairs(&self.annotations);
+        annotations.extend(own_index());
+        if index.is_some() && self.failures_told == FailuresTold::ByIndex {
+            annotations.insert(FAILURE_COUNT, &failures);
+        }
+        if index.is_some() && pod.ignored_failure_count > 0 {
+            annotations.insert(IGNORED_FAILURE_COUNT, &ignored);
+        }
+        let mut out = Vec::with_capacity(2048);
+        // Writing to memory does not fail.
+        let _ = write!(
+            out,
+            "{{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{{\"name\":\"{}\",\"generateName\":\"{}-",
+            stored.name, self.job_name
+        );
+        if let Some(index) = &index {
+            let _ = write!(out, "{index}-");
+        }
+        let _ = write!(
+            out,
+            "\",\"namespace\":\"{}\",\"uid\":\"{}\",\"creationTimestamp\":\"{}\",\"labels\":",
+            stored.namespace,
+            stored.uid,
+            rfc3339(stored.created_at)
+        );
+        let _ = serde_json::to_writer(&mut out, &labels);
+        if !annotations.is_empty() {
+            out.extend_from_slice(b",\"annotations\":");
+            let _ = serde_json::to_writer(&mut out, &annotations);
+        }
+        let _ = write!(
+            out,
+            ",\"ownerReferences\":[{{\"apiVersion\":\"batch/v1\",\"kind\":\"Job\",\"name\":\"{}\",\"uid\":\"{}\",\
+             \"controller\":true,\"blockOwnerDeletion\":true}}]",
+            self.job_name, self.job_uid
+        );
+        if !status.phase.is_terminal() {
+            let _ = write!(out, ",\"finalizers\":[\"{TRACKING}\"]");
+        }
+        let mut rest = Vec::with_capacity(spec.len() + 128);
+        rest.extend_from_slice(b"},\"spec\":");
+        rest.extend_from_slice(spec);
+        if pod.index.is_some() {
+            let _ = write!(rest, ",\"hostname\":\"{}\"", self.hostname(pod, &stored.name));
+        }
+        if status.scheduled_at.is_some() {
+            let _ = write!(rest, ",\"nodeName\":\"{NODE_NAME}\"");
+        }
+        rest.extend_from_slice(b"}}");
+        Some((out, rest))
+    }
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    map.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect()
 }

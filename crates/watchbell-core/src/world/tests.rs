@@ -91,6 +91,12 @@ impl Bench {
         self.world.committed();
         self.commands.extend(stage.commands.iter().cloned());
         self.check();
+        // Of many changes the first are enough.
+        for stored in stage.changes.iter().take(16).filter_map(|change| change.new.as_ref()) {
+            let mut json = Vec::new();
+            stored.write_json(&mut json);
+            assert_eq!(String::from_utf8(json).expect("text"), stored.render().to_string());
+        }
         stage
     }
 

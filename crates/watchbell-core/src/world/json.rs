@@ -1,51 +1,72 @@
-//! An object's JSON without a detour over values: its head lies in memory as the bytes that clients get, and only what the
-//! server keeps apart is put in.
+//! An object's JSON without a detour over values: its head lies in memory as the bytes that clients get, or follows from
+//! the template of an array pod, and only what is kept apart is put in.
 //!
 //! The result is, byte for byte, `stored.render().to_string()`.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use watchbell_api::Resource;
-use watchbell_core::world::{Head, Stored, rfc3339};
 
-/// Writes the object as clients see it.
-pub(crate) fn json(stored: &Stored, out: &mut Vec<u8>) {
-    let head = match &stored.head {
-        // A pod's head lacks what follows from its status.
-        Head::Json(head) if stored.resource != Resource::Pod => Some(head),
-        Head::Json(_) | Head::ArrayPod(_) => None,
-    };
-    let Some((before, after)) = head.and_then(|head| split_at_metadata_end(&head.json)) else {
-        // Writing to memory does not fail.
-        let _ = serde_json::to_writer(out, &stored.render());
-        return;
-    };
-    let status = stored.render_status();
-    let managed = stored.managed(status.as_ref());
-    out.extend_from_slice(before);
-    if !managed.is_empty() {
-        out.extend_from_slice(b",\"managedFields\":");
-        out.extend_from_slice(&managed.json());
+use super::object::{Head, Stored};
+use super::shown::rfc3339;
+
+/// What stands before the end of the metadata, and the rest.
+type Parts<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
+impl Stored {
+    /// Writes the object as clients see it.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        let Some((before, after)) = self.json_parts() else {
+            // Writing to memory does not fail.
+            let _ = serde_json::to_writer(out, &self.render());
+            return;
+        };
+        let status = self.render_status();
+        out.extend_from_slice(&before);
+        let managed = self.managed(status.as_ref());
+        if !managed.is_empty() {
+            out.extend_from_slice(b",\"managedFields\":");
+            managed.write_json(out);
+        }
+        if self.resource_version != 0 {
+            let _ = write!(out, ",\"resourceVersion\":\"{}\"", self.resource_version);
+        }
+        if self.generation > 0 {
+            let _ = write!(out, ",\"generation\":{}", self.generation);
+        }
+        if let Some(deletion) = self.deletion {
+            let _ = write!(
+                out,
+                ",\"deletionTimestamp\":\"{}\",\"deletionGracePeriodSeconds\":{}",
+                rfc3339(deletion.at),
+                deletion.grace_seconds
+            );
+        }
+        out.extend_from_slice(&after);
+        if let Some(status) = status {
+            // The object's own end comes after its status.
+            out.pop();
+            out.extend_from_slice(b",\"status\":");
+            let _ = serde_json::to_writer(&mut *out, &status);
+            out.push(b'}');
+        }
     }
-    let _ = write!(out, ",\"resourceVersion\":\"{}\"", stored.resource_version);
-    if stored.generation > 0 {
-        let _ = write!(out, ",\"generation\":{}", stored.generation);
-    }
-    if let Some(deletion) = stored.deletion {
-        let _ = write!(
-            out,
-            ",\"deletionTimestamp\":\"{}\",\"deletionGracePeriodSeconds\":{}",
-            rfc3339(deletion.at),
-            deletion.grace_seconds
-        );
-    }
-    out.extend_from_slice(after);
-    if let Some(status) = status {
-        // The object's own end comes after its status.
-        out.pop();
-        out.extend_from_slice(b",\"status\":");
-        let _ = serde_json::to_writer(&mut *out, &status);
-        out.push(b'}');
+
+    /// The head with the marks of a pod, cut where its metadata ends. `None` where it has to be put together field by field.
+    fn json_parts(&self) -> Option<Parts<'_>> {
+        match &self.head {
+            Head::ArrayPod(pod) if pod.own.is_none() => {
+                let (before, after) = pod.template.head_parts(self, pod)?;
+                Some((before.into(), after.into()))
+            }
+            // A pod's own head lacks what follows from its status.
+            Head::Json(head) if self.resource != Resource::Pod => {
+                let (before, after) = split_at_metadata_end(&head.json)?;
+                Some((before.into(), after.into()))
+            }
+            Head::Json(_) | Head::ArrayPod(_) => None,
+        }
     }
 }
 
@@ -103,9 +124,9 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
     use watchbell_api::Uid;
-    use watchbell_core::world::{Deletion, JsonHead, Status};
 
     use super::*;
+    use crate::world::{Deletion, JsonHead, Status};
 
     fn check(object: Value, generation: u32, deletion: Option<Deletion>, status: Status) {
         let head = JsonHead::from_value(Resource::ConfigMap, object).unwrap();
@@ -122,7 +143,7 @@ mod tests {
             status,
         };
         let mut out = Vec::new();
-        super::json(&stored, &mut out);
+        stored.write_json(&mut out);
         assert_eq!(String::from_utf8(out).unwrap(), stored.render().to_string());
     }
 
