@@ -190,6 +190,8 @@ pub struct ApiError {
     pub group: String,
     pub causes: Vec<Cause>,
     pub retry_after_seconds: Option<u32>,
+    /// `metadata.continue`: where a list may go on that cannot go on as it began.
+    pub list_continue: Option<String>,
 }
 
 impl ApiError {
@@ -202,6 +204,7 @@ impl ApiError {
             group: String::new(),
             causes: Vec::new(),
             retry_after_seconds: None,
+            list_continue: None,
         }
     }
 
@@ -307,6 +310,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason.as_str(),
         });
+        if let Some(token) = &self.list_continue {
+            status["metadata"]["continue"] = token.clone().into();
+        }
         if !details.is_empty() {
             status["details"] = Value::Object(details);
         }

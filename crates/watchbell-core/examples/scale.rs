@@ -18,7 +18,7 @@ use watchbell_api::types::pod_status::{
     ContainerState, ContainerStatus, Phase, PodStatus, Terminated, TerminatedReason,
 };
 use watchbell_core::request::{FieldValidation, Request, Subresource, User, Write, WriteOptions};
-use watchbell_core::world::{Config, Row, RowKey, Stage, World};
+use watchbell_core::world::{Config, Machine, Row, RowKey, Stage, World};
 
 /// 2026-03-01T00:00:30Z
 const START: i64 = 1_772_323_230;
@@ -268,6 +268,7 @@ fn resident_bytes() -> usize {
 
 fn config(pods: u32) -> Config {
     Config {
+        machine: Machine::default(),
         capacity: Capacity {
             cpu_millis: 1_000_000,
             memory_bytes: 1 << 50,

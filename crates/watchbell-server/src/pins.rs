@@ -46,32 +46,45 @@ impl Pins {
     }
 
     /// The snapshot of a version, if it is still kept.
-    pub(crate) fn at(&self, version: u64) -> Result<Arc<Snapshot>, ApiError> {
+    pub(crate) fn at(&self, version: u64) -> Option<Arc<Snapshot>> {
         let pins = self.lock();
-        pins.iter().find(|pin| pin.snapshot.resource_version() == version).map(|pin| pin.snapshot.clone()).ok_or_else(
-            || {
-                ApiError::new(
-                    Reason::Expired,
-                    "The provided continue parameter is too old to display a consistent list result. You must start a \
-                     new list without the continue parameter.",
-                )
-            },
-        )
+        pins.iter().find(|pin| pin.snapshot.resource_version() == version).map(|pin| pin.snapshot.clone())
     }
 }
 
 /// Where the next page begins: opaque to clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Token {
-    pub(crate) version: u64,
+    /// `None`: of the newest state, whatever the pages before were of.
+    pub(crate) version: Option<u64>,
     /// The last object of the page before.
     pub(crate) namespace: String,
     pub(crate) name: String,
 }
 
+/// A token's version when its list may go on with the newest state.
+const NEWEST: i64 = -1;
+
 impl Token {
+    /// The state that the next page is of. When that of the pages before is no longer kept, the refusal carries a token
+    /// with which the list may go on all the same, if its client does not mind that it is of two states.
+    pub(crate) fn snapshot(&self, pins: &Pins, newest: Arc<Snapshot>) -> Result<Arc<Snapshot>, ApiError> {
+        let Some(version) = self.version else { return Ok(newest) };
+        pins.at(version).ok_or_else(|| {
+            let mut error = ApiError::new(
+                Reason::Expired,
+                "The provided continue parameter is too old to display a consistent list result. You can start a new \
+                 list without the continue parameter, or use the continue token of this response for the remainder: \
+                 the list is then inconsistent, as objects may have come, changed or gone since its first chunk.",
+            );
+            error.list_continue = Some(Token { version: None, ..self.clone() }.encode());
+            error
+        })
+    }
+
     pub(crate) fn encode(&self) -> String {
-        let text = json!({"v": 1, "rv": self.version, "ns": self.namespace, "name": self.name}).to_string();
+        let version = self.version.and_then(|v| i64::try_from(v).ok()).unwrap_or(NEWEST);
+        let text = json!({"v": 1, "rv": version, "ns": self.namespace, "name": self.name}).to_string();
         BASE64_URL_SAFE_NO_PAD.encode(text)
     }
 
@@ -83,8 +96,9 @@ impl Token {
         };
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| wrong())?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
-        match (value["v"].as_u64(), value["rv"].as_u64(), value["ns"].as_str(), value["name"].as_str()) {
-            (Some(1), Some(version), Some(namespace), Some(name)) => {
+        match (value["v"].as_u64(), value["rv"].as_i64(), value["ns"].as_str(), value["name"].as_str()) {
+            (Some(1), Some(version @ NEWEST..), Some(namespace), Some(name)) => {
+                let version = u64::try_from(version).ok();
                 Ok(Token { version, namespace: namespace.into(), name: name.into() })
             }
             _ => Err(wrong()),
@@ -98,8 +112,10 @@ mod tests {
 
     #[test]
     fn tokens_come_back() {
-        let token = Token { version: 7, namespace: "ml".into(), name: "train".into() };
-        assert_eq!(Token::decode(&token.encode()), Ok(token));
+        for version in [None, Some(0), Some(7)] {
+            let token = Token { version, namespace: "ml".into(), name: "train".into() };
+            assert_eq!(Token::decode(&token.encode()), Ok(token));
+        }
         for foreign in ["", "!", "bnVsbA", "e30", "eyJ2IjoyfQ"] {
             assert!(Token::decode(foreign).is_err(), "{foreign:?}");
         }

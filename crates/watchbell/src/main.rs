@@ -19,6 +19,7 @@ mod exit;
 mod job;
 mod kubeconfig;
 mod log_follow;
+mod machine;
 mod manifest;
 mod output;
 mod patch;

@@ -213,6 +213,11 @@ impl World {
                 "lastHeartbeatTime": stamp, "lastTransitionTime": stamp,
             })
         };
+        let machine = &self.config.machine;
+        let mut addresses = vec![json!({"type": "Hostname", "address": self.config.hostname})];
+        if !machine.address.is_empty() {
+            addresses.insert(0, json!({"type": "InternalIP", "address": machine.address}));
+        }
         let status = json!({
             "capacity": resources, "allocatable": resources,
             "conditions": [
@@ -221,8 +226,10 @@ impl World {
                 condition("PIDPressure", "False", "KubeletHasSufficientPID", "watchbell has sufficient PIDs"),
                 condition("Ready", "True", "KubeletReady", "watchbell runs pods"),
             ],
-            "addresses": [{"type": "Hostname", "address": self.config.hostname}],
+            "addresses": addresses,
             "nodeInfo": {
+                "machineID": machine.machine_id, "systemUUID": machine.system_uuid, "bootID": machine.boot_id,
+                "kernelVersion": machine.kernel_version, "osImage": machine.os_image, "kubeProxyVersion": "",
                 "operatingSystem": "linux", "architecture": architecture(),
                 "kubeletVersion": concat!("v1.36.0-watchbell.", env!("CARGO_PKG_VERSION")),
                 "containerRuntimeVersion": concat!("watchbell://", env!("CARGO_PKG_VERSION")),

@@ -83,9 +83,22 @@ const NODE_MANAGER: &str = "watchbell-node";
 /// How many objects are reconciled in one batch, so that no answer waits for thousands.
 const RECONCILES_PER_BATCH: usize = 256;
 
+/// What `kubectl describe node` says of the machine. What could not be found out is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Machine {
+    pub kernel_version: String,
+    pub os_image: String,
+    pub boot_id: String,
+    pub machine_id: String,
+    pub system_uuid: String,
+    /// Where other machines reach this one.
+    pub address: String,
+}
+
 /// What the world is told about where it runs.
 #[derive(Debug, Clone)]
 pub struct Config {
+    pub machine: Machine,
     pub capacity: Capacity,
     /// The machine's host name, an address of the node.
     pub hostname: String,

@@ -22,7 +22,7 @@ use watchbell_api::node::{Capacity, Command};
 use watchbell_api::{ApiError, Resource, Uid};
 
 use self::journal::Journal;
-use super::{Config, Stage, World};
+use super::{Config, Machine, Stage, World};
 use crate::request::{
     DeleteOptions, FieldValidation, PatchKind, Propagation, Request, Subresource, User, Write, WriteOptions,
     Written,
@@ -33,6 +33,7 @@ const START: i64 = 1_772_323_200;
 
 fn config(seed: u8) -> Config {
     Config {
+        machine: Machine::default(),
         capacity: Capacity {
             cpu_millis: 4_000,
             memory_bytes: 8 << 30,

@@ -38,7 +38,7 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
     let snapshot = match &options.continue_token {
         Some(text) => {
             let token = Token::decode(text)?;
-            let snapshot = app.pins.at(token.version)?;
+            let snapshot = token.snapshot(&app.pins, app.state.snapshot())?;
             start_after = Some((token.namespace, token.name));
             snapshot
         }
@@ -139,7 +139,7 @@ fn newest_or_exact(app: &App, options: &ListOptions) -> Result<Arc<Snapshot>, Ap
     let Version::At(version) = options.version else { return Ok(snapshot) };
     require_reached(version, snapshot.resource_version())?;
     if options.is_exact && version != snapshot.resource_version() {
-        return app.pins.at(version).map_err(|_| {
+        return app.pins.at(version).ok_or_else(|| {
             ApiError::new(
                 Reason::Expired,
                 format!("The resourceVersion for the provided list is too old: {version}: leave out Exact"),
@@ -333,7 +333,7 @@ impl Walk {
             && let Some((namespace, name)) = &self.cursor
         {
             let token = Token {
-                version: self.snapshot.resource_version(),
+                version: Some(self.snapshot.resource_version()),
                 namespace: namespace.clone(),
                 name: name.clone(),
             };

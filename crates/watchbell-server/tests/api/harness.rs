@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use watchbell_api::node::{Capacity, Command, ImageRequest, Images, LogQuery, LogSource, LogStream, Report};
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
 use watchbell_api::{ApiError, Reason, Uid};
-use watchbell_core::world::Config;
+use watchbell_core::world::{Config, Machine};
 use watchbell_server::{Identity, Server, ServerOptions, State, Writer};
 use watchbell_store::{Options, Store};
 
@@ -46,6 +46,11 @@ impl Harness {
         let (store, report) = Store::open_with(dir.path(), options).unwrap();
         let identity = Identity::open(dir.path(), listen, "testhost").unwrap();
         let config = Config {
+            machine: Machine {
+                kernel_version: "6.6.0".into(),
+                address: "192.0.2.1".into(),
+                ..Machine::default()
+            },
             capacity: Capacity {
                 cpu_millis: 4000,
                 memory_bytes: 8 << 30,

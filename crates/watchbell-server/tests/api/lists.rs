@@ -74,6 +74,40 @@ fn pages_come_from_one_state() {
 }
 
 #[test]
+fn a_list_whose_state_is_gone_may_go_on_inconsistently() {
+    let h = with_maps(3);
+    use base64::Engine as _;
+    let old = json!({"v": 1, "rv": 1, "ns": "default", "name": "m000"}).to_string();
+    let old = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(old);
+    let refused = h.client.get(&format!("{MAPS}?limit=1&continue={old}"));
+    let token = refused.body["metadata"]["continue"].as_str().unwrap().to_owned();
+    refused.expect_refusal(410, "Expired", "use the continue token of this response for the remainder");
+    let name = |page: &Value| page["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let page = h.client.get(&format!("{MAPS}?limit=1&continue={token}")).expect(200);
+    assert_eq!(name(&page), "m001");
+    // From there on it is one state again.
+    let token = page["metadata"]["continue"].as_str().unwrap();
+    assert_eq!(name(&h.client.get(&format!("{MAPS}?limit=1&continue={token}")).expect(200)), "m002");
+}
+
+#[test]
+fn the_node_tells_what_it_is() {
+    let h = Harness::start();
+    let node = h.client.get("/api/v1/nodes").expect(200)["items"][0].clone();
+    let info = &node["status"]["nodeInfo"];
+    assert_eq!((&info["kernelVersion"], &info["operatingSystem"]), (&json!("6.6.0"), &json!("linux")));
+    assert!(info["kubeletVersion"].as_str().unwrap().starts_with("v1.36.0-watchbell."));
+    assert!(info["containerRuntimeVersion"].as_str().unwrap().starts_with("watchbell://"));
+    for field in ["machineID", "systemUUID", "bootID", "osImage", "kubeProxyVersion", "architecture"] {
+        assert!(info[field].is_string(), "{field}");
+    }
+    assert_eq!(
+        node["status"]["addresses"],
+        json!([{"type": "InternalIP", "address": "192.0.2.1"}, {"type": "Hostname", "address": "testhost"}])
+    );
+}
+
+#[test]
 fn old_and_foreign_tokens_are_refused() {
     let h = with_maps(3);
     use base64::Engine as _;

@@ -43,7 +43,16 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         Resource::CronJob => newest_job_of(&client, &named.name)?,
         _ => named.name,
     };
-    follow(&client, &name, args.timeout)
+    follow(&client, &name, args.timeout, Unpullable::Waits)
+}
+
+/// What becomes of following a Job none of whose images can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unpullable {
+    /// The image may come yet.
+    Waits,
+    /// Who started the Job this moment hears of it at once.
+    Ends,
 }
 
 /// The Job that a CronJob started last.
@@ -73,8 +82,13 @@ pub(crate) fn newest_job_of(client: &Client, cron_job: &str) -> Result<String, F
 }
 
 /// Follows the Job `name` until it ends.
-pub(crate) fn follow(client: &Client, name: &str, timeout: Option<Duration>) -> Result<(), Failure> {
-    let mut follower = Follower::new(client, name, timeout);
+pub(crate) fn follow(
+    client: &Client,
+    name: &str,
+    timeout: Option<Duration>,
+    unpullable: Unpullable,
+) -> Result<(), Failure> {
+    let mut follower = Follower::new(client, name, timeout, unpullable);
     let mut away_since: Option<Instant> = None;
     loop {
         match follower.round() {
@@ -105,6 +119,7 @@ struct Follower<'a> {
     client: &'a Client,
     name: &'a str,
     deadline: Option<Instant>,
+    unpullable: Unpullable,
     bar: ProgressBar,
     uid: Option<String>,
     seen: Option<Progress>,
@@ -118,12 +133,18 @@ struct Follower<'a> {
 type Outcome = Result<(), Failure>;
 
 impl<'a> Follower<'a> {
-    fn new(client: &'a Client, name: &'a str, timeout: Option<Duration>) -> Follower<'a> {
+    fn new(
+        client: &'a Client,
+        name: &'a str,
+        timeout: Option<Duration>,
+        unpullable: Unpullable,
+    ) -> Follower<'a> {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         Follower {
             client,
             name,
             deadline: timeout.map(|t| Instant::now() + t),
+            unpullable,
             bar,
             uid: None,
             seen: None,
@@ -210,7 +231,9 @@ impl<'a> Follower<'a> {
         self.show(&now);
         let is_troubled =
             now.failed > self.seen.as_ref().map_or(0, |p| p.failed) || (now.active > 0 && now.ready == 0);
+        let is_stuck = self.unpullable == Unpullable::Ends && now.active > 0 && now.ready == 0;
         let outcome = match &now.state {
+            State::Running if is_stuck => self.unpulled().map(Err),
             State::Running | State::Suspended => None,
             State::Complete => Some(Ok(())),
             State::Failed { reason, message } => Some(Err(Failure::Refused(format!(
@@ -225,10 +248,29 @@ impl<'a> Follower<'a> {
             self.bar.finish_and_clear();
             let lasted = lasted(job).map(|s| format!(" in {}", duration::short(s))).unwrap_or_default();
             let word = if now.state == State::Complete { "completed" } else { "failed" };
+            let word = if now.state == State::Running { "cannot start" } else { word };
             output::note(&format!("job {} {word}{lasted}: {} succeeded", self.name, now.fraction()));
         }
         self.seen = Some(now);
         outcome
+    }
+
+    /// Why no pod of the Job can have its image, if that is so of all of them.
+    fn unpulled(&self) -> Option<Failure> {
+        let selector = encode(&format!("batch.kubernetes.io/job-name={}", self.name));
+        let pods = path(Resource::Pod, &self.client.namespace, "");
+        // What cannot be read now is read with the next look.
+        let list = self.client.get(&format!("{pods}?labelSelector={selector}&limit=500")).ok()?;
+        let mut first = None;
+        for pod in list["items"].as_array()? {
+            let why = image_trouble(pod)?;
+            first.get_or_insert(why);
+        }
+        let (reason, message) = first?;
+        Some(Failure::Refused(format!(
+            "job {}: {reason}: {message}; it tries again until the image is there: end it with `watchbell delete job/{} -n {}`",
+            self.name, self.name, self.client.namespace
+        )))
     }
 
     fn show(&mut self, now: &Progress) {
@@ -304,6 +346,18 @@ impl<'a> Follower<'a> {
             }
         }
     }
+}
+
+/// The words on an image that was tried for and cannot be had, where a pod waits for one.
+fn image_trouble(pod: &Value) -> Option<(&str, &str)> {
+    let lists = ["initContainerStatuses", "containerStatuses"].map(|field| pod["status"][field].as_array());
+    lists.into_iter().flatten().flatten().find_map(|container| {
+        let waiting = &container["state"]["waiting"];
+        let reason = waiting["reason"].as_str()?;
+        // `ErrImagePull` is the first try: the next may do.
+        matches!(reason, "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName")
+            .then(|| (reason, waiting["message"].as_str().unwrap_or_default()))
+    })
 }
 
 /// Seconds from a Job's start to its end.

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
 use crate::args::{Connect, Output, Scope};
-use crate::client::{Client, TABLE, encode, path};
+use crate::client::{Client, ClientError, TABLE, encode, path};
 use crate::exit::Failure;
+use crate::log_follow::SERVER_PATIENCE;
 use crate::output::{self, Format};
 use crate::target;
 
@@ -134,20 +136,9 @@ fn objects(client: &Client, args: &Args, queries: &[Query], format: Format) -> R
             all.push(object);
             continue;
         }
-        let info = query.resource.info();
         version = list(client, args, query, "application/json", |mut answer| {
             if let Value::Array(items) = answer["items"].take() {
-                for mut item in items {
-                    // The items of a list leave out what the list says of all of them.
-                    if item["kind"].is_null() {
-                        let mut whole = json!({"apiVersion": info.api_version(), "kind": info.kind});
-                        if let (Some(whole), Value::Object(fields)) = (whole.as_object_mut(), item) {
-                            whole.extend(fields);
-                        }
-                        item = whole;
-                    }
-                    all.push(item);
-                }
+                all.extend(items.into_iter().map(|item| with_kind(query.resource, item)));
             }
             Ok(())
         })?;
@@ -162,11 +153,24 @@ fn objects(client: &Client, args: &Args, queries: &[Query], format: Format) -> R
         for object in &all {
             print(object, format)?;
         }
-        return watch(client, args, &queries[0], &version, "application/json", |_, object| {
+        return watch(client, args, &queries[0], &version, "application/json", |object| {
             print(&object, format)
         });
     }
     print(&json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": all}), format)
+}
+
+/// The items of a list leave out what the list says of all of them.
+fn with_kind(resource: Resource, item: Value) -> Value {
+    if !item["kind"].is_null() {
+        return item;
+    }
+    let info = resource.info();
+    let mut whole = json!({"apiVersion": info.api_version(), "kind": info.kind});
+    if let (Some(whole), Value::Object(fields)) = (whole.as_object_mut(), item) {
+        whole.extend(fields);
+    }
+    whole
 }
 
 fn tables(client: &Client, args: &Args, queries: &[Query]) -> Result<(), Failure> {
@@ -236,7 +240,7 @@ fn tables(client: &Client, args: &Args, queries: &[Query]) -> Result<(), Failure
     }
     let query = &queries[0];
     let mut columns: Value = Value::Null;
-    watch(client, args, query, &version, TABLE, |_, mut table| {
+    watch(client, args, query, &version, TABLE, |mut table| {
         // Only the first event of a stream need say what the columns are.
         if table["columnDefinitions"].as_array().is_some_and(|c| !c.is_empty()) {
             columns = table["columnDefinitions"].clone();
@@ -250,14 +254,15 @@ fn tables(client: &Client, args: &Args, queries: &[Query]) -> Result<(), Failure
     })
 }
 
-/// Prints what changes, until the command is stopped.
+/// Prints what changes, until the command is stopped. A server that restarts is waited for; one that has forgotten where
+/// the watch was is asked anew for what is there.
 fn watch(
     client: &Client,
     args: &Args,
     query: &Query,
     version: &str,
     accept: &str,
-    mut each: impl FnMut(&str, Value) -> Result<(), Failure>,
+    mut each: impl FnMut(Value) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let namespace = if args.all_namespaces { "" } else { client.namespace.as_str() };
     let mut selectors: BTreeMap<&str, String> = BTreeMap::new();
@@ -266,26 +271,128 @@ fn watch(
     if !query.name.is_empty() {
         selectors.insert("fieldSelector", format!("metadata.name={}", query.name));
     }
-    let mut url = format!(
-        "{}?watch=true&allowWatchBookmarks=false&resourceVersion={version}",
-        path(query.resource, namespace, "")
-    );
-    for (key, value) in &selectors {
-        url.push_str(&format!("&{key}={}", encode(value)));
+    let chosen: String = selectors.iter().map(|(key, value)| format!("&{key}={}", encode(value))).collect();
+    let place = path(query.resource, namespace, "");
+    let mut version = version.to_owned();
+    let mut away_since: Option<Instant> = None;
+    loop {
+        let url = format!("{place}?watch=true&allowWatchBookmarks=true&resourceVersion={version}{chosen}");
+        let error = match events(client, &url, accept, &mut version, &mut each) {
+            // It ended in order, as every watch does some time.
+            Ok(()) => None,
+            Err(Ended::Expired) => {
+                output::note("the server no longer knows all changes since; what has changed is listed anew");
+                let url = format!("{place}?limit={CHUNK}{chosen}");
+                relist(client, query.resource, &url, accept, &mut version, &mut each)?;
+                None
+            }
+            Err(Ended::Away(error)) => Some(error),
+            Err(Ended::Failed(failure)) => return Err(failure),
+        };
+        match error {
+            None => away_since = None,
+            Some(error) => {
+                let since = *away_since.get_or_insert_with(Instant::now);
+                if since.elapsed() > SERVER_PATIENCE {
+                    return Err(error.into());
+                }
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
     }
-    for event in client.watch(&url, accept)? {
+}
+
+/// Why a watch ended before its time.
+enum Ended {
+    /// Its version is no longer known.
+    Expired,
+    /// The server may come back.
+    Away(ClientError),
+    Failed(Failure),
+}
+
+impl From<ClientError> for Ended {
+    fn from(error: ClientError) -> Ended {
+        match error {
+            ClientError::Refused { code: 410, .. } => Ended::Expired,
+            error if error.is_passing() => Ended::Away(error),
+            error => Ended::Failed(error.into()),
+        }
+    }
+}
+
+/// Hands on the events of one watch; `version` follows them.
+fn events(
+    client: &Client,
+    url: &str,
+    accept: &str,
+    version: &mut String,
+    each: &mut impl FnMut(Value) -> Result<(), Failure>,
+) -> Result<(), Ended> {
+    for event in client.watch(url, accept)? {
         let mut event = event?;
         let object = event["object"].take();
         match event["type"].as_str() {
+            Some("ERROR") if object["code"] == 410 => return Err(Ended::Expired),
             Some("ERROR") => {
-                return Err(Failure::Refused(
-                    object["message"].as_str().unwrap_or("the watch broke off").to_owned(),
-                ));
+                let message = object["message"].as_str().unwrap_or("the watch broke off").to_owned();
+                return Err(Ended::Failed(Failure::Refused(message)));
             }
-            Some("BOOKMARK") => {}
-            Some(kind) => each(kind, object)?,
-            None => return Err(Failure::Unreachable("the server sent an event without a type".into())),
+            Some(kind) => {
+                if let Some(newest) = newest(&object) {
+                    *version = newest.to_owned();
+                }
+                if kind != "BOOKMARK" {
+                    each(object).map_err(Ended::Failed)?;
+                }
+            }
+            None => {
+                let message = "the server sent an event without a type".to_owned();
+                return Err(Ended::Failed(Failure::Unreachable(message)));
+            }
         }
     }
-    Err(Failure::Unreachable("the server ended the watch".into()))
+    Ok(())
+}
+
+/// The version of an object, or of a Table's last row.
+fn newest(object: &Value) -> Option<&str> {
+    let rows = object["rows"].as_array();
+    let row = rows.and_then(|rows| rows.last()).map(|row| &row["object"]);
+    row.unwrap_or(object)["metadata"]["resourceVersion"].as_str().filter(|version| !version.is_empty())
+}
+
+/// Hands on what has changed since `version`, which becomes that of the list.
+fn relist(
+    client: &Client,
+    resource: Resource,
+    base: &str,
+    accept: &str,
+    version: &mut String,
+    each: &mut impl FnMut(Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let seen: u64 = version.parse().unwrap_or(0);
+    let is_new = |object: &Value| {
+        newest(object).and_then(|v| v.parse::<u64>().ok()).is_none_or(|version| version > seen)
+    };
+    let mut url = base.to_owned();
+    loop {
+        let mut answer = client.get_as(&url, accept)?;
+        let token = answer["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+        *version = answer["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+        if let Some(rows) = answer["rows"].as_array_mut() {
+            rows.retain(|row| is_new(&row["object"]));
+            if !rows.is_empty() {
+                each(answer)?;
+            }
+        } else if let Value::Array(items) = answer["items"].take() {
+            for item in items.into_iter().filter(|item| is_new(item)) {
+                each(with_kind(resource, item))?;
+            }
+        }
+        if token.is_empty() {
+            return Ok(());
+        }
+        url = format!("{base}&continue={}", encode(&token));
+    }
 }

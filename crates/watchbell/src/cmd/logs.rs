@@ -292,10 +292,14 @@ fn print_job(client: &Client, args: &Args, job: &str, wanted: Option<&IndexSet>)
             chosen.iter().filter_map(|pod| index(pod).map(|i| (i, *pod))).collect();
         chosen.retain(|pod| index(pod).is_none_or(|i| std::ptr::eq(newest[&i], *pod)));
     }
-    if chosen.is_empty() {
+    let missing = wanted.map(|set| missing(set, &chosen)).unwrap_or_default();
+    if chosen.is_empty() && missing.is_empty() {
         return Err(Failure::Refused(format!("job {job} has no pods of which there could be logs")));
     }
     let mut failures = Vec::new();
+    if !missing.is_empty() {
+        failures.push(format!("job {job} has no pod of index {missing}"));
+    }
     for pod in chosen {
         // One pod that has not started yet hides no other's log.
         if let Err(failure) = source(args, pod).and_then(|source| print(client, args, &source)) {
@@ -307,10 +311,38 @@ fn print_job(client: &Client, args: &Args, job: &str, wanted: Option<&IndexSet>)
     }
     match failures.first() {
         None => Ok(()),
+        Some(only) if failures.len() == 1 => Err(Failure::Refused(only.clone())),
         Some(first) => {
             Err(Failure::Refused(format!("{} of the logs cannot be read: {first}", failures.len())))
         }
     }
+}
+
+/// Which of the wanted indexes have no pod, as ranges; the first of many.
+fn missing(wanted: &IndexSet, pods: &[&Value]) -> String {
+    const SHOWN_MAX: usize = 20;
+    let mut present = IndexSet::new();
+    for index in pods.iter().filter_map(|pod| index(pod)) {
+        present.insert(index);
+    }
+    let mut ranges: Vec<String> = Vec::new();
+    for (first, last) in wanted.ranges() {
+        let mut at = first;
+        while ranges.len() <= SHOWN_MAX && at <= last {
+            let Some(from) = present.first_missing(at).filter(|from| *from <= last) else { break };
+            // Up to the next that is there.
+            let until = present.ranges().map(|(start, _)| start).find(|start| *start > from);
+            let to = until.map_or(last, |start| last.min(start - 1));
+            ranges.push(if from == to { from.to_string() } else { format!("{from}-{to}") });
+            let Some(next) = to.checked_add(1) else { break };
+            at = next;
+        }
+    }
+    if ranges.len() > SHOWN_MAX {
+        ranges.truncate(SHOWN_MAX);
+        ranges.push("…".into());
+    }
+    ranges.join(",")
 }
 
 /// What the readers of logs tell the printer.
@@ -439,4 +471,29 @@ fn has_started(pod: &Value, container: &str) -> bool {
         status["name"] == container
             && (status["state"]["running"].is_object() || status["state"]["terminated"].is_object())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use watchbell_core::index_set::IndexSet;
+
+    use super::missing;
+
+    #[test]
+    fn indexes_without_a_pod_are_named() {
+        let check = |wanted: &str, present: &[u32], expect: &str| {
+            let wanted = IndexSet::parse(wanted, u32::MAX).unwrap();
+            let pods: Vec<_> = present
+                .iter()
+                .map(|i| json!({"metadata": {"annotations": {super::INDEX: i.to_string()}}}))
+                .collect();
+            assert_eq!(missing(&wanted, &pods.iter().collect::<Vec<_>>()), expect);
+        };
+        check("99", &[], "99");
+        check("0-7,12", &[0, 1, 5, 12], "2-4,6-7");
+        check("0-3", &[0, 1, 2, 3, 4], "");
+        check("3", &[0, 1], "3");
+        check("0-100000", &[], "0-100000");
+    }
 }

@@ -2,6 +2,7 @@ use serde_json::Value;
 use watchbell_api::Resource;
 use watchbell_core::index_set::IndexSet;
 
+use super::follow::Unpullable;
 use crate::args::{Connect, Output, Scope};
 use crate::client::path;
 use crate::exit::Failure;
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     );
     let made = client.post(&url, &new)?;
     output::done(&made, "created", args.output.output)?;
-    if args.follow { super::follow::follow(&client, &name, None) } else { Ok(()) }
+    if args.follow { super::follow::follow(&client, &name, None, Unpullable::Ends) } else { Ok(()) }
 }
 
 /// The indexes of an ended Job that did not succeed; `None` for a Job without indexes, which runs again whole.

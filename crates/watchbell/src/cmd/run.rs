@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 use watchbell_api::Resource;
 use watchbell_core::cron;
 
+use super::follow::Unpullable;
 use crate::args::{Connect, Output, Scope};
 use crate::client::path;
 use crate::exit::Failure;
@@ -121,7 +122,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         format!("{}?fieldManager=watchbell&fieldValidation=Strict", path(resource, &client.namespace, ""));
     let made = client.post(&url, &object)?;
     output::done(&made, "created", args.output.output)?;
-    if args.follow { super::follow::follow(&client, &name, None) } else { Ok(()) }
+    if args.follow { super::follow::follow(&client, &name, None, Unpullable::Ends) } else { Ok(()) }
 }
 
 /// `ghcr.io/org/My_Image:tag@…` to `my-image`.

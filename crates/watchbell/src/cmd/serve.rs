@@ -12,6 +12,7 @@ use watchbell_store::{OpenReport, Store};
 
 use crate::datadir::DataDir;
 use crate::exit::Failure;
+use crate::machine;
 
 /// How long requests may take to end when the server does.
 const GRACE: Duration = Duration::from_secs(5);
@@ -96,6 +97,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut seed = [0u8; 32];
     getrandom::fill(&mut seed).map_err(|e| Failure::Refused(format!("cannot draw random bytes: {e}")))?;
     let config = Config {
+        machine: machine::describe(listen),
         capacity: capacity.clone(),
         hostname: hostname.clone(),
         ca_pem: identity.ca_pem().to_owned(),

@@ -1,5 +1,6 @@
 use watchbell_api::Resource;
 
+use super::follow::Unpullable;
 use crate::args::{Connect, Output, Scope};
 use crate::client::path;
 use crate::exit::Failure;
@@ -37,5 +38,5 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     );
     let made = client.post(&url, &job::from_cron_job(&parent, &name))?;
     output::done(&made, "created", args.output.output)?;
-    if args.follow { super::follow::follow(&client, &name, None) } else { Ok(()) }
+    if args.follow { super::follow::follow(&client, &name, None, Unpullable::Ends) } else { Ok(()) }
 }

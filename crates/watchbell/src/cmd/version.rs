@@ -3,7 +3,7 @@ use serde_json::json;
 use crate::args::{Connect, Output};
 use crate::client::Client;
 use crate::exit::Failure;
-use crate::output;
+use crate::{kubeconfig, output};
 
 /// Prints the version of this program, and of the server when there is one
 #[derive(Debug, clap::Args)]
@@ -18,7 +18,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let mut versions = json!({"clientVersion": {"version": env!("CARGO_PKG_VERSION")}});
     let mut unreachable = None;
-    if !args.client {
+    let is_known = kubeconfig::find(connect.kubeconfig()).is_ok();
+    if !args.client && !is_known {
+        output::note("no kubeconfig names a server, so none is asked for its version");
+    }
+    if !args.client && is_known {
         match Client::connect(connect.kubeconfig(), connect.namespace.as_deref())
             .and_then(|client| client.get("/version"))
         {

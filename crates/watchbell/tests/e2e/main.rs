@@ -15,3 +15,4 @@ mod schedule;
 mod shared;
 mod stand;
 mod transcript;
+mod watching;
