@@ -17,8 +17,8 @@ const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmet
 const LEASE: &str = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: leader}\nspec: {holderIdentity: me, leaseDurationSeconds: 15}\n";
 
 /// A kind: its manifest, `resource/name`, a change as a patch and where it shows, and its table (its age aside).
-struct Case {
-    yaml: &'static str,
+pub(crate) struct Case {
+    pub(crate) yaml: &'static str,
     object: &'static str,
     patch: &'static str,
     path: &'static str,
@@ -28,7 +28,7 @@ struct Case {
     explained: &'static str,
 }
 
-const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 9] = [
     Case {
         yaml: QUOTA,
         object: "resourcequota/team",

@@ -11,6 +11,7 @@ mod hostile;
 mod images;
 mod kinds;
 mod kubectl;
+mod lifecycles;
 mod limits;
 mod lists;
 mod logs;
