@@ -17,7 +17,7 @@ use watchbell_api::types::pod_status::{
     ContainerState, ContainerStatus, Phase, PodStatus, Terminated, TerminatedReason,
 };
 use watchbell_api::{ApiError, Reason};
-use watchbell_core::world::Config;
+use watchbell_core::world::{Config, Machine};
 use watchbell_server::{Identity, Server, ServerOptions, State};
 use watchbell_store::{Options, Store};
 
@@ -105,6 +105,7 @@ pub(crate) fn run(dir: &Path, fsync_delay_micros: u64) {
     let (store, report) = Store::open_with(dir, &options).unwrap();
     let identity = Identity::open(dir, listen, "bench").unwrap();
     let config = Config {
+        machine: Machine::default(),
         capacity: Capacity {
             cpu_millis: 64_000,
             memory_bytes: 64 << 30,
