@@ -114,7 +114,6 @@ pub(crate) fn run(dir: &Path, fsync_delay_micros: u64) {
         },
         hostname: "bench".into(),
         ca_pem: identity.ca_pem().into(),
-        machine: watchbell_core::world::Machine::default(),
         seed: [7; 32],
     };
     let (node, commands) = channel::<NodeCommand>();
