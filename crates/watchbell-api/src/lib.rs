@@ -18,6 +18,7 @@ pub mod name;
 pub mod node;
 pub mod openapi;
 pub mod patch;
+mod path;
 pub mod protobuf;
 pub mod quantity;
 pub mod render_pod;

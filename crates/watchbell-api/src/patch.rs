@@ -69,22 +69,3 @@ fn about(resource: Resource, current: &Value, error: ApiError) -> ApiError {
     let kind = if error.reason == Reason::Invalid { info.kind } else { info.plural };
     error.about(kind, info.group, current["metadata"]["name"].as_str().unwrap_or_default())
 }
-
-/// Where a patch is being applied, as a list on the stack: no allocation unless an error prints it.
-#[derive(Clone, Copy)]
-enum Path<'a> {
-    Root,
-    Key(&'a Path<'a>, &'a str),
-    Index(&'a Path<'a>, usize),
-}
-
-impl fmt::Display for Path<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Path::Root => Ok(()),
-            Path::Key(Path::Root, key) => f.write_str(key),
-            Path::Key(parent, key) => write!(f, "{parent}.{key}"),
-            Path::Index(parent, index) => write!(f, "{parent}[{index}]"),
-        }
-    }
-}

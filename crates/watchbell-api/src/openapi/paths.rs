@@ -6,8 +6,12 @@ use super::schemas::{gvk, object_name, reference};
 use crate::Resource;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
-const PATCHES: [&str; 3] =
-    ["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const PATCHES: [&str; 4] = [
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
 
 /// The operations of a resource.
 pub(super) fn add(resource: Resource, paths: &mut Map<String, Value>) {
@@ -16,82 +20,61 @@ pub(super) fn add(resource: Resource, paths: &mut Map<String, Value>) {
         "" => format!("/api/{}", info.version),
         group => format!("/apis/{group}/{}", info.version),
     };
-    let everywhere = format!("{base}/{}", info.plural);
-    let collection = if resource.is_namespaced() {
-        let name = format!("list{}{}ForAllNamespaces", api(resource), info.kind);
-        let list = Operation { id: name, ..Operation::list(resource) };
-        paths.insert(everywhere.clone(), json!({"get": list.write(resource)}));
-        format!("{base}/namespaces/{{namespace}}/{}", info.plural)
-    } else {
-        everywhere
+    let mut put = |path: &str, parameters: &[Value], operations: Vec<(&str, Operation)>| {
+        let mut item: Map<String, Value> =
+            operations.into_iter().map(|(method, made)| (method.into(), made.write(resource))).collect();
+        if !parameters.is_empty() {
+            item.insert("parameters".into(), parameters.into());
+        }
+        paths.insert(path.into(), item.into());
     };
-    let mut parameters: Vec<Value> = Vec::new();
+    let mut collection = format!("{base}/{}", info.plural);
+    let mut parameters = Vec::new();
     if resource.is_namespaced() {
+        let name = format!("list{}{}ForAllNamespaces", api(resource), info.kind);
+        put(&collection, &[], vec![("get", Operation { id: name, ..Operation::list(resource) })]);
+        collection = format!("{base}/namespaces/{{namespace}}/{}", info.plural);
         parameters.push(in_path("namespace", "The namespace of the objects."));
     }
-    if resource.is_list_only() {
-        // kubectl looks here for the kind before it sends an object, and shows the server's own refusal.
-        let at = |parameters: Vec<Value>, mut item: Value| {
-            item["parameters"] = parameters.into();
-            item
-        };
-        let list = json!({
-            "get": Operation::list(resource).write(resource),
-            "post": Operation::create(resource).refused().write(resource),
-        });
-        paths.insert(collection.clone(), at(parameters.clone(), list));
-        parameters.insert(0, in_path("name", "The name of the object."));
-        let one = json!({
-            "get": Operation::read(resource, "").write(resource),
-            "patch": Operation::patch(resource, "").refused().write(resource),
-        });
-        paths.insert(format!("{collection}/{{name}}"), at(parameters, one));
-        return;
+    // kubectl looks here for a kind before it sends an object, and shows the server's own refusal.
+    let (create, patch) = (Operation::create(resource), Operation::patch(resource, ""));
+    let (create, patch) =
+        if resource.is_list_only() { (create.refused(), patch.refused()) } else { (create, patch) };
+    let mut all = vec![("get", Operation::list(resource)), ("post", create)];
+    let mut one = vec![("get", Operation::read(resource, "")), ("patch", patch)];
+    if !resource.is_list_only() {
+        all.push(("delete", Operation::delete_collection(resource)));
+        one.insert(1, ("put", Operation::replace(resource, "")));
+        one.insert(2, ("delete", Operation::delete(resource)));
     }
-    let mut item = json!({
-        "get": Operation::list(resource).write(resource),
-        "post": Operation::create(resource).write(resource),
-        "delete": Operation::delete_collection(resource).write(resource),
-    });
-    if !parameters.is_empty() {
-        item["parameters"] = parameters.clone().into();
-    }
-    paths.insert(collection.clone(), item);
-
+    put(&collection, &parameters, all);
     parameters.insert(0, in_path("name", "The name of the object."));
     let named = format!("{collection}/{{name}}");
-    paths.insert(
-        named.clone(),
-        json!({
-            "get": Operation::read(resource, "").write(resource),
-            "put": Operation::replace(resource, "").write(resource),
-            "delete": Operation::delete(resource).write(resource),
-            "patch": Operation::patch(resource, "").write(resource),
-            "parameters": parameters,
-        }),
-    );
+    put(&named, &parameters, one);
     if info.has_status {
-        paths.insert(
-            format!("{named}/status"),
-            json!({
-                "get": Operation::read(resource, "Status").write(resource),
-                "put": Operation::replace(resource, "Status").write(resource),
-                "patch": Operation::patch(resource, "Status").write(resource),
-                "parameters": parameters,
-            }),
-        );
+        let status = vec![
+            ("get", Operation::read(resource, "Status")),
+            ("put", Operation::replace(resource, "Status")),
+            ("patch", Operation::patch(resource, "Status")),
+        ];
+        put(&format!("{named}/status"), &parameters, status);
     }
     if resource == Resource::Pod {
-        let log = Operation::log().write(resource);
-        paths.insert(format!("{named}/log"), json!({"get": log, "parameters": parameters}));
+        put(&format!("{named}/log"), &parameters, vec![("get", Operation::log())]);
+    }
+}
+
+/// `batch` of batch, `networking` of networking.k8s.io, `core` of the one without a name.
+fn short_group(resource: Resource) -> &'static str {
+    match resource.info().group {
+        "" => "core",
+        group => group.split('.').next().unwrap_or_default(),
     }
 }
 
 /// `BatchV1`, `CoreV1`
 fn api(resource: Resource) -> String {
-    let info = resource.info();
-    let group = if info.group.is_empty() { "core" } else { info.group.split('.').next().unwrap_or_default() };
-    format!("{}{}", capital(group), capital(info.version))
+    format!("{}{}", capital(short_group(resource)), capital(resource.info().version))
 }
 
 fn capital(word: &str) -> String {
@@ -167,8 +150,10 @@ impl Operation {
     }
 
     fn patch(resource: Resource, suffix: &str) -> Operation {
+        let mut parameters = write_parameters();
+        parameters.push(query("force", "boolean", "Of an apply patch: takes fields from who owns them."));
         Operation {
-            parameters: write_parameters(),
+            parameters,
             body: Some((format!("{META}.Patch"), PATCHES.to_vec(), Body::Required)),
             codes: &[OK, CREATED],
             ..Operation::new(resource, "patch", suffix, "patch")
@@ -226,11 +211,7 @@ impl Operation {
 
     fn write(self, resource: Resource) -> Value {
         let info = resource.info();
-        let tag = if info.group.is_empty() {
-            format!("core_{}", info.version)
-        } else {
-            format!("{}_{}", info.group.split('.').next().unwrap_or_default(), info.version)
-        };
+        let tag = format!("{}_{}", short_group(resource), info.version);
         let mut out = json!({"tags": [tag], "operationId": self.id});
         if !self.parameters.is_empty() {
             out["parameters"] = self.parameters.into();

@@ -154,6 +154,10 @@ fn operations_are_what_is_served_and_named_as_in_kubernetes() {
     ] {
         assert!(ids.contains(id), "{id}");
     }
+    // What is only listed is refused, and says so.
+    let apps = v3("apps", "v1").unwrap();
+    let deployments = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments"];
+    assert!(deployments["post"]["responses"]["405"].is_object() && deployments.get("delete").is_none());
     let document = batch();
     let job = &document["paths"]["/apis/batch/v1/namespaces/{namespace}/jobs/{name}"];
     assert_eq!(job["parameters"][0]["name"], "name");
@@ -162,7 +166,8 @@ fn operations_are_what_is_served_and_named_as_in_kubernetes() {
         [
             "application/json-patch+json",
             "application/merge-patch+json",
-            "application/strategic-merge-patch+json"
+            "application/strategic-merge-patch+json",
+            "application/apply-patch+yaml"
         ]
     );
     assert!(document["paths"].get("/apis/batch/v1/namespaces/{namespace}/jobs/{name}/log").is_none());

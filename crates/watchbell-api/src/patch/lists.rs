@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::Path;
 use super::strategic::{DIRECTIVE, invalid, malformed, merge_map};
 use crate::ApiError;
+use crate::path::Path;
 use crate::schema::Shape;
 
 /// What identifies an item of a list: its merge key's value, or itself. As text, so that it can be looked up: lists of

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use super::{Path, failed, lists};
+use super::{failed, lists};
 use crate::ApiError;
+use crate::path::Path;
 use crate::schema::{Patch, Shape, Table, TypeId};
 
 pub(super) const DIRECTIVE: &str = "$patch";
