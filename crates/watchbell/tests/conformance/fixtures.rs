@@ -149,7 +149,7 @@ pub(crate) fn on_exit(action: &str, codes: &[u8]) -> Value {
     json!({"action": action, "onExitCodes": {"operator": "In", "values": codes}})
 }
 
-/// With this variable set, schedules are of a minute, as in the published tests, which then take 20 minutes.
+/// With this variable set, schedules are of a minute, as in the published tests, which then take some minutes.
 pub(crate) const REAL_MINUTES: &str = "WATCHBELL_REAL_MINUTES";
 
 /// A schedule: the shorter one, or each minute.

@@ -103,6 +103,27 @@ fn should_allow_to_change_the_pod_resources_of_a_suspended_job() {
 }
 
 #[test]
+fn should_allow_to_change_the_pod_resources_of_a_job_that_ran_and_was_suspended() {
+    let Some(space) = space() else { return };
+    let name = "mutable-again";
+    space.create("jobs", &job(name, Does::NotTerminate, "Never", 1, 1));
+    space.wait_for_pods(name, 1, "Running");
+    suspend(&space, name, true);
+    space.until("its pods are gone", || space.pods_of(name).is_empty().then_some(()));
+    space.wait_for_job(name, "is suspended", is_suspended);
+    let wanted = json!({"requests": {"cpu": "30m"}});
+    space.update("jobs", name, |job| {
+        let pod = &mut job["spec"]["template"]["spec"];
+        pod["containers"][0]["resources"] = wanted.clone();
+        pod["nodeSelector"] = json!({"kubernetes.io/os": "linux"});
+    });
+    suspend(&space, name, false);
+    let pods = space.wait_for_pods(name, 1, "Running");
+    assert_eq!(pods[0]["spec"]["containers"][0]["resources"], wanted);
+    assert_eq!(pods[0]["spec"]["nodeSelector"]["kubernetes.io/os"], "linux");
+}
+
+#[test]
 fn should_not_allow_to_change_the_pod_resources_of_a_job_that_runs() {
     let Some(space) = space() else { return };
     let name = "immutable-resources";
