@@ -131,14 +131,15 @@ impl Hub {
         *self.version.borrow()
     }
 
-    /// A watcher of the changes behind version `from`.
+    /// A watcher of the changes behind version `from`, which nobody can have read if it is beyond `read`.
     pub(crate) fn watch(
         self: &Arc<Self>,
         resource: Resource,
         namespace: Option<Arc<str>>,
         from: u64,
+        read: u64,
     ) -> Result<Watch, ApiError> {
-        let newest = self.version();
+        let newest = self.version().max(read);
         if from > newest && newest != u64::MAX {
             let message = format!("Too large resource version: {from}, current: {newest}");
             let mut error = ApiError::new(Reason::Timeout, message);
@@ -238,5 +239,28 @@ impl Watch {
         // The bell rings after the histories grew, so all up to the version it named was read.
         self.cursor = self.cursor.max(version);
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use watchbell_api::{Reason, Resource};
+
+    use super::{Heard, Hub};
+
+    #[test]
+    fn who_read_a_batch_may_watch_from_it_before_it_is_told() {
+        let hub = Arc::new(Hub::new(5));
+        let watch = |from, read| hub.watch(Resource::Pod, None, from, read);
+        assert_eq!(watch(8, 7).unwrap_err().reason, Reason::Timeout);
+        assert_eq!(watch(4, 7).unwrap_err().reason, Reason::Expired);
+        let mut early = watch(7, 7).unwrap();
+        hub.publish(Vec::new(), 7);
+        hub.publish(Vec::new(), 8);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let heard = runtime.block_on(early.hear());
+        assert!(matches!(heard, Some(Heard::UpTo)) && early.cursor() == 8, "{heard:?}");
     }
 }

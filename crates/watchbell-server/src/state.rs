@@ -170,7 +170,9 @@ impl State {
         from: WatchFrom,
     ) -> Result<Watch, ApiError> {
         let WatchFrom::Version(version) = from;
-        self.inner.hub.watch(resource, namespace, version)
+        // Readers see a batch an instant before watchers hear of it: who read it may watch from there.
+        let read = self.inner.published.load().resource_version();
+        self.inner.hub.watch(resource, namespace, version, read)
     }
 
     pub(crate) fn metrics(&self) -> Arc<Metrics> {
