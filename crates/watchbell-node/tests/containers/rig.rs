@@ -122,7 +122,7 @@ impl Rig {
                 }
                 Report::Event { reason, message, .. } => self.events.push(format!("{reason}: {message}")),
                 Report::VolumeRemoved { name, error } => {
-                    self.events.push(format!("removed {name}: {error:?}"))
+                    self.events.push(format!("removed {name}: {error:?}"));
                 }
             }
         }
