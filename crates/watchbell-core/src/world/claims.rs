@@ -28,6 +28,15 @@ use crate::storage::{
 /// How long after a folder could not be removed it is tried again.
 const REMOVE_AGAIN_SECONDS: i64 = 60;
 
+/// What was said of a claim that waits.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Told {
+    Nothing,
+    /// By the server before this one: not said again.
+    Before,
+    This(Pending),
+}
+
 fn phase(object: &Stored) -> &str {
     match &object.status {
         Status::Json(status) => status["phase"].as_str().unwrap_or_default(),
@@ -143,7 +152,7 @@ impl World {
         let key = object.key();
         match new {
             Some(new) if phase(new) != "Bound" => {
-                self.unbound_claims.entry(at.clone()).or_insert(None);
+                self.unbound_claims.entry(at.clone()).or_insert(Told::Nothing);
             }
             _ => {
                 self.unbound_claims.remove(&at);
@@ -243,10 +252,10 @@ impl World {
 
     fn say_it_waits(&mut self, claim: &Arc<Stored>, pending: Pending, now: Timestamp) {
         let Some(told) = self.unbound_claims.get_mut(&claim.at()) else { return };
-        if told.as_ref() == Some(&pending) {
+        let before = std::mem::replace(told, Told::This(pending.clone()));
+        if before == Told::Before || before == Told::This(pending.clone()) {
             return;
         }
-        *told = Some(pending.clone());
         let kind = if pending.is_warning { EventKind::Warning } else { EventKind::Normal };
         self.emit(claim, &PlannedEvent { kind, reason: pending.reason, message: pending.message }, now);
     }
@@ -371,10 +380,11 @@ impl World {
                 }
             }
             Reclaim::Delete if volume.is_provisioned && storage::folder(&object.render()).is_some() => {
+                // Told once; after a restart [`World::volumes_to_remove`] tells it again.
                 if phase(&object) != "Released" {
                     self.put_status(&object, json!({"phase": "Released"}));
+                    self.command(Command::RemoveVolume { name: object.name.clone() });
                 }
-                self.command(Command::RemoveVolume { name: object.name.clone() });
             }
             Reclaim::Delete if object.deletion.is_some() => self.drop_finalizer(&object, VOLUME_PROTECTION),
             Reclaim::Delete => {

@@ -153,7 +153,7 @@ pub struct World {
     /// Pods that have not ended, by the claims that they name.
     claim_users: HashMap<NsName, BTreeSet<NsName>>,
     /// Claims without a volume, and what was said of them.
-    unbound_claims: BTreeMap<NsName, Option<crate::storage::Pending>>,
+    unbound_claims: BTreeMap<NsName, claims::Told>,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.

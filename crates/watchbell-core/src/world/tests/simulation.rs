@@ -170,6 +170,10 @@ impl Life {
             for report in self.worker.all_messages() {
                 self.bench.world.report(report, at);
             }
+            if self.bench.world.snapshot().count(Resource::PersistentVolumeClaim) < specs::CLAIMS.len() {
+                // One that was being deleted went; there are pods that wait for it.
+                self.make_claims();
+            }
             self.bench.world.settle(at);
             let stage = self.bench.world.take_stage(at);
             self.bench.journal.commit(&stage, self.bench.world.resource_version());
@@ -199,6 +203,9 @@ impl Life {
         let snapshot = self.bench.world.snapshot();
         snapshot.list(Resource::Job, None, None).all(|job| is_finished(job))
             && snapshot.list(Resource::Pod, None, None).all(|pod| has_ended(pod))
+            && snapshot
+                .list(Resource::PersistentVolumeClaim, None, None)
+                .all(|claim| claim.deletion.is_none())
     }
 
     fn check_end(&self) {

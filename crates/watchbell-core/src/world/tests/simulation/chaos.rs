@@ -5,8 +5,11 @@ use watchbell_api::Resource;
 
 use super::super::labelled_namespace;
 use super::Life;
-use super::specs::{random_cron, random_job};
+use super::specs::{CLAIMS, claim, lazy_class, random_cron, random_job, random_policy};
 use crate::request::{DeleteOptions, Propagation};
+
+const POLICIES: [Resource; 3] =
+    [Resource::ResourceQuota, Resource::LimitRange, Resource::PersistentVolumeClaim];
 
 impl Life {
     pub(super) fn step(&mut self) {
@@ -16,6 +19,7 @@ impl Life {
             3 => self.patch_pod(),
             4 => self.patch_cron(),
             5 => self.delete(),
+            15 => self.change_policy(),
             6..=8 => self.deliver(),
             9..=12 => self.pass_time(),
             13 if self.random.one_in(3) => self.set_clock(),
@@ -42,7 +46,36 @@ impl Life {
         };
         match self.bench.try_create(object) {
             Ok(_) => {}
-            Err(error) => assert!(error.message.contains("being terminated"), "{error}"),
+            Err(error) => {
+                let expected =
+                    ["being terminated", "exceeded quota"].iter().any(|w| error.message.contains(w));
+                assert!(expected, "{error}");
+            }
+        }
+    }
+
+    /// What admits pods, and what they wait for.
+    fn change_policy(&mut self) {
+        match self.random.below(4) {
+            0..=1 => {
+                self.made += 1;
+                let object = random_policy(&mut self.random, &format!("p{}", self.made));
+                let _ = self.bench.try_create(object);
+            }
+            2 => self.make_claims(),
+            _ => {
+                let resource = self.random.pick(&POLICIES);
+                let Some(name) = self.pick(resource) else { return };
+                let _ = self.bench.try_delete(resource, &name, DeleteOptions::default());
+            }
+        }
+    }
+
+    pub(super) fn make_claims(&mut self) {
+        let _ = self.bench.try_create(lazy_class());
+        for name in CLAIMS {
+            // One of them may be there, or on its way out.
+            let _ = self.bench.try_create(claim(name));
         }
     }
 
@@ -134,6 +167,12 @@ impl Life {
         for _ in 0..3 {
             // What was made in the batch at hand is seen only now.
             self.bench.settle();
+            for resource in [Resource::ResourceQuota, Resource::LimitRange] {
+                for name in self.bench.names(resource) {
+                    let _ = self.bench.try_delete(resource, &name, DeleteOptions::default());
+                }
+            }
+            self.make_claims();
             for name in self.bench.names(Resource::CronJob) {
                 self.patch(Resource::CronJob, &name, json!({"spec": {"suspend": true}}));
             }

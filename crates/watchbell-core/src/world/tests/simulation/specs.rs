@@ -76,5 +76,68 @@ fn job_spec(random: &mut Random) -> Value {
     if random.one_in(8) {
         spec["suspend"] = true.into();
     }
+    let pod = pod_spec(random);
+    if !pod.is_null() {
+        spec["template"] = json!({"spec": pod});
+    }
     spec
+}
+
+/// What its pods ask for beside a container: a part of the machine, a claim, a place before others.
+fn pod_spec(random: &mut Random) -> Value {
+    let mut pod = Value::Null;
+    if random.one_in(3) {
+        let cpu = random.pick(&["100m", "1", "2"]);
+        pod["containers"] = json!([{
+            "name": "main", "image": "busybox:bar", "imagePullPolicy": "Never", "resources": {"requests": {"cpu": cpu}},
+        }]);
+    }
+    if random.one_in(4) {
+        let claim = random.pick(&CLAIMS);
+        pod["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
+    }
+    if random.one_in(4) {
+        pod["priorityClassName"] = random.pick(&["system-cluster-critical", "system-node-critical"]).into();
+    }
+    pod
+}
+
+pub(super) const CLAIMS: [&str; 3] = ["shared", "lazy", "alone"];
+
+/// One of [`CLAIMS`].
+pub(super) fn claim(name: &str) -> Value {
+    let mode = if name == "alone" { "ReadWriteOncePod" } else { "ReadWriteMany" };
+    let class = if name == "lazy" { "lazy" } else { "local" };
+    json!({
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+        "spec": {"accessModes": [mode], "storageClassName": class, "resources": {"requests": {"storage": "1Gi"}}},
+    })
+}
+
+pub(super) fn lazy_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "lazy"},
+        "provisioner": "watchbell.dev/local", "volumeBindingMode": "WaitForFirstConsumer",
+    })
+}
+
+/// A quota or a LimitRange.
+pub(super) fn random_policy(random: &mut Random, name: &str) -> Value {
+    if random.one_in(3) {
+        let limits = random.pick(&[
+            json!([{"type": "Container", "defaultRequest": {"cpu": "50m"}, "default": {"memory": "1Gi"}}]),
+            json!([{"type": "Container", "max": {"cpu": "1"}, "default": {"cpu": "200m"}}]),
+        ]);
+        return json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": name}, "spec": {"limits": limits}});
+    }
+    let spec = random.pick(&[
+        json!({"hard": {"pods": "3", "count/jobs.batch": "9"}}),
+        json!({"hard": {"count/pods": "12"}}),
+        json!({"hard": {"requests.cpu": "2"}}),
+        json!({"hard": {"pods": "2"}, "scopes": ["Terminating"]}),
+        json!({"hard": {"pods": "4"}, "scopeSelector": {"matchExpressions": [
+            {"scopeName": "PriorityClass", "operator": "DoesNotExist"},
+        ]}}),
+    ]);
+    json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": spec})
 }

@@ -62,7 +62,11 @@ impl Worker {
                         self.tasks.remove(uid);
                     }
                 }
-                Command::ForgetJob { .. } | Command::RemoveVolume { .. } => {}
+                Command::ForgetJob { .. } => {}
+                Command::RemoveVolume { name } => {
+                    let error = (!self.fair && random.one_in(3)).then(|| "busy".to_owned());
+                    self.messages.push(Report::VolumeRemoved { name: name.clone(), error });
+                }
                 Command::Synced => {
                     let listed = std::mem::take(&mut self.listed);
                     // What ended stays until it is acknowledged; what runs unknown to the journal ends.
