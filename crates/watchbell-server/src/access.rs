@@ -1,6 +1,7 @@
 //! Who may do what.
 
 use serde_json::{Value, json};
+use hyper::HeaderMap;
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::request::User;
 
@@ -146,6 +147,27 @@ pub(crate) fn authorize(user: &User, attributes: Attributes<'_>) -> Result<(), A
     })
 }
 
+/// Nobody acts as another here. A request that asks for it (`kubectl --as`) must not be answered with the caller's own rights.
+pub(crate) fn refuse_impersonation(user: &User, headers: &HeaderMap) -> Result<(), ApiError> {
+    for (header, value) in headers {
+        let Some(what) = header.as_str().strip_prefix("impersonate-") else { continue };
+        let resource = match what {
+            "group" => "groups",
+            "uid" => "uids",
+            extra if extra.starts_with("extra-") => "userextras",
+            _ => "users",
+        };
+        let detail = format!(
+            "User {:?} cannot impersonate resource {resource:?} in API group \"\" at the cluster scope: this server lets nobody \
+             act as another",
+            user.name
+        );
+        let name = String::from_utf8_lossy(value.as_bytes());
+        return Err(refusal(resource, &name, &detail).about(resource, "", &name));
+    }
+    Ok(())
+}
+
 /// `jobs.batch "x" is forbidden: …`, and without a name `jobs.batch is forbidden: …`, as Kubernetes has it.
 fn refusal(resource: &str, name: &str, detail: &str) -> ApiError {
     let what = if name.is_empty() { resource.to_owned() } else { format!("{resource} {name:?}") };
@@ -210,5 +232,23 @@ mod tests {
         let user = User { name: "ada".into(), ..User::default() };
         let refused = authorize(&user, Attributes::Path { verb: "get", path: "/metrics" }).unwrap_err();
         assert_eq!(refused.message, "forbidden: User \"ada\" cannot get path \"/metrics\"");
+    }
+
+    #[test]
+    fn nobody_acts_as_another() {
+        let user = User { name: "ada".into(), groups: vec![MASTERS.into()], ..User::default() };
+        let check = |header: &'static str, expect: Option<&str>| {
+            let headers = HeaderMap::from_iter([(
+                hyper::header::HeaderName::from_static(header),
+                hyper::header::HeaderValue::from_static("bob"),
+            )]);
+            let got = refuse_impersonation(&user, &headers).err().map(|e| e.message);
+            assert_eq!(got.as_deref().map(|m| m.split(" is forbidden: ").next().unwrap()), expect, "{header}");
+        };
+        check("accept", None);
+        check("impersonate-user", Some("users \"bob\""));
+        check("impersonate-group", Some("groups \"bob\""));
+        check("impersonate-uid", Some("uids \"bob\""));
+        check("impersonate-extra-scopes", Some("userextras \"bob\""));
     }
 }

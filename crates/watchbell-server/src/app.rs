@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use watchbell_api::node::{Images, LogSource, Sessions};
 use watchbell_api::{ApiError, Reason, Uid};
 
-use crate::access::{Attributes, authorize};
+use crate::access::{self, Attributes, authorize};
 use crate::body::Body;
 use crate::connection::Peer;
 use crate::metrics::Metrics;
@@ -163,6 +163,7 @@ impl App {
         let route = route?;
         let on = hyper::upgrade::on(&mut request);
         let (head, incoming) = request.into_parts();
+        access::refuse_impersonation(&user, &head.headers)?;
         let call = Call {
             query: Query::parse(head.uri.query().unwrap_or_default())?,
             accept: seen.accept.into(),

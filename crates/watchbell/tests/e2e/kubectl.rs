@@ -28,4 +28,6 @@ transcripts! {
     create
     change
     delete
+    discover
+    refused
 }
