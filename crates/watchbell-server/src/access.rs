@@ -1,7 +1,7 @@
 //! Who may do what.
 
-use serde_json::{Value, json};
 use hyper::HeaderMap;
+use serde_json::{Value, json};
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::request::User;
 
@@ -243,7 +243,11 @@ mod tests {
                 hyper::header::HeaderValue::from_static("bob"),
             )]);
             let got = refuse_impersonation(&user, &headers).err().map(|e| e.message);
-            assert_eq!(got.as_deref().map(|m| m.split(" is forbidden: ").next().unwrap()), expect, "{header}");
+            assert_eq!(
+                got.as_deref().map(|m| m.split(" is forbidden: ").next().unwrap()),
+                expect,
+                "{header}"
+            );
         };
         check("accept", None);
         check("impersonate-user", Some("users \"bob\""));

@@ -203,7 +203,7 @@ impl World {
     fn furnish_node(&mut self, now: Timestamp) {
         let c = self.config.capacity.clone();
         let resources = json!({
-            "cpu": format!("{}m", c.cpu_millis), "memory": format!("{}Ki", c.memory_bytes / 1024),
+            "cpu": cpu(c.cpu_millis), "memory": format!("{}Ki", c.memory_bytes / 1024),
             "pods": c.pods.to_string(), "ephemeral-storage": format!("{}Ki", c.ephemeral_storage_bytes / 1024),
         });
         let stamp = rfc3339(now.as_second());
@@ -270,4 +270,9 @@ fn architecture() -> &'static str {
         "powerpc64" => "ppc64le",
         other => other,
     }
+}
+
+/// Whole processors are written as such: a quantity's canonical form.
+fn cpu(millis: u64) -> String {
+    if millis.is_multiple_of(1000) { (millis / 1000).to_string() } else { format!("{millis}m") }
 }

@@ -1,73 +1,88 @@
-//! The official Python client (PyPI `kubernetes`), in the virtual environment that `make test` makes.
+//! The official Python client (PyPI `kubernetes`), in the virtual environment that `make test` makes: each script beside this
+//! file is a program of its user.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
+use crate::shared::Lab;
 use crate::stand::{Stand, is_left_out, run};
 
-const SCRIPT: &str = r#"
-import sys
-from kubernetes import client, config, watch
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-venv/bin/python");
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/python");
 
-config.load_kube_config(sys.argv[1])
-batch, core = client.BatchV1Api(), client.CoreV1Api()
-container = client.V1Container(name="main", image="busybox:bar", image_pull_policy="Never",
-                               command=["/bin/busybox", "sh", "-c", "echo from python $JOB_COMPLETION_INDEX"])
-template = client.V1PodTemplateSpec(spec=client.V1PodSpec(restart_policy="Never", containers=[container]))
-spec = client.V1JobSpec(completion_mode="Indexed", completions=4, parallelism=2, template=template)
-job = batch.create_namespaced_job("default", client.V1Job(metadata=client.V1ObjectMeta(name="py"), spec=spec))
-seen = []
-for event in watch.Watch().stream(batch.list_namespaced_job, "default", resource_version=job.metadata.resource_version,
-                                  timeout_seconds=60):
-    status = event["object"].status
-    seen.append(event["type"])
-    if any(c.type == "Complete" and c.status == "True" for c in status.conditions or []):
-        assert status.succeeded == 4 and status.completed_indexes == "0-3", status
-        break
-else:
-    raise SystemExit(f"the watch ended early: {seen}")
-pods = core.list_namespaced_pod("default", label_selector="batch.kubernetes.io/job-name=py").items
-assert len(pods) == 4 and all(p.status.phase == "Succeeded" for p in pods), pods
-logs = sorted(core.read_namespaced_pod_log(p.metadata.name, "default") for p in pods)
-assert logs == [f"from python {i}\n" for i in range(4)], logs
-page = core.list_namespaced_pod("default", limit=3)
-rest = core.list_namespaced_pod("default", limit=3, _continue=page.metadata._continue)
-assert len(page.items) == 3 and len(rest.items) == 1
-cm = core.create_namespaced_config_map("default", client.V1ConfigMap(metadata=client.V1ObjectMeta(name="c"), data={"a": "1"}))
-core.patch_namespaced_config_map("c", "default", {"data": {"b": "2"}})
-cm.data = {"a": "stale"}
-try:
-    core.replace_namespaced_config_map("c", "default", cm)
-    raise SystemExit("a stale update was accepted")
-except client.ApiException as e:
-    assert e.status == 409 and "has been modified" in e.body, e
-assert core.read_namespaced_config_map("c", "default").data == {"a": "1", "b": "2"}
-before = core.list_namespaced_pod("default").metadata.resource_version
-batch.delete_namespaced_job("py", "default", propagation_policy="Foreground")
-gone = 0
-for event in watch.Watch().stream(core.list_namespaced_pod, "default", resource_version=before, timeout_seconds=60):
-    gone += event["type"] == "DELETED"
-    if gone == 4:
-        break
-assert gone == 4 and not core.list_namespaced_pod("default").items
-print("ok", client.VersionApi().get_code().git_version)
-"#;
+fn has_no_client() -> bool {
+    if is_left_out(&["busybox"]) {
+        return true;
+    }
+    let missing = !Path::new(PYTHON).exists();
+    if missing {
+        eprintln!("NOT TESTED: {PYTHON} is not there (`make test` makes it with PyPI's kubernetes)");
+    }
+    missing
+}
+
+fn script(name: &str) -> Command {
+    let mut command = Command::new(PYTHON);
+    command.arg("-B").arg(format!("{SCRIPTS}/{name}.py"));
+    command
+}
+
+macro_rules! scripts {
+    ($($name:ident)*) => {$(
+        #[test]
+        fn $name() {
+            if has_no_client() {
+                return;
+            }
+            let lab = Lab::open(concat!("python-", stringify!($name)));
+            let mut command = script(stringify!($name));
+            command.arg(lab.path("kubeconfig")).arg(&lab.namespace);
+            lab.surround(&mut command);
+            let out = run(command, "").ok();
+            assert!(out.starts_with("ok"), "{out}");
+        }
+    )*};
+}
+
+scripts! {
+    kinds
+    runs
+    errors
+}
 
 #[test]
-fn the_python_client_runs_an_array() {
-    if is_left_out(&["busybox"]) {
+fn a_watch_outlives_the_server() {
+    if has_no_client() {
         return;
     }
-    let venv = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-venv/bin/python");
-    if !std::path::Path::new(venv).exists() {
-        eprintln!("NOT TESTED: {venv} is not there (`make test` makes it with PyPI's kubernetes)");
-        return;
+    // The client knows the server by its address.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut stand = Stand::unstarted();
+    stand.launch_on(&address);
+    stand.wait_ready();
+    let mut command = script("restart");
+    command.env("NO_PROXY", "*").arg(stand.kubeconfig()).arg("default");
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut kills = 0;
+    let mut last = String::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        last = line.unwrap();
+        // It waits for a line here, with a watch that is under way.
+        if last.strip_prefix("wrote ").is_some_and(|n| n.parse::<u32>().unwrap() % 20 == 10) {
+            stand.kill();
+            stand.launch_on(&address);
+            kills += 1;
+            writeln!(input).unwrap();
+        }
     }
-    let stand = Stand::with_busybox();
-    let script = stand.path("script.py");
-    std::fs::write(&script, SCRIPT).unwrap();
-    let mut command = Command::new(venv);
-    command.env("NO_PROXY", "*").arg(&script).arg(stand.kubeconfig());
-    let out = run(command, "").ok();
-    assert!(out.starts_with("ok v1."), "{out}");
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{last}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(kills, 3);
+    // It resumed where it was, or listed again: either is right, but it went on.
+    let counts: Vec<u32> = last.strip_prefix("ok ").unwrap().split(' ').map(|n| n.parse().unwrap()).collect();
+    assert!(counts.iter().sum::<u32>() >= 4, "{last}");
     stand.end();
 }

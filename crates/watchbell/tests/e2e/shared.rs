@@ -69,7 +69,7 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let Some(stand) = self.stand.take() else { return };
         // What a failed test leaves goes too, or the spawner would wait for its tasks.
-        let deleted = stand.watchbell(&["delete", "namespace", &self.namespace]);
+        let deleted = stand.watchbell(&["delete", "namespace", &self.namespace, "--timeout", "60s"]);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stand) = Arc::into_inner(stand) {
             *shared = Weak::new();

@@ -59,10 +59,14 @@ impl Done {
 impl Stand {
     /// Starts a server and waits until it is ready.
     pub(crate) fn start() -> Stand {
-        let mut stand = Stand { dir: tempfile::tempdir().unwrap(), server: None };
+        let mut stand = Stand::unstarted();
         stand.launch();
         stand.wait_ready();
         stand
+    }
+
+    pub(crate) fn unstarted() -> Stand {
+        Stand { dir: tempfile::tempdir().unwrap(), server: None }
     }
 
     /// As [`Stand::start`], with the image `busybox:bar` in its store.
