@@ -139,7 +139,7 @@ fn the_command_line_enters_a_container() {
     // With a terminal: its size is that of ours (told in a moment, as kubectl does), and ours is as it was afterwards.
     let program = env!("CARGO_BIN_EXE_watchbell");
     let line = format!(
-        "stty rows 33 cols 101; {program} --kubeconfig {} exec -it {pod} -- /bin/busybox sh -c 'until busybox stty size 2>/dev/null; do :; done; tty'; \
+        "stty rows 33 cols 101; {program} --kubeconfig {} exec -it {pod} -- /bin/busybox sh -c 'until test -n \"$(busybox stty size 2>/dev/null)\"; do :; done; busybox stty size; tty'; \
          echo code $?; stty -a | tr ';' '\\n' | grep -c -w -e '-icanon'",
         stand.kubeconfig().display()
     );
