@@ -16,7 +16,7 @@ use watchbell_sandbox::{
 use crate::agent::{Agent, Effect, Input, Now, Prerequisite, Watched};
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
-use crate::logs::Live;
+use crate::logs::{self, Live};
 use crate::measure::holds_more;
 use crate::place::{folder, volumes_dir};
 use crate::remove::remove_tree;
@@ -108,6 +108,10 @@ impl<R: Fn(Report)> Executor<R> {
             }
             Effect::RemoveLogs(dir) => {
                 let _ = self.rubbish.send(Rubbish::Directory(self.spawner_options.log_dir.join(dir)));
+            }
+            Effect::RemoveRun { log, message } => {
+                let log = self.spawner_options.log_dir.join(log);
+                let _ = self.rubbish.send(Rubbish::Run { log, message });
             }
             Effect::Measure(watched) => {
                 let _ = self.watched.send(watched);
@@ -204,6 +208,11 @@ pub(crate) fn forward_events(events: Receiver<Event>, inbox: &Arc<Inbox>) {
 #[derive(Debug)]
 pub(crate) enum Rubbish {
     Directory(PathBuf),
+    /// The log of a run, with the files it was rotated into, and its last words.
+    Run {
+        log: PathBuf,
+        message: PathBuf,
+    },
     /// A persistent volume's: somebody waits to hear that it is gone.
     Folder {
         name: Arc<str>,
@@ -216,6 +225,16 @@ pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox) {
     for item in rubbish {
         let dir = match &item {
             Rubbish::Directory(path) | Rubbish::Folder { path, .. } => path,
+            Rubbish::Run { log, message } => {
+                for removed in [logs::remove(log), fs::remove_file(message)] {
+                    if let Err(e) = removed
+                        && e.kind() != std::io::ErrorKind::NotFound
+                    {
+                        tracing::warn!(log = %log.display(), "cannot remove what an old run left: {e}");
+                    }
+                }
+                continue;
+            }
         };
         let removed = remove_tree(dir);
         if let Err(e) = &removed {

@@ -179,6 +179,15 @@ impl Agent {
             needed.push(Prerequisite::Message(dir.join(message_file(ordinal as u16, attempt))));
         }
         self.effects.push(Effect::Start { spec: Box::new(spec), needed });
+        // As kubelet, this node keeps what the run before this one left; older runs make room.
+        if let Some(old) = attempt.checked_sub(2) {
+            self.effects.push(Effect::RemoveRun {
+                log: LogPlace::of(&pod.assignment).file(ordinal as u16, old),
+                message: volumes_dir(&self.site.data_dir, pod.assignment.uid)
+                    .join(MESSAGES)
+                    .join(message_file(ordinal as u16, old)),
+            });
+        }
         let name = &container_at(&pod.assignment.spec, ordinal).name;
         self.tell(pod, false, "Created", || format!("Created container: {name}"));
     }

@@ -63,6 +63,11 @@ pub(crate) enum Effect {
     Report(Report),
     /// A directory below that of the logs.
     RemoveLogs(PathBuf),
+    /// What an old run of a container left: its log, below the directory of the logs, and its last words.
+    RemoveRun {
+        log: PathBuf,
+        message: PathBuf,
+    },
     /// See which of these directories hold more than they may.
     Measure(Vec<Watched>),
     /// The folder of a persistent volume.

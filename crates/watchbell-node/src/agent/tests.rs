@@ -257,6 +257,7 @@ impl Bench {
                 self.fetches.push(request);
                 line
             }
+            Effect::RemoveRun { log, .. } => format!("remove log {}", log.display()),
             Effect::Measure(watched) => {
                 let mut line = "measure".to_owned();
                 for item in watched {

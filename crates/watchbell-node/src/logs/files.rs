@@ -104,6 +104,18 @@ impl Files {
 }
 
 /// `base` for 0, `base.<n>` else.
+/// Removes a log with all the files that it was rotated into. What follows it reads on from what it has open.
+pub(crate) fn remove(base: &Path) -> io::Result<()> {
+    for number in 0..=FILES_MAX {
+        match fs::remove_file(numbered(base, number)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && number > 0 => break,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
 fn numbered(base: &Path, number: u32) -> PathBuf {
     if number == 0 {
         return base.to_owned();

@@ -295,3 +295,16 @@ proptest! {
         prop_assert!(out.len() <= bytes.len() + 100 * 100);
     }
 }
+
+#[test]
+fn an_old_run_goes_with_its_rotated_files_alone() {
+    let place = Place::new();
+    for name in ["0.0.log", "0.0.log.1", "0.0.log.2", "0.1.log"] {
+        place.append(name, &line(1, "F", "x"));
+    }
+    let dir = place.dir.path().join(DIR);
+    super::remove(&dir.join("0.0.log")).unwrap();
+    super::remove(&dir.join("0.0.log")).unwrap();
+    let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["0.1.log"]);
+}

@@ -107,7 +107,11 @@ fn a_restart_is_a_new_attempt_and_the_old_one_is_forgotten() {
     bench.expect(&["report 1 Running CrashLoopBackOff"]);
     assert_eq!(bench.wake_at, Some(bench.now.mono + Duration::from_secs(10)));
     bench.wait(10);
-    bench.expect(&["start 1/0/2", "report 1 Running ContainerCreating"]);
+    bench.expect(&[
+        "start 1/0/2",
+        "remove log jobs/00000000-0000-0000-0000-000000000abc/1.0.0.0.log",
+        "report 1 Running ContainerCreating",
+    ]);
     // Late news of an old run changes nothing.
     bench.exits(id(1, 0, 0), 0);
     bench.expect(&[]);
