@@ -1,5 +1,6 @@
 mod bounds;
 mod data;
+mod honest;
 mod job;
 mod job_policies;
 mod metadata;

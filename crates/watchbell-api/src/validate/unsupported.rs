@@ -9,8 +9,9 @@ const IGNORED: &str = "is not honoured by this node";
 /// A pod that ran without it would be told a lie, so the node refuses it.
 const FATAL: &str = "is not honoured by this node, and a pod that asks for it fails";
 
-const POD: [&str; 11] = [
+const POD: [&str; 12] = [
     "affinity",
+    "automountServiceAccountToken",
     "dnsConfig",
     "ephemeralContainers",
     "hostnameOverride",
@@ -46,6 +47,12 @@ pub(super) fn pod(w: &mut Warnings, spec: &At<'_, '_>) {
     if spec.field("os").field("name").text() == "windows" {
         w.add(&spec.field("os"), IGNORED);
     }
+    unless(w, &spec.field("schedulerName"), "default-scheduler", IGNORED);
+    let dns = spec.field("dnsPolicy");
+    // In the host's network a pod has the host's resolver; elsewhere it has no network to resolve names for.
+    if !spec.field("hostNetwork").is_true() || dns.text() == "None" {
+        unless(w, &dns, "ClusterFirst", IGNORED);
+    }
     let context = spec.field("securityContext");
     set(w, &context, &POD_CONTEXT, IGNORED);
     set(w, &context, &["sysctls"], FATAL);
@@ -67,7 +74,12 @@ fn volume(w: &mut Warnings, volume: &At<'_, '_>) {
             w.add(&volume.field(kind), FATAL);
         }
     }
-    unless(w, &volume.field("emptyDir").field("medium"), "Memory", FATAL);
+    let scratch = volume.field("emptyDir");
+    unless(w, &scratch.field("medium"), "Memory", FATAL);
+    if scratch.field("medium").text() != "Memory" {
+        // Only what is in memory has a bound of its own.
+        set(w, &scratch, &["sizeLimit"], IGNORED);
+    }
     for projection in volume.field("projected").field("sources").items() {
         set(w, &projection, &PROJECTIONS, IGNORED);
     }
@@ -78,6 +90,13 @@ fn container(w: &mut Warnings, container: &At<'_, '_>) {
     let context = container.field("securityContext");
     set(w, &context, &CONTEXT, IGNORED);
     local_seccomp(w, &context);
+    let resources = container.field("resources");
+    set(w, &resources, &["claims"], IGNORED);
+    let limits = resources.field("limits");
+    let disk = limits.key("ephemeral-storage");
+    if disk.is_set() {
+        w.add(&disk, IGNORED);
+    }
     for variable in container.field("env").items() {
         set(w, &variable.field("valueFrom"), &["fileKeyRef"], IGNORED);
     }
