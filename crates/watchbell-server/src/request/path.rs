@@ -225,6 +225,9 @@ fn not_served(resource: Resource, sub: &str) -> Option<ApiError> {
         (Resource::Node, "proxy") => {
             "the node has no interface of its own; ask for its pods, their logs and events"
         }
+        (Resource::ServiceAccount, "token") => {
+            "no tokens are given out; clients come with a certificate, as in admin.kubeconfig"
+        }
         _ => return None,
     };
     let plural = resource.info().plural;
