@@ -8,7 +8,7 @@ macro_rules! transcripts {
     ($($name:ident)*) => {$(
         #[test]
         fn $name() {
-            if is_left_out(&["busybox", "kubectl"]) {
+            if is_left_out(&["busybox", "kubectl", "curl"]) {
                 return;
             }
             let lab = Lab::open(concat!("kubectl-", stringify!($name)));
@@ -30,4 +30,6 @@ transcripts! {
     delete
     discover
     refused
+    wild
+    kinds
 }

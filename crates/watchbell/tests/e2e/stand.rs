@@ -79,6 +79,9 @@ impl Stand {
                 .arg(stand.data())
                 .arg("--copy")
                 .arg(format!("{}:/bin/busybox", busybox.display()))
+                // `kubectl cp` wants it by that name.
+                .arg("--copy")
+                .arg(format!("{}:/bin/tar", busybox.display()))
                 .args(["--env", "PATH=/bin"])
                 .output()
                 .unwrap();
