@@ -245,6 +245,19 @@ fn a_child_that_holds_the_output_does_not_hold_the_session() {
 }
 
 #[test]
+fn sessions_are_bounded_and_give_their_place_back() {
+    let (h, _, path) = running();
+    let cat = format!("{path}/exec?{}&stdin=true", command(&["cat"]));
+    let mut held: Vec<Held> = (0..128).map(|_| Held::open(&h, &cat, V5)).collect();
+    let (_, head) = handshake(&h, &cat, V5);
+    assert!(head.starts_with("http/1.1 429 ") && head.contains("retry-after: 1"), "{head}");
+    let mut one = held.pop().unwrap();
+    one.send(255, &[0]);
+    assert_eq!(one.rest().status["status"], "Success");
+    until("its place is free", || handshake(&h, &cat, V5).1.starts_with("http/1.1 101 "));
+}
+
+#[test]
 fn sizes_reach_the_terminal() {
     let (h, _, path) = running();
     let query = format!("{}&stdin=true&tty=true&stderr=true", command(&["cat"]));
