@@ -30,6 +30,7 @@ mod success_policy;
 mod unsupported;
 mod volume;
 mod warning;
+mod warning_kinds;
 
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ const CLASS_BETA: &str = "volume.beta.kubernetes.io/storage-class";
 const CLAIM_IMMUTABLE: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
 
 /// Where a volume can be: the fields of a PersistentVolumeSource.
-const SOURCES: [&str; 22] = [
+pub(super) const SOURCES: [&str; 22] = [
     "awsElasticBlockStore",
     "azureDisk",
     "azureFile",

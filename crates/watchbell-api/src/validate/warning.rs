@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 
 use super::at::At;
-use super::unsupported;
+use super::{unsupported, warning_kinds};
 use crate::quantity::Quantity;
 use crate::{Resource, name};
 
@@ -26,7 +26,7 @@ const DEPRECATED_ANNOTATIONS: [(&str, &str); 3] = [
     ),
 ];
 
-const DEPRECATED_NODE_LABELS: [(&str, &str); 5] = [
+pub(super) const DEPRECATED_NODE_LABELS: [(&str, &str); 5] = [
     ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
     ("beta.kubernetes.io/os", "kubernetes.io/os"),
     ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
@@ -34,7 +34,7 @@ const DEPRECATED_NODE_LABELS: [(&str, &str); 5] = [
     ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
 ];
 
-const DEPRECATED_VOLUMES: [(&str, &str); 9] = [
+pub(super) const DEPRECATED_VOLUMES: [(&str, &str); 9] = [
     ("photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
     ("gitRepo", "deprecated in v1.11"),
     ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
@@ -76,6 +76,11 @@ pub(super) fn of(resource: Resource, object: &At<'_, '_>) -> Vec<String> {
             // A hyphen and the minute of the slot.
             job(&mut w, &name, &template.field("spec"), 11);
         }
+        Resource::PersistentVolumeClaim => warning_kinds::claim(&mut w, object),
+        Resource::PersistentVolume => warning_kinds::volume(&mut w, object),
+        Resource::StorageClass => warning_kinds::storage_class(&mut w, object),
+        Resource::RuntimeClass => warning_kinds::runtime_class(&mut w, object),
+        Resource::NetworkPolicy => warning_kinds::network_policy(&mut w, object),
         _ => {}
     }
     w.0

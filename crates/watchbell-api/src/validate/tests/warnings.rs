@@ -141,3 +141,57 @@ fn names_too_long_for_their_pods() {
         ]
     );
 }
+
+#[test]
+fn claims_volumes_and_policies() {
+    check(
+        Resource::PersistentVolumeClaim,
+        "metadata: {annotations: {volume.beta.kubernetes.io/storage-class: a}}\n\
+         spec: {resources: {requests: {storage: 500m}}, volumeMode: Block}",
+        &[
+            "metadata.annotations[volume.beta.kubernetes.io/storage-class]: deprecated since v1.8; use \
+             \"storageClassName\" attribute instead",
+            "spec.resources.requests[storage]: fractional byte value \"500m\" is invalid, must be an integer",
+            "spec.volumeMode: block devices are not made by this node",
+        ],
+    );
+    check(Resource::PersistentVolumeClaim, "spec: {resources: {requests: {storage: 1Gi}}}", &[]);
+    check(Resource::PersistentVolume, "spec: {csi: {driver: watchbell.dev/local, volumeHandle: v}}", &[]);
+    check(
+        Resource::PersistentVolume,
+        "spec: {persistentVolumeReclaimPolicy: Recycle, glusterfs: {endpoints: a, path: b}}",
+        &[
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended \
+             approach is to use dynamic provisioning.",
+            "spec.glusterfs: deprecated in v1.25, non-functional in v1.26+",
+            "spec.glusterfs: is not mounted by this node, and a pod that uses a claim of it fails",
+        ],
+    );
+    check(
+        Resource::StorageClass,
+        "provisioner: example.com/tape\n\
+         allowedTopologies: [{matchLabelExpressions: [{key: failure-domain.beta.kubernetes.io/zone, values: [a]}]}]",
+        &[
+            "provisioner: watchbell.dev/local alone makes volumes here; claims of this class wait for a volume that \
+             somebody else makes",
+            "allowedTopologies[0].matchLabelExpressions[0].key: deprecated since v1.14; use \
+             \"topology.kubernetes.io/zone\" instead",
+        ],
+    );
+    check(Resource::StorageClass, "provisioner: watchbell.dev/local", &[]);
+    check(
+        Resource::RuntimeClass,
+        "handler: a\nscheduling: {nodeSelector: {beta.kubernetes.io/os: linux}}",
+        &[
+            "scheduling.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use \"kubernetes.io/os\" instead",
+        ],
+    );
+    check(
+        Resource::NetworkPolicy,
+        "spec: {podSelector: {}}",
+        &[
+            "spec: is not enforced by this node: its pods have no network at all, and one with hostNetwork has all of the \
+           machine's",
+        ],
+    );
+}
