@@ -42,6 +42,9 @@ pub fn import_path(
     import(store, &source, name, progress, &origin)
 }
 
+/// What errors call an archive that arrives as a stream: whoever sends it knows its name.
+pub const UPLOADED: &str = "the uploaded archive";
+
 /// Imports every image of an archive that arrives as a stream. It is kept in a nameless temporary file meanwhile.
 pub fn import_stream(
     store: &Store,
@@ -49,7 +52,7 @@ pub fn import_stream(
     name: Option<&Reference>,
     progress: &dyn Progress,
 ) -> Result<Vec<Imported>, Error> {
-    let origin = "the uploaded archive";
+    let origin = UPLOADED;
     let spool = Spool::from_stream(store, stream, origin)?;
     import(store, &Source::archive(spool, store.limits(), origin)?, name, progress, origin)
 }

@@ -42,7 +42,7 @@ pub use digest::{Algorithm, Digest};
 pub use document::Descriptor;
 pub use error::Error;
 pub use export::export;
-pub use import::{Imported, import_path, import_stream};
+pub use import::{Imported, UPLOADED, import_path, import_stream};
 pub use limits::Limits;
 pub use media_type::{Compression, MediaType};
 pub use name::Reference;

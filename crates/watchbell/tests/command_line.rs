@@ -52,6 +52,8 @@ fn what_is_wrong_with_a_line_is_said_and_nothing_is_tried() {
     check_refused("", 2, "Usage: watchbell");
     check_refused("gte jobs", 2, "unrecognized subcommand 'gte'");
     check_refused("get", 2, "<WHAT>");
+    check_refused("run --image busybox:1", 2, "the image is the first word: watchbell run IMAGE");
+    check_refused("run x --image=busybox:1", 2, "the image is the first word: watchbell run IMAGE");
     check_refused("get widgets", 2, "there is no resource type \"widgets\"; there are namespaces, ");
     check_refused("get job/..", 2, "is no object's name");
     check_refused("get jobs -n Not_A_Name", 2, "--namespace \"Not_A_Name\" is no namespace");

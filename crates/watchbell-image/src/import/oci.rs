@@ -28,6 +28,14 @@ impl Importer<'_> {
             .filter(|d| d.platform.as_ref().is_none_or(|p| p.os != "unknown"))
             .collect();
         self.check_image_count(images.len())?;
+        // Before anything is stored: what has no name is of use to no pod.
+        if self.name.is_none() {
+            for image in &images {
+                if name_of(image)?.is_none() {
+                    return Err(self.refuse("it gives its image no name; give one with --name"));
+                }
+            }
+        }
         images.into_iter().map(|descriptor| self.import_layout_image(descriptor)).collect()
     }
 

@@ -192,6 +192,22 @@ fn a_layout_folder_is_imported_by_digest() {
 }
 
 #[test]
+fn a_layout_folder_without_a_name_stores_nothing() {
+    let (_source, folder, digest) = layout();
+    let path = folder.join("index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    index["manifests"][0].as_object_mut().unwrap().remove("annotations").unwrap();
+    std::fs::write(&path, index.to_string()).unwrap();
+    let t = store();
+    let error = import_path(&t.store, &folder, None, &Silent).unwrap_err().to_string();
+    assert!(error.contains("give one with --name"), "{error}");
+    let blobs = t.data().join("images/blobs/sha256");
+    assert_eq!(std::fs::read_dir(blobs).map_or(0, Iterator::count), 0);
+    let name = Reference::parse("named:1").unwrap();
+    assert_eq!(import_path(&t.store, &folder, Some(&name), &Silent).unwrap()[0].image.digest, digest);
+}
+
+#[test]
 fn a_layout_folder_that_lies_is_refused() {
     let (_source, folder, digest) = layout();
     let blob = folder.join("blobs/sha256").join(digest.hex());

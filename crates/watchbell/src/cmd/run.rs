@@ -18,6 +18,10 @@ use crate::{duration, job};
 pub(crate) struct Args {
     /// Image to run
     image: String,
+    /// kubectl's habit, answered with a hint
+    #[arg(long = "image", hide = true, value_parser = clap::builder::UnknownArgumentValueParser::suggest("IMAGE")
+        .and_suggest("the image is the first word: watchbell run IMAGE -- WORDS; its name is given with --name"))]
+    image_as_option: Option<String>,
     /// Arguments of the image's entrypoint, or the command when it has none
     #[arg(trailing_var_arg = true)]
     words: Vec<String>,

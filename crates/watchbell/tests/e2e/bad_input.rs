@@ -175,7 +175,13 @@ fn archives_that_are_wrong_leave_nothing() {
     let junk = junk.to_str().unwrap();
     // Through the server that holds the store.
     let done = stand.watchbell(&["image", "import", junk, "--data-dir", data]);
-    assert!(done.code == Some(1) && done.err.contains("tar archive"), "{done:?}");
+    assert!(done.code == Some(1) && done.err.contains("tar archive") && done.err.contains(junk), "{done:?}");
+    // Without a server it is told the same way.
+    let alone = stand.path("alone").display().to_string();
+    let mut alone_import = stand.program();
+    alone_import.args(["image", "import", junk, "--data-dir", &alone]);
+    let done = crate::stand::run(alone_import, "");
+    assert!(done.code == Some(1) && done.err.contains("tar archive") && done.err.contains(junk), "{done:?}");
     let done = stand.watchbell(&["image", "pull", "Not A Name", "--data-dir", data]);
     assert!(done.code != Some(0) && done.err.contains("Not A Name"), "{done:?}");
     let done = stand.watchbell(&["image", "rm", "absent:1", "--data-dir", data]);

@@ -2,7 +2,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use watchbell_api::node::ImageRequest;
-use watchbell_image::{PullOptions, import_path};
+use watchbell_image::{PullOptions, UPLOADED, import_path};
 
 use super::place::{Place, StoreDir};
 use super::pull::show;
@@ -33,7 +33,8 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let place = Place::find(&args.store, connect, PullOptions::default())?;
     let request = ImageRequest::Import { name: name.cloned() };
     let answer = if args.file.as_os_str() == "-" {
-        place.fetch(&request, &mut std::io::stdin().lock())?
+        let fetched = place.fetch(&request, &mut std::io::stdin().lock());
+        fetched.map_err(|failure| named(failure, "standard input"))?
     } else if args.file.is_dir() {
         place.bring(&args.store, |store, bars| {
             let imported = import_path(store, &args.file, reference.as_ref(), bars)?;
@@ -48,7 +49,17 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     } else {
         let mut file = File::open(&args.file)
             .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", args.file.display())))?;
-        place.fetch(&request, &mut file)?
+        place
+            .fetch(&request, &mut file)
+            .map_err(|failure| named(failure, &args.file.display().to_string()))?
     };
     show(&[answer], args.output)
+}
+
+/// The archive by the name that the user knows. The command line was in order: what is wrong is the archive.
+fn named(failure: Failure, file: &str) -> Failure {
+    match failure {
+        Failure::Usage(text) | Failure::Refused(text) => Failure::Refused(text.replace(UPLOADED, file)),
+        other => other,
+    }
 }
