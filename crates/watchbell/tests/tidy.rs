@@ -256,3 +256,35 @@ fn no_package_registry_is_named() {
         }
     }
 }
+
+#[test]
+fn every_attack_has_a_row_and_every_test_that_a_row_names_exists() {
+    let text = fs::read_to_string(root().join("docs/attacks.md")).unwrap();
+    let mut sources = String::new();
+    for path in files(&root().join("crates"), ".rs") {
+        sources.push_str(&fs::read_to_string(path).unwrap());
+    }
+    let mut numbers = Vec::new();
+    for line in text.lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [number, .., tests] = cells[..] else { continue };
+        let Ok(number) = number.parse::<u32>() else { continue };
+        assert_eq!(cells.len(), 5, "{line}");
+        numbers.push(number);
+        for test in tests.split(", ").filter(|test| *test != "none") {
+            let name = test.trim_matches('`');
+            let has_test = sources.contains(&format!("fn {name}("));
+            assert!(has_test, "row {number} of docs/attacks.md names {name}, which no test is called");
+        }
+        let said_to_lack = text.contains(&format!("**{number}**: no "));
+        assert!(tests != "none" || said_to_lack, "row {number} has no test and no reason");
+    }
+    assert_eq!(numbers, (1..=62).collect::<Vec<_>>());
+    // What the program tries has a row with the test that judges it.
+    let outcomes = fs::read_to_string(root().join("crates/watchbell/tests/attacks/outcomes.txt")).unwrap();
+    for line in outcomes.lines().filter(|line| !line.starts_with('#')) {
+        let number = line.split(' ').next().unwrap();
+        let row = text.lines().find(|row| row.starts_with(&format!("| {number} |"))).unwrap();
+        assert!(row.contains("`what_is_reached_on_the_host_is_refused_inside`"), "{line}");
+    }
+}

@@ -14,6 +14,7 @@ mod calls;
 mod exhaust;
 mod host;
 mod program;
+mod requests;
 #[path = "../e2e/stand.rs"]
 #[expect(dead_code, reason = "what the other tests need of it")]
 mod stand;
