@@ -139,3 +139,46 @@ fn next(inbox: &mut Inbox, socket: &OwnedFd) -> io::Result<Option<(SessionReply,
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::{Arc, Mutex};
+
+    use crate::client::Shared;
+    use crate::{ContainerId, SessionFailureKind, Spawner, Streams};
+
+    /// A connection to whoever holds the other end.
+    fn connected(version: u32) -> std::io::Result<(Spawner, UnixStream)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let sending = Mutex::default();
+        let shared = Arc::new(Shared { socket: Arc::new(ours.into()), version, sending });
+        Ok((Spawner { shared }, theirs))
+    }
+
+    #[test]
+    fn an_older_spawner_is_not_asked_what_it_does_not_know() -> std::io::Result<()> {
+        let (spawner, theirs) = connected(1)?;
+        let id = ContainerId { pod_uid: 1, container: 0, attempt: 0 };
+        let exec = spawner.exec(id, vec!["sh".to_owned()], Streams::default());
+        let attach = spawner.attach(id, Streams::default());
+        for failure in [exec.err(), attach.err()] {
+            let failure = failure.ok_or_else(|| std::io::Error::other("it was asked"))?;
+            assert_eq!(failure.kind, SessionFailureKind::Refused);
+            assert!(failure.message.contains("older version"), "{failure}");
+        }
+        theirs.set_nonblocking(true)?;
+        assert!(std::io::Read::read(&mut &theirs, &mut [0; 1]).is_err(), "nothing was sent");
+        Ok(())
+    }
+
+    #[test]
+    fn a_spawner_that_is_gone_is_told_as_that() -> std::io::Result<()> {
+        let (spawner, theirs) = connected(2)?;
+        drop(theirs);
+        let id = ContainerId { pod_uid: 1, container: 0, attempt: 0 };
+        let failure = spawner.attach(id, Streams::default()).err();
+        assert_eq!(failure.map(|f| f.kind), Some(SessionFailureKind::Connection));
+        Ok(())
+    }
+}

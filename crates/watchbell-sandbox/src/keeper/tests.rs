@@ -1,3 +1,4 @@
 mod cri;
 mod files;
 mod pipes;
+mod viewers;

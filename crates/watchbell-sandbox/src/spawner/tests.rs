@@ -3,4 +3,5 @@ mod ceiling;
 mod links;
 mod machine;
 mod record;
+mod sessions;
 mod table_file;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::{collection::vec, prop_assert, prop_assert_eq};
 
-use super::{Filled, Inbox, Order, Outbox, Reply, Request, WireError, blank_pod, decode};
+use super::{Filled, Inbox, Order, Outbox, Reply, Request, SessionAsk, WireError, blank_pod, decode};
 use crate::{
     ContainerId, Event, ExitRecord, ExitStatus, LogSummary, LogTarget, StartFailure, StartFailureKind,
-    TableEntry, Usage,
+    Streams, TableEntry, Usage,
 };
 
 const MAX: u32 = 1 << 16;
@@ -211,4 +211,21 @@ fn descriptors_that_no_frame_claims_do_not_pile_up() -> Result<(), Box<dyn std::
 fn a_blank_pod_is_small() -> Result<(), Box<dyn std::error::Error>> {
     assert!(postcard::to_allocvec(&*blank_pod(u128::MAX))?.len() < 64);
     Ok(())
+}
+
+/// What was said in the protocol's first version keeps its bytes: servers and spawners of both meet.
+#[test]
+fn the_first_version_is_still_understood() {
+    let check = |request: &Request, expect: &[u8]| {
+        let bytes = postcard::to_allocvec(request).unwrap_or_default();
+        assert_eq!(bytes, expect);
+        assert!(decode::<Request>(expect).is_ok());
+    };
+    check(&Request::KillPod { uid: 1 }, &[5, 1]);
+    check(&Request::ReleasePod { uid: 1 }, &[6, 1]);
+    check(&Request::Retire, &[8]);
+    let id = ContainerId { pod_uid: 1, container: 2, attempt: 3 };
+    let streams = Streams { stdin: true, stdout: true, stderr: false, tty: true };
+    let ask = SessionAsk { id, command: Some(vec!["sh".to_owned()]), streams };
+    check(&Request::Session(ask), &[10, 1, 2, 3, 1, 1, 2, b's', b'h', 1, 1, 0, 1]);
 }

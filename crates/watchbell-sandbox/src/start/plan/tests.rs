@@ -1,7 +1,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::{Step, plan};
+use super::{Step, plan, plan_entry};
 use crate::{
     Capabilities, CgroupLimits, ContainerId, EtcFiles, HostNamespaces, Interaction, LogTarget, Mount,
     PodEnvironment, PodVolume, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Sys, VolumeSource,
@@ -48,7 +48,11 @@ fn strict() -> RunSpec {
 }
 
 fn printed(spec: &RunSpec) -> String {
-    plan(spec).iter().fold(String::new(), |mut text, step| {
+    print(&plan(spec))
+}
+
+fn print(steps: &[Step]) -> String {
+    steps.iter().fold(String::new(), |mut text, step| {
         let _ = writeln!(text, "{step}\n    {}", step.closes());
         text
     })
@@ -169,4 +173,57 @@ fn what_would_cost_the_spawner_itself_is_refused() {
         },
         "pod.volumes[id 901]",
     );
+}
+
+#[test]
+fn a_process_enters_a_strict_container() {
+    insta::assert_snapshot!(print(&plan_entry(&strict(), false)));
+}
+
+#[test]
+fn a_process_with_a_terminal_enters_a_container_of_the_host() {
+    let mut spec = strict();
+    let host = HostNamespaces { users: true, network: true, pid: true, ipc: true };
+    Arc::make_mut(&mut spec.pod).host_namespaces = host;
+    spec.privileged = true;
+    insta::assert_snapshot!(print(&plan_entry(&spec, true)));
+}
+
+/// Who the process is comes about by the same steps in the same order, whether it is the first or a later one.
+#[test]
+fn both_plans_end_alike() {
+    let check = |spec: &RunSpec| {
+        let (first, later) = (plan(spec), plan_entry(spec, spec.interaction.tty));
+        let from = |steps: &[Step]| -> Vec<Step> {
+            let at = steps.iter().position(|step| matches!(step, Step::EnterDirectory(_))).unwrap_or(0);
+            steps[at..].to_vec()
+        };
+        assert_eq!(from(&first), from(&later));
+        assert!(from(&first).len() > 5);
+        for steps in [&first, &later] {
+            let place = |wanted: fn(&Step) -> bool| steps.iter().position(wanted);
+            let closed = place(|s| matches!(s, Step::CloseDescriptors));
+            assert!(closed < place(|s| matches!(s, Step::EnterDirectory(_))));
+            assert!(place(|s| matches!(s, Step::NewSession)) < place(|s| matches!(s, Step::NewKeyring)));
+            if spec.interaction.tty {
+                let terminal = place(|s| matches!(s, Step::OpenTerminal));
+                assert!(place(|s| matches!(s, Step::NewSession)) < terminal && terminal.is_some());
+            }
+        }
+        // It hides and lets go before it is anywhere where somebody can see it.
+        let place = |wanted: fn(&Step) -> bool| later.iter().position(wanted);
+        let entered = place(|s| matches!(s, Step::EnterNamespaces(_)));
+        assert!(place(|s| matches!(s, Step::HideFromPeers)) < entered);
+        assert!(place(|s| matches!(s, Step::CloseDescriptors)) < entered);
+        assert!(entered < place(|s| matches!(s, Step::CloneInside)));
+    };
+    let mut spec = strict();
+    check(&spec);
+    spec.interaction.tty = true;
+    check(&spec);
+    spec.no_new_privs = false;
+    spec.seccomp = Seccomp::Unconfined;
+    check(&spec);
+    spec.privileged = true;
+    check(&spec);
 }
