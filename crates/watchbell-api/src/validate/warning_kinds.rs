@@ -47,7 +47,12 @@ pub(super) fn volume(w: &mut Warnings, volume: &At<'_, '_>) {
     }
     for kind in super::storage::SOURCES {
         let source = spec.field(kind);
-        if source.is_set() && (kind != "csi" || source.field("driver").text() != LOCAL_DRIVER) {
+        let is_mounted = match kind {
+            "hostPath" | "local" => true,
+            "csi" => source.field("driver").text() == LOCAL_DRIVER,
+            _ => false,
+        };
+        if source.is_set() && !is_mounted {
             w.add(&source, NOT_MOUNTED);
         }
     }

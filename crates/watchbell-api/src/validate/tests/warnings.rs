@@ -157,6 +157,8 @@ fn claims_volumes_and_policies() {
     );
     check(Resource::PersistentVolumeClaim, "spec: {resources: {requests: {storage: 1Gi}}}", &[]);
     check(Resource::PersistentVolume, "spec: {csi: {driver: watchbell.dev/local, volumeHandle: v}}", &[]);
+    check(Resource::PersistentVolume, "spec: {hostPath: {path: /a}}", &[]);
+    check(Resource::PersistentVolume, "spec: {local: {path: /a}}", &[]);
     check(
         Resource::PersistentVolume,
         "spec: {persistentVolumeReclaimPolicy: Recycle, glusterfs: {endpoints: a, path: b}}",
