@@ -12,7 +12,7 @@ pub(crate) mod write;
 
 use watchbell_api::selector::{Fields, Labels};
 use watchbell_api::{ApiError, Resource};
-use watchbell_core::world::Stored;
+use watchbell_core::world::{NODE_NAME, Stored};
 
 use crate::request::options::ListOptions;
 
@@ -52,6 +52,20 @@ impl Selection {
     pub(crate) fn matches(&self, object: &Stored) -> bool {
         self.name.as_deref().is_none_or(|name| *object.name == *name)
             && (self.labels.is_empty() || self.labels.matches(&object.labels()))
-            && (self.fields.is_empty() || self.fields.matches(&object.render()))
+            && self
+                .fields
+                .decide(|path| known(object, path))
+                .unwrap_or_else(|| self.fields.matches(&object.render()))
+    }
+}
+
+/// A field of an object whose value lies ready.
+fn known<'v>(object: &'v Stored, path: &str) -> Option<&'v str> {
+    match path {
+        "metadata.name" => Some(&object.name),
+        "metadata.namespace" => Some(&object.namespace),
+        "status.phase" => Some(object.pod_status()?.phase.as_str()),
+        "spec.nodeName" => object.pod_status()?.scheduled_at.map(|_| NODE_NAME),
+        _ => None,
     }
 }

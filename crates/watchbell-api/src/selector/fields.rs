@@ -90,6 +90,19 @@ impl Fields {
         self.terms.iter().all(|term| holds(term, object))
     }
 
+    /// What [`Fields::matches`] would say, by what is known of some fields without looking at the object; `None`: look.
+    pub fn decide<'v>(&self, known: impl Fn(&'static str) -> Option<&'v str>) -> Option<bool> {
+        let mut is_open = false;
+        for term in &self.terms {
+            match known(term.path) {
+                Some(value) if (value == term.value) != term.is_equal => return Some(false),
+                Some(_) => {}
+                None => is_open = true,
+            }
+        }
+        (!is_open).then_some(true)
+    }
+
     /// The name that every match must have, so that a list of one object needs no scan.
     pub fn name(&self) -> Option<&str> {
         self.terms.iter().find(|t| t.is_equal && t.path == "metadata.name").map(|t| t.value.as_str())

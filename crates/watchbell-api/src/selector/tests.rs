@@ -159,6 +159,21 @@ fn fields_are_those_of_the_kind() {
 }
 
 #[test]
+fn what_is_known_may_decide() {
+    let check = |selector: &str, expected: Option<bool>| {
+        let fields = Fields::parse(Resource::Pod, selector).expect(selector);
+        let known = |path: &str| (path == "status.phase").then_some("Running");
+        assert_eq!(fields.decide(known), expected, "{selector}");
+    };
+    check("", Some(true));
+    check("status.phase=Running", Some(true));
+    check("status.phase!=Running", Some(false));
+    check("metadata.name=a", None);
+    check("metadata.name=a,status.phase=Running", None);
+    check("metadata.name=a,status.phase=Failed", Some(false));
+}
+
+#[test]
 fn a_field_that_is_not_offered_is_refused() {
     let refused = |resource, selector: &str, message: &str| {
         let error = Fields::parse(resource, selector).expect_err(selector);
