@@ -2,14 +2,15 @@
 # demo    builds it, runs the example on real data, and ends by itself (root)
 # test    every test, with the set-up it needs
 # bench   what it costs: figures for this machine (root; with runc it is compared). In full, as docs/benchmarks.md has it:
-#         make bench ARRAY="10000 5 32" CRONJOBS="100000 10000"
+#         make bench API="10000 3" ARRAY="10000 5 32" CRONJOBS="100000 10000"
 # soak    seeded lives of the control plane, far more of them than `make test` plays; SOAK_SEEDS says how many
 # lint    format, clippy, licences and sources of dependencies, documentation
 # Needed: Linux, Rust, a C compiler, make. What more a test needs is installed by `make test` when it may, else named.
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Tasks, rounds, how many at a time; CronJobs, of them due in one minute.
+# Pods, seconds a measurement; tasks, rounds, how many at a time; CronJobs, of them due in one minute.
+API ?= 2000 2
 ARRAY ?= 1000 5 32
 CRONJOBS ?= 10000 1000
 CARGO_DENY_VERSION := 0.20.2
@@ -38,6 +39,7 @@ test-setup:
 bench:
 	$(CARGO) run --release --locked -p watchbell-core --example scale
 	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
+	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell --bench array -- $(ARRAY)
 	$(CARGO) bench --locked -p watchbell --bench cronjobs -- $(CRONJOBS)
 

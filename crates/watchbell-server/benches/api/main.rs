@@ -1,7 +1,7 @@
 //! What the API costs: lists of many pods, watchers of a large Job, and an apply loop, each in the forms that clients ask for.
 //!
 //! `cargo bench -p watchbell-server --bench api` (no root). Fewer pods: `-- PODS SECONDS`. The server is a process of its own, with
-//! a real journal and a node that starts nothing: every pod is running and done as soon as it is told to start.
+//! a real journal and a node that starts nothing: every pod is running and done when it is told to start.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
@@ -17,16 +17,25 @@ use server::Process;
 const PODS: &str = "/api/v1/namespaces/default/pods";
 const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
 
+/// How long the node takes for a pod while pods are watched: as many end in a second as real containers do here.
+const PACE: Duration = Duration::from_micros(2500);
+
+/// Events sent, each counted once a watcher; objects made into bytes for them; open watches.
+const EVENTS: &str = "watchbell_watch_events_total ";
+const ENCODINGS: &str = "watchbell_watch_encodings_total ";
+const WATCHERS: &str = "watchbell_watchers ";
+
 const JSON: &str = "application/json";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 const TABLE: &str = "application/json;as=Table;g=meta.k8s.io;v=v1";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, mode, dir, delay] = arguments.as_slice()
+    if let [_, mode, dir, delay, pace] = arguments.as_slice()
         && mode == server::MODE
     {
-        server::run(dir.as_ref(), delay.parse().unwrap());
+        let micros = |text: &str| Duration::from_micros(text.parse().unwrap());
+        server::run(dir.as_ref(), micros(delay), micros(pace));
         return;
     }
     let numbers: Vec<usize> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
@@ -67,7 +76,7 @@ fn run(client: &mut Client, name: &str, completions: usize) -> Duration {
 }
 
 fn lists(pods: usize, time: Duration) {
-    let server = Process::start(Duration::ZERO);
+    let server = Process::start(Duration::ZERO, Duration::ZERO);
     let mut client = server.client();
     run(&mut client, "many", pods);
     println!("a list of {pods} pods, one client; server CPU a list and its peak memory:");
@@ -108,13 +117,13 @@ fn watches(pods: usize) {
         (100, "100 watchers, protobuf", PROTOBUF),
         (100, "100 watchers, Table", TABLE),
     ] {
-        let server = Process::start(Duration::ZERO);
+        let server = Process::start(Duration::ZERO, PACE);
         println!("  {what}: {}", watched(&server, "many", pods, watchers, accept));
     }
     let small = pods / 10;
     println!("what a watcher costs beside more pods (a Job of {small} indexes, 10 watchers):");
     for stored in [small, pods] {
-        let server = Process::start(Duration::ZERO);
+        let server = Process::start(Duration::ZERO, PACE);
         run(&mut server.client(), "stored", stored);
         let idle = watched(&server, "unwatched", small, 0, JSON);
         let with = watched(&server, "watched", small, 10, JSON);
@@ -128,14 +137,14 @@ fn watched(server: &Process, name: &str, pods: usize, watchers: usize, accept: &
     let path = format!("{PODS}?watch=1&resourceVersion={version}");
     let listening: Vec<Watcher> = (0..watchers).map(|_| server.watch(&path, accept)).collect();
     server.forget_peak();
-    let (before, counted) = (server.cpu_ms(), server.counted());
+    let (before, counted) = (server.cpu_ms(), [EVENTS, ENCODINGS].map(|name| server.counted(name)));
     let took = run(&mut client, name, pods);
     let used = server.cpu_ms() - before;
-    let (events, encodings) = server.counted();
+    let [events, encodings, kept] = [EVENTS, ENCODINGS, WATCHERS].map(|name| server.counted(name));
     let bytes: usize = listening.into_iter().map(Watcher::end).sum();
-    let (events, encodings) = (events - counted.0, encodings - counted.1);
+    let (events, encodings) = (events - counted[0], encodings - counted[1]);
     format!(
-        "{:.2} s, {:.0} indexes/s, {events} events ({:.0}/s, {:.0} MB), {encodings} encodings, {:.2} s CPU, peak {} KiB",
+        "{:.2} s, {:.0} indexes/s, {kept} of {watchers} watched to the end, {events} events ({:.0}/s, {:.0} MB), {encodings} encodings, {:.2} s CPU, peak {} KiB",
         took.as_secs_f64(),
         pods as f64 / took.as_secs_f64(),
         events as f64 / took.as_secs_f64(),
@@ -151,7 +160,7 @@ fn applies(time: Duration) {
         [("fsync of this disk", Duration::ZERO), ("3 ms added to each fsync", Duration::from_millis(3))]
     {
         for clients in [1, 8] {
-            let server = Process::start(delay);
+            let server = Process::start(delay, Duration::ZERO);
             let before = server.cpu_ms();
             let begun = Instant::now();
             let counts: Vec<u32> = std::thread::scope(|scope| {

@@ -32,12 +32,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(fsync_delay: Duration) -> Process {
+    /// The node takes `pace` for each pod.
+    pub(crate) fn start(fsync_delay: Duration, pace: Duration) -> Process {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Command::new(std::env::current_exe().unwrap())
             .arg(MODE)
             .arg(dir.path())
             .arg(fsync_delay.as_micros().to_string())
+            .arg(pace.as_micros().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -60,14 +62,10 @@ impl Process {
         self.client().watch(path, accept)
     }
 
-    /// Events sent to watchers, and objects made into bytes for them, so far.
-    pub(crate) fn counted(&self) -> (u64, u64) {
+    /// A number of `/metrics`.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
         let page = String::from_utf8(self.client().call("GET", "/metrics", "text/plain", None)).unwrap();
-        let read = |name: &str| {
-            let line = page.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-            line.trim().parse::<u64>().unwrap()
-        };
-        (read("watchbell_watch_events_total "), read("watchbell_watch_encodings_total "))
+        page.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
     }
 
     pub(crate) fn memory_kib(&self, field: &str) -> u64 {
@@ -98,9 +96,9 @@ impl Drop for Process {
 }
 
 /// Serves until standard input ends.
-pub(crate) fn run(dir: &Path, fsync_delay_micros: u64) {
+pub(crate) fn run(dir: &Path, fsync_delay: Duration, pace: Duration) {
     let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
-    let delay = Some(Duration::from_micros(fsync_delay_micros)).filter(|delay| !delay.is_zero());
+    let delay = Some(fsync_delay).filter(|delay| !delay.is_zero());
     let options = Options { fsync_delay: delay, ..Options::default() };
     let (store, report) = Store::open_with(dir, &options).unwrap();
     let identity = Identity::open(dir, listen, "bench").unwrap();
@@ -122,6 +120,7 @@ pub(crate) fn run(dir: &Path, fsync_delay_micros: u64) {
     let node = std::thread::spawn(move || {
         for command in commands {
             if let NodeCommand::Start(pod) = command {
+                std::thread::sleep(pace);
                 for status in statuses() {
                     reports(Report::Status { uid: pod.uid, status: Box::new(status) });
                 }
