@@ -4,6 +4,7 @@
 
 mod rig;
 mod scenes;
+mod sessions;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watchbell_api::node::{Assignment, Command, LogQuery, LogSource, Lookup, Report, StopCause};
+use watchbell_api::node::{Assignment, Command, LogQuery, LogSource, Lookup, Report, Sessions, StopCause};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus, Terminated};
 use watchbell_api::{Resource, Uid};
@@ -78,6 +78,10 @@ impl Rig {
 
     pub(crate) fn logs(&self) -> Arc<dyn LogSource> {
         self.node.as_ref().unwrap().logs()
+    }
+
+    pub(crate) fn sessions(&self) -> Arc<dyn Sessions> {
+        self.node.as_ref().unwrap().sessions()
     }
 
     pub(crate) fn send(&self, command: Command) {

@@ -8,6 +8,7 @@ use watchbell_api::node::{Command, LogQuery};
 use watchbell_api::types::pod_status::{ContainerState, Phase, TerminatedReason};
 
 use crate::rig::{Rig, container, cpu_of, index, pod, query, script, spec};
+use crate::sessions;
 
 type Scene = fn();
 
@@ -24,6 +25,10 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
     ("what_the_server_does_not_know_is_ended", what_the_server_does_not_know_is_ended),
     ("a_spawner_that_dies_takes_its_tasks_with_it", a_spawner_that_dies_takes_its_tasks_with_it),
     ("the_deadline_is_kept", the_deadline_is_kept),
+    ("a_command_runs_in_a_container", sessions::a_command_runs_in_a_container),
+    ("a_terminal_has_a_size", sessions::a_terminal_has_a_size),
+    ("a_container_is_attached_to_across_servers", sessions::a_container_is_attached_to_across_servers),
+    ("input_ends_once", sessions::input_ends_once),
     ("an_array_of_short_tasks", an_array_of_short_tasks),
 ];
 
