@@ -21,6 +21,12 @@ fn the_set_up_of_the_suite_finds_a_cluster() {
     let version = get(&space, "/version");
     assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("36")), "{version:#}");
 
+    for path in ["/api", "/apis", "/api/v1", "/apis/batch/v1", "/openapi/v3"] {
+        let mut answer = space.suite.open("GET", path, "", Vec::new());
+        assert_eq!(answer.status(), 200, "{path}");
+        assert!(answer.body_mut().read_to_vec().unwrap().len() > 20, "{path}");
+    }
+
     // Every node is ready, schedulable and without taints.
     let nodes = get(&space, "/api/v1/nodes?fieldSelector=spec.unschedulable%3Dfalse&resourceVersion=0");
     let nodes = nodes["items"].as_array().unwrap();
