@@ -42,6 +42,7 @@ bench:
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell --bench array -- $(ARRAY)
 	$(CARGO) bench --locked -p watchbell --bench cronjobs -- $(CRONJOBS)
+	$(CARGO) bench --locked -p watchbell --bench attacks
 
 lint: fmt clippy deny doc
 
