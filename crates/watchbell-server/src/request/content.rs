@@ -17,7 +17,7 @@ pub(crate) fn object(content_type: &str, bytes: &[u8]) -> Result<Value, ApiError
     match media(content_type).as_str() {
         "" | "application/json" => decode::json(bytes),
         "application/yaml" | "application/x-yaml" | "text/yaml" => one_document(bytes),
-        // kubectl sends some objects only so (`create job --from`, `create secret`); answers may be JSON.
+        // kubectl sends some objects only so (`create job --from`, `create secret`).
         protobuf::MEDIA_TYPE => protobuf::decode(bytes),
         other => Err(ApiError::new(
             Reason::UnsupportedMediaType,

@@ -105,7 +105,7 @@ fn live(client: &Client, manifest: &Value) {
     applied["metadata"]["labels"] = json!({"test": "other"});
     client.patch(&by("two"), APPLY, &applied).expect_refusal(409, "Conflict", "conflict with \"one\"");
 
-    let status = all.one("first") + "/status";
+    let status = format!("{}/status", all.one("first"));
     if resource.info().has_status {
         assert_eq!(client.get(&status).expect(200)["metadata"]["name"], "first");
         let patched = client.patch(&status, MERGE, &json!({"metadata": {"annotations": {"seen": "yes"}}}));
