@@ -196,7 +196,9 @@ impl Step {
     /// What the step closes, for those who review it.
     pub fn closes(&self) -> &'static str {
         match self {
-            Step::LeaseIds => "a break-out is nobody on the host, and a stranger to every other pod",
+            Step::LeaseIds => {
+                "a break-out is nobody on the host, and a stranger to every other pod; what it hoards is counted for it alone"
+            }
             Step::MakeVolumes(_) => {
                 "volumes enter as mounts; Secrets are in memory only; subPath is resolved by descriptor (CVE-2021-25741)"
             }
