@@ -2,7 +2,8 @@
 //! `cargo run --release -p watchbell-core --example scale`
 //!
 //! - 100,000 CronJobs: made, loaded from rows, at rest, and 10,000 of them due in one minute;
-//! - an array of 10,000 indexes on a machine with room for 100, and one whose pods all wait at once.
+//! - an array of 10,000 indexes on a machine with room for 100, one whose pods all wait at once, and one that a quota holds
+//!   back to 100.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement has a clock and reads its own memory")]
 #![expect(clippy::print_stdout, reason = "its output is for people")]
@@ -31,8 +32,9 @@ const BATCH: usize = 1_024;
 fn main() {
     memory();
     cronjobs();
-    array("of 100 at a time", 100, 100);
-    array("all waiting at once", INDEXES, 100);
+    array("of 100 at a time", 100, 100, &[]);
+    array("all waiting at once", INDEXES, 100, &[]);
+    array("under a quota of 100 pods and a LimitRange", INDEXES, 1_000, &[quota(), limit_range()]);
 }
 
 struct Lab {
@@ -208,8 +210,28 @@ fn cronjobs() {
     );
 }
 
-fn array(what: &str, parallelism: usize, pods: u32) {
+fn quota() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few", "namespace": "default"},
+        "spec": {"hard": {"pods": "100", "requests.cpu": "100", "limits.memory": "1Ti", "count/pods": "20000"}},
+    })
+}
+
+fn limit_range() -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "usual", "namespace": "default"},
+        "spec": {"limits": [{
+            "type": "Container", "defaultRequest": {"cpu": "10m", "memory": "1Mi"},
+            "default": {"cpu": "1", "memory": "16Mi"},
+        }]},
+    })
+}
+
+fn array(what: &str, parallelism: usize, pods: u32, policies: &[Value]) {
     let mut lab = Lab::new(pods);
+    for policy in policies {
+        lab.create(policy.clone());
+    }
     lab.create(json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "array", "namespace": "default"},
         "spec": {
