@@ -20,9 +20,11 @@ mod line;
 mod preempt;
 mod queue;
 mod reason;
+mod taint;
 
 #[cfg(test)]
 mod tests;
 
 pub use demand::Demand;
 pub use queue::{OVERTAKES_MAX, Preemption, Queue, Waiting};
+pub use taint::Taint;

@@ -37,6 +37,7 @@ pub struct PodSpec {
     pub automount_service_account_token: Option<bool>,
     pub node_name: Option<String>,
     pub node_selector: BTreeMap<String, String>,
+    pub tolerations: Vec<Toleration>,
     pub hostname: Option<String>,
     pub subdomain: Option<String>,
     pub host_network: bool,
@@ -54,6 +55,19 @@ pub struct PodSpec {
     pub overhead: BTreeMap<String, Value>,
     pub host_aliases: Vec<HostAlias>,
     pub scheduling_gates: Vec<Value>,
+}
+
+/// What of a node's taints a pod puts up with.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Toleration {
+    /// Empty: every key.
+    pub key: String,
+    /// `Equal` unless stated.
+    pub operator: String,
+    pub value: String,
+    /// Empty: every effect.
+    pub effect: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

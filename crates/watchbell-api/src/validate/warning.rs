@@ -76,6 +76,16 @@ pub(super) fn of(resource: Resource, object: &At<'_, '_>) -> Vec<String> {
             // A hyphen and the minute of the slot.
             job(&mut w, &name, &template.field("spec"), 11);
         }
+        Resource::Node => {
+            for taint in spec.field("taints").items() {
+                if taint.field("effect").text() == "NoExecute" {
+                    w.add(
+                        &taint.field("effect"),
+                        "keeps new pods away; those that run stay until they are deleted",
+                    );
+                }
+            }
+        }
         Resource::PersistentVolumeClaim => warning_kinds::claim(&mut w, object),
         Resource::PersistentVolume => warning_kinds::volume(&mut w, object),
         Resource::StorageClass => warning_kinds::storage_class(&mut w, object),

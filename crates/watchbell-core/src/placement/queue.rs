@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use watchbell_api::Uid;
 use watchbell_api::node::Capacity;
+use watchbell_api::types::pod::Toleration;
 
 use super::demand::{Amounts, Demand};
 use super::line::Level;
 use super::preempt::{self, Candidate};
 use super::reason;
+use super::taint::Taint;
 
 /// How often a pod that does not fit is overtaken by pods of its priority or below before room is kept for it.
 pub const OVERTAKES_MAX: u32 = 32;
@@ -32,6 +34,7 @@ pub struct Waiting {
     pub request: Demand,
     /// Labels that the node must have.
     pub node_selector: BTreeMap<String, String>,
+    pub tolerations: Vec<Toleration>,
 }
 
 /// Whether a pod may end others for its room (`preemptionPolicy`).
@@ -46,6 +49,7 @@ pub enum Preemption {
 pub struct Queue {
     machine: Amounts,
     labels: BTreeMap<String, String>,
+    taints: Vec<Taint>,
     used: Amounts,
     waiting: HashMap<Uid, Waiting>,
     running: HashMap<Uid, Waiting>,
@@ -73,6 +77,7 @@ impl Queue {
         Queue {
             machine: Amounts::of_machine(&capacity),
             labels: BTreeMap::new(),
+            taints: Vec::new(),
             used: Amounts::default(),
             waiting: HashMap::new(),
             running: HashMap::new(),
@@ -85,21 +90,26 @@ impl Queue {
         }
     }
 
-    /// The labels that node selectors are compared with.
-    pub fn node_labels(&self) -> &BTreeMap<String, String> {
-        &self.labels
+    /// The labels that node selectors are compared with, and the taints that pods have to tolerate.
+    pub fn node(&self) -> (&BTreeMap<String, String>, &[Taint]) {
+        (&self.labels, &self.taints)
     }
 
-    /// Gives the node other labels. Returns the pods that wait and have a node selector.
-    pub fn relabel(&mut self, labels: BTreeMap<String, String>) -> Vec<Uid> {
-        let select: Vec<Waiting> =
-            self.waiting.values().filter(|pod| !pod.node_selector.is_empty()).cloned().collect();
-        let uids = select.iter().map(|pod| pod.uid).collect();
-        for pod in &select {
+    /// Gives the node other labels or taints. Returns the pods that wait and may be looked at otherwise now.
+    pub fn change_node(&mut self, labels: BTreeMap<String, String>, taints: Vec<Taint>) -> Vec<Uid> {
+        let is_tainted_otherwise = self.taints != taints;
+        let concerned: Vec<Waiting> = self
+            .waiting
+            .values()
+            .filter(|pod| is_tainted_otherwise || !pod.node_selector.is_empty())
+            .cloned()
+            .collect();
+        let uids = concerned.iter().map(|pod| pod.uid).collect();
+        for pod in &concerned {
             self.remove(pod.uid);
         }
-        self.labels = labels;
-        for pod in select {
+        (self.labels, self.taints) = (labels, taints);
+        for pod in concerned {
             self.push(pod);
         }
         uids
@@ -267,6 +277,9 @@ impl Queue {
         let room = self.room();
         Some(if !self.is_selected_by(pod) {
             reason::not_selected()
+        } else if let Some(taint) = self.taints.iter().find(|taint| !taint.is_tolerated_by(&pod.tolerations))
+        {
+            reason::not_tolerated(taint)
         } else if !self.could_ever_run(pod) {
             reason::too_large(&pod.request, &self.machine)
         } else if !asks.fits_in(&room) {
@@ -303,6 +316,7 @@ impl Queue {
     fn could_ever_run(&self, pod: &Waiting) -> bool {
         let fits = pod.request.missing.is_none() && pod.request.amounts().fits_in(&self.machine);
         fits && self.is_selected_by(pod)
+            && self.taints.iter().all(|taint| taint.is_tolerated_by(&pod.tolerations))
     }
 
     fn is_selected_by(&self, pod: &Waiting) -> bool {

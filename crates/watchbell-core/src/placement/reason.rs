@@ -1,6 +1,7 @@
 //! Why a pod waits, for its `PodScheduled` condition: Kubernetes' sentence, and the figures it leaves out.
 
 use super::demand::{Amounts, Demand};
+use super::taint::Taint;
 
 /// More than the whole machine has.
 pub(super) fn too_large(request: &Demand, machine: &Amounts) -> String {
@@ -41,6 +42,14 @@ pub(super) fn room_is_kept(overtakes: u32) -> String {
 
 pub(super) fn not_selected() -> String {
     sentence(&["1 node(s) didn't match Pod's node affinity/selector".to_owned()])
+}
+
+pub(super) fn not_tolerated(taint: &Taint) -> String {
+    if taint.is_cordon() {
+        return sentence(&["1 node(s) were unschedulable".to_owned()]);
+    }
+    let value = if taint.value.is_empty() { String::new() } else { format!(": {}", taint.value) };
+    sentence(&[format!("1 node(s) had untolerated taint {{{}{value}}}", taint.key)])
 }
 
 pub(super) fn not_its_turn() -> String {

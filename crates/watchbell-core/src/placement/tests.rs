@@ -23,6 +23,7 @@ fn pod(uid: u128, namespace: &str, priority: i32, cpu_millis: u64, memory_mi: u6
         seq: uid as u64,
         request: Demand { cpu_millis, memory_bytes: memory_mi * MI, ..Demand::default() },
         node_selector: BTreeMap::new(),
+        tolerations: Vec::new(),
     }
 }
 

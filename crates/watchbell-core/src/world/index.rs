@@ -11,6 +11,7 @@ use super::template::JobPods;
 use super::{World, events};
 use crate::admission::Mode;
 use crate::controller::job::{ActivePod, Departure, JobStatus};
+use crate::placement::Taint;
 
 /// The label of the generated selector: the Job's uid.
 pub(super) const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
@@ -184,13 +185,14 @@ impl World {
         }
     }
 
-    /// The node's labels decide where pods with a node selector may run: those that wait are asked again.
+    /// The node's labels and taints decide whether pods may run here: those that wait are asked again.
     fn index_node(&mut self, new: Option<&Arc<Stored>>) {
         let Some(node) = new else { return };
-        if *self.queue.node_labels() == *node.labels() {
+        let taints = Taint::of_node(&node.render());
+        if self.queue.node() == (&*node.labels(), &*taints) {
             return;
         }
-        for uid in self.queue.relabel(node.labels().into_owned()) {
+        for uid in self.queue.change_node(node.labels().into_owned(), taints) {
             if let Some(at) = self.pods_by_uid.get(&uid) {
                 self.queued.push(at.clone());
             }

@@ -65,6 +65,7 @@ impl World {
             seq: pod.resource_version,
             request: Demand::of(spec),
             node_selector,
+            tolerations: spec.tolerations.clone(),
         })
     }
 

@@ -133,7 +133,7 @@ impl World {
                     self.queue.started(waiting);
                 }
             }
-            Some(Place::Waits) if self.queue.is_waiting(uid) => {}
+            Some(Place::Waits) if self.queue.is_waiting(uid) && !is_asked_otherwise(old, object) => {}
             Some(Place::Waits) => {
                 if let Some(waiting) = self.waiting(object) {
                     self.queue.push(waiting);
@@ -187,6 +187,12 @@ impl World {
             self.mark(Key { resource: Resource::Job, at });
         }
     }
+}
+
+/// A pod that waits may be given tolerations and a narrower node selector.
+fn is_asked_otherwise(old: Option<&Arc<Stored>>, new: &Stored) -> bool {
+    let (Some(old), Some(new)) = (old.and_then(|old| old.pod_spec()), new.pod_spec()) else { return false };
+    !Arc::ptr_eq(old, new) && (old.tolerations != new.tolerations || old.node_selector != new.node_selector)
 }
 
 fn active_pod(pod: &Stored) -> ActivePod {

@@ -33,3 +33,11 @@ transcripts! {
     wild
     kinds
 }
+
+#[test]
+fn node() {
+    if is_left_out(&["busybox", "kubectl"]) {
+        return;
+    }
+    play(&Lab::alone("kubectl-node"), include_str!("kubectl/node.txt"));
+}

@@ -18,14 +18,22 @@ pub(crate) struct Lab {
 impl Lab {
     /// `name` is the namespace's; no two tests share one.
     pub(crate) fn open(name: &str) -> Lab {
-        let stand = {
-            let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.upgrade().unwrap_or_else(|| {
-                let stand = Arc::new(Stand::with_busybox());
-                *shared = Arc::downgrade(&stand);
-                stand
-            })
-        };
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let stand = shared.upgrade().unwrap_or_else(|| {
+            let stand = Arc::new(Stand::with_busybox());
+            *shared = Arc::downgrade(&stand);
+            stand
+        });
+        drop(shared);
+        Lab::on(stand, name)
+    }
+
+    /// With a server of its own, for what concerns the whole machine.
+    pub(crate) fn alone(name: &str) -> Lab {
+        Lab::on(Arc::new(Stand::with_busybox()), name)
+    }
+
+    fn on(stand: Arc<Stand>, name: &str) -> Lab {
         let dir = stand.path(&format!("lab-{name}"));
         std::fs::create_dir(&dir).unwrap();
         stand
@@ -71,8 +79,11 @@ impl Drop for Lab {
         // What a failed test leaves goes too, or the spawner would wait for its tasks.
         let deleted = stand.watchbell(&["delete", "namespace", &self.namespace, "--timeout", "60s"]);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_shared = Weak::ptr_eq(&shared, &Arc::downgrade(&stand));
         if let Some(stand) = Arc::into_inner(stand) {
-            *shared = Weak::new();
+            if is_shared {
+                *shared = Weak::new();
+            }
             if !std::thread::panicking() {
                 stand.end();
             }

@@ -127,6 +127,15 @@ fn what_this_node_does_not_do() {
 }
 
 #[test]
+fn taints_that_end_nothing() {
+    check(
+        Resource::Node,
+        "spec: {taints: [{key: a, effect: NoSchedule}, {key: b, effect: NoExecute}]}",
+        &["spec.taints[1].effect: keeps new pods away; those that run stay until they are deleted"],
+    );
+}
+
+#[test]
 fn names_too_long_for_their_pods() {
     let named = |length: usize, completions: u32| {
         let yaml = job_yaml(&format!("completionMode: Indexed\ncompletions: {completions}"));
