@@ -12,7 +12,7 @@ use watchbell_api::node::{Images, LogSource, Sessions};
 use watchbell_api::{ApiError, Reason, Uid};
 
 use crate::access::{self, Attributes, authorize};
-use crate::body::Body;
+use crate::body::{Arriving, Body};
 use crate::connection::Peer;
 use crate::metrics::Metrics;
 use crate::notes::{Answered, Note};
@@ -95,6 +95,9 @@ impl App {
         peer: &Arc<Peer>,
         request: Request<Incoming>,
     ) -> Response<Body> {
+        let (head, incoming) = request.into_parts();
+        let request = Request::from_parts(head, ());
+        let mut incoming = Arriving::new(incoming);
         let method = request.method().clone();
         let mut random = [0u8; 16];
         // Without randomness the id is that of nobody; no right depends on it.
@@ -106,7 +109,7 @@ impl App {
         let accept = joined(request.headers(), ACCEPT);
         let seen = Seen { accept: &accept, audit_id: &audit_id, spread: random[0], recorded: Arc::default() };
         let recorded = seen.recorded.clone();
-        let result = Box::pin(self.serve(peer, request, route, seen)).await;
+        let result = Box::pin(self.serve(peer, request, &mut incoming, route, seen)).await;
         let response = result.unwrap_or_else(|error| {
             if error.reason == Reason::InternalError {
                 tracing::error!(audit_id, "{error}");
@@ -119,7 +122,13 @@ impl App {
         if !is_probe && !recorded.load(Ordering::Relaxed) {
             self.note(peer, &method, &uri, &audit_id, response.status());
         }
-        respond::with_header(response, "audit-id", &audit_id)
+        let response = respond::with_header(response, "audit-id", &audit_id);
+        // Nothing is waited for on a stranger's behalf.
+        let goes_on = match peer.user() {
+            Ok(_) => incoming.discard().await,
+            Err(_) => incoming.is_over(),
+        };
+        if goes_on { response } else { respond::with_header(response, "connection", "close") }
     }
 
     /// Leaves a note of a request that the writer did not see.
@@ -147,7 +156,8 @@ impl App {
     async fn serve(
         self: &Arc<Self>,
         peer: &Arc<Peer>,
-        mut request: Request<Incoming>,
+        mut request: Request<()>,
+        incoming: &mut Arriving,
         route: Result<Route, ApiError>,
         seen: Seen<'_>,
     ) -> Result<Response<Body>, ApiError> {
@@ -162,7 +172,7 @@ impl App {
         })?;
         let route = route?;
         let on = hyper::upgrade::on(&mut request);
-        let (head, incoming) = request.into_parts();
+        let (head, ()) = request.into_parts();
         access::refuse_impersonation(&user, &head.headers)?;
         let call = Call {
             query: Query::parse(head.uri.query().unwrap_or_default())?,

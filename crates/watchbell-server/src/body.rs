@@ -19,6 +19,9 @@ const DRAINED_BYTES_MAX: u64 = 64 << 20;
 /// A client that sends nothing, or takes nothing, for so long has gone.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// As long is the body of a request waited for that is refused whatever it says.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The body of an answer.
 pub(crate) type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -107,11 +110,52 @@ impl HttpBody for Flowing {
     }
 }
 
+/// The body of a request, until somebody takes it.
+pub(crate) struct Arriving(Option<Incoming>);
+
+impl Arriving {
+    pub(crate) fn new(body: Incoming) -> Arriving {
+        Arriving(Some(body))
+    }
+
+    /// Nothing of it is to come, or somebody took it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    /// `None`: it was taken before.
+    pub(crate) fn take(&mut self) -> Option<Incoming> {
+        self.0.take()
+    }
+
+    /// Throws away what nobody took, so that the connection can be used again. Gives whether it can: a body that is large
+    /// or slow is not waited for.
+    pub(crate) async fn discard(mut self) -> bool {
+        let Some(mut body) = self.take().filter(|body| !body.is_end_stream()) else { return true };
+        let mut taken = 0;
+        let rest = async {
+            while let Some(frame) = body.frame().await {
+                match frame.map(Frame::into_data) {
+                    Ok(Ok(piece)) => taken += piece.len(),
+                    Ok(Err(_)) => {}
+                    Err(_) => return false,
+                }
+                if taken > BODY_BYTES_MAX {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(REFUSED_PATIENCE, rest).await.unwrap_or(false)
+    }
+}
+
 /// The whole body of a request, within the limit and in bounded time.
 ///
 /// One that is too large is taken to its end, up to [`DRAINED_BYTES_MAX`], and thrown away: most clients only look at the
 /// answer once they have sent everything.
-pub(crate) async fn read(mut body: Incoming) -> Result<Bytes, ApiError> {
+pub(crate) async fn read(body: &mut Arriving) -> Result<Bytes, ApiError> {
+    let Some(mut body) = body.take() else { return Ok(Bytes::new()) };
     let expected = body.size_hint().lower();
     if expected > DRAINED_BYTES_MAX {
         return Err(too_large());

@@ -25,7 +25,7 @@ use watchbell_api::node::ImageRequest;
 use watchbell_api::{ApiError, Reason};
 
 use crate::app::{App, Call};
-use crate::body::{self, Body, PATIENCE};
+use crate::body::{self, Arriving, Body, PATIENCE};
 use crate::request::accept::Answer;
 use crate::request::{ImagePath, method_not_allowed};
 use crate::respond;
@@ -57,7 +57,7 @@ pub(crate) async fn serve(
     call: &Call,
     method: &Method,
     path: &ImagePath,
-    incoming: Incoming,
+    incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let request = match path {
         ImagePath::All => ImageRequest::List,
@@ -96,7 +96,11 @@ fn ending() -> ApiError {
     ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
 }
 
-fn flowing(app: &Arc<App>, request: ImageRequest, incoming: Incoming) -> Result<Response<Body>, ApiError> {
+fn flowing(
+    app: &Arc<App>,
+    request: ImageRequest,
+    incoming: &mut Arriving,
+) -> Result<Response<Body>, ApiError> {
     let Ok(permit) = app.image_slots.clone().try_acquire_owned() else {
         let mut error = ApiError::new(
             Reason::TooManyRequests,
@@ -108,7 +112,9 @@ fn flowing(app: &Arc<App>, request: ImageRequest, incoming: Incoming) -> Result<
     let (flow, out) = body::flowing();
     // The reader's thread pulls the body through a channel of one piece, so that nothing piles up.
     let (pieces, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
-    tokio::spawn(feed(incoming, pieces));
+    if let Some(incoming) = incoming.take() {
+        tokio::spawn(feed(incoming, pieces));
+    }
     let images = app.images.clone();
     let handle = Handle::current();
     tokio::task::spawn_blocking(move || {

@@ -1,6 +1,5 @@
 //! The reviews: who asks, what he may, and what others may. They are answered by the one decision in [`crate::access`].
 
-use hyper::body::Incoming;
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use watchbell_api::error::FieldErrorClass;
@@ -11,7 +10,7 @@ use super::asked::{self, Asked};
 use super::write::body_object;
 use crate::access::{self, Deed};
 use crate::app::Call;
-use crate::body::{self, Body};
+use crate::body::{self, Arriving, Body};
 use crate::request::ReviewPath;
 use crate::request::accept::Answer;
 use crate::request::options::write_options;
@@ -21,7 +20,7 @@ pub(crate) async fn review(
     call: &Call,
     user: &User,
     path: &ReviewPath,
-    incoming: Incoming,
+    incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let answer = Answer::negotiate(&call.accept, &[])?;
     let mut object = body_object(call, body::read(incoming).await?).await?;

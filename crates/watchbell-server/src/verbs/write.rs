@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,7 +14,7 @@ use watchbell_core::request::{
 
 use super::asked;
 use crate::app::{App, Call};
-use crate::body::{self, Body};
+use crate::body::{self, Arriving, Body};
 use crate::present::{self, Include};
 use crate::request::accept::{Answer, Shape};
 use crate::request::options::{FIELD_MANAGER_BYTES_MAX, ListOptions, delete_options, write_options};
@@ -30,7 +30,7 @@ pub(crate) async fn write(
     user: User,
     verb: Verb,
     path: &ObjectPath,
-    incoming: Incoming,
+    incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let answer = Answer::negotiate(&call.accept, &[Shape::Table, Shape::Metadata])?;
     let include = Include::read(&call.query)?;

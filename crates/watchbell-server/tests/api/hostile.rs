@@ -214,3 +214,25 @@ fn queries_and_paths_with_tricks() {
     );
     assert!(answer.code >= 400, "{}", answer.text);
 }
+
+#[test]
+fn a_refused_body_that_comes_late_does_not_cost_the_connection() {
+    let h = Harness::start();
+    let mut stream = h.client.connect();
+    let head = "POST /api/v1/namespaces/default/pods/p/binding HTTP/1.1\r\nHost: x\r\n\
+                Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // The refusal is known before the body's first byte has come.
+    for part in [head, "2\r\n{}\r\n", "0\r\n\r\n"] {
+        stream.write_all(part.as_bytes()).unwrap();
+        stream.flush().unwrap();
+    }
+    stream.write_all(b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answers = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stream.read(&mut buffer) {
+        answers.extend_from_slice(&buffer[..count]);
+    }
+    let answers = String::from_utf8_lossy(&answers);
+    let codes: Vec<&str> = answers.matches("HTTP/1.1 405").chain(answers.matches("HTTP/1.1 200")).collect();
+    assert_eq!(codes.len(), 2, "{answers}");
+}
