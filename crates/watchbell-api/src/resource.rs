@@ -181,6 +181,20 @@ impl Resource {
             .map(|r| r.resource)
     }
 
+    /// Whether the answer to a deletion that took effect at once is the object as it was last; else it is a Status. Typed
+    /// clients can read nothing else.
+    pub fn is_returned_when_deleted(self) -> bool {
+        matches!(
+            self,
+            Resource::Pod
+                | Resource::ServiceAccount
+                | Resource::ResourceQuota
+                | Resource::PersistentVolumeClaim
+                | Resource::PersistentVolume
+                | Resource::StorageClass
+        )
+    }
+
     pub fn is_namespaced(self) -> bool {
         self.info().scope == Scope::Namespaced
     }

@@ -161,10 +161,14 @@ impl Operation {
     }
 
     fn delete(resource: Resource) -> Operation {
+        let answer = match resource.is_returned_when_deleted() {
+            true => object_name(resource),
+            false => format!("{META}.Status"),
+        };
         Operation {
             parameters: delete_parameters(),
             body: Some((format!("{META}.DeleteOptions"), objects(), Body::Optional)),
-            answer: Some(format!("{META}.Status")),
+            answer: Some(answer),
             codes: &[OK, ACCEPTED],
             ..Operation::new(resource, "delete", "", "delete")
         }

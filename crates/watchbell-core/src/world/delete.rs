@@ -63,6 +63,7 @@ impl World {
         }
         let object = match self.delete(object, options, StopCause::Deleted, now) {
             Some(still_there) => still_there.render(),
+            None if resource.is_returned_when_deleted() => object.render(),
             None => success(object),
         };
         Ok(Written { object, outcome: Outcome::Done, warnings })

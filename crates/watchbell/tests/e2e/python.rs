@@ -49,6 +49,7 @@ scripts! {
     kinds
     runs
     errors
+    streams
 }
 
 #[test]

@@ -22,6 +22,11 @@ fn an_object_goes_at_once_or_when_its_last_finalizer_does() {
     bench.settle();
     let gone = bench.delete(Resource::ConfigMap, "a", Propagation::Background).object;
     assert_eq!((&gone["kind"], &gone["status"]), (&json!("Status"), &json!("Success")));
+    // Of some kinds the object itself is the answer.
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}});
+    bench.create(account);
+    let gone = bench.delete(Resource::ServiceAccount, "robot", Propagation::Background).object;
+    assert_eq!((&gone["kind"], &gone["metadata"]["name"]), (&json!("ServiceAccount"), &json!("robot")));
     let held = bench.delete(Resource::ConfigMap, "held", Propagation::Background).object;
     assert_eq!(held["metadata"]["deletionTimestamp"], "2026-03-01T00:00:00Z");
     bench.settle();

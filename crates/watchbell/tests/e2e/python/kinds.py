@@ -95,7 +95,13 @@ def life(group, kind, body, path, value):
     refused(404, "NotFound", "absent", call("read"), "absent", *scope)
     if hasattr(group, f"read_{infix}{kind}_status"):
         assert call("read")(name, *scope).metadata.uid == getattr(group, f"read_{infix}{kind}_status")(name, *scope).metadata.uid
-    # Deleted, by name or with all of its labels.
+    # Deleted, by name and with all of its labels.
+    body.metadata = meta(f"{name}-two", labels={"suite": mark})
+    call("create")(*scope, body)
+    gone = call("delete")(f"{name}-two", *scope, grace_period_seconds=0)
+    kind_of_answer = getattr(gone, "kind", None) or gone["kind"]
+    assert kind_of_answer in ("Status", made.kind), gone
+    until("the second is gone", lambda: [o.metadata.name for o in collection()] == [name])
     other = api.V1Preconditions(uid="00000000-0000-4000-8000-000000000000")
     refused(409, "Conflict", "", call("delete"), name, *scope, body=api.V1DeleteOptions(preconditions=other))
     if kind in CLUSTER:
