@@ -68,6 +68,7 @@ const TESTS: &[Test] = &[
     ("peers_see_nothing_of_who_enters", sessions_attacked::peers_see_nothing_of_who_enters),
     ("it_has_no_descriptor_of_the_host", sessions_attacked::it_has_no_descriptor_of_the_host),
     ("a_working_directory_is_no_way_out", sessions_attacked::a_working_directory_is_no_way_out),
+    ("hostile_sessions_are_survived", sessions_attacked::hostile_sessions_are_survived),
     ("a_killed_server_leaves_no_session", sessions_attacked::a_killed_server_leaves_no_session),
     ("a_process_has_a_terminal", sessions_attached::a_process_has_a_terminal),
     ("a_client_watches_and_types", sessions_attached::a_client_watches_and_types),

@@ -1,10 +1,14 @@
 //! What a hostile container tries against those who enter it.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use watchbell_sandbox::{
     Capabilities, ContainerId, ExitStatus, RunSpec, Scratch, SessionFailureKind, Spawner,
 };
@@ -145,5 +149,55 @@ pub(crate) fn a_killed_server_leaves_no_session() -> Outcome {
     until("the process is gone", || {
         Ok(exec(&server, spec.id, &["/bin/sh", "-c", &look])?.0 == ExitStatus::Code(0))
     })?;
+    end(&server, &spec)
+}
+
+/// A frame as the protocol has it, with a claim of descriptors that may be a lie.
+fn frame(body: &[u8], fds: u32) -> Vec<u8> {
+    [&(body.len() as u32).to_le_bytes()[..], &fds.to_le_bytes(), body].concat()
+}
+
+pub(crate) fn hostile_sessions_are_survived() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let spec = script(&place, 1, "exec sleep 1000");
+    start(&server, &spec)?;
+    let count = "n=0; for p in /proc/[0-9]*; do n=$((n+1)); done; echo $n";
+    let before = exec(&server, spec.id, &["/bin/sh", "-c", count])?.1;
+    drop(server);
+    let hello = postcard::to_allocvec(&(0_u8, u64::from_le_bytes(*b"WBELLspn"), 1_u32, 2_u32))?;
+    let command = Some(vec!["/bin/sh".to_owned()]);
+    let ask = postcard::to_allocvec(&(10_u8, ID.pod_uid, ID.container, ID.attempt, command, [true; 4]))?;
+    let (_pipe, not_a_socket) = rustix::pipe::pipe()?;
+    let (one, other) = UnixStream::pair()?;
+    drop(one);
+    let both: [BorrowedFd<'_>; 2] = [not_a_socket.as_fd(), other.as_fd()];
+    let attacks: [(&[u8], u32, &[BorrowedFd<'_>]); 6] = [
+        (&ask, 0, &[]),
+        (&ask, 1, &[]),
+        (&ask, 1, &both[..1]),
+        (&ask, 2, &both),
+        (&ask[..ask.len() - 1], 1, &both[1..]),
+        // The client has left before it asked.
+        (&ask, 1, &both[1..]),
+    ];
+    for (body, claimed, fds) in attacks {
+        let mut stream = UnixStream::connect(place.path().join("run/spawner.sock"))?;
+        stream.write_all(&frame(&hello, 0))?;
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() {
+            control.push(SendAncillaryMessage::ScmRights(fds));
+        }
+        let bytes = frame(body, claimed);
+        sendmsg(&stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        // It hangs up; what it says before does not matter.
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    let server = place.connect()?;
+    assert_eq!(exec(&server, spec.id, &["/bin/sh", "-c", "exit 9"])?.0, ExitStatus::Code(9));
+    // Nothing that was asked for by one who had left runs.
+    until("all is as before", || Ok(exec(&server, spec.id, &["/bin/sh", "-c", count])?.1 == before))?;
     end(&server, &spec)
 }
