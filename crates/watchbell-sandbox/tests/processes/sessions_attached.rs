@@ -50,8 +50,8 @@ pub(crate) fn a_process_has_a_terminal() -> Outcome {
     assert_eq!(session.link.wait()?, ExitStatus::Code(5));
     drop(session);
     // Control-C is a signal to who is in the foreground.
-    let mut session = server.spawner.exec(spec.id, argv(&["/bin/sh", "-c", "echo up; cat; exit 9"]), TTY)?;
-    assert_eq!(lines(session.stdout.take())?()?, "up");
+    let mut session = server.spawner.exec(spec.id, argv(&["/bin/probe", "pause"]), TTY)?;
+    assert_eq!(lines(session.stdout.take())?()?, "here");
     File::from(session.stdin.take().ok_or("no stdin")?).write_all(b"\x03")?;
     assert_eq!(session.link.wait()?, ExitStatus::Signal(2));
     // Nobody's terminal is left behind.
