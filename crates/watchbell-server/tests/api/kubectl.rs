@@ -1,7 +1,7 @@
 //! The real `kubectl` against the server.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
@@ -9,9 +9,8 @@ use watchbell_api::types::pod_status::{ContainerState, Phase};
 
 use crate::harness::Harness;
 
-const KUBECTL: &str = "/usr/bin/kubectl";
-
 pub(crate) struct Kubectl<'a> {
+    program: PathBuf,
     server: &'a Harness,
     home: TempDir,
 }
@@ -20,15 +19,17 @@ impl<'a> Kubectl<'a> {
     /// `None`, said loudly, where there is no kubectl.
     #[expect(clippy::print_stderr, reason = "who runs the tests must hear what was not tested")]
     pub(crate) fn of(server: &'a Harness) -> Option<Kubectl<'a>> {
-        if Path::new(KUBECTL).exists() {
-            return Some(Kubectl { server, home: tempfile::tempdir().unwrap() });
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let program = std::env::split_paths(&path).map(|dir| dir.join("kubectl")).find(|p| p.exists());
+        if let Some(program) = program {
+            return Some(Kubectl { program, server, home: tempfile::tempdir().unwrap() });
         }
-        eprintln!("SKIPPED: {KUBECTL} is not installed, so nothing was checked against the real kubectl");
+        eprintln!("SKIPPED: kubectl is not installed, so nothing was checked against the real one");
         None
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(KUBECTL);
+        let mut command = Command::new(&self.program);
         command
             .args(arguments)
             .env_clear()
