@@ -164,9 +164,14 @@ static void spy(void) {
             if (strstr(text, "spawner") || strstr(text, "state-dir")) printf("leak cmdline %s\n", text);
             snprintf(path, sizeof path, "/proc/%d/exe", pid);
             ssize_t length = readlink(path, text, sizeof text - 1);
-            if (length > 0) {
-                text[length] = 0;
-                if (strstr(text, "memfd")) printf("leak exe %s\n", text);
+            if (length > 0 && memmem(text, length, "memfd", 5)) {
+                /* Only one that was asked to run the runtime itself may show it, once it does. */
+                char line[64], link[256];
+                snprintf(line, sizeof line, "/proc/%d/cmdline", pid);
+                slurp(line, text, sizeof text);
+                length = readlink(path, link, sizeof link);
+                if (length > 0 && memmem(link, length, "memfd", 5) && !strstr(text, "/proc/self/exe"))
+                    printf("leak exe of %s\n", text);
             }
             int fd = open(path, O_WRONLY);
             if (fd >= 0) { printf("leak writable exe\n"); close(fd); }
