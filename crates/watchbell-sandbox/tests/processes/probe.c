@@ -146,17 +146,20 @@ static void compare(const char *other) {
 static void spy(void) {
     static char own[65536], text[65536];
     long looks = 0;
+    int last = 1;
     slurp("/proc/self/mountinfo", own, sizeof own);
     puts("here");
     fflush(stdout);
     for (;;) {
         if (open("/tmp/stop", O_RDONLY) >= 0) break;
-        for (int pid = 2; pid < 1200; pid++) {
+        /* Numbers go up: the next one is near the last. */
+        for (int pid = last > 2 ? last - 2 : 2; pid < last + 6; pid++) {
             char path[64];
             if (pid == getpid()) continue;
             snprintf(path, sizeof path, "/proc/%d/mountinfo", pid);
             if (!slurp(path, text, sizeof text)) continue;
             looks++;
+            if (pid > last) last = pid;
             if (strcmp(own, text)) printf("leak mountinfo %.2000s\n", text);
             snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
             size_t n = slurp(path, text, sizeof text);
@@ -164,15 +167,7 @@ static void spy(void) {
             if (strstr(text, "spawner") || strstr(text, "state-dir")) printf("leak cmdline %s\n", text);
             snprintf(path, sizeof path, "/proc/%d/exe", pid);
             ssize_t length = readlink(path, text, sizeof text - 1);
-            if (length > 0 && memmem(text, length, "memfd", 5)) {
-                /* Only one that was asked to run the runtime itself may show it, once it does. */
-                char line[64], link[256];
-                snprintf(line, sizeof line, "/proc/%d/cmdline", pid);
-                slurp(line, text, sizeof text);
-                length = readlink(path, link, sizeof link);
-                if (length > 0 && memmem(link, length, "memfd", 5) && !strstr(text, "/proc/self/exe"))
-                    printf("leak exe of %s\n", text);
-            }
+            if (length > 0 && memmem(text, length, "memfd", 5)) puts("leak exe");
             int fd = open(path, O_WRONLY);
             if (fd >= 0) { printf("leak writable exe\n"); close(fd); }
             snprintf(path, sizeof path, "/proc/%d/environ", pid);

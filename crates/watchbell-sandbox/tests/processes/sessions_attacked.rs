@@ -27,23 +27,24 @@ pub(crate) fn peers_see_nothing_of_who_enters() -> Outcome {
     let server = place.connect()?;
     let strict = probe(&place, 1, &["spy"]);
     // Root inside, with the right to trace everybody there.
-    let root = RunSpec {
+    let root = |uid: u128| RunSpec {
         uid: 0,
         gid: 0,
         capabilities: Capabilities::ALL,
         no_new_privs: false,
-        ..probe(&place, 2, &["spy"])
+        ..probe(&place, uid, &["spy"])
     };
-    for spec in [strict, root] {
+    // The last one is entered by the runtime itself, by the link to it (CVE-2019-5736): once it runs inside it is no secret, but
+    // nothing of it can be written to.
+    for (spec, entries, copies) in [(strict, ENTRIES, 0), (root(2), ENTRIES, 0), (root(3), 0, 3)] {
         let log = format!("{}.log", spec.id.pod_uid);
         start(&server, &spec)?;
         place.wait_for_log(&log)?;
-        for i in 0..ENTRIES {
+        for i in 0..entries {
             let (status, _, stderr) = exec(&server, spec.id, &["/bin/probe", "exit", "7"])?;
             assert_eq!((status, stderr.as_str()), (ExitStatus::Code(7), ""), "{i}");
         }
-        // The runtime itself, by the link to it (CVE-2019-5736): whatever it does, nothing of it can be written to.
-        for _ in 0..3 {
+        for _ in 0..copies {
             if let Ok(session) = server.spawner.exec(spec.id, argv(&["/proc/self/exe", "--list"]), ALL) {
                 session.link.wait()?;
             }
@@ -51,7 +52,10 @@ pub(crate) fn peers_see_nothing_of_who_enters() -> Outcome {
         exec(&server, spec.id, &["/bin/probe", "touch", "/tmp/stop"])?;
         assert_eq!(server.exit(spec.id)?.status, ExitStatus::Code(0));
         let seen = place.lines(&log)?;
-        let leaks: Vec<&String> = seen.iter().filter(|line| line.contains("leak ")).collect();
+        let leaks: Vec<&String> = seen
+            .iter()
+            .filter(|line| line.contains("leak ") && (copies == 0 || !line.contains("leak exe")))
+            .collect();
         assert!(leaks.is_empty(), "{leaks:#?}");
         assert!(seen.iter().any(|line| line.ends_with("looked yes")), "{seen:?}");
     }
