@@ -69,6 +69,7 @@ impl Lab {
             .env("HOME", home)
             .env("KUBECONFIG", self.path("kubeconfig"))
             .env("NO_PROXY", "*")
+            .env("TMPDIR", &self.dir)
             .env("LC_ALL", "C.UTF-8");
     }
 }
