@@ -1,23 +1,10 @@
 //! `pods/eviction`, and the subresources of Kubernetes that are not served.
 
 use serde_json::{Value, json};
-use watchbell_api::Uid;
 use watchbell_api::node::Command;
 use watchbell_api::types::pod_status::{ContainerState, Phase};
 
 use crate::harness::{Harness, job};
-
-const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
-
-fn running() -> (Harness, Uid, String) {
-    let h = Harness::start();
-    h.client.post(JOBS, &job("a")).expect(201);
-    let (uid, pod) = h.started();
-    h.report(uid, Phase::Running, ContainerState::Running { started_at: 1 });
-    let path = format!("/api/v1/namespaces/default/pods/{pod}");
-    h.client.wait_for(&path, "running", |answer| answer.body["status"]["phase"] == "Running");
-    (h, uid, path)
-}
 
 fn eviction(path: &str, more: &Value) -> Value {
     let name = path.rsplit('/').next().unwrap();
@@ -32,7 +19,7 @@ fn disruption(pod: &Value) -> Option<&Value> {
 
 #[test]
 fn an_evicted_pod_says_so_until_it_is_gone() {
-    let (h, uid, path) = running();
+    let (h, uid, path) = Harness::with_running_pod();
     let body = eviction(&path, &json!({"deleteOptions": {"gracePeriodSeconds": 7}}));
     let answer = h.client.post(&format!("{path}/eviction"), &body).expect(201);
     assert_eq!(
@@ -64,7 +51,7 @@ fn an_evicted_pod_says_so_until_it_is_gone() {
 
 #[test]
 fn evictions_are_checked() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let evict = format!("{path}/eviction");
     let post = |path: &str, body: &Value| h.client.post(path, body);
     let dry = eviction(&path, &json!({"deleteOptions": {"dryRun": ["All"]}}));
@@ -100,7 +87,7 @@ fn evictions_are_checked() {
 
 #[test]
 fn what_is_not_served_says_what_to_do_instead() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let check = |method: &str, path: &str, words: &str| {
         h.client.call(method, path, &[], b"").expect_refusal(405, "MethodNotAllowed", words);
     };

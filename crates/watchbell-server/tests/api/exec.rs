@@ -6,28 +6,15 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tungstenite::protocol::Role;
 use tungstenite::{Bytes, Message, WebSocket};
-use watchbell_api::Uid;
 use watchbell_api::node::SessionAction;
 use watchbell_api::types::pod_status::{ContainerState, Phase};
 
 use crate::client::Tls;
-use crate::harness::{Harness, job};
+use crate::harness::Harness;
 use crate::kubectl::Kubectl;
 
-const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
 const V4: &str = "v4.channel.k8s.io";
 const V5: &str = "v5.channel.k8s.io";
-
-/// A running pod, and its path.
-fn running() -> (Harness, Uid, String) {
-    let h = Harness::start();
-    h.client.post(JOBS, &job("a")).expect(201);
-    let (uid, pod) = h.started();
-    h.report(uid, Phase::Running, ContainerState::Running { started_at: 1 });
-    let path = format!("/api/v1/namespaces/default/pods/{pod}");
-    h.client.wait_for(&path, "running", |answer| answer.body["status"]["phase"] == "Running");
-    (h, uid, path)
-}
 
 /// `command=…` for each word.
 fn command(words: &[&str]) -> String {
@@ -135,7 +122,7 @@ impl Held {
 
 #[test]
 fn a_command_runs_and_its_exit_code_comes_back() {
-    let (h, uid, path) = running();
+    let (h, uid, path) = Harness::with_running_pod();
     for protocol in [V4, V5] {
         let check = |script: &str, out: &str, err: &str, code: Option<&str>| {
             let held = Held::open(&h, &format!("{path}/exec?{}", sh(script)), protocol);
@@ -161,7 +148,7 @@ fn a_command_runs_and_its_exit_code_comes_back() {
 
 #[test]
 fn words_reach_the_process_as_they_are() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let words = ["printf", "[%s]", "", "a b", "ü&=+%", "two\nlines"];
     let said = Held::open(&h, &format!("{path}/exec?{}&stdout=1", command(&words)), V5).rest();
     assert_eq!(said.out(), "[][a b][ü&=+%][two\nlines]");
@@ -169,7 +156,7 @@ fn words_reach_the_process_as_they_are() {
 
 #[test]
 fn input_is_carried_and_ended() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let mut held = Held::open(&h, &format!("{path}/exec?{}&stdin=true", command(&["cat"])), V5);
     held.send(0, b"one\n");
     assert_eq!(held.hear(), (1, b"one\n".to_vec()));
@@ -185,7 +172,7 @@ fn input_is_carried_and_ended() {
 
 #[test]
 fn much_flows_both_ways_at_once() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     // The client sends everything before it reads anything that fits no buffer on the way, as a naive one does.
     let mut held = Held::open(&h, &format!("{path}/exec?{}&stdin=true", command(&["wc", "-c"])), V5);
     for _ in 0..64 {
@@ -202,7 +189,7 @@ fn much_flows_both_ways_at_once() {
 
 #[test]
 fn a_client_that_does_not_read_stops_its_process() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let mut held = Held::open(&h, &format!("{path}/exec?{}", command(&["cat", "/dev/zero"])), V5);
     held.hear();
     // Were it not stopped, the test would run out of memory before the next session has said its word.
@@ -224,7 +211,7 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[test]
 fn a_client_that_closes_ends_its_process() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let mut held = Held::open(&h, &format!("{path}/exec?{}&stdin=true", command(&["cat"])), V4);
     held.send(0, b"here\n");
     held.hear();
@@ -235,7 +222,7 @@ fn a_client_that_closes_ends_its_process() {
 
 #[test]
 fn a_child_that_holds_the_output_does_not_hold_the_session() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let said = Held::open(&h, &format!("{path}/exec?{}", sh("sleep 600 & echo $!; exit 5")), V5).rest();
     assert_eq!(said.exit_code(), Some("5"));
     // It is this test's own process, so it ends here.
@@ -246,7 +233,7 @@ fn a_child_that_holds_the_output_does_not_hold_the_session() {
 
 #[test]
 fn sessions_are_bounded_and_give_their_place_back() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let cat = format!("{path}/exec?{}&stdin=true", command(&["cat"]));
     let mut held: Vec<Held> = (0..128).map(|_| Held::open(&h, &cat, V5)).collect();
     let (_, head) = handshake(&h, &cat, V5);
@@ -259,7 +246,7 @@ fn sessions_are_bounded_and_give_their_place_back() {
 
 #[test]
 fn sizes_reach_the_terminal() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let query = format!("{}&stdin=true&tty=true&stderr=true", command(&["cat"]));
     let mut held = Held::open(&h, &format!("{path}/exec?{query}"), V5);
     held.send(4, br#"{"Width":80,"Height":24}"#);
@@ -275,7 +262,7 @@ fn sizes_reach_the_terminal() {
 
 #[test]
 fn attach_joins_the_container_and_leaves_it() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let mut held = Held::open(&h, &format!("{path}/attach?stdin=true&stdout=true"), V5);
     held.send(0, b"you\n");
     let said = held.rest();
@@ -286,7 +273,7 @@ fn attach_joins_the_container_and_leaves_it() {
 
 #[test]
 fn the_oldest_protocols_are_spoken_too() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let query = format!("{path}/exec?{}", sh("echo out; exit 7"));
     let base64 = |text: &str| Message::Text(text.into());
     let check = |protocol: &str, expect: &[Message]| {
@@ -320,7 +307,7 @@ fn the_oldest_protocols_are_spoken_too() {
 
 #[test]
 fn what_cannot_be_is_refused_before_the_upgrade() {
-    let (h, uid, path) = running();
+    let (h, uid, path) = Harness::with_running_pod();
     let check = |path: &str, code: u16, reason: &str, words: &str| {
         let headers = [
             ("Connection", "Upgrade"),
@@ -391,7 +378,7 @@ fn what_cannot_be_is_refused_before_the_upgrade() {
 
 #[test]
 fn a_start_that_fails_is_told_on_the_error_channel() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let said = Held::open(&h, &format!("{path}/exec?command=no-such-program"), V5).rest();
     assert_eq!((&said.status["status"], &said.status["code"]), (&"Failure".into(), &400.into()));
     let message = said.status["message"].as_str().unwrap();
@@ -400,7 +387,7 @@ fn a_start_that_fails_is_told_on_the_error_channel() {
 
 #[test]
 fn a_client_that_breaks_the_protocol_is_told_and_cut() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let open = || Held::open(&h, &format!("{path}/exec?{}&stdin=true", command(&["cat"])), V5);
     let mut held = open();
     held.send(0, &vec![0; (4 << 20) + 1]);
@@ -420,7 +407,7 @@ fn a_client_that_breaks_the_protocol_is_told_and_cut() {
 
 #[test]
 fn a_server_that_ends_says_so_to_its_sessions() {
-    let (mut h, _, path) = running();
+    let (mut h, _, path) = Harness::with_running_pod();
     let mut held = Held::open(&h, &format!("{path}/exec?{}&stdin=true", command(&["cat"])), V5);
     held.send(0, b"here\n");
     held.hear();
@@ -435,7 +422,7 @@ fn a_server_that_ends_says_so_to_its_sessions() {
 
 #[test]
 fn sessions_stand_in_the_audit_journal_without_a_byte_of_theirs() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let query = format!("{}&stdin=true", sh("read word; echo $word; exit 9"));
     let mut held = Held::open(&h, &format!("{path}/exec?{query}"), V5);
     let id = held.head.lines().find_map(|l| l.strip_prefix("audit-id: ")).unwrap().trim().to_owned();
@@ -469,7 +456,7 @@ fn sessions_stand_in_the_audit_journal_without_a_byte_of_theirs() {
 
 #[test]
 fn kubectl_runs_commands_and_attaches() {
-    let (h, _, path) = running();
+    let (h, _, path) = Harness::with_running_pod();
     let Some(kubectl) = Kubectl::of(&h) else { return };
     let pod = path.rsplit('/').next().unwrap();
     assert_eq!(kubectl.ok(&["exec", pod, "--", "echo", "a  b"], ""), "a  b\n");

@@ -118,6 +118,17 @@ impl Harness {
         }
     }
 
+    /// A server with the pod of a Job `a`, which runs; the pod's uid and path.
+    pub(crate) fn with_running_pod() -> (Harness, Uid, String) {
+        let h = Harness::start();
+        h.client.post("/apis/batch/v1/namespaces/default/jobs", &job("a")).expect(201);
+        let (uid, pod) = h.started();
+        h.report(uid, Phase::Running, ContainerState::Running { started_at: 1 });
+        let path = format!("/api/v1/namespaces/default/pods/{pod}");
+        h.client.wait_for(&path, "running", |answer| answer.body["status"]["phase"] == "Running");
+        (h, uid, path)
+    }
+
     /// Waits for the start of the next pod and returns its uid and name.
     pub(crate) fn started(&self) -> (Uid, String) {
         self.command(|command| match command {

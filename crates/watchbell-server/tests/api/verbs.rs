@@ -212,12 +212,7 @@ fn single_objects_as_table_and_metadata() {
 #[test]
 fn jobs_run_to_their_end() {
     use watchbell_api::types::pod_status::{ContainerState, Phase, Terminated, TerminatedReason};
-    let h = Harness::start();
-    h.client.post(JOBS, &job("a")).expect(201);
-    let (uid, pod) = h.started();
-    h.report(uid, Phase::Running, ContainerState::Running { started_at: 1 });
-    let path = format!("/api/v1/namespaces/default/pods/{pod}");
-    h.client.wait_for(&path, "running", |answer| answer.body["status"]["phase"] == "Running");
+    let (h, uid, _) = Harness::with_running_pod();
     let end = Terminated {
         exit_code: 0,
         signal: None,
