@@ -261,7 +261,12 @@ impl ApiError {
 
     /// `Job.batch "x" is invalid: spec.completions: Invalid value: -1: must be greater than or equal to 0`
     pub fn invalid(resource: crate::Resource, name: &str, errors: &[FieldError]) -> ApiError {
-        let (info, name) = (resource.info(), &*short(name));
+        let info = resource.info();
+        ApiError::invalid_kind(info.kind, info.group, &short(name), errors)
+    }
+
+    /// As [`ApiError::invalid`], of a kind that is no resource of its own.
+    pub fn invalid_kind(kind: &str, group: &str, name: &str, errors: &[FieldError]) -> ApiError {
         let list = match errors {
             [one] => one.to_string(),
             many => {
@@ -269,13 +274,9 @@ impl ApiError {
                 format!("[{}]", texts.join(", "))
             }
         };
-        let kind = if info.group.is_empty() {
-            info.kind.to_owned()
-        } else {
-            format!("{}.{}", info.kind, info.group)
-        };
-        let mut error = ApiError::new(Reason::Invalid, format!("{kind} {name:?} is invalid: {list}"))
-            .about(info.kind, info.group, name);
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let mut error = ApiError::new(Reason::Invalid, format!("{qualified} {name:?} is invalid: {list}"))
+            .about(kind, group, name);
         error.causes = errors
             .iter()
             .map(|e| Cause {

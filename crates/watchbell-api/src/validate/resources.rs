@@ -5,20 +5,11 @@ use super::findings::Findings;
 use crate::name;
 use crate::quantity::Quantity;
 
-/// Kubernetes' own resources that a quota can bound.
-const QUOTA: [&str; 19] = [
+/// Kubernetes' own resources that a quota can bound by amount.
+const MEASURED: [&str; 10] = [
     "cpu",
     "memory",
     "ephemeral-storage",
-    "pods",
-    "services",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "configmaps",
-    "persistentvolumeclaims",
-    "services.nodeports",
-    "services.loadbalancers",
     "requests.cpu",
     "requests.memory",
     "requests.storage",
@@ -28,7 +19,7 @@ const QUOTA: [&str; 19] = [
     "limits.ephemeral-storage",
 ];
 
-/// Those of them that are counted.
+/// Those that it bounds by number.
 const COUNTED: [&str; 9] = [
     "pods",
     "services",
@@ -114,7 +105,9 @@ pub(super) fn quota_amount(f: &mut Findings, at: &At<'_, '_>, name: &str) {
 
 /// Whether Kubernetes itself knows a name in a quota.
 pub(super) fn is_quota_standard(name: &str) -> bool {
-    QUOTA.contains(&name) || is_huge(name.strip_prefix("requests.").unwrap_or(name))
+    MEASURED.contains(&name)
+        || COUNTED.contains(&name)
+        || is_huge(name.strip_prefix("requests.").unwrap_or(name))
 }
 
 fn is_standard(name: &str) -> bool {

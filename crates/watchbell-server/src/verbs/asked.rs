@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use watchbell_api::schema::{Prune, Table, check_type};
-use watchbell_api::{ApiError, Cause, FieldError, Reason};
+use watchbell_api::{ApiError, FieldError};
 use watchbell_core::request::{FieldValidation, WriteOptions};
 
 /// One kind.
@@ -38,19 +38,7 @@ impl Asked {
 
     /// A refusal for fields that are wrong.
     pub(crate) fn invalid(&self, errors: &[FieldError]) -> ApiError {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let text = if list.len() == 1 { list.concat() } else { format!("[{}]", list.join(", ")) };
-        let message = format!("{}.{} \"\" is invalid: {text}", self.kind, self.group);
-        let mut error = ApiError::new(Reason::Invalid, message).about(self.kind, self.group, "");
-        error.causes = errors
-            .iter()
-            .map(|e| Cause {
-                reason: e.class.cause_reason().into(),
-                message: e.body(),
-                field: e.field.clone(),
-            })
-            .collect();
-        error
+        ApiError::invalid_kind(self.kind, self.group, "", errors)
     }
 }
 
