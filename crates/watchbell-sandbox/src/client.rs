@@ -15,9 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{EXEC_SINCE, Outbox, Request, blank_pod};
+use crate::wire::{EXEC_SINCE, EXTRAS_SINCE, Outbox, Request, blank_pod};
 use crate::{
-    ContainerId, Error, Event, Interaction, PodEnvironment, PodVolume, RunSpec, TableEntry, VolumeSource,
+    ContainerId, Error, Event, Extras, Interaction, PodEnvironment, PodVolume, RunSpec, TableEntry,
+    VolumeSource,
 };
 pub use session::{SandboxSession, SessionLink};
 
@@ -144,6 +145,10 @@ impl Spawner {
         if spec.interaction != Interaction::default() && self.shared.version < EXEC_SINCE {
             return Err(Error::Version { ours: EXEC_SINCE, theirs: self.shared.version });
         }
+        let has_extras = spec.extras != Extras::default();
+        if has_extras && self.shared.version < EXTRAS_SINCE {
+            return Err(Error::Version { ours: EXTRAS_SINCE, theirs: self.shared.version });
+        }
         let pod_uid = spec.pod.uid;
         // The pod went before, or goes now, alone: its containers and their restarts share it.
         let slim = RunSpec { pod: blank_pod(pod_uid), ..spec.clone() };
@@ -151,10 +156,14 @@ impl Spawner {
             if sending.pods.insert(pod_uid) {
                 send_pod(&mut sending.outbox, &spec.pod)?;
             }
-            let interaction = slim.interaction;
-            let request = match interaction == Interaction::default() {
-                true => Request::Start(Box::new(slim)),
-                false => Request::StartWith { spec: Box::new(slim), interaction },
+            let (interaction, extras) = (slim.interaction, slim.extras.clone());
+            let spec = Box::new(slim);
+            let request = if has_extras {
+                Request::StartExtended { spec, interaction, extras }
+            } else if interaction == Interaction::default() {
+                Request::Start(spec)
+            } else {
+                Request::StartWith { spec, interaction }
             };
             sending.outbox.push(&request, []);
             Ok(())

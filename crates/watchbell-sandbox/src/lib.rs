@@ -34,8 +34,8 @@ pub use keeper::keeper_main;
 pub use session::{SessionFailure, SessionFailureKind, Streams};
 pub use spawner::spawner_main;
 pub use spec::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, FileEntry, HostNamespaces, Interaction, InvalidSpec,
-    LogTarget, Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit, RlimitResource,
-    Root, RunSpec, Scratch, Seccomp, Sharing, Stdin, Sys, VolumeSource,
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, Extras, FileEntry, HostNamespaces, Interaction,
+    InvalidSpec, LogTarget, Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit,
+    RlimitResource, Root, RunSpec, Scratch, Seccomp, Sharing, Stdin, Sys, VolumeSource,
 };
 pub use start::{Namespace, Step, plan, plan_entry};

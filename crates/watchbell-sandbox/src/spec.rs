@@ -167,6 +167,10 @@ pub struct RunSpec {
     /// How people reach it while it runs. It crosses beside the spec: spawners of the protocol's first version know none.
     #[serde(skip)]
     pub interaction: Interaction,
+    /// What else it asks for. It crosses beside the spec too: spawners before the protocol's third version know none of it,
+    /// and are not asked for what they would leave out.
+    #[serde(skip)]
+    pub extras: Extras,
     /// Kubernetes' `privileged`: every capability, no seccomp, writable /proc and /sys, in the host's user namespace
     /// if the pod says so. Refused unless the ceiling allows it.
     pub privileged: bool,
@@ -178,6 +182,10 @@ impl fmt::Debug for RunSpec {
         write!(f, "RunSpec({}, pod {}, container {})", self.id, self.pod.name, self.name)
     }
 }
+
+/// What a container may ask for besides; the default is nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Extras {}
 
 /// What of a container's streams is for people who attach. The default is a task's: nothing to read, output to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

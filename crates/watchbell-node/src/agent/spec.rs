@@ -10,7 +10,7 @@ use watchbell_core::pod::{
     short_hostname, wanted_user,
 };
 use watchbell_sandbox::{
-    ContainerId, EtcFiles, FileEntry, Interaction, LogTarget, Mount, PodEnvironment, PodVolume, Root,
+    ContainerId, EtcFiles, Extras, FileEntry, Interaction, LogTarget, Mount, PodEnvironment, PodVolume, Root,
     RunSpec, Stdin, Sys, VolumeSource,
 };
 
@@ -261,6 +261,7 @@ impl Site {
                 },
                 tty: container.tty,
             },
+            extras: Extras::default(),
             privileged: planned.privileged,
         })
     }

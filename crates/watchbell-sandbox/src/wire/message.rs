@@ -7,16 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::WireError;
 use crate::{
-    Ceiling, CgroupLimits, ContainerId, EtcFiles, Event, ExitStatus, HostNamespaces, Interaction, LogSummary,
-    LogTarget, PodEnvironment, RunSpec, SessionFailure, Sharing, Streams, TableEntry,
+    Ceiling, CgroupLimits, ContainerId, EtcFiles, Event, ExitStatus, Extras, HostNamespaces, Interaction,
+    LogSummary, LogTarget, PodEnvironment, RunSpec, SessionFailure, Sharing, Streams, TableEntry,
 };
 
 /// The version of the protocol between server and spawner, and the oldest that this program still speaks.
 ///
 /// 1: start, signal, kill, release, acknowledge. 2: sessions (exec, attach), and containers with input or a terminal.
-pub(crate) const VERSION: u32 = 2;
+/// 3: [`Extras`].
+pub(crate) const VERSION: u32 = 3;
 pub(crate) const OLDEST: u32 = 1;
 pub(crate) const EXEC_SINCE: u32 = 2;
+pub(crate) const EXTRAS_SINCE: u32 = 3;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.
@@ -56,6 +58,13 @@ pub(crate) enum Request {
     },
     /// Beside it: the session's socket, on which all about it is told. Its end is the session's end.
     Session(SessionAsk),
+    // --- since version 3 ---
+    /// As [`Request::StartWith`], for a container that asks for more.
+    StartExtended {
+        spec: Box<RunSpec>,
+        interaction: Interaction,
+        extras: Extras,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -9,9 +9,9 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use watchbell_sandbox::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, Event, ExitRecord, HostNamespaces, Interaction,
-    LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Spawner, SpawnerOptions,
-    StartFailure, Sys, TableEntry,
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, Event, ExitRecord, Extras, HostNamespaces,
+    Interaction, LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Spawner,
+    SpawnerOptions, StartFailure, Sys, TableEntry,
 };
 
 pub(crate) type Failure = Box<dyn std::error::Error>;
@@ -281,6 +281,7 @@ pub(crate) fn script(place: &Place, uid: u128, script: &str) -> RunSpec {
         limits: CgroupLimits { pids: Some(64), ..CgroupLimits::default() },
         log: LogTarget { path: format!("{uid}.log").into(), max_bytes: 10 << 20, max_files: 2 },
         interaction: Interaction::default(),
+        extras: Extras::default(),
         privileged: false,
     }
 }

@@ -116,6 +116,11 @@ impl EventLoop {
                 spec.interaction = interaction;
                 self.ask(*spec);
             }
+            Request::StartExtended { mut spec, interaction, extras } => {
+                spec.interaction = interaction;
+                spec.extras = extras;
+                self.ask(*spec);
+            }
             Request::Session(ask) => {
                 let socket = frame.fds.into_iter().next().ok_or("a session came without its socket")?;
                 self.open_session(ask, socket)?;

@@ -8,7 +8,7 @@ use crate::spawner::machine::{Effect, Input, Machine};
 use crate::spawner::record::{Record, append, header, load};
 use crate::wire::blank_pod;
 use crate::{
-    Capabilities, CgroupLimits, ContainerId, Event, ExitRecord, ExitStatus, Interaction, LogSummary,
+    Capabilities, CgroupLimits, ContainerId, Event, ExitRecord, ExitStatus, Extras, Interaction, LogSummary,
     LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, StartFailure,
     StartFailureKind, Sys, TableEntry, Usage,
 };
@@ -45,6 +45,7 @@ pub(super) fn spec(pod_uid: u128, attempt: u32) -> RunSpec {
         limits: CgroupLimits::default(),
         log: LogTarget { path: "a.log".into(), max_bytes: 4096, max_files: 1 },
         interaction: Interaction::default(),
+        extras: Extras::default(),
         privileged: false,
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use super::{Step, plan, plan_entry};
 use crate::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, HostNamespaces, Interaction, LogTarget, Mount,
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, Extras, HostNamespaces, Interaction, LogTarget, Mount,
     PodEnvironment, PodVolume, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Sys, VolumeSource,
 };
 
@@ -43,6 +43,7 @@ fn strict() -> RunSpec {
         limits: CgroupLimits::default(),
         log: LogTarget { path: "x".into(), max_bytes: 4096, max_files: 1 },
         interaction: Interaction::default(),
+        extras: Extras::default(),
         privileged: false,
     }
 }
