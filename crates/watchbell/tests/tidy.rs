@@ -5,14 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 4] = [
+const DIRECTIONS: [(&str, &[&str]); 6] = [
+    ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api"]),
+    ("watchbell-sandbox", &["watchbell-cdi"]),
     ("watchbell-server", &["watchbell-api", "watchbell-core", "watchbell-store"]),
-    ("watchbell-node", &["watchbell-api", "watchbell-core", "watchbell-image", "watchbell-sandbox"]),
+    (
+        "watchbell-node",
+        &["watchbell-api", "watchbell-cdi", "watchbell-core", "watchbell-image", "watchbell-sandbox"],
+    ),
     (
         "watchbell",
         &[
             "watchbell-api",
+            "watchbell-cdi",
             "watchbell-core",
             "watchbell-image",
             "watchbell-node",
