@@ -255,6 +255,7 @@ impl Inner<'_> {
                     Namespace::Uts => ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME,
                     Namespace::Ipc => ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION,
                     Namespace::Network => ThreadNameSpaceType::NETWORK,
+                    Namespace::Time => ThreadNameSpaceType::TIME,
                 }
         });
         // One call: the user namespace comes first in it, and all of it or nothing is done.

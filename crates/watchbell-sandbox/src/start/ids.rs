@@ -10,6 +10,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::Uid;
 
 use super::cgroup::View;
+use super::clocks::Clocks;
 use super::etc::Etc;
 use super::kernel::{self, Cloned};
 use super::mounts::{Common, RootCache};
@@ -103,26 +104,30 @@ impl IdRange {
     }
 }
 
-/// Clones as [`kernel::clone3`] does. A user namespace belongs to who makes it, and that user is charged for all that is
-/// counted by user in it: inotify instances, message queues, pending signals. So the pod's own first id makes it, and what
-/// its tasks hoard is missing to nobody else; root's is the host's own.
+/// Clones as [`kernel::clone3`] does, with clocks that begin now where `clocks` are given. A user namespace belongs to who
+/// makes it, and that user is charged for all that is counted by user in it: inotify instances, message queues, pending
+/// signals. So the pod's own first id makes it, and what its tasks hoard is missing to nobody else; root's is the host's own.
 ///
 /// # Safety
 /// As for [`kernel::clone3`].
 pub(super) unsafe fn clone_charged_to(
     ids: &IdRange,
+    clocks: Option<&Clocks>,
     namespaces: u64,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Cloned> {
-    if namespaces & libc::CLONE_NEWUSER as u64 == 0 {
-        // SAFETY: the caller's promise.
-        return unsafe { kernel::clone3(namespaces, cgroup) };
+    let has_users = namespaces & libc::CLONE_NEWUSER as u64 != 0;
+    clocks.map_or(Ok(()), Clocks::begin)?;
+    if has_users {
+        act_as(ids.first)?;
     }
-    act_as(ids.first)?;
     // SAFETY: the caller's promise.
     let cloned = unsafe { kernel::clone3(namespaces, cgroup) };
     if !matches!(cloned, Ok(Cloned::Child)) {
-        act_as(0)?;
+        if has_users {
+            act_as(0)?;
+        }
+        clocks.map_or(Ok(()), Clocks::go_home)?;
     }
     cloned
 }

@@ -11,6 +11,7 @@
 //! alone.
 
 mod cgroup;
+mod clocks;
 mod enter;
 mod etc;
 mod identity;
@@ -42,6 +43,7 @@ use crate::{
     ContainerId, ExitStatus, Mount, RunSpec, Scratch, Sharing, StartFailureKind, Stdin, UidRanges, Usage,
 };
 use cgroup::{Cgroup, Cgroups, PodCgroup};
+use clocks::Clocks;
 pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
 use ids::{IdPool, IdRange, clone_charged_to, open_namespace, write_maps};
@@ -89,6 +91,7 @@ pub(crate) struct Host {
     ids: IdPool,
     cgroups: Cgroups,
     stash: Stash,
+    clocks: Clocks,
     command_line: CommandLine,
 }
 
@@ -156,8 +159,11 @@ impl Host {
         })?;
         range.common(&mut stash, cgroups.views()).map_err(|e| cannot("make /dev for tasks", &e))?;
         ids.give_back(range);
+        let clocks = Clocks::open()
+            .and_then(|clocks| clocks.begin().and_then(|()| clocks.go_home()).map(|()| clocks))
+            .map_err(|e| cannot("make a time namespace", &e))?;
         let command_line = CommandLine::find().map_err(|e| cannot("find the command line", &e))?;
-        Ok(Host { pods: HashMap::new(), ids, cgroups, stash, command_line })
+        Ok(Host { pods: HashMap::new(), ids, cgroups, stash, clocks, command_line })
     }
 
     /// Begins a start. On an error nothing of it is left.
@@ -214,7 +220,7 @@ impl Host {
             let (shared, cgroup) = match pod.sharing {
                 Sharing::Single => (None, None),
                 Sharing::Shared => {
-                    let shared = share_namespaces(spec, &ids)
+                    let shared = share_namespaces(spec, &ids, &self.clocks)
                         .map_err(|e| failed("make the namespaces of", &pod.name, &e))?;
                     let cgroup = self
                         .cgroups
@@ -264,13 +270,14 @@ impl Host {
             status: status_in.as_fd(),
         };
         let host = spec.pod.host_namespaces;
+        let clocks = plan::has_clocks(spec).then_some(&self.clocks);
         let flag = |is_own: bool, flag: i32| if is_own { flag as u64 } else { 0 };
         let ready = Ready { wait: wait.as_fd(), go: &go };
         let (pid, pidfd) = match pod.shared.is_some() {
             false => {
                 let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
                 // SAFETY: the spawner has one thread.
-                match unsafe { clone_charged_to(&pod.ids, namespaces, cgroup.clone_into()) }
+                match unsafe { clone_charged_to(&pod.ids, clocks, namespaces, cgroup.clone_into()) }
                     .map_err(fault("clone"))?
                 {
                     Cloned::Child => child(task, &ready, Some(cgroup)),
@@ -679,15 +686,16 @@ fn begin_shared(
 }
 
 /// Makes the namespaces that a pod's containers share, by a child that holds them until they are opened.
-fn share_namespaces(spec: &RunSpec, ids: &IdRange) -> io::Result<SharedNamespaces> {
+fn share_namespaces(spec: &RunSpec, ids: &IdRange, clocks: &Clocks) -> io::Result<SharedNamespaces> {
     use rustix::thread::UnshareFlags;
     let host = spec.pod.host_namespaces;
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
     let ready = Ready { wait: wait.as_fd(), go: &go };
     let user = if host.users { 0 } else { libc::CLONE_NEWUSER as u64 };
+    let clocks = plan::has_clocks(spec).then_some(clocks);
     // SAFETY: the spawner has one thread.
-    match unsafe { clone_charged_to(ids, user, None) }? {
+    match unsafe { clone_charged_to(ids, clocks, user, None) }? {
         Cloned::Child => {
             if !ready.wait() {
                 kernel::exit_now(127);
@@ -723,6 +731,7 @@ fn share_namespaces(spec: &RunSpec, ids: &IdRange) -> io::Result<SharedNamespace
                 }
                 let open = |is_own: bool, kind: &str| is_own.then(|| open_namespace(pid, kind)).transpose();
                 Ok(SharedNamespaces {
+                    time: open(clocks.is_some(), "time")?,
                     user: open(!host.users, "user")?,
                     net: open(!host.network, "net")?,
                     ipc: open(!host.ipc, "ipc")?,

@@ -19,6 +19,7 @@ pub enum Step {
     MakeVolumes(usize),
     MountRoot { layers: usize, read_only: bool },
     LeaseControlGroup,
+    BeginClocks { shared: bool },
     Clone { user: bool, pid: bool },
     // --- the task, in its own user and pid namespaces, waiting until it is in its control group ---
     BecomeRootInside,
@@ -69,6 +70,7 @@ pub enum Namespace {
     Uts,
     Ipc,
     Network,
+    Time,
 }
 
 /// The steps that start this container.
@@ -80,9 +82,18 @@ pub fn plan(spec: &RunSpec) -> Vec<Step> {
         Step::LeaseControlGroup,
     ];
     let host = spec.pod.host_namespaces;
+    if has_clocks(spec) {
+        steps.push(Step::BeginClocks { shared: spec.pod.sharing == crate::Sharing::Shared });
+    }
     steps.push(Step::Clone { user: !host.users, pid: !host.pid });
     steps.extend(task(spec));
     steps
+}
+
+/// Whether the pod has clocks of its own. Who sees the host's processes needs the host's, or the times at which those
+/// began would lie in the future.
+pub(super) fn has_clocks(spec: &RunSpec) -> bool {
+    !spec.pod.host_namespaces.pid
 }
 
 /// The task's part of the plan.
@@ -167,6 +178,7 @@ fn own_namespaces(spec: &RunSpec) -> Vec<Namespace> {
         (Namespace::Uts, shared || !host.network),
         (Namespace::Ipc, !host.ipc),
         (Namespace::Network, !host.network),
+        (Namespace::Time, has_clocks(spec)),
     ];
     each.into_iter().filter(|(_, is_own)| *is_own).map(|(kind, _)| kind).collect()
 }
@@ -206,6 +218,9 @@ impl Step {
                 "layers are shared and read-only; nosuid, nodev; the task opens no path of the host"
             }
             Step::LeaseControlGroup => "memory, fork and CPU exhaustion; no process outlives the task",
+            Step::BeginClocks { .. } => {
+                "the host's uptime is not read from a clock: neither how old its kernel is, nor which pods it runs together"
+            }
             Step::Clone { .. } => "the task sees no process of others; its end ends all it started",
             Step::BecomeRootInside => "no id of the host is left from here on",
             Step::LeaveNamespaces { .. } => {
@@ -270,6 +285,7 @@ impl fmt::Display for Namespace {
             Namespace::Uts => "uts",
             Namespace::Ipc => "ipc",
             Namespace::Network => "network",
+            Namespace::Time => "time",
         })
     }
 }
@@ -285,6 +301,8 @@ impl fmt::Display for Step {
                 write!(f, "mount {layers} layers as one root, {mode}")
             }
             Step::LeaseControlGroup => f.write_str("lease a control group with the limits"),
+            Step::BeginClocks { shared: false } => f.write_str("begin clocks of its own"),
+            Step::BeginClocks { shared: true } => f.write_str("begin the pod's clocks, once"),
             Step::Clone { user, pid } => {
                 write!(f, "clone: {} user namespace, {} pids", own(*user), own(*pid))
             }

@@ -45,6 +45,7 @@ const SYS_MASKED: [&str; 4] = ["firmware", "devices/virtual/powercap", "kernel/s
 
 /// The descriptors of namespaces that a pod's containers share.
 pub(super) struct SharedNamespaces {
+    pub(super) time: Option<OwnedFd>,
     pub(super) user: Option<OwnedFd>,
     pub(super) net: Option<OwnedFd>,
     pub(super) ipc: Option<OwnedFd>,
@@ -301,9 +302,11 @@ impl Task<'_> {
     }
 }
 
-/// Joins the namespaces that a pod's containers share. The user namespace first: it owns the others.
+/// Joins the namespaces that a pod's containers share. That of the clocks is the host's root's, so it is entered as such; then
+/// the user namespace, which owns the others.
 pub(super) fn join(shared: &SharedNamespaces) -> io::Result<()> {
     let each = [
+        (shared.time.as_ref(), LinkNameSpaceType::Time),
         (shared.user.as_ref(), LinkNameSpaceType::User),
         (shared.net.as_ref(), LinkNameSpaceType::Network),
         (shared.ipc.as_ref(), LinkNameSpaceType::InterProcessCommunication),

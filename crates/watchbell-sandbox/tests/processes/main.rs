@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod clocks;
 mod failures;
 mod kills;
 mod place;
@@ -49,6 +50,8 @@ const TESTS: &[Test] = &[
     ("ordinary_programs_run", surroundings::ordinary_programs_run),
     ("a_task_is_who_it_should_be", surroundings::a_task_is_who_it_should_be),
     ("a_task_sees_itself_alone", surroundings::a_task_sees_itself_alone),
+    ("clocks_begin_with_the_pod", clocks::clocks_begin_with_the_pod),
+    ("containers_of_a_pod_share_clocks", clocks::containers_of_a_pod_share_clocks),
     ("siblings_do_not_meet", attacks::siblings_do_not_meet),
     ("limits_hold", attacks::limits_hold),
     ("volumes_hold_what_they_should", surroundings::volumes_hold_what_they_should),

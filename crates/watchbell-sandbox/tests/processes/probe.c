@@ -17,10 +17,13 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
 #include <sys/syscall.h>
+#include <sys/timex.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
 static const char *name(long result) {
@@ -51,6 +54,11 @@ static void changes(void) {
     say("swapon", syscall(SYS_swapon, "/x", 0));
     say("reboot", syscall(SYS_reboot, 0, 0, 0, 0));
     say("settime", syscall(SYS_settimeofday, 0, 0));
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    say("clock_settime", clock_settime(CLOCK_REALTIME, &now));
+    say("adjtimex", adjtimex(&(struct timex){.modes = ADJ_TICK, .tick = 10000}));
+    say("clock-offsets", write(open("/proc/self/timens_offsets", O_WRONLY), "boottime 1 0", 12));
     say("sethostname", sethostname("x", 1));
     say("init_module", syscall(SYS_init_module, 0, 0, ""));
     say("write-root", open("/x", O_WRONLY | O_CREAT, 0600));
@@ -89,6 +97,28 @@ static void harmless(void) {
     listen(server, 1);
     getsockname(server, (struct sockaddr *)&loopback, &length);
     say("loopback", connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&loopback, length));
+}
+
+/* Whole seconds, by every way to ask. */
+static void clocks(void) {
+    static const clockid_t ids[] = {CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME};
+    char own[64] = "", children[64] = "";
+    struct timespec at;
+    struct sysinfo info;
+    double up = 0;
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        syscall(SYS_clock_gettime, ids[i], &at);
+        printf("call-%zu %ld\n", i, (long)at.tv_sec);
+        clock_gettime(ids[i], &at);
+        printf("vdso-%zu %ld\n", i, (long)at.tv_sec);
+    }
+    sysinfo(&info);
+    printf("sysinfo %ld\n", info.uptime);
+    FILE *file = fopen("/proc/uptime", "r");
+    if (file && fscanf(file, "%lf", &up) == 1) printf("uptime %.0f\n", up);
+    readlink("/proc/self/ns/time", own, sizeof own - 1);
+    readlink("/proc/self/ns/time_for_children", children, sizeof children - 1);
+    printf("namespace %s\nchildren %s\n", own, children);
 }
 
 static size_t slurp(const char *path, char *buffer, size_t room) {
@@ -250,6 +280,7 @@ int main(int argc, char **argv) {
                getcwd(directory, sizeof directory) ? directory : "?");
         return 0;
     }
+    if (!strcmp(verb, "clocks")) { clocks(); return 0; }
     if (!strcmp(verb, "compare")) { compare(arg); return 0; }
     if (!strcmp(verb, "spy")) { spy(); return 0; }
     if (!strcmp(verb, "terminal")) { terminal(); return 5; }

@@ -28,9 +28,12 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/time.h>
+#include <sys/timex.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #define HIGH_BIT (1UL << 32)
@@ -172,6 +175,23 @@ static void splice_memory(void) {
     struct iovec page = {"x", 1};
     if (prepared(pipe(ends), "pipe")) got(vmsplice(ends[1], &page, 1, 0));
 }
+/* What is set is what it was. */
+static void adjust_clock(void) {
+    struct timex now = {0};
+    /* To read is allowed in most places. */
+    long result = syscall(SYS_adjtimex, &now);
+    now.modes = ADJ_TICK;
+    got(result < 0 ? result : syscall(SYS_adjtimex, &now));
+}
+static void time_zone(void) {
+    struct timezone now;
+    if (prepared(syscall(SYS_gettimeofday, 0, &now), "gettimeofday")) got(syscall(SYS_settimeofday, 0, &now));
+}
+/* A pod of this suite is younger than that, whatever it runs on. */
+static void uptime(void) {
+    struct timespec up;
+    if (prepared(syscall(SYS_clock_gettime, CLOCK_BOOTTIME, &up), "clock")) said(up.tv_sec > 600 ? "reached" : "young");
+}
 static void kernel_log(void) { got(syscall(SYS_syslog, 10, 0, 0)); }
 
 /* 14, 15: socket families. */
@@ -305,6 +325,8 @@ static void niceness(void) { got(setpriority(PRIO_PROCESS, 0, -5)); }
 static void io_realtime(void) { got(syscall(SYS_ioprio_set, 1, 0, (1 << 13) | 4)); }
 
 const struct attack kernel_calls[] = {
+    {1, "adjust-clock", adjust_clock},
+    {1, "time-zone", time_zone},
     {3, "mount-cgroup", mount_cgroup},
     {4, "mount-tmpfs", mount_tmpfs},
     {4, "mount-proc", mount_proc},
@@ -373,6 +395,7 @@ const struct attack kernel_calls[] = {
     {20, "tiocsti-high-bits", type_in_high},
     {20, "tiocsetd", line_discipline},
     {32, "kernel-log", kernel_log},
+    {32, "uptime", uptime},
     {40, "realtime", realtime},
     {40, "deadline", deadline},
     {40, "nice", niceness},
