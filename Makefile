@@ -9,8 +9,10 @@
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Pods, seconds a measurement; tasks, rounds, how many at a time; CronJobs, of them due in one minute.
+# Pods, seconds a measurement; tasks, rounds, how many at a time (of the sandbox alone, then of all); CronJobs, of them due in
+# one minute.
 API ?= 2000 2
+START ?= 500 3 1 2 4 32
 ARRAY ?= 1000 5 32
 CRONJOBS ?= 10000 1000
 CARGO_DENY_VERSION := 0.20.2
@@ -39,6 +41,7 @@ test-setup:
 bench:
 	$(CARGO) run --release --locked -p watchbell-core --example scale
 	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
+	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell --bench array -- $(ARRAY)
 	$(CARGO) bench --locked -p watchbell --bench cronjobs -- $(CRONJOBS)

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The order is the one the spawner uses, because it is the fastest known. No mount is made, no limit set, no filter
-//! loaded, nothing is read of the output: a container needs more. `raw_floor PROGRAM COUNT [AT_ONCE]`, as root. It
-//! prints `COUNT WALL_MS CPU_MS`.
+//! loaded, nothing is read of the output: a container needs more. `raw_floor PROGRAM COUNT [AT_ONCE [times]]`, as root. It
+//! prints `COUNT WALL_MS CPU_MS`, and with `times` then the milliseconds of each from its start to its end.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// Beside the ranges of the spawner.
@@ -148,17 +148,19 @@ fn cpu_ms() -> f64 {
         .sum()
 }
 
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let [_, program, count, rest @ ..] = args.as_slice() else {
-        panic!("usage: raw_floor PROGRAM COUNT [AT_ONCE]")
+pub(crate) fn main() {
+    // As a part of a bench it is named by a first word.
+    let args: Vec<String> = std::env::args().skip(1).filter(|word| word != "floor").collect();
+    let [program, count, rest @ ..] = args.as_slice() else {
+        panic!("usage: raw_floor PROGRAM COUNT [AT_ONCE [times]]")
     };
     let count: usize = count.parse().expect("COUNT is a number");
     let at_once: usize = rest.first().map_or(2, |n| n.parse().expect("AT_ONCE is a number"));
     let program = CString::new(program.as_str()).expect("a path");
     let argv = [program.as_ptr(), std::ptr::null()];
     let groups: Vec<Option<Group>> = (0..at_once).map(Group::new).collect();
-    let mut running: Vec<Option<libc::pid_t>> = vec![None; at_once];
+    let mut running: Vec<Option<(libc::pid_t, Instant)>> = vec![None; at_once];
+    let mut times: Vec<Duration> = Vec::with_capacity(count);
     let begun = Instant::now();
     let cpu_before = cpu_ms();
     let (mut started, mut ended) = (0, 0);
@@ -166,12 +168,18 @@ fn main() {
         while started < count
             && let Some(place) = running.iter().position(Option::is_none)
         {
-            running[place] = Some(start(&program, &argv, groups[place].as_ref()));
+            let asked = Instant::now();
+            running[place] = Some((start(&program, &argv, groups[place].as_ref()), asked));
             started += 1;
         }
         let pid = reap();
-        running.iter_mut().filter(|p| **p == Some(pid)).for_each(|p| *p = None);
+        let place = running.iter().position(|place| place.is_some_and(|(running, _)| running == pid));
+        let (_, asked) = place.and_then(|place| running[place].take()).expect("it was started here");
+        times.push(asked.elapsed());
         ended += 1;
     }
     println!("{count} {:.1} {:.1}", begun.elapsed().as_secs_f64() * 1e3, cpu_ms() - cpu_before);
+    if rest.get(1).is_some_and(|word| word == "times") {
+        times.iter().for_each(|time| println!("{:.3}", time.as_secs_f64() * 1e3));
+    }
 }

@@ -14,7 +14,7 @@ use super::clocks::Clocks;
 use super::etc::Etc;
 use super::kernel::{self, Cloned};
 use super::mounts::{Common, RootCache};
-use super::stash::Stash;
+use super::stash::{Bare, Stash};
 use crate::UidRanges;
 use crate::spec::IDS;
 
@@ -104,30 +104,36 @@ impl IdRange {
     }
 }
 
-/// Clones as [`kernel::clone3`] does, with clocks that begin now where `clocks` are given. A user namespace belongs to who
-/// makes it, and that user is charged for all that is counted by user in it: inotify instances, message queues, pending
-/// signals. So the pod's own first id makes it, and what its tasks hoard is missing to nobody else; root's is the host's own.
+/// Clones as [`kernel::clone3`] does, among the mounts of `bare`, and with clocks that begin now where `clocks` are given. A
+/// user namespace belongs to who makes it, and that user is charged for all that is counted by user in it: inotify instances,
+/// message queues, pending signals. So the pod's own first id makes it, and what its tasks hoard is missing to nobody else;
+/// root's is the host's own.
 ///
 /// # Safety
 /// As for [`kernel::clone3`].
 pub(super) unsafe fn clone_charged_to(
     ids: &IdRange,
+    bare: &Bare,
     clocks: Option<&Clocks>,
     namespaces: u64,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Cloned> {
     let has_users = namespaces & libc::CLONE_NEWUSER as u64 != 0;
     clocks.map_or(Ok(()), Clocks::begin)?;
-    if has_users {
-        act_as(ids.first)?;
-    }
-    // SAFETY: the caller's promise.
-    let cloned = unsafe { kernel::clone3(namespaces, cgroup) };
+    // What failed on the way is told once the way back was taken.
+    let on_the_way = bare.enter().and_then(|()| if has_users { act_as(ids.first) } else { Ok(()) });
+    let mut cloned = on_the_way.and_then(|()| {
+        // SAFETY: the caller's promise.
+        unsafe { kernel::clone3(namespaces, cgroup) }
+    });
     if !matches!(cloned, Ok(Cloned::Child)) {
-        if has_users {
-            act_as(0)?;
+        let back = if has_users { act_as(0) } else { Ok(()) }
+            .and_then(|()| bare.leave())
+            .and_then(|()| clocks.map_or(Ok(()), Clocks::go_home));
+        if let (Err(error), Ok(Cloned::Parent { pidfd, .. })) = (back, &cloned) {
+            kernel::discard(pidfd);
+            cloned = Err(error);
         }
-        clocks.map_or(Ok(()), Clocks::go_home)?;
     }
     cloned
 }

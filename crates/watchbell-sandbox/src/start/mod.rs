@@ -49,7 +49,7 @@ use etc::Etc;
 use ids::{IdPool, IdRange, clone_charged_to, open_namespace, write_maps};
 use kernel::{Cloned, CommandLine};
 use mounts::{Outfit, Place, Volume};
-use stash::Stash;
+use stash::{Bare, Stash};
 use task::{SharedNamespaces, Task};
 pub(crate) use terminal::Terminal;
 
@@ -91,6 +91,7 @@ pub(crate) struct Host {
     ids: IdPool,
     cgroups: Cgroups,
     stash: Stash,
+    bare: Bare,
     clocks: Clocks,
     command_line: CommandLine,
 }
@@ -162,8 +163,9 @@ impl Host {
         let clocks = Clocks::open()
             .and_then(|clocks| clocks.begin().and_then(|()| clocks.go_home()).map(|()| clocks))
             .map_err(|e| cannot("make a time namespace", &e))?;
+        let bare = Bare::new().map_err(|e| cannot("make the mount namespace that tasks begin in", &e))?;
         let command_line = CommandLine::find().map_err(|e| cannot("find the command line", &e))?;
-        Ok(Host { pods: HashMap::new(), ids, cgroups, stash, clocks, command_line })
+        Ok(Host { pods: HashMap::new(), ids, cgroups, stash, bare, clocks, command_line })
     }
 
     /// Begins a start. On an error nothing of it is left.
@@ -220,7 +222,7 @@ impl Host {
             let (shared, cgroup) = match pod.sharing {
                 Sharing::Single => (None, None),
                 Sharing::Shared => {
-                    let shared = share_namespaces(spec, &ids, &self.clocks)
+                    let shared = share_namespaces(spec, &ids, &self.bare, &self.clocks)
                         .map_err(|e| failed("make the namespaces of", &pod.name, &e))?;
                     let cgroup = self
                         .cgroups
@@ -276,8 +278,9 @@ impl Host {
         let (pid, pidfd) = match pod.shared.is_some() {
             false => {
                 let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
+                let bare = &self.bare;
                 // SAFETY: the spawner has one thread.
-                match unsafe { clone_charged_to(&pod.ids, clocks, namespaces, cgroup.clone_into()) }
+                match unsafe { clone_charged_to(&pod.ids, bare, clocks, namespaces, cgroup.clone_into()) }
                     .map_err(fault("clone"))?
                 {
                     Cloned::Child => child(task, &ready, Some(cgroup)),
@@ -291,7 +294,7 @@ impl Host {
                     }
                 }
             }
-            true => begin_shared(task, &ready, cgroup, spec)
+            true => begin_shared(task, &ready, cgroup, &self.bare, spec)
                 .map_err(fault("start in the namespaces of the pod of"))?,
         };
         // The word to go on. A task that was killed meanwhile does not hear it, and the pidfd tells.
@@ -625,13 +628,14 @@ fn begin_shared(
     task: Task<'_>,
     ready: &Ready<'_>,
     cgroup: &Cgroup,
+    bare: &Bare,
     spec: &RunSpec,
 ) -> io::Result<(u32, OwnedFd)> {
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
     let helper_ready = Ready { wait: wait.as_fd(), go: &go };
     // SAFETY: the spawner has one thread.
-    match unsafe { kernel::clone3(0, cgroup.clone_into()) }? {
+    match unsafe { clone_charged_to(&IdRange::of_host(), bare, None, 0, cgroup.clone_into()) }? {
         Cloned::Child => {
             if !helper_ready.wait() {
                 kernel::exit_now(127);
@@ -686,7 +690,12 @@ fn begin_shared(
 }
 
 /// Makes the namespaces that a pod's containers share, by a child that holds them until they are opened.
-fn share_namespaces(spec: &RunSpec, ids: &IdRange, clocks: &Clocks) -> io::Result<SharedNamespaces> {
+fn share_namespaces(
+    spec: &RunSpec,
+    ids: &IdRange,
+    bare: &Bare,
+    clocks: &Clocks,
+) -> io::Result<SharedNamespaces> {
     use rustix::thread::UnshareFlags;
     let host = spec.pod.host_namespaces;
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -695,7 +704,7 @@ fn share_namespaces(spec: &RunSpec, ids: &IdRange, clocks: &Clocks) -> io::Resul
     let user = if host.users { 0 } else { libc::CLONE_NEWUSER as u64 };
     let clocks = plan::has_clocks(spec).then_some(clocks);
     // SAFETY: the spawner has one thread.
-    match unsafe { clone_charged_to(ids, clocks, user, None) }? {
+    match unsafe { clone_charged_to(ids, bare, clocks, user, None) }? {
         Cloned::Child => {
             if !ready.wait() {
                 kernel::exit_now(127);

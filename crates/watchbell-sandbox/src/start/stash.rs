@@ -1,16 +1,21 @@
 //! Where the spawner keeps mounts: a mount namespace of its own, so that the host sees none of them and all go with the
-//! process, however it ends.
+//! process, however it ends. Tasks do not begin in it but in a bare one: what a process copies and takes down again when it
+//! gets a mount namespace of its own is then three mounts, and not all of the host's and of other pods'.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, mknodat, openat, unlinkat};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
     unmount,
 };
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use super::kernel::{self, MOUNT_ATTR_RDONLY};
 
 /// A tmpfs that only this process sees, with one directory or file for each kept mount.
 pub(super) struct Stash {
@@ -32,7 +37,7 @@ impl Stash {
     /// arrives here; nothing goes back.
     pub(super) fn new(at: &Path) -> io::Result<Self> {
         // Mount points of the host stay usable: only this process (and what it starts) is in the new namespace.
-        super::kernel::unshare(rustix::thread::UnshareFlags::NEWNS)?;
+        kernel::unshare(UnshareFlags::NEWNS)?;
         mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::DOWNSTREAM)?;
         let tmpfs = tmpfs(&[("mode", "0700"), ("size", "16m")], MountAttrFlags::empty())?;
         move_mount(&tmpfs, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
@@ -93,6 +98,69 @@ impl Drop for Kept {
             tracing::warn!("a mount point of the stash stays until the spawner ends: {error}");
         }
     }
+}
+
+/// A mount namespace with an empty root that nobody can write to, and the host's /proc and /sys: the kernel lets a user
+/// namespace have its own only where it could see those.
+pub(super) struct Bare {
+    bare: OwnedFd,
+    own: OwnedFd,
+}
+
+impl Bare {
+    /// Makes it and comes back.
+    pub(super) fn new() -> io::Result<Self> {
+        let own = own_namespace()?;
+        kernel::unshare(UnshareFlags::NEWNS)?;
+        let bare = strip();
+        move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::Mount))?;
+        Ok(Self { bare: bare?, own })
+    }
+
+    /// What is cloned from now on begins there, until [`Bare::leave`].
+    pub(super) fn enter(&self) -> io::Result<()> {
+        Ok(move_into_link_name_space(self.bare.as_fd(), Some(LinkNameSpaceType::Mount))?)
+    }
+
+    /// Back among the kept mounts, at their root.
+    pub(super) fn leave(&self) -> io::Result<()> {
+        Ok(move_into_link_name_space(self.own.as_fd(), Some(LinkNameSpaceType::Mount))?)
+    }
+}
+
+/// Makes this process's mount namespace the bare one.
+fn strip() -> io::Result<OwnedFd> {
+    let root = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "8")], MountAttrFlags::empty())?;
+    let mut mounts = Vec::new();
+    for name in ["proc", "sys"] {
+        mkdirat(&root, name, Mode::from(0o555))?;
+        mounts.push((name, clone_alone(&format!("/{name}"))?));
+    }
+    kernel::mount_setattr(&root, MOUNT_ATTR_RDONLY, None)?;
+    let at = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    move_mount(&root, "", CWD, "/", at)?;
+    for (name, mount) in mounts {
+        kernel::mount_setattr(&mount, 0, None)?;
+        move_mount(&mount, "", &root, name, at)?;
+    }
+    rustix::process::fchdir(&root)?;
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    own_namespace()
+}
+
+/// A mount without those below it; with them where this process may not part them.
+fn clone_alone(path: &str) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    match open_tree(CWD, path, flags) {
+        Err(Errno::INVAL) => Ok(open_tree(CWD, path, flags | OpenTreeFlags::AT_RECURSIVE)?),
+        cloned => Ok(cloned?),
+    }
+}
+
+fn own_namespace() -> io::Result<OwnedFd> {
+    Ok(openat(CWD, "/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// A detached mount of the file or directory `path` below `dir` (of `dir` itself when empty); no link is followed.

@@ -1,0 +1,157 @@
+//! The sandbox alone, beside the raw floor, in one interleaved run: no server, no journal, a driver that asks the spawner.
+//!
+//! `cargo bench -p watchbell-sandbox --bench start -- COUNT ROUNDS AT_ONCE…` (root), by default `500 3 1 2 4 32`.
+//!
+//! *ask to exec* is from the driver's request until the spawner saw the program executed; *ask to end* until its end is known.
+//! *CPU* is that of the spawner, the keeper and the tasks together; for the floor of the program and its children. *machine* is
+//! what both processors did meanwhile, the kernel's own threads and everybody else included: it means something on a quiet
+//! machine only.
+
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+
+#[path = "../../examples/raw_floor.rs"]
+mod raw_floor;
+mod sandbox;
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use sandbox::Sandbox;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    match args.next().as_ref().and_then(|word| word.to_str()) {
+        Some("spawner") => watchbell_sandbox::spawner_main(args),
+        Some("keeper") => watchbell_sandbox::keeper_main(args),
+        Some("floor") => {
+            raw_floor::main();
+            ExitCode::SUCCESS
+        }
+        _ => {
+            run();
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn run() {
+    let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    let number = |at: usize, default: usize| numbers.get(at).copied().unwrap_or(default);
+    let (count, rounds) = (number(0, 500), number(1, 3).max(1));
+    let at_once: &[usize] = numbers.get(2..).filter(|n| !n.is_empty()).unwrap_or(&[1, 2, 4, 32]);
+    assert!(rustix::process::geteuid().is_root(), "the bench starts containers, which needs root");
+    let dir = tempfile::tempdir().expect("a directory for the bench");
+    let program = build_true(dir.path());
+    let mut sandbox = Sandbox::launch(dir.path(), &program);
+    sandbox.run(32, 8);
+    for at_once in at_once {
+        let mut ratios: Vec<[f64; 2]> = Vec::new();
+        for round in 0..rounds {
+            let ours = measured(|| sandbox.run(count, *at_once));
+            let floor = measured(|| run_floor(&program, count, *at_once));
+            println!("{at_once} at once, round {}:\n  sandbox {ours}\n  floor   {floor}", round + 1);
+            ratios.push([floor.rate() / ours.rate(), ours.cpu_ms / floor.cpu_ms]);
+        }
+        let median = |which: usize| {
+            let mut all: Vec<f64> = ratios.iter().map(|r| r[which]).collect();
+            all.sort_by(f64::total_cmp);
+            all[all.len() / 2]
+        };
+        println!(
+            "{at_once} at once: {:.2} times the floor in wall time, {:.2} times in CPU time (medians)",
+            median(0),
+            median(1)
+        );
+    }
+}
+
+/// What one batch took.
+struct Batch {
+    count: usize,
+    wall_ms: f64,
+    cpu_ms: f64,
+    machine_ms: f64,
+    /// Milliseconds of each task, in order of length; empty where nobody knows.
+    to_exec: Vec<f64>,
+    to_end: Vec<f64>,
+    note: String,
+}
+
+impl Batch {
+    fn rate(&self) -> f64 {
+        self.count as f64 / self.wall_ms * 1e3
+    }
+}
+
+impl std::fmt::Display for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let each = |ms: f64| ms / self.count as f64;
+        write!(
+            f,
+            "{:5.0}/s, {:.2} ms CPU a task{}, machine {:.2} ms",
+            self.rate(),
+            each(self.cpu_ms),
+            self.note,
+            each(self.machine_ms)
+        )?;
+        for (what, sorted) in [("exec", &self.to_exec), ("end", &self.to_end)] {
+            if let Some(last) = sorted.len().checked_sub(1) {
+                let (p50, p99) = (sorted[last / 2], sorted[last * 99 / 100]);
+                write!(f, "; ask to {what} p50 {p50:.2} p99 {p99:.2} ms")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Adds what the machine as a whole did, and puts times in order.
+fn measured(work: impl FnOnce() -> Batch) -> Batch {
+    let before = machine_ms();
+    let mut batch = work();
+    batch.machine_ms = machine_ms() - before;
+    batch.to_exec.sort_by(f64::total_cmp);
+    batch.to_end.sort_by(f64::total_cmp);
+    batch
+}
+
+/// Busy milliseconds of all processors since the machine was booted.
+fn machine_ms() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
+    let numbers: Vec<f64> =
+        stat.lines().next().unwrap_or_default().split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    // All but idle and iowait, in hundredths of a second.
+    numbers.iter().enumerate().filter(|(at, _)| ![3, 4].contains(at) && *at < 7).map(|(_, n)| n * 10.0).sum()
+}
+
+fn build_true(dir: &Path) -> std::path::PathBuf {
+    let (source, program) = (dir.join("true.c"), dir.join("true"));
+    std::fs::write(&source, "int main(void) { return 0; }\n").expect("a source file");
+    let compiled = Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(&source).status();
+    assert!(compiled.is_ok_and(|status| status.success()), "a C compiler that links statically is needed");
+    program
+}
+
+/// A process of its own, so that its memory is small and its CPU time its own.
+fn run_floor(program: &Path, count: usize, at_once: usize) -> Batch {
+    let begun = Instant::now();
+    let output = Command::new("/proc/self/exe")
+        .arg("floor")
+        .arg(program)
+        .args([count.to_string(), at_once.to_string(), "times".to_owned()])
+        .output()
+        .expect("the floor runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    assert!(numbers.len() >= 3, "{text} after {:?}", begun.elapsed());
+    Batch {
+        count,
+        wall_ms: numbers[1],
+        cpu_ms: numbers[2],
+        machine_ms: 0.0,
+        to_exec: Vec::new(),
+        to_end: numbers[3..].to_vec(),
+        note: String::new(),
+    }
+}

@@ -1,0 +1,167 @@
+//! A spawner and its keeper, and the driver that asks them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Instant, SystemTime};
+
+use watchbell_sandbox::{
+    Capabilities, CgroupLimits, ContainerId, EtcFiles, Event, ExitStatus, Extras, HostNamespaces,
+    Interaction, LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Spawner,
+    SpawnerOptions, Sys,
+};
+
+use super::Batch;
+
+pub(super) struct Sandbox {
+    spawner: Spawner,
+    events: Receiver<Event>,
+    layer: PathBuf,
+    dir: PathBuf,
+    next: u128,
+}
+
+impl Sandbox {
+    pub(super) fn launch(dir: &Path, program: &Path) -> Sandbox {
+        let layer = dir.join("layer");
+        std::fs::create_dir_all(&layer).expect("a layer");
+        std::fs::copy(program, layer.join("true")).expect("the program in the layer");
+        let options = SpawnerOptions { idle_seconds: 0, ..SpawnerOptions::new(dir) };
+        let (spawner, _, events) = Spawner::connect_or_start(&options).expect("a spawner");
+        Sandbox { spawner, events, layer, dir: dir.to_owned(), next: 1 }
+    }
+
+    /// Each task is a pod of its own, as an array's are.
+    pub(super) fn run(&mut self, count: usize, at_once: usize) -> Batch {
+        let before = self.cpu_ms();
+        let begun = Instant::now();
+        let mut asked: HashMap<u128, (Instant, SystemTime)> = HashMap::new();
+        let (mut started, mut ended) = (0, 0);
+        let (mut to_exec, mut to_end) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        while ended < count {
+            while started < count && started - ended < at_once {
+                let spec = self.spec();
+                asked.insert(spec.pod.uid, (Instant::now(), SystemTime::now()));
+                self.spawner.start(&spec).expect("a request to the spawner");
+                started += 1;
+            }
+            match self.events.recv().expect("an event") {
+                Event::Started { id, at, .. } => {
+                    let now = asked[&id.pod_uid].1.duration_since(SystemTime::UNIX_EPOCH);
+                    to_exec.push((at as f64 - now.map_or(0.0, |n| n.as_nanos() as f64)) / 1e6);
+                }
+                Event::Exited(record) => {
+                    assert_eq!(record.status, ExitStatus::Code(0), "{record:?}");
+                    let (at, _) = asked.remove(&record.id.pod_uid).expect("it was asked for");
+                    to_end.push(at.elapsed().as_secs_f64() * 1e3);
+                    self.spawner.acknowledge(record.id).expect("a request to the spawner");
+                    self.spawner.release_pod(record.id.pod_uid).expect("a request to the spawner");
+                    ended += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let wall_ms = begun.elapsed().as_secs_f64() * 1e3;
+        let used: Vec<f64> = self.cpu_ms().iter().zip(before).map(|(after, before)| after - before).collect();
+        let each = |at: usize| used[at] / count as f64;
+        Batch {
+            count,
+            wall_ms,
+            cpu_ms: used.iter().sum(),
+            machine_ms: 0.0,
+            to_exec,
+            to_end,
+            note: format!(" (spawner {:.2}, keeper {:.2}, tasks {:.2})", each(0), each(1), each(2)),
+        }
+    }
+
+    /// As the node makes it for a pod that asks for nothing.
+    fn spec(&mut self) -> RunSpec {
+        let uid = self.next;
+        self.next += 1;
+        let pod = PodEnvironment {
+            uid,
+            name: format!("default/bench-{uid}"),
+            hostname: format!("bench-{uid}"),
+            sharing: Sharing::Single,
+            host_namespaces: HostNamespaces::default(),
+            limits: CgroupLimits::default(),
+            etc: EtcFiles::default(),
+            shm_bytes: 64 << 20,
+            volumes: Vec::new(),
+        };
+        let bound = Scratch { bytes: 64 << 20, inodes: 65_536 };
+        let text = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        RunSpec {
+            id: ContainerId { pod_uid: uid, container: 0, attempt: 0 },
+            name: "main".to_owned(),
+            pod: Arc::new(pod),
+            root: Root { layers: vec![self.layer.clone()], read_only: true, upper: bound },
+            argv: vec!["/true".to_owned()],
+            env: text(&[
+                ("PATH", "/bin"),
+                ("HOSTNAME", "bench"),
+                ("HOME", "/"),
+                ("JOB_COMPLETION_INDEX", "7"),
+            ]),
+            cwd: "/".to_owned(),
+            uid: 65_534,
+            gid: 65_534,
+            groups: Vec::new(),
+            capabilities: Capabilities::NONE,
+            no_new_privs: true,
+            seccomp: Seccomp::Default,
+            proc_mount: ProcMount::Default,
+            sys: Sys::None,
+            mounts: Vec::new(),
+            tmp: Some(bound),
+            rlimits: Vec::new(),
+            oom_score_adj: 1000,
+            limits: CgroupLimits {
+                memory_bytes: Some(256 << 20),
+                pids: Some(1024),
+                ..CgroupLimits::default()
+            },
+            log: LogTarget { path: format!("bench/{uid}.log").into(), max_bytes: 1 << 20, max_files: 2 },
+            interaction: Interaction::default(),
+            extras: Extras::default(),
+            privileged: false,
+        }
+    }
+
+    /// Of the spawner, the keeper, and the tasks that the spawner reaped.
+    fn cpu_ms(&self) -> [f64; 3] {
+        let place = self.dir.to_string_lossy();
+        let mut found = [0.0; 3];
+        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+            let args = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let args = String::from_utf8_lossy(&args).into_owned();
+            let at = match args.split('\0').nth(1) {
+                Some("spawner") if args.contains(&*place) => 0,
+                Some("keeper") if args.contains(&*place) => 1,
+                _ => continue,
+            };
+            found[at] = thread_ms(&entry.path());
+            if at == 0 {
+                found[2] = reaped_ms(&entry.path());
+            }
+        }
+        found
+    }
+}
+
+/// A process with one thread, to the nanosecond.
+fn thread_ms(process: &Path) -> f64 {
+    let text = std::fs::read_to_string(process.join("schedstat")).unwrap_or_default();
+    text.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0) / 1e6
+}
+
+/// `cutime` and `cstime` of proc(5), in hundredths of a second.
+fn reaped_ms(process: &Path) -> f64 {
+    let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+    [13, 14].iter().filter_map(|at| fields.get(*at)?.parse::<f64>().ok()).sum::<f64>() * 10.0
+}
