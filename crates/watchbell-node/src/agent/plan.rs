@@ -267,15 +267,12 @@ fn plan_container(
         read_only_root: context.read_only_root_filesystem == Some(true),
         limits: limits(container, machine),
         oom_score_adj,
-        rlimits: vec![
-            // A core dump would hold the secrets of the process.
-            Rlimit { resource: RlimitResource::Core, soft: 0, hard: 0 },
-            Rlimit {
-                resource: RlimitResource::OpenFiles,
-                soft: machine.open_files_max,
-                hard: machine.open_files_max,
-            },
-        ],
+        // Core files are the sandbox' matter: it forbids them to everybody.
+        rlimits: vec![Rlimit {
+            resource: RlimitResource::OpenFiles,
+            soft: machine.open_files_max,
+            hard: machine.open_files_max,
+        }],
         has_tmp_free: !container.volume_mounts.iter().any(|m| names(&m.mount_path) == ["tmp"]),
         mount_order,
         mount_volumes,

@@ -37,9 +37,12 @@ pub(crate) fn confine(args: &KeeperArgs) -> io::Result<(OwnedFd, OwnedFd)> {
     // Two pipes and a file a task; a full table is read by an index, not by a name.
     let files = rustix::process::getrlimit(Resource::Nofile);
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })?;
-    // What a log holds must not reach a core file.
+    // What a log holds must not reach a core file, nor, which 0 would not prevent, the host's core handler.
     let core = rustix::process::getrlimit(Resource::Core);
-    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..core })?;
+    rustix::process::setrlimit(
+        Resource::Core,
+        Rlimit { current: Some(core.maximum.map_or(1, |most| most.min(1))), ..core },
+    )?;
     // Logs are the server's user's group's to read, nobody else's.
     rustix::process::umask(Mode::from(0o027));
 

@@ -14,6 +14,11 @@ use crate::{Capabilities, RlimitResource, RunSpec};
 /// What programs expect when nothing is said: enough for most, few enough for those that loop over all.
 const OPEN_FILES: u64 = 1024;
 
+/// No core file, and no core handler either: one that `core_pattern` pipes to runs as root on the host and reads what the
+/// task made of itself (CVE-2025-4598, CVE-2025-5054). A limit of 0 does not keep the kernel from starting it, this one does
+/// (core(5)).
+const NO_CORE: u64 = 1;
+
 pub(super) fn carry_out(spec: &RunSpec, step: &Step) -> io::Result<()> {
     match step {
         Step::BecomeRootInside => {
@@ -96,11 +101,11 @@ fn limits(spec: &RunSpec) -> io::Result<()> {
         set(Resource::Nofile, OPEN_FILES, hard)?;
     }
     if !said(RlimitResource::Core) {
-        // Exactly 1 also keeps the kernel from starting the host's core handler (core(5)).
-        set(Resource::Core, 1, 1)?;
+        set(Resource::Core, NO_CORE, NO_CORE)?;
     }
     for limit in &spec.rlimits {
-        set(resource(limit.resource), limit.soft, limit.hard)?;
+        let least = if limit.resource == RlimitResource::Core { NO_CORE } else { 0 };
+        set(resource(limit.resource), limit.soft.max(least), limit.hard.max(least))?;
     }
     Ok(())
 }

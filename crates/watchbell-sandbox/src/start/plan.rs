@@ -259,7 +259,9 @@ impl Step {
             }
             Step::NewSession => "no controlling terminal to type into (TIOCSTI)",
             Step::NewKeyring => "no keys of the spawner or of other tasks",
-            Step::Limits => "open files bounded; no core file, which the host's handler would read",
+            Step::Limits => {
+                "open files bounded; no core file, nor the host's handler of such files, which is root (CVE-2025-4598, CVE-2025-5054)"
+            }
             Step::CloseDescriptors => "no descriptor but three (CVE-2024-21626)",
             Step::EnterDirectory(_) => "entered after the descriptors are closed (CVE-2024-21626)",
             Step::DropBoundingSet(_) => {

@@ -5,8 +5,8 @@ use std::fs;
 use std::sync::Arc;
 
 use watchbell_sandbox::{
-    Capabilities, Ceiling, CgroupLimits, ExitStatus, Mount, PodEnvironment, PodVolume, ProcMount, RunSpec,
-    Seccomp, Sharing, SpawnerOptions, Sys, VolumeSource,
+    Capabilities, Ceiling, CgroupLimits, ExitStatus, Mount, PodEnvironment, PodVolume, ProcMount, Rlimit,
+    RlimitResource, RunSpec, Seccomp, Sharing, SpawnerOptions, Sys, VolumeSource,
 };
 
 use crate::Outcome;
@@ -68,6 +68,16 @@ pub(crate) fn a_task_is_who_it_should_be() -> Outcome {
     assert_eq!(groups["Groups"], "5 6");
     assert_eq!(groups["CapEff"], format!("{:016x}", Capabilities::RUNTIME_DEFAULT.bits()));
     assert_eq!((&*groups["CapInh"], &*groups["CapAmb"]), ("0000000000000000", "0000000000000000"));
+    // Exactly 1, whatever is asked: with 0 the kernel would still start a handler that it pipes core files to.
+    for (uid, rlimits) in
+        [(6, vec![]), (7, vec![Rlimit { resource: RlimitResource::Core, soft: 0, hard: 0 }])]
+    {
+        let spec = RunSpec { rlimits, ..probe(&place, uid, &["cat", "/proc/self/limits"]) };
+        let lines = printed(&place, &server, &spec)?;
+        let core =
+            lines.iter().find_map(|line| line.strip_prefix("Max core file size")).ok_or("no core limit")?;
+        assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["1", "1", "bytes"]);
+    }
     // As everywhere in Kubernetes: a user that is not root has none of them, only the bound.
     let user = status(5, |s| s.capabilities = Capabilities::RUNTIME_DEFAULT)?;
     assert_eq!(user["CapEff"], "0000000000000000");
