@@ -90,19 +90,10 @@ pub struct Link {
     pub target: String,
 }
 
-/// When a hook runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// `createRuntime`, and `prestart`, its older name: on the host, before there is a process.
-    CreateRuntime,
-    /// On the host, once nothing of the container is left.
-    Poststop,
-}
-
-/// A program that root allowed, run as root on the host.
+/// A program that root allowed, run as root on the host before there is a process of the container: `createRuntime`, and
+/// `prestart`, its older name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostHook {
-    pub stage: Stage,
     pub path: PathBuf,
     /// With the program's name, as exec takes them.
     pub args: Vec<String>,
@@ -186,22 +177,15 @@ impl HandOut {
                 hook.path
             ));
         }
-        let stage = match hook.hook_name.as_str() {
-            "createRuntime" | "prestart" => Stage::CreateRuntime,
-            "poststop" => Stage::Poststop,
-            _ => {
-                return Err(
-                    "hooks inside a container's namespaces, or beside its running process, are not served; \
-                            createRuntime, prestart and poststop are"
-                        .to_owned(),
-                );
-            }
-        };
-        is_program(&path).map_err(|e| e.to_string())?;
+        if !["createRuntime", "prestart"].contains(&hook.hook_name.as_str()) {
+            return Err(
+                "only hooks before a container's start are served: createRuntime and prestart".to_owned()
+            );
+        }
+        check_program(&path).map_err(|e| e.to_string())?;
         let pairs = hook.env.iter().filter_map(|v| v.split_once('='));
         let seconds = hook.timeout.and_then(|s| u64::try_from(s).ok()).unwrap_or(HOOK_SECONDS);
         let made = HostHook {
-            stage,
             args: if hook.args.is_empty() { vec![hook.path.clone()] } else { hook.args.clone() },
             path,
             env: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
@@ -343,7 +327,7 @@ fn check_target(path: &str) -> Result<(), String> {
 }
 
 /// A hook runs as root: nobody else may have written it.
-fn is_program(path: &Path) -> io::Result<()> {
+pub fn check_program(path: &Path) -> io::Result<()> {
     let (_, stat) = place::open_root_owned(path)?;
     place::refuse_writable(path, &stat, 0)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_mode & 0o100 == 0 {

@@ -26,7 +26,7 @@ mod version;
 mod tests;
 
 pub use edits::{Device, DeviceNode, Edits, Hook, IntelRdt, Mount, NetDevice, Spec};
-pub use hand_out::{Access, HandOut, HostHook, HostMount, Link, Node, NodeKind, Stage};
+pub use hand_out::{Access, HandOut, HostHook, HostMount, Link, Node, NodeKind, check_program};
 pub use names::{QualifiedName, kind_is_resource};
 pub use oci::{OciEdits, to_oci};
 pub use place::{open_root_owned, open_source};

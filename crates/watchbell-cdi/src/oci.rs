@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hand_out::{HandOut, NodeKind, Stage};
+use crate::hand_out::{HandOut, NodeKind};
 
 /// Parts to add to a `config.json`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -63,10 +63,7 @@ pub fn to_oci(out: &HandOut, user: (u32, u32)) -> OciEdits {
         }));
     }
     for hook in &out.hooks {
-        let stage = match hook.stage {
-            Stage::CreateRuntime => "createRuntime",
-            Stage::Poststop => "poststop",
-        };
+        let stage = "createRuntime";
         let env: Vec<String> = hook.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let made = json!({"path": hook.path, "args": hook.args, "env": env, "timeout": hook.timeout_seconds});
         match edits.hooks.get_mut(stage).and_then(Value::as_array_mut) {

@@ -437,15 +437,15 @@ fn hooks_run_only_from_roots_list() {
     assert_eq!(out.hooks.len(), 1);
     assert_eq!(out.hooks[0].timeout_seconds, 120, "bounded");
     assert_eq!(out.hooks[0].args, ["hook", "x"]);
-    for stage in ["createContainer", "startContainer", "poststart"] {
-        refused(device_by("1.1.0", &text(stage), &policy), "not served");
+    for stage in ["createContainer", "startContainer", "poststart", "poststop"] {
+        refused(device_by("1.1.0", &text(stage), &policy), "only hooks before");
     }
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o775)).unwrap();
-    refused(device_by("1.1.0", &text("poststop"), &policy), "others than root may write");
+    refused(device_by("1.1.0", &text("prestart"), &policy), "others than root may write");
     // By the path that root wrote, not by what it leads to.
     fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     symlink(&hook, place.path("other")).unwrap();
-    let other = text("poststop").replace(hook.to_str().unwrap(), place.path("other").to_str().unwrap());
+    let other = text("prestart").replace(hook.to_str().unwrap(), place.path("other").to_str().unwrap());
     refused(device_by("1.1.0", &other, &policy), "--cdi-allow-hook");
 }
 

@@ -82,6 +82,19 @@ pub struct Ceiling {
     /// Empty: the parent of the state directory.
     pub data_paths: Vec<PathBuf>,
     pub uid_ranges: UidRanges,
+    /// Devices that may be handed out. It crosses beside the welcome: spawners before the protocol's third version know none.
+    #[serde(skip)]
+    pub devices: DeviceCeiling,
+}
+
+/// What root says of devices, by the Container Device Interface. The spawner reads the specs itself: a server names devices,
+/// and can name none that root did not describe.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DeviceCeiling {
+    /// Directories of specs; a later one wins. None: no device is handed out.
+    pub cdi_dirs: Vec<PathBuf>,
+    /// Programs that specs may name as hooks, which then run as root on the host.
+    pub cdi_hooks: Vec<PathBuf>,
 }
 
 /// Host user ids that pods get, 65,536 each.

@@ -24,7 +24,8 @@ mod start;
 mod wire;
 
 pub use client::{
-    Ceiling, DEFAULT_KEEPER_UID, SandboxSession, SessionLink, Spawner, SpawnerOptions, UidRanges,
+    Ceiling, DEFAULT_KEEPER_UID, DeviceCeiling, SandboxSession, SessionLink, Spawner, SpawnerOptions,
+    UidRanges,
 };
 pub use error::Error;
 pub use event::{

@@ -10,6 +10,7 @@
 mod args;
 mod ceiling;
 mod client_link;
+mod devices;
 mod event_loop;
 mod keeper_link;
 mod live;

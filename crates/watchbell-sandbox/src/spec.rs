@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use watchbell_cdi::HandOut;
 
 mod capability;
 mod check;
@@ -185,7 +186,14 @@ impl fmt::Debug for RunSpec {
 
 /// What a container may ask for besides; the default is nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Extras {}
+pub struct Extras {
+    /// Devices by their full names (`vendor.com/class=name`). The spawner looks them up in root's specs, and refuses one that
+    /// another pod's container has.
+    pub devices: Vec<String>,
+    /// What they are, as the spawner found it. It never crosses: a server has no say in it.
+    #[serde(skip)]
+    pub handed: HandOut,
+}
 
 /// What of a container's streams is for people who attach. The default is a task's: nothing to read, output to the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

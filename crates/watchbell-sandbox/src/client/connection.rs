@@ -105,6 +105,9 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
         let Some(frame) = next(&mut inbox, &socket)? else { return Ok(Answer::Gone) };
         match decode::<Reply>(&frame.body).map_err(|_| Error::Protocol)? {
             Reply::Welcome(found) => welcome = Some(*found),
+            Reply::Devices(devices) => {
+                welcome.as_mut().ok_or(Error::Protocol)?.settings.ceiling.devices = devices;
+            }
             Reply::Table(mut rows) => table.append(&mut rows),
             Reply::TableEnd => break,
             Reply::Busy { pid } => return Err(Error::Busy { pid }),

@@ -50,6 +50,12 @@ impl SpawnerArgs {
         for path in &self.ceiling.host_paths {
             pair("--allow-host-path", path.as_os_str());
         }
+        for path in &self.ceiling.devices.cdi_dirs {
+            pair("--cdi-dir", path.as_os_str());
+        }
+        for path in &self.ceiling.devices.cdi_hooks {
+            pair("--cdi-allow-hook", path.as_os_str());
+        }
         let UidRanges { first, count } = self.ceiling.uid_ranges;
         for (name, number) in [
             ("--uid-first", first),
@@ -86,6 +92,8 @@ impl SpawnerArgs {
                 "--log-dir" => log_dir = Some(path("--log-dir")?),
                 "--data-path" => out.ceiling.data_paths.push(path("--data-path")?),
                 "--allow-host-path" => out.ceiling.host_paths.push(path("--allow-host-path")?),
+                "--cdi-dir" => out.ceiling.devices.cdi_dirs.push(path("--cdi-dir")?),
+                "--cdi-allow-hook" => out.ceiling.devices.cdi_hooks.push(path("--cdi-allow-hook")?),
                 "--uid-first" => out.ceiling.uid_ranges.first = number("--uid-first", args.next())?,
                 "--uid-count" => out.ceiling.uid_ranges.count = number("--uid-count", args.next())?,
                 "--client-uid" => out.client_uid = number("--client-uid", args.next())?,

@@ -2,6 +2,7 @@
 
 mod carry_out;
 mod client;
+mod hooks;
 mod keeper;
 mod runs;
 mod sessions;
@@ -10,6 +11,7 @@ mod timers;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
@@ -18,6 +20,7 @@ use rustix::io::Errno;
 
 use super::ceiling::Guard;
 use super::client_link::ClientLink;
+use super::devices::Devices;
 use super::keeper_link::KeeperLink;
 use super::live::LiveRuns;
 use super::machine::{Effect, Machine};
@@ -35,6 +38,8 @@ const CLIENT: u64 = 1;
 const KEEPER: u64 = 2;
 const STATE_DIR: u64 = 3;
 const RUNS: u64 = 4;
+/// Set in the tokens of hooks.
+const HOOKS: u64 = 1 << 62;
 /// Set in the tokens of sessions.
 const SESSIONS: u64 = 1 << 63;
 /// In the low bit of a run's token.
@@ -49,6 +54,10 @@ pub(super) struct Parts {
     pub(super) table: TableFile,
     pub(super) host: Host,
     pub(super) guard: Guard,
+    pub(super) devices: Devices,
+    /// The host's mount namespace, for hooks.
+    pub(super) host_mounts: OwnedFd,
+    pub(super) state_dir: PathBuf,
     pub(super) settings: Settings,
     pub(super) keeper: KeeperArgs,
     pub(super) state: OwnedFd,
@@ -73,6 +82,7 @@ pub(super) struct EventLoop {
     queue: VecDeque<ContainerId>,
     specs: HashMap<ContainerId, RunSpec>,
     live: LiveRuns,
+    hooks: hooks::Hooks,
     sessions: Sessions,
     timers: Timers,
     effects: Vec<Effect>,
@@ -108,6 +118,7 @@ impl EventLoop {
             queue: VecDeque::new(),
             specs: HashMap::new(),
             live: LiveRuns::default(),
+            hooks: hooks::Hooks::default(),
             sessions: Sessions::default(),
             timers: Timers::default(),
             effects: Vec::new(),
@@ -137,6 +148,7 @@ impl EventLoop {
                     KEEPER => self.take_notices(),
                     STATE_DIR => self.look_at_directory(),
                     token if token & SESSIONS != 0 => self.session_event(token),
+                    token if token & HOOKS != 0 => self.hook_ended(token & !HOOKS),
                     token if token & 1 == STATUS => self.read_status((token - RUNS) >> 1),
                     token => self.reap((token - RUNS) >> 1),
                 }

@@ -12,6 +12,7 @@ use rustix::process::{Gid, Resource, Rlimit, Uid};
 use super::args::SpawnerArgs;
 use super::ceiling::Guard;
 use super::client_link::ClientLink;
+use super::devices::Devices;
 use super::event_loop::EventLoop;
 use super::machine::Machine;
 use super::table_file::TableFile;
@@ -79,6 +80,11 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
     let lock = step(openat(&state, LOCK, flags, Mode::from(0o600)), "open the lock")?;
     step(flock(&lock, FlockOperation::LockExclusive), "take the lock")?;
 
+    // Before the spawner leaves it: hooks run among the host's own mounts.
+    let host_mounts = step(
+        open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()),
+        "open the mount namespace",
+    )?;
     // What a spawner that died left is ended before anything is said about it.
     let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard)?;
     let keeper = KeeperArgs { log_dir: args.log_dir.clone(), uid: args.keeper_uid };
@@ -95,6 +101,7 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
         keeper_uid: args.keeper_uid,
         idle_seconds: args.idle_seconds,
     };
+    let devices = Devices::new(args.ceiling.devices.clone());
     let guard = Guard::new(args.ceiling, &args.state_dir);
     let machine = Machine::restore(loaded.entries);
     // A server that gave up meanwhile is no client.
@@ -106,6 +113,9 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
         table,
         host,
         guard,
+        devices,
+        host_mounts,
+        state_dir: args.state_dir,
         settings,
         keeper,
         state,

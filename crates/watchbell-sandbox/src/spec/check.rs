@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path};
 
+use watchbell_cdi::{HandOut, QualifiedName};
+
 use super::{FileEntry, PodEnvironment, RunSpec, VolumeSource};
 
 /// A field outside its bounds.
@@ -24,6 +26,7 @@ const FILE_DEPTH_SUM_MAX: usize = 65_536;
 const LAYERS_MAX: usize = 400;
 const VOLUMES_MAX: usize = 512;
 const MOUNTS_MAX: usize = 512;
+const DEVICES_MAX: usize = 64;
 const FILES_MAX: usize = 16_384;
 const FILES_BYTES_MAX: usize = 64 << 20;
 const STRINGS_BYTES_MAX: usize = 4 << 20;
@@ -45,6 +48,7 @@ impl RunSpec {
         self.check_command()?;
         self.check_identity()?;
         self.check_mounts()?;
+        self.check_devices()?;
         require(
             (OOM_SCORE_ADJ_MIN..=1000).contains(&self.oom_score_adj),
             "oom_score_adj",
@@ -110,6 +114,17 @@ impl RunSpec {
         require(self.gid < bound, "gid", "must be below 65536 in a user namespace")?;
         require(self.groups.iter().all(|g| *g < bound), "groups", "must be below 65536 in a user namespace")?;
         require(self.groups.len() <= 1024, "groups", "has more than 1024 entries")
+    }
+
+    fn check_devices(&self) -> Result<(), InvalidSpec> {
+        let devices = &self.extras.devices;
+        require(devices.len() <= DEVICES_MAX, "extras.devices", "has more than 64 entries")?;
+        for (i, device) in devices.iter().enumerate() {
+            let field = format!("extras.devices[{i}]");
+            require(QualifiedName::parse(device).is_ok(), &field, "is not vendor.com/class=name")?;
+            require(!devices[..i].contains(device), &field, "stands there twice")?;
+        }
+        require(self.extras.handed == HandOut::default(), "extras.handed", "is for the spawner to find")
     }
 
     fn check_mounts(&self) -> Result<(), InvalidSpec> {

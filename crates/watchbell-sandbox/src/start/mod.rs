@@ -12,6 +12,7 @@
 
 mod cgroup;
 mod clocks;
+mod devices;
 mod enter;
 mod etc;
 mod identity;
@@ -341,12 +342,20 @@ impl Host {
             targets.push((PathBuf::from(&mount.target), place));
             volumes.push((PathBuf::from(&mount.target), clone));
         }
+        for mount in &spec.extras.handed.mounts {
+            let (target, clone, place) = devices::file(mount)
+                .map_err(|e| failed("mount", format!("a device's file {}", mount.source.display()), &e))?;
+            targets.push((target.clone(), place));
+            volumes.push((target, clone));
+        }
         let places = mounts::places(spec, &targets);
         let root = mounts::root(stash, &mut pod.ids, spec, places)?;
         let views = cgroups.views();
+        let run_dev = devices::dev(&pod.ids, spec).map_err(fault("make the device nodes of"));
         let common = pod.ids.common(stash, views).map_err(fault("make /dev for"))?;
         let (dev, blank_file, blank_dir, null) =
             Outfit::dev_and_blanks(common).map_err(fault("clone /dev for"))?;
+        let dev = if spec.extras.handed.nodes.is_empty() { dev } else { run_dev? };
         let sys = common.sys(spec).map_err(fault("clone /sys for"))?;
         let shm = Scratch { bytes: spec.pod.shm_bytes.max(4096), inodes: 4096 };
         let shm = mounts::scratch(&pod.ids, shm, 0o1777, None).map_err(fault("mount /dev/shm for"))?;
@@ -762,6 +771,11 @@ fn become_root(is_host: bool) -> io::Result<()> {
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     Ok(())
+}
+
+/// Takes the status of a child that is no container.
+pub(crate) fn reap(pidfd: &OwnedFd) -> io::Result<ExitStatus> {
+    Ok(kernel::wait(pidfd)?.status)
 }
 
 /// FNV-1a of the state directory: names its control groups, so that two data directories never meet.

@@ -21,6 +21,8 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
 
+use watchbell_cdi::Link;
+
 use super::cgroup::View;
 use super::etc::ETC_FILES;
 use super::ids::{IdRange, fd_path};
@@ -53,6 +55,7 @@ struct RootKey {
     /// With device and inode: a layer that was removed and unpacked again is another directory at the same path.
     layers: Vec<(PathBuf, u64, u64)>,
     places: Places,
+    links: Vec<Link>,
 }
 
 /// Read-only roots of one id range, least recently used first.
@@ -68,33 +71,8 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(stash: &mut Stash, views: &[View]) -> io::Result<Self> {
-        let dev = tmpfs(&[("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")], MountAttrFlags::empty())?;
-        for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
-            mknodat(&dev, name, FileType::CharacterDevice, Mode::from(0o666), makedev(1, minor))?;
-            chmodat(&dev, name, Mode::from(0o666), AtFlags::empty())?;
-        }
-        mknodat(&dev, "tty", FileType::CharacterDevice, Mode::from(0o666), makedev(5, 0))?;
-        chmodat(&dev, "tty", Mode::from(0o666), AtFlags::empty())?;
-        for (name, target) in [
-            ("fd", "/proc/self/fd"),
-            ("stdin", "/proc/self/fd/0"),
-            ("stdout", "/proc/self/fd/1"),
-            ("stderr", "/proc/self/fd/2"),
-            ("ptmx", "pts/ptmx"),
-        ] {
-            symlinkat(target, &dev, name)?;
-        }
-        for name in ["pts", "shm", "mqueue"] {
-            mkdirat(&dev, name, Mode::from(0o755))?;
-        }
-        // Where Kubernetes has the termination message: a place for a mount.
-        openat(
-            &dev,
-            "termination-log",
-            OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
-            Mode::from(0o444),
-        )?;
-        kernel::mount_setattr(&dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, None)?;
+        let dev = new_dev(0)?;
+        seal_dev(&dev)?;
         let blank = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "16")], MountAttrFlags::empty())?;
         for name in ["dir", "sys", "sys/fs", CGROUP_PLACE] {
             mkdirat(&blank, name, Mode::from(0o555))?;
@@ -132,6 +110,38 @@ impl Common {
     pub(super) fn null(&self) -> io::Result<OwnedFd> {
         Ok(openat(self.dev.root(), "null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
     }
+}
+
+/// /dev with what every container has, and room for so many more inodes.
+pub(super) fn new_dev(more: usize) -> io::Result<OwnedFd> {
+    let inodes = (64 + more).to_string();
+    let dev = tmpfs(&[("mode", "0755"), ("size", "64k"), ("nr_inodes", &inodes)], MountAttrFlags::empty())?;
+    for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
+        mknodat(&dev, name, FileType::CharacterDevice, Mode::from(0o666), makedev(1, minor))?;
+        chmodat(&dev, name, Mode::from(0o666), AtFlags::empty())?;
+    }
+    mknodat(&dev, "tty", FileType::CharacterDevice, Mode::from(0o666), makedev(5, 0))?;
+    chmodat(&dev, "tty", Mode::from(0o666), AtFlags::empty())?;
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ] {
+        symlinkat(target, &dev, name)?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        mkdirat(&dev, name, Mode::from(0o755))?;
+    }
+    // Where Kubernetes has the termination message: a place for a mount.
+    openat(&dev, "termination-log", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o444))?;
+    Ok(dev)
+}
+
+/// Nothing in it is changed from now on.
+pub(super) fn seal_dev(dev: &OwnedFd) -> io::Result<()> {
+    kernel::mount_setattr(dev, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, None)
 }
 
 /// A volume of a pod, from which containers' mounts are cloned.
@@ -404,7 +414,7 @@ pub(super) fn root(
         Ok((layer.clone(), stat.st_dev, stat.st_ino))
     };
     let layers = spec.root.layers.iter().map(identify).collect::<Result<_, Failure>>()?;
-    let key = RootKey { layers, places };
+    let key = RootKey { layers, places, links: spec.extras.handed.links.clone() };
     let kept = match ids.roots.0.iter().position(|(known, _)| *known == key) {
         Some(at) => ids.roots.0.remove(at).1,
         None => overlay(stash, ids, spec, &key.places)?,
@@ -435,9 +445,10 @@ fn overlay(stash: &mut Stash, ids: &IdRange, spec: &RunSpec, places: &Places) ->
         .map(|layer| lower(stash, ids, layer).map_err(|e| failed("mount the layer", layer.display(), &e)))
         .collect::<Result<Vec<Kept>, Failure>>()?;
     let mut asked = places.clone();
+    let mut links = spec.extras.handed.links.clone();
     for _ in 0..2 {
-        let skeleton =
-            skeleton(stash, ids, &asked).map_err(|e| failed("make the mount points of", "the root", &e))?;
+        let skeleton = skeleton(stash, ids, &asked, &links)
+            .map_err(|e| failed("make the mount points of", "the root", &e))?;
         let root = mount_overlay(stash, ids, spec, &lowers, &skeleton)
             .map_err(|e| failed("mount the overlay of", format!("{} layers", lowers.len()), &e))?;
         let mut moved = Places::new();
@@ -450,10 +461,13 @@ fn overlay(stash: &mut Stash, ids: &IdRange, spec: &RunSpec, places: &Places) ->
                 moved.insert(real, *place);
             }
         }
-        if moved.is_empty() {
+        let moved_links = moved_links(root.root(), &links)
+            .map_err(|e| failed("find the places of links in", "the root", &e))?;
+        if moved.is_empty() && moved_links.is_empty() {
             return Ok(root);
         }
         asked.extend(moved);
+        links.extend(moved_links);
     }
     let listed: Vec<String> = places.keys().map(|p| p.display().to_string()).collect();
     let cause = io::Error::other("the image hides or replaces it; choose another path");
@@ -468,9 +482,13 @@ fn lower(stash: &mut Stash, ids: &IdRange, layer: &Path) -> io::Result<Kept> {
 }
 
 /// A layer below the image's that has the mount points; the image's own entries win.
-fn skeleton(stash: &mut Stash, ids: &IdRange, places: &Places) -> io::Result<Kept> {
-    let inodes: usize = places.keys().map(|p| p.components().count()).sum();
+fn skeleton(stash: &mut Stash, ids: &IdRange, places: &Places, links: &[Link]) -> io::Result<Kept> {
+    let paths = places.keys().map(PathBuf::as_path).chain(links.iter().map(|link| Path::new(&link.path)));
+    let inodes: usize = paths.map(|p| p.components().count()).sum();
     let root = scratch(ids, Scratch { bytes: 1 << 20, inodes: inodes as u64 + 16 }, 0o755, None)?;
+    for link in links {
+        put_link(&root, ids, link)?;
+    }
     let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
     for (path, place) in places {
         let mut dir = openat(&root, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -502,6 +520,44 @@ fn skeleton(stash: &mut Stash, ids: &IdRange, places: &Places) -> io::Result<Kep
         }
     }
     stash.keep(root)
+}
+
+/// A link below the image, as a device's libraries need it. What the image has at its place stays.
+fn put_link(root: &OwnedFd, ids: &IdRange, link: &Link) -> io::Result<()> {
+    let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
+    let path = Path::new(link.path.trim_start_matches('/'));
+    let mut dir = openat(root, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for name in path.parent().into_iter().flat_map(Path::components) {
+        match mkdirat(&dir, name, Mode::from(0o755)) {
+            Ok(()) => chownat(&dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?,
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        dir = openat(&dir, name, flags, Mode::empty())?;
+    }
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    match symlinkat(link.target.as_str(), &dir, name) {
+        Ok(()) => Ok(chownat(&dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?),
+        Err(Errno::EXIST) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Links that are not seen where they belong because a link of the image leads there another way (`/lib64`): where that is.
+fn moved_links(root: BorrowedFd<'_>, links: &[Link]) -> io::Result<Vec<Link>> {
+    let mut moved = Vec::new();
+    for link in links {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        if openat2(root, &link.path, flags, Mode::empty(), NO_XDEV_LINKS).is_ok() {
+            continue;
+        }
+        let path = Path::new(&link.path);
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { continue };
+        let real = real_path(root, dir)?.join(name);
+        moved.extend(real.to_str().map(|path| Link { path: path.to_owned(), target: link.target.clone() }));
+    }
+    Ok(moved)
 }
 
 fn mount_overlay(

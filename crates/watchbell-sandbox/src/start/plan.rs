@@ -20,6 +20,7 @@ pub enum Step {
     MountRoot { layers: usize, read_only: bool },
     LeaseControlGroup,
     BeginClocks { shared: bool },
+    HandOutDevices { names: Vec<String>, nodes: usize },
     Clone { user: bool, pid: bool },
     // --- the task, in its own user and pid namespaces, waiting until it is in its control group ---
     BecomeRootInside,
@@ -38,6 +39,7 @@ pub enum Step {
     MountTmp,
     MountEtc,
     MountVolume(String),
+    MountDeviceFile(String),
     EnterRoot,
     // --- a process that enters a container which runs ---
     CloneIntoControlGroup,
@@ -81,6 +83,10 @@ pub fn plan(spec: &RunSpec) -> Vec<Step> {
         Step::MountRoot { layers: spec.root.layers.len(), read_only: spec.root.read_only },
         Step::LeaseControlGroup,
     ];
+    if !spec.extras.devices.is_empty() {
+        let (names, nodes) = (spec.extras.devices.clone(), spec.extras.handed.nodes.len());
+        steps.push(Step::HandOutDevices { names, nodes });
+    }
     let host = spec.pod.host_namespaces;
     if has_clocks(spec) {
         steps.push(Step::BeginClocks { shared: spec.pod.sharing == crate::Sharing::Shared });
@@ -120,10 +126,13 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
         steps.push(Step::MountTmp);
     }
     steps.push(Step::MountEtc);
-    let mut targets: Vec<&str> = spec.mounts.iter().map(|m| m.target.as_str()).collect();
+    let volumes = spec.mounts.iter().map(|m| (m.target.as_str(), Step::MountVolume(m.target.clone())));
+    let files = spec.extras.handed.mounts.iter();
+    let files = files.map(|m| (m.target.as_str(), Step::MountDeviceFile(m.target.clone())));
+    let mut mounts: Vec<(&str, Step)> = volumes.chain(files).collect();
     // A mount inside another comes after it.
-    targets.sort_by_key(|t| (t.matches('/').count(), *t));
-    steps.extend(targets.into_iter().map(|t| Step::MountVolume(t.to_owned())));
+    mounts.sort_by_key(|(target, _)| (target.matches('/').count(), *target));
+    steps.extend(mounts.into_iter().map(|(_, step)| step));
     steps.extend([Step::EnterRoot, Step::NewSession]);
     if spec.interaction.tty {
         steps.push(Step::OpenTerminal);
@@ -245,6 +254,12 @@ impl Step {
             Step::MountTmp => "scratch that is bounded in bytes and files",
             Step::MountEtc => "name resolution as the pod's policy has it",
             Step::MountVolume(_) => "the target is resolved inside the image's root only",
+            Step::MountDeviceFile(_) => {
+                "read-only, without setuid and devices; owners of the host stay nobody inside"
+            }
+            Step::HandOutDevices { .. } => {
+                "found in root's own specs by name; nodes are made anew with the container's owners, the host's stay as they are"
+            }
             Step::EnterRoot => "the host's file systems are gone, not hidden",
             Step::CloneIntoControlGroup => "the container's limits count it from its first instruction",
             Step::HideFromPeers => {
@@ -334,6 +349,10 @@ impl fmt::Display for Step {
             Step::MountTmp => f.write_str("mount /tmp"),
             Step::MountEtc => f.write_str("mount /etc/hosts, hostname and resolv.conf"),
             Step::MountVolume(target) => write!(f, "mount the volume at {target}"),
+            Step::MountDeviceFile(target) => write!(f, "mount a device's file at {target}"),
+            Step::HandOutDevices { names, nodes } => {
+                write!(f, "hand out {} ({nodes} device nodes)", names.join(", "))
+            }
             Step::EnterRoot => f.write_str("enter the root and let go of the host's"),
             Step::CloneIntoControlGroup => f.write_str("clone into the container's control group"),
             Step::HideFromPeers => f.write_str("be closed to others and blank the command line"),

@@ -156,7 +156,7 @@ impl Task<'_> {
                 }
                 Ok(())
             }
-            Step::MountVolume(target) => {
+            Step::MountVolume(target) | Step::MountDeviceFile(target) => {
                 let at = self.outfit.volumes.iter().position(|(t, _)| t == Path::new(target));
                 let Some(at) = at else { return Err(io::Error::other("the spawner did not hand it over")) };
                 let (target, mount) = self.outfit.volumes.remove(at);

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::WireError;
 use crate::{
-    Ceiling, CgroupLimits, ContainerId, EtcFiles, Event, ExitStatus, Extras, HostNamespaces, Interaction,
-    LogSummary, LogTarget, PodEnvironment, RunSpec, SessionFailure, Sharing, Streams, TableEntry,
+    Ceiling, CgroupLimits, ContainerId, DeviceCeiling, EtcFiles, Event, ExitStatus, Extras, HostNamespaces,
+    Interaction, LogSummary, LogTarget, PodEnvironment, RunSpec, SessionFailure, Sharing, Streams,
+    TableEntry,
 };
 
 /// The version of the protocol between server and spawner, and the oldest that this program still speaks.
@@ -126,6 +127,9 @@ pub(crate) enum Reply {
     Table(Vec<TableEntry>),
     TableEnd,
     Event(Event),
+    // --- since version 3 ---
+    /// After the welcome: the part of the ceiling that it does not hold.
+    Devices(DeviceCeiling),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

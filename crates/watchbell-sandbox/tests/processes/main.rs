@@ -8,6 +8,7 @@
 
 mod attacks;
 mod clocks;
+mod devices;
 mod failures;
 mod kills;
 mod place;
@@ -81,6 +82,12 @@ const TESTS: &[Test] = &[
     ),
     ("input_ends_with_the_first_client", sessions_attached::input_ends_with_the_first_client),
     ("a_container_has_a_terminal", sessions_attached::a_container_has_a_terminal),
+    ("a_device_is_handed_out", devices::a_device_is_handed_out),
+    ("only_what_root_described_is_handed_out", devices::only_what_root_described_is_handed_out),
+    ("a_device_is_never_with_two_pods", devices::a_device_is_never_with_two_pods),
+    ("fewer_permissions_hold", devices::fewer_permissions_hold),
+    ("hooks_of_roots_list_run_before_the_container", devices::hooks_of_roots_list_run_before_the_container),
+    ("a_start_is_cancelled_while_its_hook_runs", devices::a_start_is_cancelled_while_its_hook_runs),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
 ];
 

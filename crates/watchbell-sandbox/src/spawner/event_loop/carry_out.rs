@@ -47,6 +47,7 @@ impl EventLoop {
             Effect::Record(_) | Effect::Begin(_) => {}
             Effect::Unqueue(id) => {
                 self.specs.remove(&id);
+                self.hooks.cancel(id);
                 self.queue.retain(|queued| *queued != id);
             }
             Effect::Watch(id) => {

@@ -9,7 +9,9 @@ use super::{CLIENT, EventLoop};
 use crate::clock;
 use crate::spawner::client_link::ClientLink;
 use crate::spawner::machine::Input;
-use crate::wire::{Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, VERSION, Welcome, decode};
+use crate::wire::{
+    EXTRAS_SINCE, Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, VERSION, Welcome, decode,
+};
 use crate::{ContainerId, PodEnvironment, RunSpec, StartFailureKind};
 
 /// Rows of the table in one frame.
@@ -146,6 +148,9 @@ impl EventLoop {
             settings: self.parts.settings.clone(),
             idle: self.parts.machine.is_idle(),
         })));
+        if hello.newest >= EXTRAS_SINCE {
+            client.send(&Reply::Devices(self.parts.settings.ceiling.devices.clone()));
+        }
         let mut rows = self.parts.machine.table().peekable();
         while rows.peek().is_some() {
             client.send(&Reply::Table(rows.by_ref().take(ROWS).collect()));

@@ -18,7 +18,21 @@ impl EventLoop {
 
     fn begin(&mut self, id: ContainerId) {
         // Cancelled meanwhile.
-        let Some(spec) = self.specs.remove(&id) else { return };
+        let Some(mut spec) = self.specs.remove(&id) else { return };
+        if !spec.extras.devices.is_empty() {
+            let held = self.live.iter().map(|(_, live)| &*live.spec).chain(self.hooks.waiting());
+            if let Err(why) = self.parts.devices.equip(&mut spec, held) {
+                let (kind, step) = (StartFailureKind::Refused, "hand out devices".to_owned());
+                let message = format!("cannot start container {} of pod {}: {why}", spec.name, spec.pod.name);
+                return self.feed(id, Input::NotBegun { kind, step, message });
+            }
+        }
+        self.run_hooks(spec);
+    }
+
+    /// All that comes before it was done.
+    pub(super) fn begin_now(&mut self, spec: RunSpec) {
+        let id = spec.id;
         let begun = match self.parts.host.begin(&spec) {
             Ok(begun) => begun,
             Err(failure) => {

@@ -61,7 +61,15 @@ impl EventLoop {
         let queue = (!self.queue.is_empty()).then_some(i64::MIN);
         let emptying = (!timers.emptying.is_empty()).then_some(timers.empty_at);
         let finish = timers.finish.front().map(|(at, _)| *at);
-        let each = [queue, emptying, finish, timers.keeper_at, timers.forget_at, self.ends_at()];
+        let each = [
+            queue,
+            emptying,
+            finish,
+            timers.keeper_at,
+            timers.forget_at,
+            self.hooks.late_at(),
+            self.ends_at(),
+        ];
         let next = each.into_iter().flatten().min()?;
         let wait = next.saturating_sub(clock::monotonic()).max(0);
         Some(Timespec { tv_sec: wait / 1_000_000_000, tv_nsec: wait % 1_000_000_000 })
@@ -82,6 +90,7 @@ impl EventLoop {
                 self.empty(serial);
             }
         }
+        self.end_late_hooks(now);
         if self.timers.keeper_at.is_some_and(|at| at <= now) {
             self.timers.keeper_at = None;
             self.retry_keeper();

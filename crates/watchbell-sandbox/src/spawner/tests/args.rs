@@ -5,12 +5,12 @@ use proptest::prelude::{Strategy, any, proptest};
 use proptest::{collection::vec, prop_assert_eq};
 
 use crate::spawner::args::{BadArgs, SpawnerArgs};
-use crate::{Ceiling, UidRanges};
+use crate::{Ceiling, DeviceCeiling, UidRanges};
 
 fn ceiling() -> impl Strategy<Value = Ceiling> {
     let paths = || vec("/[a-z ]{1,8}(/[a-z-]{1,8}){0,3}".prop_map(PathBuf::from), 0..3);
-    (any::<[bool; 6]>(), paths(), paths(), any::<u32>(), any::<u16>()).prop_map(
-        |(flags, host_paths, data_paths, first, count)| {
+    (any::<[bool; 6]>(), [paths(), paths(), paths(), paths()], any::<u32>(), any::<u16>()).prop_map(
+        |(flags, [host_paths, data_paths, cdi_dirs, cdi_hooks], first, count)| {
             let [privileged, host_users, host_network, host_pid, host_ipc, unconfined] = flags;
             Ceiling {
                 privileged,
@@ -22,6 +22,7 @@ fn ceiling() -> impl Strategy<Value = Ceiling> {
                 host_paths,
                 data_paths,
                 uid_ranges: UidRanges { first, count },
+                devices: DeviceCeiling { cdi_dirs, cdi_hooks },
             }
         },
     )

@@ -91,6 +91,25 @@ fn a_privileged_container_of_the_host() {
 }
 
 #[test]
+fn devices_are_handed_out_before_there_is_a_process() {
+    let mut spec = strict();
+    spec.extras.devices = vec!["vendor.com/toy=0".to_owned()];
+    let file = |target: &str| watchbell_cdi::HostMount {
+        source: "/usr/lib/libtoy.so".into(),
+        target: target.to_owned(),
+        no_exec: false,
+    };
+    spec.extras.handed.mounts = vec![file("/usr/lib/toy/libtoy.so"), file("/usr/lib/toy")];
+    let text = printed(&spec);
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} is not in the plan:\n{text}"));
+    assert!(at("hand out vendor.com/toy=0 (0 device nodes)") < at("clone:"));
+    assert!(
+        at("mount a device's file at /usr/lib/toy\n") < at("mount a device's file at /usr/lib/toy/libtoy.so")
+    );
+    assert!(at("mount a device's file at /usr/lib/toy/libtoy.so") < at("enter the root"));
+}
+
+#[test]
 fn the_order_holds_whatever_is_asked() {
     for bits in 0..64u32 {
         let has = |bit: u32| bits & (1 << bit) != 0;
