@@ -39,4 +39,4 @@ pub use spec::{
     InvalidSpec, LogTarget, Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit,
     RlimitResource, Root, RunSpec, Scratch, Seccomp, Sharing, Stdin, Sys, VolumeSource,
 };
-pub use start::{Namespace, Step, plan, plan_entry};
+pub use start::{Namespace, Scope, Step, landlock_abi, plan, plan_entry};

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::ExitStatus;
 
 /// Turns the result of a raw system call into `io::Result`.
-fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
+pub(super) fn checked(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 

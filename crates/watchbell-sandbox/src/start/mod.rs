@@ -18,6 +18,7 @@ mod etc;
 mod identity;
 mod ids;
 mod kernel;
+mod landlock;
 mod mounts;
 mod plan;
 mod program;
@@ -38,6 +39,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
+pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, plan, plan_entry};
 
 use crate::{
@@ -95,6 +97,8 @@ pub(crate) struct Host {
     bare: Bare,
     clocks: Clocks,
     command_line: CommandLine,
+    /// What this kernel offers, see [`landlock_abi`].
+    landlock: Option<u32>,
 }
 
 /// What a pod holds from its first start until it is released.
@@ -166,7 +170,8 @@ impl Host {
             .map_err(|e| cannot("make a time namespace", &e))?;
         let bare = Bare::new().map_err(|e| cannot("make the mount namespace that tasks begin in", &e))?;
         let command_line = CommandLine::find().map_err(|e| cannot("find the command line", &e))?;
-        Ok(Host { pods: HashMap::new(), ids, cgroups, stash, bare, clocks, command_line })
+        let landlock = landlock::found();
+        Ok(Host { pods: HashMap::new(), ids, cgroups, stash, bare, clocks, command_line, landlock })
     }
 
     /// Begins a start. On an error nothing of it is left.
@@ -270,6 +275,9 @@ impl Host {
             stderr: stderr_in.as_fd(),
             way_out: way_in.as_ref().map(AsFd::as_fd),
             terminal: None,
+            landlock: self.landlock,
+            queues: None,
+            volumes: Vec::new(),
             status: status_in.as_fd(),
         };
         let host = spec.pod.host_namespaces;

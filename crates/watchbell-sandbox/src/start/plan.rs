@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::{Capabilities, ProcMount, RunSpec, Seccomp};
 
+use super::landlock::Scope;
 use super::mounts::has_sysfs;
 
 #[cfg(test)]
@@ -36,11 +37,13 @@ pub enum Step {
     MountDev,
     MountPts,
     MountShm,
+    MountQueues,
     MountTmp,
     MountEtc,
     MountVolume(String),
     MountDeviceFile(String),
     EnterRoot,
+    RestrictFiles(Scope),
     // --- a process that enters a container which runs ---
     CloneIntoControlGroup,
     HideFromPeers,
@@ -122,6 +125,10 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     steps.push(if has_sysfs(spec) { Step::MountSys { read_only: !spec.privileged } } else { Step::HideSys });
     steps.push(Step::ShowLimits);
     steps.extend([Step::MountDev, Step::MountPts, Step::MountShm]);
+    // The host's queues are the host's root's to mount.
+    if !host.ipc || host.users {
+        steps.push(Step::MountQueues);
+    }
     if spec.tmp.is_some() {
         steps.push(Step::MountTmp);
     }
@@ -137,9 +144,25 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     if spec.interaction.tty {
         steps.push(Step::OpenTerminal);
     }
+    // Needs a descriptor, of which there may be none within the limits before the spawner's are closed.
+    steps.extend(restriction(spec).map(Step::RestrictFiles));
     steps.extend([Step::NewKeyring, Step::Limits, Step::CloseDescriptors]);
     become_container(spec, &mut steps);
     steps
+}
+
+/// Where Landlock's rules apply. They forbid mounts, so a container that was allowed to go without the filter, as nested
+/// containers must, goes without them too. A process that enters later has none: under rules of its own it could not look at
+/// the very processes it was started to look at (/proc/1/fd), nor signal them.
+fn restriction(spec: &RunSpec) -> Option<Scope> {
+    let host = spec.pod.host_namespaces;
+    let shared = spec.pod.sharing == crate::Sharing::Shared;
+    (spec.seccomp != Seccomp::Unconfined && !spec.privileged).then_some(Scope {
+        // Of a network that is the pod's own, these are sockets of its other containers.
+        abstract_sockets: host.network || !shared,
+        // Who asked for the host's processes may signal them, as far as ids and capabilities go.
+        signals: !host.pid,
+    })
 }
 
 /// The steps that start one more process in a container which runs, with the spec's command.
@@ -250,6 +273,9 @@ impl Step {
                 "a runtime that takes the machine's memory for its own is killed; read-only, from its own group on"
             }
             Step::MountDev => "harmless devices only, read-only; a /dev that is a link in the image",
+            Step::MountQueues => {
+                "message queues of its own; as a place, so that rules can tell them from files of others"
+            }
             Step::MountPts | Step::MountShm => "terminals and shared memory of its own, bounded",
             Step::MountTmp => "scratch that is bounded in bytes and files",
             Step::MountEtc => "name resolution as the pod's policy has it",
@@ -276,6 +302,10 @@ impl Step {
             Step::NewKeyring => "no keys of the spawner or of other tasks",
             Step::Limits => {
                 "open files bounded; no core file, nor the host's handler of such files, which is root (CVE-2025-4598, CVE-2025-5054)"
+            }
+            Step::RestrictFiles(_) => {
+                "what lies outside its root is not opened, whatever leads there; no mounts, no device nodes (CVE-2024-21626, \
+                 CVE-2025-52881)"
             }
             Step::CloseDescriptors => "no descriptor but three (CVE-2024-21626)",
             Step::EnterDirectory(_) => "entered after the descriptors are closed (CVE-2024-21626)",
@@ -346,6 +376,7 @@ impl fmt::Display for Step {
             Step::MountDev => f.write_str("mount /dev"),
             Step::MountPts => f.write_str("mount /dev/pts"),
             Step::MountShm => f.write_str("mount /dev/shm"),
+            Step::MountQueues => f.write_str("mount /dev/mqueue"),
             Step::MountTmp => f.write_str("mount /tmp"),
             Step::MountEtc => f.write_str("mount /etc/hosts, hostname and resolv.conf"),
             Step::MountVolume(target) => write!(f, "mount the volume at {target}"),
@@ -368,6 +399,17 @@ impl fmt::Display for Step {
             Step::NewSession => f.write_str("begin a session"),
             Step::NewKeyring => f.write_str("take an empty keyring"),
             Step::Limits => f.write_str("set resource limits, signals and umask"),
+            Step::RestrictFiles(scope) => {
+                f.write_str("restrict to its own files")?;
+                for (is_closed, what) in
+                    [(scope.abstract_sockets, "abstract sockets"), (scope.signals, "processes")]
+                {
+                    if is_closed {
+                        write!(f, ", its own {what}")?;
+                    }
+                }
+                f.write_str(" (where the kernel has Landlock)")
+            }
             Step::CloseDescriptors => f.write_str("close every descriptor but three"),
             Step::EnterDirectory(dir) => write!(f, "enter {dir}"),
             Step::DropBoundingSet(kept) => write!(f, "bound capabilities to {kept}"),

@@ -14,6 +14,7 @@ use rustix::mount::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::landlock::{Access, Rules, Scope};
 use super::mounts::{CGROUP_PLACE, Cover, Outfit};
 use super::plan::Step;
 use super::program::Program;
@@ -65,6 +66,11 @@ pub(super) struct Task<'a> {
     pub(super) way_out: Option<BorrowedFd<'a>>,
     /// Opened on the way.
     pub(super) terminal: Option<OwnedFd>,
+    /// What the kernel offers of Landlock.
+    pub(super) landlock: Option<u32>,
+    pub(super) queues: Option<OwnedFd>,
+    /// Those that are attached already.
+    pub(super) volumes: Vec<OwnedFd>,
     /// Where a failure is reported; closed by exec.
     pub(super) status: BorrowedFd<'a>,
 }
@@ -146,6 +152,13 @@ impl Task<'_> {
                 self.attach_plain(&pts, "dev/pts")
             }
             Step::MountShm => self.attach_plain(&self.outfit.shm, "dev/shm"),
+            Step::MountQueues => {
+                let queues =
+                    mount_fs("mqueue", &[], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)?;
+                self.attach_plain(&queues, "dev/mqueue")?;
+                self.queues = Some(queues);
+                Ok(())
+            }
             Step::MountTmp => match &self.outfit.tmp {
                 Some(tmp) => self.attach_inside(tmp, Path::new("/tmp")),
                 None => Ok(()),
@@ -160,7 +173,9 @@ impl Task<'_> {
                 let at = self.outfit.volumes.iter().position(|(t, _)| t == Path::new(target));
                 let Some(at) = at else { return Err(io::Error::other("the spawner did not hand it over")) };
                 let (target, mount) = self.outfit.volumes.remove(at);
-                self.attach_inside(&mount, &target)
+                self.attach_inside(&mount, &target)?;
+                self.volumes.push(mount);
+                Ok(())
             }
             Step::EnterRoot => {
                 rustix::process::fchdir(&self.outfit.root)?;
@@ -177,9 +192,29 @@ impl Task<'_> {
                 self.terminal = Some(terminal.slave);
                 Ok(())
             }
+            Step::RestrictFiles(scope) => match self.landlock {
+                Some(abi) => self.rules(abi, *scope)?.enforce(),
+                // The one protection that a kernel may lack: it only doubles others. `doctor` and the spawner's log tell.
+                None => Ok(()),
+            },
             Step::CloseDescriptors => self.descriptors(),
             _ => identity::carry_out(spec, step),
         }
+    }
+
+    /// What the task needs of its own files. Mounts that are read-only stay so whatever is permitted here.
+    fn rules(&self, abi: u32, scope: Scope) -> io::Result<Rules> {
+        let rules = Rules::new(abi, scope)?;
+        let of_root = if self.spec.root.read_only { Access::Read } else { Access::Change };
+        rules.allow(&self.outfit.root, of_root)?;
+        // Settings of one's own processes, devices, a termination message.
+        rules.allow(self.open_plain("proc")?, Access::Use)?;
+        rules.allow(&self.outfit.dev, Access::Use)?;
+        let scratch = [&self.outfit.shm].into_iter().chain(&self.outfit.tmp).chain(&self.queues);
+        for writable in scratch.chain(&self.volumes) {
+            rules.allow(writable, Access::Change)?;
+        }
+        Ok(rules)
     }
 
     /// The control group's own files, as every container has them: Java, Node and joblib size themselves by the limits.

@@ -11,6 +11,7 @@ mod clocks;
 mod devices;
 mod failures;
 mod kills;
+mod landlock;
 mod place;
 mod probe;
 mod races;
@@ -56,6 +57,13 @@ const TESTS: &[Test] = &[
     ("siblings_do_not_meet", attacks::siblings_do_not_meet),
     ("limits_hold", attacks::limits_hold),
     ("volumes_hold_what_they_should", surroundings::volumes_hold_what_they_should),
+    ("ordinary_file_work_goes_on", landlock::ordinary_file_work_goes_on),
+    ("a_descriptor_of_the_host_opens_nothing", landlock::a_descriptor_of_the_host_opens_nothing),
+    (
+        "sockets_and_processes_of_the_host_are_not_reached",
+        landlock::sockets_and_processes_of_the_host_are_not_reached,
+    ),
+    ("who_enters_is_not_fenced_off_the_container", landlock::who_enters_is_not_fenced_off_the_container),
     ("images_with_links_stay_inside", attacks::images_with_links_stay_inside),
     ("swapped_links_lead_nowhere", races::swapped_links_lead_nowhere),
     ("a_task_sees_its_limits", surroundings::a_task_sees_its_limits),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use rustix::fd::AsFd as _;
 use watchbell_sandbox::{
     Capabilities, CgroupLimits, ContainerId, EtcFiles, Event, ExitRecord, Extras, HostNamespaces,
     Interaction, LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Spawner,
@@ -130,10 +131,15 @@ impl Place {
 }
 
 pub(crate) fn wait_for_end(pidfd: &rustix::fd::OwnedFd) -> Result<(), Failure> {
-    let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
+    wait_for(pidfd.as_fd()).map_err(|_| "a process does not end".into())
+}
+
+/// Until there is something to read; a pidfd has that when its process has ended.
+pub(crate) fn wait_for(fd: rustix::fd::BorrowedFd<'_>) -> Result<(), Failure> {
+    let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
     let patience = rustix::event::Timespec { tv_sec: PATIENCE.as_secs() as i64, tv_nsec: 0 };
     match rustix::event::poll(&mut fds, Some(&patience))? {
-        0 => Err("a process does not end".into()),
+        0 => Err("nothing happens".into()),
         _ => Ok(()),
     }
 }

@@ -4,8 +4,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <mqueue.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +17,12 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
+#include <sys/un.h>
 #include <sys/syscall.h>
 #include <sys/timex.h>
 #include <sys/wait.h>
@@ -218,6 +222,86 @@ static void spy(void) {
     printf("looked %s\n", looks ? "yes" : "no");
 }
 
+/* What programs do with files of their own. */
+static void files(void) {
+    char path[64];
+    int fd = open("/tmp/a", O_RDWR | O_CREAT, 0600);
+    say("create", fd);
+    say("mkdir", mkdir("/tmp/d", 0700));
+    say("rename-across", rename("/tmp/a", "/tmp/d/a"));
+    say("link-across", link("/tmp/d/a", "/tmp/b"));
+    say("symlink", symlink("b", "/tmp/c"));
+    say("truncate", truncate("/tmp/b", 0));
+    say("open-truncate", open("/tmp/c", O_WRONLY | O_TRUNC));
+    say("unlink", unlink("/tmp/b"));
+    say("nameless", fd = open("/tmp", O_RDWR | O_TMPFILE, 0600));
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    say("reopen-nameless", open(path, O_RDONLY));
+    say("name", linkat(AT_FDCWD, path, AT_FDCWD, "/tmp/d/named", AT_SYMLINK_FOLLOW));
+    unlink("/tmp/d/named");
+    unlink("/tmp/d/a");
+    say("rmdir", rmdir("/tmp/d"));
+    say("shm", shm_open("/x", O_RDWR | O_CREAT, 0600));
+    say("queue", mq_open("/x", O_RDWR | O_CREAT, 0600, (struct mq_attr *)0));
+    say("memfd", fd = memfd_create("x", 0));
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int again = open(path, O_RDONLY);
+    say("reopen-memfd", again);
+    int own = open("/proc/self/exe", O_RDONLY);
+    say("own-program", own);
+    for (ssize_t n; (n = sendfile(fd, own, 0, 1 << 20)) > 0;);
+    fchmod(fd, 0700);
+    close(fd);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", again);
+    pid_t child = fork();
+    if (child == 0) { execv(path, (char *[]){path, "exit", "7", 0}); _exit(errno); }
+    int status = 0;
+    waitpid(child, &status, 0);
+    printf("run-memfd %d\n", WEXITSTATUS(status));
+    say("comm", open("/proc/self/comm", O_WRONLY | O_TRUNC));
+    say("stderr-again", open("/dev/stderr", O_WRONLY | O_TRUNC));
+    say("terminal", open("/dev/ptmx", O_RDWR));
+    int pair[2];
+    say("pipe", pipe(pair));
+    snprintf(path, sizeof path, "/proc/self/fd/%d", pair[0]);
+    say("reopen-pipe", open(path, O_RDONLY | O_NONBLOCK));
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "/tmp/socket"};
+    say("bind", bind(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address, sizeof address));
+    pid_t other = fork();
+    if (other == 0) { pause(); _exit(0); }
+    snprintf(path, sizeof path, "/proc/%d/environ", other);
+    say("environ-of-a-child", open(path, O_RDONLY));
+    say("signal-a-child", kill(other, SIGKILL));
+    waitpid(other, 0, 0);
+}
+
+/* Somebody hands in a directory of the host; what opens there? */
+static void given(const char *socket_path, const char *file) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char byte, control[CMSG_SPACE(sizeof(int))];
+    struct iovec part = {&byte, 1};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    int s = socket(AF_UNIX, SOCK_STREAM, 0), fd = -1;
+    strncpy(address.sun_path, socket_path, sizeof address.sun_path - 1);
+    say("connect", connect(s, (struct sockaddr *)&address, sizeof address));
+    if (recvmsg(s, &message, 0) > 0 && CMSG_FIRSTHDR(&message)) memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
+    say("descriptor", fd);
+    struct stat state;
+    say("stat", fstatat(fd, file, &state, 0));
+    say("list", openat(fd, ".", O_RDONLY | O_DIRECTORY));
+    say("read", openat(fd, file, O_RDONLY));
+    say("write", openat(fd, file, O_WRONLY));
+    say("create", openat(fd, "made", O_WRONLY | O_CREAT, 0600));
+    say("move-out", renameat(AT_FDCWD, "/tmp/x", fd, "moved"));
+    say("enter", fchdir(fd));
+    say("read-entered", open(file, O_RDONLY));
+    pid_t child = fork();
+    if (child == 0) { execveat(fd, "program", (char *[]){"program", "exit", "0", 0}, environ, 0); _exit(errno == EACCES ? 13 : 1); }
+    int status = 0;
+    waitpid(child, &status, 0);
+    printf("execute %s\n", WEXITSTATUS(status) == 0 ? "allowed" : WEXITSTATUS(status) == 13 ? "EACCES" : "?");
+}
+
 static void on_change(int signal) {}
 
 static void terminal(void) {
@@ -293,6 +377,16 @@ int main(int argc, char **argv) {
         for (;;) pause();
     }
     if (!strcmp(verb, "changes")) { changes(); return 0; }
+    if (!strcmp(verb, "files")) { files(); return 0; }
+    if (!strcmp(verb, "given")) { given(arg, argv[3]); return 0; }
+    if (!strcmp(verb, "signal-to")) { say("signal", kill(atoi(arg), 0)); return 0; }
+    if (!strcmp(verb, "reach")) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        strncpy(address.sun_path + 1, arg, sizeof address.sun_path - 2);
+        socklen_t length = offsetof(struct sockaddr_un, sun_path) + 1 + strlen(arg);
+        say("connect", connect(socket(AF_UNIX, SOCK_STREAM, 0), (struct sockaddr *)&address, length));
+        return 0;
+    }
     if (!strcmp(verb, "harmless")) { harmless(); return 0; }
     if (!strcmp(verb, "eat")) {
         for (;;) {

@@ -144,7 +144,7 @@ pub(crate) fn a_task_sees_itself_alone() -> Outcome {
         .filter_map(|line| line.split(' ').nth(4))
         .collect();
     writable.sort_unstable();
-    assert_eq!(writable, ["/dev/pts", "/dev/shm", "/proc", "/tmp"]);
+    assert_eq!(writable, ["/dev/mqueue", "/dev/pts", "/dev/shm", "/proc", "/tmp"]);
     Ok(())
 }
 

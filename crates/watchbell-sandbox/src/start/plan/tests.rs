@@ -147,6 +147,10 @@ fn the_order_holds_whatever_is_asked() {
         assert_eq!((order[11].is_some(), order[12].is_some()), (has(2), has(3)));
         assert!(matches!(steps.last(), Some(Step::Execute(_))));
         assert!(order[4].is_some() && order[13].is_some());
+        // Files are restricted exactly where calls are filtered: once the host is out of sight and no more is mounted.
+        let restricted = at(|s| matches!(s, Step::RestrictFiles(_)));
+        assert_eq!(restricted.is_some(), has(3));
+        assert!(restricted.is_none_or(|r| Some(r) > order[5] && Some(r) < order[6]));
     }
 }
 
@@ -246,4 +250,22 @@ fn both_plans_end_alike() {
     check(&spec);
     spec.privileged = true;
     check(&spec);
+}
+
+#[test]
+fn scopes_follow_what_is_shared() {
+    let scope = |change: fn(&mut RunSpec)| {
+        let mut spec = strict();
+        change(&mut spec);
+        plan(&spec).into_iter().find_map(|step| match step {
+            Step::RestrictFiles(scope) => Some((scope.abstract_sockets, scope.signals)),
+            _ => None,
+        })
+    };
+    assert_eq!(scope(|_| {}), Some((true, true)));
+    assert_eq!(scope(|s| Arc::make_mut(&mut s.pod).sharing = Sharing::Shared), Some((false, true)));
+    assert_eq!(scope(|s| Arc::make_mut(&mut s.pod).host_namespaces.network = true), Some((true, true)));
+    assert_eq!(scope(|s| Arc::make_mut(&mut s.pod).host_namespaces.pid = true), Some((true, false)));
+    assert_eq!(scope(|s| s.seccomp = Seccomp::Unconfined), None);
+    assert_eq!(scope(|s| s.privileged = true), None);
 }
