@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::{EXEC_SINCE, EXTRAS_SINCE, Outbox, Request, blank_pod};
 use crate::{
-    ContainerId, Error, Event, Extras, Interaction, PodEnvironment, PodVolume, RunSpec, TableEntry,
-    VolumeSource,
+    ContainerId, Error, Event, Extras, Interaction, OciRuntime, PodEnvironment, PodVolume, RunSpec,
+    TableEntry, VolumeSource,
 };
 pub use session::{SandboxSession, SessionLink};
 
@@ -82,6 +82,8 @@ pub struct Ceiling {
     /// Empty: the parent of the state directory.
     pub data_paths: Vec<PathBuf>,
     pub uid_ranges: UidRanges,
+    /// Programs that may start containers in place of this one.
+    pub runtimes: Vec<OciRuntime>,
     /// Devices that may be handed out. It crosses beside the welcome: spawners before the protocol's third version know none.
     #[serde(skip)]
     pub devices: DeviceCeiling,

@@ -16,6 +16,7 @@ mod error;
 mod event;
 mod fds;
 mod keeper;
+mod runtime;
 mod seal;
 mod session;
 mod spawner;
@@ -32,6 +33,7 @@ pub use event::{
     Event, ExitRecord, ExitStatus, LogSummary, StartFailure, StartFailureKind, TableEntry, UnixNanos, Usage,
 };
 pub use keeper::keeper_main;
+pub use runtime::{BadRuntime, OWN_HANDLER, OciRuntime, RuntimeVerdict, probe};
 pub use session::{SessionFailure, SessionFailureKind, Streams};
 pub use spawner::spawner_main;
 pub use spec::{

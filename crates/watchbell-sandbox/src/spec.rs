@@ -193,6 +193,8 @@ pub struct Extras {
     /// What they are, as the spawner found it. It never crosses: a server has no say in it.
     #[serde(skip)]
     pub handed: HandOut,
+    /// The name of an OCI runtime that starts it; `None`: this program does.
+    pub runtime: Option<String>,
 }
 
 /// What of a container's streams is for people who attach. The default is a task's: nothing to read, output to the log.

@@ -56,6 +56,9 @@ impl SpawnerArgs {
         for path in &self.ceiling.devices.cdi_hooks {
             pair("--cdi-allow-hook", path.as_os_str());
         }
+        for runtime in &self.ceiling.runtimes {
+            pair("--runtime", runtime.to_string().as_ref());
+        }
         let UidRanges { first, count } = self.ceiling.uid_ranges;
         for (name, number) in [
             ("--uid-first", first),
@@ -94,6 +97,7 @@ impl SpawnerArgs {
                 "--allow-host-path" => out.ceiling.host_paths.push(path("--allow-host-path")?),
                 "--cdi-dir" => out.ceiling.devices.cdi_dirs.push(path("--cdi-dir")?),
                 "--cdi-allow-hook" => out.ceiling.devices.cdi_hooks.push(path("--cdi-allow-hook")?),
+                "--runtime" => out.ceiling.runtimes.push(number("--runtime", args.next())?),
                 "--uid-first" => out.ceiling.uid_ranges.first = number("--uid-first", args.next())?,
                 "--uid-count" => out.ceiling.uid_ranges.count = number("--uid-count", args.next())?,
                 "--client-uid" => out.client_uid = number("--client-uid", args.next())?,

@@ -49,6 +49,10 @@ impl Guard {
             "procMount",
             "it needs --allow-unconfined",
         )?;
+        if let Some(runtime) = &spec.extras.runtime {
+            let known = ceiling.runtimes.iter().any(|known| known.name == *runtime);
+            allow(known, "runtime", "it needs --runtime with its name and its program")?;
+        }
         // Outside a user namespace a capability is the host's own.
         let beyond = spec.capabilities.without(Capabilities::RUNTIME_DEFAULT);
         allow(

@@ -86,7 +86,11 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
         "open the mount namespace",
     )?;
     // What a spawner that died left is ended before anything is said about it.
-    let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard)?;
+    for runtime in &args.ceiling.runtimes {
+        step(runtime.check(), "use an OCI runtime")?;
+    }
+    let runtimes = args.ceiling.runtimes.clone();
+    let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard)?.with_runtimes(runtimes);
     let keeper = KeeperArgs { log_dir: args.log_dir.clone(), uid: args.keeper_uid };
     let table_dir = step(state.try_clone(), "keep the state directory")?;
     let (table, loaded) = step(TableFile::open(table_dir, clock::now()), "read the table")?;

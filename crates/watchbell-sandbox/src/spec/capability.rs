@@ -86,6 +86,11 @@ impl Capabilities {
         Capabilities(self.0 & !other.0)
     }
 
+    /// Their names, without `CAP_`.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        NAMES.iter().enumerate().filter(move |(n, _)| self.0 & 1 << n != 0).map(|(_, name)| *name)
+    }
+
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }

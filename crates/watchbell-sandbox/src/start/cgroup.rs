@@ -24,6 +24,7 @@ use crate::{CgroupLimits, Usage};
 pub(super) use layout::View;
 use layout::{Controller, Layout};
 use limits::Applied;
+pub(super) use limits::{DEFAULT_PERIOD_US, DEFAULT_WEIGHT, shares};
 
 // Names of files, as the kernel has them.
 const PROCS: &str = "cgroup.procs";
@@ -53,6 +54,10 @@ pub(crate) struct Cgroup {
     oom_before: u64,
     cpu_before: u64,
     is_slot: bool,
+    /// Below the subtree.
+    name: String,
+    /// Where an OCI runtime may make a group of this name too.
+    elsewhere: Option<PathBuf>,
     /// Linux counts the kills of a group, and takes a clone into one that was ever killed for a fork that raced with the
     /// kill (kill_seq, seen on 6.18): the new process dies at once. Such a group is never leased again.
     killed: Cell<bool>,
@@ -110,6 +115,28 @@ impl Cgroups {
                 Err(error)
             }
         }
+    }
+
+    /// A group for one run that an OCI runtime starts. It is never used again: the runtime may have removed it.
+    pub(super) fn lease_once(&mut self, limits: &CgroupLimits) -> io::Result<Cgroup> {
+        let name = format!("oci-{}", self.next_slot);
+        self.next_slot += 1;
+        let mut group = self.make(&name, false)?;
+        if let Err(error) = group.begin(&self.layout, limits) {
+            group.destroy();
+            return Err(error);
+        }
+        Ok(group)
+    }
+
+    /// Our subtree in each hierarchy that an OCI runtime needs, by its place below /sys/fs/cgroup.
+    pub(super) fn subtrees(&self) -> &[(String, PathBuf)] {
+        &self.layout.subtrees
+    }
+
+    /// Whether the unified tree only tracks, so that a process in it is under no limit for that.
+    pub(super) fn tracks_only(&self) -> bool {
+        !self.layout.is_pure_v2()
     }
 
     /// A group that holds those of a pod's containers.
@@ -206,6 +233,8 @@ impl Cgroups {
             oom_before: 0,
             cpu_before: 0,
             is_slot,
+            name: name.to_owned(),
+            elsewhere: self.layout.devices.as_ref().filter(|_| !is_slot).map(|base| base.join(name)),
             killed: Cell::new(false),
         })
     }
@@ -257,6 +286,17 @@ impl Cgroup {
         self.unified.as_ref().map(|u| u.dir.as_fd())
     }
 
+    /// Its path below our subtree.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The descriptors that [`Cgroup::usage`] reads.
+    pub(super) fn counter_fds(&self) -> Vec<BorrowedFd<'_>> {
+        let of_v2 = self.unified.iter().filter_map(|u| u.counters.as_ref()).flat_map(|(a, b)| [a, b]);
+        self.members.iter().filter_map(|m| m.counter.as_ref()).chain(of_v2).map(AsFd::as_fd).collect()
+    }
+
     /// Moves the calling process into the hierarchies that clone3 does not know. The rights to do so are those of who
     /// opened the files.
     pub(super) fn join(&self) -> io::Result<()> {
@@ -286,10 +326,19 @@ impl Cgroup {
     /// Whether no process is in it.
     pub(super) fn is_empty(&self) -> io::Result<bool> {
         if let Some(unified) = &self.unified {
-            return Ok(read_at(&unified.events)?.contains("populated 0"));
+            return match read_at(&unified.events) {
+                Ok(events) => Ok(events.contains("populated 0")),
+                // A runtime removed it, which the kernel lets nobody do while there is a process in it.
+                Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(true),
+                Err(e) => Err(e),
+            };
         }
         match self.members.first() {
-            Some(member) => Ok(fs::read_to_string(member.path.join(PROCS))?.trim().is_empty()),
+            Some(member) => match fs::read_to_string(member.path.join(PROCS)) {
+                Ok(procs) => Ok(procs.trim().is_empty()),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+                Err(e) => Err(e),
+            },
             None => Ok(true),
         }
     }
@@ -322,6 +371,7 @@ impl Cgroup {
     pub(super) fn destroy(self) {
         let mut paths: Vec<PathBuf> = self.members.iter().map(|m| m.path.clone()).collect();
         paths.extend(self.unified.as_ref().map(|u| u.path.clone()));
+        paths.extend(self.elsewhere.clone());
         // Its open files would not stand against the removal; they go first all the same.
         drop(self);
         for path in paths {

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, makedev, mkdirat, mknodat, openat,
+    AtFlags, FileType, Gid, Mode, OFlags, Uid, chmodat, chownat, fchown, makedev, mkdirat, mknodat, openat,
 };
 use rustix::io::Errno;
 use watchbell_cdi::{HostMount, Node, NodeKind, open_source};
@@ -22,6 +22,22 @@ use crate::RunSpec;
 
 /// /dev with the nodes of the run's devices, detached.
 pub(super) fn dev(ids: &IdRange, spec: &RunSpec) -> io::Result<OwnedFd> {
+    let dev = writable_dev(ids, spec)?;
+    seal_dev(&dev)?;
+    Ok(dev)
+}
+
+/// The same with a place for the console that an OCI runtime mounts, for one container alone.
+pub(super) fn dev_with_console(ids: &IdRange, spec: &RunSpec) -> io::Result<OwnedFd> {
+    let dev = writable_dev(ids, spec)?;
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    let console = openat(&dev, "console", flags, Mode::from(0o666))?;
+    fchown(&console, Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)))?;
+    kernel::mount_setattr(&dev, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, None)?;
+    Ok(dev)
+}
+
+fn writable_dev(ids: &IdRange, spec: &RunSpec) -> io::Result<OwnedFd> {
     let nodes = &spec.extras.handed.nodes;
     let inodes: usize = nodes.iter().map(|node| node.path.components().count()).sum();
     let dev = new_dev(inodes)?;
@@ -29,7 +45,6 @@ pub(super) fn dev(ids: &IdRange, spec: &RunSpec) -> io::Result<OwnedFd> {
         make(&dev, ids, spec, node)
             .map_err(|e| io::Error::new(e.kind(), format!("cannot make {}: {e}", node.path.display())))?;
     }
-    seal_dev(&dev)?;
     Ok(dev)
 }
 

@@ -78,6 +78,11 @@ impl Host {
         streams: Streams,
     ) -> Result<Entry, Failure> {
         let fault = |step: &'static str| move |e: io::Error| failed(step, &spec.name, &e);
+        if begun.by_runtime.is_some() {
+            let cause =
+                io::Error::other("it was started by an OCI runtime; exec is for our own sandbox alone");
+            return Err(failed("enter", &spec.name, &cause));
+        }
         let gone = || failed("find", &spec.name, &io::ErrorKind::NotFound.into());
         let command_line = self.command_line;
         let Host { pods, stash, cgroups, .. } = self;

@@ -12,12 +12,12 @@ use super::{kernel, seccomp};
 use crate::{Capabilities, RlimitResource, RunSpec};
 
 /// What programs expect when nothing is said: enough for most, few enough for those that loop over all.
-const OPEN_FILES: u64 = 1024;
+pub(super) const OPEN_FILES: u64 = 1024;
 
 /// No core file, and no core handler either: one that `core_pattern` pipes to runs as root on the host and reads what the
 /// task made of itself (CVE-2025-4598, CVE-2025-5054). A limit of 0 does not keep the kernel from starting it, this one does
 /// (core(5)).
-const NO_CORE: u64 = 1;
+pub(super) const NO_CORE: u64 = 1;
 
 pub(super) fn carry_out(spec: &RunSpec, step: &Step) -> io::Result<()> {
     match step {
@@ -127,7 +127,7 @@ fn drop_bounding_set(kept: Capabilities) -> io::Result<()> {
     Ok(())
 }
 
-fn resource(resource: RlimitResource) -> Resource {
+pub(super) fn resource(resource: RlimitResource) -> Resource {
     match resource {
         RlimitResource::Core => Resource::Core,
         RlimitResource::Cpu => Resource::Cpu,

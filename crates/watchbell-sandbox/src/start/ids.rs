@@ -107,27 +107,28 @@ impl IdRange {
 /// Clones as [`kernel::clone3`] does, among the mounts of `bare`, and with clocks that begin now where `clocks` are given. A
 /// user namespace belongs to who makes it, and that user is charged for all that is counted by user in it: inotify instances,
 /// message queues, pending signals. So the pod's own first id makes it, and what its tasks hoard is missing to nobody else;
-/// root's is the host's own.
+/// root's is the host's own. `None`: root makes it all the same.
 ///
 /// # Safety
 /// As for [`kernel::clone3`].
 pub(super) unsafe fn clone_charged_to(
-    ids: &IdRange,
+    ids: Option<&IdRange>,
     bare: &Bare,
     clocks: Option<&Clocks>,
     namespaces: u64,
     cgroup: Option<BorrowedFd<'_>>,
 ) -> io::Result<Cloned> {
-    let has_users = namespaces & libc::CLONE_NEWUSER as u64 != 0;
+    let first = ids.filter(|_| namespaces & libc::CLONE_NEWUSER as u64 != 0).map(|ids| ids.first);
     clocks.map_or(Ok(()), Clocks::begin)?;
     // What failed on the way is told once the way back was taken.
-    let on_the_way = bare.enter().and_then(|()| if has_users { act_as(ids.first) } else { Ok(()) });
+    let on_the_way = bare.enter().and_then(|()| first.map_or(Ok(()), act_as));
     let mut cloned = on_the_way.and_then(|()| {
         // SAFETY: the caller's promise.
         unsafe { kernel::clone3(namespaces, cgroup) }
     });
     if !matches!(cloned, Ok(Cloned::Child)) {
-        let back = if has_users { act_as(0) } else { Ok(()) }
+        let back = first
+            .map_or(Ok(()), |_| act_as(0))
             .and_then(|()| bare.leave())
             .and_then(|()| clocks.map_or(Ok(()), Clocks::go_home));
         if let (Err(error), Ok(Cloned::Parent { pidfd, .. })) = (back, &cloned) {
@@ -136,6 +137,30 @@ pub(super) unsafe fn clone_charged_to(
         }
     }
     cloned
+}
+
+/// Clones as [`kernel::clone3`] does, with clocks that begin now where `clocks` are given.
+///
+/// # Safety
+/// As for [`kernel::clone3`].
+pub(super) unsafe fn clone_with_clocks(
+    clocks: Option<&Clocks>,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
+    clocks.map_or(Ok(()), Clocks::begin)?;
+    // SAFETY: the caller's promise.
+    let cloned = unsafe { kernel::clone3(namespaces, cgroup) };
+    if matches!(cloned, Ok(Cloned::Child)) {
+        return cloned;
+    }
+    match (clocks.map_or(Ok(()), Clocks::go_home), cloned) {
+        (Err(error), Ok(Cloned::Parent { pidfd, .. })) => {
+            kernel::discard(&pidfd);
+            Err(error)
+        }
+        (_, cloned) => cloned,
+    }
 }
 
 /// Changes the effective user alone, and keeps what root may.

@@ -22,7 +22,9 @@ mod landlock;
 mod mounts;
 mod plan;
 mod program;
+mod runtime;
 mod seccomp;
+mod shared;
 mod stash;
 mod task;
 mod terminal;
@@ -43,15 +45,18 @@ pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, plan, plan_entry};
 
 use crate::{
-    ContainerId, ExitStatus, Mount, RunSpec, Scratch, Sharing, StartFailureKind, Stdin, UidRanges, Usage,
+    ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, Sharing, StartFailureKind, Stdin,
+    UidRanges, Usage,
 };
 use cgroup::{Cgroup, Cgroups, PodCgroup};
 use clocks::Clocks;
 pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
-use ids::{IdPool, IdRange, clone_charged_to, open_namespace, write_maps};
+use ids::{IdPool, IdRange, clone_charged_to, write_maps};
 use kernel::{Cloned, CommandLine};
 use mounts::{Outfit, Place, Volume};
+pub(crate) use runtime::ByRuntime;
+use shared::share_namespaces;
 use stash::{Bare, Stash};
 use task::{SharedNamespaces, Task};
 pub(crate) use terminal::Terminal;
@@ -99,6 +104,7 @@ pub(crate) struct Host {
     command_line: CommandLine,
     /// What this kernel offers, see [`landlock_abi`].
     landlock: Option<u32>,
+    runtimes: Vec<OciRuntime>,
 }
 
 /// What a pod holds from its first start until it is released.
@@ -129,6 +135,8 @@ pub(crate) struct Begun {
     report: Vec<u8>,
     cgroup: Option<Cgroup>,
     max_rss_bytes: u64,
+    /// It was started by an OCI runtime: `pid` and `pidfd` are its shim's.
+    pub(crate) by_runtime: Option<ByRuntime>,
 }
 
 /// What the status pipe said.
@@ -171,13 +179,24 @@ impl Host {
         let bare = Bare::new().map_err(|e| cannot("make the mount namespace that tasks begin in", &e))?;
         let command_line = CommandLine::find().map_err(|e| cannot("find the command line", &e))?;
         let landlock = landlock::found();
-        Ok(Host { pods: HashMap::new(), ids, cgroups, stash, bare, clocks, command_line, landlock })
+        Ok(Host {
+            pods: HashMap::new(),
+            ids,
+            cgroups,
+            stash,
+            bare,
+            clocks,
+            command_line,
+            landlock,
+            runtimes: Vec::new(),
+        })
     }
 
     /// Begins a start. On an error nothing of it is left.
     pub(crate) fn begin(&mut self, spec: &RunSpec) -> Result<Begun, Failure> {
         let _modes = ExactModes::begin();
         let uid = spec.pod.uid;
+        let runtime = spec.extras.runtime.as_deref().map(|name| self.runtime(name)).transpose()?;
         if !self.pods.contains_key(&uid) {
             let pod = self.make_pod(spec)?;
             self.pods.insert(uid, pod);
@@ -189,7 +208,11 @@ impl Host {
                 return Err(failed("lease a control group for", &spec.name, &error));
             }
         };
-        match self.begin_in(spec, &cgroup) {
+        let begun = match &runtime {
+            None => self.begin_in(spec, &cgroup),
+            Some(runtime) => self.begin_by(runtime, spec, &cgroup),
+        };
+        match begun {
             Ok(mut begun) => {
                 begun.cgroup = Some(cgroup);
                 if let Some(pod) = self.pods.get_mut(&uid) {
@@ -208,6 +231,7 @@ impl Host {
     fn lease_cgroup(&mut self, spec: &RunSpec) -> io::Result<Cgroup> {
         match self.pods.get_mut(&spec.pod.uid).and_then(|pod| pod.cgroup.as_mut()) {
             Some(pod) => self.cgroups.lease_in(pod, &spec.limits),
+            None if spec.extras.runtime.is_some() => self.cgroups.lease_once(&spec.limits),
             None => self.cgroups.lease(&spec.limits),
         }
     }
@@ -289,8 +313,10 @@ impl Host {
                 let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
                 let bare = &self.bare;
                 // SAFETY: the spawner has one thread.
-                match unsafe { clone_charged_to(&pod.ids, bare, clocks, namespaces, cgroup.clone_into()) }
-                    .map_err(fault("clone"))?
+                match unsafe {
+                    clone_charged_to(Some(&pod.ids), bare, clocks, namespaces, cgroup.clone_into())
+                }
+                .map_err(fault("clone"))?
                 {
                     Cloned::Child => child(task, &ready, Some(cgroup)),
                     Cloned::Parent { pid, pidfd } => {
@@ -329,6 +355,7 @@ impl Host {
             report: Vec::new(),
             cgroup: None,
             max_rss_bytes: 0,
+            by_runtime: None,
         })
     }
 
@@ -419,6 +446,13 @@ impl Host {
 
     /// Signals the first process. It may have ended.
     pub(crate) fn signal(&mut self, begun: &Begun, signal: i32) {
+        // Its shim is ended at once, and all that the runtime made with it.
+        if let Some(by) = begun.by_runtime.as_ref().filter(|_| signal != libc::SIGKILL) {
+            if let Err(error) = by.signal(signal) {
+                tracing::warn!("cannot signal {}: {error}", begun.id);
+            }
+            return;
+        }
         let Some(signal) = rustix::process::Signal::from_named_raw(signal) else { return };
         match rustix::process::pidfd_send_signal(&begun.pidfd, signal) {
             Ok(()) | Err(Errno::SRCH) => {}
@@ -430,7 +464,8 @@ impl Host {
     pub(crate) fn reap(&mut self, begun: &mut Begun) -> io::Result<ExitStatus> {
         let waited = kernel::wait(&begun.pidfd)?;
         begun.max_rss_bytes = waited.max_rss_bytes;
-        Ok(waited.status)
+        let told = begun.by_runtime.as_mut().and_then(ByRuntime::ended);
+        Ok(told.unwrap_or(waited.status))
     }
 
     /// Once the first process was reaped: whether the others are gone too. They are killed until they are; then the
@@ -447,8 +482,14 @@ impl Host {
                 return None;
             }
         }
-        let (usage, oom_killed) = cgroup.usage().unwrap_or_else(|error| {
-            tracing::warn!("cannot read what {} used: {error}", begun.id);
+        // A runtime removes the group once its shim has read it.
+        let told = begun.by_runtime.as_ref().and_then(ByRuntime::usage);
+        begun.max_rss_bytes = told.map_or(begun.max_rss_bytes, |(usage, _)| usage.max_rss_bytes);
+        let (usage, oom_killed) = told.map_or_else(|| cgroup.usage(), Ok).unwrap_or_else(|error| {
+            // A runtime that could not start it has removed the group already.
+            if begun.by_runtime.is_none() || error.raw_os_error() != Some(libc::ENODEV) {
+                tracing::warn!("cannot read what {} used: {error}", begun.id);
+            }
             (Usage::default(), false)
         });
         self.cgroups.give_back(cgroup);
@@ -652,7 +693,7 @@ fn begin_shared(
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
     let helper_ready = Ready { wait: wait.as_fd(), go: &go };
     // SAFETY: the spawner has one thread.
-    match unsafe { clone_charged_to(&IdRange::of_host(), bare, None, 0, cgroup.clone_into()) }? {
+    match unsafe { clone_charged_to(None, bare, None, 0, cgroup.clone_into()) }? {
         Cloned::Child => {
             if !helper_ready.wait() {
                 kernel::exit_now(127);
@@ -704,81 +745,6 @@ fn begin_shared(
             Ok((pid, pidfd))
         }
     }
-}
-
-/// Makes the namespaces that a pod's containers share, by a child that holds them until they are opened.
-fn share_namespaces(
-    spec: &RunSpec,
-    ids: &IdRange,
-    bare: &Bare,
-    clocks: &Clocks,
-) -> io::Result<SharedNamespaces> {
-    use rustix::thread::UnshareFlags;
-    let host = spec.pod.host_namespaces;
-    let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
-    let ready = Ready { wait: wait.as_fd(), go: &go };
-    let user = if host.users { 0 } else { libc::CLONE_NEWUSER as u64 };
-    let clocks = plan::has_clocks(spec).then_some(clocks);
-    // SAFETY: the spawner has one thread.
-    match unsafe { clone_charged_to(ids, bare, clocks, user, None) }? {
-        Cloned::Child => {
-            if !ready.wait() {
-                kernel::exit_now(127);
-            }
-            let mut flags = UnshareFlags::NEWUTS;
-            flags.set(UnshareFlags::NEWNET, !host.network);
-            flags.set(UnshareFlags::NEWIPC, !host.ipc);
-            let made = become_root(host.users)
-                .and_then(|()| kernel::unshare(flags))
-                .and_then(|()| Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?))
-                .and_then(|()| if host.network { Ok(()) } else { kernel::loopback_up() });
-            let word: &[u8] = match &made {
-                Ok(()) => b"k",
-                Err(error) => &error.to_string().into_bytes(),
-            };
-            let _ = rustix::io::write(&tell, word);
-            // Holds the namespaces until the spawner has opened them and ends this process.
-            loop {
-                std::thread::park();
-            }
-        }
-        Cloned::Parent { pid, pidfd } => {
-            drop(tell);
-            let opened = (|| {
-                if !host.users {
-                    write_maps(pid, ids.first)?;
-                }
-                rustix::io::write(&go, b"g")?;
-                let mut word = [0u8; 256];
-                let read = rustix::io::read(&told, &mut word)?;
-                if &word[..read] != b"k" {
-                    return Err(io::Error::other(String::from_utf8_lossy(&word[..read]).into_owned()));
-                }
-                let open = |is_own: bool, kind: &str| is_own.then(|| open_namespace(pid, kind)).transpose();
-                Ok(SharedNamespaces {
-                    time: open(clocks.is_some(), "time")?,
-                    user: open(!host.users, "user")?,
-                    net: open(!host.network, "net")?,
-                    ipc: open(!host.ipc, "ipc")?,
-                    uts: open_namespace(pid, "uts")?,
-                })
-            })();
-            kernel::discard(&pidfd);
-            opened
-        }
-    }
-}
-
-fn become_root(is_host: bool) -> io::Result<()> {
-    if is_host {
-        return Ok(());
-    }
-    let (uid, gid) = (rustix::thread::Uid::ROOT, rustix::thread::Gid::ROOT);
-    rustix::thread::set_thread_groups(&[])?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
 }
 
 /// Takes the status of a child that is no container.

@@ -10,7 +10,7 @@ use super::landlock::Scope;
 use super::mounts::has_sysfs;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// One step of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use super::kernel::{self, Strings};
 use super::{Failure, failed};
 use crate::{RunSpec, StartFailureKind};
 
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The program with its arguments and variables, as exec wants them.
 pub(super) struct Program {

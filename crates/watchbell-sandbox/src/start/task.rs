@@ -24,7 +24,7 @@ use crate::RunSpec;
 
 /// Parts of /proc that say too much; covered by an empty file or directory. Those of Docker's and containerd's lists,
 /// and `sysrq-trigger`, which is write-only.
-const MASKED: [&str; 14] = [
+pub(super) const MASKED: [&str; 14] = [
     "acpi",
     "asound",
     "interrupts",
@@ -41,8 +41,9 @@ const MASKED: [&str; 14] = [
     "config.gz",
 ];
 /// Parts of /proc that settings are written to.
-const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
-const SYS_MASKED: [&str; 4] = ["firmware", "devices/virtual/powercap", "kernel/security", "kernel/debug"];
+pub(super) const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
+pub(super) const SYS_MASKED: [&str; 4] =
+    ["firmware", "devices/virtual/powercap", "kernel/security", "kernel/debug"];
 
 /// The descriptors of namespaces that a pod's containers share.
 pub(super) struct SharedNamespaces {

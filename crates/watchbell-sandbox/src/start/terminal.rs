@@ -67,21 +67,38 @@ pub(super) fn hand_out(terminal: &Terminal, way: BorrowedFd<'_>) -> io::Result<(
     Ok(())
 }
 
+/// A terminal that an OCI runtime opened in a container: it sends the multiplexer's end over its console socket.
+pub(super) fn from_master(socket: impl AsFd) -> io::Result<Terminal> {
+    // runc says the terminal's name beside it.
+    let mut fds = descriptors(socket.as_fd(), 4096)?;
+    let master = fds.pop().ok_or_else(|| io::Error::other("the runtime sent no terminal"))?;
+    if !is_devpts(&master)? {
+        return Err(io::Error::other("what the runtime sent is not of a devpts"));
+    }
+    let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    Ok(Terminal { master, slave })
+}
+
 /// Takes both ends. They were sent before the program was executed, so nothing is waited for.
 pub(super) fn receive(way: BorrowedFd<'_>) -> io::Result<Terminal> {
+    match <[OwnedFd; 2]>::try_from(descriptors(way, 1)?) {
+        Ok([master, slave]) => Ok(Terminal { master, slave }),
+        Err(_) => Err(io::Error::other("the process handed out no terminal")),
+    }
+}
+
+/// The descriptors of a message that was sent already, with up to so many bytes beside them.
+fn descriptors(way: BorrowedFd<'_>, bytes: usize) -> io::Result<Vec<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0u8; 1];
+    let mut said = vec![0u8; bytes];
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-    recvmsg(way, &mut [IoSliceMut::new(&mut byte)], &mut control, flags)?;
+    recvmsg(way, &mut [IoSliceMut::new(&mut said)], &mut control, flags)?;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(received) = message {
             fds.extend(received);
         }
     }
-    match <[OwnedFd; 2]>::try_from(fds) {
-        Ok([master, slave]) => Ok(Terminal { master, slave }),
-        Err(_) => Err(io::Error::other("the process handed out no terminal")),
-    }
+    Ok(fds)
 }

@@ -16,6 +16,7 @@ mod place;
 mod probe;
 mod races;
 mod runs;
+mod runtimes;
 mod sessions;
 mod sessions_attached;
 mod sessions_attacked;
@@ -97,6 +98,17 @@ const TESTS: &[Test] = &[
     ("hooks_of_roots_list_run_before_the_container", devices::hooks_of_roots_list_run_before_the_container),
     ("a_start_is_cancelled_while_its_hook_runs", devices::a_start_is_cancelled_while_its_hook_runs),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
+    ("a_runtime_runs_a_container", runtimes::a_runtime_runs_a_container),
+    ("nothing_outlives_a_container_of_a_runtime", runtimes::nothing_outlives_a_container_of_a_runtime),
+    ("what_a_runtime_cannot_start_is_told", runtimes::what_a_runtime_cannot_start_is_told),
+    ("signals_reach_a_container_of_a_runtime", runtimes::signals_reach_a_container_of_a_runtime),
+    ("a_runtime_gives_what_our_own_sandbox_gives", runtimes::a_runtime_gives_what_our_own_sandbox_gives),
+    ("a_runtime_mounts_volumes", runtimes::a_runtime_mounts_volumes),
+    (
+        "a_container_of_a_runtime_ends_at_its_memory_limit",
+        runtimes::a_container_of_a_runtime_ends_at_its_memory_limit,
+    ),
+    ("containers_of_a_runtime_share_their_pod", runtimes::containers_of_a_runtime_share_their_pod),
 ];
 
 fn main() -> ExitCode {

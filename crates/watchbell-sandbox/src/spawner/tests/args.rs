@@ -5,12 +5,15 @@ use proptest::prelude::{Strategy, any, proptest};
 use proptest::{collection::vec, prop_assert_eq};
 
 use crate::spawner::args::{BadArgs, SpawnerArgs};
-use crate::{Ceiling, DeviceCeiling, UidRanges};
+use crate::{Ceiling, DeviceCeiling, OciRuntime, UidRanges};
 
 fn ceiling() -> impl Strategy<Value = Ceiling> {
     let paths = || vec("/[a-z ]{1,8}(/[a-z-]{1,8}){0,3}".prop_map(PathBuf::from), 0..3);
-    (any::<[bool; 6]>(), [paths(), paths(), paths(), paths()], any::<u32>(), any::<u16>()).prop_map(
-        |(flags, [host_paths, data_paths, cdi_dirs, cdi_hooks], first, count)| {
+    let runtime = ("[a-z0-9]{1,8}(-[a-z0-9]{1,4})?", "/[a-z =]{1,8}/[a-z]{1,4}")
+        .prop_map(|(name, path)| OciRuntime { name, path: path.into() });
+    let runtimes = vec(runtime, 0..3);
+    (any::<[bool; 6]>(), [paths(), paths(), paths(), paths()], any::<u32>(), any::<u16>(), runtimes).prop_map(
+        |(flags, [host_paths, data_paths, cdi_dirs, cdi_hooks], first, count, runtimes)| {
             let [privileged, host_users, host_network, host_pid, host_ipc, unconfined] = flags;
             Ceiling {
                 privileged,
@@ -23,6 +26,7 @@ fn ceiling() -> impl Strategy<Value = Ceiling> {
                 data_paths,
                 uid_ranges: UidRanges { first, count },
                 devices: DeviceCeiling { cdi_dirs, cdi_hooks },
+                runtimes,
             }
         },
     )
@@ -56,5 +60,6 @@ fn a_wrong_command_line_is_refused() {
     check(&["--state-dir", "/x"], BadArgs::Missing("--log-dir"));
     check(&["--state-dir"], BadArgs::Value("--state-dir"));
     check(&["--shard", "70000"], BadArgs::Value("--shard"));
+    check(&["--runtime", "runc"], BadArgs::Value("--runtime"));
     check(&["--allow-everything"], BadArgs::Unknown("--allow-everything".into()));
 }

@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use super::machine::{environment, spec};
 use crate::spawner::ceiling::Guard;
-use crate::{Capabilities, Ceiling, PodEnvironment, PodVolume, ProcMount, RunSpec, Seccomp, VolumeSource};
+use crate::{
+    Capabilities, Ceiling, OciRuntime, PodEnvironment, PodVolume, ProcMount, RunSpec, Seccomp, VolumeSource,
+};
 
 fn guard(ceiling: Ceiling) -> Guard {
     Guard::new(ceiling, Path::new("/data/run"))
@@ -35,6 +37,8 @@ fn each_allowance_allows_its_own_and_nothing_is_allowed_without() {
     check(|c| c.host_ipc = true, |_, p| p.host_namespaces.ipc = true);
     check(|c| c.unconfined = true, |s, _| s.seccomp = Seccomp::Unconfined);
     check(|c| c.unconfined = true, |s, _| s.proc_mount = ProcMount::Unmasked);
+    let runtime = OciRuntime { name: "runc".into(), path: "/usr/sbin/runc".into() };
+    check(|c| c.runtimes = vec![runtime.clone()], |s, _| s.extras.runtime = Some("runc".into()));
     check(|c| c.host_paths = vec!["/srv".into()], |_, p| p.volumes = vec![host("/srv/data")]);
     check(
         |c| (c.privileged, c.host_users) = (true, true),

@@ -22,6 +22,10 @@ pub(super) struct Layout {
     pub(super) v1: Vec<(Controller, PathBuf)>,
     pub(super) unified: Option<PathBuf>,
     pub(super) views: Vec<View>,
+    /// Of version 1. OCI runtimes will not go without it, though a user namespace takes devices away already.
+    pub(super) devices: Option<PathBuf>,
+    /// What OCI runtimes see in place of /sys/fs/cgroup: our subtree in each hierarchy, by the name of its mount.
+    pub(super) subtrees: Vec<(String, PathBuf)>,
 }
 
 /// A hierarchy as a task sees it, read-only: runtimes size their heaps and pools by its limits.
@@ -60,7 +64,9 @@ impl Layout {
         let layout = Layout::read(&read_all("/proc/self/mountinfo")?, &read_all("/proc/self/cgroup")?, name)?;
         match &layout.unified {
             Some(base) if layout.is_pure_v2() => {
-                Ok(Layout { unified: Some(with_controllers(base)), ..layout })
+                let base = with_controllers(base);
+                let subtrees = vec![(String::new(), base.clone())];
+                Ok(Layout { unified: Some(base), subtrees, ..layout })
             }
             _ => Ok(layout),
         }
@@ -69,7 +75,8 @@ impl Layout {
     /// Reads proc(5)'s mountinfo and cgroups(7)'s /proc/self/cgroup.
     pub(super) fn read(mounts: &str, own: &str, name: &str) -> Result<Layout, String> {
         let mut v1 = Vec::new();
-        let mut unified = None;
+        let (mut unified, mut devices) = (None, None);
+        let mut subtrees: Vec<(String, PathBuf)> = Vec::new();
         let mut views: Vec<View> = Vec::new();
         for line in mounts.lines() {
             let Some((head, tail)) = line.split_once(" - ") else { continue };
@@ -94,16 +101,23 @@ impl Layout {
                         views.push(view);
                     }
                     for controller in options.split(',') {
+                        let place = || (place_of(mount), base(controller));
                         let known = match controller {
                             "memory" => Controller::Memory,
                             "cpu" => Controller::Cpu,
                             "cpuacct" => Controller::CpuAcct,
                             "pids" => Controller::Pids,
                             "freezer" => Controller::Freezer,
+                            "devices" if devices.is_none() => {
+                                devices = Some(base(controller));
+                                subtrees.push(place());
+                                continue;
+                            }
                             _ => continue,
                         };
                         if !v1.iter().any(|(c, _)| *c == known) {
                             v1.push((known, base(controller)));
+                            subtrees.push(place());
                         }
                     }
                 }
@@ -112,12 +126,19 @@ impl Layout {
         }
         if unified.is_some() {
             // The unified tree tracks; the freezer would only cost a write a start.
-            v1.retain(|(c, _)| *c != Controller::Freezer);
+            for (_, freezer) in v1.extract_if(.., |(c, _)| *c == Controller::Freezer) {
+                subtrees.retain(|(_, base)| *base != freezer);
+            }
         }
         if v1.is_empty() {
             views = vec![View { file_system: "cgroup2", flags: Vec::new(), place: String::new() }];
         }
-        let layout = Layout { v1, unified, views };
+        if let Some(base) = unified.as_ref().filter(|_| v1.is_empty()) {
+            subtrees = vec![(String::new(), base.clone())];
+        }
+        // Several controllers may be one hierarchy.
+        subtrees.dedup();
+        let layout = Layout { v1, unified, views, devices, subtrees };
         if layout.unified.is_none() && layout.v1.is_empty() {
             return Err("no control group hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup".into());
         }
@@ -151,7 +172,7 @@ impl Layout {
     /// Each base directory once.
     pub(super) fn bases(&self) -> Vec<&Path> {
         let mut bases: Vec<&Path> = Vec::new();
-        for base in self.v1.iter().map(|(_, path)| path).chain(&self.unified) {
+        for base in self.v1.iter().map(|(_, path)| path).chain(&self.unified).chain(&self.devices) {
             if !bases.contains(&base.as_path()) {
                 bases.push(base);
             }
@@ -162,9 +183,19 @@ impl Layout {
     /// Makes the base directories, with controllers on version 2.
     pub(super) fn make(&self) -> Result<(), String> {
         for base in self.bases() {
-            fs::create_dir(base).map_err(|e| {
-                format!("cannot make the control group {}: {e}; run as root or delegate it", base.display())
-            })?;
+            match fs::create_dir(base) {
+                Ok(()) => {}
+                // A runtime that needs it says so at its start; our own sandbox does not.
+                Err(e) if self.devices.as_deref() == Some(base) => {
+                    tracing::info!("no control group for devices at {}: {e}", base.display());
+                }
+                Err(e) => {
+                    return Err(format!(
+                        "cannot make the control group {}: {e}; run as root or delegate it",
+                        base.display()
+                    ));
+                }
+            }
         }
         if let Some(base) = self.unified.as_deref().filter(|_| self.is_pure_v2()) {
             let own = base.parent().unwrap_or(base);
@@ -219,6 +250,11 @@ fn view_v1(mount: &str, options: &str) -> Option<View> {
     let place = Path::new(mount).file_name()?.to_str()?.to_owned();
     let flags = KNOWN_V1.into_iter().filter(|name| has(name)).collect();
     (has("memory") || has("cpu")).then_some(View { file_system: "cgroup", flags, place })
+}
+
+/// The name of a mount point, below /sys/fs/cgroup.
+fn place_of(mount: &str) -> String {
+    Path::new(mount).file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn own_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {

@@ -9,8 +9,8 @@ use super::layout::Controller;
 use super::named;
 use crate::CgroupLimits;
 
-const DEFAULT_PERIOD_US: u64 = 100_000;
-const DEFAULT_WEIGHT: u16 = 100;
+pub(in crate::start) const DEFAULT_PERIOD_US: u64 = 100_000;
+pub(in crate::start) const DEFAULT_WEIGHT: u16 = 100;
 
 /// What was written last; `None`: nothing yet.
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ fn write_v1(controller: Controller, dir: &Path, limits: &CgroupLimits) -> io::Re
 }
 
 /// The version 1 shares (2 … 262,144) of a version 2 weight (1 … 10,000), by the inverse of what OCI runtimes use (KEP-2254).
-fn shares(weight: u16) -> u64 {
+pub(in crate::start) fn shares(weight: u16) -> u64 {
     2 + (u64::from(weight) - 1) * 262_142 / 9_999
 }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// What an unlabelled namespace gives to a pod that says nothing.
-fn strict() -> RunSpec {
+pub(in crate::start) fn strict() -> RunSpec {
     let scratch = Scratch { bytes: 64 << 20, inodes: 4096 };
     RunSpec {
         id: ContainerId { pod_uid: 1, container: 0, attempt: 0 },

@@ -9,11 +9,13 @@
 //! programs ask of it.
 
 mod bpf;
+mod oci;
 
 use std::sync::LazyLock;
 
 use super::kernel::Instruction;
 use bpf::{Condition, Rows, Test, Verdict};
+pub(crate) use oci::oci_profile;
 
 /// `AUDIT_ARCH_*` of linux/audit.h.
 #[cfg(target_arch = "x86_64")]
@@ -54,11 +56,13 @@ pub(crate) struct Entry {
     pub(crate) reason: &'static str,
     verdict: Verdict,
     calls: &'static [libc::c_long],
+    /// `SYS_` and each call's name, in the same order.
+    names: &'static [&'static str],
 }
 
 macro_rules! entries {
     ($($reason:literal, $verdict:expr, [$($call:ident)*];)*) => {
-        &[$(Entry { reason: $reason, verdict: $verdict, calls: &[$(libc::$call),*] }),*]
+        &[$(Entry { reason: $reason, verdict: $verdict, calls: &[$(libc::$call),*], names: &[$(stringify!($call)),*] }),*]
     };
 }
 
@@ -141,7 +145,12 @@ static NATIVE: &[Entry] = entries![
 #[cfg(target_arch = "aarch64")]
 static NATIVE: &[Entry] =
     // libc has no name for it on this architecture.
-    &[Entry { reason: "files: the newer form of fchmodat", verdict: Allow, calls: &[452] }];
+    &[Entry {
+        reason: "files: the newer form of fchmodat",
+        verdict: Allow,
+        calls: &[452],
+        names: &["SYS_fchmodat2"],
+    }];
 
 static FILTER: LazyLock<Vec<Instruction>> = LazyLock::new(|| bpf::compile(ARCH, FOREIGN_FROM, &verdicts()));
 

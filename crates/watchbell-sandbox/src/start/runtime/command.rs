@@ -1,0 +1,125 @@
+//! The OCI command line: one call of the runtime at a time, each with a bound.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::super::kernel;
+use super::bundle::{BUNDLE, STATE};
+use super::message;
+use crate::OciRuntime;
+
+/// kubelet's `runtimeRequestTimeout`: a runtime that takes longer hangs.
+const PATIENCE_SECONDS: i64 = 120;
+const LOG: &str = "log.json";
+/// What is looked at of its log.
+const LOG_MAX: u64 = 1 << 20;
+/// One in each bundle.
+pub(super) const CONTAINER: &str = "container";
+
+/// Streams of a call; what is left out is /dev/null.
+#[derive(Default)]
+pub(super) struct Streams<'a> {
+    pub(super) stdin: Option<BorrowedFd<'a>>,
+    pub(super) stdout: Option<BorrowedFd<'a>>,
+    pub(super) stderr: Option<BorrowedFd<'a>>,
+}
+
+/// Calls the runtime, which ignores no signal that the container should have, and waits for its end. What it says of a failure comes back as one line.
+pub(super) fn call(runtime: &OciRuntime, args: &[&str], streams: Streams<'_>) -> Result<(), String> {
+    let stream = |fd: Option<BorrowedFd<'_>>| match fd {
+        Some(fd) => fd.try_clone_to_owned().map(Stdio::from),
+        None => Ok(Stdio::null()),
+    };
+    let bundle = Path::new(BUNDLE);
+    let log = bundle.join(LOG);
+    let begun = (|| {
+        // Each call's own: an error of an earlier one is not this one's.
+        match fs::remove_file(&log) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let mut command = Command::new(&runtime.path);
+        // SAFETY: it makes system calls alone.
+        unsafe { command.pre_exec(kernel::reset_signals) };
+        command
+            .arg("--root")
+            .arg(bundle.join(STATE))
+            .arg("--log")
+            .arg(&log)
+            .args(["--log-format", "json"])
+            .args(args)
+            .current_dir(bundle)
+            // Nothing of the server's or of root's surroundings.
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdin(stream(streams.stdin)?)
+            .stdout(stream(streams.stdout)?)
+            .stderr(stream(streams.stderr)?)
+            .spawn()
+    })();
+    let verb = args.first().copied().unwrap_or_default();
+    let cannot = |why: &dyn std::fmt::Display| format!("{} {verb}: {why}", runtime.name);
+    let ended = begun.and_then(wait).map_err(|e| cannot(&e))?;
+    if ended.success() {
+        return Ok(());
+    }
+    let log = read_bounded(&log).unwrap_or_default();
+    Err(cannot(&message::last_error(&log).unwrap_or_else(|| format!("it ended with {ended} and no message"))))
+}
+
+/// Waits for the end of a call, and ends one that hangs.
+fn wait(mut child: Child) -> io::Result<ExitStatus> {
+    let pid = Pid::from_child(&child);
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let patience = Timespec { tv_sec: PATIENCE_SECONDS, tv_nsec: 0 };
+    let ended = loop {
+        match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)) {
+            Err(rustix::io::Errno::INTR) => {}
+            ended => break ended?,
+        }
+    };
+    if ended == 0 {
+        child.kill()?;
+        child.wait()?;
+        let message = format!("it did not answer within {PATIENCE_SECONDS} seconds and was ended");
+        return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+    }
+    child.wait()
+}
+
+/// The process that a call has left behind, by the number in its `--pid-file`. It is this one's child since the call has
+/// ended, and not reaped, so the number is still its.
+pub(super) fn process(pid_file: &str) -> io::Result<OwnedFd> {
+    let text = read_bounded(&Path::new(BUNDLE).join(pid_file))?;
+    let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+    let pid =
+        number.and_then(Pid::from_raw).ok_or_else(|| io::Error::other("the runtime told no process"))?;
+    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+}
+
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(LOG_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Waits until the process has ended or something comes from `other`. Whether the process has.
+pub(super) fn ended_before(process: &OwnedFd, other: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds =
+        [PollFd::new(process, PollFlags::IN), PollFd::from_borrowed_fd(other.as_fd(), PollFlags::IN)];
+    loop {
+        match poll(&mut fds, None) {
+            Ok(_) => return Ok(!fds[0].revents().is_empty()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
