@@ -20,6 +20,7 @@ mod measure;
 mod options;
 mod place;
 mod remove;
+mod seccomp;
 mod sessions;
 mod volume;
 
@@ -39,6 +40,7 @@ use executor::Executor;
 use image::{Fetcher, InUse, NodeImages};
 use inbox::Inbox;
 use logs::{Live, Logs};
+use seccomp::SeccompProfiles;
 use sessions::{NodeSessions, SharedSpawner};
 
 pub use capacity::capacity;
@@ -98,6 +100,7 @@ impl Node {
                 oom_score_adj_min: capacity::oom_score_adj_min(),
                 open_files_max: capacity::open_files_max(),
             },
+            seccomp: SeccompProfiles::open(&options)?,
             data_dir: options.data_dir.clone(),
             log_dir: options.spawner.log_dir.clone(),
             node_name: options.node_name.clone(),

@@ -27,6 +27,8 @@ pub struct NodeOptions {
     /// memory and count as the container's.
     pub scratch_bytes: u64,
     pub log: LogLimits,
+    /// Files that `seccompProfile.localhostProfile` names, as kubelet has them below its root directory.
+    pub seccomp_dir: PathBuf,
 }
 
 /// Bounds of one container's log.
@@ -43,6 +45,7 @@ impl NodeOptions {
         let data_dir = data_dir.into();
         Self {
             spawner: SpawnerOptions::new(&data_dir),
+            seccomp_dir: data_dir.join("seccomp"),
             data_dir,
             node_name: node_name.into(),
             capacity,

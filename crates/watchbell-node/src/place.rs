@@ -4,6 +4,7 @@
 //!   logs/jobs/<job uid>/<index or _>.<attempt>.<container>.<restart>.log   of a Job's pods: they outlive the pods
 //!   logs/pods/<pod uid>/<container>.<restart>.log                          of pods of their own
 //!   volumes/<pod uid>/<volume>                                             emptyDir on disk
+//!   seccomp/<localhostProfile>                                             profiles that root put there
 //!   claims/<persistent volume>                                             of claims; they outlive pods and servers
 //! ```
 

@@ -76,6 +76,10 @@ pub struct Ceiling {
     pub host_ipc: bool,
     /// A task may run without the seccomp allow-list, or with unmasked /proc.
     pub unconfined: bool,
+    /// A profile of the machine may allow more than the default filter, down to a floor. On the wire since version 3, by
+    /// [`Reply::Allowances`](crate::wire::Reply).
+    #[serde(skip)]
+    pub wider_seccomp: bool,
     /// Host directories below which host paths may lie.
     pub host_paths: Vec<PathBuf>,
     /// Directories below which image layers and volumes of the node lie: nothing else is ever mounted as one.

@@ -16,12 +16,14 @@ mod error;
 mod event;
 mod fds;
 mod keeper;
+mod oci_profile;
 mod runtime;
 mod seal;
 mod session;
 mod spawner;
 mod spec;
 mod start;
+mod syscalls;
 mod wire;
 
 pub use client::{
@@ -33,12 +35,15 @@ pub use event::{
     Event, ExitRecord, ExitStatus, LogSummary, StartFailure, StartFailureKind, TableEntry, UnixNanos, Usage,
 };
 pub use keeper::keeper_main;
+pub use oci_profile::{ProfileError, ProfileFacts};
 pub use runtime::{BadRuntime, OWN_HANDLER, OciRuntime, RuntimeVerdict, probe};
 pub use session::{SessionFailure, SessionFailureKind, Streams};
 pub use spawner::spawner_main;
 pub use spec::{
     Capabilities, CgroupLimits, ContainerId, EtcFiles, Extras, FileEntry, HostNamespaces, Interaction,
     InvalidSpec, LogTarget, Mount, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount, Rlimit,
-    RlimitResource, Root, RunSpec, Scratch, Seccomp, Sharing, Stdin, Sys, VolumeSource,
+    RlimitResource, Root, RunSpec, Scratch, Seccomp, SeccompAction, SeccompBase, SeccompCondition, SeccompOp,
+    SeccompProfile, SeccompRule, Sharing, Stdin, Sys, VolumeSource,
 };
 pub use start::{Namespace, Scope, Step, landlock_abi, plan, plan_entry};
+pub use syscalls::{Arch, Known};

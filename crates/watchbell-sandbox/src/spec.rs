@@ -17,10 +17,12 @@ use watchbell_cdi::HandOut;
 
 mod capability;
 mod check;
+mod seccomp;
 
 pub use capability::{Capabilities, ParseCapabilityError};
 pub(crate) use check::IDS;
 pub use check::InvalidSpec;
+pub use seccomp::{SeccompAction, SeccompBase, SeccompCondition, SeccompOp, SeccompProfile, SeccompRule};
 
 /// One run of one container. Starts are idempotent by this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -195,6 +197,8 @@ pub struct Extras {
     pub handed: HandOut,
     /// The name of an OCI runtime that starts it; `None`: this program does.
     pub runtime: Option<String>,
+    /// A filter of the container's own, beside [`Seccomp::Default`].
+    pub seccomp: Option<Arc<SeccompProfile>>,
 }
 
 /// What of a container's streams is for people who attach. The default is a task's: nothing to read, output to the log.

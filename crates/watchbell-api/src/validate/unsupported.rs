@@ -57,7 +57,6 @@ pub(super) fn pod(w: &mut Warnings, spec: &At<'_, '_>) {
     set(w, &context, &POD_CONTEXT, IGNORED);
     set(w, &context, &["sysctls"], FATAL);
     unless(w, &context.field("supplementalGroupsPolicy"), "Merge", IGNORED);
-    local_seccomp(w, &context);
     for volume in spec.field("volumes").items() {
         self::volume(w, &volume);
     }
@@ -89,7 +88,6 @@ fn container(w: &mut Warnings, container: &At<'_, '_>) {
     set(w, container, &CONTAINER, IGNORED);
     let context = container.field("securityContext");
     set(w, &context, &CONTEXT, IGNORED);
-    local_seccomp(w, &context);
     let resources = container.field("resources");
     set(w, &resources, &["claims"], IGNORED);
     let limits = resources.field("limits");
@@ -108,13 +106,6 @@ fn container(w: &mut Warnings, container: &At<'_, '_>) {
     for mount in container.field("volumeMounts").items() {
         unless(w, &mount.field("mountPropagation"), "None", FATAL);
         unless(w, &mount.field("recursiveReadOnly"), "Disabled", IGNORED);
-    }
-}
-
-fn local_seccomp(w: &mut Warnings, context: &At<'_, '_>) {
-    let profile = context.field("seccompProfile");
-    if profile.field("type").text() == "Localhost" {
-        w.add(&profile, FATAL);
     }
 }
 

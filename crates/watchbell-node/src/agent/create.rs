@@ -163,11 +163,22 @@ impl Agent {
         };
         let attempt = pod.life.containers[ordinal].restart_count;
         let spec = self.site.run_spec(&pod.assignment, &pod.plan, environment, ordinal, attempt, image);
-        let spec = match spec {
+        let mut spec = match spec {
             Ok(spec) => spec,
             Err(error) => {
                 return self.block(pod, ordinal, "CreateContainerConfigError", "Failed", error, now);
             }
+        };
+        // A file of the machine: with kubelet it is the container runtime that finds it missing.
+        spec.extras.seccomp = match self.site.seccomp_profile(&pod.assignment, &pod.plan, ordinal) {
+            Ok(Some(_)) if spec.extras.runtime.is_some() => {
+                let why = "an OCI runtime takes one filter, and a profile is laid over the default; leave seccompProfile \
+                           of type Localhost or runtimeClassName out";
+                let error = ConfigError(why.to_owned());
+                return self.block(pod, ordinal, "CreateContainerError", "Failed", error, now);
+            }
+            Ok(profile) => profile,
+            Err(error) => return self.block(pod, ordinal, "CreateContainerError", "Failed", error, now),
         };
         pod.tries = 0;
         pod.stop_signals[ordinal] = ends::stop_signal(&image.config.stop_signal);

@@ -49,6 +49,8 @@ pub(super) struct ContainerPlan {
     pub capabilities: Capabilities,
     pub no_new_privs: bool,
     pub seccomp: Seccomp,
+    /// The profile of the machine that is laid over the filter.
+    pub seccomp_profile: Option<String>,
     pub proc_mount: ProcMount,
     pub privileged: bool,
     pub read_only_root: bool,
@@ -231,11 +233,16 @@ fn plan_container(
         // Kubernetes starts what says nothing unconfined; the allow-list is this node's floor.
         None | Some("RuntimeDefault" | "") => Seccomp::Default,
         Some("Unconfined") => Seccomp::Unconfined,
+        Some("Localhost") => Seccomp::Default,
         Some(other) => {
             refuse(format!("seccompProfile type {other:?} is not served by this node; use RuntimeDefault"));
             Seccomp::Default
         }
     };
+    // A privileged container has no filter at all, as in Kubernetes.
+    let seccomp_profile = profile
+        .filter(|profile| profile.kind == "Localhost" && !privileged)
+        .map(|profile| profile.localhost_profile.clone().unwrap_or_default());
     let capabilities = capabilities(container, privileged).unwrap_or_else(|message| {
         refuse(message);
         Capabilities::NONE
@@ -259,6 +266,7 @@ fn plan_container(
         capabilities,
         no_new_privs: context.allow_privilege_escalation == Some(false) && !privileged,
         seccomp,
+        seccomp_profile,
         proc_mount: match context.proc_mount.as_deref() {
             Some("Unmasked") => ProcMount::Unmasked,
             _ => ProcMount::Default,

@@ -11,7 +11,7 @@ use watchbell_core::pod::{
 };
 use watchbell_sandbox::{
     ContainerId, EtcFiles, Extras, FileEntry, Interaction, LogTarget, Mount, PodEnvironment, PodVolume, Root,
-    RunSpec, Stdin, Sys, VolumeSource,
+    RunSpec, SeccompProfile, Stdin, Sys, VolumeSource,
 };
 
 use super::claim::Bound;
@@ -19,6 +19,7 @@ use super::plan::{Machine, Missing, Plan, VolumePlan, scratch};
 use crate::LogLimits;
 use crate::image::Prepared;
 use crate::place::{LogPlace, folder, volumes_dir};
+use crate::seccomp::{Asker, SeccompProfiles};
 
 /// The variable `PATH` of an image that sets none, as containerd has it.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -34,6 +35,7 @@ pub(crate) struct Site {
     pub machine: Machine,
     pub log: LogLimits,
     pub lookup: Lookup,
+    pub seccomp: SeccompProfiles,
     /// The host's own files, for pods in its network.
     pub host_etc: EtcFiles,
 }
@@ -181,6 +183,25 @@ impl Site {
             volumes,
         };
         Ok((environment, needed))
+    }
+
+    /// The container's own filter, read anew where its file has changed.
+    pub(super) fn seccomp_profile(
+        &self,
+        pod: &Assignment,
+        plan: &Plan,
+        ordinal: usize,
+    ) -> Result<Option<Arc<SeccompProfile>>, ConfigError> {
+        let planned = &plan.containers[ordinal];
+        let Some(name) = &planned.seccomp_profile else { return Ok(None) };
+        let asker = Asker {
+            // A namespace that says nothing of Pod Security is strict.
+            is_labelled: !pod.private_tmp,
+            capabilities: planned.capabilities,
+            no_new_privs: planned.no_new_privs,
+        };
+        let read = self.seccomp.read(name, &asker);
+        read.map(Some).map_err(|why| ConfigError(format!("cannot load seccomp profile {name:?}: {why}")))
     }
 
     /// One run of one container.

@@ -1,4 +1,5 @@
-//! The agent alone: what it is told on one side, what it does on the other. No file, no process.
+//! The agent alone: what it is told on one side, what it does on the other. No process, and no file but a seccomp
+//! profile.
 
 mod claims;
 mod cost;
@@ -27,6 +28,7 @@ use watchbell_sandbox::{
 use super::{Agent, Effect, Input, Machine, Now, Prerequisite, Site};
 use crate::image::{FetchError, FetchKind, FetchRequest, InUse, Prepared};
 use crate::options::LogLimits;
+use crate::seccomp::SeccompProfiles;
 
 const WALL: i64 = 1_700_000_000;
 const JOB: Uid = Uid(0xabc);
@@ -58,6 +60,7 @@ fn site(lookup: Lookup) -> Site {
         },
         log: LogLimits::default(),
         lookup,
+        seccomp: SeccompProfiles::of("/nowhere/seccomp".into(), false),
         host_etc: EtcFiles { hosts: b"host's hosts".to_vec(), resolv_conf: b"host's resolver".to_vec() },
     }
 }
@@ -151,6 +154,14 @@ impl Bench {
             fetches: Vec::new(),
             started: None,
         }
+    }
+
+    /// With profiles in this directory.
+    fn with_profiles(dir: &std::path::Path, may_widen: bool) -> Bench {
+        let mut bench = Bench::new();
+        let seccomp = SeccompProfiles::of(dir.to_owned(), may_widen);
+        bench.agent = Agent::new(Site { seccomp, ..site(nothing()) }, bench.in_use.clone(), Vec::new());
+        bench
     }
 
     fn wait(&mut self, seconds: u64) {

@@ -104,7 +104,7 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
     loop {
         let Some(frame) = next(&mut inbox, &socket)? else { return Ok(Answer::Gone) };
         match decode::<Reply>(&frame.body).map_err(|_| Error::Protocol)? {
-            Reply::Welcome(found) => welcome = Some(*found),
+            Reply::Welcome(found) => welcome = Some::<Welcome>(*found),
             Reply::Devices(devices) => {
                 welcome.as_mut().ok_or(Error::Protocol)?.settings.ceiling.devices = devices;
             }
@@ -114,6 +114,9 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
             Reply::Version { theirs } => return Err(Error::Version { ours: VERSION, theirs }),
             Reply::Refused { reason } => return Err(Error::Refused { reason }),
             Reply::Event(_) => return Err(Error::Protocol),
+            Reply::Allowances(names) => {
+                welcome.as_mut().ok_or(Error::Protocol)?.settings.ceiling.learn(&names);
+            }
         }
     }
     let welcome = welcome.ok_or(Error::Protocol)?;

@@ -29,14 +29,33 @@ pub(crate) enum BadArgs {
 
 /// What `--allow-…` can be, and the field of the ceiling it sets.
 type Flag = (&'static str, fn(&mut Ceiling) -> &mut bool);
-const ALLOWANCES: [Flag; 6] = [
+const ALLOWANCES: [Flag; 7] = [
     ("--allow-privileged", |c| &mut c.privileged),
     ("--allow-host-users", |c| &mut c.host_users),
     ("--allow-host-network", |c| &mut c.host_network),
     ("--allow-host-pid", |c| &mut c.host_pid),
     ("--allow-host-ipc", |c| &mut c.host_ipc),
     ("--allow-unconfined", |c| &mut c.unconfined),
+    ("--allow-wider-seccomp", |c| &mut c.wider_seccomp),
 ];
+/// So many of them stand in the ceiling as spawners have always told it; the others are told by name.
+const ALWAYS_TOLD: usize = 6;
+
+impl Ceiling {
+    /// The allowances that a spawner tells by name.
+    pub(crate) fn told_by_name(&self) -> Vec<String> {
+        let mut ceiling = self.clone();
+        let later = ALLOWANCES.iter().skip(ALWAYS_TOLD);
+        later.filter(|(_, field)| *field(&mut ceiling)).map(|(name, _)| (*name).to_owned()).collect()
+    }
+
+    /// Takes what was told by name; of newer ones this program knows nothing to want.
+    pub(crate) fn learn(&mut self, names: &[String]) {
+        for (name, field) in ALLOWANCES.iter().skip(ALWAYS_TOLD) {
+            *field(self) = names.iter().any(|told| told == name);
+        }
+    }
+}
 
 impl SpawnerArgs {
     pub(crate) fn write(&self) -> Vec<OsString> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Capabilities, Ceiling, ProcMount, RunSpec, Seccomp, VolumeSource};
+use crate::{Capabilities, Ceiling, ProcMount, RunSpec, Seccomp, SeccompBase, VolumeSource};
 
 /// A ceiling, with the directories it stands on.
 #[derive(Debug, Clone)]
@@ -44,6 +44,12 @@ impl Guard {
         allow(ceiling.host_ipc || !host.ipc, "hostIPC", "it needs --allow-host-ipc")?;
         let unconfined = ceiling.unconfined || spec.privileged;
         allow(unconfined || spec.seccomp == Seccomp::Default, "seccomp", "it needs --allow-unconfined")?;
+        let wider = spec.extras.seccomp.as_ref().is_some_and(|profile| profile.base != SeccompBase::Default);
+        allow(
+            ceiling.wider_seccomp || unconfined || !wider,
+            "seccompProfile",
+            "it allows more than the default, which needs --allow-wider-seccomp",
+        )?;
         allow(
             unconfined || spec.proc_mount == ProcMount::Default,
             "procMount",

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use watchbell_cdi::{HandOut, QualifiedName};
 
-use super::{FileEntry, PodEnvironment, RunSpec, VolumeSource};
+use super::{FileEntry, PodEnvironment, RunSpec, Seccomp, VolumeSource};
 
 /// A field outside its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +35,7 @@ fn invalid(field: impl Into<String>, reason: &'static str) -> InvalidSpec {
     InvalidSpec { field: field.into(), reason }
 }
 
-fn require(holds: bool, field: &str, reason: &'static str) -> Result<(), InvalidSpec> {
+pub(super) fn require(holds: bool, field: &str, reason: &'static str) -> Result<(), InvalidSpec> {
     if holds { Ok(()) } else { Err(invalid(field, reason)) }
 }
 
@@ -60,6 +60,16 @@ impl RunSpec {
             "rlimits",
             "has a soft limit above the hard one",
         )?;
+        if let Some(profile) = &self.extras.seccomp {
+            profile.check()?;
+            require(
+                self.seccomp == Seccomp::Default,
+                "extras.seccomp",
+                "stands beside an unconfined container",
+            )?;
+            // It takes one filter, and would run the profile without the base below it.
+            require(self.extras.runtime.is_none(), "extras.seccomp", "cannot be handed to an OCI runtime")?;
+        }
         check_limits("limits", &self.limits)?;
         check_relative("log.path", &self.log.path)?;
         require(self.log.max_bytes >= 4096, "log.max_bytes", "must be at least 4096")?;

@@ -22,6 +22,7 @@ use super::kernel::{self, Cloned, CommandLine, SharedWord};
 use super::mounts::Common;
 use super::plan::{self, Namespace, Step};
 use super::program::Program;
+use super::seccomp::Filter;
 use super::terminal::{self, Terminal};
 use super::{
     Begun, Cgroup, Failure, Host, Outcome, Ready, as_sandbox_failure, failed, identity, input, output,
@@ -57,6 +58,7 @@ pub(crate) struct Outer {
 struct Inner<'a> {
     spec: &'a RunSpec,
     cgroup: &'a Cgroup,
+    profile: Option<Filter>,
     command_line: CommandLine,
     /// The container's first process.
     container: BorrowedFd<'a>,
@@ -85,6 +87,7 @@ impl Host {
         }
         let gone = || failed("find", &spec.name, &io::ErrorKind::NotFound.into());
         let command_line = self.command_line;
+        let profile = self.profile(spec)?;
         let Host { pods, stash, cgroups, .. } = self;
         let pod = pods.get_mut(&spec.pod.uid).ok_or_else(gone)?;
         let cgroup = begun.cgroup.as_ref().ok_or_else(gone)?;
@@ -110,6 +113,7 @@ impl Host {
         let inner = Inner {
             spec,
             cgroup,
+            profile,
             command_line,
             container: begun.pidfd.as_fd(),
             stdin: stdin.as_ref().unwrap_or(&null).as_fd(),
@@ -295,7 +299,7 @@ impl Inner<'_> {
             let done = match &step {
                 Step::Execute(name) => return program.execute(name),
                 Step::OpenTerminal => self.terminal(),
-                step => identity::carry_out(self.spec, step),
+                step => identity::carry_out(self.spec, self.profile.as_ref(), step),
             };
             if let Err(cause) = done {
                 return as_sandbox_failure(&step, &cause);

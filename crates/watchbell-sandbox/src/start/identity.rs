@@ -7,9 +7,10 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
+use super::kernel;
 use super::plan::Step;
-use super::{kernel, seccomp};
-use crate::{Capabilities, RlimitResource, RunSpec};
+use super::seccomp::{self, Filter};
+use crate::{Capabilities, RlimitResource, RunSpec, SeccompBase};
 
 /// What programs expect when nothing is said: enough for most, few enough for those that loop over all.
 pub(super) const OPEN_FILES: u64 = 1024;
@@ -19,7 +20,7 @@ pub(super) const OPEN_FILES: u64 = 1024;
 /// (core(5)).
 pub(super) const NO_CORE: u64 = 1;
 
-pub(super) fn carry_out(spec: &RunSpec, step: &Step) -> io::Result<()> {
+pub(super) fn carry_out(spec: &RunSpec, profile: Option<&Filter>, step: &Step) -> io::Result<()> {
     match step {
         Step::BecomeRootInside => {
             rustix::thread::set_thread_groups(&[])?;
@@ -65,11 +66,19 @@ pub(super) fn carry_out(spec: &RunSpec, step: &Step) -> io::Result<()> {
         Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
         Step::Filter => {
             if !rustix::thread::no_new_privs()? {
+                // Kept until the capabilities are dropped: a profile may follow.
                 let mut sets = rustix::thread::capabilities(None)?;
                 sets.effective |= CapabilitySet::SYS_ADMIN;
                 rustix::thread::set_capabilities(None, sets)?;
             }
-            kernel::seccomp(seccomp::default_filter())
+            let base = spec.extras.seccomp.as_ref().map_or(SeccompBase::Default, |profile| profile.base);
+            kernel::seccomp(seccomp::base(base), 0)
+        }
+        Step::FilterFurther => {
+            let missing = || io::Error::other("the spawner did not hand it over");
+            let log = spec.extras.seccomp.as_ref().is_some_and(|profile| profile.log);
+            let flags = if log { libc::SECCOMP_FILTER_FLAG_LOG } else { 0 };
+            kernel::seccomp(profile.ok_or_else(missing)?, flags)
         }
         Step::DropCapabilities(kept) => {
             let mut kept = CapabilitySet::from_bits_truncate(kept.bits());

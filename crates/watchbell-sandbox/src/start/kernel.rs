@@ -230,12 +230,13 @@ struct Program {
 }
 
 /// Puts this thread, and what it becomes, under a seccomp filter.
-pub(super) fn seccomp(filter: &[Instruction]) -> io::Result<()> {
+pub(super) fn seccomp(filter: &[Instruction], flags: libc::c_ulong) -> io::Result<()> {
     let len = u16::try_from(filter.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     let program = Program { len, filter: filter.as_ptr() };
     const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
     // SAFETY: `program` points to `len` instructions that outlive the call; the kernel copies and checks them.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
     checked(result).map(drop)
 }
 

@@ -19,7 +19,9 @@ mod identity;
 mod ids;
 mod kernel;
 mod landlock;
+mod modes;
 mod mounts;
+mod pipes;
 mod plan;
 mod program;
 mod runtime;
@@ -36,17 +38,18 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
+use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, plan, plan_entry};
+pub(crate) use seccomp::{LAST_KNOWN, check_program, is_in_default, is_never_allowed};
 
 use crate::{
-    ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, Sharing, StartFailureKind, Stdin,
-    UidRanges, Usage,
+    ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, SeccompBase, Sharing, StartFailureKind,
+    Stdin, UidRanges, Usage,
 };
 use cgroup::{Cgroup, Cgroups, PodCgroup};
 use clocks::Clocks;
@@ -54,8 +57,11 @@ pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
 use ids::{IdPool, IdRange, clone_charged_to, write_maps};
 use kernel::{Cloned, CommandLine};
+use modes::ExactModes;
 use mounts::{Outfit, Place, Volume};
+use pipes::{input, output};
 pub(crate) use runtime::ByRuntime;
+use seccomp::{Filter, Profiles};
 use shared::share_namespaces;
 use stash::{Bare, Stash};
 use task::{SharedNamespaces, Task};
@@ -105,6 +111,7 @@ pub(crate) struct Host {
     /// What this kernel offers, see [`landlock_abi`].
     landlock: Option<u32>,
     runtimes: Vec<OciRuntime>,
+    profiles: Profiles,
 }
 
 /// What a pod holds from its first start until it is released.
@@ -152,8 +159,10 @@ impl Host {
     /// Probes the host and ends what a spawner before left behind.
     pub(crate) fn open(state_dir: &Path, ranges: UidRanges, shard: u16) -> Result<Host, String> {
         let _modes = ExactModes::begin();
-        // Compiled once here; a task that found it missing would compile a copy for itself.
-        seccomp::default_filter();
+        // Compiled once here; a task that found one missing would compile a copy for itself.
+        for base in [SeccompBase::Default, SeccompBase::Floor] {
+            seccomp::base(base);
+        }
         let name = format!("watchbell-{:016x}-{shard}", fingerprint(state_dir));
         let cgroups = Cgroups::open(&name)?;
         let at = state_dir.join(STASH);
@@ -189,6 +198,7 @@ impl Host {
             command_line,
             landlock,
             runtimes: Vec::new(),
+            profiles: Profiles::default(),
         })
     }
 
@@ -276,6 +286,7 @@ impl Host {
 
     fn begin_in(&mut self, spec: &RunSpec, cgroup: &Cgroup) -> Result<Begun, Failure> {
         let outfit = self.outfit(spec)?;
+        let profile = self.profile(spec)?;
         let Some(pod) = self.pods.get(&spec.pod.uid) else {
             return Err(failed("find", "the pod", &io::ErrorKind::NotFound.into()));
         };
@@ -293,6 +304,7 @@ impl Host {
         let task = Task {
             spec,
             outfit,
+            profile,
             shared: pod.shared.as_ref(),
             stdin: stdin_in.as_ref().map(AsFd::as_fd),
             stdout: stdout_in.as_fd(),
@@ -357,6 +369,16 @@ impl Host {
             max_rss_bytes: 0,
             by_runtime: None,
         })
+    }
+
+    /// The container's own filter.
+    fn profile(&mut self, spec: &RunSpec) -> Result<Option<Filter>, Failure> {
+        let compile = |profile| {
+            self.profiles
+                .get(profile)
+                .map_err(|e| failed("compile the system call filter of", &spec.name, &io::Error::other(e)))
+        };
+        spec.extras.seccomp.as_deref().map(compile).transpose()
     }
 
     fn outfit(&mut self, spec: &RunSpec) -> Result<Outfit, Failure> {
@@ -559,39 +581,6 @@ fn places_inside(
         }
     }
     Ok(())
-}
-
-/// While it lives, files get the modes that are asked for: the spawner's own umask is for its own files.
-struct ExactModes(Mode);
-
-impl ExactModes {
-    fn begin() -> Self {
-        Self(rustix::process::umask(Mode::empty()))
-    }
-}
-
-impl Drop for ExactModes {
-    fn drop(&mut self) {
-        rustix::process::umask(self.0);
-    }
-}
-
-/// Both ends of a pipe whose inner one the task may open again by /dev/stdout, whoever it is.
-fn output(ids: &IdRange, spec: &RunSpec) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (outer, inner) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (uid, gid) = (ids.first + spec.uid, ids.first + spec.gid);
-    fchown(&inner, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    fchmod(&inner, Mode::from(0o600))?;
-    Ok((outer, inner))
-}
-
-/// As [`output`], the other way: the writing end comes first.
-fn input(ids: &IdRange, spec: &RunSpec) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (inner, outer) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (uid, gid) = (ids.first + spec.uid, ids.first + spec.gid);
-    fchown(&inner, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    fchmod(&inner, Mode::from(0o600))?;
-    Ok((outer, inner))
 }
 
 /// The two ends of the word to go on.

@@ -61,6 +61,7 @@ pub enum Step {
     DieWithSpawner,
     NoNewPrivileges,
     Filter,
+    FilterFurther,
     DropCapabilities(Capabilities),
     Execute(String),
 }
@@ -224,10 +225,21 @@ fn become_container(spec: &RunSpec, steps: &mut Vec<Step>) {
     if spec.no_new_privs && !spec.privileged {
         steps.push(Step::NoNewPrivileges);
     }
-    if spec.seccomp == Seccomp::Default && !spec.privileged {
+    let filtered = spec.seccomp == Seccomp::Default && !spec.privileged;
+    if filtered {
         steps.push(Step::Filter);
     }
-    steps.push(Step::DropCapabilities(capabilities(spec)));
+    let profile = (filtered && spec.extras.seccomp.is_some()).then_some(Step::FilterFurther);
+    let drop = Step::DropCapabilities(capabilities(spec));
+    // As late as may be, so that a profile need not allow what the start does. Without no-new-privileges a filter needs a
+    // capability, and the profile has to allow capset.
+    if spec.no_new_privs {
+        steps.push(drop);
+        steps.extend(profile);
+    } else {
+        steps.extend(profile);
+        steps.push(drop);
+    }
     steps.push(Step::Execute(spec.argv.first().cloned().unwrap_or_default()));
 }
 
@@ -316,6 +328,9 @@ impl Step {
             Step::DieWithSpawner => "no task without somebody who watches it",
             Step::NoNewPrivileges => "setuid programs and file capabilities give nothing",
             Step::Filter => "all of the kernel that a task does not need",
+            Step::FilterFurther => {
+                "all of the rest that the machine's administrator wants this program to do without"
+            }
             Step::DropCapabilities(_) => "nothing that only the start needed is left",
             Step::Execute(_) => "the program, found inside the root by the task's own rights",
         }
@@ -417,6 +432,7 @@ impl fmt::Display for Step {
             Step::DieWithSpawner => f.write_str("die with the spawner"),
             Step::NoNewPrivileges => f.write_str("give up gaining privileges"),
             Step::Filter => f.write_str("filter system calls"),
+            Step::FilterFurther => f.write_str("filter system calls by a profile of the machine too"),
             Step::DropCapabilities(kept) => write!(f, "keep capabilities {kept}"),
             Step::Execute(program) => write!(f, "execute {program}"),
         }

@@ -18,6 +18,7 @@ use super::landlock::{Access, Rules, Scope};
 use super::mounts::{CGROUP_PLACE, Cover, Outfit};
 use super::plan::Step;
 use super::program::Program;
+use super::seccomp::Filter;
 use super::stash::clone_at;
 use super::{Failure, as_sandbox_failure, failed, identity, terminal};
 use crate::RunSpec;
@@ -58,6 +59,8 @@ pub(super) struct SharedNamespaces {
 pub(super) struct Task<'a> {
     pub(super) spec: &'a RunSpec,
     pub(super) outfit: Outfit,
+    /// The container's own filter.
+    pub(super) profile: Option<Filter>,
     pub(super) shared: Option<&'a SharedNamespaces>,
     /// `None`: /dev/null.
     pub(super) stdin: Option<BorrowedFd<'a>>,
@@ -199,7 +202,7 @@ impl Task<'_> {
                 None => Ok(()),
             },
             Step::CloseDescriptors => self.descriptors(),
-            _ => identity::carry_out(spec, step),
+            _ => identity::carry_out(spec, self.profile.as_ref(), step),
         }
     }
 

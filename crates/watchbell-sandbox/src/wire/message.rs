@@ -130,6 +130,8 @@ pub(crate) enum Reply {
     // --- since version 3 ---
     /// After the welcome: the part of the ceiling that it does not hold.
     Devices(DeviceCeiling),
+    /// After the welcome: allowances of the ceiling that its older form lacks.
+    Allowances(Vec<String>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

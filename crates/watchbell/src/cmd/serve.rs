@@ -59,6 +59,9 @@ struct Allow {
     /// Containers without the system call filter or with an unmasked /proc
     #[arg(long)]
     allow_unconfined: bool,
+    /// Containers whose seccomp profile (a file in DIR/seccomp) allows more than the default filter, down to a floor
+    #[arg(long)]
+    allow_wider_seccomp: bool,
     /// Directories of the machine below which hostPath volumes may lie
     #[arg(long, value_name = "DIR")]
     allow_host_path: Vec<PathBuf>,
@@ -77,6 +80,8 @@ impl Allow {
             host_pid: self.allow_host_pid,
             host_ipc: self.allow_host_ipc,
             unconfined: self.allow_unconfined,
+            // No filter at all is more.
+            wider_seccomp: self.allow_wider_seccomp || self.allow_unconfined,
             host_paths: self.allow_host_path.clone(),
             ..Ceiling::default()
         })

@@ -116,6 +116,66 @@ pub(crate) fn check_default(found: &Outcomes, path: &str) {
     }
 }
 
+/// What no profile lifts.
+const FLOOR: [&str; 30] = [
+    "mount-cgroup",
+    "bind-mount",
+    "fsopen",
+    "mount-proc",
+    "mount-setattr",
+    "mount-tmpfs",
+    "open-tree",
+    "pivot-root",
+    "remount-root",
+    "unmount-proc",
+    "unshare-mount",
+    "unshare-net",
+    "unshare-user",
+    "clone-user",
+    "clone-user-high-bits",
+    "clone3-user",
+    "setns-init",
+    "setns-pidfd",
+    "add-key",
+    "keyctl",
+    "keyctl-join",
+    "request-key",
+    "bpf",
+    "io-uring",
+    "af-alg",
+    "af-alg-high-bits",
+    "af-vsock",
+    "open-by-handle",
+    "tiocsti",
+    "tiocsti-high-bits",
+];
+
+/// Under the widest profile the floor is as in a default task, and nothing else more than without a filter. What only the
+/// filter stopped is reached: else the profile would not have been in force at all.
+pub(crate) fn check_above_floor(found: &Outcomes) {
+    for Row { key, expected: [default, _, unfiltered, _], absent } in expected() {
+        let name = key.1.as_str();
+        if !cfg!(target_arch = "x86_64") && ["int80", "x32", "af-alg-int80"].contains(&name) {
+            continue;
+        }
+        let got = found.get(&key).map_or("nothing", String::as_str);
+        let is_floor = FLOOR.contains(&name) || ["int80", "x32", "af-alg-int80"].contains(&name);
+        let is_expected = if is_floor {
+            default.contains(&got)
+        } else {
+            unfiltered.contains(&got) || default.contains(&got) || absent.contains(&got)
+        };
+        assert!(is_expected, "{key:?} is {got}");
+        if ["ptrace", "process-vm-readv", "aio", "memfd-secret"].contains(&name) {
+            assert!(
+                got == "reached" || absent.contains(&got),
+                "{key:?} is {got}: the profile was not in force"
+            );
+        }
+    }
+    assert!(FLOOR.iter().all(|name| found.keys().any(|key| key.1 == *name)));
+}
+
 #[test]
 fn no_refusal_is_expected_without_a_control_that_gets_through() {
     for Row { key, expected: [default, .., control], .. } in expected() {

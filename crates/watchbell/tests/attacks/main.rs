@@ -13,6 +13,7 @@
 mod calls;
 mod exhaust;
 mod host;
+mod profiles;
 mod program;
 mod requests;
 #[path = "../e2e/stand.rs"]

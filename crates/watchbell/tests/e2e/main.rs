@@ -12,6 +12,7 @@ mod kubectl;
 mod lifecycle;
 mod python;
 mod schedule;
+mod seccomp;
 mod shared;
 mod stand;
 mod transcript;

@@ -90,7 +90,7 @@ fn of_a_pod() {
          runAsUser done
          seLinuxChangePolicy Recursive
          seLinuxOptions {level: x}
-         seccompProfile {type: Localhost, localhostProfile: p}
+         seccompProfile done
          supplementalGroups done
          supplementalGroupsPolicy Strict
          sysctls [{name: a, value: b}]
@@ -145,7 +145,7 @@ fn of_a_container() {
          runAsNonRoot done
          runAsUser done
          seLinuxOptions {level: x}
-         seccompProfile {type: Localhost, localhostProfile: p}
+         seccompProfile done
          windowsOptions {runAsUserName: u}",
     );
     check(

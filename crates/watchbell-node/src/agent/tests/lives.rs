@@ -1,3 +1,5 @@
+use watchbell_sandbox::{Seccomp, SeccompBase};
+
 use super::super::HOLD;
 use super::*;
 
@@ -240,6 +242,30 @@ fn missing_configuration_is_waited_for() {
 }
 
 #[test]
+fn a_missing_seccomp_profile_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = Bench::with_profiles(dir.path(), false);
+    let context = json!({"seccompProfile": {"type": "Localhost", "localhostProfile": "small.json"},
+        "allowPrivilegeEscalation": false});
+    let container = json!({"name": "m", "image": "tool:1", "securityContext": context});
+    bench.begin(pod(1, &spec(json!({"containers": [container]}))));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.expect(&["event 1 Pulled", "event 1 Failed!", "report 1 Pending CreateContainerError"]);
+    let profile = json!({"defaultAction": "SCMP_ACT_ERRNO",
+        "syscalls": [{"names": ["execve"], "action": "SCMP_ACT_ALLOW"}]});
+    std::fs::write(dir.path().join("small.json"), profile.to_string()).unwrap();
+    bench.wait(1);
+    bench.expect(&["start 1/0/0", "event 1 Created", "report 1 Pending ContainerCreating"]);
+    let started = bench.started.as_ref().unwrap();
+    let profile = started.extras.seccomp.as_ref().unwrap();
+    assert_eq!(
+        (profile.rules.len(), profile.base, started.seccomp),
+        (1, SeccompBase::Default, Seccomp::Default)
+    );
+}
+
+#[test]
 fn volumes_are_made_with_the_first_start_and_removed_with_the_pod() {
     let mut bench = Bench::new();
     let spec = spec(json!({
@@ -350,8 +376,8 @@ fn what_this_node_cannot_do_is_said() {
         json!({"containers": [c], "volumes": [{"name": "v", "emptyDir": {}}]})
     };
     check(
-        container(json!({"securityContext": {"seccompProfile": {"type": "Localhost"}}})),
-        "seccompProfile type \"Localhost\"",
+        container(json!({"securityContext": {"seccompProfile": {"type": "Elsewhere"}}})),
+        "seccompProfile type \"Elsewhere\"",
     );
     check(
         container(json!({"securityContext": {"capabilities": {"add": ["FLY"]}}})),

@@ -142,14 +142,16 @@ impl EventLoop {
             return Err(format!("it speaks protocols {} to {}", hello.oldest, hello.newest));
         }
         client.greeted = true;
+        let version = hello.newest.min(VERSION);
         client.send(&Reply::Welcome(Box::new(Welcome {
-            version: hello.newest.min(VERSION),
+            version,
             pid: std::process::id(),
             settings: self.parts.settings.clone(),
             idle: self.parts.machine.is_idle(),
         })));
-        if hello.newest >= EXTRAS_SINCE {
+        if version >= EXTRAS_SINCE {
             client.send(&Reply::Devices(self.parts.settings.ceiling.devices.clone()));
+            client.send(&Reply::Allowances(self.parts.settings.ceiling.told_by_name()));
         }
         let mut rows = self.parts.machine.table().peekable();
         while rows.peek().is_some() {

@@ -12,9 +12,9 @@ fn ceiling() -> impl Strategy<Value = Ceiling> {
     let runtime = ("[a-z0-9]{1,8}(-[a-z0-9]{1,4})?", "/[a-z =]{1,8}/[a-z]{1,4}")
         .prop_map(|(name, path)| OciRuntime { name, path: path.into() });
     let runtimes = vec(runtime, 0..3);
-    (any::<[bool; 6]>(), [paths(), paths(), paths(), paths()], any::<u32>(), any::<u16>(), runtimes).prop_map(
+    (any::<[bool; 7]>(), [paths(), paths(), paths(), paths()], any::<u32>(), any::<u16>(), runtimes).prop_map(
         |(flags, [host_paths, data_paths, cdi_dirs, cdi_hooks], first, count, runtimes)| {
-            let [privileged, host_users, host_network, host_pid, host_ipc, unconfined] = flags;
+            let [privileged, host_users, host_network, host_pid, host_ipc, unconfined, wider_seccomp] = flags;
             Ceiling {
                 privileged,
                 host_users,
@@ -22,6 +22,7 @@ fn ceiling() -> impl Strategy<Value = Ceiling> {
                 host_pid,
                 host_ipc,
                 unconfined,
+                wider_seccomp,
                 host_paths,
                 data_paths,
                 uid_ranges: UidRanges { first, count },

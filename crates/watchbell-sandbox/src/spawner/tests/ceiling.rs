@@ -4,7 +4,8 @@ use std::sync::Arc;
 use super::machine::{environment, spec};
 use crate::spawner::ceiling::Guard;
 use crate::{
-    Capabilities, Ceiling, OciRuntime, PodEnvironment, PodVolume, ProcMount, RunSpec, Seccomp, VolumeSource,
+    Capabilities, Ceiling, OciRuntime, PodEnvironment, PodVolume, ProcMount, RunSpec, Seccomp, SeccompAction,
+    SeccompBase, SeccompProfile, VolumeSource,
 };
 
 fn guard(ceiling: Ceiling) -> Guard {
@@ -36,6 +37,10 @@ fn each_allowance_allows_its_own_and_nothing_is_allowed_without() {
     check(|c| c.host_pid = true, |_, p| p.host_namespaces.pid = true);
     check(|c| c.host_ipc = true, |_, p| p.host_namespaces.ipc = true);
     check(|c| c.unconfined = true, |s, _| s.seccomp = Seccomp::Unconfined);
+    check(|c| c.wider_seccomp = true, |s, _| s.extras.seccomp = Some(Arc::new(profile(SeccompBase::Floor))));
+    assert!(
+        verdict(&Ceiling::default(), |s, _| s.extras.seccomp = Some(Arc::new(profile(SeccompBase::Default))))
+    );
     check(|c| c.unconfined = true, |s, _| s.proc_mount = ProcMount::Unmasked);
     let runtime = OciRuntime { name: "runc".into(), path: "/usr/sbin/runc".into() };
     check(|c| c.runtimes = vec![runtime.clone()], |s, _| s.extras.runtime = Some("runc".into()));
@@ -44,6 +49,10 @@ fn each_allowance_allows_its_own_and_nothing_is_allowed_without() {
         |c| (c.privileged, c.host_users) = (true, true),
         |s, p| (s.capabilities, p.host_namespaces.users) = (Capabilities::ALL, true),
     );
+}
+
+fn profile(base: SeccompBase) -> SeccompProfile {
+    SeccompProfile { base, default: SeccompAction::Allow, rules: Vec::new(), log: false }
 }
 
 fn host(path: &str) -> PodVolume {

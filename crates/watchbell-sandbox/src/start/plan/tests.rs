@@ -4,7 +4,8 @@ use std::sync::Arc;
 use super::{Step, plan, plan_entry};
 use crate::{
     Capabilities, CgroupLimits, ContainerId, EtcFiles, Extras, HostNamespaces, Interaction, LogTarget, Mount,
-    PodEnvironment, PodVolume, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Sys, VolumeSource,
+    PodEnvironment, PodVolume, ProcMount, Root, RunSpec, Scratch, Seccomp, SeccompAction, SeccompBase,
+    SeccompProfile, Sharing, Sys, VolumeSource,
 };
 
 /// What an unlabelled namespace gives to a pod that says nothing.
@@ -152,6 +153,49 @@ fn the_order_holds_whatever_is_asked() {
         assert_eq!(restricted.is_some(), has(3));
         assert!(restricted.is_none_or(|r| Some(r) > order[5] && Some(r) < order[6]));
     }
+}
+
+/// As late as may be, and never without the filter below it.
+#[test]
+fn a_profile_comes_after_the_filter_and_last_where_it_can() {
+    let check = |change: fn(&mut RunSpec), expect: &str| {
+        let mut spec = strict();
+        spec.extras.seccomp = Some(Arc::new(SeccompProfile {
+            base: SeccompBase::Default,
+            default: SeccompAction::Errno(1),
+            rules: Vec::new(),
+            log: false,
+        }));
+        change(&mut spec);
+        for steps in [plan(&spec), plan_entry(&spec, false)] {
+            let kinds = steps.iter().filter_map(|step| match step {
+                Step::NoNewPrivileges => Some("privileges"),
+                Step::Filter => Some("filter"),
+                Step::FilterFurther => Some("profile"),
+                Step::DropCapabilities(_) => Some("capabilities"),
+                Step::Execute(_) => Some("execute"),
+                _ => None,
+            });
+            assert_eq!(kinds.collect::<Vec<_>>().join(" "), expect);
+        }
+    };
+    check(|_| {}, "privileges filter capabilities profile execute");
+    check(|spec| spec.no_new_privs = false, "filter profile capabilities execute");
+    check(|spec| spec.privileged = true, "capabilities execute");
+    let mut spec = strict();
+    spec.extras.seccomp = Some(Arc::new(SeccompProfile {
+        base: SeccompBase::Default,
+        default: SeccompAction::Errno(5000),
+        rules: Vec::new(),
+        log: false,
+    }));
+    assert!(spec.check().is_err_and(|e| e.field == "extras.seccomp.rules"));
+    spec.seccomp = Seccomp::Unconfined;
+    spec.extras.seccomp = spec
+        .extras
+        .seccomp
+        .map(|p| Arc::new(SeccompProfile { default: SeccompAction::Allow, ..(*p).clone() }));
+    assert!(spec.check().is_err_and(|e| e.field == "extras.seccomp"));
 }
 
 #[test]

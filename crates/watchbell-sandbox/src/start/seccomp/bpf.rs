@@ -1,17 +1,21 @@
 //! From a table of verdicts to a filter program that finds its entry by binary search.
 //!
-//! A linear filter of the same policy costs several hundred instructions for a late system call; this one about twenty.
+//! A linear filter of the same policy costs several hundred instructions for a late system call; this one about twenty
+//! (docs/benchmarks.md).
+
+use std::collections::BTreeMap;
 
 use super::super::kernel::Instruction;
+use super::table::LAST_KNOWN;
+use crate::SeccompOp;
+use crate::syscalls::Arch;
 
 /// What the filter answers for one system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(super) enum Verdict {
     Allow,
     /// Fails with this error number.
     Errno(u16),
-    /// Ends the whole process: only an attack gets here.
-    Kill,
     /// Looks at an argument first.
     If(Condition),
     /// Looks at several.
@@ -20,7 +24,7 @@ pub(crate) enum Verdict {
 
 /// Allowed when in any row each of the arguments is one of the values beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rows {
+pub(super) struct Rows {
     pub(crate) rows: &'static [&'static [(u8, &'static [u32])]],
     pub(crate) otherwise: u16,
 }
@@ -28,14 +32,14 @@ pub(crate) struct Rows {
 /// A look at the low 32 bits of one argument (its high ones must be 0 where that matters: flags of `clone` are 64 bits
 /// wide in the kernel only for clone3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Condition {
+pub(super) struct Condition {
     pub(crate) argument: u8,
     pub(crate) test: Test,
     pub(crate) otherwise: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Test {
+pub(super) enum Test {
     /// None of these bits.
     NoneOf(u32),
     OneOf(&'static [u32]),
@@ -46,12 +50,20 @@ const LD_W_ABS: u16 = 0x20;
 const JMP_JA: u16 = 0x05;
 const JMP_JEQ_K: u16 = 0x15;
 const JMP_JGE_K: u16 = 0x35;
+const JMP_JGT_K: u16 = 0x25;
 const JMP_JSET_K: u16 = 0x45;
+const ALU_AND_K: u16 = 0x54;
 const RET_K: u16 = 0x06;
 
-const RET_KILL_PROCESS: u32 = 0x8000_0000;
-const RET_ERRNO: u32 = 0x0005_0000;
-const RET_ALLOW: u32 = 0x7fff_0000;
+pub(super) const RET_KILL_PROCESS: u32 = 0x8000_0000;
+pub(super) const RET_KILL_THREAD: u32 = 0;
+pub(super) const RET_TRAP: u32 = 0x0003_0000;
+pub(super) const RET_ERRNO: u32 = 0x0005_0000;
+pub(super) const RET_LOG: u32 = 0x7ffc_0000;
+pub(super) const RET_ALLOW: u32 = 0x7fff_0000;
+
+/// x32 calls have the architecture of the others, and numbers from here on.
+const X32: u32 = 0x4000_0000;
 
 // Offsets in `struct seccomp_data`.
 const NR: u32 = 0;
@@ -62,31 +74,40 @@ fn insn(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
     Instruction { code, jt, jf, k }
 }
 
-/// Compiles the verdicts of the numbers named, `EPERM` for those between, and `ENOSYS` above the last: a program then
-/// takes an old kernel's way.
-pub(crate) fn compile(arch: u32, foreign_from: Option<u32>, verdicts: &[(u32, Verdict)]) -> Vec<Instruction> {
-    const EPERM: u16 = 1;
-    const ENOSYS: u16 = 38;
-    let mut sorted = verdicts.to_vec();
-    sorted.sort_by_key(|(number, _)| *number);
-    let mut runs: Vec<(u32, Verdict)> = vec![(0, Verdict::Errno(EPERM))];
-    let mut start = |at: u32, verdict: Verdict| match runs.last_mut() {
-        Some((from, last)) if *from == at => *last = verdict,
-        Some((_, last)) if *last == verdict => {}
-        _ => runs.push((at, verdict)),
+/// The answers to all calls of an architecture.
+pub(super) struct Answers {
+    pub(crate) arch: Arch,
+    /// To calls between those that are named, and to those above [`LAST_KNOWN`].
+    pub(crate) unnamed: Vec<Instruction>,
+    pub(crate) newer: Vec<Instruction>,
+    pub(crate) named: BTreeMap<u32, Vec<Instruction>>,
+}
+
+/// Compiles answers to a program that kills what comes by another architecture.
+pub(super) fn compile(answers: &Answers) -> Vec<Instruction> {
+    let mut runs: Vec<(u32, &[Instruction])> = vec![(0, &answers.unnamed)];
+    let mut start = |at: u32, code| match runs.last_mut() {
+        Some((from, last)) if *from == at => *last = code,
+        Some((_, last)) if *last == code => {}
+        _ => runs.push((at, code)),
     };
-    for (number, verdict) in &sorted {
-        start(*number, *verdict);
-        start(*number + 1, Verdict::Errno(EPERM));
+    for (number, code) in answers.named.range(..=LAST_KNOWN) {
+        start(*number, code.as_slice());
+        start(*number + 1, &answers.unnamed);
     }
-    start(super::LAST_KNOWN + 1, Verdict::Errno(ENOSYS));
-    if let Some(foreign) = foreign_from {
-        start(foreign, Verdict::Kill);
+    start(LAST_KNOWN + 1, &answers.newer);
+    for (number, code) in answers.named.range(LAST_KNOWN + 1..X32) {
+        start(*number, code.as_slice());
+        start(*number + 1, &answers.newer);
+    }
+    let killed = [insn(RET_K, 0, 0, RET_KILL_PROCESS)];
+    if answers.arch == Arch::X86_64 {
+        start(X32, &killed);
     }
     let mut program = vec![
         // A filter that does not look at the architecture is walked around by `int 0x80`.
         insn(LD_W_ABS, 0, 0, ARCH),
-        insn(JMP_JEQ_K, 1, 0, arch),
+        insn(JMP_JEQ_K, 1, 0, audit_arch(answers.arch)),
         insn(RET_K, 0, 0, RET_KILL_PROCESS),
         insn(LD_W_ABS, 0, 0, NR),
     ];
@@ -94,24 +115,96 @@ pub(crate) fn compile(arch: u32, foreign_from: Option<u32>, verdicts: &[(u32, Ve
     program
 }
 
+/// `AUDIT_ARCH_*` of linux/audit.h.
+pub(super) fn audit_arch(arch: Arch) -> u32 {
+    match arch {
+        Arch::X86_64 => 0xc000_003e,
+        Arch::Aarch64 => 0xc000_00b7,
+    }
+}
+
 /// Finds the last run that begins at or below the number in the accumulator.
-fn search(runs: &[(u32, Verdict)]) -> Vec<Instruction> {
-    if let [(_, verdict)] = runs {
-        return answer(*verdict);
+fn search(runs: &[(u32, &[Instruction])]) -> Vec<Instruction> {
+    if let [(_, code)] = runs {
+        return code.to_vec();
     }
     let (low, high) = runs.split_at(runs.len() / 2);
     let (below, above) = (search(low), search(high));
-    let mut code = vec![insn(JMP_JGE_K, 0, 1, high[0].0), insn(JMP_JA, 0, 0, below.len() as u32)];
+    let mut code = match u8::try_from(below.len()) {
+        Ok(over) => vec![insn(JMP_JGE_K, over, 0, high[0].0)],
+        // Too far for a conditional jump.
+        Err(_) => vec![insn(JMP_JGE_K, 0, 1, high[0].0), insn(JMP_JA, 0, 0, below.len() as u32)],
+    };
     code.extend(below);
     code.extend(above);
     code
 }
 
-fn answer(verdict: Verdict) -> Vec<Instruction> {
+/// Ends the program with this answer.
+pub(super) fn returns(answer: u32) -> Vec<Instruction> {
+    vec![insn(RET_K, 0, 0, answer)]
+}
+
+/// A comparison of all 64 bits of an argument, as profiles write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Comparison {
+    pub(crate) argument: u8,
+    pub(crate) op: SeccompOp,
+    pub(crate) value: u64,
+}
+
+/// `answer` when all comparisons hold; goes on behind its own end otherwise. Made from the end, so that the way there is known:
+/// at most six comparisons of six instructions, which a conditional jump crosses.
+pub(super) fn clause(comparisons: &[Comparison], answer: u32) -> Vec<Instruction> {
+    let mut code = returns(answer);
+    for comparison in comparisons.iter().rev() {
+        let mut look = compare(comparison, code.len() as u8);
+        look.extend(code);
+        code = look;
+    }
+    code
+}
+
+/// Goes on when it holds, and skips `rest` instructions more when not. Arguments have 64 bits and the program words of 32: the
+/// high half decides first.
+fn compare(&Comparison { argument, op, value }: &Comparison, rest: u8) -> Vec<Instruction> {
+    let (high, low) = ((value >> 32) as u32, value as u32);
+    let at = ARGS + 8 * u32::from(argument);
+    let (load_high, load_low) = (insn(LD_W_ABS, 0, 0, at + 4), insn(LD_W_ABS, 0, 0, at));
+    let ordered = |last: Instruction| {
+        let (above, below) = match op {
+            SeccompOp::GreaterThan | SeccompOp::GreaterOrEqual => (3, 2 + rest),
+            _ => (3 + rest, 2),
+        };
+        vec![load_high, insn(JMP_JGT_K, above, 0, high), insn(JMP_JEQ_K, 0, below, high), load_low, last]
+    };
+    match op {
+        SeccompOp::Equal => {
+            vec![load_high, insn(JMP_JEQ_K, 0, 2 + rest, high), load_low, insn(JMP_JEQ_K, 0, rest, low)]
+        }
+        SeccompOp::NotEqual => {
+            vec![load_high, insn(JMP_JEQ_K, 0, 2, high), load_low, insn(JMP_JEQ_K, rest, 0, low)]
+        }
+        SeccompOp::GreaterThan => ordered(insn(JMP_JGT_K, 0, rest, low)),
+        SeccompOp::GreaterOrEqual => ordered(insn(JMP_JGE_K, 0, rest, low)),
+        SeccompOp::LessThan => ordered(insn(JMP_JGE_K, rest, 0, low)),
+        SeccompOp::LessOrEqual => ordered(insn(JMP_JGT_K, rest, 0, low)),
+        SeccompOp::MaskedEqual { mask } => vec![
+            load_high,
+            insn(ALU_AND_K, 0, 0, (mask >> 32) as u32),
+            insn(JMP_JEQ_K, 0, 3 + rest, high),
+            load_low,
+            insn(ALU_AND_K, 0, 0, mask as u32),
+            insn(JMP_JEQ_K, 0, rest, low),
+        ],
+    }
+}
+
+/// The code of one verdict of our own tables.
+pub(super) fn answer(verdict: Verdict) -> Vec<Instruction> {
     match verdict {
         Verdict::Allow => vec![insn(RET_K, 0, 0, RET_ALLOW)],
         Verdict::Errno(errno) => vec![insn(RET_K, 0, 0, RET_ERRNO | u32::from(errno))],
-        Verdict::Kill => vec![insn(RET_K, 0, 0, RET_KILL_PROCESS)],
         Verdict::If(condition) => check(condition),
         Verdict::IfAny(Rows { rows, otherwise }) => {
             let mut code: Vec<Instruction> = rows.iter().flat_map(|row| check_row(row)).collect();
@@ -161,9 +254,9 @@ fn check(Condition { argument, test, otherwise }: Condition) -> Vec<Instruction>
     code
 }
 
-/// The filter as the kernel would run it; tests and `explain` ask it.
+/// The filter as the kernel would run it: what it answers, and after how many instructions.
 #[cfg(test)]
-pub(crate) fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
+pub(super) fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> (u32, usize) {
     let load = |offset: u32| match offset {
         NR => number,
         ARCH => arch,
@@ -172,18 +265,21 @@ pub(crate) fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6
             (args[(at / 8) as usize] >> (if at.is_multiple_of(8) { 0 } else { 32 })) as u32
         }
     };
-    let (mut pc, mut accumulator) = (0usize, 0u32);
+    let (mut pc, mut accumulator, mut count) = (0usize, 0u32, 0usize);
     loop {
         let Instruction { code, jt, jf, k } = program[pc];
         pc += 1;
+        count += 1;
         let jump = |holds: bool| usize::from(if holds { jt } else { jf });
         match code {
             LD_W_ABS => accumulator = load(k),
             JMP_JA => pc += k as usize,
             JMP_JEQ_K => pc += jump(accumulator == k),
             JMP_JGE_K => pc += jump(accumulator >= k),
+            JMP_JGT_K => pc += jump(accumulator > k),
+            ALU_AND_K => accumulator &= k,
             JMP_JSET_K => pc += jump(accumulator & k != 0),
-            RET_K => return k,
+            RET_K => return (k, count),
             other => panic!("unknown instruction {other:#x}"),
         }
     }
