@@ -12,6 +12,7 @@
 pub mod convert;
 pub mod decode;
 pub mod defaults;
+pub mod devices;
 pub mod error;
 pub mod managed_fields;
 pub mod name;

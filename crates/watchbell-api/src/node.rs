@@ -75,6 +75,8 @@ pub enum Report {
     Status { uid: Uid, status: Box<PodStatus> },
     /// Something a person should see (`Pulled`, `FailedMount`, …), for the pod's events.
     Event { uid: Uid, warning: bool, reason: &'static str, message: String },
+    /// The devices of this machine from now on: full names (`vendor.com/class=name`) under their kinds.
+    Devices { pools: BTreeMap<Arc<str>, Vec<Arc<str>>> },
     /// The folder of a volume is gone, or why it is not.
     VolumeRemoved { name: Arc<str>, error: Option<String> },
 }

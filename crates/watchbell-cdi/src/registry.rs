@@ -165,6 +165,21 @@ impl Registry {
         pools
     }
 
+    /// The places on the host whose coming and going makes a device usable or not.
+    pub fn host_paths(&self) -> Vec<PathBuf> {
+        let mut paths = BTreeSet::new();
+        for entry in self.devices.values() {
+            for edits in [&entry.spec.container_edits, &entry.device().container_edits] {
+                let nodes = edits.device_nodes.iter();
+                paths.extend(
+                    nodes.map(|node| if node.host_path.is_empty() { &node.path } else { &node.host_path }),
+                );
+                paths.extend(edits.mounts.iter().map(|mount| &mount.host_path));
+            }
+        }
+        paths.into_iter().filter(|path| path.starts_with('/')).map(PathBuf::from).collect()
+    }
+
     /// All that a container gets with these devices: the edits of each one's spec, once, and its own.
     pub fn hand_out(&self, names: &[QualifiedName]) -> Result<HandOut, String> {
         if names.len() > HANDED_OUT_MAX {

@@ -297,6 +297,7 @@ fn config(pods: u32) -> Config {
             pods,
             ephemeral_storage_bytes: 1 << 50,
         },
+        devices: Default::default(),
         hostname: "bench".into(),
         ca_pem: "-".into(),
         seed: [7; 32],

@@ -13,9 +13,11 @@
 //!   until it does. Higher priorities still go first.
 //! * Where a pod finds no room and pods of a lower priority run, those are named that must end for it
 //!   ([`Queue::preempt`]), and room is kept until it starts.
+//! * Devices are counted like any other resource, and leased one by one: no two pods ever hold the same.
 //! * A pod that could not even have the empty machine is set aside with its reason.
 
 mod demand;
+mod devices;
 mod line;
 mod preempt;
 mod queue;
@@ -26,5 +28,6 @@ mod taint;
 mod tests;
 
 pub use demand::Demand;
+pub use devices::Pools;
 pub use queue::{OVERTAKES_MAX, Preemption, Queue, Waiting};
 pub use taint::Taint;

@@ -11,6 +11,7 @@
 
 mod agent;
 mod capacity;
+mod devices;
 mod error;
 mod executor;
 mod image;
@@ -44,6 +45,7 @@ use seccomp::SeccompProfiles;
 use sessions::{NodeSessions, SharedSpawner};
 
 pub use capacity::capacity;
+pub use devices::devices;
 pub use error::Error;
 pub use options::{LogLimits, NodeOptions};
 
@@ -53,6 +55,8 @@ pub struct Node {
     images: Arc<dyn Images>,
     sessions: Arc<dyn Sessions>,
     thread: JoinHandle<()>,
+    /// Its end is the end of the thread that watches devices.
+    _devices: std::os::fd::OwnedFd,
 }
 
 impl Node {
@@ -113,6 +117,11 @@ impl Node {
                 resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
             },
         };
+        let report = Arc::new(report);
+        let told = report.clone();
+        let watched_devices = devices::watch(options.spawner.ceiling.devices.clone(), move |pools| {
+            told(Report::Devices { pools });
+        })?;
         let shared = Arc::new(SharedSpawner::new(spawner.clone()));
         let executor = Executor {
             agent: Agent::new(site, in_use.clone(), table),
@@ -125,7 +134,7 @@ impl Node {
             data_dir: options.data_dir,
             rubbish,
             watched,
-            report,
+            report: move |said| report(said),
         };
         executor::forward_events(events, &inbox);
         spawn("node-commands", move || {
@@ -140,6 +149,7 @@ impl Node {
             logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
             images: Arc::new(NodeImages { came, store, options: options.pull, in_use }),
             thread,
+            _devices: watched_devices,
         })
     }
 

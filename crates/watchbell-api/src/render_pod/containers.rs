@@ -30,7 +30,27 @@ fn one(pod: &Pod<'_>, container: &Container, status: &ContainerStatus) -> Value 
         out.insert("containerID".into(), id(status.restart_count).into());
     }
     out.insert("started".into(), is_running(status).into());
+    let devices = devices(pod, container);
+    if !devices.is_empty() {
+        out.insert("allocatedResourcesStatus".into(), devices.into());
+    }
     Value::Object(out)
+}
+
+/// Which devices the container has (KEP-4680). Nobody watches their health.
+fn devices(pod: &Pod<'_>, container: &Container) -> Vec<Value> {
+    let mut all = pod.spec.init_containers.iter().chain(&pod.spec.containers);
+    let Some(ordinal) = all.position(|c| std::ptr::eq(c, container)) else { return Vec::new() };
+    let mut kinds: Vec<(String, Vec<Value>)> = Vec::new();
+    for name in crate::devices::of_container(pod.spec, &pod.status.devices, ordinal) {
+        let kind = crate::devices::kind_of(&name);
+        let one = json!({"resourceID": &*name, "health": "Unknown"});
+        match kinds.iter_mut().find(|(known, _)| known == kind) {
+            Some((_, list)) => list.push(one),
+            None => kinds.push((kind.to_owned(), vec![one])),
+        }
+    }
+    kinds.into_iter().map(|(name, resources)| json!({"name": name, "resources": resources})).collect()
 }
 
 /// Ready is what counts for the pod: a container runs, an init container has done its work.

@@ -46,6 +46,8 @@ pub struct PodStatus {
     pub disruption: Option<Box<str>>,
     /// Conditions of clients' own types, as the JSON list they wrote.
     pub written_conditions: Option<Box<str>>,
+    /// The devices that the pod holds until it has ended, and then held, by their full names (`vendor.com/class=name`).
+    pub devices: Vec<Arc<str>>,
     /// Addresses of the pod; always empty for a task without a network.
     pub pod_ip: Option<Box<str>>,
     pub init_containers: Vec<ContainerStatus>,

@@ -9,6 +9,7 @@ use watchbell_api::node::Capacity;
 use watchbell_api::types::pod::Toleration;
 
 use super::demand::{Amounts, Demand};
+use super::devices::{Devices, Pools};
 use super::line::Level;
 use super::preempt::{self, Candidate};
 use super::reason;
@@ -35,6 +36,8 @@ pub struct Waiting {
     /// Labels that the node must have.
     pub node_selector: BTreeMap<String, String>,
     pub tolerations: Vec<Toleration>,
+    /// The devices that it holds, once it runs.
+    pub held: Vec<Arc<str>>,
 }
 
 /// Whether a pod may end others for its room (`preemptionPolicy`).
@@ -48,6 +51,7 @@ pub enum Preemption {
 #[derive(Debug)]
 pub struct Queue {
     machine: Amounts,
+    devices: Devices,
     labels: BTreeMap<String, String>,
     taints: Vec<Taint>,
     used: Amounts,
@@ -76,6 +80,7 @@ impl Queue {
     pub fn new(capacity: Capacity) -> Queue {
         Queue {
             machine: Amounts::of_machine(&capacity),
+            devices: Devices::default(),
             labels: BTreeMap::new(),
             taints: Vec::new(),
             used: Amounts::default(),
@@ -115,13 +120,39 @@ impl Queue {
         uids
     }
 
+    /// Other devices are there. Who holds one keeps it, even if it is gone. Returns the pods that wait and may be looked at
+    /// otherwise now.
+    pub fn change_devices(&mut self, pools: &Pools) -> Vec<Uid> {
+        let asks = |pod: &&Waiting| !pod.request.devices.is_empty();
+        let waiting: Vec<Waiting> = self.waiting.values().filter(asks).cloned().collect();
+        let running: Vec<Waiting> = self.running.values().filter(asks).cloned().collect();
+        for pod in waiting.iter().chain(&running) {
+            self.remove(pod.uid);
+        }
+        self.devices.set(pools);
+        self.machine.devices = self.devices.count();
+        for pod in running {
+            self.started(pod);
+        }
+        let uids = waiting.iter().map(|pod| pod.uid).collect();
+        for pod in waiting {
+            self.push(pod);
+        }
+        uids
+    }
+
+    /// The devices that a running pod holds.
+    pub fn devices_of(&self, uid: Uid) -> &[Arc<str>] {
+        self.devices.held_by(uid)
+    }
+
     /// A pod that waits from now on.
     pub fn push(&mut self, pod: Waiting) {
         self.remove(pod.uid);
         if self.could_ever_run(&pod) {
-            let share = self.share(&pod.namespace);
+            let (share, asks) = (self.share(&pod.namespace), self.asks(&pod));
             let level = self.levels.entry(Reverse(pod.priority)).or_default();
-            level.insert(&pod.namespace, share, pod.seq, pod.uid, pod.request.amounts());
+            level.insert(&pod.namespace, share, pod.seq, pod.uid, asks);
         }
         self.waiting.insert(pod.uid, pod);
     }
@@ -129,7 +160,8 @@ impl Queue {
     /// A pod that runs already (after a restart of the server): it takes its room whether there is any or not.
     pub fn started(&mut self, pod: Waiting) {
         self.remove(pod.uid);
-        let amounts = pod.request.amounts();
+        self.devices.hold(pod.uid, &pod.held);
+        let amounts = self.asks(&pod);
         self.used = self.used.plus(amounts);
         let used_by = self.used_by.entry(pod.namespace.clone()).or_default();
         *used_by = used_by.plus(amounts);
@@ -152,7 +184,8 @@ impl Queue {
                 }
             }
             self.helpless = None;
-            let amounts = pod.request.amounts();
+            self.devices.release(uid);
+            let amounts = self.asks(&pod);
             self.used = self.used.minus(amounts);
             if let Some(used_by) = self.used_by.get_mut(&pod.namespace) {
                 *used_by = used_by.minus(amounts);
@@ -167,7 +200,8 @@ impl Queue {
     /// The next pod to start, which counts as running from now on. `None`: nothing that waits may start.
     pub fn pop(&mut self) -> Option<Uid> {
         let uid = self.choose()?;
-        let pod = self.waiting.get(&uid)?.clone();
+        let mut pod = self.waiting.get(&uid)?.clone();
+        pod.held = self.devices.choose(&pod.request.devices);
         self.started(pod);
         Some(uid)
     }
@@ -180,8 +214,8 @@ impl Queue {
         for (&Reverse(priority), level) in &mut self.levels {
             if let Some(overtaken) = self.overtaken.filter(|overtaken| overtaken.priority >= priority) {
                 // It waited longest: before its like, it is asked first.
-                let fits = |pod: &Waiting| pod.request.amounts().fits_in(&room);
-                if self.waiting.get(&overtaken.uid).is_some_and(fits) {
+                let asks = self.waiting.get(&overtaken.uid).map(|pod| asks(&self.devices, pod));
+                if asks.is_some_and(|asks| asks.fits_in(&room)) {
                     return Some(overtaken.uid);
                 }
                 if overtaken.times >= OVERTAKES_MAX {
@@ -232,7 +266,7 @@ impl Queue {
         }
         let (mut coming, mut candidates) = (room, Vec::new());
         for running in self.running.values() {
-            let amounts = running.request.amounts();
+            let amounts = Amounts { devices: self.devices.freed_by(running.uid), ..self.asks(running) };
             if is_ending(running.uid) {
                 coming = coming.plus(amounts);
             } else if running.priority < priority {
@@ -240,7 +274,7 @@ impl Queue {
                 candidates.push(Candidate { uid, priority, seq, amounts });
             }
         }
-        let Some(victims) = preempt::victims(&pod.request.amounts(), coming, candidates) else {
+        let Some(victims) = preempt::victims(&self.asks(pod), coming, candidates) else {
             self.helpless = Some(uid);
             return None;
         };
@@ -273,17 +307,18 @@ impl Queue {
     /// Why a pod waits, in Kubernetes' words; `None` when it does not wait.
     pub fn reason(&self, uid: Uid) -> Option<String> {
         let pod = self.waiting.get(&uid)?;
-        let asks = pod.request.amounts();
+        let asks = self.asks(pod);
         let room = self.room();
+        let of_kind = |kind: &str| self.devices.of_kind(kind);
         Some(if !self.is_selected_by(pod) {
             reason::not_selected()
         } else if let Some(taint) = self.taints.iter().find(|taint| !taint.is_tolerated_by(&pod.tolerations))
         {
             reason::not_tolerated(taint)
         } else if !self.could_ever_run(pod) {
-            reason::too_large(&pod.request, &self.machine)
+            reason::too_large(&pod.request, &self.machine, of_kind)
         } else if !asks.fits_in(&room) {
-            reason::no_room(&asks, &room, &self.machine)
+            reason::no_room(&pod.request, &room, &self.machine, of_kind)
         } else if self.keeps_room_before(pod) {
             reason::room_is_kept(OVERTAKES_MAX)
         } else {
@@ -305,8 +340,9 @@ impl Queue {
         if self.overtaken.is_some_and(|overtaken| overtaken.uid == pod.uid) {
             self.overtaken = None;
         }
+        let asks = self.asks(pod);
         if let Some(level) = self.levels.get_mut(&Reverse(pod.priority)) {
-            level.remove(&pod.namespace, pod.seq, pod.uid, pod.request.amounts());
+            level.remove(&pod.namespace, pod.seq, pod.uid, asks);
             if level.is_empty() {
                 self.levels.remove(&Reverse(pod.priority));
             }
@@ -314,8 +350,11 @@ impl Queue {
     }
 
     fn could_ever_run(&self, pod: &Waiting) -> bool {
-        let fits = pod.request.missing.is_none() && pod.request.amounts().fits_in(&self.machine);
-        fits && self.is_selected_by(pod)
+        let fits = pod.request.missing.is_none() && self.asks(pod).fits_in(&self.machine);
+        let has_kinds =
+            pod.request.devices.iter().all(|(kind, count)| *count <= self.devices.of_kind(kind).0);
+        fits && has_kinds
+            && self.is_selected_by(pod)
             && self.taints.iter().all(|taint| taint.is_tolerated_by(&pod.tolerations))
     }
 
@@ -323,8 +362,13 @@ impl Queue {
         pod.node_selector.iter().all(|(key, value)| self.labels.get(key) == Some(value))
     }
 
+    fn asks(&self, pod: &Waiting) -> Amounts {
+        asks(&self.devices, pod)
+    }
+
     fn room(&self) -> Amounts {
-        self.machine.minus(self.used)
+        // A device that has vanished is nobody's room, whoever held it.
+        Amounts { devices: self.devices.free(), ..self.machine.minus(self.used) }
     }
 
     fn share(&self, namespace: &Arc<str>) -> u64 {
@@ -337,4 +381,8 @@ impl Queue {
             level.reorder(namespace, share);
         }
     }
+}
+
+fn asks(devices: &Devices, pod: &Waiting) -> Amounts {
+    Amounts { devices: devices.asked(&pod.request.devices), ..pod.request.amounts() }
 }

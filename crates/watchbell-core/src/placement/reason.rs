@@ -4,10 +4,19 @@ use super::demand::{Amounts, Demand};
 use super::taint::Taint;
 
 /// More than the whole machine has.
-pub(super) fn too_large(request: &Demand, machine: &Amounts) -> String {
+pub(super) fn too_large(request: &Demand, machine: &Amounts, devices: impl Fn(&str) -> (u64, u64)) -> String {
     let mut lacks: Vec<String> = Vec::new();
     if let Some(name) = &request.missing {
         lacks.push(format!("1 Insufficient {name} (the machine has none)"));
+    }
+    for (kind, asks) in &request.devices {
+        match devices(kind) {
+            (0, _) => lacks.push(format!("1 Insufficient {kind} (the machine has none)")),
+            (has, _) if *asks > has => {
+                lacks.push(format!("1 Insufficient {kind} (asks {asks}, the machine has {has})"));
+            }
+            _ => {}
+        }
     }
     let asks = request.amounts();
     for (name, asks, has, text) in each(&asks, machine) {
@@ -19,15 +28,27 @@ pub(super) fn too_large(request: &Demand, machine: &Amounts) -> String {
 }
 
 /// More than is free now.
-pub(super) fn no_room(asks: &Amounts, room: &Amounts, machine: &Amounts) -> String {
-    let mut lacks: Vec<String> = each(asks, room)
+pub(super) fn no_room(
+    request: &Demand,
+    room: &Amounts,
+    machine: &Amounts,
+    devices: impl Fn(&str) -> (u64, u64),
+) -> String {
+    let asks = request.amounts();
+    let mut lacks: Vec<String> = each(&asks, room)
         .into_iter()
-        .zip(each(asks, machine))
+        .zip(each(&asks, machine))
         .filter(|((_, asks, free, _), _)| asks > free)
         .map(|((name, asks, free, text), (_, _, all, _))| {
             format!("1 Insufficient {name} (asks {}, {} of {} is free)", text(asks), text(free), text(all))
         })
         .collect();
+    for (kind, asks) in &request.devices {
+        let (all, free) = devices(kind);
+        if *asks > free {
+            lacks.push(format!("1 Insufficient {kind} (asks {asks}, {free} of {all} is free)"));
+        }
+    }
     if asks.pods > room.pods {
         lacks.push(format!("1 Too many pods ({} run)", machine.pods));
     }

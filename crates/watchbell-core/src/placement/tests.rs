@@ -6,7 +6,7 @@ use serde_json::json;
 use watchbell_api::Uid;
 use watchbell_api::node::Capacity;
 
-use super::{Demand, OVERTAKES_MAX, Preemption, Queue, Waiting};
+use super::{Demand, OVERTAKES_MAX, Pools, Preemption, Queue, Waiting};
 
 const MI: u64 = 1 << 20;
 
@@ -24,6 +24,7 @@ fn pod(uid: u128, namespace: &str, priority: i32, cpu_millis: u64, memory_mi: u6
         request: Demand { cpu_millis, memory_bytes: memory_mi * MI, ..Demand::default() },
         node_selector: BTreeMap::new(),
         tolerations: Vec::new(),
+        held: Vec::new(),
     }
 }
 
@@ -175,7 +176,7 @@ fn the_reason_says_what_is_missing() {
         "1 Insufficient cpu (asks 8500m, the machine has 8), 1 Insufficient memory (asks 25Gi, the machine has 24Gi)",
     );
     let mut gpu = pod(3, "ml", 0, 1, 1);
-    gpu.request.missing = Some("nvidia.com/gpu".into());
+    gpu.request.devices.insert("nvidia.com/gpu".into(), 1);
     queue.push(gpu);
     check(&queue, 3, "1 Insufficient nvidia.com/gpu (the machine has none)");
     queue.push(pod(4, "ml", 0, 6_000, 1));
@@ -189,12 +190,92 @@ fn the_reason_says_what_is_missing() {
     assert_eq!(queue.reason(Uid(4)), None);
 }
 
+fn toys(names: &[&str]) -> Pools {
+    Pools::from([("a.com/toy".into(), names.iter().map(|name| format!("a.com/toy={name}").into()).collect())])
+}
+
+fn asking(uid: u128, toys: u64) -> Waiting {
+    let mut pod = pod(uid, "ml", 0, 1, 1);
+    pod.request.devices.insert("a.com/toy".into(), toys);
+    pod
+}
+
+fn held(queue: &Queue, uid: u128) -> Vec<&str> {
+    queue.devices_of(Uid(uid)).iter().map(|name| name.rsplit('=').next().unwrap_or_default()).collect()
+}
+
+#[test]
+fn each_device_is_with_one_pod() {
+    let mut queue = Queue::new(machine(8_000, 1_000, 100));
+    queue.push(asking(1, 1));
+    let none = Some("0/1 nodes are available: 1 Insufficient a.com/toy (the machine has none).".to_owned());
+    assert_eq!((queue.pop(), queue.reason(Uid(1))), (None, none.clone()));
+    assert_eq!(queue.change_devices(&toys(&["0", "1", "2"])), [Uid(1)]);
+    for uid in 2..5 {
+        queue.push(asking(uid, 1));
+    }
+    queue.push(asking(5, 4));
+    assert_eq!(all_next(&mut queue), [1, 2, 3]);
+    assert_eq!([held(&queue, 1), held(&queue, 2), held(&queue, 3)], [["0"], ["1"], ["2"]]);
+    let said = |queue: &Queue, uid: u128| queue.reason(Uid(uid)).unwrap_or_default();
+    assert!(
+        said(&queue, 4).contains("1 Insufficient a.com/toy (asks 1, 0 of 3 is free)"),
+        "{}",
+        said(&queue, 4)
+    );
+    assert!(said(&queue, 5).contains("1 Insufficient a.com/toy (asks 4, the machine has 3)"));
+    queue.remove(Uid(2));
+    assert_eq!(all_next(&mut queue), [4]);
+    assert_eq!(held(&queue, 4), ["1"]);
+    // One that vanishes while it is held is nobody's, and is not made up for by another.
+    queue.change_devices(&toys(&["0", "2"]));
+    queue.push(asking(6, 1));
+    assert_eq!(all_next(&mut queue), [0u128; 0]);
+    queue.remove(Uid(4));
+    assert_eq!(all_next(&mut queue), [0u128; 0]);
+    queue.remove(Uid(3));
+    assert_eq!(all_next(&mut queue), [6]);
+    assert_eq!(held(&queue, 6), ["2"]);
+    // It comes back.
+    queue.push(asking(7, 1));
+    queue.change_devices(&toys(&["0", "1", "2"]));
+    assert_eq!(all_next(&mut queue), [7]);
+    // After a restart each has what its status says.
+    let mut again = Queue::new(machine(8_000, 1_000, 100));
+    again.change_devices(&toys(&["0", "1", "2"]));
+    again.started(Waiting { held: vec!["a.com/toy=1".into()], ..asking(7, 1) });
+    again.push(asking(8, 2));
+    assert_eq!(all_next(&mut again), [8]);
+    assert_eq!(held(&again, 8), ["0", "2"]);
+    // The kinds are gone altogether.
+    again.change_devices(&Pools::new());
+    again.push(asking(9, 1));
+    assert_eq!((again.pop(), again.reason(Uid(9))), (None, none));
+    assert_eq!(held(&again, 8), ["0", "2"]);
+}
+
+#[test]
+fn a_higher_priority_is_given_devices_and_not_those_that_are_gone() {
+    let mut queue = Queue::new(machine(8_000, 1_000, 100));
+    queue.change_devices(&toys(&["0", "1"]));
+    queue.push(asking(1, 1));
+    queue.push(asking(2, 1));
+    assert_eq!(all_next(&mut queue), [1, 2]);
+    queue.change_devices(&toys(&["0"]));
+    let mut urgent = asking(3, 1);
+    urgent.priority = 5;
+    queue.push(urgent);
+    assert_eq!(queue.pop(), None);
+    // The younger one would be the one to go, but holds nothing that is of use.
+    assert_eq!(queue.preempt(|_| false), Some((Uid(3), vec![Uid(1)])));
+}
+
 #[test]
 fn what_a_pod_asks_for() {
     let check = |spec: serde_json::Value, expect: (u64, u64, u64, Option<&str>)| {
         let spec = serde_json::from_value(spec).expect("a pod spec");
         let demand = Demand::of(&spec);
-        let missing = demand.missing.as_deref();
+        let missing = demand.missing.as_deref().or(demand.devices.keys().next().map(|kind| &**kind));
         assert_eq!(
             (demand.cpu_millis, demand.memory_bytes / MI, demand.ephemeral_storage_bytes, missing),
             expect
@@ -247,17 +328,23 @@ enum Op {
         priority: i32,
         cpu: u64,
         memory: u64,
+        toys: u64,
     },
     Next,
+    /// These devices are there from now on, by their bits.
+    Devices(u8),
     /// The nth pod, running or waiting.
     Remove(usize),
 }
 
 fn ops() -> impl Strategy<Value = Vec<Op>> {
-    let push = (0u8..4, -1i32..2, 0u64..13, 0u64..13)
-        .prop_map(|(namespace, priority, cpu, memory)| Op::Push { namespace, priority, cpu, memory });
+    let toys = prop_oneof![3 => Just(0u64), 1 => 1u64..4];
+    let push =
+        (0u8..4, -1i32..2, 0u64..13, 0u64..13, toys).prop_map(|(namespace, priority, cpu, memory, toys)| {
+            Op::Push { namespace, priority, cpu, memory, toys }
+        });
     proptest::collection::vec(
-        prop_oneof![4 => push, 5 => Just(Op::Next), 2 => (0usize..40).prop_map(Op::Remove)],
+        prop_oneof![4 => push, 5 => Just(Op::Next), 2 => (0usize..40).prop_map(Op::Remove), 1 => (0u8..8).prop_map(Op::Devices)],
         0..300,
     )
 }
@@ -270,6 +357,7 @@ const ROOM: u64 = 10;
 struct Model {
     waiting: BTreeMap<Uid, Waiting>,
     running: BTreeMap<Uid, Waiting>,
+    toys: BTreeSet<Arc<str>>,
 }
 
 impl Model {
@@ -281,7 +369,13 @@ impl Model {
 
     fn fits(&self, pod: &Waiting) -> bool {
         let (cpu, memory, pods) = self.used();
-        cpu + pod.request.cpu_millis <= ROOM && memory + pod.request.memory_bytes <= ROOM && pods < 6
+        let held = |name: &&Arc<str>| self.running.values().any(|p| p.held.contains(name));
+        let free = self.toys.iter().filter(|name| !held(name)).count() as u64;
+        let asked = pod.request.devices.values().sum::<u64>();
+        cpu + pod.request.cpu_millis <= ROOM
+            && memory + pod.request.memory_bytes <= ROOM
+            && pods < 6
+            && asked <= free
     }
 }
 
@@ -296,9 +390,19 @@ proptest! {
         let mut overtaken: BTreeMap<Uid, u32> = BTreeMap::new();
         for (step, op) in ops.into_iter().enumerate() {
             match op {
-                Op::Push { namespace, priority, cpu, memory } => {
+                Op::Devices(bits) => {
+                    let there: Vec<String> = (0..3).filter(|i| bits & (1 << i) != 0).map(|i| i.to_string()).collect();
+                    let pools = toys(&there.iter().map(String::as_str).collect::<Vec<_>>());
+                    queue.change_devices(&pools);
+                    model.toys = pools.into_values().flatten().collect();
+                    overtaken.clear();
+                }
+                Op::Push { namespace, priority, cpu, memory, toys } => {
                     let mut new = pod(step as u128, NAMESPACES[usize::from(namespace)], priority, cpu, 0);
                     new.request.memory_bytes = memory;
+                    if toys > 0 {
+                        new.request.devices.insert("a.com/toy".into(), toys);
+                    }
                     queue.push(new.clone());
                     model.waiting.insert(new.uid, new);
                 }
@@ -321,7 +425,12 @@ proptest! {
                             prop_assert!(kept, "{idle:?} could run");
                         },
                         Some(uid) => {
-                            let started = model.waiting.remove(&uid).expect("it waited");
+                            let mut started = model.waiting.remove(&uid).expect("it waited");
+                            started.held = queue.devices_of(uid).to_vec();
+                            // As many as it asked for, all of them there, none of them another's.
+                            prop_assert_eq!(started.held.len() as u64, started.request.devices.values().sum::<u64>());
+                            prop_assert!(started.held.iter().all(|name| model.toys.contains(name)));
+                            prop_assert!(model.running.values().all(|p| p.held.iter().all(|name| !started.held.contains(name))));
                             // Never over capacity.
                             prop_assert!(fitting.iter().any(|p| p.uid == uid));
                             prop_assert!(fitting.iter().all(|p| p.priority <= started.priority), "priority");
@@ -343,6 +452,7 @@ proptest! {
             prop_assert!(model.running.keys().all(|uid| queue.reason(*uid).is_none()));
         }
         // When all that ran has ended, everything that can ever run starts in turn.
+        queue.change_devices(&toys(&["0", "1", "2"]));
         let mut left = model.waiting.len() + model.running.len();
         loop {
             while let Some(uid) = queue.pop() {

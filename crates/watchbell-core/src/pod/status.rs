@@ -31,6 +31,7 @@ impl Life {
             message,
             disruption: self.disruption.clone(),
             written_conditions: None,
+            devices: Vec::new(),
             pod_ip: None,
             init_containers: inits.iter().map(|c| container_status(c, "PodInitializing")).collect(),
             containers: mains.iter().map(|c| container_status(c, waiting_for)).collect(),

@@ -200,12 +200,15 @@ impl World {
         }
     }
 
-    fn furnish_node(&mut self, now: Timestamp) {
+    pub(super) fn furnish_node(&mut self, now: Timestamp) {
         let c = self.config.capacity.clone();
-        let resources = json!({
+        let mut resources = json!({
             "cpu": cpu(c.cpu_millis), "memory": format!("{}Ki", c.memory_bytes / 1024),
             "pods": c.pods.to_string(), "ephemeral-storage": format!("{}Ki", c.ephemeral_storage_bytes / 1024),
         });
+        for (kind, devices) in &self.config.devices {
+            resources[&**kind] = devices.len().to_string().into();
+        }
         let stamp = rfc3339(now.as_second());
         let condition = |kind: &str, status: &str, reason: &str, message: &str| {
             json!({

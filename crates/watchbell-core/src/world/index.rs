@@ -226,7 +226,7 @@ impl World {
         self.cron_children.clear();
         self.owned.clear();
         self.pods_by_uid.clear();
-        self.queue = crate::placement::Queue::new(self.config.capacity.clone());
+        self.queue = super::empty_queue(&self.config);
         self.queued.clear();
         self.events.clear();
         self.dirty.clear();

@@ -1,6 +1,7 @@
 //! Laws of the state that must hold after every step; tests and the simulation check them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use watchbell_api::{Resource, Uid};
 
@@ -8,6 +9,7 @@ use super::World;
 use super::events;
 use super::object::{Head, Key, NsName};
 use super::row::NO_INDEX;
+use crate::placement::Demand;
 
 impl World {
     /// Compares every index with the objects it is derived from.
@@ -103,6 +105,7 @@ impl World {
 
     fn check_queue(&self) -> Result<(), String> {
         let (mut runs, mut waits) = (BTreeSet::new(), BTreeSet::new());
+        let mut held: BTreeMap<&Arc<str>, Uid> = BTreeMap::new();
         for pod in self.state.list(Resource::Pod, None, None) {
             let (Some(status), Some(spec)) = (pod.pod_status(), pod.pod_spec()) else { continue };
             if status.phase.is_terminal() {
@@ -110,6 +113,21 @@ impl World {
             }
             if status.scheduled_at.is_some() {
                 runs.insert(pod.uid);
+                if *self.queue.devices_of(pod.uid) != *status.devices {
+                    return Err(format!("pod {} holds other devices than its status says", pod.name));
+                }
+                for name in &status.devices {
+                    if held.insert(name, pod.uid).is_some() {
+                        return Err(format!("pod {} holds {name}, and so does another", pod.name));
+                    }
+                }
+                let asked = Demand::of(spec).devices;
+                if asked.values().sum::<u64>() != status.devices.len() as u64 {
+                    return Err(format!(
+                        "pod {} holds {:?} and asks for {asked:?}",
+                        pod.name, status.devices
+                    ));
+                }
             } else if pod.deletion.is_none()
                 && spec.scheduling_gates.is_empty()
                 && self.claim_obstacle(pod).is_none()

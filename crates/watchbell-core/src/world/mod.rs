@@ -67,7 +67,7 @@ pub use snapshot::Snapshot;
 pub use stage::{Change, Stage};
 pub use template::{COMPLETION_INDEX, JobPods, TRACKING};
 
-use crate::placement::Queue;
+use crate::placement::{Pools, Queue};
 use index::JobRuntime;
 use shape::Shapes;
 use stage::Staging;
@@ -100,6 +100,8 @@ pub struct Machine {
 pub struct Config {
     pub machine: Machine,
     pub capacity: Capacity,
+    /// Its devices at the start; the node tells of changes.
+    pub devices: Pools,
     /// The machine's host name, an address of the node.
     pub hostname: String,
     /// PEM of the authority that signed the server's certificate: `kube-root-ca.crt` in every namespace.
@@ -179,11 +181,18 @@ impl Random {
     }
 }
 
+/// Of the machine as it is, with nobody in it.
+fn empty_queue(config: &Config) -> Queue {
+    let mut queue = Queue::new(config.capacity.clone());
+    queue.change_devices(&config.devices);
+    queue
+}
+
 impl World {
     pub fn new(config: Config) -> World {
         World {
             random: Random { seed: config.seed, counter: 0 },
-            queue: Queue::new(config.capacity.clone()),
+            queue: empty_queue(&config),
             config,
             state: Snapshot::empty(),
             committed: Snapshot::empty(),

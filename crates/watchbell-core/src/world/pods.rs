@@ -66,6 +66,7 @@ impl World {
             request: Demand::of(spec),
             node_selector,
             tolerations: spec.tolerations.clone(),
+            held: pod.pod_status().map(|status| status.devices.clone()).unwrap_or_default(),
         })
     }
 
@@ -76,7 +77,9 @@ impl World {
             let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
             let Some(spec) = pod.pod_spec() else { continue };
             let mut bound = (*pod).clone();
-            bound.status = Status::Pod(Arc::new(bound_status(spec, now.as_second())));
+            let mut status = bound_status(spec, now.as_second());
+            status.devices = self.queue.devices_of(uid).to_vec();
+            bound.status = Status::Pod(Arc::new(status));
             let bound = self.put(bound);
             if bound.array_pod().is_none_or(|pod| pod.index.is_none()) {
                 let message = format!("Successfully assigned {}/{} to {NODE_NAME}", pod.namespace, pod.name);

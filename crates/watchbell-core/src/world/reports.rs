@@ -5,11 +5,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use watchbell_api::node::{Command, Report};
 use watchbell_api::types::pod_status::PodStatus;
-use watchbell_api::{Resource, Uid};
+use watchbell_api::{Resource, Uid, devices};
 
 use super::World;
 use super::object::{Head, Status, Stored};
 use crate::controller::event::{EventKind, PlannedEvent};
+use crate::placement::Pools;
+
+/// The event of a pod whose device has vanished.
+const DEVICE_GONE: &str = "DeviceGone";
 
 impl World {
     /// Takes what the node says of a pod. Said twice it is the same as said once; a pod that ended stays so.
@@ -17,6 +21,7 @@ impl World {
         match report {
             Report::Status { uid, status } => self.report_status(uid, *status, now),
             Report::VolumeRemoved { name, error } => self.report_volume(&name, error, now),
+            Report::Devices { pools } => self.report_devices(pools, now),
             Report::Event { uid, warning, reason, message } => {
                 let Some(pod) = self.pod_of(uid) else { return };
                 let kind = if warning { EventKind::Warning } else { EventKind::Normal };
@@ -25,6 +30,31 @@ impl World {
                 self.emit(&about, &PlannedEvent { kind, reason, message }, now);
             }
         }
+    }
+
+    /// Other devices are there: pods that wait for one are looked at again, and who holds one that is gone is told.
+    fn report_devices(&mut self, pools: Pools, now: Timestamp) {
+        let before = std::mem::replace(&mut self.config.devices, pools);
+        for uid in self.queue.change_devices(&self.config.devices) {
+            if let Some(at) = self.pods_by_uid.get(&uid) {
+                self.queued.push(at.clone());
+            }
+        }
+        let is_there = |pools: &Pools, name: &Arc<str>| {
+            pools.get(devices::kind_of(name)).is_some_and(|p| p.contains(name))
+        };
+        let mut lost: Vec<(Uid, Arc<str>)> = Vec::new();
+        for uid in self.queue.running() {
+            let gone = |name: &&Arc<str>| is_there(&before, name) && !is_there(&self.config.devices, name);
+            lost.extend(self.queue.devices_of(uid).iter().filter(gone).map(|name| (uid, name.clone())));
+        }
+        lost.sort();
+        for (uid, name) in lost {
+            let Some(pod) = self.pod_of(uid) else { continue };
+            let message = format!("device {name} is gone from the machine; the pod is not ended");
+            self.emit(&pod, &PlannedEvent::warning(DEVICE_GONE, message), now);
+        }
+        self.furnish_node(now);
     }
 
     fn pod_of(&self, uid: Uid) -> Option<Arc<Stored>> {
@@ -62,6 +92,7 @@ impl World {
             status.disruption.clone_from(&before.disruption);
         }
         status.written_conditions.clone_from(&before.written_conditions);
+        status.devices.clone_from(&before.devices);
         let ended = status.phase.is_terminal();
         if ended {
             status.finished_at.get_or_insert(now.as_second());

@@ -67,6 +67,8 @@ enum StatusRow {
     Pod(PodStatusRow),
     /// The same of a pod on which clients wrote conditions. It came later: a program that does not know it refuses the row.
     PodAndConditions(PodStatusRow, Box<str>),
+    /// The same of a pod that holds devices, or held them; with the conditions that clients wrote, if any.
+    PodAndDevices(PodStatusRow, Option<Box<str>>, Vec<Box<str>>),
 }
 
 /// [`PodStatus`] with the image named by its place in the Job's list.
@@ -230,6 +232,10 @@ fn status_row(stored: &Stored, images: &[Arc<str>]) -> StatusRow {
                 init_containers: status.init_containers.iter().map(|c| container_row(c, images)).collect(),
                 containers: status.containers.iter().map(|c| container_row(c, images)).collect(),
             };
+            if !status.devices.is_empty() {
+                let devices = status.devices.iter().map(|name| (**name).into()).collect();
+                return StatusRow::PodAndDevices(row, status.written_conditions.clone(), devices);
+            }
             match &status.written_conditions {
                 None => StatusRow::Pod(row),
                 Some(written) => StatusRow::PodAndConditions(row, written.clone()),
@@ -276,6 +282,7 @@ fn container_status(row: ContainerRow, images: &[Arc<str>]) -> Result<ContainerS
 fn pod_status(
     row: PodStatusRow,
     written_conditions: Option<Box<str>>,
+    devices: Vec<Box<str>>,
     images: &[Arc<str>],
 ) -> Result<PodStatus, String> {
     let list = |rows: Vec<ContainerRow>| {
@@ -290,6 +297,7 @@ fn pod_status(
         message: row.message,
         disruption: row.disruption,
         written_conditions,
+        devices: devices.into_iter().map(Arc::from).collect(),
         pod_ip: None,
         init_containers: list(row.init_containers)?,
         containers: list(row.containers)?,
@@ -363,9 +371,12 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
             job_id,
         },
         StatusRow::CronJob(status) => Status::CronJob(Arc::new(status)),
-        StatusRow::Pod(pod) => Status::Pod(Arc::new(pod_status(pod, None, &[]).map_err(wrong)?)),
+        StatusRow::Pod(pod) => Status::Pod(Arc::new(pod_status(pod, None, Vec::new(), &[]).map_err(wrong)?)),
         StatusRow::PodAndConditions(pod, written) => {
-            Status::Pod(Arc::new(pod_status(pod, Some(written), &[]).map_err(wrong)?))
+            Status::Pod(Arc::new(pod_status(pod, Some(written), Vec::new(), &[]).map_err(wrong)?))
+        }
+        StatusRow::PodAndDevices(pod, written, devices) => {
+            Status::Pod(Arc::new(pod_status(pod, written, devices, &[]).map_err(wrong)?))
         }
     };
     Ok(Stored {
@@ -387,9 +398,10 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
     let wrong = |cause: String| RowError { object: format!("{:?}", row.key), cause };
     let (form, mut rest) = versioned(&row.status).map_err(wrong)?;
     let marks: Marks = take(&mut rest).map_err(wrong)?;
-    let (status, written) = match take(&mut rest).map_err(wrong)? {
-        StatusRow::Pod(status) => (status, None),
-        StatusRow::PodAndConditions(status, written) => (status, Some(written)),
+    let (status, written, devices) = match take(&mut rest).map_err(wrong)? {
+        StatusRow::Pod(status) => (status, None, Vec::new()),
+        StatusRow::PodAndConditions(status, written) => (status, Some(written), Vec::new()),
+        StatusRow::PodAndDevices(status, written, devices) => (status, written, devices),
         _ => return Err(wrong("it holds no pod status".into())),
     };
     let fixed: ArrayPodRow = take(&mut rest).map_err(wrong)?;
@@ -419,6 +431,6 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
         generation: marks.generation,
         deletion: marks.deletion,
         own,
-        status: pod_status(status, written, images).map_err(wrong)?,
+        status: pod_status(status, written, devices, images).map_err(wrong)?,
     })
 }

@@ -5,6 +5,7 @@ mod bounds;
 mod claims;
 mod crons;
 mod deletion;
+mod devices;
 mod fake_node;
 mod journal;
 mod limits;
@@ -40,6 +41,7 @@ fn config(seed: u8) -> Config {
             pods: 100,
             ephemeral_storage_bytes: 1 << 40,
         },
+        devices: Default::default(),
         hostname: "bench".into(),
         ca_pem: "-----BEGIN CERTIFICATE-----".into(),
         seed: [seed; 32],

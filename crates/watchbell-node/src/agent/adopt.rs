@@ -97,7 +97,8 @@ impl Agent {
         let is_new = pod.handed.is_empty();
         let runtime = self.site.runtime_obstacle(&pod.assignment);
         let runtime = runtime.map(|message| ("FailedCreatePodSandBox", message));
-        if let Some((reason, message)) = pod.plan.refusal.clone().or(runtime)
+        let named = names_devices(&pod.assignment).map(|message| ("Unsupported", message));
+        if let Some((reason, message)) = pod.plan.refusal.clone().or(named).or(runtime)
             && is_new
         {
             pod.life.refuse(reason, &message, now.mono);
@@ -199,4 +200,16 @@ fn state(site: &spec::Site, assignment: &Assignment, entry: &TableEntry) -> Stat
             State::Ended(end)
         }
     }
+}
+
+/// Devices that a pod names itself, by the annotation that containerd and CRI-O honour. Here each is leased to one pod at a
+/// time, so nobody names another's.
+fn names_devices(pod: &Assignment) -> Option<String> {
+    let (key, value) = pod.annotations.iter().find(|(key, _)| key.starts_with("cdi.k8s.io/"))?;
+    let kind = value.split([',', '=']).next().unwrap_or_default();
+    let kind = if kind.contains('/') { kind } else { "vendor.com/class" };
+    Some(format!(
+        "annotation {key}: devices are leased and not named; leave it out, and ask for them in a container's \
+         resources.limits (\"{kind}\": 1)"
+    ))
 }

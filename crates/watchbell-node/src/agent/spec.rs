@@ -282,10 +282,16 @@ impl Site {
                 },
                 tty: container.tty,
             },
-            extras: Extras::default(),
+            extras: Extras { devices: devices(pod, ordinal), ..Extras::default() },
             privileged: planned.privileged,
         })
     }
+}
+
+/// The devices of a container, of those that its pod holds.
+fn devices(pod: &Assignment, ordinal: usize) -> Vec<String> {
+    let names = watchbell_api::devices::of_container(&pod.spec, &pod.status.devices, ordinal);
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn host_path(path: &str, missing: Missing, needed: &mut Vec<Prerequisite>) -> VolumeSource {

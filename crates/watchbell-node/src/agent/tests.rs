@@ -277,6 +277,7 @@ impl Bench {
                 line
             }
             Effect::RemoveFolder(name) => format!("remove folder {name}"),
+            Effect::Report(Report::Devices { .. }) => unreachable!("the agent knows none"),
             Effect::Report(Report::VolumeRemoved { name, error }) => {
                 format!("removed {name}{}", error.map(|why| format!(" not: {why}")).unwrap_or_default())
             }

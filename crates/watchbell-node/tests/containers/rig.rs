@@ -128,6 +128,7 @@ impl Rig {
                 Report::VolumeRemoved { name, error } => {
                     self.events.push(format!("removed {name}: {error:?}"));
                 }
+                Report::Devices { .. } => {}
             }
         }
     }

@@ -110,6 +110,7 @@ pub(crate) fn run(dir: &Path, fsync_delay: Duration, pace: Duration) {
             pods: 1000,
             ephemeral_storage_bytes: 10 << 30,
         },
+        devices: Default::default(),
         hostname: "bench".into(),
         ca_pem: identity.ca_pem().into(),
         seed: [7; 32],

@@ -57,6 +57,7 @@ impl Harness {
                 pods: 1000,
                 ephemeral_storage_bytes: 10 << 30,
             },
+            devices: Default::default(),
             hostname: "testhost".into(),
             ca_pem: identity.ca_pem().into(),
             seed: [7; 32],

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use watchbell_core::world::Config;
 use watchbell_node::{Node, NodeOptions};
-use watchbell_sandbox::Ceiling;
+use watchbell_sandbox::{Ceiling, DeviceCeiling};
 use watchbell_server::{Ended, Identity, Server, ServerOptions, State};
 use watchbell_store::{OpenReport, Store};
 
@@ -65,12 +65,26 @@ struct Allow {
     /// Directories of the machine below which hostPath volumes may lie
     #[arg(long, value_name = "DIR")]
     allow_host_path: Vec<PathBuf>,
+    /// Directories of CDI specs, which describe devices that pods may ask for; a later one wins. Only root may be able to
+    /// write there
+    #[arg(long, value_name = "DIR", default_values = watchbell_cdi::DIRS)]
+    cdi_dir: Vec<PathBuf>,
+    /// Programs that CDI specs may name as hooks; they run as root on the machine
+    #[arg(long, value_name = "PATH")]
+    cdi_allow_hook: Vec<PathBuf>,
 }
 
 impl Allow {
     fn ceiling(&self) -> Result<Ceiling, Failure> {
-        if let Some(path) = self.allow_host_path.iter().find(|path| !path.is_absolute()) {
-            return Err(Failure::Usage(format!("--allow-host-path {} is not absolute", path.display())));
+        let paths = [
+            ("--allow-host-path", &self.allow_host_path),
+            ("--cdi-dir", &self.cdi_dir),
+            ("--cdi-allow-hook", &self.cdi_allow_hook),
+        ];
+        for (flag, paths) in paths {
+            if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
+                return Err(Failure::Usage(format!("{flag} {} is not absolute", path.display())));
+            }
         }
         Ok(Ceiling {
             privileged: self.allow_privileged,
@@ -83,6 +97,7 @@ impl Allow {
             // No filter at all is more.
             wider_seccomp: self.allow_wider_seccomp || self.allow_unconfined,
             host_paths: self.allow_host_path.clone(),
+            devices: DeviceCeiling { cdi_dirs: self.cdi_dir.clone(), cdi_hooks: self.cdi_allow_hook.clone() },
             ..Ceiling::default()
         })
     }
@@ -104,6 +119,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let config = Config {
         machine: machine::describe(listen),
         capacity: capacity.clone(),
+        devices: watchbell_node::devices(&ceiling.devices),
         hostname: hostname.clone(),
         ca_pem: identity.ca_pem().to_owned(),
         seed,

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use watchbell_api::Resource;
+use watchbell_api::node::Report;
 
 use self::laws::Laws;
 use self::worker::Worker;
@@ -98,6 +99,7 @@ fn live(seed: u64) {
     let mut random = Random(seed);
     let mut machine = config(1);
     machine.capacity.pods = 4 + random.below(12) as u32;
+    machine.devices = specs::toys(|_| true);
     let mut bench = Bench::with(machine);
     // The clock of the machine was somewhere near a change of daylight-saving time.
     bench.now = random.pick(&[1_774_746_000, 1_793_509_200, 1_793_498_400, 1_775_310_000]) - 1_800
@@ -164,6 +166,7 @@ impl Life {
     fn come_to_an_end(&mut self) {
         self.worker.fair = true;
         self.let_go();
+        self.bench.world.report(Report::Devices { pools: specs::toys(|_| true) }, self.bench.at());
         let deadline = self.bench.now + 4 * 86_400;
         loop {
             let at = self.bench.at();

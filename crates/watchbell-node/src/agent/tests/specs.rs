@@ -253,3 +253,22 @@ fn a_termination_message_has_a_file_where_it_can() {
         assert_eq!(target(pod(1, &at(path))), None, "{path}");
     }
 }
+
+#[test]
+fn devices_are_those_that_the_pod_holds() {
+    let limits = |count: u32| json!({"limits": {"vendor.com/toy": count}});
+    let mut assignment = pod(
+        1,
+        &spec(json!({"containers": [
+            {"name": "m", "image": "tool:1", "resources": limits(2)},
+        ]})),
+    );
+    assignment.status.devices = vec!["vendor.com/toy=0".into(), "vendor.com/toy=7".into()];
+    assert_eq!(plain(assignment.clone()).extras.devices, ["vendor.com/toy=0", "vendor.com/toy=7"]);
+    // Nobody names his own.
+    Arc::make_mut(&mut assignment.annotations).insert("cdi.k8s.io/mine".into(), "vendor.com/toy=9".into());
+    let mut bench = Bench::with(nothing(), Vec::new());
+    bench.begin(assignment);
+    assert_eq!(bench.effects(), ["event 1 Unsupported!", "report 1 Failed Unsupported ContainerCreating"]);
+    assert!(bench.started.is_none());
+}

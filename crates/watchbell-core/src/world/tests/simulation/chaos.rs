@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 use watchbell_api::Resource;
+use watchbell_api::node::Report;
 
 use super::super::labelled_namespace;
 use super::Life;
-use super::specs::{CLAIMS, claim, lazy_class, random_cron, random_job, random_policy};
+use super::specs::{CLAIMS, claim, lazy_class, random_cron, random_job, random_policy, toys};
 use crate::request::{DeleteOptions, Propagation};
 
 const POLICIES: [Resource; 3] =
@@ -20,6 +21,7 @@ impl Life {
             4 => self.patch_cron(),
             5 => self.delete(),
             15 => self.change_policy(),
+            16 if self.random.one_in(2) => self.change_devices(),
             6..=8 => self.deliver(),
             9..=12 => self.pass_time(),
             13 if self.random.one_in(3) => self.set_clock(),
@@ -52,6 +54,14 @@ impl Life {
                 assert!(expected, "{error}");
             }
         }
+    }
+
+    /// Some vanish, held or not, and come back another time.
+    fn change_devices(&mut self) {
+        let random = &mut self.random;
+        let pools = toys(|_| !random.one_in(3));
+        let at = self.bench.at();
+        self.bench.world.report(Report::Devices { pools }, at);
     }
 
     /// What admits pods, and what they wait for.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::{cron, job};
 use super::Random;
+use crate::placement::Pools;
 
 pub(super) fn random_job(random: &mut Random, name: &str) -> Value {
     job(name, job_spec(random))
@@ -92,6 +93,12 @@ fn pod_spec(random: &mut Random) -> Value {
             "name": "main", "image": "busybox:bar", "imagePullPolicy": "Never", "resources": {"requests": {"cpu": cpu}},
         }]);
     }
+    if random.one_in(3) {
+        let count = random.pick(&["1", "1", "2"]);
+        pod["containers"] = json!([{
+            "name": "main", "image": "busybox:bar", "imagePullPolicy": "Never", "resources": {"limits": {"vendor.com/toy": count}},
+        }]);
+    }
     if random.one_in(4) {
         let claim = random.pick(&CLAIMS);
         pod["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": claim}}]);
@@ -100,6 +107,12 @@ fn pod_spec(random: &mut Random) -> Value {
         pod["priorityClassName"] = random.pick(&["system-cluster-critical", "system-node-critical"]).into();
     }
     pod
+}
+
+/// The devices of the machine, those left out that chance takes away.
+pub(super) fn toys(is_there: impl FnMut(&u32) -> bool) -> Pools {
+    let names = (0..3).filter(is_there).map(|i| format!("vendor.com/toy={i}").into());
+    Pools::from([("vendor.com/toy".into(), names.collect())])
 }
 
 pub(super) const CLAIMS: [&str; 3] = ["shared", "lazy", "alone"];
