@@ -12,6 +12,7 @@
 
 mod client;
 mod clock;
+pub mod doctor;
 mod error;
 mod event;
 mod fds;

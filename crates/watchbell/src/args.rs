@@ -104,6 +104,7 @@ pub(crate) enum Command {
     Delete(cmd::delete::Args),
     Image(cmd::image::Args),
     ExplainSchedule(cmd::explain_schedule::Args),
+    Doctor(cmd::doctor::Args),
     Backup(cmd::backup::Args),
     Restore(cmd::restore::Args),
     Version(cmd::version::Args),

@@ -11,6 +11,7 @@
 
 mod layout;
 mod limits;
+mod probe;
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -25,6 +26,7 @@ pub(super) use layout::View;
 use layout::{Controller, Layout};
 use limits::Applied;
 pub(super) use limits::{DEFAULT_PERIOD_US, DEFAULT_WEIGHT, shares};
+pub(super) use probe::Probed;
 
 // Names of files, as the kernel has them.
 const PROCS: &str = "cgroup.procs";

@@ -240,6 +240,25 @@ pub(super) fn seccomp(filter: &[Instruction], flags: libc::c_ulong) -> io::Resul
     checked(result).map(drop)
 }
 
+/// Whether a filter can hand calls to another process.
+pub(super) fn seccomp_can_notify() -> io::Result<()> {
+    const SECCOMP_GET_ACTION_AVAIL: libc::c_long = 2;
+    // SECCOMP_RET_USER_NOTIF
+    let action = 0x7fc0_0000u32;
+    // SAFETY: the kernel reads one number, which outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
+    checked(result).map(drop)
+}
+
+/// Whether something keeps the machine's clock right.
+pub(super) fn clock_is_synchronised() -> io::Result<bool> {
+    // SAFETY: all zero bytes are a value of it, which asks without changing anything.
+    let mut state: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills the structure, which outlives the call.
+    checked(unsafe { libc::adjtimex(&raw mut state) }.into())?;
+    Ok(state.status & libc::STA_UNSYNC == 0)
+}
+
 /// Gives this process a new, empty session keyring. A kernel without keyrings has nothing to leak.
 pub(super) fn new_session_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;

@@ -72,17 +72,6 @@ pub fn landlock_abi() -> Option<u32> {
     u32::try_from(result).ok().filter(|abi| *abi >= ABI_MIN)
 }
 
-/// [`landlock_abi`], and a word in the log where there is none.
-pub(super) fn found() -> Option<u32> {
-    let abi = landlock_abi();
-    if abi.is_none() {
-        tracing::info!(
-            "this kernel has no Landlock: tasks run without that second fence (lsm= on its command line switches it on)"
-        );
-    }
-    abi
-}
-
 /// `struct landlock_ruleset_attr` as far as it is used.
 #[repr(C)]
 struct Attributes {

@@ -23,6 +23,7 @@ mod modes;
 mod mounts;
 mod pipes;
 mod plan;
+mod probe;
 mod program;
 mod runtime;
 mod seccomp;
@@ -45,8 +46,10 @@ use serde::{Deserialize, Serialize};
 
 pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, plan, plan_entry};
+pub use probe::probe;
 pub(crate) use seccomp::{LAST_KNOWN, check_program, is_in_default, is_never_allowed};
 
+use crate::doctor::judge;
 use crate::{
     ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, SeccompBase, Sharing, StartFailureKind,
     Stdin, UidRanges, Usage,
@@ -156,13 +159,15 @@ pub(crate) enum Outcome {
 }
 
 impl Host {
-    /// Probes the host and ends what a spawner before left behind.
+    /// Looks whether the host keeps what is promised, and ends what a spawner before left behind.
     pub(crate) fn open(state_dir: &Path, ranges: UidRanges, shard: u16) -> Result<Host, String> {
         let _modes = ExactModes::begin();
         // Compiled once here; a task that found one missing would compile a copy for itself.
         for base in [SeccompBase::Default, SeccompBase::Floor] {
             seccomp::base(base);
         }
+        let facts = probe::probe(state_dir, ranges).map_err(|e| format!("cannot look at this host: {e}"))?;
+        probe::refuse_weaker(&judge(&facts))?;
         let name = format!("watchbell-{:016x}-{shard}", fingerprint(state_dir));
         let cgroups = Cgroups::open(&name)?;
         let at = state_dir.join(STASH);
@@ -173,21 +178,12 @@ impl Host {
             }
             _ => {}
         }
-        let mut stash = Stash::new(&at)
-            .map_err(|e| cannot("make a mount namespace (root is needed, and Linux 6.8 or newer)", &e))?;
-        let mut ids = IdPool::new(ranges);
-        // Probed by doing: a host that forbids user namespaces or idmapped mounts must say so now, not at the first task.
-        let mut range = ids.lease().map_err(|e| {
-            cannot("make a user namespace (see sysctl user.max_user_namespaces and kernel.unprivileged_userns_clone)", &e)
-        })?;
-        range.common(&mut stash, cgroups.views()).map_err(|e| cannot("make /dev for tasks", &e))?;
-        ids.give_back(range);
-        let clocks = Clocks::open()
-            .and_then(|clocks| clocks.begin().and_then(|()| clocks.go_home()).map(|()| clocks))
-            .map_err(|e| cannot("make a time namespace", &e))?;
+        let stash = Stash::new(&at).map_err(|e| cannot("make a mount namespace", &e))?;
+        let ids = IdPool::new(ranges);
+        let clocks = Clocks::open().map_err(|e| cannot("find the clocks", &e))?;
         let bare = Bare::new().map_err(|e| cannot("make the mount namespace that tasks begin in", &e))?;
         let command_line = CommandLine::find().map_err(|e| cannot("find the command line", &e))?;
-        let landlock = landlock::found();
+        let landlock = landlock_abi();
         Ok(Host {
             pods: HashMap::new(),
             ids,

@@ -236,7 +236,7 @@ fn files(ids: &IdRange, entries: &[FileEntry], gid: Option<u32>) -> io::Result<O
 }
 
 /// A directory or file of the host with the container's ids on it, and as it is. No symbolic link is followed.
-fn directory(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(super) fn directory(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
     // Without NOFOLLOW: with it, NO_SYMLINKS would let the last name be a link and give the link itself.
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let opened =

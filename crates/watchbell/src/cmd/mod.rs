@@ -5,6 +5,7 @@ pub(crate) mod attach;
 pub(crate) mod backup;
 pub(crate) mod delete;
 pub(crate) mod describe;
+pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod explain_schedule;
 pub(crate) mod follow;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Delete(args) => delete::run(args, &cli.connect(Some(&args.scope))),
         Command::Image(args) => image::run(args, &cli.connect(None)),
         Command::ExplainSchedule(args) => explain_schedule::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Version(args) => version::run(args, &cli.connect(None)),

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod claims;
+mod doctor;
 mod exec;
 mod follow;
 mod hardened;

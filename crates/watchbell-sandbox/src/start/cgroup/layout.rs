@@ -39,7 +39,7 @@ pub(in crate::start) struct View {
 }
 
 /// Of version 1.
-const KNOWN_V1: [&str; 13] = [
+pub(super) const KNOWN_V1: [&str; 13] = [
     "blkio",
     "cpu",
     "cpuacct",
@@ -56,7 +56,7 @@ const KNOWN_V1: [&str; 13] = [
 ];
 
 const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
-const CONTROLLERS: &str = "cgroup.controllers";
+pub(super) const CONTROLLERS: &str = "cgroup.controllers";
 const WANTED: &str = "+cpu +memory +pids";
 
 impl Layout {
