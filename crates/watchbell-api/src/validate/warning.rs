@@ -151,6 +151,14 @@ fn pod(w: &mut Warnings, metadata: &At<'_, '_>, spec: &At<'_, '_>) {
             w.add(&annotations.key(key), text);
         }
     }
+    for (key, annotation) in annotations.entries().filter(|(key, _)| key.starts_with("cdi.k8s.io/")) {
+        w.add(
+            &annotation,
+            format_args!(
+                "a pod that names devices fails on this node ({key}); ask for them in a container's resources.limits"
+            ),
+        );
+    }
     for volume in spec.field("volumes").items() {
         for (kind, text) in DEPRECATED_VOLUMES {
             if volume.field(kind).is_set() {

@@ -35,6 +35,14 @@ transcripts! {
 }
 
 #[test]
+fn devices() {
+    if is_left_out(&["busybox", "kubectl"]) {
+        return;
+    }
+    play(&Lab::alone_on(crate::devices::stand(), "kubectl-devices"), include_str!("kubectl/devices.txt"));
+}
+
+#[test]
 fn node() {
     if is_left_out(&["busybox", "kubectl"]) {
         return;

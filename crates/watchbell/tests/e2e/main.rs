@@ -5,6 +5,7 @@
 mod bad_input;
 mod claims;
 mod doctor;
+mod devices;
 mod exec;
 mod follow;
 mod hardened;

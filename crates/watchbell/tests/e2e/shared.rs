@@ -33,6 +33,11 @@ impl Lab {
         Lab::on(Arc::new(Stand::with_busybox()), name)
     }
 
+    /// The same, on a server that was started otherwise.
+    pub(crate) fn alone_on(stand: Stand, name: &str) -> Lab {
+        Lab::on(Arc::new(stand), name)
+    }
+
     fn on(stand: Arc<Stand>, name: &str) -> Lab {
         let dir = stand.path(&format!("lab-{name}"));
         std::fs::create_dir(&dir).unwrap();

@@ -38,6 +38,8 @@ pub(crate) fn which(program: &str) -> Option<PathBuf> {
 pub(crate) struct Stand {
     dir: tempfile::TempDir,
     server: Option<Child>,
+    /// Further arguments of `serve`, at each start.
+    serve: Vec<String>,
 }
 
 /// What a command did.
@@ -66,11 +68,16 @@ impl Stand {
     }
 
     pub(crate) fn unstarted() -> Stand {
-        Stand { dir: tempfile::tempdir().unwrap(), server: None }
+        Stand { dir: tempfile::tempdir().unwrap(), server: None, serve: Vec::new() }
     }
 
     /// As [`Stand::start`], with the image `busybox:bar` in its store.
     pub(crate) fn with_busybox() -> Stand {
+        Stand::with_busybox_and(|_| Vec::new())
+    }
+
+    /// The same, with more arguments of `serve`.
+    pub(crate) fn with_busybox_and(more: impl FnOnce(&Stand) -> Vec<String>) -> Stand {
         Stand::prepared(|stand| {
             let busybox = which("busybox").expect("busybox-static is installed");
             let build = stand
@@ -86,15 +93,15 @@ impl Stand {
                 .output()
                 .unwrap();
             done(build).ok();
-            Vec::new()
+            more(stand)
         })
     }
 
     /// As [`Stand::start`], with what `prepare` puts into the data directory and the arguments of `serve` it returns.
     pub(crate) fn prepared(prepare: impl FnOnce(&Stand) -> Vec<String>) -> Stand {
-        let mut stand = Stand { dir: tempfile::tempdir().unwrap(), server: None };
-        let serve = prepare(&stand);
-        stand.launch_with("127.0.0.1:0", &serve);
+        let mut stand = Stand::unstarted();
+        stand.serve = prepare(&stand);
+        stand.launch();
         stand.wait_ready();
         stand
     }
@@ -136,16 +143,12 @@ impl Stand {
     }
 
     pub(crate) fn launch_on(&mut self, listen: &str) {
-        self.launch_with(listen, &[]);
-    }
-
-    fn launch_with(&mut self, listen: &str, more: &[String]) {
         let log = File::options().create(true).append(true).open(self.path("server.log")).unwrap();
         let child = self
             .program()
             .args(["serve", "--listen", listen, "--data-dir"])
             .arg(self.data())
-            .args(more)
+            .args(&self.serve)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
