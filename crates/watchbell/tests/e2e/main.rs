@@ -4,8 +4,8 @@
 
 mod bad_input;
 mod claims;
-mod doctor;
 mod devices;
+mod doctor;
 mod exec;
 mod follow;
 mod hardened;
