@@ -1,27 +1,31 @@
 # build   the release binary
 # demo    builds it, runs the example on real data, and ends by itself (root)
 # test    every test, with the set-up it needs
-# bench   what it costs: figures for this machine (root; with runc it is compared). In full, as docs/benchmarks.md has it:
-#         make bench API="10000 3" ARRAY="10000 5 32" CRONJOBS="100000 10000"
-# soak    seeded lives of the control plane, far more of them than `make test` plays; SOAK_SEEDS says how many
+# bench   what it costs: figures for this machine (root), beside others who do the same where they are installed. In full, as
+#         docs/benchmarks.md has it: make bench API="10000 3" ARRAY="2000 5" GROWTH="1000 10000 100000" CRONJOBS="100000 10000"
+# bench-setup  installs those others: runc, crun, podman, HyperQueue, Slurm
+# soak    seeded lives of the control plane, far more of them than `make test` plays (SOAK_SEEDS says how many); then many
+#         tasks in a row through the whole program, of which nothing may stay (root; SOAK_TASKS)
 # lint    format, clippy, licences and sources of dependencies, documentation
 # Needed: Linux, Rust, a C compiler, make. What more a test needs is installed by `make test` when it may, else named.
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Pods, seconds a measurement; tasks, rounds, how many at a time (of the sandbox alone, then of all); CronJobs, of them due in
-# one minute.
+# Pods, seconds a measurement; of the sandbox alone: tasks, rounds, how many at a time; of all: tasks, rounds; sizes of
+# arrays; CronJobs, of them due in one minute.
 API ?= 2000 2
 START ?= 500 3 1 2 4 32
-ARRAY ?= 1000 5 32
+ARRAY ?= 1000 3
+GROWTH ?= 1000 10000
 CRONJOBS ?= 10000 1000
 CARGO_DENY_VERSION := 0.20.2
 # A cargo-deny of one's own is used; else one is built once, below the target directory.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/cargo-deny)
 
 SOAK_SEEDS ?= 2000
+SOAK_TASKS ?= 100000
 
-.PHONY: build demo test soak test-setup bench lint fmt clippy deny doc
+.PHONY: build demo test soak test-setup bench bench-setup lint fmt clippy deny doc
 
 build:
 	$(CARGO) build --release --locked -p watchbell
@@ -34,9 +38,13 @@ test:
 
 soak:
 	WATCHBELL_SIMULATION_SEEDS=$(SOAK_SEEDS) $(CARGO) test --release --locked -p watchbell-core many_simulated -- --ignored --nocapture
+	$(CARGO) bench --locked -p watchbell --bench soak -- $(SOAK_TASKS)
 
 test-setup:
 	./tools/test/setup
+
+bench-setup:
+	./tools/bench/setup
 
 bench:
 	$(CARGO) run --release --locked -p watchbell-core --example scale
@@ -44,6 +52,7 @@ bench:
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell --bench array -- $(ARRAY)
+	$(CARGO) bench --locked -p watchbell --bench growth -- $(GROWTH)
 	$(CARGO) bench --locked -p watchbell --bench cronjobs -- $(CRONJOBS)
 	$(CARGO) bench --locked -p watchbell --bench attacks
 

@@ -30,7 +30,7 @@ fn main() {
     let count = numbers.first().copied().unwrap_or(100_000);
     let due = numbers.get(1).copied().unwrap_or(10_000).min(count);
     let mut stand = Stand::new();
-    stand.build_true();
+    stand.build_true("true");
     stand.launch();
     let client = stand.client();
     println!("empty server: {} KiB", memory_kib(stand.pid(), "VmRSS"));

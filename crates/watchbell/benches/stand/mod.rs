@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
@@ -38,11 +38,15 @@ impl Stand {
         command
     }
 
-    /// Puts an image `true:1` of one static program into the store; returns the program's path on the host.
-    pub(crate) fn build_true(&self) -> PathBuf {
+    /// Puts an image `true:1` of one static program into the store; returns the program's path on the host. All it does is
+    /// to call itself `name`, which the kernel tells who listens.
+    pub(crate) fn build_true(&self, name: &str) -> PathBuf {
         let source = self.dir.path().join("true.c");
         let program = self.dir.path().join("true");
-        std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+        let text = format!(
+            "#include <sys/prctl.h>\nint main(void) {{ prctl(PR_SET_NAME, \"{name}\"); return 0; }}\n"
+        );
+        std::fs::write(&source, text).unwrap();
         let compiled =
             Command::new("cc").args(["-O2", "-static", "-o"]).arg(&program).arg(&source).status().unwrap();
         assert!(compiled.success());
@@ -105,18 +109,8 @@ impl Stand {
 
     /// All processes of the stand: the server, the spawner, the keeper.
     pub(crate) fn processes(&self) -> Vec<(String, u32)> {
-        let dir = self.data().display().to_string();
         let mut found = vec![("server".to_owned(), self.pid())];
-        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-            let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            for part in ["spawner", "keeper"] {
-                if line.contains(&dir) && line.split(' ').nth(1) == Some(part) {
-                    found.push((part.to_owned(), pid));
-                }
-            }
-        }
+        found.extend(parts_of(&self.data()));
         found
     }
 }
@@ -125,6 +119,23 @@ impl Drop for Stand {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The spawner and the keeper that work for a directory.
+pub(crate) fn parts_of(dir: &Path) -> Vec<(String, u32)> {
+    let dir = dir.display().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        for part in ["spawner", "keeper"] {
+            if line.contains(&dir) && line.split(' ').nth(1) == Some(part) {
+                found.push((part.to_owned(), pid));
+            }
+        }
+    }
+    found
 }
 
 /// `VmHWM` or `VmRSS` in KiB.
@@ -250,9 +261,44 @@ impl Client {
         assert_eq!(status, 201, "{body}");
     }
 
+    /// An Indexed Job of `true:1`, from the request to its condition.
+    pub(crate) fn run_job(&self, name: &str, count: usize, parallelism: usize) -> Duration {
+        let begun = Instant::now();
+        self.post(JOBS, &job(name, count, parallelism));
+        loop {
+            let status = self.get(&format!("{JOBS}/{name}"))["status"].take();
+            let has = |kind: &str| {
+                let conditions = status["conditions"].as_array();
+                conditions.is_some_and(|all| all.iter().any(|c| c["type"] == kind && c["status"] == "True"))
+            };
+            if has("Complete") {
+                assert_eq!(status["succeeded"], count, "{status}");
+                return begun.elapsed();
+            }
+            assert!(!has("Failed"), "{status}");
+            assert!(begun.elapsed() < Duration::from_secs(3600), "the Job does not end: {status}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(crate) fn delete(&self, path: &str) {
         let answer =
             self.agent.delete(format!("{}{path}?propagationPolicy=Background", self.server)).call().unwrap();
         assert!(answer.status().is_success(), "{}", answer.status());
     }
+}
+
+pub(crate) const JOBS: &str = "/apis/batch/v1/namespaces/default/jobs";
+
+fn job(name: &str, completions: usize, parallelism: usize) -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+        "spec": {
+            "completions": completions, "parallelism": parallelism, "completionMode": "Indexed", "backoffLimit": 0,
+            "template": {"spec": {
+                "restartPolicy": "Never",
+                "containers": [{"name": "main", "image": "true:1", "imagePullPolicy": "Never"}],
+            }},
+        },
+    })
 }

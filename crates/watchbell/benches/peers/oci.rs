@@ -1,15 +1,9 @@
-//! `runc run` of the same program: a bundle as hardened as ours.
+//! The same program by `runc run`, `crun run` and `podman run`, as hardened as ours.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use serde_json::{Value, json};
-
-use super::Batch;
-use crate::stand::cpu_of_children_ms;
 
 /// Beside the ranges of the spawner and of the raw floor.
 const FIRST_ID: u32 = 0x7800_0000;
@@ -91,66 +85,60 @@ const CALLS: &[&str] = &[
     "writev",
 ];
 
+/// A bundle, and the root file system that podman runs without one.
 pub(crate) struct Bundle {
     dir: tempfile::TempDir,
 }
 
 impl Bundle {
-    /// `None` without runc.
-    pub(crate) fn make(program: &Path) -> Option<Bundle> {
-        let known =
-            Command::new("runc").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !known.is_ok_and(|status| status.success()) {
-            return None;
-        }
+    pub(crate) fn make(program: &Path) -> Bundle {
         let dir = tempfile::tempdir().unwrap();
         // The container's root is nobody here, and must reach its files.
         let open =
             |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         open(dir.path());
         let root = dir.path().join("rootfs");
-        for sub in ["proc", "dev", "tmp", "sys"] {
+        for sub in ["proc", "dev", "tmp", "sys", "etc", "run", "var/tmp"] {
             std::fs::create_dir_all(root.join(sub)).unwrap();
+        }
+        // What podman binds over: it may not make them as the container's root.
+        for file in ["etc/hostname", "etc/hosts", "etc/resolv.conf", "run/.containerenv"] {
+            std::fs::write(root.join(file), "").unwrap();
         }
         std::fs::copy(program, root.join("true")).unwrap();
         open(&root.join("true"));
         std::fs::write(dir.path().join("config.json"), config().to_string()).unwrap();
-        let bundle = Bundle { dir };
-        bundle.start(0, &AtomicUsize::new(0));
-        Some(bundle)
+        Bundle { dir }
     }
 
-    pub(crate) fn run(&self, count: usize, at_once: usize) -> Batch {
-        let next = AtomicUsize::new(0);
-        let cpu_before = cpu_of_children_ms(std::process::id());
-        let begun = Instant::now();
-        std::thread::scope(|scope| {
-            for _ in 0..at_once {
-                scope.spawn(|| self.start(count, &next));
-            }
-        });
-        let wall = begun.elapsed();
-        Batch { count, wall, cpu_ms: vec![(cpu_of_children_ms(std::process::id()) - cpu_before) as f64] }
+    fn path(&self, sub: &str) -> String {
+        self.dir.path().join(sub).display().to_string()
     }
 
-    /// One after another until `count` were started; at least one.
-    fn start(&self, count: usize, next: &AtomicUsize) {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count.max(1) {
-                return;
-            }
-            let output = Command::new("runc")
-                .arg("--root")
-                .arg(self.dir.path().join("state"))
-                .args(["run", "--bundle"])
-                .arg(self.dir.path())
-                .arg(format!("floor-{}-{number}", std::process::id()))
-                .stdin(Stdio::null())
-                .output()
-                .unwrap();
-            assert!(output.status.success(), "runc: {}", String::from_utf8_lossy(&output.stderr));
-        }
+    /// `runc run` or `crun run`.
+    pub(crate) fn run(&self, runtime: &str) -> Vec<String> {
+        let state = self.path(&format!("{runtime}.state"));
+        let words = [runtime, "--root", &state, "run", "--bundle", &self.path(""), "bench-{}"];
+        words.map(str::to_owned).to_vec()
+    }
+
+    /// `podman run` as little as it can: no image, no network, no log, no event. Its limits are given because it else asks
+    /// for more than a root without `CAP_SYS_RESOURCE` has.
+    pub(crate) fn podman(&self) -> Vec<String> {
+        let (root, run, tmp) = (self.path("podman"), self.path("podman.run"), self.path("podman.tmp"));
+        let rootfs = self.path("rootfs");
+        "podman --root ROOT --runroot RUN --tmpdir TMP --cgroup-manager cgroupfs --events-backend none run --rm \
+         --network none --log-driver none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --read-only --cap-drop all \
+         --security-opt no-new-privileges --uidmap 0:2013265920:65536 --rootfs ROOTFS /true"
+            .split_whitespace()
+            .map(|word| match word {
+                "ROOT" => root.clone(),
+                "RUN" => run.clone(),
+                "TMP" => tmp.clone(),
+                "ROOTFS" => rootfs.clone(),
+                other => other.to_owned(),
+            })
+            .collect()
     }
 }
 
