@@ -111,6 +111,7 @@ impl Node {
             host_ip: "127.0.0.1".into(),
             log: options.log,
             lookup,
+            runtimes: options.spawner.ceiling.runtimes.iter().map(|runtime| runtime.name.clone()).collect(),
             host_etc: EtcFiles {
                 // A host without one of them gives its pods none.
                 hosts: fs::read("/etc/hosts").unwrap_or_default(),

@@ -86,7 +86,8 @@ pub struct Ceiling {
     /// Empty: the parent of the state directory.
     pub data_paths: Vec<PathBuf>,
     pub uid_ranges: UidRanges,
-    /// Programs that may start containers in place of this one.
+    /// Programs that may start containers in place of this one. They cross beside the welcome too.
+    #[serde(skip)]
     pub runtimes: Vec<OciRuntime>,
     /// Devices that may be handed out. It crosses beside the welcome: spawners before the protocol's third version know none.
     #[serde(skip)]

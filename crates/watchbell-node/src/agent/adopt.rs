@@ -95,10 +95,8 @@ impl Agent {
     /// What a person should know of a pod that begins.
     fn greet(&mut self, pod: &mut Pod, now: Now) {
         let is_new = pod.handed.is_empty();
-        let runtime = self.site.runtime_obstacle(&pod.assignment);
-        let runtime = runtime.map(|message| ("FailedCreatePodSandBox", message));
         let named = names_devices(&pod.assignment).map(|message| ("Unsupported", message));
-        if let Some((reason, message)) = pod.plan.refusal.clone().or(named).or(runtime)
+        if let Some((reason, message)) = pod.plan.refusal.clone().or(named)
             && is_new
         {
             pod.life.refuse(reason, &message, now.mono);

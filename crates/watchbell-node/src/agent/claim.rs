@@ -2,13 +2,12 @@
 
 use watchbell_api::Resource;
 use watchbell_api::node::Assignment;
+use watchbell_core::pod::ConfigError;
 use watchbell_core::storage;
+use watchbell_sandbox::OWN_HANDLER;
 
 use super::plan::Missing;
 use super::spec::Site;
-
-/// The handler of a RuntimeClass that means this node's own way to run a pod.
-const HANDLER: &str = "watchbell";
 
 /// What a claim is bound to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,17 +52,29 @@ impl Site {
         ))
     }
 
-    /// Why the pod's RuntimeClass means a runtime that is not here.
-    pub(super) fn runtime_obstacle(&self, pod: &Assignment) -> Option<String> {
-        let class = pod.spec.runtime_class_name.as_deref().filter(|name| !name.is_empty())?;
+    /// The OCI runtime that the pod's RuntimeClass means; `None`: this node's own way to run a pod. As kubelet, this node looks
+    /// when it makes the sandbox, and again as long as there is none: the class may be made, or the server started with it.
+    pub(super) fn runtime(&self, pod: &Assignment) -> Result<Option<String>, ConfigError> {
+        let Some(class) = pod.spec.runtime_class_name.as_deref().filter(|name| !name.is_empty()) else {
+            return Ok(None);
+        };
+        let refuse = |why: String| Err(ConfigError(format!("Failed to create pod sandbox: {why}")));
         let object = (self.lookup)(Resource::RuntimeClass, "", class);
         match object.as_ref().and_then(|object| object["handler"].as_str()) {
-            Some(HANDLER) => None,
-            Some(handler) => Some(format!(
-                "Failed to create pod sandbox: no runtime for {handler:?} is configured: spec.runtimeClassName {class:?} \
-                 names it, and this node has the handler {HANDLER:?} alone"
-            )),
-            None => Some(format!("Failed to create pod sandbox: RuntimeClass {class:?} not found")),
+            Some(OWN_HANDLER) => Ok(None),
+            Some(handler) if self.runtimes.iter().any(|known| known == handler) => {
+                Ok(Some(handler.to_owned()))
+            }
+            Some(handler) => {
+                let known = [OWN_HANDLER].into_iter().chain(self.runtimes.iter().map(String::as_str));
+                let known: Vec<String> = known.map(|name| format!("{name:?}")).collect();
+                refuse(format!(
+                    "no runtime for {handler:?} is configured: RuntimeClass {class:?} names it, and this node has {}; start \
+                     the server with --runtime {handler}=/path/of/the/runtime",
+                    known.join(", ")
+                ))
+            }
+            None => refuse(format!("RuntimeClass {class:?} not found")),
         }
     }
 }

@@ -32,12 +32,19 @@ enum Image {
 impl Agent {
     /// Starts the container if its image is here; asks for that otherwise.
     pub(super) fn create(&mut self, pod: &mut Pod, ordinal: usize, now: Now) {
+        // Before its image is fetched, as kubelet makes the sandbox first.
+        let runtime = match self.site.runtime(&pod.assignment) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                return self.block(pod, ordinal, "ContainerCreating", "FailedCreatePodSandBox", error, now);
+            }
+        };
         match self.image_of(pod, ordinal, now) {
             Image::Awaited => {}
             Image::Failed { reason, message, retry_at } => {
                 pod.life.blocked(ordinal, reason, message, retry_at);
             }
-            Image::Ready(image) => self.start_with(pod, ordinal, &image, now),
+            Image::Ready(image) => self.start_with(pod, ordinal, &image, runtime, now),
         }
     }
 
@@ -147,7 +154,14 @@ impl Agent {
         }
     }
 
-    fn start_with(&mut self, pod: &mut Pod, ordinal: usize, image: &Prepared, now: Now) {
+    fn start_with(
+        &mut self,
+        pod: &mut Pod,
+        ordinal: usize,
+        image: &Prepared,
+        runtime: Option<String>,
+        now: Now,
+    ) {
         let environment = match &pod.environment {
             Some(environment) => environment.clone(),
             None => match self.site.pod_environment(&pod.assignment, &pod.plan) {
@@ -169,6 +183,7 @@ impl Agent {
                 return self.block(pod, ordinal, "CreateContainerConfigError", "Failed", error, now);
             }
         };
+        spec.extras.runtime = runtime;
         // A file of the machine: with kubelet it is the container runtime that finds it missing.
         spec.extras.seccomp = match self.site.seccomp_profile(&pod.assignment, &pod.plan, ordinal) {
             Ok(Some(_)) if spec.extras.runtime.is_some() => {
@@ -213,7 +228,10 @@ impl Agent {
         now: Now,
     ) {
         if pod.tries == 0 {
-            self.tell(pod, true, event, || format!("Error: {error}"));
+            self.tell(pod, true, event, || match event {
+                "Failed" => format!("Error: {error}"),
+                _ => error.to_string(),
+            });
         }
         let retry_at = now.mono + BLOCKED.wait(pod.tries);
         pod.tries = pod.tries.saturating_add(1);

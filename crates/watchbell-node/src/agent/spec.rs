@@ -36,6 +36,8 @@ pub(crate) struct Site {
     pub log: LogLimits,
     pub lookup: Lookup,
     pub seccomp: SeccompProfiles,
+    /// The handlers of RuntimeClasses that the spawner was started with, beside our own.
+    pub runtimes: Vec<String>,
     /// The host's own files, for pods in its network.
     pub host_etc: EtcFiles,
 }

@@ -61,6 +61,7 @@ fn site(lookup: Lookup) -> Site {
         log: LogLimits::default(),
         lookup,
         seccomp: SeccompProfiles::of("/nowhere/seccomp".into(), false),
+        runtimes: vec!["runc".to_owned()],
         host_etc: EtcFiles { hosts: b"host's hosts".to_vec(), resolv_conf: b"host's resolver".to_vec() },
     }
 }

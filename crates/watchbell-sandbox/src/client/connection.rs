@@ -108,6 +108,9 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
             Reply::Devices(devices) => {
                 welcome.as_mut().ok_or(Error::Protocol)?.settings.ceiling.devices = devices;
             }
+            Reply::Runtimes(runtimes) => {
+                welcome.as_mut().ok_or(Error::Protocol)?.settings.ceiling.runtimes = runtimes;
+            }
             Reply::Table(mut rows) => table.append(&mut rows),
             Reply::TableEnd => break,
             Reply::Busy { pid } => return Err(Error::Busy { pid }),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::WireError;
 use crate::{
     Ceiling, CgroupLimits, ContainerId, DeviceCeiling, EtcFiles, Event, ExitStatus, Extras, HostNamespaces,
-    Interaction, LogSummary, LogTarget, PodEnvironment, RunSpec, SessionFailure, Sharing, Streams,
-    TableEntry,
+    Interaction, LogSummary, LogTarget, OciRuntime, PodEnvironment, RunSpec, SessionFailure, Sharing,
+    Streams, TableEntry,
 };
 
 /// The version of the protocol between server and spawner, and the oldest that this program still speaks.
@@ -132,6 +132,8 @@ pub(crate) enum Reply {
     Devices(DeviceCeiling),
     /// After the welcome: allowances of the ceiling that its older form lacks.
     Allowances(Vec<String>),
+    /// As much.
+    Runtimes(Vec<OciRuntime>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

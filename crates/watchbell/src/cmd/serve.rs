@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 use watchbell_core::world::Config;
 use watchbell_node::{Node, NodeOptions};
-use watchbell_sandbox::{Ceiling, DeviceCeiling};
+use watchbell_sandbox::{Ceiling, DeviceCeiling, OciRuntime};
 use watchbell_server::{Ended, Identity, Server, ServerOptions, State};
 use watchbell_store::{OpenReport, Store};
 
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// What is logged: error, warn, info, debug, trace, or a filter such as `info,watchbell_node=debug`
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
+    /// An OCI runtime that RuntimeClasses may name as their handler, such as runc=/usr/sbin/runc; several are parted by commas
+    #[arg(long, value_name = "NAME=PATH", value_delimiter = ',')]
+    runtime: Vec<OciRuntime>,
     #[command(flatten)]
     allow: Allow,
 }
@@ -106,7 +109,8 @@ impl Allow {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     log_to_stderr(&args.log)?;
     let listen = address(&args.listen)?;
-    let ceiling = args.allow.ceiling()?;
+    let mut ceiling = args.allow.ceiling()?;
+    ceiling.runtimes = runtimes(&args.runtime)?;
     let (store, report) = open_store(&args.data_dir.data_dir)?;
     // Absolute from here on: helpers of the sandbox get it and may run elsewhere.
     let dir = std::fs::canonicalize(&args.data_dir.data_dir)
@@ -153,6 +157,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             "the journal failed: {cause}; start the server again, it goes on from what is durable"
         ))),
     }
+}
+
+/// Each name once, each program root's alone: it will run as root.
+fn runtimes(given: &[OciRuntime]) -> Result<Vec<OciRuntime>, Failure> {
+    for (n, runtime) in given.iter().enumerate() {
+        if given[..n].iter().any(|other| other.name == runtime.name) {
+            return Err(Failure::Usage(format!("--runtime names {:?} twice", runtime.name)));
+        }
+        runtime.check().map_err(Failure::refused)?;
+    }
+    Ok(given.to_vec())
 }
 
 fn log_to_stderr(filter: &str) -> Result<(), Failure> {

@@ -13,6 +13,7 @@ mod kill;
 mod kubectl;
 mod lifecycle;
 mod python;
+mod runtimes;
 mod schedule;
 mod seccomp;
 mod shared;

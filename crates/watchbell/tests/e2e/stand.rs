@@ -156,6 +156,13 @@ impl Stand {
         self.server = Some(child);
     }
 
+    /// Starts the server anew with these arguments and waits until it is ready.
+    pub(crate) fn serve(&mut self, args: &[&str]) {
+        self.serve = args.iter().map(ToString::to_string).collect();
+        self.launch();
+        self.wait_ready();
+    }
+
     pub(crate) fn wait_ready(&mut self) {
         self.until("the server is ready", |stand| {
             if let Some(server) = &mut stand.server

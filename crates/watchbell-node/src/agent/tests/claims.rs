@@ -17,6 +17,7 @@ fn bound(volume: Value) -> Lookup {
         (Resource::PersistentVolumeClaim, "data") => Some(Arc::new(claim.clone())),
         (Resource::PersistentVolume, "pvc-u1") => Some(Arc::new(volume.clone())),
         (Resource::RuntimeClass, "ours") => Some(Arc::new(class("watchbell"))),
+        (Resource::RuntimeClass, "plain") => Some(Arc::new(class("runc"))),
         (Resource::RuntimeClass, "gvisor") => Some(Arc::new(class("runsc"))),
         _ => None,
     })
@@ -83,15 +84,35 @@ fn a_folder_goes_by_its_name() {
 }
 
 #[test]
-fn a_class_must_mean_this_node() {
-    let check = |class: &str, refused: bool| {
+fn a_class_names_who_runs_a_pod() {
+    let check = |class: &str, expect: Option<&str>| {
         let mut bench = Bench::with(bound(ours()), Vec::new());
         bench.begin(pod(1, &spec(json!({"runtimeClassName": class}))));
-        let effects = bench.effects();
-        let said = effects.contains(&"event 1 FailedCreatePodSandBox!".to_owned());
-        assert_eq!(said, refused, "{effects:?}");
-        assert_eq!(effects.iter().any(|e| e.contains("report 1 Failed")), refused, "{effects:?}");
+        bench.effects();
+        bench.fetched(&image("tool", program()));
+        bench.effects();
+        assert_eq!(bench.started.expect("it starts").extras.runtime.as_deref(), expect);
     };
-    check("ours", false);
-    check("gvisor", true);
+    check("", None);
+    check("ours", None);
+    check("plain", Some("runc"));
+}
+
+/// As in Kubernetes: no sandbox, no image, no end; the pod waits and says for what.
+#[test]
+fn a_class_that_means_nobody_here_keeps_a_pod_waiting() {
+    let check = |class: &str, part: &str| {
+        let mut bench = Bench::with(bound(ours()), Vec::new());
+        bench.begin(pod(1, &spec(json!({"runtimeClassName": class}))));
+        let (effects, _) = bench.agent.settle(bench.now);
+        let is_told =
+            |e: &Effect| matches!(e, Effect::Report(Report::Event { .. })) && format!("{e:?}").contains(part);
+        assert!(effects.iter().any(is_told), "{effects:?}");
+        assert!(!effects.iter().any(|e| matches!(e, Effect::Fetch(_) | Effect::Start { .. })), "{effects:?}");
+        let ended = |e: &Effect| matches!(e, Effect::Report(Report::Status { status, .. }) if status.phase.is_terminal());
+        assert!(!effects.iter().any(ended), "{effects:?}");
+        assert!(format!("{effects:?}").contains("ContainerCreating"), "{effects:?}");
+    };
+    check("gvisor", "no runtime for \\\"runsc\\\" is configured");
+    check("absent", "RuntimeClass \\\"absent\\\" not found");
 }

@@ -368,7 +368,6 @@ fn what_this_node_cannot_do_is_said() {
     };
     check(json!({"volumes": [{"name": "v", "nfs": {"server": "s"}}]}), "volume \"v\": its source");
     check(json!({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}), "medium \"HugePages\"");
-    check(json!({"runtimeClassName": "gvisor"}), "RuntimeClass \"gvisor\" not found");
     check(json!({"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}), "sysctls");
     let container = |extra: Value| {
         let mut c = json!({"name": "m", "image": "tool:1"});

@@ -150,8 +150,10 @@ impl EventLoop {
             idle: self.parts.machine.is_idle(),
         })));
         if version >= EXTRAS_SINCE {
-            client.send(&Reply::Devices(self.parts.settings.ceiling.devices.clone()));
-            client.send(&Reply::Allowances(self.parts.settings.ceiling.told_by_name()));
+            let ceiling = &self.parts.settings.ceiling;
+            client.send(&Reply::Devices(ceiling.devices.clone()));
+            client.send(&Reply::Allowances(ceiling.told_by_name()));
+            client.send(&Reply::Runtimes(ceiling.runtimes.clone()));
         }
         let mut rows = self.parts.machine.table().peekable();
         while rows.peek().is_some() {
