@@ -18,6 +18,7 @@ mod plan;
 mod pod;
 mod runs;
 mod spec;
+mod trouble;
 mod watch;
 
 #[cfg(test)]
@@ -232,6 +233,7 @@ impl Agent {
             Event::Started { id, pid, at } => (id, TableEntry::Running { id, pid, started_at: at }),
             Event::StartFailed(failure) => (failure.id, TableEntry::Failed(failure)),
             Event::Exited(record) => (record.id, TableEntry::Exited(record)),
+            Event::LogTrouble { id, trouble } => return self.log_trouble(id, &trouble),
             // The executor connects again and tells the table.
             Event::Disconnected => return,
         };
@@ -345,13 +347,7 @@ impl Agent {
     /// Tells a person, through the pod's events.
     fn tell(&mut self, pod: &Pod, warning: bool, reason: &'static str, message: impl FnOnce() -> String) {
         if pod.speaks(warning) {
-            let message = message();
-            self.effects.push(Effect::Report(Report::Event {
-                uid: pod.assignment.uid,
-                warning,
-                reason,
-                message,
-            }));
+            self.effects.push(pod.event(warning, reason, message()));
         }
     }
 }

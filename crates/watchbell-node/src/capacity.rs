@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use watchbell_api::node::Capacity;
+use watchbell_sandbox::{Reserved, Totals};
 
 use crate::Error;
 
@@ -11,49 +12,55 @@ use crate::Error;
 /// address ranges, neither of which exists here. The bound is the spawner's number of uid ranges.
 const PODS: u32 = 4096;
 
-/// Memory that is left to the system and to Watchbell itself, so that pods which fill their requests do not starve it:
-/// a tenth, at least 128 MiB and at most 1 GiB.
-fn reserved_bytes(memory: u64) -> u64 {
-    (memory / 10).clamp(128 << 20, 1 << 30)
+/// What is left to the system and to Watchbell itself. The spawner holds all tasks together to the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    pub reserved: Reserved,
+    /// Of the data directory's file system, for the journal, images and logs. `None`: a tenth of it, at most 10 GiB.
+    pub disk_bytes: Option<u64>,
+}
+
+impl Kept {
+    pub(crate) fn disk_of(&self, total: u64) -> u64 {
+        self.disk_bytes.unwrap_or((total / 10).min(10 << 30))
+    }
+}
+
+/// What this machine has, and what of it is for pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offered {
+    /// Kubernetes' allocatable.
+    pub capacity: Capacity,
+    pub total: Capacity,
 }
 
 /// Measures the machine: the processors that this process may use, the memory of the machine or of the control group it
-/// lives in, whichever is less, and the free space of the data directory's file system.
-pub fn capacity(data_dir: &Path) -> Result<Capacity, Error> {
+/// lives in, whichever is less, and the data directory's file system, of which pods get no more than is free now.
+pub fn capacity(data_dir: &Path, kept: &Kept) -> Result<Offered, Error> {
     let cpus = std::thread::available_parallelism()
         .map_err(|cause| Error::Capacity { step: "count the processors", cause })?;
-    let memory = memory_bytes()?;
+    let machine = Totals::of_machine().map_err(Error::measured)?;
+    let left = kept.reserved.leave(machine).map_err(Error::measured)?;
     let disk = rustix::fs::statvfs(data_dir).map_err(|e| Error::Io {
         step: "measure the file system of",
         path: data_dir.into(),
         cause: e.into(),
     })?;
-    Ok(Capacity {
+    let disk_total = disk.f_blocks.saturating_mul(disk.f_frsize);
+    let disk_free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let total = Capacity {
         // The quota of a control group rounds down to whole processors here, as the pods share what is really there.
         cpu_millis: cpus.get() as u64 * 1000,
-        memory_bytes: memory.saturating_sub(reserved_bytes(memory)),
+        memory_bytes: machine.memory_bytes,
         pods: PODS,
-        ephemeral_storage_bytes: disk.f_bavail.saturating_mul(disk.f_frsize),
-    })
-}
-
-fn memory_bytes() -> Result<u64, Error> {
-    let path = Path::new("/proc/meminfo");
-    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
-    let total = total_of(&text).ok_or_else(|| Error::Capacity {
-        step: "read MemTotal of /proc/meminfo",
-        cause: std::io::ErrorKind::InvalidData.into(),
-    })?;
-    // Inside a container or a limited unit the whole machine is not ours. Files that are missing set no limit.
-    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let limit = limits.iter().filter_map(|p| fs::read_to_string(p).ok()?.trim().parse::<u64>().ok()).min();
-    Ok(limit.map_or(total, |limit| limit.min(total)))
-}
-
-fn total_of(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kib.checked_mul(1024)
+        ephemeral_storage_bytes: disk_total,
+    };
+    let capacity = Capacity {
+        memory_bytes: left.memory_bytes,
+        ephemeral_storage_bytes: disk_free.saturating_sub(kept.disk_of(disk_total)),
+        ..total.clone()
+    };
+    Ok(Offered { capacity, total })
 }
 
 /// The lowest oom_score_adj that may be set here: below its own a process needs CAP_SYS_RESOURCE.
@@ -77,25 +84,23 @@ pub(crate) fn open_files_max() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{capacity, reserved_bytes, total_of};
+    use super::*;
 
     #[test]
-    fn this_machine_offers_something() {
-        let offered = capacity(&std::env::temp_dir()).unwrap();
-        assert!(offered.cpu_millis >= 1000 && offered.memory_bytes > 0 && offered.pods >= 110);
+    fn this_machine_offers_a_part_of_itself() {
+        let Offered { capacity, total } = capacity(&std::env::temp_dir(), &Kept::default()).unwrap();
+        assert!(capacity.cpu_millis >= 1000 && capacity.memory_bytes > 0 && capacity.pods >= 110);
+        assert!(capacity.memory_bytes < total.memory_bytes, "{capacity:?} {total:?}");
+        assert!(capacity.ephemeral_storage_bytes < total.ephemeral_storage_bytes);
     }
 
     #[test]
-    fn meminfo_is_read() {
-        assert_eq!(total_of("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 << 20));
-        assert_eq!(total_of("MemTotal: many kB\n"), None);
-        assert_eq!(total_of(""), None);
-    }
-
-    #[test]
-    fn the_system_keeps_some_memory() {
-        assert_eq!(reserved_bytes(512 << 20), 128 << 20);
-        assert_eq!(reserved_bytes(64 << 30), 1 << 30);
-        assert_eq!(reserved_bytes(5 << 30), 512 << 20);
+    fn what_is_kept_is_as_configured_or_a_tenth() {
+        assert_eq!(Kept::default().disk_of(50 << 30), 5 << 30);
+        assert_eq!(Kept::default().disk_of(1 << 50), 10 << 30);
+        assert_eq!(Kept { disk_bytes: Some(7), ..Kept::default() }.disk_of(50 << 30), 7);
+        let reserved = Reserved { memory_bytes: Some(u64::MAX), pids: None };
+        let error = super::capacity(&std::env::temp_dir(), &Kept { reserved, disk_bytes: None }).unwrap_err();
+        assert!(error.to_string().contains("reserve less"), "{error}");
     }
 }

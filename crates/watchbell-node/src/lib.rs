@@ -44,7 +44,7 @@ use logs::{Live, Logs};
 use seccomp::SeccompProfiles;
 use sessions::{NodeSessions, SharedSpawner};
 
-pub use capacity::capacity;
+pub use capacity::{Kept, Offered, capacity};
 pub use devices::devices;
 pub use error::Error;
 pub use options::{LogLimits, NodeOptions};

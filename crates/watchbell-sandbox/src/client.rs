@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::{EXEC_SINCE, EXTRAS_SINCE, Outbox, Request, blank_pod};
 use crate::{
-    ContainerId, Error, Event, Extras, Interaction, OciRuntime, PodEnvironment, PodVolume, RunSpec,
+    Bounds, ContainerId, Error, Event, Extras, Interaction, OciRuntime, PodEnvironment, PodVolume, RunSpec,
     TableEntry, VolumeSource,
 };
 pub use session::{SandboxSession, SessionLink};
@@ -34,6 +34,8 @@ pub struct SpawnerOptions {
     pub exe: PathBuf,
     /// What this spawner will never exceed, whoever asks.
     pub ceiling: Ceiling,
+    /// What its tasks may take together, and how fast they may print.
+    pub bounds: Bounds,
     /// The user that may connect besides root.
     pub client_uid: u32,
     /// The keeper's user and group: an id that owns nothing else.
@@ -53,6 +55,7 @@ impl SpawnerOptions {
             log_dir: data_dir.join("logs"),
             exe: PathBuf::from("/proc/self/exe"),
             ceiling: Ceiling::default(),
+            bounds: Bounds::default(),
             client_uid: 0,
             keeper_uid: DEFAULT_KEEPER_UID,
             idle_seconds: 10,

@@ -17,6 +17,10 @@ pub enum Event {
     Exited(ExitRecord),
     /// The connection is gone; no event follows. Connect again: events since are in the table.
     Disconnected,
+    // --- since version 3 of the protocol ---
+    /// Something is wrong with the log of a run that goes on. It is told once to the server that is connected; the run's
+    /// [`LogSummary`] has the sum.
+    LogTrouble { id: ContainerId, trouble: LogTrouble },
 }
 
 /// Why a start failed.
@@ -85,6 +89,15 @@ pub struct Usage {
     pub cpu_ns: u64,
     /// Largest resident set of any one of its processes.
     pub max_rss_bytes: u64,
+}
+
+/// What becomes of a log while its run goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogTrouble {
+    /// Lines are lost: the file cannot be written, for this reason. The container does not wait for the disk.
+    Lost { cause: String },
+    /// It prints faster than the rate that is allowed, and waits.
+    Held,
 }
 
 /// What the log holds.

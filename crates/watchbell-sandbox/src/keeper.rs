@@ -5,9 +5,10 @@
 //!          ◀── Complete(summary) ───────────────
 //! ```
 //!
-//! It never stops reading: what the disk refuses is counted as dropped. One turn reads at most 64 KiB of each stream, so
-//! that a flood of one task does not starve the others.
+//! What the disk refuses is counted as dropped and told, never waited for. One turn reads at most 64 KiB of each stream, so
+//! that a flood of one task does not starve the others; and who prints faster than its rate waits at its own pipe.
 
+mod bucket;
 mod confine;
 mod cri;
 mod event_loop;
@@ -27,7 +28,7 @@ pub fn keeper_main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let run = || {
         let args = KeeperArgs::parse(args)?;
         let (root, socket) = confine::confine(&args)?;
-        event_loop::Keeper::new(root, socket)?.run()
+        event_loop::Keeper::new(root, socket, args.log_rate)?.run()
     };
     match run() {
         Ok(()) => ExitCode::SUCCESS,

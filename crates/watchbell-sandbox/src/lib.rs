@@ -10,6 +10,7 @@
 //!
 //! The only crate of Watchbell that holds `unsafe`.
 
+mod bounds;
 mod client;
 mod clock;
 pub mod doctor;
@@ -27,13 +28,15 @@ mod start;
 mod syscalls;
 mod wire;
 
+pub use bounds::{Bounds, LogRate, Reserved, Totals};
 pub use client::{
     Ceiling, DEFAULT_KEEPER_UID, DeviceCeiling, SandboxSession, SessionLink, Spawner, SpawnerOptions,
     UidRanges,
 };
 pub use error::Error;
 pub use event::{
-    Event, ExitRecord, ExitStatus, LogSummary, StartFailure, StartFailureKind, TableEntry, UnixNanos, Usage,
+    Event, ExitRecord, ExitStatus, LogSummary, LogTrouble, StartFailure, StartFailureKind, TableEntry,
+    UnixNanos, Usage,
 };
 pub use keeper::keeper_main;
 pub use oci_profile::{ProfileError, ProfileFacts};

@@ -3,13 +3,14 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+use watchbell_api::node::Capacity;
 use watchbell_core::world::Machine;
 
 /// More than any of these files holds.
 const TEXT_CHARS_MAX: usize = 256;
 
-/// Describes this machine, whose server listens at `listen`.
-pub(crate) fn describe(listen: SocketAddr) -> Machine {
+/// Describes this machine, whose server listens at `listen` and which has so much in all.
+pub(crate) fn describe(listen: SocketAddr, total: &Capacity) -> Machine {
     let line =
         |path: &str| text(fs::read_to_string(path).unwrap_or_default().lines().next().unwrap_or_default());
     let release =
@@ -20,6 +21,7 @@ pub(crate) fn describe(listen: SocketAddr) -> Machine {
         boot_id: line("/proc/sys/kernel/random/boot_id"),
         machine_id: line("/etc/machine-id"),
         system_uuid: line("/sys/class/dmi/id/product_uuid"),
+        total: Some(total.clone()),
         address: address(listen).map(|ip| ip.to_string()).unwrap_or_default(),
     }
 }
@@ -49,7 +51,7 @@ fn address(listen: SocketAddr) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{describe, pretty_name};
+    use super::{Capacity, describe, pretty_name};
 
     #[test]
     fn the_system_is_named_as_it_names_itself() {
@@ -62,7 +64,8 @@ mod tests {
 
     #[test]
     fn a_server_that_listens_to_one_address_is_reached_there() {
-        let machine = describe("127.0.0.1:6443".parse().unwrap());
+        let total = Capacity { cpu_millis: 1000, memory_bytes: 1, pods: 1, ephemeral_storage_bytes: 1 };
+        let machine = describe("127.0.0.1:6443".parse().unwrap(), &total);
         assert_eq!(machine.address, "127.0.0.1");
         assert!(!machine.kernel_version.is_empty() && !machine.boot_id.is_empty());
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use watchbell_api::node::Capacity;
 use watchbell_api::{Resource, validate};
 
 use super::namespaces::{DEFAULT_ACCOUNT, ROOT_CA};
@@ -201,14 +202,19 @@ impl World {
     }
 
     pub(super) fn furnish_node(&mut self, now: Timestamp) {
-        let c = self.config.capacity.clone();
-        let mut resources = json!({
-            "cpu": cpu(c.cpu_millis), "memory": format!("{}Ki", c.memory_bytes / 1024),
-            "pods": c.pods.to_string(), "ephemeral-storage": format!("{}Ki", c.ephemeral_storage_bytes / 1024),
-        });
-        for (kind, devices) in &self.config.devices {
-            resources[&**kind] = devices.len().to_string().into();
-        }
+        let devices = &self.config.devices;
+        let resources = |c: &Capacity| {
+            let mut each = json!({
+                "cpu": cpu(c.cpu_millis), "memory": format!("{}Ki", c.memory_bytes / 1024),
+                "pods": c.pods.to_string(), "ephemeral-storage": format!("{}Ki", c.ephemeral_storage_bytes / 1024),
+            });
+            for (kind, devices) in devices {
+                each[&**kind] = devices.len().to_string().into();
+            }
+            each
+        };
+        let allocatable = resources(&self.config.capacity);
+        let capacity = self.config.machine.total.as_ref().map_or(allocatable.clone(), resources);
         let stamp = rfc3339(now.as_second());
         let condition = |kind: &str, status: &str, reason: &str, message: &str| {
             json!({
@@ -222,7 +228,7 @@ impl World {
             addresses.insert(0, json!({"type": "InternalIP", "address": machine.address}));
         }
         let status = json!({
-            "capacity": resources, "allocatable": resources,
+            "capacity": capacity, "allocatable": allocatable,
             "conditions": [
                 condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "watchbell has sufficient memory"),
                 condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "watchbell has no disk pressure"),

@@ -86,6 +86,8 @@ const RECONCILES_PER_BATCH: usize = 256;
 /// What `kubectl describe node` says of the machine. What could not be found out is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Machine {
+    /// All there is; what pods may have of it is [`Config::capacity`]. `None`: the same.
+    pub total: Option<Capacity>,
     pub kernel_version: String,
     pub os_image: String,
     pub boot_id: String,

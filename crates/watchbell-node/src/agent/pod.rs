@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchbell_api::Uid;
-use watchbell_api::node::Assignment;
+use watchbell_api::node::{Assignment, Report};
 use watchbell_api::types::pod_status::{ContainerStatus, Phase, PodStatus, Terminated};
 use watchbell_core::pod::{Life, State};
 use watchbell_sandbox::{ContainerId, PodEnvironment, TableEntry};
 
 use super::plan::Plan;
 use super::spec::{Prerequisite, Site};
-use super::{Now, create, ends};
+use super::{Effect, Now, create, ends};
 use crate::image::Lease;
 
 /// A pod that was taken up.
@@ -58,6 +58,10 @@ impl Pod {
     /// The pods of an array speak in warnings alone: nobody reads ten thousand times that all is well.
     pub(super) fn speaks(&self, warning: bool) -> bool {
         warning || self.assignment.index.is_none()
+    }
+
+    pub(super) fn event(&self, warning: bool, reason: &'static str, message: String) -> Effect {
+        Effect::Report(Report::Event { uid: self.assignment.uid, warning, reason, message })
     }
 
     /// The spawner says something of one of the pod's runs.

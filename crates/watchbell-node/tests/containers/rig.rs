@@ -12,7 +12,7 @@ use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus, Terminated};
 use watchbell_api::{Resource, Uid};
 use watchbell_image::{BuildSpec, Reference, Store, build_scratch};
-use watchbell_node::{Node, NodeOptions, capacity};
+use watchbell_node::{Kept, Node, NodeOptions, capacity};
 
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 pub(crate) const JOB: Uid = Uid(0xabc);
@@ -42,7 +42,8 @@ impl Rig {
     }
 
     fn on(dir: Arc<tempfile::TempDir>) -> Rig {
-        let mut options = NodeOptions::new(dir.path(), "here", capacity(dir.path()).unwrap());
+        let mut options =
+            NodeOptions::new(dir.path(), "here", capacity(dir.path(), &Kept::default()).unwrap().capacity);
         options.spawner.idle_seconds = 1;
         let (commands, receiver) = channel();
         let (tell, reports) = channel();

@@ -81,6 +81,7 @@ fn settings(args: &SpawnerArgs) -> Settings {
     Settings {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         ceiling: args.ceiling.clone(),
+        bounds: Some(args.bounds),
         client_uid: args.client_uid,
         keeper_uid: args.keeper_uid,
         idle_seconds: args.idle_seconds,
@@ -110,6 +111,9 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
             }
             Reply::Runtimes(runtimes) => {
                 welcome.as_mut().ok_or(Error::Protocol)?.settings.ceiling.runtimes = runtimes;
+            }
+            Reply::Bounds(bounds) => {
+                welcome.as_mut().ok_or(Error::Protocol)?.settings.bounds = Some(bounds);
             }
             Reply::Table(mut rows) => table.append(&mut rows),
             Reply::TableEnd => break,
@@ -232,6 +236,7 @@ impl StateDir {
             state_dir: self.path.clone(),
             log_dir: absolute(&options.log_dir)?,
             ceiling,
+            bounds: options.bounds,
             client_uid: options.client_uid,
             keeper_uid: options.keeper_uid,
             idle_seconds: options.idle_seconds,

@@ -8,24 +8,32 @@ use std::path::PathBuf;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
+use crate::LogRate;
+
 /// The command line, as the spawner writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KeeperArgs {
     pub(crate) log_dir: PathBuf,
     pub(crate) uid: u32,
+    pub(crate) log_rate: LogRate,
 }
 
 impl KeeperArgs {
     pub(crate) fn write(&self) -> Vec<OsString> {
-        vec![self.log_dir.clone().into_os_string(), self.uid.to_string().into()]
+        let LogRate { bytes_per_second, burst_bytes } = self.log_rate;
+        let numbers = [u64::from(self.uid), bytes_per_second, burst_bytes];
+        let log_dir = self.log_dir.clone().into_os_string();
+        std::iter::once(log_dir).chain(numbers.map(|number| number.to_string().into())).collect()
     }
 
     pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> io::Result<Self> {
         let args: Vec<OsString> = args.collect();
         let wrong = || io::Error::other("the keeper is started by the spawner alone");
-        let [log_dir, uid] = args.as_slice() else { return Err(wrong()) };
-        let uid = uid.to_str().and_then(|uid| uid.parse().ok()).ok_or_else(wrong)?;
-        Ok(Self { log_dir: log_dir.into(), uid })
+        let [log_dir, uid, rate, burst] = args.as_slice() else { return Err(wrong()) };
+        let number = |arg: &OsString| arg.to_str().and_then(|n| n.parse::<u64>().ok()).ok_or_else(wrong);
+        let log_rate = LogRate { bytes_per_second: number(rate)?, burst_bytes: number(burst)? };
+        let uid = u32::try_from(number(uid)?).map_err(|_| wrong())?;
+        Ok(Self { log_dir: log_dir.into(), uid, log_rate })
     }
 }
 

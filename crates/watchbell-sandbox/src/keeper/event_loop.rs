@@ -1,20 +1,22 @@
 //! The keeper's one loop: orders in, pipes to logs, notices out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 
+use super::bucket::Bucket;
 use super::cri::{Records, Stamp, Stream, StreamName};
 use super::log_file::LogFile;
 use super::viewer::Viewer;
 use crate::clock;
 use crate::wire::{Filled, Frame, Inbox, Notice, Order, Outbox, decode};
-use crate::{LogSummary, LogTarget};
+use crate::{LogRate, LogSummary, LogTarget, LogTrouble};
 
 /// An order holds a path and three numbers.
 const ORDER_MAX: u32 = 64 << 10;
@@ -23,11 +25,17 @@ const READ_MAX: usize = 64 << 10;
 /// The largest pipe a task can make of its streams (fs.pipe-max-size is 1 MiB unless root raised it).
 const PIPE_MAX: usize = 4 << 20;
 const SOCKET: u64 = u64::MAX;
+/// What a notice says of why a log cannot be written.
+const CAUSE_MAX: usize = 512;
 
 struct Task {
     streams: [Option<(OwnedFd, Stream)>; 2],
     log: LogFile,
     summary: LogSummary,
+    bucket: Bucket,
+    /// While it holds, the streams are not in the epoll set and this is when they come back.
+    held_until: Option<i64>,
+    was_held: bool,
     /// Clients that watch.
     viewers: Vec<Viewer>,
 }
@@ -41,6 +49,9 @@ pub(crate) struct Keeper {
     outbox: Outbox,
     waits_to_send: bool,
     tasks: HashMap<u64, Task>,
+    log_rate: LogRate,
+    /// When which task's streams are read again.
+    held: BTreeSet<(i64, u64)>,
     buffer: Vec<u8>,
     records: Records,
 }
@@ -52,7 +63,7 @@ enum Read {
 }
 
 impl Keeper {
-    pub(crate) fn new(root: OwnedFd, socket: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(root: OwnedFd, socket: OwnedFd, log_rate: LogRate) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         set_nonblocking(&socket)?;
         epoll::add(&epoll, &socket, EventData::new_u64(SOCKET), EventFlags::IN)?;
@@ -64,6 +75,8 @@ impl Keeper {
             outbox: Outbox::default(),
             waits_to_send: false,
             tasks: HashMap::new(),
+            log_rate,
+            held: BTreeSet::new(),
             buffer: vec![0; READ_MAX],
             records: Records::default(),
         })
@@ -74,7 +87,8 @@ impl Keeper {
         let mut events = Vec::with_capacity(256);
         while self.socket.is_some() || !self.tasks.is_empty() {
             events.clear();
-            match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+            let timeout = self.timeout();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -84,9 +98,15 @@ impl Keeper {
                     token => self.read_pipe(token >> 1, (token & 1) as usize),
                 }
             }
+            self.let_go();
             self.send_notices();
         }
         Ok(())
+    }
+
+    fn timeout(&self) -> Option<Timespec> {
+        let wait = self.held.first()?.0.saturating_sub(clock::monotonic()).max(0);
+        Some(Timespec { tv_sec: wait / 1_000_000_000, tv_nsec: wait % 1_000_000_000 })
     }
 
     fn take_orders(&mut self) {
@@ -133,16 +153,17 @@ impl Keeper {
         let names = [StreamName::Stdout, StreamName::Stderr];
         let mut streams = [None, None];
         for (i, (fd, name)) in fds.into_iter().zip(names).enumerate() {
-            let token = EventData::new_u64(serial << 1 | i as u64);
-            let watched =
-                set_nonblocking(&fd).and_then(|()| Ok(epoll::add(&self.epoll, &fd, token, EventFlags::IN)?));
+            let watched = set_nonblocking(&fd)
+                .and_then(|()| Ok(epoll::add(&self.epoll, &fd, token(serial, i), EventFlags::IN)?));
             match watched {
                 Ok(()) => streams[i] = Some((fd, Stream::new(name))),
                 Err(error) => tracing::error!("cannot watch {name:?} of {}: {error}", target.path.display()),
             }
         }
         let (log, summary) = (LogFile::new(target), LogSummary::default());
-        let task = Task { streams, log, summary, viewers: Vec::new() };
+        let bucket = Bucket::new(self.log_rate, clock::monotonic());
+        let task =
+            Task { streams, log, summary, bucket, held_until: None, was_held: false, viewers: Vec::new() };
         self.tasks.insert(serial, task);
         self.complete_if_ended(serial);
     }
@@ -161,10 +182,61 @@ impl Keeper {
         task.viewers.push(viewer);
     }
 
-    /// Reads a stream that epoll named.
+    /// Reads a stream that epoll named, unless the task was held since.
     fn read_pipe(&mut self, serial: u64, stream: usize) {
+        if self.tasks.get(&serial).is_some_and(|task| task.held_until.is_some()) {
+            return;
+        }
         self.read_once(serial, stream);
+        self.hold_if_fast(serial);
         self.complete_if_ended(serial);
+    }
+
+    /// Leaves the pipes of a task that printed more than its rate alone for a while, so that it waits in its own write.
+    fn hold_if_fast(&mut self, serial: u64) {
+        let Some(task) = self.tasks.get_mut(&serial) else { return };
+        if task.bucket.has_some(clock::monotonic()) {
+            return;
+        }
+        for (fd, _) in task.streams.iter().flatten() {
+            // Out of the set: a stream that ends would report it again and again. One that is not there is not read anyway.
+            let _ = epoll::delete(&self.epoll, fd);
+        }
+        let until = task.bucket.some_at();
+        task.held_until = Some(until);
+        self.held.insert((until, serial));
+        if !std::mem::replace(&mut task.was_held, true) {
+            self.tell(Notice::Trouble { serial, trouble: LogTrouble::Held });
+        }
+    }
+
+    /// Goes on with the tasks whose time has come. Each stream gets its turn, so that one does not keep the other silent.
+    fn let_go(&mut self) {
+        let now = clock::monotonic();
+        while let Some(&(at, serial)) = self.held.first()
+            && at <= now
+        {
+            self.held.pop_first();
+            let Some(task) = self.tasks.get_mut(&serial) else { continue };
+            task.held_until = None;
+            for (index, stream) in task.streams.iter().enumerate() {
+                let Some((fd, _)) = stream else { continue };
+                if let Err(error) = epoll::add(&self.epoll, fd, token(serial, index), EventFlags::IN) {
+                    tracing::error!("cannot watch a task's stream again: {error}");
+                }
+            }
+            for index in 0..2 {
+                self.read_once(serial, index);
+            }
+            self.hold_if_fast(serial);
+            self.complete_if_ended(serial);
+        }
+    }
+
+    fn tell(&mut self, notice: Notice) {
+        if self.socket.is_some() {
+            self.outbox.push(&notice, []);
+        }
     }
 
     fn read_once(&mut self, serial: u64, index: usize) -> Read {
@@ -176,6 +248,7 @@ impl Keeper {
             Ok(n) => {
                 let stamp = Stamp::new(clock::now());
                 task.summary.bytes += n as u64;
+                task.bucket.take(n);
                 task.summary.lines += stream.feed(&self.buffer[..n], &stamp, &mut self.records);
                 task.viewers.iter_mut().for_each(|viewer| viewer.show(index, &self.buffer[..n]));
                 task.viewers.retain(|viewer| !viewer.is_over());
@@ -222,12 +295,15 @@ impl Keeper {
             self.tasks.values_mut().for_each(|task| task.log.close());
         }
         let Some(task) = self.tasks.get_mut(&serial) else { return };
-        if let Err(error) = task.log.write(self.root.as_fd(), &self.records)
-            && task.log.first_failure()
-        {
-            tracing::warn!("a log loses lines: {error}");
-        }
+        let lost =
+            task.log.write(self.root.as_fd(), &self.records).err().filter(|_| task.log.first_failure());
         self.records.clear();
+        if let Some(error) = lost {
+            tracing::warn!("a log loses lines: {error}");
+            let mut cause = error.to_string();
+            cause.truncate(cause.floor_char_boundary(CAUSE_MAX));
+            self.tell(Notice::Trouble { serial, trouble: LogTrouble::Lost { cause } });
+        }
     }
 
     /// Nothing of the task is left: reads what stands in its pipes, and no more even if somebody else holds them open.
@@ -249,10 +325,11 @@ impl Keeper {
             return;
         }
         if let Some(task) = self.tasks.remove(&serial) {
-            let summary = LogSummary { dropped_bytes: task.log.dropped_bytes(), ..task.summary };
-            if self.socket.is_some() {
-                self.outbox.push(&Notice::Complete { serial, summary }, []);
+            if let Some(until) = task.held_until {
+                self.held.remove(&(until, serial));
             }
+            let summary = LogSummary { dropped_bytes: task.log.dropped_bytes(), ..task.summary };
+            self.tell(Notice::Complete { serial, summary });
         }
     }
 
@@ -272,6 +349,10 @@ impl Keeper {
             }
         }
     }
+}
+
+fn token(serial: u64, stream: usize) -> EventData {
+    EventData::new_u64(serial << 1 | stream as u64)
 }
 
 fn set_nonblocking(fd: &OwnedFd) -> io::Result<()> {

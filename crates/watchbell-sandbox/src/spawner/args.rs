@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use crate::{Ceiling, UidRanges};
+use crate::{Bounds, Ceiling, UidRanges};
 
 /// All that a spawner is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +11,7 @@ pub(crate) struct SpawnerArgs {
     pub(crate) state_dir: PathBuf,
     pub(crate) log_dir: PathBuf,
     pub(crate) ceiling: Ceiling,
+    pub(crate) bounds: Bounds,
     pub(crate) client_uid: u32,
     pub(crate) keeper_uid: u32,
     pub(crate) idle_seconds: u32,
@@ -79,15 +80,22 @@ impl SpawnerArgs {
             pair("--runtime", runtime.to_string().as_ref());
         }
         let UidRanges { first, count } = self.ceiling.uid_ranges;
+        let Bounds { reserved, log_rate } = self.bounds;
         for (name, number) in [
-            ("--uid-first", first),
-            ("--uid-count", u32::from(count)),
-            ("--client-uid", self.client_uid),
-            ("--keeper-uid", self.keeper_uid),
-            ("--idle-seconds", self.idle_seconds),
-            ("--shard", u32::from(self.shard)),
+            ("--uid-first", Some(u64::from(first))),
+            ("--uid-count", Some(u64::from(count))),
+            ("--client-uid", Some(u64::from(self.client_uid))),
+            ("--keeper-uid", Some(u64::from(self.keeper_uid))),
+            ("--idle-seconds", Some(u64::from(self.idle_seconds))),
+            ("--shard", Some(u64::from(self.shard))),
+            ("--reserved-memory", reserved.memory_bytes),
+            ("--reserved-pids", reserved.pids),
+            ("--log-rate", Some(log_rate.bytes_per_second)),
+            ("--log-burst", Some(log_rate.burst_bytes)),
         ] {
-            pair(name, number.to_string().as_ref());
+            if let Some(number) = number {
+                pair(name, number.to_string().as_ref());
+            }
         }
         let mut ceiling = self.ceiling.clone();
         out.extend(ALLOWANCES.iter().filter(|(_, field)| *field(&mut ceiling)).map(|(name, _)| name.into()));
@@ -100,6 +108,7 @@ impl SpawnerArgs {
             state_dir: PathBuf::new(),
             log_dir: PathBuf::new(),
             ceiling: Ceiling::default(),
+            bounds: Bounds::default(),
             client_uid: 0,
             keeper_uid: crate::DEFAULT_KEEPER_UID,
             idle_seconds: 10,
@@ -123,6 +132,14 @@ impl SpawnerArgs {
                 "--keeper-uid" => out.keeper_uid = number("--keeper-uid", args.next())?,
                 "--idle-seconds" => out.idle_seconds = number("--idle-seconds", args.next())?,
                 "--shard" => out.shard = number("--shard", args.next())?,
+                "--reserved-memory" => {
+                    out.bounds.reserved.memory_bytes = Some(number("--reserved-memory", args.next())?);
+                }
+                "--reserved-pids" => {
+                    out.bounds.reserved.pids = Some(number("--reserved-pids", args.next())?);
+                }
+                "--log-rate" => out.bounds.log_rate.bytes_per_second = number("--log-rate", args.next())?,
+                "--log-burst" => out.bounds.log_rate.burst_bytes = number("--log-burst", args.next())?,
                 _ => match ALLOWANCES.iter().find(|(known, _)| *known == name) {
                     Some((_, field)) => *field(&mut out.ceiling) = true,
                     None => return Err(BadArgs::Unknown(arg)),

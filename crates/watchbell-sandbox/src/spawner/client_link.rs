@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{socket_peercred, socket_type};
 
 use crate::Event;
-use crate::wire::{Filled, Frame, Inbox, Outbox, Reply, WireError};
+use crate::wire::{Filled, Frame, Inbox, OLDEST, Outbox, Reply, WireError};
 
 /// A spec has at most 4 MiB of strings and some MiB of paths; environments above 64 KiB come in sealed memory.
 const REQUEST_MAX: u32 = 16 << 20;
@@ -19,6 +19,8 @@ pub(crate) struct ClientLink {
     pub(crate) pid: u32,
     pub(crate) uid: u32,
     pub(crate) greeted: bool,
+    /// Of the protocol, once greeted.
+    pub(crate) version: u32,
     inbox: Inbox,
     outbox: Outbox,
     waiting_max: usize,
@@ -33,6 +35,7 @@ impl ClientLink {
             pid: peer.pid.as_raw_nonzero().get().unsigned_abs(),
             uid: peer.uid.as_raw(),
             greeted: false,
+            version: OLDEST,
             inbox: Inbox::new(REQUEST_MAX),
             outbox: Outbox::default(),
             waiting_max: WAITING_MAX,

@@ -10,11 +10,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Gid, Uid};
 
+use crate::LogTarget;
 use crate::keeper::KeeperArgs;
 use crate::wire::{Filled, Inbox, Notice, Order, Outbox, decode};
-use crate::{LogSummary, LogTarget};
 
-/// A notice is four numbers.
+/// A notice is four numbers, or a sentence.
 const NOTICE_MAX: u32 = 4096;
 
 pub(crate) struct KeeperLink {
@@ -73,11 +73,10 @@ impl KeeperLink {
     }
 
     /// Takes notices; an error or the end means that it died.
-    pub(crate) fn take(&mut self, out: &mut Vec<(u64, LogSummary)>) -> io::Result<()> {
+    pub(crate) fn take(&mut self, out: &mut Vec<Notice>) -> io::Result<()> {
         let filled = self.inbox.fill(self.socket.as_fd())?;
         while let Some(frame) = self.inbox.next().map_err(io::Error::other)? {
-            let Notice::Complete { serial, summary } = decode(&frame.body).map_err(io::Error::other)?;
-            out.push((serial, summary));
+            out.push(decode(&frame.body).map_err(io::Error::other)?);
         }
         match filled {
             Filled::End => Err(io::ErrorKind::UnexpectedEof.into()),

@@ -16,6 +16,7 @@ use super::devices::Devices;
 use super::event_loop::EventLoop;
 use super::machine::Machine;
 use super::table_file::TableFile;
+use crate::Totals;
 use crate::clock;
 use crate::keeper::KeeperArgs;
 use crate::start::Host;
@@ -90,8 +91,11 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
         step(runtime.check(), "use an OCI runtime")?;
     }
     let runtimes = args.ceiling.runtimes.clone();
-    let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard)?.with_runtimes(runtimes);
-    let keeper = KeeperArgs { log_dir: args.log_dir.clone(), uid: args.keeper_uid };
+    let totals = args.bounds.reserved.leave(Totals::of_machine()?)?;
+    let host =
+        Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard, totals)?.with_runtimes(runtimes);
+    let log_rate = args.bounds.log_rate;
+    let keeper = KeeperArgs { log_dir: args.log_dir.clone(), uid: args.keeper_uid, log_rate };
     let table_dir = step(state.try_clone(), "keep the state directory")?;
     let (table, loaded) = step(TableFile::open(table_dir, clock::now()), "read the table")?;
     if !loaded.this_boot && !loaded.entries.is_empty() {
@@ -101,6 +105,7 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
     let settings = Settings {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         ceiling: args.ceiling.clone(),
+        bounds: Some(args.bounds),
         client_uid: args.client_uid,
         keeper_uid: args.keeper_uid,
         idle_seconds: args.idle_seconds,

@@ -1,7 +1,8 @@
 //! Control groups on version 1, version 2 and both at once.
 //!
 //! ```text
-//!   <spawner's own group>/watchbell-<id of the state directory>/     one subtree, in every hierarchy that is used
+//!   <spawner's own group>/watchbell-<id of the state directory>/     one subtree, in every hierarchy that is used; its
+//!        │                                                           own limits hold for all tasks together
 //!        ├─ slot-0, slot-1, …      one run at a time; pooled, because making and removing them costs more than a start
 //!        └─ pod-<n>/c-<m>          a pod whose containers share its limits
 //! ```
@@ -9,6 +10,7 @@
 //! Where there is a unified tree it tracks (clone into it, `cgroup.kill`, `cgroup.events`), also on a hybrid host whose
 //! controllers are on version 1. Without one the freezer does.
 
+mod above;
 mod layout;
 mod limits;
 mod probe;
@@ -21,7 +23,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::{CgroupLimits, Usage};
+use crate::{CgroupLimits, RunSpec, Totals, Usage, VolumeSource};
+pub(crate) use above::limits_above;
 pub(super) use layout::View;
 use layout::{Controller, Layout};
 use limits::Applied;
@@ -65,6 +68,29 @@ pub(crate) struct Cgroup {
     killed: Cell<bool>,
 }
 
+/// What a run leaves in its group once its last process is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Memory {
+    /// What it wrote went with it; at most cached files are left, which make room by themselves.
+    Ended,
+    /// What it wrote to memory that the pod keeps (a tmpfs volume, the host's IPC) stays charged to the group until it goes.
+    /// The next run must not pay for it.
+    MayStay,
+}
+
+impl Memory {
+    pub(super) fn after(spec: &RunSpec) -> Self {
+        let keeps = |volume: u16| {
+            let found = spec.pod.volumes.iter().find(|v| v.id == volume);
+            found.is_some_and(|v| {
+                matches!(v.source, VolumeSource::Tmpfs { .. } | VolumeSource::HostPath { .. })
+            })
+        };
+        let writes = spec.mounts.iter().any(|mount| !mount.read_only && keeps(mount.volume));
+        if writes || spec.pod.host_namespaces.ipc { Self::MayStay } else { Self::Ended }
+    }
+}
+
 /// The group in one hierarchy of version 1.
 struct Member {
     controller: Controller,
@@ -86,13 +112,16 @@ struct Unified {
 
 impl Cgroups {
     /// Finds the hierarchies, ends what a spawner before left in this subtree, and makes the subtree anew.
-    pub(super) fn open(name: &str) -> Result<Self, String> {
+    pub(super) fn open(name: &str, totals: Totals) -> Result<Self, String> {
         let layout = Layout::find(name)?;
         for base in layout.bases() {
             end_leftovers(base).map_err(|e| format!("cannot end what is left in {}: {e}", base.display()))?;
         }
         layout.make()?;
-        Ok(Self { layout, idle: Vec::new(), next_slot: 0, next_pod: 0 })
+        let made = Self { layout, idle: Vec::new(), next_slot: 0, next_pod: 0 };
+        above::check_swap(&made.layout)?;
+        above::bound(&made.layout, totals)?;
+        Ok(made)
     }
 
     /// The hierarchies that tasks are shown.
@@ -102,14 +131,17 @@ impl Cgroups {
 
     /// A group with these limits for one run.
     pub(super) fn lease(&mut self, limits: &CgroupLimits) -> io::Result<Cgroup> {
-        let mut group = match self.idle.pop() {
-            Some(group) => group,
-            None => {
-                let name = format!("slot-{}", self.next_slot);
-                self.next_slot += 1;
-                self.make(&name, true)?
+        if let Some(mut group) = self.idle.pop() {
+            match group.begin(&self.layout, limits) {
+                Ok(()) => return Ok(group),
+                // Memory that outlived the run before may be more than this one's limit: a fresh group has none.
+                Err(error) => tracing::debug!("a control group is made anew: {error}"),
             }
-        };
+            group.destroy();
+        }
+        let name = format!("slot-{}", self.next_slot);
+        self.next_slot += 1;
+        let mut group = self.make(&name, true)?;
         match group.begin(&self.layout, limits) {
             Ok(()) => Ok(group),
             Err(error) => {
@@ -166,8 +198,8 @@ impl Cgroups {
     }
 
     /// Takes a group back whose last process is gone. One that cannot be trusted any more is removed.
-    pub(super) fn give_back(&mut self, group: Cgroup) {
-        let trusted = group.is_slot && !group.killed.get();
+    pub(super) fn give_back(&mut self, group: Cgroup, memory: Memory) {
+        let trusted = group.is_slot && !group.killed.get() && memory == Memory::Ended;
         if trusted && self.idle.len() < IDLE_SLOTS_MAX && group.is_empty().unwrap_or(false) {
             self.idle.push(group);
         } else {
@@ -399,6 +431,11 @@ fn read_at(file: &File) -> io::Result<String> {
 
 fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn put(dir: &Path, file: &str, value: &str) -> io::Result<()> {
+    let path = dir.join(file);
+    fs::write(&path, value).map_err(|e| named(&path, e))
 }
 
 fn open_to_write(path: &Path) -> io::Result<File> {

@@ -44,6 +44,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use cgroup::limits_above;
 pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, plan, plan_entry};
 pub use probe::probe;
@@ -52,9 +53,9 @@ pub(crate) use seccomp::{LAST_KNOWN, check_program, is_in_default, is_never_allo
 use crate::doctor::judge;
 use crate::{
     ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, SeccompBase, Sharing, StartFailureKind,
-    Stdin, UidRanges, Usage,
+    Stdin, Totals, UidRanges, Usage,
 };
-use cgroup::{Cgroup, Cgroups, PodCgroup};
+use cgroup::{Cgroup, Cgroups, Memory, PodCgroup};
 use clocks::Clocks;
 pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
@@ -144,6 +145,7 @@ pub(crate) struct Begun {
     own_pids: bool,
     report: Vec<u8>,
     cgroup: Option<Cgroup>,
+    memory: Memory,
     max_rss_bytes: u64,
     /// It was started by an OCI runtime: `pid` and `pidfd` are its shim's.
     pub(crate) by_runtime: Option<ByRuntime>,
@@ -160,7 +162,12 @@ pub(crate) enum Outcome {
 
 impl Host {
     /// Looks whether the host keeps what is promised, and ends what a spawner before left behind.
-    pub(crate) fn open(state_dir: &Path, ranges: UidRanges, shard: u16) -> Result<Host, String> {
+    pub(crate) fn open(
+        state_dir: &Path,
+        ranges: UidRanges,
+        shard: u16,
+        totals: Totals,
+    ) -> Result<Host, String> {
         let _modes = ExactModes::begin();
         // Compiled once here; a task that found one missing would compile a copy for itself.
         for base in [SeccompBase::Default, SeccompBase::Floor] {
@@ -169,7 +176,7 @@ impl Host {
         let facts = probe::probe(state_dir, ranges).map_err(|e| format!("cannot look at this host: {e}"))?;
         probe::refuse_weaker(&judge(&facts))?;
         let name = format!("watchbell-{:016x}-{shard}", fingerprint(state_dir));
-        let cgroups = Cgroups::open(&name)?;
+        let cgroups = Cgroups::open(&name, totals)?;
         let at = state_dir.join(STASH);
         let cannot = |step: &str, e: &dyn Display| format!("cannot {step}: {e}");
         match fs::create_dir(&at) {
@@ -227,7 +234,7 @@ impl Host {
                 Ok(begun)
             }
             Err(failure) => {
-                self.cgroups.give_back(cgroup);
+                self.cgroups.give_back(cgroup, Memory::after(spec));
                 self.forget_unused(uid);
                 Err(failure)
             }
@@ -362,6 +369,7 @@ impl Host {
             own_pids: !host.pid,
             report: Vec::new(),
             cgroup: None,
+            memory: Memory::after(spec),
             max_rss_bytes: 0,
             by_runtime: None,
         })
@@ -510,7 +518,7 @@ impl Host {
             }
             (Usage::default(), false)
         });
-        self.cgroups.give_back(cgroup);
+        self.cgroups.give_back(cgroup, begun.memory);
         let uid = begun.id.pod_uid;
         if let Some(pod) = self.pods.get_mut(&uid) {
             pod.runs = pod.runs.saturating_sub(1);

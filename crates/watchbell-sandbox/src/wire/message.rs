@@ -7,19 +7,21 @@ use serde::{Deserialize, Serialize};
 
 use super::WireError;
 use crate::{
-    Ceiling, CgroupLimits, ContainerId, DeviceCeiling, EtcFiles, Event, ExitStatus, Extras, HostNamespaces,
-    Interaction, LogSummary, LogTarget, OciRuntime, PodEnvironment, RunSpec, SessionFailure, Sharing,
-    Streams, TableEntry,
+    Bounds, Ceiling, CgroupLimits, ContainerId, DeviceCeiling, EtcFiles, Event, ExitStatus, Extras,
+    HostNamespaces, Interaction, LogSummary, LogTarget, LogTrouble, OciRuntime, PodEnvironment, RunSpec,
+    SessionFailure, Sharing, Streams, TableEntry,
 };
 
 /// The version of the protocol between server and spawner, and the oldest that this program still speaks.
 ///
 /// 1: start, signal, kill, release, acknowledge. 2: sessions (exec, attach), and containers with input or a terminal.
-/// 3: [`Extras`].
+/// 3: [`Extras`], [`Bounds`], [`Event::LogTrouble`].
 pub(crate) const VERSION: u32 = 3;
 pub(crate) const OLDEST: u32 = 1;
 pub(crate) const EXEC_SINCE: u32 = 2;
 pub(crate) const EXTRAS_SINCE: u32 = 3;
+pub(crate) const BOUNDS_SINCE: u32 = 3;
+pub(crate) const TROUBLE_SINCE: u32 = 3;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.
@@ -134,6 +136,8 @@ pub(crate) enum Reply {
     Allowances(Vec<String>),
     /// As much.
     Runtimes(Vec<OciRuntime>),
+    /// After the welcome: what of [`Settings`] it does not hold.
+    Bounds(Bounds),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -152,6 +156,9 @@ pub(crate) struct Settings {
     /// Version of the program.
     pub(crate) program: String,
     pub(crate) ceiling: Ceiling,
+    /// It crosses beside the welcome. `None`: a spawner that knows none.
+    #[serde(skip)]
+    pub(crate) bounds: Option<Bounds>,
     pub(crate) client_uid: u32,
     pub(crate) keeper_uid: u32,
     pub(crate) idle_seconds: u32,
@@ -171,7 +178,15 @@ pub(crate) enum Order {
 /// Keeper to spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Notice {
-    Complete { serial: u64, summary: LogSummary },
+    Complete {
+        serial: u64,
+        summary: LogSummary,
+    },
+    /// Once a run and kind.
+    Trouble {
+        serial: u64,
+        trouble: LogTrouble,
+    },
 }
 
 /// Reads a whole message: nothing may follow it.

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use watchbell_sandbox::{Error, ExitStatus, Spawner};
+use watchbell_sandbox::{Error, Event, ExitStatus, LogTrouble, Spawner};
 
 use crate::Outcome;
 use crate::place::{Place, script};
@@ -128,6 +128,14 @@ pub(crate) fn a_full_disk_loses_lines_and_no_task() -> Outcome {
     // 4 MiB into 1 MiB.
     let spec = script(&place, 1, "head -c 4194304 /dev/zero; echo; echo end");
     server.spawner.start(&spec)?;
+    // It is told at once, not only when the task ends.
+    let cause = loop {
+        if let Event::LogTrouble { id, trouble: LogTrouble::Lost { cause } } = server.event()? {
+            assert_eq!(id, spec.id);
+            break cause;
+        }
+    };
+    assert!(cause.contains("No space left"), "{cause}");
     let record = server.exit(spec.id)?;
     assert_eq!(record.status, ExitStatus::Code(0));
     assert_eq!((record.log.bytes, record.log.lines), (4_194_304 + 5, 2));

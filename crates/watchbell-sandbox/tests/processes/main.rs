@@ -7,6 +7,7 @@
 )]
 
 mod attacks;
+mod bounds;
 mod clocks;
 mod devices;
 mod failures;
@@ -57,6 +58,10 @@ const TESTS: &[Test] = &[
     ("containers_of_a_pod_share_clocks", clocks::containers_of_a_pod_share_clocks),
     ("siblings_do_not_meet", attacks::siblings_do_not_meet),
     ("limits_hold", attacks::limits_hold),
+    ("limits_are_what_the_kernel_says", bounds::limits_are_what_the_kernel_says),
+    ("all_tasks_together_have_a_limit", bounds::all_tasks_together_have_a_limit),
+    ("nobody_pays_for_the_memory_of_others", bounds::nobody_pays_for_the_memory_of_others),
+    ("a_reserve_that_leaves_nothing_is_refused", bounds::a_reserve_that_leaves_nothing_is_refused),
     ("volumes_hold_what_they_should", surroundings::volumes_hold_what_they_should),
     ("ordinary_file_work_goes_on", landlock::ordinary_file_work_goes_on),
     ("a_descriptor_of_the_host_opens_nothing", landlock::a_descriptor_of_the_host_opens_nothing),

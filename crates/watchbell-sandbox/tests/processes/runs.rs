@@ -137,7 +137,7 @@ pub(crate) fn many_short_tasks() -> Outcome {
                 left -= 1;
             }
             Event::StartFailed(failure) => return Err(failure.message.into()),
-            Event::Started { .. } => {}
+            Event::Started { .. } | Event::LogTrouble { .. } => {}
             Event::Disconnected => return Err("the spawner is gone".into()),
         }
     }

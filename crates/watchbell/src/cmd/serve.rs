@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use watchbell_core::world::Config;
-use watchbell_node::{Node, NodeOptions};
+use watchbell_node::{Node, NodeOptions, Offered};
 use watchbell_sandbox::{Ceiling, DeviceCeiling, OciRuntime};
 use watchbell_server::{Ended, Identity, Server, ServerOptions, State};
 use watchbell_store::{OpenReport, Store};
 
+use crate::bounds::Bounds;
 use crate::datadir::DataDir;
 use crate::exit::Failure;
 use crate::machine;
@@ -36,6 +37,8 @@ pub(crate) struct Args {
     /// An OCI runtime that RuntimeClasses may name as their handler, such as runc=/usr/sbin/runc; several are parted by commas
     #[arg(long, value_name = "NAME=PATH", value_delimiter = ',')]
     runtime: Vec<OciRuntime>,
+    #[command(flatten)]
+    bounds: Bounds,
     #[command(flatten)]
     allow: Allow,
 }
@@ -111,17 +114,19 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let listen = address(&args.listen)?;
     let mut ceiling = args.allow.ceiling()?;
     ceiling.runtimes = runtimes(&args.runtime)?;
+    let kept = args.bounds.kept()?;
     let (store, report) = open_store(&args.data_dir.data_dir)?;
     // Absolute from here on: helpers of the sandbox get it and may run elsewhere.
     let dir = std::fs::canonicalize(&args.data_dir.data_dir)
         .map_err(|e| Failure::Refused(format!("cannot use {}: {e}", args.data_dir.data_dir.display())))?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let identity = Identity::open(&dir, listen, &hostname).map_err(Failure::refused)?;
-    let capacity = watchbell_node::capacity(&dir).map_err(Failure::refused)?;
+    let offered = watchbell_node::capacity(&dir, &kept).map_err(Failure::refused)?;
     let mut seed = [0u8; 32];
     getrandom::fill(&mut seed).map_err(|e| Failure::Refused(format!("cannot draw random bytes: {e}")))?;
+    let Offered { capacity, total } = offered;
     let config = Config {
-        machine: machine::describe(listen),
+        machine: machine::describe(listen, &total),
         capacity: capacity.clone(),
         devices: watchbell_node::devices(&ceiling.devices),
         hostname: hostname.clone(),
@@ -130,6 +135,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut options = NodeOptions::new(&dir, watchbell_core::world::NODE_NAME, capacity);
     options.spawner.ceiling = ceiling;
+    args.bounds.apply(kept.reserved, &mut options)?;
 
     let (commands, follow) = channel();
     let (state, writer) =

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stderr, reason = "a test that is left out says so")]
 
 mod bad_input;
+mod bounds;
 mod claims;
 mod devices;
 mod doctor;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crate::keeper::event_loop::Keeper;
 use crate::wire::{Filled, Inbox, Notice, Order, Outbox, decode};
-use crate::{LogSummary, LogTarget};
+use crate::{LogRate, LogSummary, LogTarget, LogTrouble};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -17,6 +17,8 @@ struct Running {
     socket: UnixStream,
     outbox: Outbox,
     inbox: Inbox,
+    /// Told before what was waited for.
+    troubles: Vec<(u64, LogTrouble)>,
     thread: JoinHandle<io::Result<()>>,
 }
 
@@ -30,12 +32,17 @@ struct Streams {
 
 impl Running {
     fn start() -> io::Result<Self> {
+        Self::start_with(LogRate { bytes_per_second: u64::MAX, burst_bytes: u64::MAX })
+    }
+
+    fn start_with(rate: LogRate) -> io::Result<Self> {
         let dir = tempfile::tempdir()?;
         let root = File::open(dir.path())?.into();
         let (socket, theirs) = UnixStream::pair()?;
-        let keeper = Keeper::new(root, theirs.into())?;
+        let keeper = Keeper::new(root, theirs.into(), rate)?;
         let thread = std::thread::spawn(move || keeper.run());
-        Ok(Self { dir, socket, outbox: Outbox::default(), inbox: Inbox::new(4096), thread })
+        let (outbox, inbox) = (Outbox::default(), Inbox::new(4096));
+        Ok(Self { dir, socket, outbox, inbox, troubles: Vec::new(), thread })
     }
 
     fn watch(&mut self, serial: u64, path: &str, max_bytes: u64) -> io::Result<Streams> {
@@ -46,11 +53,28 @@ impl Running {
         Ok(Streams { out: out.into(), err: err.into(), _read_ends: [out_read, err_read] })
     }
 
+    /// Waits until something is told, which is no completion.
+    fn trouble(&mut self) -> Result<(u64, LogTrouble), Box<dyn std::error::Error>> {
+        loop {
+            if let Some(frame) = self.inbox.next()? {
+                match decode(&frame.body)? {
+                    Notice::Trouble { serial, trouble } => return Ok((serial, trouble)),
+                    Notice::Complete { serial, .. } => return Err(format!("{serial} is complete").into()),
+                }
+            }
+            if self.inbox.fill(self.socket.as_fd())? == Filled::End {
+                return Err("the keeper ended".into());
+            }
+        }
+    }
+
     fn complete(&mut self) -> Result<(u64, LogSummary), Box<dyn std::error::Error>> {
         loop {
             if let Some(frame) = self.inbox.next()? {
-                let Notice::Complete { serial, summary } = decode(&frame.body)?;
-                return Ok((serial, summary));
+                match decode(&frame.body)? {
+                    Notice::Complete { serial, summary } => return Ok((serial, summary)),
+                    Notice::Trouble { serial, trouble } => self.troubles.push((serial, trouble)),
+                }
             }
             if self.inbox.fill(self.socket.as_fd())? == Filled::End {
                 return Err("the keeper ended".into());
@@ -168,4 +192,77 @@ fn it_outlives_its_spawner_until_the_pipes_end() -> Outcome {
     let text = fs::read_to_string(dir.path().join("a.log"))?;
     assert!(text.ends_with("written after the spawner died\n"));
     Ok(())
+}
+
+/// A rate that gives nothing more within the life of a test.
+const HARDLY: LogRate = LogRate { bytes_per_second: 1, burst_bytes: 100 << 10 };
+
+#[test]
+fn who_prints_too_fast_waits_and_loses_nothing() -> Outcome {
+    let mut keeper = Running::start_with(HARDLY)?;
+    let mut task = keeper.watch(1, "fast.log", 1 << 20)?;
+    let text = b"0123456789abcde\n".repeat(64 << 10);
+    let mut out = task.out.try_clone()?;
+    let writing = std::thread::spawn(move || out.write_all(&text[..400 << 10]));
+    assert_eq!(keeper.trouble()?, (1, LogTrouble::Held));
+    // The other stream waits too, and a task beside it does not.
+    task.err.write_all(b"error\n")?;
+    let mut other = keeper.watch(2, "other.log", 1 << 20)?;
+    other.out.write_all(b"hello\n")?;
+    drop(other);
+    assert_eq!(keeper.complete()?, (2, LogSummary { bytes: 6, lines: 1, dropped_bytes: 0 }));
+    // The burst, one turn more, and what a pipe holds were taken; the rest is in the hands of the writer.
+    assert!(!writing.is_finished());
+    let taken = fs::read_to_string(keeper.dir.path().join("fast.log"))?.lines().count() * 16;
+    assert!((90 << 10..(100 + 128) << 10).contains(&taken), "{taken}");
+    // The end of the task ends the wait: what stands in the pipes is read, whatever the rate.
+    drop(task);
+    keeper.outbox.push(&Order::Finish { serial: 1 }, []);
+    keeper.outbox.flush(keeper.socket.as_fd())?;
+    let bytes = keeper.complete()?.1.bytes;
+    keeper.end()?;
+    // A pipe whose reader is gone takes no more, so the writer did not wait for ever.
+    let _ = writing.join().map_err(|_| "the writer panicked")?;
+    assert!(bytes >= (100 << 10) + 6, "{bytes}");
+    Ok(())
+}
+
+#[test]
+fn a_held_task_goes_on_when_its_time_has_come() -> Outcome {
+    // Every turn is more than the bucket holds, so each is followed by a wait of a few milliseconds.
+    let rate = LogRate { bytes_per_second: 64 << 20, burst_bytes: 1 };
+    let mut keeper = Running::start_with(rate)?;
+    let mut task = keeper.watch(1, "a.log", 64 << 20)?;
+    let piece = b"0123456789abcde\n".repeat(4 << 10);
+    for _ in 0..16 {
+        task.out.write_all(&piece)?;
+        task.err.write_all(b"beside it\n")?;
+    }
+    drop(task);
+    let summary = LogSummary { bytes: (16 * piece.len() + 160) as u64, lines: 16 * 4097, dropped_bytes: 0 };
+    assert_eq!(keeper.complete()?, (1, summary));
+    // It is told once.
+    assert_eq!(keeper.troubles, [(1, LogTrouble::Held)]);
+    let text = fs::read_to_string(keeper.dir.path().join("a.log"))?;
+    assert_eq!(text.lines().count() as u64, summary.lines);
+    keeper.end()
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_told_once() -> Outcome {
+    let mut keeper = Running::start()?;
+    // A directory stands where the log should be.
+    fs::create_dir(keeper.dir.path().join("a.log"))?;
+    let mut task = keeper.watch(1, "a.log", 1 << 20)?;
+    task.out.write_all(b"one\n")?;
+    let (serial, trouble) = keeper.trouble()?;
+    assert!(
+        matches!(&trouble, LogTrouble::Lost { cause } if serial == 1 && !cause.is_empty()),
+        "{trouble:?}"
+    );
+    task.out.write_all(b"two\n")?;
+    drop(task);
+    assert_eq!(keeper.complete()?, (1, LogSummary { bytes: 8, lines: 2, dropped_bytes: 8 }));
+    assert_eq!(keeper.troubles, []);
+    keeper.end()
 }

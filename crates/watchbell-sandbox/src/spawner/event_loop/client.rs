@@ -10,7 +10,8 @@ use crate::clock;
 use crate::spawner::client_link::ClientLink;
 use crate::spawner::machine::Input;
 use crate::wire::{
-    EXTRAS_SINCE, Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, VERSION, Welcome, decode,
+    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, VERSION,
+    Welcome, decode,
 };
 use crate::{ContainerId, PodEnvironment, RunSpec, StartFailureKind};
 
@@ -142,7 +143,8 @@ impl EventLoop {
             return Err(format!("it speaks protocols {} to {}", hello.oldest, hello.newest));
         }
         client.greeted = true;
-        let version = hello.newest.min(VERSION);
+        client.version = hello.newest.min(VERSION);
+        let version = client.version;
         client.send(&Reply::Welcome(Box::new(Welcome {
             version,
             pid: std::process::id(),
@@ -154,6 +156,9 @@ impl EventLoop {
             client.send(&Reply::Devices(ceiling.devices.clone()));
             client.send(&Reply::Allowances(ceiling.told_by_name()));
             client.send(&Reply::Runtimes(ceiling.runtimes.clone()));
+        }
+        if let Some(bounds) = self.parts.settings.bounds.filter(|_| version >= BOUNDS_SINCE) {
+            client.send(&Reply::Bounds(bounds));
         }
         let mut rows = self.parts.machine.table().peekable();
         while rows.peek().is_some() {

@@ -9,7 +9,8 @@ use super::{EventLoop, KEEPER};
 use crate::spawner::keeper_link::{KeeperLink, prepare_log_dir};
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
-use crate::{LogSummary, clock};
+use crate::wire::{Notice, TROUBLE_SINCE};
+use crate::{Event, LogSummary, LogTrouble, clock};
 
 /// A keeper that died sooner than this after its start is not started again at once.
 const LIFE_MIN_NS: i64 = 1_000_000_000;
@@ -81,12 +82,24 @@ impl EventLoop {
         }
     }
 
+    /// News for the server that is there; who comes later reads the sum when the run has ended.
+    fn log_trouble(&mut self, serial: u64, trouble: LogTrouble) {
+        if let Some(live) = self.live.get(serial)
+            && let Some(client) = self.client.as_mut().filter(|client| client.version >= TROUBLE_SINCE)
+        {
+            client.tell(Event::LogTrouble { id: live.id, trouble });
+        }
+    }
+
     pub(super) fn take_notices(&mut self) {
         let Some(keeper) = &mut self.keeper else { return };
         let mut notices = Vec::new();
         let taken = keeper.take(&mut notices);
-        for (serial, summary) in notices {
-            self.log_complete(serial, summary);
+        for notice in notices {
+            match notice {
+                Notice::Complete { serial, summary } => self.log_complete(serial, summary),
+                Notice::Trouble { serial, trouble } => self.log_trouble(serial, trouble),
+            }
         }
         if let Err(error) = taken {
             self.keeper_died(&error);

@@ -5,7 +5,7 @@ use proptest::prelude::{Strategy, any, proptest};
 use proptest::{collection::vec, prop_assert_eq};
 
 use crate::spawner::args::{BadArgs, SpawnerArgs};
-use crate::{Ceiling, DeviceCeiling, OciRuntime, UidRanges};
+use crate::{Bounds, Ceiling, DeviceCeiling, LogRate, OciRuntime, Reserved, UidRanges};
 
 fn ceiling() -> impl Strategy<Value = Ceiling> {
     let paths = || vec("/[a-z ]{1,8}(/[a-z-]{1,8}){0,3}".prop_map(PathBuf::from), 0..3);
@@ -33,15 +33,25 @@ fn ceiling() -> impl Strategy<Value = Ceiling> {
     )
 }
 
+fn bounds() -> impl Strategy<Value = Bounds> {
+    (any::<Option<u64>>(), any::<Option<u64>>(), any::<u64>(), any::<u64>()).prop_map(
+        |(memory_bytes, pids, bytes_per_second, burst_bytes)| Bounds {
+            reserved: Reserved { memory_bytes, pids },
+            log_rate: LogRate { bytes_per_second, burst_bytes },
+        },
+    )
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(
-        ceiling in ceiling(), client_uid: u32, keeper_uid: u32, idle_seconds: u32, shard: u16
+        ceiling in ceiling(), bounds in bounds(), client_uid: u32, keeper_uid: u32, idle_seconds: u32, shard: u16
     ) {
         let args = SpawnerArgs {
             state_dir: "/data/run".into(),
             log_dir: "/data/logs".into(),
             ceiling,
+            bounds,
             client_uid,
             keeper_uid,
             idle_seconds,

@@ -96,6 +96,7 @@ fn name(effect: &Effect) -> &'static str {
         Effect::Tell(Event::StartFailed(_)) => "tell failed",
         Effect::Tell(Event::Exited(_)) => "tell exited",
         Effect::Tell(Event::Disconnected) => "tell disconnected",
+        Effect::Tell(Event::LogTrouble { .. }) => "tell trouble",
     }
 }
 

@@ -169,6 +169,14 @@ impl Layout {
         self.v1.is_empty()
     }
 
+    /// The base directory of each controller that limits.
+    pub(super) fn limited(&self) -> impl Iterator<Item = (Controller, &Path)> {
+        let unified = self.unified.as_deref().filter(|_| self.is_pure_v2());
+        let all = [Controller::Memory, Controller::Cpu, Controller::Pids];
+        let of_v2 = unified.into_iter().flat_map(move |base| all.map(|controller| (controller, base)));
+        self.v1.iter().map(|(controller, base)| (*controller, base.as_path())).chain(of_v2)
+    }
+
     /// Each base directory once.
     pub(super) fn bases(&self) -> Vec<&Path> {
         let mut bases: Vec<&Path> = Vec::new();

@@ -1,12 +1,11 @@
 //! Limits as the files of both versions want them. A slot remembers what it has, so that the tasks of one array write
 //! nothing.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::layout::Controller;
-use super::named;
+use super::put;
 use crate::CgroupLimits;
 
 pub(in crate::start) const DEFAULT_PERIOD_US: u64 = 100_000;
@@ -34,11 +33,6 @@ impl Applied {
         self.0 = Some(*limits);
         Ok(())
     }
-}
-
-fn put(dir: &Path, file: &str, value: &str) -> io::Result<()> {
-    let path = dir.join(file);
-    fs::write(&path, value).map_err(|e| named(&path, e))
 }
 
 fn or_max(value: Option<u64>) -> String {
@@ -94,19 +88,21 @@ fn write_v1(controller: Controller, dir: &Path, limits: &CgroupLimits) -> io::Re
     }
 }
 
-/// The version 1 shares (2 … 262,144) of a version 2 weight (1 … 10,000), by the inverse of what OCI runtimes use (KEP-2254).
+/// The version 1 shares of a weight: 1024 for a processor asked for, whose weight is 100, as Kubernetes has it.
 pub(in crate::start) fn shares(weight: u16) -> u64 {
-    2 + (u64::from(weight) - 1) * 262_142 / 9_999
+    u64::from(weight) * 1024 / 100
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn weights_become_shares() {
-        assert_eq!((shares(1), shares(10_000)), (2, 262_144));
-        assert!((2500..2700).contains(&shares(100)));
+        // 10m, 100m, a processor and a half, and the most: within the kernel's 2 … 262,144.
+        assert_eq!([1, 10, 150, 10_000].map(shares), [10, 102, 1536, 102_400]);
     }
 
     #[test]
