@@ -16,13 +16,14 @@ const PODS: u32 = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kept {
     pub reserved: Reserved,
-    /// Of the data directory's file system, for the journal, images and logs. `None`: a tenth of it, at most 10 GiB.
+    /// Of the data directory's file system, for the journal, images and logs. `None`: a tenth of it, at most 1 GiB.
     pub disk_bytes: Option<u64>,
 }
 
 impl Kept {
-    pub(crate) fn disk_of(&self, total: u64) -> u64 {
-        self.disk_bytes.unwrap_or((total / 10).min(10 << 30))
+    /// Of a file system of so many bytes.
+    pub fn disk_of(&self, total: u64) -> u64 {
+        self.disk_bytes.unwrap_or((total / 10).min(1 << 30))
     }
 }
 
@@ -96,8 +97,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_as_configured_or_a_tenth() {
-        assert_eq!(Kept::default().disk_of(50 << 30), 5 << 30);
-        assert_eq!(Kept::default().disk_of(1 << 50), 10 << 30);
+        assert_eq!(Kept::default().disk_of(5 << 30), 512 << 20);
+        assert_eq!(Kept::default().disk_of(1 << 50), 1 << 30);
         assert_eq!(Kept { disk_bytes: Some(7), ..Kept::default() }.disk_of(50 << 30), 7);
         let reserved = Reserved { memory_bytes: Some(u64::MAX), pids: None };
         let error = super::capacity(&std::env::temp_dir(), &Kept { reserved, disk_bytes: None }).unwrap_err();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
@@ -13,11 +13,11 @@ use watchbell_sandbox::{
     ContainerId, Event, RunSpec, Spawner, SpawnerOptions, StartFailure, StartFailureKind, TableEntry,
 };
 
-use crate::agent::{Agent, Effect, Input, Now, Prerequisite, Watched};
+use crate::agent::{Agent, Disk, Effect, Input, Measured, Now, Prerequisite, Watched, What};
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
 use crate::logs::{self, Live};
-use crate::measure::holds_more;
+use crate::measure::{Use, used};
 use crate::place::{folder, volumes_dir};
 use crate::remove::remove_tree;
 use crate::sessions::SharedSpawner;
@@ -247,18 +247,35 @@ pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox) {
     }
 }
 
-/// Sees which directories hold more than they may.
-pub(crate) fn measure(watched: Receiver<Vec<Watched>>, inbox: &Inbox) {
+/// Sees what directories and logs hold, and what the disk has left.
+pub(crate) fn measure(watched: Receiver<Vec<Watched>>, data_dir: &Path, inbox: &Inbox) {
     for list in watched {
-        let exceeds = |item: &Watched| match holds_more(&item.path, item.limit_bytes) {
-            Ok(more) => more,
-            Err(e) => {
-                tracing::warn!(dir = %item.path.display(), "cannot measure a directory: {e}");
-                false
+        let size = |item: Watched| {
+            let found = match item.what {
+                What::Log(_) => logs::size(&item.path).map(|bytes| Use { bytes, inodes: 0 }),
+                What::EmptyDir(_) | What::Claim(_) => used(&item.path, item.most),
+            };
+            match found {
+                Ok(found) => Some((item.pod, item.what, found)),
+                Err(e) => {
+                    tracing::warn!(path = %item.path.display(), "cannot measure what a pod holds: {e}");
+                    None
+                }
             }
         };
-        let exceeded = list.into_iter().filter(exceeds).map(|item| (item.pod, item.volume)).collect();
-        inbox.push([Input::Measured(exceeded)]);
+        let sizes = list.into_iter().filter_map(size).collect();
+        let disk = match rustix::fs::statvfs(data_dir) {
+            Ok(found) => Some(Disk {
+                free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+                inodes: found.f_files,
+                free_inodes: found.f_favail,
+            }),
+            Err(e) => {
+                tracing::warn!("cannot see what the disk has left: {e}");
+                None
+            }
+        };
+        inbox.push([Input::Measured(Measured { sizes, disk })]);
     }
 }
 

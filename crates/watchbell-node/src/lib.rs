@@ -95,12 +95,15 @@ impl Node {
         spawn("node-sweep", move || executor::sweep(to_remove, &told))?;
         let (watched, to_measure) = channel();
         let told = inbox.clone();
-        spawn("node-measure", move || executor::measure(to_measure, &told))?;
+        let data_dir = options.data_dir.clone();
+        spawn("node-measure", move || executor::measure(to_measure, &data_dir, &told))?;
         let site = Site {
             machine: Machine {
                 capacity: options.capacity.clone(),
                 pids_per_container: options.pids_per_container,
                 scratch_bytes: options.scratch_bytes,
+                empty_dir_bytes: options.empty_dir_bytes,
+                disk_reserve_bytes: options.disk_reserve_bytes,
                 oom_score_adj_min: capacity::oom_score_adj_min(),
                 open_files_max: capacity::open_files_max(),
             },

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use watchbell_api::node::{LogQuery, LogSource, LogStream};
 use watchbell_sandbox::ContainerId;
 
-pub(crate) use files::remove;
+pub(crate) use files::{remove, size};
 pub(crate) use live::Live;
 pub(crate) use message::{last_words, read_message};
 

@@ -13,16 +13,31 @@ use rustix::io::Errno;
 const DEPTH_MAX: usize = 200;
 const BLOCK_BYTES: u64 = 512;
 
-/// Whether a directory takes more of the disk than `limit_bytes`. No link is followed; what has several names counts once;
-/// the look ends as soon as it knows.
-pub(crate) fn holds_more(path: &Path, limit_bytes: u64) -> io::Result<bool> {
+/// What is taken of a file system: its own counts, whatever a file says it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Use {
+    pub bytes: u64,
+    pub inodes: u64,
+}
+
+impl Use {
+    pub(crate) const MAX: Use = Use { bytes: u64::MAX, inodes: u64::MAX };
+
+    fn is_more_than(&self, most: &Use) -> bool {
+        self.bytes > most.bytes || self.inodes > most.inodes
+    }
+}
+
+/// What a directory takes of the disk. No link is followed; what has several names counts once; the look ends as soon as it
+/// found more than `most`.
+pub(crate) fn used(path: &Path, most: Use) -> io::Result<Use> {
     let root = match open(CWD, path) {
         Ok(root) => root,
         // Its pod has not begun, or is gone.
-        Err(Errno::NOENT) => return Ok(false),
+        Err(Errno::NOENT) => return Ok(Use::default()),
         Err(e) => return Err(e.into()),
     };
-    let mut total = 0u64;
+    let mut total = Use::default();
     let mut linked: HashSet<u64> = HashSet::new();
     let mut stack: Vec<Dir> = vec![Dir::new(root)?];
     while let Some(dir) = stack.last_mut() {
@@ -42,15 +57,16 @@ pub(crate) fn holds_more(path: &Path, limit_bytes: u64) -> io::Result<bool> {
         };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
         if is_directory || stat.st_nlink == 1 || linked.insert(stat.st_ino) {
-            total =
-                total.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES));
+            let bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(BLOCK_BYTES);
+            total.bytes = total.bytes.saturating_add(bytes);
+            total.inodes += 1;
         }
-        if total > limit_bytes {
-            return Ok(true);
+        if total.is_more_than(&most) {
+            return Ok(total);
         }
         if is_directory {
             if stack.len() == DEPTH_MAX {
-                return Ok(true);
+                return Ok(Use::MAX);
             }
             match open(stack[stack.len() - 1].fd()?, entry.file_name()) {
                 Ok(inner) => stack.push(Dir::new(inner)?),
@@ -60,7 +76,7 @@ pub(crate) fn holds_more(path: &Path, limit_bytes: u64) -> io::Result<bool> {
             }
         }
     }
-    Ok(false)
+    Ok(total)
 }
 
 fn open(at: impl std::os::fd::AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
@@ -87,11 +103,17 @@ mod tests {
         for i in 0..50 {
             fs::hard_link(inside.join("a/b/some"), inside.join(format!("again-{i}"))).unwrap();
         }
-        let check =
-            |limit: u64, expect: bool| assert_eq!(holds_more(&inside, limit).unwrap(), expect, "{limit}");
-        check(1 << 20, false);
-        check(32 << 10, true);
-        assert!(!holds_more(&dir.path().join("none"), 0).unwrap());
+        let all = used(&inside, Use::MAX).unwrap();
+        // Two directories, a file under many names, and a link.
+        assert_eq!(all.inodes, 4);
+        assert!((64 << 10..1 << 20).contains(&all.bytes), "{all:?}");
+        let check = |most: Use, expect: bool| {
+            assert_eq!(used(&inside, most).unwrap().is_more_than(&most), expect, "{most:?}");
+        };
+        check(Use { bytes: 1 << 20, inodes: 4 }, false);
+        check(Use { bytes: 32 << 10, inodes: 4 }, true);
+        check(Use { bytes: 1 << 20, inodes: 3 }, true);
+        assert_eq!(used(&dir.path().join("none"), Use::default()).unwrap(), Use::default());
     }
 
     #[test]
@@ -104,6 +126,6 @@ mod tests {
             path.push("d");
             fs::create_dir(&path).unwrap();
         }
-        assert!(holds_more(&root, u64::MAX).unwrap());
+        assert_eq!(used(&root, Use::MAX).unwrap(), Use::MAX);
     }
 }

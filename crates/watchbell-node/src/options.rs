@@ -26,6 +26,10 @@ pub struct NodeOptions {
     /// Bytes of the writable layer of a container whose root is not read-only, and of the scratch `/tmp`. They live in
     /// memory and count as the container's.
     pub scratch_bytes: u64,
+    /// Bytes of an `emptyDir` on disk that has no `sizeLimit`.
+    pub empty_dir_bytes: u64,
+    /// When the data directory's file system has less left, the pod that holds most of it is evicted.
+    pub disk_reserve_bytes: u64,
     pub log: LogLimits,
     /// Files that `seccompProfile.localhostProfile` names, as kubelet has them below its root directory.
     pub seccomp_dir: PathBuf,
@@ -53,6 +57,8 @@ impl NodeOptions {
             pulls_at_once: 4,
             pids_per_container: 1024,
             scratch_bytes: 64 << 20,
+            empty_dir_bytes: 10 << 30,
+            disk_reserve_bytes: 0,
             log: LogLimits::default(),
         }
     }

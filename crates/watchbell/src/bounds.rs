@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
+use watchbell_api::node::Capacity;
 use watchbell_api::quantity::Quantity;
 use watchbell_node::{Kept, LogLimits, NodeOptions};
-use watchbell_sandbox::{LogRate, Reserved};
+use watchbell_sandbox::LogRate;
 
 use crate::exit::Failure;
 
@@ -13,9 +14,12 @@ use crate::exit::Failure;
 #[command(next_help_heading = "What is kept from pods, and what each container is held to")]
 pub(crate) struct Bounds {
     /// What all pods together leave to the system and to Watchbell, such as `memory=1Gi,pid=1000,ephemeral-storage=10Gi`;
-    /// by default a tenth of each, at most 1Gi, 4096 and 10Gi
+    /// by default a tenth of each, at most 1Gi, 4096 and 1Gi. A pod is evicted when the disk has less left than that
     #[arg(long, value_name = "RESOURCE=QUANTITY", value_delimiter = ',')]
     system_reserved: Vec<String>,
+    /// An emptyDir on disk that has no sizeLimit may hold so much
+    #[arg(long, value_name = "SIZE", default_value = "10Gi")]
+    empty_dir_size: Bytes,
     /// A log file is rotated when it would grow above this
     #[arg(long, value_name = "SIZE", default_value = "10Mi")]
     container_log_max_size: Bytes,
@@ -46,6 +50,8 @@ impl FromStr for Bytes {
 
 /// The keeper's files hold at least a few lines.
 const LOG_SIZE_MIN: u64 = 4096;
+/// A directory itself takes a block.
+const EMPTY_DIR_MIN: u64 = 64 << 10;
 /// Below this a container that prints a page would seem to hang.
 const LOG_RATE_MIN: u64 = 1024;
 
@@ -70,7 +76,12 @@ impl Bounds {
         Ok(kept)
     }
 
-    pub(crate) fn apply(&self, reserved: Reserved, options: &mut NodeOptions) -> Result<(), Failure> {
+    pub(crate) fn apply(
+        &self,
+        kept: &Kept,
+        total: &Capacity,
+        options: &mut NodeOptions,
+    ) -> Result<(), Failure> {
         let least = |name: &str, Bytes(bytes): Bytes, least: u64| {
             if bytes >= least {
                 Ok(bytes)
@@ -82,7 +93,9 @@ impl Bounds {
             max_bytes: least("container-log-max-size", self.container_log_max_size, LOG_SIZE_MIN)?,
             max_files: self.container_log_max_files,
         };
-        options.spawner.bounds.reserved = reserved;
+        options.empty_dir_bytes = least("empty-dir-size", self.empty_dir_size, EMPTY_DIR_MIN)?;
+        options.disk_reserve_bytes = kept.disk_of(total.ephemeral_storage_bytes);
+        options.spawner.bounds.reserved = kept.reserved;
         options.spawner.bounds.log_rate = LogRate {
             bytes_per_second: least("log-rate", self.log_rate, LOG_RATE_MIN)?,
             burst_bytes: least("log-burst", self.log_burst, LOG_RATE_MIN)?,
@@ -94,6 +107,8 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+
+    use watchbell_sandbox::Reserved;
 
     use super::*;
 
@@ -109,14 +124,10 @@ mod tests {
     }
 
     fn options(bounds: &Bounds) -> Result<NodeOptions, Failure> {
-        let capacity = watchbell_api::node::Capacity {
-            cpu_millis: 1000,
-            memory_bytes: 1 << 30,
-            pods: 1,
-            ephemeral_storage_bytes: 1 << 30,
-        };
-        let mut options = NodeOptions::new("/nowhere", "node", capacity);
-        bounds.apply(bounds.kept()?.reserved, &mut options)?;
+        let capacity =
+            Capacity { cpu_millis: 1000, memory_bytes: 1 << 30, pods: 1, ephemeral_storage_bytes: 1 << 30 };
+        let mut options = NodeOptions::new("/nowhere", "node", capacity.clone());
+        bounds.apply(&bounds.kept()?, &capacity, &mut options)?;
         Ok(options)
     }
 
@@ -126,6 +137,7 @@ mod tests {
         assert_eq!(bounds.kept().unwrap(), Kept::default());
         let options = options(&bounds).unwrap();
         assert_eq!(options.log, LogLimits::default());
+        assert_eq!((options.empty_dir_bytes, options.disk_reserve_bytes), (10 << 30, (1 << 30) / 10));
         assert_eq!(options.spawner.bounds, watchbell_sandbox::Bounds::default());
     }
 

@@ -2,6 +2,7 @@
 
 use watchbell_api::Resource;
 use watchbell_api::node::Assignment;
+use watchbell_api::quantity::Quantity;
 use watchbell_core::pod::ConfigError;
 use watchbell_core::storage;
 use watchbell_sandbox::OWN_HANDLER;
@@ -50,6 +51,13 @@ impl Site {
             "the source of persistentvolume {name:?} is not served by this node; use the class {:?}, local or hostPath",
             storage::CLASS
         ))
+    }
+
+    /// How much a claim asked for, in bytes; without limit where it is not there any more.
+    pub(super) fn asked_by(&self, namespace: &str, claim: &str) -> u64 {
+        let object = (self.lookup)(Resource::PersistentVolumeClaim, namespace, claim);
+        let asked = object.as_ref().map(|object| &object["spec"]["resources"]["requests"]["storage"]);
+        asked.and_then(|v| Quantity::from_value(v).ok()).map_or(u64::MAX, |quantity| quantity.as_bytes())
     }
 
     /// The OCI runtime that the pod's RuntimeClass means; `None`: this node's own way to run a pod. As kubelet, this node looks

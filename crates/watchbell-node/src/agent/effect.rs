@@ -10,6 +10,7 @@ use watchbell_sandbox::{ContainerId, Event, RunSpec, StartFailure, TableEntry};
 
 use super::spec::Prerequisite;
 use crate::image::{FetchRequest, Fetched};
+use crate::measure::Use;
 
 /// The time: of a clock that never steps, and of day in Unix seconds.
 #[derive(Debug, Clone, Copy)]
@@ -31,8 +32,8 @@ pub(crate) enum Input {
     ImagesCame(Vec<String>),
     /// The start never reached the spawner.
     NotStarted(StartFailure),
-    /// The answer to [`Effect::Measure`]: the pods with a directory that holds more than it may, and its volume's name.
-    Measured(Vec<(Uid, String)>),
+    /// The answer to [`Effect::Measure`].
+    Measured(Measured),
     /// The answer to [`Effect::RemoveFolder`].
     FolderRemoved {
         name: Arc<str>,
@@ -68,7 +69,7 @@ pub(crate) enum Effect {
         log: PathBuf,
         message: PathBuf,
     },
-    /// See which of these directories hold more than they may.
+    /// See what these hold, and what the disk has left.
     Measure(Vec<Watched>),
     /// The folder of a persistent volume.
     RemoveFolder(Arc<str>),
@@ -76,11 +77,37 @@ pub(crate) enum Effect {
     SweepVolumes(Vec<Uid>),
 }
 
-/// A directory whose size is watched.
+/// A directory, or the files of a log, whose size is watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Watched {
     pub pod: Uid,
-    pub volume: String,
+    pub what: What,
     pub path: PathBuf,
-    pub limit_bytes: u64,
+    /// Nobody needs to know how much more it is.
+    pub most: Use,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum What {
+    /// By the volume's name.
+    EmptyDir(String),
+    /// Of the container at this position, init containers first.
+    Log(usize),
+    /// By the claim's name.
+    Claim(String),
+}
+
+/// What was found. A path that could not be measured is left out.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    pub sizes: Vec<(Uid, What, Use)>,
+    pub disk: Option<Disk>,
+}
+
+/// The data directory's file system. One that counts no inodes has none and lacks none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Disk {
+    pub free_bytes: u64,
+    pub inodes: u64,
+    pub free_inodes: u64,
 }

@@ -12,11 +12,17 @@ use watchbell_sandbox::{
     Capabilities, CgroupLimits, HostNamespaces, ProcMount, Rlimit, RlimitResource, Scratch, Seccomp, Sharing,
 };
 
+use crate::measure::Use;
+
 /// Reason of a pod that this node cannot run as it is.
 const UNSUPPORTED: &str = "Unsupported";
 const CPU_PERIOD_US: u64 = 100_000;
 /// The kernel takes no quota below this.
 const CPU_QUOTA_US_MIN: u64 = 1000;
+/// Nor one above some days; so much is a million processors.
+const CPU_QUOTA_US_MAX: u64 = 1_000_000 * CPU_PERIOD_US;
+/// What has so few files is not bounded by their number: an emptyDir of a MiB may hold many small ones.
+const FILES_MIN: u64 = 1 << 16;
 
 /// What the node is, as far as plans depend on it.
 #[derive(Debug, Clone)]
@@ -24,6 +30,10 @@ pub(crate) struct Machine {
     pub capacity: Capacity,
     pub pids_per_container: u64,
     pub scratch_bytes: u64,
+    /// Bound of an emptyDir on disk that has no `sizeLimit`.
+    pub empty_dir_bytes: u64,
+    /// When the disk has less left, a pod goes that holds much of it.
+    pub disk_reserve_bytes: u64,
     /// The lowest oom_score_adj that can be set here.
     pub oom_score_adj_min: i16,
     /// The hard limit of open files that the spawner has.
@@ -39,6 +49,8 @@ pub(super) struct Plan {
     pub host_namespaces: HostNamespaces,
     pub pod_limits: CgroupLimits,
     pub volumes: Vec<VolumePlan>,
+    /// The containers' limits of `ephemeral-storage` together, where one has such a limit: of emptyDirs on disk and logs.
+    pub disk_limit: Option<Quantity>,
     /// Why this node cannot run it: reason and message.
     pub refusal: Option<(&'static str, String)>,
 }
@@ -55,6 +67,8 @@ pub(super) struct ContainerPlan {
     pub privileged: bool,
     pub read_only_root: bool,
     pub limits: CgroupLimits,
+    /// Of `ephemeral-storage`.
+    pub disk_limit: Option<Quantity>,
     pub oom_score_adj: i16,
     pub rlimits: Vec<Rlimit>,
     /// Positions in `volume_mounts`, parents before what lies below them.
@@ -71,9 +85,10 @@ pub(super) enum VolumePlan {
         bytes: u64,
     },
     Files,
-    /// An emptyDir on disk. Its `sizeLimit` is watched, as kubelet does.
+    /// An emptyDir on disk, watched as kubelet does. Without a `sizeLimit` the node's own bound holds.
     Dir {
-        limit: Option<u64>,
+        bound: Use,
+        limit: Option<Quantity>,
     },
     HostPath {
         path: String,
@@ -87,12 +102,17 @@ pub(super) enum VolumePlan {
 }
 
 impl Plan {
-    /// The directories that are watched: their volumes' positions and limits.
-    pub(super) fn limited(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.volumes.iter().enumerate().filter_map(|(position, volume)| match volume {
-            VolumePlan::Dir { limit: Some(limit) } => Some((position, *limit)),
-            _ => None,
-        })
+    /// Whether it has something on the disk that is watched.
+    pub(super) fn uses_disk(&self) -> bool {
+        let on_disk = |volume: &VolumePlan| {
+            matches!(volume, VolumePlan::Dir { .. } | VolumePlan::Claim { read_only: false, .. })
+        };
+        self.limits_disk() || self.volumes.iter().any(on_disk)
+    }
+
+    /// Whether any container has a limit of `ephemeral-storage`, for which logs count.
+    pub(super) fn limits_disk(&self) -> bool {
+        self.disk_limit.is_some()
     }
 }
 
@@ -164,6 +184,7 @@ impl Plan {
                 ipc: spec.host_ipc,
             },
             pod_limits: pod_limits(&containers, machine),
+            disk_limit: pod_disk_limit(spec, &containers),
             containers,
             volumes,
             refusal,
@@ -194,7 +215,10 @@ fn plan_volume(volume: &Volume, machine: &Machine) -> Result<VolumePlan, String>
         let limit =
             dir.size_limit.as_ref().and_then(|v| Quantity::from_value(v).ok()).filter(|q| !q.is_zero());
         return match dir.medium.as_str() {
-            "" => Ok(VolumePlan::Dir { limit: limit.map(|q| q.as_bytes()) }),
+            "" => Ok(VolumePlan::Dir {
+                bound: files_in(limit.map_or(machine.empty_dir_bytes, |q| q.as_bytes())),
+                limit,
+            }),
             "Memory" => Ok(VolumePlan::Tmpfs {
                 bytes: limit.map_or(machine.capacity.memory_bytes, |q| q.as_bytes()).clamp(4096, 1 << 50),
             }),
@@ -274,6 +298,7 @@ fn plan_container(
         privileged,
         read_only_root: context.read_only_root_filesystem == Some(true),
         limits: limits(container, machine),
+        disk_limit: amount(&container.resources.limits, "ephemeral-storage"),
         oom_score_adj,
         // Core files are the sandbox' matter: it forbids them to everybody.
         rlimits: vec![Rlimit {
@@ -323,10 +348,11 @@ fn capabilities(container: &Container, privileged: bool) -> Result<Capabilities,
     Ok(set)
 }
 
+fn amount(map: &BTreeMap<String, Value>, name: &str) -> Option<Quantity> {
+    map.get(name).and_then(|v| Quantity::from_value(v).ok()).filter(|q| !q.is_zero())
+}
+
 fn limits(container: &Container, machine: &Machine) -> CgroupLimits {
-    let amount = |map: &BTreeMap<String, Value>, name: &str| {
-        map.get(name).and_then(|v| Quantity::from_value(v).ok()).filter(|q| !q.is_zero())
-    };
     let millis = |map| amount(map, "cpu").map(|q| u64::try_from(q.as_millis()).unwrap_or(0));
     let resources = &container.resources;
     let cpu_limit = millis(&resources.limits);
@@ -336,8 +362,9 @@ fn limits(container: &Container, machine: &Machine) -> CgroupLimits {
         memory_bytes: Some(
             amount(&resources.limits, "memory").map_or(machine.capacity.memory_bytes, |q| q.as_bytes()),
         ),
-        cpu_quota_us: cpu_limit
-            .map(|millis| millis.saturating_mul(CPU_PERIOD_US / 1000).max(CPU_QUOTA_US_MIN)),
+        cpu_quota_us: cpu_limit.map(|millis| {
+            millis.saturating_mul(CPU_PERIOD_US / 1000).clamp(CPU_QUOTA_US_MIN, CPU_QUOTA_US_MAX)
+        }),
         cpu_period_us: if cpu_limit.is_some() { CPU_PERIOD_US } else { 0 },
         cpu_weight: Some(weight(cpu_request.unwrap_or(0))),
         pids: Some(machine.pids_per_container),
@@ -362,6 +389,24 @@ fn pod_limits(containers: &[ContainerPlan], machine: &Machine) -> CgroupLimits {
         cpu_weight: Some(u16::try_from(weight.clamp(1, 10_000)).unwrap_or(10_000)),
         pids: sum(|l| l.pids),
     }
+}
+
+/// As Kubernetes adds up limits: of what runs together, or of an init container, whichever is more.
+fn pod_disk_limit(spec: &PodSpec, containers: &[ContainerPlan]) -> Option<Quantity> {
+    let (mut together, mut largest) = (Quantity::ZERO, Quantity::ZERO);
+    for (ordinal, container) in containers.iter().enumerate() {
+        let Some(limit) = container.disk_limit else { continue };
+        match spec.init_containers.get(ordinal) {
+            Some(init) if !PodSpec::is_sidecar(init) => largest = largest.max(limit),
+            _ => together = together.plus(limit),
+        }
+    }
+    Some(together.max(largest)).filter(|limit| !limit.is_zero())
+}
+
+/// The bound of a directory of so many bytes: a file takes a block, but for empty ones.
+fn files_in(bytes: u64) -> Use {
+    Use { bytes, inodes: (bytes / 4096).max(FILES_MIN) }
 }
 
 /// The bound of a tmpfs of so many bytes: as many files as pages, within reason.

@@ -52,6 +52,8 @@ fn site(lookup: Lookup) -> Site {
         node_name: "watchbell".into(),
         host_ip: "127.0.0.1".into(),
         machine: Machine {
+            empty_dir_bytes: 1 << 30,
+            disk_reserve_bytes: 1 << 20,
             capacity,
             pids_per_container: 1024,
             scratch_bytes: 64 << 20,
@@ -273,7 +275,7 @@ impl Bench {
             Effect::Measure(watched) => {
                 let mut line = "measure".to_owned();
                 for item in watched {
-                    let _ = write!(line, " {} of {} ({})", item.volume, item.pod.0, item.limit_bytes);
+                    let _ = write!(line, " {:?} of {} ({})", item.what, item.pod.0, item.most.bytes);
                 }
                 line
             }

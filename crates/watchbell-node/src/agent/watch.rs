@@ -1,18 +1,28 @@
-//! `sizeLimit` of an emptyDir on disk: looked at now and then, and a pod that took more is evicted, as kubelet does it.
+//! What pods take of the disk: looked at now and then, and a pod that took more than it may is evicted, as kubelet does it.
+//!
+//! ```text
+//!   every 10 s: Measure ─▶ emptyDirs, logs, claims, free space ─▶ Measured ─▶ excess · pressure ─▶ evict, or say so
+//! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use watchbell_api::Uid;
-use watchbell_api::quantity::Quantity;
+use watchbell_api::quantity::{Format, Quantity};
 
-use super::effect::Watched;
+use super::claim::Bound;
+use super::effect::{Disk, Measured, Watched, What};
+use super::plan::{Plan, VolumePlan};
 use super::pod::Pod;
+use super::spec::container_at;
 use super::{Agent, Effect, Now};
-use crate::place::volumes_dir;
+use crate::measure::Use;
+use crate::place::{LogPlace, folder, volumes_dir};
 
 /// Kubelet's eviction manager looks as often.
 const PERIOD: Duration = Duration::from_secs(10);
+/// Of a file system's inodes, kubelet's threshold: one of so many is left.
+const INODES_FREE_PART: u64 = 20;
 
 /// The pods whose directories are watched.
 #[derive(Debug, Default)]
@@ -21,11 +31,13 @@ pub(super) struct Watch {
     next_at: Duration,
     /// One look at a time, however long it takes.
     is_looking: bool,
+    /// Claims that hold more than was asked for, which was said.
+    over: BTreeSet<String>,
 }
 
 impl Watch {
     pub(super) fn begin(&mut self, pod: &Pod, now: Now) {
-        if pod.plan.limited().next().is_some() {
+        if pod.plan.uses_disk() {
             if self.pods.is_empty() {
                 self.next_at = now.mono + PERIOD;
             }
@@ -49,13 +61,9 @@ impl Agent {
             return;
         }
         let mut watched = Vec::new();
+        let mut claims = BTreeSet::new();
         for pod in self.watch.pods.iter().filter_map(|uid| self.pods.get(uid)).filter(|pod| !pod.is_over) {
-            let uid = pod.assignment.uid;
-            for (position, limit_bytes) in pod.plan.limited() {
-                let volume = pod.plan.spec.volumes[position].name.clone();
-                let path = volumes_dir(&self.site.data_dir, uid).join(&volume);
-                watched.push(Watched { pod: uid, volume, path, limit_bytes });
-            }
+            self.watched_of(pod, &mut claims, &mut watched);
         }
         self.watch.next_at = now.mono + PERIOD;
         if !watched.is_empty() {
@@ -64,22 +72,179 @@ impl Agent {
         }
     }
 
-    pub(super) fn measured(&mut self, exceeded: Vec<(Uid, String)>, now: Now) {
-        self.watch.is_looking = false;
-        for (uid, volume) in exceeded {
-            let Some(mut pod) = self.pods.remove(&uid) else { continue };
-            if !pod.life.is_ending() {
-                let spec = pod.plan.spec.clone();
-                let dir = spec.volumes.iter().find(|v| v.name == volume).and_then(|v| v.empty_dir.as_ref());
-                let limit =
-                    dir.and_then(|dir| dir.size_limit.as_ref()).and_then(|v| Quantity::from_value(v).ok());
-                let limit = limit.unwrap_or(Quantity::ZERO);
-                let message = format!("Usage of EmptyDir volume {volume:?} exceeds the limit \"{limit}\". ");
-                pod.life.evict(&message, now.mono);
-                self.tell(&pod, true, "Evicted", || message);
+    fn watched_of(&self, pod: &Pod, claims: &mut BTreeSet<String>, out: &mut Vec<Watched>) {
+        let (uid, plan) = (pod.assignment.uid, &pod.plan);
+        for (volume, planned) in plan.spec.volumes.iter().zip(&plan.volumes) {
+            match planned {
+                VolumePlan::Dir { bound, .. } => out.push(Watched {
+                    pod: uid,
+                    what: What::EmptyDir(volume.name.clone()),
+                    path: volumes_dir(&self.site.data_dir, uid).join(&volume.name),
+                    most: *bound,
+                }),
+                VolumePlan::Claim { claim, read_only: false } => {
+                    let namespace = &pod.assignment.namespace;
+                    let Ok(Bound::Folder(name)) = self.site.bound_to(namespace, claim) else { continue };
+                    // Pods that share it are not the worse for it.
+                    if claims.insert(name.clone()) {
+                        out.push(Watched {
+                            pod: uid,
+                            what: What::Claim(claim.clone()),
+                            path: folder(&self.site.data_dir, &name),
+                            most: Use { inodes: u64::MAX, bytes: self.site.asked_by(namespace, claim) },
+                        });
+                    }
+                }
+                _ => {}
             }
-            self.pods.insert(uid, pod);
-            self.touch(uid);
+        }
+        if plan.limits_disk() {
+            for ordinal in 0..plan.containers.len() {
+                let attempt = pod.id(ordinal).attempt;
+                // The run before this one is kept too.
+                for attempt in attempt.saturating_sub(1)..=attempt {
+                    let log = LogPlace::of(&pod.assignment).file(ordinal as u16, attempt);
+                    let path = self.site.log_dir.join(log);
+                    out.push(Watched { pod: uid, what: What::Log(ordinal), path, most: Use::MAX });
+                }
+            }
         }
     }
+
+    pub(super) fn measured(&mut self, measured: Measured, now: Now) {
+        self.watch.is_looking = false;
+        let mut pods: BTreeMap<Uid, Vec<(What, Use)>> = BTreeMap::new();
+        for (uid, what, used) in measured.sizes {
+            pods.entry(uid).or_default().push((what, used));
+        }
+        for (uid, sizes) in &pods {
+            let Some(pod) = self.pods.get(uid).filter(|pod| !pod.life.is_ending()) else { continue };
+            let excess = excess(&pod.plan, sizes);
+            self.note_claims(*uid, sizes);
+            if let Some(message) = excess {
+                self.evict(*uid, message, now);
+            }
+        }
+        if let Some(disk) = measured.disk.filter(|disk| self.is_short(disk)) {
+            self.make_room(&pods, disk, now);
+        }
+    }
+
+    fn evict(&mut self, uid: Uid, message: String, now: Now) {
+        let Some(mut pod) = self.pods.remove(&uid) else { return };
+        if !pod.life.is_ending() {
+            pod.life.evict(&message, now.mono);
+            self.tell(&pod, true, "Evicted", || message);
+        }
+        self.pods.insert(uid, pod);
+        self.touch(uid);
+    }
+
+    /// A claim has no bound on the disk: that it holds more than was asked for is said, once until it is less again.
+    fn note_claims(&mut self, uid: Uid, sizes: &[(What, Use)]) {
+        let Some(pod) = self.pods.get(&uid) else { return };
+        for (what, used) in sizes {
+            let What::Claim(claim) = what else { continue };
+            let key = format!("{}/{claim}", pod.assignment.namespace);
+            let asked = self.site.asked_by(&pod.assignment.namespace, claim);
+            if used.bytes <= asked {
+                self.watch.over.remove(&key);
+            } else if self.watch.over.insert(key) {
+                let message = format!(
+                    "The volume of claim {claim:?} holds more than the {} that were asked for; nothing is refused for \
+                     it while the disk has room",
+                    amount(asked)
+                );
+                self.effects.push(pod.event(true, "VolumeOverCapacity", message));
+            }
+        }
+    }
+
+    fn is_short(&self, disk: &Disk) -> bool {
+        disk.free_bytes < self.site.machine.disk_reserve_bytes
+            || disk.free_inodes < disk.inodes / INODES_FREE_PART
+    }
+
+    /// The disk is nearly full: the journal and the images need what is left. The pod that holds most of it goes.
+    fn make_room(&mut self, pods: &BTreeMap<Uid, Vec<(What, Use)>>, disk: Disk, now: Now) {
+        let held = |sizes: &Vec<(What, Use)>| sizes.iter().map(|(_, used)| used.bytes).sum::<u64>();
+        let candidates =
+            pods.iter().filter(|(uid, _)| self.pods.get(uid).is_some_and(|p| !p.life.is_ending()));
+        let Some((uid, held)) =
+            candidates.map(|(uid, sizes)| (*uid, held(sizes))).max_by_key(|(_, held)| *held)
+        else {
+            return;
+        };
+        let reserve = self.site.machine.disk_reserve_bytes;
+        let what = if disk.free_bytes < reserve {
+            format!(
+                "ephemeral-storage. Threshold quantity: {}, available: {}",
+                amount(reserve),
+                amount(disk.free_bytes)
+            )
+        } else {
+            format!(
+                "inodes. Threshold quantity: {}, available: {}",
+                disk.inodes / INODES_FREE_PART,
+                disk.free_inodes
+            )
+        };
+        let message = format!(
+            "The node was low on resource: {what}. The pod was using {}, the most of all. ",
+            amount(held)
+        );
+        self.evict(uid, message, now);
+    }
+}
+
+/// Why a pod has taken more than it may, in kubelet's words where it has them.
+fn excess(plan: &Plan, sizes: &[(What, Use)]) -> Option<String> {
+    let (mut total, mut logs) = (0u64, BTreeMap::<usize, u64>::new());
+    for (what, used) in sizes {
+        match what {
+            What::EmptyDir(name) => {
+                total = total.saturating_add(used.bytes);
+                let position = plan.spec.volumes.iter().position(|v| v.name == *name);
+                if let Some(VolumePlan::Dir { bound, limit }) = position.map(|p| &plan.volumes[p]) {
+                    if used.bytes > bound.bytes {
+                        let limit = match limit {
+                            Some(said) => format!("{:?}", said.to_string()),
+                            None => format!(
+                                "{:?} of one without a sizeLimit (serve --empty-dir-size)",
+                                amount(bound.bytes)
+                            ),
+                        };
+                        return Some(format!(
+                            "Usage of EmptyDir volume {name:?} exceeds the limit {limit}. "
+                        ));
+                    }
+                    if used.inodes > bound.inodes {
+                        return Some(format!(
+                            "Usage of EmptyDir volume {name:?} exceeds the limit of {} files. ",
+                            bound.inodes
+                        ));
+                    }
+                }
+            }
+            What::Log(ordinal) => {
+                total = total.saturating_add(used.bytes);
+                *logs.entry(*ordinal).or_default() += used.bytes;
+            }
+            What::Claim(_) => {}
+        }
+    }
+    if let Some(limit) = plan.disk_limit.filter(|limit| total > limit.as_bytes()) {
+        return Some(format!(
+            "Pod ephemeral local storage usage exceeds the total limit of containers {limit}. "
+        ));
+    }
+    logs.iter().find_map(|(ordinal, used)| {
+        let limit = plan.containers.get(*ordinal)?.disk_limit.filter(|limit| *used > limit.as_bytes())?;
+        let name = &container_at(&plan.spec, *ordinal).name;
+        Some(format!("Container {name} exceeded its local ephemeral storage limit {:?}. ", limit.to_string()))
+    })
+}
+
+fn amount(bytes: u64) -> String {
+    Quantity::from_units(i64::try_from(bytes).unwrap_or(i64::MAX), Format::BinarySi).to_string()
 }

@@ -116,6 +116,19 @@ pub(crate) fn remove(base: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Bytes of all its files.
+pub(crate) fn size(base: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for number in 0..=FILES_MAX {
+        match fs::symlink_metadata(numbered(base, number)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && number > 0 => break,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => sum += other?.len(),
+        }
+    }
+    Ok(sum)
+}
+
 fn numbered(base: &Path, number: u32) -> PathBuf {
     if number == 0 {
         return base.to_owned();

@@ -135,7 +135,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut options = NodeOptions::new(&dir, watchbell_core::world::NODE_NAME, capacity);
     options.spawner.ceiling = ceiling;
-    args.bounds.apply(kept.reserved, &mut options)?;
+    args.bounds.apply(&kept, &total, &mut options)?;
 
     let (commands, follow) = channel();
     let (state, writer) =

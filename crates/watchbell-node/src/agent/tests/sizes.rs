@@ -1,6 +1,11 @@
-//! `sizeLimit` of an emptyDir on disk.
+//! What pods take of the disk.
 
 use super::*;
+use crate::agent::{Disk, Measured, What};
+use crate::measure::Use;
+
+const MIB: u64 = 1 << 20;
+const ROOM: Disk = Disk { free_bytes: 1 << 30, inodes: 1000, free_inodes: 500 };
 
 fn limited(uid: u128) -> Assignment {
     let volumes = json!([
@@ -11,25 +16,52 @@ fn limited(uid: u128) -> Assignment {
     pod(uid, &spec(json!({"volumes": volumes})))
 }
 
-#[test]
-fn a_pod_that_takes_more_than_it_may_is_evicted() {
+/// Runs it until it is looked at.
+fn looked_at(assignment: Assignment) -> Bench {
+    let uid = assignment.uid.0;
     let mut bench = Bench::new();
-    bench.begin(limited(1));
+    bench.begin(assignment);
     bench.effects();
     bench.fetched(&image("tool", program()));
     bench.effects();
-    bench.runs(id(1, 0, 0));
+    bench.runs(id(uid, 0, 0));
     bench.effects();
     bench.wait(9);
     bench.expect(&[]);
     bench.wait(1);
-    bench.expect(&["measure work of 1 (1048576)"]);
+    bench
+}
+
+fn dir(name: &str, bytes: u64, inodes: u64) -> (Uid, What, Use) {
+    (Uid(1), What::EmptyDir(name.into()), Use { bytes, inodes })
+}
+
+fn log(bytes: u64) -> (Uid, What, Use) {
+    (Uid(1), What::Log(0), Use { bytes, inodes: 0 })
+}
+
+/// Tells the sizes and the disk; the message of the eviction, if there is one.
+fn evicted(bench: &mut Bench, sizes: &[(Uid, What, Use)], disk: Disk) -> Option<String> {
+    bench.effects();
+    bench.tell(Input::Measured(Measured { sizes: sizes.to_vec(), disk: Some(disk) }));
+    let (effects, _) = bench.agent.settle(bench.now);
+    effects.into_iter().find_map(|effect| match effect {
+        Effect::Report(Report::Event { reason: "Evicted", message, warning: true, .. }) => Some(message),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_pod_that_takes_more_than_it_may_is_evicted() {
+    let mut bench = looked_at(limited(1));
+    bench.expect(&["measure EmptyDir(\"work\") of 1 (1048576) EmptyDir(\"free\") of 1 (1073741824)"]);
     // One look at a time.
     bench.wait(60);
     bench.expect(&[]);
-    bench.tell(Input::Measured(vec![]));
-    bench.expect(&["measure work of 1 (1048576)"]);
-    bench.tell(Input::Measured(vec![(Uid(1), "work".into()), (Uid(7), "gone".into())]));
+    bench.tell(Input::Measured(Measured::default()));
+    bench.effects();
+    let gone = (Uid(7), What::EmptyDir("gone".into()), Use::MAX);
+    bench.tell(Input::Measured(Measured { sizes: vec![dir("work", MIB + 1, 2), gone], disk: None }));
     let effects = bench.effects();
     assert!(effects.contains(&"event 1 Evicted!".to_owned()), "{effects:?}");
     assert!(effects.contains(&"signal 15 1/0/0".to_owned()), "{effects:?}");
@@ -52,4 +84,68 @@ fn a_pod_that_takes_more_than_it_may_is_evicted() {
     bench.effects();
     bench.wait(60);
     bench.expect(&[]);
+}
+
+#[test]
+fn what_has_no_limit_of_its_own_has_the_nodes() {
+    let check = |sizes: &[(Uid, What, Use)], expect: Option<&str>| {
+        let found = evicted(&mut looked_at(limited(1)), sizes, ROOM);
+        assert_eq!(found.as_deref(), expect, "{sizes:?}");
+    };
+    check(&[dir("work", MIB, 65_536), dir("free", 1 << 30, 100)], None);
+    check(
+        &[dir("free", (1 << 30) + 1, 1)],
+        Some(
+            "Usage of EmptyDir volume \"free\" exceeds the limit \"1Gi\" of one without a sizeLimit (serve --empty-dir-size). ",
+        ),
+    );
+    check(
+        &[dir("work", 4096, 65_537)],
+        Some("Usage of EmptyDir volume \"work\" exceeds the limit of 65536 files. "),
+    );
+}
+
+#[test]
+fn a_limit_of_ephemeral_storage_counts_logs_and_directories() {
+    let small = || {
+        let main = json!([{
+            "name": "main", "image": "tool", "resources": {"limits": {"ephemeral-storage": "2Mi"}},
+        }]);
+        let volumes = json!([{"name": "work", "emptyDir": {}}]);
+        pod(1, &spec(json!({"containers": main, "volumes": volumes})))
+    };
+    let mut bench = looked_at(small());
+    let effects = bench.effects();
+    assert!(effects[0].contains("EmptyDir(\"work\")") && effects[0].contains("Log(0)"), "{effects:?}");
+    let mut check = |sizes: &[(Uid, What, Use)], expect: Option<&str>| {
+        let found = evicted(&mut bench, sizes, ROOM);
+        assert_eq!(found.as_deref(), expect, "{sizes:?}");
+    };
+    check(&[dir("work", MIB, 1), log(MIB)], None);
+    check(
+        &[dir("work", MIB, 1), log(MIB), log(1)],
+        Some("Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. "),
+    );
+    // It is on its way out.
+    check(&[dir("work", 9 * MIB, 1)], None);
+}
+
+#[test]
+fn who_holds_most_goes_when_the_disk_is_full() {
+    let short = Disk { free_bytes: MIB - 1, ..ROOM };
+    let sizes = [dir("work", 4096, 1), dir("free", 3 * MIB, 1)];
+    let message = evicted(&mut looked_at(limited(1)), &sizes, short).unwrap();
+    assert_eq!(
+        message,
+        "The node was low on resource: ephemeral-storage. Threshold quantity: 1Mi, available: 1048575. The pod was using \
+         3076Ki, the most of all. "
+    );
+    let few = Disk { free_inodes: 49, ..ROOM };
+    let message = evicted(&mut looked_at(limited(1)), &sizes, few).unwrap();
+    assert!(
+        message.starts_with("The node was low on resource: inodes. Threshold quantity: 50, available: 49.")
+    );
+    // File systems that count no inodes.
+    let none = Disk { inodes: 0, free_inodes: 0, ..ROOM };
+    assert_eq!(evicted(&mut looked_at(limited(1)), &sizes, none), None);
 }

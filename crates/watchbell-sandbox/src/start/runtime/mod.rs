@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::clone_with_clocks;
 use super::kernel::{self, Cloned};
-use super::{Begun, Cgroup, Failure, Host, Ready, failed, input, output, plan, terminal};
+use super::{Begun, Cgroup, Failure, Host, Memory, Ready, failed, input, output, plan, terminal};
 use crate::{ExitStatus, OciRuntime, RunSpec, Stdin, Usage};
 use bundle::Surroundings;
 use shim::Shim;
@@ -189,6 +189,8 @@ impl Host {
             own_pids: !host.pid,
             report: Vec::new(),
             cgroup: None,
+            // Its group is made for it alone, and never given to another.
+            memory: Memory::MayStay,
             max_rss_bytes: 0,
             by_runtime: Some(ByRuntime { control, report: None }),
         })
