@@ -64,7 +64,8 @@ fn a_container_that_prints_too_fast_waits_and_is_told() {
     if is_left_out(&["busybox"]) {
         return;
     }
-    let mut stand = Stand::with_busybox_and(|_| vec!["--log-rate=1Ki".to_owned(), "--log-burst=8Ki".to_owned()]);
+    let mut stand =
+        Stand::with_busybox_and(|_| vec!["--log-rate=1Ki".to_owned(), "--log-burst=8Ki".to_owned()]);
     stand.apply(&job("flood", "", "busybox yes"));
     stand.until("an event says so", |stand| {
         let events = stand.get(&["events"]);
