@@ -17,6 +17,9 @@ use crate::types::pod::PodSpec;
 use crate::types::pod_status::PodStatus;
 use crate::{Resource, Uid};
 
+/// The annotation of a pod whose system calls are to be noted, with the value `true`.
+pub const TRACE: &str = "watchbell.dev/trace";
+
 /// A pod bound to this machine, as the node needs it.
 #[derive(Debug, Clone)]
 pub struct Assignment {
@@ -100,6 +103,8 @@ pub struct LogQuery {
     pub since_unix_nanos: Option<i64>,
     pub limit_bytes: Option<u64>,
     pub timestamps: bool,
+    /// Not what it printed, but which system calls it made (see [`TRACE`]).
+    pub trace: bool,
 }
 
 /// The node's logs. `read` blocks when it follows; it returns 0 when the container ended and all was read.

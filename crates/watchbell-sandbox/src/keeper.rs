@@ -20,7 +20,9 @@ mod viewer;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-pub(crate) use confine::KeeperArgs;
+pub(crate) use confine::{KeeperArgs, confine_in};
+pub(crate) use cri::{Records, Stamp, Stream, StreamName};
+pub(crate) use log_file::LogFile;
 
 /// Runs the keeper until the spawner is gone and every pipe is read to its end. `args` are those after the word
 /// `keeper`; the caller has directed `tracing` to standard error.

@@ -26,6 +26,7 @@ mod spawner;
 mod spec;
 mod start;
 mod syscalls;
+mod tracer;
 mod wire;
 
 pub use bounds::{Bounds, LogRate, Reserved, Totals};
@@ -51,3 +52,4 @@ pub use spec::{
 };
 pub use start::{Namespace, Scope, Step, landlock_abi, plan, plan_entry};
 pub use syscalls::{Arch, Known};
+pub use tracer::tracer_main;

@@ -199,6 +199,8 @@ pub struct Extras {
     pub runtime: Option<String>,
     /// A filter of the container's own, beside [`Seccomp::Default`].
     pub seccomp: Option<Arc<SeccompProfile>>,
+    /// A tracer notes its system calls, in `<log>.trace` beside the log.
+    pub trace: bool,
 }
 
 /// What of a container's streams is for people who attach. The default is a task's: nothing to read, output to the log.

@@ -101,6 +101,7 @@ pub(crate) enum Command {
     Trigger(cmd::trigger::Args),
     Follow(cmd::follow::Args),
     Rerun(cmd::rerun::Args),
+    Trace(cmd::trace::Args),
     Delete(cmd::delete::Args),
     Image(cmd::image::Args),
     ExplainSchedule(cmd::explain_schedule::Args),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use watchbell_api::node::{Assignment, Lookup};
+use watchbell_api::node::{Assignment, Lookup, TRACE};
 use watchbell_api::types::pod::{Container, PodSpec};
 use watchbell_core::pod::{
     ConfigError, PodFacts, command, environment, expand, files_of, hosts, identity, merge_image_env,
@@ -284,7 +284,11 @@ impl Site {
                 },
                 tty: container.tty,
             },
-            extras: Extras { devices: devices(pod, ordinal), ..Extras::default() },
+            extras: Extras {
+                devices: devices(pod, ordinal),
+                trace: pod.annotations.get(TRACE).is_some_and(|value| value == "true"),
+                ..Extras::default()
+            },
             privileged: planned.privileged,
         })
     }

@@ -103,9 +103,19 @@ impl Files {
     }
 }
 
-/// `base` for 0, `base.<n>` else.
-/// Removes a log with all the files that it was rotated into. What follows it reads on from what it has open.
+/// Where a tracer wrote what it saw of the run.
+pub(super) fn trace_of(base: &Path) -> PathBuf {
+    let mut name = base.as_os_str().to_owned();
+    name.push(".trace");
+    name.into()
+}
+
+/// Removes a log with all the files that it was rotated into, and its trace. What follows it reads on from what it has open.
 pub(crate) fn remove(base: &Path) -> io::Result<()> {
+    match fs::remove_file(trace_of(base)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     for number in 0..=FILES_MAX {
         match fs::remove_file(numbered(base, number)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && number > 0 => break,
@@ -116,9 +126,9 @@ pub(crate) fn remove(base: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Bytes of all its files.
+/// Bytes of all its files, and of its trace.
 pub(crate) fn size(base: &Path) -> io::Result<u64> {
-    let mut sum = 0;
+    let mut sum = fs::symlink_metadata(trace_of(base)).map_or(0, |data| data.len());
     for number in 0..=FILES_MAX {
         match fs::symlink_metadata(numbered(base, number)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && number > 0 => break,
@@ -129,6 +139,7 @@ pub(crate) fn size(base: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
+/// `base` for 0, `base.<n>` else.
 fn numbered(base: &Path, number: u32) -> PathBuf {
     if number == 0 {
         return base.to_owned();

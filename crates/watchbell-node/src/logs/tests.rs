@@ -61,6 +61,18 @@ impl Place {
 }
 
 /// What there is for now.
+#[test]
+fn a_trace_is_read_like_a_log_and_goes_with_it() {
+    let place = Place::new();
+    place.append("0.0.log", "2026-01-01T00:00:00.000000000Z stdout F printed\n");
+    assert_eq!(place.all(&LogQuery { trace: true, ..query() }), "", "it was not traced");
+    place.append("0.0.log.trace", "2026-01-01T00:00:00.000000000Z stdout F {\"call\":\"read\"}\n");
+    assert_eq!(place.all(&LogQuery { trace: true, ..query() }), "{\"call\":\"read\"}\n");
+    assert_eq!(place.all(&query()), "printed\n");
+    super::remove(&place.dir.path().join(DIR).join("0.0.log")).unwrap();
+    assert_eq!(fs::read_dir(place.dir.path().join(DIR)).unwrap().count(), 0);
+}
+
 fn drain(stream: &mut dyn LogStream) -> String {
     let (mut text, mut buffer) = (Vec::new(), [0u8; 7]);
     loop {

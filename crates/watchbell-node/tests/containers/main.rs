@@ -18,6 +18,7 @@ fn main() -> ExitCode {
     match arguments.first().and_then(|a| a.to_str()) {
         Some("spawner") => return watchbell_sandbox::spawner_main(arguments.into_iter().skip(1)),
         Some("keeper") => return watchbell_sandbox::keeper_main(arguments.into_iter().skip(1)),
+        Some("tracer") => return watchbell_sandbox::tracer_main(arguments.into_iter().skip(1)),
         _ => {}
     }
     let filter = arguments.iter().filter_map(|a| a.to_str()).find(|a| !a.starts_with('-'));

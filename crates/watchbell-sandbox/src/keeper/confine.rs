@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
@@ -39,6 +39,11 @@ impl KeeperArgs {
 
 /// Returns the log directory and the socket to the spawner, which is standard input.
 pub(crate) fn confine(args: &KeeperArgs) -> io::Result<(OwnedFd, OwnedFd)> {
+    confine_in(&args.log_dir, args.uid)
+}
+
+/// For whoever writes below the log directory and needs nothing else.
+pub(crate) fn confine_in(log_dir: &Path, uid: u32) -> io::Result<(OwnedFd, OwnedFd)> {
     let socket = crate::fds::take_stdin()?;
     // All that was inherited beside the three: nothing of the server or the spawner.
     crate::fds::close_all_but(&[&socket])?;
@@ -54,17 +59,17 @@ pub(crate) fn confine(args: &KeeperArgs) -> io::Result<(OwnedFd, OwnedFd)> {
     // Logs are the server's user's group's to read, nobody else's.
     rustix::process::umask(Mode::from(0o027));
 
-    rustix::process::chdir(&args.log_dir)?;
+    rustix::process::chdir(log_dir)?;
     rustix::process::chroot(".")?;
     let root = rustix::fs::open("/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
 
     // Groups and gid first: without root they cannot be changed. Leaving uid 0 drops every capability.
-    let (uid, gid) = (Uid::from_raw(args.uid), Gid::from_raw(args.uid));
+    let (user, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    rustix::thread::set_thread_res_uid(user, user, user)?;
     rustix::thread::set_no_new_privs(true)?;
-    if args.uid == 0 || rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_ok() {
+    if uid == 0 || rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).is_ok() {
         return Err(io::Error::other("the keeper still has privileges; it does not run with them"));
     }
     Ok((root, socket))

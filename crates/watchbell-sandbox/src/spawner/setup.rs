@@ -92,8 +92,9 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
     }
     let runtimes = args.ceiling.runtimes.clone();
     let totals = args.bounds.reserved.leave(Totals::of_machine()?)?;
-    let host =
-        Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard, totals)?.with_runtimes(runtimes);
+    let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard, totals)?
+        .with_runtimes(runtimes)
+        .with_traces(&args.log_dir, args.keeper_uid);
     let log_rate = args.bounds.log_rate;
     let keeper = KeeperArgs { log_dir: args.log_dir.clone(), uid: args.keeper_uid, log_rate };
     let table_dir = step(state.try_clone(), "keep the state directory")?;

@@ -70,6 +70,11 @@ impl RunSpec {
             // It takes one filter, and would run the profile without the base below it.
             require(self.extras.runtime.is_none(), "extras.seccomp", "cannot be handed to an OCI runtime")?;
         }
+        require(
+            !self.extras.trace || self.extras.runtime.is_none(),
+            "extras.trace",
+            "is not for containers of an OCI runtime",
+        )?;
         check_limits("limits", &self.limits)?;
         check_relative("log.path", &self.log.path)?;
         require(self.log.max_bytes >= 4096, "log.max_bytes", "must be at least 4096")?;

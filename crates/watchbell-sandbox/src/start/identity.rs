@@ -65,12 +65,7 @@ pub(super) fn carry_out(spec: &RunSpec, profile: Option<&Filter>, step: &Step) -
         }
         Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
         Step::Filter => {
-            if !rustix::thread::no_new_privs()? {
-                // Kept until the capabilities are dropped: a profile may follow.
-                let mut sets = rustix::thread::capabilities(None)?;
-                sets.effective |= CapabilitySet::SYS_ADMIN;
-                rustix::thread::set_capabilities(None, sets)?;
-            }
+            may_filter()?;
             let base = spec.extras.seccomp.as_ref().map_or(SeccompBase::Default, |profile| profile.base);
             kernel::seccomp(seccomp::base(base), 0)
         }
@@ -93,6 +88,16 @@ pub(super) fn carry_out(spec: &RunSpec, profile: Option<&Filter>, step: &Step) -
         }
         _ => Err(io::Error::other("it is not a step of this process")),
     }
+}
+
+/// A filter needs no-new-privileges or a capability, which is kept until the capabilities are dropped: more filters may follow.
+pub(super) fn may_filter() -> io::Result<()> {
+    if !rustix::thread::no_new_privs()? {
+        let mut sets = rustix::thread::capabilities(None)?;
+        sets.effective |= CapabilitySet::SYS_ADMIN;
+        rustix::thread::set_capabilities(None, sets)?;
+    }
+    Ok(())
 }
 
 fn limits(spec: &RunSpec) -> io::Result<()> {

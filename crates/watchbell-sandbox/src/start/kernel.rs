@@ -259,6 +259,19 @@ pub(super) fn clock_is_synchronised() -> io::Result<bool> {
     Ok(state.status & libc::STA_UNSYNC == 0)
 }
 
+/// The same with a filter that asks; gives the listener that the questions come from, which exec closes.
+pub(super) fn seccomp_listener(filter: &[Instruction]) -> io::Result<libc::c_int> {
+    let len = u16::try_from(filter.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = Program { len, filter: filter.as_ptr() };
+    const SECCOMP_SET_MODE_FILTER: libc::c_long = 1;
+    // Once a question was read, only a fatal signal may take it back: else a call would be made and asked about again.
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: `program` points to `len` instructions that outlive the call; the kernel copies and checks them.
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    checked(result).map(|fd| fd as libc::c_int)
+}
+
 /// Gives this process a new, empty session keyring. A kernel without keyrings has nothing to leak.
 pub(super) fn new_session_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;

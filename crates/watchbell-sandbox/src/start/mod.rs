@@ -51,6 +51,7 @@ pub use probe::probe;
 pub(crate) use seccomp::{LAST_KNOWN, check_program, is_in_default, is_never_allowed};
 
 use crate::doctor::judge;
+use crate::tracer::Tracer;
 use crate::{
     ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, SeccompBase, Sharing, StartFailureKind,
     Stdin, Totals, UidRanges, Usage,
@@ -116,6 +117,8 @@ pub(crate) struct Host {
     landlock: Option<u32>,
     runtimes: Vec<OciRuntime>,
     profiles: Profiles,
+    /// Where traces are written, and as whom.
+    traces: (PathBuf, u32),
 }
 
 /// What a pod holds from its first start until it is released.
@@ -141,6 +144,7 @@ pub(crate) struct Begun {
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) terminal: Option<Terminal>,
     way_out: Option<OwnedFd>,
+    tracer: Option<Tracer>,
     id: ContainerId,
     own_pids: bool,
     report: Vec<u8>,
@@ -202,6 +206,7 @@ impl Host {
             landlock,
             runtimes: Vec::new(),
             profiles: Profiles::default(),
+            traces: Default::default(),
         })
     }
 
@@ -302,12 +307,15 @@ impl Host {
         let (stdin, stdin_in) = made.map_err(fault("make the input pipe of"))?.unzip();
         let made = spec.interaction.tty.then(terminal::way_out).transpose();
         let (way_out, way_in) = made.map_err(fault("make a socket for the terminal of"))?.unzip();
+        let made = spec.extras.trace.then(|| self.start_tracer(spec)).transpose();
+        let (tracer, tracer_in) = made.map_err(fault("start a tracer for"))?.unzip();
         let (status, status_in) = pipe().map_err(fault("make the status pipe of"))?;
         let (wait, go) = pipe().map_err(fault("make the start pipe of"))?;
         let task = Task {
             spec,
             outfit,
             profile,
+            tracer: tracer_in.as_ref().map(AsFd::as_fd),
             shared: pod.shared.as_ref(),
             stdin: stdin_in.as_ref().map(AsFd::as_fd),
             stdout: stdout_in.as_fd(),
@@ -365,6 +373,7 @@ impl Host {
             stdin,
             terminal: None,
             way_out,
+            tracer,
             id: spec.id,
             own_pids: !host.pid,
             report: Vec::new(),
@@ -373,6 +382,17 @@ impl Host {
             max_rss_bytes: 0,
             by_runtime: None,
         })
+    }
+
+    /// Where traces are written, and the user who does.
+    pub(crate) fn with_traces(mut self, log_dir: &Path, uid: u32) -> Self {
+        self.traces = (log_dir.to_owned(), uid);
+        self
+    }
+
+    fn start_tracer(&self, spec: &RunSpec) -> io::Result<(Tracer, OwnedFd)> {
+        let (log_dir, uid) = &self.traces;
+        Tracer::start(log_dir, *uid, &spec.log.path)
     }
 
     /// The container's own filter.
@@ -511,6 +531,11 @@ impl Host {
         // A runtime removes the group once its shim has read it.
         let told = begun.by_runtime.as_ref().and_then(ByRuntime::usage);
         begun.max_rss_bytes = told.map_or(begun.max_rss_bytes, |(usage, _)| usage.max_rss_bytes);
+        // What it has noted is to be there when the end is told.
+        if begun.tracer.as_mut().is_some_and(|tracer| !tracer.is_gone()) {
+            begun.cgroup = Some(cgroup);
+            return None;
+        }
         let (usage, oom_killed) = told.map_or_else(|| cgroup.usage(), Ok).unwrap_or_else(|error| {
             // A runtime that could not start it has removed the group already.
             if begun.by_runtime.is_none() || error.raw_os_error() != Some(libc::ENODEV) {

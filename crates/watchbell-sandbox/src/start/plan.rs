@@ -62,6 +62,7 @@ pub enum Step {
     NoNewPrivileges,
     Filter,
     FilterFurther,
+    Trace,
     DropCapabilities(Capabilities),
     Execute(String),
 }
@@ -148,7 +149,7 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     // Needs a descriptor, of which there may be none within the limits before the spawner's are closed.
     steps.extend(restriction(spec).map(Step::RestrictFiles));
     steps.extend([Step::NewKeyring, Step::Limits, Step::CloseDescriptors]);
-    become_container(spec, &mut steps);
+    become_container(spec, Who::First, &mut steps);
     steps
 }
 
@@ -195,7 +196,7 @@ pub(super) fn entry_process(spec: &RunSpec, tty: bool) -> Vec<Step> {
         steps.push(Step::OpenTerminal);
     }
     steps.extend([Step::NewKeyring, Step::Limits]);
-    become_container(spec, &mut steps);
+    become_container(spec, Who::Later, &mut steps);
     steps
 }
 
@@ -216,8 +217,16 @@ fn own_namespaces(spec: &RunSpec) -> Vec<Namespace> {
     each.into_iter().filter(|(_, is_own)| *is_own).map(|(kind, _)| kind).collect()
 }
 
+/// Which process of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who {
+    First,
+    /// One that entered. What people do in a container is no part of what its program needs.
+    Later,
+}
+
 /// The end of both plans: who the process is, and its program.
-fn become_container(spec: &RunSpec, steps: &mut Vec<Step>) {
+fn become_container(spec: &RunSpec, who: Who, steps: &mut Vec<Step>) {
     steps.push(Step::EnterDirectory(spec.cwd.clone()));
     steps.push(Step::DropBoundingSet(capabilities(spec)));
     steps.push(Step::BecomeUser { uid: spec.uid, gid: spec.gid });
@@ -230,14 +239,17 @@ fn become_container(spec: &RunSpec, steps: &mut Vec<Step>) {
         steps.push(Step::Filter);
     }
     let profile = (filtered && spec.extras.seccomp.is_some()).then_some(Step::FilterFurther);
+    let traced = (who == Who::First && spec.extras.trace).then_some(Step::Trace);
     let drop = Step::DropCapabilities(capabilities(spec));
     // As late as may be, so that a profile need not allow what the start does. Without no-new-privileges a filter needs a
     // capability, and the profile has to allow capset.
     if spec.no_new_privs {
         steps.push(drop);
         steps.extend(profile);
+        steps.extend(traced);
     } else {
         steps.extend(profile);
+        steps.extend(traced);
         steps.push(drop);
     }
     steps.push(Step::Execute(spec.argv.first().cloned().unwrap_or_default()));
@@ -331,6 +343,7 @@ impl Step {
             Step::FilterFurther => {
                 "all of the rest that the machine's administrator wants this program to do without"
             }
+            Step::Trace => "nothing more: what it notes makes a smaller profile",
             Step::DropCapabilities(_) => "nothing that only the start needed is left",
             Step::Execute(_) => "the program, found inside the root by the task's own rights",
         }
@@ -433,6 +446,7 @@ impl fmt::Display for Step {
             Step::NoNewPrivileges => f.write_str("give up gaining privileges"),
             Step::Filter => f.write_str("filter system calls"),
             Step::FilterFurther => f.write_str("filter system calls by a profile of the machine too"),
+            Step::Trace => f.write_str("have system calls noted"),
             Step::DropCapabilities(kept) => write!(f, "keep capabilities {kept}"),
             Step::Execute(program) => write!(f, "execute {program}"),
         }

@@ -226,6 +226,7 @@ fn start(dir: &Path, ranges: UidRanges, groups: &Probed) -> io::Result<()> {
         landlock: super::landlock_abi(),
         runtimes: Vec::new(),
         profiles: super::Profiles::default(),
+        traces: Default::default(),
     };
     let failed = |failure: super::Failure| io::Error::other(failure.message);
     let mut begun = host.begin(&trial_spec(dir)).map_err(failed)?;

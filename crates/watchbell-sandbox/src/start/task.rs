@@ -18,10 +18,11 @@ use super::landlock::{Access, Rules, Scope};
 use super::mounts::{CGROUP_PLACE, Cover, Outfit};
 use super::plan::Step;
 use super::program::Program;
-use super::seccomp::Filter;
+use super::seccomp::{self, Filter};
 use super::stash::clone_at;
 use super::{Failure, as_sandbox_failure, failed, identity, terminal};
 use crate::RunSpec;
+use crate::tracer::{HandOver, hand_over};
 
 /// Parts of /proc that say too much; covered by an empty file or directory. Those of Docker's and containerd's lists,
 /// and `sysrq-trigger`, which is write-only.
@@ -59,6 +60,8 @@ pub(super) struct SharedNamespaces {
 pub(super) struct Task<'a> {
     pub(super) spec: &'a RunSpec,
     pub(super) outfit: Outfit,
+    /// Where the listener goes, of a container that is traced.
+    pub(super) tracer: Option<BorrowedFd<'a>>,
     /// The container's own filter.
     pub(super) profile: Option<Filter>,
     pub(super) shared: Option<&'a SharedNamespaces>,
@@ -201,6 +204,13 @@ impl Task<'_> {
                 // The one protection that a kernel may lack: it only doubles others. `doctor` and the spawner's log tell.
                 None => Ok(()),
             },
+            Step::Trace => {
+                let socket = self.tracer.ok_or(io::ErrorKind::NotFound)?;
+                identity::may_filter()?;
+                let mut message = HandOver::new();
+                let filter = seccomp::asks(socket.as_raw_fd(), message.address());
+                hand_over(&mut message, socket, || kernel::seccomp_listener(&filter))
+            }
             Step::CloseDescriptors => self.descriptors(),
             _ => identity::carry_out(spec, self.profile.as_ref(), step),
         }
@@ -336,8 +346,12 @@ impl Task<'_> {
             }
         }
         // SAFETY: what owns these descriptors lives in this process's copy of the spawner's memory, which exec or exit ends
-        // without running destructors; only the status pipe is used from here on, and it is left out.
-        unsafe { kernel::close_all_but([self.status.as_raw_fd()]) }
+        // without running destructors; only the status pipe and the way to the tracer are used from here on, and they are left out.
+        unsafe {
+            kernel::close_all_but(
+                [Some(self.status), self.tracer].into_iter().flatten().map(|fd| fd.as_raw_fd()),
+            )
+        }
     }
 }
 

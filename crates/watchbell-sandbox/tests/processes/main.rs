@@ -22,11 +22,12 @@ mod sessions;
 mod sessions_attached;
 mod sessions_attacked;
 mod surroundings;
+mod traces;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use watchbell_sandbox::{keeper_main, spawner_main};
+use watchbell_sandbox::{keeper_main, spawner_main, tracer_main};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 type Test = (&'static str, fn() -> Outcome);
@@ -102,6 +103,11 @@ const TESTS: &[Test] = &[
     ("fewer_permissions_hold", devices::fewer_permissions_hold),
     ("hooks_of_roots_list_run_before_the_container", devices::hooks_of_roots_list_run_before_the_container),
     ("a_start_is_cancelled_while_its_hook_runs", devices::a_start_is_cancelled_while_its_hook_runs),
+    ("what_a_traced_task_calls_is_noted", traces::what_a_traced_task_calls_is_noted),
+    (
+        "a_tracer_ends_with_its_task_and_the_other_way_round",
+        traces::a_tracer_ends_with_its_task_and_the_other_way_round,
+    ),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
     ("a_runtime_runs_a_container", runtimes::a_runtime_runs_a_container),
     ("nothing_outlives_a_container_of_a_runtime", runtimes::nothing_outlives_a_container_of_a_runtime),
@@ -127,6 +133,10 @@ fn main() -> ExitCode {
         Some("keeper") => {
             log_to_stderr();
             keeper_main(args)
+        }
+        Some("tracer") => {
+            log_to_stderr();
+            tracer_main(args)
         }
         Some("client") => kills::client(args),
         Some("session-client") => sessions_attacked::client(args),

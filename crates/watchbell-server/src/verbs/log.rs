@@ -119,6 +119,8 @@ pub(crate) struct LogOptions {
     since_unix_nanos: Option<i64>,
     tail_lines: Option<u64>,
     limit_bytes: Option<u64>,
+    /// Of Watchbell alone: the system calls of a pod with the annotation `watchbell.dev/trace`, instead of its log.
+    trace: bool,
 }
 
 impl LogOptions {
@@ -160,6 +162,7 @@ impl LogOptions {
             since_unix_nanos: since.or(since_time.map(nanos)),
             tail_lines: positive("tailLines", 0, "must be greater than or equal to 0")?,
             limit_bytes: positive("limitBytes", 1, "must be greater than 0")?,
+            trace: query.flag("trace"),
         })
     }
 }
@@ -187,11 +190,13 @@ fn choose(pod: &Stored, options: &LogOptions) -> Result<LogQuery, ApiError> {
         attempt,
         container: ordinal,
         restart,
-        follow: options.follow && !options.previous,
+        // A trace is written at the end.
+        follow: options.follow && !options.previous && !options.trace,
         tail_lines: options.tail_lines,
         since_unix_nanos: options.since_unix_nanos,
         limit_bytes: options.limit_bytes,
         timestamps: options.timestamps,
+        trace: options.trace,
     })
 }
 

@@ -1,4 +1,4 @@
-//! `watchbell spawner …` and `watchbell keeper …`: the processes that the sandbox starts from this program. Nobody types
+//! `watchbell spawner …`, `watchbell keeper …` and `watchbell tracer …`: the processes that the sandbox starts from this program. Nobody types
 //! them, so they are in no help.
 
 use std::process::ExitCode;
@@ -11,6 +11,7 @@ pub(crate) fn main() -> Option<ExitCode> {
     let run = match arguments.next()?.to_str()? {
         "spawner" => watchbell_sandbox::spawner_main,
         "keeper" => watchbell_sandbox::keeper_main,
+        "tracer" => watchbell_sandbox::tracer_main,
         _ => return None,
     };
     // Standard error is `run/spawner.log` in the data directory.

@@ -17,6 +17,7 @@ pub(crate) mod rerun;
 pub(crate) mod restore;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod trace;
 pub(crate) mod trigger;
 pub(crate) mod version;
 
@@ -37,6 +38,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Trigger(args) => trigger::run(args, &cli.connect(Some(&args.scope))),
         Command::Follow(args) => follow::run(args, &cli.connect(Some(&args.scope))),
         Command::Rerun(args) => rerun::run(args, &cli.connect(Some(&args.scope))),
+        Command::Trace(args) => trace::run(args, &cli.connect(Some(&args.scope))),
         Command::Delete(args) => delete::run(args, &cli.connect(Some(&args.scope))),
         Command::Image(args) => image::run(args, &cli.connect(None)),
         Command::ExplainSchedule(args) => explain_schedule::run(args),

@@ -137,3 +137,80 @@ fn a_container_waits_for_a_profile_and_says_what_is_wrong_with_it() {
     assert_eq!(stand.watchbell(&["logs", "job/waits"]).ok(), "ran\n");
     stand.end();
 }
+
+#[test]
+fn a_traced_job_teaches_a_profile_under_which_it_runs_and_another_does_not() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox();
+    let script = "echo start; ls / >/dev/null; (echo in a child) | cat; umount /proc 2>/dev/null; nc -l -p 1 -w 1 >/dev/null 2>&1; \
+                  echo $JOB_COMPLETION_INDEX";
+    let spec =
+        "backoffLimit: 0\n  completions: 2\n  parallelism: 2\n  completionMode: Indexed\n  suspend: true";
+    stand.apply(&job("work", spec, script));
+    let file = stand.path("learned.json");
+    let done = stand.watchbell(&["trace", "job/work", "-o", file.to_str().unwrap(), "--index", "1"]);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    for part in ["job.batch/work-trace-", "  execve\n", "  socket  (first argument ", "the profile is in "] {
+        assert!(done.err.contains(part), "{part}: {}", done.err);
+    }
+    assert!(done.out.is_empty());
+    let left = stand.watchbell(&["get", "jobs", "-o", "name"]).ok();
+    assert_eq!(left, "job.batch/work\n", "the copy is gone");
+    let profile: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let names = profile["syscalls"][0]["names"].as_array().unwrap();
+    let has = |name: &str| names.iter().any(|n| n == name);
+    assert!(has("execve") && has("getdents64") && has("exit_group"), "{profile:#}");
+    // The filter refused it, and nobody was asked; it is no part of what was learned.
+    assert!(!has("umount2") && !has("mkdir") && !has("mkdirat") && names.len() < 90, "{profile:#}");
+
+    stand.put_profile("learned.json", &profile);
+    let printed = "start\nin a child\n1\n";
+    for (name, script, expect) in [
+        ("same", script.replace("$JOB_COMPLETION_INDEX", "1"), printed),
+        (
+            "other",
+            "mkdir /tmp/a 2>&1; echo $?".to_owned(),
+            "mkdir: can't create directory '/tmp/a': Operation not permitted\n1\n",
+        ),
+    ] {
+        stand.apply(&under(name, "learned.json", &script));
+        let done = stand.finished("default", name);
+        let log = stand.watchbell(&["logs", &format!("job/{name}")]).ok();
+        assert!(condition(&done, "Complete"), "{done} {log}");
+        assert_eq!(log, expect);
+    }
+    // A control: without the profile the other one gets through.
+    stand.apply(&job("free", "backoffLimit: 0", "mkdir /tmp/a 2>&1; echo $?"));
+    stand.finished("default", "free");
+    assert_eq!(stand.watchbell(&["logs", "job/free"]).ok(), "0\n");
+    stand.end();
+}
+
+#[test]
+fn a_run_that_fails_teaches_nothing_and_a_cronjob_can_be_traced() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox();
+    stand.apply(&job("fails", "backoffLimit: 0", "exit 3"));
+    stand.finished("default", "fails");
+    let done = stand.watchbell(&["trace", "fails"]);
+    assert!(done.code != Some(0) && done.out.is_empty(), "{}", done.out);
+    assert!(done.err.contains("no profile was written"), "{}", done.err);
+    let done = stand.watchbell(&["trace", "pod/x"]);
+    assert!(done.code == Some(2) || done.code == Some(64), "{done:?}");
+    assert!(done.err.contains("this traces Jobs and CronJobs"), "{}", done.err);
+
+    let template =
+        job("x", "backoffLimit: 0", "echo nightly").split_once("spec:\n").unwrap().1.replace('\n', "\n    ");
+    stand.apply(&format!(
+        "apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: nightly}}\nspec:\n  schedule: '0 3 * * *'\n  jobTemplate:\n    spec:\n    {template}\n"
+    ));
+    let profile: Value = serde_json::from_str(&stand.watchbell(&["trace", "cronjob/nightly"]).ok()).unwrap();
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let jobs = stand.get(&["jobs"]);
+    assert_eq!(jobs["items"].as_array().map(Vec::len), Some(1), "{jobs}");
+    stand.end();
+}

@@ -3,6 +3,7 @@
 use rustix::event::epoll;
 
 use super::{BEGIN_MAX, EventLoop, PIDFD, STATUS, add_to, run_token};
+use crate::spawner::keeper_link::prepare_log_dir;
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
 use crate::start::Outcome;
@@ -33,6 +34,14 @@ impl EventLoop {
     /// All that comes before it was done.
     pub(super) fn begin_now(&mut self, spec: RunSpec) {
         let id = spec.id;
+        // A tracer works in the directory that the keeper makes at the first log.
+        if spec.extras.trace
+            && let Err(error) = prepare_log_dir(&self.parts.keeper, self.parts.settings.client_uid)
+        {
+            let (kind, step) = (StartFailureKind::Sandbox, "prepare the directory of logs".to_owned());
+            let message = format!("cannot prepare the directory of logs for the trace of {id}: {error}");
+            return self.feed(id, Input::NotBegun { kind, step, message });
+        }
         let begun = match self.parts.host.begin(&spec) {
             Ok(begun) => begun,
             Err(failure) => {

@@ -188,6 +188,7 @@ impl Host {
             id: spec.id,
             own_pids: !host.pid,
             report: Vec::new(),
+            tracer: None,
             cgroup: None,
             // Its group is made for it alone, and never given to another.
             memory: Memory::MayStay,

@@ -59,6 +59,7 @@ pub(super) const RET_KILL_PROCESS: u32 = 0x8000_0000;
 pub(super) const RET_KILL_THREAD: u32 = 0;
 pub(super) const RET_TRAP: u32 = 0x0003_0000;
 pub(super) const RET_ERRNO: u32 = 0x0005_0000;
+pub(super) const RET_USER_NOTIF: u32 = 0x7fc0_0000;
 pub(super) const RET_LOG: u32 = 0x7ffc_0000;
 pub(super) const RET_ALLOW: u32 = 0x7fff_0000;
 
@@ -112,6 +113,21 @@ pub(super) fn compile(answers: &Answers) -> Vec<Instruction> {
         insn(LD_W_ABS, 0, 0, NR),
     ];
     program.extend(search(&runs));
+    program
+}
+
+/// Asks about every call but `free` with these arguments.
+pub(super) fn ask(arch: Arch, free: u32, with: &[Comparison]) -> Vec<Instruction> {
+    let pass = clause(with, RET_ALLOW);
+    let mut program = vec![
+        insn(LD_W_ABS, 0, 0, ARCH),
+        insn(JMP_JEQ_K, 1, 0, audit_arch(arch)),
+        insn(RET_K, 0, 0, RET_ALLOW),
+        insn(LD_W_ABS, 0, 0, NR),
+        insn(JMP_JEQ_K, 0, pass.len() as u8, free),
+    ];
+    program.extend(pass);
+    program.extend(returns(RET_USER_NOTIF));
     program
 }
 

@@ -22,8 +22,8 @@ use std::sync::LazyLock;
 
 use super::kernel::Instruction;
 use crate::syscalls::{Arch, Known};
-use crate::{SeccompBase, SeccompProfile};
-use bpf::{Answers, Verdict};
+use crate::{SeccompBase, SeccompOp, SeccompProfile};
+use bpf::{Answers, Comparison, Verdict};
 pub(crate) use oci::oci_profile;
 use table::{ALLOWED, ENOSYS, EPERM, Entry, FLOOR, Lift, REFUSED};
 
@@ -70,6 +70,18 @@ fn numbered<'a>(arch: Arch, names: impl IntoIterator<Item = &'a &'static str>) -
         Known::Here(number) => Some(number),
         Known::Elsewhere | Known::Nowhere => None,
     })
+}
+
+/// Asks about every call but one: the message that sends the listener away, by its socket and address. Foreign calls are left
+/// to the filters below.
+pub(super) fn asks(socket: i32, message: u64) -> Vec<Instruction> {
+    let sendmsg = match Arch::NATIVE.number("sendmsg") {
+        Known::Here(number) => number,
+        Known::Elsewhere | Known::Nowhere => u32::MAX,
+    };
+    let equal = |argument, value| Comparison { argument, op: SeccompOp::Equal, value };
+    let message = [equal(0, u64::from(socket.cast_unsigned())), equal(1, message)];
+    bpf::ask(Arch::NATIVE, sendmsg, &message)
 }
 
 /// Whether the kernel would take the profile's program.

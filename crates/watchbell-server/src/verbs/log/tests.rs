@@ -90,9 +90,10 @@ fn options_are_read() {
     let read = |query: &str| LogOptions::read(&Query::parse(query).unwrap(), now).map_err(|e| e.message);
     let second = 1_000_000_000;
     let options =
-        read("container=c&follow=true&tailLines=0&limitBytes=7&sinceSeconds=10&timestamps=1").unwrap();
+        read("container=c&follow=true&trace=true&tailLines=0&limitBytes=7&sinceSeconds=10&timestamps=1")
+            .unwrap();
     assert_eq!(options.container.as_deref(), Some("c"));
-    assert!(options.follow && options.timestamps && !options.previous);
+    assert!(options.follow && options.trace && options.timestamps && !options.previous);
     assert_eq!((options.tail_lines, options.limit_bytes), (Some(0), Some(7)));
     let midnight = now.as_second() * second - 10 * second;
     assert_eq!(options.since_unix_nanos, Some(midnight));

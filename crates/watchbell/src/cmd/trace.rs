@@ -1,0 +1,198 @@
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use watchbell_api::Resource;
+use watchbell_api::node::TRACE;
+
+use super::follow::{Unpullable, follow};
+use crate::args::{Connect, Scope};
+use crate::client::{Client, encode, path};
+use crate::exit::Failure;
+use crate::{duration, job, output, target};
+
+mod profile;
+
+use profile::Trace;
+
+/// A trace has at most so many bytes; the node keeps no more.
+const TRACE_BYTES_MAX: u64 = 1 << 20;
+
+/// Runs a copy of a Job, notes its system calls, and writes a seccomp profile that allows these alone
+///
+/// The profile is in the OCI format: put it into DIR/seccomp of a server and name it by seccompProfile type Localhost, or give
+/// it to another runtime. It knows what this run did and nothing more: run what matters, errors and all, and all indexes whose
+/// work differs. What people do with exec is not part of it, and a traced run is slower. With the profile the default filter
+/// stays in force too.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// JOB, or cronjob/NAME for the Job that it would start
+    #[arg(required = true, value_name = "JOB")]
+    job: Vec<String>,
+    /// Where the profile goes; else to standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Only these indexes: `0`, `0-7,12`
+    #[arg(long, value_name = "RANGES")]
+    index: Option<String>,
+    /// Only what this container does; else all of the pod
+    #[arg(short, long, value_name = "NAME")]
+    container: Option<String>,
+    /// Leave the copy of the Job behind
+    #[arg(long)]
+    keep: bool,
+    /// Give up after so long; the copy is deleted
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) scope: Scope,
+}
+
+pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
+    let named = target::one(&args.job, Resource::Job)?;
+    let client = connect.client()?;
+    let object = || client.get(&path(named.resource, &client.namespace, &named.name));
+    let name = job::fresh_name(&format!("{}-trace", named.name))?;
+    let copy = match named.resource {
+        Resource::Job => job::again(&object()?, &name, args.index.as_deref()),
+        Resource::CronJob => {
+            let started = job::from_cron_job(&object()?, &name);
+            job::again(&started, &name, args.index.as_deref())
+        }
+        other => {
+            let kind = other.info().kind;
+            return Err(Failure::Usage(format!(
+                "this traces Jobs and CronJobs; a {kind} cannot be run again"
+            )));
+        }
+    };
+    let url = format!(
+        "{}?fieldManager=watchbell&fieldValidation=Strict",
+        path(Resource::Job, &client.namespace, "")
+    );
+    let made = client.post(&url, &traced(copy))?;
+    output::note(&format!(
+        "{} created: a copy of {} whose system calls are noted",
+        output::name(&made),
+        named.name
+    ));
+    let result = follow(&client, &name, args.timeout, Unpullable::Ends).map_err(|failure| match failure {
+        Failure::Refused(why) => Failure::Refused(format!(
+            "{why}; no profile was written: it would lack what the run did not come to"
+        )),
+        other => other,
+    });
+    let result = result.and_then(|()| traces(&client, args, &name));
+    if !args.keep {
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"});
+        // What was found out counts more than what could not be tidied up.
+        if let Err(error) = client.delete(&path(Resource::Job, &client.namespace, &name), &options) {
+            output::note(&format!("warning: job {name} was not deleted: {error}"));
+        }
+    }
+    let trace = result?;
+    tell(&trace);
+    let mut text = serde_json::to_string_pretty(&trace.profile())
+        .map_err(|e| Failure::Refused(format!("cannot print the profile: {e}")))?;
+    text.push('\n');
+    match &args.output {
+        Some(file) => {
+            std::fs::write(file, text)
+                .map_err(|e| Failure::Refused(format!("cannot write {}: {e}", file.display())))?;
+            output::note(&format!("the profile is in {}", file.display()));
+        }
+        None => output::data(text.trim_end()),
+    }
+    Ok(())
+}
+
+/// The Job with the mark that its pods are traced. It is to stay until it was read, and belongs to nobody.
+fn traced(mut job: Value) -> Value {
+    if let Some(spec) = job["spec"].as_object_mut() {
+        spec.shift_remove("ttlSecondsAfterFinished");
+    }
+    let metadata = &mut job["spec"]["template"]["metadata"];
+    if metadata.is_null() {
+        *metadata = json!({});
+    }
+    if metadata["annotations"].is_null() {
+        metadata["annotations"] = json!({});
+    }
+    metadata["annotations"][TRACE] = "true".into();
+    job
+}
+
+/// All that the pods of the Job did, together.
+fn traces(client: &Client, args: &Args, job: &str) -> Result<Trace, Failure> {
+    let selector = encode(&format!("batch.kubernetes.io/job-name={job}"));
+    let pods =
+        client.get(&format!("{}?labelSelector={selector}", path(Resource::Pod, &client.namespace, "")))?;
+    let mut trace = Trace::default();
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+        let lists = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
+        let containers = lists.into_iter().flatten().flatten().filter_map(|c| c["name"].as_str());
+        for container in containers.filter(|c| args.container.as_deref().is_none_or(|wanted| wanted == *c)) {
+            let url = format!(
+                "{}/log?container={}&trace=true",
+                path(Resource::Pod, &client.namespace, name),
+                encode(container)
+            );
+            let mut text = String::new();
+            client
+                .stream(&url, "*/*")?
+                .take(TRACE_BYTES_MAX)
+                .read_to_string(&mut text)
+                .map_err(|e| Failure::Unreachable(format!("the trace of pod {name} broke off: {e}")))?;
+            if !trace.add(&text).map_err(|e| Failure::Unreachable(format!("the trace of pod {name}: {e}")))? {
+                output::note(&format!(
+                    "warning: there is no trace of container {container} of pod {name}; what it did is not in the profile"
+                ));
+            }
+        }
+    }
+    if trace.calls.is_empty() {
+        return Err(Failure::Refused(format!(
+            "nothing was traced of job {job}; is the server older than this program?"
+        )));
+    }
+    Ok(trace)
+}
+
+/// Counts for a person.
+fn tell(trace: &Trace) {
+    let mut by_count: Vec<(&String, u64)> =
+        trace.calls.iter().map(|(name, call)| (name, call.count)).collect();
+    by_count.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    for (name, count) in by_count {
+        let values = &trace.calls[name].values;
+        let of = match values {
+            Some(values) if !values.is_empty() => {
+                let list: Vec<String> = values.iter().map(|(value, n)| format!("{value}: {n}")).collect();
+                format!("  (first argument {})", list.join(", "))
+            }
+            _ => String::new(),
+        };
+        output::note(&format!("{count:>10}  {name}{of}"));
+    }
+    let total: u64 = trace.calls.values().map(|call| call.count).sum();
+    output::note(&format!(
+        "{} system calls, {total} times; the profile allows what this run did, and no more",
+        trace.calls.len()
+    ));
+    if trace.is_incomplete {
+        output::note(
+            "warning: the run made more different calls than are noted, or calls without a name; they are not in the profile",
+        );
+    }
+}
+
+/// A call of the trace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Call {
+    count: u64,
+    /// Of calls whose first argument is noted; `None` once it was too manifold.
+    values: Option<BTreeMap<u32, u64>>,
+}
