@@ -34,6 +34,15 @@ struct Entry {
     at: usize,
     file: PathBuf,
     priority: usize,
+    standing: Standing,
+}
+
+/// Whether a device is one by itself, whatever the host has of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    Own,
+    Alias(QualifiedName),
+    Several,
 }
 
 /// A file or directory that could not be used.
@@ -86,6 +95,7 @@ impl Registry {
         for name in conflicts {
             registry.devices.remove(&name);
         }
+        registry.settle_standing();
         registry
     }
 
@@ -104,7 +114,10 @@ impl Registry {
                 conflicts.insert(name);
                 continue;
             }
-            self.devices.insert(name, Entry { spec: spec.clone(), at, file: file.to_owned(), priority });
+            self.devices.insert(
+                name,
+                Entry { spec: spec.clone(), at, file: file.to_owned(), priority, standing: Standing::Own },
+            );
         }
     }
 
@@ -118,30 +131,50 @@ impl Registry {
         &self.problems
     }
 
+    /// Of two kinds with the same devices the plain one comes first: `nvidia.com/gpu` before
+    /// `k8s.device-plugin.nvidia.com/gpu`. Within a kind, numbers come before serial numbers.
+    fn in_order(&self) -> Vec<&QualifiedName> {
+        let mut order: Vec<&QualifiedName> = self.devices.keys().collect();
+        order.sort_by_key(|name| (name.kind.len(), &name.kind, natural(&name.name)));
+        order
+    }
+
+    fn settle_standing(&mut self) {
+        let mut counted: BTreeMap<String, QualifiedName> = BTreeMap::new();
+        let mut settled = Vec::with_capacity(self.devices.len());
+        for name in self.in_order() {
+            let identity = identity(self.devices[name].device(), &name.kind);
+            let standing = match counted.get(&identity) {
+                _ if self.is_several(name) => Standing::Several,
+                Some(other) => Standing::Alias(other.clone()),
+                None => {
+                    counted.insert(identity, name.clone());
+                    Standing::Own
+                }
+            };
+            settled.push((name.clone(), standing));
+        }
+        for (name, standing) in settled {
+            if let Some(entry) = self.devices.get_mut(&name) {
+                entry.standing = standing;
+            }
+        }
+    }
+
     /// Every device with what can be done with it.
     pub fn found(&self) -> Vec<Found> {
-        let usable: BTreeMap<&QualifiedName, Option<String>> =
-            self.devices.keys().map(|name| (name, self.hand_out(std::slice::from_ref(name)).err())).collect();
-        let mut order: Vec<&QualifiedName> = self.devices.keys().collect();
-        // Of two kinds with the same devices the plain one is counted: `nvidia.com/gpu` rather than
-        // `k8s.device-plugin.nvidia.com/gpu`. Within a kind, numbers come before serial numbers.
-        order.sort_by_key(|name| (name.kind.len(), &name.kind, natural(&name.name)));
-        let mut counted: BTreeMap<String, &QualifiedName> = BTreeMap::new();
-        let mut found = Vec::with_capacity(order.len());
-        for name in order {
+        let mut found = Vec::with_capacity(self.devices.len());
+        for name in self.in_order() {
             let entry = &self.devices[name];
-            let state = match &usable[name] {
-                _ if self.is_several(name) => State::Several,
-                Some(reason) => State::Unusable(reason.clone()),
-                None if !kind_is_resource(&name.kind) => {
+            let state = match &entry.standing {
+                Standing::Several => State::Several,
+                Standing::Alias(other) => State::Alias(other.clone()),
+                Standing::Own if !kind_is_resource(&name.kind) => {
                     State::Unusable(format!("{} is no name of a Kubernetes resource", name.kind))
                 }
-                None => match counted.get(&identity(entry.device(), &name.kind)) {
-                    Some(other) => State::Alias((*other).clone()),
-                    None => {
-                        counted.insert(identity(entry.device(), &name.kind), name);
-                        State::Usable
-                    }
+                Standing::Own => match self.hand_out(std::slice::from_ref(name)) {
+                    Ok(_) => State::Usable,
+                    Err(reason) => State::Unusable(reason),
                 },
             };
             found.push(Found { name: name.clone(), file: entry.file.clone(), state });
@@ -180,7 +213,8 @@ impl Registry {
         paths.into_iter().filter(|path| path.starts_with('/')).map(PathBuf::from).collect()
     }
 
-    /// All that a container gets with these devices: the edits of each one's spec, once, and its own.
+    /// All that a container gets with these devices: the edits of each one's spec, once, and its own. One that is another by
+    /// another name, or several, is refused: who holds a device could not be told any more.
     pub fn hand_out(&self, names: &[QualifiedName]) -> Result<HandOut, String> {
         if names.len() > HANDED_OUT_MAX {
             return Err(format!("more than {HANDED_OUT_MAX} devices are asked for"));
@@ -191,6 +225,15 @@ impl Registry {
             let entry = self.devices.get(name).ok_or_else(|| {
                 format!("device {name} is in no CDI spec of this machine (any more); see the log for files that were refused")
             })?;
+            match &entry.standing {
+                Standing::Own => {}
+                Standing::Alias(other) => {
+                    return Err(format!("device {name} is another name of {other}; only that is leased"));
+                }
+                Standing::Several => {
+                    return Err(format!("device {name} is several others together; each of them is leased"));
+                }
+            }
             let told = |why: String| format!("device {name} ({}): {why}", entry.file.display());
             if !specs.iter().any(|known| Arc::ptr_eq(known, &entry.spec)) {
                 specs.push(&entry.spec);

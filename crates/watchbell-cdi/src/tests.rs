@@ -139,6 +139,10 @@ fn edits_of_the_spec_come_once_and_before_those_of_its_devices() {
     assert!(out.nodes.iter().all(|n| n.kind == NodeKind::Character));
     assert_eq!(out.gids, [44]);
     refused(hand_out(&place.load(), &["vendor.com/toy=2"]), "in no CDI spec");
+    // By no other name is a device to be had that somebody may hold.
+    refused(hand_out(&place.load(), &["vendor.com/toy=serial-zero"]), "another name of vendor.com/toy=0");
+    refused(hand_out(&place.load(), &["vendor.com/toy=all"]), "several others");
+    refused(hand_out(&place.load(), &["vendor.com/toy=pair"]), "several others");
 }
 
 #[test]

@@ -28,6 +28,6 @@ mod taint;
 mod tests;
 
 pub use demand::Demand;
-pub use devices::Pools;
+pub use devices::{KINDS_MAX, Pools};
 pub use queue::{OVERTAKES_MAX, Preemption, Queue, Waiting};
 pub use taint::Taint;

@@ -12,6 +12,7 @@ use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use watchbell_cdi::{Policy, Problem, Registry};
+use watchbell_core::placement::KINDS_MAX;
 use watchbell_sandbox::DeviceCeiling;
 
 use crate::{Error, spawn};
@@ -58,7 +59,17 @@ fn pools(registry: &Registry) -> Pools {
     let full = |kind: &str, names: Vec<String>| {
         names.into_iter().map(|name| format!("{kind}={name}").into()).collect()
     };
-    registry.pools().into_iter().map(|(kind, names)| (Arc::from(kind.as_str()), full(&kind, names))).collect()
+    let mut pools: Pools = registry
+        .pools()
+        .into_iter()
+        .map(|(kind, names)| (Arc::from(kind.as_str()), full(&kind, names)))
+        .collect();
+    while pools.len() > KINDS_MAX
+        && let Some((kind, _)) = pools.pop_last()
+    {
+        tracing::warn!("devices of the kind {kind} are not counted: there are more than {KINDS_MAX} kinds");
+    }
+    pools
 }
 
 fn tell(problems: &[Problem]) {

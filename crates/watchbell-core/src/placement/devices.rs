@@ -9,14 +9,14 @@ use std::sync::Arc;
 use watchbell_api::Uid;
 
 /// Kinds with a place in amounts. A machine has one or two; MIG profiles may each be one.
-pub(super) const KINDS_MAX: usize = 8;
+pub const KINDS_MAX: usize = 8;
 
 /// The devices there are, by their full names (`vendor.com/class=name`), under their kinds. They are leased in this order.
 pub type Pools = BTreeMap<Arc<str>, Vec<Arc<str>>>;
 
 #[derive(Debug, Default)]
 pub(super) struct Devices {
-    /// A kind keeps its place as long as the queue lives.
+    /// Each by its place in amounts.
     kinds: Vec<Arc<str>>,
     there: Vec<Vec<Arc<str>>>,
     held: HashMap<Arc<str>, Uid>,
@@ -26,24 +26,11 @@ pub(super) struct Devices {
 pub(super) type Counts = [u32; KINDS_MAX];
 
 impl Devices {
-    /// What there is from now on. Who holds what stays.
+    /// What there is from now on; kinds beyond [`KINDS_MAX`] are as if there were none. Who holds what stays. Amounts that were
+    /// made before mean nothing any more.
     pub(super) fn set(&mut self, pools: &Pools) {
-        for there in &mut self.there {
-            there.clear();
-        }
-        for (kind, names) in pools {
-            let place = match self.kinds.iter().position(|known| known == kind) {
-                Some(place) => place,
-                None if self.kinds.len() < KINDS_MAX => {
-                    self.kinds.push(kind.clone());
-                    self.there.push(Vec::new());
-                    self.kinds.len() - 1
-                }
-                // As if there were none.
-                None => continue,
-            };
-            self.there[place].clone_from(names);
-        }
+        (self.kinds, self.there) =
+            pools.iter().take(KINDS_MAX).map(|(kind, names)| (kind.clone(), names.clone())).unzip();
     }
 
     /// Of each kind.

@@ -6,7 +6,7 @@ use serde_json::json;
 use watchbell_api::Uid;
 use watchbell_api::node::Capacity;
 
-use super::{Demand, OVERTAKES_MAX, Pools, Preemption, Queue, Waiting};
+use super::{Demand, KINDS_MAX, OVERTAKES_MAX, Pools, Preemption, Queue, Waiting};
 
 const MI: u64 = 1 << 20;
 
@@ -252,6 +252,34 @@ fn each_device_is_with_one_pod() {
     again.push(asking(9, 1));
     assert_eq!((again.pop(), again.reason(Uid(9))), (None, none));
     assert_eq!(held(&again, 8), ["0", "2"]);
+}
+
+#[test]
+fn kinds_come_and_go() {
+    let mut queue = Queue::new(machine(8_000, 1_000, 100));
+    for round in 0..3 * KINDS_MAX as u128 {
+        let kind: Arc<str> = format!("a.com/kind{round}").into();
+        let name: Arc<str> = format!("{kind}=0").into();
+        queue.change_devices(&Pools::from([(kind.clone(), vec![name.clone()])]));
+        let mut pod = pod(round, "ml", 0, 1, 1);
+        pod.request.devices.insert(kind, 1);
+        queue.push(pod);
+        assert_eq!(all_next(&mut queue), [round]);
+        assert_eq!(queue.devices_of(Uid(round)), [name]);
+    }
+    // More at once than are counted: the last ones are as if they were not there.
+    let many =
+        (0..=KINDS_MAX).map(|i| (format!("b.com/kind{i}").into(), vec![format!("b.com/kind{i}=0").into()]));
+    queue.change_devices(&many.collect());
+    let asking = |uid: u128, kind: usize| {
+        let mut pod = pod(uid, "ml", 0, 1, 1);
+        pod.request.devices.insert(format!("b.com/kind{kind}").into(), 1);
+        pod
+    };
+    queue.push(asking(100, KINDS_MAX - 1));
+    queue.push(asking(101, KINDS_MAX));
+    assert_eq!(all_next(&mut queue), [100]);
+    assert!(queue.reason(Uid(101)).is_some_and(|why| why.contains("the machine has none")));
 }
 
 #[test]

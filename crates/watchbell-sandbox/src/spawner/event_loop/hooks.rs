@@ -119,14 +119,12 @@ impl EventLoop {
     pub(super) fn hook_ended(&mut self, serial: u64) {
         let Some(at) = self.hooks.running.iter().position(|hook| hook.serial == serial) else { return };
         let ended = self.hooks.running.swap_remove(at);
-        let status = reap(&ended.pidfd);
-        // What it left in its group must not outlive it.
-        if !matches!(
-            rustix::process::kill_process_group(ended.pid, Signal::KILL),
-            Ok(()) | Err(rustix::io::Errno::SRCH)
-        ) {
+        // What it left in its group must not outlive it. Before it is reaped: until then the number of the group is its.
+        let ended_group = rustix::process::kill_process_group(ended.pid, Signal::KILL);
+        if !matches!(ended_group, Ok(()) | Err(rustix::io::Errno::SRCH)) {
             tracing::warn!("cannot end what the hook {} left", ended.hook.path.display());
         }
+        let status = reap(&ended.pidfd);
         let Some(start) = ended.start else { return };
         let why = match status {
             Ok(ExitStatus::Code(0)) => return self.next_hook(start),
