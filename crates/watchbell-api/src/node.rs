@@ -184,8 +184,12 @@ pub enum SessionAction {
     Attach,
 }
 
-/// The node's running containers, for clients that talk to a process in one.
+/// The node's containers, for clients that talk to a process in one, or want to know how one is started.
 pub trait Sessions: Send + Sync {
+    /// What the starts of the pod's containers do, step by step, as JSON. Nothing is started; an image that is not here is not
+    /// fetched, and said so. It blocks.
+    fn explain(&self, pod: &Assignment) -> Result<Value, crate::ApiError>;
+
     /// Opens the streams. It blocks until the process runs or cannot be started.
     fn open(&self, request: &SessionRequest) -> Result<Session, crate::ApiError>;
 }

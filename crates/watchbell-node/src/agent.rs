@@ -14,6 +14,7 @@ mod claim;
 mod create;
 mod effect;
 mod ends;
+mod explain;
 mod plan;
 mod pod;
 mod runs;
@@ -49,7 +50,7 @@ pub(crate) use spec::{Prerequisite, Site};
 const HOLD: Duration = Duration::from_millis(10);
 
 pub(crate) struct Agent {
-    site: Site,
+    site: Arc<Site>,
     in_use: Arc<InUse>,
     pods: HashMap<Uid, Pod>,
     runs: Runs,
@@ -72,13 +73,13 @@ struct Fetch {
 
 impl Agent {
     /// `table` is what the spawner knows at the start.
-    pub(crate) fn new(site: Site, in_use: Arc<InUse>, table: Vec<TableEntry>) -> Agent {
+    pub(crate) fn new(site: impl Into<Arc<Site>>, in_use: Arc<InUse>, table: Vec<TableEntry>) -> Agent {
         let mut unclaimed: HashMap<u128, Vec<TableEntry>> = HashMap::new();
         for entry in table {
             unclaimed.entry(entry.id().pod_uid).or_default().push(entry);
         }
         Agent {
-            site,
+            site: site.into(),
             in_use,
             pods: HashMap::new(),
             runs: Runs::default(),

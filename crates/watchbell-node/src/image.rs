@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use watchbell_image::{Digest, ImageConfig};
 
-pub(crate) use fetch::{FetchError, FetchKind, FetchRequest, Fetched, Fetcher};
+pub(crate) use fetch::{FetchError, FetchKind, FetchRequest, Fetched, Fetcher, present};
 pub(crate) use in_use::{InUse, Lease};
 pub(crate) use requests::NodeImages;
 

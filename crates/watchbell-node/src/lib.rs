@@ -97,7 +97,7 @@ impl Node {
         let told = inbox.clone();
         let data_dir = options.data_dir.clone();
         spawn("node-measure", move || executor::measure(to_measure, &data_dir, &told))?;
-        let site = Site {
+        let site = Arc::new(Site {
             machine: Machine {
                 capacity: options.capacity.clone(),
                 pids_per_container: options.pids_per_container,
@@ -120,7 +120,8 @@ impl Node {
                 hosts: fs::read("/etc/hosts").unwrap_or_default(),
                 resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
             },
-        };
+        });
+        let ranges = options.spawner.ceiling.uid_ranges;
         let report = Arc::new(report);
         let told = report.clone();
         let watched_devices = devices::watch(options.spawner.ceiling.devices.clone(), move |pools| {
@@ -128,7 +129,7 @@ impl Node {
         })?;
         let shared = Arc::new(SharedSpawner::new(spawner.clone()));
         let executor = Executor {
-            agent: Agent::new(site, in_use.clone(), table),
+            agent: Agent::new(site.clone(), in_use.clone(), table),
             inbox: inbox.clone(),
             spawner,
             spawner_options: options.spawner.clone(),
@@ -149,7 +150,14 @@ impl Node {
         })?;
         let thread = spawn("node", move || executor.run())?;
         Ok(Node {
-            sessions: Arc::new(NodeSessions { live: live.clone(), spawner: shared }),
+            sessions: Arc::new(NodeSessions {
+                site,
+                ranges,
+                store: store.clone(),
+                in_use: in_use.clone(),
+                live: live.clone(),
+                spawner: shared,
+            }),
             logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
             images: Arc::new(NodeImages { came, store, options: options.pull, in_use }),
             thread,

@@ -10,12 +10,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{Winsize, tcsetwinsize};
-use watchbell_api::node::{Session, SessionAction, SessionControl, SessionEnd, SessionRequest, Sessions};
+use serde_json::Value;
+use watchbell_api::node::{
+    Assignment, Session, SessionAction, SessionControl, SessionEnd, SessionRequest, Sessions,
+};
 use watchbell_api::{ApiError, Reason};
+use watchbell_image::Store;
 use watchbell_sandbox::{
-    ExitStatus, SandboxSession, SessionFailure, SessionFailureKind, SessionLink, Spawner, Streams,
+    ExitStatus, SandboxSession, SessionFailure, SessionFailureKind, SessionLink, Spawner, Streams, UidRanges,
 };
 
+use crate::agent::Site;
+use crate::image::{self, InUse};
 use crate::logs::Live;
 
 #[cfg(test)]
@@ -43,11 +49,19 @@ impl SharedSpawner {
 }
 
 pub(crate) struct NodeSessions {
+    pub(crate) site: Arc<Site>,
+    pub(crate) ranges: UidRanges,
+    pub(crate) store: Store,
+    pub(crate) in_use: Arc<InUse>,
     pub(crate) live: Arc<Live>,
     pub(crate) spawner: Arc<SharedSpawner>,
 }
 
 impl Sessions for NodeSessions {
+    fn explain(&self, pod: &Assignment) -> Result<Value, ApiError> {
+        self.site.explain(pod, self.ranges, |name| image::present(&self.store, &self.in_use, name))
+    }
+
     fn open(&self, request: &SessionRequest) -> Result<Session, ApiError> {
         let verb = match &request.action {
             SessionAction::Exec { .. } => "exec in",

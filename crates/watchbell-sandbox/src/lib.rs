@@ -50,6 +50,9 @@ pub use spec::{
     RlimitResource, Root, RunSpec, Scratch, Seccomp, SeccompAction, SeccompBase, SeccompCondition, SeccompOp,
     SeccompProfile, SeccompRule, Sharing, Stdin, Sys, VolumeSource,
 };
-pub use start::{Namespace, Scope, Step, landlock_abi, plan, plan_entry};
+pub use start::{
+    ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope, Step, Values, explain,
+    landlock_abi, plan, plan_entry,
+};
 pub use syscalls::{Arch, Known};
 pub use tracer::tracer_main;

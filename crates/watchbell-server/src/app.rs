@@ -17,11 +17,11 @@ use crate::connection::Peer;
 use crate::metrics::Metrics;
 use crate::notes::{Answered, Note};
 use crate::pins::Pins;
-use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
+use crate::request::{ObjectPath, Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
 use crate::state::State;
 use crate::verbs::stream::{self, Upgrade};
-use crate::verbs::{images, list, log, read, review, watch, write};
+use crate::verbs::{images, list, log, read, review, sandbox, watch, write};
 use crate::{discovery, documents};
 
 /// How many logs are read at once: each may hold a thread.
@@ -193,6 +193,13 @@ impl App {
                 authorize(&user, Attributes::Object { verb, path: &path })?;
                 match verb {
                     Verb::Get if path.sub == Sub::Log => log::log(self, &call, &path).await,
+                    Verb::Get if path.sub == Sub::Sandbox => sandbox::of_stored(self, &call, &path).await,
+                    _ if path.sub == Sub::Sandbox => {
+                        // What admission would make of it is what somebody learns who may create it.
+                        let pods = ObjectPath { name: None, sub: Sub::None, ..path.clone() };
+                        authorize(&user, Attributes::Object { verb: Verb::Create, path: &pods })?;
+                        sandbox::of_sent(self, &call, user, &path, incoming).await
+                    }
                     _ if matches!(path.sub, Sub::Exec | Sub::Attach) => {
                         // A WebSocket can only be asked for with GET, and is no less of a deed for it.
                         authorize(&user, Attributes::Object { verb: Verb::Create, path: &path })?;

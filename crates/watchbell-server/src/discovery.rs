@@ -173,6 +173,7 @@ fn subresources(info: &ResourceInfo) -> Vec<Subresource> {
         add("eviction", &["create"], (EVICTION.group, EVICTION.version, EVICTION.kind));
         add("exec", &["create", "get"], core("PodExecOptions"));
         add("log", &["get"], core("Pod"));
+        add("sandbox", &["create", "get"], core("Pod"));
     }
     if info.has_status {
         add("status", &STATUS_VERBS, (info.group, info.version, info.kind));

@@ -69,7 +69,7 @@ impl Verb {
             Sub::Status => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
             Sub::Log => verb == Verb::Get,
             Sub::Eviction => verb == Verb::Create,
-            Sub::Exec | Sub::Attach => matches!(verb, Verb::Get | Verb::Create),
+            Sub::Exec | Sub::Attach | Sub::Sandbox => matches!(verb, Verb::Get | Verb::Create),
         };
         if serves { Ok(verb) } else { Err(method_not_allowed()) }
     }

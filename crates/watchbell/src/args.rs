@@ -104,6 +104,7 @@ pub(crate) enum Command {
     Trace(cmd::trace::Args),
     Delete(cmd::delete::Args),
     Image(cmd::image::Args),
+    Explain(cmd::explain::Args),
     ExplainSchedule(cmd::explain_schedule::Args),
     Doctor(cmd::doctor::Args),
     Backup(cmd::backup::Args),

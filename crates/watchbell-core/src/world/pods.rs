@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use watchbell_api::node::{Assignment, Command, StopCause};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
 use watchbell_api::{Resource, Uid};
 
-use super::object::{Head, Status, Stored, string_map};
-use super::{NODE_NAME, World};
-use crate::admission::Mode;
+use super::object::{Head, JsonHead, Status, Stored, string_map};
+use super::{NODE_NAME, Snapshot, World};
+use crate::admission::{self, Mode};
 use crate::controller::event::PlannedEvent;
 use crate::placement::{Demand, Preemption, Waiting};
 
@@ -168,6 +169,42 @@ impl World {
         commands.extend(self.volumes_to_remove());
         commands.push(Command::Synced);
         commands
+    }
+}
+
+impl Snapshot {
+    /// A pod as the node gets it once it is bound.
+    pub fn assignment(&self, pod: &Stored) -> Option<Assignment> {
+        assignment(pod, self.namespace_mode(&pod.namespace))
+    }
+
+    /// The same of a pod that is not stored.
+    pub fn assignment_of(&self, pod: Value) -> Result<Assignment, String> {
+        let text = |field: &str| pod["metadata"][field].as_str().unwrap_or_default().to_owned();
+        let (namespace, name) = (text("namespace"), text("name"));
+        let uid = text("uid").parse().unwrap_or_default();
+        let annotations = Arc::new(string_map(pod["metadata"].get("annotations")));
+        let head = JsonHead::from_value(Resource::Pod, pod)?;
+        let spec = head.facts.pod().ok_or("it is no pod")?.clone();
+        Ok(Assignment {
+            uid,
+            labels: Arc::new(head.labels.clone()),
+            annotations,
+            hostname: spec.hostname.as_deref().unwrap_or_else(|| hostname(&name)).into(),
+            spec,
+            job: None,
+            index: None,
+            attempt: 0,
+            private_tmp: self.namespace_mode(&namespace) == Mode::Strict,
+            status: PodStatus::default(),
+            namespace: namespace.into(),
+            name: name.into(),
+        })
+    }
+
+    fn namespace_mode(&self, namespace: &str) -> Mode {
+        let found = self.get(Resource::Namespace, "", namespace);
+        found.map_or(Mode::Strict, |namespace| admission::mode(&namespace.labels()))
     }
 }
 

@@ -193,44 +193,59 @@ impl Shared {
         image: Image,
         generation: u64,
     ) -> Result<Arc<Prepared>, FetchError> {
-        let layers = self.store.unpacked_layers(&image).map_err(broken)?;
-        if layers.is_empty() {
-            return Err(FetchError {
-                reason: "CreateContainerError",
-                message: format!(
-                    "image {} has no files at all; build it with a program inside",
-                    reference.familiar()
-                ),
-            });
-        }
-        let text = |path: &str| {
-            rootfs::read_text(&layers, path).map_err(|cause| FetchError {
-                reason: "CreateContainerError",
-                message: format!("cannot read /{path} of image {}: {cause}", reference.familiar()),
-            })
-        };
-        let (passwd, group) = (text("etc/passwd")?, text("etc/group")?);
-        let image_id = format!("{}@{}", reference.repository(), image.digest).into();
-        Ok(Arc::new(Prepared {
-            digest: image.digest,
-            image_id,
-            layers,
-            config: image.config,
-            passwd,
-            group,
-            generation,
-        }))
+        prepare(&self.store, reference, image, generation).map(Arc::new)
     }
+}
+
+/// An image that is here, whatever a pod's pull policy is; nothing is asked of a registry.
+pub(crate) fn present(store: &Store, in_use: &InUse, name: &str) -> Result<Prepared, FetchError> {
+    let reference = parse(name, name)?;
+    let (_guard, generation) = in_use.preparing();
+    let image = store.resolve(&reference).map_err(broken)?.ok_or_else(|| FetchError {
+        reason: "ErrImageNeverPull",
+        message: format!("image {name:?} is not here: pull or import it, and ask again"),
+    })?;
+    prepare(store, &reference, image, generation)
+}
+
+fn prepare(
+    store: &Store,
+    reference: &Reference,
+    image: Image,
+    generation: u64,
+) -> Result<Prepared, FetchError> {
+    let layers = store.unpacked_layers(&image).map_err(broken)?;
+    if layers.is_empty() {
+        return Err(FetchError {
+            reason: "CreateContainerError",
+            message: format!(
+                "image {} has no files at all; build it with a program inside",
+                reference.familiar()
+            ),
+        });
+    }
+    let text = |path: &str| {
+        rootfs::read_text(&layers, path).map_err(|cause| FetchError {
+            reason: "CreateContainerError",
+            message: format!("cannot read /{path} of image {}: {cause}", reference.familiar()),
+        })
+    };
+    let (passwd, group) = (text("etc/passwd")?, text("etc/group")?);
+    let image_id = format!("{}@{}", reference.repository(), image.digest).into();
+    Ok(Prepared { digest: image.digest, image_id, layers, config: image.config, passwd, group, generation })
 }
 
 impl FetchRequest {
     fn reference(&self) -> Result<Reference, FetchError> {
-        let text = self.pinned.as_deref().unwrap_or(&self.image);
-        Reference::parse(text).map_err(|e| FetchError {
-            reason: "InvalidImageName",
-            message: format!("Failed to apply default image tag {:?}: {e}", self.image),
-        })
+        parse(self.pinned.as_deref().unwrap_or(&self.image), &self.image)
     }
+}
+
+fn parse(text: &str, shown: &str) -> Result<Reference, FetchError> {
+    Reference::parse(text).map_err(|e| FetchError {
+        reason: "InvalidImageName",
+        message: format!("Failed to apply default image tag {shown:?}: {e}"),
+    })
 }
 
 fn broken(error: Error) -> FetchError {

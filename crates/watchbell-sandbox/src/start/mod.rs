@@ -15,6 +15,7 @@ mod clocks;
 mod devices;
 mod enter;
 mod etc;
+mod explain;
 mod identity;
 mod ids;
 mod kernel;
@@ -45,6 +46,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use cgroup::limits_above;
+pub use explain::{ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Values, explain};
 pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, plan, plan_entry};
 pub use probe::probe;

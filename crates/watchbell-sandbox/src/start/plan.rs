@@ -9,6 +9,7 @@ use crate::{Capabilities, ProcMount, RunSpec, Seccomp};
 use super::landlock::Scope;
 use super::mounts::has_sysfs;
 
+mod attacks;
 #[cfg(test)]
 pub(super) mod tests;
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use watchbell_api::node::{
-    Capacity, Command as NodeCommand, ImageRequest, Images, LogQuery, LogSource, LogStream, Report, Session,
-    SessionRequest, Sessions,
+    Assignment, Capacity, Command as NodeCommand, ImageRequest, Images, LogQuery, LogSource, LogStream,
+    Report, Session, SessionRequest, Sessions,
 };
 use watchbell_api::types::pod_status::{
     ContainerState, ContainerStatus, Phase, PodStatus, Terminated, TerminatedReason,
@@ -183,6 +183,10 @@ impl Images for NoNode {
 }
 
 impl Sessions for NoNode {
+    fn explain(&self, _: &Assignment) -> Result<Value, ApiError> {
+        Err(ApiError::new(Reason::NotFound, "no containers here"))
+    }
+
     fn open(&self, _: &SessionRequest) -> Result<Session, ApiError> {
         Err(ApiError::new(Reason::NotFound, "no processes here"))
     }

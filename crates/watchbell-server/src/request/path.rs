@@ -79,13 +79,15 @@ pub(crate) enum Sub {
     Exec,
     Attach,
     Eviction,
+    /// How its containers are started; of a pod that is sent, with POST.
+    Sandbox,
 }
 
 impl Sub {
     /// Whether it is a thing to do, which is asked for with POST.
     pub(crate) fn is_posted(self) -> bool {
         match self {
-            Sub::Exec | Sub::Attach | Sub::Eviction => true,
+            Sub::Exec | Sub::Attach | Sub::Eviction | Sub::Sandbox => true,
             Sub::None | Sub::Status | Sub::Log => false,
         }
     }
@@ -98,6 +100,7 @@ impl Sub {
             Sub::Exec => "exec",
             Sub::Attach => "attach",
             Sub::Eviction => "eviction",
+            Sub::Sandbox => "sandbox",
         }
     }
 }
@@ -205,6 +208,7 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name, "log"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Log),
         [name, "exec"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Exec),
         [name, "eviction"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Eviction),
+        [name, "sandbox"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Sandbox),
         [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
         [_, sub, ..] => return Err(not_served(resource, sub).unwrap_or_else(no_such_path)),
     };

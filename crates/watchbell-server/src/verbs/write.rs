@@ -90,7 +90,7 @@ pub(crate) async fn write(
         subresource: match path.sub {
             Sub::Status => Subresource::Status,
             Sub::Eviction => Subresource::Eviction,
-            Sub::None | Sub::Log | Sub::Exec | Sub::Attach => Subresource::None,
+            Sub::None | Sub::Log | Sub::Exec | Sub::Attach | Sub::Sandbox => Subresource::None,
         },
         write,
         options,

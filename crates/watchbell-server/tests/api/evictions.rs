@@ -122,6 +122,7 @@ fn discovery_names_what_is_done_with_pods() {
             ("eviction", "Eviction"),
             ("exec", "PodExecOptions"),
             ("log", "Pod"),
+            ("sandbox", "Pod"),
             ("status", "Pod"),
         ]
     );

@@ -17,6 +17,7 @@ mod lists;
 mod logs;
 mod protobuf;
 mod reviews;
+mod sandbox;
 mod sessions;
 mod state;
 mod status;

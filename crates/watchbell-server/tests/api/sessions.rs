@@ -6,8 +6,11 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 
+use serde_json::{Value, json};
 use watchbell_api::ApiError;
-use watchbell_api::node::{Session, SessionAction, SessionControl, SessionEnd, SessionRequest, Sessions};
+use watchbell_api::node::{
+    Assignment, Session, SessionAction, SessionControl, SessionEnd, SessionRequest, Sessions,
+};
 
 #[derive(Default)]
 pub(crate) struct FakeSessions {
@@ -31,6 +34,11 @@ impl FakeSessions {
 }
 
 impl Sessions for FakeSessions {
+    fn explain(&self, pod: &Assignment) -> Result<Value, ApiError> {
+        let user = pod.spec.security_context.run_as_user;
+        Ok(json!({"name": &*pod.name, "runAsUser": user, "privateTmp": pod.private_tmp}))
+    }
+
     fn open(&self, request: &SessionRequest) -> Result<Session, ApiError> {
         self.asked.lock().unwrap().push(request.clone());
         let words = match &request.action {

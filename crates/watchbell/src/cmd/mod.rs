@@ -7,6 +7,7 @@ pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod doctor;
 pub(crate) mod exec;
+pub(crate) mod explain;
 pub(crate) mod explain_schedule;
 pub(crate) mod follow;
 pub(crate) mod get;
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Trace(args) => trace::run(args, &cli.connect(Some(&args.scope))),
         Command::Delete(args) => delete::run(args, &cli.connect(Some(&args.scope))),
         Command::Image(args) => image::run(args, &cli.connect(None)),
+        Command::Explain(args) => explain::run(args, &cli.connect(Some(args.scope()))),
         Command::ExplainSchedule(args) => explain_schedule::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Backup(args) => backup::run(args),

@@ -8,6 +8,7 @@ mod claims;
 mod devices;
 mod doctor;
 mod exec;
+mod explain;
 mod follow;
 mod hardened;
 mod kill;

@@ -1,0 +1,66 @@
+//! `pods/sandbox`: how the containers of a pod are started, step by step. GET explains one that is stored; POST one that is
+//! sent, as it would be if it were created, which it is not.
+
+use std::sync::Arc;
+
+use hyper::{Response, StatusCode};
+use watchbell_api::node::Assignment;
+use watchbell_api::{ApiError, Reason, Resource};
+use watchbell_core::request::{DryRun, Request, Subresource, User, Write, WriteOptions};
+
+use crate::app::{App, Call};
+use crate::body::{self, Arriving, Body};
+use crate::request::ObjectPath;
+use crate::request::accept::Answer;
+use crate::respond;
+
+pub(crate) async fn of_stored(
+    app: &Arc<App>,
+    call: &Call,
+    path: &ObjectPath,
+) -> Result<Response<Body>, ApiError> {
+    let name = path.name.as_deref().unwrap_or_default();
+    let snapshot = app.state.snapshot();
+    let pod = snapshot
+        .get(Resource::Pod, path.namespace.as_deref().unwrap_or_default(), name)
+        .ok_or_else(|| ApiError::not_found(Resource::Pod, name))?;
+    let assignment = snapshot.assignment(pod).ok_or_else(|| ApiError::internal("a pod has no spec"))?;
+    explained(app, call, assignment).await
+}
+
+pub(crate) async fn of_sent(
+    app: &Arc<App>,
+    call: &Call,
+    user: User,
+    path: &ObjectPath,
+    incoming: &mut Arriving,
+) -> Result<Response<Body>, ApiError> {
+    let object = super::write::body_object(call, body::read(incoming).await?).await?;
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if path.name.as_deref() != Some(name) {
+        return Err(ApiError::bad_request(format!("the name in the path is not that of the pod, {name:?}")));
+    }
+    let request = Request {
+        user,
+        resource: Resource::Pod,
+        namespace: path.namespace.clone().unwrap_or_default(),
+        name: String::new(),
+        subresource: Subresource::None,
+        write: Write::Create(object),
+        options: WriteOptions { dry_run: DryRun::All, ..WriteOptions::default() },
+        audit_id: call.audit_id.clone(),
+    };
+    let written = app.state.write(request).await?;
+    let assignment = app.state.snapshot().assignment_of(written.object).map_err(ApiError::internal)?;
+    explained(app, call, assignment).await
+}
+
+async fn explained(app: &Arc<App>, call: &Call, assignment: Assignment) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::text(&call.accept)?;
+    let sessions = app.sessions.clone();
+    let told = tokio::task::spawn_blocking(move || sessions.explain(&assignment)).await;
+    let value = told.map_err(|_| {
+        ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
+    })??;
+    respond::document(StatusCode::OK, answer, &value, call.gzip)
+}

@@ -1,0 +1,221 @@
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use watchbell_api::Resource;
+
+use crate::args::{Connect, Output, Scope};
+use crate::client::{self, Client};
+use crate::exit::Failure;
+use crate::manifest::{self, Document, Recursive};
+use crate::output::{self, Format};
+use crate::target;
+
+/// Tells what something is made of before it happens
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Sandbox(Sandbox),
+}
+
+/// Prints the steps that start a pod's containers, what each closes, and which values apply
+///
+/// The plan is the one that is carried out, not a description of it. The numbers are those of docs/attacks.md.
+#[derive(Debug, clap::Args)]
+struct Sandbox {
+    /// A pod, or one of its containers
+    #[arg(value_name = "POD[/CONTAINER]", required_unless_present = "file", conflicts_with = "file")]
+    pod: Option<String>,
+    /// Manifests of Pods, Jobs or CronJobs that need not be there: they are judged as if they were created, and are not
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    scope: Scope,
+}
+
+impl Args {
+    pub(crate) fn scope(&self) -> &Scope {
+        let What::Sandbox(sandbox) = &self.what;
+        &sandbox.scope
+    }
+}
+
+pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
+    let What::Sandbox(args) = &args.what;
+    let client = connect.client()?;
+    let plans = match (&args.pod, &args.file) {
+        (Some(pod), _) => {
+            let (pod, container) = match pod.split_once('/') {
+                Some((pod, container)) => (pod, Some(container)),
+                None => (pod.as_str(), None),
+            };
+            let name = target::one_of(&[pod.to_owned()], Resource::Pod)?;
+            let mut plan = client.get(&path(&client.namespace, &name))?;
+            if let Some(container) = container {
+                choose(&mut plan, container)?;
+            }
+            vec![plan]
+        }
+        (None, Some(file)) => manifest::read_all(std::slice::from_ref(file), Recursive::No)?
+            .into_iter()
+            .map(|document| of_manifest(&client, document))
+            .collect::<Result<_, _>>()?,
+        (None, None) => Vec::new(),
+    };
+    for plan in &plans {
+        match args.output.output {
+            None | Some(Format::Wide) => output::raw(text(plan).as_bytes()),
+            Some(format) => output::whole(plan, format)?,
+        }
+    }
+    Ok(())
+}
+
+fn path(namespace: &str, name: &str) -> String {
+    format!("{}/sandbox", client::path(Resource::Pod, namespace, name))
+}
+
+/// Leaves one container.
+fn choose(plan: &mut Value, name: &str) -> Result<(), Failure> {
+    let Some(containers) = plan["containers"].as_array_mut() else { return Ok(()) };
+    let known: Vec<String> =
+        containers.iter().map(|c| c["name"].as_str().unwrap_or_default().to_owned()).collect();
+    containers.retain(|container| container["name"] == name);
+    if containers.is_empty() {
+        return Err(Failure::Refused(format!(
+            "the pod has no container {name:?}; it has {}",
+            known.join(", ")
+        )));
+    }
+    Ok(())
+}
+
+fn of_manifest(client: &Client, document: Document) -> Result<Value, Failure> {
+    let Document { place, resource, name, namespace, object } = document;
+    let template = match resource {
+        Resource::Pod => &object,
+        Resource::Job => &object["spec"]["template"],
+        Resource::CronJob => &object["spec"]["jobTemplate"]["spec"]["template"],
+        other => {
+            return Err(Failure::Usage(format!("{place}: a {} starts no container", other.info().kind)));
+        }
+    };
+    let namespace = if namespace.is_empty() { client.namespace.clone() } else { namespace };
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
+        "metadata": {
+            "name": name, "namespace": namespace,
+            "labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"],
+        },
+    });
+    Ok(client.post(&path(&namespace, &name), &pod)?)
+}
+
+fn text(plan: &Value) -> String {
+    let word = |value: &Value| output::plain(value.as_str().unwrap_or_default());
+    let mut text = String::new();
+    for container in plan["containers"].as_array().into_iter().flatten() {
+        let kind = if container["isInit"] == true { "init container" } else { "container" };
+        let (namespace, pod) = (word(&plan["metadata"]["namespace"]), word(&plan["metadata"]["name"]));
+        let _ = writeln!(
+            text,
+            "pod {namespace}/{pod}, {kind} {}, image {}",
+            word(&container["name"]),
+            word(&container["image"])
+        );
+        if let Some(problem) = container["problem"].as_str() {
+            let _ = writeln!(text, "  cannot be told: {}\n", output::plain(problem));
+            continue;
+        }
+        for (name, value) in values(&container["values"]) {
+            let _ = writeln!(text, "  {name:<16} {}", output::plain(&value));
+        }
+        text.push('\n');
+        for (number, step) in container["steps"].as_array().into_iter().flatten().enumerate() {
+            let _ = writeln!(text, "{:>3}  {}", number + 1, word(&step["step"]));
+            let _ = write!(text, "     closes: {}", word(&step["closes"]));
+            let attacks: Vec<String> =
+                step["attacks"].as_array().into_iter().flatten().map(ToString::to_string).collect();
+            if !attacks.is_empty() {
+                let _ = write!(text, " [{}]", attacks.join(", "));
+            }
+            text.push('\n');
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The values as a person reads them.
+fn values(values: &Value) -> Vec<(&'static str, String)> {
+    let number = |value: &Value| value.as_u64().map(|n| n.to_string());
+    let list = |value: &Value| {
+        let words: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        words.join(", ")
+    };
+    let ids = &values["hostIds"];
+    let host = match number(&ids["first"]) {
+        Some(first) => format!(
+            "{} of its own, in one of {} ranges from {first} on, leased at the start",
+            ids["rangeLength"], ids["ranges"]
+        ),
+        None => "the host's".to_owned(),
+    };
+    let limits = &values["limits"];
+    let cpu = match number(&limits["cpuQuotaUs"]) {
+        Some(quota) => format!("{quota} of each {} µs", limits["cpuPeriodUs"]),
+        None => "what is free".to_owned(),
+    };
+    let unlimited = |value: &Value| number(value).unwrap_or_else(|| "as its pod's".to_owned());
+    let profile = if values["hasSeccompProfile"] == true { ", and a profile above it" } else { "" };
+    let mut lines = vec![
+        ("user", format!("{}, group {}", values["runAsUser"], values["runAsGroup"])),
+        ("host ids", host),
+        ("capabilities", values["capabilities"].as_str().unwrap_or_default().to_owned()),
+        ("no new privs", values["noNewPrivileges"].to_string()),
+        ("seccomp", format!("{}{profile}", values["seccomp"].as_str().unwrap_or_default())),
+        ("procMount", values["procMount"].as_str().unwrap_or_default().to_owned()),
+        (
+            "root",
+            match number(&values["writableBytes"]) {
+                Some(bytes) => format!("writable, {bytes} bytes in memory"),
+                None => "read-only".to_owned(),
+            },
+        ),
+        ("memory", format!("{} bytes, swap off", unlimited(&limits["memoryBytes"]))),
+        ("processor", format!("{cpu}; weight {}", unlimited(&limits["cpuWeight"]))),
+        ("processes", unlimited(&limits["pids"])),
+        ("oom_score_adj", values["oomScoreAdj"].to_string()),
+    ];
+    if values["privileged"] == true {
+        lines.push(("privileged", "every capability, no filter, nothing covered".to_owned()));
+    }
+    if let Some(bytes) = number(&values["tmpBytes"]) {
+        lines.push(("/tmp", format!("{bytes} bytes in memory")));
+    }
+    for (name, field) in [("host namespaces", "hostNamespaces"), ("devices", "devices")] {
+        let words = list(&values[field]);
+        if !words.is_empty() {
+            lines.push((name, words));
+        }
+    }
+    if let Some(runtime) = values["runtime"].as_str() {
+        lines.push(("runtime", format!("{runtime} starts it; the steps are this program's own")));
+    }
+    for mount in values["mounts"].as_array().into_iter().flatten() {
+        let mode = if mount["readOnly"] == true { "read-only" } else { "writable" };
+        let (target, source) = (mount["target"].as_str(), mount["source"].as_str());
+        lines.push((
+            "mount",
+            format!("{}: {}, {mode}", target.unwrap_or_default(), source.unwrap_or_default()),
+        ));
+    }
+    lines
+}
