@@ -42,7 +42,7 @@ impl Step {
             Step::Filter | Step::FilterFurther => OF_THE_FILTER,
             Step::DropCapabilities(_) => &[4, 7, 10, 15, 16, 18, 40],
             Step::Execute(_) => &[57],
-            Step::SetHostname | Step::MountQueues | Step::MountEtc => &[],
+            Step::SetHostname | Step::MountQueues | Step::MountEtc | Step::Trace => &[],
         }
     }
 }
