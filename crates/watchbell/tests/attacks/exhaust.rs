@@ -65,6 +65,30 @@ fn a_task_ends_at_its_memory_limit() {
 }
 
 #[test]
+fn memory_of_the_kernel_counts_as_the_tasks() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let (mut stand, program) = stand_with_program(&[]);
+    // Each is about twice the limit.
+    let kinds = [("pipes", "900"), ("sockets", "400"), ("queues", "4000"), ("semaphores", "32")];
+    for (what, wanted) in kinds {
+        stand.apply(&job(what, &["kernel", what, wanted], "", "resources: {limits: {memory: 32Mi}}"));
+    }
+    for (what, wanted) in kinds {
+        stand.finished("default", what);
+        let pods = stand.get(&["pods", "-l", &format!("job-name={what}")]);
+        let ended = &pods["items"][0]["status"]["containerStatuses"][0]["state"]["terminated"];
+        // The kernel kills it, or refuses the call.
+        let log = stand.watchbell(&["logs", &format!("job/{what}")]).out;
+        let is_refused = log.ends_with(" ENOMEM\n") || log.ends_with(" ENOBUFS\n") || log.ends_with(" ENOSPC\n");
+        assert!(ended["reason"] == "OOMKilled" || is_refused, "{what}: {log} {ended}");
+        assert_eq!(program.control(&["kernel", what, wanted]), format!("{what} {wanted} all\n"));
+    }
+    stand.end();
+}
+
+#[test]
 fn a_flood_of_output_is_bounded_and_forges_no_line() {
     if is_left_out(&["cc"]) {
         return;

@@ -10,10 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sem.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -153,6 +156,42 @@ static double seconds(clockid_t clock) {
     return now.tv_sec + now.tv_nsec / 1e9;
 }
 
+/* Of the kernel's own memory, so much at a time: a full pipe, a full socket, a full queue, a large set. */
+static int one_pipe(void) {
+    int ends[2];
+    if (pipe2(ends, O_NONBLOCK)) return -1;
+    while (write(ends[1], block, sizeof block) > 0) {}
+    return errno == EAGAIN ? 0 : -1;
+}
+static int one_pair(void) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends)) return -1;
+    while (write(ends[1], block, sizeof block) > 0) {}
+    return errno == EAGAIN ? 0 : -1;
+}
+static int one_queue(void) {
+    struct { long type; char text[8000]; } message = {1, {0}};
+    int id = msgget(IPC_PRIVATE, 0600);
+    if (id < 0) return -1;
+    while (msgsnd(id, &message, sizeof message.text, IPC_NOWAIT) == 0) {}
+    return errno == EAGAIN ? 0 : -1;
+}
+static int one_set(void) { return semget(IPC_PRIVATE, 32000, 0600); }
+
+/* kernel WHAT N */
+static int kernel(const char *what, long wanted) {
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    if (is_control && unshare(CLONE_NEWIPC)) return 98;
+    take(what, !strcmp(what, "pipes")     ? one_pipe
+               : !strcmp(what, "sockets") ? one_pair
+               : !strcmp(what, "queues")  ? one_queue
+                                          : one_set, wanted);
+    return 0;
+}
+
 /* one-of-each: whether there is any left for others. */
 
 /* burn MS: so much CPU time; says how many milliseconds passed meanwhile. */
@@ -191,6 +230,7 @@ int exhaust(const char *verb, int argc, char **argv) {
     if (!strcmp(verb, "descriptors")) return descriptors(number);
     if (!strcmp(verb, "reveal")) return reveal(argv[0]);
     if (!strcmp(verb, "one-of-each")) return one_inotify() < 0 || one_file() < 0 || one_socket() < 0;
+    if (!strcmp(verb, "kernel")) return kernel(path, number);
     if (!strcmp(verb, "burn")) return burn(number);
     fprintf(stderr, "no verb %s\n", verb);
     return 99;
