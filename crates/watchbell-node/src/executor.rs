@@ -253,7 +253,7 @@ pub(crate) fn measure(watched: Receiver<Vec<Watched>>, data_dir: &Path, inbox: &
         let size = |item: Watched| {
             let found = match item.what {
                 What::Log(_) => logs::size(&item.path).map(|bytes| Use { bytes, inodes: 0 }),
-                What::EmptyDir(_) | What::Claim(_) => used(&item.path, item.most),
+                What::EmptyDir(_) | What::Claim(_) | What::Messages => used(&item.path, item.most),
             };
             match found {
                 Ok(found) => Some((item.pod, item.what, found)),

@@ -95,6 +95,8 @@ pub(crate) enum What {
     Log(usize),
     /// By the claim's name.
     Claim(String),
+    /// The files of the pod's termination messages.
+    Messages,
 }
 
 /// What was found. A path that could not be measured is left out.

@@ -91,7 +91,7 @@ pub(super) fn has_directory(pod: &Assignment, plan: &Plan) -> bool {
     plan.volumes.iter().any(|volume| matches!(volume, VolumePlan::Dir { .. })) || has_messages(pod)
 }
 
-fn has_messages(pod: &Assignment) -> bool {
+pub(super) fn has_messages(pod: &Assignment) -> bool {
     pod.spec.init_containers.iter().chain(&pod.spec.containers).any(|c| message_target(pod, c).is_some())
 }
 

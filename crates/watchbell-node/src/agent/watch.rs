@@ -14,7 +14,7 @@ use super::claim::Bound;
 use super::effect::{Disk, Measured, Watched, What};
 use super::plan::{Plan, VolumePlan};
 use super::pod::Pod;
-use super::spec::container_at;
+use super::spec::{MESSAGES, container_at, has_messages};
 use super::{Agent, Effect, Now};
 use crate::measure::Use;
 use crate::place::{LogPlace, folder, volumes_dir};
@@ -23,6 +23,9 @@ use crate::place::{LogPlace, folder, volumes_dir};
 const PERIOD: Duration = Duration::from_secs(10);
 /// Of a file system's inodes, kubelet's threshold: one of so many is left.
 const INODES_FREE_PART: u64 = 20;
+
+/// Of a termination message 4 KiB are ever read. Its file lies on the disk, where a write has no bound of its own.
+const MESSAGES_MOST: Use = Use { bytes: 16 << 20, inodes: u64::MAX };
 
 /// The pods whose directories are watched.
 #[derive(Debug, Default)]
@@ -37,7 +40,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn begin(&mut self, pod: &Pod, now: Now) {
-        if pod.plan.uses_disk() {
+        if pod.plan.uses_disk() || has_messages(&pod.assignment) {
             if self.pods.is_empty() {
                 self.next_at = now.mono + PERIOD;
             }
@@ -97,6 +100,10 @@ impl Agent {
                 }
                 _ => {}
             }
+        }
+        if has_messages(&pod.assignment) {
+            let path = volumes_dir(&self.site.data_dir, uid).join(MESSAGES);
+            out.push(Watched { pod: uid, what: What::Messages, path, most: MESSAGES_MOST });
         }
         if plan.limits_disk() {
             for ordinal in 0..plan.containers.len() {
@@ -229,6 +236,15 @@ fn excess(plan: &Plan, sizes: &[(What, Use)]) -> Option<String> {
             What::Log(ordinal) => {
                 total = total.saturating_add(used.bytes);
                 *logs.entry(*ordinal).or_default() += used.bytes;
+            }
+            What::Messages => {
+                if used.bytes > MESSAGES_MOST.bytes {
+                    return Some(format!(
+                        "Usage of the files at terminationMessagePath exceeds the limit {:?}. ",
+                        amount(MESSAGES_MOST.bytes)
+                    ));
+                }
+                total = total.saturating_add(used.bytes);
             }
             What::Claim(_) => {}
         }

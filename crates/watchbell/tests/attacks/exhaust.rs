@@ -81,7 +81,8 @@ fn memory_of_the_kernel_counts_as_the_tasks() {
         let ended = &pods["items"][0]["status"]["containerStatuses"][0]["state"]["terminated"];
         // The kernel kills it, or refuses the call.
         let log = stand.watchbell(&["logs", &format!("job/{what}")]).out;
-        let is_refused = log.ends_with(" ENOMEM\n") || log.ends_with(" ENOBUFS\n") || log.ends_with(" ENOSPC\n");
+        let is_refused =
+            log.ends_with(" ENOMEM\n") || log.ends_with(" ENOBUFS\n") || log.ends_with(" ENOSPC\n");
         assert!(ended["reason"] == "OOMKilled" || is_refused, "{what}: {log} {ended}");
         assert_eq!(program.control(&["kernel", what, wanted]), format!("{what} {wanted} all\n"));
     }

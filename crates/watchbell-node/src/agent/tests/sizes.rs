@@ -149,3 +149,20 @@ fn who_holds_most_goes_when_the_disk_is_full() {
     let none = Disk { inodes: 0, free_inodes: 0, ..ROOM };
     assert_eq!(evicted(&mut looked_at(limited(1)), &sizes, none), None);
 }
+
+#[test]
+fn a_termination_message_is_no_place_to_hoard() {
+    let talker = || {
+        let main =
+            json!([{"name": "main", "image": "tool", "terminationMessagePath": "/dev/termination-log"}]);
+        pod(1, &spec(json!({"containers": main})))
+    };
+    let mut bench = looked_at(talker());
+    bench.expect(&["measure Messages of 1 (16777216)"]);
+    let messages = |bytes| [(Uid(1), What::Messages, Use { bytes, inodes: 2 })];
+    assert_eq!(evicted(&mut bench, &messages(16 * MIB), ROOM), None);
+    assert_eq!(
+        evicted(&mut bench, &messages(16 * MIB + 1), ROOM).as_deref(),
+        Some("Usage of the files at terminationMessagePath exceeds the limit \"16Mi\". ")
+    );
+}
