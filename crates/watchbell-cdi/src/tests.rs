@@ -5,9 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::read::parse;
-use crate::{
-    Found, HandOut, Link, NodeKind, Policy, QualifiedName, Registry, State, kind_is_resource, to_oci,
-};
+use crate::{Found, HandOut, Link, NodeKind, Policy, QualifiedName, Registry, State, kind_is_resource};
 
 /// A spec of devices that are harmless and on every machine.
 const SPEC: &str = r#"
@@ -511,32 +509,6 @@ fn libraries_are_linked_by_their_soname() {
         device("0.7.0", &edits.replace("--folder, /opt/lib", "--folder, /opt/other")).unwrap().links,
         []
     );
-}
-
-#[test]
-fn the_words_of_oci_say_the_same() {
-    let place = Place::new();
-    place.write("low/toy.yaml", SPEC);
-    let mut out = hand_out(&place.load(), &["vendor.com/toy=1"]).unwrap();
-    out.mounts.push(crate::HostMount {
-        source: "/etc/hostname".into(),
-        target: "/a/b".into(),
-        no_exec: true,
-    });
-    let edits = to_oci(&out, (1000, 1001));
-    assert_eq!(edits.env, ["TOY=yes"]);
-    assert_eq!(edits.additional_gids, [44]);
-    let one = serde_json::json!({
-        "path": "/dev/toy1", "type": "c", "major": 1, "minor": 7, "fileMode": 0o440, "uid": 1000, "gid": 44,
-    });
-    assert_eq!(edits.devices[1], one);
-    let rule = serde_json::json!({"allow": true, "type": "c", "major": 1, "minor": 7, "access": "r"});
-    assert_eq!(edits.device_rules[1], rule);
-    assert_eq!(
-        edits.mounts[0]["options"],
-        serde_json::json!(["bind", "ro", "nosuid", "nodev", "rprivate", "noexec"])
-    );
-    assert_eq!(edits.hooks, serde_json::json!({}));
 }
 
 #[test]

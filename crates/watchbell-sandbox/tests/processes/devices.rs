@@ -13,6 +13,7 @@ use watchbell_sandbox::{
 use crate::Outcome;
 use crate::place::{Failure, Place, Server, script, wait_for_end};
 use crate::probe::printed;
+use crate::runtimes::installed;
 
 /// A machine with two toy devices, which are `/dev/full` by another name and belong to root and a group.
 struct Lab {
@@ -57,7 +58,7 @@ impl Lab {
     fn connect(&self) -> Result<Server, Failure> {
         let hook = self.path("hook");
         let devices = DeviceCeiling { cdi_dirs: vec![self.path("cdi")], cdi_hooks: vec![hook] };
-        let ceiling = Ceiling { devices, ..Ceiling::default() };
+        let ceiling = Ceiling { devices, runtimes: installed(), ..Ceiling::default() };
         self.place.connect_with(&SpawnerOptions { ceiling, ..self.place.options() })
     }
 
@@ -138,6 +139,29 @@ pub(crate) fn a_device_is_handed_out() -> Outcome {
         (before.uid(), before.gid(), before.mode(), before.ctime_nsec()),
         (after.uid(), after.gid(), after.mode(), after.ctime_nsec())
     );
+    Ok(())
+}
+
+pub(crate) fn a_runtime_hands_out_devices_too() -> Outcome {
+    let lab = Lab::new()?;
+    let dir = lab.place.path().display();
+    lab.write(&format!(
+        "additionalGids: [44], mounts: [{{hostPath: {dir}/driver, containerPath: /opt/driver/lib}}],
+         hooks: [{{hookName: createContainer, path: /usr/bin/nvidia-cdi-hook, args: [nvidia-cdi-hook, create-symlinks, --link, \"x::/opt/toy.so\"]}}]"
+    ))?;
+    let server = lab.connect()?;
+    for (n, runtime) in installed().into_iter().enumerate() {
+        let text = "echo $TOY
+            cat /opt/driver/lib/version 2>&1 > /dev/toys/1
+            [ -L /opt/toy.so ] && echo linked
+            [ -e /dev/toys/0 ] || echo alone
+            echo null > /dev/null && echo usual";
+        let mut spec = lab.run(n as u128 + 1, &["1"], text);
+        spec.extras.runtime = Some(runtime.name.clone());
+        let lines = printed(&lab.place, &server, &spec).map_err(|e| format!("{}: {e}", runtime.name))?;
+        let expected = ["1", "cat: write error: No space left on device", "linked", "alone", "usual"];
+        assert_eq!(lines, expected, "{}", runtime.name);
+    }
     Ok(())
 }
 

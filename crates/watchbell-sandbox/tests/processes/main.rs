@@ -98,6 +98,7 @@ const TESTS: &[Test] = &[
     ("input_ends_with_the_first_client", sessions_attached::input_ends_with_the_first_client),
     ("a_container_has_a_terminal", sessions_attached::a_container_has_a_terminal),
     ("a_device_is_handed_out", devices::a_device_is_handed_out),
+    ("a_runtime_hands_out_devices_too", devices::a_runtime_hands_out_devices_too),
     ("only_what_root_described_is_handed_out", devices::only_what_root_described_is_handed_out),
     ("a_device_is_never_with_two_pods", devices::a_device_is_never_with_two_pods),
     ("fewer_permissions_hold", devices::fewer_permissions_hold),

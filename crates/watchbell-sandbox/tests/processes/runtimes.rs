@@ -15,7 +15,7 @@ use crate::place::{Failure, PATIENCE, Place, Server, pod, script, wait_for_end};
 use crate::probe::{build_probe, printed, probe, run, with_volume};
 
 /// The runtimes of Debian that this machine has.
-fn installed() -> Vec<OciRuntime> {
+pub(crate) fn installed() -> Vec<OciRuntime> {
     let all = [("runc", "/usr/sbin/runc"), ("crun", "/usr/bin/crun")];
     let found = all.into_iter().filter(|(_, path)| {
         let is_here = Path::new(path).exists();
