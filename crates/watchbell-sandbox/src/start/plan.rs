@@ -1,6 +1,24 @@
 //! The steps of a start, in order, as data: pure, so that they can be printed and reviewed before anything runs.
 //!
-//! The task carries out its part by walking this very list ([`super::task`]): what is printed is what is done.
+//! The task carries out its part by walking this very list ([`super::task`]): what is printed is what is done. `watchbell
+//! explain sandbox` prints it, [`Step::closes`] says what each step is for, [`Step::attacks`] which rows of docs/attacks.md.
+//!
+//! Why in this order:
+//!
+//! - *Ids first*: all that is made for a pod belongs to its range, or is mounted through it.
+//! - *Control group and clocks before the clone*: the first instruction is counted, and only what is cloned gets new clocks.
+//! - *User and pid namespace by the clone itself*, and root inside before any other namespace is left: those then belong to the
+//!   user namespace, so a right over them is none over the host.
+//! - *The root before what lies in it, /proc before its covers*, and everything by a descriptor of the root: until `EnterRoot`
+//!   the host's files are still there, and no path of theirs is opened.
+//! - *Volumes last of the mounts*, outer ones before those inside: what a task left in one is met by the resolution within the
+//!   root alone, and covers nothing that was checked before.
+//! - *A session before its terminal, both before the descriptors are closed*: the terminal comes from the container's own devpts.
+//! - *Descriptors closed before the working directory is entered* (CVE-2024-21626).
+//! - *The bounding set before the user*, who could not lower it; *the death signal after*, as a change of user clears it.
+//! - *No-new-privileges before the filter*, which would need a capability without; the filter before the capabilities go, because
+//!   where the former is not set it needs one; a profile of the container's own last, so that it need not allow what a start does.
+//! - *The program by the task's own rights*, with nothing of the start left but the closing status pipe.
 
 use std::fmt;
 
