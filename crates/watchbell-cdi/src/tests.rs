@@ -490,6 +490,80 @@ fn the_work_of_nvidias_hooks_is_done_without_them() {
     }
 }
 
+/// The form that NVIDIA's tool writes, for one whole GPU and one that is cut in two.
+#[test]
+fn a_spec_as_nvidias_tool_writes_it() {
+    let place = Place::new();
+    fs::create_dir(place.path("dev")).unwrap();
+    for name in ["nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "cap21", "cap22", "cap30", "cap31"] {
+        let (kind, mode) = (rustix::fs::FileType::CharacterDevice, rustix::fs::Mode::from(0o666));
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            place.path("dev").join(name),
+            kind,
+            mode,
+            rustix::fs::makedev(1, 3),
+        )
+        .unwrap();
+    }
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let libc =
+        maps.lines().filter_map(|l| l.split_whitespace().nth(5)).find(|p| p.contains("libc.so")).unwrap();
+    fs::copy(libc, place.path("libcuda.so.550.54.15")).unwrap();
+    let dir = place.dir.path().display().to_string();
+    let node = |name: &str| {
+        let inside =
+            if name.starts_with("cap") { format!("nvidia-caps/nvidia-{name}") } else { name.to_owned() };
+        format!("    - path: /dev/{inside}\n      hostPath: {dir}/dev/{name}\n")
+    };
+    let device = |name: &str, nodes: &[&str]| {
+        let nodes: String = nodes.iter().map(|name| node(name)).collect();
+        format!("- name: \"{name}\"\n  containerEdits:\n    deviceNodes:\n{nodes}")
+    };
+    let hook = |args: &[&str]| {
+        let args: String = args.iter().map(|arg| format!("    - {arg}\n")).collect();
+        format!(
+            "  - hookName: createContainer\n    path: /usr/bin/nvidia-cdi-hook\n    args:\n    - nvidia-cdi-hook\n{args}    env:\n    - NVIDIA_CTK_DEBUG=false\n"
+        )
+    };
+    let lib = "/usr/lib/x86_64-linux-gnu";
+    let text = [
+        "---\ncdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n".to_owned(),
+        device("1", &["nvidia1"]),
+        device("0:0", &["nvidia0", "cap21", "cap22"]),
+        device("0:1", &["nvidia0", "cap30", "cap31"]),
+        device("GPU-9f0f", &["nvidia1"]),
+        device("MIG-77a1", &["nvidia0", "cap21", "cap22"]),
+        device("MIG-77a2", &["nvidia0", "cap30", "cap31"]),
+        device("all", &["nvidia0", "cap21", "cap22", "cap30", "cap31", "nvidia1"]),
+        "containerEdits:\n  env:\n  - NVIDIA_VISIBLE_DEVICES=void\n  deviceNodes:\n".to_owned(),
+        node("nvidiactl"),
+        node("nvidia-uvm"),
+        "  hooks:\n".to_owned(),
+        hook(&["create-symlinks", "--link", &format!("libcuda.so.1::{lib}/libcuda.so")]),
+        hook(&["enable-cuda-compat", "--host-driver-version=550.54.15"]),
+        hook(&["update-ldcache", "--folder", lib]),
+        hook(&["disable-device-node-modification"]),
+        format!(
+            "  mounts:\n  - hostPath: {dir}/libcuda.so.550.54.15\n    containerPath: {lib}/libcuda.so.550.54.15\n    options:\n    - ro\n    - nosuid\n    - nodev\n    - rbind\n    - rprivate\n"
+        ),
+    ];
+    place.write("low/nvidia.yaml", &text.concat());
+    let registry = place.load();
+    assert_eq!(registry.problems(), []);
+    assert_eq!(registry.pools()["nvidia.com/gpu"], ["0:0", "0:1", "1"]);
+    let out = hand_out(&registry, &["nvidia.com/gpu=0:1"]).unwrap();
+    assert_eq!(out.env, [("NVIDIA_VISIBLE_DEVICES".into(), "void".into())]);
+    let nodes: Vec<&str> = out.nodes.iter().filter_map(|node| node.path.to_str()).collect();
+    let expected =
+        ["nvidiactl", "nvidia-uvm", "nvidia0", "nvidia-caps/nvidia-cap30", "nvidia-caps/nvidia-cap31"];
+    assert_eq!(nodes, expected.map(|name| format!("/dev/{name}")));
+    assert_eq!((out.hooks.len(), out.library_dirs), (0, vec![lib.to_owned()]));
+    // The library of this test is called so inside.
+    let links: Vec<&str> = out.links.iter().map(|link| link.path.rsplit('/').next().unwrap()).collect();
+    assert_eq!(links, ["libcuda.so", "libc.so.6"]);
+}
+
 #[test]
 fn libraries_are_linked_by_their_soname() {
     let place = Place::new();

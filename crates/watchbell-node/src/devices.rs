@@ -25,11 +25,9 @@ const QUIET: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 /// Events that are read together before the specs are, quiet or not.
 const EVENTS_MAX: usize = 1 << 12;
 
-/// What there is now. The files that were not used are told in the log.
+/// What there is now. Which files are not used is told in the log when they begin to be watched.
 pub fn devices(ceiling: &DeviceCeiling) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {
-    let registry = read(ceiling);
-    tell(registry.problems());
-    pools(&registry)
+    pools(&read(ceiling))
 }
 
 /// Calls `changed` with what there is, once it is known and whenever it is something else. Ends when what is returned is
