@@ -63,9 +63,10 @@ impl Site {
         image: impl Fn(&str) -> Result<Prepared, FetchError>,
     ) -> Result<(String, Value), String> {
         let prepared = image(&container_at(&pod.spec, ordinal).image).map_err(|e| e.message)?;
-        let spec = self
+        let mut spec = self
             .run_spec(pod, plan, environment.clone(), ordinal, 0, &prepared)
             .map_err(|e| e.to_string())?;
+        spec.extras.seccomp = self.seccomp_profile(pod, plan, ordinal).map_err(|e| e.to_string())?;
         let explanation = serde_json::to_value(explain(&spec, ranges)).map_err(|e| e.to_string())?;
         Ok((prepared.image_id.to_string(), explanation))
     }

@@ -107,6 +107,8 @@ fn a_profile_takes_away_and_holds_for_those_who_enter_too() {
     let entered = stand.watchbell(&["exec", &pod, "--", "/bin/busybox", "mkdir", "/tmp/b"]);
     assert!(entered.code == Some(1) && entered.err.contains("Operation not permitted"), "{entered:?}");
     assert_eq!(stand.watchbell(&["exec", &pod, "--", "/bin/busybox", "echo", "in"]).ok(), "in\n");
+    let steps = stand.watchbell(&["explain", "sandbox", &pod]).ok();
+    assert!(steps.contains("filter system calls by a profile of the machine too"), "{steps}");
     stand.watchbell(&["delete", "job", "waits"]).ok();
     stand.end();
 }

@@ -182,3 +182,34 @@ fn profiles_outside_their_bounds_are_refused() {
     let condition = SeccompCondition { argument: 0, ..condition };
     check(&|p| p.rules[0].conditions = vec![condition; 7], "six");
 }
+
+/// The counterpart of tools/seccomp/libseccomp_length.py.
+#[test]
+#[ignore = "measures the profile that the variable PROFILE names"]
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
+fn how_many_instructions_a_call_takes() {
+    let file = std::env::var_os("PROFILE").expect("PROFILE names a file");
+    let facts = crate::ProfileFacts {
+        base: SeccompBase::Floor,
+        capabilities: crate::Capabilities::NONE,
+        kernel: (6, 12),
+    };
+    let profile = SeccompProfile::from_json(&std::fs::read(file).unwrap(), &facts).unwrap();
+    println!("beyond the default: {}", profile.beyond_default().join(" "));
+    let programs = [
+        ("profile", compile(&profile, Arch::NATIVE).unwrap()),
+        ("default", super::default_for(Arch::NATIVE)),
+        ("floor", super::floor_for(Arch::NATIVE)),
+    ];
+    for (name, program) in programs {
+        let each = (0..=LAST_KNOWN).map(|call| run(&program, audit_arch(Arch::NATIVE), call, [0; 6]));
+        let counts: Vec<usize> = each.filter(|(answer, _)| *answer == ALLOW).map(|(_, n)| n).collect();
+        let mean = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
+        let most = counts.iter().max().copied().unwrap_or(0);
+        println!(
+            "{name}: {} instructions; an allowed call takes {mean:.1} on average, {most} at most; {} calls",
+            program.len(),
+            counts.len()
+        );
+    }
+}
