@@ -14,6 +14,7 @@ const MIB: u64 = 1 << 20;
 pub struct Bounds {
     pub reserved: Reserved,
     pub log_rate: LogRate,
+    pub io: IoLimits,
 }
 
 /// What of the machine is never a task's. `None`: [`Reserved::of`] chooses.
@@ -21,6 +22,22 @@ pub struct Bounds {
 pub struct Reserved {
     pub memory_bytes: Option<u64>,
     pub pids: Option<u64>,
+}
+
+/// What a container may read from and write to the disk of the data directory, a second. `None`: as fast as it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct IoLimits {
+    pub read_bps: Option<u64>,
+    pub write_bps: Option<u64>,
+    pub read_iops: Option<u64>,
+    pub write_iops: Option<u64>,
+}
+
+impl IoLimits {
+    /// Why they cannot be kept for what lies in this directory.
+    pub fn obstacle(self, dir: &Path) -> Option<String> {
+        if self == Self::default() { None } else { start::Io::find(self, dir).err() }
+    }
 }
 
 /// How much of what one container prints is taken: a token bucket. Who prints faster waits at its pipe; nothing is lost.

@@ -29,7 +29,7 @@ mod syscalls;
 mod tracer;
 mod wire;
 
-pub use bounds::{Bounds, LogRate, Reserved, Totals};
+pub use bounds::{Bounds, IoLimits, LogRate, Reserved, Totals};
 pub use client::{
     Ceiling, DEFAULT_KEEPER_UID, DeviceCeiling, SandboxSession, SessionLink, Spawner, SpawnerOptions,
     UidRanges,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use watchbell_api::node::Capacity;
 use watchbell_api::quantity::Quantity;
 use watchbell_node::{Kept, LogLimits, NodeOptions};
-use watchbell_sandbox::LogRate;
+use watchbell_sandbox::{IoLimits, LogRate};
 
 use crate::exit::Failure;
 
@@ -20,6 +20,18 @@ pub(crate) struct Bounds {
     /// An emptyDir on disk that has no sizeLimit may hold so much
     #[arg(long, value_name = "SIZE", default_value = "10Gi")]
     empty_dir_size: Bytes,
+    /// What each container may read from the disk of the data directory a second; without it as fast as it goes
+    #[arg(long, value_name = "SIZE")]
+    container_io_read_bps: Option<Bytes>,
+    /// What it may write there a second; on control groups version 1 this holds for direct writes alone
+    #[arg(long, value_name = "SIZE")]
+    container_io_write_bps: Option<Bytes>,
+    /// How often it may read there a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    container_io_read_iops: Option<u64>,
+    /// How often it may write there a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    container_io_write_iops: Option<u64>,
     /// A log file is rotated when it would grow above this
     #[arg(long, value_name = "SIZE", default_value = "10Mi")]
     container_log_max_size: Bytes,
@@ -50,6 +62,8 @@ impl FromStr for Bytes {
 
 /// The keeper's files hold at least a few lines.
 const LOG_SIZE_MIN: u64 = 4096;
+/// A page a second.
+const IO_RATE_MIN: u64 = 4096;
 /// A directory itself takes a block.
 const EMPTY_DIR_MIN: u64 = 64 << 10;
 /// Below this a container that prints a page would seem to hang.
@@ -95,6 +109,18 @@ impl Bounds {
         };
         options.empty_dir_bytes = least("empty-dir-size", self.empty_dir_size, EMPTY_DIR_MIN)?;
         options.disk_reserve_bytes = kept.disk_of(total.ephemeral_storage_bytes);
+        let rate =
+            |name: &str, size: Option<Bytes>| size.map(|size| least(name, size, IO_RATE_MIN)).transpose();
+        let io = IoLimits {
+            read_bps: rate("container-io-read-bps", self.container_io_read_bps)?,
+            write_bps: rate("container-io-write-bps", self.container_io_write_bps)?,
+            read_iops: self.container_io_read_iops,
+            write_iops: self.container_io_write_iops,
+        };
+        if let Some(why) = io.obstacle(&options.data_dir) {
+            tracing::warn!("what containers read and write is not limited: {why}");
+        }
+        options.spawner.bounds.io = io;
         options.spawner.bounds.reserved = kept.reserved;
         options.spawner.bounds.log_rate = LogRate {
             bytes_per_second: least("log-rate", self.log_rate, LOG_RATE_MIN)?,
@@ -162,6 +188,7 @@ mod tests {
             (&["--system-reserved", "memory=-1"], "is no size"),
             (&["--system-reserved", "pid=1,pid=2"], "twice"),
             (&["--log-rate", "0"], "--log-rate 0 is less than 1024"),
+            (&["--container-io-read-bps", "1"], "--container-io-read-bps 1 is less than 4096"),
             (&["--container-log-max-size", "1Ki"], "--container-log-max-size 1024 is less than 4096"),
         ] {
             let error = options(&parse(args).unwrap()).unwrap_err().to_string();

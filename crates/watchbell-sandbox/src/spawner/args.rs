@@ -80,7 +80,7 @@ impl SpawnerArgs {
             pair("--runtime", runtime.to_string().as_ref());
         }
         let UidRanges { first, count } = self.ceiling.uid_ranges;
-        let Bounds { reserved, log_rate } = self.bounds;
+        let Bounds { reserved, log_rate, io } = self.bounds;
         for (name, number) in [
             ("--uid-first", Some(u64::from(first))),
             ("--uid-count", Some(u64::from(count))),
@@ -92,6 +92,10 @@ impl SpawnerArgs {
             ("--reserved-pids", reserved.pids),
             ("--log-rate", Some(log_rate.bytes_per_second)),
             ("--log-burst", Some(log_rate.burst_bytes)),
+            ("--io-read-bps", io.read_bps),
+            ("--io-write-bps", io.write_bps),
+            ("--io-read-iops", io.read_iops),
+            ("--io-write-iops", io.write_iops),
         ] {
             if let Some(number) = number {
                 pair(name, number.to_string().as_ref());
@@ -138,6 +142,10 @@ impl SpawnerArgs {
                 "--reserved-pids" => {
                     out.bounds.reserved.pids = Some(number("--reserved-pids", args.next())?);
                 }
+                "--io-read-bps" => out.bounds.io.read_bps = Some(number("--io-read-bps", args.next())?),
+                "--io-write-bps" => out.bounds.io.write_bps = Some(number("--io-write-bps", args.next())?),
+                "--io-read-iops" => out.bounds.io.read_iops = Some(number("--io-read-iops", args.next())?),
+                "--io-write-iops" => out.bounds.io.write_iops = Some(number("--io-write-iops", args.next())?),
                 "--log-rate" => out.bounds.log_rate.bytes_per_second = number("--log-rate", args.next())?,
                 "--log-burst" => out.bounds.log_rate.burst_bytes = number("--log-burst", args.next())?,
                 _ => match ALLOWANCES.iter().find(|(known, _)| *known == name) {

@@ -16,11 +16,12 @@ use super::devices::Devices;
 use super::event_loop::EventLoop;
 use super::machine::Machine;
 use super::table_file::TableFile;
-use crate::Totals;
 use crate::clock;
 use crate::keeper::KeeperArgs;
 use crate::start::Host;
+use crate::start::Io;
 use crate::wire::Settings;
+use crate::{IoLimits, Totals};
 
 pub(crate) const SOCKET: &str = "spawner.sock";
 const LOCK: &str = "spawner.lock";
@@ -92,7 +93,16 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
     }
     let runtimes = args.ceiling.runtimes.clone();
     let totals = args.bounds.reserved.leave(Totals::of_machine()?)?;
-    let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard, totals)?
+    let data = args.state_dir.parent().unwrap_or(&args.state_dir);
+    let io = Some(args.bounds.io).filter(|io| *io != IoLimits::default());
+    let io = io.and_then(|limits| match Io::find(limits, data) {
+        Ok(io) => Some(io),
+        Err(why) => {
+            tracing::warn!("reads and writes of disks are not limited: {why}");
+            None
+        }
+    });
+    let host = Host::open(&args.state_dir, args.ceiling.uid_ranges, args.shard, totals, io)?
         .with_runtimes(runtimes)
         .with_traces(&args.log_dir, args.keeper_uid);
     let log_rate = args.bounds.log_rate;

@@ -11,6 +11,7 @@
 //! controllers are on version 1. Without one the freezer does.
 
 mod above;
+mod disk;
 mod layout;
 mod limits;
 mod probe;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use crate::{CgroupLimits, RunSpec, Totals, Usage, VolumeSource};
 pub(crate) use above::limits_above;
+pub(crate) use disk::Io;
 pub(super) use layout::View;
 use layout::{Controller, Layout};
 use limits::Applied;
@@ -45,6 +47,8 @@ const IDLE_SLOTS_MAX: usize = 256;
 /// The spawner's subtree.
 pub(super) struct Cgroups {
     layout: Layout,
+    /// What each run may read and write.
+    io: Option<Io>,
     idle: Vec<Cgroup>,
     next_slot: u32,
     next_pod: u32,
@@ -112,13 +116,16 @@ struct Unified {
 
 impl Cgroups {
     /// Finds the hierarchies, ends what a spawner before left in this subtree, and makes the subtree anew.
-    pub(super) fn open(name: &str, totals: Totals) -> Result<Self, String> {
-        let layout = Layout::find(name)?;
+    pub(super) fn open(name: &str, totals: Totals, io: Option<Io>) -> Result<Self, String> {
+        let mut layout = Layout::find(name)?;
+        if io.is_some() {
+            layout.limit_io();
+        }
         for base in layout.bases() {
             end_leftovers(base).map_err(|e| format!("cannot end what is left in {}: {e}", base.display()))?;
         }
         layout.make()?;
-        let made = Self { layout, idle: Vec::new(), next_slot: 0, next_pod: 0 };
+        let made = Self { layout, io, idle: Vec::new(), next_slot: 0, next_pod: 0 };
         above::check_swap(&made.layout)?;
         above::bound(&made.layout, totals)?;
         Ok(made)
@@ -238,6 +245,10 @@ impl Cgroups {
             let counter = match controller {
                 Controller::Memory => Some(open_to_read(&path.join("memory.oom_control"))?),
                 Controller::CpuAcct => Some(open_to_read(&path.join("cpuacct.usage"))?),
+                Controller::Io => {
+                    self.io.map_or(Ok(()), |io| io.write_v1(&path))?;
+                    None
+                }
                 Controller::Cpu | Controller::Pids | Controller::Freezer => None,
             };
             members.push(Member { controller: *controller, path, procs, counter });
@@ -246,6 +257,7 @@ impl Cgroups {
             Some(base) => {
                 let path = create(base)?;
                 let counters = if self.layout.is_pure_v2() {
+                    self.io.map_or(Ok(()), |io| io.write_v2(&path))?;
                     Some((open_to_read(&path.join("memory.events"))?, open_to_read(&path.join("cpu.stat"))?))
                 } else {
                     None

@@ -45,7 +45,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use cgroup::limits_above;
+pub(crate) use cgroup::{Io, limits_above};
 pub use explain::{ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Values, explain};
 pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, plan, plan_entry};
@@ -173,6 +173,7 @@ impl Host {
         ranges: UidRanges,
         shard: u16,
         totals: Totals,
+        io: Option<Io>,
     ) -> Result<Host, String> {
         let _modes = ExactModes::begin();
         // Compiled once here; a task that found one missing would compile a copy for itself.
@@ -182,7 +183,7 @@ impl Host {
         let facts = probe::probe(state_dir, ranges).map_err(|e| format!("cannot look at this host: {e}"))?;
         probe::refuse_weaker(&judge(&facts))?;
         let name = format!("watchbell-{:016x}-{shard}", fingerprint(state_dir));
-        let cgroups = Cgroups::open(&name, totals)?;
+        let cgroups = Cgroups::open(&name, totals, io)?;
         let at = state_dir.join(STASH);
         let cannot = |step: &str, e: &dyn Display| format!("cannot {step}: {e}");
         match fs::create_dir(&at) {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use watchbell_sandbox::{
-    Bounds, CgroupLimits, ContainerId, ExitStatus, PodEnvironment, Reserved, RunSpec, SpawnerOptions, Totals,
-    VolumeSource,
+    Bounds, CgroupLimits, ContainerId, ExitStatus, IoLimits, PodEnvironment, Reserved, RunSpec,
+    SpawnerOptions, Totals, VolumeSource,
 };
 
 use crate::Outcome;
@@ -187,4 +187,28 @@ pub(crate) fn a_reserve_that_leaves_nothing_is_refused() -> Outcome {
             Ok(())
         }
     }
+}
+
+pub(crate) fn disks_are_read_and_written_no_faster_than_allowed() -> Outcome {
+    let place = Place::new()?;
+    let io = IoLimits { read_bps: Some(5 << 20), write_iops: Some(77), ..IoLimits::default() };
+    if let Some(why) = io.obstacle(place.path()) {
+        println!("     NOT TESTED: {why}");
+        return Ok(());
+    }
+    let options = SpawnerOptions { bounds: Bounds { io, ..Bounds::default() }, ..place.options() };
+    let server = place.connect_with(&options)?;
+    let spec = script(&place, 1, "exec sleep 1000");
+    server.spawner.start(&spec)?;
+    let groups = groups(server.started(spec.id)?)?;
+    let bps = read(&groups, "blkio", ["blkio.throttle.read_bps_device", "io.max"])?;
+    let iops = read(&groups, "blkio", ["blkio.throttle.write_iops_device", "io.max"])?;
+    if groups.iter().any(|(name, _)| name == "blkio") {
+        assert!(bps.ends_with(" 5242880") && iops.ends_with(" 77"), "{bps:?} {iops:?}");
+    } else {
+        assert!(bps.contains(" rbps=5242880 wbps=max riops=max wiops=77"), "{bps:?}");
+    }
+    server.spawner.kill_pod(1)?;
+    server.exit(spec.id)?;
+    Ok(())
 }

@@ -62,6 +62,10 @@ const TESTS: &[Test] = &[
     ("limits_are_what_the_kernel_says", bounds::limits_are_what_the_kernel_says),
     ("all_tasks_together_have_a_limit", bounds::all_tasks_together_have_a_limit),
     ("nobody_pays_for_the_memory_of_others", bounds::nobody_pays_for_the_memory_of_others),
+    (
+        "disks_are_read_and_written_no_faster_than_allowed",
+        bounds::disks_are_read_and_written_no_faster_than_allowed,
+    ),
     ("a_reserve_that_leaves_nothing_is_refused", bounds::a_reserve_that_leaves_nothing_is_refused),
     ("volumes_hold_what_they_should", surroundings::volumes_hold_what_they_should),
     ("ordinary_file_work_goes_on", landlock::ordinary_file_work_goes_on),

@@ -5,7 +5,7 @@ use proptest::prelude::{Strategy, any, proptest};
 use proptest::{collection::vec, prop_assert_eq};
 
 use crate::spawner::args::{BadArgs, SpawnerArgs};
-use crate::{Bounds, Ceiling, DeviceCeiling, LogRate, OciRuntime, Reserved, UidRanges};
+use crate::{Bounds, Ceiling, DeviceCeiling, IoLimits, LogRate, OciRuntime, Reserved, UidRanges};
 
 fn ceiling() -> impl Strategy<Value = Ceiling> {
     let paths = || vec("/[a-z ]{1,8}(/[a-z-]{1,8}){0,3}".prop_map(PathBuf::from), 0..3);
@@ -34,10 +34,15 @@ fn ceiling() -> impl Strategy<Value = Ceiling> {
 }
 
 fn bounds() -> impl Strategy<Value = Bounds> {
-    (any::<Option<u64>>(), any::<Option<u64>>(), any::<u64>(), any::<u64>()).prop_map(
-        |(memory_bytes, pids, bytes_per_second, burst_bytes)| Bounds {
+    (any::<[Option<u64>; 6]>(), any::<u64>(), any::<u64>()).prop_map(
+        |(
+            [memory_bytes, pids, read_bps, write_bps, read_iops, write_iops],
+            bytes_per_second,
+            burst_bytes,
+        )| Bounds {
             reserved: Reserved { memory_bytes, pids },
             log_rate: LogRate { bytes_per_second, burst_bytes },
+            io: IoLimits { read_bps, write_bps, read_iops, write_iops },
         },
     )
 }

@@ -13,6 +13,8 @@ pub(super) enum Controller {
     CpuAcct,
     Pids,
     Freezer,
+    /// Named blkio on version 1. It is used only where reads and writes are limited.
+    Io,
 }
 
 /// The base directory of our subtree in each hierarchy.
@@ -24,6 +26,10 @@ pub(super) struct Layout {
     pub(super) views: Vec<View>,
     /// Of version 1. OCI runtimes will not go without it, though a user namespace takes devices away already.
     pub(super) devices: Option<PathBuf>,
+    /// Of version 1, with its place below /sys/fs/cgroup.
+    pub(super) blkio: Option<(String, PathBuf)>,
+    /// Of version 2: the controller for disks is handed down too.
+    pub(super) hands_io_down: bool,
     /// What OCI runtimes see in place of /sys/fs/cgroup: our subtree in each hierarchy, by the name of its mount.
     pub(super) subtrees: Vec<(String, PathBuf)>,
 }
@@ -58,6 +64,7 @@ pub(super) const KNOWN_V1: [&str; 13] = [
 const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
 pub(super) const CONTROLLERS: &str = "cgroup.controllers";
 const WANTED: &str = "+cpu +memory +pids";
+const WANTED_WITH_IO: &str = "+cpu +memory +pids +io";
 
 impl Layout {
     pub(super) fn find(name: &str) -> Result<Layout, String> {
@@ -75,7 +82,7 @@ impl Layout {
     /// Reads proc(5)'s mountinfo and cgroups(7)'s /proc/self/cgroup.
     pub(super) fn read(mounts: &str, own: &str, name: &str) -> Result<Layout, String> {
         let mut v1 = Vec::new();
-        let (mut unified, mut devices) = (None, None);
+        let (mut unified, mut devices, mut blkio) = (None, None, None);
         let mut subtrees: Vec<(String, PathBuf)> = Vec::new();
         let mut views: Vec<View> = Vec::new();
         for line in mounts.lines() {
@@ -108,6 +115,10 @@ impl Layout {
                             "cpuacct" => Controller::CpuAcct,
                             "pids" => Controller::Pids,
                             "freezer" => Controller::Freezer,
+                            "blkio" => {
+                                blkio.get_or_insert_with(place);
+                                continue;
+                            }
                             "devices" if devices.is_none() => {
                                 devices = Some(base(controller));
                                 subtrees.push(place());
@@ -138,7 +149,7 @@ impl Layout {
         }
         // Several controllers may be one hierarchy.
         subtrees.dedup();
-        let layout = Layout { v1, unified, views, devices, subtrees };
+        let layout = Layout { v1, unified, views, devices, blkio, hands_io_down: false, subtrees };
         if layout.unified.is_none() && layout.v1.is_empty() {
             return Err("no control group hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup".into());
         }
@@ -167,6 +178,26 @@ impl Layout {
 
     pub(super) fn is_pure_v2(&self) -> bool {
         self.v1.is_empty()
+    }
+
+    /// Whether there is a controller for disks.
+    pub(super) fn can_limit_io(&self) -> bool {
+        if !self.is_pure_v2() {
+            return self.blkio.is_some();
+        }
+        let own = self.unified.as_deref().and_then(Path::parent);
+        let listed = own.and_then(|own| fs::read_to_string(own.join(CONTROLLERS)).ok()).unwrap_or_default();
+        listed.split_whitespace().any(|name| name == "io")
+    }
+
+    /// Takes the controller for disks in, which costs each start a move more on version 1.
+    pub(super) fn limit_io(&mut self) {
+        if self.is_pure_v2() {
+            self.hands_io_down = true;
+        } else if let Some((place, base)) = self.blkio.take() {
+            self.v1.push((Controller::Io, base.clone()));
+            self.subtrees.push((place, base));
+        }
     }
 
     /// The base directory of each controller that limits.
@@ -213,22 +244,31 @@ impl Layout {
                     own.display()
                 )
             };
-            match enable(own) {
+            match self.enable(own) {
                 // A group with processes may not hand controllers down: ours go into a leaf beside the tasks.
                 Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
-                    step_aside(own, base).and_then(|()| enable(own)).map_err(failed)?;
+                    step_aside(own, base).and_then(|()| self.enable(own)).map_err(failed)?;
                 }
                 other => other.map_err(failed)?,
             }
-            enable(base).map_err(failed)?;
+            self.enable(base).map_err(failed)?;
         }
         Ok(())
+    }
+
+    fn enable(&self, dir: &Path) -> io::Result<()> {
+        let file = dir.join(SUBTREE_CONTROL);
+        let wanted = if self.hands_io_down { WANTED_WITH_IO } else { WANTED };
+        fs::write(&file, wanted).map_err(|e| match e.raw_os_error() {
+            Some(libc::EBUSY) => e,
+            _ => named(&file, e),
+        })
     }
 
     /// Hands controllers down to the groups inside `name`.
     pub(super) fn delegate(&self, name: &str) -> io::Result<()> {
         match &self.unified {
-            Some(base) if self.is_pure_v2() => enable(&base.join(name)),
+            Some(base) if self.is_pure_v2() => self.enable(&base.join(name)),
             _ => Ok(()),
         }
     }
@@ -270,14 +310,6 @@ fn own_path<'a>(own: &'a str, controller: &str) -> Option<&'a str> {
         let mut parts = line.splitn(3, ':').skip(1);
         let (names, path) = (parts.next()?, parts.next()?);
         names.split(',').any(|n| n == controller).then_some(path)
-    })
-}
-
-fn enable(dir: &Path) -> io::Result<()> {
-    let file = dir.join(SUBTREE_CONTROL);
-    fs::write(&file, WANTED).map_err(|e| match e.raw_os_error() {
-        Some(libc::EBUSY) => e,
-        _ => named(&file, e),
     })
 }
 

@@ -58,7 +58,7 @@ fn write_v2(controller: Controller, dir: &Path, limits: &CgroupLimits) -> io::Re
             put(dir, "cpu.weight", &limits.cpu_weight.unwrap_or(DEFAULT_WEIGHT).to_string())
         }
         Controller::Pids => put(dir, "pids.max", &or_max(limits.pids)),
-        Controller::CpuAcct | Controller::Freezer => Ok(()),
+        Controller::CpuAcct | Controller::Freezer | Controller::Io => Ok(()),
     }
 }
 
@@ -84,7 +84,7 @@ fn write_v1(controller: Controller, dir: &Path, limits: &CgroupLimits) -> io::Re
             put(dir, "cpu.shares", &shares(limits.cpu_weight.unwrap_or(DEFAULT_WEIGHT)).to_string())
         }
         Controller::Pids => put(dir, "pids.max", &or_max(limits.pids)),
-        Controller::CpuAcct | Controller::Freezer => Ok(()),
+        Controller::CpuAcct | Controller::Freezer | Controller::Io => Ok(()),
     }
 }
 

@@ -23,8 +23,16 @@ pub(in crate::start) struct Probed {
 impl Cgroups {
     /// Groups in no hierarchy: they limit nothing, and hold who is in them to nothing.
     pub(in crate::start) fn none(views: Vec<View>) -> Self {
-        let layout = Layout { v1: Vec::new(), unified: None, views, devices: None, subtrees: Vec::new() };
-        Self { layout, idle: Vec::new(), next_slot: 0, next_pod: 0 }
+        let layout = Layout {
+            v1: Vec::new(),
+            unified: None,
+            views,
+            devices: None,
+            blkio: None,
+            hands_io_down: false,
+            subtrees: Vec::new(),
+        };
+        Self { layout, io: None, idle: Vec::new(), next_slot: 0, next_pod: 0 }
     }
 
     pub(in crate::start) fn probe() -> Probed {
