@@ -41,6 +41,17 @@ pub(crate) enum Input {
     End,
 }
 
+impl Input {
+    /// Nobody waits for it: that a pod is being started, or runs, is true for a while and may be overtaken by its end.
+    pub(crate) fn can_wait(&self) -> bool {
+        match self {
+            Input::Report(Report::Status { status, .. }) => !status.phase.is_terminal(),
+            Input::Note(_) => true,
+            Input::Write(..) | Input::Report(_) | Input::ClockStep | Input::Fatal(_) | Input::End => false,
+        }
+    }
+}
+
 /// From which version a watch begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WatchFrom {

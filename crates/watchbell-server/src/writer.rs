@@ -19,6 +19,9 @@ use crate::state::{Input, Shared};
 
 /// How many inputs one batch takes.
 const BATCH: usize = 1024;
+/// How long word of what still runs waits for company. A short task has ended by then: both are one change, one fsync, and
+/// the end does not wait behind the start's.
+const LINGER: Duration = Duration::from_millis(10);
 /// The longest the writer sleeps: a bound on how late a stepped clock is noticed should the kernel not say so.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// How long the writer waits before it tries a refused disk again with the node's reports.
@@ -68,7 +71,7 @@ impl Task {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             let is_idle = first.is_none();
-            let inputs = first.into_iter().chain(inputs.try_iter().take(BATCH)).collect();
+            let inputs = first.map_or_else(Vec::new, |first| gather(first, inputs, LINGER));
             if self.batch(inputs) == Next::End {
                 break;
             }
@@ -274,8 +277,81 @@ impl Task {
     }
 }
 
+/// What came in. As long as nobody waits for any of it, more may come.
+fn gather(first: Input, inputs: &Receiver<Input>, linger: Duration) -> Vec<Input> {
+    let mut gathered = vec![first];
+    let mut judged = 0;
+    let due = Instant::now() + linger;
+    loop {
+        gathered.extend(inputs.try_iter().take(BATCH.saturating_sub(gathered.len())));
+        let is_urgent = !gathered[judged..].iter().all(Input::can_wait);
+        judged = gathered.len();
+        let left = due.saturating_duration_since(Instant::now());
+        if is_urgent || judged >= BATCH || left.is_zero() {
+            return gathered;
+        }
+        match inputs.recv_timeout(left) {
+            Ok(input) => gathered.push(input),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return gathered,
+        }
+    }
+}
+
 /// Answers a request whose batch was not written: an error stays the error it was.
 fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &Error) {
     let refusal = || ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {cause}"));
     let _ = answer.send(result.and_then(|_| Err(refusal())));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use watchbell_api::Uid;
+    use watchbell_api::types::pod_status::{Phase, PodStatus};
+
+    use super::*;
+
+    /// Longer than any test may take: what returns did not wait for it.
+    const FOREVER: Duration = Duration::from_secs(3600);
+
+    fn told(phase: Phase) -> Input {
+        let status = PodStatus { phase, ..PodStatus::default() };
+        Input::Report(Report::Status { uid: Uid::default(), status: Box::new(status) })
+    }
+
+    #[test]
+    fn word_of_a_pod_that_runs_waits_for_word_of_its_end() {
+        let (sender, inputs) = channel();
+        let node = std::thread::spawn(move || {
+            sender.send(told(Phase::Pending)).unwrap();
+            sender.send(told(Phase::Succeeded)).unwrap();
+            sender
+        });
+        assert_eq!(gather(told(Phase::Running), &inputs, FOREVER).len(), 3);
+        drop(node.join());
+    }
+
+    #[test]
+    fn who_waits_for_an_answer_or_a_place_does_not_wait_longer() {
+        for urgent in [told(Phase::Succeeded), told(Phase::Failed), Input::ClockStep, Input::End] {
+            let (_sender, inputs) = channel();
+            assert_eq!(gather(urgent, &inputs, FOREVER).len(), 1);
+        }
+    }
+
+    #[test]
+    fn word_of_a_pod_that_runs_does_not_wait_for_ever() {
+        let (_sender, inputs) = channel();
+        assert_eq!(gather(told(Phase::Running), &inputs, Duration::ZERO).len(), 1);
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let (sender, inputs) = channel();
+        for _ in 0..2 * BATCH {
+            sender.send(told(Phase::Running)).unwrap();
+        }
+        assert_eq!(gather(told(Phase::Running), &inputs, FOREVER).len(), BATCH);
+    }
 }

@@ -249,6 +249,14 @@ impl Client {
             .unwrap()
     }
 
+    /// A number of the server's `/metrics`.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let mut answer = self.agent.get(format!("{}/metrics", self.server)).call().unwrap();
+        let page = answer.body_mut().read_to_string().unwrap();
+        let value = page.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {page}"))
+    }
+
     pub(crate) fn post(&self, path: &str, object: &Value) {
         let mut answer = self
             .agent
@@ -277,7 +285,8 @@ impl Client {
             }
             assert!(!has("Failed"), "{status}");
             assert!(begun.elapsed() < Duration::from_secs(3600), "the Job does not end: {status}");
-            std::thread::sleep(Duration::from_millis(20));
+            // Each look costs the server something, too.
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
