@@ -1,5 +1,6 @@
 //! What can go wrong with images, in one enum.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -115,7 +116,10 @@ pub enum LayerError {
     Decompress { cause: io::Error },
 
     #[error("cannot {step} \"{entry}\": {cause}{}", way_out(cause))]
-    Io { step: &'static str, entry: String, cause: io::Error },
+    Io { step: Cow<'static, str>, entry: String, cause: io::Error },
+
+    #[error("the process that unpacks failed: {reason}; look into the server's log, or pull the image again")]
+    Unpacker { reason: String },
 }
 
 impl Error {

@@ -51,4 +51,4 @@ pub use progress::{Event, Progress, Silent};
 pub use pull::{PullOptions, pull};
 pub use registry::{CredentialSource, Credentials, PlainHttp, Secret};
 pub use store::{Image, ImageSummary, LayerDescriptor, PruneReport, Store};
-pub use unpack::{SpecialFile, UnpackRecord};
+pub use unpack::{SpecialFile, UnpackRecord, Unpacker, unpacker_main};

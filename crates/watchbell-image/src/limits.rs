@@ -1,7 +1,9 @@
 //! Bounds on everything that comes from a registry or an archive.
 
+use serde::{Deserialize, Serialize};
+
 /// The bounds; [`Limits::default`] fits machine-learning images of some tens of gigabytes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// A manifest, an index or a configuration, bytes. Registries agree on 4 MiB.
     pub document_bytes_max: u64,

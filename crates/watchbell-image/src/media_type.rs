@@ -1,5 +1,7 @@
 //! The media types of the OCI image and Docker manifest formats.
 
+use serde::{Deserialize, Serialize};
+
 /// What a media type says a document or blob is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MediaType {
@@ -10,7 +12,7 @@ pub enum MediaType {
 }
 
 /// How a layer's tar stream is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Compression {
     None,
     Gzip,

@@ -30,7 +30,7 @@ pub(crate) use index::IndexEntry;
 pub(crate) use sweep::remove_tree;
 
 use crate::media_type::OCI_INDEX;
-use crate::{Digest, Error, Limits};
+use crate::{Digest, Error, Limits, Unpacker};
 
 /// The store of one data directory. Cheap to open; any number may be open at once, in any number of processes.
 #[derive(Clone, Debug)]
@@ -38,6 +38,7 @@ pub struct Store {
     images: PathBuf,
     layers: PathBuf,
     limits: Limits,
+    unpacker: Unpacker,
 }
 
 /// Held while blobs or layers are added that nothing refers to yet, so that no sweep takes them away.
@@ -54,7 +55,12 @@ impl Store {
 
     /// Opens the store with other bounds than the default ones.
     pub fn open_with(data_dir: &Path, limits: Limits) -> Result<Self, Error> {
-        let store = Self { images: data_dir.join("images"), layers: data_dir.join("layers"), limits };
+        let store = Self {
+            images: data_dir.join("images"),
+            layers: data_dir.join("layers"),
+            limits,
+            unpacker: Unpacker::default(),
+        };
         for dir in [
             store.images.join("blobs/sha256"),
             store.images.join("blobs/sha512"),
@@ -79,6 +85,15 @@ impl Store {
             store.replace_file(&store.index_path(), empty.as_bytes())?;
         }
         Ok(store)
+    }
+
+    /// The store, with layers unpacked in another way than by a process of this program.
+    pub fn unpacking_by(self, unpacker: Unpacker) -> Self {
+        Self { unpacker, ..self }
+    }
+
+    pub(crate) fn unpacker(&self) -> &Unpacker {
+        &self.unpacker
     }
 
     pub fn limits(&self) -> &Limits {

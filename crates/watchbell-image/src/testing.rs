@@ -6,7 +6,9 @@ use std::path::Path;
 use crate::document::Manifest;
 use crate::media_type::{OCI_CONFIG, OCI_MANIFEST};
 use crate::store::IndexEntry;
-use crate::{Compression, Descriptor, Digest, Image, ImageConfig, Limits, MediaType, Reference, Store};
+use crate::{
+    Compression, Descriptor, Digest, Image, ImageConfig, Limits, MediaType, Reference, Store, Unpacker,
+};
 
 /// A raw tar archive under construction.
 #[derive(Default)]
@@ -194,7 +196,8 @@ pub(crate) fn store() -> TestStore {
 
 pub(crate) fn store_with(limits: Limits) -> TestStore {
     let outside = tempfile::tempdir().unwrap();
-    let store = Store::open_with(&outside.path().join("data"), limits).unwrap();
+    let store =
+        Store::open_with(&outside.path().join("data"), limits).unwrap().unpacking_by(Unpacker::Thread);
     TestStore { outside, store }
 }
 

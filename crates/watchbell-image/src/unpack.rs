@@ -10,31 +10,34 @@
 //! What was left out is noted in the layer's record, for inspection and scanning. Owners are the numbers of the archive;
 //! containers see the directories through id-mapped mounts.
 
+mod inside;
 mod layer;
 mod lowers;
+mod message;
 mod root;
+mod unpacker;
 
 use std::fs;
 use std::fs::DirBuilder;
-use std::io::BufReader;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, Ceiling, Decoder};
-use crate::digest::HashingReader;
 use crate::error::LayerError;
 use crate::store::{Ingest, if_exists, open_lock, remove_tree, sync_dir};
-use crate::{Compression, Digest, Error, Image, LayerDescriptor, Store};
-use layer::LayerWriter;
+use crate::{Digest, Error, Image, LayerDescriptor, Store};
+pub use inside::unpacker_main;
+use lowers::Lowers;
+use message::Request;
 use root::Root;
+pub use unpacker::Unpacker;
 
 /// Unpacked files of a layer are below this name.
 const ROOT: &str = "root";
 const RECORD: &str = "record.json";
 /// The form of the record that is written. Records of another form are unpacked anew.
-const RECORD_VERSION: u32 = 1;
+const RECORD_VERSION: u32 = 2;
 
 /// What was noted when a layer was unpacked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +90,7 @@ impl Store {
         let _in_use = self.in_use()?;
         let mut lowers: Vec<PathBuf> = Vec::with_capacity(image.layers.len());
         let mut bytes_left = self.limits().image_unpacked_bytes_max;
-        let chain_ids = chain_ids(&image.config.diff_ids);
+        let chain_ids = chain_ids(image.layers.iter().map(|layer| &layer.digest));
         for (layer, chain_id) in image.layers.iter().zip(&chain_ids) {
             let (key, record) = self.unpack_once(layer, chain_id, &lowers, bytes_left)?;
             bytes_left = bytes_left.checked_sub(record.bytes).ok_or_else(|| Error::Layer {
@@ -113,21 +116,27 @@ impl Store {
 
     /// What was noted when the layers were unpacked, bottom first; `None` for one that is not unpacked.
     pub fn unpack_records(&self, image: &Image) -> Result<Vec<Option<UnpackRecord>>, Error> {
-        let chain_ids = chain_ids(&image.config.diff_ids);
+        let chain_ids = chain_ids(image.layers.iter().map(|layer| &layer.digest));
         image
             .layers
             .iter()
             .zip(&chain_ids)
-            .map(|(layer, chain_id)| Ok(self.unpacked(&layer.diff_id, chain_id)?.map(|(_, record)| record)))
+            .map(|(layer, chain_id)| Ok(self.unpacked(layer, chain_id)?.map(|(_, record)| record)))
             .collect()
     }
 
-    /// The key and record of a layer that is unpacked. A layer is known by its diffID; one that depends on the layers
-    /// below, by the chain ID of them all.
-    fn unpacked(&self, diff_id: &Digest, chain_id: &Digest) -> Result<Option<(Digest, UnpackRecord)>, Error> {
-        for key in [diff_id, chain_id] {
+    /// The key and record of a layer that is unpacked. A layer is known by the digest of what was received, which this
+    /// process has verified itself; that its content is the diffID's is the word of a process that may have been taken over
+    /// by that very content, and then holds for no other layer. One that depends on the layers below is known by the digests
+    /// of them all.
+    fn unpacked(
+        &self,
+        layer: &LayerDescriptor,
+        chain_id: &Digest,
+    ) -> Result<Option<(Digest, UnpackRecord)>, Error> {
+        for key in [&layer.digest, chain_id] {
             if let Some(record) = self.read_record(key)?
-                && record.diff_id == *diff_id
+                && record.diff_id == layer.diff_id
                 && (!record.implicit_parents || key == chain_id)
             {
                 return Ok(Some((key.clone(), record)));
@@ -151,21 +160,21 @@ impl Store {
         lowers: &[PathBuf],
         bytes_left: u64,
     ) -> Result<(Digest, UnpackRecord), Error> {
-        if let Some(found) = self.unpacked(&layer.diff_id, chain_id)? {
+        if let Some(found) = self.unpacked(layer, chain_id)? {
             return Ok(found);
         }
-        let lock_path = self.layer_work_dir().join(layer.diff_id.hex()).with_extension("lock");
+        let lock_path = self.layer_work_dir().join(layer.digest.hex()).with_extension("lock");
         let lock = open_lock(&lock_path)?;
         lock.lock().map_err(Error::io("lock", &lock_path))?;
-        if let Some(found) = self.unpacked(&layer.diff_id, chain_id)? {
+        if let Some(found) = self.unpacked(layer, chain_id)? {
             return Ok(found);
         }
-        let partial = self.layer_work_dir().join(layer.diff_id.hex()).with_extension("partial");
+        let partial = self.layer_work_dir().join(layer.digest.hex()).with_extension("partial");
         // Left by one who was killed; nobody else works on it while the lock is held.
         remove_tree(&partial)?;
         let unpacked = self.unpack_into(&partial, layer, lowers, bytes_left);
         let placed = unpacked.and_then(|record| {
-            let key = if record.implicit_parents { chain_id } else { &layer.diff_id };
+            let key = if record.implicit_parents { chain_id } else { &layer.digest };
             self.place_layer(&partial, key)?;
             Ok((key.clone(), record))
         });
@@ -189,32 +198,18 @@ impl Store {
         DirBuilder::new().mode(0o755).create(&root_path).map_err(Error::io("create", &root_path))?;
         let root = Root::open(&root_path)?;
         let lowers = lowers.iter().map(|l| Root::open(l)).collect::<Result<Vec<_>, _>>()?;
-        let refuse = |cause| Error::Layer { layer: layer.digest.clone(), cause };
-        let limits = self.limits();
-
-        let mut blob = BufReader::with_capacity(256 << 10, self.open_blob(&layer.digest)?);
-        let found = codec::sniff(&mut blob).map_err(|cause| refuse(LayerError::Decompress { cause }))?;
-        if found != layer.compression {
-            let cause =
-                LayerError::Mislabelled { claimed: layer.compression.as_str(), found: found.as_str() };
-            return Err(self.blame_blob(layer, cause));
-        }
-        // Headers and padding come on top of the files' own bytes.
-        let absolute_max = bytes_left.saturating_add(limits.layer_entries_max.saturating_mul(2048));
-        let ceiling = match found {
-            Compression::None => absolute_max,
-            Compression::Gzip | Compression::Zstd => codec::ceiling(layer.size, absolute_max, limits),
+        let request = Request {
+            compression: layer.compression,
+            size: layer.size,
+            diff_id: layer.diff_id.clone(),
+            limits: self.limits().clone(),
+            bytes_left,
         };
-        let decoder = Ceiling::new(Decoder::new(blob, found), ceiling);
-        let hashing = HashingReader::new(decoder, layer.diff_id.algorithm());
-        let mut writer = LayerWriter::new(&root, &lowers, limits, bytes_left);
-        let hashing = writer.unpack(hashing).map_err(|cause| self.blame_blob(layer, cause))?;
-        let (actual, _) = hashing.finish();
-        if actual != layer.diff_id {
-            let cause = LayerError::DiffId { expected: layer.diff_id.clone(), actual };
-            return Err(self.blame_blob(layer, cause));
-        }
-        let record = writer.finish(layer.diff_id.clone()).map_err(refuse)?;
+        let blob = self.open_blob(&layer.digest)?;
+        let record = self
+            .unpacker()
+            .unpack(blob, &request, &root_path, &root, &mut Lowers::new(&lowers))
+            .map_err(|cause| self.blame_blob(layer, cause))?;
         let mut file = Ingest::new(self)?;
         let json = serde_json::to_vec(&record).expect("strings and numbers always serialize");
         file.write(&json)?;
@@ -225,7 +220,13 @@ impl Store {
 
     /// A layer that does not unpack is the image's fault or the disk's: the blob is hashed again to tell.
     fn blame_blob(&self, layer: &LayerDescriptor, cause: LayerError) -> Error {
-        if matches!(cause, LayerError::Io { .. } | LayerError::Limit { .. } | LayerError::Entry { .. }) {
+        if matches!(
+            cause,
+            LayerError::Io { .. }
+                | LayerError::Limit { .. }
+                | LayerError::Entry { .. }
+                | LayerError::Unpacker { .. }
+        ) {
             return Error::Layer { layer: layer.digest.clone(), cause };
         }
         match self.rehash_blob(&layer.digest) {
@@ -250,13 +251,14 @@ fn image_too_large(bytes_max: u64) -> LayerError {
     LayerError::Limit { reason: format!("the image's layers unpack to more than {bytes_max} bytes together") }
 }
 
-/// The chain ID of every layer with those below it (OCI image specification, `config.md`, "Layer ChainID").
-pub(crate) fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
-    let mut chain: Vec<Digest> = Vec::with_capacity(diff_ids.len());
-    for diff_id in diff_ids {
+/// A name for every layer with those below it, as the OCI image specification makes chain IDs (`config.md`), of the digests
+/// of what was received.
+pub(crate) fn chain_ids<'a>(digests: impl Iterator<Item = &'a Digest>) -> Vec<Digest> {
+    let mut chain: Vec<Digest> = Vec::new();
+    for digest in digests {
         let id = match chain.last() {
-            None => diff_id.clone(),
-            Some(below) => Digest::of(format!("{below} {diff_id}").as_bytes()),
+            None => digest.clone(),
+            Some(below) => Digest::of(format!("{below} {digest}").as_bytes()),
         };
         chain.push(id);
     }

@@ -51,8 +51,8 @@ pub use spec::{
     SeccompProfile, SeccompRule, Sharing, Stdin, Sys, VolumeSource,
 };
 pub use start::{
-    ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope, Step, Values, explain,
-    landlock_abi, plan, plan_entry,
+    Confinement, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope, Step, Values,
+    confined, explain, landlock_abi, plan, plan_entry,
 };
 pub use syscalls::{Arch, Known};
 pub use tracer::tracer_main;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::index::{IndexEntry, no_such_image};
 use super::{Store, if_exists, open_lock};
 use crate::unpack::chain_ids;
-use crate::{Digest, Error, ImageConfig, Reference};
+use crate::{Digest, Error, Reference};
 
 /// What a removal freed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,12 +92,10 @@ impl Store {
         for entry in self.entries()? {
             let digest = &entry.descriptor.digest;
             let manifest = self.read_manifest(digest, digest.as_str())?;
-            let config = ImageConfig::parse(&self.read_document(&manifest.config.digest)?, digest.as_str())?;
             let of_image = manifest.layers.iter().map(|l| &l.digest).chain([digest, &manifest.config.digest]);
             blobs.extend(of_image.chain(&entry.chosen_from).map(|d| self.blob_path(d)));
-            layers.extend(
-                config.diff_ids.iter().chain(&chain_ids(&config.diff_ids)).map(|d| self.layer_dir(d)),
-            );
+            let received = || manifest.layers.iter().map(|l| &l.digest);
+            layers.extend(received().chain(&chain_ids(received())).map(|d| self.layer_dir(d)));
         }
         for algorithm in ["sha256", "sha512"] {
             for path in children(&self.images.join("blobs").join(algorithm))? {

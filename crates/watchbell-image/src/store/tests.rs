@@ -134,7 +134,7 @@ fn many_at_once_lose_nothing() {
     let t = store();
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let store = Store::open(&t.data()).unwrap();
+            let store = Store::open(&t.data()).unwrap().unpacking_by(crate::Unpacker::Thread);
             scope.spawn(move || {
                 for n in 0..8 {
                     record(&store, &format!("image{thread}:{n}"), &[layer(&format!("{thread} {n}"))]);

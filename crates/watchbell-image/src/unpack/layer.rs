@@ -6,8 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
-use super::lowers::Lowers;
-use super::root::{self, Found, ParentError, Root, group, os, owner};
+use super::root::{self, Fill, Found, Outside, ParentError, Root, group, os, owner};
 use super::{RECORD_VERSION, SpecialFile, UnpackRecord, image_too_large};
 use crate::codec;
 use crate::digest::excerpt;
@@ -23,7 +22,7 @@ const REMEMBERED_BYTES_MAX: usize = 64 << 20;
 
 pub(super) struct LayerWriter<'a> {
     root: &'a Root,
-    lowers: Lowers<'a>,
+    outside: &'a mut dyn Outside,
     limits: &'a Limits,
     image_bytes_left: u64,
     bytes: u64,
@@ -34,15 +33,40 @@ pub(super) struct LayerWriter<'a> {
     directory_times: Vec<(Vec<Vec<u8>>, i64)>,
     remembered_bytes: usize,
     /// The directory of the entry before, which most often is this entry's too.
-    last_parent: Option<(Vec<Vec<u8>>, OwnedFd)>,
+    last_parent: Option<Parent>,
     buffer: Vec<u8>,
 }
 
+/// The directory that an entry goes into.
+struct Parent {
+    /// As the archive names it.
+    path: Vec<Vec<u8>>,
+    /// Where it is when a link is on the way.
+    real: Option<Vec<Vec<u8>>>,
+    dir: OwnedFd,
+}
+
+impl Parent {
+    fn real(&self) -> &[Vec<u8>] {
+        self.real.as_ref().unwrap_or(&self.path)
+    }
+
+    /// The real path of what stands in it under a name.
+    fn child(&self, name: &[u8]) -> Vec<Vec<u8>> {
+        [self.real(), &[name.to_owned()]].concat()
+    }
+}
+
 impl<'a> LayerWriter<'a> {
-    pub(super) fn new(root: &'a Root, lowers: &'a [Root], limits: &'a Limits, image_bytes_left: u64) -> Self {
+    pub(super) fn new(
+        root: &'a Root,
+        outside: &'a mut dyn Outside,
+        limits: &'a Limits,
+        image_bytes_left: u64,
+    ) -> Self {
         Self {
             root,
-            lowers: Lowers::new(lowers),
+            outside,
             limits,
             image_bytes_left,
             bytes: 0,
@@ -94,7 +118,8 @@ impl<'a> LayerWriter<'a> {
             bytes: self.bytes,
             entries: self.entries,
             opaque_root: self.opaque_root,
-            implicit_parents: self.lowers.consulted,
+            // Known to who answers for the layers below.
+            implicit_parents: false,
             special: self.special,
             special_omitted: self.special_omitted,
         })
@@ -128,21 +153,20 @@ impl<'a> LayerWriter<'a> {
         let (uid, gid) = owner_ids(entry)?;
         let parent = self.open_parent(entry, parents)?;
         self.note_dropped(entry);
-        self.apply_file(entry, &parent, parents, name, (uid, gid), content)?;
-        self.last_parent.get_or_insert((parents.to_vec(), parent));
+        self.apply_file(entry, &parent, name, (uid, gid), content)?;
+        self.last_parent.get_or_insert(parent);
         Ok(())
     }
 
     fn apply_file(
         &mut self,
         entry: &Entry,
-        parent: &OwnedFd,
-        parents: &[Vec<u8>],
+        parent: &Parent,
         name: &[u8],
         (uid, gid): (u32, u32),
         content: &mut impl Read,
     ) -> Result<(), LayerError> {
-        let dir = parent.as_fd();
+        let (dir, parents) = (parent.dir.as_fd(), parent.path.as_slice());
         let io = |step: &'static str| io_error(step, &entry.path);
         let mode = kept_mode(entry);
         let existing = root::look(dir, name).map_err(io("look at"))?;
@@ -176,10 +200,10 @@ impl<'a> LayerWriter<'a> {
                 fs::futimens(&file, &times(entry.mtime)).map_err(|e| io("set the times of")(e.into()))?;
             }
             Kind::Directory => {
-                let made = root::make_dir(dir, name, mode, uid, gid).map_err(io("create"))?;
+                root::make_dir(dir, name, mode, uid, gid).map_err(io("create"))?;
                 if hides_lower {
                     // Removed and made anew in one layer: nothing of the old one may show.
-                    root::set_opaque(&made).map_err(io("mark as opaque"))?;
+                    self.outside.mark_opaque(&parent.child(name)).map_err(io("mark as opaque"))?;
                 }
                 self.remember_times(parents, name, entry.mtime)?;
             }
@@ -234,11 +258,11 @@ impl<'a> LayerWriter<'a> {
     fn apply_opaque(&mut self, entry: &Entry, parents: &[Vec<u8>]) -> Result<(), LayerError> {
         if parents.is_empty() {
             self.opaque_root = true;
-            self.lowers.hide();
+            self.outside.hide();
             return Ok(());
         }
-        let dir = self.open_parent(entry, parents)?;
-        root::set_opaque(&dir).map_err(io_error("mark as opaque", &entry.path))
+        let parent = self.open_parent(entry, parents)?;
+        self.outside.mark_opaque(parent.real()).map_err(io_error("mark as opaque", &entry.path))
     }
 
     /// `.wh.NAME` hides what the layers below have under NAME, never what this layer has.
@@ -252,13 +276,14 @@ impl<'a> LayerWriter<'a> {
             return Err(LayerError::entry(&entry.path, "it is a whiteout of no name"));
         }
         let parent = self.open_parent(entry, parents)?;
-        let dir = parent.as_fd();
+        let dir = parent.dir.as_fd();
         match root::look(dir, hidden).map_err(io_error("look at", &entry.path))? {
             None => fs::mknodat(dir, os(hidden), FileType::CharacterDevice, Mode::empty(), 0)
                 .map_err(io_error("create the whiteout", &entry.path)),
-            Some(Found::Directory(own)) => {
-                root::set_opaque(&own).map_err(io_error("mark as opaque", &entry.path))
-            }
+            Some(Found::Directory(_)) => self
+                .outside
+                .mark_opaque(&parent.child(hidden))
+                .map_err(io_error("mark as opaque", &entry.path)),
             // The layer's own file hides the lower one as it is.
             Some(Found::Whiteout | Found::Symlink(_) | Found::Other) => Ok(()),
         }
@@ -300,19 +325,20 @@ impl<'a> LayerWriter<'a> {
         Ok(LinkSource::At(source, target_name.clone()))
     }
 
-    fn open_parent(&mut self, entry: &Entry, parents: &[Vec<u8>]) -> Result<OwnedFd, LayerError> {
+    fn open_parent(&mut self, entry: &Entry, parents: &[Vec<u8>]) -> Result<Parent, LayerError> {
         match self.last_parent.take() {
-            Some((path, dir)) if path == parents => return Ok(dir),
+            Some(parent) if parent.path == parents => return Ok(parent),
             _ => {}
         }
+        let path = parents.to_vec();
         match self.root.open_dir(parents) {
-            Ok(dir) => return Ok(dir),
+            Ok(dir) => return Ok(Parent { path, real: None, dir }),
             // A parent is missing or is a link.
             Err(e) if e.kind() == io::ErrorKind::NotFound || is_link_or_no_directory(&e) => {}
             Err(e) => return Err(io_error("open the directory of", &entry.path)(e)),
         }
-        match self.root.parent(parents, self.limits.path_depth_max, &mut self.lowers) {
-            Ok((dir, _)) => Ok(dir),
+        match self.root.parent(parents, self.limits.path_depth_max, self.outside) {
+            Ok((dir, real)) => Ok(Parent { path, real: Some(real), dir }),
             Err(ParentError::Refused(reason)) => Err(LayerError::entry(&entry.path, reason)),
             Err(ParentError::Io(e)) => Err(io_error("make the directory of", &entry.path)(e)),
         }
@@ -443,10 +469,16 @@ enum LinkSource {
 /// Makes nothing: for paths that must exist.
 struct Refuse;
 
-impl root::Absent for Refuse {
-    fn fill(&mut self, _: &[Vec<u8>]) -> io::Result<root::Fill> {
+impl Outside for Refuse {
+    fn parent(&mut self, _: &[Vec<u8>]) -> io::Result<Fill> {
         Err(io::ErrorKind::NotFound.into())
     }
+
+    fn mark_opaque(&mut self, _: &[Vec<u8>]) -> io::Result<()> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn hide(&mut self) {}
 }
 
 /// An id that the kernel could take for "unchanged", or cannot hold, is no owner.
@@ -477,7 +509,7 @@ fn is_link_or_no_directory(e: &io::Error) -> bool {
 
 fn io_error<E: Into<io::Error>>(step: &'static str, entry: &[u8]) -> impl FnOnce(E) -> LayerError {
     let entry = excerpt(&String::from_utf8_lossy(entry));
-    move |cause| LayerError::Io { step, entry, cause: cause.into() }
+    move |cause| LayerError::Io { step: step.into(), entry, cause: cause.into() }
 }
 
 fn archive_error(e: tar::Error) -> LayerError {

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::AtFlags;
 
-use super::root::{Absent, Fill, Found, Root, is_opaque, look, os};
+use super::root::{Fill, Found, Root, is_opaque, look, os};
 
 pub(super) struct Lowers<'a> {
     /// Bottom first.
@@ -24,14 +24,8 @@ impl<'a> Lowers<'a> {
         Self { layers, consulted: false }
     }
 
-    /// The layer hides everything below it.
-    pub(super) fn hide(&mut self) {
-        self.layers = &[];
-    }
-}
-
-impl Absent for Lowers<'_> {
-    fn fill(&mut self, path: &[Vec<u8>]) -> io::Result<Fill> {
+    /// What the layers below have at `path`, or a plain directory.
+    pub(super) fn parent(&mut self, path: &[Vec<u8>]) -> io::Result<Fill> {
         self.consulted = true;
         for layer in self.layers.iter().rev() {
             match find(layer, path)? {
@@ -40,7 +34,7 @@ impl Absent for Lowers<'_> {
                 Lookup::NotHere => {}
             }
         }
-        Ok(Fill::Directory { mode: 0o755, uid: 0, gid: 0 })
+        Ok(Fill::PLAIN)
     }
 }
 

@@ -13,6 +13,8 @@ use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags};
 
+use serde::{Deserialize, Serialize};
+
 use crate::Error;
 
 const OPAQUE: &str = "trusted.overlay.opaque";
@@ -31,15 +33,25 @@ pub(super) enum Found {
     Other,
 }
 
-/// Where an absent parent directory comes from.
-pub(super) trait Absent {
-    /// `path` does not exist in this tree; says what to make there.
-    fn fill(&mut self, path: &[Vec<u8>]) -> io::Result<Fill>;
+/// What is beyond the tree and its process.
+pub(super) trait Outside {
+    /// The parent directory `path` does not exist in this tree; says what to make there.
+    fn parent(&mut self, path: &[Vec<u8>]) -> io::Result<Fill>;
+    /// Marks the directory at `path`, none of which is a link, so that the overlay shows nothing of the layers below in it.
+    fn mark_opaque(&mut self, path: &[Vec<u8>]) -> io::Result<()>;
+    /// The layers below count no more.
+    fn hide(&mut self);
 }
 
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Fill {
     Directory { mode: u32, uid: u32, gid: u32 },
     Symlink { target: Vec<u8>, uid: u32, gid: u32 },
+}
+
+impl Fill {
+    /// Where nothing is known.
+    pub(super) const PLAIN: Self = Self::Directory { mode: 0o755, uid: 0, gid: 0 };
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +75,14 @@ impl Root {
         Ok(Self { dir })
     }
 
+    pub(super) fn at(dir: OwnedFd) -> Self {
+        Self { dir }
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { dir: self.dir.try_clone()? })
+    }
+
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
     }
@@ -81,12 +101,12 @@ impl Root {
     }
 
     /// Opens the directory in which an entry below `components` goes. Symbolic links of this tree are followed within it;
-    /// what is absent is made as `absent` says. At most `depth_max` directories deep. Returns where it really is.
+    /// what is absent is made as `outside` says. At most `depth_max` directories deep. Returns where it really is.
     pub(super) fn parent(
         &self,
         components: &[Vec<u8>],
         depth_max: usize,
-        absent: &mut dyn Absent,
+        outside: &mut dyn Outside,
     ) -> Result<(OwnedFd, Vec<Vec<u8>>), ParentError> {
         let mut reached: Vec<Vec<u8>> = Vec::new();
         let mut ahead: VecDeque<Vec<u8>> = components.iter().cloned().collect();
@@ -119,8 +139,8 @@ impl Root {
                     // The layer removes the name and then puts something below it: a new directory that hides the old.
                     fs::unlinkat(here, os(&component), AtFlags::empty())?;
                     let dir = make_dir(here, &component, 0o755, 0, 0)?;
-                    set_opaque(&dir)?;
                     reached.push(component);
+                    outside.mark_opaque(&reached)?;
                     dirs.push(dir);
                     continue;
                 }
@@ -133,7 +153,7 @@ impl Root {
                 None => {
                     let mut path = reached.clone();
                     path.push(component.clone());
-                    match absent.fill(&path)? {
+                    match outside.parent(&path)? {
                         Fill::Directory { mode, uid, gid } => {
                             let dir = make_dir(here, &component, mode, uid, gid)?;
                             reached.push(component);

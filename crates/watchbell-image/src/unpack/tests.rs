@@ -9,7 +9,7 @@ use super::*;
 use crate::testing::{
     Raw, RawTar, TestLayer, TestStore, dir, file, hard_link, names, raw, record, store, store_with, symlink,
 };
-use crate::{Limits, Store};
+use crate::{Compression, Limits, Store};
 
 fn unpack(tar: Vec<u8>) -> (TestStore, PathBuf, UnpackRecord) {
     let t = store();
@@ -556,7 +556,7 @@ fn many_at_once_unpack_once() {
         let threads: Vec<_> = (0..8)
             .map(|_| {
                 // Its own store, as another process would have.
-                let store = Store::open(&t.data()).unwrap();
+                let store = Store::open(&t.data()).unwrap().unpacking_by(crate::Unpacker::Thread);
                 let image = image.clone();
                 scope.spawn(move || inode(&store.unpacked_layers(&image).unwrap()[0]))
             })
@@ -570,7 +570,7 @@ fn many_at_once_unpack_once() {
 fn what_a_killed_unpack_left_is_taken_away() {
     let t = store();
     let image = record(&t.store, "test", &[TestLayer::plain(RawTar::of(&[file("a", "x")]))]);
-    let partial = t.data().join("layers/work").join(image.layers[0].diff_id.hex()).with_extension("partial");
+    let partial = t.data().join("layers/work").join(image.layers[0].digest.hex()).with_extension("partial");
     fs::create_dir_all(partial.join("root/half")).unwrap();
     let [root] = t.store.unpacked_layers(&image).unwrap().try_into().unwrap();
     assert_eq!(names(&root), ["a"]);
@@ -615,4 +615,20 @@ fn the_kernel_sees_the_stack_as_the_images_author_meant() {
     assert_eq!(seen[1], ["kept"]);
     assert_eq!(seen[2], ["above"]);
     assert!(seen[3].is_empty());
+}
+
+/// The word of a process that a layer may have taken over holds for that layer alone, whatever content it says it has.
+#[test]
+fn a_layer_is_known_by_what_was_received() {
+    let t = store();
+    let tar = RawTar::of(&[file("a", "x")]);
+    let plain = record(&t.store, "plain", &[TestLayer::plain(tar.clone())]);
+    let gzip = record(&t.store, "gzip", &[TestLayer::gzip(&tar)]);
+    assert_eq!(plain.layers[0].diff_id, gzip.layers[0].diff_id);
+    let [one] = t.store.unpacked_layers(&plain).unwrap().try_into().unwrap();
+    let [other] = t.store.unpacked_layers(&gzip).unwrap().try_into().unwrap();
+    assert!(
+        one != other && one.parent().unwrap().ends_with(plain.layers[0].digest.hex()),
+        "{one:?} {other:?}"
+    );
 }

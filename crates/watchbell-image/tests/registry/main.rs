@@ -7,7 +7,7 @@ mod stand;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use watchbell_image::{BuildSpec, Digest, Image, PullOptions, Reference, Store, build_scratch};
+use watchbell_image::{BuildSpec, Digest, Image, PullOptions, Reference, Store, Unpacker, build_scratch};
 
 /// A store in a directory that removes itself.
 struct Home {
@@ -17,7 +17,7 @@ struct Home {
 
 fn home() -> Home {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(&dir.path().join("data")).unwrap();
+    let store = Store::open(&dir.path().join("data")).unwrap().unpacking_by(Unpacker::Thread);
     Home { dir, store }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use watchbell_api::Reason;
 use watchbell_api::node::{ImageRequest, Images};
 use watchbell_api::types::pod::ImagePullPolicy;
-use watchbell_image::{BuildSpec, PullOptions, Reference, Store, build_scratch};
+use watchbell_image::{BuildSpec, PullOptions, Reference, Store, Unpacker, build_scratch};
 
 use super::{FetchKind, FetchRequest, Fetched, Fetcher, InUse, NodeImages};
 
@@ -24,7 +24,7 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
+        let store = Store::open(dir.path()).unwrap().unpacking_by(Unpacker::Thread);
         let in_use = Arc::new(InUse::default());
         let (tx, answers) = channel();
         let options = PullOptions { attempts: 1, ..PullOptions::default() };

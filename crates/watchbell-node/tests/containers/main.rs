@@ -19,6 +19,12 @@ fn main() -> ExitCode {
         Some("spawner") => return watchbell_sandbox::spawner_main(arguments.into_iter().skip(1)),
         Some("keeper") => return watchbell_sandbox::keeper_main(arguments.into_iter().skip(1)),
         Some("tracer") => return watchbell_sandbox::tracer_main(arguments.into_iter().skip(1)),
+        Some("unpacker") => {
+            let confinement = watchbell_sandbox::Confinement::parse(arguments.into_iter().skip(1));
+            let confinement = confinement.expect("as the store writes it");
+            return watchbell_sandbox::confined(&confinement, watchbell_image::unpacker_main)
+                .expect("the confinement");
+        }
         _ => {}
     }
     let filter = arguments.iter().filter_map(|a| a.to_str()).find(|a| !a.starts_with('-'));

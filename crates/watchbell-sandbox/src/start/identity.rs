@@ -10,7 +10,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 use super::kernel;
 use super::plan::Step;
 use super::seccomp::{self, Filter};
-use crate::{Capabilities, RlimitResource, RunSpec, SeccompBase};
+use crate::{RlimitResource, RunSpec, SeccompBase};
 
 /// What programs expect when nothing is said: enough for most, few enough for those that loop over all.
 pub(super) const OPEN_FILES: u64 = 1024;
@@ -47,7 +47,7 @@ pub(super) fn carry_out(spec: &RunSpec, profile: Option<&Filter>, step: &Step) -
             }
             Ok(())
         }
-        Step::DropBoundingSet(kept) => drop_bounding_set(*kept),
+        Step::DropBoundingSet(kept) => drop_bounding_set(kept.bits()),
         Step::BecomeUser { uid, gid } => {
             // Kept until the filter is in place, which may need CAP_SYS_ADMIN; dropped two steps later.
             rustix::thread::set_keep_capabilities(true)?;
@@ -124,10 +124,10 @@ fn limits(spec: &RunSpec) -> io::Result<()> {
     Ok(())
 }
 
-fn drop_bounding_set(kept: Capabilities) -> io::Result<()> {
+pub(super) fn drop_bounding_set(kept: u64) -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
     for number in 0..64u32 {
-        if kept.bits() & (1 << number) != 0 {
+        if kept & (1 << number) != 0 {
             continue;
         }
         let capability = CapabilitySet::from_bits_retain(1 << number);

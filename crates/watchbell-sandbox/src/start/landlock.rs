@@ -14,6 +14,8 @@ use super::kernel::checked;
 
 /// The first that knows all rights below; Linux 6.8 has 4.
 const ABI_MIN: u32 = 3;
+/// The first that knows TCP.
+const ABI_TCP: u32 = 4;
 /// The first with scopes.
 const ABI_SCOPES: u32 = 6;
 
@@ -40,6 +42,8 @@ pub(super) enum Access {
     Use,
     /// All but device nodes.
     Change,
+    /// That, and whiteouts, which are character devices without a number.
+    Unpack,
 }
 
 impl Access {
@@ -49,6 +53,7 @@ impl Access {
             Access::Read => read,
             Access::Use => read | right::WRITE_FILE | right::TRUNCATE,
             Access::Change => right::ALL & !(right::MAKE_CHAR | right::MAKE_BLOCK),
+            Access::Unpack => right::ALL & !(right::MAKE_BLOCK | right::EXECUTE),
         }
     }
 }
@@ -87,18 +92,27 @@ struct Beneath {
     parent: i32,
 }
 
+/// Whether TCP is left to the network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tcp {
+    /// A task has a network of its own, in which frameworks meet at the loopback.
+    Open,
+    Closed,
+}
+
 /// What is permitted, until it is put in force.
 pub(super) struct Rules(OwnedFd);
 
 impl Rules {
     /// Nothing is permitted yet. `abi` is what [`landlock_abi`] said.
-    pub(super) fn new(abi: u32, scope: Scope) -> io::Result<Self> {
+    pub(super) fn new(abi: u32, scope: Scope, tcp: Tcp) -> io::Result<Self> {
         let scoped = match abi {
             ABI_SCOPES.. => u64::from(scope.abstract_sockets) | u64::from(scope.signals) << 1,
             _ => 0,
         };
-        // The network is left alone: a task has its own, in which frameworks meet at the loopback.
-        let attributes = Attributes { files: right::ALL, network: 0, scoped };
+        // Binding and connecting.
+        let network = if abi >= ABI_TCP && tcp == Tcp::Closed { 0b11 } else { 0 };
+        let attributes = Attributes { files: right::ALL, network, scoped };
         // SAFETY: the kernel reads a structure of this size, which outlives the call.
         let fd = checked(unsafe {
             libc::syscall(

@@ -32,6 +32,7 @@ mod shared;
 mod stash;
 mod task;
 mod terminal;
+mod unpacker;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -73,6 +74,7 @@ use shared::share_namespaces;
 use stash::{Bare, Stash};
 use task::{SharedNamespaces, Task};
 pub(crate) use terminal::Terminal;
+pub use unpacker::{Confinement, confined};
 
 /// The directory of the spawner's own mounts, in its state directory; empty for everybody else.
 const STASH: &str = "mounts";

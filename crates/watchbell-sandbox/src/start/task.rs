@@ -14,7 +14,7 @@ use rustix::mount::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
-use super::landlock::{Access, Rules, Scope};
+use super::landlock::{Access, Rules, Scope, Tcp};
 use super::mounts::{CGROUP_PLACE, Cover, Outfit};
 use super::plan::Step;
 use super::program::Program;
@@ -218,7 +218,7 @@ impl Task<'_> {
 
     /// What the task needs of its own files. Mounts that are read-only stay so whatever is permitted here.
     fn rules(&self, abi: u32, scope: Scope) -> io::Result<Rules> {
-        let rules = Rules::new(abi, scope)?;
+        let rules = Rules::new(abi, scope, Tcp::Open)?;
         let of_root = if self.spec.root.read_only { Access::Read } else { Access::Change };
         rules.allow(&self.outfit.root, of_root)?;
         // Settings of one's own processes, devices, a termination message.

@@ -23,6 +23,7 @@ mod sessions_attached;
 mod sessions_attacked;
 mod surroundings;
 mod traces;
+mod unpacker;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -75,6 +76,11 @@ const TESTS: &[Test] = &[
         landlock::sockets_and_processes_of_the_host_are_not_reached,
     ),
     ("who_enters_is_not_fenced_off_the_container", landlock::who_enters_is_not_fenced_off_the_container),
+    ("a_taken_over_unpacker_reaches_nothing", unpacker::a_taken_over_unpacker_reaches_nothing),
+    (
+        "an_unpacker_is_bounded_and_dies_with_who_started_it",
+        unpacker::an_unpacker_is_bounded_and_dies_with_who_started_it,
+    ),
     ("images_with_links_stay_inside", attacks::images_with_links_stay_inside),
     ("swapped_links_lead_nowhere", races::swapped_links_lead_nowhere),
     ("a_task_sees_its_limits", surroundings::a_task_sees_its_limits),
@@ -143,6 +149,7 @@ fn main() -> ExitCode {
             log_to_stderr();
             tracer_main(args)
         }
+        Some(word @ ("taken" | "free" | "busy" | "greedy")) => unpacker::taken(word, args),
         Some("client") => kills::client(args),
         Some("session-client") => sessions_attacked::client(args),
         _ => run_tests(word.into_iter().chain(args).collect()),

@@ -1,9 +1,13 @@
-//! `watchbell spawner …`, `watchbell keeper …` and `watchbell tracer …`: the processes that the sandbox starts from this program. Nobody types
-//! them, so they are in no help.
+//! `watchbell spawner …`, `watchbell keeper …` and `watchbell tracer …`, the processes that the sandbox starts from this
+//! program, and `watchbell unpacker …`, which unpacks one layer of an image. Nobody types them, so they are in no help.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
+use watchbell_sandbox::{Confinement, confined};
+
+use crate::output;
 
 /// Runs a helper of the sandbox when this process is one.
 pub(crate) fn main() -> Option<ExitCode> {
@@ -12,6 +16,7 @@ pub(crate) fn main() -> Option<ExitCode> {
         "spawner" => watchbell_sandbox::spawner_main,
         "keeper" => watchbell_sandbox::keeper_main,
         "tracer" => watchbell_sandbox::tracer_main,
+        "unpacker" => return Some(unpacker(arguments)),
         _ => return None,
     };
     // Standard error is `run/spawner.log` in the data directory.
@@ -21,4 +26,16 @@ pub(crate) fn main() -> Option<ExitCode> {
         .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
         .init();
     Some(run(arguments))
+}
+
+/// What it says on standard error is told by whoever started it.
+fn unpacker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let Some(confinement) = Confinement::parse(arguments) else {
+        output::note("the unpacker is started by the server alone");
+        return ExitCode::FAILURE;
+    };
+    confined(&confinement, watchbell_image::unpacker_main).unwrap_or_else(|error| {
+        output::note(&error.to_string());
+        ExitCode::FAILURE
+    })
 }

@@ -16,6 +16,7 @@ mod profiles;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unpacker;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -30,6 +31,7 @@ use table::{ALLOWED, ENOSYS, EPERM, Entry, FLOOR, Lift, REFUSED};
 pub(crate) use profile::TooLong;
 pub(super) use profiles::{Filter, Profiles};
 pub(crate) use table::LAST_KNOWN;
+pub(super) use unpacker::filter as unpacker_filter;
 
 static DEFAULT: LazyLock<Vec<Instruction>> = LazyLock::new(|| default_for(Arch::NATIVE));
 static FLOOR_FILTER: LazyLock<Vec<Instruction>> = LazyLock::new(|| floor_for(Arch::NATIVE));
