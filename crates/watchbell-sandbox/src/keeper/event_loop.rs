@@ -144,7 +144,10 @@ impl Keeper {
         match decode::<Order>(&frame.body) {
             Ok(Order::Watch { serial, target }) => self.watch(serial, target, frame.fds),
             Ok(Order::Finish { serial }) => self.finish(serial),
-            Ok(Order::Show { serial, streams }) => self.show(serial, streams, frame.fds),
+            Ok(Order::Show { serial, session, streams }) => {
+                self.show(serial, streams, frame.fds);
+                self.tell(Notice::Shown { session });
+            }
             Err(error) => tracing::error!("an order to the keeper cannot be read: {error}"),
         }
     }

@@ -59,8 +59,8 @@ impl KeeperLink {
     }
 
     /// Shows a run's output to a client; `pipes` has an end for each of `streams` that is wanted.
-    pub(crate) fn show(&mut self, serial: u64, streams: [bool; 2], pipes: Vec<OwnedFd>) {
-        self.outbox.push(&Order::Show { serial, streams }, pipes);
+    pub(crate) fn show(&mut self, serial: u64, session: u64, streams: [bool; 2], pipes: Vec<OwnedFd>) {
+        self.outbox.push(&Order::Show { serial, session, streams }, pipes);
     }
 
     pub(crate) fn finish(&mut self, serial: u64) {

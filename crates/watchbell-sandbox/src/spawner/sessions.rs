@@ -8,7 +8,7 @@ use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::start::Entry;
-use crate::wire::{Outbox, SessionReply};
+use crate::wire::{Outbox, Part, SessionReply};
 use crate::{ContainerId, SessionFailure, SessionFailureKind};
 
 /// All that may be open at once, and those of one container: each is a process and some descriptors of this one's.
@@ -21,12 +21,23 @@ pub(crate) struct Session {
     pub(crate) socket: ClientSocket,
     /// `None`: it watches the container's own process.
     pub(crate) entry: Option<Entry>,
+    /// What the client gets once the keeper shows it the output.
+    pub(crate) waits_for_keeper: Option<Vec<(Part, OwnedFd)>>,
     /// Whether the program was executed, or the client was told that it was not.
     pub(crate) is_settled: bool,
     /// The client hung up or asked for the end. It may still hear how that was.
     pub(crate) is_gone: bool,
     /// The last word was said.
     pub(crate) is_told: bool,
+}
+
+impl Session {
+    /// Tells a client that attaches what it gets, once.
+    pub(crate) fn tell_opened(&mut self) -> io::Result<()> {
+        let Some(parts) = self.waits_for_keeper.take() else { return Ok(()) };
+        let (parts, fds): (Vec<Part>, Vec<OwnedFd>) = parts.into_iter().unzip();
+        self.socket.tell(&SessionReply::Opened { parts }, fds)
+    }
 }
 
 /// The client's end. It was made by a server that may have been taken over: nothing ever waits for it.
@@ -96,6 +107,11 @@ impl Sessions {
 
     pub(crate) fn remove(&mut self, serial: u64) -> Option<Session> {
         self.by_serial.remove(&serial)
+    }
+
+    pub(crate) fn that_wait_for_the_keeper(&self) -> Vec<u64> {
+        let waits = |session: &Session| session.waits_for_keeper.is_some();
+        self.by_serial.iter().filter(|(_, s)| waits(s)).map(|(serial, _)| *serial).collect()
     }
 
     /// Those of a container.

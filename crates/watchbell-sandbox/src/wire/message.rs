@@ -171,8 +171,9 @@ pub(crate) enum Order {
     Watch { serial: u64, target: LogTarget },
     /// Nothing of the task is left: what is in the pipes now is all there will be, whoever else holds them open.
     Finish { serial: u64 },
-    /// Beside it: writing ends for a client that watches the task's stdout and stderr from now on, those that are wanted.
-    Show { serial: u64, streams: [bool; 2] },
+    /// Beside it: writing ends for a client that watches the task's stdout and stderr from now on, those that are wanted. It is
+    /// answered, for this session, with [`Notice::Shown`].
+    Show { serial: u64, session: u64, streams: [bool; 2] },
 }
 
 /// Keeper to spawner.
@@ -186,6 +187,10 @@ pub(crate) enum Notice {
     Trouble {
         serial: u64,
         trouble: LogTrouble,
+    },
+    /// What the run prints from now on goes to the session too.
+    Shown {
+        session: u64,
     },
 }
 

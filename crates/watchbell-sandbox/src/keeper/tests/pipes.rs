@@ -1,7 +1,7 @@
 //! The keeper's loop in a thread, with real pipes.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
@@ -59,7 +59,7 @@ impl Running {
             if let Some(frame) = self.inbox.next()? {
                 match decode(&frame.body)? {
                     Notice::Trouble { serial, trouble } => return Ok((serial, trouble)),
-                    Notice::Complete { serial, .. } => return Err(format!("{serial} is complete").into()),
+                    other => return Err(format!("{other:?}").into()),
                 }
             }
             if self.inbox.fill(self.socket.as_fd())? == Filled::End {
@@ -74,6 +74,25 @@ impl Running {
                 match decode(&frame.body)? {
                     Notice::Complete { serial, summary } => return Ok((serial, summary)),
                     Notice::Trouble { serial, trouble } => self.troubles.push((serial, trouble)),
+                    Notice::Shown { session } => return Err(format!("{session} is shown").into()),
+                }
+            }
+            if self.inbox.fill(self.socket.as_fd())? == Filled::End {
+                return Err("the keeper ended".into());
+            }
+        }
+    }
+
+    /// Shows the first stream of a task to a session, and waits for the answer.
+    fn show(&mut self, serial: u64, session: u64) -> Result<File, Box<dyn std::error::Error>> {
+        let (seen, inner) = rustix::pipe::pipe()?;
+        self.outbox.push(&Order::Show { serial, session, streams: [true, false] }, [inner]);
+        self.outbox.flush(self.socket.as_fd())?;
+        loop {
+            if let Some(frame) = self.inbox.next()? {
+                match decode(&frame.body)? {
+                    Notice::Shown { session: told } if told == session => return Ok(seen.into()),
+                    other => return Err(format!("{other:?}").into()),
                 }
             }
             if self.inbox.fill(self.socket.as_fd())? == Filled::End {
@@ -87,6 +106,27 @@ impl Running {
         self.thread.join().map_err(|_| "the keeper panicked")??;
         Ok(())
     }
+}
+
+/// A client is let in when this is answered: what it causes to be printed then must not be missing to it.
+#[test]
+fn what_is_printed_once_a_session_is_shown_is_seen() -> Outcome {
+    let mut keeper = Running::start()?;
+    for serial in 0..100 {
+        let mut task = keeper.watch(serial, "job/a.log", 1 << 20)?;
+        let mut seen = keeper.show(serial, 1000 + serial)?;
+        task.out.write_all(b"hello\n")?;
+        let mut line = [0u8; 6];
+        seen.read_exact(&mut line)?;
+        assert_eq!(&line, b"hello\n");
+        drop(task);
+        assert_eq!(keeper.complete()?.0, serial);
+    }
+    // Nothing is left to see of what has ended; who asks is told all the same, or would wait for ever.
+    let mut rest = Vec::new();
+    keeper.show(7, 2000)?.read_to_end(&mut rest)?;
+    assert!(rest.is_empty());
+    keeper.end()
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl EventLoop {
             match notice {
                 Notice::Complete { serial, summary } => self.log_complete(serial, summary),
                 Notice::Trouble { serial, trouble } => self.log_trouble(serial, trouble),
+                Notice::Shown { session } => self.is_shown(session),
             }
         }
         if let Err(error) = taken {
@@ -111,6 +112,7 @@ impl EventLoop {
         if let Some(keeper) = self.keeper.take() {
             keeper.discard();
         }
+        self.keeper_is_gone();
         if clock::monotonic().saturating_sub(self.keeper_started) >= LIFE_MIN_NS {
             self.keeper_failures = 0;
         }

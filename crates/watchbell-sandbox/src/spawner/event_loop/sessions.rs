@@ -46,20 +46,24 @@ impl EventLoop {
     pub(super) fn open_session(&mut self, ask: SessionAsk, socket: OwnedFd) -> Result<(), String> {
         let socket = ClientSocket::new(socket)?;
         let opened = match ask.command {
-            Some(command) => self.exec(ask.id, command, ask.streams).map(Some),
-            None => self.attach(ask.id, ask.streams, &socket).map(|()| None),
+            Some(command) => self.exec(ask.id, command, ask.streams).map(|entry| (Some(entry), None)),
+            None => self.attach(ask.id, ask.streams).map(|view| (None, Some(view))),
         };
         match opened {
-            Ok(entry) => {
+            Ok((entry, view)) => {
                 let is_settled = entry.is_none();
-                self.follow(Session {
+                let serial = self.follow(Session {
                     id: ask.id,
                     socket,
                     entry,
+                    waits_for_keeper: None,
                     is_settled,
                     is_gone: false,
                     is_told: false,
                 });
+                if let (Some(serial), Some(view)) = (serial, view) {
+                    self.show(serial, view);
+                }
             }
             Err(failure) => {
                 if let Err(error) = socket.tell(&SessionReply::Refused(failure), []) {
@@ -87,12 +91,7 @@ impl EventLoop {
         entered.map_err(|failure| as_session_failure(failure.kind, failure.message))
     }
 
-    fn attach(
-        &mut self,
-        id: ContainerId,
-        streams: Streams,
-        socket: &ClientSocket,
-    ) -> Result<(), SessionFailure> {
+    fn attach(&mut self, id: ContainerId, streams: Streams) -> Result<View, SessionFailure> {
         self.sessions.admit(id)?;
         let failed =
             |e: std::io::Error| refusal(SessionFailureKind::Sandbox, format!("cannot attach to {id}: {e}"));
@@ -123,22 +122,44 @@ impl EventLoop {
                 shown.push(inner);
             }
         }
-        // Without a keeper, which is started again soon, nothing is shown: the ends that are dropped here say so.
-        if let Some(keeper) = &mut self.keeper
-            && !shown.is_empty()
-        {
-            keeper.show(serial, wanted, shown);
-        }
-        let (kinds, fds): (Vec<Part>, Vec<OwnedFd>) = parts.into_iter().unzip();
-        let opened = SessionReply::Opened { parts: kinds };
-        socket.tell(&opened, fds).map_err(failed)
+        Ok(View { run: serial, wanted, shown, parts })
     }
 
-    /// Looks out for all that can happen to a session.
-    fn follow(&mut self, session: Session) {
+    /// Answers a client that attaches once the keeper shows it the output: what the client causes by its first word must not
+    /// be printed before.
+    fn show(&mut self, serial: u64, view: View) {
+        let View { run, wanted, shown, parts } = view;
+        if let Some(session) = self.sessions.get(serial) {
+            session.waits_for_keeper = Some(parts);
+        }
+        match &mut self.keeper {
+            Some(keeper) if !shown.is_empty() => keeper.show(run, serial, wanted, shown),
+            // Without a keeper, which is started again soon, nothing is shown: the ends that are dropped here say so.
+            _ => self.is_shown(serial),
+        }
+    }
+
+    /// Everything is in place for a client that attaches.
+    pub(super) fn is_shown(&mut self, serial: u64) {
+        let Some(session) = self.sessions.get(serial) else { return };
+        if let Err(error) = session.tell_opened() {
+            tracing::info!("a client of {} left before its answer: {error}", session.id);
+            drop(self.sessions.remove(serial));
+        }
+    }
+
+    /// Nobody shows anything any more: who waits for it goes on without.
+    pub(super) fn keeper_is_gone(&mut self) {
+        for serial in self.sessions.that_wait_for_the_keeper() {
+            self.is_shown(serial);
+        }
+    }
+
+    /// Looks out for all that can happen to a session. `None`: it is over already.
+    fn follow(&mut self, session: Session) -> Option<u64> {
         let id = session.id;
         let serial = self.sessions.insert(session);
-        let Some(session) = self.sessions.get(serial) else { return };
+        let session = self.sessions.get(serial)?;
         // Nothing is ever read from it; a hang-up is told without being asked for.
         let followed = epoll::add(&self.epoll, session.socket.fd(), token(serial, SOCKET), EventFlags::RDHUP)
             .map_err(std::io::Error::from)
@@ -156,7 +177,9 @@ impl EventLoop {
                 entry.kill();
                 let _ = entry.reap();
             }
+            return None;
         }
+        Some(serial)
     }
 
     /// Its socket was closed, or the server that held it died.
@@ -267,11 +290,22 @@ impl EventLoop {
         let watchers: Vec<u64> =
             self.sessions.of(id).filter(|(_, s)| s.entry.is_none()).map(|(serial, _)| serial).collect();
         for serial in watchers {
-            if let Some(session) = self.sessions.remove(serial) {
+            if let Some(mut session) = self.sessions.remove(serial) {
+                // Who does not hear it has hung up.
+                let _ = session.tell_opened();
                 let _ = session.socket.tell(&SessionReply::Ended(status), []);
             }
         }
     }
+}
+
+/// What a client that attaches gets, and what the keeper needs for it.
+struct View {
+    run: u64,
+    /// Of stdout and stderr; `shown` has a writing end for each.
+    wanted: [bool; 2],
+    shown: Vec<OwnedFd>,
+    parts: Vec<(Part, OwnedFd)>,
 }
 
 fn not_running(id: ContainerId) -> SessionFailure {

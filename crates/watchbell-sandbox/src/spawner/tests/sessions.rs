@@ -63,6 +63,7 @@ fn there_is_room_for_so_many() -> Outcome {
             id: id(pod_uid),
             socket,
             entry: None,
+            waits_for_keeper: None,
             is_settled: true,
             is_gone: false,
             is_told: false,
