@@ -1,6 +1,7 @@
 //! Containers that runc and crun start, beside our own.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,6 +56,8 @@ pub(crate) fn a_runtime_runs_a_container() -> Outcome {
         assert_eq!((record.status, record.oom_killed), (ExitStatus::Code(3), false));
         lines.sort();
         assert_eq!(lines, ["err", "out", "rest"]);
+        // crun gives the streams that it finds to the container's user.
+        assert_eq!(fs::metadata("/dev/null")?.uid(), 0, "the host's /dev/null has another owner");
         assert!(record.usage.max_rss_bytes > 0 && record.usage.cpu_ns > 0, "{:?}", record.usage);
         let spec = by(runtime, probe(place, n + 1, &["signal", "11"]));
         assert_eq!(run(place, server, &spec)?.0.status, ExitStatus::Signal(11));

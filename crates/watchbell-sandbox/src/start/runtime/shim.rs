@@ -1,10 +1,11 @@
 //! The process between the spawner and a runtime: the container's parent, from its first instruction to its end.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, set_child_subreaper, set_parent_process_death_signal};
 
 use super::super::kernel::{self, CommandLine};
@@ -90,9 +91,13 @@ impl Shim<'_> {
             args.extend(["--console-socket", CONSOLE]);
         }
         args.push(CONTAINER);
+        // Of a container without input not the host's /dev/null: crun gives the streams that it finds to the container's user.
+        let (no_input, _) =
+            pipe_with(PipeFlags::CLOEXEC).map_err(|e| fault("make the input of")(e.into()))?;
+        let stdin = Some(self.stdin.unwrap_or(no_input.as_fd()));
         let streams = match tty {
             true => Streams::default(),
-            false => Streams { stdin: self.stdin, stdout: Some(self.stdout), stderr: Some(self.stderr) },
+            false => Streams { stdin, stdout: Some(self.stdout), stderr: Some(self.stderr) },
         };
         call(self.runtime, &args, streams).map_err(|message| self.failed(&message))?;
         // The container alone holds them from here on, so that their end is told.
