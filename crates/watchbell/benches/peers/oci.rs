@@ -127,7 +127,7 @@ impl Bundle {
     pub(crate) fn podman(&self) -> Vec<String> {
         let (root, run, tmp) = (self.path("podman"), self.path("podman.run"), self.path("podman.tmp"));
         let rootfs = self.path("rootfs");
-        "podman --root ROOT --runroot RUN --tmpdir TMP --cgroup-manager cgroupfs --events-backend none run --rm \
+        "podman --root ROOT --runroot RUN --tmpdir TMP --cgroup-manager cgroupfs --events-backend none run --rm --cgroup-parent GROUP \
          --network none --log-driver none --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --read-only --cap-drop all \
          --security-opt no-new-privileges --uidmap 0:2013265920:65536 --rootfs ROOTFS /true"
             .split_whitespace()
@@ -136,9 +136,29 @@ impl Bundle {
                 "RUN" => run.clone(),
                 "TMP" => tmp.clone(),
                 "ROOTFS" => rootfs.clone(),
+                "GROUP" => format!("/{}", group()),
                 other => other.to_owned(),
             })
             .collect()
+    }
+}
+
+/// podman leaves the groups above its containers: they get a name of their own, and go with the bundle.
+fn group() -> String {
+    format!("bench-podman-{}", std::process::id())
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        let root = Path::new("/sys/fs/cgroup");
+        let hierarchies = std::fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([root.to_owned()]) {
+            let top = hierarchy.join(group());
+            // Where podman was not run there is none.
+            for dir in [top.join("conmon"), top] {
+                let _ = std::fs::remove_dir(dir);
+            }
+        }
     }
 }
 
