@@ -66,7 +66,7 @@ pub(crate) struct Cgroup {
     /// Below the subtree.
     name: String,
     /// Where an OCI runtime may make a group of this name too.
-    elsewhere: Option<PathBuf>,
+    elsewhere: Vec<PathBuf>,
     /// Linux counts the kills of a group, and takes a clone into one that was ever killed for a fork that raced with the
     /// kill (kill_seq, seen on 6.18): the new process dies at once. Such a group is never leased again.
     killed: Cell<bool>,
@@ -280,7 +280,11 @@ impl Cgroups {
             cpu_before: 0,
             is_slot,
             name: name.to_owned(),
-            elsewhere: self.layout.devices.as_ref().filter(|_| !is_slot).map(|base| base.join(name)),
+            elsewhere: if is_slot {
+                Vec::new()
+            } else {
+                self.layout.others.iter().map(|base| base.join(name)).collect()
+            },
             killed: Cell::new(false),
         })
     }

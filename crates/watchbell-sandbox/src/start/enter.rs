@@ -22,13 +22,14 @@ use super::kernel::{self, Cloned, CommandLine, SharedWord};
 use super::mounts::Common;
 use super::plan::{self, Namespace, Step};
 use super::program::Program;
+use super::runtime::{RuntimeEntry, shim_namespaces};
 use super::seccomp::Filter;
 use super::terminal::{self, Terminal};
 use super::{
     Begun, Cgroup, Failure, Host, Outcome, Ready, as_sandbox_failure, failed, identity, input, output,
     read_report, report, settle,
 };
-use crate::{ExitStatus, RunSpec, Streams};
+use crate::{ExitStatus, OciRuntime, RunSpec, Streams};
 
 /// A process that enters a container, or has entered it.
 pub(crate) struct Entry {
@@ -40,6 +41,8 @@ pub(crate) struct Entry {
     pub(crate) process: Option<OwnedFd>,
     word: SharedWord,
     go: OwnedFd,
+    /// The process is the parent of what was asked for.
+    by_runtime: bool,
     report: Vec<u8>,
     way_out: Option<OwnedFd>,
     outer: Outer,
@@ -57,6 +60,8 @@ pub(crate) struct Outer {
 /// What the helper and the process have from the spawner.
 struct Inner<'a> {
     spec: &'a RunSpec,
+    /// Who starts the process, where it is not this program: `container` is the shim then.
+    runtime: Option<&'a OciRuntime>,
     cgroup: &'a Cgroup,
     profile: Option<Filter>,
     command_line: CommandLine,
@@ -80,17 +85,16 @@ impl Host {
         streams: Streams,
     ) -> Result<Entry, Failure> {
         let fault = |step: &'static str| move |e: io::Error| failed(step, &spec.name, &e);
-        if begun.by_runtime.is_some() {
-            let cause =
-                io::Error::other("it was started by an OCI runtime; exec is for our own sandbox alone");
-            return Err(failed("enter", &spec.name, &cause));
-        }
+        let runtime = spec.extras.runtime.as_deref().map(|name| self.runtime(name)).transpose()?;
         let gone = || failed("find", &spec.name, &io::ErrorKind::NotFound.into());
         let command_line = self.command_line;
         let profile = self.profile(spec)?;
         let Host { pods, stash, cgroups, .. } = self;
         let pod = pods.get_mut(&spec.pod.uid).ok_or_else(gone)?;
         let cgroup = begun.cgroup.as_ref().ok_or_else(gone)?;
+        // A group that limits is no place for a runtime itself.
+        let limits_it = runtime.is_some() && !cgroups.tracks_only();
+        let clone_into = cgroup.clone_into().filter(|_| !limits_it);
         let null = pod.ids.common(stash, cgroups.views()).and_then(Common::null);
         let null = null.map_err(fault("open /dev/null for"))?;
         let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
@@ -112,6 +116,7 @@ impl Host {
         let word = SharedWord::new().map_err(fault("share memory with the process of"))?;
         let inner = Inner {
             spec,
+            runtime: runtime.as_ref(),
             cgroup,
             profile,
             command_line,
@@ -125,7 +130,7 @@ impl Host {
             word: &word,
         };
         // SAFETY: the spawner has one thread.
-        match unsafe { kernel::clone3(0, cgroup.clone_into()) }.map_err(fault("clone into"))? {
+        match unsafe { kernel::clone3(0, clone_into) }.map_err(fault("clone into"))? {
             Cloned::Child => inner.help(&Ready { wait: wait.as_fd(), go: &go }, streams.tty),
             Cloned::Parent { pid, pidfd: helper } => {
                 let begun = settle(pid, spec).and_then(|()| go_on(&go)).and_then(|()| {
@@ -136,7 +141,18 @@ impl Host {
                     kernel::discard(&helper);
                     return Err(failed("prepare the process in", &spec.name, &error));
                 }
-                Ok(Entry { helper, status, process: None, word, go, report: Vec::new(), way_out, outer })
+                let by_runtime = runtime.is_some();
+                Ok(Entry {
+                    helper,
+                    status,
+                    process: None,
+                    word,
+                    go,
+                    by_runtime,
+                    report: Vec::new(),
+                    way_out,
+                    outer,
+                })
             }
         }
     }
@@ -187,6 +203,13 @@ impl Entry {
     /// Ends the process and those of its own process group, as far as they are known yet.
     pub(crate) fn kill(&self) {
         let Some(process) = &self.process else { return };
+        if self.by_runtime {
+            // It ends what it started, and then itself.
+            if let Err(error) = go_on(&self.go) {
+                tracing::warn!("cannot end a process that entered a container: {error}");
+            }
+            return;
+        }
         // Before it has begun its session it leads no group; afterwards what it started may be in it.
         for signal in [kernel::signal_group, kernel::signal_one] {
             match signal(process, libc::SIGKILL) {
@@ -217,13 +240,14 @@ impl Inner<'_> {
         if !ready.wait() {
             kernel::exit_now(127);
         }
-        if let Err(error) = self.cgroup.join() {
+        if let (None, Err(error)) = (self.runtime, self.cgroup.join()) {
             report(self.status, &failed("join the control group of", &self.spec.name, &error));
         }
         for step in plan::entry_helper(self.spec) {
             let done = match &step {
                 Step::HideFromPeers => self.hide(),
                 Step::CloseDescriptors => self.descriptors(),
+                Step::EnterNamespaces(_) if self.runtime.is_some() => self.enter(&shim_namespaces(self.spec)),
                 Step::EnterNamespaces(kinds) => self.enter(kinds),
                 Step::CloneInside => self.clone(tty),
                 _ => Err(io::Error::other("it is not the helper's step")),
@@ -290,6 +314,10 @@ impl Inner<'_> {
         let mut word = [0u8; 1];
         if !matches!(rustix::io::read(self.wait, &mut word), Ok(1)) {
             kernel::exit_now(127);
+        }
+        if let Some(runtime) = self.runtime {
+            let Inner { spec, way_out, wait, status, .. } = *self;
+            return RuntimeEntry { runtime, spec, way_out, wait, status }.run();
         }
         let program = match Program::new(self.spec) {
             Ok(program) => program,

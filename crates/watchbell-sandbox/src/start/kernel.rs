@@ -177,6 +177,56 @@ pub(super) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Tells of the ends of children from now on, by a descriptor instead of a signal.
+pub(super) fn child_signals() -> io::Result<OwnedFd> {
+    // SAFETY: an all-zero set is a valid, empty one; both calls fill and read structures that outlive them.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        checked(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()).into())?;
+        let fd = checked(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).into())?;
+        // A new descriptor, which nobody else knows.
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// Takes every child that has ended, but for one that somebody waits for.
+pub(super) fn reap_all_but(told: &OwnedFd, but: &OwnedFd) -> io::Result<()> {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    // Ends that come from here on are told anew.
+    let mut signals = [0u8; 4096];
+    while rustix::io::read(told, &mut signals).is_ok() {}
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    while let Some(ended) = child_that_ended()? {
+        // Not yet over now, so it was not that one then.
+        let is_over = waitid(WaitId::PidFd(but.as_fd()), look | WaitIdOptions::NOWAIT)?.is_some();
+        let Some(pid) = Pid::from_raw(ended).filter(|_| !is_over) else { break };
+        waitid(WaitId::Pid(pid), look)?;
+    }
+    Ok(())
+}
+
+/// The number of a child that has ended, which stays to be reaped.
+fn child_that_ended() -> io::Result<Option<i32>> {
+    // SAFETY: plain data for which all zero bytes are a value.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the kernel fills the structure, which outlives the call.
+    checked(unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) }.into())?;
+    // SAFETY: waitid has set this field of the union, to 0 where no child has ended.
+    let pid = unsafe { info.si_pid() };
+    Ok((pid > 0).then_some(pid))
+}
+
+/// Ends this process as one that this signal ended.
+pub(super) fn end_by(signal: i32) -> ! {
+    // Nothing is to be done where it fails: the code below says the same in a shell's words.
+    let _ = reset_signals();
+    // SAFETY: both take any number; the process has one thread.
+    unsafe { libc::kill(libc::getpid(), signal) };
+    exit_now(128 + signal)
+}
+
 pub(super) const MOUNT_ATTR_RDONLY: u64 = 0x1;
 pub(super) const MOUNT_ATTR_NOSUID: u64 = 0x2;
 pub(super) const MOUNT_ATTR_NODEV: u64 = 0x4;

@@ -120,6 +120,8 @@ const TESTS: &[Test] = &[
         traces::a_tracer_ends_with_its_task_and_the_other_way_round,
     ),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
+    ("a_process_enters_a_container_of_a_runtime", runtimes::a_process_enters_a_container_of_a_runtime),
+    ("a_container_of_a_runtime_is_attached_to", runtimes::a_container_of_a_runtime_is_attached_to),
     ("a_runtime_runs_a_container", runtimes::a_runtime_runs_a_container),
     ("nothing_outlives_a_container_of_a_runtime", runtimes::nothing_outlives_a_container_of_a_runtime),
     ("what_a_runtime_cannot_start_is_told", runtimes::what_a_runtime_cannot_start_is_told),

@@ -1,6 +1,7 @@
 //! Containers that runc and crun start, beside our own.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,12 +9,14 @@ use std::time::Instant;
 
 use watchbell_sandbox::{
     Capabilities, Ceiling, CgroupLimits, ExitStatus, Extras, FileEntry, OciRuntime, PodEnvironment, RunSpec,
-    Sharing, SpawnerOptions, StartFailureKind, Sys, TableEntry, VolumeSource,
+    Sharing, SpawnerOptions, StartFailureKind, Stdin, Sys, TableEntry, VolumeSource,
 };
 
 use crate::Outcome;
 use crate::place::{Failure, PATIENCE, Place, Server, pod, script, wait_for_end};
 use crate::probe::{build_probe, printed, probe, run, with_volume};
+use crate::sessions;
+use crate::sessions_attached::{interactive, talk};
 
 /// The runtimes of Debian that this machine has.
 pub(crate) fn installed() -> Vec<OciRuntime> {
@@ -212,12 +215,19 @@ fn settled(lines: Vec<String>, runtime: &str) -> Vec<String> {
         ("crun", "unknown-call ENOSYS") => "unknown-call EPERM".to_owned(),
         // By Landlock, under which no runtime could mount anything.
         (_, "mknod EACCES") => "mknod EPERM".to_owned(),
+        ("runc", limit) if limit.starts_with("Max open files") => hard_limit(limit),
         _ => line,
     };
     let is_same = |line: &String| !differs.iter().any(|name| line.starts_with(name));
     let mut lines: Vec<String> = lines.into_iter().filter(is_same).map(as_by_runtime).collect();
     lines.sort();
     lines
+}
+
+/// Go raises the soft limit of open files for itself, and sometimes puts it back only once runc has set the container's: seen
+/// with runc 1.1.5. The hard limit is what holds.
+fn hard_limit(line: &str) -> String {
+    line.split_whitespace().nth(4).unwrap_or_default().to_owned()
 }
 
 pub(crate) fn a_runtime_mounts_volumes() -> Outcome {
@@ -369,4 +379,86 @@ pub(crate) fn nothing_outlives_a_container_of_a_runtime() -> Outcome {
         assert_eq!(server.exit(next.id)?.status, ExitStatus::Code(1));
     }
     Ok(())
+}
+
+pub(crate) fn a_process_enters_a_container_of_a_runtime() -> Outcome {
+    each(|place, server, runtime, n| {
+        let spec = by(runtime, probe(place, n, &["pause"]));
+        sessions::start(server, &spec)?;
+        let check = |words: &[&str], expect: (ExitStatus, &str, &str)| -> Outcome {
+            let (status, out, err) = sessions::exec(server, spec.id, words)?;
+            assert_eq!((status, out.as_str(), err.as_str()), expect, "{words:?}");
+            Ok(())
+        };
+        let sh = "echo out; echo err >&2; exit 3";
+        check(&["sh", "-c", sh], (ExitStatus::Code(3), "out\n", "err\n"))?;
+        check(&["sh", "-c", "kill -9 $$"], (ExitStatus::Signal(9), "", ""))?;
+        check(&["sh", "-c", "kill -15 $$"], (ExitStatus::Signal(15), "", ""))?;
+        check(&["cat"], (ExitStatus::Code(0), "", ""))?;
+        check(&["/bin/probe", "fds"], (ExitStatus::Code(0), "0 1 2 \n", ""))?;
+        // Whoever enters is held as the container is.
+        let show = |who: &str| -> Result<Vec<String>, Failure> {
+            let files =
+                ["cgroup", "limits", "uid_map", "oom_score_adj"].map(|file| format!("/proc/{who}/{file}"));
+            let words = ["/bin/probe", "cat"].into_iter().chain(files.iter().map(String::as_str));
+            let lines = sessions::exec(server, spec.id, &words.collect::<Vec<_>>())?.1;
+            Ok(settled(lines.lines().map(str::to_owned).collect(), runtime))
+        };
+        assert_eq!(show("self")?, show("1")?);
+        let status = sessions::exec(server, spec.id, &["/bin/probe", "cat", "/proc/self/status"])?.1;
+        for line in
+            ["CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"]
+        {
+            assert!(status.lines().any(|found| found == line), "{line}: {status}");
+        }
+        // What cannot be executed is told.
+        for command in ["/bin/none", "none"] {
+            let failure = server.spawner.exec(spec.id, sessions::argv(&[command]), sessions::ALL).err();
+            let failure = failure.ok_or("it started")?;
+            assert!(failure.to_string().contains(command), "{failure}");
+        }
+        // It ends with its client, and its terminal with it.
+        let session =
+            server.spawner.exec(spec.id, sessions::argv(&["/bin/probe", "pause"]), sessions::ALL)?;
+        drop(session);
+        let count = || -> Result<usize, Failure> {
+            let listed = sessions::exec(server, spec.id, &["/bin/probe", "ls", "/proc"])?.1;
+            Ok(listed.lines().filter(|name| name.parse::<u32>().is_ok()).count())
+        };
+        sessions::until("it ends with its session", || Ok(count()? == 2))?;
+        let terminal = sessions::argv(&["/bin/probe", "terminal"]);
+        let mut session = server.spawner.exec(spec.id, terminal, sessions::TTY)?;
+        talk(session.stdin.take(), session.stdout.take(), session.terminal.as_ref(), 0)?;
+        assert_eq!(session.link.wait()?, ExitStatus::Code(5));
+        drop(session);
+        // A session ends with its container.
+        let session =
+            server.spawner.exec(spec.id, sessions::argv(&["/bin/probe", "pause"]), sessions::ALL)?;
+        server.spawner.release_pod(n)?;
+        assert_eq!(server.exit(spec.id)?.status, ExitStatus::Signal(9));
+        assert_eq!(session.link.wait()?, ExitStatus::Signal(9));
+        Ok(())
+    })
+}
+
+pub(crate) fn a_container_of_a_runtime_is_attached_to() -> Outcome {
+    each(|place, server, runtime, n| {
+        let spec = by(runtime, interactive(probe(place, n, &["terminal"]), Stdin::Once, true));
+        sessions::start(server, &spec)?;
+        place.wait_for_log(&format!("{n}.log"))?;
+        let mut session = server.spawner.attach(spec.id, sessions::TTY)?;
+        talk(session.stdin.take(), session.stdout.take(), session.terminal.as_ref(), 2)?;
+        assert_eq!(session.link.wait()?, ExitStatus::Code(5));
+        assert_eq!(server.exit(spec.id)?.status, ExitStatus::Code(5));
+        let spec =
+            by(runtime, interactive(script(place, n + 1, "cat; echo done; exit 7"), Stdin::Once, false));
+        sessions::start(server, &spec)?;
+        let mut session = server.spawner.attach(spec.id, sessions::ALL)?;
+        let mut stdin = fs::File::from(session.stdin.take().ok_or("no stdin")?);
+        stdin.write_all(b"text\n")?;
+        drop(stdin);
+        assert_eq!(sessions::read_all(session.stdout.take())?, "text\ndone\n");
+        assert_eq!(server.exit(spec.id)?.status, ExitStatus::Code(7));
+        Ok(())
+    })
 }

@@ -18,7 +18,7 @@ fn resize(terminal: Option<&OwnedFd>, rows: u16, columns: u16) -> Outcome {
 }
 
 /// Talks to `probe terminal`, wherever it runs.
-fn talk(
+pub(crate) fn talk(
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
     terminal: Option<&OwnedFd>,
@@ -61,7 +61,7 @@ pub(crate) fn a_process_has_a_terminal() -> Outcome {
     end(&server, &spec)
 }
 
-fn interactive(spec: RunSpec, stdin: Stdin, tty: bool) -> RunSpec {
+pub(crate) fn interactive(spec: RunSpec, stdin: Stdin, tty: bool) -> RunSpec {
     RunSpec { interaction: Interaction { stdin, tty }, ..spec }
 }
 

@@ -24,8 +24,9 @@ pub(super) struct Layout {
     pub(super) v1: Vec<(Controller, PathBuf)>,
     pub(super) unified: Option<PathBuf>,
     pub(super) views: Vec<View>,
-    /// Of version 1. OCI runtimes will not go without it, though a user namespace takes devices away already.
-    pub(super) devices: Option<PathBuf>,
+    /// Of version 1, where our own starts have no use for them: OCI runtimes will not go without `devices`, and crun not into a
+    /// container without `freezer`.
+    pub(super) others: Vec<PathBuf>,
     /// Of version 1, with its place below /sys/fs/cgroup.
     pub(super) blkio: Option<(String, PathBuf)>,
     /// Of version 2: the controller for disks is handed down too.
@@ -82,7 +83,8 @@ impl Layout {
     /// Reads proc(5)'s mountinfo and cgroups(7)'s /proc/self/cgroup.
     pub(super) fn read(mounts: &str, own: &str, name: &str) -> Result<Layout, String> {
         let mut v1 = Vec::new();
-        let (mut unified, mut devices, mut blkio) = (None, None, None);
+        let (mut unified, mut blkio) = (None, None);
+        let mut others: Vec<PathBuf> = Vec::new();
         let mut subtrees: Vec<(String, PathBuf)> = Vec::new();
         let mut views: Vec<View> = Vec::new();
         for line in mounts.lines() {
@@ -119,8 +121,8 @@ impl Layout {
                                 blkio.get_or_insert_with(place);
                                 continue;
                             }
-                            "devices" if devices.is_none() => {
-                                devices = Some(base(controller));
+                            "devices" if !subtrees.contains(&place()) => {
+                                others.push(base(controller));
                                 subtrees.push(place());
                                 continue;
                             }
@@ -137,9 +139,8 @@ impl Layout {
         }
         if unified.is_some() {
             // The unified tree tracks; the freezer would only cost a write a start.
-            for (_, freezer) in v1.extract_if(.., |(c, _)| *c == Controller::Freezer) {
-                subtrees.retain(|(_, base)| *base != freezer);
-            }
+            let freezer = v1.extract_if(.., |(c, _)| *c == Controller::Freezer);
+            others.extend(freezer.map(|(_, base)| base));
         }
         if v1.is_empty() {
             views = vec![View { file_system: "cgroup2", flags: Vec::new(), place: String::new() }];
@@ -149,7 +150,7 @@ impl Layout {
         }
         // Several controllers may be one hierarchy.
         subtrees.dedup();
-        let layout = Layout { v1, unified, views, devices, blkio, hands_io_down: false, subtrees };
+        let layout = Layout { v1, unified, views, others, blkio, hands_io_down: false, subtrees };
         if layout.unified.is_none() && layout.v1.is_empty() {
             return Err("no control group hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup".into());
         }
@@ -211,7 +212,7 @@ impl Layout {
     /// Each base directory once.
     pub(super) fn bases(&self) -> Vec<&Path> {
         let mut bases: Vec<&Path> = Vec::new();
-        for base in self.v1.iter().map(|(_, path)| path).chain(&self.unified).chain(&self.devices) {
+        for base in self.v1.iter().map(|(_, path)| path).chain(&self.unified).chain(&self.others) {
             if !bases.contains(&base.as_path()) {
                 bases.push(base);
             }
@@ -225,8 +226,8 @@ impl Layout {
             match fs::create_dir(base) {
                 Ok(()) => {}
                 // A runtime that needs it says so at its start; our own sandbox does not.
-                Err(e) if self.devices.as_deref() == Some(base) => {
-                    tracing::info!("no control group for devices at {}: {e}", base.display());
+                Err(e) if self.others.iter().any(|other| other == base) => {
+                    tracing::info!("no control group for OCI runtimes at {}: {e}", base.display());
                 }
                 Err(e) => {
                     return Err(format!(
@@ -352,7 +353,7 @@ mod tests {
         assert!(!hybrid.is_pure_v2());
         assert_eq!(hybrid.unified, Some("/nowhere/unified/w".into()));
         assert_eq!(hybrid.v1.len(), 4, "the freezer is left out: {hybrid:?}");
-        assert_eq!(hybrid.bases().len(), 5);
+        assert_eq!(hybrid.bases().len(), 6, "the freezer is there for OCI runtimes");
         let shown: Vec<_> = hybrid.views.iter().map(|v| (&*v.place, v.flags.clone())).collect();
         assert_eq!(shown, [("cpu", vec!["cpu"]), ("memory", vec!["memory"])]);
 

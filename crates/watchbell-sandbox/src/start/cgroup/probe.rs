@@ -27,7 +27,7 @@ impl Cgroups {
             v1: Vec::new(),
             unified: None,
             views,
-            devices: None,
+            others: Vec::new(),
             blkio: None,
             hands_io_down: false,
             subtrees: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -17,7 +17,6 @@ use crate::OciRuntime;
 
 /// kubelet's `runtimeRequestTimeout`: a runtime that takes longer hangs.
 const PATIENCE_SECONDS: i64 = 120;
-const LOG: &str = "log.json";
 /// What is looked at of its log.
 const LOG_MAX: u64 = 1 << 20;
 /// One in each bundle.
@@ -38,13 +37,9 @@ pub(super) fn call(runtime: &OciRuntime, args: &[&str], streams: Streams<'_>) ->
         None => Ok(Stdio::null()),
     };
     let bundle = Path::new(BUNDLE);
-    let log = bundle.join(LOG);
+    // Sessions call beside the shim.
+    let log = bundle.join(format!("log-{}.json", std::process::id()));
     let begun = (|| {
-        // Each call's own: an error of an earlier one is not this one's.
-        match fs::remove_file(&log) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
         let mut command = Command::new(&runtime.path);
         // SAFETY: it makes system calls alone.
         unsafe { command.pre_exec(kernel::reset_signals) };
@@ -66,12 +61,17 @@ pub(super) fn call(runtime: &OciRuntime, args: &[&str], streams: Streams<'_>) ->
     })();
     let verb = args.first().copied().unwrap_or_default();
     let cannot = |why: &dyn std::fmt::Display| format!("{} {verb}: {why}", runtime.name);
-    let ended = begun.and_then(wait).map_err(|e| cannot(&e))?;
+    let ended = begun.and_then(wait).map_err(|e| cannot(&e));
+    let said = read_bounded(&log).unwrap_or_default();
+    // It is there once the runtime had something to say, and nobody looks at it again.
+    let _ = fs::remove_file(&log);
+    let ended = ended?;
     if ended.success() {
         return Ok(());
     }
-    let log = read_bounded(&log).unwrap_or_default();
-    Err(cannot(&message::last_error(&log).unwrap_or_else(|| format!("it ended with {ended} and no message"))))
+    Err(cannot(
+        &message::last_error(&said).unwrap_or_else(|| format!("it ended with {ended} and no message")),
+    ))
 }
 
 /// Waits for the end of a call, and ends one that hangs.
@@ -111,13 +111,12 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Waits until the process has ended or something comes from `other`. Whether the process has.
-pub(super) fn ended_before(process: &OwnedFd, other: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut fds =
-        [PollFd::new(process, PollFlags::IN), PollFd::from_borrowed_fd(other.as_fd(), PollFlags::IN)];
+/// Waits until something is to be read of one of them, or it has ended.
+pub(super) fn ready<const N: usize>(all: [BorrowedFd<'_>; N]) -> io::Result<[bool; N]> {
+    let mut fds = all.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
     loop {
         match poll(&mut fds, None) {
-            Ok(_) => return Ok(!fds[0].revents().is_empty()),
+            Ok(_) => return Ok(fds.map(|fd| !fd.revents().is_empty())),
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }

@@ -49,7 +49,7 @@ pub(super) fn config(spec: &RunSpec, given: &Given<'_>) -> Value {
     let is_shared = spec.pod.sharing == Sharing::Shared;
     let mut config = json!({
         "ociVersion": OCI_VERSION,
-        "process": process(spec, given.hard_limit),
+        "process": process(spec, spec.interaction.tty, given.hard_limit),
         "root": {"path": given.bundle.join(ROOT), "readonly": spec.root.read_only},
         "mounts": mounts(spec, given),
         "linux": {
@@ -88,7 +88,7 @@ pub(super) fn config(spec: &RunSpec, given: &Given<'_>) -> Value {
 }
 
 /// One process of the container: its first one, or one that enters later.
-pub(super) fn process(spec: &RunSpec, hard_limit: &dyn Fn(RlimitResource) -> u64) -> Value {
+pub(super) fn process(spec: &RunSpec, tty: bool, hard_limit: &dyn Fn(RlimitResource) -> u64) -> Value {
     let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     if !spec.env.iter().any(|(name, _)| name == "PATH") {
         // Runtimes look the program up in this alone.
@@ -96,7 +96,7 @@ pub(super) fn process(spec: &RunSpec, hard_limit: &dyn Fn(RlimitResource) -> u64
     }
     let kept: Vec<String> = capabilities(spec).names().map(|name| format!("CAP_{name}")).collect();
     json!({
-        "terminal": spec.interaction.tty,
+        "terminal": tty,
         "user": {"uid": spec.uid, "gid": spec.gid, "umask": 0o022, "additionalGids": spec.groups},
         "args": spec.argv,
         "env": env,

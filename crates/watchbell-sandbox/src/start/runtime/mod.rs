@@ -17,6 +17,7 @@
 mod bundle;
 mod command;
 mod config;
+mod entry;
 mod message;
 mod shim;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use super::kernel::{self, Cloned};
 use super::{Begun, Cgroup, Failure, Host, Memory, Ready, failed, input, output, plan, terminal};
 use crate::{ExitStatus, OciRuntime, RunSpec, Stdin, Usage};
 use bundle::Surroundings;
+pub(super) use entry::{RuntimeEntry, namespaces as shim_namespaces};
 use shim::Shim;
 
 /// The spawner's end of a shim.

@@ -85,7 +85,8 @@ impl Shim<'_> {
     fn create(&self) -> Result<OwnedFd, Failure> {
         let fault = |step: &'static str| move |e: io::Error| failed(step, &self.spec.name, &e);
         let tty = self.spec.interaction.tty;
-        let console = tty.then(Console::listen).transpose().map_err(fault("listen for the terminal of"))?;
+        let console =
+            tty.then(|| Console::listen(CONSOLE)).transpose().map_err(fault("listen for the terminal of"))?;
         let mut args = vec!["create", "--bundle", BUNDLE, "--pid-file", PID_FILE];
         if tty {
             args.extend(["--console-socket", CONSOLE]);
@@ -122,7 +123,20 @@ impl Shim<'_> {
 
     /// Passes signals on until the container ends, then tells how and has the runtime clear up.
     fn follow(&self, process: &OwnedFd) -> io::Result<()> {
-        while !command::ended_before(process, self.control)? {
+        // What is cloned by the runtime and outlives its call ends as this process's child.
+        let children = kernel::child_signals()?;
+        loop {
+            let [has_ended, is_told, has_child] =
+                command::ready([process.as_fd(), self.control, children.as_fd()])?;
+            if has_ended {
+                break;
+            }
+            if has_child {
+                kernel::reap_all_but(&children, process)?;
+            }
+            if !is_told {
+                continue;
+            }
             let mut signal = [0u8; 1];
             // The spawner's end is closed only when the spawner is gone, and with it this process.
             if recv(self.control, &mut signal, RecvFlags::empty())?.0 == 0 {
@@ -179,8 +193,8 @@ impl Shim<'_> {
 pub(super) struct Console(std::os::unix::net::UnixListener);
 
 impl Console {
-    pub(super) fn listen() -> io::Result<Self> {
-        let listener = std::os::unix::net::UnixListener::bind(Path::new(BUNDLE).join(CONSOLE))?;
+    pub(super) fn listen(name: &str) -> io::Result<Self> {
+        let listener = std::os::unix::net::UnixListener::bind(Path::new(BUNDLE).join(name))?;
         listener.set_nonblocking(true)?;
         Ok(Self(listener))
     }
