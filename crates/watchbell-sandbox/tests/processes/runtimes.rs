@@ -445,7 +445,10 @@ pub(crate) fn a_container_of_a_runtime_is_attached_to() -> Outcome {
     each(|place, server, runtime, n| {
         let spec = by(runtime, interactive(probe(place, n, &["terminal"]), Stdin::Once, true));
         sessions::start(server, &spec)?;
-        place.wait_for_log(&format!("{n}.log"))?;
+        let log = format!("{n}.log");
+        sessions::until("it has said who it is", || {
+            Ok(place.lines(&log).is_ok_and(|lines| lines.len() == 2))
+        })?;
         let mut session = server.spawner.attach(spec.id, sessions::TTY)?;
         talk(session.stdin.take(), session.stdout.take(), session.terminal.as_ref(), 2)?;
         assert_eq!(session.link.wait()?, ExitStatus::Code(5));

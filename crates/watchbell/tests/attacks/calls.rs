@@ -116,6 +116,17 @@ pub(crate) fn check_default(found: &Outcomes, path: &str) {
     }
 }
 
+/// What a pod got otherwise than one that says nothing does from our own sandbox.
+pub(crate) fn other_than_default(found: &Outcomes) -> Vec<String> {
+    let rows = expected().into_iter();
+    let other = rows.filter_map(|Row { key, expected: [default, ..], absent }| {
+        let got = found.get(&key).map_or("nothing", String::as_str);
+        let is_same = default.contains(&got) || absent.contains(&got);
+        (!is_same).then(|| format!("{} {got}", key.1))
+    });
+    other.collect()
+}
+
 /// What no profile lifts.
 const FLOOR: [&str; 30] = [
     "mount-cgroup",

@@ -16,6 +16,7 @@ mod host;
 mod profiles;
 mod program;
 mod requests;
+mod runtimes;
 #[path = "../e2e/stand.rs"]
 #[expect(dead_code, reason = "what the other tests need of it")]
 mod stand;
