@@ -46,8 +46,11 @@ fn each(test: impl Fn(&Place, &Server, &str, u128) -> Outcome) -> Outcome {
     build_probe(&place)?;
     let server = connect(&place)?;
     for (n, runtime) in installed().iter().enumerate() {
-        test(&place, &server, &runtime.name, 10 * (n as u128 + 1))
-            .map_err(|e| format!("{}: {e}", runtime.name))?;
+        let result = test(&place, &server, &runtime.name, 10 * (n as u128 + 1))
+            .map_err(|e| format!("{}: {e}", runtime.name));
+        // crun gives the streams that it finds to the container's user.
+        assert_eq!(fs::metadata("/dev/null")?.uid(), 0, "the host's /dev/null has another owner");
+        result?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::super::kernel;
@@ -22,7 +23,8 @@ const LOG_MAX: u64 = 1 << 20;
 /// One in each bundle.
 pub(super) const CONTAINER: &str = "container";
 
-/// Streams of a call; what is left out is /dev/null.
+/// Streams of a call; what is left out is an empty pipe, and one that nobody reads. Never the host's /dev/null: crun gives the
+/// streams that it finds to the container's user.
 #[derive(Default)]
 pub(super) struct Streams<'a> {
     pub(super) stdin: Option<BorrowedFd<'a>>,
@@ -32,9 +34,13 @@ pub(super) struct Streams<'a> {
 
 /// Calls the runtime, which ignores no signal that the container should have, and waits for its end. What it says of a failure comes back as one line.
 pub(super) fn call(runtime: &OciRuntime, args: &[&str], streams: Streams<'_>) -> Result<(), String> {
-    let stream = |fd: Option<BorrowedFd<'_>>| match fd {
+    // What does not fit into the pipe is lost, and holds nobody up.
+    let pipes = pipe_with(PipeFlags::CLOEXEC)
+        .and_then(|empty| Ok((empty.0, pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?)));
+    let (empty, (_unread, sink)) = pipes.map_err(|e| format!("{}: {e}", runtime.name))?;
+    let stream = |fd: Option<BorrowedFd<'_>>, otherwise: &OwnedFd| match fd {
         Some(fd) => fd.try_clone_to_owned().map(Stdio::from),
-        None => Ok(Stdio::null()),
+        None => otherwise.try_clone().map(Stdio::from),
     };
     let bundle = Path::new(BUNDLE);
     // Sessions call beside the shim.
@@ -54,9 +60,9 @@ pub(super) fn call(runtime: &OciRuntime, args: &[&str], streams: Streams<'_>) ->
             // Nothing of the server's or of root's surroundings.
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdin(stream(streams.stdin)?)
-            .stdout(stream(streams.stdout)?)
-            .stderr(stream(streams.stderr)?)
+            .stdin(stream(streams.stdin, &empty)?)
+            .stdout(stream(streams.stdout, &sink)?)
+            .stderr(stream(streams.stderr, &sink)?)
             .spawn()
     })();
     let verb = args.first().copied().unwrap_or_default();
