@@ -29,8 +29,9 @@ pub(crate) fn stand() -> Stand {
 
 /// A Job each of whose tasks asks for one toy.
 fn toy_job(name: &str, spec: &str, script: &str) -> String {
-    let text = job(name, spec, script);
-    text + "        resources: {limits: {vendor.com/toy: 1}}\n"
+    let mut text = job(name, spec, script);
+    text.push_str("        resources: {limits: {vendor.com/toy: 1}}\n");
+    text
 }
 
 #[test]
