@@ -144,13 +144,25 @@ impl Sandbox {
                 Some("keeper") if args.contains(&*place) => 1,
                 _ => continue,
             };
-            found[at] = thread_ms(&entry.path());
+            found[at] += thread_ms(&entry.path());
             if at == 0 {
                 found[2] = reaped_ms(&entry.path());
+                // What clones for it is its part.
+                found[0] += cloner_of(&entry.path()).map_or(0.0, |cloner| thread_ms(&cloner));
             }
         }
         found
     }
+}
+
+/// The spawner's child that makes its other children.
+fn cloner_of(spawner: &Path) -> Option<PathBuf> {
+    let pid = spawner.file_name()?.to_str()?;
+    let children = std::fs::read_to_string(spawner.join(format!("task/{pid}/children"))).ok()?;
+    let mut children = children.split_whitespace().map(|pid| Path::new("/proc").join(pid));
+    children.find(|child| {
+        std::fs::read_to_string(child.join("comm")).is_ok_and(|name| name.trim() == "watchbell-clone")
+    })
 }
 
 /// A process with one thread, to the nanosecond.

@@ -158,6 +158,10 @@ impl EventLoop {
             self.keep_time();
             self.settle();
             self.flush();
+            // With nothing else to do; it is looked at what happened meanwhile before the next.
+            if self.queue.is_empty() {
+                self.parts.host.prepare();
+            }
         }
         self.end()
     }

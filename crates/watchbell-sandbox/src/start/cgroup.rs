@@ -67,8 +67,8 @@ pub(crate) struct Cgroup {
     name: String,
     /// Where an OCI runtime may make a group of this name too.
     elsewhere: Vec<PathBuf>,
-    /// Linux counts the kills of a group, and takes a clone into one that was ever killed for a fork that raced with the
-    /// kill (kill_seq, seen on 6.18): the new process dies at once. Such a group is never leased again.
+    /// Never leased again. Linux counts the kills of a group, and takes a clone into one that was ever killed for a fork that
+    /// raced with the kill (kill_seq, seen on 6.18): the new process dies at once.
     killed: Cell<bool>,
 }
 
@@ -136,26 +136,29 @@ impl Cgroups {
         &self.layout.views
     }
 
-    /// A group with these limits for one run.
-    pub(super) fn lease(&mut self, limits: &CgroupLimits) -> io::Result<Cgroup> {
-        if let Some(mut group) = self.idle.pop() {
-            match group.begin(&self.layout, limits) {
-                Ok(()) => return Ok(group),
-                // Memory that outlived the run before may be more than this one's limit: a fresh group has none.
-                Err(error) => tracing::debug!("a control group is made anew: {error}"),
-            }
-            group.destroy();
+    /// A group for one run, whose limits are set before anything of the run is in it but what waits for them.
+    pub(super) fn lease(&mut self) -> io::Result<Cgroup> {
+        match self.idle.pop() {
+            Some(group) => Ok(group),
+            None => self.lease_new(),
         }
+    }
+
+    /// One that no run had before.
+    pub(super) fn lease_new(&mut self) -> io::Result<Cgroup> {
         let name = format!("slot-{}", self.next_slot);
         self.next_slot += 1;
-        let mut group = self.make(&name, true)?;
-        match group.begin(&self.layout, limits) {
-            Ok(()) => Ok(group),
-            Err(error) => {
-                group.destroy();
-                Err(error)
-            }
+        self.make(&name, true)
+    }
+
+    /// Sets the limits of a leased group. What is used counts for the run from then on.
+    pub(super) fn limit(&self, group: &mut Cgroup, limits: &CgroupLimits) -> io::Result<()> {
+        let begun = group.begin(&self.layout, limits);
+        if begun.is_err() {
+            // What it has now is not known.
+            group.killed.set(true);
         }
+        begun
     }
 
     /// A group for one run that an OCI runtime starts. It is never used again: the runtime may have removed it.
@@ -347,18 +350,17 @@ impl Cgroup {
         self.members.iter().filter_map(|m| m.counter.as_ref()).chain(of_v2).map(AsFd::as_fd).collect()
     }
 
-    /// Moves the calling process into the hierarchies that clone3 does not know. The rights to do so are those of who
-    /// opened the files.
+    /// By what a process enters each hierarchy that clone3 does not know, once where several are one.
+    pub(super) fn doors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let seen = |n: usize, path: &Path| self.members[..n].iter().any(|other| other.path == path);
+        let each = self.members.iter().enumerate().filter(move |(n, member)| !seen(*n, &member.path));
+        each.map(|(_, member)| member.procs.as_fd())
+    }
+
+    /// Moves the calling process into the hierarchies that clone3 does not know.
     pub(super) fn join(&self) -> io::Result<()> {
-        let mut joined: Vec<&Path> = Vec::new();
-        for member in &self.members {
-            if joined.contains(&member.path.as_path()) {
-                continue;
-            }
-            (&member.procs).write_all(b"0").map_err(|e| named(&member.path.join(PROCS), e))?;
-            joined.push(&member.path);
-        }
-        Ok(())
+        let shown = self.members.first().map_or(Path::new("/"), |member| &member.path);
+        enter_by(self.doors()).map_err(|e| named(shown, e))
     }
 
     /// Ends every process in it.
@@ -428,6 +430,14 @@ impl Cgroup {
             remove(&path);
         }
     }
+}
+
+/// Moves the calling process. The rights to do so are those of who opened the doors.
+pub(super) fn enter_by<'a>(doors: impl IntoIterator<Item = BorrowedFd<'a>>) -> io::Result<()> {
+    for door in doors {
+        rustix::io::write(door, b"0")?;
+    }
+    Ok(())
 }
 
 /// `key value`, a line each.

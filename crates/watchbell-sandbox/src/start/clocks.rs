@@ -44,7 +44,9 @@ impl Clocks {
     fn set_to_zero(&self) -> io::Result<()> {
         // Whole seconds, down: a clock that began below 0 would be refused.
         let (monotonic, boottime) = (clock_gettime(ClockId::Monotonic), clock_gettime(ClockId::Boottime));
-        let text = format!("monotonic -{} 0\nboottime -{} 0\n", monotonic.tv_sec, boottime.tv_sec);
+        // The raw clock has the same offset, and is behind where the other was slewed forward.
+        let least = monotonic.tv_sec.min(clock_gettime(ClockId::MonotonicRaw).tv_sec);
+        let text = format!("monotonic -{least} 0\nboottime -{} 0\n", boottime.tv_sec);
         match rustix::io::write(&self.offsets, text.as_bytes()) {
             Ok(written) if written == text.len() => Ok(()),
             Ok(_) => Err(io::ErrorKind::WriteZero.into()),

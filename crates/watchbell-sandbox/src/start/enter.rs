@@ -299,7 +299,7 @@ impl Inner<'_> {
         // Faulted in now: the kernel only then writes to it for certain.
         let _ = self.word.get();
         // SAFETY: this copy of the spawner has one thread too.
-        match unsafe { kernel::clone_brother(self.word) }? {
+        match unsafe { kernel::clone_brother(self.word, 0, None) }? {
             Cloned::Parent { .. } => Ok(()),
             Cloned::Child => {
                 let failure = self.run(tty);

@@ -22,13 +22,7 @@ pub(super) const NO_CORE: u64 = 1;
 
 pub(super) fn carry_out(spec: &RunSpec, profile: Option<&Filter>, step: &Step) -> io::Result<()> {
     match step {
-        Step::BecomeRootInside => {
-            rustix::thread::set_thread_groups(&[])?;
-            let (uid, gid) = (Uid::ROOT, Gid::ROOT);
-            rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-            Ok(())
-        }
+        Step::BecomeRootInside => become_root(),
         Step::NewSession => {
             rustix::process::setsid()?;
             Ok(())
@@ -97,6 +91,15 @@ pub(super) fn may_filter() -> io::Result<()> {
         sets.effective |= CapabilitySet::SYS_ADMIN;
         rustix::thread::set_capabilities(None, sets)?;
     }
+    Ok(())
+}
+
+/// Becomes root of the user namespace that this process is in.
+pub(super) fn become_root() -> io::Result<()> {
+    rustix::thread::set_thread_groups(&[])?;
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     Ok(())
 }
 

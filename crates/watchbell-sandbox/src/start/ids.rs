@@ -56,6 +56,11 @@ impl IdPool {
         Ok(IdRange { first, map: Some(map), roots: RootCache::default(), common: None, etc: None })
     }
 
+    /// Whether there is a range for one more.
+    pub(super) fn has_room(&self) -> bool {
+        !self.idle.is_empty() || self.next < self.ranges.count
+    }
+
     /// Ids are used again once nothing of the pod is left.
     pub(super) fn give_back(&mut self, range: IdRange) {
         if range.map.is_some() {
@@ -164,7 +169,7 @@ pub(super) unsafe fn clone_with_clocks(
 }
 
 /// Changes the effective user alone, and keeps what root may.
-fn act_as(uid: u32) -> io::Result<()> {
+pub(super) fn act_as(uid: u32) -> io::Result<()> {
     rustix::thread::set_thread_res_uid(None, Uid::from_raw(uid), None)?;
     let mut sets = rustix::thread::capabilities(None)?;
     sets.effective = sets.permitted;

@@ -6,6 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use crate::ExitStatus;
 
 /// Turns the result of a raw system call into `io::Result`.
@@ -58,17 +60,25 @@ pub(super) unsafe fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> 
     unsafe { clone(args) }
 }
 
-/// Clones a brother: a child of this process's parent. Its number stands in `word` before it runs, so that the parent knows of
-/// it whatever becomes of this process.
+/// Clones a brother, as [`clone3`] does a child: a child of this process's parent. Its number stands in `word` before it runs,
+/// so that the parent knows of it whatever becomes of this process.
 ///
 /// # Safety
 /// As for [`clone3`].
-pub(super) unsafe fn clone_brother(word: &SharedWord) -> io::Result<Cloned> {
-    let args = CloneArgs {
-        flags: (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64,
+pub(super) unsafe fn clone_brother(
+    word: &SharedWord,
+    namespaces: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
+    let mut args = CloneArgs {
+        flags: namespaces | (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID) as u64,
         parent_tid: word.0.as_ptr() as u64,
         ..CloneArgs::default()
     };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
     // SAFETY: one thread, as the caller promises; `word` is mapped as long as it lives.
     unsafe { clone(args) }
 }
@@ -110,6 +120,13 @@ impl SharedWord {
         // SAFETY: the mapping is a zeroed page, which is a valid `AtomicU32`, and lives as long as `self`. Other processes
         // change it by whole words only.
         unsafe { self.0.as_ref() }.load(Ordering::Acquire)
+    }
+}
+
+impl SharedWord {
+    pub(super) fn clear(&self) {
+        // SAFETY: as for `get`.
+        unsafe { self.0.as_ref() }.store(0, Ordering::Release);
     }
 }
 
@@ -265,7 +282,7 @@ pub(super) fn mount_setattr(mount: impl AsFd, set: u64, ids: Option<BorrowedFd<'
 
 /// One instruction of classic BPF (`struct sock_filter`).
 #[repr(C)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Instruction {
     pub(super) code: u16,
     pub(super) jt: u8,

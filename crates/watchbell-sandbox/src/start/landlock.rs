@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::fs::FileType;
 
+use serde::{Deserialize, Serialize};
+
 use super::kernel::checked;
 
 /// The first that knows all rights below; Linux 6.8 has 4.
@@ -59,7 +61,7 @@ impl Access {
 }
 
 /// Which ways to processes outside are closed too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// Abstract sockets of others (CVE-2020-15257): off where containers of one pod meet by them.
     pub abstract_sockets: bool,

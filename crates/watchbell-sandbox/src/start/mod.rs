@@ -1,17 +1,18 @@
 //! From a checked [`RunSpec`] to its program, and the end of what that made.
 //!
 //! ```text
-//!  Host::begin ─ ids ─ volumes ─ root ─ control group ─ clone ──▶ task: the rest of the plan ──▶ exec
-//!                                                        │                  └─ a failure: told by the status pipe
-//!                                                        ▼
-//!                                   Begun { pid, pidfd, status, stdout, stderr } ── kill, empty ──▶ given back
+//!  ids ─ control group ─ clone ──▶ process that waits ──────────────▶ the rest of the plan ──▶ exec
+//!                                         ▲                             └─ a failure: told by the status pipe
+//!  Host::begin ─ volumes ─ root ─ limits ─┴▶ Begun { pid, pidfd, status, outputs } ── kill, empty ──▶ given back
 //! ```
 //!
 //! The spawner's part never waits for the container: it makes mounts and control groups, clones, and lets the task go on
 //! alone.
 
+mod ahead;
 mod cgroup;
 mod clocks;
+mod cloner;
 mod devices;
 mod enter;
 mod etc;
@@ -29,6 +30,7 @@ mod program;
 mod runtime;
 mod seccomp;
 mod shared;
+mod single;
 mod stash;
 mod task;
 mod terminal;
@@ -40,6 +42,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -57,13 +60,15 @@ use crate::doctor::judge;
 use crate::tracer::Tracer;
 use crate::{
     ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, SeccompBase, Sharing, StartFailureKind,
-    Stdin, Totals, UidRanges, Usage,
+    Totals, UidRanges, Usage,
 };
+use ahead::{Queue, Waiting};
 use cgroup::{Cgroup, Cgroups, Memory, PodCgroup};
 use clocks::Clocks;
+use cloner::{Cloner, Known};
 pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
-use ids::{IdPool, IdRange, clone_charged_to, write_maps};
+use ids::{IdPool, IdRange, clone_charged_to};
 use kernel::{Cloned, CommandLine};
 use modes::ExactModes;
 use mounts::{Outfit, Place, Volume};
@@ -72,7 +77,7 @@ pub(crate) use runtime::ByRuntime;
 use seccomp::{Filter, Profiles};
 use shared::share_namespaces;
 use stash::{Bare, Stash};
-use task::{SharedNamespaces, Task};
+use task::{Inner, SharedNamespaces, Task};
 pub(crate) use terminal::Terminal;
 pub use unpacker::{Confinement, confined};
 
@@ -111,6 +116,11 @@ fn as_sandbox_failure(step: &Step, cause: &io::Error) -> Failure {
 pub(crate) struct Host {
     // Fields are dropped in this order: what is mounted goes before the stash it is mounted in.
     pods: HashMap<u128, Pod>,
+    ahead: Queue,
+    /// `None` once it was found dead.
+    cloner: Option<Cloner>,
+    /// Of all pods.
+    runs: usize,
     ids: IdPool,
     cgroups: Cgroups,
     stash: Stash,
@@ -168,6 +178,12 @@ pub(crate) enum Outcome {
     Gone,
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.want_none();
+    }
+}
+
 impl Host {
     /// Looks whether the host keeps what is promised, and ends what a spawner before left behind.
     pub(crate) fn open(
@@ -200,8 +216,13 @@ impl Host {
         let bare = Bare::new().map_err(|e| cannot("make the mount namespace that tasks begin in", &e))?;
         let command_line = CommandLine::find().map_err(|e| cannot("find the command line", &e))?;
         let landlock = landlock_abi();
+        let cloner = Cloner::start(&bare, &Known { views: cgroups.views(), landlock, command_line })
+            .map_err(|e| cannot("start the process that clones", &e))?;
         Ok(Host {
             pods: HashMap::new(),
+            ahead: Queue::new(),
+            cloner: Some(cloner),
+            runs: 0,
             ids,
             cgroups,
             stash,
@@ -220,53 +241,59 @@ impl Host {
         let _modes = ExactModes::begin();
         let uid = spec.pod.uid;
         let runtime = spec.extras.runtime.as_deref().map(|name| self.runtime(name)).transpose()?;
-        if !self.pods.contains_key(&uid) {
-            let pod = self.make_pod(spec)?;
-            self.pods.insert(uid, pod);
-        }
-        let cgroup = match self.lease_cgroup(spec) {
-            Ok(cgroup) => cgroup,
-            Err(error) => {
-                self.forget_unused(uid);
-                return Err(failed("lease a control group for", &spec.name, &error));
-            }
+        let waiting = match self.pods.contains_key(&uid) {
+            true => None,
+            false => self.make_pod(spec)?,
         };
-        let begun = match &runtime {
-            None => self.begin_in(spec, &cgroup),
-            Some(runtime) => self.begin_by(runtime, spec, &cgroup),
+        let begun = match (&runtime, spec.pod.sharing) {
+            (None, Sharing::Single) => self.begin_single(spec, waiting),
+            _ => self.begin_with_group(runtime.as_ref(), spec),
         };
         match begun {
-            Ok(mut begun) => {
-                begun.cgroup = Some(cgroup);
+            Ok(begun) => {
+                self.runs += 1;
+                self.ahead.started(self.runs, Instant::now());
                 if let Some(pod) = self.pods.get_mut(&uid) {
                     pod.runs += 1;
                 }
                 Ok(begun)
             }
             Err(failure) => {
-                self.cgroups.give_back(cgroup, Memory::after(spec));
                 self.forget_unused(uid);
                 Err(failure)
             }
         }
     }
 
-    fn lease_cgroup(&mut self, spec: &RunSpec) -> io::Result<Cgroup> {
-        match self.pods.get_mut(&spec.pod.uid).and_then(|pod| pod.cgroup.as_mut()) {
+    /// A start into a control group that has its limits: of a pod that shares namespaces, or by a runtime.
+    fn begin_with_group(&mut self, runtime: Option<&OciRuntime>, spec: &RunSpec) -> Result<Begun, Failure> {
+        let pod = self.pods.get_mut(&spec.pod.uid).and_then(|pod| pod.cgroup.as_mut());
+        let leased = match pod {
             Some(pod) => self.cgroups.lease_in(pod, &spec.limits),
-            None if spec.extras.runtime.is_some() => self.cgroups.lease_once(&spec.limits),
-            None => self.cgroups.lease(&spec.limits),
+            None => self.cgroups.lease_once(&spec.limits),
+        };
+        let cgroup = leased.map_err(|e| failed("lease a control group for", &spec.name, &e))?;
+        let begun = match runtime {
+            None => self.begin_shared(spec, &cgroup),
+            Some(runtime) => self.begin_by(runtime, spec, &cgroup),
+        };
+        match begun {
+            Ok(mut begun) => {
+                begun.cgroup = Some(cgroup);
+                Ok(begun)
+            }
+            Err(failure) => {
+                self.cgroups.give_back(cgroup, Memory::after(spec));
+                Err(failure)
+            }
         }
     }
 
     /// The pod's own things, at its first start.
-    fn make_pod(&mut self, spec: &RunSpec) -> Result<Pod, Failure> {
+    fn make_pod(&mut self, spec: &RunSpec) -> Result<Option<Waiting>, Failure> {
         let pod = &spec.pod;
-        let mut ids = if pod.host_namespaces.users {
-            IdRange::of_host()
-        } else {
-            self.ids.lease().map_err(|e| failed("lease user ids for", &pod.name, &e))?
-        };
+        let (mut ids, waiting) =
+            self.lease_ids(spec).map_err(|e| failed("lease user ids for", &pod.name, &e))?;
         let made = mounts::volumes(&mut self.stash, &ids, pod).and_then(|volumes| {
             let first = ids.first;
             ids.etc(&mut self.stash)
@@ -288,105 +315,41 @@ impl Host {
         });
         match made {
             Ok((volumes, shared, cgroup)) => {
-                Ok(Pod { ids, volumes, shared, cgroup, runs: 0, released: false })
+                self.pods.insert(pod.uid, Pod { ids, volumes, shared, cgroup, runs: 0, released: false });
+                Ok(waiting)
             }
             Err(failure) => {
+                if let Some(waiting) = waiting {
+                    self.cgroups.give_back(waiting.discard(), Memory::Ended);
+                }
                 self.ids.give_back(ids);
                 Err(failure)
             }
         }
     }
 
-    fn begin_in(&mut self, spec: &RunSpec, cgroup: &Cgroup) -> Result<Begun, Failure> {
+    /// Starts a container in the namespaces of its pod.
+    fn begin_shared(&mut self, spec: &RunSpec, cgroup: &Cgroup) -> Result<Begun, Failure> {
         let outfit = self.outfit(spec)?;
         let profile = self.profile(spec)?;
-        let Some(pod) = self.pods.get(&spec.pod.uid) else {
-            return Err(failed("find", "the pod", &io::ErrorKind::NotFound.into()));
-        };
-        let fault = |step: &'static str| move |e: io::Error| failed(step, &spec.name, &e);
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
-        let (stdout, stdout_in) = output(&pod.ids, spec).map_err(fault("make the output pipe of"))?;
-        let (stderr, stderr_in) = output(&pod.ids, spec).map_err(fault("make the error pipe of"))?;
-        let has_input = spec.interaction.stdin != Stdin::None && !spec.interaction.tty;
-        let made = has_input.then(|| input(&pod.ids, spec)).transpose();
-        let (stdin, stdin_in) = made.map_err(fault("make the input pipe of"))?.unzip();
-        let made = spec.interaction.tty.then(terminal::way_out).transpose();
-        let (way_out, way_in) = made.map_err(fault("make a socket for the terminal of"))?.unzip();
-        let made = spec.extras.trace.then(|| self.start_tracer(spec)).transpose();
-        let (tracer, tracer_in) = made.map_err(fault("start a tracer for"))?.unzip();
-        let (status, status_in) = pipe().map_err(fault("make the status pipe of"))?;
-        let (wait, go) = pipe().map_err(fault("make the start pipe of"))?;
-        let task = Task {
-            spec,
-            outfit,
-            profile,
-            tracer: tracer_in.as_ref().map(AsFd::as_fd),
-            shared: pod.shared.as_ref(),
-            stdin: stdin_in.as_ref().map(AsFd::as_fd),
-            stdout: stdout_in.as_fd(),
-            stderr: stderr_in.as_fd(),
-            way_out: way_in.as_ref().map(AsFd::as_fd),
-            terminal: None,
-            landlock: self.landlock,
-            queues: None,
-            volumes: Vec::new(),
-            status: status_in.as_fd(),
-        };
-        let host = spec.pod.host_namespaces;
-        let clocks = plan::has_clocks(spec).then_some(&self.clocks);
-        let flag = |is_own: bool, flag: i32| if is_own { flag as u64 } else { 0 };
+        let gone = || failed("find", "the pod", &io::ErrorKind::NotFound.into());
+        let pod = self.pods.get(&spec.pod.uid).ok_or_else(gone)?;
+        let shared = pod.shared.as_ref().ok_or_else(gone)?;
+        let (inner, held) = pipes::streams(&pod.ids, spec, self.trace(spec)?)?;
+        let (wait, go) = pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|e| failed("make the start pipe of", &spec.name, &e.into()))?;
         let ready = Ready { wait: wait.as_fd(), go: &go };
-        let (pid, pidfd) = match pod.shared.is_some() {
-            false => {
-                let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
-                let bare = &self.bare;
-                // SAFETY: the spawner has one thread.
-                match unsafe {
-                    clone_charged_to(Some(&pod.ids), bare, clocks, namespaces, cgroup.clone_into())
-                }
-                .map_err(fault("clone"))?
-                {
-                    Cloned::Child => child(task, &ready, Some(cgroup)),
-                    Cloned::Parent { pid, pidfd } => {
-                        let mapped = if host.users { Ok(()) } else { write_maps(pid, pod.ids.first) };
-                        if let Err(error) = mapped.and_then(|()| settle(pid, spec)) {
-                            kernel::discard(&pidfd);
-                            return Err(failed("prepare the process of", &spec.name, &error));
-                        }
-                        (pid, pidfd)
-                    }
-                }
-            }
-            true => begin_shared(task, &ready, cgroup, &self.bare, spec)
-                .map_err(fault("start in the namespaces of the pod of"))?,
-        };
+        let task = Task::new(spec, outfit, profile, self.landlock, &inner);
+        let (pid, pidfd) = clone_into_pod(task, &inner, shared, &ready, cgroup, &self.bare, spec)
+            .map_err(|e| failed("start in the namespaces of the pod of", &spec.name, &e))?;
         // The word to go on. A task that was killed meanwhile does not hear it, and the pidfd tells.
         match rustix::io::write(&go, b"g") {
-            Ok(_) | Err(Errno::PIPE) => {}
+            Ok(_) | Err(Errno::PIPE) => Ok(held.begun(spec, pid, pidfd)),
             Err(error) => {
                 kernel::discard(&pidfd);
-                return Err(failed("let go", &spec.name, &error.into()));
+                Err(failed("let go", &spec.name, &error.into()))
             }
         }
-        rustix::io::ioctl_fionbio(&status, true).map_err(|e| failed("watch", &spec.name, &e.into()))?;
-        Ok(Begun {
-            pid,
-            pidfd,
-            status,
-            // What a container with a terminal could print besides is nobody's.
-            outputs: if spec.interaction.tty { Vec::new() } else { vec![stdout, stderr] },
-            stdin,
-            terminal: None,
-            way_out,
-            tracer,
-            id: spec.id,
-            own_pids: !host.pid,
-            report: Vec::new(),
-            cgroup: None,
-            memory: Memory::after(spec),
-            max_rss_bytes: 0,
-            by_runtime: None,
-        })
     }
 
     /// Where traces are written, and the user who does.
@@ -395,9 +358,12 @@ impl Host {
         self
     }
 
-    fn start_tracer(&self, spec: &RunSpec) -> io::Result<(Tracer, OwnedFd)> {
+    /// What notes the system calls of a container that is traced, and the way to it.
+    fn trace(&self, spec: &RunSpec) -> Result<Option<(Tracer, OwnedFd)>, Failure> {
         let (log_dir, uid) = &self.traces;
-        Tracer::start(log_dir, *uid, &spec.log.path)
+        let start = || Tracer::start(log_dir, *uid, &spec.log.path);
+        let started = spec.extras.trace.then(start).transpose();
+        started.map_err(|e| failed("start a tracer for", &spec.name, &e))
     }
 
     /// The container's own filter.
@@ -549,6 +515,7 @@ impl Host {
             (Usage::default(), false)
         });
         self.cgroups.give_back(cgroup, begun.memory);
+        self.runs = self.runs.saturating_sub(1);
         let uid = begun.id.pod_uid;
         if let Some(pod) = self.pods.get_mut(&uid) {
             pod.runs = pod.runs.saturating_sub(1);
@@ -583,6 +550,7 @@ impl Host {
 
     /// Lets go of the roots that were kept for a next task: their layers may belong to images that are removed.
     pub(crate) fn drop_caches(&mut self) {
+        self.want_none();
         self.ids.clear();
     }
 }
@@ -638,24 +606,14 @@ impl Ready<'_> {
     }
 }
 
-/// The new process, from its first instruction to exec.
-fn child(task: Task<'_>, ready: &Ready<'_>, cgroup: Option<&Cgroup>) -> ! {
+/// A process in a pod's namespaces, from its first instruction to exec.
+fn child(task: Task<'_>, inner: &Inner, ready: &Ready<'_>) -> ! {
     if !ready.wait() {
         kernel::exit_now(127);
     }
-    let status = task.status;
-    join(&task, cgroup);
     let steps = plan::task(task.spec);
     let failure = task.run(&steps);
-    report(status, &failure)
-}
-
-/// Takes this process into the hierarchies that clone3 does not know, before anything else: a move waits for every fork and
-/// exit on the machine, and so keeps this start waiting and no other.
-fn join(task: &Task<'_>, cgroup: Option<&Cgroup>) {
-    if let Some(Err(error)) = cgroup.map(Cgroup::join) {
-        report(task.status, &failed("join the control group of", &task.spec.name, &error));
-    }
+    report(inner.status.as_fd(), &failure)
 }
 
 /// Reads what a status pipe has.
@@ -705,8 +663,10 @@ fn settle(pid: u32, spec: &RunSpec) -> io::Result<()> {
 
 /// Starts a process in namespaces that exist: a helper joins them and clones the task, which becomes the spawner's own
 /// child. The helper is gone before this returns.
-fn begin_shared(
+fn clone_into_pod(
     task: Task<'_>,
+    inner: &Inner,
+    shared: &SharedNamespaces,
     ready: &Ready<'_>,
     cgroup: &Cgroup,
     bare: &Bare,
@@ -721,9 +681,14 @@ fn begin_shared(
             if !helper_ready.wait() {
                 kernel::exit_now(127);
             }
-            join(&task, Some(cgroup));
+            // Before anything else: a move waits for every fork and exit on the machine, and so keeps this start waiting and no
+            // other.
+            if let Err(error) = cgroup.join() {
+                let failure = failed("join the control group of", &spec.name, &error);
+                report(inner.status.as_fd(), &failure)
+            }
             let own_pids = !spec.pod.host_namespaces.pid;
-            let joined = task.shared.map_or(Ok(()), task::join).and_then(|()| {
+            let joined = task::join(shared).and_then(|()| {
                 if own_pids { kernel::unshare(rustix::thread::UnshareFlags::NEWPID) } else { Ok(()) }
             });
             let cloned = joined.and_then(|()| {
@@ -732,14 +697,14 @@ fn begin_shared(
             });
             match cloned {
                 // It is in the helper's control group from the start.
-                Ok(Cloned::Child) => child(task, ready, None),
+                Ok(Cloned::Child) => child(task, inner, ready),
                 Ok(Cloned::Parent { pid, .. }) => {
                     let _ = rustix::io::write(&tell, &pid.to_ne_bytes());
                     kernel::exit_now(0)
                 }
                 Err(error) => {
                     let failure = failed("join the namespaces of", &spec.pod.name, &error);
-                    report(task.status, &failure)
+                    report(inner.status.as_fd(), &failure)
                 }
             }
         }

@@ -22,7 +22,9 @@
 
 use std::fmt;
 
-use crate::{Capabilities, ProcMount, RunSpec, Seccomp};
+use serde::{Deserialize, Serialize};
+
+use crate::{Capabilities, HostNamespaces, ProcMount, RunSpec, Seccomp, Sharing};
 
 use super::landlock::Scope;
 use super::mounts::has_sysfs;
@@ -31,22 +33,25 @@ mod attacks;
 #[cfg(test)]
 pub(super) mod tests;
 
-/// One step of a start.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One step of a start. Those of a process that waits cross to it with its task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
-    // --- the spawner, before there is a process ---
+    // --- the spawner ---
     LeaseIds,
+    LeaseControlGroup,
     MakeVolumes(usize),
     MountRoot { layers: usize, read_only: bool },
-    LeaseControlGroup,
+    SetLimits,
     BeginClocks { shared: bool },
     HandOutDevices { names: Vec<String>, nodes: usize },
     Clone { user: bool, pid: bool },
-    // --- the task, in its own user and pid namespaces, waiting until it is in its control group ---
+    // --- the task, in its own user and pid namespaces and in its control group; up to here it may be made ahead ---
     BecomeRootInside,
     LeaveNamespaces { net: bool, ipc: bool, shared: bool },
-    SetHostname,
     LoopbackUp,
+    TakeTask,
+    // --- the task that is known ---
+    SetHostname,
     AttachRoot,
     MountProc,
     MaskProc,
@@ -87,7 +92,7 @@ pub enum Step {
 }
 
 /// A kind of namespace that a container has of its own, or its pod's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Namespace {
     User,
     Mount,
@@ -99,45 +104,75 @@ pub enum Namespace {
     Time,
 }
 
-/// The steps that start this container.
+/// The steps that start this container. A process that shares no namespaces begins before it knows what it will run: the same
+/// steps in the same order, whether it was asked for by then or made ahead.
 pub fn plan(spec: &RunSpec) -> Vec<Step> {
-    let mut steps = vec![
-        Step::LeaseIds,
+    let host = spec.pod.host_namespaces;
+    let shared = spec.pod.sharing == Sharing::Shared;
+    let mut outfit = vec![
         Step::MakeVolumes(spec.pod.volumes.len()),
         Step::MountRoot { layers: spec.root.layers.len(), read_only: spec.root.read_only },
-        Step::LeaseControlGroup,
     ];
     if !spec.extras.devices.is_empty() {
         let (names, nodes) = (spec.extras.devices.clone(), spec.extras.handed.nodes.len());
-        steps.push(Step::HandOutDevices { names, nodes });
+        outfit.push(Step::HandOutDevices { names, nodes });
     }
-    let host = spec.pod.host_namespaces;
-    if has_clocks(spec) {
-        steps.push(Step::BeginClocks { shared: spec.pod.sharing == crate::Sharing::Shared });
+    outfit.push(Step::SetLimits);
+    let mut steps = vec![Step::LeaseIds, Step::LeaseControlGroup];
+    if shared {
+        steps.extend(outfit.clone());
+    }
+    if has_clocks(host) {
+        steps.push(Step::BeginClocks { shared });
     }
     steps.push(Step::Clone { user: !host.users, pid: !host.pid });
-    steps.extend(task(spec));
+    if shared {
+        steps.extend(task(spec));
+    } else {
+        steps.extend(before_the_task(host));
+        steps.extend(outfit);
+        steps.push(Step::TakeTask);
+        steps.extend(of_the_task(spec));
+    }
     steps
 }
 
 /// Whether the pod has clocks of its own. Who sees the host's processes needs the host's, or the times at which those
 /// began would lie in the future.
-pub(super) fn has_clocks(spec: &RunSpec) -> bool {
-    !spec.pod.host_namespaces.pid
+pub(super) fn has_clocks(host: HostNamespaces) -> bool {
+    !host.pid
 }
 
-/// The task's part of the plan.
+/// The part of a process that is cloned when its task is known, into namespaces that are there.
 pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     let host = spec.pod.host_namespaces;
-    let shared = spec.pod.sharing == crate::Sharing::Shared;
     let mut steps = Vec::with_capacity(32);
     if !host.users {
         steps.push(Step::BecomeRootInside);
     }
-    steps.push(Step::LeaveNamespaces { net: !host.network, ipc: !host.ipc, shared });
-    if !host.network && !shared {
-        steps.push(Step::SetHostname);
+    steps.push(Step::LeaveNamespaces { net: !host.network, ipc: !host.ipc, shared: true });
+    steps.extend(of_the_task(spec));
+    steps
+}
+
+/// What a process does that will be a container by itself: nothing here depends on which.
+pub(super) fn before_the_task(host: HostNamespaces) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(4);
+    if !host.users {
+        steps.push(Step::BecomeRootInside);
+    }
+    steps.push(Step::LeaveNamespaces { net: !host.network, ipc: !host.ipc, shared: false });
+    if !host.network {
         steps.push(Step::LoopbackUp);
+    }
+    steps
+}
+
+/// What the task does once it is known, in its namespaces.
+pub(super) fn of_the_task(spec: &RunSpec) -> Vec<Step> {
+    let mut steps = Vec::with_capacity(32);
+    if spec.pod.sharing == Sharing::Single && !spec.pod.host_namespaces.network {
+        steps.push(Step::SetHostname);
     }
     steps.extend([Step::AttachRoot, Step::MountProc]);
     if spec.proc_mount == ProcMount::Default && !spec.privileged {
@@ -147,6 +182,7 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     steps.push(Step::ShowLimits);
     steps.extend([Step::MountDev, Step::MountPts, Step::MountShm]);
     // The host's queues are the host's root's to mount.
+    let host = spec.pod.host_namespaces;
     if !host.ipc || host.users {
         steps.push(Step::MountQueues);
     }
@@ -222,7 +258,7 @@ pub(super) fn entry_process(spec: &RunSpec, tty: bool) -> Vec<Step> {
 /// What the container does not share with the host: as [`task`] made them.
 fn own_namespaces(spec: &RunSpec) -> Vec<Namespace> {
     let host = spec.pod.host_namespaces;
-    let shared = spec.pod.sharing == crate::Sharing::Shared;
+    let shared = spec.pod.sharing == Sharing::Shared;
     let each = [
         (Namespace::User, !host.users),
         (Namespace::Mount, true),
@@ -231,7 +267,7 @@ fn own_namespaces(spec: &RunSpec) -> Vec<Namespace> {
         (Namespace::Uts, shared || !host.network),
         (Namespace::Ipc, !host.ipc),
         (Namespace::Network, !host.network),
-        (Namespace::Time, has_clocks(spec)),
+        (Namespace::Time, has_clocks(host)),
     ];
     each.into_iter().filter(|(_, is_own)| *is_own).map(|(kind, _)| kind).collect()
 }
@@ -292,7 +328,8 @@ impl Step {
             Step::MountRoot { .. } => {
                 "layers are shared and read-only; nosuid, nodev; the task opens no path of the host"
             }
-            Step::LeaseControlGroup => "memory, fork and CPU exhaustion; no process outlives the task",
+            Step::LeaseControlGroup => "no process outlives the task",
+            Step::SetLimits => "memory, fork and CPU exhaustion",
             Step::BeginClocks { .. } => {
                 "the host's uptime is not read from a clock: neither how old its kernel is, nor which pods it runs together"
             }
@@ -301,7 +338,10 @@ impl Step {
             Step::LeaveNamespaces { .. } => {
                 "no network, no shared memory, no abstract sockets of others (CVE-2020-15257)"
             }
-            Step::SetHostname | Step::LoopbackUp => "a name and a loopback of its own",
+            Step::LoopbackUp | Step::SetHostname => "a loopback and a name of its own",
+            Step::TakeTask => {
+                "what waited knew of no pod, was seen by none, and serves once: namespaces are never used again"
+            }
             Step::AttachRoot => "mounts of others do not reach it, nor its own them",
             Step::MountProc => {
                 "a /proc that is a symbolic link in the image (CVE-2019-19921); processes of others"
@@ -394,7 +434,8 @@ impl fmt::Display for Step {
                 let mode = if *read_only { "read-only" } else { "writable in memory" };
                 write!(f, "mount {layers} layers as one root, {mode}")
             }
-            Step::LeaseControlGroup => f.write_str("lease a control group with the limits"),
+            Step::LeaseControlGroup => f.write_str("lease a control group"),
+            Step::SetLimits => f.write_str("set the limits of the control group"),
             Step::BeginClocks { shared: false } => f.write_str("begin clocks of its own"),
             Step::BeginClocks { shared: true } => f.write_str("begin the pod's clocks, once"),
             Step::Clone { user, pid } => {
@@ -411,8 +452,9 @@ impl fmt::Display for Step {
                     part(*ipc)
                 )
             }
-            Step::SetHostname => f.write_str("set the host name"),
             Step::LoopbackUp => f.write_str("bring the loopback interface up"),
+            Step::TakeTask => f.write_str("take the task and its mounts from the spawner"),
+            Step::SetHostname => f.write_str("set the host name"),
             Step::AttachRoot => f.write_str("attach the root"),
             Step::MountProc => f.write_str("mount /proc"),
             Step::MaskProc => f.write_str("cover parts of /proc"),

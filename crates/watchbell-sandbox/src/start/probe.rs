@@ -217,6 +217,9 @@ fn clone_into(dir: &Path) -> io::Result<()> {
 fn start(dir: &Path, ranges: UidRanges, groups: &Probed) -> io::Result<()> {
     let mut host = Host {
         pods: HashMap::new(),
+        ahead: super::Queue::new(),
+        cloner: None,
+        runs: 0,
         ids: IdPool::new(ranges),
         cgroups: Cgroups::none(groups.views.clone()),
         stash: Stash::new(place_for_mounts(dir))?,

@@ -11,7 +11,7 @@ use super::ids::{IdRange, clone_charged_to, open_namespace, write_maps};
 use super::kernel::{self, Cloned};
 use super::stash::Bare;
 use super::task::SharedNamespaces;
-use super::{Ready, plan};
+use super::{Ready, identity, plan};
 use crate::RunSpec;
 
 /// Makes the namespaces that a pod's containers share, by a child that holds them until they are opened.
@@ -26,7 +26,7 @@ pub(super) fn share_namespaces(
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
     let ready = Ready { wait: wait.as_fd(), go: &go };
     let user = if host.users { 0 } else { libc::CLONE_NEWUSER as u64 };
-    let clocks = plan::has_clocks(spec).then_some(clocks);
+    let clocks = plan::has_clocks(host).then_some(clocks);
     // A runtime sets limits from outside, which on a host without CAP_SYS_RESOURCE takes the owner: root, as it is of a user
     // namespace that the runtime makes.
     let charged = spec.extras.runtime.is_none().then_some(ids);
@@ -39,7 +39,7 @@ pub(super) fn share_namespaces(
             let mut flags = UnshareFlags::NEWUTS;
             flags.set(UnshareFlags::NEWNET, !host.network);
             flags.set(UnshareFlags::NEWIPC, !host.ipc);
-            let made = become_root(host.users)
+            let made = if host.users { Ok(()) } else { identity::become_root() }
                 .and_then(|()| kernel::unshare(flags))
                 .and_then(|()| Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?))
                 .and_then(|()| if host.network { Ok(()) } else { kernel::loopback_up() });
@@ -78,15 +78,4 @@ pub(super) fn share_namespaces(
             opened
         }
     }
-}
-
-fn become_root(is_host: bool) -> io::Result<()> {
-    if is_host {
-        return Ok(());
-    }
-    let (uid, gid) = (rustix::thread::Uid::ROOT, rustix::thread::Gid::ROOT);
-    rustix::thread::set_thread_groups(&[])?;
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
 }

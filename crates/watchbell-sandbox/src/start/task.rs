@@ -56,33 +56,47 @@ pub(super) struct SharedNamespaces {
     pub(super) uts: OwnedFd,
 }
 
+/// The inner ends of what the spawner holds the outer ends of.
+pub(super) struct Inner {
+    /// `None`: /dev/null.
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// Where a terminal is handed out, when there is to be one.
+    pub(super) way_out: Option<OwnedFd>,
+    /// Where the listener goes, of a container that is traced.
+    pub(super) tracer: Option<OwnedFd>,
+    /// Where a failure is reported; closed by exec.
+    pub(super) status: OwnedFd,
+}
+
 /// What the task has from the spawner.
 pub(super) struct Task<'a> {
     pub(super) spec: &'a RunSpec,
-    pub(super) outfit: Outfit,
-    /// Where the listener goes, of a container that is traced.
-    pub(super) tracer: Option<BorrowedFd<'a>>,
+    outfit: Outfit,
     /// The container's own filter.
-    pub(super) profile: Option<Filter>,
-    pub(super) shared: Option<&'a SharedNamespaces>,
-    /// `None`: /dev/null.
-    pub(super) stdin: Option<BorrowedFd<'a>>,
-    pub(super) stdout: BorrowedFd<'a>,
-    pub(super) stderr: BorrowedFd<'a>,
-    /// Where a terminal is handed out, when there is to be one.
-    pub(super) way_out: Option<BorrowedFd<'a>>,
+    profile: Option<Filter>,
+    inner: &'a Inner,
     /// Opened on the way.
-    pub(super) terminal: Option<OwnedFd>,
+    terminal: Option<OwnedFd>,
     /// What the kernel offers of Landlock.
-    pub(super) landlock: Option<u32>,
-    pub(super) queues: Option<OwnedFd>,
+    landlock: Option<u32>,
+    queues: Option<OwnedFd>,
     /// Those that are attached already.
-    pub(super) volumes: Vec<OwnedFd>,
-    /// Where a failure is reported; closed by exec.
-    pub(super) status: BorrowedFd<'a>,
+    volumes: Vec<OwnedFd>,
 }
 
-impl Task<'_> {
+impl<'a> Task<'a> {
+    pub(super) fn new(
+        spec: &'a RunSpec,
+        outfit: Outfit,
+        profile: Option<Filter>,
+        landlock: Option<u32>,
+        inner: &'a Inner,
+    ) -> Self {
+        Self { spec, outfit, profile, inner, terminal: None, landlock, queues: None, volumes: Vec::new() }
+    }
+
     /// Carries out the steps. Does not come back unless one failed.
     pub(super) fn run(self, steps: &[Step]) -> Failure {
         // A step closes what this owns; a failure after it must not close that again.
@@ -111,18 +125,8 @@ impl Task<'_> {
     fn carry_out(&mut self, step: &Step) -> io::Result<()> {
         let spec = self.spec;
         match step {
-            Step::LeaveNamespaces { net, ipc, shared } => {
-                let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWCGROUP;
-                if !*shared {
-                    flags.set(UnshareFlags::NEWNET, *net);
-                    flags.set(UnshareFlags::NEWIPC, *ipc);
-                    // The host's name is the host's as long as its network is.
-                    flags.set(UnshareFlags::NEWUTS, *net);
-                }
-                kernel::unshare(flags)
-            }
+            Step::BecomeRootInside | Step::LeaveNamespaces { .. } => before_it_is_known(step),
             Step::SetHostname => Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?),
-            Step::LoopbackUp => kernel::loopback_up(),
             Step::AttachRoot => {
                 // On top of the old root; what follows is resolved from the descriptor, so both are told apart.
                 attach(&self.outfit.root, CWD, "/")
@@ -193,9 +197,9 @@ impl Task<'_> {
                 Ok(())
             }
             Step::OpenTerminal => {
-                let way = self.way_out.ok_or(io::ErrorKind::NotFound)?;
+                let way = self.inner.way_out.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 let terminal = terminal::open(spec.uid)?;
-                terminal::hand_out(&terminal, way)?;
+                terminal::hand_out(&terminal, way.as_fd())?;
                 self.terminal = Some(terminal.slave);
                 Ok(())
             }
@@ -205,11 +209,11 @@ impl Task<'_> {
                 None => Ok(()),
             },
             Step::Trace => {
-                let socket = self.tracer.ok_or(io::ErrorKind::NotFound)?;
+                let socket = self.inner.tracer.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 identity::may_filter()?;
                 let mut message = HandOver::new();
                 let filter = seccomp::asks(socket.as_raw_fd(), message.address());
-                hand_over(&mut message, socket, || kernel::seccomp_listener(&filter))
+                hand_over(&mut message, socket.as_fd(), || kernel::seccomp_listener(&filter))
             }
             Step::CloseDescriptors => self.descriptors(),
             _ => identity::carry_out(spec, self.profile.as_ref(), step),
@@ -340,18 +344,34 @@ impl Task<'_> {
                 rustix::stdio::dup2_stderr(terminal)?;
             }
             None => {
-                rustix::stdio::dup2_stdin(self.stdin.unwrap_or(self.outfit.null.as_fd()))?;
-                rustix::stdio::dup2_stdout(self.stdout)?;
-                rustix::stdio::dup2_stderr(self.stderr)?;
+                rustix::stdio::dup2_stdin(self.inner.stdin.as_ref().unwrap_or(&self.outfit.null))?;
+                rustix::stdio::dup2_stdout(&self.inner.stdout)?;
+                rustix::stdio::dup2_stderr(&self.inner.stderr)?;
             }
         }
+        let kept = [Some(&self.inner.status), self.inner.tracer.as_ref()];
         // SAFETY: what owns these descriptors lives in this process's copy of the spawner's memory, which exec or exit ends
         // without running destructors; only the status pipe and the way to the tracer are used from here on, and they are left out.
-        unsafe {
-            kernel::close_all_but(
-                [Some(self.status), self.tracer].into_iter().flatten().map(|fd| fd.as_raw_fd()),
-            )
+        unsafe { kernel::close_all_but(kept.into_iter().flatten().map(AsRawFd::as_raw_fd)) }
+    }
+}
+
+/// The steps that do not depend on the task.
+pub(super) fn before_it_is_known(step: &Step) -> io::Result<()> {
+    match step {
+        Step::BecomeRootInside => identity::become_root(),
+        Step::LeaveNamespaces { net, ipc, shared } => {
+            let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWCGROUP;
+            if !*shared {
+                flags.set(UnshareFlags::NEWNET, *net);
+                flags.set(UnshareFlags::NEWIPC, *ipc);
+                // The host's name is the host's as long as its network is.
+                flags.set(UnshareFlags::NEWUTS, *net);
+            }
+            kernel::unshare(flags)
         }
+        Step::LoopbackUp => kernel::loopback_up(),
+        _ => Err(io::Error::other("it depends on the task")),
     }
 }
 

@@ -141,7 +141,13 @@ pub(crate) fn all_tasks_together_have_a_limit() -> Outcome {
     server.spawner.start(&waits)?;
     server.started(waits.id)?;
     let (record, lines) = run(&place, &server, &unbounded(3, &["forks", "1000"]))?;
-    assert_eq!((record.status, lines), (ExitStatus::Code(0), vec!["38 EAGAIN".to_owned()]));
+    let made =
+        lines.first().and_then(|line| line.strip_suffix(" EAGAIN")).and_then(|n| n.parse::<u32>().ok());
+    // Up to four processes that wait for a task are counted too.
+    assert!(
+        record.status == ExitStatus::Code(0) && made.is_some_and(|n| (34..=38).contains(&n)),
+        "{lines:?}"
+    );
     server.spawner.kill_pod(2)?;
     server.exit(waits.id)?;
     Ok(())

@@ -6,6 +6,7 @@
     reason = "a test harness of its own says what the usual one does"
 )]
 
+mod ahead;
 mod attacks;
 mod bounds;
 mod clocks;
@@ -35,6 +36,8 @@ type Test = (&'static str, fn() -> Outcome);
 
 const TESTS: &[Test] = &[
     ("a_task_runs_prints_and_is_acknowledged", runs::a_task_runs_prints_and_is_acknowledged),
+    ("what_waits_has_nothing", ahead::what_waits_has_nothing),
+    ("what_waits_may_die", ahead::what_waits_may_die),
     ("signals_and_kills_end_tasks", runs::signals_and_kills_end_tasks),
     ("what_cannot_start_is_told", runs::what_cannot_start_is_told),
     ("a_start_happens_once", runs::a_start_happens_once),

@@ -217,14 +217,15 @@ pub(crate) fn spawners(stand: &Stand) -> Vec<u32> {
     pids().filter(is_ours).map(|pid| pid as u32).collect()
 }
 
-/// Living and dead children of a spawner, its keeper left out.
+/// Living and dead children of a spawner that are or were tasks: its keeper and what makes processes ahead are left out.
 fn children(parent: u32) -> Vec<i32> {
     let is_child = |pid: &i32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let after = stat.rsplit(") ").next().unwrap_or_default();
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let is_keeper = line.split(|b| *b == 0).nth(1) == Some(b"keeper");
-        after.split(' ').nth(1) == Some(&parent.to_string()) && !is_keeper
+        let is_none_yet = stat.contains("(watchbell-clone)") || stat.contains("(watchbell-ahead)");
+        after.split(' ').nth(1) == Some(&parent.to_string()) && !is_keeper && !is_none_yet
     };
     pids().filter(is_child).collect()
 }

@@ -58,7 +58,7 @@ impl EventLoop {
 
     pub(super) fn timeout(&self) -> Option<Timespec> {
         let timers = &self.timers;
-        let queue = (!self.queue.is_empty()).then_some(i64::MIN);
+        let queue = (!self.queue.is_empty() || self.parts.host.is_short()).then_some(i64::MIN);
         let emptying = (!timers.emptying.is_empty()).then_some(timers.empty_at);
         let finish = timers.finish.front().map(|(at, _)| *at);
         let each = [
@@ -98,6 +98,7 @@ impl EventLoop {
         if self.timers.forget_at.is_some_and(|at| at <= now) {
             self.timers.forget_at = None;
             if self.live.iter().next().is_some() {
+                self.parts.host.want_none();
                 self.timers.forget_later(now);
             } else {
                 self.parts.host.drop_caches();

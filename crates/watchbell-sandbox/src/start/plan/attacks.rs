@@ -12,7 +12,8 @@ impl Step {
             Step::LeaseIds => &[1, 2, 8, 17, 39],
             Step::MakeVolumes(_) => &[27, 29, 31, 61],
             Step::MountRoot { .. } => &[18, 22, 35, 53],
-            Step::LeaseControlGroup => &[33, 34, 37, 38, 40],
+            Step::LeaseControlGroup => &[37, 38],
+            Step::SetLimits => &[33, 34, 40],
             Step::BeginClocks { .. } => &[32],
             Step::Clone { .. } => &[7, 8, 37, 38],
             Step::BecomeRootInside => &[18],
@@ -42,7 +43,7 @@ impl Step {
             Step::Filter | Step::FilterFurther => OF_THE_FILTER,
             Step::DropCapabilities(_) => &[4, 7, 10, 15, 16, 18, 40],
             Step::Execute(_) => &[57],
-            Step::SetHostname | Step::MountQueues | Step::MountEtc | Step::Trace => &[],
+            Step::TakeTask | Step::SetHostname | Step::MountQueues | Step::MountEtc | Step::Trace => &[],
         }
     }
 }

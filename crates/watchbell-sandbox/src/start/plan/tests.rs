@@ -92,7 +92,7 @@ fn a_privileged_container_of_the_host() {
 }
 
 #[test]
-fn devices_are_handed_out_before_there_is_a_process() {
+fn devices_are_handed_out_before_the_process_has_its_task() {
     let mut spec = strict();
     spec.extras.devices = vec!["vendor.com/toy=0".to_owned()];
     let file = |target: &str| watchbell_cdi::HostMount {
@@ -103,7 +103,7 @@ fn devices_are_handed_out_before_there_is_a_process() {
     spec.extras.handed.mounts = vec![file("/usr/lib/toy/libtoy.so"), file("/usr/lib/toy")];
     let text = printed(&spec);
     let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} is not in the plan:\n{text}"));
-    assert!(at("hand out vendor.com/toy=0 (0 device nodes)") < at("clone:"));
+    assert!(at("hand out vendor.com/toy=0 (0 device nodes)") < at("take the task"));
     assert!(
         at("mount a device's file at /usr/lib/toy\n") < at("mount a device's file at /usr/lib/toy/libtoy.so")
     );

@@ -134,7 +134,7 @@ impl Host {
         let namespaces = if host.pid { 0 } else { libc::CLONE_NEWPID as u64 };
         let ready = Ready { wait: wait.as_fd(), go: &go };
         // Of a pod with shared namespaces, the shim joins its clocks.
-        let has_own = plan::has_clocks(spec) && pod.shared.is_none();
+        let has_own = plan::has_clocks(host) && pod.shared.is_none();
         let clocks = has_own.then_some(&self.clocks);
         // SAFETY: the spawner has one thread.
         let (pid, pidfd) = match unsafe { clone_with_clocks(clocks, namespaces, clone_into) }

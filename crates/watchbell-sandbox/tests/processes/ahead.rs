@@ -1,0 +1,123 @@
+//! Processes that wait for their task, and the one that clones them.
+
+use std::fs;
+use std::time::Instant;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::Outcome;
+use super::place::{Failure, PATIENCE, Place, Server, script, wait_for_end};
+use watchbell_sandbox::ExitStatus;
+
+/// Children of the spawner by the name that they gave themselves.
+fn named(place: &Place, name: &str) -> Result<Vec<i32>, Failure> {
+    let [spawner] = place.pids("spawner")?[..] else { return Err("not one spawner".into()) };
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let Some((head, rest)) = stat.rsplit_once(") ") else { continue };
+        let mut fields = rest.split(' ');
+        let (state, parent) = (fields.next(), fields.next());
+        if head.ends_with(&format!("({name}"))
+            && state != Some("Z")
+            && parent == Some(&spawner.to_string())
+            && let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse().ok())
+        {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Starts tasks until one waits that has done all it can: its network namespace has a loopback that is up.
+fn wait_for_one(place: &Place, server: &Server, uids: &mut u128) -> Result<i32, Failure> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        run(place, server, uids, 2)?;
+        for pid in named(place, "watchbell-ahead")? {
+            // What waits in recvmsg has nothing left to do.
+            let at = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+            if at.split(' ').next() == Some(&libc::SYS_recvmsg.to_string()) {
+                return Ok(pid);
+            }
+        }
+    }
+    Err("no process waits for a task".into())
+}
+
+fn run(place: &Place, server: &Server, uids: &mut u128, count: u128) -> Outcome {
+    let first = *uids;
+    *uids += count;
+    for uid in first..*uids {
+        server.spawner.start(&script(place, uid, "exit 7"))?;
+    }
+    for _ in 0..count {
+        let record = server.any_exit()?;
+        assert_eq!(record.status, ExitStatus::Code(7), "{record:?}");
+        server.spawner.acknowledge(record.id)?;
+        server.spawner.release_pod(record.id.pod_uid)?;
+    }
+    Ok(())
+}
+
+/// It is a stranger to everybody and has nothing of the host; and it goes with the spawner.
+pub(crate) fn what_waits_has_nothing() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let mut uids = 1;
+    let pid = wait_for_one(&place, &server, &mut uids)?;
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+    assert_eq!(read("cmdline")?.trim_matches('\0'), "", "its command line names paths of the host");
+    let mounts = read("mountinfo")?;
+    let kinds: Vec<&str> = mounts
+        .lines()
+        .filter_map(|line| line.split_once(" - "))
+        .filter_map(|(_, tail)| tail.split(' ').next())
+        .collect();
+    assert_eq!(kinds, ["tmpfs", "proc", "sysfs"], "{mounts}");
+    let map = read("uid_map")?;
+    let map: Vec<u32> = map.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    assert!(matches!(map[..], [0, first, 65536] if first >= 0x5000_0000), "{map:?}");
+    for kind in ["user", "pid", "mnt", "net", "ipc", "uts", "cgroup", "time"] {
+        let [its, ours] =
+            [pid.to_string(), "self".to_owned()].map(|of| fs::read_link(format!("/proc/{of}/ns/{kind}")));
+        assert_ne!(its?, ours?, "{kind}");
+    }
+    let open = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
+    let open: Vec<_> = open.filter_map(|entry| fs::read_link(entry.path()).ok()).collect();
+    let files: Vec<_> = open.iter().filter(|path| !path.starts_with("/dev/null")).collect();
+    let are_known = files.iter().all(|path| {
+        let path = path.to_string_lossy();
+        path.starts_with("socket:") || path.ends_with("cgroup.procs") || path.ends_with("spawner.log")
+    });
+    assert!(are_known && files.iter().filter(|p| p.starts_with("socket:")).count() <= 1, "{open:?}");
+    let ends = [named(&place, "watchbell-ahead")?, named(&place, "watchbell-clone")?]
+        .concat()
+        .into_iter()
+        .filter_map(|pid| pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok())
+        .collect::<Vec<_>>();
+    place.kill("spawner")?;
+    ends.iter().try_for_each(wait_for_end)
+}
+
+/// Whoever of them is killed, the next task runs.
+pub(crate) fn what_waits_may_die() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let mut uids = 1;
+    for name in ["watchbell-ahead", "watchbell-clone", "watchbell-clone"] {
+        wait_for_one(&place, &server, &mut uids)?;
+        let pids = named(&place, name)?;
+        assert!(!pids.is_empty(), "{name}");
+        for pid in pids {
+            let pid = Pid::from_raw(pid).ok_or("pid 0")?;
+            // One that has just become a task ends by itself, and is waited for.
+            if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                wait_for_end(&pidfd)?;
+            }
+        }
+        run(&place, &server, &mut uids, 8)?;
+    }
+    Ok(())
+}
