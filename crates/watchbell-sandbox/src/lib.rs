@@ -3,6 +3,7 @@
 //! ```text
 //!  server ── Spawner (client) ══ socket ══ spawner ──┬─ task   pid 1 of its own namespaces
 //!                                  (root, one thread) ├─ task
+//!                                                     ├─ cloner: makes them, some before they are asked for
 //!                                                     └─ keeper (no privileges): pipes ──▶ log files
 //!
 //!  RunSpec ──▶ plan ──▶ steps of the spawner (slot, mounts, clone) ──▶ steps of the task (… seccomp, exec)

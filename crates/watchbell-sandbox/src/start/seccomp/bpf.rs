@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::super::kernel::Instruction;
+use super::short::share_answers;
 use super::table::LAST_KNOWN;
 use crate::SeccompOp;
 use crate::syscalls::Arch;
@@ -71,6 +72,10 @@ const NR: u32 = 0;
 const ARCH: u32 = 4;
 const ARGS: u32 = 16;
 
+pub(super) fn is_return(instruction: &Instruction) -> bool {
+    instruction.code == RET_K
+}
+
 fn insn(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
     Instruction { code, jt, jf, k }
 }
@@ -113,7 +118,7 @@ pub(super) fn compile(answers: &Answers) -> Vec<Instruction> {
         insn(LD_W_ABS, 0, 0, NR),
     ];
     program.extend(search(&runs));
-    program
+    share_answers(&program)
 }
 
 /// Asks about every call but `free` with these arguments.

@@ -13,6 +13,7 @@ mod bpf;
 mod oci;
 mod profile;
 mod profiles;
+mod short;
 mod table;
 #[cfg(test)]
 mod tests;

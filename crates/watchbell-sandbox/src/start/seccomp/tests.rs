@@ -40,6 +40,15 @@ impl Asked {
     }
 }
 
+/// Each instruction is checked, converted and compiled anew for each task.
+#[test]
+fn the_filter_is_short() {
+    for arch in BOTH {
+        let length = Asked::default(arch).program.len();
+        assert!(length < 400, "{length} instructions");
+    }
+}
+
 #[test]
 fn the_search_finds_what_the_table_says() {
     for arch in BOTH {
