@@ -78,10 +78,14 @@ impl Place {
 
     /// Waits until a task has printed.
     pub(crate) fn wait_for_log(&self, name: &str) -> Result<(), Failure> {
+        self.wait_for_lines(name, 1)
+    }
+
+    pub(crate) fn wait_for_lines(&self, name: &str, count: usize) -> Result<(), Failure> {
         let begin = Instant::now();
-        while self.lines(name).is_err() {
+        while self.lines(name).map_or(0, |lines| lines.len()) < count {
             if begin.elapsed() > PATIENCE {
-                return Err(format!("nothing is in {name}").into());
+                return Err(format!("fewer than {count} lines are in {name}").into());
             }
             std::thread::yield_now();
         }

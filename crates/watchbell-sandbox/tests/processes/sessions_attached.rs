@@ -163,7 +163,8 @@ pub(crate) fn a_container_has_a_terminal() -> Outcome {
     let server = place.connect()?;
     let spec = interactive(probe(&place, 1, &["terminal"]), Stdin::Once, true);
     start(&server, &spec)?;
-    place.wait_for_log("1.log")?;
+    // Both that it prints before it is told a size.
+    place.wait_for_lines("1.log", 2)?;
     let mut session = server.spawner.attach(spec.id, TTY)?;
     talk(session.stdin.take(), session.stdout.take(), session.terminal.as_ref(), 2)?;
     assert_eq!(session.link.wait()?, ExitStatus::Code(5));
