@@ -1,5 +1,5 @@
 //! From a checked [`RunSpec`] to the `config.json` of the OCI runtime specification. Pure: the same container, told to somebody
-//! else. What stands here is what [`super::super::plan`] does, step for step.
+//! else. What stands here is what [`super::super::plan()`] does, step for step.
 
 use std::path::Path;
 

@@ -97,7 +97,7 @@ impl Host {
         Ok(runtime.clone())
     }
 
-    /// As [`Host::begin_in`], by a runtime.
+    /// As [`Host::begin`] does it itself, by a runtime.
     pub(super) fn begin_by(
         &mut self,
         runtime: &OciRuntime,
