@@ -107,7 +107,7 @@ for expected in \
     "capabilities bounding  *none " \
     "NoNewPrivs  *1 " \
     "Seccomp  *2 (filter) " \
-    "writable directories  *\(/dev/shm \)*/tmp " \
+    "writable directories  *\(/dev/mqueue \)*\(/dev/shm \)*/tmp " \
     "network interfaces  *lo  "; do
     if ! grep -q "^$expected" "$work/guard.txt"; then
         echo "demo: the task was not guarded as promised: no line '$expected'" >&2
