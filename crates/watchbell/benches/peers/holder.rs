@@ -78,7 +78,8 @@ fn run_many(count: usize, at_once: usize, words: &[&str]) -> ExitCode {
                     let number = format!("{}-{number}", std::process::id());
                     let mut words = words.iter().map(|word| word.replace("{}", &number));
                     let mut command = Command::new(words.next().unwrap());
-                    let output = command.args(words).stdin(Stdio::null()).output().unwrap();
+                    // Not /dev/null: crun gives the streams that it finds to the container's user.
+                    let output = command.args(words).stdin(Stdio::piped()).output().unwrap();
                     if !output.status.success() {
                         std::io::stderr().write_all(&output.stderr).unwrap();
                         failed.store(true, Ordering::Relaxed);
