@@ -59,6 +59,23 @@ pub struct PodEnvironment {
     pub volumes: Vec<PodVolume>,
 }
 
+impl PodEnvironment {
+    /// Of a pod of one container that asks for nothing.
+    pub fn alone(uid: u128) -> Self {
+        Self {
+            uid,
+            name: String::new(),
+            hostname: String::new(),
+            sharing: Sharing::Single,
+            host_namespaces: HostNamespaces::default(),
+            limits: CgroupLimits::default(),
+            etc: EtcFiles::default(),
+            shm_bytes: 0,
+            volumes: Vec::new(),
+        }
+    }
+}
+
 /// Whether containers meet in one set of namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sharing {
@@ -177,6 +194,38 @@ pub struct RunSpec {
     /// Kubernetes' `privileged`: every capability, no seccomp, writable /proc and /sys, in the host's user namespace
     /// if the pod says so. Refused unless the ceiling allows it.
     pub privileged: bool,
+}
+
+impl RunSpec {
+    /// A container that asks for nothing and is allowed nothing, by the user that owns nothing; the first of its pod.
+    pub fn strict(pod: Arc<PodEnvironment>, layer: PathBuf, argv: Vec<String>, log: LogTarget) -> Self {
+        Self {
+            id: ContainerId { pod_uid: pod.uid, container: 0, attempt: 0 },
+            name: "main".to_owned(),
+            pod,
+            root: Root { layers: vec![layer], read_only: true, upper: Scratch { bytes: 0, inodes: 0 } },
+            argv,
+            env: Vec::new(),
+            cwd: "/".to_owned(),
+            uid: 65_534,
+            gid: 65_534,
+            groups: Vec::new(),
+            capabilities: Capabilities::NONE,
+            no_new_privs: true,
+            seccomp: Seccomp::Default,
+            proc_mount: ProcMount::Default,
+            sys: Sys::None,
+            mounts: Vec::new(),
+            tmp: None,
+            rlimits: Vec::new(),
+            oom_score_adj: 0,
+            limits: CgroupLimits::default(),
+            log,
+            interaction: Interaction::default(),
+            extras: Extras::default(),
+            privileged: false,
+        }
+    }
 }
 
 impl fmt::Debug for RunSpec {

@@ -7,9 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Instant, SystemTime};
 
 use watchbell_sandbox::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, Event, ExitStatus, Extras, HostNamespaces,
-    Interaction, LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Spawner,
-    SpawnerOptions, Sys,
+    Event, ExitStatus, LogTarget, PodEnvironment, RunSpec, Scratch, Spawner, SpawnerOptions,
 };
 
 use super::Batch;
@@ -81,55 +79,24 @@ impl Sandbox {
         let uid = self.next;
         self.next += 1;
         let pod = PodEnvironment {
-            uid,
             name: format!("default/bench-{uid}"),
             hostname: format!("bench-{uid}"),
-            sharing: Sharing::Single,
-            host_namespaces: HostNamespaces::default(),
-            limits: CgroupLimits::default(),
-            etc: EtcFiles::default(),
             shm_bytes: 64 << 20,
-            volumes: Vec::new(),
+            ..PodEnvironment::alone(uid)
         };
         let bound = Scratch { bytes: 64 << 20, inodes: 65_536 };
         let text = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        RunSpec {
-            id: ContainerId { pod_uid: uid, container: 0, attempt: 0 },
-            name: "main".to_owned(),
-            pod: Arc::new(pod),
-            root: Root { layers: vec![self.layer.clone()], read_only: true, upper: bound },
-            argv: vec!["/true".to_owned()],
-            env: text(&[
-                ("PATH", "/bin"),
-                ("HOSTNAME", "bench"),
-                ("HOME", "/"),
-                ("JOB_COMPLETION_INDEX", "7"),
-            ]),
-            cwd: "/".to_owned(),
-            uid: 65_534,
-            gid: 65_534,
-            groups: Vec::new(),
-            capabilities: Capabilities::NONE,
-            no_new_privs: true,
-            seccomp: Seccomp::Default,
-            proc_mount: ProcMount::Default,
-            sys: Sys::None,
-            mounts: Vec::new(),
-            tmp: Some(bound),
-            rlimits: Vec::new(),
-            oom_score_adj: 1000,
-            limits: CgroupLimits {
-                memory_bytes: Some(256 << 20),
-                pids: Some(1024),
-                ..CgroupLimits::default()
-            },
-            log: LogTarget { path: format!("bench/{uid}.log").into(), max_bytes: 1 << 20, max_files: 2 },
-            interaction: Interaction::default(),
-            extras: Extras::default(),
-            privileged: false,
-        }
+        let log = LogTarget { path: format!("bench/{uid}.log").into(), max_bytes: 1 << 20, max_files: 2 };
+        let argv = vec!["/true".to_owned()];
+        let mut spec = RunSpec::strict(Arc::new(pod), self.layer.clone(), argv, log);
+        spec.env =
+            text(&[("PATH", "/bin"), ("HOSTNAME", "bench"), ("HOME", "/"), ("JOB_COMPLETION_INDEX", "7")]);
+        (spec.root.upper, spec.tmp) = (bound, Some(bound));
+        spec.oom_score_adj = 1000;
+        (spec.limits.memory_bytes, spec.limits.pids) = (Some(256 << 20), Some(1024));
+        spec
     }
 
     /// Of the spawner, the keeper, and the tasks that the spawner reaped.

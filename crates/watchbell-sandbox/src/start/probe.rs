@@ -22,11 +22,7 @@ use super::stash::Bare;
 use super::stash::Stash;
 use super::{Host, Outcome as Begun, mounts, seccomp};
 use crate::doctor::{Facts, Feature, Outcome, Report, Verdict};
-use crate::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, Extras, HostNamespaces, Interaction, LogTarget,
-    PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, SeccompBase, Sharing, StartFailureKind, Sys,
-    UidRanges,
-};
+use crate::{LogTarget, PodEnvironment, RunSpec, Scratch, SeccompBase, StartFailureKind, UidRanges};
 
 /// What the trial's program is called: no image has it, so that a start which comes as far as to look for it is one that
 /// worked.
@@ -263,40 +259,15 @@ fn wait_for(status: &OwnedFd) -> io::Result<()> {
 /// What a pod that says nothing gets, with the data directory for its image.
 fn trial_spec(dir: &Path) -> RunSpec {
     let scratch = Scratch { bytes: 1 << 20, inodes: 64 };
-    RunSpec {
-        id: ContainerId { pod_uid: 0, container: 0, attempt: 0 },
+    let pod = PodEnvironment {
         name: "trial".to_owned(),
-        pod: Arc::new(PodEnvironment {
-            uid: 0,
-            name: "trial".to_owned(),
-            hostname: "trial".to_owned(),
-            sharing: Sharing::Single,
-            host_namespaces: HostNamespaces::default(),
-            limits: CgroupLimits::default(),
-            etc: EtcFiles::default(),
-            shm_bytes: 1 << 20,
-            volumes: Vec::new(),
-        }),
-        root: Root { layers: vec![dir.to_owned()], read_only: true, upper: scratch },
-        argv: vec![NO_PROGRAM.to_owned()],
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        uid: 65_534,
-        gid: 65_534,
-        groups: Vec::new(),
-        capabilities: Capabilities::NONE,
-        no_new_privs: true,
-        seccomp: Seccomp::Default,
-        proc_mount: ProcMount::Default,
-        sys: Sys::None,
-        mounts: Vec::new(),
-        tmp: Some(scratch),
-        rlimits: Vec::new(),
-        oom_score_adj: 0,
-        limits: CgroupLimits::default(),
-        log: LogTarget { path: PathBuf::from("trial"), max_bytes: 4096, max_files: 1 },
-        interaction: Interaction::default(),
-        extras: Extras::default(),
-        privileged: false,
-    }
+        hostname: "trial".to_owned(),
+        shm_bytes: 1 << 20,
+        ..PodEnvironment::alone(0)
+    };
+    let log = LogTarget { path: PathBuf::from("trial"), max_bytes: 4096, max_files: 1 };
+    let mut spec = RunSpec::strict(Arc::new(pod), dir.to_owned(), vec![NO_PROGRAM.to_owned()], log);
+    spec.name = "trial".to_owned();
+    (spec.root.upper, spec.tmp) = (scratch, Some(scratch));
+    spec
 }

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::WireError;
 use crate::{
-    Bounds, Ceiling, CgroupLimits, ContainerId, DeviceCeiling, EtcFiles, Event, ExitStatus, Extras,
-    HostNamespaces, Interaction, LogSummary, LogTarget, LogTrouble, OciRuntime, PodEnvironment, RunSpec,
-    SessionFailure, Sharing, Streams, TableEntry,
+    Bounds, Ceiling, ContainerId, DeviceCeiling, Event, ExitStatus, Extras, Interaction, LogSummary,
+    LogTarget, LogTrouble, OciRuntime, PodEnvironment, RunSpec, SessionFailure, Streams, TableEntry,
 };
 
 /// The version of the protocol between server and spawner, and the oldest that this program still speaks.
@@ -204,15 +203,5 @@ pub(crate) fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, WireError> {
 
 /// Stands in a [`Request::Start`] for the pod that was sent before.
 pub(crate) fn blank_pod(uid: u128) -> Arc<PodEnvironment> {
-    Arc::new(PodEnvironment {
-        uid,
-        name: String::new(),
-        hostname: String::new(),
-        sharing: Sharing::Single,
-        host_namespaces: HostNamespaces::default(),
-        limits: CgroupLimits::default(),
-        etc: EtcFiles::default(),
-        shm_bytes: 0,
-        volumes: Vec::new(),
-    })
+    Arc::new(PodEnvironment::alone(uid))
 }

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fd::AsFd as _;
 use watchbell_sandbox::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, Event, ExitRecord, Extras, HostNamespaces,
-    Interaction, LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, Spawner,
-    SpawnerOptions, StartFailure, Sys, TableEntry,
+    CgroupLimits, ContainerId, Event, ExitRecord, LogTarget, PodEnvironment, RunSpec, Spawner,
+    SpawnerOptions, StartFailure, TableEntry,
 };
 
 pub(crate) type Failure = Box<dyn std::error::Error>;
@@ -249,49 +248,20 @@ fn copy_program(program: &str, layer: &Path) -> Result<(), Failure> {
 
 pub(crate) fn pod(uid: u128) -> PodEnvironment {
     PodEnvironment {
-        uid,
         name: format!("test/pod-{uid}"),
         hostname: "task".to_owned(),
-        sharing: Sharing::Single,
-        host_namespaces: HostNamespaces::default(),
-        limits: CgroupLimits::default(),
-        etc: EtcFiles::default(),
         shm_bytes: 1 << 20,
-        volumes: Vec::new(),
+        ..PodEnvironment::alone(uid)
     }
 }
 
 /// `sh -c script` as the only container of a pod, which logs to `<uid>.log`.
 pub(crate) fn script(place: &Place, uid: u128, script: &str) -> RunSpec {
     let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+    let log = LogTarget { path: format!("{uid}.log").into(), max_bytes: 10 << 20, max_files: 2 };
     RunSpec {
-        id: ContainerId { pod_uid: uid, container: 0, attempt: 0 },
-        name: "main".to_owned(),
-        pod: Arc::new(pod(uid)),
-        root: Root {
-            layers: vec![place.path.join("layer")],
-            read_only: true,
-            upper: Scratch { bytes: 0, inodes: 0 },
-        },
-        argv,
         env: vec![("PATH".to_owned(), "/bin".to_owned())],
-        cwd: "/".to_owned(),
-        uid: 65534,
-        gid: 65534,
-        groups: Vec::new(),
-        capabilities: Capabilities::NONE,
-        no_new_privs: true,
-        seccomp: Seccomp::Default,
-        proc_mount: ProcMount::Default,
-        sys: Sys::None,
-        mounts: Vec::new(),
-        tmp: None,
-        rlimits: Vec::new(),
-        oom_score_adj: 0,
         limits: CgroupLimits { pids: Some(64), ..CgroupLimits::default() },
-        log: LogTarget { path: format!("{uid}.log").into(), max_bytes: 10 << 20, max_files: 2 },
-        interaction: Interaction::default(),
-        extras: Extras::default(),
-        privileged: false,
+        ..RunSpec::strict(Arc::new(pod(uid)), place.path.join("layer"), argv, log)
     }
 }

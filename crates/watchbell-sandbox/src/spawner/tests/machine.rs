@@ -8,9 +8,8 @@ use crate::spawner::machine::{Effect, Input, Machine};
 use crate::spawner::record::{Record, append, header, load};
 use crate::wire::blank_pod;
 use crate::{
-    Capabilities, CgroupLimits, ContainerId, Event, ExitRecord, ExitStatus, Extras, Interaction, LogSummary,
-    LogTarget, PodEnvironment, ProcMount, Root, RunSpec, Scratch, Seccomp, Sharing, StartFailure,
-    StartFailureKind, Sys, TableEntry, Usage,
+    ContainerId, Event, ExitRecord, ExitStatus, LogSummary, LogTarget, PodEnvironment, RunSpec, Sharing,
+    StartFailure, StartFailureKind, TableEntry, Usage,
 };
 
 pub(super) fn environment(uid: u128) -> PodEnvironment {
@@ -18,35 +17,11 @@ pub(super) fn environment(uid: u128) -> PodEnvironment {
 }
 
 pub(super) fn spec(pod_uid: u128, attempt: u32) -> RunSpec {
+    let log = LogTarget { path: "a.log".into(), max_bytes: 4096, max_files: 1 };
+    let argv = vec!["/bin/true".to_owned()];
     RunSpec {
-        id: ContainerId { pod_uid, container: 0, attempt },
-        name: "main".to_owned(),
-        pod: blank_pod(pod_uid),
-        root: Root {
-            layers: vec!["/data/layer".into()],
-            read_only: true,
-            upper: Scratch { bytes: 0, inodes: 0 },
-        },
-        argv: vec!["/bin/true".to_owned()],
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        uid: 65534,
-        gid: 65534,
-        groups: Vec::new(),
-        capabilities: Capabilities::NONE,
-        no_new_privs: true,
-        seccomp: Seccomp::Default,
-        proc_mount: ProcMount::Default,
-        sys: Sys::None,
-        mounts: Vec::new(),
-        tmp: None,
-        rlimits: Vec::new(),
-        oom_score_adj: 0,
-        limits: CgroupLimits::default(),
-        log: LogTarget { path: "a.log".into(), max_bytes: 4096, max_files: 1 },
-        interaction: Interaction::default(),
-        extras: Extras::default(),
-        privileged: false,
+        id: id(pod_uid, attempt),
+        ..RunSpec::strict(blank_pod(pod_uid), "/data/layer".into(), argv, log)
     }
 }
 

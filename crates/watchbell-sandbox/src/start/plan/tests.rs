@@ -3,50 +3,24 @@ use std::sync::Arc;
 
 use super::{Step, plan, plan_entry};
 use crate::{
-    Capabilities, CgroupLimits, ContainerId, EtcFiles, Extras, HostNamespaces, Interaction, LogTarget, Mount,
-    PodEnvironment, PodVolume, ProcMount, Root, RunSpec, Scratch, Seccomp, SeccompAction, SeccompBase,
-    SeccompProfile, Sharing, Sys, VolumeSource,
+    Capabilities, HostNamespaces, LogTarget, Mount, PodEnvironment, PodVolume, RunSpec, Scratch, Seccomp,
+    SeccompAction, SeccompBase, SeccompProfile, Sharing, Sys, VolumeSource,
 };
 
 /// What an unlabelled namespace gives to a pod that says nothing.
 pub(in crate::start) fn strict() -> RunSpec {
     let scratch = Scratch { bytes: 64 << 20, inodes: 4096 };
-    RunSpec {
-        id: ContainerId { pod_uid: 1, container: 0, attempt: 0 },
-        name: "main".to_owned(),
-        pod: Arc::new(PodEnvironment {
-            uid: 1,
-            name: "ml/train-0".to_owned(),
-            hostname: "train-0".to_owned(),
-            sharing: Sharing::Single,
-            host_namespaces: HostNamespaces::default(),
-            limits: CgroupLimits::default(),
-            etc: EtcFiles::default(),
-            shm_bytes: 64 << 20,
-            volumes: Vec::new(),
-        }),
-        root: Root { layers: vec!["/data/layers/a".into()], read_only: true, upper: scratch },
-        argv: vec!["train".to_owned(), "--secret".to_owned()],
-        env: Vec::new(),
-        cwd: "/".to_owned(),
-        uid: 65534,
-        gid: 65534,
-        groups: Vec::new(),
-        capabilities: Capabilities::NONE,
-        no_new_privs: true,
-        seccomp: Seccomp::Default,
-        proc_mount: ProcMount::Default,
-        sys: Sys::None,
-        mounts: Vec::new(),
-        tmp: Some(scratch),
-        rlimits: Vec::new(),
-        oom_score_adj: 0,
-        limits: CgroupLimits::default(),
-        log: LogTarget { path: "x".into(), max_bytes: 4096, max_files: 1 },
-        interaction: Interaction::default(),
-        extras: Extras::default(),
-        privileged: false,
-    }
+    let pod = PodEnvironment {
+        name: "ml/train-0".to_owned(),
+        hostname: "train-0".to_owned(),
+        shm_bytes: 64 << 20,
+        ..PodEnvironment::alone(1)
+    };
+    let argv = ["train", "--secret"].map(str::to_owned).to_vec();
+    let log = LogTarget { path: "x".into(), max_bytes: 4096, max_files: 1 };
+    let mut spec = RunSpec::strict(Arc::new(pod), "/data/layers/a".into(), argv, log);
+    (spec.root.upper, spec.tmp) = (scratch, Some(scratch));
+    spec
 }
 
 fn printed(spec: &RunSpec) -> String {
