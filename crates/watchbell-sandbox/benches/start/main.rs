@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
-use sandbox::Sandbox;
+use sandbox::{Batch, Sandbox};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -64,18 +64,6 @@ fn run() {
             median(1)
         );
     }
-}
-
-/// What one batch took.
-struct Batch {
-    count: usize,
-    wall_ms: f64,
-    cpu_ms: f64,
-    machine_ms: f64,
-    /// Milliseconds of each task, in order of length; empty where nobody knows.
-    to_exec: Vec<f64>,
-    to_end: Vec<f64>,
-    note: String,
 }
 
 impl Batch {

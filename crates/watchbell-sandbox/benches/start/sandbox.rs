@@ -10,7 +10,17 @@ use watchbell_sandbox::{
     Event, ExitStatus, LogTarget, PodEnvironment, RunSpec, Scratch, Spawner, SpawnerOptions,
 };
 
-use super::Batch;
+/// What one batch took.
+pub(super) struct Batch {
+    pub(super) count: usize,
+    pub(super) wall_ms: f64,
+    pub(super) cpu_ms: f64,
+    pub(super) machine_ms: f64,
+    /// Milliseconds of each task, in order of length; empty where nobody knows.
+    pub(super) to_exec: Vec<f64>,
+    pub(super) to_end: Vec<f64>,
+    pub(super) note: String,
+}
 
 pub(super) struct Sandbox {
     spawner: Spawner,

@@ -6,19 +6,8 @@ use super::Took;
 use crate::stand::parts_of;
 
 #[path = "../../../watchbell-sandbox/benches/start/sandbox.rs"]
+#[expect(dead_code, reason = "the sandbox's own bench prints more of a batch")]
 mod sandbox;
-
-/// What the driver fills in; a part of it is of use here.
-#[expect(dead_code, reason = "the sandbox's own bench prints the others")]
-pub(crate) struct Batch {
-    count: usize,
-    wall_ms: f64,
-    cpu_ms: f64,
-    machine_ms: f64,
-    to_exec: Vec<f64>,
-    to_end: Vec<f64>,
-    note: String,
-}
 
 pub(crate) struct Alone {
     sandbox: sandbox::Sandbox,
