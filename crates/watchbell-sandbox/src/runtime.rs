@@ -84,7 +84,8 @@ impl OciRuntime {
                 return Err(bad("it is not executable".to_owned()));
             }
         }
-        Ok(())
+        // The links too: it is started by its own name.
+        watchbell_cdi::check_program(&self.path).map_err(|e| bad(e.to_string()))
     }
 }
 

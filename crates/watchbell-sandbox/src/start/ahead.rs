@@ -120,7 +120,15 @@ impl Waiting {
         inner: &Inner,
     ) -> io::Result<()> {
         // What the process needs of the pod; its volumes, Secrets among them, are mounted already.
-        let pod = PodEnvironment { etc: Default::default(), volumes: Vec::new(), ..(*spec.pod).clone() };
+        let pod = PodEnvironment {
+            name: spec.pod.name.clone(),
+            hostname: spec.pod.hostname.clone(),
+            sharing: spec.pod.sharing,
+            host_namespaces: spec.pod.host_namespaces,
+            limits: spec.pod.limits,
+            shm_bytes: spec.pod.shm_bytes,
+            ..PodEnvironment::alone(spec.pod.uid)
+        };
         let errand = Errand {
             spec: RunSpec { pod: pod.into(), ..spec.clone() },
             interaction: spec.interaction,

@@ -63,7 +63,7 @@ impl Cloner {
         let (socket, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         // SAFETY: the spawner has one thread.
-        match unsafe { clone_charged_to(None, bare, None, 0, None) }? {
+        match unsafe { clone_charged_to(None, Some(bare), None, 0, None) }? {
             Cloned::Child => serve(&theirs, &word, known),
             Cloned::Parent { pidfd, .. } => {
                 drop(theirs);
@@ -220,8 +220,8 @@ fn clone(
         }
         ahead::wait(line, doors, host, known)
     }
-    let back = if host.users { Ok(()) } else { act_as(0) };
-    if let Err(error) = back.and_then(|()| clocks.map_or(Ok(()), Clocks::go_home)) {
+    let back = [if host.users { Ok(()) } else { act_as(0) }, clocks.map_or(Ok(()), Clocks::go_home)];
+    if let Some(error) = back.into_iter().find_map(Result::err) {
         cloned = cloned.and(Err(error));
     }
     if let Cloned::Parent { pid, .. } = cloned?

@@ -118,7 +118,7 @@ impl IdRange {
 /// As for [`kernel::clone3`].
 pub(super) unsafe fn clone_charged_to(
     ids: Option<&IdRange>,
-    bare: &Bare,
+    bare: Option<&Bare>,
     clocks: Option<&Clocks>,
     namespaces: u64,
     cgroup: Option<BorrowedFd<'_>>,
@@ -126,46 +126,27 @@ pub(super) unsafe fn clone_charged_to(
     let first = ids.filter(|_| namespaces & libc::CLONE_NEWUSER as u64 != 0).map(|ids| ids.first);
     clocks.map_or(Ok(()), Clocks::begin)?;
     // What failed on the way is told once the way back was taken.
-    let on_the_way = bare.enter().and_then(|()| first.map_or(Ok(()), act_as));
+    let on_the_way = bare.map_or(Ok(()), Bare::enter).and_then(|()| first.map_or(Ok(()), act_as));
     let mut cloned = on_the_way.and_then(|()| {
         // SAFETY: the caller's promise.
         unsafe { kernel::clone3(namespaces, cgroup) }
     });
     if !matches!(cloned, Ok(Cloned::Child)) {
-        let back = first
-            .map_or(Ok(()), |_| act_as(0))
-            .and_then(|()| bare.leave())
-            .and_then(|()| clocks.map_or(Ok(()), Clocks::go_home));
-        if let (Err(error), Ok(Cloned::Parent { pidfd, .. })) = (back, &cloned) {
-            kernel::discard(pidfd);
-            cloned = Err(error);
+        // Each step is taken, whatever the one before came to.
+        let back = [
+            first.map_or(Ok(()), |_| act_as(0)),
+            bare.map_or(Ok(()), Bare::leave),
+            clocks.map_or(Ok(()), Clocks::go_home),
+        ];
+        if let Some(error) = back.into_iter().find_map(Result::err) {
+            tracing::error!("cannot come back from where tasks begin: {error}");
+            if let Ok(Cloned::Parent { pidfd, .. }) = &cloned {
+                kernel::discard(pidfd);
+                cloned = Err(error);
+            }
         }
     }
     cloned
-}
-
-/// Clones as [`kernel::clone3`] does, with clocks that begin now where `clocks` are given.
-///
-/// # Safety
-/// As for [`kernel::clone3`].
-pub(super) unsafe fn clone_with_clocks(
-    clocks: Option<&Clocks>,
-    namespaces: u64,
-    cgroup: Option<BorrowedFd<'_>>,
-) -> io::Result<Cloned> {
-    clocks.map_or(Ok(()), Clocks::begin)?;
-    // SAFETY: the caller's promise.
-    let cloned = unsafe { kernel::clone3(namespaces, cgroup) };
-    if matches!(cloned, Ok(Cloned::Child)) {
-        return cloned;
-    }
-    match (clocks.map_or(Ok(()), Clocks::go_home), cloned) {
-        (Err(error), Ok(Cloned::Parent { pidfd, .. })) => {
-            kernel::discard(&pidfd);
-            Err(error)
-        }
-        (_, cloned) => cloned,
-    }
 }
 
 /// Changes the effective user alone, and keeps what root may.

@@ -495,7 +495,7 @@ pub(super) fn execve(program: &CStr, argv: &Strings, env: &Strings) -> io::Error
 }
 
 /// Ends and reaps a child that was cloned and is not wanted.
-pub(super) fn discard(pidfd: &OwnedFd) {
+pub(crate) fn discard(pidfd: &OwnedFd) {
     // It may have ended by itself; both calls then say so, which is as wanted.
     let _ = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
     let _ = rustix::process::waitid(

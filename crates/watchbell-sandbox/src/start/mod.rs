@@ -69,6 +69,7 @@ use cloner::{Cloner, Known};
 pub(crate) use enter::{Entry, Outer};
 use etc::Etc;
 use ids::{IdPool, IdRange, clone_charged_to};
+pub(crate) use kernel::discard;
 use kernel::{Cloned, CommandLine};
 use modes::ExactModes;
 use mounts::{Outfit, Place, Volume};
@@ -403,11 +404,13 @@ impl Host {
         let places = mounts::places(spec, &targets);
         let root = mounts::root(stash, &mut pod.ids, spec, places)?;
         let views = cgroups.views();
-        let run_dev = devices::dev(&pod.ids, spec).map_err(fault("make the device nodes of"));
+        let has_devices = !spec.extras.handed.nodes.is_empty();
+        let own_dev = has_devices.then(|| devices::dev(&pod.ids, spec)).transpose();
+        let own_dev = own_dev.map_err(fault("make the device nodes of"))?;
         let common = pod.ids.common(stash, views).map_err(fault("make /dev for"))?;
         let (dev, blank_file, blank_dir, null) =
             Outfit::dev_and_blanks(common).map_err(fault("clone /dev for"))?;
-        let dev = if spec.extras.handed.nodes.is_empty() { dev } else { run_dev? };
+        let dev = own_dev.unwrap_or(dev);
         let sys = common.sys(spec).map_err(fault("clone /sys for"))?;
         let shm = Scratch { bytes: spec.pod.shm_bytes.max(4096), inodes: 4096 };
         let shm = mounts::scratch(&pod.ids, shm, 0o1777, None).map_err(fault("mount /dev/shm for"))?;
@@ -676,7 +679,7 @@ fn clone_into_pod(
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
     let helper_ready = Ready { wait: wait.as_fd(), go: &go };
     // SAFETY: the spawner has one thread.
-    match unsafe { clone_charged_to(None, bare, None, 0, cgroup.clone_into()) }? {
+    match unsafe { clone_charged_to(None, Some(bare), None, 0, cgroup.clone_into()) }? {
         Cloned::Child => {
             if !helper_ready.wait() {
                 kernel::exit_now(127);

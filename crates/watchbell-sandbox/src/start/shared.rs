@@ -31,7 +31,7 @@ pub(super) fn share_namespaces(
     // namespace that the runtime makes.
     let charged = spec.extras.runtime.is_none().then_some(ids);
     // SAFETY: the spawner has one thread.
-    match unsafe { clone_charged_to(charged, bare, clocks, user, None) }? {
+    match unsafe { clone_charged_to(charged, Some(bare), clocks, user, None) }? {
         Cloned::Child => {
             if !ready.wait() {
                 kernel::exit_now(127);

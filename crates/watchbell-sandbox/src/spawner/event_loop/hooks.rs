@@ -15,7 +15,7 @@ use watchbell_cdi::HostHook;
 
 use super::{EventLoop, HOOKS, add_to};
 use crate::spawner::machine::Input;
-use crate::start::reap;
+use crate::start::{discard, reap};
 use crate::{ContainerId, ExitStatus, RunSpec, StartFailureKind, clock};
 
 /// Hooks that run.
@@ -83,8 +83,14 @@ impl EventLoop {
         let Some(hook) = start.rest.pop_front() else { return self.begin_now(*start.spec) };
         let spawned = self.spawn(&hook, &start.spec).and_then(|(pid, pidfd)| {
             self.hooks.last += 1;
-            add_to(&self.epoll, &pidfd, EventData::new_u64(HOOKS | self.hooks.last))?;
-            Ok((pid, pidfd))
+            match add_to(&self.epoll, &pidfd, EventData::new_u64(HOOKS | self.hooks.last)) {
+                Ok(()) => Ok((pid, pidfd)),
+                Err(error) => {
+                    // Nobody would see it end.
+                    discard(&pidfd);
+                    Err(error)
+                }
+            }
         });
         match spawned {
             Ok((pid, pidfd)) => {
@@ -180,8 +186,15 @@ impl EventLoop {
         };
         // SAFETY: the spawner has one thread, so its copy may do what it could do itself.
         unsafe { command.pre_exec(ready) };
-        let child = command.spawn()?;
+        let mut child = command.spawn()?;
         let pid = Pid::from_child(&child);
-        Ok((pid, pidfd_open(pid, PidfdFlags::empty())?))
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok((pid, pidfd)),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error.into())
+            }
+        }
     }
 }

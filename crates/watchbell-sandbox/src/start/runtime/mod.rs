@@ -32,7 +32,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
-use super::ids::clone_with_clocks;
+use super::ids::clone_charged_to;
 use super::kernel::{self, Cloned};
 use super::{Begun, Cgroup, Failure, Host, Memory, Ready, failed, input, output, plan, terminal};
 use crate::{ExitStatus, OciRuntime, RunSpec, Stdin, Usage};
@@ -137,7 +137,7 @@ impl Host {
         let has_own = plan::has_clocks(host) && pod.shared.is_none();
         let clocks = has_own.then_some(&self.clocks);
         // SAFETY: the spawner has one thread.
-        let (pid, pidfd) = match unsafe { clone_with_clocks(clocks, namespaces, clone_into) }
+        let (pid, pidfd) = match unsafe { clone_charged_to(None, None, clocks, namespaces, clone_into) }
             .map_err(fault("clone the shim of"))?
         {
             Cloned::Child => {
