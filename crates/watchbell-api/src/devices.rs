@@ -11,6 +11,9 @@ use crate::types::pod::{Container, PodSpec};
 /// The devices of a container (by ordinal, init containers first), of those that the pod holds by their full names
 /// (`vendor.com/class=name`).
 pub fn of_container(spec: &PodSpec, held: &[Arc<str>], ordinal: usize) -> Vec<Arc<str>> {
+    if held.is_empty() {
+        return Vec::new();
+    }
     let inits = spec.init_containers.len();
     let mut all = spec.init_containers.iter().chain(&spec.containers);
     let Some(own) = all.nth(ordinal) else { return Vec::new() };

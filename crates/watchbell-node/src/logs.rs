@@ -42,7 +42,7 @@ impl LogSource for Logs {
     fn open(&self, query: &LogQuery) -> io::Result<Box<dyn LogStream>> {
         let mut path = self.dir.join(LogPlace::asked(query).file(query.container, query.restart));
         if query.trace {
-            path = files::trace_of(&path);
+            path = watchbell_sandbox::trace_path(&path);
         }
         let id = ContainerId { pod_uid: query.pod_uid.0, container: query.container, attempt: query.restart };
         // Before the files are looked at: an end that comes meanwhile is not missed.

@@ -56,4 +56,4 @@ pub use start::{
     confined, explain, landlock_abi, plan, plan_entry,
 };
 pub use syscalls::{Arch, Known};
-pub use tracer::tracer_main;
+pub use tracer::{trace_path, tracer_main};

@@ -58,7 +58,7 @@ impl TracerArgs {
 }
 
 /// Where the trace of a run lies, by the place of its log.
-pub(crate) fn trace_path(log: &Path) -> PathBuf {
+pub fn trace_path(log: &Path) -> PathBuf {
     let mut path = log.as_os_str().to_owned();
     path.push(".trace");
     path.into()

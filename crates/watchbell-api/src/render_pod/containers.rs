@@ -39,6 +39,9 @@ fn one(pod: &Pod<'_>, container: &Container, status: &ContainerStatus) -> Value 
 
 /// Which devices the container has (KEP-4680). Nobody watches their health.
 fn devices(pod: &Pod<'_>, container: &Container) -> Vec<Value> {
+    if pod.status.devices.is_empty() {
+        return Vec::new();
+    }
     let mut all = pod.spec.init_containers.iter().chain(&pod.spec.containers);
     let Some(ordinal) = all.position(|c| std::ptr::eq(c, container)) else { return Vec::new() };
     let mut kinds: Vec<(String, Vec<Value>)> = Vec::new();

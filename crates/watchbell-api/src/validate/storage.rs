@@ -11,7 +11,7 @@ use crate::schema::{Scalar, Shape, Table};
 
 const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
-const CLASS_BETA: &str = "volume.beta.kubernetes.io/storage-class";
+pub(super) const CLASS_BETA: &str = "volume.beta.kubernetes.io/storage-class";
 const CLAIM_IMMUTABLE: &str = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
 
 /// Where a volume can be: the fields of a PersistentVolumeSource.

@@ -1,6 +1,7 @@
 //! What is worth a warning of the kinds that are no pods.
 
 use super::at::At;
+use super::storage::CLASS_BETA;
 use super::warning::{DEPRECATED_NODE_LABELS, DEPRECATED_VOLUMES, Warnings};
 use crate::quantity::Quantity;
 
@@ -94,7 +95,7 @@ pub(super) fn network_policy(w: &mut Warnings, policy: &At<'_, '_>) {
 fn class_annotation(w: &mut Warnings, object: &At<'_, '_>) {
     let metadata = object.field("metadata");
     let annotations = metadata.field("annotations");
-    let class = annotations.key("volume.beta.kubernetes.io/storage-class");
+    let class = annotations.key(CLASS_BETA);
     if class.is_set() {
         w.add(&class, "deprecated since v1.8; use \"storageClassName\" attribute instead");
     }

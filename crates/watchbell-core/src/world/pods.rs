@@ -202,7 +202,7 @@ impl Snapshot {
         })
     }
 
-    fn namespace_mode(&self, namespace: &str) -> Mode {
+    pub(super) fn namespace_mode(&self, namespace: &str) -> Mode {
         let found = self.get(Resource::Namespace, "", namespace);
         found.map_or(Mode::Strict, |namespace| admission::mode(&namespace.labels()))
     }

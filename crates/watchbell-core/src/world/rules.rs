@@ -34,10 +34,7 @@ pub(super) enum Change {
 
 impl World {
     pub(super) fn namespace_mode(&self, namespace: &str) -> Mode {
-        match self.get(Resource::Namespace, "", namespace) {
-            Some(ns) => admission::mode(&ns.labels()),
-            None => Mode::Strict,
-        }
+        self.state.namespace_mode(namespace)
     }
 
     /// Judges pods, and the templates of Jobs and CronJobs. A pod is filled in and refused; a template is never

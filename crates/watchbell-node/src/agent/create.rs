@@ -183,18 +183,13 @@ impl Agent {
                 return self.block(pod, ordinal, "CreateContainerConfigError", "Failed", error, now);
             }
         };
-        spec.extras.runtime = runtime;
         // A file of the machine: with kubelet it is the container runtime that finds it missing.
-        spec.extras.seccomp = match self.site.seccomp_profile(&pod.assignment, &pod.plan, ordinal) {
-            Ok(Some(_)) if spec.extras.runtime.is_some() => {
-                let why = "an OCI runtime takes one filter, and a profile is laid over the default; leave seccompProfile \
-                           of type Localhost or runtimeClassName out";
-                let error = ConfigError(why.to_owned());
-                return self.block(pod, ordinal, "CreateContainerError", "Failed", error, now);
-            }
+        let profile = self.site.seccomp_profile(&pod.assignment, &pod.plan, ordinal, runtime.as_deref());
+        spec.extras.seccomp = match profile {
             Ok(profile) => profile,
             Err(error) => return self.block(pod, ordinal, "CreateContainerError", "Failed", error, now),
         };
+        spec.extras.runtime = runtime;
         pod.tries = 0;
         pod.stop_signals[ordinal] = ends::stop_signal(&image.config.stop_signal);
         pod.handed.push(spec.id);

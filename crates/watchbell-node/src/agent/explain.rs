@@ -66,7 +66,9 @@ impl Site {
         let mut spec = self
             .run_spec(pod, plan, environment.clone(), ordinal, 0, &prepared)
             .map_err(|e| e.to_string())?;
-        spec.extras.seccomp = self.seccomp_profile(pod, plan, ordinal).map_err(|e| e.to_string())?;
+        let runtime = self.runtime(pod).map_err(|e| e.to_string())?;
+        let profile = self.seccomp_profile(pod, plan, ordinal, runtime.as_deref());
+        (spec.extras.seccomp, spec.extras.runtime) = (profile.map_err(|e| e.to_string())?, runtime);
         let explanation = serde_json::to_value(explain(&spec, ranges)).map_err(|e| e.to_string())?;
         Ok((prepared.image_id.to_string(), explanation))
     }

@@ -193,6 +193,7 @@ impl Site {
         pod: &Assignment,
         plan: &Plan,
         ordinal: usize,
+        runtime: Option<&str>,
     ) -> Result<Option<Arc<SeccompProfile>>, ConfigError> {
         let planned = &plan.containers[ordinal];
         let Some(name) = &planned.seccomp_profile else { return Ok(None) };
@@ -203,7 +204,14 @@ impl Site {
             no_new_privs: planned.no_new_privs,
         };
         let read = self.seccomp.read(name, &asker);
-        read.map(Some).map_err(|why| ConfigError(format!("cannot load seccomp profile {name:?}: {why}")))
+        let profile =
+            read.map_err(|why| ConfigError(format!("cannot load seccomp profile {name:?}: {why}")))?;
+        if runtime.is_some() {
+            let why = "an OCI runtime takes one filter, and a profile is laid over the default; leave seccompProfile of \
+                       type Localhost or runtimeClassName out";
+            return Err(ConfigError(why.to_owned()));
+        }
+        Ok(Some(profile))
     }
 
     /// One run of one container.

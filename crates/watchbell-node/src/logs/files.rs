@@ -6,6 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use watchbell_sandbox::trace_path;
+
 use super::lines::header;
 
 /// More files than any log is given.
@@ -103,16 +105,9 @@ impl Files {
     }
 }
 
-/// Where a tracer wrote what it saw of the run.
-pub(super) fn trace_of(base: &Path) -> PathBuf {
-    let mut name = base.as_os_str().to_owned();
-    name.push(".trace");
-    name.into()
-}
-
 /// Removes a log with all the files that it was rotated into, and its trace. What follows it reads on from what it has open.
 pub(crate) fn remove(base: &Path) -> io::Result<()> {
-    match fs::remove_file(trace_of(base)) {
+    match fs::remove_file(trace_path(base)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
@@ -128,7 +123,7 @@ pub(crate) fn remove(base: &Path) -> io::Result<()> {
 
 /// Bytes of all its files, and of its trace.
 pub(crate) fn size(base: &Path) -> io::Result<u64> {
-    let mut sum = fs::symlink_metadata(trace_of(base)).map_or(0, |data| data.len());
+    let mut sum = fs::symlink_metadata(trace_path(base)).map_or(0, |data| data.len());
     for number in 0..=FILES_MAX {
         match fs::symlink_metadata(numbered(base, number)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && number > 0 => break,

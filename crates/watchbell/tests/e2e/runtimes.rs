@@ -73,6 +73,10 @@ fn an_array_runs_by_each_runtime_with_all_kinds_of_volumes() {
         kubectl(&stand, &["apply", "-f", "-"], &manifest).ok();
         let done = stand.finished("default", class);
         assert_eq!(done["status"]["completedIndexes"], "0-2,4", "{class}: {done:#}\n{}", stand.server_log());
+        let pods = stand.get(&["pods", "-l", &format!("job-name={class}")]);
+        let pod = pods["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
+        let explained = stand.watchbell(&["explain", "sandbox", &pod]).ok();
+        assert!(explained.contains(&format!("{class} starts it")), "{explained}");
         assert_eq!(done["status"]["failedIndexes"], "3", "{class}");
         for index in 0..5 {
             let log = stand.watchbell(&["logs", &format!("job/{class}"), "--index", &index.to_string()]).ok();
