@@ -76,7 +76,8 @@ fn a_profile_takes_away_and_holds_for_those_who_enter_too() {
     }
     let mut stand = Stand::with_busybox();
     stand.put_profile("small.json", &profile(&["rt_sigsuspend", "nanosleep", "clock_nanosleep"]));
-    let script = "grep -E '^Seccomp' /proc/self/status; mkdir /tmp/a && echo made; echo printed";
+    // In one stream: two have no order between them.
+    let script = "exec 2>&1; grep -E '^Seccomp' /proc/self/status; mkdir /tmp/a && echo made; echo printed";
     for (name, manifest) in
         [("plain", job("plain", "backoffLimit: 0", script)), ("small", under("small", "small.json", script))]
     {
