@@ -22,9 +22,9 @@ use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use watchbell_core::request::User;
+use watchbell_identity::{ClientCheck, Unauthenticated};
 
 use crate::app::App;
-use crate::identity::{ClientCheck, Unauthenticated};
 
 const HANDSHAKES_MAX: usize = 256;
 const ANONYMOUS_MAX: usize = 128;

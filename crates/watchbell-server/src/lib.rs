@@ -20,7 +20,6 @@ mod body;
 mod connection;
 mod discovery;
 mod documents;
-mod identity;
 mod metrics;
 mod notes;
 mod pins;
@@ -39,6 +38,5 @@ mod maintenance;
 mod state;
 mod writer;
 
-pub use identity::{Identity, IdentityError};
 pub use server::{Ended, Server, ServerError, ServerOptions};
 pub use state::{StartError, State, Writer};

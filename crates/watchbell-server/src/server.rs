@@ -12,10 +12,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use watchbell_api::node::{Images, LogSource, Sessions};
+use watchbell_identity::{Identity, IdentityError};
 
 use crate::app::App;
 use crate::connection::{Connections, stopped};
-use crate::identity::{Identity, IdentityError};
 use crate::state::State;
 
 /// How often the certificates are looked at.
@@ -92,7 +92,7 @@ impl Server {
         let connections = Arc::new(Connections::new(
             Arc::new(App::new(state.clone(), logs, images, sessions)),
             TlsAcceptor::from(identity.tls()),
-            identity.clients.clone(),
+            identity.clients(),
             stopped.clone(),
         ));
         runtime.spawn(accept(listener, connections, stopped, all_ended.subscribe()));

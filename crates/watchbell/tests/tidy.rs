@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 6] = [
+const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api"]),
+    ("watchbell-identity", &["watchbell-core"]),
     ("watchbell-sandbox", &["watchbell-cdi"]),
-    ("watchbell-server", &["watchbell-api", "watchbell-core", "watchbell-store"]),
+    ("watchbell-server", &["watchbell-api", "watchbell-core", "watchbell-identity", "watchbell-store"]),
     (
         "watchbell-node",
         &["watchbell-api", "watchbell-cdi", "watchbell-core", "watchbell-image", "watchbell-sandbox"],
@@ -20,6 +21,7 @@ const DIRECTIONS: [(&str, &[&str]); 6] = [
             "watchbell-api",
             "watchbell-cdi",
             "watchbell-core",
+            "watchbell-identity",
             "watchbell-image",
             "watchbell-node",
             "watchbell-sandbox",

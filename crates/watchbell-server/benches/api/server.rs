@@ -18,7 +18,8 @@ use watchbell_api::types::pod_status::{
 };
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::world::{Config, Machine};
-use watchbell_server::{Identity, Server, ServerOptions, State};
+use watchbell_identity::Identity;
+use watchbell_server::{Server, ServerOptions, State};
 use watchbell_store::{Options, Store};
 
 use crate::client::{Client, Watcher};

@@ -13,7 +13,8 @@ use watchbell_api::node::{Capacity, Command, ImageRequest, Images, LogQuery, Log
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
 use watchbell_api::{ApiError, Reason, Uid};
 use watchbell_core::world::{Config, Machine};
-use watchbell_server::{Identity, Server, ServerOptions, State, Writer};
+use watchbell_identity::Identity;
+use watchbell_server::{Server, ServerOptions, State, Writer};
 use watchbell_store::{Options, Store};
 
 use crate::client::Client;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use watchbell_core::world::Config;
+use watchbell_identity::Identity;
 use watchbell_node::{Node, NodeOptions, Offered};
 use watchbell_sandbox::{Ceiling, DeviceCeiling, OciRuntime};
-use watchbell_server::{Ended, Identity, Server, ServerOptions, State};
+use watchbell_server::{Ended, Server, ServerOptions, State};
 use watchbell_store::{OpenReport, Store};
 
 use crate::bounds::Bounds;

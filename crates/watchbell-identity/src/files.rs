@@ -5,20 +5,20 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use super::IdentityError;
+use crate::IdentityError;
 
 fn failed(step: &'static str, path: &Path) -> impl Fn(io::Error) -> IdentityError {
     move |source| IdentityError::File { step, path: path.to_path_buf(), source }
 }
 
 /// Makes the directory, or takes others' access to it away.
-pub(super) fn private_dir(path: &Path) -> Result<(), IdentityError> {
+pub(crate) fn private_dir(path: &Path) -> Result<(), IdentityError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create", path))?;
     fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed("protect", path))
 }
 
 /// Reads a file; `None` when it is not there.
-pub(super) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
+pub(crate) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -27,13 +27,13 @@ pub(super) fn read(path: &Path) -> Result<Option<String>, IdentityError> {
 }
 
 /// Whether nobody else may read or write the file.
-pub(super) fn is_private(path: &Path) -> Result<bool, IdentityError> {
+pub(crate) fn is_private(path: &Path) -> Result<bool, IdentityError> {
     let mode = fs::metadata(path).map_err(failed("read the mode of", path))?.permissions().mode();
     Ok(mode & 0o077 == 0)
 }
 
 /// Puts the content in the file's place, mode 0600. A reader sees the old or the new one, also after a crash.
-pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = Path::new(&new);

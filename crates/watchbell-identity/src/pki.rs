@@ -10,7 +10,6 @@
 
 mod certificate;
 mod client;
-mod files;
 mod kubeconfig;
 
 use std::net::SocketAddr;
@@ -20,14 +19,15 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use rcgen::{Issuer, KeyPair};
-use tokio_rustls::rustls::crypto::CryptoProvider;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
-use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{self, ServerConfig};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 
+use crate::files;
 use certificate::{Issued, Role};
-pub(crate) use client::{ClientCheck, Unauthenticated};
+pub use client::{ClientCheck, Unauthenticated};
 
 /// What went wrong with the certificates.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub struct Identity {
     ca_key: KeyPair,
     served: Arc<Served>,
     tls: Arc<ServerConfig>,
-    pub(crate) clients: Arc<ClientCheck>,
+    clients: Arc<ClientCheck>,
 }
 
 impl Identity {
@@ -92,12 +92,18 @@ impl Identity {
         &self.ca_pem
     }
 
-    pub(crate) fn tls(&self) -> Arc<ServerConfig> {
+    /// The judge of client certificates, which also stands in [`Identity::tls`].
+    pub fn clients(&self) -> Arc<ClientCheck> {
+        self.clients.clone()
+    }
+
+    /// TLS of the listener; it shows what [`Identity::renew`] renewed to new connections.
+    pub fn tls(&self) -> Arc<ServerConfig> {
         self.tls.clone()
     }
 
     /// Renews what nears its end, while the server runs.
-    pub(crate) fn renew(&self, address: SocketAddr, now: Timestamp) -> Result<(), IdentityError> {
+    pub fn renew(&self, address: SocketAddr, now: Timestamp) -> Result<(), IdentityError> {
         let ca_der = parse_one(&self.pki.join("ca.crt"), self.ca_pem.as_bytes())?;
         let issuer = certificate::issuer(&self.ca_key)?;
         let issued =
@@ -108,7 +114,7 @@ impl Identity {
     }
 
     /// Writes `DATA_DIR/admin.kubeconfig` for a server that listens at `address`.
-    pub(crate) fn write_admin(&self, address: SocketAddr, now: Timestamp) -> Result<PathBuf, IdentityError> {
+    pub fn write_admin(&self, address: SocketAddr, now: Timestamp) -> Result<PathBuf, IdentityError> {
         let ca_der = parse_one(&self.pki.join("ca.crt"), self.ca_pem.as_bytes())?;
         let issuer = certificate::issuer(&self.ca_key)?;
         let admin = certificate::current(&self.pki, &issuer, Role::Admin, &ca_der, now)?;

@@ -9,11 +9,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
 };
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Authority, IdentityError, files, issuer_error};
+use super::{Authority, IdentityError, issuer_error};
+use crate::files;
 
 /// The authority lives ten years, what it signs one.
 const AUTHORITY_YEARS: i64 = 10;

@@ -12,7 +12,6 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
-use tokio_rustls::rustls;
 use watchbell_core::request::User;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -20,7 +19,7 @@ use super::IdentityError;
 
 /// Why a connection belongs to nobody; for the server's own log, a client hears only that it is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unauthenticated {
+pub enum Unauthenticated {
     #[error("no client certificate")]
     NoCertificate,
     #[error("the client certificate is not valid here: {0}")]
@@ -31,7 +30,7 @@ pub(crate) enum Unauthenticated {
 
 /// The judge of client certificates.
 #[derive(Debug)]
-pub(crate) struct ClientCheck {
+pub struct ClientCheck {
     strict: Arc<dyn ClientCertVerifier>,
 }
 
@@ -49,7 +48,7 @@ impl ClientCheck {
     }
 
     /// The user of a certificate chain at this moment: the subject's common name, its organisations as groups.
-    pub(crate) fn user(&self, chain: &[CertificateDer<'_>]) -> Result<User, Unauthenticated> {
+    pub fn user(&self, chain: &[CertificateDer<'_>]) -> Result<User, Unauthenticated> {
         let (end_entity, intermediates) = chain.split_first().ok_or(Unauthenticated::NoCertificate)?;
         self.strict
             .verify_client_cert(end_entity, intermediates, UnixTime::now())
