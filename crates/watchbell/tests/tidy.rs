@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const DIRECTIONS: [(&str, &[&str]); 7] = [
     ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api"]),
-    ("watchbell-identity", &["watchbell-core"]),
+    ("watchbell-identity", &["watchbell-api", "watchbell-core"]),
     ("watchbell-sandbox", &["watchbell-cdi"]),
     ("watchbell-server", &["watchbell-api", "watchbell-core", "watchbell-identity", "watchbell-store"]),
     (
