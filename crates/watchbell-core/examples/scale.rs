@@ -308,7 +308,7 @@ fn create(object: Value) -> Request {
     let kind = object["kind"].as_str().unwrap_or_default();
     let version = object["apiVersion"].as_str().unwrap_or_default();
     Request {
-        user: User { name: "ada".into(), uid: String::new(), groups: vec!["system:masters".into()] },
+        user: User { name: "ada".into(), groups: vec!["system:masters".into()], ..User::default() },
         resource: Resource::from_kind(version, kind).expect("a served kind"),
         namespace: "default".into(),
         name: String::new(),

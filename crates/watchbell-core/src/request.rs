@@ -1,6 +1,8 @@
 //! A request that wants to change something, after authentication and decoding.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 use watchbell_api::Resource;
 
 /// Who asks: the authenticated identity.
@@ -9,6 +11,8 @@ pub struct User {
     pub name: String,
     pub uid: String,
     pub groups: Vec<String>,
+    /// What else is known of him, by lower-case keys with a domain before the slash.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl User {
@@ -16,9 +20,21 @@ impl User {
     pub fn controller() -> User {
         User {
             name: "system:watchbell-controller".into(),
-            uid: String::new(),
             groups: vec!["system:masters".into()],
+            ..User::default()
         }
+    }
+
+    /// As `UserInfo` of `authentication.k8s.io/v1` shows him, to himself and in the audit journal.
+    pub fn info(&self) -> Value {
+        let mut info = json!({"username": self.name, "groups": self.groups});
+        if !self.uid.is_empty() {
+            info["uid"] = self.uid.clone().into();
+        }
+        if !self.extra.is_empty() {
+            info["extra"] = json!(self.extra);
+        }
+        info
     }
 }
 

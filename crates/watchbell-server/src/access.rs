@@ -184,8 +184,8 @@ mod tests {
     fn check(groups: &[&str], name: Option<&str>, sub: Sub, expect: Result<(), &str>) {
         let user = User {
             name: "ada".into(),
-            uid: String::new(),
             groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+            ..User::default()
         };
         let path = ObjectPath {
             resource: Resource::Job,

@@ -149,7 +149,7 @@ impl Answered<'_> {
             _ => return None,
         }
         body["requestURI"] = self.path.chars().take(1024).collect::<String>().into();
-        body["user"] = json!({"username": self.user.name, "groups": self.user.groups});
+        body["user"] = self.user.info();
         body["sourceIPs"] = json!([self.source.ip().to_string()]);
         let outcome = if refused { "Failure" } else { "Success" };
         body["responseStatus"] = json!({"metadata": {}, "status": outcome, "code": self.status.as_u16()});
@@ -183,7 +183,7 @@ impl SessionNote {
         }
         let body = json!({
             "auditID": audit_id, "verb": verb.as_str(), "objectRef": reference(path), "sourceIPs": [source.ip().to_string()],
-            "user": {"username": user.name, "groups": user.groups}, "annotations": annotations,
+            "user": user.info(), "annotations": annotations,
         });
         SessionNote { body }
     }

@@ -73,7 +73,7 @@ impl World {
             "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata",
             "auditID": request.audit_id, "stage": "ResponseComplete",
             "verb": verb(&request.write),
-            "user": {"username": request.user.name, "groups": request.user.groups},
+            "user": request.user.info(),
             "objectRef": reference,
             "responseStatus": status,
             "requestReceivedTimestamp": at, "stageTimestamp": at,

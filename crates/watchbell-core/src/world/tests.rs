@@ -238,7 +238,7 @@ fn namespace_of(resource: Resource) -> &'static str {
 
 fn request(resource: Resource, namespace: &str, name: &str) -> Request {
     Request {
-        user: User { name: "ada".into(), uid: String::new(), groups: vec!["system:masters".into()] },
+        user: User { name: "ada".into(), groups: vec!["system:masters".into()], ..User::default() },
         resource,
         namespace: namespace.into(),
         name: name.into(),

@@ -65,7 +65,7 @@ impl ClientCheck {
         let mut groups: Vec<String> =
             subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
         groups.push("system:authenticated".into());
-        Ok(User { name: name.into(), uid: String::new(), groups })
+        Ok(User { name: name.into(), groups, ..User::default() })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The reviews: who asks, what he may, and what others may. They are answered by the one decision in [`crate::access`].
 
+use std::collections::BTreeMap;
+
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use watchbell_api::error::FieldErrorClass;
@@ -46,11 +48,7 @@ pub(crate) fn is_of_oneself(asked: &Asked) -> bool {
 fn status(asked: &Asked, user: &User, spec: &Value) -> Value {
     match asked.kind {
         "SelfSubjectReview" => {
-            let mut info = json!({"username": user.name, "groups": user.groups});
-            if !user.uid.is_empty() {
-                info["uid"] = user.uid.clone().into();
-            }
-            json!({"userInfo": info})
+            json!({"userInfo": user.info()})
         }
         "SelfSubjectRulesReview" => access::rules(user),
         "SelfSubjectAccessReview" => decision(user, spec),
@@ -68,7 +66,19 @@ fn subject(spec: &Value) -> User {
         name: text(spec, "user").into(),
         uid: text(spec, "uid").into(),
         groups: groups.map(str::to_owned).collect(),
+        extra: extra(&spec["extra"]),
     }
+}
+
+fn extra(spec: &Value) -> BTreeMap<String, Vec<String>> {
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    spec.as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.to_ascii_lowercase(), texts(value)))
+        .collect()
 }
 
 fn decision(user: &User, spec: &Value) -> Value {
