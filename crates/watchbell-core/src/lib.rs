@@ -8,11 +8,13 @@
 //!                  ├── controller    which Job, which pod, which index next
 //!                  ├── placement     which pod has room
 //!                  ├── storage       which volume a claim gets
+//!                  ├── access        who may what
 //!                  └── pod           which container next, with what environment
 //! ```
 //!
 //! No async, no clock, no environment, no file, no socket: the caller brings time and randomness.
 
+pub mod access;
 pub mod admission;
 pub mod controller;
 pub mod cron;

@@ -3,28 +3,10 @@
 use hyper::HeaderMap;
 use serde_json::{Value, json};
 use watchbell_api::{ApiError, Reason};
+use watchbell_core::access::{Deed, MASTERS};
 use watchbell_core::request::User;
 
 use crate::request::{ObjectPath, ReviewPath, Verb};
-
-/// The group of those who may do everything.
-const MASTERS: &str = "system:masters";
-
-/// A deed, in the words that rights are given in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Deed<'a> {
-    Resource {
-        verb: &'a str,
-        group: &'a str,
-        resource: &'a str,
-        subresource: &'a str,
-        /// Empty: at the cluster scope, or in all namespaces.
-        namespace: &'a str,
-        name: &'a str,
-    },
-    /// Everything that is no resource: discovery, metrics, documents.
-    Path { verb: &'a str, path: &'a str },
-}
 
 /// Decides whether the user may; if not, why. Only members of `system:masters` may anything; their rights need no rule.
 pub(crate) fn decide(user: &User, _deed: &Deed<'_>) -> Result<(), String> {

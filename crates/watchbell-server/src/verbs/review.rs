@@ -6,11 +6,12 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError};
+use watchbell_core::access::Deed;
 use watchbell_core::request::User;
 
 use super::asked::{self, Asked};
 use super::write::body_object;
-use crate::access::{self, Deed};
+use crate::access;
 use crate::app::Call;
 use crate::body::{self, Arriving, Body};
 use crate::request::ReviewPath;
