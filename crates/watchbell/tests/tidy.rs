@@ -5,12 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 7] = [
+const DIRECTIONS: [(&str, &[&str]); 8] = [
     ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api"]),
     ("watchbell-identity", &["watchbell-api", "watchbell-core"]),
     ("watchbell-sandbox", &["watchbell-cdi"]),
-    ("watchbell-server", &["watchbell-api", "watchbell-core", "watchbell-identity", "watchbell-store"]),
+    (
+        "watchbell-server",
+        &["watchbell-api", "watchbell-audit", "watchbell-core", "watchbell-identity", "watchbell-store"],
+    ),
+    ("watchbell-store", &["watchbell-audit"]),
     (
         "watchbell-node",
         &["watchbell-api", "watchbell-cdi", "watchbell-core", "watchbell-image", "watchbell-sandbox"],
@@ -19,6 +23,7 @@ const DIRECTIONS: [(&str, &[&str]); 7] = [
         "watchbell",
         &[
             "watchbell-api",
+            "watchbell-audit",
             "watchbell-cdi",
             "watchbell-core",
             "watchbell-identity",
