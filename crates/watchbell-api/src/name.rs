@@ -14,10 +14,7 @@ const SUFFIX_ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A name from `generateName`: the stem, shortened when needed, and five characters.
 pub fn generate(stem: &str, random: [u8; 16]) -> String {
-    let mut end = stem.len().min(LABEL_LENGTH_MAX - SUFFIX_LENGTH);
-    while !stem.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = stem.floor_char_boundary(LABEL_LENGTH_MAX - SUFFIX_LENGTH);
     // 27^5 names out of 2^128 numbers: the unevenness is far below what anyone could measure.
     let mut number = u128::from_le_bytes(random);
     let mut name = String::from(&stem[..end]);

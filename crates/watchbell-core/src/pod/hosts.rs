@@ -12,11 +12,7 @@ pub fn short_hostname(name: &str) -> &str {
     if name.len() <= HOSTNAME_BYTES_MAX {
         return name;
     }
-    let mut end = HOSTNAME_BYTES_MAX;
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    name[..end].trim_end_matches(['-', '.'])
+    name[..name.floor_char_boundary(HOSTNAME_BYTES_MAX)].trim_end_matches(['-', '.'])
 }
 
 /// The file of a pod with `hostAliases`. A line break in a name cannot forge a line.

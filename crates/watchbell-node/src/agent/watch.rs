@@ -172,36 +172,44 @@ impl Agent {
             || disk.free_inodes < disk.inodes / INODES_FREE_PART
     }
 
-    /// The disk is nearly full: the journal and the images need what is left. The pod that holds most of it goes.
+    /// The disk is nearly full: the journal and the images need what is left. The pod goes whose end gives most back.
     fn make_room(&mut self, pods: &BTreeMap<Uid, Vec<(What, Use)>>, disk: Disk, now: Now) {
-        let held = |sizes: &Vec<(What, Use)>| sizes.iter().map(|(_, used)| used.bytes).sum::<u64>();
-        let candidates =
-            pods.iter().filter(|(uid, _)| self.pods.get(uid).is_some_and(|p| !p.life.is_ending()));
-        let Some((uid, held)) =
-            candidates.map(|(uid, sizes)| (*uid, held(sizes))).max_by_key(|(_, held)| *held)
-        else {
-            return;
-        };
         let reserve = self.site.machine.disk_reserve_bytes;
-        let what = if disk.free_bytes < reserve {
+        let lacks_bytes = disk.free_bytes < reserve;
+        let most = pods
+            .iter()
+            .filter(|(uid, _)| self.pods.get(uid).is_some_and(|p| !p.life.is_ending()))
+            .map(|(uid, sizes)| (*uid, freed(sizes)))
+            .map(|(uid, freed)| (uid, if lacks_bytes { freed.bytes } else { freed.inodes }))
+            .max_by_key(|(_, freed)| *freed);
+        let Some((uid, freed @ 1..)) = most else { return };
+        let message = if lacks_bytes {
             format!(
-                "ephemeral-storage. Threshold quantity: {}, available: {}",
+                "The node was low on resource: ephemeral-storage. Threshold quantity: {}, available: {}. The pod was using \
+                 {}, the most of all. ",
                 amount(reserve),
-                amount(disk.free_bytes)
+                amount(disk.free_bytes),
+                amount(freed)
             )
         } else {
             format!(
-                "inodes. Threshold quantity: {}, available: {}",
+                "The node was low on resource: inodes. Threshold quantity: {}, available: {}. The pod was using {freed}, the \
+                 most of all. ",
                 disk.inodes / INODES_FREE_PART,
                 disk.free_inodes
             )
         };
-        let message = format!(
-            "The node was low on resource: {what}. The pod was using {}, the most of all. ",
-            amount(held)
-        );
         self.evict(uid, message, now);
     }
+}
+
+/// What the end of a pod gives back: a claim outlives it.
+fn freed(sizes: &[(What, Use)]) -> Use {
+    let own = sizes.iter().filter(|(what, _)| !matches!(what, What::Claim(_)));
+    own.fold(Use::default(), |sum, (_, used)| Use {
+        bytes: sum.bytes.saturating_add(used.bytes),
+        inodes: sum.inodes.saturating_add(used.inodes),
+    })
 }
 
 /// Why a pod has taken more than it may, in kubelet's words where it has them.

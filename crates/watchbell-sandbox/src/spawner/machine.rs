@@ -351,8 +351,7 @@ const TEXT_MAX: usize = 4096;
 
 fn shorten(text: &mut String) {
     if text.len() > TEXT_MAX {
-        let end = (0..=TEXT_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-        text.truncate(end);
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
         text.push('…');
     }
 }

@@ -142,9 +142,15 @@ fn who_holds_most_goes_when_the_disk_is_full() {
     );
     let few = Disk { free_inodes: 49, ..ROOM };
     let message = evicted(&mut looked_at(limited(1)), &sizes, few).unwrap();
-    assert!(
-        message.starts_with("The node was low on resource: inodes. Threshold quantity: 50, available: 49.")
+    assert_eq!(
+        message,
+        "The node was low on resource: inodes. Threshold quantity: 50, available: 49. The pod was using 2, the most of all. "
     );
+    // Its end would give nothing back: a claim outlives it.
+    for disk in [short, few] {
+        let claim = (Uid(1), What::Claim("data".into()), Use { bytes: 9 * MIB, inodes: 9 });
+        assert_eq!(evicted(&mut looked_at(limited(1)), &[claim, dir("work", 0, 0)], disk), None);
+    }
     // File systems that count no inodes.
     let none = Disk { inodes: 0, free_inodes: 0, ..ROOM };
     assert_eq!(evicted(&mut looked_at(limited(1)), &sizes, none), None);

@@ -25,8 +25,7 @@ fn clean(text: &str) -> String {
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect();
     let mut line = words.join(" ");
     if line.len() > MESSAGE_MAX {
-        let end = (0..=MESSAGE_MAX).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
-        line.truncate(end);
+        line.truncate(line.floor_char_boundary(MESSAGE_MAX));
         line.push('…');
     }
     line
