@@ -20,6 +20,9 @@ use crate::{Resource, Uid};
 /// The annotation of a pod whose system calls are to be noted, with the value `true`.
 pub const TRACE: &str = "watchbell.dev/trace";
 
+/// The CSI driver of the volumes that this node mounts.
+pub const LOCAL_DRIVER: &str = "watchbell.dev/local";
+
 /// A pod bound to this machine, as the node needs it.
 #[derive(Debug, Clone)]
 pub struct Assignment {

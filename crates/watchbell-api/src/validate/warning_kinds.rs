@@ -3,10 +3,8 @@
 use super::at::At;
 use super::storage::CLASS_BETA;
 use super::warning::{DEPRECATED_NODE_LABELS, DEPRECATED_VOLUMES, Warnings};
+use crate::node::LOCAL_DRIVER;
 use crate::quantity::Quantity;
-
-/// The CSI driver of the volumes that this node mounts.
-const LOCAL_DRIVER: &str = "watchbell.dev/local";
 
 const NOT_MOUNTED: &str = "is not mounted by this node, and a pod that uses a claim of it fails";
 

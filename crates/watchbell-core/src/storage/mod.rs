@@ -23,8 +23,8 @@ mod tests;
 
 pub use bind::{Binding, Pending, bind};
 
-/// The provisioner of volumes on a folder of this machine; its CSI driver's name in the volumes.
-pub const PROVISIONER: &str = "watchbell.dev/local";
+/// The provisioner of volumes on a folder of this machine.
+pub const PROVISIONER: &str = watchbell_api::node::LOCAL_DRIVER;
 /// The class that is always there, and the default unless another one is.
 pub const CLASS: &str = "local";
 /// Makes a class the one of claims that name none.

@@ -34,6 +34,9 @@ impl World {
 
     /// Other devices are there: pods that wait for one are looked at again, and who holds one that is gone is told.
     fn report_devices(&mut self, pools: Pools, now: Timestamp) {
+        if self.config.devices == pools {
+            return;
+        }
         let before = std::mem::replace(&mut self.config.devices, pools);
         for uid in self.queue.change_devices(&self.config.devices) {
             if let Some(at) = self.pods_by_uid.get(&uid) {

@@ -31,7 +31,7 @@ pub fn unpacker_main(dir: OwnedFd) -> ExitCode {
 pub(super) fn serve(layer: File, line: impl Read + Write, root: Root) -> io::Result<()> {
     let mut line = line;
     let request: Request = receive(&mut line)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-    let mut asking = Asking { line, is_hidden: false, consulted: false };
+    let mut asking = Asking { line, is_hidden: false };
     let outcome = unpack(layer, &request, &root, &mut asking);
     send(&mut asking.line, &Said::Outcome(outcome))
 }
@@ -61,8 +61,7 @@ fn unpack(
     if actual != request.diff_id {
         return Err(Failure::DiffId { actual });
     }
-    let mut record = writer.finish(request.diff_id.clone())?;
-    record.implicit_parents = outside.consulted;
+    let record = writer.finish(request.diff_id.clone())?;
     if record.bytes > request.bytes_left {
         return Err(image_too_large(limits.image_unpacked_bytes_max).into());
     }
@@ -74,12 +73,10 @@ struct Asking<L> {
     line: L,
     /// The layer hides everything below it.
     is_hidden: bool,
-    consulted: bool,
 }
 
 impl<L: Read + Write> Outside for Asking<L> {
     fn parent(&mut self, path: &[Vec<u8>]) -> io::Result<Fill> {
-        self.consulted = true;
         if self.is_hidden {
             return Ok(Fill::PLAIN);
         }
