@@ -18,6 +18,9 @@ use crate::Resource;
 
 type Object = Map<String, Value>;
 
+/// How long a user's token or certificate is taken that says nothing: 90 days.
+const USER_SECONDS: i64 = 90 * 86_400;
+
 /// Fills in what Kubernetes' API server fills in. Running it again changes nothing.
 pub fn apply(resource: Resource, object: &mut Value) {
     let Some(object) = object.as_object_mut() else { return };
@@ -34,6 +37,9 @@ pub fn apply(resource: Resource, object: &mut Value) {
         Resource::StorageClass => policy::storage_class(object),
         Resource::PriorityClass => policy::priority_class(object),
         Resource::NetworkPolicy => policy::network_policy(object),
+        Resource::UserToken | Resource::UserCertificate => {
+            fill(child_or_new(object, "spec"), "expirationSeconds", || USER_SECONDS.into());
+        }
         _ => {}
     }
 }

@@ -21,6 +21,12 @@ pub enum Resource {
     RuntimeClass,
     NetworkPolicy,
     Lease,
+    /// A bearer token of a user, of which a hash is kept.
+    UserToken,
+    /// A client certificate that the server signed.
+    UserCertificate,
+    /// A client certificate that is no longer taken.
+    CertificateRevocation,
     /// The events of `events.k8s.io/v1`: another form of the objects of [`Resource::Event`].
     EventsEvent,
     // What only a cluster runs.
@@ -100,6 +106,11 @@ macro_rules! row {
     };
 }
 
+/// Of our own group.
+const fn ours(row: ResourceInfo) -> ResourceInfo {
+    ResourceInfo { version: "v1alpha1", ..row }
+}
+
 const fn with_status(row: ResourceInfo) -> ResourceInfo {
     ResourceInfo { has_status: true, ..row }
 }
@@ -110,7 +121,7 @@ const fn list_only(row: ResourceInfo) -> ResourceInfo {
 }
 
 #[rustfmt::skip]
-static TABLE: [ResourceInfo; 26] = [
+static TABLE: [ResourceInfo; 29] = [
     with_status(row!(Namespace, "", "namespaces", "namespace", ["ns"], [], Cluster)),
     row!(ConfigMap, "", "configmaps", "configmap", ["cm"], [], Namespaced),
     row!(Secret, "", "secrets", "secret", [], [], Namespaced),
@@ -129,6 +140,9 @@ static TABLE: [ResourceInfo; 26] = [
     row!(RuntimeClass, "node.k8s.io", "runtimeclasses", "runtimeclass", [], [], Cluster),
     row!(NetworkPolicy, "networking.k8s.io", "networkpolicies", "networkpolicy", ["netpol"], [], Namespaced),
     row!(Lease, "coordination.k8s.io", "leases", "lease", [], [], Namespaced),
+    ours(row!(UserToken, "watchbell.dev", "usertokens", "usertoken", [], [], Cluster)),
+    ours(row!(UserCertificate, "watchbell.dev", "usercertificates", "usercertificate", [], [], Cluster)),
+    ours(row!(CertificateRevocation, "watchbell.dev", "certificaterevocations", "certificaterevocation", [], [], Cluster)),
     row!(EventsEvent, "events.k8s.io", "Event", "events", "event", ["ev"], [], Namespaced),
     list_only(row!(Service, "", "services", "service", ["svc"], [], Namespaced)),
     list_only(row!(Endpoints, "", "endpoints", "endpoints", ["ep"], [], Namespaced)),
@@ -193,6 +207,11 @@ impl Resource {
                 | Resource::PersistentVolume
                 | Resource::StorageClass
         )
+    }
+
+    /// Whether the server itself makes a part of every object of it, a secret or a signature: it can be created, not applied.
+    pub fn is_issued(self) -> bool {
+        matches!(self, Resource::UserToken | Resource::UserCertificate)
     }
 
     pub fn is_namespaced(self) -> bool {

@@ -12,6 +12,7 @@ mod service;
 mod storage;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use serde_json::{Value, json};
 
@@ -83,6 +84,9 @@ fn columns_of(resource: Resource) -> &'static [Column] {
         Resource::RuntimeClass => &policy::RUNTIME_CLASS,
         Resource::NetworkPolicy => &policy::NETWORK_POLICY,
         Resource::Lease => &policy::LEASE,
+        Resource::UserToken => &user::TOKEN,
+        Resource::UserCertificate => &user::CERTIFICATE,
+        Resource::CertificateRevocation => &user::REVOCATION,
         Resource::Service => &service::COLUMNS,
         Resource::Endpoints
         | Resource::ReplicationController
@@ -133,6 +137,9 @@ pub fn cells(resource: Resource, object: &Value, now: i64) -> Vec<Value> {
         Resource::NetworkPolicy => policy::network_policy(object, now),
         Resource::Lease => policy::lease(object, now),
         Resource::EventsEvent => event::cells(&convert::to_stored(resource, object.clone()), now),
+        Resource::UserToken => user::token(object, now),
+        Resource::UserCertificate => user::certificate(object, now),
+        Resource::CertificateRevocation => user::revocation(object, now),
         Resource::Service => service::cells(object, now),
         Resource::Endpoints
         | Resource::ReplicationController

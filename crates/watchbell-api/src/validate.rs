@@ -28,6 +28,7 @@ mod selector;
 mod storage;
 mod success_policy;
 mod unsupported;
+mod user;
 mod volume;
 mod warning;
 mod warning_kinds;
@@ -38,6 +39,7 @@ mod tests;
 use serde_json::Value;
 
 pub use self::class::SYSTEM_PRIORITIES;
+pub use self::user::{MASTERS, SYSTEM};
 
 use self::at::At;
 use self::findings::Findings;
@@ -64,6 +66,9 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
         Resource::RuntimeClass => class::runtime(&mut f, &object),
         Resource::NetworkPolicy => network_policy::check(&mut f, &object),
         Resource::Lease => class::lease(&mut f, &object),
+        Resource::UserToken => user::token(&mut f, &object),
+        Resource::UserCertificate => user::certificate(&mut f, &object),
+        Resource::CertificateRevocation => user::revocation(&mut f, &object),
         _ => {}
     }
     f.into_errors()
@@ -97,6 +102,11 @@ pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
         Resource::RuntimeClass => class::runtime_update(&mut f, &old, &new),
         Resource::NetworkPolicy => network_policy::check(&mut f, &new),
         Resource::Lease => class::lease(&mut f, &new),
+        Resource::UserToken | Resource::UserCertificate => user::update(&mut f, &old, &new),
+        Resource::CertificateRevocation => {
+            user::update(&mut f, &old, &new);
+            user::revocation(&mut f, &new);
+        }
         _ => {}
     }
     f.into_errors()

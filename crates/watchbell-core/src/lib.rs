@@ -19,6 +19,7 @@ pub mod admission;
 pub mod controller;
 pub mod cron;
 pub mod index_set;
+pub mod login;
 pub mod placement;
 pub mod pod;
 pub mod request;

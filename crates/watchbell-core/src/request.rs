@@ -66,6 +66,11 @@ pub enum Subresource {
 #[derive(Debug, Clone)]
 pub enum Write {
     Create(Value),
+    /// Creates an object of which the server made a part.
+    Issue {
+        object: Value,
+        issued: Issued,
+    },
     Update(Value),
     Patch {
         kind: PatchKind,
@@ -79,6 +84,24 @@ pub enum Write {
         label_selector: String,
         field_selector: String,
     },
+}
+
+/// What the server made for a new object.
+#[derive(Clone)]
+pub enum Issued {
+    /// SHA-256 of the secret of a `UserToken`.
+    Token { digest: [u8; 32] },
+    /// The status of a `UserCertificate`, but for who asked for it.
+    Certificate { status: Value },
+}
+
+impl std::fmt::Debug for Issued {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Issued::Token { .. } => "Token",
+            Issued::Certificate { .. } => "Certificate",
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

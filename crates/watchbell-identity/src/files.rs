@@ -32,17 +32,21 @@ pub(crate) fn is_private(path: &Path) -> Result<bool, IdentityError> {
     Ok(mode & 0o077 == 0)
 }
 
+/// Removes a file; one that is not there is removed.
+pub(crate) fn remove(path: &Path) -> Result<(), IdentityError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(e)),
+        _ => Ok(()),
+    }
+}
+
 /// Puts the content in the file's place, mode 0600. A reader sees the old or the new one, also after a crash.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = Path::new(&new);
     // What an interrupted run left, or anything else of that name: the file below is made anew, never followed.
-    match fs::remove_file(new) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(failed("remove", new)(e)),
-    }
+    remove(new)?;
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)

@@ -2,14 +2,31 @@
 //!
 //! ```text
 //!  DATA_DIR/pki ──▶ pki ──▶ the listener's TLS configuration
-//!                    └────▶ ClientCheck: certificate chain ──▶ User
+//!                    ├────▶ ClientCheck: certificate chain ──▶ User
+//!                    └────▶ a user's certificate, signed
 //!  issuers ──▶ KeySet ──▶ jwt: bearer token ──▶ Claims
+//!  wbt_…        ──▶ user_token ──▶ name, secret ──▶ does it match the hash that was kept
+//!  a failure    ──▶ attempts   ──▶ how long its source has to wait
+//!                   refusal        why somebody is nobody
 //! ```
 //!
 //! Nothing here decides what somebody may do; it says who somebody is.
 
+mod attempts;
 mod files;
 pub mod jwt;
 mod pki;
+mod refusal;
+pub mod user_token;
 
-pub use pki::{ClientCheck, Identity, IdentityError, Unauthenticated};
+pub use attempts::Attempts;
+pub use pki::{
+    ClientCertificate, ClientCheck, ClientKey, Identity, IdentityError, Kubeconfig, Proof, SignError,
+    SignedCertificate, Subject, serial_number_of,
+};
+pub use refusal::Refusal;
+
+/// Where `extra` says by which certificate or token somebody is known; Kubernetes' own key.
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+/// The group of everybody who is known.
+pub const AUTHENTICATED: &str = "system:authenticated";

@@ -11,6 +11,7 @@
 mod certificate;
 mod client;
 mod kubeconfig;
+mod user;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,12 @@ use rustls::sign::CertifiedKey;
 
 use crate::files;
 use certificate::{Issued, Role};
-pub use client::{ClientCheck, Unauthenticated};
+pub use client::{ClientCertificate, ClientCheck, serial_number_of};
+pub use kubeconfig::{Kubeconfig, Proof};
+pub use user::{ClientKey, SignError, SignedCertificate, Subject};
+
+/// The user in `admin.kubeconfig`.
+const ADMIN: &str = "kubernetes-admin";
 
 /// What went wrong with the certificates.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +108,32 @@ impl Identity {
         self.tls.clone()
     }
 
+    /// The serial number of the administrator's certificate; `None`: there is none that can be read.
+    pub fn admin_serial_number(&self) -> Option<String> {
+        let path = self.pki.join("admin.crt");
+        let pem = files::read(&path).ok()??;
+        client::serial_number_of(&parse_one(&path, pem.as_bytes()).ok()?)
+    }
+
+    /// Gives the administrator another certificate, as the one he has was revoked.
+    pub fn replace_admin(&self, address: SocketAddr, now: Timestamp) -> Result<PathBuf, IdentityError> {
+        files::remove(&self.pki.join("admin.crt"))?;
+        self.write_admin(address, now)
+    }
+
+    /// Signs a user's request (PKCS #10 in PEM) for the subject that is given. `serial` is random.
+    pub fn sign_user(
+        &self,
+        request_pem: &[u8],
+        subject: Subject<'_>,
+        serial: [u8; 16],
+        now: Timestamp,
+    ) -> Result<SignedCertificate, SignError> {
+        let ca = parse_one(&self.pki.join("ca.crt"), self.ca_pem.as_bytes())
+            .map_err(|e| SignError::Authority(e.to_string()))?;
+        user::sign((&ca, &self.ca_key), request_pem, subject, serial, now)
+    }
+
     /// Renews what nears its end, while the server runs.
     pub fn renew(&self, address: SocketAddr, now: Timestamp) -> Result<(), IdentityError> {
         let ca_der = parse_one(&self.pki.join("ca.crt"), self.ca_pem.as_bytes())?;
@@ -119,7 +151,13 @@ impl Identity {
         let issuer = certificate::issuer(&self.ca_key)?;
         let admin = certificate::current(&self.pki, &issuer, Role::Admin, &ca_der, now)?;
         let path = self.data_dir.join("admin.kubeconfig");
-        let text = kubeconfig::render(address, &self.ca_pem, &admin);
+        let config = Kubeconfig {
+            server: &kubeconfig::server_url(address),
+            ca_pem: &self.ca_pem,
+            user: ADMIN,
+            proof: Proof::Certificate { certificate_pem: &admin.certificate_pem, key_pem: &admin.key_pem },
+        };
+        let text = config.render();
         // A start on a full disk must not fail for a file that is right already.
         if files::read(&path)?.as_deref() != Some(&text) || !files::is_private(&path)? {
             files::replace(&path, text.as_bytes())?;

@@ -56,6 +56,11 @@ pub(crate) enum Attributes<'a> {
         verb: &'a str,
         name: &'a str,
     },
+    /// To act as another: `users` or `groups`, and which.
+    Impersonate {
+        resource: &'a str,
+        name: &'a str,
+    },
     /// Everything that is no resource: discovery, metrics, documents.
     Path {
         verb: &'a str,
@@ -89,6 +94,14 @@ impl<'a> Attributes<'a> {
                 verb,
                 group: "watchbell.dev",
                 resource: "images",
+                subresource: "",
+                namespace: "",
+                name,
+            },
+            Attributes::Impersonate { resource, name } => Deed::Resource {
+                verb: "impersonate",
+                group: "",
+                resource,
                 subresource: "",
                 namespace: "",
                 name,

@@ -10,8 +10,10 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use watchbell_api::node::{Images, LogSource, Sessions};
 use watchbell_api::{ApiError, Reason, Uid};
+use watchbell_identity::{Identity, Refusal};
 
 use crate::access::{self, Attributes, authorize};
+use crate::authenticate::{Authenticator, Caller, Credential, Refused, Tenure};
 use crate::body::{Arriving, Body};
 use crate::connection::Peer;
 use crate::metrics::Metrics;
@@ -39,6 +41,8 @@ pub(crate) struct App {
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pins: Pins,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) authenticator: Authenticator,
     pub(crate) log_slots: Arc<Semaphore>,
     pub(crate) session_slots: Arc<Semaphore>,
     pub(crate) image_slots: Arc<Semaphore>,
@@ -59,6 +63,9 @@ pub(crate) struct Call {
     pub(crate) recorded: Arc<AtomicBool>,
     /// A random byte: spreads what would otherwise happen at once.
     pub(crate) spread: u8,
+    pub(crate) credential: Credential,
+    /// What flows goes on as long as this.
+    pub(crate) tenure: Tenure,
 }
 
 /// What is known of a request before it is read.
@@ -72,6 +79,7 @@ struct Seen<'a> {
 impl App {
     pub(crate) fn new(
         state: State,
+        identity: Arc<Identity>,
         logs: Arc<dyn LogSource>,
         images: Arc<dyn Images>,
         sessions: Arc<dyn Sessions>,
@@ -83,6 +91,8 @@ impl App {
             images,
             sessions,
             pins: Pins::default(),
+            identity,
+            authenticator: Authenticator::new(),
             log_slots: Arc::new(Semaphore::new(LOGS_MAX)),
             session_slots: Arc::new(Semaphore::new(SESSIONS_MAX)),
             image_slots: Arc::new(Semaphore::new(IMAGE_TRANSFERS_MAX)),
@@ -107,9 +117,18 @@ impl App {
         let is_probe = matches!(route, Ok(Route::Probe(_)));
         let uri = request.uri().clone();
         let accept = joined(request.headers(), ACCEPT);
+        peer.stirs();
+        let caller = match is_probe {
+            // Everybody may ask how the server is.
+            true => Err(Refused { why: Refusal::Nothing, wait: None }),
+            false => self.authenticator.authenticate(peer, request.headers(), &self.state.snapshot()),
+        };
+        if caller.is_ok() {
+            peer.is_of_somebody();
+        }
         let seen = Seen { accept: &accept, audit_id: &audit_id, spread: random[0], recorded: Arc::default() };
         let recorded = seen.recorded.clone();
-        let result = Box::pin(self.serve(peer, request, &mut incoming, route, seen)).await;
+        let result = Box::pin(self.serve(peer, &caller, request, &mut incoming, route, seen)).await;
         let response = result.unwrap_or_else(|error| {
             if error.reason == Reason::InternalError {
                 tracing::error!(audit_id, "{error}");
@@ -120,28 +139,37 @@ impl App {
             self.metrics.request(&method, response.status());
         }
         if !is_probe && !recorded.load(Ordering::Relaxed) {
-            self.note(peer, &method, &uri, &audit_id, response.status());
+            self.note(peer, &caller, &method, &uri, &audit_id, response.status());
         }
         let response = respond::with_header(response, "audit-id", &audit_id);
         // Nothing is waited for on a stranger's behalf.
-        let goes_on = match peer.user() {
-            Ok(_) => incoming.discard().await,
-            Err(_) => incoming.is_over(),
-        };
+        let goes_on = if peer.is_known() { incoming.discard().await } else { incoming.is_over() };
+        peer.stirs();
         if goes_on { response } else { respond::with_header(response, "connection", "close") }
     }
 
     /// Leaves a note of a request that the writer did not see.
-    fn note(&self, peer: &Peer, method: &Method, uri: &hyper::Uri, audit_id: &str, status: StatusCode) {
-        let note = match peer.user() {
-            Err(_) => Some(Note::Stranger(peer.address.ip())),
-            Ok(user) => {
+    fn note(
+        &self,
+        peer: &Peer,
+        caller: &Result<Caller, Refused>,
+        method: &Method,
+        uri: &hyper::Uri,
+        audit_id: &str,
+        status: StatusCode,
+    ) {
+        let note = match caller {
+            Err(refused) => {
+                self.metrics.stranger(refused.why.word(), status);
+                Some(Note::Stranger(peer.ip(), refused.why.word()))
+            }
+            Ok(Caller { user, .. }) => {
                 let answered = Answered {
-                    user: &user,
+                    user,
                     method,
                     path: uri.path(),
                     query: uri.query().unwrap_or_default(),
-                    source: peer.address,
+                    source: peer.ip(),
                     audit_id,
                     status,
                 };
@@ -156,6 +184,7 @@ impl App {
     async fn serve(
         self: &Arc<Self>,
         peer: &Arc<Peer>,
+        caller: &Result<Caller, Refused>,
         mut request: Request<()>,
         incoming: &mut Arriving,
         route: Result<Route, ApiError>,
@@ -166,10 +195,11 @@ impl App {
             return Ok(documents::probe(self, probe));
         }
         // Who asks.
-        let user = peer.user().map_err(|cause| {
-            tracing::debug!(peer = %peer.address, "refused: {cause}");
-            ApiError::new(Reason::Unauthorized, "Unauthorized")
+        let Caller { user, credential } = caller.as_ref().map_err(|refused| {
+            tracing::debug!(peer = %peer.ip(), "refused: {}", refused.why);
+            refused.error()
         })?;
+        let (user, credential) = (user.clone(), credential.clone());
         let route = route?;
         let on = hyper::upgrade::on(&mut request);
         let (head, ()) = request.into_parts();
@@ -186,6 +216,8 @@ impl App {
             audit_id: seen.audit_id.into(),
             recorded: seen.recorded,
             spread: seen.spread,
+            tenure: Tenure::new(self.state.clone(), credential.clone()),
+            credential,
         };
         match route {
             Route::Object(path) => {

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!  accept ──▶ handshake ──▶ with a certificate of ours ──▶ known (many)
-//!             (few)     └─▶ without                    ──▶ anonymous (few)
+//!             (few)     └─▶ without                    ──▶ anonymous (few) ── a request with a token that holds ──▶ known
 //! ```
 //!
 //! Where a place is full the newcomer takes that of the oldest: who holds connections open cannot keep others out.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use watchbell_core::request::User;
-use watchbell_identity::{ClientCheck, Unauthenticated};
+use watchbell_identity::{ClientCertificate, ClientCheck, Refusal};
 
 use crate::app::App;
 
@@ -32,47 +32,94 @@ const KNOWN_MAX: usize = 4096;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For the head of a request, and for the pause between two.
 const HEAD: Duration = Duration::from_secs(75);
-/// The same for those without a certificate, who may only ask how the server is.
+/// The same for those over which nobody who is known has asked; they may only ask how the server is.
 const ANONYMOUS_HEAD: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
 
 /// The other end of a connection.
 pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
+    address: SocketAddr,
     chain: Vec<CertificateDer<'static>>,
     clients: Arc<ClientCheck>,
     /// Dropped when nothing of the connection is left.
     _alive: watch::Receiver<()>,
     /// The outcome of the check, with the moment up to which it holds.
-    known: Mutex<Option<(Result<User, Unauthenticated>, i64)>>,
+    checked: Mutex<Option<(Result<ClientCertificate, Refusal>, i64)>>,
+    seat: Mutex<Seat>,
+}
+
+/// Which of the places a connection has.
+struct Seat {
+    place: Option<Place>,
+    known: Arc<Places>,
+    handle: AbortHandle,
+    is_known: bool,
+    /// When a request last came or was answered.
+    at: Instant,
 }
 
 /// How long a verified certificate is trusted before it is looked at again.
 const TRUSTED_SECONDS: i64 = 60;
 
 impl Peer {
-    fn new(
-        address: SocketAddr,
-        chain: Vec<CertificateDer<'static>>,
-        clients: Arc<ClientCheck>,
-        alive: watch::Receiver<()>,
-    ) -> Peer {
-        Peer { address, chain, clients, _alive: alive, known: Mutex::new(None) }
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.address.ip()
     }
 
-    /// Who this is, now.
-    pub(crate) fn user(&self) -> Result<User, Unauthenticated> {
-        let now = Timestamp::now().as_second();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((user, until)) = &*known
+    /// The certificate that came with the connection, if it is one of ours whose time is now.
+    pub(crate) fn certificate(&self, now: Timestamp) -> Result<ClientCertificate, Refusal> {
+        if self.chain.is_empty() {
+            return Err(Refusal::Nothing);
+        }
+        let now = now.as_second();
+        let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((found, until)) = &*checked
             && now < *until
         {
-            return user.clone();
+            return found.clone();
         }
-        let user = self.clients.user(&self.chain);
-        *known = Some((user.clone(), now + TRUSTED_SECONDS));
-        user
+        let found = self.clients.identify(&self.chain);
+        *checked = Some((found.clone(), now + TRUSTED_SECONDS));
+        found
+    }
+
+    fn seat(&self) -> MutexGuard<'_, Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request came over it, or was answered.
+    pub(crate) fn stirs(&self) {
+        self.seat().at = Instant::now();
+    }
+
+    /// Somebody who is known asked over it: it no longer counts among those of strangers.
+    pub(crate) fn is_of_somebody(&self) {
+        let mut seat = self.seat();
+        if !seat.is_known {
+            seat.is_known = true;
+            let place = seat.known.take(seat.handle.clone());
+            seat.place = Some(place);
+        }
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        self.seat().is_known
+    }
+
+    /// Waits until it has been a stranger's and idle for too long.
+    async fn idles(&self) {
+        loop {
+            let (is_known, at) = {
+                let seat = self.seat();
+                (seat.is_known, seat.at)
+            };
+            let due = at + if is_known { HEAD } else { ANONYMOUS_HEAD };
+            if !is_known && Instant::now() >= due {
+                return;
+            }
+            tokio::time::sleep_until(due.max(Instant::now() + ANONYMOUS_HEAD / 10)).await;
+        }
     }
 }
 
@@ -216,10 +263,25 @@ impl Connections {
             .peer_certificates()
             .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
             .unwrap_or_default();
-        let peer = Arc::new(Peer::new(address, chain, self.clients.clone(), alive));
-        let is_known = peer.user().is_ok();
         drop(place);
-        let _place = if is_known { self.known.take(handle) } else { self.anonymous.take(handle) };
+        let peer = Arc::new(Peer {
+            address,
+            chain,
+            clients: self.clients.clone(),
+            _alive: alive,
+            checked: Mutex::new(None),
+            seat: Mutex::new(Seat {
+                place: Some(self.anonymous.take(handle.clone())),
+                known: self.known.clone(),
+                handle,
+                is_known: false,
+                at: Instant::now(),
+            }),
+        });
+        if peer.certificate(Timestamp::now()).is_ok() {
+            peer.is_of_somebody();
+        }
+        let watched = peer.clone();
         let app = self.app.clone();
         let service = service_fn(move |request| {
             let (app, peer) = (app.clone(), peer.clone());
@@ -228,7 +290,7 @@ impl Connections {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(if is_known { HEAD } else { ANONYMOUS_HEAD })
+            .header_read_timeout(HEAD)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX);
         let connection = builder.serve_connection(TokioIo::new(tls), service).with_upgrades();
@@ -237,6 +299,10 @@ impl Connections {
         let result = tokio::select! {
             result = connection.as_mut() => result,
             () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+            () = watched.idles() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use watchbell_api::{ApiError, Cause, Reason, Resource};
 use watchbell_core::world::Change;
 
+use crate::authenticate::is_of_credentials;
 use crate::metrics::Metrics;
 use crate::view::View;
 
@@ -75,13 +76,19 @@ struct History {
 pub(crate) struct Hub {
     histories: Vec<Mutex<History>>,
     version: watch::Sender<u64>,
+    /// The version of the last change of what somebody is known by.
+    credentials: watch::Sender<u64>,
 }
 
 impl Hub {
     /// A hub that knows nothing of what happened up to `version`.
     pub(crate) fn new(version: u64) -> Hub {
         let history = || Mutex::new(History { changes: VecDeque::new(), forgotten: version });
-        Hub { histories: Resource::all().map(|_| history()).collect(), version: watch::Sender::new(version) }
+        Hub {
+            histories: Resource::all().map(|_| history()).collect(),
+            version: watch::Sender::new(version),
+            credentials: watch::Sender::new(version),
+        }
     }
 
     fn history(&self, resource: Resource) -> MutexGuard<'_, History> {
@@ -90,6 +97,10 @@ impl Hub {
 
     /// Adds the changes of a committed batch, in the order of their versions, then rings.
     pub(crate) fn publish(&self, changes: Vec<Change>, version: u64) {
+        // Before the others: who is no longer known hears no more of them.
+        if changes.iter().any(|change| is_of_credentials(change.object().resource)) {
+            self.credentials.send_replace(version);
+        }
         for change in changes {
             let mut history = self.history(change.object().resource);
             if history.changes.len() == HISTORY
@@ -120,6 +131,10 @@ impl Hub {
     /// Rings with each batch, and once more when the server ends (see [`Hub::is_closed`]).
     pub(crate) fn bell(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
+    }
+
+    pub(crate) fn credentials_bell(&self) -> watch::Receiver<u64> {
+        self.credentials.subscribe()
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -46,7 +46,7 @@ pub(crate) fn batch(stage: &Stage, version: u64) -> Batch {
 
 fn put(row: &Row) -> Put {
     let seal = match &row.key {
-        RowKey::Object { resource: Resource::Secret, .. } => Seal::Secret,
+        RowKey::Object { resource: Resource::Secret | Resource::UserToken, .. } => Seal::Secret,
         _ => Seal::Plain,
     };
     Put {

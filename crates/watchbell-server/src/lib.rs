@@ -16,6 +16,7 @@
 // From the socket inwards.
 mod access;
 mod app;
+mod authenticate;
 mod body;
 mod connection;
 mod discovery;

@@ -22,6 +22,8 @@ const LATENESS_MS: [u64; 12] = [10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<(String, u16), u64>>,
+    /// By why it was, and how it was answered.
+    strangers: Mutex<BTreeMap<(&'static str, u16), u64>>,
     commits: AtomicU64,
     commits_refused: AtomicU64,
     commit_micros: AtomicU64,
@@ -80,6 +82,12 @@ impl Metrics {
         let method = if known.contains(method) { method.as_str() } else { "other" };
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry((method.into(), code.as_u16())).or_default() += 1;
+    }
+
+    /// Somebody could not say who he is.
+    pub(crate) fn stranger(&self, why: &'static str, code: StatusCode) {
+        let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        *strangers.entry((why, code.as_u16())).or_default() += 1;
     }
 
     pub(crate) fn committed(&self, took: Duration, wal_bytes: u64) {
@@ -141,6 +149,11 @@ impl Metrics {
         page.family("watchbell_requests_total", "counter", "Requests answered, by method and status code.");
         for ((method, code), count) in self.requests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             page.labelled("watchbell_requests_total", &format!("method=\"{method}\",code=\"{code}\""), count);
+        }
+        let name = "watchbell_authentication_failures_total";
+        page.family(name, "counter", "Requests of nobody who is known, by reason and status code.");
+        for ((why, code), count) in self.strangers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            page.labelled(name, &format!("reason=\"{why}\",code=\"{code}\""), count);
         }
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let gauge = |gauge: &AtomicI64| gauge.load(Ordering::Relaxed).max(0);

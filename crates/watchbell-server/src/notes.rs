@@ -5,7 +5,7 @@
 //! strangers cannot fill the disk.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
@@ -22,22 +22,22 @@ use crate::verbs::stream::Outcome;
 pub(crate) const DELAY: Duration = Duration::from_secs(1);
 /// Notes that wait while the disk refuses; the oldest go, and their number is noted.
 const WAITING_MAX: usize = 10_000;
-/// Addresses that are told apart in one second.
+/// Addresses and reasons that are told apart in one second.
 const STRANGERS_MAX: usize = 64;
 
 /// Something to note.
 #[derive(Debug)]
 pub(crate) enum Note {
     Request(AuditRecord),
-    /// Somebody without an identity of ours.
-    Stranger(IpAddr),
+    /// Somebody without an identity of ours: from where, and why he has none.
+    Stranger(IpAddr, &'static str),
 }
 
 /// What waits for the journal.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     records: Vec<AuditRecord>,
-    strangers: BTreeMap<IpAddr, u64>,
+    strangers: BTreeMap<(IpAddr, &'static str), u64>,
     /// Of addresses beyond those that are told apart.
     others: u64,
     lost: u64,
@@ -50,11 +50,11 @@ impl Notes {
         match note {
             Note::Request(record) if self.records.len() < WAITING_MAX => self.records.push(record),
             Note::Request(_) => self.lost += 1,
-            Note::Stranger(address) => {
+            Note::Stranger(address, why) => {
                 let has_room = self.strangers.len() < STRANGERS_MAX;
-                match self.strangers.get_mut(&address) {
+                match self.strangers.get_mut(&(address, why)) {
                     Some(count) => *count += 1,
-                    None if has_room => drop(self.strangers.insert(address, 1)),
+                    None if has_room => drop(self.strangers.insert((address, why), 1)),
                     None => self.others += 1,
                 }
             }
@@ -76,7 +76,7 @@ impl Notes {
     /// Takes them for a commit, as entries.
     pub(crate) fn take(&mut self, now: Timestamp) -> Vec<AuditRecord> {
         let mut taken = std::mem::take(self);
-        let mut count = |source: Option<IpAddr>, count: u64, message: &str| {
+        let mut count = |source: Option<(IpAddr, &str)>, count: u64, message: &str| {
             if count == 0 {
                 return;
             }
@@ -85,13 +85,14 @@ impl Notes {
             body["responseStatus"] =
                 json!({"metadata": {}, "status": "Failure", "code": 401, "message": message});
             body["annotations"] = json!({"watchbell.dev/count": count.to_string()});
-            if let Some(source) = source {
-                body["sourceIPs"] = json!([source.to_string()]);
+            if let Some((address, why)) = source {
+                body["sourceIPs"] = json!([address.to_string()]);
+                body["annotations"]["watchbell.dev/reason"] = why.into();
             }
             taken.records.push(AuditRecord { at: now, body });
         };
-        for (address, number) in &taken.strangers {
-            count(Some(*address), *number, "requests without an identity");
+        for (source, number) in &taken.strangers {
+            count(Some(*source), *number, "requests without an identity");
         }
         count(None, taken.others, "requests without an identity from further addresses");
         count(None, taken.lost, "notes of requests that were lost while the disk refused them");
@@ -112,7 +113,7 @@ pub(crate) struct Answered<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
-    pub(crate) source: SocketAddr,
+    pub(crate) source: IpAddr,
     pub(crate) audit_id: &'a str,
     pub(crate) status: StatusCode,
 }
@@ -150,7 +151,7 @@ impl Answered<'_> {
         }
         body["requestURI"] = self.path.chars().take(1024).collect::<String>().into();
         body["user"] = self.user.info();
-        body["sourceIPs"] = json!([self.source.ip().to_string()]);
+        body["sourceIPs"] = json!([self.source.to_string()]);
         let outcome = if refused { "Failure" } else { "Success" };
         body["responseStatus"] = json!({"metadata": {}, "status": outcome, "code": self.status.as_u16()});
         Some(AuditRecord { at: now, body })
@@ -172,7 +173,7 @@ impl SessionNote {
         path: &ObjectPath,
         container: &str,
         request: &SessionRequest,
-        source: SocketAddr,
+        source: IpAddr,
         audit_id: &str,
     ) -> SessionNote {
         let mut annotations = json!({"watchbell.dev/container": container});
@@ -182,7 +183,7 @@ impl SessionNote {
                 words.chars().take(COMMAND_CHARS_MAX).collect::<String>().into();
         }
         let body = json!({
-            "auditID": audit_id, "verb": verb.as_str(), "objectRef": reference(path), "sourceIPs": [source.ip().to_string()],
+            "auditID": audit_id, "verb": verb.as_str(), "objectRef": reference(path), "sourceIPs": [source.to_string()],
             "user": user.info(), "annotations": annotations,
         });
         SessionNote { body }
@@ -248,7 +249,7 @@ mod tests {
             method: &method,
             path,
             query,
-            source: "192.0.2.1:5000".parse().unwrap(),
+            source: "192.0.2.1".parse().unwrap(),
             audit_id: "id",
             status: StatusCode::from_u16(status).unwrap(),
         };
@@ -276,12 +277,13 @@ mod tests {
         assert!(notes.due().is_none());
         for n in 0..100u8 {
             for _ in 0..=n {
-                notes.add(Note::Stranger(IpAddr::from([192, 0, 2, n])));
+                notes.add(Note::Stranger(IpAddr::from([192, 0, 2, n]), "unknown-token"));
             }
         }
         assert!(notes.due().is_some());
         let taken = notes.take(Timestamp::UNIX_EPOCH);
         assert_eq!(taken.len(), STRANGERS_MAX + 1);
+        assert_eq!(taken[0].body["annotations"]["watchbell.dev/reason"], "unknown-token");
         let total: u64 = taken
             .iter()
             .map(|r| r.body["annotations"]["watchbell.dev/count"].as_str().unwrap().parse::<u64>().unwrap())

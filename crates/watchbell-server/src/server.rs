@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use watchbell_api::Resource;
 use watchbell_api::node::{Images, LogSource, Sessions};
 use watchbell_identity::{Identity, IdentityError};
 
@@ -86,17 +88,21 @@ impl Server {
         let failed = |source| ServerError::Listen { address: listen, source };
         let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let admin_kubeconfig = identity.write_admin(address, Timestamp::now())?;
+        let identity = Arc::new(identity);
+        let admin_kubeconfig = match is_admin_revoked(&identity, &state) {
+            true => identity.replace_admin(address, Timestamp::now())?,
+            false => identity.write_admin(address, Timestamp::now())?,
+        };
         let (stop, stopped) = watch::channel(false);
         let all_ended = watch::Sender::new(());
         let connections = Arc::new(Connections::new(
-            Arc::new(App::new(state.clone(), logs, images, sessions)),
+            Arc::new(App::new(state.clone(), identity.clone(), logs, images, sessions)),
             TlsAcceptor::from(identity.tls()),
             identity.clients(),
             stopped.clone(),
         ));
         runtime.spawn(accept(listener, connections, stopped, all_ended.subscribe()));
-        runtime.spawn(renew(identity, address));
+        runtime.spawn(renew(identity, state.clone(), address));
         Ok(Server { runtime, state, stop, all_ended, address, admin_kubeconfig })
     }
 
@@ -169,13 +175,36 @@ async fn accept(
     }
 }
 
-async fn renew(identity: Identity, address: SocketAddr) {
-    let identity = Arc::new(identity);
+/// Whether the certificate in `admin.kubeconfig` was revoked: the machine's root gets another one.
+fn is_admin_revoked(identity: &Identity, state: &State) -> bool {
+    identity.admin_serial_number().is_some_and(|serial_number| {
+        state.snapshot().get(Resource::CertificateRevocation, "", &serial_number).is_some()
+    })
+}
+
+async fn renew(identity: Arc<Identity>, state: State, address: SocketAddr) {
+    let mut bell = state.credentials_bell();
+    let mut due = Instant::now() + RENEW_EVERY;
     loop {
-        tokio::time::sleep(RENEW_EVERY).await;
-        let work = identity.clone();
-        // Writing files blocks.
-        match tokio::task::spawn_blocking(move || work.renew(address, Timestamp::now())).await {
+        let is_due = tokio::select! {
+            () = tokio::time::sleep_until(due) => true,
+            _ = bell.changed() => false,
+        };
+        if is_due {
+            due = Instant::now() + RENEW_EVERY;
+        }
+        let (work, state) = (identity.clone(), state.clone());
+        // Reading and writing files blocks.
+        let done = tokio::task::spawn_blocking(move || {
+            if is_admin_revoked(&work, &state) {
+                work.replace_admin(address, Timestamp::now())?;
+                tracing::info!(
+                    "the administrator's certificate was revoked: admin.kubeconfig has another one"
+                );
+            }
+            if is_due { work.renew(address, Timestamp::now()) } else { Ok(()) }
+        });
+        match done.await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!("the certificates were not renewed: {error}"),
             Err(_) => return,

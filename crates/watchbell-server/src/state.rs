@@ -190,6 +190,11 @@ impl State {
         self.inner.metrics.clone()
     }
 
+    /// Rings with changes of what somebody is known by.
+    pub(crate) fn credentials_bell(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.inner.hub.credentials_bell()
+    }
+
     pub(crate) fn bell(&self) -> tokio::sync::watch::Receiver<u64> {
         self.inner.hub.bell()
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod asked;
 pub(crate) mod images;
+mod issue;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod read;

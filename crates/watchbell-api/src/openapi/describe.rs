@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use crate::schema::Type;
 
-const TEXT: &str = include_str!("descriptions.txt");
+const TEXT: &str = concat!(include_str!("descriptions.txt"), include_str!("watchbell.txt"));
 
 /// Descriptions by `batch.v1.JobSpec` and `batch.v1.JobSpec.completions`.
 pub(super) static BY_NAME: LazyLock<HashMap<&str, &str>> = LazyLock::new(|| {

@@ -12,9 +12,10 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// `batch.v1.Job` as Kubernetes' documents name it: `io.k8s.api.batch.v1.Job`.
 pub(super) fn full_name(name: &str) -> String {
-    match name.strip_prefix("meta.v1.") {
-        Some(name) => format!("{META}.{name}"),
-        None => format!("io.k8s.api.{name}"),
+    match (name.strip_prefix("meta.v1."), name.strip_prefix("watchbell.")) {
+        (Some(name), _) => format!("{META}.{name}"),
+        (_, Some(name)) => format!("dev.watchbell.api.{name}"),
+        (None, None) => format!("io.k8s.api.{name}"),
     }
 }
 

@@ -13,7 +13,11 @@ const FOREGROUND: &str = "foregroundDeletion";
 
 /// What a name of a resource must look like.
 fn name_form(resource: Resource) -> fn(&str) -> Vec<String> {
-    if resource == Resource::Namespace { name::label } else { name::subdomain }
+    match resource {
+        // A token's name stands in the token, between its underscores.
+        Resource::Namespace | Resource::UserToken => name::label,
+        _ => name::subdomain,
+    }
 }
 
 pub(super) fn create(f: &mut Findings, resource: Resource, metadata: &At<'_, '_>) {

@@ -104,7 +104,7 @@ impl World {
 
 fn verb(write: &Write) -> &'static str {
     match write {
-        Write::Create(_) | Write::Evict(_) => "create",
+        Write::Create(_) | Write::Issue { .. } | Write::Evict(_) => "create",
         Write::Update(_) => "update",
         Write::Patch { .. } => "patch",
         Write::Delete(_) => "delete",

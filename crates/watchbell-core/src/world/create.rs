@@ -43,7 +43,7 @@ impl World {
         self.store_new(request, stored, warnings, now)
     }
 
-    fn store_new(
+    pub(super) fn store_new(
         &mut self,
         request: &Request,
         stored: Stored,
@@ -92,7 +92,7 @@ impl World {
     }
 
     /// The object as it would be stored, and what to warn about. Nothing is changed.
-    fn prepare(
+    pub(super) fn prepare(
         &mut self,
         request: &Request,
         mut object: Value,

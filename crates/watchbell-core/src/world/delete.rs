@@ -10,6 +10,7 @@ use watchbell_api::{ApiError, Reason, Resource, Uid, convert, selector, validate
 use super::World;
 use super::adopt::drop_owner;
 use super::bootstrap::is_permanent;
+use super::facts::Facts;
 use super::object::{Deletion, Head, JsonHead, Status, Stored};
 use crate::request::{DeleteOptions, DryRun, Outcome, Propagation, Request, Written};
 
@@ -29,13 +30,20 @@ pub(super) fn background() -> DeleteOptions {
 }
 
 /// Why an object may not be deleted.
-fn stays(object: &Stored) -> Option<&'static str> {
+fn stays(object: &Stored, now: Timestamp) -> Option<&'static str> {
     let is_system = || validate::SYSTEM_PRIORITIES.iter().any(|(name, _)| *name == &*object.name);
     match object.resource {
         Resource::Namespace if is_permanent(&object.name) => Some("this namespace may not be deleted"),
         Resource::Node => Some("the node is this machine"),
         Resource::PriorityClass if is_system() => {
             Some("this is a system priority class and cannot be deleted")
+        }
+        Resource::CertificateRevocation => {
+            let Facts::RevokedUntil(until) = object.facts() else { return None };
+            let is_over = until.is_some_and(|until| until <= now.as_second());
+            (!is_over).then_some(
+                "what it revokes would be taken again: it stays until the certificate ends; issue another certificate instead",
+            )
         }
         _ => None,
     }
@@ -51,7 +59,7 @@ impl World {
     ) -> Result<Written, ApiError> {
         let resource = request.resource;
         check_preconditions(object, options)?;
-        if let Some(why) = stays(object) {
+        if let Some(why) = stays(object, now) {
             return Err(ApiError::forbidden(resource, &object.name, why));
         }
         let mut warnings = Vec::new();
@@ -121,7 +129,7 @@ impl World {
             .state
             .list(resource.stored(), namespace, None)
             .filter(|object| labels.matches(&object.labels()))
-            .filter(|object| stays(object).is_none())
+            .filter(|object| stays(object, now).is_none())
             .filter(|object| fields.is_empty() || fields.matches(&object.render()))
             .cloned()
             .collect();

@@ -14,6 +14,7 @@ use crate::admission::{LimitRange, PriorityClass, RuntimeClass};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
 use crate::index_set::IndexSet;
+use crate::login::{self, Grant};
 use crate::storage::{Claim, Class, Volume};
 
 /// The typed part of a head.
@@ -30,6 +31,10 @@ pub enum Facts {
     Claim(Box<Claim>),
     Volume(Box<Volume>),
     StorageClass(Box<Class>),
+    /// Of a user's token or certificate.
+    Grant(Box<Grant>),
+    /// Of a certificate's revocation: until when it stays, in Unix seconds.
+    RevokedUntil(Option<i64>),
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
@@ -85,9 +90,18 @@ impl Facts {
             Resource::PersistentVolumeClaim => Facts::Claim(Box::new(Claim::read(object))),
             Resource::PersistentVolume => Facts::Volume(Box::new(Volume::read(object))),
             Resource::StorageClass => Facts::StorageClass(Box::new(Class::read(object))),
+            Resource::UserToken | Resource::UserCertificate => Facts::Grant(Box::new(Grant::read(object))),
+            Resource::CertificateRevocation => Facts::RevokedUntil(login::revoked_until(object)),
             Resource::RuntimeClass => Facts::RuntimeClass(Arc::new(RuntimeClass::read(object))),
             _ => Facts::None,
         })
+    }
+
+    pub fn grant(&self) -> Option<&Grant> {
+        match self {
+            Facts::Grant(grant) => Some(grant),
+            _ => None,
+        }
     }
 
     pub fn job(&self) -> Option<&JobFacts> {

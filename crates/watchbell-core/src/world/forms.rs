@@ -44,6 +44,8 @@ impl World {
                 let patched = make(asked.resource, &before, body)?;
                 Write::Update(checked(asked, Some(&old), patched, &mut warnings)?)
             }
+            // No form of an issued object is stored as another.
+            Write::Issue { .. } => return self.dispatch(asked, now),
             Write::Delete(options) => Write::Delete(options.clone()),
             Write::Evict(options) => Write::Evict(options.clone()),
             // Its selector names the fields of the form that was asked for.

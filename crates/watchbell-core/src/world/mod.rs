@@ -26,6 +26,7 @@ mod facts;
 mod forms;
 mod index;
 mod invariants;
+mod issue;
 mod jobs;
 mod json;
 mod managed;

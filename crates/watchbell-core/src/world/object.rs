@@ -20,6 +20,7 @@ use super::managed::{self, Managed};
 use super::template::{JobPods, TRACKING};
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
+use crate::login::KeptToken;
 
 /// Names an object among those of its resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +128,8 @@ pub enum Status {
     },
     CronJob(Arc<CronJobStatus>),
     Pod(Arc<PodStatus>),
+    /// Of a user's token, with the hash that is never shown.
+    Token(Arc<KeptToken>),
 }
 
 impl Stored {
@@ -195,6 +198,13 @@ impl Stored {
     pub fn job_status(&self) -> Option<&JobStatus> {
         match &self.status {
             Status::Job { status, .. } => Some(status),
+            _ => None,
+        }
+    }
+
+    pub fn token(&self) -> Option<&KeptToken> {
+        match &self.status {
+            Status::Token(token) => Some(token),
             _ => None,
         }
     }

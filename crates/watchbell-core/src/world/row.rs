@@ -14,6 +14,7 @@ use super::object::{Deletion, Head, JsonHead, Status, Stored};
 use crate::admission::Mode;
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
+use crate::login::KeptToken;
 
 /// The form of most rows.
 const VERSION: u8 = 1;
@@ -69,6 +70,7 @@ enum StatusRow {
     PodAndConditions(PodStatusRow, Box<str>),
     /// The same of a pod that holds devices, or held them; with the conditions that clients wrote, if any.
     PodAndDevices(PodStatusRow, Option<Box<str>>, Vec<Box<str>>),
+    Token(KeptToken),
 }
 
 /// [`PodStatus`] with the image named by its place in the Job's list.
@@ -220,6 +222,7 @@ fn status_row(stored: &Stored, images: &[Arc<str>]) -> StatusRow {
             job_id: *job_id,
         },
         Status::CronJob(status) => StatusRow::CronJob((**status).clone()),
+        Status::Token(token) => StatusRow::Token((**token).clone()),
         Status::Pod(status) => {
             let row = PodStatusRow {
                 phase: status.phase,
@@ -371,6 +374,7 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
             job_id,
         },
         StatusRow::CronJob(status) => Status::CronJob(Arc::new(status)),
+        StatusRow::Token(token) => Status::Token(Arc::new(token)),
         StatusRow::Pod(pod) => Status::Pod(Arc::new(pod_status(pod, None, Vec::new(), &[]).map_err(wrong)?)),
         StatusRow::PodAndConditions(pod, written) => {
             Status::Pod(Arc::new(pod_status(pod, Some(written), Vec::new(), &[]).map_err(wrong)?))

@@ -105,6 +105,7 @@ impl Stored {
         match &self.status {
             Status::None => None,
             Status::Json(value) => Some((**value).clone()),
+            Status::Token(token) => Some(token.render()),
             Status::Job { status, .. } => {
                 let facts = self.facts().job()?;
                 Some(status.render(&facts.spec))

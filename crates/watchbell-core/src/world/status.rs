@@ -44,6 +44,8 @@ impl World {
                 }
                 written => Status::Json(Arc::new(written.clone())),
             },
+            // Such objects have no status that clients write.
+            Status::Token(token) => Status::Token(token.clone()),
             Status::Job { status, images, fills, job_id } => {
                 let status = status
                     .with_written(written)

@@ -9,6 +9,7 @@ mod devices;
 mod fake_node;
 mod journal;
 mod limits;
+mod logins;
 mod namespaces;
 mod owners;
 mod replay;

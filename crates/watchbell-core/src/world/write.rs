@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use watchbell_api::{ApiError, Reason, Resource, ResourceInfo, schema};
 
 use super::World;
+use super::issue;
 use super::object::{JsonHead, Stored};
 use super::owners::Ownership;
 use crate::request::{FieldValidation, PatchKind, Request, Write, Written};
@@ -26,7 +27,9 @@ impl World {
         if request.resource.is_list_only() && makes(&request.write) {
             return Err(not_run_here(request.resource));
         }
+        issue::refuse_unissued(request)?;
         match &request.write {
+            Write::Issue { object, issued } => self.issue(request, object.clone(), issued, now),
             Write::Create(object) => self.create(request, object.clone(), now),
             Write::Update(object) => {
                 let old = self.find(request)?;

@@ -166,7 +166,7 @@ fn params(role: Role<'_>, now: Timestamp) -> Result<CertificateParams, rcgen::Er
         }
         Role::Admin => {
             params.distinguished_name.push(DnType::OrganizationName, "system:masters");
-            params.distinguished_name.push(DnType::CommonName, "kubernetes-admin");
+            params.distinguished_name.push(DnType::CommonName, super::ADMIN);
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         }
     }
@@ -206,15 +206,20 @@ fn fits(
 
 /// Whether the certificate names the authority's key as its signer's.
 fn signed_by_key_of(certificate: &X509Certificate<'_>, authority: &X509Certificate<'_>) -> bool {
-    let own = authority.iter_extensions().find_map(|e| match e.parsed_extension() {
-        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
-        _ => None,
-    });
+    let own = key_identifier(authority);
     let signer = certificate.iter_extensions().find_map(|e| match e.parsed_extension() {
         ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0),
         _ => None,
     });
     own.is_some() && own == signer
+}
+
+/// What the authority calls its key.
+pub(super) fn key_identifier<'a>(authority: &X509Certificate<'a>) -> Option<&'a [u8]> {
+    authority.iter_extensions().find_map(|e| match e.parsed_extension() {
+        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0),
+        _ => None,
+    })
 }
 
 /// The subject alternative names, as [`names`] writes them.

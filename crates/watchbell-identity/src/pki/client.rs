@@ -4,8 +4,10 @@
 //! it is judged with each request. So a stranger gets a `401` in words instead of a broken connection, and a certificate
 //! that ends while its connection is open ends its rights with it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use ring::digest::{SHA256, digest};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -16,16 +18,39 @@ use watchbell_core::request::User;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::IdentityError;
+use crate::{AUTHENTICATED, CREDENTIAL_ID, Refusal};
 
-/// Why a connection belongs to nobody; for the server's own log, a client hears only that it is unknown.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unauthenticated {
-    #[error("no client certificate")]
-    NoCertificate,
-    #[error("the client certificate is not valid here: {0}")]
-    Foreign(String),
-    #[error("the client certificate has no common name")]
-    NoName,
+/// A client certificate that our authority signed and whose time is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The subject's common name, its organisations as groups.
+    pub user: User,
+    /// In lower-case hexadecimal digits, as revocations are named.
+    pub serial_number: String,
+    /// Unix seconds.
+    pub not_after: i64,
+}
+
+/// Which certificate it was, as Kubernetes puts it into `extra` (KEP-4193).
+fn credential(certificate: &CertificateDer<'_>) -> BTreeMap<String, Vec<String>> {
+    let hash = digest(&SHA256, certificate);
+    let digits: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    BTreeMap::from([(CREDENTIAL_ID.into(), vec![format!("X509SHA256={digits}")])])
+}
+
+/// The serial number of a certificate in DER, as revocations are named; `None`: it is none.
+pub fn serial_number_of(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(serial_number(certificate.raw_serial()))
+}
+
+/// A serial number as revocations name it: whole bytes without the zero that keeps a number positive.
+pub(super) fn serial_number(raw: &[u8]) -> String {
+    let bytes = match raw {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        all => all,
+    };
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The judge of client certificates.
@@ -47,25 +72,29 @@ impl ClientCheck {
         Ok(ClientCheck { strict })
     }
 
-    /// The user of a certificate chain at this moment: the subject's common name, its organisations as groups.
-    pub fn user(&self, chain: &[CertificateDer<'_>]) -> Result<User, Unauthenticated> {
-        let (end_entity, intermediates) = chain.split_first().ok_or(Unauthenticated::NoCertificate)?;
+    /// Whose certificate this chain begins with, at this moment. Whether it was revoked is not known here.
+    pub fn identify(&self, chain: &[CertificateDer<'_>]) -> Result<ClientCertificate, Refusal> {
+        let (end_entity, intermediates) = chain.split_first().ok_or(Refusal::Nothing)?;
         self.strict
             .verify_client_cert(end_entity, intermediates, UnixTime::now())
-            .map_err(|e| Unauthenticated::Foreign(e.to_string()))?;
+            .map_err(|e| Refusal::Certificate(e.to_string()))?;
         let (_, certificate) =
-            X509Certificate::from_der(end_entity).map_err(|e| Unauthenticated::Foreign(e.to_string()))?;
+            X509Certificate::from_der(end_entity).map_err(|e| Refusal::Certificate(e.to_string()))?;
         let subject = certificate.subject();
         let name = subject
             .iter_common_name()
             .next()
             .and_then(|name| name.as_str().ok())
             .filter(|name| !name.is_empty())
-            .ok_or(Unauthenticated::NoName)?;
+            .ok_or(Refusal::Nameless)?;
         let mut groups: Vec<String> =
             subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-        groups.push("system:authenticated".into());
-        Ok(User { name: name.into(), groups, ..User::default() })
+        groups.push(AUTHENTICATED.into());
+        Ok(ClientCertificate {
+            user: User { name: name.into(), groups, extra: credential(end_entity), ..User::default() },
+            serial_number: serial_number(certificate.raw_serial()),
+            not_after: certificate.validity().not_after.timestamp(),
+        })
     }
 }
 
@@ -84,7 +113,7 @@ impl ClientCertVerifier for ClientCheck {
         _: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        // Judged in `user`, with each request.
+        // Judged in `identify`, with each request.
         Ok(ClientCertVerified::assertion())
     }
 

@@ -124,3 +124,71 @@ fn the_kubeconfig_reads_back() {
         assert_eq!(config["users"][0]["name"], config["contexts"][0]["context"]["user"]);
     }
 }
+
+fn request(pair: &KeyPair) -> String {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "somebody else");
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:masters");
+    params.serialize_request(pair).unwrap().pem().unwrap()
+}
+
+#[test]
+fn a_users_certificate_says_what_the_server_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity::open(dir.path(), listen(), "host").unwrap();
+    let groups = ["ml".to_owned(), "ops é".to_owned(), "third".to_owned()];
+    let subject = Subject { user: "ada@example.com", groups: &groups, seconds: 3600 };
+    for pair in [KeyPair::generate().unwrap(), KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap()] {
+        let now = Timestamp::now();
+        let signed = identity.sign_user(request(&pair).as_bytes(), subject, [0xFF; 16], now).unwrap();
+        let chain = [parse_one(Path::new("x"), signed.pem.as_bytes()).unwrap()];
+        let found = identity.clients().identify(&chain).unwrap();
+        assert_eq!(found.user.name, "ada@example.com");
+        assert_eq!(found.user.groups, ["ml", "ops é", "third", "system:authenticated"]);
+        assert_eq!(found.serial_number, signed.serial_number);
+        assert_eq!(found.serial_number, format!("7f{}", "ff".repeat(15)));
+        assert_eq!((found.not_after, signed.not_after), (now.as_second() + 3600, now.as_second() + 3600));
+    }
+}
+
+#[test]
+fn what_no_client_holds_is_not_signed() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity::open(dir.path(), listen(), "host").unwrap();
+    let subject = Subject { user: "ada", groups: &[], seconds: 3600 };
+    let good = request(&KeyPair::generate().unwrap());
+    let check = |pem: &str, expect: SignError| {
+        let got = identity.sign_user(pem.as_bytes(), subject, [1; 16], Timestamp::now());
+        assert_eq!(got.unwrap_err(), expect, "{pem}");
+    };
+    check("", SignError::Form);
+    check(identity.ca_pem(), SignError::Form);
+    // Another's key under this signature: a byte of the key is changed.
+    let der = rustls::pki_types::CertificateSigningRequestDer::from_pem_slice(good.as_bytes()).unwrap();
+    use base64::Engine as _;
+    let of = |der: &[u8]| {
+        let text = base64::prelude::BASE64_STANDARD.encode(der);
+        format!("-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n")
+    };
+    let last = der.len() - 1;
+    let mut changed = der.to_vec();
+    changed[last] ^= 1;
+    check(&of(&changed), SignError::Proof);
+    check(&of(&[&der[..], &[0]].concat()), SignError::Form);
+    for cut in 0..der.len() {
+        assert!(identity.sign_user(of(&der[..cut]).as_bytes(), subject, [1; 16], Timestamp::now()).is_err());
+    }
+}
+
+#[test]
+fn the_admin_gets_another_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity::open(dir.path(), listen(), "host").unwrap();
+    assert_eq!(identity.admin_serial_number(), None, "there is none before the first start");
+    identity.write_admin(listen(), Timestamp::now()).unwrap();
+    let first = identity.admin_serial_number().unwrap();
+    let config = read(&dir, "admin.kubeconfig");
+    identity.replace_admin(listen(), Timestamp::now()).unwrap();
+    assert_ne!(identity.admin_serial_number().unwrap(), first);
+    assert_ne!(read(&dir, "admin.kubeconfig"), config);
+}

@@ -1,5 +1,6 @@
 //! `pods/log`: from the node's log store to the client.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use watchbell_core::world::{Head, Stored};
 
 use super::closed;
 use crate::app::{App, Call};
+use crate::authenticate::Tenure;
 use crate::body::{self, Body};
 use crate::request::{ObjectPath, Query};
 use crate::respond;
@@ -57,10 +59,12 @@ pub(crate) async fn log(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
             }
         })?;
     let (flow, body) = body::flowing();
-    let app = app.clone();
+    let (app, tenure) = (app.clone(), call.tenure.clone());
     tokio::spawn(async move {
         let mut reader = Some(Reader { stream, _permit: permit });
         let mut bell = app.state.bell();
+        let over = tenure.over();
+        tokio::pin!(over);
         loop {
             let Some(mut held) = reader.take() else { return };
             let read = tokio::task::spawn_blocking(move || {
@@ -75,6 +79,7 @@ pub(crate) async fn log(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
                 read = read => read,
                 () = flow.gone() => return,
                 () = closed(&mut bell) => return,
+                () = &mut over => return flow.fail(io::Error::other(Tenure::error().message)).await,
             };
             let Ok((held, mut buffer, result, finished)) = read else { return };
             match result {
@@ -84,6 +89,7 @@ pub(crate) async fn log(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
                         () = tokio::time::sleep(PAUSE) => {}
                         () = flow.gone() => return,
                         () = closed(&mut bell) => return,
+                        () = &mut over => return flow.fail(io::Error::other(Tenure::error().message)).await,
                     }
                 }
                 Ok(count) => {

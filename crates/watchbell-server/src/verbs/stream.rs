@@ -89,16 +89,16 @@ pub(crate) fn open(
         headers.insert(HeaderName::from_static(PROTOCOL), HeaderValue::from_static(protocol));
     }
 
-    let note = SessionNote::new(user, verb, path, &container, &request, peer.address, &call.audit_id);
+    let note = SessionNote::new(user, verb, path, &container, &request, peer.ip(), &call.audit_id);
     // Durable or not, the session's begin is noted before its first byte.
     app.state.note(Note::Request(note.begun(jiff::Timestamp::now())));
     call.recorded.store(true, std::sync::atomic::Ordering::Relaxed);
-    let (app, peer) = (app.clone(), peer.clone());
+    let (app, peer, tenure) = (app.clone(), peer.clone(), call.tenure.clone());
     let on = upgrade.on;
     tokio::spawn(async move {
         let _held = (permit, peer);
         let outcome = match on.await {
-            Ok(io) => Pump::new(io, channels).run(&app, request).await,
+            Ok(io) => Pump::new(io, channels).run(&app, &tenure, request).await,
             Err(error) => {
                 tracing::debug!("a session's connection broke before it began: {error}");
                 Outcome::ClientGone

@@ -14,6 +14,7 @@ use watchbell_core::world::{Snapshot, Stored};
 
 use super::Selection;
 use crate::app::{App, Call};
+use crate::authenticate::Tenure;
 use crate::body::{self, Body, ClientGone, Flow};
 use crate::hub::{Event, Heard, Watch};
 use crate::metrics::Metrics;
@@ -73,7 +74,7 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
     };
     // Far enough to be never; a sum that overflows would be none.
     let end = Instant::now() + Duration::from_secs(seconds.min(7 * 24 * 3600));
-    let app = app.clone();
+    let (app, tenure) = (app.clone(), call.tenure.clone());
     tokio::spawn(async move {
         let _counted = app.metrics.watcher();
         let served = async {
@@ -83,9 +84,22 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
             drop(snapshot);
             watcher.follow(&app, watch, end).await
         };
+        let served = async {
+            tokio::select! {
+                // Looked at first: who is no longer known hears no more of what came with it.
+                biased;
+                () = tenure.over() => Err(Broken::Over),
+                served = Box::pin(served) => served,
+            }
+        };
         match Box::pin(served).await {
             // When the client went away there is nobody to tell.
             Ok(()) | Err(Broken::Gone) => {}
+            Err(Broken::Over) => {
+                // What was begun is not finished, but an event is never cut in its middle.
+                watcher.out.clear();
+                watcher.tell_error(&Tenure::error()).await;
+            }
             Err(Broken::Failed(error)) => {
                 tracing::error!("a watch of {} broke off: {error}", watcher.resource.info().qualified());
                 watcher.tell_error(&error).await;
@@ -98,6 +112,8 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
 /// Why a watch ends early.
 enum Broken {
     Gone,
+    /// What the watch was opened with no longer counts.
+    Over,
     Failed(ApiError),
 }
 

@@ -7,12 +7,12 @@ use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::Value;
-use watchbell_api::{ApiError, Reason};
+use watchbell_api::{ApiError, Reason, Resource};
 use watchbell_core::request::{
     DeleteOptions, DryRun, Outcome, Request, Subresource, User, Write, WriteOptions, Written,
 };
 
-use super::asked;
+use super::{asked, issue};
 use crate::app::{App, Call};
 use crate::body::{self, Arriving, Body};
 use crate::present::{self, Include};
@@ -42,14 +42,30 @@ pub(crate) async fn write(
     }
     let bytes = body::read(incoming).await?;
     let mut body_warnings = Vec::new();
+    let mut secret = None;
+    let is_revocation = path.resource == Resource::CertificateRevocation;
+    if let (true, Some(name)) = (is_revocation, &path.name) {
+        // By an apply that makes it.
+        issue::refuse_own_revocation(call, name)?;
+    }
     let (write, options) = match verb {
         Verb::Create if path.sub == Sub::Eviction => {
             let object = body_object(call, bytes).await?;
             eviction(call, path, object, &mut body_warnings)?
         }
+        Verb::Create if path.resource.is_issued() => {
+            let mut object = body_object(call, bytes).await?;
+            fill_kind(path, &mut object);
+            let made = issue::make(app, &user, path.resource, &object)?;
+            secret = made.secret;
+            (Write::Issue { object, issued: made.kept }, write_options(&call.query, None)?)
+        }
         Verb::Create | Verb::Update => {
             let mut object = body_object(call, bytes).await?;
             fill_kind(path, &mut object);
+            if is_revocation {
+                issue::refuse_own_revocation(call, issue::name(&object))?;
+            }
             let write = if verb == Verb::Create { Write::Create(object) } else { Write::Update(object) };
             (write, write_options(&call.query, None)?)
         }
@@ -97,7 +113,14 @@ pub(crate) async fn write(
         audit_id: call.audit_id.clone(),
     };
     call.recorded.store(true, Ordering::Relaxed);
-    let Written { object, outcome, warnings } = app.state.write(request).await?;
+    let dry_run = request.options.dry_run;
+    let Written { mut object, outcome, warnings } = app.state.write(request).await?;
+    if let Some(secret) = secret
+        && dry_run == DryRun::No
+    {
+        // The only time that anybody sees it.
+        object["status"]["token"] = secret.token(issue::name(&object)).into();
+    }
     let code = match outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Done => StatusCode::OK,

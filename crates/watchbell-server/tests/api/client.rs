@@ -99,6 +99,11 @@ impl Client {
         Client { agent, server: server.into(), ca_pem: ca_pem.into(), identity }
     }
 
+    /// Certificate and key, in PEM.
+    pub(crate) fn identity(&self) -> Option<(&[u8], &[u8])> {
+        self.identity.as_ref().map(|(certificate, key)| (&certificate[..], &key[..]))
+    }
+
     /// The same server without a certificate.
     pub(crate) fn anonymous(&self) -> Client {
         Client::new(&self.server, &self.ca_pem, None)

@@ -24,7 +24,8 @@ fn groups_and_resources() {
             "networking.k8s.io",
             "node.k8s.io",
             "scheduling.k8s.io",
-            "storage.k8s.io"
+            "storage.k8s.io",
+            "watchbell.dev"
         ]
     );
     assert_eq!(groups[3]["preferredVersion"]["groupVersion"], "batch/v1");

@@ -89,6 +89,12 @@ impl Harness {
         self.server.as_ref().unwrap()
     }
 
+    /// Of the certificate that lies in the data directory now.
+    pub(crate) fn admin_serial_number(&self) -> String {
+        let listen = self.address();
+        Identity::open(self.dir.path(), listen, "testhost").unwrap().admin_serial_number().unwrap()
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.as_ref().unwrap().local_addr()
     }

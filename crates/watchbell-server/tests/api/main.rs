@@ -14,6 +14,7 @@ mod kubectl;
 mod lifecycles;
 mod limits;
 mod lists;
+mod logins;
 mod logs;
 mod protobuf;
 mod reviews;

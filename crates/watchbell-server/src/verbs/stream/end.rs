@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use watchbell_api::ApiError;
 use watchbell_api::node::SessionEnd;
 
+use crate::authenticate::Tenure;
+
 /// The end of a session.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -18,6 +20,8 @@ pub(crate) enum Outcome {
     /// Nothing was said for a long time.
     Idle,
     ServerEnds,
+    /// The token or certificate that it was opened with no longer counts.
+    Revoked,
 }
 
 impl Outcome {
@@ -30,7 +34,8 @@ impl Outcome {
             | Outcome::Failed(_)
             | Outcome::ClientGone
             | Outcome::Idle
-            | Outcome::ServerEnds => None,
+            | Outcome::ServerEnds
+            | Outcome::Revoked => None,
         }
     }
 
@@ -44,6 +49,7 @@ impl Outcome {
             Outcome::ClientGone => "the client went away".into(),
             Outcome::Idle => "idle for too long".into(),
             Outcome::ServerEnds => "the server ended".into(),
+            Outcome::Revoked => Tenure::error().message,
         }
     }
 
@@ -58,6 +64,7 @@ impl Outcome {
                 "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
             }),
             (None, Outcome::Failed(error)) => error.to_status(),
+            (None, Outcome::Revoked) => Tenure::error().to_status(),
             (None, _) => json!({
                 "metadata": {}, "status": "Failure", "reason": "Timeout", "code": 504,
                 "message": format!("the session was ended: {}", self.words()),

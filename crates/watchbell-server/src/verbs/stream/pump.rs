@@ -21,6 +21,7 @@ use super::channels::{Channels, ERROR, STDERR, STDOUT, Said};
 use super::end::Outcome;
 use super::pipe::Pipe;
 use crate::app::App;
+use crate::authenticate::Tenure;
 use crate::verbs::closed;
 use crate::websocket::{Broken, Close, Message, Socket};
 
@@ -129,7 +130,7 @@ impl Pump {
     }
 
     /// Opens the session and carries it to its end.
-    pub(super) async fn run(mut self, app: &App, request: SessionRequest) -> Outcome {
+    pub(super) async fn run(mut self, app: &App, tenure: &Tenure, request: SessionRequest) -> Outcome {
         // Clients wait for a sign that the connection stands: a message with nothing in it.
         let first = if request.stdout {
             STDOUT
@@ -141,7 +142,7 @@ impl Pump {
         self.channels.send(&mut self.socket, first, b"");
         let is_attach = request.action == SessionAction::Attach;
         let outcome = match self.open(app, request).await {
-            Ok(process) => self.carry(app, process, is_attach).await,
+            Ok(process) => self.carry(app, tenure, process, is_attach).await,
             Err(outcome) => outcome,
         };
         if !matches!(outcome, Outcome::ClientGone) {
@@ -173,7 +174,9 @@ impl Pump {
         })
     }
 
-    async fn carry(&mut self, app: &App, mut process: Process, is_attach: bool) -> Outcome {
+    async fn carry(&mut self, app: &App, tenure: &Tenure, mut process: Process, is_attach: bool) -> Outcome {
+        let over = tenure.over();
+        tokio::pin!(over);
         let control = process.control.clone();
         let mut waiting = spawn_blocking(move || control.wait());
         let mut ended: Option<SessionEnd> = None;
@@ -255,6 +258,7 @@ impl Pump {
                 }
                 () = sleep_until(said_at + IDLE) => return Outcome::Idle,
                 () = closed(&mut bell) => return Outcome::ServerEnds,
+                () = &mut over => return Outcome::Revoked,
             }
         }
     }

@@ -1,0 +1,285 @@
+//! Who asks: the one place where a request gets its user.
+//!
+//! ```text
+//!  client certificate ─▶ of our authority, in its time, not revoked ─▶ CN, O
+//!  bearer token       ─▶ user's token      the hash that was kept   ─▶ as its UserToken says
+//!  none of these, or none that holds       ─▶ 401; after a burst of failures from one address 429
+//! ```
+//!
+//! In this order, and the first that holds counts, as in Kubernetes: who comes with a certificate and a token is whom the
+//! certificate names; a certificate that does not hold lets the token speak. Everybody who is known is in
+//! `system:authenticated`.
+//!
+//! What is shown is looked at with each request, so what is revoked no longer counts, on connections that are open too; what
+//! flows (watches, followed logs, sessions) ends with what it was opened with: [`Tenure`].
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use jiff::Timestamp;
+use watchbell_api::{ApiError, Reason, Resource, Uid};
+use watchbell_core::request::User;
+use watchbell_core::world::{Snapshot, Stored};
+use watchbell_identity::{AUTHENTICATED, Attempts, CREDENTIAL_ID, Refusal, user_token};
+
+use crate::connection::Peer;
+use crate::state::State;
+
+/// Somebody who is known, and by what.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    pub(crate) user: User,
+    pub(crate) credential: Credential,
+}
+
+/// What somebody showed, as far as it takes to see whether it still counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Credential {
+    Certificate { serial_number: Arc<str>, ends: i64 },
+    UserToken { name: Arc<str>, uid: Uid },
+}
+
+/// Somebody who is not known.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) why: Refusal,
+    /// His address failed too often: how long it has to wait.
+    pub(crate) wait: Option<Duration>,
+}
+
+impl Refused {
+    /// What he hears: nothing of the reason, which would help who guesses.
+    pub(crate) fn error(&self) -> ApiError {
+        let Some(wait) = self.wait else { return ApiError::new(Reason::Unauthorized, "Unauthorized") };
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let mut error = ApiError::new(
+            Reason::TooManyRequests,
+            format!("too many requests without an identity from this address: try again in {seconds} s"),
+        );
+        error.retry_after_seconds = Some(seconds);
+        error
+    }
+}
+
+/// What one way of looking at a request says.
+enum Judgement {
+    Known(Caller),
+    Refused(Refusal),
+    /// It is not for this way to say.
+    PassedOn,
+}
+
+/// The judge of all who ask.
+pub(crate) struct Authenticator {
+    attempts: Mutex<Attempts>,
+    /// What the times of the attempts count from.
+    began: Instant,
+}
+
+impl Authenticator {
+    pub(crate) fn new() -> Authenticator {
+        Authenticator { attempts: Mutex::default(), began: Instant::now() }
+    }
+
+    /// Who asks.
+    pub(crate) fn authenticate(
+        &self,
+        peer: &Peer,
+        headers: &HeaderMap,
+        snapshot: &Snapshot,
+    ) -> Result<Caller, Refused> {
+        let now = Timestamp::now();
+        let mut why = Refusal::Nothing;
+        for judgement in [certificate(peer, snapshot, now), token(headers, snapshot, now)] {
+            match judgement {
+                Judgement::Known(caller) => return Ok(caller),
+                Judgement::Refused(refusal) => why = refusal,
+                Judgement::PassedOn => {}
+            }
+        }
+        Err(Refused { why, wait: self.failed(peer.ip()) })
+    }
+
+    fn failed(&self, address: IpAddr) -> Option<Duration> {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        attempts.failed(address, self.began.elapsed()).err()
+    }
+}
+
+fn certificate(peer: &Peer, snapshot: &Snapshot, now: Timestamp) -> Judgement {
+    match peer.certificate(now) {
+        Err(Refusal::Nothing) => Judgement::PassedOn,
+        Err(refusal) => Judgement::Refused(refusal),
+        Ok(found) => {
+            let credential =
+                Credential::Certificate { serial_number: found.serial_number.into(), ends: found.not_after };
+            if credential.counts(snapshot, now) {
+                Judgement::Known(Caller { user: found.user, credential })
+            } else {
+                Judgement::Refused(Refusal::Revoked)
+            }
+        }
+    }
+}
+
+/// The token of a request: each that gives tokens out knows its own by their form.
+fn token(headers: &HeaderMap, snapshot: &Snapshot, now: Timestamp) -> Judgement {
+    match bearer(headers) {
+        Ok(None) => Judgement::PassedOn,
+        Err(refusal) => Judgement::Refused(refusal),
+        Ok(Some(token)) if user_token::is_user_token(token) => user(token, snapshot, now),
+        Ok(Some(_)) => Judgement::Refused(Refusal::Malformed),
+    }
+}
+
+/// What stands behind `Bearer` (RFC 6750, section 2.1), in one header alone.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Refusal::Malformed);
+    }
+    let value = value.to_str().map_err(|_| Refusal::Malformed)?.trim();
+    let (scheme, token) = value.split_once(' ').ok_or(Refusal::Malformed)?;
+    let token = token.trim_start();
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains(' ') {
+        return Err(Refusal::Malformed);
+    }
+    Ok(Some(token))
+}
+
+fn user(token: &str, snapshot: &Snapshot, now: Timestamp) -> Judgement {
+    let Some(shown) = user_token::read(token) else { return Judgement::Refused(Refusal::Malformed) };
+    let Some(stored) = snapshot.get(Resource::UserToken, "", shown.name) else {
+        return Judgement::Refused(Refusal::UnknownToken);
+    };
+    let (Some(kept), Some(grant)) = (stored.token(), stored.facts().grant()) else {
+        return Judgement::Refused(Refusal::UnknownToken);
+    };
+    // First of all: who does not have the secret learns nothing else of the token, not by time either.
+    if !shown.secret.matches(&kept.digest) {
+        return Judgement::Refused(Refusal::WrongToken);
+    }
+    if stored.deletion.is_some() {
+        return Judgement::Refused(Refusal::UnknownToken);
+    }
+    if kept.expires_at <= now.as_second() {
+        return Judgement::Refused(Refusal::Expired);
+    }
+    let mut groups = grant.groups.clone();
+    groups.push(AUTHENTICATED.into());
+    let extra = [(CREDENTIAL_ID.to_owned(), vec![format!("UserToken={}", shown.name)])].into();
+    Judgement::Known(Caller {
+        user: User { name: grant.user.clone(), groups, extra, ..User::default() },
+        credential: Credential::UserToken { name: stored.name.clone(), uid: stored.uid },
+    })
+}
+
+impl Credential {
+    /// Whether it still counts, by what is committed.
+    fn counts(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
+        match self {
+            Credential::Certificate { serial_number, ends } => {
+                *ends > now.as_second()
+                    && snapshot.get(Resource::CertificateRevocation, "", serial_number).is_none()
+            }
+            Credential::UserToken { name, uid } => {
+                snapshot.get(Resource::UserToken, "", name).is_some_and(|stored| {
+                    stored.uid == *uid && stored.deletion.is_none() && until(stored) > now.as_second()
+                })
+            }
+        }
+    }
+
+    /// When it ends by itself.
+    fn ends(&self, snapshot: &Snapshot) -> i64 {
+        match self {
+            Credential::Certificate { ends, .. } => *ends,
+            Credential::UserToken { name, .. } => {
+                snapshot.get(Resource::UserToken, "", name).map_or(0, |stored| until(stored))
+            }
+        }
+    }
+}
+
+fn until(token: &Stored) -> i64 {
+    token.token().map_or(0, |kept| kept.expires_at)
+}
+
+/// Objects by which somebody is known: with a change of these, what flows is looked at again.
+pub(crate) fn is_of_credentials(resource: Resource) -> bool {
+    matches!(resource, Resource::UserToken | Resource::CertificateRevocation)
+}
+
+/// How long something that flows may go on: as long as what it was opened with counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Tenure {
+    state: State,
+    credential: Credential,
+}
+
+/// The longest nap: the wall clock may be set.
+const NAP: Duration = Duration::from_secs(60);
+
+impl Tenure {
+    pub(crate) fn new(state: State, credential: Credential) -> Tenure {
+        Tenure { state, credential }
+    }
+
+    /// Waits until it no longer counts.
+    pub(crate) async fn over(&self) {
+        let mut bell = self.state.credentials_bell();
+        loop {
+            bell.mark_unchanged();
+            let snapshot = self.state.snapshot();
+            let now = Timestamp::now();
+            if !self.credential.counts(&snapshot, now) {
+                return;
+            }
+            let left = self.credential.ends(&snapshot).saturating_sub(now.as_second());
+            drop(snapshot);
+            let nap = Duration::from_secs(u64::try_from(left).unwrap_or(0)).min(NAP);
+            tokio::select! {
+                // The sender lives as long as the state.
+                _ = bell.changed() => {}
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+    }
+
+    /// What a client hears of it.
+    pub(crate) fn error() -> ApiError {
+        ApiError::new(
+            Reason::Unauthorized,
+            "what this was opened with no longer counts: it was revoked, or has ended",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_token_stands_alone_behind_its_scheme() {
+        let check = |values: &[&[u8]], expect: Result<Option<&str>, Refusal>| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
+            }
+            assert_eq!(bearer(&headers), expect, "{values:?}");
+        };
+        check(&[], Ok(None));
+        check(&[b"Bearer abc"], Ok(Some("abc")));
+        check(&[b"bEARER   abc"], Ok(Some("abc")));
+        for wrong in [&b""[..], b"abc", b"Bearer", b"Bearer ", b"Basic abc", b"Bearer a b", b"Bearer \xff"] {
+            check(&[wrong], Err(Refusal::Malformed));
+        }
+        check(&[b"Bearer abc", b"Bearer def"], Err(Refusal::Malformed));
+    }
+}
