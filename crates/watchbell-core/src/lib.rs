@@ -9,7 +9,8 @@
 //!                  ├── placement     which pod has room
 //!                  ├── storage       which volume a claim gets
 //!                  ├── access        who may what
-//!                  └── pod           which container next, with what environment
+//!                  ├── pod           which container next, with what environment
+//!                  └── service_account  what a token is bound to, and whether it still counts
 //! ```
 //!
 //! No async, no clock, no environment, no file, no socket: the caller brings time and randomness.
@@ -23,5 +24,6 @@ pub mod login;
 pub mod placement;
 pub mod pod;
 pub mod request;
+pub mod service_account;
 pub mod storage;
 pub mod world;

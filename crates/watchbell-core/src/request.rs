@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
+use crate::service_account::Issue;
+
 /// Who asks: the authenticated identity.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct User {
@@ -61,6 +63,8 @@ pub enum Subresource {
     Status,
     /// Of a pod: [`Write::Evict`] asks for it.
     Eviction,
+    /// Of a service account: [`Write::IssueToken`].
+    Token,
 }
 
 #[derive(Debug, Clone)]
@@ -77,6 +81,8 @@ pub enum Write {
         body: Value,
     },
     Delete(DeleteOptions),
+    /// A token of the service account is given out: nothing is stored but that it was.
+    IssueToken(Box<Issue>),
     /// The pod goes because somebody needs its place; it says so to whoever made it.
     Evict(DeleteOptions),
     DeleteCollection {

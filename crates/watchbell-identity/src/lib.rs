@@ -3,7 +3,8 @@
 //! ```text
 //!  DATA_DIR/pki ──▶ pki ──▶ the listener's TLS configuration
 //!                    ├────▶ ClientCheck: certificate chain ──▶ User
-//!                    └────▶ a user's certificate, signed
+//!                    ├────▶ a user's certificate, signed
+//!                    └────▶ TokenKeys: signs and verifies tokens of service accounts
 //!  issuers ──▶ KeySet ──▶ jwt: bearer token ──▶ Claims
 //!  wbt_…        ──▶ user_token ──▶ name, secret ──▶ does it match the hash that was kept
 //!  a failure    ──▶ attempts   ──▶ how long its source has to wait
@@ -17,6 +18,7 @@ mod files;
 pub mod jwt;
 mod pki;
 mod refusal;
+mod token_keys;
 pub mod user_token;
 
 pub use attempts::Attempts;
@@ -25,6 +27,7 @@ pub use pki::{
     SignedCertificate, Subject, serial_number_of,
 };
 pub use refusal::Refusal;
+pub use token_keys::{Rotation, TokenKeys};
 
 /// Where `extra` says by which certificate or token somebody is known; Kubernetes' own key.
 pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";

@@ -5,6 +5,7 @@
 //!    ca.crt ca.key      signs everything below; ten years
 //!    server.crt .key    the listener; renewed when it nears its end or the names change
 //!    admin.crt .key     O=system:masters, CN=kubernetes-admin
+//!    service-account-keys.json   the keys of service accounts' tokens
 //!  DATA_DIR/admin.kubeconfig   mode 0600: the admin's certificate and key, with the address
 //! ```
 
@@ -25,8 +26,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use watchbell_core::service_account::TokenIssuer;
 
 use crate::files;
+use crate::token_keys::TokenKeys;
 use certificate::{Issued, Role};
 pub use client::{ClientCertificate, ClientCheck, serial_number_of};
 pub use kubeconfig::{Kubeconfig, Proof};
@@ -45,6 +48,9 @@ pub enum IdentityError {
     Unusable { path: PathBuf, cause: String },
     #[error("cannot make the certificate of {what}: {cause}")]
     Make { what: &'static str, cause: String },
+    #[error("cannot use {}: {cause}; move it away to have the keys made anew, which ends every token of a service account",
+        path.display())]
+    TokenKeys { path: PathBuf, cause: String },
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -59,6 +65,8 @@ pub struct Identity {
     served: Arc<Served>,
     tls: Arc<ServerConfig>,
     clients: Arc<ClientCheck>,
+    tokens: TokenKeys,
+    issuer: TokenIssuer,
 }
 
 impl Identity {
@@ -69,6 +77,7 @@ impl Identity {
         let pki = data_dir.join("pki");
         files::private_dir(&pki)?;
         let (ca_pem, ca_key) = certificate::authority(&pki, now)?;
+        let tokens = TokenKeys::open(&pki, now)?;
         let ca_der = parse_one(&pki.join("ca.crt"), ca_pem.as_bytes())?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let clients = Arc::new(ClientCheck::new(&ca_der, &provider)?);
@@ -90,7 +99,24 @@ impl Identity {
             served,
             tls: Arc::new(tls),
             clients,
+            tokens,
+            issuer: TokenIssuer::new(TokenIssuer::DEFAULT_URL),
         })
+    }
+
+    /// Has tokens of service accounts be issued under this URL, at which others find the keys.
+    pub fn with_issuer(self, url: &str) -> Identity {
+        Identity { issuer: TokenIssuer::new(url), ..self }
+    }
+
+    /// Who signs the tokens of service accounts.
+    pub fn issuer(&self) -> &TokenIssuer {
+        &self.issuer
+    }
+
+    /// The keys of service accounts' tokens.
+    pub fn tokens(&self) -> &TokenKeys {
+        &self.tokens
     }
 
     /// The authority's certificate: what clients need to know this server.
@@ -142,6 +168,7 @@ impl Identity {
             certificate::current(&self.pki, &issuer, Role::Server { names: &self.names }, &ca_der, now)?;
         let key = certified(&self.pki.join("server.crt"), &issued, self.tls.crypto_provider())?;
         self.served.0.store(key);
+        self.tokens.tend(now)?;
         self.write_admin(address, now).map(drop)
     }
 

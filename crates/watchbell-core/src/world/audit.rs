@@ -11,6 +11,9 @@ use super::World;
 use super::object::Stored;
 use crate::request::{DryRun, Outcome, Request, Subresource, Write, Written};
 
+/// Names a token that was given out, as those name it who come with it.
+pub const ISSUED: &str = "authentication.kubernetes.io/issued-credential-id";
+
 /// One entry, in the order of the journal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuditRecord {
@@ -53,6 +56,7 @@ impl World {
             Subresource::None => {}
             Subresource::Status => reference["subresource"] = "status".into(),
             Subresource::Eviction => reference["subresource"] = "eviction".into(),
+            Subresource::Token => reference["subresource"] = "token".into(),
         }
         if let Ok(written) = answer {
             let metadata = &written.object["metadata"];
@@ -79,7 +83,9 @@ impl World {
             "requestReceivedTimestamp": at, "stageTimestamp": at,
         });
         if request.options.dry_run == DryRun::All {
-            body["annotations"] = json!({"watchbell.dev/dry-run": "All"});
+            body["annotations"]["watchbell.dev/dry-run"] = "All".into();
+        } else if let (Write::IssueToken(issue), Ok(_)) = (&request.write, answer) {
+            body["annotations"][ISSUED] = format!("JTI={}", issue.id).into();
         }
         self.stage.audit.push(AuditRecord { at: now, body });
     }
@@ -104,7 +110,7 @@ impl World {
 
 fn verb(write: &Write) -> &'static str {
     match write {
-        Write::Create(_) | Write::Issue { .. } | Write::Evict(_) => "create",
+        Write::Create(_) | Write::Issue { .. } | Write::Evict(_) | Write::IssueToken(_) => "create",
         Write::Update(_) => "update",
         Write::Patch { .. } => "patch",
         Write::Delete(_) => "delete",

@@ -49,7 +49,7 @@ impl World {
             Write::Delete(options) => Write::Delete(options.clone()),
             Write::Evict(options) => Write::Evict(options.clone()),
             // Its selector names the fields of the form that was asked for.
-            Write::DeleteCollection { .. } => return self.dispatch(asked, now),
+            Write::DeleteCollection { .. } | Write::IssueToken(_) => return self.dispatch(asked, now),
         };
         let request = Request { resource: stored, write, ..asked.clone() };
         let mut written = self.dispatch(&request, now)?;

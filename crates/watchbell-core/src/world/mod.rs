@@ -58,7 +58,7 @@ use jiff::Timestamp;
 use watchbell_api::node::{Capacity, Command};
 use watchbell_api::{Resource, Uid};
 
-pub use audit::AuditRecord;
+pub use audit::{AuditRecord, ISSUED};
 pub use facts::{EventFacts, Facts, JobFacts};
 pub use managed::Managed;
 pub use object::{ArrayPod, Deletion, Head, JsonHead, Key, NsName, Owner, Status, Stored};

@@ -113,6 +113,7 @@ fn writer(request: &Request, now: Timestamp) -> Writer<'_> {
             Subresource::None => "",
             Subresource::Status => "status",
             Subresource::Eviction => "eviction",
+            Subresource::Token => "token",
         },
         now: now.as_second(),
     }

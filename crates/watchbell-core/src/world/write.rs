@@ -10,7 +10,8 @@ use super::World;
 use super::issue;
 use super::object::{JsonHead, Stored};
 use super::owners::Ownership;
-use crate::request::{FieldValidation, PatchKind, Request, Write, Written};
+use crate::request::{FieldValidation, Outcome, PatchKind, Request, Write, Written};
+use crate::service_account::Issue;
 
 impl World {
     /// Carries out a request into the stage and records it in the audit journal.
@@ -40,6 +41,7 @@ impl World {
                 let object = self.find(request)?;
                 self.delete_request(request, &object, options, now)
             }
+            Write::IssueToken(issue) => self.issue_token(issue, now),
             Write::Evict(options) => {
                 let pod = self.find(request)?;
                 self.evict(request, &pod, options, now)
@@ -48,6 +50,16 @@ impl World {
                 self.delete_collection(request, options, label_selector, field_selector, now)
             }
         }
+    }
+
+    /// The token was judged by what was committed; meanwhile its account or what it is bound to may have gone.
+    fn issue_token(&self, issue: &Issue, now: Timestamp) -> Result<Written, ApiError> {
+        issue.binding.still_counts(&self.state, now.as_second()).map_err(|ended| {
+            let name = &issue.binding.account.name;
+            ApiError::conflict(Resource::ServiceAccount, name, &format!("the token would not count: {ended}"))
+        })?;
+        let (object, warnings) = (issue.object.clone(), issue.warnings.clone());
+        Ok(Written { object, outcome: Outcome::Created, warnings })
     }
 
     pub(super) fn find(&self, request: &Request) -> Result<Arc<Stored>, ApiError> {

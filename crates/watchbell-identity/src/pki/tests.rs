@@ -30,6 +30,7 @@ fn files_are_private_and_stay_the_same() {
         "pki/server.crt",
         "pki/admin.key",
         "pki/admin.crt",
+        "pki/service-account-keys.json",
         "admin.kubeconfig",
     ];
     for name in names {
@@ -47,7 +48,7 @@ fn files_are_private_and_stay_the_same() {
     assert_eq!(mode(&dir, "admin.kubeconfig"), 0o600);
     let left: Vec<_> =
         std::fs::read_dir(dir.path().join("pki")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 6, "{left:?}");
+    assert_eq!(left.len(), 7, "{left:?}");
 }
 
 #[test]
