@@ -18,6 +18,7 @@
 pub mod access;
 pub mod admission;
 pub mod controller;
+pub mod copies;
 pub mod cron;
 pub mod index_set;
 pub mod login;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
+pub use crate::copies::RerunIndexes;
 use crate::service_account::Issue;
 
 /// Who asks: the authenticated identity.
@@ -65,6 +66,27 @@ pub enum Subresource {
     Eviction,
     /// Of a service account: [`Write::IssueToken`].
     Token,
+    /// Of a CronJob: [`Write::Trigger`].
+    Trigger,
+    /// Of a CronJob: [`Write::Suspend`].
+    Suspend,
+    /// Of a Job: [`Write::Rerun`].
+    Rerun,
+}
+
+impl Subresource {
+    /// As paths, rules and the audit journal have it; empty: the object itself.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Subresource::None => "",
+            Subresource::Status => "status",
+            Subresource::Eviction => "eviction",
+            Subresource::Token => "token",
+            Subresource::Trigger => "trigger",
+            Subresource::Suspend => "suspend",
+            Subresource::Rerun => "rerun",
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -90,6 +112,42 @@ pub enum Write {
         label_selector: String,
         field_selector: String,
     },
+    /// The CronJob's Job is made now, beside its schedule. An empty name: one is made up.
+    Trigger {
+        job_name: String,
+    },
+    /// Of a CronJob its `spec.suspend`, and nothing else.
+    Suspend(Schedule),
+    /// A new Job runs what an ended one ran. An empty name: one is made up.
+    Rerun {
+        job_name: String,
+        indexes: RerunIndexes,
+    },
+}
+
+impl Write {
+    /// Kubernetes' word for it, in rules and in the audit journal.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Write::Create(_)
+            | Write::Issue { .. }
+            | Write::Evict(_)
+            | Write::IssueToken(_)
+            | Write::Trigger { .. }
+            | Write::Rerun { .. } => "create",
+            Write::Update(_) => "update",
+            Write::Patch { .. } | Write::Suspend(_) => "patch",
+            Write::Delete(_) => "delete",
+            Write::DeleteCollection { .. } => "deletecollection",
+        }
+    }
+}
+
+/// Whether a CronJob's schedule holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schedule {
+    Suspended,
+    Running,
 }
 
 /// What the server made for a new object.

@@ -11,6 +11,7 @@ use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::{method_not_allowed, no_such_path};
 use crate::respond;
 use crate::verbs::asked::{Asked, EVICTION, REVIEWS};
+use crate::verbs::run;
 
 const AGGREGATED: [Shape; 2] = [Shape::Discovery, Shape::DiscoveryBeta];
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -175,8 +176,15 @@ fn subresources(info: &ResourceInfo) -> Vec<Subresource> {
         add("log", &["get"], core("Pod"));
         add("sandbox", &["create", "get"], core("Pod"));
     }
+    if info.resource == Resource::Job {
+        add("rerun", &["create"], (run::GROUP, run::VERSION, run::RERUN));
+    }
     if info.has_status {
         add("status", &STATUS_VERBS, (info.group, info.version, info.kind));
+    }
+    if info.resource == Resource::CronJob {
+        add("suspend", &["patch"], (info.group, info.version, info.kind));
+        add("trigger", &["create"], (run::GROUP, run::VERSION, run::TRIGGER));
     }
     out
 }

@@ -68,7 +68,8 @@ impl Verb {
             },
             Sub::Status => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
             Sub::Log => verb == Verb::Get,
-            Sub::Eviction => verb == Verb::Create,
+            Sub::Eviction | Sub::Trigger | Sub::Rerun => verb == Verb::Create,
+            Sub::Suspend => verb == Verb::Patch,
             Sub::Exec | Sub::Attach | Sub::Sandbox => matches!(verb, Verb::Get | Verb::Create),
         };
         if serves { Ok(verb) } else { Err(method_not_allowed()) }

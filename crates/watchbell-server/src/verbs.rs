@@ -7,6 +7,7 @@ pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod read;
 pub(crate) mod review;
+pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod stream;
 pub(crate) mod watch;

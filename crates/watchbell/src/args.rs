@@ -99,6 +99,8 @@ pub(crate) enum Command {
     Exec(cmd::exec::Args),
     Attach(cmd::attach::Args),
     Trigger(cmd::trigger::Args),
+    Suspend(cmd::suspend::Args),
+    Resume(cmd::resume::Args),
     Follow(cmd::follow::Args),
     Rerun(cmd::rerun::Args),
     Trace(cmd::trace::Args),

@@ -1,13 +1,10 @@
-//! What the command line knows of Jobs: how far one has come, and the Jobs it makes from others.
+//! What the command line knows of Jobs: how far one has come, and what it names those that it makes.
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use watchbell_core::copies;
 use watchbell_core::index_set::IndexSet;
 
 use crate::exit::Failure;
-
-/// Names a copy of a Job's or CronJob's object leaves behind.
-const CONTROLLER_LABELS: [&str; 4] =
-    ["controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name"];
 
 /// How far a Job has come, read from its object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,75 +99,6 @@ pub(crate) fn ranges_added(old: &IndexSet, new: &IndexSet) -> String {
     added.join(",")
 }
 
-/// The Job that a CronJob would start, as `kubectl create job --from` makes it.
-pub(crate) fn from_cron_job(cron_job: &Value, name: &str) -> Value {
-    let template = &cron_job["spec"]["jobTemplate"];
-    let mut annotations = template["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
-    annotations.insert("cronjob.kubernetes.io/instantiate".into(), "manual".into());
-    let mut job = json!({
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": name,
-            "namespace": cron_job["metadata"]["namespace"],
-            "annotations": annotations,
-            "labels": template["metadata"]["labels"],
-            "ownerReferences": [{
-                "apiVersion": "batch/v1", "kind": "CronJob", "name": cron_job["metadata"]["name"],
-                "uid": cron_job["metadata"]["uid"], "controller": true,
-            }],
-        },
-        "spec": template["spec"],
-    });
-    if job["metadata"]["labels"].is_null()
-        && let Some(metadata) = job["metadata"].as_object_mut()
-    {
-        metadata.shift_remove("labels");
-    }
-    job
-}
-
-/// The annotation that says which Job a rerun repeats, and which says the indexes it runs.
-pub(crate) const RERUN_OF: &str = "watchbell.dev/rerun-of";
-pub(crate) const INDEXES: &str = "watchbell.dev/indexes";
-
-/// A new Job from a finished one: the same spec, without what the server added to it.
-pub(crate) fn again(job: &Value, name: &str, indexes: Option<&str>) -> Value {
-    let metadata = &job["metadata"];
-    let mut annotations = metadata["annotations"].as_object().cloned().unwrap_or_default();
-    annotations.retain(|key, _| {
-        key != "kubectl.kubernetes.io/last-applied-configuration"
-            && !key.starts_with("batch.kubernetes.io/")
-            && key != "cronjob.kubernetes.io/instantiate"
-    });
-    annotations.insert(RERUN_OF.into(), metadata["name"].clone());
-    annotations.shift_remove(INDEXES);
-    if let Some(indexes) = indexes {
-        annotations.insert(INDEXES.into(), indexes.into());
-    }
-    let mut spec = job["spec"].clone();
-    if let Some(fields) = spec.as_object_mut() {
-        // The selector is made anew from the new Job's uid; a suspended Job is not what a rerun is for.
-        fields.shift_remove("selector");
-        fields.shift_remove("manualSelector");
-        fields.shift_remove("suspend");
-    }
-    if let Some(labels) = spec["template"]["metadata"]["labels"].as_object_mut() {
-        without_controller_labels(labels);
-    }
-    let mut labels = metadata["labels"].as_object().cloned().unwrap_or_default();
-    without_controller_labels(&mut labels);
-    let mut new = json!({"name": name, "namespace": metadata["namespace"], "annotations": annotations});
-    if !labels.is_empty() {
-        new["labels"] = Value::Object(labels);
-    }
-    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": new, "spec": spec})
-}
-
-fn without_controller_labels(labels: &mut Map<String, Value>) {
-    labels.retain(|key, _| !CONTROLLER_LABELS.contains(&key.as_str()));
-}
-
 /// `stem-xxxxx`, at most 63 characters, so that pods of the Job can be named after it.
 pub(crate) fn fresh_name(stem: &str) -> Result<String, Failure> {
     // As Kubernetes' generated names: no vowels, nothing that looks like something else.
@@ -179,8 +107,7 @@ pub(crate) fn fresh_name(stem: &str) -> Result<String, Failure> {
     getrandom::fill(&mut random).map_err(|e| Failure::Refused(format!("cannot draw random bytes: {e}")))?;
     let suffix: String =
         random.iter().map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()])).collect();
-    let stem: String = stem.chars().take(52).collect();
-    Ok(format!("{}-{suffix}", stem.trim_end_matches(['-', '.'])))
+    Ok(format!("{}{suffix}", copies::stem(stem)))
 }
 
 #[cfg(test)]
@@ -188,7 +115,7 @@ mod tests {
     use serde_json::json;
     use watchbell_core::index_set::IndexSet;
 
-    use super::{Progress, State, again, from_cron_job, ranges_added};
+    use super::{Progress, State, ranges_added};
 
     #[test]
     fn what_is_new_is_told_as_ranges() {
@@ -220,50 +147,5 @@ mod tests {
         let failed = State::Failed { reason: "DeadlineExceeded".into(), message: "too late".into() };
         assert_eq!(Progress::of(&job).expect("readable").state, failed);
         assert!(Progress::of(&json!({"status": {"completedIndexes": "3-1"}})).is_err());
-    }
-
-    #[test]
-    fn a_trigger_makes_the_job_that_kubectl_would_make() {
-        let cron_job = json!({
-            "metadata": {"name": "nightly", "namespace": "ml", "uid": "u"},
-            "spec": {"jobTemplate": {"metadata": {"annotations": {"a": "b"}}, "spec": {"completions": 3}}},
-        });
-        assert_eq!(
-            from_cron_job(&cron_job, "nightly-x"),
-            json!({
-                "apiVersion": "batch/v1", "kind": "Job",
-                "metadata": {
-                    "name": "nightly-x", "namespace": "ml",
-                    "annotations": {"a": "b", "cronjob.kubernetes.io/instantiate": "manual"},
-                    "ownerReferences": [
-                        {"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "u", "controller": true}
-                    ],
-                },
-                "spec": {"completions": 3},
-            })
-        );
-    }
-
-    #[test]
-    fn a_rerun_leaves_the_first_runs_marks_behind() {
-        let job = json!({
-            "metadata": {"name": "a", "namespace": "ml", "uid": "u", "resourceVersion": "7",
-                "labels": {"team": "x", "controller-uid": "u"},
-                "annotations": {"batch.kubernetes.io/cronjob-scheduled-timestamp": "t", "keep": "y"},
-                "ownerReferences": [{"kind": "CronJob"}]},
-            "spec": {"completions": 9, "selector": {"matchLabels": {}}, "template": {"metadata": {"labels": {
-                "batch.kubernetes.io/job-name": "a", "team": "x"}}}},
-            "status": {"failed": 1},
-        });
-        assert_eq!(
-            again(&job, "a-2", Some("3,5-7")),
-            json!({
-                "apiVersion": "batch/v1", "kind": "Job",
-                "metadata": {"name": "a-2", "namespace": "ml", "annotations": {
-                    "keep": "y", "watchbell.dev/rerun-of": "a", "watchbell.dev/indexes": "3,5-7"},
-                    "labels": {"team": "x"}},
-                "spec": {"completions": 9, "template": {"metadata": {"labels": {"team": "x"}}}},
-            })
-        );
     }
 }

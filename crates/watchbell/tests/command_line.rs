@@ -61,6 +61,8 @@ fn what_is_wrong_with_a_line_is_said_and_nothing_is_tried() {
     check_refused("delete", 2, "name what to delete");
     check_refused("delete jobs", 2, "which job?");
     check_refused("trigger job/x", 2, "this takes a CronJob, not a Job");
+    check_refused("suspend job/x", 2, "this takes a CronJob, not a Job");
+    check_refused("resume cronjob/x y", 2, "name one object, as in cronjob/NAME");
     check_refused("logs configmap/x", 2, "a ConfigMap has no logs");
     check_refused("follow pod/x", 2, "this follows Jobs; a Pod cannot be followed");
     check_refused("logs job/x --index 3-1", 2, "--index \"3-1\"");

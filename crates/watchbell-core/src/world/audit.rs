@@ -4,7 +4,7 @@
 //! so no secret does. Entries of runs have the kind `RunEvent` of `watchbell.dev/v1alpha1`.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use watchbell_api::ApiError;
 
 use super::World;
@@ -52,13 +52,13 @@ impl World {
         if !request.namespace.is_empty() {
             reference["namespace"] = request.namespace.clone().into();
         }
-        match request.subresource {
-            Subresource::None => {}
-            Subresource::Status => reference["subresource"] = "status".into(),
-            Subresource::Eviction => reference["subresource"] = "eviction".into(),
-            Subresource::Token => reference["subresource"] = "token".into(),
+        if request.subresource != Subresource::None {
+            reference["subresource"] = request.subresource.as_str().into();
         }
-        if let Ok(written) = answer {
+        let makes_another = matches!(request.write, Write::Trigger { .. } | Write::Rerun { .. });
+        if let Ok(written) = answer
+            && !makes_another
+        {
             let metadata = &written.object["metadata"];
             for field in ["uid", "resourceVersion"] {
                 if let Some(text) = metadata[field].as_str() {
@@ -76,16 +76,28 @@ impl World {
         let mut body = json!({
             "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata",
             "auditID": request.audit_id, "stage": "ResponseComplete",
-            "verb": verb(&request.write),
+            "verb": request.write.verb(),
             "user": request.user.info(),
             "objectRef": reference,
             "responseStatus": status,
             "requestReceivedTimestamp": at, "stageTimestamp": at,
         });
+        let mut annotations = Map::new();
         if request.options.dry_run == DryRun::All {
-            body["annotations"]["watchbell.dev/dry-run"] = "All".into();
-        } else if let (Write::IssueToken(issue), Ok(_)) = (&request.write, answer) {
-            body["annotations"][ISSUED] = format!("JTI={}", issue.id).into();
+            annotations.insert("watchbell.dev/dry-run".into(), "All".into());
+        }
+        if let (Write::IssueToken(issue), Ok(_), DryRun::No) =
+            (&request.write, answer, request.options.dry_run)
+        {
+            annotations.insert(ISSUED.into(), format!("JTI={}", issue.id).into());
+        }
+        if let Ok(written) = answer
+            && makes_another
+        {
+            annotations.insert("watchbell.dev/job".into(), written.object["metadata"]["name"].clone());
+        }
+        if !annotations.is_empty() {
+            body["annotations"] = Value::Object(annotations);
         }
         self.stage.audit.push(AuditRecord { at: now, body });
     }
@@ -105,15 +117,5 @@ impl World {
             "objectRef": reference, "action": action, "details": details,
         });
         self.stage.audit.push(AuditRecord { at: now, body });
-    }
-}
-
-fn verb(write: &Write) -> &'static str {
-    match write {
-        Write::Create(_) | Write::Issue { .. } | Write::Evict(_) | Write::IssueToken(_) => "create",
-        Write::Update(_) => "update",
-        Write::Patch { .. } => "patch",
-        Write::Delete(_) => "delete",
-        Write::DeleteCollection { .. } => "deletecollection",
     }
 }

@@ -48,8 +48,12 @@ impl World {
             Write::Issue { .. } => return self.dispatch(asked, now),
             Write::Delete(options) => Write::Delete(options.clone()),
             Write::Evict(options) => Write::Evict(options.clone()),
-            // Its selector names the fields of the form that was asked for.
-            Write::DeleteCollection { .. } | Write::IssueToken(_) => return self.dispatch(asked, now),
+            // Its selector names the fields of the form that was asked for. The others are of kinds with one form.
+            Write::DeleteCollection { .. }
+            | Write::IssueToken(_)
+            | Write::Trigger { .. }
+            | Write::Suspend(_)
+            | Write::Rerun { .. } => return self.dispatch(asked, now),
         };
         let request = Request { resource: stored, write, ..asked.clone() };
         let mut written = self.dispatch(&request, now)?;

@@ -38,6 +38,7 @@ mod quotas;
 mod reports;
 mod row;
 mod rules;
+mod runs;
 mod seats;
 mod shape;
 mod shown;

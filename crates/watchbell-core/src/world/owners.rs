@@ -109,12 +109,7 @@ fn check_name(resource: Resource, name: &str, found: Option<&Value>) -> Result<(
 fn writer(request: &Request, now: Timestamp) -> Writer<'_> {
     Writer {
         manager: &request.options.field_manager,
-        subresource: match request.subresource {
-            Subresource::None => "",
-            Subresource::Status => "status",
-            Subresource::Eviction => "eviction",
-            Subresource::Token => "token",
-        },
+        subresource: request.subresource.as_str(),
         now: now.as_second(),
     }
 }

@@ -11,6 +11,7 @@ mod journal;
 mod limits;
 mod logins;
 mod namespaces;
+mod operators;
 mod owners;
 mod replay;
 mod requests;

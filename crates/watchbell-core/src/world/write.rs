@@ -49,6 +49,9 @@ impl World {
             Write::DeleteCollection { options, label_selector, field_selector } => {
                 self.delete_collection(request, options, label_selector, field_selector, now)
             }
+            Write::Trigger { job_name } => self.trigger(request, job_name, now),
+            Write::Suspend(schedule) => self.suspend(request, *schedule, now),
+            Write::Rerun { job_name, indexes } => self.rerun(request, job_name, *indexes, now),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The path of a request.
 
 use watchbell_api::{ApiError, Reason, Resource};
+use watchbell_core::request::Subresource;
 
 use super::no_such_path;
 use crate::verbs::asked::Asked;
@@ -81,14 +82,20 @@ pub(crate) enum Sub {
     Eviction,
     /// How its containers are started; of a pod that is sent, with POST.
     Sandbox,
+    /// Of a CronJob: its Job is made now.
+    Trigger,
+    /// Of a CronJob: its `spec.suspend`.
+    Suspend,
+    /// Of a Job: it runs again, as a new one.
+    Rerun,
 }
 
 impl Sub {
     /// Whether it is a thing to do, which is asked for with POST.
     pub(crate) fn is_posted(self) -> bool {
         match self {
-            Sub::Exec | Sub::Attach | Sub::Eviction | Sub::Sandbox => true,
-            Sub::None | Sub::Status | Sub::Log => false,
+            Sub::Exec | Sub::Attach | Sub::Eviction | Sub::Sandbox | Sub::Trigger | Sub::Rerun => true,
+            Sub::None | Sub::Status | Sub::Log | Sub::Suspend => false,
         }
     }
 
@@ -101,6 +108,9 @@ impl Sub {
             Sub::Attach => "attach",
             Sub::Eviction => "eviction",
             Sub::Sandbox => "sandbox",
+            Sub::Trigger => Subresource::Trigger.as_str(),
+            Sub::Suspend => Subresource::Suspend.as_str(),
+            Sub::Rerun => Subresource::Rerun.as_str(),
         }
     }
 }
@@ -210,6 +220,9 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name, "eviction"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Eviction),
         [name, "sandbox"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Sandbox),
         [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
+        [name, "trigger"] if resource == Resource::CronJob => (Some((*name).to_owned()), Sub::Trigger),
+        [name, "suspend"] if resource == Resource::CronJob => (Some((*name).to_owned()), Sub::Suspend),
+        [name, "rerun"] if resource == Resource::Job => (Some((*name).to_owned()), Sub::Rerun),
         [_, sub, ..] => return Err(not_served(resource, sub).unwrap_or_else(no_such_path)),
     };
     Ok(ObjectPath { resource, namespace, name, sub })

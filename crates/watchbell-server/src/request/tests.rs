@@ -42,6 +42,10 @@ fn paths_lead_somewhere() {
         "/apis/batch/v1/namespaces/ml/jobs/a.b/status",
         object(Resource::Job, Some("ml"), Some("a.b"), Sub::Status),
     );
+    let of_ml = |resource, name, sub| object(resource, Some("ml"), Some(name), sub);
+    check("/apis/batch/v1/namespaces/ml/cronjobs/n/trigger", of_ml(Resource::CronJob, "n", Sub::Trigger));
+    check("/apis/batch/v1/namespaces/ml/cronjobs/n/suspend", of_ml(Resource::CronJob, "n", Sub::Suspend));
+    check("/apis/batch/v1/namespaces/ml/jobs/n/rerun", of_ml(Resource::Job, "n", Sub::Rerun));
     check("/apis/batch/v1/namespaces/m%6C/jobs", object(Resource::Job, Some("ml"), None, Sub::None));
     // A namespace may be called like a resource.
     check("/api/v1/namespaces/pods/pods/pods", object(Resource::Pod, Some("pods"), Some("pods"), Sub::None));

@@ -12,7 +12,7 @@ use watchbell_core::request::{
     DeleteOptions, DryRun, Outcome, Request, Subresource, User, Write, WriteOptions, Written,
 };
 
-use super::{asked, issue};
+use super::{asked, issue, run};
 use crate::app::{App, Call};
 use crate::body::{self, Arriving, Body};
 use crate::present::{self, Include};
@@ -60,6 +60,18 @@ pub(crate) async fn write(
             secret = made.secret;
             (Write::Issue { object, issued: made.kept }, write_options(&call.query, None)?)
         }
+        Verb::Create if path.sub == Sub::Trigger => {
+            let object = optional_object(call, bytes).await?;
+            (run::trigger(object.as_ref())?, write_options(&call.query, None)?)
+        }
+        Verb::Create if path.sub == Sub::Rerun => {
+            let object = optional_object(call, bytes).await?;
+            (run::rerun(object.as_ref())?, write_options(&call.query, None)?)
+        }
+        Verb::Patch if path.sub == Sub::Suspend => {
+            let (kind, body) = content::patch(&call.content_type, &bytes)?;
+            (run::suspend(kind, &body)?, write_options(&call.query, None)?)
+        }
         Verb::Create | Verb::Update => {
             let mut object = body_object(call, bytes).await?;
             fill_kind(path, &mut object);
@@ -75,7 +87,7 @@ pub(crate) async fn write(
             (Write::Patch { kind, body }, write_options(&call.query, Some(kind))?)
         }
         Verb::Delete | Verb::DeleteCollection => {
-            let body = if bytes.is_empty() { None } else { Some(body_object(call, bytes).await?) };
+            let body = optional_object(call, bytes).await?;
             let (options, dry_run) = delete_options(&call.query, body.as_ref())?;
             let write = if verb == Verb::Delete {
                 Write::Delete(options)
@@ -106,6 +118,9 @@ pub(crate) async fn write(
         subresource: match path.sub {
             Sub::Status => Subresource::Status,
             Sub::Eviction => Subresource::Eviction,
+            Sub::Trigger => Subresource::Trigger,
+            Sub::Suspend => Subresource::Suspend,
+            Sub::Rerun => Subresource::Rerun,
             Sub::None | Sub::Log | Sub::Exec | Sub::Attach | Sub::Sandbox => Subresource::None,
         },
         write,
@@ -125,7 +140,9 @@ pub(crate) async fn write(
         Outcome::Created => StatusCode::CREATED,
         Outcome::Done => StatusCode::OK,
     };
-    let shown = present::one(path.resource, answer.shape, include, object, Timestamp::now().as_second());
+    // A trigger and a rerun answer with the Job that they made.
+    let made = if matches!(path.sub, Sub::Trigger | Sub::Rerun) { Resource::Job } else { path.resource };
+    let shown = present::one(made, answer.shape, include, object, Timestamp::now().as_second());
     let mut response = respond::document(code, answer, &shown, call.gzip)?;
     respond::warn(&mut response, &[body_warnings, warnings].concat());
     Ok(response)
@@ -174,6 +191,11 @@ fn fill_kind(path: &ObjectPath, object: &mut Value) {
             *value = text.into();
         }
     }
+}
+
+/// The same where there may be none.
+async fn optional_object(call: &Call, bytes: Bytes) -> Result<Option<Value>, ApiError> {
+    if bytes.is_empty() { Ok(None) } else { body_object(call, bytes).await.map(Some) }
 }
 
 /// The body as an object, by its content type.

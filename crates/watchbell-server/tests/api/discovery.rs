@@ -33,7 +33,18 @@ fn groups_and_resources() {
     let batch = h.client.get("/apis/batch/v1").expect(200);
     let names: Vec<&str> =
         batch["resources"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["jobs", "jobs/status", "cronjobs", "cronjobs/status"]);
+    assert_eq!(
+        names,
+        [
+            "jobs",
+            "jobs/rerun",
+            "jobs/status",
+            "cronjobs",
+            "cronjobs/status",
+            "cronjobs/suspend",
+            "cronjobs/trigger"
+        ]
+    );
     let core = h.client.get("/api/v1/").expect(200);
     let pods = core["resources"].as_array().unwrap().iter().find(|r| r["name"] == "pods").unwrap();
     assert_eq!(pods["shortNames"][0], "po");

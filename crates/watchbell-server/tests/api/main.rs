@@ -16,6 +16,7 @@ mod limits;
 mod lists;
 mod logins;
 mod logs;
+mod operators;
 mod protobuf;
 mod reviews;
 mod sandbox;

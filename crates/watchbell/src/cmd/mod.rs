@@ -16,8 +16,10 @@ pub(crate) mod image;
 pub(crate) mod logs;
 pub(crate) mod rerun;
 pub(crate) mod restore;
+pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod serve;
+pub(crate) mod suspend;
 pub(crate) mod trace;
 pub(crate) mod trigger;
 pub(crate) mod version;
@@ -37,6 +39,8 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Exec(args) => exec::run(args, &cli.connect(Some(&args.scope))),
         Command::Attach(args) => attach::run(args, &cli.connect(Some(&args.scope))),
         Command::Trigger(args) => trigger::run(args, &cli.connect(Some(&args.scope))),
+        Command::Suspend(args) => suspend::run(args, &cli.connect(Some(&args.scope))),
+        Command::Resume(args) => resume::run(args, &cli.connect(Some(&args.scope))),
         Command::Follow(args) => follow::run(args, &cli.connect(Some(&args.scope))),
         Command::Rerun(args) => rerun::run(args, &cli.connect(Some(&args.scope))),
         Command::Trace(args) => trace::run(args, &cli.connect(Some(&args.scope))),

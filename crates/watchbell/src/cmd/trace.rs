@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 use watchbell_api::node::TRACE;
+use watchbell_core::copies;
 
 use super::follow::{Unpullable, follow};
 use crate::args::{Connect, Scope};
@@ -56,10 +57,10 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let object = || client.get(&path(named.resource, &client.namespace, &named.name));
     let name = job::fresh_name(&format!("{}-trace", named.name))?;
     let copy = match named.resource {
-        Resource::Job => job::again(&object()?, &name, args.index.as_deref()),
+        Resource::Job => copies::again(&object()?, &name, args.index.as_deref()),
         Resource::CronJob => {
-            let started = job::from_cron_job(&object()?, &name);
-            job::again(&started, &name, args.index.as_deref())
+            let started = copies::triggered(&object()?, &name);
+            copies::again(&started, &name, args.index.as_deref())
         }
         other => {
             let kind = other.info().kind;

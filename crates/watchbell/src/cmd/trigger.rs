@@ -1,10 +1,11 @@
+use serde_json::json;
 use watchbell_api::Resource;
 
 use super::follow::Unpullable;
 use crate::args::{Connect, Output, Scope};
 use crate::client::path;
 use crate::exit::Failure;
-use crate::{job, output, target};
+use crate::{output, target};
 
 /// Starts a CronJob's Job now, beside its schedule
 #[derive(Debug, clap::Args)]
@@ -27,16 +28,17 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let cron_job = target::one_of(&args.cron_job, Resource::CronJob)?;
     let client = connect.client()?;
-    let parent = client.get(&path(Resource::CronJob, &client.namespace, &cron_job))?;
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => job::fresh_name(&format!("{cron_job}-manual"))?,
-    };
-    let url = format!(
-        "{}?fieldManager=watchbell&fieldValidation=Strict",
-        path(Resource::Job, &client.namespace, "")
-    );
-    let made = client.post(&url, &job::from_cron_job(&parent, &name))?;
+    // The server makes the Job: whoever may trigger need not be one who may create.
+    let url =
+        format!("{}/trigger?fieldManager=watchbell", path(Resource::CronJob, &client.namespace, &cron_job));
+    let wanted = json!({
+        "apiVersion": "watchbell.dev/v1alpha1", "kind": "Trigger", "jobName": args.name.as_deref().unwrap_or_default(),
+    });
+    let made = client.post(&url, &wanted)?;
     output::done(&made, "created", args.output.output)?;
-    if args.follow { super::follow::follow(&client, &name, None, Unpullable::Ends) } else { Ok(()) }
+    if !args.follow {
+        return Ok(());
+    }
+    let name = made["metadata"]["name"].as_str().unwrap_or_default();
+    super::follow::follow(&client, name, None, Unpullable::Ends)
 }

@@ -1,0 +1,237 @@
+//! Jobs that are made from what is there: by a trigger from a CronJob, by a rerun from a Job. What they run is what stands
+//! there, word for word: whoever asks chooses a name and no more.
+
+use serde_json::{Map, Value, json};
+use watchbell_api::types::job::{CompletionMode, JobSpec};
+
+use crate::controller::job::{FinishedKind, JobStatus, RERUN_INDEXES};
+use crate::index_set::IndexSet;
+
+/// The annotation that says which Job a rerun repeats.
+pub const RERUN_OF: &str = "watchbell.dev/rerun-of";
+
+/// The annotation by which Kubernetes tells a Job that somebody started from one of the schedule.
+const INSTANTIATE: &str = "cronjob.kubernetes.io/instantiate";
+
+/// Labels that tie pods to one Job.
+const CONTROLLER_LABELS: [&str; 4] =
+    ["controller-uid", "batch.kubernetes.io/controller-uid", "job-name", "batch.kubernetes.io/job-name"];
+
+/// A stem is cut to so many characters, so that pods can be named after what grows from it.
+const STEM_CHARS_MAX: usize = 52;
+
+/// Which indexes a rerun runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RerunIndexes {
+    #[default]
+    All,
+    /// Those that did not succeed. A Job without indexes runs again whole.
+    Failed,
+}
+
+/// Why a Job cannot be run again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoRerun {
+    #[error("it has not ended; follow it, or delete it first")]
+    NotEnded,
+    #[error("it completed: no index is left to run again")]
+    Completed,
+    #[error("every index succeeded")]
+    AllSucceeded,
+}
+
+/// What `generateName` takes for a copy of an object: `nightly-manual-`.
+pub fn stem(name: &str) -> String {
+    let stem: String = name.chars().take(STEM_CHARS_MAX).collect();
+    format!("{}-", stem.trim_end_matches(['-', '.']))
+}
+
+/// The Job that a CronJob would start, as `kubectl create job --from` makes it.
+pub fn triggered(cron_job: &Value, name: &str) -> Value {
+    let template = &cron_job["spec"]["jobTemplate"];
+    let mut annotations = template["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.insert(INSTANTIATE.into(), "manual".into());
+    let mut job = json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": name,
+            "namespace": cron_job["metadata"]["namespace"],
+            "annotations": annotations,
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [{
+                "apiVersion": "batch/v1", "kind": "CronJob", "name": cron_job["metadata"]["name"],
+                "uid": cron_job["metadata"]["uid"], "controller": true,
+            }],
+        },
+        "spec": template["spec"],
+    });
+    if job["metadata"]["labels"].is_null()
+        && let Some(metadata) = job["metadata"].as_object_mut()
+    {
+        metadata.shift_remove("labels");
+    }
+    job
+}
+
+/// A new Job from another: the same spec, without what the server added to it. `indexes`: only these (`1,3-5`).
+pub fn again(job: &Value, name: &str, indexes: Option<&str>) -> Value {
+    let metadata = &job["metadata"];
+    let mut annotations = metadata["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.retain(|key, _| {
+        key != "kubectl.kubernetes.io/last-applied-configuration"
+            && !key.starts_with("batch.kubernetes.io/")
+            && key != INSTANTIATE
+    });
+    annotations.insert(RERUN_OF.into(), metadata["name"].clone());
+    annotations.shift_remove(RERUN_INDEXES);
+    if let Some(indexes) = indexes {
+        annotations.insert(RERUN_INDEXES.into(), indexes.into());
+    }
+    let mut spec = job["spec"].clone();
+    if let Some(fields) = spec.as_object_mut() {
+        // The selector is made anew from the new Job's uid; a suspended Job is not what a rerun is for.
+        fields.shift_remove("selector");
+        fields.shift_remove("manualSelector");
+        fields.shift_remove("suspend");
+    }
+    if let Some(labels) = spec["template"]["metadata"]["labels"].as_object_mut() {
+        without_controller_labels(labels);
+    }
+    let mut labels = metadata["labels"].as_object().cloned().unwrap_or_default();
+    without_controller_labels(&mut labels);
+    let mut new = json!({"name": name, "namespace": metadata["namespace"], "annotations": annotations});
+    if !labels.is_empty() {
+        new["labels"] = Value::Object(labels);
+    }
+    json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": new, "spec": spec})
+}
+
+fn without_controller_labels(labels: &mut Map<String, Value>) {
+    labels.retain(|key, _| !CONTROLLER_LABELS.contains(&key.as_str()));
+}
+
+/// The indexes of a rerun; `None`: the whole Job.
+///
+/// # Errors
+/// A Job that still runs is not run beside itself, and where nothing failed nothing is left to run.
+pub fn rerun_indexes(
+    spec: &JobSpec,
+    status: &JobStatus,
+    wanted: RerunIndexes,
+) -> Result<Option<String>, NoRerun> {
+    let ended = status.is_finished().ok_or(NoRerun::NotEnded)?;
+    if wanted == RerunIndexes::All {
+        return Ok(None);
+    }
+    if ended.kind == FinishedKind::Complete {
+        return Err(NoRerun::Completed);
+    }
+    if spec.completion_mode != CompletionMode::Indexed {
+        return Ok(None);
+    }
+    let total = spec.completions.unwrap_or(0);
+    let left: IndexSet = status.completed_indexes.iter_missing(total).collect();
+    if left.is_empty() { Err(NoRerun::AllSucceeded) } else { Ok(Some(left.to_string())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::controller::job::{Condition, ConditionKind, ConditionStatus};
+
+    #[test]
+    fn only_what_did_not_succeed_runs_again() {
+        let check = |mode: CompletionMode,
+                     condition: ConditionKind,
+                     completed: &str,
+                     wanted: RerunIndexes,
+                     expect: Result<Option<&str>, NoRerun>| {
+            let spec = JobSpec { completions: Some(10), completion_mode: mode, ..JobSpec::default() };
+            let mut status = JobStatus::default();
+            status.conditions.push(Condition {
+                kind: condition,
+                status: ConditionStatus::True,
+                last_probe_time: None,
+                last_transition_time: None,
+                reason: "".into(),
+                message: "".into(),
+            });
+            status.completed_indexes = IndexSet::parse(completed, 10).unwrap();
+            let found = rerun_indexes(&spec, &status, wanted);
+            assert_eq!(found, expect.map(|indexes| indexes.map(str::to_owned)));
+        };
+        use CompletionMode::{Indexed, NonIndexed};
+        use ConditionKind::{Complete, Failed, Suspended};
+        check(Indexed, Failed, "0-2,5", RerunIndexes::Failed, Ok(Some("3,4,6-9")));
+        check(Indexed, Failed, "", RerunIndexes::Failed, Ok(Some("0-9")));
+        check(Indexed, Failed, "0-9", RerunIndexes::Failed, Err(NoRerun::AllSucceeded));
+        check(Indexed, Complete, "0-9", RerunIndexes::Failed, Err(NoRerun::Completed));
+        check(Indexed, Complete, "0-9", RerunIndexes::All, Ok(None));
+        check(Indexed, Suspended, "", RerunIndexes::Failed, Err(NoRerun::NotEnded));
+        check(Indexed, Suspended, "", RerunIndexes::All, Err(NoRerun::NotEnded));
+        check(NonIndexed, Failed, "", RerunIndexes::Failed, Ok(None));
+    }
+
+    #[test]
+    fn a_triggered_job_is_the_template() {
+        let cron = json!({
+            "metadata": {"name": "nightly", "namespace": "ml", "uid": "u1"},
+            "spec": {"schedule": "@daily", "jobTemplate": {
+                "metadata": {"annotations": {"team": "a"}}, "spec": {"completions": 3, "template": {"spec": {}}}}},
+        });
+        let job = triggered(&cron, "nightly-manual-1");
+        assert_eq!(job["metadata"]["name"], "nightly-manual-1");
+        assert_eq!(job["metadata"]["namespace"], "ml");
+        assert_eq!(
+            job["metadata"]["annotations"],
+            json!({"team": "a", "cronjob.kubernetes.io/instantiate": "manual"})
+        );
+        assert!(job["metadata"].get("labels").is_none());
+        assert_eq!(
+            job["metadata"]["ownerReferences"],
+            json!([{"apiVersion": "batch/v1", "kind": "CronJob", "name": "nightly", "uid": "u1", "controller": true}])
+        );
+        assert_eq!(job["spec"], cron["spec"]["jobTemplate"]["spec"]);
+    }
+
+    #[test]
+    fn a_rerun_keeps_the_spec_and_loses_what_the_server_added() {
+        let job = json!({
+            "metadata": {
+                "name": "train", "namespace": "ml", "uid": "u1",
+                "labels": {"team": "a", "job-name": "train", "batch.kubernetes.io/controller-uid": "u1"},
+                "annotations": {
+                    "note": "b", "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                    "batch.kubernetes.io/cronjob-scheduled-timestamp": "x", "watchbell.dev/indexes": "1",
+                },
+                "ownerReferences": [{"kind": "CronJob", "name": "nightly", "uid": "u0"}],
+            },
+            "spec": {
+                "completions": 3, "suspend": false, "manualSelector": true,
+                "selector": {"matchLabels": {"controller-uid": "u1"}},
+                "template": {"metadata": {"labels": {"team": "a", "job-name": "train", "controller-uid": "u1"}}},
+            },
+        });
+        assert_eq!(
+            again(&job, "again", Some("0,2")),
+            json!({
+                "apiVersion": "batch/v1", "kind": "Job",
+                "metadata": {
+                    "name": "again", "namespace": "ml", "labels": {"team": "a"},
+                    "annotations": {
+                        "note": "b", "watchbell.dev/rerun-of": "train", "watchbell.dev/indexes": "0,2",
+                    },
+                },
+                "spec": {"completions": 3, "template": {"metadata": {"labels": {"team": "a"}}}},
+            })
+        );
+    }
+
+    #[test]
+    fn a_stem_leaves_room_for_what_grows_from_it() {
+        assert_eq!(stem("nightly-manual"), "nightly-manual-");
+        assert_eq!(stem(&format!("{}--x", "a".repeat(50))), format!("{}-", "a".repeat(50)));
+        assert_eq!(stem("ends."), "ends-");
+    }
+}

@@ -1,0 +1,81 @@
+//! What an operator may do with runs who may not change what runs: trigger a CronJob, suspend and resume it, run a Job
+//! again. The rights to `cronjobs/trigger`, `cronjobs/suspend` and `jobs/rerun` are apart from those to the objects, so all
+//! that runs is read from the object here, never from the request.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use watchbell_api::{ApiError, Resource, name};
+
+use super::World;
+use super::object::Head;
+use super::owners::Ownership;
+use crate::copies::{self, RerunIndexes, rerun_indexes};
+use crate::request::{Request, Schedule, Subresource, Write, Written};
+
+impl World {
+    pub(super) fn trigger(
+        &mut self,
+        request: &Request,
+        job_name: &str,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
+        let cron = self.find(request)?;
+        if cron.deletion.is_some() {
+            return Err(ApiError::conflict(request.resource, &cron.name, "it is being deleted"));
+        }
+        let name = self.job_name(job_name, &format!("{}-manual", cron.name));
+        self.make_job(request, copies::triggered(&cron.render(), &name), now)
+    }
+
+    pub(super) fn rerun(
+        &mut self,
+        request: &Request,
+        job_name: &str,
+        wanted: RerunIndexes,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
+        let job = self.find(request)?;
+        let facts = match &job.head {
+            Head::Json(head) => head.facts.job(),
+            Head::ArrayPod(_) => None,
+        };
+        let (Some(facts), Some(status)) = (facts, job.job_status()) else {
+            return Err(ApiError::internal(format!("job {:?} has no status", job.name)));
+        };
+        let indexes = rerun_indexes(&facts.spec, status, wanted)
+            .map_err(|why| ApiError::conflict(request.resource, &job.name, &why.to_string()))?;
+        let name = self.job_name(job_name, &job.name);
+        self.make_job(request, copies::again(&job.render(), &name, indexes.as_deref()), now)
+    }
+
+    fn job_name(&mut self, wanted: &str, stem: &str) -> String {
+        match wanted {
+            "" => name::generate(&copies::stem(stem), self.random.bytes()),
+            wanted => wanted.to_owned(),
+        }
+    }
+
+    /// Makes a Job in the name of whoever asked. Quotas, classes and security levels have their say, as with any Job.
+    fn make_job(&mut self, request: &Request, object: Value, now: Timestamp) -> Result<Written, ApiError> {
+        let create = Request {
+            resource: Resource::Job,
+            name: String::new(),
+            subresource: Subresource::None,
+            write: Write::Create(Value::Null),
+            ..request.clone()
+        };
+        self.create(&create, object, now)
+    }
+
+    pub(super) fn suspend(
+        &mut self,
+        request: &Request,
+        schedule: Schedule,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
+        let old = self.find(request)?;
+        let mut object = old.render();
+        object["spec"]["suspend"] = (schedule == Schedule::Suspended).into();
+        self.replace(request, &old, object, Ownership::Update, now)
+    }
+}
