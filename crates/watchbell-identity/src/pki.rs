@@ -119,6 +119,10 @@ impl Identity {
         &self.tokens
     }
 
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
     /// The authority's certificate: what clients need to know this server.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem

@@ -80,6 +80,7 @@ impl App {
     pub(crate) fn new(
         state: State,
         identity: Arc<Identity>,
+        authenticator: Authenticator,
         logs: Arc<dyn LogSource>,
         images: Arc<dyn Images>,
         sessions: Arc<dyn Sessions>,
@@ -92,7 +93,7 @@ impl App {
             sessions,
             pins: Pins::default(),
             identity,
-            authenticator: Authenticator::new(),
+            authenticator,
             log_slots: Arc::new(Semaphore::new(LOGS_MAX)),
             session_slots: Arc::new(Semaphore::new(SESSIONS_MAX)),
             image_slots: Arc::new(Semaphore::new(IMAGE_TRANSFERS_MAX)),
@@ -196,7 +197,7 @@ impl App {
         }
         // Who asks.
         let Caller { user, credential } = caller.as_ref().map_err(|refused| {
-            tracing::debug!(peer = %peer.ip(), "refused: {}", refused.why);
+            tracing::debug!(peer = ?peer.ip(), "refused: {}", refused.why);
             refused.error()
         })?;
         let (user, credential) = (user.clone(), credential.clone());

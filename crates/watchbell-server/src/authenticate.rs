@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  client certificate ─▶ of our authority, in its time, not revoked ─▶ CN, O
+//!  local socket       ─▶ root, or the owner of the data directory   ─▶ local:root, system:masters
 //!  bearer token       ─▶ user's token      the hash that was kept   ─▶ as its UserToken says
 //!  none of these, or none that holds       ─▶ 401; after a burst of failures from one address 429
 //! ```
@@ -20,12 +21,13 @@ use std::time::{Duration, Instant};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use jiff::Timestamp;
+use watchbell_api::validate::MASTERS;
 use watchbell_api::{ApiError, Reason, Resource, Uid};
 use watchbell_core::request::User;
 use watchbell_core::world::{Snapshot, Stored};
 use watchbell_identity::{AUTHENTICATED, Attempts, CREDENTIAL_ID, Refusal, user_token};
 
-use crate::connection::Peer;
+use crate::connection::{LocalUser, Peer};
 use crate::state::State;
 
 /// Somebody who is known, and by what.
@@ -38,8 +40,16 @@ pub(crate) struct Caller {
 /// What somebody showed, as far as it takes to see whether it still counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Credential {
-    Certificate { serial_number: Arc<str>, ends: i64 },
-    UserToken { name: Arc<str>, uid: Uid },
+    Certificate {
+        serial_number: Arc<str>,
+        ends: i64,
+    },
+    /// What the kernel says of the other end of the local socket.
+    Local,
+    UserToken {
+        name: Arc<str>,
+        uid: Uid,
+    },
 }
 
 /// Somebody who is not known.
@@ -75,13 +85,15 @@ enum Judgement {
 /// The judge of all who ask.
 pub(crate) struct Authenticator {
     attempts: Mutex<Attempts>,
+    /// Beside root this user of the machine has the rights of its administrator: the data directory is his.
+    owner: u32,
     /// What the times of the attempts count from.
     began: Instant,
 }
 
 impl Authenticator {
-    pub(crate) fn new() -> Authenticator {
-        Authenticator { attempts: Mutex::default(), began: Instant::now() }
+    pub(crate) fn new(owner: u32) -> Authenticator {
+        Authenticator { attempts: Mutex::default(), owner, began: Instant::now() }
     }
 
     /// Who asks.
@@ -93,14 +105,35 @@ impl Authenticator {
     ) -> Result<Caller, Refused> {
         let now = Timestamp::now();
         let mut why = Refusal::Nothing;
-        for judgement in [certificate(peer, snapshot, now), token(headers, snapshot, now)] {
+        let judgements = [certificate(peer, snapshot, now), self.local(peer), token(headers, snapshot, now)];
+        for judgement in judgements {
             match judgement {
                 Judgement::Known(caller) => return Ok(caller),
                 Judgement::Refused(refusal) => why = refusal,
                 Judgement::PassedOn => {}
             }
         }
-        Err(Refused { why, wait: self.failed(peer.ip()) })
+        Err(Refused { why, wait: peer.ip().and_then(|address| self.failed(address)) })
+    }
+
+    fn local(&self, peer: &Peer) -> Judgement {
+        match peer.local() {
+            None => Judgement::PassedOn,
+            Some(LocalUser { uid, pid }) if uid == 0 || uid == self.owner => {
+                let name = if uid == 0 { "local:root".to_owned() } else { format!("local:{uid}") };
+                let extra = [("watchbell.dev/pid", i64::from(pid)), ("watchbell.dev/uid", i64::from(uid))];
+                Judgement::Known(Caller {
+                    user: User {
+                        name,
+                        groups: vec![MASTERS.into(), AUTHENTICATED.into()],
+                        extra: extra.map(|(key, value)| (key.to_owned(), vec![value.to_string()])).into(),
+                        ..User::default()
+                    },
+                    credential: Credential::Local,
+                })
+            }
+            Some(LocalUser { uid, .. }) => Judgement::Refused(Refusal::LocalUser(uid)),
+        }
     }
 
     fn failed(&self, address: IpAddr) -> Option<Duration> {
@@ -186,6 +219,7 @@ impl Credential {
                 *ends > now.as_second()
                     && snapshot.get(Resource::CertificateRevocation, "", serial_number).is_none()
             }
+            Credential::Local => true,
             Credential::UserToken { name, uid } => {
                 snapshot.get(Resource::UserToken, "", name).is_some_and(|stored| {
                     stored.uid == *uid && stored.deletion.is_none() && until(stored) > now.as_second()
@@ -198,6 +232,7 @@ impl Credential {
     fn ends(&self, snapshot: &Snapshot) -> i64 {
         match self {
             Credential::Certificate { ends, .. } => *ends,
+            Credential::Local => i64::MAX,
             Credential::UserToken { name, .. } => {
                 snapshot.get(Resource::UserToken, "", name).map_or(0, |stored| until(stored))
             }

@@ -3,6 +3,7 @@
 //! ```text
 //!  accept ──▶ handshake ──▶ with a certificate of ours ──▶ known (many)
 //!             (few)     └─▶ without                    ──▶ anonymous (few) ── a request with a token that holds ──▶ known
+//!  accept at the local socket ─────────────────────────▶ anonymous (few) ── of root or the owner ─▶ known
 //! ```
 //!
 //! Where a place is full the newcomer takes that of the oldest: who holds connections open cannot keep others out.
@@ -16,7 +17,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -39,14 +41,31 @@ const HEADERS_MAX: usize = 100;
 
 /// The other end of a connection.
 pub(crate) struct Peer {
-    address: SocketAddr,
-    chain: Vec<CertificateDer<'static>>,
+    end: End,
     clients: Arc<ClientCheck>,
     /// Dropped when nothing of the connection is left.
     _alive: watch::Receiver<()>,
     /// The outcome of the check, with the moment up to which it holds.
     checked: Mutex<Option<(Result<ClientCertificate, Refusal>, i64)>>,
     seat: Mutex<Seat>,
+}
+
+/// Where the other end is, and what it showed when it connected.
+enum End {
+    Net {
+        address: SocketAddr,
+        chain: Vec<CertificateDer<'static>>,
+    },
+    /// A process of this machine, as the kernel names it.
+    Local(LocalUser),
+}
+
+/// Who connected to the local socket (SO_PEERCRED).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LocalUser {
+    pub(crate) uid: u32,
+    /// 0 where it cannot be seen from here.
+    pub(crate) pid: i32,
 }
 
 /// Which of the places a connection has.
@@ -63,15 +82,27 @@ struct Seat {
 const TRUSTED_SECONDS: i64 = 60;
 
 impl Peer {
-    pub(crate) fn ip(&self) -> IpAddr {
-        self.address.ip()
+    /// `None`: it is on this machine.
+    pub(crate) fn ip(&self) -> Option<IpAddr> {
+        match &self.end {
+            End::Net { address, .. } => Some(address.ip()),
+            End::Local(_) => None,
+        }
+    }
+
+    pub(crate) fn local(&self) -> Option<LocalUser> {
+        match self.end {
+            End::Net { .. } => None,
+            End::Local(user) => Some(user),
+        }
     }
 
     /// The certificate that came with the connection, if it is one of ours whose time is now.
     pub(crate) fn certificate(&self, now: Timestamp) -> Result<ClientCertificate, Refusal> {
-        if self.chain.is_empty() {
-            return Err(Refusal::Nothing);
-        }
+        let chain = match &self.end {
+            End::Net { chain, .. } if !chain.is_empty() => chain,
+            End::Net { .. } | End::Local(_) => return Err(Refusal::Nothing),
+        };
         let now = now.as_second();
         let mut checked = self.checked.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((found, until)) = &*checked
@@ -79,7 +110,7 @@ impl Peer {
         {
             return found.clone();
         }
-        let found = self.clients.identify(&self.chain);
+        let found = self.clients.identify(chain);
         *checked = Some((found.clone(), now + TRUSTED_SECONDS));
         found
     }
@@ -176,6 +207,12 @@ impl Drop for Place {
     }
 }
 
+/// A connection that was accepted.
+pub(crate) enum Newcomer {
+    Net(TcpStream, SocketAddr),
+    Local(UnixStream),
+}
+
 /// What all connections share.
 pub(crate) struct Connections {
     pub(crate) app: Arc<App>,
@@ -214,25 +251,25 @@ impl Connections {
     /// Serves a connection in a task of its own.
     ///
     /// `alive` is dropped when nothing of it is left, a session that it was upgraded to included.
-    pub(crate) fn spawn(
-        self: &Arc<Self>,
-        stream: TcpStream,
-        address: SocketAddr,
-        alive: watch::Receiver<()>,
-    ) {
+    pub(crate) fn spawn(self: &Arc<Self>, from: Newcomer, alive: watch::Receiver<()>) {
         let shared = self.clone();
         // The task learns its own handle, by which its place is cleared.
         let (hand, handle) = tokio::sync::oneshot::channel::<AbortHandle>();
         let task = tokio::spawn(async move {
             if let Ok(handle) = handle.await {
-                Box::pin(shared.serve(stream, address, handle, alive)).await;
+                match from {
+                    Newcomer::Net(stream, address) => {
+                        Box::pin(shared.serve_net(stream, address, handle, alive)).await;
+                    }
+                    Newcomer::Local(stream) => Box::pin(shared.serve_local(stream, handle, alive)).await,
+                }
             }
         });
         // The task has just begun to wait for it.
         let _ = hand.send(task.abort_handle());
     }
 
-    async fn serve(
+    async fn serve_net(
         self: Arc<Self>,
         stream: TcpStream,
         address: SocketAddr,
@@ -264,9 +301,35 @@ impl Connections {
             .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
             .unwrap_or_default();
         drop(place);
+        self.serve(tls, End::Net { address, chain }, handle, alive).await;
+    }
+
+    /// The kernel says who connected; whether he may is judged with each request, as with everybody else.
+    async fn serve_local(
+        self: Arc<Self>,
+        stream: UnixStream,
+        handle: AbortHandle,
+        alive: watch::Receiver<()>,
+    ) {
+        let _counted = self.app.metrics.connection();
+        match stream.peer_cred() {
+            Ok(peer) => {
+                let user = LocalUser { uid: peer.uid(), pid: peer.pid().unwrap_or(0) };
+                self.serve(stream, End::Local(user), handle, alive).await;
+            }
+            Err(error) => tracing::warn!("who connected to the local socket cannot be seen: {error}"),
+        }
+    }
+
+    async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        end: End,
+        handle: AbortHandle,
+        alive: watch::Receiver<()>,
+    ) {
         let peer = Arc::new(Peer {
-            address,
-            chain,
+            end,
             clients: self.clients.clone(),
             _alive: alive,
             checked: Mutex::new(None),
@@ -293,7 +356,7 @@ impl Connections {
             .header_read_timeout(HEAD)
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX);
-        let connection = builder.serve_connection(TokioIo::new(tls), service).with_upgrades();
+        let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(connection);
         let mut stop = self.stop.clone();
         let result = tokio::select! {
@@ -308,7 +371,7 @@ impl Connections {
             }
         };
         if let Err(error) = result {
-            tracing::debug!(%address, "the connection broke: {error}");
+            tracing::debug!("a connection broke: {error}");
         }
     }
 }

@@ -21,6 +21,7 @@ mod body;
 mod connection;
 mod discovery;
 mod documents;
+mod local;
 mod metrics;
 mod notes;
 mod pins;
@@ -39,5 +40,6 @@ mod maintenance;
 mod state;
 mod writer;
 
+pub use local::ADMIN_SOCKET;
 pub use server::{Ended, Server, ServerError, ServerOptions};
 pub use state::{StartError, State, Writer};

@@ -30,14 +30,14 @@ const STRANGERS_MAX: usize = 64;
 pub(crate) enum Note {
     Request(AuditRecord),
     /// Somebody without an identity of ours: from where, and why he has none.
-    Stranger(IpAddr, &'static str),
+    Stranger(Option<IpAddr>, &'static str),
 }
 
 /// What waits for the journal.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     records: Vec<AuditRecord>,
-    strangers: BTreeMap<(IpAddr, &'static str), u64>,
+    strangers: BTreeMap<(Option<IpAddr>, &'static str), u64>,
     /// Of addresses beyond those that are told apart.
     others: u64,
     lost: u64,
@@ -76,7 +76,7 @@ impl Notes {
     /// Takes them for a commit, as entries.
     pub(crate) fn take(&mut self, now: Timestamp) -> Vec<AuditRecord> {
         let mut taken = std::mem::take(self);
-        let mut count = |source: Option<(IpAddr, &str)>, count: u64, message: &str| {
+        let mut count = |source: Option<(Option<IpAddr>, &str)>, count: u64, message: &str| {
             if count == 0 {
                 return;
             }
@@ -86,7 +86,7 @@ impl Notes {
                 json!({"metadata": {}, "status": "Failure", "code": 401, "message": message});
             body["annotations"] = json!({"watchbell.dev/count": count.to_string()});
             if let Some((address, why)) = source {
-                body["sourceIPs"] = json!([address.to_string()]);
+                body["sourceIPs"] = addresses(address);
                 body["annotations"]["watchbell.dev/reason"] = why.into();
             }
             taken.records.push(AuditRecord { at: now, body });
@@ -113,7 +113,8 @@ pub(crate) struct Answered<'a> {
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
-    pub(crate) source: IpAddr,
+    /// `None`: this machine's own socket.
+    pub(crate) source: Option<IpAddr>,
     pub(crate) audit_id: &'a str,
     pub(crate) status: StatusCode,
 }
@@ -151,7 +152,7 @@ impl Answered<'_> {
         }
         body["requestURI"] = self.path.chars().take(1024).collect::<String>().into();
         body["user"] = self.user.info();
-        body["sourceIPs"] = json!([self.source.to_string()]);
+        body["sourceIPs"] = addresses(self.source);
         let outcome = if refused { "Failure" } else { "Success" };
         body["responseStatus"] = json!({"metadata": {}, "status": outcome, "code": self.status.as_u16()});
         Some(AuditRecord { at: now, body })
@@ -173,7 +174,7 @@ impl SessionNote {
         path: &ObjectPath,
         container: &str,
         request: &SessionRequest,
-        source: IpAddr,
+        source: Option<IpAddr>,
         audit_id: &str,
     ) -> SessionNote {
         let mut annotations = json!({"watchbell.dev/container": container});
@@ -183,7 +184,7 @@ impl SessionNote {
                 words.chars().take(COMMAND_CHARS_MAX).collect::<String>().into();
         }
         let body = json!({
-            "auditID": audit_id, "verb": verb.as_str(), "objectRef": reference(path), "sourceIPs": [source.to_string()],
+            "auditID": audit_id, "verb": verb.as_str(), "objectRef": reference(path), "sourceIPs": addresses(source),
             "user": user.info(), "annotations": annotations,
         });
         SessionNote { body }
@@ -221,6 +222,11 @@ fn event(now: Timestamp, audit_id: &str, stage: &str) -> Value {
     })
 }
 
+/// `sourceIPs`: none for who came over the local socket.
+fn addresses(source: Option<IpAddr>) -> Value {
+    source.map_or_else(|| json!([]), |address| json!([address.to_string()]))
+}
+
 fn reference(path: &ObjectPath) -> Value {
     let info = path.resource.info();
     let mut reference = json!({"resource": info.plural, "apiVersion": info.version});
@@ -249,7 +255,7 @@ mod tests {
             method: &method,
             path,
             query,
-            source: "192.0.2.1".parse().unwrap(),
+            source: Some("192.0.2.1".parse().unwrap()),
             audit_id: "id",
             status: StatusCode::from_u16(status).unwrap(),
         };
@@ -277,7 +283,7 @@ mod tests {
         assert!(notes.due().is_none());
         for n in 0..100u8 {
             for _ in 0..=n {
-                notes.add(Note::Stranger(IpAddr::from([192, 0, 2, n]), "unknown-token"));
+                notes.add(Note::Stranger(Some(IpAddr::from([192, 0, 2, n])), "unknown-token"));
             }
         }
         assert!(notes.due().is_some());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -17,7 +17,9 @@ use watchbell_api::node::{Images, LogSource, Sessions};
 use watchbell_identity::{Identity, IdentityError};
 
 use crate::app::App;
-use crate::connection::{Connections, stopped};
+use crate::authenticate::Authenticator;
+use crate::connection::{Connections, Newcomer, stopped};
+use crate::local;
 use crate::state::State;
 
 /// How often the certificates are looked at.
@@ -67,6 +69,8 @@ pub struct Server {
     all_ended: watch::Sender<()>,
     address: SocketAddr,
     admin_kubeconfig: PathBuf,
+    /// `None`: it could not be made.
+    socket: Option<PathBuf>,
 }
 
 impl Server {
@@ -96,14 +100,33 @@ impl Server {
         let (stop, stopped) = watch::channel(false);
         let all_ended = watch::Sender::new(());
         let connections = Arc::new(Connections::new(
-            Arc::new(App::new(state.clone(), identity.clone(), logs, images, sessions)),
+            Arc::new(App::new(
+                state.clone(),
+                identity.clone(),
+                Authenticator::new(local::owner(identity.data_dir())),
+                logs,
+                images,
+                sessions,
+            )),
             TlsAcceptor::from(identity.tls()),
             identity.clients(),
             stopped.clone(),
         ));
+        let socket = match local::listen(identity.data_dir(), runtime.handle()) {
+            Ok((local, path)) => {
+                let accepted =
+                    accept_local(local, connections.clone(), stopped.clone(), all_ended.subscribe());
+                runtime.spawn(accepted);
+                Some(path)
+            }
+            Err(error) => {
+                tracing::warn!("there is no local socket: {error}; use admin.kubeconfig");
+                None
+            }
+        };
         runtime.spawn(accept(listener, connections, stopped, all_ended.subscribe()));
         runtime.spawn(renew(identity, state.clone(), address));
-        Ok(Server { runtime, state, stop, all_ended, address, admin_kubeconfig })
+        Ok(Server { runtime, state, stop, all_ended, address, admin_kubeconfig, socket })
     }
 
     /// Where it listens.
@@ -135,6 +158,10 @@ impl Server {
     pub fn shutdown(self, grace: Duration) {
         self.state.close_watches();
         self.stop.send_replace(true);
+        if let Some(path) = &self.socket {
+            // Left behind, it would be replaced by the next server.
+            let _ = std::fs::remove_file(path);
+        }
         let ended =
             self.runtime.block_on(async { tokio::time::timeout(grace, self.all_ended.closed()).await });
         if ended.is_err() {
@@ -163,11 +190,33 @@ async fn accept(
             () = stopped(&mut stop) => return,
         };
         match accepted {
-            Ok((stream, address)) => connections.spawn(stream, address, alive.clone()),
+            Ok((stream, address)) => connections.spawn(Newcomer::Net(stream, address), alive.clone()),
             // The client gave up in the queue.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
+                connections.make_room();
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+async fn accept_local(
+    listener: UnixListener,
+    connections: Arc<Connections>,
+    mut stop: watch::Receiver<bool>,
+    alive: watch::Receiver<()>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stopped(&mut stop) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => connections.spawn(Newcomer::Local(stream), alive.clone()),
+            Err(error) => {
+                tracing::warn!("cannot accept a local connection: {error}");
                 connections.make_room();
                 tokio::time::sleep(BREATH).await;
             }

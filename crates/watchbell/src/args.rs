@@ -14,8 +14,8 @@ use crate::output::Format;
 #[derive(Debug, clap::Parser)]
 #[command(name = "watchbell", version, max_term_width = 110)]
 pub(crate) struct Cli {
-    /// Kubeconfig file with the server and who asks; else $KUBECONFIG, ~/.kube/config, or the one that a server on
-    /// this machine wrote to its default data directory
+    /// Kubeconfig file with the server and who asks, or a server's socket (DIR/admin.sock); else $KUBECONFIG,
+    /// ~/.kube/config, or the socket or kubeconfig that a server on this machine made in its default data directory
     #[arg(long, value_name = "FILE", global = true)]
     kubeconfig: Option<PathBuf>,
     // Not global: `explain-schedule` asks no server, and its -n is a count.
@@ -109,6 +109,7 @@ pub(crate) enum Command {
     Explain(cmd::explain::Args),
     ExplainSchedule(cmd::explain_schedule::Args),
     Doctor(cmd::doctor::Args),
+    User(cmd::user::Args),
     Backup(cmd::backup::Args),
     Restore(cmd::restore::Args),
     Version(cmd::version::Args),

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::http::Response;
+use ureq::http::{Request, Response, request};
 use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 use ureq::{Agent, Body, SendBody};
 use watchbell_api::Resource;
 
-use crate::kubeconfig::{self, Connection};
+use crate::kubeconfig::{self, Connection, Proof, Way};
 use crate::session::Door;
+use crate::socket::{Nowhere, SocketConnector};
 
 /// The largest answer that is read into memory.
 const ANSWER_BYTES_MAX: u64 = 1 << 30;
@@ -81,28 +82,37 @@ pub(crate) fn path(resource: Resource, namespace: &str, name: &str) -> String {
 impl Client {
     /// Connects with a kubeconfig, found as kubectl finds it.
     pub(crate) fn connect(kubeconfig: Option<&Path>, namespace: Option<&str>) -> Result<Client, ClientError> {
-        let connection = kubeconfig::read(&kubeconfig::find(kubeconfig)?)?;
+        let connection = kubeconfig::connection(&kubeconfig::find(kubeconfig)?)?;
         Client::new(connection, namespace)
     }
 
     fn new(connection: Connection, namespace: Option<&str>) -> Result<Client, ClientError> {
         let wrong = |what: &str, e: ureq::Error| ClientError::Config(format!("the kubeconfig's {what}: {e}"));
-        let authority = Certificate::from_pem(&connection.ca_pem).map_err(|e| wrong("authority", e))?;
-        let certificate =
-            Certificate::from_pem(&connection.certificate_pem).map_err(|e| wrong("client certificate", e))?;
-        let key = PrivateKey::from_pem(&connection.key_pem).map_err(|e| wrong("client key", e))?;
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&[authority]))
-            .client_cert(Some(ClientCert::new_with_certs(&[certificate], key)))
-            .build();
-        let agent = Agent::config_builder()
-            .tls_config(tls)
+        let builder = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(10)))
             .max_redirects(0)
-            .proxy(None)
-            .build()
-            .new_agent();
+            .proxy(None);
+        let agent = match &connection.way {
+            Way::Socket(path) => {
+                let connector = SocketConnector { path: path.clone() };
+                Agent::with_parts(builder.build(), connector, Nowhere)
+            }
+            Way::Tls { ca_pem, proof } => {
+                let authority = Certificate::from_pem(ca_pem).map_err(|e| wrong("authority", e))?;
+                let tls = TlsConfig::builder().root_certs(RootCerts::new_with_certs(&[authority]));
+                let tls = match proof {
+                    Proof::Token(_) => tls,
+                    Proof::Certificate { certificate_pem, key_pem } => {
+                        let certificate = Certificate::from_pem(certificate_pem)
+                            .map_err(|e| wrong("client certificate", e))?;
+                        let key = PrivateKey::from_pem(key_pem).map_err(|e| wrong("client key", e))?;
+                        tls.client_cert(Some(ClientCert::new_with_certs(&[certificate], key)))
+                    }
+                };
+                builder.tls_config(tls.build()).build().new_agent()
+            }
+        };
         Ok(Client { agent, namespace: namespace.unwrap_or(&connection.namespace).to_owned(), connection })
     }
 
@@ -115,8 +125,26 @@ impl Client {
         ClientError::Unreachable { server: self.connection.server.clone(), cause: error.to_string() }
     }
 
-    fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.connection.server)
+    /// The head of a request to a path.
+    fn request(&self, method: &str, path: &str, accept: &str) -> request::Builder {
+        let url = format!("{}{path}", self.connection.server);
+        let builder = Request::builder().method(method).uri(url).header("Accept", accept);
+        match &self.connection.way {
+            Way::Tls { proof: Proof::Token(token), .. } => {
+                builder.header("Authorization", format!("Bearer {token}"))
+            }
+            Way::Tls { proof: Proof::Certificate { .. }, .. } | Way::Socket(_) => builder,
+        }
+    }
+
+    fn run(&self, request: request::Builder, body: SendBody<'_>) -> Result<Response<Body>, ClientError> {
+        let request = request.body(body).map_err(|e| ClientError::Config(e.to_string()))?;
+        self.agent.run(request).map_err(|e| self.unreachable(e))
+    }
+
+    /// How the server is reached.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// A GET whose answer is one JSON document.
@@ -125,13 +153,7 @@ impl Client {
     }
 
     pub(crate) fn get_as(&self, path: &str, accept: &str) -> Result<Value, ClientError> {
-        let answer = self
-            .agent
-            .get(self.url(path))
-            .header("Accept", accept)
-            .call()
-            .map_err(|e| self.unreachable(e))?;
-        json(answer)
+        json(self.run(self.request("GET", path, accept), SendBody::none())?)
     }
 
     /// Sends a body.
@@ -142,14 +164,8 @@ impl Client {
         content_type: &str,
         body: SendBody<'_>,
     ) -> Result<Value, ClientError> {
-        let request = ureq::http::Request::builder()
-            .method(method)
-            .uri(self.url(path))
-            .header("Accept", "application/json")
-            .header("Content-Type", content_type)
-            .body(body)
-            .map_err(|e| ClientError::Config(e.to_string()))?;
-        let answer = self.agent.run(request).map_err(|e| self.unreachable(e))?;
+        let request = self.request(method, path, "application/json").header("Content-Type", content_type);
+        let answer = self.run(request, body)?;
         warn(&answer);
         json(answer)
     }
@@ -160,14 +176,10 @@ impl Client {
         path: &str,
         mut body: &mut dyn Read,
     ) -> Result<impl Iterator<Item = Result<Value, ClientError>> + use<>, ClientError> {
-        let request = ureq::http::Request::builder()
-            .method("POST")
-            .uri(self.url(path))
-            .header("Accept", "application/x-ndjson,application/json")
-            .header("Content-Type", "application/octet-stream")
-            .body(SendBody::from_reader(&mut body))
-            .map_err(|e| ClientError::Config(e.to_string()))?;
-        let answer = self.agent.run(request).map_err(|e| self.unreachable(e))?;
+        let request = self
+            .request("POST", path, "application/x-ndjson,application/json")
+            .header("Content-Type", "application/octet-stream");
+        let answer = self.run(request, SendBody::from_reader(&mut body))?;
         if !answer.status().is_success() {
             return Err(refusal(answer));
         }
@@ -190,12 +202,7 @@ impl Client {
 
     /// A GET whose answer flows: logs, watches.
     pub(crate) fn stream(&self, path: &str, accept: &str) -> Result<Box<dyn Read + Send>, ClientError> {
-        let answer = self
-            .agent
-            .get(self.url(path))
-            .header("Accept", accept)
-            .call()
-            .map_err(|e| self.unreachable(e))?;
+        let answer = self.run(self.request("GET", path, accept), SendBody::none())?;
         if !answer.status().is_success() {
             return Err(refusal(answer));
         }

@@ -1,5 +1,6 @@
-//! The connection settings of a kubeconfig file: the current context's server, authority, client certificate.
+//! Where the server is and how one is known there: a kubeconfig's current context, or the local socket of this machine's server.
 
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -7,42 +8,81 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::client::ClientError;
-use crate::datadir;
+use crate::{datadir, socket};
 
 /// What a client needs to connect.
-#[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) server: String,
-    pub(crate) ca_pem: Vec<u8>,
-    pub(crate) certificate_pem: Vec<u8>,
-    pub(crate) key_pem: Vec<u8>,
+    pub(crate) way: Way,
     /// The context's namespace, or `default`.
     pub(crate) namespace: String,
 }
 
+/// How the server is reached, and what is shown to it.
+pub(crate) enum Way {
+    Tls {
+        ca_pem: Vec<u8>,
+        proof: Proof,
+    },
+    /// The kernel says who asks.
+    Socket(PathBuf),
+}
+
+/// What is shown.
+pub(crate) enum Proof {
+    Certificate { certificate_pem: Vec<u8>, key_pem: Vec<u8> },
+    Token(String),
+}
+
+/// What names a server.
+pub(crate) enum Found {
+    Kubeconfig(PathBuf),
+    Socket(PathBuf),
+}
+
 /// `--kubeconfig`, else `$KUBECONFIG` (its first file that is there), else `~/.kube/config`, else what a server on this
-/// machine wrote to the default data directory.
-pub(crate) fn find(explicit: Option<&Path>) -> Result<PathBuf, ClientError> {
+/// machine made in the default data directory: its socket where one may use it, its kubeconfig where one may read it.
+pub(crate) fn find(explicit: Option<&Path>) -> Result<Found, ClientError> {
     if let Some(path) = explicit {
-        return Ok(path.to_path_buf());
+        // A socket may be named too: `--kubeconfig DIR/admin.sock`.
+        let is_socket = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_socket());
+        let path = path.to_path_buf();
+        return Ok(if is_socket { Found::Socket(path) } else { Found::Kubeconfig(path) });
     }
     if let Some(list) = std::env::var_os("KUBECONFIG")
         && let Some(path) = std::env::split_paths(&list).find(|p| p.exists())
     {
-        return Ok(path);
+        return Ok(Found::Kubeconfig(path));
     }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let path = home.join(".kube/config");
+    if path.exists() {
+        return Ok(Found::Kubeconfig(path));
+    }
+    let socket = Path::new(datadir::DEFAULT).join(watchbell_server::ADMIN_SOCKET);
+    if socket::is_reachable(&socket) {
+        return Ok(Found::Socket(socket));
+    }
     let local = Path::new(datadir::DEFAULT).join(datadir::ADMIN_KUBECONFIG);
-    for path in [path, local] {
-        if path.exists() {
-            return Ok(path);
-        }
+    if local.exists() {
+        return Ok(Found::Kubeconfig(local));
     }
     Err(ClientError::Config(
         "no kubeconfig: name one with --kubeconfig (the server writes DATA_DIR/admin.kubeconfig) or set KUBECONFIG"
             .into(),
     ))
+}
+
+/// What leads to a server.
+pub(crate) fn connection(found: &Found) -> Result<Connection, ClientError> {
+    match found {
+        Found::Kubeconfig(path) => read(path),
+        Found::Socket(path) => Ok(Connection {
+            server: socket::SERVER.into(),
+            way: Way::Socket(path.clone()),
+            namespace: "default".into(),
+        }),
+    }
 }
 
 /// Reads a kubeconfig.
@@ -70,15 +110,32 @@ pub(crate) fn read(path: &Path) -> Result<Connection, ClientError> {
             None => Err(wrong(format!("it has no {field}-data"))),
         }
     };
+    // As in kubectl: a certificate counts before a token, a token before a file with one.
+    let has_certificate =
+        ["client-certificate-data", "client-certificate"].iter().any(|f| !user[*f].is_null());
+    let proof = if has_certificate {
+        Proof::Certificate {
+            certificate_pem: material(user, "client-certificate")?,
+            key_pem: material(user, "client-key")?,
+        }
+    } else if let Some(token) = user["token"].as_str().filter(|token| !token.is_empty()) {
+        Proof::Token(token.to_owned())
+    } else if let Some(file) = user["tokenFile"].as_str() {
+        let text =
+            std::fs::read_to_string(base.join(file)).map_err(|e| wrong(format!("tokenFile {file}: {e}")))?;
+        Proof::Token(text.trim().to_owned())
+    } else {
+        return Err(wrong(format!(
+            "the user {user_name:?} has neither a client certificate nor a token; exec and auth-provider are not run"
+        )));
+    };
     Ok(Connection {
         server: cluster["server"]
             .as_str()
             .ok_or_else(|| wrong("its cluster has no server".into()))?
             .trim_end_matches('/')
             .to_owned(),
-        ca_pem: material(cluster, "certificate-authority")?,
-        certificate_pem: material(user, "client-certificate")?,
-        key_pem: material(user, "client-key")?,
+        way: Way::Tls { ca_pem: material(cluster, "certificate-authority")?, proof },
         namespace: context["namespace"].as_str().unwrap_or("default").to_owned(),
     })
 }

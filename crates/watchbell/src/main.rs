@@ -25,6 +25,7 @@ mod manifest;
 mod output;
 mod patch;
 mod session;
+mod socket;
 mod target;
 
 use std::process::ExitCode;

@@ -75,8 +75,9 @@ pub(super) fn refuse_own_revocation(call: &Call, name: &str) -> Result<(), ApiEr
             Err(ApiError::forbidden(
                 Resource::CertificateRevocation,
                 name,
-                "this request came with that very certificate, and with it you would lock yourself out: revoke it with a token \
-             or certificate of another administrator, as `watchbell --kubeconfig OTHER user revoke …` does",
+                "this request came with that very certificate, and with it you would lock yourself out: revoke it as root of the \
+             server's machine, as `watchbell --kubeconfig DIR/admin.sock user revoke …` does, or with a token or certificate of \
+             another administrator",
             ))
         }
         _ => Ok(()),

@@ -244,6 +244,36 @@ fn nobody_locks_himself_out_and_a_lost_admin_certificate_is_replaced() {
     assert_ne!(h.admin_serial_number(), serial);
 }
 
+/// Whoever runs this test owns the data directory, so the socket knows him.
+#[test]
+fn the_local_socket_knows_the_owner_of_the_directory() {
+    use std::io::{Read as _, Write as _};
+    let h = Harness::start();
+    let path = h.dir.path().join(watchbell_server::ADMIN_SOCKET);
+    let ask = |request: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        stream.write_all(format!("{request}\r\nHost: x\r\nConnection: close\r\n").as_bytes()).unwrap();
+        stream.write_all(b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let answer = ask(&format!("POST {WHO} HTTP/1.1"));
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    for words in ["\"username\":\"local:", "system:masters", "system:authenticated", "watchbell.dev/uid"] {
+        assert!(answer.contains(words), "{answer} lacks {words}");
+    }
+    // It is replaced by the next server, and gone with the last.
+    let dir = h.stop();
+    let path = dir.path().join(watchbell_server::ADMIN_SOCKET);
+    assert!(!path.exists());
+    std::fs::write(&path, "left behind").unwrap();
+    let h = Harness::start_in(dir);
+    assert!(
+        std::os::unix::net::UnixStream::connect(h.dir.path().join(watchbell_server::ADMIN_SOCKET)).is_ok()
+    );
+}
+
 #[test]
 fn who_makes_a_token_must_be_allowed_to_be_its_user() {
     let h = Harness::start();

@@ -22,6 +22,7 @@ pub(crate) mod serve;
 pub(crate) mod suspend;
 pub(crate) mod trace;
 pub(crate) mod trigger;
+pub(crate) mod user;
 pub(crate) mod version;
 
 use crate::args::{Cli, Command};
@@ -49,6 +50,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(args, &cli.connect(Some(args.scope()))),
         Command::ExplainSchedule(args) => explain_schedule::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::User(args) => user::run(args, &cli.connect(None)),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Version(args) => version::run(args, &cli.connect(None)),

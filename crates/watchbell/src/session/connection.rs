@@ -1,16 +1,16 @@
-//! The WebSocket to the server: TLS with the kubeconfig's certificates, and the handshake.
+//! The WebSocket to the server: over TLS with what the kubeconfig shows, or over the local socket, and the handshake.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -18,7 +18,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use watchbell_server::websocket::{self, Socket};
 
 use crate::client::ClientError;
-use crate::kubeconfig::Connection;
+use crate::kubeconfig::{Connection, Proof, Way};
 
 const PROTOCOLS: &str = "v5.channel.k8s.io, v4.channel.k8s.io";
 const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -33,13 +33,23 @@ pub(crate) struct Door {
     /// What stands before every path.
     prefix: String,
     server: String,
-    tls: Arc<ClientConfig>,
+    way: DoorWay,
 }
+
+enum DoorWay {
+    Tls { config: Arc<ClientConfig>, token: Option<String> },
+    Socket(PathBuf),
+}
+
+/// What bytes go over.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+type BoxedStream = Box<dyn Stream>;
 
 /// An open session.
 pub(super) struct Connected {
-    pub(super) reader: ReadHalf<TlsStream<TcpStream>>,
-    pub(super) writer: WriteHalf<TlsStream<TcpStream>>,
+    pub(super) reader: ReadHalf<BoxedStream>,
+    pub(super) writer: WriteHalf<BoxedStream>,
     pub(super) socket: Socket,
     /// The server hears the end of standard input.
     pub(super) has_end: bool,
@@ -50,6 +60,18 @@ impl Door {
         let wrong = |what: &str, cause: &dyn std::fmt::Display| {
             ClientError::Config(format!("the kubeconfig's {what}: {cause}"))
         };
+        let (ca_pem, proof) = match &connection.way {
+            Way::Tls { ca_pem, proof } => (ca_pem, proof),
+            Way::Socket(path) => {
+                return Ok(Door {
+                    host: "local".into(),
+                    port: 80,
+                    prefix: String::new(),
+                    server: path.display().to_string(),
+                    way: DoorWay::Socket(path.clone()),
+                });
+            }
+        };
         let address = connection
             .server
             .strip_prefix("https://")
@@ -58,26 +80,32 @@ impl Door {
         let (host, port) = split_port(authority)
             .ok_or_else(|| wrong("server", &format!("{authority} is not HOST or HOST:PORT")))?;
         let mut roots = RootCertStore::empty();
-        for authority in CertificateDer::pem_slice_iter(&connection.ca_pem) {
+        for authority in CertificateDer::pem_slice_iter(ca_pem) {
             let authority = authority.map_err(|e| wrong("authority", &e))?;
             roots.add(authority).map_err(|e| wrong("authority", &e))?;
         }
-        let chain = CertificateDer::pem_slice_iter(&connection.certificate_pem)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| wrong("client certificate", &e))?;
-        let key = PrivateKeyDer::from_pem_slice(&connection.key_pem).map_err(|e| wrong("client key", &e))?;
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|e| wrong("client certificate", &e))?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .map_err(|e| wrong("client certificate", &e))?;
+            .with_root_certificates(roots);
+        let (config, token) = match proof {
+            Proof::Token(token) => (config.with_no_client_auth(), Some(token.clone())),
+            Proof::Certificate { certificate_pem, key_pem } => {
+                let chain = CertificateDer::pem_slice_iter(certificate_pem)
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|e| wrong("client certificate", &e))?;
+                let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|e| wrong("client key", &e))?;
+                let config =
+                    config.with_client_auth_cert(chain, key).map_err(|e| wrong("client certificate", &e))?;
+                (config, None)
+            }
+        };
         Ok(Door {
             host: host.to_owned(),
             port,
             prefix: if prefix.is_empty() { String::new() } else { format!("/{prefix}") },
             server: connection.server.clone(),
-            tls: Arc::new(tls),
+            way: DoorWay::Tls { config: Arc::new(config), token },
         })
     }
 
@@ -94,10 +122,19 @@ impl Door {
 
     async fn shake_hands(&self, path: &str) -> Result<Connected, ClientError> {
         let lost = |e: io::Error| self.unreachable(&e);
-        let name = ServerName::try_from(self.host.clone()).map_err(|e| self.unreachable(&e))?;
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(lost)?;
-        stream.set_nodelay(true).map_err(lost)?;
-        let mut tls = TlsConnector::from(self.tls.clone()).connect(name, stream).await.map_err(lost)?;
+        let mut stream: BoxedStream = match &self.way {
+            DoorWay::Socket(path) => Box::new(UnixStream::connect(path).await.map_err(lost)?),
+            DoorWay::Tls { config, .. } => {
+                let name = ServerName::try_from(self.host.clone()).map_err(|e| self.unreachable(&e))?;
+                let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(lost)?;
+                stream.set_nodelay(true).map_err(lost)?;
+                Box::new(TlsConnector::from(config.clone()).connect(name, stream).await.map_err(lost)?)
+            }
+        };
+        let authorization = match &self.way {
+            DoorWay::Tls { token: Some(token), .. } => format!("Authorization: Bearer {token}\r\n"),
+            DoorWay::Tls { token: None, .. } | DoorWay::Socket(_) => String::new(),
+        };
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|e| self.unreachable(&e))?;
         let key = BASE64_STANDARD.encode(random);
@@ -105,13 +142,13 @@ impl Door {
         let request = format!(
             "GET {}{path} HTTP/1.1\r\nHost: {host}:{}\r\nUser-Agent: watchbell/{}\r\nAccept: application/json\r\n\
              Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\
-             Sec-WebSocket-Protocol: {PROTOCOLS}\r\n\r\n",
+             Sec-WebSocket-Protocol: {PROTOCOLS}\r\n{authorization}\r\n",
             self.prefix,
             self.port,
             env!("CARGO_PKG_VERSION"),
         );
-        tls.write_all(request.as_bytes()).await.map_err(lost)?;
-        tls.flush().await.map_err(lost)?;
+        stream.write_all(request.as_bytes()).await.map_err(lost)?;
+        stream.flush().await.map_err(lost)?;
         let mut bytes = Vec::new();
         let end = loop {
             if let Some(end) = find(&bytes, b"\r\n\r\n") {
@@ -120,14 +157,14 @@ impl Door {
             if bytes.len() > HEAD_BYTES_MAX {
                 return Err(ClientError::Broken("its head is too long".into()));
             }
-            if tls.read_buf(&mut bytes).await.map_err(lost)? == 0 {
+            if stream.read_buf(&mut bytes).await.map_err(lost)? == 0 {
                 return Err(self.unreachable(&"it closed the connection"));
             }
         };
         let rest = bytes.split_off(end + 4);
         let head = Head::read(&bytes).ok_or_else(|| ClientError::Broken("it is no HTTP".into()))?;
         if head.code != 101 {
-            return Err(refusal(&mut tls, &head, rest).await);
+            return Err(refusal(&mut stream, &head, rest).await);
         }
         if head.get("sec-websocket-accept") != Some(&websocket::accept(&key)) {
             return Err(ClientError::Broken("it is the answer to another handshake".into()));
@@ -142,16 +179,16 @@ impl Door {
         };
         let mut socket = Socket::client();
         socket.take(&rest);
-        let (reader, writer) = tokio::io::split(tls);
+        let (reader, writer) = tokio::io::split(stream);
         Ok(Connected { reader, writer, socket, has_end })
     }
 }
 
 /// The words of a server that opens no session.
-async fn refusal(tls: &mut TlsStream<TcpStream>, head: &Head, mut body: Vec<u8>) -> ClientError {
+async fn refusal(stream: &mut BoxedStream, head: &Head, mut body: Vec<u8>) -> ClientError {
     let length: usize = head.get("content-length").and_then(|n| n.parse().ok()).unwrap_or(0);
     while body.len() < length.min(REFUSAL_BYTES_MAX) {
-        match tls.read_buf(&mut body).await {
+        match stream.read_buf(&mut body).await {
             Ok(1..) => {}
             Ok(0) | Err(_) => break,
         }

@@ -21,4 +21,5 @@ mod seccomp;
 mod shared;
 mod stand;
 mod transcript;
+mod users;
 mod watching;

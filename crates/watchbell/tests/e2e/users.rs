@@ -1,0 +1,167 @@
+//! How a user comes in: what the administrator types, what the user's own kubectl sees, and how it ends.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::stand::{Done, Stand, is_left_out, job, run, which};
+
+/// kubectl with a kubeconfig alone.
+fn kubectl(stand: &Stand, kubeconfig: &str, args: &[&str]) -> Done {
+    let mut command = Command::new(which("kubectl").unwrap());
+    command.env_clear().env("HOME", stand.path("home")).env("PATH", "/usr/bin:/bin");
+    command.arg("--kubeconfig").arg(stand.path(kubeconfig)).args(args);
+    run(command, "")
+}
+
+fn user_info(done: Done) -> Value {
+    serde_json::from_str(&done.ok()).unwrap()
+}
+
+/// `watchbell ARGS` over the local socket, as root.
+fn over_socket(stand: &Stand, args: &[&str]) -> Done {
+    let mut command = stand.program();
+    command.arg("--kubeconfig").arg(stand.data().join("admin.sock")).args(args);
+    run(command, "")
+}
+
+const WHO: [&str; 4] = ["auth", "whoami", "-o", "jsonpath={.status.userInfo}"];
+
+#[test]
+fn users_come_with_certificates_and_tokens_and_are_sent_away() {
+    if is_left_out(&["kubectl"]) {
+        return;
+    }
+    let stand = Stand::start();
+    let path = |name: &str| stand.path(name).display().to_string();
+
+    // A certificate, with a key that was made here.
+    let add =
+        ["user", "add", "ada", "--group", "ml", "--group", "system:masters", "--expires", "1d", "--save"];
+    let done = stand.watchbell(&[&add[..], &[&path("ada.kubeconfig")]].concat());
+    assert_eq!((done.code, done.out.as_str()), (Some(0), ""), "{done:?}");
+    assert!(done.err.contains("usercertificate.watchbell.dev/ada-"), "{}", done.err);
+    let again = stand.watchbell(&[&add[..], &[&path("ada.kubeconfig")]].concat());
+    assert_eq!(again.code, Some(2), "a file is not overwritten: {again:?}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(path("ada.kubeconfig")).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    let who = user_info(kubectl(&stand, "ada.kubeconfig", &WHO));
+    assert_eq!(who["username"], "ada");
+    assert_eq!(who["groups"], serde_json::json!(["ml", "system:masters", "system:authenticated"]));
+
+    // A token: on standard output, or in a kubeconfig.
+    let token =
+        stand.watchbell(&["user", "token", "ci", "--group", "system:masters", "--description", "builds"]);
+    assert!(token.out.starts_with("wbt_ci-") && token.out.trim().len() > 50, "{}", token.out);
+    stand.watchbell(&["user", "token", "bob@example.com", "--save", &path("bob.kubeconfig")]).ok();
+    let who = user_info(kubectl(&stand, "bob.kubeconfig", &WHO));
+    assert_eq!(who["username"], "bob@example.com");
+    assert_eq!(who["groups"], serde_json::json!(["system:authenticated"]));
+    let refused = kubectl(&stand, "bob.kubeconfig", &["get", "pods"]);
+    assert!(refused.err.contains("Error from server (Forbidden)"), "{}", refused.err);
+    // `watchbell` itself comes with a token too.
+    let mut own = stand.program();
+    own.args(["get", "pods"]).env("KUBECONFIG", path("bob.kubeconfig"));
+    assert!(run(own, "").err.contains("cannot list resource"), "known, and not allowed to");
+
+    let list = stand.watchbell(&["user", "list"]).ok();
+    for words in
+        ["certificate   ada-", "token         ci-", "bob@example.com", "23h left", "kubernetes-admin"]
+    {
+        assert!(list.contains(words), "{list} lacks {words}");
+    }
+    assert!(!list.contains(token.out.trim()), "a token is shown once");
+
+    // One user is sent away: his watch ends and he is nobody; the others stay.
+    let mut watch = Command::new(which("kubectl").unwrap());
+    watch.env_clear().env("HOME", path("home")).env("PATH", "/usr/bin:/bin");
+    watch.arg("--kubeconfig").arg(path("ada.kubeconfig")).args([
+        "get",
+        "namespaces",
+        "--watch",
+        "-o",
+        "name",
+    ]);
+    let mut watch =
+        watch.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(watch.stdout.take().unwrap()));
+    assert!(lines.next().unwrap().unwrap().starts_with("namespace/"));
+    let done = stand.watchbell(&["user", "revoke", "ada", "--reason", "left"]).ok();
+    assert!(done.contains("certificaterevocation.watchbell.dev/"), "{done}");
+    assert!(lines.map_while(Result::ok).count() < 10, "the watch ends");
+    watch.wait().unwrap();
+    assert!(kubectl(&stand, "ada.kubeconfig", &["get", "pods"]).err.contains("must be logged in"));
+    stand.watchbell(&["user", "revoke", "bob@example.com"]).ok();
+    assert!(kubectl(&stand, "bob.kubeconfig", &WHO).err.contains("must be logged in"));
+    assert!(stand.watchbell(&["user", "list"]).ok().contains("revoked"));
+    assert_eq!(stand.watchbell(&["user", "revoke", "nobody"]).code, Some(1));
+    stand.end();
+}
+
+#[test]
+fn root_of_the_machine_comes_over_the_local_socket() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox();
+    let socket = stand.data().join("admin.sock");
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&socket).unwrap());
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(over_socket(&stand, &["get", "namespaces"]).ok().contains("default"));
+    let manifest = stand.path("job.yaml");
+    std::fs::write(&manifest, job("long", "backoffLimit: 0", "echo up; sleep 600")).unwrap();
+    over_socket(&stand, &["apply", "-f", &manifest.display().to_string()]).ok();
+    stand.until("its pod runs", |s| over_socket(s, &["get", "pods"]).out.contains("Running"));
+    // Sessions go over it as well.
+    let said = over_socket(&stand, &["exec", "job/long", "--", "/bin/busybox", "echo", "hello"]).ok();
+    assert_eq!(said.trim(), "hello");
+    over_socket(&stand, &["delete", "job", "long"]).ok();
+
+    // A kubeconfig that was lost, the administrator's own: only another way in may revoke it, and root has one.
+    let lost = stand.path("lost.kubeconfig");
+    std::fs::copy(stand.kubeconfig(), &lost).unwrap();
+    let revoke = ["user", "revoke", "--certificate", &lost.display().to_string()];
+    let own = stand.watchbell(&revoke);
+    assert_eq!(own.code, Some(1), "{own:?}");
+    assert!(own.err.contains("lock yourself out") && own.err.contains("admin.sock"), "{}", own.err);
+    over_socket(&stand, &revoke).ok();
+    let mut with_lost = stand.program();
+    with_lost.arg("--kubeconfig").arg(&lost).args(["get", "pods"]);
+    assert!(run(with_lost, "").err.contains("Unauthorized"));
+    stand
+        .until("admin.kubeconfig has another certificate", |s| s.watchbell(&["get", "pods"]).code == Some(0));
+    // And a kubeconfig for somebody else can be made over it.
+    assert!(over_socket(&stand, &["user", "add", "eve"]).ok().contains("server: \"https://127.0.0.1:"));
+    stand.end();
+}
+
+/// Another user of the machine may not: neither open the socket, nor, where the file would let him, be anybody.
+#[test]
+fn others_of_the_machine_do_not() {
+    if is_left_out(&["setpriv"]) {
+        return;
+    }
+    let stand = Stand::start();
+    let socket = stand.data().join("admin.sock");
+    let as_other = || {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(env!("CARGO_BIN_EXE_watchbell"));
+        command.arg("--kubeconfig").arg(&socket).args(["get", "pods"]).env("HOME", "/nonexistent");
+        run(command, "")
+    };
+    assert_ne!(as_other().code, Some(0));
+    // Whoever opens the way: the kernel still says who it is.
+    let open = |path: &std::path::Path, mode: u32| {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    open(&socket, 0o666);
+    let parents: Vec<_> = socket.ancestors().skip(1).take(2).map(std::path::Path::to_path_buf).collect();
+    for dir in &parents {
+        open(dir, 0o755);
+    }
+    let refused = as_other();
+    assert!(refused.err.contains("Unauthorized"), "{refused:?}");
+    stand.end();
+}
