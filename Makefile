@@ -48,6 +48,7 @@ bench-setup:
 
 bench:
 	$(CARGO) run --release --locked -p watchbell-core --example scale
+	$(CARGO) run --release --locked -p watchbell-core --example rights
 	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)

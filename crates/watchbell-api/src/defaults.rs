@@ -6,6 +6,7 @@
 mod job;
 mod pod;
 mod policy;
+mod rbac;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub fn apply(resource: Resource, object: &mut Value) {
         Resource::UserToken | Resource::UserCertificate => {
             fill(child_or_new(object, "spec"), "expirationSeconds", || USER_SECONDS.into());
         }
+        Resource::RoleBinding | Resource::ClusterRoleBinding => rbac::binding(object),
         _ => {}
     }
 }

@@ -54,6 +54,21 @@ pub fn subdomain(value: &str) -> Vec<String> {
     wrong
 }
 
+/// Whatever can stand between two slashes of a path: the name of a role or a binding (`system:basic-user`). Kubernetes has
+/// no bound for its length; here it is that of other names.
+pub fn path_segment(value: &str) -> Vec<String> {
+    if matches!(value, "." | "..") {
+        return vec![format!("may not be '{value}'")];
+    }
+    let mut wrong = longer_than(value, SUBDOMAIN_LENGTH_MAX);
+    for part in ["/", "%"] {
+        if value.contains(part) {
+            wrong.push(format!("may not contain '{part}'"));
+        }
+    }
+    wrong
+}
+
 /// The key of a label or annotation, a finalizer, a resource: a name with an optional domain before it.
 pub fn qualified(value: &str) -> Vec<String> {
     let mut wrong = Vec::new();

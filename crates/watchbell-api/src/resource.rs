@@ -27,6 +27,10 @@ pub enum Resource {
     UserCertificate,
     /// A client certificate that is no longer taken.
     CertificateRevocation,
+    Role,
+    RoleBinding,
+    ClusterRole,
+    ClusterRoleBinding,
     /// The events of `events.k8s.io/v1`: another form of the objects of [`Resource::Event`].
     EventsEvent,
     // What only a cluster runs.
@@ -121,7 +125,7 @@ const fn list_only(row: ResourceInfo) -> ResourceInfo {
 }
 
 #[rustfmt::skip]
-static TABLE: [ResourceInfo; 29] = [
+static TABLE: [ResourceInfo; 33] = [
     with_status(row!(Namespace, "", "namespaces", "namespace", ["ns"], [], Cluster)),
     row!(ConfigMap, "", "configmaps", "configmap", ["cm"], [], Namespaced),
     row!(Secret, "", "secrets", "secret", [], [], Namespaced),
@@ -143,6 +147,10 @@ static TABLE: [ResourceInfo; 29] = [
     ours(row!(UserToken, "watchbell.dev", "usertokens", "usertoken", [], [], Cluster)),
     ours(row!(UserCertificate, "watchbell.dev", "usercertificates", "usercertificate", [], [], Cluster)),
     ours(row!(CertificateRevocation, "watchbell.dev", "certificaterevocations", "certificaterevocation", [], [], Cluster)),
+    row!(Role, "rbac.authorization.k8s.io", "roles", "role", [], [], Namespaced),
+    row!(RoleBinding, "rbac.authorization.k8s.io", "rolebindings", "rolebinding", [], [], Namespaced),
+    row!(ClusterRole, "rbac.authorization.k8s.io", "clusterroles", "clusterrole", [], [], Cluster),
+    row!(ClusterRoleBinding, "rbac.authorization.k8s.io", "clusterrolebindings", "clusterrolebinding", [], [], Cluster),
     row!(EventsEvent, "events.k8s.io", "Event", "events", "event", ["ev"], [], Namespaced),
     list_only(row!(Service, "", "services", "service", ["svc"], [], Namespaced)),
     list_only(row!(Endpoints, "", "endpoints", "endpoints", ["ep"], [], Namespaced)),

@@ -8,6 +8,7 @@ mod node;
 mod plain;
 mod pod;
 mod policy;
+mod rbac;
 mod service;
 mod storage;
 #[cfg(test)]
@@ -87,6 +88,8 @@ fn columns_of(resource: Resource) -> &'static [Column] {
         Resource::UserToken => &user::TOKEN,
         Resource::UserCertificate => &user::CERTIFICATE,
         Resource::CertificateRevocation => &user::REVOCATION,
+        Resource::Role | Resource::ClusterRole => &rbac::ROLE,
+        Resource::RoleBinding | Resource::ClusterRoleBinding => &rbac::BINDING,
         Resource::Service => &service::COLUMNS,
         Resource::Endpoints
         | Resource::ReplicationController
@@ -136,6 +139,8 @@ pub fn cells(resource: Resource, object: &Value, now: i64) -> Vec<Value> {
         Resource::RuntimeClass => policy::runtime_class(object, now),
         Resource::NetworkPolicy => policy::network_policy(object, now),
         Resource::Lease => policy::lease(object, now),
+        Resource::Role | Resource::ClusterRole => rbac::role(object),
+        Resource::RoleBinding | Resource::ClusterRoleBinding => rbac::binding(object, now),
         Resource::EventsEvent => event::cells(&convert::to_stored(resource, object.clone()), now),
         Resource::UserToken => user::token(object, now),
         Resource::UserCertificate => user::certificate(object, now),

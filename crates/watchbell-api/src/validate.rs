@@ -20,6 +20,7 @@ mod pod;
 mod pod_policy;
 mod pod_update;
 mod probe;
+mod rbac;
 mod resource_quota;
 mod resources;
 mod scheduling;
@@ -43,6 +44,7 @@ pub use self::user::{MASTERS, SYSTEM};
 
 use self::at::At;
 use self::findings::Findings;
+use self::rbac::Place;
 use crate::{FieldError, Resource};
 
 /// A new object, after defaulting.
@@ -69,6 +71,10 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
         Resource::UserToken => user::token(&mut f, &object),
         Resource::UserCertificate => user::certificate(&mut f, &object),
         Resource::CertificateRevocation => user::revocation(&mut f, &object),
+        Resource::Role => rbac::role(&mut f, &object, Place::Namespace),
+        Resource::ClusterRole => rbac::role(&mut f, &object, Place::Cluster),
+        Resource::RoleBinding => rbac::binding(&mut f, &object, Place::Namespace),
+        Resource::ClusterRoleBinding => rbac::binding(&mut f, &object, Place::Cluster),
         _ => {}
     }
     f.into_errors()
@@ -107,6 +113,10 @@ pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
             user::update(&mut f, &old, &new);
             user::revocation(&mut f, &new);
         }
+        Resource::Role => rbac::role(&mut f, &new, Place::Namespace),
+        Resource::ClusterRole => rbac::role(&mut f, &new, Place::Cluster),
+        Resource::RoleBinding => rbac::binding_update(&mut f, &old, &new, Place::Namespace),
+        Resource::ClusterRoleBinding => rbac::binding_update(&mut f, &old, &new, Place::Cluster),
         _ => {}
     }
     f.into_errors()

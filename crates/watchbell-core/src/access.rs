@@ -10,10 +10,13 @@
 //! The index is kept in step with the objects of a [`crate::world::Snapshot`], which carries it: a decision is a function of
 //! a snapshot. Rules only ever add: there is no rule that forbids.
 
+mod aggregation;
 mod binding;
 mod covers;
 mod decision;
 mod deed;
+pub mod default_roles;
+mod escalation;
 mod rbac;
 mod role;
 mod rule;
@@ -21,6 +24,7 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+pub use aggregation::{Labelled, aggregate};
 pub use binding::{Binding, Subject};
 pub use covers::{Uncovered, covers};
 pub use decision::{By, Decision, Grant, Lack, NearMiss, Part};

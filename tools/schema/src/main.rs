@@ -42,6 +42,8 @@ const ROOTS: &[&str] = &[
     "io.k8s.api.rbac.v1.RoleBinding",
     "io.k8s.api.rbac.v1.ClusterRole",
     "io.k8s.api.rbac.v1.ClusterRoleBinding",
+    "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicy",
+    "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBinding",
     "io.k8s.api.authentication.v1.TokenRequest",
     "io.k8s.api.authentication.v1.TokenReview",
     "io.k8s.api.authentication.v1.SelfSubjectReview",

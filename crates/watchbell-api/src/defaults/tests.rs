@@ -377,3 +377,28 @@ fn network_policies() {
         }}),
     );
 }
+
+#[test]
+fn bindings() {
+    let group = "rbac.authorization.k8s.io";
+    for resource in [Resource::RoleBinding, Resource::ClusterRoleBinding] {
+        check(
+            resource,
+            json!({
+                "subjects": [
+                    {"kind": "User", "name": "ada"}, {"kind": "Group", "name": "ops", "apiGroup": ""},
+                    {"kind": "ServiceAccount", "name": "a"}, {"kind": "Robot", "name": "r"},
+                ],
+                "roleRef": {"kind": "ClusterRole", "name": "view"},
+            }),
+            json!({
+                "subjects": [
+                    {"kind": "User", "name": "ada", "apiGroup": group},
+                    {"kind": "Group", "name": "ops", "apiGroup": group},
+                    {"kind": "ServiceAccount", "name": "a"}, {"kind": "Robot", "name": "r"},
+                ],
+                "roleRef": {"kind": "ClusterRole", "name": "view", "apiGroup": group},
+            }),
+        );
+    }
+}

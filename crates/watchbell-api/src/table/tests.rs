@@ -360,6 +360,22 @@ fn policies() {
         "NAME=a POD-SELECTOR=app=db AGE=60s",
     );
     check(Resource::Lease, &of(json!({"spec": {"holderIdentity": "me"}})), "NAME=a HOLDER=me AGE=60s");
+    check(Resource::Role, &of(json!({"rules": []})), "NAME=a CREATED AT=2026-01-02T02:59:00Z");
+    check(Resource::ClusterRole, &of(json!({})), "NAME=a CREATED AT=2026-01-02T02:59:00Z");
+    let subjects = json!([
+        {"kind": "User", "name": "ada"}, {"kind": "Group", "name": "ops"}, {"kind": "User", "name": "bob"},
+        {"kind": "ServiceAccount", "name": "runner", "namespace": "ml"},
+    ]);
+    check(
+        Resource::RoleBinding,
+        &of(json!({"roleRef": {"kind": "Role", "name": "reader"}, "subjects": subjects})),
+        "NAME=a ROLE=Role/reader AGE=60s | USERS=ada, bob GROUPS=ops SERVICEACCOUNTS=ml/runner",
+    );
+    check(
+        Resource::ClusterRoleBinding,
+        &of(json!({"roleRef": {"kind": "ClusterRole", "name": "view"}})),
+        "NAME=a ROLE=ClusterRole/view AGE=60s | USERS= GROUPS= SERVICEACCOUNTS=",
+    );
     let event = of(json!({
         "apiVersion": "events.k8s.io/v1", "kind": "Event", "type": "Normal", "reason": "Ran", "note": "it ran",
         "regarding": {"kind": "Pod", "name": "p"}, "eventTime": "2026-01-02T02:58:00.000000Z",

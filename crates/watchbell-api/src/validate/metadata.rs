@@ -16,6 +16,9 @@ fn name_form(resource: Resource) -> fn(&str) -> Vec<String> {
     match resource {
         // A token's name stands in the token, between its underscores.
         Resource::Namespace | Resource::UserToken => name::label,
+        Resource::Role | Resource::RoleBinding | Resource::ClusterRole | Resource::ClusterRoleBinding => {
+            name::path_segment
+        }
         _ => name::subdomain,
     }
 }

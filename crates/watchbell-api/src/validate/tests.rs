@@ -6,6 +6,7 @@ mod job_policies;
 mod metadata;
 mod pod;
 mod policies;
+mod rbac;
 mod storage;
 mod typed;
 mod update;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::rbac::Holding;
 use super::rule::{Fit, Quoted};
-use super::{Binding, Deed, MASTERS, RBAC_GROUP, Rbac, Role, RoleRef, Rule, Subject};
+use super::{Binding, Deed, MASTERS, Rbac, Role, RoleRef, Rule, Subject};
 use crate::request::User;
 
 /// So many rules that come near are told of.
 const NEAR_MAX: usize = 8;
+/// So many roles that are not there are.
+const MISSING_MAX: usize = 16;
 
 /// Whether a user may.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +48,12 @@ pub struct By {
 /// Why somebody may not: no rule allows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Lack {
-    /// How many roles were looked at.
+    /// How many roles are held, each way of holding one counted.
     pub held: usize,
-    /// Rules that lack but one part, the first few of them.
+    /// Rules that lack but one part, the first few of them; of somebody who holds very many roles, those of roles that are
+    /// about the same.
     pub near: Vec<NearMiss>,
-    /// Roles that the user's bindings name and that are not there.
+    /// Roles that the user's bindings name and that are not there, the first of them.
     pub missing: Vec<(RoleRef, Arc<Binding>)>,
 }
 
@@ -78,14 +81,9 @@ impl Rbac {
             return Decision::Allowed(Grant::Masters);
         }
         let mut lack = Lack::default();
-        for (at, holding) in self.held(user, deed.namespace()) {
-            lack.held += 1;
-            let Some(role) = self.role(at) else {
-                if !lack.missing.iter().any(|(known, _)| known == at) {
-                    lack.missing.push((at.clone(), holding.binding.clone()));
-                }
-                continue;
-            };
+        let candidates = self.held(user, deed.namespace()).flat_map(|held| self.candidates(held, deed));
+        for (at, holding) in candidates {
+            let Some(role) = self.role(at) else { continue };
             for (rule, each) in role.rules.iter().enumerate() {
                 let fit = each.fit(deed);
                 if fit.allows() {
@@ -95,6 +93,17 @@ impl Rbac {
                     && let Some(part) = each.lacks(fit, deed)
                 {
                     lack.near.push(NearMiss { by: By::new(holding, role, rule), part });
+                }
+            }
+        }
+        for held in self.held(user, deed.namespace()) {
+            lack.held += held.len();
+            for (at, holding) in self.missing(held) {
+                if lack.missing.len() == MISSING_MAX {
+                    break;
+                }
+                if !lack.missing.iter().any(|(known, _)| known == at) {
+                    lack.missing.push((at.clone(), holding.binding.clone()));
                 }
             }
         }
@@ -153,10 +162,7 @@ impl fmt::Display for By {
 impl Lack {
     /// What Kubernetes says of a refusal, beyond that it is one: roles that are not there. Empty where all are.
     pub fn reason(&self) -> String {
-        let not_found = |(role, _): &(RoleRef, Arc<Binding>)| {
-            format!("{}.{RBAC_GROUP} {:?} not found", role.kind().to_lowercase(), role.name())
-        };
-        let list: Vec<String> = self.missing.iter().map(not_found).collect();
+        let list: Vec<String> = self.missing.iter().map(|(role, _)| role.not_found()).collect();
         match list.as_slice() {
             [] => String::new(),
             [one] => format!("RBAC: {one}"),

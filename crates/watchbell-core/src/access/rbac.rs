@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
-use super::{Binding, MASTERS, Role, RoleRef, Rule, Subject};
+use super::rule::ALL;
+use super::{Binding, Deed, MASTERS, Role, RoleRef, Rule, Subject};
 use crate::request::User;
 
 /// Roles by name, and who holds them. A copy costs a few pointers.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rbac {
     cluster_roles: OrdMap<Arc<str>, Arc<Role>>,
     /// By namespace and name.
@@ -17,10 +18,24 @@ pub struct Rbac {
     everywhere: Holders,
     /// By namespace.
     inside: OrdMap<Arc<str>, Holders>,
+    about: About,
+    /// How many subjects of bindings hold a role, whether it is there or not.
+    bound: OrdMap<RoleRef, usize>,
+    /// Roles that are held and not there.
+    dangling: OrdSet<RoleRef>,
+}
+
+/// Roles by what their rules are about, for subjects that hold very many. Each rule stands under its names or, where it has
+/// none, under its resources, so that the entries are no more than the texts of the rules.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct About {
+    names: OrdMap<Arc<str>, OrdSet<RoleRef>>,
+    resources: OrdMap<Arc<str>, OrdSet<RoleRef>>,
+    paths: OrdSet<RoleRef>,
 }
 
 /// Who holds roles at one place.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Holders {
     /// Users by name; service accounts by their user names.
     users: OrdMap<Arc<str>, Held>,
@@ -28,10 +43,10 @@ struct Holders {
 }
 
 /// The roles that one subject holds at one place. Many bindings of one role count as one.
-type Held = OrdMap<RoleRef, OrdMap<Arc<str>, Holding>>;
+pub(super) type Held = OrdMap<RoleRef, OrdMap<Arc<str>, Holding>>;
 
 /// By which of a binding's subjects a role is held.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Holding {
     pub binding: Arc<Binding>,
     pub subject: usize,
@@ -46,7 +61,10 @@ pub struct Rights {
 }
 
 impl Rbac {
+    /// A role of that name must not be in the index: whoever changes one removes it first.
     pub fn insert_role(&mut self, at: RoleRef, role: Arc<Role>) {
+        self.dangling.remove(&at);
+        self.about.insert(&at, &role);
         match at {
             RoleRef::ClusterRole(name) => self.cluster_roles.insert(name, role),
             RoleRef::Role { namespace, name } => self.roles.entry(namespace).or_default().insert(name, role),
@@ -54,6 +72,12 @@ impl Rbac {
     }
 
     pub fn remove_role(&mut self, at: &RoleRef) {
+        if let Some(role) = self.role(at).cloned() {
+            self.about.remove(at, &role);
+        }
+        if self.bound.contains_key(at) {
+            self.dangling.insert(at.clone());
+        }
         match at {
             RoleRef::ClusterRole(name) => {
                 self.cluster_roles.remove(name);
@@ -77,6 +101,12 @@ impl Rbac {
 
     /// A binding of that name must not be in the index: whoever changes one removes it first.
     pub fn insert_binding(&mut self, binding: &Arc<Binding>) {
+        if !binding.subjects.is_empty() {
+            *self.bound.entry(binding.role.clone()).or_default() += binding.subjects.len();
+            if self.role(&binding.role).is_none() {
+                self.dangling.insert(binding.role.clone());
+            }
+        }
         let holders = match &*binding.namespace {
             "" => &mut self.everywhere,
             _ => self.inside.entry(binding.namespace.clone()).or_default(),
@@ -93,6 +123,13 @@ impl Rbac {
     }
 
     pub fn remove_binding(&mut self, binding: &Binding) {
+        if let Some(count) = self.bound.get_mut(&binding.role) {
+            *count = count.saturating_sub(binding.subjects.len());
+            if *count == 0 {
+                self.bound.remove(&binding.role);
+                self.dangling.remove(&binding.role);
+            }
+        }
         let holders = match &*binding.namespace {
             "" => &mut self.everywhere,
             namespace => match self.inside.get_mut(namespace) {
@@ -121,22 +158,47 @@ impl Rbac {
         }
     }
 
-    /// The roles that a user holds in a namespace (empty: at the cluster scope), those of the cluster first. One comes more
-    /// than once if the user holds it in more than one way.
-    pub(super) fn held<'a>(
-        &'a self,
-        user: &'a User,
-        namespace: &str,
-    ) -> impl Iterator<Item = (&'a RoleRef, &'a Holding)> {
+    /// The roles that a user holds in a namespace (empty: at the cluster scope), by each way of holding them: those of the
+    /// cluster come first.
+    pub(super) fn held<'a>(&'a self, user: &'a User, namespace: &str) -> impl Iterator<Item = &'a Held> {
         let here = if namespace.is_empty() { None } else { self.inside.get(namespace) };
         [Some(&self.everywhere), here].into_iter().flatten().flat_map(move |holders| {
             let own = holders.users.get(user.name.as_str());
             let groups = user.groups.iter().filter_map(|group| holders.groups.get(group.as_str()));
-            own.into_iter().chain(groups).flatten().filter_map(|(role, bindings)| {
-                // Any of them does; the first by name, so that the answer is always the same.
-                bindings.get_min().map(|(_, holding)| (role, holding))
-            })
+            own.into_iter().chain(groups)
         })
+    }
+
+    /// Those of many roles whose rules may be about a deed: of all that are, those that are among them, or all of them,
+    /// whichever are fewer to look at. One can come twice.
+    pub(super) fn candidates<'a>(
+        &'a self,
+        held: &'a Held,
+        deed: &Deed<'_>,
+    ) -> Box<dyn Iterator<Item = (&'a RoleRef, &'a Holding)> + 'a> {
+        if held.len() > FEW {
+            let about = self.about.sets(deed);
+            if about.iter().map(|roles| roles.len()).sum::<usize>() < held.len() {
+                let roles = about.into_iter().flat_map(|roles| roles.iter());
+                return Box::new(roles.filter_map(|role| Some((role, any_of(held.get(role)?)?))));
+            }
+        }
+        Box::new(held.iter().filter_map(|(role, bindings)| Some((role, any_of(bindings)?))))
+    }
+
+    /// The roles among those held that are not there.
+    pub(super) fn missing<'a>(
+        &'a self,
+        held: &'a Held,
+    ) -> Box<dyn Iterator<Item = (&'a RoleRef, &'a Holding)> + 'a> {
+        if self.dangling.len() < held.len() {
+            Box::new(self.dangling.iter().filter_map(|role| Some((role, any_of(held.get(role)?)?))))
+        } else {
+            let dangles = |(role, _): &(&RoleRef, _)| self.dangling.contains(*role);
+            Box::new(
+                held.iter().filter(dangles).filter_map(|(role, bindings)| Some((role, any_of(bindings)?))),
+            )
+        }
     }
 
     /// All that a user may in a namespace (empty: at the cluster scope), each role's rules once.
@@ -146,7 +208,7 @@ impl Rbac {
             rights.rules.extend(Rule::everything());
         }
         let mut seen = BTreeSet::new();
-        for (at, _) in self.held(user, namespace) {
+        for at in self.held(user, namespace).flat_map(|held| held.keys()) {
             if !seen.insert(at) {
                 continue;
             }
@@ -156,6 +218,61 @@ impl Rbac {
             }
         }
         rights
+    }
+}
+
+/// As many roles are looked through as they are.
+const FEW: usize = 16;
+
+/// Any of a role's bindings does; the first by name, so that the answer is always the same.
+fn any_of(bindings: &OrdMap<Arc<str>, Holding>) -> Option<&Holding> {
+    bindings.get_min().map(|(_, holding)| holding)
+}
+
+impl About {
+    fn insert(&mut self, at: &RoleRef, role: &Role) {
+        for rule in &role.rules {
+            let (map, texts) = self.place(rule);
+            for text in texts {
+                map.entry(text.as_str().into()).or_default().insert(at.clone());
+            }
+            if !rule.non_resource_urls.is_empty() {
+                self.paths.insert(at.clone());
+            }
+        }
+    }
+
+    fn remove(&mut self, at: &RoleRef, role: &Role) {
+        for rule in &role.rules {
+            let (map, texts) = self.place(rule);
+            for text in texts {
+                let Some(roles) = map.get_mut(text.as_str()) else { continue };
+                roles.remove(at);
+                if roles.is_empty() {
+                    map.remove(text.as_str());
+                }
+            }
+        }
+        self.paths.remove(at);
+    }
+
+    /// Under what a rule stands.
+    fn place<'r>(&mut self, rule: &'r Rule) -> (&mut OrdMap<Arc<str>, OrdSet<RoleRef>>, &'r [String]) {
+        match rule.resource_names.as_slice() {
+            [] => (&mut self.resources, &rule.resources),
+            names => (&mut self.names, names),
+        }
+    }
+
+    /// The roles with a rule that may be about a deed.
+    fn sets(&self, deed: &Deed<'_>) -> Vec<&OrdSet<RoleRef>> {
+        let Deed::Resource { resource, subresource, name, .. } = deed else { return vec![&self.paths] };
+        let of_resource = |text: &str| self.resources.get(text);
+        let whole = match *subresource {
+            "" => [of_resource(resource), None],
+            sub => [of_resource(&format!("{resource}/{sub}")), of_resource(&format!("*/{sub}"))],
+        };
+        whole.into_iter().chain([of_resource(ALL), self.names.get(*name)]).flatten().collect()
     }
 }
 

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
+use watchbell_api::selector::Labels;
 
-use super::Rule;
+use super::{RBAC_GROUP, Rule};
 
 /// What a Role or ClusterRole says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Role {
     pub rules: Vec<Rule>,
+    /// Of a ClusterRole whose rules are those of others: whom it takes them from.
+    pub aggregation: Option<Vec<Labels>>,
 }
 
 impl Role {
@@ -21,7 +24,15 @@ impl Role {
             Value::Null => Vec::new(),
             rules => Vec::<Rule>::deserialize(rules).map_err(|e| format!("rules: {e}"))?,
         };
-        Ok(Role { rules })
+        let selectors = object["aggregationRule"]["clusterRoleSelectors"].as_array();
+        let aggregation = match selectors {
+            Some(selectors) if !selectors.is_empty() => {
+                let read = selectors.iter().map(Labels::from_object).collect::<Result<Vec<Labels>, _>>();
+                Some(read.map_err(|e| format!("aggregationRule.clusterRoleSelectors: {}", e.message))?)
+            }
+            _ => None,
+        };
+        Ok(Role { rules, aggregation })
     }
 }
 
@@ -44,6 +55,11 @@ impl RoleRef {
         match self {
             RoleRef::ClusterRole(name) | RoleRef::Role { name, .. } => name,
         }
+    }
+
+    /// How Kubernetes says that it is not there.
+    pub(super) fn not_found(&self) -> String {
+        format!("{}.{RBAC_GROUP} {:?} not found", self.kind().to_lowercase(), self.name())
     }
 }
 

@@ -126,7 +126,7 @@ impl World {
 
     fn insert_loaded(&mut self, stored: Arc<Stored>) {
         self.state.version = self.state.version.max(stored.resource_version);
-        self.state.maps[stored.resource as usize].insert(stored.at(), stored);
+        self.state.insert(&stored);
     }
 
     /// Makes what must always be there: the permanent namespaces with their furniture, this machine's node.
@@ -150,6 +150,7 @@ impl World {
         }
         self.furnish_node(now);
         self.furnish_priorities(now);
+        self.furnish_rights(now);
         if self.get(Resource::StorageClass, "", storage::CLASS).is_none() {
             self.make(Resource::StorageClass, "", storage::Class::built_in(), now);
         }

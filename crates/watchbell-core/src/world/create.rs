@@ -127,6 +127,7 @@ impl World {
         warnings.extend(validate::warnings(resource, &object));
         warnings.extend(super::rules::warnings(resource, &object));
         self.admit(resource, &request.namespace, &name, &mut object, Change::Create, &mut warnings)?;
+        self.check_escalation(request, None, &object)?;
         if self.get(resource, &request.namespace, &name).is_some() {
             return Err(ApiError::already_exists(resource, &name));
         }

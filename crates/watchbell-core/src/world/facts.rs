@@ -10,6 +10,7 @@ use watchbell_api::types::cronjob::{ConcurrencyPolicy, CronJobSpec};
 use watchbell_api::types::job::{JobSpec, JobTemplate};
 use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 
+use crate::access::{Binding, Role};
 use crate::admission::{LimitRange, PriorityClass, RuntimeClass};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
@@ -35,6 +36,8 @@ pub enum Facts {
     Grant(Box<Grant>),
     /// Of a certificate's revocation: until when it stays, in Unix seconds.
     RevokedUntil(Option<i64>),
+    Role(Arc<Role>),
+    Binding(Arc<Binding>),
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
@@ -93,6 +96,10 @@ impl Facts {
             Resource::UserToken | Resource::UserCertificate => Facts::Grant(Box::new(Grant::read(object))),
             Resource::CertificateRevocation => Facts::RevokedUntil(login::revoked_until(object)),
             Resource::RuntimeClass => Facts::RuntimeClass(Arc::new(RuntimeClass::read(object))),
+            Resource::Role | Resource::ClusterRole => Facts::Role(Arc::new(Role::read(object)?)),
+            Resource::RoleBinding | Resource::ClusterRoleBinding => {
+                Facts::Binding(Arc::new(Binding::read(object)?))
+            }
             _ => Facts::None,
         })
     }
@@ -163,6 +170,20 @@ impl Facts {
     pub fn storage_class(&self) -> Option<&Class> {
         match self {
             Facts::StorageClass(class) => Some(class),
+            _ => None,
+        }
+    }
+
+    pub fn role(&self) -> Option<&Arc<Role>> {
+        match self {
+            Facts::Role(role) => Some(role),
+            _ => None,
+        }
+    }
+
+    pub fn binding(&self) -> Option<&Arc<Binding>> {
+        match self {
+            Facts::Binding(binding) => Some(binding),
             _ => None,
         }
     }

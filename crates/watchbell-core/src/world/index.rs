@@ -8,7 +8,7 @@ use watchbell_api::{Resource, Uid};
 
 use super::object::{Head, Key, NsName, Stored};
 use super::template::JobPods;
-use super::{World, events};
+use super::{World, events, rights};
 use crate::admission::Mode;
 use crate::controller::job::{ActivePod, Departure, JobStatus};
 use crate::placement::Taint;
@@ -78,6 +78,10 @@ impl World {
             Resource::LimitRange | Resource::PriorityClass | Resource::RuntimeClass => {
                 self.index_rule(object);
             }
+            Resource::ClusterRole => match (old, new) {
+                (Some(old), Some(new)) if same_head(old, new) => {}
+                _ => self.mark(rights::aggregation_key()),
+            },
             _ => {}
         }
         if new.is_none() {

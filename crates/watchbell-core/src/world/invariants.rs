@@ -20,6 +20,9 @@ impl World {
         self.check_events()?;
         self.check_quotas()?;
         self.check_claims()?;
+        if self.state.rights_anew() != *self.state.rbac() {
+            return Err("the index of rights differs from the roles and bindings".into());
+        }
         for (key, at) in &self.wake {
             if !self.timers.contains(&(*at, key.clone())) {
                 return Err(format!("the timer of {key:?} is lost"));

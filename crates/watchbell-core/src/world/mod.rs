@@ -36,6 +36,7 @@ mod owners;
 mod pods;
 mod quotas;
 mod reports;
+mod rights;
 mod row;
 mod rules;
 mod runs;
@@ -279,6 +280,10 @@ impl World {
             self.expire_events(now);
             return;
         }
+        if *key == rights::aggregation_key() {
+            self.aggregate_roles(now);
+            return;
+        }
         if self.collect(key, now) {
             return;
         }
@@ -373,7 +378,7 @@ impl World {
         self.state.version += 1;
         object.resource_version = self.state.version;
         let object = Arc::new(object);
-        let old = self.state.maps[object.resource as usize].insert(object.at(), object.clone());
+        let old = self.state.insert(&object);
         debug_assert!(
             old.as_ref().is_none_or(|old| old.uid == object.uid),
             "{:?} has two uids",
@@ -386,7 +391,7 @@ impl World {
 
     /// Removes an object for good; what it owned is collected.
     fn remove(&mut self, resource: Resource, at: &NsName) -> Option<Arc<Stored>> {
-        let old = self.state.maps[resource as usize].remove(at)?;
+        let old = self.state.remove(resource, at)?;
         self.state.version += 1;
         self.stage.change(old.uid, self.state.version, Some(old.clone()), None);
         self.index(Some(&old), None);

@@ -15,6 +15,7 @@ mod operators;
 mod owners;
 mod replay;
 mod requests;
+mod rights;
 mod rooms;
 mod runs;
 mod simulation;

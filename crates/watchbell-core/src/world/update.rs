@@ -67,6 +67,7 @@ impl World {
         if !errors.is_empty() {
             return Err(ApiError::invalid(resource, &request.name, &errors));
         }
+        self.check_escalation(request, Some(&before), &object)?;
         let spec_changed = before.get("spec") != object.get("spec");
         if spec_changed {
             warnings.extend(validate::warnings(resource, &object));

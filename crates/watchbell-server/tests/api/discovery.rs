@@ -23,6 +23,7 @@ fn groups_and_resources() {
             "events.k8s.io",
             "networking.k8s.io",
             "node.k8s.io",
+            "rbac.authorization.k8s.io",
             "scheduling.k8s.io",
             "storage.k8s.io",
             "watchbell.dev"

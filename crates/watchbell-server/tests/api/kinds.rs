@@ -15,6 +15,10 @@ const RUNTIME: &str =
     "apiVersion: node.k8s.io/v1\nkind: RuntimeClass\nmetadata: {name: plain}\nhandler: watchbell\n";
 const POLICY: &str = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: shut}\nspec:\n  podSelector: {matchLabels: {app: db}}\n  ingress:\n  - ports: [{port: 5432, protocol: TCP}]\n";
 const LEASE: &str = "apiVersion: coordination.k8s.io/v1\nkind: Lease\nmetadata: {name: leader}\nspec: {holderIdentity: me, leaseDurationSeconds: 15}\n";
+const ROLE: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: 'team:reader'}\nrules:\n- {apiGroups: [batch], resources: [jobs], verbs: [get, list]}\n";
+const CLUSTER_ROLE: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: 'team:look'}\nrules:\n- {nonResourceURLs: [/metrics], verbs: [get]}\n";
+const BINDING: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: readers}\nroleRef: {kind: ClusterRole, name: view, apiGroup: rbac.authorization.k8s.io}\nsubjects:\n- {kind: User, name: ada}\n";
+const CLUSTER_BINDING: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: 'team:all'}\nroleRef: {kind: ClusterRole, name: view, apiGroup: rbac.authorization.k8s.io}\nsubjects:\n- {kind: Group, name: ops}\n";
 
 /// A kind: its manifest, `resource/name`, a change as a patch and where it shows, and its table (its age aside).
 pub(crate) struct Case {
@@ -28,7 +32,7 @@ pub(crate) struct Case {
     explained: &'static str,
 }
 
-pub(crate) const CASES: [Case; 9] = [
+pub(crate) const CASES: [Case; 13] = [
     Case {
         yaml: QUOTA,
         object: "resourcequota/team",
@@ -139,6 +143,46 @@ pub(crate) const CASES: [Case; 9] = [
         row: &["leader", "you"],
         explained: "lease.spec.renewTime",
     },
+    Case {
+        yaml: ROLE,
+        object: "role/team:reader",
+        patch: r#"{"rules":[{"apiGroups":["batch"],"resources":["jobs"],"verbs":["watch"]}]}"#,
+        path: "{.rules[*].verbs[*]}",
+        changed: "watch",
+        head: &["NAME", "CREATED AT"],
+        row: &["team:reader", "20"],
+        explained: "role.rules.resourceNames",
+    },
+    Case {
+        yaml: CLUSTER_ROLE,
+        object: "clusterrole/team:look",
+        patch: r#"{"metadata":{"labels":{"a":"b"}}}"#,
+        path: "{.metadata.labels.a} {.rules[0].nonResourceURLs[0]}",
+        changed: "b /metrics",
+        head: &["NAME", "CREATED AT"],
+        row: &["team:look", "20"],
+        explained: "clusterrole.aggregationRule.clusterRoleSelectors",
+    },
+    Case {
+        yaml: BINDING,
+        object: "rolebinding/readers",
+        patch: r#"{"subjects":[{"kind":"ServiceAccount","name":"runner"}]}"#,
+        path: "{.subjects[*].name} {.roleRef.apiGroup}",
+        changed: "runner rbac.authorization.k8s.io",
+        head: &["NAME", "ROLE", "AGE"],
+        row: &["readers", "ClusterRole/view"],
+        explained: "rolebinding.subjects.namespace",
+    },
+    Case {
+        yaml: CLUSTER_BINDING,
+        object: "clusterrolebinding/team:all",
+        patch: r#"{"subjects":[{"kind":"User","name":"bob"}]}"#,
+        path: "{.subjects[*].name} {.subjects[*].apiGroup}",
+        changed: "bob rbac.authorization.k8s.io",
+        head: &["NAME", "ROLE", "AGE"],
+        row: &["team:all", "ClusterRole/view"],
+        explained: "clusterrolebinding.roleRef.kind",
+    },
 ];
 
 #[test]
@@ -195,6 +239,10 @@ fn api_resources_tells_what_is_run_and_what_is_not() {
         "events ev v1 true Event",
         "events ev events.k8s.io/v1 true Event",
         "deployments deploy apps/v1 true Deployment",
+        "roles rbac.authorization.k8s.io/v1 true Role",
+        "rolebindings rbac.authorization.k8s.io/v1 true RoleBinding",
+        "clusterroles rbac.authorization.k8s.io/v1 false ClusterRole",
+        "clusterrolebindings rbac.authorization.k8s.io/v1 false ClusterRoleBinding",
     ] {
         let same = |found: &str| found.split_whitespace().eq(line.split_whitespace());
         assert!(all.lines().any(same), "no {line:?} in\n{all}");

@@ -134,7 +134,7 @@ fn is_list_message(types: &Types, messages: &BTreeMap<String, Message>, kind: &s
     !is_object && matches!(fields, Some([(name, 1, _)]) if name == "items")
 }
 
-/// The name of a message that Go embeds: all its fields are fields of the outer one.
+/// The name of a message that Go embeds: all its fields are fields of the outer one, or of what it embeds in turn.
 fn embedded(
     messages: &BTreeMap<String, Message>,
     name: &str,
@@ -142,7 +142,11 @@ fn embedded(
     fields: &[String],
 ) -> Option<String> {
     let message = messages.get(kind)?;
-    if !message.iter().all(|(inner, _, _)| fields.iter().any(|field| plain(field) == plain(inner))) {
+    let is_part = |(inner, _, kind): &(String, u32, String)| {
+        fields.iter().any(|field| plain(field) == plain(inner))
+            || embedded(messages, inner, kind, fields).is_some()
+    };
+    if !message.iter().all(is_part) {
         return None;
     }
     // The field has the name of its type, but for a prefix (`handler` of a probe is a ProbeHandler).
