@@ -9,9 +9,11 @@ use std::collections::{HashMap, HashSet};
 use super::Rule;
 use super::rule::{ALL, has, has_or_all, path_covers};
 
-/// So many smallest parts are looked at. A megabyte of rules can have more than there are atoms in it: whoever writes them
-/// is told to write them otherwise.
-const PARTS_MAX: usize = 20_000;
+/// So many times a smallest part is compared with a rule that is held; some tenths of a second. A megabyte of rules can have
+/// more parts than there are atoms in it: whoever writes them is told to write them otherwise.
+const COMPARISONS_MAX: usize = 4_000_000;
+/// So many smallest parts are made at all.
+const PARTS_MAX: usize = 100_000;
 
 /// What was wanted and is not covered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub enum Uncovered {
 
 /// Whether `held` covers all of `wanted`; if not, what it does not cover.
 pub fn covers(held: &[Rule], wanted: &[Rule]) -> Result<(), Uncovered> {
-    let mut left = PARTS_MAX;
+    let mut left = PARTS_MAX.min(COMPARISONS_MAX / held.len().max(1));
     let mut missing = Vec::new();
     for rule in wanted {
         // One rule that covers the whole: most often so, and then the number of its parts does not matter.

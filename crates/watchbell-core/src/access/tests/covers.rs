@@ -132,6 +132,12 @@ fn absurd_rules_are_not_taken_apart() {
     let many: Vec<String> = (0..200).map(|n| n.to_string()).collect();
     let absurd = json!([{"apiGroups": many, "resources": many, "verbs": many, "resourceNames": many}]);
     check(of(&[""], &["pods"], &["get"]), absurd.clone(), &["too many"]);
+    // Somebody who holds very many rules is told so earlier.
+    let held: Vec<Value> =
+        many.iter().map(|n| json!({"apiGroups": [n], "resources": ["x"], "verbs": ["get"]})).collect();
+    let wide = json!([{"apiGroups": many, "resources": many, "verbs": ["get"]}]);
+    check(json!(held), wide.clone(), &["too many"]);
+    assert!(matches!(covers(&[], &rules(wide)), Err(Uncovered::Rules(missing)) if missing.len() == 40_000));
     // Whoever may everything need not count.
     check(of(&["*"], &["*"], &["*"]), absurd, &[]);
 }
