@@ -115,7 +115,36 @@ for expected in \
     fi
 done
 
-step "6. End the server"
+step "6. Let an editor of another namespace try to change the CronJob"
+"$watchbell" user add eve --save "$work/eve.kubeconfig"
+cat >"$work/elsewhere.yaml" <<'END'
+apiVersion: v1
+kind: Namespace
+metadata: {name: elsewhere}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: eve, namespace: elsewhere}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: edit}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: eve}]
+END
+"$watchbell" apply -f "$work/elsewhere.yaml"
+eve() { "$watchbell" --kubeconfig "$work/eve.kubeconfig" "$@"; }
+eve get cronjobs -n elsewhere
+before=$("$watchbell" get cronjob weather -n weather -o json)
+for deed in "get cronjob weather" "apply -f $example/nightly.yaml" "suspend cronjob/weather" "delete cronjob weather"; do
+    # The words of a deed are the command's.
+    # shellcheck disable=SC2086
+    if eve $deed -n weather >"$work/refused.txt" 2>&1; then
+        echo "demo: eve was let: $deed" >&2
+        exit 1
+    fi
+    cat "$work/refused.txt"
+    grep -q 'is forbidden: User "eve" cannot ' "$work/refused.txt"
+done
+test "$before" = "$("$watchbell" get cronjob weather -n weather -o json)"
+
+step "7. End the server"
 kill -TERM "$server"
 wait "$server"
 server=

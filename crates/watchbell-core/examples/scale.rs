@@ -316,6 +316,7 @@ fn create(object: Value) -> Request {
         write: Write::Create(object),
         options: WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::default() },
         audit_id: "7f3c".into(),
+        impersonation: None,
     }
 }
 

@@ -17,7 +17,9 @@ mod decision;
 mod deed;
 pub mod default_roles;
 mod escalation;
+mod impersonation;
 mod rbac;
+mod refusal;
 mod role;
 mod rule;
 
@@ -29,6 +31,7 @@ pub use binding::{Binding, Subject};
 pub use covers::{Uncovered, covers};
 pub use decision::{By, Decision, Grant, Lack, NearMiss, Part};
 pub use deed::Deed;
+pub use impersonation::{Impersonation, Wish};
 pub use rbac::{Rbac, Rights};
 pub use role::{Role, RoleRef};
 pub use rule::Rule;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
+use crate::access::{Deed, Impersonation};
 pub use crate::copies::RerunIndexes;
 use crate::service_account::Issue;
 
@@ -55,6 +56,24 @@ pub struct Request {
     pub options: WriteOptions,
     /// Names the request in the audit journal.
     pub audit_id: String,
+    /// Who it really is, when `user` is whom he acts as.
+    pub impersonation: Option<Impersonation>,
+}
+
+impl Request {
+    /// What it would do, as far as rights are concerned.
+    pub fn deed(&self) -> Deed<'_> {
+        let info = self.resource.info();
+        Deed::Resource {
+            verb: self.write.verb(),
+            group: info.group,
+            resource: info.plural,
+            subresource: self.subresource.as_str(),
+            // As in Kubernetes a namespace lies in itself: a role in it may be about it.
+            namespace: if self.resource == Resource::Namespace { &self.name } else { &self.namespace },
+            name: &self.name,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,253 +1,341 @@
-//! Who may do what.
+//! Which rights a request needs, and whether who asks has them. What a right is, `watchbell_core::access` decides, over the
+//! roles and bindings that are committed.
+//!
+//! A request may stand for more than one deed: all must be allowed, before anything but its line is looked at. So a name
+//! that is not there is refused as one that is.
 
-use hyper::HeaderMap;
-use serde_json::{Value, json};
-use watchbell_api::{ApiError, Reason};
-use watchbell_core::access::{Deed, MASTERS};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hyper::Method;
+use watchbell_api::selector::Fields;
+use watchbell_api::{ApiError, Resource, ResourceInfo};
+use watchbell_core::access::{Decision, Deed, Impersonation, Rbac};
 use watchbell_core::request::User;
 
-use crate::request::{ObjectPath, ReviewPath, Verb};
+use crate::request::{ImagePath, ObjectPath, Query, ReviewPath, Route, Sub, Verb, percent_decode};
+use crate::verbs::images;
 
-/// Decides whether the user may; if not, why. Only members of `system:masters` may anything; their rights need no rule.
-pub(crate) fn decide(user: &User, _deed: &Deed<'_>) -> Result<(), String> {
-    if user.groups.iter().any(|group| group == MASTERS) {
-        return Ok(());
-    }
-    Err(format!("only members of the group {MASTERS:?} have rights here"))
-}
-
-/// All that a user may: the status of a `SelfSubjectRulesReview`.
-pub(crate) fn rules(user: &User) -> Value {
-    let mut rules = json!({
-        "resourceRules": [
-            {"verbs": ["create"], "apiGroups": ["authorization.k8s.io"],
-             "resources": ["selfsubjectaccessreviews", "selfsubjectrulesreviews"]},
-            {"verbs": ["create"], "apiGroups": ["authentication.k8s.io"], "resources": ["selfsubjectreviews"]},
-        ],
-        "nonResourceRules": [
-            {"verbs": ["get"], "nonResourceURLs": ["/healthz", "/livez", "/readyz"]},
-        ],
-        "incomplete": false,
-    });
-    if user.groups.iter().any(|group| group == MASTERS) {
-        let insert = |list: &mut Value, rule: Value| {
-            if let Some(list) = list.as_array_mut() {
-                list.insert(0, rule);
-            }
-        };
-        let all = json!(["*"]);
-        insert(&mut rules["resourceRules"], json!({"verbs": all, "apiGroups": all, "resources": all}));
-        insert(&mut rules["nonResourceRules"], json!({"verbs": all, "nonResourceURLs": all}));
-    }
-    rules
-}
-
-/// What a request would do, as far as rights are concerned.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Attributes<'a> {
-    Object {
-        verb: Verb,
-        path: &'a ObjectPath,
-    },
-    /// A question about the rights of others.
-    Review(&'a ReviewPath),
-    /// Images of this machine.
-    Images {
-        verb: &'a str,
-        name: &'a str,
-    },
-    /// To act as another: `users` or `groups`, and which.
-    Impersonate {
-        resource: &'a str,
-        name: &'a str,
+/// A deed that outlives the line of its request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Right {
+    Resource {
+        verb: &'static str,
+        group: Cow<'static, str>,
+        resource: Cow<'static, str>,
+        subresource: Cow<'static, str>,
+        /// Empty: at the cluster scope, or in all namespaces.
+        namespace: String,
+        name: String,
     },
     /// Everything that is no resource: discovery, metrics, documents.
-    Path {
-        verb: &'a str,
-        path: &'a str,
-    },
+    Path { verb: &'static str, path: String },
 }
 
-impl<'a> Attributes<'a> {
-    fn deed(self) -> Deed<'a> {
+impl Right {
+    pub(crate) fn deed(&self) -> Deed<'_> {
         match self {
-            Attributes::Object { verb, path } => {
-                let info = path.resource.info();
-                Deed::Resource {
-                    verb: verb.as_str(),
-                    group: info.group,
-                    resource: info.plural,
-                    subresource: path.sub.as_str(),
-                    namespace: path.namespace.as_deref().unwrap_or_default(),
-                    name: path.name.as_deref().unwrap_or_default(),
-                }
+            Right::Resource { verb, group, resource, subresource, namespace, name } => {
+                Deed::Resource { verb, group, resource, subresource, namespace, name }
             }
-            Attributes::Review(path) => Deed::Resource {
-                verb: "create",
-                group: path.asked.group,
-                resource: path.asked.plural,
-                subresource: "",
-                namespace: path.namespace.as_deref().unwrap_or_default(),
-                name: "",
-            },
-            Attributes::Images { verb, name } => Deed::Resource {
-                verb,
-                group: "watchbell.dev",
-                resource: "images",
-                subresource: "",
-                namespace: "",
-                name,
-            },
-            Attributes::Impersonate { resource, name } => Deed::Resource {
-                verb: "impersonate",
-                group: "",
-                resource,
-                subresource: "",
-                namespace: "",
-                name,
-            },
-            Attributes::Path { verb, path } => Deed::Path { verb, path },
+            Right::Path { verb, path } => Deed::Path { verb, path },
         }
     }
-}
 
-/// Refuses what the user may not, in Kubernetes' words.
-pub(crate) fn authorize(user: &User, attributes: Attributes<'_>) -> Result<(), ApiError> {
-    let deed = attributes.deed();
-    if decide(user, &deed).is_ok() {
-        return Ok(());
+    fn of(
+        verb: &'static str,
+        group: &'static str,
+        resource: &'static str,
+        subresource: &'static str,
+        namespace: &str,
+        name: &str,
+    ) -> Right {
+        Right::Resource {
+            verb,
+            group: group.into(),
+            resource: resource.into(),
+            subresource: subresource.into(),
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
-    let user = &user.name;
-    Err(match deed {
-        Deed::Resource { verb, group, resource, subresource, namespace, name } => {
-            let whole = if subresource.is_empty() {
-                resource.to_owned()
-            } else {
-                format!("{resource}/{subresource}")
-            };
-            let place = if namespace.is_empty() {
-                "at the cluster scope".to_owned()
-            } else {
-                format!("in the namespace {namespace:?}")
-            };
-            let detail =
-                format!("User {user:?} cannot {verb} resource {whole:?} in API group {group:?} {place}");
-            let qualified =
-                if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
-            refusal(&qualified, name, &detail).about(resource, group, name)
-        }
-        Deed::Path { verb, path } => {
-            ApiError::new(Reason::Forbidden, format!("forbidden: User {user:?} cannot {verb} path {path:?}"))
-        }
-    })
-}
 
-/// Nobody acts as another here. A request that asks for it (`kubectl --as`) must not be answered with the caller's own rights.
-pub(crate) fn refuse_impersonation(user: &User, headers: &HeaderMap) -> Result<(), ApiError> {
-    for (header, value) in headers {
-        let Some(what) = header.as_str().strip_prefix("impersonate-") else { continue };
-        let resource = match what {
-            "group" => "groups",
-            "uid" => "uids",
-            extra if extra.starts_with("extra-") => "userextras",
-            _ => "users",
+    fn object(verb: &'static str, path: &ObjectPath, name: &str) -> Right {
+        let ResourceInfo { group, plural, .. } = path.resource.info();
+        let namespace = match (path.resource, &path.name) {
+            // As in Kubernetes a namespace lies in itself: a role in it may be about it.
+            (Resource::Namespace, Some(name)) => name,
+            _ => path.namespace.as_deref().unwrap_or_default(),
         };
-        let detail = format!(
-            "User {:?} cannot impersonate resource {resource:?} in API group \"\" at the cluster scope: this server lets nobody \
-             act as another",
-            user.name
-        );
-        let name = String::from_utf8_lossy(value.as_bytes());
-        return Err(refusal(resource, &name, &detail).about(resource, "", &name));
+        Right::of(verb, group, plural, path.sub.as_str(), namespace, name)
     }
-    Ok(())
+
+    /// # Errors
+    /// The refusal.
+    fn require(&self, rbac: &Rbac, user: &User) -> Result<(), ApiError> {
+        rbac.decide(user, &self.deed()).require(user, &self.deed())
+    }
 }
 
-/// `jobs.batch "x" is forbidden: …`, and without a name `jobs.batch is forbidden: …`, as Kubernetes has it.
-fn refusal(resource: &str, name: &str, detail: &str) -> ApiError {
-    let what = if name.is_empty() { resource.to_owned() } else { format!("{resource} {name:?}") };
-    ApiError::new(Reason::Forbidden, format!("{what} is forbidden: {detail}"))
+/// The rights that a request needs; none: it is open to everybody.
+pub(crate) fn needed(
+    method: &Method,
+    path: &str,
+    route: &Result<Route, ApiError>,
+    query: &Query,
+) -> Vec<Right> {
+    match route {
+        Ok(Route::Probe(_)) => Vec::new(),
+        Ok(Route::Object(object)) => of_object(method, object, query),
+        Ok(Route::Review(ReviewPath { asked, namespace })) => {
+            let namespace = namespace.as_deref().unwrap_or_default();
+            vec![Right::of(verb_of(method, Named::No), asked.group, asked.plural, "", namespace, "")]
+        }
+        Ok(Route::Images(image)) => {
+            let named = if matches!(image, ImagePath::One(_)) { Named::Yes } else { Named::No };
+            let verb = images::verb(method, image).unwrap_or_else(|_| verb_of(method, named));
+            vec![Right::of(verb, "watchbell.dev", "images", "", "", images::name(image, query))]
+        }
+        Ok(Route::Definitions) => {
+            let verb = if query.flag("watch") { "watch" } else { verb_of(method, Named::No) };
+            vec![Right::of(verb, "apiextensions.k8s.io", "customresourcedefinitions", "", "", "")]
+        }
+        Ok(
+            Route::Version
+            | Route::Metrics
+            | Route::Root
+            | Route::OpenApiV2
+            | Route::OpenApiIndex
+            | Route::OpenApi { .. }
+            | Route::CoreVersions
+            | Route::Groups
+            | Route::Group(_)
+            | Route::Resources { .. },
+        ) => vec![Right::Path { verb: path_verb(method), path: path.into() }],
+        Err(_) => vec![unserved(method, path)],
+    }
+}
+
+fn of_object(method: &Method, path: &ObjectPath, query: &Query) -> Vec<Right> {
+    let named = if path.name.is_some() { Named::Yes } else { Named::No };
+    let name = path.name.as_deref().unwrap_or_default();
+    // What is not served is refused for want of the right first, and then for what it is.
+    let Ok(verb) = Verb::of(method, path, query) else {
+        return vec![Right::object(verb_of(method, named), path, name)];
+    };
+    match (verb, path.sub) {
+        (Verb::List | Verb::Watch, _) if path.name.is_none() => {
+            // A role that names objects allows to list and to watch those alone, by this selector.
+            let selector = query.get("fieldSelector").unwrap_or_default();
+            let fields = Fields::parse(path.resource, selector).unwrap_or_default();
+            vec![Right::object(verb.as_str(), path, fields.name().unwrap_or_default())]
+        }
+        // A WebSocket can only be asked for with GET, and is no less of a deed for it.
+        (Verb::Get, Sub::Exec | Sub::Attach) => {
+            vec![Right::object("get", path, name), Right::object("create", path, name)]
+        }
+        // What admission would make of it is what somebody learns who may create it.
+        (Verb::Create, Sub::Sandbox) => {
+            let pods = ObjectPath { name: None, sub: Sub::None, ..path.clone() };
+            vec![Right::object("create", path, name), Right::object("create", &pods, "")]
+        }
+        _ => vec![Right::object(verb.as_str(), path, name)],
+    }
+}
+
+/// Whether a path names one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    No,
+    Yes,
+}
+
+/// Kubernetes' word for a method on a resource; empty, which only a rule for all verbs allows, for what has none.
+fn verb_of(method: &Method, named: Named) -> &'static str {
+    match (method, named) {
+        (&Method::GET | &Method::HEAD, Named::Yes) => "get",
+        (&Method::GET | &Method::HEAD, Named::No) => "list",
+        (&Method::POST, _) => "create",
+        (&Method::PUT, _) => "update",
+        (&Method::PATCH, _) => "patch",
+        (&Method::DELETE, Named::Yes) => "delete",
+        (&Method::DELETE, Named::No) => "deletecollection",
+        _ => "",
+    }
+}
+
+fn path_verb(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "get",
+        Method::HEAD => "head",
+        Method::POST => "post",
+        Method::PUT => "put",
+        Method::PATCH => "patch",
+        Method::DELETE => "delete",
+        Method::OPTIONS => "options",
+        Method::CONNECT => "connect",
+        Method::TRACE => "trace",
+        _ => "",
+    }
+}
+
+/// What a path stands for that leads nowhere here: as Kubernetes reads it, so that who may not look hears the same
+/// whether a kind is served or not (`k8s.io/apiserver/pkg/endpoints/request/requestinfo.go`).
+fn unserved(method: &Method, path: &str) -> Right {
+    let decode = |text: &str| percent_decode(text.as_bytes()).unwrap_or_else(|| text.to_owned());
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let (group, rest) = match segments.as_slice() {
+        ["api", _, rest @ ..] if !rest.is_empty() => ("", rest),
+        ["apis", group, _, rest @ ..] if !rest.is_empty() => (*group, rest),
+        _ => return Right::Path { verb: path_verb(method), path: path.into() },
+    };
+    let (namespace, rest) = match rest {
+        ["namespaces", namespace, sub, more @ ..] if !matches!(*sub, "status" | "finalize") => {
+            (*namespace, [&[*sub], more].concat())
+        }
+        ["namespaces", namespace, ..] => (*namespace, rest.to_vec()),
+        _ => ("", rest.to_vec()),
+    };
+    let part = |place: usize| rest.get(place).map(|text| decode(text)).unwrap_or_default();
+    let named = if rest.len() > 1 { Named::Yes } else { Named::No };
+    Right::Resource {
+        verb: verb_of(method, named),
+        group: decode(group).into(),
+        resource: part(0).into(),
+        subresource: part(2).into(),
+        namespace: decode(namespace),
+        name: part(1),
+    }
+}
+
+/// What somebody may, for as long as something hangs on it.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) user: User,
+    pub(crate) impersonation: Option<Impersonation>,
+    pub(crate) rights: Arc<[Right]>,
+}
+
+impl Held {
+    /// # Errors
+    /// The first of the rights that is not held, or no longer.
+    pub(crate) fn check(&self, rbac: &Rbac) -> Result<(), ApiError> {
+        if let Some(impersonation) = &self.impersonation {
+            impersonation.decide(rbac).map_err(|(_, refusal)| refusal)?;
+        }
+        self.rights.iter().try_for_each(|right| right.require(rbac, &self.user))
+    }
+
+    /// The same, and the decision that the audit journal tells: the one that refused, else the first.
+    pub(crate) fn decide(&self, rbac: &Rbac) -> (Option<Decision>, Result<(), ApiError>) {
+        let mut first = None;
+        for right in self.rights.iter() {
+            let decision = rbac.decide(&self.user, &right.deed());
+            if let Err(refusal) = decision.require(&self.user, &right.deed()) {
+                return (Some(decision), Err(refusal));
+            }
+            first.get_or_insert(decision);
+        }
+        (first, Ok(()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use watchbell_api::Resource;
-
     use super::*;
-    use crate::request::Sub;
 
-    fn check(groups: &[&str], name: Option<&str>, sub: Sub, expect: Result<(), &str>) {
-        let user = User {
-            name: "ada".into(),
-            groups: groups.iter().map(|g| (*g).to_owned()).collect(),
-            ..User::default()
-        };
-        let path = ObjectPath {
-            resource: Resource::Job,
-            namespace: Some("ml".into()),
-            name: name.map(str::to_owned),
-            sub,
-        };
-        let verb = if name.is_some() { Verb::Get } else { Verb::List };
-        let got = authorize(&user, Attributes::Object { verb, path: &path });
-        assert_eq!(
-            got.as_ref().map_err(|e| e.message.as_str()),
-            expect.as_ref().map(|()| &()).map_err(|e| *e)
-        );
-        if let Err(error) = got {
-            assert_eq!(error.reason.code(), 403);
+    /// `verb group resource[/sub] namespace name`, a right a line; `-` is nothing.
+    fn told(right: &Right) -> String {
+        let dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+        match right.deed() {
+            Deed::Path { verb, path } => format!("{} {path}", dash(verb)),
+            Deed::Resource { verb, group, resource, subresource, namespace, name } => {
+                let sub = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
+                format!("{} {} {resource}{sub} {} {}", dash(verb), dash(group), dash(namespace), dash(name))
+            }
         }
     }
 
     #[test]
-    fn only_masters_may() {
-        check(&["system:authenticated", "system:masters"], None, Sub::None, Ok(()));
-        check(
-            &["system:authenticated"],
-            None,
-            Sub::None,
-            Err(
-                "jobs.batch is forbidden: User \"ada\" cannot list resource \"jobs\" in API group \"batch\" in the \
-                 namespace \"ml\"",
-            ),
-        );
-        check(
-            &["system:Masters", "system:masters "],
-            Some("x"),
-            Sub::Status,
-            Err(
-                "jobs.batch \"x\" is forbidden: User \"ada\" cannot get resource \"jobs/status\" in API group \"batch\" \
-                 in the namespace \"ml\"",
-            ),
-        );
-    }
-
-    #[test]
-    fn paths_are_guarded_too() {
-        let user = User { name: "ada".into(), ..User::default() };
-        let refused = authorize(&user, Attributes::Path { verb: "get", path: "/metrics" }).unwrap_err();
-        assert_eq!(refused.message, "forbidden: User \"ada\" cannot get path \"/metrics\"");
-    }
-
-    #[test]
-    fn nobody_acts_as_another() {
-        let user = User { name: "ada".into(), groups: vec![MASTERS.into()], ..User::default() };
-        let check = |header: &'static str, expect: Option<&str>| {
-            let headers = HeaderMap::from_iter([(
-                hyper::header::HeaderName::from_static(header),
-                hyper::header::HeaderValue::from_static("bob"),
-            )]);
-            let got = refuse_impersonation(&user, &headers).err().map(|e| e.message);
-            assert_eq!(
-                got.as_deref().map(|m| m.split(" is forbidden: ").next().unwrap()),
-                expect,
-                "{header}"
-            );
+    fn each_request_needs_its_rights() {
+        let check = |line: &str, expect: &[&str]| {
+            let (method, uri) = line.split_once(' ').unwrap();
+            let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            let query = Query::parse(query).unwrap();
+            let rights = needed(&method, path, &Route::parse(path), &query);
+            assert_eq!(rights.iter().map(told).collect::<Vec<_>>(), expect, "{line}");
         };
-        check("accept", None);
-        check("impersonate-user", Some("users \"bob\""));
-        check("impersonate-group", Some("groups \"bob\""));
-        check("impersonate-uid", Some("uids \"bob\""));
-        check("impersonate-extra-scopes", Some("userextras \"bob\""));
+        check("GET /healthz", &[]);
+        check("GET /version", &["get /version"]);
+        check("POST /version", &["post /version"]);
+        check("BREW /metrics", &["- /metrics"]);
+        check("GET /apis/batch/v1", &["get /apis/batch/v1"]);
+        check("GET /openapi/v3/apis/batch/v1", &["get /openapi/v3/apis/batch/v1"]);
+        let jobs = "/apis/batch/v1/namespaces/ml/jobs";
+        check(&format!("GET {jobs}"), &["list batch jobs ml -"]);
+        check("GET /apis/batch/v1/jobs", &["list batch jobs - -"]);
+        check("GET /apis/batch/v1/jobs?watch=1", &["watch batch jobs - -"]);
+        check(&format!("GET {jobs}?fieldSelector=metadata.name%3Da"), &["list batch jobs ml a"]);
+        check(&format!("GET {jobs}?watch=true&fieldSelector=metadata.name=a"), &["watch batch jobs ml a"]);
+        check(&format!("GET {jobs}?fieldSelector=metadata.name!%3Da"), &["list batch jobs ml -"]);
+        check(&format!("GET {jobs}?fieldSelector=nonsense"), &["list batch jobs ml -"]);
+        check(&format!("GET {jobs}/a"), &["get batch jobs ml a"]);
+        check(&format!("GET {jobs}/a?watch=1"), &["watch batch jobs ml a"]);
+        check(&format!("POST {jobs}"), &["create batch jobs ml -"]);
+        check("POST /apis/batch/v1/jobs", &["create batch jobs - -"]);
+        check(&format!("PUT {jobs}/a"), &["update batch jobs ml a"]);
+        check(&format!("PATCH {jobs}/a/status"), &["patch batch jobs/status ml a"]);
+        check(&format!("DELETE {jobs}/a"), &["delete batch jobs ml a"]);
+        check(&format!("DELETE {jobs}?fieldSelector=metadata.name=a"), &["deletecollection batch jobs ml -"]);
+        check(&format!("POST {jobs}/a/rerun"), &["create batch jobs/rerun ml a"]);
+        check(&format!("GET {jobs}/a/rerun"), &["get batch jobs/rerun ml a"]);
+        let crons = "/apis/batch/v1/namespaces/ml/cronjobs";
+        check(&format!("POST {crons}/n/trigger"), &["create batch cronjobs/trigger ml n"]);
+        check(&format!("PATCH {crons}/n/suspend"), &["patch batch cronjobs/suspend ml n"]);
+        let pod = "/api/v1/namespaces/ml/pods/p";
+        check(&format!("GET {pod}/log"), &["get - pods/log ml p"]);
+        check(&format!("GET {pod}/exec"), &["get - pods/exec ml p", "create - pods/exec ml p"]);
+        check(&format!("POST {pod}/attach"), &["create - pods/attach ml p"]);
+        check(&format!("GET {pod}/attach"), &["get - pods/attach ml p", "create - pods/attach ml p"]);
+        check(&format!("POST {pod}/eviction"), &["create - pods/eviction ml p"]);
+        check(&format!("GET {pod}/sandbox"), &["get - pods/sandbox ml p"]);
+        check(&format!("POST {pod}/sandbox"), &["create - pods/sandbox ml p", "create - pods ml -"]);
+        check("GET /api/v1/namespaces", &["list - namespaces - -"]);
+        check("GET /api/v1/namespaces/ml", &["get - namespaces ml ml"]);
+        check("PUT /api/v1/namespaces/ml/status", &["update - namespaces/status ml ml"]);
+        check("POST /api/v1/namespaces", &["create - namespaces - -"]);
+        check("GET /api/v1/nodes/watchbell", &["get - nodes - watchbell"]);
+        let reviews = "/apis/authorization.k8s.io/v1";
+        check(
+            &format!("POST {reviews}/selfsubjectaccessreviews"),
+            &["create authorization.k8s.io selfsubjectaccessreviews - -"],
+        );
+        check(
+            &format!("POST {reviews}/namespaces/ml/localsubjectaccessreviews"),
+            &["create authorization.k8s.io localsubjectaccessreviews ml -"],
+        );
+        let images = "/apis/watchbell.dev/v1alpha1/images";
+        check(&format!("GET {images}"), &["list watchbell.dev images - -"]);
+        check(
+            &format!("GET {images}/docker.io/library/a:1"),
+            &["get watchbell.dev images - docker.io/library/a:1"],
+        );
+        check(&format!("DELETE {images}/a"), &["delete watchbell.dev images - a"]);
+        check(&format!("POST {images}:pull?name=a"), &["pull watchbell.dev images - a"]);
+        check(&format!("POST {images}:prune"), &["prune watchbell.dev images - -"]);
+        check(&format!("PATCH {images}/a"), &["patch watchbell.dev images - a"]);
+        check(
+            "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            &["list apiextensions.k8s.io customresourcedefinitions - -"],
+        );
+        // What is not served is read as Kubernetes reads it.
+        check("GET /apis/x.example/v1/namespaces/ml/things/a/sub", &["get x.example things/sub ml a"]);
+        check("GET /apis/x.example/v1/things", &["list x.example things - -"]);
+        check("DELETE /api/v1/namespaces/ml/things", &["deletecollection - things ml -"]);
+        check("GET /api/v1/namespaces/ml/finalize", &["get - namespaces/finalize ml ml"]);
+        check("GET /api/v1/namespaces/ml/pods/p/portforward", &["get - pods/portforward ml p"]);
+        check("GET /logs/x", &["get /logs/x"]);
+        check("GET /apis/x.example/v1/%2e%2e", &["list x.example .. - -"]);
     }
 }

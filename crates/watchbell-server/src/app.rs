@@ -5,21 +5,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use watchbell_api::node::{Images, LogSource, Sessions};
 use watchbell_api::{ApiError, Reason, Uid};
+use watchbell_core::request::User;
 use watchbell_identity::{Identity, Refusal};
 
-use crate::access::{self, Attributes, authorize};
+use crate::access::{self, Held, Right};
 use crate::authenticate::{Authenticator, Caller, Credential, Refused, Tenure};
 use crate::body::{Arriving, Body};
 use crate::connection::Peer;
+use crate::impersonate;
 use crate::metrics::Metrics;
-use crate::notes::{Answered, Note};
+use crate::notes::{Answered, Note, Trail};
 use crate::pins::Pins;
-use crate::request::{ObjectPath, Query, Route, Sub, Verb, method_not_allowed};
+use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
 use crate::state::State;
 use crate::verbs::stream::{self, Upgrade};
@@ -64,6 +68,8 @@ pub(crate) struct Call {
     /// A random byte: spreads what would otherwise happen at once.
     pub(crate) spread: u8,
     pub(crate) credential: Credential,
+    pub(crate) held: Held,
+    pub(crate) trail: Trail,
     /// What flows goes on as long as this.
     pub(crate) tenure: Tenure,
 }
@@ -74,6 +80,8 @@ struct Seen<'a> {
     audit_id: &'a str,
     spread: u8,
     recorded: Arc<AtomicBool>,
+    /// Written as it becomes known.
+    trail: &'a mut Trail,
 }
 
 impl App {
@@ -127,8 +135,15 @@ impl App {
         if caller.is_ok() {
             peer.is_of_somebody();
         }
-        let seen = Seen { accept: &accept, audit_id: &audit_id, spread: random[0], recorded: Arc::default() };
-        let recorded = seen.recorded.clone();
+        let mut trail = Trail::default();
+        let recorded: Arc<AtomicBool> = Arc::default();
+        let seen = Seen {
+            accept: &accept,
+            audit_id: &audit_id,
+            spread: random[0],
+            recorded: recorded.clone(),
+            trail: &mut trail,
+        };
         let result = Box::pin(self.serve(peer, &caller, request, &mut incoming, route, seen)).await;
         let response = result.unwrap_or_else(|error| {
             if error.reason == Reason::InternalError {
@@ -140,7 +155,16 @@ impl App {
             self.metrics.request(&method, response.status());
         }
         if !is_probe && !recorded.load(Ordering::Relaxed) {
-            self.note(peer, &caller, &method, &uri, &audit_id, response.status());
+            let answered = Answered {
+                trail: &trail,
+                method: &method,
+                path: uri.path(),
+                query: uri.query().unwrap_or_default(),
+                source: peer.ip(),
+                audit_id: &audit_id,
+                status: response.status(),
+            };
+            self.note(&caller, &answered);
         }
         let response = respond::with_header(response, "audit-id", &audit_id);
         // Nothing is waited for on a stranger's behalf.
@@ -150,32 +174,13 @@ impl App {
     }
 
     /// Leaves a note of a request that the writer did not see.
-    fn note(
-        &self,
-        peer: &Peer,
-        caller: &Result<Caller, Refused>,
-        method: &Method,
-        uri: &hyper::Uri,
-        audit_id: &str,
-        status: StatusCode,
-    ) {
+    fn note(&self, caller: &Result<Caller, Refused>, answered: &Answered<'_>) {
         let note = match caller {
             Err(refused) => {
-                self.metrics.stranger(refused.why.word(), status);
-                Some(Note::Stranger(peer.ip(), refused.why.word()))
+                self.metrics.stranger(refused.why.word(), answered.status);
+                Some(Note::Stranger(answered.source, refused.why.word()))
             }
-            Ok(Caller { user, .. }) => {
-                let answered = Answered {
-                    user,
-                    method,
-                    path: uri.path(),
-                    query: uri.query().unwrap_or_default(),
-                    source: peer.ip(),
-                    audit_id,
-                    status,
-                };
-                answered.record(Timestamp::now()).map(Note::Request)
-            }
+            Ok(_) => answered.record(Timestamp::now()).map(Note::Request),
         };
         if let Some(note) = note {
             self.state.note(note);
@@ -200,13 +205,20 @@ impl App {
             tracing::debug!(peer = ?peer.ip(), "refused: {}", refused.why);
             refused.error()
         })?;
-        let (user, credential) = (user.clone(), credential.clone());
-        let route = route?;
+        let credential = credential.clone();
+        seen.trail.user = user.clone();
         let on = hyper::upgrade::on(&mut request);
         let (head, ()) = request.into_parts();
-        access::refuse_impersonation(&user, &head.headers)?;
+        // Whether he may, before anything else is said of what he asks for.
+        let query = Query::parse(head.uri.query().unwrap_or_default());
+        let rights = {
+            let none = Query::default();
+            access::needed(&head.method, head.uri.path(), &route, query.as_ref().unwrap_or(&none))
+        };
+        let held = self.authorize(user.clone(), &head.headers, rights, seen.trail)?;
+        let (route, query) = (route?, query?);
         let call = Call {
-            query: Query::parse(head.uri.query().unwrap_or_default())?,
+            query,
             accept: seen.accept.into(),
             content_type: joined(&head.headers, CONTENT_TYPE),
             content_encoding: Some(joined(&head.headers, CONTENT_ENCODING))
@@ -217,33 +229,66 @@ impl App {
             audit_id: seen.audit_id.into(),
             recorded: seen.recorded,
             spread: seen.spread,
-            tenure: Tenure::new(self.state.clone(), credential.clone()),
+            tenure: Tenure::new(self.state.clone(), credential.clone(), held.clone()),
+            held,
+            trail: seen.trail.clone(),
             credential,
         };
+        self.dispatch(peer, &call, &head, route, incoming, on).await
+    }
+
+    /// Whom the request acts as, and that he may do all that it stands for.
+    fn authorize(
+        &self,
+        user: User,
+        headers: &HeaderMap,
+        rights: Vec<Right>,
+        trail: &mut Trail,
+    ) -> Result<Held, ApiError> {
+        let snapshot = self.state.snapshot();
+        let rbac = snapshot.rbac();
+        let (user, impersonation) = match impersonate::wish(headers)?.grant(user.clone())? {
+            None => (user, None),
+            Some((acting, impersonation)) => {
+                if let Err((decision, refusal)) = impersonation.decide(rbac) {
+                    trail.decision = Some(decision);
+                    return Err(refusal);
+                }
+                trail.impersonated = Some(acting.clone());
+                (acting, Some(impersonation))
+            }
+        };
+        let held = Held { user, impersonation, rights: rights.into() };
+        let (decision, judged) = held.decide(rbac);
+        trail.decision = decision;
+        judged.map(|()| held)
+    }
+
+    async fn dispatch(
+        self: &Arc<Self>,
+        peer: &Arc<Peer>,
+        call: &Call,
+        head: &Parts,
+        route: Route,
+        incoming: &mut Arriving,
+        on: OnUpgrade,
+    ) -> Result<Response<Body>, ApiError> {
         match route {
             Route::Object(path) => {
                 let verb = Verb::of(&head.method, &path, &call.query)?;
-                authorize(&user, Attributes::Object { verb, path: &path })?;
                 match verb {
-                    Verb::Get if path.sub == Sub::Log => log::log(self, &call, &path).await,
-                    Verb::Get if path.sub == Sub::Sandbox => sandbox::of_stored(self, &call, &path).await,
-                    _ if path.sub == Sub::Sandbox => {
-                        // What admission would make of it is what somebody learns who may create it.
-                        let pods = ObjectPath { name: None, sub: Sub::None, ..path.clone() };
-                        authorize(&user, Attributes::Object { verb: Verb::Create, path: &pods })?;
-                        sandbox::of_sent(self, &call, user, &path, incoming).await
-                    }
+                    Verb::Get if path.sub == Sub::Log => log::log(self, call, &path).await,
+                    Verb::Get if path.sub == Sub::Sandbox => sandbox::of_stored(self, call, &path).await,
+                    _ if path.sub == Sub::Sandbox => sandbox::of_sent(self, call, &path, incoming).await,
                     _ if matches!(path.sub, Sub::Exec | Sub::Attach) => {
-                        // A WebSocket can only be asked for with GET, and is no less of a deed for it.
-                        authorize(&user, Attributes::Object { verb: Verb::Create, path: &path })?;
                         let upgrade = Upgrade { method: &head.method, headers: &head.headers, on };
-                        stream::open(self, &call, peer, &user, verb, &path, upgrade)
+                        stream::open(self, call, peer, verb, &path, upgrade)
                     }
-                    Verb::Get => read::get(self, &call, &path),
-                    Verb::List => list::list(self, &call, &path).await,
-                    Verb::Watch => watch::watch(self, &call, &path),
+                    Verb::Get => read::get(self, call, &path),
+                    Verb::List => list::list(self, call, &path).await,
+                    Verb::Watch => watch::watch(self, call, &path),
                     Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
-                        write::write(self, &call, user, verb, &path, incoming).await
+                        write::write(self, call, verb, &path, incoming).await
                     }
                 }
             }
@@ -251,20 +296,15 @@ impl App {
                 if head.method != Method::POST {
                     return Err(method_not_allowed());
                 }
-                if !review::is_of_oneself(path.asked) {
-                    authorize(&user, Attributes::Review(&path))?;
-                }
-                review::review(&call, &user, &path, incoming).await
+                review::review(self, call, &path, incoming).await
             }
             Route::Images(path) => {
-                let verb = images::verb(&head.method, &path)?;
-                authorize(&user, Attributes::Images { verb, name: images::name(&path, &call) })?;
-                images::serve(self, &call, &head.method, &path, incoming).await
+                images::verb(&head.method, &path)?;
+                images::serve(self, call, &head.method, &path, incoming).await
             }
             other => {
-                authorize(&user, Attributes::Path { verb: path_verb(&head.method), path: head.uri.path() })?;
                 require_get(&head.method)?;
-                self.document(&call, other).await
+                self.document(call, other).await
             }
         }
     }
@@ -292,18 +332,6 @@ impl App {
 
 fn require_get(method: &Method) -> Result<(), ApiError> {
     if *method == Method::GET || *method == Method::HEAD { Ok(()) } else { Err(method_not_allowed()) }
-}
-
-fn path_verb(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "get",
-        Method::HEAD => "head",
-        Method::POST => "post",
-        Method::PUT => "put",
-        Method::PATCH => "patch",
-        Method::DELETE => "delete",
-        _ => "use",
-    }
 }
 
 /// The values of a header as one list; bytes that are no text count as none.

@@ -27,6 +27,7 @@ use watchbell_core::request::User;
 use watchbell_core::world::{Snapshot, Stored};
 use watchbell_identity::{AUTHENTICATED, Attempts, CREDENTIAL_ID, Refusal, user_token};
 
+use crate::access::Held;
 use crate::connection::{LocalUser, Peer};
 use crate::state::State;
 
@@ -244,35 +245,50 @@ fn until(token: &Stored) -> i64 {
     token.token().map_or(0, |kept| kept.expires_at)
 }
 
-/// Objects by which somebody is known: with a change of these, what flows is looked at again.
+/// Objects by which somebody is known, or may do something: with a change of these, what flows is looked at again.
 pub(crate) fn is_of_credentials(resource: Resource) -> bool {
-    matches!(resource, Resource::UserToken | Resource::CertificateRevocation)
+    matches!(
+        resource,
+        Resource::UserToken
+            | Resource::CertificateRevocation
+            | Resource::Role
+            | Resource::RoleBinding
+            | Resource::ClusterRole
+            | Resource::ClusterRoleBinding
+    )
 }
 
-/// How long something that flows may go on: as long as what it was opened with counts.
+/// How long something that flows may go on: as long as what it was opened with counts, and whoever opened it may.
 #[derive(Debug, Clone)]
 pub(crate) struct Tenure {
     state: State,
     credential: Credential,
+    held: Held,
 }
 
 /// The longest nap: the wall clock may be set.
 const NAP: Duration = Duration::from_secs(60);
 
 impl Tenure {
-    pub(crate) fn new(state: State, credential: Credential) -> Tenure {
-        Tenure { state, credential }
+    pub(crate) fn new(state: State, credential: Credential, held: Held) -> Tenure {
+        Tenure { state, credential, held }
     }
 
-    /// Waits until it no longer counts.
-    pub(crate) async fn over(&self) {
+    /// Waits until it no longer counts, or its user no longer may, and says what the client hears of it.
+    pub(crate) async fn over(&self) -> ApiError {
         let mut bell = self.state.credentials_bell();
         loop {
             bell.mark_unchanged();
             let snapshot = self.state.snapshot();
             let now = Timestamp::now();
             if !self.credential.counts(&snapshot, now) {
-                return;
+                return ApiError::new(
+                    Reason::Unauthorized,
+                    "what this was opened with no longer counts: it was revoked, or has ended",
+                );
+            }
+            if let Err(refusal) = self.held.check(snapshot.rbac()) {
+                return refusal;
             }
             let left = self.credential.ends(&snapshot).saturating_sub(now.as_second());
             drop(snapshot);
@@ -283,14 +299,6 @@ impl Tenure {
                 () = tokio::time::sleep(nap) => {}
             }
         }
-    }
-
-    /// What a client hears of it.
-    pub(crate) fn error() -> ApiError {
-        ApiError::new(
-            Reason::Unauthorized,
-            "what this was opened with no longer counts: it was revoked, or has ended",
-        )
     }
 }
 

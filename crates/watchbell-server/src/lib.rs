@@ -21,6 +21,7 @@ mod body;
 mod connection;
 mod discovery;
 mod documents;
+mod impersonate;
 mod local;
 mod metrics;
 mod notes;

@@ -12,6 +12,7 @@ use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::node::{SessionAction, SessionRequest};
+use watchbell_core::access::Decision;
 use watchbell_core::request::User;
 use watchbell_core::world::AuditRecord;
 
@@ -107,9 +108,33 @@ impl Notes {
     }
 }
 
+/// Who asked, as whom, and how it was decided: what the journal says of a request beside its line and its answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trail {
+    pub(crate) user: User,
+    /// Whom he acted as, where he may.
+    pub(crate) impersonated: Option<User>,
+    pub(crate) decision: Option<Decision>,
+}
+
+impl Trail {
+    /// Writes it into an event; annotations that are there stay.
+    fn write(&self, event: &mut Value) {
+        event["user"] = self.user.info();
+        if let Some(impersonated) = &self.impersonated {
+            event["impersonatedUser"] = impersonated.info();
+        }
+        if let Some(decision) = &self.decision {
+            let mut annotations = event["annotations"].as_object().cloned().unwrap_or_default();
+            decision.annotate(&mut annotations);
+            event["annotations"] = Value::Object(annotations);
+        }
+    }
+}
+
 /// A request as it was answered.
 pub(crate) struct Answered<'a> {
-    pub(crate) user: &'a User,
+    pub(crate) trail: &'a Trail,
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
     pub(crate) query: &'a str,
@@ -151,7 +176,7 @@ impl Answered<'_> {
             _ => return None,
         }
         body["requestURI"] = self.path.chars().take(1024).collect::<String>().into();
-        body["user"] = self.user.info();
+        self.trail.write(&mut body);
         body["sourceIPs"] = addresses(self.source);
         let outcome = if refused { "Failure" } else { "Success" };
         body["responseStatus"] = json!({"metadata": {}, "status": outcome, "code": self.status.as_u16()});
@@ -169,7 +194,7 @@ const COMMAND_CHARS_MAX: usize = 4096;
 
 impl SessionNote {
     pub(crate) fn new(
-        user: &User,
+        trail: &Trail,
         verb: Verb,
         path: &ObjectPath,
         container: &str,
@@ -183,10 +208,11 @@ impl SessionNote {
             annotations["watchbell.dev/command"] =
                 words.chars().take(COMMAND_CHARS_MAX).collect::<String>().into();
         }
-        let body = json!({
+        let mut body = json!({
             "auditID": audit_id, "verb": verb.as_str(), "objectRef": reference(path), "sourceIPs": addresses(source),
-            "user": user.info(), "annotations": annotations,
+            "annotations": annotations,
         });
+        trail.write(&mut body);
         SessionNote { body }
     }
 
@@ -250,8 +276,9 @@ mod tests {
 
     fn record(method: Method, path: &str, query: &str, status: u16) -> Option<Value> {
         let user = User { name: "ada".into(), groups: vec!["ml".into()], ..User::default() };
+        let trail = Trail { user, ..Trail::default() };
         let answered = Answered {
-            user: &user,
+            trail: &trail,
             method: &method,
             path,
             query,

@@ -15,7 +15,7 @@ use hyper::Method;
 use watchbell_api::{ApiError, Reason};
 
 pub(crate) use path::{ImagePath, ObjectPath, Probe, ReviewPath, Route, Sub};
-pub(crate) use query::Query;
+pub(crate) use query::{Query, percent_decode};
 
 /// Kubernetes' word for what a request does to a resource; what authorization and audit speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

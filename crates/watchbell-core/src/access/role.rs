@@ -58,7 +58,7 @@ impl RoleRef {
     }
 
     /// How Kubernetes says that it is not there.
-    pub(super) fn not_found(&self) -> String {
+    pub fn not_found(&self) -> String {
         format!("{}.{RBAC_GROUP} {:?} not found", self.kind().to_lowercase(), self.name())
     }
 }

@@ -81,6 +81,7 @@ impl Rig {
             write,
             options: WriteOptions::default(),
             audit_id: "1".into(),
+            impersonation: None,
         };
         let written = self.world.write(request, self.time());
         self.commit();
@@ -356,6 +357,7 @@ fn what_is_given_out_is_recorded_without_the_token() {
         write: Write::IssueToken(Box::new(rig.ask(json!({})).unwrap())),
         options: WriteOptions::default(),
         audit_id: "2".into(),
+        impersonation: None,
     };
     let asked = request(&rig);
     rig.world.write(asked, rig.time()).unwrap();

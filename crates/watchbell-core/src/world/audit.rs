@@ -9,6 +9,7 @@ use watchbell_api::ApiError;
 
 use super::World;
 use super::object::Stored;
+use crate::access::Decision;
 use crate::request::{DryRun, Outcome, Request, Subresource, Write, Written};
 
 /// Names a token that was given out, as those name it who come with it.
@@ -25,6 +26,7 @@ impl World {
     pub(super) fn audit_request(
         &mut self,
         request: &Request,
+        decision: &Decision,
         answer: &Result<Written, ApiError>,
         now: Timestamp,
     ) {
@@ -82,7 +84,12 @@ impl World {
             "responseStatus": status,
             "requestReceivedTimestamp": at, "stageTimestamp": at,
         });
+        if let Some(impersonation) = &request.impersonation {
+            body["user"] = impersonation.by.info();
+            body["impersonatedUser"] = request.user.info();
+        }
         let mut annotations = Map::new();
+        decision.annotate(&mut annotations);
         if request.options.dry_run == DryRun::All {
             annotations.insert("watchbell.dev/dry-run".into(), "All".into());
         }
@@ -96,9 +103,7 @@ impl World {
         {
             annotations.insert("watchbell.dev/job".into(), written.object["metadata"]["name"].clone());
         }
-        if !annotations.is_empty() {
-            body["annotations"] = Value::Object(annotations);
-        }
+        body["annotations"] = Value::Object(annotations);
         self.stage.audit.push(AuditRecord { at: now, body });
     }
 

@@ -78,6 +78,7 @@ impl World {
                 ..WriteOptions::default()
             },
             audit_id: String::new(),
+            impersonation: None,
         };
         let (stored, _) = self.prepare(&request, object, Ownership::Update, now)?;
         Ok(self.insert_new(stored, now))

@@ -75,6 +75,7 @@ impl World {
             if request.subresource != Subresource::None {
                 return Err(ApiError::not_found(resource, &request.name));
             }
+            self.require_create(request)?;
             check_name(resource, &request.name, metadata.get("name"))?;
             metadata.insert("name".into(), request.name.clone().into());
             let by = writer(request, now);

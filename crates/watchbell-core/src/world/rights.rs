@@ -108,6 +108,7 @@ impl World {
                 ..WriteOptions::default()
             },
             audit_id: Uid::from_random(self.random.bytes()).to_string(),
+            impersonation: None,
         };
         self.write(request, now)
     }

@@ -8,6 +8,7 @@ mod deletion;
 mod devices;
 mod fake_node;
 mod journal;
+mod judged;
 mod limits;
 mod logins;
 mod namespaces;
@@ -249,6 +250,7 @@ fn request(resource: Resource, namespace: &str, name: &str) -> Request {
         write: Write::Delete(DeleteOptions::default()),
         options: WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::default() },
         audit_id: "a".into(),
+        impersonation: None,
     }
 }
 

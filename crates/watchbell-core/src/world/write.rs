@@ -10,18 +10,49 @@ use super::World;
 use super::issue;
 use super::object::{JsonHead, Stored};
 use super::owners::Ownership;
+use crate::access::{Decision, Deed};
 use crate::request::{FieldValidation, Outcome, PatchKind, Request, Write, Written};
 use crate::service_account::Issue;
 
 impl World {
     /// Carries out a request into the stage and records it in the audit journal.
+    ///
+    /// Whether its user may is decided here, over the state that the change is made to: a right that was taken away while
+    /// the request waited is taken away.
     pub fn write(&mut self, request: Request, now: Timestamp) -> Result<Written, ApiError> {
-        let answer = match request.resource.stored() {
-            stored if stored == request.resource => self.dispatch(&request, now),
-            stored => self.write_in_other_form(&request, stored, now),
+        let (decision, judged) = self.judge(&request);
+        let answer = match (judged, request.resource.stored()) {
+            (Err(refusal), _) => Err(refusal),
+            (Ok(()), stored) if stored == request.resource => self.dispatch(&request, now),
+            (Ok(()), stored) => self.write_in_other_form(&request, stored, now),
         };
-        self.audit_request(&request, &answer, now);
+        self.audit_request(&request, &decision, &answer, now);
         answer
+    }
+
+    /// Whether the request may, and the decision that says why.
+    fn judge(&self, request: &Request) -> (Decision, Result<(), ApiError>) {
+        let rbac = self.state.rbac();
+        if let Some(impersonation) = &request.impersonation
+            && let Err((decision, refusal)) = impersonation.decide(rbac)
+        {
+            return (decision, Err(refusal));
+        }
+        let deed = request.deed();
+        let decision = rbac.decide(&request.user, &deed);
+        let judged = decision.require(&request.user, &deed);
+        (decision, judged)
+    }
+
+    /// Refuses a change that makes an object under a right to something else, unless its user may create too.
+    pub(super) fn require_create(&self, request: &Request) -> Result<(), ApiError> {
+        let deed = match request.deed() {
+            Deed::Resource { group, resource, subresource, namespace, name, .. } => {
+                Deed::Resource { verb: "create", group, resource, subresource, namespace, name }
+            }
+            path @ Deed::Path { .. } => path,
+        };
+        self.state.rbac().decide(&request.user, &deed).require(&request.user, &deed)
     }
 
     pub(super) fn dispatch(&mut self, request: &Request, now: Timestamp) -> Result<Written, ApiError> {

@@ -80,7 +80,7 @@ fn form_decode(text: &str) -> Option<String> {
 }
 
 /// Percent-decoding; `None` for a broken escape or for what is not UTF-8.
-pub(super) fn percent_decode(bytes: &[u8]) -> Option<String> {
+pub(crate) fn percent_decode(bytes: &[u8]) -> Option<String> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes.iter();
     while let Some(&byte) = rest.next() {

@@ -410,3 +410,55 @@ fn check_names(path: &str) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+/// The number of a kind of route. Without a wildcard: who adds one adds a number, and then a row to the walk.
+fn kind_of(route: &Route) -> usize {
+    match route {
+        Route::Probe(Probe::Health) => 0,
+        Route::Probe(Probe::Live) => 1,
+        Route::Probe(Probe::Ready) => 2,
+        Route::Version => 3,
+        Route::Metrics => 4,
+        Route::Root => 5,
+        Route::OpenApiV2 => 6,
+        Route::OpenApiIndex => 7,
+        Route::OpenApi { .. } => 8,
+        Route::CoreVersions => 9,
+        Route::Groups => 10,
+        Route::Group(_) => 11,
+        Route::Resources { .. } => 12,
+        Route::Definitions => 13,
+        Route::Review(_) => 14,
+        Route::Images(ImagePath::All) => 15,
+        Route::Images(ImagePath::One(_)) => 16,
+        Route::Images(ImagePath::Pull) => 17,
+        Route::Images(ImagePath::Import) => 18,
+        Route::Images(ImagePath::Prune) => 19,
+        Route::Object(path) => match path.sub {
+            Sub::None => 20,
+            Sub::Status => 21,
+            Sub::Log => 22,
+            Sub::Exec => 23,
+            Sub::Attach => 24,
+            Sub::Eviction => 25,
+            Sub::Sandbox => 26,
+            Sub::Trigger => 27,
+            Sub::Suspend => 28,
+            Sub::Rerun => 29,
+        },
+    }
+}
+
+/// The rows that `tests/api/walk.rs` walks as those who may not.
+#[test]
+fn every_route_has_a_row_in_the_walk() {
+    let mut missing: std::collections::BTreeSet<usize> = (0..=29).collect();
+    let rows = include_str!("../../tests/api/walk/routes.txt");
+    for row in rows.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let uri = row.split(' ').nth(1).expect("a path");
+        if let Ok(route) = Route::parse(uri.split('?').next().unwrap_or_default()) {
+            missing.remove(&kind_of(&route));
+        }
+    }
+    assert!(missing.is_empty(), "kinds of routes that nobody walks: {missing:?}");
+}

@@ -27,7 +27,7 @@ use watchbell_api::{ApiError, Reason};
 use crate::app::{App, Call};
 use crate::body::{self, Arriving, Body, PATIENCE};
 use crate::request::accept::Answer;
-use crate::request::{ImagePath, method_not_allowed};
+use crate::request::{ImagePath, Query, method_not_allowed};
 use crate::respond;
 
 /// The verb that authorization and audit speak of, and the image.
@@ -44,10 +44,10 @@ pub(crate) fn verb(method: &Method, path: &ImagePath) -> Result<&'static str, Ap
 }
 
 /// The name that the path or the query gives.
-pub(crate) fn name<'a>(path: &'a ImagePath, call: &'a Call) -> &'a str {
+pub(crate) fn name<'a>(path: &'a ImagePath, query: &'a Query) -> &'a str {
     match path {
         ImagePath::One(name) => name,
-        ImagePath::Pull | ImagePath::Import => call.query.get("name").unwrap_or_default(),
+        ImagePath::Pull | ImagePath::Import => query.get("name").unwrap_or_default(),
         ImagePath::All | ImagePath::Prune => "",
     }
 }

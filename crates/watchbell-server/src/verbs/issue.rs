@@ -11,13 +11,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource, defaults, validate};
+use watchbell_core::access::Wish;
 use watchbell_core::login::Grant;
 use watchbell_core::request::{Issued, User};
 use watchbell_core::world::rfc3339;
 use watchbell_identity::Subject;
 use watchbell_identity::user_token::Secret;
 
-use crate::access::{Attributes, authorize};
 use crate::app::{App, Call};
 use crate::authenticate::Credential;
 
@@ -38,7 +38,7 @@ pub(super) fn make(app: &App, user: &User, resource: Resource, object: &Value) -
     let mut filled = object.clone();
     defaults::apply(resource, &mut filled);
     let grant = Grant::read(&filled);
-    require_impersonation(user, &grant)?;
+    require_impersonation(app, user, &grant)?;
     if resource == Resource::UserToken {
         let secret = Secret::new(random()?);
         return Ok(Made { kept: Issued::Token { digest: secret.digest() }, secret: Some(secret) });
@@ -88,12 +88,15 @@ pub(super) fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
-fn require_impersonation(user: &User, grant: &Grant) -> Result<(), ApiError> {
-    authorize(user, Attributes::Impersonate { resource: "users", name: &grant.user })?;
-    for group in &grant.groups {
-        authorize(user, Attributes::Impersonate { resource: "groups", name: group })?;
+fn require_impersonation(app: &App, user: &User, grant: &Grant) -> Result<(), ApiError> {
+    let wish = Wish { name: grant.user.clone(), groups: grant.groups.clone(), ..Wish::default() };
+    match wish.grant(user.clone()) {
+        Ok(Some((_, impersonation))) => {
+            impersonation.decide(app.state.snapshot().rbac()).map_err(|(_, refusal)| refusal)
+        }
+        // It names no user: its own checks refuse it.
+        Ok(None) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], ApiError> {

@@ -16,7 +16,6 @@ use watchbell_core::world::{Head, Stored};
 
 use super::closed;
 use crate::app::{App, Call};
-use crate::authenticate::Tenure;
 use crate::body::{self, Body};
 use crate::request::{ObjectPath, Query};
 use crate::respond;
@@ -79,7 +78,7 @@ pub(crate) async fn log(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
                 read = read => read,
                 () = flow.gone() => return,
                 () = closed(&mut bell) => return,
-                () = &mut over => return flow.fail(io::Error::other(Tenure::error().message)).await,
+                error = &mut over => return flow.fail(io::Error::other(error.message)).await,
             };
             let Ok((held, mut buffer, result, finished)) = read else { return };
             match result {
@@ -89,7 +88,7 @@ pub(crate) async fn log(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
                         () = tokio::time::sleep(PAUSE) => {}
                         () = flow.gone() => return,
                         () = closed(&mut bell) => return,
-                        () = &mut over => return flow.fail(io::Error::other(Tenure::error().message)).await,
+                        error = &mut over => return flow.fail(io::Error::other(error.message)).await,
                     }
                 }
                 Ok(count) => {

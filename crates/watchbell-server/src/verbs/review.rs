@@ -1,18 +1,19 @@
-//! The reviews: who asks, what he may, and what others may. They are answered by the one decision in [`crate::access`].
+//! The reviews: who asks, what he may, and what others may. They are answered by the one decision that guards
+//! requests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError};
-use watchbell_core::access::Deed;
+use watchbell_core::access::{Decision, Deed, Rbac, RoleRef};
 use watchbell_core::request::User;
 
 use super::asked::{self, Asked};
 use super::write::body_object;
-use crate::access;
-use crate::app::Call;
+use crate::app::{App, Call};
 use crate::body::{self, Arriving, Body};
 use crate::request::ReviewPath;
 use crate::request::accept::Answer;
@@ -20,8 +21,8 @@ use crate::request::options::write_options;
 use crate::respond;
 
 pub(crate) async fn review(
+    app: &Arc<App>,
     call: &Call,
-    user: &User,
     path: &ReviewPath,
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
@@ -32,29 +33,53 @@ pub(crate) async fn review(
     if !errors.is_empty() {
         return Err(path.asked.invalid(&errors));
     }
+    if path.asked.kind == RULES && text(&object["spec"], "namespace").is_empty() {
+        return Err(ApiError::bad_request("no namespace on request"));
+    }
     if path.asked.is_namespaced {
         object["metadata"]["namespace"] = path.namespace.clone().into();
     }
-    object["status"] = status(path.asked, user, &object["spec"]);
+    let snapshot = app.state.snapshot();
+    object["status"] = status(path.asked, snapshot.rbac(), &call.held.user, &object["spec"]);
     let mut response = respond::document(StatusCode::CREATED, answer, &object, call.gzip)?;
     respond::warn(&mut response, &warnings);
     Ok(response)
 }
 
-/// Whether any user that is known may ask this, as Kubernetes' role `system:basic-user` has it: it is about himself.
-pub(crate) fn is_of_oneself(asked: &Asked) -> bool {
-    asked.kind.starts_with("SelfSubject")
+const RULES: &str = "SelfSubjectRulesReview";
+
+fn status(asked: &Asked, rbac: &Rbac, user: &User, spec: &Value) -> Value {
+    match asked.kind {
+        "SelfSubjectReview" => json!({"userInfo": user.info()}),
+        RULES => rules(rbac, user, text(spec, "namespace")),
+        "SelfSubjectAccessReview" => decision(rbac, user, spec),
+        _ => decision(rbac, &subject(spec), spec),
+    }
 }
 
-fn status(asked: &Asked, user: &User, spec: &Value) -> Value {
-    match asked.kind {
-        "SelfSubjectReview" => {
-            json!({"userInfo": user.info()})
+/// All that a user may in a namespace.
+fn rules(rbac: &Rbac, user: &User, namespace: &str) -> Value {
+    let rights = rbac.rules_for(user, namespace);
+    let (mut resources, mut paths) = (Vec::new(), Vec::new());
+    for rule in &rights.rules {
+        if !rule.resources.is_empty() {
+            let mut told =
+                json!({"verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources});
+            if !rule.resource_names.is_empty() {
+                told["resourceNames"] = json!(rule.resource_names);
+            }
+            resources.push(told);
         }
-        "SelfSubjectRulesReview" => access::rules(user),
-        "SelfSubjectAccessReview" => decision(user, spec),
-        _ => decision(&subject(spec), spec),
+        if !rule.non_resource_urls.is_empty() {
+            paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
+        }
     }
+    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false});
+    if !rights.missing.is_empty() {
+        let missing: Vec<String> = rights.missing.iter().map(RoleRef::not_found).collect();
+        status["evaluationError"] = missing.join(", ").into();
+    }
+    status
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
@@ -82,7 +107,7 @@ fn extra(spec: &Value) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
-fn decision(user: &User, spec: &Value) -> Value {
+fn decision(rbac: &Rbac, user: &User, spec: &Value) -> Value {
     let attributes = &spec["resourceAttributes"];
     let deed = if attributes.is_object() {
         Deed::Resource {
@@ -97,10 +122,18 @@ fn decision(user: &User, spec: &Value) -> Value {
         let attributes = &spec["nonResourceAttributes"];
         Deed::Path { verb: text(attributes, "verb"), path: text(attributes, "path") }
     };
-    match access::decide(user, &deed) {
-        Ok(()) => json!({"allowed": true}),
-        Err(reason) => json!({"allowed": false, "reason": reason}),
+    let decision = rbac.decide(user, &deed);
+    let mut status = json!({"allowed": decision.is_allowed()});
+    let mut add = |field: &str, text: String| {
+        if !text.is_empty() {
+            status[field] = text.into();
+        }
+    };
+    add("reason", decision.reason());
+    if let Decision::Denied(lack) = &decision {
+        add("evaluationError", lack.reason());
     }
+    status
 }
 
 /// What Kubernetes' own validation says.
@@ -128,7 +161,7 @@ fn errors(path: &ReviewPath, object: &Value) -> Vec<FieldError> {
             _ => {}
         }
         let has_groups = spec["groups"].as_array().is_some_and(|list| !list.is_empty());
-        if !is_of_oneself(path.asked) && text(spec, "user").is_empty() && !has_groups {
+        if !path.asked.kind.starts_with("SelfSubject") && text(spec, "user").is_empty() && !has_groups {
             invalid("spec.user", &"".into(), "at least one of user or group must be specified");
         }
     }
@@ -145,13 +178,60 @@ fn errors(path: &ReviewPath, object: &Value) -> Vec<FieldError> {
             );
         }
     }
-    if path.asked.kind == "SelfSubjectRulesReview" && text(spec, "namespace").is_empty() {
-        errors.push(FieldError::new(
+    errors.extend(selector_errors(&resource["fieldSelector"], "spec.resourceAttributes.fieldSelector"));
+    errors.extend(selector_errors(&resource["labelSelector"], "spec.resourceAttributes.labelSelector"));
+    errors
+}
+
+/// Selectors of a review (KEP-4601) are checked and do not widen a right: rules here know no selectors, so a deed within one is
+/// decided as one without. Operators that are not known are let pass, as in Kubernetes.
+fn selector_errors(selector: &Value, path: &str) -> Vec<FieldError> {
+    if !selector.is_object() {
+        return Vec::new();
+    }
+    let raw = text(selector, "rawSelector");
+    let requirements = selector["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut errors = Vec::new();
+    let mut add = |class, field: String, value: String, detail: String| {
+        errors.push(FieldError::new(class, format!("{path}.{field}"), value, detail));
+    };
+    match (raw.is_empty(), requirements.is_empty()) {
+        (false, false) => add(
+            FieldErrorClass::Invalid,
+            "rawSelector".into(),
+            format!("{raw:?}"),
+            "may not specified at the same time as requirements".into(),
+        ),
+        (true, true) => add(
             FieldErrorClass::Required,
-            "spec.namespace",
-            "",
-            "namespace is required",
-        ));
+            "requirements".into(),
+            String::new(),
+            format!("when {path} is specified, requirements or rawSelector is required"),
+        ),
+        _ => {}
+    }
+    for (place, requirement) in requirements.iter().enumerate() {
+        let has_values = requirement["values"].as_array().is_some_and(|list| !list.is_empty());
+        if text(requirement, "key").is_empty() {
+            let field = format!("requirements[{place}].key");
+            add(FieldErrorClass::Required, field, String::new(), "must be specified".into());
+        }
+        let values = format!("requirements[{place}].values");
+        match text(requirement, "operator") {
+            "In" | "NotIn" if !has_values => add(
+                FieldErrorClass::Required,
+                values,
+                String::new(),
+                "must be specified when `operator` is 'In' or 'NotIn'".into(),
+            ),
+            "Exists" | "DoesNotExist" if has_values => add(
+                FieldErrorClass::Forbidden,
+                values,
+                String::new(),
+                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'".into(),
+            ),
+            _ => {}
+        }
     }
     errors
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hyper::{Response, StatusCode};
 use watchbell_api::node::Assignment;
 use watchbell_api::{ApiError, Reason, Resource};
-use watchbell_core::request::{DryRun, Request, Subresource, User, Write, WriteOptions};
+use watchbell_core::request::{DryRun, Request, Subresource, Write, WriteOptions};
 
 use crate::app::{App, Call};
 use crate::body::{self, Arriving, Body};
@@ -31,7 +31,6 @@ pub(crate) async fn of_stored(
 pub(crate) async fn of_sent(
     app: &Arc<App>,
     call: &Call,
-    user: User,
     path: &ObjectPath,
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
@@ -41,7 +40,7 @@ pub(crate) async fn of_sent(
         return Err(ApiError::bad_request(format!("the name in the path is not that of the pod, {name:?}")));
     }
     let request = Request {
-        user,
+        user: call.held.user.clone(),
         resource: Resource::Pod,
         namespace: path.namespace.clone().unwrap_or_default(),
         name: String::new(),
@@ -49,6 +48,7 @@ pub(crate) async fn of_sent(
         write: Write::Create(object),
         options: WriteOptions { dry_run: DryRun::All, ..WriteOptions::default() },
         audit_id: call.audit_id.clone(),
+        impersonation: call.held.impersonation.clone(),
     };
     let written = app.state.write(request).await?;
     let assignment = app.state.snapshot().assignment_of(written.object).map_err(ApiError::internal)?;

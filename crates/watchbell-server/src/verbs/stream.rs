@@ -21,7 +21,6 @@ use hyper::{Method, Response, StatusCode};
 use watchbell_api::node::{SessionAction, SessionRequest};
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus};
 use watchbell_api::{ApiError, Reason, Resource};
-use watchbell_core::request::User;
 use watchbell_core::world::Stored;
 
 pub(crate) use self::end::Outcome;
@@ -53,7 +52,6 @@ pub(crate) fn open(
     app: &Arc<App>,
     call: &Call,
     peer: &Arc<Peer>,
-    user: &User,
     verb: Verb,
     path: &ObjectPath,
     upgrade: Upgrade<'_>,
@@ -89,7 +87,7 @@ pub(crate) fn open(
         headers.insert(HeaderName::from_static(PROTOCOL), HeaderValue::from_static(protocol));
     }
 
-    let note = SessionNote::new(user, verb, path, &container, &request, peer.ip(), &call.audit_id);
+    let note = SessionNote::new(&call.trail, verb, path, &container, &request, peer.ip(), &call.audit_id);
     // Durable or not, the session's begin is noted before its first byte.
     app.state.note(Note::Request(note.begun(jiff::Timestamp::now())));
     call.recorded.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -14,7 +14,6 @@ use watchbell_core::world::{Snapshot, Stored};
 
 use super::Selection;
 use crate::app::{App, Call};
-use crate::authenticate::Tenure;
 use crate::body::{self, Body, ClientGone, Flow};
 use crate::hub::{Event, Heard, Watch};
 use crate::metrics::Metrics;
@@ -88,17 +87,17 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
             tokio::select! {
                 // Looked at first: who is no longer known hears no more of what came with it.
                 biased;
-                () = tenure.over() => Err(Broken::Over),
+                error = tenure.over() => Err(Broken::Over(error)),
                 served = Box::pin(served) => served,
             }
         };
         match Box::pin(served).await {
             // When the client went away there is nobody to tell.
             Ok(()) | Err(Broken::Gone) => {}
-            Err(Broken::Over) => {
+            Err(Broken::Over(error)) => {
                 // What was begun is not finished, but an event is never cut in its middle.
                 watcher.out.clear();
-                watcher.tell_error(&Tenure::error()).await;
+                watcher.tell_error(&error).await;
             }
             Err(Broken::Failed(error)) => {
                 tracing::error!("a watch of {} broke off: {error}", watcher.resource.info().qualified());
@@ -112,8 +111,8 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
 /// Why a watch ends early.
 enum Broken {
     Gone,
-    /// What the watch was opened with no longer counts.
-    Over,
+    /// What the watch was opened with no longer counts, or its user no longer may watch.
+    Over(ApiError),
     Failed(ApiError),
 }
 

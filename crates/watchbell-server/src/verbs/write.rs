@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use watchbell_api::{ApiError, Reason, Resource};
 use watchbell_core::request::{
-    DeleteOptions, DryRun, Outcome, Request, Subresource, User, Write, WriteOptions, Written,
+    DeleteOptions, DryRun, Outcome, Request, Subresource, Write, WriteOptions, Written,
 };
 
 use super::{asked, issue, run};
@@ -27,11 +27,11 @@ const DECODE_HERE_BYTES: usize = 64 << 10;
 pub(crate) async fn write(
     app: &Arc<App>,
     call: &Call,
-    user: User,
     verb: Verb,
     path: &ObjectPath,
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
+    let user = call.held.user.clone();
     let answer = Answer::negotiate(&call.accept, &[Shape::Table, Shape::Metadata])?;
     let include = Include::read(&call.query)?;
     if let Some(coding) = &call.content_encoding {
@@ -126,6 +126,7 @@ pub(crate) async fn write(
         write,
         options,
         audit_id: call.audit_id.clone(),
+        impersonation: call.held.impersonation.clone(),
     };
     call.recorded.store(true, Ordering::Relaxed);
     let dry_run = request.options.dry_run;

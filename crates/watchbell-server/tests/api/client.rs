@@ -21,6 +21,7 @@ pub(crate) struct Client {
     pub(crate) server: String,
     pub(crate) ca_pem: Vec<u8>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
+    token: Option<String>,
 }
 
 /// What came back.
@@ -49,6 +50,13 @@ impl Answer {
     pub(crate) fn expect(self, code: u16) -> Value {
         assert_eq!(self.code, code, "{}", self.text);
         self.body
+    }
+
+    /// The same of an answer that need not be JSON.
+    #[track_caller]
+    pub(crate) fn expect_text(self, code: u16) -> String {
+        assert_eq!(self.code, code, "{}", self.text);
+        self.text
     }
 
     /// A `Status` of this code and reason whose message contains the words.
@@ -96,12 +104,17 @@ impl Client {
             .build()
             .new_agent();
         let identity = identity.map(|(certificate, key)| (certificate.to_vec(), key.to_vec()));
-        Client { agent, server: server.into(), ca_pem: ca_pem.into(), identity }
+        Client { agent, server: server.into(), ca_pem: ca_pem.into(), identity, token: None }
     }
 
     /// Certificate and key, in PEM.
     pub(crate) fn identity(&self) -> Option<(&[u8], &[u8])> {
         self.identity.as_ref().map(|(certificate, key)| (&certificate[..], &key[..]))
+    }
+
+    /// The same server, asked with a token alone.
+    pub(crate) fn with_token(&self, token: &str) -> Client {
+        Client { token: Some(token.to_owned()), ..self.anonymous() }
     }
 
     /// The same server without a certificate.
@@ -119,6 +132,9 @@ impl Client {
         let mut request = http::Request::builder().method(method).uri(format!("{}{path}", self.server));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
         }
         if body.is_empty() {
             self.agent.run(request.body(()).unwrap()).unwrap()

@@ -126,6 +126,29 @@ impl Harness {
         }
     }
 
+    /// A client of somebody who is no administrator.
+    pub(crate) fn as_user(&self, user: &str, groups: &[&str]) -> Client {
+        let token = json!({
+            "apiVersion": "watchbell.dev/v1alpha1", "kind": "UserToken", "metadata": {"generateName": "test-"},
+            "spec": {"user": user, "groups": groups, "description": "a test"},
+        });
+        let made = self.client.post("/apis/watchbell.dev/v1alpha1/usertokens", &token).expect(201);
+        self.client.with_token(made["status"]["token"].as_str().unwrap())
+    }
+
+    /// Gives a user a ClusterRole in a namespace.
+    pub(crate) fn bind(&self, namespace: &str, role: &str, user: &str) {
+        let group = "rbac.authorization.k8s.io";
+        let binding = json!({
+            "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": format!("{user}-{role}")},
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        });
+        self.client
+            .post(&format!("/apis/{group}/v1/namespaces/{namespace}/rolebindings"), &binding)
+            .expect(201);
+    }
+
     /// A server with the pod of a Job `a`, which runs; the pod's uid and path.
     pub(crate) fn with_running_pod() -> (Harness, Uid, String) {
         let h = Harness::start();

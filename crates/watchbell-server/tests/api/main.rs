@@ -1,6 +1,7 @@
 //! The server as its clients meet it: HTTPS on a loopback port, a real journal, a node that only notes what it is told.
 
 mod apply;
+mod authorization;
 mod client;
 mod discovery;
 mod disk;
@@ -24,4 +25,5 @@ mod sessions;
 mod state;
 mod status;
 mod verbs;
+mod walk;
 mod watches;

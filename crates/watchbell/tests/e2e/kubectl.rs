@@ -30,6 +30,7 @@ transcripts! {
     delete
     discover
     refused
+    rights
     wild
     kinds
 }

@@ -4,8 +4,6 @@ use serde_json::{Value, json};
 use watchbell_api::ApiError;
 use watchbell_api::node::SessionEnd;
 
-use crate::authenticate::Tenure;
-
 /// The end of a session.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -13,15 +11,13 @@ pub(crate) enum Outcome {
     Ended(SessionEnd),
     /// The container ended that was attached to.
     Detached,
-    /// It could not be started, or not be followed to its end.
+    /// It could not be started, or not be followed to its end; or who opened it is no longer known, or no longer may.
     Failed(ApiError),
     /// The client went away; a process that was started for it is ended.
     ClientGone,
     /// Nothing was said for a long time.
     Idle,
     ServerEnds,
-    /// The token or certificate that it was opened with no longer counts.
-    Revoked,
 }
 
 impl Outcome {
@@ -34,8 +30,7 @@ impl Outcome {
             | Outcome::Failed(_)
             | Outcome::ClientGone
             | Outcome::Idle
-            | Outcome::ServerEnds
-            | Outcome::Revoked => None,
+            | Outcome::ServerEnds => None,
         }
     }
 
@@ -49,7 +44,6 @@ impl Outcome {
             Outcome::ClientGone => "the client went away".into(),
             Outcome::Idle => "idle for too long".into(),
             Outcome::ServerEnds => "the server ended".into(),
-            Outcome::Revoked => Tenure::error().message,
         }
     }
 
@@ -64,7 +58,6 @@ impl Outcome {
                 "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
             }),
             (None, Outcome::Failed(error)) => error.to_status(),
-            (None, Outcome::Revoked) => Tenure::error().to_status(),
             (None, _) => json!({
                 "metadata": {}, "status": "Failure", "reason": "Timeout", "code": 504,
                 "message": format!("the session was ended: {}", self.words()),

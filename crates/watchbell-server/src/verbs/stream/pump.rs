@@ -258,7 +258,7 @@ impl Pump {
                 }
                 () = sleep_until(said_at + IDLE) => return Outcome::Idle,
                 () = closed(&mut bell) => return Outcome::ServerEnds,
-                () = &mut over => return Outcome::Revoked,
+                error = &mut over => return Outcome::Failed(error),
             }
         }
     }
