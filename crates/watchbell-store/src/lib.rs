@@ -14,6 +14,7 @@
 //!
 //!  start ── Store::open ──▶ OpenReport ── load_objects, load_array_pods ──▶ state in memory (a scan, no log to re-run)
 //!  idle  ── Store::checkpoint, or Maintenance::checkpoint and ::backup on a thread of their own
+//!  export ── AuditReader::read by sequence number, on threads of their own, behind the writer
 //! ```
 //!
 //! The store knows nothing of Kubernetes: rows have names and opaque bytes. It is synchronous; one thread owns it.
@@ -39,6 +40,7 @@
 //! The blobs inside rows carry their own versions, which are the caller's business; a caller whose old versions cannot read
 //! the new blobs raises the format version here with a step that changes nothing else.
 
+mod audit_reader;
 mod backup;
 mod batch;
 mod commit;
@@ -54,6 +56,7 @@ mod restore;
 mod seal;
 mod store;
 
+pub use audit_reader::{AuditNews, AuditReader, Until};
 pub use backup::BackupReport;
 pub use batch::{
     AuditEntry, Batch, InvalidBatch, MAX_AUDIT_BODY_BYTES, MAX_BLOB_BYTES, MAX_NAME_BYTES,

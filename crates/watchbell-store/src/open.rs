@@ -92,9 +92,11 @@ impl Store {
             fsync_delay: options.fsync_delay,
             last_resource_version: report.last_resource_version,
             next_audit: report.last_audit_sequence + 1,
+            audit_bell: Arc::default(),
             ended: None,
             lock,
         };
+        store.audit_bell.ring(report.last_audit_sequence);
         Ok((store, report))
     }
 }
@@ -247,14 +249,16 @@ pub(crate) fn read_epoch(connection: &Connection) -> rusqlite::Result<Epoch> {
     connection.query_row(
         "SELECT number, id, first_resource_version, first_audit_sequence FROM epoch ORDER BY number DESC LIMIT 1",
         [],
-        |row| {
-            let number = |i| row.get(i).map(i64::cast_unsigned);
-            Ok(Epoch {
-                number: number(0)?,
-                id: row.get(1)?,
-                first_resource_version: number(2)?,
-                first_audit_sequence: number(3)?,
-            })
-        },
+        parse_epoch,
     )
+}
+
+pub(crate) fn parse_epoch(row: &rusqlite::Row<'_>) -> rusqlite::Result<Epoch> {
+    let number = |i| row.get(i).map(i64::cast_unsigned);
+    Ok(Epoch {
+        number: number(0)?,
+        id: row.get(1)?,
+        first_resource_version: number(2)?,
+        first_audit_sequence: number(3)?,
+    })
 }

@@ -149,7 +149,7 @@ fn parse_array_pod(row: &Row<'_>) -> rusqlite::Result<ArrayPodRow> {
     })
 }
 
-fn parse_audit(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
+pub(crate) fn parse_audit(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
     Ok(AuditRow { sequence: version(row, 0)?, at_unix_nanos: row.get(1)?, body: row.get(2)? })
 }
 

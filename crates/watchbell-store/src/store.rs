@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use crate::audit_reader::{AuditBell, AuditReader};
 use crate::backup::{self, BackupReport};
 use crate::batch::Batch;
 use crate::commit::{self, Failure};
@@ -48,6 +49,7 @@ pub struct Store {
     pub(crate) fsync_delay: Option<Duration>,
     pub(crate) last_resource_version: u64,
     pub(crate) next_audit: u64,
+    pub(crate) audit_bell: Arc<AuditBell>,
     /// Set by a fatal failure: nothing is tried after it.
     pub(crate) ended: Option<String>,
     pub(crate) lock: Arc<DirectoryLock>,
@@ -114,6 +116,9 @@ impl Store {
         }?;
         let first = self.next_audit;
         self.next_audit += batch.audit.len() as u64;
+        if !batch.audit.is_empty() {
+            self.audit_bell.ring(self.last_audit_sequence());
+        }
         self.last_resource_version = batch.resource_version;
         if let Some(delay) = self.fsync_delay {
             std::thread::sleep(delay);
@@ -201,6 +206,11 @@ impl Store {
         Maintenance::open(&self.path, Arc::clone(&self.lock))
     }
 
+    /// A connection that reads audit entries, for a thread of its own.
+    pub fn audit_reader(&self) -> Result<AuditReader, Error> {
+        AuditReader::open(&self.path, Arc::clone(&self.audit_bell), Arc::clone(&self.lock))
+    }
+
     /// Copies the journal and its key to the new directory `to` (mode 0700), which appears whole or not at all. Commits wait
     /// meanwhile; [`Maintenance::backup`] lets them go on.
     pub fn backup(&self, to: &Path) -> Result<BackupReport, Error> {
@@ -285,6 +295,12 @@ impl Store {
             }
         }
         result
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.audit_bell.close();
     }
 }
 
