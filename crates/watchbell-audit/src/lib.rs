@@ -11,6 +11,7 @@
 //! Hashing is that of RFC 6962, section 2.1, with SHA-256.
 
 mod edge;
+pub mod export;
 mod hash;
 
 pub use edge::Edge;

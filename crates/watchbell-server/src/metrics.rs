@@ -18,8 +18,11 @@ const SLOT: &[u8] = b"\"batch.kubernetes.io/cronjob-scheduled-timestamp\":\"";
 /// Upper bounds of the buckets of lateness, in milliseconds.
 const LATENESS_MS: [u64; 12] = [10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000];
 
+/// Families of somebody else, rendered when the page is asked for.
+type Others = Box<dyn Fn() -> String + Send + Sync>;
+
 /// The counters of one server.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Metrics {
     requests: Mutex<BTreeMap<(String, u16), u64>>,
     /// By why it was, and how it was answered.
@@ -38,6 +41,13 @@ pub(crate) struct Metrics {
     lateness: [AtomicU64; LATENESS_MS.len()],
     lateness_count: AtomicU64,
     lateness_ms: AtomicU64,
+    others: Mutex<Vec<Others>>,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
 }
 
 /// Counts something for as long as it lives.
@@ -143,6 +153,11 @@ impl Metrics {
         self.lateness_ms.fetch_add(late, Ordering::Relaxed);
     }
 
+    /// Shows what somebody else counts on the same page.
+    pub(crate) fn show_also(&self, others: Others) {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).push(others);
+    }
+
     /// The text of `/metrics`.
     pub(crate) fn render(&self, snapshot: &Snapshot) -> String {
         let mut page = Page::default();
@@ -215,6 +230,9 @@ impl Metrics {
         page.labelled(&format!("{name}_bucket"), "le=\"+Inf\"", &read(&self.lateness_count));
         page.bare(&format!("{name}_sum"), seconds(read(&self.lateness_ms), 1000.0));
         page.bare(&format!("{name}_count"), read(&self.lateness_count));
+        for others in self.others.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            page.text.push_str(&others());
+        }
         page.text
     }
 }

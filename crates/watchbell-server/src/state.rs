@@ -186,6 +186,11 @@ impl State {
         self.inner.hub.watch(resource, namespace, version, read)
     }
 
+    /// Shows what somebody else counts on the server's page of metrics.
+    pub fn show_metrics(&self, render: impl Fn() -> String + Send + Sync + 'static) {
+        self.inner.metrics.show_also(Box::new(render));
+    }
+
     pub(crate) fn metrics(&self) -> Arc<Metrics> {
         self.inner.metrics.clone()
     }

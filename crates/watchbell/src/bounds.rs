@@ -48,7 +48,7 @@ pub(crate) struct Bounds {
 
 /// A number of bytes in Kubernetes' notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bytes(u64);
+pub(crate) struct Bytes(pub(crate) u64);
 
 impl FromStr for Bytes {
     type Err = String;

@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 8] = [
+const DIRECTIONS: [(&str, &[&str]); 9] = [
     ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api"]),
+    ("watchbell-export", &["watchbell-audit", "watchbell-store"]),
     ("watchbell-identity", &["watchbell-api", "watchbell-core"]),
     ("watchbell-sandbox", &["watchbell-cdi"]),
     (
@@ -26,6 +27,7 @@ const DIRECTIONS: [(&str, &[&str]); 8] = [
             "watchbell-audit",
             "watchbell-cdi",
             "watchbell-core",
+            "watchbell-export",
             "watchbell-identity",
             "watchbell-image",
             "watchbell-node",

@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod attach;
+pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod delete;
 pub(crate) mod describe;
@@ -49,6 +50,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Image(args) => image::run(args, &cli.connect(None)),
         Command::Explain(args) => explain::run(args, &cli.connect(Some(args.scope()))),
         Command::ExplainSchedule(args) => explain_schedule::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::User(args) => user::run(args, &cli.connect(None)),
         Command::Backup(args) => backup::run(args),

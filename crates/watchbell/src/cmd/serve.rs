@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 use watchbell_core::world::Config;
+use watchbell_export::Exports;
 use watchbell_identity::Identity;
 use watchbell_node::{Node, NodeOptions, Offered};
 use watchbell_sandbox::{Ceiling, DeviceCeiling, OciRuntime};
 use watchbell_server::{Ended, Server, ServerOptions, State};
 use watchbell_store::{OpenReport, Store};
 
+use crate::audit_export::AuditExport;
 use crate::bounds::Bounds;
 use crate::datadir::DataDir;
 use crate::exit::Failure;
@@ -42,6 +44,8 @@ pub(crate) struct Args {
     bounds: Bounds,
     #[command(flatten)]
     allow: Allow,
+    #[command(flatten)]
+    audit_export: AuditExport,
 }
 
 /// What pods may ask for beyond the strict. The spawner keeps to it whatever the server says.
@@ -116,6 +120,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut ceiling = args.allow.ceiling()?;
     ceiling.runtimes = runtimes(&args.runtime)?;
     let kept = args.bounds.kept()?;
+    let exported = args.audit_export.options()?;
     let (store, report) = open_store(&args.data_dir.data_dir)?;
     // Absolute from here on: helpers of the sandbox get it and may run elsewhere.
     let dir = std::fs::canonicalize(&args.data_dir.data_dir)
@@ -138,9 +143,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     options.spawner.ceiling = ceiling;
     args.bounds.apply(&kept, &total, &mut options)?;
 
+    let exports = Exports::start(&store, &dir, &exported).map_err(Failure::refused)?;
+    let export_metrics = exports.metrics();
     let (commands, follow) = channel();
     let (state, writer) =
         State::start(store, report.last_resource_version, config, commands).map_err(Failure::refused)?;
+    state.show_metrics(move || export_metrics.render(jiff::Timestamp::now()));
     let node = Node::start(options, state.lookup(), follow, state.reports()).map_err(Failure::refused)?;
     let options = ServerOptions { listen, identity };
     let server = Server::start(options, state.clone(), node.logs(), node.images(), node.sessions())
@@ -158,6 +166,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // The writer holds the sender of the node's commands: the node ends after the last of them.
     writer.join();
     node.join();
+    // The journal is closed with the writer: what it holds is sent as far as the targets take it now.
+    exports.join(GRACE);
     match ended.map_err(Failure::refused)? {
         Ended::Signal => Ok(()),
         Ended::Journal(cause) => Err(Failure::Refused(format!(

@@ -1,0 +1,158 @@
+//! What became of a run: its slot, its admission, its pods, its end.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::super::entry::Body;
+use super::document::{Container, Document, Image, ImageHash, Pods, Process, Run, SecurityContext};
+use super::request;
+
+/// What the actions of runs are in the words of ECS. An action that is not here is information without a category.
+const ACTIONS: [(&str, &str, &str, Option<&str>); 9] = [
+    ("started", "process", "start", Some("success")),
+    ("skipped", "process", "info", None),
+    ("admitted", "configuration", "info", Some("success")),
+    ("pods-created", "process", "start", Some("success")),
+    // Its outcome is that of its pods.
+    ("pods-ended", "process", "end", None),
+    ("completed", "process", "end", Some("success")),
+    ("failed", "process", "end", Some("failure")),
+    ("deleted", "configuration", "deletion", Some("success")),
+    ("expired", "configuration", "deletion", Some("success")),
+];
+
+pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
+    let action = body.action.as_deref().unwrap_or_default();
+    document.watchbell.kind = Some(&body.kind);
+    if let Some(object) = &body.object_ref {
+        request::about(document, object);
+    }
+    document.event.action = Some(Cow::Borrowed(action)).filter(|action| !action.is_empty());
+    match ACTIONS.iter().find(|(name, ..)| *name == action) {
+        Some((_, category, kind, outcome)) => {
+            document.event.category.push(category);
+            document.event.types.push(kind);
+            document.event.outcome = *outcome;
+        }
+        None => document.event.types.push("info"),
+    }
+    let text = |key: &str| body.details.get(key).and_then(Value::as_str);
+    document.event.reason = text("reason").map(Cow::Borrowed);
+    if let Some(orchestrator) = &mut document.orchestrator
+        && action != "started"
+    {
+        orchestrator.resource.id = text("uid").or(orchestrator.resource.id);
+    }
+    let pods = pods(document, body);
+    let run = Run {
+        slot: text("slot").filter(|slot| slot.parse::<jiff::Timestamp>().is_ok()),
+        job: text("job"),
+        skipped: text("count").filter(|_| action == "skipped").and_then(|count| count.parse().ok()),
+        pods,
+    };
+    if run.slot.is_some() || run.job.is_some() || run.skipped.is_some() || run.pods.is_some() {
+        document.watchbell.run = Some(run);
+    }
+    if let Some(Value::Array(containers)) = body.details.get("containers") {
+        admitted(document, containers);
+    }
+    document.watchbell.details = Some(&body.details).filter(|map| !map.is_empty());
+    document.message = message(document, body, action);
+}
+
+/// Entries name pods by `[index, attempt]`, those that ended by `[index, attempt, how, exit code]` too.
+fn pods(document: &mut Document<'_>, body: &Body<'_>) -> Option<Pods> {
+    let list = |key: &str| body.details.get(key).and_then(Value::as_array);
+    let number = |key: &str| body.details.get(key).and_then(Value::as_u64);
+    if let Some(created) = list("created") {
+        return Some(Pods {
+            created: Some(created.len() as u64),
+            indexes: indexes(created),
+            ..Pods::default()
+        });
+    }
+    if let Some(ended) = list("ended") {
+        let how = |want: &str| ended.iter().filter(|pod| pod[2] == want).count() as u64;
+        let (succeeded, failed) = (how("Succeeded"), how("Failed"));
+        let codes: BTreeSet<i64> = ended.iter().filter_map(|pod| pod[3].as_i64()).collect();
+        document.event.outcome = if failed > 0 {
+            Some("failure")
+        } else if succeeded > 0 {
+            Some("success")
+        } else {
+            Some("unknown")
+        };
+        if let (1, Some(code)) = (codes.len(), codes.first()) {
+            document.process = Some(Process { exit_code: Some(*code), ..Process::default() });
+        }
+        return Some(Pods {
+            ended: Some(ended.len() as u64),
+            succeeded: Some(succeeded),
+            failed: Some(failed),
+            indexes: indexes(ended),
+            exit_codes: codes.into_iter().collect(),
+            ..Pods::default()
+        });
+    }
+    let (succeeded, failed) = (number("succeeded"), number("failed"));
+    (succeeded.is_some() || failed.is_some()).then(|| Pods { succeeded, failed, ..Pods::default() })
+}
+
+fn indexes(pods: &[Value]) -> Vec<u64> {
+    let indexes: BTreeSet<u64> = pods.iter().filter_map(|pod| pod[0].as_u64()).collect();
+    indexes.into_iter().collect()
+}
+
+/// The pod as it was admitted. ECS has one container a document: it is said when there is only one; all are in the details.
+fn admitted<'a>(document: &mut Document<'a>, containers: &'a [Value]) {
+    let image = |container: &'a Value| container["image"].as_str().unwrap_or_default();
+    let digest = |container: &'a Value| image(container).split_once('@').map(|(_, digest)| digest);
+    document.related.hash = containers.iter().filter_map(digest).collect();
+    let [only] = containers else { return };
+    document.container = Some(Container {
+        name: only["name"].as_str(),
+        image: Some(Image {
+            name: image(only).split('@').next().unwrap_or_default(),
+            hash: digest(only).map(|digest| ImageHash { all: vec![digest] }),
+        }),
+        security_context: only["privileged"].as_bool().map(|privileged| SecurityContext { privileged }),
+    });
+}
+
+fn message(document: &Document<'_>, body: &Body<'_>, action: &str) -> String {
+    let mut text = String::with_capacity(128);
+    if let Some(object) = &body.object_ref {
+        request::push_object(&mut text, object);
+        text.push_str(": ");
+    }
+    text.push_str(action);
+    if let Some(run) = &document.watchbell.run {
+        if let Some(slot) = run.slot {
+            text.push_str(", slot ");
+            text.push_str(slot);
+        }
+        if let Some(job) = run.job {
+            text.push_str(", job ");
+            text.push_str(job);
+        }
+        if let Some(pods) = &run.pods {
+            for (what, count) in [
+                ("created", pods.created),
+                ("ended", pods.ended),
+                ("succeeded", pods.succeeded),
+                ("failed", pods.failed),
+            ] {
+                if let Some(count) = count {
+                    text.push_str(&format!(", {count} {what}"));
+                }
+            }
+        }
+    }
+    if let Some(reason) = &document.event.reason {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    text
+}

@@ -1,0 +1,273 @@
+//! A file of lines, rotated by renaming: whoever follows it (Filebeat, Logstash, `tail -F`) sees whole lines and finds the
+//! rest of a renamed file where it was.
+//!
+//! The file is its own memory: its last line says how far it came. A line that a crash cut short is cut off at the start.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use serde_json::Value;
+use watchbell_audit::export::rotation::{Due, Limits, is_rotated, rotated_name};
+use watchbell_audit::export::shipper::{Answer, Item, Outcome};
+use watchbell_audit::export::{EpochId, place_of};
+
+use crate::options::FileOptions;
+
+/// A group may read it, such as Filebeat's.
+const MODE: u32 = 0o640;
+/// The longest line that is looked for: an entry is at most 64 KiB, and is escaped and repeated in its fields.
+const LINE_BYTES_MAX: u64 = 4 << 20;
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct LineFile {
+    path: PathBuf,
+    limits: Limits,
+    /// `None` after a failure that leaves in doubt what is in the file: it is opened and looked at anew.
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    length: u64,
+    begun: SystemTime,
+    last: Option<(EpochId, u64)>,
+}
+
+impl LineFile {
+    /// Opens or makes the file, and cuts off half a line.
+    ///
+    /// # Errors
+    /// The cause: it cannot be opened, another process writes it, or what it holds was not written by us.
+    pub(crate) fn open(options: &FileOptions) -> Result<LineFile, String> {
+        let open = Open::new(&options.path)?;
+        Ok(LineFile { path: options.path.clone(), limits: options.limits.clone(), open: Some(open) })
+    }
+
+    /// The last entry that is written: in this file, or in the newest of the old ones when this one is empty.
+    pub(crate) fn last_written(&self) -> Result<Option<(EpochId, u64)>, String> {
+        if let Some(Open { last: Some(last), .. }) = &self.open {
+            return Ok(Some(*last));
+        }
+        let mut names = self.old_names().map_err(|e| format!("cannot list the old files: {e}"))?;
+        names.sort();
+        let Some(newest) = names.pop() else { return Ok(None) };
+        let path = self.path.with_file_name(newest);
+        let mut file = File::open(&path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
+        Ok(tail(&mut file).map_err(|e| format!("cannot read {}: {e}", path.display()))?.last)
+    }
+
+    /// Writes the lines of a batch: all of it or, as far as a reader that comes later sees, nothing.
+    pub(crate) fn write(&mut self, items: &[Item]) -> Answer {
+        match self.write_lines(items) {
+            Ok(()) => Answer::Items(vec![Outcome::Done; items.len()]),
+            Err(cause) => Answer::Retry {
+                after: None,
+                reason: format!("cannot write {}: {cause}", self.path.display()),
+            },
+        }
+    }
+
+    fn write_lines(&mut self, items: &[Item]) -> Result<(), String> {
+        self.look_again()?;
+        let mut items = items;
+        // After a failure the file may hold the beginning of the batch, or all of it: that is not written twice.
+        if let Some((epoch, index)) = self.open.as_ref().and_then(|open| open.last) {
+            let written = items.iter().take_while(|i| i.index <= index && is_of(epoch, &i.id)).count();
+            items = &items[written..];
+        }
+        let mut lines = Vec::new();
+        let mut pending = None;
+        for item in items {
+            let more = item.document.len() as u64 + 1;
+            let open = self.opened()?;
+            let (length, age) = (open.length, open.begun.elapsed().unwrap_or(Duration::ZERO));
+            if self.limits.due(length + lines.len() as u64, age, more) == Due::Rotate {
+                self.flush(&mut lines, pending.take())?;
+                self.rotate()?;
+            }
+            lines.extend_from_slice(&item.document);
+            lines.push(b'\n');
+            pending = place_of(&item.id);
+        }
+        self.flush(&mut lines, pending)
+    }
+
+    fn opened(&mut self) -> Result<&mut Open, String> {
+        if self.open.is_none() {
+            self.open = Some(Open::new(&self.path)?);
+        }
+        self.open.as_mut().ok_or_else(|| "it is not open".to_owned())
+    }
+
+    /// Somebody else may have renamed or removed the file: then a new one is begun, as after our own rotation.
+    fn look_again(&mut self) -> Result<(), String> {
+        let there = std::fs::symlink_metadata(&self.path).ok().map(|meta| (meta.dev(), meta.ino()));
+        let ours = self
+            .open
+            .as_ref()
+            .and_then(|open| open.file.metadata().ok())
+            .map(|meta| (meta.dev(), meta.ino()));
+        if ours.is_none() || there != ours {
+            let last = self.open.take().and_then(|open| open.last);
+            let open = self.opened()?;
+            open.last = open.last.or(last);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, lines: &mut Vec<u8>, last: Option<(EpochId, u64)>) -> Result<(), String> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let open = self.opened()?;
+        if let Err(error) = open.file.write_all(lines) {
+            // Part of it may be there. Taken back, or looked at when the file is opened anew.
+            let length = open.length;
+            if open.file.set_len(length).is_err() {
+                self.open = None;
+            }
+            return Err(error.to_string());
+        }
+        open.length += lines.len() as u64;
+        open.last = last.or(open.last);
+        lines.clear();
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> Result<(), String> {
+        self.sync().map_err(|e| e.to_string())?;
+        let Some(name) = self.path.file_name().and_then(|name| name.to_str()) else {
+            return Err("its name is not UTF-8".into());
+        };
+        let last = self.open.as_ref().and_then(|open| open.last).map_or(0, |(_, index)| index);
+        let to = self.path.with_file_name(rotated_name(name, Timestamp::now(), last));
+        renameat_with(CWD, &self.path, CWD, &to, RenameFlags::NOREPLACE)
+            .map_err(|e| format!("cannot rename it to {}: {e}", to.display()))?;
+        let last = self.open.take().and_then(|open| open.last);
+        self.opened()?.last = last;
+        // The lines are safe; an old file too many is told and tried again with the next rotation.
+        if let Err(error) = self.remove_surplus() {
+            tracing::warn!(file = %self.path.display(), "cannot remove old files of the audit export: {error}");
+        }
+        Ok(())
+    }
+
+    fn old_names(&self) -> std::io::Result<Vec<String>> {
+        let Some(name) = self.path.file_name().and_then(|name| name.to_str()) else { return Ok(Vec::new()) };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(directory(&self.path))? {
+            if let Ok(found) = entry?.file_name().into_string()
+                && is_rotated(name, &found)
+            {
+                names.push(found);
+            }
+        }
+        Ok(names)
+    }
+
+    fn remove_surplus(&self) -> std::io::Result<()> {
+        for name in self.limits.surplus(self.old_names()?) {
+            std::fs::remove_file(self.path.with_file_name(name))?;
+        }
+        Ok(())
+    }
+
+    /// Makes what was written durable.
+    pub(crate) fn sync(&mut self) -> std::io::Result<()> {
+        match &self.open {
+            Some(open) => open.file.sync_data(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_of(epoch: EpochId, id: &str) -> bool {
+    place_of(id).is_some_and(|(own, _)| own == epoch)
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+impl Open {
+    fn new(path: &Path) -> Result<Open, String> {
+        let failed = |e: std::io::Error| format!("cannot open it: {e}");
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(MODE)
+            // A link that somebody put there could lead into any file of the machine; a pipe would hold us up.
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(path)
+            .map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        if !meta.is_file() {
+            return Err("it is no ordinary file".into());
+        }
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Err("another process writes it; give each server a file of its own".into());
+        }
+        if is_new {
+            // Whatever the umask.
+            file.set_permissions(std::fs::Permissions::from_mode(MODE)).map_err(failed)?;
+            File::open(directory(path)).and_then(|dir| dir.sync_all()).map_err(failed)?;
+        }
+        let tail = tail(&mut file).map_err(|e| format!("cannot read its end: {e}"))?;
+        if !tail.is_ours {
+            return Err("it holds lines that are not of this export; name a file of its own".into());
+        }
+        if tail.whole < meta.len() {
+            tracing::warn!(file = %path.display(), bytes = meta.len() - tail.whole, "cut off a line that a crash left unfinished");
+            file.set_len(tail.whole).map_err(|e| format!("cannot cut off half a line: {e}"))?;
+        }
+        let begun = meta.created().or_else(|_| meta.modified()).unwrap_or_else(|_| SystemTime::now());
+        Ok(Open { file, length: tail.whole, begun, last: tail.last })
+    }
+}
+
+/// The end of a file.
+struct Tail {
+    /// Its length up to the last whole line.
+    whole: u64,
+    last: Option<(EpochId, u64)>,
+    /// Whether what stands there was written by us.
+    is_ours: bool,
+}
+
+fn tail(file: &mut File) -> std::io::Result<Tail> {
+    let length = file.metadata()?.len();
+    // Half a line, and a whole one before it.
+    let start = length.saturating_sub(2 * LINE_BYTES_MAX);
+    let mut end = Vec::new();
+    file.seek(SeekFrom::Start(start))?;
+    file.take(length - start).read_to_end(&mut end)?;
+    let Some(last_end) = end.iter().rposition(|byte| *byte == b'\n') else {
+        // The very first line, cut short: by us when it begins as ours do. (Some file systems leave zeros.)
+        let begins = b"{\"@timestamp\":\"";
+        let is_ours = start == 0 && end.iter().zip(begins).all(|(a, b)| a == b || *a == 0);
+        return Ok(Tail { whole: 0, last: None, is_ours });
+    };
+    let line_start = end[..last_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let last = place_in(&end[line_start..last_end]);
+    Ok(Tail { whole: start + last_end as u64 + 1, last, is_ours: last.is_some() })
+}
+
+fn place_in(line: &[u8]) -> Option<(EpochId, u64)> {
+    let document: Value = serde_json::from_slice(line).ok()?;
+    place_of(document["event"]["id"].as_str()?)
+}
+
+#[cfg(test)]
+mod tests;

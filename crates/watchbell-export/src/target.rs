@@ -1,0 +1,145 @@
+//! One target: how it names itself, where it goes on, what it makes of an entry, how it takes a batch.
+
+use std::path::Path;
+use std::time::Duration;
+
+use watchbell_audit::export::cursor::{Cursor, Lives};
+use watchbell_audit::export::ecs::{self, Context, DEFAULT_INDEX};
+use watchbell_audit::export::shipper::{Answer, Dead, Item, Limits};
+use watchbell_audit::export::{Entry, otlp};
+
+use crate::StartError;
+use crate::elasticsearch::Elasticsearch;
+use crate::file::LineFile;
+use crate::options::Options;
+use crate::otlp::Otlp;
+use crate::place::Place;
+
+enum Kind {
+    File(LineFile),
+    Elasticsearch(Elasticsearch),
+    Otlp(Otlp),
+}
+
+/// A target that is open.
+pub(crate) struct Target {
+    label: &'static str,
+    name: String,
+    context: Context,
+    place: Place,
+    kind: Kind,
+}
+
+impl Target {
+    /// All that are asked for.
+    pub(crate) fn open_all(dir: &Path, options: &Options) -> Result<Vec<Target>, StartError> {
+        let program = format!("watchbell/{}", options.version);
+        let mut targets = Vec::new();
+        let mut add = |label: &'static str, name: String, index: &str, kind: Kind| {
+            let context = Context::new(&options.hostname, &options.version, index, options.original);
+            let place = Place::open(dir, label, &name)
+                .map_err(|cause| StartError::Target { target: name.clone(), cause })?;
+            targets.push(Target { label, name, context, place, kind });
+            Ok::<(), StartError>(())
+        };
+        if let Some(file) = &options.file {
+            let name = file.path.display().to_string();
+            let open =
+                LineFile::open(file).map_err(|cause| StartError::Target { target: name.clone(), cause })?;
+            add("file", name, DEFAULT_INDEX, Kind::File(open))?;
+        }
+        if let Some(elasticsearch) = &options.elasticsearch {
+            let open = Elasticsearch::open(elasticsearch, &program)?;
+            add("elasticsearch", open.name(), &elasticsearch.index, Kind::Elasticsearch(open))?;
+        }
+        if let Some(options) = &options.otlp {
+            let open = Otlp::open(options, &program)?;
+            add("otlp", open.name(), DEFAULT_INDEX, Kind::Otlp(open))?;
+        }
+        Ok(targets)
+    }
+
+    /// Of metrics and threads.
+    pub(crate) fn label(&self) -> &'static str {
+        self.label
+    }
+
+    /// For people.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn dead_letters(&self) -> &Path {
+        self.place.dead_letters()
+    }
+
+    /// The index of the first entry to send.
+    pub(crate) fn resume(&mut self, lives: &Lives) -> Result<u64, String> {
+        let at = |cursor: Option<&Cursor>| lives.resume(cursor).map_err(|e| e.to_string());
+        let noted = at(self.place.cursor()?.as_ref())?;
+        match &self.kind {
+            Kind::File(file) => {
+                let written = at(file
+                    .last_written()?
+                    .map(|(epoch, index)| Cursor { epoch, next: index + 1 })
+                    .as_ref())?;
+                if noted > written {
+                    tracing::warn!(
+                        file = self.name,
+                        noted,
+                        written,
+                        "lines that were written are not in the file any more; somebody else moved them, and they are not \
+                         written again"
+                    );
+                }
+                Ok(noted.max(written))
+            }
+            Kind::Elasticsearch(_) | Kind::Otlp(_) => Ok(noted),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        match &self.kind {
+            // Who reads along sees it at once, and a note costs an fsync.
+            Kind::File(_) => {
+                Limits { pace: Duration::from_millis(200), persist_interval: Duration::from_secs(5), ..usual }
+            }
+            Kind::Elasticsearch(_) => usual,
+            // Without names that the receiver must know again, what is sent again is there twice: note each batch.
+            Kind::Otlp(_) => Limits { persist_interval: Duration::ZERO, ..usual },
+        }
+    }
+
+    /// The entry as it is sent.
+    pub(crate) fn item(&self, entry: &Entry) -> Item {
+        let document = match &self.kind {
+            Kind::File(_) | Kind::Elasticsearch(_) => {
+                let mut line = Vec::with_capacity(entry.body.len() * 2 + 512);
+                ecs::write(&self.context, entry, &mut line);
+                line
+            }
+            Kind::Otlp(_) => otlp::record(&self.context, entry),
+        };
+        Item { index: entry.index, id: entry.id(), document, at_unix_nanos: entry.at_unix_nanos }
+    }
+
+    pub(crate) fn send(&mut self, items: &[Item]) -> Answer {
+        match &mut self.kind {
+            Kind::File(file) => file.write(items),
+            Kind::Elasticsearch(elasticsearch) => elasticsearch.send(items),
+            Kind::Otlp(otlp) => otlp.send(&self.context, items),
+        }
+    }
+
+    pub(crate) fn bury(&self, dead: &[Dead]) -> std::io::Result<()> {
+        self.place.bury(dead)
+    }
+
+    pub(crate) fn persist(&mut self, cursor: &Cursor) -> std::io::Result<()> {
+        if let Kind::File(file) = &mut self.kind {
+            file.sync()?;
+        }
+        self.place.persist(cursor)
+    }
+}
