@@ -6,6 +6,7 @@
 # bench-setup  installs those others: runc, crun, podman, HyperQueue, Slurm
 # soak    seeded lives of the control plane, far more of them than `make test` plays (SOAK_SEEDS says how many); then many
 #         tasks in a row through the whole program, of which nothing may stay (root; SOAK_TASKS)
+# fuzz    every parser of foreign bytes under libFuzzer, FUZZ_SECONDS each (FUZZ="jwt cdi" for some of them); wants a C++ compiler
 # lint    format, clippy, licences and sources of dependencies, documentation
 # Needed: Linux, Rust, a C compiler, make. What more a test needs is installed by `make test` when it may, else named.
 
@@ -23,10 +24,13 @@ CARGO_DENY_VERSION := 0.20.2
 # A cargo-deny of one's own is used; else one is built once, below the target directory.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/cargo-deny)
 
+FUZZ_SECONDS ?= 60
+FUZZ ?=
+
 SOAK_SEEDS ?= 2000
 SOAK_TASKS ?= 100000
 
-.PHONY: build demo test soak test-setup bench bench-setup lint fmt clippy deny doc
+.PHONY: build demo test soak fuzz test-setup bench bench-setup lint fmt clippy deny doc
 
 build:
 	$(CARGO) build --release --locked -p watchbell
@@ -40,6 +44,9 @@ test:
 soak:
 	WATCHBELL_SIMULATION_SEEDS=$(SOAK_SEEDS) $(CARGO) test --release --locked -p watchbell-core many_simulated -- --ignored --nocapture
 	$(CARGO) bench --locked -p watchbell --bench soak -- $(SOAK_TASKS)
+
+fuzz:
+	./tools/fuzz/run $(FUZZ_SECONDS) $(FUZZ)
 
 test-setup:
 	./tools/test/setup
@@ -65,10 +72,12 @@ fmt:
 	$(CARGO) fmt --all --check
 	cd examples/weather && $(CARGO) fmt --check
 	cd tools/schema && $(CARGO) fmt --check
+	cd tools/fuzz && $(CARGO) fmt --check
 
 clippy:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	cd examples/weather && $(CARGO) clippy --all-targets --locked -- -D warnings
+	cd tools/fuzz && $(CARGO) clippy --no-default-features --locked --target-dir $(abspath $(TARGET)) -- -D warnings
 
 deny: $(DENY)
 	$(DENY) --locked check bans licenses sources

@@ -1,0 +1,49 @@
+//! Parsers of foreign bytes under libFuzzer. `WATCHBELL_FUZZ` names the target; `make fuzz` runs them all.
+//!
+//! A target fails by a panic, by an overflow, or by a law that does not hold. Each law is stated where it is checked.
+#![no_main]
+
+mod documents;
+mod files;
+mod text;
+mod world;
+
+use std::sync::OnceLock;
+
+use libfuzzer_sys::fuzz_target;
+
+type Target = fn(&[u8]);
+
+/// Each parser with the name that `make fuzz` and a finding's file carry.
+const TARGETS: [(&str, Target); 16] = [
+    ("yaml", documents::yaml),
+    ("json", documents::json),
+    ("object", documents::object),
+    ("protobuf", documents::protobuf),
+    ("patch", documents::patch),
+    ("cron", text::cron),
+    ("quantity", text::quantity),
+    ("selector", text::selector),
+    ("index_set", text::index_set),
+    ("reference", text::reference),
+    ("jwt", text::jwt),
+    ("websocket", text::websocket),
+    ("profile", files::profile),
+    ("cdi", files::cdi),
+    ("image", files::image),
+    ("world", world::requests),
+];
+
+static CHOSEN: OnceLock<Target> = OnceLock::new();
+
+fn chosen() -> Target {
+    let name = std::env::var("WATCHBELL_FUZZ").unwrap_or_default();
+    match TARGETS.iter().find(|(known, _)| *known == name) {
+        Some((_, target)) => *target,
+        None => panic!("WATCHBELL_FUZZ must be one of {:?}", TARGETS.map(|(name, _)| name)),
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    CHOSEN.get_or_init(chosen)(data);
+});
