@@ -1,5 +1,6 @@
 //! The journal seen from outside: what it promises its caller, through crashes, full disks and damage.
 
+mod audit_reader;
 mod batches;
 mod children;
 mod damage;
