@@ -135,6 +135,11 @@ impl<'a> Unverified<'a> {
         })
     }
 
+    /// The algorithm that its header names.
+    pub fn algorithm(&self) -> &str {
+        &self.algorithm
+    }
+
     /// Who claims to have issued it: good for choosing whose keys to try, and for nothing else.
     pub fn claimed_issuer(&self) -> Option<String> {
         match object(&self.payload)?.remove("iss")? {

@@ -5,7 +5,7 @@
 //!                    ├────▶ ClientCheck: certificate chain ──▶ User
 //!                    ├────▶ a user's certificate, signed
 //!                    └────▶ TokenKeys: signs and verifies tokens of service accounts
-//!  issuers ──▶ KeySet ──▶ jwt: bearer token ──▶ Claims
+//!  issuers ──▶ KeySet ──▶ jwt: bearer token ──▶ Claims ──▶ oidc: an ID token's User
 //!  wbt_…        ──▶ user_token ──▶ name, secret ──▶ does it match the hash that was kept
 //!  a failure    ──▶ attempts   ──▶ how long its source has to wait
 //!                   refusal        why somebody is nobody
@@ -16,6 +16,7 @@
 mod attempts;
 mod files;
 pub mod jwt;
+pub mod oidc;
 mod pki;
 mod refusal;
 mod token_keys;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::jwt::JwtError;
+
 /// Why a request belongs to nobody.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Refusal {
@@ -87,6 +89,22 @@ impl fmt::Display for Refusal {
             Refusal::KeysMissing(cause) => write!(f, "the issuer's keys cannot be had: {cause}"),
             Refusal::Claims(cause) => f.write_str(cause),
             Refusal::Reserved => f.write_str("the token gives a name or group that is the system's own"),
+        }
+    }
+}
+
+impl From<JwtError> for Refusal {
+    fn from(error: JwtError) -> Refusal {
+        match error {
+            JwtError::TooLong | JwtError::NotCompact | JwtError::Header(_) => Refusal::Malformed,
+            JwtError::UnknownKey | JwtError::OtherAlgorithm | JwtError::Signature => {
+                Refusal::Signature(error.to_string())
+            }
+            JwtError::Payload(_) => Refusal::Claims(error.to_string()),
+            JwtError::Expired(_) => Refusal::Expired,
+            JwtError::NotYet(_) => Refusal::Early,
+            JwtError::OtherIssuer => Refusal::Issuer,
+            JwtError::OtherAudience => Refusal::Audience,
         }
     }
 }

@@ -49,6 +49,6 @@ pub use name::Reference;
 pub use platform::Platform;
 pub use progress::{Event, Progress, Silent};
 pub use pull::{PullOptions, pull};
-pub use registry::{CredentialSource, Credentials, PlainHttp, Secret};
+pub use registry::{CredentialSource, Credentials, PlainHttp, Secret, system_authorities};
 pub use store::{Image, ImageSummary, LayerDescriptor, PruneReport, Store};
 pub use unpack::{SpecialFile, UnpackRecord, Unpacker, unpacker_main};

@@ -22,6 +22,7 @@ use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body};
 
 pub use credentials::{CredentialSource, Credentials, Secret};
+pub use tls::system_authorities;
 
 use crate::digest::{Hasher, excerpt};
 use crate::name::DOCKER_IO;

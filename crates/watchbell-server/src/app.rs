@@ -130,7 +130,7 @@ impl App {
         let caller = match is_probe {
             // Everybody may ask how the server is.
             true => Err(Refused { why: Refusal::Nothing, wait: None }),
-            false => self.authenticator.authenticate(peer, request.headers(), &self.state.snapshot()),
+            false => self.authenticator.authenticate(peer, request.headers(), &self.state.snapshot()).await,
         };
         if caller.is_ok() {
             peer.is_of_somebody();

@@ -4,6 +4,7 @@
 //!  client certificate ─▶ of our authority, in its time, not revoked ─▶ CN, O
 //!  local socket       ─▶ root, or the owner of the data directory   ─▶ local:root, system:masters
 //!  bearer token       ─▶ user's token      the hash that was kept   ─▶ as its UserToken says
+//!                     ID token of an issuer  signature, times, who  ─▶ as its claims say
 //!  none of these, or none that holds       ─▶ 401; after a burst of failures from one address 429
 //! ```
 //!
@@ -21,10 +22,14 @@ use std::time::{Duration, Instant};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 use watchbell_api::validate::MASTERS;
 use watchbell_api::{ApiError, Reason, Resource, Uid};
 use watchbell_core::request::User;
 use watchbell_core::world::{Snapshot, Stored};
+use watchbell_identity::jwt::Unverified;
+use watchbell_identity::oidc::{Issuer, Verdict};
 use watchbell_identity::{AUTHENTICATED, Attempts, CREDENTIAL_ID, Refusal, user_token};
 
 use crate::access::Held;
@@ -50,6 +55,10 @@ pub(crate) enum Credential {
     UserToken {
         name: Arc<str>,
         uid: Uid,
+    },
+    /// An issuer takes nothing back: it ends when the token does.
+    IdToken {
+        ends: i64,
     },
 }
 
@@ -83,9 +92,13 @@ enum Judgement {
     PassedOn,
 }
 
+/// How long a request waits for its issuer.
+const ISSUER_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The judge of all who ask.
 pub(crate) struct Authenticator {
     attempts: Mutex<Attempts>,
+    issuers: Vec<Issuer>,
     /// Beside root this user of the machine has the rights of its administrator: the data directory is his.
     owner: u32,
     /// What the times of the attempts count from.
@@ -93,12 +106,12 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(owner: u32) -> Authenticator {
-        Authenticator { attempts: Mutex::default(), owner, began: Instant::now() }
+    pub(crate) fn new(owner: u32, issuers: Vec<Issuer>) -> Authenticator {
+        Authenticator { attempts: Mutex::default(), issuers, owner, began: Instant::now() }
     }
 
     /// Who asks.
-    pub(crate) fn authenticate(
+    pub(crate) async fn authenticate(
         &self,
         peer: &Peer,
         headers: &HeaderMap,
@@ -106,15 +119,54 @@ impl Authenticator {
     ) -> Result<Caller, Refused> {
         let now = Timestamp::now();
         let mut why = Refusal::Nothing;
-        let judgements = [certificate(peer, snapshot, now), self.local(peer), token(headers, snapshot, now)];
-        for judgement in judgements {
+        for judgement in [certificate(peer, snapshot, now), self.local(peer)] {
             match judgement {
                 Judgement::Known(caller) => return Ok(caller),
                 Judgement::Refused(refusal) => why = refusal,
                 Judgement::PassedOn => {}
             }
         }
+        match self.token(headers, snapshot, now).await {
+            Judgement::Known(caller) => return Ok(caller),
+            Judgement::Refused(refusal) => why = refusal,
+            Judgement::PassedOn => {}
+        }
         Err(Refused { why, wait: peer.ip().and_then(|address| self.failed(address)) })
+    }
+
+    /// The token of a request: each that gives tokens out knows its own, by their form or by the issuer they name.
+    async fn token(&self, headers: &HeaderMap, snapshot: &Snapshot, now: Timestamp) -> Judgement {
+        match bearer(headers) {
+            Ok(None) => Judgement::PassedOn,
+            Err(refusal) => Judgement::Refused(refusal),
+            Ok(Some(token)) if user_token::is_user_token(token) => user(token, snapshot, now),
+            Ok(Some(token)) => match Unverified::parse(token) {
+                Ok(token) => self.id_token(&token, now).await,
+                Err(error) => Judgement::Refused(error.into()),
+            },
+        }
+    }
+
+    /// A token of the issuer that it names, if that is trusted.
+    async fn id_token(&self, token: &Unverified<'_>, now: Timestamp) -> Judgement {
+        let issuer = token.claimed_issuer();
+        let Some(issuer) = self.issuers.iter().find(|known| Some(known.url()) == issuer.as_deref()) else {
+            return Judgement::Refused(Refusal::Issuer);
+        };
+        let refusal = match judged(issuer.verify(token, now.as_second())) {
+            Ok(judgement) => return judgement,
+            Err(refusal) => refusal,
+        };
+        // Perhaps the issuer has other keys by now.
+        let (tell, told) = oneshot::channel();
+        let then = move || {
+            // Who waits may have gone.
+            let _ = tell.send(());
+        };
+        if !issuer.ask(then) || timeout(ISSUER_PATIENCE, told).await.is_err() {
+            return Judgement::Refused(refusal);
+        }
+        judged(issuer.verify(token, now.as_second())).unwrap_or_else(Judgement::Refused)
     }
 
     fn local(&self, peer: &Peer) -> Judgement {
@@ -159,13 +211,14 @@ fn certificate(peer: &Peer, snapshot: &Snapshot, now: Timestamp) -> Judgement {
     }
 }
 
-/// The token of a request: each that gives tokens out knows its own by their form.
-fn token(headers: &HeaderMap, snapshot: &Snapshot, now: Timestamp) -> Judgement {
-    match bearer(headers) {
-        Ok(None) => Judgement::PassedOn,
-        Err(refusal) => Judgement::Refused(refusal),
-        Ok(Some(token)) if user_token::is_user_token(token) => user(token, snapshot, now),
-        Ok(Some(_)) => Judgement::Refused(Refusal::Malformed),
+/// `Err`: it may be known once its issuer was asked.
+fn judged(verdict: Verdict) -> Result<Judgement, Refusal> {
+    match verdict {
+        Verdict::Known { user, ends } => {
+            Ok(Judgement::Known(Caller { user, credential: Credential::IdToken { ends } }))
+        }
+        Verdict::Refused(refusal) => Ok(Judgement::Refused(refusal)),
+        Verdict::UnknownKey(refusal) => Err(refusal),
     }
 }
 
@@ -221,6 +274,7 @@ impl Credential {
                     && snapshot.get(Resource::CertificateRevocation, "", serial_number).is_none()
             }
             Credential::Local => true,
+            Credential::IdToken { ends } => *ends > now.as_second(),
             Credential::UserToken { name, uid } => {
                 snapshot.get(Resource::UserToken, "", name).is_some_and(|stored| {
                     stored.uid == *uid && stored.deletion.is_none() && until(stored) > now.as_second()
@@ -232,7 +286,7 @@ impl Credential {
     /// When it ends by itself.
     fn ends(&self, snapshot: &Snapshot) -> i64 {
         match self {
-            Credential::Certificate { ends, .. } => *ends,
+            Credential::Certificate { ends, .. } | Credential::IdToken { ends } => *ends,
             Credential::Local => i64::MAX,
             Credential::UserToken { name, .. } => {
                 snapshot.get(Resource::UserToken, "", name).map_or(0, |stored| until(stored))
@@ -305,6 +359,10 @@ impl Tenure {
 #[cfg(test)]
 mod tests {
     use hyper::header::HeaderValue;
+    use watchbell_api::node::Capacity;
+    use watchbell_core::request::{Issued, Request, Write};
+    use watchbell_core::world::{Config, World};
+    use watchbell_identity::user_token::Secret;
 
     use super::*;
 
@@ -324,5 +382,58 @@ mod tests {
             check(&[wrong], Err(Refusal::Malformed));
         }
         check(&[b"Bearer abc", b"Bearer def"], Err(Refusal::Malformed));
+    }
+
+    /// A world in which a token was given out at the beginning of time.
+    fn with_token(secret: &Secret) -> (Snapshot, String) {
+        let config = Config {
+            machine: Default::default(),
+            capacity: Capacity { cpu_millis: 1, memory_bytes: 1, pods: 1, ephemeral_storage_bytes: 1 },
+            devices: Default::default(),
+            hostname: "host".into(),
+            ca_pem: String::new(),
+            seed: [1; 32],
+        };
+        let mut world = World::new(config);
+        let object = serde_json::json!({
+            "apiVersion": "watchbell.dev/v1alpha1", "kind": "UserToken", "metadata": {"name": "a"},
+            "spec": {"user": "ada", "groups": ["ml"], "expirationSeconds": 600},
+        });
+        let request = Request {
+            user: User::controller(),
+            impersonation: None,
+            resource: Resource::UserToken,
+            namespace: String::new(),
+            name: String::new(),
+            subresource: Default::default(),
+            write: Write::Issue { object, issued: Issued::Token { digest: secret.digest() } },
+            options: Default::default(),
+            audit_id: String::new(),
+        };
+        world.write(request, Timestamp::UNIX_EPOCH).unwrap();
+        world.take_stage(Timestamp::UNIX_EPOCH);
+        world.committed();
+        (world.snapshot(), secret.token("a"))
+    }
+
+    #[test]
+    fn a_token_counts_until_its_time_is_over() {
+        let secret = Secret::new([5; 32]);
+        let (snapshot, token) = with_token(&secret);
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let Judgement::Known(caller) = user(&token, &snapshot, at(599)) else { panic!("it is not known") };
+        assert_eq!((caller.user.name.as_str(), &caller.user.groups[0]), ("ada", &"ml".to_owned()));
+        assert!(
+            caller.credential.counts(&snapshot, at(599)) && !caller.credential.counts(&snapshot, at(600))
+        );
+        assert_eq!(caller.credential.ends(&snapshot), 600);
+        let refused = |token: &str, now: i64, expect: Refusal| match user(token, &snapshot, at(now)) {
+            Judgement::Refused(refusal) => assert_eq!(refusal, expect),
+            _ => panic!("{expect:?}"),
+        };
+        refused(&token, 600, Refusal::Expired);
+        // Who does not have the secret does not learn that its time is over.
+        refused(&Secret::new([6; 32]).token("a"), 600, Refusal::WrongToken);
+        refused(&secret.token("b"), 0, Refusal::UnknownToken);
     }
 }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use watchbell_api::Resource;
 use watchbell_api::node::{Images, LogSource, Sessions};
+use watchbell_identity::oidc::Issuer;
 use watchbell_identity::{Identity, IdentityError};
 
 use crate::app::App;
@@ -35,6 +36,8 @@ pub struct ServerOptions {
     /// Port 0 takes a free one; see [`Server::local_addr`].
     pub listen: SocketAddr,
     pub identity: Identity,
+    /// Whose ID tokens are taken.
+    pub issuers: Vec<Issuer>,
 }
 
 /// The server could not start.
@@ -82,7 +85,7 @@ impl Server {
         images: Arc<dyn Images>,
         sessions: Arc<dyn Sessions>,
     ) -> Result<Server, ServerError> {
-        let ServerOptions { listen, identity } = options;
+        let ServerOptions { listen, identity, issuers } = options;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("server")
             .max_blocking_threads(BLOCKING_THREADS)
@@ -103,7 +106,7 @@ impl Server {
             Arc::new(App::new(
                 state.clone(),
                 identity.clone(),
-                Authenticator::new(local::owner(identity.data_dir())),
+                Authenticator::new(local::owner(identity.data_dir()), issuers),
                 logs,
                 images,
                 sessions,

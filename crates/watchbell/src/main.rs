@@ -18,6 +18,7 @@ mod cmd;
 mod datadir;
 mod duration;
 mod exit;
+mod issuers;
 mod job;
 mod kubeconfig;
 mod log_follow;

@@ -25,21 +25,31 @@ pub(super) fn config(ca: Option<&Path>) -> Result<TlsConfig, Error> {
             RootCerts::new_with_certs(&certificates)
         }
         None => {
-            let system =
-                SYSTEM_BUNDLES.iter().filter_map(|path| read(Path::new(path)).ok()).find(|c| !c.is_empty());
-            system.map_or(RootCerts::WebPki, |certificates| RootCerts::new_with_certs(&certificates))
+            let system = system_authorities();
+            system.map_or(RootCerts::WebPki, |pem| RootCerts::new_with_certs(&certificates(&pem)))
         }
     };
     Ok(TlsConfig::builder().root_certs(roots).build())
 }
 
 fn read(path: &Path) -> Result<Vec<Certificate<'static>>, Error> {
-    let pem = std::fs::read(path).map_err(Error::io("read", path))?;
-    Ok(parse_pem(&pem)
+    Ok(certificates(&std::fs::read(path).map_err(Error::io("read", path))?))
+}
+
+/// The authorities that this machine trusts, in PEM; `None`: it has none.
+pub fn system_authorities() -> Option<Vec<u8>> {
+    SYSTEM_BUNDLES
+        .iter()
+        .filter_map(|path| std::fs::read(path).ok())
+        .find(|pem| !certificates(pem).is_empty())
+}
+
+fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
+    parse_pem(pem)
         .filter_map(Result::ok)
         .filter_map(|item| match item {
             PemItem::Certificate(certificate) => Some(certificate),
             _ => None,
         })
-        .collect())
+        .collect()
 }

@@ -12,6 +12,7 @@ use watchbell_api::types::pod_status::{ContainerState, Phase};
 use crate::client::Tls;
 use crate::harness::Harness;
 use crate::kubectl::Kubectl;
+use crate::logins::{certify, revoke};
 
 const V4: &str = "v4.channel.k8s.io";
 const V5: &str = "v5.channel.k8s.io";
@@ -418,6 +419,19 @@ fn a_server_that_ends_says_so_to_its_sessions() {
     assert_eq!(said.close, Some(1001));
     assert!(said.status["message"].as_str().unwrap().contains("the server ended"), "{said:?}");
     until("the process is ended", || control.has_ended());
+}
+
+#[test]
+fn a_session_ends_with_the_certificate_that_opened_it() {
+    let (h, _, path) = Harness::with_running_pod();
+    let mut held = Held::open(&h, &format!("{path}/exec?{}&stdin=true", command(&["cat"])), V5);
+    held.send(0, b"one\n");
+    assert_eq!(held.hear(), (1, b"one\n".to_vec()));
+    let (other, _) = certify(&h, "bob", &["system:masters"]);
+    revoke(&other, &h.admin_serial_number()).expect(201);
+    let said = held.rest();
+    assert_eq!((&said.status["code"], said.close), (&401.into(), Some(1000)), "{said:?}");
+    until("its process ends", || h.sessions.controls.lock().unwrap()[0].has_ended());
 }
 
 #[test]

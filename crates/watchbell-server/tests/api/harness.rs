@@ -14,6 +14,7 @@ use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, P
 use watchbell_api::{ApiError, Reason, Uid};
 use watchbell_core::world::{Config, Machine};
 use watchbell_identity::Identity;
+use watchbell_identity::oidc::{Issuer, IssuerConfig};
 use watchbell_server::{Server, ServerOptions, State, Writer};
 use watchbell_store::{Options, Store};
 
@@ -43,6 +44,15 @@ impl Harness {
     }
 
     pub(crate) fn start_with(dir: TempDir, options: &Options) -> Harness {
+        Harness::start_as(dir, options, Vec::new())
+    }
+
+    /// A server that takes ID tokens of these issuers.
+    pub(crate) fn with_issuers(issuers: Vec<IssuerConfig>) -> Harness {
+        Harness::start_as(tempfile::tempdir().unwrap(), &Options::default(), issuers)
+    }
+
+    fn start_as(dir: TempDir, options: &Options, issuers: Vec<IssuerConfig>) -> Harness {
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (store, report) = Store::open_with(dir.path(), options).unwrap();
         let identity = Identity::open(dir.path(), listen, "testhost").unwrap();
@@ -68,7 +78,8 @@ impl Harness {
         let logs = Arc::new(FakeLogs::default());
         let images = Arc::new(FakeImages::default());
         let sessions = Arc::new(FakeSessions::default());
-        let options = ServerOptions { listen, identity };
+        let issuers = issuers.into_iter().map(|config| Issuer::start(config).unwrap()).collect();
+        let options = ServerOptions { listen, identity, issuers };
         let server =
             Server::start(options, state.clone(), logs.clone(), images.clone(), sessions.clone()).unwrap();
         let client = Client::of_kubeconfig(server.admin_kubeconfig());

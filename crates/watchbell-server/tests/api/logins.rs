@@ -159,8 +159,26 @@ fn a_watch_ends_with_the_token_that_opened_it() {
     assert_eq!(others.next().unwrap()["object"]["metadata"]["name"], "b", "others go on");
 }
 
+#[test]
+fn a_followed_log_ends_with_the_token_that_opened_it() {
+    use std::io::Read as _;
+    let (h, uid, path) = Harness::with_running_pod();
+    h.logs.texts.lock().unwrap().insert((uid, 0), b"line\n".to_vec());
+    let (name, text) = issue(&h, "ada", &["system:masters"]);
+    let authorization = format!("Bearer {text}");
+    let headers = [("Authorization", &*authorization)];
+    let response = h.client.anonymous().open("GET", &format!("{path}/log?follow=true"), &headers, b"");
+    let mut log = response.into_body().into_reader();
+    let mut line = [0; 5];
+    log.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"line\n");
+    h.client.delete(&format!("{GROUP}/usertokens/{name}")).expect(200);
+    // Broken off, so that it cannot be taken for whole.
+    assert!(log.read(&mut line).is_err());
+}
+
 /// A user's client with a certificate that the server signed, and its record.
-fn certify(h: &Harness, user: &str, groups: &[&str]) -> (Client, Value) {
+pub(crate) fn certify(h: &Harness, user: &str, groups: &[&str]) -> (Client, Value) {
     let pair = rcgen::KeyPair::generate().unwrap();
     let request = rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&pair).unwrap();
     let object = json!({
@@ -174,7 +192,7 @@ fn certify(h: &Harness, user: &str, groups: &[&str]) -> (Client, Value) {
     (Client::new(&h.client.server, &h.client.ca_pem, Some((&pem, key.as_bytes()))), made)
 }
 
-fn revoke(client: &Client, serial_number: &str) -> Answer {
+pub(crate) fn revoke(client: &Client, serial_number: &str) -> Answer {
     let object = json!({
         "apiVersion": "watchbell.dev/v1alpha1", "kind": "CertificateRevocation", "metadata": {"name": serial_number},
         "spec": {"user": "ada", "reason": "lost"},

@@ -16,6 +16,7 @@ use crate::audit_export::AuditExport;
 use crate::bounds::Bounds;
 use crate::datadir::DataDir;
 use crate::exit::Failure;
+use crate::issuers::{self, Issuers};
 use crate::machine;
 
 /// How long requests may take to end when the server does.
@@ -46,6 +47,8 @@ pub(crate) struct Args {
     allow: Allow,
     #[command(flatten)]
     audit_export: AuditExport,
+    #[command(flatten)]
+    issuers: Issuers,
 }
 
 /// What pods may ask for beyond the strict. The spawner keeps to it whatever the server says.
@@ -119,6 +122,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let listen = address(&args.listen)?;
     let mut ceiling = args.allow.ceiling()?;
     ceiling.runtimes = runtimes(&args.runtime)?;
+    let issuers = args.issuers.configs()?;
     let kept = args.bounds.kept()?;
     let exported = args.audit_export.options()?;
     let (store, report) = open_store(&args.data_dir.data_dir)?;
@@ -150,7 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         State::start(store, report.last_resource_version, config, commands).map_err(Failure::refused)?;
     state.show_metrics(move || export_metrics.render(jiff::Timestamp::now()));
     let node = Node::start(options, state.lookup(), follow, state.reports()).map_err(Failure::refused)?;
-    let options = ServerOptions { listen, identity };
+    let options = ServerOptions { listen, identity, issuers: issuers::start(issuers)? };
     let server = Server::start(options, state.clone(), node.logs(), node.images(), node.sessions())
         .map_err(Failure::refused)?;
     tracing::info!(

@@ -165,3 +165,93 @@ fn others_of_the_machine_do_not() {
     assert!(refused.err.contains("Unauthorized"), "{refused:?}");
     stand.end();
 }
+
+const NODE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-node/node_modules");
+const PROVIDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/oidc/provider.mjs");
+
+/// npm's oidc-provider, which ends when it is dropped.
+struct Provider {
+    process: std::process::Child,
+    issuer: String,
+    token: String,
+}
+
+impl Provider {
+    fn start(stand: &Stand) -> Provider {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap().self_signed(&key).unwrap();
+        std::fs::write(stand.path("issuer.key"), key.serialize_pem()).unwrap();
+        std::fs::write(stand.path("issuer.crt"), certificate.pem()).unwrap();
+        let mut process = Command::new("node")
+            .arg(PROVIDER)
+            .args([stand.path("issuer.key"), stand.path("issuer.crt")])
+            .args(["watchbell", NODE])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(process.stdout.take().unwrap()));
+        // It has notices of its own for who runs it.
+        let line = lines.map_while(Result::ok).find(|line| line.starts_with('{'));
+        let said: Value = serde_json::from_str(&line.expect("the provider says where it is")).unwrap();
+        let text = |field: &str| said[field].as_str().unwrap().to_owned();
+        Provider { process, issuer: text("issuer"), token: text("token") }
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn users_come_from_an_issuer_of_others() {
+    if is_left_out(&["kubectl", "node"]) {
+        return;
+    }
+    if !std::path::Path::new(NODE).exists() {
+        eprintln!("NOT TESTED: {NODE} is not there (`make test` makes it with npm's oidc-provider)");
+        return;
+    }
+    let mut provider = None;
+    let stand = Stand::prepared(|stand| {
+        let started = provider.insert(Provider::start(stand));
+        let ca = stand.path("issuer.crt").display().to_string();
+        [
+            "--oidc-issuer-url",
+            &started.issuer,
+            "--oidc-client-id=watchbell",
+            "--oidc-ca-file",
+            &ca,
+            "--oidc-username-prefix=oidc:",
+            "--oidc-groups-claim=groups",
+            "--oidc-groups-prefix=oidc:",
+        ]
+        .map(str::to_owned)
+        .into()
+    });
+    let provider = provider.unwrap();
+    let server =
+        stand.watchbell(&["user", "token", "x", "--save", &stand.path("x.kubeconfig").display().to_string()]);
+    assert_eq!(server.code, Some(0), "{server:?}");
+    // The address and authority of that file, and the issuer's token in place of its own.
+    let text = std::fs::read_to_string(stand.path("x.kubeconfig")).unwrap();
+    let own = text.lines().find(|line| line.contains("token: ")).unwrap();
+    let other = text.replace(own, &format!("    token: {}", provider.token));
+    std::fs::write(stand.path("oidc.kubeconfig"), other).unwrap();
+    let who = user_info(kubectl(&stand, "oidc.kubeconfig", &WHO));
+    assert_eq!(who["username"], "oidc:ada");
+    assert_eq!(who["groups"], serde_json::json!(["oidc:ml", "oidc:ops", "system:authenticated"]));
+    assert!(kubectl(&stand, "oidc.kubeconfig", &["get", "pods"]).err.contains("(Forbidden)"));
+    // What it did not sign is nobody's.
+    let (head, _) = provider.token.rsplit_once('.').unwrap();
+    std::fs::write(stand.path("forged.kubeconfig"), text.replace(own, &format!("    token: {head}.AAAA")))
+        .unwrap();
+    assert!(kubectl(&stand, "forged.kubeconfig", &WHO).err.contains("must be logged in"));
+    drop(provider);
+    stand.end();
+}
