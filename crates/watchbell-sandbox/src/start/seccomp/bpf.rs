@@ -91,25 +91,19 @@ pub(super) struct Answers {
 
 /// Compiles answers to a program that kills what comes by another architecture.
 pub(super) fn compile(answers: &Answers) -> Vec<Instruction> {
-    let mut runs: Vec<(u32, &[Instruction])> = vec![(0, &answers.unnamed)];
-    let mut start = |at: u32, code| match runs.last_mut() {
-        Some((from, last)) if *from == at => *last = code,
-        Some((_, last)) if *last == code => {}
-        _ => runs.push((at, code)),
-    };
-    for (number, code) in answers.named.range(..=LAST_KNOWN) {
-        start(*number, code.as_slice());
-        start(*number + 1, &answers.unnamed);
-    }
-    start(LAST_KNOWN + 1, &answers.newer);
-    for (number, code) in answers.named.range(LAST_KNOWN + 1..X32) {
-        start(*number, code.as_slice());
-        start(*number + 1, &answers.newer);
-    }
     let killed = [insn(RET_K, 0, 0, RET_KILL_PROCESS)];
-    if answers.arch == Arch::X86_64 {
-        start(X32, &killed);
+    let mut runs = Runs(vec![(0, &answers.unnamed)]);
+    for (number, code) in answers.named.range(..=LAST_KNOWN) {
+        runs.set(*number, code, &answers.unnamed);
     }
+    runs.begin(LAST_KNOWN + 1, &answers.newer);
+    for (number, code) in answers.named.range(LAST_KNOWN + 1..X32) {
+        runs.set(*number, code, &answers.newer);
+    }
+    if answers.arch == Arch::X86_64 {
+        runs.begin(X32, &killed);
+    }
+    let Runs(runs) = runs;
     let mut program = vec![
         // A filter that does not look at the architecture is walked around by `int 0x80`.
         insn(LD_W_ABS, 0, 0, ARCH),
@@ -144,10 +138,40 @@ pub(super) fn audit_arch(arch: Arch) -> u32 {
     }
 }
 
+/// Where each answer begins that holds for all numbers up to the next.
+struct Runs<'a>(Vec<(u32, &'a [Instruction])>);
+
+impl<'a> Runs<'a> {
+    fn begin(&mut self, at: u32, code: &'a [Instruction]) {
+        if self.0.last().is_some_and(|(from, _)| *from == at) {
+            self.0.pop();
+        }
+        if self.0.last().is_none_or(|(_, last)| *last != code) {
+            self.0.push((at, code));
+        }
+    }
+
+    /// One number, and what holds behind it.
+    fn set(&mut self, number: u32, code: &'a [Instruction], behind: &'a [Instruction]) {
+        self.begin(number, code);
+        self.begin(number + 1, behind);
+    }
+}
+
 /// Finds the last run that begins at or below the number in the accumulator.
 fn search(runs: &[(u32, &[Instruction])]) -> Vec<Instruction> {
-    if let [(_, code)] = runs {
-        return code.to_vec();
+    match runs {
+        [(_, code)] => return code.to_vec(),
+        // One number among others.
+        [(_, around), (from, code), (to, same)] if around == same && from + 1 == *to => {
+            if let Ok(over) = u8::try_from(around.len()) {
+                let mut look = vec![insn(JMP_JEQ_K, over, 0, *from)];
+                look.extend_from_slice(around);
+                look.extend_from_slice(code);
+                return look;
+            }
+        }
+        _ => {}
     }
     let (low, high) = runs.split_at(runs.len() / 2);
     let (below, above) = (search(low), search(high));

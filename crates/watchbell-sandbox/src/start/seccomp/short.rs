@@ -10,12 +10,25 @@ const LENGTH_MAX: usize = 1024;
 pub(super) fn share_answers(program: &[Instruction]) -> Vec<Instruction> {
     let mut short = program.to_vec();
     if program.len() <= LENGTH_MAX {
-        while let Some((answer, same)) = (0..short.len()).find_map(|at| Some((at, shared(&short, at)?))) {
-            lead_to(&mut short, answer, same);
-            remove(&mut short, answer);
-        }
+        // What goes brings others into reach, so until a pass finds nothing more.
+        while one_pass(&mut short) {}
     }
     short
+}
+
+/// Whether anything was shared.
+fn one_pass(program: &mut Vec<Instruction>) -> bool {
+    let (length, mut at) = (program.len(), 0);
+    while at < program.len() {
+        match shared(program, at) {
+            Some(same) => {
+                lead_to(program, at, same);
+                remove(program, at);
+            }
+            None => at += 1,
+        }
+    }
+    program.len() < length
 }
 
 /// The last of the instructions that answer as this one does and that every jump to it reaches too.

@@ -45,7 +45,7 @@ impl Asked {
 fn the_filter_is_short() {
     for arch in BOTH {
         let length = Asked::default(arch).program.len();
-        assert!(length < 400, "{length} instructions");
+        assert!(length < 160, "{length} instructions");
     }
 }
 

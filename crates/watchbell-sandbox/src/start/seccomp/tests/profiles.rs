@@ -144,7 +144,7 @@ fn what_the_kernel_would_not_take_is_refused() {
         |value| SeccompRule { call: 1, action: SeccompAction::Allow, conditions: vec![condition(value)] };
     let profile = SeccompProfile { rules: (0..1000).map(rule).collect(), ..allow_list([]) };
     profile.check().unwrap();
-    assert_eq!(compile(&profile, Arch::X86_64).map(|p| p.len()), Err(TooLong(5019)));
+    assert_eq!(compile(&profile, Arch::X86_64).map(|p| p.len()), Err(TooLong(5016)));
     let profile = SeccompProfile { rules: (0..800).map(rule).collect(), ..allow_list([]) };
     let program = compile(&profile, Arch::X86_64).unwrap();
     assert_eq!(run(&program, audit_arch(Arch::X86_64), 1, [799, 0, 0, 0, 0, 0]).0, ALLOW);
