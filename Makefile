@@ -12,11 +12,13 @@
 
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# Pods, seconds a measurement; entries that are exported; of the sandbox alone: tasks, rounds, how many at a time; of all: tasks, rounds; sizes of
+# Pods, seconds a measurement; entries that are exported; of the sandbox alone: tasks, rounds, how many at a time (and the same for the
+# price of each protection); of all: tasks, rounds; sizes of
 # arrays; CronJobs, of them due in one minute.
 API ?= 2000 2
 EXPORT ?= 50000
 START ?= 500 3 1 2 4 32
+PRICE ?= 300 3 2
 ARRAY ?= 1000 3
 GROWTH ?= 1000 10000
 CRONJOBS ?= 10000 1000
@@ -59,6 +61,7 @@ bench:
 	$(CARGO) run --release --locked -p watchbell-core --example rights
 	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
+	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- price $(PRICE)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell-export --bench export -- $(EXPORT)
 	$(CARGO) bench --locked -p watchbell --bench array -- $(ARRAY)

@@ -40,13 +40,13 @@ struct CloneArgs {
 }
 
 /// A group on the unified hierarchy, taken away at the end.
-struct Group {
+pub(crate) struct Group {
     path: PathBuf,
     dir: fs::File,
 }
 
 impl Group {
-    fn new(number: usize) -> Option<Group> {
+    pub(crate) fn new(number: usize) -> Option<Group> {
         let root = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
             .into_iter()
             .find(|root| fs::exists(format!("{root}/cgroup.procs")).unwrap_or(false))?;
@@ -74,10 +74,36 @@ fn pipe() -> [OwnedFd; 2] {
     ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) })
 }
 
-fn start(program: &CString, argv: &[*const libc::c_char], group: Option<&Group>) -> libc::pid_t {
+/// Where a program begins.
+#[derive(Clone, Copy)]
+pub(crate) struct Namespaces {
+    /// By the clone: `CLONE_NEW*`.
+    pub(crate) cloned: i32,
+    /// By the process itself, as root of its user namespace.
+    pub(crate) left: i32,
+}
+
+/// Those of the floor.
+pub(crate) const FLOOR: Namespaces = Namespaces {
+    cloned: libc::CLONE_NEWUSER | libc::CLONE_NEWPID,
+    left: libc::CLONE_NEWNS
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP,
+};
+
+/// Starts the program, and does something more right before it is executed.
+pub(crate) fn start(
+    program: &CString,
+    group: Option<&Group>,
+    namespaces: Namespaces,
+    more: impl FnOnce() -> io::Result<()>,
+) -> libc::pid_t {
+    let argv = [program.as_ptr(), std::ptr::null()];
     let [wait, go] = pipe();
     let mut args = CloneArgs {
-        flags: (libc::CLONE_NEWUSER | libc::CLONE_NEWPID) as u64,
+        flags: namespaces.cloned as u64,
         exit_signal: libc::SIGCHLD as u64,
         ..CloneArgs::default()
     };
@@ -85,31 +111,32 @@ fn start(program: &CString, argv: &[*const libc::c_char], group: Option<&Group>)
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = group.dir.as_raw_fd() as u64;
     }
+    let has_ids = namespaces.cloned & libc::CLONE_NEWUSER != 0;
     // SAFETY: this process has one thread; `args` has the layout and size that the kernel reads; with a stack of 0 the
     // child runs on its own copy of this one.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
     assert!(pid >= 0, "clone3: {}", io::Error::last_os_error());
     if pid == 0 {
-        let rest = libc::CLONE_NEWNS
-            | libc::CLONE_NEWNET
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS
-            | libc::CLONE_NEWCGROUP;
         let mut word = [0u8; 1];
         // SAFETY: raw calls on this copy of the process, which ends by exec or `_exit` without destructors; all pointers
         // outlive the calls.
         unsafe {
             let ready = libc::read(wait.as_raw_fd(), word.as_mut_ptr().cast(), 1) == 1
-                && libc::syscall(libc::SYS_setresgid, 0, 0, 0) == 0
-                && libc::syscall(libc::SYS_setresuid, 0, 0, 0) == 0
-                && libc::unshare(rest) == 0;
-            if ready {
-                libc::execve(program.as_ptr(), argv.as_ptr(), argv[1..].as_ptr());
+                && (!has_ids
+                    || libc::syscall(libc::SYS_setresgid, 0, 0, 0) == 0
+                        && libc::syscall(libc::SYS_setresuid, 0, 0, 0) == 0)
+                && (namespaces.left == 0 || libc::unshare(namespaces.left) == 0);
+            match if ready { more() } else { Err(io::Error::last_os_error()) } {
+                Ok(()) => {
+                    libc::execve(program.as_ptr(), argv.as_ptr(), argv[1..].as_ptr());
+                }
+                Err(error) => println!("# {error}"),
             }
             libc::_exit(127)
         }
     }
-    for file in ["uid_map", "gid_map"] {
+    let files: &[&str] = if has_ids { &["uid_map", "gid_map"] } else { &[] };
+    for file in files {
         fs::write(format!("/proc/{pid}/{file}"), format!("0 {FIRST_ID} {IDS}")).expect("ids for the child");
     }
     // SAFETY: one byte of a constant.
@@ -148,16 +175,13 @@ fn cpu_ms() -> f64 {
         .sum()
 }
 
-pub(crate) fn main() {
-    // As a part of a bench it is named by a first word.
-    let args: Vec<String> = std::env::args().skip(1).filter(|word| word != "floor").collect();
-    let [program, count, rest @ ..] = args.as_slice() else {
-        panic!("usage: raw_floor PROGRAM COUNT [AT_ONCE [times]]")
-    };
-    let count: usize = count.parse().expect("COUNT is a number");
-    let at_once: usize = rest.first().map_or(2, |n| n.parse().expect("AT_ONCE is a number"));
-    let program = CString::new(program.as_str()).expect("a path");
-    let argv = [program.as_ptr(), std::ptr::null()];
+/// Keeps so many running until all have ended, and prints what it took.
+pub(crate) fn run(
+    count: usize,
+    at_once: usize,
+    with_times: bool,
+    mut start: impl FnMut(Option<&Group>) -> libc::pid_t,
+) {
     let groups: Vec<Option<Group>> = (0..at_once).map(Group::new).collect();
     let mut running: Vec<Option<(libc::pid_t, Instant)>> = vec![None; at_once];
     let mut times: Vec<Duration> = Vec::with_capacity(count);
@@ -169,7 +193,7 @@ pub(crate) fn main() {
             && let Some(place) = running.iter().position(Option::is_none)
         {
             let asked = Instant::now();
-            running[place] = Some((start(&program, &argv, groups[place].as_ref()), asked));
+            running[place] = Some((start(groups[place].as_ref()), asked));
             started += 1;
         }
         let pid = reap();
@@ -179,7 +203,20 @@ pub(crate) fn main() {
         ended += 1;
     }
     println!("{count} {:.1} {:.1}", begun.elapsed().as_secs_f64() * 1e3, cpu_ms() - cpu_before);
-    if rest.get(1).is_some_and(|word| word == "times") {
+    if with_times {
         times.iter().for_each(|time| println!("{:.3}", time.as_secs_f64() * 1e3));
     }
+}
+
+pub(crate) fn main() {
+    // As a part of a bench it is named by a first word.
+    let args: Vec<String> = std::env::args().skip(1).filter(|word| word != "floor").collect();
+    let [program, count, rest @ ..] = args.as_slice() else {
+        panic!("usage: raw_floor PROGRAM COUNT [AT_ONCE [times]]")
+    };
+    let count: usize = count.parse().expect("COUNT is a number");
+    let at_once: usize = rest.first().map_or(2, |n| n.parse().expect("AT_ONCE is a number"));
+    let program = CString::new(program.as_str()).expect("a path");
+    let with_times = rest.get(1).is_some_and(|word| word == "times");
+    run(count, at_once, with_times, |group| start(&program, group, FLOOR, || Ok(())));
 }

@@ -2,6 +2,9 @@
 //!
 //! `cargo bench -p watchbell-sandbox --bench start -- COUNT ROUNDS AT_ONCE…` (root), by default `500 3 1 2 4 32`.
 //!
+//! `… -- price COUNT ROUNDS AT_ONCE`, by default `300 3 2`, prints what each protection adds to the floor, and what is left then
+//! (`price.rs`).
+//!
 //! *ask to exec* is from the driver's request until the spawner saw the program executed; *ask to end* until its end is known.
 //! *CPU* is that of the spawner, the keeper and the tasks together; for the floor of the program and its children. *machine* is
 //! what both processors did meanwhile, the kernel's own threads and everybody else included: it means something on a quiet
@@ -11,6 +14,8 @@
 
 #[path = "../../examples/raw_floor.rs"]
 mod raw_floor;
+
+mod price;
 mod sandbox;
 
 use std::path::Path;
@@ -28,6 +33,14 @@ fn main() -> ExitCode {
             raw_floor::main();
             ExitCode::SUCCESS
         }
+        Some("row") => {
+            price::row();
+            ExitCode::SUCCESS
+        }
+        Some("price") => {
+            run_price();
+            ExitCode::SUCCESS
+        }
         _ => {
             run();
             ExitCode::SUCCESS
@@ -35,12 +48,30 @@ fn main() -> ExitCode {
     }
 }
 
+fn numbers() -> Vec<usize> {
+    assert!(rustix::process::geteuid().is_root(), "the bench starts containers, which needs root");
+    std::env::args().filter_map(|a| a.parse().ok()).collect()
+}
+
+fn run_price() {
+    let numbers = numbers();
+    let number = |at: usize, default: usize| numbers.get(at).copied().unwrap_or(default).max(1);
+    let [count, rounds, at_once] = [number(0, 300), number(1, 3), number(2, 2)];
+    let dir = tempfile::tempdir().expect("a directory for the bench");
+    let program = build_true(dir.path());
+    let mut sandbox = Sandbox::launch(dir.path(), &program);
+    sandbox.run(32, 8);
+    price::print(&program, [count, rounds, at_once], || {
+        let batch = sandbox.run(count, at_once);
+        [batch.wall_ms, batch.cpu_ms].map(|ms| ms / count as f64)
+    });
+}
+
 fn run() {
-    let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
+    let numbers = numbers();
     let number = |at: usize, default: usize| numbers.get(at).copied().unwrap_or(default);
     let (count, rounds) = (number(0, 500), number(1, 3).max(1));
     let at_once: &[usize] = numbers.get(2..).filter(|n| !n.is_empty()).unwrap_or(&[1, 2, 4, 32]);
-    assert!(rustix::process::geteuid().is_root(), "the bench starts containers, which needs root");
     let dir = tempfile::tempdir().expect("a directory for the bench");
     let program = build_true(dir.path());
     let mut sandbox = Sandbox::launch(dir.path(), &program);
