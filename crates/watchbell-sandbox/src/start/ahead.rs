@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +31,7 @@ use super::cloner::{Cloner, Known};
 use super::etc::ETC_FILES;
 use super::ids::IdRange;
 use super::kernel::{self, Instruction};
-use super::mounts::{Cover, Outfit};
+use super::mounts::{Cover, LimitFiles, Outfit};
 use super::plan::{self, Step};
 use super::task::{self, Inner, Task};
 use super::{as_sandbox_failure, failed, report};
@@ -67,6 +67,7 @@ struct Errand {
     profile: Option<Vec<Instruction>>,
     steps: Vec<Step>,
     tmp: bool,
+    limits_in_sys: bool,
     volumes: Vec<PathBuf>,
     stdin: bool,
     way_out: bool,
@@ -106,9 +107,7 @@ impl Waiting {
 
     /// One that was killed from outside, the machine out of memory for one, serves no task.
     pub(super) fn is_fit(&self) -> bool {
-        let Some((_, pidfd)) = &self.process else { return false };
-        let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+        self.process.as_ref().is_some_and(|(_, pidfd)| !has_something(pidfd))
     }
 
     /// Gives it its task. It is not waited for: the line has room for all of it.
@@ -136,6 +135,7 @@ impl Waiting {
             profile: profile.map(<[Instruction]>::to_vec),
             steps: plan::of_the_task(spec),
             tmp: outfit.tmp.is_some(),
+            limits_in_sys: outfit.limits == LimitFiles::InSys,
             volumes: outfit.volumes.iter().map(|(target, _)| target.clone()).collect(),
             stdin: inner.stdin.is_some(),
             way_out: inner.way_out.is_some(),
@@ -173,6 +173,11 @@ impl Waiting {
     }
 }
 
+/// Whether there is something to read now, or an end to see.
+pub(super) fn has_something(fd: impl AsFd) -> bool {
+    !matches!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+}
+
 /// Those that wait, each with the id range that its pod will have.
 pub(super) struct Queue {
     waiting: VecDeque<(IdRange, Waiting)>,
@@ -189,6 +194,16 @@ impl Queue {
     /// The one that waits longest.
     pub(super) fn take(&mut self) -> Option<(IdRange, Waiting)> {
         self.waiting.pop_front()
+    }
+
+    /// Whether the next to be taken is known to be there.
+    pub(super) fn has_settled(&self) -> bool {
+        self.waiting.front().is_some_and(|(_, first)| first.process.is_some())
+    }
+
+    /// Whether one was asked for and nothing was heard of it yet.
+    pub(super) fn is_asking(&self) -> bool {
+        self.waiting.back().is_some_and(|(_, last)| last.process.is_none())
     }
 
     pub(super) fn push(&mut self, ids: IdRange, waiting: Waiting) {
@@ -228,7 +243,7 @@ impl Queue {
 /// Every descriptor that crosses, in order.
 fn descriptors<'a>(outfit: &'a Outfit, inner: &'a Inner) -> Vec<BorrowedFd<'a>> {
     // Named one by one, so that one more cannot be forgotten here.
-    let Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, sys, views: _, volumes, null } = outfit;
+    let Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, sys, limits: _, volumes, null } = outfit;
     let Inner { stdin, stdout, stderr, way_out, tracer, status } = inner;
     let mut all = vec![root.as_fd(), dev.as_fd(), shm.as_fd()];
     all.extend([blank_file.mount.as_fd(), blank_dir.mount.as_fd(), sys.as_fd(), null.as_fd()]);
@@ -245,7 +260,7 @@ fn outfit_of(errand: &Errand, fds: Vec<OwnedFd>, views: &[View]) -> Option<(Outf
     let mut fds = fds.into_iter();
     let mut next = || fds.next();
     let (root, dev, shm) = (next()?, next()?, next()?);
-    let mut cover = || Some(Cover { mount: next()?, is_attached: false });
+    let mut cover = || next().map(Cover::new);
     let (blank_file, blank_dir) = (cover()?, cover()?);
     let (sys, null) = (next()?, next()?);
     let mut etc = Vec::with_capacity(ETC_FILES.len());
@@ -261,8 +276,8 @@ fn outfit_of(errand: &Errand, fds: Vec<OwnedFd>, views: &[View]) -> Option<(Outf
     let stdin = if errand.stdin { Some(next()?) } else { None };
     let way_out = if errand.way_out { Some(next()?) } else { None };
     let tracer = if errand.tracer { Some(next()?) } else { None };
-    let views = views.to_vec();
-    let outfit = Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, sys, views, volumes, null };
+    let limits = if errand.limits_in_sys { LimitFiles::InSys } else { LimitFiles::ToMount(views.to_vec()) };
+    let outfit = Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, sys, limits, volumes, null };
     Some((outfit, Inner { stdin, stdout, stderr, way_out, tracer, status }))
 }
 
@@ -304,9 +319,17 @@ fn begin(line: &OwnedFd, doors: &[OwnedFd], host: HostNamespaces) -> Result<(), 
 
 /// Waits for the errand. `None`: there will be none.
 fn receive(line: &OwnedFd) -> io::Result<Option<(Errand, Vec<OwnedFd>)>> {
-    let mut bytes = vec![0u8; 4 + IN_PACKET_MAX];
     let (mut fds, mut body, mut expected) = (Vec::new(), Vec::new(), None);
     while expected.is_none_or(|expected| fds.len() < expected) {
+        // As large as what comes: each page of a buffer is one more that this process must get.
+        let length = match recv(line, [0u8; 0].as_mut_slice(), RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Err(Errno::INTR) => continue,
+            length => length?.1,
+        };
+        if length > 4 + IN_PACKET_MAX {
+            return Err(io::Error::other("a packet that no spawner sends"));
+        }
+        let mut bytes = vec![0u8; length];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_PACKET))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let packet = &mut [IoSliceMut::new(&mut bytes)];

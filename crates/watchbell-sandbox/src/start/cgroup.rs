@@ -15,15 +15,17 @@ mod disk;
 mod layout;
 mod limits;
 mod probe;
+mod shown;
 
 use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::stash::Stash;
 use crate::{CgroupLimits, RunSpec, Totals, Usage, VolumeSource};
 pub(crate) use above::limits_above;
 pub(crate) use disk::Io;
@@ -32,6 +34,7 @@ use layout::{Controller, Layout};
 use limits::Applied;
 pub(super) use limits::{DEFAULT_PERIOD_US, DEFAULT_WEIGHT, shares};
 pub(super) use probe::Probed;
+use shown::Shown;
 
 // Names of files, as the kernel has them.
 const PROCS: &str = "cgroup.procs";
@@ -67,6 +70,8 @@ pub(crate) struct Cgroup {
     name: String,
     /// Where an OCI runtime may make a group of this name too.
     elsewhere: Vec<PathBuf>,
+    /// Its files as tasks see them, once one did.
+    shown: Option<Shown>,
     /// Never leased again. Linux counts the kills of a group, and takes a clone into one that was ever killed for a fork that
     /// raced with the kill (kill_seq, seen on 6.18): the new process dies at once.
     killed: Cell<bool>,
@@ -288,6 +293,7 @@ impl Cgroups {
             } else {
                 self.layout.others.iter().map(|base| base.join(name)).collect()
             },
+            shown: None,
             killed: Cell::new(false),
         })
     }
@@ -332,6 +338,30 @@ impl Cgroup {
             }
             _ => self.members.iter().map(|m| (m.controller, m.path.clone())).collect(),
         }
+    }
+
+    /// A /sys that has this group's files; with `sysfs` its /sys/fs/cgroup alone. `None`: this is no slot, and mounts for one run are
+    /// the task's own affair.
+    pub(super) fn show(
+        &mut self,
+        stash: &mut Stash,
+        views: &[View],
+        is_below_sysfs: bool,
+    ) -> io::Result<Option<OwnedFd>> {
+        if self.is_slot && self.shown.is_none() {
+            let each = views.iter().map(|view| Some((view, self.shown_at(view)?)));
+            let Some(each) = each.collect::<Option<Vec<_>>>() else { return Ok(None) };
+            self.shown = Some(Shown::new(stash, &each)?);
+        }
+        self.shown.as_ref().map(|shown| shown.sys(is_below_sysfs)).transpose()
+    }
+
+    fn shown_at(&self, view: &View) -> Option<&Path> {
+        if view.flags.is_empty() {
+            return self.unified.as_ref().map(|unified| unified.path.as_path());
+        }
+        let is_shown = |member: &&Member| view.flags.contains(&member.controller.name());
+        self.members.iter().find(is_shown).map(|member| member.path.as_path())
     }
 
     /// What clone3 takes to start a process in the group, where the kernel can.

@@ -101,10 +101,15 @@ impl Cloner {
     pub(super) fn cloned(&self) -> io::Result<(u32, OwnedFd)> {
         let answer = self.answer();
         let pid = Pid::from_raw(self.word.get().cast_signed());
-        // It is our child and not reaped, so the number is still its.
-        let opened =
-            pid.map(|pid| pidfd_open(pid, PidfdFlags::empty()).map(|pidfd| (pid, pidfd))).transpose()?;
-        match (answer, opened) {
+        let open = |pid| match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok((pid, pidfd)),
+            // It is our child and not reaped, so the number is still its.
+            Err(error) => {
+                kernel::discard_by_number(pid);
+                Err(error)
+            }
+        };
+        match (answer, pid.map(open).transpose()?) {
             (Ok(()), Some((pid, pidfd))) => Ok((pid.as_raw_nonzero().get().cast_unsigned(), pidfd)),
             (Ok(()), None) => Err(io::Error::other("the process that clones told no number")),
             (Err(error), opened) => {
@@ -114,6 +119,11 @@ impl Cloner {
                 Err(error)
             }
         }
+    }
+
+    /// Whether [`Cloner::cloned`] would not have to wait.
+    pub(super) fn has_answered(&self) -> bool {
+        ahead::has_something(&self.socket)
     }
 
     fn answer(&self) -> io::Result<()> {
@@ -145,7 +155,14 @@ fn serve(socket: &OwnedFd, word: &SharedWord, known: &Known<'_>) -> ! {
     let Ok(clocks) = ready else { kernel::exit_now(1) };
     loop {
         let Ok(Some((request, fds))) = receive(socket) else { kernel::exit_now(0) };
-        tell(socket, &clone(&request, &fds, &clocks, word, known).as_ref().map(drop));
+        match clone(&request, &fds, &clocks, word, known) {
+            Ok(cloned) => tell(socket, &cloned.as_ref().map(drop)),
+            // Nothing is to be cloned from where this is now. Who was cloned ends, as nobody lets it go on.
+            Err(lost) => {
+                tell(socket, &Err(&lost));
+                kernel::exit_now(1)
+            }
+        }
     }
 }
 
@@ -158,7 +175,9 @@ fn prepare(socket: &OwnedFd, word: &SharedWord, command_line: CommandLine) -> io
     rustix::thread::set_name(c"watchbell-clone")?;
     // Faulted in now: the kernel only then writes to it for certain.
     let _ = word.get();
-    Clocks::open()
+    let clocks = Clocks::open()?;
+    kernel::tidy_heap();
+    Ok(clocks)
 }
 
 fn tell(socket: &OwnedFd, outcome: &Result<(), &io::Error>) {
@@ -194,23 +213,27 @@ fn receive(socket: &OwnedFd) -> io::Result<Option<(Request, Vec<OwnedFd>)>> {
     Ok(Some((postcard::from_bytes(&bytes[..received]).map_err(io::Error::other)?, fds)))
 }
 
+/// What became of the clone; an error of its own: the way back was lost.
 fn clone(
     request: &Request,
     fds: &[OwnedFd],
     clocks: &Clocks,
     word: &SharedWord,
     known: &Known<'_>,
-) -> io::Result<()> {
-    let Some((line, rest)) = fds.split_first() else { return Err(io::ErrorKind::InvalidInput.into()) };
+) -> io::Result<io::Result<()>> {
+    let Some((line, rest)) = fds.split_first() else { return Ok(Err(io::ErrorKind::InvalidInput.into())) };
     let (group, doors) = rest.split_at(usize::from(request.has_group).min(rest.len()));
     let host = request.host;
     let flag = |is_own: bool, flag: i32| if is_own { flag as u64 } else { 0 };
     let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
     let clocks = plan::has_clocks(host).then_some(clocks);
-    let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
+    let (wait, go) = match pipe_with(PipeFlags::CLOEXEC) {
+        Ok(pipe) => pipe,
+        Err(error) => return Ok(Err(error.into())),
+    };
     clocks.map_or(Ok(()), Clocks::begin)?;
     // As whom: see `clone_charged_to`. What failed on the way is told once the way back was taken.
-    let mut cloned = if host.users { Ok(()) } else { act_as(request.first) }.and_then(|()| {
+    let cloned = if host.users { Ok(()) } else { act_as(request.first) }.and_then(|()| {
         // SAFETY: this process has one thread too.
         unsafe { kernel::clone_brother(word, namespaces, group.first().map(AsFd::as_fd)) }
     });
@@ -220,17 +243,20 @@ fn clone(
         }
         ahead::wait(line, doors, host, known)
     }
+    // Each step is taken, whatever the one before came to.
     let back = [if host.users { Ok(()) } else { act_as(0) }, clocks.map_or(Ok(()), Clocks::go_home)];
-    if let Some(error) = back.into_iter().find_map(Result::err) {
-        cloned = cloned.and(Err(error));
-    }
-    if let Cloned::Parent { pid, .. } = cloned?
-        && !host.users
-    {
-        write_maps(pid, request.first)?;
+    back.into_iter().collect::<io::Result<()>>()?;
+    let first = (!host.users).then_some(request.first);
+    Ok(cloned.and_then(|cloned| let_go(&cloned, first, &go)))
+}
+
+/// Says who it is, and that it may go on.
+fn let_go(cloned: &Cloned, first_id: Option<u32>, go: &OwnedFd) -> io::Result<()> {
+    if let (Cloned::Parent { pid, .. }, Some(first)) = (cloned, first_id) {
+        write_maps(*pid, first)?;
     }
     // Who was killed meanwhile does not hear it; its end tells.
-    match rustix::io::write(&go, b"g") {
+    match rustix::io::write(go, b"g") {
         Ok(_) | Err(Errno::PIPE) => Ok(()),
         Err(error) => Err(error.into()),
     }

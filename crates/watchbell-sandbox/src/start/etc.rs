@@ -22,6 +22,8 @@ pub(super) struct Etc {
     read_only: Kept,
     /// Of the same tmpfs; the spawner alone reaches it.
     writable: Kept,
+    /// What the files hold.
+    written: [Option<Vec<u8>>; ETC_FILES.len()],
 }
 
 impl Etc {
@@ -32,11 +34,12 @@ impl Etc {
         let read_only = writable.clone_tree()?;
         let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
         kernel::mount_setattr(&read_only, attributes, None)?;
-        Ok(Self { read_only: stash.keep(read_only)?, writable })
+        Ok(Self { read_only: stash.keep(read_only)?, writable, written: Default::default() })
     }
 
-    /// Gives the pod files of its own: a descriptor of an earlier pod's that was passed on still shows that pod's.
-    pub(super) fn fill(&self, first_id: u32, pod: &PodEnvironment) -> io::Result<()> {
+    /// Gives the pod files of its own: a descriptor of an earlier pod's that was passed on still shows that pod's. A file that would
+    /// hold the same bytes stays.
+    pub(super) fn fill(&mut self, first_id: u32, pod: &PodEnvironment) -> io::Result<()> {
         let own_hosts;
         let hosts = if pod.etc.hosts.is_empty() {
             own_hosts = format!(
@@ -49,8 +52,13 @@ impl Etc {
         };
         let hostname = format!("{}\n", pod.hostname);
         let contents = [hosts, hostname.as_bytes(), &pod.etc.resolv_conf];
-        for (name, contents) in ETC_FILES.iter().zip(contents) {
-            self.write(name, contents, first_id)?;
+        for (n, (name, contents)) in ETC_FILES.iter().zip(contents).enumerate() {
+            if self.written[n].as_deref() != Some(contents) {
+                // Half-written files are nobody's.
+                self.written[n] = None;
+                self.write(name, contents, first_id)?;
+                self.written[n] = Some(contents.to_vec());
+            }
         }
         Ok(())
     }

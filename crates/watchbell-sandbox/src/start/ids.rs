@@ -97,7 +97,7 @@ impl IdRange {
     }
 
     /// The place of the pod's /etc files, made once.
-    pub(super) fn etc(&mut self, stash: &mut Stash) -> io::Result<&Etc> {
+    pub(super) fn etc(&mut self, stash: &mut Stash) -> io::Result<&mut Etc> {
         match &mut self.etc {
             Some(etc) => Ok(etc),
             etc => Ok(etc.insert(Etc::new(stash)?)),

@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde::{Deserialize, Serialize};
@@ -186,6 +187,16 @@ impl CommandLine {
         // that nothing gives back; nobody reads them, as the caller promises.
         unsafe { std::ptr::write_bytes(self.start as *mut u8, 0, self.length) };
     }
+}
+
+/// Joins what was freed and gives whole pages of it back. Else each process that is cloned from here does the former at its first
+/// larger allocation, and copies the pages for it.
+pub(super) fn tidy_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the allocator changes what is free, under its own locks.
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 /// Ends this process at once, without destructors and handlers: they are the parent's.
@@ -391,23 +402,50 @@ pub(super) unsafe fn close_all_but(keep: impl IntoIterator<Item = RawFd>) -> io:
     }
 }
 
+/// `struct sigaction` of the kernel: action, flags, restorer, mask. Not through libc, which keeps two real-time signals for
+/// itself: ignored by whoever started us, they would stay so in every task.
+type SignalAction = [u64; 4];
+
+/// Exec keeps what is ignored and takes handlers away by itself. Nothing of this program begins to ignore a signal later.
+static IGNORED: LazyLock<io::Result<Vec<i32>>> = LazyLock::new(|| {
+    let mut ignored = Vec::new();
+    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        let mut now: SignalAction = [0; 4];
+        signal_action(signal, None, Some(&mut now))?;
+        if now[0] == libc::SIG_IGN as u64 {
+            ignored.push(signal);
+        }
+    }
+    Ok(ignored)
+});
+
+fn signal_action(signal: i32, new: Option<&SignalAction>, old: Option<&mut SignalAction>) -> io::Result<()> {
+    // SAFETY: the kernel reads and fills structures of this size (the mask has 8 bytes), which outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            new.map_or(std::ptr::null(), |new| new.as_ptr()),
+            old.map_or(std::ptr::null_mut(), |old| old.as_mut_ptr()),
+            8usize,
+        )
+    };
+    checked(result).map(drop)
+}
+
+/// Looks which signals are ignored, so that not every task asks for each of 64.
+pub(super) fn find_ignored_signals() -> io::Result<()> {
+    match &*IGNORED {
+        Ok(_) => Ok(()),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
+
 /// Every signal as it is for a new program: the Rust runtime ignores SIGPIPE, and exec would keep that.
 pub(super) fn reset_signals() -> io::Result<()> {
-    // `struct sigaction` of the kernel with the default action, no flags and an empty mask. Not through libc, which keeps two
-    // real-time signals for itself: ignored by whoever started us, they would stay so in every task.
-    let default = [0u64; 4];
-    for signal in (1..=64).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
-        // SAFETY: the kernel reads a structure of this size (the mask has 8 bytes), which outlives the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                std::ptr::null_mut::<u64>(),
-                8usize,
-            )
-        };
-        checked(result)?;
+    find_ignored_signals()?;
+    for signal in IGNORED.iter().flatten() {
+        signal_action(*signal, Some(&[0; 4]), None)?;
     }
     let none = 0u64;
     // SAFETY: a mask has 8 bytes and outlives the call.
@@ -502,6 +540,13 @@ pub(crate) fn discard(pidfd: &OwnedFd) {
         rustix::process::WaitId::PidFd(pidfd.as_fd()),
         rustix::process::WaitIdOptions::EXITED,
     );
+}
+
+/// The same for one that has no descriptor. It must be a child that nobody else reaps.
+pub(super) fn discard_by_number(pid: rustix::process::Pid) {
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    let _ =
+        rustix::process::waitid(rustix::process::WaitId::Pid(pid), rustix::process::WaitIdOptions::EXITED);
 }
 
 /// Leaves namespaces for new ones. Of the descriptor table nobody asks.

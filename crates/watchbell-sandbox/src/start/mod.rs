@@ -67,12 +67,11 @@ use cgroup::{Cgroup, Cgroups, Memory, PodCgroup};
 use clocks::Clocks;
 use cloner::{Cloner, Known};
 pub(crate) use enter::{Entry, Outer};
-use etc::Etc;
 use ids::{IdPool, IdRange, clone_charged_to};
 pub(crate) use kernel::discard;
 use kernel::{Cloned, CommandLine};
 use modes::ExactModes;
-use mounts::{Outfit, Place, Volume};
+use mounts::{LimitFiles, Outfit, Place, Volume};
 use pipes::{input, output};
 pub(crate) use runtime::ByRuntime;
 use seccomp::{Filter, Profiles};
@@ -199,6 +198,7 @@ impl Host {
         for base in [SeccompBase::Default, SeccompBase::Floor] {
             seccomp::base(base);
         }
+        kernel::find_ignored_signals().map_err(|e| format!("cannot find the ignored signals: {e}"))?;
         let facts = probe::probe(state_dir, ranges).map_err(|e| format!("cannot look at this host: {e}"))?;
         probe::refuse_weaker(&judge(&facts))?;
         let name = format!("watchbell-{:016x}-{shard}", fingerprint(state_dir));
@@ -331,7 +331,7 @@ impl Host {
 
     /// Starts a container in the namespaces of its pod.
     fn begin_shared(&mut self, spec: &RunSpec, cgroup: &Cgroup) -> Result<Begun, Failure> {
-        let outfit = self.outfit(spec)?;
+        let outfit = self.outfit(spec, None)?;
         let profile = self.profile(spec)?;
         let gone = || failed("find", "the pod", &io::ErrorKind::NotFound.into());
         let pod = self.pods.get(&spec.pod.uid).ok_or_else(gone)?;
@@ -377,7 +377,8 @@ impl Host {
         spec.extras.seccomp.as_deref().map(compile).transpose()
     }
 
-    fn outfit(&mut self, spec: &RunSpec) -> Result<Outfit, Failure> {
+    /// `sys` has the files of the control group in it, where a slot shows them.
+    fn outfit(&mut self, spec: &RunSpec, sys: Option<OwnedFd>) -> Result<Outfit, Failure> {
         let Host { pods, stash, cgroups, .. } = self;
         let Some(pod) = pods.get_mut(&spec.pod.uid) else {
             return Err(failed("find", "the pod", &io::ErrorKind::NotFound.into()));
@@ -411,7 +412,13 @@ impl Host {
         let (dev, blank_file, blank_dir, null) =
             Outfit::dev_and_blanks(common).map_err(fault("clone /dev for"))?;
         let dev = own_dev.unwrap_or(dev);
-        let sys = common.sys(spec).map_err(fault("clone /sys for"))?;
+        let (sys, limits) = match sys {
+            Some(sys) => (sys, LimitFiles::InSys),
+            None => {
+                let sys = common.sys(spec).map_err(fault("clone /sys for"))?;
+                (sys, LimitFiles::ToMount(views.to_vec()))
+            }
+        };
         let shm = Scratch { bytes: spec.pod.shm_bytes.max(4096), inodes: 4096 };
         let shm = mounts::scratch(&pod.ids, shm, 0o1777, None).map_err(fault("mount /dev/shm for"))?;
         let tmp = spec
@@ -420,20 +427,8 @@ impl Host {
             .transpose()
             .map_err(fault("mount /tmp for"))?;
         places_inside(pod, spec, &targets, tmp.as_ref()).map_err(fault("make the mount points of"))?;
-        let etc = pod.ids.etc(stash).and_then(Etc::mounts).map_err(fault("clone /etc files for"))?;
-        Ok(Outfit {
-            root,
-            dev,
-            shm,
-            tmp,
-            etc,
-            blank_file,
-            blank_dir,
-            sys,
-            views: views.to_vec(),
-            volumes,
-            null,
-        })
+        let etc = pod.ids.etc(stash).and_then(|etc| etc.mounts()).map_err(fault("clone /etc files for"))?;
+        Ok(Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, sys, limits, volumes, null })
     }
 
     /// Reads what the status pipe has.

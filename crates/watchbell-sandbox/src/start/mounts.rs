@@ -491,43 +491,28 @@ fn skeleton(stash: &mut Stash, ids: &IdRange, places: &Places, links: &[Link]) -
     }
     let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
     for (path, place) in places {
-        let mut dir = openat(&root, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let names: Vec<_> = path
-            .components()
-            .filter_map(|c| match c {
-                Component::Normal(name) => Some(name),
-                _ => None,
-            })
-            .collect();
-        for (n, name) in names.iter().enumerate() {
-            if n + 1 == names.len() && *place == Place::File {
-                let flags =
-                    OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                match openat(&dir, *name, flags, Mode::from(0o644)) {
-                    Ok(file) => fchown(file, owner.0, owner.1)?,
-                    Err(Errno::EXIST) => {}
-                    Err(e) => return Err(e.into()),
-                }
-                break;
-            }
-            match mkdirat(&dir, *name, Mode::from(0o755)) {
-                Ok(()) => chownat(&dir, *name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?,
+        let (dirs, file) = match (place, path.parent(), path.file_name()) {
+            (Place::File, Some(above), Some(name)) => (above, Some(name)),
+            _ => (path.as_path(), None),
+        };
+        let dir = make_directories(&root, owner, dirs)?;
+        if let Some(name) = file {
+            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            match openat(&dir, name, flags, Mode::from(0o644)) {
+                Ok(file) => fchown(file, owner.0, owner.1)?,
                 Err(Errno::EXIST) => {}
                 Err(e) => return Err(e.into()),
             }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            dir = openat(&dir, *name, flags, Mode::empty())?;
         }
     }
     stash.keep(root)
 }
 
-/// A link below the image, as a device's libraries need it. What the image has at its place stays.
-fn put_link(root: &OwnedFd, ids: &IdRange, link: &Link) -> io::Result<()> {
-    let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
-    let path = Path::new(link.path.trim_start_matches('/'));
+/// All directories of a path, in a file system that the spawner alone has yet.
+fn make_directories(root: &OwnedFd, owner: Owner, path: &Path) -> io::Result<OwnedFd> {
     let mut dir = openat(root, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    for name in path.parent().into_iter().flat_map(Path::components) {
+    for component in path.components() {
+        let Component::Normal(name) = component else { continue };
         match mkdirat(&dir, name, Mode::from(0o755)) {
             Ok(()) => chownat(&dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?,
             Err(Errno::EXIST) => {}
@@ -536,6 +521,14 @@ fn put_link(root: &OwnedFd, ids: &IdRange, link: &Link) -> io::Result<()> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         dir = openat(&dir, name, flags, Mode::empty())?;
     }
+    Ok(dir)
+}
+
+/// A link below the image, as a device's libraries need it. What the image has at its place stays.
+fn put_link(root: &OwnedFd, ids: &IdRange, link: &Link) -> io::Result<()> {
+    let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
+    let path = Path::new(&link.path);
+    let dir = make_directories(root, owner, path.parent().unwrap_or(Path::new("/")))?;
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
     match symlinkat(link.target.as_str(), &dir, name) {
         Ok(()) => Ok(chownat(&dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?),
@@ -659,6 +652,34 @@ pub(super) struct Cover {
     /// The kernel clones mounts of the caller's own namespace only: the first place gets the mount itself, later ones
     /// clones of that.
     pub(super) is_attached: bool,
+    /// Device and inode, once they were asked for.
+    identity: Option<(u64, u64)>,
+}
+
+impl Cover {
+    pub(super) fn new(mount: OwnedFd) -> Self {
+        Self { mount, is_attached: false, identity: None }
+    }
+
+    /// By what it is known wherever it covers something.
+    pub(super) fn identity(&mut self) -> io::Result<(u64, u64)> {
+        match self.identity {
+            Some(known) => Ok(known),
+            None => {
+                let stat = rustix::fs::fstat(&self.mount)?;
+                Ok(*self.identity.insert((stat.st_dev, stat.st_ino)))
+            }
+        }
+    }
+}
+
+/// Where the files of its control group, by which runtimes size themselves, come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum LimitFiles {
+    /// They are mounted in `sys` already.
+    InSys,
+    /// The task mounts them itself.
+    ToMount(Vec<View>),
 }
 
 /// All that a task takes with it.
@@ -670,9 +691,9 @@ pub(super) struct Outfit {
     pub(super) etc: Vec<(String, OwnedFd)>,
     pub(super) blank_file: Cover,
     pub(super) blank_dir: Cover,
-    /// What [`Common::sys`] gave.
+    /// What [`Common::sys`] gave, or `Shown::sys`.
     pub(super) sys: OwnedFd,
-    pub(super) views: Vec<View>,
+    pub(super) limits: LimitFiles,
     /// In the order in which they are mounted.
     pub(super) volumes: Vec<(PathBuf, OwnedFd)>,
     pub(super) null: OwnedFd,
@@ -680,7 +701,7 @@ pub(super) struct Outfit {
 
 impl Outfit {
     pub(super) fn dev_and_blanks(common: &Common) -> io::Result<(OwnedFd, Cover, Cover, OwnedFd)> {
-        let cover = |mount| Cover { mount, is_attached: false };
-        Ok((common.dev()?, cover(common.blank_file()?), cover(common.blank_dir()?), common.null()?))
+        let (file, dir) = (Cover::new(common.blank_file()?), Cover::new(common.blank_dir()?));
+        Ok((common.dev()?, file, dir, common.null()?))
     }
 }

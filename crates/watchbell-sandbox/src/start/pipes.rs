@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
+use rustix::fs::{Gid, Uid, fchown};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::cgroup::Memory;
@@ -78,17 +78,19 @@ pub(super) fn streams(
 /// Both ends of a pipe whose inner one the task may open again by /dev/stdout, whoever it is.
 pub(super) fn output(ids: &IdRange, spec: &RunSpec) -> io::Result<(OwnedFd, OwnedFd)> {
     let (outer, inner) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (uid, gid) = (ids.first + spec.uid, ids.first + spec.gid);
-    fchown(&inner, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    fchmod(&inner, Mode::from(0o600))?;
+    give(&inner, ids, spec)?;
     Ok((outer, inner))
 }
 
 /// As [`output`], the other way: the writing end comes first.
 pub(super) fn input(ids: &IdRange, spec: &RunSpec) -> io::Result<(OwnedFd, OwnedFd)> {
     let (inner, outer) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (uid, gid) = (ids.first + spec.uid, ids.first + spec.gid);
-    fchown(&inner, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    fchmod(&inner, Mode::from(0o600))?;
+    give(&inner, ids, spec)?;
     Ok((outer, inner))
+}
+
+/// The kernel makes a pipe for its owner alone (0600, fs/pipe.c).
+fn give(inner: &OwnedFd, ids: &IdRange, spec: &RunSpec) -> io::Result<()> {
+    let (uid, gid) = (ids.first + spec.uid, ids.first + spec.gid);
+    Ok(fchown(inner, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
 }

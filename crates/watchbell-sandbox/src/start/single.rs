@@ -7,13 +7,15 @@ use super::cgroup::Memory;
 use super::cloner::{Cloner, Known};
 use super::ids::IdRange;
 use super::modes::ExactModes;
-use super::{Begun, Cgroup, Failure, Host, failed, pipes, settle};
+use super::{Begun, Cgroup, Failure, Host, failed, mounts, pipes, settle};
 use crate::{HostNamespaces, RunSpec, Sharing};
 
 impl Host {
     /// Makes one more process that waits for a task, as long as too few do.
     pub(crate) fn prepare(&mut self) {
-        if !self.ahead.is_short() {
+        // One at a time, and nobody is kept waiting for it: the next round asks again.
+        let is_busy = || self.cloner.as_ref().is_some_and(|cloner| !cloner.has_answered());
+        if !self.ahead.is_short() || self.ahead.is_asking() && is_busy() {
             return;
         }
         if !self.ids.has_room() {
@@ -39,9 +41,9 @@ impl Host {
         }
     }
 
-    /// Whether [`Host::prepare`] has something to do.
+    /// Whether [`Host::prepare`] has something to do at once.
     pub(crate) fn is_short(&self) -> bool {
-        self.ahead.is_short()
+        self.ahead.is_short() && !self.ahead.is_asking()
     }
 
     /// Ends the processes that wait: no task came for long.
@@ -107,8 +109,12 @@ impl Host {
         }
         let is_single = pod.sharing == Sharing::Single && spec.extras.runtime.is_none();
         if is_single && pod.host_namespaces == HostNamespaces::default() {
-            self.settle_ahead();
-            while let Some((ids, waiting)) = self.ahead.take() {
+            loop {
+                // Who is there needs no word of who was asked for since.
+                if !self.ahead.has_settled() {
+                    self.settle_ahead();
+                }
+                let Some((ids, waiting)) = self.ahead.take() else { break };
                 if waiting.is_fit() {
                     return Ok((ids, Some(waiting)));
                 }
@@ -146,7 +152,7 @@ impl Host {
                 return Err(failed("limit", &spec.name, &error));
             }
         }
-        match self.hand_over(spec, &waiting) {
+        match self.hand_over(spec, &mut waiting) {
             Ok(held) => {
                 let parts = waiting.into_parts();
                 let (pid, pidfd, cgroup) =
@@ -160,12 +166,16 @@ impl Host {
         }
     }
 
-    fn hand_over(&mut self, spec: &RunSpec, waiting: &Waiting) -> Result<pipes::Held, Failure> {
+    fn hand_over(&mut self, spec: &RunSpec, waiting: &mut Waiting) -> Result<pipes::Held, Failure> {
         waiting
             .pid()
             .and_then(|pid| settle(pid, spec))
             .map_err(|e| failed("prepare the process of", &spec.name, &e))?;
-        let outfit = self.outfit(spec)?;
+        let sys = waiting
+            .cgroup
+            .show(&mut self.stash, self.cgroups.views(), mounts::has_sysfs(spec))
+            .map_err(|e| failed("mount the control group files of", &spec.name, &e))?;
+        let outfit = self.outfit(spec, sys)?;
         let profile = self.profile(spec)?;
         let gone = || failed("find", "the pod", &io::ErrorKind::NotFound.into());
         let pod = self.pods.get(&spec.pod.uid).ok_or_else(gone)?;

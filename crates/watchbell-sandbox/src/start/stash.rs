@@ -143,11 +143,17 @@ fn strip() -> io::Result<OwnedFd> {
         kernel::mount_setattr(&mount, 0, None)?;
         move_mount(&mount, "", &root, name, at)?;
     }
-    rustix::process::fchdir(&root)?;
-    rustix::process::pivot_root(".", ".")?;
-    unmount(".", UnmountFlags::DETACH)?;
-    rustix::process::chdir("/")?;
+    enter_root(&root)?;
     own_namespace()
+}
+
+/// Makes a mount that lies on "/" the root of this process's mount namespace; what was there is gone.
+pub(super) fn enter_root(root: impl AsFd) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    rustix::process::pivot_root(".", ".")?;
+    // The old root lies on top of the new one now.
+    unmount(".", UnmountFlags::DETACH)?;
+    Ok(rustix::process::chdir("/")?)
 }
 
 /// A mount without those below it; with them where this process may not part them.
@@ -165,7 +171,17 @@ fn own_namespace() -> io::Result<OwnedFd> {
 
 /// A detached mount of the file or directory `path` below `dir` (of `dir` itself when empty); no link is followed.
 pub(super) fn clone_at(dir: impl AsFd, path: &str) -> io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+    clone_by(dir, path, OpenTreeFlags::empty())
+}
+
+/// The same with the mounts below it.
+pub(super) fn clone_tree_at(dir: impl AsFd, path: &str) -> io::Result<OwnedFd> {
+    clone_by(dir, path, OpenTreeFlags::AT_RECURSIVE)
+}
+
+fn clone_by(dir: impl AsFd, path: &str, more: OpenTreeFlags) -> io::Result<OwnedFd> {
+    let mut flags = more
+        | OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW
         | OpenTreeFlags::AT_NO_AUTOMOUNT;

@@ -5,21 +5,21 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::landlock::{Access, Rules, Scope, Tcp};
-use super::mounts::{CGROUP_PLACE, Cover, Outfit};
+use super::mounts::{CGROUP_PLACE, Cover, LimitFiles, Outfit};
 use super::plan::Step;
 use super::program::Program;
 use super::seccomp::{self, Filter};
-use super::stash::clone_at;
+use super::stash::{clone_at, enter_root};
 use super::{Failure, as_sandbox_failure, failed, identity, terminal};
 use crate::RunSpec;
 use crate::tracer::{HandOver, hand_over};
@@ -188,14 +188,7 @@ impl<'a> Task<'a> {
                 self.volumes.push(mount);
                 Ok(())
             }
-            Step::EnterRoot => {
-                rustix::process::fchdir(&self.outfit.root)?;
-                rustix::process::pivot_root(".", ".")?;
-                // The old root lies on top of the new one now.
-                unmount(".", UnmountFlags::DETACH)?;
-                rustix::process::chdir("/")?;
-                Ok(())
-            }
+            Step::EnterRoot => enter_root(&self.outfit.root),
             Step::OpenTerminal => {
                 let way = self.inner.way_out.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 let terminal = terminal::open(spec.uid)?;
@@ -237,11 +230,16 @@ impl<'a> Task<'a> {
 
     /// The control group's own files, as every container has them: Java, Node and joblib size themselves by the limits.
     fn show_limits(&self) -> io::Result<()> {
-        if super::mounts::has_sysfs(self.spec) && self.outfit.views.iter().any(|view| !view.place.is_empty())
-        {
+        let has_sysfs = super::mounts::has_sysfs(self.spec);
+        let views = match &self.outfit.limits {
+            LimitFiles::InSys if has_sysfs => return self.attach_plain(&self.outfit.sys, CGROUP_PLACE),
+            LimitFiles::InSys => return Ok(()),
+            LimitFiles::ToMount(views) => views,
+        };
+        if has_sysfs && views.iter().any(|view| !view.place.is_empty()) {
             self.attach_plain(&self.outfit.sys, CGROUP_PLACE)?;
         }
-        for view in &self.outfit.views {
+        for view in views {
             let fs = fsopen(view.file_system, FsOpenFlags::FSOPEN_CLOEXEC)?;
             for flag in &view.flags {
                 fsconfig_set_flag(&fs, *flag)?;
@@ -304,9 +302,8 @@ impl<'a> Task<'a> {
             let blank = if is_dir { &mut self.outfit.blank_dir } else { &mut self.outfit.blank_file };
             cover(blank, &target).map_err(|e| named(path, e))?;
             // What stands there now must be the cover (CVE-2025-31133).
-            let seen = openat(dir, *path, flags, Mode::empty())?;
-            let (seen, cover) = (rustix::fs::fstat(&seen)?, rustix::fs::fstat(&blank.mount)?);
-            if (seen.st_dev, seen.st_ino) != (cover.st_dev, cover.st_ino) {
+            let seen = statat(dir, *path, AtFlags::SYMLINK_NOFOLLOW)?;
+            if (seen.st_dev, seen.st_ino) != blank.identity()? {
                 return Err(named(path, io::Error::other("the cover is not what stands there")));
             }
         }

@@ -35,9 +35,9 @@ fn wait_for_one(place: &Place, server: &Server, uids: &mut u128) -> Result<i32, 
     while begun.elapsed() < PATIENCE {
         run(place, server, uids, 2)?;
         for pid in named(place, "watchbell-ahead")? {
-            // What waits in recvmsg has nothing left to do.
+            // What waits in recv has nothing left to do.
             let at = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-            if at.split(' ').next() == Some(&libc::SYS_recvmsg.to_string()) {
+            if at.split(' ').next() == Some(&libc::SYS_recvfrom.to_string()) {
                 return Ok(pid);
             }
         }

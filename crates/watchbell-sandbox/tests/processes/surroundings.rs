@@ -233,15 +233,14 @@ pub(crate) fn a_task_sees_its_limits() -> Outcome {
     let server = place.connect()?;
     // Version 2, and version 1 with its controllers side by side.
     let files = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let is_v2 = std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    for (uid, sys) in [(1, Sys::None), (2, Sys::ReadOnly)] {
-        if sys == Sys::None && !is_v2 {
-            continue;
-        }
-        let limits = CgroupLimits { memory_bytes: Some(48 << 20), ..CgroupLimits::default() };
+    // One after another, so that they have one slot in turn.
+    for (uid, sys, bytes) in
+        [(1, Sys::None, 48 << 20), (2, Sys::ReadOnly, 48 << 20), (3, Sys::None, 64 << 20)]
+    {
+        let limits = CgroupLimits { memory_bytes: Some(bytes), ..CgroupLimits::default() };
         let spec = RunSpec { sys, limits, ..probe(&place, uid, &["cat", files[0], files[1]]) };
         let lines = printed(&place, &server, &spec)?;
-        assert!(lines.contains(&(48 << 20).to_string()), "{sys:?}: {lines:?}");
+        assert!(lines.contains(&bytes.to_string()), "{sys:?}: {lines:?}");
         let file = if lines[0] == "ENOENT" { files[1] } else { files[0] };
         let root = RunSpec { uid: 0, gid: 0, capabilities: Capabilities::RUNTIME_DEFAULT, ..spec };
         let mut write = probe(&place, uid + 10, &["write", file, "-1"]);

@@ -17,6 +17,20 @@ pub(super) enum Controller {
     Io,
 }
 
+impl Controller {
+    /// As version 1 has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Controller::Memory => "memory",
+            Controller::Cpu => "cpu",
+            Controller::CpuAcct => "cpuacct",
+            Controller::Pids => "pids",
+            Controller::Freezer => "freezer",
+            Controller::Io => "blkio",
+        }
+    }
+}
+
 /// The base directory of our subtree in each hierarchy.
 #[derive(Debug)]
 pub(super) struct Layout {

@@ -36,8 +36,7 @@ impl Cgroups {
     }
 
     pub(in crate::start) fn probe() -> Probed {
-        let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-        let mut facts = ControlGroups { has_swap: swaps.lines().count() > 1, ..ControlGroups::default() };
+        let mut facts = ControlGroups { has_swap: crate::bounds::has_swap(), ..ControlGroups::default() };
         let layout = match Layout::find("watchbell") {
             Ok(layout) => layout,
             Err(problem) => {

@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use serde_json::Value;
 
 use super::super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID};
-use super::super::mounts::Outfit;
+use super::super::mounts::{LimitFiles, Outfit};
 use super::super::stash::{clone_at, tmpfs};
 use super::super::task::SharedNamespaces;
 use super::super::{Failure, failed, identity};
@@ -141,7 +141,11 @@ impl Surroundings<'_> {
     }
 
     fn config(&self) -> Value {
-        let views: Vec<String> = self.outfit.views.iter().map(|view| view.place.clone()).collect();
+        let views: Vec<String> = match &self.outfit.limits {
+            LimitFiles::ToMount(views) => views.iter().map(|view| view.place.clone()).collect(),
+            // Only a slot shows them so, and a runtime has none.
+            LimitFiles::InSys => Vec::new(),
+        };
         config::config(
             self.spec,
             &Given {

@@ -34,8 +34,8 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::clone_charged_to;
 use super::kernel::{self, Cloned};
-use super::{Begun, Cgroup, Failure, Host, Memory, Ready, failed, input, output, plan, terminal};
-use crate::{ExitStatus, OciRuntime, RunSpec, Stdin, Usage};
+use super::{Begun, Cgroup, Failure, Host, Memory, Ready, failed, pipes, plan};
+use crate::{ExitStatus, OciRuntime, RunSpec, Usage};
 use bundle::Surroundings;
 pub(super) use entry::{RuntimeEntry, namespaces as shim_namespaces};
 use shim::Shim;
@@ -105,7 +105,7 @@ impl Host {
         cgroup: &Cgroup,
     ) -> Result<Begun, Failure> {
         let fault = |step: &'static str| move |e: io::Error| failed(step, &spec.name, &e);
-        let mut outfit = self.outfit(spec)?;
+        let mut outfit = self.outfit(spec, None)?;
         let subtrees: Vec<(String, PathBuf)> = self.cgroups.subtrees().to_vec();
         let command_line = self.command_line;
         // A group that limits is no place for the runtime itself.
@@ -116,16 +116,9 @@ impl Host {
         if spec.interaction.tty {
             outfit.dev = super::devices::dev_with_console(&pod.ids, spec).map_err(fault("make /dev for"))?;
         }
-        let (stdout, stdout_in) = output(&pod.ids, spec).map_err(fault("make the output pipe of"))?;
-        let (stderr, stderr_in) = output(&pod.ids, spec).map_err(fault("make the error pipe of"))?;
-        let has_input = spec.interaction.stdin != Stdin::None && !spec.interaction.tty;
-        let made = has_input.then(|| input(&pod.ids, spec)).transpose();
-        let (stdin, stdin_in) = made.map_err(fault("make the input pipe of"))?.unzip();
-        let made = spec.interaction.tty.then(terminal::way_out).transpose();
-        let (way_out, way_in) = made.map_err(fault("make a socket for the terminal of"))?.unzip();
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from);
-        let (status, status_in) = pipe().map_err(fault("make the status pipe of"))?;
-        let (wait, go) = pipe().map_err(fault("make the start pipe of"))?;
+        let (inner, held) = pipes::streams(&pod.ids, spec, None)?;
+        let (wait, go) = pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|e| failed("make the start pipe of", &spec.name, &e.into()))?;
         let (control, control_in) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
                 .map_err(|e| failed("make the control socket of", &spec.name, &e.into()))?;
@@ -157,12 +150,12 @@ impl Host {
                     runtime,
                     cgroup,
                     command_line,
-                    stdin: stdin_in.as_ref().map(AsFd::as_fd),
-                    stdout: stdout_in.as_fd(),
-                    stderr: stderr_in.as_fd(),
-                    way_out: way_in.as_ref().map(AsFd::as_fd),
+                    stdin: inner.stdin.as_ref().map(AsFd::as_fd),
+                    stdout: inner.stdout.as_fd(),
+                    stderr: inner.stderr.as_fd(),
+                    way_out: inner.way_out.as_ref().map(AsFd::as_fd),
                     control: control_in.as_fd(),
-                    status: status_in.as_fd(),
+                    status: inner.status.as_fd(),
                 };
                 shim.run(surroundings)
             }
@@ -175,27 +168,11 @@ impl Host {
                 return Err(failed("let go", &spec.name, &error.into()));
             }
         }
-        if let Err(error) = rustix::io::ioctl_fionbio(&status, true) {
-            kernel::discard(&pidfd);
-            return Err(failed("watch", &spec.name, &error.into()));
-        }
         Ok(Begun {
-            pid,
-            pidfd,
-            status,
-            outputs: if spec.interaction.tty { Vec::new() } else { vec![stdout, stderr] },
-            stdin,
-            terminal: None,
-            way_out,
-            id: spec.id,
-            own_pids: !host.pid,
-            report: Vec::new(),
-            tracer: None,
-            cgroup: None,
             // Its group is made for it alone, and never given to another.
             memory: Memory::MayStay,
-            max_rss_bytes: 0,
             by_runtime: Some(ByRuntime { control, report: None }),
+            ..held.begun(spec, pid, pidfd)
         })
     }
 }
