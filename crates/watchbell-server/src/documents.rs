@@ -17,6 +17,7 @@ use crate::discovery;
 use crate::request::accept::Answer;
 use crate::request::{Probe, no_such_path};
 use crate::respond::{self, Gzip};
+use crate::verbs::asked::{Asked, REVIEWS};
 
 /// The version of Kubernetes' API that is spoken.
 const MINOR: &str = "36";
@@ -134,11 +135,16 @@ impl Fixed {
 type Shelf = Mutex<HashMap<(String, String), Arc<Fixed>>>;
 
 static V3: LazyLock<Shelf> = LazyLock::new(Shelf::default);
-static V2: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(&openapi::v2()));
-static V2_WIRE: LazyLock<Fixed> = LazyLock::new(|| Fixed::of(swagger_wire::encode(&openapi::v2())));
+static V2: LazyLock<Fixed> = LazyLock::new(|| Fixed::new(&openapi::v2(&asked())));
+static V2_WIRE: LazyLock<Fixed> = LazyLock::new(|| Fixed::of(swagger_wire::encode(&openapi::v2(&asked()))));
 /// The media type of the Swagger document in protobuf, and the form in which older clients write it.
 const SWAGGER_WIRE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const SWAGGER_WIRE_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
+/// What is asked and never stored, as the documents tell it.
+fn asked() -> Vec<openapi::Asked> {
+    REVIEWS.iter().map(Asked::described).collect()
+}
 
 /// The document of a group and version, made at the first request for it.
 fn v3(group: &str, version: &str) -> Option<Arc<Fixed>> {
@@ -147,7 +153,7 @@ fn v3(group: &str, version: &str) -> Option<Arc<Fixed>> {
     if let Some(fixed) = shelf.get(&key) {
         return Some(fixed.clone());
     }
-    let fixed = Arc::new(Fixed::new(&openapi::v3(group, version)?));
+    let fixed = Arc::new(Fixed::new(&openapi::v3(group, version, &asked())?));
     shelf.insert(key, fixed.clone());
     Some(fixed)
 }

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::schemas::{gvk, object_name, reference};
+use super::Asked;
+use super::schemas::{RERUN, TRIGGER, asked_name, gvk, object_name, reference};
 use crate::Resource;
+use crate::resource::Scope;
 
 const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 const PATCHES: [&str; 4] = [
@@ -21,8 +23,10 @@ pub(super) fn add(resource: Resource, paths: &mut Map<String, Value>) {
         group => format!("/apis/{group}/{}", info.version),
     };
     let mut put = |path: &str, parameters: &[Value], operations: Vec<(&str, Operation)>| {
-        let mut item: Map<String, Value> =
-            operations.into_iter().map(|(method, made)| (method.into(), made.write(resource))).collect();
+        let mut item: Map<String, Value> = operations
+            .into_iter()
+            .map(|(method, made)| (method.into(), made.write(info.group, info.version, info.kind)))
+            .collect();
         if !parameters.is_empty() {
             item.insert("parameters".into(), parameters.into());
         }
@@ -31,7 +35,7 @@ pub(super) fn add(resource: Resource, paths: &mut Map<String, Value>) {
     let mut collection = format!("{base}/{}", info.plural);
     let mut parameters = Vec::new();
     if resource.is_namespaced() {
-        let name = format!("list{}{}ForAllNamespaces", api(resource), info.kind);
+        let name = format!("list{}{}ForAllNamespaces", api_of(resource), info.kind);
         put(&collection, &[], vec![("get", Operation { id: name, ..Operation::list(resource) })]);
         collection = format!("{base}/namespaces/{{namespace}}/{}", info.plural);
         parameters.push(in_path("namespace", "The namespace of the objects."));
@@ -62,19 +66,66 @@ pub(super) fn add(resource: Resource, paths: &mut Map<String, Value>) {
     if resource == Resource::Pod {
         put(&format!("{named}/log"), &parameters, vec![("get", Operation::log())]);
     }
+    if resource == Resource::CronJob {
+        put(
+            &format!("{named}/trigger"),
+            &parameters,
+            vec![("post", Operation::makes_job(resource, "Trigger", TRIGGER))],
+        );
+        put(&format!("{named}/suspend"), &parameters, vec![("patch", Operation::suspend(resource))]);
+    }
+    if resource == Resource::Job {
+        put(
+            &format!("{named}/rerun"),
+            &parameters,
+            vec![("post", Operation::makes_job(resource, "Rerun", RERUN))],
+        );
+    }
+}
+
+/// The operation of a kind that is asked.
+pub(super) fn add_asked(asked: &Asked, paths: &mut Map<String, Value>) {
+    let Asked { group, version, kind, plural, scope } = *asked;
+    let Some(schema) = asked_name(asked) else { return };
+    let base = format!("/apis/{group}/{version}");
+    let (path, parameters, word) = match scope {
+        Scope::Cluster => (format!("{base}/{plural}"), Vec::new(), ""),
+        Scope::Namespaced => (
+            format!("{base}/namespaces/{{namespace}}/{plural}"),
+            vec![in_path("namespace", "The namespace that is asked about.")],
+            "Namespaced",
+        ),
+    };
+    let operation = Operation {
+        id: format!("create{}{word}{kind}", api(group, version)),
+        action: "post",
+        parameters: write_parameters(),
+        body: Some((schema.clone(), objects(), Body::Required)),
+        answer: Some(schema),
+        codes: &[OK, CREATED, ACCEPTED],
+    };
+    let mut item = json!({"post": operation.write(group, version, kind)});
+    if !parameters.is_empty() {
+        item["parameters"] = parameters.into();
+    }
+    paths.insert(path, item);
 }
 
 /// `batch` of batch, `networking` of networking.k8s.io, `core` of the one without a name.
-fn short_group(resource: Resource) -> &'static str {
-    match resource.info().group {
+fn short_group(group: &str) -> &str {
+    match group {
         "" => "core",
         group => group.split('.').next().unwrap_or_default(),
     }
 }
 
 /// `BatchV1`, `CoreV1`
-fn api(resource: Resource) -> String {
-    format!("{}{}", capital(short_group(resource)), capital(resource.info().version))
+fn api(group: &str, version: &str) -> String {
+    format!("{}{}", capital(short_group(group)), capital(version))
+}
+
+fn api_of(resource: Resource) -> String {
+    api(resource.info().group, resource.info().version)
 }
 
 fn capital(word: &str) -> String {
@@ -110,7 +161,7 @@ impl Operation {
     fn new(resource: Resource, verb: &str, suffix: &str, action: &'static str) -> Operation {
         let scope = if resource.is_namespaced() { "Namespaced" } else { "" };
         Operation {
-            id: format!("{verb}{}{scope}{}{suffix}", api(resource), resource.info().kind),
+            id: format!("{verb}{}{scope}{}{suffix}", api_of(resource), resource.info().kind),
             action,
             parameters: Vec::new(),
             body: None,
@@ -181,13 +232,33 @@ impl Operation {
             list_parameters().into_iter().filter(|p| !known.contains(&p["name"]) && p["name"] != "watch"),
         );
         let scope = if resource.is_namespaced() { "Namespaced" } else { "" };
-        let id = format!("delete{}Collection{scope}{}", api(resource), resource.info().kind);
+        let id = format!("delete{}Collection{scope}{}", api_of(resource), resource.info().kind);
         Operation {
             id,
             parameters,
             body: Some((format!("{META}.DeleteOptions"), objects(), Body::Optional)),
             answer: Some(format!("{META}.Status")),
             ..Operation::new(resource, "delete", "", "deletecollection")
+        }
+    }
+
+    /// Of a subresource that makes a Job from what stands there.
+    fn makes_job(resource: Resource, suffix: &str, body: &str) -> Operation {
+        Operation {
+            parameters: write_parameters(),
+            body: Some((body.to_owned(), objects(), Body::Optional)),
+            answer: Some(object_name(Resource::Job)),
+            codes: &[CREATED],
+            ..Operation::new(resource, "create", suffix, "post")
+        }
+    }
+
+    /// Of `cronjobs/suspend`: a patch of one field.
+    fn suspend(resource: Resource) -> Operation {
+        Operation {
+            body: Some((format!("{META}.Patch"), vec!["application/merge-patch+json"], Body::Required)),
+            codes: &[OK],
+            ..Operation::patch(resource, "Suspend")
         }
     }
 
@@ -213,9 +284,8 @@ impl Operation {
         }
     }
 
-    fn write(self, resource: Resource) -> Value {
-        let info = resource.info();
-        let tag = format!("{}_{}", short_group(resource), info.version);
+    fn write(self, group: &str, version: &str, kind: &str) -> Value {
+        let tag = format!("{}_{version}", short_group(group));
         let mut out = json!({"tags": [tag], "operationId": self.id});
         if !self.parameters.is_empty() {
             out["parameters"] = self.parameters.into();
@@ -244,7 +314,7 @@ impl Operation {
         responses.insert("401".into(), json!({"description": "Unauthorized"}));
         out["responses"] = responses.into();
         out["x-kubernetes-action"] = self.action.into();
-        out["x-kubernetes-group-version-kind"] = gvk(info.group, info.version, info.kind);
+        out["x-kubernetes-group-version-kind"] = gvk(group, version, kind);
         out
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::describe;
+use super::{Asked, describe};
 use crate::Resource;
 use crate::schema::{Field, List, Scalar, Shape, Table, Type, TypeId, type_of};
 
@@ -29,15 +29,51 @@ pub(super) fn object_name(resource: Resource) -> String {
     full_name(Table::get().type_of(type_of(resource)).name)
 }
 
-/// The schemas of resources, sorted by name.
-pub(super) fn of(served: &[Resource]) -> Map<String, Value> {
+/// The schema's name of a kind that is asked.
+pub(super) fn asked_name(asked: &Asked) -> Option<String> {
+    asked_type(asked).map(|id| full_name(Table::get().type_of(id).name))
+}
+
+fn asked_type(asked: &Asked) -> Option<TypeId> {
+    Table::get().find_kind(asked.group, asked.version, asked.kind)
+}
+
+/// The bodies of our own subresources, which no table of Kubernetes has: a name, and which indexes.
+pub(super) const TRIGGER: &str = "dev.watchbell.v1alpha1.Trigger";
+pub(super) const RERUN: &str = "dev.watchbell.v1alpha1.Rerun";
+
+fn of_operators() -> [(&'static str, Value); 2] {
+    let text = |description: &str| json!({"description": description, "type": "string"});
+    let body = |description: &str, more: Value| {
+        let mut properties = json!({
+            "apiVersion": text("watchbell.dev/v1alpha1"), "kind": text("The kind of this body."),
+            "jobName": text("The new Job's name; without one the server makes one up."),
+        });
+        if let (Some(properties), Value::Object(more)) = (properties.as_object_mut(), more) {
+            properties.extend(more);
+        }
+        json!({"description": description, "type": "object", "properties": properties})
+    };
+    let indexes = json!({"indexes": {
+        "description": "Which indexes run: All, or those that did not succeed.", "type": "string",
+        "enum": ["All", "Failed"], "default": "All",
+    }});
+    [
+        (TRIGGER, body("Starts a CronJob's Job now.", json!({}))),
+        (RERUN, body("Runs an ended Job again, as a new one.", indexes)),
+    ]
+}
+
+/// The schemas of resources and of what is asked, sorted by name.
+pub(super) fn of(served: &[Resource], asked: &[Asked]) -> Map<String, Value> {
     let table = Table::get();
     let find =
         |name: &str| table.find(name).expect("the table holds what every API speaks of; a test checks it");
     let spoken = ["meta.v1.DeleteOptions", "meta.v1.Status", "meta.v1.ListMeta"].map(find);
     let mut scalars = BTreeSet::new();
     let mut seen = BTreeSet::new();
-    let mut open: Vec<TypeId> = served.iter().map(|r| type_of(*r)).chain(spoken).collect();
+    let mut open: Vec<TypeId> =
+        served.iter().map(|r| type_of(*r)).chain(asked.iter().filter_map(asked_type)).chain(spoken).collect();
     let mut schemas = Map::new();
     while let Some(id) = open.pop() {
         let read = table.type_of(id);
@@ -60,6 +96,9 @@ pub(super) fn of(served: &[Resource]) -> Map<String, Value> {
         json!({"description": "A patch, in the form of its media type.", "type": "object"}),
     );
     schemas.insert(format!("{META}.WatchEvent"), watch_event());
+    if served.contains(&Resource::CronJob) {
+        schemas.extend(of_operators().map(|(name, schema)| (name.to_owned(), schema)));
+    }
     schemas.sort_keys();
     schemas
 }

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::{describe, v2, v3};
 use crate::Resource;
+use crate::resource::Scope;
 use crate::schema::Table;
 
 fn batch() -> Value {
-    v3("batch", "v1").unwrap()
+    v3("batch", "v1", &[]).unwrap()
 }
 
 fn schema<'a>(document: &'a Value, name: &str) -> &'a Value {
@@ -28,16 +29,16 @@ fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
 
 #[test]
 fn what_is_not_served_has_no_document() {
-    assert!(v3("", "v1").is_some());
-    assert!(v3("batch", "v1").is_some());
+    assert!(v3("", "v1", &[]).is_some());
+    assert!(v3("batch", "v1", &[]).is_some());
     for (group, version) in [("", "v2"), ("batch", "v1beta1"), ("nothing.example", "v1"), ("batch", "")] {
-        assert!(v3(group, version).is_none(), "{group}/{version}");
+        assert!(v3(group, version, &[]).is_none(), "{group}/{version}");
     }
 }
 
 #[test]
 fn every_reference_leads_somewhere() {
-    for document in [v3("", "v1").unwrap(), batch(), v2()] {
+    for document in [v3("", "v1", &[]).unwrap(), batch(), v2(&[])] {
         let mut found = Vec::new();
         references(&document, &mut found);
         assert!(found.len() > 100);
@@ -53,7 +54,7 @@ fn every_reference_leads_somewhere() {
 fn every_kind_says_that_its_fields_are_validated() {
     for resource in Resource::all() {
         let info = resource.info();
-        for document in [v3(info.group, info.version).unwrap(), v2()] {
+        for document in [v3(info.group, info.version, &[]).unwrap(), v2(&[])] {
             let paths = document["paths"].as_object().unwrap();
             let patch = paths
                 .values()
@@ -112,7 +113,7 @@ fn a_schema_is_kubernetes_own() {
 
 #[test]
 fn swagger_has_plain_references_and_bodies() {
-    let document = v2();
+    let document = v2(&[]);
     let definitions = &document["definitions"];
     assert_eq!(
         definitions["io.k8s.api.batch.v1.Job"]["properties"]["spec"]["$ref"],
@@ -130,7 +131,7 @@ fn swagger_has_plain_references_and_bodies() {
 #[test]
 fn operations_are_what_is_served_and_named_as_in_kubernetes() {
     let mut ids = HashSet::new();
-    for document in [v3("", "v1").unwrap(), batch()] {
+    for document in [v3("", "v1", &[]).unwrap(), batch()] {
         for (path, item) in document["paths"].as_object().unwrap() {
             for operation in ["get", "put", "post", "patch", "delete"]
                 .map(|m| &item[m])
@@ -155,7 +156,7 @@ fn operations_are_what_is_served_and_named_as_in_kubernetes() {
         assert!(ids.contains(id), "{id}");
     }
     // What is only listed is refused, and says so.
-    let apps = v3("apps", "v1").unwrap();
+    let apps = v3("apps", "v1", &[]).unwrap();
     let deployments = &apps["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments"];
     assert!(deployments["post"]["responses"]["405"].is_object() && deployments.get("delete").is_none());
     let document = batch();
@@ -193,7 +194,7 @@ fn every_description_belongs_to_something() {
 #[test]
 fn every_field_that_is_served_is_described() {
     let table = Table::get();
-    let document = v2();
+    let document = v2(&[]);
     let definitions = document["definitions"].as_object().unwrap();
     let mut silent = Vec::new();
     for of in table.types().filter(|of| definitions.contains_key(&super::schemas::full_name(of.name))) {
@@ -209,8 +210,67 @@ fn every_field_that_is_served_is_described() {
 /// The documents are made once and kept; still they must not take long, nor be larger than the real ones.
 #[test]
 fn documents_are_of_a_sane_size() {
-    let core = v3("", "v1").unwrap().to_string().len();
+    let core = v3("", "v1", &[]).unwrap().to_string().len();
     let batch = batch().to_string().len();
     assert!((50_000..1_600_000).contains(&core), "{core}");
     assert!((50_000..430_000).contains(&batch), "{batch}");
+}
+
+#[test]
+fn what_is_asked_has_a_document() {
+    let asked = [
+        super::Asked {
+            group: "authorization.k8s.io",
+            version: "v1",
+            kind: "SelfSubjectAccessReview",
+            plural: "selfsubjectaccessreviews",
+            scope: Scope::Cluster,
+        },
+        super::Asked {
+            group: "authorization.k8s.io",
+            version: "v1",
+            kind: "LocalSubjectAccessReview",
+            plural: "localsubjectaccessreviews",
+            scope: Scope::Namespaced,
+        },
+    ];
+    assert!(v3("authorization.k8s.io", "v1", &[]).is_none());
+    assert!(v3("authentication.k8s.io", "v1", &asked).is_none());
+    let document = v3("authorization.k8s.io", "v1", &asked).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let one = &paths["/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"]["post"];
+    assert_eq!(one["operationId"], "createAuthorizationV1SelfSubjectAccessReview");
+    assert_eq!(one["x-kubernetes-group-version-kind"]["kind"], "SelfSubjectAccessReview");
+    let local =
+        &paths["/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews"]["post"];
+    assert_eq!(local["operationId"], "createAuthorizationV1NamespacedLocalSubjectAccessReview");
+    for document in [document.clone(), v2(&asked)] {
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        for target in found {
+            assert!(document.pointer(&target[1..]).is_some_and(Value::is_object), "{target}");
+        }
+    }
+}
+
+#[test]
+fn operators_of_runs_find_their_bodies() {
+    let document = batch();
+    let path = |rest: &str| &document["paths"][format!("/apis/batch/v1/namespaces/{{namespace}}/{rest}")];
+    let trigger = &path("cronjobs/{name}/trigger")["post"];
+    assert_eq!(trigger["operationId"], "createBatchV1NamespacedCronJobTrigger");
+    assert!(trigger["requestBody"].get("required").is_none(), "a trigger needs no body");
+    assert_eq!(
+        trigger["responses"]["201"]["content"]["application/json"]["schema"]["$ref"],
+        "#/components/schemas/io.k8s.api.batch.v1.Job"
+    );
+    assert_eq!(
+        schema(&document, "dev.watchbell.v1alpha1.Rerun")["properties"]["indexes"]["enum"][1],
+        "Failed"
+    );
+    assert!(path("jobs/{name}/rerun")["post"].is_object());
+    assert!(
+        path("cronjobs/{name}/suspend")["patch"]["requestBody"]["content"]["application/merge-patch+json"]
+            .is_object()
+    );
 }

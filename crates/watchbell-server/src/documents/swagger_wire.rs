@@ -312,7 +312,7 @@ mod tests {
     /// Walks through the whole document as any protobuf reader would.
     #[test]
     fn the_served_document_is_well_formed() {
-        let document = watchbell_api::openapi::v2();
+        let document = watchbell_api::openapi::v2(&super::super::asked());
         let wire = encode(&document);
         let mut rest = &wire[..];
         let mut definitions = 0;

@@ -1,8 +1,9 @@
 //! Kinds that are asked and answered, and never stored: evictions and the reviews of who may what.
 
 use serde_json::Value;
+use watchbell_api::resource::Scope;
 use watchbell_api::schema::{Prune, Table, check_type};
-use watchbell_api::{ApiError, FieldError};
+use watchbell_api::{ApiError, FieldError, openapi};
 use watchbell_core::request::{FieldValidation, WriteOptions};
 
 /// One kind.
@@ -34,6 +35,13 @@ impl Asked {
     /// The kind at a path.
     pub(crate) fn at(group: &str, version: &str, plural: &str) -> Option<&'static Asked> {
         REVIEWS.iter().find(|a| (a.group, a.version, a.plural) == (group, version, plural))
+    }
+
+    /// As OpenAPI tells it.
+    pub(crate) fn described(&self) -> openapi::Asked {
+        let Asked { group, version, kind, plural, .. } = *self;
+        let scope = if self.is_namespaced { Scope::Namespaced } else { Scope::Cluster };
+        openapi::Asked { group, version, kind, plural, scope }
     }
 
     /// A refusal for fields that are wrong.
