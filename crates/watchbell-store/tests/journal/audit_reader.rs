@@ -7,7 +7,8 @@ use watchbell_store::{AuditEntry, AuditNews, Batch, Store, Until};
 use crate::state::open;
 
 fn append(store: &mut Store, bodies: &[&str]) {
-    let audit = bodies.iter().map(|body| AuditEntry { at_unix_nanos: 7, body: body.as_bytes().to_vec() }).collect();
+    let audit =
+        bodies.iter().map(|body| AuditEntry { at_unix_nanos: 7, body: body.as_bytes().to_vec() }).collect();
     let batch = Batch { resource_version: store.last_resource_version() + 1, audit, ..Batch::default() };
     store.commit(&batch).expect("the batch commits");
 }
