@@ -135,7 +135,7 @@ fn of_object(method: &Method, path: &ObjectPath, query: &Query) -> Vec<Right> {
             vec![Right::object("get", path, name), Right::object("create", path, name)]
         }
         // What admission would make of it is what somebody learns who may create it.
-        (Verb::Create, Sub::Sandbox) => {
+        (Verb::Create, Sub::Sandbox | Sub::Admission) => {
             let pods = ObjectPath { name: None, sub: Sub::None, ..path.clone() };
             vec![Right::object("create", path, name), Right::object("create", &pods, "")]
         }
@@ -300,6 +300,8 @@ mod tests {
         check(&format!("GET {pod}/attach"), &["get - pods/attach ml p", "create - pods/attach ml p"]);
         check(&format!("POST {pod}/eviction"), &["create - pods/eviction ml p"]);
         check(&format!("GET {pod}/sandbox"), &["get - pods/sandbox ml p"]);
+        check(&format!("GET {pod}/admission"), &["get - pods/admission ml p"]);
+        check(&format!("POST {pod}/admission"), &["create - pods/admission ml p", "create - pods ml -"]);
         check(&format!("POST {pod}/sandbox"), &["create - pods/sandbox ml p", "create - pods ml -"]);
         check("GET /api/v1/namespaces", &["list - namespaces - -"]);
         check("GET /api/v1/namespaces/ml", &["get - namespaces ml ml"]);

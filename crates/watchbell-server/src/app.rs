@@ -27,7 +27,7 @@ use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
 use crate::state::State;
 use crate::verbs::stream::{self, Upgrade};
-use crate::verbs::{images, list, log, read, review, sandbox, watch, write};
+use crate::verbs::{admission, images, list, log, read, review, sandbox, watch, write};
 use crate::{discovery, documents};
 
 /// How many logs are read at once: each may hold a thread.
@@ -280,6 +280,8 @@ impl App {
                     Verb::Get if path.sub == Sub::Log => log::log(self, call, &path).await,
                     Verb::Get if path.sub == Sub::Sandbox => sandbox::of_stored(self, call, &path).await,
                     _ if path.sub == Sub::Sandbox => sandbox::of_sent(self, call, &path, incoming).await,
+                    Verb::Get if path.sub == Sub::Admission => admission::of_stored(self, call, &path),
+                    _ if path.sub == Sub::Admission => admission::of_sent(self, call, &path, incoming).await,
                     _ if matches!(path.sub, Sub::Exec | Sub::Attach) => {
                         let upgrade = Upgrade { method: &head.method, headers: &head.headers, on };
                         stream::open(self, call, peer, verb, &path, upgrade)

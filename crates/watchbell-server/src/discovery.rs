@@ -170,6 +170,7 @@ fn subresources(info: &ResourceInfo) -> Vec<Subresource> {
     let mut add = |name, verbs, kind| out.push(Subresource { name, verbs, kind });
     if info.resource == Resource::Pod {
         let core = |kind| ("", "v1", kind);
+        add("admission", &["create", "get"], core("Pod"));
         add("attach", &["create", "get"], core("PodAttachOptions"));
         add("eviction", &["create"], (EVICTION.group, EVICTION.version, EVICTION.kind));
         add("exec", &["create", "get"], core("PodExecOptions"));

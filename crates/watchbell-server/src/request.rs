@@ -70,7 +70,9 @@ impl Verb {
             Sub::Log => verb == Verb::Get,
             Sub::Eviction | Sub::Trigger | Sub::Rerun => verb == Verb::Create,
             Sub::Suspend => verb == Verb::Patch,
-            Sub::Exec | Sub::Attach | Sub::Sandbox => matches!(verb, Verb::Get | Verb::Create),
+            Sub::Exec | Sub::Attach | Sub::Sandbox | Sub::Admission => {
+                matches!(verb, Verb::Get | Verb::Create)
+            }
         };
         if serves { Ok(verb) } else { Err(method_not_allowed()) }
     }

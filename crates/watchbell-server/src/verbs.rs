@@ -1,5 +1,6 @@
 //! What is done on resources, one verb a file.
 
+pub(crate) mod admission;
 pub(crate) mod asked;
 pub(crate) mod images;
 mod issue;

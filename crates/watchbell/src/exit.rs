@@ -3,7 +3,7 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 | the thing asked for was done |
-//! | 1 | it was not done: the server refused, the object is not there, a Job failed |
+//! | 1 | it was not done: the server refused, the object is not there, a Job failed, `lint` found something |
 //! | 2 | the command line or a manifest is wrong; nothing was tried |
 //! | 3 | the server cannot be reached |
 //!
@@ -25,6 +25,9 @@ pub(crate) enum Failure {
     /// 3
     #[error("{0}")]
     Unreachable(String),
+    /// 1: what was found is the answer, and was printed.
+    #[error("something was found")]
+    Found,
     /// The command's own.
     #[error("command terminated with exit code {0}")]
     Remote(u8),
@@ -41,7 +44,7 @@ impl Failure {
 
     pub(crate) fn code(&self) -> ExitCode {
         match self {
-            Failure::Refused(_) => ExitCode::from(1),
+            Failure::Refused(_) | Failure::Found => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Unreachable(_) => ExitCode::from(3),
             Failure::Remote(code) => ExitCode::from(*code),

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
             match failure {
                 // It is no error of ours.
                 exit::Failure::Remote(_) => output::note(&failure.to_string()),
+                exit::Failure::Found => {}
                 _ => output::note(&format!("error: {failure}")),
             }
             failure.code()

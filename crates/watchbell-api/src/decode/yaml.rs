@@ -23,10 +23,13 @@ const ALIAS_BYTES_MAX: usize = 8 << 20;
 /// `BadRequest`, with line and column: malformed, not UTF-8, nested too deep, a duplicate key, a key that is no scalar, an
 /// alias that expands too far or to itself, a tag of a programming language, an integer beyond 64 bits.
 pub fn yaml(bytes: &[u8]) -> Result<Vec<Value>, ApiError> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|e| refuse(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
+    yaml_documents(bytes).map_err(|e| refuse(e.to_string()))
+}
+
+pub(super) fn yaml_documents(bytes: &[u8]) -> Result<Vec<Value>, YamlError> {
+    let text = std::str::from_utf8(bytes).map_err(|e| YamlError::NotText(e.valid_up_to()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    Builder::new(text).documents().map_err(|e| refuse(e.to_string()))
+    Builder::new(text).documents()
 }
 
 fn refuse(detail: String) -> ApiError {
@@ -35,7 +38,9 @@ fn refuse(detail: String) -> ApiError {
 
 /// What is wrong and where.
 #[derive(Debug, thiserror::Error)]
-enum YamlError {
+pub(super) enum YamlError {
+    #[error("not UTF-8 at byte {0}")]
+    NotText(usize),
     #[error("line {line}, column {column}: {detail}")]
     At { line: usize, column: usize, detail: String },
     #[error("the document ends in the middle of a value")]

@@ -7,11 +7,12 @@
 //!        └─▶ Labelled(level): judged as Kubernetes judges it, nothing filled in
 //! ```
 //!
-//! Levels and controls: Kubernetes' Pod Security Standards.
+//! Levels and controls: Kubernetes' Pod Security Standards, in [`pod_security`].
 
 mod fill;
-mod levels;
 mod limit_range;
+pub mod origin;
+pub mod pod_security;
 mod priority;
 mod quota;
 mod runtime_class;
@@ -19,7 +20,6 @@ mod runtime_class;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -27,14 +27,12 @@ use serde_json::{Value, json};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::{ApiError, Resource};
 
-pub use levels::Violation;
 pub use limit_range::{LIMIT_RANGER, LimitRange, joined};
 pub use priority::{PriorityClass, refuse as refuse_priority_class};
 pub use quota::{Cost, Quota, Stage as PodStage, Used};
 pub use runtime_class::RuntimeClass;
 
-/// The label that chooses a namespace's level.
-pub const ENFORCE: &str = "pod-security.kubernetes.io/enforce";
+use pod_security::{ENFORCE, Policy, Violation};
 
 /// The uid and gid of a task that names none (the `nobody` of most systems).
 pub const NOBODY: i64 = 65534;
@@ -64,13 +62,10 @@ pub enum Mode {
     Labelled(Level),
 }
 
-/// The mode that a namespace's labels choose. An unknown level is `restricted`, as Kubernetes fails closed too.
-pub fn mode(labels: &BTreeMap<String, String>) -> Mode {
-    match labels.get(ENFORCE).map(String::as_str) {
-        None => Mode::Strict,
-        Some("privileged") => Mode::Labelled(Level::Privileged),
-        Some("baseline") => Mode::Labelled(Level::Baseline),
-        Some(_) => Mode::Labelled(Level::Restricted),
+impl Mode {
+    /// That of a namespace with this policy.
+    pub fn of(policy: &Policy) -> Mode {
+        policy.enforce.map_or(Mode::Strict, |enforce| Mode::Labelled(enforce.level))
     }
 }
 
@@ -127,44 +122,37 @@ pub fn fill_unsaid(mode: Mode, spec: &mut Value) {
     }
 }
 
-/// Judges an effective spec by the namespace's level. `path` is where the spec stands in the object, for the messages.
-/// Empty: admitted.
-pub fn judge(mode: Mode, spec: &Value, path: &str) -> Vec<Violation> {
-    match mode {
-        Mode::Strict => levels::judge(Level::Restricted, spec, path),
-        Mode::Labelled(level) => levels::judge(level, spec, path),
-    }
-}
-
-/// The refusal of an object, with each field and the way out.
+/// The refusal of an object whose pods break what its namespace enforces. `prefix`: what stands before the paths of a pod's
+/// fields in it, `spec.template.`; a pod has none.
 pub fn refusal(
     resource: Resource,
     name: &str,
     namespace: &str,
-    mode: Mode,
+    policy: &Policy,
+    prefix: &str,
     violations: &[Violation],
 ) -> ApiError {
-    let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    let list = list.join(", ");
-    let detail = match mode {
-        Mode::Strict => format!(
-            "violates PodSecurity \"restricted:latest\": {list}. The namespace {namespace:?} has no Pod Security level, \
-             so the strictest is taken: leave these fields out, or label the namespace {ENFORCE}=baseline (or \
-             privileged) if you may and it must be so"
-        ),
-        Mode::Labelled(level) => format!("violates PodSecurity \"{}:latest\": {list}", level.as_str()),
-    };
+    let mut detail = pod_security::violates(policy.enforced(), violations);
+    if policy.enforce.is_none() {
+        detail.push_str(&strict_way_out(namespace, prefix, violations));
+    }
     ApiError::forbidden(resource, name, &detail)
 }
 
-/// What is said when a template could not make pods in its namespace, as Kubernetes warns.
-pub fn warning(mode: Mode, violations: &[Violation]) -> String {
-    let level = match mode {
-        Mode::Strict => Level::Restricted,
-        Mode::Labelled(level) => level,
-    };
-    let list: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    format!("would violate PodSecurity \"{}:latest\": {}", level.as_str(), list.join(", "))
+/// What is strict is filled in where nothing is said, so only what is said can break it.
+fn strict_way_out(namespace: &str, prefix: &str, violations: &[Violation]) -> String {
+    let mut fields: Vec<String> = Vec::new();
+    for field in violations.iter().flat_map(|violation| &violation.fields) {
+        let field = format!("{prefix}{field}");
+        if !fields.contains(&field) {
+            fields.push(field);
+        }
+    }
+    format!(
+        ". The namespace {namespace:?} has no Pod Security level, so the strictest is taken: leave out {}; or, if you may and \
+         it must be so, label the namespace {ENFORCE}=baseline (or privileged)",
+        fields.join(", ")
+    )
 }
 
 /// The security settings of a pod in a few words, for the audit journal.

@@ -2,19 +2,21 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Level, Mode, PriorityClass, Rules, RuntimeClass, Violation, judge, refuse_priority_class};
+use super::pod_security::{self, Policy, policy};
+use super::{Level, Mode, PriorityClass, Rules, RuntimeClass, refusal, refuse_priority_class};
 
-fn effective(mode: Mode, spec: &mut Value, path: &str) -> Vec<Violation> {
+/// Fills a pod in as its namespace does and judges it; `None`: admitted.
+fn effective(policy: &Policy, spec: &mut Value) -> Option<String> {
     let mut pod = json!({"metadata": {}, "spec": spec.take()});
-    Rules::default().fill_in(mode, &mut pod).expect("it names no class");
+    Rules::default().fill_in(Mode::of(policy), &mut pod).expect("it names no class");
     *spec = pod["spec"].take();
-    judge(mode, spec, path)
+    let violations = pod_security::judge(policy.enforced(), &Value::Null, spec);
+    let refused = || refusal(watchbell_api::Resource::Pod, "p", "n", policy, "", &violations).message;
+    (!violations.is_empty()).then(refused)
 }
 
-fn check(mode: Mode, spec: Value, expect: &[&str]) {
-    let mut spec = spec;
-    let found: Vec<String> = effective(mode, &mut spec, "spec").iter().map(ToString::to_string).collect();
-    assert_eq!(found, expect, "{spec:#}");
+fn labelled(level: Level) -> Policy {
+    policy(&[(pod_security::ENFORCE.to_owned(), level.as_str().to_owned())].into())
 }
 
 fn pod(extra: Value) -> Value {
@@ -28,7 +30,7 @@ fn pod(extra: Value) -> Value {
 #[test]
 fn an_empty_pod_is_filled_in_and_admitted() {
     let mut spec = pod(json!({}));
-    assert_eq!(effective(Mode::Strict, &mut spec, "spec"), []);
+    assert_eq!(effective(&Policy::STRICT, &mut spec), None);
     assert_eq!(spec["securityContext"]["runAsUser"], 65534);
     assert_eq!(spec["automountServiceAccountToken"], false);
     let context = &spec["containers"][0]["securityContext"];
@@ -38,45 +40,64 @@ fn an_empty_pod_is_filled_in_and_admitted() {
 }
 
 #[test]
-fn what_is_asked_beyond_restricted_is_refused_with_its_path() {
-    check(Mode::Strict, pod(json!({"hostNetwork": true})), &["host namespaces (spec.hostNetwork=true)"]);
+fn what_is_asked_beyond_restricted_is_refused_with_its_path_and_the_way_out() {
+    let check = |spec: Value, found: &str, fields: &str| {
+        let mut spec = spec;
+        let expect = format!(
+            "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": {found}. The namespace \"n\" has no Pod \
+             Security level, so the strictest is taken: leave out {fields}; or, if you may and it must be so, label the \
+             namespace pod-security.kubernetes.io/enforce=baseline (or privileged)"
+        );
+        assert_eq!(effective(&Policy::STRICT, &mut spec).as_deref(), Some(&*expect), "{spec:#}");
+    };
     check(
-        Mode::Strict,
+        pod(json!({"hostNetwork": true, "hostPID": true})),
+        "host namespaces (hostNetwork=true, hostPID=true)",
+        "spec.hostNetwork, spec.hostPID",
+    );
+    check(
         pod(json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]})),
-        &[
-            "hostPath volumes (spec.volumes[0].hostPath)",
-            "restricted volume types (spec.volumes[0].hostPath)",
-        ],
+        "restricted volume types (volume \"v\" uses restricted volume type \"hostPath\")",
+        "spec.volumes[0].hostPath",
     );
     check(
-        Mode::Strict,
         pod(json!({"securityContext": {"runAsUser": 0}})),
-        &["runAsUser=0 (spec.securityContext.runAsUser=0)"],
+        "runAsUser=0 (pod must not set runAsUser=0)",
+        "spec.securityContext.runAsUser",
     );
     check(
-        Mode::Strict,
         json!({"containers": [{"name": "a", "securityContext": {"privileged": true}}]}),
-        &["privileged (spec.containers[0].securityContext.privileged=true)"],
+        "privileged (container \"a\" must not set securityContext.privileged=true)",
+        "spec.containers[0].securityContext.privileged",
     );
     check(
-        Mode::Strict,
         json!({"containers": [{"name": "a", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}),
-        &[
-            "non-default capabilities (spec.containers[0].securityContext.capabilities.add=SYS_ADMIN)",
-            "unrestricted capabilities (spec.containers[0].securityContext.capabilities.add=SYS_ADMIN)",
-        ],
+        "unrestricted capabilities (container \"a\" must not include \"SYS_ADMIN\" in securityContext.capabilities.add)",
+        "spec.containers[0].securityContext.capabilities.add",
     );
 }
 
 #[test]
 fn a_labelled_namespace_fills_nothing_in() {
     let mut spec = pod(json!({}));
-    assert_eq!(effective(Mode::Labelled(Level::Baseline), &mut spec, "spec"), []);
+    assert_eq!(effective(&labelled(Level::Baseline), &mut spec), None);
     assert_eq!(spec, pod(json!({"priority": 0, "preemptionPolicy": "PreemptLowerPriority"})));
-    assert_eq!(effective(Mode::Labelled(Level::Restricted), &mut spec, "spec").len(), 4);
+    assert_eq!(
+        effective(&labelled(Level::Restricted), &mut spec).as_deref(),
+        Some(
+            "pods \"p\" is forbidden: violates PodSecurity \"restricted:latest\": allowPrivilegeEscalation != false \
+             (container \"a\" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities \
+             (container \"a\" must set securityContext.capabilities.drop=[\"ALL\"]), runAsNonRoot != true (pod or container \
+             \"a\" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container \"a\" must set \
+             securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
+        )
+    );
     let mut wild = pod(json!({"hostNetwork": true, "hostPID": true}));
-    assert_eq!(effective(Mode::Labelled(Level::Privileged), &mut wild, "spec"), []);
-    assert_eq!(effective(Mode::Labelled(Level::Baseline), &mut wild, "spec").len(), 2);
+    assert_eq!(effective(&labelled(Level::Privileged), &mut wild), None);
+    let refused = effective(&labelled(Level::Baseline), &mut wild).expect("refused");
+    assert!(refused.ends_with(
+        "violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true, hostPID=true)"
+    ));
 }
 
 /// What rules with these objects make of a pod spec.

@@ -7,19 +7,19 @@ use jiff::Timestamp;
 use serde_json::Value;
 use watchbell_api::Resource;
 
-use super::World;
 use super::object::{Status, Stored};
 use super::shape;
 use super::template::JobPods;
+use super::{Snapshot, World};
 use crate::admission::{self, Mode, PriorityClass, Rules};
 
 /// How often the rules may change a Job's pods: each fill stays in the Job as long as it is there.
 const FILLS_MAX: usize = 1_000;
 
-impl World {
+impl Snapshot {
     /// The LimitRanges of a namespace, and the classes of all.
     pub(super) fn rules(&self, namespace: &str) -> Rules {
-        let all = |resource, namespace| self.state.list(resource, namespace, None);
+        let all = |resource, namespace| self.list(resource, namespace, None);
         let ranges = all(Resource::LimitRange, Some(namespace)).filter_map(|o| o.facts().limit_range());
         let runtimes = all(Resource::RuntimeClass, None).filter_map(|o| o.facts().runtime_class());
         Rules {
@@ -30,10 +30,20 @@ impl World {
     }
 
     /// Those that people made.
-    pub(super) fn priority_classes(&self) -> Vec<Arc<PriorityClass>> {
-        let all = self.state.list(Resource::PriorityClass, None, None);
+    fn priority_classes(&self) -> Vec<Arc<PriorityClass>> {
+        let all = self.list(Resource::PriorityClass, None, None);
         let classes = all.filter_map(|object| object.facts().priority_class());
         classes.filter(|class| !class.is_system()).cloned().collect()
+    }
+}
+
+impl World {
+    pub(super) fn rules(&self, namespace: &str) -> Rules {
+        self.state.rules(namespace)
+    }
+
+    pub(super) fn priority_classes(&self) -> Vec<Arc<PriorityClass>> {
+        self.state.priority_classes()
     }
 
     /// What admits pods changed: templates are judged anew, and who was refused may be let in.
@@ -49,17 +59,19 @@ impl World {
 
     /// What new pods of the Job are made of, or why its namespace refuses them.
     pub(super) fn job_template(&mut self, job: &Arc<Stored>, now: Timestamp) -> Result<Arc<JobPods>, String> {
-        let mode = self.namespace_mode(&job.namespace);
+        let policy = self.state.pod_policy(&job.namespace);
+        let mode = Mode::of(&policy);
         let known = self.jobs.get(&job.uid).and_then(|runtime| runtime.admitted.as_ref());
-        if let Some((as_of, template)) = known
+        if let Some((as_of, by, template)) = known
             && *as_of == self.rule_changes
-            && template.mode == mode
+            && *by == policy
         {
             return Ok(template.clone());
         }
         let template = self.admit_template(job, mode)?;
+        template.refused_by(policy.enforced()).map_or(Ok(()), Err)?;
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(template) };
-        runtime.admitted = Some((self.rule_changes, template.clone()));
+        runtime.admitted = Some((self.rule_changes, policy, template.clone()));
         if runtime.template(mode, template.fill).is_none() {
             runtime.templates.push(template.clone());
             self.audit_run(job, "admitted", admission::summary(template.spec()), now);

@@ -117,16 +117,10 @@ impl World {
         stamp(&mut object, &name, uid, now);
         defaults::apply(resource, &mut object);
         let managed = ownership.settle(request, None, &object, sent, now);
-        if resource == Resource::Job {
-            generate_selector(&mut object, &name, uid);
-        }
-        let mut errors = validate::create(resource, &object);
-        errors.extend(super::rules::errors(resource, &object));
-        if !errors.is_empty() {
-            return Err(ApiError::invalid(resource, &name, &errors));
-        }
-        warnings.extend(validate::warnings(resource, &object));
-        warnings.extend(super::rules::warnings(resource, &object));
+        warnings.extend(
+            check_new(resource, &mut object, &name, uid)
+                .map_err(|errors| ApiError::invalid(resource, &name, &errors))?,
+        );
         self.admit(resource, &request.namespace, &name, &mut object, Change::Create, &mut warnings)?;
         self.check_escalation(request, None, &object)?;
         if self.get(resource, &request.namespace, &name).is_some() {
@@ -210,6 +204,30 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// Looks at a new object with its defaults and gives a Job its selector: what is worth a warning, or what is wrong. No other
+/// object has a say in it.
+///
+/// # Errors
+/// The fields that are wrong.
+pub fn check_new(
+    resource: Resource,
+    object: &mut Value,
+    name: &str,
+    uid: Uid,
+) -> Result<Vec<String>, Vec<FieldError>> {
+    if resource == Resource::Job {
+        generate_selector(object, name, uid);
+    }
+    let mut errors = validate::create(resource, object);
+    errors.extend(super::rules::errors(resource, object));
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let mut warnings = validate::warnings(resource, object);
+    warnings.extend(super::rules::warnings(resource, object));
+    Ok(warnings)
 }
 
 /// Kinds whose changes are counted, as in Kubernetes.

@@ -10,6 +10,7 @@ use super::object::{Head, Key, NsName, Stored};
 use super::template::JobPods;
 use super::{World, events, rights};
 use crate::admission::Mode;
+use crate::admission::pod_security::Policy;
 use crate::controller::job::{ActivePod, Departure, JobStatus};
 use crate::placement::Taint;
 
@@ -22,8 +23,8 @@ pub(super) struct JobRuntime {
     pub at: NsName,
     /// One for each admission mode its namespace had, and each fill.
     pub templates: Vec<Arc<JobPods>>,
-    /// What new pods are made of, as of this count of [`World::rule_changes`].
-    pub admitted: Option<(u64, Arc<JobPods>)>,
+    /// What new pods are made of, as of this count of [`World::rule_changes`] and this policy of the namespace.
+    pub admitted: Option<(u64, Policy, Arc<JobPods>)>,
     /// Pods that have not ended.
     pub active: BTreeMap<(u32, u32), ActivePod>,
     /// Pods that left the active ones and are not counted yet, in their last form.
@@ -67,10 +68,13 @@ impl World {
                 (_, Some(new)) => self.mark(new.key()),
             },
             Resource::Event => self.index_event(old, new),
-            Resource::Namespace => match new {
-                Some(_) => self.mark(object.key()),
-                None => self.clear_timer(&object.key()),
-            },
+            Resource::Namespace => {
+                self.index_policy(old.map(|o| &**o), new.map(|n| &**n));
+                match new {
+                    Some(_) => self.mark(object.key()),
+                    None => self.clear_timer(&object.key()),
+                }
+            }
             Resource::Node => self.index_node(new),
             Resource::PersistentVolumeClaim => self.index_claim(old, new),
             Resource::PersistentVolume => self.index_volume(old, new),
@@ -244,6 +248,7 @@ impl World {
         self.freed.clear();
         self.claim_users.clear();
         self.unbound_claims.clear();
+        self.unsure.clear();
         self.last_second = now.as_second();
         // What others refer to comes first. A quota counts what is there when it comes.
         let first = [Resource::Namespace, Resource::Node, Resource::CronJob, Resource::Job];
@@ -262,6 +267,7 @@ impl World {
                 self.remember_template(&object);
             }
         }
+        self.doubt_who_waits();
         self.unbound_claims.values_mut().for_each(|told| *told = super::claims::Told::Before);
         // Whoever waited was told why before, and a waiting pod keeps what it was told.
         self.queued.retain(|at| {

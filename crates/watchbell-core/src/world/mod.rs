@@ -22,6 +22,7 @@ mod create;
 mod cronjobs;
 mod delete;
 mod events;
+mod explained;
 mod facts;
 mod forms;
 mod index;
@@ -34,6 +35,7 @@ mod namespaces;
 mod object;
 mod owners;
 mod pods;
+mod podsecurity;
 mod quotas;
 mod reports;
 mod rights;
@@ -61,9 +63,11 @@ use watchbell_api::node::{Capacity, Command};
 use watchbell_api::{Resource, Uid};
 
 pub use audit::{AuditRecord, ISSUED};
+pub use create::check_new;
 pub use facts::{EventFacts, Facts, JobFacts};
 pub use managed::Managed;
 pub use object::{ArrayPod, Deletion, Head, JsonHead, Key, NsName, Owner, Status, Stored};
+pub use podsecurity::pod_of;
 pub use row::{NO_INDEX, Row, RowError, RowKey, encode, row_key};
 pub use shown::rfc3339;
 pub use snapshot::Snapshot;
@@ -161,6 +165,10 @@ pub struct World {
     claim_users: HashMap<NsName, BTreeSet<NsName>>,
     /// Claims without a volume, and what was said of them.
     unbound_claims: BTreeMap<NsName, claims::Told>,
+    /// What admission has to say in the audit entry of the request at hand.
+    admission_notes: BTreeMap<&'static str, String>,
+    /// Pods that wait since before their namespace's labels changed: judged again before they start.
+    unsure: HashSet<Uid>,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
@@ -223,6 +231,8 @@ impl World {
             freed: BTreeSet::new(),
             claim_users: HashMap::new(),
             unbound_claims: BTreeMap::new(),
+            admission_notes: BTreeMap::new(),
+            unsure: HashSet::new(),
             deletes_left: 0,
             last_second: i64::MIN,
         }

@@ -12,7 +12,7 @@ use watchbell_api::{Resource, Uid};
 
 use super::object::{Head, JsonHead, Status, Stored, string_map};
 use super::{NODE_NAME, Snapshot, World};
-use crate::admission::{self, Mode};
+use crate::admission::Mode;
 use crate::controller::event::PlannedEvent;
 use crate::placement::{Demand, Preemption, Waiting};
 
@@ -77,6 +77,12 @@ impl World {
             let Some(at) = self.pods_by_uid.get(&uid).cloned() else { continue };
             let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
             let Some(spec) = pod.pod_spec() else { continue };
+            if self.unsure.remove(&uid)
+                && let Some(why) = self.refused_at_start(&pod)
+            {
+                self.refuse_start(&pod, why, now);
+                continue;
+            }
             let mut bound = (*pod).clone();
             let mut status = bound_status(spec, now.as_second());
             status.devices = self.queue.devices_of(uid).to_vec();
@@ -203,8 +209,7 @@ impl Snapshot {
     }
 
     pub(super) fn namespace_mode(&self, namespace: &str) -> Mode {
-        let found = self.get(Resource::Namespace, "", namespace);
-        found.map_or(Mode::Strict, |namespace| admission::mode(&namespace.labels()))
+        Mode::of(&self.pod_policy(namespace))
     }
 }
 

@@ -2,34 +2,21 @@
 
 use serde_json::Value;
 use watchbell_api::error::FieldErrorClass;
-use watchbell_api::{ApiError, FieldError, Resource, defaults};
+use watchbell_api::{ApiError, FieldError, Resource};
 
 use super::World;
-use crate::admission::{self, Mode, PriorityClass, Rules};
+use crate::admission::{self, Mode, PriorityClass, pod_security};
 use crate::controller::cronjob::{CATCH_UP, CatchUp};
 use crate::controller::job::RERUN_INDEXES;
 use crate::cron::{Schedule, time_zone};
 use crate::index_set::IndexSet;
 use crate::storage::{CLAIM_PROTECTION, VOLUME_PROTECTION};
 
-/// Where the pods of an object are described.
-fn pod_spec(resource: Resource) -> Option<(&'static [&'static str], &'static str)> {
-    match resource {
-        Resource::Pod => Some((&["spec"], "spec")),
-        Resource::Job => Some((&["spec", "template", "spec"], "spec.template.spec")),
-        Resource::CronJob => Some((
-            &["spec", "jobTemplate", "spec", "template", "spec"],
-            "spec.jobTemplate.spec.template.spec",
-        )),
-        _ => None,
-    }
-}
-
 /// What is being done to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Change<'a> {
     Create,
-    Update,
+    Update { before: &'a Value },
 }
 
 impl World {
@@ -37,77 +24,59 @@ impl World {
         self.state.namespace_mode(namespace)
     }
 
-    /// Judges pods, and the templates of Jobs and CronJobs. A pod is filled in and refused; a template is never
-    /// changed, refused only in a namespace without a level, and warned about in one that has it.
+    /// Judges what is to be stored by the objects and labels that have a say in it, and fills in what they give it.
     pub(super) fn admit(
-        &self,
+        &mut self,
         resource: Resource,
         namespace: &str,
         name: &str,
         object: &mut Value,
-        change: Change,
+        change: Change<'_>,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        if resource == Resource::PriorityClass {
-            let class = PriorityClass::read(object);
-            return match admission::refuse_priority_class(&class, &self.priority_classes()) {
-                Some(why) => Err(ApiError::forbidden(resource, name, &why)),
-                None => Ok(()),
-            };
-        }
-        if resource == Resource::PersistentVolume && change == Change::Create {
-            protect(object, VOLUME_PROTECTION);
-            return Ok(());
-        }
-        if resource == Resource::PersistentVolumeClaim {
-            match change {
-                Change::Create => {
-                    protect(object, CLAIM_PROTECTION);
-                    self.choose_class(object);
-                }
-                Change::Update => self
-                    .check_expansion(namespace, name, object)
-                    .map_err(|why| ApiError::forbidden(resource, name, &why))?,
+        let forbidden = |why: String| ApiError::forbidden(resource, name, &why);
+        match (resource, change) {
+            (Resource::PriorityClass, _) => {
+                let class = PriorityClass::read(object);
+                let refusal = admission::refuse_priority_class(&class, &self.priority_classes());
+                refusal.map_or(Ok(()), |why| Err(forbidden(why)))
             }
-            let admitted = self.rules(namespace).check_claim(object);
-            return admitted.map_err(|why| ApiError::forbidden(resource, name, &why));
-        }
-        let Some((path, place)) = pod_spec(resource) else { return Ok(()) };
-        let mode = self.namespace_mode(namespace);
-        let rules = self.rules(namespace);
-        let (refusal, refused);
-        if resource == Resource::Pod && change == Change::Update {
-            // What LimitRanges and classes made of it stays, whatever they say today.
-            admission::fill_unsaid(mode, &mut object["spec"]);
-            refusal = Ok(());
-            refused = admission::judge(mode, &object["spec"], place);
-        } else if resource == Resource::Pod {
-            refusal = rules.fill_in(mode, object).and_then(|()| rules.check(&object["spec"]));
-            refused = admission::judge(mode, &object["spec"], place);
-        } else {
-            let template = path[..path.len() - 1].iter().fold(&*object, |value, step| &value[*step]);
-            let (spec, filled) = template_spec(template, mode, &rules);
-            refusal = filled;
-            refused = admission::judge(mode, &spec, place);
-        }
-        if let Err(why) = refusal {
-            match resource {
-                Resource::Pod => return Err(ApiError::forbidden(resource, name, &why)),
-                // As in Kubernetes it is the pods that are refused, and the Job says so in its events.
-                _ => warnings.push(format!("{place}: pods of this template would be refused: {why}")),
-            }
-        }
-        if refused.is_empty() {
-            return Ok(());
-        }
-        match (resource, mode) {
-            (Resource::Pod, _) | (_, Mode::Strict) => {
-                Err(admission::refusal(resource, name, namespace, mode, &refused))
-            }
-            (_, Mode::Labelled(_)) => {
-                warnings.push(admission::warning(mode, &refused));
+            (Resource::PersistentVolume, Change::Create) => {
+                protect(object, VOLUME_PROTECTION);
                 Ok(())
             }
+            (Resource::PersistentVolumeClaim, _) => {
+                match change {
+                    Change::Create => {
+                        protect(object, CLAIM_PROTECTION);
+                        self.choose_class(object);
+                    }
+                    Change::Update { .. } => {
+                        self.check_expansion(namespace, name, object).map_err(forbidden)?;
+                    }
+                }
+                self.rules(namespace).check_claim(object).map_err(forbidden)
+            }
+            (Resource::Pod, Change::Create) => {
+                let policy = self.state.pod_policy(namespace);
+                let rules = self.rules(namespace);
+                let refusal =
+                    rules.fill_in(Mode::of(&policy), object).and_then(|()| rules.check(&object["spec"]));
+                refusal.map_err(forbidden)?;
+                self.judge_pod(namespace, name, object, warnings)
+            }
+            (Resource::Pod, Change::Update { before }) => {
+                // What was filled in when it was made stays, whatever is said today.
+                match pod_security::is_significant(before, object) {
+                    true => self.judge_pod(namespace, name, object, warnings),
+                    false => Ok(()),
+                }
+            }
+            (Resource::Job | Resource::CronJob, _) => {
+                self.judge_template(resource, namespace, name, object, change, warnings)
+            }
+            (Resource::Namespace, _) => self.judge_labels(name, object, change, warnings),
+            _ => Ok(()),
         }
     }
 }
@@ -120,14 +89,6 @@ fn protect(object: &mut Value, finalizer: &str) {
         Some(list) => list.push(finalizer.into()),
         None => *list = serde_json::json!([finalizer]),
     }
-}
-
-/// The spec that the pods of a template would have, and whether LimitRanges and classes admit them.
-fn template_spec(template: &Value, mode: Mode, rules: &Rules) -> (Value, Result<(), String>) {
-    let mut pod = serde_json::json!({"metadata": {}, "spec": template["spec"]});
-    defaults::apply_to_pod_spec(&mut pod["spec"]);
-    let admitted = rules.fill_in(mode, &mut pod).and_then(|()| rules.check(&pod["spec"]));
-    (pod["spec"].take(), admitted)
 }
 
 fn invalid(field: &str, value: &str, detail: String) -> FieldError {

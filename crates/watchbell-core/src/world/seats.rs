@@ -39,6 +39,7 @@ impl World {
             Some(_) => {}
             None => {
                 self.pods_by_uid.remove(&object.uid);
+                self.unsure.remove(&object.uid);
             }
         }
         self.index_claims_of(old, new, &at);

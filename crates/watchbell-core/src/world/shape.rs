@@ -11,7 +11,7 @@ use watchbell_api::types::job::CompletionMode;
 use watchbell_api::types::pod::PodSpec;
 
 use super::template::{COMPLETION_INDEX, TemplateError};
-use crate::admission::{self, Cost, Mode, Rules};
+use crate::admission::{Cost, Mode, Rules};
 
 /// Where the pod's spec stands in a Job.
 const TEMPLATE_SPEC: &str = "spec.template.spec";
@@ -23,7 +23,7 @@ const SWEEP_AT_LEAST: usize = 1_024;
 pub(super) struct Shape {
     pub(super) json: Value,
     pub(super) spec: Arc<PodSpec>,
-    /// Whether such pods may run where only the namespace's mode has a say.
+    /// Whether classes admit such pods where nobody made one. Pod Security is asked elsewhere: its labels change.
     pub(super) verdict: Result<(), String>,
     /// What such a pod takes of quotas.
     cost: OnceLock<Arc<Cost>>,
@@ -56,7 +56,7 @@ impl Shape {
     }
 }
 
-/// The pod that a template makes under these rules (`metadata.annotations` and `spec`), and why it is refused.
+/// The pod that a template makes under these rules (`metadata.annotations` and `spec`), and why they refuse it.
 pub(super) fn effective(
     template: &Value,
     mode: Mode,
@@ -71,12 +71,7 @@ pub(super) fn effective(
     if completion_mode == CompletionMode::Indexed {
         add_completion_index_env(&mut pod["spec"]);
     }
-    let filled = rules.fill_in(mode, &mut pod);
-    let verdict = filled.and_then(|()| rules.check(&pod["spec"])).and_then(|()| {
-        let refused = admission::judge(mode, &pod["spec"], TEMPLATE_SPEC);
-        let list: Vec<String> = refused.iter().map(ToString::to_string).collect();
-        if list.is_empty() { Ok(()) } else { Err(list.join(", ")) }
-    });
+    let verdict = rules.fill_in(mode, &mut pod).and_then(|()| rules.check(&pod["spec"]));
     (pod, verdict)
 }
 
@@ -133,7 +128,7 @@ fn key(source: &Value, mode: Mode, completion_mode: CompletionMode) -> [u8; 32] 
 }
 
 /// `JOB_COMPLETION_INDEX` in every container, from the pod's label, unless the author set it (KEP-2214).
-fn add_completion_index_env(spec: &mut Value) {
+pub(super) fn add_completion_index_env(spec: &mut Value) {
     for list in ["containers", "initContainers"] {
         for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             let Some(container) = container.as_object_mut() else { continue };

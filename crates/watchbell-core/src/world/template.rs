@@ -15,6 +15,7 @@ use super::object::{ArrayPod, Stored, string_map};
 use super::shape::{Shape, Shapes};
 use super::shown::rfc3339;
 use super::{CONTROLLER_MANAGER, NODE_NAME};
+use crate::admission::pod_security::{self, LevelVersion};
 use crate::admission::{Cost, Mode};
 
 /// Label and annotation that carry an index.
@@ -109,9 +110,18 @@ impl JobPods {
         self.shape.cost()
     }
 
-    /// Whether such pods may run where only the namespace's mode has a say.
+    /// Whether classes admit such pods where nobody made one.
     pub(super) fn verdict(&self) -> Result<(), String> {
         self.shape.verdict.clone()
+    }
+
+    /// Why a policy refuses such pods.
+    pub(super) fn refused_by(&self, policy: LevelVersion) -> Option<String> {
+        let violations = match &*self.annotations {
+            none if none.is_empty() => pod_security::judge(policy, &Value::Null, &self.shape.json),
+            some => pod_security::judge(policy, &json!(some), &self.shape.json),
+        };
+        (!violations.is_empty()).then(|| pod_security::violates(policy, &violations))
     }
 
     /// Whether these are the pods that `pod` (of [`super::shape::effective`]) describes.

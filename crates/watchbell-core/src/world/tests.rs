@@ -14,6 +14,7 @@ mod logins;
 mod namespaces;
 mod operators;
 mod owners;
+mod podsecurity;
 mod replay;
 mod requests;
 mod rights;

@@ -72,9 +72,10 @@ impl World {
         if spec_changed {
             warnings.extend(validate::warnings(resource, &object));
             warnings.extend(super::rules::warnings(resource, &object));
-            self.admit(resource, &old.namespace, &old.name, &mut object, Change::Update, &mut warnings)?;
-        } else if resource == Resource::PriorityClass {
-            self.admit(resource, "", &old.name, &mut object, Change::Update, &mut warnings)?;
+        }
+        if spec_changed || !is_judged_by_spec(resource) {
+            let change = Change::Update { before: &before };
+            self.admit(resource, &old.namespace, &old.name, &mut object, change, &mut warnings)?;
         }
         set_managers(&mut object, &managed);
         let new_head = head(resource, object)?;
@@ -117,6 +118,17 @@ impl World {
             }
         }
         Ok(Written { object: stored.render(), outcome: Outcome::Done, warnings })
+    }
+}
+
+/// Whether only a change of its `spec` can change what admission says of an object.
+fn is_judged_by_spec(resource: Resource) -> bool {
+    match resource {
+        // Labels, annotations, or what has no spec.
+        Resource::Namespace | Resource::PriorityClass => false,
+        // Warned about at each update, as Kubernetes does.
+        Resource::Pod | Resource::Job | Resource::CronJob => false,
+        _ => true,
     }
 }
 

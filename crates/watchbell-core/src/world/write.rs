@@ -20,6 +20,8 @@ impl World {
     /// Whether its user may is decided here, over the state that the change is made to: a right that was taken away while
     /// the request waited is taken away.
     pub fn write(&mut self, request: Request, now: Timestamp) -> Result<Written, ApiError> {
+        // What was said of objects that nobody asked for.
+        self.admission_notes.clear();
         let (decision, judged) = self.judge(&request);
         let answer = match (judged, request.resource.stored()) {
             (Err(refusal), _) => Err(refusal),

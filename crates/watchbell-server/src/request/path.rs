@@ -82,6 +82,8 @@ pub(crate) enum Sub {
     Eviction,
     /// How its containers are started; of a pod that is sent, with POST.
     Sandbox,
+    /// What admission makes of it; of a pod that is sent, with POST.
+    Admission,
     /// Of a CronJob: its Job is made now.
     Trigger,
     /// Of a CronJob: its `spec.suspend`.
@@ -94,7 +96,13 @@ impl Sub {
     /// Whether it is a thing to do, which is asked for with POST.
     pub(crate) fn is_posted(self) -> bool {
         match self {
-            Sub::Exec | Sub::Attach | Sub::Eviction | Sub::Sandbox | Sub::Trigger | Sub::Rerun => true,
+            Sub::Exec
+            | Sub::Attach
+            | Sub::Eviction
+            | Sub::Sandbox
+            | Sub::Admission
+            | Sub::Trigger
+            | Sub::Rerun => true,
             Sub::None | Sub::Status | Sub::Log | Sub::Suspend => false,
         }
     }
@@ -108,6 +116,7 @@ impl Sub {
             Sub::Attach => "attach",
             Sub::Eviction => "eviction",
             Sub::Sandbox => "sandbox",
+            Sub::Admission => "admission",
             Sub::Trigger => Subresource::Trigger.as_str(),
             Sub::Suspend => Subresource::Suspend.as_str(),
             Sub::Rerun => Subresource::Rerun.as_str(),
@@ -219,6 +228,7 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name, "exec"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Exec),
         [name, "eviction"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Eviction),
         [name, "sandbox"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Sandbox),
+        [name, "admission"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Admission),
         [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
         [name, "trigger"] if resource == Resource::CronJob => (Some((*name).to_owned()), Sub::Trigger),
         [name, "suspend"] if resource == Resource::CronJob => (Some((*name).to_owned()), Sub::Suspend),

@@ -118,6 +118,7 @@ fn discovery_names_what_is_done_with_pods() {
     assert_eq!(
         subs,
         [
+            ("admission", "Pod"),
             ("attach", "PodAttachOptions"),
             ("eviction", "Eviction"),
             ("exec", "PodExecOptions"),

@@ -20,6 +20,7 @@ mod logins;
 mod logs;
 mod oidc;
 mod operators;
+mod podsecurity;
 mod protobuf;
 mod reviews;
 mod sandbox;

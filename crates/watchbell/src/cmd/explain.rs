@@ -20,7 +20,27 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    Pod(Pod),
     Sandbox(Sandbox),
+}
+
+/// Prints what admission makes of a pod: who gave it which field and why, the level it is judged by, and what to do where it
+/// is refused
+#[derive(Debug, clap::Args)]
+struct Pod {
+    /// A pod that is there
+    #[arg(value_name = "POD", required_unless_present = "file", conflicts_with = "file")]
+    pod: Option<String>,
+    /// Manifests of Pods, Jobs or CronJobs that need not be there: they are judged as if they were created, and are not
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Fields that the manifest says, too
+    #[arg(short, long)]
+    all: bool,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// Prints the steps that start a pod's containers, what each closes, and which values apply
@@ -42,14 +62,51 @@ struct Sandbox {
 
 impl Args {
     pub(crate) fn scope(&self) -> &Scope {
-        let What::Sandbox(sandbox) = &self.what;
-        &sandbox.scope
+        match &self.what {
+            What::Pod(pod) => &pod.scope,
+            What::Sandbox(sandbox) => &sandbox.scope,
+        }
     }
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
-    let What::Sandbox(args) = &args.what;
     let client = connect.client()?;
+    match &args.what {
+        What::Pod(args) => pod(args, &client),
+        What::Sandbox(args) => sandbox(args, &client),
+    }
+}
+
+fn pod(args: &Pod, client: &Client) -> Result<(), Failure> {
+    let list = match (&args.pod, &args.file) {
+        (Some(pod), _) => {
+            let name = target::one_of(std::slice::from_ref(pod), Resource::Pod)?;
+            vec![client.get(&path(&client.namespace, &name, "admission"))?]
+        }
+        (None, Some(file)) => of_manifests(client, file, "admission")?,
+        (None, None) => Vec::new(),
+    };
+    for told in &list {
+        match args.output.output {
+            None | Some(Format::Wide) => output::raw(admission_text(told, args.all).as_bytes()),
+            Some(format) => output::whole(told, format)?,
+        }
+    }
+    match list.iter().all(|told| told["isAdmitted"] == true) {
+        true => Ok(()),
+        false => Err(Failure::Found),
+    }
+}
+
+/// Of each pod that the manifests of a file describe.
+fn of_manifests(client: &Client, file: &PathBuf, subresource: &str) -> Result<Vec<Value>, Failure> {
+    manifest::read_all(std::slice::from_ref(file), Recursive::No)?
+        .into_iter()
+        .map(|document| of_manifest(client, document, subresource))
+        .collect()
+}
+
+fn sandbox(args: &Sandbox, client: &Client) -> Result<(), Failure> {
     let plans = match (&args.pod, &args.file) {
         (Some(pod), _) => {
             let (pod, container) = match pod.split_once('/') {
@@ -57,16 +114,13 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
                 None => (pod.as_str(), None),
             };
             let name = target::one_of(&[pod.to_owned()], Resource::Pod)?;
-            let mut plan = client.get(&path(&client.namespace, &name))?;
+            let mut plan = client.get(&path(&client.namespace, &name, "sandbox"))?;
             if let Some(container) = container {
                 choose(&mut plan, container)?;
             }
             vec![plan]
         }
-        (None, Some(file)) => manifest::read_all(std::slice::from_ref(file), Recursive::No)?
-            .into_iter()
-            .map(|document| of_manifest(&client, document))
-            .collect::<Result<_, _>>()?,
+        (None, Some(file)) => of_manifests(client, file, "sandbox")?,
         (None, None) => Vec::new(),
     };
     for plan in &plans {
@@ -78,8 +132,8 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     Ok(())
 }
 
-fn path(namespace: &str, name: &str) -> String {
-    format!("{}/sandbox", client::path(Resource::Pod, namespace, name))
+fn path(namespace: &str, name: &str, subresource: &str) -> String {
+    format!("{}/{subresource}", client::path(Resource::Pod, namespace, name))
 }
 
 /// Leaves one container.
@@ -97,7 +151,7 @@ fn choose(plan: &mut Value, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn of_manifest(client: &Client, document: Document) -> Result<Value, Failure> {
+fn of_manifest(client: &Client, document: Document, subresource: &str) -> Result<Value, Failure> {
     let Document { place, resource, name, namespace, object } = document;
     let template = match resource {
         Resource::Pod => &object,
@@ -115,7 +169,71 @@ fn of_manifest(client: &Client, document: Document) -> Result<Value, Failure> {
             "labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"],
         },
     });
-    Ok(client.post(&path(&namespace, &name), &pod)?)
+    Ok(client.post(&path(&namespace, &name, subresource), &pod)?)
+}
+
+fn admission_text(told: &Value, all: bool) -> String {
+    let word = |value: &Value| output::plain(value.as_str().unwrap_or_default());
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let namespace = &told["namespace"];
+    let mut text = String::new();
+    let verdict = if told["isAdmitted"] == true { "admitted" } else { "refused" };
+    let (of, name) = (word(&told["metadata"]["namespace"]), word(&told["metadata"]["name"]));
+    let _ = writeln!(text, "pod {of}/{name}: {verdict}");
+    let _ = match namespace["enforce"].as_str() {
+        Some("strict") => writeln!(
+            text,
+            "  namespace: no Pod Security level, so what is unsaid is strict; judged by {}",
+            word(&namespace["judgedBy"])
+        ),
+        _ => writeln!(text, "  namespace: judged by {}, nothing is filled in", word(&namespace["judgedBy"])),
+    };
+    for refusal in list(&told["refusals"]) {
+        let _ = writeln!(text, "  refused: {}", word(&refusal));
+    }
+    let judged = [
+        ("refused", "violations", "judgedBy"),
+        ("would warn", "wouldWarn", "warn"),
+        ("would note", "wouldNote", "audit"),
+    ];
+    for (what, field, level) in judged {
+        for violation in list(&told[field]) {
+            let fields: Vec<String> = list(&violation["fields"]).iter().map(word).collect();
+            let _ = writeln!(
+                text,
+                "  {what}, {}: {} ({})\n    at {}\n    because {}\n    way out: {}",
+                word(&namespace[level]),
+                word(&violation["reason"]),
+                word(&violation["detail"]),
+                fields.join(", "),
+                word(&violation["why"]),
+                word(&violation["wayOut"])
+            );
+        }
+    }
+    let fields = list(&told["fields"]);
+    let is_told = |from: &str| all || !(from.contains("manifest") || from.starts_with("template of"));
+    let mut givers: Vec<String> = Vec::new();
+    for field in &fields {
+        let from = word(&field["from"]);
+        if is_told(&from) && !givers.contains(&from) {
+            givers.push(from);
+        }
+    }
+    for giver in givers {
+        let given: Vec<&Value> = fields.iter().filter(|field| word(&field["from"]) == giver).collect();
+        let why = given.first().map(|field| word(&field["why"])).unwrap_or_default();
+        let _ = writeln!(text, "  from {giver}: {why}");
+        for field in given {
+            let _ = writeln!(
+                text,
+                "    {} = {}",
+                word(&field["path"]),
+                output::plain(&field["value"].to_string())
+            );
+        }
+    }
+    text
 }
 
 fn text(plan: &Value) -> String {

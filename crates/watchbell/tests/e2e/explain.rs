@@ -91,5 +91,23 @@ fn what_is_explained_is_what_runs() {
     let refused = stand.watchbell(&["explain", "sandbox", "-f", file.to_str().unwrap()]);
     assert_eq!(refused.code, Some(1), "{}", refused.out);
     assert!(refused.err.contains("privileged"), "{}", refused.err);
+    // And it is said what admission makes of a pod, and why.
+    let refused = stand.watchbell(&["explain", "pod", "-f", file.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1), "{}", refused.err);
+    for words in [
+        ": refused\n  namespace: no Pod Security level, so what is unsaid is strict; judged by restricted:latest\n",
+        "  refused, restricted:latest: privileged (container \"main\" must not set securityContext.privileged=true)\n    at \
+         spec.containers[0].securityContext.privileged\n    because a privileged container is root of the machine\n    way \
+         out: leave privileged out\n",
+        "  from strict namespace: ",
+    ] {
+        assert!(refused.out.contains(words), "{words}\n{}", refused.out);
+    }
+    let told = stand.watchbell(&["explain", "pod", &name]).ok();
+    assert!(told.starts_with(&format!("pod default/{name}: admitted\n")), "{told}");
+    assert!(told.contains("    spec.securityContext.runAsNonRoot = true\n"), "{told}");
+    assert!(!told.contains("busybox:bar"), "what its author said is told only when it is asked for: {told}");
+    let all = stand.watchbell(&["explain", "pod", "--all", &name]).ok();
+    assert!(all.contains("    spec.containers[0].image = \"busybox:bar\"\n"), "{all}");
     stand.end();
 }

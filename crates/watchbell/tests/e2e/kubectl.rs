@@ -18,6 +18,7 @@ macro_rules! transcripts {
 }
 
 transcripts! {
+    admission
     apply
     serverside
     get

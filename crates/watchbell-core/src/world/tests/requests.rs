@@ -90,7 +90,11 @@ fn creation_is_refused() {
     let mut strict = pod("a");
     strict["metadata"]["namespace"] = "default".into();
     strict["spec"]["hostNetwork"] = true.into();
-    check(strict, Reason::Forbidden, "host namespaces (spec.hostNetwork=true)");
+    check(
+        strict,
+        Reason::Forbidden,
+        "host namespaces (hostNetwork=true). The namespace \"default\" has no Pod Security level",
+    );
 }
 
 #[test]

@@ -1,0 +1,4 @@
+pub(crate) mod fixtures;
+mod namespace;
+mod policy;
+mod words;

@@ -1,0 +1,40 @@
+//! `pods/admission`: what admission makes of a pod and why, field by field. GET explains one that is stored; POST one that is
+//! sent, as it would be if it were created, which it is not.
+
+use std::sync::Arc;
+
+use hyper::{Response, StatusCode};
+use watchbell_api::{ApiError, Resource};
+
+use crate::app::{App, Call};
+use crate::body::{self, Arriving, Body};
+use crate::request::ObjectPath;
+use crate::request::accept::Answer;
+use crate::respond;
+
+pub(crate) fn of_stored(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::text(&call.accept)?;
+    let name = path.name.as_deref().unwrap_or_default();
+    let snapshot = app.state.snapshot();
+    let pod = snapshot
+        .get(Resource::Pod, path.namespace.as_deref().unwrap_or_default(), name)
+        .ok_or_else(|| ApiError::not_found(Resource::Pod, name))?;
+    respond::document(StatusCode::OK, answer, &snapshot.explain_pod(pod), call.gzip)
+}
+
+pub(crate) async fn of_sent(
+    app: &Arc<App>,
+    call: &Call,
+    path: &ObjectPath,
+    incoming: &mut Arriving,
+) -> Result<Response<Body>, ApiError> {
+    let answer = Answer::text(&call.accept)?;
+    let object = super::write::body_object(call, body::read(incoming).await?).await?;
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    if path.name.as_deref() != Some(name) {
+        return Err(ApiError::bad_request(format!("the name in the path is not that of the pod, {name:?}")));
+    }
+    let namespace = path.namespace.as_deref().unwrap_or_default();
+    let told = app.state.snapshot().explain_sent(namespace, object)?;
+    respond::document(StatusCode::OK, answer, &told, call.gzip)
+}
