@@ -108,6 +108,7 @@ pub(crate) enum Command {
     Image(cmd::image::Args),
     Explain(cmd::explain::Args),
     ExplainSchedule(cmd::explain_schedule::Args),
+    Lint(cmd::lint::Args),
     Audit(cmd::audit::Args),
     Doctor(cmd::doctor::Args),
     User(cmd::user::Args),

@@ -23,22 +23,39 @@ pub(crate) struct Document {
     pub(crate) object: Value,
 }
 
-/// Reads every manifest that `paths` name. A directory means its files that end in .yaml, .yml or .json, by name.
-/// Nothing is returned unless all of it can be read.
-pub(crate) fn read_all(paths: &[PathBuf], is_recursive: Recursive) -> Result<Vec<Document>, Failure> {
-    let mut documents = Vec::new();
+/// A text that may hold manifests.
+#[derive(Debug)]
+pub(crate) struct Text {
+    /// The file's name as it was given, or `standard input`.
+    pub(crate) shown: String,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Reads every file that `paths` name; `-` is standard input. A directory means its files that end in .yaml, .yml or .json,
+/// by name. Nothing is returned unless all of it can be read.
+pub(crate) fn texts(paths: &[PathBuf], is_recursive: Recursive) -> Result<Vec<Text>, Failure> {
+    let mut texts = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
-            documents
-                .extend(parse(&read(&mut std::io::stdin().lock(), "standard input")?, "standard input")?);
+            let shown = "standard input".to_owned();
+            texts.push(Text { bytes: read(&mut std::io::stdin().lock(), &shown)?, shown });
             continue;
         }
         for file in files(path, is_recursive)? {
             let shown = file.display().to_string();
             let mut open = std::fs::File::open(&file)
                 .map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?;
-            documents.extend(parse(&read(&mut open, &shown)?, &shown)?);
+            texts.push(Text { bytes: read(&mut open, &shown)?, shown });
         }
+    }
+    Ok(texts)
+}
+
+/// The objects of every manifest that `paths` name, as [`texts`] reads them.
+pub(crate) fn read_all(paths: &[PathBuf], is_recursive: Recursive) -> Result<Vec<Document>, Failure> {
+    let mut documents = Vec::new();
+    for text in texts(paths, is_recursive)? {
+        documents.extend(parse(&text.bytes, &text.shown)?);
     }
     if documents.is_empty() {
         return Err(Failure::Usage("the manifests hold no object".into()));

@@ -40,6 +40,39 @@ pub(crate) fn raw(bytes: &[u8]) {
     }
 }
 
+/// Colours that a terminal may show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    None,
+    Red,
+    Yellow,
+    Cyan,
+}
+
+/// Text whose pieces have colours where a person looks at a terminal and did not ask for none (`NO_COLOR`).
+pub(crate) fn coloured(pieces: &[(Colour, String)]) {
+    let mut out = io::stdout().lock();
+    let is_wanted = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let text: String = pieces
+        .iter()
+        .map(|(colour, text)| {
+            let number = match colour {
+                Colour::None => None,
+                Colour::Red => Some(31),
+                Colour::Yellow => Some(33),
+                Colour::Cyan => Some(36),
+            };
+            match number.filter(|_| is_wanted) {
+                Some(number) => format!("\x1b[1;{number}m{}\x1b[0m", printable(text)),
+                None => printable(text),
+            }
+        })
+        .collect();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
 pub(crate) fn yaml(value: &Value) -> Result<String, Failure> {
     watchbell_api::decode::to_yaml(value).map_err(Failure::refused)
 }

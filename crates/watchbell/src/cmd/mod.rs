@@ -14,6 +14,7 @@ pub(crate) mod follow;
 pub(crate) mod get;
 pub(crate) mod helper;
 pub(crate) mod image;
+pub(crate) mod lint;
 pub(crate) mod logs;
 pub(crate) mod rerun;
 pub(crate) mod restore;
@@ -50,6 +51,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Image(args) => image::run(args, &cli.connect(None)),
         Command::Explain(args) => explain::run(args, &cli.connect(Some(args.scope()))),
         Command::ExplainSchedule(args) => explain_schedule::run(args),
+        Command::Lint(args) => lint::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::User(args) => user::run(args, &cli.connect(None)),

@@ -1,0 +1,366 @@
+//! What is wrong with manifests: the server's own rules, and some that only an author can follow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use watchbell_api::decode::{self, Places};
+use watchbell_api::{Resource, Uid, defaults, schema};
+use watchbell_core::admission::pod_security::{self, Policy};
+use watchbell_core::admission::{self, Mode};
+use watchbell_core::cron::{self, Schedule};
+use watchbell_core::world::{check_new, pod_of};
+use watchbell_image::Reference;
+
+use super::{Finding, rules};
+use crate::manifest::Text;
+
+/// What manifests are judged by.
+pub(super) struct By<'a> {
+    /// Of namespaces that are not among the files.
+    pub(super) policy: Policy,
+    /// Of objects that name none.
+    pub(super) namespace: &'a str,
+    /// Clock changes are looked for from here on.
+    pub(super) now: Timestamp,
+}
+
+/// One object of a manifest.
+struct Subject<'a> {
+    file: &'a str,
+    places: &'a Places,
+    value: Value,
+}
+
+/// Everything that is found, in the order of the files and their lines.
+pub(super) fn all(texts: &[Text], by: &By<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut documents: Vec<(&str, Value, Places)> = Vec::new();
+    for text in texts {
+        match decode::yaml_with_places(&text.bytes) {
+            Ok(list) => {
+                documents.extend(list.into_iter().map(|(value, places)| (&*text.shown, value, places)));
+            }
+            Err(misread) => findings.push(Finding {
+                rule: rules::named("yaml"),
+                file: text.shown.clone(),
+                place: misread.place,
+                object: String::new(),
+                path: String::new(),
+                message: misread.detail,
+            }),
+        }
+    }
+    let mut subjects = Vec::new();
+    for (file, value, places) in &documents {
+        take_apart(file, value, places, &mut subjects);
+    }
+    let namespaces = policies(&subjects);
+    let mut seen = BTreeSet::new();
+    for subject in subjects {
+        Judge::new(&subject, by, &namespaces, &mut findings).object(subject.value.clone(), &mut seen);
+    }
+    // A file's findings stand together, and as the author reads it.
+    let order: BTreeMap<&str, usize> = texts.iter().enumerate().map(|(i, text)| (&*text.shown, i)).collect();
+    findings.sort_by_key(|finding| (order.get(&*finding.file).copied(), finding.place));
+    findings
+}
+
+/// The items of a `List` are objects of their own.
+fn take_apart<'a>(file: &'a str, value: &Value, places: &'a Places, subjects: &mut Vec<Subject<'a>>) {
+    match value["items"].as_array().filter(|_| value["kind"] == "List") {
+        Some(items) => {
+            for (i, item) in items.iter().enumerate() {
+                take_apart(file, item, places.of("items", i), subjects);
+            }
+        }
+        None => subjects.push(Subject { file, places, value: value.clone() }),
+    }
+}
+
+/// What the namespaces among the files enforce.
+fn policies(subjects: &[Subject<'_>]) -> BTreeMap<String, Policy> {
+    let namespaces = subjects.iter().filter(|subject| subject.value["kind"] == "Namespace");
+    namespaces
+        .filter_map(|subject| {
+            let name = subject.value["metadata"]["name"].as_str()?.to_owned();
+            Some((name, pod_security::policy(&labels(&subject.value))))
+        })
+        .collect()
+}
+
+fn labels(object: &Value) -> BTreeMap<String, String> {
+    let map = object["metadata"]["labels"].as_object().into_iter().flatten();
+    map.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+struct Judge<'a> {
+    file: &'a str,
+    places: &'a Places,
+    by: &'a By<'a>,
+    namespaces: &'a BTreeMap<String, Policy>,
+    shown: String,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(
+        subject: &Subject<'a>,
+        by: &'a By<'a>,
+        namespaces: &'a BTreeMap<String, Policy>,
+        findings: &'a mut Vec<Finding>,
+    ) -> Judge<'a> {
+        Judge { file: subject.file, places: subject.places, by, namespaces, shown: String::new(), findings }
+    }
+
+    fn find(&mut self, rule: &'static rules::Rule, path: &str, message: impl Into<String>) {
+        self.findings.push(Finding {
+            rule,
+            file: self.file.to_owned(),
+            place: self.places.find(path),
+            object: self.shown.clone(),
+            path: path.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    fn object(&mut self, mut object: Value, seen: &mut BTreeSet<String>) {
+        let text = |object: &Value, field: &str| object[field].as_str().unwrap_or_default().to_owned();
+        let kind_rule = rules::named("kind");
+        if !object.is_object() {
+            return self.find(kind_rule, "", "not an object with apiVersion, kind and metadata");
+        }
+        let (api_version, kind) = (text(&object, "apiVersion"), text(&object, "kind"));
+        for (field, value) in [("apiVersion", &api_version), ("kind", &kind)] {
+            if value.is_empty() {
+                return self.find(kind_rule, field, format!("{field}: Required value"));
+            }
+        }
+        let Some(resource) = Resource::from_kind(&api_version, &kind) else {
+            return self.find(kind_rule, "kind", format!("there is no {api_version} {kind}"));
+        };
+        let mut name = text(&object["metadata"], "name");
+        if name.is_empty() {
+            name = text(&object["metadata"], "generateName");
+            if name.is_empty() {
+                return self.find(
+                    kind_rule,
+                    "metadata",
+                    "metadata.name: Required value: name or generateName is required",
+                );
+            }
+            name.push_str("xxxxx");
+        }
+        let namespace = match text(&object["metadata"], "namespace") {
+            _ if !resource.is_namespaced() => String::new(),
+            own if own.is_empty() => self.by.namespace.to_owned(),
+            own => own,
+        };
+        self.shown = if namespace.is_empty() {
+            format!("{kind} {name}")
+        } else {
+            format!("{kind} {namespace}/{name}")
+        };
+        if object["metadata"]["name"].is_string() && !seen.insert(format!("{api_version} {}", self.shown)) {
+            self.find(rules::named("duplicate"), "metadata.name", format!("a second {}", self.shown));
+        }
+        let report = schema::check(resource, &mut object, schema::Prune::Unknown);
+        for path in &report.unknown {
+            self.find(rules::named("unknown-field"), path, format!("unknown field {path:?}"));
+        }
+        for error in &report.type_errors {
+            self.find(rules::named("wrong-type"), &error.field, error.to_string());
+        }
+        if !report.type_errors.is_empty() {
+            return;
+        }
+        let written = object.clone();
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.insert("name".into(), name.clone().into());
+            // As the server would give it one: a Job's selector is made of it.
+            metadata.insert("uid".into(), Uid::default().to_string().into());
+            if resource.is_namespaced() {
+                metadata.insert("namespace".into(), namespace.clone().into());
+            }
+        }
+        defaults::apply(resource, &mut object);
+        self.validity(resource, &mut object, &name);
+        if resource == Resource::Namespace {
+            for error in pod_security::refuse_labels(&labels(&object)) {
+                self.find(rules::named("invalid"), &error.field, error.to_string());
+            }
+        }
+        if resource == Resource::CronJob {
+            self.schedule(&object);
+        }
+        if let Some((steps, prefix)) = pod_of(resource) {
+            let at = |object: &Value| steps.iter().fold(object, |value, step| &value[*step]).clone();
+            self.pod(&namespace, prefix, &at(&object), &at(&written));
+        }
+    }
+
+    /// What the server's validation says.
+    fn validity(&mut self, resource: Resource, object: &mut Value, name: &str) {
+        match check_new(resource, object, name, Uid::default()) {
+            Err(errors) => {
+                for error in errors {
+                    self.find(rules::named("invalid"), &error.field, error.to_string());
+                }
+            }
+            Ok(warnings) => {
+                for warning in warnings {
+                    let (path, words) = warning.split_once(": ").unwrap_or(("", &warning));
+                    let rule = match words {
+                        _ if path == "spec.schedule" && words.contains("never fires") => "schedule-never",
+                        _ if words.contains("is not honoured by this node") => "not-honoured",
+                        _ => "accepted-with-warning",
+                    };
+                    self.find(rules::named(rule), path, warning.clone());
+                }
+            }
+        }
+    }
+
+    fn schedule(&mut self, object: &Value) {
+        let (Some(text), zone) = (object["spec"]["schedule"].as_str(), object["spec"]["timeZone"].as_str())
+        else {
+            return;
+        };
+        // What cannot be read is said by validation.
+        let (Ok(schedule), Ok(zone)) = (Schedule::parse(text), cron::time_zone(zone)) else { return };
+        for change in cron::explain(&schedule, &zone, self.by.now, 1).changes {
+            self.find(rules::named("schedule-clock-change"), "spec.schedule", change.to_string());
+        }
+    }
+
+    /// A pod or a pod template, with its defaults and as it is written.
+    fn pod(&mut self, namespace: &str, prefix: &str, pod: &Value, written: &Value) {
+        let policy = self.namespaces.get(namespace).copied().unwrap_or(self.by.policy);
+        let mut spec = pod["spec"].clone();
+        admission::fill_unsaid(Mode::of(&policy), &mut spec);
+        let enforced = policy.enforced();
+        for violation in pod_security::judge(enforced, &pod["metadata"]["annotations"], &spec) {
+            let message = format!("violates PodSecurity \"{enforced}\": {violation}");
+            for field in &violation.fields {
+                self.find(rules::of_check(violation.check.id), &format!("{prefix}{field}"), message.clone());
+            }
+        }
+        for list in ["initContainers", "containers"] {
+            for (i, container) in written["spec"][list].as_array().into_iter().flatten().enumerate() {
+                self.container(&format!("{prefix}spec.{list}[{i}]"), container);
+            }
+        }
+    }
+
+    fn container(&mut self, path: &str, container: &Value) {
+        if let Some(image) = container["image"].as_str().filter(|image| !image.is_empty()) {
+            let path = format!("{path}.image");
+            match Reference::parse(image) {
+                Err(error) => self.find(rules::named("image-reference"), &path, error.to_string()),
+                Ok(name) if name.digest().is_some() => {}
+                Ok(name) => match name.tag() {
+                    None | Some("latest") => {
+                        self.find(
+                            rules::named("image-latest"),
+                            &path,
+                            format!("the image {image:?} has no version"),
+                        );
+                    }
+                    Some(_) => {
+                        self.find(
+                            rules::named("image-digest"),
+                            &path,
+                            format!("the image {image:?} has no digest"),
+                        );
+                    }
+                },
+            }
+        }
+        let limits = &container["resources"]["limits"];
+        let missing: Vec<&str> =
+            ["memory", "cpu"].into_iter().filter(|name| limits[*name].is_null()).collect();
+        if !missing.is_empty() {
+            let message = format!("no limit of {}", missing.join(" and "));
+            self.find(rules::named("no-limits"), &format!("{path}.resources.limits"), message);
+        }
+        for (i, variable) in container["env"].as_array().into_iter().flatten().enumerate() {
+            let (name, value) = (&variable["name"], &variable["value"]);
+            let (Some(name), Some(value)) = (name.as_str(), value.as_str()) else { continue };
+            if is_secret(name, value) {
+                // The value is not shown: what is printed is kept.
+                let message = format!("the variable {name:?} holds what looks like a secret");
+                self.find(rules::named("secret-in-env"), &format!("{path}.env[{i}].value"), message);
+            }
+        }
+    }
+}
+
+/// Words that end the names of variables with secrets.
+const SECRET_WORDS: [&str; 9] =
+    ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY", "CREDENTIAL", "CREDENTIALS", "PWD"];
+/// The same of two words.
+const SECRET_KEYS: [&str; 5] = ["API", "ACCESS", "PRIVATE", "SECRET", "SIGNING"];
+/// How known kinds of secrets begin.
+const SECRET_PREFIXES: [&str; 10] =
+    ["-----BEGIN ", "AKIA", "ASIA", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "hf_"];
+/// A shorter value keeps nothing secret.
+const SECRET_LENGTH_MIN: usize = 6;
+
+/// Whether a variable holds a secret as such, by its name or by what its value looks like.
+fn is_secret(name: &str, value: &str) -> bool {
+    // A reference to another variable, a switch, a number.
+    if value.len() < SECRET_LENGTH_MIN || value.starts_with("$(") || value.parse::<f64>().is_ok() {
+        return false;
+    }
+    let name = name.to_ascii_uppercase();
+    let words: Vec<&str> = name.split(['_', '-', '.']).filter(|word| !word.is_empty()).collect();
+    let by_name = match words[..] {
+        [.., last] if SECRET_WORDS.contains(&last) => true,
+        [.., kind, "KEY"] => SECRET_KEYS.contains(&kind),
+        _ => false,
+    };
+    // A path names where the secret is.
+    (by_name && !value.starts_with('/'))
+        || SECRET_PREFIXES.iter().any(|prefix| value.starts_with(prefix))
+        || has_password(value)
+}
+
+/// `scheme://user:password@host`
+fn has_password(value: &str) -> bool {
+    let Some((_, rest)) = value.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let Some((user, _)) = authority.rsplit_once('@') else { return false };
+    user.split_once(':').is_some_and(|(_, password)| !password.is_empty() && !password.starts_with("$("))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_secret;
+
+    #[test]
+    fn secrets_are_known_by_name_and_by_look() {
+        let check = |name: &str, value: &str, expect: bool| {
+            assert_eq!(is_secret(name, value), expect, "{name}={value}");
+        };
+        check("DB_PASSWORD", "correct horse", true);
+        check("password", "correct horse", true);
+        check("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI", true);
+        check("HF_TOKEN", "abcdef", true);
+        check("OPENAI_API_KEY", "sk-abcdef", true);
+        check("DATABASE_URL", "postgres://u:hunter2@db/x", true);
+        check("ANYTHING", "-----BEGIN PRIVATE KEY-----", true);
+        check("ANYTHING", "ghp_0123456789", true);
+        check("DB_PASSWORD", "$(FROM_ELSEWHERE)", false);
+        check("DB_PASSWORD", "", false);
+        check("DB_PASSWORD", "none", false);
+        check("DB_PASSWORD_FILE", "/run/secrets/db", false);
+        check("TOKEN", "/var/run/token", false);
+        check("MAX_TOKEN", "100000", false);
+        check("TOKENIZERS_PARALLELISM", "disabled", false);
+        check("SORT_KEY", "timestamp", false);
+        check("DATABASE_URL", "postgres://db/x", false);
+        check("DATABASE_URL", "postgres://u@db/x", false);
+        check("DATABASE_URL", "postgres://u:$(PASSWORD)@db/x", false);
+        check("MESSAGE", "mail me@example.org", false);
+    }
+}
