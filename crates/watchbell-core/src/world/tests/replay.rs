@@ -8,6 +8,7 @@ use watchbell_api::Resource;
 use watchbell_api::node::Command;
 
 use super::fake_node::{Node, ended, running};
+use super::rights::{binding, cluster_role, role};
 use super::{Bench, array, config_map, cron, job, pod};
 use crate::request::{DeleteOptions, Propagation};
 use crate::world::World;
@@ -88,7 +89,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn object(kind: u8, name: &str) -> Value {
-    match kind % 8 {
+    match kind % 12 {
         0 => config_map(name),
         1 => pod(name),
         2 => array(name, 6, 3),
@@ -104,6 +105,22 @@ fn object(kind: u8, name: &str) -> Value {
         6 => {
             cron(name, "*/2 * * * *", json!({"concurrencyPolicy": "Replace", "timeZone": "America/New_York"}))
         }
+        // Their names are roles' and bindings' alike, so that what a binding names comes and goes.
+        8 => role(name, json!({"rules": [{"apiGroups": [name], "resources": ["x"], "verbs": ["get"]}]})),
+        9 => binding(&format!("ml/{name}"), ["Role", "ClusterRole"][name.len() % 2], "o1", &["ada", name]),
+        10 => cluster_role(
+            name,
+            json!({
+                "rules": [{"apiGroups": [name], "resources": ["x"], "verbs": ["get"]}],
+                "metadata": {"labels": {"x": name}},
+            }),
+        ),
+        11 => cluster_role(
+            name,
+            json!({"aggregationRule": {"clusterRoleSelectors": [
+                {"matchExpressions": [{"key": "x", "operator": "Exists"}]},
+            ]}, "metadata": {"labels": {"x": name}}}),
+        ),
         _ => {
             let mut object = config_map(name);
             object["metadata"]["finalizers"] = json!(["example.com/a"]);
@@ -112,12 +129,23 @@ fn object(kind: u8, name: &str) -> Value {
     }
 }
 
-const KINDS: [Resource; 5] =
-    [Resource::ConfigMap, Resource::Pod, Resource::Job, Resource::CronJob, Resource::Event];
+const KINDS: [Resource; 8] = [
+    Resource::ConfigMap,
+    Resource::Pod,
+    Resource::Job,
+    Resource::CronJob,
+    Resource::Event,
+    Resource::Role,
+    Resource::RoleBinding,
+    Resource::ClusterRole,
+];
 
 fn pick(bench: &Bench, which: u8) -> Option<(Resource, String)> {
     let all: Vec<(Resource, String)> =
         KINDS.into_iter().flat_map(|r| bench.names(r).into_iter().map(move |name| (r, name))).collect();
+    // The default roles would outnumber all else.
+    let all: Vec<(Resource, String)> =
+        all.into_iter().filter(|(r, name)| *r != Resource::ClusterRole || name.starts_with('o')).collect();
     if all.is_empty() { None } else { Some(all[usize::from(which) * 7 % all.len()].clone()) }
 }
 

@@ -21,21 +21,21 @@ fn read(resource: &str) -> Value {
     json!({"apiGroups": ["batch"], "resources": [resource], "verbs": ["get", "list"]})
 }
 
-fn role(name: &str, rest: Value) -> Value {
+pub(super) fn role(name: &str, rest: Value) -> Value {
     let mut role =
         json!({"apiVersion": api_version(), "kind": "Role", "metadata": {"name": name, "namespace": "ml"}});
     merge(&mut role, rest);
     role
 }
 
-fn cluster_role(name: &str, rest: Value) -> Value {
+pub(super) fn cluster_role(name: &str, rest: Value) -> Value {
     let mut role = json!({"apiVersion": api_version(), "kind": "ClusterRole", "metadata": {"name": name}});
     merge(&mut role, rest);
     role
 }
 
 /// `ml/x` is a RoleBinding, `x` a ClusterRoleBinding.
-fn binding(name: &str, kind: &str, role: &str, users: &[&str]) -> Value {
+pub(super) fn binding(name: &str, kind: &str, role: &str, users: &[&str]) -> Value {
     let subjects: Vec<Value> = users.iter().map(|name| json!({"kind": "User", "name": name})).collect();
     let mut binding = json!({
         "apiVersion": api_version(), "kind": "ClusterRoleBinding", "metadata": {"name": name},
