@@ -1,8 +1,8 @@
 //! What a decision costs: `cargo run --release -p watchbell-core --example rights`
 //!
-//! 10,000 bindings, held in three ways: by many users in many namespaces; by one user, of whom each gives another role to
-//! one object; by one user, of whom each gives another role to the same resource (the worst there is). Beside them the cost
-//! of a change and of a copy of the index.
+//! 10,000 bindings, held in four ways: by many users in many namespaces; by one user, each of them another role to one
+//! object, or another role to one resource; and by one user, 10,000 roles that say the same and not quite what is asked, which is the
+//! worst there is. Beside them the cost of a change and of a copy of the index.
 
 #![expect(clippy::disallowed_methods, reason = "a measurement has a clock")]
 #![expect(clippy::print_stdout, reason = "its output is for people")]
@@ -27,6 +27,7 @@ fn main() {
         rule("jobs", &[&format!("job-{n}")], "get")
     });
     of_one("one user, each binding another role to all objects", |n| rule("jobs", &[], &format!("verb-{n}")));
+    twins();
 }
 
 fn rule(resource: &str, names: &[&str], verb: &str) -> Rule {
@@ -88,15 +89,19 @@ fn spread() {
         .collect();
     let namespaces: Vec<String> = (0..NAMESPACES).map(|n| format!("team-{n}")).collect();
     measure("many users in many namespaces", |n| {
+        let random = mixed(n);
+        let who = random % USERS;
+        // Half of the time where the user holds something.
+        let namespace = if random >> 20 & 1 == 0 { who } else { random >> 30 } % NAMESPACES;
         let deed = Deed::Resource {
-            verb: if n % 2 == 0 { "get" } else { "delete" },
+            verb: if random >> 21 & 1 == 0 { "get" } else { "delete" },
             group: "batch",
-            resource: "jobs",
+            resource: if random >> 22 & 1 == 0 { "jobs" } else { "cronjobs" },
             subresource: "",
-            namespace: &namespaces[n * 13 % NAMESPACES],
+            namespace: &namespaces[namespace],
             name: "job-1",
         };
-        rbac.decide(&users[n * 31 % USERS], &deed).is_allowed()
+        rbac.decide(&users[who], &deed).is_allowed()
     });
     let Some(last) = last else { return };
     let spent = timed(|| {
@@ -108,6 +113,14 @@ fn spread() {
     println!("  a binding taken out and put in again: {:.2} us", micros(spent, BINDINGS));
     let spent = timed(|| (0..DECISIONS).for_each(|_| drop(black_box(rbac.clone()))));
     println!("  a copy of the index: {:.3} us", micros(spent, DECISIONS));
+}
+
+/// SplitMix64 of a number.
+fn mixed(n: usize) -> usize {
+    let mut z = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) as usize >> 1
 }
 
 fn of_one(what: &str, of: impl Fn(usize) -> Rule) {
@@ -127,6 +140,28 @@ fn of_one(what: &str, of: impl Fn(usize) -> Rule) {
             subresource: "",
             namespace: "ml",
             name,
+        };
+        rbac.decide(&ada, &deed).is_allowed()
+    });
+}
+
+/// The worst there is: each role has the verb, the group and the resource that are asked for, and none has them in one rule.
+fn twins() {
+    let mut rbac = Rbac::default();
+    for n in 0..BINDINGS {
+        let rules = vec![rule("jobs", &[], "list"), rule("cronjobs", &[], "get")];
+        let role = cluster_role(&mut rbac, &format!("role-{n}"), rules);
+        bind(&mut rbac, "", &format!("binding-{n}"), role, Subject::User("ada".into()));
+    }
+    let ada = User { name: "ada".into(), ..User::default() };
+    measure("one user, each binding another role that says the same and not quite what is asked", |_| {
+        let deed = Deed::Resource {
+            verb: "get",
+            group: "batch",
+            resource: "jobs",
+            subresource: "",
+            namespace: "ml",
+            name: "x",
         };
         rbac.decide(&ada, &deed).is_allowed()
     });

@@ -50,8 +50,8 @@ pub struct By {
 pub struct Lack {
     /// How many roles are held, each way of holding one counted.
     pub held: usize,
-    /// Rules that lack but one part, the first few of them; of somebody who holds very many roles, those of roles that are
-    /// about the same.
+    /// Rules that lack but one part, the first few of them; of somebody who holds very many roles, those of the roles that
+    /// were looked at.
     pub near: Vec<NearMiss>,
     /// Roles that the user's bindings name and that are not there, the first of them.
     pub missing: Vec<(RoleRef, Arc<Binding>)>,

@@ -25,12 +25,17 @@ pub struct Rbac {
     dangling: OrdSet<RoleRef>,
 }
 
-/// Roles by what their rules are about, for subjects that hold very many. Each rule stands under its names or, where it has
-/// none, under its resources, so that the entries are no more than the texts of the rules.
+/// Roles by a text of their rules.
+type ByText = OrdMap<Arc<str>, OrdSet<RoleRef>>;
+
+/// Roles by what their rules are about, for subjects that hold very many: by verb, by group, and by name or, where a rule has
+/// none, by resource. The entries are no more than the texts of the rules.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct About {
-    names: OrdMap<Arc<str>, OrdSet<RoleRef>>,
-    resources: OrdMap<Arc<str>, OrdSet<RoleRef>>,
+    verbs: ByText,
+    groups: ByText,
+    names: ByText,
+    resources: ByText,
     paths: OrdSet<RoleRef>,
 }
 
@@ -177,8 +182,8 @@ impl Rbac {
         deed: &Deed<'_>,
     ) -> Box<dyn Iterator<Item = (&'a RoleRef, &'a Holding)> + 'a> {
         if held.len() > FEW {
-            let about = self.about.sets(deed);
-            if about.iter().map(|roles| roles.len()).sum::<usize>() < held.len() {
+            let about = self.about.fewest(deed);
+            if size(&about) < held.len() {
                 let roles = about.into_iter().flat_map(|roles| roles.iter());
                 return Box::new(roles.filter_map(|role| Some((role, any_of(held.get(role)?)?))));
             }
@@ -229,12 +234,22 @@ fn any_of(bindings: &OrdMap<Arc<str>, Holding>) -> Option<&Holding> {
     bindings.get_min().map(|(_, holding)| holding)
 }
 
+/// Roles whose rules have a text, or the wildcard.
+fn or_all<'a>(map: &'a ByText, text: &str) -> Vec<&'a OrdSet<RoleRef>> {
+    [map.get(text), map.get(ALL)].into_iter().flatten().collect()
+}
+
+fn size(sets: &[&OrdSet<RoleRef>]) -> usize {
+    sets.iter().map(|roles| roles.len()).sum()
+}
+
 impl About {
     fn insert(&mut self, at: &RoleRef, role: &Role) {
         for rule in &role.rules {
-            let (map, texts) = self.place(rule);
-            for text in texts {
-                map.entry(text.as_str().into()).or_default().insert(at.clone());
+            for (map, texts) in self.places(rule) {
+                for text in texts {
+                    map.entry(text.as_str().into()).or_default().insert(at.clone());
+                }
             }
             if !rule.non_resource_urls.is_empty() {
                 self.paths.insert(at.clone());
@@ -244,12 +259,13 @@ impl About {
 
     fn remove(&mut self, at: &RoleRef, role: &Role) {
         for rule in &role.rules {
-            let (map, texts) = self.place(rule);
-            for text in texts {
-                let Some(roles) = map.get_mut(text.as_str()) else { continue };
-                roles.remove(at);
-                if roles.is_empty() {
-                    map.remove(text.as_str());
+            for (map, texts) in self.places(rule) {
+                for text in texts {
+                    let Some(roles) = map.get_mut(text.as_str()) else { continue };
+                    roles.remove(at);
+                    if roles.is_empty() {
+                        map.remove(text.as_str());
+                    }
                 }
             }
         }
@@ -257,15 +273,27 @@ impl About {
     }
 
     /// Under what a rule stands.
-    fn place<'r>(&mut self, rule: &'r Rule) -> (&mut OrdMap<Arc<str>, OrdSet<RoleRef>>, &'r [String]) {
-        match rule.resource_names.as_slice() {
-            [] => (&mut self.resources, &rule.resources),
+    fn places<'r>(&mut self, rule: &'r Rule) -> [(&mut ByText, &'r [String]); 3] {
+        let object = match rule.resource_names.as_slice() {
+            [] => (&mut self.resources, rule.resources.as_slice()),
             names => (&mut self.names, names),
-        }
+        };
+        [(&mut self.verbs, &rule.verbs), (&mut self.groups, &rule.api_groups), object]
     }
 
-    /// The roles with a rule that may be about a deed.
-    fn sets(&self, deed: &Deed<'_>) -> Vec<&OrdSet<RoleRef>> {
+    /// Sets of roles, among which all are that have a rule that allows a deed: those of the part of it by which they are
+    /// fewest.
+    fn fewest(&self, deed: &Deed<'_>) -> Vec<&OrdSet<RoleRef>> {
+        let verbs = or_all(&self.verbs, deed.verb());
+        let groups = match deed {
+            Deed::Resource { group, .. } => or_all(&self.groups, group),
+            Deed::Path { .. } => vec![&self.paths],
+        };
+        let parts = [verbs, groups, self.of_object(deed)];
+        parts.into_iter().min_by_key(|sets| size(sets)).unwrap_or_default()
+    }
+
+    fn of_object(&self, deed: &Deed<'_>) -> Vec<&OrdSet<RoleRef>> {
         let Deed::Resource { resource, subresource, name, .. } = deed else { return vec![&self.paths] };
         let of_resource = |text: &str| self.resources.get(text);
         let whole = match *subresource {
