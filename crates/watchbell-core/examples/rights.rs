@@ -74,7 +74,13 @@ fn spread() {
             0 => Subject::Group(format!("group-{}", n / 4 % NAMESPACES).into()),
             _ => Subject::User(format!("user-{}", n % USERS).into()),
         };
-        last = Some(bind(&mut rbac, &namespace, &format!("binding-{n}"), roles[n % ROLES].clone(), subject));
+        last = Some(bind(
+            &mut rbac,
+            &namespace,
+            &format!("binding-{n}"),
+            roles[mixed(n) % ROLES].clone(),
+            subject,
+        ));
     }
     let users: Vec<User> = (0..USERS)
         .map(|n| User {
