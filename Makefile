@@ -14,7 +14,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Pods, seconds a measurement; entries that are exported; of the sandbox alone: tasks, rounds, how many at a time (and the same for the
 # price of each protection); of all: tasks, rounds; sizes of
-# arrays; CronJobs, of them due in one minute.
+# arrays; CronJobs, of them due in one minute; entries of the audit log.
 API ?= 2000 2
 EXPORT ?= 50000
 START ?= 500 3 1 2 4 32
@@ -22,6 +22,7 @@ PRICE ?= 300 3 2
 ARRAY ?= 1000 3
 GROWTH ?= 1000 10000
 CRONJOBS ?= 10000 1000
+AUDIT ?= 1000000
 CARGO_DENY_VERSION := 0.20.2
 # A cargo-deny of one's own is used; else one is built once, below the target directory.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/cargo-deny)
@@ -60,6 +61,7 @@ bench:
 	$(CARGO) run --release --locked -p watchbell-core --example scale
 	$(CARGO) run --release --locked -p watchbell-core --example rights
 	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
+	$(CARGO) run --release --locked -p watchbell-store --example audit_rate -- $(AUDIT)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- price $(PRICE)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)

@@ -1,6 +1,7 @@
 //! The right edge of a tree: all that is needed to append to it and to know its root.
 
 use crate::hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash};
+use crate::tile::{TILE_WIDTH, hashes_at, subtree_root};
 
 /// The roots of the full subtrees that a tree of `size` leaves falls into, largest first: one for each bit of `size` that is
 /// set, so at most 64. Appending costs two hashes a leaf on average, the root at most 63.
@@ -14,6 +15,24 @@ impl Edge {
     /// The edge that [`Edge::subtrees`] told; `None` when there are not as many hashes as a tree of that size has.
     pub fn from_parts(size: u64, subtrees: Vec<Hash>) -> Option<Edge> {
         (size.count_ones() as usize == subtrees.len()).then_some(Edge { size, subtrees })
+    }
+
+    /// The edge of a tree whose unfinished tiles hold these hashes, the lowest level's first; `None` when they are not as
+    /// many as a tree of that size has.
+    pub(crate) fn from_tiles(size: u64, unfinished: &[Vec<Hash>]) -> Option<Edge> {
+        let mut subtrees = Vec::new();
+        for (level, hashes) in unfinished.iter().enumerate().rev() {
+            if hashes.len() as u64 != hashes_at(size, level as u8) % TILE_WIDTH as u64 {
+                return None;
+            }
+            let mut rest = hashes.as_slice();
+            while !rest.is_empty() {
+                let (subtree, right) = rest.split_at(1 << rest.len().ilog2());
+                subtrees.push(subtree_root(subtree));
+                rest = right;
+            }
+        }
+        Edge::from_parts(size, subtrees)
     }
 
     /// How many leaves the tree has.

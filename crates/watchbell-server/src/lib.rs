@@ -37,6 +37,7 @@ pub mod websocket;
 mod clock;
 mod hub;
 mod journal;
+mod log_files;
 mod maintenance;
 mod state;
 mod writer;

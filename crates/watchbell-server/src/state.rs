@@ -117,6 +117,7 @@ impl State {
             ended: Mutex::new(None),
         });
         let checkpoints = maintenance::start(store.maintenance()?, inputs.clone())?;
+        let log_files = crate::log_files::start(store.publisher()?)?;
         let mut task = Task {
             world,
             store,
@@ -126,6 +127,7 @@ impl State {
             was_refused: false,
             notes: Notes::default(),
             checkpoints,
+            log_files,
             lacks_reserve: false,
         };
         task.world.furnish(now);

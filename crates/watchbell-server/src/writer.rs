@@ -13,6 +13,7 @@ use watchbell_core::world::{Stage, World};
 use watchbell_store::{Error, ReserveState, Store};
 
 use crate::journal;
+use crate::log_files::LogFiles;
 use crate::maintenance::{Checkpoints, Due};
 use crate::notes::Notes;
 use crate::state::{Input, Shared};
@@ -41,6 +42,7 @@ pub(crate) struct Task {
     /// Reads and early refusals that wait for the next commit.
     pub(crate) notes: Notes,
     pub(crate) checkpoints: Checkpoints,
+    pub(crate) log_files: LogFiles,
     /// The journal's reserve is (or may be) used up: it is taken back when there is room.
     pub(crate) lacks_reserve: bool,
 }
@@ -89,6 +91,7 @@ impl Task {
             }
         }
         self.shared.hub.close();
+        self.log_files.end();
         self.checkpoints.end();
     }
 
@@ -183,6 +186,7 @@ impl Task {
             }
         }
         if !self.lacks_reserve {
+            self.log_files.go_on();
             self.checkpoints.go_on();
             self.checkpoints.idle();
         }
@@ -228,6 +232,7 @@ impl Task {
             tracing::error!("{error}");
             self.shared.metrics.commit_refused();
             self.lacks_reserve = true;
+            self.log_files.hold();
             self.checkpoints.hold();
             return Err(CommitFailure::Refused(error));
         }
@@ -260,9 +265,14 @@ impl Task {
         self.shared.metrics.committed(started.elapsed(), committed.wal_bytes);
         self.lacks_reserve = committed.reserve == ReserveState::Released;
         if self.lacks_reserve {
+            self.log_files.hold();
             self.checkpoints.hold();
         } else {
+            self.log_files.go_on();
             self.checkpoints.go_on();
+        }
+        if !committed.audit.is_empty() {
+            self.log_files.after_commit();
         }
         if self.checkpoints.after_commit(committed.wal_bytes) == Due::Here
             && let Err(error) = self.store.checkpoint()

@@ -9,9 +9,10 @@ use rusqlite::Connection;
 
 use crate::connection::open_read_only;
 use crate::directory::{
-    JOURNAL, SECRETS_KEY, create_private, parent, partial, remove, rename, sync_dir, sync_file,
+    AUDIT, JOURNAL, SECRETS_KEY, create_private, parent, partial, remove, rename, sync_dir, sync_file,
 };
 use crate::format::{self, FORMAT_VERSION, Mark};
+use crate::restore::logs::copy_closed;
 use crate::{Error, directory, seal};
 
 /// A backup that is complete and durable.
@@ -35,7 +36,11 @@ pub(crate) fn backup(
             return Err(Error::BackupExists { path: taken.to_path_buf() });
         }
     }
-    let bytes = match copy_database(connection, path, &draft, key) {
+    // The log that is written now can be made of the journal's rows, those of earlier epochs cannot.
+    let logs = draft.join(AUDIT);
+    let copied = copy_database(connection, path, &draft, key)
+        .and_then(|bytes| copy_closed(&parent(path).join(AUDIT), &logs, &logs).map(|()| bytes));
+    let bytes = match copied {
         Ok(bytes) => bytes,
         Err(error) => {
             // The first failure is the one to tell.

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::batch::{Batch, InvalidBatch, Put, RowKey, Seal};
+use crate::log::StagedHead;
 use crate::seal::{Part, Sealer};
 use crate::{AuditEntry, Error};
 
@@ -24,12 +25,14 @@ impl From<InvalidBatch> for Failure {
     }
 }
 
-/// Writes a checked batch: deletes, puts, audit entries from `next_audit` on, and the journal's resource version.
+/// Writes a checked batch: deletes, puts, audit entries from `next_audit` on with the tree's head after them, and the
+/// journal's resource version.
 pub(crate) fn write(
     connection: &Connection,
     sealer: &Sealer,
     batch: &Batch,
     next_audit: u64,
+    head: Option<&StagedHead>,
 ) -> Result<(), Failure> {
     for key in &batch.deletes {
         delete(connection, key)?;
@@ -46,9 +49,17 @@ pub(crate) fn write(
         }
     }
     append(connection, &batch.audit, next_audit)?;
-    connection
-        .prepare_cached("UPDATE journal SET last_resource_version = ?1")?
-        .execute([batch.resource_version.cast_signed()])?;
+    let version = batch.resource_version.cast_signed();
+    match head {
+        Some(head) => connection
+            .prepare_cached(
+                "UPDATE journal SET last_resource_version = ?1, tree_size = ?2, tree_edge = ?3, checkpoint = ?4",
+            )?
+            .execute(params![version, head.edge.size().cast_signed(), head.edge_bytes(), head.checkpoint])?,
+        None => {
+            connection.prepare_cached("UPDATE journal SET last_resource_version = ?1")?.execute([version])?
+        }
+    };
     Ok(())
 }
 

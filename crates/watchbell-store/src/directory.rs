@@ -11,6 +11,11 @@ pub(crate) const JOURNAL: &str = "journal.db";
 pub(crate) const JOURNAL_WAL: &str = "journal.db-wal";
 pub(crate) const JOURNAL_SHM: &str = "journal.db-shm";
 pub(crate) const SECRETS_KEY: &str = "secrets.key";
+/// Signs the audit log. It lies beside the log's directory, so that the directory can be copied whole.
+pub(crate) const AUDIT_KEY: &str = "audit.key";
+/// Laid ready by a rotation; it takes the place of the other when the next log begins.
+pub(crate) const AUDIT_KEY_NEXT: &str = "audit.key.next";
+pub(crate) const AUDIT: &str = "audit";
 pub(crate) const RESERVE: &str = "reserve";
 pub(crate) const BACKUPS: &str = "backups";
 const LOCK: &str = "lock";

@@ -57,6 +57,17 @@ pub enum Error {
     NewerFormat { path: PathBuf, found: u32, supported: u32 },
 
     #[error(
+        "cannot read {}: its format is version {found}, this program reads version {needed}; start the server once, which \
+         migrates it",
+        path.display()
+    )]
+    OlderFormat { path: PathBuf, found: u32, needed: u32 },
+
+    /// The audit log's files. The journal itself is whole.
+    #[error("cannot publish the audit log: {0}")]
+    Log(#[from] watchbell_audit::Error),
+
+    #[error(
         "cannot migrate {} from format version {from} to {to}: {cause}; it is unchanged, its copy is {}",
         path.display(), copy.display()
     )]

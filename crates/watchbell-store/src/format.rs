@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::backup::copy_database;
 use crate::directory::{self, BACKUPS, create_dir, partial, remove, rename, sync_dir};
-use crate::{Error, seal};
+use crate::{Error, log, seal};
 
 /// The format this program writes.
 pub const FORMAT_VERSION: u32 = STEPS.len() as u32;
@@ -23,10 +23,19 @@ pub(crate) struct Step {
 
 /// Step `i` leads from version `i` to `i + 1`. A released step is never edited: a change of the format is a new step.
 /// Version 0 is a journal that was marked as ours and not filled yet.
-pub(crate) const STEPS: &[Step] = &[Step { what: "lay out the tables", apply: lay_out }];
+pub(crate) const STEPS: &[Step] = &[
+    Step { what: "lay out the tables", apply: lay_out },
+    Step { what: "put the audit entries into a tree", apply: begin_log },
+];
 
 fn lay_out(transaction: &Transaction) -> rusqlite::Result<()> {
     transaction.execute_batch(include_str!("format/version_1.sql"))
+}
+
+/// The next open signs the tree.
+fn begin_log(transaction: &Transaction) -> rusqlite::Result<()> {
+    transaction.execute_batch(include_str!("format/version_2.sql"))?;
+    log::integrate(transaction)
 }
 
 /// What a file says of itself.

@@ -6,15 +6,18 @@
 //!  DIR/                                                ▼
 //!   ├ lock           flock, holds the pid      journal.db + journal.db-wal
 //!   ├ secrets.key    32 bytes, mode 0600         object      one row an object: its head (all but the status)
-//!   ├ reserve        room for deletes when       status      the object's status, so that a status write is small
-//!   │                the disk is full            array_pod   (job, index, attempt): about a hundred bytes
-//!   └ backups/       made before a migration     audit       append only, contiguous, held so by triggers
-//!                    and of what a restore       epoch       one row a life of the log: a restore starts the next
-//!                    replaced                    journal     last resource version, boots, key check
+//!   ├ audit.key      the same                    status      the object's status, so that a status write is small
+//!   ├ reserve        room for deletes when       array_pod   (job, index, attempt): about a hundred bytes
+//!   │                the disk is full            audit       append only, contiguous, held so by triggers
+//!   ├ backups/       made before a migration     epoch       one row a life of the log: a restore starts the next
+//!   │                and of what a restore       closed_log  how the audit logs of earlier epochs ended
+//!   │                replaced                    journal     last resource version, boots, key check; the audit log's
+//!   └ audit/         the audit log's files                   head: its tree's right edge and the signed checkpoint
 //!
 //!  start ── Store::open ──▶ OpenReport ── load_objects, load_array_pods ──▶ state in memory (a scan, no log to re-run)
 //!  idle  ── Store::checkpoint, or Maintenance::checkpoint and ::backup on a thread of their own
 //!  export ── AuditReader::read by sequence number, on threads of their own, behind the writer
+//!  behind the commits ── Publisher::publish, on a thread of its own: audit rows ──▶ tiles, then the checkpoint
 //! ```
 //!
 //! The store knows nothing of Kubernetes: rows have names and opaque bytes. It is synchronous; one thread owns it.
@@ -25,6 +28,8 @@
 //! - **A failed sync is never retried**: after [`Error::Fatal`] the process must end and replay, because the kernel may have
 //!   dropped the dirty pages and a second fsync would report a success that never was. The store refuses all further work.
 //! - **The audit sequence is contiguous and is never changed**; SQLite itself refuses it, whoever opens the file.
+//! - **Change, audit entry and signed tree head are one transaction** (C2SP tlog-checkpoint; see `watchbell-audit`): the files
+//!   below `audit/` are a copy, written behind. A restore closes the log and begins the next; nothing is ever taken back.
 //! - **Secrets are sealed from the first commit**, with the row's name as associated data, so that a blob moved to another
 //!   row does not open. Not covered: someone who can write the file can put back an older blob of the *same* row.
 //!
@@ -48,8 +53,11 @@ mod connection;
 mod directory;
 mod error;
 mod format;
+mod log;
+mod log_reader;
 mod maintenance;
 mod open;
+mod publisher;
 mod replay;
 mod reserve;
 mod restore;
@@ -64,8 +72,10 @@ pub use batch::{
 };
 pub use error::Error;
 pub use format::FORMAT_VERSION;
+pub use log_reader::{LogHeads, LogReader};
 pub use maintenance::Maintenance;
 pub use open::{Boot, Epoch, OpenReport};
+pub use publisher::Publisher;
 pub use replay::{ArrayPodRow, AuditRow, ObjectRow};
 pub use reserve::ReserveState;
 pub use restore::RestoreReport;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::connection::{make_durable, open_writable};
 use crate::directory::{DirectoryLock, JOURNAL, JOURNAL_WAL, SECRETS_KEY, create_private, sync_dir};
 use crate::format::{self, BackupFirst, Mark, STEPS};
+use crate::log::Head;
 use crate::reserve::{Reserve, ReserveState};
 use crate::seal::{self, Sealer};
 use crate::store::{Options, Store};
@@ -88,6 +89,7 @@ impl Store {
             connection: opened.connection,
             path: dir.join(JOURNAL),
             sealer: opened.sealer,
+            head: opened.head,
             reserve,
             fsync_delay: options.fsync_delay,
             last_resource_version: report.last_resource_version,
@@ -104,6 +106,7 @@ impl Store {
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
     pub(crate) sealer: Sealer,
+    pub(crate) head: Head,
     pub(crate) report: OpenReport,
 }
 
@@ -123,7 +126,8 @@ pub(crate) fn open_journal(dir: &Path, steps: &[format::Step]) -> Result<Opened,
     let boot = count_boot(&path, &connection)?;
     let report = read_report(&connection, created, migrated_from, boot)
         .map_err(|e| Error::of_sqlite("read the state of", &path, e))?;
-    Ok(Opened { connection, sealer, report })
+    let head = Head::open(dir, &path, &connection, &report.epoch)?;
+    Ok(Opened { connection, sealer, head, report })
 }
 
 /// An empty file is a new database to SQLite. To us it is one only if nothing shows that there was a journal.

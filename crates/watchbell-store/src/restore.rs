@@ -7,21 +7,24 @@
 //!                  DIR/restoring ──▶ what was there goes to DIR/backups/replaced, then key and journal take their names
 //! ```
 
+pub(crate) mod logs;
+
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
+use watchbell_audit::SigningKey;
 
 use crate::backup::copy_database;
 use crate::batch::MAX_RESOURCE_VERSION;
 use crate::connection::{open_read_only, open_writable};
 use crate::directory::{
-    self, BACKUPS, DirectoryLock, JOURNAL, JOURNAL_SHM, JOURNAL_WAL, SECRETS_KEY, create_dir, partial,
-    remove, rename, sync_dir,
+    self, AUDIT, AUDIT_KEY, AUDIT_KEY_NEXT, BACKUPS, DirectoryLock, JOURNAL, JOURNAL_SHM, JOURNAL_WAL,
+    SECRETS_KEY, create_dir, partial, remove, rename, sync_dir,
 };
 use crate::format::{self, BackupFirst, FORMAT_VERSION, Mark, STEPS};
 use crate::open::{check_pages, read_epoch};
 use crate::seal::{self, Sealer};
-use crate::{Epoch, Error, Store};
+use crate::{AuditEntry, Batch, Epoch, Error, Store};
 
 /// Versions are given out in strides of an epoch: 2^40 is more than an epoch uses in 29 years at 1,200 changes a second, so
 /// that whatever was given out after the backup was made lies below the next stride; and 8,191 restores fit below 2^53.
@@ -48,30 +51,80 @@ impl Store {
     /// Before anything in `dir` is changed: the backup is damaged, of a newer format, or its key is missing. A crash at any
     /// point leaves the old journal or, after the next open, the restored one.
     pub fn restore(from: &Path, dir: &Path) -> Result<RestoreReport, Error> {
-        let lock = DirectoryLock::acquire(dir)?;
-        finish(dir)?;
-        let draft = partial(&dir.join(RESTORING));
-        remove(&draft)?;
-        let prepared = prepare(from, dir, &draft);
-        let (epoch, migrated_from) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => {
-                // The first failure is the one to tell.
-                if let Err(left) = remove(&draft) {
-                    tracing::warn!(error = %left, "a failed restore stays behind");
-                }
-                return Err(error);
-            }
+        restore(from, dir, Why::Restored)
+    }
+
+    /// Gives the audit log in `dir` a new key: the old one signs an entry that names the new one, then a new log begins, as
+    /// after a restore, whose first entry holds the old one's last checkpoint. No process may hold `dir`.
+    pub fn rotate_log_key(dir: &Path) -> Result<RestoreReport, Error> {
+        let next = dir.join(AUDIT_KEY_NEXT);
+        let copy = {
+            let (mut store, _) = Store::open(dir)?;
+            remove(&next)?;
+            seal::create_key(&next)?;
+            store.commit(&rotation(&store, &next)?)?;
+            create_dir(&dir.join(BACKUPS))?;
+            let copy = directory::first_free(&dir.join(BACKUPS), "rotation");
+            store.backup(&copy)?;
+            copy
         };
-        rename(&draft, &dir.join(RESTORING))?;
-        sync_dir(dir)?;
-        let replaced = finish(dir)?;
-        drop(lock);
-        Ok(RestoreReport { epoch, migrated_from, replaced })
+        let report = restore(&copy, dir, Why::KeyRotated)?;
+        remove(&copy)?;
+        Ok(report)
     }
 }
 
-fn prepare(from: &Path, dir: &Path, draft: &Path) -> Result<(Epoch, Option<u32>), Error> {
+/// The entry that the old key signs.
+fn rotation(store: &Store, next: &Path) -> Result<Batch, Error> {
+    let key = SigningKey::from_seed(&*seal::read_key(next)?);
+    let now = jiff::Timestamp::now();
+    let body = serde_json::json!({
+        "kind": "LogEvent", "apiVersion": "watchbell.dev/v1alpha1", "stageTimestamp": now.to_string(),
+        "action": "key-rotating",
+        "details": {"publicKey": watchbell_audit::encode(&key.public_key()), "verifier": store.log_verifier().to_string()},
+    });
+    let entry = AuditEntry {
+        at_unix_nanos: i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX),
+        body: body.to_string().into_bytes(),
+    };
+    Ok(Batch { resource_version: store.last_resource_version(), audit: vec![entry], ..Batch::default() })
+}
+
+/// Why an epoch begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Why {
+    Restored,
+    KeyRotated,
+}
+
+fn restore(from: &Path, dir: &Path, why: Why) -> Result<RestoreReport, Error> {
+    let lock = DirectoryLock::acquire(dir)?;
+    finish(dir)?;
+    let draft = partial(&dir.join(RESTORING));
+    remove(&draft)?;
+    let prepared = prepare(from, dir, &draft, why);
+    let (epoch, migrated_from) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // The first failure is the one to tell.
+            if let Err(left) = remove(&draft) {
+                tracing::warn!(error = %left, "a failed restore stays behind");
+            }
+            return Err(error);
+        }
+    };
+    rename(&draft, &dir.join(RESTORING))?;
+    sync_dir(dir)?;
+    let replaced = finish(dir)?;
+    // The first start would do it too; so that the log is there at once.
+    if let Err(error) = logs::catch_up(&dir.join(JOURNAL), &dir.join(AUDIT)) {
+        tracing::warn!(%error, "the files of the new audit log come with the next start");
+    }
+    drop(lock);
+    Ok(RestoreReport { epoch, migrated_from, replaced })
+}
+
+fn prepare(from: &Path, dir: &Path, draft: &Path, why: Why) -> Result<(Epoch, Option<u32>), Error> {
     let (source, beside) = if from.is_dir() {
         (from.join(JOURNAL), from)
     } else {
@@ -91,7 +144,11 @@ fn prepare(from: &Path, dir: &Path, draft: &Path) -> Result<(Epoch, Option<u32>)
     let mut copy = open_writable(&path)?;
     let migrated_from = format::migrate(&mut copy, &path, STEPS, BackupFirst::No)?;
     check_key(&copy, &path, draft, dir)?;
-    let epoch = begin_epoch(&copy, &path, &newest_in(dir))?;
+    logs::prepare_key(dir, draft)?;
+    let previous = logs::last_checkpoint(dir);
+    logs::rebuild(&copy, &path, beside, dir, draft)?;
+    let begin = Begin { draft, reached: newest_in(dir), previous, why };
+    let epoch = begin_epoch(&copy, &path, &begin)?;
     copy.close().map_err(|(_, e)| Error::of_sqlite("close", &path, e))?;
     directory::sync_file(&path)?;
     sync_dir(draft)?;
@@ -149,12 +206,22 @@ fn newest_in(dir: &Path) -> Reached {
     })
 }
 
-fn begin_epoch(copy: &Connection, path: &Path, replaced: &Reached) -> Result<Epoch, Error> {
+/// What an epoch begins with.
+struct Begin<'a> {
+    draft: &'a Path,
+    reached: Reached,
+    /// The last checkpoint of the log that the directory had.
+    previous: Option<String>,
+    why: Why,
+}
+
+fn begin_epoch(copy: &Connection, path: &Path, begin: &Begin<'_>) -> Result<Epoch, Error> {
     let failed = |e| Error::of_sqlite("begin an epoch in", path, e);
     let last: i64 =
         copy.query_row("SELECT last_resource_version FROM journal", [], |row| row.get(0)).map_err(failed)?;
-    let number = read_epoch(copy).map_err(failed)?.number.max(replaced.epoch) + 1;
-    let reached = last.cast_unsigned().max(replaced.resource_version);
+    let closed = read_epoch(copy).map_err(failed)?.number;
+    let number = closed.max(begin.reached.epoch) + 1;
+    let reached = last.cast_unsigned().max(begin.reached.resource_version);
     let first = (reached / EPOCH_STRIDE + 1) * EPOCH_STRIDE;
     if first + EPOCH_STRIDE > MAX_RESOURCE_VERSION + 1 {
         return Err(Error::EpochsExhausted { epoch: number });
@@ -171,6 +238,7 @@ fn begin_epoch(copy: &Connection, path: &Path, replaced: &Reached) -> Result<Epo
         .execute("UPDATE journal SET last_resource_version = ?1", [first.cast_signed()])
         .map_err(failed)?;
     let epoch = read_epoch(&transaction).map_err(failed)?;
+    logs::begin_log(&transaction, path, begin.draft, closed, &epoch, begin.previous.as_deref(), begin.why)?;
     transaction.commit().map_err(failed)?;
     Ok(epoch)
 }
@@ -185,10 +253,9 @@ pub(crate) fn finish(dir: &Path) -> Result<Option<PathBuf>, Error> {
     }
     // The journal is moved last: while it is here, what lies in its place is the old one.
     if there(&restoring.join(JOURNAL)) {
+        logs::finish(dir, &restoring)?;
         let mut old = vec![JOURNAL_WAL, JOURNAL_SHM, JOURNAL];
-        if there(&restoring.join(SECRETS_KEY)) {
-            old.push(SECRETS_KEY);
-        }
+        old.extend([SECRETS_KEY, AUDIT_KEY].into_iter().filter(|name| there(&restoring.join(name))));
         old.retain(|name| there(&dir.join(name)));
         if !old.is_empty() {
             create_dir(&aside)?;
@@ -198,7 +265,7 @@ pub(crate) fn finish(dir: &Path) -> Result<Option<PathBuf>, Error> {
             sync_dir(&aside)?;
             sync_dir(dir)?;
         }
-        for name in [SECRETS_KEY, JOURNAL] {
+        for name in [SECRETS_KEY, AUDIT_KEY, JOURNAL] {
             if there(&restoring.join(name)) {
                 rename(&restoring.join(name), &dir.join(name))?;
                 // In this order on the disk too.

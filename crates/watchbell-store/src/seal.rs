@@ -72,7 +72,8 @@ fn write_key(path: &Path, key: &[u8; KEY_BYTES]) -> Result<(), Error> {
     sync_dir(parent(path))
 }
 
-fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, Error> {
+/// The key in a file that its owner alone may read.
+pub(crate) fn read_key(path: &Path) -> Result<Zeroizing<[u8; KEY_BYTES]>, Error> {
     let failed = |e| Error::of_io("read the key", path, e);
     // A key behind a symbolic link may be anybody's.
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use watchbell_audit::VerifierKey;
 
 use crate::audit_reader::{AuditBell, AuditReader};
 use crate::backup::{self, BackupReport};
@@ -14,7 +15,9 @@ use crate::batch::Batch;
 use crate::commit::{self, Failure};
 use crate::directory::{DirectoryLock, JOURNAL_WAL};
 use crate::error::is_wal_index_full;
+use crate::log::{Head, StagedHead};
 use crate::maintenance::Maintenance;
+use crate::publisher::Publisher;
 use crate::reserve::{Reserve, ReserveState};
 use crate::seal::Sealer;
 use crate::{Error, seal};
@@ -45,6 +48,7 @@ pub struct Store {
     pub(crate) connection: Connection,
     pub(crate) path: PathBuf,
     pub(crate) sealer: Sealer,
+    pub(crate) head: Head,
     pub(crate) reserve: Reserve,
     pub(crate) fsync_delay: Option<Duration>,
     pub(crate) last_resource_version: u64,
@@ -108,12 +112,16 @@ impl Store {
     pub fn commit(&mut self, batch: &Batch) -> Result<Committed, Error> {
         self.check_alive("commit")?;
         batch.check(self.last_resource_version)?;
-        match self.transact(batch) {
+        let head = self.head.stage(&batch.audit);
+        match self.transact(batch, head.as_ref()) {
             Err(Error::DiskFull { step, path }) if batch.only_deletes() => {
-                self.delete_with_reserve(batch, step, path)
+                self.delete_with_reserve(batch, head.as_ref(), step, path)
             }
             other => self.note_fatal(other),
         }?;
+        if let Some(head) = head {
+            self.head.advance(head);
+        }
         let first = self.next_audit;
         self.next_audit += batch.audit.len() as u64;
         if !batch.audit.is_empty() {
@@ -134,12 +142,18 @@ impl Store {
         })
     }
 
-    fn delete_with_reserve(&mut self, batch: &Batch, step: &'static str, path: PathBuf) -> Result<(), Error> {
+    fn delete_with_reserve(
+        &mut self,
+        batch: &Batch,
+        head: Option<&StagedHead>,
+        step: &'static str,
+        path: PathBuf,
+    ) -> Result<(), Error> {
         if self.reserve.release()? == ReserveState::Released {
             return Err(Error::DiskFull { step, path });
         }
         tracing::warn!(path = %path.display(), "the disk is full: deleting with the reserve");
-        let deleted = self.transact(batch);
+        let deleted = self.transact(batch, head);
         self.note_fatal(deleted)?;
         // The batch is durable, whatever becomes of the reserve; the caller sees its state.
         match self.return_space() {
@@ -152,10 +166,10 @@ impl Store {
         }
     }
 
-    fn transact(&mut self, batch: &Batch) -> Result<(), Error> {
+    fn transact(&mut self, batch: &Batch, head: Option<&StagedHead>) -> Result<(), Error> {
         let failed = |e| Error::of_sqlite("commit", &self.path, e);
         self.run("BEGIN IMMEDIATE").map_err(failed)?;
-        let written = commit::write(&self.connection, &self.sealer, batch, self.next_audit)
+        let written = commit::write(&self.connection, &self.sealer, batch, self.next_audit, head)
             .and_then(|()| Ok(self.run("COMMIT")?));
         let Err(failure) = written else { return Ok(()) };
         // Some failures have rolled back already.
@@ -209,6 +223,16 @@ impl Store {
     /// A connection that reads audit entries, for a thread of its own.
     pub fn audit_reader(&self) -> Result<AuditReader, Error> {
         AuditReader::open(&self.path, Arc::clone(&self.audit_bell), Arc::clone(&self.lock))
+    }
+
+    /// What writes the audit log's files behind the commits, on a thread of its own.
+    pub fn publisher(&self) -> Result<Publisher, Error> {
+        Publisher::open(&self.path, self.head.verifier().clone(), Arc::clone(&self.lock))
+    }
+
+    /// The key that the audit log's checkpoints verify with.
+    pub fn log_verifier(&self) -> &VerifierKey {
+        self.head.verifier()
     }
 
     /// Copies the journal and its key to the new directory `to` (mode 0700), which appears whole or not at all. Commits wait

@@ -58,16 +58,18 @@ fn version_0_is_migrated_after_a_backup() {
 fn a_step_migrates_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
     with_one_object(dir.path());
-    let opened = open_journal(dir.path(), &[STEPS[0], NEXT]).unwrap();
-    assert_eq!(opened.report.migrated_from, Some(1));
+    let opened = open_journal(dir.path(), &[STEPS, &[NEXT]].concat()).unwrap();
+    assert_eq!(opened.report.migrated_from, Some(FORMAT_VERSION));
     let bytes: i64 =
         opened.connection.query_row("SELECT head_bytes FROM object", [], |row| row.get(0)).unwrap();
     assert_eq!(bytes, 4);
     drop(opened);
 
     // The old program refuses it, and the copy is its way back.
-    assert!(matches!(Store::open(dir.path()), Err(Error::NewerFormat { found: 2, supported: 1, .. })));
-    let copy = dir.path().join("backups/format-1");
+    let refused = Store::open(dir.path()).map(|_| ()).unwrap_err();
+    let Error::NewerFormat { found, supported, .. } = refused else { panic!("{refused}") };
+    assert_eq!((found, supported), (FORMAT_VERSION + 1, FORMAT_VERSION));
+    let copy = dir.path().join(format!("backups/format-{FORMAT_VERSION}"));
     Store::restore(&copy, dir.path()).unwrap();
     let (mut store, report) = Store::open(dir.path()).unwrap();
     assert_eq!((report.epoch.number, report.migrated_from), (2, None));
@@ -78,17 +80,19 @@ fn a_step_migrates_what_is_there() {
 fn a_failed_step_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     with_one_object(dir.path());
-    let error = open_journal(dir.path(), &[STEPS[0], NEXT, BROKEN]).map(|opened| opened.report).unwrap_err();
+    let error =
+        open_journal(dir.path(), &[STEPS, &[NEXT, BROKEN]].concat()).map(|opened| opened.report).unwrap_err();
     let Error::Migration { from, to, cause, copy, .. } = &error else { panic!("{error}") };
-    assert_eq!((*from, *to), (1, 3));
+    assert_eq!((*from, *to), (FORMAT_VERSION, FORMAT_VERSION + 2));
     assert!(cause.starts_with("break: "), "{cause}");
-    assert_eq!(version_of(&copy.join(JOURNAL)), 1);
+    assert_eq!(version_of(&copy.join(JOURNAL)), FORMAT_VERSION);
     let (mut store, report) = Store::open(dir.path()).unwrap();
     assert_eq!(report.migrated_from, None);
     assert_eq!(store.load_objects::<Error>(&mut |_| Ok(())).unwrap(), 1);
     drop(store);
 
     // A second try keeps the first one's copy.
-    let error = open_journal(dir.path(), &[STEPS[0], BROKEN]).map(|opened| opened.report).unwrap_err();
-    assert!(error.to_string().contains("format-1.2"), "{error}");
+    let error =
+        open_journal(dir.path(), &[STEPS, &[BROKEN]].concat()).map(|opened| opened.report).unwrap_err();
+    assert!(error.to_string().contains(&format!("format-{FORMAT_VERSION}.2")), "{error}");
 }

@@ -25,7 +25,7 @@ fn interrupted(dir: &Path) -> Epoch {
         rename(&dir.join(format!("{name}.crashed")), &dir.join(name)).unwrap();
     }
     let draft = partial(&dir.join(RESTORING));
-    let (epoch, _) = prepare(&backup, dir, &draft).unwrap();
+    let (epoch, _) = prepare(&backup, dir, &draft, Why::Restored).unwrap();
     rename(&draft, &dir.join(RESTORING)).unwrap();
     epoch
 }
@@ -37,7 +37,9 @@ fn a_restore_that_a_crash_cut_short_is_finished_by_the_next_open() {
         (WAL.to_owned(), format!("{RESTORING}/{REPLACED}/{WAL}")),
         (JOURNAL.to_owned(), format!("{RESTORING}/{REPLACED}/{JOURNAL}")),
         (SECRETS_KEY.to_owned(), format!("{RESTORING}/{REPLACED}/{SECRETS_KEY}")),
+        (AUDIT_KEY.to_owned(), format!("{RESTORING}/{REPLACED}/{AUDIT_KEY}")),
         (format!("{RESTORING}/{SECRETS_KEY}"), SECRETS_KEY.to_owned()),
+        (format!("{RESTORING}/{AUDIT_KEY}"), AUDIT_KEY.to_owned()),
         (format!("{RESTORING}/{JOURNAL}"), JOURNAL.to_owned()),
         (format!("{RESTORING}/{REPLACED}"), format!("{BACKUPS}/{REPLACED}")),
     ];
@@ -75,7 +77,11 @@ fn epochs_end_where_versions_would_not_be_exact() {
     let path = dir.path().join(JOURNAL);
     let copy = open_writable(&path).unwrap();
     let last = MAX_RESOURCE_VERSION - EPOCH_STRIDE;
-    let begin = |resource_version| begin_epoch(&copy, &path, &Reached { epoch: 0, resource_version });
+    let begin = |resource_version| {
+        let reached = Reached { epoch: 0, resource_version };
+        let begin = Begin { draft: dir.path(), reached, previous: None, why: Why::Restored };
+        begin_epoch(&copy, &path, &begin)
+    };
     let epoch = begin(last).unwrap();
     assert_eq!(epoch.first_resource_version, last + 1);
     assert!(matches!(begin(last + 1), Err(Error::EpochsExhausted { epoch: 3 })));

@@ -43,7 +43,10 @@ fn nothing_in_the_directory_is_for_others_to_read() {
         seen.push(path.file_name().unwrap().to_str().unwrap().to_owned());
     }
     seen.sort();
-    assert_eq!(seen, ["journal.db", "journal.db-shm", "journal.db-wal", "lock", "reserve", "secrets.key"]);
+    assert_eq!(
+        seen,
+        ["audit.key", "journal.db", "journal.db-shm", "journal.db-wal", "lock", "reserve", "secrets.key"]
+    );
 }
 
 #[test]

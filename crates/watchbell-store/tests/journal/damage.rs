@@ -12,7 +12,7 @@ use crate::state::{array_pods, audit, config_map, entry, objects, open, put, put
 /// What a crash would leave of an open journal, in a directory of its own.
 fn crashed_copy(dir: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for name in ["journal.db", "journal.db-wal", "secrets.key"] {
+    for name in ["journal.db", "journal.db-wal", "secrets.key", "audit.key"] {
         std::fs::copy(dir.join(name), to.join(name)).unwrap();
     }
 }

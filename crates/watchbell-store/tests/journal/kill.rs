@@ -5,9 +5,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::Stdio;
 
+use watchbell_audit::Trust;
 use watchbell_store::{Batch, RowKey, Store};
 
 use crate::children::{child, dir_of_child};
+use crate::log::check;
 use crate::state::{array_pods, audit, config_map, entry, objects, open, put};
 
 const KILLS: usize = 20;
@@ -83,7 +85,8 @@ fn check_whole(store: &mut Store) -> u64 {
     last
 }
 
-/// The child: commits until it is killed, and says so after each commit. Another thread checkpoints all the while.
+/// The child: commits until it is killed, and says so after each commit. Other threads checkpoint and write the audit log's
+/// files all the while.
 #[test]
 fn part_commit_for_ever() {
     let Some(dir) = dir_of_child() else { return };
@@ -92,6 +95,13 @@ fn part_commit_for_ever() {
     std::thread::spawn(move || {
         loop {
             beside.checkpoint().unwrap();
+            std::thread::yield_now();
+        }
+    });
+    let mut publisher = store.publisher().unwrap();
+    std::thread::spawn(move || {
+        loop {
+            publisher.publish().unwrap();
             std::thread::yield_now();
         }
     });
@@ -115,6 +125,10 @@ fn no_acknowledged_batch_is_lost_and_none_is_halved() {
     let mut durable = 0;
     for _ in 0..KILLS {
         let acknowledged = commit_and_kill(dir.path()).unwrap_or(durable);
+        // Wherever its files and its journal were cut off, the log is verified as it lies there.
+        if dir.path().join("audit/checkpoint").exists() {
+            assert_eq!(check(dir.path(), &Trust::default()).damage, []);
+        }
         let mut store = open(dir.path());
         let found = check_whole(&mut store);
         assert!(found >= acknowledged, "{acknowledged} was acknowledged, {found} is there");

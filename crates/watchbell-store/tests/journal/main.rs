@@ -7,6 +7,8 @@ mod damage;
 mod full_disk;
 mod kill;
 mod law;
+mod log;
 mod restore;
 mod sealed;
 mod state;
+mod tamper;

@@ -1,0 +1,204 @@
+//! The audit trail as an auditor uses it: beside the server, after its end, and with a program that knows nothing of ours.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::stand::{Done, Stand, is_left_out, job, run, which};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/audit/check_log.py");
+
+fn audit(stand: &Stand, args: &[&str]) -> Done {
+    let data = stand.data().display().to_string();
+    stand.watchbell(&[&["audit"], args, &["--data-dir", &data]].concat())
+}
+
+/// The second implementation; `None` where there is no Python.
+fn second(args: &[&str]) -> Option<Done> {
+    if which("python3").is_none() {
+        eprintln!("NOT TESTED: python3 is not installed, which checks the log a second time");
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command.args(["-B", SCRIPT]).args(args);
+    Some(run(command, ""))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn verified(stand: &Stand) -> Value {
+    serde_json::from_str(&audit(stand, &["verify", "-o", "json"]).ok()).unwrap()
+}
+
+fn write(path: &Path, what: &str) {
+    std::fs::write(path, what).unwrap();
+}
+
+#[test]
+fn an_auditor_verifies_searches_and_proves_beside_the_server_and_after_it() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox();
+    stand.apply(&job(
+        "train",
+        "completionMode: Indexed\n  completions: 40\n  parallelism: 8\n  backoffLimit: 0",
+        "true",
+    ));
+    let (kept, key) = (stand.path("kept"), stand.path("kept.key"));
+    write(&key, &audit(&stand, &["checkpoint", "--key"]).ok());
+    // While it writes: whatever instant is looked at is whole.
+    for _ in 0..10 {
+        let found = verified(&stand);
+        assert_eq!(found["verified"], true, "{found:#}");
+    }
+    // The files follow within a second.
+    let published = || audit(&stand, &["checkpoint"]).ok();
+    let mut checkpoint = published();
+    while checkpoint.lines().nth(1) == Some("0") {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        checkpoint = published();
+    }
+    write(&kept, &checkpoint);
+    stand.finished("default", "train");
+    stand.watchbell(&["delete", "job", "train"]).ok();
+    let refused = stand.watchbell(&["delete", "job", "nothing"]);
+    assert_eq!(refused.code, Some(1));
+
+    let search = |args: &[&str]| -> Vec<Value> {
+        let out = audit(&stand, &[&["search", "-o", "json"], args].concat()).ok();
+        out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let deletes = search(&["--verb", "delete", "--user", "kubernetes-admin", "--since", "1h"]);
+    let codes: Vec<_> =
+        deletes.iter().map(|line| line["entry"]["responseStatus"]["code"].as_u64().unwrap()).collect();
+    assert_eq!(codes, [200, 404]);
+    let actions: Vec<String> = search(&["--run", "train"])
+        .iter()
+        .filter_map(|line| line["entry"]["action"].as_str().map(str::to_owned))
+        .collect();
+    for action in ["admitted", "pods-created", "pods-ended", "completed"] {
+        assert!(actions.iter().any(|a| a == action), "{action}: {actions:?}");
+    }
+    assert_eq!(search(&["--object", "job/default/train", "--verb", "create"]).len(), 1);
+    assert_eq!(search(&["--user", "nobody"]).len(), 0);
+    let shown = audit(&stand, &["tail", "-n", "3"]).ok();
+    assert_eq!(shown.lines().count(), 3);
+    assert!(shown.contains("delete jobs default/nothing  404"), "{shown}");
+
+    // Everything is published at the end; the directory is checked without a server.
+    stand.stop();
+    let found = verified(&stand);
+    assert_eq!(found["verified"], true, "{found:#}");
+    let log = &found["logs"][0];
+    assert_eq!(log["entries"], log["published"]);
+    let (kept, key_text) = (text(&kept), std::fs::read_to_string(&key).unwrap());
+    audit(&stand, &["verify", "--since", kept, "--key", text(&key)]).ok();
+
+    let (proof, growth) = (stand.path("entry.tlog-proof"), stand.path("growth"));
+    let index = deletes[0]["index"].to_string();
+    write(&proof, &audit(&stand, &["prove", &index]).ok());
+    write(&growth, &audit(&stand, &["prove", "--since", kept]).ok());
+    let shown = stand.watchbell(&["audit", "verify-proof", text(&proof), "--key", text(&key)]).ok();
+    assert!(shown.contains(r#""verb":"delete""#), "{shown}");
+    stand.watchbell(&["audit", "verify-proof", text(&growth), "--since", kept, "--key", text(&key)]).ok();
+    // With another entry it proves nothing.
+    let other = stand.path("other");
+    write(&other, "{}");
+    let refused = stand.watchbell(&[
+        "audit",
+        "verify-proof",
+        text(&proof),
+        "--key",
+        text(&key),
+        "--entry",
+        text(&other),
+    ]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+
+    let key = key_text.trim();
+    let directory = stand.data().join("audit");
+    for args in [
+        vec!["log", text(&directory), key],
+        vec!["proof", text(&proof), key],
+        vec!["growth", text(&growth), kept, key],
+    ] {
+        let Some(done) = second(&args) else { return };
+        done.ok();
+    }
+    // The second implementation can fail.
+    let bundle = directory.join("tile/entries/000");
+    let whole = std::fs::read(&bundle).unwrap();
+    let mut changed = whole.clone();
+    changed[100] ^= 1;
+    std::fs::write(&bundle, &changed).unwrap();
+    assert_eq!(second(&["log", text(&directory), key]).unwrap().code, Some(1));
+    let refused = audit(&stand, &["verify"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.out.contains("DAMAGED tile/entries/000: "), "{}", refused.out);
+    std::fs::write(&bundle, &whole).unwrap();
+    audit(&stand, &["verify"]).ok();
+}
+
+#[test]
+fn a_witness_signs_what_grew_and_nothing_else() {
+    if is_left_out(&[]) {
+        return;
+    }
+    let mut stand = Stand::start();
+    stand.watchbell(&["get", "pods"]).ok();
+    stand.stop();
+    let path = |name: &str| stand.path(name).display().to_string();
+    let (log_key, first, signed) = (path("log.key"), path("first"), path("signed"));
+    write(Path::new(&log_key), &audit(&stand, &["checkpoint", "--key"]).ok());
+    write(Path::new(&first), &audit(&stand, &["checkpoint"]).ok());
+    let (file, state, public) = (path("w1.key"), path("w1.state"), path("w1.pub"));
+    let name = "witness.example/w1";
+    write(Path::new(&public), &stand.watchbell(&["audit", "witness", "new", &file, "--name", name]).ok());
+    let sign = |proof: &str| {
+        let args = ["--key-file", &file, "--name", name, "--log-key", &log_key, "--state", &state];
+        stand.watchbell(&[&["audit", "witness", "sign", proof][..], &args[..]].concat())
+    };
+    let demand = || audit(&stand, &["verify", "--witness", &public]);
+    assert_eq!(demand().code, Some(1), "nobody has signed yet");
+    write(Path::new(&signed), &sign(&first).ok());
+    audit(&stand, &["witness", "add", &signed, "--key", &public]).ok();
+    demand().ok();
+    // A checkpoint alone does not follow from what he saw.
+    assert_eq!(sign(&first).code, Some(1));
+    let growth = path("growth");
+    write(Path::new(&growth), &audit(&stand, &["prove", "--since", &first]).ok());
+    sign(&growth).ok();
+    // One that was never signed by the log.
+    let forged = std::fs::read_to_string(&growth).unwrap().replacen("\n\n", "\n\nx", 1);
+    write(Path::new(&growth), &forged);
+    assert_eq!(sign(&growth).code, Some(1));
+}
+
+#[test]
+fn a_new_key_begins_a_log_that_follows_the_old_one() {
+    if is_left_out(&[]) {
+        return;
+    }
+    let mut stand = Stand::start();
+    let refused = audit(&stand, &["rotate-key"]);
+    assert!(refused.code == Some(1) && refused.err.contains("a server runs"), "{refused:?}");
+    stand.watchbell(&["get", "pods"]).ok();
+    stand.stop();
+    let kept = stand.path("kept");
+    write(&kept, &audit(&stand, &["checkpoint"]).ok());
+    audit(&stand, &["rotate-key"]).ok();
+    stand.launch();
+    stand.wait_ready();
+    stand.watchbell(&["get", "pods"]).ok();
+    stand.stop();
+    audit(&stand, &["verify", "--since", text(&kept)]).ok();
+    let found = verified(&stand);
+    let places: Vec<_> = found["logs"].as_array().unwrap().iter().map(|log| &log["directory"]).collect();
+    assert_eq!(places, ["epoch-1", ""]);
+    let shown = audit(&stand, &["search", "--verb", "key-rotated"]).ok();
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+}
