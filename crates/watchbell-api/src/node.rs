@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::types::pod::PodSpec;
 use crate::types::pod_status::PodStatus;
-use crate::{Resource, Uid};
+use crate::{ApiError, Resource, Uid};
 
 /// The annotation of a pod whose system calls are to be noted, with the value `true`.
 pub const TRACE: &str = "watchbell.dev/trace";
@@ -90,6 +90,36 @@ pub enum Report {
 /// Reads objects of the published state: ConfigMaps, Secrets and pods that volumes and variables name.
 pub type Lookup = Arc<dyn Fn(Resource, &str, &str) -> Option<Arc<Value>> + Send + Sync>;
 
+/// A token that a volume of a pod needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenQuery {
+    pub namespace: Arc<str>,
+    pub pod_name: Arc<str>,
+    pub pod_uid: Uid,
+    /// Empty: for the server itself.
+    pub audience: String,
+    /// How long it should live.
+    pub expiration_seconds: i64,
+}
+
+/// A signed token of the pod's service account, bound to the pod.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IssuedToken {
+    pub token: String,
+    /// Unix seconds.
+    pub issued_at: i64,
+    pub expires_at: i64,
+}
+
+impl std::fmt::Debug for IssuedToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IssuedToken({} to {})", self.issued_at, self.expires_at)
+    }
+}
+
+/// Gives the node tokens. It does not block.
+pub type Tokens = Arc<dyn Fn(&TokenQuery) -> Result<IssuedToken, ApiError> + Send + Sync>;
+
 /// `pods/log` as a client asks for it.
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {
@@ -162,7 +192,7 @@ pub trait Images: Send + Sync {
         request: &ImageRequest,
         body: &mut dyn io::Read,
         progress: &mut dyn FnMut(Value),
-    ) -> Result<Value, crate::ApiError>;
+    ) -> Result<Value, ApiError>;
 }
 
 /// `pods/exec` or `pods/attach`, after every check that the server can make.
@@ -191,10 +221,10 @@ pub enum SessionAction {
 pub trait Sessions: Send + Sync {
     /// What the starts of the pod's containers do, step by step, as JSON. Nothing is started; an image that is not here is not
     /// fetched, and said so. It blocks.
-    fn explain(&self, pod: &Assignment) -> Result<Value, crate::ApiError>;
+    fn explain(&self, pod: &Assignment) -> Result<Value, ApiError>;
 
     /// Opens the streams. It blocks until the process runs or cannot be started.
-    fn open(&self, request: &SessionRequest) -> Result<Session, crate::ApiError>;
+    fn open(&self, request: &SessionRequest) -> Result<Session, ApiError>;
 }
 
 /// The streams that were asked for, as pipes or one end of a terminal; all may be set non-blocking, and some are. Where a

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use watchbell_core::service_account::Ended;
+
 use crate::jwt::JwtError;
 
 /// Why a request belongs to nobody.
@@ -29,6 +31,8 @@ pub enum Refusal {
     Early,
     /// A token of an issuer that is not known here.
     Issuer,
+    /// The service account, or what its token is bound to, is no more.
+    Ended(Ended),
     /// For another audience.
     Audience,
     /// The signature is not one of the issuer's keys.
@@ -56,6 +60,7 @@ impl Refusal {
             Refusal::Expired => "expired-token",
             Refusal::Early => "early-token",
             Refusal::Issuer => "wrong-issuer",
+            Refusal::Ended(_) => "ended-token",
             Refusal::Audience => "wrong-audience",
             Refusal::Signature(_) => "wrong-signature",
             Refusal::KeysMissing(_) => "issuer-unreachable",
@@ -84,6 +89,7 @@ impl fmt::Display for Refusal {
             Refusal::Expired => f.write_str("the token's time is over"),
             Refusal::Early => f.write_str("the token's time has not come"),
             Refusal::Issuer => f.write_str("the token is of an issuer that is not known here"),
+            Refusal::Ended(cause) => write!(f, "the token counts no longer: {cause}"),
             Refusal::Audience => f.write_str("the token is for another audience"),
             Refusal::Signature(cause) => write!(f, "the token's signature does not hold: {cause}"),
             Refusal::KeysMissing(cause) => write!(f, "the issuer's keys cannot be had: {cause}"),
@@ -110,3 +116,9 @@ impl From<JwtError> for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+impl From<Ended> for Refusal {
+    fn from(ended: Ended) -> Refusal {
+        Refusal::Ended(ended)
+    }
+}

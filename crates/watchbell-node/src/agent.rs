@@ -19,6 +19,7 @@ mod plan;
 mod pod;
 mod runs;
 mod spec;
+mod tokens;
 mod trouble;
 mod watch;
 
@@ -313,11 +314,14 @@ impl Agent {
                 break step.wake_at;
             }
         };
+        if !pod.is_over {
+            self.refresh_tokens(pod, now);
+        }
         let status = pod.life.status(&pod.assignment.spec);
         if pod.is_over {
             pod.leases.clear();
         }
-        let mut wake_at = wake_at;
+        let mut wake_at = wake_at.into_iter().chain(pod.refresh_at.filter(|_| !pod.is_over)).min();
         if pod.is_over || is_news(&pod.told, &status) {
             let begins = (pod.told.phase, status.phase) == (Phase::Pending, Phase::Running);
             let held_until = *pod.held_until.get_or_insert(now.mono + HOLD);

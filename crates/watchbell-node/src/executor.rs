@@ -89,6 +89,9 @@ impl<R: Fn(Report)> Executor<R> {
             Effect::Start { spec, needed } => self.start(&spec, &needed),
             Effect::Signal { id, signal } => note("signal a container", spawner.signal(id, signal)),
             Effect::KillPod(uid) => note("kill a pod", spawner.kill_pod(uid)),
+            Effect::UpdateFiles { uid, volume, files } => {
+                note("change the files of a volume", spawner.update_files(uid.0, volume, &files));
+            }
             Effect::AcknowledgeRun(id) => note("acknowledge a run", spawner.acknowledge(id)),
             Effect::ReleasePod { uid, volumes } => {
                 note("release a pod", spawner.release_pod(uid.0));

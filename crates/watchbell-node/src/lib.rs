@@ -32,7 +32,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use watchbell_api::node::{Command, Images, LogSource, Lookup, Report, Sessions};
+use watchbell_api::node::{Command, Images, LogSource, Lookup, Report, Sessions, Tokens};
 use watchbell_image::{PullOptions, Store};
 use watchbell_sandbox::{EtcFiles, Spawner};
 
@@ -64,6 +64,7 @@ impl Node {
     pub fn start(
         options: NodeOptions,
         lookup: Lookup,
+        tokens: Tokens,
         commands: Receiver<Command>,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Node, Error> {
@@ -114,6 +115,7 @@ impl Node {
             host_ip: "127.0.0.1".into(),
             log: options.log,
             lookup,
+            tokens,
             runtimes: options.spawner.ceiling.runtimes.iter().map(|runtime| runtime.name.clone()).collect(),
             host_etc: EtcFiles {
                 // A host without one of them gives its pods none.

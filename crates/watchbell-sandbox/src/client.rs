@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{EXEC_SINCE, EXTRAS_SINCE, Outbox, Request, blank_pod};
+use crate::wire::{CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, Outbox, Request, blank_pod};
 use crate::{
-    Bounds, ContainerId, Error, Event, Extras, Interaction, OciRuntime, PodEnvironment, PodVolume, RunSpec,
-    TableEntry, VolumeSource,
+    Bounds, ContainerId, Error, Event, Extras, Interaction, OciRuntime, OwnedFile, PodEnvironment, PodVolume,
+    RunSpec, TableEntry, VolumeSource,
 };
 pub use session::{SandboxSession, SessionLink};
 
@@ -172,6 +172,9 @@ impl Spawner {
         if has_extras && self.shared.version < EXTRAS_SINCE {
             return Err(Error::Version { ours: EXTRAS_SINCE, theirs: self.shared.version });
         }
+        if spec.pod.volumes.iter().any(|v| matches!(v.source, VolumeSource::Changing { .. })) {
+            self.require(CHANGING_SINCE)?;
+        }
         let pod_uid = spec.pod.uid;
         // The pod went before, or goes now, alone: its containers and their restarts share it.
         let slim = RunSpec { pod: blank_pod(pod_uid), ..spec.clone() };
@@ -212,9 +215,30 @@ impl Spawner {
         })
     }
 
+    /// Replaces the files of a [`VolumeSource::Changing`] of the pod, all at once, while its containers run. The bytes cross in
+    /// sealed memory.
+    pub fn update_files(&self, pod_uid: u128, volume: u16, files: &[OwnedFile]) -> Result<(), Error> {
+        crate::spec::check_changing("files", files)?;
+        self.require(CHANGING_SINCE)?;
+        self.send(|sending| {
+            let bytes = postcard::to_allocvec(files).map_err(io::Error::other)?;
+            let memory = crate::seal::sealed_bytes(&bytes)?;
+            sending.outbox.push(&Request::UpdateFiles { uid: pod_uid, volume }, [memory]);
+            Ok(())
+        })
+    }
+
     /// The outcome of this run is durable elsewhere: forget it.
     pub fn acknowledge(&self, id: ContainerId) -> Result<(), Error> {
         self.ask(Request::Acknowledge { id })
+    }
+
+    /// The spawner may be of an older program.
+    fn require(&self, version: u32) -> Result<(), Error> {
+        match self.shared.version {
+            theirs if theirs < version => Err(Error::Version { ours: version, theirs }),
+            _ => Ok(()),
+        }
     }
 
     fn ask(&self, request: Request) -> Result<(), Error> {
@@ -252,6 +276,9 @@ const IN_FRAME_MAX: usize = 16 << 10;
 fn volume_bytes(volume: &PodVolume) -> usize {
     match &volume.source {
         VolumeSource::Files { entries, .. } => entries.iter().map(|e| e.path.len() + e.contents.len()).sum(),
+        VolumeSource::Changing { files, .. } => {
+            files.iter().map(|owned| owned.file.path.len() + owned.file.contents.len()).sum()
+        }
         VolumeSource::Dir { path } | VolumeSource::HostPath { path } => path.as_os_str().len(),
         VolumeSource::Tmpfs { .. } => 0,
     }

@@ -20,8 +20,8 @@ mod check;
 mod seccomp;
 
 pub use capability::{Capabilities, ParseCapabilityError};
-pub(crate) use check::IDS;
 pub use check::InvalidSpec;
+pub(crate) use check::{IDS, check_changing};
 pub use seccomp::{SeccompAction, SeccompBase, SeccompCondition, SeccompOp, SeccompProfile, SeccompRule};
 
 /// One run of one container. Starts are idempotent by this.
@@ -134,6 +134,21 @@ pub enum VolumeSource {
     Dir { path: PathBuf },
     /// A host path, file or directory, as the ceiling allows. Ids are mapped as for [`VolumeSource::Dir`].
     HostPath { path: PathBuf },
+    /// As [`VolumeSource::Files`], laid out as Kubernetes' `AtomicWriter` does; [`Spawner::update_files`](crate::Spawner::update_files)
+    /// replaces them while the pod runs. Since version 4 of the protocol.
+    Changing {
+        files: Vec<OwnedFile>,
+        /// Kubernetes' fsGroup.
+        gid: Option<u32>,
+    },
+}
+
+/// A file of a [`VolumeSource::Changing`]. No name in the volume itself begins with `..`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedFile {
+    pub file: FileEntry,
+    /// The owner inside.
+    pub uid: u32,
 }
 
 /// A file of a [`VolumeSource::Files`].

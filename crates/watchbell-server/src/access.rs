@@ -104,6 +104,8 @@ pub(crate) fn needed(
             Route::Version
             | Route::Metrics
             | Route::Root
+            | Route::OpenIdConfiguration
+            | Route::TokenKeys
             | Route::OpenApiV2
             | Route::OpenApiIndex
             | Route::OpenApi { .. }

@@ -27,7 +27,7 @@ use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
 use crate::state::State;
 use crate::verbs::stream::{self, Upgrade};
-use crate::verbs::{admission, images, list, log, read, review, sandbox, watch, write};
+use crate::verbs::{admission, images, list, log, read, review, sandbox, token, watch, write};
 use crate::{discovery, documents};
 
 /// How many logs are read at once: each may hold a thread.
@@ -286,6 +286,7 @@ impl App {
                         let upgrade = Upgrade { method: &head.method, headers: &head.headers, on };
                         stream::open(self, call, peer, verb, &path, upgrade)
                     }
+                    _ if path.sub == Sub::Token => token::issue(self, call, &path, incoming).await,
                     Verb::Get => read::get(self, call, &path),
                     Verb::List => list::list(self, call, &path).await,
                     Verb::Watch => watch::watch(self, call, &path),
@@ -316,6 +317,8 @@ impl App {
             Route::Root => documents::root(call),
             Route::Version => documents::version(call),
             Route::Metrics => documents::metrics(self, call).await,
+            Route::OpenIdConfiguration => documents::openid_configuration(self, call),
+            Route::TokenKeys => documents::token_keys(self, call),
             Route::OpenApiV2 => documents::openapi_v2(call).await,
             Route::OpenApiIndex => documents::openapi_index(call).await,
             Route::OpenApi { group, version } => documents::openapi_v3(call, group, version).await,

@@ -5,6 +5,7 @@
 //!  local socket       ─▶ root, or the owner of the data directory   ─▶ local:root, system:masters
 //!  bearer token       ─▶ user's token      the hash that was kept   ─▶ as its UserToken says
 //!                     ID token of an issuer  signature, times, who  ─▶ as its claims say
+//!                       service account's signature, issuer, audience ─▶ as long as account and pod live
 //!  none of these, or none that holds       ─▶ 401; after a burst of failures from one address 429
 //! ```
 //!
@@ -27,10 +28,11 @@ use tokio::time::timeout;
 use watchbell_api::validate::MASTERS;
 use watchbell_api::{ApiError, Reason, Resource, Uid};
 use watchbell_core::request::User;
+use watchbell_core::service_account::Binding;
 use watchbell_core::world::{Snapshot, Stored};
 use watchbell_identity::jwt::Unverified;
 use watchbell_identity::oidc::{Issuer, Verdict};
-use watchbell_identity::{AUTHENTICATED, Attempts, CREDENTIAL_ID, Refusal, user_token};
+use watchbell_identity::{AUTHENTICATED, Attempts, CREDENTIAL_ID, Identity, Refusal, user_token};
 
 use crate::access::Held;
 use crate::connection::{LocalUser, Peer};
@@ -58,6 +60,10 @@ pub(crate) enum Credential {
     },
     /// An issuer takes nothing back: it ends when the token does.
     IdToken {
+        ends: i64,
+    },
+    ServiceAccount {
+        binding: Arc<Binding>,
         ends: i64,
     },
 }
@@ -97,6 +103,7 @@ const ISSUER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The judge of all who ask.
 pub(crate) struct Authenticator {
+    identity: Arc<Identity>,
     attempts: Mutex<Attempts>,
     issuers: Vec<Issuer>,
     /// Beside root this user of the machine has the rights of its administrator: the data directory is his.
@@ -106,8 +113,8 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(owner: u32, issuers: Vec<Issuer>) -> Authenticator {
-        Authenticator { attempts: Mutex::default(), issuers, owner, began: Instant::now() }
+    pub(crate) fn new(identity: Arc<Identity>, owner: u32, issuers: Vec<Issuer>) -> Authenticator {
+        Authenticator { identity, attempts: Mutex::default(), issuers, owner, began: Instant::now() }
     }
 
     /// Who asks.
@@ -136,14 +143,19 @@ impl Authenticator {
 
     /// The token of a request: each that gives tokens out knows its own, by their form or by the issuer they name.
     async fn token(&self, headers: &HeaderMap, snapshot: &Snapshot, now: Timestamp) -> Judgement {
-        match bearer(headers) {
-            Ok(None) => Judgement::PassedOn,
-            Err(refusal) => Judgement::Refused(refusal),
-            Ok(Some(token)) if user_token::is_user_token(token) => user(token, snapshot, now),
-            Ok(Some(token)) => match Unverified::parse(token) {
+        let token = match bearer(headers) {
+            Ok(None) => return Judgement::PassedOn,
+            Err(refusal) => return Judgement::Refused(refusal),
+            Ok(Some(token)) => token,
+        };
+        match self.review(token, &self.identity.issuer().audiences, snapshot, now) {
+            Ok((caller, _)) => Judgement::Known(caller),
+            // Of another issuer than this server.
+            Err(Refusal::Issuer) => match Unverified::parse(token) {
                 Ok(token) => self.id_token(&token, now).await,
                 Err(error) => Judgement::Refused(error.into()),
             },
+            Err(refusal) => Judgement::Refused(refusal),
         }
     }
 
@@ -187,6 +199,48 @@ impl Authenticator {
             }
             Some(LocalUser { uid, .. }) => Judgement::Refused(Refusal::LocalUser(uid)),
         }
+    }
+
+    /// Whose token it is, and for which of these audiences.
+    pub(crate) fn review(
+        &self,
+        token: &str,
+        audiences: &[String],
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(Caller, Vec<String>), Refusal> {
+        if !user_token::is_user_token(token) {
+            return self.service_account(token, audiences, snapshot, now);
+        }
+        // A user's token is for this server.
+        let own = &self.identity.issuer().audiences;
+        let shared: Vec<String> = audiences.iter().filter(|one| own.contains(one)).cloned().collect();
+        if shared.is_empty() {
+            return Err(Refusal::Audience);
+        }
+        Ok((user(token, snapshot, now)?, shared))
+    }
+
+    fn service_account(
+        &self,
+        token: &str,
+        audiences: &[String],
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(Caller, Vec<String>), Refusal> {
+        let token = Unverified::parse(token).map_err(|_| Refusal::Malformed)?;
+        let issuer = &self.identity.issuer().url;
+        if token.claimed_issuer().as_ref() != Some(issuer) {
+            return Err(Refusal::Issuer);
+        }
+        let claims = self.identity.tokens().verify(&token, issuer, audiences, now)?;
+        let binding = Binding::read(&claims.all)
+            .ok_or_else(|| Refusal::Claims("the token's claims are not a service account's".into()))?;
+        binding.still_counts(snapshot, now.as_second())?;
+        let user = binding.user(claims.id.as_deref());
+        let shared = audiences.iter().filter(|one| claims.audiences.contains(one)).cloned().collect();
+        let credential = Credential::ServiceAccount { binding: binding.into(), ends: claims.expires_at };
+        Ok((Caller { user, credential }, shared))
     }
 
     fn failed(&self, address: IpAddr) -> Option<Duration> {
@@ -238,28 +292,28 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     Ok(Some(token))
 }
 
-fn user(token: &str, snapshot: &Snapshot, now: Timestamp) -> Judgement {
-    let Some(shown) = user_token::read(token) else { return Judgement::Refused(Refusal::Malformed) };
+fn user(token: &str, snapshot: &Snapshot, now: Timestamp) -> Result<Caller, Refusal> {
+    let Some(shown) = user_token::read(token) else { return Err(Refusal::Malformed) };
     let Some(stored) = snapshot.get(Resource::UserToken, "", shown.name) else {
-        return Judgement::Refused(Refusal::UnknownToken);
+        return Err(Refusal::UnknownToken);
     };
     let (Some(kept), Some(grant)) = (stored.token(), stored.facts().grant()) else {
-        return Judgement::Refused(Refusal::UnknownToken);
+        return Err(Refusal::UnknownToken);
     };
     // First of all: who does not have the secret learns nothing else of the token, not by time either.
     if !shown.secret.matches(&kept.digest) {
-        return Judgement::Refused(Refusal::WrongToken);
+        return Err(Refusal::WrongToken);
     }
     if stored.deletion.is_some() {
-        return Judgement::Refused(Refusal::UnknownToken);
+        return Err(Refusal::UnknownToken);
     }
     if kept.expires_at <= now.as_second() {
-        return Judgement::Refused(Refusal::Expired);
+        return Err(Refusal::Expired);
     }
     let mut groups = grant.groups.clone();
     groups.push(AUTHENTICATED.into());
     let extra = [(CREDENTIAL_ID.to_owned(), vec![format!("UserToken={}", shown.name)])].into();
-    Judgement::Known(Caller {
+    Ok(Caller {
         user: User { name: grant.user.clone(), groups, extra, ..User::default() },
         credential: Credential::UserToken { name: stored.name.clone(), uid: stored.uid },
     })
@@ -275,6 +329,9 @@ impl Credential {
             }
             Credential::Local => true,
             Credential::IdToken { ends } => *ends > now.as_second(),
+            Credential::ServiceAccount { binding, ends } => {
+                *ends > now.as_second() && binding.still_counts(snapshot, now.as_second()).is_ok()
+            }
             Credential::UserToken { name, uid } => {
                 snapshot.get(Resource::UserToken, "", name).is_some_and(|stored| {
                     stored.uid == *uid && stored.deletion.is_none() && until(stored) > now.as_second()
@@ -286,7 +343,9 @@ impl Credential {
     /// When it ends by itself.
     fn ends(&self, snapshot: &Snapshot) -> i64 {
         match self {
-            Credential::Certificate { ends, .. } | Credential::IdToken { ends } => *ends,
+            Credential::Certificate { ends, .. }
+            | Credential::IdToken { ends }
+            | Credential::ServiceAccount { ends, .. } => *ends,
             Credential::Local => i64::MAX,
             Credential::UserToken { name, .. } => {
                 snapshot.get(Resource::UserToken, "", name).map_or(0, |stored| until(stored))
@@ -305,6 +364,7 @@ pub(crate) fn is_of_credentials(resource: Resource) -> bool {
         resource,
         Resource::UserToken
             | Resource::CertificateRevocation
+            | Resource::ServiceAccount
             | Resource::Role
             | Resource::RoleBinding
             | Resource::ClusterRole
@@ -330,7 +390,11 @@ impl Tenure {
 
     /// Waits until it no longer counts, or its user no longer may, and says what the client hears of it.
     pub(crate) async fn over(&self) -> ApiError {
-        let mut bell = self.state.credentials_bell();
+        // What a token is bound to may be any pod, which few wait for: they hear of all changes.
+        let mut bell = match &self.credential {
+            Credential::ServiceAccount { binding, .. } if binding.object.is_some() => self.state.bell(),
+            _ => self.state.credentials_bell(),
+        };
         loop {
             bell.mark_unchanged();
             let snapshot = self.state.snapshot();
@@ -421,14 +485,14 @@ mod tests {
         let secret = Secret::new([5; 32]);
         let (snapshot, token) = with_token(&secret);
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        let Judgement::Known(caller) = user(&token, &snapshot, at(599)) else { panic!("it is not known") };
+        let Ok(caller) = user(&token, &snapshot, at(599)) else { panic!("it is not known") };
         assert_eq!((caller.user.name.as_str(), &caller.user.groups[0]), ("ada", &"ml".to_owned()));
         assert!(
             caller.credential.counts(&snapshot, at(599)) && !caller.credential.counts(&snapshot, at(600))
         );
         assert_eq!(caller.credential.ends(&snapshot), 600);
         let refused = |token: &str, now: i64, expect: Refusal| match user(token, &snapshot, at(now)) {
-            Judgement::Refused(refusal) => assert_eq!(refusal, expect),
+            Err(refusal) => assert_eq!(refusal, expect),
             _ => panic!("{expect:?}"),
         };
         refused(&token, 600, Refusal::Expired);

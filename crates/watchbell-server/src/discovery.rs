@@ -10,7 +10,7 @@ use crate::body::Body;
 use crate::request::accept::{Answer, Encoding, Shape};
 use crate::request::{method_not_allowed, no_such_path};
 use crate::respond;
-use crate::verbs::asked::{Asked, EVICTION, REVIEWS};
+use crate::verbs::asked::{Asked, EVICTION, REVIEWS, TOKEN_REQUEST};
 use crate::verbs::run;
 
 const AGGREGATED: [Shape; 2] = [Shape::Discovery, Shape::DiscoveryBeta];
@@ -179,6 +179,9 @@ fn subresources(info: &ResourceInfo) -> Vec<Subresource> {
     }
     if info.resource == Resource::Job {
         add("rerun", &["create"], (run::GROUP, run::VERSION, run::RERUN));
+    }
+    if info.resource == Resource::ServiceAccount {
+        add("token", &["create"], (TOKEN_REQUEST.group, TOKEN_REQUEST.version, TOKEN_REQUEST.kind));
     }
     if info.has_status {
         add("status", &STATUS_VERBS, (info.group, info.version, info.kind));

@@ -67,10 +67,42 @@ pub(crate) fn root(call: &Call) -> Result<Response<Body>, ApiError> {
         paths.extend([format!("/apis/{group}"), format!("/apis/{group}/{version}")]);
     }
     paths.extend(
-        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-            .map(str::to_owned),
+        [
+            "/.well-known/openid-configuration",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
     );
     respond::document(StatusCode::OK, answer, &json!({"paths": paths}), call.gzip)
+}
+
+/// `/.well-known/openid-configuration` (OpenID Connect Discovery): what others need to verify tokens of service accounts.
+pub(crate) fn openid_configuration(app: &App, call: &Call) -> Result<Response<Body>, ApiError> {
+    let issuer = &app.identity.issuer().url;
+    let document = json!({
+        "issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks"), "response_types_supported": ["id_token"],
+        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
+    });
+    Ok(of_issuer("application/json", &document, call))
+}
+
+/// `/openid/v1/jwks`: the keys.
+pub(crate) fn token_keys(app: &App, call: &Call) -> Result<Response<Body>, ApiError> {
+    Ok(of_issuer("application/jwk-set+json", &app.identity.tokens().jwks(), call))
+}
+
+fn of_issuer(content_type: &'static str, document: &Value, call: &Call) -> Response<Body> {
+    let content = Bytes::from(document.to_string());
+    let mut response = respond::bytes(StatusCode::OK, content_type, content, call.gzip);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=3600"));
+    response
 }
 
 pub(crate) async fn metrics(app: &Arc<App>, call: &Call) -> Result<Response<Body>, ApiError> {

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use watchbell_api::node::{SessionAction, SessionRequest};
 use watchbell_core::access::Decision;
 use watchbell_core::request::User;
-use watchbell_core::world::AuditRecord;
+use watchbell_core::service_account::Issue;
+use watchbell_core::world::{AuditRecord, ISSUED};
 
 use crate::request::{ObjectPath, Query, Route, Sub, Verb};
 use crate::verbs::stream::Outcome;
@@ -182,6 +183,25 @@ impl Answered<'_> {
         body["responseStatus"] = json!({"metadata": {}, "status": outcome, "code": self.status.as_u16()});
         Some(AuditRecord { at: now, body })
     }
+}
+
+/// The entry of a token that was given to the node for a pod's volume.
+pub(crate) fn issued_for_pod(node: &User, issue: &Issue, now: Timestamp) -> AuditRecord {
+    let mut body = event(now, &issue.id.to_string(), "ResponseComplete");
+    let binding = &issue.binding;
+    body["verb"] = "create".into();
+    body["user"] = node.info();
+    body["objectRef"] = json!({
+        "resource": "serviceaccounts", "apiVersion": "v1", "namespace": binding.namespace,
+        "name": binding.account.name, "subresource": "token",
+    });
+    body["annotations"] = json!({ISSUED: format!("JTI={}", issue.id)});
+    if let Some((_, pod)) = &binding.object {
+        body["annotations"]["authentication.kubernetes.io/pod-name"] = pod.name.clone().into();
+        body["annotations"]["authentication.kubernetes.io/pod-uid"] = pod.uid.to_string().into();
+    }
+    body["responseStatus"] = json!({"metadata": {}, "status": "Success", "code": 201});
+    AuditRecord { at: now, body }
 }
 
 /// What is noted of a session in a container: who, where and which command; never what was said.

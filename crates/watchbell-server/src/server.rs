@@ -35,7 +35,7 @@ const BREATH: Duration = Duration::from_millis(50);
 pub struct ServerOptions {
     /// Port 0 takes a free one; see [`Server::local_addr`].
     pub listen: SocketAddr,
-    pub identity: Identity,
+    pub identity: Arc<Identity>,
     /// Whose ID tokens are taken.
     pub issuers: Vec<Issuer>,
 }
@@ -95,7 +95,6 @@ impl Server {
         let failed = |source| ServerError::Listen { address: listen, source };
         let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let identity = Arc::new(identity);
         let admin_kubeconfig = match is_admin_revoked(&identity, &state) {
             true => identity.replace_admin(address, Timestamp::now())?,
             false => identity.write_admin(address, Timestamp::now())?,
@@ -106,7 +105,7 @@ impl Server {
             Arc::new(App::new(
                 state.clone(),
                 identity.clone(),
-                Authenticator::new(local::owner(identity.data_dir()), issuers),
+                Authenticator::new(identity.clone(), local::owner(identity.data_dir()), issuers),
                 logs,
                 images,
                 sessions,

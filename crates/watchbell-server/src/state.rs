@@ -15,10 +15,11 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
-use watchbell_api::node::{Command, Lookup, Report};
+use watchbell_api::node::{Command, Lookup, Report, Tokens};
 use watchbell_api::{ApiError, Reason, Resource};
 use watchbell_core::request::{Request, Written};
 use watchbell_core::world::{Config, Snapshot, World};
+use watchbell_identity::Identity;
 use watchbell_store::Store;
 
 use crate::hub::{Hub, Watch};
@@ -236,6 +237,11 @@ impl State {
         Arc::new(move |resource, namespace, name| {
             inner.published.load().get(resource, namespace, name).map(|stored| Arc::new(stored.render()))
         })
+    }
+
+    /// Gives the node tokens for the volumes of its pods.
+    pub fn tokens(&self, identity: Arc<Identity>) -> Tokens {
+        crate::verbs::token::for_node(self.clone(), identity)
     }
 
     /// Ends the writer after what it has in hand.

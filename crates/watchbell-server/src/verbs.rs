@@ -11,6 +11,7 @@ pub(crate) mod review;
 pub(crate) mod run;
 pub(crate) mod sandbox;
 pub(crate) mod stream;
+pub(crate) mod token;
 pub(crate) mod watch;
 pub(crate) mod write;
 

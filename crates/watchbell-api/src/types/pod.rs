@@ -339,7 +339,17 @@ pub struct ProjectedSource {
     pub secret: Option<SecretVolume>,
     #[serde(rename = "downwardAPI")]
     pub downward_api: Option<DownwardApiVolume>,
-    pub service_account_token: Option<Value>,
+    pub service_account_token: Option<TokenProjection>,
+}
+
+/// A token of the pod's service account (`ServiceAccountTokenProjection`).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenProjection {
+    /// Empty: the server itself.
+    pub audience: String,
+    pub expiration_seconds: Option<i64>,
+    pub path: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]

@@ -36,17 +36,6 @@ pub(super) struct Context<'v> {
 pub(super) fn pod(f: &mut Findings, pod: &At<'_, '_>) {
     let spec = pod.field("spec");
     self::spec(f, &spec, Place::Pod);
-    if spec.field("serviceAccountName").text().is_empty() {
-        for volume in spec.field("volumes").items() {
-            let projected = volume.field("projected");
-            for source in projected.field("sources").items() {
-                let token = source.field("serviceAccountToken");
-                if token.is_set() {
-                    f.forbidden(&token, "must not be specified when serviceAccountName is not set");
-                }
-            }
-        }
-    }
 }
 
 /// What a new pod may not have yet.

@@ -9,9 +9,8 @@ const IGNORED: &str = "is not honoured by this node";
 /// A pod that ran without it would be told a lie, so the node refuses it.
 const FATAL: &str = "is not honoured by this node, and a pod that asks for it fails";
 
-const POD: [&str; 12] = [
+const POD: [&str; 11] = [
     "affinity",
-    "automountServiceAccountToken",
     "dnsConfig",
     "ephemeralContainers",
     "hostnameOverride",
@@ -39,7 +38,7 @@ const VOLUMES: [&str; 7] =
     ["emptyDir", "configMap", "secret", "downwardAPI", "projected", "hostPath", "persistentVolumeClaim"];
 
 /// Sources of a projected volume that leave their file out.
-const PROJECTIONS: [&str; 3] = ["clusterTrustBundle", "podCertificate", "serviceAccountToken"];
+const PROJECTIONS: [&str; 2] = ["clusterTrustBundle", "podCertificate"];
 
 pub(super) fn pod(w: &mut Warnings, spec: &At<'_, '_>) {
     set(w, spec, &POD, IGNORED);

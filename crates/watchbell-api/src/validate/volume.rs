@@ -155,6 +155,7 @@ fn projected(f: &mut Findings, source: &At<'_, '_>) {
                 f.invalid(&seconds, "may not specify a duration larger than 2^32 seconds");
             }
             file_path(f, &token.field("path"));
+            take(f, &token.field("path"));
         }
         let bundle = projection.field("clusterTrustBundle");
         if bundle.is_set() {

@@ -21,6 +21,7 @@ const CREATE: &[&str] = &["create"];
 
 const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
+const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
 const MONITORING: &str = "system:monitoring";
 
 fn rule(verbs: &[&str], group: &str, resources: &[&str]) -> Value {
@@ -97,6 +98,29 @@ pub fn cluster_roles() -> Vec<Value> {
                     "/version/",
                 ],
             )],
+        ),
+        // How others verify the tokens of service accounts.
+        role(
+            "system:service-account-issuer-discovery",
+            None,
+            vec![paths(
+                GET,
+                &[
+                    "/.well-known/openid-configuration",
+                    "/.well-known/openid-configuration/",
+                    "/openid/v1/jwks",
+                    "/openid/v1/jwks/",
+                ],
+            )],
+        ),
+        // Whoever serves others may ask whose token it is, and what he may.
+        role(
+            "system:auth-delegator",
+            None,
+            vec![
+                rule(CREATE, "authentication.k8s.io", &["tokenreviews"]),
+                rule(CREATE, "authorization.k8s.io", &["subjectaccessreviews"]),
+            ],
         ),
         role(
             "system:public-info-viewer",
@@ -245,6 +269,7 @@ pub fn cluster_role_bindings() -> Vec<Value> {
         bind("system:basic-user", &[AUTHENTICATED]),
         bind("system:discovery", &[AUTHENTICATED]),
         bind("system:public-info-viewer", &[AUTHENTICATED, UNAUTHENTICATED]),
+        bind("system:service-account-issuer-discovery", &[SERVICE_ACCOUNTS]),
         bind("system:monitoring", &[MONITORING]),
     ]
 }

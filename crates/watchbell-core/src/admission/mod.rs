@@ -16,6 +16,7 @@ pub mod pod_security;
 mod priority;
 mod quota;
 mod runtime_class;
+mod service_account;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use limit_range::{LIMIT_RANGER, LimitRange, joined};
 pub use priority::{PriorityClass, refuse as refuse_priority_class};
 pub use quota::{Cost, Quota, Stage as PodStage, Used};
 pub use runtime_class::RuntimeClass;
+pub use service_account::Account;
 
 use pod_security::{ENFORCE, Policy, Violation};
 
@@ -75,6 +77,9 @@ pub struct Rules {
     pub limit_ranges: Vec<Arc<LimitRange>>,
     pub priority_classes: Vec<Arc<PriorityClass>>,
     pub runtime_classes: Vec<Arc<RuntimeClass>>,
+    /// The service accounts of the namespace, which is named for messages.
+    pub accounts: Vec<Arc<Account>>,
+    pub namespace: Arc<str>,
 }
 
 impl Rules {
@@ -88,12 +93,20 @@ impl Rules {
         let priority = priority::fill(spec, &self.priority_classes);
         let runtime = runtime_class::fill(spec, &self.runtime_classes);
         fill_unsaid(mode, spec);
-        priority.and(runtime)
+        // Without a server no account is known, and nothing is said of them.
+        let account = match !self.accounts.is_empty() && service_account::concerns(mode, spec) {
+            true => service_account::fill(spec, &self.namespace, &self.accounts),
+            false => Ok(()),
+        };
+        priority.and(runtime).and(account)
     }
 
-    /// No object has a say, only the namespace's mode.
-    pub fn are_empty(&self) -> bool {
-        self.limit_ranges.is_empty() && self.priority_classes.is_empty() && self.runtime_classes.is_empty()
+    /// No object has a say in such a pod, only the namespace's mode.
+    pub fn are_silent(&self, mode: Mode, spec: &Value) -> bool {
+        self.limit_ranges.is_empty()
+            && self.priority_classes.is_empty()
+            && self.runtime_classes.is_empty()
+            && !service_account::concerns(mode, spec)
     }
 
     /// Whether an effective pod spec keeps within the LimitRanges.

@@ -1,9 +1,10 @@
 //! The files of ConfigMap, Secret, downward API and projected volumes. They are made at the pod's start; a later change of
-//! the object is not followed.
+//! the object is not followed, but in a volume with a token, which is made anew with each token.
 
 use serde_json::Value;
 use watchbell_api::types::pod::{
-    ConfigMapVolume, DownwardApiVolume, KeyToPath, OptionalReference, SecretVolume, Volume,
+    ConfigMapVolume, DownwardApiVolume, KeyToPath, OptionalReference, PodSpec, SecretVolume, TokenProjection,
+    Volume,
 };
 
 use super::environment::{Kind, decode, find, strings};
@@ -17,6 +18,8 @@ const MODE: u32 = 0o644;
 pub struct File {
     pub path: String,
     pub mode: u16,
+    /// The owner inside.
+    pub uid: u32,
     pub contents: Vec<u8>,
 }
 
@@ -25,6 +28,26 @@ impl std::fmt::Debug for File {
         // The contents may be a Secret's.
         write!(f, "File({}, {:o}, {} bytes)", self.path, self.mode, self.contents.len())
     }
+}
+
+/// Gives the token that a projection asks for.
+pub type Tokens<'a> = &'a dyn Fn(&TokenProjection) -> Result<String, ConfigError>;
+
+/// Whether a volume's files change while the pod runs: tokens do not live as long.
+pub fn is_changing(volume: &Volume) -> bool {
+    let sources = volume.projected.iter().flat_map(|projected| &projected.sources);
+    sources.into_iter().any(|source| source.service_account_token.is_some())
+}
+
+/// The user of all containers, where the pod says it and it is the same for all.
+fn common_user(spec: &PodSpec) -> Option<u32> {
+    let mut users = spec
+        .init_containers
+        .iter()
+        .chain(&spec.containers)
+        .map(|container| container.security_context.run_as_user.or(spec.security_context.run_as_user));
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
 /// Whether the volume is one that [`files_of`] fills.
@@ -40,6 +63,7 @@ pub fn files_of(
     facts: &PodFacts<'_>,
     volume: &Volume,
     objects: Objects<'_>,
+    tokens: Tokens<'_>,
 ) -> Result<Vec<File>, ConfigError> {
     let mut files = Files { facts, objects, list: Vec::new() };
     if let Some(source) = &volume.config_map {
@@ -51,7 +75,6 @@ pub fn files_of(
     } else if let Some(projected) = &volume.projected {
         let mode = projected.default_mode.unwrap_or(MODE);
         for source in &projected.sources {
-            // `serviceAccountToken` gives none: no token is served, and the pod was warned about it.
             if let Some(source) = &source.config_map {
                 files.config_map(source, mode)?;
             }
@@ -60,6 +83,10 @@ pub fn files_of(
             }
             if let Some(source) = &source.downward_api {
                 files.downward(source, mode)?;
+            }
+            if let Some(source) = &source.service_account_token {
+                let token = tokens(source)?;
+                files.token(&source.path, mode, token);
             }
         }
     }
@@ -74,11 +101,24 @@ struct Files<'a> {
 
 impl Files<'_> {
     fn add(&mut self, path: &str, mode: u32, contents: Vec<u8>) {
-        let mode = (mode & 0o777) as u16;
-        match self.list.iter_mut().find(|f| f.path == path) {
-            Some(file) => *file = File { path: path.to_owned(), mode, contents },
-            None => self.list.push(File { path: path.to_owned(), mode, contents }),
+        self.put(File { path: path.to_owned(), mode: (mode & 0o777) as u16, uid: 0, contents });
+    }
+
+    fn put(&mut self, new: File) {
+        match self.list.iter_mut().find(|f| f.path == new.path) {
+            Some(file) => *file = new,
+            None => self.list.push(new),
         }
+    }
+
+    /// As kubelet has it: nobody but the containers' user or the pod's group can read it, where the pod says who they are.
+    fn token(&mut self, path: &str, mode: u32, token: String) {
+        let spec = self.facts.spec;
+        let user = common_user(spec);
+        let is_owned = user.is_some() || spec.security_context.fs_group.is_some();
+        let mode = if is_owned { 0o600 } else { (mode & 0o777) as u16 };
+        let (uid, contents) = (user.unwrap_or(0), token.into_bytes());
+        self.put(File { path: path.to_owned(), mode, uid, contents });
     }
 
     fn config_map(&mut self, source: &ConfigMapVolume, mode: u32) -> Result<(), ConfigError> {

@@ -38,7 +38,7 @@ pub use command::command;
 pub use environment::{environment, merge_image_env};
 pub use expand::expand;
 pub use field::resource_amount;
-pub use files::{File, files_of, is_files};
+pub use files::{File, Tokens, files_of, is_changing, is_files};
 pub use hosts::{HOSTNAME_BYTES_MAX, hosts, short_hostname};
 pub use identity::{Identity, Names, WantedUser, identity, wanted_user};
 pub use life::{Action, Container, EndCause, Life, State, Step};

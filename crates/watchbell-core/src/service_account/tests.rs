@@ -344,6 +344,20 @@ fn a_node_gets_tokens_for_pods_that_run() {
 }
 
 #[test]
+fn a_token_is_replaced_before_it_ends() {
+    let check = |life: i64, expect: i64| assert_eq!(refresh_at(NOW, NOW + life), NOW + expect, "{life}");
+    check(3600, 2880);
+    check(3607, 2885);
+    check(600, 480);
+    check(86_400, 69_120);
+    check(1_000_000, 86_400);
+    check(1, 1);
+    check(0, 1);
+    check(-10, 1);
+    assert_eq!(refresh_at(i64::MAX - 1, i64::MAX), i64::MAX);
+}
+
+#[test]
 fn what_is_given_out_is_recorded_without_the_token() {
     let mut rig = Rig::new();
     let issue = rig.ask(to("Pod", "p")).unwrap();

@@ -22,10 +22,13 @@ impl Snapshot {
         let all = |resource, namespace| self.list(resource, namespace, None);
         let ranges = all(Resource::LimitRange, Some(namespace)).filter_map(|o| o.facts().limit_range());
         let runtimes = all(Resource::RuntimeClass, None).filter_map(|o| o.facts().runtime_class());
+        let accounts = all(Resource::ServiceAccount, Some(namespace)).filter_map(|o| o.facts().account());
         Rules {
             limit_ranges: ranges.cloned().collect(),
             priority_classes: self.priority_classes(),
             runtime_classes: runtimes.cloned().collect(),
+            accounts: accounts.cloned().collect(),
+            namespace: namespace.into(),
         }
     }
 
@@ -50,7 +53,7 @@ impl World {
     pub(super) fn index_rule(&mut self, object: &Stored) {
         self.rule_changes += 1;
         match object.resource {
-            Resource::LimitRange => {
+            Resource::LimitRange | Resource::ServiceAccount => {
                 self.freed.insert(object.namespace.clone());
             }
             _ => self.freed.extend(self.refused.keys().cloned()),
@@ -84,7 +87,7 @@ impl World {
         let object = job.render();
         let plain = self.pods_of(job, &object, mode, None)?;
         let rules = self.rules(&job.namespace);
-        if rules.are_empty() {
+        if rules.are_silent(mode, &object["spec"]["template"]["spec"]) {
             return plain.verdict().map(|()| plain);
         }
         let (pod, verdict) =

@@ -11,7 +11,7 @@ use watchbell_api::types::job::{JobSpec, JobTemplate};
 use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 
 use crate::access::{Binding, Role};
-use crate::admission::{LimitRange, PriorityClass, RuntimeClass};
+use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
 use crate::index_set::IndexSet;
@@ -32,6 +32,7 @@ pub enum Facts {
     Claim(Box<Claim>),
     Volume(Box<Volume>),
     StorageClass(Box<Class>),
+    Account(Arc<Account>),
     /// Of a user's token or certificate.
     Grant(Box<Grant>),
     /// Of a certificate's revocation: until when it stays, in Unix seconds.
@@ -95,6 +96,7 @@ impl Facts {
             Resource::StorageClass => Facts::StorageClass(Box::new(Class::read(object))),
             Resource::UserToken | Resource::UserCertificate => Facts::Grant(Box::new(Grant::read(object))),
             Resource::CertificateRevocation => Facts::RevokedUntil(login::revoked_until(object)),
+            Resource::ServiceAccount => Facts::Account(Arc::new(Account::read(object))),
             Resource::RuntimeClass => Facts::RuntimeClass(Arc::new(RuntimeClass::read(object))),
             Resource::Role | Resource::ClusterRole => Facts::Role(Arc::new(Role::read(object)?)),
             Resource::RoleBinding | Resource::ClusterRoleBinding => {
@@ -128,6 +130,13 @@ impl Facts {
     pub fn pod(&self) -> Option<&Arc<PodSpec>> {
         match self {
             Facts::Pod(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        match self {
+            Facts::Account(account) => Some(account),
             _ => None,
         }
     }

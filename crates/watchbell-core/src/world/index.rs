@@ -86,6 +86,12 @@ impl World {
                 (Some(old), Some(new)) if same_head(old, new) => {}
                 _ => self.mark(rights::aggregation_key()),
             },
+            Resource::ServiceAccount => {
+                let said = |account: Option<&Arc<Stored>>| account.and_then(|o| o.facts().account().cloned());
+                if said(old) != said(new) {
+                    self.index_rule(object);
+                }
+            }
             _ => {}
         }
         if new.is_none() {

@@ -10,7 +10,7 @@ use watchbell_image::Digest;
 use watchbell_sandbox::{ExitRecord, ExitStatus, LogSummary, TableEntry, Usage};
 
 use super::pod::Pod;
-use super::{Agent, Effect, Now, create, ends, spec};
+use super::{Agent, Effect, Now, create, ends, spec, tokens};
 
 impl Agent {
     pub(super) fn start(&mut self, assignment: Box<Assignment>, now: Now) {
@@ -51,6 +51,8 @@ impl Agent {
             plan,
             life,
             environment: None,
+            // How old the tokens of a pod that runs are is not known.
+            refresh_at: (!handed.is_empty() && tokens::has_tokens(&assignment)).then_some(now.mono),
             needed: Vec::new(),
             leases: Vec::new(),
             handed,
@@ -101,18 +103,6 @@ impl Agent {
         {
             pod.life.refuse(reason, &message, now.mono);
             self.tell(pod, true, reason, || message);
-        }
-        let wants_token = pod.assignment.spec.automount_service_account_token.unwrap_or(true);
-        if is_new
-            && wants_token
-            && let Some(run) = self.runs.get(pod.run())
-            && !run.told_of_token
-        {
-            run.told_of_token = true;
-            self.tell(pod, true, "NoServiceAccountToken", || {
-                "this node mounts no service account token; set automountServiceAccountToken: false"
-                    .to_owned()
-            });
         }
     }
 

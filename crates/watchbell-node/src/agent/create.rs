@@ -11,11 +11,12 @@ use watchbell_api::types::pod::{ImagePullPolicy, PodSpec};
 use watchbell_api::{Resource, Uid};
 use watchbell_core::pod::{BLOCKED, ConfigError, State};
 use watchbell_image::Secret;
-use watchbell_sandbox::ContainerId;
+use watchbell_sandbox::{ContainerId, PodEnvironment};
 
 use super::pod::Pod;
 use super::runs::ImageState;
 use super::spec::{MESSAGES, Prerequisite, Site, container_at, message_file, message_target};
+use super::tokens::TokenSource;
 use super::{Agent, Effect, Fetch, Now, ends};
 
 use crate::image::{FetchKind, FetchRequest, Fetched, Prepared};
@@ -164,7 +165,7 @@ impl Agent {
     ) {
         let environment = match &pod.environment {
             Some(environment) => environment.clone(),
-            None => match self.site.pod_environment(&pod.assignment, &pod.plan) {
+            None => match self.environment_of(pod, now) {
                 Ok((environment, made)) => {
                     pod.needed = made;
                     pod.environment.insert(Arc::new(environment)).clone()
@@ -211,6 +212,19 @@ impl Agent {
         }
         let name = &container_at(&pod.assignment.spec, ordinal).name;
         self.tell(pod, false, "Created", || format!("Created container: {name}"));
+    }
+
+    /// What the pod's containers share, with fresh tokens.
+    fn environment_of(
+        &self,
+        pod: &mut Pod,
+        now: Now,
+    ) -> Result<(PodEnvironment, Vec<Prerequisite>), ConfigError> {
+        let source = TokenSource::new(&self.site, &pod.assignment);
+        let made = self.site.pod_environment(&pod.assignment, &pod.plan, &|asked| source.get(asked));
+        let due = source.due(now);
+        pod.refresh_at = due.or(pod.refresh_at);
+        made
     }
 
     fn block(

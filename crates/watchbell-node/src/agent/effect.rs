@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use watchbell_api::Uid;
 use watchbell_api::node::{Command, Report};
-use watchbell_sandbox::{ContainerId, Event, RunSpec, StartFailure, TableEntry};
+use watchbell_sandbox::{ContainerId, Event, OwnedFile, RunSpec, StartFailure, TableEntry};
 
 use super::spec::Prerequisite;
 use crate::image::{FetchRequest, Fetched};
@@ -68,6 +68,12 @@ pub(crate) enum Effect {
     RemoveRun {
         log: PathBuf,
         message: PathBuf,
+    },
+    /// Replace the files of a volume whose tokens end soon.
+    UpdateFiles {
+        uid: Uid,
+        volume: u16,
+        files: Vec<OwnedFile>,
     },
     /// See what these hold, and what the disk has left.
     Measure(Vec<Watched>),

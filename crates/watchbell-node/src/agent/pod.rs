@@ -21,6 +21,8 @@ pub(super) struct Pod {
     pub(super) life: Life,
     /// Made at the first start.
     pub(super) environment: Option<Arc<PodEnvironment>>,
+    /// When its tokens have to be replaced.
+    pub(super) refresh_at: Option<Duration>,
     /// What its volumes need, made with the first start.
     pub(super) needed: Vec<Prerequisite>,
     pub(super) leases: Vec<(Arc<str>, Lease)>,

@@ -29,8 +29,6 @@ pub(super) struct Run {
     lingers_until: Option<Duration>,
     /// The Job is gone: its logs go with the last pod.
     is_forgotten: bool,
-    /// A person was told that no token is mounted.
-    pub told_of_token: bool,
     pub images: Vec<RunImage>,
     plan: Option<Arc<Plan>>,
     is_job: bool,
@@ -71,7 +69,6 @@ impl Runs {
             pods: 0,
             lingers_until: None,
             is_forgotten: false,
-            told_of_token: false,
             images: Vec::new(),
             plan: None,
             is_job,

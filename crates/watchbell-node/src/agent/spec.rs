@@ -3,15 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use watchbell_api::node::{Assignment, Lookup, TRACE};
+use watchbell_api::node::{self, Assignment, Lookup, TRACE};
 use watchbell_api::types::pod::{Container, PodSpec};
 use watchbell_core::pod::{
-    ConfigError, PodFacts, command, environment, expand, files_of, hosts, identity, merge_image_env,
-    short_hostname, wanted_user,
+    ConfigError, PodFacts, Tokens, command, environment, expand, hosts, identity, is_changing,
+    merge_image_env, short_hostname, wanted_user,
 };
 use watchbell_sandbox::{
-    ContainerId, EtcFiles, Extras, FileEntry, Interaction, LogTarget, Mount, PodEnvironment, PodVolume, Root,
-    RunSpec, SeccompProfile, Stdin, Sys, VolumeSource,
+    ContainerId, EtcFiles, Extras, Interaction, LogTarget, Mount, PodEnvironment, PodVolume, Root, RunSpec,
+    SeccompProfile, Stdin, Sys, VolumeSource,
 };
 
 use super::claim::Bound;
@@ -35,6 +35,7 @@ pub(crate) struct Site {
     pub machine: Machine,
     pub log: LogLimits,
     pub lookup: Lookup,
+    pub tokens: node::Tokens,
     pub seccomp: SeccompProfiles,
     /// The handlers of RuntimeClasses that the spawner was started with, beside our own.
     pub runtimes: Vec<String>,
@@ -116,9 +117,8 @@ impl Site {
         &self,
         pod: &Assignment,
         plan: &Plan,
+        tokens: Tokens<'_>,
     ) -> Result<(PodEnvironment, Vec<Prerequisite>), ConfigError> {
-        let facts = self.facts(pod);
-        let objects = |resource, name: &str| (self.lookup)(resource, &pod.namespace, name);
         let gid = pod.spec.security_context.fs_group.and_then(|g| u32::try_from(g).ok());
         let mut needed = Vec::new();
         let mut volumes = Vec::with_capacity(plan.volumes.len());
@@ -129,16 +129,13 @@ impl Site {
                     VolumeSource::Tmpfs { bytes: bound.bytes, inodes: bound.inodes, gid }
                 }
                 VolumePlan::Files => {
-                    let files = files_of(&facts, volume, &objects).map_err(|e| {
-                        ConfigError(format!("MountVolume.SetUp failed for volume {:?} : {e}", volume.name))
-                    })?;
-                    let entries = files.into_iter().map(|file| FileEntry {
-                        path: file.path,
-                        // Kubernetes' fsGroup may read whatever the mode says.
-                        mode: if gid.is_some() { file.mode | 0o440 } else { file.mode },
-                        contents: file.contents,
-                    });
-                    VolumeSource::Files { entries: entries.collect(), gid }
+                    let files = self.owned_files(pod, volume, tokens)?;
+                    if is_changing(volume) {
+                        VolumeSource::Changing { files, gid }
+                    } else {
+                        let entries = files.into_iter().map(|owned| owned.file).collect();
+                        VolumeSource::Files { entries, gid }
+                    }
                 }
                 VolumePlan::Dir { .. } => {
                     let path = volumes_dir(&self.data_dir, pod.uid).join(&volume.name);

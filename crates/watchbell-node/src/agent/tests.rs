@@ -7,6 +7,7 @@ mod lives;
 mod restart;
 mod sizes;
 mod specs;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,13 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use watchbell_api::Uid;
 use watchbell_api::node::{Assignment, Capacity, Command, Lookup, Report, StopCause};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus};
+use watchbell_api::{ApiError, Uid};
 use watchbell_image::{Digest, ImageConfig};
 use watchbell_sandbox::{
-    ContainerId, EtcFiles, Event, ExitRecord, ExitStatus, LogSummary, RunSpec, StartFailure,
+    ContainerId, EtcFiles, Event, ExitRecord, ExitStatus, LogSummary, OwnedFile, RunSpec, StartFailure,
     StartFailureKind, TableEntry, Usage,
 };
 
@@ -62,6 +63,7 @@ fn site(lookup: Lookup) -> Site {
         },
         log: LogLimits::default(),
         lookup,
+        tokens: Arc::new(|_| Err(ApiError::bad_request("no token here"))),
         seccomp: SeccompProfiles::of("/nowhere/seccomp".into(), false),
         runtimes: vec!["runc".to_owned()],
         host_etc: EtcFiles { hosts: b"host's hosts".to_vec(), resolv_conf: b"host's resolver".to_vec() },
@@ -276,6 +278,14 @@ impl Bench {
                 let mut line = "measure".to_owned();
                 for item in watched {
                     let _ = write!(line, " {:?} of {} ({})", item.what, item.pod.0, item.most.bytes);
+                }
+                line
+            }
+            Effect::UpdateFiles { uid, volume, files } => {
+                let mut line = format!("update {}/{volume}", uid.0);
+                for OwnedFile { file, uid } in files {
+                    let text = String::from_utf8_lossy(&file.contents).into_owned();
+                    let _ = write!(line, " {}={text} ({:o} of {uid})", file.path, file.mode);
                 }
                 line
             }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use watchbell_api::node::{Assignment, Command, LogQuery, LogSource, Lookup, Report, Sessions, StopCause};
+use watchbell_api::node::{
+    Assignment, Command, IssuedToken, LogQuery, LogSource, Lookup, Report, Sessions, StopCause, Tokens,
+};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus, Terminated};
 use watchbell_api::{Resource, Uid};
@@ -51,7 +53,7 @@ impl Rig {
             // The test may be over.
             let _ = tell.send(report);
         };
-        let node = Node::start(options, lookup(), receiver, report).unwrap();
+        let node = Node::start(options, lookup(), tokens(), receiver, report).unwrap();
         Rig {
             dir,
             node: Some(node),
@@ -199,6 +201,19 @@ fn lookup() -> Lookup {
         (Resource::ConfigMap, "cfg") => Some(Arc::new(json!({"data": {"color": "red", "size": "10"}}))),
         (Resource::Secret, "sec") => Some(Arc::new(json!({"data": {"token": "aHVudGVyMg=="}}))),
         _ => None,
+    })
+}
+
+/// A pod's first token ends soon, and so is replaced; those that follow live longer.
+fn tokens() -> Tokens {
+    let given: Mutex<BTreeMap<Uid, u32>> = Mutex::default();
+    Arc::new(move |query| {
+        let mut given = given.lock().unwrap();
+        let count = given.entry(query.pod_uid).or_default();
+        *count += 1;
+        let issued_at = jiff::Timestamp::now().as_second();
+        let life = if *count == 1 { 1 } else { query.expiration_seconds };
+        Ok(IssuedToken { token: format!("token-{count}"), issued_at, expires_at: issued_at + life })
     })
 }
 

@@ -16,6 +16,10 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
     ("a_task_ends_with_its_code_and_its_log_is_whole", a_task_ends_with_its_code_and_its_log_is_whole),
     ("a_task_has_nothing_it_did_not_ask_for", a_task_has_nothing_it_did_not_ask_for),
     ("configuration_reaches_the_task", configuration_reaches_the_task),
+    (
+        "a_token_is_its_users_and_is_replaced_while_he_runs",
+        a_token_is_its_users_and_is_replaced_while_he_runs,
+    ),
     ("failures_are_told_apart", failures_are_told_apart),
     ("a_task_is_asked_to_end_and_then_killed", a_task_is_asked_to_end_and_then_killed),
     ("containers_of_a_pod_follow_one_another", containers_of_a_pod_follow_one_another),
@@ -114,6 +118,24 @@ fn until_gone(path: &Path) {
         assert!(since.elapsed().as_secs() < 60, "{} stays", path.display());
         std::thread::yield_now();
     }
+}
+
+fn a_token_is_its_users_and_is_replaced_while_he_runs() {
+    let mut rig = Rig::new();
+    let look = "busybox cat /t/sub/token; echo; busybox stat -L -c '%a %u' /t/sub/token; busybox cat /t/ns; echo; \
+        busybox rm /t/..data 2>/dev/null || echo sealed; busybox touch /t/x 2>/dev/null || echo closed; \
+        until busybox grep -q token-2 /t/sub/token; do busybox sleep 0.05; done; \
+        busybox stat -L -c '%a %u' /t/sub/token; busybox ls -a /t | busybox grep -c '^[.][.][0-9]'";
+    let mut container = container("main", look);
+    container["volumeMounts"] = json!([{"name": "t", "mountPath": "/t"}]);
+    let volumes = json!([{"name": "t", "projected": {"sources": [
+        {"serviceAccountToken": {"path": "sub/token", "expirationSeconds": 3600}},
+        {"downwardAPI": {"items": [{"path": "ns", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+    ]}}]);
+    let (end, log) = rig.run(pod(1, &spec(json!({"containers": [container], "volumes": volumes}))));
+    assert_eq!(end.exit_code, 0, "{log}");
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines, ["token-1", "600 65534", "ns", "sealed", "closed", "600 65534", "1"]);
 }
 
 fn failures_are_told_apart() {

@@ -83,7 +83,7 @@ impl Guard {
                         "it needs --allow-host-path of a directory that it lies in",
                     )?;
                 }
-                VolumeSource::Tmpfs { .. } | VolumeSource::Files { .. } => {}
+                VolumeSource::Tmpfs { .. } | VolumeSource::Files { .. } | VolumeSource::Changing { .. } => {}
             }
         }
         Ok(())

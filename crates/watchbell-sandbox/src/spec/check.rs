@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use watchbell_cdi::{HandOut, QualifiedName};
 
-use super::{FileEntry, PodEnvironment, RunSpec, Seccomp, VolumeSource};
+use super::{FileEntry, OwnedFile, PodEnvironment, RunSpec, Seccomp, VolumeSource};
 
 /// A field outside its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -186,7 +186,8 @@ impl PodEnvironment {
                 VolumeSource::Tmpfs { bytes, inodes, .. } => {
                     require(*bytes > 0 && *inodes > 0, &field, "must be bounded above 0")?;
                 }
-                VolumeSource::Files { entries, .. } => check_files(&field, entries)?,
+                VolumeSource::Files { entries, .. } => check_files(&field, entries.iter())?,
+                VolumeSource::Changing { files, .. } => check_changing(&field, files)?,
                 VolumeSource::Dir { path } | VolumeSource::HostPath { path } => check_absolute(&field, path)?,
             }
         }
@@ -194,11 +195,23 @@ impl PodEnvironment {
     }
 }
 
-fn check_files(field: &str, entries: &[FileEntry]) -> Result<(), InvalidSpec> {
-    require(entries.len() <= FILES_MAX, field, "has more than 16384 files")?;
-    let bytes: usize = entries.iter().map(|e| e.contents.len()).sum();
+/// As [`RunSpec::check`], for the files that come in the place of others.
+pub(crate) fn check_changing(field: &str, files: &[OwnedFile]) -> Result<(), InvalidSpec> {
+    check_files(field, files.iter().map(|owned| &owned.file))?;
+    let is_ours = |owned: &OwnedFile| owned.file.path.starts_with("..");
+    require(!files.iter().any(is_ours), field, "has a name that begins with '..'")?;
+    let is_in_range = |owned: &OwnedFile| owned.uid < IDS - 1;
+    require(files.iter().all(is_in_range), field, "has an owner beyond 65534")
+}
+
+fn check_files<'a>(
+    field: &str,
+    entries: impl Iterator<Item = &'a FileEntry> + Clone,
+) -> Result<(), InvalidSpec> {
+    require(entries.clone().count() <= FILES_MAX, field, "has more than 16384 files")?;
+    let bytes: usize = entries.clone().map(|e| e.contents.len()).sum();
     require(bytes <= FILES_BYTES_MAX, field, "is larger than 64 MiB")?;
-    let depths: usize = entries.iter().map(|e| e.path.split('/').count()).sum();
+    let depths: usize = entries.clone().map(|e| e.path.split('/').count()).sum();
     require(depths <= FILE_DEPTH_SUM_MAX, field, "needs more than 65536 directories; use shorter paths")?;
     for entry in entries {
         check_relative(&format!("{field}.{}", entry.path), Path::new(&entry.path))?;

@@ -140,6 +140,7 @@ fn explain_mount(spec: &RunSpec, mount: &crate::Mount) -> ExplainedMount {
         target: mount.target.clone(),
         source: match volume.map(|volume| &volume.source) {
             Some(VolumeSource::Tmpfs { .. }) => "memory",
+            Some(VolumeSource::Changing { .. }) => "files in memory, which change",
             Some(VolumeSource::Files { .. }) => "files in memory",
             Some(VolumeSource::Dir { .. }) => "directory of the node",
             Some(VolumeSource::HostPath { .. }) => "path of the host",

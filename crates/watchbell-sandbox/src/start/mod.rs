@@ -17,6 +17,7 @@ mod devices;
 mod enter;
 mod etc;
 mod explain;
+mod files;
 mod identity;
 mod ids;
 mod kernel;
@@ -59,8 +60,8 @@ pub(crate) use seccomp::{LAST_KNOWN, check_program, is_in_default, is_never_allo
 use crate::doctor::judge;
 use crate::tracer::Tracer;
 use crate::{
-    ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, SeccompBase, Sharing, StartFailureKind,
-    Totals, UidRanges, Usage,
+    ContainerId, ExitStatus, Mount, OciRuntime, OwnedFile, RunSpec, Scratch, SeccompBase, Sharing,
+    StartFailureKind, Totals, UidRanges, Usage,
 };
 use ahead::{Queue, Waiting};
 use cgroup::{Cgroup, Cgroups, Memory, PodCgroup};
@@ -522,6 +523,13 @@ impl Host {
             }
         }
         Some((Usage { max_rss_bytes: begun.max_rss_bytes, ..usage }, oom_killed))
+    }
+
+    /// Replaces the files of one of the pod's volumes. A pod of which nothing is there will be made with its new ones.
+    pub(crate) fn update_files(&mut self, uid: u128, volume: u16, files: &[OwnedFile]) -> io::Result<()> {
+        let Some(pod) = self.pods.get_mut(&uid) else { return Ok(()) };
+        let _modes = ExactModes::begin();
+        pod.volumes.get_mut(&volume).ok_or(io::ErrorKind::NotFound)?.change(&pod.ids, files)
     }
 
     /// Gives back what the pod's containers shared, as soon as none of them runs.

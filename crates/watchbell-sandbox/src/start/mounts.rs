@@ -25,11 +25,12 @@ use watchbell_cdi::Link;
 
 use super::cgroup::View;
 use super::etc::ETC_FILES;
+use super::files::{self, Changing};
 use super::ids::{IdRange, fd_path};
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::stash::{Kept, Stash, clone_at, tmpfs};
 use super::{Failure, failed};
-use crate::{FileEntry, PodEnvironment, RunSpec, Scratch, Sys, VolumeSource};
+use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, Sys, VolumeSource};
 
 /// Root file systems kept for each id range; a namespace rarely runs more images in turn.
 const ROOTS_MAX: usize = 8;
@@ -150,6 +151,8 @@ pub(super) struct Volume {
     /// The directory with the owners that it has on disk, where owners are mapped. Only through it can the spawner make
     /// something, because its own ids have no place in the mapping.
     unmapped: Option<OwnedFd>,
+    /// Its files are the spawner's to change, and read-only inside.
+    changing: Option<Changing>,
 }
 
 /// Makes the pod's volumes.
@@ -161,7 +164,7 @@ pub(super) fn volumes(
     let mut made = BTreeMap::new();
     for volume in &pod.volumes {
         let name = || format!("volume {}", volume.id);
-        let mut unmapped = None;
+        let (mut unmapped, mut changing) = (None, None);
         let mount = match &volume.source {
             VolumeSource::Tmpfs { bytes, inodes, gid } => scratch(
                 ids,
@@ -171,7 +174,13 @@ pub(super) fn volumes(
             )
             .map_err(|e| failed("mount the scratch of", name(), &e))?,
             VolumeSource::Files { entries, gid } => {
-                files(ids, entries, *gid).map_err(|e| failed("write the files of", name(), &e))?
+                files::fixed(ids, entries, *gid).map_err(|e| failed("write the files of", name(), &e))?
+            }
+            VolumeSource::Changing { files, gid } => {
+                let (mount, made) =
+                    Changing::new(ids, files, *gid).map_err(|e| failed("write the files of", name(), &e))?;
+                changing = Some(made);
+                mount
             }
             VolumeSource::Dir { path } | VolumeSource::HostPath { path } => {
                 let (mount, opened) = directory(ids, path)
@@ -181,7 +190,7 @@ pub(super) fn volumes(
             }
         };
         let kept = stash.keep(mount).map_err(|e| failed("keep", name(), &e))?;
-        made.insert(volume.id, Volume { kept, unmapped });
+        made.insert(volume.id, Volume { kept, unmapped, changing });
     }
     Ok(made)
 }
@@ -199,40 +208,6 @@ pub(super) fn scratch(ids: &IdRange, bound: Scratch, mode: u32, gid: Option<u32>
         ],
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
     )
-}
-
-/// A read-only tmpfs with these files. Their bytes are on no disk.
-fn files(ids: &IdRange, entries: &[FileEntry], gid: Option<u32>) -> io::Result<OwnedFd> {
-    let bytes: u64 = entries.iter().map(|e| (e.contents.len() as u64).next_multiple_of(4096)).sum();
-    let inodes: usize = entries.iter().map(|e| e.path.split('/').count() + 1).sum();
-    let owner = (Uid::from_raw(ids.first), Gid::from_raw(ids.first + gid.unwrap_or(0)));
-    let root = scratch(ids, Scratch { bytes: bytes + (1 << 16), inodes: inodes as u64 + 16 }, 0o755, gid)?;
-    for entry in entries {
-        let mut dir = openat(&root, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut names: Vec<&str> = entry.path.split('/').collect();
-        let file_name = names.pop().unwrap_or_default();
-        for name in names {
-            match mkdirat(&dir, name, Mode::from(0o755)) {
-                Ok(()) => chownat(&dir, name, Some(owner.0), Some(owner.1), AtFlags::SYMLINK_NOFOLLOW)?,
-                Err(Errno::EXIST) => {}
-                Err(e) => return Err(e.into()),
-            }
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            dir = openat(&dir, name, flags, Mode::empty())?;
-        }
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&dir, file_name, flags, Mode::from(0o600))?;
-        let mut left: &[u8] = &entry.contents;
-        while !left.is_empty() {
-            let written = rustix::io::write(&file, left)?;
-            left = &left[written..];
-        }
-        fchown(&file, Some(owner.0), Some(owner.1))?;
-        rustix::fs::fchmod(&file, Mode::from(u32::from(entry.mode)))?;
-    }
-    // Scripts of a ConfigMap may be executed, as in Kubernetes.
-    kernel::mount_setattr(&root, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, None)?;
-    Ok(root)
 }
 
 /// A directory or file of the host with the container's ids on it, and as it is. No symbolic link is followed.
@@ -261,6 +236,14 @@ pub(super) fn directory(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, Owne
 }
 
 impl Volume {
+    /// Replaces the files of a volume that was made for that.
+    pub(super) fn change(&mut self, ids: &IdRange, files: &[OwnedFile]) -> io::Result<()> {
+        match &mut self.changing {
+            Some(changing) => changing.replace(&self.kept.root(), ids, files),
+            None => Err(io::Error::other("its files do not change")),
+        }
+    }
+
     /// The volume, or the part of it that `sub_path` names, as a detached mount.
     pub(super) fn mount(
         &self,
@@ -272,7 +255,7 @@ impl Volume {
             None => self.kept.clone_tree()?,
             Some(path) => clone_at(self.open_sub_path(ids, path)?, "")?,
         };
-        if read_only {
+        if read_only || self.changing.is_some() {
             kernel::mount_setattr(&mount, MOUNT_ATTR_RDONLY, None)?;
         }
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&mount)?.st_mode);
@@ -301,7 +284,7 @@ impl Volume {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let root = self.kept.root();
         match openat2(root, path, flags, Mode::empty(), NO_XDEV_LINKS) {
-            Err(Errno::NOENT) => {}
+            Err(Errno::NOENT) if self.changing.is_none() => {}
             found => return Ok(found?),
         }
         let (root, owner) = self.maker(ids);

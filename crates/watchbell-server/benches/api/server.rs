@@ -129,7 +129,7 @@ pub(crate) fn run(dir: &Path, fsync_delay: Duration, pace: Duration) {
             }
         }
     });
-    let options = ServerOptions { listen, identity, issuers: Vec::new() };
+    let options = ServerOptions { listen, identity: identity.into(), issuers: Vec::new() };
     let server =
         Server::start(options, state.clone(), Arc::new(NoNode), Arc::new(NoNode), Arc::new(NoNode)).unwrap();
     let mut out = io::stdout();

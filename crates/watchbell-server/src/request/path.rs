@@ -20,6 +20,10 @@ pub(crate) enum Route {
     Metrics,
     /// `/`: the list of paths.
     Root,
+    /// `/.well-known/openid-configuration`: where others find the keys of service accounts' tokens.
+    OpenIdConfiguration,
+    /// `/openid/v1/jwks`
+    TokenKeys,
     /// `/openapi/v2`
     OpenApiV2,
     /// `/openapi/v3`
@@ -80,6 +84,8 @@ pub(crate) enum Sub {
     Exec,
     Attach,
     Eviction,
+    /// Of a service account.
+    Token,
     /// How its containers are started; of a pod that is sent, with POST.
     Sandbox,
     /// What admission makes of it; of a pod that is sent, with POST.
@@ -99,6 +105,7 @@ impl Sub {
             Sub::Exec
             | Sub::Attach
             | Sub::Eviction
+            | Sub::Token
             | Sub::Sandbox
             | Sub::Admission
             | Sub::Trigger
@@ -115,6 +122,7 @@ impl Sub {
             Sub::Exec => "exec",
             Sub::Attach => "attach",
             Sub::Eviction => "eviction",
+            Sub::Token => "token",
             Sub::Sandbox => "sandbox",
             Sub::Admission => "admission",
             Sub::Trigger => Subresource::Trigger.as_str(),
@@ -159,6 +167,8 @@ impl Route {
             ["readyz"] => Route::Probe(Probe::Ready),
             ["version"] => Route::Version,
             ["metrics"] => Route::Metrics,
+            [".well-known", "openid-configuration"] => Route::OpenIdConfiguration,
+            ["openid", "v1", "jwks"] => Route::TokenKeys,
             ["openapi", "v2"] => Route::OpenApiV2,
             ["openapi", "v3"] => Route::OpenApiIndex,
             ["openapi", "v3", "api", version] => {
@@ -227,6 +237,7 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name, "log"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Log),
         [name, "exec"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Exec),
         [name, "eviction"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Eviction),
+        [name, "token"] if resource == Resource::ServiceAccount => (Some((*name).to_owned()), Sub::Token),
         [name, "sandbox"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Sandbox),
         [name, "admission"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Admission),
         [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
@@ -251,9 +262,6 @@ fn not_served(resource: Resource, sub: &str) -> Option<ApiError> {
         }
         (Resource::Node, "proxy") => {
             "the node has no interface of its own; ask for its pods, their logs and events"
-        }
-        (Resource::ServiceAccount, "token") => {
-            "no tokens are given out; clients come with a certificate, as in admin.kubeconfig"
         }
         _ => return None,
     };

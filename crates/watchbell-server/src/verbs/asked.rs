@@ -1,4 +1,4 @@
-//! Kinds that are asked and answered, and never stored: evictions and the reviews of who may what.
+//! Kinds that are asked and answered, and never stored: evictions, tokens, and the reviews of who is who and may what.
 
 use serde_json::Value;
 use watchbell_api::resource::Scope;
@@ -53,11 +53,22 @@ impl Asked {
 pub(crate) const EVICTION: Asked =
     Asked { group: "policy", version: "v1", kind: "Eviction", plural: "", singular: "", is_namespaced: true };
 
+/// What `serviceaccounts/token` takes.
+pub(crate) const TOKEN_REQUEST: Asked = Asked {
+    group: AUTHENTICATION,
+    version: "v1",
+    kind: "TokenRequest",
+    plural: "",
+    singular: "",
+    is_namespaced: true,
+};
+
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
-pub(crate) const REVIEWS: [Asked; 5] = [
+pub(crate) const REVIEWS: [Asked; 6] = [
     Asked::cluster(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview"),
+    Asked::cluster(AUTHENTICATION, "TokenReview", "tokenreviews", "tokenreview"),
     Asked {
         is_namespaced: true,
         ..Asked::cluster(

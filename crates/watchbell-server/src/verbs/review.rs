@@ -12,6 +12,7 @@ use watchbell_core::access::{Decision, Deed, Rbac, RoleRef};
 use watchbell_core::request::User;
 
 use super::asked::{self, Asked};
+use super::token;
 use super::write::body_object;
 use crate::app::{App, Call};
 use crate::body::{self, Arriving, Body};
@@ -40,7 +41,7 @@ pub(crate) async fn review(
         object["metadata"]["namespace"] = path.namespace.clone().into();
     }
     let snapshot = app.state.snapshot();
-    object["status"] = status(path.asked, snapshot.rbac(), &call.held.user, &object["spec"]);
+    object["status"] = status(app, path.asked, snapshot.rbac(), &call.held.user, &object["spec"]);
     let mut response = respond::document(StatusCode::CREATED, answer, &object, call.gzip)?;
     respond::warn(&mut response, &warnings);
     Ok(response)
@@ -48,9 +49,10 @@ pub(crate) async fn review(
 
 const RULES: &str = "SelfSubjectRulesReview";
 
-fn status(asked: &Asked, rbac: &Rbac, user: &User, spec: &Value) -> Value {
+fn status(app: &App, asked: &Asked, rbac: &Rbac, user: &User, spec: &Value) -> Value {
     match asked.kind {
         "SelfSubjectReview" => json!({"userInfo": user.info()}),
+        "TokenReview" => token::review(app, spec),
         RULES => rules(rbac, user, text(spec, "namespace")),
         "SelfSubjectAccessReview" => decision(rbac, user, spec),
         _ => decision(rbac, &subject(spec), spec),
@@ -177,6 +179,10 @@ fn errors(path: &ReviewPath, object: &Value) -> Vec<FieldError> {
                 "must match metadata.namespace",
             );
         }
+    }
+    if path.asked.kind == "TokenReview" && text(spec, "token").is_empty() {
+        let detail = "token is required for TokenReview in authentication";
+        errors.push(FieldError::new(FieldErrorClass::Required, "spec.token", "", detail));
     }
     errors.extend(selector_errors(&resource["fieldSelector"], "spec.resourceAttributes.fieldSelector"));
     errors.extend(selector_errors(&resource["labelSelector"], "spec.resourceAttributes.labelSelector"));

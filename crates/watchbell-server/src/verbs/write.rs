@@ -121,7 +121,7 @@ pub(crate) async fn write(
             Sub::Trigger => Subresource::Trigger,
             Sub::Suspend => Subresource::Suspend,
             Sub::Rerun => Subresource::Rerun,
-            Sub::None | Sub::Log | Sub::Exec | Sub::Attach | Sub::Sandbox | Sub::Admission => {
+            Sub::None | Sub::Log | Sub::Token | Sub::Exec | Sub::Attach | Sub::Sandbox | Sub::Admission => {
                 Subresource::None
             }
         },

@@ -97,11 +97,6 @@ fn what_is_not_served_says_what_to_do_instead() {
     check("GET", &format!("{path}/proxy/some/page"), "pods/proxy is not served");
     check("PATCH", &format!("{path}/resize"), "make a new one");
     check("GET", "/api/v1/nodes/watchbell/proxy/logs/", "nodes/proxy is not served");
-    check(
-        "POST",
-        "/api/v1/namespaces/default/serviceaccounts/default/token",
-        "serviceaccounts/token is not served: no tokens are given out",
-    );
     h.client.get(&format!("{path}/nonsense")).expect_refusal(404, "NotFound", "");
 }
 

@@ -79,7 +79,7 @@ impl Harness {
         let images = Arc::new(FakeImages::default());
         let sessions = Arc::new(FakeSessions::default());
         let issuers = issuers.into_iter().map(|config| Issuer::start(config).unwrap()).collect();
-        let options = ServerOptions { listen, identity, issuers };
+        let options = ServerOptions { listen, identity: identity.into(), issuers };
         let server =
             Server::start(options, state.clone(), logs.clone(), images.clone(), sessions.clone()).unwrap();
         let client = Client::of_kubeconfig(server.admin_kubeconfig());

@@ -27,6 +27,7 @@ mod sandbox;
 mod sessions;
 mod state;
 mod status;
+mod tokens;
 mod verbs;
 mod walk;
 mod watches;

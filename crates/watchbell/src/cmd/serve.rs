@@ -1,5 +1,6 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -131,6 +132,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|e| Failure::Refused(format!("cannot use {}: {e}", args.data_dir.data_dir.display())))?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let identity = Identity::open(&dir, listen, &hostname).map_err(Failure::refused)?;
+    let identity = Arc::new(identity);
     let offered = watchbell_node::capacity(&dir, &kept).map_err(Failure::refused)?;
     let mut seed = [0u8; 32];
     getrandom::fill(&mut seed).map_err(|e| Failure::Refused(format!("cannot draw random bytes: {e}")))?;
@@ -153,7 +155,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (state, writer) =
         State::start(store, report.last_resource_version, config, commands).map_err(Failure::refused)?;
     state.show_metrics(move || export_metrics.render(jiff::Timestamp::now()));
-    let node = Node::start(options, state.lookup(), follow, state.reports()).map_err(Failure::refused)?;
+    let node = Node::start(options, state.lookup(), state.tokens(identity.clone()), follow, state.reports())
+        .map_err(Failure::refused)?;
     let options = ServerOptions { listen, identity, issuers: issuers::start(issuers)? };
     let server = Server::start(options, state.clone(), node.logs(), node.images(), node.sessions())
         .map_err(Failure::refused)?;

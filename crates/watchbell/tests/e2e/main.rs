@@ -22,6 +22,7 @@ mod schedule;
 mod seccomp;
 mod shared;
 mod stand;
+mod tokens;
 mod transcript;
 mod users;
 mod watching;

@@ -50,6 +50,7 @@ scripts! {
     runs
     errors
     streams
+    tokens
 }
 
 #[test]

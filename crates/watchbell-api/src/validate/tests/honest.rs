@@ -37,7 +37,7 @@ fn of_a_pod() {
         pod_yaml,
         "activeDeadlineSeconds done
          affinity {podAffinity: {}}
-         automountServiceAccountToken true
+         automountServiceAccountToken done
          containers done
          dnsConfig {nameservers: [1.1.1.1]}
          dnsPolicy Default
@@ -244,6 +244,6 @@ fn of_a_volume() {
          downwardAPI done
          podCertificate {keyType: ED25519, signerName: a.b/c}
          secret done
-         serviceAccountToken {path: p}",
+         serviceAccountToken done",
     );
 }

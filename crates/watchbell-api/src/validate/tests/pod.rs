@@ -318,7 +318,6 @@ fn volumes() {
             "spec.volumes[0].projected.sources[2].secret.name: Required value",
             "spec.volumes[0].projected.sources[2]: Forbidden: may not specify more than 1 volume type per source",
             "spec.volumes[0].projected.sources[3].serviceAccountToken.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes",
-            "spec.volumes[0].projected.sources[3].serviceAccountToken: Forbidden: must not be specified when serviceAccountName is not set",
         ],
     );
 }

@@ -1,7 +1,16 @@
 use serde_json::{Value, json};
 
 use super::{objects, spec, with_facts};
-use crate::pod::{files_of, is_files};
+use watchbell_api::types::pod::TokenProjection;
+
+use crate::pod::{ConfigError, files_of, is_changing, is_files};
+
+fn token(asked: &TokenProjection) -> Result<String, ConfigError> {
+    match &*asked.audience {
+        "nobody" => Err(ConfigError("no token".into())),
+        audience => Ok(format!("token for <{audience}>")),
+    }
+}
 
 /// `path mode contents` of each file, or the error.
 fn check(volume: Value, expect: Result<&[&str], &str>) {
@@ -10,7 +19,7 @@ fn check(volume: Value, expect: Result<&[&str], &str>) {
     ]}));
     let volume = &pod.volumes[0];
     assert!(is_files(volume));
-    let got = with_facts(&pod, |facts| files_of(facts, volume, &objects));
+    let got = with_facts(&pod, |facts| files_of(facts, volume, &objects, &token));
     match (got, expect) {
         (Ok(files), Ok(expect)) => {
             let mut lines: Vec<String> = files
@@ -87,7 +96,39 @@ fn sources_are_projected_into_one_directory() {
             {"secret": {"name": "sec", "items": [{"key": "user", "path": "x"}]}},
             {"downwardAPI": {"items": [{"path": "n", "fieldRef": {"fieldPath": "metadata.name"}}]}},
             {"serviceAccountToken": {"path": "token"}},
+            {"serviceAccountToken": {"path": "vault/token", "audience": "vault"}},
         ]}}),
-        Ok(&["n 440 train-3-abcde", "x 440 admin", "y 440 red"]),
+        Ok(&[
+            "n 440 train-3-abcde",
+            "token 440 token for <>",
+            "vault/token 440 token for <vault>",
+            "x 440 admin",
+            "y 440 red",
+        ]),
     );
+    let refused = json!({"serviceAccountToken": {"path": "token", "audience": "nobody"}});
+    check(json!({"projected": {"sources": [refused]}}), Err("no token"));
+}
+
+#[test]
+fn a_token_is_its_users() {
+    let check = |context: Value, containers: [Value; 2], expect: (u16, u32)| {
+        let [a, b] = containers;
+        let pod = spec(json!({
+            "securityContext": context,
+            "initContainers": [{"name": "a", "securityContext": a}], "containers": [{"name": "b", "securityContext": b}],
+            "volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}],
+        }));
+        assert!(is_changing(&pod.volumes[0]));
+        let files = with_facts(&pod, |facts| files_of(facts, &pod.volumes[0], &objects, &token)).unwrap();
+        assert_eq!((files[0].mode, files[0].uid), expect, "{context}");
+    };
+    let user = |uid: i64| json!({"runAsUser": uid});
+    let none = || json!({});
+    check(none(), [none(), none()], (0o644, 0));
+    check(user(1000), [none(), none()], (0o600, 1000));
+    check(none(), [user(5), user(5)], (0o600, 5));
+    check(none(), [user(5), user(6)], (0o644, 0));
+    check(user(1000), [none(), user(6)], (0o644, 0));
+    check(json!({"fsGroup": 7}), [none(), none()], (0o600, 0));
 }

@@ -9,11 +9,12 @@ use super::{CLIENT, EventLoop};
 use crate::clock;
 use crate::spawner::client_link::ClientLink;
 use crate::spawner::machine::Input;
+use crate::spec::check_changing;
 use crate::wire::{
     BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, VERSION,
     Welcome, decode,
 };
-use crate::{ContainerId, PodEnvironment, RunSpec, StartFailureKind};
+use crate::{ContainerId, OwnedFile, PodEnvironment, RunSpec, StartFailureKind};
 
 /// Rows of the table in one frame.
 const ROWS: usize = 256;
@@ -127,6 +128,17 @@ impl EventLoop {
             Request::Session(ask) => {
                 let socket = frame.fds.into_iter().next().ok_or("a session came without its socket")?;
                 self.open_session(ask, socket)?;
+            }
+            Request::UpdateFiles { uid, volume } => {
+                let fd = frame.fds.into_iter().next().ok_or("files came without their memory")?;
+                let bytes = crate::seal::read_sealed(fd, POD_BYTES_MAX)
+                    .map_err(|error| format!("the memory of files {error}"))?;
+                let files = decode::<Vec<OwnedFile>>(&bytes).map_err(|error| error.to_string())?;
+                check_changing("files", &files).map_err(|error| error.to_string())?;
+                // What is there stays when it fails; the server tries again before it is out of date.
+                if let Err(error) = self.parts.host.update_files(uid, volume, &files) {
+                    tracing::error!("cannot change the files of volume {volume} of pod {uid:032x}: {error}");
+                }
             }
             Request::Retire => self.ends |= self.parts.machine.is_idle(),
         }

@@ -206,7 +206,9 @@ fn mounts(spec: &RunSpec, given: &Given<'_>) -> Vec<Value> {
 fn volumes(spec: &RunSpec) -> Vec<(usize, &str, Vec<&'static str>)> {
     let is_files = |id: u16| {
         let volume = spec.pod.volumes.iter().find(|volume| volume.id == id);
-        volume.is_some_and(|volume| matches!(volume.source, crate::VolumeSource::Files { .. }))
+        volume.is_some_and(|volume| {
+            matches!(volume.source, crate::VolumeSource::Files { .. } | crate::VolumeSource::Changing { .. })
+        })
     };
     let own = spec.mounts.iter().map(|mount| {
         let mut options = vec!["nosuid", "nodev"];
