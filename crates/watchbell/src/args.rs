@@ -90,7 +90,7 @@ pub(crate) struct Output {
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    Serve(cmd::serve::Args),
+    Serve(Box<cmd::serve::Args>),
     Run(cmd::run::Args),
     Apply(cmd::apply::Args),
     Get(cmd::get::Args),

@@ -198,12 +198,10 @@ fn strangers_get_nothing() {
         return;
     }
     let stand = Stand::start();
-    let config = std::fs::read_to_string(stand.kubeconfig()).unwrap();
     use std::os::unix::fs::PermissionsExt;
     let mode = stand.kubeconfig().metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
-    let server =
-        config.lines().find_map(|l| l.trim().strip_prefix("server: ")).unwrap().trim_matches('"').to_owned();
+    let server = stand.url();
     let ask = |path: &str| {
         let mut command = std::process::Command::new("curl");
         command.args(["-sk", "--noproxy", "*", "-w", "\n%{http_code}", &format!("{server}{path}")]);

@@ -71,6 +71,13 @@ impl Stand {
         Stand { dir: tempfile::tempdir().unwrap(), server: None, serve: Vec::new() }
     }
 
+    /// The server's URL, as the kubeconfig has it.
+    pub(crate) fn url(&self) -> String {
+        let config = std::fs::read_to_string(self.kubeconfig()).unwrap();
+        let url = config.lines().find_map(|line| line.trim().strip_prefix("server: "));
+        url.unwrap().trim_matches('"').to_owned()
+    }
+
     /// As [`Stand::start`], with the image `busybox:bar` in its store.
     pub(crate) fn with_busybox() -> Stand {
         Stand::with_busybox_and(|_| Vec::new())

@@ -29,11 +29,9 @@ fn read(stand: &Stand, namespace: &str, pod: &str, file: &str) -> Done {
 
 /// Who a token is, as kubectl without anything else is told.
 fn who(stand: &Stand, token: &str) -> Done {
-    let config = std::fs::read_to_string(stand.kubeconfig()).unwrap();
-    let server = config.lines().find_map(|line| line.trim().strip_prefix("server: ")).unwrap();
     let mut command = Command::new("kubectl");
     command
-        .args(["--kubeconfig=/dev/null", "--server", server, "--token", token])
+        .args(["--kubeconfig=/dev/null", "--server", &stand.url(), "--token", token])
         .arg(format!("--certificate-authority={}", stand.data().join("pki/ca.crt").display()))
         .args(["auth", "whoami"]);
     run(command, "")

@@ -66,7 +66,7 @@ fn users_come_with_certificates_and_tokens_and_are_sent_away() {
 
     let list = stand.watchbell(&["user", "list"]).ok();
     for words in
-        ["certificate   ada-", "token         ci-", "bob@example.com", "23h left", "kubernetes-admin"]
+        ["certificate   ada-", "token         ci-", "bob@example.com", "h left", "d left", "kubernetes-admin"]
     {
         assert!(list.contains(words), "{list} lacks {words}");
     }

@@ -23,10 +23,9 @@ fn get_w_outlives_a_restart_that_forgets() {
     assert!(lines.any(|line| line == "configmap/before"));
     // Something else moves the version on, and the next server knows no change before its own time.
     stand.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: other}\n");
-    let config = std::fs::read_to_string(stand.kubeconfig()).unwrap();
-    let address = config.split("https://").nth(1).unwrap().lines().next().unwrap().to_owned();
+    let url = stand.url();
     stand.stop();
-    stand.launch_on(address.trim());
+    stand.launch_on(url.trim_start_matches("https://"));
     stand.wait_ready();
     stand.apply(&config_map("after"));
     let next = lines.find(|line| line != "configmap/kube-root-ca.crt");
