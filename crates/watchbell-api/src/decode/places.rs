@@ -95,7 +95,7 @@ fn steps(path: &str) -> Vec<Step<'_>> {
     steps
 }
 
-/// Reads a YAML stream as [`super::yaml`] does, with the places of what is in it.
+/// Reads a YAML stream as [`super::yaml()`] does, with the places of what is in it.
 ///
 /// # Errors
 /// As there.

@@ -269,8 +269,8 @@ fn who_prints_too_fast_waits_and_loses_nothing() -> Outcome {
 
 #[test]
 fn a_held_task_goes_on_when_its_time_has_come() -> Outcome {
-    // Every turn is more than the bucket holds, so each is followed by a wait of a few milliseconds.
-    let rate = LogRate { bytes_per_second: 64 << 20, burst_bytes: 1 };
+    // Every turn is more than the bucket holds, so each is followed by a wait, of some milliseconds for what a pipe holds.
+    let rate = LogRate { bytes_per_second: 4 << 20, burst_bytes: 1 };
     let mut keeper = Running::start_with(rate)?;
     let mut task = keeper.watch(1, "a.log", 64 << 20)?;
     let piece = b"0123456789abcde\n".repeat(4 << 10);
