@@ -136,7 +136,7 @@ fn a_failed_journal_ends_the_server() {
     run_part(&[], script, "disk::part_with_a_file_size_limit", dir.path());
     let acknowledged = std::fs::read_to_string(dir.path().join("acknowledged")).unwrap();
     let copy = tempfile::tempdir().unwrap();
-    for name in ["journal.db", "journal.db-wal", "secrets.key"] {
+    for name in ["journal.db", "journal.db-wal", "secrets.key", "audit.key"] {
         std::fs::copy(dir.path().join("data").join(name), copy.path().join(name)).unwrap();
     }
     // The limit is gone: what was answered is there.

@@ -77,7 +77,7 @@ fn what_was_answered_survives_an_end_without_warning() {
     let before = everything(&h);
     // A copy of the files as they lie, taken while the server runs: what a power cut would leave.
     let copy = tempfile::tempdir().unwrap();
-    for name in ["journal.db", "journal.db-wal", "secrets.key"] {
+    for name in ["journal.db", "journal.db-wal", "secrets.key", "audit.key"] {
         std::fs::copy(h.dir.path().join(name), copy.path().join(name)).unwrap();
     }
     // Another authority would change the ConfigMap that holds its certificate.
