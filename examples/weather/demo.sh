@@ -144,8 +144,17 @@ for deed in "get cronjob weather" "apply -f $example/nightly.yaml" "suspend cron
 done
 test "$before" = "$("$watchbell" get cronjob weather -n weather -o json)"
 
-step "7. End the server"
+step "7. End the server, and let its audit log prove what was refused"
 kill -TERM "$server"
 wait "$server"
 server=
+audit() { verb=$1 && shift && "$watchbell" audit "$verb" --data-dir "$data" "$@"; }
+audit search --user eve --decision forbid | tee "$work/forbidden.txt"
+grep -q "delete" "$work/forbidden.txt"
+index=$(audit search --user eve --decision forbid --verb delete -o json | sed -n 's/^{"log":"[^"]*","index":\([0-9]*\).*/\1/p' | tail -n 1)
+audit prove "$index" >"$work/entry.tlog-proof"
+audit checkpoint --key >"$work/audit.pub"
+# Whoever holds the log's public key can check it anywhere, with the proof alone.
+"$watchbell" audit verify-proof "$work/entry.tlog-proof" --key "$work/audit.pub"
+audit verify
 echo "done"

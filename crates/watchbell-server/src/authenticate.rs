@@ -388,6 +388,21 @@ impl Tenure {
         Tenure { state, credential, held }
     }
 
+    /// Whether it counts now; if not, what the client hears of it.
+    pub(crate) fn confirm(&self) -> Result<(), ApiError> {
+        self.confirm_by(&self.state.snapshot(), Timestamp::now())
+    }
+
+    fn confirm_by(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), ApiError> {
+        if !self.credential.counts(snapshot, now) {
+            return Err(ApiError::new(
+                Reason::Unauthorized,
+                "what this was opened with no longer counts: it was revoked, or has ended",
+            ));
+        }
+        self.held.check(snapshot.rbac())
+    }
+
     /// Waits until it no longer counts, or its user no longer may, and says what the client hears of it.
     pub(crate) async fn over(&self) -> ApiError {
         // What a token is bound to may be any pod, which few wait for: they hear of all changes.
@@ -399,13 +414,7 @@ impl Tenure {
             bell.mark_unchanged();
             let snapshot = self.state.snapshot();
             let now = Timestamp::now();
-            if !self.credential.counts(&snapshot, now) {
-                return ApiError::new(
-                    Reason::Unauthorized,
-                    "what this was opened with no longer counts: it was revoked, or has ended",
-                );
-            }
-            if let Err(refusal) = self.held.check(snapshot.rbac()) {
+            if let Err(refusal) = self.confirm_by(&snapshot, now) {
                 return refusal;
             }
             let left = self.credential.ends(&snapshot).saturating_sub(now.as_second());

@@ -1,8 +1,9 @@
 //! Between the world's rows and the store's: the same thing in two crates that do not know each other.
 
+use serde_json::{Map, Value};
 use watchbell_api::Resource;
 use watchbell_core::world::{Row, RowKey, Stage};
-use watchbell_store::{AuditEntry, Batch, Put, Seal, Store};
+use watchbell_store::{AuditEntry, Batch, MAX_AUDIT_BODY_BYTES, Put, Seal, Store};
 
 use crate::state::StartError;
 
@@ -38,9 +39,67 @@ pub(crate) fn batch(stage: &Stage, version: u64) -> Batch {
             .iter()
             .map(|record| AuditEntry {
                 at_unix_nanos: i64::try_from(record.at.as_nanosecond()).unwrap_or(i64::MAX),
-                body: record.body.to_string().into_bytes(),
+                body: entry(&record.body),
             })
             .collect(),
+    }
+}
+
+/// The bytes of an audit entry. What somebody made too long for the log is cut, and says so: an entry that the store refuses
+/// would take everybody's changes of its batch with it.
+fn entry(body: &Value) -> Vec<u8> {
+    let whole = body.to_string().into_bytes();
+    if whole.len() <= MAX_AUDIT_BODY_BYTES {
+        return whole;
+    }
+    let fits = |bound: Bound| {
+        let mut cut = shortened(body, bound);
+        cut["truncatedFromBytes"] = whole.len().into();
+        let bytes = cut.to_string().into_bytes();
+        (bytes.len() <= MAX_AUDIT_BODY_BYTES).then_some(bytes)
+    };
+    BOUNDS.into_iter().find_map(fits).unwrap_or_else(|| {
+        // Nothing but what every entry has.
+        let kept = ["kind", "apiVersion", "auditID", "stage", "verb", "action", "stageTimestamp"];
+        let least: Map<String, Value> = kept
+            .into_iter()
+            .filter_map(|key| Some((key.to_owned(), shortened(body.get(key)?, BOUNDS[2]))))
+            .chain([("truncatedFromBytes".to_owned(), whole.len().into())])
+            .collect();
+        Value::Object(least).to_string().into_bytes()
+    })
+}
+
+/// How much of a text (bytes), a list (items) and a map (fields) stays.
+#[derive(Clone, Copy)]
+struct Bound {
+    text: usize,
+    items: usize,
+    fields: usize,
+}
+
+const BOUNDS: [Bound; 3] = [
+    Bound { text: 1024, items: 32, fields: 64 },
+    Bound { text: 256, items: 8, fields: 32 },
+    Bound { text: 64, items: 2, fields: 24 },
+];
+
+fn shortened(value: &Value, bound: Bound) -> Value {
+    let short = |text: &str| match text.len() <= bound.text {
+        true => text.to_owned(),
+        false => format!("{}…", &text[..text.floor_char_boundary(bound.text)]),
+    };
+    match value {
+        Value::String(text) => short(text).into(),
+        Value::Array(items) => items.iter().take(bound.items).map(|item| shortened(item, bound)).collect(),
+        Value::Object(fields) => Value::Object(
+            fields
+                .iter()
+                .take(bound.fields)
+                .map(|(key, value)| (short(key), shortened(value, bound)))
+                .collect(),
+        ),
+        other => other.clone(),
     }
 }
 
@@ -68,5 +127,42 @@ fn store_key(key: &RowKey) -> watchbell_store::RowKey {
         RowKey::ArrayPod { job_id, index, attempt } => {
             watchbell_store::RowKey::ArrayPod { job: *job_id, index: *index, attempt: *attempt }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What stays of an entry fits, is JSON, and says what it was.
+    fn check(body: &Value, expect_field: &str) -> Value {
+        let bytes = entry(body);
+        assert!(bytes.len() <= MAX_AUDIT_BODY_BYTES, "{} bytes", bytes.len());
+        let read: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(read["auditID"], "id");
+        assert!(!read[expect_field].is_null(), "{expect_field} of {read}");
+        read
+    }
+
+    #[test]
+    fn no_entry_is_too_long_for_the_log() {
+        let small = json!({"auditID": "id", "verb": "get"});
+        assert_eq!(entry(&small), small.to_string().into_bytes());
+        let text = json!({"auditID": "id", "details": {"image": "é".repeat(70_000)}});
+        let read = check(&text, "details");
+        assert!(read["truncatedFromBytes"].as_u64().unwrap() > 140_000);
+        let list = json!({"auditID": "id", "details": {"containers": vec![json!({"image": "i".repeat(300)}); 2000]}});
+        check(&list, "details");
+        let quotes = json!({"auditID": "id", "user": {"extra": {"a": vec!["\"".repeat(64 << 10); 9]}}});
+        check(&quotes, "user");
+        let keys: Map<String, Value> = (0..90_000).map(|i| (i.to_string(), json!(i))).collect();
+        check(&json!({"auditID": "id", "user": keys}), "user");
+        let mut deep = json!({"a": "x".repeat(60)});
+        for _ in 0..4 {
+            deep = Value::Object((0..20).map(|i| (i.to_string(), deep.clone())).collect());
+        }
+        check(&json!({"auditID": "id", "verb": "get", "details": deep}), "verb");
     }
 }

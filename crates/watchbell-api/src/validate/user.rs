@@ -65,7 +65,16 @@ pub(super) fn token(f: &mut Findings, token: &At<'_, '_>) {
     grant(f, &token.field("spec"));
 }
 
+/// Nothing else takes it away.
+fn stays(f: &mut Findings, metadata: &At<'_, '_>, why: &str) {
+    let owners = metadata.field("ownerReferences");
+    if owners.len() > 0 {
+        f.forbidden(&owners, why);
+    }
+}
+
 pub(super) fn certificate(f: &mut Findings, certificate: &At<'_, '_>) {
+    stays(f, &certificate.field("metadata"), "the record of a certificate does not go with another object");
     let spec = certificate.field("spec");
     grant(f, &spec);
     let request = spec.field("request");
@@ -87,10 +96,7 @@ pub(super) fn revocation(f: &mut Findings, revocation: &At<'_, '_>) {
             "must be the certificate's serial number: whole bytes in lower-case hexadecimal digits, at most 40",
         );
     }
-    let owners = metadata.field("ownerReferences");
-    if owners.len() > 0 {
-        f.forbidden(&owners, "a revocation does not go with another object");
-    }
+    stays(f, &metadata, "a revocation does not go with another object");
     let spec = revocation.field("spec");
     for (field, max) in [("user", NAME_BYTES_MAX), ("reason", DESCRIPTION_BYTES_MAX)] {
         let field = spec.field(field);

@@ -1,6 +1,6 @@
 //! One log, entry by entry: what its files must hold is made anew and compared with what they do hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::listing::LogFiles;
@@ -17,6 +17,8 @@ const ROWS: u64 = TILE_WIDTH as u64;
 struct Walk<'a> {
     dir: &'a Path,
     files: LogFiles,
+    /// Files that came after the list was made, in place of partial ones that it names.
+    grown: BTreeSet<Tile>,
     published: u64,
     found: &'a mut Verified,
     edge: Edge,
@@ -52,6 +54,7 @@ pub(super) fn walk(
     let mut walk = Walk {
         dir,
         files: log.files,
+        grown: BTreeSet::new(),
         published: log.published,
         found,
         edge: Edge::default(),
@@ -197,7 +200,9 @@ impl Walk<'_> {
                         && let Some(bytes) =
                             read_if_there(&self.dir.join(self.files.path(&full.path())), limit)?
                     {
+                        // It holds what was added since, too, and is compared as far as the log was read.
                         self.files.tiles.remove(&full);
+                        self.grown.insert(full);
                         files.push((full, bytes));
                     }
                 }
@@ -227,8 +232,14 @@ impl Walk<'_> {
         }
         for (tile, bytes) in files.drain(..) {
             let path = self.files.path(&tile.path());
+            if self.grown.contains(&tile) && ends.len() <= usize::from(tile.width) {
+                let known = ends.last().map_or(&[][..], |end| &content[..*end]);
+                if !bytes.starts_with(known) {
+                    self.found.damaged(path, "it differs from the log");
+                }
+                continue;
+            }
             let Some(end) = ends.get(usize::from(tile.width)) else {
-                // A server that runs may have gone on since the journal was read; only the full form can be of later.
                 let what =
                     format!("it goes beyond the log's end at {} of its entries or hashes", ends.len() - 1);
                 self.found.damaged(path, what);

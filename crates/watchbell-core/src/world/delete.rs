@@ -45,6 +45,14 @@ fn stays(object: &Stored, now: Timestamp) -> Option<&'static str> {
                 "what it revokes would be taken again: it stays until the certificate ends; issue another certificate instead",
             )
         }
+        Resource::UserCertificate => {
+            let Status::Json(status) = &object.status else { return None };
+            let ends = status["expirationTimestamp"].as_str().and_then(|ends| ends.parse::<Timestamp>().ok());
+            ends.is_some_and(|ends| ends > now).then_some(
+                "the certificate would be taken all the same, and nobody would know of it: it stays until the certificate \
+                 ends; `watchbell user revoke` ends it now",
+            )
+        }
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ use hyper::{Response, StatusCode};
 use watchbell_api::{ApiError, Resource};
 
 use crate::app::{App, Call};
-use crate::body::{self, Arriving, Body};
+use crate::body::{Arriving, Body};
 use crate::request::ObjectPath;
 use crate::request::accept::Answer;
 use crate::respond;
@@ -29,7 +29,7 @@ pub(crate) async fn of_sent(
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let answer = Answer::text(&call.accept)?;
-    let object = super::write::body_object(call, body::read(incoming).await?).await?;
+    let object = super::write::body_object(call, super::write::whole_body(call, incoming).await?).await?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if path.name.as_deref() != Some(name) {
         return Err(ApiError::bad_request(format!("the name in the path is not that of the pod, {name:?}")));

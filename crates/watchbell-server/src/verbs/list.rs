@@ -86,7 +86,7 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
         Gzip::Taken => respond::zipped(&answer.content_type(), body),
         Gzip::No => respond::stream(&answer.content_type(), body),
     };
-    let app = app.clone();
+    let (app, tenure) = (app.clone(), call.tenure.clone());
     tokio::spawn(async move {
         let mut piece = first;
         loop {
@@ -122,6 +122,11 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
             if is_last {
                 // Before the client can ask for the next page.
                 walk.pin(&app);
+            }
+            // A client that reads slowly may have been sent away since the last piece.
+            if let Err(refusal) = tenure.confirm() {
+                flow.fail(std::io::Error::other(refusal.message)).await;
+                return;
             }
             if !out.is_empty() && flow.send(Bytes::from(out)).await.is_err() {
                 return;

@@ -13,9 +13,9 @@ use watchbell_core::request::User;
 
 use super::asked::{self, Asked};
 use super::token;
-use super::write::body_object;
+use super::write::{body_object, whole_body};
 use crate::app::{App, Call};
-use crate::body::{self, Arriving, Body};
+use crate::body::{Arriving, Body};
 use crate::request::ReviewPath;
 use crate::request::accept::Answer;
 use crate::request::options::write_options;
@@ -28,7 +28,7 @@ pub(crate) async fn review(
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let answer = Answer::negotiate(&call.accept, &[])?;
-    let mut object = body_object(call, body::read(incoming).await?).await?;
+    let mut object = body_object(call, whole_body(call, incoming).await?).await?;
     let warnings = asked::check(&mut object, path.asked, &write_options(&call.query, None)?)?;
     let errors = errors(path, &object);
     if !errors.is_empty() {

@@ -15,10 +15,10 @@ use watchbell_core::world::NODE_NAME;
 use watchbell_identity::Identity;
 
 use super::asked;
-use super::write::body_object;
+use super::write::{body_object, whole_body};
 use crate::app::{App, Call};
 use crate::authenticate::Caller;
-use crate::body::{self, Arriving, Body};
+use crate::body::{Arriving, Body};
 use crate::notes::{Note, issued_for_pod};
 use crate::request::ObjectPath;
 use crate::request::accept::Answer;
@@ -46,7 +46,7 @@ pub(crate) async fn issue(
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let answer = Answer::negotiate(&call.accept, &[])?;
-    let mut object = body_object(call, body::read(incoming).await?).await?;
+    let mut object = body_object(call, whole_body(call, incoming).await?).await?;
     let options = write_options(&call.query, None)?;
     let mut warnings = asked::check(&mut object, &asked::TOKEN_REQUEST, &options)?;
     let place = (path.namespace.as_deref().unwrap_or_default(), path.name.as_deref().unwrap_or_default());

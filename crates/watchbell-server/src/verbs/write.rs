@@ -40,7 +40,7 @@ pub(crate) async fn write(
             format!("the body is encoded as {coding:?}: send it as it is"),
         ));
     }
-    let bytes = body::read(incoming).await?;
+    let bytes = whole_body(call, incoming).await?;
     let mut body_warnings = Vec::new();
     let mut secret = None;
     let is_revocation = path.resource == Resource::CertificateRevocation;
@@ -139,6 +139,14 @@ pub(crate) async fn write(
         // The only time that anybody sees it.
         object["status"]["token"] = secret.token(issue::name(&object)).into();
     }
+    if dry_run == DryRun::All
+        && outcome == Outcome::Created
+        && path.resource.is_issued()
+        && let Some(object) = object.as_object_mut()
+    {
+        // Nothing is recorded of it, so nothing is given out.
+        object.shift_remove("status");
+    }
     let code = match outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Done => StatusCode::OK,
@@ -202,6 +210,13 @@ async fn optional_object(call: &Call, bytes: Bytes) -> Result<Option<Value>, Api
 }
 
 /// The body as an object, by its content type.
+/// A body may take its time to come: who sends it may have been sent away meanwhile.
+pub(super) async fn whole_body(call: &Call, incoming: &mut Arriving) -> Result<Bytes, ApiError> {
+    let bytes = body::read(incoming).await?;
+    call.tenure.confirm()?;
+    Ok(bytes)
+}
+
 pub(super) async fn body_object(call: &Call, bytes: Bytes) -> Result<Value, ApiError> {
     let content_type = call.content_type.clone();
     decode(bytes, move |bytes| content::object(&content_type, bytes)).await

@@ -1,5 +1,7 @@
 //! Users' tokens and certificates: from their creation to their revocation, and those who guess.
 
+use std::io::Read as _;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
@@ -161,7 +163,6 @@ fn a_watch_ends_with_the_token_that_opened_it() {
 
 #[test]
 fn a_followed_log_ends_with_the_token_that_opened_it() {
-    use std::io::Read as _;
     let (h, uid, path) = Harness::with_running_pod();
     h.logs.texts.lock().unwrap().insert((uid, 0), b"line\n".to_vec());
     let (name, text) = issue(&h, "ada", &["system:masters"]);
@@ -198,6 +199,52 @@ pub(crate) fn revoke(client: &Client, serial_number: &str) -> Answer {
         "spec": {"user": "ada", "reason": "lost"},
     });
     client.post(&format!("{GROUP}/certificaterevocations"), &object)
+}
+
+#[test]
+fn a_body_that_comes_after_the_revocation_is_not_taken() {
+    let h = Harness::start();
+    let (ada, record) = certify(&h, "ada", &["system:masters"]);
+    let body = config_map("late", "x").to_string();
+    let mut stream = ada.connect();
+    let head = format!(
+        "POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\
+         Expect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+    // It asks for the body, so it has looked at who sends it.
+    let mut word = [0; 12];
+    stream.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"HTTP/1.1 100");
+    revoke(&h.client, record["status"]["serialNumber"].as_str().unwrap()).expect(201);
+    std::io::Write::write_all(&mut stream, body.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    // The server closes as it likes.
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("HTTP/1.1 401"), "{answer}");
+    h.client.get(&format!("{MAPS}/late")).expect(404);
+}
+
+#[test]
+fn no_certificate_is_without_its_record() {
+    let h = Harness::start();
+    let (_, record) = certify(&h, "ada", &["ml"]);
+    let path = format!("{GROUP}/usercertificates");
+    let mut object = json!({"metadata": {"generateName": "c-"}, "spec": record["spec"].clone()});
+    let dry = h.client.post(&format!("{path}?dryRun=All"), &object).expect(201);
+    assert!(dry["status"].is_null(), "{dry}");
+    object["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "Namespace", "name": "x", "uid": "0"}]);
+    h.client.post(&path, &object).expect_refusal(422, "Invalid", "does not go with another object");
+    let name = record["metadata"]["name"].as_str().unwrap();
+    h.client.delete(&format!("{path}/{name}")).expect_refusal(
+        403,
+        "Forbidden",
+        "`watchbell user revoke` ends it",
+    );
+    assert_eq!(h.client.get(&path).expect(200)["items"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]

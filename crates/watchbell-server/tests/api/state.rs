@@ -187,3 +187,24 @@ fn reads_and_strangers_stand_in_the_audit_journal() {
         .sum();
     assert_eq!(strangers, 5);
 }
+
+#[test]
+fn nobody_makes_an_entry_that_keeps_others_from_writing() {
+    let h = Harness::start();
+    let jobs = "/apis/batch/v1/namespaces/default/jobs";
+    let mut long = job("long");
+    long["spec"]["template"]["spec"]["containers"][0]["image"] = "i".repeat(70_000).into();
+    h.client.post(jobs, &long).expect(201);
+    h.client.post(jobs, &job("after")).expect(201);
+    let dir = h.stop();
+    let (mut store, _) = watchbell_store::Store::open(dir.path()).unwrap();
+    let mut cut = 0;
+    store
+        .load_audit::<watchbell_store::Error>(0, &mut |row| {
+            let entry: serde_json::Value = serde_json::from_slice(&row.body).unwrap();
+            cut += u32::from(entry["truncatedFromBytes"].as_u64().is_some_and(|bytes| bytes > 70_000));
+            Ok(())
+        })
+        .unwrap();
+    assert!(cut > 0, "no entry was that long");
+}
