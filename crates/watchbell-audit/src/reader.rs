@@ -244,8 +244,13 @@ fn read_tile(dir: &Path, tile: Tile, limit: usize) -> Result<(PathBuf, Vec<u8>),
 
 /// The bytes of a regular file of at most `limit` bytes; `None` when it is not there.
 pub(crate) fn read_if_there(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, Error> {
-    let file = match File::open(path) {
-        Ok(file) => file,
+    let open = || -> std::io::Result<Option<File>> {
+        // Nobody waits for a pipe's other end, and a link leads elsewhere.
+        Ok(if path.symlink_metadata()?.is_file() { Some(File::open(path)?) } else { None })
+    };
+    let file = match open() {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(Error::damaged(path, "it is no regular file")),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path)(e)),
     };

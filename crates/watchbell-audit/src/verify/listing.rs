@@ -1,6 +1,7 @@
 //! What lies in an audit directory.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::reader::{CHECKPOINT, VERIFIER, WITNESSED, read_if_there};
@@ -55,7 +56,8 @@ impl Listing {
         }
         let mut logs = Vec::new();
         let is_dir = |name: &str| dir.join(name).symlink_metadata().is_ok_and(|meta| meta.is_dir());
-        for name in names(dir)?.into_iter().filter(|name| is_epoch(name) && is_dir(name)) {
+        let names = names(dir)?.into_iter().filter_map(|name| name.into_string().ok());
+        for name in names.filter(|name| is_epoch(name) && is_dir(name)) {
             logs.push(LogFiles::read(dir, &name)?);
         }
         logs.push(LogFiles::read(dir, "")?);
@@ -66,6 +68,14 @@ impl Listing {
 
     fn add_below(&mut self, below: &str) -> Result<(), Error> {
         for name in names(&self.dir.join(below))? {
+            let name = match name.into_string() {
+                Ok(name) => name,
+                Err(name) => {
+                    let path = format!("{below}/{}", name.to_string_lossy());
+                    self.strangers.push((path, "no name of a log's is like this"));
+                    continue;
+                }
+            };
             let path = if below.is_empty() { name } else { format!("{below}/{name}") };
             let full = self.dir.join(&path);
             let kind = match full.symlink_metadata() {
@@ -123,11 +133,11 @@ pub(crate) fn is_epoch(name: &str) -> bool {
     number.split_once('.').map_or_else(|| is_number(number), |(n, copy)| is_number(n) && is_number(copy))
 }
 
-fn names(dir: &Path) -> Result<Vec<String>, Error> {
-    let read = || -> std::io::Result<Vec<String>> {
+fn names(dir: &Path) -> Result<Vec<OsString>, Error> {
+    let read = || -> std::io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in std::fs::read_dir(dir)? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
+            names.push(entry?.file_name());
         }
         names.sort();
         Ok(names)

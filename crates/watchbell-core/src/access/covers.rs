@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 use super::Rule;
 use super::rule::{ALL, has, has_or_all, path_covers};
 
-/// So many times a smallest part is compared with a rule that is held; some tenths of a second. A megabyte of rules can have
-/// more parts than there are atoms in it: whoever writes them is told to write them otherwise.
-const COMPARISONS_MAX: usize = 4_000_000;
+/// So many times a word that is wanted is compared with one that is held, at most; some tenths of a second. A megabyte of rules
+/// can have more parts than there are atoms in it: whoever writes them is told to write them otherwise.
+const COMPARISONS_MAX: usize = 16_000_000;
 /// So many smallest parts are made at all.
 const PARTS_MAX: usize = 100_000;
 
@@ -26,15 +26,22 @@ pub enum Uncovered {
 
 /// Whether `held` covers all of `wanted`; if not, what it does not cover.
 pub fn covers(held: &[Rule], wanted: &[Rule]) -> Result<(), Uncovered> {
-    let mut left = PARTS_MAX.min(COMPARISONS_MAX / held.len().max(1));
+    let held_words = held.iter().map(words_of).sum::<usize>().max(1);
+    let (mut comparisons, mut parts) = (COMPARISONS_MAX, PARTS_MAX);
+    let mut take = |words: usize| {
+        comparisons = words.checked_mul(held_words).and_then(|n| comparisons.checked_sub(n))?;
+        Some(())
+    };
     let mut missing = Vec::new();
     for rule in wanted {
+        take(words_of(rule)).ok_or(Uncovered::TooMany)?;
         // One rule that covers the whole: most often so, and then the number of its parts does not matter.
         if held.iter().any(|own| own.covers_rule(rule)) {
             continue;
         }
-        let count = parts_of(rule);
-        left = count.and_then(|count| left.checked_sub(count)).ok_or(Uncovered::TooMany)?;
+        let count = parts_of(rule).ok_or(Uncovered::TooMany)?;
+        parts = parts.checked_sub(count).ok_or(Uncovered::TooMany)?;
+        take(count).ok_or(Uncovered::TooMany)?;
         for part in split(rule) {
             if !held.iter().any(|own| own.covers_rule(&part)) {
                 missing.push(part);
@@ -71,6 +78,13 @@ impl Rule {
                 self.resources.iter().any(|own| own.strip_prefix("*/") == Some(subresource))
             })
     }
+}
+
+/// How much there is to compare of a rule.
+fn words_of(rule: &Rule) -> usize {
+    let lists =
+        [&rule.verbs, &rule.api_groups, &rule.resources, &rule.resource_names, &rule.non_resource_urls];
+    lists.iter().map(|list| list.len()).sum()
 }
 
 /// How many smallest parts a rule has; `None`: more than can be counted.
