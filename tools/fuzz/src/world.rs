@@ -45,6 +45,7 @@ pub fn requests(data: &[u8]) {
                 ..WriteOptions::default()
             },
             audit_id: "0".into(),
+            impersonation: None,
         };
         let _ = world.write(request, at(now));
         settle(&mut world, now);
