@@ -5,12 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 9] = [
+const DIRECTIONS: [(&str, &[&str]); 11] = [
     ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api"]),
     ("watchbell-export", &["watchbell-audit", "watchbell-store"]),
     ("watchbell-identity", &["watchbell-api", "watchbell-core"]),
     ("watchbell-sandbox", &["watchbell-cdi"]),
+    ("watchbell-scan", &["watchbell-advisory", "watchbell-image"]),
+    ("watchbell-signature", &["watchbell-audit", "watchbell-image"]),
     (
         "watchbell-server",
         &["watchbell-api", "watchbell-audit", "watchbell-core", "watchbell-identity", "watchbell-store"],
@@ -23,6 +25,7 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
     (
         "watchbell",
         &[
+            "watchbell-advisory",
             "watchbell-api",
             "watchbell-audit",
             "watchbell-cdi",
@@ -32,7 +35,9 @@ const DIRECTIONS: [(&str, &[&str]); 9] = [
             "watchbell-image",
             "watchbell-node",
             "watchbell-sandbox",
+            "watchbell-scan",
             "watchbell-server",
+            "watchbell-signature",
             "watchbell-store",
         ],
     ),

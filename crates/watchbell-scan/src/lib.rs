@@ -1,0 +1,12 @@
+//! What is in an image: its packages, read straight from the layers; the bill of materials made of them; and what is known
+//! to be wrong with any of it.
+//!
+//! ```text
+//!  layers ──one pass each, in parallel──▶ Inventory ──▶ CycloneDX · SPDX · table
+//!                                            │
+//!                     advisories (index) ────┴─▶ findings ──▶ table · JSON · SARIF · CycloneDX with VEX
+//! ```
+
+mod inventory;
+
+pub use inventory::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};

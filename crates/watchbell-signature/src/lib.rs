@@ -1,0 +1,2 @@
+//! Whether somebody who is trusted signed this digest: signatures and attestations as cosign and sigstore write them,
+//! verified offline.
