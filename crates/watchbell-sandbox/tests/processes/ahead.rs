@@ -97,7 +97,10 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
         .filter_map(|pid| pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok())
         .collect::<Vec<_>>();
     place.kill("spawner")?;
-    ends.iter().try_for_each(wait_for_end)
+    ends.iter().try_for_each(wait_for_end)?;
+    // The next spawner removes the control groups of the killed one.
+    place.connect()?;
+    Ok(())
 }
 
 /// Whoever of them is killed, the next task runs.

@@ -157,6 +157,9 @@ impl Drop for Place {
         if let Err(error) = self.wait_for_spawner_end() {
             eprintln!("left behind: {error}");
         }
+        if !std::thread::panicking() {
+            assert_eq!(left_groups(&self.path.join("run")), Vec::<PathBuf>::new());
+        }
         if std::thread::panicking() || std::env::var_os("SPAWNER_LOG").is_some() {
             let log = fs::read_to_string(self.path.join("run/spawner.log")).unwrap_or_default();
             eprintln!("the spawner's log:\n{log}");
@@ -166,6 +169,27 @@ impl Drop for Place {
             }
         }
     }
+}
+
+/// The control groups of a spawner on this state directory, in whichever hierarchy. They are named by its FNV-1a.
+fn left_groups(state: &Path) -> Vec<PathBuf> {
+    let hash = state.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let name = format!("watchbell-{hash:016x}-0");
+    let (mut pending, mut found) = (vec![PathBuf::from("/sys/fs/cgroup")], Vec::new());
+    while let Some(dir) = pending.pop() {
+        // Groups of others come and go meanwhile.
+        for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes() == name.as_bytes() {
+                found.push(entry.path());
+            }
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                pending.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 impl Server {
