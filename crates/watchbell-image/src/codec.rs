@@ -45,6 +45,16 @@ impl<R: BufRead> Decoder<R> {
     }
 }
 
+impl<R: BufRead> Decoder<R> {
+    pub(crate) fn into_inner(self) -> R {
+        match self {
+            Self::Plain(r) => r,
+            Self::Gzip(r) => r.into_inner(),
+            Self::Zstd(r) => r.source,
+        }
+    }
+}
+
 impl<R: BufRead> Read for Decoder<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -135,6 +145,10 @@ pub(crate) struct Ceiling<R> {
 impl<R: Read> Ceiling<R> {
     pub(crate) fn new(inner: R, ceiling: u64) -> Self {
         Self { inner, ceiling, bytes: 0 }
+    }
+
+    pub(crate) fn into_inner(self) -> R {
+        self.inner
     }
 }
 

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use crate::digest::excerpt;
 use crate::{Error, Event, Image, Progress, Reference, Store};
-use source::{Source, Spool};
+pub(crate) use docker::SavedImage;
+pub(crate) use oci::layout_name;
+pub(crate) use source::{Source, Spool, blob_name};
 
 /// An image that came out of an archive.
 #[derive(Clone, Debug)]
@@ -35,7 +37,11 @@ pub fn import_path(
         Source::folder(path)?
     } else if metadata.is_file() {
         let file = File::open(path).map_err(Error::io("open", path))?;
-        Source::archive(Spool::from_file(store, file, &origin)?, store.limits(), &origin)?
+        Source::archive(
+            Spool::from_file(&store.ingest_dir(), store.limits(), file, &origin)?,
+            store.limits(),
+            &origin,
+        )?
     } else {
         return Err(Error::Import { origin, reason: "it is neither a file nor a folder".to_owned() });
     };

@@ -18,6 +18,7 @@
 mod build;
 mod codec;
 mod config;
+mod content;
 mod digest;
 mod document;
 mod error;
@@ -38,6 +39,7 @@ mod unpack;
 
 pub use build::{BuildSpec, Ownership, build_scratch};
 pub use config::{History, ImageConfig};
+pub use content::{ImageContent, LayerBytes, LayerReader};
 pub use digest::{Algorithm, Digest};
 pub use document::Descriptor;
 pub use error::Error;
@@ -51,4 +53,5 @@ pub use progress::{Event, Progress, Silent};
 pub use pull::{PullOptions, pull};
 pub use registry::{CredentialSource, Credentials, PlainHttp, Secret, system_authorities};
 pub use store::{Image, ImageSummary, LayerDescriptor, PruneReport, Store};
+pub use tar::{Entry as LayerEntry, Kind as EntryKind, Segment};
 pub use unpack::{SpecialFile, UnpackRecord, Unpacker, unpacker_main};

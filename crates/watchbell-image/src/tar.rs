@@ -20,27 +20,28 @@ pub(crate) const BLOCK: usize = 512;
 
 /// One file, directory or link of an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) path: Vec<u8>,
-    pub(crate) kind: Kind,
+pub struct Entry {
+    /// As the archive has it, not checked in any way.
+    pub path: Vec<u8>,
+    pub kind: Kind,
     /// Permission bits with setuid, setgid and sticky; nothing above 0o7777.
-    pub(crate) mode: u32,
-    pub(crate) uid: u64,
-    pub(crate) gid: u64,
+    pub mode: u32,
+    pub uid: u64,
+    pub gid: u64,
     /// Seconds since 1970; fractions are dropped.
-    pub(crate) mtime: i64,
+    pub mtime: i64,
     /// Logical bytes of content: for a sparse file its holes count.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Where the content stands in the archive.
-    pub(crate) data_offset: u64,
+    pub data_offset: u64,
     /// Set when the stored content has holes.
-    pub(crate) sparse: Option<Vec<Segment>>,
+    pub sparse: Option<Vec<Segment>>,
     /// `SCHILY.xattr.` records, without that prefix.
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     File,
     Directory,
     Symlink { target: Vec<u8> },
@@ -53,9 +54,9 @@ pub(crate) enum Kind {
 
 /// A run of stored bytes of a sparse file and where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) offset: u64,
-    pub(crate) length: u64,
+pub struct Segment {
+    pub offset: u64,
+    pub length: u64,
 }
 
 #[derive(Debug, thiserror::Error)]

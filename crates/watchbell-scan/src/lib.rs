@@ -7,6 +7,10 @@
 //!                     advisories (index) ────┴─▶ findings ──▶ table · JSON · SARIF · CycloneDX with VEX
 //! ```
 
+mod elf;
 mod inventory;
+pub mod layers;
+#[cfg(test)]
+mod testing;
 
 pub use inventory::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};

@@ -4,27 +4,83 @@ use std::io::{BufReader, Read};
 
 use serde::Deserialize;
 
+use super::source::Source;
 use super::{Imported, Importer};
 use crate::codec::{self, Ceiling, Decoder};
 use crate::digest::{HashingReader, excerpt};
 use crate::document::Manifest;
 use crate::media_type::{OCI_CONFIG, OCI_MANIFEST};
 use crate::store::IndexEntry;
-use crate::{Compression, Descriptor, Digest, Error, Event, Image, ImageConfig, MediaType, Reference};
+use crate::{
+    Compression, Descriptor, Digest, Error, Event, Image, ImageConfig, Limits, MediaType, Reference,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct SavedImage {
+pub(crate) struct SavedImage {
     config: String,
     #[serde(default)]
-    repo_tags: Option<Vec<String>>,
+    pub(crate) repo_tags: Option<Vec<String>>,
     #[serde(default)]
     layers: Option<Vec<String>>,
 }
 
+impl SavedImage {
+    /// Its configuration, with the digest and the size of it.
+    pub(crate) fn read_config(
+        &self,
+        source: &Source,
+        limits: &Limits,
+        origin: &str,
+    ) -> Result<(Digest, Vec<u8>, ImageConfig), Error> {
+        let bytes = source.document(&self.config, limits, origin)?;
+        let digest = Digest::of(&bytes);
+        // The name of the file is its digest, in both the old form and the new.
+        let stated = self.config.strip_prefix("blobs/sha256/").or_else(|| self.config.strip_suffix(".json"));
+        if let Some(expected) = stated.and_then(|hex| Digest::parse(&format!("sha256:{hex}")).ok())
+            && expected != digest
+        {
+            return Err(Error::DigestMismatch {
+                origin: origin.to_owned(),
+                object: "the image configuration",
+                expected,
+                actual: digest,
+            });
+        }
+        let config = ImageConfig::parse(&bytes, origin)?;
+        Ok((digest, bytes, config))
+    }
+
+    /// Where the archive has the layers that the configuration speaks of, bottom first.
+    pub(crate) fn layer_names(
+        &self,
+        config: &ImageConfig,
+        limits: &Limits,
+        origin: &str,
+    ) -> Result<Vec<String>, Error> {
+        let refuse = |reason: String| Error::Import { origin: origin.to_owned(), reason };
+        let names = self.layers.clone().unwrap_or_default();
+        if names.len() != config.diff_ids.len() {
+            return Err(refuse(format!(
+                "its manifest.json names {} layers, the image configuration {}",
+                names.len(),
+                config.diff_ids.len()
+            )));
+        }
+        if names.len() > limits.layers_max {
+            return Err(refuse(format!(
+                "it has {} layers, at most {} are mounted",
+                names.len(),
+                limits.layers_max
+            )));
+        }
+        Ok(names)
+    }
+}
+
 impl Importer<'_> {
     pub(super) fn import_docker(&self) -> Result<Vec<Imported>, Error> {
-        let bytes = self.document("manifest.json")?;
+        let bytes = self.source.document("manifest.json", self.store.limits(), self.origin)?;
         let saved: Vec<SavedImage> = serde_json::from_slice(&bytes)
             .map_err(|e| self.refuse(format!("its manifest.json is not valid: {e}")))?;
         self.check_image_count(saved.len())?;
@@ -36,37 +92,9 @@ impl Importer<'_> {
     }
 
     fn import_saved(&self, saved: SavedImage) -> Result<Vec<Imported>, Error> {
-        let config_bytes = self.document(&saved.config)?;
-        let config_digest = Digest::of(&config_bytes);
-        // The name of the file is its digest, in both the old form and the new.
-        let stated =
-            saved.config.strip_prefix("blobs/sha256/").or_else(|| saved.config.strip_suffix(".json"));
-        if let Some(expected) = stated.and_then(|hex| Digest::parse(&format!("sha256:{hex}")).ok())
-            && expected != config_digest
-        {
-            return Err(Error::DigestMismatch {
-                origin: self.origin.to_owned(),
-                object: "the image configuration",
-                expected,
-                actual: config_digest,
-            });
-        }
-        let config = ImageConfig::parse(&config_bytes, self.origin)?;
-        let names = saved.layers.unwrap_or_default();
-        if names.len() != config.diff_ids.len() {
-            return Err(self.refuse(format!(
-                "its manifest.json names {} layers, the image configuration {}",
-                names.len(),
-                config.diff_ids.len()
-            )));
-        }
-        if names.len() > self.store.limits().layers_max {
-            return Err(self.refuse(format!(
-                "it has {} layers, at most {} are mounted",
-                names.len(),
-                self.store.limits().layers_max
-            )));
-        }
+        let limits = self.store.limits();
+        let (config_digest, config_bytes, config) = saved.read_config(self.source, limits, self.origin)?;
+        let names = saved.layer_names(&config, limits, self.origin)?;
         let layers = names
             .iter()
             .zip(&config.diff_ids)
@@ -138,26 +166,6 @@ impl Importer<'_> {
         let (mut content, _) = self.source.open(name)?.ok_or_else(missing)?;
         let (digest, size) = self.store.put_stream(&mut content, None, self.origin, "a layer")?;
         Ok(Descriptor::new(media_type, digest, size))
-    }
-
-    /// A small file of the archive.
-    pub(super) fn document(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let (content, size) =
-            self.source.open(name)?.ok_or_else(|| self.refuse(format!("it lacks \"{}\"", excerpt(name))))?;
-        let max = self.store.limits().document_bytes_max;
-        if size > max {
-            return Err(Error::Limit {
-                origin: self.origin.to_owned(),
-                object: format!("\"{}\"", excerpt(name)),
-                reason: format!("{size} bytes, at most {max} are read"),
-            });
-        }
-        let mut bytes = Vec::new();
-        content
-            .take(max)
-            .read_to_end(&mut bytes)
-            .map_err(|e| self.refuse(format!("cannot read its \"{}\": {e}", excerpt(name))))?;
-        Ok(bytes)
     }
 }
 

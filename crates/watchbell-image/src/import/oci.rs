@@ -1,18 +1,19 @@
 //! The OCI image layout: `index.json` and `blobs/`.
 
 use super::docker::Reported;
+use super::source::{blob_name, lacks};
 use super::{Imported, Importer};
 use crate::document::{Chosen, Document, Index, descend};
 use crate::media_type::OCI_INDEX;
-use crate::store::{IndexEntry, verify};
-use crate::{Descriptor, Digest, Error, Event, Image, ImageConfig, MediaType, Platform, Reference};
+use crate::store::IndexEntry;
+use crate::{Descriptor, Error, Event, Image, ImageConfig, MediaType, Platform, Reference};
 
 /// Full names stand under the first key (containerd, Docker); under the second often only the tag.
 const NAME_KEYS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 impl Importer<'_> {
     pub(super) fn import_oci(&self) -> Result<Vec<Imported>, Error> {
-        let bytes = self.document("index.json")?;
+        let bytes = self.source.document("index.json", self.store.limits(), self.origin)?;
         let Document::Index(Index { manifests }) =
             Document::parse(&bytes, Some(OCI_INDEX), self.store.limits(), self.origin)
                 .or_else(|_| Document::parse(&bytes, None, self.store.limits(), self.origin))?
@@ -31,7 +32,7 @@ impl Importer<'_> {
         // Before anything is stored: what has no name is of use to no pod.
         if self.name.is_none() {
             for image in &images {
-                if name_of(image)?.is_none() {
+                if layout_name(image)?.is_none() {
                     return Err(self.refuse("it gives its image no name; give one with --name"));
                 }
             }
@@ -42,7 +43,7 @@ impl Importer<'_> {
     fn import_layout_image(&self, top: Descriptor) -> Result<Imported, Error> {
         let reference = match self.name {
             Some(name) => Some(name.clone()),
-            None => name_of(&top)?,
+            None => layout_name(&top)?,
         };
         let limits = self.store.limits();
         let top_bytes = self.blob_document(&top)?;
@@ -80,7 +81,7 @@ impl Importer<'_> {
             return Ok(());
         }
         let (content, _) =
-            self.source.open(&blob_name(&layer.digest))?.ok_or_else(|| self.lacks(&layer.digest))?;
+            self.source.open(&blob_name(&layer.digest))?.ok_or_else(|| lacks(&layer.digest, self.origin))?;
         self.progress.event(Event::LayerStarted { layer: &layer.digest, bytes: layer.size, resumed_at: 0 });
         let mut reported = Reported { inner: content, layer: &layer.digest, importer: self };
         self.store.put_stream(&mut reported, Some((&layer.digest, layer.size)), self.origin, "a layer")?;
@@ -88,34 +89,13 @@ impl Importer<'_> {
         Ok(())
     }
 
-    /// A manifest, index or configuration, verified.
     fn blob_document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {
-        let name = blob_name(&descriptor.digest);
-        if !self.source.has(&name) {
-            return Err(self.lacks(&descriptor.digest));
-        }
-        let bytes = self.document(&name)?;
-        let mut hasher = crate::digest::Hasher::new(descriptor.digest.algorithm());
-        hasher.update(&bytes);
-        let size = bytes.len() as u64;
-        verify(self.origin, "a document", &descriptor.digest, descriptor.size, &hasher.finish(), size)?;
-        Ok(bytes)
+        self.source.blob_document(descriptor, self.store.limits(), self.origin)
     }
-
-    fn lacks(&self, digest: &Digest) -> Error {
-        self.refuse(format!(
-            "it lacks blob {digest}; was it saved for another platform than {}?",
-            Platform::host()
-        ))
-    }
-}
-
-fn blob_name(digest: &Digest) -> String {
-    format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
 }
 
 /// The name that the layout gives; a bare tag is none, because it says nothing of the repository.
-fn name_of(descriptor: &Descriptor) -> Result<Option<Reference>, Error> {
+pub(crate) fn layout_name(descriptor: &Descriptor) -> Result<Option<Reference>, Error> {
     for key in NAME_KEYS {
         if let Some(name) = descriptor.annotations.get(key)
             && name.contains(['/', ':'])

@@ -10,18 +10,20 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use crate::codec::{self, Ceiling, Decoder};
+use crate::digest::{Hasher, excerpt};
+use crate::store::verify;
 use crate::tar::{self, Archive, Kind};
-use crate::{Compression, Error, Limits, Store};
+use crate::{Compression, Descriptor, Digest, Error, Limits, Platform, Store};
 
 /// Links inside an archive that are followed before giving up.
 const LINKS_MAX: usize = 8;
 
-pub(super) enum Source {
+pub(crate) enum Source {
     Folder { path: PathBuf, dir: OwnedFd },
     Archive { file: File, members: HashMap<String, Member> },
 }
 
-pub(super) enum Member {
+pub(crate) enum Member {
     File {
         offset: u64,
         size: u64,
@@ -32,11 +34,17 @@ pub(super) enum Member {
     },
 }
 
-/// An uncompressed archive in a file that can be read at any place.
-pub(super) struct Spool(File);
+/// An uncompressed archive in a file that can be read at any place. One that came compressed is kept in a nameless file
+/// meanwhile.
+pub(crate) struct Spool(File);
 
 impl Spool {
-    pub(super) fn from_file(store: &Store, file: File, origin: &str) -> Result<Self, Error> {
+    pub(crate) fn from_file(
+        work_dir: &Path,
+        limits: &Limits,
+        file: File,
+        origin: &str,
+    ) -> Result<Self, Error> {
         let size = file.metadata().map_err(Error::io("read", origin))?.len();
         let mut buffered = BufReader::new(&file);
         let compression = codec::sniff(&mut buffered).map_err(Error::io("read", origin))?;
@@ -44,22 +52,21 @@ impl Spool {
         if compression == Compression::None {
             return Ok(Self(file));
         }
-        let limits = store.limits();
         let decoder = Decoder::new(BufReader::new(file), compression);
         let ceiling = codec::ceiling(size, limits.archive_bytes_max, limits);
-        copy_to_spool(store, Ceiling::new(decoder, ceiling), origin)
+        copy_to_spool(work_dir, Ceiling::new(decoder, ceiling), origin)
     }
 
-    pub(super) fn from_stream(store: &Store, stream: impl Read, origin: &str) -> Result<Self, Error> {
+    pub(crate) fn from_stream(store: &Store, stream: impl Read, origin: &str) -> Result<Self, Error> {
         let ceiling = store.limits().archive_bytes_max;
-        let Self(file) = copy_to_spool(store, Ceiling::new(stream, ceiling), origin)?;
-        Self::from_file(store, file, origin)
+        let work_dir = store.ingest_dir();
+        let Self(file) = copy_to_spool(&work_dir, Ceiling::new(stream, ceiling), origin)?;
+        Self::from_file(&work_dir, store.limits(), file, origin)
     }
 }
 
-fn copy_to_spool(store: &Store, mut from: impl Read, origin: &str) -> Result<Spool, Error> {
-    let dir = store.ingest_dir();
-    let mut file = tempfile::tempfile_in(&dir).map_err(Error::io("create a file in", &dir))?;
+fn copy_to_spool(dir: &Path, mut from: impl Read, origin: &str) -> Result<Spool, Error> {
+    let mut file = tempfile::tempfile_in(dir).map_err(Error::io("create a file in", dir))?;
     let mut buffer = vec![0u8; 256 << 10];
     loop {
         let n = match from.read(&mut buffer) {
@@ -68,21 +75,21 @@ fn copy_to_spool(store: &Store, mut from: impl Read, origin: &str) -> Result<Spo
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(Error::Import { origin: origin.to_owned(), reason: e.to_string() }),
         };
-        file.write_all(&buffer[..n]).map_err(Error::io("write a file in", &dir))?;
+        file.write_all(&buffer[..n]).map_err(Error::io("write a file in", dir))?;
     }
-    file.seek(SeekFrom::Start(0)).map_err(Error::io("read a file in", &dir))?;
+    file.seek(SeekFrom::Start(0)).map_err(Error::io("read a file in", dir))?;
     Ok(Spool(file))
 }
 
 impl Source {
-    pub(super) fn folder(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn folder(path: &Path) -> Result<Self, Error> {
         let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
         let dir =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|e| Error::io("open", path)(e.into()))?;
         Ok(Self::Folder { path: path.to_owned(), dir })
     }
 
-    pub(super) fn archive(Spool(file): Spool, limits: &Limits, origin: &str) -> Result<Self, Error> {
+    pub(crate) fn archive(Spool(file): Spool, limits: &Limits, origin: &str) -> Result<Self, Error> {
         let refuse = |reason: String| Error::Import { origin: origin.to_owned(), reason };
         let reader = file.try_clone().map_err(Error::io("read", origin))?;
         let mut archive =
@@ -96,7 +103,7 @@ impl Source {
             let Some(name) = std::str::from_utf8(&entry.path).ok().and_then(|n| normalized("", n)) else {
                 return Err(refuse(format!(
                     "its entry \"{}\" has no name that an image archive uses",
-                    crate::digest::excerpt(&String::from_utf8_lossy(&entry.path))
+                    excerpt(&String::from_utf8_lossy(&entry.path))
                 )));
             };
             let link = |target: &[u8], base: &str| {
@@ -125,12 +132,12 @@ impl Source {
         Ok(Self::Archive { file, members })
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         matches!(self.open(name), Ok(Some(_)))
     }
 
     /// The content under `name` and its size, or `None` when there is none.
-    pub(super) fn open(&self, name: &str) -> Result<Option<(Take<Content<'_>>, u64)>, Error> {
+    pub(crate) fn open(&self, name: &str) -> Result<Option<(Take<Content<'_>>, u64)>, Error> {
         match self {
             Self::Folder { path, dir } => {
                 let at = path.join(name);
@@ -168,7 +175,65 @@ impl Source {
     }
 }
 
-pub(super) enum Content<'a> {
+impl Source {
+    /// A small file.
+    pub(crate) fn document(&self, name: &str, limits: &Limits, origin: &str) -> Result<Vec<u8>, Error> {
+        let refuse = |reason: String| Error::Import { origin: origin.to_owned(), reason };
+        let (content, size) =
+            self.open(name)?.ok_or_else(|| refuse(format!("it lacks \"{}\"", excerpt(name))))?;
+        let max = limits.document_bytes_max;
+        if size > max {
+            return Err(Error::Limit {
+                origin: origin.to_owned(),
+                object: format!("\"{}\"", excerpt(name)),
+                reason: format!("{size} bytes, at most {max} are read"),
+            });
+        }
+        let mut bytes = Vec::new();
+        content
+            .take(max)
+            .read_to_end(&mut bytes)
+            .map_err(|e| refuse(format!("cannot read its \"{}\": {e}", excerpt(name))))?;
+        Ok(bytes)
+    }
+
+    /// A manifest, index or configuration of an OCI layout, verified.
+    pub(crate) fn blob_document(
+        &self,
+        descriptor: &Descriptor,
+        limits: &Limits,
+        origin: &str,
+    ) -> Result<Vec<u8>, Error> {
+        let name = blob_name(&descriptor.digest);
+        if !self.has(&name) {
+            return Err(lacks(&descriptor.digest, origin));
+        }
+        let bytes = self.document(&name, limits, origin)?;
+        let mut hasher = Hasher::new(descriptor.digest.algorithm());
+        hasher.update(&bytes);
+        let size = bytes.len() as u64;
+        verify(origin, "a document", &descriptor.digest, descriptor.size, &hasher.finish(), size)?;
+        Ok(bytes)
+    }
+}
+
+/// Where an OCI layout has a blob.
+pub(crate) fn blob_name(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm().as_str(), digest.hex())
+}
+
+/// A blob that is not in the layout.
+pub(super) fn lacks(digest: &Digest, origin: &str) -> Error {
+    Error::Import {
+        origin: origin.to_owned(),
+        reason: format!(
+            "it lacks blob {digest}; was it saved for another platform than {}?",
+            Platform::host()
+        ),
+    }
+}
+
+pub(crate) enum Content<'a> {
     File(File),
     Part { file: &'a File, offset: u64 },
 }
