@@ -1,0 +1,129 @@
+//! The metadata documents of a hierarchy: their names, and their JSON within bounds.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+pub(crate) const ZARR_JSON: &str = "zarr.json";
+pub(crate) const V2_ARRAY: &str = ".zarray";
+pub(crate) const V2_GROUP: &str = ".zgroup";
+pub(crate) const V2_ATTRIBUTES: &str = ".zattrs";
+/// All documents of a v2 hierarchy in one, at its root.
+pub(crate) const V2_CONSOLIDATED: &str = ".zmetadata";
+
+/// Consolidated metadata of thousands of arrays is a few MB.
+const MAX_BYTES: usize = 64 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    #[error("{key} has {bytes} bytes; at most {MAX_BYTES} are read")]
+    TooLong { key: String, bytes: usize },
+    #[error("{key} is not UTF-8")]
+    Encoding { key: String },
+    #[error("{key} is not JSON: {error}")]
+    Syntax { key: String, error: serde_json::Error },
+    #[error("{key}: {field}: {problem}")]
+    Field { key: String, field: String, problem: String },
+}
+
+/// Whether a file of this name describes a node and holds no elements.
+pub(crate) fn is_name(name: &str) -> bool {
+    matches!(name, ZARR_JSON | V2_ARRAY | V2_GROUP | V2_ATTRIBUTES | V2_CONSOLIDATED)
+}
+
+/// A document's fields. serde_json bounds the nesting (128 levels) by itself.
+pub(crate) fn read(key: &str, bytes: &[u8]) -> Result<Map<String, Value>, DocumentError> {
+    if bytes.len() > MAX_BYTES {
+        return Err(DocumentError::TooLong { key: key.to_owned(), bytes: bytes.len() });
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| DocumentError::Encoding { key: key.to_owned() })?;
+    serde_json::from_str(&hide_literals(text))
+        .map_err(|error| DocumentError::Syntax { key: key.to_owned(), error })
+}
+
+/// A document as zarr-python prints it.
+pub(crate) fn write(key: &str, fields: &Map<String, Value>) -> Result<Vec<u8>, DocumentError> {
+    let text = serde_json::to_string_pretty(fields)
+        .map_err(|error| DocumentError::Syntax { key: key.to_owned(), error })?;
+    Ok(show_literals(text).into_bytes())
+}
+
+/// A character of Unicode's private use area, so that no attribute has it by chance.
+const MARK: char = '\u{f5c7}';
+const LITERALS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+
+/// Python's `json` writes the numbers that JSON has no word for as bare words, and xarray's v2 stores are full of `NaN`. They
+/// become marked strings, and bare words again when a document is written.
+fn hide_literals(text: &str) -> Cow<'_, str> {
+    if !LITERALS[1..].iter().any(|word| text.contains(word)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    let (mut rest, mut in_string) = (text, false);
+    while let Some(c) = rest.chars().next() {
+        let word = (!in_string).then(|| LITERALS.iter().find(|word| rest.starts_with(*word))).flatten();
+        if let Some(word) = word {
+            out.extend(['"', MARK]);
+            out.push_str(word);
+            out.push('"');
+            rest = &rest[word.len()..];
+            continue;
+        }
+        if c == '"' {
+            in_string = !in_string;
+        }
+        let mut taken = c.len_utf8();
+        if in_string && c == '\\' {
+            taken += rest[taken..].chars().next().map_or(0, char::len_utf8);
+        }
+        out.push_str(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    Cow::Owned(out)
+}
+
+fn show_literals(mut text: String) -> String {
+    for word in LITERALS {
+        text = text.replace(&format!("\"{MARK}{word}\""), word);
+    }
+    text
+}
+
+/// The fields of one document, with its key for the errors.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) of: &'a Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn wrong(&self, field: &str, problem: impl Into<String>) -> DocumentError {
+        DocumentError::Field { key: self.key.to_owned(), field: field.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn get(&self, field: &str) -> Result<&'a Value, DocumentError> {
+        self.of.get(field).ok_or_else(|| self.wrong(field, "is missing"))
+    }
+
+    /// The lengths of the dimensions of something, each at least `least`.
+    pub(crate) fn lengths(&self, field: &str, value: &Value, least: u64) -> Result<Vec<u64>, DocumentError> {
+        let list = value.as_array().ok_or_else(|| self.wrong(field, "must be a list of whole numbers"))?;
+        if list.len() > crate::metadata::MAX_DIMENSIONS {
+            let most = crate::metadata::MAX_DIMENSIONS;
+            return Err(
+                self.wrong(field, format!("has {} dimensions; at most {most} are handled", list.len()))
+            );
+        }
+        let length = |value: &Value| value.as_u64().filter(|n| *n >= least && *n <= MAX_LENGTH);
+        list.iter()
+            .map(|value| {
+                length(value).ok_or_else(|| {
+                    self.wrong(field, format!("{value} is no length between {least} and {MAX_LENGTH}"))
+                })
+            })
+            .collect()
+    }
+}
+
+/// Sizes of files are signed: no dimension of a real array is longer.
+pub(crate) const MAX_LENGTH: u64 = i64::MAX as u64;

@@ -1,0 +1,174 @@
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::{Extend, Format, Hierarchy, KeyEncoding, NodePath, Parsed, grow};
+
+fn read(documents: &[(&str, &str)]) -> Result<Hierarchy, String> {
+    let documents = documents.iter().map(|(key, text)| (*key, text.as_bytes()));
+    Hierarchy::read(documents).map_err(|error| error.to_string())
+}
+
+fn array_v3() -> Value {
+    json!({
+        "zarr_format": 3, "node_type": "array", "shape": [100, 10], "data_type": "float32",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [24, 5]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": "NaN", "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+        "attributes": {}, "dimension_names": ["time", null], "storage_transformers": [],
+    })
+}
+
+/// The array's document with one field set, or taken away by null.
+fn with(field: &str, value: Value) -> String {
+    let mut document = array_v3();
+    match value {
+        Value::Null => document.as_object_mut().unwrap().remove(field).map_or((), drop),
+        value => document[field] = value,
+    }
+    document.to_string()
+}
+
+#[test]
+fn a_v3_array_is_read() {
+    let hierarchy = read(&[("zarr.json", &array_v3().to_string())]).unwrap();
+    let array = hierarchy.array(&NodePath::root()).unwrap();
+    assert_eq!((&array.shape[..], &array.chunk_shape[..]), (&[100, 10][..], &[24, 5][..]));
+    assert_eq!(array.grid_shape(), [5, 2]);
+    assert_eq!(array.dimension_names, [Some("time".to_owned()), None]);
+    assert_eq!(array.axis_name(1), "dimension 1");
+    assert_eq!(hierarchy.locate("c/4/1").unwrap().1, Parsed::Chunk(vec![4, 1]));
+}
+
+#[test]
+fn the_outer_grid_of_a_sharded_array_is_of_its_shards() {
+    let codecs = json!([
+        {"name": "transpose", "configuration": {"order": [1, 0]}},
+        {"name": "sharding_indexed", "configuration": {"chunk_shape": [6, 5], "codecs": [], "index_codecs": []}},
+    ]);
+    let hierarchy = read(&[("zarr.json", &with("codecs", codecs))]).unwrap();
+    let array = hierarchy.array(&NodePath::root()).unwrap();
+    assert_eq!(array.inner_chunk_shape.as_deref(), Some(&[6, 5][..]));
+    assert_eq!(array.grid_shape(), [5, 2]);
+}
+
+#[test]
+fn a_v2_store_of_xarray_is_read_with_its_bare_words() {
+    let hierarchy = read(&[
+        (".zgroup", r#"{"zarr_format": 2}"#),
+        (".zmetadata", "{}"),
+        (
+            "t/.zarray",
+            r#"{"zarr_format": 2, "shape": [7], "chunks": [2], "fill_value": NaN, "dtype": "<f8"}"#,
+        ),
+        ("t/.zattrs", r#"{"_ARRAY_DIMENSIONS": ["time"], "_FillValue": -Infinity, "note": "a \" NaN \\"}"#),
+        ("u/.zarray", r#"{"zarr_format": 2, "shape": [7], "chunks": [2], "dimension_separator": "/"}"#),
+    ]);
+    let hierarchy = hierarchy.unwrap();
+    assert_eq!((hierarchy.format, hierarchy.is_consolidated), (Format::V2, true));
+    let array = hierarchy.array(&NodePath::new("t").unwrap()).unwrap();
+    assert_eq!(array.dimension_names, [Some("time".to_owned())]);
+    assert_eq!(array.encoding, KeyEncoding::V2 { separator: '.' });
+    assert_eq!(hierarchy.locate("u/3").unwrap().1, Parsed::Chunk(vec![3]));
+}
+
+#[test]
+fn what_is_not_understood_is_refused() {
+    let cases: Vec<(String, &str)> = vec![
+        (with("zarr_format", json!(4)), "zarr.json: zarr_format: must be 3"),
+        (with("node_type", json!("table")), "node_type: must be \"array\" or \"group\""),
+        (with("shape", Value::Null), "zarr.json: shape: is missing"),
+        (with("shape", json!([1.5, 2])), "shape: 1.5 is no length"),
+        (with("shape", json!([-1, 2])), "shape: -1 is no length"),
+        (with("shape", json!([100])), "chunk_shape: has 2 dimensions, and the array has 1"),
+        (with("shape", json!(vec![1; 65])), "at most 64"),
+        (with("chunk_grid", json!({"name": "rectilinear"})), "\"rectilinear\" is not handled"),
+        (with("chunk_grid", json!("regular")), "chunk_shape: is missing"),
+        (
+            with("chunk_grid", json!({"name": "regular", "configuration": {"chunk_shape": [0, 1]}})),
+            "0 is no length between 1",
+        ),
+        (with("chunk_key_encoding", Value::Null), "chunk_key_encoding: is missing"),
+        (with("chunk_key_encoding", json!("fanout")), "\"fanout\" is not handled"),
+        (
+            with("chunk_key_encoding", json!({"name": "default", "configuration": {"separator": "-"}})),
+            "neither \"/\" nor \".\"",
+        ),
+        (with("dimension_names", json!(["time"])), "dimension_names: has 1 dimensions"),
+        (with("storage_transformers", json!(["x"])), "storage_transformers: none is handled"),
+        (with("chunk_moves", json!({"name": "x"})), "chunk_moves: is not of Zarr v3"),
+        (with("codecs", json!([{"name": "sharding_indexed"}])), "sharding_indexed.configuration.chunk_shape"),
+        ("{".to_owned(), "zarr.json is not JSON"),
+        ("[]".to_owned(), "zarr.json is not JSON"),
+    ];
+    for (document, message) in cases {
+        let error = read(&[("zarr.json", &document)]).unwrap_err();
+        assert!(error.contains(message), "{error} / {message}");
+    }
+    let fine = with("chunk_moves", json!({"name": "x", "must_understand": false}));
+    read(&[("zarr.json", &fine)]).unwrap();
+}
+
+#[test]
+fn a_hierarchy_that_is_none_is_refused() {
+    let (array, group) = (array_v3().to_string(), r#"{"zarr_format": 3, "node_type": "group"}"#);
+    let v2 = r#"{"zarr_format": 2, "shape": [7], "chunks": [2]}"#;
+    let v2_group = r#"{"zarr_format": 2}"#;
+    let cases: [(&[(&str, &str)], &str); 8] = [
+        (&[], "there is no Zarr hierarchy"),
+        (&[("a/zarr.json", &array)], "there is no Zarr hierarchy"),
+        (&[("zarr.json", group), ("a/.zarray", v2)], "a/.zarray is of Zarr v2 and zarr.json of v3"),
+        (
+            &[("zarr.json", group), ("a/zarr.json", &array), ("a/b/zarr.json", group)],
+            "/a/b lies below the array /a",
+        ),
+        (&[("zarr.json", group), ("a/../zarr.json", group)], "made of dots alone"),
+        (&[("zarr.json", group), ("__x/zarr.json", group)], "begins with \"__\""),
+        (&[("zarr.json", group), ("a//zarr.json", group)], "an empty part"),
+        (&[(".zgroup", v2_group), (".zarray", v2)], "both an array and a group"),
+    ];
+    for (documents, message) in cases {
+        let error = read(documents).unwrap_err();
+        assert!(error.contains(message), "{error} / {message}");
+    }
+}
+
+#[test]
+fn growth_changes_lengths_and_nothing_else() {
+    let text = r#"{
+  "zarr_format": 3,
+  "node_type": "group",
+  "attributes": {
+    "a": NaN,
+    "b": 1.50
+  },
+  "consolidated_metadata": {
+    "kind": "inline",
+    "must_understand": false,
+    "metadata": {
+      "x": {
+        "shape": [
+          100,
+          10
+        ]
+      }
+    }
+  }
+}"#;
+    let of = |text: &str| text.as_bytes().to_vec();
+    let documents = BTreeMap::from([
+        ("zarr.json".to_owned(), of(text)),
+        ("x/zarr.json".to_owned(), of(&array_v3().to_string())),
+        ("y/zarr.json".to_owned(), of(&with("dimension_names", json!(["lat", "lon"])))),
+    ]);
+    let extend = |dimension: &str, by| Extend { dimension: dimension.to_owned(), by };
+    let (hierarchy, grown) = grow(&documents, &extend("time", 24)).unwrap();
+    assert_eq!((grown.old_length, grown.new_length), (100, 124));
+    assert_eq!(grown.documents.keys().collect::<Vec<_>>(), ["x/zarr.json", "zarr.json"]);
+    assert_eq!(hierarchy.array(&NodePath::new("x").unwrap()).unwrap().shape, [124, 10]);
+    let root = String::from_utf8(grown.documents["zarr.json"].clone()).unwrap();
+    assert_eq!(root, text.replace("100,", "124,").replace("1.50", "1.5"));
+    let error = grow(&documents, &extend("depth", 1)).unwrap_err().to_string();
+    assert_eq!(error, "no array has a dimension \"depth\" to extend");
+    assert!(grow(&documents, &extend("time", u64::MAX)).is_err());
+}
