@@ -15,6 +15,7 @@
 //! directory (`openat2`). The crate is synchronous; all of it may be called from many threads and many processes on one
 //! data directory at once.
 
+mod artifact;
 mod build;
 mod codec;
 mod config;
@@ -24,6 +25,7 @@ mod document;
 mod error;
 mod export;
 mod import;
+mod layout;
 mod limits;
 mod media_type;
 mod name;
@@ -37,6 +39,7 @@ mod tar;
 mod testing;
 mod unpack;
 
+pub use artifact::{Artifact, ArtifactBlob, ArtifactManifest, Attachment};
 pub use build::{BuildSpec, Ownership, build_scratch};
 pub use config::{History, ImageConfig};
 pub use content::{ImageContent, LayerBytes, LayerReader};
@@ -45,12 +48,13 @@ pub use document::Descriptor;
 pub use error::Error;
 pub use export::export;
 pub use import::{Imported, UPLOADED, import_path, import_stream};
+pub use layout::{Layout, NewBlob, NewManifest};
 pub use limits::Limits;
 pub use media_type::{Compression, MediaType};
 pub use name::Reference;
 pub use platform::Platform;
 pub use progress::{Event, Progress, Silent};
-pub use pull::{PullOptions, pull};
+pub use pull::{PullOptions, attached_remote, pull, remote_document};
 pub use registry::{CredentialSource, Credentials, PlainHttp, Secret, system_authorities};
 pub use store::{Image, ImageSummary, LayerDescriptor, PruneReport, Store};
 pub use tar::{Entry as LayerEntry, Kind as EntryKind, Segment};

@@ -32,6 +32,10 @@ pub struct Limits {
     pub archive_bytes_max: u64,
     /// Entries of an archive being imported.
     pub archive_entries_max: usize,
+    /// What is attached to one image: signatures, attestations, bills of materials.
+    pub attachments_max: usize,
+    /// The content of all that together, bytes.
+    pub attachments_bytes_max: u64,
 }
 
 const MIB: u64 = 1 << 20;
@@ -54,6 +58,8 @@ impl Default for Limits {
             entry_header_bytes_max: MIB,
             archive_bytes_max: 128 * GIB,
             archive_entries_max: 10_000,
+            attachments_max: 64,
+            attachments_bytes_max: 128 * MIB,
         }
     }
 }

@@ -7,12 +7,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::artifact::{Artifact, ArtifactManifest, Attachment, attached};
 use crate::document::{Chosen, descend};
 use crate::registry::Registry;
 use crate::store::IndexEntry;
 use crate::{
-    CredentialSource, Descriptor, Error, Event, Image, ImageConfig, MediaType, PlainHttp, Platform, Progress,
-    Reference, Store,
+    CredentialSource, Descriptor, Digest, Error, Event, Image, ImageConfig, Limits, MediaType, PlainHttp,
+    Platform, Progress, Reference, Store,
 };
 
 /// How to pull.
@@ -111,6 +112,30 @@ pub fn pull(
     };
     store.record(IndexEntry { descriptor, reference: Some(name), chosen_from: index_digest })?;
     Ok(image)
+}
+
+/// What `reference` stands for at its registry: the manifest or index, which is not kept.
+pub fn remote_document(
+    reference: &Reference,
+    options: &PullOptions,
+    limits: &Limits,
+) -> Result<(Descriptor, Vec<u8>), Error> {
+    Registry::connect(reference, options, limits)?.document()
+}
+
+/// Reads what is attached to the image `subject` in the repository of `reference`: by the referrers API or the tag that
+/// stands for it, and by cosign's tags. Content is read of artifacts whose manifest is `wanted`.
+///
+/// # Errors
+/// The registry cannot be asked, or it sends more than `limits` allow. That nothing is attached is none.
+pub fn attached_remote(
+    reference: &Reference,
+    subject: &Digest,
+    options: &PullOptions,
+    limits: &Limits,
+    wanted: &dyn Fn(Attachment, &ArtifactManifest) -> bool,
+) -> Result<Vec<Artifact>, Error> {
+    attached(&Registry::connect(reference, options, limits)?, subject, limits, wanted)
 }
 
 /// Fetches the layers, some at once. The first error stops all.

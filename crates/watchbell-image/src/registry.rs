@@ -11,6 +11,7 @@
 mod address;
 mod auth;
 mod credentials;
+mod referrers;
 mod tls;
 
 use std::io::Read;
@@ -224,12 +225,21 @@ impl<'a> Registry<'a> {
     }
 
     fn manifest(&self, name: &str) -> Result<(Option<String>, Vec<u8>), Error> {
-        use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
         let step = Step("the manifest");
+        let answer = self.send_for_manifest(step, name)?;
+        let answer = self.accepted(step, answer)?;
+        self.read_manifest(step, answer)
+    }
+
+    fn send_for_manifest(&self, step: Step, name: &str) -> Result<Response<Body>, Error> {
+        use crate::media_type::{DOCKER_INDEX, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
         let mut headers = HeaderMap::new();
         let accept = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST].join(", ");
         headers.insert(header::ACCEPT, accept.parse().expect("media types make a header value"));
-        let answer = self.get(step, &format!("/v2/{}/manifests/{name}", self.reference.path()), &headers)?;
+        self.send(step, &format!("/v2/{}/manifests/{name}", self.reference.path()), &headers)
+    }
+
+    fn read_manifest(&self, step: Step, answer: Response<Body>) -> Result<(Option<String>, Vec<u8>), Error> {
         let media_type = answer
             .headers()
             .get(header::CONTENT_TYPE)

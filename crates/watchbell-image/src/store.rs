@@ -3,6 +3,7 @@
 //! ```text
 //!  DIR/images/oci-layout, index.json       an OCI image layout that other tools can read
 //!            /blobs/sha256/<hex>           manifests, configurations, layers as received
+//!            /attached/sha256/<hex>        signatures and the like of that image: an index of their manifests
 //!            /ingest/                      what is being received; partial downloads
 //!            /index.lock                   held to change index.json
 //!            /use.lock                     shared by whoever adds or unpacks, exclusive for who sweeps
@@ -12,6 +13,7 @@
 //!
 //! A file under its final name is whole and durable: it was written under another name, synced and renamed.
 
+mod attached;
 mod blob;
 mod image;
 mod index;
@@ -64,6 +66,8 @@ impl Store {
         for dir in [
             store.images.join("blobs/sha256"),
             store.images.join("blobs/sha512"),
+            store.attached_dir().join("sha256"),
+            store.attached_dir().join("sha512"),
             store.ingest_dir(),
             store.layers.join("sha256"),
             store.layers.join("sha512"),

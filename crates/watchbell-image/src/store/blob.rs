@@ -119,11 +119,16 @@ impl Store {
 
     /// Reads a manifest, index or configuration and verifies it once more: it decides what runs.
     pub(crate) fn read_document(&self, digest: &Digest) -> Result<Vec<u8>, Error> {
+        self.read_blob(digest, self.limits.document_bytes_max)
+    }
+
+    /// Reads and verifies a blob of at most `bytes_max` bytes; what is cut off there does not match its digest.
+    pub(crate) fn read_blob(&self, digest: &Digest, bytes_max: u64) -> Result<Vec<u8>, Error> {
         let path = self.blob_path(digest);
         let mut bytes = Vec::new();
         let mut hasher = Hasher::new(digest.algorithm());
         self.open_blob(digest)?
-            .take(self.limits.document_bytes_max + 1)
+            .take(bytes_max + 1)
             .read_to_end(&mut bytes)
             .map_err(Error::io("read", &path))?;
         hasher.update(&bytes);

@@ -89,6 +89,7 @@ impl Store {
         }
         let mut blobs: HashSet<PathBuf> = HashSet::new();
         let mut layers: HashSet<PathBuf> = HashSet::new();
+        let mut images: HashSet<Digest> = HashSet::new();
         for entry in self.entries()? {
             let digest = &entry.descriptor.digest;
             let manifest = self.read_manifest(digest, digest.as_str())?;
@@ -96,7 +97,9 @@ impl Store {
             blobs.extend(of_image.chain(&entry.chosen_from).map(|d| self.blob_path(d)));
             let received = || manifest.layers.iter().map(|l| &l.digest);
             layers.extend(received().chain(&chain_ids(received())).map(|d| self.layer_dir(d)));
+            images.extend([digest].into_iter().chain(&entry.chosen_from).cloned());
         }
+        blobs.extend(self.sweep_attached(&images)?);
         for algorithm in ["sha256", "sha512"] {
             for path in children(&self.images.join("blobs").join(algorithm))? {
                 if !blobs.contains(&path) {
@@ -128,7 +131,7 @@ impl Store {
     }
 }
 
-fn children(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn children(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     fs::read_dir(dir)
         .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
         .map_err(Error::io("list", dir))

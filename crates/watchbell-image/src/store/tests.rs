@@ -145,3 +145,44 @@ fn many_at_once_lose_nothing() {
     assert_eq!(listed(&t).len(), 32);
     assert!(names(&t.data().join("images/ingest")).is_empty());
 }
+
+#[test]
+fn what_is_attached_stays_as_long_as_its_image() {
+    let t = store();
+    let image = record(&t.store, "a:1", &[layer("1")]);
+    assert!(t.store.attached(&image.digest).unwrap().is_none(), "nobody has looked yet");
+    t.store.keep_attached(&image.digest, &[]).unwrap();
+    assert!(t.store.attached(&image.digest).unwrap().unwrap().is_empty());
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join("blobs/sha256")).unwrap();
+    std::fs::write(dir.path().join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    let layout = crate::Layout::open(dir.path()).unwrap();
+    let tag = crate::Attachment::Signatures.tag(&image.digest);
+    let blob =
+        crate::NewBlob { media_type: "text/plain".into(), bytes: b"signed".into(), annotations: vec![] };
+    layout.attach(&crate::NewManifest::Tagged { tag }, &[blob]).unwrap();
+    let artifacts = layout.attached(&image.digest, &|_, _| true).unwrap();
+    t.store.keep_attached(&image.digest, &artifacts).unwrap();
+
+    let check = || {
+        let kept = t.store.attached(&image.digest).unwrap().unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(
+            (kept[0].attachment, &kept[0].manifest),
+            (artifacts[0].attachment, &artifacts[0].manifest)
+        );
+        assert_eq!(kept[0].blobs[0].bytes, b"signed");
+    };
+    check();
+    t.store.prune(&keep_none).unwrap();
+    check();
+    // A blob of it that was lost is fetched again with the others; the image stays.
+    std::fs::remove_file(t.data().join("images/blobs/sha256").join(Digest::of(b"signed").hex())).unwrap();
+    assert!(t.store.attached(&image.digest).is_err());
+    t.store.prune(&keep_none).unwrap();
+    assert!(t.store.attached(&image.digest).unwrap().is_none());
+    t.store.keep_attached(&image.digest, &artifacts).unwrap();
+    t.store.remove(&reference("a:1"), &keep_none).unwrap();
+    assert!(names(&t.data().join("images/attached/sha256")).is_empty());
+    assert!(names(&t.data().join("images/blobs/sha256")).is_empty());
+}

@@ -1,5 +1,6 @@
 //! Pulling: from a registry of our own that lies, and from a real one (Debian package docker-registry).
 
+mod attachments;
 mod hostile;
 mod real;
 mod stand;
