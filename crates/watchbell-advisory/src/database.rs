@@ -1,0 +1,220 @@
+//! Asking the index.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::builder::Contents;
+use crate::index::{AdvisoryRow, Marks, PackageBlock, Reader, Section, VulnerabilityRow, package_key};
+use crate::record::{Advisory, Affected};
+use crate::source::Source;
+use crate::verdict::{Match, Vulnerability};
+use crate::{Ecosystem, Error, Query, matching};
+
+/// The index's file in its directory.
+pub const INDEX_FILE: &str = "advisories.index";
+
+/// An open index. It stays what it was when it was opened, also after the file was replaced; many threads may ask it at once.
+#[derive(Debug)]
+pub struct Database {
+    pub(crate) reader: Reader,
+    sources: Vec<Source>,
+}
+
+/// Which contents an index has: equal for the same ones, so that what was decided by an index can be kept under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+impl fmt::Display for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl Database {
+    /// Opens the index of a directory, or the file itself. Little is read: what is wrong elsewhere shows when it is asked for.
+    pub fn open(path: &Path) -> Result<Database, Error> {
+        let file = if path.is_dir() { path.join(INDEX_FILE) } else { path.to_owned() };
+        let reader = Reader::open(&file)?;
+        let sources = reader.section(Section::Sources)?;
+        Ok(Database { reader, sources })
+    }
+
+    /// Costs nothing: it was read when the index was opened.
+    pub fn generation(&self) -> Generation {
+        let digest = &self.reader.header.sha256;
+        Generation(digest.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    }
+
+    /// Whether another file lies at the path now: open it again then. Costs one look at the path; a path at which nothing
+    /// lies any longer is no replacement.
+    pub fn is_replaced(&self) -> Result<bool, Error> {
+        let path = self.reader.path();
+        let there = match fs::metadata(path) {
+            Ok(there) => there,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(Error::io("look at", path)(e)),
+        };
+        let ours = self.reader.file().metadata().map_err(Error::io("look at", path))?;
+        Ok((there.dev(), there.ino()) != (ours.dev(), ours.ino()))
+    }
+
+    /// The file that is read.
+    pub fn path(&self) -> PathBuf {
+        self.reader.path().to_owned()
+    }
+
+    /// Bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.reader.header.length
+    }
+
+    /// In the order of their names.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The licence that came with a source; empty where none did.
+    pub fn licence(&self, source: &str) -> Result<Option<String>, Error> {
+        let Some(place) = self.sources.iter().position(|s| s.name == source) else { return Ok(None) };
+        let licences: Vec<String> = self.reader.section(Section::Licences)?;
+        Ok(licences.into_iter().nth(place))
+    }
+
+    /// The vulnerabilities that this version of the package has, by their ids.
+    pub fn find(&self, query: &Query<'_>) -> Result<Vec<Match>, Error> {
+        let mut matches = self.assess(query)?;
+        matches.retain(|found| found.status.is_affected());
+        Ok(matches)
+    }
+
+    /// Everything that is said of the package, also that a version is fixed or never was affected.
+    pub fn assess(&self, query: &Query<'_>) -> Result<Vec<Match>, Error> {
+        let name = query.ecosystem.normalize(query.name);
+        let key = package_key(query.ecosystem, &name);
+        let mut matches = Vec::new();
+        for bytes in self.reader.package_blocks(&key)? {
+            let block: PackageBlock<'_> =
+                postcard::from_bytes(&bytes).map_err(|_| self.reader.damaged("a block cannot be read"))?;
+            if block.key == key {
+                matches.extend(matching::matches(self, query, &name, &block)?);
+            }
+        }
+        Ok(matches)
+    }
+
+    /// A vulnerability by any of its names.
+    pub fn vulnerability(&self, id: &str) -> Result<Option<Vulnerability>, Error> {
+        for number in self.reader.vulnerabilities_named(id)? {
+            let bytes = self.reader.vulnerability(number)?;
+            let row = self.vulnerability_row(&bytes)?;
+            if row.id == id || row.aliases.contains(&id) {
+                return Ok(Some(vulnerability(&row)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the whole file and compares it with its checksum.
+    pub fn verify(&self) -> Result<(), Error> {
+        self.reader.verify()
+    }
+
+    pub(crate) fn source_name(&self, place: u16) -> Result<&str, Error> {
+        let source = self.sources.get(usize::from(place));
+        source.map(|s| s.name.as_str()).ok_or_else(|| self.reader.damaged("a record is of no source"))
+    }
+
+    pub(crate) fn advisory_row<'a>(&self, bytes: &'a [u8]) -> Result<AdvisoryRow<'a>, Error> {
+        postcard::from_bytes(bytes).map_err(|_| self.reader.damaged("a record cannot be read"))
+    }
+
+    pub(crate) fn vulnerability_row<'a>(&self, bytes: &'a [u8]) -> Result<VulnerabilityRow<'a>, Error> {
+        postcard::from_bytes(bytes).map_err(|_| self.reader.damaged("a vulnerability cannot be read"))
+    }
+
+    /// What each source says, as it was given to the builder; in the order of [`Database::sources`].
+    pub(crate) fn contents(&self) -> Result<Vec<Contents>, Error> {
+        let mut records = Vec::new();
+        for number in 0..self.reader.advisory_count() {
+            let bytes = self.reader.advisory(number)?;
+            let row = self.advisory_row(&bytes)?;
+            records.push((row.source, advisory(&row)));
+        }
+        for bytes in self.reader.every_package_block()? {
+            let block: PackageBlock<'_> =
+                postcard::from_bytes(&bytes).map_err(|_| self.reader.damaged("a block cannot be read"))?;
+            let (ecosystem, name) = block
+                .key
+                .split_once('\n')
+                .and_then(|(ecosystem, name)| Some((Ecosystem::from_osv(ecosystem)?, name)))
+                .ok_or_else(|| self.reader.damaged("a package's key cannot be read"))?;
+            for entry in &block.entries {
+                let place = usize::try_from(entry.advisory).unwrap_or(usize::MAX);
+                let (_, record) = records
+                    .get_mut(place)
+                    .ok_or_else(|| self.reader.damaged("a statement is of no record"))?;
+                record.affected.push(Affected {
+                    ecosystem: ecosystem.clone(),
+                    name: name.to_owned(),
+                    intervals: entry.intervals.iter().map(|span| span.to_interval()).collect(),
+                    versions: entry.versions.iter().map(|v| (*v).to_owned()).collect(),
+                    standing: entry.standing,
+                    severity: entry.severity,
+                });
+            }
+        }
+        let licences: Vec<String> = self.reader.section(Section::Licences)?;
+        let mut contents: Vec<Contents> = Vec::new();
+        contents.resize_with(self.sources.len(), Contents::default);
+        for (place, licence) in contents.iter_mut().zip(licences) {
+            place.licence = licence;
+        }
+        let no_source = || self.reader.damaged("a record is of no source");
+        for (source, record) in records {
+            contents.get_mut(usize::from(source)).ok_or_else(no_source)?.advisories.push(record);
+        }
+        for marks in self.reader.section::<Vec<Marks>>(Section::Marks)? {
+            let place = contents.get_mut(usize::from(marks.source)).ok_or_else(no_source)?;
+            place.exploited.extend(marks.exploited);
+            place.predictions.extend(marks.predictions);
+        }
+        Ok(contents)
+    }
+}
+
+#[cfg(test)]
+mod tests;
+
+fn advisory(row: &AdvisoryRow<'_>) -> Advisory {
+    let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
+    Advisory {
+        id: row.id.to_owned(),
+        aliases: owned(&row.aliases),
+        upstream: owned(&row.upstream),
+        summary: row.summary.to_owned(),
+        url: row.url.map(str::to_owned),
+        published: row.published,
+        modified: row.modified,
+        scores: row.vectors.iter().filter_map(|vector| vector.parse().ok()).collect(),
+        severity: row.severity,
+        is_notice: row.is_notice,
+        affected: Vec::new(),
+    }
+}
+
+pub(crate) fn vulnerability(row: &VulnerabilityRow<'_>) -> Vulnerability {
+    Vulnerability {
+        id: row.id.to_owned(),
+        aliases: row.aliases.iter().map(|s| (*s).to_owned()).collect(),
+        summary: row.summary.to_owned(),
+        url: row.url.map(str::to_owned),
+        published: row.published,
+        modified: row.modified,
+        scores: row.vectors.iter().filter_map(|vector| vector.parse().ok()).collect(),
+        word: row.severity,
+        exploited: row.exploited.clone(),
+        prediction: row.prediction,
+    }
+}

@@ -1,0 +1,262 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{
+    Builder, Contents, Event, Exploited, IndexDirectory, Interval, Prediction, Severity, Standing, Status,
+};
+
+fn debian() -> Ecosystem {
+    Ecosystem::Debian { release: "12".to_owned() }
+}
+
+fn about(ecosystem: Ecosystem, name: &str, intervals: Vec<Interval>) -> Affected {
+    Affected {
+        ecosystem,
+        name: name.to_owned(),
+        intervals,
+        versions: Vec::new(),
+        standing: Standing::Versions,
+        severity: Severity::Unknown,
+    }
+}
+
+fn standing(name: &str, standing: Standing) -> Affected {
+    Affected { standing, ..about(debian(), name, vec![Interval::everything()]) }
+}
+
+fn record(id: &str, aliases: &[&str], affected: Vec<Affected>) -> Advisory {
+    Advisory {
+        id: id.to_owned(),
+        aliases: aliases.iter().map(|s| (*s).to_owned()).collect(),
+        affected,
+        ..Advisory::default()
+    }
+}
+
+fn source(name: &str) -> Source {
+    Source {
+        name: name.to_owned(),
+        newest: Some(1_700_000_000),
+        imported: 1_750_000_000,
+        ..Source::default()
+    }
+}
+
+fn contents(advisories: Vec<Advisory>) -> Contents {
+    Contents { advisories, ..Contents::default() }
+}
+
+fn two_branches() -> Vec<Interval> {
+    let version = str::to_owned;
+    let events = vec![
+        Event::Introduced(version("2.0")),
+        Event::Fixed(version("2.1.3")),
+        Event::Introduced(version("3.0")),
+        Event::Fixed(version("3.0.5")),
+    ];
+    Interval::from_events(&Ecosystem::PyPI, events)
+}
+
+fn sample() -> Builder {
+    let mut builder = Builder::new();
+    let scored = Advisory {
+        scores: vec!["CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H".parse().unwrap()],
+        summary: "code is run".to_owned(),
+        ..record("GHSA-aaaa", &["CVE-2024-0001"], vec![about(Ecosystem::PyPI, "flask-x", two_branches())])
+    };
+    builder.replace(source("github"), contents(vec![scored]));
+    builder.replace(
+        source("pypa"),
+        contents(vec![record(
+            "PYSEC-1",
+            &["GHSA-aaaa"],
+            vec![about(Ecosystem::PyPI, "flask-x", two_branches())],
+        )]),
+    );
+    let tracker = vec![
+        record("CVE-2024-0001", &[], vec![about(debian(), "flask", vec![Interval::before("2.1-1+deb12u1")])]),
+        record("CVE-2024-0002", &[], vec![standing("flask", Standing::NoAdvisory)]),
+        record(
+            "CVE-2024-0003",
+            &[],
+            vec![Affected { intervals: vec![], ..standing("flask", Standing::NotAffected) }],
+        ),
+        record("CVE-2024-0004", &[], vec![standing("linux", Standing::Open)]),
+        record("CVE-2024-0005", &[], vec![standing("flask", Standing::Undetermined)]),
+    ];
+    builder.replace(source("tracker"), contents(tracker));
+    // An older view: only the version of unstable.
+    let changelogs = vec![
+        record("CVE-2024-0001", &[], vec![about(debian(), "flask", vec![Interval::before("2.3-1")])]),
+        record("CVE-2024-0003", &[], vec![about(debian(), "flask", vec![Interval::before("2.3-1")])]),
+    ];
+    builder.replace(source("changelogs"), contents(changelogs));
+    let mut marks = Contents::default();
+    let exploited = Exploited { added: "2024-02-01".to_owned(), due: None, in_ransomware: true };
+    marks.exploited.insert("CVE-2024-0001".to_owned(), exploited);
+    marks
+        .predictions
+        .insert("CVE-2024-0001".to_owned(), Prediction { probability: 94_210, percentile: 99_900 });
+    builder.replace(source("marks"), marks);
+    builder
+}
+
+fn opened(builder: &Builder) -> (TempDir, Database) {
+    let dir = TempDir::new().unwrap();
+    IndexDirectory::lock(dir.path()).unwrap().replace(&builder.build()).unwrap();
+    let database = Database::open(dir.path()).unwrap();
+    (dir, database)
+}
+
+fn ids(database: &Database, ecosystem: &Ecosystem, name: &str, version: &str) -> Vec<String> {
+    let found = database.find(&Query { ecosystem, name, version }).unwrap();
+    found.into_iter().map(|m| m.vulnerability.id).collect()
+}
+
+#[test]
+fn records_of_several_sources_are_one_finding() {
+    let (_dir, database) = opened(&sample());
+    let query = Query { ecosystem: &Ecosystem::PyPI, name: "Flask_X", version: "2.1" };
+    let found = database.find(&query).unwrap();
+    let [only] = &found[..] else { panic!("{found:#?}") };
+    assert_eq!(only.vulnerability.id, "CVE-2024-0001");
+    assert_eq!(only.vulnerability.aliases, ["GHSA-aaaa", "PYSEC-1"]);
+    assert_eq!(only.severity, Severity::Critical);
+    assert_eq!(only.vulnerability.score().unwrap().tenths, 98);
+    assert_eq!(only.status, Status::Fixable);
+    assert_eq!(only.fixed, ["2.1.3", "3.0.5"], "first the branch's own");
+    assert_eq!(only.affected.iter().map(ToString::to_string).collect::<Vec<_>>(), [">= 2.0, < 2.1.3"]);
+    assert_eq!(only.statements.iter().map(|s| s.source.as_str()).collect::<Vec<_>>(), ["github", "pypa"]);
+    assert!(only.vulnerability.exploited.as_ref().unwrap().in_ransomware);
+    assert_eq!(only.vulnerability.prediction.unwrap().probability, 94_210);
+}
+
+#[test]
+fn what_is_not_affected_is_not_found() {
+    let (_dir, database) = opened(&sample());
+    for version in ["1.9", "2.1.3", "2.9", "3.0.5", "4"] {
+        assert_eq!(ids(&database, &Ecosystem::PyPI, "flask-x", version), [""; 0], "{version}");
+    }
+    assert_eq!(ids(&database, &Ecosystem::PyPI, "flask", "2.1"), [""; 0]);
+    assert_eq!(ids(&database, &Ecosystem::Npm, "flask-x", "2.1.0"), [""; 0]);
+    let older = Ecosystem::Debian { release: "11".to_owned() };
+    assert_eq!(ids(&database, &older, "flask", "1.0-1"), [""; 0]);
+}
+
+#[test]
+fn a_distribution_that_says_fixed_or_not_affected_wins() {
+    let (_dir, database) = opened(&sample());
+    // The changelog's newer version alone would say that the backport is affected.
+    assert_eq!(ids(&database, &debian(), "flask", "2.1-1+deb12u1"), ["CVE-2024-0002"]);
+    assert_eq!(ids(&database, &debian(), "flask", "2.1-1"), ["CVE-2024-0001", "CVE-2024-0002"]);
+    let query = Query { ecosystem: &debian(), name: "flask", version: "2.1-1+deb12u1" };
+    let statuses: Vec<(String, Status)> =
+        database.assess(&query).unwrap().into_iter().map(|m| (m.vulnerability.id, m.status)).collect();
+    let expect = [
+        ("CVE-2024-0001", Status::Fixed),
+        ("CVE-2024-0002", Status::NoAdvisory),
+        ("CVE-2024-0003", Status::NotAffected),
+        ("CVE-2024-0005", Status::Undetermined),
+    ];
+    assert_eq!(statuses, expect.map(|(id, status)| (id.to_owned(), status)));
+}
+
+#[test]
+fn a_kernel_is_a_class_of_its_own() {
+    let (_dir, database) = opened(&sample());
+    let found = database.find(&Query { ecosystem: &debian(), name: "linux", version: "6.1.1-1" }).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].class, found[0].status), (crate::Class::Kernel, Status::Open));
+}
+
+#[test]
+fn a_vulnerability_is_found_by_each_name() {
+    let (_dir, database) = opened(&sample());
+    for name in ["CVE-2024-0001", "GHSA-aaaa", "PYSEC-1"] {
+        assert_eq!(database.vulnerability(name).unwrap().unwrap().id, "CVE-2024-0001");
+    }
+    assert_eq!(database.vulnerability("CVE-2024-9999").unwrap(), None);
+}
+
+#[test]
+fn an_index_of_an_index_is_the_same_bytes() {
+    let builder = sample();
+    let (_dir, database) = opened(&builder);
+    database.verify().unwrap();
+    let again = Builder::from_database(&database).unwrap().build();
+    assert!(again == builder.build());
+    // In another order.
+    let mut reversed = Builder::new();
+    let contents: Vec<_> = database.sources().iter().cloned().zip(database.contents().unwrap()).collect();
+    for (source, contents) in contents.into_iter().rev() {
+        reversed.replace(source, contents);
+    }
+    assert!(reversed.build() == again);
+}
+
+#[test]
+fn a_replaced_index_is_noticed_and_the_open_one_stays() {
+    let (dir, database) = opened(&sample());
+    assert!(!database.is_replaced().unwrap());
+    let mut builder = Builder::from_database(&database).unwrap();
+    assert!(builder.remove("tracker"));
+    assert!(!builder.remove("tracker"));
+    IndexDirectory::lock(dir.path()).unwrap().replace(&builder.build()).unwrap();
+    assert!(database.is_replaced().unwrap());
+    assert_eq!(ids(&database, &debian(), "flask", "2.1-1"), ["CVE-2024-0001", "CVE-2024-0002"]);
+    let new = Database::open(dir.path()).unwrap();
+    assert_ne!(new.generation(), database.generation());
+    assert_eq!(ids(&new, &debian(), "flask", "2.1-1"), ["CVE-2024-0001", "CVE-2024-0003"]);
+}
+
+#[test]
+fn one_writer_at_a_time() {
+    let dir = TempDir::new().unwrap();
+    let first = IndexDirectory::lock(dir.path()).unwrap();
+    assert!(first.database().unwrap().is_none());
+    assert!(matches!(IndexDirectory::lock(dir.path()), Err(Error::Busy { .. })));
+    drop(first);
+    IndexDirectory::lock(dir.path()).unwrap();
+}
+
+#[test]
+fn every_damaged_byte_is_noticed_or_changes_nothing() {
+    let builder = sample();
+    let bytes = builder.build();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("index");
+    fs::write(&path, &bytes).unwrap();
+    let intact = Database::open(&path).unwrap();
+    let ask = |database: &Database| -> Result<Vec<Match>, Error> {
+        let mut all = Vec::new();
+        for (ecosystem, name, version) in [
+            (debian(), "flask", "2.1-1"),
+            (Ecosystem::PyPI, "flask-x", "2.1"),
+            (debian(), "linux", "6.1.1-1"),
+        ] {
+            all.extend(database.assess(&Query { ecosystem: &ecosystem, name, version })?);
+        }
+        Ok(all)
+    };
+    let expect = ask(&intact).unwrap();
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x41;
+        fs::write(&path, &damaged).unwrap();
+        let Ok(database) = Database::open(&path) else { continue };
+        if let Ok(found) = ask(&database) {
+            assert!(found == expect, "byte {at} changes an answer");
+        }
+        assert!(database.verify().is_err(), "byte {at} is not noticed");
+    }
+    for length in [0, 7, 100, 511, 512, bytes.len() - 1] {
+        fs::write(&path, &bytes[..length]).unwrap();
+        assert!(matches!(Database::open(&path), Err(Error::Damaged { .. })), "{length}");
+    }
+    let mut newer = bytes;
+    newer[8] = 9;
+    fs::write(&path, &newer).unwrap();
+    assert!(matches!(Database::open(&path), Err(Error::Format { found: 9, .. })));
+}
