@@ -115,6 +115,10 @@ impl LineFile {
             .and_then(|open| open.file.metadata().ok())
             .map(|meta| (meta.dev(), meta.ino()));
         if ours.is_none() || there != ours {
+            // Its last lines are nowhere else: they are durable before it is let go of, or a place behind them would be noted.
+            if let Some(open) = &self.open {
+                open.file.sync_data().map_err(|e| format!("cannot sync the file that was renamed: {e}"))?;
+            }
             let last = self.open.take().and_then(|open| open.last);
             let open = self.opened()?;
             open.last = open.last.or(last);
@@ -181,10 +185,8 @@ impl LineFile {
 
     /// Makes what was written durable.
     pub(crate) fn sync(&mut self) -> std::io::Result<()> {
-        match &self.open {
-            Some(open) => open.file.sync_data(),
-            None => Ok(()),
-        }
+        // After a failure it is not open: a place is noted only when what was written before it is durable.
+        self.opened().map_err(std::io::Error::other)?.file.sync_data()
     }
 }
 

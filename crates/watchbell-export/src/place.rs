@@ -30,6 +30,7 @@ impl Place {
         let dir = dir.join(DIRECTORY);
         let failed = |e: std::io::Error| format!("cannot make {}: {e}", dir.display());
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+        sync_dir(dir.parent().unwrap_or(&dir)).map_err(failed)?;
         let digest = Sha256::digest(target.as_bytes());
         let name = format!("{label}-{}", hex(&digest[..8]));
         Ok(Place {
@@ -60,7 +61,13 @@ impl Place {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(cursor.to_text(&self.target).as_bytes())?;
         file.sync_data()?;
-        std::fs::rename(&draft, &self.cursor)
+        std::fs::rename(&draft, &self.cursor)?;
+        self.sync_names()
+    }
+
+    /// Makes the names of the target's files durable.
+    fn sync_names(&self) -> std::io::Result<()> {
+        sync_dir(self.cursor.parent().unwrap_or(&self.cursor))
     }
 
     /// Appends letters, durable on return. A crash may leave the beginning of a line, which is cut off first.
@@ -79,12 +86,17 @@ impl Place {
             lines.push(b'\n');
         }
         file.write_all(&lines)?;
-        file.sync_data()
+        file.sync_data()?;
+        self.sync_names()
     }
 
     pub(crate) fn dead_letters(&self) -> &Path {
         &self.dead_letters
     }
+}
+
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
 /// Cuts off what follows the last end of line.

@@ -96,6 +96,10 @@ impl Runner {
             }
             self.note();
         }
+        // What was acknowledged last: after the next start it would be sent twice.
+        if let Some(next) = self.shipper.unnoted() {
+            self.persist(next);
+        }
         tracing::debug!(
             target = self.target.name(),
             next = self.shipper.acknowledged(),
@@ -164,12 +168,7 @@ impl Runner {
                 }
             },
             Step::Persist { next } => {
-                if let Err(error) = self.target.persist(&self.lives.cursor(next)) {
-                    tracing::warn!(
-                        target = self.target.name(),
-                        "cannot note how far the audit export came: {error}"
-                    );
-                }
+                self.persist(next);
                 self.shipper.persisted(self.began.elapsed());
                 Next::Go
             }
@@ -187,6 +186,12 @@ impl Runner {
                 self.reader.wait(until, Some(patience));
                 Next::Go
             }
+        }
+    }
+
+    fn persist(&mut self, next: u64) {
+        if let Err(error) = self.target.persist(&self.lives.cursor(next)) {
+            tracing::warn!(target = self.target.name(), "cannot note how far the audit export came: {error}");
         }
     }
 

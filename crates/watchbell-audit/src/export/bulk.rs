@@ -133,8 +133,7 @@ fn outcome(created: Created) -> Outcome {
             }
             None => (what, ""),
         };
-        let text = format!("{} {kind}: {reason}", created.status);
-        text.chars().take(REASON_CHARS_MAX).collect()
+        one_line(&format!("{} {kind}: {reason}", created.status))
     };
     match created.status {
         200 | 201 if created.failure_store.as_deref() == Some("used") => {
@@ -152,7 +151,11 @@ fn outcome(created: Created) -> Outcome {
 
 /// The beginning of what a server said, on one line.
 pub(super) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(4 * REASON_CHARS_MAX)]);
+    one_line(&String::from_utf8_lossy(&body[..body.len().min(4 * REASON_CHARS_MAX)]))
+}
+
+/// Words of others go into logs and dead letters: no control character of theirs does.
+fn one_line(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(REASON_CHARS_MAX).collect()
 }
@@ -257,6 +260,25 @@ mod tests {
         let long = "a".repeat(256);
         for wrong in ["", "A", "a/b", "..", "a b", "_bulk", "-a", "a?b", "a%2f", "a,b", "a*", "é", &long] {
             assert!(check_index(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_of_a_document_is_one_short_line_too() {
+        let reason = format!("first\nsecond\r\u{9b}0m{}", "x".repeat(5000));
+        let error = json!({"type": "a\u{1b}[2Jb", "reason": reason});
+        for status in [400, 429, 500] {
+            let answered = json!({"create": {"_id": "e-0", "status": status, "error": error}});
+            let body = json!({"errors": true, "items": [answered]}).to_string();
+            let answer = HttpAnswer { status: 200, retry_after: None, body: body.as_bytes() };
+            let Answer::Items(outcomes) = judge(&[item(0)], answer) else { panic!("{status}") };
+            let (Outcome::Dead { reason } | Outcome::Again { reason } | Outcome::Doubt { reason }) =
+                &outcomes[0]
+            else {
+                panic!("{outcomes:?}")
+            };
+            assert!(reason.contains("first second") && !reason.contains(char::is_control), "{reason}");
+            assert_eq!(reason.chars().count(), REASON_CHARS_MAX);
         }
     }
 

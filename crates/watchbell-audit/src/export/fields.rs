@@ -133,5 +133,17 @@ pub const FIELDS: &[Field] = &[
 
 /// The field of this name.
 pub fn find(name: &str) -> Option<&'static Field> {
-    FIELDS.iter().find(|field| field.name == name)
+    FIELDS.binary_search_by(|field| field.name.cmp(name)).ok().map(|at| &FIELDS[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_is_found_by_its_name() {
+        assert!(FIELDS.is_sorted_by(|a, b| a.name < b.name));
+        assert!(FIELDS.iter().all(|field| find(field.name) == Some(field)));
+        assert_eq!(find("watchbell"), None);
+    }
 }

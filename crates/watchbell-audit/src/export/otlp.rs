@@ -26,37 +26,40 @@ pub fn record(context: &ecs::Context, entry: &Entry) -> Vec<u8> {
     let mut document = Vec::with_capacity(1024);
     let summary = ecs::write(context, entry, &mut document);
     let fields: Value = serde_json::from_slice(&document).unwrap_or_default();
-    let mut attributes = vec![attribute("log.record.uid", &Value::String(entry.id()))];
-    let is_elsewhere = |name: &str| {
-        // The record's own fields, and the resource's, say these.
-        matches!(name, "@timestamp" | "message")
-            || ["service.", "host.", "data_stream."].iter().any(|p| name.starts_with(p))
-    };
-    flatten("", &fields, &mut |name, value| {
-        if !is_elsewhere(name) {
-            attributes.push(attribute(name, value));
-        }
-    });
     let (number, text) = match summary.level {
-        Level::Info => (9, "INFO"),
-        Level::Warning => (13, "WARN"),
-        Level::Error => (17, "ERROR"),
+        Level::Info => ("9", "INFO"),
+        Level::Warning => ("13", "WARN"),
+        Level::Error => ("17", "ERROR"),
     };
     let event = match summary.kind {
         Kind::Request => "watchbell.audit.request",
         Kind::Run => "watchbell.audit.run",
         Kind::Unreadable => "watchbell.audit.unreadable",
     };
-    let record = json!({
-        "timeUnixNano": entry.at_unix_nanos.max(0).to_string(),
-        "observedTimeUnixNano": entry.at_unix_nanos.max(0).to_string(),
-        "severityNumber": number,
-        "severityText": text,
-        "eventName": event,
-        "body": {"stringValue": summary.message},
-        "attributes": attributes,
+    let time = entry.at_unix_nanos.max(0).to_string();
+    let mut record = Vec::with_capacity(3 * document.len());
+    raw(&mut record, &["{\"timeUnixNano\":\"", &time, "\",\"observedTimeUnixNano\":\"", &time, "\""]);
+    raw(
+        &mut record,
+        &[",\"severityNumber\":", number, ",\"severityText\":\"", text, "\",\"eventName\":\"", event],
+    );
+    raw(&mut record, &["\",\"body\":{\"stringValue\":"]);
+    quoted(&mut record, &summary.message);
+    raw(&mut record, &["},\"attributes\":["]);
+    attribute(&mut record, "log.record.uid", &Value::String(entry.id()));
+    let is_elsewhere = |name: &str| {
+        // The record's own fields, and the resource's, say these.
+        matches!(name, "@timestamp" | "message")
+            || ["service.", "host.", "data_stream."].iter().any(|p| name.starts_with(p))
+    };
+    flatten(&mut String::new(), &fields, &mut |name, value| {
+        if !is_elsewhere(name) {
+            record.push(b',');
+            attribute(&mut record, name, value);
+        }
     });
-    record.to_string().into_bytes()
+    raw(&mut record, &["]}"]);
+    record
 }
 
 /// The body of a request with these records.
@@ -67,12 +70,14 @@ pub fn body(context: &ecs::Context, items: &[Item]) -> Vec<u8> {
         ("service.instance.id", &context.hostname),
         ("host.name", &context.hostname),
     ];
-    let resource: Vec<Value> =
-        resource.iter().map(|(name, value)| attribute(name, &Value::from(*value))).collect();
     let scope = json!({"name": ecs::DATASET, "version": context.version});
     let mut body = Vec::with_capacity(items.iter().map(|item| item.document.len() + 1).sum::<usize>() + 512);
     body.extend_from_slice(b"{\"resourceLogs\":[{\"resource\":{\"attributes\":");
-    body.extend_from_slice(Value::Array(resource).to_string().as_bytes());
+    for (n, (name, value)) in resource.into_iter().enumerate() {
+        body.push(if n == 0 { b'[' } else { b',' });
+        attribute(&mut body, name, &Value::from(value));
+    }
+    body.push(b']');
     body.extend_from_slice(b"},\"scopeLogs\":[{\"scope\":");
     body.extend_from_slice(scope.to_string().as_bytes());
     body.extend_from_slice(b",\"logRecords\":[");
@@ -87,46 +92,82 @@ pub fn body(context: &ecs::Context, items: &[Item]) -> Vec<u8> {
 }
 
 /// Hands out every leaf below an object by its name with dots. Annotations and the like are leaves: their keys are not ours.
-fn flatten(prefix: &str, value: &Value, each: &mut dyn FnMut(&str, &Value)) {
-    let Value::Object(map) = value else { return each(prefix, value) };
-    if fields::find(prefix).is_some_and(|field| field.kind == FieldType::Flattened) {
-        return each(prefix, value);
+fn flatten(name: &mut String, value: &Value, each: &mut dyn FnMut(&str, &Value)) {
+    let Value::Object(map) = value else { return each(name, value) };
+    if fields::find(name).is_some_and(|field| field.kind == FieldType::Flattened) {
+        return each(name, value);
     }
+    let length = name.len();
     for (key, below) in map {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        flatten(&name, below, each);
+        if length > 0 {
+            name.push('.');
+        }
+        name.push_str(key);
+        flatten(name, below, each);
+        name.truncate(length);
     }
 }
 
-fn attribute(name: &str, value: &Value) -> Value {
-    json!({"key": name, "value": any_value(value, 0)})
+/// Text goes out as it is made: trees of values in between cost more than all the rest.
+fn raw(to: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| to.extend_from_slice(part.as_bytes()));
+}
+
+/// As JSON has it.
+fn quoted(to: &mut Vec<u8>, text: &str) {
+    // A vector takes all bytes, and text always has a form: this cannot fail.
+    let _ = serde_json::to_writer(to, text);
+}
+
+fn attribute(to: &mut Vec<u8>, name: &str, value: &Value) {
+    raw(to, &["{\"key\":"]);
+    quoted(to, name);
+    raw(to, &[",\"value\":"]);
+    any_value(to, value, 0);
+    to.push(b'}');
 }
 
 /// `AnyValue` of `common.proto`. Nothing (a JSON null) is a value without any of its fields.
-fn any_value(value: &Value, depth: usize) -> Value {
-    if depth >= DEPTH_MAX {
-        return json!({"stringValue": value.to_string()});
-    }
+fn any_value(to: &mut Vec<u8>, value: &Value, depth: usize) {
+    to.push(b'{');
     match value {
-        Value::Null => json!({}),
-        Value::Bool(truth) => json!({"boolValue": truth}),
+        _ if depth >= DEPTH_MAX => {
+            raw(to, &["\"stringValue\":"]);
+            quoted(to, &value.to_string());
+        }
+        Value::Null => {}
+        Value::Bool(truth) => raw(to, &["\"boolValue\":", if *truth { "true" } else { "false" }]),
         Value::Number(number) => match number.as_i64() {
-            Some(whole) => json!({"intValue": whole.to_string()}),
-            None => json!({"doubleValue": number.as_f64()}),
+            Some(whole) => raw(to, &["\"intValue\":\"", &whole.to_string(), "\""]),
+            None => raw(to, &["\"doubleValue\":", &number.to_string()]),
         },
-        Value::String(text) => json!({"stringValue": text}),
+        Value::String(text) => {
+            raw(to, &["\"stringValue\":"]);
+            quoted(to, text);
+        }
         Value::Array(list) => {
-            let values: Vec<Value> = list.iter().map(|below| any_value(below, depth + 1)).collect();
-            json!({"arrayValue": {"values": values}})
+            raw(to, &["\"arrayValue\":{\"values\":["]);
+            for (n, below) in list.iter().enumerate() {
+                if n > 0 {
+                    to.push(b',');
+                }
+                any_value(to, below, depth + 1);
+            }
+            raw(to, &["]}"]);
         }
         Value::Object(map) => {
-            let values: Vec<Value> = map
-                .iter()
-                .map(|(key, below)| json!({"key": key, "value": any_value(below, depth + 1)}))
-                .collect();
-            json!({"kvlistValue": {"values": values}})
+            raw(to, &["\"kvlistValue\":{\"values\":["]);
+            for (n, (key, below)) in map.iter().enumerate() {
+                raw(to, &[if n > 0 { "," } else { "" }, "{\"key\":"]);
+                quoted(to, key);
+                raw(to, &[",\"value\":"]);
+                any_value(to, below, depth + 1);
+                to.push(b'}');
+            }
+            raw(to, &["]}"]);
         }
     }
+    to.push(b'}');
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -253,10 +294,26 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_too_deep_is_text() {
+        let deep = (0..100).fold(json!("\u{7}\"x"), |below, _| json!([below]));
+        let mut written = Vec::new();
+        any_value(&mut written, &deep, 0);
+        let mut value: Value = serde_json::from_slice(&written).unwrap();
+        for _ in 0..DEPTH_MAX {
+            value = value["arrayValue"]["values"][0].take();
+        }
+        let text = value["stringValue"].as_str().unwrap();
+        let rest: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(rest, (0..100 - DEPTH_MAX).fold(json!("\u{7}\"x"), |below, _| json!([below])));
+    }
+
+    #[test]
     fn values_have_the_form_of_the_protocol() {
         let value = json!({"a": [1, -2, 0.5, true, null, "x"], "b": {"c": {}}});
+        let mut written = Vec::new();
+        any_value(&mut written, &value, 0);
         assert_eq!(
-            any_value(&value, 0),
+            serde_json::from_slice::<Value>(&written).unwrap(),
             json!({"kvlistValue": {"values": [
                 {"key": "a", "value": {"arrayValue": {"values": [
                     {"intValue": "1"}, {"intValue": "-2"}, {"doubleValue": 0.5}, {"boolValue": true}, {},

@@ -145,6 +145,8 @@ pub struct Shipper {
     attempt: u32,
     not_before: Duration,
     pace_until: Duration,
+    /// Documents that were settled since the last pause: a backlog is not paced, though a reading ends with a small batch.
+    since_pause: usize,
     dead: Vec<Dead>,
     /// Everything before is at the target or dead.
     acknowledged: u64,
@@ -168,6 +170,7 @@ impl Shipper {
             attempt: 0,
             not_before: Duration::ZERO,
             pace_until: Duration::ZERO,
+            since_pause: 0,
             dead: Vec::new(),
             acknowledged: next,
             persisted: next,
@@ -295,6 +298,7 @@ impl Shipper {
     }
 
     fn settle(&mut self, outcomes: Vec<Outcome>, now: Duration, jitter: Jitter) {
+        self.since_pause = self.since_pause.saturating_add(outcomes.len());
         let rest_items = self.batch.items.split_off(outcomes.len());
         let rest_doubts = self.batch.doubts.split_off(outcomes.len());
         let items = std::mem::take(&mut self.batch.items);
@@ -340,7 +344,10 @@ impl Shipper {
             }
         }
         if self.queue.is_empty() && self.batch.items.is_empty() {
-            self.pace_until = now + self.limits.pace;
+            if self.since_pause < self.limits.batch_documents {
+                self.pace_until = now + self.limits.pace;
+            }
+            self.since_pause = 0;
         }
         self.acknowledge();
     }
@@ -369,6 +376,11 @@ impl Shipper {
     /// Everything before this index is acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    /// The place to note before it ends, if it is not noted yet.
+    pub fn unnoted(&self) -> Option<u64> {
+        (self.acknowledged > self.persisted).then_some(self.acknowledged)
     }
 
     /// When the oldest entry that was read and is not acknowledged was written.

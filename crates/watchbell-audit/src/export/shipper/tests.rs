@@ -294,13 +294,21 @@ fn a_trickle_is_paced_and_a_backlog_is_not() {
     // The rest of a backlog follows at once.
     assert_eq!(sent(&mut shipper, T), [2]);
     shipper.answered(done(1), T, half());
+    // And what came meanwhile, though the last batch of the reading was small: there may be another backlog.
+    shipper.news();
+    assert_eq!(shipper.next(T), Step::Read { from: 3 });
+    shipper.read(vec![item(3)]);
+    assert_eq!(sent(&mut shipper, T), [3]);
+    shipper.answered(done(1), T, half());
     shipper.news();
     assert_eq!(shipper.next(T), Step::Wait { until: Some(T + Duration::from_secs(5)), wake: Wake::OnlyTime });
     // The end waits for nothing.
     shipper.hurry();
-    assert_eq!(shipper.next(T), Step::Persist { next: 3 });
+    assert_eq!(shipper.next(T), Step::Persist { next: 4 });
+    assert_eq!(shipper.unnoted(), Some(4));
     shipper.persisted(T);
-    assert_eq!(shipper.next(T), Step::Read { from: 3 });
+    assert_eq!(shipper.unnoted(), None);
+    assert_eq!(shipper.next(T), Step::Read { from: 4 });
 }
 
 #[test]
