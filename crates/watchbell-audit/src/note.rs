@@ -42,6 +42,8 @@ pub struct VerifierKey {
     name: String,
     kind: SignatureKind,
     public_key: [u8; 32],
+    /// Of the three above; every signature that is made or looked at asks for it.
+    id: u32,
 }
 
 impl VerifierKey {
@@ -51,7 +53,13 @@ impl VerifierKey {
         if !is_key_name(name) {
             return Err(NoteError::Key("its name is empty, or has a space, a control character or a plus"));
         }
-        Ok(VerifierKey { name: name.to_owned(), kind, public_key })
+        let hash = Sha256::new()
+            .chain_update(name)
+            .chain_update([b'\n', kind as u8])
+            .chain_update(public_key)
+            .finalize();
+        let id = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
+        Ok(VerifierKey { name: name.to_owned(), kind, public_key, id })
     }
 
     pub fn name(&self) -> &str {
@@ -68,12 +76,7 @@ impl VerifierKey {
 
     /// SHA-256(name ‖ newline ‖ type ‖ public key), its first four bytes.
     pub fn id(&self) -> u32 {
-        let hash = Sha256::new()
-            .chain_update(&self.name)
-            .chain_update([b'\n', self.kind as u8])
-            .chain_update(self.public_key)
-            .finalize();
-        u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
+        self.id
     }
 
     fn verify_bytes(&self, message: &[u8], signature: &[u8]) -> Result<(), NoteError> {

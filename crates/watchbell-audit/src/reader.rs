@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
+use crate::edge::Edge;
 use crate::growth::Growth;
 use crate::hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash};
 use crate::note::{Note, NoteError, VerifierKey};
@@ -35,11 +36,27 @@ impl Log {
     /// [`Error::NoLog`] when nothing was published yet.
     pub fn open(dir: &Path) -> Result<Log, Error> {
         let verifier = read_verifier(dir)?.ok_or_else(|| Error::NoLog { path: dir.to_path_buf() })?;
+        Log::open_signed_by(dir, verifier)
+    }
+
+    /// The same by a key that is known from elsewhere: what the directory names as its key is not looked at.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_signed_by(dir: &Path, verifier: VerifierKey) -> Result<Log, Error> {
         let path = dir.join(CHECKPOINT);
         let bytes =
             read_if_there(&path, MAX_NOTE_BYTES)?.ok_or_else(|| Error::NoLog { path: dir.to_path_buf() })?;
         let (checkpoint, note) = Checkpoint::open(&bytes, &verifier).map_err(Error::note(&path))?;
         Ok(Log { dir: dir.to_path_buf(), verifier, checkpoint, note })
+    }
+
+    /// The right edge of its tree, to append to what is published.
+    ///
+    /// # Errors
+    /// The tiles at its right side are not those of the checkpoint.
+    pub fn edge(&self) -> Result<Edge, Error> {
+        right_side(&self.dir, &self.checkpoint).map(|(edge, _)| edge)
     }
 
     pub fn dir(&self) -> &Path {
@@ -190,6 +207,28 @@ pub fn add_witnessed(log: &Log, note: &Note, key: &VerifierKey) -> Result<Checkp
     }
     place::replace_beside(&log.dir, WITNESSED, note.to_string().as_bytes())?;
     Ok(checkpoint)
+}
+
+/// The right edge of a published tree, and the hashes of the last, unfinished tile of each level.
+pub(crate) fn right_side(dir: &Path, checkpoint: &Checkpoint) -> Result<(Edge, Vec<Vec<Hash>>), Error> {
+    let size = checkpoint.size;
+    let mut unfinished = Vec::new();
+    for level in 0..tile::levels(size) {
+        let index = tile::hashes_at(size, level) / TILE_WIDTH as u64;
+        let width = tile::width_in(size, level, index);
+        let kind = TileKind::Hashes { level };
+        unfinished.push(match width {
+            0 => Vec::new(),
+            _ => read_hashes(dir, Tile { kind, index, width: width as u16 })?,
+        });
+    }
+    match Edge::from_tiles(size, &unfinished).filter(|edge| edge.root() == checkpoint.root) {
+        Some(edge) => Ok((edge, unfinished)),
+        None => {
+            let what = format!("the tiles beside it are not those of its {size} entries");
+            Err(Error::damaged(&dir.join(CHECKPOINT), what))
+        }
+    }
 }
 
 /// The key that a log's directory names.

@@ -7,6 +7,7 @@
 //! ```
 //! Nothing is changed, whatever is found.
 
+mod bundle;
 mod listing;
 mod walk;
 
@@ -86,6 +87,14 @@ pub struct Verified {
     pub damage: Vec<Damage>,
     /// Findings that [`Verified::damage`] has no room for.
     pub more_damage: u64,
+    /// Partial tiles whose full ones are there too: a crash came between the checkpoint and their removal, or the server is
+    /// about to remove them. They are checked like any, and may be deleted.
+    pub left_over: u64,
+    /// Of a directory without its journal: files that go on behind the checkpoint. They were copied after it, or a crash came
+    /// before the next one; nothing signs what they hold there, and it is not looked at.
+    pub ahead: u64,
+    /// Files behind a place where the log is missing altogether.
+    pub unchecked: u64,
 }
 
 impl Verified {
@@ -239,6 +248,10 @@ fn demand_of_journal(
             ),
             Err(error) => found.damaged(at, error.to_string()),
         }
+    }
+    if !journal.logs.contains_key(&journal.current) {
+        let at = format!("the journal's checkpoint of {}", journal.current);
+        found.damaged(at, "it is missing: nothing signs the journal's rows");
     }
     if let Some(open) = logs.iter().find(|open| open.files.dir.is_empty())
         && open.verifier.name() != journal.current

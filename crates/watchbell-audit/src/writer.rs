@@ -37,7 +37,7 @@ impl LogWriter {
     /// [`Error::Damaged`]: nothing is written over it. As all that a log's directory holds comes from the journal, moving
     /// the directory away has it written anew.
     pub fn open(dir: &Path, verifier: &VerifierKey) -> Result<LogWriter, Error> {
-        let place = Place::open(dir)?;
+        let mut place = Place::open(dir)?;
         place.put_new(&[(VERIFIER.into(), format!("{verifier}\n").into_bytes())])?;
         let mut writer = LogWriter {
             place,
@@ -59,20 +59,8 @@ impl LogWriter {
     fn read_right_side(&mut self, checkpoint: &Checkpoint) -> Result<(), Error> {
         let dir = self.place.dir();
         let size = checkpoint.size;
-        for level in 0..tile::levels(size) {
-            let index = tile::hashes_at(size, level) / TILE_WIDTH as u64;
-            let width = tile::width_in(size, level, index);
-            let kind = TileKind::Hashes { level };
-            self.unfinished.push(match width {
-                0 => Vec::new(),
-                _ => reader::read_hashes(dir, Tile { kind, index, width: width as u16 })?,
-            });
-        }
-        let edge = Edge::from_tiles(size, &self.unfinished);
-        let Some(edge) = edge.filter(|edge| edge.root() == checkpoint.root) else {
-            let what = format!("the tiles beside it are not those of its {size} entries");
-            return Err(Error::damaged(&dir.join(CHECKPOINT), what));
-        };
+        let (edge, unfinished) = reader::right_side(dir, checkpoint)?;
+        self.unfinished = unfinished;
         self.edge = edge;
         let index = size / TILE_WIDTH as u64;
         let width = tile::width_in(size, 0, index);
@@ -95,7 +83,13 @@ impl LogWriter {
 
     /// Appends an entry of at most [`crate::MAX_ENTRY_BYTES`]. Full tiles are written now and then, the rest by
     /// [`LogWriter::publish`].
+    ///
+    /// # Errors
+    /// Full tiles that wait cannot be written: nothing was appended.
     pub fn append(&mut self, entry: &[u8]) -> Result<(), Error> {
+        if self.pending.len() >= PENDING_MAX {
+            self.write_pending()?;
+        }
         let index = self.edge.size() / TILE_WIDTH as u64;
         let leaf = leaf_hash(entry);
         self.edge.append_leaf(leaf);
@@ -120,7 +114,7 @@ impl LogWriter {
             });
             level += 1;
         }
-        if self.pending.len() >= PENDING_MAX { self.write_pending() } else { Ok(()) }
+        Ok(())
     }
 
     fn fill(&mut self, kind: TileKind, index: u64, bytes: impl FnOnce(&mut LogWriter) -> Vec<u8>) {
@@ -149,34 +143,41 @@ impl LogWriter {
             );
             return Err(Error::damaged(self.place.dir(), what));
         }
-        let size = self.edge.size();
-        for (level, hashes) in (0u8..).zip(&self.unfinished).filter(|(_, hashes)| !hashes.is_empty()) {
-            let index = tile::hashes_at(size, level) / TILE_WIDTH as u64;
-            let tile = Tile { kind: TileKind::Hashes { level }, index, width: hashes.len() as u16 };
-            self.pending.push((tile.path(), hashes.concat()));
-        }
-        if let Some(hashes) = self.unfinished.first().filter(|hashes| !hashes.is_empty()) {
-            let index = size / TILE_WIDTH as u64;
-            let tile = Tile { kind: TileKind::Entries, index, width: hashes.len() as u16 };
-            self.pending.push((tile.path(), self.bundle.clone()));
-        }
         self.write_pending()?;
+        let partials = self.partials();
+        self.place.put_new(&partials)?;
         self.place.replace(CHECKPOINT, note.to_string().as_bytes())?;
         self.remove_partials()
     }
 
+    /// The unfinished tiles as they are now. Made for each checkpoint and not kept: while files cannot be written they would
+    /// only gather.
+    fn partials(&self) -> Vec<(String, Vec<u8>)> {
+        let size = self.edge.size();
+        let mut files = Vec::new();
+        for (level, hashes) in (0u8..).zip(&self.unfinished).filter(|(_, hashes)| !hashes.is_empty()) {
+            let index = tile::hashes_at(size, level) / TILE_WIDTH as u64;
+            let tile = Tile { kind: TileKind::Hashes { level }, index, width: hashes.len() as u16 };
+            files.push((tile.path(), hashes.concat()));
+        }
+        if let Some(hashes) = self.unfinished.first().filter(|hashes| !hashes.is_empty()) {
+            let index = size / TILE_WIDTH as u64;
+            let tile = Tile { kind: TileKind::Entries, index, width: hashes.len() as u16 };
+            files.push((tile.path(), self.bundle.clone()));
+        }
+        files
+    }
+
     /// A partial tile may go once the full one is there (tlog-tiles, "Partial Tiles"). After a crash some stay, which is no
-    /// damage.
+    /// damage: [`crate::Verified::left_over`] counts them.
     fn remove_partials(&mut self) -> Result<(), Error> {
-        for tile in self.filled.drain(..) {
-            let path = self.place.dir().join(tile.partials());
-            match std::fs::remove_dir_all(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path)(e));
-                }
-                _ => {}
-            }
+        while let Some(tile) = self.filled.last() {
+            self.place.remove_dir(&tile.partials())?;
+            self.filled.pop();
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

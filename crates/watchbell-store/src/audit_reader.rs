@@ -5,9 +5,11 @@
 //! written over.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row};
 
 use crate::directory::DirectoryLock;
@@ -23,6 +25,7 @@ const CACHE_KIB: i64 = 512;
 pub(crate) struct AuditBell {
     seen: Mutex<AuditNews>,
     rung: Condvar,
+    wal_is_in_doubt: AtomicBool,
 }
 
 /// What the bell last told.
@@ -52,9 +55,26 @@ impl AuditBell {
         self.change(|news| news.is_over = true);
     }
 
+    /// What of the WAL is durable is not known: nobody may move it.
+    pub(crate) fn keep_wal(&self) {
+        self.wal_is_in_doubt.store(true, Ordering::SeqCst);
+    }
+
     fn change(&self, change: impl FnOnce(&mut AuditNews)) {
         change(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         self.rung.notify_all();
+    }
+}
+
+impl Drop for AuditReader {
+    /// Tidies the WAL after a store that ended well.
+    fn drop(&mut self) {
+        if self.news().is_over && !self.bell.wal_is_in_doubt.load(Ordering::SeqCst) {
+            let tidies = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+            if let Err(error) = tidies {
+                tracing::warn!(%error, "the journal's WAL stays; the next start reads it");
+            }
+        }
     }
 }
 
@@ -76,6 +96,8 @@ impl AuditReader {
         // Writable only so that it may tidy the WAL, should it be the last to close.
         connection::make_durable(&connection, path)?;
         let failed = |e| Error::of_sqlite("configure SQLite for", path, e);
+        // When it may is known at its end.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
         connection.pragma_update(None, "query_only", true).map_err(failed)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
         Ok(AuditReader { connection, path: path.to_path_buf(), bell, _lock: lock })

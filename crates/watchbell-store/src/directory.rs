@@ -13,6 +13,8 @@ pub(crate) const JOURNAL_SHM: &str = "journal.db-shm";
 pub(crate) const SECRETS_KEY: &str = "secrets.key";
 /// Signs the audit log. It lies beside the log's directory, so that the directory can be copied whole.
 pub(crate) const AUDIT_KEY: &str = "audit.key";
+/// The key of a new journal until its first signature is durable.
+pub(crate) const AUDIT_KEY_FIRST: &str = "audit.key.first";
 /// Laid ready by a rotation; it takes the place of the other when the next log begins.
 pub(crate) const AUDIT_KEY_NEXT: &str = "audit.key.next";
 pub(crate) const AUDIT: &str = "audit";
@@ -115,6 +117,11 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 /// The directory that holds `path`; `.` for a bare name.
 pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+/// Whether the name is taken, be it by a link that leads nowhere.
+pub(crate) fn there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// Removes a file or a whole directory when it is there.

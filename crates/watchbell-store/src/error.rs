@@ -46,6 +46,15 @@ pub enum Error {
     )]
     JournalMissing { path: PathBuf, key: PathBuf },
 
+    /// The journal went back, or another went on, by other means than a restore.
+    #[error(
+        "cannot open {}: its audit log {what} (in {}): this is an earlier or another state of it, and going on would put other \
+         entries in the place of those; restore the newest backup, or move this journal to another place and give it to \
+         `watchbell restore`: either begins the next log with the last checkpoint of this one",
+        path.display(), log.display()
+    )]
+    RolledBack { path: PathBuf, log: PathBuf, what: String },
+
     #[error("cannot open {}: it is no journal of watchbell (application id {application_id:#010x})", path.display())]
     NotAJournal { path: PathBuf, application_id: i32 },
 

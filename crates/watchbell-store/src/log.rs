@@ -6,10 +6,11 @@
 use std::path::Path;
 
 use rusqlite::{Connection, params};
-use watchbell_audit::{Checkpoint, Edge, Hash, Note, SignatureKind, SigningKey, VerifierKey};
+use watchbell_audit::{Checkpoint, Edge, Hash, Log, Note, SignatureKind, SigningKey, VerifierKey};
 
-use crate::directory::AUDIT_KEY;
-use crate::{AuditEntry, Epoch, Error, seal};
+use crate::directory::{AUDIT, AUDIT_KEY, AUDIT_KEY_FIRST, rename, sync_dir, there};
+use crate::restore::logs::closed_in;
+use crate::{AuditEntry, Epoch, Error, LogReader, seal};
 
 /// The name of an epoch's log. The epoch's random id is in it: two restores of one backup never sign under one name.
 pub(crate) fn origin(epoch: &Epoch) -> String {
@@ -39,21 +40,19 @@ impl HeadRow {
                 |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)),
             )
             .map_err(failed)?;
-        let corrupt = |cause: String| Error::Corrupt {
-            step: "read the audit log's head",
-            path: path.to_path_buf(),
-            cause,
-        };
         if first - 1 + size != last {
-            return Err(corrupt(format!(
-                "its tree has {size} entries from row {first} on, its last row is {last}"
-            )));
+            let cause = format!("its tree has {size} entries from row {first} on, its last row is {last}");
+            return Err(corrupt(path, cause));
         }
         let (hashes, rest) = edge.as_chunks::<32>();
         let edge = Edge::from_parts(size.cast_unsigned(), hashes.to_vec()).filter(|_| rest.is_empty());
-        let edge = edge.ok_or_else(|| corrupt(format!("its edge is not that of {size} entries")))?;
+        let edge = edge.ok_or_else(|| corrupt(path, format!("its edge is not that of {size} entries")))?;
         Ok(HeadRow { first_sequence: first.cast_unsigned(), edge, verifier, checkpoint })
     }
+}
+
+fn corrupt(path: &Path, cause: String) -> Error {
+    Error::Corrupt { step: "read the audit log's head", path: path.to_path_buf(), cause }
 }
 
 /// The head that commits go on from.
@@ -76,7 +75,8 @@ impl StagedHead {
 }
 
 impl Head {
-    /// Reads the head of the journal in `dir`; makes the key and signs, when neither was done.
+    /// Reads the head of the journal in `dir`, and looks whether the log went further than this; the first time makes the key
+    /// and signs.
     pub(crate) fn open(
         dir: &Path,
         path: &Path,
@@ -84,34 +84,114 @@ impl Head {
         epoch: &Epoch,
     ) -> Result<Head, Error> {
         let row = HeadRow::read(connection, path)?;
+        let Some(checkpoint) = &row.checkpoint else {
+            return Head::sign_first(dir, path, connection, epoch, row);
+        };
         let file = dir.join(AUDIT_KEY);
-        let has_key = file.symlink_metadata().is_ok();
+        let first = dir.join(AUDIT_KEY_FIRST);
+        if !there(&file) && there(&first) {
+            // A crash came between the signature and the name; what it did not sign is refused below.
+            rename(&first, &file)?;
+            sync_dir(dir)?;
+        }
         let unusable = |cause| Error::KeyUnusable { path: file.clone(), cause };
-        if !has_key {
-            if row.checkpoint.is_some() {
-                return Err(unusable("it is missing, and it signs the audit log"));
-            }
-            seal::create_key(&file)?;
+        if !there(&file) {
+            return Err(unusable("it is missing, and it signs the audit log"));
         }
+        let first_sequence = row.first_sequence;
         let head = Head::with_key(&file, epoch, row.edge)?;
-        match row.checkpoint {
-            Some(checkpoint) => {
-                let signed = Checkpoint::open(checkpoint.as_bytes(), &head.verifier)
-                    .map_err(|_| unusable("it did not sign this journal's audit log"))?;
-                if signed.0 != head.checkpoint(&head.edge) {
-                    let cause = "the signed checkpoint is not that of its tree".to_owned();
-                    return Err(Error::Corrupt {
-                        step: "read the audit log's head",
-                        path: path.to_path_buf(),
-                        cause,
-                    });
-                }
-            }
-            None => head
-                .write_signed(connection)
-                .map_err(|e| Error::of_sqlite("sign the audit log in", path, e))?,
+        let signed = Checkpoint::open(checkpoint.as_bytes(), &head.verifier)
+            .map_err(|_| unusable("it did not sign this journal's audit log"))?;
+        if signed.0 != head.checkpoint(&head.edge) {
+            return Err(corrupt(path, "the signed checkpoint is not that of its tree".into()));
         }
+        head.check_published(dir, path, connection, first_sequence)?;
         Ok(head)
+    }
+
+    /// The first signature of a journal. The key has another name until the signature is durable, so that a journal without
+    /// one beside a key is never taken for a new one: its rows would be signed unseen.
+    fn sign_first(
+        dir: &Path,
+        path: &Path,
+        connection: &Connection,
+        epoch: &Epoch,
+        row: HeadRow,
+    ) -> Result<Head, Error> {
+        let closed: bool = connection
+            .query_row("SELECT EXISTS (SELECT 1 FROM closed_log)", [], |row| row.get(0))
+            .map_err(|e| Error::of_sqlite("read the closed logs of", path, e))?;
+        let audit = dir.join(AUDIT);
+        let trace = [dir.join(AUDIT_KEY), audit.join("checkpoint"), audit.join("verifier.pub")]
+            .into_iter()
+            .find(|file| there(file))
+            .map(|file| file.display().to_string())
+            .or_else(|| row.verifier.map(|key| format!("its key {key}")))
+            .or_else(|| closed.then(|| "a closed log before it".to_owned()));
+        if let Some(trace) = trace {
+            let cause = format!(
+                "nothing signs its audit log, and {trace} shows that it was signed: its rows are not signed anew, because \
+                 nobody knows who wrote them"
+            );
+            return Err(corrupt(path, cause));
+        }
+        let first = dir.join(AUDIT_KEY_FIRST);
+        if !there(&first) {
+            seal::create_key(&first)?;
+        }
+        let head = Head::with_key(&first, epoch, row.edge)?;
+        head.write_signed(connection).map_err(|e| Error::of_sqlite("sign the audit log in", path, e))?;
+        rename(&first, &dir.join(AUDIT_KEY))?;
+        sync_dir(dir)?;
+        Ok(head)
+    }
+
+    /// What was published under this log's name must be the beginning of this journal's log: a journal that was put back to an
+    /// earlier state would sign other entries in the place of those that somebody may have seen.
+    ///
+    /// Files that cannot be read are no proof of it; whoever publishes tells what is wrong with them.
+    fn check_published(
+        &self,
+        dir: &Path,
+        path: &Path,
+        connection: &Connection,
+        first_sequence: u64,
+    ) -> Result<(), Error> {
+        let audit = dir.join(AUDIT);
+        let refused = |log: &Path, what: String| Error::RolledBack {
+            path: path.to_path_buf(),
+            log: log.to_path_buf(),
+            what,
+        };
+        for closed in closed_in(&audit)? {
+            if Log::open(&closed).is_ok_and(|log| log.verifier.name() == self.verifier.name()) {
+                return Err(refused(&closed, "is closed".into()));
+            }
+        }
+        let Ok(log) = Log::open_signed_by(&audit, self.verifier.clone()) else { return Ok(()) };
+        let (published, size) = (log.checkpoint.size, self.edge.size());
+        if log.checkpoint.origin != self.verifier.name() {
+            return Ok(());
+        }
+        if published > size {
+            let what = format!("was published with {published} entries, of which the journal has {size}");
+            return Err(refused(&audit, what));
+        }
+        let root = if published == size {
+            log.checkpoint.root
+        } else {
+            // Usually the entries of a second.
+            let Ok(mut edge) = log.edge() else { return Ok(()) };
+            let rows = first_sequence + published..first_sequence + size;
+            LogReader::scan(connection, path, rows, &mut |_, body| edge.append(body))?;
+            edge.root()
+        };
+        if root == self.edge.root() {
+            return Ok(());
+        }
+        let what =
+            format!("was published with {published} entries that are not the first ones of the journal");
+        Err(refused(&audit, what))
     }
 
     /// A head for `epoch`, signed by the key in `file`.

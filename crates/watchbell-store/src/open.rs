@@ -1,12 +1,14 @@
 //! Opening: lock, finish what a crash cut short, check whose file it is, migrate, unlock the secrets, count the boot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::connection::{make_durable, open_writable};
-use crate::directory::{DirectoryLock, JOURNAL, JOURNAL_WAL, SECRETS_KEY, create_private, sync_dir};
+use crate::directory::{
+    AUDIT_KEY, DirectoryLock, JOURNAL, JOURNAL_WAL, SECRETS_KEY, create_private, sync_dir, there,
+};
 use crate::format::{self, BackupFirst, Mark, STEPS};
 use crate::log::Head;
 use crate::reserve::{Reserve, ReserveState};
@@ -116,7 +118,7 @@ pub(crate) fn open_journal(dir: &Path, steps: &[format::Step]) -> Result<Opened,
     let mut connection = open_writable(&path)?;
     let created = format::read_mark(&connection, &path, steps.len() as u32)? == Mark::Blank;
     // A file cut to a few bytes is blank to SQLite as well.
-    if created && let Some(key) = seal::key_in(dir) {
+    if created && let Some(key) = key_of_a_journal(dir) {
         return Err(Error::JournalMissing { path, key });
     }
     check_length(&connection, &path)?;
@@ -130,6 +132,11 @@ pub(crate) fn open_journal(dir: &Path, steps: &[format::Step]) -> Result<Opened,
     Ok(Opened { connection, sealer, head, report })
 }
 
+/// A key that no new journal has yet.
+fn key_of_a_journal(dir: &Path) -> Option<PathBuf> {
+    seal::key_in(dir).or_else(|| Some(dir.join(AUDIT_KEY)).filter(|key| there(key)))
+}
+
 /// An empty file is a new database to SQLite. To us it is one only if nothing shows that there was a journal.
 fn create_if_missing(dir: &Path, path: &Path) -> Result<(), Error> {
     let length = match path.metadata() {
@@ -141,7 +148,8 @@ fn create_if_missing(dir: &Path, path: &Path) -> Result<(), Error> {
         return Ok(());
     }
     let wal = dir.join(JOURNAL_WAL);
-    let trace = seal::key_in(dir).or_else(|| wal.metadata().is_ok_and(|meta| meta.len() > 0).then_some(wal));
+    let trace =
+        key_of_a_journal(dir).or_else(|| wal.metadata().is_ok_and(|meta| meta.len() > 0).then_some(wal));
     if let Some(key) = trace {
         return Err(Error::JournalMissing { path: path.to_path_buf(), key });
     }

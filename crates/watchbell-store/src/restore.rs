@@ -19,7 +19,7 @@ use crate::batch::MAX_RESOURCE_VERSION;
 use crate::connection::{open_read_only, open_writable};
 use crate::directory::{
     self, AUDIT, AUDIT_KEY, AUDIT_KEY_NEXT, BACKUPS, DirectoryLock, JOURNAL, JOURNAL_SHM, JOURNAL_WAL,
-    SECRETS_KEY, create_dir, partial, remove, rename, sync_dir,
+    SECRETS_KEY, create_dir, partial, remove, rename, sync_dir, there,
 };
 use crate::format::{self, BackupFirst, FORMAT_VERSION, Mark, STEPS};
 use crate::open::{check_pages, read_epoch};
@@ -286,10 +286,6 @@ fn keep(dir: &Path, aside: &Path) -> Result<PathBuf, Error> {
     rename(aside, &to)?;
     sync_dir(&backups)?;
     Ok(to)
-}
-
-fn there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
 }
 
 #[cfg(test)]

@@ -313,6 +313,7 @@ impl Store {
             && error.is_fatal()
         {
             self.ended = Some(error.to_string());
+            self.audit_bell.keep_wal();
             // Closing must not move a WAL whose durability is unknown.
             if let Err(e) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
                 tracing::error!(error = %e, "cannot keep SQLite from a checkpoint at its end");

@@ -1,10 +1,20 @@
 //! One log, entry by entry: what its files must hold is made anew and compared with what they do hold.
+//!
+//! ```text
+//!   journal's rows ──┐
+//!   widest bundle ───┼─▶ leaves of 256 entries ──▶ edge ──▶ roots, compared with every checkpoint on the way
+//!   tile/0 ──────────┘          │
+//!                               └─▶ each file of these entries, then each tile above that became full
+//! ```
+//! One file is held at a time, beside what it is compared with; and nothing is asked for that no file and no row has, whatever
+//! size a checkpoint claims.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::bundle::Bundle;
 use super::listing::LogFiles;
-use super::{Demand, Journal, OpenLog, Verified, VerifiedLog};
+use super::{Demand, Journal, JournalLog, OpenLog, Verified, VerifiedLog};
 use crate::Error;
 use crate::edge::Edge;
 use crate::hash::{Hash, leaf_hash};
@@ -20,11 +30,28 @@ struct Walk<'a> {
     /// Files that came after the list was made, in place of partial ones that it names.
     grown: BTreeSet<Tile>,
     published: u64,
+    source: Source,
     found: &'a mut Verified,
     edge: Edge,
     /// The hashes of each level's last tile.
     unfinished: Vec<Vec<Hash>>,
     demands: BTreeMap<u64, Vec<Demand>>,
+}
+
+/// What says how far the log goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// The journal, which was read after the names of the files: nothing lies beyond it.
+    Journal,
+    /// The checkpoint alone. Files may be newer than it: who copies a directory beside its server copies them later.
+    Files,
+}
+
+/// Whether the entries after these can be looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Go,
+    Stop,
 }
 
 pub(super) fn walk(
@@ -56,6 +83,7 @@ pub(super) fn walk(
         files: log.files,
         grown: BTreeSet::new(),
         published: log.published,
+        source: if in_journal.is_some() { Source::Journal } else { Source::Files },
         found,
         edge: Edge::default(),
         unfinished: Vec::new(),
@@ -63,21 +91,18 @@ pub(super) fn walk(
     };
     walk.check_demands();
     let total = log.published.max(in_journal.as_ref().map_or(0, |rows| rows.size));
-    let mut index = 0;
-    while index * ROWS < total {
+    let (mut index, mut next) = (0, Next::Go);
+    while next == Next::Go && index * ROWS < total {
         let first = index * ROWS;
         let count = ROWS.min(total - first);
         let rows = match (&in_journal, &mut journal) {
-            (Some(log), Some(journal)) => {
-                let count = count.min(log.size.saturating_sub(first));
-                walk.rows_of_journal(journal, log.first_sequence + first, count)
-            }
-            _ => Vec::new(),
+            (Some(log), Some(journal)) => walk.rows_of_journal(journal, log, first, count),
+            _ => Bundle::default(),
         };
-        walk.bundle(index, count as usize, rows)?;
+        next = walk.bundle(index, count as usize, rows, total)?;
         index += 1;
     }
-    walk.finish()?;
+    walk.finish(next)?;
     let (entries, root) = (walk.edge.size(), walk.edge.root());
     found.logs.push(VerifiedLog {
         dir: where_it_is,
@@ -91,174 +116,273 @@ pub(super) fn walk(
 
 /// Entry 0 as the files have it.
 pub(super) fn first_entry_of_files(dir: &Path, files: &LogFiles) -> Result<Option<Vec<u8>>, Error> {
-    let Some(tile) = files.tiles.iter().find(|tile| tile.kind == TileKind::Entries && tile.index == 0) else {
-        return Ok(None);
-    };
-    let bytes = read_if_there(&dir.join(files.path(&tile.path())), MAX_BUNDLE_BYTES)?.unwrap_or_default();
-    Ok(tile::bundle_entries(&bytes).next().and_then(Result::ok).map(<[u8]>::to_vec))
+    let full = Tile { kind: TileKind::Entries, index: 0, width: TILE_WIDTH as u16 };
+    let listed = files.tiles.range(Tile { width: 1, ..full }..=full).copied();
+    // A partial one may have gone since it was listed; then the full one is there.
+    for tile in listed.chain([full]) {
+        if let Some(bytes) = read_if_there(&dir.join(files.path(&tile.path())), MAX_BUNDLE_BYTES)? {
+            return Ok(tile::bundle_entries(&bytes).next().and_then(Result::ok).map(<[u8]>::to_vec));
+        }
+    }
+    Ok(None)
 }
 
 impl Walk<'_> {
-    fn rows_of_journal(&mut self, journal: &mut Journal<'_>, first: u64, count: u64) -> Vec<Vec<u8>> {
-        let mut rows: Vec<Vec<u8>> = Vec::new();
-        let mut wrong = None;
+    /// Up to `count` rows from entry `first` on.
+    fn rows_of_journal(
+        &mut self,
+        journal: &mut Journal<'_>,
+        log: &JournalLog,
+        first: u64,
+        count: u64,
+    ) -> Bundle {
+        let count = count.min(log.size.saturating_sub(first));
+        let first = log.first_sequence + first;
+        let (mut rows, mut wrong) = (Bundle::default(), None);
         let read = (journal.rows)(first..first + count, &mut |sequence, body| {
             let expected = first + rows.len() as u64;
-            if sequence != expected && wrong.is_none() {
-                wrong = Some(expected);
+            if wrong.is_some() {
+                return;
             }
-            rows.push(body.to_vec());
+            if sequence != expected {
+                wrong = Some(format!("audit row {expected} is missing"));
+            } else if rows.push(body).is_err() {
+                wrong = Some(format!("audit row {expected} is longer than an entry can be"));
+            }
         });
         if let Err(error) = read {
             self.found.damaged("the journal", error);
         }
         if wrong.is_none() && (rows.len() as u64) < count {
-            wrong = Some(first + rows.len() as u64);
+            wrong = Some(format!("audit row {} is missing", first + rows.len() as u64));
         }
-        if let Some(sequence) = wrong {
-            self.found.damaged("the journal", format!("audit row {sequence} is missing"));
-            rows.truncate((sequence - first) as usize);
+        if let Some(what) = wrong {
+            self.found.damaged("the journal", what);
         }
         rows
     }
 
-    /// The `count` entries of bundle `index`, of which the journal has `rows`.
-    fn bundle(&mut self, index: u64, count: usize, rows: Vec<Vec<u8>>) -> Result<(), Error> {
-        let mut files = self.files_of(TileKind::Entries, index)?;
-        let mut entries: Vec<Vec<u8>> = Vec::new();
-        // The widest file is looked into, the others must be its beginning.
-        if let Some((tile, bytes)) = files.last() {
-            entries = self.entries_of(*tile, bytes);
-        }
-        let first = index * TILE_WIDTH as u64;
-        if let Some(at) = entries.iter().zip(&rows).position(|(entry, row)| entry != row) {
-            let path = self.files.path(&files.last().map_or_else(String::new, |(tile, _)| tile.path()));
-            self.found.damaged(path, format!("entry {} is not the journal's", first + at as u64));
-        }
+    /// The `count` entries of bundle `index`, of which the journal has `rows`, in a log of `total`.
+    fn bundle(&mut self, index: u64, count: usize, rows: Bundle, total: u64) -> Result<Next, Error> {
+        let mut tiles = self.take(TileKind::Entries, index);
+        let mut widest = None;
         // The journal is what was committed; the files go on where it has no rows.
         let known = rows.len();
         let mut content = rows;
-        content.extend(entries.into_iter().skip(known));
-        content.truncate(count);
-        if content.len() < count {
-            let what = format!(
-                "entries {} to {} are nowhere",
-                first + content.len() as u64,
-                first + count as u64 - 1
-            );
-            self.found.damaged(self.files.path("tile/entries"), what);
-        }
-        let mut bytes = Vec::new();
-        let mut ends = vec![0];
-        for entry in &content {
-            tile::push_entry(&mut bytes, entry);
-            ends.push(bytes.len());
-        }
-        let required = tile::width_in(self.published, 0, index);
-        self.compare(TileKind::Entries, index, &mut files, &bytes, &ends, required);
-        for entry in &content {
-            self.append(leaf_hash(entry))?;
-        }
-        Ok(())
-    }
-
-    fn entries_of(&mut self, tile: Tile, bytes: &[u8]) -> Vec<Vec<u8>> {
-        let mut entries = Vec::new();
-        for entry in tile::bundle_entries(bytes) {
-            match entry {
-                Ok(entry) => entries.push(entry.to_vec()),
-                Err(at) => {
-                    let path = self.files.path(&tile.path());
-                    self.found.damaged(path, format!("no whole entry begins at byte {at}"));
+        while let Some(tile) = tiles.pop() {
+            if let Some((tile, bytes)) = self.read(tile)? {
+                for entry in tile::bundle_entries(&bytes).skip(known).take(count - known).flatten() {
+                    content.push(entry).expect("a bundle gives the length of an entry in 16 bits");
                 }
+                widest = Some((tile, bytes));
+                break;
             }
         }
-        if entries.len() != usize::from(tile.width) {
-            let path = self.files.path(&tile.path());
-            self.found.damaged(path, format!("it holds {} entries, not {}", entries.len(), tile.width));
+        let mut leaves: Vec<Hash> = content.entries().map(leaf_hash).collect();
+        let next = self.judge(index, count, known, &mut content, &mut leaves, total)?;
+        let required = tile::width_in(self.published, 0, index);
+        self.require(TileKind::Entries, index, required, widest.as_ref().map(|(tile, _)| *tile), &tiles);
+        if let Some((tile, bytes)) = widest {
+            self.compare_entries(tile, &bytes, &content, &leaves);
         }
-        entries
+        while let Some(tile) = tiles.pop() {
+            if let Some((tile, bytes)) = self.read(tile)? {
+                self.compare_entries(tile, &bytes, &content, &leaves);
+            }
+        }
+        for leaf in leaves {
+            self.append(leaf)?;
+        }
+        Ok(next)
     }
 
-    /// The files there are of a tile, by rising width. They are taken off the list: what stays on it belongs to no tree.
-    fn files_of(&mut self, kind: TileKind, index: u64) -> Result<Vec<(Tile, Vec<u8>)>, Error> {
+    /// Where entries are known from files alone, their hashes in `tile/0` are a second word, and the signed roots and the
+    /// tiles above are the judge. `leaves` become those of the log, so that what is wrong is named and nothing else.
+    fn judge(
+        &mut self,
+        index: u64,
+        count: usize,
+        known: usize,
+        content: &mut Bundle,
+        leaves: &mut Vec<Hash>,
+        total: u64,
+    ) -> Result<Next, Error> {
+        if known == count {
+            return Ok(Next::Go);
+        }
+        let first = index * ROWS;
+        let bundle = Tile { kind: TileKind::Entries, index, width: TILE_WIDTH as u16 }.path();
+        let hashes = self.peek(0, index)?;
+        let mut next = Next::Go;
+        let read = leaves.len();
+        if read < count {
+            leaves.extend(hashes.iter().take(count).skip(read));
+            let last = if leaves.len() < count { total } else { first + count as u64 } - 1;
+            let mut what = format!("entries {} to {last} are nowhere", first + read as u64);
+            if leaves.len() < count {
+                what.push_str(", and without their hashes nothing behind them can be checked");
+                next = Next::Stop;
+            }
+            self.found.damaged(self.files.path(&bundle), what);
+        }
+        let differ = |at: &usize| hashes.get(*at).is_some_and(|hash| *hash != leaves[*at]);
+        let wrong: Vec<usize> = (known..read).filter(differ).collect();
+        let Some(&example) = wrong.first() else { return Ok(next) };
+        let mut by_tile = leaves.clone();
+        for at in &wrong {
+            by_tile[*at] = hashes[*at];
+        }
+        let needed = wrong.last().map_or(0, |last| last + 1);
+        if self.is_vouched_for(index, &by_tile, needed)? {
+            *leaves = by_tile;
+            // What was read is not the log's: each file is looked at entry by entry.
+            *content = Bundle::default();
+        } else if !self.is_vouched_for(index, leaves, needed)? {
+            let tile = Tile { kind: TileKind::Hashes { level: 0 }, index, width: TILE_WIDTH as u16 };
+            let what = format!(
+                "entry {} is not the one of its hash in {}, and nothing here tells which of them was changed",
+                first + example as u64,
+                tile.path()
+            );
+            self.found.damaged(self.files.path(&bundle), what);
+        }
+        Ok(next)
+    }
+
+    /// Whether these leaves of tile `index`, the first `needed` of them at least, are those of a checkpoint, or of the tile
+    /// above.
+    fn is_vouched_for(&self, index: u64, leaves: &[Hash], needed: usize) -> Result<bool, Error> {
+        let sizes = self.edge.size() + needed as u64..=self.edge.size() + leaves.len() as u64;
+        if let Some((size, demands)) = self.demands.range(sizes).next_back() {
+            let mut edge = self.edge.clone();
+            for leaf in &leaves[..(size - self.edge.size()) as usize] {
+                edge.append_leaf(*leaf);
+            }
+            return Ok(demands.iter().any(|demand| demand.root == edge.root()));
+        }
+        if leaves.len() < TILE_WIDTH {
+            return Ok(false);
+        }
+        let above = self.peek(1, index / TILE_WIDTH as u64)?;
+        Ok(above.get((index % TILE_WIDTH as u64) as usize) == Some(&tile::subtree_root(leaves)))
+    }
+
+    /// The hashes in the widest file of a tile, which stays on the list.
+    fn peek(&self, level: u8, index: u64) -> Result<Vec<Hash>, Error> {
+        let full = Tile { kind: TileKind::Hashes { level }, index, width: TILE_WIDTH as u16 };
+        let listed = self.files.tiles.range(Tile { width: 1, ..full }..=full).next_back();
+        // One that has grown since it was listed is not looked for: it is compared later, like any.
+        let Some(tile) = listed else { return Ok(Vec::new()) };
+        match read_if_there(&self.dir.join(self.files.path(&tile.path())), TILE_WIDTH * HASH_BYTES) {
+            Ok(bytes) => Ok(tile::hashes(&bytes.unwrap_or_default()).unwrap_or_default()),
+            // Told when it is compared.
+            Err(Error::Damaged { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The files that the list has of a tile, by rising width. They are taken off it: what stays belongs to no tree.
+    fn take(&mut self, kind: TileKind, index: u64) -> Vec<Tile> {
         let of = |width| Tile { kind, index, width };
         let listed: Vec<Tile> = self.files.tiles.range(of(0)..=of(TILE_WIDTH as u16)).copied().collect();
-        let mut files = Vec::new();
-        for tile in listed {
-            self.files.tiles.remove(&tile);
-            let limit = match kind {
-                TileKind::Entries => MAX_BUNDLE_BYTES,
-                TileKind::Hashes { .. } => TILE_WIDTH * HASH_BYTES,
-            };
-            match read_if_there(&self.dir.join(self.files.path(&tile.path())), limit) {
-                Ok(Some(bytes)) => files.push((tile, bytes)),
-                // It was listed: a partial one whose full one has come since is read instead.
-                Ok(None) => {
-                    let full = tile.full();
-                    if !files.iter().any(|(there, _)| *there == full)
-                        && let Some(bytes) =
-                            read_if_there(&self.dir.join(self.files.path(&full.path())), limit)?
-                    {
-                        // It holds what was added since, too, and is compared as far as the log was read.
-                        self.files.tiles.remove(&full);
-                        self.grown.insert(full);
-                        files.push((full, bytes));
-                    }
-                }
-                Err(Error::Damaged { what, .. }) => self.found.damaged(self.files.path(&tile.path()), what),
-                Err(error) => return Err(error),
-            }
+        for tile in &listed {
+            self.files.tiles.remove(tile);
         }
-        files.sort_by_key(|(tile, _)| tile.width);
-        files.dedup_by_key(|(tile, _)| tile.width);
-        Ok(files)
+        if listed.last().is_some_and(|widest| widest.is_full()) {
+            self.found.left_over += listed.len() as u64 - 1;
+        }
+        listed
     }
 
-    /// Compares the files of a tile with what it must hold: `ends[w]` bytes at width `w`.
-    fn compare(
-        &mut self,
-        kind: TileKind,
-        index: u64,
-        files: &mut Vec<(Tile, Vec<u8>)>,
-        content: &[u8],
-        ends: &[usize],
-        required: usize,
-    ) {
-        let is_there = |width: usize| files.iter().any(|(tile, _)| usize::from(tile.width) == width);
-        if required > 0 && !is_there(required) && !is_there(TILE_WIDTH) {
-            let tile = Tile { kind, index, width: required as u16 };
+    /// A file that was listed. A partial one that has gone since is read from the full one, unless that one was listed too.
+    fn read(&mut self, tile: Tile) -> Result<Option<(Tile, Vec<u8>)>, Error> {
+        let limit = match tile.kind {
+            TileKind::Entries => MAX_BUNDLE_BYTES,
+            TileKind::Hashes { .. } => TILE_WIDTH * HASH_BYTES,
+        };
+        let full = tile.full();
+        let read = match read_if_there(&self.dir.join(self.files.path(&tile.path())), limit) {
+            Ok(None) if tile != full && !self.grown.contains(&full) => {
+                let read = read_if_there(&self.dir.join(self.files.path(&full.path())), limit);
+                // It holds what was added since, too, and is compared as far as the log was read.
+                self.grown.insert(full);
+                read.map(|bytes| bytes.map(|bytes| (full, bytes)))
+            }
+            read => read.map(|bytes| bytes.map(|bytes| (tile, bytes))),
+        };
+        match read {
+            Err(Error::Damaged { what, .. }) => {
+                self.found.damaged(self.files.path(&tile.path()), what);
+                Ok(None)
+            }
+            read => read,
+        }
+    }
+
+    /// A tile that the published checkpoint needs is there in that width or whole.
+    fn require(&mut self, kind: TileKind, index: u64, width: usize, widest: Option<Tile>, others: &[Tile]) {
+        let fits = |tile: &Tile| tile.is_full() || usize::from(tile.width) == width;
+        if width > 0 && !widest.iter().chain(others).any(fits) {
+            let tile = Tile { kind, index, width: width as u16 };
             self.found.damaged(self.files.path(&tile.path()), "it is missing");
         }
-        for (tile, bytes) in files.drain(..) {
-            let path = self.files.path(&tile.path());
-            if self.grown.contains(&tile) && ends.len() <= usize::from(tile.width) {
-                let known = ends.last().map_or(&[][..], |end| &content[..*end]);
-                if !bytes.starts_with(known) {
-                    self.found.damaged(path, "it differs from the log");
+    }
+
+    /// How much of a file that is `width` wide the log has; `None` when it must not be there.
+    fn covered(&mut self, tile: Tile, width: usize) -> Option<usize> {
+        let own = usize::from(tile.width);
+        if own <= width {
+            return Some(own);
+        }
+        if self.grown.contains(&tile) {
+            return Some(width);
+        }
+        match self.source {
+            Source::Files => {
+                self.found.ahead += 1;
+                Some(width)
+            }
+            Source::Journal => {
+                let what = format!("it goes beyond the log's end at {width} of its entries or hashes");
+                self.found.damaged(self.files.path(&tile.path()), what);
+                None
+            }
+        }
+    }
+
+    fn compare_entries(&mut self, tile: Tile, bytes: &[u8], content: &Bundle, leaves: &[Hash]) {
+        let Some(covered) = self.covered(tile, leaves.len()) else { return };
+        let path = self.files.path(&tile.path());
+        let first = tile.index * ROWS;
+        let mut count = 0;
+        let is_same = content.len() == leaves.len() && content.begin(tile.width) == Some(bytes);
+        for (at, entry) in tile::bundle_entries(bytes).enumerate().take_while(|_| !is_same) {
+            match entry {
+                Ok(entry) if at < covered && leaf_hash(entry) != leaves[at] => {
+                    let what = format!("entry {} is not that of the log", first + at as u64);
+                    return self.found.damaged(path, what);
                 }
-                continue;
+                Ok(_) => count += 1,
+                Err(byte) => {
+                    return self.found.damaged(path, format!("no whole entry begins at byte {byte}"));
+                }
             }
-            let Some(end) = ends.get(usize::from(tile.width)) else {
-                let what =
-                    format!("it goes beyond the log's end at {} of its entries or hashes", ends.len() - 1);
-                self.found.damaged(path, what);
-                continue;
-            };
-            let wanted = &content[..*end];
-            if bytes == wanted {
-                continue;
-            }
-            let at =
-                bytes.iter().zip(wanted).position(|(a, b)| a != b).unwrap_or(bytes.len().min(wanted.len()));
-            let what = match kind {
-                TileKind::Entries => format!("it differs from the log at byte {at}, in entry {}", {
-                    let within = ends.partition_point(|end| *end <= at).saturating_sub(1);
-                    index * TILE_WIDTH as u64 + within as u64
-                }),
-                TileKind::Hashes { .. } => format!("its hash {} is not that of the tree", at / HASH_BYTES),
-            };
-            self.found.damaged(path, what);
+        }
+        if !is_same && count != usize::from(tile.width) {
+            self.found.damaged(path, format!("it holds {count} entries, not {}", tile.width));
+        }
+    }
+
+    fn compare_hashes(&mut self, tile: Tile, bytes: &[u8], hashes: &[Hash]) {
+        let Some(covered) = self.covered(tile, hashes.len()) else { return };
+        let path = self.files.path(&tile.path());
+        let there = tile::hashes(bytes).filter(|there| there.len() == usize::from(tile.width));
+        let Some(there) = there else {
+            let what = format!("it holds {} bytes, not {} hashes", bytes.len(), tile.width);
+            return self.found.damaged(path, what);
+        };
+        if let Some(at) = there.iter().zip(&hashes[..covered]).position(|(a, b)| a != b) {
+            self.found.damaged(path, format!("its hash {at} is not that of the tree"));
         }
     }
 
@@ -286,10 +410,16 @@ impl Walk<'_> {
 
     fn hash_tile(&mut self, level: u8, index: u64, hashes: &[Hash]) -> Result<(), Error> {
         let kind = TileKind::Hashes { level };
-        let mut files = self.files_of(kind, index)?;
-        let ends: Vec<usize> = (0..=hashes.len()).map(|width| width * HASH_BYTES).collect();
-        let required = tile::width_in(self.published, level, index);
-        self.compare(kind, index, &mut files, &hashes.concat(), &ends, required);
+        let mut tiles = self.take(kind, index);
+        let mut there = Vec::new();
+        while let Some(tile) = tiles.pop() {
+            if let Some((tile, bytes)) = self.read(tile)? {
+                self.compare_hashes(tile, &bytes, hashes);
+                there.push(tile);
+            }
+        }
+        let required = tile::width_in(self.published, level, index).min(hashes.len());
+        self.require(kind, index, required, None, &there);
         Ok(())
     }
 
@@ -306,7 +436,7 @@ impl Walk<'_> {
         }
     }
 
-    fn finish(&mut self) -> Result<(), Error> {
+    fn finish(&mut self, next: Next) -> Result<(), Error> {
         let size = self.edge.size();
         for (level, hashes) in (0u8..).zip(std::mem::take(&mut self.unfinished)) {
             let index = tile::hashes_at(size, level) / TILE_WIDTH as u64;
@@ -314,9 +444,20 @@ impl Walk<'_> {
                 self.hash_tile(level, index, &hashes)?;
             }
         }
-        for tile in std::mem::take(&mut self.files.tiles) {
-            self.found
-                .damaged(self.files.path(&tile.path()), format!("it lies beyond the log's {size} entries"));
+        let rest = std::mem::take(&mut self.files.tiles);
+        match (next, self.source) {
+            // Why was told.
+            (Next::Stop, _) => self.found.unchecked += rest.len() as u64,
+            (Next::Go, Source::Files) => self.found.ahead += rest.len() as u64,
+            (Next::Go, Source::Journal) => {
+                for tile in rest {
+                    let what = format!("it lies beyond the log's {size} entries");
+                    self.found.damaged(self.files.path(&tile.path()), what);
+                }
+            }
+        }
+        if next == Next::Stop {
+            return Ok(());
         }
         for demand in std::mem::take(&mut self.demands).into_values().flatten() {
             let what = format!(

@@ -1,16 +1,17 @@
 //! What a restore does to the audit logs: the log that is there is closed and kept, the next one begins with an entry that holds
 //! its last checkpoint. Nothing of a log is ever taken back.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
-use watchbell_audit::{Log, LogWriter, VerifierKey};
+use watchbell_audit::{Checkpoint, Log, LogWriter, VerifierKey};
 
-use super::{Why, there};
+use super::Why;
 use crate::connection::open_read_only;
 use crate::directory::{
-    self, AUDIT, AUDIT_KEY, AUDIT_KEY_NEXT, JOURNAL, create_dir, remove, rename, sync_dir,
+    self, AUDIT, AUDIT_KEY, AUDIT_KEY_NEXT, JOURNAL, create_dir, remove, rename, sync_dir, there,
 };
 use crate::log::{Head, HeadRow, root};
 use crate::open::read_epoch;
@@ -34,8 +35,20 @@ pub(super) fn last_checkpoint(dir: &Path) -> Option<String> {
         Ok(Log::open(&audit)?.note.to_string())
     };
     published()
-        .inspect_err(|error| tracing::warn!(%error, "no audit log is there that the new one could follow"))
+        .inspect_err(|error| tracing::warn!(%error, "the audit log to be closed cannot be read"))
         .ok()
+        .or_else(|| signed_in(&dir.join(JOURNAL)))
+        .or_else(|| {
+            tracing::warn!("no audit log is there that the new one could follow");
+            None
+        })
+}
+
+/// The checkpoint that a journal signed last, whatever became of its files.
+fn signed_in(path: &Path) -> Option<String> {
+    let head = HeadRow::read(&open_read_only(path).ok()?, path).ok()?;
+    let (verifier, checkpoint) = (parse_verifier(head.verifier.as_deref())?, head.checkpoint?);
+    Checkpoint::open(checkpoint.as_bytes(), &verifier).is_ok().then_some(checkpoint)
 }
 
 /// Brings the files of the log in `audit` up to the journal at `path`, which nobody holds.
@@ -92,7 +105,7 @@ fn closed_name(epoch: u64) -> String {
 }
 
 /// The directories of closed logs in an audit directory.
-fn closed_in(audit: &Path) -> Result<Vec<PathBuf>, Error> {
+pub(crate) fn closed_in(audit: &Path) -> Result<Vec<PathBuf>, Error> {
     if !audit.is_dir() {
         return Ok(Vec::new());
     }
@@ -219,8 +232,9 @@ fn first_entry(
 /// it was made already.
 pub(super) fn finish(dir: &Path, restoring: &Path) -> Result<(), Error> {
     let audit = dir.join(AUDIT);
-    if there(&audit.join(VERIFIER)) {
-        let to = closing_place(&audit)?;
+    // By whichever file is left: one that somebody took away, the key's too, keeps no restore from going on.
+    if LOG_FILES.iter().any(|name| there(&audit.join(name))) {
+        let to = closing_place(&audit);
         create_dir(&to)?;
         for name in LOG_FILES {
             if there(&audit.join(name)) {
@@ -239,16 +253,23 @@ pub(super) fn finish(dir: &Path, restoring: &Path) -> Result<(), Error> {
     remove(&dir.join(AUDIT_KEY_NEXT))
 }
 
-/// Where the log in `audit` goes: `epoch-N`, or the first of `epoch-N.2`, … that holds no log. One without its key was begun by
-/// a move that a crash cut short.
-fn closing_place(audit: &Path) -> Result<PathBuf, Error> {
-    let path = audit.join(VERIFIER);
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::of_io("read", &path, e))?;
-    let number = parse_verifier(text.strip_suffix('\n'))
-        .and_then(|key| key.name().rsplit_once("/epoch-").and_then(|(_, n)| n.parse::<u64>().ok()))
-        .unwrap_or(0);
-    let name = closed_name(number);
+/// Where the log in `audit` goes: `epoch-N`, or the first of `epoch-N.2`, … that holds no log; `epoch-0` when nothing readable
+/// says which it is, because damage is to be kept and not to hinder. One without its key was begun by a move that a crash cut
+/// short.
+fn closing_place(audit: &Path) -> PathBuf {
+    let name = closed_name(epoch_named_in(&audit.join(VERIFIER)).unwrap_or(0));
     let names = std::iter::once(name.clone()).chain((2u64..).map(|n| format!("{name}.{n}")));
     let mut places = names.map(|name| audit.join(name));
-    Ok(places.find(|place| !there(&place.join(VERIFIER))).expect("a directory holds fewer than 2^64 names"))
+    places.find(|place| !there(&place.join(VERIFIER))).expect("a directory holds fewer than 2^64 names")
+}
+
+/// The number in the name of a log's key.
+fn epoch_named_in(path: &Path) -> Option<u64> {
+    /// A key is a line.
+    const BYTES_MAX: u64 = 4096;
+    let mut text = String::new();
+    path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    std::fs::File::open(path).ok()?.take(BYTES_MAX).read_to_string(&mut text).ok()?;
+    let key = parse_verifier(text.strip_suffix('\n'))?;
+    key.name().rsplit_once("/epoch-")?.1.parse().ok()
 }

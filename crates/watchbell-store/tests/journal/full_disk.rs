@@ -139,6 +139,7 @@ fn an_io_error_ends_the_store() {
 fn part_with_a_file_size_limit() {
     let Some(dir) = dir_of_child() else { return };
     let (mut store, _) = Store::open_with(&dir.join("data"), &options()).unwrap();
+    let reader = store.audit_reader().unwrap();
     let (last, error) = fill(&mut store, u64::MAX);
     assert!(matches!(error, Error::Fatal { .. }) && error.is_fatal(), "{error}");
     // Nothing is tried after it, not even what could work.
@@ -149,5 +150,9 @@ fn part_with_a_file_size_limit() {
             other => panic!("{other:?}"),
         }
     }
+    // Nobody moves a WAL of which it is not known what is durable, not even who is the last to leave.
+    drop(store);
+    drop(reader);
+    assert!(dir.join("data/journal.db-wal").metadata().unwrap().len() > 0);
     std::fs::write(dir.join("acknowledged"), last.to_string()).unwrap();
 }

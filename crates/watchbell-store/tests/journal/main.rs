@@ -3,12 +3,14 @@
 mod audit_reader;
 mod batches;
 mod children;
+mod copied;
 mod damage;
 mod full_disk;
 mod kill;
 mod law;
 mod log;
 mod restore;
+mod rollback;
 mod sealed;
 mod state;
 mod tamper;

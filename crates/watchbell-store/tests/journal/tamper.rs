@@ -24,7 +24,7 @@ fn bodies(first: u64, count: u64) -> Vec<String> {
 }
 
 /// Appends and publishes.
-fn grow(store: &mut Store, count: u64) {
+pub(crate) fn grow(store: &mut Store, count: u64) {
     let first = store.last_audit_sequence();
     let audit = bodies(first, count).iter().map(|body| entry(body)).collect();
     store
@@ -33,7 +33,7 @@ fn grow(store: &mut Store, count: u64) {
     store.publisher().unwrap().publish().unwrap();
 }
 
-fn audit_dir(dir: &Path) -> PathBuf {
+pub(crate) fn audit_dir(dir: &Path) -> PathBuf {
     dir.join("audit")
 }
 
@@ -61,7 +61,7 @@ fn sample(dir: &Path) {
     grow(&mut store, 11);
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut pending = vec![dir.to_path_buf()];
     while let Some(dir) = pending.pop() {
@@ -74,7 +74,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();

@@ -87,6 +87,23 @@ fn print(found: &Verified) {
     if found.is_whole() {
         output::data(&format!("verified {} files", found.files));
     }
+    for (count, what) in [
+        (
+            found.left_over,
+            "partial tiles are there beside their full ones: a crash came before they were removed, or the server is about to; \
+             they were checked, and may be deleted",
+        ),
+        (
+            found.ahead,
+            "files go on behind the checkpoint, which is older than they are: nothing signs what they hold there, and it was \
+             not checked",
+        ),
+        (found.unchecked, "files lie behind a place where the log is missing, and could not be checked"),
+    ] {
+        if count > 0 {
+            output::note(&format!("{count} {what}"));
+        }
+    }
 }
 
 fn print_object(found: &Verified, format: Format) -> Result<(), Failure> {
@@ -103,7 +120,8 @@ fn print_object(found: &Verified, format: Format) -> Result<(), Failure> {
     let damage: Vec<_> = found.damage.iter().map(|d| json!({"at": d.at, "what": d.what})).collect();
     let object = json!({
         "verified": found.is_whole(), "files": found.files, "logs": logs, "damage": damage,
-        "moreDamage": found.more_damage,
+        "moreDamage": found.more_damage, "leftOver": found.left_over, "ahead": found.ahead,
+        "unchecked": found.unchecked,
     });
     output::whole(&object, format)
 }
