@@ -7,9 +7,12 @@
 //!                     advisories (index) ────┴─▶ findings ──▶ table · JSON · SARIF · CycloneDX with VEX
 //! ```
 
+pub mod dockerfile;
 mod elf;
+pub mod finding;
 mod inventory;
 pub mod layers;
+pub mod secret;
 #[cfg(test)]
 mod testing;
 

@@ -33,7 +33,16 @@ pub(crate) struct Text {
 
 /// Reads every file that `paths` name; `-` is standard input. A directory means its files that end in .yaml, .yml or .json,
 /// by name. Nothing is returned unless all of it can be read.
-pub(crate) fn texts(paths: &[PathBuf], is_recursive: Recursive) -> Result<Vec<Text>, Failure> {
+pub(crate) fn texts(paths: &[PathBuf], recursive: Recursive) -> Result<Vec<Text>, Failure> {
+    texts_of(paths, recursive, is_name)
+}
+
+/// As [`texts`], where a directory means its files whose names `is_meant` takes.
+pub(crate) fn texts_of(
+    paths: &[PathBuf],
+    recursive: Recursive,
+    is_meant: fn(&str) -> bool,
+) -> Result<Vec<Text>, Failure> {
     let mut texts = Vec::new();
     for path in paths {
         if path.as_os_str() == "-" {
@@ -41,7 +50,7 @@ pub(crate) fn texts(paths: &[PathBuf], is_recursive: Recursive) -> Result<Vec<Te
             texts.push(Text { bytes: read(&mut std::io::stdin().lock(), &shown)?, shown });
             continue;
         }
-        for file in files(path, is_recursive)? {
+        for file in files(path, recursive, is_meant)? {
             let shown = file.display().to_string();
             let mut open = std::fs::File::open(&file)
                 .map_err(|e| Failure::Usage(format!("cannot read {shown}: {e}")))?;
@@ -70,7 +79,13 @@ pub(crate) enum Recursive {
     Yes,
 }
 
-fn files(path: &Path, recursive: Recursive) -> Result<Vec<PathBuf>, Failure> {
+/// Whether a file of a directory is a manifest, by its name.
+pub(crate) fn is_name(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    ["yaml", "yml", "json"].iter().any(|known| ending.eq_ignore_ascii_case(known))
+}
+
+fn files(path: &Path, recursive: Recursive, is_meant: fn(&str) -> bool) -> Result<Vec<PathBuf>, Failure> {
     let wrong = |e: std::io::Error| Failure::Usage(format!("cannot read {}: {e}", path.display()));
     if !std::fs::metadata(path).map_err(wrong)?.is_dir() {
         return Ok(vec![path.to_path_buf()]);
@@ -81,16 +96,14 @@ fn files(path: &Path, recursive: Recursive) -> Result<Vec<PathBuf>, Failure> {
     entries.sort();
     let mut found = Vec::new();
     for entry in entries {
-        let is_manifest = entry
-            .extension()
-            .is_some_and(|e| ["yaml", "yml", "json"].iter().any(|known| e.eq_ignore_ascii_case(known)));
+        let is_file = entry.file_name().is_some_and(|name| is_meant(&name.to_string_lossy()));
         // `file_type` of the entry itself: a link to a directory may lead in a circle.
         let is_dir = entry.symlink_metadata().map_err(wrong)?.is_dir();
         if is_dir {
             if recursive == Recursive::Yes {
-                found.extend(files(&entry, recursive)?);
+                found.extend(files(&entry, recursive, is_meant)?);
             }
-        } else if is_manifest {
+        } else if is_file {
             found.push(entry);
         }
     }

@@ -1,8 +1,10 @@
+mod dockerfile;
 mod human;
 mod judge;
 mod rules;
 mod sarif;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -10,19 +12,20 @@ use serde_json::{Value, json};
 use watchbell_api::decode::Place;
 use watchbell_core::admission::Level;
 use watchbell_core::admission::pod_security::{LevelVersion, Policy, Version};
+use watchbell_scan::dockerfile::is_name as is_dockerfile_name;
 
 use self::rules::Rule;
 use crate::exit::Failure;
-use crate::manifest::{self, Recursive};
+use crate::manifest::{self, Recursive, Text};
 use crate::output;
 
-/// Judges manifests without a server, by the code that admits them
+/// Judges manifests and Dockerfiles without a server, manifests by the code that admits them
 ///
 /// Exit codes: 0 nothing was found at or above --fail-on; 1 something was; 2 a file cannot be read, or the command line is
 /// wrong. docs/lint.md lists the rules.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A file, a directory (its .yaml, .yml and .json files by name), or - for standard input
+    /// A file, a directory (its .yaml, .yml and .json files and its Dockerfiles, by name), or - for standard input
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Directories with those below them
@@ -32,6 +35,13 @@ pub(crate) struct Args {
     /// or strict, as a namespace without a label: what is unsaid is filled in
     #[arg(long, value_name = "LEVEL", default_value = "strict", value_parser = level)]
     level: Enforced,
+    /// What the files are: by their names (Dockerfile, Containerfile, Dockerfile.NAME, NAME.Dockerfile; else a manifest), or
+    /// all of them the same
+    #[arg(long, value_name = "KIND", default_value = "by-name")]
+    kind: Kind,
+    /// A registry that base images may come from (docker.io, *.example.org); repeat for more; without one, any
+    #[arg(long, value_name = "REGISTRY")]
+    trusted_registry: Vec<String>,
     /// Namespace of objects that name none
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: String,
@@ -88,6 +98,23 @@ enum LintFormat {
     Sarif,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    ByName,
+    Manifest,
+    Dockerfile,
+}
+
+impl Kind {
+    fn is_dockerfile(self, shown: &str) -> bool {
+        match self {
+            Kind::ByName => is_dockerfile_name(shown.rsplit('/').next().unwrap_or(shown)),
+            Kind::Manifest => false,
+            Kind::Dockerfile => true,
+        }
+    }
+}
+
 /// A level of the command line; `None`: strict.
 #[derive(Debug, Clone, Copy)]
 struct Enforced(Option<LevelVersion>);
@@ -120,10 +147,21 @@ struct Finding {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let recursive = if args.recursive { Recursive::Yes } else { Recursive::No };
-    let texts = manifest::texts(&args.files, recursive)?;
+    let files = match args.kind {
+        Kind::ByName => |name: &str| manifest::is_name(name) || is_dockerfile_name(name),
+        Kind::Manifest => manifest::is_name,
+        Kind::Dockerfile => is_dockerfile_name,
+    };
+    let texts = manifest::texts_of(&args.files, recursive, files)?;
+    let (dockerfiles, manifests): (Vec<&Text>, Vec<&Text>) =
+        texts.iter().partition(|text| args.kind.is_dockerfile(&text.shown));
     let policy = Policy { enforce: args.level.0, ..Policy::STRICT };
     let by = judge::By { policy, namespace: &args.namespace, now: Timestamp::now() };
-    let findings = judge::all(&texts, &by);
+    let mut findings = judge::all(&manifests, &by);
+    findings.extend(dockerfile::all(&dockerfiles, &args.trusted_registry));
+    // A file's findings stand together, and as the author reads it.
+    let order: BTreeMap<&str, usize> = texts.iter().enumerate().map(|(i, text)| (&*text.shown, i)).collect();
+    findings.sort_by_key(|finding| (order.get(&*finding.file).copied(), finding.place));
     match args.output {
         LintFormat::Human => human::print(&findings, texts.len()),
         LintFormat::Json => {

@@ -372,6 +372,53 @@ fn a_person_reads_lines_that_editors_can_follow() {
     assert!(!done.out.contains('\u{1b}'), "{:?}", done.out);
 }
 
+/// A Dockerfile that a builder takes and a careful person does not.
+const DOCKERFILE: &str = "FROM debian\nARG DB_PASSWORD=correct-horse\nRUN set -x; \\\n    curl http://example.org/a | sh\nADD app /app\n";
+
+#[test]
+fn dockerfiles_are_judged_by_name_or_by_word() {
+    let expect = [
+        "1:1 note[no-user] FROM",
+        "1:6 warning[DL3006] FROM",
+        "2:5 warning[DL3064] ARG",
+        "4:5 warning[DL4006] RUN",
+        "4:5 warning[unverified-download] RUN",
+        "4:33 error[pipe-to-shell] RUN",
+        "5:5 error[DL3020] ADD",
+    ];
+    check("--kind dockerfile", DOCKERFILE, 1, &expect);
+    check("--kind dockerfile --fail-on none", DOCKERFILE, 0, &expect);
+    let (_, findings) = found("--kind dockerfile --trusted-registry example.org", DOCKERFILE);
+    assert!(findings.contains(&"1:6 error[DL3026] FROM".to_owned()), "{findings:?}");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("app")).unwrap();
+    for (name, text) in [
+        ("Dockerfile", DOCKERFILE),
+        ("app/web.Dockerfile", "FROM scratch\nUSER 1\nWORKDIR x\n"),
+        ("app/Dockerfile.dockerignore", "*"),
+        ("app/fine.yaml", &job("", "")),
+    ] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let files = |line: &str| {
+        let done = lint(dir.path(), &format!("{line} -o json"), "");
+        let answer: Value = serde_json::from_str(&done.out).unwrap_or_else(|e| panic!("{e}: {}", done.err));
+        let list = answer["findings"].as_array().unwrap().iter();
+        list.map(|finding| finding["file"].as_str().unwrap().to_owned())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(files("Dockerfile").into_iter().collect::<Vec<_>>(), ["Dockerfile"]);
+    assert_eq!(files(". -R").into_iter().collect::<Vec<_>>(), ["./Dockerfile", "./app/web.Dockerfile"]);
+    assert_eq!(files(". -R --kind manifest").len(), 0);
+    for format in ["human", "json", "sarif"] {
+        let done = lint(dir.path(), &format!("Dockerfile -o {format}"), "");
+        assert!(!done.out.contains("correct-horse"), "the secret is not printed: {}", done.out);
+    }
+    // What is a Dockerfile by its name is no manifest to apply.
+    let done = lint(dir.path(), "Dockerfile --kind manifest -o json", "");
+    assert!(done.out.contains("\"yaml\"") || done.out.contains("\"kind\""), "{}", done.out);
+}
+
 /// A manifest that most rules have something to say about.
 const WILD: &str = "apiVersion: v1
 kind: Pod
@@ -451,6 +498,10 @@ fn sarif_keeps_to_the_official_schema() {
         std::fs::write(&path, sarif(text).to_string()).unwrap();
         names.push(path);
     }
+    let path = dir.path().join("docker.sarif");
+    let done = lint(dir.path(), "- --kind dockerfile -o sarif --fail-on none", DOCKERFILE);
+    std::fs::write(&path, done.out).unwrap();
+    names.push(path);
     // One that breaks the schema shows that the check can fail.
     let mut broken = sarif(WILD);
     broken["runs"][0]["results"][0]["level"] = "fatal".into();
@@ -468,9 +519,9 @@ for name in sys.argv[1:]:
     let output = Command::new(&python).arg("-c").arg(program).args(&names).output().unwrap();
     let out = String::from_utf8_lossy(&output.stdout);
     let lines: Vec<&str> = out.lines().collect();
-    assert_eq!(lines.len(), 4, "{out} {}", String::from_utf8_lossy(&output.stderr));
-    for name in ["wild", "fine", "half"] {
+    assert_eq!(lines.len(), 5, "{out} {}", String::from_utf8_lossy(&output.stderr));
+    for name in ["wild", "fine", "half", "docker"] {
         assert!(lines.contains(&&*format!("{name}.sarif valid")), "{out}");
     }
-    assert!(lines[3].contains("broken.sarif 'fatal' is not one of"), "{out}");
+    assert!(lines[4].contains("broken.sarif 'fatal' is not one of"), "{out}");
 }

@@ -11,6 +11,7 @@ use watchbell_core::admission::{self, Mode};
 use watchbell_core::cron::{self, Schedule};
 use watchbell_core::world::{check_new, pod_of};
 use watchbell_image::Reference;
+use watchbell_scan::secret;
 
 use super::{Finding, rules};
 use crate::manifest::Text;
@@ -32,8 +33,8 @@ struct Subject<'a> {
     value: Value,
 }
 
-/// Everything that is found, in the order of the files and their lines.
-pub(super) fn all(texts: &[Text], by: &By<'_>) -> Vec<Finding> {
+/// Everything that is found.
+pub(super) fn all(texts: &[&Text], by: &By<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut documents: Vec<(&str, Value, Places)> = Vec::new();
     for text in texts {
@@ -60,9 +61,6 @@ pub(super) fn all(texts: &[Text], by: &By<'_>) -> Vec<Finding> {
     for subject in subjects {
         Judge::new(&subject, by, &namespaces, &mut findings).object(subject.value.clone(), &mut seen);
     }
-    // A file's findings stand together, and as the author reads it.
-    let order: BTreeMap<&str, usize> = texts.iter().enumerate().map(|(i, text)| (&*text.shown, i)).collect();
-    findings.sort_by_key(|finding| (order.get(&*finding.file).copied(), finding.place));
     findings
 }
 
@@ -295,42 +293,15 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Words that end the names of variables with secrets.
-const SECRET_WORDS: [&str; 9] =
-    ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "APIKEY", "CREDENTIAL", "CREDENTIALS", "PWD"];
-/// The same of two words.
-const SECRET_KEYS: [&str; 5] = ["API", "ACCESS", "PRIVATE", "SECRET", "SIGNING"];
 /// How known kinds of secrets begin.
 const SECRET_PREFIXES: [&str; 10] =
     ["-----BEGIN ", "AKIA", "ASIA", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "hf_"];
-/// A shorter value keeps nothing secret.
-const SECRET_LENGTH_MIN: usize = 6;
-
 /// Whether a variable holds a secret as such, by its name or by what its value looks like.
 fn is_secret(name: &str, value: &str) -> bool {
-    // A reference to another variable, a switch, a number.
-    if value.len() < SECRET_LENGTH_MIN || value.starts_with("$(") || value.parse::<f64>().is_ok() {
-        return false;
-    }
-    let name = name.to_ascii_uppercase();
-    let words: Vec<&str> = name.split(['_', '-', '.']).filter(|word| !word.is_empty()).collect();
-    let by_name = match words[..] {
-        [.., last] if SECRET_WORDS.contains(&last) => true,
-        [.., kind, "KEY"] => SECRET_KEYS.contains(&kind),
-        _ => false,
-    };
-    // A path names where the secret is.
-    (by_name && !value.starts_with('/'))
-        || SECRET_PREFIXES.iter().any(|prefix| value.starts_with(prefix))
-        || has_password(value)
-}
-
-/// `scheme://user:password@host`
-fn has_password(value: &str) -> bool {
-    let Some((_, rest)) = value.split_once("://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let Some((user, _)) = authority.rsplit_once('@') else { return false };
-    user.split_once(':').is_some_and(|(_, password)| !password.is_empty() && !password.starts_with("$("))
+    // A path names where the secret is, and is no secret; a password in a URL may begin as one.
+    let is_value = secret::may_be_secret_value(value);
+    let looks_like_one = || SECRET_PREFIXES.iter().any(|prefix| value.starts_with(prefix));
+    (is_value && (secret::is_secret_name(name) || looks_like_one())) || secret::has_password(value)
 }
 
 #[cfg(test)]

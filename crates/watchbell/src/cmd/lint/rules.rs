@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use watchbell_core::admission::pod_security::CHECKS;
+use watchbell_scan::dockerfile::{self, Level};
 
 use super::Severity;
 
@@ -56,7 +57,7 @@ const OWN: [(&str, Severity, &str, &str, &str); 15] = [
         "the one that is applied last is what is left", "rename or remove one of them"),
 ];
 
-/// All rules: our own, then one for each check of the Pod Security Standards.
+/// All rules: our own, then one for each check of the Pod Security Standards, then those of Dockerfiles.
 pub(super) fn all() -> &'static [Rule] {
     static RULES: OnceLock<Vec<Rule>> = OnceLock::new();
     RULES.get_or_init(|| {
@@ -74,7 +75,18 @@ pub(super) fn all() -> &'static [Rule] {
             why: check.why,
             way_out: check.way_out,
         });
-        own.chain(checks).collect()
+        let dockerfile = dockerfile::RULES.iter().map(|rule| Rule {
+            id: rule.id.into(),
+            severity: match rule.level {
+                Level::Note => Severity::Note,
+                Level::Warning => Severity::Warning,
+                Level::Error => Severity::Error,
+            },
+            summary: rule.summary.into(),
+            why: rule.why,
+            way_out: rule.way_out,
+        });
+        own.chain(checks).chain(dockerfile).collect()
     })
 }
 
