@@ -17,6 +17,7 @@ mod wire;
 
 use serde_json::{Map, Value};
 
+use crate::decode::Nodes;
 use crate::schema::{Table, TypeId};
 use crate::{ApiError, Reason};
 use frame::Form;
@@ -34,8 +35,13 @@ const MAGIC: &[u8] = b"k8s\0";
 /// has such a field, so it is treated as the request says of unknown ones, refused, warned about or dropped.
 ///
 /// # Errors
-/// `BadRequest`: no such envelope, a kind that is not known, a malformed message.
+/// `BadRequest`: no such envelope, a kind that is not known, a malformed message, more than [`crate::decode::NODES_MAX`] values.
 pub fn decode(body: &[u8]) -> Result<Value, ApiError> {
+    decode_within(body, &Nodes::of_request())
+}
+
+/// The same of no more values than are left, which it takes.
+pub fn decode_within(body: &[u8], nodes: &Nodes) -> Result<Value, ApiError> {
     let envelope = Envelope::read(body).map_err(|e| refused(&e))?;
     let id = type_of(&envelope.api_version, &envelope.kind).ok_or_else(|| {
         let Envelope { api_version, kind, .. } = &envelope;
@@ -44,7 +50,7 @@ pub fn decode(body: &[u8]) -> Result<Value, ApiError> {
     let mut object = Map::new();
     object.insert("kind".into(), envelope.kind.into());
     object.insert("apiVersion".into(), envelope.api_version.into());
-    message::read(id, envelope.raw, &mut object).map_err(|e| refused(&e))?;
+    message::read(id, envelope.raw, &mut object, nodes).map_err(|e| refused(&e))?;
     Ok(Value::Object(object))
 }
 

@@ -40,7 +40,7 @@ mod tests;
 use serde_json::Value;
 
 pub use self::class::SYSTEM_PRIORITIES;
-pub use self::user::{MASTERS, SYSTEM};
+pub use self::user::{LOCAL, MASTERS, SYSTEM};
 
 use self::at::At;
 use self::findings::Findings;

@@ -33,7 +33,7 @@ pub use decision::{By, Decision, Grant, Lack, NearMiss, Part};
 pub use deed::Deed;
 pub use impersonation::{Impersonation, Wish};
 pub use rbac::{Rbac, Rights};
-pub use role::{Role, RoleRef};
+pub use role::{Role, RoleRef, not_found};
 pub use rule::Rule;
 
 /// The group of those who may do everything, whatever the rules say (Kubernetes' `user.SystemPrivilegedGroup`).

@@ -4,7 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use watchbell_api::ApiError;
 
+use crate::access::{Decision, Rbac, Wish};
+use crate::request::User;
 use crate::world::rfc3339;
 
 /// The spec of a `UserToken` or a `UserCertificate`: who it makes of whom.
@@ -25,6 +28,20 @@ impl Grant {
             user: spec["user"].as_str().unwrap_or_default().into(),
             groups: groups.map(str::to_owned).collect(),
             seconds: spec["expirationSeconds"].as_i64().unwrap_or(0),
+        }
+    }
+
+    /// Whether somebody may give it: who holds what is given acts as its user and with its groups, so whoever gives it must
+    /// be allowed to impersonate them.
+    ///
+    /// # Errors
+    /// The refusal, with the decision about what may not be given.
+    pub fn may_be_given_by(&self, by: &User, rbac: &Rbac) -> Result<(), (Decision, ApiError)> {
+        let wish = Wish { name: self.user.clone(), groups: self.groups.clone(), ..Wish::default() };
+        match wish.grant(by.clone()) {
+            Ok(Some((_, impersonation))) => impersonation.decide(rbac),
+            // It names no user, which validation refuses.
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 }

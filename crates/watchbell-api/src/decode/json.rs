@@ -5,17 +5,24 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::nodes::Nodes;
 use crate::ApiError;
 use crate::path::Path;
 
-/// Reads one JSON document. Nesting is bounded (128 levels, serde_json's own limit), the size by the caller.
+/// Reads one JSON document of at most [`super::NODES_MAX`] values. Nesting is bounded (128 levels, serde_json's own limit), the
+/// size by the caller.
 ///
 /// # Errors
 /// `BadRequest`: malformed, two documents, a duplicate key (with its path), a number that no 64-bit integer and no
-/// finite double holds.
+/// finite double holds, too many values.
 pub fn json(bytes: &[u8]) -> Result<Value, ApiError> {
+    json_within(bytes, &Nodes::of_request())
+}
+
+/// The same of no more values than are left, which it takes.
+pub fn json_within(bytes: &[u8], nodes: &Nodes) -> Result<Value, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Node { path: &Path::Root }
+    Node { path: &Path::Root, nodes }
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| ApiError::bad_request(format!("cannot read the JSON document: {error}")))
@@ -23,12 +30,14 @@ pub fn json(bytes: &[u8]) -> Result<Value, ApiError> {
 
 struct Node<'a> {
     path: &'a Path<'a>,
+    nodes: &'a Nodes,
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        self.nodes.take(1).map_err(D::Error::custom)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -84,9 +93,9 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut items = Vec::new();
+        let (mut items, nodes) = (Vec::new(), self.nodes);
         while let Some(item) =
-            access.next_element_seed(Node { path: &Path::Index(self.path, items.len()) })?
+            access.next_element_seed(Node { path: &Path::Index(self.path, items.len()), nodes })?
         {
             items.push(item);
         }
@@ -100,7 +109,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("duplicate field \"{path}\"")));
             }
-            let value = access.next_value_seed(Node { path: &path })?;
+            let value = access.next_value_seed(Node { path: &path, nodes: self.nodes })?;
             map.insert(key, value);
         }
         Ok(Value::Object(map))

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{json as read_json, to_yaml, yaml};
+use super::{NODES_MAX, Nodes, json as read_json, json_within, to_yaml, yaml, yaml_within};
 
 #[track_caller]
 fn check_yaml(text: &str, expected: &Value) {
@@ -157,4 +157,25 @@ proptest! {
         let _ = read_json(&bytes);
         let _ = read_json(text.as_bytes());
     }
+}
+
+#[test]
+fn a_document_has_a_bounded_number_of_values() {
+    // The list itself is one.
+    let list = |values: usize| format!("[{}]", vec!["{}"; values - 1].join(","));
+    assert!(read_json(list(NODES_MAX).as_bytes()).is_ok());
+    refused(read_json(list(NODES_MAX + 1).as_bytes()), "it has more than 100000 values");
+    let within = |text: &str, max: usize| json_within(text.as_bytes(), &Nodes::new(max)).map(drop);
+    within(r#"{"a": {"b": [1, "x"]}}"#, 5).unwrap();
+    refused(within(r#"{"a": {"b": [1, "x"]}}"#, 4), "more than 4 values");
+    // In YAML keys are values too, and an alias is as many as it stands for.
+    let within = |text: &str, max: usize| yaml_within(text.as_bytes(), &Nodes::new(max)).map(drop);
+    within("a: &a [1, 2]\nb: *a\n", 9).unwrap();
+    refused(within("a: &a [1, 2]\nb: *a\n", 8), "more than 8 values");
+    refused(within("1\n---\n2\n---\n3\n", 2), "more than 2 values");
+    // A file of many documents is nobody's request.
+    yaml("--- {a: b}\n".repeat(NODES_MAX).as_bytes()).unwrap();
+    let nodes = Nodes::of_request();
+    json_within(b"[1, [2]]", &nodes).unwrap();
+    assert_eq!(nodes.taken(), 4);
 }

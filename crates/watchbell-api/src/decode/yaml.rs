@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 use serde_json::{Map, Value};
 
+use super::nodes::Nodes;
 use super::scalar;
 use crate::ApiError;
 
@@ -26,10 +27,19 @@ pub fn yaml(bytes: &[u8]) -> Result<Vec<Value>, ApiError> {
     yaml_documents(bytes).map_err(|e| refuse(e.to_string()))
 }
 
+/// The same of no more values than are left, which it takes: those of all documents and of what aliases stand for count.
+pub fn yaml_within(bytes: &[u8], nodes: &Nodes) -> Result<Vec<Value>, ApiError> {
+    documents(bytes, nodes).map_err(|e| refuse(e.to_string()))
+}
+
 pub(super) fn yaml_documents(bytes: &[u8]) -> Result<Vec<Value>, YamlError> {
+    documents(bytes, &Nodes::new(usize::MAX))
+}
+
+fn documents(bytes: &[u8], nodes: &Nodes) -> Result<Vec<Value>, YamlError> {
     let text = std::str::from_utf8(bytes).map_err(|e| YamlError::NotText(e.valid_up_to()))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    Builder::new(text).documents()
+    Builder::new(text, nodes).documents()
 }
 
 fn refuse(detail: String) -> ApiError {
@@ -76,11 +86,13 @@ struct Builder<'a> {
     parser: Parser<'a, StrInput<'a>>,
     anchors: HashMap<usize, (Value, Weight)>,
     spent: Weight,
+    nodes: &'a Nodes,
 }
 
 impl<'a> Builder<'a> {
-    fn new(text: &'a str) -> Builder<'a> {
-        Builder { parser: Parser::new_from_str(text), anchors: HashMap::new(), spent: Weight::default() }
+    fn new(text: &'a str, nodes: &'a Nodes) -> Builder<'a> {
+        let parser = Parser::new_from_str(text);
+        Builder { parser, anchors: HashMap::new(), spent: Weight::default(), nodes }
     }
 
     fn documents(mut self) -> Result<Vec<Value>, YamlError> {
@@ -112,6 +124,10 @@ impl<'a> Builder<'a> {
     fn node(&mut self, event: Event<'a>, span: &Span, depth: usize) -> Result<(Value, Weight), YamlError> {
         if depth > DEPTH_MAX {
             return Err(at(span, format!("nested deeper than {DEPTH_MAX} levels")));
+        }
+        // What an alias stands for is counted by it.
+        if !matches!(event, Event::Alias(_)) {
+            self.nodes.take(1).map_err(|e| at(span, e.to_string()))?;
         }
         let (anchor, value, weight) = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -189,6 +205,7 @@ impl<'a> Builder<'a> {
             return Err(at(span, "the alias refers to a value that contains it"));
         };
         self.spend(weight, span)?;
+        self.nodes.take(weight.nodes).map_err(|e| at(span, e.to_string()))?;
         Ok((self.anchors[&anchor].0.clone(), weight))
     }
 

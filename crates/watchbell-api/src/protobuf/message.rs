@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::numbers::{self, Entry, Message};
 use super::wire::{self, Reader, Wire};
+use crate::decode::Nodes;
 use crate::schema::{Field, Scalar, Shape, Table, Type, TypeId};
 
 /// Fields that Go always writes, because they are no pointers: their zero says as little as their absence. Of all others
@@ -60,27 +61,46 @@ const ZERO_SAYS_NOTHING: &[&str] = &[
     "updatedNumberScheduled",
 ];
 
-/// Where the reader is, as a list on the stack: no allocation unless a message prints it.
+/// Where the reader is, as a list on the stack: no allocation unless a message prints it. Its root knows how much may still
+/// be read.
 #[derive(Clone, Copy)]
 enum Path<'a> {
-    Root,
+    Root(&'a Nodes),
     Key(&'a Path<'a>, &'static str),
+}
+
+impl Path<'_> {
+    fn nodes(&self) -> &Nodes {
+        match self {
+            Path::Root(nodes) => nodes,
+            Path::Key(parent, _) => parent.nodes(),
+        }
+    }
+
+    fn take(&self, count: usize) -> Result<(), String> {
+        self.nodes().take(count).map_err(|e| e.to_string())
+    }
 }
 
 impl std::fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Path::Root => Ok(()),
-            Path::Key(Path::Root, key) => f.write_str(key),
+            Path::Root(_) => Ok(()),
+            Path::Key(Path::Root(_), key) => f.write_str(key),
             Path::Key(parent, key) => write!(f, "{parent}.{key}"),
         }
     }
 }
 
 /// Reads the message of a type into an object.
-pub(super) fn read(id: TypeId, bytes: &[u8], object: &mut Map<String, Value>) -> Result<(), String> {
+pub(super) fn read(
+    id: TypeId,
+    bytes: &[u8],
+    object: &mut Map<String, Value>,
+    nodes: &Nodes,
+) -> Result<(), String> {
     let read = Table::get().type_of(id);
-    fields(read, named(read.name)?, bytes, object, &Path::Root)
+    fields(read, named(read.name)?, bytes, object, &Path::Root(nodes))
 }
 
 fn named(name: &str) -> Result<&'static Message, String> {
@@ -117,6 +137,7 @@ fn fields(
                 fields(owner, named(name)?, inner, object, path)?;
             }
             None => {
+                path.take(1)?;
                 object.insert(format!("protobuf field {number}"), Value::Bool(true));
             }
         }
@@ -125,7 +146,7 @@ fn fields(
 }
 
 fn at(path: &Path<'_>, what: &str) -> String {
-    if matches!(path, Path::Root) { what.into() } else { format!("{path}: {what}") }
+    if matches!(path, Path::Root(_)) { what.into() } else { format!("{path}: {what}") }
 }
 
 fn bytes_of(value: Wire<'_>) -> Result<&[u8], String> {
@@ -144,6 +165,7 @@ fn one(
     object: &mut Map<String, Value>,
     path: &Path<'_>,
 ) -> Result<(), String> {
+    path.take(1)?;
     match &field.shape {
         Shape::List(item) => {
             let slot = object.entry(field.name).or_insert_with(|| Value::Array(Vec::new()));
@@ -156,7 +178,8 @@ fn one(
                 ) => {
                     let mut reader = Reader::new(packed);
                     while let Some(number) = reader.next_varint().map_err(|e| at(path, &e))? {
-                        list.extend(scalar(*kind, Wire::Varint(number)).map_err(|e| at(path, &e))?);
+                        path.take(1)?;
+                        list.extend(scalar(*kind, Wire::Varint(number), path).map_err(|e| at(path, &e))?);
                     }
                 }
                 (item, value) => list.push(whole(item, value, path)?),
@@ -171,6 +194,7 @@ fn one(
                     let mut list = Vec::new();
                     while let Some((number, value)) = reader.next().map_err(|e| at(path, &e))? {
                         if number == 1 {
+                            path.take(1)?;
                             list.push(whole(item, value, path)?);
                         }
                     }
@@ -194,7 +218,7 @@ fn one(
             fields(read, named(read.name)?, bytes, inner, path)?;
         }
         Shape::Scalar(kind) => {
-            let value = scalar(*kind, value).map_err(|e| at(path, &e))?;
+            let value = scalar(*kind, value, path).map_err(|e| at(path, &e))?;
             match value.filter(|value| field.is_required || says_something(field.name, value)) {
                 Some(value) => {
                     object.insert(field.name.into(), value);
@@ -227,7 +251,9 @@ fn whole(shape: &Shape, value: Wire<'_>, path: &Path<'_>) -> Result<Value, Strin
             fields(read, named(read.name)?, bytes, &mut inner, path)?;
             Ok(Value::Object(inner))
         }
-        Shape::Scalar(kind) => Ok(scalar(*kind, value).map_err(|e| at(path, &e))?.unwrap_or(Value::Null)),
+        Shape::Scalar(kind) => {
+            Ok(scalar(*kind, value, path).map_err(|e| at(path, &e))?.unwrap_or(Value::Null))
+        }
         Shape::List(_) | Shape::Map(_) => Err(at(path, "a list of lists cannot be sent")),
     }
 }
@@ -247,7 +273,7 @@ fn entry_of(value: Wire<'_>) -> Result<(&str, Option<Wire<'_>>), String> {
 }
 
 /// `None`: a time that was never set.
-fn scalar(kind: Scalar, value: Wire<'_>) -> Result<Option<Value>, String> {
+fn scalar(kind: Scalar, value: Wire<'_>, path: &Path<'_>) -> Result<Option<Value>, String> {
     let varint = || match value {
         Wire::Varint(number) => Ok(number),
         Wire::Fixed64(_) | Wire::Bytes(_) | Wire::Fixed32(_) => Err("it is no number".to_owned()),
@@ -271,7 +297,7 @@ fn scalar(kind: Scalar, value: Wire<'_>) -> Result<Option<Value>, String> {
         Scalar::Time | Scalar::MicroTime => return time(kind, bytes_of(value)?),
         Scalar::Any => {
             let raw = part(bytes_of(value)?, 1)?.map(bytes_of).transpose()?.unwrap_or(b"null");
-            crate::decode::json(raw).map_err(|e| e.message)?
+            crate::decode::json_within(raw, path.nodes()).map_err(|e| e.message)?
         }
     }))
 }

@@ -189,6 +189,21 @@ fn what_is_malformed_is_refused() {
 /// Every field of the served kinds has a number, but for those of alpha features of 1.36 whose definitions could not be
 /// had when the numbers were read. Nothing sets them; one that a client sends in JSON is not shown in protobuf.
 #[test]
+fn a_message_has_a_bounded_number_of_values() {
+    // `spec.containers` of a pod, each of no bytes.
+    let pod = |containers: usize| body("v1", "Pod", &field(2, &field(2, b"").repeat(containers)));
+    assert!(decode(&pod(crate::decode::NODES_MAX - 1)).is_ok());
+    refused(&pod(crate::decode::NODES_MAX), "more than 100000 values");
+    // Numbers that are packed into one field.
+    let codes = |count: usize| {
+        let rule = field(2, &field(3, &vec![1; count]));
+        body("batch/v1", "Job", &field(2, &field(11, &field(1, &rule))))
+    };
+    assert!(decode(&codes(10)).is_ok());
+    refused(&codes(crate::decode::NODES_MAX), "more than 100000 values");
+}
+
+#[test]
 fn the_numbers_are_complete() {
     fn names(message: &str, found: &mut Vec<&'static str>) {
         for (_, entry) in numbers::message(message).map_or(&[][..], Vec::as_slice) {

@@ -8,6 +8,9 @@ use super::pod::{Context, Place};
 use super::{env, probe, resources, security};
 use crate::name;
 
+/// A name of 255 bytes, a tag of 128 and a digest of 135 are the longest that any registry takes (the OCI distribution
+/// specification, `pulling-manifests`).
+const IMAGE_BYTES_MAX: usize = 1024;
 /// Fields that only containers have that run beside others.
 const LIFE: [&str; 4] = ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"];
 
@@ -84,6 +87,9 @@ fn common(f: &mut Findings, container: &At<'_, '_>, context: &Context<'_>) {
     let image = container.field("image");
     if f.present(&image) && context.place == Place::Pod && image.text().trim() != image.text() {
         f.invalid(&image, "must not have leading or trailing whitespace");
+    }
+    if image.text().len() > IMAGE_BYTES_MAX {
+        f.too_long(&image, IMAGE_BYTES_MAX);
     }
     f.one_of(&container.field("terminationMessagePolicy"), &["File", "FallbackToLogsOnError"]);
     ports(f, &container.field("ports"));

@@ -6,6 +6,8 @@ use super::job;
 
 /// A Job's name is the CronJob's and eleven characters more, and a label.
 const NAME_LENGTH_MAX: usize = 52;
+/// Every minute, hour, day and month, each by its number, is below 400 bytes.
+const SCHEDULE_BYTES_MAX: usize = 1024;
 
 pub(super) fn create(f: &mut Findings, cron_job: &At<'_, '_>) {
     spec(f, None, &cron_job.field("spec"));
@@ -30,6 +32,9 @@ fn spec(f: &mut Findings, old: Option<&At<'_, '_>>, spec: &At<'_, '_>) {
         } else if zone.is_set() {
             f.invalid(&schedule, "cannot use both timeZone field and TZ or CRON_TZ in schedule");
         }
+    }
+    if schedule.text().len() > SCHEDULE_BYTES_MAX {
+        f.too_long(&schedule, SCHEDULE_BYTES_MAX);
     }
     f.nonnegative(&spec.field("startingDeadlineSeconds"));
     if old.is_none_or(|old| old.field("timeZone").value != zone.value) {

@@ -5,6 +5,15 @@ use super::findings::Findings;
 use super::selector;
 use crate::name;
 
+/// What a decision has to look at is bounded: rules of a role, words of one list of a rule, bytes of a word. Kubernetes has no
+/// such bounds but that of the object as a whole.
+const RULES_MAX: usize = 1024;
+const WORDS_MAX: usize = 1024;
+const WORD_BYTES_MAX: usize = 1024;
+const SUBJECTS_MAX: usize = 4096;
+/// As long as a name from an issuer may be.
+const SUBJECT_BYTES_MAX: usize = 1024;
+
 /// The API group of roles and bindings.
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -16,10 +25,13 @@ pub(super) enum Place {
 }
 
 pub(super) fn role(f: &mut Findings, role: &At<'_, '_>, place: Place) {
-    for rule_at in role.field("rules").items() {
-        rule(f, &rule_at, place);
+    let (rules, aggregation) = (role.field("rules"), role.field("aggregationRule"));
+    // Rules that are gathered are as many as they are elsewhere.
+    if aggregation.is_set() || f.at_most(&rules, RULES_MAX) {
+        for rule_at in rules.items() {
+            rule(f, &rule_at, place);
+        }
     }
-    let aggregation = role.field("aggregationRule");
     if place == Place::Cluster && aggregation.is_set() {
         let selectors = aggregation.field("clusterRoleSelectors");
         if selectors.len() == 0 {
@@ -37,12 +49,15 @@ fn rule(f: &mut Findings, rule: &At<'_, '_>, place: Place) {
         f.required(&verbs, "verbs must contain at least one value");
     }
     let (groups, resources) = (rule.field("apiGroups"), rule.field("resources"));
-    let paths = rule.field("nonResourceURLs");
+    let (names, paths) = (rule.field("resourceNames"), rule.field("nonResourceURLs"));
+    for list in [&verbs, &groups, &resources, &names, &paths] {
+        words(f, list);
+    }
     if paths.len() > 0 {
         if place == Place::Namespace {
             f.invalid(&paths, "namespaced rules cannot apply to non-resource URLs");
         }
-        if groups.len() > 0 || resources.len() > 0 || rule.field("resourceNames").len() > 0 {
+        if groups.len() > 0 || resources.len() > 0 || names.len() > 0 {
             f.invalid(&paths, "rules cannot apply to both regular resources and non-resource URLs");
         }
         return;
@@ -52,6 +67,14 @@ fn rule(f: &mut Findings, rule: &At<'_, '_>, place: Place) {
     }
     if resources.len() == 0 {
         f.required(&resources, "resource rules must supply at least one resource");
+    }
+}
+
+fn words(f: &mut Findings, list: &At<'_, '_>) {
+    if f.at_most(list, WORDS_MAX) {
+        for word in list.items().filter(|word| word.text().len() > WORD_BYTES_MAX) {
+            f.too_long(&word, WORD_BYTES_MAX);
+        }
     }
 }
 
@@ -71,8 +94,11 @@ pub(super) fn binding(f: &mut Findings, binding: &At<'_, '_>, place: Place) {
     if f.present(&name) {
         f.all_invalid(&name, name::path_segment(name.text()));
     }
-    for subject_at in binding.field("subjects").items() {
-        subject(f, &subject_at, place);
+    let subjects = binding.field("subjects");
+    if f.at_most(&subjects, SUBJECTS_MAX) {
+        for subject_at in subjects.items() {
+            subject(f, &subject_at, place);
+        }
     }
 }
 
@@ -88,6 +114,9 @@ pub(super) fn binding_update(f: &mut Findings, old: &At<'_, '_>, new: &At<'_, '_
 fn subject(f: &mut Findings, subject: &At<'_, '_>, place: Place) {
     let (kind, name, group) = (subject.field("kind"), subject.field("name"), subject.field("apiGroup"));
     let is_named = f.present(&name);
+    if name.text().len() > SUBJECT_BYTES_MAX {
+        f.too_long(&name, SUBJECT_BYTES_MAX);
+    }
     match kind.text() {
         "ServiceAccount" => {
             if is_named {

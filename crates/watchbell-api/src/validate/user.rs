@@ -17,6 +17,8 @@ const SERIAL_DIGITS_MAX: usize = 40;
 
 /// Names that begin so are the system's own.
 pub const SYSTEM: &str = "system:";
+/// The names of who comes over the local socket, which the kernel vouches for: nobody else is called so.
+pub const LOCAL: &str = "local:";
 /// The one group of the system's own that a user may be given: who gives it must be allowed to.
 pub const MASTERS: &str = "system:masters";
 
@@ -25,8 +27,10 @@ fn grant(f: &mut Findings, spec: &At<'_, '_>) {
     let user = spec.field("user");
     if f.present(&user) {
         name(f, &user);
-        if user.text().starts_with(SYSTEM) {
-            f.forbidden(&user, format_args!("names with the prefix {SYSTEM:?} are the system's own"));
+        for reserved in [SYSTEM, LOCAL] {
+            if user.text().starts_with(reserved) {
+                f.forbidden(&user, format_args!("names with the prefix {reserved:?} are the system's own"));
+            }
         }
     }
     let groups = spec.field("groups");
@@ -136,6 +140,8 @@ mod tests {
         token(json!({}), &["spec.user: Required value"]);
         token(json!({"user": "system:node"}), &["spec.user: Forbidden"]);
         token(json!({"user": "system:serviceaccount:ml:a"}), &["spec.user: Forbidden"]);
+        token(json!({"user": "local:root"}), &["spec.user: Forbidden"]);
+        token(json!({"user": "localhost", "groups": ["local:a"]}), &[]);
         token(json!({"user": "a\u{0}b"}), &["control characters"]);
         token(json!({"user": "a".repeat(254)}), &["Too long"]);
         token(json!({"user": "a", "groups": ["system:nodes"]}), &["spec.groups[0]: Forbidden"]);

@@ -4,14 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::rbac::Holding;
+use super::role::{MISSING_MAX, not_found};
 use super::rule::{Fit, Quoted};
 use super::{Binding, Deed, MASTERS, Rbac, Role, RoleRef, Rule, Subject};
 use crate::request::User;
 
 /// So many rules that come near are told of.
 const NEAR_MAX: usize = 8;
-/// So many roles that are not there are.
-const MISSING_MAX: usize = 16;
 
 /// Whether a user may.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,12 +161,10 @@ impl fmt::Display for By {
 impl Lack {
     /// What Kubernetes says of a refusal, beyond that it is one: roles that are not there. Empty where all are.
     pub fn reason(&self) -> String {
-        let list: Vec<String> = self.missing.iter().map(|(role, _)| role.not_found()).collect();
-        match list.as_slice() {
-            [] => String::new(),
-            [one] => format!("RBAC: {one}"),
-            many => format!("RBAC: [{}]", many.join(", ")),
+        if self.missing.is_empty() {
+            return String::new();
         }
+        format!("RBAC: {}", not_found(self.missing.iter().map(|(role, _)| role)))
     }
 }
 

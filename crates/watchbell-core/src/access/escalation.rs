@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use super::role::not_found;
 use super::rule::Quoted;
-use super::{Rbac, RoleRef, Rule, Uncovered, covers};
+use super::{Rbac, Rule, Uncovered, covers};
 use crate::request::User;
 
 /// So many rules that are missing are told of.
@@ -38,9 +39,7 @@ impl Rbac {
             lines.join("\n")
         );
         if !held.missing.is_empty() {
-            let list: Vec<String> = held.missing.iter().map(RoleRef::not_found).collect();
-            let list = if list.len() == 1 { list.join("") } else { format!("[{}]", list.join(", ")) };
-            message.push_str(&format!("; resolution errors: [{list}]"));
+            message.push_str(&format!("; resolution errors: [{}]", not_found(held.missing.iter())));
         }
         Err(message)
     }

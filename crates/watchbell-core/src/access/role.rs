@@ -63,6 +63,19 @@ impl RoleRef {
     }
 }
 
+/// So many roles that are not there are told of.
+pub(super) const MISSING_MAX: usize = 16;
+
+/// How Kubernetes says it of several, in brackets; of many the first ones and how many more there are.
+pub fn not_found<'a>(roles: impl ExactSizeIterator<Item = &'a RoleRef>) -> String {
+    let more = roles.len().saturating_sub(MISSING_MAX);
+    let mut list: Vec<String> = roles.take(MISSING_MAX).map(RoleRef::not_found).collect();
+    if more > 0 {
+        list.push(format!("and {more} more"));
+    }
+    if list.len() == 1 { list.remove(0) } else { format!("[{}]", list.join(", ")) }
+}
+
 /// `ClusterRole "view"`.
 impl fmt::Display for RoleRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

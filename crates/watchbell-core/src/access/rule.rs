@@ -119,14 +119,27 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A list of texts as Go's `%q` writes it: `["get" "list"]`.
+/// So many texts of a list are written into a message,
+const QUOTED_MAX: usize = 16;
+/// and of each so many characters: a rule may have as many as an object has bytes.
+const QUOTED_CHARS_MAX: usize = 64;
+
+/// A list of texts as Go's `%q` writes it, `["get" "list"]`; of a long one its beginning and how many more there are.
 pub(super) struct Quoted<'a>(pub &'a [String]);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
-        for (i, text) in self.0.iter().enumerate() {
-            write!(f, "{}{text:?}", if i == 0 { "" } else { " " })?;
+        for (i, text) in self.0.iter().take(QUOTED_MAX).enumerate() {
+            f.write_str(if i == 0 { "" } else { " " })?;
+            match text.char_indices().nth(QUOTED_CHARS_MAX) {
+                None => write!(f, "{text:?}")?,
+                Some((end, _)) => write!(f, "{:?}…", &text[..end])?,
+            }
+        }
+        match self.0.len().saturating_sub(QUOTED_MAX) {
+            0 => {}
+            more => write!(f, " and {more} more")?,
         }
         f.write_str("]")
     }

@@ -33,7 +33,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 pub use facts::{CATCH_UP, CatchUp, CatchUpError, CronJobFacts, Timing, Unschedulable};
-pub use slots::{CATCH_UP_MAX, job_name};
+pub use slots::{CATCH_UP_MAX, job_name, slot_owner};
 pub use status::{CronJobStatus, JobRef, SkipReason, Skipped, SlotCount, WriteStatusError};
 
 use super::event::PlannedEvent;

@@ -9,11 +9,14 @@ use watchbell_api::{ApiError, Reason, Resource};
 use super::World;
 use super::object::Status;
 use super::owners::Ownership;
-use crate::login::KeptToken;
+use crate::login::{Grant, KeptToken};
 use crate::request::{Issued, PatchKind, Request, Write, Written};
 
 impl World {
     /// Stores what was issued; of a token its hash alone is known here.
+    ///
+    /// Whether its user may give it is decided here too, over the state that it is written to: the server asked before it
+    /// made the secret or the signature, and the right may have been taken away since.
     pub(super) fn issue(
         &mut self,
         request: &Request,
@@ -21,6 +24,9 @@ impl World {
         issued: &Issued,
         now: Timestamp,
     ) -> Result<Written, ApiError> {
+        Grant::read(&object)
+            .may_be_given_by(&request.user, self.state.rbac())
+            .map_err(|(_, refusal)| refusal)?;
         let (mut stored, warnings) = self.prepare(request, object, Ownership::Update, now)?;
         let created_by = request.user.name.as_str();
         stored.status = match issued {

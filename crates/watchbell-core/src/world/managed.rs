@@ -48,6 +48,11 @@ impl Managed {
         self.0.is_empty()
     }
 
+    /// How much the entries hold.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(|entry| entry.text.len()).sum()
+    }
+
     /// The same entries, all of one time.
     pub(super) fn at(&self, second: i64) -> Managed {
         let entries = self.0.iter();

@@ -4,11 +4,13 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use watchbell_api::{ApiError, Resource, name};
+use watchbell_api::error::FieldErrorClass;
+use watchbell_api::{ApiError, FieldError, Resource, name};
 
 use super::World;
 use super::object::Head;
 use super::owners::Ownership;
+use crate::controller::cronjob;
 use crate::copies::{self, RerunIndexes, rerun_indexes};
 use crate::request::{Request, Schedule, Subresource, Write, Written};
 
@@ -23,7 +25,7 @@ impl World {
         if cron.deletion.is_some() {
             return Err(ApiError::conflict(request.resource, &cron.name, "it is being deleted"));
         }
-        let name = self.job_name(job_name, &format!("{}-manual", cron.name));
+        let name = self.job_name(request, job_name, &format!("{}-manual", cron.name))?;
         self.make_job(request, copies::triggered(&cron.render(), &name), now)
     }
 
@@ -44,14 +46,36 @@ impl World {
         };
         let indexes = rerun_indexes(&facts.spec, status, wanted)
             .map_err(|why| ApiError::conflict(request.resource, &job.name, &why.to_string()))?;
-        let name = self.job_name(job_name, &job.name);
+        let name = self.job_name(request, job_name, &job.name)?;
         self.make_job(request, copies::again(&job.render(), &name, indexes.as_deref()), now)
     }
 
-    fn job_name(&mut self, wanted: &str, stem: &str) -> String {
-        match wanted {
-            "" => name::generate(&copies::stem(stem), self.random.bytes()),
-            wanted => wanted.to_owned(),
+    /// The name that was asked for, or one that is made up.
+    ///
+    /// # Errors
+    /// It is that of a slot's Job: the slot would find it taken and be skipped, and who may run something more may not keep
+    /// from running what the schedule says. (Who may create Jobs may: that is a right to what runs.)
+    fn job_name(&mut self, request: &Request, wanted: &str, stem: &str) -> Result<String, ApiError> {
+        if wanted.is_empty() {
+            return Ok(name::generate(&copies::stem(stem), self.random.bytes()));
+        }
+        let taken_for = cronjob::slot_owner(wanted)
+            .filter(|cron| self.get(Resource::CronJob, &request.namespace, cron).is_some());
+        match taken_for {
+            None => Ok(wanted.to_owned()),
+            Some(cron) => Err(ApiError::invalid(
+                Resource::Job,
+                wanted,
+                &[FieldError::new(
+                    FieldErrorClass::Invalid,
+                    "jobName",
+                    format!("{wanted:?}"),
+                    format!(
+                        "names of this form are those of the CronJob {cron:?}'s own slots, which would find theirs taken: choose \
+                         one that does not end in a dash and digits, or leave it out"
+                    ),
+                )],
+            )),
         }
     }
 

@@ -1,13 +1,12 @@
 //! Who a verified ID token is about. Kubernetes' rules (`staging/src/k8s.io/apiserver/plugin/pkg/authenticator/token/oidc`).
 
 use serde_json::{Map, Value};
+use watchbell_api::validate::{LOCAL, SYSTEM};
 use watchbell_core::request::User;
 
 use super::config::{ClaimMapping, IssuerConfig};
 use crate::refusal::Refusal;
 
-/// The prefix of names that are the system's own.
-const SYSTEM: &str = "system:";
 /// A user's or group's name, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 const GROUPS_MAX: usize = 1000;
@@ -30,6 +29,9 @@ pub(super) fn user(config: &IssuerConfig, claims: &Map<String, Value>) -> Result
         Some(mapping) => groups(mapping, claims)?,
         None => Vec::new(),
     };
+    if name.starts_with(LOCAL) {
+        return Err(Refusal::Reserved);
+    }
     for text in groups.iter().chain([&name]) {
         check_name(text)?;
     }
@@ -173,6 +175,13 @@ mod tests {
             Err("the system's own"),
         );
         check(&bare, json!({"aud": "other", "sub": "ada", "groups": ["systems"]}), Ok(("ada", &["systems"])));
+        // Nor one of those whom the kernel vouches for.
+        check(&bare, json!({"aud": "other", "sub": "local:root"}), Err("the system's own"));
+        check(
+            &bare,
+            json!({"aud": "other", "sub": "local", "groups": ["local:a"]}),
+            Ok(("local", &["local:a"])),
+        );
         let split = IssuerConfig {
             username: ClaimMapping { claim: "sub".into(), prefix: "sys".into() },
             ..bare.clone()

@@ -8,7 +8,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError};
-use watchbell_core::access::{Decision, Deed, Rbac, RoleRef};
+use watchbell_core::access::{Decision, Deed, Rbac, not_found};
 use watchbell_core::request::User;
 
 use super::asked::{self, Asked};
@@ -78,8 +78,7 @@ fn rules(rbac: &Rbac, user: &User, namespace: &str) -> Value {
     }
     let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false});
     if !rights.missing.is_empty() {
-        let missing: Vec<String> = rights.missing.iter().map(RoleRef::not_found).collect();
-        status["evaluationError"] = missing.join(", ").into();
+        status["evaluationError"] = not_found(rights.missing.iter()).into();
     }
     status
 }

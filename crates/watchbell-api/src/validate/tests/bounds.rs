@@ -51,6 +51,16 @@ fn absurd_sizes() {
         json!({"metadata": metadata, "spec": {"schedule": "TZ".repeat(5 << 20), "jobTemplate": {}}}),
         "cannot use TZ or CRON_TZ in schedule",
     );
+    check(
+        Resource::Pod,
+        json!({"metadata": metadata, "spec": {"containers": [{"name": "a", "image": "i".repeat(1025)}]}}),
+        "spec.containers[0].image: Too long: may not be more than 1024 bytes",
+    );
+    check(
+        Resource::CronJob,
+        json!({"metadata": metadata, "spec": {"schedule": " ".repeat(1025), "jobTemplate": {}}}),
+        "spec.schedule: Too long: may not be more than 1024 bytes",
+    );
     let mounts: Vec<Value> =
         (0..20_000).map(|i| json!({"name": "v", "mountPath": format!("/{i}")})).collect();
     check(

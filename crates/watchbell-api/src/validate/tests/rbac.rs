@@ -145,3 +145,42 @@ fn a_binding_keeps_its_role() {
         check_update(resource, &of("view", "ada"), &of("edit", "ada"), &[&wrong]);
     }
 }
+
+#[test]
+fn what_a_decision_looks_at_is_bounded() {
+    let rule = r#"{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}"#;
+    let many = |count: usize, one: &str| vec![one; count].join(",");
+    let role = |yaml: String, expected: &[&str]| super::check(Resource::ClusterRole, &yaml, expected);
+    role(format!("rules: [{}]", many(1024, rule)), &[]);
+    role(format!("rules: [{}]", many(1025, rule)), &["rules: Too many: 1025: must have at most 1024 items"]);
+    // Those that are gathered were bounded where they come from.
+    role(
+        format!(
+            "aggregationRule: {{clusterRoleSelectors: [{{matchLabels: {{a: b}}}}]}}\nrules: [{}]",
+            many(1025, rule)
+        ),
+        &[],
+    );
+    for list in ["verbs", "apiGroups", "resources", "resourceNames"] {
+        let of = |words: &str| {
+            let mut rule: serde_json::Value =
+                serde_json::from_str(r#"{"verbs": ["a"], "apiGroups": ["a"], "resources": ["a"]}"#).unwrap();
+            rule[list] = serde_json::from_str(&format!("[{words}]")).unwrap();
+            format!("rules: [{rule}]")
+        };
+        role(of(&many(1024, r#""a""#)), &[]);
+        let too_many = format!("rules[0].{list}: Too many: 1025: must have at most 1024 items");
+        role(of(&many(1025, r#""a""#)), &[&too_many]);
+        let too_long = format!("rules[0].{list}[0]: Too long: may not be more than 1024 bytes");
+        role(of(&format!("{:?}", "a".repeat(1025))), &[&too_long]);
+    }
+    let of = |subjects: &str| {
+        format!("roleRef: {{apiGroup: {GROUP}, kind: ClusterRole, name: r}}\nsubjects: [{subjects}]")
+    };
+    let user = |name: &str| format!("{{kind: User, apiGroup: {GROUP}, name: {name:?}}}");
+    let binding =
+        |yaml: String, expected: &[&str]| super::check(Resource::ClusterRoleBinding, &yaml, expected);
+    binding(of(&many(4096, &user("a"))), &[]);
+    binding(of(&many(4097, &user("a"))), &["subjects: Too many: 4097: must have at most 4096 items"]);
+    binding(of(&user(&"a".repeat(1025))), &["subjects[0].name: Too long: may not be more than 1024 bytes"]);
+}

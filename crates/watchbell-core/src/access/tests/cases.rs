@@ -286,3 +286,35 @@ fn a_list_of_rights() {
         [r#"{APIGroups:["*"], Resources:["*"], Verbs:["*"]}"#, r#"{NonResourceURLs:["*"], Verbs:["*"]}"#];
     check(&["system:masters"], "ml", &[everything[0], everything[1], nodes, pods], &[]);
 }
+
+#[test]
+fn what_is_told_of_a_refusal_is_bounded() {
+    let names: Vec<String> = (0..5_000).map(|n| format!("{n}{}", "x".repeat(1_000))).collect();
+    let mut objects = vec![role(
+        "wide",
+        json!([{"apiGroups": ["batch"], "resources": ["jobs"], "verbs": names, "resourceNames": []}]),
+    )];
+    let whom = |name: &str| json!([{"kind": "User", "name": name}]);
+    objects.push(bind("wide", ("ClusterRole", "wide"), whom("ada")));
+    let gone = (0..100).map(|n| bind(&format!("b{n}"), ("ClusterRole", &format!("gone{n}")), whom("bob")));
+    objects.extend(gone);
+    let index = index(&objects);
+    let lack = |name: &str| match index.decide(&user(name, &[]), &deed("get batch/jobs ml/a")) {
+        Decision::Denied(lack) => lack,
+        Decision::Allowed(grant) => panic!("{grant}"),
+    };
+    let told = lack("ada").to_string();
+    assert!(told.contains("\"15xxx") && told.contains("x\"… and 4984 more]"), "{told}");
+    assert!(told.len() < 8 << 10, "{}", told.len());
+    let lack = lack("bob");
+    assert!(lack.to_string().len() < 8 << 10 && lack.reason().len() < 8 << 10, "{lack}");
+    let wanted = [crate::access::Rule {
+        verbs: names,
+        api_groups: vec!["batch".into()],
+        resources: vec!["pods".into()],
+        ..Default::default()
+    }];
+    let refused = index.confirm_no_escalation(&user("bob", &[]), "ml", &wanted).unwrap_err();
+    assert!(refused.contains("and 4984 more]") && refused.contains("and 84 more]"), "{refused}");
+    assert!(refused.len() < 16 << 10, "{}", refused.len());
+}

@@ -34,6 +34,14 @@ pub fn job_name(cronjob: &str, slot: i64) -> String {
     }
 }
 
+/// The CronJob one of whose slots would have a Job of this name; `None`: no slot's Job is named so.
+pub fn slot_owner(job: &str) -> Option<&str> {
+    let (cronjob, slot) = job.rsplit_once('-')?;
+    // A minute before 1970 has a sign, which is no digit: "a--1" is no slot that will come.
+    let is_slot = !cronjob.is_empty() && !slot.is_empty() && slot.bytes().all(|b| b.is_ascii_digit());
+    is_slot.then_some(cronjob)
+}
+
 /// The slots behind the cursor, which is where an interval counts from.
 struct Timeline<'a> {
     timing: &'a Timing,

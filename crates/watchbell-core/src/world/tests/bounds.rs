@@ -1,10 +1,11 @@
 //! What grows with use has a bound.
 
 use serde_json::{Value, json};
-use watchbell_api::Resource;
+use watchbell_api::{Reason, Resource};
 
-use super::{Bench, config_map, job};
+use super::{Bench, config_map, job, request};
 use crate::controller::event::PlannedEvent;
+use crate::request::{Force, PatchKind, Request, Write, WriteOptions};
 use crate::world::events::{LIMIT, TTL_SECONDS};
 
 /// A text without digits for each number, as events that differ in digits alone are one.
@@ -66,4 +67,38 @@ fn thousands_of_pods_that_end_at_once_are_told_in_entries_that_fit() {
         told.map(|a| a.body["details"]["ended"].as_array().map_or(0, Vec::len)).collect();
     assert_eq!(counts.iter().sum::<usize>(), 2_500);
     assert!(counts.iter().all(|&count| count <= 1_000), "{counts:?}");
+}
+
+#[test]
+fn patches_do_not_make_an_object_grow_for_ever() {
+    let mut bench = Bench::new();
+    bench.create(config_map("a"));
+    let merge = |body| Request {
+        write: Write::Patch { kind: PatchKind::Merge, body },
+        ..request(Resource::ConfigMap, "ml", "a")
+    };
+    // Labels have no bound of their own.
+    let labels = |from: usize| -> Value {
+        let many = (from..from + 10_000).map(|n| (format!("l{n:0>50}"), json!("x".repeat(60))));
+        json!({"metadata": {"labels": many.collect::<serde_json::Map<_, _>>()}})
+    };
+    bench.write(merge(labels(0))).expect("it is below the bound, the names of its managed fields included");
+    let refused = bench.write(merge(labels(10_000))).unwrap_err();
+    assert_eq!(refused.reason, Reason::RequestEntityTooLarge, "{refused}");
+    assert!(refused.message.contains("limit is 2097152"), "{refused}");
+    bench.write(merge(json!({"metadata": {"labels": null}}))).expect("it may become smaller");
+    // Nor do managers, each of whom is kept with the fields that it applied.
+    let applied = |manager: usize| {
+        let data: serde_json::Map<_, _> = (0..2_000).map(|n| (format!("k{n:0>50}"), json!("v"))).collect();
+        let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data});
+        let options = WriteOptions {
+            field_manager: format!("m{manager}"),
+            force: Force::Yes,
+            ..WriteOptions::default()
+        };
+        let write = Write::Patch { kind: PatchKind::Apply, body };
+        Request { write, options, ..request(Resource::ConfigMap, "ml", "a") }
+    };
+    let refused = (0..20).find_map(|manager| bench.write(applied(manager)).err()).expect("there is an end");
+    assert_eq!(refused.reason, Reason::RequestEntityTooLarge, "{refused}");
 }

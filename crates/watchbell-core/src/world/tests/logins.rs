@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use watchbell_api::{Reason, Resource};
 
 use super::{Bench, request};
-use crate::request::{DeleteOptions, Issued, PatchKind, Request, Write};
+use crate::request::{DeleteOptions, Issued, PatchKind, Request, User, Write};
 
 const DIGEST: [u8; 32] = [0xAB; 32];
 
@@ -117,4 +117,48 @@ fn a_revocation_stays_until_the_certificate_has_ended() {
     let patch = Write::Patch { kind: PatchKind::Merge, body };
     let refused = bench.write(Request { write: patch, ..request(Resource::CertificateRevocation, "", "0a") });
     assert_eq!(refused.unwrap_err().reason, Reason::Invalid);
+}
+
+#[test]
+fn the_writer_itself_asks_whether_a_token_may_be_given() {
+    let mut bench = Bench::new();
+    let group = "rbac.authorization.k8s.io";
+    let create = |resource, object| Request { write: Write::Create(object), ..request(resource, "", "") };
+    let role = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "ClusterRole", "metadata": {"name": "giver"},
+        "rules": [
+            {"verbs": ["create"], "apiGroups": ["watchbell.dev"], "resources": ["usertokens", "usercertificates"]},
+            {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["users"], "resourceNames": ["ada"]},
+            {"verbs": ["impersonate"], "apiGroups": [""], "resources": ["groups"], "resourceNames": ["ml"]},
+        ],
+    });
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "ClusterRoleBinding", "metadata": {"name": "giver"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "giver"},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": "eve"}],
+    });
+    bench.write(create(Resource::ClusterRole, role)).unwrap();
+    bench.write(create(Resource::ClusterRoleBinding, binding)).unwrap();
+    // As the server hands it over once it has made the secret, or signed.
+    let by_eve = |resource, object, issued| Request {
+        user: User { name: "eve".into(), ..User::default() },
+        ..issue(resource, object, issued)
+    };
+    let a_token = |user: &str| by_eve(Resource::UserToken, token(user), Issued::Token { digest: DIGEST });
+    bench.write(a_token("ada")).expect("she may");
+    let refused = bench.write(a_token("bob")).unwrap_err();
+    assert!(refused.message.contains("User \"eve\" cannot impersonate resource \"users\""), "{refused}");
+    let mut certificate = token("bob");
+    certificate["kind"] = "UserCertificate".into();
+    certificate["spec"]["request"] = "eA==".into();
+    let refused = bench
+        .write(by_eve(Resource::UserCertificate, certificate, Issued::Certificate { status: json!({}) }))
+        .unwrap_err();
+    assert_eq!(refused.reason, Reason::Forbidden, "{refused}");
+    // The right is taken away while the request waits for the writer.
+    let delete = Write::Delete(DeleteOptions::default());
+    bench.write(Request { write: delete, ..request(Resource::ClusterRoleBinding, "", "giver") }).unwrap();
+    assert_eq!(bench.write(a_token("ada")).unwrap_err().reason, Reason::Forbidden);
+    let made = bench.step().changes.iter().filter(|c| c.object().resource == Resource::UserToken).count();
+    assert_eq!(made, 1);
 }

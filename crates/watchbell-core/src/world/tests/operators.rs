@@ -134,3 +134,40 @@ fn a_rerun_is_of_what_ended() {
     assert_eq!(whole["metadata"]["annotations"]["watchbell.dev/indexes"], Value::Null);
     bench.settle();
 }
+
+#[test]
+fn nobody_takes_a_slots_name_by_a_trigger_or_a_rerun() {
+    let mut bench = Bench::new();
+    bench.create(cron("nightly", "0 3 * * *", json!({})));
+    bench.create(cron("hourly", "0 * * * *", json!({})));
+    bench.create(job("done", json!({})));
+    bench.settle();
+    end_all(&mut bench, |_| 0);
+    let again = |name: &str| {
+        let write = Write::Rerun { job_name: name.into(), indexes: RerunIndexes::All };
+        operate(Resource::Job, "done", Subresource::Rerun, write)
+    };
+    // 2026-03-01T03:00:00Z, the next night; whose slot it would be makes no difference.
+    let tomorrow = 1_772_334_000 / 60;
+    for name in [
+        format!("nightly-{tomorrow}"),
+        format!("nightly-{tomorrow}30"),
+        format!("hourly-{tomorrow}"),
+        "nightly-1".into(),
+    ] {
+        for refused in [bench.write(trigger("nightly", &name)), bench.write(again(&name))] {
+            let refused = refused.expect_err("it is a slot's");
+            assert_eq!(refused.reason, Reason::Invalid);
+            assert!(refused.message.contains("own slots"), "{refused}");
+        }
+    }
+    for name in ["nightly-1a", "nightly-", "absent-29540340"] {
+        // What no label is, is refused for that.
+        if let Err(error) = bench.write(trigger("nightly", name)) {
+            assert!(!error.message.contains("own slots"), "{error}");
+        }
+    }
+    bench.settle();
+    bench.sleep(86_400);
+    assert!(bench.names(Resource::Job).contains(&format!("nightly-{tomorrow}")), "the slot ran");
+}
