@@ -159,6 +159,19 @@ impl Binding {
         }
     }
 
+    /// The object, beside the account, each of whose changes may end the token.
+    pub fn bound_to(&self) -> Option<Uid> {
+        self.object.as_ref().map(|(_, named)| named.uid)
+    }
+
+    /// The first second at which the token counts no longer though nothing changes: a pod's time to end is over. `None`: it
+    /// counts as long as nothing changes.
+    pub fn ends(&self, state: &Snapshot) -> Option<i64> {
+        let (BoundKind::Pod, named) = self.object.as_ref()? else { return None };
+        let pod = state.get(Resource::Pod, &self.namespace, &named.name)?;
+        Some(pod.deletion?.at.saturating_add(1))
+    }
+
     /// The user that a token's bearer is. `id` is the token's own (`jti`).
     pub fn user(&self, id: Option<&str>) -> User {
         let mut user = User {

@@ -15,12 +15,12 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Sources that are told apart.
 const SOURCES_MAX: usize = 4096;
 
-/// Who fails: an IPv4 address, or the half of an IPv6 address that names a network.
+/// Where somebody comes from: an IPv4 address, or the half of an IPv6 address that names a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Source(IpAddr);
+pub struct Source(IpAddr);
 
 impl Source {
-    fn of(address: IpAddr) -> Source {
+    pub fn of(address: IpAddr) -> Source {
         Source(match address.to_canonical() {
             IpAddr::V4(v4) => v4.into(),
             IpAddr::V6(v6) => {

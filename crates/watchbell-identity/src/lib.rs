@@ -18,15 +18,17 @@ mod files;
 pub mod jwt;
 pub mod oidc;
 mod pki;
+mod proven;
 mod refusal;
 mod token_keys;
 pub mod user_token;
 
-pub use attempts::Attempts;
+pub use attempts::{Attempts, Source};
 pub use pki::{
     ClientCertificate, ClientCheck, ClientKey, Identity, IdentityError, Kubeconfig, Proof, SignError,
     SignedCertificate, Subject, serial_number_of,
 };
+pub use proven::Proven;
 pub use refusal::Refusal;
 pub use token_keys::{Rotation, TokenKeys};
 

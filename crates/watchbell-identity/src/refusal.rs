@@ -21,8 +21,12 @@ pub enum Refusal {
     LocalUser(u32),
     /// The header `Authorization` or the token in it has no form that is known here.
     Malformed,
-    /// A user's token of which there is no record: it was deleted, or never made.
+    /// Signed, and from where too many did not hold: its signature was not looked at.
+    NotLookedAt,
+    /// A user's token of which there is no record: it was never made, or taken back long ago.
     UnknownToken,
+    /// A user's token that was taken back, with its secret.
+    RevokedToken,
     /// A record is there, and the secret is another one.
     WrongToken,
     /// Its time is over.
@@ -55,7 +59,9 @@ impl Refusal {
             Refusal::Revoked => "revoked-certificate",
             Refusal::LocalUser(_) => "local-user",
             Refusal::Malformed => "malformed-token",
+            Refusal::NotLookedAt => "not-looked-at",
             Refusal::UnknownToken => "unknown-token",
+            Refusal::RevokedToken => "revoked-token",
             Refusal::WrongToken => "wrong-token",
             Refusal::Expired => "expired-token",
             Refusal::Early => "early-token",
@@ -84,7 +90,11 @@ impl fmt::Display for Refusal {
                 )
             }
             Refusal::Malformed => f.write_str("what stands in Authorization is no token that is known here"),
-            Refusal::UnknownToken => f.write_str("there is no such token: it was revoked, or never made"),
+            Refusal::NotLookedAt => {
+                f.write_str("too many requests without an identity came from this address: its signature was not looked at")
+            }
+            Refusal::UnknownToken => f.write_str("there is no such token"),
+            Refusal::RevokedToken => f.write_str("the token was revoked"),
             Refusal::WrongToken => f.write_str("the token has the name of one, and another secret"),
             Refusal::Expired => f.write_str("the token's time is over"),
             Refusal::Early => f.write_str("the token's time has not come"),

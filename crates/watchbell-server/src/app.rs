@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
+use hyper::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
@@ -16,10 +16,13 @@ use watchbell_core::request::User;
 use watchbell_identity::{Identity, Refusal};
 
 use crate::access::{self, Held, Right};
-use crate::authenticate::{Authenticator, Caller, Credential, Refused, Tenure};
+use crate::authenticate::{Authenticator, Caller, Refused};
 use crate::body::{Arriving, Body};
 use crate::connection::Peer;
+use crate::credential::{Credential, Tenure};
 use crate::impersonate;
+use crate::intake::{Intake, Intakes};
+use crate::limits::{Holder, Shares};
 use crate::metrics::Metrics;
 use crate::notes::{Answered, Note, Trail};
 use crate::pins::Pins;
@@ -31,9 +34,11 @@ use crate::verbs::{admission, images, list, log, read, review, sandbox, token, w
 use crate::{discovery, documents};
 
 /// How many logs are read at once: each may hold a thread.
-const LOGS_MAX: usize = 256;
+const LOGS_MAX: u64 = 256;
 /// How many sessions in containers are open at once: each holds a thread that waits for the process's end.
-const SESSIONS_MAX: usize = 128;
+const SESSIONS_MAX: u64 = 128;
+/// Of these, how many are kept for the machine's own administrator.
+const LOCAL_MIN: u64 = 8;
 /// How many pulls and imports run at once.
 const IMAGE_TRANSFERS_MAX: usize = 8;
 
@@ -47,8 +52,9 @@ pub(crate) struct App {
     pub(crate) pins: Pins,
     pub(crate) identity: Arc<Identity>,
     pub(crate) authenticator: Authenticator,
-    pub(crate) log_slots: Arc<Semaphore>,
-    pub(crate) session_slots: Arc<Semaphore>,
+    pub(crate) logs_open: Shares,
+    pub(crate) sessions_open: Shares,
+    pub(crate) intakes: Intakes,
     pub(crate) image_slots: Arc<Semaphore>,
 }
 
@@ -68,6 +74,9 @@ pub(crate) struct Call {
     /// A random byte: spreads what would otherwise happen at once.
     pub(crate) spread: u8,
     pub(crate) credential: Credential,
+    /// For whom what it takes is held.
+    pub(crate) holder: Holder,
+    pub(crate) intake: Intake,
     pub(crate) held: Held,
     pub(crate) trail: Trail,
     /// What flows goes on as long as this.
@@ -93,6 +102,8 @@ impl App {
         images: Arc<dyn Images>,
         sessions: Arc<dyn Sessions>,
     ) -> App {
+        let intakes = Intakes::new();
+        state.show_metrics(intakes.metrics());
         App {
             metrics: state.metrics(),
             state,
@@ -102,8 +113,9 @@ impl App {
             pins: Pins::default(),
             identity,
             authenticator,
-            log_slots: Arc::new(Semaphore::new(LOGS_MAX)),
-            session_slots: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            logs_open: Shares::new(LOGS_MAX, LOCAL_MIN),
+            sessions_open: Shares::new(SESSIONS_MAX, LOCAL_MIN),
+            intakes,
             image_slots: Arc::new(Semaphore::new(IMAGE_TRANSFERS_MAX)),
         }
     }
@@ -130,11 +142,15 @@ impl App {
         let caller = match is_probe {
             // Everybody may ask how the server is.
             true => Err(Refused { why: Refusal::Nothing, wait: None }),
-            false => self.authenticator.authenticate(peer, request.headers(), &self.state.snapshot()).await,
+            false => self.authenticator.authenticate(peer, request.headers(), &self.state).await,
         };
-        if caller.is_ok() {
-            peer.is_of_somebody();
+        if let Ok(caller) = &caller {
+            peer.is_of(&caller.holder());
         }
+        // Who waits to be told to send the body is told the answer instead.
+        let waits_to_send = request.headers().contains_key(EXPECT);
+        // A place among those of users is for who is one.
+        let outstays = !is_probe && caller.is_err() && peer.is_known();
         let mut trail = Trail::default();
         let recorded: Arc<AtomicBool> = Arc::default();
         let seen = Seen {
@@ -168,7 +184,10 @@ impl App {
         }
         let response = respond::with_header(response, "audit-id", &audit_id);
         // Nothing is waited for on a stranger's behalf.
-        let goes_on = if peer.is_known() { incoming.discard().await } else { incoming.is_over() };
+        let goes_on = match peer.is_known() && !waits_to_send {
+            true => incoming.discard().await,
+            false => incoming.is_over(),
+        } && !outstays;
         peer.stirs();
         if goes_on { response } else { respond::with_header(response, "connection", "close") }
     }
@@ -201,11 +220,12 @@ impl App {
             return Ok(documents::probe(self, probe));
         }
         // Who asks.
-        let Caller { user, credential } = caller.as_ref().map_err(|refused| {
+        let caller = caller.as_ref().map_err(|refused| {
             tracing::debug!(peer = ?peer.ip(), "refused: {}", refused.why);
             refused.error()
         })?;
-        let credential = credential.clone();
+        let (user, holder) = (&caller.user, caller.holder());
+        let credential = caller.credential.clone();
         seen.trail.user = user.clone();
         let on = hyper::upgrade::on(&mut request);
         let (head, ()) = request.into_parts();
@@ -233,6 +253,8 @@ impl App {
             held,
             trail: seen.trail.clone(),
             credential,
+            intake: self.intakes.of(&holder),
+            holder,
         };
         self.dispatch(peer, &call, &head, route, incoming, on).await
     }

@@ -13,8 +13,12 @@
 //! certificate names; a certificate that does not hold lets the token speak. Everybody who is known is in
 //! `system:authenticated`.
 //!
-//! What is shown is looked at with each request, so what is revoked no longer counts, on connections that are open too; what
-//! flows (watches, followed logs, sessions) ends with what it was opened with: [`Tenure`].
+//! What is shown is looked at with each request: `credential.rs` says what counts. A `TokenReview` judges a token by the same
+//! function, so what this server would take it says it takes.
+//!
+//! A certificate is verified once a minute and connection, and a user's token costs one hash; a signature is dear. So from an
+//! address that has failed too often signatures are not looked at, but for tokens that held before: who guesses costs no more
+//! than an answer, and who shares an address with them goes on.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,17 +29,18 @@ use hyper::header::AUTHORIZATION;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use watchbell_api::validate::MASTERS;
-use watchbell_api::{ApiError, Reason, Resource, Uid};
+use watchbell_api::validate::{LOCAL, MASTERS};
+use watchbell_api::{ApiError, Reason, Resource};
 use watchbell_core::request::User;
 use watchbell_core::service_account::Binding;
-use watchbell_core::world::{Snapshot, Stored};
+use watchbell_core::world::Snapshot;
 use watchbell_identity::jwt::Unverified;
 use watchbell_identity::oidc::{Issuer, Verdict};
-use watchbell_identity::{AUTHENTICATED, Attempts, CREDENTIAL_ID, Identity, Refusal, user_token};
+use watchbell_identity::{AUTHENTICATED, Attempts, CREDENTIAL_ID, Identity, Proven, Refusal, user_token};
 
-use crate::access::Held;
 use crate::connection::{LocalUser, Peer};
+use crate::credential::Credential;
+use crate::limits::Holder;
 use crate::state::State;
 
 /// Somebody who is known, and by what.
@@ -45,27 +50,14 @@ pub(crate) struct Caller {
     pub(crate) credential: Credential,
 }
 
-/// What somebody showed, as far as it takes to see whether it still counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Credential {
-    Certificate {
-        serial_number: Arc<str>,
-        ends: i64,
-    },
-    /// What the kernel says of the other end of the local socket.
-    Local,
-    UserToken {
-        name: Arc<str>,
-        uid: Uid,
-    },
-    /// An issuer takes nothing back: it ends when the token does.
-    IdToken {
-        ends: i64,
-    },
-    ServiceAccount {
-        binding: Arc<Binding>,
-        ends: i64,
-    },
+impl Caller {
+    /// For whom what this request takes is held. Whoever acts as another takes it for himself.
+    pub(crate) fn holder(&self) -> Holder {
+        match &self.credential {
+            Credential::Local { uid } => Holder::Local(*uid),
+            _ => Holder::User(self.user.name.as_str().into()),
+        }
+    }
 }
 
 /// Somebody who is not known.
@@ -105,6 +97,8 @@ const ISSUER_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Authenticator {
     identity: Arc<Identity>,
     attempts: Mutex<Attempts>,
+    /// Signed tokens that held lately.
+    proven: Mutex<Proven>,
     issuers: Vec<Issuer>,
     /// Beside root this user of the machine has the rights of its administrator: the data directory is his.
     owner: u32,
@@ -114,7 +108,8 @@ pub(crate) struct Authenticator {
 
 impl Authenticator {
     pub(crate) fn new(identity: Arc<Identity>, owner: u32, issuers: Vec<Issuer>) -> Authenticator {
-        Authenticator { identity, attempts: Mutex::default(), issuers, owner, began: Instant::now() }
+        let (attempts, proven) = (Mutex::default(), Mutex::default());
+        Authenticator { identity, attempts, proven, issuers, owner, began: Instant::now() }
     }
 
     /// Who asks.
@@ -122,49 +117,105 @@ impl Authenticator {
         &self,
         peer: &Peer,
         headers: &HeaderMap,
-        snapshot: &Snapshot,
+        state: &State,
     ) -> Result<Caller, Refused> {
-        let now = Timestamp::now();
+        let (now, snapshot) = (Timestamp::now(), state.snapshot());
         let mut why = Refusal::Nothing;
-        for judgement in [certificate(peer, snapshot, now), self.local(peer)] {
+        for judgement in [certificate(peer, &snapshot, now), self.local(peer)] {
             match judgement {
                 Judgement::Known(caller) => return Ok(caller),
                 Judgement::Refused(refusal) => why = refusal,
                 Judgement::PassedOn => {}
             }
         }
-        match self.token(headers, snapshot, now).await {
-            Judgement::Known(caller) => return Ok(caller),
-            Judgement::Refused(refusal) => why = refusal,
-            Judgement::PassedOn => {}
+        let token = match bearer(headers) {
+            Ok(None) => None,
+            Ok(Some(token)) if self.is_too_dear(peer, token) => {
+                why = Refusal::NotLookedAt;
+                None
+            }
+            Ok(Some(token)) => Some(token),
+            Err(refusal) => {
+                why = refusal;
+                None
+            }
+        };
+        if let Some(token) = token {
+            match self.judge(token, &self.identity.issuer().audiences, state, now).await {
+                Ok((caller, _)) => {
+                    self.remember(token);
+                    return Ok(caller);
+                }
+                Err(refusal) => why = refusal,
+            }
         }
         Err(Refused { why, wait: peer.ip().and_then(|address| self.failed(address)) })
     }
 
-    /// The token of a request: each that gives tokens out knows its own, by their form or by the issuer they name.
-    async fn token(&self, headers: &HeaderMap, snapshot: &Snapshot, now: Timestamp) -> Judgement {
-        let token = match bearer(headers) {
-            Ok(None) => return Judgement::PassedOn,
-            Err(refusal) => return Judgement::Refused(refusal),
-            Ok(Some(token)) => token,
+    /// Who is known by the connection alone, whatever is asked over it.
+    pub(crate) fn by_connection(&self, peer: &Peer, snapshot: &Snapshot) -> Option<Caller> {
+        [certificate(peer, snapshot, Timestamp::now()), self.local(peer)].into_iter().find_map(|judgement| {
+            match judgement {
+                Judgement::Known(caller) => Some(caller),
+                Judgement::Refused(_) | Judgement::PassedOn => None,
+            }
+        })
+    }
+
+    /// Whose token it is, and for which of these audiences: each that gives tokens out knows its own, by their form or by the
+    /// issuer they name.
+    pub(crate) async fn judge(
+        &self,
+        token: &str,
+        audiences: &[String],
+        state: &State,
+        now: Timestamp,
+    ) -> Result<(Caller, Vec<String>), Refusal> {
+        // Tokens that say nothing of whom they are for here are for this server.
+        let for_us = || {
+            let own = &self.identity.issuer().audiences;
+            let shared: Vec<String> = audiences.iter().filter(|one| own.contains(one)).cloned().collect();
+            if shared.is_empty() { Err(Refusal::Audience) } else { Ok(shared) }
         };
-        match self.review(token, &self.identity.issuer().audiences, snapshot, now) {
-            Ok((caller, _)) => Judgement::Known(caller),
-            // Of another issuer than this server.
-            Err(Refusal::Issuer) => match Unverified::parse(token) {
-                Ok(token) => self.id_token(&token, now).await,
-                Err(error) => Judgement::Refused(error.into()),
-            },
-            Err(refusal) => Judgement::Refused(refusal),
+        if user_token::is_user_token(token) {
+            let shared = for_us()?;
+            return match user(token, &state.snapshot(), now) {
+                Err(Refusal::UnknownToken) => Err(revoked_or_unknown(token, state)),
+                known => known.map(|caller| (caller, shared)),
+            };
+        }
+        let token = Unverified::parse(token).map_err(|_| Refusal::Malformed)?;
+        let issuer = token.claimed_issuer().ok_or(Refusal::Issuer)?;
+        if self.identity.issuer().accepts(&issuer) {
+            return self.service_account(&token, &issuer, audiences, &state.snapshot(), now);
+        }
+        let shared = for_us()?;
+        self.id_token(&token, &issuer, now).await.map(|caller| (caller, shared))
+    }
+
+    /// Whether it would cost a signature to look at, and comes from where too many did not hold.
+    fn is_too_dear(&self, peer: &Peer, token: &str) -> bool {
+        if user_token::is_user_token(token) || peer.is_known() {
+            return false;
+        }
+        let Some(address) = peer.ip() else { return false };
+        let waits = {
+            let attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+            attempts.wait(address, self.began.elapsed()).is_some()
+        };
+        waits && !self.proven.lock().unwrap_or_else(PoisonError::into_inner).has(token, self.began.elapsed())
+    }
+
+    /// A signature held: it is worth to look at again.
+    fn remember(&self, token: &str) {
+        if !user_token::is_user_token(token) {
+            self.proven.lock().unwrap_or_else(PoisonError::into_inner).held(token, self.began.elapsed());
         }
     }
 
-    /// A token of the issuer that it names, if that is trusted.
-    async fn id_token(&self, token: &Unverified<'_>, now: Timestamp) -> Judgement {
-        let issuer = token.claimed_issuer();
-        let Some(issuer) = self.issuers.iter().find(|known| Some(known.url()) == issuer.as_deref()) else {
-            return Judgement::Refused(Refusal::Issuer);
-        };
+    /// A token of an issuer of others, if that is trusted.
+    async fn id_token(&self, token: &Unverified<'_>, url: &str, now: Timestamp) -> Result<Caller, Refusal> {
+        let issuer = self.issuers.iter().find(|known| known.url() == url).ok_or(Refusal::Issuer)?;
         let refusal = match judged(issuer.verify(token, now.as_second())) {
             Ok(judgement) => return judgement,
             Err(refusal) => refusal,
@@ -176,16 +227,16 @@ impl Authenticator {
             let _ = tell.send(());
         };
         if !issuer.ask(then) || timeout(ISSUER_PATIENCE, told).await.is_err() {
-            return Judgement::Refused(refusal);
+            return Err(refusal);
         }
-        judged(issuer.verify(token, now.as_second())).unwrap_or_else(Judgement::Refused)
+        judged(issuer.verify(token, now.as_second())).unwrap_or_else(Err)
     }
 
     fn local(&self, peer: &Peer) -> Judgement {
         match peer.local() {
             None => Judgement::PassedOn,
             Some(LocalUser { uid, pid }) if uid == 0 || uid == self.owner => {
-                let name = if uid == 0 { "local:root".to_owned() } else { format!("local:{uid}") };
+                let name = if uid == 0 { format!("{LOCAL}root") } else { format!("{LOCAL}{uid}") };
                 let extra = [("watchbell.dev/pid", i64::from(pid)), ("watchbell.dev/uid", i64::from(uid))];
                 Judgement::Known(Caller {
                     user: User {
@@ -194,46 +245,22 @@ impl Authenticator {
                         extra: extra.map(|(key, value)| (key.to_owned(), vec![value.to_string()])).into(),
                         ..User::default()
                     },
-                    credential: Credential::Local,
+                    credential: Credential::Local { uid },
                 })
             }
             Some(LocalUser { uid, .. }) => Judgement::Refused(Refusal::LocalUser(uid)),
         }
     }
 
-    /// Whose token it is, and for which of these audiences.
-    pub(crate) fn review(
-        &self,
-        token: &str,
-        audiences: &[String],
-        snapshot: &Snapshot,
-        now: Timestamp,
-    ) -> Result<(Caller, Vec<String>), Refusal> {
-        if !user_token::is_user_token(token) {
-            return self.service_account(token, audiences, snapshot, now);
-        }
-        // A user's token is for this server.
-        let own = &self.identity.issuer().audiences;
-        let shared: Vec<String> = audiences.iter().filter(|one| own.contains(one)).cloned().collect();
-        if shared.is_empty() {
-            return Err(Refusal::Audience);
-        }
-        Ok((user(token, snapshot, now)?, shared))
-    }
-
     fn service_account(
         &self,
-        token: &str,
+        token: &Unverified<'_>,
+        issuer: &str,
         audiences: &[String],
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<(Caller, Vec<String>), Refusal> {
-        let token = Unverified::parse(token).map_err(|_| Refusal::Malformed)?;
-        let issuer = &self.identity.issuer().url;
-        if token.claimed_issuer().as_ref() != Some(issuer) {
-            return Err(Refusal::Issuer);
-        }
-        let claims = self.identity.tokens().verify(&token, issuer, audiences, now)?;
+        let claims = self.identity.tokens().verify(token, issuer, audiences, now)?;
         let binding = Binding::read(&claims.all)
             .ok_or_else(|| Refusal::Claims("the token's claims are not a service account's".into()))?;
         binding.still_counts(snapshot, now.as_second())?;
@@ -266,12 +293,10 @@ fn certificate(peer: &Peer, snapshot: &Snapshot, now: Timestamp) -> Judgement {
 }
 
 /// `Err`: it may be known once its issuer was asked.
-fn judged(verdict: Verdict) -> Result<Judgement, Refusal> {
+fn judged(verdict: Verdict) -> Result<Result<Caller, Refusal>, Refusal> {
     match verdict {
-        Verdict::Known { user, ends } => {
-            Ok(Judgement::Known(Caller { user, credential: Credential::IdToken { ends } }))
-        }
-        Verdict::Refused(refusal) => Ok(Judgement::Refused(refusal)),
+        Verdict::Known { user, ends } => Ok(Ok(Caller { user, credential: Credential::IdToken { ends } })),
+        Verdict::Refused(refusal) => Ok(Err(refusal)),
         Verdict::UnknownKey(refusal) => Err(refusal),
     }
 }
@@ -292,6 +317,16 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     Ok(Some(token))
 }
 
+/// Why a token has no record. Who shows the secret of one that was taken back learns no more than others; the audit journal
+/// does: a token that was revoked and is still shown is somebody's who should no longer have it.
+fn revoked_or_unknown(token: &str, state: &State) -> Refusal {
+    let revoked = user_token::read(token).and_then(|shown| {
+        let gone = state.deleted(Resource::UserToken, shown.name)?;
+        shown.secret.matches(&gone.token()?.digest).then_some(Refusal::RevokedToken)
+    });
+    revoked.unwrap_or(Refusal::UnknownToken)
+}
+
 fn user(token: &str, snapshot: &Snapshot, now: Timestamp) -> Result<Caller, Refusal> {
     let Some(shown) = user_token::read(token) else { return Err(Refusal::Malformed) };
     let Some(stored) = snapshot.get(Resource::UserToken, "", shown.name) else {
@@ -305,7 +340,7 @@ fn user(token: &str, snapshot: &Snapshot, now: Timestamp) -> Result<Caller, Refu
         return Err(Refusal::WrongToken);
     }
     if stored.deletion.is_some() {
-        return Err(Refusal::UnknownToken);
+        return Err(Refusal::RevokedToken);
     }
     if kept.expires_at <= now.as_second() {
         return Err(Refusal::Expired);
@@ -317,116 +352,6 @@ fn user(token: &str, snapshot: &Snapshot, now: Timestamp) -> Result<Caller, Refu
         user: User { name: grant.user.clone(), groups, extra, ..User::default() },
         credential: Credential::UserToken { name: stored.name.clone(), uid: stored.uid },
     })
-}
-
-impl Credential {
-    /// Whether it still counts, by what is committed.
-    fn counts(&self, snapshot: &Snapshot, now: Timestamp) -> bool {
-        match self {
-            Credential::Certificate { serial_number, ends } => {
-                *ends > now.as_second()
-                    && snapshot.get(Resource::CertificateRevocation, "", serial_number).is_none()
-            }
-            Credential::Local => true,
-            Credential::IdToken { ends } => *ends > now.as_second(),
-            Credential::ServiceAccount { binding, ends } => {
-                *ends > now.as_second() && binding.still_counts(snapshot, now.as_second()).is_ok()
-            }
-            Credential::UserToken { name, uid } => {
-                snapshot.get(Resource::UserToken, "", name).is_some_and(|stored| {
-                    stored.uid == *uid && stored.deletion.is_none() && until(stored) > now.as_second()
-                })
-            }
-        }
-    }
-
-    /// When it ends by itself.
-    fn ends(&self, snapshot: &Snapshot) -> i64 {
-        match self {
-            Credential::Certificate { ends, .. }
-            | Credential::IdToken { ends }
-            | Credential::ServiceAccount { ends, .. } => *ends,
-            Credential::Local => i64::MAX,
-            Credential::UserToken { name, .. } => {
-                snapshot.get(Resource::UserToken, "", name).map_or(0, |stored| until(stored))
-            }
-        }
-    }
-}
-
-fn until(token: &Stored) -> i64 {
-    token.token().map_or(0, |kept| kept.expires_at)
-}
-
-/// Objects by which somebody is known, or may do something: with a change of these, what flows is looked at again.
-pub(crate) fn is_of_credentials(resource: Resource) -> bool {
-    matches!(
-        resource,
-        Resource::UserToken
-            | Resource::CertificateRevocation
-            | Resource::ServiceAccount
-            | Resource::Role
-            | Resource::RoleBinding
-            | Resource::ClusterRole
-            | Resource::ClusterRoleBinding
-    )
-}
-
-/// How long something that flows may go on: as long as what it was opened with counts, and whoever opened it may.
-#[derive(Debug, Clone)]
-pub(crate) struct Tenure {
-    state: State,
-    credential: Credential,
-    held: Held,
-}
-
-/// The longest nap: the wall clock may be set.
-const NAP: Duration = Duration::from_secs(60);
-
-impl Tenure {
-    pub(crate) fn new(state: State, credential: Credential, held: Held) -> Tenure {
-        Tenure { state, credential, held }
-    }
-
-    /// Whether it counts now; if not, what the client hears of it.
-    pub(crate) fn confirm(&self) -> Result<(), ApiError> {
-        self.confirm_by(&self.state.snapshot(), Timestamp::now())
-    }
-
-    fn confirm_by(&self, snapshot: &Snapshot, now: Timestamp) -> Result<(), ApiError> {
-        if !self.credential.counts(snapshot, now) {
-            return Err(ApiError::new(
-                Reason::Unauthorized,
-                "what this was opened with no longer counts: it was revoked, or has ended",
-            ));
-        }
-        self.held.check(snapshot.rbac())
-    }
-
-    /// Waits until it no longer counts, or its user no longer may, and says what the client hears of it.
-    pub(crate) async fn over(&self) -> ApiError {
-        // What a token is bound to may be any pod, which few wait for: they hear of all changes.
-        let mut bell = match &self.credential {
-            Credential::ServiceAccount { binding, .. } if binding.object.is_some() => self.state.bell(),
-            _ => self.state.credentials_bell(),
-        };
-        loop {
-            bell.mark_unchanged();
-            let snapshot = self.state.snapshot();
-            let now = Timestamp::now();
-            if let Err(refusal) = self.confirm_by(&snapshot, now) {
-                return refusal;
-            }
-            let left = self.credential.ends(&snapshot).saturating_sub(now.as_second());
-            drop(snapshot);
-            let nap = Duration::from_secs(u64::try_from(left).unwrap_or(0)).min(NAP);
-            tokio::select! {
-                // The sender lives as long as the state.
-                _ = bell.changed() => {}
-                () = tokio::time::sleep(nap) => {}
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::mpsc;
-use watchbell_api::{ApiError, Reason};
 
 /// As much as Kubernetes' API server takes in a request.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
-/// As much of a larger one is taken and thrown away.
-const DRAINED_BYTES_MAX: u64 = 64 << 20;
 /// A client that sends nothing, or takes nothing, for so long has gone.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -118,6 +115,11 @@ impl Arriving {
         Arriving(Some(body))
     }
 
+    /// How long it says that it is, at least.
+    pub(crate) fn expected(&self) -> u64 {
+        self.0.as_ref().map_or(0, |body| body.size_hint().lower())
+    }
+
     /// Nothing of it is to come, or somebody took it.
     pub(crate) fn is_over(&self) -> bool {
         self.0.as_ref().is_none_or(HttpBody::is_end_stream)
@@ -148,50 +150,4 @@ impl Arriving {
         };
         tokio::time::timeout(REFUSED_PATIENCE, rest).await.unwrap_or(false)
     }
-}
-
-/// The whole body of a request, within the limit and in bounded time.
-///
-/// One that is too large is taken to its end, up to [`DRAINED_BYTES_MAX`], and thrown away: most clients only look at the
-/// answer once they have sent everything.
-pub(crate) async fn read(body: &mut Arriving) -> Result<Bytes, ApiError> {
-    let Some(mut body) = body.take() else { return Ok(Bytes::new()) };
-    let expected = body.size_hint().lower();
-    if expected > DRAINED_BYTES_MAX {
-        return Err(too_large());
-    }
-    let mut whole = Vec::with_capacity(expected.min(BODY_BYTES_MAX as u64) as usize);
-    let mut taken: u64 = 0;
-    let all = async {
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                ApiError::bad_request(format!("the body of the request cannot be read: {error}"))
-            })?;
-            let Ok(piece) = frame.into_data() else { continue };
-            taken += piece.len() as u64;
-            if taken > DRAINED_BYTES_MAX {
-                break;
-            }
-            if taken <= BODY_BYTES_MAX as u64 {
-                whole.extend_from_slice(&piece);
-            }
-        }
-        if taken > BODY_BYTES_MAX as u64 { Err(too_large()) } else { Ok(()) }
-    };
-    match tokio::time::timeout(PATIENCE, all).await {
-        Ok(result) => result.map(|()| Bytes::from(whole)),
-        Err(_) => Err(ApiError::new(
-            Reason::Timeout,
-            format!("the body of the request did not arrive within {} s", PATIENCE.as_secs()),
-        )),
-    }
-}
-
-fn too_large() -> ApiError {
-    ApiError::new(
-        Reason::RequestEntityTooLarge,
-        format!(
-            "Request entity too large: limit is {BODY_BYTES_MAX}: split the object, or keep its data elsewhere"
-        ),
-    )
 }

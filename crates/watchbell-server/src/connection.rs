@@ -1,14 +1,16 @@
 //! Connections: how many there may be, how long each may dawdle, and whom each belongs to.
 //!
 //! ```text
-//!  accept ──▶ handshake ──▶ with a certificate of ours ──▶ known (many)
-//!             (few)     └─▶ without                    ──▶ anonymous (few) ── a request with a token that holds ──▶ known
-//!  accept at the local socket ─────────────────────────▶ anonymous (few) ── of root or the owner ─▶ known
+//!  accept ──▶ handshake ──▶ with a certificate that counts ──▶ known (many)
+//!             (few)     └─▶ without                        ──▶ anonymous (few) ── a request with a token that counts ──▶ known
+//!  accept at the local socket ─────────────────────────────▶ local (few, and their own)
 //! ```
 //!
-//! Where a place is full the newcomer takes that of the oldest: who holds connections open cannot keep others out.
+//! Where all places of a kind are taken the newcomer gets one of those who hold most: by user, and of who is not known by where
+//! he comes from. So who holds connections open cannot keep others out, and the machine's administrator has places that nobody
+//! else can take. How many there are follows from how many files the process may open (`limits.rs`).
 
-use std::collections::VecDeque;
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,13 +26,11 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use watchbell_identity::{ClientCertificate, ClientCheck, Refusal};
+use watchbell_identity::{ClientCertificate, ClientCheck, Refusal, Source};
 
 use crate::app::App;
+use crate::limits::{ConnectionLimits, Holder, Number, Places};
 
-const HANDSHAKES_MAX: usize = 256;
-const ANONYMOUS_MAX: usize = 128;
-const KNOWN_MAX: usize = 4096;
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For the head of a request, and for the pause between two.
 const HEAD: Duration = Duration::from_secs(75);
@@ -70,8 +70,8 @@ pub(crate) struct LocalUser {
 
 /// Which of the places a connection has.
 struct Seat {
-    place: Option<Place>,
-    known: Arc<Places>,
+    place: Place,
+    known: Arc<Room>,
     handle: AbortHandle,
     is_known: bool,
     /// When a request last came or was answered.
@@ -124,13 +124,15 @@ impl Peer {
         self.seat().at = Instant::now();
     }
 
-    /// Somebody who is known asked over it: it no longer counts among those of strangers.
-    pub(crate) fn is_of_somebody(&self) {
+    /// Somebody who is known asked over it: from now on it counts as theirs. Whose it is first it stays, though another may ask
+    /// over it later, as behind a proxy.
+    pub(crate) fn is_of(&self, holder: &Holder) {
         let mut seat = self.seat();
         if !seat.is_known {
             seat.is_known = true;
-            let place = seat.known.take(seat.handle.clone());
-            seat.place = Some(place);
+            if !holder.is_local() {
+                seat.place = seat.known.take(holder.clone(), seat.handle.clone());
+            }
         }
     }
 
@@ -154,56 +156,62 @@ impl Peer {
     }
 }
 
-/// A number of places; when all are taken the oldest is cleared.
-struct Places {
-    most: usize,
-    taken: Mutex<Taken>,
+/// Places of connections, and the tasks that hold them.
+struct Room {
+    state: Mutex<Taken>,
 }
 
-#[derive(Default)]
 struct Taken {
-    next: u64,
-    holders: VecDeque<(u64, AbortHandle)>,
+    places: Places,
+    tasks: HashMap<Number, AbortHandle>,
 }
 
-impl Places {
-    fn new(most: usize) -> Arc<Places> {
-        Arc::new(Places { most, taken: Mutex::new(Taken::default()) })
+impl Room {
+    fn new(most: usize) -> Arc<Room> {
+        Arc::new(Room { state: Mutex::new(Taken { places: Places::new(most), tasks: HashMap::new() }) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place for a task.
-    fn take(self: &Arc<Self>, task: AbortHandle) -> Place {
+    /// Takes a place for a task, at the cost of another where all are taken.
+    fn take(self: &Arc<Self>, holder: Holder, task: AbortHandle) -> Place {
         let mut taken = self.lock();
-        if taken.holders.len() == self.most
-            && let Some((_, oldest)) = taken.holders.pop_front()
-        {
-            oldest.abort();
-        }
-        let number = taken.next;
-        taken.next += 1;
-        taken.holders.push_back((number, task));
-        Place { places: self.clone(), number }
+        let (number, cleared) = taken.places.take(&holder);
+        taken.cut(cleared);
+        taken.tasks.insert(number, task);
+        Place { room: self.clone(), holder, number }
     }
 
-    fn clear_oldest(&self) {
-        if let Some((_, oldest)) = self.lock().holders.pop_front() {
-            oldest.abort();
+    /// Whether there was one to clear.
+    fn clear_one(&self) -> bool {
+        let mut taken = self.lock();
+        let cleared = taken.places.clear_one();
+        taken.cut(cleared);
+        cleared.is_some()
+    }
+}
+
+impl Taken {
+    fn cut(&mut self, cleared: Option<Number>) {
+        if let Some(task) = cleared.and_then(|number| self.tasks.remove(&number)) {
+            task.abort();
         }
     }
 }
 
 struct Place {
-    places: Arc<Places>,
-    number: u64,
+    room: Arc<Room>,
+    holder: Holder,
+    number: Number,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.lock().holders.retain(|(number, _)| *number != self.number);
+        let mut taken = self.room.lock();
+        taken.tasks.remove(&self.number);
+        taken.places.leave(&self.holder, self.number);
     }
 }
 
@@ -219,9 +227,10 @@ pub(crate) struct Connections {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) clients: Arc<ClientCheck>,
     pub(crate) stop: watch::Receiver<bool>,
-    handshakes: Arc<Places>,
-    anonymous: Arc<Places>,
-    known: Arc<Places>,
+    handshakes: Arc<Room>,
+    anonymous: Arc<Room>,
+    known: Arc<Room>,
+    local: Arc<Room>,
 }
 
 impl Connections {
@@ -230,22 +239,26 @@ impl Connections {
         acceptor: TlsAcceptor,
         clients: Arc<ClientCheck>,
         stop: watch::Receiver<bool>,
+        limits: ConnectionLimits,
     ) -> Connections {
         Connections {
             app,
             acceptor,
             clients,
             stop,
-            handshakes: Places::new(HANDSHAKES_MAX),
-            anonymous: Places::new(ANONYMOUS_MAX),
-            known: Places::new(KNOWN_MAX),
+            handshakes: Room::new(limits.handshakes),
+            anonymous: Room::new(limits.anonymous),
+            known: Room::new(limits.known),
+            local: Room::new(limits.local),
         }
     }
 
     /// Makes room when the process has no descriptor left for a newcomer.
     pub(crate) fn make_room(&self) {
-        self.handshakes.clear_oldest();
-        self.anonymous.clear_oldest();
+        let strangers = [self.handshakes.clear_one(), self.anonymous.clear_one()];
+        if strangers == [false, false] {
+            self.known.clear_one();
+        }
     }
 
     /// Serves a connection in a task of its own.
@@ -277,7 +290,8 @@ impl Connections {
         alive: watch::Receiver<()>,
     ) {
         let _counted = self.app.metrics.connection();
-        let place = self.handshakes.take(handle.clone());
+        let source = Holder::Source(Source::of(address.ip()));
+        let place = self.handshakes.take(source.clone(), handle.clone());
         // Small answers go out at once; a peer that vanished is found out.
         if let Err(error) = stream.set_nodelay(true).and_then(|()| Ok(probe(&stream)?)) {
             tracing::debug!(%address, "the connection closed at once: {error}");
@@ -301,7 +315,9 @@ impl Connections {
             .map(|chain| chain.iter().map(|c| c.clone().into_owned()).collect())
             .unwrap_or_default();
         drop(place);
-        self.serve(tls, End::Net { address, chain }, handle, alive).await;
+        let place = self.anonymous.take(source, handle.clone());
+        let end = End::Net { address, chain };
+        self.serve(tls, end, place, handle, alive).await;
     }
 
     /// The kernel says who connected; whether he may is judged with each request, as with everybody else.
@@ -315,7 +331,8 @@ impl Connections {
         match stream.peer_cred() {
             Ok(peer) => {
                 let user = LocalUser { uid: peer.uid(), pid: peer.pid().unwrap_or(0) };
-                self.serve(stream, End::Local(user), handle, alive).await;
+                let place = self.local.take(Holder::Local(user.uid), handle.clone());
+                self.serve(stream, End::Local(user), place, handle, alive).await;
             }
             Err(error) => tracing::warn!("who connected to the local socket cannot be seen: {error}"),
         }
@@ -325,6 +342,7 @@ impl Connections {
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         end: End,
+        place: Place,
         handle: AbortHandle,
         alive: watch::Receiver<()>,
     ) {
@@ -334,15 +352,16 @@ impl Connections {
             _alive: alive,
             checked: Mutex::new(None),
             seat: Mutex::new(Seat {
-                place: Some(self.anonymous.take(handle.clone())),
+                place,
                 known: self.known.clone(),
                 handle,
                 is_known: false,
                 at: Instant::now(),
             }),
         });
-        if peer.certificate(Timestamp::now()).is_ok() {
-            peer.is_of_somebody();
+        // Whether what it came with counts, a revocation included: else it is a stranger's until a token says otherwise.
+        if let Some(caller) = self.app.authenticator.by_connection(&peer, &self.app.state.snapshot()) {
+            peer.is_of(&caller.holder());
         }
         let watched = peer.clone();
         let app = self.app.clone();

@@ -9,9 +9,10 @@ use hyper::body::Bytes;
 use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, VARY};
 use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
-use watchbell_api::{ApiError, Reason, openapi};
+use watchbell_api::{ApiError, openapi};
 
 use crate::app::{App, Call, not_modified};
+use crate::blocking::blocking;
 use crate::body::{Body, whole};
 use crate::discovery;
 use crate::request::accept::Answer;
@@ -108,19 +109,13 @@ fn of_issuer(content_type: &'static str, document: &Value, call: &Call) -> Respo
 pub(crate) async fn metrics(app: &Arc<App>, call: &Call) -> Result<Response<Body>, ApiError> {
     let shared = app.clone();
     // Counting the objects of a large state takes a moment.
-    let text = tokio::task::spawn_blocking(move || shared.metrics.render(&shared.state.snapshot()))
-        .await
-        .map_err(|_| ending())?;
+    let text = blocking(move || shared.metrics.render(&shared.state.snapshot())).await?;
     Ok(respond::bytes(
         StatusCode::OK,
         "text/plain; version=0.0.4; charset=utf-8",
         Bytes::from(text),
         call.gzip,
     ))
-}
-
-fn ending() -> ApiError {
-    ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
 }
 
 /// A document that never changes while the program runs: made once, compressed once.
@@ -193,7 +188,7 @@ fn v3(group: &str, version: &str) -> Option<Arc<Fixed>> {
 /// `/openapi/v3`
 pub(crate) async fn openapi_index(call: &Call) -> Result<Response<Body>, ApiError> {
     let answer = Answer::document(&call.accept);
-    let paths = tokio::task::spawn_blocking(|| {
+    let paths = blocking(|| {
         let mut paths = Map::new();
         for (group, version) in discovery::group_versions() {
             let Some(fixed) = v3(group, version) else { continue };
@@ -204,8 +199,7 @@ pub(crate) async fn openapi_index(call: &Call) -> Result<Response<Body>, ApiErro
         }
         paths
     })
-    .await
-    .map_err(|_| ending())?;
+    .await?;
     respond::document(StatusCode::OK, answer, &json!({"paths": paths}), call.gzip)
 }
 
@@ -216,10 +210,7 @@ pub(crate) async fn openapi_v3(
     version: String,
 ) -> Result<Response<Body>, ApiError> {
     Answer::text(&call.accept)?;
-    let fixed = tokio::task::spawn_blocking(move || v3(&group, &version))
-        .await
-        .map_err(|_| ending())?
-        .ok_or_else(no_such_path)?;
+    let fixed = blocking(move || v3(&group, &version)).await?.ok_or_else(no_such_path)?;
     // A client that names the hash it learned from the index may keep the document for good.
     let cache = if call.query.get("hash") == Some(&fixed.hash) {
         "public, immutable, max-age=31536000"
@@ -239,6 +230,6 @@ pub(crate) async fn openapi_v2(call: &Call) -> Result<Response<Body>, ApiError> 
         Err(_) if named(SWAGGER_WIRE) || named(SWAGGER_WIRE_OLD) => (&V2_WIRE, SWAGGER_WIRE),
         Err(error) => return Err(error),
     };
-    let document = tokio::task::spawn_blocking(|| LazyLock::force(document)).await.map_err(|_| ending())?;
+    let document = blocking(|| LazyLock::force(document)).await?;
     Ok(document.respond(call, media, "no-cache, private"))
 }

@@ -3,20 +3,24 @@
 //! A watcher holds no buffer of its own. It reads the shared history from its cursor on; when it is so slow that the
 //! history has moved past the cursor it is cut, never waited for (its client lists anew).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hyper::body::Bytes;
 use tokio::sync::watch;
-use watchbell_api::{ApiError, Cause, Reason, Resource};
-use watchbell_core::world::Change;
+use watchbell_api::{ApiError, Cause, Reason, Resource, Uid};
+use watchbell_core::world::{Change, Stored};
 
-use crate::authenticate::is_of_credentials;
+use crate::credential::is_of_credentials;
 use crate::metrics::Metrics;
 use crate::view::View;
 
-/// How many changes of a resource are remembered.
+/// How many changes of a resource are remembered,
 const HISTORY: usize = 16_384;
+/// and how many bytes they may keep that nothing else does: large objects that change often are remembered for a shorter time.
+const HISTORY_BYTES: usize = 32 << 20;
+/// A change and its object without what the object's author wrote.
+const EVENT_BYTES: usize = 1 << 10;
 /// Of how many of them the bytes are kept once somebody asked for them: watchers that keep up share them.
 const ENCODED: usize = 1024;
 /// How many changes a watcher takes at a time, so that the lock is held briefly.
@@ -67,8 +71,32 @@ impl Event {
 #[derive(Debug)]
 struct History {
     changes: VecDeque<Arc<Event>>,
+    bytes: usize,
     /// Nothing up to and with this version can be told any more.
     forgotten: u64,
+}
+
+impl History {
+    fn push(&mut self, change: Change) {
+        self.bytes += kept_by(&change);
+        self.changes.push_back(Arc::new(Event::new(change)));
+        // The newest stays: whoever reads it may watch from there.
+        while self.changes.len() > 1
+            && (self.changes.len() > HISTORY || self.bytes > HISTORY_BYTES)
+            && let Some(oldest) = self.changes.pop_front()
+        {
+            self.bytes -= kept_by(&oldest.change);
+            self.forgotten = oldest.change.resource_version;
+        }
+    }
+}
+
+/// How many bytes are kept for a change: those of the form before it, which nothing else keeps, unless the new one shares them.
+fn kept_by(change: &Change) -> usize {
+    let (old, new) =
+        (change.old.as_ref().and_then(|s| s.own_json()), change.new.as_ref().and_then(|s| s.own_json()));
+    let is_shared = old.zip(new).is_some_and(|(old, new)| std::ptr::eq(old, new));
+    EVENT_BYTES + if is_shared { 0 } else { old.map_or(0, <[u8]>::len) }
 }
 
 /// The histories and the bell that rings when they grow.
@@ -78,16 +106,19 @@ pub(crate) struct Hub {
     version: watch::Sender<u64>,
     /// The version of the last change of what somebody is known by.
     credentials: watch::Sender<u64>,
+    /// Objects that somebody waits for.
+    awaited: Mutex<HashMap<Uid, watch::Sender<()>>>,
 }
 
 impl Hub {
     /// A hub that knows nothing of what happened up to `version`.
     pub(crate) fn new(version: u64) -> Hub {
-        let history = || Mutex::new(History { changes: VecDeque::new(), forgotten: version });
+        let history = || Mutex::new(History { changes: VecDeque::new(), bytes: 0, forgotten: version });
         Hub {
             histories: Resource::all().map(|_| history()).collect(),
             version: watch::Sender::new(version),
             credentials: watch::Sender::new(version),
+            awaited: Mutex::default(),
         }
     }
 
@@ -101,14 +132,10 @@ impl Hub {
         if changes.iter().any(|change| is_of_credentials(change.object().resource)) {
             self.credentials.send_replace(version);
         }
+        self.ring_awaited(&changes);
         for change in changes {
             let mut history = self.history(change.object().resource);
-            if history.changes.len() == HISTORY
-                && let Some(oldest) = history.changes.pop_front()
-            {
-                history.forgotten = oldest.change.resource_version;
-            }
-            history.changes.push_back(Arc::new(Event::new(change)));
+            history.push(change);
             if let Some(place) = history.changes.len().checked_sub(ENCODED) {
                 history.changes[place].forget_encoded();
             }
@@ -137,6 +164,38 @@ impl Hub {
         self.credentials.subscribe()
     }
 
+    fn awaited(&self) -> MutexGuard<'_, HashMap<Uid, watch::Sender<()>>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring_awaited(&self, changes: &[Change]) {
+        let awaited = self.awaited();
+        if awaited.is_empty() {
+            return;
+        }
+        for change in changes {
+            if let Some(bell) = awaited.get(&change.object().uid) {
+                bell.send_replace(());
+            }
+        }
+    }
+
+    /// Rings with each change of one object.
+    pub(crate) fn bell_of(self: &Arc<Self>, uid: Uid) -> ObjectBell {
+        let bell = self.awaited().entry(uid).or_insert_with(|| watch::Sender::new(())).subscribe();
+        ObjectBell { hub: self.clone(), uid, bell }
+    }
+
+    /// The last form of an object that is gone, as long as its end is remembered.
+    pub(crate) fn deleted(&self, resource: Resource, name: &str) -> Option<Arc<Stored>> {
+        let history = self.history(resource);
+        let last = history.changes.iter().rev().find(|event| *event.change.object().name == *name)?;
+        match last.change.new {
+            None => last.change.old.clone(),
+            Some(_) => None,
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.version() == u64::MAX
     }
@@ -155,17 +214,7 @@ impl Hub {
         read: u64,
     ) -> Result<Watch, ApiError> {
         let newest = self.version().max(read);
-        if from > newest && newest != u64::MAX {
-            let message = format!("Too large resource version: {from}, current: {newest}");
-            let mut error = ApiError::new(Reason::Timeout, message);
-            error.causes.push(Cause {
-                reason: "ResourceVersionTooLarge".into(),
-                message: "Too large resource version".into(),
-                field: String::new(),
-            });
-            error.retry_after_seconds = Some(1);
-            return Err(error);
-        }
+        require_reached(from, newest)?;
         let forgotten = self.history(resource).forgotten;
         if from < forgotten {
             return Err(ApiError::new(
@@ -181,6 +230,53 @@ impl Hub {
             cursor: from,
             ready: VecDeque::new(),
         })
+    }
+}
+
+/// A version that this server has not given out yet: a client of another server, or of one before a restore.
+pub(crate) fn require_reached(asked: u64, current: u64) -> Result<(), ApiError> {
+    if asked <= current {
+        return Ok(());
+    }
+    let mut error =
+        ApiError::new(Reason::Timeout, format!("Too large resource version: {asked}, current: {current}"));
+    error.causes.push(Cause {
+        reason: "ResourceVersionTooLarge".into(),
+        message: "Too large resource version".into(),
+        field: String::new(),
+    });
+    error.retry_after_seconds = Some(1);
+    Err(error)
+}
+
+/// Rings with the changes of one object, while somebody listens.
+#[derive(Debug)]
+pub(crate) struct ObjectBell {
+    hub: Arc<Hub>,
+    uid: Uid,
+    bell: watch::Receiver<()>,
+}
+
+impl ObjectBell {
+    /// Forgets that it rang.
+    pub(crate) fn hush(&mut self) {
+        self.bell.mark_unchanged();
+    }
+
+    /// Waits until it rings.
+    pub(crate) async fn rings(&mut self) {
+        // The sender lives as long as somebody listens.
+        let _ = self.bell.changed().await;
+    }
+}
+
+impl Drop for ObjectBell {
+    fn drop(&mut self) {
+        let mut awaited = self.hub.awaited();
+        // This one still listens.
+        if awaited.get(&self.uid).is_some_and(|bell| bell.receiver_count() <= 1) {
+            awaited.remove(&self.uid);
+        }
     }
 }
 
@@ -258,24 +354,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use watchbell_api::{Reason, Resource};
-
-    use super::{Heard, Hub};
-
-    #[test]
-    fn who_read_a_batch_may_watch_from_it_before_it_is_told() {
-        let hub = Arc::new(Hub::new(5));
-        let watch = |from, read| hub.watch(Resource::Pod, None, from, read);
-        assert_eq!(watch(8, 7).unwrap_err().reason, Reason::Timeout);
-        assert_eq!(watch(4, 7).unwrap_err().reason, Reason::Expired);
-        let mut early = watch(7, 7).unwrap();
-        hub.publish(Vec::new(), 7);
-        hub.publish(Vec::new(), 8);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let heard = runtime.block_on(early.hear());
-        assert!(matches!(heard, Some(Heard::UpTo)) && early.cursor() == 8, "{heard:?}");
-    }
-}
+mod tests;

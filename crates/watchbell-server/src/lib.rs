@@ -17,11 +17,15 @@
 mod access;
 mod app;
 mod authenticate;
+mod blocking;
 mod body;
 mod connection;
+mod credential;
 mod discovery;
 mod documents;
 mod impersonate;
+mod intake;
+mod limits;
 mod local;
 mod metrics;
 mod notes;
@@ -42,6 +46,7 @@ mod maintenance;
 mod state;
 mod writer;
 
+pub use limits::ConnectionLimits;
 pub use local::ADMIN_SOCKET;
 pub use server::{Ended, Server, ServerError, ServerOptions};
 pub use state::{StartError, State, Writer};

@@ -20,6 +20,7 @@ use watchbell_identity::{Identity, IdentityError};
 use crate::app::App;
 use crate::authenticate::Authenticator;
 use crate::connection::{Connections, Newcomer, stopped};
+use crate::limits::ConnectionLimits;
 use crate::local;
 use crate::state::State;
 
@@ -38,6 +39,7 @@ pub struct ServerOptions {
     pub identity: Arc<Identity>,
     /// Whose ID tokens are taken.
     pub issuers: Vec<Issuer>,
+    pub connections: ConnectionLimits,
 }
 
 /// The server could not start.
@@ -85,7 +87,7 @@ impl Server {
         images: Arc<dyn Images>,
         sessions: Arc<dyn Sessions>,
     ) -> Result<Server, ServerError> {
-        let ServerOptions { listen, identity, issuers } = options;
+        let ServerOptions { listen, identity, issuers, connections: limits } = options;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("server")
             .max_blocking_threads(BLOCKING_THREADS)
@@ -113,6 +115,7 @@ impl Server {
             TlsAcceptor::from(identity.tls()),
             identity.clients(),
             stopped.clone(),
+            limits,
         ));
         let socket = match local::listen(identity.data_dir(), runtime.handle()) {
             Ok((local, path)) => {

@@ -16,23 +16,39 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use watchbell_api::node::{Command, Lookup, Report, Tokens};
-use watchbell_api::{ApiError, Reason, Resource};
+use watchbell_api::{ApiError, Resource, Uid};
 use watchbell_core::request::{Request, Written};
-use watchbell_core::world::{Config, Snapshot, World};
+use watchbell_core::world::{Config, Snapshot, Stored, World};
 use watchbell_identity::Identity;
 use watchbell_store::Store;
 
-use crate::hub::{Hub, Watch};
+use crate::blocking::ending;
+use crate::hub::{Hub, ObjectBell, Watch};
+use crate::intake::Intake;
 use crate::journal;
 use crate::maintenance;
 use crate::metrics::Metrics;
 use crate::notes::{Note, Notes};
 use crate::writer::{CommitFailure, Task};
 
+/// Where the answer to a write goes. Until then what the request takes is held, whether its client still waits or not.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    to: oneshot::Sender<Result<Written, ApiError>>,
+    _intake: Option<Intake>,
+}
+
+impl Answer {
+    pub(crate) fn send(self, result: Result<Written, ApiError>) {
+        // A client that went away does not hear the answer; what it asked for is done.
+        let _ = self.to.send(result);
+    }
+}
+
 /// What comes to the writer.
 #[derive(Debug)]
 pub(crate) enum Input {
-    Write(Box<Request>, oneshot::Sender<Result<Written, ApiError>>),
+    Write(Box<Request>, Answer),
     Report(Report),
     Note(Note),
     /// The wall clock was set.
@@ -147,18 +163,24 @@ impl State {
 
     /// Asks for a change. The answer comes when it is durable, or refused.
     pub async fn write(&self, request: Request) -> Result<Written, ApiError> {
-        let (answer, wait) = oneshot::channel();
-        self.inner.inputs.send(Input::Write(Box::new(request), answer)).map_err(|_| self.gone())?;
-        wait.await.map_err(|_| self.gone())?
+        self.send(request, None).await
+    }
+
+    /// The same; what the request takes is held until the writer is done with it.
+    pub(crate) async fn write_with(&self, request: Request, intake: &Intake) -> Result<Written, ApiError> {
+        self.send(request, Some(intake.clone())).await
+    }
+
+    async fn send(&self, request: Request, intake: Option<Intake>) -> Result<Written, ApiError> {
+        let (to, wait) = oneshot::channel();
+        let answer = Answer { to, _intake: intake };
+        self.inner.inputs.send(Input::Write(Box::new(request), answer)).map_err(|_| ending())?;
+        wait.await.map_err(|_| ending())?
     }
 
     /// Leaves a note for the audit journal. Nobody waits for it; when the writer has ended there is no journal.
     pub(crate) fn note(&self, note: Note) {
         let _ = self.inner.inputs.send(Input::Note(note));
-    }
-
-    fn gone(&self) -> ApiError {
-        ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
     }
 
     /// Where the node's reports go.
@@ -201,6 +223,16 @@ impl State {
     /// Rings with changes of what somebody is known by.
     pub(crate) fn credentials_bell(&self) -> tokio::sync::watch::Receiver<u64> {
         self.inner.hub.credentials_bell()
+    }
+
+    /// Rings with the changes of one object.
+    pub(crate) fn bell_of(&self, uid: Uid) -> ObjectBell {
+        self.inner.hub.bell_of(uid)
+    }
+
+    /// The last form of an object that is gone, as long as its end is remembered: since the server started at most.
+    pub(crate) fn deleted(&self, resource: Resource, name: &str) -> Option<Arc<Stored>> {
+        self.inner.hub.deleted(resource, name)
     }
 
     pub(crate) fn bell(&self) -> tokio::sync::watch::Receiver<u64> {

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::oneshot;
 use watchbell_api::node::{Command, Report};
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::request::{Request, Write, Written};
@@ -16,7 +15,7 @@ use crate::journal;
 use crate::log_files::LogFiles;
 use crate::maintenance::{Checkpoints, Due};
 use crate::notes::Notes;
-use crate::state::{Input, Shared};
+use crate::state::{Answer, Input, Shared};
 
 /// How many inputs one batch takes.
 const BATCH: usize = 1024;
@@ -54,8 +53,6 @@ pub(crate) enum CommitFailure {
     /// What the file holds is not known: only a new start, which replays it, is safe.
     Fatal(Error),
 }
-
-type Answer = oneshot::Sender<Result<Written, ApiError>>;
 
 /// Whether the writer goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,8 +136,7 @@ impl Task {
             Ok(()) => {
                 self.was_refused = false;
                 for (answer, result) in answers {
-                    // A client that went away does not hear the answer; what it asked for is done.
-                    let _ = answer.send(result);
+                    answer.send(result);
                 }
                 next
             }
@@ -169,7 +165,7 @@ impl Task {
     fn delete_on_full_disk(&mut self, request: Request, answer: Answer, now: Timestamp) -> Next {
         let result = self.world.write(request, now);
         match self.commit(now) {
-            Ok(()) => drop(answer.send(result)),
+            Ok(()) => answer.send(result),
             Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
             Err(CommitFailure::Refused(error)) => refuse(answer, result, &error),
         }
@@ -310,7 +306,7 @@ fn gather(first: Input, inputs: &Receiver<Input>, linger: Duration) -> Vec<Input
 /// Answers a request whose batch was not written: an error stays the error it was.
 fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &Error) {
     let refusal = || ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {cause}"));
-    let _ = answer.send(result.and_then(|_| Err(refusal())));
+    answer.send(result.and_then(|_| Err(refusal())));
 }
 
 #[cfg(test)]

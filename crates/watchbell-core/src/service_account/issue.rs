@@ -22,6 +22,8 @@ const AUDIENCE_BYTES_MAX: usize = 1024;
 pub struct TokenIssuer {
     /// `iss`
     pub url: String,
+    /// Other names under which it issued tokens before: these still hold.
+    pub earlier: Vec<String>,
     /// Whom a token is for that names nobody: this server.
     pub audiences: Vec<String>,
 }
@@ -32,7 +34,12 @@ impl TokenIssuer {
 
     /// An issuer whose tokens are for itself, if not for others.
     pub fn new(url: &str) -> TokenIssuer {
-        TokenIssuer { url: url.into(), audiences: vec![url.into()] }
+        TokenIssuer { url: url.into(), earlier: Vec::new(), audiences: vec![url.into()] }
+    }
+
+    /// Whether a token that names this issuer is one of ours.
+    pub fn accepts(&self, issuer: &str) -> bool {
+        self.url == issuer || self.earlier.iter().any(|earlier| earlier == issuer)
     }
 }
 

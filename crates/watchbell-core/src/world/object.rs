@@ -156,6 +156,11 @@ impl Stored {
         }
     }
 
+    /// What the author wrote, as compact JSON, where it is the object's own: forms of one object share it until it changes.
+    pub fn own_json(&self) -> Option<&[u8]> {
+        self.own_head().map(|head| &*head.json)
+    }
+
     pub fn labels(&self) -> std::borrow::Cow<'_, BTreeMap<String, String>> {
         match (&self.head, self.own_head()) {
             (_, Some(own)) => std::borrow::Cow::Borrowed(&own.labels),

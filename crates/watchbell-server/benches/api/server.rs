@@ -19,7 +19,7 @@ use watchbell_api::types::pod_status::{
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::world::{Config, Machine};
 use watchbell_identity::Identity;
-use watchbell_server::{Server, ServerOptions, State};
+use watchbell_server::{ConnectionLimits, Server, ServerOptions, State};
 use watchbell_store::{Options, Store};
 
 use crate::client::{Client, Watcher};
@@ -129,7 +129,12 @@ pub(crate) fn run(dir: &Path, fsync_delay: Duration, pace: Duration) {
             }
         }
     });
-    let options = ServerOptions { listen, identity: identity.into(), issuers: Vec::new() };
+    let options = ServerOptions {
+        listen,
+        identity: identity.into(),
+        issuers: Vec::new(),
+        connections: ConnectionLimits::of(u64::MAX),
+    };
     let server =
         Server::start(options, state.clone(), Arc::new(NoNode), Arc::new(NoNode), Arc::new(NoNode)).unwrap();
     let mut out = io::stdout();

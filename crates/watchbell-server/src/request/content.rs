@@ -1,6 +1,7 @@
 //! What a request's body is.
 
 use serde_json::Value;
+use watchbell_api::decode::Nodes;
 use watchbell_api::{ApiError, Reason, decode, protobuf};
 use watchbell_core::request::PatchKind;
 
@@ -13,12 +14,12 @@ fn media(content_type: &str) -> String {
 }
 
 /// Decodes an object by its content type. None given means JSON, as in Kubernetes.
-pub(crate) fn object(content_type: &str, bytes: &[u8]) -> Result<Value, ApiError> {
+pub(crate) fn object(content_type: &str, bytes: &[u8], nodes: &Nodes) -> Result<Value, ApiError> {
     match media(content_type).as_str() {
-        "" | "application/json" => decode::json(bytes),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => one_document(bytes),
+        "" | "application/json" => decode::json_within(bytes, nodes),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => one_document(bytes, nodes),
         // kubectl sends some objects only so (`create job --from`, `create secret`).
-        protobuf::MEDIA_TYPE => protobuf::decode(bytes),
+        protobuf::MEDIA_TYPE => protobuf::decode_within(bytes, nodes),
         other => Err(ApiError::new(
             Reason::UnsupportedMediaType,
             format!(
@@ -30,12 +31,13 @@ pub(crate) fn object(content_type: &str, bytes: &[u8]) -> Result<Value, ApiError
 }
 
 /// The kind of a patch is its content type.
-pub(crate) fn patch(content_type: &str, bytes: &[u8]) -> Result<(PatchKind, Value), ApiError> {
+pub(crate) fn patch(content_type: &str, bytes: &[u8], nodes: &Nodes) -> Result<(PatchKind, Value), ApiError> {
+    let json = || decode::json_within(bytes, nodes);
     Ok(match media(content_type).as_str() {
-        "application/json-patch+json" => (PatchKind::Json, decode::json(bytes)?),
-        "application/merge-patch+json" => (PatchKind::Merge, decode::json(bytes)?),
-        "application/strategic-merge-patch+json" => (PatchKind::StrategicMerge, decode::json(bytes)?),
-        "application/apply-patch+yaml" => (PatchKind::Apply, one_document(bytes)?),
+        "application/json-patch+json" => (PatchKind::Json, json()?),
+        "application/merge-patch+json" => (PatchKind::Merge, json()?),
+        "application/strategic-merge-patch+json" => (PatchKind::StrategicMerge, json()?),
+        "application/apply-patch+yaml" => (PatchKind::Apply, one_document(bytes, nodes)?),
         other => {
             return Err(ApiError::new(
                 Reason::UnsupportedMediaType,
@@ -47,8 +49,8 @@ pub(crate) fn patch(content_type: &str, bytes: &[u8]) -> Result<(PatchKind, Valu
     })
 }
 
-fn one_document(bytes: &[u8]) -> Result<Value, ApiError> {
-    let mut documents = decode::yaml(bytes)?;
+fn one_document(bytes: &[u8], nodes: &Nodes) -> Result<Value, ApiError> {
+    let mut documents = decode::yaml_within(bytes, nodes)?;
     match (documents.pop(), documents.is_empty()) {
         (Some(document), true) => Ok(document),
         (None, _) => Err(ApiError::bad_request("the body is empty: one document is needed")),

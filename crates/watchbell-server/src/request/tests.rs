@@ -1,6 +1,7 @@
 use hyper::Method;
 use proptest::prelude::*;
 use watchbell_api::Resource;
+use watchbell_api::decode::Nodes;
 use watchbell_core::request::{DryRun, FieldValidation, Force, PatchKind, Propagation};
 
 use super::accept::{Answer, Encoding, Shape};
@@ -342,16 +343,18 @@ fn options_of_deletions() {
 
 #[test]
 fn bodies_by_content_type() {
-    assert_eq!(content::object("", b"{\"a\":1}").unwrap()["a"], 1);
-    assert_eq!(content::object("application/json; charset=utf-8", b"{\"a\":1}").unwrap()["a"], 1);
-    assert_eq!(content::object("application/yaml", b"a: 1\n").unwrap()["a"], 1);
+    let object = |content_type: &str, body: &[u8]| content::object(content_type, body, &Nodes::of_request());
+    let patch = |content_type: &str, body: &[u8]| content::patch(content_type, body, &Nodes::of_request());
+    assert_eq!(object("", b"{\"a\":1}").unwrap()["a"], 1);
+    assert_eq!(object("application/json; charset=utf-8", b"{\"a\":1}").unwrap()["a"], 1);
+    assert_eq!(object("application/yaml", b"a: 1\n").unwrap()["a"], 1);
     let code = |result: Result<serde_json::Value, watchbell_api::ApiError>| result.unwrap_err().reason.code();
-    assert_eq!(code(content::object("application/vnd.kubernetes.protobuf", b"k8s\0")), 400);
-    assert_eq!(code(content::object("text/plain", b"{}")), 415);
-    assert_eq!(code(content::object("application/json", b"{\"a\":1,\"a\":2}")), 400);
-    assert_eq!(code(content::object("application/json", b"")), 400);
-    assert_eq!(code(content::object("application/yaml", b"a: 1\n---\nb: 2\n")), 400);
-    let kind = |content_type: &str, body: &[u8]| content::patch(content_type, body).map(|(kind, _)| kind);
+    assert_eq!(code(object("application/vnd.kubernetes.protobuf", b"k8s\0")), 400);
+    assert_eq!(code(object("text/plain", b"{}")), 415);
+    assert_eq!(code(object("application/json", b"{\"a\":1,\"a\":2}")), 400);
+    assert_eq!(code(object("application/json", b"")), 400);
+    assert_eq!(code(object("application/yaml", b"a: 1\n---\nb: 2\n")), 400);
+    let kind = |content_type: &str, body: &[u8]| patch(content_type, body).map(|(kind, _)| kind);
     assert_eq!(kind("application/json-patch+json", b"[]"), Ok(PatchKind::Json));
     assert_eq!(kind("application/merge-patch+json", b"{}"), Ok(PatchKind::Merge));
     assert_eq!(kind("application/strategic-merge-patch+json", b"{}"), Ok(PatchKind::StrategicMerge));

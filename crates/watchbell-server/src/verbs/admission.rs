@@ -29,7 +29,7 @@ pub(crate) async fn of_sent(
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let answer = Answer::text(&call.accept)?;
-    let object = super::write::body_object(call, super::write::whole_body(call, incoming).await?).await?;
+    let object = super::write::sent(call, incoming).await?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if path.name.as_deref() != Some(name) {
         return Err(ApiError::bad_request(format!("the name in the path is not that of the pod, {name:?}")));

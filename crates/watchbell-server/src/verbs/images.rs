@@ -25,6 +25,7 @@ use watchbell_api::node::ImageRequest;
 use watchbell_api::{ApiError, Reason};
 
 use crate::app::{App, Call};
+use crate::blocking::blocking;
 use crate::body::{self, Arriving, Body, PATIENCE};
 use crate::request::accept::Answer;
 use crate::request::{ImagePath, Query, method_not_allowed};
@@ -81,19 +82,12 @@ pub(crate) async fn serve(
         _ => {
             let answer = Answer::text(&call.accept)?;
             // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
-            body::read(incoming).await?;
+            call.intake.read(incoming).await?;
             let images = app.images.clone();
-            let value =
-                tokio::task::spawn_blocking(move || images.call(&request, &mut io::empty(), &mut |_| {}))
-                    .await
-                    .map_err(|_| ending())??;
+            let value = blocking(move || images.call(&request, &mut io::empty(), &mut |_| {})).await??;
             respond::document(StatusCode::OK, answer, &value, call.gzip)
         }
     }
-}
-
-fn ending() -> ApiError {
-    ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
 }
 
 fn flowing(

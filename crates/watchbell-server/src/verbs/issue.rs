@@ -18,7 +18,7 @@ use watchbell_identity::Subject;
 use watchbell_identity::user_token::Secret;
 
 use crate::app::{App, Call};
-use crate::authenticate::Credential;
+use crate::credential::Credential;
 
 /// What was made: what the writer keeps, and what only who asked gets.
 pub(super) struct Made {

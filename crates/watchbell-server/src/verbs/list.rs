@@ -11,12 +11,14 @@ use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
 use serde_json::json;
 use watchbell_api::protobuf::Encoder;
-use watchbell_api::{ApiError, Cause, Reason, Resource, decode, table};
+use watchbell_api::{ApiError, Reason, Resource, decode, table};
 use watchbell_core::world::Snapshot;
 
 use super::Selection;
 use crate::app::{App, Call};
+use crate::blocking::blocking;
 use crate::body::{self, Body};
+use crate::hub;
 use crate::pins::Token;
 use crate::present::{self, Include};
 use crate::request::ObjectPath;
@@ -142,7 +144,7 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
 fn newest_or_exact(app: &App, options: &ListOptions) -> Result<Arc<Snapshot>, ApiError> {
     let snapshot = app.state.snapshot();
     let Version::At(version) = options.version else { return Ok(snapshot) };
-    require_reached(version, snapshot.resource_version())?;
+    hub::require_reached(version, snapshot.resource_version())?;
     if options.is_exact && version != snapshot.resource_version() {
         return app.pins.at(version).ok_or_else(|| {
             ApiError::new(
@@ -152,28 +154,6 @@ fn newest_or_exact(app: &App, options: &ListOptions) -> Result<Arc<Snapshot>, Ap
         });
     }
     Ok(snapshot)
-}
-
-/// A version that this server has not given out yet: a client of another server, or of one before a restore.
-pub(crate) fn require_reached(asked: u64, current: u64) -> Result<(), ApiError> {
-    if asked <= current {
-        return Ok(());
-    }
-    let mut error =
-        ApiError::new(Reason::Timeout, format!("Too large resource version: {asked}, current: {current}"));
-    error.causes.push(Cause {
-        reason: "ResourceVersionTooLarge".into(),
-        message: "Too large resource version".into(),
-        field: String::new(),
-    });
-    error.retry_after_seconds = Some(1);
-    Err(error)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| {
-        ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
-    })
 }
 
 async fn whole_as_yaml(

@@ -7,7 +7,6 @@ use std::time::Duration;
 use hyper::Response;
 use hyper::body::Bytes;
 use jiff::Timestamp;
-use tokio::sync::OwnedSemaphorePermit;
 use watchbell_api::node::{LogQuery, LogStream};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus};
@@ -16,7 +15,9 @@ use watchbell_core::world::{Head, Stored};
 
 use super::closed;
 use crate::app::{App, Call};
+use crate::blocking::blocking;
 use crate::body::{self, Body};
+use crate::limits::Share;
 use crate::request::{ObjectPath, Query};
 use crate::respond;
 
@@ -34,33 +35,27 @@ pub(crate) async fn log(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
         .ok_or_else(|| ApiError::not_found(Resource::Pod, name))?;
     let query = choose(pod, &options)?;
     drop(snapshot);
-    let Ok(permit) = app.log_slots.clone().try_acquire_owned() else {
-        let mut error = ApiError::new(
-            Reason::TooManyRequests,
-            "too many logs are being read at once: end some, or try again in a moment",
-        );
-        error.retry_after_seconds = Some(1);
-        return Err(error);
-    };
+    let share = app.logs_open.take(&call.holder, 1).map_err(|short| short.refusal("logs open"))?;
     let logs = app.logs.clone();
     let follow = query.follow;
-    let opened = tokio::task::spawn_blocking(move || logs.open(&query)).await;
-    let stream = opened
-        .map_err(|_| ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back"))?
-        .map_err(|error| {
-            tracing::warn!("the log of pod {name}: {error}");
-            match error.kind() {
-                std::io::ErrorKind::NotFound => ApiError::new(
-                    Reason::NotFound,
-                    format!("the log of pod {name:?} is not there: it was never written, or was removed with its run"),
+    let stream = blocking(move || logs.open(&query)).await?.map_err(|error| {
+        tracing::warn!("the log of pod {name}: {error}");
+        match error.kind() {
+            std::io::ErrorKind::NotFound => ApiError::new(
+                Reason::NotFound,
+                format!(
+                    "the log of pod {name:?} is not there: it was never written, or was removed with its run"
                 ),
-                _ => ApiError::internal(format!("the log of pod {name:?} cannot be read; the server's log says why")),
-            }
-        })?;
+            ),
+            _ => ApiError::internal(format!(
+                "the log of pod {name:?} cannot be read; the server's log says why"
+            )),
+        }
+    })?;
     let (flow, body) = body::flowing();
     let (app, tenure) = (app.clone(), call.tenure.clone());
     tokio::spawn(async move {
-        let mut reader = Some(Reader { stream, _permit: permit });
+        let mut reader = Some(Reader { stream, _share: share });
         let mut bell = app.state.bell();
         let over = tenure.over();
         tokio::pin!(over);
@@ -111,7 +106,7 @@ pub(crate) async fn log(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
 
 struct Reader {
     stream: Box<dyn LogStream>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// `PodLogOptions` of core/v1.
@@ -235,7 +230,12 @@ pub(super) fn container<'a>(
         .ok_or_else(|| ApiError::bad_request(format!("container {asked} is not valid for pod {pod}")))
 }
 
-fn container_status<'a>(spec: &PodSpec, status: &'a PodStatus, ordinal: u16) -> Option<&'a ContainerStatus> {
+/// The status of a container by its ordinal: init containers come first.
+pub(super) fn container_status<'a>(
+    spec: &PodSpec,
+    status: &'a PodStatus,
+    ordinal: u16,
+) -> Option<&'a ContainerStatus> {
     let place = usize::from(ordinal);
     match place.checked_sub(spec.init_containers.len()) {
         None => status.init_containers.get(place),

@@ -8,6 +8,7 @@ use watchbell_api::ApiError;
 
 use crate::app::{App, Call};
 use crate::body::Body;
+use crate::hub;
 use crate::present::{self, Include};
 use crate::request::ObjectPath;
 use crate::request::accept::{Answer, Shape};
@@ -18,7 +19,7 @@ pub(crate) fn get(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Resp
     let answer = Answer::negotiate(&call.accept, &[Shape::Table, Shape::Metadata])?;
     let snapshot = app.state.snapshot();
     if let Version::At(version) = read_version(call.query.get("resourceVersion"))? {
-        super::list::require_reached(version, snapshot.resource_version())?;
+        hub::require_reached(version, snapshot.resource_version())?;
     }
     let name = path.name.as_deref().unwrap_or_default();
     let stored = snapshot

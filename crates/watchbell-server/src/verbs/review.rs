@@ -13,7 +13,7 @@ use watchbell_core::request::User;
 
 use super::asked::{self, Asked};
 use super::token;
-use super::write::{body_object, whole_body};
+use super::write::sent;
 use crate::app::{App, Call};
 use crate::body::{Arriving, Body};
 use crate::request::ReviewPath;
@@ -28,7 +28,7 @@ pub(crate) async fn review(
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let answer = Answer::negotiate(&call.accept, &[])?;
-    let mut object = body_object(call, whole_body(call, incoming).await?).await?;
+    let mut object = sent(call, incoming).await?;
     let warnings = asked::check(&mut object, path.asked, &write_options(&call.query, None)?)?;
     let errors = errors(path, &object);
     if !errors.is_empty() {
@@ -41,7 +41,10 @@ pub(crate) async fn review(
         object["metadata"]["namespace"] = path.namespace.clone().into();
     }
     let snapshot = app.state.snapshot();
-    object["status"] = status(app, path.asked, snapshot.rbac(), &call.held.user, &object["spec"]);
+    object["status"] = match path.asked.kind {
+        "TokenReview" => token::review(app, &object["spec"]).await,
+        _ => status(path.asked, snapshot.rbac(), &call.held.user, &object["spec"]),
+    };
     let mut response = respond::document(StatusCode::CREATED, answer, &object, call.gzip)?;
     respond::warn(&mut response, &warnings);
     Ok(response)
@@ -49,10 +52,9 @@ pub(crate) async fn review(
 
 const RULES: &str = "SelfSubjectRulesReview";
 
-fn status(app: &App, asked: &Asked, rbac: &Rbac, user: &User, spec: &Value) -> Value {
+fn status(asked: &Asked, rbac: &Rbac, user: &User, spec: &Value) -> Value {
     match asked.kind {
         "SelfSubjectReview" => json!({"userInfo": user.info()}),
-        "TokenReview" => token::review(app, spec),
         RULES => rules(rbac, user, text(spec, "namespace")),
         "SelfSubjectAccessReview" => decision(rbac, user, spec),
         _ => decision(rbac, &subject(spec), spec),

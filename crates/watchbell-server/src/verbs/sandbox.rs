@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use hyper::{Response, StatusCode};
 use watchbell_api::node::Assignment;
-use watchbell_api::{ApiError, Reason, Resource};
+use watchbell_api::{ApiError, Resource};
 use watchbell_core::request::{DryRun, Request, Subresource, Write, WriteOptions};
 
 use crate::app::{App, Call};
+use crate::blocking::blocking;
 use crate::body::{Arriving, Body};
 use crate::request::ObjectPath;
 use crate::request::accept::Answer;
@@ -34,7 +35,7 @@ pub(crate) async fn of_sent(
     path: &ObjectPath,
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
-    let object = super::write::body_object(call, super::write::whole_body(call, incoming).await?).await?;
+    let object = super::write::sent(call, incoming).await?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     if path.name.as_deref() != Some(name) {
         return Err(ApiError::bad_request(format!("the name in the path is not that of the pod, {name:?}")));
@@ -50,7 +51,7 @@ pub(crate) async fn of_sent(
         audit_id: call.audit_id.clone(),
         impersonation: call.held.impersonation.clone(),
     };
-    let written = app.state.write(request).await?;
+    let written = app.state.write_with(request, &call.intake).await?;
     let assignment = app.state.snapshot().assignment_of(written.object).map_err(ApiError::internal)?;
     explained(app, call, assignment).await
 }
@@ -58,9 +59,6 @@ pub(crate) async fn of_sent(
 async fn explained(app: &Arc<App>, call: &Call, assignment: Assignment) -> Result<Response<Body>, ApiError> {
     let answer = Answer::text(&call.accept)?;
     let sessions = app.sessions.clone();
-    let told = tokio::task::spawn_blocking(move || sessions.explain(&assignment)).await;
-    let value = told.map_err(|_| {
-        ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
-    })??;
+    let value = blocking(move || sessions.explain(&assignment)).await??;
     respond::document(StatusCode::OK, answer, &value, call.gzip)
 }

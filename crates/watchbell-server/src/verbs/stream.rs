@@ -19,8 +19,8 @@ use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Response, StatusCode};
 use watchbell_api::node::{SessionAction, SessionRequest};
-use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus};
-use watchbell_api::{ApiError, Reason, Resource};
+use watchbell_api::types::pod_status::{ContainerState, ContainerStatus};
+use watchbell_api::{ApiError, Resource};
 use watchbell_core::world::Stored;
 
 pub(crate) use self::end::Outcome;
@@ -28,7 +28,7 @@ pub(crate) use self::end::Outcome;
 use self::channels::Channels;
 use self::options::SessionOptions;
 use self::pump::Pump;
-use super::log::container;
+use super::log::{container, container_status};
 use crate::app::{App, Call};
 use crate::body::{Body, whole};
 use crate::connection::Peer;
@@ -66,14 +66,8 @@ pub(crate) fn open(
     drop(snapshot);
     // Last of the checks: kubectl tries SPDY after whatever refusal, and shows the answer to that.
     let (channels, protocol) = negotiate(upgrade.method, upgrade.headers)?;
-    let Ok(permit) = app.session_slots.clone().try_acquire_owned() else {
-        let mut error = ApiError::new(
-            Reason::TooManyRequests,
-            "too many sessions in containers are open at once: end some, or try again in a moment",
-        );
-        error.retry_after_seconds = Some(1);
-        return Err(error);
-    };
+    let share =
+        app.sessions_open.take(&call.holder, 1).map_err(|short| short.refusal("sessions in containers"))?;
     let key = upgrade.headers.get(KEY).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut response = Response::new(whole(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -94,7 +88,7 @@ pub(crate) fn open(
     let (app, peer, tenure) = (app.clone(), peer.clone(), call.tenure.clone());
     let on = upgrade.on;
     tokio::spawn(async move {
-        let _held = (permit, peer);
+        let _held = (share, peer);
         let outcome = match on.await {
             Ok(io) => Pump::new(io, channels).run(&app, &tenure, request).await,
             Err(error) => {
@@ -124,7 +118,7 @@ fn request(pod: &Stored, options: SessionOptions) -> Result<(SessionRequest, Str
             if options.command.is_some() { "exec into" } else { "attach to" }
         )));
     }
-    require_running(name, container, container_status(spec.init_containers.len(), status, ordinal))?;
+    require_running(name, container, container_status(spec, status, ordinal))?;
     // A terminal joins both outputs; clients ask for standard error with one all the same, and Kubernetes lets them.
     let stderr = options.stderr && !options.tty;
     let request = SessionRequest {
@@ -140,14 +134,6 @@ fn request(pod: &Stored, options: SessionOptions) -> Result<(SessionRequest, Str
         },
     };
     Ok((request, container.to_owned()))
-}
-
-fn container_status(init: usize, status: &PodStatus, ordinal: u16) -> Option<&ContainerStatus> {
-    let place = usize::from(ordinal);
-    match place.checked_sub(init) {
-        None => status.init_containers.get(place),
-        Some(place) => status.containers.get(place),
-    }
 }
 
 fn require_running(pod: &str, container: &str, status: Option<&ContainerStatus>) -> Result<(), ApiError> {

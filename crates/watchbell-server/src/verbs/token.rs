@@ -12,10 +12,10 @@ use watchbell_api::{ApiError, Uid};
 use watchbell_core::request::{DryRun, Request, Subresource, User, Write, WriteOptions};
 use watchbell_core::service_account::{self, Issue};
 use watchbell_core::world::NODE_NAME;
-use watchbell_identity::Identity;
+use watchbell_identity::{Identity, Refusal};
 
 use super::asked;
-use super::write::{body_object, whole_body};
+use super::write::sent;
 use crate::app::{App, Call};
 use crate::authenticate::Caller;
 use crate::body::{Arriving, Body};
@@ -46,7 +46,7 @@ pub(crate) async fn issue(
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let answer = Answer::negotiate(&call.accept, &[])?;
-    let mut object = body_object(call, whole_body(call, incoming).await?).await?;
+    let mut object = sent(call, incoming).await?;
     let options = write_options(&call.query, None)?;
     let mut warnings = asked::check(&mut object, &asked::TOKEN_REQUEST, &options)?;
     let place = (path.namespace.as_deref().unwrap_or_default(), path.name.as_deref().unwrap_or_default());
@@ -68,7 +68,7 @@ pub(crate) async fn issue(
         impersonation: call.held.impersonation.clone(),
     };
     call.recorded.store(true, Ordering::Relaxed);
-    let mut written = app.state.write(request).await?;
+    let mut written = app.state.write_with(request, &call.intake).await?;
     if dry_run == DryRun::No {
         written.object["status"]["token"] = token.into();
     }
@@ -79,7 +79,7 @@ pub(crate) async fn issue(
 }
 
 /// The status of a `TokenReview`: whose token it is, and for which of the audiences that were asked for.
-pub(crate) fn review(app: &App, spec: &Value) -> Value {
+pub(crate) async fn review(app: &App, spec: &Value) -> Value {
     let own = &app.identity.issuer().audiences;
     let asked: Vec<String> = spec["audiences"]
         .as_array()
@@ -90,10 +90,12 @@ pub(crate) fn review(app: &App, spec: &Value) -> Value {
         .collect();
     let audiences = if asked.is_empty() { own } else { &asked };
     let token = spec["token"].as_str().unwrap_or_default();
-    match app.authenticator.review(token, audiences, &app.state.snapshot(), Timestamp::now()) {
+    match app.authenticator.judge(token, audiences, &app.state, Timestamp::now()).await {
         Ok((Caller { user, .. }, audiences)) => {
             json!({"authenticated": true, "user": user.info(), "audiences": audiences})
         }
+        // That a token was revoked is for the audit journal.
+        Err(Refusal::RevokedToken) => json!({"error": Refusal::UnknownToken.to_string()}),
         Err(refusal) => json!({"error": refusal.to_string()}),
     }
 }

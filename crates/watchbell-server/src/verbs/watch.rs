@@ -15,7 +15,7 @@ use watchbell_core::world::{Snapshot, Stored};
 use super::Selection;
 use crate::app::{App, Call};
 use crate::body::{self, Body, ClientGone, Flow};
-use crate::hub::{Event, Heard, Watch};
+use crate::hub::{self, Event, Heard, Watch};
 use crate::metrics::Metrics;
 use crate::present::{self, Include};
 use crate::request::ObjectPath;
@@ -45,7 +45,7 @@ pub(crate) fn watch(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Re
     let snapshot = app.state.snapshot();
     let (from, initial) = match (options.send_initial_events, options.version) {
         (Some(true), Version::At(version)) => {
-            super::list::require_reached(version, snapshot.resource_version())?;
+            hub::require_reached(version, snapshot.resource_version())?;
             (snapshot.resource_version(), Initial::EndMarked)
         }
         (Some(true), _) => (snapshot.resource_version(), Initial::EndMarked),

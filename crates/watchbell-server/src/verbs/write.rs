@@ -9,20 +9,17 @@ use jiff::Timestamp;
 use serde_json::Value;
 use watchbell_api::{ApiError, Reason, Resource};
 use watchbell_core::request::{
-    DeleteOptions, DryRun, Outcome, Request, Subresource, Write, WriteOptions, Written,
+    DeleteOptions, DryRun, Outcome, PatchKind, Request, Subresource, Write, WriteOptions, Written,
 };
 
 use super::{asked, issue, run};
 use crate::app::{App, Call};
-use crate::body::{self, Arriving, Body};
+use crate::body::{Arriving, Body};
 use crate::present::{self, Include};
 use crate::request::accept::{Answer, Shape};
 use crate::request::options::{FIELD_MANAGER_BYTES_MAX, ListOptions, delete_options, write_options};
 use crate::request::{ObjectPath, Sub, Verb, content};
 use crate::respond;
-
-/// Above this a body is decoded on a thread of its own, so that the others are not held up.
-const DECODE_HERE_BYTES: usize = 64 << 10;
 
 pub(crate) async fn write(
     app: &Arc<App>,
@@ -69,7 +66,7 @@ pub(crate) async fn write(
             (run::rerun(object.as_ref())?, write_options(&call.query, None)?)
         }
         Verb::Patch if path.sub == Sub::Suspend => {
-            let (kind, body) = content::patch(&call.content_type, &bytes)?;
+            let (kind, body) = patch(call, bytes).await?;
             (run::suspend(kind, &body)?, write_options(&call.query, None)?)
         }
         Verb::Create | Verb::Update => {
@@ -82,8 +79,7 @@ pub(crate) async fn write(
             (write, write_options(&call.query, None)?)
         }
         Verb::Patch => {
-            let content_type = call.content_type.clone();
-            let (kind, body) = decode(bytes, move |bytes| content::patch(&content_type, bytes)).await?;
+            let (kind, body) = patch(call, bytes).await?;
             (Write::Patch { kind, body }, write_options(&call.query, Some(kind))?)
         }
         Verb::Delete | Verb::DeleteCollection => {
@@ -132,7 +128,7 @@ pub(crate) async fn write(
     };
     call.recorded.store(true, Ordering::Relaxed);
     let dry_run = request.options.dry_run;
-    let Written { mut object, outcome, warnings } = app.state.write(request).await?;
+    let Written { mut object, outcome, warnings } = app.state.write_with(request, &call.intake).await?;
     if let Some(secret) = secret
         && dry_run == DryRun::No
     {
@@ -209,27 +205,25 @@ async fn optional_object(call: &Call, bytes: Bytes) -> Result<Option<Value>, Api
     if bytes.is_empty() { Ok(None) } else { body_object(call, bytes).await.map(Some) }
 }
 
-/// The body as an object, by its content type.
 /// A body may take its time to come: who sends it may have been sent away meanwhile.
-pub(super) async fn whole_body(call: &Call, incoming: &mut Arriving) -> Result<Bytes, ApiError> {
-    let bytes = body::read(incoming).await?;
+async fn whole_body(call: &Call, incoming: &mut Arriving) -> Result<Bytes, ApiError> {
+    let bytes = call.intake.read(incoming).await?;
     call.tenure.confirm()?;
     Ok(bytes)
 }
 
-pub(super) async fn body_object(call: &Call, bytes: Bytes) -> Result<Value, ApiError> {
+/// The body as an object, by its content type.
+async fn body_object(call: &Call, bytes: Bytes) -> Result<Value, ApiError> {
     let content_type = call.content_type.clone();
-    decode(bytes, move |bytes| content::object(&content_type, bytes)).await
+    call.intake.decode(bytes, move |bytes, nodes| content::object(&content_type, bytes, nodes)).await
 }
 
-async fn decode<T: Send + 'static>(
-    bytes: Bytes,
-    decode: impl FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    if bytes.len() <= DECODE_HERE_BYTES {
-        return decode(&bytes);
-    }
-    tokio::task::spawn_blocking(move || decode(&bytes)).await.map_err(|_| {
-        ApiError::new(Reason::ServiceUnavailable, "the server is ending; ask again when it is back")
-    })?
+async fn patch(call: &Call, bytes: Bytes) -> Result<(PatchKind, Value), ApiError> {
+    let content_type = call.content_type.clone();
+    call.intake.decode(bytes, move |bytes, nodes| content::patch(&content_type, bytes, nodes)).await
+}
+
+/// The object that a request brings.
+pub(super) async fn sent(call: &Call, incoming: &mut Arriving) -> Result<Value, ApiError> {
+    body_object(call, whole_body(call, incoming).await?).await
 }

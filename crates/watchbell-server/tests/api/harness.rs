@@ -15,7 +15,7 @@ use watchbell_api::{ApiError, Reason, Uid};
 use watchbell_core::world::{Config, Machine};
 use watchbell_identity::Identity;
 use watchbell_identity::oidc::{Issuer, IssuerConfig};
-use watchbell_server::{Server, ServerOptions, State, Writer};
+use watchbell_server::{ConnectionLimits, Server, ServerOptions, State, Writer};
 use watchbell_store::{Options, Store};
 
 use crate::client::Client;
@@ -52,7 +52,21 @@ impl Harness {
         Harness::start_as(tempfile::tempdir().unwrap(), &Options::default(), issuers)
     }
 
+    /// A server with so few places for connections.
+    pub(crate) fn with_connections(connections: ConnectionLimits) -> Harness {
+        Harness::start_whole(tempfile::tempdir().unwrap(), &Options::default(), Vec::new(), connections)
+    }
+
     fn start_as(dir: TempDir, options: &Options, issuers: Vec<IssuerConfig>) -> Harness {
+        Harness::start_whole(dir, options, issuers, ConnectionLimits::of(u64::MAX))
+    }
+
+    fn start_whole(
+        dir: TempDir,
+        options: &Options,
+        issuers: Vec<IssuerConfig>,
+        connections: ConnectionLimits,
+    ) -> Harness {
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (store, report) = Store::open_with(dir.path(), options).unwrap();
         let identity = Identity::open(dir.path(), listen, "testhost").unwrap();
@@ -79,7 +93,7 @@ impl Harness {
         let images = Arc::new(FakeImages::default());
         let sessions = Arc::new(FakeSessions::default());
         let issuers = issuers.into_iter().map(|config| Issuer::start(config).unwrap()).collect();
-        let options = ServerOptions { listen, identity: identity.into(), issuers };
+        let options = ServerOptions { listen, identity: identity.into(), issuers, connections };
         let server =
             Server::start(options, state.clone(), logs.clone(), images.clone(), sessions.clone()).unwrap();
         let client = Client::of_kubeconfig(server.admin_kubeconfig());

@@ -124,6 +124,44 @@ fn what_is_not_a_token_is_nobody() {
     assert!(!metrics.contains(&text[20..]), "no secret in a metric");
 }
 
+/// The journal tells them apart; who shows one learns nothing of it.
+#[test]
+fn a_revoked_token_is_no_unknown_one() {
+    let h = Harness::start();
+    let (name, text) = issue(&h, "ada", &[]);
+    h.client.delete(&format!("{GROUP}/usertokens/{name}")).expect(200);
+    let guessed = watchbell_identity::user_token::Secret::new([9; 32]).token(&name);
+    let unknown = watchbell_identity::user_token::Secret::new([9; 32]).token("nobody");
+    let answers = [&text, &guessed, &unknown].map(|token| who(&h.client.anonymous(), token));
+    for answer in answers {
+        answer.expect_refusal(401, "Unauthorized", "Unauthorized");
+    }
+    let review = json!({"spec": {"token": text}});
+    let told = h.client.post("/apis/authentication.k8s.io/v1/tokenreviews", &review).expect(201);
+    assert_eq!(told["status"]["error"], "there is no such token");
+    let metrics = h.client.get("/metrics").text;
+    for (reason, count) in [("revoked-token", 1), ("unknown-token", 2)] {
+        assert!(metrics.contains(&format!("reason=\"{reason}\",code=\"401\"}} {count}")), "{metrics}");
+    }
+    // Another token of that name is another one.
+    let mut again = token("bob", &[]);
+    again["metadata"] = json!({"name": name});
+    h.client.post(&format!("{GROUP}/usertokens"), &again).expect(201);
+    who(&h.client.anonymous(), &text).expect(401);
+    assert!(h.client.get("/metrics").text.contains("reason=\"wrong-token\",code=\"401\"} 1"));
+    let dir = h.stop();
+    let (mut store, _) = watchbell_store::Store::open(dir.path()).unwrap();
+    let mut reasons = Vec::new();
+    store
+        .load_audit::<watchbell_store::Error>(0, &mut |row| {
+            let entry: Value = serde_json::from_slice(&row.body).unwrap();
+            reasons.extend(entry["annotations"]["watchbell.dev/reason"].as_str().map(str::to_owned));
+            Ok(())
+        })
+        .unwrap();
+    assert!(reasons.iter().any(|reason| reason == "revoked-token"), "{reasons:?}");
+}
+
 #[test]
 fn hostile_headers_end_at_the_door() {
     let h = Harness::start();
@@ -380,6 +418,12 @@ fn who_makes_a_token_must_be_allowed_to_be_its_user() {
 fn who_fails_often_has_to_wait_and_others_do_not() {
     let h = Harness::start();
     let (_, text) = issue(&h, "ada", &["system:masters"]);
+    let signed = || {
+        let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
+        h.client.post(path, &json!({"spec": {}})).expect(201)["status"]["token"].as_str().unwrap().to_owned()
+    };
+    let (held, fresh) = (signed(), signed());
+    who(&h.client.anonymous(), &held).expect(201);
     let stranger = h.client.anonymous();
     let mut codes = Vec::new();
     for _ in 0..60 {
@@ -394,6 +438,10 @@ fn who_fails_often_has_to_wait_and_others_do_not() {
         }
         codes.push(answer.code);
     }
+    // A signature is not looked at from here any more, but for a token that held before.
+    assert_eq!(who(&h.client.anonymous(), &held).code, 201);
+    assert_eq!(who(&h.client.anonymous(), &fresh).code, 429);
+    assert!(h.client.get("/metrics").text.contains("reason=\"not-looked-at\",code=\"429\""));
     assert!(codes.starts_with(&[401; 30]), "{codes:?}");
     assert!(codes.contains(&429) && codes.iter().all(|code| matches!(code, 401 | 429)), "{codes:?}");
     // Who can say who he is waits for nobody, from the same address neither; health is told to everybody.

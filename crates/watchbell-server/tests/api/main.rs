@@ -25,6 +25,7 @@ mod protobuf;
 mod reviews;
 mod sandbox;
 mod sessions;
+mod shares;
 mod state;
 mod status;
 mod tokens;

@@ -183,3 +183,39 @@ fn kubectl_comes_with_an_id_token() {
     );
     assert!(seen.contains(&format!("{}#ada", issuer.url)) && seen.contains("oidc:ml"), "{seen}");
 }
+
+/// A review says of a token what the server itself would.
+#[test]
+fn tokens_of_issuers_are_reviewed() {
+    let key = key(Algorithm::Es256);
+    let issuer = TestIssuer::start(vec![key.clone()]);
+    let h = Harness::with_issuers(vec![config(&issuer)]);
+    let review = |token: &str, audiences: Value| {
+        let spec = json!({"spec": {"token": token, "audiences": audiences}});
+        h.client.post("/apis/authentication.k8s.io/v1/tokenreviews", &spec).expect(201)["status"].clone()
+    };
+    let good = sign(&key, &issuer.claims(json!({})));
+    let own = "https://kubernetes.default.svc.cluster.local";
+    for audiences in [json!([]), json!([own, "vault"])] {
+        let status = review(&good, audiences);
+        assert_eq!(
+            (&status["authenticated"], &status["audiences"]),
+            (&json!(true), &json!([own])),
+            "{status}"
+        );
+        assert_eq!(status["user"], who(&h, &good).expect(201)["status"]["userInfo"]);
+    }
+    for (token, audiences) in [
+        (good.clone(), json!(["vault"])),
+        (sign(&key, &issuer.claims(json!({"aud": "another"}))), json!([])),
+        (sign(&key, &issuer.claims(json!({"iss": "https://other.example"}))), json!([])),
+        (sign(&key, &issuer.claims(json!({"sub": null}))), json!([])),
+    ] {
+        let status = review(&token, audiences);
+        assert!(status["authenticated"].is_null() && status["error"].is_string(), "{status}");
+    }
+    // Keys that are new are asked for, as for a request.
+    let next = crate::issuer::key(Algorithm::Rs256);
+    issuer.set_keys(vec![next.clone()]);
+    assert_eq!(review(&sign(&next, &issuer.claims(json!({}))), json!([]))["authenticated"], true);
+}

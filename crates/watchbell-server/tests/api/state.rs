@@ -1,6 +1,6 @@
 //! The state behind the server: durable before it answers, and the same after a restart.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Harness, config_map, job};
 
@@ -193,7 +193,8 @@ fn nobody_makes_an_entry_that_keeps_others_from_writing() {
     let h = Harness::start();
     let jobs = "/apis/batch/v1/namespaces/default/jobs";
     let mut long = job("long");
-    long["spec"]["template"]["spec"]["containers"][0]["image"] = "i".repeat(70_000).into();
+    let containers = (0..70).map(|n| json!({"name": format!("c{n}"), "image": "i".repeat(1_000)}));
+    long["spec"]["template"]["spec"]["containers"] = containers.collect();
     h.client.post(jobs, &long).expect(201);
     h.client.post(jobs, &job("after")).expect(201);
     let dir = h.stop();

@@ -10,7 +10,7 @@ use watchbell_export::Exports;
 use watchbell_identity::Identity;
 use watchbell_node::{Node, NodeOptions, Offered};
 use watchbell_sandbox::{Ceiling, DeviceCeiling, OciRuntime};
-use watchbell_server::{Ended, Server, ServerOptions, State};
+use watchbell_server::{ConnectionLimits, Ended, Server, ServerOptions, State};
 use watchbell_store::{OpenReport, Store};
 
 use crate::audit_export::AuditExport;
@@ -157,7 +157,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     state.show_metrics(move || export_metrics.render(jiff::Timestamp::now()));
     let node = Node::start(options, state.lookup(), state.tokens(identity.clone()), follow, state.reports())
         .map_err(Failure::refused)?;
-    let options = ServerOptions { listen, identity, issuers: issuers::start(issuers)? };
+    let connections = ConnectionLimits::of(open_files_max());
+    let options = ServerOptions { listen, identity, issuers: issuers::start(issuers)?, connections };
     let server = Server::start(options, state.clone(), node.logs(), node.images(), node.sessions())
         .map_err(Failure::refused)?;
     tracing::info!(
@@ -181,6 +182,16 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             "the journal failed: {cause}; start the server again, it goes on from what is durable"
         ))),
     }
+}
+
+/// How many files the server may open, which are as many as it is allowed: a login session's first limit is a thousand, for
+/// programs that use select(2).
+fn open_files_max() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files });
+    let now = if raised.is_ok() { files.maximum } else { files.current };
+    now.unwrap_or(u64::MAX)
 }
 
 /// Each name once, each program root's alone: it will run as root.

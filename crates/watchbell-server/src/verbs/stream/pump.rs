@@ -21,7 +21,7 @@ use super::channels::{Channels, ERROR, STDERR, STDOUT, Said};
 use super::end::Outcome;
 use super::pipe::Pipe;
 use crate::app::App;
-use crate::authenticate::Tenure;
+use crate::credential::Tenure;
 use crate::verbs::closed;
 use crate::websocket::{Broken, Close, Message, Socket};
 
