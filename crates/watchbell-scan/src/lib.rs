@@ -7,13 +7,19 @@
 //!                     advisories (index) ────┴─▶ findings ──▶ table · JSON · SARIF · CycloneDX with VEX
 //! ```
 
+mod catalog;
 pub mod dockerfile;
 mod elf;
 pub mod finding;
 mod inventory;
 pub mod layers;
+mod sbom;
 pub mod secret;
 #[cfg(test)]
 mod testing;
 
+pub use catalog::{Collector, catalog, catalog_directory};
 pub use inventory::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};
+pub use sbom::{
+    DocumentError, DocumentForm, PurlError, ReadDocument, Subject, cyclonedx, read_document, references, spdx,
+};

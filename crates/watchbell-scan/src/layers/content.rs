@@ -63,7 +63,7 @@ fn plan(size: u64, head: &[u8], want: Want) -> Vec<(u64, u64)> {
     if size <= whole_max {
         return vec![(0, size)];
     }
-    if want == Want::Whole && elf::Kind::of(head).is_none() {
+    if want == Want::Whole && !elf::is_elf(head) {
         return vec![(0, (HEAD_BYTES as u64).min(size))];
     }
     let mut ranges = vec![(0, START_BYTES), (size.saturating_sub(END_BYTES), END_BYTES)];

@@ -73,8 +73,8 @@ impl Tree {
         Some((real, node))
     }
 
-    /// The path with every link followed; what is missing on the way stays as it is written.
-    fn real_path(&self, path: &str) -> Option<String> {
+    /// The path with every link followed; what is missing on the way stays as it is written. `None` for links in a circle.
+    pub(crate) fn real_path(&self, path: &str) -> Option<String> {
         let mut left: VecDeque<String> = components(path).map(str::to_owned).collect();
         let mut real = String::new();
         let mut links = 0;

@@ -1,0 +1,213 @@
+//! The catalogue of an image: which packages its files tell of.
+//!
+//! ```text
+//!  every file ─Role?─▶ parsed in the pass ─▶ Found ─┐
+//!                                                   ├─▶ those that are left ─▶ owners, merging, gaps ─▶ Inventory
+//!  Tree of what is left ────────────────────────────┘
+//! ```
+//!
+//! A [`Collector`] is one interest of the pass ([`crate::layers`]), beside which others can have theirs:
+//!
+//! ```text
+//! let collector = Collector::default();
+//! let packages = Interest { wants: &|f| collector.wants(f), takes: &|f, c| collector.takes(f, c) };
+//! let tree = read_layers(&image, &[packages, others], threads)?;
+//! let inventory = collector.finish(&tree, &image.image.layers);
+//! ```
+
+mod apk;
+mod assemble;
+mod cargo;
+mod distribution;
+mod dpkg;
+mod golang;
+mod interpreter;
+mod item;
+mod java;
+mod npm;
+mod owners;
+mod php;
+mod python;
+mod role;
+mod rpm;
+mod ruby;
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use watchbell_image::{ImageContent, LayerDescriptor};
+
+use crate::elf::{self, Program};
+use crate::layers::{
+    FileContent, FileFacts, FileId, Interest, ReadError, Tree, Want, read_directory, read_layers,
+};
+use crate::{Distribution, Inventory};
+use item::{Item, PathSet};
+use role::Role;
+
+/// Reads all layers, at most `threads` at a time, for their packages alone.
+pub fn catalog(image: &ImageContent, threads: usize) -> Result<Inventory, ReadError> {
+    let collector = Collector::default();
+    let interest = Interest {
+        wants: &|facts| collector.wants(facts),
+        takes: &|facts, content| collector.takes(facts, content),
+    };
+    let tree = read_layers(image, &[interest], threads)?;
+    Ok(collector.finish(&tree, &image.image.layers))
+}
+
+/// Reads the files of a directory, as if it were the root of an image.
+pub fn catalog_directory(root: &Path) -> Result<Inventory, ReadError> {
+    let collector = Collector::default();
+    let interest = Interest {
+        wants: &|facts| collector.wants(facts),
+        takes: &|facts, content| collector.takes(facts, content),
+    };
+    let tree = read_directory(root, &[interest])?;
+    Ok(collector.finish(&tree, &[]))
+}
+
+/// Gathers what the files of all layers tell of packages.
+#[derive(Debug, Default)]
+pub struct Collector {
+    found: Mutex<Vec<Found>>,
+}
+
+/// What one file of one layer told.
+#[derive(Debug)]
+struct Found {
+    id: FileId,
+    role: Role,
+    what: What,
+    /// What could not be read of it.
+    problems: Vec<String>,
+}
+
+#[derive(Debug)]
+enum What {
+    Nothing,
+    Distribution(Distribution),
+    /// Packages, with the way to those inside of an archive.
+    Items(Vec<(Item, Option<String>)>),
+    /// Paths, hashed; whose they are, the file's own name says.
+    Files(PathSet),
+    Licences(Vec<String>),
+    Program(Box<Program>, Vec<Item>),
+}
+
+impl Collector {
+    /// For [`Interest::wants`].
+    pub fn wants(&self, facts: &FileFacts<'_>) -> Want {
+        let Some(role) = Role::of(facts.path, facts.head) else { return Want::Nothing };
+        if role.is_too_large(facts) {
+            let problems = vec![format!("it has {} bytes, more than is read of such a file", facts.size)];
+            self.push(Found { id: facts.id, role, what: What::Nothing, problems });
+        }
+        role.wants(facts)
+    }
+
+    /// For [`Interest::takes`].
+    pub fn takes(&self, facts: &FileFacts<'_>, content: &FileContent) {
+        // Others may want files that the catalogue does not.
+        let Some(role) = Role::of(facts.path, facts.head) else { return };
+        let (what, problems) = read(role, facts, content);
+        if !matches!(what, What::Nothing) || !problems.is_empty() {
+            self.push(Found { id: facts.id, role, what, problems });
+        }
+    }
+
+    fn push(&self, found: Found) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+    }
+
+    /// Puts together what is left in the image. `layers` are its layers, bottom first; none for a directory.
+    pub fn finish(self, tree: &Tree, layers: &[LayerDescriptor]) -> Inventory {
+        let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // The pass tells files of several layers in any order.
+        found.sort_by_key(|f| f.id);
+        assemble::inventory(found, tree, layers)
+    }
+}
+
+fn read(role: Role, facts: &FileFacts<'_>, content: &FileContent) -> (What, Vec<String>) {
+    if role == Role::Program {
+        return program(facts, content);
+    }
+    let Some(bytes) = content.whole() else {
+        return (What::Nothing, vec![format!("it has {} bytes, more than is read of one file", facts.size)]);
+    };
+    let directory = facts.path.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let file_name = facts.path.rsplit('/').next().unwrap_or(facts.path);
+    let above = directory.rsplit_once('/').map_or("", |(above, _)| above);
+    let items = |items: Vec<Item>| What::Items(items.into_iter().map(|item| (item, None)).collect());
+    let one = |item: Option<Item>| item.map_or(What::Nothing, |item| items(vec![item]));
+    let checked = |read: Result<Vec<Item>, String>| match read {
+        Ok(read) => (items(read), Vec::new()),
+        Err(reason) => (What::Nothing, vec![format!("it cannot be read: {reason}")]),
+    };
+    let what = match role {
+        Role::OsRelease => distribution::read(bytes).map_or(What::Nothing, What::Distribution),
+        Role::DpkgStatus | Role::DpkgStatusOfOne => items(dpkg::status(bytes)),
+        Role::DpkgFiles => What::Files(dpkg::files(bytes)),
+        Role::DebianCopyright => What::Licences(dpkg::licences(bytes)),
+        Role::ApkInstalled => items(apk::installed(bytes)),
+        Role::Rpm(form) => {
+            let (read, problem) = rpm::installed(bytes, form);
+            return (items(read), problem.into_iter().collect());
+        }
+        Role::PythonMetadata => one(python::metadata(bytes)),
+        // Paths of `RECORD` begin beside the `.dist-info`, those of `installed-files.txt` in the `.egg-info`.
+        Role::PythonRecord if file_name == "RECORD" => What::Files(python::record(bytes, above)),
+        Role::PythonRecord => What::Files(python::record(bytes, directory)),
+        Role::Conda => {
+            return checked(python::conda(bytes, above).map(|item| item.into_iter().collect()));
+        }
+        Role::Requirements => items(python::requirements(bytes)),
+        Role::PythonTomlLock => return checked(python::toml_lock(bytes)),
+        Role::PipfileLock => return checked(python::pipfile_lock(bytes)),
+        Role::NpmPackage => return checked(npm::package(bytes).map(|item| item.into_iter().collect())),
+        Role::NpmLock => return checked(npm::package_lock(bytes)),
+        Role::YarnLock => items(npm::yarn_lock(bytes)),
+        Role::PnpmLock => return checked(npm::pnpm_lock(bytes)),
+        Role::CargoLock => return checked(cargo::lock(bytes)),
+        Role::Gemspec => one(ruby::gemspec(bytes, file_name.trim_end_matches(".gemspec"))),
+        Role::GemfileLock => items(ruby::lock(bytes)),
+        Role::ComposerInstalled => return checked(php::installed(bytes)),
+        Role::ComposerLock => return checked(php::lock(bytes)),
+        Role::Jar => {
+            let jar = java::read(bytes, file_name);
+            return (What::Items(jar.items), jar.gaps);
+        }
+        Role::JavaRelease => one(interpreter::java_release(bytes)),
+        Role::Program => What::Nothing,
+    };
+    (what, Vec::new())
+}
+
+fn program(facts: &FileFacts<'_>, content: &FileContent) -> (What, Vec<String>) {
+    let program = match Program::read(content) {
+        Ok(program) if program.role == elf::Role::Other => return (What::Nothing, Vec::new()),
+        Ok(program) => program,
+        Err(reason) => return (What::Nothing, vec![reason.to_owned()]),
+    };
+    let mut items = Vec::new();
+    let mut problems = Vec::new();
+    if let Some(go) = &program.go {
+        items.extend(golang::modules(go));
+    }
+    if let Some(section) = &program.auditable {
+        match cargo::auditable(section) {
+            Ok(crates) => items.extend(crates),
+            Err(reason) => problems.push(reason),
+        }
+    }
+    if interpreter::is_interpreter(facts.path) {
+        items.extend(content.whole().and_then(|bytes| interpreter::read(bytes, facts.path)));
+    }
+    // Of the modules only the packages are still needed.
+    let program = Program { go: None, auditable: None, ..program };
+    (What::Program(Box::new(program), items), problems)
+}
+
+#[cfg(test)]
+mod tests;

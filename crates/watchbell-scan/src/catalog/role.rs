@@ -1,0 +1,144 @@
+//! Which files tell of packages, by their names and first bytes alone.
+
+use super::{interpreter, java, npm, python, rpm};
+use crate::elf;
+use crate::layers::{FileFacts, FileKind, Want};
+
+/// What a file is to the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    OsRelease,
+    DpkgStatus,
+    /// One package of a distroless image.
+    DpkgStatusOfOne,
+    /// The files of one package of dpkg's.
+    DpkgFiles,
+    DebianCopyright,
+    ApkInstalled,
+    Rpm(rpm::Form),
+    PythonMetadata,
+    PythonRecord,
+    Conda,
+    Requirements,
+    PythonTomlLock,
+    PipfileLock,
+    NpmPackage,
+    NpmLock,
+    YarnLock,
+    PnpmLock,
+    CargoLock,
+    Gemspec,
+    GemfileLock,
+    ComposerInstalled,
+    ComposerLock,
+    Jar,
+    JavaRelease,
+    /// A program or library; the name may say that it is an interpreter, or came in a wheel.
+    Program,
+}
+
+/// Texts longer than this are of no package manager's making.
+const TEXT_BYTES_MAX: u64 = 32 << 20;
+const SMALL_BYTES_MAX: u64 = 4 << 20;
+
+impl Role {
+    pub(super) fn of(path: &str, head: &[u8]) -> Option<Self> {
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if elf::is_elf(head) {
+            return Some(Self::Program);
+        }
+        let role = match name {
+            "os-release" if is_at(directory, "etc") || is_at(directory, "usr/lib") => Self::OsRelease,
+            "status" if is_at(directory, "var/lib/dpkg") => Self::DpkgStatus,
+            "installed" if is_at(directory, "lib/apk/db") || is_at(directory, "usr/lib/apk/db") => {
+                Self::ApkInstalled
+            }
+            "copyright" if directory.starts_with("usr/share/doc/") => Self::DebianCopyright,
+            "METADATA" if directory.ends_with(".dist-info") => Self::PythonMetadata,
+            "PKG-INFO" if directory.ends_with(".egg-info") || directory.ends_with("EGG-INFO") => {
+                Self::PythonMetadata
+            }
+            "RECORD" if directory.ends_with(".dist-info") => Self::PythonRecord,
+            "installed-files.txt" if directory.ends_with(".egg-info") => Self::PythonRecord,
+            "requirements.txt" => Self::Requirements,
+            "poetry.lock" | "uv.lock" | "pdm.lock" => Self::PythonTomlLock,
+            "Pipfile.lock" => Self::PipfileLock,
+            "package.json" if npm::is_package(path) => Self::NpmPackage,
+            "package-lock.json" | "npm-shrinkwrap.json" if !directory.contains("node_modules") => {
+                Self::NpmLock
+            }
+            "yarn.lock" if !directory.contains("node_modules") => Self::YarnLock,
+            "pnpm-lock.yaml" if !directory.contains("node_modules") => Self::PnpmLock,
+            "Cargo.lock" => Self::CargoLock,
+            "Gemfile.lock" | "gems.locked" => Self::GemfileLock,
+            "installed.json" if is_at(directory, "composer") => Self::ComposerInstalled,
+            "composer.lock" => Self::ComposerLock,
+            "release" => Self::JavaRelease,
+            _ if is_at(directory, "var/lib/dpkg/status.d") => {
+                if name.ends_with(".md5sums") {
+                    Self::DpkgFiles
+                } else {
+                    Self::DpkgStatusOfOne
+                }
+            }
+            _ if is_at(directory, "var/lib/dpkg/info") => {
+                if !(name.ends_with(".list") || name.ends_with(".md5sums")) {
+                    return None;
+                }
+                Self::DpkgFiles
+            }
+            _ if name.ends_with(".egg-info") => Self::PythonMetadata,
+            _ if name.ends_with(".gemspec") && is_at(directory, "specifications")
+                || name.ends_with(".gemspec") && is_at(directory, "specifications/default") =>
+            {
+                Self::Gemspec
+            }
+            _ if name.ends_with(".json") && is_at(directory, "conda-meta") => Self::Conda,
+            _ if java::is_jar(name) && head.starts_with(b"PK") => Self::Jar,
+            _ => Self::Rpm(rpm::Form::of(path)?),
+        };
+        Some(role)
+    }
+
+    /// Files above this are not read; that is said.
+    fn bytes_max(self) -> u64 {
+        match self {
+            Self::Rpm(_) | Self::Jar | Self::Program => u64::MAX,
+            Self::DpkgStatus | Self::ApkInstalled | Self::NpmLock | Self::PnpmLock | Self::YarnLock => {
+                TEXT_BYTES_MAX
+            }
+            Self::PythonRecord | Self::Conda | Self::DpkgFiles => TEXT_BYTES_MAX,
+            _ => SMALL_BYTES_MAX,
+        }
+    }
+
+    pub(super) fn wants(self, facts: &FileFacts<'_>) -> Want {
+        match self {
+            _ if *facts.kind != FileKind::File || facts.size > self.bytes_max() => Want::Nothing,
+            // A version is looked for in all of it.
+            Self::Program if interpreter::is_interpreter(facts.path) => Want::Whole,
+            Self::Program => Want::Program,
+            _ => Want::Whole,
+        }
+    }
+
+    /// Whether it is too large to be read.
+    pub(super) fn is_too_large(self, facts: &FileFacts<'_>) -> bool {
+        *facts.kind == FileKind::File && facts.size > self.bytes_max()
+    }
+
+    /// What it tells of is installed by the distribution.
+    pub(super) fn is_database(self) -> bool {
+        matches!(self, Self::DpkgStatus | Self::DpkgStatusOfOne | Self::ApkInstalled | Self::Rpm(_))
+    }
+}
+
+/// A directory, be it of the image or of a root file system within it.
+fn is_at(directory: &str, place: &str) -> bool {
+    directory.strip_suffix(place).is_some_and(|root| root.is_empty() || root.ends_with('/'))
+}
+
+/// Whether a library came with a wheel.
+pub(super) fn is_vendored(path: &str) -> bool {
+    python::is_vendored(path)
+}

@@ -1,0 +1,72 @@
+//! Bills of materials: CycloneDX 1.6 and SPDX 2.3, written and read.
+//!
+//! What is written depends on the inventory, the subject and the time that is given, and on nothing else: the same image gives
+//! the same document, byte for byte.
+
+mod cyclonedx;
+mod licence;
+mod purl;
+mod read;
+mod spdx;
+
+pub use purl::PurlError;
+pub use read::{DocumentError, DocumentForm, ReadDocument, read_document};
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use watchbell_image::Digest;
+
+use crate::{Distribution, Inventory, Package};
+
+/// What the bill is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// As its user calls it: `registry.example/app:1`, a path.
+    pub name: String,
+    /// Of the image's manifest; nothing for a directory.
+    pub digest: Option<Digest>,
+    /// RFC 3339 in whole seconds and UTC: when the bill is said to be made. An image's own time makes bills that can be made
+    /// again.
+    pub time: String,
+}
+
+/// The bill in CycloneDX's form (1.6, JSON).
+pub fn cyclonedx(inventory: &Inventory, subject: &Subject) -> Value {
+    cyclonedx::write(inventory, subject)
+}
+
+/// The bill in SPDX's form (2.3, JSON).
+pub fn spdx(inventory: &Inventory, subject: &Subject) -> Value {
+    spdx::write(inventory, subject)
+}
+
+impl Package {
+    /// The package URL, with the qualifiers of its type; those of distributions name the release (package-url/purl-spec).
+    pub fn purl(&self, distribution: Option<&Distribution>) -> String {
+        purl::write(self, distribution)
+    }
+}
+
+/// What a document calls each package, in the order of the inventory: its package URL, and where that is there twice (a package
+/// that a distribution owns and the same one beside it) a number behind it.
+pub fn references(inventory: &Inventory) -> Vec<String> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    inventory
+        .packages
+        .iter()
+        .map(|package| {
+            let purl = package.purl(inventory.distribution.as_ref());
+            let count = seen.entry(purl.clone()).or_default();
+            *count += 1;
+            if *count == 1 { purl } else { format!("{purl}#{count}") }
+        })
+        .collect()
+}
+
+/// Who made it, in every document.
+const TOOL: &str = "watchbell";
+const TOOL_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+use serde_json::{Value, json};
+
+use super::{Subject, cyclonedx, read_document, references, spdx};
+use crate::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};
+use watchbell_image::Digest;
+
+fn package(kind: PackageKind, name: &str, version: &str) -> Package {
+    Package {
+        kind,
+        name: name.to_owned(),
+        version: version.to_owned(),
+        architecture: None,
+        source: None,
+        licences: Vec::new(),
+        evidence: Evidence::Installed,
+        locations: vec![Location { layer: Some(Digest::of(b"layer")), path: format!("opt/{name}") }],
+        owned_by: None,
+    }
+}
+
+/// One of each kind, with everything that can be said.
+pub(super) fn inventory() -> Inventory {
+    let mut deb = package(PackageKind::Deb, "python3-six", "1:1.16.0-4+b1");
+    deb.architecture = Some("all".into());
+    deb.source = Some(SourcePackage { name: "six".into(), version: "1.16.0-4".into() });
+    deb.licences = vec!["MIT".into(), "GPL-2+".into(), "made up (c) by us".into()];
+    let mut rpm = package(PackageKind::Rpm, "glibc", "2:2.34-60.el9");
+    rpm.architecture = Some("x86_64".into());
+    rpm.source = Some(SourcePackage { name: "glibc".into(), version: "2:2.34-60.el9".into() });
+    let mut owned = package(PackageKind::Pypi, "Six_Seven", "1.16.0");
+    owned.owned_by = Some(0);
+    owned.licences = vec!["MIT OR Apache-2.0".into()];
+    let mut conda = package(PackageKind::Conda, "zlib", "1.2");
+    conda.architecture = Some("linux-64".into());
+    let beside = Package { owned_by: None, licences: Vec::new(), ..owned.clone() };
+    let mut packages = vec![deb, rpm, owned, beside, conda];
+    for (kind, name, version) in [
+        (PackageKind::Apk, "musl", "1.2.5-r0"),
+        (PackageKind::Npm, "@scope/lib", "1.0.0"),
+        (PackageKind::Cargo, "serde", "1.0.1"),
+        (PackageKind::Golang, "github.com/a/b", ""),
+        (PackageKind::Maven, "org.example:lib", "1.0"),
+        (PackageKind::Gem, "rake", "13"),
+        (PackageKind::Composer, "a/b", "v1"),
+        (PackageKind::Generic, "libgomp", "1.0.0"),
+    ] {
+        packages.push(package(kind, name, version));
+    }
+    packages[5].source = Some(SourcePackage { name: "musl".into(), version: "1.2.5-r0".into() });
+    Inventory {
+        distribution: Some(Distribution {
+            id: "debian".into(),
+            id_like: vec!["a".into(), "b".into()],
+            version_id: Some("12".into()),
+            codename: Some("bookworm".into()),
+            pretty_name: Some("Debian 12".into()),
+        }),
+        packages,
+        gaps: vec![Gap {
+            location: Location { layer: None, path: "bin/x".into() },
+            reason: "not known".into(),
+        }],
+    }
+}
+
+pub(super) fn subject() -> Subject {
+    Subject { name: "demo:1".into(), digest: Some(Digest::of(b"image")), time: "2024-05-06T07:08:09Z".into() }
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let (inventory, subject) = (inventory(), subject());
+    let read = read_document(cyclonedx(&inventory, &subject).to_string().as_bytes()).unwrap();
+    assert_eq!(read.digest, subject.digest);
+    assert_eq!(read.subject.as_deref(), Some("demo:1"));
+    assert_eq!(read.inventory.distribution, inventory.distribution);
+    let expect: Vec<Package> =
+        inventory.packages.iter().cloned().map(|p| Package { evidence: Evidence::Document, ..p }).collect();
+    assert_eq!(read.inventory.packages, expect);
+    assert_eq!(read.inventory.gaps.len(), 1);
+    assert_eq!(read.inventory.gaps[0].reason, "it says of itself: bin/x: not known");
+
+    let read = read_document(spdx(&inventory, &subject).to_string().as_bytes()).unwrap();
+    assert_eq!(read.digest, subject.digest);
+    let names = |i: &Inventory| -> Vec<_> {
+        i.packages.iter().map(|p| (p.purl(i.distribution.as_ref()), p.owned_by, p.source.clone())).collect()
+    };
+    assert_eq!(names(&read.inventory), names(&inventory));
+    assert!(read.inventory.gaps.is_empty(), "{:?}", read.inventory.gaps);
+}
+
+#[test]
+fn the_same_inventory_gives_the_same_bytes() {
+    let (inventory, subject) = (inventory(), subject());
+    assert_eq!(cyclonedx(&inventory, &subject).to_string(), cyclonedx(&inventory, &subject).to_string());
+    let later = Subject { time: "2025-01-01T00:00:00Z".into(), ..subject.clone() };
+    let serial = |s: &Subject| cyclonedx(&inventory, s)["serialNumber"].clone();
+    assert_ne!(serial(&subject), serial(&later));
+    assert_eq!(serial(&subject).as_str().unwrap().as_bytes()[9 + 14], b'8');
+    let references = references(&inventory);
+    assert_eq!(references[3], format!("{}#2", references[2]));
+}
+
+#[test]
+fn licences_are_said_as_each_form_wants_them() {
+    let cyclonedx = cyclonedx(&inventory(), &subject());
+    assert_eq!(
+        cyclonedx["components"][1]["licenses"],
+        json!([{"license": {"id": "MIT"}}, {"license": {"name": "GPL-2+"}}, {"license": {"name": "made up (c) by us"}}])
+    );
+    assert_eq!(cyclonedx["components"][3]["licenses"], json!([{"expression": "MIT OR Apache-2.0"}]));
+    let spdx = spdx(&inventory(), &subject());
+    assert_eq!(
+        spdx["packages"][1]["licenseDeclared"],
+        "MIT AND LicenseRef-GPL-2- AND LicenseRef-made-up--c--by-us"
+    );
+}
+
+/// The gaps that reading one component gives.
+fn gaps(component: Value) -> (usize, Vec<String>) {
+    let document = json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": [component]});
+    let read = read_document(document.to_string().as_bytes()).unwrap();
+    (read.inventory.packages.len(), read.inventory.gaps.into_iter().map(|g| g.reason).collect())
+}
+
+#[test]
+fn contradictions_are_told_and_the_package_url_counts() {
+    let component = |name: &str, version: &str, purl: &str| {
+        gaps(json!({"type": "library", "name": name, "version": version, "purl": purl}))
+    };
+    let (count, told) = component("openssl", "3.0.0", "pkg:deb/debian/zlib1g@1.2?distro=debian-12");
+    assert_eq!((count, told.len()), (1, 1));
+    assert!(told[0].contains("the package URL counts"), "{told:?}");
+    assert_eq!(component("zlib1g", "1.2", "pkg:deb/debian/zlib1g@1.2?distro=debian-12"), (1, vec![]));
+    assert_eq!(component("lib", "1.0", "pkg:maven/org.example/lib@1.0"), (1, vec![]));
+    assert_eq!(component("bash", "5.1-6", "pkg:rpm/rhel/bash@5.1-6?epoch=1"), (1, vec![]));
+    for (purl, word) in [
+        ("pkg:swift/x/y@1", "ecosystem"),
+        ("npm/x@1", "does not begin with pkg:"),
+        ("pkg:npm/%zz@1", "percent"),
+        ("pkg:npm", "has no name"),
+        ("pkg:npm/a%1b@1", "no package has"),
+    ] {
+        let (count, told) = component("x", "1", purl);
+        assert_eq!(count, 0, "{purl}");
+        assert!(told[0].contains(word), "{told:?}");
+    }
+    assert_eq!(gaps(json!({"type": "file", "name": "x"})), (0, vec![]));
+    assert_eq!(gaps(json!({"type": "library", "name": "x"})).1.len(), 1);
+}
+
+#[test]
+fn an_owner_that_is_not_there_is_told() {
+    let owned = json!({"type": "library", "name": "x", "version": "1", "purl": "pkg:pypi/x@1", "bom-ref": "me",
+        "properties": [{"name": "watchbell:owned-by", "value": "me"}]});
+    let (count, told) = gaps(owned);
+    assert_eq!(count, 1);
+    assert!(told[0].contains("names an owner"), "{told:?}");
+}
+
+#[test]
+fn what_is_no_bill_is_refused_with_the_way_out() {
+    let check = |text: &str, expect: &str| {
+        let error = read_document(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains(expect), "{error}");
+    };
+    check("<bom/>", "not valid JSON");
+    check("{}", "neither bomFormat");
+    check(r#"{"bomFormat":"CycloneDX","specVersion":"1.1"}"#, "write it again in 1.6");
+    check(r#"{"spdxVersion":"SPDX-3.0"}"#, "which is not read");
+    check(&"[".repeat(100_000), "not valid JSON");
+    let many = json!({"bomFormat": "CycloneDX", "specVersion": "1.6", "components":
+        vec![json!({"type": "library", "name": "x", "purl": "nonsense"}); 1000]});
+    let read = read_document(many.to_string().as_bytes()).unwrap();
+    assert_eq!(read.inventory.gaps.len(), 51);
+    assert_eq!(read.inventory.gaps[50].reason, "950 more of the like");
+}
