@@ -1,0 +1,7 @@
+//! Signatures of identities, made by a sigstore of our own and judged here and by others.
+
+mod case;
+mod flipped;
+mod lies;
+mod peers;
+mod stand;
