@@ -207,8 +207,12 @@ struct ScanMetadata {
 }
 
 impl Statement {
-    /// Reads a payload. Where a field stands twice in what is understood here, two readers could differ, and it is refused.
-    pub(crate) fn parse(payload: &[u8]) -> Result<Statement, Reason> {
+    /// Reads a payload; whose it is is not judged here. Where a field stands twice in what is understood here, two readers could
+    /// differ, and it is refused.
+    ///
+    /// # Errors
+    /// [`Reason::Malformed`], [`Reason::OtherClaim`].
+    pub fn parse(payload: &[u8]) -> Result<Statement, Reason> {
         let head: Head = read(payload)?;
         if !STATEMENT_TYPES.contains(&head.statement_type.as_str()) {
             return Err(Reason::OtherClaim(excerpt(&head.statement_type)));

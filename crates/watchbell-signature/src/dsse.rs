@@ -66,3 +66,32 @@ pub(crate) fn excerpt(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::encoding;
+
+    #[test]
+    fn the_encoding_is_the_specifications() {
+        let expect = b"DSSEv1 29 http://example.com/HelloWorld 11 hello world";
+        assert_eq!(encoding("http://example.com/HelloWorld", b"hello world"), expect);
+    }
+
+    proptest! {
+        /// What is signed as one is never another's: type and payload can be read back.
+        #[test]
+        fn two_envelopes_have_two_encodings(kind in ".{0,20}", payload in prop::collection::vec(any::<u8>(), 0..40)) {
+            let encoded = encoding(&kind, &payload);
+            let field = |rest: &[u8]| {
+                let space = rest.iter().position(|b| *b == b' ').unwrap();
+                let length: usize = std::str::from_utf8(&rest[..space]).unwrap().parse().unwrap();
+                (rest[space + 1..][..length].to_vec(), rest[space + 1 + length..].to_vec())
+            };
+            let (read_kind, rest) = field(&encoded["DSSEv1 ".len()..]);
+            let (read_payload, rest) = field(&rest[1..]);
+            prop_assert_eq!((read_kind, read_payload, rest), (kind.into_bytes(), payload, Vec::new()));
+        }
+    }
+}

@@ -74,35 +74,45 @@ impl Material {
         Material { origin: origin.to_owned(), content }
     }
 
+    /// Reads a layer whose annotations carry the signature and what shows whose it is. `None` for a type that is not known.
+    pub fn annotated(
+        origin: &str,
+        media_type: &str,
+        bytes: &[u8],
+        annotations: &BTreeMap<String, String>,
+    ) -> Option<Material> {
+        let content = match media_type {
+            SIMPLE_SIGNING => simple_signing(bytes, annotations),
+            ENVELOPE => envelope(bytes),
+            _ => return None,
+        };
+        let signed = content.and_then(|content| Ok(Signed { content, proof: annotated_proof(annotations)? }));
+        Some(Material { origin: origin.to_owned(), content: signed })
+    }
+
     /// The signatures in an artifact. What is malformed is one too: it is refused with its reason when it is verified.
     pub fn of(artifact: &Artifact) -> Vec<Material> {
         let origin = artifact.digest.to_string();
-        let mut all = Vec::new();
-        for blob in &artifact.blobs {
-            let media_type = blob.descriptor.media_type.as_str();
-            if media_type.starts_with(BUNDLE) {
-                all.push(Material::bundle(&origin, &blob.bytes));
-            } else if media_type == SIMPLE_SIGNING || media_type == ENVELOPE {
-                all.push(Material { origin: origin.clone(), content: annotated(blob, media_type) });
+        let read = |ArtifactBlob { descriptor, bytes }: &ArtifactBlob| {
+            if descriptor.media_type.starts_with(BUNDLE) {
+                return Some(Material::bundle(&origin, bytes));
             }
-        }
-        all
+            Material::annotated(&origin, &descriptor.media_type, bytes, &descriptor.annotations)
+        };
+        artifact.blobs.iter().filter_map(read).collect()
     }
 }
 
-/// A layer whose annotations carry the signature and what shows whose it is.
-fn annotated(blob: &ArtifactBlob, media_type: &str) -> Result<Signed, Reason> {
-    let annotations = &blob.descriptor.annotations;
-    let content = if media_type == SIMPLE_SIGNING {
-        let signature = annotations.get(SIGNATURE).and_then(|text| proto::decode(text));
-        let signature =
-            signature.ok_or_else(|| Reason::malformed("signature", "its annotation is not base64"))?;
-        Content::SimpleSigning { payload: blob.bytes.clone(), signature }
-    } else {
-        let envelope = proto::read(&blob.bytes, bundle::BYTES_MAX);
-        Content::Envelope(envelope.map_err(|reason| Reason::malformed("envelope", reason))?)
-    };
-    Ok(Signed { content, proof: annotated_proof(annotations)? })
+fn simple_signing(payload: &[u8], annotations: &BTreeMap<String, String>) -> Result<Content, Reason> {
+    let signature = annotations.get(SIGNATURE).and_then(|text| proto::decode(text));
+    let signature =
+        signature.ok_or_else(|| Reason::malformed("signature", "its annotation is not base64"))?;
+    Ok(Content::SimpleSigning { payload: payload.to_vec(), signature })
+}
+
+fn envelope(bytes: &[u8]) -> Result<Content, Reason> {
+    let envelope = proto::read(bytes, bundle::BYTES_MAX);
+    envelope.map(Content::Envelope).map_err(|reason| Reason::malformed("envelope", reason))
 }
 
 /// cosign's form of what a bundle has: a log entry by its promise alone.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{KeyError, TrustRootError};
+use crate::KeyError;
 
 /// What is wrong with one signature. The order of the variants is that of the checks, so that of several signatures the
 /// greatest reason is the one that came furthest.
@@ -186,9 +186,6 @@ pub enum Refused {
     /// What came furthest stands first.
     #[error("none of its {} counts: {}", .0.len(), summary(.0))]
     Attempts(Vec<Attempt>),
-    /// The policy cannot be asked.
-    #[error("{0}")]
-    TrustRoot(#[from] TrustRootError),
 }
 
 impl Refused {
@@ -196,7 +193,7 @@ impl Refused {
     pub fn reason(&self) -> Option<&Reason> {
         match self {
             Refused::Attempts(attempts) => attempts.first().map(|a| &a.reason),
-            Refused::Nothing(_) | Refused::TrustRoot(_) => None,
+            Refused::Nothing(_) => None,
         }
     }
 }

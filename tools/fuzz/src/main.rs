@@ -5,6 +5,7 @@
 
 mod documents;
 mod files;
+mod signatures;
 mod text;
 mod world;
 
@@ -15,7 +16,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// Each parser with the name that `make fuzz` and a finding's file carry.
-const TARGETS: [(&str, Target); 16] = [
+const TARGETS: [(&str, Target); 22] = [
     ("yaml", documents::yaml),
     ("json", documents::json),
     ("object", documents::object),
@@ -31,6 +32,12 @@ const TARGETS: [(&str, Target); 16] = [
     ("profile", files::profile),
     ("cdi", files::cdi),
     ("image", files::image),
+    ("bundle", signatures::bundle),
+    ("certificate", signatures::certificate),
+    ("timestamp", signatures::timestamp),
+    ("trust_root", signatures::trust_root),
+    ("statement", signatures::statement),
+    ("simple_signing", signatures::simple_signing),
     ("world", world::requests),
 ];
 

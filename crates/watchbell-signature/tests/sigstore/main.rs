@@ -1,5 +1,6 @@
 //! Signatures of identities, made by a sigstore of our own and judged here and by others.
 
+mod annotated;
 mod case;
 mod flipped;
 mod lies;

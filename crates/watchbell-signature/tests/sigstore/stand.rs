@@ -19,6 +19,9 @@ pub(crate) const START: i64 = 1_768_046_400;
 pub(crate) const ISSUER: &str = "https://issuer.example";
 pub(crate) const IDENTITY: &str = "https://git.example/team/app/build.yml@main";
 
+/// An ECDSA signature, most often.
+const SIGNATURE_BYTES: usize = 71;
+
 pub(crate) fn b64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
@@ -45,8 +48,14 @@ impl Key {
         Key { rcgen, ring }
     }
 
+    /// Always as long: where a byte of a bundle lies does not depend on chance.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.ring.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec()
+        loop {
+            let signature = self.ring.sign(&SystemRandom::new(), message).unwrap();
+            if signature.as_ref().len() == SIGNATURE_BYTES {
+                return signature.as_ref().to_vec();
+            }
+        }
     }
 
     /// SubjectPublicKeyInfo.
@@ -119,6 +128,17 @@ fn time(second: i64) -> ASN1Time {
     ASN1Time::from_timestamp(second).unwrap()
 }
 
+/// The certificate whose signature is as long as the others'.
+fn as_long(issue: impl Fn() -> Vec<u8>) -> Vec<u8> {
+    loop {
+        let der = issue();
+        let (_, certificate) = X509Certificate::from_der(&der).unwrap();
+        if certificate.signature_value.data.len() == SIGNATURE_BYTES {
+            return der;
+        }
+    }
+}
+
 fn named(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::OrganizationName, "sigstore.example");
@@ -129,6 +149,7 @@ fn named(common_name: &str) -> DistinguishedName {
 fn authority_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(name);
+    params.serial_number = Some(SerialNumber::from_slice(&[0x30; 16]));
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.not_before = time(START - 86_400 * 30).to_datetime();
@@ -164,7 +185,7 @@ impl Sigstore {
         );
         only_stamps.set_criticality(true);
         params.custom_extensions.push(only_stamps);
-        let leaf = params.signed_by(&stamper.rcgen, &stamping.issuer).unwrap().der().to_vec();
+        let leaf = as_long(|| params.signed_by(&stamper.rcgen, &stamping.issuer).unwrap().der().to_vec());
         let stamper_chain = [leaf].into_iter().chain(stamping.certificates).collect();
         Sigstore {
             authority: authority("people"),
@@ -250,7 +271,7 @@ impl Sigstore {
         }
         // First without the timestamp of the log, which signs exactly that.
         let sign = |params: &CertificateParams| {
-            params.signed_by(&key.rcgen, &self.authority.issuer).unwrap().der().to_vec()
+            as_long(|| params.signed_by(&key.rcgen, &self.authority.issuer).unwrap().der().to_vec())
         };
         let (log, signed) = match leaf.sct {
             Sct::Missing => return Signer { der: sign(&params), key },

@@ -8,8 +8,12 @@ mod list;
 mod place;
 mod prune;
 mod pull;
+mod registry;
 mod remove;
 mod save;
+mod sign;
+mod target;
+mod verify;
 
 use crate::args::Connect;
 use crate::exit::Failure;
@@ -38,6 +42,8 @@ pub(crate) enum Verb {
     Inspect(inspect::Args),
     Prune(prune::Args),
     Save(save::Args),
+    Verify(verify::Args),
+    Sign(sign::Args),
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
@@ -53,6 +59,8 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         Verb::Inspect(args) => inspect::run(args, connect),
         Verb::Prune(args) => prune::run(args, connect),
         Verb::Save(args) => save::run(args),
+        Verb::Verify(args) => verify::run(args),
+        Verb::Sign(args) => sign::run(args),
     }
 }
 

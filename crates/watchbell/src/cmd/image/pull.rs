@@ -1,11 +1,10 @@
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 use watchbell_api::node::ImageRequest;
-use watchbell_image::{CredentialSource, PlainHttp, Platform, PullOptions};
+use watchbell_image::{Platform, PullOptions};
 
 use super::bars::size;
 use super::place::{Place, StoreDir};
+use super::registry::RegistryAccess;
 use crate::args::{Connect, Output};
 use crate::exit::Failure;
 use crate::output;
@@ -22,15 +21,8 @@ pub(crate) struct Args {
     /// Which platform's image to take, such as linux/arm64; else this machine's
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
-    /// Docker configuration file with the registry's credentials
-    #[arg(long, value_name = "FILE")]
-    auth_file: Option<PathBuf>,
-    /// PEM file of the authority that alone may vouch for the registry
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// The registry has no TLS
-    #[arg(long)]
-    plain_http: bool,
+    #[command(flatten)]
+    access: RegistryAccess,
     #[command(flatten)]
     store: StoreDir,
     #[command(flatten)]
@@ -43,7 +35,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     }
     let options = options(args)?;
     let place = Place::find(&args.store, connect, options.clone())?;
-    let is_own = args.auth_file.is_some() || args.ca.is_some();
+    let is_own = args.access.auth_file.is_some() || args.access.ca.is_some();
     let mut all = Vec::new();
     for image in &args.images {
         let answer = if is_own && matches!(place, Place::Server(_)) {
@@ -56,7 +48,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
                 &ImageRequest::Pull {
                     name: image.clone(),
                     platform: args.platform.clone(),
-                    plain_http: args.plain_http,
+                    plain_http: args.access.plain_http,
                 },
                 &mut std::io::empty(),
             )?
@@ -67,21 +59,9 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
 }
 
 fn options(args: &Args) -> Result<PullOptions, Failure> {
-    let mut options = PullOptions { ca: args.ca.clone(), ..PullOptions::default() };
+    let mut options = args.access.options();
     if let Some(platform) = &args.platform {
         options.platform = Platform::parse(platform).map_err(Failure::usage)?;
-    }
-    if args.plain_http {
-        options.plain_http = PlainHttp::Allowed;
-    }
-    let own = || {
-        let dir = std::env::var_os("DOCKER_CONFIG")
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")))?;
-        Some(dir.join("config.json")).filter(|file| file.exists())
-    };
-    if let Some(file) = args.auth_file.clone().or_else(own) {
-        options.credentials = CredentialSource::DockerConfig(file);
     }
     Ok(options)
 }

@@ -1,0 +1,38 @@
+//! How a registry is spoken to, where a command does that itself.
+
+use std::path::PathBuf;
+
+use watchbell_image::{CredentialSource, PlainHttp, PullOptions};
+
+/// `--auth-file`, `--ca`, `--plain-http`
+#[derive(Debug, clap::Args)]
+pub(super) struct RegistryAccess {
+    /// Docker configuration file with the registry's credentials
+    #[arg(long, value_name = "FILE")]
+    pub(super) auth_file: Option<PathBuf>,
+    /// PEM file of the authority that alone may vouch for the registry
+    #[arg(long, value_name = "FILE")]
+    pub(super) ca: Option<PathBuf>,
+    /// The registry has no TLS
+    #[arg(long)]
+    pub(super) plain_http: bool,
+}
+
+impl RegistryAccess {
+    pub(super) fn options(&self) -> PullOptions {
+        let mut options = PullOptions { ca: self.ca.clone(), ..PullOptions::default() };
+        if self.plain_http {
+            options.plain_http = PlainHttp::Allowed;
+        }
+        let own = || {
+            let dir = std::env::var_os("DOCKER_CONFIG")
+                .map(PathBuf::from)
+                .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")))?;
+            Some(dir.join("config.json")).filter(|file| file.exists())
+        };
+        if let Some(file) = self.auth_file.clone().or_else(own) {
+            options.credentials = CredentialSource::DockerConfig(file);
+        }
+        options
+    }
+}
