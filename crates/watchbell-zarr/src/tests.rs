@@ -12,8 +12,11 @@ use crate::{ArrayMetadata, Hierarchy, KeyEncoding, Node, NodePath, Use};
 
 pub(crate) const SLASH: KeyEncoding = KeyEncoding::Default { separator: '/' };
 
-/// A hierarchy of v3 arrays: path, dimension names, shape, chunk shape.
-pub(crate) fn hierarchy(arrays: &[(&str, &[&str], &[u64], &[u64])]) -> Hierarchy {
+/// Path, dimension names, shape, chunk shape.
+type Row<'a> = (&'a str, &'a [&'a str], &'a [u64], &'a [u64]);
+
+/// A hierarchy of v3 arrays.
+pub(crate) fn hierarchy(arrays: &[Row<'_>]) -> Hierarchy {
     let mut nodes = BTreeMap::from([(NodePath::root(), Node::Group)]);
     for (path, names, shape, chunks) in arrays {
         let array = ArrayMetadata {

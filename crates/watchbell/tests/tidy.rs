@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 11] = [
+const DIRECTIONS: [(&str, &[&str]); 12] = [
+    ("watchbell-array", &["watchbell-zarr"]),
     ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api", "watchbell-zarr"]),
     ("watchbell-export", &["watchbell-audit", "watchbell-store"]),
@@ -27,6 +28,7 @@ const DIRECTIONS: [(&str, &[&str]); 11] = [
         &[
             "watchbell-advisory",
             "watchbell-api",
+            "watchbell-array",
             "watchbell-audit",
             "watchbell-cdi",
             "watchbell-core",

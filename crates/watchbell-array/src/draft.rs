@@ -1,0 +1,462 @@
+//! A run's draft: what its indices have committed, seen by nobody until all of it is published.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fd::AsFd as _;
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use watchbell_zarr::{Hierarchy, Judge, Verdict};
+
+use crate::digest::Digest;
+use crate::disk::REMOVED;
+use crate::error::Error;
+use crate::manifest::{Entry, Manifest, Run};
+use crate::object::{self, Objects};
+use crate::snapshot::hex;
+use crate::store::{Array, names, read_bounded, valid_name};
+use crate::view;
+use crate::walk;
+
+/// Held by one program at a time: its files say so.
+pub struct Draft {
+    pub(crate) array: Array,
+    pub(crate) dir: PathBuf,
+    pub(crate) record: Record,
+    pub(crate) base: Manifest,
+    /// The base with its growth.
+    grown: Manifest,
+    numbers: AtomicU64,
+    _lock: File,
+}
+
+/// What a draft begins with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Record {
+    format: u32,
+    /// The snapshot that the run reads.
+    #[serde(with = "hex")]
+    pub(crate) base: Digest,
+    pub(crate) run: Run,
+    /// Documents that were changed before the run, in the staging directory.
+    pub(crate) documents: BTreeMap<String, Document>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Document {
+    #[serde(with = "hex")]
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+}
+
+/// What an index has committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    pub index: u32,
+    pub attempt: u32,
+    /// Sorted by key: object and size.
+    pub written: Vec<(String, Digest, u64)>,
+    /// Owned keys that the index removed; sorted.
+    pub removed: Vec<String>,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    pub committed: BTreeSet<u32>,
+    pub keys: u64,
+    pub bytes: u64,
+}
+
+const RECORD: &str = "draft.json";
+const MAGIC: &[u8; 8] = b"WBARIX\x00\x01";
+const MAX_INDEX_BYTES: u64 = 1 << 30;
+
+impl Array {
+    /// Begins a draft on what the head is, or goes on with the one of the same run. `documents` are those that changed before
+    /// the run, such as by [`watchbell_zarr::grow`].
+    pub fn begin(&self, run: &Run, documents: &BTreeMap<String, Vec<u8>>) -> Result<Draft, Error> {
+        let dir = self.draft_dir(&run.uid)?;
+        if dir.join(RECORD).exists() {
+            return self.draft(&run.uid);
+        }
+        let kept = self.lock_shared()?;
+        let base = self.head()?.ok_or(Error::NoSnapshot)?;
+        let disk = &self.disk;
+        // One that was never finished has no record, and nothing that counts.
+        disk.remove_dir(&dir)?;
+        disk.make_dir(&dir)?;
+        let staging = dir.join("objects");
+        disk.make_dir(&staging)?;
+        disk.make_dir(&dir.join("indices"))?;
+        disk.write_synced(&dir.join("lock"), b"")?;
+        let objects = Objects { array: self, staging: Some(&staging) };
+        let (mut recorded, mut written) = (BTreeMap::new(), Vec::new());
+        for (number, (key, bytes)) in documents.iter().enumerate() {
+            let copied = object::put(disk, objects, &staging, bytes, number as u64)?;
+            written.extend(copied.written);
+            recorded.insert(key.clone(), Document { digest: copied.digest, size: copied.size });
+        }
+        object::sync(disk, &staging, &written)?;
+        let record = Record { format: 1, base, run: run.clone(), documents: recorded };
+        let text = serde_json::to_vec(&record)
+            .map_err(|error| Error::Format { path: dir.join(RECORD), problem: error.to_string() })?;
+        disk.replace(&dir.join(RECORD), &text)?;
+        disk.sync_dir(&self.dir.join("drafts"))?;
+        drop(kept);
+        self.draft(&run.uid)
+    }
+
+    /// Goes on with the draft of a run. Only one program holds it at a time.
+    pub fn draft(&self, uid: &str) -> Result<Draft, Error> {
+        let dir = self.draft_dir(uid)?;
+        let path = dir.join(RECORD);
+        let wrong = |problem: String| Error::Format { path: path.clone(), problem };
+        let record: Record = serde_json::from_slice(&read_bounded(&path, 1 << 24)?)
+            .map_err(|error| wrong(error.to_string()))?;
+        if record.format != 1 {
+            return Err(wrong(format!("it is of format {}, and this program reads 1", record.format)));
+        }
+        let lock_path = dir.join("lock");
+        let lock = File::open(&lock_path).map_err(Error::io("open", &lock_path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(Error::errno("lock, for another program commits to this draft:", &lock_path))?;
+        let base = self.manifest(self.snapshot(record.base)?.manifest)?;
+        let documents = record.documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, 0, 0)));
+        let grown = if record.documents.is_empty() {
+            base.clone()
+        } else {
+            base.with(&record.run, &BTreeSet::new(), &documents.collect())
+        };
+        let draft =
+            Draft { array: self.clone(), dir, record, base, grown, numbers: AtomicU64::new(0), _lock: lock };
+        draft.remove_uncommitted()?;
+        Ok(draft)
+    }
+
+    /// The runs that have drafts.
+    pub fn drafts(&self) -> Result<Vec<String>, Error> {
+        let names = names(&self.dir.join("drafts"))?.into_iter();
+        let is_draft = |name: &String| {
+            !name.ends_with(REMOVED) && self.dir.join("drafts").join(name).join(RECORD).exists()
+        };
+        Ok(names.filter(is_draft).collect())
+    }
+
+    /// Gives up what a run has committed.
+    pub fn abandon(&self, uid: &str) -> Result<(), Error> {
+        self.disk.remove_dir(&self.draft_dir(uid)?)
+    }
+
+    fn draft_dir(&self, uid: &str) -> Result<PathBuf, Error> {
+        if uid.ends_with(REMOVED) {
+            return Err(Error::BadName(uid.to_owned()));
+        }
+        Ok(self.dir.join("drafts").join(valid_name(uid)?))
+    }
+}
+
+impl Draft {
+    pub fn run(&self) -> &Run {
+        &self.record.run
+    }
+
+    /// The snapshot that the run reads.
+    pub fn base(&self) -> Digest {
+        self.record.base
+    }
+
+    /// The documents as the run finds them: with their growth.
+    pub fn documents(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        let staging = self.staging();
+        documents(Objects { array: &self.array, staging: Some(&staging) }, &self.grown)
+    }
+
+    pub(crate) fn staging(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
+    /// The directory that every index gets as its lower.
+    pub fn view(&self) -> Result<PathBuf, Error> {
+        if self.record.documents.is_empty() {
+            return self.array.view(self.array.snapshot(self.record.base)?.manifest, &self.base);
+        }
+        let path = self.dir.join("view");
+        if !path.exists() {
+            let staging = self.staging();
+            let objects = Objects { array: &self.array, staging: Some(&staging) };
+            view::build(&self.array.disk, objects, self.grown.entries.iter(), &path)?;
+        }
+        Ok(path)
+    }
+
+    /// The same for an index that sees its own chunks alone: `owns` says of a key whether it is.
+    pub fn view_of(&self, index: u32, owns: impl Fn(&str) -> bool) -> Result<PathBuf, Error> {
+        let views = self.dir.join("own");
+        self.array.disk.make_dir(&views)?;
+        let path = views.join(index.to_string());
+        if !path.exists() {
+            let staging = self.staging();
+            let objects = Objects { array: &self.array, staging: Some(&staging) };
+            let entries =
+                self.grown.entries.iter().filter(|e| Hierarchy::is_document(&e.key) || owns(&e.key));
+            view::build(&self.array.disk, objects, entries, &path)?;
+        }
+        Ok(path)
+    }
+
+    /// What was committed for an index.
+    pub fn committed(&self, index: u32) -> Result<Option<Committed>, Error> {
+        let path = self.index_path(index);
+        if !path.exists() {
+            return Ok(None);
+        }
+        read_committed(&path, index).map(Some)
+    }
+
+    pub fn progress(&self) -> Result<Progress, Error> {
+        let mut progress = Progress::default();
+        for index in self.indices()? {
+            if let Some(committed) = self.committed(index)? {
+                progress.committed.insert(index);
+                progress.keys += committed.written.len() as u64;
+                progress.bytes += committed.written.iter().map(|(_, _, size)| size).sum::<u64>();
+            }
+        }
+        Ok(progress)
+    }
+
+    pub(crate) fn indices(&self) -> Result<Vec<u32>, Error> {
+        let mut found: Vec<u32> =
+            names(&self.dir.join("indices"))?.iter().filter_map(|name| name.parse().ok()).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn index_path(&self, index: u32) -> PathBuf {
+        self.dir.join("indices").join(index.to_string())
+    }
+
+    /// Judges and takes over what an attempt of an index left in `upper`, whose writers are all dead. All of it is durable when
+    /// this returns, or nothing of it counts. An index that is committed stays as it is: the first success is the one.
+    pub fn commit(
+        &self,
+        judge: &Judge<'_>,
+        attempt: u32,
+        upper: &Path,
+        completeness: Completeness,
+    ) -> Result<Committed, Error> {
+        let index = judge.index;
+        if let Some(committed) = self.committed(index)? {
+            return Ok(committed);
+        }
+        let shown = format!("the upper of index {index}");
+        let root = walk::open_root(upper)?;
+        let (mut files, mut removed) = (Vec::new(), Vec::new());
+        walk::walk(root.as_fd(), &shown, &mut |entry| {
+            let verdict = judge.judge(entry).map_err(|violation| Error::Violation { index, violation })?;
+            // Whatever is kept was found to be a key of the hierarchy, which is UTF-8.
+            let key = || String::from_utf8_lossy(entry.key).into_owned();
+            match (verdict, entry.kind) {
+                (Verdict::Keep, watchbell_zarr::EntryKind::File { size, .. }) => files.push((key(), size)),
+                (Verdict::Remove, _) => removed.push(key()),
+                (Verdict::Enter, _) => return Ok(true),
+                (Verdict::Keep | Verdict::Drop, _) => {}
+            }
+            Ok(false)
+        })?;
+        if let Completeness::Required = completeness {
+            self.check_complete(judge, &files, &removed)?;
+        }
+        let staging = self.staging();
+        let objects = Objects { array: &self.array, staging: Some(&staging) };
+        // What is found to be there is not swept before the index counts on it.
+        let _kept = self.array.lock_shared()?;
+        let first = self.numbers.fetch_add(files.len() as u64, Ordering::Relaxed);
+        let copy = |at: usize| {
+            let (key, size) = &files[at];
+            let mut file = walk::open_file(root.as_fd(), key.as_bytes(), &shown, *size)?;
+            object::copy(&self.array.disk, objects, &staging, &mut file, *size, key, first + at as u64)
+        };
+        let copies = in_parallel(files.len(), copy)?;
+        let (mut written, mut new) = (Vec::with_capacity(files.len()), Vec::new());
+        for ((key, _), copied) in files.into_iter().zip(copies) {
+            written.push((key, copied.digest, copied.size));
+            new.extend(copied.written);
+        }
+        object::sync(&self.array.disk, &staging, &new)?;
+        written.sort();
+        removed.sort();
+        let committed = Committed { index, attempt, written, removed };
+        let content = postcard::to_allocvec(&committed).unwrap_or_default();
+        let bytes = [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat();
+        self.array.disk.replace(&self.index_path(index), &bytes)?;
+        Ok(committed)
+    }
+
+    /// Refuses an index that leaves an owned chunk out: neither written nor there before.
+    fn check_complete(
+        &self,
+        judge: &Judge<'_>,
+        files: &[(String, u64)],
+        removed: &[String],
+    ) -> Result<(), Error> {
+        let written: BTreeSet<&str> = files.iter().map(|(key, _)| key.as_str()).collect();
+        let removed: BTreeSet<&str> = removed.iter().map(String::as_str).collect();
+        let is_there =
+            |key: &str| written.contains(key) || (self.grown.get(key).is_some() && !removed.contains(key));
+        let (mut missing, mut first) = (0, None);
+        for key in judge.plan.keys(judge.index).filter(|key| !is_there(key)) {
+            missing += 1;
+            first.get_or_insert(key);
+        }
+        match first {
+            None => Ok(()),
+            Some(first) => Err(Error::Incomplete {
+                index: judge.index,
+                owned: judge.plan.count(judge.index),
+                missing,
+                first,
+            }),
+        }
+    }
+
+    /// Removes what a crash left: a staged object that no committed index names may be half on the disk, and must not be taken
+    /// for a whole one later.
+    fn remove_uncommitted(&self) -> Result<(), Error> {
+        let mut known: BTreeSet<String> =
+            self.record.documents.values().map(|document| document.digest.to_string()).collect();
+        for index in self.indices()? {
+            let committed = self.committed(index)?.unwrap_or_default();
+            known.extend(committed.written.iter().map(|(_, digest, _)| digest.to_string()));
+        }
+        let staging = self.staging();
+        for name in names(&staging)? {
+            // A further copy of an object is as good as the object.
+            if !known.contains(name.split('.').next().unwrap_or(&name)) {
+                self.array.disk.remove(&staging.join(name))?;
+            }
+        }
+        for dir in ["view", "own"] {
+            self.array.disk.remove_dir(&self.dir.join(dir))?;
+        }
+        for name in fs::read_dir(&self.dir).map_err(Error::io("list", &self.dir))?.flatten() {
+            if name.file_name().as_encoded_bytes().ends_with(REMOVED.as_bytes()) {
+                self.array.disk.remove_dir(&name.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_committed(path: &Path, index: u32) -> Result<Committed, Error> {
+    let bytes = read_bounded(path, MAX_INDEX_BYTES)?;
+    let wrong = |problem: &str| Error::Format { path: path.to_owned(), problem: problem.to_owned() };
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("it is of another format"))?;
+    let (digest, rest) = rest.split_at_checked(32).ok_or_else(|| wrong("it is cut short"))?;
+    if Digest::of(rest).as_bytes() != digest {
+        return Err(wrong("its content is damaged"));
+    }
+    let committed: Committed = postcard::from_bytes(rest).map_err(|error| wrong(&error.to_string()))?;
+    if committed.index != index {
+        return Err(wrong("it is of another index"));
+    }
+    Ok(committed)
+}
+
+/// Whether an index must have written all its chunks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completeness {
+    Required,
+    Optional,
+}
+
+/// The metadata documents of a manifest, by key.
+pub(crate) fn documents(
+    objects: Objects<'_>,
+    manifest: &Manifest,
+) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+    let read = |entry: &Entry| {
+        let missing =
+            || Error::Damaged { what: "object", digest: entry.digest, problem: "it is not there".to_owned() };
+        let path = objects.find(entry.digest).ok_or_else(missing)?;
+        Ok((entry.key.clone(), read_bounded(&path, MAX_DOCUMENT_BYTES)?))
+    };
+    manifest.entries.iter().filter(|entry| Hierarchy::is_document(&entry.key)).map(read).collect()
+}
+
+impl Array {
+    /// The metadata documents of a manifest of this array, by key.
+    pub fn documents(&self, manifest: &Manifest) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+        documents(Objects { array: self, staging: None }, manifest)
+    }
+
+    /// The hierarchy of a manifest of this array.
+    pub fn hierarchy(&self, manifest: &Manifest) -> Result<Hierarchy, Error> {
+        let documents = self.documents(manifest)?;
+        Ok(Hierarchy::read(documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))?)
+    }
+}
+
+/// Does `count` things on a few threads and gives back what came of each, in order. The first error ends it.
+pub(crate) fn in_parallel<T: Send>(
+    count: usize,
+    work: impl Fn(usize) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
+    /// Fewer things are not worth a thread.
+    const EACH: usize = 32;
+    const MAX_THREADS: usize = 8;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (count / EACH).clamp(1, cores.min(MAX_THREADS));
+    if threads == 1 {
+        return (0..count).map(work).collect();
+    }
+    let part = count.div_ceil(threads);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    (thread * part..((thread + 1) * part).min(count)).map(work).collect::<Result<Vec<T>, _>>()
+                })
+            })
+            .collect();
+        let mut all = Vec::with_capacity(count);
+        for handle in handles {
+            match handle.join() {
+                Ok(done) => all.extend(done?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(all)
+    })
+}
+
+/// What the sweep asks of drafts without holding them.
+impl Array {
+    pub(crate) fn draft_base(&self, uid: &str) -> Result<Digest, Error> {
+        Ok(self.draft_record(uid)?.base)
+    }
+
+    fn draft_record(&self, uid: &str) -> Result<Record, Error> {
+        let path = self.draft_dir(uid)?.join(RECORD);
+        serde_json::from_slice(&read_bounded(&path, 1 << 24)?)
+            .map_err(|error| Error::Format { path, problem: error.to_string() })
+    }
+
+    /// The objects that a draft names, wherever they are.
+    pub(crate) fn draft_objects(&self, uid: &str) -> Result<Vec<Digest>, Error> {
+        let record = self.draft_record(uid)?;
+        let dir = self.draft_dir(uid)?.join("indices");
+        let mut found: Vec<Digest> = record.documents.values().map(|document| document.digest).collect();
+        for index in names(&dir)?.iter().filter_map(|name| name.parse().ok()) {
+            let committed = read_committed(&dir.join(u32::to_string(&index)), index)?;
+            found.extend(committed.written.into_iter().map(|(_, digest, _)| digest));
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,64 @@
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+
+/// The array that an error is about: `namespace/name`, or a path.
+pub type Name = String;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {step} {}: {source}", path.display())]
+    Io { step: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is no array's directory of this format: {problem}", path.display())]
+    Format { path: PathBuf, problem: String },
+    #[error("there is no array at {}; make it with `watchbell array create`", .0.display())]
+    NoArray(PathBuf),
+    #[error("there is an array at {} already", .0.display())]
+    Exists(PathBuf),
+    #[error("the array has no snapshot yet: import a hierarchy with `watchbell array import`")]
+    NoSnapshot,
+    #[error("there is no snapshot, tag or beginning of a digest {0:?}; `watchbell array log` lists them")]
+    UnknownSnapshot(String),
+    #[error("{0:?} is the beginning of more than one snapshot's digest")]
+    AmbiguousSnapshot(String),
+    #[error("{what} {digest} is damaged: {problem}; `watchbell array verify` says what else is")]
+    Damaged { what: &'static str, digest: Digest, problem: String },
+    #[error("{what}: {problem}")]
+    Foreign { what: String, problem: String },
+    #[error("{dir} has more than {max} entries")]
+    TooMany { dir: String, max: u64 },
+    #[error("index {index}: {violation}")]
+    Violation { index: u32, violation: watchbell_zarr::Violation },
+    #[error(
+        "index {index} was told to write {owned} chunks and {missing} of them are not there, the first is {first}"
+    )]
+    Incomplete { index: u32, owned: u64, missing: u64, first: String },
+    #[error("indices {} are not committed", .0)]
+    Unfinished(String),
+    #[error(transparent)]
+    Conflict(#[from] crate::publish::Conflict),
+    #[error(
+        "{bytes} bytes would be kept, and the array's quota is {quota}; raise it, or keep fewer snapshots"
+    )]
+    Quota { bytes: u64, quota: u64 },
+    #[error("a name has 1 to 128 letters, digits, `-`, `_` or `.`, and begins with a letter or digit: {0:?}")]
+    BadName(String),
+    #[error(transparent)]
+    Hierarchy(#[from] watchbell_zarr::HierarchyError),
+    #[error(transparent)]
+    Grow(#[from] watchbell_zarr::GrowError),
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Error {
+    pub(crate) fn io(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { step, path: path.to_owned(), source }
+    }
+
+    /// The same for rustix's numbers.
+    pub(crate) fn errno(step: &'static str, path: &Path) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |source| Self::Io { step, path: path.to_owned(), source: source.into() }
+    }
+}

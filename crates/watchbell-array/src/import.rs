@@ -1,0 +1,299 @@
+//! A plain directory becomes the next snapshot: all of it, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::AsFd as _;
+use watchbell_zarr::{EntryKind, Hierarchy, Parsed};
+
+use crate::digest::Digest;
+use crate::draft::in_parallel;
+use crate::error::Error;
+use crate::manifest::{Manifest, Run};
+use crate::object::{self, Objects};
+use crate::publish::{Publication, publish};
+use crate::store::{Array, names, read_bounded};
+use crate::tree::difference;
+use crate::walk;
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Nothing when the directory holds what the head holds.
+    pub publication: Option<Publication>,
+    pub keys: u64,
+    /// Copied now; the others were taken over from an import that was interrupted.
+    pub copied: u64,
+}
+
+/// Of one file. A chunk is far smaller.
+const MAX_FILE_BYTES: u64 = 1 << 40;
+/// So much is copied before it is synced and written down.
+const BATCH_FILES: usize = 4096;
+const BATCH_BYTES: u64 = 256 << 20;
+const MAX_PROGRESS_BYTES: u64 = 4 << 30;
+
+/// A file of the directory that is imported.
+struct Found {
+    key: String,
+    size: u64,
+}
+
+/// Imports the hierarchy in `dir`. It is checked before anything is copied: every file is a document or the canonical name of a
+/// chunk. An import that was interrupted goes on where it was; a file that changed since is read again. `progress` hears of keys
+/// and bytes that are done.
+pub fn import(
+    array: &Array,
+    dir: &Path,
+    by: &Run,
+    quota_bytes: Option<u64>,
+    message: &str,
+    now: jiff::Timestamp,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Imported, Error> {
+    let shown = dir.display().to_string();
+    let root = walk::open_root(dir)?;
+    let found = find(&root, &shown)?;
+    check(&root, &shown, &found)?;
+    let place = array.dir.join("drafts").join(format!("import-{}", Digest::of(shown.as_bytes()).short()));
+    let staging = place.join("objects");
+    array.disk.make_dir(&place)?;
+    array.disk.make_dir(&staging)?;
+    array.disk.write_synced(&place.join("lock"), b"")?;
+    let lock = fs::File::open(place.join("lock")).map_err(Error::io("open", &place))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(Error::errno("lock, for another program imports the same directory:", &place))?;
+    let mut done = Done::read(array, &place)?;
+    let mut copied = 0;
+    let publication = loop {
+        let written = stage(array, &root, &shown, &found, &staging, &mut done, &mut copied, progress)?;
+        let _lock = array.lock()?;
+        // A sweep may have taken what was in place when it was looked for: then it is copied now.
+        let objects = Objects { array, staging: Some(&staging) };
+        if written.values().all(|(digest, ..)| objects.find(*digest).is_some()) {
+            break finish(array, by, &staging, &written, quota_bytes, message, now)?;
+        }
+    };
+    array.disk.remove_dir(&place)?;
+    Ok(Imported { publication, keys: found.len() as u64, copied })
+}
+
+type Written = BTreeMap<String, (Digest, u64, u32, u32)>;
+
+/// Copies what is not there yet, a batch at a time, each durable and written down before the next.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the one loop of an import, with what it reads and what it fills"
+)]
+fn stage(
+    array: &Array,
+    root: &rustix::fd::OwnedFd,
+    shown: &str,
+    found: &[Found],
+    staging: &Path,
+    done: &mut Done,
+    copied: &mut u64,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Written, Error> {
+    let objects = Objects { array, staging: Some(staging) };
+    let (mut written, mut bytes, mut next) = (Written::new(), 0, 0);
+    while next < found.len() {
+        let batch = &found[next..batch_end(found, next)];
+        let work = |at: usize| {
+            let Found { key, size } = &batch[at];
+            let mut file = walk::open_file(root.as_fd(), key.as_bytes(), shown, *size)?;
+            let mark = mark(&file, shown)?;
+            if let Some(digest) = done.get(key, *size, mark)
+                && objects.find(digest).is_some()
+            {
+                return Ok((mark, None, digest));
+            }
+            let number = (next + at) as u64;
+            let copied = object::copy(&array.disk, objects, staging, &mut file, *size, key, number)?;
+            if copied.size != *size {
+                let problem = "it became shorter while it was read".to_owned();
+                return Err(Error::Foreign { what: format!("{shown}/{key}"), problem });
+            }
+            let digest = copied.digest;
+            Ok((mark, Some(copied), digest))
+        };
+        let results = in_parallel(batch.len(), work)?;
+        let new: Vec<PathBuf> =
+            results.iter().filter_map(|(_, copied, _)| copied.as_ref()?.written.clone()).collect();
+        object::sync(&array.disk, staging, &new)?;
+        let mut lines = String::new();
+        for (Found { key, size }, (mark, was_copied, digest)) in batch.iter().zip(results) {
+            if was_copied.is_some() {
+                *copied += 1;
+                lines.push_str(&format!("{digest} {size} {mark} {key}\n"));
+                done.known.insert(key.clone(), (digest, *size, mark));
+            }
+            bytes += size;
+            written.insert(key.clone(), (digest, *size, 0, 0));
+        }
+        done.append(array, &lines)?;
+        next += batch.len();
+        progress(next as u64, bytes);
+    }
+    Ok(written)
+}
+
+/// With the lock held.
+fn finish(
+    array: &Array,
+    by: &Run,
+    staging: &Path,
+    written: &Written,
+    quota_bytes: Option<u64>,
+    message: &str,
+    now: jiff::Timestamp,
+) -> Result<Option<Publication>, Error> {
+    let head = array.head()?;
+    let before = match head {
+        None => Manifest::default(),
+        Some(head) => array.manifest(array.snapshot(head)?.manifest)?,
+    };
+    // What is as it was stays whose it was.
+    let is_new = |key: &String, digest: &Digest| before.get(key).is_none_or(|entry| entry.digest != *digest);
+    let changed = written.iter().filter(|(key, (digest, ..))| is_new(key, digest));
+    let changed: BTreeMap<_, _> = changed.map(|(key, what)| (key.clone(), *what)).collect();
+    let removed: BTreeSet<String> = before
+        .entries
+        .iter()
+        .filter(|entry| !written.contains_key(&entry.key))
+        .map(|entry| entry.key.clone())
+        .collect();
+    let after = before.with(by, &removed, &changed);
+    if head.is_some() && difference(&before, &after).keys().next().is_none() {
+        return Ok(None);
+    }
+    let before = head.map(|digest| (digest, &before));
+    publish(array, before, &after, staging, by, quota_bytes, message, now).map(Some)
+}
+
+fn batch_end(found: &[Found], start: usize) -> usize {
+    let mut bytes = 0;
+    let mut end = start;
+    while end < found.len() && end - start < BATCH_FILES && bytes < BATCH_BYTES {
+        bytes += found[end].size;
+        end += 1;
+    }
+    end
+}
+
+/// The regular files below the directory; anything else there is refused.
+fn find(root: &rustix::fd::OwnedFd, shown: &str) -> Result<Vec<Found>, Error> {
+    let mut found = Vec::new();
+    walk::walk(root.as_fd(), shown, &mut |entry| {
+        let refused = |problem: &str| Error::Foreign {
+            what: format!("{shown}/{}", entry.key.escape_ascii()),
+            problem: problem.to_owned(),
+        };
+        match entry.kind {
+            EntryKind::Directory { .. } => Ok(true),
+            EntryKind::File { size, .. } if size <= MAX_FILE_BYTES => {
+                let key = std::str::from_utf8(entry.key).map_err(|_| refused("its name is not UTF-8"))?;
+                if key.chars().any(char::is_control) {
+                    return Err(refused("its name has a control character"));
+                }
+                found.push(Found { key: key.to_owned(), size });
+                Ok(false)
+            }
+            EntryKind::File { .. } => Err(refused("it is too large for a chunk")),
+            _ => Err(refused("only regular files and directories belong in a Zarr hierarchy")),
+        }
+    })?;
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(found)
+}
+
+/// Reads the hierarchy and refuses what is no part of it.
+fn check(root: &rustix::fd::OwnedFd, shown: &str, found: &[Found]) -> Result<Hierarchy, Error> {
+    const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+    let mut documents = Vec::new();
+    for Found { key, size } in found.iter().filter(|found| Hierarchy::is_document(&found.key)) {
+        if *size > MAX_DOCUMENT_BYTES {
+            let problem = format!("a document has at most {MAX_DOCUMENT_BYTES} bytes");
+            return Err(Error::Foreign { what: format!("{shown}/{key}"), problem });
+        }
+        let mut bytes = Vec::new();
+        let file = walk::open_file(root.as_fd(), key.as_bytes(), shown, *size)?;
+        std::io::Read::read_to_end(&mut std::io::Read::take(file, *size), &mut bytes)
+            .map_err(Error::io("read", Path::new(key)))?;
+        documents.push((key.as_str(), bytes));
+    }
+    let hierarchy = Hierarchy::read(documents.iter().map(|(key, bytes)| (*key, bytes.as_slice())))?;
+    for Found { key, .. } in found.iter().filter(|found| !Hierarchy::is_document(&found.key)) {
+        let problem = match hierarchy.locate(key) {
+            Some((_, Parsed::Chunk(_))) => continue,
+            Some((_, Parsed::NotCanonical(problem))) => problem,
+            Some((_, Parsed::Foreign)) | None => {
+                "it is no chunk of this hierarchy; take it out of the directory"
+            }
+        };
+        return Err(Error::Foreign { what: format!("{shown}/{key}"), problem: problem.to_owned() });
+    }
+    Ok(hierarchy)
+}
+
+/// When a file was changed, in nanoseconds.
+fn mark(file: &fs::File, shown: &str) -> Result<i128, Error> {
+    let metadata = file.metadata().map_err(Error::io("look at", Path::new(shown)))?;
+    Ok(i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
+}
+
+/// What is copied and durable, a line a file: `DIGEST SIZE MODIFIED KEY`.
+struct Done {
+    path: PathBuf,
+    known: BTreeMap<String, (Digest, u64, i128)>,
+}
+
+impl Done {
+    /// Reads what an interrupted import left. Objects that are not written down may be half on the disk: they are removed.
+    fn read(array: &Array, place: &Path) -> Result<Self, Error> {
+        let path = place.join("progress");
+        let mut known = BTreeMap::new();
+        if path.exists() {
+            let text = read_bounded(&path, MAX_PROGRESS_BYTES)?;
+            for line in String::from_utf8_lossy(&text).split_inclusive('\n') {
+                // The last line may be cut short by the crash.
+                let Some(line) = line.strip_suffix('\n') else { break };
+                let mut parts = line.splitn(4, ' ');
+                let (digest, size, mark, key) = (parts.next(), parts.next(), parts.next(), parts.next());
+                let (Some(digest), Some(size), Some(mark), Some(key)) = (
+                    digest.and_then(|d| d.parse::<Digest>().ok()),
+                    size.and_then(|n| n.parse().ok()),
+                    mark.and_then(|n| n.parse().ok()),
+                    key,
+                ) else {
+                    break;
+                };
+                known.insert(key.to_owned(), (digest, size, mark));
+            }
+        }
+        let staging = place.join("objects");
+        let digests: BTreeSet<String> = known.values().map(|(digest, ..)| digest.to_string()).collect();
+        for name in names(&staging)? {
+            if !digests.contains(&name) {
+                array.disk.remove(&staging.join(name))?;
+            }
+        }
+        Ok(Self { path, known })
+    }
+
+    fn get(&self, key: &str, size: u64, mark: i128) -> Option<Digest> {
+        self.known.get(key).filter(|(_, s, m)| (*s, *m) == (size, mark)).map(|(digest, ..)| *digest)
+    }
+
+    fn append(&mut self, array: &Array, lines: &str) -> Result<(), Error> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.create(true).append(true).open(&self.path).map_err(Error::io("open", &self.path))?;
+        array.disk.append(&mut file, &self.path, lines.as_bytes())
+    }
+}

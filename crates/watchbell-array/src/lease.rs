@@ -1,0 +1,105 @@
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::Error;
+use crate::snapshot::hex;
+use crate::store::{Array, names, read_bounded, valid_name};
+
+/// Keeps a snapshot, and the views of it, from being swept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lease {
+    #[serde(with = "hex")]
+    pub snapshot: Digest,
+    pub kind: LeaseKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LeaseKind {
+    /// Of a run: until it is given back.
+    Run,
+    /// Of a program that reads: while it holds the file, which the kernel ends with the program.
+    Reader,
+}
+
+/// A reader's lease, which ends with it.
+pub(crate) struct Held {
+    array: Array,
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Left behind it is found to be nobody's.
+        let _ = self.array.disk.remove(&self.path);
+    }
+}
+
+impl Array {
+    /// Keeps a snapshot for a run, under its name, until [`Array::give_back`].
+    pub fn lease(&self, name: &str, snapshot: Digest) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        self.snapshot(snapshot)?;
+        let path = self.dir.join("leases").join(valid_name(name)?);
+        self.disk.replace(&path, &encode(&Lease { snapshot, kind: LeaseKind::Run }))
+    }
+
+    pub fn give_back(&self, name: &str) -> Result<(), Error> {
+        self.disk.remove(&self.dir.join("leases").join(valid_name(name)?))
+    }
+
+    /// Keeps a snapshot while this program reads it.
+    pub(crate) fn read_lease(&self, snapshot: Digest) -> Result<Held, Error> {
+        let _lock = self.lock()?;
+        self.snapshot(snapshot)?;
+        let name = format!("reader-{}-{:016x}", std::process::id(), crate::view::random());
+        let path = self.dir.join("leases").join(name);
+        self.disk.write_synced(&path, &encode(&Lease { snapshot, kind: LeaseKind::Reader }))?;
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(Error::errno("lock", &path))?;
+        Ok(Held { array: self.clone(), path, _file: file })
+    }
+
+    /// With the lock held: the leases that hold something. What a dead reader left is removed.
+    pub(crate) fn leases(&self) -> Result<Vec<(String, Lease)>, Error> {
+        let dir = self.dir.join("leases");
+        let mut found = Vec::new();
+        for name in names(&dir)? {
+            let path = dir.join(&name);
+            if name.ends_with(".next") {
+                continue;
+            }
+            let bytes = match read_bounded(&path, 1 << 16) {
+                Ok(bytes) => bytes,
+                // Its holder has just ended.
+                Err(_) if !path.exists() => continue,
+                Err(error) => return Err(error),
+            };
+            let lease: Lease = match serde_json::from_slice(&bytes) {
+                Ok(lease) => lease,
+                // Without knowing what it holds, nothing may be swept.
+                Err(error) => return Err(Error::Format { path, problem: error.to_string() }),
+            };
+            if lease.kind == LeaseKind::Reader {
+                let Ok(file) = File::open(&path) else { continue };
+                if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                    continue;
+                }
+            }
+            found.push((name, lease));
+        }
+        Ok(found)
+    }
+}
+
+fn encode(lease: &Lease) -> Vec<u8> {
+    // Into memory, with string keys alone: nothing that can fail.
+    serde_json::to_vec(lease).unwrap_or_default()
+}

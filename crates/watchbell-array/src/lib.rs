@@ -1,0 +1,55 @@
+//! The store of one data array: its chunks by content, its snapshots, and how a job array makes the next one.
+//!
+//! ```text
+//!  <array>/objects/ab/…     chunks and documents by BLAKE3, read-only, shared by all snapshots
+//!  <array>/manifests/…      key → object, size, who wrote it; one file a snapshot's content
+//!  <array>/snapshots/…      a small record: parent, manifest, when, by whom
+//!  <array>/refs/head        one line, replaced by rename: what readers see
+//!  <array>/refs/tags/…      names that keep a snapshot
+//!  <array>/views/…          a manifest as a directory of hard links: the lower of every index
+//!  <array>/drafts/<run>/…   what the indices of a run have committed, and nobody sees yet
+//!  <array>/leases/…         what a run or a reader still needs
+//!
+//!  upper of an attempt ──walk, judge, copy and hash──▶ drafts/<run>/objects, indices/<n>   (durable: the index is committed)
+//!  all indices ──▶ objects into place ──▶ manifest ──▶ snapshot ──▶ refs/head              (durable: the run is published)
+//! ```
+//!
+//! Readers of `refs/head` see the old snapshot or the new one whole. What a file's name promises is on the disk before the
+//! name is: content is synced before it is renamed, and the rename before the next step relies on it. Everything from an
+//! upper directory or a foreign directory is hostile: it is opened without following links, and copied, never adopted.
+
+mod digest;
+mod disk;
+mod draft;
+mod error;
+mod export;
+mod import;
+mod lease;
+mod manifest;
+mod object;
+mod publish;
+mod retention;
+mod snapshot;
+mod store;
+mod sweep;
+mod tree;
+mod verify;
+mod view;
+mod walk;
+
+pub use digest::Digest;
+pub use disk::{Disk, Step};
+pub use draft::{Committed, Completeness, Draft, Progress};
+pub use error::{Error, Name};
+pub use export::{Exported, export};
+pub use import::{Imported, import};
+pub use lease::{Lease, LeaseKind};
+pub use manifest::{Entry, Manifest, Run, Writer};
+pub use publish::{Conflict, Publication};
+pub use retention::{Kept, Retention, kept};
+pub use snapshot::{Change, Snapshot};
+pub use store::{Array, valid_name};
+pub use sweep::{Swept, sweep};
+pub use tree::{Difference, difference};
+pub use verify::{Damage, Verified, verify};
+pub use walk::MAX_ENTRIES;

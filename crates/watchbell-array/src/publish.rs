@@ -1,0 +1,220 @@
+//! Publication: from a draft to the next snapshot, in one change of one ref.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use watchbell_zarr::{Hierarchy, OnConflict};
+
+use crate::digest::Digest;
+use crate::draft::Draft;
+use crate::error::Error;
+use crate::manifest::{Manifest, Run};
+use crate::snapshot::{Change, Snapshot};
+use crate::store::Array;
+use crate::tree::difference;
+
+/// What was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    pub digest: Digest,
+    pub snapshot: Snapshot,
+}
+
+/// Somebody else published since the run began, and the run's chunks cannot go on top of that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    #[error(
+        "the array moved from snapshot {} to {} while the run worked on the first: run it again, or set onConflict: rebase",
+        base.short(),
+        head.short()
+    )]
+    Moved { base: Digest, head: Digest },
+    #[error("metadata changed between snapshots {} and {}: {key}; run it again", base.short(), head.short())]
+    Metadata { base: Digest, head: Digest, key: String },
+    #[error("{key} was also written by {by} since; run it again")]
+    Key { key: String, by: String },
+}
+
+type Written = BTreeMap<String, (Digest, u64, u32, u32)>;
+
+impl Draft {
+    /// Makes one snapshot of what all `indices` committed and lets the head be it. Done again after a crash it ends the same way,
+    /// and only once.
+    pub fn publish(
+        &self,
+        indices: &BTreeSet<u32>,
+        on_conflict: OnConflict,
+        quota_bytes: Option<u64>,
+        message: &str,
+        now: jiff::Timestamp,
+    ) -> Result<Publication, Error> {
+        let _lock = self.array.lock()?;
+        let head = self.array.head()?.ok_or(Error::NoSnapshot)?;
+        if let Some(done) = self.published()? {
+            return Ok(done);
+        }
+        let (mut written, mut removed) = (Written::new(), BTreeSet::new());
+        let mut missing = Vec::new();
+        for index in indices {
+            let Some(committed) = self.committed(*index)? else {
+                missing.push(index.to_string());
+                continue;
+            };
+            let by = (committed.index, committed.attempt);
+            written.extend(committed.written.into_iter().map(|(key, d, size)| (key, (d, size, by.0, by.1))));
+            removed.extend(committed.removed);
+        }
+        if !missing.is_empty() {
+            return Err(Error::Unfinished(missing.join(", ")));
+        }
+        let documents = &self.record.documents;
+        written.extend(documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, 0, 0))));
+        let before = if head == self.record.base {
+            self.base.clone()
+        } else {
+            self.rebase(head, on_conflict, &written, &removed)?
+        };
+        let after = before.with(&self.record.run, &removed, &written);
+        publish(
+            &self.array,
+            Some((head, &before)),
+            &after,
+            &self.staging(),
+            &self.record.run,
+            quota_bytes,
+            message,
+            now,
+        )
+    }
+
+    /// The snapshot that this run has published already: a crash came between the head's change and the draft's end.
+    fn published(&self) -> Result<Option<Publication>, Error> {
+        let mut found = None;
+        let base = self.record.base;
+        self.array.log(|digest, snapshot| {
+            if digest == base {
+                return false;
+            }
+            if snapshot.by.uid == self.record.run.uid {
+                found = Some(Publication { digest, snapshot: snapshot.clone() });
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    /// The head's manifest, when the run's changes can go on top of it.
+    fn rebase(
+        &self,
+        head: Digest,
+        on_conflict: OnConflict,
+        written: &Written,
+        removed: &BTreeSet<String>,
+    ) -> Result<Manifest, Error> {
+        let base = self.record.base;
+        if on_conflict == OnConflict::Fail || !self.record.documents.is_empty() {
+            return Err(Conflict::Moved { base, head }.into());
+        }
+        let theirs = self.array.manifest(self.array.snapshot(head)?.manifest)?;
+        let difference = difference(&self.base, &theirs);
+        for key in difference.keys() {
+            if Hierarchy::is_document(key) {
+                return Err(Conflict::Metadata { base, head, key: key.to_owned() }.into());
+            }
+            if written.contains_key(key) || removed.contains(key) {
+                let by =
+                    theirs.get(key).map_or("another run".to_owned(), |e| theirs.writer(e).0.name.clone());
+                return Err(Conflict::Key { key: key.to_owned(), by }.into());
+            }
+        }
+        Ok(theirs)
+    }
+
+    /// Ends the draft: of what was published, or of what is given up.
+    pub fn remove(self) -> Result<(), Error> {
+        self.array.disk.remove_dir(&self.dir)
+    }
+}
+
+/// With the lock held: objects into place, manifest, snapshot, head. Each is durable before the next begins.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one straight list of what a snapshot is made of, called twice"
+)]
+pub(crate) fn publish(
+    array: &Array,
+    before: Option<(Digest, &Manifest)>,
+    after: &Manifest,
+    staging: &std::path::Path,
+    by: &Run,
+    quota_bytes: Option<u64>,
+    message: &str,
+    now: jiff::Timestamp,
+) -> Result<Publication, Error> {
+    let nothing = Manifest::default();
+    let difference = difference(before.map_or(&nothing, |(_, manifest)| manifest), after);
+    let change = Change {
+        added: difference.added.len() as u64,
+        changed: difference.changed.len() as u64,
+        removed: difference.removed.len() as u64,
+    };
+    let new: BTreeSet<Digest> = difference
+        .added
+        .iter()
+        .chain(&difference.changed)
+        .filter_map(|key| after.get(key).map(|entry| entry.digest))
+        .collect();
+    if let Some(quota) = quota_bytes {
+        let bytes = array.object_bytes()? + staged_bytes(array, staging, &new)?;
+        if bytes > quota {
+            return Err(Error::Quota { bytes, quota });
+        }
+    }
+    place(array, staging, &new)?;
+    let manifest = after.encode();
+    let snapshot = Snapshot {
+        format: 1,
+        parent: before.map(|(digest, _)| digest),
+        manifest: Digest::of(&manifest),
+        created_at: now.as_second(),
+        message: message.to_owned(),
+        by: by.clone(),
+        change,
+        keys: after.entries.len() as u64,
+        bytes: after.bytes(),
+    };
+    let digest = array.put_snapshot(&snapshot, &manifest)?;
+    array.set_head(digest)?;
+    Ok(Publication { digest, snapshot })
+}
+
+/// Moves staged objects, whose content is durable, to where all snapshots find them.
+fn place(array: &Array, staging: &std::path::Path, new: &BTreeSet<Digest>) -> Result<(), Error> {
+    let disk = &array.disk;
+    let mut touched = BTreeSet::new();
+    for digest in new {
+        let path = array.object_path(*digest);
+        if path.exists() {
+            continue;
+        }
+        touched.extend(path.parent().map(std::path::Path::to_owned));
+        disk.rename(&staging.join(digest.to_string()), &path)?;
+    }
+    if touched.is_empty() {
+        return Ok(());
+    }
+    /// More directories than this are synced with their file system at once.
+    const ONE_BY_ONE: usize = 8;
+    if touched.len() > ONE_BY_ONE {
+        return disk.sync_all(&array.dir);
+    }
+    touched.iter().try_for_each(|dir| disk.sync_dir(dir))
+}
+
+fn staged_bytes(array: &Array, staging: &std::path::Path, new: &BTreeSet<Digest>) -> Result<u64, Error> {
+    let mut bytes = 0;
+    for digest in new.iter().filter(|digest| !array.object_path(**digest).exists()) {
+        let path = staging.join(digest.to_string());
+        bytes += std::fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,237 @@
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::digest::Digest;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::manifest::{self, Manifest};
+use crate::snapshot::Snapshot;
+
+/// The directory of one array.
+#[derive(Clone)]
+pub struct Array {
+    pub(crate) dir: PathBuf,
+    pub(crate) disk: Disk,
+}
+
+/// Says that a directory is an array's, and of which format. An older program refuses a newer one.
+const FORMAT_FILE: &str = "format";
+const FORMAT: &str = "watchbell-array 1\n";
+const MAX_RECORD_BYTES: u64 = 1 << 20;
+
+/// Of a tag, and what a caller makes the directories of namespaces and arrays from.
+pub fn valid_name(name: &str) -> Result<&str, Error> {
+    let is_fine = (1..=128).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && name.as_bytes()[0].is_ascii_alphanumeric();
+    if is_fine { Ok(name) } else { Err(Error::BadName(name.to_owned())) }
+}
+
+impl Array {
+    /// Makes an empty array in a directory that is not there yet; its parent is.
+    pub fn create(dir: &Path, disk: Disk) -> Result<Self, Error> {
+        if dir.join(FORMAT_FILE).exists() {
+            return Err(Error::Exists(dir.to_owned()));
+        }
+        disk.make_dir(dir)?;
+        let array = Self { dir: dir.to_owned(), disk };
+        for part in ["objects", "manifests", "snapshots", "refs", "refs/tags", "views", "drafts", "leases"] {
+            array.disk.make_dir(&array.dir.join(part))?;
+        }
+        // All of them now, so that no object's directory is ever newer than the object.
+        let objects = array.dir.join("objects");
+        for front in 0..=u8::MAX {
+            array.disk.make_dir(&objects.join(format!("{front:02x}")))?;
+        }
+        array.disk.sync_dir(&objects)?;
+        array.disk.write_synced(&array.dir.join("lock"), b"")?;
+        // Last: a directory without it is one that was never finished, and is made again.
+        array.disk.sync_dir(&array.dir.join("refs"))?;
+        array.disk.replace(&array.dir.join(FORMAT_FILE), FORMAT.as_bytes())?;
+        if let Some(parent) = dir.parent() {
+            array.disk.sync_dir(parent)?;
+        }
+        Ok(array)
+    }
+
+    pub fn open(dir: &Path, disk: Disk) -> Result<Self, Error> {
+        let path = dir.join(FORMAT_FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) if text == FORMAT => Ok(Self { dir: dir.to_owned(), disk }),
+            Ok(text) => {
+                let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
+                let problem =
+                    format!("{FORMAT_FILE} says {shown:?}, and this program handles {:?}", FORMAT.trim());
+                Err(Error::Format { path: dir.to_owned(), problem })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoArray(dir.to_owned())),
+            Err(error) => Err(Error::io("read", &path)(error)),
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps others from changing refs and objects until the file is dropped.
+    pub(crate) fn lock(&self) -> Result<File, Error> {
+        let path = self.dir.join("lock");
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        flock(&file, FlockOperation::LockExclusive).map_err(Error::errno("lock", &path))?;
+        Ok(file)
+    }
+
+    /// Keeps a sweep and publications away while others may do the same.
+    pub(crate) fn lock_shared(&self) -> Result<File, Error> {
+        let path = self.dir.join("lock");
+        let file = File::open(&path).map_err(Error::io("open", &path))?;
+        flock(&file, FlockOperation::LockShared).map_err(Error::errno("lock", &path))?;
+        Ok(file)
+    }
+
+    /// What readers see; nothing before the first import.
+    pub fn head(&self) -> Result<Option<Digest>, Error> {
+        self.read_ref(&self.dir.join("refs/head"))
+    }
+
+    pub(crate) fn read_ref(&self, path: &Path) -> Result<Option<Digest>, Error> {
+        match fs::read_to_string(path) {
+            Ok(text) => text.trim_end().parse().map(Some).map_err(|_| Error::Format {
+                path: path.to_owned(),
+                problem: "it holds no snapshot's digest".to_owned(),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+
+    /// With the lock held, and everything durable that the snapshot needs.
+    pub(crate) fn set_head(&self, to: Digest) -> Result<(), Error> {
+        self.disk.replace(&self.dir.join("refs/head"), format!("{to}\n").as_bytes())
+    }
+
+    pub fn tags(&self) -> Result<Vec<(String, Digest)>, Error> {
+        let dir = self.dir.join("refs/tags");
+        let mut tags = Vec::new();
+        for name in names(&dir)? {
+            // One that is being written.
+            if name.ends_with(".next") {
+                continue;
+            }
+            if let Some(digest) = self.read_ref(&dir.join(&name))? {
+                tags.push((name, digest));
+            }
+        }
+        Ok(tags)
+    }
+
+    /// Gives a snapshot a name, which keeps it; a tag that is there is moved.
+    pub fn tag(&self, name: &str, snapshot: Digest) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        if name.ends_with(".next") {
+            return Err(Error::BadName(name.to_owned()));
+        }
+        self.snapshot(snapshot)?;
+        let path = self.dir.join("refs/tags").join(valid_name(name)?);
+        self.disk.replace(&path, format!("{snapshot}\n").as_bytes())
+    }
+
+    pub fn remove_tag(&self, name: &str) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        let path = self.dir.join("refs/tags").join(valid_name(name)?);
+        if !path.exists() {
+            return Err(Error::UnknownSnapshot(name.to_owned()));
+        }
+        self.disk.remove(&path)?;
+        self.disk.sync_dir(&self.dir.join("refs/tags"))
+    }
+
+    /// All snapshots that are kept.
+    pub fn snapshots(&self) -> Result<Vec<Digest>, Error> {
+        Ok(names(&self.dir.join("snapshots"))?.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    pub fn snapshot(&self, digest: Digest) -> Result<Snapshot, Error> {
+        let path = self.dir.join("snapshots").join(digest.to_string());
+        match read_bounded(&path, MAX_RECORD_BYTES) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Err(Error::UnknownSnapshot(digest.to_string()))
+            }
+            bytes => Snapshot::decode(digest, &bytes?),
+        }
+    }
+
+    pub fn manifest(&self, digest: Digest) -> Result<Manifest, Error> {
+        let path = self.dir.join("manifests").join(digest.to_string());
+        Manifest::decode(digest, &read_bounded(&path, manifest::MAX_BYTES)?)
+    }
+
+    /// The snapshot that a person names: `head`, a tag, a digest or at least four digits of its beginning.
+    pub fn resolve(&self, name: &str) -> Result<Digest, Error> {
+        if name == "head" {
+            return self.head()?.ok_or(Error::NoSnapshot);
+        }
+        if let Some((_, digest)) = self.tags()?.into_iter().find(|(tag, _)| tag == name) {
+            return Ok(digest);
+        }
+        if name.len() < 4 || !name.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Error::UnknownSnapshot(name.to_owned()));
+        }
+        let mut found = self.snapshots()?.into_iter().filter(|digest| digest.to_string().starts_with(name));
+        match (found.next(), found.next()) {
+            (Some(digest), None) => Ok(digest),
+            (Some(_), Some(_)) => Err(Error::AmbiguousSnapshot(name.to_owned())),
+            (None, _) => Err(Error::UnknownSnapshot(name.to_owned())),
+        }
+    }
+
+    /// The snapshots from the head back, as far as they are kept; `visit` says whether to go on.
+    pub fn log(&self, mut visit: impl FnMut(Digest, &Snapshot) -> bool) -> Result<(), Error> {
+        let mut next = self.head()?;
+        while let Some(digest) = next {
+            let snapshot = match self.snapshot(digest) {
+                // Retention swept what lay before.
+                Err(Error::UnknownSnapshot(_)) => return Ok(()),
+                snapshot => snapshot?,
+            };
+            if !visit(digest, &snapshot) {
+                return Ok(());
+            }
+            next = snapshot.parent;
+        }
+        Ok(())
+    }
+
+    /// Stores a manifest and a snapshot of it, both durable with their names.
+    pub(crate) fn put_snapshot(&self, snapshot: &Snapshot, manifest: &[u8]) -> Result<Digest, Error> {
+        let manifests = self.dir.join("manifests");
+        self.disk.replace(&manifests.join(snapshot.manifest.to_string()), manifest)?;
+        let bytes = snapshot.encode();
+        let digest = Digest::of(&bytes);
+        self.disk.replace(&self.dir.join("snapshots").join(digest.to_string()), &bytes)?;
+        Ok(digest)
+    }
+}
+
+/// The names in a directory, sorted, without those that are no UTF-8: ours all are.
+pub(crate) fn names(dir: &Path) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Error> {
+    let size = fs::metadata(path).map_err(Error::io("look at", path))?.len();
+    if size > max {
+        let problem = format!("{size} bytes, and at most {max} are read");
+        return Err(Error::Format { path: path.to_owned(), problem });
+    }
+    fs::read(path).map_err(Error::io("read", path))
+}

@@ -1,0 +1,121 @@
+//! Removes what no kept snapshot, lease or draft needs: mark, then sweep, with the array's lock held throughout, so that no
+//! publication puts an object in place between the two.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use crate::digest::Digest;
+use crate::disk::REMOVED;
+use crate::error::Error;
+use crate::retention::{Kept, Retention, kept};
+use crate::store::{Array, names};
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    pub snapshots: u64,
+    pub objects: u64,
+    pub bytes: u64,
+    pub views: u64,
+}
+
+/// Sweeps an array. `retention`: nothing keeps all snapshots, so that only what a crash or an abandoned run left goes.
+pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Error> {
+    let _lock = array.lock()?;
+    let mut swept = Swept::default();
+    let leases = array.leases()?;
+    let mut snapshots: BTreeSet<Digest> = array.snapshots()?.into_iter().collect();
+    if let Some(retention) = retention {
+        let mut chain = Vec::new();
+        array.log(|digest, snapshot| {
+            chain.push(Kept { digest, created_at: snapshot.created_at });
+            true
+        })?;
+        let mut live = kept(&chain, retention);
+        live.extend(array.head()?);
+        live.extend(array.tags()?.into_iter().map(|(_, digest)| digest));
+        live.extend(leases.iter().map(|(_, lease)| lease.snapshot));
+        for uid in array.drafts()? {
+            live.insert(array.draft_base(&uid)?);
+        }
+        for dead in snapshots.difference(&live) {
+            // The record first: what it names may then be gone.
+            array.disk.remove(&array.dir.join("snapshots").join(dead.to_string()))?;
+            swept.snapshots += 1;
+        }
+        snapshots.retain(|digest| live.contains(digest));
+        array.disk.sync_dir(&array.dir.join("snapshots"))?;
+    }
+    let mut manifests = BTreeSet::new();
+    for digest in &snapshots {
+        manifests.insert(array.snapshot(*digest)?.manifest);
+    }
+    let mut objects: BTreeSet<Digest> = BTreeSet::new();
+    for digest in &manifests {
+        objects.extend(array.manifest(*digest)?.entries.into_iter().map(|entry| entry.digest));
+    }
+    // A draft counts on what was in place when it was written.
+    for uid in array.drafts()? {
+        objects.extend(array.draft_objects(&uid)?);
+    }
+    let dir = array.dir.join("manifests");
+    for name in names(&dir)? {
+        if !name.parse().is_ok_and(|digest| manifests.contains(&digest)) {
+            array.disk.remove(&dir.join(name))?;
+        }
+    }
+    let leased: BTreeSet<Digest> = leases
+        .iter()
+        .filter_map(|(_, lease)| array.snapshot(lease.snapshot).ok())
+        .map(|snapshot| snapshot.manifest)
+        .collect();
+    let dir = array.dir.join("views");
+    for name in names(&dir)? {
+        if !name.parse().is_ok_and(|digest| leased.contains(&digest)) {
+            array.disk.remove_dir(&dir.join(name))?;
+            swept.views += 1;
+        }
+    }
+    let dir = array.dir.join("drafts");
+    for name in names(&dir)?.iter().filter(|name| name.ends_with(REMOVED)) {
+        array.disk.remove_dir(&dir.join(name))?;
+    }
+    sweep_objects(array, &objects, &mut swept)?;
+    Ok(swept)
+}
+
+fn sweep_objects(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Result<(), Error> {
+    let dir = array.dir.join("objects");
+    for front in names(&dir)? {
+        let part = dir.join(&front);
+        for name in names(&part)? {
+            // A further copy of an object lives as long as the object; one that was never finished has a longer ending.
+            let (digits, ending) = name.split_once('.').unwrap_or((&name, ""));
+            let is_live = ending.bytes().all(|b| b.is_ascii_digit())
+                && format!("{front}{digits}").parse().is_ok_and(|digest| live.contains(&digest));
+            if is_live {
+                continue;
+            }
+            let path = part.join(&name);
+            swept.objects += 1;
+            swept.bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            array.disk.remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+impl Array {
+    /// Bytes of all objects in place.
+    pub fn object_bytes(&self) -> Result<u64, Error> {
+        let dir = self.dir.join("objects");
+        let mut bytes = 0;
+        for front in names(&dir)? {
+            let part = dir.join(front);
+            for name in names(&part)? {
+                bytes += fs::metadata(part.join(name)).map_or(0, |metadata| metadata.len());
+            }
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,121 @@
+//! A manifest as a plain directory: hard links to objects, which every index gets as the lower of its overlay.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::digest::Digest;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::manifest::{Entry, Manifest};
+use crate::object::{self, Objects};
+use crate::store::Array;
+
+/// A directory's mode in a view: whoever the container is may make files in the upper above it. Nobody else comes this far: the
+/// array's own directory is root's alone.
+const DIRECTORY_MODE: u32 = 0o777;
+
+impl Array {
+    /// The directory of a manifest's content, made if it is not there.
+    pub fn view(&self, digest: Digest, manifest: &Manifest) -> Result<PathBuf, Error> {
+        let path = self.dir.join("views").join(digest.to_string());
+        if !path.exists() {
+            let objects = Objects { array: self, staging: None };
+            build(&self.disk, objects, manifest.entries.iter(), &path)?;
+        }
+        Ok(path)
+    }
+}
+
+/// Links entries into a directory, which has its name when it is whole. No sync: after a crash of the machine a view is made
+/// anew, because [`crate::sweep()`] begins by removing views, and nothing in one is ever read back into the store.
+pub(crate) fn build<'a>(
+    disk: &Disk,
+    objects: Objects<'_>,
+    entries: impl Iterator<Item = &'a Entry>,
+    path: &Path,
+) -> Result<(), Error> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".next-{:016x}", random()));
+    let next = path.with_file_name(name);
+    disk.make_dir_with(&next, DIRECTORY_MODE)?;
+    let mut made: HashSet<PathBuf> = HashSet::new();
+    for entry in entries {
+        make_parents(disk, &next, &entry.key, &mut made)?;
+        link(disk, objects, entry.digest, &next.join(&entry.key))?;
+    }
+    match disk.rename(&next, path) {
+        // Somebody else was faster; what he made is the same.
+        Err(_) if path.exists() => disk.remove_dir(&next),
+        renamed => renamed,
+    }
+}
+
+fn make_parents(disk: &Disk, root: &Path, key: &str, made: &mut HashSet<PathBuf>) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    let mut rest = key;
+    while let Some((parent, _)) = rest.rsplit_once('/') {
+        let path = root.join(parent);
+        if made.contains(&path) {
+            break;
+        }
+        missing.push(path);
+        rest = parent;
+    }
+    for path in missing.into_iter().rev() {
+        disk.make_dir_with(&path, DIRECTORY_MODE)?;
+        made.insert(path);
+    }
+    Ok(())
+}
+
+/// Links an object. A file system bounds the links of an inode (ext4: 65,000), and equal chunks are one object: at the bound a
+/// copy takes its place, and then that one's.
+pub(crate) fn link(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<(), Error> {
+    let missing = || Error::Damaged { what: "object", digest, problem: "it is not there".to_owned() };
+    let path = objects.find(digest).ok_or_else(missing)?;
+    for copy in 0.. {
+        let from = if copy == 0 { path.clone() } else { with_number(&path, copy) };
+        if copy > 0 && !from.exists() {
+            copy_whole(disk, &path, &from, digest)?;
+        }
+        match disk.link(&from, to) {
+            Ok(()) => return Ok(()),
+            Err(Errno::MLINK) => {}
+            Err(error) => return Err(Error::errno("link an object to", to)(error)),
+        }
+    }
+    Err(missing())
+}
+
+/// The name of an object's further copies.
+pub(crate) fn with_number(path: &Path, copy: u32) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{copy}"));
+    path.with_file_name(name)
+}
+
+fn copy_whole(disk: &Disk, from: &Path, to: &Path, digest: Digest) -> Result<(), Error> {
+    let mut name = to.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".next-{:016x}", random()));
+    let next = to.with_file_name(name);
+    let mut source = std::fs::File::open(from).map_err(Error::io("open", from))?;
+    let mut file = disk.create(&next, 0o444)?;
+    std::io::copy(&mut source, &mut file).map_err(Error::io("copy to", &next))?;
+    if object::hash(&next)?.0 != digest {
+        disk.remove(&next)?;
+        return Err(Error::Damaged {
+            what: "object",
+            digest,
+            problem: "its content has another digest".to_owned(),
+        });
+    }
+    disk.sync_file(&file, &next)?;
+    disk.rename(&next, to)
+}
+
+/// For a name that nobody else takes; a kernel without random numbers gets the one name, and `create` refuses a second of it.
+pub(crate) fn random() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}

@@ -1,0 +1,212 @@
+//! The program is stopped before each of its changes of the disk, and the machine with it: what is then on the disk is the old
+//! snapshot or the new one, and going on ends as if nothing had happened.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use watchbell_array::{Array, Disk, Error, Retention, Step, export, sweep, verify};
+use watchbell_zarr::{Extend, OnConflict, grow};
+
+use crate::place::{Place, all, at, commit, contents, import_at, run, write};
+
+/// What of the changes a loss of power takes back: those that no sync has covered.
+#[derive(Default)]
+struct Journal {
+    steps: usize,
+    stop_at: usize,
+    /// Names that changed, with what the name was before.
+    names: Vec<(Changed, PathBuf)>,
+    /// Files whose content no sync has covered.
+    contents: Vec<PathBuf>,
+}
+
+enum Changed {
+    Made(PathBuf),
+    Renamed { from: PathBuf, to: PathBuf, before: Option<Vec<u8>> },
+}
+
+impl Journal {
+    fn before(&mut self, step: &Step) -> Result<(), Error> {
+        if self.steps == self.stop_at {
+            return Err(Error::Stopped);
+        }
+        self.steps += 1;
+        let parent = |path: &Path| path.parent().unwrap().to_owned();
+        match step {
+            Step::Write(path) => {
+                if !path.exists() {
+                    self.names.push((Changed::Made(path.clone()), parent(path)));
+                }
+                self.contents.push(path.clone());
+            }
+            Step::Append(path) | Step::Remove(path) => self.contents.retain(|other| other != path),
+            Step::MakeDir(path) => {
+                if !path.exists() {
+                    self.names.push((Changed::Made(path.clone()), parent(path)));
+                }
+            }
+            Step::Link(_, to) => self.names.push((Changed::Made(to.clone()), parent(to))),
+            Step::Rename(from, to) => {
+                let renamed =
+                    Changed::Renamed { from: from.clone(), to: to.clone(), before: fs::read(to).ok() };
+                self.names.push((renamed, parent(to)));
+                for path in &mut self.contents {
+                    if path == from {
+                        path.clone_from(to);
+                    }
+                }
+            }
+            Step::SyncFile(path) => self.contents.retain(|other| other != path),
+            Step::SyncDir(dir) => self.names.retain(|(_, parent)| parent != dir),
+            Step::SyncAll(_) => {
+                self.names.clear();
+                self.contents.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// The power is gone.
+    fn lose(&mut self) {
+        for path in self.contents.drain(..) {
+            if path.is_file() {
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, "lost").unwrap();
+            }
+        }
+        for (changed, _) in self.names.drain(..).rev() {
+            match changed {
+                Changed::Made(path) if path.is_dir() => fs::remove_dir_all(path).unwrap(),
+                Changed::Made(path) => {
+                    let _ = fs::remove_file(path);
+                }
+                Changed::Renamed { from, to, before } => {
+                    // What was renamed further, or removed, is not there.
+                    if to.exists() && !from.exists() && from.parent().is_some_and(Path::exists) {
+                        fs::rename(&to, &from).unwrap();
+                        if let Some(bytes) = before {
+                            fs::write(&to, bytes).unwrap();
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// No other test pulls the plug: nothing has to wait for the disk.
+fn unwatched() -> Disk {
+    Disk::watched(|_| Ok(()))
+}
+
+/// A run that grows the array, of two indices, and then a sweep.
+fn scenario(place: &Place, disk: Disk) -> Result<(), Error> {
+    let array = Array::open(&place.path("array"), disk)?;
+    let head = array.head()?.unwrap();
+    let is_done = array.snapshot(head)?.by.uid == "r1";
+    if !is_done || array.drafts()?.contains(&"r1".to_owned()) {
+        let base = if is_done { array.snapshot(head)?.parent.unwrap() } else { head };
+        let manifest = array.manifest(array.snapshot(base)?.manifest)?;
+        let extend = Extend { dimension: "time".to_owned(), by: 4 };
+        let (hierarchy, grown) = grow(&array.documents(&manifest)?, &extend)?;
+        let split = watchbell_zarr::Split::Dimension { dimension: "time".to_owned(), into: 2 };
+        let plan = watchbell_zarr::plan(&hierarchy, &split, &[], Some(&grown), 2).unwrap();
+        let draft = array.begin(&run("r1"), &grown.documents)?;
+        draft.view()?;
+        for index in 0..2 {
+            commit(&draft, &plan, index, &place.path(&format!("u{index}")))?;
+        }
+        draft.publish(&all(2), OnConflict::Fail, None, "", at(9))?;
+        draft.remove()?;
+    }
+    sweep(&array, Some(&Retention { last: 1, ..Retention::default() })).map(drop)
+}
+
+fn prepared() -> (Place, BTreeMap<String, String>) {
+    let place = Place::in_memory();
+    drop(place.array());
+    for index in 0..2 {
+        let (a, b) = (format!("t/c/{}/0", 8 + index), format!("t/c/{}/1", 8 + index));
+        // One content is there already, one is new.
+        place.upper(&format!("u{index}"), &[(&a, "old 0 0"), (&b, &format!("new {index}"))]);
+    }
+    let before = contents(&place.plain());
+    (place, before)
+}
+
+fn check(lose: bool) {
+    let (place, _) = prepared();
+    scenario(&place, unwatched()).unwrap();
+    let after = exported(&place);
+    let mut stop_at = 0;
+    loop {
+        let (place, before) = prepared();
+        let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
+        let watching = journal.clone();
+        let ended = scenario(&place, Disk::watched(move |step| watching.lock().unwrap().before(step)));
+        if lose {
+            journal.lock().unwrap().lose();
+        }
+        let now = exported(&place);
+        assert!(now == before || now == after, "stopped before step {stop_at}: {now:?}");
+        let array = Array::open(&place.path("array"), unwatched()).unwrap();
+        let damage = verify(&array).unwrap().damage;
+        assert_eq!(damage, [], "stopped before step {stop_at}");
+        scenario(&place, unwatched()).unwrap();
+        assert_eq!(exported(&place), after, "going on after step {stop_at}");
+        assert!(array.drafts().unwrap().is_empty());
+        assert_eq!(verify(&array).unwrap().damage, []);
+        if ended.is_ok() {
+            assert!(stop_at > 40, "only {stop_at} steps were seen");
+            return;
+        }
+        stop_at += 1;
+    }
+}
+
+fn exported(place: &Place) -> BTreeMap<String, String> {
+    let array = Array::open(&place.path("array"), unwatched()).unwrap();
+    let dir = tempfile::tempdir_in(place.dir.path()).unwrap();
+    export(&array, array.head().unwrap().unwrap(), dir.path(), &mut |_, _| {}).unwrap();
+    contents(dir.path())
+}
+
+#[test]
+fn a_run_that_is_killed_before_any_step_leaves_the_old_or_the_new() {
+    check(false);
+}
+
+#[test]
+fn a_machine_that_loses_power_before_any_step_leaves_the_old_or_the_new() {
+    check(true);
+}
+
+#[test]
+fn an_import_that_is_stopped_goes_on() {
+    let mut stop_at = 0;
+    loop {
+        let place = Place::in_memory();
+        let array = Array::open(place.array().dir(), unwatched()).unwrap();
+        let plain = place.plain();
+        let before = contents(&plain);
+        (0..20).for_each(|n| {
+            write(&plain, &format!("t/c/{}/{}", n % 8, n / 8 % 2), format!("n {n}").as_bytes());
+        });
+        let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
+        let watching = journal.clone();
+        let disk = Disk::watched(move |step| watching.lock().unwrap().before(step));
+        let ended = import_at(&Array::open(array.dir(), disk).unwrap(), &plain, 2_000);
+        journal.lock().unwrap().lose();
+        let now = exported(&place);
+        assert!(now == before || now == contents(&plain), "stopped before step {stop_at}");
+        assert_eq!(verify(&array).unwrap().damage, [], "stopped before step {stop_at}");
+        import_at(&array, &plain, 3_000).unwrap();
+        assert_eq!(exported(&place), contents(&plain));
+        if ended.is_ok() {
+            return;
+        }
+        stop_at += 1;
+    }
+}

@@ -1,0 +1,8 @@
+//! The store on a real file system: what an outsider sees of it, after crashes too.
+
+mod crash;
+mod hostile;
+mod place;
+mod runs;
+mod sweeps;
+mod views;

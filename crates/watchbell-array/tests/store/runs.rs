@@ -1,0 +1,200 @@
+use std::collections::BTreeMap;
+
+use watchbell_array::{Completeness, Conflict, Error, difference, export, verify};
+use watchbell_zarr::{Extend, Judge, OnConflict, grow};
+
+use crate::place::{
+    Place, all, at, by_time, commit, contents, hierarchy_of, import_at, run, whiteout, write,
+};
+
+#[test]
+fn what_is_imported_is_what_is_exported() {
+    let place = Place::new();
+    let array = place.array();
+    assert_eq!(place.exported(&array), contents(&place.plain()));
+    // The same again is no new snapshot; a change is one, and says what changed.
+    assert!(import_at(&array, &place.plain(), 2_000).unwrap().publication.is_none());
+    write(&place.plain(), "t/c/0/0", b"new");
+    std::fs::remove_file(place.path("plain/t/c/5/1")).unwrap();
+    write(&place.path("plain"), "t/c/7/1", b"more");
+    std::fs::remove_file(place.path("plain/t/c/0/1")).unwrap();
+    let made = import_at(&array, &place.path("plain"), 2_000).unwrap().publication.unwrap();
+    let change = made.snapshot.change;
+    assert_eq!((change.added, change.changed, change.removed), (1, 1, 2));
+    assert_eq!(place.exported(&array), contents(&place.path("plain")));
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+#[test]
+fn an_export_goes_on_and_touches_nothing_foreign() {
+    let place = Place::new();
+    let array = place.array();
+    let head = array.head().unwrap().unwrap();
+    let dir = place.path("out");
+    write(&dir, "t/c/0/0", b"old 0 0");
+    write(&dir, "t/c/0/1", b"something else");
+    write(&dir, "t/c/1/0.watchbell-partial", b"half");
+    let exported = export(&array, head, &dir, &mut |_, _| {}).unwrap();
+    assert_eq!((exported.keys, exported.written), (14, 13));
+    assert_eq!(contents(&dir), contents(&place.plain()));
+    write(&dir, "notes.txt", b"mine");
+    let error = export(&array, head, &dir, &mut |_, _| {}).unwrap_err().to_string();
+    assert!(error.ends_with(
+        "notes.txt: it is not of this snapshot; export to a directory that is empty or not there"
+    ));
+    std::fs::remove_file(dir.join("notes.txt")).unwrap();
+    std::fs::remove_dir_all(dir.join("t/c")).unwrap();
+    std::os::unix::fs::symlink(place.path("elsewhere"), dir.join("t/c")).unwrap();
+    assert!(export(&array, head, &dir, &mut |_, _| {}).is_err());
+}
+
+#[test]
+fn a_run_is_published_whole() {
+    let place = Place::new();
+    let array = place.array();
+    let before = place.exported(&array);
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    for index in 0..4 {
+        let (first, second) = (format!("t/c/{}/0", 2 * index), format!("t/c/{}/1", 2 * index + 1));
+        let upper = place.upper(&format!("u{index}"), &[(&first, "new"), (&second, &format!("by {index}"))]);
+        if index == 0 {
+            whiteout(&upper, "t/c/0/1");
+            write(&upper, "t/c/0/0.6f.partial", b"torn");
+        }
+        let committed = commit(&draft, &plan, index, &upper).unwrap();
+        assert_eq!(committed.written.len(), 2);
+        // Nobody sees it, and an index without its fellows is not published.
+        assert_eq!(place.exported(&array), before);
+        if index < 3 {
+            let error = draft.publish(&all(4), OnConflict::Fail, None, "", at(9)).unwrap_err();
+            assert!(matches!(error, Error::Unfinished(_)), "{error}");
+        }
+    }
+    let made = draft.publish(&all(4), OnConflict::Fail, None, "nightly", at(9)).unwrap();
+    // A second time it is the same one.
+    assert_eq!(draft.publish(&all(4), OnConflict::Fail, None, "nightly", at(99)).unwrap(), made);
+    draft.remove().unwrap();
+    assert!(array.drafts().unwrap().is_empty());
+    let mut expected = before;
+    expected.remove("t/c/0/1");
+    for index in 0..4 {
+        expected.insert(format!("t/c/{}/0", 2 * index), "new".to_owned());
+        expected.insert(format!("t/c/{}/1", 2 * index + 1), format!("by {index}"));
+    }
+    assert_eq!(place.exported(&array), expected);
+    let manifest = array.manifest(made.snapshot.manifest).unwrap();
+    let wrote = |key: &str| {
+        let (run, writer) = manifest.writer(manifest.get(key).unwrap());
+        (run.name.clone(), writer.index)
+    };
+    assert_eq!(wrote("t/c/5/1"), ("ml/r1".to_owned(), 2));
+    assert_eq!(wrote("t/c/5/0"), ("import".to_owned(), 0));
+    let parent = array.snapshot(made.snapshot.parent.unwrap()).unwrap();
+    let difference = difference(&array.manifest(parent.manifest).unwrap(), &manifest);
+    assert_eq!(difference.removed, ["t/c/0/1"]);
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+#[test]
+fn the_first_success_of_an_index_is_the_one() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let first = commit(&draft, &plan, 0, &place.upper("a", &[("t/c/0/0", "first")])).unwrap();
+    let again = commit(&draft, &plan, 0, &place.upper("b", &[("t/c/0/0", "second")])).unwrap();
+    assert_eq!(first, again);
+    drop(draft);
+    // Another program goes on with it.
+    let draft = array.draft("r1").unwrap();
+    assert_eq!(draft.committed(0).unwrap(), Some(first));
+    assert_eq!(draft.progress().unwrap().committed.into_iter().collect::<Vec<_>>(), [0]);
+    assert!(array.draft("r1").is_err(), "two programs hold one draft");
+}
+
+#[test]
+fn growth_is_seen_by_the_run_and_published_with_it() {
+    let place = Place::new();
+    let array = place.array();
+    let head = array.snapshot(array.head().unwrap().unwrap()).unwrap();
+    let documents = array.documents(&array.manifest(head.manifest).unwrap()).unwrap();
+    let extend = Extend { dimension: "time".to_owned(), by: 4 };
+    let (hierarchy, grown) = grow(&documents, &extend).unwrap();
+    let split = watchbell_zarr::Split::Dimension { dimension: "time".to_owned(), into: 2 };
+    let plan = watchbell_zarr::plan(&hierarchy, &split, &[], Some(&grown), 2).unwrap();
+    let draft = array.begin(&run("r1"), &grown.documents).unwrap();
+    let view = draft.view().unwrap();
+    assert!(contents(&view)["t/zarr.json"].contains("20"));
+    for index in 0..2 {
+        let key = format!("t/c/{}/0", 8 + index);
+        commit(&draft, &plan, index, &place.upper(&format!("u{index}"), &[(&key, "new")])).unwrap();
+    }
+    let own = contents(&draft.view_of(0, |key| key == "t/c/3/0").unwrap());
+    assert_eq!(own.keys().collect::<Vec<_>>(), ["t/c/3/0", "t/zarr.json", "zarr.json"]);
+    draft.publish(&all(2), OnConflict::Rebase, None, "", at(9)).unwrap();
+    assert_eq!(hierarchy_of(&array).arrays().next().unwrap().1.shape, [20, 4]);
+}
+
+#[test]
+fn a_head_that_moved_is_a_conflict_or_is_built_upon() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let publish = |name: &str, key: &str, index: u32, how: OnConflict, between: &dyn Fn()| {
+        let draft = array.begin(&run(name), &BTreeMap::new()).unwrap();
+        commit(&draft, &plan, index, &place.upper(name, &[(key, name)])).unwrap();
+        between();
+        draft.publish(&[index].into(), how, None, "", at(9))
+    };
+    let a = || publish("a", "t/c/0/0", 0, OnConflict::Fail, &|| {}).map(drop).unwrap();
+    let error = publish("b", "t/c/2/0", 1, OnConflict::Fail, &a).unwrap_err();
+    assert!(matches!(error, Error::Conflict(Conflict::Moved { .. })), "{error}");
+    let c = || publish("c", "t/c/4/0", 2, OnConflict::Fail, &|| {}).map(drop).unwrap();
+    publish("d", "t/c/6/0", 3, OnConflict::Rebase, &c).unwrap();
+    let now = place.exported(&array);
+    assert_eq!((now["t/c/4/0"].as_str(), now["t/c/6/0"].as_str()), ("c", "d"));
+    let e = || publish("e", "t/c/0/1", 0, OnConflict::Fail, &|| {}).map(drop).unwrap();
+    let error = publish("f", "t/c/0/1", 0, OnConflict::Rebase, &e).unwrap_err();
+    assert_eq!(error.to_string(), "t/c/0/1 was also written by ml/e since; run it again");
+    let documents = || {
+        let text = std::fs::read_to_string(place.path("plain/zarr.json")).unwrap();
+        write(&place.path("plain"), "zarr.json", text.replace("{}", r#"{"a": 1}"#).as_bytes());
+        import_at(&array, &place.path("plain"), 3_000).map(drop).unwrap();
+    };
+    let error = publish("g", "t/c/1/0", 0, OnConflict::Rebase, &documents).unwrap_err();
+    assert!(matches!(error, Error::Conflict(Conflict::Metadata { .. })), "{error}");
+}
+
+#[test]
+fn what_is_missing_is_named_when_all_is_wanted() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let judge = Judge { plan: &plan, index: 3, max_chunk_bytes: 1 << 20 };
+    let upper = place.upper("u", &[("t/c/6/0", "x"), ("t/c/7/1", "x")]);
+    let error = draft.commit(&judge, 0, &upper, Completeness::Required).unwrap_err().to_string();
+    assert_eq!(error, "index 3 was told to write 4 chunks and 2 of them are not there, the first is t/c/6/1");
+    // What was there before counts, unless it is removed.
+    let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: 1 << 20 };
+    draft.commit(&judge, 0, &place.upper("v", &[]), Completeness::Required).unwrap();
+    let judge = Judge { plan: &plan, index: 1, max_chunk_bytes: 1 << 20 };
+    let upper = place.upper("w", &[]);
+    whiteout(&upper, "t/c/2/0");
+    assert!(draft.commit(&judge, 0, &upper, Completeness::Required).is_err());
+}
+
+#[test]
+fn a_quota_stops_a_publication_before_anything_is_kept() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    commit(&draft, &plan, 0, &place.upper("u", &[("t/c/0/0", &"x".repeat(5000))])).unwrap();
+    let kept = array.object_bytes().unwrap();
+    let error = draft.publish(&all(1), OnConflict::Fail, Some(kept + 4999), "", at(9)).unwrap_err();
+    assert!(matches!(error, Error::Quota { .. }), "{error}");
+    assert_eq!(array.object_bytes().unwrap(), kept);
+    draft.publish(&all(1), OnConflict::Fail, Some(kept + 5000), "", at(9)).unwrap();
+}

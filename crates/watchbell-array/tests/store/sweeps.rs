@@ -1,0 +1,94 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use watchbell_array::{Array, Digest, Retention, sweep, verify};
+
+use crate::place::{Place, by_time, commit, hierarchy_of, import_at, run, write};
+
+const DAY: i64 = 86_400;
+
+/// Ten snapshots, a day apart, each with a chunk of its own content; the newest last.
+fn ten(place: &Place) -> (Array, Vec<Digest>) {
+    let array = place.array();
+    let plain = place.plain();
+    let made = (1..=10).map(|day| {
+        write(&plain, "t/c/7/1", format!("day {day}").as_bytes());
+        import_at(&array, &plain, day * DAY).unwrap().publication.unwrap().digest
+    });
+    let made = made.collect();
+    (array, made)
+}
+
+#[test]
+fn a_sweep_keeps_what_is_asked_for_and_what_is_in_use() {
+    let place = Place::new();
+    let (array, made) = ten(&place);
+    array.tag("release", made[1]).unwrap();
+    array.lease("run-7", made[2]).unwrap();
+    let held = array.view(array.snapshot(made[2]).unwrap().manifest, &manifest(&array, made[2])).unwrap();
+    let not = array.view(array.snapshot(made[3]).unwrap().manifest, &manifest(&array, made[3])).unwrap();
+    let retention = Retention { last: 2, daily: 3, weekly: 0 };
+    let swept = sweep(&array, Some(&retention)).unwrap();
+    let mut left = array.snapshots().unwrap();
+    left.sort();
+    let mut expected = vec![made[1], made[2], made[7], made[8], made[9]];
+    expected.sort();
+    assert_eq!(left, expected);
+    assert_eq!((swept.snapshots, swept.objects, swept.views), (6, 5, 1));
+    assert!(held.exists() && !not.exists());
+    assert_eq!(verify(&array).unwrap().damage, []);
+    // Given back, it goes; a tag goes on keeping.
+    array.give_back("run-7").unwrap();
+    array.remove_tag("release").unwrap();
+    assert_eq!(sweep(&array, Some(&retention)).unwrap().snapshots, 2);
+    assert_eq!(sweep(&array, Some(&retention)).unwrap(), Default::default());
+}
+
+fn manifest(array: &Array, snapshot: Digest) -> watchbell_array::Manifest {
+    array.manifest(array.snapshot(snapshot).unwrap().manifest).unwrap()
+}
+
+#[test]
+fn a_sweep_beside_a_draft_takes_nothing_of_it() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    // A content that only the base has: the draft counts on the object in place.
+    commit(&draft, &plan, 3, &place.upper("u", &[("t/c/7/0", "old 0 0"), ("t/c/7/1", "mine")])).unwrap();
+    let plain = place.plain();
+    write(&plain, "t/c/0/0", b"no longer");
+    import_at(&array, &plain, 2_000).unwrap();
+    sweep(&array, Some(&Retention { last: 1, ..Retention::default() })).unwrap();
+    draft.publish(&[3].into(), watchbell_zarr::OnConflict::Rebase, None, "", crate::place::at(9)).unwrap();
+    assert_eq!(place.exported(&array)["t/c/7/0"], "old 0 0");
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+#[test]
+fn every_kind_of_damage_is_found() {
+    let place = Place::new();
+    let (array, made) = ten(&place);
+    assert_eq!(verify(&array).unwrap().damage, []);
+    let object = |content: &str| {
+        let name = Digest::of(content.as_bytes()).to_string();
+        array.dir().join("objects").join(&name[..2]).join(&name[2..])
+    };
+    let path = object("day 3");
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "day 4").unwrap();
+    fs::remove_file(object("old 1 1")).unwrap();
+    let snapshot = array.dir().join("snapshots").join(made[5].to_string());
+    fs::write(&snapshot, fs::read_to_string(&snapshot).unwrap().replace("imported", "exported")).unwrap();
+    let manifest = array.dir().join("manifests").join(array.snapshot(made[6]).unwrap().manifest.to_string());
+    let mut bytes = fs::read(&manifest).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&manifest, bytes).unwrap();
+    let damage = verify(&array).unwrap().damage;
+    let found: Vec<&str> = damage.iter().map(|damage| damage.problem.as_str()).collect();
+    assert_eq!(damage.len(), 4, "{damage:?}");
+    for problem in ["it is not there", "its content has the digest"] {
+        assert!(found.iter().any(|found| found.contains(problem)), "{damage:?}");
+    }
+    assert_eq!(found.iter().filter(|found| found.contains("its content has another digest")).count(), 2);
+}
