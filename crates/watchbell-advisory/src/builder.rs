@@ -6,7 +6,6 @@ use crate::database::Database;
 use crate::identity::{self, Identities};
 use crate::index::{AdvisoryRow, Entry, Marks, PackageBlock, VulnerabilityRow, Writer, package_key};
 use crate::record::{Advisory, Affected, Exploited, Prediction, SUMMARY_BYTES_MAX};
-use crate::severity::{Score, Severity};
 use crate::source::Source;
 use crate::{Ecosystem, Error};
 
@@ -90,20 +89,14 @@ impl Builder {
     }
 
     fn write_vulnerabilities(&self, writer: &mut Writer, records: &[&Advisory], identities: &Identities) {
-        let mut about: Vec<Vec<&Advisory>> = vec![Vec::new(); identities.vulnerabilities.len()];
-        for (record, numbers) in records.iter().zip(&identities.of) {
-            for number in numbers {
-                about[*number as usize].push(record);
+        let mut about: Vec<Vec<u32>> = vec![Vec::new(); identities.vulnerabilities.len()];
+        for (at, (record, numbers)) in (0u32..).zip(records.iter().zip(&identities.of)) {
+            // A record of several says nothing about each.
+            if let ([number], 0..=1) = (&numbers[..], record.upstream.len()) {
+                about[*number as usize].push(at);
             }
         }
-        for (number, (identity, about)) in (0u32..).zip(identities.vulnerabilities.iter().zip(&about)) {
-            // A record of several says nothing about each.
-            let own: Vec<&Advisory> = about.iter().copied().filter(|r| r.upstream.len() <= 1).collect();
-            let first =
-                |field: fn(&Advisory) -> &str| own.iter().map(|r| field(r)).find(|text| !text.is_empty());
-            let mut scores: Vec<&Score> = own.iter().flat_map(|r| &r.scores).collect();
-            scores.sort_unstable_by(|a, b| b.cmp(a));
-            scores.dedup();
+        for (number, (identity, records)) in (0u32..).zip(identities.vulnerabilities.iter().zip(about)) {
             let exploited = self.sources.values().find_map(|(_, c)| c.exploited.get(&identity.id));
             let prediction = self.sources.values().find_map(|(_, c)| c.predictions.get(&identity.id));
             writer.vulnerability(
@@ -111,15 +104,9 @@ impl Builder {
                 &VulnerabilityRow {
                     id: &identity.id,
                     aliases: identity.aliases.iter().map(String::as_str).collect(),
-                    summary: first(|r| &r.summary).unwrap_or_default(),
-                    url: own.iter().find_map(|r| r.url.as_deref()),
-                    published: own.iter().filter_map(|r| r.published).min(),
-                    modified: own.iter().filter_map(|r| r.modified).max(),
-                    vectors: scores.iter().map(|score| score.vector.as_str()).collect(),
-                    severity: own.iter().map(|r| r.severity).max().unwrap_or(Severity::Unknown),
+                    records,
                     exploited: exploited.cloned(),
                     prediction: prediction.copied(),
-                    is_notice: about.iter().all(|r| r.is_notice),
                 },
             );
         }
@@ -159,7 +146,7 @@ fn advisory_row(record: &Advisory, source: u16) -> AdvisoryRow<'_> {
         url: record.url.as_deref(),
         published: record.published,
         modified: record.modified,
-        vectors: record.scores.iter().map(|score| score.vector.as_str()).collect(),
+        scores: record.scores.iter().map(|score| (score.tenths, score.vector.as_str())).collect(),
         severity: record.severity,
         is_notice: record.is_notice,
     }

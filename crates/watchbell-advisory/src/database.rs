@@ -1,5 +1,6 @@
 //! Asking the index.
 
+use std::collections::{HashMap, hash_map};
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -7,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use crate::builder::Contents;
 use crate::index::{AdvisoryRow, Marks, PackageBlock, Reader, Section, VulnerabilityRow, package_key};
+use crate::matching::{self, Wanted};
 use crate::record::{Advisory, Affected};
+use crate::severity::Score;
 use crate::source::Source;
 use crate::verdict::{Match, Vulnerability};
-use crate::{Ecosystem, Error, Query, matching};
+use crate::{Ecosystem, Error, Query};
 
 /// The index's file in its directory.
 pub const INDEX_FILE: &str = "advisories.index";
@@ -84,21 +87,22 @@ impl Database {
 
     /// The vulnerabilities that this version of the package has, by their ids.
     pub fn find(&self, query: &Query<'_>) -> Result<Vec<Match>, Error> {
-        let mut matches = self.assess(query)?;
-        matches.retain(|found| found.status.is_affected());
-        Ok(matches)
+        self.matches(query, Wanted::Findings)
     }
 
     /// Everything that is said of the package, also that a version is fixed or never was affected.
     pub fn assess(&self, query: &Query<'_>) -> Result<Vec<Match>, Error> {
+        self.matches(query, Wanted::Everything)
+    }
+
+    fn matches(&self, query: &Query<'_>, wanted: Wanted) -> Result<Vec<Match>, Error> {
         let name = query.ecosystem.normalize(query.name);
         let key = package_key(query.ecosystem, &name);
         let mut matches = Vec::new();
         for bytes in self.reader.package_blocks(&key)? {
-            let block: PackageBlock<'_> =
-                postcard::from_bytes(&bytes).map_err(|_| self.reader.damaged("a block cannot be read"))?;
+            let block = self.package_block(&bytes)?;
             if block.key == key {
-                matches.extend(matching::matches(self, query, &name, &block)?);
+                matches.extend(matching::matches(self, query, &name, &block, wanted)?);
             }
         }
         Ok(matches)
@@ -107,13 +111,22 @@ impl Database {
     /// A vulnerability by any of its names.
     pub fn vulnerability(&self, id: &str) -> Result<Option<Vulnerability>, Error> {
         for number in self.reader.vulnerabilities_named(id)? {
-            let bytes = self.reader.vulnerability(number)?;
-            let row = self.vulnerability_row(&bytes)?;
-            if row.id == id || row.aliases.contains(&id) {
-                return Ok(Some(vulnerability(&row)));
+            let found = Rows::new(self).vulnerability(number)?;
+            if found.id == id || found.aliases.iter().any(|alias| alias == id) {
+                return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    /// Every package that something is said about, in no order. Reads the whole index.
+    pub fn packages(&self) -> Result<Vec<(Ecosystem, String)>, Error> {
+        let mut packages = Vec::new();
+        for bytes in self.reader.every_package_block()? {
+            let (ecosystem, name) = self.key(&self.package_block(&bytes)?)?;
+            packages.push((ecosystem, name.to_owned()));
+        }
+        Ok(packages)
     }
 
     /// Reads the whole file and compares it with its checksum.
@@ -126,11 +139,21 @@ impl Database {
         source.map(|s| s.name.as_str()).ok_or_else(|| self.reader.damaged("a record is of no source"))
     }
 
-    pub(crate) fn advisory_row<'a>(&self, bytes: &'a [u8]) -> Result<AdvisoryRow<'a>, Error> {
+    fn package_block<'a>(&self, bytes: &'a [u8]) -> Result<PackageBlock<'a>, Error> {
+        postcard::from_bytes(bytes).map_err(|_| self.reader.damaged("a block cannot be read"))
+    }
+
+    fn key<'a>(&self, block: &PackageBlock<'a>) -> Result<(Ecosystem, &'a str), Error> {
+        let (ecosystem, name) = block.key.split_once('\n').unwrap_or(("", block.key));
+        let ecosystem = Ecosystem::from_osv(ecosystem);
+        ecosystem.map(|e| (e, name)).ok_or_else(|| self.reader.damaged("a package's key cannot be read"))
+    }
+
+    fn advisory_row<'a>(&self, bytes: &'a [u8]) -> Result<AdvisoryRow<'a>, Error> {
         postcard::from_bytes(bytes).map_err(|_| self.reader.damaged("a record cannot be read"))
     }
 
-    pub(crate) fn vulnerability_row<'a>(&self, bytes: &'a [u8]) -> Result<VulnerabilityRow<'a>, Error> {
+    fn vulnerability_row<'a>(&self, bytes: &'a [u8]) -> Result<VulnerabilityRow<'a>, Error> {
         postcard::from_bytes(bytes).map_err(|_| self.reader.damaged("a vulnerability cannot be read"))
     }
 
@@ -143,13 +166,8 @@ impl Database {
             records.push((row.source, advisory(&row)));
         }
         for bytes in self.reader.every_package_block()? {
-            let block: PackageBlock<'_> =
-                postcard::from_bytes(&bytes).map_err(|_| self.reader.damaged("a block cannot be read"))?;
-            let (ecosystem, name) = block
-                .key
-                .split_once('\n')
-                .and_then(|(ecosystem, name)| Some((Ecosystem::from_osv(ecosystem)?, name)))
-                .ok_or_else(|| self.reader.damaged("a package's key cannot be read"))?;
+            let block = self.package_block(&bytes)?;
+            let (ecosystem, name) = self.key(&block)?;
             for entry in &block.entries {
                 let place = usize::try_from(entry.advisory).unwrap_or(usize::MAX);
                 let (_, record) = records
@@ -197,24 +215,50 @@ fn advisory(row: &AdvisoryRow<'_>) -> Advisory {
         url: row.url.map(str::to_owned),
         published: row.published,
         modified: row.modified,
-        scores: row.vectors.iter().filter_map(|vector| vector.parse().ok()).collect(),
+        scores: row.scores.iter().map(|(tenths, vector)| Score::kept(*tenths, vector)).collect(),
         severity: row.severity,
         is_notice: row.is_notice,
         affected: Vec::new(),
     }
 }
 
-pub(crate) fn vulnerability(row: &VulnerabilityRow<'_>) -> Vulnerability {
-    Vulnerability {
-        id: row.id.to_owned(),
-        aliases: row.aliases.iter().map(|s| (*s).to_owned()).collect(),
-        summary: row.summary.to_owned(),
-        url: row.url.map(str::to_owned),
-        published: row.published,
-        modified: row.modified,
-        scores: row.vectors.iter().filter_map(|vector| vector.parse().ok()).collect(),
-        word: row.severity,
-        exploited: row.exploited.clone(),
-        prediction: row.prediction,
+/// Rows that were read for one answer: several vulnerabilities of a package may have a record in common.
+pub(crate) struct Rows<'a> {
+    database: &'a Database,
+    advisories: HashMap<u32, Advisory>,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn new(database: &'a Database) -> Rows<'a> {
+        Rows { database, advisories: HashMap::new() }
+    }
+
+    /// A record, without what it says about packages.
+    pub(crate) fn advisory(&mut self, number: u32) -> Result<&Advisory, Error> {
+        Ok(match self.advisories.entry(number) {
+            hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            hash_map::Entry::Vacant(entry) => {
+                let bytes = self.database.reader.advisory(number)?;
+                entry.insert(advisory(&self.database.advisory_row(&bytes)?))
+            }
+        })
+    }
+
+    pub(crate) fn vulnerability(&mut self, number: u32) -> Result<Vulnerability, Error> {
+        let bytes = self.database.reader.vulnerability(number)?;
+        let row = self.database.vulnerability_row(&bytes)?;
+        let mut vulnerability = Vulnerability {
+            id: row.id.to_owned(),
+            aliases: row.aliases.iter().map(|s| (*s).to_owned()).collect(),
+            exploited: row.exploited,
+            prediction: row.prediction,
+            ..Vulnerability::default()
+        };
+        for number in row.records {
+            vulnerability.add(self.advisory(number)?);
+        }
+        vulnerability.scores.sort_unstable_by(|a, b| b.cmp(a));
+        vulnerability.scores.dedup();
+        Ok(vulnerability)
     }
 }

@@ -25,5 +25,5 @@ mod write;
 
 pub(crate) use format::{FORMAT, Section};
 pub(crate) use read::Reader;
-pub(crate) use rows::{AdvisoryRow, Entry, Marks, PackageBlock, VulnerabilityRow, package_key};
+pub(crate) use rows::{AdvisoryRow, Entry, Marks, PackageBlock, Span, VulnerabilityRow, package_key};
 pub(crate) use write::Writer;

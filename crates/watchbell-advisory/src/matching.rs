@@ -4,11 +4,10 @@
 //! fixed or was never affected wins, because one of them may know of a backport that the other does not; outside
 //! distributions affected wins, because what one data base lacks another may have.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use crate::database::{Database, vulnerability};
-use crate::index::{Entry, PackageBlock};
+use crate::database::{Database, Rows};
+use crate::index::{Entry, PackageBlock, Span};
 use crate::range::Interval;
 use crate::record::Standing;
 use crate::severity::Severity;
@@ -16,14 +15,21 @@ use crate::verdict::{Class, Match, Statement, Status};
 use crate::version::Rules;
 use crate::{Error, Query};
 
+/// Which verdicts somebody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Findings,
+    Everything,
+}
+
 /// One statement, judged.
 struct Judged<'a> {
     entry: &'a Entry<'a>,
     status: Status,
     /// That hold the version.
-    affected: Vec<Interval>,
+    affected: Vec<Span<'a>>,
     /// That mend this version's branch and later ones; for a fixed version the one it has reached.
-    fixed: Vec<String>,
+    fixed: Vec<&'a str>,
 }
 
 pub(crate) fn matches(
@@ -31,62 +37,75 @@ pub(crate) fn matches(
     query: &Query<'_>,
     name: &str,
     block: &PackageBlock<'_>,
+    wanted: Wanted,
 ) -> Result<Vec<Match>, Error> {
     let rules = query.ecosystem.rules();
-    let mut by_vulnerability: BTreeMap<u32, Vec<Judged<'_>>> = BTreeMap::new();
-    for entry in &block.entries {
-        for number in &entry.vulnerabilities {
-            by_vulnerability.entry(*number).or_default().push(judge(rules, query.version, entry));
+    let judged: Vec<Judged<'_>> =
+        block.entries.iter().map(|entry| judge(rules, query.version, entry)).collect();
+    let mut by_vulnerability: BTreeMap<u32, Vec<&Judged<'_>>> = BTreeMap::new();
+    for one in &judged {
+        for number in &one.entry.vulnerabilities {
+            by_vulnerability.entry(*number).or_default().push(one);
         }
     }
+    let mut rows = Rows::new(database);
     let mut matches = Vec::new();
     for (number, judged) in by_vulnerability {
         let status = combine(query, &judged);
-        let bytes = database.reader.vulnerability(number)?;
-        let row = database.vulnerability_row(&bytes)?;
-        let vulnerability = vulnerability(&row);
-        let mut statements = Vec::with_capacity(judged.len());
-        for one in &judged {
-            let bytes = database.reader.advisory(one.entry.advisory)?;
-            let row = database.advisory_row(&bytes)?;
-            statements.push(Statement {
-                advisory: row.id.to_owned(),
-                source: database.source_name(one.entry.source)?.to_owned(),
-                status: one.status,
-                severity: if one.entry.severity == Severity::Unknown {
-                    row.severity
-                } else {
-                    one.entry.severity
-                },
-                url: row.url.map(str::to_owned),
-            });
+        if status.is_affected() || wanted == Wanted::Everything {
+            matches.push(found(database, &mut rows, query, name, number, status, &judged)?);
         }
-        statements.dedup();
-        let word = statements.iter().map(|s| s.severity).max().unwrap_or_default();
-        let severity = match vulnerability.severity() {
-            Severity::Unknown => word,
-            known => known,
-        };
-        let speaking = || judged.iter().filter(|one| one.status.is_affected() == status.is_affected());
-        let mut affected: Vec<Interval> = speaking().flat_map(|one| one.affected.iter().cloned()).collect();
-        affected.sort_unstable();
-        affected.dedup();
-        let class = match (query.ecosystem.is_kernel(name), row.is_notice) {
-            (true, _) => Class::Kernel,
-            (false, true) => Class::Notice,
-            (false, false) => Class::Package,
-        };
-        matches.push(Match {
-            vulnerability,
-            status,
-            class,
-            severity,
-            affected,
-            fixed: in_order(rules, speaking().flat_map(|one| one.fixed.iter().cloned()).collect()),
-            statements,
+    }
+    matches.sort_by(|a, b| a.vulnerability.id.cmp(&b.vulnerability.id));
+    Ok(matches)
+}
+
+fn found(
+    database: &Database,
+    rows: &mut Rows<'_>,
+    query: &Query<'_>,
+    name: &str,
+    number: u32,
+    status: Status,
+    judged: &[&Judged<'_>],
+) -> Result<Match, Error> {
+    let rules = query.ecosystem.rules();
+    let vulnerability = rows.vulnerability(number)?;
+    let mut statements = Vec::with_capacity(judged.len());
+    let mut is_notice = true;
+    for one in judged {
+        let record = rows.advisory(one.entry.advisory)?;
+        is_notice &= record.is_notice;
+        statements.push(Statement {
+            advisory: record.id.clone(),
+            source: database.source_name(one.entry.source)?.to_owned(),
+            status: one.status,
+            severity: if one.entry.severity == Severity::Unknown {
+                record.severity
+            } else {
+                one.entry.severity
+            },
+            url: record.url.clone(),
         });
     }
-    Ok(matches)
+    statements.dedup();
+    let word = statements.iter().map(|s| s.severity).max().unwrap_or_default();
+    let severity = match vulnerability.severity() {
+        Severity::Unknown => word,
+        known => known,
+    };
+    let speaking = || judged.iter().filter(|one| one.status.is_affected() == status.is_affected());
+    let mut affected: Vec<Interval> =
+        speaking().flat_map(|one| one.affected.iter().map(|span| span.to_interval())).collect();
+    affected.sort_unstable();
+    affected.dedup();
+    let class = match (query.ecosystem.is_kernel(name), is_notice) {
+        (true, _) => Class::Kernel,
+        (false, true) => Class::Notice,
+        (false, false) => Class::Package,
+    };
+    let fixed = in_order(rules, speaking().flat_map(|one| one.fixed.iter().copied()).collect());
+    Ok(Match { vulnerability, status, class, severity, affected, fixed, statements })
 }
 
 fn judge<'a>(rules: Rules, version: &str, entry: &'a Entry<'a>) -> Judged<'a> {
@@ -94,22 +113,20 @@ fn judge<'a>(rules: Rules, version: &str, entry: &'a Entry<'a>) -> Judged<'a> {
     if matches!(entry.standing, Standing::NotAffected | Standing::Undetermined) {
         return judged(Status::of_standing(entry.standing), Vec::new(), Vec::new());
     }
-    let intervals: Vec<Interval> = entry.intervals.iter().map(|span| span.to_interval()).collect();
-    let affected: Vec<Interval> =
-        intervals.iter().filter(|interval| interval.contains(rules, version)).cloned().collect();
+    let affected: Vec<Span<'a>> =
+        entry.intervals.iter().filter(|span| span.contains(rules, version)).copied().collect();
     let is_listed = entry.versions.iter().any(|listed| rules.compare(listed, version).is_eq());
-    let fixes = || intervals.iter().filter_map(Interval::fixed);
+    let fixes = || entry.intervals.iter().filter_map(Span::fixed);
     if affected.is_empty() && !is_listed {
         // The last fix that this version has reached.
         let reached =
             fixes().filter(|fixed| rules.compare(fixed, version).is_le()).max_by(|a, b| rules.compare(a, b));
         return match reached {
-            Some(fixed) => judged(Status::Fixed, Vec::new(), vec![fixed.to_owned()]),
+            Some(fixed) => judged(Status::Fixed, Vec::new(), vec![fixed]),
             None => judged(Status::NotAffected, Vec::new(), Vec::new()),
         };
     }
-    let later: Vec<String> =
-        fixes().filter(|fixed| rules.compare(fixed, version).is_gt()).map(str::to_owned).collect();
+    let later: Vec<&str> = fixes().filter(|fixed| rules.compare(fixed, version).is_gt()).collect();
     let status = match Status::of_standing(entry.standing) {
         Status::Open if !later.is_empty() => Status::Fixable,
         status => status,
@@ -117,23 +134,23 @@ fn judge<'a>(rules: Rules, version: &str, entry: &'a Entry<'a>) -> Judged<'a> {
     judged(status, affected, later)
 }
 
-fn combine(query: &Query<'_>, judged: &[Judged<'_>]) -> Status {
-    let mut by_source: BTreeMap<u16, Vec<Status>> = BTreeMap::new();
+fn combine(query: &Query<'_>, judged: &[&Judged<'_>]) -> Status {
+    let mut by_source: BTreeMap<u16, Status> = BTreeMap::new();
     for one in judged {
-        by_source.entry(one.entry.source).or_default().push(one.status);
+        // In one source affected wins: it comes first in the order.
+        by_source.entry(one.entry.source).and_modify(|s| *s = one.status.min(*s)).or_insert(one.status);
     }
-    // In one source affected wins: it comes first in the order.
-    let verdicts: Vec<Status> = by_source.into_values().filter_map(|of| of.into_iter().min()).collect();
-    let cleared = verdicts.iter().copied().filter(|s| !s.is_affected() && *s != Status::Undetermined).min();
-    let affected = verdicts.iter().copied().filter(|s| s.is_affected()).min();
+    let verdicts = || by_source.values().copied();
+    let cleared = verdicts().filter(|s| !s.is_affected() && *s != Status::Undetermined).min();
+    let affected = verdicts().filter(|s| s.is_affected()).min();
     let (first, second) =
         if query.ecosystem.is_distribution() { (cleared, affected) } else { (affected, cleared) };
     first.or(second).unwrap_or(Status::Undetermined)
 }
 
 /// Ascending by the rules, without repetitions.
-fn in_order(rules: Rules, mut versions: Vec<String>) -> Vec<String> {
+fn in_order(rules: Rules, mut versions: Vec<&str>) -> Vec<String> {
     versions.sort_by(|a, b| rules.compare(a, b).then_with(|| a.cmp(b)));
-    versions.dedup_by(|a, b| rules.compare(a, b) == Ordering::Equal);
-    versions
+    versions.dedup_by(|a, b| rules.compare(a, b).is_eq());
+    versions.into_iter().map(str::to_owned).collect()
 }

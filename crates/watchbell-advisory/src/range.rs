@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 use crate::Ecosystem;
+use crate::index::Span;
 use crate::version::Rules;
 
 /// A run of affected versions.
@@ -62,13 +63,7 @@ impl Interval {
     }
 
     pub(crate) fn contains(&self, rules: Rules, version: &str) -> bool {
-        let is_behind_start = self.introduced == "0" || rules.compare(version, &self.introduced).is_ge();
-        is_behind_start
-            && match &self.end {
-                End::Open => true,
-                End::Fixed(end) | End::Limit(end) => rules.compare(version, end).is_lt(),
-                End::LastAffected(last) => rules.compare(version, last).is_le(),
-            }
+        Span::from(self).contains(rules, version)
     }
 }
 

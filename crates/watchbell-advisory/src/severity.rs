@@ -112,6 +112,17 @@ pub struct VectorError {
 const VECTOR_BYTES_MAX: usize = 512;
 
 impl Score {
+    /// One that was computed before.
+    pub(crate) fn kept(tenths: u8, vector: &str) -> Score {
+        let version = match vector.get(..8) {
+            Some("CVSS:4.0") => CvssVersion::V40,
+            Some("CVSS:3.1") => CvssVersion::V31,
+            Some("CVSS:3.0") => CvssVersion::V30,
+            _ => CvssVersion::V2,
+        };
+        Score { version, tenths, vector: vector.to_owned() }
+    }
+
     /// 0.0 to 10.0
     pub fn value(&self) -> f64 {
         f64::from(self.tenths) / 10.0

@@ -50,10 +50,84 @@ pub struct Counts {
     pub git_ranges: u64,
     /// Statements about packages of ecosystems that are not read.
     pub other_ecosystems: u64,
+    /// Statements that hold on other systems than Linux alone.
+    pub other_systems: u64,
+    /// Vectors that are none of CVSS.
+    pub unscored: u64,
+    /// Records whose id another record of the source has too; the newest counts.
+    pub repeated: u64,
     /// Records dated later than the import.
     pub future: u64,
     /// Entries of a catalogue of exploited vulnerabilities.
     pub exploited: u64,
     /// Estimates of exploitation.
     pub predictions: u64,
+}
+
+/// Why a source may not take the place of what is there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rollback {
+    #[error(
+        "the data of {name} is of {new}, and what is indexed of {old}: an older state would hide what became known since; to take it anyway: --allow-older"
+    )]
+    Older { name: String, new: String, old: String },
+    #[error(
+        "the data of {name} has {new} records, and what is indexed {old}: more than half would be lost; to take it anyway: --allow-older"
+    )]
+    Smaller { name: String, new: u64, old: u64 },
+}
+
+impl Source {
+    /// Whether this may take the place of `old`: it is not older, and has not lost most of the records.
+    pub fn check_follows(&self, old: &Source) -> Result<(), Rollback> {
+        let name = self.name.clone();
+        if let (Some(new), Some(old)) = (self.newest, old.newest)
+            && new < old
+        {
+            return Err(Rollback::Older { name, new: date(new), old: date(old) });
+        }
+        let entries = |counts: &Counts| counts.records + counts.exploited + counts.predictions;
+        let (new, old) = (entries(&self.counts), entries(&old.counts));
+        if new < old / 2 { Err(Rollback::Smaller { name, new, old }) } else { Ok(()) }
+    }
+}
+
+/// `2026-08-01`, in UTC; the number itself when it is no time of our calendar.
+pub fn date(second: i64) -> String {
+    jiff::Timestamp::from_second(second)
+        .map_or_else(|_| second.to_string(), |t| t.strftime("%Y-%m-%d").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(newest: Option<i64>, records: u64) -> Source {
+        Source {
+            name: "pypa".to_owned(),
+            newest,
+            counts: Counts { records, ..Counts::default() },
+            ..Source::default()
+        }
+    }
+
+    #[test]
+    fn an_older_or_much_smaller_state_is_refused() {
+        let day = 86_400;
+        let old = source(Some(1_750_000_000), 1000);
+        let check = |newest, records| source(newest, records).check_follows(&old);
+        assert_eq!(check(Some(1_750_000_000), 1000), Ok(()));
+        assert_eq!(check(Some(1_750_000_000 + day), 500), Ok(()));
+        assert_eq!(check(None, 1000), Ok(()));
+        let older = check(Some(1_750_000_000 - day), 1000).unwrap_err();
+        let text = older.to_string();
+        assert!(
+            text.contains("2025-06-14") && text.contains("2025-06-15") && text.contains("--allow-older"),
+            "{text}"
+        );
+        assert!(matches!(
+            check(Some(1_750_000_000), 499),
+            Err(Rollback::Smaller { new: 499, old: 1000, .. })
+        ));
+    }
 }

@@ -1,7 +1,7 @@
 //! What is known of one package at one version.
 
 use crate::range::Interval;
-use crate::record::{Exploited, Prediction, Standing};
+use crate::record::{Advisory, Exploited, Prediction, Standing};
 use crate::severity::{Score, Severity};
 
 /// One vulnerability, and what it means for the package that was asked for.
@@ -21,7 +21,7 @@ pub struct Match {
 }
 
 /// A vulnerability as all sources together describe it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Vulnerability {
     /// A CVE where one is known.
     pub id: String,
@@ -129,6 +129,18 @@ pub enum Class {
 }
 
 impl Vulnerability {
+    /// Adds what one more record says.
+    pub(crate) fn add(&mut self, record: &Advisory) {
+        if self.summary.is_empty() {
+            self.summary.clone_from(&record.summary);
+        }
+        self.url = self.url.take().or_else(|| record.url.clone());
+        self.published = self.published.into_iter().chain(record.published).min();
+        self.modified = self.modified.max(record.modified);
+        self.scores.extend(record.scores.iter().cloned());
+        self.word = self.word.max(record.severity);
+    }
+
     /// The score that counts.
     pub fn score(&self) -> Option<&Score> {
         self.scores.first()

@@ -55,6 +55,12 @@ impl<R: BufRead> Decoder<R> {
     }
 }
 
+/// The bytes of `source`, decompressed if they begin as gzip or zstd do. How many come out is for the caller to bound.
+pub fn decompressed<'a>(mut source: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
+    let compression = sniff(&mut source)?;
+    Ok(Box::new(Decoder::new(source, compression)))
+}
+
 impl<R: BufRead> Read for Decoder<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {

@@ -41,6 +41,7 @@ mod unpack;
 
 pub use artifact::{Artifact, ArtifactBlob, ArtifactManifest, Attachment};
 pub use build::{BuildSpec, Ownership, build_scratch};
+pub use codec::decompressed;
 pub use config::{History, ImageConfig};
 pub use content::{ImageContent, LayerBytes, LayerReader};
 pub use digest::{Algorithm, Digest};
@@ -57,5 +58,5 @@ pub use progress::{Event, Progress, Silent};
 pub use pull::{PullOptions, attached_remote, pull, remote_document};
 pub use registry::{CredentialSource, Credentials, PlainHttp, Secret, system_authorities};
 pub use store::{Image, ImageSummary, LayerDescriptor, PruneReport, Store};
-pub use tar::{Entry as LayerEntry, Kind as EntryKind, Segment};
+pub use tar::{Archive as TarArchive, Entry as LayerEntry, Error as TarError, Kind as EntryKind, Segment};
 pub use unpack::{SpecialFile, UnpackRecord, Unpacker, unpacker_main};

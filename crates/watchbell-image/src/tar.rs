@@ -12,7 +12,7 @@ mod writer;
 
 use std::io;
 
-pub(crate) use reader::Archive;
+pub use reader::Archive;
 pub(crate) use writer::Writer;
 
 /// Headers and data are laid out in blocks of this size.
@@ -59,8 +59,9 @@ pub struct Segment {
     pub length: u64,
 }
 
+/// Why an archive cannot be read on.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     #[error("malformed archive at byte {offset}: {reason}")]
     Malformed { offset: u64, reason: String },
     #[error("{0}")]

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 12] = [
+const DIRECTIONS: [(&str, &[&str]); 13] = [
+    ("watchbell-advisory", &["watchbell-image"]),
     ("watchbell-array", &["watchbell-zarr"]),
     ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api", "watchbell-zarr"]),

@@ -6,6 +6,7 @@ use crate::Ecosystem;
 use crate::range::{End, Interval};
 use crate::record::{Exploited, Prediction, Standing};
 use crate::severity::Severity;
+use crate::version::Rules;
 
 /// Everything said about one package.
 #[derive(Debug, Serialize, Deserialize)]
@@ -57,7 +58,24 @@ impl<'a> From<&'a Interval> for Span<'a> {
     }
 }
 
-impl Span<'_> {
+impl<'a> Span<'a> {
+    pub(crate) fn contains(&self, rules: Rules, version: &str) -> bool {
+        let is_behind_start = self.introduced == "0" || rules.compare(version, self.introduced).is_ge();
+        is_behind_start
+            && match self.end {
+                SpanEnd::Open => true,
+                SpanEnd::Fixed(end) | SpanEnd::Limit(end) => rules.compare(version, end).is_lt(),
+                SpanEnd::LastAffected(last) => rules.compare(version, last).is_le(),
+            }
+    }
+
+    pub(crate) fn fixed(&self) -> Option<&'a str> {
+        match self.end {
+            SpanEnd::Fixed(version) => Some(version),
+            SpanEnd::Open | SpanEnd::LastAffected(_) | SpanEnd::Limit(_) => None,
+        }
+    }
+
     pub(crate) fn to_interval(self) -> Interval {
         let end = match self.end {
             SpanEnd::Open => End::Open,
@@ -81,28 +99,22 @@ pub(crate) struct AdvisoryRow<'a> {
     pub(crate) url: Option<&'a str>,
     pub(crate) published: Option<i64>,
     pub(crate) modified: Option<i64>,
-    /// Vectors; their scores are computed when they are shown.
-    pub(crate) vectors: Vec<&'a str>,
+    /// Tenths and vector.
+    pub(crate) scores: Vec<(u8, &'a str)>,
     pub(crate) severity: Severity,
     pub(crate) is_notice: bool,
 }
 
-/// What all records together know about a vulnerability.
+/// A vulnerability; what it is, its records say.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct VulnerabilityRow<'a> {
     #[serde(borrow)]
     pub(crate) id: &'a str,
     pub(crate) aliases: Vec<&'a str>,
-    pub(crate) summary: &'a str,
-    pub(crate) url: Option<&'a str>,
-    pub(crate) published: Option<i64>,
-    pub(crate) modified: Option<i64>,
-    pub(crate) vectors: Vec<&'a str>,
-    pub(crate) severity: Severity,
+    /// Those that speak of it alone, in the order of sources and ids.
+    pub(crate) records: Vec<u32>,
     pub(crate) exploited: Option<Exploited>,
     pub(crate) prediction: Option<Prediction>,
-    /// Every record about it is a notice.
-    pub(crate) is_notice: bool,
 }
 
 /// One source's entries about vulnerabilities that no record of it describes.

@@ -106,8 +106,10 @@ fn modifier<'a>(numbers: Vec<Number<'a>>, tail: &'a str) -> Option<Version<'a>> 
         }
     }
     let dev = rest.strip_prefix(['.', '-']).unwrap_or(rest);
-    version.is_dev = dev.eq_ignore_ascii_case("dev");
-    (version.is_dev || rest.is_empty()).then_some(version)
+    let is_dev = dev.eq_ignore_ascii_case("dev");
+    // `1.0-stable-dev` is `1.0`: Composer reads no further than `stable`.
+    version.is_dev = is_dev && word.is_none_or(|(word, _)| *word != "stable");
+    (is_dev || rest.is_empty()).then_some(version)
 }
 
 /// Parts in `version_compare`'s words: each has a rank, and a number only equals a number.

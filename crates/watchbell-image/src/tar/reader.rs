@@ -7,7 +7,7 @@ use super::pax::PaxRecords;
 use super::{BLOCK, Entry, Error, Kind, Segment, header, sparse};
 
 /// Reads an archive front to back, once.
-pub(crate) struct Archive<R> {
+pub struct Archive<R> {
     source: R,
     /// Bytes consumed from `source`.
     offset: u64,
@@ -21,12 +21,12 @@ pub(crate) struct Archive<R> {
 
 impl<R: Read> Archive<R> {
     /// `header_bytes_max` bounds the extended headers of one entry.
-    pub(crate) fn new(source: R, header_bytes_max: u64) -> Self {
+    pub fn new(source: R, header_bytes_max: u64) -> Self {
         Self { source, offset: 0, content_left: 0, padding_left: 0, header_bytes_max, finished: false }
     }
 
     /// The next entry, or `None` behind the last. What was not read of the previous entry's content is skipped.
-    pub(crate) fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         let mut pax: Option<PaxRecords> = None;
         let mut long_name: Option<Vec<u8>> = None;
         let mut long_link: Option<Vec<u8>> = None;
