@@ -55,6 +55,13 @@ impl Builder {
         self.sources.insert(source.name.clone(), (source, contents));
     }
 
+    /// Takes note that a source's publisher has nothing newer.
+    pub fn confirm(&mut self, name: &str, now: i64) {
+        if let Some((source, _)) = self.sources.get_mut(name) {
+            source.confirmed = Some(now);
+        }
+    }
+
     /// Takes a source out; false: there was none of that name.
     pub fn remove(&mut self, name: &str) -> bool {
         self.sources.remove(name).is_some()

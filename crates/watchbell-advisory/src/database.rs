@@ -25,7 +25,8 @@ pub struct Database {
     sources: Vec<Source>,
 }
 
-/// Which contents an index has: equal for the same ones, so that what was decided by an index can be kept under it.
+/// Which contents an index has: equal for the same ones, so that what was decided by an index can be kept under it. A source
+/// that was asked for changes and had none changes nothing here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
@@ -46,8 +47,7 @@ impl Database {
 
     /// Costs nothing: it was read when the index was opened.
     pub fn generation(&self) -> Generation {
-        let digest = &self.reader.header.sha256;
-        Generation(digest.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        Generation(self.reader.header.generation)
     }
 
     /// Whether another file lies at the path now: open it again then. Costs one look at the path; a path at which nothing

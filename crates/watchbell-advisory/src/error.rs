@@ -10,12 +10,12 @@ pub enum Error {
     Io { step: &'static str, path: PathBuf, cause: io::Error },
     /// The index is not what this program wrote.
     #[error(
-        "the advisory index {} is damaged: {reason}; make it anew with `watchbell db import` or `watchbell db update`",
+        "the advisory index {} is damaged: {reason}; `watchbell db import` and `watchbell db update` make it anew",
         path.display()
     )]
     Damaged { path: PathBuf, reason: String },
     #[error(
-        "the advisory index {} has format {found}, and this program reads {expected}; make it anew with `watchbell db import` or `watchbell db update`",
+        "the advisory index {} has format {found}, and this program reads {expected}; `watchbell db import` and `watchbell db update` make it anew",
         path.display()
     )]
     Format { path: PathBuf, found: u32, expected: u32 },

@@ -179,7 +179,7 @@ impl Importer {
             dated_by,
             imported: self.now,
             counts: self.counts,
-            origin: None,
+            ..Source::default()
         };
         Ok(Imported { source, contents: self.contents, problems: self.problems })
     }

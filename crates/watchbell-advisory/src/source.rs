@@ -13,6 +13,8 @@ pub struct Source {
     pub dated_by: Dated,
     /// Seconds since 1970.
     pub imported: i64,
+    /// When its publisher's server said last that this is what it has, in seconds since 1970.
+    pub confirmed: Option<i64>,
     pub counts: Counts,
     /// Where it is fetched from, for `db update`.
     pub origin: Option<Origin>,
@@ -78,6 +80,13 @@ pub enum Rollback {
 }
 
 impl Source {
+    /// For how many seconds nothing is known of changes at the publisher: since its server was asked, or since the newest
+    /// record where nobody asked. `None`: not known at all.
+    pub fn age_seconds(&self, now: i64) -> Option<u64> {
+        let known = self.newest.max(self.confirmed)?;
+        Some(u64::try_from(now.saturating_sub(known)).unwrap_or(0))
+    }
+
     /// Whether this may take the place of `old`: it is not older, and has not lost most of the records.
     pub fn check_follows(&self, old: &Source) -> Result<(), Rollback> {
         let name = self.name.clone();
@@ -109,6 +118,17 @@ mod tests {
             counts: Counts { records, ..Counts::default() },
             ..Source::default()
         }
+    }
+
+    #[test]
+    fn age_counts_from_the_last_confirmation_or_the_newest_record() {
+        let now = 1_750_000_000;
+        let mut source = source(Some(now - 900), 1);
+        assert_eq!(source.age_seconds(now), Some(900));
+        source.confirmed = Some(now - 60);
+        assert_eq!(source.age_seconds(now), Some(60));
+        assert_eq!(source.age_seconds(now - 100), Some(0), "a clock that was set back");
+        assert_eq!(Source::default().age_seconds(now), None);
     }
 
     #[test]

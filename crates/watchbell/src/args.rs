@@ -110,6 +110,7 @@ pub(crate) enum Command {
     ExplainSchedule(cmd::explain_schedule::Args),
     Lint(cmd::lint::Args),
     Audit(cmd::audit::Args),
+    Db(cmd::db::Args),
     Doctor(cmd::doctor::Args),
     User(cmd::user::Args),
     Backup(cmd::backup::Args),

@@ -212,6 +212,18 @@ fn a_replaced_index_is_noticed_and_the_open_one_stays() {
 }
 
 #[test]
+fn asking_again_without_news_is_the_same_generation() {
+    let builder = sample();
+    let (_dir, database) = opened(&builder);
+    let mut again = Builder::from_database(&database).unwrap();
+    again.confirm("tracker", 1_760_000_000);
+    let (_dir, confirmed) = opened(&again);
+    assert_eq!(confirmed.generation(), database.generation());
+    let tracker = confirmed.sources().iter().find(|s| s.name == "tracker").unwrap();
+    assert_eq!(tracker.confirmed, Some(1_760_000_000));
+}
+
+#[test]
 fn one_writer_at_a_time() {
     let dir = TempDir::new().unwrap();
     let first = IndexDirectory::lock(dir.path()).unwrap();

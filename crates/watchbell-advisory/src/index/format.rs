@@ -52,6 +52,8 @@ pub(crate) struct Header {
     pub(crate) length: u64,
     /// Of everything behind the header.
     pub(crate) sha256: [u8; 32],
+    /// Of what answers come from: everything but when it was imported and under which terms.
+    pub(crate) generation: u64,
     pub(crate) places: [Place; SECTIONS.len()],
 }
 
@@ -69,6 +71,7 @@ impl Header {
         bytes.extend_from_slice(&(SECTIONS.len() as u32).to_le_bytes());
         bytes.extend_from_slice(&self.length.to_le_bytes());
         bytes.extend_from_slice(&self.sha256);
+        bytes.extend_from_slice(&self.generation.to_le_bytes());
         for place in &self.places {
             bytes.extend_from_slice(&place.offset.to_le_bytes());
             bytes.extend_from_slice(&place.length.to_le_bytes());
@@ -103,7 +106,7 @@ impl Header {
         sha256.copy_from_slice(&bytes[24..56]);
         let mut places = [Place::default(); SECTIONS.len()];
         for (at, place) in places.iter_mut().enumerate() {
-            let start = 56 + at * 20;
+            let start = 64 + at * 20;
             *place = Place {
                 offset: u64_at(bytes, start),
                 length: u64_at(bytes, start + 8),
@@ -114,7 +117,7 @@ impl Header {
                 return damaged("a section lies outside the file");
             }
         }
-        Ok(Header { length, sha256, places })
+        Ok(Header { length, sha256, generation: u64_at(bytes, 56), places })
     }
 }
 

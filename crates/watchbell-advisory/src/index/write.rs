@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::format::{HEADER_BYTES, Header, Place, SECTIONS, Section, hash};
+use super::format::{HEADER_BYTES, Header, Place, SECTIONS, Section, hash, u64_at};
 use super::rows::{AdvisoryRow, Marks, PackageBlock, VulnerabilityRow};
 use super::table;
 use crate::source::Source;
@@ -87,6 +87,17 @@ impl Writer {
             (Section::VulnerabilityBlocks, self.vulnerabilities.blocks),
             (Section::Marks, encoded(&marks)),
         ];
+        let mut generation = Sha256::new();
+        for source in sources {
+            generation.update(hash(source.name.as_bytes()).to_le_bytes());
+        }
+        for (section, bytes) in &sections {
+            if !matches!(section, Section::Sources | Section::Licences) {
+                generation.update((bytes.len() as u64).to_le_bytes());
+                generation.update(bytes);
+            }
+        }
+        let generation = u64_at(&generation.finalize(), 0);
         let length: usize = sections.iter().map(|(_, bytes)| bytes.len()).sum();
         let mut file = Vec::with_capacity(HEADER_BYTES + length);
         file.resize(HEADER_BYTES, 0);
@@ -97,7 +108,7 @@ impl Writer {
             file.extend_from_slice(&bytes);
         }
         let sha256 = Sha256::digest(&file[HEADER_BYTES..]).into();
-        let header = Header { length: file.len() as u64, sha256, places };
+        let header = Header { length: file.len() as u64, sha256, generation, places };
         file[..HEADER_BYTES].copy_from_slice(&header.encode());
         file
     }

@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod backup;
+pub(crate) mod db;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod doctor;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::ExplainSchedule(args) => explain_schedule::run(args),
         Command::Lint(args) => lint::run(args),
         Command::Audit(args) => audit::run(args),
+        Command::Db(args) => db::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::User(args) => user::run(args, &cli.connect(None)),
         Command::Backup(args) => backup::run(args),
