@@ -3,7 +3,7 @@
 # test    every test, with the set-up it needs
 # bench   what it costs: figures for this machine (root), beside others who do the same where they are installed. In full, as
 #         docs/benchmarks.md has it: make bench API="10000 3" ARRAY="2000 5" GROWTH="1000 10000 100000" CRONJOBS="100000 10000"
-# bench-setup  installs those others: runc, crun, podman, HyperQueue, Slurm
+# bench-setup  installs those others: runc, crun, podman, HyperQueue, Slurm, syft (and mmdebstrap, which makes images for it)
 # soak    seeded lives of the control plane, far more of them than `make test` plays (SOAK_SEEDS says how many); then many
 #         tasks in a row through the whole program, of which nothing may stay (root; SOAK_TASKS)
 # fuzz    every parser of foreign bytes under libFuzzer, FUZZ_SECONDS each (FUZZ="jwt cdi" for some of them); wants a C++ compiler
@@ -14,7 +14,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Pods, seconds a measurement; entries that are exported; of the sandbox alone: tasks, rounds, how many at a time (and the same for the
 # price of each protection); of all: tasks, rounds; sizes of
-# arrays; CronJobs, of them due in one minute; entries of the audit log.
+# arrays; CronJobs, of them due in one minute; entries of the audit log; rounds of the catalogue of images.
 API ?= 2000 2
 EXPORT ?= 50000
 START ?= 500 3 1 2 4 32
@@ -23,6 +23,7 @@ ARRAY ?= 1000 3
 GROWTH ?= 1000 10000
 CRONJOBS ?= 10000 1000
 AUDIT ?= 1000000
+CATALOG ?= 5
 CARGO_DENY_VERSION := 0.20.2
 # A cargo-deny of one's own is used; else one is built once, below the target directory.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/cargo-deny)
@@ -66,6 +67,8 @@ bench:
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- price $(PRICE)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell-export --bench export -- $(EXPORT)
+	$(CARGO) build --release --locked -p watchbell-scan --example catalog
+	$(or $(wildcard $(TARGET)/bench-venv/bin/python),python3) tools/bench/catalog.py $(TARGET)/release/examples/catalog $(TARGET)/bench-images $(CATALOG)
 	$(CARGO) bench --locked -p watchbell --bench array -- $(ARRAY)
 	$(CARGO) bench --locked -p watchbell --bench growth -- $(GROWTH)
 	$(CARGO) bench --locked -p watchbell --bench cronjobs -- $(CRONJOBS)

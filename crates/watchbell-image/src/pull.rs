@@ -12,8 +12,8 @@ use crate::document::{Chosen, descend};
 use crate::registry::Registry;
 use crate::store::IndexEntry;
 use crate::{
-    CredentialSource, Descriptor, Digest, Error, Event, Image, ImageConfig, Limits, MediaType, PlainHttp,
-    Platform, Progress, Reference, Store,
+    CredentialSource, Descriptor, Digest, Error, Event, Image, ImageConfig, Limits, MediaType, NewBlob,
+    PlainHttp, Platform, Progress, Reference, Store,
 };
 
 /// How to pull.
@@ -136,6 +136,21 @@ pub fn attached_remote(
     wanted: &dyn Fn(Attachment, &ArtifactManifest) -> bool,
 ) -> Result<Vec<Artifact>, Error> {
     attached(&Registry::connect(reference, options, limits)?, subject, limits, wanted)
+}
+
+/// Attaches `blobs` as one artifact to the image that `reference` names at its registry; gives back the digest of the image
+/// and that of the artifact. An index is not gone into: what it names is attached to by its digest.
+pub fn attach_remote(
+    reference: &Reference,
+    artifact_type: &str,
+    blobs: &[NewBlob],
+    options: &PullOptions,
+    limits: &Limits,
+) -> Result<(Digest, Digest), Error> {
+    let registry = Registry::connect(reference, options, limits)?.pushing();
+    let (subject, _) = registry.document()?;
+    let artifact = registry.attach(&subject, artifact_type, blobs)?;
+    Ok((subject.digest, artifact.digest))
 }
 
 /// Fetches the layers, some at once. The first error stops all.

@@ -11,6 +11,7 @@
 mod address;
 mod auth;
 mod credentials;
+mod push;
 mod referrers;
 mod tls;
 
@@ -59,6 +60,8 @@ pub(crate) struct Registry<'a> {
     plain_http: PlainHttp,
     credentials: Option<Credentials>,
     authorization: Mutex<Option<Authorization>>,
+    /// What a token is asked for, in the words of the token service: no more than is needed.
+    actions: &'static str,
 }
 
 /// Scheme, host and port, compared to decide who may see the credentials.
@@ -142,6 +145,7 @@ impl<'a> Registry<'a> {
             plain_http: options.plain_http,
             credentials: options.credentials.find(reference)?,
             authorization: Mutex::new(None),
+            actions: "pull",
         };
         match options.plain_http {
             PlainHttp::Allowed => registry.home = scheme("http")?,
@@ -154,6 +158,11 @@ impl<'a> Registry<'a> {
             PlainHttp::Loopback => {}
         }
         Ok(registry)
+    }
+
+    /// The same registry, to push to.
+    pub(crate) fn pushing(self) -> Self {
+        Self { actions: "pull,push", ..self }
     }
 
     /// Whether a registry answers there. `Err` when nobody does.

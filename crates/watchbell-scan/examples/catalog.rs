@@ -27,18 +27,21 @@ fn main() -> ExitCode {
 fn run(form: &str, source: &str) -> Result<(), Box<dyn std::error::Error>> {
     let threads = available_parallelism().map_or(1, usize::from);
     let (kind, rest) = source.split_once(':').ok_or("no such source")?;
-    let (inventory, digest) = match kind {
-        "dir" => (catalog_directory(Path::new(rest))?, None),
+    let (inventory, subject) = match kind {
+        "dir" => {
+            let subject =
+                Subject { name: rest.to_owned(), digest: None, time: "1970-01-01T00:00:00Z".to_owned() };
+            (catalog_directory(Path::new(rest))?, subject)
+        }
         _ => {
             let (path, name) = match rest.rsplit_once(':') {
                 Some((path, name)) if kind == "oci" => (path, Some(name)),
                 _ => (rest, None),
             };
             let image = ImageContent::open(Path::new(path), name, &Platform::host(), &Limits::default())?;
-            (catalog(&image, threads)?, Some(image.image.digest))
+            (catalog(&image, threads)?, Subject::of_image(rest, &image.image))
         }
     };
-    let subject = Subject { name: rest.to_owned(), digest, time: "1970-01-01T00:00:00Z".to_owned() };
     match form {
         "cyclonedx" => println!("{:#}", cyclonedx(&inventory, &subject)),
         "spdx" => println!("{:#}", spdx(&inventory, &subject)),

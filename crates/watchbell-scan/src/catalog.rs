@@ -39,7 +39,8 @@ use watchbell_image::{ImageContent, LayerDescriptor};
 
 use crate::elf::{self, Program};
 use crate::layers::{
-    FileContent, FileFacts, FileId, Interest, ReadError, Tree, Want, read_directory, read_layers,
+    Capabilities, FileContent, FileFacts, FileId, FileKind, HEAD_BYTES, Interest, ReadError, Tree, Want,
+    read_directory, read_layers,
 };
 use crate::{Distribution, Inventory};
 use item::{Item, PathSet};
@@ -65,6 +66,30 @@ pub fn catalog_directory(root: &Path) -> Result<Inventory, ReadError> {
     };
     let tree = read_directory(root, &[interest])?;
     Ok(collector.finish(&tree, &[]))
+}
+
+/// Reads one file, as if nothing else were in the image.
+pub fn catalog_file(path: &str, content: Vec<u8>) -> Inventory {
+    let collector = Collector::default();
+    let id = FileId { layer: 0, entry: 0 };
+    let kind = FileKind::File;
+    let content = FileContent::of(content);
+    let head = content.from(0).unwrap_or_default();
+    let facts = FileFacts {
+        id,
+        path,
+        kind: &kind,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+        size: content.size(),
+        capabilities: Capabilities::None,
+        head: &head[..head.len().min(HEAD_BYTES)],
+    };
+    if collector.wants(&facts) > Want::Nothing {
+        collector.takes(&facts, &content);
+    }
+    collector.finish(&Tree::of_file(path, &facts), &[])
 }
 
 /// Gathers what the files of all layers tell of packages.

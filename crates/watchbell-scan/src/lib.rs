@@ -18,8 +18,9 @@ pub mod secret;
 #[cfg(test)]
 mod testing;
 
-pub use catalog::{Collector, catalog, catalog_directory};
+pub use catalog::{Collector, catalog, catalog_directory, catalog_file};
 pub use inventory::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};
 pub use sbom::{
-    DocumentError, DocumentForm, PurlError, ReadDocument, Subject, cyclonedx, read_document, references, spdx,
+    AttachedBill, BillForm, DocumentError, PurlError, ReadDocument, Subject, attached_bills, cyclonedx,
+    is_bill, read_document, references, spdx,
 };

@@ -3,19 +3,22 @@
 //! What is written depends on the inventory, the subject and the time that is given, and on nothing else: the same image gives
 //! the same document, byte for byte.
 
+mod attached;
 mod cyclonedx;
 mod licence;
 mod purl;
 mod read;
 mod spdx;
 
+pub use attached::{AttachedBill, BillForm, attached_bills, is_bill};
 pub use purl::PurlError;
-pub use read::{DocumentError, DocumentForm, ReadDocument, read_document};
+pub use read::{DocumentError, ReadDocument, read_document};
 
 use std::collections::HashMap;
 
+use jiff::Timestamp;
 use serde_json::Value;
-use watchbell_image::Digest;
+use watchbell_image::{Digest, Image};
 
 use crate::{Distribution, Inventory, Package};
 
@@ -29,6 +32,23 @@ pub struct Subject {
     /// RFC 3339 in whole seconds and UTC: when the bill is said to be made. An image's own time makes bills that can be made
     /// again.
     pub time: String,
+}
+
+impl Subject {
+    /// The image by its name, at the time that it states itself, so that the bill can be made again.
+    pub fn of_image(name: &str, image: &Image) -> Self {
+        let created = image.config.created.as_deref().and_then(|c| c.parse::<Timestamp>().ok());
+        Self {
+            name: name.to_owned(),
+            digest: Some(image.digest.clone()),
+            time: time(created.unwrap_or(Timestamp::UNIX_EPOCH)),
+        }
+    }
+}
+
+/// As the forms want it.
+fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The bill in CycloneDX's form (1.6, JSON).

@@ -5,6 +5,7 @@
 
 mod documents;
 mod files;
+mod packages;
 mod signatures;
 mod text;
 mod world;
@@ -16,7 +17,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// Each parser with the name that `make fuzz` and a finding's file carry.
-const TARGETS: [(&str, Target); 22] = [
+const TARGETS: [(&str, Target); 28] = [
     ("yaml", documents::yaml),
     ("json", documents::json),
     ("object", documents::object),
@@ -38,6 +39,12 @@ const TARGETS: [(&str, Target); 22] = [
     ("trust_root", signatures::trust_root),
     ("statement", signatures::statement),
     ("simple_signing", signatures::simple_signing),
+    ("rpm", packages::rpm),
+    ("program", packages::program),
+    ("jar", packages::jar),
+    ("package_file", packages::file),
+    ("bill", packages::bill),
+    ("layer", packages::layer),
     ("world", world::requests),
 ];
 

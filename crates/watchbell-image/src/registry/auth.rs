@@ -128,9 +128,9 @@ impl Registry<'_> {
             .filter(|_| !uri.authority().is_some_and(|a| a.as_str().contains('@')))
             .ok_or_else(|| self.protocol(step, format!("its token service is \"{}\"", excerpt(realm))))?;
         let agent = self.agent_for(step, &origin)?;
-        // The scope is what this pull needs, whatever wider one the registry may ask for.
-        let mut query =
-            format!("scope={}", percent_encoded(&format!("repository:{}:pull", self.reference.path())));
+        // The scope is what is needed, whatever wider one the registry may ask for.
+        let scope = format!("repository:{}:{}", self.reference.path(), self.actions);
+        let mut query = format!("scope={}", percent_encoded(&scope));
         if let Some(service) = service {
             query.push_str(&format!("&service={}", percent_encoded(service)));
         }

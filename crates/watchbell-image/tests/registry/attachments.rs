@@ -1,7 +1,7 @@
 //! What is attached to an image at a registry: by the referrers API, by the tag in its place, by cosign's tags.
 
 use serde_json::{Value, json};
-use watchbell_image::{Attachment, Digest, Limits, attached_remote};
+use watchbell_image::{Attachment, Digest, Limits, NewBlob, attach_remote, attached_remote};
 
 use super::quick;
 use super::stand::{Answer, Stand, answer};
@@ -162,4 +162,27 @@ fn what_lies_is_refused_or_passed_over() {
     assert_eq!(found(&stand), Ok(Vec::new()));
     let stand = registry(vec![(api(), INDEX.into(), "{\"manifests\": 1}".into())], &[]);
     assert!(found(&stand).unwrap_err().contains("the list of attachments"));
+}
+
+#[test]
+fn content_and_token_go_to_nobody_whom_the_registry_names() {
+    let other = Stand::new(|_| answer(201, ""));
+    let elsewhere = format!("http://{}/upload", other.address);
+    let stand = Stand::new(move |asked| {
+        if asked.path.starts_with("/v2/r/manifests/") {
+            let manifest = json!({"schemaVersion": 2, "config": {}, "layers": []});
+            return answer(200, manifest.to_string())
+                .with("Content-Type", "application/vnd.oci.image.manifest.v1+json");
+        }
+        if asked.path.contains("/blobs/uploads/") {
+            return answer(202, "").with("Location", elsewhere.as_str());
+        }
+        if asked.path == "/v2/" { answer(200, "") } else { answer(404, "") }
+    });
+    let blob = NewBlob { media_type: "x/y".into(), bytes: b"secret".to_vec(), annotations: Vec::new() };
+    let error = attach_remote(&stand.reference("r:1"), "x/y", &[blob], &quick(), &Limits::default())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("it has the content sent to"), "{error}");
+    assert!(other.asked().is_empty());
 }

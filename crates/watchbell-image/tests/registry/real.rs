@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use watchbell_image::{CredentialSource, Credentials, PullOptions, Silent, pull};
+use watchbell_image::{
+    CredentialSource, Credentials, Limits, NewBlob, PullOptions, Silent, attach_remote, attached_remote, pull,
+};
 
 use super::{home, is_installed, made, name, quick};
 
@@ -152,4 +154,59 @@ fn tls_needs_the_right_authority_and_a_password_the_right_one() {
         error.contains("cannot reach registry") && error.to_lowercase().contains("certificate"),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_attached_is_found_and_nothing_beside_it_is_lost() {
+    if !is_installed("docker-registry") || !is_installed("skopeo") {
+        return;
+    }
+    let (source, _) = made(1000);
+    for guard in [Guard::Open, Guard::TlsAndPassword] {
+        let registry = start(&guard);
+        registry.fill(&source.layout(), "gzip");
+        let reference = name(&format!("{}/team/made:gzip", registry.address));
+        let given = Credentials::Basic { username: "user".into(), password: "sesame open".into() };
+        let options = match guard {
+            Guard::Open => quick(),
+            Guard::TlsAndPassword => PullOptions {
+                ca: registry.ca.clone(),
+                credentials: CredentialSource::Given(given),
+                ..quick()
+            },
+        };
+        let limits = Limits::default();
+        let blob = |text: &str| NewBlob {
+            media_type: "application/vnd.cyclonedx+json".into(),
+            bytes: text.into(),
+            annotations: vec![("a".into(), "b".into())],
+        };
+        let attach = |text: &str| {
+            attach_remote(&reference, "application/x", &[blob(text)], &options, &limits).unwrap()
+        };
+        let (subject, first) = attach("one");
+        let (_, second) = attach("two");
+        // The same again changes nothing.
+        assert_eq!(attach("one"), (subject.clone(), first.clone()));
+        let found = attached_remote(&reference, &subject, &options, &limits, &|_, _| true).unwrap();
+        let mut found: Vec<_> = found
+            .iter()
+            .map(|a| (a.digest.clone(), a.blobs[0].bytes.clone(), a.manifest.artifact_type.as_str()))
+            .collect();
+        found.sort();
+        let mut expect =
+            vec![(first, b"one".to_vec(), "application/x"), (second, b"two".to_vec(), "application/x")];
+        expect.sort();
+        assert_eq!(found, expect);
+        // The image itself is what it was.
+        let home = home();
+        let pulled = pull(&home.store, &reference, &options, &Silent).unwrap();
+        assert_eq!(pulled.digest, subject);
+        if let Guard::TlsAndPassword = guard {
+            let nobody = PullOptions { credentials: CredentialSource::Anonymous, ..options.clone() };
+            let error =
+                attach_remote(&reference, "application/x", &[blob("three")], &nobody, &limits).unwrap_err();
+            assert!(error.to_string().contains("credentials"), "{error}");
+        }
+    }
 }

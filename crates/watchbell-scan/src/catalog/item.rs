@@ -31,7 +31,9 @@ impl Item {
     pub(crate) fn new(kind: PackageKind, name: &str, version: &str, evidence: Evidence) -> Option<Self> {
         let is_word = |word: &str| word.len() <= WORD_BYTES_MAX && !word.chars().any(char::is_control);
         let (name, version) = (name.trim(), version.trim());
-        (!name.is_empty() && is_word(name) && is_word(version)).then(|| Self {
+        // Names of several parts have none that is empty.
+        let is_name = name.split('/').all(|part| !part.is_empty());
+        (is_name && is_word(name) && is_word(version)).then(|| Self {
             kind,
             name: name.to_owned(),
             version: version.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::{Capabilities, FileId, FileKind};
+use super::{Capabilities, FileFacts, FileId, FileKind};
 
 /// Links on the way to a file before it is given up; Linux stops at 40 too.
 const LINKS_MAX: usize = 40;
@@ -38,6 +38,22 @@ pub(super) struct LayerChanges {
 }
 
 impl Tree {
+    /// One file and nothing else.
+    pub(crate) fn of_file(path: &str, facts: &FileFacts<'_>) -> Self {
+        let mut tree = Self::default();
+        let node = Node {
+            id: facts.id,
+            kind: facts.kind.clone(),
+            mode: facts.mode,
+            uid: facts.uid,
+            gid: facts.gid,
+            size: facts.size,
+            capabilities: facts.capabilities,
+        };
+        tree.place(path, node);
+        tree
+    }
+
     /// What lies at `path` itself.
     pub fn get(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)

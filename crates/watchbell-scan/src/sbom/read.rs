@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 use watchbell_image::Digest;
 
+use super::BillForm;
 use super::cyclonedx::PROPERTY;
 use super::purl::{self, Parsed};
 use crate::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};
@@ -43,16 +44,10 @@ pub enum DocumentError {
     Field { field: String, reason: String },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DocumentForm {
-    CycloneDx,
-    Spdx,
-}
-
 /// A bill that was read.
 #[derive(Clone, Debug)]
 pub struct ReadDocument {
-    pub form: DocumentForm,
+    pub form: BillForm,
     /// What it says it is of.
     pub subject: Option<String>,
     /// The digest that it says its subject has; whoever found it beside an image compares.
@@ -174,7 +169,7 @@ impl Reading {
         Ok(())
     }
 
-    fn finish(mut self, form: DocumentForm, subject: Option<String>, digest: Option<Digest>) -> ReadDocument {
+    fn finish(mut self, form: BillForm, subject: Option<String>, digest: Option<Digest>) -> ReadDocument {
         for (index, reference) in std::mem::take(&mut self.owners) {
             match self.by_reference.get(&reference) {
                 Some(owner) if *owner != index => self.packages[index].owned_by = Some(*owner),
@@ -302,7 +297,7 @@ fn cyclonedx(document: &Value) -> Result<ReadDocument, DocumentError> {
             reading.gap(format!("it says of itself: {}", shown(gap)));
         }
     }
-    Ok(reading.finish(DocumentForm::CycloneDx, word(&root["name"]), digest))
+    Ok(reading.finish(BillForm::CycloneDx, word(&root["name"]), digest))
 }
 
 fn agrees_in_spelling(name: &str, of_purl: &str) -> bool {
@@ -390,5 +385,5 @@ fn spdx(document: &Value) -> Result<ReadDocument, DocumentError> {
             reading.packages[owned].owned_by = Some(owner);
         }
     }
-    Ok(reading.finish(DocumentForm::Spdx, word(&document["name"]), digest))
+    Ok(reading.finish(BillForm::Spdx, word(&document["name"]), digest))
 }

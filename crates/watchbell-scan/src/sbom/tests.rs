@@ -175,3 +175,38 @@ fn what_is_no_bill_is_refused_with_the_way_out() {
     assert_eq!(read.inventory.gaps.len(), 51);
     assert_eq!(read.inventory.gaps[50].reason, "950 more of the like");
 }
+
+#[test]
+fn attached_bills_are_found_and_judged() {
+    use super::{BillForm, attached_bills, is_bill};
+    use watchbell_image::{BuildSpec, Layout, NewBlob, NewManifest, Reference, Store, build_scratch};
+
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(home.path()).unwrap();
+    let image = build_scratch(&store, &BuildSpec::default(), &Reference::parse("demo:1").unwrap()).unwrap();
+    let layout = Layout::open(&home.path().join("images")).unwrap();
+    let right = Subject { digest: Some(image.digest.clone()), ..subject() };
+    let attach = |artifact_type: &str, blob: NewBlob| {
+        let manifest =
+            NewManifest::Referrer { artifact_type: artifact_type.to_owned(), subject: image.digest.clone() };
+        layout.attach(&manifest, &[blob]).unwrap()
+    };
+    let inventory = inventory();
+    let form = BillForm::CycloneDx;
+    let first = attach(form.media_type(), form.blob(&inventory, &right));
+    // Another says nothing of its type but in its layer, and is of another image.
+    let second = attach("application/x", BillForm::Spdx.blob(&inventory, &subject()));
+    let broken = NewBlob { bytes: b"{".to_vec(), ..form.blob(&inventory, &right) };
+    let third = attach(form.media_type(), broken);
+    attach("application/x", NewBlob { media_type: "text/plain".into(), ..form.blob(&inventory, &right) });
+    let artifacts = layout.attached(&image.digest, &is_bill).unwrap();
+    let bills = attached_bills(&image.digest, &artifacts);
+    let of = |digest: &Digest| bills.iter().find(|b| b.artifact == *digest).unwrap();
+    assert_eq!(bills.len(), 3);
+    let read = of(&first).read.as_ref().unwrap();
+    assert_eq!(read.inventory.packages.len(), inventory.packages.len());
+    assert!(read.inventory.gaps.iter().all(|g| !g.reason.contains("is attached to")));
+    let read = of(&second).read.as_ref().unwrap();
+    assert!(read.inventory.gaps[0].reason.contains("and says it is of"), "{:?}", read.inventory.gaps);
+    assert!(of(&third).read.is_err());
+}

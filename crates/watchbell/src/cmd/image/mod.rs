@@ -11,6 +11,7 @@ mod pull;
 mod registry;
 mod remove;
 mod save;
+mod sbom;
 mod sign;
 mod target;
 mod verify;
@@ -44,6 +45,7 @@ pub(crate) enum Verb {
     Save(save::Args),
     Verify(verify::Args),
     Sign(sign::Args),
+    Sbom(sbom::Args),
 }
 
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
@@ -61,6 +63,7 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         Verb::Save(args) => save::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Sign(args) => sign::run(args),
+        Verb::Sbom(args) => sbom::run(args),
     }
 }
 
