@@ -79,6 +79,18 @@ pub enum StopCause {
 pub enum Report {
     /// The whole status of a pod; a terminal phase comes once, after its last process ended and its log is complete.
     Status { uid: Uid, status: Box<PodStatus> },
+    /// With what a container was started. It comes before the status that says that it runs or ran.
+    Started {
+        uid: Uid,
+        /// Ordinal in the pod, init containers first.
+        container: u16,
+        /// The run's restart count.
+        attempt: u32,
+        /// The host's id of the pod's user 0, when it has ids of its own and the spawner told.
+        host_ids: Option<u32>,
+        /// As the audit journal keeps it. Equal settings of one run are one object.
+        settings: Arc<Value>,
+    },
     /// Something a person should see (`Pulled`, `FailedMount`, …), for the pod's events.
     Event { uid: Uid, warning: bool, reason: &'static str, message: String },
     /// The devices of this machine from now on: full names (`vendor.com/class=name`) under their kinds.

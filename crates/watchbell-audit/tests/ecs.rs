@@ -109,6 +109,14 @@ fn run(action: &str, details: Value) -> Value {
     })
 }
 
+/// Of the log itself, or of the server: no object.
+fn about(kind: &str, action: &str, details: Value) -> Value {
+    json!({
+        "kind": kind, "apiVersion": "watchbell.dev/v1alpha1", "stageTimestamp": "2026-11-26T06:51:55Z",
+        "action": action, "details": details,
+    })
+}
+
 /// Entries of every kind that the server writes, and of some that a later one may write.
 fn corpus() -> Vec<Value> {
     let exec = json!({
@@ -163,6 +171,25 @@ fn corpus() -> Vec<Value> {
             "admitted",
             json!({"containers": [{"name": "a", "image": "x@sha256:1"}, {"name": "b", "image": "y"}]}),
         ),
+        run("images-resolved", json!({"uid": "o-1", "images": ["docker.io/library/busybox@sha256:ab"]})),
+        run(
+            "confined",
+            json!({"uid": "o-1", "name": "5f3a9c1e", "settings": {
+                "container": "main", "image": "docker.io/library/busybox@sha256:ab", "privileged": false,
+                "capabilities": "none"}}),
+        ),
+        run(
+            "pods-started",
+            json!({"uid": "o-1", "started": [[0, 0, 0, 0, "5f3a9c1e", 1_000_000], [1, 0, 0, 0, null, null]]}),
+        ),
+        run(
+            "pods-ended",
+            json!({"uid": "o-1", "started": [[4, 0, 0, 0, "5f3a9c1e", null]], "ended": [[4, 0, "Succeeded", 0]]}),
+        ),
+        about("LogEvent", "restored", json!({"epoch": 2, "backup": {"entries": 4}})),
+        about("LogEvent", "key-rotating", json!({"publicKey": "x"})),
+        about("LogEvent", "key-rotated", json!({"epoch": 2})),
+        about("ServerEvent", "keys-in-use", json!({"server": {"sha256": "ab"}})),
         run("pods-created", json!({"uid": "o-1", "created": [[0, 1], [1, 1]]})),
         run("pods-ended", json!({"uid": "o-1", "ended": [[0, 1, "Succeeded", 0]]})),
         run(
@@ -410,5 +437,28 @@ fn the_template_maps_every_field_and_no_other() {
         let pattern = template["index_patterns"][0].as_str().unwrap();
         assert_eq!(pattern, INDEX_PATTERN);
         assert!(DEFAULT_INDEX.starts_with(pattern.trim_end_matches('*')));
+    }
+}
+
+#[test]
+fn a_start_says_what_it_was_started_with() {
+    let find = |action: &str| {
+        let body = corpus().into_iter().find(|body| body["action"] == action).unwrap();
+        let (document, summary) = document_of(&context(), &entry(&body));
+        assert_ne!(document["event"]["kind"], "pipeline_error");
+        (document, summary)
+    };
+    let (confined, _) = find("confined");
+    assert_eq!(confined["container"]["name"], "main");
+    assert_eq!(confined["container"]["image"]["hash"]["all"], json!(["sha256:ab"]));
+    assert_eq!(confined["watchbell"]["details"]["settings"]["capabilities"], "none");
+    assert_eq!(find("images-resolved").0["related"]["hash"], json!(["sha256:ab"]));
+    let (started, _) = find("pods-started");
+    assert_eq!(started["watchbell"]["run"]["pods"], json!({"started": 2, "indexes": [0, 1]}));
+    assert_eq!(started["event"]["type"], json!(["start"]));
+    for action in ["restored", "key-rotating", "key-rotated", "keys-in-use"] {
+        let (document, summary) = find(action);
+        assert_eq!((summary.kind, summary.level), (Kind::Server, Level::Info));
+        assert_eq!((&document["event"]["action"], &document["message"]), (&action.into(), &action.into()));
     }
 }

@@ -26,6 +26,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use serde_json::{Value, json};
 use watchbell_core::service_account::TokenIssuer;
 
 use crate::files;
@@ -174,6 +175,22 @@ impl Identity {
         self.served.0.store(key);
         self.tokens.tend(now)?;
         self.write_admin(address, now).map(drop)
+    }
+
+    /// The keys and certificates that count now, by what names them to anybody who sees them: for the audit journal, which so
+    /// shows each change.
+    pub fn keys_in_use(&self) -> Result<Value, IdentityError> {
+        let of_file = |name: &str| -> Result<Value, IdentityError> {
+            let path = self.pki.join(name);
+            let Some(pem) = files::read(&path)? else { return Ok(Value::Null) };
+            let certificate = parse_one(&path, pem.as_bytes())?;
+            Ok(json!({"sha256": client::fingerprint(&certificate), "serial": serial_number_of(&certificate)}))
+        };
+        let (signing, retired) = self.tokens.thumbprints();
+        Ok(json!({
+            "authority": of_file("ca.crt")?, "server": of_file("server.crt")?, "admin": of_file("admin.crt")?,
+            "serviceAccountTokens": {"signing": signing, "retired": retired},
+        }))
     }
 
     /// Writes `DATA_DIR/admin.kubeconfig` for a server that listens at `address`.

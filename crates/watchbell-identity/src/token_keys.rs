@@ -99,6 +99,13 @@ impl TokenKeys {
         self.current.load().set.to_jwks()
     }
 
+    /// The thumbprints (RFC 7638) of the key that signs and of those that still verify.
+    pub(crate) fn thumbprints(&self) -> (String, Vec<String>) {
+        let current = self.current.load();
+        let retired = current.retired.iter().map(|(key, _)| key.thumbprint()).collect();
+        (current.signing.public().thumbprint(), retired)
+    }
+
     /// Makes a new key when its time has come, and forgets those whose tokens are over.
     pub fn tend(&self, now: Timestamp) -> Result<(), IdentityError> {
         let now = now.as_second();

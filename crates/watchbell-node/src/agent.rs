@@ -18,6 +18,7 @@ mod explain;
 mod plan;
 mod pod;
 mod runs;
+mod settings;
 mod spec;
 mod tokens;
 mod trouble;
@@ -236,6 +237,12 @@ impl Agent {
             Event::StartFailed(failure) => (failure.id, TableEntry::Failed(failure)),
             Event::Exited(record) => (record.id, TableEntry::Exited(record)),
             Event::LogTrouble { id, trouble } => return self.log_trouble(id, &trouble),
+            Event::Mapped { id, first_host_id } => {
+                if let Some(pod) = self.pods.get_mut(&Uid(id.pod_uid)) {
+                    pod.mapped(id, first_host_id);
+                }
+                return;
+            }
             // The executor connects again and tells the table.
             Event::Disconnected => return,
         };
@@ -262,6 +269,9 @@ impl Agent {
             }
             _ => None,
         };
+        if has_run(&entry) {
+            pod.started(id);
+        }
         pod.learn(&self.site, entry, now);
         let is_known = usize::from(id.container) < pod.plan.containers.len();
         if let Some(event) = failure.filter(|_| is_known) {
@@ -344,6 +354,8 @@ impl Agent {
         pod.told = status.clone();
         // The server has forgotten a pod that nobody asks for.
         if !pod.is_forgotten {
+            // Before the status that says that they run or ran.
+            self.effects.extend(pod.take_starts().map(Effect::Report));
             let report = Report::Status { uid: pod.assignment.uid, status: Box::new(status) };
             self.effects.push(Effect::Report(report));
         }
@@ -355,6 +367,11 @@ impl Agent {
             self.effects.push(pod.event(warning, reason, message()));
         }
     }
+}
+
+/// Whether its program was executed.
+fn has_run(entry: &TableEntry) -> bool {
+    matches!(entry, TableEntry::Running { .. } | TableEntry::Exited(_))
 }
 
 /// What kubelet says of a container that could not be started.

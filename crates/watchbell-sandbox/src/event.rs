@@ -21,6 +21,10 @@ pub enum Event {
     /// Something is wrong with the log of a run that goes on. It is told once to the server that is connected; the run's
     /// [`LogSummary`] has the sum.
     LogTrouble { id: ContainerId, trouble: LogTrouble },
+    // --- since version 5 of the protocol ---
+    /// A run begins with ids of its pod's own: the host's id of its user 0. It comes before [`Event::Started`], and not at all
+    /// for a pod with the host's ids.
+    Mapped { id: ContainerId, first_host_id: u32 },
 }
 
 /// Why a start failed.

@@ -53,7 +53,7 @@ pub use spec::{
 };
 pub use start::{
     Confinement, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope, Step, Values,
-    confined, explain, landlock_abi, plan, plan_entry,
+    confined, explain, landlock_abi, plan, plan_entry, values,
 };
 pub use syscalls::{Arch, Known};
 pub use tracer::{trace_path, tracer_main};

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 use watchbell_api::Resource;
-use watchbell_core::world::{Row, RowKey, Stage};
+use watchbell_core::world::{AuditRecord, Row, RowKey, Stage};
 use watchbell_store::{AuditEntry, Batch, MAX_AUDIT_BODY_BYTES, Put, Seal, Store};
 
 use crate::state::StartError;
@@ -28,15 +28,15 @@ pub(crate) fn rows(store: &mut Store) -> Result<Vec<Row>, StartError> {
     Ok(rows)
 }
 
-/// The batch of a stage.
-pub(crate) fn batch(stage: &Stage, version: u64) -> Batch {
+/// The batch of a stage, whose rows it takes; `before` stands before the stage's own entries.
+pub(crate) fn batch(stage: &mut Stage, before: &[AuditRecord], version: u64) -> Batch {
     Batch {
         resource_version: version,
-        puts: stage.rows.iter().map(put).collect(),
+        puts: std::mem::take(&mut stage.rows).into_iter().map(put).collect(),
         deletes: stage.deletes.iter().map(store_key).collect(),
-        audit: stage
-            .audit
+        audit: before
             .iter()
+            .chain(&stage.audit)
             .map(|record| AuditEntry {
                 at_unix_nanos: i64::try_from(record.at.as_nanosecond()).unwrap_or(i64::MAX),
                 body: entry(&record.body),
@@ -48,7 +48,10 @@ pub(crate) fn batch(stage: &Stage, version: u64) -> Batch {
 /// The bytes of an audit entry. What somebody made too long for the log is cut, and says so: an entry that the store refuses
 /// would take everybody's changes of its batch with it.
 fn entry(body: &Value) -> Vec<u8> {
-    let whole = body.to_string().into_bytes();
+    // About the size of a request's.
+    let mut whole = Vec::with_capacity(1024);
+    // A vector takes all bytes, and a value always has a form: this cannot fail.
+    let _ = serde_json::to_writer(&mut whole, body);
     if whole.len() <= MAX_AUDIT_BODY_BYTES {
         return whole;
     }
@@ -103,7 +106,7 @@ fn shortened(value: &Value, bound: Bound) -> Value {
     }
 }
 
-fn put(row: &Row) -> Put {
+fn put(row: Row) -> Put {
     let seal = match &row.key {
         RowKey::Object { resource: Resource::Secret | Resource::UserToken, .. } => Seal::Secret,
         _ => Seal::Plain,
@@ -111,8 +114,8 @@ fn put(row: &Row) -> Put {
     Put {
         key: store_key(&row.key),
         resource_version: row.resource_version,
-        head: row.head.clone(),
-        status: Some(row.status.clone()),
+        head: row.head,
+        status: Some(row.status),
         seal,
     }
 }

@@ -204,6 +204,15 @@ pub(crate) fn issued_for_pod(node: &User, issue: &Issue, now: Timestamp) -> Audi
     AuditRecord { at: now, body }
 }
 
+/// The entry of the keys that count from now on: with each start, and with each change while the server runs.
+pub(crate) fn keys_in_use(keys: Value, now: Timestamp) -> AuditRecord {
+    let body = json!({
+        "kind": "ServerEvent", "apiVersion": "watchbell.dev/v1alpha1", "stageTimestamp": now.to_string(),
+        "action": "keys-in-use", "details": keys,
+    });
+    AuditRecord { at: now, body }
+}
+
 /// What is noted of a session in a container: who, where and which command; never what was said.
 pub(crate) struct SessionNote {
     body: Value,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,6 +23,7 @@ use crate::authenticate::Authenticator;
 use crate::connection::{Connections, Newcomer, stopped};
 use crate::limits::ConnectionLimits;
 use crate::local;
+use crate::notes::{self, Note};
 use crate::state::State;
 
 /// How often the certificates are looked at.
@@ -101,6 +103,7 @@ impl Server {
             true => identity.replace_admin(address, Timestamp::now())?,
             false => identity.write_admin(address, Timestamp::now())?,
         };
+        let keys = note_keys(&identity, &state, &Value::Null)?;
         let (stop, stopped) = watch::channel(false);
         let all_ended = watch::Sender::new(());
         let connections = Arc::new(Connections::new(
@@ -130,7 +133,7 @@ impl Server {
             }
         };
         runtime.spawn(accept(listener, connections, stopped, all_ended.subscribe()));
-        runtime.spawn(renew(identity, state.clone(), address));
+        runtime.spawn(renew(identity, state.clone(), address, keys));
         Ok(Server { runtime, state, stop, all_ended, address, admin_kubeconfig, socket })
     }
 
@@ -236,7 +239,17 @@ fn is_admin_revoked(identity: &Identity, state: &State) -> bool {
     })
 }
 
-async fn renew(identity: Arc<Identity>, state: State, address: SocketAddr) {
+/// Notes the keys that count, where they are others than those that were noted. Files are not part of the journal's
+/// transactions: a change that a crash kept from being noted is noted with the next start.
+fn note_keys(identity: &Identity, state: &State, noted: &Value) -> Result<Value, IdentityError> {
+    let keys = identity.keys_in_use()?;
+    if keys != *noted {
+        state.note(Note::Request(notes::keys_in_use(keys.clone(), Timestamp::now())));
+    }
+    Ok(keys)
+}
+
+async fn renew(identity: Arc<Identity>, state: State, address: SocketAddr, mut keys: Value) {
     let mut bell = state.credentials_bell();
     let mut due = Instant::now() + RENEW_EVERY;
     loop {
@@ -247,19 +260,23 @@ async fn renew(identity: Arc<Identity>, state: State, address: SocketAddr) {
         if is_due {
             due = Instant::now() + RENEW_EVERY;
         }
-        let (work, state) = (identity.clone(), state.clone());
+        let (work, state, noted) = (identity.clone(), state.clone(), keys.clone());
         // Reading and writing files blocks.
         let done = tokio::task::spawn_blocking(move || {
-            if is_admin_revoked(&work, &state) {
+            let is_revoked = is_admin_revoked(&work, &state);
+            if is_revoked {
                 work.replace_admin(address, Timestamp::now())?;
                 tracing::info!(
                     "the administrator's certificate was revoked: admin.kubeconfig has another one"
                 );
             }
-            if is_due { work.renew(address, Timestamp::now()) } else { Ok(()) }
+            if is_due {
+                work.renew(address, Timestamp::now())?;
+            }
+            if is_due || is_revoked { note_keys(&work, &state, &noted) } else { Ok(noted) }
         });
         match done.await {
-            Ok(Ok(())) => {}
+            Ok(Ok(now)) => keys = now,
             Ok(Err(error)) => tracing::error!("the certificates were not renewed: {error}"),
             Err(_) => return,
         }

@@ -63,7 +63,8 @@ impl Input {
     pub(crate) fn can_wait(&self) -> bool {
         match self {
             Input::Report(Report::Status { status, .. }) => !status.phase.is_terminal(),
-            Input::Note(_) => true,
+            // It comes before the status that it is about.
+            Input::Report(Report::Started { .. }) | Input::Note(_) => true,
             Input::Write(..) | Input::Report(_) | Input::ClockStep | Input::Fatal(_) | Input::End => false,
         }
     }

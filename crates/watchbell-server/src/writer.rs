@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use watchbell_api::node::{Command, Report};
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::request::{Request, Write, Written};
-use watchbell_core::world::{Stage, World};
-use watchbell_store::{Error, ReserveState, Store};
+use watchbell_core::world::World;
+use watchbell_store::{Batch, Error, ReserveState, Store};
 
 use crate::journal;
 use crate::log_files::LogFiles;
@@ -215,10 +215,9 @@ impl Task {
         }
         // What was seen before this batch stands before it.
         let notes = self.notes.take(now);
-        stage.audit.splice(0..0, notes.iter().cloned());
         let version = self.world.resource_version();
-        if (!stage.changes.is_empty() || !stage.audit.is_empty())
-            && let Err(error) = self.make_durable(&stage, version)
+        if (!stage.changes.is_empty() || !stage.audit.is_empty() || !notes.is_empty())
+            && let Err(error) = self.make_durable(&journal::batch(&mut stage, &notes, version))
         {
             self.world.rollback(now);
             self.notes.put_back(notes);
@@ -246,13 +245,12 @@ impl Task {
         Ok(())
     }
 
-    fn make_durable(&mut self, stage: &Stage, version: u64) -> Result<(), Error> {
-        let batch = journal::batch(stage, version);
+    fn make_durable(&mut self, batch: &Batch) -> Result<(), Error> {
         let started = Instant::now();
-        let committed = match self.store.commit(&batch) {
+        let committed = match self.store.commit(batch) {
             // What the WAL holds may have room in the database: then the WAL is written over.
             Err(refused @ Error::DiskFull { .. }) => match self.store.checkpoint() {
-                Ok(_) => self.store.commit(&batch)?,
+                Ok(_) => self.store.commit(batch)?,
                 Err(error) if error.is_fatal() => return Err(error),
                 Err(_) => return Err(refused),
             },

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Event     (audit.k8s.io/v1)         ── request.rs ─┐
-//!  RunEvent  (watchbell.dev/v1alpha1)  ── run.rs ─────┼──▶ Document ──▶ one line of JSON
+//!  RunEvent, LogEvent, ServerEvent     ── run.rs ─────┼──▶ Document ──▶ one line of JSON
 //!  anything else                       ── unreadable ─┘    (its shape: document.rs; its types: fields.rs)
 //! ```
 //!
@@ -83,7 +83,9 @@ pub enum Level {
 pub enum Kind {
     Request,
     Run,
-    /// Neither: it is exported as it is, and says why it could not be read.
+    /// Of the log itself or of the server.
+    Server,
+    /// None of these: it is exported as it is, and says why it could not be read.
     Unreadable,
 }
 
@@ -102,6 +104,10 @@ pub fn write(context: &Context, entry: &Entry, to: &mut Vec<u8>) -> Summary {
         Ok(body) if body.kind == "RunEvent" => {
             run::fill(&mut document, body);
             Kind::Run
+        }
+        Ok(body) if body.kind == "LogEvent" || body.kind == "ServerEvent" => {
+            run::fill(&mut document, body);
+            Kind::Server
         }
         Ok(body) => {
             unreadable(&mut document, entry, format!("an entry of the unknown kind {:?}", body.kind));

@@ -123,6 +123,7 @@ pub const FIELDS: &[Field] = &[
     field("watchbell.run.pods.exit_codes", FieldType::Long),
     field("watchbell.run.pods.failed", FieldType::Long),
     field("watchbell.run.pods.indexes", FieldType::Long),
+    field("watchbell.run.pods.started", FieldType::Long),
     field("watchbell.run.pods.succeeded", FieldType::Long),
     field("watchbell.run.skipped", FieldType::Long),
     field("watchbell.run.slot", FieldType::Date),

@@ -34,6 +34,7 @@ pub fn record(context: &ecs::Context, entry: &Entry) -> Vec<u8> {
     let event = match summary.kind {
         Kind::Request => "watchbell.audit.request",
         Kind::Run => "watchbell.audit.run",
+        Kind::Server => "watchbell.audit.server",
         Kind::Unreadable => "watchbell.audit.unreadable",
     };
     let time = entry.at_unix_nanos.max(0).to_string();

@@ -95,6 +95,9 @@ impl World {
             _ => {}
         }
         if new.is_none() {
+            if matches!(object.resource, Resource::Pod | Resource::Job) {
+                self.starts.forget(object.uid);
+            }
             // What the object owned may have to go: looked at when its owner is gone.
             let orphans: Vec<Key> = self.owned.get(&object.uid).into_iter().flatten().cloned().collect();
             for key in orphans {

@@ -148,6 +148,11 @@ impl World {
 
     /// One entry for all pods of a run that ended in a pass, not one each.
     fn audit_ended(&mut self, job: &Stored, ended: &[(Arc<Stored>, Departure)], now: Timestamp) {
+        // What began and ended in one batch, as short tasks do, is one entry.
+        let mut started = match ended.len() {
+            0 => None,
+            count => self.starts_due(job.uid, PODS_PER_ENTRY.saturating_sub(count), now),
+        };
         for chunk in ended.chunks(PODS_PER_ENTRY) {
             let ended: Vec<Value> = chunk
                 .iter()
@@ -163,7 +168,10 @@ impl World {
                     Some(json!([index, attempt, how, exit]))
                 })
                 .collect();
-            let details = json!({"uid": job.uid.to_string(), "ended": ended});
+            let mut details = json!({"uid": job.uid.to_string(), "ended": ended});
+            if let Some(started) = started.take() {
+                details["started"] = started.into();
+            }
             self.audit_run(job, "pods-ended", details, now);
         }
     }

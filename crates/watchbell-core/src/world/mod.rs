@@ -47,6 +47,7 @@ mod shape;
 mod shown;
 mod snapshot;
 mod stage;
+mod starts;
 mod status;
 mod template;
 mod update;
@@ -169,6 +170,8 @@ pub struct World {
     admission_notes: BTreeMap<&'static str, String>,
     /// Pods that wait since before their namespace's labels changed: judged again before they start.
     unsure: HashSet<Uid>,
+    /// Starts of containers on their way into the journal.
+    starts: starts::Starts,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
@@ -233,6 +236,7 @@ impl World {
             unbound_claims: BTreeMap::new(),
             admission_notes: BTreeMap::new(),
             unsure: HashSet::new(),
+            starts: starts::Starts::default(),
             deletes_left: 0,
             last_second: i64::MIN,
         }
@@ -331,12 +335,14 @@ impl World {
     /// The stage is durable: readers may see it.
     pub fn committed(&mut self) {
         self.committed = self.state.clone();
+        self.starts.committed();
     }
 
     /// The stage was not committed: forget it. Resource versions are not given out a second time.
     pub fn rollback(&mut self, now: Timestamp) {
         let version = self.state.version;
         self.stage = Staging::default();
+        self.starts.rollback();
         self.state = self.committed.clone();
         self.state.version = version;
         self.reindex(now);

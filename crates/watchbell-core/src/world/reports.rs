@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde_json::json;
 use watchbell_api::node::{Command, Report};
 use watchbell_api::types::pod_status::PodStatus;
 use watchbell_api::{Resource, Uid, devices};
@@ -20,6 +21,13 @@ impl World {
     pub fn report(&mut self, report: Report, now: Timestamp) {
         match report {
             Report::Status { uid, status } => self.report_status(uid, *status, now),
+            Report::Started { uid, container, attempt, host_ids, settings } => {
+                if self.pod_of(uid).and_then(|pod| pod.pod_status().map(|s| !s.phase.is_terminal()))
+                    == Some(true)
+                {
+                    self.starts.tell(uid, container, attempt, host_ids, settings);
+                }
+            }
             Report::VolumeRemoved { name, error } => self.report_volume(&name, error, now),
             Report::Devices { pools } => self.report_devices(pools, now),
             Report::Event { uid, warning, reason, message } => {
@@ -101,7 +109,12 @@ impl World {
             status.finished_at.get_or_insert(now.as_second());
         }
         if *before != status {
-            self.learn_images(&pod, &status);
+            self.learn_images(&pod, before, &status, now);
+            self.note_starts(&pod, before, &status);
+            if ended {
+                self.audit_own_end(&pod, &status, now);
+                self.starts.forget(uid);
+            }
             let mut next = (*pod).clone();
             next.status = Status::Pod(Arc::new(status));
             self.put(next);
@@ -115,16 +128,28 @@ impl World {
         }
     }
 
-    /// The Job keeps the list of images its pods resolved to.
-    fn learn_images(&mut self, pod: &Stored, status: &PodStatus) {
-        let Head::ArrayPod(array) = &pod.head else { return };
+    /// The Job keeps the list of images its pods resolved to. What is new of it, or of a pod of its own, is recorded.
+    fn learn_images(&mut self, pod: &Arc<Stored>, before: &PodStatus, status: &PodStatus, now: Timestamp) {
+        fn used(status: &PodStatus) -> impl Iterator<Item = &Arc<str>> {
+            status.init_containers.iter().chain(&status.containers).filter_map(|c| c.image_id.as_ref())
+        }
+        let Head::ArrayPod(array) = &pod.head else {
+            let mut new: Vec<Arc<str>> = Vec::new();
+            for id in used(status) {
+                if !new.contains(id) && !used(before).any(|known| known == id) {
+                    new.push(id.clone());
+                }
+            }
+            if !new.is_empty() {
+                self.audit_images(pod, &new, now);
+            }
+            return;
+        };
         let Some(runtime) = self.jobs.get(&array.template.job_uid) else { return };
-        let Some(job) = self.get_at(Resource::Job, &runtime.at) else { return };
+        let Some(job) = self.get_at(Resource::Job, &runtime.at).cloned() else { return };
         let Status::Job { status: job_status, images, fills, job_id } = &job.status else { return };
-        let used =
-            status.init_containers.iter().chain(&status.containers).filter_map(|c| c.image_id.as_ref());
         let mut list: Vec<Arc<str>> = Vec::new();
-        for id in used {
+        for id in used(status) {
             let known = images.contains(id) || list.contains(id);
             if !known && images.len() + list.len() < usize::from(u16::MAX) {
                 list.push(id.clone());
@@ -133,10 +158,25 @@ impl World {
         if list.is_empty() {
             return;
         }
+        self.audit_images(&job, &list, now);
         let images = images.iter().cloned().chain(list).collect();
         let (status, fills, job_id) = (job_status.clone(), fills.clone(), *job_id);
-        let mut next = (**job).clone();
+        let mut next = (*job).clone();
         next.status = Status::Job { status, images, fills, job_id };
         self.put(next);
+    }
+
+    /// The end of a pod that no Job counts.
+    fn audit_own_end(&mut self, pod: &Arc<Stored>, status: &PodStatus, now: Timestamp) {
+        if matches!(pod.head, Head::ArrayPod(_)) {
+            return;
+        }
+        let exit = status.containers.iter().find_map(|c| c.terminated()).map(|end| end.exit_code);
+        let ended = json!([[null, 0, status.phase.as_str(), exit]]);
+        let mut details = json!({"uid": pod.uid.to_string(), "ended": ended});
+        if let Some(started) = self.starts_due(pod.uid, usize::MAX, now) {
+            details["started"] = started.into();
+        }
+        self.audit_run(pod, "pods-ended", details, now);
     }
 }

@@ -86,6 +86,7 @@ impl World {
     /// than the end. Nor is what quotas say.
     pub fn take_stage(&mut self, now: Timestamp) -> Stage {
         self.count_ended(now);
+        self.audit_starts(now);
         self.tell_use();
         let mut staging = std::mem::take(&mut self.stage);
         // An object that came and went within the batch was never seen by anybody.

@@ -21,6 +21,7 @@ mod rights;
 mod rooms;
 mod runs;
 mod simulation;
+mod starts;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -33,9 +33,12 @@ pub struct ClientCertificate {
 
 /// Which certificate it was, as Kubernetes puts it into `extra` (KEP-4193).
 fn credential(certificate: &CertificateDer<'_>) -> BTreeMap<String, Vec<String>> {
-    let hash = digest(&SHA256, certificate);
-    let digits: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    BTreeMap::from([(CREDENTIAL_ID.into(), vec![format!("X509SHA256={digits}")])])
+    BTreeMap::from([(CREDENTIAL_ID.into(), vec![format!("X509SHA256={}", fingerprint(certificate))])])
+}
+
+/// SHA-256 over a certificate in DER, in lower-case hexadecimal digits.
+pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    digest(&SHA256, certificate).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The serial number of a certificate in DER, as revocations are named; `None`: it is none.

@@ -52,6 +52,28 @@ fn files_are_private_and_stay_the_same() {
 }
 
 #[test]
+fn each_change_of_a_key_shows_in_those_that_are_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = Identity::open(dir.path(), listen(), "host").unwrap();
+    identity.write_admin(listen(), Timestamp::now()).unwrap();
+    let first = identity.keys_in_use().unwrap();
+    let text = first.to_string();
+    assert_eq!(first["authority"]["sha256"].as_str().unwrap().len(), 64);
+    assert!(!["PRIVATE", "pkcs8", "BEGIN"].iter().any(|word| text.contains(word)), "{text}");
+    // Another start changes nothing.
+    let again = Identity::open(dir.path(), listen(), "host").unwrap();
+    assert_eq!(again.keys_in_use().unwrap(), first);
+    again.tokens().rotate(crate::Rotation::Retire, Timestamp::now()).unwrap();
+    let rotated = again.keys_in_use().unwrap();
+    let tokens = |keys: &Value| keys["serviceAccountTokens"].clone();
+    assert_eq!(tokens(&rotated)["retired"], json!([tokens(&first)["signing"]]));
+    again.replace_admin(listen(), Timestamp::now()).unwrap();
+    let replaced = again.keys_in_use().unwrap();
+    assert_ne!(replaced["admin"], first["admin"]);
+    assert_eq!((&replaced["authority"], &replaced["server"]), (&first["authority"], &first["server"]));
+}
+
+#[test]
 fn other_names_make_another_server_certificate() {
     let dir = tempfile::tempdir().unwrap();
     Identity::open(dir.path(), listen(), "host").unwrap();

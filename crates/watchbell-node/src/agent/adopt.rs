@@ -10,7 +10,7 @@ use watchbell_image::Digest;
 use watchbell_sandbox::{ExitRecord, ExitStatus, LogSummary, TableEntry, Usage};
 
 use super::pod::Pod;
-use super::{Agent, Effect, Now, create, ends, spec, tokens};
+use super::{Agent, Effect, Now, create, ends, has_run, spec, tokens};
 
 impl Agent {
     pub(super) fn start(&mut self, assignment: Box<Assignment>, now: Now) {
@@ -56,6 +56,7 @@ impl Agent {
             needed: Vec::new(),
             leases: Vec::new(),
             handed,
+            begun: Vec::new(),
             tries: 0,
             told,
             wake_at: None,
@@ -145,7 +146,12 @@ impl Agent {
                 }
                 let id = pod.id(ordinal);
                 match (entries.iter().find(|e| e.id() == id), &pod.life.containers[ordinal].state) {
-                    (Some(entry), _) => pod.learn(&self.site, entry.clone(), now),
+                    (Some(entry), _) => {
+                        if has_run(entry) {
+                            pod.started(id);
+                        }
+                        pod.learn(&self.site, entry.clone(), now);
+                    }
                     (None, State::Starting) => pod.life.not_started(ordinal),
                     (None, state) => {
                         let started_at = match state {

@@ -13,8 +13,9 @@ use watchbell_core::pod::{BLOCKED, ConfigError, State};
 use watchbell_image::Secret;
 use watchbell_sandbox::{ContainerId, PodEnvironment};
 
-use super::pod::Pod;
+use super::pod::{Begun, Pod};
 use super::runs::ImageState;
+use super::settings::Settings;
 use super::spec::{MESSAGES, Prerequisite, Site, container_at, message_file, message_target};
 use super::tokens::TokenSource;
 use super::{Agent, Effect, Fetch, Now, ends};
@@ -194,6 +195,15 @@ impl Agent {
         pod.tries = 0;
         pod.stop_signals[ordinal] = ends::stop_signal(&image.config.stop_signal);
         pod.handed.push(spec.id);
+        if let Some(run) = self.runs.get(pod.run()) {
+            if run.settings.len() <= ordinal {
+                run.settings.resize_with(ordinal + 1, || None);
+            }
+            let settings = Settings::of(&mut run.settings[ordinal], &spec, &image.image_id).clone();
+            // One that was never executed is none.
+            pod.begun.retain(|begun| begun.is_executed || begun.id.container != spec.id.container);
+            pod.begun.push(Begun { id: spec.id, host_ids: None, is_executed: false, settings });
+        }
         pod.life.starting(ordinal, image.image_id.clone());
         let mut needed = std::mem::take(&mut pod.needed);
         if message_target(&pod.assignment, container_at(&pod.assignment.spec, ordinal)).is_some() {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use watchbell_api::Uid;
 use watchbell_api::node::{Assignment, Report};
 use watchbell_api::types::pod_status::{ContainerStatus, Phase, PodStatus, Terminated};
@@ -30,6 +31,8 @@ pub(super) struct Pod {
     pub(super) stop_signals: Vec<i32>,
     /// Runs that the spawner knows and that are not acknowledged.
     pub(super) handed: Vec<ContainerId>,
+    /// The starts that were asked for and not told of.
+    pub(super) begun: Vec<Begun>,
     /// Failures in a row to make a container's configuration.
     pub(super) tries: u32,
     pub(super) told: PodStatus,
@@ -43,7 +46,45 @@ pub(super) struct Pod {
     pub(super) removes_logs: bool,
 }
 
+/// A start that the spawner has.
+pub(super) struct Begun {
+    pub(super) id: ContainerId,
+    /// The host's id of its user 0, once the spawner told.
+    pub(super) host_ids: Option<u32>,
+    pub(super) is_executed: bool,
+    pub(super) settings: Arc<Value>,
+}
+
 impl Pod {
+    /// The spawner has given it ids of the host.
+    pub(super) fn mapped(&mut self, id: ContainerId, first_host_id: u32) {
+        if let Some(begun) = self.begun.iter_mut().find(|begun| begun.id == id) {
+            begun.host_ids = Some(first_host_id);
+        }
+    }
+
+    /// Its program was executed: the journal is told with the next word of the pod.
+    pub(super) fn started(&mut self, id: ContainerId) {
+        if let Some(begun) = self.begun.iter_mut().find(|begun| begun.id == id) {
+            begun.is_executed = true;
+        }
+    }
+
+    /// What the journal is to be told of starts.
+    pub(super) fn take_starts(&mut self) -> impl Iterator<Item = Report> {
+        let uid = self.assignment.uid;
+        let (told, kept) = std::mem::take(&mut self.begun).into_iter().partition(|begun| begun.is_executed);
+        self.begun = kept;
+        let told: Vec<Begun> = told;
+        told.into_iter().map(move |Begun { id, host_ids, settings, .. }| Report::Started {
+            uid,
+            container: id.container,
+            attempt: id.attempt,
+            host_ids,
+            settings,
+        })
+    }
+
     /// Pods with the same run share images and plan.
     pub(super) fn run(&self) -> Uid {
         self.assignment.job.as_ref().map_or(self.assignment.uid, |(job, _)| *job)

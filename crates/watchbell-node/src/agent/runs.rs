@@ -11,6 +11,7 @@ use watchbell_core::pod::CRASH;
 use watchbell_image::Reference;
 
 use super::plan::{Machine, Plan};
+use super::settings::Settings;
 use crate::image::{FetchError, Prepared};
 
 /// How long a run without pods keeps its images at hand: the next index is likely to come.
@@ -32,6 +33,8 @@ pub(super) struct Run {
     pub images: Vec<RunImage>,
     plan: Option<Arc<Plan>>,
     is_job: bool,
+    /// By container.
+    pub settings: Vec<Option<Settings>>,
 }
 
 pub(super) struct RunImage {
@@ -72,6 +75,7 @@ impl Runs {
             images: Vec::new(),
             plan: None,
             is_job,
+            settings: Vec::new(),
         });
         run.pods += 1;
         run.lingers_until = None;

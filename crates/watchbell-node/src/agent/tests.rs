@@ -42,6 +42,8 @@ struct Bench {
     fetches: Vec<FetchRequest>,
     /// The last start asked for.
     started: Option<Box<RunSpec>>,
+    /// What the journal was told of starts.
+    starts: Vec<(ContainerId, Option<u32>, Arc<Value>)>,
 }
 
 fn site(lookup: Lookup) -> Site {
@@ -158,6 +160,7 @@ impl Bench {
             wake_at: None,
             fetches: Vec::new(),
             started: None,
+            starts: Vec::new(),
         }
     }
 
@@ -231,6 +234,15 @@ impl Bench {
         let (held, wake_at) = self.agent.settle(Now { mono: self.now.mono + super::HOLD, ..self.now });
         self.wake_at = wake_at;
         effects.extend(held);
+        effects.retain(|effect| match effect {
+            // For the journal, and looked at by itself.
+            Effect::Report(Report::Started { uid, container, attempt, host_ids, settings }) => {
+                let id = id(uid.0, *container, *attempt);
+                self.starts.push((id, *host_ids, settings.clone()));
+                false
+            }
+            _ => true,
+        });
         effects.into_iter().map(|effect| self.line(effect)).collect()
     }
 
@@ -291,6 +303,7 @@ impl Bench {
             }
             Effect::RemoveFolder(name) => format!("remove folder {name}"),
             Effect::Report(Report::Devices { .. }) => unreachable!("the agent knows none"),
+            Effect::Report(Report::Started { .. }) => unreachable!("they were taken out"),
             Effect::Report(Report::VolumeRemoved { name, error }) => {
                 format!("removed {name}{}", error.map(|why| format!(" not: {why}")).unwrap_or_default())
             }

@@ -131,7 +131,7 @@ impl Rig {
                 Report::VolumeRemoved { name, error } => {
                     self.events.push(format!("removed {name}: {error:?}"));
                 }
-                Report::Devices { .. } => {}
+                Report::Devices { .. } | Report::Started { .. } => {}
             }
         }
     }

@@ -93,7 +93,8 @@ pub fn explain(spec: &RunSpec, ranges: UidRanges) -> Explanation {
     Explanation { values: values(spec, ranges), steps: steps.collect() }
 }
 
-fn values(spec: &RunSpec, ranges: UidRanges) -> Values {
+/// What applies to a start of `spec`, all of it or the start fails.
+pub fn values(spec: &RunSpec, ranges: UidRanges) -> Values {
     let HostNamespaces { users, network, pid, ipc } = spec.pod.host_namespaces;
     let each = [("user", users), ("network", network), ("pid", pid), ("ipc", ipc)];
     let CgroupLimits { memory_bytes, cpu_quota_us, cpu_period_us, cpu_weight, pids, .. } = spec.limits;

@@ -51,7 +51,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use cgroup::{Io, limits_above};
-pub use explain::{ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Values, explain};
+pub use explain::{ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Values, explain, values};
 pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, plan, plan_entry};
 pub use probe::probe;
@@ -161,6 +161,8 @@ pub(crate) struct Begun {
     way_out: Option<OwnedFd>,
     tracer: Option<Tracer>,
     id: ContainerId,
+    /// The host's id of its user 0, when its pod has ids of its own.
+    pub(crate) first_host_id: Option<u32>,
     own_pids: bool,
     report: Vec<u8>,
     cgroup: Option<Cgroup>,
@@ -252,11 +254,12 @@ impl Host {
             _ => self.begin_with_group(runtime.as_ref(), spec),
         };
         match begun {
-            Ok(begun) => {
+            Ok(mut begun) => {
                 self.runs += 1;
                 self.ahead.started(self.runs, Instant::now());
                 if let Some(pod) = self.pods.get_mut(&uid) {
                     pod.runs += 1;
+                    begun.first_host_id = (!pod.ids.is_host()).then_some(pod.ids.first);
                 }
                 Ok(begun)
             }

@@ -36,6 +36,7 @@ impl Held {
             way_out,
             tracer,
             id: spec.id,
+            first_host_id: None,
             own_pids: !spec.pod.host_namespaces.pid,
             report: Vec::new(),
             cgroup: None,

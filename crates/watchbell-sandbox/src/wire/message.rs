@@ -14,14 +14,15 @@ use crate::{
 /// The version of the protocol between server and spawner, and the oldest that this program still speaks.
 ///
 /// 1: start, signal, kill, release, acknowledge. 2: sessions (exec, attach), and containers with input or a terminal.
-/// 3: [`Extras`], [`Bounds`], [`Event::LogTrouble`]. 4: [`Request::UpdateFiles`].
-pub(crate) const VERSION: u32 = 4;
+/// 3: [`Extras`], [`Bounds`], [`Event::LogTrouble`]. 4: [`Request::UpdateFiles`]. 5: [`Event::Mapped`].
+pub(crate) const VERSION: u32 = 5;
 pub(crate) const OLDEST: u32 = 1;
 pub(crate) const EXEC_SINCE: u32 = 2;
 pub(crate) const EXTRAS_SINCE: u32 = 3;
 pub(crate) const BOUNDS_SINCE: u32 = 3;
 pub(crate) const TROUBLE_SINCE: u32 = 3;
 pub(crate) const CHANGING_SINCE: u32 = 4;
+pub(crate) const MAPPED_SINCE: u32 = 5;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.

@@ -215,7 +215,7 @@ impl Server {
                 Event::Exited(record) => return Ok(record),
                 Event::StartFailed(failure) => return Err(failure.message.into()),
                 Event::Disconnected => return Err("the spawner is gone".into()),
-                Event::Started { .. } | Event::LogTrouble { .. } => {}
+                Event::Started { .. } | Event::LogTrouble { .. } | Event::Mapped { .. } => {}
             }
         }
     }

@@ -127,17 +127,24 @@ pub(crate) fn many_short_tasks() -> Outcome {
     for uid in 0..TASKS {
         server.spawner.start(&script(&place, uid, "exit 0"))?;
     }
-    let mut left = TASKS;
+    let (mut left, mut mapped) = (TASKS, std::collections::BTreeMap::new());
     while left > 0 {
         match server.event()? {
+            // Before anything else of it, and never the ids of one that is there.
+            Event::Mapped { id, first_host_id } => {
+                assert!(first_host_id >= 65_536 && !mapped.values().any(|ids| *ids == first_host_id));
+                mapped.insert(id, first_host_id);
+            }
+            Event::Started { id, .. } => assert!(mapped.contains_key(&id)),
             Event::Exited(record) => {
                 assert_eq!(record.status, ExitStatus::Code(0));
+                assert!(mapped.remove(&record.id).is_some());
                 server.spawner.acknowledge(record.id)?;
                 server.spawner.release_pod(record.id.pod_uid)?;
                 left -= 1;
             }
             Event::StartFailed(failure) => return Err(failure.message.into()),
-            Event::Started { .. } | Event::LogTrouble { .. } => {}
+            Event::LogTrouble { .. } => {}
             Event::Disconnected => return Err("the spawner is gone".into()),
         }
     }

@@ -37,6 +37,37 @@ fn write(path: &Path, what: &str) {
     std::fs::write(path, what).unwrap();
 }
 
+/// Each index was started once, with settings that stand in the log and ids of the host that no other had at that time.
+fn check_starts(entries: &[Value], count: u64) {
+    let details = |action: &str| -> Vec<Value> {
+        let of = entries.iter().map(|line| &line["entry"]).filter(|entry| entry["action"] == action);
+        of.map(|entry| entry["details"].clone()).collect()
+    };
+    let confined = details("confined");
+    let [confined] = &confined[..] else { panic!("an array is alike: {confined:?}") };
+    let settings = &confined["settings"];
+    assert!(settings["image"].as_str().unwrap().contains("@sha256:"), "{settings}");
+    for (field, expect) in [
+        ("capabilities", "none".into()),
+        ("noNewPrivileges", true.into()),
+        ("readOnlyRootFilesystem", true.into()),
+        ("userNamespace", true.into()),
+        ("network", Value::from("none")),
+    ] {
+        assert_eq!(settings[field], expect, "{field} of {settings}");
+    }
+    let lists = [details("pods-started"), details("pods-ended")].concat();
+    let starts: Vec<&Value> =
+        lists.iter().filter_map(|details| details["started"].as_array()).flatten().collect();
+    let mut indexes: Vec<u64> = starts.iter().map(|start| start[0].as_u64().unwrap()).collect();
+    indexes.sort_unstable();
+    assert_eq!(indexes, (0..count).collect::<Vec<_>>());
+    for start in starts {
+        assert_eq!(start[4], confined["name"], "{start}");
+        assert!(start[5].as_u64().unwrap() >= 65_536, "{start}");
+    }
+}
+
 #[test]
 fn an_auditor_verifies_searches_and_proves_beside_the_server_and_after_it() {
     if is_left_out(&["busybox"]) {
@@ -80,9 +111,11 @@ fn an_auditor_verifies_searches_and_proves_beside_the_server_and_after_it() {
         .iter()
         .filter_map(|line| line["entry"]["action"].as_str().map(str::to_owned))
         .collect();
-    for action in ["admitted", "pods-created", "pods-ended", "completed"] {
+    for action in ["admitted", "images-resolved", "confined", "pods-created", "pods-ended", "completed"] {
         assert!(actions.iter().any(|a| a == action), "{action}: {actions:?}");
     }
+    check_starts(&search(&["--run", "train"]), 40);
+    assert!(!search(&["--verb", "keys-in-use"]).is_empty());
     assert_eq!(search(&["--object", "job/default/train", "--verb", "create"]).len(), 1);
     assert_eq!(search(&["--user", "nobody"]).len(), 0);
     let shown = audit(&stand, &["tail", "-n", "3"]).ok();

@@ -313,6 +313,9 @@ pub(super) struct Run<'a> {
 pub(super) struct Pods {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) created: Option<u64>,
+    /// Starts of their containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) started: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ended: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,4 +1,4 @@
-//! What became of a run: its slot, its admission, its pods, its end.
+//! What became of a run: its slot, its admission, its pods, its end. And what became of the log and of the server.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -9,11 +9,14 @@ use super::super::entry::Body;
 use super::document::{Container, Document, Image, ImageHash, Pods, Process, Run, SecurityContext};
 use super::request;
 
-/// What the actions of runs are in the words of ECS. An action that is not here is information without a category.
-const ACTIONS: [(&str, &str, &str, Option<&str>); 9] = [
+/// What the actions are in the words of ECS. An action that is not here is information without a category.
+const ACTIONS: [(&str, &str, &str, Option<&str>); 16] = [
     ("started", "process", "start", Some("success")),
     ("skipped", "process", "info", None),
     ("admitted", "configuration", "info", Some("success")),
+    ("images-resolved", "configuration", "info", Some("success")),
+    ("confined", "configuration", "info", Some("success")),
+    ("pods-started", "process", "start", Some("success")),
     ("pods-created", "process", "start", Some("success")),
     // Its outcome is that of its pods.
     ("pods-ended", "process", "end", None),
@@ -21,6 +24,10 @@ const ACTIONS: [(&str, &str, &str, Option<&str>); 9] = [
     ("failed", "process", "end", Some("failure")),
     ("deleted", "configuration", "deletion", Some("success")),
     ("expired", "configuration", "deletion", Some("success")),
+    ("restored", "configuration", "change", Some("success")),
+    ("key-rotating", "configuration", "change", Some("success")),
+    ("key-rotated", "configuration", "change", Some("success")),
+    ("keys-in-use", "configuration", "info", Some("success")),
 ];
 
 pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
@@ -58,6 +65,13 @@ pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
     if let Some(Value::Array(containers)) = body.details.get("containers") {
         admitted(document, containers);
     }
+    if let Some(Value::Array(images)) = body.details.get("images") {
+        document.related.hash = images.iter().filter_map(Value::as_str).filter_map(digest_in).collect();
+    }
+    if let Some(settings @ Value::Object(_)) = body.details.get("settings") {
+        document.related.hash = settings["image"].as_str().and_then(digest_in).into_iter().collect();
+        document.container = Some(container(settings, &settings["container"]));
+    }
     document.watchbell.details = Some(&body.details).filter(|map| !map.is_empty());
     document.message = message(document, body, action);
 }
@@ -65,6 +79,7 @@ pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
 /// Entries name pods by `[index, attempt]`, those that ended by `[index, attempt, how, exit code]` too.
 fn pods(document: &mut Document<'_>, body: &Body<'_>) -> Option<Pods> {
     let list = |key: &str| body.details.get(key).and_then(Value::as_array);
+    let started = list("started").map(|starts| starts.len() as u64);
     let number = |key: &str| body.details.get(key).and_then(Value::as_u64);
     if let Some(created) = list("created") {
         return Some(Pods {
@@ -72,6 +87,9 @@ fn pods(document: &mut Document<'_>, body: &Body<'_>) -> Option<Pods> {
             indexes: indexes(created),
             ..Pods::default()
         });
+    }
+    if let (Some(starts), None) = (list("started"), list("ended")) {
+        return Some(Pods { started, indexes: indexes(starts), ..Pods::default() });
     }
     if let Some(ended) = list("ended") {
         let how = |want: &str| ended.iter().filter(|pod| pod[2] == want).count() as u64;
@@ -88,6 +106,7 @@ fn pods(document: &mut Document<'_>, body: &Body<'_>) -> Option<Pods> {
             document.process = Some(Process { exit_code: Some(*code), ..Process::default() });
         }
         return Some(Pods {
+            started,
             ended: Some(ended.len() as u64),
             succeeded: Some(succeeded),
             failed: Some(failed),
@@ -107,18 +126,26 @@ fn indexes(pods: &[Value]) -> Vec<u64> {
 
 /// The pod as it was admitted. ECS has one container a document: it is said when there is only one; all are in the details.
 fn admitted<'a>(document: &mut Document<'a>, containers: &'a [Value]) {
-    let image = |container: &'a Value| container["image"].as_str().unwrap_or_default();
-    let digest = |container: &'a Value| image(container).split_once('@').map(|(_, digest)| digest);
-    document.related.hash = containers.iter().filter_map(digest).collect();
+    document.related.hash =
+        containers.iter().filter_map(|one| one["image"].as_str()).filter_map(digest_in).collect();
     let [only] = containers else { return };
-    document.container = Some(Container {
-        name: only["name"].as_str(),
+    document.container = Some(container(only, &only["name"]));
+}
+
+fn digest_in(image: &str) -> Option<&str> {
+    image.split_once('@').map(|(_, digest)| digest)
+}
+
+fn container<'a>(of: &'a Value, name: &'a Value) -> Container<'a> {
+    let image = of["image"].as_str().unwrap_or_default();
+    Container {
+        name: name.as_str(),
         image: Some(Image {
-            name: image(only).split('@').next().unwrap_or_default(),
-            hash: digest(only).map(|digest| ImageHash { all: vec![digest] }),
+            name: image.split('@').next().unwrap_or_default(),
+            hash: digest_in(image).map(|digest| ImageHash { all: vec![digest] }),
         }),
-        security_context: only["privileged"].as_bool().map(|privileged| SecurityContext { privileged }),
-    });
+        security_context: of["privileged"].as_bool().map(|privileged| SecurityContext { privileged }),
+    }
 }
 
 fn message(document: &Document<'_>, body: &Body<'_>, action: &str) -> String {
@@ -140,6 +167,7 @@ fn message(document: &Document<'_>, body: &Body<'_>, action: &str) -> String {
         if let Some(pods) = &run.pods {
             for (what, count) in [
                 ("created", pods.created),
+                ("started", pods.started),
                 ("ended", pods.ended),
                 ("succeeded", pods.succeeded),
                 ("failed", pods.failed),

@@ -409,3 +409,58 @@ fn pull_secrets_are_merged_and_the_first_counts() {
     bench.begin(pod(1, &spec(json!({"imagePullSecrets": [{"name": "none"}, {"name": "a"}, {"name": "b"}]}))));
     bench.expect(&[r#"fetch tool:1 IfNotPresent with {"auths":{"r":{"auth":"A"},"s":{"auth":"C"}}}"#]);
 }
+
+#[test]
+fn each_start_is_told_once_with_what_it_was_started_with() {
+    let mut bench = Bench::new();
+    let spec = spec(json!({}));
+    for uid in [1, 2] {
+        bench.begin(index(uid, &spec));
+    }
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    // What was only asked for is not told.
+    assert!(bench.starts.is_empty());
+    for (uid, first_host_id) in [(1, 1_000_000), (2, 1_065_536)] {
+        let id = id(uid, 0, 0);
+        bench.tell(Input::Sandbox(Event::Mapped { id, first_host_id }));
+        bench.runs(id);
+        bench.exits(id, 0);
+        bench.effects();
+    }
+    let [(first, first_ids, settings), (second, second_ids, other)] = &bench.starts[..] else {
+        panic!("{:?}", bench.starts)
+    };
+    assert_eq!(
+        (*first, *first_ids, *second, *second_ids),
+        (id(1, 0, 0), Some(1_000_000), id(2, 0, 0), Some(1_065_536))
+    );
+    // The pods of an array are alike, and cost one object.
+    assert!(Arc::ptr_eq(settings, other));
+    assert_eq!(settings["container"], "main");
+    assert!(settings["image"].as_str().unwrap().starts_with("docker.io/library/tool@sha256:"));
+    // A start that failed is none; nor is one whose word comes from a table that somebody else's start stands in.
+    bench.begin(index(3, &spec));
+    bench.effects();
+    bench.fails(id(3, 0, 0), StartFailureKind::Sandbox);
+    bench.effects();
+    bench.tell(Input::Sandbox(Event::Mapped { id: id(99, 0, 0), first_host_id: 1 }));
+    assert_eq!(bench.starts.len(), 2);
+}
+
+#[test]
+fn a_start_that_was_executed_while_the_connection_was_broken_is_told() {
+    let mut bench = Bench::new();
+    bench.begin(pod(1, &spec(json!({}))));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    let running = TableEntry::Running { id: id(1, 0, 0), pid: 7, started_at: WALL * 1_000_000_000 };
+    bench.tell(Input::Reconnected(vec![running]));
+    bench.effects();
+    assert_eq!(
+        bench.starts.iter().map(|(id, ids, _)| (*id, *ids)).collect::<Vec<_>>(),
+        [(id(1, 0, 0), None)]
+    );
+}

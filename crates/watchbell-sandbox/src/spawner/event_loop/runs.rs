@@ -7,7 +7,8 @@ use crate::spawner::keeper_link::prepare_log_dir;
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
 use crate::start::Outcome;
-use crate::{ContainerId, ExitStatus, Root, RunSpec, StartFailureKind, clock};
+use crate::wire::MAPPED_SINCE;
+use crate::{ContainerId, Event, ExitStatus, Root, RunSpec, StartFailureKind, clock};
 
 impl EventLoop {
     pub(super) fn begin_some(&mut self) {
@@ -50,6 +51,11 @@ impl EventLoop {
             }
         };
         let pid = begun.pid;
+        if let Some(first_host_id) = begun.first_host_id
+            && let Some(client) = self.client.as_mut().filter(|client| client.version >= MAPPED_SINCE)
+        {
+            client.tell(Event::Mapped { id, first_host_id });
+        }
         let live = Live {
             id,
             begun,

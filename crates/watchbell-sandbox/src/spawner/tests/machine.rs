@@ -72,6 +72,7 @@ fn name(effect: &Effect) -> &'static str {
         Effect::Tell(Event::Exited(_)) => "tell exited",
         Effect::Tell(Event::Disconnected) => "tell disconnected",
         Effect::Tell(Event::LogTrouble { .. }) => "tell trouble",
+        Effect::Tell(Event::Mapped { .. }) => "tell ids",
     }
 }
 
