@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fd::AsFd as _;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use watchbell_zarr::{Hierarchy, Judge, Verdict};
+use watchbell_zarr::{Hierarchy, Judge, Verdict, Violation};
 
 use crate::digest::Digest;
 use crate::disk::REMOVED;
@@ -255,9 +255,19 @@ impl Draft {
         }
         let shown = format!("the upper of index {index}");
         let root = walk::open_root(upper)?;
-        let (mut files, mut removed) = (Vec::new(), Vec::new());
+        let (mut files, mut removed, mut first) = (Vec::new(), Vec::new(), None);
         walk::walk(root.as_fd(), &shown, &mut |entry| {
-            let verdict = judge.judge(entry).map_err(|violation| Error::Violation { index, violation })?;
+            let verdict = match judge.judge(entry) {
+                Ok(verdict) => verdict,
+                // These say what the task meant to do; of the others the first is told.
+                Err(violation @ (Violation::Metadata { .. } | Violation::Opaque { .. })) => {
+                    return Err(Error::Violation { index, violation });
+                }
+                Err(violation) => {
+                    first.get_or_insert(violation);
+                    return Ok(false);
+                }
+            };
             // Whatever is kept was found to be a key of the hierarchy, which is UTF-8.
             let key = || String::from_utf8_lossy(entry.key).into_owned();
             match (verdict, entry.kind) {
@@ -268,6 +278,9 @@ impl Draft {
             }
             Ok(false)
         })?;
+        if let Some(violation) = first {
+            return Err(Error::Violation { index, violation });
+        }
         if let Completeness::Required = completeness {
             self.check_complete(judge, &files, &removed)?;
         }

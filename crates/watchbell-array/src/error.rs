@@ -48,6 +48,9 @@ pub enum Error {
     Hierarchy(#[from] watchbell_zarr::HierarchyError),
     #[error(transparent)]
     Grow(#[from] watchbell_zarr::GrowError),
+    #[error("{0} still needs the array; wait for its end, or end it")]
+    InUse(String),
+    /// By who watches the disk.
     #[error("stopped")]
     Stopped,
 }

@@ -135,6 +135,29 @@ impl Draft {
     }
 }
 
+impl Array {
+    /// Makes a snapshot with the content of an older one, on top of the head: nothing that was published is lost. Nothing when the
+    /// head has that content already.
+    pub fn rollback(
+        &self,
+        to: Digest,
+        by: &Run,
+        message: &str,
+        now: jiff::Timestamp,
+    ) -> Result<Option<Publication>, Error> {
+        let _lock = self.lock()?;
+        let head = self.head()?.ok_or(Error::NoSnapshot)?;
+        let before = self.manifest(self.snapshot(head)?.manifest)?;
+        let after = self.manifest(self.snapshot(to)?.manifest)?;
+        if difference(&before, &after).keys().next().is_none() {
+            return Ok(None);
+        }
+        // All its objects are in place; nothing is staged.
+        let nowhere = self.dir.join("drafts");
+        publish(self, Some((head, &before)), &after, &nowhere, by, None, message, now).map(Some)
+    }
+}
+
 /// With the lock held: objects into place, manifest, snapshot, head. Each is durable before the next begins.
 #[expect(
     clippy::too_many_arguments,

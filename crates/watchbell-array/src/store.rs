@@ -20,6 +20,7 @@ pub struct Array {
 /// Says that a directory is an array's, and of which format. An older program refuses a newer one.
 const FORMAT_FILE: &str = "format";
 const FORMAT: &str = "watchbell-array 1\n";
+const QUOTA_FILE: &str = "quota";
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 
 /// Of a tag, and what a caller makes the directories of namespaces and arrays from.
@@ -70,6 +71,42 @@ impl Array {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::NoArray(dir.to_owned())),
             Err(error) => Err(Error::io("read", &path)(error)),
         }
+    }
+
+    /// Bytes that its objects may have; nothing without a bound.
+    pub fn quota_bytes(&self) -> Result<Option<u64>, Error> {
+        let path = self.dir.join(QUOTA_FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => text
+                .trim_end()
+                .parse()
+                .map(Some)
+                .map_err(|_| Error::Format { path, problem: "it holds no number of bytes".to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", &path)(error)),
+        }
+    }
+
+    pub fn set_quota(&self, bytes: Option<u64>) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        let path = self.dir.join(QUOTA_FILE);
+        match bytes {
+            Some(bytes) => self.disk.replace(&path, format!("{bytes}\n").as_bytes()),
+            None => {
+                self.disk.remove(&path)?;
+                self.disk.sync_dir(&self.dir)
+            }
+        }
+    }
+
+    /// Removes the array with all its snapshots. Refused while a run or a reader holds a lease.
+    pub fn delete(self) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        if let Some((name, _)) = self.leases()?.into_iter().next() {
+            return Err(Error::InUse(name));
+        }
+        self.disk.remove_dir(&self.dir)?;
+        self.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))
     }
 
     pub fn dir(&self) -> &Path {

@@ -106,6 +106,7 @@ pub(crate) enum Command {
     Trace(cmd::trace::Args),
     Delete(cmd::delete::Args),
     Image(cmd::image::Args),
+    Array(cmd::array::Args),
     Explain(cmd::explain::Args),
     ExplainSchedule(cmd::explain_schedule::Args),
     Lint(cmd::lint::Args),

@@ -198,3 +198,47 @@ fn a_quota_stops_a_publication_before_anything_is_kept() {
     assert_eq!(array.object_bytes().unwrap(), kept);
     draft.publish(&all(1), OnConflict::Fail, Some(kept + 5000), "", at(9)).unwrap();
 }
+
+#[test]
+fn a_rollback_is_a_snapshot_of_its_own() {
+    let place = Place::new();
+    let array = place.array();
+    let first = array.head().unwrap().unwrap();
+    let before = place.exported(&array);
+    write(&place.plain(), "t/c/0/0", b"worse");
+    let second = import_at(&array, &place.path("plain"), 2_000).unwrap().publication.unwrap().digest;
+    let by = run("hand");
+    let made = array.rollback(first, &by, "worse", at(3_000)).unwrap().unwrap();
+    assert_eq!(made.snapshot.parent, Some(second));
+    assert_eq!(place.exported(&array), before);
+    // The chunk's writer is who wrote it, not who rolled back.
+    let manifest = array.manifest(made.snapshot.manifest).unwrap();
+    assert_eq!(manifest.writer(manifest.get("t/c/0/0").unwrap()).0.name, "import");
+    assert_eq!(array.rollback(first, &by, "again", at(4_000)).unwrap(), None);
+    let mut chain = Vec::new();
+    array
+        .log(|digest, _| {
+            chain.push(digest);
+            true
+        })
+        .unwrap();
+    assert_eq!(chain, [made.digest, second, first]);
+}
+
+#[test]
+fn an_array_in_use_is_not_deleted() {
+    let place = Place::new();
+    let array = place.array();
+    array.lease("run-7", array.head().unwrap().unwrap()).unwrap();
+    assert_eq!(
+        array.clone().delete().unwrap_err().to_string(),
+        "run-7 still needs the array; wait for its end, or end it"
+    );
+    array.give_back("run-7").unwrap();
+    array.set_quota(Some(7)).unwrap();
+    assert_eq!(array.quota_bytes().unwrap(), Some(7));
+    array.set_quota(None).unwrap();
+    assert_eq!(array.quota_bytes().unwrap(), None);
+    array.clone().delete().unwrap();
+    assert!(matches!(watchbell_array::Array::open(array.dir(), Default::default()), Err(Error::NoArray(_))));
+}

@@ -1,6 +1,7 @@
 //! The commands, one a file: its arguments (whose comments are its help) and one function.
 
 pub(crate) mod apply;
+pub(crate) mod array;
 pub(crate) mod attach;
 pub(crate) mod audit;
 pub(crate) mod backup;
@@ -50,6 +51,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Trace(args) => trace::run(args, &cli.connect(Some(&args.scope))),
         Command::Delete(args) => delete::run(args, &cli.connect(Some(&args.scope))),
         Command::Image(args) => image::run(args, &cli.connect(None)),
+        Command::Array(args) => array::run(args),
         Command::Explain(args) => explain::run(args, &cli.connect(Some(args.scope()))),
         Command::ExplainSchedule(args) => explain_schedule::run(args),
         Command::Lint(args) => lint::run(args),

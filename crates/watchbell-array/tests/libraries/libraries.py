@@ -1,0 +1,123 @@
+"""What the tests let Zarr's libraries do: `libraries.py FUNCTION DIRECTORY ARGUMENTS...`"""
+
+import os
+import signal
+import sys
+
+import numpy as np
+import tensorstore
+import xarray
+import zarr
+
+LENGTH, CHUNK = 100, 24
+
+
+def make(directory, **how):
+    root = zarr.create_group(directory, zarr_format=how.pop("zarr_format", 3))
+    array = root.create_array(
+        "temperature", shape=(LENGTH, 10), dtype="float32", fill_value=0,
+        chunks=how.pop("chunks", (CHUNK, 5)), **how,
+    )
+    if array.metadata.zarr_format == 2:
+        array.attrs["_ARRAY_DIMENSIONS"] = ["time", "lat"]
+    array[:] = -1
+
+
+def make_v3(directory):
+    make(directory, dimension_names=("time", "lat"))
+
+
+def make_sharded(directory):
+    make(directory, dimension_names=("time", "lat"), chunks=(6, 5), shards=(CHUNK, 10))
+
+
+def make_v2(directory):
+    make(directory, zarr_format=2)
+
+
+def dataset(start, stop, value, coordinates=True):
+    data = np.full((stop - start, 10), value, "float32")
+    places = {"time": np.arange(start, stop), "lat": np.arange(10)} if coordinates else {}
+    return xarray.Dataset({"temperature": (("time", "lat"), data)}, places)
+
+
+def make_xarray(directory, zarr_format=3):
+    encoding = {"temperature": {"chunks": (CHUNK, 5)}, "time": {"chunks": (CHUNK,)}}
+    dataset(0, LENGTH, -1).to_zarr(directory, encoding=encoding, zarr_format=zarr_format)
+
+
+def make_xarray_v2(directory):
+    make_xarray(directory, 2)
+
+
+def write_zarr(directory, start, stop, value):
+    array = zarr.open_array(directory, path="temperature", mode="r+")
+    array[int(start):int(stop)] = array.fill_value if value == "fill" else float(value)
+
+
+def write_xarray(directory, start, stop, value):
+    start, stop = int(start), int(stop)
+    region = dataset(start, stop, float(value)).drop_vars("lat")
+    region.to_zarr(directory, region={"time": slice(start, stop)}, mode="r+")
+
+
+def write_tensorstore(directory, start, stop, value):
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": os.path.join(directory, "temperature")}}
+    array = tensorstore.open(spec).result()
+    array[int(start):int(stop)].write(np.float32(value)).result()
+
+
+def rewrite(directory):
+    zarr.create_array(os.path.join(directory, "temperature"), shape=(4,), dtype="i4", overwrite=True)
+
+
+def attributes(directory):
+    zarr.open_group(directory, mode="r+").attrs["touched"] = True
+
+
+def append(directory):
+    dataset(LENGTH, LENGTH + CHUNK, 7).to_zarr(directory, append_dim="time")
+
+
+def write_coordinate(directory):
+    zarr.open_array(directory, path="lat", mode="r+")[:] = 7
+
+
+def killed(directory, start, stop):
+    """Dies between the last byte of a chunk and its name."""
+    rename = os.replace
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        os.replace = os.rename = die
+        import pathlib
+        pathlib.Path.replace = pathlib.Path.rename = die
+        write_zarr(directory, start, stop, 1)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.replace is rename, status
+
+
+def check(directory, *parts):
+    """START:STOP:VALUE of each index, by two libraries."""
+    array = zarr.open_array(directory, path="temperature", mode="r")
+    driver = "zarr3" if array.metadata.zarr_format == 3 else "zarr"
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": os.path.join(directory, "temperature")}}
+    other = tensorstore.open(spec).result().read().result()
+    end = 0
+    for part in parts:
+        start, stop, value = (int(number) for number in part.split(":"))
+        assert start == end, parts
+        end = stop
+        assert (array[start:stop] == value).all(), part
+        assert (other[start:stop] == value).all(), part
+    assert end == LENGTH, parts
+    if "time" in zarr.open_group(directory, mode="r"):
+        found = xarray.open_zarr(directory)
+        assert (found.time.values == np.arange(LENGTH)).all()
+
+
+globals()[sys.argv[1]](*sys.argv[2:])

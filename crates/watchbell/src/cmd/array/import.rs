@@ -1,0 +1,69 @@
+use std::path::PathBuf;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use watchbell_array::{Array, Error, import};
+
+use super::{Which, by_hand, create, when};
+use crate::exit::Failure;
+use crate::output;
+
+/// Makes a plain directory with a Zarr hierarchy the next snapshot of an array
+///
+/// The array is made if it is not there. The snapshot holds what the directory holds, and nothing else; a file that is neither a
+/// document nor a chunk of the hierarchy is refused. An import that was interrupted goes on where it was.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// Directory of the hierarchy, of Zarr v2 or v3
+    #[arg(value_name = "DIRECTORY")]
+    dir: PathBuf,
+    /// What the log is to say of it
+    #[arg(short, long, value_name = "TEXT", default_value = "imported")]
+    message: String,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let which = &args.which;
+    let array = match Array::open(&which.dir()?, watchbell_array::Disk::default()) {
+        Err(Error::NoArray(_)) => create::make(which)?,
+        array => array.map_err(|error| which.refused(error))?,
+    };
+    let dir = std::path::absolute(&args.dir).map_err(Failure::usage)?;
+    let quota = array.quota_bytes().map_err(|error| which.refused(error))?;
+    let now = Timestamp::now();
+    let by = by_hand(&format!("import of {}", dir.display()), now);
+    let bar = bar();
+    let imported = import(&array, &dir, &by, quota, &args.message, now, &mut |keys, bytes| {
+        bar.set_message(format!("{keys} keys"));
+        bar.set_position(bytes);
+    })
+    .map_err(|error| which.refused(error))?;
+    bar.finish_and_clear();
+    match imported.publication {
+        None => output::note(&format!("array {} has this content already", which.shown())),
+        Some(made) => {
+            let change = made.snapshot.change;
+            output::note(&format!(
+                "{} keys: {} added, {} changed, {} removed, at {}",
+                imported.keys,
+                change.added,
+                change.changed,
+                change.removed,
+                when(made.snapshot.created_at)
+            ));
+            output::data(&made.digest.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// Drawn on standard error, when that is a terminal.
+pub(super) fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}, {bytes} ({bytes_per_sec})") {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,170 @@
+//! `watchbell array` as a user calls it, on a data directory without a server.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    /// With a hierarchy in `plain`: ten chunks along time.
+    fn new() -> Self {
+        let place = Self(tempfile::Builder::new().prefix("watchbell-arrays-").tempdir().unwrap());
+        place.write("plain/zarr.json", r#"{"zarr_format": 3, "node_type": "group", "attributes": {}}"#);
+        place.write(
+            "plain/t/zarr.json",
+            r#"{"zarr_format": 3, "node_type": "array", "shape": [20], "data_type": "uint8",
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2]}},
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": 0, "codecs": [{"name": "bytes"}], "dimension_names": ["time"], "attributes": {}}"#,
+        );
+        (0..10).for_each(|n| place.write(&format!("plain/t/c/{n}"), &format!("{n}{n}")));
+        place
+    }
+
+    fn write(&self, path: &str, content: &str) {
+        let path = self.0.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.0.path().join(path)).ok()
+    }
+
+    fn array(&self, line: &str) -> Done {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_watchbell"));
+        command
+            .arg("array")
+            .args(line.split_whitespace())
+            .args(["--data-dir", "data"])
+            .current_dir(self.0.path());
+        let output = command.env("HOME", self.0.path()).env_remove("KUBECONFIG").output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    fn done(&self, line: &str) -> String {
+        let done = self.array(line);
+        assert_eq!(done.code, Some(0), "{line}: {}{}", done.out, done.err);
+        done.out
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.done(&format!("{line} -o json"))).unwrap()
+    }
+
+    fn refused(&self, line: &str, code: i32, message: &str) {
+        let done = self.array(line);
+        assert_eq!(done.code, Some(code), "{line}: {}{}", done.out, done.err);
+        assert!(done.err.contains(message), "{line}: {}", done.err);
+    }
+}
+
+#[test]
+fn what_was_published_is_told_compared_and_had_back() {
+    let place = Place::new();
+    let first = place.done("import -n ml obs plain -m first").trim().to_owned();
+    place.write("plain/t/c/3", "changed");
+    fs::remove_file(place.0.path().join("plain/t/c/9")).unwrap();
+    let second = place.done("import -n ml obs plain").trim().to_owned();
+    assert_eq!(place.done(&format!("diff -n ml obs {first}")), "~ t/c/3\n- t/c/9\n");
+    let log = place.json("log -n ml obs");
+    let told: Vec<&str> =
+        log["items"].as_array().unwrap().iter().map(|item| item["message"].as_str().unwrap()).collect();
+    assert_eq!(told, ["imported", "first"]);
+    place.done(&format!("tag -n ml obs good {}", &first[..8]));
+    assert_eq!(place.done("tag -n ml obs"), format!("good {first}\n"));
+    place.done("export -n ml obs out");
+    assert_eq!((place.read("out/t/c/3").as_deref(), place.read("out/t/c/9")), (Some("changed"), None));
+    place.done("checkout -n ml obs good before");
+    assert_eq!(place.read("before/t/c/9").as_deref(), Some("99"));
+    let third = place.done("rollback -n ml obs good").trim().to_owned();
+    assert_ne!(third, first);
+    assert_eq!(place.done(&format!("diff -n ml obs good {third}")), "");
+    let blame = place.json("blame -n ml obs t/c/3");
+    assert!(blame["items"][0]["run"].as_str().unwrap().starts_with("import of /"), "{blame}");
+    let shown = place.json("show -n ml obs");
+    assert_eq!(shown["nodes"]["/t"]["shape"], serde_json::json!([20]));
+    assert!(place.done("verify -n ml obs").starts_with("verified 3 snapshots, 13 objects"));
+    // The second is nobody's any more.
+    place.done("gc -n ml obs --keep-last 1");
+    let kept = place.json("verify -n ml obs");
+    assert_eq!((&kept["snapshots"], &kept["verified"]), (&2.into(), &true.into()));
+    place.refused(
+        &format!("show -n ml obs {second}"),
+        1,
+        "there is no snapshot, tag or beginning of a digest",
+    );
+    assert_eq!(place.json("ls -n ml")["items"][0]["snapshot"], third.as_str());
+    assert_eq!(place.json("ls -n other")["items"], serde_json::json!([]));
+    place.refused("delete -n ml obs", 2, "say --yes");
+    place.done("delete -n ml obs --yes");
+    place.refused("log -n ml obs", 1, "there is no array ml/obs");
+}
+
+#[test]
+fn a_split_is_shown_before_anything_runs() {
+    let place = Place::new();
+    place.done("import obs plain");
+    let plan = place.json(r#"plan obs --split {"dim":"time","into":4}"#);
+    assert_eq!((&plan["completions"], &plan["variables"]), (&4.into(), &serde_json::json!(["/t"])));
+    assert_eq!(
+        plan["indices"][1],
+        serde_json::json!({"index": 1, "chunks": 3, "elements": {"time": [4, 10]}})
+    );
+    assert_eq!(place.json("plan obs --split perChunk")["completions"], 10);
+    let grown = place.json("plan obs --split perChunk --extend time=3");
+    assert_eq!(grown["indices"][1]["elements"]["time"], serde_json::json!([22, 23]));
+    place.refused(r#"plan obs --split {"dim":"time","into":40}"#, 1, "the most is 10");
+    place.refused(r#"plan obs --split {"dim":"lat","into":4}"#, 1, "there are: time");
+    place.refused("plan obs --split perRow", 2, "perRow");
+}
+
+#[test]
+fn damage_is_found_and_said() {
+    let place = Place::new();
+    place.done("import obs plain");
+    let objects = place.0.path().join("data/arrays/default/obs/objects");
+    let object = walk(&objects).into_iter().find(|path| fs::read(path).unwrap() == b"77").unwrap();
+    fs::remove_file(&object).unwrap();
+    fs::write(&object, "78").unwrap();
+    let done = place.array("verify obs");
+    assert_eq!(done.code, Some(1));
+    assert!(done.out.starts_with("DAMAGED t/c/7, object "), "{}", done.out);
+    assert!(done.err.contains("damaged: 1 findings"), "{}", done.err);
+    place.refused("export obs out", 1, "is damaged: t/c/7 has another content");
+}
+
+#[test]
+fn a_quota_and_foreign_files_stop_an_import() {
+    let place = Place::new();
+    place.done("create obs");
+    place.refused("create obs", 1, "there is an array at");
+    place.done("quota obs 100");
+    place.refused("import obs plain", 1, "the array's quota is 100");
+    assert!(place.done("quota obs none").ends_with("bytes without a bound\n"));
+    place.write("plain/notes.txt", "mine");
+    place.refused("import obs plain", 1, "notes.txt: it is no chunk of this hierarchy");
+    place.refused("log obs/../x", 2, "is no RFC 1123 name");
+    place.refused("show obs", 1, "the array has no snapshot yet");
+}
+
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        match entry.path() {
+            path if path.is_dir() => found.extend(walk(&path)),
+            path => found.push(path),
+        }
+    }
+    found
+}
