@@ -23,6 +23,8 @@ ARRAY ?= 1000 3
 GROWTH ?= 1000 10000
 CRONJOBS ?= 10000 1000
 AUDIT ?= 1000000
+# Chunks of a data array, bytes of each, rounds, and a Python with icechunk and zarr to be beside.
+DATA ?= 10000 4096 3
 CATALOG ?= 5
 CARGO_DENY_VERSION := 0.20.2
 # A cargo-deny of one's own is used; else one is built once, below the target directory.
@@ -63,6 +65,7 @@ bench:
 	$(CARGO) run --release --locked -p watchbell-core --example rights
 	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
 	$(CARGO) run --release --locked -p watchbell-store --example audit_rate -- $(AUDIT)
+	$(CARGO) run --release --locked -p watchbell-array --example cost -- $(DATA)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- price $(PRICE)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)

@@ -17,9 +17,12 @@ use crate::store::Array;
 const DIRECTORY_MODE: u32 = 0o777;
 
 impl Array {
-    /// The directory of a manifest's content, made if it is not there.
+    /// The directory of a manifest's content, made if it is not there. It stays while a lease holds its snapshot: who asks has
+    /// taken one.
     pub fn view(&self, digest: Digest, manifest: &Manifest) -> Result<PathBuf, Error> {
         let path = self.dir.join("views").join(digest.to_string());
+        // A sweep removes what nobody holds, and what is not finished.
+        let _kept = self.lock_shared()?;
         if !path.exists() {
             let objects = Objects { array: self, staging: None };
             build(&self.disk, objects, manifest.entries.iter(), &path)?;

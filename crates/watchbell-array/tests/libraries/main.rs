@@ -1,6 +1,8 @@
 //! Unmodified Zarr libraries on the real thing: a view below an overlay, an upper an attempt. Each writes its region, and what
 //! else it might do is judged as it is told.
 
+#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
