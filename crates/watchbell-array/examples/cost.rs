@@ -99,7 +99,7 @@ fn measure<'a>(
     fill(&plain, chunks, bytes, 0)?;
     let array = Array::create(&place.join("array"), Disk::default())?;
     let by = Run { name: "import".to_owned(), ..Run::default() };
-    let mut import = |plain: &Path| {
+    let import = |plain: &Path| {
         import(&array, plain, &by, None, "", Timestamp::UNIX_EPOCH, &mut |_, _| {})
             .map(drop)
             .map_err(Failure::from)
@@ -162,7 +162,8 @@ fn peer(python: &str, what: &str, dir: &Path, chunks: u64, bytes: u64) -> Result
     if !output.status.success() {
         return Err(format!("{what}: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    // Whatever a library says on its own comes before.
+    Ok(String::from_utf8(output.stdout)?.lines().last().unwrap_or_default().trim().parse()?)
 }
 
 /// One array along x, every chunk there and none like another.
