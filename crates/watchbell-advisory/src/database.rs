@@ -40,7 +40,10 @@ impl Database {
     /// Opens the index of a directory, or the file itself. Little is read: what is wrong elsewhere shows when it is asked for.
     pub fn open(path: &Path) -> Result<Database, Error> {
         let file = if path.is_dir() { path.join(INDEX_FILE) } else { path.to_owned() };
-        let reader = Reader::open(&file)?;
+        let reader = Reader::open(&file).map_err(|e| match e {
+            Error::Absent { .. } => Error::Absent { path: path.to_owned() },
+            e => e,
+        })?;
         let sources = reader.section(Section::Sources)?;
         Ok(Database { reader, sources })
     }

@@ -79,6 +79,17 @@ pub enum CvssVersion {
     V40,
 }
 
+impl CvssVersion {
+    /// Without which a vector has no score.
+    fn metrics(self) -> &'static [&'static str] {
+        match self {
+            CvssVersion::V2 => &["AV", "AC", "Au", "C", "I", "A"],
+            CvssVersion::V30 | CvssVersion::V31 => &["AV", "AC", "PR", "UI", "S", "C", "I", "A"],
+            CvssVersion::V40 => &["AV", "AC", "AT", "PR", "UI", "VC", "VI", "VA", "SC", "SI", "SA"],
+        }
+    }
+}
+
 impl fmt::Display for CvssVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -155,7 +166,15 @@ impl FromStr for Score {
             cvss::Cvss::CvssV40(v) => (CvssVersion::V40, v.score().value()),
             _ => return Err(wrong("its version is not known here".to_owned())),
         };
+        // The library takes what is not there for harmless.
+        let is_there = |metric: &&str| vector.split('/').any(|part| part.split(':').next() == Some(*metric));
+        if let Some(lacking) = version.metrics().iter().find(|metric| !is_there(metric)) {
+            return Err(wrong(format!("it lacks {lacking}")));
+        }
         let tenths = (score * 10.0).round().clamp(0.0, 100.0) as u8;
         Ok(Score { version, tenths, vector: vector.to_owned() })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! A target fails by a panic, by an overflow, or by a law that does not hold. Each law is stated where it is checked.
 #![no_main]
 
+mod advisories;
 mod documents;
 mod files;
 mod packages;
@@ -17,7 +18,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// Each parser with the name that `make fuzz` and a finding's file carry.
-const TARGETS: [(&str, Target); 28] = [
+const TARGETS: [(&str, Target); 31] = [
     ("yaml", documents::yaml),
     ("json", documents::json),
     ("object", documents::object),
@@ -45,6 +46,9 @@ const TARGETS: [(&str, Target); 28] = [
     ("package_file", packages::file),
     ("bill", packages::bill),
     ("layer", packages::layer),
+    ("versions", advisories::versions),
+    ("advisories", advisories::import),
+    ("advisory_index", advisories::index),
     ("world", world::requests),
 ];
 

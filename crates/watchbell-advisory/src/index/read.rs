@@ -29,7 +29,7 @@ pub(crate) struct Reader {
 impl Reader {
     pub(crate) fn open(path: &Path) -> Result<Reader, Error> {
         let file = File::open(path).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound => Error::Absent { path: path.parent().unwrap_or(path).to_owned() },
+            io::ErrorKind::NotFound => Error::Absent { path: path.to_owned() },
             _ => Error::Io { step: "open", path: path.to_owned(), cause },
         })?;
         let length = file.metadata().map_err(Error::io("look at", path))?.len();
