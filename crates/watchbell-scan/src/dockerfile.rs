@@ -15,6 +15,8 @@ mod parse;
 mod rules;
 mod shell;
 
+use std::collections::BTreeSet;
+
 pub use judge::{Finding, Options, judge};
 pub use parse::{Dockerfile, Fault, Flag, Heredoc, Instruction, Keyword, Place};
 pub use rules::{Level, RULES, Rule};
@@ -28,6 +30,19 @@ pub fn is_name(name: &str) -> bool {
             || lower.strip_prefix(word).is_some_and(|rest| rest.starts_with('.') && rest != ".dockerignore")
             || lower.strip_suffix(word).is_some_and(|rest| rest.ends_with('.'))
     })
+}
+
+/// The names of the programs that a shell script calls, each once; what a variable or a substitution decides is not among them.
+pub(crate) fn commands_of_script(text: &str) -> BTreeSet<String> {
+    let script = shell::Script::parse(text);
+    let names = script.commands.iter().flat_map(|command| {
+        // What starts another is called too.
+        [
+            command.words.first().map(|word| word.text.clone()),
+            command.unwrapped().words.first().map(|word| word.text.clone()),
+        ]
+    });
+    names.flatten().filter(|name| !name.contains('$')).collect()
 }
 
 #[cfg(test)]

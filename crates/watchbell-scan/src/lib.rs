@@ -8,15 +8,20 @@
 //! ```
 
 mod catalog;
+pub mod configuration;
 pub mod dockerfile;
 mod elf;
+pub mod examine;
 pub mod finding;
 mod inventory;
 pub mod layers;
+pub mod minimality;
+pub mod report;
 mod sbom;
 pub mod secret;
 #[cfg(test)]
 mod testing;
+pub mod vex;
 
 pub use catalog::{Collector, catalog, catalog_directory, catalog_file};
 pub use inventory::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};

@@ -239,6 +239,19 @@ fn what_only_looks_like_a_secret_is_not_told() {
 }
 
 #[test]
+fn the_documentation_has_the_tables() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/scan.md")).unwrap();
+    for rule in &RULES {
+        let row = format!("| `{}` | {} |", rule.id, rule.title);
+        assert!(text.contains(&row), "docs/scan.md is to have: {row}");
+    }
+    for rule in &crate::configuration::RULES {
+        let row = format!("| `{}` | {} | {} | {} |", rule.id, rule.severity, rule.title, rule.way_out);
+        assert!(text.contains(&row), "docs/scan.md is to have: {row}");
+    }
+}
+
+#[test]
 fn the_checksum_is_githubs() {
     // A dummy that GitHub's users pass around to show the format; its checksum holds. Put together here.
     let known = ["ghp_", "zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ", "0mLq17"].concat();

@@ -1,0 +1,211 @@
+use std::str::FromStr as _;
+
+use watchbell_advisory::{
+    Advisory, Affected, Builder, Contents, Exploited, Interval, Score, Source, Standing,
+};
+
+use super::*;
+use crate::{Distribution, Evidence, Location, SourcePackage};
+
+/// An index of these records, in a directory that lasts as long as it is asked.
+pub(crate) struct TestDatabase {
+    _dir: tempfile::TempDir,
+    pub(crate) database: Database,
+}
+
+pub(crate) fn database(advisories: Vec<Advisory>) -> TestDatabase {
+    let mut builder = Builder::new();
+    let exploited =
+        Exploited { added: "2025-08-25".into(), due: Some("2025-09-15".into()), in_ransomware: false };
+    let contents = Contents {
+        advisories,
+        exploited: [("CVE-2024-1001".to_owned(), exploited)].into(),
+        predictions: [].into(),
+        licence: String::new(),
+    };
+    builder
+        .replace(Source { name: "test".into(), newest: Some(1_700_000_000), ..Source::default() }, contents);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("advisories.index");
+    std::fs::write(&path, builder.build()).unwrap();
+    TestDatabase { database: Database::open(&path).unwrap(), _dir: dir }
+}
+
+pub(crate) fn debian() -> Ecosystem {
+    Ecosystem::Debian { release: "12".into() }
+}
+
+/// A record: everything before `fixed` is affected; without, every version.
+pub(crate) fn advisory(id: &str, ecosystem: Ecosystem, name: &str, fixed: Option<&str>) -> Advisory {
+    let interval = fixed.map_or_else(Interval::everything, Interval::before);
+    Advisory {
+        id: id.into(),
+        summary: format!("something in {name}"),
+        url: Some(format!("https://example.org/{id}")),
+        scores: vec![Score::from_str("CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:H/I:H/A:H").unwrap()],
+        affected: vec![Affected {
+            ecosystem,
+            name: name.into(),
+            intervals: vec![interval],
+            versions: Vec::new(),
+            standing: Standing::Versions,
+            severity: Severity::Unknown,
+        }],
+        ..Advisory::default()
+    }
+}
+
+fn package(kind: PackageKind, name: &str, version: &str) -> Package {
+    Package {
+        kind,
+        name: name.into(),
+        version: version.into(),
+        architecture: None,
+        source: None,
+        licences: Vec::new(),
+        evidence: Evidence::Installed,
+        locations: vec![Location { layer: None, path: format!("where/{name}") }],
+        owned_by: None,
+    }
+}
+
+fn deb(name: &str, version: &str, source: &str) -> Package {
+    let source = SourcePackage { name: source.into(), version: version.into() };
+    Package { source: Some(source), ..package(PackageKind::Deb, name, version) }
+}
+
+/// An image of Debian 12 with these packages.
+pub(crate) fn inventory(packages: Vec<Package>) -> Inventory {
+    Inventory {
+        distribution: Some(Distribution {
+            id: "debian".into(),
+            version_id: Some("12".into()),
+            codename: Some("bookworm".into()),
+            pretty_name: Some("Debian GNU/Linux 12 (bookworm)".into()),
+            ..Distribution::default()
+        }),
+        packages,
+        gaps: Vec::new(),
+    }
+}
+
+/// The labelled set that the tests of the report use too.
+pub(crate) fn labelled() -> (Inventory, TestDatabase) {
+    let owned = Package { owned_by: Some(3), ..package(PackageKind::Pypi, "requests", "2.28.1") };
+    let packages = vec![
+        deb("libssl3", "3.0.11-1~deb12u1", "openssl"),
+        deb("openssl", "3.0.11-1~deb12u1", "openssl"),
+        deb("zlib1g", "1:1.2.13.dfsg-1+deb12u1", "zlib"),
+        deb("python3-requests", "2.28.1+dfsg-1", "requests"),
+        owned,
+        deb("linux-libc-dev", "6.1.55-1", "linux"),
+        package(PackageKind::Pypi, "Zope.Interface", "5.0"),
+        package(PackageKind::Npm, "requests", "1.0.0"),
+        package(PackageKind::Golang, "example.org/a", "v1.2.3"),
+        package(PackageKind::Cargo, "serde_json", "1.0.1"),
+        package(PackageKind::Conda, "numpy", "1.0"),
+        package(PackageKind::Pypi, "unmaintained", "1.0"),
+    ];
+    let alias = |advisory: Advisory, aliases: &[&str]| Advisory {
+        aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+        ..advisory
+    };
+    let with_standing = |mut advisory: Advisory, standing: Standing| {
+        advisory.affected[0].standing = standing;
+        advisory
+    };
+    let records = vec![
+        // Found: older than the distribution's fix; exploited.
+        advisory("CVE-2024-1001", debian(), "openssl", Some("3.0.11-1~deb12u2")),
+        // Not found: the backport is in, though upstream's number is older than upstream's fix.
+        advisory("CVE-2022-37434", debian(), "zlib", Some("1:1.2.13.dfsg-1")),
+        // Not found: the distribution's package never had it.
+        with_standing(advisory("CVE-2024-1002", debian(), "openssl", None), Standing::NotAffected),
+        // Not found: the distribution speaks for its Python packages, and says nothing of this.
+        advisory("CVE-2024-1003", Ecosystem::PyPI, "requests", Some("2.32.0")),
+        // A class of its own: headers.
+        advisory("CVE-2024-1004", debian(), "linux", None),
+        // Found once, by any of its names and in its ecosystem's spelling.
+        alias(
+            advisory("GHSA-aaaa-bbbb-cccc", Ecosystem::PyPI, "zope-interface", Some("5.1")),
+            &["CVE-2024-1005"],
+        ),
+        alias(advisory("PYSEC-2024-1", Ecosystem::PyPI, "zope-interface", Some("5.1")), &["CVE-2024-1005"]),
+        // Not found: another release, another ecosystem.
+        advisory("CVE-2024-1006", Ecosystem::Debian { release: "11".into() }, "openssl", None),
+        advisory("CVE-2024-1007", Ecosystem::PyPI, "openssl", None),
+        // Found, without a fix.
+        advisory("CVE-2024-1008", Ecosystem::Go, "example.org/a", None),
+        // Not found: fixed in this version.
+        advisory("RUSTSEC-2024-1", Ecosystem::CratesIo, "serde-json", Some("1.0.1")),
+        // No vulnerability, but worth knowing.
+        Advisory {
+            is_notice: true,
+            scores: Vec::new(),
+            ..advisory("PYSEC-2024-9", Ecosystem::PyPI, "unmaintained", None)
+        },
+    ];
+    (inventory(packages), database(records))
+}
+
+fn shown(findings: &[Finding]) -> Vec<String> {
+    let line = |finding: &Finding| {
+        format!(
+            "{} {} {}",
+            finding.known.vulnerability.id,
+            finding.question.key(),
+            finding.known.status.as_str()
+        )
+    };
+    let mut lines: Vec<String> = findings.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn what_should_be_found_is_and_nothing_else() {
+    let (inventory, test) = labelled();
+    let asked = questions(&inventory);
+    let findings = find(&asked, &test.database).unwrap();
+    assert_eq!(
+        shown(&findings),
+        [
+            "CVE-2024-1001 Debian:12/openssl fixable",
+            "CVE-2024-1004 Debian:12/linux open",
+            "CVE-2024-1005 PyPI/zope-interface fixable",
+            "CVE-2024-1008 Go/example.org/a open",
+            "PYSEC-2024-9 PyPI/unmaintained open",
+        ]
+    );
+    let openssl = findings.iter().find(|finding| finding.known.vulnerability.id == "CVE-2024-1001").unwrap();
+    assert_eq!(openssl.question.packages, [0, 1], "one finding for both packages of the source");
+    assert_eq!(openssl.known.fixed, ["3.0.11-1~deb12u2"]);
+    assert_eq!(openssl.known.severity, Severity::Critical);
+    assert!(openssl.known.vulnerability.exploited.is_some());
+    let zope = findings.iter().find(|finding| finding.known.vulnerability.id == "CVE-2024-1005").unwrap();
+    assert_eq!(zope.known.vulnerability.aliases, ["GHSA-aaaa-bbbb-cccc", "PYSEC-2024-1"]);
+}
+
+#[test]
+fn what_nobody_speaks_of_is_counted_as_not_known() {
+    let (mut inventory, _) = labelled();
+    let asked = questions(&inventory);
+    assert_eq!(asked.owned, 1);
+    assert_eq!(asked.unknown, [(PackageKind::Conda, 1)].into());
+    inventory.distribution = Some(Distribution { id: "gentoo".into(), ..Distribution::default() });
+    let asked = questions(&inventory);
+    assert_eq!(asked.unknown, [(PackageKind::Deb, 5), (PackageKind::Conda, 1)].into());
+    assert!(asked.questions.iter().all(|question| !matches!(question.ecosystem, Ecosystem::Debian { .. })));
+}
+
+#[test]
+fn derivatives_of_debian_are_asked_by_its_codename() {
+    let mut inventory = inventory(vec![deb("openssl", "3", "openssl")]);
+    inventory.distribution = Some(Distribution {
+        id: "raspbian".into(),
+        id_like: vec!["debian".into()],
+        codename: Some("bookworm".into()),
+        ..Distribution::default()
+    });
+    assert_eq!(questions(&inventory).questions[0].ecosystem, debian());
+}
