@@ -110,6 +110,7 @@ pub(crate) enum Command {
     Explain(cmd::explain::Args),
     ExplainSchedule(cmd::explain_schedule::Args),
     Lint(cmd::lint::Args),
+    Scan(Box<cmd::scan::Args>),
     Audit(cmd::audit::Args),
     Db(cmd::db::Args),
     Doctor(cmd::doctor::Args),

@@ -22,6 +22,7 @@ pub(crate) mod rerun;
 pub(crate) mod restore;
 pub(crate) mod resume;
 pub(crate) mod run;
+pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod suspend;
 pub(crate) mod trace;
@@ -55,6 +56,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Explain(args) => explain::run(args, &cli.connect(Some(args.scope()))),
         Command::ExplainSchedule(args) => explain_schedule::run(args),
         Command::Lint(args) => lint::run(args),
+        Command::Scan(args) => scan::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Db(args) => db::run(args),
         Command::Doctor(args) => doctor::run(args),

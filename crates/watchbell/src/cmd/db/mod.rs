@@ -2,7 +2,7 @@
 
 mod config;
 mod import;
-mod place;
+pub(crate) mod place;
 mod status;
 mod update;
 

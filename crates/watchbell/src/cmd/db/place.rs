@@ -21,6 +21,11 @@ pub(crate) struct Db {
 }
 
 impl Db {
+    /// Whether who calls said where it is.
+    pub(crate) fn is_named(&self) -> bool {
+        self.db.is_some()
+    }
+
     /// The directory that is meant.
     pub(crate) fn directory(&self) -> Result<PathBuf, Failure> {
         if let Some(db) = &self.db {

@@ -9,13 +9,13 @@ use watchbell_image::{Event, Progress};
 
 use crate::output;
 
-pub(super) struct Bars {
+pub(crate) struct Bars {
     all: MultiProgress,
     layers: Mutex<HashMap<String, ProgressBar>>,
 }
 
 impl Bars {
-    pub(super) fn new() -> Bars {
+    pub(crate) fn new() -> Bars {
         // It draws on standard error, and not at all when that is no terminal.
         Bars { all: MultiProgress::new(), layers: Mutex::default() }
     }

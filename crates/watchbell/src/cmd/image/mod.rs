@@ -1,14 +1,14 @@
 //! `watchbell image …`: on the store itself when no server holds the data directory, else through that server.
 
-mod bars;
+pub(crate) mod bars;
 mod build;
 mod import;
 mod inspect;
 mod list;
-mod place;
+pub(crate) mod place;
 mod prune;
 mod pull;
-mod registry;
+pub(crate) mod registry;
 mod remove;
 mod save;
 mod sbom;

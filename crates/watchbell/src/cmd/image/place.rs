@@ -186,12 +186,12 @@ fn refused(error: ApiError) -> Failure {
 }
 
 /// A private directory that goes when this does.
-struct Temporary {
-    path: PathBuf,
+pub(crate) struct Temporary {
+    pub(crate) path: PathBuf,
 }
 
 impl Temporary {
-    fn new() -> Result<Temporary, Failure> {
+    pub(crate) fn new() -> Result<Temporary, Failure> {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut random = [0u8; 8];
         getrandom::fill(&mut random)

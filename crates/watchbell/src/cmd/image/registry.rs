@@ -6,20 +6,20 @@ use watchbell_image::{CredentialSource, PlainHttp, PullOptions};
 
 /// `--auth-file`, `--ca`, `--plain-http`
 #[derive(Debug, clap::Args)]
-pub(super) struct RegistryAccess {
+pub(crate) struct RegistryAccess {
     /// Docker configuration file with the registry's credentials
     #[arg(long, value_name = "FILE")]
-    pub(super) auth_file: Option<PathBuf>,
+    pub(crate) auth_file: Option<PathBuf>,
     /// PEM file of the authority that alone may vouch for the registry
     #[arg(long, value_name = "FILE")]
-    pub(super) ca: Option<PathBuf>,
+    pub(crate) ca: Option<PathBuf>,
     /// The registry has no TLS
     #[arg(long)]
-    pub(super) plain_http: bool,
+    pub(crate) plain_http: bool,
 }
 
 impl RegistryAccess {
-    pub(super) fn options(&self) -> PullOptions {
+    pub(crate) fn options(&self) -> PullOptions {
         let mut options = PullOptions { ca: self.ca.clone(), ..PullOptions::default() };
         if self.plain_http {
             options.plain_http = PlainHttp::Allowed;

@@ -1,0 +1,375 @@
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use watchbell_advisory::{Database, Error as DatabaseError, Severity};
+use watchbell_image::{ImageContent, Limits, Platform, PullOptions, Reference, Store};
+use watchbell_scan::examine::{Examination, examine, examine_directory};
+use watchbell_scan::finding::{find, questions};
+use watchbell_scan::report::{
+    self, Evidence, Knowledge, Options, Report, Statements, Subject, Tint, Unfixed,
+};
+use watchbell_scan::vex::{IgnoreFile, ImageIdentity, VexDocument};
+use watchbell_scan::{Inventory, read_document};
+
+use super::db::place::Db;
+use super::image::bars::Bars;
+use super::image::place::Temporary;
+use super::image::registry::RegistryAccess;
+use crate::datadir;
+use crate::exit::Failure;
+use crate::output::{self, Colour};
+
+/// VEX documents and ignore files are small.
+const DOCUMENT_BYTES_MAX: u64 = 128 << 20;
+/// What could not be read is told, and not by the thousand.
+const GAPS_SHOWN: usize = 20;
+/// From this age on the advisories' age is told.
+const OLD_DAYS: u64 = 7;
+
+/// Finds out what is in an image, and what is known to be wrong with it
+///
+/// Without a server: packages, vulnerabilities, secrets, configuration, and how far the image is from a minimal one. Without
+/// advisories (`watchbell db import`) the packages are listed and nothing is said of vulnerabilities.
+///
+/// Exit codes: 0 done; 1 --fail-on is met; 2 the image or a file cannot be read, or the command line is wrong. docs/scan.md
+/// describes the output.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// An image by name (from the store, else from its registry), oci:DIR[:TAG], docker-archive:FILE, dir:DIR (a root file
+    /// system), or sbom:FILE (CycloneDX or SPDX)
+    #[arg(value_name = "IMAGE")]
+    target: String,
+    /// table, json, sarif (SARIF 2.1.0), cyclonedx (1.6, with VEX), or spdx (2.3, packages alone)
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    output: ScanFormat,
+    /// List only these, with commas between: critical, high, medium, low, none, unknown
+    #[arg(long, value_name = "SEVERITIES", value_delimiter = ',', value_parser = severity)]
+    severity: Vec<Severity>,
+    /// The least severe finding that makes the command fail
+    #[arg(long, value_name = "SEVERITY", value_parser = severity)]
+    fail_on: Option<Severity>,
+    /// Leave out vulnerabilities that nobody has mended yet
+    #[arg(long)]
+    ignore_unfixed: bool,
+    /// An OpenVEX document; repeat for more
+    #[arg(long, value_name = "FILE")]
+    vex: Vec<PathBuf>,
+    /// Findings that somebody takes upon himself until a day, for a reason; repeat for more
+    #[arg(long, value_name = "FILE")]
+    ignore_file: Vec<PathBuf>,
+    #[command(flatten)]
+    db: Db,
+    /// Take a named image from its registry, whatever lies in the store, and keep nothing of it
+    #[arg(long)]
+    no_cache: bool,
+    /// Directory of the image store
+    #[arg(long, value_name = "DIR", default_value = datadir::DEFAULT)]
+    data_dir: PathBuf,
+    /// Which platform's image to take, such as linux/arm64; else this machine's
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
+    #[command(flatten)]
+    access: RegistryAccess,
+}
+
+impl Args {
+    fn platform(&self) -> Result<Platform, Failure> {
+        match &self.platform {
+            Some(platform) => Platform::parse(platform).map_err(Failure::usage),
+            None => Ok(Platform::host()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ScanFormat {
+    Table,
+    Json,
+    Sarif,
+    Cyclonedx,
+    Spdx,
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    Severity::ALL
+        .into_iter()
+        .find(|severity| severity.as_str().eq_ignore_ascii_case(text))
+        .ok_or_else(|| "there are critical, high, medium, low, none and unknown".to_owned())
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // What people said is read first: a slip of the pen in it is told before an image is read for nothing.
+    let statements = statements(args)?;
+    let options = Options {
+        fail_on: args.fail_on,
+        listed: args.severity.iter().copied().collect::<BTreeSet<_>>(),
+        unfixed: if args.ignore_unfixed { Unfixed::Ignored } else { Unfixed::Counts },
+    };
+    let now = Timestamp::now();
+    if args.output == ScanFormat::Spdx {
+        return print(&spdx(&evidence(args)?, now));
+    }
+    let advisories = advisories(args, now)?;
+    let mut evidence = evidence(args)?;
+    evidence.knowledge = knowledge(advisories, &evidence.inventory)?;
+    let report = report::judge(evidence, &statements, &options, now);
+    notes(&report);
+    match args.output {
+        ScanFormat::Table => table(&report),
+        ScanFormat::Json => print(&report::json(&report))?,
+        ScanFormat::Sarif => print(&report::sarif(&report))?,
+        ScanFormat::Cyclonedx | ScanFormat::Spdx => print(&report::cyclonedx(&report))?,
+    }
+    if report.gate.holds() { Ok(()) } else { Err(Failure::Found) }
+}
+
+fn print(document: &Value) -> Result<(), Failure> {
+    output::data(&serde_json::to_string_pretty(document).map_err(Failure::usage)?);
+    Ok(())
+}
+
+fn statements(args: &Args) -> Result<Statements, Failure> {
+    let mut statements = Statements::default();
+    for path in &args.vex {
+        let shown = path.display().to_string();
+        statements.vex.push(VexDocument::parse(&shown, &read(path)?).map_err(Failure::usage)?);
+    }
+    for path in &args.ignore_file {
+        let shown = path.display().to_string();
+        let text = String::from_utf8(read(path)?)
+            .map_err(|_| Failure::Usage(format!("cannot take the ignore file {shown}: it is no UTF-8")))?;
+        statements.ignores.push(IgnoreFile::parse(&shown, &text).map_err(Failure::usage)?);
+    }
+    Ok(statements)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    use std::io::Read as _;
+    let failed = |e: std::io::Error| Failure::Usage(format!("cannot read {}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > DOCUMENT_BYTES_MAX {
+        return Err(Failure::Usage(format!(
+            "{} is larger than {} MiB",
+            path.display(),
+            DOCUMENT_BYTES_MAX >> 20
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Where an image is, by how it is written.
+enum Target<'a> {
+    Name(Reference),
+    Layout { directory: &'a str, tag: Option<&'a str> },
+    Archive(&'a str),
+    Directory(&'a str),
+    Document(&'a str),
+}
+
+fn target(text: &str) -> Result<Target<'_>, Failure> {
+    Ok(match text.split_once(':') {
+        Some(("oci", rest)) => {
+            // A folder's own name may have a colon.
+            let (directory, tag) = match rest.rsplit_once(':') {
+                Some((directory, tag)) if !Path::new(rest).exists() => (directory, Some(tag)),
+                _ => (rest, None),
+            };
+            Target::Layout { directory, tag }
+        }
+        Some(("docker-archive" | "oci-archive", file)) => Target::Archive(file),
+        Some(("dir", directory)) => Target::Directory(directory),
+        Some(("sbom", file)) => Target::Document(file),
+        _ => Target::Name(Reference::parse(text).map_err(Failure::usage)?),
+    })
+}
+
+fn evidence(args: &Args) -> Result<Evidence, Failure> {
+    let name = args.target.clone();
+    match target(&args.target)? {
+        Target::Name(reference) => named(args, &reference),
+        Target::Layout { directory, tag } => opened(args, Path::new(directory), tag),
+        Target::Archive(file) => opened(args, Path::new(file), None),
+        Target::Directory(directory) => {
+            let found = examine_directory(Path::new(directory)).map_err(Failure::usage)?;
+            Ok(of(Subject { name, ..Subject::default() }, found))
+        }
+        Target::Document(file) => {
+            let read = read_document(&read(Path::new(file))?)
+                .map_err(|e| Failure::Usage(format!("cannot take {file}: {e}")))?;
+            let digest = read.digest.as_ref().map(|digest| digest.as_str().to_owned());
+            let identity = ImageIdentity { digest, ..ImageIdentity::default() };
+            Ok(Evidence {
+                subject: Subject { name: read.subject.unwrap_or(name), identity, ..Subject::default() },
+                inventory: read.inventory,
+                knowledge: Knowledge::Unknown(String::new()),
+                secrets: Vec::new(),
+                configuration: Vec::new(),
+                minimality: None,
+            })
+        }
+    }
+}
+
+fn of(subject: Subject, found: Examination) -> Evidence {
+    Evidence {
+        subject,
+        inventory: found.inventory,
+        knowledge: Knowledge::Unknown(String::new()),
+        secrets: found.secrets,
+        configuration: found.configuration,
+        minimality: Some(found.minimality),
+    }
+}
+
+fn opened(args: &Args, path: &Path, tag: Option<&str>) -> Result<Evidence, Failure> {
+    let content =
+        ImageContent::open(path, tag, &args.platform()?, &Limits::default()).map_err(Failure::usage)?;
+    let reference = content.reference.clone();
+    content_of(&content, args.target.clone(), reference.as_ref())
+}
+
+/// An image of the store; what is not there is pulled to a place that is gone afterwards.
+fn named(args: &Args, reference: &Reference) -> Result<Evidence, Failure> {
+    let has_store = !args.no_cache && args.data_dir.join("images").is_dir();
+    if has_store {
+        // A store that is not ours to read is as none.
+        match Store::open(&args.data_dir).and_then(|store| Ok((store.resolve(reference)?, store))) {
+            Ok((Some(image), store)) => {
+                let content = store.content(image, Some(reference.clone()));
+                return content_of(&content, reference.familiar(), Some(reference));
+            }
+            Ok((None, _)) => {}
+            Err(error) => {
+                output::note(&format!("the image store in {} is not read: {error}", args.data_dir.display()));
+            }
+        }
+    }
+    let temporary = Temporary::new()?;
+    let store = Store::open(&temporary.path).map_err(Failure::usage)?;
+    let options = PullOptions { platform: args.platform()?, ..args.access.options() };
+    let image = watchbell_image::pull(&store, reference, &options, &Bars::new()).map_err(Failure::usage)?;
+    let content = store.content(image, Some(reference.clone()));
+    content_of(&content, reference.familiar(), Some(reference))
+}
+
+fn content_of(
+    content: &ImageContent,
+    name: String,
+    reference: Option<&Reference>,
+) -> Result<Evidence, Failure> {
+    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    // By a digest an image is named exactly, whatever tag stands beside it.
+    let tag = reference.filter(|reference| reference.digest().is_none()).and_then(Reference::tag);
+    let found = examine(content, tag, threads).map_err(Failure::usage)?;
+    let image = &content.image;
+    let subject = Subject {
+        name,
+        identity: ImageIdentity {
+            digest: Some(image.digest.as_str().to_owned()),
+            repository: reference.map(Reference::repository),
+            tag: reference.and_then(Reference::tag).map(str::to_owned),
+        },
+        config: Some(image.config.clone()),
+        layers: image.layers.iter().map(|layer| layer.digest.clone()).collect(),
+    };
+    Ok(of(subject, found))
+}
+
+/// The advisories, or why there are none. An index that was named must be there, and one that is there must be sound.
+enum Advisories {
+    Known(Box<Database>),
+    None(String),
+}
+
+fn advisories(args: &Args, now: Timestamp) -> Result<Advisories, Failure> {
+    let directory = args.db.directory()?;
+    let database = match Database::open(&directory) {
+        Ok(database) => database,
+        Err(DatabaseError::Absent { .. }) if !args.db.is_named() => {
+            return Ok(Advisories::None(format!(
+                "there is no advisory index in {}; make one by `watchbell db import`, or name its directory by --db",
+                directory.display()
+            )));
+        }
+        Err(error) => return Err(Failure::usage(error)),
+    };
+    for source in database.sources() {
+        let days = source.age_seconds(now.as_second()).map(|seconds| seconds / 86_400);
+        if let Some(days) = days.filter(|days| *days >= OLD_DAYS) {
+            output::note(&format!("the advisories of {} are {days} days old", output::plain(&source.name)));
+        }
+    }
+    Ok(Advisories::Known(Box::new(database)))
+}
+
+fn knowledge(advisories: Advisories, inventory: &Inventory) -> Result<Knowledge, Failure> {
+    let database = match advisories {
+        Advisories::Known(database) => database,
+        Advisories::None(reason) => return Ok(Knowledge::Unknown(reason)),
+    };
+    let questions = questions(inventory);
+    let findings = find(&questions, &database).map_err(Failure::usage)?;
+    Ok(Knowledge::Known { findings, questions, sources: database.sources().to_vec() })
+}
+
+fn spdx(evidence: &Evidence, now: Timestamp) -> Value {
+    let digest = evidence.subject.identity.digest.as_deref();
+    let subject = watchbell_scan::Subject {
+        name: evidence.subject.name.clone(),
+        digest: digest.and_then(|digest| watchbell_image::Digest::parse(digest).ok()),
+        time: now.round(jiff::Unit::Second).unwrap_or(now).to_string(),
+    };
+    watchbell_scan::spdx(&evidence.inventory, &subject)
+}
+
+/// What a reader of the data alone would miss.
+fn notes(report: &Report) {
+    if let Some(reason) = &report.unknown {
+        output::note(&format!("findings unknown: {reason}"));
+    }
+    for gap in report.inventory.gaps.iter().take(GAPS_SHOWN) {
+        output::note(&format!(
+            "not known: /{}: {}",
+            output::plain(&gap.location.path),
+            output::plain(&gap.reason)
+        ));
+    }
+    if let Some(more) = report.inventory.gaps.len().checked_sub(GAPS_SHOWN + 1) {
+        output::note(&format!("not known: {} places more; -o json has all", more + 1));
+    }
+    for entry in &report.idle_entries {
+        let (file, line, id) = (&entry.file, entry.line, output::plain(&entry.id));
+        let words = if entry.is_expired {
+            format!("ended on {}: it counts again", entry.expires)
+        } else {
+            "covers nothing that was found".to_owned()
+        };
+        output::note(&format!("{file}:{line}: {id} {words}"));
+    }
+    if let Some(least) = report.gate.fail_on.filter(|_| !report.gate.holds()) {
+        let failures = report.gate.failures;
+        let findings = if failures == 1 { "1 finding is" } else { &format!("{failures} findings are") };
+        output::note(&format!("{findings} at or above --fail-on {least}"));
+    }
+}
+
+fn table(report: &Report) {
+    let mut pieces = Vec::new();
+    for line in report::table(report) {
+        for (tint, text) in line {
+            let colour = match tint {
+                Tint::Plain => Colour::None,
+                Tint::Bad => Colour::Red,
+                Tint::Doubtful => Colour::Yellow,
+                Tint::Strong => Colour::Cyan,
+            };
+            pieces.push((colour, text));
+        }
+        pieces.push((Colour::None, "\n".to_owned()));
+    }
+    output::coloured(&pieces);
+}
