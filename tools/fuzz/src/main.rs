@@ -6,6 +6,7 @@
 mod advisories;
 mod documents;
 mod files;
+mod findings;
 mod packages;
 mod signatures;
 mod text;
@@ -18,7 +19,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// Each parser with the name that `make fuzz` and a finding's file carry.
-const TARGETS: [(&str, Target); 31] = [
+const TARGETS: [(&str, Target); 35] = [
     ("yaml", documents::yaml),
     ("json", documents::json),
     ("object", documents::object),
@@ -49,6 +50,10 @@ const TARGETS: [(&str, Target); 31] = [
     ("versions", advisories::versions),
     ("advisories", advisories::import),
     ("advisory_index", advisories::index),
+    ("dockerfile", findings::dockerfile),
+    ("secret", findings::secrets),
+    ("vex", findings::vex),
+    ("ignore_file", findings::ignore_file),
     ("world", world::requests),
 ];
 
