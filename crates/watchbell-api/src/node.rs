@@ -59,6 +59,8 @@ pub enum Command {
     ForgetJob { uid: Uid },
     /// No claim needs the volume any more: remove its folder. A [`Report::VolumeRemoved`] follows.
     RemoveVolume { name: Arc<str> },
+    /// Tokens that were given for volumes hold no longer: ask for others now.
+    RefreshTokens,
     /// All pods that the journal knows have been sent: end whatever else runs.
     Synced,
     /// The terminal status of the pod is durable: its exit records may be dropped.

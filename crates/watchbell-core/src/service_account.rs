@@ -11,13 +11,15 @@
 //! Forms and words: Kubernetes' `pkg/serviceaccount/claims.go` and `pkg/registry/core/serviceaccount/storage/token.go`.
 
 mod issue;
+mod issuer;
 #[cfg(test)]
 mod tests;
 
 use serde_json::{Map, Value, json};
 use watchbell_api::{Resource, Uid};
 
-pub use issue::{Issue, LIFE_SECONDS_DEFAULT, LIFE_SECONDS_MAX, TokenIssuer, issue, issue_for_pod};
+pub use issue::{Issue, LIFE_SECONDS_DEFAULT, LIFE_SECONDS_MAX, issue, issue_for_pod};
+pub use issuer::{IssuerError, TokenIssuer};
 
 use crate::request::User;
 use crate::world::{Snapshot, Stored};

@@ -52,6 +52,11 @@ pub enum IdentityError {
     #[error("cannot use {}: {cause}; move it away to have the keys made anew, which ends every token of a service account",
         path.display())]
     TokenKeys { path: PathBuf, cause: String },
+    #[error(
+        "16 keys that were retired within a day still verify tokens: wait until the first of them is over, or end all tokens by \
+         `watchbell service-account rotate-key --revoke`"
+    )]
+    TooManyTokenKeys,
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
@@ -105,9 +110,9 @@ impl Identity {
         })
     }
 
-    /// Has tokens of service accounts be issued under this URL, at which others find the keys.
-    pub fn with_issuer(self, url: &str) -> Identity {
-        Identity { issuer: TokenIssuer::new(url), ..self }
+    /// Has tokens of service accounts be issued by this issuer.
+    pub fn with_issuer(self, issuer: TokenIssuer) -> Identity {
+        Identity { issuer, ..self }
     }
 
     /// Who signs the tokens of service accounts.

@@ -19,6 +19,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 use watchbell_api::decode;
 use watchbell_core::service_account::LIFE_SECONDS_MAX;
+use watchbell_core::world::rfc3339;
 
 use crate::jwt::{
     Algorithm, Claims, Expect, JwtError, KeyError, KeySet, SigningKey, Unverified, VerifyingKey,
@@ -29,6 +30,8 @@ const FILE: &str = "service-account-keys.json";
 const VERSION: i64 = 1;
 /// A key signs so long, then the next one does.
 const SIGNS_SECONDS: i64 = 30 * 86_400;
+/// So many that were retired may verify beside it: each is tried where a token names none.
+const RETIRED_MAX: usize = 16;
 /// The server's own clock is meant, which may be set back a little.
 const LEEWAY_SECONDS: i64 = 10;
 
@@ -109,42 +112,65 @@ impl TokenKeys {
     /// Makes a new key when its time has come, and forgets those whose tokens are over.
     pub fn tend(&self, now: Timestamp) -> Result<(), IdentityError> {
         let now = now.as_second();
-        let current = self.current.load();
-        if now - current.made_at >= SIGNS_SECONDS {
-            return self.rotate(Rotation::Retire, Timestamp::from_second(now).unwrap_or_default());
-        }
-        if current.retired.iter().any(|(_, until)| *until < now) {
-            let mut retired = current.retired.clone();
-            retired.retain(|(_, until)| *until >= now);
-            let next = Current::read_key(current.pkcs8.clone(), current.made_at, retired)
-                .map_err(|e| self.unusable(&e))?;
-            return self.replace(next);
-        }
-        Ok(())
+        self.change(|current| {
+            if now - current.made_at >= SIGNS_SECONDS {
+                return self.next(current, Rotation::Retire, now).map(Some);
+            }
+            if current.retired.iter().all(|(_, until)| *until >= now) {
+                return Ok(None);
+            }
+            let retired = current.still_retired(now);
+            Current::read_key(current.pkcs8.clone(), current.made_at, retired)
+                .map(Some)
+                .map_err(|e| self.unusable(&e))
+        })
     }
 
     /// Has a new key sign from now on.
+    ///
+    /// # Errors
+    /// The file cannot be written, or too many keys that were retired still verify.
     pub fn rotate(&self, rotation: Rotation, now: Timestamp) -> Result<(), IdentityError> {
-        let now = now.as_second();
-        let current = self.current.load();
+        self.change(|current| self.next(current, rotation, now.as_second()).map(Some))
+    }
+
+    fn next(&self, current: &Current, rotation: Rotation, now: i64) -> Result<Current, IdentityError> {
         let retired = match rotation {
             Rotation::Revoke => Vec::new(),
             Rotation::Retire => {
-                let until = now + LIFE_SECONDS_MAX + LEEWAY_SECONDS;
-                let mut retired = current.retired.clone();
-                retired.retain(|(_, until)| *until >= now);
-                retired.push((current.signing.public().clone(), until));
+                let mut retired = current.still_retired(now);
+                if retired.len() >= RETIRED_MAX {
+                    return Err(IdentityError::TooManyTokenKeys);
+                }
+                retired.push((current.signing.public().clone(), now + LIFE_SECONDS_MAX + LEEWAY_SECONDS));
                 retired
             }
         };
-        self.replace(Current::new(retired, now)?)
+        Current::new(retired, now)
     }
 
-    fn replace(&self, next: Current) -> Result<(), IdentityError> {
+    /// Changes the keys, in the file first. One at a time: what is decided is decided over what the one before left, so that no
+    /// key comes back that was revoked meanwhile.
+    fn change(
+        &self,
+        next: impl FnOnce(&Current) -> Result<Option<Current>, IdentityError>,
+    ) -> Result<(), IdentityError> {
         let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(next) = next(&self.current.load())? else { return Ok(()) };
         files::replace(&self.path, next.to_json().to_string().as_bytes())?;
         self.current.store(Arc::new(next));
         Ok(())
+    }
+
+    /// Which keys there are: `{"signing": {"keyID", "since"}, "retired": [{"keyID", "until"}]}`.
+    pub fn describe(&self) -> Value {
+        let current = self.current.load();
+        let retired =
+            current.retired.iter().map(|(key, until)| json!({"keyID": key.id(), "until": rfc3339(*until)}));
+        json!({
+            "signing": {"keyID": current.signing.public().id(), "since": rfc3339(current.made_at)},
+            "retired": retired.collect::<Vec<_>>(),
+        })
     }
 
     fn unusable(&self, error: &KeyError) -> IdentityError {
@@ -177,6 +203,11 @@ impl Current {
         let keys = std::iter::once(signing.public()).chain(retired.iter().map(|(key, _)| key));
         let set = KeySet { keys: keys.cloned().collect() };
         Ok(Current { pkcs8, made_at, signing, retired, set })
+    }
+
+    /// Those that were retired and whose tokens are not over.
+    fn still_retired(&self, now: i64) -> Vec<(VerifyingKey, i64)> {
+        self.retired.iter().filter(|(_, until)| *until >= now).cloned().collect()
     }
 
     fn to_json(&self) -> Value {
@@ -270,6 +301,43 @@ mod tests {
         }
         let again = TokenKeys::open(dir.path(), at(START)).unwrap();
         assert_eq!((published(&again), again.jwks()), (1, keys.jwks()));
+    }
+
+    /// What one change leaves the next begins with: no key is lost, and none that was revoked comes back.
+    #[test]
+    fn changes_at_once_come_one_after_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = TokenKeys::open(dir.path(), at(START)).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        keys.rotate(Rotation::Retire, at(START)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(published(&keys), 17, "each of the 16 before is still there");
+        let error = keys.rotate(Rotation::Retire, at(START)).unwrap_err().to_string();
+        assert!(error.contains("16 keys") && error.contains("--revoke"), "{error}");
+        let stolen = token(&keys, START);
+        std::thread::scope(|scope| {
+            let revoke = scope.spawn(|| keys.rotate(Rotation::Revoke, at(START)).unwrap());
+            scope.spawn(|| {
+                for _ in 0..8 {
+                    keys.tend(at(START)).unwrap();
+                }
+            });
+            revoke.join().unwrap();
+            assert_eq!(verify(&keys, &stolen, START), Err(JwtError::UnknownKey));
+        });
+        assert_eq!(verify(&keys, &stolen, START), Err(JwtError::UnknownKey));
+        let told = keys.describe();
+        assert_eq!(told["signing"]["keyID"], keys.jwks()["keys"][0]["kid"]);
+        assert_eq!(
+            (&told["signing"]["since"], &told["retired"]),
+            (&json!("2027-01-15T08:00:00Z"), &json!([]))
+        );
     }
 
     #[test]

@@ -177,6 +177,7 @@ impl Agent {
                 }
             }
             Command::RemoveVolume { name } => self.effects.push(Effect::RemoveFolder(name)),
+            Command::RefreshTokens => self.renew_tokens(now),
             Command::Synced => self.synced(),
             Command::Acknowledge { uid } => match self.pods.get(&uid) {
                 Some(pod) if pod.is_over => {

@@ -14,7 +14,7 @@ use watchbell_core::access::{Decision, Deed, Impersonation, Rbac};
 use watchbell_core::request::User;
 
 use crate::request::{ImagePath, ObjectPath, Query, ReviewPath, Route, Sub, Verb, percent_decode};
-use crate::verbs::images;
+use crate::verbs::{images, keys};
 
 /// A deed that outlives the line of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +95,10 @@ pub(crate) fn needed(
             let named = if matches!(image, ImagePath::One(_)) { Named::Yes } else { Named::No };
             let verb = images::verb(method, image).unwrap_or_else(|_| verb_of(method, named));
             vec![Right::of(verb, "watchbell.dev", "images", "", "", images::name(image, query))]
+        }
+        Ok(Route::SigningKeys(path)) => {
+            let verb = keys::verb(method, *path).unwrap_or_else(|_| verb_of(method, Named::No));
+            vec![Right::of(verb, "watchbell.dev", "tokenkeys", "", "", "")]
         }
         Ok(Route::Definitions) => {
             let verb = if query.flag("watch") { "watch" } else { verb_of(method, Named::No) };
@@ -329,6 +333,11 @@ mod tests {
         check(&format!("POST {images}:pull?name=a"), &["pull watchbell.dev images - a"]);
         check(&format!("POST {images}:prune"), &["prune watchbell.dev images - -"]);
         check(&format!("PATCH {images}/a"), &["patch watchbell.dev images - a"]);
+        let keys = "/apis/watchbell.dev/v1alpha1/tokenkeys";
+        check(&format!("GET {keys}"), &["list watchbell.dev tokenkeys - -"]);
+        check(&format!("POST {keys}:rotate"), &["rotate watchbell.dev tokenkeys - -"]);
+        check(&format!("POST {keys}:revoke"), &["revoke watchbell.dev tokenkeys - -"]);
+        check(&format!("DELETE {keys}:revoke"), &["deletecollection watchbell.dev tokenkeys - -"]);
         check(
             "GET /apis/apiextensions.k8s.io/v1/customresourcedefinitions",
             &["list apiextensions.k8s.io customresourcedefinitions - -"],

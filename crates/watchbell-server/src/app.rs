@@ -30,8 +30,8 @@ use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
 use crate::state::State;
 use crate::verbs::stream::{self, Upgrade};
-use crate::verbs::{admission, images, list, log, read, review, sandbox, token, watch, write};
-use crate::{discovery, documents};
+use crate::verbs::{admission, images, keys, list, log, read, review, sandbox, token, watch, write};
+use crate::{discovery, documents, probes};
 
 /// How many logs are read at once: each may hold a thread.
 const LOGS_MAX: u64 = 256;
@@ -217,7 +217,9 @@ impl App {
     ) -> Result<Response<Body>, ApiError> {
         if let Ok(Route::Probe(probe)) = route {
             require_get(request.method())?;
-            return Ok(documents::probe(self, probe));
+            let query = Query::parse(request.uri().query().unwrap_or_default());
+            // A query that cannot be read asks for nothing more.
+            return Ok(probes::answer(&self.state, probe, &query.unwrap_or_default()));
         }
         // Who asks.
         let caller = caller.as_ref().map_err(|refused| {
@@ -327,6 +329,7 @@ impl App {
                 images::verb(&head.method, &path)?;
                 images::serve(self, call, &head.method, &path, incoming).await
             }
+            Route::SigningKeys(path) => keys::serve(self, call, &head.method, path, incoming).await,
             other => {
                 require_get(&head.method)?;
                 self.document(call, other).await
@@ -350,9 +353,11 @@ impl App {
             Route::Group(group) => discovery::group(call, &group),
             Route::Resources { group, version } => discovery::resources(call, &group, &version),
             // Answered before.
-            Route::Probe(_) | Route::Object(_) | Route::Review(_) | Route::Images(_) => {
-                Err(crate::request::no_such_path())
-            }
+            Route::Probe(_)
+            | Route::Object(_)
+            | Route::Review(_)
+            | Route::Images(_)
+            | Route::SigningKeys(_) => Err(crate::request::no_such_path()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is no resource: version, health, OpenAPI documents, metrics.
+//! What is no resource: version, OpenAPI documents, metrics.
 
 mod swagger_wire;
 
@@ -16,7 +16,7 @@ use crate::blocking::blocking;
 use crate::body::{Body, whole};
 use crate::discovery;
 use crate::request::accept::Answer;
-use crate::request::{Probe, no_such_path};
+use crate::request::no_such_path;
 use crate::respond::{self, Gzip};
 use crate::verbs::asked::{Asked, REVIEWS};
 
@@ -45,21 +45,6 @@ fn architecture() -> &'static str {
     }
 }
 
-/// Alive while the process answers; ready and healthy while the state takes changes.
-pub(crate) fn probe(app: &App, probe: Probe) -> Response<Body> {
-    let name = match probe {
-        Probe::Live => return respond::text(StatusCode::OK, "ok"),
-        Probe::Health => "healthz",
-        Probe::Ready => "readyz",
-    };
-    if app.state.is_closed() {
-        // Everybody may ask; why it ends is for the server's own log.
-        let text = format!("[-]state failed: the server is ending\n{name} check failed\n");
-        return respond::text(StatusCode::INTERNAL_SERVER_ERROR, text);
-    }
-    respond::text(StatusCode::OK, "ok")
-}
-
 /// `/`: where to go from here.
 pub(crate) fn root(call: &Call) -> Result<Response<Body>, ApiError> {
     let answer = Answer::document(&call.accept);
@@ -86,9 +71,11 @@ pub(crate) fn root(call: &Call) -> Result<Response<Body>, ApiError> {
 
 /// `/.well-known/openid-configuration` (OpenID Connect Discovery): what others need to verify tokens of service accounts.
 pub(crate) fn openid_configuration(app: &App, call: &Call) -> Result<Response<Body>, ApiError> {
-    let issuer = &app.identity.issuer().url;
+    let issuer = app.identity.issuer();
+    // As in Kubernetes: an issuer that is none of OpenID's is not described.
+    let keys = issuer.keys_at().ok_or_else(no_such_path)?;
     let document = json!({
-        "issuer": issuer, "jwks_uri": format!("{issuer}/openid/v1/jwks"), "response_types_supported": ["id_token"],
+        "issuer": issuer.url, "jwks_uri": keys, "response_types_supported": ["id_token"],
         "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
     });
     Ok(of_issuer("application/json", &document, call))

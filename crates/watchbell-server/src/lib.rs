@@ -31,6 +31,7 @@ mod metrics;
 mod notes;
 mod pins;
 mod present;
+mod probes;
 mod request;
 mod respond;
 mod server;

@@ -18,6 +18,7 @@ use watchbell_core::service_account::Issue;
 use watchbell_core::world::{AuditRecord, ISSUED};
 
 use crate::request::{ObjectPath, Query, Route, Sub, Verb};
+use crate::verbs::keys;
 use crate::verbs::stream::Outcome;
 
 /// The longest a note waits.
@@ -171,6 +172,13 @@ impl Answered<'_> {
                 if let Some(namespace) = &path.namespace {
                     body["objectRef"]["namespace"] = namespace.clone().into();
                 }
+            }
+            Some(Route::SigningKeys(path)) => {
+                let verb = keys::verb(self.method, *path).ok();
+                body["verb"] =
+                    verb.map_or_else(|| self.method.as_str().to_ascii_lowercase(), str::to_owned).into();
+                body["objectRef"] =
+                    json!({"resource": "tokenkeys", "apiGroup": "watchbell.dev", "apiVersion": "v1alpha1"});
             }
             Some(Route::Images(_)) => body["verb"] = self.method.as_str().to_ascii_lowercase().into(),
             _ if refused => body["verb"] = self.method.as_str().to_ascii_lowercase().into(),

@@ -14,7 +14,7 @@ pub(crate) mod query;
 use hyper::Method;
 use watchbell_api::{ApiError, Reason};
 
-pub(crate) use path::{ImagePath, ObjectPath, Probe, ReviewPath, Route, Sub};
+pub(crate) use path::{ImagePath, KeysPath, ObjectPath, Probe, ReviewPath, Route, Sub};
 pub(crate) use query::{Query, percent_decode};
 
 /// Kubernetes' word for what a request does to a resource; what authorization and audit speak of.

@@ -51,6 +51,8 @@ pub(crate) enum Input {
     Write(Box<Request>, Answer),
     Report(Report),
     Note(Note),
+    /// What tokens were signed by holds no longer: pods get others.
+    RefreshTokens,
     /// The wall clock was set.
     ClockStep,
     /// The journal failed beside the writer, in a way that only a new start can heal.
@@ -65,7 +67,12 @@ impl Input {
             Input::Report(Report::Status { status, .. }) => !status.phase.is_terminal(),
             // It comes before the status that it is about.
             Input::Report(Report::Started { .. }) | Input::Note(_) => true,
-            Input::Write(..) | Input::Report(_) | Input::ClockStep | Input::Fatal(_) | Input::End => false,
+            Input::Write(..)
+            | Input::Report(_)
+            | Input::RefreshTokens
+            | Input::ClockStep
+            | Input::Fatal(_)
+            | Input::End => false,
         }
     }
 }
@@ -182,6 +189,12 @@ impl State {
     /// Leaves a note for the audit journal. Nobody waits for it; when the writer has ended there is no journal.
     pub(crate) fn note(&self, note: Note) {
         let _ = self.inner.inputs.send(Input::Note(note));
+    }
+
+    /// Has the node ask for the tokens of its pods anew.
+    pub(crate) fn refresh_tokens(&self) {
+        // When the writer has ended the node has too, and asks when it begins again.
+        let _ = self.inner.inputs.send(Input::RefreshTokens);
     }
 
     /// Where the node's reports go.

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod asked;
 pub(crate) mod images;
 mod issue;
+pub(crate) mod keys;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod read;

@@ -104,6 +104,8 @@ impl Task {
                 Input::Write(request, answer) => writes.push((request, answer)),
                 Input::Report(report) => reports.push(report),
                 Input::Note(note) => self.notes.add(note),
+                // The node's end of the channel lives as long as the server.
+                Input::RefreshTokens => drop(self.node.send(Command::RefreshTokens)),
                 Input::ClockStep => {}
                 Input::Fatal(cause) => return self.fail(&cause),
                 Input::End => next = Next::End,

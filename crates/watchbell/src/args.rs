@@ -115,6 +115,7 @@ pub(crate) enum Command {
     Db(cmd::db::Args),
     Doctor(cmd::doctor::Args),
     User(cmd::user::Args),
+    ServiceAccount(cmd::service_account::Args),
     Backup(cmd::backup::Args),
     Restore(cmd::restore::Args),
     Version(cmd::version::Args),

@@ -29,6 +29,7 @@ mod patch;
 mod session;
 mod socket;
 mod target;
+mod token_issuer;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource, Uid};
 
-use super::{Binding, BoundKind, Named, account_of};
+use super::{Binding, BoundKind, Named, TokenIssuer, account_of};
 use crate::world::{NODE_NAME, Snapshot, Stored, rfc3339};
 
 /// What is asked for when nothing is said: an hour.
@@ -16,32 +16,6 @@ const LIFE_SECONDS_MIN: i64 = 600;
 const ASKED_SECONDS_MAX: i64 = 1 << 32;
 const AUDIENCES_MAX: usize = 32;
 const AUDIENCE_BYTES_MAX: usize = 1024;
-
-/// Who signs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenIssuer {
-    /// `iss`
-    pub url: String,
-    /// Other names under which it issued tokens before: these still hold.
-    pub earlier: Vec<String>,
-    /// Whom a token is for that names nobody: this server.
-    pub audiences: Vec<String>,
-}
-
-impl TokenIssuer {
-    /// Kubernetes' own name for the API server of a cluster.
-    pub const DEFAULT_URL: &str = "https://kubernetes.default.svc.cluster.local";
-
-    /// An issuer whose tokens are for itself, if not for others.
-    pub fn new(url: &str) -> TokenIssuer {
-        TokenIssuer { url: url.into(), earlier: Vec::new(), audiences: vec![url.into()] }
-    }
-
-    /// Whether a token that names this issuer is one of ours.
-    pub fn accepts(&self, issuer: &str) -> bool {
-        self.url == issuer || self.earlier.iter().any(|earlier| earlier == issuer)
-    }
-}
 
 /// A token that may be signed.
 #[derive(Debug, Clone, PartialEq)]

@@ -83,6 +83,21 @@ impl Site {
 }
 
 impl Agent {
+    /// Has the tokens of all pods be replaced now, whatever is left of their lives.
+    pub(super) fn renew_tokens(&mut self, now: Now) {
+        let mut due = Vec::new();
+        for (uid, pod) in &mut self.pods {
+            // One that has not asked yet gets a new one by itself.
+            if pod.refresh_at.is_some() {
+                pod.refresh_at = Some(now.mono);
+                due.push(*uid);
+            }
+        }
+        for uid in due {
+            self.touch(uid);
+        }
+    }
+
     /// Replaces the files of the pod's volumes with tokens when their time has come.
     pub(super) fn refresh_tokens(&mut self, pod: &mut Pod, now: Now) {
         if pod.refresh_at.is_none_or(|at| at > now.mono) {

@@ -15,6 +15,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::ring};
 
+/// What a client shows when it connects.
+#[derive(Debug, Clone, Copy)]
+enum Certificate {
+    None,
+    Own,
+}
+
 pub(crate) struct Client {
     stream: StreamOwned<ClientConnection, TcpStream>,
     /// What was read beyond the last answer.
@@ -23,6 +30,14 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(kubeconfig: &Path) -> Client {
+        Client::connect_with(kubeconfig, Certificate::Own)
+    }
+
+    pub(crate) fn connect_as_nobody(kubeconfig: &Path) -> Client {
+        Client::connect_with(kubeconfig, Certificate::None)
+    }
+
+    fn connect_with(kubeconfig: &Path, certificate: Certificate) -> Client {
         let config = watchbell_api::decode::yaml(&std::fs::read(kubeconfig).unwrap()).unwrap().remove(0);
         let data = |value: &Value| BASE64_STANDARD.decode(value.as_str().unwrap()).unwrap();
         let cluster = &config["clusters"][0]["cluster"];
@@ -33,12 +48,16 @@ impl Client {
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(
-                vec![CertificateDer::from_pem_slice(&data(&user["client-certificate-data"])).unwrap()],
-                PrivateKeyDer::from_pem_slice(&data(&user["client-key-data"])).unwrap(),
-            )
-            .unwrap();
+            .with_root_certificates(roots);
+        let tls = match certificate {
+            Certificate::None => tls.with_no_client_auth(),
+            Certificate::Own => tls
+                .with_client_auth_cert(
+                    vec![CertificateDer::from_pem_slice(&data(&user["client-certificate-data"])).unwrap()],
+                    PrivateKeyDer::from_pem_slice(&data(&user["client-key-data"])).unwrap(),
+                )
+                .unwrap(),
+        };
         let address = cluster["server"].as_str().unwrap().trim_start_matches("https://");
         let connection =
             ClientConnection::new(Arc::new(tls), ServerName::try_from("127.0.0.1").unwrap()).unwrap();
@@ -69,6 +88,26 @@ impl Client {
         let mut whole = Vec::new();
         self.answer(&mut |piece| whole.extend_from_slice(piece));
         whole
+    }
+
+    /// Asks for a list with a token.
+    pub(crate) fn ask(&mut self, path: &str, token: &str) {
+        self.send("GET", path, &format!("Authorization: Bearer {token}\r\n"), b"");
+        self.answer(&mut |_| {});
+    }
+
+    /// Begins to post, and does not say all that it means to.
+    pub(crate) fn begin(&mut self, path: &str, token: &str, length: usize, body: &[u8]) -> io::Result<()> {
+        self.stream.write_all(posted(path, token, length).as_bytes())?;
+        self.stream.write_all(body)
+    }
+
+    /// Posts, and gives the code of the answer.
+    pub(crate) fn post(&mut self, path: &str, token: &str, body: &[u8]) -> u16 {
+        self.begin(path, token, body.len(), body).unwrap();
+        let (code, length) = self.head_of_any();
+        self.body(length.expect("an answer that is small says how long it is"), &mut |_| {});
+        code
     }
 
     /// How many bytes a list has.
@@ -132,8 +171,15 @@ impl Client {
         }
     }
 
-    /// The head of an answer: how long its body is; `None`: it comes in chunks.
+    /// The head of a good answer: how long its body is; `None`: it comes in chunks.
     fn head(&mut self) -> Option<usize> {
+        let (code, length) = self.head_of_any();
+        assert!(matches!(code, 200..=209), "{code}: {}", String::from_utf8_lossy(&self.rest));
+        length
+    }
+
+    /// The code of an answer, and how long its body is.
+    fn head_of_any(&mut self) -> (u16, Option<usize>) {
         let first = self.line();
         let mut length = None;
         loop {
@@ -145,8 +191,8 @@ impl Client {
                 length = Some(value.parse().unwrap());
             }
         }
-        assert!(first.starts_with("HTTP/1.1 20"), "{first}: {}", String::from_utf8_lossy(&self.rest));
-        length
+        let code = first.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (code.unwrap_or_else(|| panic!("{first} is no answer")), length)
     }
 
     fn answer(&mut self, take: &mut dyn FnMut(&[u8])) {
@@ -188,4 +234,11 @@ impl Watcher {
         self.is_over.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
+}
+
+fn posted(path: &str, token: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n"
+    )
 }

@@ -1,10 +1,12 @@
-//! What the API costs: lists of many pods, watchers of a large Job, and an apply loop, each in the forms that clients ask for.
+//! What the API costs: the memory under attack, lists of many pods, watchers of a large Job, and an apply loop, each in the forms
+//! that clients ask for.
 //!
-//! `cargo bench -p watchbell-server --bench api` (no root). Fewer pods: `-- PODS SECONDS`. The server is a process of its own, with
+//! `cargo bench -p watchbell-server --bench api` (no root). Fewer pods: `-- PODS SECONDS CONNECTIONS`. The server is a process of its own, with
 //! a real journal and a node that starts nothing: every pod is running and done when it is told to start.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
+mod attack;
 mod client;
 mod server;
 
@@ -41,6 +43,7 @@ fn main() {
     let numbers: Vec<usize> = arguments.iter().filter_map(|a| a.parse().ok()).collect();
     let pods = numbers.first().copied().unwrap_or(10_000);
     let time = Duration::from_secs(numbers.get(1).copied().unwrap_or(5) as u64);
+    attack::measure(numbers.get(2).copied().unwrap_or(4096), time);
     lists(pods, time);
     watches(pods);
     applies(time);

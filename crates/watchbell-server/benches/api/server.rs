@@ -59,6 +59,11 @@ impl Process {
         Client::connect(&self.kubeconfig())
     }
 
+    /// A client without a certificate.
+    pub(crate) fn stranger(&self) -> Client {
+        Client::connect_as_nobody(&self.kubeconfig())
+    }
+
     pub(crate) fn watch(&self, path: &str, accept: &str) -> Watcher {
         self.client().watch(path, accept)
     }

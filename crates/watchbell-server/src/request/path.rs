@@ -24,6 +24,8 @@ pub(crate) enum Route {
     OpenIdConfiguration,
     /// `/openid/v1/jwks`
     TokenKeys,
+    /// `/apis/watchbell.dev/v1alpha1/tokenkeys`: which keys sign and verify tokens of service accounts.
+    SigningKeys(KeysPath),
     /// `/openapi/v2`
     OpenApiV2,
     /// `/openapi/v3`
@@ -147,6 +149,17 @@ pub(crate) enum ImagePath {
     Prune,
 }
 
+/// What is asked of the keys of service accounts' tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeysPath {
+    /// `tokenkeys`
+    All,
+    /// `tokenkeys:rotate`
+    Rotate,
+    /// `tokenkeys:revoke`
+    Revoke,
+}
+
 impl Route {
     /// Reads the path of a URI, still percent-encoded.
     pub(crate) fn parse(path: &str) -> Result<Route, ApiError> {
@@ -167,6 +180,9 @@ impl Route {
             ["readyz"] => Route::Probe(Probe::Ready),
             ["version"] => Route::Version,
             ["metrics"] => Route::Metrics,
+            ["apis", "watchbell.dev", "v1alpha1", "tokenkeys"] => Route::SigningKeys(KeysPath::All),
+            ["apis", "watchbell.dev", "v1alpha1", "tokenkeys:rotate"] => Route::SigningKeys(KeysPath::Rotate),
+            ["apis", "watchbell.dev", "v1alpha1", "tokenkeys:revoke"] => Route::SigningKeys(KeysPath::Revoke),
             [".well-known", "openid-configuration"] => Route::OpenIdConfiguration,
             ["openid", "v1", "jwks"] => Route::TokenKeys,
             ["openapi", "v2"] => Route::OpenApiV2,

@@ -27,8 +27,11 @@ impl Query {
                     "the query has more than {PARAMETERS_MAX} parameters"
                 )));
             }
-            // Two readers would disagree on which of them counts. `dryRun` is a list, `command` has a value a word.
-            if !matches!(key.as_str(), "dryRun" | "command") && pairs.iter().any(|(k, _)| *k == key) {
+            // Two readers would disagree on which of them counts. `dryRun` and `exclude` are lists, `command` has a
+            // value a word.
+            if !matches!(key.as_str(), "dryRun" | "command" | "exclude")
+                && pairs.iter().any(|(k, _)| *k == key)
+            {
                 return Err(ApiError::bad_request(format!(
                     "the query has the parameter {key:?} twice: give it once"
                 )));

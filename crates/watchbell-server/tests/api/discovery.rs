@@ -116,9 +116,13 @@ fn openapi_by_hash() {
 fn health_is_open_to_everybody() {
     let h = Harness::start();
     let anonymous = h.client.anonymous();
-    for path in ["/healthz", "/livez", "/readyz", "/readyz?verbose"] {
+    for path in ["/healthz", "/livez", "/readyz", "/readyz?exclude=ping&exclude=journal", "/livez?%"] {
         let answer = anonymous.get(path);
         assert_eq!((answer.code, answer.text.as_str()), (200, "ok"), "{path}");
     }
+    let told = anonymous.get("/readyz?verbose").expect_text(200);
+    assert_eq!(told, "[+]ping ok\n[+]journal ok\n[+]shutdown ok\nreadyz check passed\n");
+    let told = anonymous.get("/livez?verbose&exclude=etcd").expect_text(200);
+    assert!(told.ends_with("no matches for \"etcd\"\nlivez check passed\n"), "{told}");
     anonymous.post("/readyz", &serde_json::json!({})).expect_refusal(405, "MethodNotAllowed", "");
 }

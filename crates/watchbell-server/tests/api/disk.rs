@@ -173,7 +173,11 @@ fn part_with_a_file_size_limit() {
     // Everybody may hear that it ends, but not why.
     let ready = h.client.anonymous().get("/readyz");
     assert_eq!(ready.code, 500);
-    assert!(ready.text.contains("ending") && !ready.text.contains("journal.db"), "{}", ready.text);
+    assert!(
+        ready.text.contains("[-]journal failed: reason withheld") && !ready.text.contains("journal.db"),
+        "{}",
+        ready.text
+    );
     std::fs::write(dir.join("acknowledged"), acknowledged).unwrap();
     std::fs::rename(h.dir.path(), dir.join("data")).unwrap();
 }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use watchbell_api::node::{Capacity, Command, ImageRequest, Images, LogQuery, LogSource, LogStream, Report};
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
 use watchbell_api::{ApiError, Reason, Uid};
+use watchbell_core::service_account::TokenIssuer;
 use watchbell_core::world::{Config, Machine};
 use watchbell_identity::Identity;
 use watchbell_identity::oidc::{Issuer, IssuerConfig};
@@ -52,13 +53,19 @@ impl Harness {
         Harness::start_as(tempfile::tempdir().unwrap(), &Options::default(), issuers)
     }
 
+    /// A server that issues tokens of service accounts so.
+    pub(crate) fn with_token_issuer(dir: TempDir, issuer: TokenIssuer) -> Harness {
+        let connections = ConnectionLimits::of(u64::MAX);
+        Harness::start_whole(dir, &Options::default(), Vec::new(), connections, Some(issuer))
+    }
+
     /// A server with so few places for connections.
     pub(crate) fn with_connections(connections: ConnectionLimits) -> Harness {
-        Harness::start_whole(tempfile::tempdir().unwrap(), &Options::default(), Vec::new(), connections)
+        Harness::start_whole(tempfile::tempdir().unwrap(), &Options::default(), Vec::new(), connections, None)
     }
 
     fn start_as(dir: TempDir, options: &Options, issuers: Vec<IssuerConfig>) -> Harness {
-        Harness::start_whole(dir, options, issuers, ConnectionLimits::of(u64::MAX))
+        Harness::start_whole(dir, options, issuers, ConnectionLimits::of(u64::MAX), None)
     }
 
     fn start_whole(
@@ -66,10 +73,14 @@ impl Harness {
         options: &Options,
         issuers: Vec<IssuerConfig>,
         connections: ConnectionLimits,
+        token_issuer: Option<TokenIssuer>,
     ) -> Harness {
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let (store, report) = Store::open_with(dir.path(), options).unwrap();
-        let identity = Identity::open(dir.path(), listen, "testhost").unwrap();
+        let mut identity = Identity::open(dir.path(), listen, "testhost").unwrap();
+        if let Some(issuer) = token_issuer {
+            identity = identity.with_issuer(issuer);
+        }
         let config = Config {
             machine: Machine {
                 kernel_version: "6.6.0".into(),

@@ -5,6 +5,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::types::pod_status::{ContainerState, Phase};
+use watchbell_core::service_account::TokenIssuer;
 use watchbell_identity::{Identity, Rotation};
 
 use crate::client::Answer;
@@ -346,4 +347,99 @@ fn kubectl_asks_for_tokens_and_comes_with_them() {
         "may not specify a duration less than 10 minutes",
     );
     kubectl.refused(&["create", "token", "nobody"], "", "serviceaccounts \"nobody\" not found");
+}
+
+/// Of several issuers the first signs, and tokens of all are taken; the documents follow it.
+#[test]
+fn a_server_may_change_the_name_under_which_it_issues() {
+    let read = |issuers: &[&str], audiences: &[&str]| {
+        let owned = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+        TokenIssuer::of_flags(&owned(issuers), &owned(audiences), None).unwrap()
+    };
+    let (old, new) = ("https://old.example", "https://new.example/x");
+    let h = Harness::with_token_issuer(tempfile::tempdir().unwrap(), read(&[old], &["here"]));
+    h.client.post(ACCOUNTS, &json!({"metadata": {"name": "robot"}})).expect(201);
+    let of_old = token(&h, json!({}));
+    assert_eq!((&claims(&of_old)["iss"], &claims(&of_old)["aud"]), (&json!(old), &json!(["here"])));
+    who(&h, &of_old).expect(201);
+    is_nobody(&h, &token(&h, json!({"audiences": ["vault"]})));
+
+    let h = Harness::with_token_issuer(h.stop(), read(&[new, old], &["here", "there"]));
+    let of_new = token(&h, json!({}));
+    assert_eq!((&claims(&of_new)["iss"], &claims(&of_new)["aud"]), (&json!(new), &json!(["here", "there"])));
+    for text in [&of_old, &of_new, &token(&h, json!({"audiences": ["there", "vault"]}))] {
+        who(&h, text).expect(201);
+    }
+    let told = h.client.get("/.well-known/openid-configuration").expect(200);
+    assert_eq!((&told["issuer"], &told["jwks_uri"]), (&json!(new), &json!(format!("{new}/openid/v1/jwks"))));
+    let review =
+        h.client.post(REVIEWS, &json!({"spec": {"token": of_old, "audiences": ["here"]}})).expect(201);
+    assert_eq!(
+        (&review["status"]["authenticated"], &review["status"]["audiences"]),
+        (&json!(true), &json!(["here"]))
+    );
+
+    // What is no longer an issuer issued nothing; one that OpenID does not know is not described.
+    let h = Harness::with_token_issuer(h.stop(), read(&["kubernetes/serviceaccount", new], &["here"]));
+    is_nobody(&h, &of_old);
+    who(&h, &of_new).expect(201);
+    who(&h, &token(&h, json!({}))).expect(201);
+    h.client.get("/.well-known/openid-configuration").expect_refusal(404, "NotFound", "");
+    h.client.get("/openid/v1/jwks").expect(200);
+}
+
+#[test]
+fn the_key_is_rotated_and_revoked_while_the_server_runs() {
+    let h = start();
+    let keys = "/apis/watchbell.dev/v1alpha1/tokenkeys";
+    let first = token(&h, json!({}));
+    let before = h.client.get(keys).expect(200);
+    assert_eq!(before["retired"], json!([]));
+    let rotated = h.client.post(&format!("{keys}:rotate"), &json!({})).expect(200);
+    assert_eq!(rotated["retired"][0]["keyID"], before["signing"]["keyID"]);
+    assert_ne!(rotated["signing"]["keyID"], before["signing"]["keyID"]);
+    let second = token(&h, json!({}));
+    for text in [&first, &second] {
+        who(&h, text).expect(201);
+    }
+    let revoked = h.client.post(&format!("{keys}:revoke"), &json!({})).expect(200);
+    assert_eq!(revoked["retired"], json!([]));
+    for text in [&first, &second] {
+        is_nobody(&h, text);
+    }
+    // The node asks for the tokens of its pods anew.
+    h.command(|command| matches!(command, watchbell_api::node::Command::RefreshTokens).then_some(()));
+    let third = token(&h, json!({}));
+    who(&h, &third).expect(201);
+    // Rotating is no right to revoke, nor is administering what a namespace holds.
+    h.bind("default", "admin", "ada");
+    let ada = h.as_user("ada", &[]);
+    for verb in ["rotate", "revoke"] {
+        let words = format!("cannot {verb} resource \"tokenkeys\" in API group \"watchbell.dev\"");
+        ada.post(&format!("{keys}:{verb}"), &json!({})).expect_refusal(403, "Forbidden", &words);
+    }
+    h.client.delete(&format!("{keys}:revoke")).expect_refusal(405, "MethodNotAllowed", "");
+    who(&h, &third).expect(201);
+    let dir = h.stop();
+    let (mut store, _) = watchbell_store::Store::open(dir.path()).unwrap();
+    let mut verbs = Vec::new();
+    store
+        .load_audit::<watchbell_store::Error>(0, &mut |row| {
+            let entry: Value = serde_json::from_slice(&row.body).unwrap();
+            if entry["objectRef"]["resource"] == "tokenkeys" {
+                verbs.push((
+                    entry["verb"].as_str().unwrap().to_owned(),
+                    entry["responseStatus"]["code"].clone(),
+                ));
+            }
+            Ok(())
+        })
+        .unwrap();
+    for wanted in [("rotate", 200), ("revoke", 200), ("rotate", 403), ("revoke", 403)] {
+        assert!(verbs.contains(&(wanted.0.to_owned(), json!(wanted.1))), "{verbs:?}");
+    }
+    drop(store);
+    let h = Harness::start_in(dir);
+    is_nobody(&h, &first);
+    who(&h, &third).expect(201);
 }

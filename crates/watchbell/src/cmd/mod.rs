@@ -24,6 +24,7 @@ pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod scan;
 pub(crate) mod serve;
+pub(crate) mod service_account;
 pub(crate) mod suspend;
 pub(crate) mod trace;
 pub(crate) mod trigger;
@@ -61,6 +62,7 @@ pub(crate) fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Db(args) => db::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::User(args) => user::run(args, &cli.connect(None)),
+        Command::ServiceAccount(args) => service_account::run(args, &cli.connect(None)),
         Command::Backup(args) => backup::run(args),
         Command::Restore(args) => restore::run(args),
         Command::Version(args) => version::run(args, &cli.connect(None)),

@@ -19,6 +19,7 @@ use crate::datadir::DataDir;
 use crate::exit::Failure;
 use crate::issuers::{self, Issuers};
 use crate::machine;
+use crate::token_issuer::TokenIssuerArgs;
 
 /// How long requests may take to end when the server does.
 const GRACE: Duration = Duration::from_secs(5);
@@ -50,6 +51,8 @@ pub(crate) struct Args {
     audit_export: AuditExport,
     #[command(flatten)]
     issuers: Issuers,
+    #[command(flatten)]
+    token_issuer: TokenIssuerArgs,
 }
 
 /// What pods may ask for beyond the strict. The spawner keeps to it whatever the server says.
@@ -124,6 +127,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut ceiling = args.allow.ceiling()?;
     ceiling.runtimes = runtimes(&args.runtime)?;
     let issuers = args.issuers.configs()?;
+    let token_issuer = args.token_issuer.issuer(&issuers)?;
     let kept = args.bounds.kept()?;
     let exported = args.audit_export.options()?;
     let (store, report) = open_store(&args.data_dir.data_dir)?;
@@ -132,7 +136,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|e| Failure::Refused(format!("cannot use {}: {e}", args.data_dir.data_dir.display())))?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let identity = Identity::open(&dir, listen, &hostname).map_err(Failure::refused)?;
-    let identity = Arc::new(identity);
+    let identity = Arc::new(identity.with_issuer(token_issuer));
+    if identity.issuer().keys_at().is_none() {
+        tracing::warn!(
+            issuer = identity.issuer().url,
+            "the issuer of tokens is no https:// URL: others cannot discover it"
+        );
+    }
     let offered = watchbell_node::capacity(&dir, &kept).map_err(Failure::refused)?;
     let mut seed = [0u8; 32];
     getrandom::fill(&mut seed).map_err(|e| Failure::Refused(format!("cannot draw random bytes: {e}")))?;

@@ -31,7 +31,10 @@ impl Node {
                 Command::Forget { uid, .. } | Command::Acknowledge { uid } => {
                     self.pods.remove(uid);
                 }
-                Command::ForgetJob { .. } | Command::RemoveVolume { .. } | Command::Synced => {}
+                Command::ForgetJob { .. }
+                | Command::RemoveVolume { .. }
+                | Command::RefreshTokens
+                | Command::Synced => {}
             }
         }
         stopped

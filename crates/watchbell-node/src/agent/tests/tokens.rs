@@ -92,6 +92,29 @@ fn a_token_is_replaced_while_the_pod_runs() {
     assert!(!bench.effects().iter().any(|e| e.starts_with("update")));
 }
 
+/// The key that signed them is known to others.
+#[test]
+fn tokens_that_hold_no_longer_are_replaced_at_once() {
+    let issuer = issuer();
+    let mut bench = bench(&issuer, Vec::new());
+    bench.begin(pod(1, &spec_with_token()));
+    bench.begin(pod(2, &spec(json!({"containers": [{"name": "m", "image": "tool:1"}]}))));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    bench.runs(id(1, 0, 0));
+    bench.runs(id(2, 0, 0));
+    bench.effects();
+    wait(&mut bench, &issuer, 10);
+    bench.expect(&[]);
+    bench.tell(Input::Command(Command::RefreshTokens));
+    bench.expect(&["update 1/0 token=t2 (600 of 1000) ns=ns (644 of 0)"]);
+    wait(&mut bench, &issuer, 799);
+    bench.expect(&[]);
+    wait(&mut bench, &issuer, 1);
+    bench.expect(&["update 1/0 token=t3 (600 of 1000) ns=ns (644 of 0)"]);
+}
+
 #[test]
 fn a_pod_that_was_taken_over_gets_fresh_tokens() {
     let issuer = issuer();

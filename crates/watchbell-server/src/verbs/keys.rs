@@ -1,0 +1,68 @@
+//! The keys of service accounts' tokens.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /apis/watchbell.dev/v1alpha1/tokenkeys` | `{"signing": {"keyID", "since"}, "retired": [{"keyID", "until"}]}` |
+//! | `POST …/tokenkeys:rotate` | the same, once a new key signs; tokens of the one before live out their time |
+//! | `POST …/tokenkeys:revoke` | the same; tokens of all keys before end now, and pods get others |
+
+use std::sync::Arc;
+
+use hyper::{Method, Response, StatusCode};
+use jiff::Timestamp;
+use watchbell_api::{ApiError, Reason};
+use watchbell_identity::{IdentityError, Rotation};
+
+use crate::app::{App, Call};
+use crate::blocking::blocking;
+use crate::body::{Arriving, Body};
+use crate::request::accept::Answer;
+use crate::request::{KeysPath, method_not_allowed};
+use crate::respond;
+
+/// The verb that authorization and audit speak of.
+pub(crate) fn verb(method: &Method, path: KeysPath) -> Result<&'static str, ApiError> {
+    Ok(match (path, method) {
+        (KeysPath::All, &Method::GET | &Method::HEAD) => "list",
+        (KeysPath::Rotate, &Method::POST) => "rotate",
+        (KeysPath::Revoke, &Method::POST) => "revoke",
+        _ => return Err(method_not_allowed()),
+    })
+}
+
+pub(crate) async fn serve(
+    app: &Arc<App>,
+    call: &Call,
+    method: &Method,
+    path: KeysPath,
+    incoming: &mut Arriving,
+) -> Result<Response<Body>, ApiError> {
+    verb(method, path)?;
+    let answer = Answer::text(&call.accept)?;
+    // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
+    call.intake.read(incoming).await?;
+    let rotation = match path {
+        KeysPath::All => None,
+        KeysPath::Rotate => Some(Rotation::Retire),
+        KeysPath::Revoke => Some(Rotation::Revoke),
+    };
+    let identity = app.identity.clone();
+    let keys = blocking(move || {
+        if let Some(rotation) = rotation {
+            identity.tokens().rotate(rotation, Timestamp::now())?;
+        }
+        Ok::<_, IdentityError>(identity.tokens().describe())
+    })
+    .await?
+    .map_err(|error| match error {
+        error @ IdentityError::TooManyTokenKeys => ApiError::new(Reason::Conflict, error.to_string()),
+        error => {
+            tracing::error!("the keys of tokens were not changed: {error}");
+            ApiError::internal("the keys were not changed; the server's log says why")
+        }
+    })?;
+    if rotation == Some(Rotation::Revoke) {
+        app.state.refresh_tokens();
+    }
+    respond::document(StatusCode::OK, answer, &keys, call.gzip)
+}
