@@ -142,8 +142,14 @@ impl Intake {
         let (value, nodes) = if length <= DECODE_HERE_BYTES {
             work()?
         } else {
-            let _turn = self.decoders.acquire().await.map_err(|_| ending())?;
-            blocking(work).await??
+            let turn = self.decoders.clone().acquire_owned().await.map_err(|_| ending())?;
+            // A client that goes away does not end the work: until then its turn and its share are taken.
+            let held = (turn, self.clone());
+            blocking(move || {
+                let _held = held;
+                work()
+            })
+            .await??
         };
         self.grow(nodes * NODE_BYTES)?;
         Ok(value)

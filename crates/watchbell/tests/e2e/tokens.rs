@@ -78,8 +78,19 @@ fn a_container_finds_its_token_and_its_end_is_the_tokens() {
     let next = read(&stand, "lab", "p", "token").ok();
     who(&stand, &token).ok();
     who(&stand, &next).ok();
+    // The key is known to others: its tokens end, and the pod has another one within moments.
+    let told = stand.watchbell(&["service-account", "rotate-key", "--revoke"]).ok();
+    assert!(told.contains(" signs, since ") && !told.contains("verifies"), "{told}");
+    assert_ne!(who(&stand, &next).code, Some(0));
+    stand.until("the token is replaced again", |stand| {
+        let now = read(stand, "lab", "p", "token");
+        now.code == Some(0) && now.out != next
+    });
+    let last = read(&stand, "lab", "p", "token").ok();
+    who(&stand, &last).ok();
+    assert_eq!(stand.watchbell(&["service-account", "keys"]).ok(), told);
     kubectl(&stand, &["-n", "lab", "delete", "pod", "p"]).ok();
-    for token in [token, next] {
+    for token in [token, next, last] {
         let refused = who(&stand, &token);
         assert_ne!(refused.code, Some(0), "{}", refused.out);
         assert!(refused.err.contains("Unauthorized") || refused.err.contains("logged in"), "{}", refused.err);
