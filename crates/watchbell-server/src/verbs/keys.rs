@@ -16,6 +16,7 @@ use watchbell_identity::{IdentityError, Rotation};
 use crate::app::{App, Call};
 use crate::blocking::blocking;
 use crate::body::{Arriving, Body};
+use crate::notes::{Note, keys_in_use};
 use crate::request::accept::Answer;
 use crate::request::{KeysPath, method_not_allowed};
 use crate::respond;
@@ -46,10 +47,13 @@ pub(crate) async fn serve(
         KeysPath::Rotate => Some(Rotation::Retire),
         KeysPath::Revoke => Some(Rotation::Revoke),
     };
-    let identity = app.identity.clone();
+    let shared = app.clone();
     let keys = blocking(move || {
+        let identity = &shared.identity;
         if let Some(rotation) = rotation {
-            identity.tokens().rotate(rotation, Timestamp::now())?;
+            let now = Timestamp::now();
+            identity.tokens().rotate(rotation, now)?;
+            shared.state.note(Note::Request(keys_in_use(identity.keys_in_use()?, now)));
         }
         Ok::<_, IdentityError>(identity.tokens().describe())
     })

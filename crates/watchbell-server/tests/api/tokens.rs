@@ -422,10 +422,11 @@ fn the_key_is_rotated_and_revoked_while_the_server_runs() {
     who(&h, &third).expect(201);
     let dir = h.stop();
     let (mut store, _) = watchbell_store::Store::open(dir.path()).unwrap();
-    let mut verbs = Vec::new();
+    let (mut verbs, mut changes) = (Vec::new(), 0);
     store
         .load_audit::<watchbell_store::Error>(0, &mut |row| {
             let entry: Value = serde_json::from_slice(&row.body).unwrap();
+            changes += u32::from(entry["action"] == "keys-in-use");
             if entry["objectRef"]["resource"] == "tokenkeys" {
                 verbs.push((
                     entry["verb"].as_str().unwrap().to_owned(),
@@ -438,6 +439,7 @@ fn the_key_is_rotated_and_revoked_while_the_server_runs() {
     for wanted in [("rotate", 200), ("revoke", 200), ("rotate", 403), ("revoke", 403)] {
         assert!(verbs.contains(&(wanted.0.to_owned(), json!(wanted.1))), "{verbs:?}");
     }
+    assert_eq!(changes, 3, "the keys of the start, and of each change");
     drop(store);
     let h = Harness::start_in(dir);
     is_nobody(&h, &first);
