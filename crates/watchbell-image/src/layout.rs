@@ -93,6 +93,11 @@ impl Layout {
 
     /// Adds an artifact of these blobs and returns its digest. What has the same tag is replaced.
     pub fn attach(&self, manifest: &NewManifest, blobs: &[NewBlob]) -> Result<Digest, Error> {
+        // A line that is no image would stop the store's own sweep.
+        if self.path.join("index.lock").exists() {
+            let reason = "it is a store of watchbell's own; copy the image into a layout beside it first";
+            return Err(self.refuse(reason.to_owned()));
+        }
         let mut layers = Vec::with_capacity(blobs.len());
         for blob in blobs {
             let mut descriptor = self.put(&blob.media_type, &blob.bytes)?;

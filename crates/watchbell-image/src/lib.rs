@@ -55,7 +55,7 @@ pub use media_type::{Compression, MediaType};
 pub use name::Reference;
 pub use platform::Platform;
 pub use progress::{Event, Progress, Silent};
-pub use pull::{PullOptions, attach_remote, attached_remote, pull, remote_document};
+pub use pull::{PullOptions, attach_remote, attached_remote, pull, pull_attached, remote_document};
 pub use registry::{CredentialSource, Credentials, PlainHttp, Secret, system_authorities};
 pub use store::{Image, ImageSummary, LayerDescriptor, PruneReport, Store};
 pub use tar::{Archive as TarArchive, Entry as LayerEntry, Error as TarError, Kind as EntryKind, Segment};

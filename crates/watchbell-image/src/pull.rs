@@ -153,6 +153,25 @@ pub fn attach_remote(
     Ok((subject.digest, artifact.digest))
 }
 
+/// Reads what is attached to `image` at its registry, to its manifest and to the index that it was chosen from, and keeps it
+/// beside the image: [`Store::attached`] then answers without the registry.
+///
+/// # Errors
+/// As [`attached_remote`]; what was kept before then stays.
+pub fn pull_attached(
+    store: &Store,
+    reference: &Reference,
+    image: &Image,
+    options: &PullOptions,
+    wanted: &dyn Fn(Attachment, &ArtifactManifest) -> bool,
+) -> Result<(), Error> {
+    let registry = Registry::connect(reference, options, store.limits())?;
+    for subject in image.index_digest.iter().chain([&image.digest]) {
+        store.keep_attached(subject, &attached(&registry, subject, store.limits(), wanted)?)?;
+    }
+    Ok(())
+}
+
 /// Fetches the layers, some at once. The first error stops all.
 fn fetch_layers(
     store: &Store,

@@ -156,6 +156,7 @@ fn parts<'a>(content: &'a Content, subject: &Subject<'a>) -> Result<Parts<'a>, R
             };
             if let Some(found) = digest
                 && (subject.digest.algorithm() != watchbell_image::Algorithm::Sha256
+                    || found.len() != 32
                     || crate::key::hex(found) != subject.digest.hex())
             {
                 return Err(other(found));

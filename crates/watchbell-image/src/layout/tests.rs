@@ -94,6 +94,16 @@ fn a_blob_that_was_changed_is_refused_and_links_lead_nowhere() {
     assert!(layout.attached(&image, &|_, _| false).unwrap().is_empty());
 }
 
+/// A store is a layout too, and is read as one; but its lines are images.
+#[test]
+fn nothing_is_attached_inside_a_store() {
+    let t = crate::testing::store();
+    let layout = Layout::open(&t.data().join("images")).unwrap();
+    let error = layout.attach(&NewManifest::Tagged { tag: "1".into() }, &[]).unwrap_err().to_string();
+    assert!(error.contains("a store of watchbell's own"), "{error}");
+    assert!(layout.image(None).is_err());
+}
+
 #[test]
 fn what_is_attached_is_bounded() {
     let (_dir, mut layout, image) = layout();

@@ -1,10 +1,10 @@
 //! What is attached to an image at a registry: by the referrers API, by the tag in its place, by cosign's tags.
 
 use serde_json::{Value, json};
-use watchbell_image::{Attachment, Digest, Limits, NewBlob, attach_remote, attached_remote};
+use watchbell_image::{Attachment, Digest, Limits, NewBlob, attach_remote, attached_remote, pull_attached};
 
-use super::quick;
 use super::stand::{Answer, Stand, answer};
+use super::{made, quick};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -185,4 +185,19 @@ fn content_and_token_go_to_nobody_whom_the_registry_names() {
         .to_string();
     assert!(error.contains("it has the content sent to"), "{error}");
     assert!(other.asked().is_empty());
+}
+
+#[test]
+fn what_is_attached_is_kept_beside_the_image() {
+    let (home, image) = made(10);
+    let attached = artifact(Some(&image.digest), "one");
+    let list_at = (format!("referrers/{}", image.digest), INDEX.to_owned(), list(&[&attached.1]));
+    let kept = || home.store.attached(&image.digest).unwrap().map(|all| all[0].blobs[0].bytes.clone());
+    let stand = registry(vec![list_at.clone(), manifest_at(&attached)], &["one"]);
+    pull_attached(&home.store, &stand.reference("r:1"), &image, &quick(), &|_, _| true).unwrap();
+    assert_eq!(kept().unwrap(), b"one");
+    // A registry that lacks what it lists changes nothing.
+    let stand = registry(vec![list_at], &[]);
+    assert!(pull_attached(&home.store, &stand.reference("r:1"), &image, &quick(), &|_, _| true).is_err());
+    assert_eq!(kept().unwrap(), b"one");
 }
