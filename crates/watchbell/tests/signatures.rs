@@ -173,7 +173,8 @@ fn an_identity_is_verified_against_a_trust_root() {
     t.refused("verify oci:lay:field --key key.pem", 2, "it is no PEM file with one \"PUBLIC KEY\"");
     t.refused("verify oci:lay:field --key absent.pem", 2, "cannot read absent.pem");
     t.refused("verify oci:absent:1 --key pub.pem", 1, "cannot open absent");
-    t.refused("sign app:1 --key key.pem --as app:1", 2, "sign it in a layout");
+    t.refused("sign app:1 --key key.pem --as app:1", 2, "where this signs with --form bundle");
+    t.refused("sign oci:lay:1 --key key.pem", 2, "--as NAME is needed");
 }
 
 /// An envelope of a statement, signed with the key, under cosign's tag for attestations.
@@ -332,6 +333,11 @@ fn signatures_are_found_at_a_real_registry() {
         |repository: &str, key: &str| format!("verify {}/{repository}:1 --key {key}", registry.address);
     registry.push(&t, "team/unsigned");
     t.refused(&verify("team/unsigned", "pub.pem"), 1, "no signature is attached to it");
+    // Signed where it is.
+    registry.push(&t, "team/remote");
+    t.ok(&format!("sign {}/team/remote:1 --key key.pem --form bundle", registry.address), "sha256:");
+    t.ok(&verify("team/remote", "pub.pem"), t.digest.as_str());
+    t.refused(&verify("team/remote", "other.pem"), 1, "did not sign it");
     // cosign's tag.
     t.ok("sign oci:lay:1 --key key.pem --as app:1", "sha256:");
     registry.push(&t, "team/tagged");

@@ -3,6 +3,7 @@
 mod annotated;
 mod case;
 mod flipped;
+mod keyed;
 mod lies;
 mod peers;
 mod stand;

@@ -31,12 +31,23 @@ pub(crate) fn python(root: &Value, cases: &[Case]) -> Option<Opinions> {
 
 /// `None` when sigstore-js is not here.
 pub(crate) fn js(root: &Value, cases: &[Case]) -> Option<Opinions> {
+    Some(ask(&mut node("judge.js")?, root, cases))
+}
+
+/// The same of bundles that a key signed: a list of bundles, each with its key.
+pub(crate) fn js_by_key(question: &Value) -> Option<Opinions> {
+    Some(answers(&mut node("judge_key.js")?, question))
+}
+
+fn node(name: &str) -> Option<Command> {
     let modules = target().join("test-node/node_modules");
     if !modules.join("@sigstore/verify").exists() {
         tell(&format!("left out: no @sigstore/verify in {}; run tools/test/setup", modules.display()));
         return None;
     }
-    Some(ask(Command::new("node").arg(script("judge.js")).env("NODE_PATH", modules), root, cases))
+    let mut command = Command::new("node");
+    command.arg(script(name)).env("NODE_PATH", modules);
+    Some(command)
 }
 
 fn script(name: &str) -> PathBuf {
@@ -48,12 +59,17 @@ fn ask(command: &mut Command, root: &Value, cases: &[Case]) -> Opinions {
         "root": root, "document": b64(MANIFEST), "digest": digest().hex(),
         "cases": cases.iter().map(Case::question).collect::<Vec<_>>(),
     });
+    let opinions = answers(command, &question);
+    assert_eq!(opinions.len(), cases.len());
+    opinions
+}
+
+fn answers(command: &mut Command, question: &Value) -> Opinions {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(question.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{command:?} failed");
     let answers: Vec<Option<String>> = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answers.len(), cases.len());
     answers.into_iter().map(|complaint| complaint.map_or(Ok(()), Err)).collect()
 }
 
