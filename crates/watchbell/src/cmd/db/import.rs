@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_source_is_named_after_its_file() {
         let check = |path: &str, expect: Option<&str>| {
-            assert_eq!(named_after(Path::new(path)).as_deref(), expect, "{path}")
+            assert_eq!(named_after(Path::new(path)).as_deref(), expect, "{path}");
         };
         check("/srv/pypi.osv.jsonl.gz", Some("pypi"));
         check("all.zip", Some("all"));
