@@ -26,11 +26,13 @@ pub(crate) fn measure(connections: usize, time: Duration) {
     println!("{connections} connections of {USERS} users; the server's memory:");
     println!("  at rest: {} KiB", server.memory_kib("VmRSS"));
     let begun = Instant::now();
-    let mut open: Vec<Client> = (0..connections).map(|_| server.stranger()).collect();
-    // The first request gives a connection its place; until then it is one of few.
-    for (n, client) in open.iter_mut().enumerate() {
+    let connect = |n: usize| {
+        let mut client = server.stranger();
+        // The first request gives a connection its place; until then it is one of few.
         client.ask(MAPS, &tokens[n % USERS]);
-    }
+        client
+    };
+    let mut open: Vec<Client> = (0..connections).map(connect).collect();
     let took = begun.elapsed().as_secs_f64();
     println!("  all open, each asked once: {} KiB, {took:.1} s", server.memory_kib("VmRSS"));
     largest(&server, &mut open, &tokens);
