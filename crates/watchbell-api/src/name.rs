@@ -26,6 +26,7 @@ pub fn generate(stem: &str, random: [u8; 16]) -> String {
 }
 
 const LABEL_REGEX: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+const LABEL_1035_REGEX: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const SUBDOMAIN_REGEX: &str = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
 const QUALIFIED_REGEX: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const QUALIFIED_WORDS: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
@@ -98,6 +99,19 @@ pub fn qualified(value: &str) -> Vec<String> {
         wrong.push(format!(
             "name part {QUALIFIED_WORDS} (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
              '{QUALIFIED_REGEX}')"
+        ));
+    }
+    wrong
+}
+
+/// A label of RFC 1035: as that of RFC 1123, and it begins with a letter.
+pub fn dns1035_label(value: &str) -> Vec<String> {
+    let mut wrong = longer_than(value, LABEL_LENGTH_MAX);
+    if !is_label_form(value) || !value.starts_with(|c: char| c.is_ascii_lowercase()) {
+        wrong.push(format!(
+            "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, \
+             and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is \
+             '{LABEL_1035_REGEX}')"
         ));
     }
     wrong

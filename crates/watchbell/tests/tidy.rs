@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 13] = [
+const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("watchbell-advisory", &["watchbell-image"]),
     ("watchbell-array", &["watchbell-zarr"]),
     ("watchbell-cdi", &["watchbell-api"]),
-    ("watchbell-core", &["watchbell-api", "watchbell-zarr"]),
+    ("watchbell-cel", &["watchbell-api"]),
+    ("watchbell-core", &["watchbell-api", "watchbell-cel", "watchbell-zarr"]),
     ("watchbell-export", &["watchbell-audit", "watchbell-store"]),
     ("watchbell-identity", &["watchbell-api", "watchbell-core"]),
     ("watchbell-sandbox", &["watchbell-cdi"]),

@@ -1,0 +1,201 @@
+//! Patterns in the syntax of RE2, which is Go's. They run in time linear in the text.
+//!
+//! The crate `regex` knows a little more than RE2 (sets within brackets, Unicode classes behind `\d`, `\w`, `\s`), so a
+//! pattern is rewritten until it means there what it means in a cluster.
+
+use regex::{Regex, RegexBuilder};
+
+use super::{Cost, Row, global, member};
+use crate::error::EvalError;
+use crate::eval::{Evaluator, Outcome};
+use crate::value::Value;
+
+pub(super) const TABLE: &[Row] = &[
+    member("matches", &["(string, string) -> bool"], matches, Cost::Regex),
+    global("matches", &["(string, string) -> bool"], matches, Cost::Regex),
+    member("find", &["(string, string) -> string"], find, Cost::Regex),
+    member(
+        "findAll",
+        &["(string, string) -> list<string>", "(string, string, int) -> list<string>"],
+        find_all,
+        Cost::Regex,
+    ),
+];
+
+/// Bytes of a compiled pattern.
+const SIZE_MAX: usize = 256 << 10;
+const PATTERN_MAX: usize = 16 << 10;
+/// What compiling a pattern is worth beside looking at a character.
+const COMPILE_WORK: usize = 20_000;
+
+pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+    if pattern.len() > PATTERN_MAX {
+        return Err(format!("the pattern is longer than {PATTERN_MAX} bytes"));
+    }
+    RegexBuilder::new(&as_re2(pattern))
+        .size_limit(SIZE_MAX)
+        .dfa_size_limit(SIZE_MAX)
+        .nest_limit(50)
+        .build()
+        .map_err(|error| {
+            let text = error.to_string();
+            text.lines().last().unwrap_or("no pattern").trim_start_matches("error: ").to_owned()
+        })
+}
+
+/// The pattern, as the crate `regex` has to be given it.
+fn as_re2(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len() + 16);
+    let mut rest = pattern;
+    // How far in a bracket: `None` outside, else whether a `]` here still is a letter.
+    let mut bracket: Option<bool> = None;
+    while let Some(letter) = rest.chars().next() {
+        rest = &rest[letter.len_utf8()..];
+        if letter == '\\' {
+            let Some(kind) = rest.chars().next() else {
+                out.push('\\');
+                break;
+            };
+            rest = &rest[kind.len_utf8()..];
+            match kind {
+                'd' => out.push_str("[0-9]"),
+                'D' => out.push_str("[^0-9]"),
+                'w' => out.push_str("[0-9A-Za-z_]"),
+                'W' => out.push_str("[^0-9A-Za-z_]"),
+                's' => out.push_str("[\\t\\n\\f\\r ]"),
+                'S' => out.push_str("[^\\t\\n\\f\\r ]"),
+                'b' if bracket.is_none() => out.push_str("(?-u:\\b)"),
+                'B' if bracket.is_none() => out.push_str("(?-u:\\B)"),
+                'Q' if bracket.is_none() => {
+                    let (quoted, after) = rest.split_once("\\E").unwrap_or((rest, ""));
+                    out.push_str(&regex::escape(quoted));
+                    rest = after;
+                }
+                other => {
+                    out.push('\\');
+                    out.push(other);
+                }
+            }
+            bracket = bracket.map(|_| false);
+            continue;
+        }
+        match (letter, bracket) {
+            ('[', None) => {
+                out.push('[');
+                if let Some(after) = rest.strip_prefix('^') {
+                    out.push('^');
+                    rest = after;
+                }
+                bracket = Some(true);
+                continue;
+            }
+            (']', Some(true)) => out.push_str("\\]"),
+            (']', Some(false)) => {
+                out.push(']');
+                bracket = None;
+                continue;
+            }
+            ('[', Some(_)) => match rest.strip_prefix(':').and_then(|inner| inner.split_once(":]")) {
+                Some((class, after)) if class.chars().all(|c| c.is_ascii_alphabetic() || c == '^') => {
+                    out.push_str(&format!("[:{class}:]"));
+                    rest = after;
+                }
+                _ => out.push_str("\\["),
+            },
+            // Set operators of the crate; letters in RE2.
+            ('&' | '~', Some(_)) => {
+                out.push('\\');
+                out.push(letter);
+            }
+            ('-', Some(_)) if rest.starts_with('-') => out.push_str("\\-"),
+            (other, _) => out.push(other),
+        }
+        bracket = bracket.map(|_| false);
+    }
+    out
+}
+
+fn pattern<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Result<Regex, EvalError> {
+    let Some(Value::String(pattern)) = args.get(1) else { return Err(EvalError::no_overload()) };
+    let text = args[0].as_str().ok_or_else(EvalError::no_overload)?;
+    evaluator.pattern(pattern, text.len())
+}
+
+impl<'a> Evaluator<'a, '_> {
+    /// A pattern is compiled once for all expressions of an evaluator; its use is paid for before.
+    fn pattern(&mut self, pattern: &str, text_length: usize) -> Result<Regex, EvalError> {
+        self.budget.work(text_length * 4)?;
+        if let Some(known) = self.patterns.get(pattern) {
+            return Ok(known.clone());
+        }
+        self.budget.work(COMPILE_WORK + pattern.len() * 100)?;
+        let compiled =
+            compile(pattern).map_err(|why| EvalError::failed(format!("error parsing regexp: {why}")))?;
+        self.budget.memory(pattern.len() + 1024)?;
+        self.patterns.insert(pattern.into(), compiled.clone());
+        Ok(compiled)
+    }
+}
+
+fn matches<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    let regex = pattern(evaluator, args)?;
+    Ok(Value::Bool(regex.is_match(args[0].as_str().unwrap_or_default())))
+}
+
+fn find<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    let regex = pattern(evaluator, args)?;
+    let found = regex.find(args[0].as_str().unwrap_or_default()).map_or("", |found| found.as_str());
+    evaluator.budget.memory(found.len())?;
+    Ok(Value::from(found.to_owned()))
+}
+
+fn find_all<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    let limit = match args.get(2) {
+        None => usize::MAX,
+        Some(Value::Int(limit)) => usize::try_from(*limit).unwrap_or(usize::MAX),
+        Some(_) => return Err(EvalError::no_overload()),
+    };
+    let regex = pattern(evaluator, args)?;
+    let mut found = Vec::new();
+    for part in regex.find_iter(args[0].as_str().unwrap_or_default()).take(limit) {
+        evaluator.budget.memory(part.len() + size_of::<Value<'a>>())?;
+        found.push(Value::from(part.as_str().to_owned()));
+    }
+    Ok(Value::from(found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{as_re2, compile};
+
+    #[test]
+    fn a_pattern_means_what_it_means_in_go() {
+        for (pattern, text, expect) in [
+            (r"^\d+$", "123", true),
+            // Digits of other scripts are none.
+            (r"^\d+$", "١٢٣", false),
+            (r"^\w$", "é", false),
+            (r"^[^\d]$", "x", true),
+            (r"[a&&b]", "&", true),
+            (r"^[[]$", "[", true),
+            (r"^[]a]+$", "]a", true),
+            (r"^[[:alpha:]]+$", "abc", true),
+            (r"^\Qa.b\E$", "a.b", true),
+            (r"^\Qa.b\E$", "axb", false),
+            (r"\bfoo\b", "a foo b", true),
+            (r"^[a\-z]$", "-", true),
+            (r"(?i)^ABC$", "abc", true),
+        ] {
+            let regex =
+                compile(pattern).unwrap_or_else(|why| panic!("{pattern} ({}): {why}", as_re2(pattern)));
+            assert_eq!(regex.is_match(text), expect, "{pattern} on {text:?}, as {}", as_re2(pattern));
+        }
+    }
+
+    #[test]
+    fn what_would_not_be_linear_or_is_too_large_is_refused() {
+        for pattern in [r"(a)\1", r"(?=a)", "((a{1000}){1000}){1000}", "(", "[z-a]", &"(".repeat(100)] {
+            assert!(compile(pattern).is_err(), "{pattern}");
+        }
+    }
+}

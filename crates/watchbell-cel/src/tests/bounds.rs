@@ -1,0 +1,269 @@
+//! Whatever the expression: it ends, soon, and takes little.
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use serde_json::{Value as Json, json};
+
+use super::{declared, run};
+use crate::{Declarations, EXPRESSION_COST_MAX, EvalError, Evaluator, Type, Value, compile};
+
+/// Ends with an error of a bound, or at least with an end. Gives the cost.
+fn ends(text: &str, object: Json) -> (Result<(), EvalError>, u64) {
+    run(text, object, |evaluation| (evaluation.value.map(|_| ()), evaluation.cost))
+}
+
+fn cancelled(text: &str, object: Json) {
+    let (outcome, _) = ends(text, object);
+    assert!(matches!(outcome, Err(EvalError::Cancelled(_))), "{}: {outcome:?}", &text[..text.len().min(80)]);
+}
+
+fn numbers(count: usize) -> Json {
+    json!({"list": (0..count).collect::<Vec<_>>(), "text": "a".repeat(count)})
+}
+
+#[test]
+fn nested_macros_over_a_long_list_end() {
+    let inner = "object.list.map(a, object.list.map(b, object.list.map(c, a + b + c)))";
+    cancelled(inner, numbers(10_000));
+    cancelled("object.list.all(a, object.list.all(b, object.list.exists(c, c == 100 + b)))", numbers(10_000));
+    cancelled("object.list.filter(a, object.list.filter(b, true).size() > 0).size() > 0", numbers(10_000));
+}
+
+/// What cel-go's cost does not see: equal lists and objects, joined lists, long texts.
+#[test]
+fn work_that_the_cost_does_not_count_ends_too() {
+    cancelled("lists.range(100000).all(x, object.list == object.list)", numbers(100_000));
+    cancelled("lists.range(100000).all(x, object == object)", numbers(100_000));
+    cancelled("lists.range(100000).all(x, size(object.text) > 0)", numbers(1_000_000));
+    cancelled("lists.range(100000).all(x, object.text.find('b*c') == '')", numbers(1_000_000));
+    cancelled("lists.range(1000000000000) == []", json!({}));
+    cancelled("object.text.replace('', object.text).size() > 0", numbers(100_000));
+    let doubled = format!("object.list{}", ".map(x, [x, x]).flatten()".repeat(20));
+    cancelled(&doubled, numbers(1000));
+    cancelled("object.list.distinct().size() > 0", numbers(100_000));
+    cancelled("sets.equivalent(object.list, object.list.map(x, x + 1))", numbers(10_000));
+}
+
+#[test]
+fn joined_lists_and_texts_do_not_double_without_end() {
+    let mut declarations = declared().with_composition();
+    let mut programs = Vec::new();
+    for step in 0..60 {
+        let text = match step {
+            0 => "[1, 2, 3]".to_owned(),
+            _ => format!("variables.v{0} + variables.v{0}", step - 1),
+        };
+        let program = compile(&text, &declarations).unwrap();
+        declarations.compose(&format!("v{step}"), program.output().clone());
+        programs.push(program);
+    }
+    let last = compile("variables.v59.size() > 0", &declarations).unwrap();
+    let stage = super::Stage(json!({}));
+    let host = &stage;
+    let mut evaluator = Evaluator::new(&host, &programs);
+    assert!(matches!(evaluator.run(&last).value, Err(EvalError::Cancelled(_))));
+}
+
+/// Variables that need each other in a long row, on a stack such as a thread has.
+#[test]
+fn a_long_row_of_variables_does_not_overflow_the_stack() {
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(|| {
+        let mut declarations = declared().with_composition();
+        let mut programs = Vec::new();
+        for step in 0..2_000 {
+            let text = match step {
+                0 => "[1]".to_owned(),
+                _ => format!("{}variables.v{}{}", "[".repeat(90), step - 1, "]".repeat(90)),
+            };
+            let program = compile(&text, &declarations).unwrap();
+            declarations.compose(&format!("v{step}"), program.output().clone());
+            programs.push(program);
+        }
+        let stage = super::Stage(json!({}));
+        let host = &stage;
+        let mut evaluator = Evaluator::new(&host, &programs);
+        let last = compile("variables.v1999 == variables.v1998", &declarations).unwrap();
+        assert!(matches!(evaluator.run(&last).value, Err(EvalError::Cancelled(_))));
+        // One after the other they are not deep, but their values would be.
+        let mut evaluator = Evaluator::new(&host, &programs);
+        let each: Vec<_> = (0..100)
+            .map(|step| compile(&format!("variables.v{step} == []"), &declarations).unwrap())
+            .collect();
+        let last = each.iter().map(|program| evaluator.run(program).value).last().unwrap();
+        assert!(matches!(last, Err(EvalError::Cancelled(_))));
+    });
+    thread.unwrap().join().unwrap();
+}
+
+#[test]
+fn nesting_and_length_are_bounded_where_they_are_read() {
+    let thread = std::thread::Builder::new().stack_size(2 << 20).spawn(|| {
+        for text in [
+            "(".repeat(50_000),
+            "[".repeat(50_000),
+            "{".repeat(50_000),
+            "!".repeat(50_000),
+            "-".repeat(50_000),
+            "a?".repeat(30_000),
+            format!("1{}", "+1".repeat(40_000)),
+            format!("a{}", ".b".repeat(40_000)),
+            format!("a{}", "[0]".repeat(30_000)),
+            format!("a{}", ".f()".repeat(20_000)),
+            format!("{}1{}", "[1].map(x,".repeat(5_000), ")".repeat(5_000)),
+            "x".repeat(200_000),
+        ] {
+            assert!(compile(&text, &declared()).is_err(), "{}", &text[..20]);
+        }
+        // A long chain of conditions is flat.
+        let chain = vec!["object.a == 1"; 5_000].join(" && ");
+        assert!(compile(&chain, &declared()).is_ok());
+        // Types that would double with each macro.
+        let doubling = format!("[1]{}", ".map(x, {x: x})".repeat(60));
+        assert!(compile(&doubling, &declared()).is_ok());
+    });
+    thread.unwrap().join().unwrap();
+}
+
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("object.list".to_owned()),
+        Just("object.text".to_owned()),
+        Just("object".to_owned()),
+        Just("x".to_owned()),
+        Just("[1, 2, 3]".to_owned()),
+        Just("'abc'".to_owned()),
+        any::<i64>().prop_map(|n| n.to_string()),
+        Just("1.5".to_owned()),
+    ];
+    leaf.prop_recursive(6, 40, 3, |inner| {
+        let macros =
+            prop_oneof![Just("map"), Just("filter"), Just("all"), Just("exists"), Just("exists_one")];
+        let methods = prop_oneof![
+            Just("size()"),
+            Just("sort()"),
+            Just("distinct()"),
+            Just("flatten()"),
+            Just("reverse()"),
+            Just("sum()"),
+            Just("join(',')"),
+            Just("split('')"),
+            Just("upperAscii()"),
+            Just("findAll('a*')"),
+            Just("?field.orValue([])"),
+        ];
+        prop_oneof![
+            (inner.clone(), macros, inner.clone())
+                .prop_map(|(range, name, body)| format!("dyn({range}).{name}(x, dyn({body}))")),
+            (inner.clone(), methods).prop_map(|(target, method)| format!("dyn({target}).{method}")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("dyn({a}) + dyn({b})")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("dyn({a}) == dyn({b})")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("dyn({a}) ? dyn({b}) : dyn({c})")),
+            (inner.clone(), inner).prop_map(|(a, b)| format!("{{'a': dyn({a}), 'b': dyn({b})}}")),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_expression_ends_within_its_bounds(text in expression()) {
+        let declarations = declared().with("x", Type::Dyn);
+        if let Ok(program) = compile(&text, &declarations) {
+            let stage = super::Stage(numbers(3_000));
+            let host = &stage;
+            let mut evaluator = Evaluator::new(&host, &[]);
+            let begun = Instant::now();
+            let evaluation = evaluator.run(&program);
+            // Far above what the bounds come to on a slow machine; without them it would be days.
+            assert!(begun.elapsed() < Duration::from_secs(60), "{text}");
+            if evaluation.cost > EXPRESSION_COST_MAX {
+                assert!(matches!(evaluation.value, Err(EvalError::Cancelled(_))), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_strange_to_be_read(text in "[-a-z0-9.,(){}\\[\\]!?:&|=<>+*/%'\"\\\\ rbuxn]{0,60}") {
+        let _ = compile(&text, &declared());
+    }
+}
+
+/// The cost is cel-go's, as Kubernetes' own tests of it have it (`library/cost_test.go`, `interpreter/runtimecost_test.go`).
+#[test]
+fn the_cost_is_that_of_cel_go() {
+    let object = || json!({"list": [1, 2, 3], "text": "abcdefghij", "spec": {"a": {"b": 1}}});
+    for (text, expect) in [
+        ("true", 0),
+        ("object.spec", 2),
+        ("object.spec.a.b", 4),
+        ("has(object.spec)", 1),
+        ("object.spec.a.b == 1", 5),
+        ("'abcdefghijk' == 'abcdefghijk'", 2),
+        ("[1, 2, 3]", 10),
+        ("{'a': 1}", 30),
+        ("1 + 2", 1),
+        ("'abcdefghijk' + 'l'", 2),
+        ("'abcdefghijk'.contains('abc')", 2),
+        ("'abcdefghijk'.startsWith('abc')", 2),
+        ("3 in [1, 2, 3]", 13),
+        ("true ? 1 : 2", 0),
+        ("object.list.all(x, true)", 12),
+        ("object.list.exists(x, false)", 15),
+        ("object.list.map(x, x)", 42),
+        ("'abcdefghijk'.matches('abc')", 2),
+        ("[1, 2, 3, 4, 5].sum()", 15),
+        ("[uint(1), uint(2), uint(3), uint(4), uint(5)].sum()", 20),
+        ("['012345678901', '012345678901'].isSorted()", 12),
+        ("[bytes('012345678901'), bytes('012345678901')].max()", 16),
+        ("[uint(1), uint(2), uint(3), uint(4), uint(5)].indexOf(uint(3))", 21),
+        ("'01234567890123456789012345678901234567890123456789'.indexOf('123')", 5),
+        ("url('https:://kubernetes.io/').getHost()", 4),
+        ("url('https:://kubernetes.io/') == url('http://x.b')", 5),
+        ("ip('192.168.0.1').family()", 3),
+        ("ip('2001:db8:3333:4444:5555:6666:7777:8888') == ip('192.168.0.1')", 7),
+        ("ip.isCanonical('2001:db8:3333:4444:5555:6666:7777:8888')", 8),
+        ("cidr('192.168.0.0/16').masked()", 3),
+        ("cidr('192.168.0.0/16').containsCIDR('192.0.0.0/30')", 7),
+        ("cidr('192.168.0.0/16').containsIP('192.0.0.1')", 4),
+        ("cidr('192.168.0.0/16').containsIP('192.169.0.1')", 5),
+        ("quantity('12345678901')", 2),
+        ("authorizer.group('').resource('pods').check('get').allowed()", 350_004),
+    ] {
+        let (outcome, cost) = ends(text, object());
+        outcome.unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(cost, expect, "{text}");
+    }
+    // Only two checks fit into an expression.
+    let check = "authorizer.group('').resource('pods').check('get').allowed()";
+    cancelled(&format!("{check} && {check} && {check}"), object());
+}
+
+/// A field of `variables` is evaluated once, and paid for by who needs it first.
+#[test]
+fn a_variable_is_evaluated_once_and_only_when_needed() {
+    let mut declarations: Declarations = declared().with_composition();
+    let programs: Vec<_> = [("dear", "lists.range(1000).map(x, x)"), ("broken", "[1][2] == 1")]
+        .into_iter()
+        .map(|(name, text)| {
+            let program = compile(text, &declarations).unwrap();
+            declarations.compose(name, program.output().clone());
+            program
+        })
+        .collect();
+    let first = compile("variables.dear.size() == 1000", &declarations).unwrap();
+    let lazy = compile("false && variables.broken", &declarations).unwrap();
+    let broken = compile("variables.broken", &declarations).unwrap();
+    let stage = super::Stage(json!({}));
+    let host = &stage;
+    let mut evaluator = Evaluator::new(&host, &programs);
+    let paid = evaluator.run(&first);
+    assert!(matches!(paid.value, Ok(Value::Bool(true))) && paid.cost > 10_000, "{paid:?}");
+    let again = evaluator.run(&first);
+    assert!(matches!(again.value, Ok(Value::Bool(true))) && again.cost < 10, "{again:?}");
+    assert!(matches!(evaluator.run(&lazy).value, Ok(Value::Bool(false))));
+    let error = evaluator.run(&broken).value.unwrap_err().to_string();
+    assert_eq!(error, "composited variable failed to evaluate: index out of bounds: 2");
+}
