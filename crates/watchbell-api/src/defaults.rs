@@ -3,6 +3,7 @@
 //! What an author wrote keeps its place; what is filled in is appended. A part of the wrong JSON type is left alone: the
 //! schema has already refused it.
 
+mod admission_policy;
 mod job;
 mod pod;
 mod policy;
@@ -42,6 +43,8 @@ pub fn apply(resource: Resource, object: &mut Value) {
             fill(child_or_new(object, "spec"), "expirationSeconds", || USER_SECONDS.into());
         }
         Resource::RoleBinding | Resource::ClusterRoleBinding => rbac::binding(object),
+        Resource::ValidatingAdmissionPolicy => admission_policy::policy(object),
+        Resource::ValidatingAdmissionPolicyBinding => admission_policy::binding(object),
         _ => {}
     }
 }

@@ -31,6 +31,8 @@ pub enum Resource {
     RoleBinding,
     ClusterRole,
     ClusterRoleBinding,
+    ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
     /// The events of `events.k8s.io/v1`: another form of the objects of [`Resource::Event`].
     EventsEvent,
     // What only a cluster runs.
@@ -125,7 +127,7 @@ const fn list_only(row: ResourceInfo) -> ResourceInfo {
 }
 
 #[rustfmt::skip]
-static TABLE: [ResourceInfo; 33] = [
+static TABLE: [ResourceInfo; 35] = [
     with_status(row!(Namespace, "", "namespaces", "namespace", ["ns"], [], Cluster)),
     row!(ConfigMap, "", "configmaps", "configmap", ["cm"], [], Namespaced),
     row!(Secret, "", "secrets", "secret", [], [], Namespaced),
@@ -151,6 +153,8 @@ static TABLE: [ResourceInfo; 33] = [
     row!(RoleBinding, "rbac.authorization.k8s.io", "rolebindings", "rolebinding", [], [], Namespaced),
     row!(ClusterRole, "rbac.authorization.k8s.io", "clusterroles", "clusterrole", [], [], Cluster),
     row!(ClusterRoleBinding, "rbac.authorization.k8s.io", "clusterrolebindings", "clusterrolebinding", [], [], Cluster),
+    with_status(row!(ValidatingAdmissionPolicy, "admissionregistration.k8s.io", "validatingadmissionpolicies", "validatingadmissionpolicy", [], ["api-extensions"], Cluster)),
+    row!(ValidatingAdmissionPolicyBinding, "admissionregistration.k8s.io", "validatingadmissionpolicybindings", "validatingadmissionpolicybinding", [], ["api-extensions"], Cluster),
     row!(EventsEvent, "events.k8s.io", "Event", "events", "event", ["ev"], [], Namespaced),
     list_only(row!(Service, "", "services", "service", ["svc"], [], Namespaced)),
     list_only(row!(Endpoints, "", "endpoints", "endpoints", ["ep"], [], Namespaced)),

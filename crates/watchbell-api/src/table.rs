@@ -1,6 +1,7 @@
 //! `meta.k8s.io/v1` Table: the columns and rows that `kubectl get` prints. Columns, words and durations are those of
 //! Kubernetes' own printers (`pkg/printers/internalversion`), so that scripts that cut them read on.
 
+mod admission_policy;
 mod batch;
 mod duration;
 mod event;
@@ -90,6 +91,8 @@ fn columns_of(resource: Resource) -> &'static [Column] {
         Resource::CertificateRevocation => &user::REVOCATION,
         Resource::Role | Resource::ClusterRole => &rbac::ROLE,
         Resource::RoleBinding | Resource::ClusterRoleBinding => &rbac::BINDING,
+        Resource::ValidatingAdmissionPolicy => &admission_policy::POLICY,
+        Resource::ValidatingAdmissionPolicyBinding => &admission_policy::BINDING,
         Resource::Service => &service::COLUMNS,
         Resource::Endpoints
         | Resource::ReplicationController
@@ -141,6 +144,8 @@ pub fn cells(resource: Resource, object: &Value, now: i64) -> Vec<Value> {
         Resource::Lease => policy::lease(object, now),
         Resource::Role | Resource::ClusterRole => rbac::role(object),
         Resource::RoleBinding | Resource::ClusterRoleBinding => rbac::binding(object, now),
+        Resource::ValidatingAdmissionPolicy => admission_policy::policy(object, now),
+        Resource::ValidatingAdmissionPolicyBinding => admission_policy::binding(object, now),
         Resource::EventsEvent => event::cells(&convert::to_stored(resource, object.clone()), now),
         Resource::UserToken => user::token(object, now),
         Resource::UserCertificate => user::certificate(object, now),

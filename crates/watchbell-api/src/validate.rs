@@ -3,6 +3,7 @@
 //! Objects have passed the schema and got their defaults. What is found is bounded in number and size, and so is the time
 //! it takes: an absurd object is refused as quickly as a good one is accepted.
 
+mod admission_policy;
 mod at;
 mod class;
 mod container;
@@ -47,6 +48,11 @@ use self::findings::Findings;
 use self::rbac::Place;
 use crate::{FieldError, Resource};
 
+/// Whether a `LabelSelector` selects what has these labels. An empty selector selects everything.
+pub fn selects(selector: &Value, labels: &Value) -> bool {
+    selector::matches(&At::root(selector), &At::root(labels))
+}
+
 /// A new object, after defaulting.
 pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
     let mut f = Findings::default();
@@ -75,6 +81,8 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
         Resource::ClusterRole => rbac::role(&mut f, &object, Place::Cluster),
         Resource::RoleBinding => rbac::binding(&mut f, &object, Place::Namespace),
         Resource::ClusterRoleBinding => rbac::binding(&mut f, &object, Place::Cluster),
+        Resource::ValidatingAdmissionPolicy => admission_policy::policy(&mut f, &object),
+        Resource::ValidatingAdmissionPolicyBinding => admission_policy::binding(&mut f, &object),
         _ => {}
     }
     f.into_errors()
@@ -117,6 +125,8 @@ pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
         Resource::ClusterRole => rbac::role(&mut f, &new, Place::Cluster),
         Resource::RoleBinding => rbac::binding_update(&mut f, &old, &new, Place::Namespace),
         Resource::ClusterRoleBinding => rbac::binding_update(&mut f, &old, &new, Place::Cluster),
+        Resource::ValidatingAdmissionPolicy => admission_policy::policy(&mut f, &new),
+        Resource::ValidatingAdmissionPolicyBinding => admission_policy::binding(&mut f, &new),
         _ => {}
     }
     f.into_errors()

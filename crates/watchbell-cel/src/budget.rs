@@ -9,26 +9,43 @@ use crate::error::EvalError;
 /// What one evaluation of one expression may cost. Source: `PerCallLimit` of Kubernetes' `apiserver/pkg/apis/cel`.
 pub const EXPRESSION_COST_MAX: u64 = 1_000_000;
 
-/// Elementary steps (a character looked at, an element compared or copied) that the cost does not count.
+/// Elementary steps (a character looked at, an element compared or copied) that the cost does not count: of one expression.
 const WORK_MAX: u64 = 5_000_000;
-/// Bytes of the values made, whether they are still there or not.
+/// Bytes of the values made, whether they are still there or not: of one expression.
 const MEMORY_MAX: u64 = 16 << 20;
+/// All expressions of an evaluator together have as many times that; the cost of a policy is bounded likewise.
+const TOGETHER: u64 = 10;
+
 /// How deep evaluations lie in each other, those of variables included.
 pub(crate) const DEPTH_MAX: usize = 300;
 
-/// What is left to an evaluator: cost of the expression at hand, work and memory of all its expressions together.
-#[derive(Debug, Clone)]
+/// What the expressions of an evaluator have used up.
+#[derive(Debug, Clone, Default)]
 pub struct Budget {
     cost: u64,
     cost_max: u64,
-    work: u64,
-    memory: u64,
+    work: Spent,
+    memory: Spent,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    expression: u64,
+    together: u64,
+}
+
+impl Spent {
+    fn add(&mut self, amount: usize, max: u64) -> bool {
+        self.expression = self.expression.saturating_add(amount as u64);
+        self.together = self.together.saturating_add(amount as u64);
+        self.expression <= max && self.together <= max * TOGETHER
+    }
 }
 
 impl Budget {
-    /// Of an expression that may cost `cost_max`.
+    /// Of expressions each of which may cost `cost_max`.
     pub fn new(cost_max: u64) -> Budget {
-        Budget { cost: 0, cost_max, work: 0, memory: 0 }
+        Budget { cost_max, ..Budget::default() }
     }
 
     /// What the expression at hand has cost.
@@ -36,7 +53,14 @@ impl Budget {
         self.cost
     }
 
-    /// Begins with the next expression; gives what stood there before.
+    /// The next expression begins.
+    pub(crate) fn begin(&mut self) {
+        self.cost = 0;
+        self.work.expression = 0;
+        self.memory.expression = 0;
+    }
+
+    /// Counts the cost of another expression apart; gives what stood there before.
     pub(crate) fn exchange_cost(&mut self, cost: u64) -> u64 {
         std::mem::replace(&mut self.cost, cost)
     }
@@ -50,8 +74,7 @@ impl Budget {
     }
 
     pub(crate) fn work(&mut self, steps: usize) -> Result<(), EvalError> {
-        self.work = self.work.saturating_add(steps as u64);
-        match self.work <= WORK_MAX {
+        match self.work.add(steps, WORK_MAX) {
             true => Ok(()),
             false => Err(EvalError::Cancelled("the expression compares or copies too much")),
         }
@@ -59,8 +82,7 @@ impl Budget {
 
     /// To be asked before the bytes are taken.
     pub(crate) fn memory(&mut self, bytes: usize) -> Result<(), EvalError> {
-        self.memory = self.memory.saturating_add(bytes as u64);
-        match self.memory <= MEMORY_MAX {
+        match self.memory.add(bytes, MEMORY_MAX) {
             true => Ok(()),
             false => Err(EvalError::Cancelled("the expression makes values that are too large")),
         }

@@ -83,7 +83,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
 
     /// Runs one expression, which may cost [`EXPRESSION_COST_MAX`].
     pub fn run(&mut self, program: &'p Program) -> Evaluation<'a> {
-        self.budget.exchange_cost(0);
+        self.budget.begin();
         self.variables_cost = 0;
         self.locals.clear();
         self.base = 0;

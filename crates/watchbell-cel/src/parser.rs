@@ -534,7 +534,7 @@ fn children(kind: &Kind, visit: &mut impl FnMut(Id)) {
         Kind::Call { target, args, .. } => target.iter().chain(args).for_each(|id| visit(*id)),
         Kind::And(list) | Kind::Or(list) => list.iter().for_each(|id| visit(*id)),
         Kind::Conditional { test, then, otherwise } => {
-            [test, then, otherwise].into_iter().for_each(|id| visit(*id))
+            [test, then, otherwise].into_iter().for_each(|id| visit(*id));
         }
         Kind::List(list) => list.iter().for_each(|(id, _)| visit(*id)),
         Kind::Map(list) => list.iter().for_each(|(key, value, _)| {

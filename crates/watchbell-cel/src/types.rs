@@ -110,6 +110,7 @@ impl Type {
             (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => a.is_like(b),
             (Type::Map(a, b), Type::Map(c, d)) => a.is_like(c) && b.is_like(d),
             (Type::Type(_), Type::Type(_)) => true,
+            (Type::Object(a), Type::Object(b)) => a.name == b.name,
             // Null stands for what an object, a time or an optional may not be.
             (Type::Null, other) | (other, Type::Null) => {
                 matches!(

@@ -29,6 +29,19 @@ impl User {
         }
     }
 
+    /// A service account, in its groups.
+    pub fn service_account(namespace: &str, name: &str) -> User {
+        User {
+            name: format!("system:serviceaccount:{namespace}:{name}"),
+            groups: vec![
+                "system:serviceaccounts".into(),
+                format!("system:serviceaccounts:{namespace}"),
+                "system:authenticated".into(),
+            ],
+            ..User::default()
+        }
+    }
+
     /// As `UserInfo` of `authentication.k8s.io/v1` shows him, to himself and in the audit journal.
     pub fn info(&self) -> Value {
         let mut info = json!({"username": self.name, "groups": self.groups});

@@ -253,6 +253,14 @@ impl SessionNote {
         SessionNote { body }
     }
 
+    /// With what policies have to say of it.
+    pub(crate) fn with_annotations(mut self, annotations: Vec<(String, String)>) -> SessionNote {
+        for (key, value) in annotations {
+            self.body["annotations"][key] = value.into();
+        }
+        self
+    }
+
     /// The session is let in.
     pub(crate) fn begun(&self, now: Timestamp) -> AuditRecord {
         self.record(now, "ResponseStarted", json!({"metadata": {}, "code": 101}))

@@ -5,6 +5,7 @@
 
 mod advisories;
 mod documents;
+mod expression;
 mod files;
 mod findings;
 mod packages;
@@ -19,12 +20,13 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// Each parser with the name that `make fuzz` and a finding's file carry.
-const TARGETS: [(&str, Target); 35] = [
+const TARGETS: [(&str, Target); 36] = [
     ("yaml", documents::yaml),
     ("json", documents::json),
     ("object", documents::object),
     ("protobuf", documents::protobuf),
     ("patch", documents::patch),
+    ("expression", expression::expression),
     ("cron", text::cron),
     ("quantity", text::quantity),
     ("selector", text::selector),

@@ -17,7 +17,7 @@ pub(crate) fn general(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    match exponent < -4 || exponent >= 21 {
+    match !(-4..21).contains(&exponent) {
         true => with_exponent(digits, exponent),
         false => plain(value),
     }

@@ -105,3 +105,19 @@ fn declared_fields_are_known_and_others_are_not() {
     assert!(compile("variables == variables", &declarations).is_err());
     assert!(compile("variables.x + ['a']", &declarations).is_err());
 }
+
+/// The documentation names what there is, and nothing else is there.
+#[test]
+fn the_documented_functions_are_those_that_there_are() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/admission-policies.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, table) = text.split_once("| library | functions and macros |").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_'));
+    let mut documented: Vec<&str> = table.split('`').skip(1).step_by(2).filter(is_name).collect();
+    documented.retain(|word| *word != "true");
+    documented.sort_unstable();
+    documented.dedup();
+    let there: Vec<&str> = crate::function_names();
+    assert_eq!(documented, there);
+}

@@ -13,6 +13,7 @@ mod fill;
 mod limit_range;
 pub mod origin;
 pub mod pod_security;
+pub mod policies;
 mod priority;
 mod quota;
 mod runtime_class;

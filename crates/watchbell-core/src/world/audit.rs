@@ -90,7 +90,7 @@ impl World {
         }
         let notes = std::mem::take(&mut self.admission_notes);
         let mut annotations: Map<String, Value> =
-            notes.into_iter().map(|(key, note)| (key.to_owned(), note.into())).collect();
+            notes.into_iter().map(|(key, note)| (key.into_owned(), note.into())).collect();
         decision.annotate(&mut annotations);
         if request.options.dry_run == DryRun::All {
             annotations.insert("watchbell.dev/dry-run".into(), "All".into());

@@ -11,9 +11,11 @@ use watchbell_api::{ApiError, Cause, FieldError, Reason, Resource, Uid, defaults
 use super::World;
 use super::object::{Head, Status, Stored};
 use super::owners::{Ownership, set_managers};
+use super::policies::{Deeds, status_of_policy};
 use super::rules::Change;
 use super::shown::rfc3339;
 use super::write::{check_fields, check_type, head, metadata_of};
+use crate::admission::policies::Operation;
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
 use crate::request::{
@@ -123,11 +125,18 @@ impl World {
         );
         self.admit(resource, &request.namespace, &name, &mut object, Change::Create, &mut warnings)?;
         self.check_escalation(request, None, &object)?;
+        if !is_furniture(request) {
+            let deeds = Deeds { operation: Operation::Create, name: &name, object: Some(&object), old: None };
+            self.judge_request(request, deeds, &mut warnings)?;
+        }
         if self.get(resource, &request.namespace, &name).is_some() {
             return Err(ApiError::already_exists(resource, &name));
         }
         set_managers(&mut object, &managed);
-        let status = first_status(resource, self.state.version + 1);
+        let status = match resource {
+            Resource::ValidatingAdmissionPolicy => status_of_policy(&object, 1, &Status::None),
+            _ => first_status(resource, self.state.version + 1),
+        };
         let has_generation = object.get("spec").is_some() && counts_generations(resource);
         let stored = Stored {
             resource,
@@ -232,7 +241,15 @@ pub fn check_new(
 
 /// Kinds whose changes are counted, as in Kubernetes.
 fn counts_generations(resource: Resource) -> bool {
-    matches!(resource, Resource::Pod | Resource::Job | Resource::CronJob | Resource::NetworkPolicy)
+    matches!(
+        resource,
+        Resource::Pod
+            | Resource::Job
+            | Resource::CronJob
+            | Resource::NetworkPolicy
+            | Resource::ValidatingAdmissionPolicy
+            | Resource::ValidatingAdmissionPolicyBinding
+    )
 }
 
 /// What every namespace has stands beside its quotas.

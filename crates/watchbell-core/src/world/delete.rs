@@ -12,6 +12,8 @@ use super::adopt::drop_owner;
 use super::bootstrap::is_permanent;
 use super::facts::Facts;
 use super::object::{Deletion, Head, JsonHead, Status, Stored};
+use super::policies::Deeds;
+use crate::admission::policies::Operation;
 use crate::request::{DeleteOptions, DryRun, Outcome, Propagation, Request, Written};
 
 const FOREGROUND: &str = "foregroundDeletion";
@@ -20,6 +22,9 @@ const DEFAULT_GRACE_SECONDS: i64 = 30;
 /// Kubernetes' own words when a Job is deleted without a propagation policy.
 const ORPHAN_WARNING: &str = "child pods are preserved by default when jobs are deleted; set \
 propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
+
+/// Of a deletion of many objects.
+const WARNINGS_MAX: usize = 16;
 
 /// The reason of the condition `DisruptionTarget`.
 const EVICTED: &str = "EvictionByEvictionAPI";
@@ -74,6 +79,9 @@ impl World {
         if resource == Resource::Job && options.propagation_policy.is_none() {
             warnings.push(ORPHAN_WARNING.to_owned());
         }
+        if self.judges_deletions(resource) {
+            self.judge_deletion(request, object, &mut warnings)?;
+        }
         if request.options.dry_run == DryRun::All {
             return Ok(Written { object: object.render(), outcome: Outcome::Done, warnings });
         }
@@ -85,6 +93,18 @@ impl World {
         Ok(Written { object, outcome: Outcome::Done, warnings })
     }
 
+    fn judge_deletion(
+        &mut self,
+        request: &Request,
+        object: &Stored,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let old = object.render();
+        let request = Request { namespace: object.namespace.to_string(), ..request.clone() };
+        let deeds = Deeds { operation: Operation::Delete, name: &object.name, object: None, old: Some(&old) };
+        self.judge_request(&request, deeds, warnings)
+    }
+
     /// Deletes a pod for the place it takes. The condition it gets on the way tells its Job that this is no failure.
     pub(super) fn evict(
         &mut self,
@@ -94,6 +114,8 @@ impl World {
         now: Timestamp,
     ) -> Result<Written, ApiError> {
         check_preconditions(pod, options)?;
+        let mut warnings = Vec::new();
+        self.judge_eviction(request, pod, &mut warnings)?;
         if request.options.dry_run == DryRun::No {
             let marked = self.disrupt(pod, EVICTED);
             self.delete(&marked, options, StopCause::Deleted, now);
@@ -101,7 +123,7 @@ impl World {
         let object = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
         });
-        Ok(Written { object, outcome: Outcome::Created, warnings: Vec::new() })
+        Ok(Written { object, outcome: Outcome::Created, warnings })
     }
 
     /// Says why a pod is ended that did nothing wrong, in a form that outlives the server.
@@ -141,6 +163,15 @@ impl World {
             .filter(|object| fields.is_empty() || fields.matches(&object.render()))
             .cloned()
             .collect();
+        let mut warnings = Vec::new();
+        if self.judges_deletions(resource) {
+            // All of them or none: what one policy forbids is not half done.
+            for object in &chosen {
+                self.judge_deletion(request, object, &mut warnings)?;
+            }
+            warnings.dedup();
+            warnings.truncate(WARNINGS_MAX);
+        }
         let mut items = Vec::with_capacity(chosen.len());
         for object in chosen {
             items.push(convert::from_stored(resource, object.render()));
@@ -158,7 +189,7 @@ impl World {
             "kind": format!("{}List", info.kind), "apiVersion": info.api_version(),
             "metadata": {"resourceVersion": self.state.version.to_string()}, "items": items,
         });
-        Ok(Written { object: list, outcome: Outcome::Done, warnings: Vec::new() })
+        Ok(Written { object: list, outcome: Outcome::Done, warnings })
     }
 
     /// Begins (and, where nothing stands against it, ends) the deletion of an object. Returns what is still there.

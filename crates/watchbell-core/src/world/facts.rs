@@ -11,6 +11,7 @@ use watchbell_api::types::job::{JobSpec, JobTemplate};
 use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 
 use crate::access::{Binding, Role};
+use crate::admission::policies::{self, Policy};
 use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
@@ -39,6 +40,9 @@ pub enum Facts {
     RevokedUntil(Option<i64>),
     Role(Arc<Role>),
     Binding(Arc<Binding>),
+    /// With its expressions compiled.
+    Policy(Arc<Policy>),
+    PolicyBinding(Arc<policies::Binding>),
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
@@ -102,8 +106,26 @@ impl Facts {
             Resource::RoleBinding | Resource::ClusterRoleBinding => {
                 Facts::Binding(Arc::new(Binding::read(object)?))
             }
+            Resource::ValidatingAdmissionPolicy => Facts::Policy(Arc::new(Policy::read(object))),
+            Resource::ValidatingAdmissionPolicyBinding => {
+                Facts::PolicyBinding(Arc::new(policies::Binding::read(object)))
+            }
             _ => Facts::None,
         })
+    }
+
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
+        match self {
+            Facts::Policy(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    pub fn policy_binding(&self) -> Option<&Arc<policies::Binding>> {
+        match self {
+            Facts::PolicyBinding(binding) => Some(binding),
+            _ => None,
+        }
     }
 
     pub fn grant(&self) -> Option<&Grant> {

@@ -79,7 +79,11 @@ impl World {
             Resource::PersistentVolumeClaim => self.index_claim(old, new),
             Resource::PersistentVolume => self.index_volume(old, new),
             Resource::StorageClass => self.mark_unbound_claims(),
-            Resource::LimitRange | Resource::PriorityClass | Resource::RuntimeClass => {
+            Resource::LimitRange
+            | Resource::PriorityClass
+            | Resource::RuntimeClass
+            | Resource::ValidatingAdmissionPolicy
+            | Resource::ValidatingAdmissionPolicyBinding => {
                 self.index_rule(object);
             }
             Resource::ClusterRole => match (old, new) {

@@ -1,5 +1,6 @@
 //! Jobs: gives the controller what it reads, carries out what it plans.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,6 +21,9 @@ use crate::controller::job::{
 const RETRY_SECONDS: i64 = 60;
 /// How many pods one audit entry tells of: entries are at most 64 KiB.
 const PODS_PER_ENTRY: usize = 1_000;
+/// Likewise of what policies say of them.
+const NOTES_MAX: usize = 16;
+const NOTE_CHARS_MAX: usize = 1_024;
 
 impl World {
     pub(super) fn reconcile_job(&mut self, at: &NsName, now: Timestamp) {
@@ -124,16 +128,31 @@ impl World {
     ) -> (usize, Option<String>) {
         let mut told: Vec<(Option<u32>, Arc<str>)> = Vec::with_capacity(pods.len());
         let (mut made_count, mut refusal) = (0, None);
+        let is_judged = self.judges_pods();
+        let mut notes: BTreeMap<String, String> = BTreeMap::new();
         for pod in pods {
             if let Err(why) = self.check_cost(&job.namespace, None, template.cost()) {
                 refusal = Some(why);
                 break;
             }
-            made_count += 1;
-            if let Some(made) = self.create_array_pod(job, template, *pod, now) {
-                told.push((pod.index, made.name.clone()));
+            let Some(new) = self.array_pod(job, template, *pod, now) else {
+                made_count += 1;
+                continue;
+            };
+            if is_judged {
+                match self.judge_made_pod(&new) {
+                    Ok(annotations) => notes.extend(annotations),
+                    Err(why) => {
+                        refusal = Some(why);
+                        break;
+                    }
+                }
             }
+            made_count += 1;
+            let made = self.put(new);
+            told.push((pod.index, made.name.clone()));
         }
+        self.audit_notes(job, notes, now);
         let told: Vec<(Option<u32>, &str)> = told.iter().map(|(index, name)| (*index, &**name)).collect();
         for event in job::pods_created(&told) {
             self.emit(job, &event, now);
@@ -189,13 +208,27 @@ impl World {
         self.audit_run(job, action, details, now);
     }
 
-    fn create_array_pod(
+    /// What policies have to say of pods of the Job, each thing once.
+    fn audit_notes(&mut self, job: &Stored, notes: BTreeMap<String, String>, now: Timestamp) {
+        if notes.is_empty() {
+            return;
+        }
+        let notes: BTreeMap<String, String> = notes
+            .into_iter()
+            .take(NOTES_MAX)
+            .map(|(key, note)| (key, note.chars().take(NOTE_CHARS_MAX).collect()))
+            .collect();
+        self.audit_run(job, "policies", json!({"uid": job.uid.to_string(), "annotations": notes}), now);
+    }
+
+    /// The next pod of the Job; `None`: every name for it is taken.
+    fn array_pod(
         &mut self,
         job: &Arc<Stored>,
         template: &Arc<JobPods>,
         pod: NewPod,
         now: Timestamp,
-    ) -> Option<Arc<Stored>> {
+    ) -> Option<Stored> {
         let mut salt = 0u8;
         let name: Arc<str> = loop {
             let name: Arc<str> = template.pod_name(pod.index, pod.attempt, salt).into();
@@ -216,7 +249,7 @@ impl World {
             };
             salt = next;
         };
-        Some(self.put(Stored {
+        Some(Stored {
             resource: Resource::Pod,
             namespace: job.namespace.clone(),
             name,
@@ -235,7 +268,7 @@ impl World {
                 own: None,
             })),
             status: Status::Pod(Arc::default()),
-        }))
+        })
     }
 
     /// The Job goes: ended pods with it, running ones stand alone until they end (they are collected next).

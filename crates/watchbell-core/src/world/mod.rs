@@ -36,6 +36,7 @@ mod object;
 mod owners;
 mod pods;
 mod podsecurity;
+mod policies;
 mod quotas;
 mod reports;
 mod rights;
@@ -167,7 +168,7 @@ pub struct World {
     /// Claims without a volume, and what was said of them.
     unbound_claims: BTreeMap<NsName, claims::Told>,
     /// What admission has to say in the audit entry of the request at hand.
-    admission_notes: BTreeMap<&'static str, String>,
+    admission_notes: BTreeMap<std::borrow::Cow<'static, str>, String>,
     /// Pods that wait since before their namespace's labels changed: judged again before they start.
     unsure: HashSet<Uid>,
     /// Starts of containers on their way into the journal.

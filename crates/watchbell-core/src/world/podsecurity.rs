@@ -150,7 +150,7 @@ impl World {
 
     /// A word of admission for the audit entry of the request at hand.
     fn note(&mut self, key: &'static str, value: String) {
-        self.admission_notes.insert(key, value);
+        self.admission_notes.insert(key.into(), value);
     }
 
     /// What a pod that waited breaks of what its namespace enforces now.

@@ -5,7 +5,7 @@ use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource};
 
 use super::World;
-use crate::admission::{self, Mode, PriorityClass, pod_security};
+use crate::admission::{self, Mode, PriorityClass, pod_security, policies};
 use crate::controller::cronjob::{CATCH_UP, CatchUp};
 use crate::controller::job::RERUN_INDEXES;
 use crate::cron::{Schedule, time_zone};
@@ -99,6 +99,7 @@ pub(super) fn errors(resource: Resource, object: &Value) -> Vec<FieldError> {
     match resource {
         Resource::CronJob => cron_job_errors(object),
         Resource::Job => rerun_error(object).into_iter().collect(),
+        Resource::ValidatingAdmissionPolicy => policies::expression_errors(object),
         _ => Vec::new(),
     }
 }

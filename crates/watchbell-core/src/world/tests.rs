@@ -15,6 +15,7 @@ mod namespaces;
 mod operators;
 mod owners;
 mod podsecurity;
+mod policies;
 mod replay;
 mod requests;
 mod rights;

@@ -10,8 +10,10 @@ use watchbell_api::{ApiError, FieldError, Resource, defaults, patch, validate};
 use super::World;
 use super::object::{Head, JsonHead, Stored};
 use super::owners::{Ownership, set_managers};
+use super::policies::{Deeds, status_of_policy};
 use super::rules::Change;
 use super::write::{check_fields, check_type, head, metadata_of};
+use crate::admission::policies::Operation;
 use crate::request::{DryRun, Outcome, PatchKind, Request, Subresource, Written};
 
 impl World {
@@ -52,6 +54,7 @@ impl World {
         if request.subresource == Subresource::Status {
             let managed = ownership.settle(request, Some(&before), &object, sent, now);
             set_managers(&mut object, &managed);
+            self.judge_change(request, &before, &object, &mut warnings)?;
             return self.replace_status(request, old, before, &object, warnings);
         }
         defaults::apply(resource, &mut object);
@@ -77,7 +80,10 @@ impl World {
             let change = Change::Update { before: &before };
             self.admit(resource, &old.namespace, &old.name, &mut object, change, &mut warnings)?;
         }
+        self.judge_change(request, &before, &object, &mut warnings)?;
         set_managers(&mut object, &managed);
+        let new_policy =
+            (resource == Resource::ValidatingAdmissionPolicy && spec_changed).then(|| object.clone());
         let new_head = head(resource, object)?;
         if old.has_head(&new_head) {
             return Ok(Written { object: before, outcome: Outcome::Done, warnings });
@@ -87,12 +93,42 @@ impl World {
         if spec_changed && stored.generation > 0 {
             stored.generation += 1;
         }
+        if let Some(policy) = new_policy {
+            stored.status = status_of_policy(&policy, stored.generation, &old.status);
+        }
         // A pod's quota was asked when it was made.
         if spec_changed && resource != Resource::Pod {
             self.check_quota(Some(old), &stored)
                 .map_err(|why| ApiError::forbidden(resource, &old.name, &why))?;
         }
         self.store_changed(request, old, stored, warnings)
+    }
+
+    /// Has the policies judge an update, with the status that stays.
+    fn judge_change(
+        &mut self,
+        request: &Request,
+        before: &Value,
+        object: &Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        if !self.state.has_policies() {
+            return Ok(());
+        }
+        let mut whole = object.clone();
+        if request.subresource == Subresource::Status {
+            // A new status comes with the spec that is there.
+            whole["spec"] = before["spec"].clone();
+        } else if let Some(status) = before.get("status") {
+            whole["status"] = status.clone();
+        }
+        let deeds = Deeds {
+            operation: Operation::Update,
+            name: &request.name,
+            object: Some(&whole),
+            old: Some(before),
+        };
+        self.judge_request(request, deeds, warnings)
     }
 
     /// Stores the outcome of an update, unless it is a dry run or takes away the last thing a deletion waited for.

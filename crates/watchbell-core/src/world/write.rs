@@ -74,7 +74,7 @@ impl World {
                 let object = self.find(request)?;
                 self.delete_request(request, &object, options, now)
             }
-            Write::IssueToken(issue) => self.issue_token(issue, now),
+            Write::IssueToken(issue) => self.issue_token(request, issue, now),
             Write::Evict(options) => {
                 let pod = self.find(request)?;
                 self.evict(request, &pod, options, now)
@@ -89,12 +89,13 @@ impl World {
     }
 
     /// The token was judged by what was committed; meanwhile its account or what it is bound to may have gone.
-    fn issue_token(&self, issue: &Issue, now: Timestamp) -> Result<Written, ApiError> {
+    fn issue_token(&mut self, request: &Request, issue: &Issue, now: Timestamp) -> Result<Written, ApiError> {
         issue.binding.still_counts(&self.state, now.as_second()).map_err(|ended| {
             let name = &issue.binding.account.name;
             ApiError::conflict(Resource::ServiceAccount, name, &format!("the token would not count: {ended}"))
         })?;
-        let (object, warnings) = (issue.object.clone(), issue.warnings.clone());
+        let (object, mut warnings) = (issue.object.clone(), issue.warnings.clone());
+        self.judge_token(request, issue, &mut warnings)?;
         Ok(Written { object, outcome: Outcome::Created, warnings })
     }
 

@@ -63,6 +63,13 @@ pub(crate) fn open(
         .get(Resource::Pod, path.namespace.as_deref().unwrap_or_default(), name)
         .ok_or_else(|| ApiError::not_found(Resource::Pod, name))?;
     let (request, container) = request(pod, options)?;
+    let judged = snapshot.judge_connection(
+        &call.trail.user,
+        path.sub.as_str(),
+        path.namespace.as_deref().unwrap_or_default(),
+        name,
+        &SessionOptions::object(&request, &container),
+    )?;
     drop(snapshot);
     // Last of the checks: kubectl tries SPDY after whatever refusal, and shows the answer to that.
     let (channels, protocol) = negotiate(upgrade.method, upgrade.headers)?;
@@ -81,7 +88,10 @@ pub(crate) fn open(
         headers.insert(HeaderName::from_static(PROTOCOL), HeaderValue::from_static(protocol));
     }
 
-    let note = SessionNote::new(&call.trail, verb, path, &container, &request, peer.ip(), &call.audit_id);
+    crate::respond::warn(&mut response, &judged.warnings);
+
+    let note = SessionNote::new(&call.trail, verb, path, &container, &request, peer.ip(), &call.audit_id)
+        .with_annotations(judged.annotations);
     // Durable or not, the session's begin is noted before its first byte.
     app.state.note(Note::Request(note.begun(jiff::Timestamp::now())));
     call.recorded.store(true, std::sync::atomic::Ordering::Relaxed);

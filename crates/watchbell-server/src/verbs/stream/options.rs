@@ -1,6 +1,8 @@
 //! `PodExecOptions` and `PodAttachOptions` of core/v1.
 
+use serde_json::{Value, json};
 use watchbell_api::ApiError;
+use watchbell_api::node::{SessionAction, SessionRequest};
 
 use crate::request::Query;
 
@@ -35,6 +37,21 @@ impl SessionOptions {
             return Err(ApiError::bad_request("you must specify at least 1 of stdin, stdout, stderr"));
         }
         Ok(options)
+    }
+}
+
+impl SessionOptions {
+    /// `PodExecOptions` or `PodAttachOptions`, as policies see them.
+    pub(super) fn object(request: &SessionRequest, container: &str) -> Value {
+        let mut options = json!({
+            "apiVersion": "v1", "kind": "PodAttachOptions", "container": container,
+            "stdin": request.stdin, "stdout": request.stdout, "stderr": request.stderr, "tty": request.tty,
+        });
+        if let SessionAction::Exec { command } = &request.action {
+            options["kind"] = "PodExecOptions".into();
+            options["command"] = json!(command);
+        }
+        options
     }
 }
 
