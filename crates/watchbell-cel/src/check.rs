@@ -1,7 +1,8 @@
 //! The check before anything runs: each name is declared, each function known and given what it takes. It leaves a program in
 //! which names are places and calls are functions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::error::{CompileError, Issue};
 use crate::functions::{self, Function, Style};
@@ -12,6 +13,9 @@ use crate::value::Value;
 
 /// One text is not told of more often than this.
 const ISSUES_MAX: usize = 20;
+
+/// Compiled patterns by their text.
+pub(crate) type Patterns = HashMap<Box<str>, Arc<regex::Regex>>;
 
 /// What an expression may name.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +51,8 @@ impl Declarations {
 pub struct Program {
     pub(crate) ops: Vec<Op>,
     pub(crate) root: Id,
+    /// Patterns that stand in the expression itself, compiled once.
+    pub(crate) patterns: Patterns,
     output: Type,
 }
 
@@ -60,8 +66,8 @@ impl Program {
 pub(crate) enum Op {
     Literal(Value<'static>),
     Variable(&'static str),
-    /// A field of `variables`.
-    Composed(u32),
+    /// A field of `variables`, and its name.
+    Composed(u32, Box<str>),
     /// What a macro bound; counted from the outermost.
     Local(u32),
     Field {
@@ -123,11 +129,12 @@ pub fn compile(text: &str, declarations: &Declarations) -> Result<Program, Compi
         ops: Vec::with_capacity(tree.nodes.len()),
         locals: Vec::new(),
         issues: Vec::new(),
+        patterns: Patterns::new(),
     };
     let (root, output) = checker.expression(tree.root);
-    let Checker { ops, mut issues, .. } = checker;
+    let Checker { ops, mut issues, patterns, .. } = checker;
     if issues.is_empty() {
-        return Ok(Program { ops, root, output });
+        return Ok(Program { ops, root, patterns, output });
     }
     issues.truncate(ISSUES_MAX);
     Err(CompileError { issues, text: text.into() })
@@ -139,6 +146,7 @@ struct Checker<'t> {
     ops: Vec<Op>,
     locals: Vec<(Box<str>, Type)>,
     issues: Vec<Issue>,
+    patterns: Patterns,
 }
 
 type Typed = (Id, Type);
@@ -245,7 +253,7 @@ impl<'t> Checker<'t> {
             return Some((self.add(Op::Variable(name)), kind.clone()));
         }
         let name = functions::TYPE_NAMES.iter().find(|known| **known == name)?;
-        Some((self.add(Op::Literal(Value::Type(name))), Type::Type(std::sync::Arc::new(Type::Dyn))))
+        Some((self.add(Op::Literal(Value::Type(name))), Type::Type(Arc::new(Type::Dyn))))
     }
 
     /// `a.b.c`, where that is what stands there and `a` is bound by no macro.
@@ -275,7 +283,7 @@ impl<'t> Checker<'t> {
             return match (found, presence) {
                 (Some(at), Presence::Value) => {
                     let kind = composed[at].1.clone();
-                    (self.add(Op::Composed(at as u32)), kind)
+                    (self.add(Op::Composed(at as u32, field.into())), kind)
                 }
                 (Some(_), Presence::Test) => (self.add(Op::Literal(Value::Bool(true))), Type::Bool),
                 (None, _) => self.issue(id, format!("undefined field '{field}'")),
@@ -382,10 +390,25 @@ impl<'t> Checker<'t> {
 
     /// Texts that are read when they are used are read here too, where they stand in the expression itself.
     fn check_literals(&mut self, name: &str, args: &[Id]) {
-        let Some(&last) = args.last() else { return };
-        let Kind::Literal(Value::String(text)) = self.tree.kind(last) else { return };
-        if !functions::is_readable(name, text) {
-            self.issue(last, format!("invalid {name} argument"));
+        // Of `x.matches(p)` the first, of `matches(x, p)` the second.
+        let at = usize::from(name == "matches" && args.len() == 2);
+        let Some(&arg) = args.get(at) else { return };
+        let Kind::Literal(Value::String(text)) = self.tree.kind(arg) else { return };
+        let is_readable = match name {
+            "matches" | "find" | "findAll" => match functions::regexes::compile(text) {
+                Ok(pattern) => {
+                    self.patterns.insert((**text).into(), Arc::new(pattern));
+                    true
+                }
+                // Kubernetes finds out about the others when they run.
+                Err(_) => name != "matches",
+            },
+            "timestamp" => functions::time::parse_timestamp(text).is_some(),
+            "duration" => functions::time::parse_duration(text).is_some(),
+            _ => true,
+        };
+        if !is_readable {
+            self.issue(arg, format!("invalid {name} argument"));
         }
     }
 

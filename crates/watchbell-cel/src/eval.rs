@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::budget::{Budget, DEPTH_MAX, EXPRESSION_COST_MAX};
-use crate::check::{FoldOp, Op, Program};
+use crate::check::{FoldOp, Op, Patterns, Program};
 use crate::error::EvalError;
 use crate::functions::authorizer::Check;
 use crate::functions::compare;
@@ -51,8 +51,9 @@ pub struct Evaluator<'a, 'p> {
     /// Where the locals of the program at hand begin.
     base: usize,
     pub(crate) budget: Budget,
-    /// Compiled patterns by their text.
-    pub(crate) patterns: std::collections::HashMap<Box<str>, regex::Regex>,
+    /// Patterns of the program at hand, and those that were made while it ran.
+    pub(crate) literals: Option<&'p Patterns>,
+    pub(crate) patterns: Patterns,
     variables_cost: u64,
     depth: usize,
 }
@@ -75,7 +76,8 @@ impl<'a, 'p> Evaluator<'a, 'p> {
             locals: Vec::new(),
             base: 0,
             budget: Budget::new(EXPRESSION_COST_MAX),
-            patterns: std::collections::HashMap::new(),
+            literals: None,
+            patterns: Patterns::new(),
             variables_cost: 0,
             depth: 0,
         }
@@ -88,6 +90,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
         self.locals.clear();
         self.base = 0;
         self.depth = 0;
+        self.literals = Some(&program.patterns);
         let value = self.eval(program, program.root);
         Evaluation { value, cost: self.budget.cost().saturating_add(self.variables_cost) }
     }
@@ -124,7 +127,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
     fn compound(&mut self, program: &'p Program, id: Id) -> Outcome<'a> {
         match &program.ops[id as usize] {
             Op::Literal(_) | Op::Variable(_) | Op::Local(_) => self.eval(program, id),
-            Op::Composed(at) => self.composed(*at as usize),
+            Op::Composed(at, name) => self.composed(*at as usize, name),
             Op::Field { operand, field } => {
                 let operand = self.eval(program, *operand)?;
                 self.budget.charge(ACCESS)?;
@@ -160,7 +163,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
     }
 
     #[inline(never)]
-    fn composed(&mut self, at: usize) -> Outcome<'a> {
+    fn composed(&mut self, at: usize, name: &str) -> Outcome<'a> {
         // The name and the field.
         self.budget.charge(2 * ACCESS)?;
         if let Some(known) = &self.known[at] {
@@ -169,7 +172,9 @@ impl<'a, 'p> Evaluator<'a, 'p> {
         let (variables, base) = (self.variables, std::mem::replace(&mut self.base, self.locals.len()));
         let locals = self.locals.len();
         let before = self.budget.exchange_cost(0);
+        let literals = self.literals.replace(&variables[at].patterns);
         let value = self.eval(&variables[at], variables[at].root);
+        self.literals = literals;
         self.variables_cost = self.variables_cost.saturating_add(self.budget.exchange_cost(before));
         self.base = base;
         self.locals.truncate(locals);
@@ -179,7 +184,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
         });
         let value = value.map_err(|error| match error {
             EvalError::Failed(why) => {
-                EvalError::failed(format!("composited variable failed to evaluate: {why}"))
+                EvalError::failed(format!("composited variable {name:?} fails to evaluate: {why}"))
             }
             cancelled @ EvalError::Cancelled(_) => cancelled,
         });

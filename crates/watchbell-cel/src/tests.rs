@@ -64,7 +64,7 @@ pub(crate) fn pod() -> Json {
             "ratio": 0.5,
             "containers": [
                 {"name": "main", "image": "example.com/train:v1", "resources": {"limits": {"memory": "1Gi"}}},
-                {"name": "side", "image": "docker.io/library/busybox:1.37"},
+                {"name": "side", "image": "busybox:1.37"},
             ],
         },
     })

@@ -212,7 +212,7 @@ fn files_are_short_or_say_why_not() {
 
 #[test]
 fn what_decides_has_no_clock_environment_file_socket_or_thread() {
-    for name in ["watchbell-core", "watchbell-zarr"] {
+    for name in ["watchbell-cel", "watchbell-core", "watchbell-zarr"] {
         check_pure(name, &crates()[name]);
     }
 }

@@ -209,8 +209,8 @@ fn in_text(
         }
         From::End => {
             let last = bound.map_or(text.len(), byte);
-            let end = text.ceil_char_boundary((last + part.len()).min(text.len()));
-            text[..end].rfind(part).filter(|at| *at <= last)
+            let end = text.floor_char_boundary((last + part.len()).min(text.len()));
+            text[..end].rfind(part)
         }
     };
     Ok(found.map(|at| text[..at].chars().count()))

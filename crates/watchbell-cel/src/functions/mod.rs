@@ -15,11 +15,11 @@ pub(crate) mod network;
 mod numbers;
 mod optionals;
 mod quantity;
-mod regexes;
+pub(crate) mod regexes;
 pub(crate) mod semver;
 mod sets;
 mod strings;
-mod time;
+pub(crate) mod time;
 pub(crate) mod url;
 
 use std::collections::HashMap;
@@ -178,14 +178,4 @@ pub fn names() -> Vec<&'static str> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-/// Whether a text that a function reads at run time can be read.
-pub(crate) fn is_readable(name: &str, text: &str) -> bool {
-    match name {
-        "matches" => regexes::compile(text).is_ok(),
-        "timestamp" => time::parse_timestamp(text).is_some(),
-        "duration" => time::parse_duration(text).is_some(),
-        _ => true,
-    }
 }

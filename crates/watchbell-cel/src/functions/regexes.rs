@@ -3,6 +3,8 @@
 //! The crate `regex` knows a little more than RE2 (sets within brackets, Unicode classes behind `\d`, `\w`, `\s`), so a
 //! pattern is rewritten until it means there what it means in a cluster.
 
+use std::sync::Arc;
+
 use regex::{Regex, RegexBuilder};
 
 use super::{Cost, Row, global, member};
@@ -115,7 +117,7 @@ fn as_re2(pattern: &str) -> String {
     out
 }
 
-fn pattern<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Result<Regex, EvalError> {
+fn pattern<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Result<Arc<Regex>, EvalError> {
     let Some(Value::String(pattern)) = args.get(1) else { return Err(EvalError::no_overload()) };
     let text = args[0].as_str().ok_or_else(EvalError::no_overload)?;
     evaluator.pattern(pattern, text.len())
@@ -123,14 +125,16 @@ fn pattern<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Result<
 
 impl<'a> Evaluator<'a, '_> {
     /// A pattern is compiled once for all expressions of an evaluator; its use is paid for before.
-    fn pattern(&mut self, pattern: &str, text_length: usize) -> Result<Regex, EvalError> {
+    fn pattern(&mut self, pattern: &str, text_length: usize) -> Result<Arc<Regex>, EvalError> {
         self.budget.work(text_length * 4)?;
-        if let Some(known) = self.patterns.get(pattern) {
+        let literal = self.literals.and_then(|literals| literals.get(pattern));
+        if let Some(known) = literal.or_else(|| self.patterns.get(pattern)) {
             return Ok(known.clone());
         }
         self.budget.work(COMPILE_WORK + pattern.len() * 100)?;
-        let compiled =
-            compile(pattern).map_err(|why| EvalError::failed(format!("error parsing regexp: {why}")))?;
+        let compiled = compile(pattern)
+            .map(Arc::new)
+            .map_err(|why| EvalError::failed(format!("error parsing regexp: {why}")))?;
         self.budget.memory(pattern.len() + 1024)?;
         self.patterns.insert(pattern.into(), compiled.clone());
         Ok(compiled)

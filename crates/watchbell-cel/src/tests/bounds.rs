@@ -265,5 +265,5 @@ fn a_variable_is_evaluated_once_and_only_when_needed() {
     assert!(matches!(again.value, Ok(Value::Bool(true))) && again.cost < 10, "{again:?}");
     assert!(matches!(evaluator.run(&lazy).value, Ok(Value::Bool(false))));
     let error = evaluator.run(&broken).value.unwrap_err().to_string();
-    assert_eq!(error, "composited variable failed to evaluate: index out of bounds: 2");
+    assert_eq!(error, "composited variable \"broken\" fails to evaluate: index out of bounds: 2");
 }

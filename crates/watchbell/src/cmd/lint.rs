@@ -1,6 +1,7 @@
 mod dockerfile;
 mod human;
 mod judge;
+mod policies;
 mod rules;
 mod sarif;
 
@@ -45,6 +46,10 @@ pub(crate) struct Args {
     /// Namespace of objects that name none
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: String,
+    /// ValidatingAdmissionPolicies that judge too, with their bindings and the objects they take parameters from. A policy
+    /// without a binding among them counts everywhere and denies
+    #[arg(long, value_name = "FILE")]
+    policy: Vec<PathBuf>,
     /// The least severe finding that makes the command fail
     #[arg(long, value_name = "SEVERITY", default_value = "error")]
     fail_on: FailOn,
@@ -157,7 +162,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         texts.iter().partition(|text| args.kind.is_dockerfile(&text.shown));
     let policy = Policy { enforce: args.level.0, ..Policy::STRICT };
     let by = judge::By { policy, namespace: &args.namespace, now: Timestamp::now() };
-    let mut findings = judge::all(&manifests, &by);
+    let given = policies::Given::read(&args.policy, &args.namespace)?;
+    let mut findings = judge::all(&manifests, &by, given);
     findings.extend(dockerfile::all(&dockerfiles, &args.trusted_registry));
     // A file's findings stand together, and as the author reads it.
     let order: BTreeMap<&str, usize> = texts.iter().enumerate().map(|(i, text)| (&*text.shown, i)).collect();

@@ -525,3 +525,55 @@ for name in sys.argv[1:]:
     }
     assert!(lines[4].contains("broken.sarif 'fatal' is not one of"), "{out}");
 }
+
+/// Policies that are in force in a cluster judge without one, with the parameters that stand beside them.
+#[test]
+fn policies_judge_manifests_and_the_pods_of_their_templates() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = r#"
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: images}
+spec:
+  paramKind: {apiVersion: v1, kind: ConfigMap}
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [pods]}
+  validations:
+  - expression: "object.spec.containers.all(c, c.image.startsWith(params.data.registry))"
+    messageExpression: "'images come from ' + params.data.registry"
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: here}
+spec: {policyName: images, validationActions: [ACTION], paramRef: {name: registry}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: registry}
+data: {registry: registry.example.com/}
+"#;
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {name: a}\nspec:\n  template:\n    spec:\n      restartPolicy: Never\n      \
+               containers: [{name: main, image: other.example.com/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef, \
+               resources: {limits: {cpu: 1, memory: 1Gi}}}]\n";
+    let judged = |action: &str| {
+        std::fs::write(dir.path().join("policy.yaml"), policy.replace("ACTION", action)).unwrap();
+        lint(dir.path(), "- --policy policy.yaml", job)
+    };
+    let done = judged("Deny");
+    assert_eq!(done.code, Some(1), "{}{}", done.out, done.err);
+    let words = "error[admission-policy]: Job default/a: ValidatingAdmissionPolicy 'images' with binding 'here' denied request: \
+                 images come from registry.example.com/";
+    assert!(done.out.contains(words), "{}", done.out);
+    let done = judged("Warn");
+    assert_eq!(done.code, Some(0), "{}{}", done.out, done.err);
+    assert!(done.out.contains("warning[admission-policy-warning]"), "{}", done.out);
+    std::fs::write(
+        dir.path().join("policy.yaml"),
+        policy.replace("params.data.registry))", "param.registry))"),
+    )
+    .unwrap();
+    let done = lint(dir.path(), "- --policy policy.yaml", job);
+    assert_eq!(done.code, Some(2));
+    assert!(done.err.contains("undeclared reference to 'param'"), "{}", done.err);
+}

@@ -143,7 +143,6 @@ impl Policy {
                     },
                     reason: match validation["reason"].as_str() {
                         Some("Forbidden") => Reason::Forbidden,
-                        Some("Unauthorized") => Reason::Unauthorized,
                         Some("RequestEntityTooLarge") => Reason::RequestEntityTooLarge,
                         _ => Reason::Invalid,
                     },

@@ -43,7 +43,7 @@ const REQUEST_COST_MAX: u64 = 50_000_000;
 const ANNOTATION_BYTES_MAX: usize = 10 * 1024;
 
 /// Where Kubernetes writes what a binding with the action `Audit` found.
-const VALIDATION_FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
+pub const VALIDATION_FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -170,7 +170,6 @@ fn the_first_refusal_decides_with_its_reason() {
     for (reason, expect) in [
         (Value::Null, Reason::Invalid),
         (json!("Forbidden"), Reason::Forbidden),
-        (json!("Unauthorized"), Reason::Unauthorized),
         (json!("RequestEntityTooLarge"), Reason::RequestEntityTooLarge),
     ] {
         let mut first = json!({"expression": "false", "message": "first"});

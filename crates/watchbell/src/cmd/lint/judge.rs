@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use watchbell_api::decode::{self, Places};
 use watchbell_api::{Resource, Uid, defaults, schema};
 use watchbell_core::admission::pod_security::{self, Policy};
+use watchbell_core::admission::policies::{Judgement, VALIDATION_FAILURE};
 use watchbell_core::admission::{self, Mode};
 use watchbell_core::cron::{self, Schedule};
 use watchbell_core::world::{check_new, pod_of};
 use watchbell_image::Reference;
 use watchbell_scan::secret;
 
+use super::policies::Given;
 use super::{Finding, rules};
 use crate::manifest::Text;
 
@@ -34,7 +36,7 @@ struct Subject<'a> {
 }
 
 /// Everything that is found.
-pub(super) fn all(texts: &[&Text], by: &By<'_>) -> Vec<Finding> {
+pub(super) fn all(texts: &[&Text], by: &By<'_>, mut given: Given) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut documents: Vec<(&str, Value, Places)> = Vec::new();
     for text in texts {
@@ -57,9 +59,12 @@ pub(super) fn all(texts: &[&Text], by: &By<'_>) -> Vec<Finding> {
         take_apart(file, value, places, &mut subjects);
     }
     let namespaces = policies(&subjects);
+    for subject in subjects.iter().filter(|subject| subject.value["kind"] == "Namespace") {
+        given.add_namespace(subject.value.clone());
+    }
     let mut seen = BTreeSet::new();
     for subject in subjects {
-        Judge::new(&subject, by, &namespaces, &mut findings).object(subject.value.clone(), &mut seen);
+        Judge::new(&subject, by, &namespaces, &given, &mut findings).object(subject.value.clone(), &mut seen);
     }
     findings
 }
@@ -97,6 +102,7 @@ struct Judge<'a> {
     places: &'a Places,
     by: &'a By<'a>,
     namespaces: &'a BTreeMap<String, Policy>,
+    given: &'a Given,
     shown: String,
     findings: &'a mut Vec<Finding>,
 }
@@ -106,9 +112,18 @@ impl<'a> Judge<'a> {
         subject: &Subject<'a>,
         by: &'a By<'a>,
         namespaces: &'a BTreeMap<String, Policy>,
+        given: &'a Given,
         findings: &'a mut Vec<Finding>,
     ) -> Judge<'a> {
-        Judge { file: subject.file, places: subject.places, by, namespaces, shown: String::new(), findings }
+        Judge {
+            file: subject.file,
+            places: subject.places,
+            by,
+            namespaces,
+            given,
+            shown: String::new(),
+            findings,
+        }
     }
 
     fn find(&mut self, rule: &'static rules::Rule, path: &str, message: impl Into<String>) {
@@ -194,6 +209,47 @@ impl<'a> Judge<'a> {
         if let Some((steps, prefix)) = pod_of(resource) {
             let at = |object: &Value| steps.iter().fold(object, |value, step| &value[*step]).clone();
             self.pod(&namespace, prefix, &at(&object), &at(&written));
+        }
+        if !self.given.are_none() {
+            self.judge(resource, &namespace, &name, &object);
+        }
+    }
+
+    /// What policies say of the object, and of the pod that its template makes.
+    fn judge(&mut self, resource: Resource, namespace: &str, name: &str, object: &Value) {
+        let policy = self.namespaces.get(namespace).copied().unwrap_or(self.by.policy);
+        let filled = |mut pod: Value| {
+            admission::fill_unsaid(Mode::of(&policy), &mut pod["spec"]);
+            pod
+        };
+        match pod_of(resource) {
+            Some((steps, _)) if !steps.is_empty() => {
+                self.judge_one(resource, namespace, name, object, "");
+                let name = format!("{name}-xxxxx");
+                let template = steps.iter().fold(object, |value, step| &value[*step]);
+                let mut pod = json!({
+                    "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"],
+                });
+                if !pod["metadata"].is_object() {
+                    pod["metadata"] = json!({});
+                }
+                pod["metadata"]["name"] = name.as_str().into();
+                pod["metadata"]["namespace"] = namespace.into();
+                self.judge_one(Resource::Pod, namespace, &name, &filled(pod), &steps.join("."));
+            }
+            Some(_) => self.judge_one(resource, namespace, name, &filled(object.clone()), ""),
+            None => self.judge_one(resource, namespace, name, object, ""),
+        }
+    }
+
+    fn judge_one(&mut self, resource: Resource, namespace: &str, name: &str, object: &Value, path: &str) {
+        let Judgement { denial, warnings, annotations } = self.given.judge(resource, namespace, name, object);
+        if let Some(denial) = denial {
+            self.find(rules::named("admission-policy"), path, denial.message);
+        }
+        let noted = annotations.into_iter().filter(|(key, _)| key == VALIDATION_FAILURE);
+        for message in warnings.into_iter().chain(noted.map(|(key, value)| format!("{key}: {value}"))) {
+            self.find(rules::named("admission-policy-warning"), path, message);
         }
     }
 

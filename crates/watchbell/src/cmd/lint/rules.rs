@@ -22,7 +22,7 @@ pub(super) struct Rule {
 const POD_SECURITY: &str = "pod-security/";
 
 #[rustfmt::skip]
-const OWN: [(&str, Severity, &str, &str, &str); 15] = [
+const OWN: [(&str, Severity, &str, &str, &str); 17] = [
     ("yaml", Severity::Error, "the text is no YAML that can be read in one way only",
         "what can be read in two ways is read otherwise by the next program", "correct the text at the place"),
     ("kind", Severity::Error, "no such object, or one without a name",
@@ -35,6 +35,10 @@ const OWN: [(&str, Severity, &str, &str, &str); 15] = [
         "the server does not take it", "write what the message asks for"),
     ("accepted-with-warning", Severity::Warning, "the server would warn about it",
         "it does not do what it seems to", "do what the message says"),
+    ("admission-policy", Severity::Error, "a policy of --policy denies it",
+        "a server where the policy is in force does not take it", "do what the message says, or change the policy"),
+    ("admission-policy-warning", Severity::Warning, "a policy of --policy warns about it or notes it",
+        "a server where the policy is in force warns about it", "do what the message says, or change the policy"),
     ("not-honoured", Severity::Warning, "a field that this node does not act upon",
         "it works in a cluster and does nothing here", "leave it out, or know that it does nothing here"),
     ("schedule-never", Severity::Error, "no date of the calendar matches the schedule",
