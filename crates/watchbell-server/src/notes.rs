@@ -253,10 +253,12 @@ impl SessionNote {
         SessionNote { body }
     }
 
-    /// With what policies have to say of it.
+    /// With what policies have to say of it. What the server says itself they do not say otherwise.
     pub(crate) fn with_annotations(mut self, annotations: Vec<(String, String)>) -> SessionNote {
-        for (key, value) in annotations {
-            self.body["annotations"][key] = value.into();
+        if let Some(known) = self.body["annotations"].as_object_mut() {
+            for (key, value) in annotations {
+                known.entry(key).or_insert_with(|| value.into());
+            }
         }
         self
     }

@@ -138,7 +138,8 @@ impl World {
         let Judgement { denial, warnings: said, annotations } = judge(attributes, &self.state);
         warnings.extend(said);
         for (key, value) in annotations {
-            self.admission_notes.insert(Cow::Owned(key), value);
+            // What the server says itself no policy says otherwise.
+            self.admission_notes.entry(Cow::Owned(key)).or_insert(value);
         }
         match denial {
             Some(denial) => Err(denial.into_error(attributes.resource, attributes.name)),

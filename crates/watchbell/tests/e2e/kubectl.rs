@@ -31,7 +31,6 @@ transcripts! {
     delete
     discover
     refused
-    policies
     rights
     wild
     kinds
