@@ -66,6 +66,7 @@ bench:
 	$(CARGO) run --release --locked -p watchbell-core --example policies
 	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
 	$(CARGO) run --release --locked -p watchbell-store --example audit_rate -- $(AUDIT)
+	$(CARGO) run --release --locked -p watchbell-advisory --example index
 	$(CARGO) run --release --locked -p watchbell-array --example cost -- $(DATA)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- price $(PRICE)
