@@ -9,10 +9,14 @@
 
 mod layer;
 mod open;
+mod stream;
 
+use std::io::Read;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use layer::{LayerBytes, LayerReader};
+pub use stream::StreamHead;
 
 use crate::import::Source;
 use crate::{Digest, Error, Image, Limits, Reference, Store};
@@ -35,6 +39,11 @@ enum Place {
         source: Source,
         layers: Vec<LayerName>,
         origin: String,
+    },
+    /// One blob after another.
+    Stream {
+        stream: Mutex<Box<dyn Read + Send>>,
+        contents: Vec<Option<Digest>>,
     },
 }
 
@@ -65,25 +74,32 @@ impl ImageContent {
     /// The uncompressed archive of the layer at `index`, bottom first. Whoever reads it to its end without an error has read
     /// what the image's manifest names.
     pub fn layer(&self, index: usize) -> Result<LayerBytes<'_>, Error> {
+        let content = match &self.place {
+            Place::Store(_) => None,
+            Place::Source { layers, .. } => layers[index].content.as_ref(),
+            Place::Stream { contents, .. } => contents.get(index).and_then(Option::as_ref),
+        };
+        LayerBytes::new(self.open_blob(index)?, &self.image.layers[index], content, &self.limits)
+    }
+
+    fn open_blob(&self, index: usize) -> Result<Box<dyn Read + Send + '_>, Error> {
         let descriptor = &self.image.layers[index];
-        match &self.place {
-            Place::Store(store) => {
-                let blob = store.open_blob(&descriptor.digest)?;
-                LayerBytes::new(Box::new(blob), descriptor, None, &self.limits)
-            }
+        Ok(match &self.place {
+            Place::Store(store) => Box::new(store.open_blob(&descriptor.digest)?),
             Place::Source { source, layers, origin } => {
-                let LayerName { name, content } = &layers[index];
+                let name = &layers[index].name;
                 let (blob, _) = source.open(name)?.ok_or_else(|| Error::Import {
                     origin: origin.clone(),
                     reason: format!("it lacks the layer \"{}\"", crate::digest::excerpt(name)),
                 })?;
-                LayerBytes::new(Box::new(blob), descriptor, content.as_ref(), &self.limits)
+                Box::new(blob)
             }
-        }
+            Place::Stream { stream, .. } => Box::new(stream::Part { stream, left: descriptor.size }),
+        })
     }
 
     /// The entries of `bytes`, which is what [`ImageContent::layer`] gave for `index` or what was read through it.
-    pub fn entries<R: std::io::Read>(&self, index: usize, bytes: R) -> LayerReader<'_, R> {
+    pub fn entries<R: Read>(&self, index: usize, bytes: R) -> LayerReader<'_, R> {
         LayerReader::new(bytes, self, &self.image.layers[index].digest)
     }
 

@@ -1,7 +1,9 @@
+use serde::{Deserialize, Serialize};
 use watchbell_image::Digest;
 
 /// Whose package it is; the names are the types of package URLs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum PackageKind {
     Deb,
     Rpm,
@@ -19,7 +21,8 @@ pub enum PackageKind {
 }
 
 /// Where something was seen: in a layer, or in a plain directory.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Location {
     /// Of the layer as it lies in the store; nothing for a directory or a document.
     pub layer: Option<Digest>,
@@ -28,7 +31,8 @@ pub struct Location {
 }
 
 /// What a package was read from; the more certain comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Evidence {
     /// The data base of a package manager, or the metadata that an installer leaves beside what it installed.
     Installed,
@@ -43,13 +47,15 @@ pub enum Evidence {
 }
 
 /// The source that a distribution built a package from: its advisories speak of that.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SourcePackage {
     pub name: String,
     pub version: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Package {
     pub kind: PackageKind,
     /// As its ecosystem writes it: `group:artifact` for Maven, `@scope/name` for npm.
@@ -69,7 +75,8 @@ pub struct Package {
 }
 
 /// Of `/etc/os-release`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Distribution {
     pub id: String,
     pub id_like: Vec<String>,
@@ -79,14 +86,16 @@ pub struct Distribution {
 }
 
 /// Something that could not be read or is not known, so that the packages are not all: said, never passed over.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Gap {
     pub location: Location,
     pub reason: String,
 }
 
 /// Everything that was found, in one order whatever the order of reading.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Inventory {
     pub distribution: Option<Distribution>,
     pub packages: Vec<Package>,

@@ -9,6 +9,7 @@
 
 mod catalog;
 pub mod configuration;
+mod confined;
 pub mod dockerfile;
 mod elf;
 pub mod examine;
@@ -24,6 +25,7 @@ mod testing;
 pub mod vex;
 
 pub use catalog::{Collector, catalog, catalog_directory, catalog_file};
+pub use confined::{Cataloguer, cataloguer_main};
 pub use inventory::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};
 pub use sbom::{
     AttachedBill, BillForm, DocumentError, PurlError, ReadDocument, Subject, attached_bills, cyclonedx,

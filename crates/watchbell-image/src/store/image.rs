@@ -1,5 +1,7 @@
 //! Images as the rest of the program sees them.
 
+use serde::{Deserialize, Serialize};
+
 use super::Store;
 use super::index::IndexEntry;
 use crate::document::{Document, Manifest};
@@ -21,7 +23,7 @@ pub struct Image {
 }
 
 /// One layer of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerDescriptor {
     /// Of the blob as received.
     pub digest: Digest,

@@ -33,6 +33,7 @@ pub(super) fn inventory(found: Vec<Found>, tree: &Tree, layers: &[LayerDescripto
             assembly.gaps.push(Gap { location: assembly.location(f.id, path), reason: problem.clone() });
         }
     }
+    assembly.linked_databases(&found);
     let distribution_packages = assembly.distribution_packages(&found, &left);
     assembly.applications(&left, distribution_packages.len());
     assembly.missing_database(&distribution_packages, distribution.as_ref());
@@ -65,6 +66,18 @@ impl Assembly<'_> {
 
     fn location(&self, id: FileId, path: &str) -> Location {
         Location { layer: self.digest(id.layer), path: path.to_owned() }
+    }
+
+    /// A data base that is a hard link of a file under a name that says nothing was passed over when the layers were read.
+    fn linked_databases(&mut self, found: &[Found]) {
+        for (path, node) in self.tree.iter().filter(|(_, node)| node.kind == FileKind::File && node.size > 0)
+        {
+            let is_database = Role::of(path, b"").is_some_and(Role::is_database);
+            if is_database && found.binary_search_by_key(&node.id, |f| f.id).is_err() {
+                let reason = "it is a package database under another name too, and was not read by that name";
+                self.gaps.push(Gap { location: self.location(node.id, path), reason: reason.to_owned() });
+            }
+        }
     }
 
     fn distribution(&self, found: &[Found]) -> Option<Distribution> {

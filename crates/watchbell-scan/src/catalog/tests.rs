@@ -383,3 +383,10 @@ fn hostile_words_are_no_packages() {
     let inventory = catalog(&image.content, 1).unwrap();
     assert_eq!(inventory.packages.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(), ["\u{fffd}\u{fffd}"]);
 }
+
+#[test]
+fn a_database_that_hides_behind_a_link_is_told() {
+    let inventory = check(vec![tar().file("x", STATUS).hard_link("var/lib/dpkg/status", "x")], &[]);
+    assert_eq!(inventory.gaps.len(), 1);
+    assert_eq!(inventory.gaps[0].location.path, "var/lib/dpkg/status");
+}

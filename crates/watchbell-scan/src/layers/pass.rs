@@ -30,9 +30,12 @@ pub fn read_layers(
 ) -> Result<Tree, ReadError> {
     let layers = &image.image.layers;
     let mut order: Vec<usize> = (0..layers.len()).collect();
-    // The largest first, so that none is left for the end.
-    order.sort_by_key(|i| (std::cmp::Reverse(layers[*i].size), *i));
-    let workers = threads.clamp(1, layers.len().max(1));
+    // The largest first, so that none is left for the end. A stream has its own order.
+    if image.is_at_rest() {
+        order.sort_by_key(|i| (std::cmp::Reverse(layers[*i].size), *i));
+    }
+    let at_once = if image.is_at_rest() { threads } else { 1 };
+    let workers = at_once.clamp(1, layers.len().max(1));
     let pass = Pass {
         image,
         interests,
@@ -44,28 +47,34 @@ pub fn read_layers(
     let stop = AtomicBool::new(false);
     let failed: Mutex<Option<(usize, ReadError)>> = Mutex::new(None);
     let read: Mutex<Vec<Option<LayerChanges>>> = Mutex::new(layers.iter().map(|_| None).collect());
-    thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
-                    if stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    match pass.layer(index, &stop) {
-                        Ok(changes) => {
-                            read.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(changes);
-                        }
-                        Err(error) => {
-                            let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                            failed.get_or_insert((index, error));
-                            stop.store(true, Ordering::Relaxed);
-                            return;
-                        }
-                    }
+    let work = || {
+        while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            match pass.layer(index, &stop) {
+                Ok(changes) => {
+                    read.lock().unwrap_or_else(PoisonError::into_inner)[index] = Some(changes);
                 }
-            });
+                Err(error) => {
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    failed.get_or_insert((index, error));
+                    stop.store(true, Ordering::Relaxed);
+                    return;
+                }
+            }
         }
-    });
+    };
+    if threads == 1 {
+        // A process that may make no thread reads all the same.
+        work();
+    } else {
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(work);
+            }
+        });
+    }
     if let Some((_, error)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }

@@ -184,7 +184,9 @@ fn attached_bills_are_found_and_judged() {
     let home = tempfile::tempdir().unwrap();
     let store = Store::open(home.path()).unwrap();
     let image = build_scratch(&store, &BuildSpec::default(), &Reference::parse("demo:1").unwrap()).unwrap();
-    let layout = Layout::open(&home.path().join("images")).unwrap();
+    let lay = home.path().join("lay");
+    copy_layout(&home.path().join("images"), &lay);
+    let layout = Layout::open(&lay).unwrap();
     let right = Subject { digest: Some(image.digest.clone()), ..subject() };
     let attach = |artifact_type: &str, blob: NewBlob| {
         let manifest =
@@ -209,4 +211,16 @@ fn attached_bills_are_found_and_judged() {
     let read = of(&second).read.as_ref().unwrap();
     assert!(read.inventory.gaps[0].reason.contains("and says it is of"), "{:?}", read.inventory.gaps);
     assert!(of(&third).read.is_err());
+}
+
+/// A layout beside a store: in the store itself nothing is attached.
+fn copy_layout(store: &std::path::Path, layout: &std::path::Path) {
+    std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    for name in ["oci-layout", "index.json"] {
+        std::fs::copy(store.join(name), layout.join(name)).unwrap();
+    }
+    for blob in std::fs::read_dir(store.join("blobs/sha256")).unwrap() {
+        let blob = blob.unwrap();
+        std::fs::copy(blob.path(), layout.join("blobs/sha256").join(blob.file_name())).unwrap();
+    }
 }

@@ -1,7 +1,9 @@
 //! `watchbell spawner …`, `watchbell keeper …` and `watchbell tracer …`, the processes that the sandbox starts from this
-//! program, and `watchbell unpacker …`, which unpacks one layer of an image. Nobody types them, so they are in no help.
+//! program, `watchbell unpacker …`, which unpacks one layer of an image, and `watchbell cataloguer …`, which reads what is in one.
+//! Nobody types them, so they are in no help.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
@@ -16,7 +18,8 @@ pub(crate) fn main() -> Option<ExitCode> {
         "spawner" => watchbell_sandbox::spawner_main,
         "keeper" => watchbell_sandbox::keeper_main,
         "tracer" => watchbell_sandbox::tracer_main,
-        "unpacker" => return Some(unpacker(arguments)),
+        "unpacker" => return Some(alone(arguments, watchbell_image::unpacker_main)),
+        "cataloguer" => return Some(alone(arguments, watchbell_scan::cataloguer_main)),
         _ => return None,
     };
     // Standard error is `run/spawner.log` in the data directory.
@@ -28,13 +31,13 @@ pub(crate) fn main() -> Option<ExitCode> {
     Some(run(arguments))
 }
 
-/// What it says on standard error is told by whoever started it.
-fn unpacker(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+/// Does its work with nothing but its directory. What it says on standard error is told by whoever started it.
+fn alone(arguments: impl Iterator<Item = OsString>, work: fn(OwnedFd) -> ExitCode) -> ExitCode {
     let Some(confinement) = Confinement::parse(arguments) else {
-        output::note("the unpacker is started by the server alone");
+        output::note("this is started by other processes of the program alone");
         return ExitCode::FAILURE;
     };
-    confined(&confinement, watchbell_image::unpacker_main).unwrap_or_else(|error| {
+    confined(&confinement, work).unwrap_or_else(|error| {
         output::note(&error.to_string());
         ExitCode::FAILURE
     })
