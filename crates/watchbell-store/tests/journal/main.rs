@@ -4,6 +4,7 @@ mod audit_reader;
 mod batches;
 mod children;
 mod copied;
+mod crashes;
 mod damage;
 mod full_disk;
 mod kill;
