@@ -15,6 +15,7 @@
 //! The formats are C2SP's, the hashing is that of RFC 6962, section 2.1, with SHA-256: other programs read and check all of it.
 //! The crate has no clock; it reads and writes the files of a log and knows nothing of the journal that they copy.
 
+mod body;
 mod checkpoint;
 mod edge;
 mod error;
@@ -30,6 +31,7 @@ mod tlog_proof;
 mod verify;
 mod writer;
 
+pub use body::{BODY_KEY_BYTES, BodyKey, BodyMatch};
 pub use checkpoint::{Checkpoint, decode, encode};
 pub use edge::Edge;
 pub use error::Error;

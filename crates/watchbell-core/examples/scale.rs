@@ -317,6 +317,7 @@ fn create(object: Value) -> Request {
         options: WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::default() },
         audit_id: "7f3c".into(),
         impersonation: None,
+        body_hash: None,
     }
 }
 

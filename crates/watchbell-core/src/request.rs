@@ -71,6 +71,8 @@ pub struct Request {
     pub audit_id: String,
     /// Who it really is, when `user` is whom he acts as.
     pub impersonation: Option<Impersonation>,
+    /// What the audit journal keeps in the place of the body; `None`: there was none, or it may hold a secret.
+    pub body_hash: Option<Box<str>>,
 }
 
 impl Request {

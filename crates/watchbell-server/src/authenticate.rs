@@ -400,6 +400,7 @@ mod tests {
         let request = Request {
             user: User::controller(),
             impersonation: None,
+            body_hash: None,
             resource: Resource::UserToken,
             namespace: String::new(),
             name: String::new(),

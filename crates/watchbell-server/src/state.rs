@@ -20,7 +20,7 @@ use watchbell_api::{ApiError, Resource, Uid};
 use watchbell_core::request::{Request, Written};
 use watchbell_core::world::{Config, Snapshot, Stored, World};
 use watchbell_identity::Identity;
-use watchbell_store::Store;
+use watchbell_store::{BodyKey, Store};
 
 use crate::blocking::ending;
 use crate::hub::{Hub, ObjectBell, Watch};
@@ -29,6 +29,7 @@ use crate::journal;
 use crate::maintenance;
 use crate::metrics::Metrics;
 use crate::notes::{Note, Notes};
+use crate::request::ObjectPath;
 use crate::writer::{CommitFailure, Task};
 
 /// Where the answer to a write goes. Until then what the request takes is held, whether its client still waits or not.
@@ -95,6 +96,7 @@ pub(crate) struct Shared {
     pub(crate) published: ArcSwap<Snapshot>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
+    bodies: BodyKey,
     /// Why the writer ended, once it has.
     pub(crate) ended: Mutex<Option<String>>,
 }
@@ -139,6 +141,7 @@ impl State {
             published: ArcSwap::from_pointee(world.snapshot()),
             hub: Arc::new(Hub::new(world.resource_version())),
             metrics: Arc::default(),
+            bodies: store.body_key()?,
             ended: Mutex::new(None),
         });
         let checkpoints = maintenance::start(store.maintenance()?, inputs.clone())?;
@@ -184,6 +187,12 @@ impl State {
         let answer = Answer { to, _intake: intake };
         self.inner.inputs.send(Input::Write(Box::new(request), answer)).map_err(|_| ending())?;
         wait.await.map_err(|_| ending())?
+    }
+
+    /// What the audit entry keeps in the place of a body. Nothing of one that may hold a secret, however well it is salted.
+    pub(crate) fn body_hash(&self, path: &ObjectPath, audit_id: &str, body: &[u8]) -> Option<Box<str>> {
+        let may_be_secret = matches!(path.resource, Resource::Secret) || path.resource.is_issued();
+        (!body.is_empty() && !may_be_secret).then(|| self.inner.bodies.hash(audit_id, body).into())
     }
 
     /// Leaves a note for the audit journal. Nobody waits for it; when the writer has ended there is no journal.

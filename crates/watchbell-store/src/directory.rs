@@ -17,6 +17,8 @@ pub(crate) const AUDIT_KEY: &str = "audit.key";
 pub(crate) const AUDIT_KEY_FIRST: &str = "audit.key.first";
 /// Laid ready by a rotation; it takes the place of the other when the next log begins.
 pub(crate) const AUDIT_KEY_NEXT: &str = "audit.key.next";
+/// Salts the hashes of bodies in the audit entries.
+pub(crate) const BODIES_KEY: &str = "bodies.key";
 pub(crate) const AUDIT: &str = "audit";
 pub(crate) const RESERVE: &str = "reserve";
 pub(crate) const BACKUPS: &str = "backups";

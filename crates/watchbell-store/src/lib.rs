@@ -6,6 +6,7 @@
 //!  DIR/                                                ▼
 //!   ├ lock           flock, holds the pid      journal.db + journal.db-wal
 //!   ├ secrets.key    32 bytes, mode 0600         object      one row an object: its head (all but the status)
+//!   ├ bodies.key     the same, outside backups
 //!   ├ audit.key      the same                    status      the object's status, so that a status write is small
 //!   ├ reserve        room for deletes when       array_pod   (job, index, attempt): about a hundred bytes
 //!   │                the disk is full            audit       append only, contiguous, held so by triggers
@@ -48,6 +49,7 @@
 mod audit_reader;
 mod backup;
 mod batch;
+mod body_key;
 mod commit;
 mod connection;
 mod directory;
@@ -63,6 +65,8 @@ mod reserve;
 mod restore;
 mod seal;
 mod store;
+
+pub use watchbell_audit::{BodyKey, BodyMatch};
 
 pub use audit_reader::{AuditNews, AuditReader, Until};
 pub use backup::BackupReport;

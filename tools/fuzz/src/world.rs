@@ -46,6 +46,7 @@ pub fn requests(data: &[u8]) {
             },
             audit_id: "0".into(),
             impersonation: None,
+            body_hash: None,
         };
         let _ = world.write(request, at(now));
         settle(&mut world, now);

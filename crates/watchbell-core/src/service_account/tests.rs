@@ -82,6 +82,7 @@ impl Rig {
             options: WriteOptions::default(),
             audit_id: "1".into(),
             impersonation: None,
+            body_hash: None,
         };
         let written = self.world.write(request, self.time());
         self.commit();
@@ -372,6 +373,7 @@ fn what_is_given_out_is_recorded_without_the_token() {
         options: WriteOptions::default(),
         audit_id: "2".into(),
         impersonation: None,
+        body_hash: None,
     };
     let asked = request(&rig);
     rig.world.write(asked, rig.time()).unwrap();

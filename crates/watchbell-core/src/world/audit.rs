@@ -1,7 +1,7 @@
 //! The audit journal's entries: one a request, one for what a batch did to each run.
 //!
 //! Entries of requests are Kubernetes audit events (`audit.k8s.io/v1`) at level Metadata: bodies never stand in them,
-//! so no secret does. Entries of runs have the kind `RunEvent` of `watchbell.dev/v1alpha1`.
+//! so no secret does; a salted hash stands for the body. Entries of runs have the kind `RunEvent` of `watchbell.dev/v1alpha1`.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -14,6 +14,9 @@ use crate::request::{DryRun, Outcome, Request, Subresource, Write, Written};
 
 /// Names a token that was given out, as those name it who come with it.
 pub const ISSUED: &str = "authentication.kubernetes.io/issued-credential-id";
+
+/// The annotation with the salted hash of the body.
+pub const BODY_HASH: &str = "watchbell.dev/body-hash";
 
 /// One entry, in the order of the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,6 +102,9 @@ impl World {
             (&request.write, answer, request.options.dry_run)
         {
             annotations.insert(ISSUED.into(), format!("JTI={}", issue.id).into());
+        }
+        if let Some(hash) = &request.body_hash {
+            annotations.insert(BODY_HASH.into(), (**hash).into());
         }
         if let Ok(written) = answer
             && makes_another

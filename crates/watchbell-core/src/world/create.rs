@@ -81,6 +81,7 @@ impl World {
             },
             audit_id: String::new(),
             impersonation: None,
+            body_hash: None,
         };
         let (stored, _) = self.prepare(&request, object, Ownership::Update, now)?;
         Ok(self.insert_new(stored, now))

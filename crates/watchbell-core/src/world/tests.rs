@@ -254,6 +254,7 @@ fn request(resource: Resource, namespace: &str, name: &str) -> Request {
         options: WriteOptions { field_validation: FieldValidation::Strict, ..WriteOptions::default() },
         audit_id: "a".into(),
         impersonation: None,
+        body_hash: None,
     }
 }
 

@@ -42,6 +42,7 @@ impl Told {
         let request = Request {
             user: User::controller(),
             impersonation: None,
+            body_hash: None,
             resource: Resource::ConfigMap,
             namespace: "default".into(),
             name: name.into(),

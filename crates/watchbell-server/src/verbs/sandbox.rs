@@ -50,6 +50,7 @@ pub(crate) async fn of_sent(
         options: WriteOptions { dry_run: DryRun::All, ..WriteOptions::default() },
         audit_id: call.audit_id.clone(),
         impersonation: call.held.impersonation.clone(),
+        body_hash: None,
     };
     let written = app.state.write_with(request, &call.intake).await?;
     let assignment = app.state.snapshot().assignment_of(written.object).map_err(ApiError::internal)?;

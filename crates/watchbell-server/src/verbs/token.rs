@@ -66,6 +66,7 @@ pub(crate) async fn issue(
         options: WriteOptions { dry_run, ..WriteOptions::default() },
         audit_id: call.audit_id.clone(),
         impersonation: call.held.impersonation.clone(),
+        body_hash: None,
     };
     call.recorded.store(true, Ordering::Relaxed);
     let mut written = app.state.write_with(request, &call.intake).await?;

@@ -38,6 +38,7 @@ pub(crate) async fn write(
         ));
     }
     let bytes = whole_body(call, incoming).await?;
+    let body_hash = app.state.body_hash(path, &call.audit_id, &bytes);
     let mut body_warnings = Vec::new();
     let mut secret = None;
     let is_revocation = path.resource == Resource::CertificateRevocation;
@@ -125,6 +126,7 @@ pub(crate) async fn write(
         options,
         audit_id: call.audit_id.clone(),
         impersonation: call.held.impersonation.clone(),
+        body_hash,
     };
     call.recorded.store(true, Ordering::Relaxed);
     let dry_run = request.options.dry_run;

@@ -244,3 +244,60 @@ fn a_new_key_begins_a_log_that_follows_the_old_one() {
     let shown = audit(&stand, &["search", "--verb", "key-rotated"]).ok();
     assert_eq!(shown.lines().count(), 1, "{shown}");
 }
+
+/// Byte by byte, by the machine's own socket.
+fn post(stand: &Stand, path: &str, body: &str) -> String {
+    use std::io::{Read, Write};
+    let mut socket = std::os::unix::net::UnixStream::connect(stand.data().join("admin.sock")).unwrap();
+    let length = body.len();
+    write!(
+        socket,
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_body_is_known_by_who_has_it_until_it_is_forgotten() {
+    let mut stand = Stand::start();
+    let manifest = |name: &str, kind: &str, data: &str| {
+        format!(
+            r#"{{"apiVersion":"v1","kind":"{kind}","metadata":{{"name":"{name}"}},"{data}":{{"word":"xyzzy"}}}}"#
+        )
+    };
+    let (map, secret) = (manifest("m", "ConfigMap", "data"), manifest("s", "Secret", "stringData"));
+    for (name, body) in [("configmaps", &map), ("secrets", &secret)] {
+        let answer = post(&stand, &format!("/api/v1/namespaces/default/{name}"), body);
+        assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    }
+    stand.stop();
+    let entry = |kind: &str, name: &str| -> Value {
+        let found = audit(
+            &stand,
+            &["search", "-o", "json", "--verb", "create", "--object", &format!("{kind}/{name}")],
+        );
+        serde_json::from_str(found.ok().lines().next().unwrap()).unwrap()
+    };
+    let of_secret = entry("secret", "s");
+    assert!(of_secret["entry"]["annotations"]["watchbell.dev/body-hash"].is_null(), "{of_secret}");
+    assert!(!of_secret.to_string().contains("xyzzy"));
+    let index = entry("configmap", "m")["index"].to_string();
+    let (same, other) = (stand.path("same"), stand.path("other"));
+    write(&same, &map);
+    write(&other, &format!("{map} "));
+    audit(&stand, &["body", &index, text(&same)]).ok();
+    let refused = |args: &[&str], says: &str| {
+        let done = audit(&stand, args);
+        assert!(done.code == Some(1) && done.err.contains(says), "{done:?}");
+    };
+    refused(&["body", &index, text(&other)], "is not the body");
+    refused(&["body", &of_secret["index"].to_string(), text(&same)], "no hash of a body");
+    audit(&stand, &["body", "--forget"]).ok();
+    refused(&["body", &index, text(&same)], "nothing can be said");
+    // The log is as it was.
+    assert_eq!(verified(&stand)["verified"], true);
+}

@@ -1,6 +1,7 @@
 //! `watchbell audit …`: on the files of a data directory, beside a running server and without one. Nothing here changes a log
-//! but for `witness add` and `rotate-key`.
+//! but for `witness add` and `rotate-key`; `body --forget` destroys a key.
 
+mod body;
 mod checkpoint;
 mod entries;
 mod export;
@@ -40,6 +41,7 @@ enum Verb {
     Checkpoint(checkpoint::Args),
     Witness(witness::Args),
     RotateKey(rotate_key::Args),
+    Body(body::Args),
     Export(export::Args),
 }
 
@@ -47,6 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     match &args.verb {
         Verb::Export(args) => export::run(args),
         Verb::Tail(args) => tail::run(args),
+        Verb::Body(args) => body::run(args),
         Verb::Search(args) => search::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Prove(args) => prove::run(args),
