@@ -31,6 +31,7 @@ transcripts! {
     delete
     discover
     refused
+    policies
     rights
     wild
     kinds
