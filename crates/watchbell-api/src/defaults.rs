@@ -4,6 +4,7 @@
 //! schema has already refused it.
 
 mod admission_policy;
+mod image;
 mod job;
 mod pod;
 mod policy;
@@ -42,6 +43,7 @@ pub fn apply(resource: Resource, object: &mut Value) {
         Resource::UserToken | Resource::UserCertificate => {
             fill(child_or_new(object, "spec"), "expirationSeconds", || USER_SECONDS.into());
         }
+        Resource::ImagePolicy | Resource::ClusterImagePolicy => image::policy(object),
         Resource::RoleBinding | Resource::ClusterRoleBinding => rbac::binding(object),
         Resource::ValidatingAdmissionPolicy => admission_policy::policy(object),
         Resource::ValidatingAdmissionPolicyBinding => admission_policy::binding(object),

@@ -14,6 +14,7 @@ pub mod decode;
 pub mod defaults;
 pub mod devices;
 pub mod error;
+pub mod image;
 pub mod managed_fields;
 pub mod name;
 pub mod node;

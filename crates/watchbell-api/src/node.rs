@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::image::{ImageFacts, ImageJudged, ImageUser};
 use crate::types::pod::PodSpec;
 use crate::types::pod_status::PodStatus;
 use crate::{ApiError, Resource, Uid};
@@ -63,6 +64,8 @@ pub enum Command {
     RefreshTokens,
     /// All pods that the journal knows have been sent: end whatever else runs.
     Synced,
+    /// Policies of images changed: who was refused may be let in, and the other way round.
+    ImagePoliciesChanged,
     /// The terminal status of the pod is durable: its exit records may be dropped.
     Acknowledge { uid: Uid },
 }
@@ -97,6 +100,10 @@ pub enum Report {
     Event { uid: Uid, warning: bool, reason: &'static str, message: String },
     /// The devices of this machine from now on: full names (`vendor.com/class=name`) under their kinds.
     Devices { pools: BTreeMap<Arc<str>, Vec<Arc<str>>> },
+    /// What is known of an image, as pods name it, and who refers to it.
+    Image { image: Arc<str>, facts: Arc<ImageFacts>, users: Vec<ImageUser> },
+    /// What policies said of an image that a container was to start from.
+    ImageJudged { uid: Uid, judged: Box<ImageJudged> },
     /// The folder of a volume is gone, or why it is not.
     VolumeRemoved { name: Arc<str>, error: Option<String> },
 }

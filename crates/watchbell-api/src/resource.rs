@@ -27,6 +27,12 @@ pub enum Resource {
     UserCertificate,
     /// A client certificate that is no longer taken.
     CertificateRevocation,
+    /// Which images may start, of a namespace.
+    ImagePolicy,
+    /// The same of many namespaces.
+    ClusterImagePolicy,
+    /// What is known to be wrong with an image that is used, in the form of trivy-operator.
+    VulnerabilityReport,
     Role,
     RoleBinding,
     ClusterRole,
@@ -112,7 +118,7 @@ macro_rules! row {
     };
 }
 
-/// Of our own group.
+/// Of our own group, and of others that are not Kubernetes' own.
 const fn ours(row: ResourceInfo) -> ResourceInfo {
     ResourceInfo { version: "v1alpha1", ..row }
 }
@@ -127,7 +133,7 @@ const fn list_only(row: ResourceInfo) -> ResourceInfo {
 }
 
 #[rustfmt::skip]
-static TABLE: [ResourceInfo; 35] = [
+static TABLE: [ResourceInfo; 38] = [
     with_status(row!(Namespace, "", "namespaces", "namespace", ["ns"], [], Cluster)),
     row!(ConfigMap, "", "configmaps", "configmap", ["cm"], [], Namespaced),
     row!(Secret, "", "secrets", "secret", [], [], Namespaced),
@@ -149,6 +155,9 @@ static TABLE: [ResourceInfo; 35] = [
     ours(row!(UserToken, "watchbell.dev", "usertokens", "usertoken", [], [], Cluster)),
     ours(row!(UserCertificate, "watchbell.dev", "usercertificates", "usercertificate", [], [], Cluster)),
     ours(row!(CertificateRevocation, "watchbell.dev", "certificaterevocations", "certificaterevocation", [], [], Cluster)),
+    ours(row!(ImagePolicy, "watchbell.dev", "imagepolicies", "imagepolicy", [], [], Namespaced)),
+    ours(row!(ClusterImagePolicy, "watchbell.dev", "clusterimagepolicies", "clusterimagepolicy", [], [], Cluster)),
+    ours(row!(VulnerabilityReport, "aquasecurity.github.io", "vulnerabilityreports", "vulnerabilityreport", ["vuln", "vulns"], [], Namespaced)),
     row!(Role, "rbac.authorization.k8s.io", "roles", "role", [], [], Namespaced),
     row!(RoleBinding, "rbac.authorization.k8s.io", "rolebindings", "rolebinding", [], [], Namespaced),
     row!(ClusterRole, "rbac.authorization.k8s.io", "clusterroles", "clusterrole", [], [], Cluster),
@@ -224,6 +233,11 @@ impl Resource {
     /// Whether the server itself makes a part of every object of it, a secret or a signature: it can be created, not applied.
     pub fn is_issued(self) -> bool {
         matches!(self, Resource::UserToken | Resource::UserCertificate)
+    }
+
+    /// Whether the server alone writes objects of it; they can be read and deleted.
+    pub fn is_told(self) -> bool {
+        self == Resource::VulnerabilityReport
     }
 
     pub fn is_namespaced(self) -> bool {

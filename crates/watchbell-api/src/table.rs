@@ -5,6 +5,7 @@ mod admission_policy;
 mod batch;
 mod duration;
 mod event;
+mod image;
 mod node;
 mod plain;
 mod pod;
@@ -89,6 +90,8 @@ fn columns_of(resource: Resource) -> &'static [Column] {
         Resource::UserToken => &user::TOKEN,
         Resource::UserCertificate => &user::CERTIFICATE,
         Resource::CertificateRevocation => &user::REVOCATION,
+        Resource::ImagePolicy | Resource::ClusterImagePolicy => &image::POLICY,
+        Resource::VulnerabilityReport => &image::REPORT,
         Resource::Role | Resource::ClusterRole => &rbac::ROLE,
         Resource::RoleBinding | Resource::ClusterRoleBinding => &rbac::BINDING,
         Resource::ValidatingAdmissionPolicy => &admission_policy::POLICY,
@@ -150,6 +153,8 @@ pub fn cells(resource: Resource, object: &Value, now: i64) -> Vec<Value> {
         Resource::UserToken => user::token(object, now),
         Resource::UserCertificate => user::certificate(object, now),
         Resource::CertificateRevocation => user::revocation(object, now),
+        Resource::ImagePolicy | Resource::ClusterImagePolicy => image::policy(object, now),
+        Resource::VulnerabilityReport => image::report(object, now),
         Resource::Service => service::cells(object, now),
         Resource::Endpoints
         | Resource::ReplicationController

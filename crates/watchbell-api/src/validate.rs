@@ -12,6 +12,7 @@ mod data;
 mod env;
 mod event;
 mod findings;
+mod image;
 mod job;
 mod job_update;
 mod limit_range;
@@ -77,6 +78,8 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
         Resource::UserToken => user::token(&mut f, &object),
         Resource::UserCertificate => user::certificate(&mut f, &object),
         Resource::CertificateRevocation => user::revocation(&mut f, &object),
+        Resource::ImagePolicy => image::policy(&mut f, &object, Place::Namespace),
+        Resource::ClusterImagePolicy => image::policy(&mut f, &object, Place::Cluster),
         Resource::Role => rbac::role(&mut f, &object, Place::Namespace),
         Resource::ClusterRole => rbac::role(&mut f, &object, Place::Cluster),
         Resource::RoleBinding => rbac::binding(&mut f, &object, Place::Namespace),
@@ -121,6 +124,8 @@ pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
             user::update(&mut f, &old, &new);
             user::revocation(&mut f, &new);
         }
+        Resource::ImagePolicy => image::policy(&mut f, &new, Place::Namespace),
+        Resource::ClusterImagePolicy => image::policy(&mut f, &new, Place::Cluster),
         Resource::Role => rbac::role(&mut f, &new, Place::Namespace),
         Resource::ClusterRole => rbac::role(&mut f, &new, Place::Cluster),
         Resource::RoleBinding => rbac::binding_update(&mut f, &old, &new, Place::Namespace),

@@ -20,6 +20,7 @@ pub mod admission;
 pub mod controller;
 pub mod copies;
 pub mod cron;
+pub mod image_policy;
 pub mod index_set;
 pub mod login;
 pub mod placement;

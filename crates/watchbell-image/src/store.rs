@@ -17,6 +17,7 @@ mod attached;
 mod blob;
 mod image;
 mod index;
+mod lend;
 mod sweep;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -25,6 +26,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 pub use image::{Image, ImageSummary, LayerDescriptor};
+pub use lend::Lent;
 pub use sweep::PruneReport;
 
 pub(crate) use blob::{Ingest, verify};

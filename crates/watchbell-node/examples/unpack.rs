@@ -11,14 +11,14 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use watchbell_image::{BuildSpec, Image, Reference, Store, Unpacker, build_scratch};
-use watchbell_sandbox::{Confinement, confined};
+use watchbell_sandbox::{Confinement, Directory, confined};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
     let first = args.next().ok_or("unpack MEBIBYTES FILES ROUNDS")?;
     if first == "unpacker" {
         let confinement = Confinement::parse(args).ok_or("not as the store writes it")?;
-        return Ok(confined(&confinement, watchbell_image::unpacker_main)?);
+        return Ok(confined(&confinement, Directory::ToFill, watchbell_image::unpacker_main)?);
     }
     let numbers: Vec<usize> = [Some(first), args.next(), args.next()]
         .iter()

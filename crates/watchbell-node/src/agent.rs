@@ -15,6 +15,7 @@ mod create;
 mod effect;
 mod ends;
 mod explain;
+mod judged;
 mod plan;
 mod pod;
 mod runs;
@@ -39,6 +40,7 @@ use watchbell_api::types::pod_status::{Phase, PodStatus};
 use watchbell_core::pod::Action;
 use watchbell_sandbox::{Event, StartFailure, StartFailureKind, TableEntry};
 
+use crate::examine::{News, Question};
 use crate::image::{FetchRequest, InUse};
 use crate::place::LogPlace;
 use pod::{Pod, is_news};
@@ -59,6 +61,9 @@ pub(crate) struct Agent {
     /// Under way, by their numbers.
     fetches: HashMap<u64, Fetch>,
     next_fetch: u64,
+    /// What has to be found out of images, and the containers that wait for it.
+    questions: HashMap<u64, (Question, Vec<(Uid, usize)>)>,
+    next_question: u64,
     /// What the spawner runs and no pod has claimed; `None` once all pods are known.
     unclaimed: Option<HashMap<u128, Vec<TableEntry>>>,
     wakes: BinaryHeap<Reverse<(Duration, Uid)>>,
@@ -87,6 +92,8 @@ impl Agent {
             runs: Runs::default(),
             fetches: HashMap::new(),
             next_fetch: 0,
+            questions: HashMap::new(),
+            next_question: 0,
             unclaimed: Some(unclaimed),
             wakes: BinaryHeap::new(),
             watch: watch::Watch::default(),
@@ -102,6 +109,8 @@ impl Agent {
             Input::Reconnected(table) => self.reconnected(table, now),
             Input::Fetched(id, fetched) => self.fetched(id, fetched, now),
             Input::ImagesCame(names) => self.images_came(&names, now),
+            Input::Examiner(News::Answered(id)) => self.examined(id, now),
+            Input::Examiner(News::OtherAdvisories) => self.judge_again(now),
             Input::Measured(exceeded) => self.measured(exceeded, now),
             Input::FolderRemoved { name, error } => {
                 self.effects.push(Effect::Report(Report::VolumeRemoved { name, error }));
@@ -179,6 +188,7 @@ impl Agent {
             Command::RemoveVolume { name } => self.effects.push(Effect::RemoveFolder(name)),
             Command::RefreshTokens => self.renew_tokens(now),
             Command::Synced => self.synced(),
+            Command::ImagePoliciesChanged => self.policies_changed(now),
             Command::Acknowledge { uid } => match self.pods.get(&uid) {
                 Some(pod) if pod.is_over => {
                     if let Some(pod) = self.pods.remove(&uid) {

@@ -14,6 +14,7 @@ use watchbell_sandbox::{
 };
 
 use crate::agent::{Agent, Disk, Effect, Input, Measured, Now, Prerequisite, Watched, What};
+use crate::examine::Examiner;
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
 use crate::logs::{self, Live};
@@ -37,6 +38,7 @@ pub(crate) struct Executor<R> {
     /// For those who talk to containers from other threads.
     pub(crate) shared: Arc<SharedSpawner>,
     pub(crate) fetcher: Fetcher,
+    pub(crate) examiner: Examiner,
     pub(crate) live: Arc<Live>,
     pub(crate) data_dir: PathBuf,
     /// Directories to be removed, on a thread of their own.
@@ -101,6 +103,8 @@ impl<R: Fn(Report)> Executor<R> {
                 }
             }
             Effect::Fetch(request) => self.fetcher.fetch(request),
+            Effect::Examine { id, question } => self.examiner.examine(id, question),
+            Effect::LookOver => self.examiner.look_over(),
             Effect::Report(report) => (self.report)(report),
             Effect::SweepVolumes(keep) => {
                 let kept: Vec<PathBuf> = keep.iter().map(|uid| volumes_dir(&self.data_dir, *uid)).collect();

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use watchbell_image::{Digest, ImageConfig};
 
+use crate::examine::Outline;
+
 pub(crate) use fetch::{FetchError, FetchKind, FetchRequest, Fetched, Fetcher, present};
 pub(crate) use in_use::{InUse, Lease};
 pub(crate) use requests::NodeImages;
@@ -26,6 +28,8 @@ pub(crate) struct Prepared {
     /// Bottom first, never empty.
     pub layers: Vec<PathBuf>,
     pub config: ImageConfig,
+    /// What policies look at without opening it.
+    pub outline: Outline,
     /// The image's /etc/passwd and /etc/group; empty where it has none.
     pub passwd: String,
     pub group: String,
@@ -46,6 +50,7 @@ impl Prepared {
             image_id,
             layers,
             config,
+            outline: Outline::default(),
             passwd: String::new(),
             group: String::new(),
             generation: 0,

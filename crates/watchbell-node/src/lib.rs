@@ -13,6 +13,7 @@ mod agent;
 mod capacity;
 mod devices;
 mod error;
+mod examine;
 mod executor;
 mod image;
 mod inbox;
@@ -37,6 +38,7 @@ use watchbell_image::{PullOptions, Store};
 use watchbell_sandbox::{EtcFiles, Spawner};
 
 use agent::{Agent, Input, Machine, Site};
+use examine::{Examiner, Gate, Known, Unjudged};
 use executor::Executor;
 use image::{Fetcher, InUse, NodeImages};
 use inbox::Inbox;
@@ -47,6 +49,7 @@ use sessions::{NodeSessions, SharedSpawner};
 pub use capacity::{Kept, Offered, capacity};
 pub use devices::devices;
 pub use error::Error;
+pub use examine::{Snapshots, scanner_main};
 pub use options::{LogLimits, NodeOptions};
 
 /// The running node. It ends when the sender of its commands is gone; containers go on without it.
@@ -65,6 +68,7 @@ impl Node {
         options: NodeOptions,
         lookup: Lookup,
         tokens: Tokens,
+        snapshots: Snapshots,
         commands: Receiver<Command>,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Node, Error> {
@@ -89,8 +93,6 @@ impl Node {
             move |id, fetched| answers.push([Input::Fetched(id, fetched)]),
         )
         .map_err(Error::thread)?;
-        let told = inbox.clone();
-        let came = Box::new(move |names| told.push([Input::ImagesCame(names)]));
         let (rubbish, to_remove) = channel();
         let told = inbox.clone();
         spawn("node-sweep", move || executor::sweep(to_remove, &told))?;
@@ -98,7 +100,24 @@ impl Node {
         let told = inbox.clone();
         let data_dir = options.data_dir.clone();
         spawn("node-measure", move || executor::measure(to_measure, &data_dir, &told))?;
+        let report = Arc::new(report);
+        let known = Arc::new(Known::default());
+        let (heard, told) = (inbox.clone(), report.clone());
+        let examiner = Examiner::start(
+            examine::Site {
+                data_dir: options.data_dir.clone(),
+                store: store.clone(),
+                pull: options.pull.clone(),
+                snapshots: snapshots.clone(),
+                known: known.clone(),
+                database: options.advisories.clone(),
+            },
+            move |news| heard.push([Input::Examiner(news)]),
+            move |said| told(said),
+        )
+        .map_err(Error::thread)?;
         let site = Arc::new(Site {
+            gate: Gate::new(snapshots, known, Unjudged::Told),
             machine: Machine {
                 capacity: options.capacity.clone(),
                 pids_per_container: options.pids_per_container,
@@ -123,8 +142,12 @@ impl Node {
                 resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
             },
         });
+        let (told, eyes) = (inbox.clone(), examiner.clone());
+        let came = Box::new(move |names| {
+            told.push([Input::ImagesCame(names)]);
+            eyes.look_over();
+        });
         let ranges = options.spawner.ceiling.uid_ranges;
-        let report = Arc::new(report);
         let told = report.clone();
         let watched_devices = devices::watch(options.spawner.ceiling.devices.clone(), move |pools| {
             told(Report::Devices { pools });
@@ -137,6 +160,7 @@ impl Node {
             spawner_options: options.spawner.clone(),
             shared: shared.clone(),
             fetcher,
+            examiner: examiner.clone(),
             live: live.clone(),
             data_dir: options.data_dir,
             rubbish,

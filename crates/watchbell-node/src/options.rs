@@ -31,6 +31,8 @@ pub struct NodeOptions {
     /// When the data directory's file system has less left, the pod that holds most of it is evicted.
     pub disk_reserve_bytes: u64,
     pub log: LogLimits,
+    /// The index of advisories, or the directory that it lies in; there need be none.
+    pub advisories: PathBuf,
     /// Files that `seccompProfile.localhostProfile` names, as kubelet has them below its root directory.
     pub seccomp_dir: PathBuf,
 }
@@ -50,6 +52,7 @@ impl NodeOptions {
         Self {
             spawner: SpawnerOptions::new(&data_dir),
             seccomp_dir: data_dir.join("seccomp"),
+            advisories: data_dir.join("advisories"),
             data_dir,
             node_name: node_name.into(),
             capacity,

@@ -52,8 +52,8 @@ pub use spec::{
     SeccompOp, SeccompProfile, SeccompRule, Sharing, Stdin, Sys, VolumeSource,
 };
 pub use start::{
-    Confinement, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope, Step, Values,
-    confined, explain, landlock_abi, plan, plan_entry, values,
+    Confinement, Directory, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope,
+    Step, Values, confined, explain, landlock_abi, plan, plan_entry, values,
 };
 pub use syscalls::{Arch, Known};
 pub use tracer::{trace_path, tracer_main};

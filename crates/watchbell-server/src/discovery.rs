@@ -187,6 +187,7 @@ fn subresources(info: &ResourceInfo) -> Vec<Subresource> {
         add("status", &STATUS_VERBS, (info.group, info.version, info.kind));
     }
     if info.resource == Resource::CronJob {
+        add("admission", &["get"], (info.group, info.version, info.kind));
         add("suspend", &["patch"], (info.group, info.version, info.kind));
         add("trigger", &["create"], (run::GROUP, run::VERSION, run::TRIGGER));
     }

@@ -294,6 +294,12 @@ impl State {
         })
     }
 
+    /// Gives the committed state, for the node's judgement of images.
+    pub fn snapshots(&self) -> Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync> {
+        let inner = self.inner.clone();
+        Arc::new(move || inner.published.load_full())
+    }
+
     /// Gives the node tokens for the volumes of its pods.
     pub fn tokens(&self, identity: Arc<Identity>) -> Tokens {
         crate::verbs::token::for_node(self.clone(), identity)

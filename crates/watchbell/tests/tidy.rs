@@ -23,7 +23,16 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
     ("watchbell-store", &["watchbell-audit"]),
     (
         "watchbell-node",
-        &["watchbell-api", "watchbell-cdi", "watchbell-core", "watchbell-image", "watchbell-sandbox"],
+        &[
+            "watchbell-advisory",
+            "watchbell-api",
+            "watchbell-cdi",
+            "watchbell-core",
+            "watchbell-image",
+            "watchbell-sandbox",
+            "watchbell-scan",
+            "watchbell-signature",
+        ],
     ),
     (
         "watchbell",

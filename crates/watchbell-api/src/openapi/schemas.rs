@@ -12,11 +12,13 @@ const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
 
 /// `batch.v1.Job` as Kubernetes' documents name it: `io.k8s.api.batch.v1.Job`.
 pub(super) fn full_name(name: &str) -> String {
-    match (name.strip_prefix("meta.v1."), name.strip_prefix("watchbell.")) {
-        (Some(name), _) => format!("{META}.{name}"),
-        (_, Some(name)) => format!("dev.watchbell.api.{name}"),
-        (None, None) => format!("io.k8s.api.{name}"),
-    }
+    let groups = [
+        ("meta.v1.", "io.k8s.apimachinery.pkg.apis.meta.v1."),
+        ("watchbell.", "dev.watchbell.api."),
+        ("aquasecurity.", "io.github.aquasecurity."),
+    ];
+    let own = groups.iter().find_map(|(group, full)| Some(format!("{full}{}", name.strip_prefix(group)?)));
+    own.unwrap_or_else(|| format!("io.k8s.api.{name}"))
 }
 
 /// A reference to a schema.

@@ -1,6 +1,7 @@
 mod bounds;
 mod data;
 mod honest;
+mod images;
 mod job;
 mod job_policies;
 mod metadata;

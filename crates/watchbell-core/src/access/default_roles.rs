@@ -19,6 +19,8 @@ const ALL: &[&str] = &["*"];
 const GET: &[&str] = &["get"];
 const CREATE: &[&str] = &["create"];
 
+const OWN_GROUP: &str = "watchbell.dev";
+
 const AUTHENTICATED: &str = "system:authenticated";
 const UNAUTHENTICATED: &str = "system:unauthenticated";
 const SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
@@ -160,6 +162,8 @@ fn admin() -> Vec<Value> {
         rule(CREATE, "authorization.k8s.io", &["localsubjectaccessreviews"]),
         rule(READ, RBAC_GROUP, &["rolebindings", "roles"]),
         rule(WRITE, RBAC_GROUP, &["rolebindings", "roles"]),
+        // Who starts what is not who says what may start.
+        rule(WRITE, OWN_GROUP, &["imagepolicies"]),
     ]
 }
 
@@ -231,7 +235,11 @@ fn view() -> Vec<Value> {
         rule(READ, "", &["namespaces"]),
         rule(READ, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"]),
         rule(READ, "batch", &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
+        // Why nothing of it starts.
+        rule(GET, "batch", &["cronjobs/admission"]),
         rule(READ, "networking.k8s.io", &["networkpolicies"]),
+        rule(READ, OWN_GROUP, &["imagepolicies"]),
+        rule(READ, "aquasecurity.github.io", &["vulnerabilityreports"]),
     ]
 }
 
@@ -247,6 +255,7 @@ fn suspend() -> Value {
 fn cron_operator() -> Vec<Value> {
     vec![
         rule(READ, "batch", &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
+        rule(GET, "batch", &["cronjobs/admission"]),
         rule(READ, "", &["events", "pods", "pods/log", "pods/status"]),
         operate(),
         suspend(),

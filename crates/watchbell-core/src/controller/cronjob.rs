@@ -22,6 +22,7 @@
 
 mod children;
 mod facts;
+mod hold;
 mod slots;
 mod status;
 
@@ -34,7 +35,7 @@ use jiff::Timestamp;
 
 pub use facts::{CATCH_UP, CatchUp, CatchUpError, CronJobFacts, Timing, Unschedulable};
 pub use slots::{CATCH_UP_MAX, job_name, slot_owner};
-pub use status::{CronJobStatus, JobRef, SkipReason, Skipped, SlotCount, WriteStatusError};
+pub use status::{CronJobStatus, Held, Hold, JobRef, SkipReason, Skipped, SlotCount, WriteStatusError};
 
 use super::event::PlannedEvent;
 
@@ -74,6 +75,8 @@ pub struct CronView<'a> {
     pub children: &'a [ChildJob],
     /// Whether a Job of that name exists in the namespace that is not the CronJob's own.
     pub foreign_job: &'a dyn Fn(&str) -> bool,
+    /// Why no slot may start for now.
+    pub hold: Option<&'a Hold>,
 }
 
 /// What is to be done, in one commit. The Job is made after the deletions; the caller adds its uid to `status.active`.
@@ -147,6 +150,7 @@ pub fn reconcile(view: &CronView<'_>, now: Timestamp) -> CronPlan {
     let mut status = view.status.clone();
     children::keep_active_list(view, &mut status, &mut plan);
     children::trim_history(view, &mut plan);
+    hold::keep(view, now.as_second(), &mut status, &mut plan);
     slots::decide(view, now.as_second(), &mut status, &mut plan);
     if let Some(last) = plan.skipped.last() {
         status.last_skip = Some(Box::new(last.clone()));

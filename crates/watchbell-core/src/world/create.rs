@@ -125,6 +125,7 @@ impl World {
                 .map_err(|errors| ApiError::invalid(resource, &name, &errors))?,
         );
         self.admit(resource, &request.namespace, &name, &mut object, Change::Create, &mut warnings)?;
+        warnings.extend(self.image_warnings(resource, &request.namespace, &object, now));
         self.check_escalation(request, None, &object)?;
         if !is_furniture(request) {
             let deeds = Deeds { operation: Operation::Create, name: &name, object: Some(&object), old: None };

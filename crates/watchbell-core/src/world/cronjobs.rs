@@ -12,7 +12,7 @@ use super::delete::background;
 use super::object::{NsName, Status, Stored};
 use super::shown::rfc3339;
 use crate::controller::cronjob::{
-    self, ChildJob, ChildState, CronJobStatus, CronView, DeleteReason, JobDelete, NewJob,
+    self, ChildJob, ChildState, CronJobStatus, CronView, DeleteReason, JobDelete, NewJob, SkipReason,
 };
 use crate::controller::event::PlannedEvent;
 use crate::controller::job::FinishedKind;
@@ -33,6 +33,8 @@ impl World {
         }
         let (Some(facts), Some(status)) = (cron.facts().cronjob(), cron.cronjob_status()) else { return };
         let children = self.children(&cron);
+        let hold = self.hold_of(&cron, now);
+        self.drop_stale_reports(&cron);
         let mut plan = {
             let foreign = |name: &str| {
                 self.get(Resource::Job, &cron.namespace, name)
@@ -47,15 +49,22 @@ impl World {
                     status,
                     children: &children,
                     foreign_job: &foreign,
+                    hold: hold.as_ref(),
                 },
                 now,
             )
         };
+        if let Some(status) = &plan.status {
+            self.audit_hold(&cron, status.held.as_deref(), now);
+        }
         for skipped in &plan.skipped {
-            let details = json!({
+            let mut details = json!({
                 "first": rfc3339(skipped.first), "slot": rfc3339(skipped.slot),
                 "count": skipped.count.to_string(), "reason": skipped.reason.to_string(),
             });
+            if let (SkipReason::ImagePolicy, Some(hold)) = (skipped.reason, &hold) {
+                details["why"] = (*hold.why).into();
+            }
             self.audit_run(&cron, "skipped", details, now);
         }
         for job in &plan.delete {

@@ -15,6 +15,7 @@ use crate::admission::policies::{self, Policy};
 use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
+use crate::image_policy;
 use crate::index_set::IndexSet;
 use crate::login::{self, Grant};
 use crate::storage::{Claim, Class, Volume};
@@ -43,6 +44,7 @@ pub enum Facts {
     /// With its expressions compiled.
     Policy(Arc<Policy>),
     PolicyBinding(Arc<policies::Binding>),
+    ImagePolicy(Arc<image_policy::Policy>),
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
@@ -109,6 +111,9 @@ impl Facts {
             Resource::ValidatingAdmissionPolicy => Facts::Policy(Arc::new(Policy::read(object))),
             Resource::ValidatingAdmissionPolicyBinding => {
                 Facts::PolicyBinding(Arc::new(policies::Binding::read(object)))
+            }
+            Resource::ImagePolicy | Resource::ClusterImagePolicy => {
+                Facts::ImagePolicy(Arc::new(image_policy::Policy::read(object)?))
             }
             _ => Facts::None,
         })
@@ -215,6 +220,13 @@ impl Facts {
     pub fn binding(&self) -> Option<&Arc<Binding>> {
         match self {
             Facts::Binding(binding) => Some(binding),
+            _ => None,
+        }
+    }
+
+    pub fn image_policy(&self) -> Option<&Arc<image_policy::Policy>> {
+        match self {
+            Facts::ImagePolicy(policy) => Some(policy),
             _ => None,
         }
     }

@@ -86,6 +86,7 @@ impl World {
             | Resource::ValidatingAdmissionPolicyBinding => {
                 self.index_rule(object);
             }
+            Resource::ImagePolicy | Resource::ClusterImagePolicy => self.index_image_policy(),
             Resource::ClusterRole => match (old, new) {
                 (Some(old), Some(new)) if same_head(old, new) => {}
                 _ => self.mark(rights::aggregation_key()),

@@ -25,6 +25,7 @@ mod events;
 mod explained;
 mod facts;
 mod forms;
+mod images;
 mod index;
 mod invariants;
 mod issue;
@@ -61,6 +62,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use watchbell_api::image::ImageFacts;
 use watchbell_api::node::{Capacity, Command};
 use watchbell_api::{Resource, Uid};
 
@@ -173,6 +175,8 @@ pub struct World {
     unsure: HashSet<Uid>,
     /// Starts of containers on their way into the journal.
     starts: starts::Starts,
+    /// What is known of images, as pods name them. Of the node's telling, and told anew after a start.
+    images: HashMap<Arc<str>, Arc<ImageFacts>>,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
@@ -238,6 +242,7 @@ impl World {
             admission_notes: BTreeMap::new(),
             unsure: HashSet::new(),
             starts: starts::Starts::default(),
+            images: HashMap::new(),
             deletes_left: 0,
             last_second: i64::MIN,
         }

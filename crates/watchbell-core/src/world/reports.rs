@@ -29,6 +29,8 @@ impl World {
                 }
             }
             Report::VolumeRemoved { name, error } => self.report_volume(&name, error, now),
+            Report::Image { image, facts, users } => self.report_image(&image, &facts, &users, now),
+            Report::ImageJudged { uid, judged } => self.report_judged(uid, &judged, now),
             Report::Devices { pools } => self.report_devices(pools, now),
             Report::Event { uid, warning, reason, message } => {
                 let Some(pod) = self.pod_of(uid) else { return };
@@ -68,7 +70,7 @@ impl World {
         self.furnish_node(now);
     }
 
-    fn pod_of(&self, uid: Uid) -> Option<Arc<Stored>> {
+    pub(super) fn pod_of(&self, uid: Uid) -> Option<Arc<Stored>> {
         self.pods_by_uid.get(&uid).and_then(|at| self.get_at(Resource::Pod, at)).cloned()
     }
 

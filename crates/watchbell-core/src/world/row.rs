@@ -12,7 +12,7 @@ use watchbell_api::{Resource, Uid};
 
 use super::object::{Deletion, Head, JsonHead, Status, Stored};
 use crate::admission::Mode;
-use crate::controller::cronjob::CronJobStatus;
+use crate::controller::cronjob::{CronJobStatus, Held};
 use crate::controller::job::JobStatus;
 use crate::login::KeptToken;
 
@@ -71,6 +71,8 @@ enum StatusRow {
     /// The same of a pod that holds devices, or held them; with the conditions that clients wrote, if any.
     PodAndDevices(PodStatusRow, Option<Box<str>>, Vec<Box<str>>),
     Token(KeptToken),
+    /// A CronJob that a policy of images holds, with why.
+    HeldCronJob(CronJobStatus, Held),
 }
 
 /// [`PodStatus`] with the image named by its place in the Job's list.
@@ -221,7 +223,10 @@ fn status_row(stored: &Stored, images: &[Arc<str>]) -> StatusRow {
             images: images.iter().map(|image| (**image).into()).collect(),
             job_id: *job_id,
         },
-        Status::CronJob(status) => StatusRow::CronJob((**status).clone()),
+        Status::CronJob(status) => match &status.held {
+            None => StatusRow::CronJob((**status).clone()),
+            Some(held) => StatusRow::HeldCronJob((**status).clone(), (**held).clone()),
+        },
         Status::Token(token) => StatusRow::Token((**token).clone()),
         Status::Pod(status) => {
             let row = PodStatusRow {
@@ -374,6 +379,9 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
             job_id,
         },
         StatusRow::CronJob(status) => Status::CronJob(Arc::new(status)),
+        StatusRow::HeldCronJob(status, held) => {
+            Status::CronJob(Arc::new(CronJobStatus { held: Some(Box::new(held)), ..status }))
+        }
         StatusRow::Token(token) => Status::Token(Arc::new(token)),
         StatusRow::Pod(pod) => Status::Pod(Arc::new(pod_status(pod, None, Vec::new(), &[]).map_err(wrong)?)),
         StatusRow::PodAndConditions(pod, written) => {

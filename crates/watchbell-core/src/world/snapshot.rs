@@ -22,6 +22,13 @@ pub struct Snapshot {
     rbac: Rbac,
 }
 
+impl Default for Snapshot {
+    /// Without any object.
+    fn default() -> Snapshot {
+        Snapshot::empty()
+    }
+}
+
 impl Snapshot {
     pub(crate) fn empty() -> Snapshot {
         Snapshot { version: 0, maps: Resource::all().map(|_| OrdMap::new()).collect(), rbac: Rbac::default() }

@@ -7,6 +7,7 @@ mod crons;
 mod deletion;
 mod devices;
 mod fake_node;
+mod images;
 mod journal;
 mod judged;
 mod limits;

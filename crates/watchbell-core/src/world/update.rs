@@ -75,6 +75,7 @@ impl World {
         if spec_changed {
             warnings.extend(validate::warnings(resource, &object));
             warnings.extend(super::rules::warnings(resource, &object));
+            warnings.extend(self.image_warnings(resource, &old.namespace, &object, now));
         }
         if spec_changed || !is_judged_by_spec(resource) {
             let change = Change::Update { before: &before };

@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 use watchbell_api::{ApiError, Reason, Resource, ResourceInfo, schema};
 
 use super::World;
-use super::issue;
 use super::object::{JsonHead, Stored};
 use super::owners::Ownership;
+use super::{images, issue};
 use crate::access::{Decision, Deed};
 use crate::request::{FieldValidation, Outcome, PatchKind, Request, Write, Written};
 use crate::service_account::Issue;
@@ -62,6 +62,7 @@ impl World {
             return Err(not_run_here(request.resource));
         }
         issue::refuse_unissued(request)?;
+        images::refuse_told(request)?;
         match &request.write {
             Write::Issue { object, issued } => self.issue(request, object.clone(), issued, now),
             Write::Create(object) => self.create(request, object.clone(), now),

@@ -125,7 +125,7 @@ impl Store {
             remove_tree(&path)?;
         }
         for path in children(&self.ingest_dir())? {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            remove_tree(&path)?;
         }
         Ok(())
     }

@@ -186,3 +186,23 @@ fn what_is_attached_stays_as_long_as_its_image() {
     assert!(names(&t.data().join("images/attached/sha256")).is_empty());
     assert!(names(&t.data().join("images/blobs/sha256")).is_empty());
 }
+
+#[test]
+fn a_lent_image_is_a_layout_of_its_own() {
+    let t = store();
+    let image = record(&t.store, "a:1", &[layer("1"), layer("2"), layer("1")]);
+    record(&t.store, "b:1", &[layer("3")]);
+    let lent = t.store.lend(&image).unwrap();
+    let opened =
+        crate::ImageContent::open(lent.path(), None, &image.config.platform(), &crate::Limits::default())
+            .unwrap();
+    assert_eq!(opened.image.digest, image.digest);
+    // Manifest, configuration, two different layers; nothing of the other image.
+    assert_eq!(names(&lent.path().join("blobs/sha256")).len(), 4);
+    drop(lent);
+    assert_eq!(names(&t.data().join("images/ingest")), [""; 0]);
+    let gone = t.data().join("images/blobs/sha256").join(image.layers[0].digest.hex());
+    std::fs::remove_file(gone).unwrap();
+    assert!(matches!(t.store.lend(&image), Err(Error::MissingBlob { .. })));
+    assert_eq!(names(&t.data().join("images/ingest")), [""; 0]);
+}

@@ -46,7 +46,11 @@ impl Agent {
             Image::Failed { reason, message, retry_at } => {
                 pod.life.blocked(ordinal, reason, message, retry_at);
             }
-            Image::Ready(image) => self.start_with(pod, ordinal, &image, runtime, now),
+            Image::Ready(image) => {
+                if self.is_let_in(pod, ordinal, &image, now) {
+                    self.start_with(pod, ordinal, &image, runtime, now);
+                }
+            }
         }
     }
 
@@ -260,7 +264,7 @@ impl Agent {
 
 /// The pod's `imagePullSecrets` as one Docker configuration; the first that names a registry counts. One that is missing
 /// or unreadable is passed over, as kubelet does: the registry will say what it thinks of that.
-fn pull_secrets(site: &Site, pod: &Assignment) -> Option<Secret> {
+pub(super) fn pull_secrets(site: &Site, pod: &Assignment) -> Option<Secret> {
     let mut auths: Map<String, Value> = Map::new();
     for reference in &pod.spec.image_pull_secrets {
         let Some(object) = (site.lookup)(Resource::Secret, &pod.namespace, &reference.name) else { continue };

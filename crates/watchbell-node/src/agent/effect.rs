@@ -9,6 +9,7 @@ use watchbell_api::node::{Command, Report};
 use watchbell_sandbox::{ContainerId, Event, OwnedFile, RunSpec, StartFailure, TableEntry};
 
 use super::spec::Prerequisite;
+use crate::examine::{News, Question};
 use crate::image::{FetchRequest, Fetched};
 use crate::measure::Use;
 
@@ -28,6 +29,8 @@ pub(crate) enum Input {
     Reconnected(Vec<TableEntry>),
     /// The answer to [`Effect::Fetch`].
     Fetched(u64, Fetched),
+    /// The answer to [`Effect::Examine`], or other advisories.
+    Examiner(News),
     /// Somebody brought images of these names into the store.
     ImagesCame(Vec<String>),
     /// The start never reached the spawner.
@@ -61,6 +64,13 @@ pub(crate) enum Effect {
     },
     AcknowledgeRun(ContainerId),
     Fetch(FetchRequest),
+    /// Find out what policies ask of an image.
+    Examine {
+        id: u64,
+        question: Question,
+    },
+    /// Look over all images that are referred to: the policies changed.
+    LookOver,
     Report(Report),
     /// A directory below that of the logs.
     RemoveLogs(PathBuf),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchbell_api::Uid;
+use watchbell_api::image::ImageJudged;
 use watchbell_api::types::pod::{ImagePullPolicy, PodSpec};
 use watchbell_core::pod::CRASH;
 use watchbell_image::Reference;
@@ -16,6 +17,8 @@ use crate::image::{FetchError, Prepared};
 
 /// How long a run without pods keeps its images at hand: the next index is likely to come.
 const LINGER: Duration = Duration::from_secs(30);
+/// Of what was told of a run's images, so much is remembered.
+const TOLD_MAX: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Runs {
@@ -35,6 +38,8 @@ pub(super) struct Run {
     is_job: bool,
     /// By container.
     pub settings: Vec<Option<Settings>>,
+    /// What was told of its images and policies: once, however many pods it has.
+    told: Vec<ImageJudged>,
 }
 
 pub(super) struct RunImage {
@@ -76,6 +81,7 @@ impl Runs {
             plan: None,
             is_job,
             settings: Vec::new(),
+            told: Vec::new(),
         });
         run.pods += 1;
         run.lingers_until = None;
@@ -154,6 +160,18 @@ impl Runs {
 }
 
 impl Run {
+    /// Whether it is the first time that this is said of the run's images.
+    pub(super) fn is_news(&mut self, judged: &ImageJudged) -> bool {
+        let is_news = !self.told.contains(judged);
+        if is_news {
+            if self.told.len() >= TOLD_MAX {
+                self.told.clear();
+            }
+            self.told.push(judged.clone());
+        }
+        is_news
+    }
+
     /// The place of an image among those of the run.
     pub(super) fn image(&mut self, name: &str, policy: ImagePullPolicy) -> usize {
         match self.images.iter().position(|i| &*i.name == name && i.policy == policy) {

@@ -17,6 +17,7 @@ use watchbell_sandbox::{
 use super::claim::Bound;
 use super::plan::{Machine, Missing, Plan, VolumePlan, scratch};
 use crate::LogLimits;
+use crate::examine::Gate;
 use crate::image::Prepared;
 use crate::place::{LogPlace, folder, volumes_dir};
 use crate::seccomp::{Asker, SeccompProfiles};
@@ -37,6 +38,7 @@ pub(crate) struct Site {
     pub lookup: Lookup,
     pub tokens: node::Tokens,
     pub seccomp: SeccompProfiles,
+    pub gate: Gate,
     /// The handlers of RuntimeClasses that the spawner was started with, beside our own.
     pub runtimes: Vec<String>,
     /// The host's own files, for pods in its network.

@@ -3,6 +3,7 @@
 
 mod claims;
 mod cost;
+mod judged;
 mod lives;
 mod restart;
 mod sizes;
@@ -27,6 +28,7 @@ use watchbell_sandbox::{
 };
 
 use super::{Agent, Effect, Input, Machine, Now, Prerequisite, Site};
+use crate::examine::{Gate, Unjudged};
 use crate::image::{FetchError, FetchKind, FetchRequest, InUse, Prepared};
 use crate::options::LogLimits;
 use crate::seccomp::SeccompProfiles;
@@ -66,6 +68,7 @@ fn site(lookup: Lookup) -> Site {
         log: LogLimits::default(),
         lookup,
         tokens: Arc::new(|_| Err(ApiError::bad_request("no token here"))),
+        gate: Gate::new(Arc::new(Default::default), Arc::default(), Unjudged::Silent),
         seccomp: SeccompProfiles::of("/nowhere/seccomp".into(), false),
         runtimes: vec!["runc".to_owned()],
         host_etc: EtcFiles { hosts: b"host's hosts".to_vec(), resolv_conf: b"host's resolver".to_vec() },
@@ -302,6 +305,12 @@ impl Bench {
                 line
             }
             Effect::RemoveFolder(name) => format!("remove folder {name}"),
+            Effect::Examine { id, question } => format!("examine {id} {}", question.image),
+            Effect::LookOver => "look over".to_owned(),
+            Effect::Report(Report::Image { image, .. }) => format!("facts of {image}"),
+            Effect::Report(Report::ImageJudged { uid, judged }) => {
+                format!("judged {} {:?}", uid.0, judged.outcome)
+            }
             Effect::Report(Report::Devices { .. }) => unreachable!("the agent knows none"),
             Effect::Report(Report::Started { .. }) => unreachable!("they were taken out"),
             Effect::Report(Report::VolumeRemoved { name, error }) => {

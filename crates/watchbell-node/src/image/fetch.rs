@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use watchbell_api::types::pod::ImagePullPolicy;
 use watchbell_image::{CredentialSource, Error, Image, PullOptions, Reference, Secret, Silent, Store, pull};
 
+use crate::examine::Outline;
+
 use super::rootfs;
 use super::{InUse, Prepared};
 
@@ -232,7 +234,17 @@ fn prepare(
     };
     let (passwd, group) = (text("etc/passwd")?, text("etc/group")?);
     let image_id = format!("{}@{}", reference.repository(), image.digest).into();
-    Ok(Prepared { digest: image.digest, image_id, layers, config: image.config, passwd, group, generation })
+    let outline = Outline::of(&image);
+    Ok(Prepared {
+        digest: image.digest,
+        image_id,
+        layers,
+        config: image.config,
+        outline,
+        passwd,
+        group,
+        generation,
+    })
 }
 
 impl FetchRequest {

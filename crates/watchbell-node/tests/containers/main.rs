@@ -22,8 +22,12 @@ fn main() -> ExitCode {
         Some("unpacker") => {
             let confinement = watchbell_sandbox::Confinement::parse(arguments.into_iter().skip(1));
             let confinement = confinement.expect("as the store writes it");
-            return watchbell_sandbox::confined(&confinement, watchbell_image::unpacker_main)
-                .expect("the confinement");
+            return watchbell_sandbox::confined(
+                &confinement,
+                watchbell_sandbox::Directory::ToFill,
+                watchbell_image::unpacker_main,
+            )
+            .expect("the confinement");
         }
         _ => {}
     }

@@ -53,7 +53,8 @@ impl Rig {
             // The test may be over.
             let _ = tell.send(report);
         };
-        let node = Node::start(options, lookup(), tokens(), receiver, report).unwrap();
+        let node =
+            Node::start(options, lookup(), tokens(), Arc::new(Default::default), receiver, report).unwrap();
         Rig {
             dir,
             node: Some(node),
@@ -131,7 +132,10 @@ impl Rig {
                 Report::VolumeRemoved { name, error } => {
                     self.events.push(format!("removed {name}: {error:?}"));
                 }
-                Report::Devices { .. } | Report::Started { .. } => {}
+                Report::Devices { .. }
+                | Report::Started { .. }
+                | Report::Image { .. }
+                | Report::ImageJudged { .. } => {}
             }
         }
     }

@@ -40,6 +40,8 @@ mod right {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
+    /// The same, and nothing is run.
+    Look,
     /// Files that exist; none is made or removed.
     Use,
     /// All but device nodes.
@@ -53,6 +55,7 @@ impl Access {
         let read = right::EXECUTE | right::READ_FILE | right::READ_DIR;
         match self {
             Access::Read => read,
+            Access::Look => read & !right::EXECUTE,
             Access::Use => read | right::WRITE_FILE | right::TRUNCATE,
             Access::Change => right::ALL & !(right::MAKE_CHAR | right::MAKE_BLOCK),
             Access::Unpack => right::ALL & !(right::MAKE_BLOCK | right::EXECUTE),

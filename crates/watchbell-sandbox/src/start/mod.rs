@@ -80,7 +80,7 @@ use shared::share_namespaces;
 use stash::{Bare, Stash};
 use task::{Inner, SharedNamespaces, Task};
 pub(crate) use terminal::Terminal;
-pub use unpacker::{Confinement, confined};
+pub use unpacker::{Confinement, Directory, confined};
 
 /// The directory of the spawner's own mounts, in its state directory; empty for everybody else.
 const STASH: &str = "mounts";

@@ -21,7 +21,9 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid, UnshareFlags};
 
-use super::kernel::{self, Cloned, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID};
+use super::kernel::{
+    self, Cloned, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
+};
 use super::landlock::{Access, Rules, Scope, Tcp, landlock_abi};
 use super::stash::enter_root;
 use super::{identity, seccomp};
@@ -35,10 +37,23 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID);
+/// What is read is root's.
+const KEPT_TO_READ: CapabilitySet = CapabilitySet::DAC_READ_SEARCH;
 /// The largest window of a decoder, the names of a layer's directories, and room.
 const MEMORY_BYTES: u64 = 1 << 30;
+/// The same for several threads, each with an arena of its allocator: room that is mostly never touched.
+const MEMORY_BYTES_OF_THREADS: u64 = 2 << 30;
 /// As many directories above one another as a layer may have, and room.
 const OPEN_FILES: u64 = 1024;
+
+/// What the process may do with its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directory {
+    /// Files of any owner and mode are made in it.
+    ToFill,
+    /// Files are read; the mount itself is read-only. Such a process may have threads.
+    ToRead,
+}
 
 /// What bounds the process, as its command line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +80,11 @@ impl Confinement {
 /// nothing was done.
 ///
 /// Needs root, and a process of one thread that was started for this alone.
-pub fn confined(confinement: &Confinement, work: impl FnOnce(OwnedFd) -> ExitCode) -> io::Result<ExitCode> {
+pub fn confined(
+    confinement: &Confinement,
+    directory: Directory,
+    work: impl FnOnce(OwnedFd) -> ExitCode,
+) -> io::Result<ExitCode> {
     let step =
         |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("cannot {what}: {e}"));
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -74,7 +93,7 @@ pub fn confined(confinement: &Confinement, work: impl FnOnce(OwnedFd) -> ExitCod
         return Err(io::Error::other("whoever started this process is gone"));
     }
     crate::fds::close_all_but(&[]).map_err(step("close what was inherited"))?;
-    let root = own_mount().map_err(step("make a mount of the directory"))?;
+    let root = own_mount(directory).map_err(step("make a mount of the directory"))?;
     let maps = own_maps().map_err(step("read the user ids of this process"))?;
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
     let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
@@ -87,7 +106,7 @@ pub fn confined(confinement: &Confinement, work: impl FnOnce(OwnedFd) -> ExitCod
             if !matches!(rustix::io::read(&wait, &mut word), Ok(1)) {
                 kernel::exit_now(127);
             }
-            match confine(confinement, root, wait) {
+            match confine(confinement, directory, root, wait) {
                 Ok(root) => {
                     let code = work(root);
                     // As `main` would, without destructors of what is the parent's.
@@ -120,10 +139,15 @@ pub fn confined(confinement: &Confinement, work: impl FnOnce(OwnedFd) -> ExitCod
 }
 
 /// The working directory as a mount of its own: `..` leads nowhere above it.
-fn own_mount() -> io::Result<OwnedFd> {
+fn own_mount(directory: Directory) -> io::Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let mount = open_tree(CWD, ".", flags)?;
-    kernel::mount_setattr(&mount, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, None)?;
+    let sealed = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    let attributes = match directory {
+        Directory::ToFill => sealed,
+        Directory::ToRead => sealed | MOUNT_ATTR_RDONLY,
+    };
+    kernel::mount_setattr(&mount, attributes, None)?;
     Ok(mount)
 }
 
@@ -150,7 +174,16 @@ fn write_maps(pid: u32, maps: &[(&str, String)]) -> io::Result<()> {
 }
 
 /// From the clone to the last step: afterwards nothing is left to be taken. Returns the directory.
-fn confine(confinement: &Confinement, root: OwnedFd, wait: OwnedFd) -> io::Result<OwnedFd> {
+fn confine(
+    confinement: &Confinement,
+    directory: Directory,
+    root: OwnedFd,
+    wait: OwnedFd,
+) -> io::Result<OwnedFd> {
+    let (access, kept, filter, memory) = match directory {
+        Directory::ToFill => (Access::Unpack, KEPT, seccomp::unpacker_filter(), MEMORY_BYTES),
+        Directory::ToRead => (Access::Look, KEPT_TO_READ, seccomp::reader_filter(), MEMORY_BYTES_OF_THREADS),
+    };
     let landlock = landlock_abi();
     let (uid, gid) = (Uid::from_raw(UID), Gid::from_raw(UID));
     kernel::unshare(
@@ -168,14 +201,14 @@ fn confine(confinement: &Confinement, root: OwnedFd, wait: OwnedFd) -> io::Resul
     let root = rustix::fs::open("/", flags, Mode::empty())?;
     if let Some(abi) = landlock {
         let rules = Rules::new(abi, Scope { abstract_sockets: true, signals: true }, Tcp::Closed)?;
-        rules.allow(&root, Access::Unpack)?;
+        rules.allow(&root, access)?;
         rules.enforce()?;
     }
     kernel::new_session_keyring()?;
     // Files get the modes that the archive names.
     rustix::process::umask(Mode::empty());
     for (resource, most) in [
-        (Resource::As, MEMORY_BYTES),
+        (Resource::As, memory),
         (Resource::Fsize, confinement.file_bytes),
         (Resource::Cpu, confinement.cpu_seconds),
         (Resource::Nofile, OPEN_FILES),
@@ -186,18 +219,18 @@ fn confine(confinement: &Confinement, root: OwnedFd, wait: OwnedFd) -> io::Resul
         let most = Some(now.maximum.map_or(most, |maximum| maximum.min(most)));
         rustix::process::setrlimit(resource, Rlimit { current: most, maximum: most })?;
     }
-    identity::drop_bounding_set(KEPT.bits())?;
+    identity::drop_bounding_set(kept.bits())?;
     rustix::thread::set_keep_capabilities(true)?;
     rustix::thread::set_thread_groups(&[])?;
     rustix::thread::set_thread_res_gid(gid, gid, gid)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     rustix::thread::set_keep_capabilities(false)?;
-    let kept = CapabilitySets { effective: KEPT, permitted: KEPT, inheritable: CapabilitySet::empty() };
+    let kept = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, kept)?;
     die_with_parent(wait.as_fd())?;
     drop(wait);
     rustix::thread::set_no_new_privs(true)?;
-    kernel::seccomp(&seccomp::unpacker_filter(), 0)?;
+    kernel::seccomp(&filter, 0)?;
     Ok(root)
 }
 

@@ -80,6 +80,7 @@ const TESTS: &[Test] = &[
     ),
     ("who_enters_is_not_fenced_off_the_container", landlock::who_enters_is_not_fenced_off_the_container),
     ("a_taken_over_unpacker_reaches_nothing", unpacker::a_taken_over_unpacker_reaches_nothing),
+    ("a_taken_over_reader_reaches_nothing", unpacker::a_taken_over_reader_reaches_nothing),
     (
         "an_unpacker_is_bounded_and_dies_with_who_started_it",
         unpacker::an_unpacker_is_bounded_and_dies_with_who_started_it,
@@ -154,7 +155,7 @@ fn main() -> ExitCode {
             log_to_stderr();
             tracer_main(args)
         }
-        Some(word @ ("taken" | "free" | "busy" | "greedy")) => unpacker::taken(word, args),
+        Some(word @ ("taken" | "reads" | "free" | "busy" | "greedy")) => unpacker::taken(word, args),
         Some("client") => kills::client(args),
         Some("session-client") => sessions_attacked::client(args),
         _ => run_tests(word.into_iter().chain(args).collect()),

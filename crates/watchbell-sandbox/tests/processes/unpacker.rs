@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
-use watchbell_sandbox::{Confinement, confined, landlock_abi};
+use watchbell_sandbox::{Confinement, Directory, confined, landlock_abi};
 
 use crate::Outcome;
 use crate::place::{Failure, PATIENCE};
@@ -143,6 +143,15 @@ const WORK: &[Attempt] = &[
     ("remove", || Ok(rustix::fs::unlinkat(CWD, "other", rustix::fs::AtFlags::empty())?)),
 ];
 
+/// What reading an image needs, and works for a reader.
+const READS: &[Attempt] = &[
+    ("look", || open("given")),
+    ("thread", || {
+        let joined = std::thread::Builder::new().spawn(|| 7)?.join();
+        if joined.is_ok_and(|seven| seven == 7) { Ok(()) } else { Err(io::Error::other("it did not run")) }
+    }),
+];
+
 static LEADER: AtomicI32 = AtomicI32::new(0);
 
 fn exit_now() -> ! {
@@ -153,7 +162,7 @@ fn exit_now() -> ! {
 fn attempt() {
     LEADER.store(rustix::process::getpid().as_raw_nonzero().get(), Ordering::Relaxed);
     let mut said = String::new();
-    for (name, attempt) in WORK.iter().chain(ATTEMPTS) {
+    for (name, attempt) in READS.iter().chain(WORK).chain(ATTEMPTS) {
         let outcome = match attempt() {
             Ok(()) => "reached".to_owned(),
             Err(e) => format!("{:?}", e.raw_os_error().unwrap_or(-1)),
@@ -179,7 +188,8 @@ pub(crate) fn taken(word: &str, args: impl Iterator<Item = OsString>) -> ExitCod
         return ExitCode::SUCCESS;
     }
     let Some(confinement) = Confinement::parse(args) else { return ExitCode::from(125) };
-    let ended = confined(&confinement, |_root| {
+    let directory = if word == "reads" { Directory::ToRead } else { Directory::ToFill };
+    let ended = confined(&confinement, directory, |_root| {
         match word {
             "busy" => loop {
                 let _ = rustix::io::write(rustix::stdio::stdout(), b"here\n");
@@ -213,6 +223,7 @@ fn start(word: &str, dir: &Path, cpu_seconds: u64) -> Result<Child, Failure> {
 
 fn outcomes(word: &str) -> Result<BTreeMap<String, String>, Failure> {
     let dir = tempfile::tempdir()?;
+    fs::write(dir.path().join("given"), "x")?;
     let output = start(word, dir.path(), 60)?.wait_with_output()?;
     if !output.status.success() {
         return Err(format!("{word} ended with {:?}: {output:?}", output.status).into());
@@ -241,6 +252,19 @@ pub(crate) fn a_taken_over_unpacker_reaches_nothing() -> Outcome {
         assert_eq!(taken[*name], expected, "{name}");
     }
     // Standard input, output, error and its directory.
+    assert_eq!(taken["descriptors"], "4");
+    Ok(())
+}
+
+pub(crate) fn a_taken_over_reader_reaches_nothing() -> Outcome {
+    let (taken, free) = (outcomes("reads")?, outcomes("free")?);
+    for (name, _) in READS {
+        assert_eq!((taken[*name].as_str(), free[*name].as_str()), ("reached", "reached"), "{name}");
+    }
+    for (name, _) in WORK.iter().chain(ATTEMPTS) {
+        assert_eq!(free[*name], "reached", "the control's {name}");
+        assert_ne!(taken[*name], "reached", "{name}");
+    }
     assert_eq!(taken["descriptors"], "4");
     Ok(())
 }

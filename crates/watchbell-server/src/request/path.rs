@@ -90,7 +90,7 @@ pub(crate) enum Sub {
     Token,
     /// How its containers are started; of a pod that is sent, with POST.
     Sandbox,
-    /// What admission makes of it; of a pod that is sent, with POST.
+    /// What admission makes of a pod (of one that is sent, with POST); what holds a CronJob.
     Admission,
     /// Of a CronJob: its Job is made now.
     Trigger,
@@ -255,7 +255,9 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name, "eviction"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Eviction),
         [name, "token"] if resource == Resource::ServiceAccount => (Some((*name).to_owned()), Sub::Token),
         [name, "sandbox"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Sandbox),
-        [name, "admission"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Admission),
+        [name, "admission"] if matches!(resource, Resource::Pod | Resource::CronJob) => {
+            (Some((*name).to_owned()), Sub::Admission)
+        }
         [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
         [name, "trigger"] if resource == Resource::CronJob => (Some((*name).to_owned()), Sub::Trigger),
         [name, "suspend"] if resource == Resource::CronJob => (Some((*name).to_owned()), Sub::Suspend),

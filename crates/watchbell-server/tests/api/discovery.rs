@@ -17,6 +17,7 @@ fn groups_and_resources() {
         [
             "admissionregistration.k8s.io",
             "apps",
+            "aquasecurity.github.io",
             "authentication.k8s.io",
             "authorization.k8s.io",
             "batch",
@@ -43,6 +44,7 @@ fn groups_and_resources() {
             "jobs/status",
             "cronjobs",
             "cronjobs/status",
+            "cronjobs/admission",
             "cronjobs/suspend",
             "cronjobs/trigger"
         ]

@@ -20,6 +20,9 @@ const CLUSTER_ROLE: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: Clus
 const BINDING: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: readers}\nroleRef: {kind: ClusterRole, name: view, apiGroup: rbac.authorization.k8s.io}\nsubjects:\n- {kind: User, name: ada, apiGroup: rbac.authorization.k8s.io}\n";
 const CLUSTER_BINDING: &str = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: 'team:all'}\nroleRef: {kind: ClusterRole, name: view, apiGroup: rbac.authorization.k8s.io}\nsubjects:\n- {kind: Group, name: ops, apiGroup: rbac.authorization.k8s.io}\n";
 
+const IMAGES: &str = "apiVersion: watchbell.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: strict}\nspec:\n  vulnerabilities: {maximumSeverity: High}\n";
+const CLUSTER_IMAGES: &str = "apiVersion: watchbell.dev/v1alpha1\nkind: ClusterImagePolicy\nmetadata: {name: everywhere}\nspec:\n  enforcementAction: Warn\n  registries: [ghcr.io]\n";
+
 /// A kind: its manifest, `resource/name`, a change as a patch and where it shows, and its table (its age aside).
 pub(crate) struct Case {
     pub(crate) yaml: &'static str,
@@ -32,7 +35,27 @@ pub(crate) struct Case {
     explained: &'static str,
 }
 
-pub(crate) const CASES: [Case; 13] = [
+pub(crate) const CASES: [Case; 15] = [
+    Case {
+        yaml: IMAGES,
+        object: "imagepolicy/strict",
+        patch: r#"{"spec":{"vulnerabilities":{"maximumSeverity":"Low"}}}"#,
+        path: "{.spec.vulnerabilities.maximumSeverity} {.spec.enforcementAction} {.spec.vulnerabilities.unscored}",
+        changed: "Low Deny Medium",
+        head: &["NAME", "ACTION", "SEVERITY", "SIGNERS", "AGE"],
+        row: &["strict", "Deny", "Low", "<none>"],
+        explained: "imagepolicy.spec.vulnerabilities.exceptions.expires",
+    },
+    Case {
+        yaml: CLUSTER_IMAGES,
+        object: "clusterimagepolicy/everywhere",
+        patch: r#"{"spec":{"enforcementAction":"Audit"}}"#,
+        path: "{.spec.enforcementAction} {.spec.registries[0]}",
+        changed: "Audit ghcr.io",
+        head: &["NAME", "ACTION", "SEVERITY", "SIGNERS", "AGE"],
+        row: &["everywhere", "Audit", "<none>", "<none>"],
+        explained: "clusterimagepolicy.spec.signers.keyless.trustRoot",
+    },
     Case {
         yaml: QUOTA,
         object: "resourcequota/team",

@@ -26,7 +26,7 @@ impl<'a> Collection<'a> {
         let info = resource.info();
         let base = match info.group {
             "" => "/api/v1".to_owned(),
-            group => format!("/apis/{group}/v1"),
+            group => format!("/apis/{group}/{}", info.version),
         };
         let everywhere = format!("{base}/{}", info.plural);
         let path = match resource.is_namespaced() {

@@ -20,8 +20,21 @@ pub(crate) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    #[command(name = "cronjob")]
+    CronJob(CronJob),
     Pod(Pod),
     Sandbox(Sandbox),
+}
+
+/// Prints what holds a CronJob: the policies of images that apply, since when and by which advisory they refuse it, and which
+/// slot did not start of late
+#[derive(Debug, clap::Args)]
+struct CronJob {
+    name: String,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    scope: Scope,
 }
 
 /// Prints what admission makes of a pod: who gave it which field and why, the level it is judged by, and what to do where it
@@ -63,6 +76,7 @@ struct Sandbox {
 impl Args {
     pub(crate) fn scope(&self) -> &Scope {
         match &self.what {
+            What::CronJob(cron) => &cron.scope,
             What::Pod(pod) => &pod.scope,
             What::Sandbox(sandbox) => &sandbox.scope,
         }
@@ -72,9 +86,56 @@ impl Args {
 pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let client = connect.client()?;
     match &args.what {
+        What::CronJob(args) => cronjob(args, &client),
         What::Pod(args) => pod(args, &client),
         What::Sandbox(args) => sandbox(args, &client),
     }
+}
+
+fn cronjob(args: &CronJob, client: &Client) -> Result<(), Failure> {
+    let name = target::one_of(std::slice::from_ref(&args.name), Resource::CronJob)?;
+    let told =
+        client.get(&format!("{}/admission", client::path(Resource::CronJob, &client.namespace, &name)))?;
+    match args.output.output {
+        None | Some(Format::Wide) => output::raw(cronjob_text(&told).as_bytes()),
+        Some(format) => output::whole(&told, format)?,
+    }
+    match told["isHeld"] == true {
+        true => Err(Failure::Found),
+        false => Ok(()),
+    }
+}
+
+fn cronjob_text(told: &Value) -> String {
+    let word = |value: &Value| output::printable(value.as_str().unwrap_or_default());
+    let list = |value: &Value| {
+        let words: Vec<String> = value.as_array().into_iter().flatten().map(word).collect();
+        if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+    };
+    let mut text =
+        format!("CronJob {}/{}\n", word(&told["metadata"]["namespace"]), word(&told["metadata"]["name"]));
+    for image in told["images"].as_array().into_iter().flatten() {
+        let _ = writeln!(
+            text,
+            "  image      {} (container {})",
+            word(&image["image"]),
+            word(&image["container"])
+        );
+    }
+    let _ = writeln!(text, "  policies   {}", list(&told["policies"]));
+    let held = &told["held"];
+    if held.is_object() {
+        let _ = writeln!(text, "  held       since {}", word(&held["since"]));
+        let _ = writeln!(text, "  by         {}", list(&held["advisories"]));
+        let _ = writeln!(text, "  because    {}", word(&held["why"]));
+    } else {
+        text.push_str("  held       no\n");
+    }
+    let skip = &told["lastSkip"];
+    if skip.is_object() {
+        let _ = writeln!(text, "  last skip  slot {}: {}", word(&skip["slot"]), word(&skip["reason"]));
+    }
+    text
 }
 
 fn pod(args: &Pod, client: &Client) -> Result<(), Failure> {

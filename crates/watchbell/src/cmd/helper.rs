@@ -1,13 +1,13 @@
 //! `watchbell spawner …`, `watchbell keeper …` and `watchbell tracer …`, the processes that the sandbox starts from this
-//! program, `watchbell unpacker …`, which unpacks one layer of an image, and `watchbell cataloguer …`, which reads what is in one.
-//! Nobody types them, so they are in no help.
+//! program; `watchbell unpacker …`, which unpacks one layer of an image; `watchbell cataloguer …` and `watchbell scanner …`,
+//! which read what is in one. Nobody types them, so they are in no help.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
-use watchbell_sandbox::{Confinement, confined};
+use watchbell_sandbox::{Confinement, Directory, confined};
 
 use crate::output;
 
@@ -18,8 +18,9 @@ pub(crate) fn main() -> Option<ExitCode> {
         "spawner" => watchbell_sandbox::spawner_main,
         "keeper" => watchbell_sandbox::keeper_main,
         "tracer" => watchbell_sandbox::tracer_main,
-        "unpacker" => return Some(alone(arguments, watchbell_image::unpacker_main)),
-        "cataloguer" => return Some(alone(arguments, watchbell_scan::cataloguer_main)),
+        "unpacker" => return Some(alone(arguments, Directory::ToFill, watchbell_image::unpacker_main)),
+        "cataloguer" => return Some(alone(arguments, Directory::ToFill, watchbell_scan::cataloguer_main)),
+        "scanner" => return Some(alone(arguments, Directory::ToRead, watchbell_node::scanner_main)),
         _ => return None,
     };
     // Standard error is `run/spawner.log` in the data directory.
@@ -32,12 +33,16 @@ pub(crate) fn main() -> Option<ExitCode> {
 }
 
 /// Does its work with nothing but its directory. What it says on standard error is told by whoever started it.
-fn alone(arguments: impl Iterator<Item = OsString>, work: fn(OwnedFd) -> ExitCode) -> ExitCode {
+fn alone(
+    arguments: impl Iterator<Item = OsString>,
+    directory: Directory,
+    work: fn(OwnedFd) -> ExitCode,
+) -> ExitCode {
     let Some(confinement) = Confinement::parse(arguments) else {
         output::note("this is started by other processes of the program alone");
         return ExitCode::FAILURE;
     };
-    confined(&confinement, work).unwrap_or_else(|error| {
+    confined(&confinement, directory, work).unwrap_or_else(|error| {
         output::note(&error.to_string());
         ExitCode::FAILURE
     })

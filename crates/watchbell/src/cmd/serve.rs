@@ -165,8 +165,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (state, writer) =
         State::start(store, report.last_resource_version, config, commands).map_err(Failure::refused)?;
     state.show_metrics(move || export_metrics.render(jiff::Timestamp::now()));
-    let node = Node::start(options, state.lookup(), state.tokens(identity.clone()), follow, state.reports())
-        .map_err(Failure::refused)?;
+    let node = Node::start(
+        options,
+        state.lookup(),
+        state.tokens(identity.clone()),
+        state.snapshots(),
+        follow,
+        state.reports(),
+    )
+    .map_err(Failure::refused)?;
     let connections = ConnectionLimits::of(open_files_max());
     let options = ServerOptions { listen, identity, issuers: issuers::start(issuers)?, connections };
     let server = Server::start(options, state.clone(), node.logs(), node.images(), node.sessions())

@@ -30,6 +30,7 @@ transcripts! {
     change
     delete
     discover
+    images
     refused
     policies
     rights

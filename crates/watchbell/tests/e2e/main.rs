@@ -13,6 +13,7 @@ mod exec;
 mod explain;
 mod follow;
 mod hardened;
+mod image_policy;
 mod kill;
 mod kubectl;
 mod lifecycle;

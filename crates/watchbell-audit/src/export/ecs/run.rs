@@ -10,7 +10,7 @@ use super::document::{Container, Document, Image, ImageHash, Pods, Process, Run,
 use super::request;
 
 /// What the actions are in the words of ECS. An action that is not here is information without a category.
-const ACTIONS: [(&str, &str, &str, Option<&str>); 16] = [
+const ACTIONS: [(&str, &str, &str, Option<&str>); 23] = [
     ("started", "process", "start", Some("success")),
     ("skipped", "process", "info", None),
     ("admitted", "configuration", "info", Some("success")),
@@ -28,6 +28,14 @@ const ACTIONS: [(&str, &str, &str, Option<&str>); 16] = [
     ("key-rotating", "configuration", "change", Some("success")),
     ("key-rotated", "configuration", "change", Some("success")),
     ("keys-in-use", "configuration", "info", Some("success")),
+    // What policies of images did.
+    ("image-refused", "process", "start", Some("failure")),
+    ("image-warned", "process", "info", None),
+    ("image-noted", "process", "info", None),
+    ("image-unjudged", "process", "info", None),
+    ("held", "process", "info", None),
+    ("released", "process", "info", None),
+    ("vulnerabilities-found", "vulnerability", "info", None),
 ];
 
 pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {

@@ -230,6 +230,9 @@ fn settle(
         let reason = if suspended { SkipReason::Suspended } else { SkipReason::CatchUpNone };
         return skip(target, reason, timeline, plan);
     }
+    if view.hold.is_some() {
+        return skip(target, SkipReason::ImagePolicy, timeline, plan);
+    }
     let name = job_name(view.name, target);
     if view.facts.concurrency_policy == ConcurrencyPolicy::Forbid && is_running(view, status) {
         if waited != Some(target) {
@@ -326,7 +329,8 @@ fn missed_event(skipped: &Skipped, plan: &mut CronPlan) {
         SkipReason::StartingDeadline
         | SkipReason::Superseded
         | SkipReason::CatchUpNone
-        | SkipReason::CatchUpLimit => {}
+        | SkipReason::CatchUpLimit
+        | SkipReason::ImagePolicy => {}
         SkipReason::Suspended
         | SkipReason::JobAlreadyActive
         | SkipReason::ForeignJob

@@ -31,6 +31,25 @@ pub struct CronJobStatus {
     pub suspended_at: Option<i64>,
     /// The last slots that were skipped.
     pub last_skip: Option<Box<Skipped>>,
+    /// Since when and why a policy refuses an image of it. It lies beside the rest in the journal.
+    #[serde(skip)]
+    pub held: Option<Box<Held>>,
+}
+
+/// A policy refuses an image of the CronJob: no slot starts until none does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    pub since: i64,
+    pub hold: Hold,
+}
+
+/// Why a CronJob is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The reasons of the policies, with the way out.
+    pub why: Box<str>,
+    /// The advisories that did it, if some did.
+    pub advisories: Vec<Box<str>>,
 }
 
 /// A Job in the active list.
@@ -77,6 +96,8 @@ pub enum SkipReason {
     JobExists,
     /// Was due by the schedule or time zone before the edit.
     ScheduleChanged,
+    /// A policy refuses an image of the CronJob.
+    ImagePolicy,
 }
 
 /// A status that a client wrote and that is none.
@@ -124,6 +145,7 @@ impl fmt::Display for SkipReason {
             SkipReason::ForeignJob => "a Job of its name exists that this CronJob does not control",
             SkipReason::JobExists => "this CronJob already has a Job of its name",
             SkipReason::ScheduleChanged => "the schedule was changed before it could start",
+            SkipReason::ImagePolicy => "a policy refuses its image (see the event ImagePolicyHold)",
         })
     }
 }

@@ -72,6 +72,7 @@ impl Fixture {
             status: &self.status,
             children: &self.children,
             foreign_job: &foreign,
+            hold: None,
         };
         reconcile(&view, Timestamp::from_second(self.now).expect("the tests stay in range"))
     }
@@ -246,6 +247,7 @@ fn a_status_is_stored_and_read_back() {
         waiting: Some(3),
         suspended_at: Some(4),
         last_skip: Some(Box::new(skip)),
+        held: None,
     };
     let bytes = postcard::to_allocvec(&status).expect("a status is plain data");
     assert_eq!(postcard::from_bytes::<CronJobStatus>(&bytes), Ok(status));

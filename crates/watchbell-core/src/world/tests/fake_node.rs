@@ -34,6 +34,7 @@ impl Node {
                 Command::ForgetJob { .. }
                 | Command::RemoveVolume { .. }
                 | Command::RefreshTokens
+                | Command::ImagePoliciesChanged
                 | Command::Synced => {}
             }
         }

@@ -122,6 +122,7 @@ fn the_default_roles_say_what_kubernetes_says() {
         "create rbac.authorization.k8s.io/roles ml",
         "update rbac.authorization.k8s.io/rolebindings ml",
         "create authorization.k8s.io/localsubjectaccessreviews ml",
+        "patch watchbell.dev/imagepolicies ml",
     ];
     let never = [
         "get batch/jobs default",
@@ -136,11 +137,19 @@ fn the_default_roles_say_what_kubernetes_says() {
         "escalate rbac.authorization.k8s.io/roles ml",
         "bind rbac.authorization.k8s.io/clusterroles ml",
         "list watchbell.dev/images -",
+        "get watchbell.dev/clusterimagepolicies -",
+        "create aquasecurity.github.io/vulnerabilityreports ml",
         "impersonate /users -",
     ];
     let (view, edit) = (user("view"), user("edit"));
     check_rights(&bench, &view, &look, &[&operate[..], &change, &inside, &give, &never].concat());
-    let configs = ["get /configmaps ml", "get /namespaces ml", "get /resourcequotas ml"];
+    let configs = [
+        "get /configmaps ml",
+        "get /namespaces ml",
+        "get /resourcequotas ml",
+        "get watchbell.dev/imagepolicies ml",
+        "list aquasecurity.github.io/vulnerabilityreports ml",
+    ];
     check_rights(&bench, &view, &configs, &[]);
     let operator = user("cron-operator");
     check_rights(

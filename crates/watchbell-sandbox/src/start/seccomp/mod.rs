@@ -32,7 +32,7 @@ use table::{ALLOWED, ENOSYS, EPERM, Entry, FLOOR, Lift, REFUSED};
 pub(crate) use profile::TooLong;
 pub(super) use profiles::{Filter, Profiles};
 pub(crate) use table::LAST_KNOWN;
-pub(super) use unpacker::filter as unpacker_filter;
+pub(super) use unpacker::{filter as unpacker_filter, reader_filter};
 
 static DEFAULT: LazyLock<Vec<Instruction>> = LazyLock::new(|| default_for(Arch::NATIVE));
 static FLOOR_FILTER: LazyLock<Vec<Instruction>> = LazyLock::new(|| floor_for(Arch::NATIVE));

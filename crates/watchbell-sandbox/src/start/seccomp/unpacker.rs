@@ -1,9 +1,10 @@
-//! The system calls of a process that unpacks a layer: it reads one descriptor, talks through another, and makes files.
+//! The system calls of a process that unpacks a layer: it reads one descriptor, talks through another, and makes files; and of
+//! one that reads an image: it makes none, and has threads.
 //!
 //! No socket, no program, no process, no signal to others, no mount, no attribute, no memory that is both written and run.
 
 use super::bpf::{Condition, Test, Verdict};
-use super::table::{EPERM, Entry};
+use super::table::{ENOSYS, EPERM, Entry};
 use super::{compile, verdicts};
 use crate::start::kernel::Instruction;
 use crate::syscalls::Arch;
@@ -16,43 +17,16 @@ const fn allow(reason: &'static str, calls: &'static [&'static str]) -> Entry {
     Entry { reason, verdict: Verdict::Allow, calls }
 }
 
-static CALLS: &[Entry] = &[
+/// Flags of clone for a thread, by glibc and by musl: memory, files, signals and all else are the process's own.
+const THREADS: &[u32] = &[0x003d_0f00, 0x007d_0f00];
+
+/// Of both.
+static SHARED: &[Entry] = &[
     allow(
-        "what is open: the layer, the channel, files in the making",
-        &[
-            "read",
-            "write",
-            "readv",
-            "writev",
-            "pread64",
-            "lseek",
-            "close",
-            "fstat",
-            "fcntl",
-            "ftruncate",
-            "fsync",
-            "getdents64",
-        ],
+        "what is open: the layer, the channel",
+        &["read", "write", "readv", "writev", "pread64", "lseek", "close", "fstat", "fcntl", "getdents64"],
     ),
-    allow(
-        "files of the layer: look, make, name and remove them",
-        &[
-            "openat",
-            "openat2",
-            "newfstatat",
-            "statx",
-            "mkdirat",
-            "unlinkat",
-            "linkat",
-            "symlinkat",
-            "readlinkat",
-            "mknodat",
-        ],
-    ),
-    allow(
-        "files of the layer: owner, mode and times",
-        &["fchmod", "fchmodat", "fchown", "fchownat", "utimensat"],
-    ),
+    allow("files: look", &["openat", "openat2", "newfstatat", "statx", "readlinkat"]),
     Entry { reason: "memory, none of which is run", verdict: NOT_TO_BE_RUN, calls: &["mmap", "mprotect"] },
     allow("memory", &["munmap", "mremap", "brk", "madvise"]),
     allow(
@@ -75,15 +49,86 @@ static CALLS: &[Entry] = &[
     ),
 ];
 
+static UNPACKS: &[Entry] = &[
+    allow("files in the making", &["ftruncate", "fsync"]),
+    allow(
+        "files of the layer: make, name and remove them",
+        &["mkdirat", "unlinkat", "linkat", "symlinkat", "mknodat"],
+    ),
+    allow(
+        "files of the layer: owner, mode and times",
+        &["fchmod", "fchmodat", "fchown", "fchownat", "utimensat"],
+    ),
+];
+
+static READS: &[Entry] = &[
+    Entry {
+        reason: "its threads, and no process",
+        verdict: Verdict::If(Condition { argument: 0, test: Test::OneOf(THREADS), otherwise: EPERM }),
+        calls: &["clone"],
+    },
+    Entry {
+        reason: "its flags lie in memory where no filter sees them; C libraries then use clone",
+        verdict: Verdict::Errno(ENOSYS),
+        calls: &["clone3"],
+    },
+    // Older calls that do what those above do.
+    allow("files: look", &["open", "stat", "lstat", "access", "faccessat2", "readlink", "fadvise64"]),
+    allow("who and where it is", &["getuid", "geteuid", "getgid", "getegid", "uname", "getcwd"]),
+    allow("what threads do when they begin", &["set_robust_list", "rseq", "sched_getaffinity"]),
+];
+
 /// Compiled where it is needed: once in the life of the process.
 pub(in crate::start) fn filter() -> Vec<Instruction> {
-    compile(Arch::NATIVE, Verdict::Errno(EPERM), verdicts(Arch::NATIVE, CALLS))
+    of(UNPACKS)
+}
+
+/// The same for a process that reads.
+pub(in crate::start) fn reader_filter() -> Vec<Instruction> {
+    of(READS)
+}
+
+fn of(own: &'static [Entry]) -> Vec<Instruction> {
+    let table = verdicts(Arch::NATIVE, SHARED).chain(verdicts(Arch::NATIVE, own));
+    compile(Arch::NATIVE, Verdict::Errno(EPERM), table)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::bpf;
     use super::*;
+
+    #[test]
+    fn who_reads_makes_threads_and_no_files() {
+        let filter = reader_filter();
+        let ask = |call: libc::c_long, first: u64| {
+            bpf::run(&filter, bpf::audit_arch(Arch::NATIVE), call as u32, [first, 0, 0, 0, 0, 0]).0
+        };
+        let (allowed, refused, unknown) = (0x7fff_0000, 0x0005_0001, 0x0005_0026);
+        for call in [libc::SYS_read, libc::SYS_openat2, libc::SYS_futex, libc::SYS_exit_group] {
+            assert_eq!(ask(call, 0), allowed, "{call}");
+        }
+        assert_eq!(ask(libc::SYS_clone, u64::from(THREADS[0])), allowed);
+        assert_eq!(ask(libc::SYS_clone, libc::SIGCHLD as u64), refused);
+        assert_eq!(ask(libc::SYS_clone, u64::from(THREADS[0]) | libc::CLONE_NEWUSER as u64), refused);
+        assert_eq!(ask(libc::SYS_clone3, 0), unknown);
+        for call in [
+            libc::SYS_mkdirat,
+            libc::SYS_unlinkat,
+            libc::SYS_linkat,
+            libc::SYS_mknodat,
+            libc::SYS_fchownat,
+            libc::SYS_ftruncate,
+            libc::SYS_socket,
+            libc::SYS_sendmsg,
+            libc::SYS_execve,
+            libc::SYS_kill,
+            libc::SYS_mount,
+            libc::SYS_ptrace,
+        ] {
+            assert_eq!(ask(call, 0), refused, "{call}");
+        }
+    }
 
     #[test]
     fn only_work_on_files_is_left() {

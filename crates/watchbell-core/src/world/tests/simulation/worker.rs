@@ -62,7 +62,7 @@ impl Worker {
                         self.tasks.remove(uid);
                     }
                 }
-                Command::ForgetJob { .. } | Command::RefreshTokens => {}
+                Command::ForgetJob { .. } | Command::RefreshTokens | Command::ImagePoliciesChanged => {}
                 Command::RemoveVolume { name } => {
                     let error = (!self.fair && random.one_in(3)).then(|| "busy".to_owned());
                     self.messages.push(Report::VolumeRemoved { name: name.clone(), error });

@@ -1,0 +1,457 @@
+//! Whether an image passes. Pure: the same policies, facts and second give the same verdict.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use watchbell_api::image::{Exploited, Finding, ImageFacts, Naming, Severity, Statement, Unknown};
+
+use super::{
+    Action, Attestation, DigestRule, Exception, InForce, KnownExploited, Limit, Policy, Presence, Unfixed,
+    Vulnerabilities,
+};
+
+/// So many findings are told one by one; the others are counted.
+const FINDINGS_TOLD: usize = 10;
+/// So many paths of an image are told.
+const PATHS_TOLD: usize = 3;
+
+const DAY: i64 = 86_400;
+const HOUR: i64 = 3_600;
+
+/// What the policies say of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Verdict {
+    /// In the order of the policies. Empty: it passes all of them.
+    pub reasons: Vec<Reason>,
+    /// The first second in which it may be another one though nothing changed.
+    pub valid_until: Option<i64>,
+}
+
+/// Why one policy does not let an image pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// `ImagePolicy team/strict`
+    pub policy: Arc<str>,
+    pub action: Action,
+    pub rule: Rule,
+    /// The advisory that did it, if one did.
+    pub advisory: Option<Box<str>>,
+    pub what: String,
+    pub way_out: String,
+}
+
+/// What of a policy was not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    Name,
+    Digest,
+    Signature,
+    Attestation,
+    Severity,
+    KnownExploited,
+    Database,
+    Age,
+    Shell,
+    Setuid,
+    Packages,
+    Size,
+    Base,
+}
+
+impl Verdict {
+    /// Whether a container of the image may not start.
+    pub fn is_refused(&self) -> bool {
+        self.reasons.iter().any(|reason| reason.action == Action::Deny)
+    }
+
+    /// The reasons under one action, as one text.
+    pub fn told(&self, action: Action) -> String {
+        let of = self.reasons.iter().filter(|reason| reason.action == action);
+        of.map(ToString::to_string).collect::<Vec<String>>().join("; ")
+    }
+
+    /// The advisories that a policy which denies has against it.
+    pub fn advisories(&self) -> Vec<Box<str>> {
+        let denied = self.reasons.iter().filter(|reason| reason.action == Action::Deny);
+        let mut found: Vec<Box<str>> = denied.filter_map(|reason| reason.advisory.clone()).collect();
+        found.dedup();
+        found
+    }
+}
+
+/// `ImagePolicy team/strict: the image is not signed by release: …; sign it with …`
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.policy, self.what, self.way_out)
+    }
+}
+
+impl Rule {
+    /// As audit entries name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rule::Name => "repositories",
+            Rule::Digest => "digest",
+            Rule::Signature => "signers",
+            Rule::Attestation => "attestations",
+            Rule::Severity => "maximumSeverity",
+            Rule::KnownExploited => "refuseKnownExploited",
+            Rule::Database => "databaseMaximumAgeHours",
+            Rule::Age => "maximumAgeDays",
+            Rule::Shell => "noShell",
+            Rule::Setuid => "noSetuid",
+            Rule::Packages => "maximumPackages",
+            Rule::Size => "maximumSize",
+            Rule::Base => "baseImages",
+        }
+    }
+}
+
+/// Judges an image by every policy that applies.
+pub fn decide(policies: &[InForce], facts: &ImageFacts, now: Timestamp) -> Verdict {
+    let mut verdict = Verdict::default();
+    for by in policies {
+        let mut judge = Judge { by, facts, now: now.as_second(), verdict: &mut verdict };
+        judge.name();
+        judge.digest();
+        judge.signature();
+        by.policy.attestations.iter().for_each(|asked| judge.attestation(asked));
+        judge.vulnerabilities(&by.policy.vulnerabilities);
+        judge.age();
+        judge.minimality();
+        judge.base();
+    }
+    verdict
+}
+
+/// What is worth a warning of an image that no policy judges; nothing of it holds it up.
+pub fn unjudged(facts: &ImageFacts) -> Vec<String> {
+    let mut told = Vec::new();
+    if !facts.signers.iter().any(|signed| signed.image.is_ok()) {
+        told.push("nobody's signature of it was verified, as no ImagePolicy names a signer".to_owned());
+    }
+    if let Err(why @ Unknown::Because(_)) = &facts.findings {
+        told.push(format!("what is known to be wrong with it is unknown: {why}"));
+    }
+    told
+}
+
+struct Judge<'a> {
+    by: &'a InForce,
+    facts: &'a ImageFacts,
+    now: i64,
+    verdict: &'a mut Verdict,
+}
+
+impl Judge<'_> {
+    fn policy(&self) -> &Policy {
+        &self.by.policy
+    }
+
+    fn refuse(&mut self, rule: Rule, what: impl Into<String>, way_out: impl Into<String>) {
+        self.refuse_for(rule, None, what, way_out);
+    }
+
+    fn refuse_for(
+        &mut self,
+        rule: Rule,
+        advisory: Option<&str>,
+        what: impl Into<String>,
+        way_out: impl Into<String>,
+    ) {
+        self.verdict.reasons.push(Reason {
+            policy: self.by.name.clone(),
+            action: self.by.policy.action,
+            rule,
+            advisory: advisory.map(Into::into),
+            what: what.into(),
+            way_out: way_out.into(),
+        });
+    }
+
+    /// The verdict holds before this second at most.
+    fn until(&mut self, second: i64) {
+        let until = &mut self.verdict.valid_until;
+        *until = Some(until.map_or(second, |before| before.min(second)));
+    }
+
+    fn name(&mut self) {
+        let policy = self.policy();
+        if policy.registries.is_empty() && policy.repositories.is_empty() {
+            return;
+        }
+        let repository = &*self.facts.repository;
+        let registry = repository.split_once('/').map_or(repository, |(registry, _)| registry);
+        let is_known = policy.registries.iter().any(|glob| glob.matches(registry))
+            || policy.repositories.iter().any(|glob| glob.matches(repository));
+        if !is_known {
+            self.refuse(
+                Rule::Name,
+                format!("images of {repository} are not among those that may start"),
+                "take the image from one of spec.registries or spec.repositories, or add it there",
+            );
+        }
+    }
+
+    fn digest(&mut self) {
+        if self.policy().digest == DigestRule::Required && self.facts.naming == Naming::Tag {
+            let (repository, digest) = (&self.facts.repository, &self.facts.digest);
+            self.refuse(
+                Rule::Digest,
+                "the pod does not name its image by digest",
+                format!("write {repository}@{digest}"),
+            );
+        }
+    }
+
+    fn signature(&mut self) {
+        if self.by.signers.is_empty() {
+            return;
+        }
+        let mut whys = Vec::new();
+        for signer in &self.by.signers {
+            match (&signer.rule, self.facts.signers.iter().find(|signed| signed.signer == signer.id)) {
+                (Err(why), _) => whys.push(format!("{}: {why}", signer.name)),
+                (Ok(_), None) => whys.push(format!("{}: it was not looked for", signer.name)),
+                (Ok(_), Some(signed)) => match &signed.image {
+                    Ok(()) => return,
+                    Err(why) => whys.push(format!("{}: {why}", signer.name)),
+                },
+            }
+        }
+        self.refuse(
+            Rule::Signature,
+            format!("none of its signers has signed the image ({})", whys.join("; ")),
+            format!("sign {}@{}", self.facts.repository, self.facts.digest),
+        );
+    }
+
+    fn attestation(&mut self, asked: &Attestation) {
+        let by = self.by.signers.iter().filter(|signer| {
+            signer.rule.is_ok() && (asked.signers.is_empty() || asked.signers.contains(&signer.name))
+        });
+        let signed = by.filter_map(|signer| self.facts.signers.iter().find(|s| s.signer == signer.id));
+        let of_kind: Vec<&Statement> = signed
+            .flat_map(|signed| &signed.statements)
+            .filter(|statement| statement.predicate_type == asked.predicate_type)
+            .collect();
+        if of_kind.iter().any(|statement| fits(asked, statement)) {
+            return;
+        }
+        let what = match of_kind.first() {
+            None => format!("no statement of the type {} is signed by its signers", asked.predicate_type),
+            Some(other) => format!(
+                "no statement of the type {} has the builder and source that are asked for (one has the builder {:?} and \
+                 the sources {:?})",
+                asked.predicate_type,
+                other.builder.as_deref().unwrap_or_default(),
+                other.sources
+            ),
+        };
+        self.refuse(
+            Rule::Attestation,
+            what,
+            "attest the image where it is built, or change spec.attestations",
+        );
+    }
+
+    fn vulnerabilities(&mut self, asked: &Vulnerabilities) {
+        if asked.limit.is_none()
+            && asked.known_exploited == KnownExploited::AsOthers
+            && asked.database_hours.is_none()
+        {
+            return;
+        }
+        let findings = match &self.facts.findings {
+            Ok(findings) => findings.clone(),
+            Err(why) => {
+                let rule = if asked.limit.is_some() { Rule::Severity } else { Rule::Database };
+                return self.refuse(
+                    rule,
+                    format!("what is known to be wrong with the image is unknown: {why}"),
+                    "see `watchbell db status`, and get a database with `watchbell db update` or `import`",
+                );
+            }
+        };
+        if let Some(hours) = asked.database_hours {
+            let end = findings.database_at.saturating_add(i64::from(hours).saturating_mul(HOUR));
+            if self.now >= end {
+                let age = (self.now - findings.database_at) / HOUR;
+                self.refuse(
+                    Rule::Database,
+                    format!("the database of advisories is {age} hours old, and may be {hours}"),
+                    "get a newer one with `watchbell db update` or `import`",
+                );
+            } else {
+                self.until(end);
+            }
+        }
+        let mut refused: Vec<(Rule, Severity, &Finding)> = Vec::new();
+        for finding in &findings.list {
+            let exceptions = asked.exceptions.iter().filter(|e| covers(e, finding));
+            let last = exceptions.map(|e| e.expires).max();
+            let severity = finding.severity.or(asked.unscored).unwrap_or(Severity::Medium);
+            let Some(rule) = breaks(asked, finding, severity) else { continue };
+            match last {
+                Some(expires) if expires > self.now => self.until(expires),
+                _ => refused.push((rule, severity, finding)),
+            }
+        }
+        refused
+            .sort_by_key(|(rule, severity, _)| (*rule != Rule::KnownExploited, std::cmp::Reverse(*severity)));
+        let more = refused.len().saturating_sub(FINDINGS_TOLD);
+        for (rule, severity, finding) in refused.iter().take(FINDINGS_TOLD) {
+            let (what, way_out) = told(asked, *rule, *severity, finding);
+            self.refuse_for(*rule, Some(&finding.id), what, way_out);
+        }
+        if let Some((rule, ..)) = refused.get(FINDINGS_TOLD) {
+            self.refuse(*rule, format!("{more} more findings"), "see them all with `watchbell scan`");
+        }
+    }
+
+    fn age(&mut self) {
+        let Some(days) = self.policy().maximum_age_days else { return };
+        let rebuild = "rebuild the image";
+        match self.facts.created_at {
+            None => self.refuse(Rule::Age, "the image does not say when it was made", rebuild),
+            Some(at) => {
+                let end = at.saturating_add(i64::from(days).saturating_mul(DAY));
+                if self.now >= end {
+                    let age = self.now.saturating_sub(at) / DAY;
+                    self.refuse(
+                        Rule::Age,
+                        format!("the image is {age} days old, and may be {days}"),
+                        rebuild,
+                    );
+                } else {
+                    self.until(end);
+                }
+            }
+        }
+    }
+
+    fn minimality(&mut self) {
+        let asked = self.policy().minimality.clone();
+        if let Some(most) = asked.bytes_max
+            && self.facts.size > most
+        {
+            let what = format!("the image has {} bytes, and may have {most}", self.facts.size);
+            self.refuse(Rule::Size, what, "leave out what the program does not need");
+        }
+        if asked.shells == Presence::Allowed
+            && asked.setuid == Presence::Allowed
+            && asked.packages_max.is_none()
+        {
+            return;
+        }
+        let contents = match &self.facts.contents {
+            Ok(contents) => contents.clone(),
+            Err(why) => {
+                let rule = match (asked.shells, asked.setuid) {
+                    (Presence::Refused, _) => Rule::Shell,
+                    (_, Presence::Refused) => Rule::Setuid,
+                    _ => Rule::Packages,
+                };
+                let what = format!("what is in the image is unknown: {why}");
+                return self.refuse(rule, what, "see `watchbell scan` of the image");
+            }
+        };
+        if asked.shells == Presence::Refused && !contents.shells.is_empty() {
+            let what = format!("the image has a shell: {}", some(&contents.shells));
+            self.refuse(Rule::Shell, what, "build on an image without one, such as a distroless one");
+        }
+        if asked.setuid == Presence::Refused && !contents.setuid.is_empty() {
+            let what = format!("the image has files with a setuid or setgid bit: {}", some(&contents.setuid));
+            self.refuse(Rule::Setuid, what, "take the bits away (chmod a-s) or the files");
+        }
+        if let Some(most) = asked.packages_max
+            && contents.packages > most
+        {
+            let what = format!("the image has {} packages, and may have {most}", contents.packages);
+            self.refuse(Rule::Packages, what, "leave out what the program does not need");
+        }
+    }
+
+    fn base(&mut self) {
+        let bases = &self.policy().bases;
+        let is_on = |layers: &[Arc<str>], base: &[Box<str>]| {
+            base.len() <= layers.len() && base.iter().zip(layers).all(|(a, b)| **a == **b)
+        };
+        let is_known = bases
+            .iter()
+            .any(|base| is_on(&self.facts.layers, &base.layers) || is_on(&self.facts.diff_ids, &base.layers));
+        if !bases.is_empty() && !is_known {
+            let names: Vec<&str> = bases.iter().map(|base| &*base.name).collect();
+            let what = format!("the image is built on none of {}", names.join(", "));
+            self.refuse(
+                Rule::Base,
+                what,
+                "build it on one of them as it is today, or add its layers to spec.baseImages",
+            );
+        }
+    }
+}
+
+fn fits(asked: &Attestation, statement: &Statement) -> bool {
+    let builder = asked
+        .builder
+        .as_ref()
+        .is_none_or(|glob| statement.builder.as_deref().is_some_and(|builder| glob.matches(builder)));
+    let source =
+        asked.source.as_ref().is_none_or(|glob| statement.sources.iter().any(|source| glob.matches(source)));
+    builder && source
+}
+
+/// What a finding breaks, exceptions aside. An exploited one counts though nobody has a fix.
+fn breaks(asked: &Vulnerabilities, finding: &Finding, severity: Severity) -> Option<Rule> {
+    if asked.known_exploited == KnownExploited::Refused && finding.exploited == Exploited::Known {
+        return Some(Rule::KnownExploited);
+    }
+    let Limit(limit) = asked.limit?;
+    let counts = asked.unfixed == Unfixed::Counts || finding.fixed.is_some();
+    (counts && limit.is_none_or(|limit| severity > limit)).then_some(Rule::Severity)
+}
+
+fn covers(exception: &Exception, finding: &Finding) -> bool {
+    let of_id = exception.id.eq_ignore_ascii_case(&finding.id)
+        || finding.aliases.iter().any(|alias| exception.id.eq_ignore_ascii_case(alias));
+    of_id && exception.package.as_ref().is_none_or(|package| *package == finding.package)
+}
+
+fn told(asked: &Vulnerabilities, rule: Rule, severity: Severity, finding: &Finding) -> (String, String) {
+    let Finding { id, package, version, fixed, .. } = finding;
+    let scored = match finding.severity {
+        Some(_) => severity.name().to_owned(),
+        None => format!("unscored, counts as {}", severity.name()),
+    };
+    let why = match (rule, asked.limit) {
+        (Rule::KnownExploited, _) => "is known to be exploited".to_owned(),
+        (_, Some(Limit(Some(limit)))) => format!("is above {}", limit.name()),
+        _ => "is one more than may be".to_owned(),
+    };
+    let ended = asked.exceptions.iter().filter(|e| covers(e, finding)).max_by_key(|e| e.expires);
+    let ended = ended.map(|e| {
+        let at =
+            Timestamp::from_second(e.expires).map_or_else(|_| e.expires.to_string(), |at| at.to_string());
+        format!(", and the exception for it ({}) ended at {at}", e.reason)
+    });
+    let what = format!("{id} ({scored}) in {package} {version} {why}{}", ended.unwrap_or_default());
+    let way_out = match fixed {
+        Some(fixed) => {
+            format!("rebuild the image with {package} {fixed}, or add an exception with a reason and an end")
+        }
+        None => {
+            "there is no fix yet: add an exception with a reason and an end, or leave the package out".into()
+        }
+    };
+    (what, way_out)
+}
+
+fn some(paths: &[Box<str>]) -> String {
+    let shown = paths.iter().take(PATHS_TOLD).map(|path| format!("/{path}")).collect::<Vec<_>>().join(", ");
+    match paths.len().saturating_sub(PATHS_TOLD) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

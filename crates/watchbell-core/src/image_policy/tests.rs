@@ -1,0 +1,388 @@
+mod law;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use watchbell_api::image::{
+    Contents, Exploited, Finding, Findings, ImageFacts, Naming, Severity, Signed, Statement, Unknown,
+};
+use watchbell_api::{Resource, defaults, validate};
+
+use super::{InForce, Policy, ReportOf, decide, needs, report, report_name, unjudged};
+
+const NOW: &str = "2026-11-26T12:00:00Z";
+const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n";
+const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn second(text: &str) -> i64 {
+    text.parse::<Timestamp>().unwrap().as_second()
+}
+
+/// A policy as it is in force, through the checks that a stored one has passed.
+fn in_force(spec: Value) -> InForce {
+    let mut object = json!({
+        "apiVersion": "watchbell.dev/v1alpha1", "kind": "ImagePolicy",
+        "metadata": {"name": "strict", "namespace": "team"}, "spec": spec,
+    });
+    defaults::apply(Resource::ImagePolicy, &mut object);
+    assert_eq!(validate::create(Resource::ImagePolicy, &object), [], "{object}");
+    let policy = Arc::new(Policy::read(&object).unwrap());
+    let map = |namespace: &str, name: &str, key: &str| {
+        (namespace == "team" && name == "keys" && key == "cosign.pub").then(|| (7, KEY.into()))
+    };
+    InForce::new("ImagePolicy team/strict".into(), "team", 3, policy, &map)
+}
+
+fn finding(id: &str, package: &str, severity: Option<Severity>, fixed: Option<&str>) -> Finding {
+    Finding {
+        id: id.into(),
+        package: package.into(),
+        version: "1.0".into(),
+        fixed: fixed.map(Into::into),
+        severity,
+        ..Finding::default()
+    }
+}
+
+fn facts() -> ImageFacts {
+    let layers = |digit: &str| -> Arc<[Arc<str>]> {
+        (0..3).map(|n| format!("sha256:{digit}{n}{}", "0".repeat(62)).into()).collect()
+    };
+    ImageFacts {
+        digest: format!("sha256:{}", "d".repeat(64)).into(),
+        repository: "ghcr.io/team/weather".into(),
+        tag: Some("v1".into()),
+        naming: Naming::Tag,
+        created_at: Some(second("2026-11-20T00:00:00Z")),
+        layers: layers("a"),
+        diff_ids: layers("b"),
+        size: 10 << 20,
+        contents: Ok(Arc::new(Contents {
+            packages: 12,
+            shells: vec!["bin/sh".into()],
+            setuid: vec!["usr/bin/su".into(), "usr/bin/mount".into()],
+            distribution: Some(("debian".into(), "12".into())),
+            gaps: 0,
+        })),
+        findings: Ok(Arc::new(Findings {
+            generation: 4,
+            database_at: second("2026-11-25T12:00:00Z"),
+            list: vec![
+                finding("CVE-2026-1", "zlib1g", Some(Severity::Critical), Some("1.1")),
+                finding("CVE-2026-2", "bash", Some(Severity::High), None),
+                Finding {
+                    exploited: Exploited::Known,
+                    aliases: vec!["GHSA-x".into()],
+                    ..finding("CVE-2026-3", "tar", Some(Severity::Low), None)
+                },
+                finding("CVE-2026-4", "ncurses", None, Some("2")),
+            ],
+        })),
+        signers: Vec::new(),
+    }
+}
+
+/// The reasons against an image, each as `rule: what`.
+#[track_caller]
+fn check(spec: Value, facts: &ImageFacts, expect: &[&str]) {
+    let verdict = decide(&[in_force(spec.clone())], facts, now());
+    let found: Vec<String> =
+        verdict.reasons.iter().map(|reason| format!("{}: {}", reason.rule.name(), reason.what)).collect();
+    assert_eq!(found, expect, "{spec}");
+    assert_eq!(verdict.is_refused(), !expect.is_empty());
+    assert!(verdict.reasons.iter().all(|reason| !reason.way_out.is_empty()));
+}
+
+#[test]
+fn names_and_digests() {
+    let facts = facts();
+    check(json!({}), &facts, &[]);
+    check(json!({"registries": ["ghcr.io"]}), &facts, &[]);
+    check(json!({"registries": ["docker.io"], "repositories": ["ghcr.io/team/*"]}), &facts, &[]);
+    check(
+        json!({"registries": ["docker.io"], "repositories": ["ghcr.io/other/**"]}),
+        &facts,
+        &["repositories: images of ghcr.io/team/weather are not among those that may start"],
+    );
+    check(json!({"digest": "Required"}), &facts, &["digest: the pod does not name its image by digest"]);
+    check(json!({"digest": "Required"}), &ImageFacts { naming: Naming::Digest, ..facts.clone() }, &[]);
+    let verdict = decide(&[in_force(json!({"digest": "Required"}))], &facts, now());
+    assert_eq!(
+        verdict.reasons[0].to_string(),
+        format!(
+            "ImagePolicy team/strict: the pod does not name its image by digest; write ghcr.io/team/weather@{}",
+            facts.digest
+        )
+    );
+}
+
+#[test]
+fn severities() {
+    let facts = facts();
+    let limit = |severity: &str| json!({"vulnerabilities": {"maximumSeverity": severity}});
+    check(limit("Critical"), &facts, &[]);
+    check(limit("High"), &facts, &["maximumSeverity: CVE-2026-1 (Critical) in zlib1g 1.0 is above High"]);
+    check(
+        limit("None"),
+        &facts,
+        &[
+            "maximumSeverity: CVE-2026-1 (Critical) in zlib1g 1.0 is one more than may be",
+            "maximumSeverity: CVE-2026-2 (High) in bash 1.0 is one more than may be",
+            "maximumSeverity: CVE-2026-4 (unscored, counts as Medium) in ncurses 1.0 is one more than may be",
+            "maximumSeverity: CVE-2026-3 (Low) in tar 1.0 is one more than may be",
+        ],
+    );
+    check(
+        json!({"vulnerabilities": {"maximumSeverity": "Medium", "ignoreUnfixed": true, "unscored": "High"}}),
+        &facts,
+        &[
+            "maximumSeverity: CVE-2026-1 (Critical) in zlib1g 1.0 is above Medium",
+            "maximumSeverity: CVE-2026-4 (unscored, counts as High) in ncurses 1.0 is above Medium",
+        ],
+    );
+    let known = "refuseKnownExploited: CVE-2026-3 (Low) in tar 1.0 is known to be exploited";
+    check(json!({"vulnerabilities": {"refuseKnownExploited": true}}), &facts, &[known]);
+    check(
+        json!({"vulnerabilities": {"maximumSeverity": "Critical", "refuseKnownExploited": true, "ignoreUnfixed": true}}),
+        &facts,
+        &[known],
+    );
+    let unknown = ImageFacts { findings: Err(Unknown::Because("there is no database".into())), ..facts };
+    check(
+        limit("Critical"),
+        &unknown,
+        &["maximumSeverity: what is known to be wrong with the image is unknown: there is no database"],
+    );
+    check(json!({}), &unknown, &[]);
+}
+
+#[test]
+fn of_very_many_findings_some_are_told() {
+    let list = (0..40).map(|n| finding(&format!("CVE-{n:02}"), "a", Some(Severity::High), None)).collect();
+    let many = ImageFacts {
+        findings: Ok(Arc::new(Findings { generation: 1, database_at: now().as_second(), list })),
+        ..facts()
+    };
+    let verdict = decide(&[in_force(json!({"vulnerabilities": {"maximumSeverity": "Low"}}))], &many, now());
+    assert_eq!(verdict.reasons.len(), 11);
+    assert_eq!(verdict.reasons[10].what, "30 more findings");
+    assert_eq!(verdict.advisories().len(), 10);
+}
+
+#[test]
+fn exceptions_end() {
+    let facts = facts();
+    let with = |expires: &str, id: &str, package: Option<&str>| {
+        let mut exception = json!({"id": id, "reason": "not reachable", "expires": expires});
+        if let Some(package) = package {
+            exception["package"] = package.into();
+        }
+        json!({"vulnerabilities": {"maximumSeverity": "High", "exceptions": [exception]}})
+    };
+    let refused = "maximumSeverity: CVE-2026-1 (Critical) in zlib1g 1.0 is above High";
+    check(with("2026-11-26T12:00:01Z", "cve-2026-1", None), &facts, &[]);
+    check(with("2026-11-26T12:00:01Z", "CVE-2026-1", Some("zlib1g")), &facts, &[]);
+    check(with("2026-11-26T12:00:01Z", "CVE-2026-1", Some("zlib")), &facts, &[refused]);
+    check(with("2026-11-26T12:00:01Z", "CVE-2026-11", None), &facts, &[refused]);
+    check(
+        with("2026-11-26T12:00:00Z", "CVE-2026-1", None),
+        &facts,
+        &[&format!("{refused}, and the exception for it (not reachable) ended at 2026-11-26T12:00:00Z")],
+    );
+    // By another of its names, whatever it is refused for.
+    let known = |expires: &str| {
+        json!({"vulnerabilities": {"refuseKnownExploited": true, "exceptions": [
+            {"id": "GHSA-x", "reason": "r", "expires": expires},
+        ]}})
+    };
+    check(known("2026-12-01T00:00:00Z"), &facts, &[]);
+    let verdict = decide(&[in_force(known("2026-12-01T00:00:00Z"))], &facts, now());
+    assert_eq!(verdict.valid_until, Some(second("2026-12-01T00:00:00Z")));
+}
+
+#[test]
+fn ages() {
+    let facts = facts();
+    check(json!({"maximumAgeDays": 7}), &facts, &[]);
+    check(json!({"maximumAgeDays": 6}), &facts, &["maximumAgeDays: the image is 6 days old, and may be 6"]);
+    check(
+        json!({"maximumAgeDays": 6}),
+        &ImageFacts { created_at: None, ..facts.clone() },
+        &["maximumAgeDays: the image does not say when it was made"],
+    );
+    let hours = |hours: u32| json!({"vulnerabilities": {"databaseMaximumAgeHours": hours}});
+    check(hours(25), &facts, &[]);
+    check(
+        hours(24),
+        &facts,
+        &["databaseMaximumAgeHours: the database of advisories is 24 hours old, and may be 24"],
+    );
+    let both = in_force(json!({"maximumAgeDays": 7, "vulnerabilities": {"databaseMaximumAgeHours": 25}}));
+    assert_eq!(decide(&[both], &facts, now()).valid_until, Some(second("2026-11-26T13:00:00Z")));
+}
+
+#[test]
+fn what_is_in_it() {
+    let facts = facts();
+    check(
+        json!({"minimality": {"noShell": true, "noSetuid": true, "maximumPackages": 11, "maximumSize": "10485759"}}),
+        &facts,
+        &[
+            "maximumSize: the image has 10485760 bytes, and may have 10485759",
+            "noShell: the image has a shell: /bin/sh",
+            "noSetuid: the image has files with a setuid or setgid bit: /usr/bin/su, /usr/bin/mount",
+            "maximumPackages: the image has 12 packages, and may have 11",
+        ],
+    );
+    check(json!({"minimality": {"maximumPackages": 12, "maximumSize": "10Mi"}}), &facts, &[]);
+    let unknown = ImageFacts { contents: Err(Unknown::Because("the scan took too long".into())), ..facts };
+    check(
+        json!({"minimality": {"noShell": true}}),
+        &unknown,
+        &["noShell: what is in the image is unknown: the scan took too long"],
+    );
+    check(json!({"minimality": {"maximumSize": "1Gi"}}), &unknown, &[]);
+}
+
+#[test]
+fn bases() {
+    let facts = facts();
+    let on = |layers: &[Arc<str>]| json!({"baseImages": [{"name": "python", "layers": layers}]});
+    check(on(&facts.layers[..2]), &facts, &[]);
+    check(on(&facts.diff_ids[..3]), &facts, &[]);
+    let none = "baseImages: the image is built on none of python";
+    check(on(&facts.layers[1..]), &facts, &[none]);
+    check(on(&[facts.layers[0].clone(), facts.diff_ids[1].clone()]), &facts, &[none]);
+    let longer: Vec<Arc<str>> = facts.layers.iter().chain(&facts.layers[..1]).cloned().collect();
+    check(on(&longer), &facts, &[none]);
+}
+
+#[test]
+fn signers_and_statements() {
+    let spec = json!({
+        "signers": [{"name": "release", "key": {"publicKey": KEY}}],
+        "attestations": [{"predicateType": PROVENANCE, "builder": "https://ci/*", "source": "git+https://git/**"}],
+    });
+    let by = in_force(spec.clone());
+    let id = by.signers[0].id.clone();
+    assert_eq!(needs(std::slice::from_ref(&by)).signers.len(), 1);
+    check(
+        spec.clone(),
+        &facts(),
+        &[
+            "signers: none of its signers has signed the image (release: it was not looked for)",
+            "attestations: no statement of the type https://slsa.dev/provenance/v1 is signed by its signers",
+        ],
+    );
+    let signed = |image: Result<(), Unknown>, builder: &str, source: &str| ImageFacts {
+        signers: vec![Signed {
+            signer: id.clone(),
+            image,
+            statements: vec![Statement {
+                predicate_type: PROVENANCE.into(),
+                builder: Some(builder.into()),
+                sources: vec![source.into()],
+            }],
+            asked: vec![PROVENANCE.into()],
+        }],
+        ..facts()
+    };
+    check(spec.clone(), &signed(Ok(()), "https://ci/1", "git+https://git/team/a"), &[]);
+    check(
+        spec.clone(),
+        &signed(
+            Err(Unknown::Because("there is no signature".into())),
+            "https://evil/1",
+            "git+https://git/team/a",
+        ),
+        &[
+            "signers: none of its signers has signed the image (release: there is no signature)",
+            "attestations: no statement of the type https://slsa.dev/provenance/v1 has the builder and source that are \
+             asked for (one has the builder \"https://evil/1\" and the sources [\"git+https://git/team/a\"])",
+        ],
+    );
+    // Somebody else signed it.
+    let mut other = signed(Ok(()), "https://ci/1", "git+https://git/team/a");
+    other.signers[0].signer = "other".into();
+    assert!(decide(&[by], &other, now()).is_refused());
+}
+
+#[test]
+fn keys_come_from_config_maps_and_their_change_is_another_policy() {
+    let from_map = |name: &str| json!({"signers": [{"name": "a", "key": {"configMap": {"name": name, "key": "cosign.pub"}}}]});
+    let by = in_force(from_map("keys"));
+    assert_eq!(by.versions, [3, 7]);
+    // The same key, wherever it stands, is the same signer.
+    let inline = in_force(json!({"signers": [{"name": "b", "key": {"publicKey": KEY}}]}));
+    assert_eq!(by.signers[0].id, inline.signers[0].id);
+    check(
+        from_map("lost"),
+        &facts(),
+        &[
+            "signers: none of its signers has signed the image (a: ConfigMap team/lost with the key cosign.pub is not there; \
+             create it)",
+        ],
+    );
+}
+
+#[test]
+fn the_action_says_what_becomes_of_it() {
+    let facts = facts();
+    let with = |action: &str| in_force(json!({"enforcementAction": action, "digest": "Required"}));
+    for (action, refused) in [("Deny", true), ("Warn", false), ("Audit", false)] {
+        let verdict = decide(&[with(action)], &facts, now());
+        assert_eq!((verdict.is_refused(), verdict.reasons.len()), (refused, 1), "{action}");
+    }
+    // All have to pass, and all are told.
+    let verdict = decide(&[with("Warn"), with("Deny"), in_force(json!({}))], &facts, now());
+    assert!(verdict.is_refused() && verdict.reasons.len() == 2);
+    assert_eq!(decide(&[], &facts, now()), super::Verdict::default());
+}
+
+#[test]
+fn what_no_policy_judges_is_spoken_of() {
+    assert_eq!(unjudged(&facts()).len(), 1);
+    let unknown = ImageFacts { findings: Err(Unknown::Because("there is no database".into())), ..facts() };
+    assert_eq!(
+        unjudged(&unknown),
+        [
+            "nobody's signature of it was verified, as no ImagePolicy names a signer",
+            "what is known to be wrong with it is unknown: there is no database",
+        ]
+    );
+}
+
+#[test]
+fn a_report_has_the_form_of_trivy_operator() {
+    let of = ReportOf { kind: "CronJob", namespace: "team", name: "nightly", uid: "u", container: "main" };
+    let facts = facts();
+    let object = report(&of, &facts, facts.findings.as_ref().unwrap(), now());
+    assert_eq!(object["metadata"]["name"], "cronjob-nightly-main");
+    assert_eq!(object["metadata"]["labels"]["trivy-operator.resource.kind"], "CronJob");
+    assert_eq!(object["metadata"]["labels"]["trivy-operator.container.name"], "main");
+    assert_eq!(object["report"]["artifact"]["repository"], "team/weather");
+    assert_eq!(object["report"]["registry"]["server"], "ghcr.io");
+    assert_eq!(object["report"]["os"], json!({"family": "debian", "name": "12"}));
+    assert_eq!(
+        object["report"]["summary"],
+        json!({"criticalCount": 1, "highCount": 1, "mediumCount": 0, "lowCount": 1, "unknownCount": 1})
+    );
+    assert_eq!(object["report"]["vulnerabilities"][0]["title"], "[known to be exploited] ");
+    assert_eq!(object["report"]["vulnerabilities"][3]["severity"], "UNKNOWN");
+    let mut checked = object.clone();
+    let found = watchbell_api::schema::check(
+        Resource::VulnerabilityReport,
+        &mut checked,
+        watchbell_api::schema::Prune::Nothing,
+    );
+    assert_eq!(found, watchbell_api::schema::SchemaReport::default());
+    assert_eq!(validate::create(Resource::VulnerabilityReport, &checked), []);
+    let long = ReportOf { name: &"a".repeat(253), ..of };
+    assert_eq!(report_name(&long).len(), 253);
+    assert_ne!(report_name(&long), report_name(&ReportOf { container: "other", ..long }));
+}

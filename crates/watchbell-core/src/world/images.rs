@@ -1,0 +1,491 @@
+//! What policies of images mean to the objects: warnings when one is applied, reports and holds while it stays, and what is
+//! told of a start.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use watchbell_api::image::{
+    Finding, Findings, ImageFacts, ImageJudged, ImageOutcome, ImageUser, JudgedReason,
+};
+use watchbell_api::{ApiError, Reason, Resource, Uid, schema};
+
+use super::object::{Key, Stored};
+use super::podsecurity::pod_of;
+use super::shown::rfc3339;
+use super::{Snapshot, World};
+use crate::controller::cronjob::{Held, Hold};
+use crate::controller::event::PlannedEvent;
+use crate::image_policy::{Action, InForce, ReportOf, decide, is_examined, needs, report, report_name};
+use crate::request::{PatchKind, Request, Write};
+
+/// The reasons of events.
+pub(super) const VIOLATION: &str = "ImagePolicyViolation";
+const WARNING: &str = "ImagePolicyWarning";
+const UNVERIFIED: &str = "ImageUnverified";
+const FOUND: &str = "VulnerabilityFound";
+
+/// What is known of so many images is kept; more than that are told anew when they are used.
+const IMAGES_MAX: usize = 1_000;
+/// Of a request.
+const WARNINGS_MAX: usize = 10;
+/// So many users of one image are told of; each gets a report of its own.
+const USERS_MAX: usize = 250;
+/// New findings that an event names, and an audit entry.
+const TOLD_MAX: usize = 3;
+const NOTED_MAX: usize = 200;
+/// Of a reason that is kept in a status.
+const WHY_BYTES_MAX: usize = 2048;
+
+/// A container of a template, as far as images are concerned.
+#[derive(Deserialize)]
+struct Container {
+    name: Box<str>,
+    #[serde(default)]
+    image: Box<str>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Pod {
+    #[serde(default)]
+    init_containers: Vec<Container>,
+    #[serde(default)]
+    containers: Vec<Container>,
+}
+
+#[derive(Deserialize)]
+struct Template {
+    spec: Pod,
+}
+
+#[derive(Deserialize)]
+struct JobOutline {
+    template: Template,
+}
+
+#[derive(Deserialize)]
+struct Spec<T> {
+    spec: T,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct CronJobOutline {
+    job_template: Spec<JobOutline>,
+}
+
+impl Pod {
+    fn into_list(self) -> Vec<Container> {
+        let mut list = self.init_containers;
+        list.extend(self.containers);
+        list
+    }
+}
+
+/// The containers of an object's template. What cannot be read has none.
+fn containers_of(object: &Stored) -> Vec<Container> {
+    let Some(head) = object.own_head() else { return Vec::new() };
+    let pod = match object.resource {
+        Resource::CronJob => serde_json::from_slice::<Spec<CronJobOutline>>(&head.json)
+            .map(|object| object.spec.job_template.spec.template.spec),
+        Resource::Job => {
+            serde_json::from_slice::<Spec<JobOutline>>(&head.json).map(|object| object.spec.template.spec)
+        }
+        _ => return Vec::new(),
+    };
+    pod.map(Pod::into_list).unwrap_or_default()
+}
+
+impl Snapshot {
+    /// The policies that apply in a namespace, each with the keys that it names.
+    pub fn image_policies(&self, namespace: &str) -> Vec<InForce> {
+        let config_map = |namespace: &str, name: &str, key: &str| {
+            let map = self.get(Resource::ConfigMap, namespace, name)?;
+            let object: Value = serde_json::from_slice(&map.own_head()?.json).ok()?;
+            Some((map.resource_version, Arc::from(object["data"][key].as_str()?)))
+        };
+        let labels = self.get(Resource::Namespace, "", namespace).map(|found| found.labels());
+        let cluster = self.list(Resource::ClusterImagePolicy, None, None).filter(|object| {
+            let selector = object.facts().image_policy().and_then(|policy| policy.namespaces.as_ref());
+            selector.is_none_or(|selector| labels.as_ref().is_some_and(|labels| selector.matches(labels)))
+        });
+        let own = self.list(Resource::ImagePolicy, Some(namespace), None);
+        let of = |object: &Arc<Stored>| {
+            let name = match &*object.namespace {
+                "" => format!("ClusterImagePolicy {}", object.name),
+                namespace => format!("ImagePolicy {namespace}/{}", object.name),
+            };
+            let policy = object.facts().image_policy()?.clone();
+            Some(InForce::new(name.into(), namespace, object.resource_version, policy, &config_map))
+        };
+        cluster.chain(own).filter_map(of).collect()
+    }
+
+    /// What refers to which image and stays: CronJobs, and Jobs that run and are no CronJob's. Of an image with very many
+    /// users, some.
+    pub fn image_users(&self) -> BTreeMap<Arc<str>, Vec<ImageUser>> {
+        let mut users: BTreeMap<Arc<str>, Vec<ImageUser>> = BTreeMap::new();
+        let crons = self.list(Resource::CronJob, None, None);
+        let jobs = self.list(Resource::Job, None, None).filter(|job| {
+            job.controller().is_none() && job.job_status().is_some_and(|s| s.is_finished().is_none())
+        });
+        for object in crons.chain(jobs).filter(|object| object.deletion.is_none()) {
+            for container in containers_of(object) {
+                let list = users.entry(container.image.into()).or_default();
+                if list.len() < USERS_MAX {
+                    list.push(ImageUser {
+                        resource: object.resource,
+                        namespace: object.namespace.clone(),
+                        name: object.name.clone(),
+                        container: container.name,
+                    });
+                }
+            }
+        }
+        users
+    }
+}
+
+impl Snapshot {
+    /// What policies of images make of a CronJob: which apply, what holds it, and which slots did not start of late.
+    pub fn explain_cronjob(&self, cron: &Stored) -> Value {
+        let policies = self.image_policies(&cron.namespace);
+        let status = cron.cronjob_status();
+        let held = status.and_then(|status| status.held.as_ref()).map(|held| {
+            json!({
+                "since": rfc3339(held.since), "why": &*held.hold.why, "advisories": held.hold.advisories,
+            })
+        });
+        let skip = status.and_then(|status| status.last_skip.as_ref()).map(|skip| {
+            json!({
+                "first": rfc3339(skip.first), "slot": rfc3339(skip.slot), "count": skip.count.to_string(),
+                "reason": skip.reason.to_string(),
+            })
+        });
+        let image = |container: Container| json!({"container": container.name, "image": container.image});
+        json!({
+            "apiVersion": "watchbell.dev/v1alpha1", "kind": "CronJobAdmission",
+            "metadata": {"namespace": &*cron.namespace, "name": &*cron.name},
+            "isHeld": held.is_some(), "held": held, "lastSkip": skip,
+            "policies": policies.iter().map(|by| &*by.name).collect::<Vec<&str>>(),
+            "images": containers_of(cron).into_iter().map(image).collect::<Vec<Value>>(),
+        })
+    }
+}
+
+impl World {
+    /// What policies would say of the images of a pod or a template, as far as those are known here. An image need not be.
+    pub(super) fn image_warnings(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        object: &Value,
+        now: Timestamp,
+    ) -> Vec<String> {
+        let Some((steps, prefix)) = pod_of(resource) else { return Vec::new() };
+        let policies = self.state.image_policies(namespace);
+        if policies.is_empty() {
+            return Vec::new();
+        }
+        let needs = needs(&policies);
+        let pod = steps.iter().fold(object, |value, step| &value[*step]);
+        let mut warnings = Vec::new();
+        for list in ["initContainers", "containers"] {
+            for (n, container) in pod["spec"][list].as_array().into_iter().flatten().enumerate() {
+                let facts = container["image"].as_str().and_then(|image| self.images.get(image));
+                let Some(facts) = facts.filter(|facts| is_examined(&needs, facts)) else { continue };
+                for reason in decide(&policies, facts, now).reasons {
+                    let meant = match reason.action {
+                        Action::Deny => "no container of it starts: ",
+                        Action::Warn => "",
+                        Action::Audit => continue,
+                    };
+                    warnings.push(format!("{prefix}spec.{list}[{n}].image: {meant}{reason}"));
+                }
+            }
+        }
+        warnings.truncate(WARNINGS_MAX);
+        warnings
+    }
+
+    /// Why no slot of a CronJob may start. What is not known (any more, after a start of the server) holds nothing that was
+    /// not held: each start is judged by itself.
+    pub(super) fn hold_of(&self, cron: &Stored, now: Timestamp) -> Option<Hold> {
+        let policies = self.state.image_policies(&cron.namespace);
+        if policies.is_empty() {
+            return None;
+        }
+        let needs = needs(&policies);
+        let (mut whys, mut advisories, mut is_known) = (Vec::new(), Vec::new(), true);
+        for container in containers_of(cron) {
+            match self.images.get(&*container.image).filter(|facts| is_examined(&needs, facts)) {
+                None => is_known = false,
+                Some(facts) => {
+                    let verdict = decide(&policies, facts, now);
+                    if verdict.is_refused() {
+                        whys.push(format!("image {}: {}", container.image, verdict.told(Action::Deny)));
+                        advisories.extend(verdict.advisories());
+                    }
+                }
+            }
+        }
+        if whys.is_empty() {
+            let before = cron.cronjob_status().and_then(|status| status.held.as_ref());
+            return before.filter(|_| !is_known).map(|held| held.hold.clone());
+        }
+        let mut why = whys.join("; ");
+        why.truncate(why.floor_char_boundary(WHY_BYTES_MAX));
+        Some(Hold { why: why.into(), advisories })
+    }
+
+    /// Notes the beginning and the end of a hold, and when another advisory is the reason.
+    pub(super) fn audit_hold(&mut self, cron: &Stored, held: Option<&Held>, now: Timestamp) {
+        let before = cron.cronjob_status().and_then(|status| status.held.as_deref());
+        let told = |held: &Held| {
+            json!({
+                "uid": cron.uid.to_string(), "since": rfc3339(held.since), "reason": &*held.hold.why,
+                "advisories": held.hold.advisories,
+            })
+        };
+        match (before, held) {
+            (None, Some(held)) => self.audit_run(cron, "held", told(held), now),
+            (Some(before), Some(held)) if before.hold.advisories != held.hold.advisories => {
+                self.audit_run(cron, "held", told(held), now);
+            }
+            (Some(before), None) => self.audit_run(cron, "released", told(before), now),
+            _ => {}
+        }
+    }
+
+    /// The node tells what is known of an image.
+    pub(super) fn report_image(
+        &mut self,
+        image: &Arc<str>,
+        facts: &Arc<ImageFacts>,
+        users: &[ImageUser],
+        now: Timestamp,
+    ) {
+        if self.images.len() >= IMAGES_MAX && !self.images.contains_key(image) {
+            self.images.clear();
+        }
+        self.images.insert(image.clone(), facts.clone());
+        for user in users.iter().take(USERS_MAX) {
+            let found = self.get(user.resource, &user.namespace, &user.name).cloned();
+            let Some(object) = found.filter(|object| object.deletion.is_none()) else { continue };
+            // It may have been changed since the node read it.
+            let refers = containers_of(&object)
+                .iter()
+                .any(|container| container.name == user.container && *container.image == **image);
+            if !refers {
+                continue;
+            }
+            if let Ok(findings) = &facts.findings {
+                self.put_report(&object, &user.container, image, facts, findings, now);
+            }
+            if object.resource == Resource::CronJob {
+                self.mark(object.key());
+            }
+        }
+    }
+
+    fn put_report(
+        &mut self,
+        object: &Stored,
+        container: &str,
+        image: &str,
+        facts: &ImageFacts,
+        findings: &Findings,
+        now: Timestamp,
+    ) {
+        let uid = object.uid.to_string();
+        let of = ReportOf {
+            kind: object.resource.info().kind,
+            namespace: &object.namespace,
+            name: &object.name,
+            uid: &uid,
+            container,
+        };
+        let name = report_name(&of);
+        let mut wanted = report(&of, facts, findings, now);
+        // In the form in which it is stored, to be compared with what is.
+        schema::check(Resource::VulnerabilityReport, &mut wanted, schema::Prune::Unknown);
+        let found = self.get(Resource::VulnerabilityReport, &object.namespace, &name).cloned();
+        let before = found.as_ref().map(|found| found.render()).unwrap_or_default();
+        if said(&before) == said(&wanted) && before["metadata"]["ownerReferences"][0]["uid"] == *uid {
+            return;
+        }
+        let known: HashSet<(&str, &str)> = items(&before).collect();
+        let news: Vec<&Finding> = findings
+            .list
+            .iter()
+            .filter(|finding| !known.contains(&(&*finding.id, &*finding.package)))
+            .collect();
+        let stored = match found {
+            None => self
+                .create_own(Resource::VulnerabilityReport, &object.namespace, wanted, now)
+                .map(drop)
+                .map_err(|error| error.message),
+            Some(found) => {
+                let mut next = before.clone();
+                next["report"] = wanted["report"].clone();
+                for field in ["labels", "ownerReferences"] {
+                    next["metadata"][field] = wanted["metadata"][field].clone();
+                }
+                self.put_value(&found, next);
+                Ok(())
+            }
+        };
+        if let Err(why) = stored {
+            let message = format!("Error creating VulnerabilityReport {name}: {why}");
+            self.emit(object, &PlannedEvent::warning("FailedCreate", message), now);
+        }
+        if news.is_empty() {
+            return;
+        }
+        let details = json!({
+            "uid": uid, "container": container, "image": image, "digest": &*facts.digest, "report": name,
+            "count": news.len(),
+            "advisories": news.iter().take(NOTED_MAX).map(|f| &*f.id).collect::<Vec<&str>>(),
+        });
+        self.audit_run(object, "vulnerabilities-found", details, now);
+        let mut worst = news.clone();
+        worst.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        let told: Vec<String> = worst
+            .iter()
+            .take(TOLD_MAX)
+            .map(|f| {
+                format!(
+                    "{} ({}) in {}",
+                    f.id,
+                    f.severity.map_or("unscored", |severity| severity.name()),
+                    f.package
+                )
+            })
+            .collect();
+        let more = match news.len().saturating_sub(TOLD_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let message = format!(
+            "Image {image} of container {container}: {} new findings: {}{more}; see VulnerabilityReport {name}",
+            news.len(),
+            told.join(", ")
+        );
+        self.emit(object, &PlannedEvent::warning(FOUND, message), now);
+    }
+
+    /// Reports on containers that a CronJob has no more.
+    pub(super) fn drop_stale_reports(&mut self, cron: &Stored) {
+        let owned = self.owned.get(&cron.uid).into_iter().flatten();
+        let reports: Vec<Key> =
+            owned.filter(|key| key.resource == Resource::VulnerabilityReport).cloned().collect();
+        if reports.is_empty() {
+            return;
+        }
+        let uid = cron.uid.to_string();
+        let names: HashSet<String> = containers_of(cron)
+            .iter()
+            .map(|container| {
+                report_name(&ReportOf {
+                    kind: "CronJob",
+                    namespace: &cron.namespace,
+                    name: &cron.name,
+                    uid: &uid,
+                    container: &container.name,
+                })
+            })
+            .collect();
+        for key in reports.iter().filter(|key| !names.contains(&*key.at.name)) {
+            self.remove(Resource::VulnerabilityReport, &key.at);
+        }
+    }
+
+    /// What policies said when a container was to start.
+    pub(super) fn report_judged(&mut self, uid: Uid, judged: &ImageJudged, now: Timestamp) {
+        let Some(pod) = self.pod_of(uid) else { return };
+        let reason = |reason: &JudgedReason| {
+            let mut told = json!({"message": &*reason.message});
+            for (field, text) in [("policy", &*reason.policy), ("rule", &*reason.rule)] {
+                if !text.is_empty() {
+                    told[field] = text.into();
+                }
+            }
+            if let Some(advisory) = &reason.advisory {
+                told["advisory"] = (**advisory).into();
+            }
+            told
+        };
+        let ImageJudged { container, image, digest, outcome, reasons } = judged;
+        let messages = reasons.iter().map(|reason| &*reason.message).collect::<Vec<&str>>().join("; ");
+        let (action, event) = match outcome {
+            ImageOutcome::Refused => (
+                "image-refused",
+                Some((VIOLATION, format!("Container {container}: image {image} may not start: {messages}"))),
+            ),
+            ImageOutcome::Warned => {
+                ("image-warned", Some((WARNING, format!("Container {container}: image {image}: {messages}"))))
+            }
+            ImageOutcome::Noted => ("image-noted", None),
+            ImageOutcome::Unjudged => (
+                "image-unjudged",
+                Some((UNVERIFIED, format!("Container {container}: image {image} starts, but {messages}"))),
+            ),
+        };
+        let details = json!({
+            "uid": uid.to_string(), "container": &**container, "image": &**image, "digest": &**digest,
+            "reason": messages, "reasons": reasons.iter().map(reason).collect::<Vec<Value>>(),
+        });
+        self.audit_run(&pod, action, details, now);
+        if let Some((reason, message)) = event {
+            let about = self.voice_of(&pod);
+            self.emit(&about, &PlannedEvent::warning(reason, message), now);
+        }
+    }
+
+    /// Another policy applies, or another one: what is held is looked at again, and the node hears of it.
+    pub(super) fn index_image_policy(&mut self) {
+        let held = self.state.list(Resource::CronJob, None, None);
+        let held = held.filter(|cron| cron.cronjob_status().is_some_and(|status| status.held.is_some()));
+        let held: Vec<Key> = held.map(|cron| cron.key()).collect();
+        held.into_iter().for_each(|key| self.mark(key));
+        self.command(watchbell_api::node::Command::ImagePoliciesChanged);
+    }
+}
+
+/// A report without the time at which it was written.
+fn said(report: &Value) -> Value {
+    let mut said = report["report"].clone();
+    if let Some(map) = said.as_object_mut() {
+        map.shift_remove("updateTimestamp");
+    }
+    said
+}
+
+fn items(report: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let list = report["report"]["vulnerabilities"].as_array().into_iter().flatten();
+    list.filter_map(|item| Some((item["vulnerabilityID"].as_str()?, item["resource"].as_str()?)))
+}
+
+/// What the server tells is written by nobody else.
+pub(super) fn refuse_told(request: &Request) -> Result<(), ApiError> {
+    let writes = matches!(
+        request.write,
+        Write::Create(_)
+            | Write::Update(_)
+            | Write::Patch {
+                kind: PatchKind::Json | PatchKind::Merge | PatchKind::StrategicMerge | PatchKind::Apply,
+                ..
+            }
+    );
+    if !writes || !request.resource.is_told() {
+        return Ok(());
+    }
+    let plural = request.resource.info().plural;
+    Err(ApiError::new(
+        Reason::MethodNotAllowed,
+        format!("{plural} are written by the server alone, when it matches an image with other advisories"),
+    ))
+}

@@ -1,0 +1,260 @@
+//! Between an image that is here and the container that is made of it: what the policies say.
+//!
+//! A verdict is kept by (namespace, name and digest of the image), with the policies' versions, the database's number and the
+//! second until which it holds: a start pays a look at a map. What is not known is no verdict, and no start.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use watchbell_api::image::{ImageFacts, ImageJudged, ImageOutcome, JudgedReason, Unknown};
+use watchbell_core::image_policy::{Action, InForce, Needs, Verdict, decide, is_examined, needs, unjudged};
+use watchbell_core::world::Snapshot;
+use watchbell_image::{Digest, Reference, Secret};
+
+use super::known::Known;
+use crate::image::Prepared;
+
+/// More verdicts than that are made again.
+const VERDICTS_MAX: usize = 10_000;
+
+/// Gives the committed state.
+pub type Snapshots = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
+
+/// Whether people hear that an image starts which no policy judges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unjudged {
+    /// Once for each namespace and image.
+    Told,
+    #[cfg(test)]
+    Silent,
+}
+
+pub(crate) struct Gate {
+    snapshots: Snapshots,
+    known: Arc<Known>,
+    unjudged: Unjudged,
+    kept: Mutex<Keeps>,
+}
+
+#[derive(Default)]
+struct Keeps {
+    verdicts: HashMap<Key, Kept>,
+    /// Namespaces and images whose unjudged start was told.
+    told: HashSet<(Arc<str>, Digest)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    namespace: Arc<str>,
+    image: Arc<str>,
+    digest: Digest,
+}
+
+#[derive(Clone)]
+struct Kept {
+    /// Of the policies and what they read.
+    stamp: u64,
+    generation: u64,
+    verdict: Arc<Verdict>,
+}
+
+/// What was decided.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub judgement: Judgement,
+    /// What it was decided by, where that was done anew: the server warns by it.
+    pub facts: Option<Arc<ImageFacts>>,
+}
+
+impl From<Judgement> for Judged {
+    fn from(judgement: Judgement) -> Judged {
+        Judged { judgement, facts: None }
+    }
+}
+
+/// What becomes of a container.
+#[derive(Debug)]
+pub(crate) enum Judgement {
+    /// It may start; with what people are told.
+    Starts(Option<Box<ImageJudged>>),
+    Refused(Box<ImageJudged>),
+    /// The answer to this comes first.
+    Asks(Question),
+}
+
+/// What has to be found out of an image.
+#[derive(Debug, Clone)]
+pub(crate) struct Question {
+    /// As the pod names it.
+    pub image: Arc<str>,
+    pub digest: Digest,
+    pub needs: Needs,
+    /// A Docker configuration for the registry that keeps its signatures.
+    pub credentials: Option<Secret>,
+}
+
+impl Gate {
+    pub(crate) fn new(snapshots: Snapshots, known: Arc<Known>, unjudged: Unjudged) -> Gate {
+        Gate { snapshots, known, unjudged, kept: Mutex::default() }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Keeps> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Judges the image of a container at a second. `credentials` are read only where something has to be asked.
+    pub(crate) fn judge(
+        &self,
+        namespace: &Arc<str>,
+        container: &str,
+        image: &Arc<str>,
+        prepared: &Prepared,
+        now: i64,
+        credentials: impl FnOnce() -> Option<Secret>,
+    ) -> Judged {
+        let policies = (self.snapshots)().image_policies(namespace);
+        if policies.is_empty() {
+            return Judgement::Starts(self.tell_unjudged(namespace, container, image, prepared, now)).into();
+        }
+        let key = Key { namespace: namespace.clone(), image: image.clone(), digest: prepared.digest.clone() };
+        let (stamp, generation) = (stamp(&policies), self.known.generation());
+        let kept = self.kept().verdicts.get(&key).cloned();
+        let holds = |kept: &Kept| {
+            kept.stamp == stamp
+                && kept.generation == generation
+                && kept.verdict.valid_until.is_none_or(|until| now < until)
+        };
+        let mut anew = None;
+        let verdict = match kept.filter(holds) {
+            Some(kept) => kept.verdict,
+            None => {
+                let needs = needs(&policies);
+                let facts = self.facts(image, prepared, now);
+                if !is_examined(&needs, &facts) {
+                    let digest = prepared.digest.clone();
+                    let image = image.clone();
+                    return Judgement::Asks(Question { image, digest, needs, credentials: credentials() })
+                        .into();
+                }
+                let at = Timestamp::from_second(now).unwrap_or(Timestamp::UNIX_EPOCH);
+                let verdict = Arc::new(decide(&policies, &facts, at));
+                // What could not be found out is asked again, so nothing is kept of it.
+                anew = Some(Arc::new(facts.clone()));
+                if is_lasting(&needs, &facts) {
+                    self.keep(key, Kept { stamp, generation, verdict: verdict.clone() });
+                }
+                verdict
+            }
+        };
+        let told = told(&verdict, container, image, prepared);
+        let judgement = match (verdict.is_refused(), told) {
+            (true, Some(told)) => Judgement::Refused(Box::new(told)),
+            (_, told) => Judgement::Starts(told.map(Box::new)),
+        };
+        Judged { judgement, facts: anew }
+    }
+
+    fn facts(&self, image: &str, prepared: &Prepared, now: i64) -> ImageFacts {
+        // Its id is a name that was parsed before; the name that the pod wrote says how it is named.
+        let name = Reference::parse(image).or_else(|_| Reference::parse(&prepared.image_id));
+        match name {
+            Ok(name) => self.known.facts(&name, &prepared.digest, &prepared.outline, now),
+            Err(error) => unreachable!("an image that was found has a name: {error}"),
+        }
+    }
+
+    fn keep(&self, key: Key, kept: Kept) {
+        let mut keeps = self.kept();
+        if keeps.verdicts.len() >= VERDICTS_MAX {
+            keeps.verdicts.clear();
+        }
+        keeps.verdicts.insert(key, kept);
+    }
+
+    fn tell_unjudged(
+        &self,
+        namespace: &Arc<str>,
+        container: &str,
+        image: &Arc<str>,
+        prepared: &Prepared,
+        now: i64,
+    ) -> Option<Box<ImageJudged>> {
+        match self.unjudged {
+            Unjudged::Told => {}
+            #[cfg(test)]
+            Unjudged::Silent => return None,
+        }
+        let mut keeps = self.kept();
+        if keeps.told.len() >= VERDICTS_MAX {
+            keeps.told.clear();
+        }
+        if !keeps.told.insert((namespace.clone(), prepared.digest.clone())) {
+            return None;
+        }
+        drop(keeps);
+        let mut facts = self.facts(image, prepared, now);
+        if self.known.generation() == 0 {
+            facts.findings = Err(Unknown::Because("there is no database of advisories".into()));
+        }
+        let reasons = unjudged(&facts);
+        let reason = |message: String| JudgedReason {
+            policy: "".into(),
+            rule: "".into(),
+            advisory: None,
+            message: message.into(),
+        };
+        (!reasons.is_empty()).then(|| {
+            Box::new(ImageJudged {
+                container: container.into(),
+                image: image.clone(),
+                digest: prepared.digest.as_str().into(),
+                outcome: ImageOutcome::Unjudged,
+                reasons: reasons.into_iter().map(reason).collect(),
+            })
+        })
+    }
+}
+
+/// Whether nothing of the facts is asked again by itself.
+fn is_lasting(needs: &Needs, facts: &ImageFacts) -> bool {
+    (!needs.contents || facts.contents.is_ok())
+        && (!needs.findings || facts.findings.is_ok())
+        && facts
+            .signers
+            .iter()
+            .all(|signed| signed.image.is_ok() || !needs.signers.contains_key(&signed.signer))
+}
+
+fn stamp(policies: &[InForce]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for by in policies {
+        (&by.name, &by.versions).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// What is told of a verdict: nothing where the image passes.
+fn told(verdict: &Verdict, container: &str, image: &Arc<str>, prepared: &Prepared) -> Option<ImageJudged> {
+    let worst = verdict.reasons.iter().map(|reason| reason.action).max()?;
+    let reasons = verdict.reasons.iter().filter(|reason| reason.action == worst);
+    Some(ImageJudged {
+        container: container.into(),
+        image: image.clone(),
+        digest: prepared.digest.as_str().into(),
+        outcome: match worst {
+            Action::Deny => ImageOutcome::Refused,
+            Action::Warn => ImageOutcome::Warned,
+            Action::Audit => ImageOutcome::Noted,
+        },
+        reasons: reasons
+            .map(|reason| JudgedReason {
+                policy: reason.policy.clone(),
+                rule: reason.rule.name().into(),
+                advisory: reason.advisory.clone(),
+                message: reason.to_string().into(),
+            })
+            .collect(),
+    })
+}

@@ -1,0 +1,263 @@
+//! What the thread does, on a store of its own: what is read once, what is matched again, what is told.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Mutex;
+
+use watchbell_advisory::{
+    Advisory, Affected, Builder, Contents as Records, Ecosystem, IndexDirectory, Interval, Severity as Rated,
+    Source, Standing,
+};
+use watchbell_api::Resource;
+use watchbell_api::image::{ImageFacts, Severity};
+use watchbell_image::{BuildSpec, build_scratch};
+
+use super::*;
+
+/// What dpkg knows of one package, and which release it is of.
+const STATUS: &str =
+    "Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nSource: zlib\nVersion: 1:1.2.13\n\n";
+const RELEASE: &str = "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
+const NAME: &str = "tool:1";
+
+struct Place {
+    dir: tempfile::TempDir,
+    store: Store,
+}
+
+impl Place {
+    /// A store with an image of Debian 12: one package, a shell, a program with the setuid bit.
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let files = dir.path().join("files");
+        std::fs::create_dir(&files).unwrap();
+        let list = [
+            ("status", STATUS, 0o644, "/var/lib/dpkg/status"),
+            ("os-release", RELEASE, 0o644, "/etc/os-release"),
+            ("sh", "#!", 0o755, "/bin/sh"),
+            ("su", "#!", 0o4755, "/bin/su"),
+        ];
+        let mut spec = BuildSpec::default();
+        for (name, text, mode, to) in list {
+            let path = files.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            spec.copies.push((path, to.into()));
+        }
+        build_scratch(&store, &spec, &Reference::parse(NAME).unwrap()).unwrap();
+        Place { dir, store }
+    }
+
+    fn image(&self) -> Image {
+        self.store.resolve(&Reference::parse(NAME).unwrap()).unwrap().unwrap()
+    }
+
+    /// Puts an index in place that knows of these vulnerabilities of zlib.
+    fn advise(&self, ids: &[(&str, Rated)]) {
+        let debian = Ecosystem::Debian { release: "12".into() };
+        let advisory = |(id, severity): &(&str, Rated)| Advisory {
+            id: (*id).into(),
+            severity: *severity,
+            affected: vec![Affected {
+                ecosystem: debian.clone(),
+                name: "zlib".into(),
+                intervals: vec![Interval::before("1:1.2.13.dfsg-2")],
+                versions: Vec::new(),
+                standing: Standing::Versions,
+                severity: *severity,
+            }],
+            ..Advisory::default()
+        };
+        let records = Records { advisories: ids.iter().map(advisory).collect(), ..Records::default() };
+        let mut builder = Builder::new();
+        let source =
+            Source { name: "test".into(), newest: Some(1_000), imported: 2_000, ..Source::default() };
+        builder.replace(source, records);
+        let path = self.dir.path().join("advisories");
+        IndexDirectory::lock(&path).unwrap().replace(&builder.build()).unwrap();
+    }
+
+    fn thread(
+        &self,
+        told: &Arc<Mutex<Vec<Report>>>,
+    ) -> Thread<impl Fn(News) + use<>, impl Fn(Report) + use<>> {
+        let told = told.clone();
+        let mut thread = Thread {
+            site: Site {
+                data_dir: self.dir.path().to_owned(),
+                store: self.store.clone(),
+                pull: PullOptions::default(),
+                snapshots: Arc::new(Default::default),
+                known: Arc::default(),
+                database: self.dir.path().join("advisories"),
+            },
+            bills: Bills::open(self.dir.path()).unwrap(),
+            scanner: Scanner::Thread,
+            advisories: Advisories::new(self.dir.path().join("advisories")),
+            hear: |_| {},
+            report: move |report| told.lock().unwrap().push(report),
+        };
+        thread.refresh();
+        thread
+    }
+
+    /// Breaks the image's layer: whoever reads it again fails.
+    fn damage(&self) {
+        for layer in self.image().layers {
+            std::fs::write(self.dir.path().join("images/blobs/sha256").join(layer.digest.hex()), "?")
+                .unwrap();
+        }
+    }
+}
+
+fn question(place: &Place) -> Question {
+    let needs = Needs { contents: true, findings: true, ..Needs::default() };
+    Question { image: NAME.into(), digest: place.image().digest, needs, credentials: None }
+}
+
+fn last(told: &Mutex<Vec<Report>>) -> (Arc<ImageFacts>, Vec<ImageUser>) {
+    match told.lock().unwrap().pop().unwrap() {
+        Report::Image { facts, users, .. } => (facts, users),
+        other => panic!("it tells of something else: {other:?}"),
+    }
+}
+
+fn ids(facts: &ImageFacts) -> Vec<(&str, Option<Severity>)> {
+    let findings = facts.findings.as_ref().unwrap();
+    findings.list.iter().map(|finding| (&*finding.id, finding.severity)).collect()
+}
+
+#[test]
+fn an_image_is_read_once_and_matched_with_each_database() {
+    let place = Place::new();
+    let told = Arc::default();
+    let mut thread = place.thread(&told);
+    assert_eq!(thread.answer(&question(&place)), Found::New);
+    let (facts, _) = last(&told);
+    let contents = facts.contents.as_ref().unwrap();
+    assert_eq!(contents.packages, 1);
+    assert_eq!((&*contents.shells, &*contents.setuid), (&["bin/sh".into()][..], &["bin/su".into()][..]));
+    assert_eq!(contents.distribution, Some(("debian".into(), "12".into())));
+    let why = facts.findings.as_ref().unwrap_err().to_string();
+    assert!(why.starts_with("there is no database of advisories in "), "{why}");
+    // From here on the layer cannot be read.
+    place.damage();
+    place.advise(&[("CVE-2026-1", Rated::High)]);
+    assert_eq!(thread.answer(&question(&place)), Found::Nothing);
+    let (facts, _) = last(&told);
+    assert_eq!(ids(&facts), [("CVE-2026-1", Some(Severity::High))]);
+    let finding = &facts.findings.as_ref().unwrap().list[0];
+    assert_eq!(
+        (&*finding.package, &*finding.version, finding.fixed.as_deref()),
+        ("zlib1g", "1:1.2.13", Some("1:1.2.13.dfsg-2"))
+    );
+    assert_eq!(facts.findings.as_ref().unwrap().database_at, 1_000);
+    place.advise(&[("CVE-2026-1", Rated::High), ("CVE-2026-2", Rated::Critical)]);
+    assert!(thread.refresh() && !thread.refresh());
+    // By a server that was started anew, too.
+    let mut thread = place.thread(&told);
+    let user = ImageUser {
+        resource: Resource::CronJob,
+        namespace: "ns".into(),
+        name: "c".into(),
+        container: "main".into(),
+    };
+    thread.watch(&NAME.into(), vec![user.clone()]);
+    let (facts, users) = last(&told);
+    assert_eq!(ids(&facts), [("CVE-2026-1", Some(Severity::High)), ("CVE-2026-2", Some(Severity::Critical))]);
+    assert_eq!(users, [user]);
+}
+
+#[test]
+fn what_cannot_be_read_is_unknown_with_the_reason() {
+    let place = Place::new();
+    place.damage();
+    place.advise(&[]);
+    let told = Arc::default();
+    let mut thread = place.thread(&told);
+    thread.answer(&question(&place));
+    let (facts, _) = last(&told);
+    let why = facts.findings.as_ref().unwrap_err().to_string();
+    assert!(why.starts_with("what is in it is unknown: "), "{why}");
+    // An image that was removed meanwhile.
+    let gone = Digest::of(b"gone");
+    thread.answer(&Question { digest: gone.clone(), ..question(&place) });
+    let known = &thread.site.known;
+    let reference = Reference::parse(NAME).unwrap();
+    let now = Timestamp::now().as_second();
+    let facts = known.facts(&reference, &gone, &Outline::default(), now);
+    assert_eq!(facts.contents, Err(Unknown::Because(format!("image {gone} is no longer here").into())));
+}
+
+#[test]
+fn nothing_is_read_for_nobody() {
+    let place = Place::new();
+    let told = Arc::default();
+    let mut thread = place.thread(&told);
+    thread.watch(&NAME.into(), Vec::new());
+    let (facts, _) = last(&told);
+    assert_eq!(facts.contents, Err(Unknown::NotYet), "there is no database and no policy");
+    thread.watch(&"absent:1".into(), Vec::new());
+    thread.watch(&"No Name".into(), Vec::new());
+    assert!(told.lock().unwrap().is_empty());
+    // With a database the images that are referred to are read.
+    place.advise(&[]);
+    thread.refresh();
+    thread.watch(&NAME.into(), Vec::new());
+    assert_eq!(last(&told).0.contents.as_ref().unwrap().packages, 1);
+}
+
+#[test]
+fn a_bill_goes_with_its_image() {
+    let place = Place::new();
+    let told = Arc::default();
+    let mut thread = place.thread(&told);
+    thread.answer(&question(&place));
+    let digest = place.image().digest;
+    thread.forget_removed();
+    assert!(thread.bills.read(&digest).unwrap().is_some());
+    place.store.remove(&Reference::parse(NAME).unwrap(), &|_| false).unwrap();
+    thread.forget_removed();
+    assert!(thread.bills.read(&digest).unwrap().is_none());
+}
+
+#[test]
+fn signatures_that_are_kept_count_for_their_signer_alone() {
+    use watchbell_core::image_policy::SignerRule;
+    use watchbell_image::Layout;
+    use watchbell_signature::{SignatureForm, SigningKey, is_signature, sign};
+
+    let place = Place::new();
+    let digest = place.image().digest;
+    let (ours, other) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+    let key = SigningKey::from_pem(ours.serialize_pem().as_bytes()).unwrap();
+    let dir = place.dir.path().join("layout");
+    std::fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+    std::fs::write(dir.join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    let layout = Layout::open(&dir).unwrap();
+    let (manifest, blob) = sign(&key, &digest, NAME, SignatureForm::Tag).unwrap();
+    layout.attach(&manifest, &[blob]).unwrap();
+    let rule = |pem: &str| SignerRule::Key { pem: pem.into() };
+    let needs = Needs {
+        signers: [
+            ("ours".into(), rule(&ours.public_key_pem())),
+            ("other".into(), rule(&other.public_key_pem())),
+            ("broken".into(), rule("no key")),
+        ]
+        .into(),
+        ..Needs::default()
+    };
+    let verify = |asks| {
+        let (store, image) = (&place.store, place.image());
+        let options = PullOptions::default();
+        signers::verify(store, NAME, &image, &needs, &options, asks, Timestamp::UNIX_EPOCH)
+    };
+    assert_eq!(verify(Asks::Nobody), [], "nobody has looked");
+    place.store.keep_attached(&digest, &layout.attached(&digest, &is_signature).unwrap()).unwrap();
+    let signed = verify(Asks::Nobody);
+    let of = |id: &str| &signed.iter().find(|signed| &*signed.signer == id).unwrap().image;
+    assert_eq!(of("ours"), &Ok(()));
+    assert!(of("other").is_err());
+    let why = of("broken").as_ref().unwrap_err().to_string();
+    assert!(why.starts_with("its public key cannot be used: "), "{why}");
+}
