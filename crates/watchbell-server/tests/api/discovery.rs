@@ -31,7 +31,7 @@ fn groups_and_resources() {
             "watchbell.dev"
         ]
     );
-    assert_eq!(groups[4]["preferredVersion"]["groupVersion"], "batch/v1");
+    assert_eq!(groups[5]["preferredVersion"]["groupVersion"], "batch/v1");
     assert_eq!(h.client.get("/apis/batch").expect(200)["kind"], "APIGroup");
     let batch = h.client.get("/apis/batch/v1").expect(200);
     let names: Vec<&str> =
