@@ -143,6 +143,7 @@ fn create(world: &mut World, object: Value) -> Result<(), watchbell_api::ApiErro
         write: Write::Create(object),
         options: WriteOptions::default(),
         audit_id: "a".into(),
+        body_hash: None,
         impersonation: None,
     };
     world.write(request, now()).map(drop)
