@@ -29,6 +29,9 @@ impl Given {
     /// When a file cannot be read, or holds an object that no server would take.
     pub(super) fn read(files: &[std::path::PathBuf], namespace: &str) -> Result<Given, Failure> {
         let mut given = Given { namespace: namespace.to_owned(), ..Given::default() };
+        if files.is_empty() {
+            return Ok(given);
+        }
         let (mut policies, mut bindings) = (Vec::new(), Vec::new());
         for Document { object, place, .. } in read_all(files, Recursive::No)? {
             let (resource, object) = given.stored(object).map_err(|why| {
