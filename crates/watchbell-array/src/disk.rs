@@ -141,10 +141,11 @@ impl Disk {
         if !path.exists() {
             return Ok(());
         }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        let is_renamed = name.as_encoded_bytes().ends_with(REMOVED.as_bytes());
-        name.push(REMOVED);
-        let renamed = if is_renamed { path.to_owned() } else { path.with_file_name(name) };
+        let name = path.file_name().unwrap_or_default();
+        let is_renamed = name.as_encoded_bytes().starts_with(REMOVED.as_bytes());
+        let mut removed = std::ffi::OsString::from(REMOVED);
+        removed.push(name);
+        let renamed = if is_renamed { path.to_owned() } else { path.with_file_name(removed) };
         if !is_renamed {
             self.before(|| Step::Remove(renamed.clone()))?;
             if renamed.exists() {
@@ -167,5 +168,5 @@ impl Disk {
     }
 }
 
-/// The ending of a directory that is being removed.
-pub(crate) const REMOVED: &str = ".removed";
+/// How the name of a directory begins that is being removed. No array's and no draft's name begins with a dot.
+pub(crate) const REMOVED: &str = ".removed-";

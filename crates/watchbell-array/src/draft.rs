@@ -141,7 +141,7 @@ impl Array {
     pub fn drafts(&self) -> Result<Vec<String>, Error> {
         let names = names(&self.dir.join("drafts"))?.into_iter();
         let is_draft = |name: &String| {
-            !name.ends_with(REMOVED) && self.dir.join("drafts").join(name).join(RECORD).exists()
+            !name.starts_with(REMOVED) && self.dir.join("drafts").join(name).join(RECORD).exists()
         };
         Ok(names.filter(is_draft).collect())
     }
@@ -152,9 +152,6 @@ impl Array {
     }
 
     fn draft_dir(&self, uid: &str) -> Result<PathBuf, Error> {
-        if uid.ends_with(REMOVED) {
-            return Err(Error::BadName(uid.to_owned()));
-        }
         Ok(self.dir.join("drafts").join(valid_name(uid)?))
     }
 }
@@ -357,7 +354,7 @@ impl Draft {
             self.array.disk.remove_dir(&self.dir.join(dir))?;
         }
         for name in fs::read_dir(&self.dir).map_err(Error::io("list", &self.dir))?.flatten() {
-            if name.file_name().as_encoded_bytes().ends_with(REMOVED.as_bytes()) {
+            if name.file_name().as_encoded_bytes().starts_with(REMOVED.as_bytes()) {
                 self.array.disk.remove_dir(&name.path())?;
             }
         }

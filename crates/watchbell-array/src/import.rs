@@ -105,15 +105,15 @@ fn stage(
             let Found { key, size } = &batch[at];
             let mut file = walk::open_file(root.as_fd(), key.as_bytes(), shown, *size)?;
             let mark = mark(&file, shown)?;
-            if let Some(digest) = done.get(key, *size, mark)
+            if let Some(digest) = done.get(key, *size, &mark)
                 && objects.find(digest).is_some()
             {
                 return Ok((mark, None, digest));
             }
             let number = (next + at) as u64;
             let copied = object::copy(&array.disk, objects, staging, &mut file, *size, key, number)?;
-            if copied.size != *size {
-                let problem = "it became shorter while it was read".to_owned();
+            if copied.size != *size || self::mark(&file, shown)? != mark {
+                let problem = "it changed while it was read".to_owned();
                 return Err(Error::Foreign { what: format!("{shown}/{key}"), problem });
             }
             let digest = copied.digest;
@@ -238,16 +238,17 @@ fn check(root: &rustix::fd::OwnedFd, shown: &str, found: &[Found]) -> Result<Hie
     Ok(hierarchy)
 }
 
-/// When a file was changed, in nanoseconds.
-fn mark(file: &fs::File, shown: &str) -> Result<i128, Error> {
-    let metadata = file.metadata().map_err(Error::io("look at", Path::new(shown)))?;
-    Ok(i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()))
+/// What changes with a file's content, whoever sets its times: its inode, and when that was changed.
+fn mark(file: &fs::File, shown: &str) -> Result<String, Error> {
+    let of = file.metadata().map_err(Error::io("look at", Path::new(shown)))?;
+    let (modified, changed) = ((of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec()));
+    Ok(format!("{}:{}:{}.{}:{}.{}", of.dev(), of.ino(), modified.0, modified.1, changed.0, changed.1))
 }
 
 /// What is copied and durable, a line a file: `DIGEST SIZE MODIFIED KEY`.
 struct Done {
     path: PathBuf,
-    known: BTreeMap<String, (Digest, u64, i128)>,
+    known: BTreeMap<String, (Digest, u64, String)>,
 }
 
 impl Done {
@@ -265,7 +266,7 @@ impl Done {
                 let (Some(digest), Some(size), Some(mark), Some(key)) = (
                     digest.and_then(|d| d.parse::<Digest>().ok()),
                     size.and_then(|n| n.parse().ok()),
-                    mark.and_then(|n| n.parse().ok()),
+                    mark.map(str::to_owned),
                     key,
                 ) else {
                     break;
@@ -283,8 +284,8 @@ impl Done {
         Ok(Self { path, known })
     }
 
-    fn get(&self, key: &str, size: u64, mark: i128) -> Option<Digest> {
-        self.known.get(key).filter(|(_, s, m)| (*s, *m) == (size, mark)).map(|(digest, ..)| *digest)
+    fn get(&self, key: &str, size: u64, mark: &str) -> Option<Digest> {
+        self.known.get(key).filter(|(_, s, m)| *s == size && m == mark).map(|(digest, ..)| *digest)
     }
 
     fn append(&mut self, array: &Array, lines: &str) -> Result<(), Error> {

@@ -27,6 +27,10 @@ pub enum LeaseKind {
     Reader,
 }
 
+/// How the name of a reader's lease begins, and how that of a file ends that is not written yet.
+const READER: &str = "reader-";
+const UNFINISHED: &str = ".next";
+
 /// A reader's lease, which ends with it.
 pub(crate) struct Held {
     array: Array,
@@ -46,6 +50,9 @@ impl Array {
     pub fn lease(&self, name: &str, snapshot: Digest) -> Result<(), Error> {
         let _lock = self.lock()?;
         self.snapshot(snapshot)?;
+        if name.starts_with(READER) || name.ends_with(UNFINISHED) {
+            return Err(Error::BadName(name.to_owned()));
+        }
         let path = self.dir.join("leases").join(valid_name(name)?);
         self.disk.replace(&path, &encode(&Lease { snapshot, kind: LeaseKind::Run }))
     }
@@ -58,7 +65,7 @@ impl Array {
     pub(crate) fn read_lease(&self, snapshot: Digest) -> Result<Held, Error> {
         let _lock = self.lock()?;
         self.snapshot(snapshot)?;
-        let name = format!("reader-{}-{:016x}", std::process::id(), crate::view::random());
+        let name = format!("{READER}{}-{:016x}", std::process::id(), crate::view::random());
         let path = self.dir.join("leases").join(name);
         self.disk.write_synced(&path, &encode(&Lease { snapshot, kind: LeaseKind::Reader }))?;
         let file = File::open(&path).map_err(Error::io("open", &path))?;
@@ -72,8 +79,16 @@ impl Array {
         let mut found = Vec::new();
         for name in names(&dir)? {
             let path = dir.join(&name);
-            if name.ends_with(".next") {
+            if name.ends_with(UNFINISHED) {
                 continue;
+            }
+            if name.starts_with(READER) {
+                // Before it is read: a reader that was killed early has left it empty.
+                let Ok(file) = File::open(&path) else { continue };
+                if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                    continue;
+                }
             }
             let bytes = match read_bounded(&path, 1 << 16) {
                 Ok(bytes) => bytes,
@@ -86,13 +101,6 @@ impl Array {
                 // Without knowing what it holds, nothing may be swept.
                 Err(error) => return Err(Error::Format { path, problem: error.to_string() }),
             };
-            if lease.kind == LeaseKind::Reader {
-                let Ok(file) = File::open(&path) else { continue };
-                if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-                    continue;
-                }
-            }
             found.push((name, lease));
         }
         Ok(found)

@@ -42,7 +42,7 @@ impl Objects<'_> {
 pub(crate) struct Copied {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
-    /// Its place in the staging directory, when it was written now.
+    /// Its place in the staging directory: to be synced.
     pub(crate) written: Option<PathBuf>,
 }
 
@@ -70,8 +70,8 @@ pub(crate) fn copy(
     if buffer.len() <= SMALL {
         let digest = Digest::of(&buffer);
         let size = buffer.len() as u64;
-        if objects.find(digest).is_some() {
-            return Ok(Copied { digest, size, written: None });
+        if let Some(path) = objects.find(digest) {
+            return Ok(found(path, staging, digest, size));
         }
         create()?.write_all(&buffer).map_err(writing)?;
         return place(disk, &temporary, staging, digest, size);
@@ -103,12 +103,17 @@ pub(crate) fn put(
 ) -> Result<Copied, Error> {
     let digest = Digest::of(bytes);
     let size = bytes.len() as u64;
-    if objects.find(digest).is_some() {
-        return Ok(Copied { digest, size, written: None });
+    if let Some(path) = objects.find(digest) {
+        return Ok(found(path, staging, digest, size));
     }
     let temporary = staging.join(format!("new-{number}"));
     disk.create(&temporary, MODE)?.write_all(bytes).map_err(Error::io("write", &temporary))?;
     place(disk, &temporary, staging, digest, size)
+}
+
+/// Somebody has it. One that is staged may not be on the disk yet: whoever counts on it syncs it too.
+fn found(path: PathBuf, staging: &Path, digest: Digest, size: u64) -> Copied {
+    Copied { digest, size, written: path.starts_with(staging).then_some(path) }
 }
 
 fn place(disk: &Disk, temporary: &Path, staging: &Path, digest: Digest, size: u64) -> Result<Copied, Error> {

@@ -216,10 +216,11 @@ fn place(array: &Array, staging: &std::path::Path, new: &BTreeSet<Digest>) -> Re
     let mut touched = BTreeSet::new();
     for digest in new {
         let path = array.object_path(*digest);
+        // Also of what is there: who put it there may have been stopped before the sync.
+        touched.extend(path.parent().map(std::path::Path::to_owned));
         if path.exists() {
             continue;
         }
-        touched.extend(path.parent().map(std::path::Path::to_owned));
         disk.rename(&staging.join(digest.to_string()), &path)?;
     }
     if touched.is_empty() {

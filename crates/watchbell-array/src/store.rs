@@ -21,6 +21,8 @@ pub struct Array {
 const FORMAT_FILE: &str = "format";
 const FORMAT: &str = "watchbell-array 1\n";
 const QUOTA_FILE: &str = "quota";
+/// The ending of the record of a snapshot whose content was swept.
+pub(crate) const SWEPT: &str = "swept";
 const MAX_RECORD_BYTES: u64 = 1 << 20;
 
 /// Of a tag, and what a caller makes the directories of namespaces and arrays from.
@@ -192,8 +194,11 @@ impl Array {
     }
 
     pub fn snapshot(&self, digest: Digest) -> Result<Snapshot, Error> {
-        let path = self.dir.join("snapshots").join(digest.to_string());
-        match read_bounded(&path, MAX_RECORD_BYTES) {
+        self.record(digest, &self.dir.join("snapshots").join(digest.to_string()))
+    }
+
+    fn record(&self, digest: Digest, path: &Path) -> Result<Snapshot, Error> {
+        match read_bounded(path, MAX_RECORD_BYTES) {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Err(Error::UnknownSnapshot(digest.to_string()))
             }
@@ -225,19 +230,23 @@ impl Array {
         }
     }
 
-    /// The snapshots from the head back, as far as they are kept; `visit` says whether to go on.
+    /// The snapshots from the head back that are kept; `visit` says whether to go on. Those that were swept are passed over.
     pub fn log(&self, mut visit: impl FnMut(Digest, &Snapshot) -> bool) -> Result<(), Error> {
         let mut next = self.head()?;
         while let Some(digest) = next {
-            let snapshot = match self.snapshot(digest) {
-                // Retention swept what lay before.
-                Err(Error::UnknownSnapshot(_)) => return Ok(()),
-                snapshot => snapshot?,
-            };
-            if !visit(digest, &snapshot) {
-                return Ok(());
+            match self.snapshot(digest) {
+                Ok(snapshot) => {
+                    if !visit(digest, &snapshot) {
+                        return Ok(());
+                    }
+                    next = snapshot.parent;
+                }
+                Err(Error::UnknownSnapshot(_)) => {
+                    let path = self.dir.join("snapshots").join(digest.to_string());
+                    next = self.record(digest, &path.with_extension(SWEPT))?.parent;
+                }
+                Err(error) => return Err(error),
             }
-            next = snapshot.parent;
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::error::Error;
 use crate::retention::{Kept, Retention, kept};
-use crate::store::{Array, names};
+use crate::store::{Array, SWEPT, names};
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,9 +38,16 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
         for uid in array.drafts()? {
             live.insert(array.draft_base(&uid)?);
         }
+        let known: BTreeSet<Digest> = chain.iter().map(|kept| kept.digest).collect();
         for dead in snapshots.difference(&live) {
             // The record first: what it names may then be gone.
-            array.disk.remove(&array.dir.join("snapshots").join(dead.to_string()))?;
+            let path = array.dir.join("snapshots").join(dead.to_string());
+            if known.contains(dead) {
+                // It still says what came before it, so that the chain has no hole.
+                array.disk.rename(&path, &path.with_extension(SWEPT))?;
+            } else {
+                array.disk.remove(&path)?;
+            }
             swept.snapshots += 1;
         }
         snapshots.retain(|digest| live.contains(digest));
@@ -77,7 +84,7 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
         }
     }
     let dir = array.dir.join("drafts");
-    for name in names(&dir)?.iter().filter(|name| name.ends_with(REMOVED)) {
+    for name in names(&dir)?.iter().filter(|name| name.starts_with(REMOVED)) {
         array.disk.remove_dir(&dir.join(name))?;
     }
     sweep_objects(array, &objects, &mut swept)?;

@@ -44,6 +44,46 @@ fn a_sweep_keeps_what_is_asked_for_and_what_is_in_use() {
     assert_eq!(sweep(&array, Some(&retention)).unwrap(), Default::default());
 }
 
+/// The second sweep still finds what the first one kept behind the hole that it made.
+#[test]
+fn a_sweep_again_keeps_the_same() {
+    let place = Place::new();
+    let array = place.array();
+    let plain = place.plain();
+    for hour in (24..96).step_by(12) {
+        write(&plain, "t/c/7/1", format!("hour {hour}").as_bytes());
+        import_at(&array, &plain, hour * 3600).unwrap();
+    }
+    let retention = Retention { last: 1, daily: 3, weekly: 0 };
+    assert_eq!(sweep(&array, Some(&retention)).unwrap().snapshots, 4);
+    let kept = array.snapshots().unwrap();
+    assert_eq!(kept.len(), 3);
+    assert_eq!(sweep(&array, Some(&retention)).unwrap(), Default::default());
+    assert_eq!(array.snapshots().unwrap(), kept);
+    let mut told = 0;
+    array
+        .log(|_, _| {
+            told += 1;
+            true
+        })
+        .unwrap();
+    assert_eq!(told, 3);
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+/// A reader that was killed before it had written its lease holds nothing.
+#[test]
+fn an_empty_lease_of_a_dead_reader_stops_nobody() {
+    let place = Place::new();
+    let array = place.array();
+    fs::write(array.dir().join("leases/reader-1-0000000000000000"), "").unwrap();
+    sweep(&array, None).unwrap();
+    assert!(fs::read_dir(array.dir().join("leases")).unwrap().next().is_none());
+    for name in ["reader-x", "run.next"] {
+        assert!(array.lease(name, array.head().unwrap().unwrap()).is_err());
+    }
+}
+
 fn manifest(array: &Array, snapshot: Digest) -> watchbell_array::Manifest {
     array.manifest(array.snapshot(snapshot).unwrap().manifest).unwrap()
 }

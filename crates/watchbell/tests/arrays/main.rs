@@ -130,6 +130,16 @@ fn a_split_is_shown_before_anything_runs() {
 }
 
 #[test]
+fn the_end_of_one_array_is_not_another_s() {
+    let place = Place::new();
+    place.done("import foo plain");
+    place.done("import foo.removed plain");
+    place.done("delete foo --yes");
+    assert!(place.done("verify foo.removed").starts_with("verified 1 snapshots"));
+    assert_eq!(place.json("ls")["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn damage_is_found_and_said() {
     let place = Place::new();
     place.done("import obs plain");

@@ -77,7 +77,8 @@ fn names(dir: &Path) -> Result<Vec<String>, Failure> {
     for entry in entries {
         let entry = entry.map_err(failed)?;
         if entry.file_type().map_err(failed)?.is_dir() {
-            names.extend(entry.file_name().into_string());
+            // What begins with a dot is being removed.
+            names.extend(entry.file_name().into_string().ok().filter(|name| !name.starts_with('.')));
         }
     }
     names.sort();
