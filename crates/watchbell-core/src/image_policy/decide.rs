@@ -315,6 +315,16 @@ impl Judge<'_> {
         let rebuild = "rebuild the image";
         match self.facts.created_at {
             None => self.refuse(Rule::Age, "the image does not say when it was made", rebuild),
+            // A clock may be off by its time zone. Further ahead, the image would be young for as long as it likes.
+            Some(at) if at > self.now.saturating_add(DAY) => {
+                let ahead = at.saturating_sub(self.now) / DAY;
+                self.until(at.saturating_sub(DAY));
+                self.refuse(
+                    Rule::Age,
+                    format!("the image says that it was made in the future, {ahead} days from now"),
+                    "rebuild the image, with the time of the build as its `created`",
+                );
+            }
             Some(at) => {
                 let end = at.saturating_add(i64::from(days).saturating_mul(DAY));
                 if self.now >= end {

@@ -215,6 +215,18 @@ fn ages() {
         &ImageFacts { created_at: None, ..facts.clone() },
         &["maximumAgeDays: the image does not say when it was made"],
     );
+    // Of tomorrow may be a clock's error. Later, it would be young for years.
+    let made = |at: &str| ImageFacts { created_at: Some(second(at)), ..facts.clone() };
+    check(json!({"maximumAgeDays": 6}), &made("2026-11-27T12:00:00Z"), &[]);
+    let ahead = made("2026-11-28T12:00:01Z");
+    check(
+        json!({"maximumAgeDays": 6}),
+        &ahead,
+        &["maximumAgeDays: the image says that it was made in the future, 2 days from now"],
+    );
+    let verdict = decide(&[in_force(json!({"maximumAgeDays": 6}))], &ahead, now());
+    assert_eq!(verdict.valid_until, Some(second("2026-11-27T12:00:01Z")));
+    check(json!({}), &ahead, &[]);
     let hours = |hours: u32| json!({"vulnerabilities": {"databaseMaximumAgeHours": hours}});
     check(hours(25), &facts, &[]);
     check(
