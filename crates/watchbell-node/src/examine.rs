@@ -89,7 +89,8 @@ impl Examiner {
         let bills = Bills::open(&site.data_dir)?;
         let scanner = Scanner::Process("/proc/self/exe".into());
         let advisories = Advisories::new(site.database.clone());
-        let mut thread = Thread { site, bills, scanner, advisories, hear, report };
+        let clock = Box::new(Timestamp::now);
+        let mut thread = Thread { site, bills, scanner, advisories, clock, hear, report };
         // Before the first start is judged.
         thread.refresh();
         std::thread::Builder::new().name("images-examine".into()).spawn(move || thread.run(&inbox))?;
@@ -112,6 +113,7 @@ struct Thread<H, R> {
     bills: Bills,
     scanner: Scanner,
     advisories: Advisories,
+    clock: Box<dyn Fn() -> Timestamp + Send>,
     hear: H,
     report: R,
 }
@@ -240,7 +242,7 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
 
     fn tell(&self, name: &Arc<str>, image: &Image, users: Vec<ImageUser>) {
         let Ok(reference) = Reference::parse(name) else { return };
-        let now = Timestamp::now().as_second();
+        let now = (self.clock)().as_second();
         let facts = self.site.known.facts(&reference, &image.digest, &Outline::of(image), now);
         (self.report)(Report::Image { image: name.clone(), facts: Arc::new(facts), users });
     }
@@ -255,7 +257,6 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
         reads: Reads,
         asks: Asks,
     ) -> Found {
-        let now = Timestamp::now();
         let mut found = Found::Nothing;
         let bill = match needs.contents || needs.findings {
             true => {
@@ -265,6 +266,8 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
             }
             false => None,
         };
+        // A scan may take longer than what it could not find out is believed, so it counts from its end.
+        let now = (self.clock)();
         let at = now.as_second();
         if let Some(bill) = &bill {
             let contents = match bill {
@@ -290,7 +293,7 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
         }
         if !needs.signers.is_empty() {
             let signed = signers::verify(&self.site.store, name, image, needs, options, asks, now);
-            let at = Timestamp::now().as_second();
+            let at = (self.clock)().as_second();
             self.site.known.learn(&image.digest, |examined| {
                 for signed in signed {
                     examined.signers.insert(signed.signer.clone(), Looked { found: signed, at });
@@ -330,7 +333,7 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
 
     /// The question has no answer; the reason is one.
     fn cannot(&self, digest: &Digest, needs: &Needs, why: &str) {
-        let at = Timestamp::now().as_second();
+        let at = (self.clock)().as_second();
         let unknown = || Unknown::Because(why.into());
         let generation = self.advisories.generation();
         self.site.known.learn(digest, |examined| {

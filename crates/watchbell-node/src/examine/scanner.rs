@@ -43,6 +43,9 @@ pub(super) enum Scanner {
     /// A thread of this process, unconfined: for tests of programs that do not know that word.
     #[cfg(test)]
     Thread,
+    /// Reads nothing, and says so when this clock is so many seconds later.
+    #[cfg(test)]
+    GivesUp { clock: std::sync::Arc<std::sync::atomic::AtomicI64>, seconds: i64 },
 }
 
 impl Scanner {
@@ -53,6 +56,11 @@ impl Scanner {
             Scanner::Process(program) => ask(program, lent.path(), image),
             #[cfg(test)]
             Scanner::Thread => read(lent.path()),
+            #[cfg(test)]
+            Scanner::GivesUp { clock, seconds } => {
+                clock.fetch_add(*seconds, std::sync::atomic::Ordering::Relaxed);
+                Err(format!("it was not read after {seconds} seconds"))
+            }
         }
     }
 }

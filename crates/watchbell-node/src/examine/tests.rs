@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use watchbell_advisory::{
     Advisory, Affected, Builder, Contents as Records, Ecosystem, IndexDirectory, Interval, Severity as Rated,
@@ -94,6 +95,7 @@ impl Place {
             bills: Bills::open(self.dir.path()).unwrap(),
             scanner: Scanner::Thread,
             advisories: Advisories::new(self.dir.path().join("advisories")),
+            clock: Box::new(Timestamp::now),
             hear: |_| {},
             report: move |report| told.lock().unwrap().push(report),
         };
@@ -187,6 +189,26 @@ fn what_cannot_be_read_is_unknown_with_the_reason() {
     let now = Timestamp::now().as_second();
     let facts = known.facts(&reference, &gone, &Outline::default(), now);
     assert_eq!(facts.contents, Err(Unknown::Because(format!("image {gone} is no longer here").into())));
+}
+
+#[test]
+fn a_scan_that_takes_longer_than_its_failure_is_kept_is_known_to_have_failed() {
+    let place = Place::new();
+    place.advise(&[]);
+    let told = Arc::default();
+    let mut thread = place.thread(&told);
+    let clock = Arc::new(AtomicI64::new(1_000));
+    thread.scanner = Scanner::GivesUp { clock: clock.clone(), seconds: 300 };
+    thread.clock = Box::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
+    assert_eq!(thread.answer(&question(&place)), Found::New);
+    let (facts, _) = last(&told);
+    let why = "it was not read after 300 seconds";
+    assert_eq!(facts.contents, Err(Unknown::Because(why.into())));
+    assert_eq!(
+        facts.findings,
+        Err(Unknown::Because(format!("what is in it is unknown: {why}").into())),
+        "and not as if nobody had looked"
+    );
 }
 
 #[test]
