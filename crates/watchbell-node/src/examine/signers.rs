@@ -169,8 +169,30 @@ fn stated(kind: &str, predicate: &Predicate) -> Statement {
     let mut statement = Statement { predicate_type: kind.into(), ..Statement::default() };
     if let Predicate::Provenance(provenance) = predicate {
         statement.builder = Some(provenance.builder_id.as_str().into());
-        let sources = provenance.source_uri.iter().chain(&provenance.dependencies);
-        statement.sources = sources.map(|source| source.as_str().into()).collect();
+        // A dependency is no source: who builds another's code with one file of the team's would pass for the team.
+        statement.sources = provenance.source_uri.iter().map(|source| source.as_str().into()).collect();
     }
     statement
+}
+
+#[cfg(test)]
+mod tests {
+    use watchbell_signature::Provenance;
+
+    use super::*;
+
+    #[test]
+    fn what_a_build_depends_on_is_not_its_source() {
+        let of = |source: Option<&str>| {
+            let provenance = Provenance {
+                builder_id: "https://ci/1".into(),
+                source_uri: source.map(Into::into),
+                dependencies: vec!["https://git/team/library".into()],
+                ..Provenance::default()
+            };
+            stated("slsaprovenance", &Predicate::Provenance(provenance)).sources
+        };
+        assert_eq!(of(Some("https://git/stranger/app")), ["https://git/stranger/app".into()]);
+        assert_eq!(of(None), []);
+    }
 }
