@@ -2,13 +2,16 @@
 
 use watchbell_advisory::{Class, Database, Severity as Rated};
 use watchbell_api::image::{Exploited, Finding, Findings, Severity};
-use watchbell_scan::Inventory;
 use watchbell_scan::finding::{Finding as Found, find, questions};
+use watchbell_scan::{Distribution, Inventory, PackageKind};
+
+/// Characters of a distribution's name that are told.
+const NAME_MAX: usize = 100;
 
 /// What the database has against the packages.
 ///
 /// # Errors
-/// The database cannot be read.
+/// The database cannot be read, or no advisories are read of the distribution whose packages these are.
 pub(super) fn of(
     inventory: &Inventory,
     database: &Database,
@@ -16,6 +19,16 @@ pub(super) fn of(
     database_at: i64,
 ) -> Result<Findings, String> {
     let asked = questions(inventory);
+    // Of an unknown distribution nothing is known, which is not the same as nothing being wrong.
+    let of_distribution = [PackageKind::Deb, PackageKind::Rpm, PackageKind::Apk];
+    let unknown: usize = of_distribution.iter().filter_map(|kind| asked.unknown.get(kind)).sum();
+    if unknown > 0 {
+        return Err(format!(
+            "no advisories are read of {}, and {unknown} of its packages are in the image; build on a release of Debian, \
+             Ubuntu, Alpine, AlmaLinux, Rocky Linux or Red Hat",
+            named(inventory.distribution.as_ref())
+        ));
+    }
     let found = find(&asked, database).map_err(|error| error.to_string())?;
     // Code of a kernel does not run in a container, and a notice is no vulnerability.
     let counted = found.into_iter().filter(|found| found.known.class == Class::Package);
@@ -23,6 +36,16 @@ pub(super) fn of(
     let mut list: Vec<Finding> = list.collect();
     list.sort_by(|a, b| (&a.id, &a.package, &a.version).cmp(&(&b.id, &b.package, &b.version)));
     Ok(Findings { generation, database_at, list })
+}
+
+/// A distribution as its image names it; that may be anything.
+fn named(distribution: Option<&Distribution>) -> String {
+    let Some(Distribution { id, version_id, .. }) = distribution else {
+        return "a distribution that the image does not name".to_owned();
+    };
+    let words = [Some(id), version_id.as_ref()].into_iter().flatten().map(String::as_str);
+    let name: String = words.collect::<Vec<_>>().join(" ").chars().take(NAME_MAX).collect();
+    format!("the distribution {name:?}")
 }
 
 /// A finding is of one package, or of all that were built of one source: then it goes by the source's name.

@@ -28,13 +28,18 @@ struct Place {
 impl Place {
     /// A store with an image of Debian 12: one package, a shell, a program with the setuid bit.
     fn new() -> Place {
+        Place::of(RELEASE)
+    }
+
+    /// The same with another os-release.
+    fn of(release: &str) -> Place {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let files = dir.path().join("files");
         std::fs::create_dir(&files).unwrap();
         let list = [
             ("status", STATUS, 0o644, "/var/lib/dpkg/status"),
-            ("os-release", RELEASE, 0o644, "/etc/os-release"),
+            ("os-release", release, 0o644, "/etc/os-release"),
             ("sh", "#!", 0o755, "/bin/sh"),
             ("su", "#!", 0o4755, "/bin/su"),
         ];
@@ -209,6 +214,29 @@ fn a_scan_that_takes_longer_than_its_failure_is_kept_is_known_to_have_failed() {
         Err(Unknown::Because(format!("what is in it is unknown: {why}").into())),
         "and not as if nobody had looked"
     );
+}
+
+#[test]
+fn of_a_distribution_without_advisories_nothing_is_known() {
+    let why = |release: &str| {
+        let place = Place::of(release);
+        place.advise(&[("CVE-2026-1", Rated::High)]);
+        let told = Arc::default();
+        place.thread(&told).answer(&question(&place));
+        let (facts, _) = last(&told);
+        assert_eq!(facts.contents.as_ref().unwrap().packages, 1);
+        facts.findings.clone().map(|findings| findings.list.len()).map_err(|why| why.to_string())
+    };
+    let refused = |whose: &str| {
+        Err(format!(
+            "no advisories are read of {whose}, and 1 of its packages are in the image; build on a release of Debian, Ubuntu, \
+             Alpine, AlmaLinux, Rocky Linux or Red Hat"
+        ))
+    };
+    assert_eq!(why("ID=devuan\nVERSION_ID=\"5\"\n"), refused("the distribution \"devuan 5\""));
+    assert_eq!(why(""), refused("a distribution that the image does not name"));
+    // A derivative that says whose packages it has is known.
+    assert_eq!(why("ID=devuan\nID_LIKE=debian\nVERSION_CODENAME=bookworm\n"), Ok(1));
 }
 
 #[test]
