@@ -5,7 +5,7 @@
 //!  VEX documents · ignore files · options · now ────────────────┴─judge─▶ Report ─▶ table · JSON · SARIF · CycloneDX
 //! ```
 //!
-//! [`judge`] is pure: the same evidence at the same time gives the same report.
+//! [`judge()`] is pure: the same evidence at the same time gives the same report.
 
 mod cyclonedx;
 mod json;

@@ -10,7 +10,7 @@ use crate::exit::Failure;
 #[command(next_help_heading = "Tokens of service accounts")]
 pub(crate) struct TokenIssuerArgs {
     /// Who issues them (`iss`), best an https:// URL at which others find this server; of several flags the first issues, and
-    /// tokens of all are taken [default: https://kubernetes.default.svc.cluster.local]
+    /// tokens of all are taken (default: `https://kubernetes.default.svc.cluster.local`)
     #[arg(long, value_name = "URL")]
     service_account_issuer: Vec<String>,
     /// Where the issuer's discovery document says that the keys are; else at the issuer, /openid/v1/jwks

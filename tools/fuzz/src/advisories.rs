@@ -83,7 +83,10 @@ pub fn index(data: &[u8]) {
 }
 
 fn with_index(bytes: &[u8], ask: impl FnOnce(&Database)) {
-    let dir = tempfile::Builder::new().prefix("watchbell-fuzz-").tempdir_in("/dev/shm").expect("a private directory");
+    let dir = tempfile::Builder::new()
+        .prefix("watchbell-fuzz-")
+        .tempdir_in("/dev/shm")
+        .expect("a private directory");
     IndexDirectory::lock(dir.path()).expect("nobody else has it").replace(bytes).expect("there is room");
     if let Ok(database) = Database::open(dir.path()) {
         ask(&database);

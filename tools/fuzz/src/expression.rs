@@ -65,6 +65,10 @@ pub fn expression(data: &[u8]) {
     let evaluation = evaluator.run(&program);
     // Of variables each has a limit of its own.
     if variables.is_empty() && evaluation.cost > EXPRESSION_COST_MAX {
-        assert!(matches!(evaluation.value, Err(EvalError::Cancelled(_))), "{rest:?} costs {}", evaluation.cost);
+        assert!(
+            matches!(evaluation.value, Err(EvalError::Cancelled(_))),
+            "{rest:?} costs {}",
+            evaluation.cost
+        );
     }
 }

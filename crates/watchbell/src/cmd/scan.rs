@@ -37,7 +37,7 @@ const OLD_DAYS: u64 = 7;
 /// describes the output.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// An image by name (from the store, else from its registry), oci:DIR[:TAG], docker-archive:FILE, dir:DIR (a root file
+    /// An image by name (from the store, else from its registry), oci:DIR or oci:DIR:TAG, docker-archive:FILE, dir:DIR (a root file
     /// system), or sbom:FILE (CycloneDX or SPDX)
     #[arg(value_name = "IMAGE")]
     target: String,

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// The same as a regular expression, which must match all of it
     #[arg(long, value_name = "EXPR", requires = "trusted_root", conflicts_with_all = ["key", "certificate_identity"])]
     certificate_identity_regexp: Option<String>,
-    /// Who vouched for the identity, such as https://token.actions.githubusercontent.com
+    /// Who vouched for the identity, such as `https://token.actions.githubusercontent.com`
     #[arg(long, value_name = "URL", required_unless_present_any = ["key", "certificate_oidc_issuer_regexp"])]
     certificate_oidc_issuer: Option<String>,
     /// The same as a regular expression, which must match all of it
