@@ -15,6 +15,7 @@ use crate::disk::REMOVED;
 use crate::error::Error;
 use crate::manifest::{Entry, Manifest, Run};
 use crate::object::{self, Objects};
+use crate::parallel::in_parallel;
 use crate::snapshot::hex;
 use crate::store::{Array, names, read_bounded, valid_name};
 use crate::view;
@@ -391,10 +392,7 @@ pub(crate) fn documents(
 ) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
     let read = |entry: &Entry| {
-        let missing =
-            || Error::Damaged { what: "object", digest: entry.digest, problem: "it is not there".to_owned() };
-        let path = objects.find(entry.digest).ok_or_else(missing)?;
-        Ok((entry.key.clone(), read_bounded(&path, MAX_DOCUMENT_BYTES)?))
+        Ok((entry.key.clone(), read_bounded(&objects.get(entry.digest)?, MAX_DOCUMENT_BYTES)?))
     };
     manifest.entries.iter().filter(|entry| Hierarchy::is_document(&entry.key)).map(read).collect()
 }
@@ -410,40 +408,6 @@ impl Array {
         let documents = self.documents(manifest)?;
         Ok(Hierarchy::read(documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))?)
     }
-}
-
-/// Does `count` things on a few threads and gives back what came of each, in order. The first error ends it.
-pub(crate) fn in_parallel<T: Send>(
-    count: usize,
-    work: impl Fn(usize) -> Result<T, Error> + Sync,
-) -> Result<Vec<T>, Error> {
-    /// Fewer things are not worth a thread.
-    const EACH: usize = 32;
-    const MAX_THREADS: usize = 8;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (count / EACH).clamp(1, cores.min(MAX_THREADS));
-    if threads == 1 {
-        return (0..count).map(work).collect();
-    }
-    let part = count.div_ceil(threads);
-    let work = &work;
-    std::thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads)
-            .map(|thread| {
-                scope.spawn(move || {
-                    (thread * part..((thread + 1) * part).min(count)).map(work).collect::<Result<Vec<T>, _>>()
-                })
-            })
-            .collect();
-        let mut all = Vec::with_capacity(count);
-        for handle in handles {
-            match handle.join() {
-                Ok(done) => all.extend(done?),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        Ok(all)
-    })
 }
 
 /// What the sweep asks of drafts without holding them.

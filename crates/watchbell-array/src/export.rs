@@ -11,9 +11,9 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat2, renameat
 use watchbell_zarr::EntryKind;
 
 use crate::digest::Digest;
-use crate::draft::in_parallel;
 use crate::error::Error;
 use crate::object::Objects;
+use crate::parallel::in_parallel;
 use crate::store::Array;
 use crate::walk;
 
@@ -85,12 +85,7 @@ pub fn export(
             if is_there(root.as_fd(), &entry.key, entry.size, entry.digest)? {
                 return Ok(0);
             }
-            let missing = || Error::Damaged {
-                what: "object",
-                digest: entry.digest,
-                problem: "it is not there".to_owned(),
-            };
-            write(root.as_fd(), &entry.key, &objects.find(entry.digest).ok_or_else(missing)?, entry.digest)?;
+            write(root.as_fd(), &entry.key, &objects.get(entry.digest)?, entry.digest)?;
             Ok(1u64)
         })?;
         exported.keys += batch.len() as u64;

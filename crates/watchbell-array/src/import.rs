@@ -9,10 +9,10 @@ use rustix::fd::AsFd as _;
 use watchbell_zarr::{EntryKind, Hierarchy, Parsed};
 
 use crate::digest::Digest;
-use crate::draft::in_parallel;
 use crate::error::Error;
 use crate::manifest::{Manifest, Run};
 use crate::object::{self, Objects};
+use crate::parallel::in_parallel;
 use crate::publish::{Publication, publish};
 use crate::store::{Array, names, read_bounded};
 use crate::tree::difference;

@@ -27,6 +27,7 @@ mod import;
 mod lease;
 mod manifest;
 mod object;
+mod parallel;
 mod publish;
 mod retention;
 mod snapshot;

@@ -36,6 +36,15 @@ impl Objects<'_> {
         }
         self.staging.map(|dir| dir.join(digest.to_string())).filter(|path| path.exists())
     }
+
+    /// One that a manifest names: that it is missing is damage.
+    pub(crate) fn get(&self, digest: Digest) -> Result<PathBuf, Error> {
+        self.find(digest).ok_or_else(|| Error::Damaged {
+            what: "object",
+            digest,
+            problem: "it is not there".to_owned(),
+        })
+    }
 }
 
 /// What became of a copy.

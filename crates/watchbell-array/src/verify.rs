@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use crate::digest::Digest;
-use crate::draft::in_parallel;
 use crate::error::Error;
 use crate::object::{self, Objects};
+use crate::parallel::in_parallel;
 use crate::store::Array;
 
 /// What a check of everything that is kept found.

@@ -76,20 +76,19 @@ fn make_parents(disk: &Disk, root: &Path, key: &str, made: &mut HashSet<PathBuf>
 /// Links an object. A file system bounds the links of an inode (ext4: 65,000), and equal chunks are one object: at the bound a
 /// copy takes its place, and then that one's.
 pub(crate) fn link(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<(), Error> {
-    let missing = || Error::Damaged { what: "object", digest, problem: "it is not there".to_owned() };
-    let path = objects.find(digest).ok_or_else(missing)?;
-    for copy in 0.. {
+    let path = objects.get(digest)?;
+    let mut copy = 0;
+    loop {
         let from = if copy == 0 { path.clone() } else { with_number(&path, copy) };
         if copy > 0 && !from.exists() {
             copy_whole(disk, &path, &from, digest)?;
         }
         match disk.link(&from, to) {
             Ok(()) => return Ok(()),
-            Err(Errno::MLINK) => {}
+            Err(Errno::MLINK) => copy += 1,
             Err(error) => return Err(Error::errno("link an object to", to)(error)),
         }
     }
-    Err(missing())
 }
 
 /// The name of an object's further copies.

@@ -1,0 +1,35 @@
+use crate::error::Error;
+
+/// Does `count` things on a few threads and gives back what came of each, in order. The first error ends it.
+pub(crate) fn in_parallel<T: Send>(
+    count: usize,
+    work: impl Fn(usize) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
+    /// Fewer things are not worth a thread.
+    const EACH: usize = 32;
+    const MAX_THREADS: usize = 8;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (count / EACH).clamp(1, cores.min(MAX_THREADS));
+    if threads == 1 {
+        return (0..count).map(work).collect();
+    }
+    let part = count.div_ceil(threads);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads)
+            .map(|thread| {
+                scope.spawn(move || {
+                    (thread * part..((thread + 1) * part).min(count)).map(work).collect::<Result<Vec<T>, _>>()
+                })
+            })
+            .collect();
+        let mut all = Vec::with_capacity(count);
+        for handle in handles {
+            match handle.join() {
+                Ok(done) => all.extend(done?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(all)
+    })
+}
