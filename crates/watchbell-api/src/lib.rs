@@ -9,6 +9,7 @@
 //! An object at rest is JSON, in the order its author wrote it. The typed structs of [`types`] hold what the
 //! controllers and the node read; they are made from a value that has been checked against the schema.
 
+pub mod array;
 pub mod convert;
 pub mod decode;
 pub mod defaults;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::array::{ArrayFacts, ArrayRefusal, ArrayRun, DataArraySpec, PublishedArray, RolledBack};
 use crate::image::{ImageFacts, ImageJudged, ImageUser};
 use crate::types::pod::PodSpec;
 use crate::types::pod_status::PodStatus;
@@ -43,6 +44,8 @@ pub struct Assignment {
     /// The pod was made in a namespace without a Pod Security level: a container whose root is read-only gets a bounded
     /// scratch /tmp of its own where nothing else is mounted. Kubernetes itself gives none.
     pub private_tmp: bool,
+    /// There exactly if the pod has the annotation [`crate::array::ARRAY`].
+    pub arrays: Option<Arc<ArrayRun>>,
     /// What the journal knew of the pod: after a restart of the server the node resumes from here.
     pub status: PodStatus,
 }
@@ -68,6 +71,18 @@ pub enum Command {
     ImagePoliciesChanged,
     /// The terminal status of the pod is durable: its exit records may be dropped.
     Acknowledge { uid: Uid },
+    /// All indices have committed: let the drafts of the run be the heads of the arrays that it writes. Done again it ends
+    /// the same way. A [`Report::ArraysPublished`] follows. `uses` is the annotation, as JSON.
+    PublishArrays { namespace: Arc<str>, run: Arc<ArrayRun>, uses: Arc<Value> },
+    /// No Job can go on with what this run committed: remove its drafts of all arrays of the namespace.
+    AbandonDrafts { namespace: Arc<str>, run: Uid },
+    /// There is an object: let there be a store, with this quota and retention. A [`Report::Array`] follows.
+    KeepArray { namespace: Arc<str>, name: Arc<str>, spec: Arc<DataArraySpec> },
+    /// The object is going: remove the store. A [`Report::Array`] without facts follows, or with why it is still there.
+    RemoveArray { namespace: Arc<str>, name: Arc<str> },
+    /// Let the head be what an older snapshot was: a tag, a digest or the beginning of one. When it is so already, nothing is
+    /// done. A [`Report::ArrayRolledBack`] follows.
+    RollbackArray { namespace: Arc<str>, name: Arc<str>, to: Arc<str>, user: Arc<str> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +121,16 @@ pub enum Report {
     ImageJudged { uid: Uid, judged: Box<ImageJudged> },
     /// The folder of a volume is gone, or why it is not.
     VolumeRemoved { name: Arc<str>, error: Option<String> },
+    /// What is known of an array's store: at the start of each, and whenever something of it changed. Without facts and
+    /// without an error there is no store.
+    Array { namespace: Arc<str>, name: Arc<str>, facts: Option<Arc<ArrayFacts>>, error: Option<String> },
+    /// All uses for writing of a pod's index are in the draft. It comes before the terminal status of the pod, once for each
+    /// array.
+    ArrayCommitted { uid: Uid, array: Arc<str>, index: u32, attempt: u32, keys: u64, bytes: u64 },
+    /// What became of a [`Command::PublishArrays`].
+    ArraysPublished { job: Uid, result: Result<Vec<PublishedArray>, ArrayRefusal> },
+    /// What became of a [`Command::RollbackArray`].
+    ArrayRolledBack { namespace: Arc<str>, name: Arc<str>, to: Arc<str>, result: Result<RolledBack, String> },
 }
 
 /// Reads objects of the published state: ConfigMaps, Secrets and pods that volumes and variables name.

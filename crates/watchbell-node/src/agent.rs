@@ -189,6 +189,12 @@ impl Agent {
             Command::RefreshTokens => self.renew_tokens(now),
             Command::Synced => self.synced(),
             Command::ImagePoliciesChanged => self.policies_changed(now),
+            // Nobody sends these yet: no kind makes an array, and no pod uses one.
+            Command::PublishArrays { .. }
+            | Command::AbandonDrafts { .. }
+            | Command::KeepArray { .. }
+            | Command::RemoveArray { .. }
+            | Command::RollbackArray { .. } => {}
             Command::Acknowledge { uid } => match self.pods.get(&uid) {
                 Some(pod) if pod.is_over => {
                     if let Some(pod) = self.pods.remove(&uid) {

@@ -31,7 +31,7 @@ pub use key::{ChunkKey, KeyEncoding, Parsed};
 pub use metadata::{ArrayMetadata, Format, MAX_DIMENSIONS, Node};
 pub use path::{NodePath, PathError};
 pub use plan::{DimensionRange, Owner, Plan, PlanError, plan};
-pub use rule::{Extend, Mode, OnConflict, ReadScope, Region, RuleError, Split, Use, uses};
+pub use rule::{Extend, Mode, OnConflict, ReadScope, Region, RuleError, Split, Upper, Use, uses};
 
 #[cfg(test)]
 mod tests;

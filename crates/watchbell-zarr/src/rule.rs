@@ -25,6 +25,14 @@ pub struct Use {
     pub on_conflict: OnConflict,
     /// Bytes that an attempt may write, as a Kubernetes quantity.
     pub quota: Option<String>,
+    pub upper: Upper,
+}
+
+/// Where what an attempt writes lies until it is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upper {
+    Memory,
+    Disk,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +181,7 @@ impl At {
     }
 }
 
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "name",
     "mount",
     "mode",
@@ -184,6 +192,7 @@ const FIELDS: [&str; 10] = [
     "requireComplete",
     "onConflict",
     "quota",
+    "upper",
 ];
 
 fn one(at: &At, value: &Value) -> Result<Use, RuleError> {
@@ -203,7 +212,7 @@ fn one(at: &At, value: &Value) -> Result<Use, RuleError> {
             return Err(at.field("split").wrong(problem));
         }
         (Mode::Read, _) => {
-            for field in ["split", "variables", "extend", "requireComplete", "onConflict", "quota"] {
+            for field in ["split", "variables", "extend", "requireComplete", "onConflict", "quota", "upper"] {
                 // A split may be said with `read`, for whom each index reads only its part.
                 if object.contains_key(field) && field != "split" && field != "variables" {
                     return Err(at.field(field).wrong("is only for mode write"));
@@ -223,6 +232,8 @@ fn one(at: &At, value: &Value) -> Result<Use, RuleError> {
     let at_conflict = at.field("onConflict");
     let on_conflict =
         object.get("onConflict").map_or(Ok(OnConflict::Fail), |v| at_conflict.one_of(v, &conflicts))?;
+    let uppers = [("memory", Upper::Memory), ("disk", Upper::Disk)];
+    let upper = object.get("upper").map_or(Ok(Upper::Memory), |v| at.field("upper").one_of(v, &uppers))?;
     let at_complete = at.field("requireComplete");
     let require_complete = match object.get("requireComplete") {
         None => false,
@@ -245,6 +256,7 @@ fn one(at: &At, value: &Value) -> Result<Use, RuleError> {
         require_complete,
         on_conflict,
         quota: quota.transpose()?,
+        upper,
     })
 }
 

@@ -202,6 +202,7 @@ impl Snapshot {
             index: None,
             attempt: 0,
             private_tmp: self.namespace_mode(&namespace) == Mode::Strict,
+            arrays: None,
             status: PodStatus::default(),
             namespace: namespace.into(),
             name: name.into(),
@@ -236,6 +237,7 @@ fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
                 index: array.index,
                 attempt: array.attempt,
                 private_tmp: template.mode == Mode::Strict,
+                arrays: None,
                 status,
             }
         }
@@ -251,6 +253,7 @@ fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
             index: None,
             attempt: 0,
             private_tmp: mode == Mode::Strict,
+            arrays: None,
             status,
         },
     })

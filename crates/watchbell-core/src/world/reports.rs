@@ -31,6 +31,10 @@ impl World {
             Report::VolumeRemoved { name, error } => self.report_volume(&name, error, now),
             Report::Image { image, facts, users } => self.report_image(&image, &facts, &users, now),
             Report::ImageJudged { uid, judged } => self.report_judged(uid, &judged, now),
+            Report::Array { .. }
+            | Report::ArrayCommitted { .. }
+            | Report::ArraysPublished { .. }
+            | Report::ArrayRolledBack { .. } => {}
             Report::Devices { pools } => self.report_devices(pools, now),
             Report::Event { uid, warning, reason, message } => {
                 let Some(pod) = self.pod_of(uid) else { return };

@@ -119,6 +119,7 @@ fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
         index: None,
         attempt: 0,
         private_tmp: true,
+        arrays: None,
         status: PodStatus {
             scheduled_at: Some(WALL),
             init_containers: init,
@@ -311,6 +312,12 @@ impl Bench {
             Effect::Report(Report::ImageJudged { uid, judged }) => {
                 format!("judged {} {:?}", uid.0, judged.outcome)
             }
+            Effect::Report(
+                Report::Array { .. }
+                | Report::ArrayCommitted { .. }
+                | Report::ArraysPublished { .. }
+                | Report::ArrayRolledBack { .. },
+            ) => unreachable!("the pods use none"),
             Effect::Report(Report::Devices { .. }) => unreachable!("the agent knows none"),
             Effect::Report(Report::Started { .. }) => unreachable!("they were taken out"),
             Effect::Report(Report::VolumeRemoved { name, error }) => {

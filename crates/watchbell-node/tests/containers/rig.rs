@@ -135,7 +135,11 @@ impl Rig {
                 Report::Devices { .. }
                 | Report::Started { .. }
                 | Report::Image { .. }
-                | Report::ImageJudged { .. } => {}
+                | Report::ImageJudged { .. }
+                | Report::Array { .. }
+                | Report::ArrayCommitted { .. }
+                | Report::ArraysPublished { .. }
+                | Report::ArrayRolledBack { .. } => {}
             }
         }
     }
@@ -271,6 +275,7 @@ pub(crate) fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
         index: None,
         attempt: 0,
         private_tmp: true,
+        arrays: None,
         status: PodStatus {
             scheduled_at: Some(jiff::Timestamp::now().as_second()),
             init_containers: vec![ContainerStatus::waiting("PodInitializing"); spec.init_containers.len()],

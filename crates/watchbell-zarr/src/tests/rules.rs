@@ -1,11 +1,11 @@
 use super::uses;
-use crate::{Mode, OnConflict, ReadScope, Split};
+use crate::{Mode, OnConflict, ReadScope, Split, Upper};
 
 #[test]
 fn a_use_is_read_whole() {
     let text = r#"[{"name": "obs", "mount": "/data/", "mode": "write", "split": {"dim": "time", "into": 8},
         "variables": ["/temperature"], "extend": {"dim": "time", "by": 24}, "readScope": "own", "requireComplete": true,
-        "onConflict": "rebase", "quota": "2Gi"}, {"name": "grid", "mount": "/grid"}]"#;
+        "onConflict": "rebase", "quota": "2Gi", "upper": "disk"}, {"name": "grid", "mount": "/grid"}]"#;
     let [obs, grid] = &uses(text).unwrap()[..] else { panic!() };
     assert_eq!((obs.name.as_str(), obs.mount.as_str(), obs.mode), ("obs", "/data", Mode::Write));
     assert_eq!(obs.split, Some(Split::Dimension { dimension: "time".to_owned(), into: 8 }));
@@ -13,6 +13,7 @@ fn a_use_is_read_whole() {
     assert_eq!(obs.extend.as_ref().map(|e| (e.dimension.as_str(), e.by)), Some(("time", 24)));
     assert_eq!((obs.read_scope, obs.on_conflict), (ReadScope::Own, OnConflict::Rebase));
     assert_eq!((obs.require_complete, obs.quota.as_deref()), (true, Some("2Gi")));
+    assert_eq!((obs.upper, grid.upper), (Upper::Disk, Upper::Memory));
     assert_eq!((grid.mode, grid.split.is_none(), grid.read_scope), (Mode::Read, true, ReadScope::All));
 }
 

@@ -35,6 +35,11 @@ impl Node {
                 | Command::RemoveVolume { .. }
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged
+                | Command::PublishArrays { .. }
+                | Command::AbandonDrafts { .. }
+                | Command::KeepArray { .. }
+                | Command::RemoveArray { .. }
+                | Command::RollbackArray { .. }
                 | Command::Synced => {}
             }
         }

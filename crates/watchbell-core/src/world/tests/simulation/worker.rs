@@ -62,7 +62,14 @@ impl Worker {
                         self.tasks.remove(uid);
                     }
                 }
-                Command::ForgetJob { .. } | Command::RefreshTokens | Command::ImagePoliciesChanged => {}
+                Command::ForgetJob { .. }
+                | Command::RefreshTokens
+                | Command::ImagePoliciesChanged
+                | Command::PublishArrays { .. }
+                | Command::AbandonDrafts { .. }
+                | Command::KeepArray { .. }
+                | Command::RemoveArray { .. }
+                | Command::RollbackArray { .. } => {}
                 Command::RemoveVolume { name } => {
                     let error = (!self.fair && random.one_in(3)).then(|| "busy".to_owned());
                     self.messages.push(Report::VolumeRemoved { name: name.clone(), error });
