@@ -4,6 +4,7 @@ mod connection;
 mod launch;
 mod receiver;
 mod session;
+mod upper;
 
 use std::collections::HashSet;
 use std::io;
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, Outbox, Request, blank_pod};
+use crate::wire::{CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, LAYERED_SINCE, Outbox, Request, blank_pod};
 use crate::{
     Bounds, ContainerId, Error, Event, Extras, Interaction, OciRuntime, OwnedFile, PodEnvironment, PodVolume,
     RunSpec, TableEntry, VolumeSource,
@@ -175,6 +176,9 @@ impl Spawner {
         if spec.pod.volumes.iter().any(|v| matches!(v.source, VolumeSource::Changing { .. })) {
             self.require(CHANGING_SINCE)?;
         }
+        if spec.pod.volumes.iter().any(|v| matches!(v.source, VolumeSource::Layered(_))) {
+            self.require(LAYERED_SINCE)?;
+        }
         let pod_uid = spec.pod.uid;
         // The pod went before, or goes now, alone: its containers and their restarts share it.
         let slim = RunSpec { pod: blank_pod(pod_uid), ..spec.clone() };
@@ -280,6 +284,6 @@ fn volume_bytes(volume: &PodVolume) -> usize {
             files.iter().map(|owned| owned.file.path.len() + owned.file.contents.len()).sum()
         }
         VolumeSource::Dir { path } | VolumeSource::HostPath { path } => path.as_os_str().len(),
-        VolumeSource::Tmpfs { .. } => 0,
+        VolumeSource::Tmpfs { .. } | VolumeSource::Layered(_) => 0,
     }
 }

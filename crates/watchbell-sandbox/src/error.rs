@@ -31,6 +31,9 @@ pub enum Error {
     #[error("the spawner sent what this program cannot read; it is of another version or damaged")]
     Protocol,
 
+    #[error("the spawner does not give away what a pod wrote: {reason}")]
+    Upper { reason: String },
+
     #[error(transparent)]
     Spec(#[from] crate::InvalidSpec),
 

@@ -47,9 +47,9 @@ pub use session::{SessionFailure, SessionFailureKind, Streams};
 pub use spawner::spawner_main;
 pub use spec::{
     Capabilities, CgroupLimits, ContainerId, EtcFiles, Extras, FileEntry, HostNamespaces, Interaction,
-    InvalidSpec, LogTarget, Mount, OwnedFile, ParseCapabilityError, PodEnvironment, PodVolume, ProcMount,
-    Rlimit, RlimitResource, Root, RunSpec, Scratch, Seccomp, SeccompAction, SeccompBase, SeccompCondition,
-    SeccompOp, SeccompProfile, SeccompRule, Sharing, Stdin, Sys, VolumeSource,
+    InvalidSpec, Layered, LogTarget, Mount, OwnedFile, ParseCapabilityError, PodEnvironment, PodVolume,
+    ProcMount, Rlimit, RlimitResource, Root, RunSpec, Scratch, Seccomp, SeccompAction, SeccompBase,
+    SeccompCondition, SeccompOp, SeccompProfile, SeccompRule, Sharing, Stdin, Sys, Upper, VolumeSource,
 };
 pub use start::{
     Confinement, Directory, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope,

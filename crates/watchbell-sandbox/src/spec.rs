@@ -141,6 +141,30 @@ pub enum VolumeSource {
         /// Kubernetes' fsGroup.
         gid: Option<u32>,
     },
+    /// A directory of the node's that stays as it is, whatever its containers write. Since version 6 of the protocol.
+    Layered(Layered),
+}
+
+/// A directory that containers see as their own. What they write lies above it, is no program, no device and gives no rights
+/// to anybody, and is there until the pod is released: [`Spawner::upper`](crate::Spawner::upper) gives it to the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layered {
+    /// Below the data paths. All of it is root's on the disk, and inside it is the owner's.
+    pub lower: PathBuf,
+    /// The owner inside.
+    pub uid: u32,
+    pub gid: u32,
+    /// `None`: nothing can be written.
+    pub upper: Option<Upper>,
+}
+
+/// Where what is written above a [`Layered`] lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upper {
+    /// In memory, which the containers' limits count, and at most so much.
+    Memory(Scratch),
+    /// In a directory that the node made for it, empty and inside a root of mode 0700. Nothing bounds it but who measures it.
+    Disk { path: PathBuf },
 }
 
 /// A file of a [`VolumeSource::Changing`]. No name in the volume itself begins with `..`.

@@ -141,7 +141,7 @@ fn next(inbox: &mut Inbox, socket: &OwnedFd) -> io::Result<Option<(SessionReply,
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::net::UnixStream;
     use std::sync::{Arc, Mutex};
 
@@ -149,7 +149,7 @@ mod tests {
     use crate::{ContainerId, SessionFailureKind, Spawner, Streams};
 
     /// A connection to whoever holds the other end.
-    fn connected(version: u32) -> std::io::Result<(Spawner, UnixStream)> {
+    pub(in crate::client) fn connected(version: u32) -> std::io::Result<(Spawner, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
         let sending = Mutex::default();
         let shared = Arc::new(Shared { socket: Arc::new(ours.into()), version, sending });

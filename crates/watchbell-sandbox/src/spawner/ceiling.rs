@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Capabilities, Ceiling, ProcMount, RunSpec, Seccomp, SeccompBase, VolumeSource};
+use crate::{Capabilities, Ceiling, ProcMount, RunSpec, Seccomp, SeccompBase, Upper, VolumeSource};
 
 /// A ceiling, with the directories it stands on.
 #[derive(Debug, Clone)]
@@ -82,6 +82,15 @@ impl Guard {
                         &field(),
                         "it needs --allow-host-path of a directory that it lies in",
                     )?;
+                }
+                VolumeSource::Layered(layered) => {
+                    let upper = match &layered.upper {
+                        Some(Upper::Disk { path }) => Some(path),
+                        Some(Upper::Memory(_)) | None => None,
+                    };
+                    for path in upper.into_iter().chain([&layered.lower]) {
+                        allow(self.is_data(path), &field(), "it lies outside the data paths")?;
+                    }
                 }
                 VolumeSource::Tmpfs { .. } | VolumeSource::Files { .. } | VolumeSource::Changing { .. } => {}
             }

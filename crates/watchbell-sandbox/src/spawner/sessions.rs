@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
+use serde::Serialize;
 
 use crate::start::Entry;
 use crate::wire::{Outbox, Part, SessionReply};
@@ -48,7 +49,7 @@ impl ClientSocket {
     pub(crate) fn new(fd: OwnedFd) -> Result<Self, String> {
         match (socket_domain(&fd), socket_type(&fd)) {
             (Ok(AddressFamily::UNIX), Ok(SocketType::STREAM)) => Ok(Self(fd)),
-            _ => Err("a session came with something else than a socket".to_owned()),
+            _ => Err("a request came with something else than a socket".to_owned()),
         }
     }
 
@@ -59,7 +60,7 @@ impl ClientSocket {
     /// Says it, at once or not at all.
     pub(crate) fn tell(
         &self,
-        reply: &SessionReply,
+        reply: &impl Serialize,
         fds: impl IntoIterator<Item = OwnedFd>,
     ) -> io::Result<()> {
         let mut outbox = Outbox::default();

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use watchbell_cdi::{HandOut, QualifiedName};
 
-use super::{FileEntry, OwnedFile, PodEnvironment, RunSpec, Seccomp, VolumeSource};
+use super::{FileEntry, OwnedFile, PodEnvironment, RunSpec, Seccomp, Upper, VolumeSource};
 
 /// A field outside its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -155,8 +155,11 @@ impl RunSpec {
             let field = |name: &str| format!("mounts[{i}].{name}");
             check_absolute(&field("target"), Path::new(&mount.target))?;
             require(mount.target != "/", &field("target"), "is the root itself")?;
-            let known = self.pod.volumes.iter().any(|v| v.id == mount.volume);
-            require(known, &field("volume"), "names no volume of the pod")?;
+            let volume = self.pod.volumes.iter().find(|v| v.id == mount.volume);
+            require(volume.is_some(), &field("volume"), "names no volume of the pod")?;
+            let layered = volume.is_some_and(|v| matches!(v.source, VolumeSource::Layered(_)));
+            // One that is missing would be made in the upper, by nobody's wish.
+            require(!layered || mount.sub_path.is_none(), &field("sub_path"), "is not for a layered volume")?;
             if let Some(sub_path) = &mount.sub_path {
                 check_relative(&field("sub_path"), Path::new(sub_path))?;
             }
@@ -189,6 +192,22 @@ impl PodEnvironment {
                 VolumeSource::Files { entries, .. } => check_files(&field, entries.iter())?,
                 VolumeSource::Changing { files, .. } => check_changing(&field, files)?,
                 VolumeSource::Dir { path } | VolumeSource::HostPath { path } => check_absolute(&field, path)?,
+                VolumeSource::Layered(layered) => {
+                    check_absolute(&field, &layered.lower)?;
+                    let bound = if self.host_namespaces.users { u32::MAX } else { IDS };
+                    require(layered.uid < bound && layered.gid < bound, &field, "has an owner beyond 65535")?;
+                    match &layered.upper {
+                        Some(Upper::Memory(bound)) => {
+                            require(bound.bytes > 0 && bound.inodes > 0, &field, "must be bounded above 0")?;
+                        }
+                        Some(Upper::Disk { path }) => {
+                            check_absolute(&field, path)?;
+                            let apart = !path.starts_with(&layered.lower) && !layered.lower.starts_with(path);
+                            require(apart, &field, "has an upper and a lower that lie in each other")?;
+                        }
+                        None => {}
+                    }
+                }
             }
         }
         Ok(())

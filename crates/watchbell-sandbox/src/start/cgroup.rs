@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::stash::Stash;
-use crate::{CgroupLimits, RunSpec, Totals, Usage, VolumeSource};
+use crate::{CgroupLimits, RunSpec, Totals, Upper, Usage, VolumeSource};
 pub(crate) use above::limits_above;
 pub(crate) use disk::Io;
 pub(super) use layout::View;
@@ -91,8 +91,10 @@ impl Memory {
     pub(super) fn after(spec: &RunSpec) -> Self {
         let keeps = |volume: u16| {
             let found = spec.pod.volumes.iter().find(|v| v.id == volume);
-            found.is_some_and(|v| {
-                matches!(v.source, VolumeSource::Tmpfs { .. } | VolumeSource::HostPath { .. })
+            found.is_some_and(|v| match &v.source {
+                VolumeSource::Tmpfs { .. } | VolumeSource::HostPath { .. } => true,
+                VolumeSource::Layered(layered) => matches!(layered.upper, Some(Upper::Memory(_))),
+                _ => false,
             })
         };
         let writes = spec.mounts.iter().any(|mount| !mount.read_only && keeps(mount.volume));

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::plan::plan;
-use crate::{CgroupLimits, HostNamespaces, ProcMount, RunSpec, Seccomp, Sharing, UidRanges, VolumeSource};
+use crate::{
+    CgroupLimits, HostNamespaces, ProcMount, RunSpec, Seccomp, Sharing, UidRanges, Upper, VolumeSource,
+};
 
 /// How one container is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -145,6 +147,11 @@ fn explain_mount(spec: &RunSpec, mount: &crate::Mount) -> ExplainedMount {
             Some(VolumeSource::Files { .. }) => "files in memory",
             Some(VolumeSource::Dir { .. }) => "directory of the node",
             Some(VolumeSource::HostPath { .. }) => "path of the host",
+            Some(VolumeSource::Layered(layered)) => match layered.upper {
+                Some(Upper::Memory(_)) => "directory of the node below memory",
+                Some(Upper::Disk { .. }) => "directory of the node below another",
+                None => "directory of the node, as it is",
+            },
             None => "none",
         },
         sub_path: mount.sub_path.clone(),

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::thread::Uid;
+use rustix::thread::{Gid, Uid};
 
 use super::cgroup::View;
 use super::clocks::Clocks;
@@ -35,6 +35,8 @@ pub(super) struct IdRange {
     pub(super) roots: RootCache,
     common: Option<Common>,
     etc: Option<Etc>,
+    /// Of the host's root to one of the range's ids, and which.
+    root_as: Option<((u32, u32), OwnedFd)>,
 }
 
 impl IdPool {
@@ -51,9 +53,16 @@ impl IdPool {
             return Err(io::Error::other(message));
         }
         let first = self.ranges.first + u32::from(self.next) * IDS;
-        let map = user_namespace(first)?;
+        let map = user_namespace((first, first), IDS)?;
         self.next += 1;
-        Ok(IdRange { first, map: Some(map), roots: RootCache::default(), common: None, etc: None })
+        Ok(IdRange {
+            first,
+            map: Some(map),
+            roots: RootCache::default(),
+            common: None,
+            etc: None,
+            root_as: None,
+        })
     }
 
     /// Whether there is a range for one more.
@@ -81,11 +90,21 @@ impl IdPool {
 impl IdRange {
     /// For pods with `hostUsers: true`.
     pub(super) fn of_host() -> Self {
-        Self { first: 0, map: None, roots: RootCache::default(), common: None, etc: None }
+        Self { first: 0, map: None, roots: RootCache::default(), common: None, etc: None, root_as: None }
     }
 
     pub(super) fn map(&self) -> Option<BorrowedFd<'_>> {
         self.map.as_ref().map(AsFd::as_fd)
+    }
+
+    /// A mapping by which all that is root's on a disk is of this user and group of the container, and nothing else is anybody's.
+    pub(super) fn root_as(&mut self, uid: u32, gid: u32) -> io::Result<BorrowedFd<'_>> {
+        if self.root_as.as_ref().is_none_or(|(who, _)| *who != (uid, gid)) {
+            let on_host = (self.first + uid, self.first + gid);
+            self.root_as = Some(((uid, gid), user_namespace(on_host, 1)?));
+        }
+        let (_, map) = self.root_as.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        Ok(map.as_fd())
     }
 
     /// /dev and covers, made once. No other pod has the same: it could watch when this one uses them.
@@ -157,10 +176,21 @@ pub(super) fn act_as(uid: u32) -> io::Result<()> {
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }
 
+/// The same with the effective group: what is made is then of the user and the group of that number.
+pub(super) fn act_as_both(id: u32) -> io::Result<()> {
+    rustix::thread::set_thread_res_gid(None, Gid::from_raw(id), None)?;
+    act_as(id)
+}
+
 /// Tells a process in a new user namespace who it is: the container's ids 0 … 65,535 are ours from `first` on.
 pub(super) fn write_maps(pid: u32, first: u32) -> io::Result<()> {
-    let line = format!("0 {first} {IDS}");
-    for file in ["uid_map", "gid_map"] {
+    write_map(pid, (first, first), IDS)
+}
+
+/// So many users and groups, each from an id of its own on.
+fn write_map(pid: u32, (uid, gid): (u32, u32), count: u32) -> io::Result<()> {
+    for (file, first) in [("uid_map", uid), ("gid_map", gid)] {
+        let line = format!("0 {first} {count}");
         let path = format!("/proc/{pid}/{file}");
         std::fs::write(&path, &line)
             .map_err(|e| io::Error::new(e.kind(), format!("cannot write \"{line}\" to {path}: {e}")))?;
@@ -169,7 +199,7 @@ pub(super) fn write_maps(pid: u32, first: u32) -> io::Result<()> {
 }
 
 /// Makes a user namespace by means of a child that does nothing else.
-fn user_namespace(first: u32) -> io::Result<OwnedFd> {
+fn user_namespace(first: (u32, u32), count: u32) -> io::Result<OwnedFd> {
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
     // SAFETY: the spawner has one thread.
     match unsafe { kernel::clone3(libc::CLONE_NEWUSER as u64, None) }? {
@@ -181,7 +211,7 @@ fn user_namespace(first: u32) -> io::Result<OwnedFd> {
             kernel::exit_now(0)
         }
         Cloned::Parent { pid, pidfd } => {
-            let opened = write_maps(pid, first).and_then(|()| open_namespace(pid, "user"));
+            let opened = write_map(pid, first, count).and_then(|()| open_namespace(pid, "user"));
             drop(go);
             kernel::discard(&pidfd);
             opened

@@ -22,6 +22,7 @@ mod identity;
 mod ids;
 mod kernel;
 mod landlock;
+mod layered;
 mod modes;
 mod mounts;
 mod pipes;
@@ -299,7 +300,7 @@ impl Host {
         let pod = &spec.pod;
         let (mut ids, waiting) =
             self.lease_ids(spec).map_err(|e| failed("lease user ids for", &pod.name, &e))?;
-        let made = mounts::volumes(&mut self.stash, &ids, pod).and_then(|volumes| {
+        let made = mounts::volumes(&mut self.stash, &mut ids, pod).and_then(|volumes| {
             let first = ids.first;
             ids.etc(&mut self.stash)
                 .and_then(|etc| etc.fill(first, pod))
@@ -533,6 +534,17 @@ impl Host {
         let Some(pod) = self.pods.get_mut(&uid) else { return Ok(()) };
         let _modes = ExactModes::begin();
         pod.volumes.get_mut(&volume).ok_or(io::ErrorKind::NotFound)?.change(&pod.ids, files)
+    }
+
+    /// What the pod's containers wrote into a layered volume. Nobody writes to it any more: none of them runs.
+    pub(crate) fn upper(&self, uid: u128, volume: u16) -> io::Result<OwnedFd> {
+        let lost =
+            "it does not have the pod: the spawner that did has ended, and what was written went with it";
+        let pod = self.pods.get(&uid).ok_or_else(|| io::Error::other(lost))?;
+        if pod.runs > 0 {
+            return Err(io::Error::other("a container of the pod still runs"));
+        }
+        pod.volumes.get(&volume).ok_or_else(|| io::Error::other("the pod has no such volume"))?.upper()
     }
 
     /// Gives back what the pod's containers shared, as soon as none of them runs.

@@ -28,6 +28,7 @@ use super::etc::ETC_FILES;
 use super::files::{self, Changing};
 use super::ids::{IdRange, fd_path};
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::layered::{self, Held};
 use super::stash::{Kept, Stash, clone_at, tmpfs};
 use super::{Failure, failed};
 use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, Sys, VolumeSource};
@@ -153,18 +154,20 @@ pub(super) struct Volume {
     unmapped: Option<OwnedFd>,
     /// Its files are the spawner's to change, and read-only inside.
     changing: Option<Changing>,
+    /// What is written lies there, and nothing else is there.
+    upper: Option<Held>,
 }
 
 /// Makes the pod's volumes.
 pub(super) fn volumes(
     stash: &mut Stash,
-    ids: &IdRange,
+    ids: &mut IdRange,
     pod: &PodEnvironment,
 ) -> Result<BTreeMap<u16, Volume>, Failure> {
     let mut made = BTreeMap::new();
     for volume in &pod.volumes {
         let name = || format!("volume {}", volume.id);
-        let (mut unmapped, mut changing) = (None, None);
+        let (mut unmapped, mut changing, mut upper) = (None, None, None);
         let mount = match &volume.source {
             VolumeSource::Tmpfs { bytes, inodes, gid } => scratch(
                 ids,
@@ -188,9 +191,15 @@ pub(super) fn volumes(
                 unmapped = Some(opened);
                 mount
             }
+            VolumeSource::Layered(of) => {
+                let (mount, held) = layered::mount(stash, ids, of)
+                    .map_err(|e| failed("lay", format!("{} ({})", name(), of.lower.display()), &e))?;
+                upper = held;
+                mount
+            }
         };
         let kept = stash.keep(mount).map_err(|e| failed("keep", name(), &e))?;
-        made.insert(volume.id, Volume { kept, unmapped, changing });
+        made.insert(volume.id, Volume { kept, unmapped, changing, upper });
     }
     Ok(made)
 }
@@ -212,6 +221,15 @@ pub(super) fn scratch(ids: &IdRange, bound: Scratch, mode: u32, gid: Option<u32>
 
 /// A directory or file of the host with the container's ids on it, and as it is. No symbolic link is followed.
 pub(super) fn directory(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
+    mapped(path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, ids.map())
+}
+
+/// The same by any mapping.
+pub(super) fn mapped(
+    path: &Path,
+    attributes: u64,
+    map: Option<BorrowedFd<'_>>,
+) -> io::Result<(OwnedFd, OwnedFd)> {
     // Without NOFOLLOW: with it, NO_SYMLINKS would let the last name be a link and give the link itself.
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let opened =
@@ -223,8 +241,8 @@ pub(super) fn directory(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, Owne
                 e => e.into(),
             })?;
     let mount = clone_at(&opened, "")?;
-    kernel::mount_setattr(&mount, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, ids.map()).map_err(|e| {
-        if e.raw_os_error() == Some(libc::EINVAL) && ids.map().is_some() {
+    kernel::mount_setattr(&mount, attributes, map).map_err(|e| {
+        if e.raw_os_error() == Some(libc::EINVAL) && map.is_some() {
             let message = "its file system has no idmapped mounts, so its owners cannot be mapped into the pod; use ext4, \
                            xfs, btrfs or tmpfs";
             io::Error::new(e.kind(), message)
@@ -262,8 +280,17 @@ impl Volume {
         Ok((mount, if kind == FileType::Directory { Place::Directory } else { Place::File }))
     }
 
+    /// What its containers wrote.
+    pub(super) fn upper(&self) -> io::Result<OwnedFd> {
+        self.upper.as_ref().ok_or_else(|| io::Error::other("nothing can be written to it"))?.directory()
+    }
+
     /// A mount point for another volume below this one, unless the volume is read-only: then the mount fails and says so.
     pub(super) fn make_place(&self, ids: &IdRange, path: &Path, place: Place) -> io::Result<()> {
+        // It would be taken for what a container wrote.
+        if self.upper.is_some() {
+            return Ok(());
+        }
         let (root, owner) = self.maker(ids);
         make_place(root, owner, path, place)
     }

@@ -24,7 +24,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Capabilities, HostNamespaces, ProcMount, RunSpec, Seccomp, Sharing};
+use crate::{Capabilities, HostNamespaces, ProcMount, RunSpec, Seccomp, Sharing, Upper, VolumeSource};
 
 use super::landlock::Scope;
 use super::mounts::has_sysfs;
@@ -40,6 +40,7 @@ pub enum Step {
     LeaseIds,
     LeaseControlGroup,
     MakeVolumes(usize),
+    LayVolume { bytes: Option<u64>, read_only: bool },
     MountRoot { layers: usize, read_only: bool },
     SetLimits,
     BeginClocks { shared: bool },
@@ -109,10 +110,9 @@ pub enum Namespace {
 pub fn plan(spec: &RunSpec) -> Vec<Step> {
     let host = spec.pod.host_namespaces;
     let shared = spec.pod.sharing == Sharing::Shared;
-    let mut outfit = vec![
-        Step::MakeVolumes(spec.pod.volumes.len()),
-        Step::MountRoot { layers: spec.root.layers.len(), read_only: spec.root.read_only },
-    ];
+    let mut outfit = vec![Step::MakeVolumes(spec.pod.volumes.len())];
+    outfit.extend(spec.pod.volumes.iter().filter_map(|volume| layered(&volume.source)));
+    outfit.push(Step::MountRoot { layers: spec.root.layers.len(), read_only: spec.root.read_only });
     if !spec.extras.devices.is_empty() {
         let (names, nodes) = (spec.extras.devices.clone(), spec.extras.handed.nodes.len());
         outfit.push(Step::HandOutDevices { names, nodes });
@@ -135,6 +135,15 @@ pub fn plan(spec: &RunSpec) -> Vec<Step> {
         steps.extend(of_the_task(spec));
     }
     steps
+}
+
+fn layered(source: &VolumeSource) -> Option<Step> {
+    let VolumeSource::Layered(layered) = source else { return None };
+    let bytes = match &layered.upper {
+        Some(Upper::Memory(bound)) => Some(bound.bytes),
+        Some(Upper::Disk { .. }) | None => None,
+    };
+    Some(Step::LayVolume { bytes, read_only: layered.upper.is_none() })
 }
 
 /// Whether the pod has clocks of its own. Who sees the host's processes needs the host's, or the times at which those
@@ -325,6 +334,9 @@ impl Step {
             Step::MakeVolumes(_) => {
                 "volumes enter as mounts; Secrets are in memory only; subPath is resolved by descriptor (CVE-2021-25741)"
             }
+            Step::LayVolume { .. } => {
+                "what all pods read is changed by none; what one writes is apart, bounded, and gives neither rights nor programs"
+            }
             Step::MountRoot { .. } => {
                 "layers are shared and read-only; nosuid, nodev; the task opens no path of the host"
             }
@@ -430,6 +442,15 @@ impl fmt::Display for Step {
         match self {
             Step::LeaseIds => f.write_str("lease a range of 65536 user ids"),
             Step::MakeVolumes(count) => write!(f, "make {count} volumes of the pod, once"),
+            Step::LayVolume { read_only: true, .. } => {
+                f.write_str("mount a directory of the node, read-only")
+            }
+            Step::LayVolume { bytes: Some(bytes), .. } => {
+                write!(f, "mount a directory of the node below {bytes} bytes of memory")
+            }
+            Step::LayVolume { bytes: None, .. } => {
+                f.write_str("mount a directory of the node below one that is new")
+            }
             Step::MountRoot { layers, read_only } => {
                 let mode = if *read_only { "read-only" } else { "writable in memory" };
                 write!(f, "mount {layers} layers as one root, {mode}")

@@ -15,7 +15,8 @@ use crate::{
 ///
 /// 1: start, signal, kill, release, acknowledge. 2: sessions (exec, attach), and containers with input or a terminal.
 /// 3: [`Extras`], [`Bounds`], [`Event::LogTrouble`]. 4: [`Request::UpdateFiles`]. 5: [`Event::Mapped`].
-pub(crate) const VERSION: u32 = 5;
+/// 6: [`crate::VolumeSource::Layered`], [`Request::Upper`].
+pub(crate) const VERSION: u32 = 6;
 pub(crate) const OLDEST: u32 = 1;
 pub(crate) const EXEC_SINCE: u32 = 2;
 pub(crate) const EXTRAS_SINCE: u32 = 3;
@@ -23,6 +24,7 @@ pub(crate) const BOUNDS_SINCE: u32 = 3;
 pub(crate) const TROUBLE_SINCE: u32 = 3;
 pub(crate) const CHANGING_SINCE: u32 = 4;
 pub(crate) const MAPPED_SINCE: u32 = 5;
+pub(crate) const LAYERED_SINCE: u32 = 6;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.
@@ -74,6 +76,22 @@ pub(crate) enum Request {
     UpdateFiles {
         uid: u128,
         volume: u16,
+    },
+    // --- since version 6 ---
+    /// What the pod's containers, which have all ended, left in a layered volume. Beside it: the socket for the answer.
+    Upper {
+        uid: u128,
+        volume: u16,
+    },
+}
+
+/// Spawner to server, on the socket of a [`Request::Upper`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum UpperReply {
+    /// Beside it: the directory.
+    Held,
+    Refused {
+        reason: String,
     },
 }
 

@@ -14,6 +14,7 @@ mod devices;
 mod failures;
 mod kills;
 mod landlock;
+mod layered;
 mod place;
 mod probe;
 mod races;
@@ -61,6 +62,13 @@ const TESTS: &[Test] = &[
     ("a_task_sees_itself_alone", surroundings::a_task_sees_itself_alone),
     ("clocks_begin_with_the_pod", clocks::clocks_begin_with_the_pod),
     ("containers_of_a_pod_share_clocks", clocks::containers_of_a_pod_share_clocks),
+    ("what_is_written_lies_apart_and_is_given_away", layered::what_is_written_lies_apart_and_is_given_away),
+    ("a_layered_volume_gives_no_rights", layered::a_layered_volume_gives_no_rights),
+    ("an_upper_is_bounded", layered::an_upper_is_bounded),
+    ("an_upper_outlives_its_server", layered::an_upper_outlives_its_server),
+    ("what_is_read_only_cannot_be_changed", layered::what_is_read_only_cannot_be_changed),
+    ("containers_share_an_upper", layered::containers_share_an_upper),
+    ("a_runtime_has_a_layered_volume", layered::a_runtime_has_a_layered_volume),
     ("siblings_do_not_meet", attacks::siblings_do_not_meet),
     ("limits_hold", attacks::limits_hold),
     ("limits_are_what_the_kernel_says", bounds::limits_are_what_the_kernel_says),

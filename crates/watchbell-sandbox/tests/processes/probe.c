@@ -23,6 +23,7 @@
 #include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 #include <sys/syscall.h>
 #include <sys/timex.h>
 #include <sys/wait.h>
@@ -328,6 +329,51 @@ static void terminal(void) {
     printf("got %s", line);
 }
 
+/* What a task may and may not do with a directory that lies above one of the node's. */
+static void layered(void) {
+    char buffer[64];
+    int fd = open("a/0", O_WRONLY);
+    say("change", fd);
+    say("change-write", write(fd, "changed", 7));
+    close(fd);
+    close(open("a/new", O_WRONLY | O_CREAT, 0666));
+    say("replace", rename("a/new", "a/1"));
+    say("remove", unlink("a/2"));
+    say("make", mkdir("b", 0777));
+    say("rename-directory", rename("a", "c"));
+    say("symlink", symlink("/etc/passwd", "link"));
+    say("fifo", mkfifo("fifo", 0666));
+    say("hard-link", link("a/0", "linked"));
+    say("whiteout", mknod("white", S_IFCHR | 0666, 0));
+    say("device", mknod("null", S_IFCHR | 0666, makedev(1, 3)));
+    close(open("old", O_WRONLY | O_CREAT, 0666));
+    say("leave-whiteout", syscall(SYS_renameat2, AT_FDCWD, "old", AT_FDCWD, "moved", 4 /* RENAME_WHITEOUT */));
+    say("opaque", setxattr("b", "trusted.overlay.opaque", "y", 1, 0));
+    say("redirect", setxattr("b", "trusted.overlay.redirect", "/a", 2, 0));
+    say("origin", getxattr("a/0", "trusted.overlay.origin", buffer, sizeof buffer));
+    close(open("a/program", O_WRONLY | O_CREAT, 0777));
+    int in = open("/proc/self/exe", O_RDONLY), out = open("program", O_WRONLY | O_CREAT, 0777);
+    while (sendfile(out, in, 0, 1 << 20) > 0) {}
+    close(out);
+    say("setuid", chmod("program", 04755));
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) { execl("program", "program", "exit", "0", NULL); say("execute", -1); fflush(stdout); _exit(0); }
+    waitpid(child, 0, 0);
+    int program = open("program", O_RDONLY);
+    say("map-program", mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, program, 0) == MAP_FAILED ? -1 : 0);
+    say("give-away", chown("program", 0, 0));
+    say("remount", mount("none", ".", 0, MS_REMOUNT | MS_BIND, 0));
+    long made = 0;
+    for (char path[32]; made < 100000; made++) {
+        snprintf(path, sizeof path, "b/%ld", made);
+        int file = open(path, O_WRONLY | O_CREAT, 0666);
+        if (file < 0) break;
+        close(file);
+    }
+    say("many", made < 100000 ? -1 : 0);
+}
+
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
     const char *arg = argc > 2 ? argv[2] : "";
@@ -377,6 +423,7 @@ int main(int argc, char **argv) {
         for (;;) pause();
     }
     if (!strcmp(verb, "changes")) { changes(); return 0; }
+    if (!strcmp(verb, "layered")) { if (chdir(arg)) return 3; layered(); return 0; }
     if (!strcmp(verb, "files")) { files(); return 0; }
     if (!strcmp(verb, "given")) { given(arg, argv[3]); return 0; }
     if (!strcmp(verb, "signal-to")) { say("signal", kill(atoi(arg), 0)); return 0; }

@@ -36,12 +36,12 @@ fn connect(place: &Place) -> Result<Server, Failure> {
     place.connect_with(&SpawnerOptions { ceiling, ..place.options() })
 }
 
-fn by(runtime: &str, spec: RunSpec) -> RunSpec {
+pub(crate) fn by(runtime: &str, spec: RunSpec) -> RunSpec {
     RunSpec { extras: Extras { runtime: Some(runtime.to_owned()), ..spec.extras.clone() }, ..spec }
 }
 
 /// For each runtime, with a number that no other has.
-fn each(test: impl Fn(&Place, &Server, &str, u128) -> Outcome) -> Outcome {
+pub(crate) fn each(test: impl Fn(&Place, &Server, &str, u128) -> Outcome) -> Outcome {
     let place = Place::new()?;
     build_probe(&place)?;
     let server = connect(&place)?;

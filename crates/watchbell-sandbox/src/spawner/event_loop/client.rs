@@ -9,10 +9,11 @@ use super::{CLIENT, EventLoop};
 use crate::clock;
 use crate::spawner::client_link::ClientLink;
 use crate::spawner::machine::Input;
+use crate::spawner::sessions::ClientSocket;
 use crate::spec::check_changing;
 use crate::wire::{
-    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, VERSION,
-    Welcome, decode,
+    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, UpperReply,
+    VERSION, Welcome, decode,
 };
 use crate::{ContainerId, OwnedFile, PodEnvironment, RunSpec, StartFailureKind};
 
@@ -138,6 +139,19 @@ impl EventLoop {
                 // What is there stays when it fails; the server tries again before it is out of date.
                 if let Err(error) = self.parts.host.update_files(uid, volume, &files) {
                     tracing::error!("cannot change the files of volume {volume} of pod {uid:032x}: {error}");
+                }
+            }
+            Request::Upper { uid, volume } => {
+                let socket = frame.fds.into_iter().next().ok_or("a request came without its socket")?;
+                let socket = ClientSocket::new(socket)?;
+                // What was asked for before may be the pod's release.
+                self.settle();
+                let told = match self.parts.host.upper(uid, volume) {
+                    Ok(directory) => socket.tell(&UpperReply::Held, [directory]),
+                    Err(error) => socket.tell(&UpperReply::Refused { reason: error.to_string() }, []),
+                };
+                if let Err(error) = told {
+                    tracing::info!("who asked for volume {volume} of pod {uid:032x} left: {error}");
                 }
             }
             Request::Retire => self.ends |= self.parts.machine.is_idle(),

@@ -44,11 +44,17 @@ impl Machine {
         }
     }
 
-    /// A pod is between two of its containers, and what the first left for the second would be lost.
+    /// A pod is between two of its containers, or has ended and is not released: what was left for whoever comes next would be
+    /// lost.
     pub(crate) fn holds_scratch(&self) -> bool {
         self.pods.values().any(|pod| {
             let shared = pod.environment.sharing == Sharing::Shared;
-            let scratch = |v: &PodVolume| matches!(v.source, VolumeSource::Tmpfs { .. });
+            let scratch = |v: &PodVolume| match &v.source {
+                VolumeSource::Tmpfs { .. } => true,
+                // Who asks for it may still come.
+                VolumeSource::Layered(layered) => layered.upper.is_some(),
+                _ => false,
+            };
             pod.used && (shared || pod.environment.volumes.iter().any(scratch))
         })
     }

@@ -11,6 +11,7 @@ impl Step {
         match self {
             Step::LeaseIds => &[1, 2, 8, 17, 39],
             Step::MakeVolumes(_) => &[27, 29, 31, 61],
+            Step::LayVolume { .. } => &[18, 31, 35],
             Step::MountRoot { .. } => &[18, 22, 35, 53],
             Step::LeaseControlGroup => &[37, 38],
             Step::SetLimits => &[33, 34, 40],

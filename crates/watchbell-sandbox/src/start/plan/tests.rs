@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use super::{Step, plan, plan_entry};
 use crate::{
-    Capabilities, HostNamespaces, LogTarget, Mount, PodEnvironment, PodVolume, RunSpec, Scratch, Seccomp,
-    SeccompAction, SeccompBase, SeccompProfile, Sharing, Sys, VolumeSource,
+    Capabilities, HostNamespaces, Layered, LogTarget, Mount, PodEnvironment, PodVolume, RunSpec, Scratch,
+    Seccomp, SeccompAction, SeccompBase, SeccompProfile, Sharing, Sys, Upper, VolumeSource,
 };
 
 /// What an unlabelled namespace gives to a pod that says nothing.
@@ -53,6 +53,29 @@ fn a_baseline_container_of_a_shared_pod() {
     spec.root.read_only = false;
     (spec.uid, spec.gid, spec.tmp) = (0, 0, None);
     (spec.capabilities, spec.no_new_privs, spec.sys) = (Capabilities::RUNTIME_DEFAULT, false, Sys::ReadOnly);
+    insta::assert_snapshot!(printed(&spec));
+}
+
+#[test]
+fn a_container_with_layered_volumes() {
+    let mut spec = strict();
+    let volume = |id: u16, upper: Option<Upper>| PodVolume {
+        id,
+        source: VolumeSource::Layered(Layered { lower: "/data/arrays/v".into(), uid: 1, gid: 1, upper }),
+    };
+    Arc::make_mut(&mut spec.pod).volumes = vec![
+        volume(0, Some(Upper::Memory(Scratch { bytes: 1 << 30, inodes: 4096 }))),
+        volume(1, Some(Upper::Disk { path: "/data/volumes/u".into() })),
+        volume(2, None),
+    ];
+    let mount = |volume: u16| Mount {
+        target: format!("/data/{volume}"),
+        volume,
+        sub_path: None,
+        read_only: volume == 2,
+    };
+    spec.mounts = (0..3).map(mount).collect();
+    assert!(spec.check().is_ok());
     insta::assert_snapshot!(printed(&spec));
 }
 

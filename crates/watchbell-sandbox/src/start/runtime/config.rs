@@ -14,7 +14,7 @@ use super::super::program::DEFAULT_PATH;
 use super::super::seccomp::oci_profile;
 use super::super::task::{MASKED, READ_ONLY, SYS_MASKED};
 use crate::spec::IDS;
-use crate::{ProcMount, RlimitResource, RunSpec, Seccomp, Sharing};
+use crate::{ProcMount, RlimitResource, RunSpec, Seccomp, Sharing, VolumeSource};
 
 /// The release of the specification whose fields are used. runc of Debian 12 knows no newer one.
 const OCI_VERSION: &str = "1.0.2";
@@ -204,16 +204,21 @@ fn mounts(spec: &RunSpec, given: &Given<'_>) -> Vec<Value> {
 
 /// Volumes and files of devices, each by its number in the bundle. A mount inside another comes after it.
 fn volumes(spec: &RunSpec) -> Vec<(usize, &str, Vec<&'static str>)> {
-    let is_files = |id: u16| {
-        let volume = spec.pod.volumes.iter().find(|volume| volume.id == id);
-        volume.is_some_and(|volume| {
-            matches!(volume.source, crate::VolumeSource::Files { .. } | crate::VolumeSource::Changing { .. })
-        })
-    };
+    let source =
+        |id: u16| spec.pod.volumes.iter().find(|volume| volume.id == id).map(|volume| &volume.source);
     let own = spec.mounts.iter().map(|mount| {
         let mut options = vec!["nosuid", "nodev"];
-        if mount.read_only || is_files(mount.volume) {
+        let (read_only, no_exec) = match source(mount.volume) {
+            Some(VolumeSource::Files { .. } | VolumeSource::Changing { .. }) => (true, false),
+            // What the mount has already, the runtime cannot leave out.
+            Some(VolumeSource::Layered(layered)) => (layered.upper.is_none(), true),
+            _ => (false, false),
+        };
+        if mount.read_only || read_only {
             options.push("ro");
+        }
+        if no_exec {
+            options.push("noexec");
         }
         (mount.target.as_str(), options)
     });

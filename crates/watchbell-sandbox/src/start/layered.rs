@@ -1,0 +1,100 @@
+//! A directory that a pod's containers see as their own and cannot change: read-only, or the lower of an overlay whose upper is
+//! kept until the pod is released.
+//!
+//! ```text
+//!   lower ──idmap: root's is the owner's──▶ read-only ───────────────┐
+//!   upper: a bounded tmpfs, or a directory with the container's ids ─┴─▶ overlay ──▶ containers
+//!      └────────────────────────────────────────────────────────────────────────────▶ server, once they have ended
+//! ```
+//!
+//! A container has the overlay's mount alone: it opens no path that leads to the upper or the lower. What it may not do, the
+//! mount does not do for it (nosuid, nodev, noexec), and overlayfs lets nobody make its marks by hand.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{
+    AtFlags, Gid, Mode, OFlags, StatVfsMountFlags, Uid, chmodat, chownat, fstatvfs, mkdirat, openat,
+};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
+};
+
+use super::ids::{IdRange, act_as_both, fd_path};
+use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::mounts::{directory, mapped, scratch};
+use super::stash::Stash;
+use crate::{Layered, Scratch, Upper};
+
+const ATTRIBUTES: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+/// Of tmpfs, for the directories that overlayfs needs itself.
+const OWN_INODES: u64 = 8;
+
+/// The directory that holds what is written.
+pub(super) struct Held(OwnedFd);
+
+impl Held {
+    pub(super) fn directory(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+}
+
+/// What containers get, and what they write to.
+pub(super) fn mount(
+    stash: &mut Stash,
+    ids: &mut IdRange,
+    of: &Layered,
+) -> io::Result<(OwnedFd, Option<Held>)> {
+    let first = ids.first;
+    let map = ids.root_as(of.uid, of.gid)?;
+    let (lower, _) = mapped(&of.lower, ATTRIBUTES | MOUNT_ATTR_RDONLY, Some(map))?;
+    let Some(upper) = &of.upper else { return Ok((lower, None)) };
+    // What the owner has inside is this on the mount that holds the upper: as it is on the host, or as it is on the disk.
+    let (upper, base, owner) = match upper {
+        Upper::Memory(bound) => {
+            let bound = Scratch { inodes: bound.inodes.saturating_add(OWN_INODES), ..*bound };
+            let upper = scratch(ids, bound, 0o700, None)?;
+            (upper.try_clone()?, upper, first)
+        }
+        Upper::Disk { path } => {
+            let (mount, opened) = directory(ids, path)?;
+            (mount, opened, 0)
+        }
+    };
+    for (name, mode, uid, gid) in [("upper", 0o777, of.uid, of.gid), ("work", 0o700, 0, 0)] {
+        mkdirat(&base, name, Mode::from(0o700))?;
+        chmodat(&base, name, Mode::from(mode), AtFlags::empty())?;
+        let (uid, gid) = (Some(Uid::from_raw(owner + uid)), Some(Gid::from_raw(owner + gid)));
+        chownat(&base, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    // Only an attached mount can be named by a descriptor; the overlay then holds mounts of its own.
+    let (lower, upper) = (stash.keep(lower)?, stash.keep(upper)?);
+    let open = |name: &str| {
+        openat(upper.root(), name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    };
+    let (upper_dir, work_dir) = (open("upper")?, open("work")?);
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(&fs, "lowerdir+", fd_path(lower.root()))?;
+    fsconfig_set_string(&fs, "upperdir", fd_path(&upper_dir))?;
+    fsconfig_set_string(&fs, "workdir", fd_path(&work_dir))?;
+    // `nofollow` is `off` also where the kernel was built to follow.
+    for (key, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")]
+    {
+        fsconfig_set_string(&fs, key, value)?;
+    }
+    // Whoever takes what was written over syncs his copy.
+    fsconfig_set_flag(&fs, "volatile")?;
+    // Overlayfs makes files of its own as who mounts it, and root has no id on a disk where the container's are.
+    let created = act_as_both(first).and_then(|()| Ok(fsconfig_create(&fs)?));
+    act_as_both(0)?;
+    created?;
+    let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    kernel::mount_setattr(&mount, ATTRIBUTES, None)?;
+    if fstatvfs(&mount)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Err(io::Error::other(
+            "overlayfs takes the upper's file system for reading alone; dmesg says why",
+        ));
+    }
+    Ok((mount, Some(Held(upper_dir))))
+}

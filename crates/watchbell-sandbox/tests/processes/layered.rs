@@ -1,0 +1,326 @@
+//! Directories of the node's that containers see as their own: what they write is apart, and given to the server.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use watchbell_sandbox::{
+    ContainerId, Error, Layered, Mount, PodEnvironment, PodVolume, RunSpec, Scratch, Sharing, Upper,
+    VolumeSource,
+};
+
+use crate::Outcome;
+use crate::place::{Failure, Place, Server, pod};
+use crate::probe::{build_probe, printed, probe, with_volume};
+use crate::runtimes;
+
+const BOUND: Scratch = Scratch { bytes: 1 << 20, inodes: 64 };
+/// Who tasks are.
+const NOBODY: u32 = 65_534;
+
+/// As a view of an array: root's, directories for all, files for none to change.
+fn lower(place: &Place) -> Result<PathBuf, Failure> {
+    let dir = place.path().join("view");
+    fs::create_dir_all(dir.join("a"))?;
+    for dir in [dir.clone(), dir.join("a")] {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o777))?;
+    }
+    for n in 0..3 {
+        let file = dir.join(format!("a/{n}"));
+        fs::write(&file, format!("chunk {n}"))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o444))?;
+    }
+    Ok(dir)
+}
+
+fn contents(dir: &Path) -> Result<Vec<String>, Failure> {
+    (0..3).map(|n| Ok(fs::read_to_string(dir.join(format!("a/{n}")))?)).collect()
+}
+
+fn source(lower: &Path, upper: Option<Upper>) -> VolumeSource {
+    VolumeSource::Layered(Layered { lower: lower.to_path_buf(), uid: NOBODY, gid: NOBODY, upper })
+}
+
+fn disk(place: &Place, name: &str) -> Result<Upper, Failure> {
+    let path = place.path().join("volumes").join(name);
+    fs::create_dir_all(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o700))?;
+    Ok(Upper::Disk { path })
+}
+
+/// Runs it to its end and leaves the pod as it is.
+fn ran(place: &Place, server: &Server, spec: &RunSpec) -> Result<Vec<String>, Failure> {
+    server.spawner.start(spec)?;
+    server.exit(spec.id)?;
+    let name = spec.log.path.to_str().ok_or("no name")?;
+    let lines = place.lines(name).unwrap_or_default();
+    Ok(lines.iter().filter_map(|line| line.splitn(3, ' ').nth(2)).map(str::to_owned).collect())
+}
+
+/// What lies in a directory: path, kind, owner.
+fn listed(dir: &OwnedFd) -> Result<BTreeMap<String, (FileType, u32)>, Failure> {
+    let (mut found, mut pending) = (BTreeMap::new(), vec![String::new()]);
+    while let Some(at) = pending.pop() {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let opened = openat(dir, if at.is_empty() { "." } else { &at }, flags, Mode::empty())?;
+        for entry in Dir::read_from(&opened)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str()?;
+            if matches!(name, "." | "..") {
+                continue;
+            }
+            let stat = statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            let path = if at.is_empty() { name.to_owned() } else { format!("{at}/{name}") };
+            if kind == FileType::Directory {
+                pending.push(path.clone());
+            }
+            found.insert(path, (kind, stat.st_uid));
+        }
+    }
+    Ok(found)
+}
+
+fn read(dir: impl AsFd, path: &str) -> Result<String, Failure> {
+    let file = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(std::io::read_to_string(fs::File::from(file))?)
+}
+
+pub(crate) fn what_is_written_lies_apart_and_is_given_away() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let lower = lower(&place)?;
+    for (uid, upper) in [(1, Upper::Memory(BOUND)), (2, disk(&place, "two")?)] {
+        let on_disk = matches!(upper, Upper::Disk { .. });
+        let volume = source(&lower, Some(upper));
+        let look = with_volume(probe(&place, uid, &["stat", "/data/a/0"]), "/data", volume, None);
+        let owner = format!("100444 {NOBODY} {NOBODY} 7");
+        assert_eq!(ran(&place, &server, &look)?, [owner], "all of it is the task's own");
+        let mut write = probe(&place, uid, &["write", "/data/a/0", "mine"]);
+        (write.id, write.pod, write.mounts) =
+            (ContainerId { attempt: 1, ..look.id }, Arc::clone(&look.pod), look.mounts.clone());
+        write.log.path = format!("{uid}-1.log").into();
+        // A file is replaced, not opened, by who has no right to write to it.
+        assert_eq!(ran(&place, &server, &write)?, ["open EACCES"]);
+        let new = RunSpec {
+            id: ContainerId { attempt: 2, ..look.id },
+            argv: ["/bin/probe", "write", "/data/a/new", "mine"].map(str::to_owned).to_vec(),
+            ..write.clone()
+        };
+        assert_eq!(ran(&place, &server, &new)?.last().map(String::as_str), Some("write allowed"));
+        let given = server.spawner.upper(uid, 1)?;
+        let found = listed(&given)?;
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "a/new"]);
+        assert_eq!(found["a/new"].0, FileType::RegularFile);
+        assert_eq!(read(&given, "a/new")?, "mine");
+        if on_disk {
+            // No id of a range is on a disk.
+            let meta = fs::metadata(place.path().join("volumes/two/upper/a/new"))?;
+            assert_eq!((meta.uid(), meta.gid()), (NOBODY, NOBODY));
+        }
+        // Again, as after a restart of the server.
+        assert_eq!(listed(&server.spawner.upper(uid, 1)?)?, found);
+        server.spawner.release_pod(uid)?;
+        let gone = server.spawner.upper(uid, 1).map(drop);
+        assert!(matches!(&gone, Err(Error::Upper { reason }) if reason.contains("does not have the pod")));
+    }
+    assert_eq!(contents(&lower)?, ["chunk 0", "chunk 1", "chunk 2"]);
+    assert!(!lower.join("a/new").exists());
+    Ok(())
+}
+
+pub(crate) fn a_layered_volume_gives_no_rights() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let lower = lower(&place)?;
+    // Where the task's root is the files' owner, it has every right that the volume could give.
+    for (uid, upper) in [(1, Upper::Memory(BOUND)), (2, disk(&place, "two")?)] {
+        let on_disk = matches!(upper, Upper::Disk { .. });
+        let mut layered = source(&lower, Some(upper));
+        if let VolumeSource::Layered(layered) = &mut layered {
+            (layered.uid, layered.gid) = (0, 0);
+        }
+        let mut spec = with_volume(probe(&place, uid, &["layered", "/data"]), "/data", layered, None);
+        (spec.uid, spec.gid) = (0, 0);
+        spec.capabilities = watchbell_sandbox::Capabilities::ALL;
+        let lines = ran(&place, &server, &spec)?;
+        let outcomes = crate::probe::pairs(&lines);
+        let allowed = ["change", "change-write", "replace", "remove", "make", "symlink", "fifo", "hard-link"];
+        for what in allowed {
+            assert_eq!(outcomes[what], "allowed", "{what}: {lines:?}");
+        }
+        let refused = [
+            ("rename-directory", "EXDEV"),
+            ("whiteout", "EACCES|EPERM"),
+            ("device", "EACCES|EPERM"),
+            ("leave-whiteout", "EINVAL"),
+            ("opaque", "EPERM"),
+            ("redirect", "EPERM"),
+            ("execute", "EACCES"),
+            ("map-program", "EPERM"),
+            ("remount", "EPERM"),
+        ];
+        for (what, how) in refused {
+            assert!(how.split('|').any(|how| how == outcomes[what]), "{what}: {lines:?}");
+        }
+        assert_ne!(outcomes["origin"], "allowed");
+        assert_eq!(outcomes["many"], if on_disk { "allowed" } else { "ENOSPC" });
+        let given = server.spawner.upper(uid, 1)?;
+        let found = listed(&given)?;
+        let kind = |path: &str| found.get(path).map(|(kind, _)| *kind);
+        // The mark of what was removed is the kernel's own; none is forged.
+        let marks: Vec<&String> = found
+            .iter()
+            .filter(|(_, (kind, _))| *kind == FileType::CharacterDevice)
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(marks, ["a/2"]);
+        assert_eq!(kind("link"), Some(FileType::Symlink));
+        assert_eq!(kind("fifo"), Some(FileType::Fifo));
+        // It is there with its bit, and was no way to anything.
+        assert_eq!(kind("program"), Some(FileType::RegularFile));
+        assert_eq!(contents(&lower)?, ["chunk 0", "chunk 1", "chunk 2"]);
+        server.spawner.release_pod(uid)?;
+    }
+    let mut look = probe(&place, 3, &["cat", "/proc/self/mountinfo"]);
+    look = with_volume(look, "/data", source(&lower, Some(Upper::Memory(BOUND))), None);
+    let lines = printed(&place, &server, &look)?;
+    let mount = lines.iter().find(|line| line.split(' ').nth(4) == Some("/data")).ok_or("no mount")?;
+    for option in ["nosuid", "nodev", "noexec", "redirect_dir=nofollow"] {
+        assert!(mount.contains(option), "{mount}");
+    }
+    let host = place.path().to_string_lossy().into_owned();
+    assert!(!mount.contains(&host), "a path of the host shows: {mount}");
+    Ok(())
+}
+
+pub(crate) fn an_upper_is_bounded() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let volume = source(&lower(&place)?, Some(Upper::Memory(BOUND)));
+    let fill = with_volume(probe(&place, 1, &["fill", "/data/a/big"]), "/data", volume, None);
+    let lines = ran(&place, &server, &fill)?;
+    let (written, why) = lines[0].split_once(' ').ok_or("no figure")?;
+    assert_eq!(why, "ENOSPC");
+    let written: u64 = written.parse()?;
+    assert!(written <= BOUND.bytes && written > BOUND.bytes / 2, "{written}");
+    server.spawner.release_pod(1)?;
+    // What it may be is stated, and lies where nobody else's things are.
+    let outside = Upper::Disk { path: PathBuf::from("/var/tmp") };
+    let spec = with_volume(
+        probe(&place, 2, &["ls", "/data"]),
+        "/data",
+        source(&lower(&place)?, Some(outside)),
+        None,
+    );
+    server.spawner.start(&spec)?;
+    let failure = server.failure(spec.id)?.message;
+    assert!(failure.contains("outside the data paths"), "{failure}");
+    let without = Upper::Memory(Scratch { bytes: 0, inodes: 1 });
+    let spec = with_volume(
+        probe(&place, 3, &["ls", "/data"]),
+        "/data",
+        source(&lower(&place)?, Some(without)),
+        None,
+    );
+    assert!(matches!(server.spawner.start(&spec), Err(Error::Spec(_))));
+    let part = source(&lower(&place)?, Some(Upper::Memory(BOUND)));
+    let spec = with_volume(probe(&place, 4, &["ls", "/data"]), "/data", part, Some("a"));
+    assert!(matches!(server.spawner.start(&spec), Err(Error::Spec(_))));
+    Ok(())
+}
+
+pub(crate) fn an_upper_outlives_its_server() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let volume = source(&lower(&place)?, Some(Upper::Memory(BOUND)));
+    let runs = with_volume(probe(&place, 1, &["pause"]), "/data", volume.clone(), None);
+    server.spawner.start(&runs)?;
+    server.started(runs.id)?;
+    let early = server.spawner.upper(1, 1).map(drop);
+    assert!(matches!(&early, Err(Error::Upper { reason }) if reason.contains("still runs")), "{early:?}");
+    let done = with_volume(probe(&place, 2, &["write", "/data/a/new", "kept"]), "/data", volume, None);
+    ran(&place, &server, &done)?;
+    drop(server);
+    let server = place.connect()?;
+    assert_eq!(read(server.spawner.upper(2, 1)?, "a/new")?, "kept");
+    server.spawner.kill_pod(1)?;
+    server.exit(runs.id)?;
+    assert_eq!(listed(&server.spawner.upper(1, 1)?)?, BTreeMap::new());
+    for uid in [1, 2] {
+        server.spawner.release_pod(uid)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn what_is_read_only_cannot_be_changed() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let lower = lower(&place)?;
+    let with = |spec| with_volume(spec, "/data", source(&lower, None), None);
+    assert_eq!(printed(&place, &server, &with(probe(&place, 1, &["cat", "/data/a/1"])))?, ["chunk 1"]);
+    let write = with(probe(&place, 2, &["write", "/data/a/new", "x"]));
+    assert_eq!(printed(&place, &server, &write)?, ["open EROFS"]);
+    let mut owner = with(probe(&place, 3, &["write", "/data/a/1", "x"]));
+    (owner.uid, owner.gid, owner.capabilities) = (0, 0, watchbell_sandbox::Capabilities::ALL);
+    assert_eq!(printed(&place, &server, &owner)?, ["open EROFS"]);
+    ran(&place, &server, &with(probe(&place, 4, &["exit", "0"])))?;
+    let nothing = server.spawner.upper(4, 1).map(drop);
+    assert!(matches!(&nothing, Err(Error::Upper { reason }) if reason.contains("nothing can be written")));
+    server.spawner.release_pod(4)?;
+    assert_eq!(contents(&lower)?, ["chunk 0", "chunk 1", "chunk 2"]);
+    Ok(())
+}
+
+pub(crate) fn containers_share_an_upper() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let volume = PodVolume { id: 1, source: source(&lower(&place)?, Some(Upper::Memory(BOUND))) };
+    let shared = Arc::new(PodEnvironment { sharing: Sharing::Shared, volumes: vec![volume], ..pod(1) });
+    let container = |ordinal: u16, args: &[&str]| {
+        let mut spec = probe(&place, 1, args);
+        spec.id.container = ordinal;
+        spec.log.path = format!("1-{ordinal}.log").into();
+        let mount = Mount { target: "/data".to_owned(), volume: 1, sub_path: None, read_only: false };
+        RunSpec { pod: Arc::clone(&shared), mounts: vec![mount], ..spec }
+    };
+    let main = container(0, &["pause"]);
+    server.spawner.start(&main)?;
+    server.started(main.id)?;
+    ran(&place, &server, &container(1, &["write", "/data/a/new", "of both"]))?;
+    assert_eq!(ran(&place, &server, &container(2, &["cat", "/data/a/new"]))?, ["of both"]);
+    assert!(server.spawner.upper(1, 1).is_err(), "one still runs");
+    server.spawner.kill_pod(1)?;
+    server.exit(main.id)?;
+    assert_eq!(read(server.spawner.upper(1, 1)?, "a/new")?, "of both");
+    Ok(server.spawner.release_pod(1)?)
+}
+
+pub(crate) fn a_runtime_has_a_layered_volume() -> Outcome {
+    runtimes::each(|place, server, runtime, n| {
+        let volume = source(&lower(place)?, Some(Upper::Memory(BOUND)));
+        let spec =
+            with_volume(probe(place, n, &["write", "/data/a/new", "by it"]), "/data", volume.clone(), None);
+        let lines = ran(place, server, &runtimes::by(runtime, spec))?;
+        assert_eq!(lines.last().map(String::as_str), Some("write allowed"), "{lines:?}");
+        assert_eq!(read(server.spawner.upper(n, 1)?, "a/new")?, "by it");
+        server.spawner.release_pod(n)?;
+        let look = with_volume(probe(place, n + 1, &["cat", "/proc/self/mountinfo"]), "/data", volume, None);
+        let lines = printed(place, server, &runtimes::by(runtime, look))?;
+        let mount = lines.iter().find(|line| line.split(' ').nth(4) == Some("/data")).ok_or("no mount")?;
+        for option in ["nosuid", "nodev", "noexec"] {
+            assert!(mount.contains(option), "{mount}");
+        }
+        Ok(())
+    })
+}
