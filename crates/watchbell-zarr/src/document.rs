@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use crate::metadata::Format;
+
 pub(crate) const ZARR_JSON: &str = "zarr.json";
 pub(crate) const V2_ARRAY: &str = ".zarray";
 pub(crate) const V2_GROUP: &str = ".zgroup";
@@ -87,6 +89,24 @@ fn show_literals(mut text: String) -> String {
         text = text.replace(&format!("\"{MARK}{word}\""), word);
     }
     text
+}
+
+/// What a document repeats of those below it, by their place from there (v3: a node's path, v2: a document's key).
+pub(crate) fn copies(format: Format, of: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    let within = match format {
+        Format::V3 => of.get("consolidated_metadata")?.as_object()?,
+        Format::V2 => of,
+    };
+    within.get("metadata")?.as_object()
+}
+
+/// The same, to be replaced.
+pub(crate) fn copies_mut(format: Format, of: &mut Map<String, Value>) -> Option<&mut Map<String, Value>> {
+    let within = match format {
+        Format::V3 => of.get_mut("consolidated_metadata")?.as_object_mut()?,
+        Format::V2 => of,
+    };
+    within.get_mut("metadata")?.as_object_mut()
 }
 
 /// The fields of one document, with its key for the errors.

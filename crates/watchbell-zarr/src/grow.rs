@@ -80,18 +80,7 @@ pub fn grow(documents: &BTreeMap<String, Vec<u8>>, extend: &Extend) -> Result<(H
         changed.insert(key, fields);
     }
     if hierarchy.is_consolidated {
-        let (key, format) = match hierarchy.format {
-            Format::V3 => (document::ZARR_JSON, Format::V3),
-            Format::V2 => (document::V2_CONSOLIDATED, Format::V2),
-        };
-        if let Some(bytes) = documents.get(key) {
-            let mut root = match changed.remove(key) {
-                Some(root) => root,
-                None => document::read(key, bytes)?,
-            };
-            repeat(key, &mut root, format, &axes, new_length)?;
-            changed.insert(key.to_owned(), root);
-        }
+        repeat(documents, hierarchy.format, &mut changed)?;
     }
     let mut written = BTreeMap::new();
     let mut after = documents.clone();
@@ -118,29 +107,40 @@ fn set_lengths(
     Ok(())
 }
 
-/// The same in the copies that the root holds. A copy that is not there is no harm: a reader then looks at the document.
+/// Makes what groups repeat of the documents below them anew, out of those documents. What is not repeated stays so.
 fn repeat(
-    key: &str,
-    root: &mut Map<String, Value>,
+    documents: &BTreeMap<String, Vec<u8>>,
     format: Format,
-    axes: &BTreeMap<&NodePath, Vec<usize>>,
-    length: u64,
+    changed: &mut BTreeMap<String, Map<String, Value>>,
 ) -> Result<(), DocumentError> {
-    let within = match format {
-        Format::V3 => root.get_mut("consolidated_metadata").and_then(Value::as_object_mut),
-        Format::V2 => Some(root),
-    };
-    let Some(copies) = within.and_then(|of| of.get_mut("metadata")).and_then(Value::as_object_mut) else {
-        return Ok(());
-    };
-    for (path, axes) in axes {
-        let name = match format {
-            Format::V3 => path.as_str().to_owned(),
-            Format::V2 => path.key(document::V2_ARRAY),
+    let repeats = |key: &&String| format == Format::V3 || key.ends_with(document::V2_CONSOLIDATED);
+    for key in documents.keys().filter(repeats) {
+        let read = |key: &String| match (changed.get(key), documents.get(key)) {
+            (Some(fields), _) => Ok(Some(fields.clone())),
+            (None, Some(bytes)) => document::read(key, bytes).map(Some),
+            (None, None) => Ok(None),
         };
-        if let Some(copy) = copies.get_mut(&name).and_then(Value::as_object_mut) {
-            set_lengths(key, copy, axes, length)?;
+        let Some(mut fields) = read(key)? else { continue };
+        let Some(copies) = document::copies_mut(format, &mut fields) else { continue };
+        let base = key.rsplit_once('/').map_or(String::new(), |(base, _)| format!("{base}/"));
+        for (place, copy) in copies.iter_mut() {
+            let of = match format {
+                Format::V3 => format!("{base}{place}/{}", document::ZARR_JSON),
+                Format::V2 => format!("{base}{place}"),
+            };
+            let Some(mut now) = read(&of)? else { continue };
+            // A copy of a group says that nothing is repeated in it: this is the place of that.
+            let within = copy.as_object_mut().and_then(|copy| copy.shift_remove(CONSOLIDATED));
+            now.shift_remove(CONSOLIDATED);
+            now.extend(within.map(|within| (CONSOLIDATED.to_owned(), within)));
+            *copy = Value::Object(now);
+        }
+        let is_other = document::read(key, documents.get(key).map_or(&[][..], Vec::as_slice))? != fields;
+        if is_other {
+            changed.insert(key.clone(), fields);
         }
     }
     Ok(())
 }
+
+const CONSOLIDATED: &str = "consolidated_metadata";

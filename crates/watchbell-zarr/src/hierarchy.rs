@@ -5,6 +5,9 @@ use crate::key::Parsed;
 use crate::metadata::{self, ArrayMetadata, Format, Node};
 use crate::path::{NodePath, PathError};
 
+/// All documents of a hierarchy together: they are read whole.
+pub const MAX_DOCUMENT_BYTES: u64 = 128 << 20;
+
 /// A hierarchy of more nodes is refused.
 pub const MAX_NODES: usize = 20_000;
 
@@ -13,7 +16,7 @@ pub const MAX_NODES: usize = 20_000;
 pub struct Hierarchy {
     pub format: Format,
     pub nodes: BTreeMap<NodePath, Node>,
-    /// The root repeats all documents; whoever changes one must change the other.
+    /// A group repeats the documents below it; whoever changes one must change the other.
     pub is_consolidated: bool,
 }
 
@@ -31,6 +34,15 @@ pub enum HierarchyError {
     BelowArray { below: NodePath, array: NodePath },
     #[error("node {0} is both an array and a group")]
     TwoKinds(NodePath),
+    #[error(
+        "the documents have more than {MAX_DOCUMENT_BYTES} bytes together; give parts of the hierarchy arrays of their own"
+    )]
+    TooMuch,
+    #[error(
+        "{key} repeats the metadata of {node} and is out of date: {problem}; consolidate the metadata again, \
+         as `zarr.consolidate_metadata` does, or take the consolidated metadata out"
+    )]
+    Stale { key: String, node: NodePath, problem: &'static str },
     #[error(transparent)]
     Path(#[from] PathError),
     #[error(transparent)]
@@ -49,7 +61,12 @@ impl Hierarchy {
     ) -> Result<Self, HierarchyError> {
         let mut v3 = BTreeMap::new();
         let mut v2 = BTreeMap::new();
+        let mut total = 0u64;
         for (key, bytes) in documents {
+            total = total.saturating_add(bytes.len() as u64);
+            if total > MAX_DOCUMENT_BYTES {
+                return Err(HierarchyError::TooMuch);
+            }
             let (path, name) = key.rsplit_once('/').unwrap_or(("", key));
             let path = NodePath::new(path)?;
             if name == document::ZARR_JSON {
@@ -132,8 +149,17 @@ fn read_v3(documents: &BTreeMap<NodePath, (&str, &[u8])>) -> Result<Hierarchy, H
     let (mut nodes, mut is_consolidated) = (BTreeMap::new(), false);
     for (path, (key, bytes)) in documents {
         let of = document::read(key, bytes)?;
-        is_consolidated |= path.is_root() && of.get("consolidated_metadata").is_some_and(|v| !v.is_null());
+        is_consolidated |= document::copies(Format::V3, &of).is_some();
         nodes.insert(path.clone(), metadata::v3_node(Fields { key, of: &of })?);
+    }
+    // A reader believes the copies: they must lead it to the same chunks.
+    for (path, (key, bytes)) in documents.iter().filter(|_| is_consolidated) {
+        let of = document::read(key, bytes)?;
+        for (name, copy) in document::copies(Format::V3, &of).into_iter().flatten() {
+            let below = NodePath::new(&path.key(name))?;
+            let of = copy.as_object().ok_or_else(|| no_object(key, name))?;
+            compare(key, &nodes, below, &metadata::v3_node(Fields { key, of })?)?;
+        }
     }
     Ok(Hierarchy { format: Format::V3, nodes, is_consolidated })
 }
@@ -155,7 +181,7 @@ fn read_v2(documents: &V2Documents<'_>) -> Result<Hierarchy, HierarchyError> {
                 Node::Group
             }
             name => {
-                is_consolidated |= name == document::V2_CONSOLIDATED && path.is_root();
+                is_consolidated |= name == document::V2_CONSOLIDATED;
                 continue;
             }
         };
@@ -163,5 +189,47 @@ fn read_v2(documents: &V2Documents<'_>) -> Result<Hierarchy, HierarchyError> {
             return Err(HierarchyError::TwoKinds(path.clone()));
         }
     }
+    for ((path, name), (key, bytes)) in documents {
+        if *name != document::V2_CONSOLIDATED {
+            continue;
+        }
+        let of = document::read(key, bytes)?;
+        let Some(copies) = document::copies(Format::V2, &of) else { continue };
+        for (name, copy) in copies {
+            let (below, name) = name.rsplit_once('/').unwrap_or(("", name));
+            let of = Fields { key, of: copy.as_object().ok_or_else(|| no_object(key, name))? };
+            let node = match name {
+                document::V2_ARRAY => {
+                    let beside = if below.is_empty() { String::new() } else { format!("{below}/") };
+                    let attributes = copies.get(&format!("{beside}{}", document::V2_ATTRIBUTES));
+                    let attributes = attributes.and_then(serde_json::Value::as_object);
+                    Node::Array(metadata::v2_array(of, attributes.map(|of| Fields { key, of }))?)
+                }
+                document::V2_GROUP => Node::Group,
+                _ => continue,
+            };
+            compare(key, &nodes, NodePath::new(&path.key(below))?, &node)?;
+        }
+    }
     Ok(Hierarchy { format: Format::V2, nodes, is_consolidated })
+}
+
+fn no_object(key: &str, name: &str) -> DocumentError {
+    let field = format!("metadata.{name}");
+    DocumentError::Field { key: key.to_owned(), field, problem: "must be an object".to_owned() }
+}
+
+/// A copy that is not there is no harm: a reader then looks at the document.
+fn compare(
+    key: &str,
+    nodes: &BTreeMap<NodePath, Node>,
+    node: NodePath,
+    copy: &Node,
+) -> Result<(), HierarchyError> {
+    let problem = match nodes.get(&node) {
+        None => "there is no such node",
+        Some(found) if found != copy => "its shape, chunks, dimensions or kind are others",
+        Some(_) => return Ok(()),
+    };
+    Err(HierarchyError::Stale { key: key.to_owned(), node, problem })
 }

@@ -39,6 +39,22 @@ impl KeyEncoding {
     }
 }
 
+impl KeyEncoding {
+    /// The directory of the chunks of an array of so many dimensions whose numbers begin with `front`; nothing where there is none.
+    pub(crate) fn directory(self, front: &[u64], dimensions: usize) -> Option<String> {
+        if front.len() >= dimensions {
+            return None;
+        }
+        let numbers = || front.iter().map(u64::to_string).collect::<Vec<_>>().join("/");
+        match self {
+            Self::Default { separator: '/' } if front.is_empty() => Some("c".to_owned()),
+            Self::Default { separator: '/' } => Some(format!("c/{}", numbers())),
+            Self::V2 { separator: '/' } if !front.is_empty() => Some(numbers()),
+            Self::Default { .. } | Self::V2 { .. } => None,
+        }
+    }
+}
+
 impl ArrayMetadata {
     /// What `key` (behind this array's path) names. `encode` and this are each other's inverse on the grid, and two keys never
     /// name one chunk.

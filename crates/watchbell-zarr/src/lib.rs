@@ -25,12 +25,12 @@ mod rule;
 
 pub use document::DocumentError;
 pub use grow::{GrowError, Grown, grow};
-pub use hierarchy::{Hierarchy, HierarchyError, MAX_NODES};
+pub use hierarchy::{Hierarchy, HierarchyError, MAX_DOCUMENT_BYTES, MAX_NODES};
 pub use judge::{Entry, EntryKind, Judge, Verdict, Violation};
 pub use key::{ChunkKey, KeyEncoding, Parsed};
 pub use metadata::{ArrayMetadata, Format, MAX_DIMENSIONS, Node};
 pub use path::{NodePath, PathError};
-pub use plan::{DimensionRange, Owner, Plan, PlanError, plan};
+pub use plan::{DimensionRange, MAX_INDICES, MAX_OWNED, Owner, Plan, PlanError, plan};
 pub use rule::{Extend, Mode, OnConflict, ReadScope, Region, RuleError, Split, Upper, Use, uses};
 
 #[cfg(test)]

@@ -100,7 +100,46 @@ pub enum PlanError {
     Overlap { array: NodePath, first: u32, second: u32, at: String },
     #[error("the parts of {dimension:?} that hold whole chunks of all arrays would be too long to count")]
     TooLarge { dimension: String },
+    #[error(
+        "{array} has no dimension {dimension:?}, along which the run makes arrays longer: nothing of it is new; leave it out of \
+         variables"
+    )]
+    NotGrown { array: NodePath, dimension: String },
+    #[error(
+        "no array has both the dimension {dimension:?} and {grown:?}, along which the run makes arrays longer"
+    )]
+    NothingGrown { dimension: String, grown: String },
+    #[error(
+        "index {index}: {array} was {old_length} elements long along {dimension:?} before the growth: [{start}, {stop}) takes \
+         chunks that hold older elements alone; begin at {first} or later"
+    )]
+    BeforeGrowth {
+        index: u32,
+        array: NodePath,
+        dimension: String,
+        old_length: u64,
+        start: u64,
+        stop: u64,
+        first: u64,
+    },
+    #[error(
+        "an index would own {owned} chunks and directories, and at most {MAX_OWNED} are handled: split finer, or name fewer \
+         arrays in variables"
+    )]
+    TooManyOwned { owned: u128 },
+    #[error("the split makes {planned} indices, and at most {MAX_INDICES} are handled: own larger parts")]
+    TooManyIndices { planned: u64 },
+    #[error(
+        "{regions} regions of {arrays} arrays are more than can be compared: name fewer arrays in variables, or state fewer \
+         regions"
+    )]
+    TooManyRegions { regions: usize, arrays: usize },
 }
+
+/// Chunks, and directories that they lie in, of one index. What an attempt left is judged name by name.
+pub const MAX_OWNED: u128 = 1 << 22;
+/// Far more than a Job has.
+pub const MAX_INDICES: u64 = 1_000_000;
 
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 12;
@@ -112,17 +151,20 @@ fn list(names: &[String]) -> String {
 /// How an index's elements are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Elements {
-    /// Those of this array's box, of all or one of its dimensions.
+    /// Those of this array's box, of all or some of its dimensions, each from its `floor` on: a chunk that holds the edge before
+    /// a growth may begin earlier in one array than in another.
     Of {
         array: NodePath,
         axes: Vec<usize>,
+        floor: Vec<u64>,
     },
     Regions(Vec<Vec<DimensionRange>>),
 }
 
 /// Divides a hierarchy's chunks among `completions` indices. `variables` are the arrays to be written; without them it is all
 /// that the split can divide, less coordinates where each chunk is its own index. Of a hierarchy that has `grown`, what is new
-/// is divided; the chunk that holds the old edge counts as new, because its elements are written with it.
+/// is divided, whatever dimension the split is along; the chunk that holds the old edge counts as new, because its elements are
+/// written with it.
 pub fn plan(
     hierarchy: &Hierarchy,
     split: &Split,
@@ -140,17 +182,100 @@ pub fn plan(
         Split::PerChunk | Split::PerShard => {
             by_chunk(hierarchy, matches!(split, Split::PerShard), &variables, grown)?
         }
-        Split::Explicit(list) => regions::by_region(hierarchy, list, &variables)?,
+        Split::Explicit(list) => regions::by_region(hierarchy, list, &variables, grown)?,
     };
+    if planned > MAX_INDICES {
+        return Err(PlanError::TooManyIndices { planned });
+    }
+    check_owned(hierarchy, &layouts)?;
     if planned != u64::from(completions) {
         return Err(PlanError::Completions { planned, completions });
     }
     Ok(Plan { completions, hierarchy: hierarchy.clone(), layouts, elements })
 }
 
+/// Refuses a plan whose keys and directories nobody could list.
+fn check_owned(hierarchy: &Hierarchy, layouts: &BTreeMap<NodePath, Layout>) -> Result<(), PlanError> {
+    let mut owned: Vec<u128> = Vec::new();
+    for (path, layout) in layouts {
+        let Some(array) = hierarchy.array(path) else { continue };
+        for (index, lengths) in layout.largest(&array.grid_shape()).into_iter().enumerate() {
+            // A chunk lies below a directory for each number but the last, or below none.
+            let mut names = 1u128;
+            let mut all = 1u128;
+            for length in lengths {
+                names = names.saturating_mul(u128::from(length));
+                all = all.saturating_add(names);
+            }
+            if owned.len() <= index {
+                owned.push(0);
+            }
+            owned[index] = owned[index].saturating_add(all);
+        }
+    }
+    // Some layouts say what each index has, the others what the largest has.
+    match owned.into_iter().max() {
+        Some(owned) if owned > MAX_OWNED => Err(PlanError::TooManyOwned { owned }),
+        _ => Ok(()),
+    }
+}
+
+/// Of each axis the first chunk that may be owned; nothing of an array that a growth leaves as it was.
+fn first_new(
+    path: &NodePath,
+    array: &ArrayMetadata,
+    grown: Option<&Grown>,
+) -> Result<Option<Vec<u64>>, PlanError> {
+    let mut from = vec![0; array.shape.len()];
+    let Some(grown) = grown else { return Ok(Some(from)) };
+    let Some(axis) = axis_of(path, array, &grown.dimension)? else { return Ok(None) };
+    from[axis] = grown.old_length / array.chunk_shape[axis];
+    Ok(Some(from))
+}
+
+/// The arrays with their [`first_new`], without those that have nothing new; a named one must have it.
+fn with_new<'a, T>(
+    arrays: Vec<(&'a NodePath, &'a ArrayMetadata, T)>,
+    grown: Option<&Grown>,
+    are_named: bool,
+    dimension: &str,
+) -> Result<WithNew<'a, T>, PlanError> {
+    let mut found = Vec::with_capacity(arrays.len());
+    for (path, array, rest) in arrays {
+        match (first_new(path, array, grown)?, grown) {
+            (Some(from), _) => found.push((path, array, rest, from)),
+            (None, Some(grown)) if are_named => {
+                return Err(PlanError::NotGrown { array: path.clone(), dimension: grown.dimension.clone() });
+            }
+            (None, _) => {}
+        }
+    }
+    match grown {
+        Some(grown) if found.is_empty() => {
+            Err(PlanError::NothingGrown { dimension: dimension.to_owned(), grown: grown.dimension.clone() })
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Where the new elements begin along the grown dimension, so that who writes from there touches no older chunk of any array.
+fn new_floor<'a>(
+    arrays: impl Iterator<Item = (&'a ArrayMetadata, &'a Vec<u64>)>,
+    grown: Option<&Grown>,
+) -> u64 {
+    let Some(grown) = grown else { return 0 };
+    let of = |(array, from): (&ArrayMetadata, &Vec<u64>)| {
+        let axis = array.axis(&grown.dimension)?;
+        Some(from[axis].saturating_mul(array.chunk_shape[axis]))
+    };
+    arrays.filter_map(of).max().unwrap_or(0)
+}
+
 type Arrays<'a> = Vec<(&'a NodePath, &'a ArrayMetadata)>;
 /// With the places of the dimensions that were asked for.
 type ArraysAlong<'a> = Vec<(&'a NodePath, &'a ArrayMetadata, Vec<usize>)>;
+/// With the first chunk of each dimension that is new.
+type WithNew<'a, T> = Vec<(&'a NodePath, &'a ArrayMetadata, T, Vec<u64>)>;
 type Made = (BTreeMap<NodePath, Layout>, Elements, u64);
 
 fn variable<'a>(hierarchy: &'a Hierarchy, path: &NodePath) -> Result<&'a ArrayMetadata, PlanError> {
@@ -219,39 +344,53 @@ fn by_dimension<'a>(
     grown: Option<&Grown>,
 ) -> Result<Made, PlanError> {
     let arrays = arrays_with(hierarchy, &[dimension], variables)?;
-    let of_axis: Vec<_> = arrays.iter().map(|(path, array, axes)| (*path, *array, axes[0])).collect();
-    let (first, first_array, first_axis) = of_axis[0];
+    let arrays = with_new(arrays, grown, !variables.is_empty(), dimension)?;
+    let (first, first_array, first_axes, _) = &arrays[0];
+    let first_axis = first_axes[0];
     let length = first_array.shape[first_axis];
     let mut unit = 1u64;
-    for (path, array, axis) in &of_axis {
-        if array.shape[*axis] != length {
+    for (path, array, axes, _) in &arrays {
+        let axis = axes[0];
+        if array.shape[axis] != length {
             return Err(PlanError::Lengths {
                 dimension: dimension.to_owned(),
-                first: first.clone(),
+                first: (*first).clone(),
                 first_length: length,
                 second: (*path).clone(),
-                second_length: array.shape[*axis],
+                second_length: array.shape[axis],
             });
         }
-        let chunk = array.chunk_shape[*axis];
+        let chunk = array.chunk_shape[axis];
         unit = (unit / gcd(unit, chunk))
             .checked_mul(chunk)
             .ok_or_else(|| PlanError::TooLarge { dimension: dimension.to_owned() })?;
     }
-    let first_new = grown.filter(|g| g.dimension == dimension).map_or(0, |g| g.old_length / unit);
-    let units = length.div_ceil(unit) - first_new;
+    let first_unit = grown.filter(|g| g.dimension == dimension).map_or(0, |g| g.old_length / unit);
+    let units = length.div_ceil(unit).saturating_sub(first_unit);
     if units == 0 {
         return Err(PlanError::Empty { dimension: dimension.to_owned() });
     }
     if u64::from(into) > units {
         return Err(PlanError::TooFine { dimension: dimension.to_owned(), into, units, unit });
     }
-    let mut layouts = BTreeMap::new();
-    for (path, array, axis) in of_axis {
-        let rows = unit / array.chunk_shape[axis];
-        layouts.insert(path.clone(), Layout::Rows { axis, rows, first: first_new, units, into });
+    // The split's dimension first, then the one that has grown.
+    let floor = new_floor(arrays.iter().map(|(_, array, _, from)| (*array, from)), grown);
+    let (mut axes, mut floors) = (vec![first_axis], vec![0]);
+    match grown {
+        Some(grown) if grown.dimension == dimension => floors[0] = floor,
+        Some(grown) => {
+            axes.extend(first_array.axis(&grown.dimension));
+            floors.push(floor);
+        }
+        None => {}
     }
-    let elements = Elements::Of { array: first.clone(), axes: vec![first_axis] };
+    let elements = Elements::Of { array: (*first).clone(), axes, floor: floors };
+    let mut layouts = BTreeMap::new();
+    for (path, array, axes, from) in arrays {
+        let axis = axes[0];
+        let rows = unit / array.chunk_shape[axis];
+        layouts.insert(path.clone(), Layout::Rows { axis, rows, first: first_unit, units, into, from });
+    }
     Ok((layouts, elements, u64::from(into)))
 }
 
@@ -280,8 +419,10 @@ fn by_chunk<'a>(
     if arrays.is_empty() {
         arrays = hierarchy.arrays().collect();
     }
-    let (first, model) = arrays[0];
-    for (path, array) in &arrays {
+    let arrays = arrays.into_iter().map(|(path, array)| (path, array, ())).collect();
+    let arrays = with_new(arrays, grown, !variables.is_empty(), "of chunks")?;
+    let (first, model, (), from) = &arrays[0];
+    for (path, array, (), new) in &arrays {
         match (per_shard, array.is_sharded()) {
             (false, true) => {
                 return Err(PlanError::Sharded { array: (*path).clone(), shard: array.chunk_shape.clone() });
@@ -289,27 +430,23 @@ fn by_chunk<'a>(
             (true, false) => return Err(PlanError::NotSharded { array: (*path).clone() }),
             _ => {}
         }
-        if (&array.shape, &array.chunk_shape) != (&model.shape, &model.chunk_shape) {
-            return Err(PlanError::Grids { first: first.clone(), second: (*path).clone() });
+        if (&array.shape, &array.chunk_shape, new) != (&model.shape, &model.chunk_shape, from) {
+            return Err(PlanError::Grids { first: (*first).clone(), second: (*path).clone() });
         }
     }
-    let mut from = vec![0; model.shape.len()];
-    if let Some(grown) = grown
-        && let Some(axis) = axis_of(first, model, &grown.dimension)?
-    {
-        from[axis] = grown.old_length / model.chunk_shape[axis];
-    }
     let until = model.grid_shape();
-    let planned = from.iter().zip(&until).try_fold(1u64, |n, (from, until)| n.checked_mul(until - from));
+    let of_axis = |(from, until): (&u64, &u64)| until.saturating_sub(*from);
+    let planned = from.iter().zip(&until).map(of_axis).try_fold(1u64, u64::checked_mul);
     let planned = planned.unwrap_or(u64::MAX);
     if planned == 0 {
         return Err(PlanError::Empty { dimension: first.to_string() });
     }
+    let axes = 0..model.shape.len();
+    let elements = Elements::Of { array: (*first).clone(), floor: vec![0; axes.len()], axes: axes.collect() };
     let layouts = arrays
         .iter()
-        .map(|(path, _)| ((*path).clone(), Layout::Chunks { from: from.clone(), until: until.clone() }))
+        .map(|(path, ..)| ((*path).clone(), Layout::Chunks { from: from.clone(), until: until.clone() }))
         .collect();
-    let elements = Elements::Of { array: first.clone(), axes: (0..model.shape.len()).collect() };
     Ok((layouts, elements, planned))
 }
 
@@ -346,8 +483,13 @@ impl Plan {
 
     /// How many chunks an index owns.
     pub fn count(&self, index: u32) -> u64 {
+        // No more than MAX_OWNED, which `plan` has made sure of.
         let of = |(path, layout): (&NodePath, &Layout)| {
-            layout.ranges(index, &self.grid(path)).iter().map(|r| r.end - r.start).product::<u64>()
+            layout
+                .ranges(index, &self.grid(path))
+                .iter()
+                .map(|r| r.end.saturating_sub(r.start))
+                .product::<u64>()
         };
         self.layouts.iter().map(of).sum()
     }
@@ -364,13 +506,21 @@ impl Plan {
     /// The directories that an index's keys lie in, without the root, each once, parents first.
     pub fn parents(&self, index: u32) -> Vec<String> {
         let mut found = std::collections::BTreeSet::new();
-        for key in self.keys(index) {
-            let mut end = key.rfind('/');
-            while let Some(at) = end {
-                if !found.insert(key[..at].to_owned()) {
-                    break;
+        for (path, layout) in &self.layouts {
+            let Some(array) = self.hierarchy.array(path) else { continue };
+            let ranges = layout.ranges(index, &array.grid_shape());
+            if ranges.iter().any(Range::is_empty) {
+                continue;
+            }
+            let mut above = Some(path.clone());
+            while let Some(node) = above.filter(|node| !node.is_root()) {
+                above = node.parent();
+                found.insert(node.as_str().to_owned());
+            }
+            for numbers in 0..ranges.len().max(1) {
+                for front in chunks(ranges[..numbers.min(ranges.len())].to_vec()) {
+                    found.extend(array.encoding.directory(&front, ranges.len()).map(|rest| path.key(&rest)));
                 }
-                end = key[..at].rfind('/');
             }
         }
         found.into_iter().collect()
@@ -380,21 +530,21 @@ impl Plan {
     pub fn elements(&self, index: u32) -> Vec<DimensionRange> {
         match &self.elements {
             Elements::Regions(regions) => regions.get(index as usize).cloned().unwrap_or_default(),
-            Elements::Of { array, axes } => {
+            Elements::Of { array, axes, floor } => {
                 let (Some(layout), Some(metadata)) = (self.layouts.get(array), self.hierarchy.array(array))
                 else {
                     return Vec::new();
                 };
                 let ranges = layout.ranges(index, &metadata.grid_shape());
-                let of = |axis: &usize| {
+                let of = |(axis, floor): (&usize, &u64)| {
                     let (chunk, length) = (metadata.chunk_shape[*axis], metadata.shape[*axis]);
                     DimensionRange {
                         dimension: metadata.axis_name(*axis),
-                        start: ranges[*axis].start.saturating_mul(chunk).min(length),
+                        start: ranges[*axis].start.saturating_mul(chunk).max(*floor).min(length),
                         stop: ranges[*axis].end.saturating_mul(chunk).min(length),
                     }
                 };
-                axes.iter().map(of).collect()
+                axes.iter().zip(floor).map(of).collect()
             }
         }
     }

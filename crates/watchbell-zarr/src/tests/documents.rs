@@ -146,15 +146,12 @@ fn growth_changes_lengths_and_nothing_else() {
     "kind": "inline",
     "must_understand": false,
     "metadata": {
-      "x": {
-        "shape": [
-          100,
-          10
-        ]
-      }
+      "x": COPY
     }
   }
 }"#;
+    let indented = |array: &Value| serde_json::to_string_pretty(array).unwrap().replace('\n', "\n      ");
+    let text = &text.replace("COPY", &indented(&array_v3()));
     let of = |text: &str| text.as_bytes().to_vec();
     let documents = BTreeMap::from([
         ("zarr.json".to_owned(), of(text)),
@@ -168,7 +165,62 @@ fn growth_changes_lengths_and_nothing_else() {
     assert_eq!(hierarchy.array(&NodePath::new("x").unwrap()).unwrap().shape, [124, 10]);
     let root = String::from_utf8(grown.documents["zarr.json"].clone()).unwrap();
     assert_eq!(root, text.replace("100,", "124,").replace("1.50", "1.5"));
+    // Of a copy that leads a reader elsewhere nobody may be the owner.
+    let stale = BTreeMap::from([
+        ("zarr.json".to_owned(), of(&root)),
+        ("x/zarr.json".to_owned(), of(&array_v3().to_string())),
+    ]);
+    let error = grow(&stale, &extend("time", 1)).unwrap_err().to_string();
+    assert!(
+        error.starts_with("zarr.json repeats the metadata of /x and is out of date: its shape"),
+        "{error}"
+    );
     let error = grow(&documents, &extend("depth", 1)).unwrap_err().to_string();
     assert_eq!(error, "no array has a dimension \"depth\" to extend");
     assert!(grow(&documents, &extend("time", u64::MAX)).is_err());
+}
+
+/// Every group may repeat what is below it, in both formats, and all copies grow.
+#[test]
+fn growth_reaches_every_copy() {
+    let group = |below: Value| {
+        json!({"zarr_format": 3, "node_type": "group", "consolidated_metadata":
+            {"kind": "inline", "must_understand": false, "metadata": below}})
+    };
+    let plain = json!({"zarr_format": 3, "node_type": "group"});
+    let mut stale = array_v3();
+    stale["attributes"] = json!({"was": "changed since"});
+    let v2 = json!({"zarr_format": 2, "shape": [100, 10], "chunks": [24, 5]});
+    let (names, v2_group) = (json!({"_ARRAY_DIMENSIONS": ["time", "lat"]}), json!({"zarr_format": 2}));
+    let formats = [
+        BTreeMap::from([
+            ("zarr.json", group(json!({"g": group(json!({})), "g/x": stale}))),
+            ("g/zarr.json", group(json!({"x": array_v3()}))),
+            ("g/x/zarr.json", array_v3()),
+            ("h/zarr.json", plain),
+        ]),
+        BTreeMap::from([
+            (".zgroup", v2_group.clone()),
+            ("x/.zarray", v2.clone()),
+            ("x/.zattrs", names.clone()),
+            (
+                ".zmetadata",
+                json!({"zarr_consolidated_format": 1, "metadata":
+                {".zgroup": v2_group, "x/.zarray": v2, "x/.zattrs": names}}),
+            ),
+        ]),
+    ];
+    for (documents, changed) in formats.into_iter().zip([3, 2]) {
+        let documents: BTreeMap<String, Vec<u8>> =
+            documents.into_iter().map(|(key, of)| (key.to_owned(), of.to_string().into_bytes())).collect();
+        let (_, grown) = grow(&documents, &Extend { dimension: "time".to_owned(), by: 7 }).unwrap();
+        assert_eq!(grown.documents.len(), changed);
+        for (key, bytes) in &grown.documents {
+            let text = String::from_utf8(bytes.clone()).unwrap();
+            assert!(
+                text.contains("107") && !text.contains("100") && !text.contains("since"),
+                "{key}: {text}"
+            );
+        }
+    }
 }

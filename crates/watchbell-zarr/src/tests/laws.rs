@@ -139,6 +139,79 @@ proptest! {
         }
     }
 
+    /// Whatever the dimension of the split: what is owned is new, all that is new is owned, and what is told to be an index's own
+    /// touches nothing else.
+    #[test]
+    fn with_growth_what_is_new_is_divided_and_nothing_else(
+        old in 0u64..20, by in 1u64..20, width in 1u64..8,
+        chunks in proptest::collection::vec((1u64..7, 1u64..4), 1..4), along in 0usize..2, into in 1u32..5, encoding in encoding(),
+    ) {
+        let names = ["a", "b", "c"];
+        let arrays = names.into_iter().zip(&chunks)
+            .map(|(name, (tall, wide))| (name, array(vec![old + by, width], vec![*tall, *wide], encoding)))
+            .collect();
+        let hierarchy = with_arrays(arrays);
+        let grown = crate::Grown { dimension: "d0".to_owned(), old_length: old, new_length: old + by, documents: Default::default() };
+        let split = Split::Dimension { dimension: format!("d{along}"), into };
+        let Ok(made) = plan(&hierarchy, &split, &[], Some(&grown), into) else { return Ok(()) };
+        for (path, array) in hierarchy.arrays() {
+            for place in places(&array.grid_shape()) {
+                let key = path.key(&array.encoding.encode(&place));
+                let is_new = (place[0] + 1) * array.chunk_shape[0] > old;
+                prop_assert_eq!(matches!(made.owner(&key), Owner::Index(_)), is_new, "{}", key);
+            }
+        }
+        for index in 0..into {
+            prop_assert!(made.count(index) > 0);
+            let elements = made.elements(index);
+            let of = |name: &str, length| elements.iter().find(|r| r.dimension == name).map_or((0, length), |r| (r.start, r.stop));
+            let (tall, wide) = (of("d0", old + by), of("d1", width));
+            for (path, array) in hierarchy.arrays() {
+                for place in places(&array.grid_shape()) {
+                    let meets = |axis: usize, (start, stop): (u64, u64)| {
+                        place[axis] * array.chunk_shape[axis] < stop && start < (place[axis] + 1) * array.chunk_shape[axis]
+                    };
+                    if meets(0, tall) && meets(1, wide) {
+                        prop_assert!(made.owns(index, path, &place));
+                    }
+                }
+            }
+            let keys: std::collections::BTreeSet<String> = made.keys(index).collect();
+            let mut parents = std::collections::BTreeSet::new();
+            for key in &keys {
+                parents.extend(key.match_indices('/').map(|(at, _)| key[..at].to_owned()));
+            }
+            prop_assert_eq!(made.parents(index), parents.into_iter().collect::<Vec<_>>());
+        }
+    }
+
+    /// Whatever a stranger's documents say, a plan ends soon, and what it gives can be listed.
+    #[test]
+    fn a_hostile_shape_makes_a_plan_that_can_be_listed_or_none(
+        shape in proptest::collection::vec(prop_oneof![0u64..9, any::<u64>().prop_map(|n| n >> 1)], 1..5),
+        chunk in proptest::collection::vec(prop_oneof![1u64..9, any::<u64>().prop_map(|n| (n >> 1).max(1))], 4),
+        into in 1u32..5, old in any::<u64>(), rule in 0usize..3, encoding in encoding(),
+    ) {
+        let chunk_shape = chunk[..shape.len()].to_vec();
+        let first = shape[0];
+        let hierarchy = with_arrays(vec![("a", array(shape, chunk_shape, encoding))]);
+        let split = match rule {
+            0 => Split::Dimension { dimension: "d0".to_owned(), into },
+            1 => Split::PerChunk,
+            _ => Split::Explicit(vec![Region::from([("d0".to_owned(), (0, first.max(1)))])]),
+        };
+        let grown = crate::Grown { dimension: "d0".to_owned(), old_length: old.min(first), new_length: first, documents: Default::default() };
+        for grown in [None, Some(&grown)] {
+            let completions = match plan(&hierarchy, &split, &[], grown, 0) {
+                Err(crate::PlanError::Completions { planned, .. }) => planned as u32,
+                _ => continue,
+            };
+            let made = plan(&hierarchy, &split, &[], grown, completions).unwrap();
+            prop_assert!(u128::from(made.count(0)) <= crate::MAX_OWNED);
+            made.elements(0);
+        }
+    }
+
     #[test]
     fn no_document_panics(text in "[\\[\\]{}:,\" a-zNI0-9.-]{0,60}") {
         let _ = Hierarchy::read([("zarr.json", text.as_bytes())]);

@@ -143,10 +143,78 @@ fn what_has_grown_is_what_is_split() {
     };
     let rule = split(r#"{"dim": "time", "into": 2}"#);
     let plan = plan(&weather(), &rule, &[], Some(&grown), 2).unwrap();
-    assert_eq!(elements(&plan, 0), [("time".to_owned(), 72, 96)]);
+    // From where on no older chunk of any array is touched: wind's begins at 84, and the others' at 72.
+    assert_eq!(elements(&plan, 0), [("time".to_owned(), 84, 96)]);
     assert_eq!(elements(&plan, 1), [("time".to_owned(), 96, 100)]);
     assert_eq!(plan.owner("temperature/c/2/0/0"), Owner::Nobody);
+    // The same part of a dimension holds an older chunk of an array with shorter ones: that is nobody's.
+    assert_eq!(plan.owner("wind/c/6/0/0"), Owner::Nobody);
+    assert_eq!(plan.owner("wind/c/7/0/0"), Owner::Index(0));
     let each = crate::plan(&weather(), &split(r#""perChunk""#), &[path_of("wind")], Some(&grown), 2).unwrap();
     assert_eq!(each.keys(0).collect::<Vec<_>>(), ["wind/c/7/0/0"]);
     assert_eq!(each.owner("wind/c/6/0/0"), Owner::Nobody);
+}
+
+#[test]
+fn along_another_dimension_what_has_grown_is_still_all_that_is_split() {
+    let grown = Grown {
+        dimension: "time".to_owned(),
+        old_length: 90,
+        new_length: 100,
+        documents: Default::default(),
+    };
+    let refused = |rule: &str, variables: &[&str], completions| {
+        let variables: Vec<_> = variables.iter().map(|path| path_of(path)).collect();
+        plan(&weather(), &split(rule), &variables, Some(&grown), completions).unwrap_err().to_string()
+    };
+    let by_lat = r#"{"dim": "lat", "into": 2}"#;
+    let temperature = [path_of("temperature")];
+    let made = plan(&weather(), &split(by_lat), &temperature, Some(&grown), 2).unwrap();
+    assert_eq!(made.keys(1).collect::<Vec<_>>(), ["temperature/c/3/1/0", "temperature/c/4/1/0"]);
+    assert_eq!(made.owner("temperature/c/2/1/0"), Owner::Nobody);
+    assert_eq!(elements(&made, 1), [("lat".to_owned(), 5, 10), ("time".to_owned(), 72, 100)]);
+    assert!(made.variables().all(|path| path.as_str() != "lat"));
+    let rule = r#"{"explicit": [{"lat": [0, 5]}, {"lat": [5, 10], "time": [72, 96]}]}"#;
+    let made = plan(&weather(), &split(rule), &temperature, Some(&grown), 2).unwrap();
+    assert_eq!(made.keys(0).collect::<Vec<_>>(), ["temperature/c/3/0/0", "temperature/c/4/0/0"]);
+    assert_eq!(made.keys(1).collect::<Vec<_>>(), ["temperature/c/3/1/0"]);
+    assert_eq!(elements(&made, 0), [("lat".to_owned(), 0, 5), ("time".to_owned(), 72, 100)]);
+    let cases: [(&str, &[&str], &str); 4] = [
+        (by_lat, &["lat"], "/lat has no dimension \"time\", along which the run makes arrays longer"),
+        (r#""perChunk""#, &["lat"], "/lat has no dimension \"time\""),
+        (
+            r#"{"explicit": [{"time": [0, 24]}]}"#,
+            &["temperature"],
+            "/temperature was 90 elements long along \"time\" before the growth: [0, 24) takes chunks that hold older elements \
+             alone; begin at 72 or later",
+        ),
+        (r#"{"dim": "depth", "into": 1}"#, &[], "no array has a dimension"),
+    ];
+    for (rule, variables, message) in cases {
+        let error = refused(rule, variables, 1);
+        assert!(error.contains(message), "{error} / {message}");
+    }
+    let apart = hierarchy(&[("t", &["time"], &[100], &[10]), ("l", &["lat"], &[10], &[1])]);
+    let error = plan(&apart, &split(by_lat), &[], Some(&grown), 2).unwrap_err().to_string();
+    assert!(error.starts_with("no array has both the dimension \"lat\" and \"time\""), "{error}");
+}
+
+#[test]
+fn what_nobody_could_list_is_refused() {
+    let long = 1u64 << 62;
+    let large =
+        hierarchy(&[("a", &["x", "y"], &[long, long], &[1, 1]), ("b", &["x", "y"], &[long, long], &[1, 1])]);
+    for rule in [r#"{"dim": "x", "into": 1000}"#, r#"{"explicit": [{"x": [0, 9]}]}"#] {
+        let error = refused(&large, rule, &[], 1000);
+        assert!(error.contains("and at most 4194304 are handled: split finer"), "{error}");
+    }
+    assert!(refused(&large, r#""perChunk""#, &[], 1).contains("and at most 1000000 are handled"));
+    let regions: Vec<String> = (0..10_000).map(|n| format!(r#"{{"x": [{n}, {}]}}"#, n + 1)).collect();
+    let rule = format!(r#"{{"explicit": [{}]}}"#, regions.join(","));
+    let names: Vec<String> = (0..200).map(|n| format!("a{n}")).collect();
+    let many: Vec<_> =
+        names.iter().map(|name| (name.as_str(), &["x"][..], &[10_000][..], &[1][..])).collect();
+    let error = refused(&hierarchy(&many), &rule, &[], 10_000);
+    assert!(error.starts_with("10000 regions of 200 arrays are more than can be compared"), "{error}");
+    made(&hierarchy(&many[..2]), &rule, &[], 10_000);
 }
