@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fd::AsFd as _;
+use rustix::fd::{AsFd as _, BorrowedFd};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use watchbell_zarr::{Hierarchy, Judge, Verdict, Violation};
@@ -182,18 +182,37 @@ impl Draft {
         if self.record.documents.is_empty() {
             return self.array.view(self.array.snapshot(self.record.base)?.manifest, &self.base);
         }
-        let path = self.dir.join("view");
+        self.own_view(&BTreeSet::new())
+    }
+
+    /// The same with these directories in it, which keys will lie in: a task need not make them.
+    pub fn view_with(&self, parents: &BTreeSet<String>) -> Result<PathBuf, Error> {
+        let mut missing: BTreeSet<&str> = parents.iter().map(String::as_str).collect();
+        for entry in &self.grown.entries {
+            let mut key = entry.key.as_str();
+            while !missing.is_empty()
+                && let Some((parent, _)) = key.rsplit_once('/')
+            {
+                missing.remove(parent);
+                key = parent;
+            }
+        }
+        if missing.is_empty() { self.view() } else { self.own_view(parents) }
+    }
+
+    fn own_view(&self, parents: &BTreeSet<String>) -> Result<PathBuf, Error> {
+        let path = self.dir.join(format!("{VIEW}{}", boot_id()));
         if !path.exists() {
             let staging = self.staging();
             let objects = Objects { array: &self.array, staging: Some(&staging) };
-            view::build(&self.array.disk, objects, self.grown.entries.iter(), &path)?;
+            view::build(&self.array.disk, objects, self.grown.entries.iter(), parents, &path)?;
         }
         Ok(path)
     }
 
     /// The same for an index that sees its own chunks alone: `owns` says of a key whether it is.
     pub fn view_of(&self, index: u32, owns: impl Fn(&str) -> bool) -> Result<PathBuf, Error> {
-        let views = self.dir.join("own");
+        let views = self.dir.join(format!("{OWN}{}", boot_id()));
         self.array.disk.make_dir(&views)?;
         let path = views.join(index.to_string());
         if !path.exists() {
@@ -201,7 +220,7 @@ impl Draft {
             let objects = Objects { array: &self.array, staging: Some(&staging) };
             let entries =
                 self.grown.entries.iter().filter(|e| Hierarchy::is_document(&e.key) || owns(&e.key));
-            view::build(&self.array.disk, objects, entries, &path)?;
+            view::build(&self.array.disk, objects, entries, &BTreeSet::new(), &path)?;
         }
         Ok(path)
     }
@@ -238,8 +257,7 @@ impl Draft {
         self.dir.join("indices").join(index.to_string())
     }
 
-    /// Judges and takes over what an attempt of an index left in `upper`, whose writers are all dead. All of it is durable when
-    /// this returns, or nothing of it counts. An index that is committed stays as it is: the first success is the one.
+    /// As [`Draft::commit_from`], of the directory at a path of ours.
     pub fn commit(
         &self,
         judge: &Judge<'_>,
@@ -247,14 +265,27 @@ impl Draft {
         upper: &Path,
         completeness: Completeness,
     ) -> Result<Committed, Error> {
+        self.commit_from(judge, attempt, walk::open_root(upper)?.as_fd(), completeness, u64::MAX)
+    }
+
+    /// Judges and takes over what an attempt of an index left in the directory `upper`, whose writers are all dead: at most
+    /// `max_bytes`. All of it is durable when this returns, or nothing of it counts. An index that is committed stays as it is:
+    /// the first success is the one.
+    pub fn commit_from(
+        &self,
+        judge: &Judge<'_>,
+        attempt: u32,
+        upper: BorrowedFd<'_>,
+        completeness: Completeness,
+        max_bytes: u64,
+    ) -> Result<Committed, Error> {
         let index = judge.index;
         if let Some(committed) = self.committed(index)? {
             return Ok(committed);
         }
         let shown = format!("the upper of index {index}");
-        let root = walk::open_root(upper)?;
         let (mut files, mut removed, mut first) = (Vec::new(), Vec::new(), None);
-        walk::walk(root.as_fd(), &shown, &mut |entry| {
+        walk::walk(upper, &shown, &mut |entry| {
             let verdict = match judge.judge(entry) {
                 Ok(verdict) => verdict,
                 // These say what the task meant to do; of the others the first is told.
@@ -279,6 +310,11 @@ impl Draft {
         if let Some(violation) = first {
             return Err(Error::Violation { index, violation });
         }
+        // As the files say, which may have holes: all of it would be read.
+        let bytes = files.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
+        if bytes > max_bytes {
+            return Err(Error::TooMuch { index, bytes, max: max_bytes });
+        }
         if let Completeness::Required = completeness {
             self.check_complete(judge, &files, &removed)?;
         }
@@ -289,7 +325,7 @@ impl Draft {
         let first = self.numbers.fetch_add(files.len() as u64, Ordering::Relaxed);
         let copy = |at: usize| {
             let (key, size) = &files[at];
-            let mut file = walk::open_file(root.as_fd(), key.as_bytes(), &shown, *size)?;
+            let mut file = walk::open_file(upper, key.as_bytes(), &shown, *size)?;
             object::copy(&self.array.disk, objects, &staging, &mut file, *size, key, first + at as u64)
         };
         let copies = in_parallel(files.len(), copy)?;
@@ -351,15 +387,28 @@ impl Draft {
                 self.array.disk.remove(&staging.join(name))?;
             }
         }
-        for dir in ["view", "own"] {
-            self.array.disk.remove_dir(&self.dir.join(dir))?;
-        }
-        for name in fs::read_dir(&self.dir).map_err(Error::io("list", &self.dir))?.flatten() {
-            if name.file_name().as_encoded_bytes().starts_with(REMOVED.as_bytes()) {
-                self.array.disk.remove_dir(&name.path())?;
+        // No sync made a view durable. One of this boot is whole, and tasks may be at work above it.
+        let boot_id = boot_id();
+        for name in names(&self.dir)? {
+            let of = [VIEW, OWN, PREVIEW].iter().find_map(|kind| name.strip_prefix(kind));
+            if name.starts_with(REMOVED) || of.is_some_and(|of| !of.starts_with(&boot_id)) {
+                self.array.disk.remove_dir(&self.dir.join(name))?;
             }
         }
         Ok(())
+    }
+}
+
+/// How the names of a draft's views begin. The boot of the machine in which they were made follows.
+const VIEW: &str = "view-";
+const OWN: &str = "own-";
+pub(crate) const PREVIEW: &str = "preview-";
+
+/// A machine that does not say which boot it is in makes each view anew.
+pub(crate) fn boot_id() -> String {
+    match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) => id.trim_end().to_owned(),
+        Err(_) => format!("{:016x}", view::random()),
     }
 }
 

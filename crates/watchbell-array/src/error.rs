@@ -34,6 +34,8 @@ pub enum Error {
         "index {index} was told to write {owned} chunks and {missing} of them are not there, the first is {first}"
     )]
     Incomplete { index: u32, owned: u64, missing: u64, first: String },
+    #[error("index {index} wrote {bytes} bytes, and its quota is {max}: raise quota in the annotation")]
+    TooMuch { index: u32, bytes: u64, max: u64 },
     #[error("indices {} are not committed", .0)]
     Unfinished(String),
     #[error(transparent)]

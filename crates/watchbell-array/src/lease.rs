@@ -57,6 +57,26 @@ impl Array {
         self.disk.replace(&path, &encode(&Lease { snapshot, kind: LeaseKind::Run }))
     }
 
+    /// The snapshot that a run keeps under this name.
+    pub fn leased(&self, name: &str) -> Result<Option<Digest>, Error> {
+        let path = self.dir.join("leases").join(valid_name(name)?);
+        let bytes = match read_bounded(&path, 1 << 16) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(None);
+            }
+            bytes => bytes?,
+        };
+        let lease: Lease = serde_json::from_slice(&bytes)
+            .map_err(|error| Error::Format { path, problem: error.to_string() })?;
+        Ok(Some(lease.snapshot))
+    }
+
+    /// The names under which runs keep snapshots.
+    pub fn lease_names(&self) -> Result<Vec<String>, Error> {
+        let names = names(&self.dir.join("leases"))?.into_iter();
+        Ok(names.filter(|name| !name.starts_with(READER) && !name.ends_with(UNFINISHED)).collect())
+    }
+
     pub fn give_back(&self, name: &str) -> Result<(), Error> {
         self.disk.remove(&self.dir.join("leases").join(valid_name(name)?))
     }

@@ -1,16 +1,19 @@
 //! Publication: from a draft to the next snapshot, in one change of one ref.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use watchbell_zarr::{Hierarchy, OnConflict};
 
 use crate::digest::Digest;
-use crate::draft::Draft;
+use crate::draft::{Draft, PREVIEW, boot_id};
 use crate::error::Error;
 use crate::manifest::{Manifest, Run};
+use crate::object::Objects;
 use crate::snapshot::{Change, Snapshot};
 use crate::store::Array;
 use crate::tree::difference;
+use crate::view;
 
 /// What was published.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,22 +55,7 @@ impl Draft {
         if let Some(done) = self.published()? {
             return Ok(done);
         }
-        let (mut written, mut removed) = (Written::new(), BTreeSet::new());
-        let mut missing = Vec::new();
-        for index in indices {
-            let Some(committed) = self.committed(*index)? else {
-                missing.push(index.to_string());
-                continue;
-            };
-            let by = (committed.index, committed.attempt);
-            written.extend(committed.written.into_iter().map(|(key, d, size)| (key, (d, size, by.0, by.1))));
-            removed.extend(committed.removed);
-        }
-        if !missing.is_empty() {
-            return Err(Error::Unfinished(missing.join(", ")));
-        }
-        let documents = &self.record.documents;
-        written.extend(documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, 0, 0))));
+        let (written, removed) = self.changes(indices)?;
         let before = if head == self.record.base {
             self.base.clone()
         } else {
@@ -84,6 +72,52 @@ impl Draft {
             message,
             now,
         )
+    }
+
+    /// Whether [`Draft::publish`] would end well now, but for the quota. Nothing is changed.
+    pub fn can_publish(&self, indices: &BTreeSet<u32>, on_conflict: OnConflict) -> Result<(), Error> {
+        let _lock = self.array.lock_shared()?;
+        let head = self.array.head()?.ok_or(Error::NoSnapshot)?;
+        if head == self.record.base || self.published()?.is_some() {
+            return self.changes(indices).map(drop);
+        }
+        let (written, removed) = self.changes(indices)?;
+        self.rebase(head, on_conflict, &written, &removed).map(drop)
+    }
+
+    /// The directory of what [`Draft::publish`] would make of these indices: for who looks at it before.
+    pub fn preview(&self, indices: &BTreeSet<u32>) -> Result<PathBuf, Error> {
+        let (written, removed) = self.changes(indices)?;
+        let after = self.base.with(&self.record.run, &removed, &written);
+        let digest = Digest::of(&after.encode());
+        let path = self.dir.join(format!("{PREVIEW}{}-{digest}", boot_id()));
+        if !path.exists() {
+            let staging = self.staging();
+            let objects = Objects { array: &self.array, staging: Some(&staging) };
+            view::build(&self.array.disk, objects, after.entries.iter(), &BTreeSet::new(), &path)?;
+        }
+        Ok(path)
+    }
+
+    /// What the run changes: all keys that were written, with who wrote them, and those that were removed.
+    fn changes(&self, indices: &BTreeSet<u32>) -> Result<(Written, BTreeSet<String>), Error> {
+        let (mut written, mut removed) = (Written::new(), BTreeSet::new());
+        let mut missing = Vec::new();
+        for index in indices {
+            let Some(committed) = self.committed(*index)? else {
+                missing.push(index.to_string());
+                continue;
+            };
+            let by = (committed.index, committed.attempt);
+            written.extend(committed.written.into_iter().map(|(key, d, size)| (key, (d, size, by.0, by.1))));
+            removed.extend(committed.removed);
+        }
+        if !missing.is_empty() {
+            return Err(Error::Unfinished(missing.join(", ")));
+        }
+        let documents = &self.record.documents;
+        written.extend(documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, 0, 0))));
+        Ok((written, removed))
     }
 
     /// The snapshot that this run has published already: a crash came between the head's change and the draft's end.
@@ -136,6 +170,18 @@ impl Draft {
 }
 
 impl Array {
+    /// The newest snapshot that a run published, of those that are kept.
+    pub fn published_by(&self, uid: &str) -> Result<Option<Publication>, Error> {
+        let mut found = None;
+        self.log(|digest, snapshot| {
+            if snapshot.by.uid == uid {
+                found = Some(Publication { digest, snapshot: snapshot.clone() });
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
     /// Makes a snapshot with the content of an older one, on top of the head: nothing that was published is lost. Nothing when the
     /// head has that content already.
     pub fn rollback(

@@ -1,6 +1,6 @@
 //! A manifest as a plain directory: hard links to objects, which every index gets as the lower of its overlay.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -25,7 +25,7 @@ impl Array {
         let _kept = self.lock_shared()?;
         if !path.exists() {
             let objects = Objects { array: self, staging: None };
-            build(&self.disk, objects, manifest.entries.iter(), &path)?;
+            build(&self.disk, objects, manifest.entries.iter(), &BTreeSet::new(), &path)?;
         }
         Ok(path)
     }
@@ -37,6 +37,7 @@ pub(crate) fn build<'a>(
     disk: &Disk,
     objects: Objects<'_>,
     entries: impl Iterator<Item = &'a Entry>,
+    parents: &BTreeSet<String>,
     path: &Path,
 ) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
@@ -44,6 +45,9 @@ pub(crate) fn build<'a>(
     let next = path.with_file_name(name);
     disk.make_dir_with(&next, DIRECTORY_MODE)?;
     let mut made: HashSet<PathBuf> = HashSet::new();
+    for dir in parents {
+        make_parents(disk, &next, &format!("{dir}/"), &mut made)?;
+    }
     for entry in entries {
         make_parents(disk, &next, &entry.key, &mut made)?;
         link(disk, objects, entry.digest, &next.join(&entry.key))?;

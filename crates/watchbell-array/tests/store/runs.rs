@@ -242,3 +242,108 @@ fn an_array_in_use_is_not_deleted() {
     array.clone().delete().unwrap();
     assert!(matches!(watchbell_array::Array::open(array.dir(), Default::default()), Err(Error::NoArray(_))));
 }
+
+#[test]
+fn what_would_be_published_is_seen_before_and_found_afterwards() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let error = draft.can_publish(&all(4), OnConflict::Fail).unwrap_err();
+    assert!(matches!(error, Error::Unfinished(_)), "{error}");
+    assert!(draft.preview(&all(4)).is_err());
+    for index in 0..4 {
+        let upper = place.upper(&format!("u{index}"), &[(&format!("t/c/{}/0", 2 * index), "new")]);
+        commit(&draft, &plan, index, &upper).unwrap();
+    }
+    draft.can_publish(&all(4), OnConflict::Fail).unwrap();
+    let preview = draft.preview(&all(4)).unwrap();
+    assert_eq!(draft.preview(&all(4)).unwrap(), preview);
+    assert!(array.published_by("r1").unwrap().is_none());
+    let seen = contents(&preview);
+    let made = draft.publish(&all(4), OnConflict::Fail, None, "", at(9)).unwrap();
+    assert_eq!(place.exported(&array), seen);
+    draft.remove().unwrap();
+    // Somebody else's comes after it.
+    write(&place.plain(), "t/c/7/1", b"later");
+    import_at(&array, &place.path("plain"), 3_000).unwrap();
+    assert_eq!(array.published_by("r1").unwrap(), Some(made));
+    let late = array.begin(&run("r2"), &BTreeMap::new()).unwrap();
+    for index in 0..4 {
+        commit(&late, &plan, index, &place.upper(&format!("v{index}"), &[])).unwrap();
+    }
+    write(&place.path("plain"), "t/c/7/1", b"later still");
+    import_at(&array, &place.path("plain"), 4_000).unwrap();
+    let error = late.can_publish(&all(4), OnConflict::Fail).unwrap_err();
+    assert!(matches!(error, Error::Conflict(Conflict::Moved { .. })), "{error}");
+    late.can_publish(&all(4), OnConflict::Rebase).unwrap();
+}
+
+/// A server that was killed goes on, and tasks go on above the directory that they have.
+#[test]
+fn a_view_outlives_who_made_it() {
+    let place = Place::new();
+    let array = place.array();
+    let documents = hierarchy_documents(&array);
+    let (_, grown) = grow(&documents, &Extend { dimension: "time".to_owned(), by: 4 }).unwrap();
+    let draft = array.begin(&run("r1"), &grown.documents).unwrap();
+    let parents = std::collections::BTreeSet::from(["t/c/8".to_owned(), "t/c/9".to_owned()]);
+    let view = draft.view_with(&parents).unwrap();
+    assert!(view.join("t/c/9").is_dir());
+    let held = std::fs::File::open(view.join("t/zarr.json")).unwrap();
+    drop(draft);
+    let draft = array.draft("r1").unwrap();
+    assert_eq!(draft.view_with(&parents).unwrap(), view);
+    assert_eq!(
+        rustix::fs::fstat(&held).unwrap().st_ino,
+        rustix::fs::stat(view.join("t/zarr.json")).unwrap().st_ino
+    );
+    // One of another boot may be half of it.
+    let other = draft_dir(&array).join("view-another-boot");
+    std::fs::create_dir(&other).unwrap();
+    drop(draft);
+    array.draft("r1").unwrap();
+    assert!(view.exists() && !other.exists());
+}
+
+fn draft_dir(array: &watchbell_array::Array) -> std::path::PathBuf {
+    array.dir().join("drafts/r1")
+}
+
+fn hierarchy_documents(array: &watchbell_array::Array) -> BTreeMap<String, Vec<u8>> {
+    let head = array.snapshot(array.head().unwrap().unwrap()).unwrap();
+    array.documents(&array.manifest(head.manifest).unwrap()).unwrap()
+}
+
+#[test]
+fn an_upper_above_its_quota_is_not_read() {
+    use rustix::fd::AsFd as _;
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let upper = place.upper("u", &[("t/c/0/0", "12345"), ("t/c/0/1", "12345")]);
+    let dir = std::fs::File::open(&upper).unwrap();
+    let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: 1 << 20 };
+    let take = |max| draft.commit_from(&judge, 0, dir.as_fd(), Completeness::Optional, max);
+    let error = take(9).unwrap_err();
+    assert!(error.to_string().contains("wrote 10 bytes, and its quota is 9"), "{error}");
+    assert!(draft.committed(0).unwrap().is_none());
+    assert_eq!(take(10).unwrap().written.len(), 2);
+}
+
+#[test]
+fn a_lease_says_what_it_keeps() {
+    let place = Place::new();
+    let array = place.array();
+    let head = array.head().unwrap().unwrap();
+    assert_eq!(array.leased("run-1").unwrap(), None);
+    array.lease("run-1", head).unwrap();
+    assert_eq!(
+        (array.leased("run-1").unwrap(), array.lease_names().unwrap()),
+        (Some(head), vec!["run-1".to_owned()])
+    );
+    array.give_back("run-1").unwrap();
+    array.give_back("run-1").unwrap();
+    assert_eq!(array.lease_names().unwrap(), Vec::<String>::new());
+}
