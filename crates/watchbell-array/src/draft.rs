@@ -283,8 +283,59 @@ impl Draft {
         if let Some(committed) = self.committed(index)? {
             return Ok(committed);
         }
-        let shown = format!("the upper of index {index}");
-        let (mut files, mut removed, mut first) = (Vec::new(), Vec::new(), None);
+        let (files, mut removed) = self.judged(judge, upper, completeness, max_bytes)?;
+        let shown = shown(index);
+        let staging = self.staging();
+        let objects = Objects { array: &self.array, staging: Some(&staging) };
+        // What is found to be there is not swept before the index counts on it.
+        let _kept = self.array.lock_shared()?;
+        let first = self.numbers.fetch_add(files.len() as u64, Ordering::Relaxed);
+        let copy = |at: usize| {
+            let (key, size) = &files[at];
+            let mut file = walk::open_file(upper, key.as_bytes(), &shown, *size)?;
+            object::copy(&self.array.disk, objects, &staging, &mut file, *size, key, first + at as u64)
+        };
+        let copies = in_parallel(files.len(), copy)?;
+        let (mut written, mut new) = (Vec::with_capacity(files.len()), Vec::new());
+        for ((key, _), copied) in files.into_iter().zip(copies) {
+            written.push((key, copied.digest, copied.size));
+            new.extend(copied.written);
+        }
+        object::sync(&self.array.disk, &staging, &new)?;
+        written.sort();
+        removed.sort();
+        let committed = Committed { index, attempt, written, removed };
+        let content = postcard::to_allocvec(&committed).unwrap_or_default();
+        let bytes = [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat();
+        self.array.disk.replace(&self.index_path(index), &bytes)?;
+        Ok(committed)
+    }
+
+    /// Whether [`Draft::commit_from`] would refuse what lies in `upper`. Nothing of it is read or kept.
+    pub fn check_from(
+        &self,
+        judge: &Judge<'_>,
+        upper: BorrowedFd<'_>,
+        completeness: Completeness,
+        max_bytes: u64,
+    ) -> Result<(), Error> {
+        match self.committed(judge.index)? {
+            Some(_) => Ok(()),
+            None => self.judged(judge, upper, completeness, max_bytes).map(drop),
+        }
+    }
+
+    /// The files that are kept, with their sizes, and the keys that are removed.
+    fn judged(
+        &self,
+        judge: &Judge<'_>,
+        upper: BorrowedFd<'_>,
+        completeness: Completeness,
+        max_bytes: u64,
+    ) -> Result<(Files, Vec<String>), Error> {
+        let index = judge.index;
+        let shown = shown(index);
+        let (mut files, mut removed, mut first) = (Files::new(), Vec::new(), None);
         walk::walk(upper, &shown, &mut |entry| {
             let verdict = match judge.judge(entry) {
                 Ok(verdict) => verdict,
@@ -318,30 +369,7 @@ impl Draft {
         if let Completeness::Required = completeness {
             self.check_complete(judge, &files, &removed)?;
         }
-        let staging = self.staging();
-        let objects = Objects { array: &self.array, staging: Some(&staging) };
-        // What is found to be there is not swept before the index counts on it.
-        let _kept = self.array.lock_shared()?;
-        let first = self.numbers.fetch_add(files.len() as u64, Ordering::Relaxed);
-        let copy = |at: usize| {
-            let (key, size) = &files[at];
-            let mut file = walk::open_file(upper, key.as_bytes(), &shown, *size)?;
-            object::copy(&self.array.disk, objects, &staging, &mut file, *size, key, first + at as u64)
-        };
-        let copies = in_parallel(files.len(), copy)?;
-        let (mut written, mut new) = (Vec::with_capacity(files.len()), Vec::new());
-        for ((key, _), copied) in files.into_iter().zip(copies) {
-            written.push((key, copied.digest, copied.size));
-            new.extend(copied.written);
-        }
-        object::sync(&self.array.disk, &staging, &new)?;
-        written.sort();
-        removed.sort();
-        let committed = Committed { index, attempt, written, removed };
-        let content = postcard::to_allocvec(&committed).unwrap_or_default();
-        let bytes = [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat();
-        self.array.disk.replace(&self.index_path(index), &bytes)?;
-        Ok(committed)
+        Ok((files, removed))
     }
 
     /// Refuses an index that leaves an owned chunk out: neither written nor there before.
@@ -425,6 +453,13 @@ fn read_committed(path: &Path, index: u32) -> Result<Committed, Error> {
         return Err(wrong("it is of another index"));
     }
     Ok(committed)
+}
+
+type Files = Vec<(String, u64)>;
+
+/// What errors call an upper.
+fn shown(index: u32) -> String {
+    format!("the upper of index {index}")
 }
 
 /// Whether an index must have written all its chunks.

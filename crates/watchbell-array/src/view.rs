@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use watchbell_zarr::Hierarchy;
 
 use crate::digest::Digest;
 use crate::disk::Disk;
@@ -28,6 +29,21 @@ impl Array {
             build(&self.disk, objects, manifest.entries.iter(), &BTreeSet::new(), &path)?;
         }
         Ok(path)
+    }
+}
+
+impl Array {
+    /// A directory of a manifest's documents and of those chunks that `sees` says, at a path of the caller's on the same file
+    /// system, who removes it.
+    pub fn view_at(
+        &self,
+        manifest: &Manifest,
+        sees: impl Fn(&str) -> bool,
+        path: &Path,
+    ) -> Result<(), Error> {
+        let entries =
+            manifest.entries.iter().filter(|entry| Hierarchy::is_document(&entry.key) || sees(&entry.key));
+        build(&self.disk, Objects { array: self, staging: None }, entries, &BTreeSet::new(), path)
     }
 }
 
