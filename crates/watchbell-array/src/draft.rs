@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fd::{AsFd as _, BorrowedFd};
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use watchbell_zarr::{Hierarchy, Judge, Verdict, Violation};
 
@@ -14,10 +13,11 @@ use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::error::Error;
 use crate::manifest::{Entry, Manifest, Run};
+use crate::meter::Meter;
 use crate::object::{self, Objects};
 use crate::parallel::in_parallel;
 use crate::snapshot::hex;
-use crate::store::{Array, names, read_bounded, valid_name};
+use crate::store::{Array, hold, names, read_bounded, valid_name};
 use crate::view;
 use crate::walk;
 
@@ -30,6 +30,7 @@ pub struct Draft {
     /// The base with its growth.
     grown: Manifest,
     numbers: AtomicU64,
+    meter: Meter,
     _lock: File,
 }
 
@@ -75,16 +76,20 @@ pub struct Progress {
 const RECORD: &str = "draft.json";
 const MAGIC: &[u8; 8] = b"WBARIX\x00\x01";
 const MAX_INDEX_BYTES: u64 = 1 << 30;
+/// After so many nothing is looked for that would say more of what the task meant to do.
+const MAX_VIOLATIONS: u32 = 10_000;
 
 impl Array {
     /// Begins a draft on what the head is, or goes on with the one of the same run. `documents` are those that changed before
     /// the run, such as by [`watchbell_zarr::grow`].
     pub fn begin(&self, run: &Run, documents: &BTreeMap<String, Vec<u8>>) -> Result<Draft, Error> {
         let dir = self.draft_dir(&run.uid)?;
+        // Alone: two programs that begin at once would each remove what the other has begun.
+        let kept = self.lock()?;
         if dir.join(RECORD).exists() {
+            drop(kept);
             return self.draft(&run.uid);
         }
-        let kept = self.lock_shared()?;
         let base = self.head()?.ok_or(Error::NoSnapshot)?;
         let disk = &self.disk;
         // One that was never finished has no record, and nothing that counts.
@@ -116,15 +121,12 @@ impl Array {
         let dir = self.draft_dir(uid)?;
         let path = dir.join(RECORD);
         let wrong = |problem: String| Error::Format { path: path.clone(), problem };
+        let lock = hold(&dir)?;
         let record: Record = serde_json::from_slice(&read_bounded(&path, 1 << 24)?)
             .map_err(|error| wrong(error.to_string()))?;
         if record.format != 1 {
             return Err(wrong(format!("it is of format {}, and this program reads 1", record.format)));
         }
-        let lock_path = dir.join("lock");
-        let lock = File::open(&lock_path).map_err(Error::io("open", &lock_path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(Error::errno("lock, for another program commits to this draft:", &lock_path))?;
         let base = self.manifest(self.snapshot(record.base)?.manifest)?;
         let documents = record.documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, 0, 0)));
         let grown = if record.documents.is_empty() {
@@ -132,8 +134,8 @@ impl Array {
         } else {
             base.with(&record.run, &BTreeSet::new(), &documents.collect())
         };
-        let draft =
-            Draft { array: self.clone(), dir, record, base, grown, numbers: AtomicU64::new(0), _lock: lock };
+        let (array, numbers, meter) = (self.clone(), AtomicU64::new(0), Meter::new(self.quota_bytes()?));
+        let draft = Draft { array, dir, record, base, grown, numbers, meter, _lock: lock };
         draft.remove_uncommitted()?;
         Ok(draft)
     }
@@ -147,9 +149,17 @@ impl Array {
         Ok(names.filter(is_draft).collect())
     }
 
-    /// Gives up what a run has committed.
+    /// Gives up what a run has committed. Refused while another program, or another part of this one, holds the draft: who holds
+    /// it ends it with [`Draft::remove`].
     pub fn abandon(&self, uid: &str) -> Result<(), Error> {
-        self.disk.remove_dir(&self.draft_dir(uid)?)
+        let dir = self.draft_dir(uid)?;
+        let _lock = self.lock()?;
+        let _held = match hold(&dir) {
+            // It was never finished, or is gone.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+            held => Some(held?),
+        };
+        self.disk.remove_dir(&dir)
     }
 
     fn draft_dir(&self, uid: &str) -> Result<PathBuf, Error> {
@@ -296,6 +306,8 @@ impl Draft {
             object::copy(&self.array.disk, objects, &staging, &mut file, *size, key, first + at as u64)
         };
         let copies = in_parallel(files.len(), copy)?;
+        let new_bytes = copies.iter().filter(|copied| copied.is_new).map(|copied| copied.size).sum();
+        self.meter.check(&self.array, new_bytes)?;
         let (mut written, mut new) = (Vec::with_capacity(files.len()), Vec::new());
         for ((key, _), copied) in files.into_iter().zip(copies) {
             written.push((key, copied.digest, copied.size));
@@ -335,7 +347,7 @@ impl Draft {
     ) -> Result<(Files, Vec<String>), Error> {
         let index = judge.index;
         let shown = shown(index);
-        let (mut files, mut removed, mut first) = (Files::new(), Vec::new(), None);
+        let (mut files, mut removed, mut first, mut violations) = (Files::new(), Vec::new(), None, 0);
         walk::walk(upper, &shown, &mut |entry| {
             let verdict = match judge.judge(entry) {
                 Ok(verdict) => verdict,
@@ -344,7 +356,11 @@ impl Draft {
                     return Err(Error::Violation { index, violation });
                 }
                 Err(violation) => {
-                    first.get_or_insert(violation);
+                    violations += 1;
+                    let first = first.get_or_insert(violation);
+                    if violations > MAX_VIOLATIONS {
+                        return Err(Error::Violation { index, violation: first.clone() });
+                    }
                     return Ok(false);
                 }
             };

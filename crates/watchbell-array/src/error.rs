@@ -52,12 +52,20 @@ pub enum Error {
     Grow(#[from] watchbell_zarr::GrowError),
     #[error("{0} still needs the array; wait for its end, or end it")]
     InUse(String),
+    #[error("another program holds the draft {0}; wait for its end, or end it")]
+    Held(String),
+    #[error("the array at {} was deleted, or made anew, while this program used it", .0.display())]
+    Replaced(PathBuf),
     /// By who watches the disk.
     #[error("stopped")]
     Stopped,
 }
 
 impl Error {
+    pub(crate) fn is_held(&self) -> bool {
+        matches!(self, Self::Held(_))
+    }
+
     pub(crate) fn io(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { step, path: path.to_owned(), source }
     }

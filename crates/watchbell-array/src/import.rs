@@ -6,15 +6,16 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::AsFd as _;
-use watchbell_zarr::{EntryKind, Hierarchy, Parsed};
+use watchbell_zarr::{EntryKind, Hierarchy, MAX_DOCUMENT_BYTES, Parsed};
 
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Manifest, Run};
+use crate::meter::Meter;
 use crate::object::{self, Objects};
 use crate::parallel::in_parallel;
 use crate::publish::{Publication, publish};
-use crate::store::{Array, names, read_bounded};
+use crate::store::{Array, hold, names, read_bounded};
 use crate::tree::difference;
 use crate::walk;
 
@@ -34,6 +35,9 @@ const MAX_FILE_BYTES: u64 = 1 << 40;
 const BATCH_FILES: usize = 4096;
 const BATCH_BYTES: u64 = 256 << 20;
 const MAX_PROGRESS_BYTES: u64 = 4 << 30;
+
+/// How the name of an import's staging directory begins.
+pub(crate) const IMPORT: &str = "import-";
 
 /// A file of the directory that is imported.
 struct Found {
@@ -57,18 +61,22 @@ pub fn import(
     let root = walk::open_root(dir)?;
     let found = find(&root, &shown)?;
     check(&root, &shown, &found)?;
-    let place = array.dir.join("drafts").join(format!("import-{}", Digest::of(shown.as_bytes()).short()));
+    let place = array.dir.join("drafts").join(format!("{IMPORT}{}", Digest::of(shown.as_bytes()).short()));
     let staging = place.join("objects");
-    array.disk.make_dir(&place)?;
-    array.disk.make_dir(&staging)?;
-    array.disk.write_synced(&place.join("lock"), b"")?;
-    let lock = fs::File::open(place.join("lock")).map_err(Error::io("open", &place))?;
-    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(Error::errno("lock, for another program imports the same directory:", &place))?;
+    let _held = {
+        // A sweep removes what nobody holds.
+        let _kept = array.lock_shared()?;
+        array.disk.make_dir(&place)?;
+        array.disk.make_dir(&staging)?;
+        array.disk.write_synced(&place.join("lock"), b"")?;
+        hold(&place)?
+    };
     let mut done = Done::read(array, &place)?;
     let mut copied = 0;
+    let meter = Meter::new(quota_bytes);
     let publication = loop {
-        let written = stage(array, &root, &shown, &found, &staging, &mut done, &mut copied, progress)?;
+        let written =
+            stage(array, &root, &shown, &found, &staging, &mut done, &mut copied, &meter, progress)?;
         let _lock = array.lock()?;
         // A sweep may have taken what was in place when it was looked for: then it is copied now.
         let objects = Objects { array, staging: Some(&staging) };
@@ -95,6 +103,7 @@ fn stage(
     staging: &Path,
     done: &mut Done,
     copied: &mut u64,
+    meter: &Meter,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Written, Error> {
     let objects = Objects { array, staging: Some(staging) };
@@ -120,6 +129,8 @@ fn stage(
             Ok((mark, Some(copied), digest))
         };
         let results = in_parallel(batch.len(), work)?;
+        let of_new = |copied: &object::Copied| if copied.is_new { copied.size } else { 0 };
+        let new_bytes = results.iter().filter_map(|(_, copied, _)| copied.as_ref().map(of_new)).sum();
         let new: Vec<PathBuf> =
             results.iter().filter_map(|(_, copied, _)| copied.as_ref()?.written.clone()).collect();
         object::sync(&array.disk, staging, &new)?;
@@ -134,6 +145,7 @@ fn stage(
             written.insert(key.clone(), (digest, *size, 0, 0));
         }
         done.append(array, &lines)?;
+        meter.check(array, new_bytes)?;
         next += batch.len();
         progress(next as u64, bytes);
     }
@@ -193,6 +205,9 @@ fn find(root: &rustix::fd::OwnedFd, shown: &str) -> Result<Vec<Found>, Error> {
         };
         match entry.kind {
             EntryKind::Directory { .. } => Ok(true),
+            EntryKind::File { links, .. } if links != 1 => Err(refused(&format!(
+                "it has {links} names (hard links), and one of the others may change it; import a copy of the directory (cp -r)"
+            ))),
             EntryKind::File { size, .. } if size <= MAX_FILE_BYTES => {
                 let key = std::str::from_utf8(entry.key).map_err(|_| refused("its name is not UTF-8"))?;
                 if key.chars().any(char::is_control) {
@@ -211,12 +226,12 @@ fn find(root: &rustix::fd::OwnedFd, shown: &str) -> Result<Vec<Found>, Error> {
 
 /// Reads the hierarchy and refuses what is no part of it.
 fn check(root: &rustix::fd::OwnedFd, shown: &str, found: &[Found]) -> Result<Hierarchy, Error> {
-    const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
     let mut documents = Vec::new();
+    let mut total = 0;
     for Found { key, size } in found.iter().filter(|found| Hierarchy::is_document(&found.key)) {
-        if *size > MAX_DOCUMENT_BYTES {
-            let problem = format!("a document has at most {MAX_DOCUMENT_BYTES} bytes");
-            return Err(Error::Foreign { what: format!("{shown}/{key}"), problem });
+        total += size;
+        if total > MAX_DOCUMENT_BYTES {
+            return Err(watchbell_zarr::HierarchyError::TooMuch.into());
         }
         let mut bytes = Vec::new();
         let file = walk::open_file(root.as_fd(), key.as_bytes(), shown, *size)?;

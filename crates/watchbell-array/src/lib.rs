@@ -26,6 +26,7 @@ mod export;
 mod import;
 mod lease;
 mod manifest;
+mod meter;
 mod object;
 mod parallel;
 mod publish;

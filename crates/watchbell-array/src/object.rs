@@ -53,6 +53,8 @@ pub(crate) struct Copied {
     pub(crate) size: u64,
     /// Its place in the staging directory: to be synced.
     pub(crate) written: Option<PathBuf>,
+    /// Nobody had it before.
+    pub(crate) is_new: bool,
 }
 
 /// Copies what can be read from `source`, at most `max` bytes, into the staging directory of `objects`. `what` names it in an
@@ -122,13 +124,13 @@ pub(crate) fn put(
 
 /// Somebody has it. One that is staged may not be on the disk yet: whoever counts on it syncs it too.
 fn found(path: PathBuf, staging: &Path, digest: Digest, size: u64) -> Copied {
-    Copied { digest, size, written: path.starts_with(staging).then_some(path) }
+    Copied { digest, size, written: path.starts_with(staging).then_some(path), is_new: false }
 }
 
 fn place(disk: &Disk, temporary: &Path, staging: &Path, digest: Digest, size: u64) -> Result<Copied, Error> {
     let path = staging.join(digest.to_string());
     disk.rename(temporary, &path)?;
-    Ok(Copied { digest, size, written: Some(path) })
+    Ok(Copied { digest, size, written: Some(path), is_new: true })
 }
 
 /// Makes what was staged durable: one by one when it is little, else with the whole file system.

@@ -233,7 +233,7 @@ pub(crate) fn publish(
         .filter_map(|key| after.get(key).map(|entry| entry.digest))
         .collect();
     if let Some(quota) = quota_bytes {
-        let bytes = array.object_bytes()? + staged_bytes(array, staging, &new)?;
+        let bytes = array.used_bytes()?;
         if bytes > quota {
             return Err(Error::Quota { bytes, quota });
         }
@@ -278,13 +278,4 @@ fn place(array: &Array, staging: &std::path::Path, new: &BTreeSet<Digest>) -> Re
         return disk.sync_all(&array.dir);
     }
     touched.iter().try_for_each(|dir| disk.sync_dir(dir))
-}
-
-fn staged_bytes(array: &Array, staging: &std::path::Path, new: &BTreeSet<Digest>) -> Result<u64, Error> {
-    let mut bytes = 0;
-    for digest in new.iter().filter(|digest| !array.object_path(**digest).exists()) {
-        let path = staging.join(digest.to_string());
-        bytes += std::fs::metadata(&path).map_err(Error::io("look at", &path))?.len();
-    }
-    Ok(bytes)
 }

@@ -1,11 +1,13 @@
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::digest::Digest;
-use crate::disk::Disk;
+use crate::disk::{Disk, REMOVED};
 use crate::error::Error;
 use crate::manifest::{self, Manifest};
 use crate::snapshot::Snapshot;
@@ -15,6 +17,16 @@ use crate::snapshot::Snapshot;
 pub struct Array {
     pub(crate) dir: PathBuf,
     pub(crate) disk: Disk,
+    /// The lock's file when the array was opened: one that was deleted and made anew has another. It is held open, so that its
+    /// inode is nobody else's.
+    lock_file: Arc<File>,
+}
+
+/// A file, whatever it is called: its device and inode.
+type Identity = (u64, u64);
+
+fn identity(of: &fs::Metadata) -> Identity {
+    (of.dev(), of.ino())
 }
 
 /// Says that a directory is an array's, and of which format. An older program refuses a newer one.
@@ -40,7 +52,8 @@ impl Array {
             return Err(Error::Exists(dir.to_owned()));
         }
         disk.make_dir(dir)?;
-        let array = Self { dir: dir.to_owned(), disk };
+        disk.write_synced(&dir.join(LOCK_FILE), b"")?;
+        let array = Self { dir: dir.to_owned(), disk, lock_file: open_lock(dir)? };
         for part in ["objects", "manifests", "snapshots", "refs", "refs/tags", "views", "drafts", "leases"] {
             array.disk.make_dir(&array.dir.join(part))?;
         }
@@ -50,7 +63,6 @@ impl Array {
             array.disk.make_dir(&objects.join(format!("{front:02x}")))?;
         }
         array.disk.sync_dir(&objects)?;
-        array.disk.write_synced(&array.dir.join("lock"), b"")?;
         // Last: a directory without it is one that was never finished, and is made again.
         array.disk.sync_dir(&array.dir.join("refs"))?;
         array.disk.replace(&array.dir.join(FORMAT_FILE), FORMAT.as_bytes())?;
@@ -63,7 +75,7 @@ impl Array {
     pub fn open(dir: &Path, disk: Disk) -> Result<Self, Error> {
         let path = dir.join(FORMAT_FILE);
         match fs::read_to_string(&path) {
-            Ok(text) if text == FORMAT => Ok(Self { dir: dir.to_owned(), disk }),
+            Ok(text) if text == FORMAT => Ok(Self { dir: dir.to_owned(), disk, lock_file: open_lock(dir)? }),
             Ok(text) => {
                 let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
                 let problem =
@@ -101,11 +113,18 @@ impl Array {
         }
     }
 
-    /// Removes the array with all its snapshots. Refused while a run or a reader holds a lease.
+    /// Removes the array with all its snapshots. Refused while a run or a reader holds a lease, and while a program holds a draft
+    /// or imports.
     pub fn delete(self) -> Result<(), Error> {
         let _lock = self.lock()?;
         if let Some((name, _)) = self.leases()?.into_iter().next() {
             return Err(Error::InUse(name));
+        }
+        let drafts = self.dir.join("drafts");
+        for name in names(&drafts)? {
+            if !name.starts_with(REMOVED) && hold(&drafts.join(&name)).is_err_and(|error| error.is_held()) {
+                return Err(Error::InUse(name));
+            }
         }
         self.disk.remove_dir(&self.dir)?;
         self.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))
@@ -117,17 +136,29 @@ impl Array {
 
     /// Keeps others from changing refs and objects until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File, Error> {
-        let path = self.dir.join("lock");
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        flock(&file, FlockOperation::LockExclusive).map_err(Error::errno("lock", &path))?;
-        Ok(file)
+        self.take_lock(FlockOperation::LockExclusive)
     }
 
     /// Keeps a sweep and publications away while others may do the same.
     pub(crate) fn lock_shared(&self) -> Result<File, Error> {
-        let path = self.dir.join("lock");
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        flock(&file, FlockOperation::LockShared).map_err(Error::errno("lock", &path))?;
+        self.take_lock(FlockOperation::LockShared)
+    }
+
+    fn take_lock(&self, how: FlockOperation) -> Result<File, Error> {
+        let path = self.dir.join(LOCK_FILE);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Replaced(self.dir.clone()));
+            }
+            file => file.map_err(Error::io("open", &path))?,
+        };
+        flock(&file, how).map_err(Error::errno("lock", &path))?;
+        // While it was waited for, the array may have been deleted, and another made in its place.
+        let of = |file: &File| file.metadata().map(|of| identity(&of)).map_err(Error::io("look at", &path));
+        let named = fs::metadata(&path).map(|of| identity(&of)).ok();
+        if of(&file)? != of(&self.lock_file)? || named != Some(of(&file)?) {
+            return Err(Error::Replaced(self.dir.clone()));
+        }
         Ok(file)
     }
 
@@ -259,6 +290,30 @@ impl Array {
         let digest = Digest::of(&bytes);
         self.disk.replace(&self.dir.join("snapshots").join(digest.to_string()), &bytes)?;
         Ok(digest)
+    }
+}
+
+const LOCK_FILE: &str = "lock";
+
+fn open_lock(dir: &Path) -> Result<Arc<File>, Error> {
+    let path = dir.join(LOCK_FILE);
+    File::open(&path).map(Arc::new).map_err(Error::io("open", &path))
+}
+
+/// Holds a draft's or an import's directory for this program, until the file is dropped.
+pub(crate) fn hold(dir: &Path) -> Result<File, Error> {
+    let path = dir.join(LOCK_FILE);
+    let file = File::open(&path).map_err(Error::io("open", &path))?;
+    let held = || Error::Held(dir.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(held()),
+        locked => locked.map_err(Error::errno("lock", &path))?,
+    }
+    // Who held it before may have removed the directory: then this is the lock of nothing.
+    let opened = file.metadata().map_err(Error::io("look at", &path))?;
+    match fs::metadata(&path) {
+        Ok(named) if identity(&named) == identity(&opened) => Ok(file),
+        _ => Err(held()),
     }
 }
 

@@ -7,8 +7,9 @@ use std::fs;
 use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::error::Error;
+use crate::import::IMPORT;
 use crate::retention::{Kept, Retention, kept};
-use crate::store::{Array, SWEPT, names};
+use crate::store::{Array, SWEPT, hold, names};
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Swept {
     pub objects: u64,
     pub bytes: u64,
     pub views: u64,
+    /// Imports that were interrupted, and drafts that were never finished.
+    pub staged: u64,
 }
 
 /// Sweeps an array. `retention`: nothing keeps all snapshots, so that only what a crash or an abandoned run left goes.
@@ -84,8 +87,17 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
         }
     }
     let dir = array.dir.join("drafts");
-    for name in names(&dir)?.iter().filter(|name| name.starts_with(REMOVED)) {
-        array.disk.remove_dir(&dir.join(name))?;
+    let drafts = array.drafts()?;
+    for name in names(&dir)? {
+        let path = dir.join(&name);
+        // Without a record nothing of a draft counts, and who begins one holds the lock that is held here. An import that
+        // nobody is at begins anew.
+        let is_draft = !name.starts_with(IMPORT) && drafts.contains(&name);
+        if is_draft || (name.starts_with(IMPORT) && hold(&path).is_err_and(|error| error.is_held())) {
+            continue;
+        }
+        swept.staged += u64::from(!name.starts_with(REMOVED));
+        array.disk.remove_dir(&path)?;
     }
     sweep_objects(array, &objects, &mut swept)?;
     Ok(swept)
@@ -113,6 +125,18 @@ fn sweep_objects(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> R
 }
 
 impl Array {
+    /// Bytes of all objects, those that drafts and imports have staged too: what a quota bounds.
+    pub fn used_bytes(&self) -> Result<u64, Error> {
+        let drafts = self.dir.join("drafts");
+        let mut bytes = self.object_bytes()?;
+        for name in names(&drafts)? {
+            // One that is just removed has nothing.
+            let Ok(staged) = fs::read_dir(drafts.join(name).join("objects")) else { continue };
+            bytes += staged.flatten().map(|entry| entry.metadata().map_or(0, |of| of.len())).sum::<u64>();
+        }
+        Ok(bytes)
+    }
+
     /// Bytes of all objects in place.
     pub fn object_bytes(&self) -> Result<u64, Error> {
         let dir = self.dir.join("objects");

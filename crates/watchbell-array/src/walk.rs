@@ -15,6 +15,8 @@ use crate::error::Error;
 
 /// Entries of one directory tree; more are refused.
 pub const MAX_ENTRIES: u64 = 16_000_000;
+/// Bytes of all names together: who walks keeps those that count.
+pub(crate) const MAX_NAME_BYTES: u64 = 1 << 30;
 const MAX_DEPTH: usize = 100;
 const MAX_KEY_BYTES: usize = 4096;
 
@@ -35,7 +37,7 @@ pub(crate) fn walk(
     shown: &str,
     visit: &mut dyn FnMut(Entry<'_>) -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    let mut walker = Walker { root, shown, visit, seen: 0 };
+    let mut walker = Walker { root, shown, visit, seen: 0, bytes: 0 };
     walker.enter(&mut Vec::new(), 0)
 }
 
@@ -44,6 +46,7 @@ struct Walker<'a> {
     shown: &'a str,
     visit: &'a mut dyn FnMut(Entry<'_>) -> Result<bool, Error>,
     seen: u64,
+    bytes: u64,
 }
 
 impl Walker<'_> {
@@ -67,6 +70,11 @@ impl Walker<'_> {
             self.seen += 1;
             if self.seen > MAX_ENTRIES {
                 return Err(Error::TooMany { dir: self.shown.to_owned(), max: MAX_ENTRIES });
+            }
+            self.bytes += (key.len() + name.len()) as u64;
+            if self.bytes > MAX_NAME_BYTES {
+                let problem = format!("its names have more than {MAX_NAME_BYTES} bytes together");
+                return Err(Error::Foreign { what: self.shown.to_owned(), problem });
             }
             names.push(name.to_vec());
         }

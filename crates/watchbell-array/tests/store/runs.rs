@@ -347,3 +347,27 @@ fn a_lease_says_what_it_keeps() {
     array.give_back("run-1").unwrap();
     assert_eq!(array.lease_names().unwrap(), Vec::<String>::new());
 }
+
+/// What is staged counts too: a run is stopped at the quota, and not first at its end.
+#[test]
+fn a_commit_or_an_import_beyond_the_quota_is_refused() {
+    let place = Place::new();
+    let array = place.array();
+    array.set_quota(Some(array.used_bytes().unwrap() + 2_000)).unwrap();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let large = "x".repeat(1_500);
+    commit(&draft, &plan, 0, &place.upper("a", &[("t/c/0/0", &large)])).unwrap();
+    // The same bytes again are kept once.
+    commit(&draft, &plan, 1, &place.upper("b", &[("t/c/2/0", &large)])).unwrap();
+    let error =
+        commit(&draft, &plan, 2, &place.upper("c", &[("t/c/4/0", &large.replace('x', "y"))])).unwrap_err();
+    assert!(matches!(error, Error::Quota { .. }), "{error}");
+    assert_eq!(draft.committed(2).unwrap(), None);
+    let plain = place.plain();
+    write(&plain, "t/c/7/1", large.replace('x', "z").as_bytes());
+    let by = watchbell_array::Run::default();
+    let quota = array.quota_bytes().unwrap();
+    let error = watchbell_array::import(&array, &plain, &by, quota, "", at(1), &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, Error::Quota { .. }), "{error}");
+}

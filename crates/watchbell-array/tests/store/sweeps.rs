@@ -132,3 +132,40 @@ fn every_kind_of_damage_is_found() {
     }
     assert_eq!(found.iter().filter(|found| found.contains("its content has another digest")).count(), 2);
 }
+
+/// Unless somebody is at them.
+#[test]
+fn what_was_begun_and_not_finished_is_removed() {
+    let place = Place::new();
+    let array = place.array();
+    let drafts = array.dir().join("drafts");
+    for name in ["import-0123456789ab", "r0"] {
+        write(&drafts.join(name), "objects/aa", b"staged");
+        write(&drafts.join(name), "lock", b"");
+    }
+    let held = fs::File::open(drafts.join("import-0123456789ab/lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    assert_eq!(sweep(&array, None).unwrap().staged, 1);
+    assert!(array.clone().delete().unwrap_err().to_string().starts_with("import-0123456789ab still needs"));
+    drop(held);
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    assert_eq!(sweep(&array, None).unwrap().staged, 1);
+    assert!(array.abandon("r1").unwrap_err().to_string().starts_with("another program holds the draft r1"));
+    assert!(array.clone().delete().is_err());
+    drop(draft);
+    array.abandon("r1").unwrap();
+    array.abandon("r1").unwrap();
+    assert!(fs::read_dir(&drafts).unwrap().next().is_none());
+}
+
+#[test]
+fn an_array_that_was_made_anew_is_another() {
+    let place = Place::new();
+    let array = place.array();
+    let before = array.clone();
+    array.delete().unwrap();
+    let error = before.begin(&run("r1"), &BTreeMap::new()).err().unwrap().to_string();
+    assert!(error.ends_with("was deleted, or made anew, while this program used it"), "{error}");
+    place.array();
+    assert!(sweep(&before, None).is_err());
+}

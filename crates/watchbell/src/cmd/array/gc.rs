@@ -33,8 +33,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let swept = sweep(&array, is_asked.then_some(&retention)).map_err(|error| args.which.refused(error))?;
     output::note(&format!(
-        "removed {} snapshots, {} objects of {} bytes, {} views",
-        swept.snapshots, swept.objects, swept.bytes, swept.views
+        "removed {} snapshots, {} objects of {} bytes, {} views, {} unfinished drafts and imports",
+        swept.snapshots, swept.objects, swept.bytes, swept.views, swept.staged
     ));
     Ok(())
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         };
         array.set_quota(bytes).map_err(|error| which.refused(error))?;
     }
-    let used = array.object_bytes().map_err(|error| which.refused(error))?;
+    let used = array.used_bytes().map_err(|error| which.refused(error))?;
     let quota = array.quota_bytes().map_err(|error| which.refused(error))?;
     let of = quota.map_or_else(|| "without a bound".to_owned(), |quota| format!("of {quota}"));
     output::data(&format!("{used} bytes {of}"));
