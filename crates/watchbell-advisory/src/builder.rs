@@ -6,7 +6,7 @@ use crate::database::Database;
 use crate::identity::{self, Identities};
 use crate::index::{AdvisoryRow, Entry, Marks, PackageBlock, VulnerabilityRow, Writer, package_key};
 use crate::record::{Advisory, Affected, Exploited, Prediction, SUMMARY_BYTES_MAX};
-use crate::source::Source;
+use crate::source::{Coverage, Source};
 use crate::{Ecosystem, Error};
 
 /// Everything that one source says.
@@ -52,6 +52,7 @@ impl Builder {
         // Of records with one id the newest counts.
         contents.advisories.sort_by(|a, b| a.id.cmp(&b.id).then(b.modified.cmp(&a.modified)));
         contents.advisories.dedup_by(|later, kept| later.id == kept.id);
+        let source = Source { coverage: coverage(&contents), ..source };
         self.sources.insert(source.name.clone(), (source, contents));
     }
 
@@ -118,6 +119,21 @@ impl Builder {
             );
         }
     }
+}
+
+/// Whose packages something is said about. What is said of none is no coverage: a file of a release that nobody filled would
+/// make all of its packages look well.
+fn coverage(contents: &Contents) -> Vec<Coverage> {
+    let mut counts: HashMap<&Ecosystem, u64> = HashMap::new();
+    for affected in contents.advisories.iter().flat_map(|advisory| &advisory.affected) {
+        *counts.entry(&affected.ecosystem).or_default() += 1;
+    }
+    let covered = counts.into_iter();
+    let covered =
+        covered.map(|(ecosystem, statements)| Coverage { ecosystem: ecosystem.to_string(), statements });
+    let mut covered: Vec<Coverage> = covered.collect();
+    covered.sort_unstable_by(|a, b| a.ecosystem.cmp(&b.ecosystem));
+    covered
 }
 
 fn write_packages(writer: &mut Writer, records: &[&Advisory], places: &[u16], identities: &Identities) {

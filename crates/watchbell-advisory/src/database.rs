@@ -81,6 +81,14 @@ impl Database {
         &self.sources
     }
 
+    /// The sources that speak of an ecosystem's packages. Where there is none, that nothing is found says nothing.
+    pub fn sources_of(&self, ecosystem: &Ecosystem) -> impl Iterator<Item = &Source> {
+        let name = ecosystem.to_string();
+        self.sources.iter().filter(move |source| {
+            source.coverage.binary_search_by(|covered| covered.ecosystem.cmp(&name)).is_ok()
+        })
+    }
+
     /// The licence that came with a source; empty where none did.
     pub fn licence(&self, source: &str) -> Result<Option<String>, Error> {
         let Some(place) = self.sources.iter().position(|s| s.name == source) else { return Ok(None) };
@@ -93,22 +101,45 @@ impl Database {
         self.matches(query, Wanted::Findings)
     }
 
+    /// The same, as long as there are statements left to judge; `None`: there were not enough, and nothing was judged.
+    pub fn find_within(
+        &self,
+        query: &Query<'_>,
+        statements_left: &mut usize,
+    ) -> Result<Option<Vec<Match>>, Error> {
+        self.matches_within(query, Wanted::Findings, statements_left)
+    }
+
     /// Everything that is said of the package, also that a version is fixed or never was affected.
     pub fn assess(&self, query: &Query<'_>) -> Result<Vec<Match>, Error> {
         self.matches(query, Wanted::Everything)
     }
 
     fn matches(&self, query: &Query<'_>, wanted: Wanted) -> Result<Vec<Match>, Error> {
+        Ok(self.matches_within(query, wanted, &mut { usize::MAX })?.unwrap_or_default())
+    }
+
+    fn matches_within(
+        &self,
+        query: &Query<'_>,
+        wanted: Wanted,
+        statements_left: &mut usize,
+    ) -> Result<Option<Vec<Match>>, Error> {
         let name = query.ecosystem.normalize(query.name);
         let key = package_key(query.ecosystem, &name);
         let mut matches = Vec::new();
         for bytes in self.reader.package_blocks(&key)? {
             let block = self.package_block(&bytes)?;
             if block.key == key {
+                let Some(left) = statements_left.checked_sub(block.entries.len()) else {
+                    *statements_left = 0;
+                    return Ok(None);
+                };
+                *statements_left = left;
                 matches.extend(matching::matches(self, query, &name, &block, wanted)?);
             }
         }
-        Ok(matches)
+        Ok(Some(matches))
     }
 
     /// A vulnerability by any of its names.

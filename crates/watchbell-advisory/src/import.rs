@@ -109,6 +109,8 @@ pub struct Importer {
     limits: ImportLimits,
     counts: Counts,
     newest: Option<i64>,
+    /// Records that say when they were written.
+    dated: u64,
     /// Of the newest file, for formats that have no dates.
     file_time: Option<i64>,
     advisories: Vec<Advisory>,
@@ -129,6 +131,7 @@ impl Importer {
             limits,
             counts: Counts::default(),
             newest: None,
+            dated: 0,
             file_time: None,
             advisories: Vec::new(),
             places: HashMap::new(),
@@ -169,9 +172,13 @@ impl Importer {
         self.drop_repeated();
         self.counts.statements = self.advisories.iter().map(|a| a.affected.len() as u64).sum();
         self.contents.advisories = self.advisories;
-        let (newest, dated_by) = match self.newest {
+        // A date that a few of many records have is none of the whole: Go's repository has those of its first years alone.
+        let is_dated = self.dated * 2 > self.counts.records;
+        let (newest, dated_by) = match self.newest.filter(|_| is_dated) {
             Some(newest) => (Some(newest), Dated::Content),
-            None => (self.file_time.filter(|time| *time <= self.now + FUTURE_SECONDS), Dated::File),
+            None => {
+                (self.file_time.filter(|time| (1..=self.now + FUTURE_SECONDS).contains(time)), Dated::File)
+            }
         };
         let source = Source {
             name: self.name,
@@ -216,6 +223,7 @@ impl Importer {
 
     /// Takes note of when something was written.
     fn dated(&mut self, second: i64) {
+        self.dated += 1;
         if second > self.now + FUTURE_SECONDS {
             self.counts.future += 1;
         } else {

@@ -18,6 +18,16 @@ pub struct Source {
     pub counts: Counts,
     /// Where it is fetched from, for `db update`.
     pub origin: Option<Origin>,
+    /// Whose packages it speaks of; in the order of their names. Filled in where the index is made.
+    pub coverage: Vec<Coverage>,
+}
+
+/// An ecosystem that a source speaks of: of a distribution one release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// As [`crate::Ecosystem`] is displayed: `PyPI`, `Debian:12`.
+    pub ecosystem: String,
+    pub statements: u64,
 }
 
 /// Where the age of a source is known from.
@@ -85,6 +95,12 @@ impl Source {
     pub fn age_seconds(&self, now: i64) -> Option<u64> {
         let known = self.newest.max(self.confirmed)?;
         Some(u64::try_from(now.saturating_sub(known)).unwrap_or(0))
+    }
+
+    /// When its data was as it is: its publisher's last word that nothing is newer, or its newest record, or its import where
+    /// neither is known.
+    pub fn as_of(&self) -> i64 {
+        self.newest.max(self.confirmed).unwrap_or(self.imported)
     }
 
     /// Whether this may take the place of `old`: it is not older, and has not lost most of the records.

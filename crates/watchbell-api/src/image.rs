@@ -54,8 +54,9 @@ pub struct Contents {
     pub setuid: Vec<Box<str>>,
     /// `debian`, `12`.
     pub distribution: Option<(Box<str>, Box<str>)>,
-    /// How many things could not be read, so that the packages may not be all.
+    /// How many things could not be read or are not known, so that the packages may not be all; and some of them in words.
     pub gaps: u32,
+    pub some_gaps: Vec<Box<str>>,
 }
 
 /// What one database of advisories has against an image.
@@ -63,10 +64,19 @@ pub struct Contents {
 pub struct Findings {
     /// Differs from one database to the next.
     pub generation: u64,
-    /// When the data was published; Unix seconds.
+    /// When the data was as it is: of all sources that speak of packages of the image, the oldest; Unix seconds.
     pub database_at: i64,
-    /// By advisory, then package.
+    /// The same of the catalogue of exploited vulnerabilities. None: the database has none.
+    pub exploited_at: Option<i64>,
+    /// By advisory, then package; of very many the worst.
     pub list: Vec<Finding>,
+    /// Findings that are not in the list.
+    pub more: u32,
+    /// Packages of which the database has no advisories, by their ecosystem, with how many they are. That nothing is found in
+    /// them says nothing.
+    pub uncovered: Vec<(Box<str>, u32)>,
+    /// Packages that were not looked up, because there are more findings than are looked at.
+    pub unasked: u32,
 }
 
 /// An advisory that holds for a package of an image.

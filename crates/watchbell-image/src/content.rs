@@ -9,14 +9,11 @@
 
 mod layer;
 mod open;
-mod stream;
 
 use std::io::Read;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use layer::{LayerBytes, LayerReader};
-pub use stream::StreamHead;
 
 use crate::import::Source;
 use crate::{Digest, Error, Image, Limits, Reference, Store};
@@ -39,11 +36,6 @@ enum Place {
         source: Source,
         layers: Vec<LayerName>,
         origin: String,
-    },
-    /// One blob after another.
-    Stream {
-        stream: Mutex<Box<dyn Read + Send>>,
-        contents: Vec<Option<Digest>>,
     },
 }
 
@@ -77,7 +69,6 @@ impl ImageContent {
         let content = match &self.place {
             Place::Store(_) => None,
             Place::Source { layers, .. } => layers[index].content.as_ref(),
-            Place::Stream { contents, .. } => contents.get(index).and_then(Option::as_ref),
         };
         LayerBytes::new(self.open_blob(index)?, &self.image.layers[index], content, &self.limits)
     }
@@ -94,7 +85,6 @@ impl ImageContent {
                 })?;
                 Box::new(blob)
             }
-            Place::Stream { stream, .. } => Box::new(stream::Part { stream, left: descriptor.size }),
         })
     }
 

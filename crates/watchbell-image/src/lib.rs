@@ -43,7 +43,7 @@ pub use artifact::{Artifact, ArtifactBlob, ArtifactManifest, Attachment};
 pub use build::{BuildSpec, Ownership, build_scratch};
 pub use codec::decompressed;
 pub use config::{History, ImageConfig};
-pub use content::{ImageContent, LayerBytes, LayerReader, StreamHead};
+pub use content::{ImageContent, LayerBytes, LayerReader};
 pub use digest::{Algorithm, Digest};
 pub use document::Descriptor;
 pub use error::Error;

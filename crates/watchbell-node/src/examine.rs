@@ -32,6 +32,7 @@ use watchbell_api::image::{Contents, ImageUser, Unknown};
 use watchbell_api::node::Report;
 use watchbell_core::image_policy::{Needs, needs};
 use watchbell_image::{CredentialSource, Digest, Image, PullOptions, Reference, Store};
+use watchbell_scan::Gap;
 
 pub use gate::Snapshots;
 pub(crate) use gate::{Gate, Judgement, Question, Unjudged};
@@ -279,9 +280,7 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
                 let found = match (bill, self.advisories.database()) {
                     (_, None) => Err(self.advisories.why_none()),
                     (Err(why), _) => Err(format!("what is in it is unknown: {why}")),
-                    (Ok(bill), Some(database)) => {
-                        findings::of(&bill.inventory, database, generation, self.advisories.published_at())
-                    }
+                    (Ok(bill), Some(database)) => findings::of(&bill.inventory, database, generation),
                 };
                 let found = found.map(Arc::new).map_err(|why| Unknown::Because(why.into()));
                 Looked { found: (generation, found), at }
@@ -380,6 +379,18 @@ impl Bill {
                 (found.id.as_str().into(), found.version_id.as_deref().unwrap_or_default().into())
             }),
             gaps: count(self.inventory.gaps.len()),
+            some_gaps: self.inventory.gaps.iter().take(GAPS_TOLD).map(told).collect(),
         }
     }
+}
+
+/// Of an image.
+const GAPS_TOLD: usize = 3;
+const GAP_BYTES_MAX: usize = 300;
+
+/// A gap in words. Paths are strangers'.
+fn told(gap: &Gap) -> Box<str> {
+    let told = format!("/{}: {}", gap.location.path, gap.reason);
+    let shown: String = told.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    shown[..shown.floor_char_boundary(GAP_BYTES_MAX)].into()
 }

@@ -12,6 +12,7 @@
 //! let collector = Collector::default();
 //! let packages = Interest { wants: &|f| collector.wants(f), takes: &|f, c| collector.takes(f, c) };
 //! let tree = read_layers(&image, &[packages, others], threads)?;
+//! collector.follow_links(&tree, |links| read_layers(&image, &[links], threads).map(drop))?;
 //! let inventory = collector.finish(&tree, &image.image.layers);
 //! ```
 
@@ -24,6 +25,7 @@ mod golang;
 mod interpreter;
 mod item;
 mod java;
+mod links;
 mod npm;
 mod owners;
 mod php;
@@ -32,6 +34,7 @@ mod role;
 mod rpm;
 mod ruby;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -44,6 +47,7 @@ use crate::layers::{
 };
 use crate::{Distribution, Inventory};
 use item::{Item, PathSet};
+use links::Linked;
 use role::Role;
 
 /// Reads all layers, at most `threads` at a time, for their packages alone.
@@ -54,6 +58,7 @@ pub fn catalog(image: &ImageContent, threads: usize) -> Result<Inventory, ReadEr
         takes: &|facts, content| collector.takes(facts, content),
     };
     let tree = read_layers(image, &[interest], threads)?;
+    collector.follow_links(&tree, |links| read_layers(image, &[links], threads).map(drop))?;
     Ok(collector.finish(&tree, &image.image.layers))
 }
 
@@ -65,6 +70,7 @@ pub fn catalog_directory(root: &Path) -> Result<Inventory, ReadError> {
         takes: &|facts, content| collector.takes(facts, content),
     };
     let tree = read_directory(root, &[interest])?;
+    collector.follow_links(&tree, |links| read_directory(root, &[links]).map(drop))?;
     Ok(collector.finish(&tree, &[]))
 }
 
@@ -96,6 +102,8 @@ pub fn catalog_file(path: &str, content: Vec<u8>) -> Inventory {
 #[derive(Debug, Default)]
 pub struct Collector {
     found: Mutex<Vec<Found>>,
+    /// What each file is by a name that it was looked at under.
+    named: Mutex<HashSet<(FileId, Role)>>,
 }
 
 /// What one file of one layer told.
@@ -103,6 +111,8 @@ pub struct Collector {
 struct Found {
     id: FileId,
     role: Role,
+    /// The name by which it is this, where a link alone gives it that name.
+    link: Option<String>,
     what: What,
     /// What could not be read of it.
     problems: Vec<String>,
@@ -123,22 +133,68 @@ enum What {
 impl Collector {
     /// For [`Interest::wants`].
     pub fn wants(&self, facts: &FileFacts<'_>) -> Want {
-        let Some(role) = Role::of(facts.path, facts.head) else { return Want::Nothing };
-        if role.is_too_large(facts) {
-            let problems = vec![format!("it has {} bytes, more than is read of such a file", facts.size)];
-            self.push(Found { id: facts.id, role, what: What::Nothing, problems });
-        }
-        role.wants(facts)
+        self.wants_as(facts, None)
     }
 
     /// For [`Interest::takes`].
     pub fn takes(&self, facts: &FileFacts<'_>, content: &FileContent) {
+        self.takes_as(facts, None, content);
+    }
+
+    /// `facts` has the path that says what the file is; `link` is the same where only a link leads there.
+    fn wants_as(&self, facts: &FileFacts<'_>, link: Option<&str>) -> Want {
+        if *facts.kind == FileKind::File
+            && let Some(role) = Role::by_name(facts.path)
+        {
+            self.named.lock().unwrap_or_else(PoisonError::into_inner).insert((facts.id, role));
+        }
+        let Some(role) = Role::of(facts.path, facts.head) else { return Want::Nothing };
+        if role.is_too_large(facts) {
+            let problems = vec![format!("it has {} bytes, more than is read of such a file", facts.size)];
+            let link = link.map(str::to_owned);
+            self.push(Found { id: facts.id, role, link, what: What::Nothing, problems });
+        }
+        role.wants(facts)
+    }
+
+    fn takes_as(&self, facts: &FileFacts<'_>, link: Option<&str>, content: &FileContent) {
         // Others may want files that the catalogue does not.
         let Some(role) = Role::of(facts.path, facts.head) else { return };
         let (what, problems) = read(role, facts, content);
         if !matches!(what, What::Nothing) || !problems.is_empty() {
-            self.push(Found { id: facts.id, role, what, problems });
+            let link = link.map(str::to_owned);
+            self.push(Found { id: facts.id, role, link, what, problems });
         }
+    }
+
+    /// Reads again what a link gives a name that tells of packages: a database that was moved and linked to its place. Most
+    /// images have nothing of the kind, and `read`, a pass over the same files, is not called.
+    pub fn follow_links<E>(
+        &self,
+        tree: &Tree,
+        read: impl FnOnce(Interest<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let linked = self.linked(tree);
+        if linked.files.is_empty() {
+            return Ok(());
+        }
+        let names = |facts: &FileFacts<'_>| linked.files.get(&facts.id).into_iter().flatten();
+        read(Interest {
+            wants: &|facts| {
+                let wanted =
+                    names(facts).map(|path| self.wants_as(&FileFacts { path, ..facts.clone() }, Some(path)));
+                wanted.max().unwrap_or(Want::Nothing)
+            },
+            takes: &|facts, content| {
+                names(facts).for_each(|path| {
+                    self.takes_as(&FileFacts { path, ..facts.clone() }, Some(path), content);
+                });
+            },
+        })
+    }
+
+    fn linked(&self, tree: &Tree) -> Linked {
+        links::linked(tree, &self.named.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn push(&self, found: Found) {
@@ -147,10 +203,11 @@ impl Collector {
 
     /// Puts together what is left in the image. `layers` are its layers, bottom first; none for a directory.
     pub fn finish(self, tree: &Tree, layers: &[LayerDescriptor]) -> Inventory {
+        let unread = self.linked(tree);
         let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         // The pass tells files of several layers in any order.
-        found.sort_by_key(|f| f.id);
-        assemble::inventory(found, tree, layers)
+        found.sort_by(|a, b| (a.id, &a.link).cmp(&(b.id, &b.link)));
+        assemble::inventory(found, &unread, tree, layers)
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Examination {
 pub fn examine(image: &ImageContent, tag: Option<&str>, threads: usize) -> Result<Examination, ReadError> {
     let pass = Pass::default();
     let tree = pass.with(|interests| read_layers(image, interests, threads))?;
+    pass.packages.follow_links(&tree, |links| read_layers(image, &[links], threads).map(drop))?;
     Ok(pass.finish(&tree, Some(&image.image.config), tag, &image.image.layers))
 }
 
@@ -41,6 +42,7 @@ pub fn examine(image: &ImageContent, tag: Option<&str>, threads: usize) -> Resul
 pub fn examine_directory(root: &Path) -> Result<Examination, ReadError> {
     let pass = Pass::default();
     let tree = pass.with(|interests| read_directory(root, interests))?;
+    pass.packages.follow_links(&tree, |links| read_directory(root, &[links]).map(drop))?;
     Ok(pass.finish(&tree, None, None, &[]))
 }
 

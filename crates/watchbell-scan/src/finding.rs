@@ -6,14 +6,26 @@
 //!
 //! A distribution's package is asked for by its source, since that is what advisories speak of: one finding of OpenSSL, whatever
 //! number of packages it was cut into. What the distribution owns is not asked for a second time as an application's package:
-//! its maintainers patch without changing upstream's version, so their word counts alone.
+//! its maintainers patch without changing upstream's version, so their word counts alone. That holds for what the distribution
+//! installed: the same version of upstream, from the layer that has the distribution's package.
+//!
+//! An image is a stranger's, so asking is bounded: what was not asked for is counted.
+
+mod owner;
 
 use std::collections::BTreeMap;
 
 pub use watchbell_advisory::{Class, Severity, Status};
 use watchbell_advisory::{Database, Ecosystem, Error, Match, Query};
 
-use crate::{Inventory, Package, PackageKind};
+use crate::{Distribution, Inventory, Package, PackageKind};
+
+/// Findings of one image that are looked at; the worst images that are about have a few thousand.
+pub const FINDINGS_MAX: usize = 20_000;
+/// Statements of an index that are judged for one image: many times what the kernel, the browsers and all else together have.
+pub const STATEMENTS_MAX: usize = 2_000_000;
+/// Characters of a distribution's name that are told.
+const NAME_MAX: usize = 100;
 
 /// One thing to ask the database, and the packages that it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +55,22 @@ impl Question {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
     pub questions: Vec<Question>,
-    /// Packages whose ecosystem no advisories are read of: by kind, how many. Nothing is known of them, which is not the same
-    /// as nothing being wrong.
-    pub unknown: BTreeMap<PackageKind, usize>,
+    /// Packages whose ecosystem no advisories are read of, by what it is called: how many. Nothing is known of them, which is
+    /// not the same as nothing being wrong.
+    pub unknown: BTreeMap<String, usize>,
     /// Packages that the distribution speaks for.
     pub owned: usize,
+}
+
+/// What the database answered.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// In the order of the questions, and in each that of the database.
+    pub findings: Vec<Finding>,
+    /// [`Questions::unknown`], and the packages of ecosystems that no source of this database speaks of.
+    pub uncovered: BTreeMap<String, usize>,
+    /// Packages that were not asked for, because what is looked at for one image was spent.
+    pub unasked: usize,
 }
 
 /// What to ask for an inventory: each question once, in one order.
@@ -63,7 +86,7 @@ pub fn questions(inventory: &Inventory) -> Questions {
     let mut found = Questions::default();
     let mut by_key: BTreeMap<(Ecosystem, String, String), Vec<usize>> = BTreeMap::new();
     for (at, package) in inventory.packages.iter().enumerate() {
-        if package.owned_by.is_some() {
+        if owner::speaks_for(inventory, package) {
             found.owned += 1;
             continue;
         }
@@ -73,7 +96,9 @@ pub fn questions(inventory: &Inventory) -> Questions {
                 let name = ecosystem.normalize(name).into_owned();
                 by_key.entry((ecosystem, name, version.to_owned())).or_default().push(at);
             }
-            None => *found.unknown.entry(package.kind).or_default() += 1,
+            None => {
+                *found.unknown.entry(called(package.kind, inventory.distribution.as_ref())).or_default() += 1;
+            }
         }
     }
     found.questions = by_key
@@ -110,15 +135,53 @@ fn asked_for<'a>(package: &'a Package, ecosystem: &Ecosystem) -> (&'a str, &'a s
     }
 }
 
-/// Asks the database. The order is that of the questions, and in each that of the database.
-pub fn find(questions: &Questions, database: &Database) -> Result<Vec<Finding>, Error> {
-    let mut findings = Vec::new();
-    for question in &questions.questions {
-        let Question { ecosystem, name, version, .. } = question;
-        let matches = database.find(&Query { ecosystem, name, version })?;
-        findings.extend(matches.into_iter().map(|known| Finding { question: question.clone(), known }));
+/// What packages without advisories are called: by their distribution as the image names it, which may be anything, or by kind.
+fn called(kind: PackageKind, distribution: Option<&Distribution>) -> String {
+    match (kind, distribution) {
+        (
+            PackageKind::Deb | PackageKind::Rpm | PackageKind::Apk,
+            Some(Distribution { id, version_id, .. }),
+        ) => {
+            let words = [Some(id), version_id.as_ref()].into_iter().flatten().map(String::as_str);
+            let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+            words.collect::<Vec<_>>().join(" ").chars().take(NAME_MAX).map(shown).collect()
+        }
+        _ => format!("{kind:?}").to_ascii_lowercase(),
     }
-    Ok(findings)
+}
+
+/// Asks the database.
+pub fn find(questions: &Questions, database: &Database) -> Result<Answer, Error> {
+    find_within(questions, database, FINDINGS_MAX, STATEMENTS_MAX)
+}
+
+fn find_within(
+    questions: &Questions,
+    database: &Database,
+    findings_max: usize,
+    mut statements_left: usize,
+) -> Result<Answer, Error> {
+    let mut answer = Answer { uncovered: questions.unknown.clone(), ..Answer::default() };
+    let mut covered: BTreeMap<&Ecosystem, bool> = BTreeMap::new();
+    for question in &questions.questions {
+        let Question { ecosystem, name, version, packages } = question;
+        let is_covered =
+            covered.entry(ecosystem).or_insert_with(|| database.sources_of(ecosystem).next().is_some());
+        if !*is_covered {
+            *answer.uncovered.entry(ecosystem.to_string()).or_default() += packages.len();
+        } else if statements_left == 0 || answer.findings.len() >= findings_max {
+            answer.unasked += packages.len();
+        } else {
+            let query = Query { ecosystem, name, version };
+            match database.find_within(&query, &mut statements_left)? {
+                Some(matches) => answer
+                    .findings
+                    .extend(matches.into_iter().map(|known| Finding { question: question.clone(), known })),
+                None => answer.unasked += packages.len(),
+            }
+        }
+    }
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ pub enum FileKind {
 pub struct FileFacts<'a> {
     pub id: FileId,
     /// As its layer names it: from the root, without a leading slash; bytes that are no UTF-8 stand as `\u{fffd}` and two
-    /// hexadecimal digits.
+    /// hexadecimal digits, and so do those of `\u{fffd}` itself.
     pub path: &'a str,
     pub kind: &'a FileKind,
     /// Permission bits with setuid, setgid and sticky.
@@ -108,17 +108,27 @@ pub struct Interest<'a> {
     pub takes: &'a (dyn Fn(&FileFacts<'_>, &FileContent) + Sync),
 }
 
-/// A name of an archive as text; what is no UTF-8 in it is escaped, so that different names stay different.
+/// Stands before the two hexadecimal digits of a byte.
+const ESCAPE: char = '\u{fffd}';
+
+/// A name of an archive as text; what is no UTF-8 in it is escaped, and so is the escape itself: different names stay
+/// different.
 pub(crate) fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => {
+        Ok(text) if !text.contains(ESCAPE) => text.to_owned(),
+        _ => {
             let mut text = String::with_capacity(bytes.len() + 8);
+            let escape = |bytes: &[u8], text: &mut String| {
+                bytes.iter().for_each(|byte| text.push_str(&format!("{ESCAPE}{byte:02x}")));
+            };
             for chunk in bytes.utf8_chunks() {
-                text.push_str(chunk.valid());
-                for byte in chunk.invalid() {
-                    text.push_str(&format!("\u{fffd}{byte:02x}"));
+                for (at, part) in chunk.valid().split(ESCAPE).enumerate() {
+                    if at > 0 {
+                        escape(ESCAPE.to_string().as_bytes(), &mut text);
+                    }
+                    text.push_str(part);
                 }
+                escape(chunk.invalid(), &mut text);
             }
             text
         }

@@ -9,7 +9,6 @@
 
 mod catalog;
 pub mod configuration;
-mod confined;
 pub mod dockerfile;
 mod elf;
 pub mod examine;
@@ -25,7 +24,6 @@ mod testing;
 pub mod vex;
 
 pub use catalog::{Collector, catalog, catalog_directory, catalog_file};
-pub use confined::{Cataloguer, cataloguer_main};
 pub use inventory::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};
 pub use sbom::{
     AttachedBill, BillForm, DocumentError, PurlError, ReadDocument, Subject, attached_bills, cyclonedx,

@@ -21,7 +21,7 @@ use watchbell_image::{Digest, ImageConfig};
 
 use crate::Inventory;
 use crate::configuration::ConfigurationFinding;
-use crate::finding::{Finding, Questions, Severity};
+use crate::finding::{Answer, Finding, Questions, Severity};
 use crate::minimality::Minimality;
 use crate::secret::{self, Certainty};
 use crate::vex::{IgnoreFile, ImageIdentity, VexDocument};
@@ -50,7 +50,7 @@ pub enum Knowledge {
     /// There is no database, or it was not asked; why, in words. Nothing is said of findings then, also not that there are none.
     Unknown(String),
     Known {
-        findings: Vec<Finding>,
+        answer: Answer,
         questions: Questions,
         sources: Vec<Source>,
     },
@@ -225,6 +225,10 @@ pub struct Report {
     pub sources: Vec<Source>,
     pub inventory: Inventory,
     pub questions: Questions,
+    /// Packages of ecosystems without advisories here: how many.
+    pub uncovered: BTreeMap<String, usize>,
+    /// Packages that were not asked for, because there are more findings than are looked at.
+    pub unasked: usize,
     /// The worst first.
     pub vulnerabilities: Vec<JudgedVulnerability>,
     pub secrets: Vec<Judged<SecretFinding>>,

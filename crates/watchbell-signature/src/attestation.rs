@@ -56,8 +56,8 @@ pub struct Provenance {
     /// `builder.id`; `runDetails.builder.id`.
     pub builder_id: String,
     pub build_type: String,
-    /// What was built: `invocation.configSource.uri`; in version 1 `externalParameters.source` or `.workflow.repository`,
-    /// else the first resolved dependency.
+    /// What was built: `invocation.configSource.uri`; in version 1 `externalParameters.source` or `.workflow.repository`.
+    /// What a build depends on is no source.
     pub source_uri: Option<String>,
     /// `materials`; `resolvedDependencies`: where they came from.
     pub dependencies: Vec<String>,
@@ -278,8 +278,7 @@ fn provenance_1(predicate: Provenance1) -> Result<Predicate, Reason> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let source_uri = text(&parameters["source"])
         .or_else(|| text(&parameters["source"]["uri"]))
-        .or_else(|| text(&parameters["workflow"]["repository"]))
-        .or_else(|| dependencies.first().cloned());
+        .or_else(|| text(&parameters["workflow"]["repository"]));
     Ok(Predicate::Provenance(Provenance {
         builder_id: predicate.run_details.builder.id,
         build_type: definition.build_type,

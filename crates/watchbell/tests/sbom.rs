@@ -1,11 +1,14 @@
-//! Bills of materials by the program itself: printed, attached, and made by the process that has nothing.
+//! Bills of materials by the program itself: printed, attached, and made by the process that sees the image alone.
 
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use watchbell_image::{BuildSpec, ImageContent, Layout, Limits, Platform, Reference, Store, build_scratch};
-use watchbell_scan::{Cataloguer, attached_bills, catalog, is_bill};
+use watchbell_scan::{attached_bills, catalog, is_bill};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_watchbell");
 
@@ -126,26 +129,46 @@ fn a_bill_is_attached_and_one_of_another_image_is_not() {
 
 #[test]
 #[expect(clippy::print_stderr, reason = "a test that is left out says so")]
-fn the_process_that_has_nothing_finds_the_same() {
+fn the_process_that_sees_the_image_alone_finds_the_same() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("left out: a process is confined by root alone");
         return;
     }
     let home = home();
-    let empty = tempfile::tempdir().unwrap();
-    let cataloguer = Cataloguer::Process { program: PROGRAM.into(), empty: empty.path().to_owned() };
     let content = home.content();
-    assert_eq!(cataloguer.catalog(&content).unwrap(), catalog(&content, 1).unwrap());
-    assert!(names(empty.path()).is_empty());
-    // A layer that is not what its name says is refused in there as it is here.
+    let told = scanned(&home.layout());
+    let here = serde_json::to_value(catalog(&content, 1).unwrap()).unwrap();
+    assert_eq!(told["Ok"]["inventory"], here);
+    // A layer that is not what its name says is refused.
     let layer = &content.image.layers[0];
     let blob = home.layout().join("blobs/sha256").join(layer.digest.hex());
     let mut bytes = std::fs::read(&blob).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     std::fs::write(&blob, bytes).unwrap();
-    let here = catalog(&content, 1).unwrap_err().to_string();
-    assert_eq!(cataloguer.catalog(&content).unwrap_err().to_string(), here);
+    let told = scanned(&home.layout());
+    let why = told["Err"].as_str().unwrap_or_else(|| panic!("it was read: {told}"));
+    assert!(why.contains(layer.digest.as_str()), "{why}");
+}
+
+/// What `watchbell scanner` says of the image in a folder.
+fn scanned(folder: &Path) -> Value {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let parent = std::process::id().to_string();
+    let mut child = Command::new(PROGRAM)
+        .args(["scanner", &parent, "0", "600"])
+        .current_dir(folder)
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(OwnedFd::from(theirs))
+        .spawn()
+        .unwrap();
+    let mut length = [0u8; 8];
+    ours.read_exact(&mut length).unwrap();
+    let mut told = vec![0; usize::try_from(u64::from_le_bytes(length)).unwrap()];
+    ours.read_exact(&mut told).unwrap();
+    assert!(child.wait().unwrap().success());
+    serde_json::from_slice(&told).unwrap()
 }
 
 fn names(dir: &Path) -> Vec<std::ffi::OsString> {

@@ -4,7 +4,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    Builder, Contents, Event, Exploited, IndexDirectory, Interval, Prediction, Severity, Standing, Status,
+    Builder, Contents, Coverage, Event, Exploited, IndexDirectory, Interval, Prediction, Severity, Standing,
+    Status,
 };
 
 fn debian() -> Ecosystem {
@@ -113,6 +114,20 @@ fn opened(builder: &Builder) -> (TempDir, Database) {
 fn ids(database: &Database, ecosystem: &Ecosystem, name: &str, version: &str) -> Vec<String> {
     let found = database.find(&Query { ecosystem, name, version }).unwrap();
     found.into_iter().map(|m| m.vulnerability.id).collect()
+}
+
+#[test]
+fn an_index_says_whose_packages_it_speaks_of() {
+    let (_dir, database) = opened(&sample());
+    let sources = |ecosystem: &Ecosystem| -> Vec<&str> {
+        database.sources_of(ecosystem).map(|source| source.name.as_str()).collect()
+    };
+    assert_eq!(sources(&Ecosystem::PyPI), ["github", "pypa"]);
+    assert_eq!(sources(&debian()), ["changelogs", "tracker"]);
+    assert!(sources(&Ecosystem::Debian { release: "13".to_owned() }).is_empty(), "another release");
+    assert!(sources(&Ecosystem::Npm).is_empty());
+    let tracker = database.sources().iter().find(|source| source.name == "tracker").unwrap();
+    assert_eq!(tracker.coverage, [Coverage { ecosystem: "Debian:12".to_owned(), statements: 5 }]);
 }
 
 #[test]

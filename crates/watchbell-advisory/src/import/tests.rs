@@ -101,6 +101,28 @@ fn what_is_not_taken_is_counted_and_named() {
 }
 
 #[test]
+fn a_date_that_few_records_have_is_none_of_the_source() {
+    // As Go's repository has them: what is generated with its releases is not filled in there.
+    let record = |id: u32, published: &str| {
+        let undated = "0001-01-01T00:00:00Z";
+        let package = r#"{"package": {"ecosystem": "Go", "name": "example.org/a"}, "versions": ["1.0.0"]}"#;
+        format!(
+            r#"{{"id": "GO-2030-{id}", "modified": "{undated}", "published": "{published}", "affected": [{package}]}}"#
+        )
+        .replace('\n', "")
+    };
+    let old = record(1, "2022-12-14T18:06:02Z");
+    let dated = |records: &[&str]| {
+        let imported = read("go.osv.jsonl", records.join("\n").as_bytes());
+        assert_eq!(imported.source.counts.records, records.len() as u64);
+        (imported.source.newest, imported.source.dated_by)
+    };
+    let new = record(2, "0001-01-01T00:00:00Z");
+    assert_eq!(dated(&[&old, &new, &record(3, "0001-01-01T00:00:00Z")]), (Some(NOW - 100), Dated::File));
+    assert_eq!(dated(&[&old]).1, Dated::Content);
+}
+
+#[test]
 fn alpine_secdb_is_read() {
     let imported = read("main.json", SECDB);
     let alpine = "Alpine:v3.20";

@@ -2,7 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-pub(crate) const FORMAT: u32 = 1;
+/// Of 1 the sources did not say whose packages they speak of.
+pub(crate) const FORMAT: u32 = 2;
 const MAGIC: [u8; 8] = *b"WBADVIS\n";
 pub(super) const HEADER_BYTES: usize = 512;
 

@@ -232,6 +232,12 @@ fn vulnerabilities(f: &mut Findings, at: &At<'_, '_>) {
     f.one_of_if_set(&at.field("maximumSeverity"), &SEVERITIES);
     f.one_of_if_set(&at.field("unscored"), &SEVERITIES[..4]);
     f.in_range(&at.field("databaseMaximumAgeHours"), 1, HOURS_MAX);
+    let uncovered = at.field("allowUncovered");
+    if f.at_most(&uncovered, PATTERNS_MAX) {
+        for name in uncovered.items() {
+            pattern(f, &name);
+        }
+    }
     let exceptions = at.field("exceptions");
     if !f.at_most(&exceptions, EXCEPTIONS_MAX) {
         return;

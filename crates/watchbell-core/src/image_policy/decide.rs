@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use watchbell_api::image::{Exploited, Finding, ImageFacts, Naming, Severity, Statement, Unknown};
+use watchbell_api::image::{Exploited, Finding, Findings, ImageFacts, Naming, Severity, Statement, Unknown};
 
 use super::{
-    Action, Attestation, DigestRule, Exception, InForce, KnownExploited, Limit, Policy, Presence, Unfixed,
-    Vulnerabilities,
+    Action, Attestation, DigestRule, Exception, Gaps, InForce, KnownExploited, Limit, Policy, Presence,
+    Unfixed, Vulnerabilities,
 };
 
 /// So many findings are told one by one; the others are counted.
@@ -51,6 +51,8 @@ pub enum Rule {
     Severity,
     KnownExploited,
     Database,
+    Coverage,
+    Gaps,
     Age,
     Shell,
     Setuid,
@@ -98,6 +100,8 @@ impl Rule {
             Rule::Severity => "maximumSeverity",
             Rule::KnownExploited => "refuseKnownExploited",
             Rule::Database => "databaseMaximumAgeHours",
+            Rule::Coverage => "allowUncovered",
+            Rule::Gaps => "allowGaps",
             Rule::Age => "maximumAgeDays",
             Rule::Shell => "noShell",
             Rule::Setuid => "noSetuid",
@@ -275,9 +279,14 @@ impl Judge<'_> {
             }
         };
         if let Some(hours) = asked.database_hours {
-            let end = findings.database_at.saturating_add(i64::from(hours).saturating_mul(HOUR));
+            let oldest = match asked.known_exploited {
+                KnownExploited::Refused => findings.exploited_at.unwrap_or(findings.database_at),
+                KnownExploited::AsOthers => findings.database_at,
+            };
+            let database_at = oldest.min(findings.database_at);
+            let end = database_at.saturating_add(i64::from(hours).saturating_mul(HOUR));
             if self.now >= end {
-                let age = (self.now - findings.database_at) / HOUR;
+                let age = self.now.saturating_sub(database_at) / HOUR;
                 self.refuse(
                     Rule::Database,
                     format!("the database of advisories is {age} hours old, and may be {hours}"),
@@ -307,6 +316,64 @@ impl Judge<'_> {
         }
         if let Some((rule, ..)) = refused.get(FINDINGS_TOLD) {
             self.refuse(*rule, format!("{more} more findings"), "see them all with `watchbell scan`");
+        }
+        if asked.limit.is_some() || asked.known_exploited == KnownExploited::Refused {
+            self.not_known(asked, &findings);
+        }
+    }
+
+    /// That nothing was found means something where somebody could have found it.
+    fn not_known(&mut self, asked: &Vulnerabilities, findings: &Findings) {
+        let may_be =
+            |name: &str| asked.uncovered.iter().any(|allowed| **allowed == *name || **allowed == *"*");
+        let uncovered: Vec<String> = findings
+            .uncovered
+            .iter()
+            .filter(|(name, _)| !may_be(name))
+            .map(|(name, count)| format!("{name} ({count} packages)"))
+            .collect();
+        if !uncovered.is_empty() {
+            self.refuse(
+                Rule::Coverage,
+                format!(
+                    "whether packages of it are well is not known: there are no advisories of {}",
+                    list(&uncovered)
+                ),
+                "import those advisories with `watchbell db import`, or name what may be without any in \
+                 spec.vulnerabilities.allowUncovered",
+            );
+        }
+        if asked.known_exploited == KnownExploited::Refused && findings.exploited_at.is_none() {
+            self.refuse(
+                Rule::KnownExploited,
+                "which vulnerabilities are exploited is not known: the database has no catalogue of them",
+                "import CISA's with `watchbell db import`",
+            );
+        }
+        // Nothing is above the highest severity.
+        let counts = asked.known_exploited == KnownExploited::Refused
+            || asked.limit != Some(Limit(Some(Severity::Critical)));
+        if counts && (findings.more > 0 || findings.unasked > 0) {
+            let what = format!(
+                "the image has more findings than are looked at: {} besides the worst {}, and {} packages were not \
+                 looked up",
+                findings.more,
+                findings.list.len(),
+                findings.unasked
+            );
+            self.refuse(Rule::Severity, what, "rebuild the image on a newer base, with fewer packages");
+        }
+        if let (Gaps::Refused, Ok(contents)) = (asked.gaps, &self.facts.contents)
+            && contents.gaps > 0
+        {
+            let some: Vec<String> = contents.some_gaps.iter().map(ToString::to_string).collect();
+            let more = u64::from(contents.gaps).saturating_sub(some.len() as u64);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            self.refuse(
+                Rule::Gaps,
+                format!("what is in the image is not wholly known: {}{more}", some.join(", ")),
+                "see `watchbell scan`; install what it names by a package manager, or set spec.vulnerabilities.allowGaps",
+            );
         }
     }
 
@@ -456,6 +523,17 @@ fn told(asked: &Vulnerabilities, rule: Rule, severity: Severity, finding: &Findi
         }
     };
     (what, way_out)
+}
+
+/// So many ecosystems are told.
+const ECOSYSTEMS_TOLD: usize = 5;
+
+fn list(names: &[String]) -> String {
+    let shown = names[..names.len().min(ECOSYSTEMS_TOLD)].join(", ");
+    match names.len().saturating_sub(ECOSYSTEMS_TOLD) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn some(paths: &[Box<str>]) -> String {

@@ -105,6 +105,17 @@ pub struct Vulnerabilities {
     pub unscored: Option<Severity>,
     pub exceptions: Vec<Exception>,
     pub database_hours: Option<u32>,
+    /// Ecosystems that may have no advisories in the database.
+    pub uncovered: Vec<Box<str>>,
+    pub gaps: Gaps,
+}
+
+/// What becomes of an image of which something is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gaps {
+    #[default]
+    Refused,
+    Allowed,
 }
 
 /// The highest severity that passes; `None`: no finding does.
@@ -268,6 +279,11 @@ fn vulnerabilities(value: &Value) -> Result<Vulnerabilities, String> {
         unscored: Severity::parse(text(&value["unscored"])),
         exceptions: items(&value["exceptions"]).map(exception).collect::<Result<_, _>>()?,
         database_hours: number(&value["databaseMaximumAgeHours"]),
+        uncovered: texts(&value["allowUncovered"]).map(Into::into).collect(),
+        gaps: match value["allowGaps"] == true {
+            true => Gaps::Allowed,
+            false => Gaps::Refused,
+        },
     })
 }
 

@@ -67,11 +67,12 @@ fn facts() -> ImageFacts {
             shells: vec!["bin/sh".into()],
             setuid: vec!["usr/bin/su".into(), "usr/bin/mount".into()],
             distribution: Some(("debian".into(), "12".into())),
-            gaps: 0,
+            ..Contents::default()
         })),
         findings: Ok(Arc::new(Findings {
             generation: 4,
             database_at: second("2026-11-25T12:00:00Z"),
+            exploited_at: Some(second("2026-11-25T13:00:00Z")),
             list: vec![
                 finding("CVE-2026-1", "zlib1g", Some(Severity::Critical), Some("1.1")),
                 finding("CVE-2026-2", "bash", Some(Severity::High), None),
@@ -82,6 +83,7 @@ fn facts() -> ImageFacts {
                 },
                 finding("CVE-2026-4", "ncurses", None, Some("2")),
             ],
+            ..Findings::default()
         })),
         signers: Vec::new(),
     }
@@ -165,13 +167,92 @@ fn severities() {
 fn of_very_many_findings_some_are_told() {
     let list = (0..40).map(|n| finding(&format!("CVE-{n:02}"), "a", Some(Severity::High), None)).collect();
     let many = ImageFacts {
-        findings: Ok(Arc::new(Findings { generation: 1, database_at: now().as_second(), list })),
+        findings: Ok(Arc::new(Findings {
+            generation: 1,
+            database_at: now().as_second(),
+            list,
+            ..Findings::default()
+        })),
         ..facts()
     };
     let verdict = decide(&[in_force(json!({"vulnerabilities": {"maximumSeverity": "Low"}}))], &many, now());
     assert_eq!(verdict.reasons.len(), 11);
     assert_eq!(verdict.reasons[10].what, "30 more findings");
     assert_eq!(verdict.advisories().len(), 10);
+}
+
+#[test]
+fn what_nobody_could_find_out_is_not_well() {
+    let of = |change: fn(&mut Findings, &mut Contents)| {
+        let (mut findings, mut contents) = (Findings::default(), Contents::default());
+        findings.database_at = now().as_second();
+        findings.exploited_at = Some(now().as_second());
+        change(&mut findings, &mut contents);
+        ImageFacts { findings: Ok(Arc::new(findings)), contents: Ok(Arc::new(contents)), ..facts() }
+    };
+    let with = |more: Value| {
+        let mut asked = json!({"maximumSeverity": "High"});
+        asked.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"vulnerabilities": asked})
+    };
+    let uncovered = of(|findings, _| {
+        findings.uncovered = vec![("Debian:12".into(), 5), ("conda".into(), 1)];
+    });
+    check(
+        with(json!({})),
+        &uncovered,
+        &[
+            "allowUncovered: whether packages of it are well is not known: there are no advisories of Debian:12 (5 packages), \
+           conda (1 packages)",
+        ],
+    );
+    check(
+        with(json!({"allowUncovered": ["conda"]})),
+        &uncovered,
+        &[
+            "allowUncovered: whether packages of it are well is not known: there are no advisories of Debian:12 (5 packages)",
+        ],
+    );
+    check(with(json!({"allowUncovered": ["conda", "Debian:12"]})), &uncovered, &[]);
+    check(with(json!({"allowUncovered": ["*"]})), &uncovered, &[]);
+    // Who asks for no limit asks nothing of this.
+    check(json!({"vulnerabilities": {"databaseMaximumAgeHours": 1}}), &uncovered, &[]);
+    check(json!({"minimality": {"noShell": true}}), &uncovered, &[]);
+
+    let gaps = of(|_, contents| {
+        contents.gaps = 3;
+        contents.some_gaps = vec!["/opt/x: it is damaged".into()];
+    });
+    let told = "allowGaps: what is in the image is not wholly known: /opt/x: it is damaged and 2 more";
+    check(with(json!({})), &gaps, &[told]);
+    check(with(json!({"allowGaps": true})), &gaps, &[]);
+
+    let many = of(|findings, _| (findings.more, findings.unasked) = (7, 2));
+    let told = "maximumSeverity: the image has more findings than are looked at: 7 besides the worst 0, and 2 packages were \
+                not looked up";
+    check(with(json!({})), &many, &[told]);
+    check(json!({"vulnerabilities": {"maximumSeverity": "Critical"}}), &many, &[]);
+
+    let exploited = json!({"vulnerabilities": {"refuseKnownExploited": true}});
+    check(
+        exploited.clone(),
+        &of(|findings, _| findings.exploited_at = None),
+        &[
+            "refuseKnownExploited: which vulnerabilities are exploited is not known: the database has no catalogue of them",
+        ],
+    );
+    check(exploited, &of(|_, _| {}), &[]);
+}
+
+#[test]
+fn the_catalogue_of_exploited_ones_ages_too() {
+    let mut findings = Findings { database_at: now().as_second(), ..Findings::default() };
+    findings.exploited_at = Some(now().as_second() - 48 * 3600);
+    let facts = ImageFacts { findings: Ok(Arc::new(findings)), ..facts() };
+    let asked = |exploited: bool| json!({"vulnerabilities": {"refuseKnownExploited": exploited, "databaseMaximumAgeHours": 24}});
+    let told = "databaseMaximumAgeHours: the database of advisories is 48 hours old, and may be 24";
+    check(asked(true), &facts, &[told]);
+    check(asked(false), &facts, &[]);
 }
 
 #[test]

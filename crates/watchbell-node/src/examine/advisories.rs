@@ -32,12 +32,6 @@ impl Advisories {
         }
     }
 
-    /// When its data was published: of the newest record of any source, or its import where records have no dates.
-    pub(super) fn published_at(&self) -> i64 {
-        let sources = self.open.iter().flat_map(Database::sources);
-        sources.map(|source| source.newest.unwrap_or(source.imported)).max().unwrap_or(0)
-    }
-
     /// Looks whether another one is there. One that cannot be opened takes nobody's place.
     pub(super) fn refresh(&mut self) -> bool {
         let is_current = match &self.open {

@@ -1,51 +1,54 @@
 //! From a bill of materials and a database of advisories to what policies look at.
 
-use watchbell_advisory::{Class, Database, Severity as Rated};
-use watchbell_api::image::{Exploited, Finding, Findings, Severity};
-use watchbell_scan::finding::{Finding as Found, find, questions};
-use watchbell_scan::{Distribution, Inventory, PackageKind};
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
-/// Characters of a distribution's name that are told.
-const NAME_MAX: usize = 100;
+use watchbell_advisory::{Class, Database, Severity as Rated, Source};
+use watchbell_api::image::{Exploited, Finding, Findings, Severity};
+use watchbell_scan::Inventory;
+use watchbell_scan::finding::{Finding as Found, Questions, find, questions};
+
+/// Findings of one image that are kept, the worst.
+const KEPT_MAX: usize = 2_000;
 
 /// What the database has against the packages.
 ///
 /// # Errors
-/// The database cannot be read, or no advisories are read of the distribution whose packages these are.
-pub(super) fn of(
-    inventory: &Inventory,
-    database: &Database,
-    generation: u64,
-    database_at: i64,
-) -> Result<Findings, String> {
+/// The database cannot be read.
+pub(super) fn of(inventory: &Inventory, database: &Database, generation: u64) -> Result<Findings, String> {
     let asked = questions(inventory);
-    // Of an unknown distribution nothing is known, which is not the same as nothing being wrong.
-    let of_distribution = [PackageKind::Deb, PackageKind::Rpm, PackageKind::Apk];
-    let unknown: usize = of_distribution.iter().filter_map(|kind| asked.unknown.get(kind)).sum();
-    if unknown > 0 {
-        return Err(format!(
-            "no advisories are read of {}, and {unknown} of its packages are in the image; build on a release of Debian, \
-             Ubuntu, Alpine, AlmaLinux, Rocky Linux or Red Hat",
-            named(inventory.distribution.as_ref())
-        ));
-    }
-    let found = find(&asked, database).map_err(|error| error.to_string())?;
+    let answer = find(&asked, database).map_err(|error| error.to_string())?;
     // Code of a kernel does not run in a container, and a notice is no vulnerability.
-    let counted = found.into_iter().filter(|found| found.known.class == Class::Package);
-    let list = counted.filter_map(|found| finding(inventory, found));
-    let mut list: Vec<Finding> = list.collect();
+    let counted = answer.findings.into_iter().filter(|found| found.known.class == Class::Package);
+    let mut list: Vec<Finding> = counted.filter_map(|found| finding(inventory, found)).collect();
+    list.sort_by_key(|finding| Reverse((finding.exploited == Exploited::Known, finding.severity)));
+    let more = list.len().saturating_sub(KEPT_MAX);
+    list.truncate(KEPT_MAX);
     list.sort_by(|a, b| (&a.id, &a.package, &a.version).cmp(&(&b.id, &b.package, &b.version)));
-    Ok(Findings { generation, database_at, list })
+    let exploited = database.sources().iter().filter(|source| source.counts.exploited > 0);
+    Ok(Findings {
+        generation,
+        database_at: oldest(&asked, database),
+        exploited_at: exploited.map(Source::as_of).max(),
+        list,
+        more: count(more),
+        uncovered: answer.uncovered.into_iter().map(|(name, n)| (name.into(), count(n))).collect(),
+        unasked: count(answer.unasked),
+    })
 }
 
-/// A distribution as its image names it; that may be anything.
-fn named(distribution: Option<&Distribution>) -> String {
-    let Some(Distribution { id, version_id, .. }) = distribution else {
-        return "a distribution that the image does not name".to_owned();
-    };
-    let words = [Some(id), version_id.as_ref()].into_iter().flatten().map(String::as_str);
-    let name: String = words.collect::<Vec<_>>().join(" ").chars().take(NAME_MAX).collect();
-    format!("the distribution {name:?}")
+/// Of all sources that speak of an ecosystem that was asked for. One that is fresh does not make up for one that is not: they
+/// need not speak of the same packages.
+fn oldest(asked: &Questions, database: &Database) -> i64 {
+    let ecosystems: BTreeSet<_> = asked.questions.iter().map(|question| &question.ecosystem).collect();
+    let of_image = ecosystems.into_iter().flat_map(|ecosystem| database.sources_of(ecosystem));
+    let oldest = of_image.map(Source::as_of).min();
+    // No source has anything to do with the image, so any may stand for the database.
+    oldest.or_else(|| database.sources().iter().map(Source::as_of).min()).unwrap_or(0)
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// A finding is of one package, or of all that were built of one source: then it goes by the source's name.

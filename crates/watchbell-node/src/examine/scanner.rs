@@ -180,6 +180,8 @@ fn read(folder: &Path) -> Told {
         takes: &|facts, content| collector.takes(facts, content),
     };
     let tree = read_layers(&image, &[packages], THREADS).map_err(|error| error.to_string())?;
+    let again = |links: Interest<'_>| read_layers(&image, &[links], THREADS).map(drop);
+    collector.follow_links(&tree, again).map_err(|error| error.to_string())?;
     let inventory: Inventory = collector.finish(&tree, &image.image.layers);
     let (shells, setuid) = surface(&tree);
     Ok(Bill::new(inventory, shells, setuid))

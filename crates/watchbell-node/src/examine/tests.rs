@@ -5,8 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use watchbell_advisory::{
-    Advisory, Affected, Builder, Contents as Records, Ecosystem, IndexDirectory, Interval, Severity as Rated,
-    Source, Standing,
+    Advisory, Affected, Builder, Contents as Records, Counts, Ecosystem, Exploited, IndexDirectory, Interval,
+    Severity as Rated, Source, Standing,
 };
 use watchbell_api::Resource;
 use watchbell_api::image::{ImageFacts, Severity};
@@ -61,24 +61,14 @@ impl Place {
     /// Puts an index in place that knows of these vulnerabilities of zlib.
     fn advise(&self, ids: &[(&str, Rated)]) {
         let debian = Ecosystem::Debian { release: "12".into() };
-        let advisory = |(id, severity): &(&str, Rated)| Advisory {
-            id: (*id).into(),
-            severity: *severity,
-            affected: vec![Affected {
-                ecosystem: debian.clone(),
-                name: "zlib".into(),
-                intervals: vec![Interval::before("1:1.2.13.dfsg-2")],
-                versions: Vec::new(),
-                standing: Standing::Versions,
-                severity: *severity,
-            }],
-            ..Advisory::default()
-        };
-        let records = Records { advisories: ids.iter().map(advisory).collect(), ..Records::default() };
         let mut builder = Builder::new();
         let source =
             Source { name: "test".into(), newest: Some(1_000), imported: 2_000, ..Source::default() };
-        builder.replace(source, records);
+        builder.replace(source, records(&debian, ids));
+        self.put(&builder);
+    }
+
+    fn put(&self, builder: &Builder) {
         let path = self.dir.path().join("advisories");
         IndexDirectory::lock(&path).unwrap().replace(&builder.build()).unwrap();
     }
@@ -120,6 +110,24 @@ impl Place {
 fn question(place: &Place) -> Question {
     let needs = Needs { contents: true, findings: true, ..Needs::default() };
     Question { image: NAME.into(), digest: place.image().digest, needs, credentials: None }
+}
+
+/// Vulnerabilities of zlib.
+fn records(ecosystem: &Ecosystem, ids: &[(&str, Rated)]) -> Records {
+    let advisory = |(id, severity): &(&str, Rated)| Advisory {
+        id: (*id).into(),
+        severity: *severity,
+        affected: vec![Affected {
+            ecosystem: ecosystem.clone(),
+            name: "zlib".into(),
+            intervals: vec![Interval::before("1:1.2.13.dfsg-2")],
+            versions: Vec::new(),
+            standing: Standing::Versions,
+            severity: *severity,
+        }],
+        ..Advisory::default()
+    };
+    Records { advisories: ids.iter().map(advisory).collect(), ..Records::default() }
 }
 
 fn last(told: &Mutex<Vec<Report>>) -> (Arc<ImageFacts>, Vec<ImageUser>) {
@@ -225,18 +233,63 @@ fn of_a_distribution_without_advisories_nothing_is_known() {
         place.thread(&told).answer(&question(&place));
         let (facts, _) = last(&told);
         assert_eq!(facts.contents.as_ref().unwrap().packages, 1);
-        facts.findings.clone().map(|findings| findings.list.len()).map_err(|why| why.to_string())
+        let findings = facts.findings.clone().unwrap();
+        (findings.list.len(), findings.uncovered.clone())
     };
-    let refused = |whose: &str| {
-        Err(format!(
-            "no advisories are read of {whose}, and 1 of its packages are in the image; build on a release of Debian, Ubuntu, \
-             Alpine, AlmaLinux, Rocky Linux or Red Hat"
-        ))
-    };
-    assert_eq!(why("ID=devuan\nVERSION_ID=\"5\"\n"), refused("the distribution \"devuan 5\""));
-    assert_eq!(why(""), refused("a distribution that the image does not name"));
+    let uncovered = |name: &str| (0, vec![(name.into(), 1)]);
+    assert_eq!(why("ID=devuan\nVERSION_ID=\"5\"\n"), uncovered("devuan 5"));
+    assert_eq!(why(""), uncovered("deb"));
+    // Another release than those that the database has.
+    assert_eq!(why("ID=debian\nVERSION_ID=\"13\"\n"), uncovered("Debian:13"));
     // A derivative that says whose packages it has is known.
-    assert_eq!(why("ID=devuan\nID_LIKE=debian\nVERSION_CODENAME=bookworm\n"), Ok(1));
+    assert_eq!(why("ID=devuan\nID_LIKE=debian\nVERSION_CODENAME=bookworm\n"), (1, Vec::new()));
+}
+
+#[test]
+fn a_database_is_as_old_as_the_oldest_that_speaks_of_the_image() {
+    let place = Place::new();
+    let debian = Ecosystem::Debian { release: "12".into() };
+    let source = |name: &str, newest, confirmed| Source {
+        name: name.into(),
+        newest: Some(newest),
+        confirmed,
+        imported: 9_000,
+        ..Source::default()
+    };
+    let mut builder = Builder::new();
+    builder.replace(source("tracker", 3_000, None), records(&debian, &[("CVE-2026-1", Rated::High)]));
+    builder.replace(source("other", 2_000, Some(5_000)), records(&debian, &[("CVE-2026-2", Rated::High)]));
+    // Of no interest to this image.
+    builder.replace(source("pypa", 1_000, None), records(&Ecosystem::PyPI, &[("CVE-2026-3", Rated::High)]));
+    let exploited = Exploited { added: "2026-01-01".into(), due: None, in_ransomware: false };
+    let catalogue = Records { exploited: [("CVE-2026-1".into(), exploited)].into(), ..Records::default() };
+    let counts = Counts { exploited: 1, ..Counts::default() };
+    builder.replace(Source { counts, ..source("kev", 4_000, None) }, catalogue);
+    place.put(&builder);
+    let told = Arc::default();
+    place.thread(&told).answer(&question(&place));
+    let (facts, _) = last(&told);
+    let findings = facts.findings.as_ref().unwrap();
+    assert_eq!((findings.database_at, findings.exploited_at), (3_000, Some(4_000)));
+}
+
+#[test]
+fn of_very_many_findings_the_worst_are_kept() {
+    let place = Place::new();
+    let debian = Ecosystem::Debian { release: "12".into() };
+    let ids: Vec<String> = (0..2_500).map(|n| format!("CVE-2026-{n:04}")).collect();
+    let rated = |n: usize| if n >= 2_400 { Rated::Critical } else { Rated::Low };
+    let list: Vec<(&str, Rated)> = ids.iter().enumerate().map(|(n, id)| (id.as_str(), rated(n))).collect();
+    let mut builder = Builder::new();
+    builder.replace(Source { name: "test".into(), ..Source::default() }, records(&debian, &list));
+    place.put(&builder);
+    let told = Arc::default();
+    place.thread(&told).answer(&question(&place));
+    let (facts, _) = last(&told);
+    let findings = facts.findings.as_ref().unwrap();
+    assert_eq!((findings.list.len(), findings.more), (2_000, 500));
+    let critical = findings.list.iter().filter(|finding| finding.severity == Some(Severity::Critical));
+    assert_eq!(critical.count(), 100);
 }
 
 #[test]

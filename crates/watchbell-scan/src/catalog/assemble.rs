@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use watchbell_image::{Digest, LayerDescriptor};
 
 use super::item::{Item, hash};
+use super::links::Linked;
 use super::owners::Owners;
 use super::role::{Role, is_vendored};
 use super::{Found, What, dpkg, python};
@@ -16,7 +17,12 @@ use crate::{Distribution, Gap, Inventory, Location, Package, PackageKind};
 const GAPS_MAX: usize = 50;
 
 /// What is left of the image, put together.
-pub(super) fn inventory(found: Vec<Found>, tree: &Tree, layers: &[LayerDescriptor]) -> Inventory {
+pub(super) fn inventory(
+    found: Vec<Found>,
+    unread: &Linked,
+    tree: &Tree,
+    layers: &[LayerDescriptor],
+) -> Inventory {
     let mut places: HashMap<FileId, Vec<&str>> = HashMap::new();
     for (path, node) in tree.iter().filter(|(_, node)| node.kind == FileKind::File) {
         places.entry(node.id).or_default().push(path);
@@ -26,14 +32,18 @@ pub(super) fn inventory(found: Vec<Found>, tree: &Tree, layers: &[LayerDescripto
     let distribution = assembly.distribution(&found);
     let left: Vec<(&Found, &str)> = found
         .iter()
-        .flat_map(|f| places.get(&f.id).into_iter().flatten().map(move |path| (f, *path)))
+        .flat_map(|f| {
+            let linked = f.link.as_deref();
+            let places = places.get(&f.id).filter(|_| linked.is_none());
+            linked.into_iter().chain(places.into_iter().flatten().copied()).map(move |path| (f, path))
+        })
         .collect();
     for (f, path) in &left {
         for problem in &f.problems {
             assembly.gaps.push(Gap { location: assembly.location(f.id, path), reason: problem.clone() });
         }
     }
-    assembly.linked_databases(&found);
+    assembly.unread(unread);
     let distribution_packages = assembly.distribution_packages(&found, &left);
     assembly.applications(&left, distribution_packages.len());
     assembly.missing_database(&distribution_packages, distribution.as_ref());
@@ -68,22 +78,25 @@ impl Assembly<'_> {
         Location { layer: self.digest(id.layer), path: path.to_owned() }
     }
 
-    /// A data base that is a hard link of a file under a name that says nothing was passed over when the layers were read.
-    fn linked_databases(&mut self, found: &[Found]) {
-        for (path, node) in self.tree.iter().filter(|(_, node)| node.kind == FileKind::File && node.size > 0)
-        {
-            let is_database = Role::of(path, b"").is_some_and(Role::is_database);
-            if is_database && found.binary_search_by_key(&node.id, |f| f.id).is_err() {
-                let reason = "it is a package database under another name too, and was not read by that name";
-                self.gaps.push(Gap { location: self.location(node.id, path), reason: reason.to_owned() });
+    /// What has a name that tells of packages by a link, and was not read by that name.
+    fn unread(&mut self, unread: &Linked) {
+        for (id, paths) in &unread.files {
+            for path in paths {
+                let reason = "a link gives it this name, and it was not read by it";
+                self.gaps.push(Gap { location: self.location(*id, path), reason: reason.to_owned() });
             }
+        }
+        if unread.is_cut {
+            let location = Location { layer: None, path: String::new() };
+            let reason = "it has more links to directories than are followed, so packages may be missing";
+            self.gaps.push(Gap { location, reason: reason.to_owned() });
         }
     }
 
     fn distribution(&self, found: &[Found]) -> Option<Distribution> {
         ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| {
             let (_, node) = self.tree.resolve(path)?;
-            found.iter().find(|f| f.id == node.id).and_then(|f| match &f.what {
+            found.iter().filter(|f| f.id == node.id).find_map(|f| match &f.what {
                 What::Distribution(distribution) => Some(distribution.clone()),
                 _ => None,
             })

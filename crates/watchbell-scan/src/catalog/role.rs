@@ -5,7 +5,7 @@ use crate::elf;
 use crate::layers::{FileFacts, FileKind, Want};
 
 /// What a file is to the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     OsRelease,
     DpkgStatus,
@@ -41,7 +41,15 @@ pub(super) enum Role {
 const TEXT_BYTES_MAX: u64 = 32 << 20;
 const SMALL_BYTES_MAX: u64 = 4 << 20;
 
+/// Of zip files.
+const ARCHIVE_HEAD: &[u8] = b"PK";
+
 impl Role {
+    /// What a file of this name is, whatever is in it.
+    pub(super) fn by_name(path: &str) -> Option<Self> {
+        Self::of(path, ARCHIVE_HEAD)
+    }
+
     pub(super) fn of(path: &str, head: &[u8]) -> Option<Self> {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
         if elf::is_elf(head) {
@@ -94,7 +102,7 @@ impl Role {
                 Self::Gemspec
             }
             _ if name.ends_with(".json") && is_at(directory, "conda-meta") => Self::Conda,
-            _ if java::is_jar(name) && head.starts_with(b"PK") => Self::Jar,
+            _ if java::is_jar(name) && head.starts_with(ARCHIVE_HEAD) => Self::Jar,
             _ => Self::Rpm(rpm::Form::of(path)?),
         };
         Some(role)

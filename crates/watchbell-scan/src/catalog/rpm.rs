@@ -14,7 +14,7 @@ mod sqlite;
 use super::item::{ITEMS_MAX, Item};
 
 /// Which form of data base a file of this name is; its first bytes must agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
     Sqlite,
     Ndb,

@@ -4,6 +4,7 @@ use watchbell_image::Limits;
 
 use super::catalog;
 use crate::elf::tests::ElfFile;
+use crate::layers::{Interest, read_layers};
 use crate::testing::{Tar, image, image_of};
 use crate::{Evidence, Inventory};
 
@@ -385,8 +386,59 @@ fn hostile_words_are_no_packages() {
 }
 
 #[test]
-fn a_database_that_hides_behind_a_link_is_told() {
-    let inventory = check(vec![tar().file("x", STATUS).hard_link("var/lib/dpkg/status", "x")], &[]);
+fn a_database_that_was_moved_and_linked_to_its_place_is_read() {
+    const LIBC: &str = "pkg:deb/debian/libc6@2.36-9%2Bdeb12u10?arch=amd64&distro=debian-12&upstream=glibc";
+    const UTILS: &str =
+        "pkg:deb/debian/bsdutils@1:2.38.1-5%2Bb1?arch=amd64&distro=debian-12&upstream=util-linux%402.38.1-5";
+    let linked = |place: fn(Tar) -> Tar| {
+        let base = tar().file("etc/os-release", OS);
+        let inventory = check(vec![place(base), tar().file("other", "")], &[UTILS, LIBC]);
+        assert!(inventory.gaps.is_empty(), "{:?}", inventory.gaps);
+        inventory
+    };
+    let moved = linked(|t| t.file("srv/x/status", STATUS).symlink("var/lib/dpkg", "/srv/x"));
+    assert_eq!(moved.packages[0].locations[0].path, "var/lib/dpkg/status");
+    linked(|t| t.file("blob", STATUS).symlink("var/lib/dpkg/status", "../../../blob"));
+    linked(|t| t.file("blob", STATUS).hard_link("var/lib/dpkg/status", "blob"));
+    linked(|t| t.file("status", STATUS).symlink("var/lib/dpkg", "../.."));
+    linked(|t| {
+        t.symlink("var", "a").symlink("a/lib", "/b").symlink("b/dpkg", "c/d").file("b/c/d/status", STATUS)
+    });
+    // What else tells of packages, and which release this is.
+    let inventory = check(
+        vec![
+            tar()
+                .file("opt/release", OS)
+                .symlink("etc/os-release", "../opt/release")
+                .file("opt/six/METADATA", "Name: six\nVersion: 1.16.0\n")
+                .symlink("usr/lib/six-1.16.0.dist-info", "/opt/six"),
+        ],
+        &["pkg:pypi/six@1.16.0"],
+    );
+    assert_eq!(inventory.distribution.unwrap().id, "debian");
+    assert_eq!(inventory.packages[0].locations[0].path, "usr/lib/six-1.16.0.dist-info/METADATA");
+}
+
+#[test]
+fn what_links_lead_to_and_was_not_read_is_told() {
+    let image = image(vec![tar().file("x", STATUS).symlink("var/lib/dpkg/status", "/x")]);
+    let collector = super::Collector::default();
+    let interest =
+        Interest { wants: &|f| collector.wants(f), takes: &|f, content| collector.takes(f, content) };
+    let tree = read_layers(&image.content, &[interest], 1).unwrap();
+    let inventory = collector.finish(&tree, &image.content.image.layers);
+    assert!(inventory.packages.is_empty());
+    let told: Vec<(&str, &str)> =
+        inventory.gaps.iter().map(|gap| (gap.location.path.as_str(), gap.reason.as_str())).collect();
+    assert_eq!(told, [("var/lib/dpkg/status", "a link gives it this name, and it was not read by it")]);
+}
+
+#[test]
+fn links_are_followed_within_bounds() {
+    // A thousand links to a directory of a thousand and one files.
+    let files = (0..1001).fold(tar(), |t, n| t.file(&format!("d/{n}"), ""));
+    let image = image(vec![(0..1000).fold(files, |t, n| t.symlink(&format!("link{n}"), "d"))]);
+    let inventory = catalog(&image.content, 1).unwrap();
     assert_eq!(inventory.gaps.len(), 1);
-    assert_eq!(inventory.gaps[0].location.path, "var/lib/dpkg/status");
+    assert!(inventory.gaps[0].reason.contains("more links to directories"), "{:?}", inventory.gaps);
 }

@@ -55,7 +55,7 @@ pub(crate) fn advisory(id: &str, ecosystem: Ecosystem, name: &str, fixed: Option
     }
 }
 
-fn package(kind: PackageKind, name: &str, version: &str) -> Package {
+pub(super) fn package(kind: PackageKind, name: &str, version: &str) -> Package {
     Package {
         kind,
         name: name.into(),
@@ -166,7 +166,7 @@ fn shown(findings: &[Finding]) -> Vec<String> {
 fn what_should_be_found_is_and_nothing_else() {
     let (inventory, test) = labelled();
     let asked = questions(&inventory);
-    let findings = find(&asked, &test.database).unwrap();
+    let findings = find(&asked, &test.database).unwrap().findings;
     assert_eq!(
         shown(&findings),
         [
@@ -191,10 +191,10 @@ fn what_nobody_speaks_of_is_counted_as_not_known() {
     let (mut inventory, _) = labelled();
     let asked = questions(&inventory);
     assert_eq!(asked.owned, 1);
-    assert_eq!(asked.unknown, [(PackageKind::Conda, 1)].into());
+    assert_eq!(asked.unknown, [("conda".to_owned(), 1)].into());
     inventory.distribution = Some(Distribution { id: "gentoo".into(), ..Distribution::default() });
     let asked = questions(&inventory);
-    assert_eq!(asked.unknown, [(PackageKind::Deb, 5), (PackageKind::Conda, 1)].into());
+    assert_eq!(asked.unknown, [("gentoo".to_owned(), 5), ("conda".to_owned(), 1)].into());
     assert!(asked.questions.iter().all(|question| !matches!(question.ecosystem, Ecosystem::Debian { .. })));
 }
 
@@ -208,4 +208,35 @@ fn derivatives_of_debian_are_asked_by_its_codename() {
         ..Distribution::default()
     });
     assert_eq!(questions(&inventory).questions[0].ecosystem, debian());
+}
+
+#[test]
+fn packages_that_no_source_speaks_of_are_not_known_to_be_well() {
+    let (inventory, _) = labelled();
+    let only_debian = database(vec![advisory("CVE-2024-1001", debian(), "openssl", None)]);
+    let answer = find(&questions(&inventory), &only_debian.database).unwrap();
+    assert_eq!(shown(&answer.findings), ["CVE-2024-1001 Debian:12/openssl open"]);
+    let uncovered = [("conda", 1), ("PyPI", 2), ("npm", 1), ("Go", 1), ("crates.io", 1)];
+    assert_eq!(answer.uncovered, uncovered.map(|(name, count)| (name.to_owned(), count)).into());
+    // Another release is another thing.
+    let eleven = Ecosystem::Debian { release: "11".into() };
+    let other = database(vec![advisory("CVE-2024-1001", eleven, "openssl", None)]);
+    let answer = find(&questions(&inventory), &other.database).unwrap();
+    assert_eq!(answer.uncovered.get("Debian:12"), Some(&5));
+}
+
+#[test]
+fn what_an_image_may_cost_is_bounded() {
+    // A status file that names one package in very many versions.
+    let packages = (0..100).map(|n| package(PackageKind::Pypi, "x", &format!("1.{n}"))).collect();
+    let records = (0..50).map(|n| advisory(&format!("CVE-2024-{}", 1000 + n), Ecosystem::PyPI, "x", None));
+    let test = database(records.collect());
+    let asked = questions(&inventory(packages));
+    let found = |findings_max, statements| {
+        let answer = find_within(&asked, &test.database, findings_max, statements).unwrap();
+        (answer.findings.len(), answer.unasked)
+    };
+    assert_eq!(found(FINDINGS_MAX, STATEMENTS_MAX), (5000, 0));
+    assert_eq!(found(120, STATEMENTS_MAX), (150, 97));
+    assert_eq!(found(FINDINGS_MAX, 120), (100, 98));
 }

@@ -19,11 +19,4 @@ pub enum ReadError {
 
     #[error("a thread that reads layers ended early: {reason}")]
     Thread { reason: String },
-
-    #[error("the process that reads the image failed: {reason}; look into the log, or pull the image again")]
-    Cataloguer { reason: String },
-
-    /// In the words of the process that read the image.
-    #[error("{reason}")]
-    Refused { reason: String },
 }

@@ -30,12 +30,9 @@ pub fn read_layers(
 ) -> Result<Tree, ReadError> {
     let layers = &image.image.layers;
     let mut order: Vec<usize> = (0..layers.len()).collect();
-    // The largest first, so that none is left for the end. A stream has its own order.
-    if image.is_at_rest() {
-        order.sort_by_key(|i| (std::cmp::Reverse(layers[*i].size), *i));
-    }
-    let at_once = if image.is_at_rest() { threads } else { 1 };
-    let workers = at_once.clamp(1, layers.len().max(1));
+    // The largest first, so that none is left for the end.
+    order.sort_by_key(|i| (std::cmp::Reverse(layers[*i].size), *i));
+    let workers = threads.clamp(1, layers.len().max(1));
     let pass = Pass {
         image,
         interests,

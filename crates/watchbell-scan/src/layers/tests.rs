@@ -141,6 +141,9 @@ fn names_that_are_no_text_stay_different() {
     assert_eq!(text(b"a\xffb"), "a\u{fffd}ffb");
     assert_ne!(text(b"a\xff"), text(b"a\xfe"));
     assert_eq!(text("é".as_bytes()), "é");
+    // A name that looks as if it had been escaped.
+    assert_ne!(text("a\u{fffd}ff".as_bytes()), text(b"a\xff"));
+    assert_eq!(text("\u{fffd}".as_bytes()), "\u{fffd}ef\u{fffd}bf\u{fffd}bd");
 }
 
 #[test]

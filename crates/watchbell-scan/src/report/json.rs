@@ -19,12 +19,8 @@ pub fn json(report: &Report) -> Value {
         .map(|(severity, count)| (severity.as_str().to_owned(), count.into()))
         .collect();
     let subject = &report.subject;
-    let unread: Map<String, Value> = report
-        .questions
-        .unknown
-        .iter()
-        .map(|(kind, count)| (format!("{kind:?}").to_ascii_lowercase(), (*count).into()))
-        .collect();
+    let unread: Map<String, Value> =
+        report.uncovered.iter().map(|(ecosystem, count)| (ecosystem.clone(), (*count).into())).collect();
     json!({
         "schemaVersion": SCHEMA_VERSION,
         "time": report.time.to_string(),
@@ -47,6 +43,7 @@ pub fn json(report: &Report) -> Value {
         })).collect::<Vec<_>>(),
         "packages": report.inventory.packages.len(),
         "packagesWithoutAdvisories": unread,
+        "packagesNotAskedFor": report.unasked,
         "packagesOfDistribution": report.questions.owned,
         "counts": counts,
         "unlisted": report.unlisted,

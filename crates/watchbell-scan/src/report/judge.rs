@@ -10,7 +10,7 @@ use super::{
     AffectedPackage, Evidence, Gate, IdleEntry, Judged, JudgedVulnerability, Knowledge, Options, Report,
     SecretPlace, Standing, Statements, Subject, Unfixed,
 };
-use crate::finding::{Class, Finding, Questions, Severity};
+use crate::finding::{Answer, Class, Finding, Questions, Severity};
 use crate::vex::{Claim, Justification, VexDocument, VexStatement};
 
 /// Judges what was found by what people said of it. Pure: the same arguments, the same report.
@@ -18,10 +18,11 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
     let today = Offset::UTC.to_datetime(now).date().to_string();
     let mut judge = Judge { statements, today, used: BTreeSet::new(), expired: BTreeSet::new() };
     let Evidence { subject, inventory, knowledge, secrets, configuration, minimality } = evidence;
-    let (findings, questions, sources, unknown) = match knowledge {
-        Knowledge::Known { findings, questions, sources } => (findings, questions, sources, None),
-        Knowledge::Unknown(reason) => (Vec::new(), Questions::default(), Vec::new(), Some(reason)),
+    let (answer, questions, sources, unknown) = match knowledge {
+        Knowledge::Known { answer, questions, sources } => (answer, questions, sources, None),
+        Knowledge::Unknown(reason) => (Answer::default(), Questions::default(), Vec::new(), Some(reason)),
     };
+    let Answer { findings, uncovered, unasked } = answer;
     let purls: Vec<String> =
         inventory.packages.iter().map(|package| package.purl(inventory.distribution.as_ref())).collect();
     let layers: HashMap<_, u32> = subject.layers.iter().zip(0..).collect();
@@ -109,6 +110,8 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
         sources,
         inventory,
         questions,
+        uncovered,
+        unasked,
         vulnerabilities,
         secrets,
         configuration,

@@ -148,11 +148,17 @@ fn vulnerabilities(report: &Report, lines: &mut Vec<Line>) {
             names.join(", ")
         )));
     }
-    for (kind, count) in &report.questions.unknown {
-        let kind = format!("{kind:?}").to_ascii_lowercase();
+    for (ecosystem, count) in &report.uncovered {
         lines.push(plain(format!(
-            "Not known: {} of kind {kind}, for which there are no advisories here.",
-            many(*count, "package")
+            "Not known: {} of {}, for which there are no advisories here.",
+            many(*count, "package"),
+            clean(ecosystem)
+        )));
+    }
+    if report.unasked > 0 {
+        lines.push(plain(format!(
+            "Not known: {} more, because the image has more findings than are looked at.",
+            many(report.unasked, "package")
         )));
     }
     for (why, count) in &report.unlisted {

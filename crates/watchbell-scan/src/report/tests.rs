@@ -10,7 +10,7 @@ use crate::secret::RULES;
 fn evidence() -> Evidence {
     let (inventory, test) = labelled();
     let questions = questions(&inventory);
-    let findings = find(&questions, &test.database).unwrap();
+    let answer = find(&questions, &test.database).unwrap();
     let rule = |id: &str| RULES.iter().find(|rule| rule.id == id).unwrap();
     let config = ImageConfig {
         history: vec![History {
@@ -31,7 +31,7 @@ fn evidence() -> Evidence {
             layers: vec![Digest::of(b"layer")],
         },
         inventory,
-        knowledge: Knowledge::Known { findings, questions, sources: test.database.sources().to_vec() },
+        knowledge: Knowledge::Known { answer, questions, sources: test.database.sources().to_vec() },
         secrets: vec![
             SecretFinding {
                 rule: rule("private-key"),
@@ -289,7 +289,7 @@ fn the_table_is_for_people() {
         "CRITICAL  9.8    CVE-2024-1001  openssl",
         "known exploited",
         "Apart: 1 vulnerability of the kernel's source, of which the image has headers (linux-libc-dev)",
-        "Not known: 1 package of kind conda",
+        "Not known: 1 package of conda",
         "Secrets: 2",
         "(hidden by a later layer, and still in the image)",
         "the image runs as root [root-user]",

@@ -95,7 +95,7 @@ fn inventory(id: &str, version: &str, cases: &[Case]) -> Inventory {
 /// Both directions, and every finding once.
 fn check(database: &Database, id: &str, version: &str, cases: &[Case]) -> Vec<Finding> {
     let inventory = inventory(id, version, cases);
-    let findings = find(&questions(&inventory), database).unwrap();
+    let findings = find(&questions(&inventory), database).unwrap().findings;
     let mut wrong = Vec::new();
     for (at, (_, name, version, expected, refused)) in cases.iter().enumerate() {
         let ids: Vec<&str> = findings

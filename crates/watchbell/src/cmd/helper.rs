@@ -1,6 +1,6 @@
 //! `watchbell spawner …`, `watchbell keeper …` and `watchbell tracer …`, the processes that the sandbox starts from this
-//! program; `watchbell unpacker …`, which unpacks one layer of an image; `watchbell cataloguer …` and `watchbell scanner …`,
-//! which read what is in one. Nobody types them, so they are in no help.
+//! program; `watchbell unpacker …`, which unpacks one layer of an image; `watchbell scanner …`, which reads
+//! what is in one. Nobody types them, so they are in no help.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -19,7 +19,6 @@ pub(crate) fn main() -> Option<ExitCode> {
         "keeper" => watchbell_sandbox::keeper_main,
         "tracer" => watchbell_sandbox::tracer_main,
         "unpacker" => return Some(alone(arguments, Directory::ToFill, watchbell_image::unpacker_main)),
-        "cataloguer" => return Some(alone(arguments, Directory::ToFill, watchbell_scan::cataloguer_main)),
         "scanner" => return Some(alone(arguments, Directory::ToRead, watchbell_node::scanner_main)),
         _ => return None,
     };

@@ -312,8 +312,8 @@ fn knowledge(advisories: Advisories, inventory: &Inventory) -> Result<Knowledge,
         Advisories::None(reason) => return Ok(Knowledge::Unknown(reason)),
     };
     let questions = questions(inventory);
-    let findings = find(&questions, &database).map_err(Failure::usage)?;
-    Ok(Knowledge::Known { findings, questions, sources: database.sources().to_vec() })
+    let answer = find(&questions, &database).map_err(Failure::usage)?;
+    Ok(Knowledge::Known { answer, questions, sources: database.sources().to_vec() })
 }
 
 fn spdx(evidence: &Evidence, now: Timestamp) -> Value {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use watchbell_advisory::{
-    Advisory, Affected, Builder, Contents, Ecosystem, Exploited, IndexDirectory, Interval, Severity, Source,
-    Standing,
+    Advisory, Affected, Builder, Contents, Counts, Ecosystem, Exploited, IndexDirectory, Interval, Severity,
+    Source, Standing,
 };
 use watchbell_image::{Layout, Reference, Store};
 use watchbell_signature::{SignatureForm, SigningKey, is_signature, sign};
@@ -17,17 +17,24 @@ const STATUS: &str =
     "Package: zlib1g\nStatus: install ok installed\nArchitecture: amd64\nSource: zlib\nVersion: 1:1.2.13\n\n";
 const RELEASE: &str = "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
 
-/// A vulnerability of the fixture's zlib.
+/// A vulnerability that is known.
 struct Known {
     id: &'static str,
+    package: &'static str,
     severity: Severity,
     is_exploited: bool,
 }
 
-const CRITICAL: Known = Known { id: "CVE-2026-1", severity: Severity::Critical, is_exploited: false };
-const EXPLOITED: Known = Known { id: "CVE-2026-2", severity: Severity::Low, is_exploited: true };
+const CRITICAL: Known =
+    Known { id: "CVE-2026-1", package: "zlib", severity: Severity::Critical, is_exploited: false };
+const EXPLOITED: Known =
+    Known { id: "CVE-2026-2", package: "zlib", severity: Severity::Low, is_exploited: true };
+/// Of a package that the image does not have.
+const OTHER: Known =
+    Known { id: "CVE-2026-3", package: "tar", severity: Severity::Critical, is_exploited: true };
 
-/// Puts a database in place that knows these vulnerabilities and no others.
+/// Puts a database in place that knows these vulnerabilities of zlib and no others. It speaks of Debian 12, and has a catalogue
+/// of what is exploited.
 fn advise(data: &Path, known: &[Known]) {
     let debian = Ecosystem::Debian { release: "12".into() };
     let advisory = |known: &Known| Advisory {
@@ -36,7 +43,7 @@ fn advise(data: &Path, known: &[Known]) {
         severity: known.severity,
         affected: vec![Affected {
             ecosystem: debian.clone(),
-            name: "zlib".into(),
+            name: known.package.into(),
             intervals: vec![Interval::before("1:1.3")],
             versions: Vec::new(),
             standing: Standing::Versions,
@@ -44,16 +51,18 @@ fn advise(data: &Path, known: &[Known]) {
         }],
         ..Advisory::default()
     };
-    let exploited = known.iter().filter(|known| known.is_exploited).map(|known| {
+    let known = || known.iter().chain([&OTHER]);
+    let exploited = known().filter(|known| known.is_exploited).map(|known| {
         (known.id.to_owned(), Exploited { added: "2026-01-01".into(), due: None, in_ransomware: false })
     });
     let contents = Contents {
-        advisories: known.iter().map(advisory).collect(),
+        advisories: known().map(advisory).collect(),
         exploited: exploited.collect(),
         ..Contents::default()
     };
     let mut builder = Builder::new();
-    builder.replace(Source { name: "test".into(), imported: 1, ..Source::default() }, contents);
+    let counts = Counts { exploited: 1, ..Counts::default() };
+    builder.replace(Source { name: "test".into(), imported: 1, counts, ..Source::default() }, contents);
     IndexDirectory::lock(&data.join("advisories")).unwrap().replace(&builder.build()).unwrap();
 }
 
@@ -64,13 +73,15 @@ fn stand() -> Stand {
         let mut args = vec!["image", "build", "zlib:1", "--from", "scratch", "--data-dir"];
         let data = stand.data().display().to_string();
         args.push(&data);
-        for (name, text) in [("status", STATUS), ("os-release", RELEASE)] {
+        for (name, text) in [("status", STATUS), ("os-release", RELEASE), ("list", "/bin/busybox\n")] {
             std::fs::write(stand.path(name), text).unwrap();
         }
         let copies = [
             format!("{}:/bin/busybox", busybox.display()),
             format!("{}:/var/lib/dpkg/status", stand.path("status").display()),
             format!("{}:/etc/os-release", stand.path("os-release").display()),
+            // The program is the package's, so nothing of the image is unknown.
+            format!("{}:/var/lib/dpkg/info/zlib1g.list", stand.path("list").display()),
         ];
         for copy in &copies {
             args.extend(["--copy", copy]);

@@ -9,8 +9,8 @@ use watchbell_api::image::{
 };
 
 use super::super::{
-    Action, Base, DigestRule, Exception, Glob, InForce, KnownExploited, Limit, Minimality, Policy, Presence,
-    Signer, SignerRule, Unfixed, Vulnerabilities, decide,
+    Action, Base, DigestRule, Exception, Gaps, Glob, InForce, KnownExploited, Limit, Minimality, Policy,
+    Presence, Signer, SignerRule, Unfixed, Vulnerabilities, decide,
 };
 
 const HOUR: i64 = 3600;
@@ -40,7 +40,8 @@ prop_compose! {
         repository in "(a|b)[.]io/(x|y)", is_pinned: bool, created_at in prop::option::of(-200..100i64),
         layers in prop::collection::vec("[pq]", 0..3), size in 0..4u64, packages in 0..4u32,
         has_shell: bool, has_setuid: bool, list in prop::collection::vec(finding(), 0..4),
-        database_at in -100..0i64, is_known in prop::bool::weighted(0.8), signed in prop::option::of(any::<bool>()),
+        database_at in -100..0i64, exploited_at in prop::option::weighted(0.8, -100..0i64),
+        uncovered in prop::collection::vec("[mn]", 0..2), gaps in prop::sample::select(vec![0, 0, 1]), is_known in prop::bool::weighted(0.8), signed in prop::option::of(any::<bool>()),
     ) -> ImageFacts {
         let unknown = || Unknown::Because("why".into());
         let one = |there: bool| if there { vec!["p".into()] } else { Vec::new() };
@@ -56,13 +57,18 @@ prop_compose! {
             size,
             contents: if is_known {
                 Ok(Arc::new(Contents {
-                    packages, shells: one(has_shell), setuid: one(has_setuid), ..Contents::default()
+                    packages, shells: one(has_shell), setuid: one(has_setuid), gaps, ..Contents::default()
                 }))
             } else {
                 Err(unknown())
             },
             findings: if is_known {
-                Ok(Arc::new(Findings { generation: 1, database_at: database_at * HOUR, list }))
+                Ok(Arc::new(Findings {
+                    generation: 1, database_at: database_at * HOUR, list,
+                    exploited_at: exploited_at.map(|hours| hours * HOUR),
+                    uncovered: uncovered.into_iter().map(|name| (name.into(), 1)).collect(),
+                    ..Findings::default()
+                }))
             } else {
                 Err(unknown())
             },
@@ -79,7 +85,7 @@ prop_compose! {
     fn vulnerabilities()(
         limit in prop::option::of(severity()), exploited: bool, unfixed: bool, unscored in severity(),
         exceptions in prop::collection::vec(("[ab]", prop::option::of("[xy]"), -50..50i64), 0..3),
-        database_hours in prop::option::of(1..100u32),
+        database_hours in prop::option::of(1..100u32), uncovered in prop::collection::vec("[mn]", 0..3), gaps: bool,
     ) -> Vulnerabilities {
         Vulnerabilities {
             limit: limit.map(Limit),
@@ -90,6 +96,8 @@ prop_compose! {
                 id: id.into(), package: package.map(Into::into), reason: "r".into(), expires: hours * HOUR,
             }).collect(),
             database_hours,
+            uncovered: uncovered.into_iter().map(Into::into).collect(),
+            gaps: if gaps { Gaps::Allowed } else { Gaps::Refused },
         }
     }
 }
@@ -129,6 +137,8 @@ enum Stricter {
     NeedsDigest,
     LowerLimit,
     RefusesExploited,
+    FewerUncovered,
+    RefusesGaps,
     CountsUnfixed,
     UnscoredIsWorse,
     FewerExceptions,
@@ -142,12 +152,14 @@ enum Stricter {
     FewerBases,
 }
 
-const WAYS: [Stricter; 16] = [
+const WAYS: [Stricter; 18] = [
     Stricter::Denies,
     Stricter::FewerRepositories,
     Stricter::NeedsDigest,
     Stricter::LowerLimit,
     Stricter::RefusesExploited,
+    Stricter::FewerUncovered,
+    Stricter::RefusesGaps,
     Stricter::CountsUnfixed,
     Stricter::UnscoredIsWorse,
     Stricter::FewerExceptions,
@@ -179,6 +191,8 @@ fn tighten(policy: &Policy, way: Stricter) -> Policy {
             }));
         }
         Stricter::RefusesExploited => asked.known_exploited = KnownExploited::Refused,
+        Stricter::FewerUncovered => drop(asked.uncovered.pop()),
+        Stricter::RefusesGaps => asked.gaps = Gaps::Refused,
         Stricter::CountsUnfixed => asked.unfixed = Unfixed::Counts,
         Stricter::UnscoredIsWorse => {
             let before = asked.unscored.unwrap_or(Severity::Medium);

@@ -49,7 +49,12 @@ fn facts(generation: u64, findings: &[(&str, Severity)]) -> ImageFacts {
         diff_ids: Arc::from([]),
         size: 1,
         contents: Ok(Arc::new(Contents { packages: 1, ..Contents::default() })),
-        findings: Ok(Arc::new(Findings { generation, database_at: START, list: list.collect() })),
+        findings: Ok(Arc::new(Findings {
+            generation,
+            database_at: START,
+            list: list.collect(),
+            ..Findings::default()
+        })),
         signers: Vec::new(),
     }
 }

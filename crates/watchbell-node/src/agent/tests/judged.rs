@@ -93,7 +93,8 @@ impl Judged {
             severity: Some(*severity),
             ..Finding::default()
         });
-        let findings = Findings { generation: 1, database_at: WALL, list: list.collect() };
+        let findings =
+            Findings { generation: 1, database_at: WALL, list: list.collect(), ..Findings::default() };
         let at = self.bench.now.wall;
         self.known.learn(&image.digest, |examined| {
             examined.contents = Some(Looked { found: Ok(Arc::new(Contents::default())), at });

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -79,6 +80,9 @@ fn document(database: &Database, now: i64, too_old: &impl Fn(&Source) -> bool) -
             "confirmed": time(source.confirmed),
             "ageSeconds": source.age_seconds(now),
             "tooOld": too_old(source),
+            "ecosystems": source.coverage.iter().map(|covered| json!({
+                "name": covered.ecosystem, "statements": covered.statements,
+            })).collect::<Vec<_>>(),
             "location": source.origin.as_ref().map(|origin| &origin.location),
             "counts": {
                 "records": counts.records,
@@ -122,4 +126,11 @@ fn table(database: &Database, now: i64, too_old: &impl Fn(&Source) -> bool) {
         ]);
     }
     output::columns_of(&rows, &[]);
+    let covered: BTreeSet<&str> = database
+        .sources()
+        .iter()
+        .flat_map(|source| source.coverage.iter().map(|covered| covered.ecosystem.as_str()))
+        .collect();
+    let list = covered.into_iter().map(output::plain).collect::<Vec<String>>().join(", ");
+    output::note(&format!("of packages of: {}", if list.is_empty() { "none" } else { &list }));
 }
