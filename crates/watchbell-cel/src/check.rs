@@ -5,17 +5,31 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::error::{CompileError, Issue};
+use crate::functions::regexes::PatternError;
 use crate::functions::{self, Function, Style};
 use crate::parser::parse;
 use crate::tree::{Fold, Id, Kind, Macro, OptNesting, Optional, Presence, Tree};
 use crate::types::{Bindings, Type};
 use crate::value::Value;
 
+const TOO_MANY_PATTERNS: &str = "the pattern, or the patterns of all expressions together, are too large: at most 256 KiB one, \
+                                 1 MiB all";
+
 /// One text is not told of more often than this.
 const ISSUES_MAX: usize = 20;
 
+/// A compiled pattern, and for how many bytes it counts.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    pub regex: regex::Regex,
+    pub bytes: usize,
+}
+
 /// Compiled patterns by their text.
-pub(crate) type Patterns = HashMap<Box<str>, Arc<regex::Regex>>;
+pub(crate) type Patterns = HashMap<Box<str>, Arc<Pattern>>;
+
+/// What the patterns that stand in an expression, or in all that belong together, may count for.
+pub const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// What an expression may name.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +37,8 @@ pub struct Declarations {
     variables: BTreeMap<&'static str, Type>,
     /// The fields of `variables`, each an expression of its own; `None`: there is no `variables`.
     composed: Option<Vec<(Box<str>, Type)>>,
+    /// Only types are checked: nothing is made ready to run.
+    types_only: bool,
 }
 
 impl Declarations {
@@ -30,6 +46,13 @@ impl Declarations {
     #[must_use]
     pub fn with(mut self, name: &'static str, kind: Type) -> Declarations {
         self.variables.insert(name, kind);
+        self
+    }
+
+    /// For a check of types alone: what it leaves runs, but its patterns are compiled each time.
+    #[must_use]
+    pub fn types_only(mut self) -> Declarations {
+        self.types_only = true;
         self
     }
 
@@ -72,15 +95,15 @@ pub(crate) enum Op {
     Local(u32),
     Field {
         operand: Id,
-        field: Box<str>,
+        field: Arc<str>,
     },
     Test {
         operand: Id,
-        field: Box<str>,
+        field: Arc<str>,
     },
     OptField {
         operand: Id,
-        field: Box<str>,
+        field: Arc<str>,
     },
     Call {
         function: &'static Function,
@@ -122,6 +145,18 @@ pub(crate) struct FoldOp {
 /// # Errors
 /// What is wrong with it, in cel-go's words.
 pub fn compile(text: &str, declarations: &Declarations) -> Result<Program, CompileError> {
+    compile_within(text, declarations, &mut { PATTERN_BYTES_MAX })
+}
+
+/// Likewise, one of several that belong together: `pattern_bytes` is what is left for the patterns that stand in them.
+///
+/// # Errors
+/// As [`compile`], and where nothing is left.
+pub fn compile_within(
+    text: &str,
+    declarations: &Declarations,
+    pattern_bytes: &mut usize,
+) -> Result<Program, CompileError> {
     let tree = parse(text)?;
     let mut checker = Checker {
         tree: &tree,
@@ -130,8 +165,10 @@ pub fn compile(text: &str, declarations: &Declarations) -> Result<Program, Compi
         locals: Vec::new(),
         issues: Vec::new(),
         patterns: Patterns::new(),
+        pattern_bytes: *pattern_bytes,
     };
     let (root, output) = checker.expression(tree.root);
+    *pattern_bytes = checker.pattern_bytes;
     let Checker { ops, mut issues, patterns, .. } = checker;
     if issues.is_empty() {
         return Ok(Program { ops, root, patterns, output });
@@ -147,6 +184,8 @@ struct Checker<'t> {
     locals: Vec<(Box<str>, Type)>,
     issues: Vec<Issue>,
     patterns: Patterns,
+    /// What is left for them.
+    pattern_bytes: usize,
 }
 
 type Typed = (Id, Type);
@@ -179,7 +218,7 @@ impl<'t> Checker<'t> {
             Kind::OptSelect { operand, field } => {
                 let (operand, kind) = self.expression(*operand);
                 let kind = self.field_type(id, &kind, field);
-                let op = self.add(Op::OptField { operand, field: field.clone() });
+                let op = self.add(Op::OptField { operand, field: (&**field).into() });
                 (op, Type::optional(inner_of(kind)))
             }
             Kind::Call { function, target, args } => self.call(id, function, *target, args),
@@ -395,13 +434,20 @@ impl<'t> Checker<'t> {
         let Some(&arg) = args.get(at) else { return };
         let Kind::Literal(Value::String(text)) = self.tree.kind(arg) else { return };
         let is_readable = match name {
-            "matches" | "find" | "findAll" => match functions::regexes::compile(text) {
+            "matches" | "find" | "findAll" if self.declarations.types_only => true,
+            "matches" | "find" | "findAll" if self.patterns.contains_key(&**text) => true,
+            "matches" | "find" | "findAll" => match functions::regexes::compile(text, self.pattern_bytes) {
                 Ok(pattern) => {
+                    self.pattern_bytes -= pattern.bytes;
                     self.patterns.insert((**text).into(), Arc::new(pattern));
                     true
                 }
+                Err(PatternError::TooLarge) => {
+                    self.issue(arg, TOO_MANY_PATTERNS.into());
+                    return;
+                }
                 // Kubernetes finds out about the others when they run.
-                Err(_) => name != "matches",
+                Err(PatternError::Wrong(_)) => name != "matches",
             },
             "timestamp" => functions::time::parse_timestamp(text).is_some(),
             "duration" => functions::time::parse_duration(text).is_some(),

@@ -38,12 +38,36 @@ pub enum EvalError {
     Failed(Box<str>),
     /// A bound was reached: nothing makes up for it.
     #[error("operation cancelled: {0}")]
-    Cancelled(&'static str),
+    Cancelled(Limit),
 }
+
+/// Which bound was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Limit {
+    /// Kubernetes' own: the same expression comes to no value in a cluster.
+    #[error("actual cost limit exceeded")]
+    Cost,
+    /// One that a cluster does not have.
+    #[error("{0}")]
+    Own(&'static str),
+}
+
+/// How much of a key is shown.
+const SHOWN_MAX: usize = 256;
+/// How long an error may come to, which variables that need each other add to.
+const MESSAGE_MAX: usize = 4 << 10;
 
 impl EvalError {
     pub(crate) fn failed(why: impl Into<Box<str>>) -> EvalError {
-        EvalError::Failed(why.into())
+        let why = why.into();
+        match why.len() <= MESSAGE_MAX {
+            true => EvalError::Failed(why),
+            false => EvalError::Failed(why[..why.floor_char_boundary(MESSAGE_MAX)].into()),
+        }
+    }
+
+    pub(crate) fn own(limit: &'static str) -> EvalError {
+        EvalError::Cancelled(Limit::Own(limit))
     }
 
     pub(crate) fn no_overload() -> EvalError {
@@ -51,6 +75,14 @@ impl EvalError {
     }
 
     pub(crate) fn no_key(key: &str) -> EvalError {
-        EvalError::failed(format!("no such key: {key}"))
+        EvalError::failed(format!("no such key: {}", shown(key)))
     }
+
+    pub(crate) fn key_exists(key: &str) -> EvalError {
+        EvalError::failed(format!("insert failed: key {} already exists", shown(key)))
+    }
+}
+
+fn shown(key: &str) -> &str {
+    &key[..key.floor_char_boundary(SHOWN_MAX)]
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::budget::{Budget, DEPTH_MAX, EXPRESSION_COST_MAX};
+use crate::budget::{Allowance, Budget, DEPTH_MAX, EXPRESSION_COST_MAX};
 use crate::check::{FoldOp, Op, Patterns, Program};
 use crate::error::EvalError;
 use crate::functions::authorizer::Check;
@@ -19,6 +19,9 @@ const MAP: u64 = 30;
 
 /// What a value takes in memory, about.
 const VALUE_BYTES: usize = 64;
+
+/// So many characters that are looked at are one step of work.
+pub(crate) const CHARACTERS: usize = 16;
 
 /// How deep lists and maps that a variable makes may lie in each other.
 const NESTING_MAX: usize = 128;
@@ -69,13 +72,22 @@ pub(crate) type Outcome<'a> = Result<Value<'a>, EvalError>;
 
 impl<'a, 'p> Evaluator<'a, 'p> {
     pub fn new(host: &'p dyn Host<'a>, variables: &'p [Program]) -> Evaluator<'a, 'p> {
+        Evaluator::within(host, variables, Allowance::evaluators(1))
+    }
+
+    /// One that shares what it may use up with others; [`Evaluator::left`] is for the next of them.
+    pub fn within(
+        host: &'p dyn Host<'a>,
+        variables: &'p [Program],
+        allowance: Allowance,
+    ) -> Evaluator<'a, 'p> {
         Evaluator {
             host,
             variables,
             known: vec![None; variables.len()],
             locals: Vec::new(),
             base: 0,
-            budget: Budget::new(EXPRESSION_COST_MAX),
+            budget: Budget::new(EXPRESSION_COST_MAX, allowance),
             literals: None,
             patterns: Patterns::new(),
             variables_cost: 0,
@@ -93,6 +105,11 @@ impl<'a, 'p> Evaluator<'a, 'p> {
         self.literals = Some(&program.patterns);
         let value = self.eval(program, program.root);
         Evaluation { value, cost: self.budget.cost().saturating_add(self.variables_cost) }
+    }
+
+    /// What is left of the allowance.
+    pub fn left(&self) -> Allowance {
+        self.budget.left()
     }
 
     pub(crate) fn decide(&self, check: &Check) -> Verdict {
@@ -115,7 +132,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
             _ => {
                 self.depth += 1;
                 if self.depth > DEPTH_MAX {
-                    return Err(EvalError::Cancelled("the expressions lie too deep in each other"));
+                    return Err(EvalError::own("the expressions lie too deep in each other"));
                 }
                 let value = self.compound(program, id);
                 self.depth -= 1;
@@ -131,15 +148,18 @@ impl<'a, 'p> Evaluator<'a, 'p> {
             Op::Field { operand, field } => {
                 let operand = self.eval(program, *operand)?;
                 self.budget.charge(ACCESS)?;
+                self.budget.work(field.len() / CHARACTERS)?;
                 self.field(&operand, field)
             }
             Op::Test { operand, field } => {
                 let operand = self.eval(program, *operand)?;
+                self.budget.work(field.len() / CHARACTERS)?;
                 has(&operand, field).map(Value::Bool)
             }
             Op::OptField { operand, field } => {
                 let operand = self.eval(program, *operand)?;
                 self.budget.charge(ACCESS)?;
+                self.budget.work(field.len() / CHARACTERS)?;
                 opt_field(&operand, field)
             }
             Op::Call { function, args } => self.call(program, function, args),
@@ -179,7 +199,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
         self.base = base;
         self.locals.truncate(locals);
         let value = value.and_then(|value| match is_deep(&value, NESTING_MAX, &mut self.budget)? {
-            true => Err(EvalError::Cancelled("the expression makes values that are nested too deep")),
+            true => Err(EvalError::own("the expression makes values that are nested too deep")),
             false => Ok(value),
         });
         let value = value.map_err(|error| match error {
@@ -201,7 +221,10 @@ impl<'a, 'p> Evaluator<'a, 'p> {
     ) -> Outcome<'a> {
         let mut values = Vec::with_capacity(args.len());
         for &arg in args {
-            values.push(self.eval(program, arg)?);
+            let value = self.eval(program, arg)?;
+            // Whatever it does with a text, it looks at all of it: reads it as a number, seeks it in a map, copies it.
+            self.budget.work(value.bytes() / CHARACTERS)?;
+            values.push(value);
         }
         let result = (function.run)(self, &values);
         let cost = function.cost.of(&values, result.as_ref().ok(), &mut self.budget)?;
@@ -245,7 +268,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
             let key = self.eval(program, key)?;
             let value = self.eval(program, value)?;
             if let Some(value) = present(value, optional)? {
-                insert(&mut map, &key, value)?;
+                insert(&mut map, &key, value, &mut self.budget)?;
             }
         }
         self.budget.memory(map.len() * 2 * VALUE_BYTES)?;
@@ -253,7 +276,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
         Ok(Value::Map(Map::Made(Arc::new(map))))
     }
 
-    fn field(&mut self, operand: &Value<'a>, field: &str) -> Outcome<'a> {
+    fn field(&mut self, operand: &Value<'a>, field: &Arc<str>) -> Outcome<'a> {
         match operand {
             Value::Map(map) => map.field(field).ok_or_else(|| EvalError::no_key(field)),
             Value::Optional(Some(inner)) => {
@@ -278,8 +301,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
                 }
             }
             Value::Map(map) => {
-                self.budget.memory(map.len() * 2 * VALUE_BYTES)?;
-                for (key, value) in map.entries() {
+                for (key, value) in map.iter() {
                     let going_on = match fold.has_second {
                         true => self.step(program, fold, &mut folding, || key, value)?,
                         false => self.step(program, fold, &mut folding, || Value::Null, key)?,
@@ -378,12 +400,12 @@ impl<'a, 'p> Evaluator<'a, 'p> {
                 match (fold.macro_, value) {
                     (Macro::TransformMapEntry, Value::Map(entries)) => {
                         self.budget.memory(entries.len() * 2 * VALUE_BYTES)?;
-                        for (key, value) in entries.entries() {
-                            insert(map, &key, value)?;
+                        for (key, value) in entries.iter() {
+                            insert(map, &key, value, &mut self.budget)?;
                         }
                     }
                     (Macro::TransformMapEntry, _) => return Err(EvalError::no_overload()),
-                    (_, value) => insert(map, &key.unwrap_or(Value::Null), value)?,
+                    (_, value) => insert(map, &key.unwrap_or(Value::Null), value, &mut self.budget)?,
                 }
                 Ok(true)
             }
@@ -490,23 +512,27 @@ fn insert<'a>(
     map: &mut BTreeMap<Key<'a>, Value<'a>>,
     key: &Value<'a>,
     value: Value<'a>,
+    budget: &mut Budget,
 ) -> Result<(), EvalError> {
     let key = match key {
         Value::Double(_) => None,
         other => other.as_key(),
     };
     let key = key.ok_or_else(|| EvalError::failed("unsupported key type"))?;
+    // It is compared on its way through the map.
+    let length = if let Key::String(KeyText(text)) = &key { text.len() } else { 0 };
+    budget.work(length / CHARACTERS * (map.len().max(1).ilog2() as usize + 1))?;
     if map.contains_key(&key) {
         let Key::String(KeyText(text)) = &key else {
             return Err(EvalError::failed("insert failed: key already exists"));
         };
-        return Err(EvalError::failed(format!("insert failed: key {} already exists", &**text)));
+        return Err(EvalError::key_exists(text));
     }
     map.insert(key, value);
     Ok(())
 }
 
-fn has(operand: &Value<'_>, field: &str) -> Result<bool, EvalError> {
+fn has(operand: &Value<'_>, field: &Arc<str>) -> Result<bool, EvalError> {
     match operand {
         Value::Map(map) => Ok(map.field(field).is_some()),
         Value::Optional(None) => Ok(false),
@@ -516,14 +542,14 @@ fn has(operand: &Value<'_>, field: &str) -> Result<bool, EvalError> {
 }
 
 /// The field, if the value has it.
-fn field_of<'a>(value: &Value<'a>, field: &str) -> Result<Option<Value<'a>>, EvalError> {
+fn field_of<'a>(value: &Value<'a>, field: &Arc<str>) -> Result<Option<Value<'a>>, EvalError> {
     match value {
         Value::Map(map) => Ok(map.field(field)),
         _ => Err(EvalError::no_overload()),
     }
 }
 
-fn opt_field<'a>(operand: &Value<'a>, field: &str) -> Outcome<'a> {
+fn opt_field<'a>(operand: &Value<'a>, field: &Arc<str>) -> Outcome<'a> {
     let found = match operand {
         Value::Optional(None) => None,
         Value::Optional(Some(inner)) => field_of(inner, field)?,

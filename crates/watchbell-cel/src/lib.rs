@@ -31,9 +31,9 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{Budget, EXPRESSION_COST_MAX};
-pub use check::{Declarations, Program, compile};
-pub use error::{CompileError, EvalError};
+pub use budget::{Allowance, EXPRESSION_COST_MAX};
+pub use check::{Declarations, PATTERN_BYTES_MAX, Program, compile, compile_within};
+pub use error::{CompileError, EvalError, Limit};
 pub use eval::{Evaluation, Evaluator, Host, Verdict};
 pub use functions::authorizer::{Check, Subject};
 pub use functions::names as function_names;

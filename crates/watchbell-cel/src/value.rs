@@ -190,6 +190,15 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// How long a text is, or bytes are; everything else is short, or looked at part by part.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Value::String(text) => text.len(),
+            Value::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
     pub(crate) fn some(value: Value<'a>) -> Value<'a> {
         Value::Optional(Some(Arc::new(value)))
     }
@@ -208,6 +217,14 @@ impl<'a> Value<'a> {
 }
 
 impl Opaque {
+    /// The text in it that is compared.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Opaque::Url(url) => url.text.len(),
+            _ => 0,
+        }
+    }
+
     fn type_name(&self) -> &'static str {
         match self {
             Opaque::Url(_) => "net.URL",
@@ -271,19 +288,19 @@ impl<'a> Map<'a> {
         }
     }
 
-    pub fn field(&self, name: &str) -> Option<Value<'a>> {
+    pub fn field(&self, name: &Arc<str>) -> Option<Value<'a>> {
         match self {
-            Map::Json(map) => map.get(name).map(Value::from),
-            Map::Made(map) => map.get(&Key::String(KeyText(Text::Shared(name.into())))).cloned(),
+            Map::Json(map) => map.get(&**name).map(Value::from),
+            Map::Made(map) => map.get(&Key::String(KeyText(Text::Shared(name.clone())))).cloned(),
         }
     }
 
-    pub fn entries(&self) -> Vec<(Value<'a>, Value<'a>)> {
+    pub fn iter(&self) -> Box<dyn Iterator<Item = (Value<'a>, Value<'a>)> + '_> {
         match self {
             Map::Json(map) => {
-                map.iter().map(|(key, value)| (Value::String(Text::Borrowed(key)), value.into())).collect()
+                Box::new(map.iter().map(|(key, value)| (Value::String(Text::Borrowed(key)), value.into())))
             }
-            Map::Made(map) => map.iter().map(|(key, value)| (key.to_value(), value.clone())).collect(),
+            Map::Made(map) => Box::new(map.iter().map(|(key, value)| (key.to_value(), value.clone()))),
         }
     }
 }

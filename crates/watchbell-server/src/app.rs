@@ -308,7 +308,7 @@ impl App {
                     _ if path.sub == Sub::Admission => admission::of_sent(self, call, &path, incoming).await,
                     _ if matches!(path.sub, Sub::Exec | Sub::Attach) => {
                         let upgrade = Upgrade { method: &head.method, headers: &head.headers, on };
-                        stream::open(self, call, peer, verb, &path, upgrade)
+                        stream::open(self, call, peer, verb, &path, upgrade).await
                     }
                     _ if path.sub == Sub::Token => token::issue(self, call, &path, incoming).await,
                     Verb::Get => read::get(self, call, &path),

@@ -198,7 +198,10 @@ fn index<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
         Value::List(_) => {
             EvalError::failed(format!("index out of bounds: {}", place(key).unwrap_or_default()))
         }
-        _ => EvalError::no_key(&super::format::shown(key)),
+        _ => match key {
+            Value::String(text) => EvalError::no_key(text),
+            other => EvalError::no_key(&super::format::shown(other)),
+        },
     })
 }
 

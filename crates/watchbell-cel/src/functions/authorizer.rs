@@ -97,30 +97,40 @@ fn value<'a>(authorizer: Authorizer) -> Outcome<'a> {
     Ok(Value::Opaque(Opaque::Authorizer(authorizer)))
 }
 
-fn asked(args: &[Value<'_>]) -> Result<(Authorizer, Arc<str>), EvalError> {
+fn asked<'a>(
+    evaluator: &mut Evaluator<'a, '_>,
+    args: &[Value<'a>],
+) -> Result<(Authorizer, Arc<str>), EvalError> {
     match args {
         [Value::Opaque(Opaque::Authorizer(authorizer)), Value::String(text), ..] => {
+            evaluator.budget.memory(size_of::<Check>() + text.len())?;
             Ok((authorizer.clone(), (**text).into()))
         }
         _ => Err(EvalError::no_overload()),
     }
 }
 
-fn path<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    let (Authorizer::Of(subject), path) = asked(args)? else { return Err(EvalError::no_overload()) };
+fn path<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    let (Authorizer::Of(subject), path) = asked(evaluator, args)? else {
+        return Err(EvalError::no_overload());
+    };
     if path.trim().is_empty() {
         return Err(EvalError::failed("path must not be empty"));
     }
     value(Authorizer::Check(Arc::new(Check::Path { subject, path, verb: "".into() })))
 }
 
-fn group<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    let (Authorizer::Of(subject), group) = asked(args)? else { return Err(EvalError::no_overload()) };
+fn group<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    let (Authorizer::Of(subject), group) = asked(evaluator, args)? else {
+        return Err(EvalError::no_overload());
+    };
     value(Authorizer::Group(subject, group))
 }
 
-fn service_account<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    let (Authorizer::Of(_), namespace) = asked(args)? else { return Err(EvalError::no_overload()) };
+fn service_account<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    let (Authorizer::Of(_), namespace) = asked(evaluator, args)? else {
+        return Err(EvalError::no_overload());
+    };
     let Some(Value::String(account)) = args.get(2) else { return Err(EvalError::no_overload()) };
     if !name::subdomain(account).is_empty() {
         return Err(EvalError::failed("Invalid service account name"));
@@ -131,8 +141,8 @@ fn service_account<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome
     value(Authorizer::Of(Subject::ServiceAccount { namespace, name: (**account).into() }))
 }
 
-fn resource<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    let (Authorizer::Group(subject, group), resource) = asked(args)? else {
+fn resource<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    let (Authorizer::Group(subject, group), resource) = asked(evaluator, args)? else {
         return Err(EvalError::no_overload());
     };
     if resource.trim().is_empty() {
@@ -151,8 +161,14 @@ fn resource<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
 }
 
 /// The check with one of its parts set.
-fn with<'a>(args: &[Value<'a>], set: impl Fn(Parts<'_>, Arc<str>)) -> Outcome<'a> {
-    let (Authorizer::Check(check), text) = asked(args)? else { return Err(EvalError::no_overload()) };
+fn with<'a>(
+    evaluator: &mut Evaluator<'a, '_>,
+    args: &[Value<'a>],
+    set: impl Fn(Parts<'_>, Arc<str>),
+) -> Outcome<'a> {
+    let (Authorizer::Check(check), text) = asked(evaluator, args)? else {
+        return Err(EvalError::no_overload());
+    };
     let mut check = (*check).clone();
     let Check::Resource { subresource, namespace, name, .. } = &mut check else {
         return Err(EvalError::no_overload());
@@ -167,29 +183,31 @@ struct Parts<'c> {
     name: &'c mut Arc<str>,
 }
 
-fn subresource<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    with(args, |parts, text| *parts.subresource = text)
+fn subresource<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    with(evaluator, args, |parts, text| *parts.subresource = text)
 }
 
-fn namespace<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    with(args, |parts, text| *parts.namespace = text)
+fn namespace<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    with(evaluator, args, |parts, text| *parts.namespace = text)
 }
 
-fn object_name<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    with(args, |parts, text| *parts.name = text)
+fn object_name<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    with(evaluator, args, |parts, text| *parts.name = text)
 }
 
 /// RBAC does not look at selectors: whoever may without one may with one.
-fn field_selector<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    with(args, |_, _| {})
+fn field_selector<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    with(evaluator, args, |_, _| {})
 }
 
-fn label_selector<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    with(args, |_, _| {})
+fn label_selector<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    with(evaluator, args, |_, _| {})
 }
 
 fn check<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    let (Authorizer::Check(check), asked_verb) = asked(args)? else { return Err(EvalError::no_overload()) };
+    let (Authorizer::Check(check), asked_verb) = asked(evaluator, args)? else {
+        return Err(EvalError::no_overload());
+    };
     // Paid before it is asked.
     evaluator.budget.work(1_000)?;
     let mut check = (*check).clone();
@@ -211,8 +229,10 @@ fn allowed<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok(Value::Bool(decision(args)?.allowed))
 }
 
-fn reason<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    Ok(Value::from(decision(args)?.reason.clone()))
+fn reason<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    let reason = &decision(args)?.reason;
+    evaluator.budget.memory(reason.len())?;
+    Ok(Value::from(reason.clone()))
 }
 
 fn errored<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::{Cost, Row, global, network, semver};
 use crate::budget::Budget;
 use crate::error::EvalError;
-use crate::eval::{Evaluator, Outcome};
+use crate::eval::{CHARACTERS, Evaluator, Outcome};
 use crate::value::{Map, Opaque, Value};
 
 macro_rules! ordered {
@@ -124,16 +124,8 @@ pub(crate) fn order(
     b: &Value<'_>,
     budget: &mut Budget,
 ) -> Result<Option<Ordering>, EvalError> {
-    budget.work(1 + bytes_of(a).min(bytes_of(b)) / 16)?;
+    budget.work(1 + a.bytes().min(b.bytes()) / CHARACTERS)?;
     ranked(a, b).ok_or_else(EvalError::no_overload)
-}
-
-fn bytes_of(value: &Value<'_>) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        _ => 0,
-    }
 }
 
 fn ranked(a: &Value<'_>, b: &Value<'_>) -> Option<Option<Ordering>> {
@@ -151,17 +143,14 @@ fn ranked(a: &Value<'_>, b: &Value<'_>) -> Option<Option<Ordering>> {
 
 /// Equal by CEL's rules: numbers by their value, what is of two kinds never.
 pub(crate) fn equal<'v>(a: &Value<'v>, b: &Value<'v>, budget: &mut Budget) -> Result<bool, EvalError> {
-    budget.work(1)?;
+    budget.work(1 + a.bytes().min(b.bytes()) / CHARACTERS)?;
     if let Some(order) = numbers(a, b) {
         return Ok(order == Some(Ordering::Equal));
     }
     Ok(match (a, b) {
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
-        (Value::String(a), Value::String(b)) => {
-            budget.work(a.len().min(b.len()) / 16)?;
-            **a == **b
-        }
+        (Value::String(a), Value::String(b)) => **a == **b,
         (Value::Bytes(a), Value::Bytes(b)) => a == b,
         (Value::Timestamp(a), Value::Timestamp(b)) => a == b,
         (Value::Duration(a), Value::Duration(b)) => a == b,
@@ -183,7 +172,10 @@ pub(crate) fn equal<'v>(a: &Value<'v>, b: &Value<'v>, budget: &mut Budget) -> Re
             true
         }
         (Value::Map(a), Value::Map(b)) => maps(a, b, budget)?,
-        (Value::Opaque(a), Value::Opaque(b)) => opaques(a, b),
+        (Value::Opaque(a), Value::Opaque(b)) => {
+            budget.work(a.bytes().min(b.bytes()) / CHARACTERS)?;
+            opaques(a, b)
+        }
         _ => false,
     })
 }
@@ -192,8 +184,8 @@ fn maps<'v>(a: &Map<'v>, b: &Map<'v>, budget: &mut Budget) -> Result<bool, EvalE
     if a.len() != b.len() {
         return Ok(false);
     }
-    budget.work(a.len())?;
-    for (key, value) in a.entries() {
+    for (key, value) in a.iter() {
+        budget.work(1 + key.bytes() / CHARACTERS * (b.len().ilog2() as usize + 1))?;
         match key.as_key().and_then(|key| b.get(&key)) {
             Some(other) if equal(&value, &other, budget)? => {}
             _ => return Ok(false),
@@ -223,8 +215,8 @@ where
     K: Fn(&T) -> &Value<'v>,
 {
     let Some(first) = list.first() else { return Ok(()) };
-    let bytes: usize = list.iter().map(|element| bytes_of(key(element))).sum();
-    budget.work((list.len() + bytes / 16) * (list.len().ilog2() as usize + 1))?;
+    let bytes: usize = list.iter().map(|element| key(element).bytes()).sum();
+    budget.work((list.len() + bytes / CHARACTERS) * (list.len().ilog2() as usize + 1))?;
     for element in &*list {
         ranked(key(first), key(element)).ok_or_else(EvalError::no_overload)?;
     }

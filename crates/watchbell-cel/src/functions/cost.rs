@@ -131,7 +131,7 @@ fn parts(value: &Value<'_>, budget: &mut Budget) -> Result<u64, EvalError> {
         }
         Value::Map(map) => {
             let mut sum = 0;
-            for (key, value) in map.entries() {
+            for (key, value) in map.iter() {
                 sum += parts(&key, budget)? + parts(&value, budget)?;
             }
             sum

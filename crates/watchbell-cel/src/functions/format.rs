@@ -3,7 +3,7 @@
 use super::{Cost, Row, member, numbers, time};
 use crate::budget::Budget;
 use crate::error::EvalError;
-use crate::eval::{Evaluator, Outcome};
+use crate::eval::{CHARACTERS, Evaluator, Outcome};
 use crate::value::{Opaque, Value};
 
 pub(super) const TABLE: &[Row] =
@@ -168,8 +168,12 @@ fn show(value: &Value<'_>, nested: Nested, out: &mut String, budget: &mut Budget
             out.push(']');
         }
         Value::Map(map) => {
-            let mut entries = map.entries();
-            budget.work(entries.len())?;
+            budget.work(map.len())?;
+            budget.memory(map.len() * size_of::<(Value<'_>, Value<'_>, String)>())?;
+            let mut entries: Vec<_> = map.iter().collect();
+            let bytes: usize = entries.iter().map(|(key, _)| key.bytes()).sum();
+            budget.memory(bytes)?;
+            budget.work(bytes / CHARACTERS * (map.len().max(1).ilog2() as usize + 1))?;
             entries.sort_by_cached_key(|(key, _)| shown(key));
             out.push('{');
             for (at, (key, value)) in entries.iter().enumerate() {

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use regex::{Regex, RegexBuilder};
+use regex::RegexBuilder;
 
 use super::{Cost, Row, global, member};
+use crate::check::Pattern;
 use crate::error::EvalError;
-use crate::eval::{Evaluator, Outcome};
+use crate::eval::{CHARACTERS, Evaluator, Outcome};
 use crate::value::Value;
 
 pub(super) const TABLE: &[Row] = &[
@@ -24,25 +25,40 @@ pub(super) const TABLE: &[Row] = &[
     ),
 ];
 
-/// Bytes of a compiled pattern.
-const SIZE_MAX: usize = 256 << 10;
+/// Bytes that a compiled pattern may take: the smallest of them that is enough is what it counts for.
+const SIZES: [usize; 3] = [8 << 10, 32 << 10, 256 << 10];
 const PATTERN_MAX: usize = 16 << 10;
 /// What compiling a pattern is worth beside looking at a character.
 const COMPILE_WORK: usize = 20_000;
+/// A pattern is held forwards and backwards, each with what it has found out while it ran.
+const PARTS: usize = 4;
 
-pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
+/// Why a text is no pattern that is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PatternError {
+    TooLarge,
+    Wrong(String),
+}
+
+/// `bytes_max`: what it may count for.
+pub(crate) fn compile(pattern: &str, bytes_max: usize) -> Result<Pattern, PatternError> {
     if pattern.len() > PATTERN_MAX {
-        return Err(format!("the pattern is longer than {PATTERN_MAX} bytes"));
+        return Err(PatternError::TooLarge);
     }
-    RegexBuilder::new(&as_re2(pattern))
-        .size_limit(SIZE_MAX)
-        .dfa_size_limit(SIZE_MAX)
-        .nest_limit(50)
-        .build()
-        .map_err(|error| {
-            let text = error.to_string();
-            text.lines().last().unwrap_or("no pattern").trim_start_matches("error: ").to_owned()
-        })
+    let text = as_re2(pattern);
+    for bytes in SIZES.into_iter().take_while(|bytes| *bytes <= bytes_max) {
+        let built = RegexBuilder::new(&text).size_limit(bytes).dfa_size_limit(bytes).nest_limit(50).build();
+        match built {
+            Ok(regex) => return Ok(Pattern { regex, bytes }),
+            Err(regex::Error::CompiledTooBig(_)) => {}
+            Err(error) => {
+                let text = error.to_string();
+                let why = text.lines().last().unwrap_or("no pattern").trim_start_matches("error: ");
+                return Err(PatternError::Wrong(why.to_owned()));
+            }
+        }
+    }
+    Err(PatternError::TooLarge)
 }
 
 /// The pattern, as the crate `regex` has to be given it.
@@ -117,7 +133,7 @@ fn as_re2(pattern: &str) -> String {
     out
 }
 
-fn pattern<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Result<Arc<Regex>, EvalError> {
+fn pattern<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Result<Arc<Pattern>, EvalError> {
     let Some(Value::String(pattern)) = args.get(1) else { return Err(EvalError::no_overload()) };
     let text = args[0].as_str().ok_or_else(EvalError::no_overload)?;
     evaluator.pattern(pattern, text.len())
@@ -125,29 +141,38 @@ fn pattern<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Result<
 
 impl<'a> Evaluator<'a, '_> {
     /// A pattern is compiled once for all expressions of an evaluator; its use is paid for before.
-    fn pattern(&mut self, pattern: &str, text_length: usize) -> Result<Arc<Regex>, EvalError> {
-        self.budget.work(text_length * 4)?;
+    fn pattern(&mut self, pattern: &str, text_length: usize) -> Result<Arc<Pattern>, EvalError> {
         let literal = self.literals.and_then(|literals| literals.get(pattern));
-        if let Some(known) = literal.or_else(|| self.patterns.get(pattern)) {
-            return Ok(known.clone());
-        }
+        let pattern = match literal.or_else(|| self.patterns.get(pattern)) {
+            Some(known) => known.clone(),
+            None => self.compile_pattern(pattern)?,
+        };
+        // At worst each character meets each part of the pattern.
+        self.budget.work(text_length.saturating_mul(4 + pattern.bytes / 2048))?;
+        Ok(pattern)
+    }
+
+    fn compile_pattern(&mut self, pattern: &str) -> Result<Arc<Pattern>, EvalError> {
         self.budget.work(COMPILE_WORK + pattern.len() * 100)?;
-        let compiled = compile(pattern)
-            .map(Arc::new)
-            .map_err(|why| EvalError::failed(format!("error parsing regexp: {why}")))?;
-        self.budget.memory(pattern.len() + 1024)?;
+        let compiled = compile(pattern, SIZES[SIZES.len() - 1]).map_err(|why| match why {
+            PatternError::TooLarge => EvalError::own("a pattern is too large"),
+            PatternError::Wrong(why) => EvalError::failed(format!("error parsing regexp: {why}")),
+        })?;
+        self.budget.work(compiled.bytes)?;
+        self.budget.memory(pattern.len() + compiled.bytes * PARTS)?;
+        let compiled = Arc::new(compiled);
         self.patterns.insert(pattern.into(), compiled.clone());
         Ok(compiled)
     }
 }
 
 fn matches<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    let regex = pattern(evaluator, args)?;
+    let regex = &pattern(evaluator, args)?.regex;
     Ok(Value::Bool(regex.is_match(args[0].as_str().unwrap_or_default())))
 }
 
 fn find<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    let regex = pattern(evaluator, args)?;
+    let regex = &pattern(evaluator, args)?.regex;
     let found = regex.find(args[0].as_str().unwrap_or_default()).map_or("", |found| found.as_str());
     evaluator.budget.memory(found.len())?;
     Ok(Value::from(found.to_owned()))
@@ -159,9 +184,12 @@ fn find_all<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcom
         Some(Value::Int(limit)) => usize::try_from(*limit).unwrap_or(usize::MAX),
         Some(_) => return Err(EvalError::no_overload()),
     };
-    let regex = pattern(evaluator, args)?;
+    let regex = &pattern(evaluator, args)?.regex;
     let mut found = Vec::new();
-    for part in regex.find_iter(args[0].as_str().unwrap_or_default()).take(limit) {
+    let text = args[0].as_str().unwrap_or_default();
+    for part in regex.find_iter(text).take(limit) {
+        // Where a match ends is known only once it cannot be longer: each may look at the whole rest.
+        evaluator.budget.work((text.len() - part.start()) / (2 * CHARACTERS))?;
         evaluator.budget.memory(part.len() + size_of::<Value<'a>>())?;
         found.push(Value::from(part.as_str().to_owned()));
     }
@@ -170,7 +198,7 @@ fn find_all<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcom
 
 #[cfg(test)]
 mod tests {
-    use super::{as_re2, compile};
+    use super::{PatternError, as_re2, compile};
 
     #[test]
     fn a_pattern_means_what_it_means_in_go() {
@@ -190,16 +218,18 @@ mod tests {
             (r"^[a\-z]$", "-", true),
             (r"(?i)^ABC$", "abc", true),
         ] {
-            let regex =
-                compile(pattern).unwrap_or_else(|why| panic!("{pattern} ({}): {why}", as_re2(pattern)));
-            assert_eq!(regex.is_match(text), expect, "{pattern} on {text:?}, as {}", as_re2(pattern));
+            let regex = compile(pattern, 1 << 20)
+                .unwrap_or_else(|why| panic!("{pattern} ({}): {why:?}", as_re2(pattern)));
+            assert_eq!(regex.regex.is_match(text), expect, "{pattern} on {text:?}, as {}", as_re2(pattern));
         }
     }
 
     #[test]
     fn what_would_not_be_linear_or_is_too_large_is_refused() {
         for pattern in [r"(a)\1", r"(?=a)", "((a{1000}){1000}){1000}", "(", "[z-a]", &"(".repeat(100)] {
-            assert!(compile(pattern).is_err(), "{pattern}");
+            assert!(compile(pattern, 1 << 20).is_err(), "{pattern}");
         }
+        assert_eq!(compile("a{100}b{500}c{900}", 8 << 10).unwrap_err(), PatternError::TooLarge);
+        assert!(compile("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 8 << 10).is_ok());
     }
 }

@@ -104,11 +104,11 @@ pub(crate) fn parse_duration(text: &str) -> Option<i64> {
             return None;
         }
         let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-        nanos += whole.checked_mul(unit)?;
+        nanos = nanos.checked_add(whole.checked_mul(unit)?)?;
         let kept = &fraction[..fraction.len().min(18)];
         if !kept.is_empty() {
             let value: i128 = kept.parse().ok()?;
-            nanos += value * unit / 10i128.pow(kept.len() as u32);
+            nanos = nanos.checked_add(value * unit / 10i128.pow(kept.len() as u32))?;
         }
         rest = after;
     }

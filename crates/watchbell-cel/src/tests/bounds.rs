@@ -4,7 +4,10 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptes
 use serde_json::{Value as Json, json};
 
 use super::{declared, run};
-use crate::{Declarations, EXPRESSION_COST_MAX, EvalError, Evaluator, Type, Value, compile};
+use crate::{
+    Allowance, Declarations, EXPRESSION_COST_MAX, EvalError, Evaluator, Limit, PATTERN_BYTES_MAX, Type,
+    Value, compile, compile_within,
+};
 
 /// Ends with an error of a bound, or at least with an end. Gives the cost.
 fn ends(text: &str, object: Json) -> (Result<(), EvalError>, u64) {
@@ -41,6 +44,109 @@ fn work_that_the_cost_does_not_count_ends_too() {
     cancelled(&doubled, numbers(1000));
     cancelled("object.list.distinct().size() > 0", numbers(100_000));
     cancelled("sets.equivalent(object.list, object.list.map(x, x + 1))", numbers(10_000));
+}
+
+/// A text that is read as something else, sought in a map, compared as bytes or handed to the authorizer is looked at as a whole.
+#[test]
+fn long_texts_are_paid_for_whatever_is_done_with_them() {
+    let name = "n".repeat(90_000);
+    for text in [
+        "int(object.zeroes) == 1",
+        "uint(object.zeroes) == 1u",
+        "double(object.zeroes) == 1.0",
+        "timestamp(object.moment) == timestamp('2026-01-01T00:00:00Z')",
+        "duration(object.span) == duration('1s')",
+        "timestamp('2026-01-01T00:00:00Z').getHours(object.zone) == 99",
+        "{'a': 1}[object.zeroes] == 1",
+        "object[object.zeroes] == 1",
+        "object.zeroes in {'a': 1}",
+        "{'a': 1}[?object.zeroes].hasValue()",
+        "authorizer.group(object.zeroes).resource('pods') == authorizer.group(object.zeroes).resource('pods')",
+        &format!("has(object.{name})"),
+        &format!("object.?{name}.hasValue()"),
+        &format!("{{'a': 1}}.{name} == 1"),
+    ] {
+        let object = json!({
+            "zeroes": "0".repeat(1_000_000),
+            "moment": format!("2026-01-01T00:00:00.{}Z", "0".repeat(1_000_000)),
+            "span": "1h".repeat(500_000),
+            "zone": format!("{}1:00", "0".repeat(1_000_000)),
+        });
+        cancelled(&format!("lists.range(60000).exists(x, {text})"), object);
+    }
+    let bytes = "[bytes(object.text)].all(b, lists.range(60000).all(x, b == b))";
+    cancelled(bytes, numbers(1_000_000));
+    let urls = "[url('/' + object.text)].all(u, lists.range(60000).all(x, u == u))";
+    cancelled(urls, numbers(1_000_000));
+}
+
+/// Whether a cluster has the bound too is told apart: who overlooks errors must not overlook ours.
+#[test]
+fn an_own_bound_is_known_from_kubernetes_own() {
+    let (outcome, _) = ends("lists.range(1000).all(x, lists.range(1000).all(y, x + y >= 0))", json!({}));
+    assert_eq!(outcome, Err(EvalError::Cancelled(Limit::Cost)));
+    let (outcome, _) = ends("lists.range(60000).all(x, object == object)", numbers(60_000));
+    assert!(matches!(outcome, Err(EvalError::Cancelled(Limit::Own(_)))), "{outcome:?}");
+}
+
+#[test]
+fn an_error_is_no_longer_than_it_must_be() {
+    for text in ["object[object.text]", "{object.text: 1}.transformMapEntry(k, v, {k: v, object.text: 2})"] {
+        let (outcome, _) = ends(text, numbers(1_000_000));
+        let error = outcome.expect_err("there is no such key, or it is there twice").to_string();
+        assert!(error.len() < 400, "{} bytes: {}", error.len(), &error[..80]);
+    }
+}
+
+#[test]
+fn patterns_are_bounded_where_they_stand_and_where_they_are_made() {
+    // A pattern each, more than all may take together.
+    let many = |count: usize| {
+        let each: Vec<String> = (0..count).map(|n| format!("object.text.matches('^a{n}$')")).collect();
+        compile(&each.join(" || "), &declared())
+    };
+    assert!(many(100).is_ok());
+    assert!(many(1_000).unwrap_err().to_string().contains("are too large"));
+    // The same one again is none more.
+    let same = vec!["object.text.matches('^a$')"; 1_000].join(" || ");
+    assert!(compile(&same, &declared()).is_ok());
+    // Of several expressions together.
+    let mut left = PATTERN_BYTES_MAX;
+    let mut expressions =
+        (0..1_000).map(|n| compile_within(&format!("object.text.matches('^a{n}$')"), &declared(), &mut left));
+    assert!(expressions.any(|compiled| compiled.is_err()));
+    let large = "object.text.matches('a{1000}b{1000}')";
+    assert!(compile_within(large, &declared(), &mut 1_000).is_err());
+    assert!(compile_within(large, &declared().types_only(), &mut 1_000).is_ok());
+    // Made while it runs, each of them large.
+    cancelled("lists.range(60).all(n, !'b'.matches('a{1000}b{1000}' + string(n)))", json!({}));
+    // Each match looks at the whole rest.
+    let shouted = json!({"text": "A".repeat(200_000)});
+    cancelled("object.text.findAll('.*[^A-Z]|[A-Z]').size() > 0", shouted);
+}
+
+/// Of several evaluators one may leave too little for the next.
+#[test]
+fn evaluators_share_an_allowance() {
+    let stage = super::Stage(numbers(10_000));
+    let host = &stage;
+    let program = compile("object == object", &declared()).unwrap();
+    let mut left = Allowance { work: 50_000, memory: 1 << 20 };
+    let mut outcomes = Vec::new();
+    for _ in 0..10 {
+        let mut evaluator = Evaluator::within(&host, &[], left);
+        outcomes.push(evaluator.run(&program).value.is_ok());
+        left = evaluator.left();
+    }
+    assert!(outcomes[0]);
+    assert!(!outcomes[9]);
+    assert_eq!(left.work, 0);
+}
+
+#[test]
+fn a_span_of_time_does_not_overflow() {
+    let long = "99999999999999999999h".repeat(1_000_000);
+    assert_eq!(crate::functions::time::parse_duration(&long), None);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn same(text: &str, expect: &str) {
         run(expect, pod(), |right| {
             let (left, right) = (left.value, right.value);
             let (Ok(a), Ok(b)) = (&left, &right) else { panic!("{text}: {left:?}, {expect}: {right:?}") };
-            let mut budget = crate::Budget::new(1_000_000);
+            let mut budget = crate::budget::Budget::new(1_000_000, crate::Allowance::evaluators(1));
             let alike = equal(a, b, &mut budget).unwrap() && a.type_name() == b.type_name();
             assert!(alike, "{text} is {a:?}, not {b:?}");
         });

@@ -15,7 +15,7 @@ use super::policies::{Deeds, status_of_policy};
 use super::rules::Change;
 use super::shown::rfc3339;
 use super::write::{check_fields, check_type, head, metadata_of};
-use crate::admission::policies::Operation;
+use crate::admission::policies::{Budget, Operation};
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
 use crate::request::{
@@ -83,6 +83,7 @@ impl World {
             impersonation: None,
             body_hash: None,
         };
+        self.policy_budget = Budget::default();
         let (stored, _) = self.prepare(&request, object, Ownership::Update, now)?;
         Ok(self.insert_new(stored, now))
     }
@@ -115,6 +116,7 @@ impl World {
         if metadata.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
         }
+        let has_name = text(metadata, "name").is_some();
         let name = self.name_of(resource, metadata)?;
         let uid = Uid::from_random(self.random.bytes());
         stamp(&mut object, &name, uid, now);
@@ -128,7 +130,10 @@ impl World {
         warnings.extend(self.image_warnings(resource, &request.namespace, &object, now));
         self.check_escalation(request, None, &object)?;
         if !is_furniture(request) {
-            let deeds = Deeds { operation: Operation::Create, name: &name, object: Some(&object), old: None };
+            let deeds = Deeds {
+                asked_name: if has_name { &name } else { "" },
+                ..Deeds::named(Operation::Create, &name, Some(&object), None)
+            };
             self.judge_request(request, deeds, &mut warnings)?;
         }
         if self.get(resource, &request.namespace, &name).is_some() {
@@ -181,8 +186,7 @@ impl World {
     }
 
     fn name_of(&mut self, resource: Resource, metadata: &Map<String, Value>) -> Result<String, ApiError> {
-        let text = |field: &str| metadata.get(field).and_then(Value::as_str).filter(|text| !text.is_empty());
-        match (text("name"), text("generateName")) {
+        match (text(metadata, "name"), text(metadata, "generateName")) {
             (Some(name), _) => Ok(name.to_owned()),
             (None, Some(stem)) => Ok(name::generate(stem, self.random.bytes())),
             (None, None) => {
@@ -252,6 +256,10 @@ fn counts_generations(resource: Resource) -> bool {
             | Resource::ValidatingAdmissionPolicy
             | Resource::ValidatingAdmissionPolicyBinding
     )
+}
+
+fn text<'m>(metadata: &'m Map<String, Value>, field: &str) -> Option<&'m str> {
+    metadata.get(field).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
 /// What every namespace has stands beside its quotas.

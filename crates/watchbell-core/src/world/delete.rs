@@ -79,7 +79,7 @@ impl World {
         if resource == Resource::Job && options.propagation_policy.is_none() {
             warnings.push(ORPHAN_WARNING.to_owned());
         }
-        if self.judges_deletions(resource) {
+        if self.judges_deletions(resource.stored()) {
             self.judge_deletion(request, object, &mut warnings)?;
         }
         if request.options.dry_run == DryRun::All {
@@ -100,8 +100,13 @@ impl World {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         let old = object.render();
-        let request = Request { namespace: object.namespace.to_string(), ..request.clone() };
-        let deeds = Deeds { operation: Operation::Delete, name: &object.name, object: None, old: Some(&old) };
+        let request = Request {
+            // Of the stored form; policies about the other one know it too.
+            resource: object.resource,
+            namespace: object.namespace.to_string(),
+            ..request.clone()
+        };
+        let deeds = Deeds::named(Operation::Delete, &object.name, None, Some(&old));
         self.judge_request(&request, deeds, warnings)
     }
 
@@ -164,13 +169,14 @@ impl World {
             .cloned()
             .collect();
         let mut warnings = Vec::new();
-        if self.judges_deletions(resource) {
+        if self.judges_deletions(resource.stored()) {
             // All of them or none: what one policy forbids is not half done.
             for object in &chosen {
-                self.judge_deletion(request, object, &mut warnings)?;
+                let mut said = Vec::new();
+                self.judge_deletion(request, object, &mut said)?;
+                said.retain(|warning| !warnings.contains(warning));
+                warnings.extend(said.into_iter().take(WARNINGS_MAX.saturating_sub(warnings.len())));
             }
-            warnings.dedup();
-            warnings.truncate(WARNINGS_MAX);
         }
         let mut items = Vec::with_capacity(chosen.len());
         for object in chosen {

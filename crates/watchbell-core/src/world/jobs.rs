@@ -12,6 +12,7 @@ use super::World;
 use super::delete::background;
 use super::object::{ArrayPod, Head, JsonHead, NsName, Status, Stored};
 use super::template::JobPods;
+use crate::admission::policies::Budget;
 use crate::controller::event::PlannedEvent;
 use crate::controller::job::{
     self, Departure, EndedPod, Finished, FinishedKind, JobPlan, JobStatus, JobView, NewPod,
@@ -71,9 +72,13 @@ impl World {
         if !plan.create.is_empty() {
             let (made, refusal) = match self.job_template(job, now) {
                 Ok(template) => self.create_pods(job, &template, &plan.create, now),
-                Err(why) => (0, Some(why)),
+                Err(why) => (0, Some(Held::Refused(why))),
             };
-            if let Some(why) = refusal {
+            if let Some(Held::Later) = refusal {
+                plan = plan.having_created(made, &before);
+                plan.wake_at = Some(now.as_second());
+            }
+            if let Some(Held::Refused(why)) = refusal {
                 // Kubernetes does the same: the event says why, and the Job is tried again later. Here it is tried as soon
                 // as a quota has room, or what admits its pods changes.
                 let message = format!("Error creating: pods \"{}-\" is forbidden: {why}", job.name);
@@ -118,21 +123,22 @@ impl World {
         }
     }
 
-    /// Makes pods until a quota refuses one. Returns how many were made, and the refusal.
+    /// Makes pods until a quota or a policy refuses one. Returns how many were made, and what holds up the next.
     fn create_pods(
         &mut self,
         job: &Arc<Stored>,
         template: &Arc<JobPods>,
         pods: &[NewPod],
         now: Timestamp,
-    ) -> (usize, Option<String>) {
+    ) -> (usize, Option<Held>) {
         let mut told: Vec<(Option<u32>, Arc<str>)> = Vec::with_capacity(pods.len());
         let (mut made_count, mut refusal) = (0, None);
         let is_judged = self.judges_pods();
+        let mut budget = Budget::default();
         let mut notes: BTreeMap<String, String> = BTreeMap::new();
         for pod in pods {
             if let Err(why) = self.check_cost(&job.namespace, None, template.cost()) {
-                refusal = Some(why);
+                refusal = Some(Held::Refused(why));
                 break;
             }
             let Some(new) = self.array_pod(job, template, *pod, now) else {
@@ -140,10 +146,16 @@ impl World {
                 continue;
             };
             if is_judged {
-                match self.judge_made_pod(&new) {
-                    Ok(annotations) => notes.extend(annotations),
+                match self.judge_made_pod(&new, &mut budget) {
+                    Ok(annotations) if notes.len() < NOTES_MAX => notes.extend(annotations),
+                    Ok(_) => {}
+                    // Those before it used up what a pass may cost.
+                    Err(_) if budget.is_used_up() && made_count > 0 => {
+                        refusal = Some(Held::Later);
+                        break;
+                    }
                     Err(why) => {
-                        refusal = Some(why);
+                        refusal = Some(Held::Refused(why));
                         break;
                     }
                 }
@@ -313,6 +325,13 @@ impl World {
             self.put(stored);
         }
     }
+}
+
+/// Why not all pods of a pass were made.
+enum Held {
+    Refused(String),
+    /// The others come in the next batch: what may be done in one is done.
+    Later,
 }
 
 fn place(pod: &Stored) -> (Option<u32>, u32) {

@@ -171,6 +171,8 @@ pub struct World {
     unbound_claims: BTreeMap<NsName, claims::Told>,
     /// What admission has to say in the audit entry of the request at hand.
     admission_notes: BTreeMap<std::borrow::Cow<'static, str>, String>,
+    /// What is left of what policies may use up for the request at hand.
+    policy_budget: crate::admission::policies::Budget,
     /// Pods that wait since before their namespace's labels changed: judged again before they start.
     unsure: HashSet<Uid>,
     /// Starts of containers on their way into the journal.
@@ -240,6 +242,7 @@ impl World {
             claim_users: HashMap::new(),
             unbound_claims: BTreeMap::new(),
             admission_notes: BTreeMap::new(),
+            policy_budget: crate::admission::policies::Budget::default(),
             unsure: HashSet::new(),
             starts: starts::Starts::default(),
             images: HashMap::new(),

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use watchbell_api::{ApiError, Resource};
+use watchbell_api::{ApiError, Resource, validate};
 
 use super::object::{Status, Stored};
 use super::{Snapshot, World};
 use crate::access::{Decision, Deed};
 use crate::admission::policies::{
-    Attributes, Binding, Judgement, Operation, Policy, Surroundings, judge, type_check,
+    Attributes, Binding, Budget, Chosen, Judgement, Operation, Place, Policy, Surroundings, judge, type_check,
 };
 use crate::request::{
     DeleteOptions, DryRun, FieldValidation, Propagation, Request, Subresource, User, Write,
@@ -43,8 +43,19 @@ impl Surroundings for Snapshot {
         self.get(resource, namespace, name).map(|object| object.render())
     }
 
-    fn objects(&self, resource: Resource, namespace: Option<&str>) -> Vec<Value> {
-        self.list(resource, namespace, None).map(|object| object.render()).collect()
+    fn chosen(&self, resource: Resource, namespace: Option<&str>, selector: &Value, max: usize) -> Chosen {
+        let mut chosen = Chosen::default();
+        for object in self.list(resource, namespace, None) {
+            chosen.looked += 1;
+            if validate::selects(selector, &json!(*object.labels())) {
+                let place = Place { namespace: object.namespace.clone(), name: object.name.clone() };
+                chosen.places.push(place);
+                if chosen.places.len() == max {
+                    break;
+                }
+            }
+        }
+        chosen
     }
 
     fn decide(&self, user: &User, deed: &Deed<'_>) -> (bool, String) {
@@ -92,7 +103,7 @@ impl Snapshot {
             options: options.clone(),
             ..Attributes::new(Operation::Connect, Resource::Pod, user)
         };
-        let mut judgement = judge(&attributes, self);
+        let mut judgement = judge(&attributes, self, &mut Budget::default());
         match judgement.denial.take() {
             Some(denial) => Err(denial.into_error(Resource::Pod, name)),
             None => Ok(judgement),
@@ -104,9 +115,24 @@ impl Snapshot {
 #[derive(Clone, Copy)]
 pub(super) struct Deeds<'a> {
     pub operation: Operation,
+    /// Of the object, for a refusal.
     pub name: &'a str,
+    /// As it was asked for; empty where the server makes it up.
+    pub asked_name: &'a str,
     pub object: Option<&'a Value>,
     pub old: Option<&'a Value>,
+}
+
+impl<'a> Deeds<'a> {
+    /// About an object by its name.
+    pub(super) fn named(
+        operation: Operation,
+        name: &'a str,
+        object: Option<&'a Value>,
+        old: Option<&'a Value>,
+    ) -> Deeds<'a> {
+        Deeds { operation, name, asked_name: name, object, old }
+    }
 }
 
 impl World {
@@ -127,22 +153,24 @@ impl World {
             options: options(request, deeds.operation),
             ..of(request, &user, deeds)
         };
-        self.judge_by_policies(&attributes, warnings)
+        self.judge_by_policies(&attributes, deeds.name, warnings)
     }
 
     fn judge_by_policies(
         &mut self,
         attributes: &Attributes<'_>,
+        name: &str,
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
-        let Judgement { denial, warnings: said, annotations } = judge(attributes, &self.state);
+        let Judgement { denial, warnings: said, annotations } =
+            judge(attributes, &self.state, &mut self.policy_budget);
         warnings.extend(said);
         for (key, value) in annotations {
             // What the server says itself no policy says otherwise.
             self.admission_notes.entry(Cow::Owned(key)).or_insert(value);
         }
         match denial {
-            Some(denial) => Err(denial.into_error(attributes.resource, attributes.name)),
+            Some(denial) => Err(denial.into_error(attributes.resource, name)),
             None => Ok(()),
         }
     }
@@ -165,14 +193,14 @@ impl World {
             "apiVersion": "policy/v1", "kind": "Eviction",
             "metadata": {"name": &*pod.name, "namespace": &*pod.namespace},
         });
-        let deeds = Deeds { operation: Operation::Create, name: &pod.name, object: Some(&body), old: None };
+        let deeds = Deeds::named(Operation::Create, &pod.name, Some(&body), None);
         let attributes = Attributes {
             subresource: "eviction",
             kind: ["policy", "v1", "Eviction"],
             options: options(request, Operation::Create),
             ..of(request, &request.user, deeds)
         };
-        self.judge_by_policies(&attributes, warnings)
+        self.judge_by_policies(&attributes, deeds.name, warnings)
     }
 
     /// The token itself is shown to no policy: its words could give it away.
@@ -189,15 +217,14 @@ impl World {
         if let Some(map) = body.as_object_mut() {
             map.shift_remove("status");
         }
-        let deeds =
-            Deeds { operation: Operation::Create, name: &request.name, object: Some(&body), old: None };
+        let deeds = Deeds::named(Operation::Create, &request.name, Some(&body), None);
         let attributes = Attributes {
             subresource: "token",
             kind: ["authentication.k8s.io", "v1", "TokenRequest"],
             options: options(request, Operation::Create),
             ..of(request, &request.user, deeds)
         };
-        self.judge_by_policies(&attributes, warnings)
+        self.judge_by_policies(&attributes, deeds.name, warnings)
     }
 
     /// Whether pods that Jobs make are to be judged.
@@ -207,16 +234,24 @@ impl World {
 
     /// Judges a pod that a Job is about to make, as Kubernetes judges it when its job controller asks for it. Gives the
     /// annotations for the audit trail.
-    pub(super) fn judge_made_pod(&self, pod: &Stored) -> Result<Vec<(String, String)>, String> {
+    ///
+    /// # Errors
+    /// Why it may not be made.
+    pub(super) fn judge_made_pod(
+        &self,
+        pod: &Stored,
+        budget: &mut Budget,
+    ) -> Result<Vec<(String, String)>, String> {
         let user = User::service_account(CONTROLLERS, JOB_CONTROLLER);
         let object = pod.render();
         let attributes = Attributes {
             namespace: &pod.namespace,
-            name: &pod.name,
+            // The job controller has names of pods made up.
+            name: "",
             object: Some(&object),
             ..Attributes::new(Operation::Create, Resource::Pod, &user)
         };
-        let Judgement { denial, annotations, .. } = judge(&attributes, &self.state);
+        let Judgement { denial, annotations, .. } = judge(&attributes, &self.state, budget);
         match denial {
             Some(denial) => Err(denial.message),
             None => Ok(annotations),
@@ -249,7 +284,7 @@ fn of<'a>(request: &'a Request, user: &'a User, deeds: Deeds<'a>) -> Attributes<
     let is_namespace = request.resource == Resource::Namespace;
     Attributes {
         namespace: if is_namespace { deeds.name } else { &request.namespace },
-        name: deeds.name,
+        name: deeds.asked_name,
         object: deeds.object,
         old: deeds.old,
         dry_run: request.options.dry_run,

@@ -116,19 +116,12 @@ impl World {
         if !self.state.has_policies() {
             return Ok(());
         }
-        let mut whole = object.clone();
-        if request.subresource == Subresource::Status {
-            // A new status comes with the spec that is there.
-            whole["spec"] = before["spec"].clone();
-        } else if let Some(status) = before.get("status") {
-            whole["status"] = status.clone();
-        }
-        let deeds = Deeds {
-            operation: Operation::Update,
-            name: &request.name,
-            object: Some(&whole),
-            old: Some(before),
+        let whole = match request.subresource {
+            // A new status comes with all else that is there.
+            Subresource::Status => with_parts(before, object, &["metadata", "status"]),
+            _ => with_parts(object, before, &["status"]),
         };
+        let deeds = Deeds::named(Operation::Update, &request.name, Some(&whole), Some(before));
         self.judge_request(request, deeds, warnings)
     }
 
@@ -156,6 +149,19 @@ impl World {
         }
         Ok(Written { object: stored.render(), outcome: Outcome::Done, warnings })
     }
+}
+
+/// The object with these fields of another, or without them.
+fn with_parts(object: &Value, other: &Value, fields: &[&str]) -> Value {
+    let mut whole = object.clone();
+    let Some(map) = whole.as_object_mut() else { return whole };
+    for field in fields {
+        match other.get(field) {
+            Some(value) => drop(map.insert((*field).into(), value.clone())),
+            None => drop(map.shift_remove(*field)),
+        }
+    }
+    whole
 }
 
 /// Whether only a change of its `spec` can change what admission says of an object.

@@ -11,6 +11,7 @@ use super::object::{JsonHead, Stored};
 use super::owners::Ownership;
 use super::{images, issue};
 use crate::access::{Decision, Deed};
+use crate::admission::policies::Budget;
 use crate::request::{FieldValidation, Outcome, PatchKind, Request, Write, Written};
 use crate::service_account::Issue;
 
@@ -22,6 +23,7 @@ impl World {
     pub fn write(&mut self, request: Request, now: Timestamp) -> Result<Written, ApiError> {
         // What was said of objects that nobody asked for.
         self.admission_notes.clear();
+        self.policy_budget = Budget::default();
         let (decision, judged) = self.judge(&request);
         let answer = match (judged, request.resource.stored()) {
             (Err(refusal), _) => Err(refusal),

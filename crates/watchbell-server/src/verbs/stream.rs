@@ -30,6 +30,7 @@ use self::options::SessionOptions;
 use self::pump::Pump;
 use super::log::{container, container_status};
 use crate::app::{App, Call};
+use crate::blocking::blocking;
 use crate::body::{Body, whole};
 use crate::connection::Peer;
 use crate::notes::{Note, SessionNote};
@@ -48,7 +49,7 @@ pub(crate) struct Upgrade<'a> {
     pub(crate) on: OnUpgrade,
 }
 
-pub(crate) fn open(
+pub(crate) async fn open(
     app: &Arc<App>,
     call: &Call,
     peer: &Arc<Peer>,
@@ -63,18 +64,18 @@ pub(crate) fn open(
         .get(Resource::Pod, path.namespace.as_deref().unwrap_or_default(), name)
         .ok_or_else(|| ApiError::not_found(Resource::Pod, name))?;
     let (request, container) = request(pod, options)?;
-    let judged = snapshot.judge_connection(
-        &call.trail.user,
-        path.sub.as_str(),
-        path.namespace.as_deref().unwrap_or_default(),
-        name,
-        &SessionOptions::object(&request, &container),
-    )?;
-    drop(snapshot);
-    // Last of the checks: kubectl tries SPDY after whatever refusal, and shows the answer to that.
-    let (channels, protocol) = negotiate(upgrade.method, upgrade.headers)?;
+    // Who may have no more sessions has no more of them judged either.
     let share =
         app.sessions_open.take(&call.holder, 1).map_err(|short| short.refusal("sessions in containers"))?;
+    let judged = {
+        let (user, sub) = (call.trail.user.clone(), path.sub);
+        let (namespace, name) = (path.namespace.clone().unwrap_or_default(), name.to_owned());
+        let object = SessionOptions::object(&request, &container);
+        // Expressions may take a while, and the thread has other connections.
+        blocking(move || snapshot.judge_connection(&user, sub.as_str(), &namespace, &name, &object)).await??
+    };
+    // Last of the checks: kubectl tries SPDY after whatever refusal, and shows the answer to that.
+    let (channels, protocol) = negotiate(upgrade.method, upgrade.headers)?;
     let key = upgrade.headers.get(KEY).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let mut response = Response::new(whole(""));
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tungstenite::protocol::Role;
 use tungstenite::{Bytes, Message, WebSocket};
 use watchbell_api::node::SessionAction;
@@ -251,6 +251,32 @@ fn sessions_are_bounded_and_give_their_place_back() {
     one.send(255, &[0]);
     assert_eq!(one.rest().status["status"], "Success");
     until("its place is free", || handshake(&h, &cat, V5).1.starts_with("http/1.1 101 "));
+}
+
+/// Judged on a thread of its own, within the places for sessions, and given back with them.
+#[test]
+fn a_policy_says_who_enters() {
+    let (h, _, path) = Harness::with_running_pod();
+    let of = |kind: &str, name: &str, spec: Value| {
+        let object = json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("ValidatingAdmissionPolicy{kind}"),
+            "metadata": {"name": name}, "spec": spec,
+        });
+        let plural = if kind.is_empty() { "policies" } else { "policybindings" };
+        h.client
+            .post(&format!("/apis/admissionregistration.k8s.io/v1/validatingadmission{plural}"), &object)
+            .expect(201);
+    };
+    let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/exec"]});
+    let validation = json!({"expression": "object.command[0] == 'cat'", "reason": "Forbidden"});
+    of("", "shells", json!({"matchConstraints": {"resourceRules": [rule]}, "validations": [validation]}));
+    of("Binding", "shells", json!({"policyName": "shells", "validationActions": ["Deny"]}));
+    for _ in 0..30 {
+        let (_, head) = handshake(&h, &format!("{path}/exec?{}", sh("true")), V5);
+        assert!(head.starts_with("http/1.1 403 "), "{head}");
+    }
+    let (_, head) = handshake(&h, &format!("{path}/exec?{}", command(&["cat"])), V5);
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
 }
 
 #[test]

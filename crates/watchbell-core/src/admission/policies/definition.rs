@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use watchbell_api::{Reason, Resource};
-use watchbell_cel::{Program, compile};
+use watchbell_cel::{PATTERN_BYTES_MAX, Program, compile_within};
 
 use super::Operation;
 use super::declared::{self, Use};
@@ -112,7 +112,7 @@ impl Policy {
             let resource = Resource::from_kind(&api_version, &kind);
             ParamKind { api_version, kind, resource }
         });
-        let mut compiler = Compiler { uncompiled: None };
+        let mut compiler = Compiler { uncompiled: None, pattern_bytes: PATTERN_BYTES_MAX };
         let params = declared::Params::of(spec);
         let conditions = declared::of(Use::MatchCondition, params);
         let match_conditions = items(&spec["matchConditions"])
@@ -188,6 +188,8 @@ impl Policy {
 
 struct Compiler {
     uncompiled: Option<String>,
+    /// What is left for the patterns of all expressions.
+    pattern_bytes: usize,
 }
 
 impl Compiler {
@@ -197,7 +199,7 @@ impl Compiler {
         declarations: &watchbell_cel::Declarations,
     ) -> Option<Expression> {
         let text = text(expression);
-        match compile(text.trim(), declarations) {
+        match compile_within(text.trim(), declarations, &mut self.pattern_bytes) {
             Ok(program) => Some(Expression { text, program }),
             Err(error) => {
                 self.uncompiled.get_or_insert(error.to_string());

@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use watchbell_api::FieldError;
 use watchbell_api::error::FieldErrorClass;
-use watchbell_cel::{CompileError, Declarations, Program, Type, compile, is_identifier};
+use watchbell_cel::{
+    CompileError, Declarations, PATTERN_BYTES_MAX, Program, Type, compile_within, is_identifier,
+};
 
 use super::declared::{self, Params, Use};
 use super::matching::MatchResources;
@@ -94,13 +96,14 @@ fn each<'s>(
     mut words: Declarations,
     mut tell: impl FnMut(Found<'s>),
 ) {
+    let mut pattern_bytes = PATTERN_BYTES_MAX;
     let mut one = |field: String, value: &'s Value, wanted: Wanted, declarations: &Declarations| {
         let text = value.as_str().unwrap_or_default();
         // That it must be there is said by the rules of the kind.
         if text.trim().is_empty() {
             return None;
         }
-        let compiled = compile(text, declarations);
+        let compiled = compile_within(text, declarations, &mut pattern_bytes);
         let output = compiled.as_ref().ok().map(|program| program.output().clone());
         tell(Found { field, text, wanted, compiled });
         output
@@ -145,7 +148,8 @@ pub fn type_check(object: &Value) -> Value {
     for resource in kinds.into_iter().take(TYPES_MAX) {
         let info = resource.info();
         let kind = types::of_kind(&info.api_version(), info.kind);
-        let declare = |place: Use| declared::of_object(place, params, kind.clone(), params_type.clone());
+        let declare =
+            |place: Use| declared::of_object(place, params, kind.clone(), params_type.clone()).types_only();
         each(
             spec,
             &declare(Use::MatchCondition),

@@ -15,8 +15,6 @@ pub(super) struct MatchResources {
     /// None of them is about everything.
     rules: Vec<Rule>,
     excluded: Vec<Rule>,
-    /// `matchPolicy: Exact`
-    is_exact: bool,
 }
 
 /// `None`: everything.
@@ -51,19 +49,26 @@ impl MatchResources {
             objects: selector("objectSelector"),
             rules: rules("resourceRules"),
             excluded: rules("excludeResourceRules"),
-            is_exact: object["matchPolicy"] == "Exact",
         }
     }
 
-    /// `labels` are those of the object's namespace; `None`: it is in none, and a selector of namespaces does not count.
-    pub(super) fn is_about(
+    /// The form of the object that its rules are about: as it is stored, or as another group has it. `labels` are those of the
+    /// object's namespace; `None`: it is in none, and a selector of namespaces does not count.
+    pub(super) fn form(
         &self,
         attributes: &Attributes<'_>,
         labels: impl FnOnce() -> Option<Value>,
-    ) -> bool {
-        let matches = |rules: &[Rule]| rules.iter().any(|rule| rule.matches(attributes, self.is_exact));
-        (self.rules.is_empty() || matches(&self.rules))
-            && !matches(&self.excluded)
+    ) -> Option<Resource> {
+        let stored = attributes.resource.stored();
+        let other = other_form(stored);
+        let matches =
+            |rules: &[Rule], form: Resource| rules.iter().any(|rule| rule.matches(attributes, form));
+        let forms = || std::iter::once(stored).chain(other);
+        let form = match self.rules.is_empty() {
+            true => Some(stored),
+            false => forms().find(|form| matches(&self.rules, *form)),
+        }?;
+        let is_about = !forms().any(|form| matches(&self.excluded, form))
             && self.objects.as_ref().is_none_or(|selector| {
                 [attributes.object, attributes.old]
                     .into_iter()
@@ -73,7 +78,8 @@ impl MatchResources {
             && self
                 .namespaces
                 .as_ref()
-                .is_none_or(|selector| labels().is_none_or(|labels| validate::selects(selector, &labels)))
+                .is_none_or(|selector| labels().is_none_or(|labels| validate::selects(selector, &labels)));
+        is_about.then_some(form)
     }
 
     /// Whether any rule could be about such a thing; by what else it is told apart is seen when there is one.
@@ -82,7 +88,7 @@ impl MatchResources {
         self.rules.is_empty()
             || self.rules.iter().any(|rule| {
                 any(&rule.operations, operation.as_str())
-                    && (any(&rule.groups, info.group) || resource == Resource::Event)
+                    && (any(&rule.groups, info.group) || other_form(resource.stored()).is_some())
                     && rule.resources.iter().any(|named| {
                         let (named, part) = named.split_once('/').unwrap_or((named, ""));
                         (named == "*" || named == info.plural) && (part == "*" || part.is_empty())
@@ -107,6 +113,12 @@ impl MatchResources {
         }
         named
     }
+}
+
+/// Events have two groups; every other kind here has one group and one version. An object is the same whichever of them it was
+/// asked for under, so `matchPolicy` makes no difference: what is forbidden in one form is not allowed in the other.
+pub(super) fn other_form(stored: Resource) -> Option<Resource> {
+    (stored == Resource::Event).then_some(Resource::EventsEvent)
 }
 
 /// What has no metadata has no labels to be chosen by.
@@ -141,13 +153,10 @@ impl Rule {
         }
     }
 
-    fn matches(&self, attributes: &Attributes<'_>, is_exact: bool) -> bool {
-        let info = attributes.resource.info();
-        // Events have two groups; every other kind here has one group and one version.
-        let is_of_group = any(&self.groups, info.group)
-            || (attributes.resource == Resource::Event && !is_exact && any(&self.groups, "events.k8s.io"));
+    fn matches(&self, attributes: &Attributes<'_>, form: Resource) -> bool {
+        let info = form.info();
         any(&self.operations, attributes.operation.as_str())
-            && is_of_group
+            && any(&self.groups, info.group)
             && any(&self.versions, info.version)
             && self.resources.iter().any(|resource| {
                 let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));

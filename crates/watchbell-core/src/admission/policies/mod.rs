@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use watchbell_api::error::Cause;
-use watchbell_api::{ApiError, Reason, Resource};
+use watchbell_api::{ApiError, Reason, Resource, convert};
 
 pub use definition::{Binding, Policy};
 pub use errors::{expressions as expression_errors, type_check};
@@ -33,14 +33,33 @@ use crate::access::Deed;
 use crate::request::{DryRun, User};
 use definition::Action;
 use host::Host;
-use run::{Annotation, Decided, Ran};
+use params::{Params, Unusable};
+use run::{Annotation, Decided, Ran, Shared};
 
 /// Cost of all policies together that judge one request. Kubernetes bounds each policy with each parameter object; here one
-/// task writes, and whoever makes many parameter objects would hold it up.
+/// task writes, and whoever makes many parameter objects, or deletes many objects at once, would hold it up.
 const REQUEST_COST_MAX: u64 = 50_000_000;
+/// Work and memory that the cost leaves out, as many times what one policy may take.
+const REQUEST_POLICIES: u64 = 2;
+/// Bytes of parameter objects and namespaces that are read for policies, for one request.
+const REQUEST_READ_MAX: usize = 256 << 20;
+/// What it is worth to look at the labels of an object.
+const LOOK_BYTES: usize = 64;
 
 /// Bytes of an annotation that a policy writes. Source: `maxAuditAnnotationValueLength` of Kubernetes.
 const ANNOTATION_BYTES_MAX: usize = 10 * 1024;
+/// Of all of them that one request gets: an entry of the audit log is no larger than 64 KiB.
+const ANNOTATIONS_BYTES_MAX: usize = 16 * 1024;
+/// Failures that an audit entry tells of.
+const FAILURES_MAX: usize = 16;
+/// Warnings that one object gets.
+const WARNINGS_MAX: usize = 16;
+/// Bytes of what is said of one failure; the refusal itself may be longer.
+const MESSAGE_BYTES_MAX: usize = 1024;
+const DENIAL_BYTES_MAX: usize = 8 * 1024;
+
+/// Says how many annotations there was no room for.
+const LEFT_OUT: &str = "policies.watchbell.dev/annotations-left-out";
 
 /// Where Kubernetes writes what a binding with the action `Audit` found.
 pub const VALIDATION_FAILURE: &str = "validation.policy.admission.k8s.io/validation_failure";
@@ -123,11 +142,54 @@ pub trait Surroundings {
     /// An object as it is shown.
     fn object(&self, resource: Resource, namespace: &str, name: &str) -> Option<Value>;
 
-    /// The objects of a resource; `namespace`: of that one.
-    fn objects(&self, resource: Resource, namespace: Option<&str>) -> Vec<Value>;
+    /// The objects of a resource that a `LabelSelector` chooses, of one namespace or of all: at most `max`, in their order.
+    fn chosen(&self, resource: Resource, namespace: Option<&str>, selector: &Value, max: usize) -> Chosen;
 
     /// Whether somebody may, and why.
     fn decide(&self, user: &User, deed: &Deed<'_>) -> (bool, String);
+}
+
+/// Where an object is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
+/// What a selector chose.
+#[derive(Debug, Clone, Default)]
+pub struct Chosen {
+    pub places: Vec<Place>,
+    /// How many objects were looked at.
+    pub looked: usize,
+}
+
+/// What the judgements of one request share: however many objects it is about, they come to no more than this together.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    shared: Shared,
+    read: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        let allowance = watchbell_cel::Allowance::evaluators(REQUEST_POLICIES);
+        Budget { shared: Shared { cost: REQUEST_COST_MAX, allowance }, read: REQUEST_READ_MAX }
+    }
+}
+
+impl Budget {
+    /// Whether something may have been refused for it alone.
+    pub fn is_used_up(&self) -> bool {
+        self.shared.is_used_up() || self.read == 0
+    }
+
+    /// Pays for what is read; gives whether there was as much.
+    fn read(&mut self, bytes: usize) -> bool {
+        let fits = bytes <= self.read;
+        self.read = self.read.saturating_sub(bytes);
+        fits
+    }
 }
 
 /// What policies say of a request.
@@ -159,21 +221,44 @@ impl Denial {
 }
 
 /// Judges a request by all policies that are in force and are about it.
-pub fn judge(attributes: &Attributes<'_>, surroundings: &dyn Surroundings) -> Judgement {
+pub fn judge(attributes: &Attributes<'_>, surroundings: &dyn Surroundings, budget: &mut Budget) -> Judgement {
     if is_beyond_policies(attributes.resource) {
         return Judgement::default();
     }
+    let policies = surroundings.policies();
+    let stored = attributes.resource.stored();
     let mut judging = Judging {
         attributes,
+        form: stored,
         surroundings,
+        budget,
         request: Value::Null,
         namespace: None,
         failures: Vec::new(),
-        cost_left: REQUEST_COST_MAX,
+        more_failures: 0,
+        more_warnings: 0,
         judgement: Judgement::default(),
     };
-    for (policy, bindings) in surroundings.policies() {
-        judging.policy(&policy, &bindings);
+    for (policy, bindings) in &policies {
+        judging.policy(policy, bindings);
+    }
+    if let Some(form) = matching::other_form(stored) {
+        let converted =
+            |object: Option<&Value>| object.map(|object| convert::from_stored(form, object.clone()));
+        let (object, old) = (converted(attributes.object), converted(attributes.old));
+        let info = form.info();
+        let attributes = Attributes {
+            resource: form,
+            kind: [info.group, info.version, info.kind],
+            object: object.as_ref(),
+            old: old.as_ref(),
+            ..attributes.clone()
+        };
+        let mut judging = Judging { attributes: &attributes, form, request: Value::Null, ..judging };
+        for (policy, bindings) in &policies {
+            judging.policy(policy, bindings);
+        }
+        return judging.finish();
     }
     judging.finish()
 }
@@ -183,47 +268,102 @@ fn is_beyond_policies(resource: Resource) -> bool {
     matches!(resource, Resource::ValidatingAdmissionPolicy | Resource::ValidatingAdmissionPolicyBinding)
 }
 
+/// The beginning of a text.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    if text.len() > bytes_max {
+        text.truncate(text.floor_char_boundary(bytes_max));
+        text.push('…');
+    }
+    text
+}
+
+/// About how many bytes of JSON it is.
+fn bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(list) => list.iter().map(bytes).sum::<usize>() + list.len() + 2,
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + 4 + bytes(value)).sum::<usize>() + 2,
+        _ => 8,
+    }
+}
+
 struct Judging<'j> {
     attributes: &'j Attributes<'j>,
+    /// The form of the object that is judged now.
+    form: Resource,
     surroundings: &'j dyn Surroundings,
+    budget: &'j mut Budget,
     /// `AdmissionRequest`, once it is needed.
     request: Value,
     /// The namespace of the object, once it is needed; the inner `None`: there is none.
     namespace: Option<Option<Value>>,
     failures: Vec<Value>,
-    cost_left: u64,
+    more_failures: usize,
+    more_warnings: usize,
     judgement: Judgement,
 }
 
 impl Judging<'_> {
     fn policy(&mut self, policy: &Policy, bindings: &[Arc<Binding>]) {
-        if !policy.constraints.is_about(self.attributes, || self.namespace_labels()) {
+        if policy.constraints.form(self.attributes, || self.namespace_labels()) != Some(self.form) {
             return;
         }
         if let Some(broken) = policy.broken() {
-            self.deny_config(policy, None, &broken);
+            self.deny_config(policy, None, Unusable::Config(broken));
             return;
         }
         let mut annotations: Vec<(String, Vec<String>)> = Vec::new();
         for binding in bindings {
             let is_about = match &binding.resources {
-                Some(resources) => resources.is_about(self.attributes, || self.namespace_labels()),
+                Some(resources) => resources.form(self.attributes, || self.namespace_labels()).is_some(),
                 None => true,
             };
-            if !is_about {
-                continue;
-            }
-            match params::collect(policy, binding, self.attributes.namespace, self.surroundings) {
-                Err(why) => self.deny_config(policy, Some(binding), &why),
-                Ok(list) => {
-                    for params in &list {
-                        self.run(policy, binding, params.as_ref(), &mut annotations);
-                    }
-                }
+            if is_about && let Err(why) = self.binding(policy, binding, &mut annotations) {
+                self.deny_config(policy, Some(binding), why);
             }
         }
         for (key, values) in annotations {
-            self.judgement.annotations.push((format!("{}/{key}", policy.name), values.join(", ")));
+            let value = cut(values.join(", "), ANNOTATION_BYTES_MAX);
+            self.judgement.annotations.push((format!("{}/{key}", policy.name), value));
+        }
+    }
+
+    /// Runs the policy with each of its parameters.
+    fn binding(
+        &mut self,
+        policy: &Policy,
+        binding: &Binding,
+        annotations: &mut Vec<(String, Vec<String>)>,
+    ) -> Result<(), Unusable> {
+        let mut looked = 0;
+        let params =
+            params::collect(policy, binding, self.attributes.namespace, self.surroundings, &mut looked);
+        self.pay(looked * LOOK_BYTES)?;
+        match params? {
+            Params::None => self.run(policy, binding, None, annotations),
+            Params::Named(object) => {
+                self.pay(bytes(&object))?;
+                self.run(policy, binding, Some(&object), annotations);
+            }
+            Params::Chosen(resource, places) => {
+                for place in places {
+                    let found = self.surroundings.object(resource, &place.namespace, &place.name);
+                    let Some(object) = found else { continue };
+                    self.pay(bytes(&object))?;
+                    self.run(policy, binding, Some(&object), annotations);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pay(&mut self, bytes: usize) -> Result<(), Unusable> {
+        match self.budget.read(bytes) {
+            true => Ok(()),
+            false => Err(Unusable::Own(format!(
+                "what is read for the policies of one request comes to more than {} MiB",
+                REQUEST_READ_MAX >> 20
+            ))),
         }
     }
 
@@ -245,8 +385,7 @@ impl Judging<'_> {
             params,
             namespace: self.namespace.as_ref().and_then(Option::as_ref),
         };
-        let Ran { decided, annotations: written, cost } = run::run(policy, &host, self.cost_left);
-        self.cost_left = self.cost_left.saturating_sub(cost);
+        let Ran { decided, annotations: written } = run::run(policy, &host, &mut self.budget.shared);
         for (index, decision) in decided.into_iter().enumerate() {
             if let Some(decision) = decision {
                 self.carry_out(policy, binding, index, decision);
@@ -254,14 +393,17 @@ impl Judging<'_> {
         }
         for annotation in written {
             match annotation {
-                Annotation::Written { key, mut value } => {
-                    value.truncate(value.floor_char_boundary(ANNOTATION_BYTES_MAX));
+                Annotation::Written { key, value } => {
+                    let value = cut(value, ANNOTATION_BYTES_MAX);
                     let at = annotations.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
                         annotations.push((key, Vec::new()));
                         annotations.len() - 1
                     });
-                    if !annotations[at].1.contains(&value) {
-                        annotations[at].1.push(value);
+                    let values = &mut annotations[at].1;
+                    // What is beyond would be cut off in the end.
+                    let length: usize = values.iter().map(String::len).sum();
+                    if length <= ANNOTATION_BYTES_MAX && !values.contains(&value) {
+                        values.push(value);
                     }
                 }
                 Annotation::Failed { why } => {
@@ -275,12 +417,17 @@ impl Judging<'_> {
         for action in &binding.actions {
             match action {
                 Action::Deny => self.deny(policy, Some(binding), decision.clone()),
-                Action::Warn => self.judgement.warnings.push(format!(
-                    "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
-                    policy.name, binding.name, decision.message
-                )),
+                Action::Warn if self.judgement.warnings.len() >= WARNINGS_MAX => self.more_warnings += 1,
+                Action::Warn => {
+                    let warning = format!(
+                        "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
+                        policy.name, binding.name, decision.message
+                    );
+                    self.judgement.warnings.push(cut(warning, MESSAGE_BYTES_MAX));
+                }
+                Action::Audit if self.failures.len() >= FAILURES_MAX => self.more_failures += 1,
                 Action::Audit => self.failures.push(json!({
-                    "message": decision.message,
+                    "message": cut(decision.message.clone(), MESSAGE_BYTES_MAX),
                     "policy": &*binding.policy,
                     "binding": &*binding.name,
                     "expressionIndex": index,
@@ -296,14 +443,16 @@ impl Judging<'_> {
             "ValidatingAdmissionPolicy '{}'{binding} denied request: {}",
             policy.name, decision.message
         );
+        let message = cut(message, DENIAL_BYTES_MAX);
         self.judgement.denial.get_or_insert(Denial { reason: decision.reason, message });
     }
 
-    /// A policy or a binding that cannot be used, as `failurePolicy` has it.
-    fn deny_config(&mut self, policy: &Policy, binding: Option<&Binding>, why: &str) {
-        if policy.ignores_failures {
-            return;
-        }
+    /// A policy or a binding that cannot be used, as `failurePolicy` has it; for a bound of our own it is a refusal in any case.
+    fn deny_config(&mut self, policy: &Policy, binding: Option<&Binding>, why: Unusable) {
+        let why = match why {
+            Unusable::Config(_) if policy.ignores_failures => return,
+            Unusable::Config(why) | Unusable::Own(why) => why,
+        };
         let what = if binding.is_some() { "binding" } else { "policy" };
         let message = format!("failed to configure {what}: {why}");
         self.deny(policy, binding, Decided { message, reason: Reason::Invalid });
@@ -335,13 +484,33 @@ impl Judging<'_> {
             true => None,
             false => self.surroundings.object(Resource::Namespace, "", attributes.namespace),
         };
+        // Too much of it is told where the next parameters are read, or by whoever asks.
+        self.budget.read(found.as_ref().map_or(0, bytes));
         self.namespace = Some(found.map(host::namespace));
     }
 
     fn finish(mut self) -> Judgement {
+        let Judgement { warnings, annotations, .. } = &mut self.judgement;
+        if self.more_warnings > 0 {
+            warnings.push(format!("{} more failures of policies are not shown", self.more_warnings));
+        }
+        if self.more_failures > 0 {
+            self.failures.push(json!({"message": format!("{} more are left out", self.more_failures)}));
+        }
+        let mut room = ANNOTATIONS_BYTES_MAX;
+        let before = annotations.len();
+        annotations.retain(|(key, value)| match room.checked_sub(key.len() + value.len()) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
+        });
+        if annotations.len() < before {
+            annotations.push((LEFT_OUT.into(), (before - annotations.len()).to_string()));
+        }
         if !self.failures.is_empty() {
-            let list = Value::from(std::mem::take(&mut self.failures));
-            self.judgement.annotations.push((VALIDATION_FAILURE.into(), list.to_string()));
+            annotations.push((VALIDATION_FAILURE.into(), Value::from(self.failures).to_string()));
         }
         self.judgement
     }

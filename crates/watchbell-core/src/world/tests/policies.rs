@@ -140,6 +140,114 @@ fn deletions_are_judged_one_by_one_and_as_a_collection_as_a_whole() {
     assert!(names.contains(&"b".to_owned()) && names.contains(&"kept".to_owned()), "{names:?}");
 }
 
+/// Events are served under two groups; which one a deletion names makes no difference.
+#[test]
+fn no_other_name_of_a_kind_is_a_way_around_a_policy() {
+    let core = json!({"matchConstraints": {"resourceRules": [{
+        "apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["events"],
+    }]}, "validations": [{"expression": "oldObject.reason != 'Keep'", "message": "not in this house"}]});
+    let mut bench = bench(&["events"], &["DELETE"], core, &["Deny"]);
+    bench.create(json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e", "namespace": "ml"}, "reason": "Keep",
+        "involvedObject": {"kind": "Job", "name": "train", "namespace": "ml"}, "type": "Normal", "message": "it ran",
+    }));
+    bench.settle();
+    let all = || Write::DeleteCollection {
+        options: DeleteOptions::default(),
+        label_selector: String::new(),
+        field_selector: String::new(),
+    };
+    for (write, name) in [(Write::Delete(DeleteOptions::default()), "e"), (all(), "")] {
+        for resource in [Resource::Event, Resource::EventsEvent] {
+            let request = Request { write: write.clone(), ..request(resource, "ml", name) };
+            assert!(bench.write(request).expect_err("refused").message.ends_with(REFUSED), "{resource:?}");
+        }
+    }
+}
+
+#[test]
+fn a_status_comes_with_what_is_there_and_nothing_else() {
+    let spec = only("has(object.spec) == has(oldObject.spec)");
+    let mut bench = bench(&["resourcequotas/status"], &["UPDATE"], spec, &["Deny"]);
+    bench.create(json!({
+        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q", "namespace": "ml"},
+    }));
+    bench.settle();
+    let quota = bench.read(Resource::ResourceQuota, "q");
+    assert!(quota.get("spec").is_none(), "{quota}");
+    let request = Request {
+        subresource: Subresource::Status,
+        write: Write::Update(quota),
+        ..request(Resource::ResourceQuota, "ml", "q")
+    };
+    bench.write(request).expect("nothing was added");
+}
+
+/// As in Kubernetes, where a name is made up after the request was read; the object has it.
+#[test]
+fn a_name_that_is_made_up_is_not_the_requests() {
+    let spec = only("has(request.name) == has(object.data.named) && object.metadata.name.startsWith('c')");
+    let mut bench = bench(&["configmaps"], &["CREATE"], spec, &["Deny"]);
+    let mut made_up = config_map("c");
+    made_up["metadata"] = json!({"generateName": "c-", "namespace": "ml"});
+    bench.create(made_up.clone());
+    let mut named = config_map("c");
+    named["data"]["named"] = "yes".into();
+    bench.create(named);
+    // A refusal names the object.
+    made_up["metadata"]["generateName"] = "d-".into();
+    let error = bench.try_create(made_up).expect_err("refused");
+    assert!(error.message.starts_with("configmaps \"d-"), "{error}");
+
+    let mut bench = self::bench(&["pods"], &["CREATE"], only("!has(request.name)"), &["Deny"]);
+    bench.create(array("a", 2, 2));
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod).len(), 2);
+}
+
+/// 9.8 million a judgement, of fifty for all that is judged together.
+fn dear() -> Value {
+    let check = |of: &str| format!("authorizer.group('').resource('{of}').check('fly').reason() != 'x'");
+    let one = json!({"expression": format!("{} && {}", check("a"), check("b"))});
+    json!({"validations": vec![one; 14]})
+}
+
+/// What the pods of a Job cost is no refusal: a batch makes as many as it may, the next one goes on.
+#[test]
+fn pods_that_cost_too_much_together_are_made_in_several_batches() {
+    let mut bench = bench(&["pods"], &["CREATE"], dear(), &["Deny"]);
+    bench.create(array("a", 12, 12));
+    bench.step();
+    let at_once = bench.names(Resource::Pod).len();
+    assert_eq!(at_once, 5);
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod).len(), 12);
+    assert!(!bench.reasons("Job", "a").contains(&"FailedCreate".to_owned()));
+}
+
+#[test]
+fn a_deletion_of_many_costs_no_more_than_any_request() {
+    let mut bench = bench(&["configmaps"], &["DELETE"], dear(), &["Deny"]);
+    for n in 0..6 {
+        let mut map = config_map(&format!("c{n}"));
+        map["metadata"]["labels"] = json!({"half": (n % 2).to_string()});
+        bench.create(map);
+    }
+    bench.settle();
+    let delete = |selector: &str| Request {
+        write: Write::DeleteCollection {
+            options: DeleteOptions::default(),
+            label_selector: selector.into(),
+            field_selector: String::new(),
+        },
+        ..request(Resource::ConfigMap, "ml", "")
+    };
+    let error = bench.write(delete("half in (0,1)")).expect_err("too much at once");
+    assert!(error.message.contains("come to more than a request may cost"), "{error}");
+    bench.write(delete("half=0")).expect("three are less");
+    bench.write(delete("half=1")).expect("and so are the others");
+}
+
 #[test]
 fn pods_of_jobs_are_judged_as_the_job_controllers() {
     let spec = json!({"validations": [{

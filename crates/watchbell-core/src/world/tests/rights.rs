@@ -528,3 +528,90 @@ fn rights_are_seen_when_they_are_committed() {
     bench.settle();
     assert!(!may(&bench));
 }
+
+/// Whoever writes a policy reads by it what its parameters say.
+#[test]
+fn who_may_not_read_parameters_writes_no_policy_that_does() {
+    const ADMISSION: &str = "admissionregistration.k8s.io";
+    let mut bench = Bench::new();
+    let write = json!({"apiGroups": [ADMISSION], "resources": ["*"], "verbs": ["*"]});
+    bench.create(cluster_role("author", rules(json!([write]))));
+    bench.create(binding("author", "ClusterRole", "author", &["grace", "joan", "mary"]));
+    let all = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
+    bench.create(cluster_role("reads-all", rules(json!([all]))));
+    bench.create(binding("reads-all", "ClusterRole", "reads-all", &["joan"]));
+    let one =
+        json!({"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["limits"], "verbs": ["get"]});
+    bench.create(role("reads-one", rules(json!([one]))));
+    bench.create(binding("ml/reads-one", "Role", "reads-one", &["mary"]));
+    bench.settle();
+    let policy = |name: &str, kind: Value| {
+        let mut policy = json!({
+            "apiVersion": format!("{ADMISSION}/v1"), "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {"resourceRules": [{
+                    "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"],
+                }]},
+                "validations": [{"expression": "true"}],
+            },
+        });
+        if !kind.is_null() {
+            policy["spec"]["paramKind"] = kind;
+        }
+        policy
+    };
+    let secrets = || json!({"apiVersion": "v1", "kind": "Secret"});
+    let bound = |name: &str, to: &str, reference: Value| {
+        json!({
+            "apiVersion": format!("{ADMISSION}/v1"), "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": to, "validationActions": ["Deny"], "paramRef": reference},
+        })
+    };
+    let mut by = |name: &str, object: Value| {
+        bench.write(Request { user: user(name), ..create_request(object) }).map_err(|error| error.to_string())
+    };
+    by("grace", policy("plain", Value::Null)).expect("it has no parameters");
+    let error = by("grace", policy("p", secrets())).expect_err("refused");
+    assert!(
+        error.contains(
+            "spec.paramKind: Forbidden: user \"grace\" must have \"get\" permission on all objects of the referenced \
+             paramKind (kind=Secret, apiVersion=v1)"
+        ),
+        "{error}"
+    );
+    // One object, or one namespace, is not all.
+    assert!(by("mary", policy("p", secrets())).is_err());
+    by("joan", policy("p", secrets())).expect("may read all");
+    // Of a kind that is not known, and of a policy that is not there, everything is asked for.
+    let unknown = json!({"apiVersion": "example.com/v1", "kind": "Limit"});
+    assert!(by("joan", policy("q", unknown)).is_err());
+    let limits = |namespace: &str| json!({"name": "limits", "namespace": namespace, "parameterNotFoundAction": "Allow"});
+    assert!(by("joan", bound("b", "none", limits("ml"))).is_err());
+    let error = by("grace", bound("b", "p", limits("ml"))).expect_err("refused");
+    assert!(
+        error.contains(
+            "spec.paramRef: Forbidden: user \"grace\" does not have \"get\" permission on the object referenced by paramRef"
+        ),
+        "{error}"
+    );
+    by("mary", bound("b", "p", limits("ml"))).expect("may read that one");
+    assert!(by("mary", bound("c", "p", limits("default"))).is_err());
+    let chosen = json!({"selector": {}, "namespace": "ml", "parameterNotFoundAction": "Allow"});
+    assert!(by("mary", bound("c", "p", chosen.clone())).is_err());
+    by("joan", bound("c", "p", chosen)).expect("may read all");
+    // What stays as it was is not asked for again; what changes is.
+    let patch = |resource: Resource, name: &str, body: Value| Request {
+        user: user("grace"),
+        write: Write::Patch { kind: PatchKind::Merge, body },
+        ..request(resource, "", name)
+    };
+    let validations = json!({"spec": {"validations": [{"expression": "1 == 1"}]}});
+    bench.write(patch(Resource::ValidatingAdmissionPolicy, "p", validations)).expect("the same parameters");
+    let other = json!({"spec": {"paramKind": secrets()}});
+    assert!(bench.write(patch(Resource::ValidatingAdmissionPolicy, "plain", other)).is_err());
+    let warn = json!({"spec": {"validationActions": ["Warn"]}});
+    bench.write(patch(Resource::ValidatingAdmissionPolicyBinding, "b", warn)).expect("the same parameters");
+    let other = json!({"spec": {"paramRef": {"name": "others"}}});
+    assert!(bench.write(patch(Resource::ValidatingAdmissionPolicyBinding, "b", other)).is_err());
+}

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use watchbell_api::{Resource, Uid, defaults};
+use watchbell_api::{Resource, Uid, defaults, validate};
 use watchbell_core::access::Deed;
 use watchbell_core::admission::policies::{
-    Attributes, Binding, Judgement, Operation, Policy, Surroundings, judge,
+    Attributes, Binding, Budget, Chosen, Judgement, Operation, Place, Policy, Surroundings, judge,
 };
 use watchbell_core::request::User;
 use watchbell_core::world::check_new;
@@ -75,6 +75,12 @@ impl Given {
         Ok((resource, object))
     }
 
+    fn all<'g>(&'g self, resource: Resource, namespace: Option<&'g str>) -> impl Iterator<Item = &'g Value> {
+        let is_meant =
+            move |object: &&Value| namespace.is_none_or(|wanted| object["metadata"]["namespace"] == wanted);
+        self.objects.iter().filter(move |(of, _)| *of == resource).map(|(_, object)| object).filter(is_meant)
+    }
+
     pub(super) fn are_none(&self) -> bool {
         self.policies.is_empty()
     }
@@ -98,7 +104,7 @@ impl Given {
             object: Some(object),
             ..Attributes::new(Operation::Create, resource, &user)
         };
-        judge(&attributes, self)
+        judge(&attributes, self, &mut Budget::default())
     }
 }
 
@@ -114,8 +120,7 @@ impl Surroundings for Given {
 
     fn object(&self, resource: Resource, namespace: &str, name: &str) -> Option<Value> {
         let within = Some(namespace).filter(|namespace| !namespace.is_empty());
-        let found =
-            self.objects(resource, within).into_iter().find(|object| object["metadata"]["name"] == name);
+        let found = self.all(resource, within).find(|object| object["metadata"]["name"] == name).cloned();
         // A namespace that is not among the files has the label that each has.
         found.or_else(|| {
             (resource == Resource::Namespace).then(|| {
@@ -127,11 +132,17 @@ impl Surroundings for Given {
         })
     }
 
-    fn objects(&self, resource: Resource, namespace: Option<&str>) -> Vec<Value> {
-        let is_meant =
-            |object: &Value| namespace.is_none_or(|wanted| object["metadata"]["namespace"] == wanted);
-        let all = self.objects.iter().filter(|(of, object)| *of == resource && is_meant(object));
-        all.map(|(_, object)| object.clone()).collect()
+    fn chosen(&self, resource: Resource, namespace: Option<&str>, selector: &Value, max: usize) -> Chosen {
+        let text = |value: &Value| value.as_str().unwrap_or_default().into();
+        let places = self
+            .all(resource, namespace)
+            .filter(|object| validate::selects(selector, &object["metadata"]["labels"]))
+            .take(max)
+            .map(|object| Place {
+                namespace: text(&object["metadata"]["namespace"]),
+                name: text(&object["metadata"]["name"]),
+            });
+        Chosen { places: places.collect(), looked: self.objects.len() }
     }
 
     fn decide(&self, _: &User, _: &Deed<'_>) -> (bool, String) {
