@@ -71,6 +71,8 @@ pub struct ArrayFacts {
     pub nodes: Vec<Box<str>>,
     pub quota_bytes: Option<u64>,
     pub tags: BTreeMap<Box<str>, Box<str>>,
+    /// Runs that have drafts.
+    pub drafts: Vec<Uid>,
     /// Who made the head: `ml/train` with a uid, or what was imported without one.
     pub published_by: Option<(Box<str>, Option<Uid>)>,
 }

@@ -10,6 +10,7 @@
 //! between costs one report.
 
 mod adopt;
+mod arrays;
 mod claim;
 mod create;
 mod effect;
@@ -40,7 +41,8 @@ use watchbell_api::types::pod_status::{Phase, PodStatus};
 use watchbell_core::pod::Action;
 use watchbell_sandbox::{Event, StartFailure, StartFailureKind, TableEntry};
 
-use crate::examine::{News, Question};
+use crate::arrays::News;
+use crate::examine::{self, Question};
 use crate::image::{FetchRequest, InUse};
 use crate::place::LogPlace;
 use pod::{Pod, is_news};
@@ -64,6 +66,11 @@ pub(crate) struct Agent {
     /// What has to be found out of images, and the containers that wait for it.
     questions: HashMap<u64, (Question, Vec<(Uid, usize)>)>,
     next_question: u64,
+    /// Arrays that are being prepared, and for which runs.
+    preparations: HashMap<u64, arrays::Preparation>,
+    next_preparation: u64,
+    /// Runs that were given up while pods of theirs are still here.
+    abandoned: Vec<(Arc<str>, Uid)>,
     /// What the spawner runs and no pod has claimed; `None` once all pods are known.
     unclaimed: Option<HashMap<u128, Vec<TableEntry>>>,
     wakes: BinaryHeap<Reverse<(Duration, Uid)>>,
@@ -94,6 +101,9 @@ impl Agent {
             next_fetch: 0,
             questions: HashMap::new(),
             next_question: 0,
+            preparations: HashMap::new(),
+            next_preparation: 0,
+            abandoned: Vec::new(),
             unclaimed: Some(unclaimed),
             wakes: BinaryHeap::new(),
             watch: watch::Watch::default(),
@@ -109,8 +119,10 @@ impl Agent {
             Input::Reconnected(table) => self.reconnected(table, now),
             Input::Fetched(id, fetched) => self.fetched(id, fetched, now),
             Input::ImagesCame(names) => self.images_came(&names, now),
-            Input::Examiner(News::Answered(id)) => self.examined(id, now),
-            Input::Examiner(News::OtherAdvisories) => self.judge_again(now),
+            Input::Examiner(examine::News::Answered(id)) => self.examined(id, now),
+            Input::Examiner(examine::News::OtherAdvisories) => self.judge_again(now),
+            Input::Array(News::Prepared(id, prepared)) => self.arrays_prepared(id, prepared, now),
+            Input::Array(News::Committed(uid, committed)) => self.arrays_committed(uid, committed),
             Input::Measured(exceeded) => self.measured(exceeded, now),
             Input::FolderRemoved { name, error } => {
                 self.effects.push(Effect::Report(Report::VolumeRemoved { name, error }));
@@ -155,6 +167,7 @@ impl Agent {
             }
         }
         let idle = self.runs.tidy(now.mono);
+        self.rest_arrays();
         let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
         (std::mem::take(&mut self.effects), idle.into_iter().chain(wake).chain(self.watch.wake_at()).min())
     }
@@ -189,12 +202,11 @@ impl Agent {
             Command::RefreshTokens => self.renew_tokens(now),
             Command::Synced => self.synced(),
             Command::ImagePoliciesChanged => self.policies_changed(now),
-            // Nobody sends these yet: no kind makes an array, and no pod uses one.
             Command::PublishArrays { .. }
             | Command::AbandonDrafts { .. }
             | Command::KeepArray { .. }
             | Command::RemoveArray { .. }
-            | Command::RollbackArray { .. } => {}
+            | Command::RollbackArray { .. } => self.array_command(command),
             Command::Acknowledge { uid } => match self.pods.get(&uid) {
                 Some(pod) if pod.is_over => {
                     if let Some(pod) = self.pods.remove(&uid) {
@@ -237,6 +249,7 @@ impl Agent {
         }
         let uid = pod.assignment.uid;
         self.watch.end(uid);
+        self.leave_arrays(&pod);
         let volumes = spec::has_directory(&pod.assignment, &pod.plan);
         self.effects.push(Effect::ReleasePod { uid, volumes });
         if pod.removes_logs {
@@ -335,6 +348,11 @@ impl Agent {
                 }
             }
             if step.is_over {
+                // It is over once what it wrote counts.
+                if self.is_committing(pod) {
+                    pod.wake_at = None;
+                    return;
+                }
                 pod.is_over = true;
             }
             if is_settled {

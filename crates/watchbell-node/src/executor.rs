@@ -14,6 +14,7 @@ use watchbell_sandbox::{
 };
 
 use crate::agent::{Agent, Disk, Effect, Input, Measured, Now, Prerequisite, Watched, What};
+use crate::arrays::Arrays;
 use crate::examine::Examiner;
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
@@ -39,6 +40,7 @@ pub(crate) struct Executor<R> {
     pub(crate) shared: Arc<SharedSpawner>,
     pub(crate) fetcher: Fetcher,
     pub(crate) examiner: Examiner,
+    pub(crate) arrays: Arc<Arrays>,
     pub(crate) live: Arc<Live>,
     pub(crate) data_dir: PathBuf,
     /// Directories to be removed, on a thread of their own.
@@ -104,6 +106,7 @@ impl<R: Fn(Report)> Executor<R> {
             }
             Effect::Fetch(request) => self.fetcher.fetch(request),
             Effect::Examine { id, question } => self.examiner.examine(id, question),
+            Effect::Array(work) => self.arrays.ask(work),
             Effect::LookOver => self.examiner.look_over(),
             Effect::Report(report) => (self.report)(report),
             Effect::SweepVolumes(keep) => {
@@ -145,6 +148,7 @@ impl<R: Fn(Report)> Executor<R> {
                 Prerequisite::HostDirectory(path) => {
                     (path, volume::make_host_path(path, host_paths, HostPath::Directory))
                 }
+                Prerequisite::Upper(path) => (path, volume::make_upper(path)),
                 Prerequisite::Message(path) => (path, volume::make_message(path)),
                 Prerequisite::HostFile(path) => {
                     (path, volume::make_host_path(path, host_paths, HostPath::File))
@@ -260,7 +264,9 @@ pub(crate) fn measure(watched: Receiver<Vec<Watched>>, data_dir: &Path, inbox: &
         let size = |item: Watched| {
             let found = match item.what {
                 What::Log(_) => logs::size(&item.path).map(|bytes| Use { bytes, inodes: 0 }),
-                What::EmptyDir(_) | What::Claim(_) | What::Messages => used(&item.path, item.most),
+                What::EmptyDir(_) | What::Claim(_) | What::Messages | What::Upper(..) => {
+                    used(&item.path, item.most)
+                }
             };
             match found {
                 Ok(found) => Some((item.pod, item.what, found)),

@@ -10,6 +10,7 @@
 //! image it did not verify by digest.
 
 mod agent;
+mod arrays;
 mod capacity;
 mod devices;
 mod error;
@@ -38,6 +39,7 @@ use watchbell_image::{PullOptions, Store};
 use watchbell_sandbox::{EtcFiles, Spawner};
 
 use agent::{Agent, Input, Machine, Site};
+use arrays::{Arrays, Teller};
 use examine::{Examiner, Gate, Known, Unjudged};
 use executor::Executor;
 use image::{Fetcher, InUse, NodeImages};
@@ -58,8 +60,8 @@ pub struct Node {
     images: Arc<dyn Images>,
     sessions: Arc<dyn Sessions>,
     thread: JoinHandle<()>,
-    /// Its end is the end of the thread that watches devices.
-    _devices: std::os::fd::OwnedFd,
+    /// Their ends are those of the threads that watch devices and arrays.
+    _watched: [std::os::fd::OwnedFd; 2],
 }
 
 impl Node {
@@ -74,11 +76,7 @@ impl Node {
     ) -> Result<Node, Error> {
         let store = Store::open(&options.data_dir)?;
         let volumes = options.data_dir.join("volumes");
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&volumes)
-            .map_err(Error::io("create", &volumes))?;
+        make_private(&volumes)?;
         let (spawner, table, events) = Spawner::connect_or_start(&options.spawner)?;
         let live = Arc::new(Live::default());
         live.only(&executor::alive(&table));
@@ -116,6 +114,21 @@ impl Node {
             move |said| told(said),
         )
         .map_err(Error::thread)?;
+        let shared = Arc::new(SharedSpawner::new(spawner.clone()));
+        let told: Arc<dyn Fn(Report) + Send + Sync> = {
+            let report = report.clone();
+            Arc::new(move |said| report(said))
+        };
+        let teller = Arc::new(Teller::new(&options.data_dir, told.clone()));
+        let (heard, holder) = (inbox.clone(), shared.clone());
+        let arrays = Arrays::start(
+            options.data_dir.clone(),
+            teller.clone(),
+            Arc::new(move |pod, volume| holder.upper(pod, volume)),
+            move |news| heard.push([Input::Array(news)]),
+            told,
+        )?;
+        let watched_arrays = arrays::watch(&options.data_dir, teller)?;
         let site = Arc::new(Site {
             gate: Gate::new(snapshots, known, Unjudged::Told),
             machine: Machine {
@@ -152,7 +165,6 @@ impl Node {
         let watched_devices = devices::watch(options.spawner.ceiling.devices.clone(), move |pools| {
             told(Report::Devices { pools });
         })?;
-        let shared = Arc::new(SharedSpawner::new(spawner.clone()));
         let executor = Executor {
             agent: Agent::new(site.clone(), in_use.clone(), table),
             inbox: inbox.clone(),
@@ -161,6 +173,7 @@ impl Node {
             shared: shared.clone(),
             fetcher,
             examiner: examiner.clone(),
+            arrays,
             live: live.clone(),
             data_dir: options.data_dir,
             rubbish,
@@ -187,7 +200,7 @@ impl Node {
             logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
             images: Arc::new(NodeImages { came, store, options: options.pull, in_use }),
             thread,
-            _devices: watched_devices,
+            _watched: [watched_devices, watched_arrays],
         })
     }
 
@@ -215,6 +228,10 @@ impl Node {
 pub fn images_offline(data_dir: &Path, pull: PullOptions) -> Result<Arc<dyn Images>, Error> {
     let store = Store::open(data_dir)?;
     Ok(Arc::new(NodeImages { came: Box::new(|_| {}), store, options: pull, in_use: Arc::default() }))
+}
+
+fn make_private(dir: &Path) -> Result<(), Error> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::io("create", dir))
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {

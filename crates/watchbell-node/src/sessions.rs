@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -14,7 +15,7 @@ use serde_json::Value;
 use watchbell_api::node::{
     Assignment, Session, SessionAction, SessionControl, SessionEnd, SessionRequest, Sessions,
 };
-use watchbell_api::{ApiError, Reason};
+use watchbell_api::{ApiError, Reason, Uid};
 use watchbell_image::Store;
 use watchbell_sandbox::{
     ExitStatus, SandboxSession, SessionFailure, SessionFailureKind, SessionLink, Spawner, Streams, UidRanges,
@@ -45,6 +46,19 @@ impl SharedSpawner {
 
     fn get(&self) -> Spawner {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a pod wrote into a volume. It blocks, also as long as the connection is being made anew.
+    pub(crate) fn upper(&self, pod: Uid, volume: u16) -> Result<OwnedFd, String> {
+        const TRIES: u32 = 50;
+        const BETWEEN: Duration = Duration::from_millis(200);
+        for _ in 0..TRIES {
+            match self.get().upper(pod.0, volume) {
+                Err(watchbell_sandbox::Error::Connection { .. }) => std::thread::sleep(BETWEEN),
+                answer => return answer.map_err(|error| error.to_string()),
+            }
+        }
+        Err("the spawner, which holds what the pod wrote, does not answer".to_owned())
     }
 }
 

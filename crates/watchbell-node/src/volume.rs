@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, open, openat, openat2, statat};
 use rustix::io::Errno;
 
+use crate::remove::remove_tree;
+
 /// A directory that every user of the container may write to, as Kubernetes makes an emptyDir, in one that only its
 /// owner may enter.
 pub(crate) fn make(path: &Path, gid: Option<u32>) -> io::Result<()> {
@@ -28,6 +30,14 @@ pub(crate) fn make(path: &Path, gid: Option<u32>) -> io::Result<()> {
         None => 0o777,
     };
     fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// An empty directory for what is written above an array. What a run before it left, whose spawner is gone, goes.
+pub(crate) fn make_upper(path: &Path) -> io::Result<()> {
+    if path.exists() {
+        remove_tree(path)?;
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// The folder of a persistent volume: as [`make`], and it may have been another pod's before. A pod's `fsGroup` becomes

@@ -26,12 +26,14 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
         &[
             "watchbell-advisory",
             "watchbell-api",
+            "watchbell-array",
             "watchbell-cdi",
             "watchbell-core",
             "watchbell-image",
             "watchbell-sandbox",
             "watchbell-scan",
             "watchbell-signature",
+            "watchbell-zarr",
         ],
     ),
     (

@@ -269,6 +269,13 @@ impl Life {
         }
     }
 
+    /// All its containers have ended, and what came of it does not count.
+    pub fn fail(&mut self, reason: &str, message: &str) {
+        if let Some(ending) = &mut self.ending {
+            ending.cause = EndCause::Refused { reason: reason.into(), message: message.into() };
+        }
+    }
+
     /// Whether the pod is on its way out.
     pub fn is_ending(&self) -> bool {
         self.ending.is_some()

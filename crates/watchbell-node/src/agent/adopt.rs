@@ -46,6 +46,7 @@ impl Agent {
             }
         }
         let told = assignment.status.clone();
+        let arrays = super::arrays::read(&assignment);
         let mut pod = Pod {
             stop_signals: vec![ends::SIGTERM; plan.containers.len()],
             plan,
@@ -54,6 +55,7 @@ impl Agent {
             // How old the tokens of a pod that runs are is not known.
             refresh_at: (!handed.is_empty() && tokens::has_tokens(&assignment)).then_some(now.mono),
             needed: Vec::new(),
+            arrays: arrays.as_ref().ok().cloned().flatten(),
             leases: Vec::new(),
             handed,
             begun: Vec::new(),
@@ -68,7 +70,7 @@ impl Agent {
             assignment,
         };
         self.remember_images(&mut pod);
-        self.greet(&mut pod, now);
+        self.greet(&mut pod, arrays.err(), now);
         self.watch.begin(&pod, now);
         self.pods.insert(uid, pod);
         self.touch(uid);
@@ -96,10 +98,11 @@ impl Agent {
     }
 
     /// What a person should know of a pod that begins.
-    fn greet(&mut self, pod: &mut Pod, now: Now) {
+    fn greet(&mut self, pod: &mut Pod, arrays: Option<String>, now: Now) {
         let is_new = pod.handed.is_empty();
         let named = names_devices(&pod.assignment).map(|message| ("Unsupported", message));
-        if let Some((reason, message)) = pod.plan.refusal.clone().or(named)
+        let arrays = arrays.map(|message| (super::arrays::REFUSED, message));
+        if let Some((reason, message)) = pod.plan.refusal.clone().or(named).or(arrays)
             && is_new
         {
             pod.life.refuse(reason, &message, now.mono);

@@ -16,7 +16,7 @@ use watchbell_sandbox::{ContainerId, PodEnvironment};
 use super::pod::{Begun, Pod};
 use super::runs::ImageState;
 use super::settings::Settings;
-use super::spec::{MESSAGES, Prerequisite, Site, container_at, message_file, message_target};
+use super::spec::{MESSAGES, Prerequisite, Site, Which, container_at, message_file, message_target};
 use super::tokens::TokenSource;
 use super::{Agent, Effect, Fetch, Now, ends};
 
@@ -47,7 +47,7 @@ impl Agent {
                 pod.life.blocked(ordinal, reason, message, retry_at);
             }
             Image::Ready(image) => {
-                if self.is_let_in(pod, ordinal, &image, now) {
+                if self.is_let_in(pod, ordinal, &image, now) && self.has_arrays(pod, ordinal, &image, now) {
                     self.start_with(pod, ordinal, &image, runtime, now);
                 }
             }
@@ -170,7 +170,7 @@ impl Agent {
     ) {
         let environment = match &pod.environment {
             Some(environment) => environment.clone(),
-            None => match self.environment_of(pod, now) {
+            None => match self.environment_of(pod, ordinal, image, now) {
                 Ok((environment, made)) => {
                     pod.needed = made;
                     pod.environment.insert(Arc::new(environment)).clone()
@@ -182,7 +182,9 @@ impl Agent {
             },
         };
         let attempt = pod.life.containers[ordinal].restart_count;
-        let spec = self.site.run_spec(&pod.assignment, &pod.plan, environment, ordinal, attempt, image);
+        let arrays = super::arrays::given(pod);
+        let which = Which { ordinal, attempt, arrays: &arrays };
+        let spec = self.site.run_spec(&pod.assignment, &pod.plan, environment, which, image);
         let mut spec = match spec {
             Ok(spec) => spec,
             Err(error) => {
@@ -232,13 +234,20 @@ impl Agent {
     fn environment_of(
         &self,
         pod: &mut Pod,
+        ordinal: usize,
+        image: &Prepared,
         now: Now,
     ) -> Result<(PodEnvironment, Vec<Prerequisite>), ConfigError> {
         let source = TokenSource::new(&self.site, &pod.assignment);
         let made = self.site.pod_environment(&pod.assignment, &pod.plan, &|asked| source.get(asked));
         let due = source.due(now);
         pod.refresh_at = due.or(pod.refresh_at);
-        made
+        let (mut environment, mut needed) = made?;
+        if pod.arrays.is_some() {
+            let user = self.site.user(&pod.assignment, ordinal, image)?;
+            super::arrays::lay(&self.site, pod, (user.uid, user.gid), &mut environment, &mut needed);
+        }
+        Ok((environment, needed))
     }
 
     fn block(

@@ -31,6 +31,8 @@ pub(crate) enum Input {
     Fetched(u64, Fetched),
     /// The answer to [`Effect::Examine`], or other advisories.
     Examiner(News),
+    /// The answer to [`Effect::Array`], where there is one for the agent.
+    Array(crate::arrays::News),
     /// Somebody brought images of these names into the store.
     ImagesCame(Vec<String>),
     /// The start never reached the spawner.
@@ -69,6 +71,8 @@ pub(crate) enum Effect {
         id: u64,
         question: Question,
     },
+    /// Of data arrays.
+    Array(crate::arrays::Work),
     /// Look over all images that are referred to: the policies changed.
     LookOver,
     Report(Report),
@@ -113,6 +117,8 @@ pub(crate) enum What {
     Claim(String),
     /// The files of the pod's termination messages.
     Messages,
+    /// What is written above an array, by its name, with the bound that was stated.
+    Upper(String, u64),
 }
 
 /// What was found. A path that could not be measured is left out.

@@ -8,7 +8,7 @@ use watchbell_api::node::Assignment;
 use watchbell_sandbox::{PodEnvironment, UidRanges, explain};
 
 use super::plan::Plan;
-use super::spec::{Site, container_at};
+use super::spec::{Site, Which, container_at};
 use crate::image::{FetchError, Prepared};
 
 impl Site {
@@ -23,10 +23,11 @@ impl Site {
         if let Some((reason, message)) = &plan.refusal {
             return Err(ApiError::bad_request(format!("the node would not run it: {reason}: {message}")));
         }
-        let (environment, _) = self
+        let (mut environment, _) = self
             // A plan needs no token.
             .pod_environment(pod, &plan, &|_| Ok(String::new()))
             .map_err(|e| ApiError::bad_request(format!("the pod could not begin: {e}")))?;
+        let arrays = super::arrays::explained(self, pod, &mut environment).map_err(ApiError::bad_request)?;
         let environment = Arc::new(environment);
         let containers: Vec<Value> = (0..plan.containers.len())
             .map(|ordinal| {
@@ -35,7 +36,8 @@ impl Site {
                     "name": container.name, "image": container.image,
                     "isInit": ordinal < pod.spec.init_containers.len(),
                 });
-                match self.explain_one(pod, &plan, &environment, ordinal, ranges, &image) {
+                let which = Which { ordinal, attempt: 0, arrays: &arrays };
+                match self.explain_one(pod, &plan, &environment, which, ranges, &image) {
                     Ok((image_id, explanation)) => {
                         told["imageID"] = image_id.into();
                         if let (Value::Object(told), Value::Object(explanation)) = (&mut told, explanation) {
@@ -59,14 +61,14 @@ impl Site {
         pod: &Assignment,
         plan: &Plan,
         environment: &Arc<PodEnvironment>,
-        ordinal: usize,
+        which: Which<'_>,
         ranges: UidRanges,
         image: impl Fn(&str) -> Result<Prepared, FetchError>,
     ) -> Result<(String, Value), String> {
+        let ordinal = which.ordinal;
         let prepared = image(&container_at(&pod.spec, ordinal).image).map_err(|e| e.message)?;
-        let mut spec = self
-            .run_spec(pod, plan, environment.clone(), ordinal, 0, &prepared)
-            .map_err(|e| e.to_string())?;
+        let mut spec =
+            self.run_spec(pod, plan, environment.clone(), which, &prepared).map_err(|e| e.to_string())?;
         let runtime = self.runtime(pod).map_err(|e| e.to_string())?;
         let profile = self.seccomp_profile(pod, plan, ordinal, runtime.as_deref());
         (spec.extras.seccomp, spec.extras.runtime) = (profile.map_err(|e| e.to_string())?, runtime);

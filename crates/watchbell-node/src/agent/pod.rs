@@ -10,6 +10,7 @@ use watchbell_api::types::pod_status::{ContainerStatus, Phase, PodStatus, Termin
 use watchbell_core::pod::{Life, State};
 use watchbell_sandbox::{ContainerId, PodEnvironment, TableEntry};
 
+use super::arrays::PodArrays;
 use super::plan::Plan;
 use super::spec::{Prerequisite, Site};
 use super::{Effect, Now, create, ends};
@@ -26,6 +27,7 @@ pub(super) struct Pod {
     pub(super) refresh_at: Option<Duration>,
     /// What its volumes need, made with the first start.
     pub(super) needed: Vec<Prerequisite>,
+    pub(super) arrays: Option<PodArrays>,
     pub(super) leases: Vec<(Arc<str>, Lease)>,
     /// By ordinal.
     pub(super) stop_signals: Vec<i32>,

@@ -11,6 +11,7 @@ use watchbell_api::types::pod::{ImagePullPolicy, PodSpec};
 use watchbell_core::pod::CRASH;
 use watchbell_image::Reference;
 
+use super::arrays::RunArrays;
 use super::plan::{Machine, Plan};
 use super::settings::Settings;
 use crate::image::{FetchError, Prepared};
@@ -25,6 +26,8 @@ pub(super) struct Runs {
     runs: HashMap<Uid, Run>,
     /// Runs that had no pod from some time on, oldest first.
     idle: VecDeque<(Duration, Uid)>,
+    /// Runs whose arrays nobody needs at hand: namespace and whose drafts they are.
+    rested: Vec<(Arc<str>, Uid)>,
 }
 
 pub(super) struct Run {
@@ -40,6 +43,7 @@ pub(super) struct Run {
     pub settings: Vec<Option<Settings>>,
     /// What was told of its images and policies: once, however many pods it has.
     told: Vec<ImageJudged>,
+    pub arrays: RunArrays,
 }
 
 pub(super) struct RunImage {
@@ -82,6 +86,7 @@ impl Runs {
             is_job,
             settings: Vec::new(),
             told: Vec::new(),
+            arrays: RunArrays::default(),
         });
         run.pods += 1;
         run.lingers_until = None;
@@ -104,7 +109,7 @@ impl Runs {
         }
         if run.is_forgotten || !run.is_job {
             let was_forgotten = run.is_forgotten;
-            self.runs.remove(&uid);
+            self.remove(uid);
             return was_forgotten;
         }
         run.lingers_until = Some(now + LINGER);
@@ -120,10 +125,20 @@ impl Runs {
                 false
             }
             _ => {
-                self.runs.remove(&uid);
+                self.remove(uid);
                 true
             }
         }
+    }
+
+    fn remove(&mut self, uid: Uid) {
+        let removed = self.runs.remove(&uid);
+        self.rested.extend(removed.and_then(|mut run| run.arrays.rest()));
+    }
+
+    /// Those that came to rest since this was asked last.
+    pub(super) fn take_rested(&mut self) -> Vec<(Arc<str>, Uid)> {
+        std::mem::take(&mut self.rested)
     }
 
     /// Images of these names are in the store now: what failed for want of them is tried at once.
@@ -148,6 +163,7 @@ impl Runs {
                 && run.lingers_until == Some(at)
             {
                 run.plan = None;
+                self.rested.extend(run.arrays.rest());
                 for image in &mut run.images {
                     if matches!(image.state, ImageState::Ready(_)) {
                         image.state = ImageState::Unknown;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use watchbell_api::node::{self, Assignment, Lookup, TRACE};
 use watchbell_api::types::pod::{Container, PodSpec};
 use watchbell_core::pod::{
-    ConfigError, PodFacts, Tokens, command, environment, expand, hosts, identity, is_changing,
+    ConfigError, Identity, PodFacts, Tokens, command, environment, expand, hosts, identity, is_changing,
     merge_image_env, short_hostname, wanted_user,
 };
 use watchbell_sandbox::{
@@ -45,6 +45,20 @@ pub(crate) struct Site {
     pub host_etc: EtcFiles,
 }
 
+/// A run of one of a pod's containers.
+pub(super) struct Which<'a> {
+    pub(super) ordinal: usize,
+    pub(super) attempt: u32,
+    pub(super) arrays: &'a Given,
+}
+
+/// What a container has of arrays.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    pub(super) variables: Vec<(String, String)>,
+    pub(super) mounts: Vec<Mount>,
+}
+
 /// What must be there before the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Prerequisite {
@@ -63,6 +77,8 @@ pub(crate) enum Prerequisite {
     HostFile(PathBuf),
     /// An empty file of the node's own that every user of the container may write to.
     Message(PathBuf),
+    /// An empty directory that the spawner fills.
+    Upper(PathBuf),
 }
 
 /// The volume that holds termination messages; no volume of a pod can have its name.
@@ -91,7 +107,8 @@ pub(super) fn message_file(ordinal: u16, attempt: u32) -> String {
 
 /// Whether the pod has a directory below that of the volumes.
 pub(super) fn has_directory(pod: &Assignment, plan: &Plan) -> bool {
-    plan.volumes.iter().any(|volume| matches!(volume, VolumePlan::Dir { .. })) || has_messages(pod)
+    let on_disk = plan.volumes.iter().any(|volume| matches!(volume, VolumePlan::Dir { .. }));
+    on_disk || has_messages(pod) || pod.arrays.is_some()
 }
 
 pub(super) fn has_messages(pod: &Assignment) -> bool {
@@ -213,23 +230,37 @@ impl Site {
         Ok(Some(profile))
     }
 
+    /// Who a container is by its pod and its image.
+    pub(super) fn user(
+        &self,
+        pod: &Assignment,
+        ordinal: usize,
+        image: &Prepared,
+    ) -> Result<Identity, ConfigError> {
+        let container = container_at(&pod.spec, ordinal);
+        let wanted = wanted_user(&pod.spec, container, &image.config.user);
+        identity(&pod.spec, container, &wanted, (&image.passwd, &image.group))
+    }
+
     /// One run of one container.
     pub(super) fn run_spec(
         &self,
         pod: &Assignment,
         plan: &Plan,
         environment_of_pod: Arc<PodEnvironment>,
-        ordinal: usize,
-        attempt: u32,
+        Which { ordinal, attempt, arrays }: Which<'_>,
         image: &Prepared,
     ) -> Result<RunSpec, ConfigError> {
         let container = container_at(&pod.spec, ordinal);
         let planned = &plan.containers[ordinal];
-        let wanted = wanted_user(&pod.spec, container, &image.config.user);
-        let user = identity(&pod.spec, container, &wanted, (&image.passwd, &image.group))?;
+        let user = self.user(pod, ordinal, image)?;
         let facts = self.facts(pod);
         let objects = |resource, name: &str| (self.lookup)(resource, &pod.namespace, name);
-        let own = environment(&facts, container, &objects)?;
+        let mut own = environment(&facts, container, &objects)?;
+        // What the pod says itself counts.
+        let unsaid = |(name, _): &&(String, String)| !own.iter().any(|(known, _)| known == name);
+        let more: Vec<(String, String)> = arrays.variables.iter().filter(unsaid).cloned().collect();
+        own.extend(more);
         let argv = command(container, &image.config.entrypoint, &image.config.cmd, &own)?;
         let mut mounts = mounts(container, plan, ordinal, &own)?;
         if let Some(target) = message_target(pod, container) {
@@ -240,6 +271,7 @@ impl Site {
                 read_only: false,
             });
         }
+        mounts.extend(arrays.mounts.iter().cloned());
         let cwd = match container.working_dir.as_deref().filter(|d| !d.is_empty()) {
             Some(dir) => dir,
             None => &image.config.working_dir,

@@ -1,6 +1,7 @@
 //! The agent alone: what it is told on one side, what it does on the other. No process, and no file but a seccomp
 //! profile.
 
+mod arrays;
 mod claims;
 mod cost;
 mod judged;
@@ -41,6 +42,8 @@ struct Bench {
     in_use: Arc<InUse>,
     now: Now,
     wake_at: Option<Duration>,
+    /// The last work on arrays that was asked for.
+    works: Vec<crate::arrays::Work>,
     fetches: Vec<FetchRequest>,
     /// The last start asked for.
     started: Option<Box<RunSpec>>,
@@ -162,6 +165,7 @@ impl Bench {
             in_use,
             now: Now { mono: Duration::from_secs(1000), wall: WALL },
             wake_at: None,
+            works: Vec::new(),
             fetches: Vec::new(),
             started: None,
             starts: Vec::new(),
@@ -266,6 +270,7 @@ impl Bench {
                         Prerequisite::Folder { path, .. } => write!(line, " folder {}", path.display()),
                         Prerequisite::HostDirectory(path) => write!(line, " host dir {}", path.display()),
                         Prerequisite::Message(path) => write!(line, " message {}", path.display()),
+                        Prerequisite::Upper(path) => write!(line, " upper {}", path.display()),
                         Prerequisite::HostFile(path) => write!(line, " host file {}", path.display()),
                     };
                 }
@@ -312,12 +317,13 @@ impl Bench {
             Effect::Report(Report::ImageJudged { uid, judged }) => {
                 format!("judged {} {:?}", uid.0, judged.outcome)
             }
+            Effect::Array(work) => self.array_line(work),
+            Effect::Report(Report::ArrayCommitted { uid, array, index, attempt, keys, bytes }) => {
+                format!("committed {} {array}[{index}] attempt {attempt}: {keys} keys, {bytes} bytes", uid.0)
+            }
             Effect::Report(
-                Report::Array { .. }
-                | Report::ArrayCommitted { .. }
-                | Report::ArraysPublished { .. }
-                | Report::ArrayRolledBack { .. },
-            ) => unreachable!("the pods use none"),
+                Report::Array { .. } | Report::ArraysPublished { .. } | Report::ArrayRolledBack { .. },
+            ) => unreachable!("the threads tell of these"),
             Effect::Report(Report::Devices { .. }) => unreachable!("the agent knows none"),
             Effect::Report(Report::Started { .. }) => unreachable!("they were taken out"),
             Effect::Report(Report::VolumeRemoved { name, error }) => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use watchbell_api::Uid;
 use watchbell_api::quantity::{Format, Quantity};
 
+use super::arrays;
 use super::claim::Bound;
 use super::effect::{Disk, Measured, Watched, What};
 use super::plan::{Plan, VolumePlan};
@@ -40,7 +41,7 @@ pub(super) struct Watch {
 
 impl Watch {
     pub(super) fn begin(&mut self, pod: &Pod, now: Now) {
-        if pod.plan.uses_disk() || has_messages(&pod.assignment) {
+        if pod.plan.uses_disk() || has_messages(&pod.assignment) || arrays::uses_disk(pod) {
             if self.pods.is_empty() {
                 self.next_at = now.mono + PERIOD;
             }
@@ -101,6 +102,7 @@ impl Agent {
                 _ => {}
             }
         }
+        arrays::watched(&self.site, pod, out);
         if has_messages(&pod.assignment) {
             let path = volumes_dir(&self.site.data_dir, uid).join(MESSAGES);
             out.push(Watched { pod: uid, what: What::Messages, path, most: MESSAGES_MOST });
@@ -253,6 +255,15 @@ fn excess(plan: &Plan, sizes: &[(What, Use)]) -> Option<String> {
                     ));
                 }
                 total = total.saturating_add(used.bytes);
+            }
+            What::Upper(array, bound) => {
+                total = total.saturating_add(used.bytes);
+                if used.bytes > *bound {
+                    return Some(format!(
+                        "What was written to array {array:?} exceeds the quota {:?}. ",
+                        amount(*bound)
+                    ));
+                }
             }
             What::Claim(_) => {}
         }

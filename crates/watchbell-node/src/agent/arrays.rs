@@ -1,0 +1,487 @@
+//! Data arrays of pods: had before the first container starts, taken over after the last has ended.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED};
+use watchbell_api::node::{Assignment, Command, Report};
+use watchbell_api::quantity::Quantity;
+use watchbell_api::{Uid, decode};
+use watchbell_core::pod::{BLOCKED, State};
+use watchbell_sandbox::{Layered, Mount, PodEnvironment, PodVolume, VolumeSource};
+use watchbell_zarr::{Mode, ReadScope, Upper, Use};
+
+use super::effect::{Watched, What};
+use super::plan::{Machine, scratch};
+use super::pod::Pod;
+use super::spec::{Given, Prerequisite, Site, has_messages};
+use super::{Agent, Effect, Now};
+use crate::arrays::{self, Prepared, PreparedArray, Taken, Trouble, Wanted, Work};
+use crate::image;
+use crate::measure::Use as Used;
+use crate::place::volumes_dir;
+
+/// The reason of a pod whose arrays cannot be had as it asks.
+pub(super) const REFUSED: &str = "ArrayRefused";
+/// What a pod may write to an array in memory when it states no quota.
+const MEMORY_BYTES: u64 = 1 << 30;
+/// Of the annotation.
+const TEXT_BYTES_MAX: usize = 64 << 10;
+const NODES_MAX: usize = 100_000;
+/// Of a status.
+const MESSAGE_BYTES_MAX: usize = 2048;
+
+/// The arrays of one pod.
+#[derive(Clone)]
+pub(super) struct PodArrays {
+    pub(super) uses: Arc<[Use]>,
+    /// Once they are known; before the first start.
+    prepared: Option<Arc<Prepared>>,
+    commit: Commit,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Commit {
+    Due,
+    Asked,
+    /// Or nothing is to be committed.
+    Done,
+}
+
+/// The arrays of a run. Of pods that see their own chunks alone, each has a state of its own.
+#[derive(Default)]
+pub(super) struct RunArrays {
+    states: HashMap<Option<Uid>, ArraysState>,
+    /// Namespace, and whose drafts they are.
+    of: Option<(Arc<str>, Uid)>,
+}
+
+enum ArraysState {
+    /// Being made for these pods' containers.
+    Preparing(Vec<(Uid, usize)>),
+    Ready(Arc<Prepared>),
+    Failed {
+        message: String,
+        retry_at: Duration,
+        tries: u32,
+    },
+}
+
+impl RunArrays {
+    /// Nobody needs them at hand. Gives whose they are, if they were.
+    pub(super) fn rest(&mut self) -> Option<(Arc<str>, Uid)> {
+        self.states.clear();
+        self.of.take()
+    }
+}
+
+/// Of a preparation under way: the run, and its pod when that has a state of its own.
+pub(super) struct Preparation {
+    run: Uid,
+    own: Option<Uid>,
+    tries: u32,
+}
+
+/// What the pod's annotation says.
+pub(super) fn read(pod: &Assignment) -> Result<Option<PodArrays>, String> {
+    if pod.arrays.is_none() {
+        return Ok(None);
+    }
+    let wrong = |why: String| format!("annotation {ARRAY}: {why}");
+    let text = pod.annotations.get(ARRAY).ok_or_else(|| wrong("it is not there".to_owned()))?;
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(wrong(format!("at most {TEXT_BYTES_MAX} bytes are read")));
+    }
+    let mut documents = decode::yaml_within(text.as_bytes(), &decode::Nodes::new(NODES_MAX))
+        .map_err(|error| wrong(error.message))?;
+    let (Some(value), None) = (documents.pop(), documents.pop()) else {
+        return Err(wrong("it is not one document".to_owned()));
+    };
+    let uses: Arc<[Use]> = watchbell_zarr::uses(&value).map_err(|error| wrong(error.to_string()))?.into();
+    for of in uses.iter() {
+        quota(of).map_err(&wrong)?;
+    }
+    let writes = uses.iter().any(|of| of.mode == Mode::Write);
+    // A pod whose end was told before has committed before.
+    let commit = if writes && !pod.status.phase.is_terminal() { Commit::Due } else { Commit::Done };
+    Ok(Some(PodArrays { uses, prepared: None, commit }))
+}
+
+fn quota(of: &Use) -> Result<Option<u64>, String> {
+    let parse = |text: &String| {
+        let quantity = Quantity::from_value(&Value::String(text.clone())).map_err(|e| e.to_string());
+        match quantity.map(|quantity| quantity.as_bytes()) {
+            Ok(bytes @ 4096..) => Ok(bytes),
+            Ok(_) => Err(format!("quota {text:?} of array {:?} is below 4Ki", of.name)),
+            Err(why) => Err(format!("quota {text:?} of array {:?}: {why}", of.name)),
+        }
+    };
+    of.quota.as_ref().map(parse).transpose()
+}
+
+/// Bytes that may be written.
+fn bound(of: &Use, machine: &Machine) -> u64 {
+    let stated = quota(of).ok().flatten();
+    match of.upper {
+        Upper::Memory => stated.unwrap_or(MEMORY_BYTES).min(1 << 50),
+        Upper::Disk => stated.unwrap_or(machine.empty_dir_bytes),
+    }
+}
+
+/// The volume of the pod's first array.
+fn first_volume(pod: &Assignment) -> u16 {
+    pod.spec.volumes.len() as u16 + u16::from(has_messages(pod))
+}
+
+/// Where what is written to an array on the disk lies until it is committed.
+fn upper_dir(site: &Site, pod: Uid, position: usize) -> PathBuf {
+    volumes_dir(&site.data_dir, pod).join(format!(".array-{position}"))
+}
+
+/// Adds the pod's arrays to what its containers share. All in them is `owner`'s.
+pub(super) fn lay(
+    site: &Site,
+    pod: &Pod,
+    owner: (u32, u32),
+    environment: &mut PodEnvironment,
+    needed: &mut Vec<Prerequisite>,
+) {
+    let Some((of_pod, prepared)) = pod.arrays.as_ref().and_then(|a| Some((a, a.prepared.as_ref()?))) else {
+        return;
+    };
+    let uid = pod.assignment.uid;
+    for (position, (of, array)) in of_pod.uses.iter().zip(&prepared.arrays).enumerate() {
+        let source = volume(site, uid, position, of, array, owner);
+        if let Some(watchbell_sandbox::Upper::Disk { path }) = &source.upper
+            // The spawner holds what containers before this server's time wrote.
+            && pod.handed.is_empty()
+        {
+            needed.push(Prerequisite::Upper(path.clone()));
+        }
+        let id = environment.volumes.len() as u16;
+        environment.volumes.push(PodVolume { id, source: VolumeSource::Layered(source) });
+    }
+}
+
+fn volume(
+    site: &Site,
+    pod: Uid,
+    position: usize,
+    of: &Use,
+    array: &PreparedArray,
+    (uid, gid): (u32, u32),
+) -> Layered {
+    let bytes = bound(of, &site.machine);
+    let upper = match (of.mode, of.upper) {
+        (Mode::Read, _) => None,
+        (Mode::Write, Upper::Memory) => Some(watchbell_sandbox::Upper::Memory(scratch(bytes))),
+        (Mode::Write, Upper::Disk) => {
+            Some(watchbell_sandbox::Upper::Disk { path: upper_dir(site, pod, position) })
+        }
+    };
+    Layered { lower: array.view.clone(), uid, gid, upper }
+}
+
+/// What each container of the pod has of its arrays.
+pub(super) fn given(pod: &Pod) -> Given {
+    match pod.arrays.as_ref().and_then(|arrays| Some((arrays, arrays.prepared.as_ref()?))) {
+        Some((arrays, prepared)) => given_of(&pod.assignment, &arrays.uses, prepared),
+        None => Given::default(),
+    }
+}
+
+fn given_of(pod: &Assignment, uses: &[Use], prepared: &Prepared) -> Given {
+    let first = first_volume(pod);
+    let mount = |(position, of): (usize, &Use)| Mount {
+        target: of.mount.clone(),
+        volume: first + position as u16,
+        sub_path: None,
+        read_only: of.mode == Mode::Read,
+    };
+    Given {
+        variables: variables(uses, prepared, pod.index.unwrap_or(0)),
+        mounts: uses.iter().enumerate().map(mount).collect(),
+    }
+}
+
+/// As a pod would have them, for who wants to know how it is started: nothing is prepared for that.
+pub(super) fn explained(
+    site: &Site,
+    pod: &Assignment,
+    environment: &mut PodEnvironment,
+) -> Result<Given, String> {
+    let Some(arrays) = read(pod)? else { return Ok(Given::default()) };
+    let dir = site.data_dir.join("arrays").join(&*pod.namespace);
+    let like = |of: &Use| PreparedArray { snapshot: "".into(), view: dir.join(&of.name), plan: None };
+    let prepared = Prepared { arrays: arrays.uses.iter().map(like).collect() };
+    for (position, (of, array)) in arrays.uses.iter().zip(&prepared.arrays).enumerate() {
+        let source = VolumeSource::Layered(volume(site, pod.uid, position, of, array, (0, 0)));
+        environment.volumes.push(PodVolume { id: environment.volumes.len() as u16, source });
+    }
+    Ok(given_of(pod, &arrays.uses, &prepared))
+}
+
+/// How a task learns where its arrays are and which elements are its own.
+fn variables(uses: &[Use], prepared: &Prepared, index: u32) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    let mut set = |name: String, value: &str| {
+        // Names that differ in signs alone share their variables: the first one's count, and the document tells of all.
+        if !all.iter().any(|(known, _)| *known == name) {
+            all.push((name, value.to_owned()));
+        }
+    };
+    let mut documents = Vec::new();
+    for (of, array) in uses.iter().zip(&prepared.arrays) {
+        let ranges = array.plan.as_ref().map(|plan| plan.elements(index)).unwrap_or_default();
+        let mut prefixes = vec![format!("WATCHBELL_ARRAY_{}", part(&of.name))];
+        if uses.len() == 1 {
+            prefixes.push("WATCHBELL_ARRAY".to_owned());
+        }
+        for prefix in prefixes {
+            set(format!("{prefix}_PATH"), &of.mount);
+            set(format!("{prefix}_SNAPSHOT"), &array.snapshot);
+            for range in &ranges {
+                let dimension = part(&range.dimension);
+                set(format!("{prefix}_{dimension}_START"), &range.start.to_string());
+                set(format!("{prefix}_{dimension}_STOP"), &range.stop.to_string());
+            }
+            if let [range] = &ranges[..] {
+                set(format!("{prefix}_START"), &range.start.to_string());
+                set(format!("{prefix}_STOP"), &range.stop.to_string());
+            }
+        }
+        let elements: Map<String, Value> =
+            ranges.iter().map(|range| (range.dimension.clone(), json!([range.start, range.stop]))).collect();
+        documents.push(json!({
+            "name": of.name, "path": of.mount, "mode": if of.mode == Mode::Write { "write" } else { "read" },
+            "snapshot": &*array.snapshot, "index": index, "elements": elements,
+        }));
+    }
+    set("WATCHBELL_ARRAYS".to_owned(), &Value::from(documents).to_string());
+    all
+}
+
+/// The part of a variable's name that stands for an array or a dimension: `sea-level` is `SEA_LEVEL`.
+fn part(name: &str) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    name.chars().map(upper).collect()
+}
+
+/// The uppers of the pod that lie on the disk, which has no bound of its own for them.
+pub(super) fn watched(site: &Site, pod: &Pod, out: &mut Vec<Watched>) {
+    let uid = pod.assignment.uid;
+    let uses = pod.arrays.iter().flat_map(|arrays| arrays.uses.iter()).enumerate();
+    for (position, of) in uses.filter(|(_, of)| of.mode == Mode::Write && of.upper == Upper::Disk) {
+        let bytes = bound(of, &site.machine);
+        out.push(Watched {
+            pod: uid,
+            what: What::Upper(of.name.clone(), bytes),
+            path: upper_dir(site, uid, position),
+            most: Used { bytes, inodes: u64::MAX },
+        });
+    }
+}
+
+/// Whether something of the pod's arrays has to be watched.
+pub(super) fn uses_disk(pod: &Pod) -> bool {
+    let mut uses = pod.arrays.iter().flat_map(|arrays| arrays.uses.iter());
+    uses.any(|of| of.mode == Mode::Write && of.upper == Upper::Disk)
+}
+
+impl Agent {
+    /// Whether the pod's arrays are there. Otherwise the container waits for them, or is blocked.
+    pub(super) fn has_arrays(
+        &mut self,
+        pod: &mut Pod,
+        ordinal: usize,
+        image: &image::Prepared,
+        now: Now,
+    ) -> bool {
+        let (Some(arrays), Some(array_run)) = (&mut pod.arrays, &pod.assignment.arrays) else { return true };
+        if arrays.prepared.is_some() {
+            return true;
+        }
+        let (uid, index) = (pod.assignment.uid, pod.assignment.index.unwrap_or(0));
+        let has_own = arrays.uses.iter().any(|of| of.read_scope == ReadScope::Own);
+        let own = has_own.then_some(uid);
+        let run_uid = pod.assignment.job.as_ref().map_or(uid, |(job, _)| *job);
+        let Some(run) = self.runs.get(run_uid) else { return false };
+        let tries = match run.arrays.states.get_mut(&own) {
+            Some(ArraysState::Ready(prepared)) => {
+                arrays.prepared = Some(prepared.clone());
+                return true;
+            }
+            Some(ArraysState::Preparing(waiters)) => {
+                waiters.push((uid, ordinal));
+                return false;
+            }
+            Some(ArraysState::Failed { message, retry_at, .. }) if now.mono < *retry_at => {
+                let (message, retry_at) = (message.clone(), *retry_at);
+                pod.life.blocked(ordinal, "ContainerCreating", message, retry_at);
+                return false;
+            }
+            Some(ArraysState::Failed { tries, .. }) => *tries,
+            None => 0,
+        };
+        run.arrays.of = Some((pod.assignment.namespace.clone(), array_run.run));
+        run.arrays.states.insert(own, ArraysState::Preparing(vec![(uid, ordinal)]));
+        let id = self.next_preparation;
+        self.next_preparation += 1;
+        self.preparations.insert(id, Preparation { run: run_uid, own, tries });
+        let wanted = Wanted {
+            namespace: pod.assignment.namespace.clone(),
+            run: array_run.clone(),
+            uses: arrays.uses.clone(),
+            image: image.image_id.clone(),
+            own: own.map(|uid| (uid, index)),
+        };
+        self.effects.push(Effect::Array(Work::Prepare(id, wanted)));
+        false
+    }
+
+    pub(super) fn arrays_prepared(&mut self, id: u64, result: Result<Arc<Prepared>, Trouble>, now: Now) {
+        let Some(Preparation { run, own, tries }) = self.preparations.remove(&id) else { return };
+        let Some(run) = self.runs.get(run) else { return };
+        let state = match &result {
+            Ok(prepared) => ArraysState::Ready(prepared.clone()),
+            Err(Trouble::Passing(message) | Trouble::Lasting(message)) => ArraysState::Failed {
+                message: message.clone(),
+                retry_at: now.mono + BLOCKED.wait(tries),
+                tries: tries.saturating_add(1),
+            },
+        };
+        let before = run.arrays.states.insert(own, state);
+        let Some(ArraysState::Preparing(waiters)) = before else { return };
+        let mut is_first = tries == 0;
+        for (uid, ordinal) in waiters {
+            let Some(mut pod) = self.pods.remove(&uid) else { continue };
+            if matches!(pod.life.containers[ordinal].state, State::Preparing) {
+                match &result {
+                    Ok(_) => self.create(&mut pod, ordinal, now),
+                    Err(Trouble::Passing(message)) => {
+                        if std::mem::take(&mut is_first) {
+                            self.tell(&pod, true, "FailedMount", || message.clone());
+                        }
+                        self.create(&mut pod, ordinal, now);
+                    }
+                    Err(Trouble::Lasting(message)) => {
+                        pod.life.refuse(REFUSED, message, now.mono);
+                        if std::mem::take(&mut is_first) {
+                            self.tell(&pod, true, REFUSED, || message.clone());
+                        }
+                    }
+                }
+            }
+            self.pods.insert(uid, pod);
+            self.touch(uid);
+        }
+    }
+
+    /// Whether a pod, all of whose containers have ended, waits until what it wrote is taken over. Of one that failed, or that
+    /// nobody asks for any more, nothing is.
+    pub(super) fn is_committing(&mut self, pod: &mut Pod) -> bool {
+        let (Some(arrays), Some(run)) = (&mut pod.arrays, &pod.assignment.arrays) else { return false };
+        match arrays.commit {
+            Commit::Done => return false,
+            Commit::Asked => return true,
+            Commit::Due => {}
+        }
+        use watchbell_api::types::pod_status::Phase;
+        let is_well = pod.life.status(&pod.assignment.spec).phase == Phase::Succeeded;
+        if !is_well || pod.is_forgotten {
+            arrays.commit = Commit::Done;
+            return false;
+        }
+        arrays.commit = Commit::Asked;
+        self.effects.push(Effect::Array(Work::Commit(arrays::Upper {
+            pod: pod.assignment.uid,
+            namespace: pod.assignment.namespace.clone(),
+            run: run.clone(),
+            uses: arrays.uses.clone(),
+            index: pod.assignment.index.unwrap_or(0),
+            attempt: pod.assignment.attempt,
+            first_volume: first_volume(&pod.assignment),
+            bounds: arrays.uses.iter().map(|of| bound(of, &self.site.machine)).collect(),
+        })));
+        true
+    }
+
+    pub(super) fn arrays_committed(&mut self, uid: Uid, result: Result<Vec<Taken>, String>) {
+        let Some(mut pod) = self.pods.remove(&uid) else { return };
+        if let Some(arrays) = &mut pod.arrays {
+            arrays.commit = Commit::Done;
+        }
+        let (index, attempt) = (pod.assignment.index.unwrap_or(0), pod.assignment.attempt);
+        match result {
+            Ok(taken) if !pod.is_forgotten => {
+                self.effects.extend(taken.into_iter().map(|Taken { array, keys, bytes }| {
+                    Effect::Report(Report::ArrayCommitted { uid, array, index, attempt, keys, bytes })
+                }));
+            }
+            Ok(_) => {}
+            Err(mut message) => {
+                message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+                pod.life.fail(ARRAY_COMMIT_FAILED, &message);
+                self.tell(&pod, true, ARRAY_COMMIT_FAILED, || message);
+            }
+        }
+        self.pods.insert(uid, pod);
+        self.touch(uid);
+    }
+
+    pub(super) fn array_command(&mut self, command: Command) {
+        let work = match command {
+            Command::PublishArrays { namespace, run, uses } => Work::Publish { namespace, run, uses },
+            Command::KeepArray { namespace, name, spec } => Work::Keep { namespace, name, spec },
+            Command::RemoveArray { namespace, name } => Work::Remove { namespace, name },
+            Command::RollbackArray { namespace, name, to, user } => {
+                Work::RollBack { namespace, name, to, user }
+            }
+            Command::AbandonDrafts { namespace, run } => {
+                // What lies below the overlays of pods that still end stays until they have.
+                self.abandoned.push((namespace, run));
+                return self.abandon_drafts();
+            }
+            _ => return,
+        };
+        self.effects.push(Effect::Array(work));
+    }
+
+    /// Gives up the drafts of runs that have no pod here any more.
+    pub(super) fn abandon_drafts(&mut self) {
+        let is_here = |run: Uid| {
+            let mut uses = self.pods.values().filter_map(|pod| pod.assignment.arrays.as_ref());
+            uses.any(|of| of.run == run || of.draft_of == Some(run))
+        };
+        let (kept, gone) =
+            std::mem::take(&mut self.abandoned).into_iter().partition(|(_, run)| is_here(*run));
+        self.abandoned = kept;
+        let gone: Vec<(Arc<str>, Uid)> = gone;
+        let works = gone.into_iter().map(|(namespace, run)| Work::Abandon { namespace, run });
+        self.effects.extend(works.map(Effect::Array));
+    }
+
+    /// A pod is gone: what was only kept for it goes too.
+    pub(super) fn leave_arrays(&mut self, pod: &Pod) {
+        let Some(run) = &pod.assignment.arrays else { return };
+        if let Some(of_run) = self.runs.get(pod.run()) {
+            of_run.arrays.states.remove(&Some(pod.assignment.uid));
+        }
+        if pod.assignment.job.is_none() {
+            // A pod alone is a run that nobody goes on with.
+            self.abandoned.push((pod.assignment.namespace.clone(), run.run));
+        }
+        if !self.abandoned.is_empty() {
+            self.abandon_drafts();
+        }
+    }
+
+    pub(super) fn rest_arrays(&mut self) {
+        let rested = self.runs.take_rested().into_iter();
+        let works = rested.map(|(namespace, run)| Work::Rest { namespace, run });
+        self.effects.extend(works.map(Effect::Array));
+    }
+}

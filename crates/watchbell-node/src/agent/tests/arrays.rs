@@ -1,0 +1,328 @@
+use std::sync::Arc;
+
+use watchbell_api::array::{ARRAY, ArrayRun};
+use watchbell_api::node::{Assignment, Command};
+use watchbell_sandbox::{Layered, Scratch, TableEntry, Upper, VolumeSource};
+use watchbell_zarr::{Hierarchy, Split, plan};
+
+use super::*;
+use crate::arrays::{News, Prepared, PreparedArray, Taken, Trouble, Work};
+
+const WRITES: &str = "{name: obs, mount: /data, mode: write, split: {dim: time, into: 4}, quota: 1Mi}";
+
+impl Bench {
+    pub(super) fn array_line(&mut self, work: Work) -> String {
+        let line = match &work {
+            Work::Prepare(id, wanted) => {
+                let own = wanted.own.map(|(pod, index)| format!(" for {} alone, index {index}", pod.0));
+                format!("prepare {id} of {}{}", wanted.run.run.0, own.unwrap_or_default())
+            }
+            Work::Commit(upper) => {
+                format!("commit {} index {} from volume {}", upper.pod.0, upper.index, upper.first_volume)
+            }
+            Work::Publish { run, .. } => format!("publish {}", run.run.0),
+            Work::Abandon { namespace, run } => format!("abandon {namespace} {}", run.0),
+            Work::Keep { name, .. } => format!("keep {name}"),
+            Work::Remove { name, .. } => format!("remove array {name}"),
+            Work::RollBack { name, to, .. } => format!("roll {name} back to {to}"),
+            Work::Rest { run, .. } => format!("rest {}", run.0),
+        };
+        self.works.push(work);
+        line
+    }
+
+    fn prepared(&mut self, id: u64) {
+        let array = PreparedArray {
+            snapshot: "5a".into(),
+            view: "/data/arrays/ns/obs/views/1".into(),
+            plan: Some(Arc::new(by_time())),
+        };
+        let prepared = Arc::new(Prepared { arrays: vec![array] });
+        self.tell(Input::Array(News::Prepared(id, Ok(prepared))));
+    }
+
+    fn committed(&mut self, uid: u128, keys: u64) {
+        let taken = vec![Taken { array: "obs".into(), keys, bytes: 10 * keys }];
+        self.tell(Input::Array(News::Committed(Uid(uid), Ok(taken))));
+    }
+
+    /// Up to the start of an index.
+    fn started_index(&mut self, uid: u128) {
+        self.begin(writer(uid, WRITES));
+        self.expect(&["fetch tool:1 IfNotPresent"]);
+        self.fetched(&image("tool", program()));
+        self.expect(&["prepare 0 of 2748"]);
+        self.prepared(0);
+        self.expect(&[&format!("start {uid}/0/0")]);
+    }
+}
+
+fn by_time() -> watchbell_zarr::Plan {
+    let root = br#"{"zarr_format": 3, "node_type": "group", "attributes": {}}"#.as_slice();
+    let array = br#"{"zarr_format": 3, "node_type": "array", "shape": [16], "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0, "codecs": [{"name": "bytes"}], "dimension_names": ["time"], "attributes": {}}"#
+        .as_slice();
+    let hierarchy = Hierarchy::read([("zarr.json", root), ("t/zarr.json", array)]).unwrap();
+    plan(&hierarchy, &Split::Dimension { dimension: "time".to_owned(), into: 4 }, &[], None, 4).unwrap()
+}
+
+fn run(job: Uid) -> Arc<ArrayRun> {
+    Arc::new(ArrayRun {
+        run: job,
+        job,
+        job_name: "train".into(),
+        completions: 4,
+        user: "ann".into(),
+        draft_of: None,
+    })
+}
+
+fn writer(uid: u128, annotation: &str) -> Assignment {
+    let spec = spec(json!({}));
+    let annotations = BTreeMap::from([(ARRAY.to_owned(), annotation.to_owned())]);
+    Assignment { annotations: Arc::new(annotations), arrays: Some(run(JOB)), ..index(uid, &spec) }
+}
+
+fn env<'a>(spec: &'a RunSpec, name: &str) -> Option<&'a str> {
+    spec.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+#[test]
+fn an_index_has_its_array_and_ends_once_what_it_wrote_counts() {
+    let mut bench = Bench::new();
+    bench.started_index(1);
+    let spec = bench.started.take().unwrap();
+    let bound = Scratch { bytes: 1 << 20, inodes: 256 };
+    let layered = Layered {
+        lower: "/data/arrays/ns/obs/views/1".into(),
+        uid: spec.uid,
+        gid: spec.gid,
+        upper: Some(Upper::Memory(bound)),
+    };
+    assert_eq!(spec.pod.volumes[0].source, VolumeSource::Layered(layered));
+    assert_eq!((spec.mounts[0].target.as_str(), spec.mounts[0].volume), ("/data", 0));
+    let expected = [
+        ("WATCHBELL_ARRAY_PATH", "/data"),
+        ("WATCHBELL_ARRAY_OBS_PATH", "/data"),
+        ("WATCHBELL_ARRAY_SNAPSHOT", "5a"),
+        ("WATCHBELL_ARRAY_START", "4"),
+        ("WATCHBELL_ARRAY_STOP", "8"),
+        ("WATCHBELL_ARRAY_TIME_START", "4"),
+        ("WATCHBELL_ARRAY_OBS_TIME_STOP", "8"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(env(&spec, name), Some(value), "{name}");
+    }
+    let told: Value = serde_json::from_str(env(&spec, "WATCHBELL_ARRAYS").unwrap()).unwrap();
+    assert_eq!(told[0]["elements"], json!({"time": [4, 8]}));
+    bench.runs(id(1, 0, 0));
+    bench.expect(&["report 1 Running running"]);
+    bench.exits(id(1, 0, 0), 0);
+    // It still runs, as far as anybody is told.
+    bench.expect(&["commit 1 index 1 from volume 0"]);
+    bench.wait(5);
+    bench.expect(&[]);
+    bench.committed(1, 3);
+    bench.expect(&["committed 1 obs[1] attempt 0: 3 keys, 30 bytes", "report 1 Succeeded Completed=0"]);
+    bench.acknowledge(1);
+    bench.expect(&["acknowledge 1/0/0", "release 1 with volumes"]);
+    bench.wait(40);
+    bench.expect(&["rest 2748"]);
+}
+
+#[test]
+fn what_may_not_be_committed_fails_the_pod() {
+    let mut bench = Bench::new();
+    bench.started_index(1);
+    bench.exits(id(1, 0, 0), 0);
+    bench.expect(&["commit 1 index 1 from volume 0"]);
+    let why = "array \"obs\": index 1: wrote t/c/7".to_owned();
+    bench.tell(Input::Array(News::Committed(Uid(1), Err(why.clone()))));
+    bench.expect(&["event 1 ArrayCommitFailed!", "report 1 Failed ArrayCommitFailed Completed=0"]);
+    assert_eq!(bench.agent.pods[&Uid(1)].told.message.as_deref(), Some(why.as_str()));
+}
+
+#[test]
+fn an_index_that_failed_commits_nothing() {
+    let mut bench = Bench::new();
+    bench.started_index(1);
+    bench.exits(id(1, 0, 0), 3);
+    bench.expect(&["report 1 Failed Error=3"]);
+    // Nor one that was deleted.
+    let mut bench = Bench::new();
+    bench.started_index(1);
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: Some(JOB) }));
+    bench.expect(&["kill 1"]);
+    bench.exits(id(1, 0, 0), 0);
+    bench.expect(&["acknowledge 1/0/0", "release 1 with volumes"]);
+}
+
+#[test]
+fn indices_of_a_run_wait_for_one_preparation() {
+    let mut bench = Bench::new();
+    for uid in 1..4 {
+        bench.begin(writer(uid, WRITES));
+    }
+    bench.expect(&["fetch tool:1 IfNotPresent"]);
+    bench.fetched(&image("tool", program()));
+    bench.expect(&["prepare 0 of 2748"]);
+    bench.tell(Input::Array(News::Prepared(0, Err(Trouble::Passing("there is no array".to_owned())))));
+    bench.expect(&[
+        "event 1 FailedMount!",
+        "report 1 Pending ContainerCreating",
+        "report 2 Pending ContainerCreating",
+        "report 3 Pending ContainerCreating",
+    ]);
+    bench.wait(120);
+    assert_eq!(bench.effects()[0], "prepare 1 of 2748");
+    bench.prepared(1);
+    let mut started = bench.effects();
+    started.sort();
+    assert_eq!(started, ["start 1/0/0", "start 2/0/0", "start 3/0/0"]);
+}
+
+#[test]
+fn what_can_never_be_had_is_no_reason_to_wait() {
+    let mut bench = Bench::new();
+    bench.begin(writer(1, WRITES));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    let why = "the split makes 4 indices and the Job has completions 5".to_owned();
+    bench.tell(Input::Array(News::Prepared(0, Err(Trouble::Lasting(why)))));
+    bench.expect(&["event 1 ArrayRefused!", "report 1 Failed ArrayRefused ContainerCreating"]);
+    let mut bench = Bench::new();
+    bench.begin(writer(1, "{name: obs, mount: /data, mode: wrote}"));
+    bench.expect(&["event 1 ArrayRefused!", "report 1 Failed ArrayRefused ContainerCreating"]);
+    let mut bench = Bench::new();
+    bench.begin(writer(1, &WRITES.replace("1Mi", "none")));
+    bench.expect(&["event 1 ArrayRefused!", "report 1 Failed ArrayRefused ContainerCreating"]);
+}
+
+#[test]
+fn an_index_that_sees_its_own_alone_is_prepared_alone() {
+    let mut bench = Bench::new();
+    let own = WRITES.replace("quota: 1Mi", "readScope: own, upper: disk, quota: 5Gi");
+    bench.begin(writer(1, &own));
+    bench.begin(writer(2, &own));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.expect(&["prepare 0 of 2748 for 1 alone, index 1", "prepare 1 of 2748 for 2 alone, index 2"]);
+    bench.prepared(1);
+    let dir = format!("/data/volumes/{}/.array-0", Uid(2));
+    bench.expect(&[&format!("start 2/0/0 upper {dir}")]);
+    let source = &bench.started.take().unwrap().pod.volumes[0].source;
+    let VolumeSource::Layered(layered) = source else { panic!("{source:?}") };
+    assert_eq!(layered.upper, Some(Upper::Disk { path: dir.into() }));
+    // It is measured, because nothing else bounds it.
+    bench.wait(10);
+    bench.expect(&[&format!(
+        "measure Upper(\"obs\", {0}) of 2 ({0}) Upper(\"obs\", {0}) of 1 ({0})",
+        5u64 << 30
+    )
+    .replace("of 2", "of X")
+    .replace("of 1", "of 2")
+    .replace("of X", "of 1")]);
+    let held = crate::measure::Use { bytes: (5 << 30) + 1, inodes: 2 };
+    let what = super::super::What::Upper("obs".to_owned(), 5 << 30);
+    let sizes = vec![(Uid(2), what, held)];
+    bench.tell(Input::Measured(super::super::Measured { sizes, disk: None }));
+    let effects = bench.effects();
+    assert!(effects.contains(&"event 2 Evicted!".to_owned()), "{effects:?}");
+}
+
+/// The server was killed between the exit of an index and its commit.
+#[test]
+fn a_server_that_comes_later_commits_what_the_spawner_holds() {
+    let record = exit(id(1, 0, 0), ExitStatus::Code(0));
+    let mut bench = Bench::with(nothing(), vec![TableEntry::Exited(record)]);
+    bench.begin(writer(1, WRITES));
+    bench.expect(&["commit 1 index 1 from volume 0"]);
+    bench.committed(1, 2);
+    bench.expect(&["committed 1 obs[1] attempt 0: 2 keys, 20 bytes", "report 1 Succeeded Completed=0"]);
+    // One whose end was told has committed before.
+    let record = exit(id(1, 0, 0), ExitStatus::Code(0));
+    let mut bench = Bench::with(nothing(), vec![TableEntry::Exited(record)]);
+    let mut known = writer(1, WRITES);
+    known.status.phase = watchbell_api::types::pod_status::Phase::Succeeded;
+    bench.begin(known);
+    let effects = bench.effects();
+    assert!(effects.iter().all(|line| !line.starts_with("commit")), "{effects:?}");
+}
+
+/// What containers before the server's time wrote is not taken from under the pod.
+#[test]
+fn an_upper_is_not_made_anew_while_the_spawner_holds_it() {
+    let entry = TableEntry::Running { id: id(1, 0, 0), pid: 1, started_at: WALL * 1_000_000_000 };
+    let mut bench = Bench::with(nothing(), vec![entry]);
+    let disk = WRITES.replace("quota: 1Mi", "upper: disk");
+    let containers = json!([{"name": "a", "image": "tool:1"}, {"name": "b", "image": "tool:1"}]);
+    let spec = spec(json!({"containers": containers}));
+    bench.begin(Assignment { ..writer_of(1, &spec, &disk) });
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    bench.prepared(0);
+    bench.expect(&["start 1/1/0"]);
+}
+
+fn writer_of(uid: u128, spec: &Arc<PodSpec>, annotation: &str) -> Assignment {
+    let annotations = BTreeMap::from([(ARRAY.to_owned(), annotation.to_owned())]);
+    Assignment { annotations: Arc::new(annotations), arrays: Some(run(JOB)), ..index(uid, spec) }
+}
+
+#[test]
+fn drafts_are_given_up_once_their_pods_are_gone() {
+    let mut bench = Bench::new();
+    bench.started_index(1);
+    let abandon = Command::AbandonDrafts { namespace: "ns".into(), run: JOB };
+    bench.tell(Input::Command(abandon.clone()));
+    bench.expect(&[]);
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: Some(JOB) }));
+    bench.expect(&["kill 1"]);
+    bench.exits(id(1, 0, 0), 137);
+    bench.expect(&["acknowledge 1/0/0", "abandon ns 2748", "release 1 with volumes"]);
+    bench.tell(Input::Command(abandon));
+    bench.expect(&["abandon ns 2748"]);
+    // Nobody goes on with what a pod alone read.
+    let mut bench = Bench::new();
+    let reads = "{name: obs, mount: /data}";
+    let alone = Assignment { job: None, index: None, arrays: Some(run(Uid(9))), ..writer(9, reads) };
+    bench.begin(alone);
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    bench.prepared(0);
+    bench.effects();
+    let spec = bench.started.take().unwrap();
+    assert!(matches!(&spec.pod.volumes[0].source, VolumeSource::Layered(Layered { upper: None, .. })));
+    assert!(spec.mounts[0].read_only);
+    bench.exits(id(9, 0, 0), 0);
+    let effects = bench.effects();
+    assert!(effects.iter().all(|line| !line.starts_with("commit")), "{effects:?}");
+    bench.acknowledge(9);
+    assert!(bench.effects().contains(&"abandon ns 9".to_owned()));
+}
+
+#[test]
+fn what_the_server_asks_of_stores_is_passed_on() {
+    let mut bench = Bench::new();
+    let (namespace, name): (Arc<str>, Arc<str>) = ("ns".into(), "obs".into());
+    bench.tell(Input::Command(Command::KeepArray {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        spec: Arc::default(),
+    }));
+    bench.tell(Input::Command(Command::RollbackArray {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        to: "good".into(),
+        user: "ann".into(),
+    }));
+    let uses = Arc::new(json!({"name": "obs"}));
+    bench.tell(Input::Command(Command::PublishArrays { namespace: namespace.clone(), run: run(JOB), uses }));
+    bench.tell(Input::Command(Command::RemoveArray { namespace, name }));
+    bench.expect(&["keep obs", "roll obs back to good", "publish 2748", "remove array obs"]);
+}

@@ -1,0 +1,129 @@
+//! What is told of an array's store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use watchbell_api::array::{ARRAY_DOCUMENT_BYTES_MAX, ArrayFacts};
+use watchbell_api::node::Report;
+use watchbell_array::{Array, Error};
+use watchbell_zarr::{Format, Hierarchy, Node};
+
+use super::{Reports, held};
+
+/// Lines that tell of nodes, and the characters of one.
+const NODES_MAX: usize = 256;
+const LINE_MAX: usize = 256;
+const TAGS_MAX: usize = 1000;
+
+/// Tells the server of stores, one after another: what is told last is the newest.
+pub(crate) struct Teller {
+    root: PathBuf,
+    report: Reports,
+    told: Mutex<HashMap<(String, String), Arc<ArrayFacts>>>,
+}
+
+impl Teller {
+    pub(crate) fn new(data_dir: &Path, report: Reports) -> Self {
+        Self { root: data_dir.join("arrays"), report, told: Mutex::default() }
+    }
+
+    /// Tells of a store, with what went wrong with it.
+    pub(super) fn tell(&self, namespace: &str, name: &str, error: Option<String>) {
+        self.look(namespace, name, Some(error));
+    }
+
+    /// Tells of a store if something of it has changed.
+    pub(super) fn tell_changes(&self, namespace: &str, name: &str) {
+        self.look(namespace, name, None);
+    }
+
+    /// The stores that were told of.
+    pub(super) fn known(&self) -> Vec<(String, String)> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    fn look(&self, namespace: &str, name: &str, asked: Option<Option<String>>) {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let (facts, trouble) = match held::open(&self.root, namespace, name).and_then(|array| facts(&array)) {
+            Ok(facts) => (Some(Arc::new(facts)), None),
+            Err(Error::NoArray(_)) => (None, None),
+            // What was known of it still holds.
+            Err(error) => (told.get(&key).cloned(), Some(error.to_string())),
+        };
+        let is_news = told.get(&key) != facts.as_ref();
+        match &facts {
+            Some(facts) => told.insert(key, facts.clone()),
+            None => told.remove(&key),
+        };
+        let was_asked = asked.is_some();
+        let error = asked.flatten().or(trouble);
+        if is_news || was_asked || error.is_some() {
+            let (namespace, name) = (namespace.into(), name.into());
+            (self.report)(Report::Array { namespace, name, facts, error });
+        }
+    }
+}
+
+fn facts(array: &Array) -> Result<ArrayFacts, Error> {
+    let mut facts = ArrayFacts {
+        quota_bytes: array.quota_bytes()?,
+        snapshots: array.snapshots()?.len() as u64,
+        drafts: array.drafts()?.iter().filter_map(|uid| uid.parse().ok()).collect(),
+        ..ArrayFacts::default()
+    };
+    for (tag, digest) in array.tags()?.into_iter().take(TAGS_MAX) {
+        facts.tags.insert(tag.into(), digest.to_string().into());
+    }
+    let Some(head) = array.head()? else { return Ok(facts) };
+    let snapshot = array.snapshot(head)?;
+    let documents = array.documents(&array.manifest(snapshot.manifest)?)?;
+    let hierarchy = Hierarchy::read(documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))?;
+    facts.format = match hierarchy.format {
+        Format::V2 => "zarr v2",
+        Format::V3 => "zarr v3",
+    }
+    .into();
+    facts.head = Some(head.to_string().into());
+    facts.head_at = Some(snapshot.created_at);
+    (facts.bytes, facts.keys) = (snapshot.bytes, snapshot.keys);
+    facts.nodes = nodes(&hierarchy, &documents);
+    facts.published_by = Some((snapshot.by.name.into(), snapshot.by.uid.parse().ok()));
+    let bytes: usize = documents.values().map(Vec::len).sum();
+    facts.documents = (bytes <= ARRAY_DOCUMENT_BYTES_MAX).then(|| Arc::new(documents));
+    Ok(facts)
+}
+
+fn nodes(hierarchy: &Hierarchy, documents: &BTreeMap<String, Vec<u8>>) -> Vec<Box<str>> {
+    let line = |(path, node): (&watchbell_zarr::NodePath, &Node)| {
+        let text = match node {
+            Node::Group => format!("{path} group"),
+            Node::Array(array) => {
+                let (document, field) = match hierarchy.format {
+                    Format::V2 => (".zarray", "dtype"),
+                    Format::V3 => ("zarr.json", "data_type"),
+                };
+                let found = documents.get(&path.key(document));
+                let fields = found.and_then(|bytes| serde_json::from_slice::<Value>(bytes).ok());
+                let kind = match fields.as_ref().map(|fields| &fields[field]) {
+                    Some(Value::String(name)) => name.clone(),
+                    // An extension's, with a configuration.
+                    Some(Value::Object(of)) => {
+                        of.get("name").and_then(Value::as_str).unwrap_or("?").to_owned()
+                    }
+                    _ => "structured".to_owned(),
+                };
+                let chunks = array.inner_chunk_shape.as_ref().unwrap_or(&array.chunk_shape);
+                let shards = match array.is_sharded() {
+                    true => format!(", shards of {:?}", array.chunk_shape),
+                    false => String::new(),
+                };
+                format!("{path} {kind} {:?} in chunks of {chunks:?}{shards}", array.shape)
+            }
+        };
+        text.chars().filter(|c| !c.is_control()).take(LINE_MAX).collect::<String>().into_boxed_str()
+    };
+    hierarchy.nodes.iter().map(line).take(NODES_MAX).collect()
+}

@@ -1,0 +1,426 @@
+//! What is done with arrays, one function each.
+
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::{Arc, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+use watchbell_api::Uid;
+use watchbell_api::array::{
+    ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ArrayRefusal, ArrayRetention, ArrayRun, DataArraySpec,
+    PublishedArray, RolledBack,
+};
+use watchbell_api::node::Report;
+use watchbell_array::{Array, Completeness, Disk, Error, Publication, Retention, Run};
+use watchbell_zarr::{Judge, Mode, ReadScope, Use};
+
+use super::held::{self, Held, Slot, lease_name, passing};
+use super::queue::Tools;
+use super::{News, Prepared, PreparedArray, Taken, Trouble, Upper, Wanted, Work};
+use crate::place::volumes_dir;
+
+pub(super) fn carry_out(tools: &Tools, work: Work) {
+    match work {
+        Work::Prepare(id, wanted) => {
+            let prepared = prepare(tools, &wanted).map(Arc::new);
+            (tools.hear)(News::Prepared(id, prepared));
+        }
+        Work::Commit(upper) => {
+            let committed = commit(tools, &upper);
+            (tools.hear)(News::Committed(upper.pod, committed));
+        }
+        Work::Publish { namespace, run, uses } => {
+            let result = publish(tools, &namespace, &run, &uses);
+            (tools.report)(Report::ArraysPublished { job: run.job, result });
+        }
+        Work::Abandon { namespace, run } => abandon(tools, &namespace, run),
+        Work::Keep { namespace, name, spec } => {
+            let error = keep(tools, &namespace, &name, &spec).err().map(|error| error.to_string());
+            tools.teller.tell(&namespace, &name, error);
+        }
+        Work::Remove { namespace, name } => {
+            let removed = held::open(&tools.root, &namespace, &name).and_then(Array::delete);
+            let error = match removed {
+                Ok(()) | Err(Error::NoArray(_)) => None,
+                Err(error) => Some(error.to_string()),
+            };
+            tools.teller.tell(&namespace, &name, error);
+        }
+        Work::RollBack { namespace, name, to, user } => {
+            let result = roll_back(tools, &namespace, &name, &to, &user).map_err(|error| error.to_string());
+            (tools.report)(Report::ArrayRolledBack { namespace, name, to, result });
+        }
+        Work::Rest { namespace, run } => tools.drafts.rest(&namespace, run),
+    }
+}
+
+// --- before the first start -----------------------------------------------------------------------------------------
+
+fn prepare(tools: &Tools, wanted: &Wanted) -> Result<Prepared, Trouble> {
+    let one = |(position, of): (usize, &Use)| {
+        let named = |trouble: Trouble| match trouble {
+            Trouble::Passing(why) => Trouble::Passing(format!("array {:?}: {why}", of.name)),
+            Trouble::Lasting(why) => Trouble::Lasting(format!("array {:?}: {why}", of.name)),
+        };
+        let array = held::open(&tools.root, &wanted.namespace, &of.name).map_err(passing).map_err(named)?;
+        match of.mode {
+            Mode::Write => prepare_writing(tools, wanted, &array, of),
+            Mode::Read => prepare_reading(tools, wanted, &array, of, position),
+        }
+        .map_err(named)
+    };
+    let arrays = wanted.uses.iter().enumerate().map(one).collect::<Result<_, _>>()?;
+    Ok(Prepared { arrays })
+}
+
+fn prepare_writing(
+    tools: &Tools,
+    wanted: &Wanted,
+    array: &Array,
+    of: &Use,
+) -> Result<PreparedArray, Trouble> {
+    let run = &wanted.run;
+    let slot = tools.drafts.slot(&wanted.namespace, run.run, &of.name);
+    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+    if slot.is_none() {
+        *slot = Some(match held::go_on(array, run, of)? {
+            Some(held) => held,
+            None => held::begin(array, &wanted.namespace, run, &wanted.image, of)?,
+        });
+    }
+    let Some(held) = &*slot else { return Err(Trouble::Passing("it is not held".to_owned())) };
+    // A view stays as long as its snapshot is leased.
+    array.lease(&lease_name(run.run), held.draft.base()).map_err(passing)?;
+    let view = match (of.read_scope, wanted.own) {
+        (ReadScope::Own, Some((_, index))) => {
+            held.draft.view_of(index, |key| held.plan.owner(key) == watchbell_zarr::Owner::Index(index))
+        }
+        _ => held.view(),
+    };
+    Ok(PreparedArray {
+        snapshot: held.draft.base().to_string().into(),
+        view: view.map_err(passing)?,
+        plan: Some(held.plan.clone()),
+    })
+}
+
+fn prepare_reading(
+    tools: &Tools,
+    wanted: &Wanted,
+    array: &Array,
+    of: &Use,
+    position: usize,
+) -> Result<PreparedArray, Trouble> {
+    let run = &wanted.run;
+    if let Some(writer) = run.draft_of
+        && array.drafts().map_err(passing)?.contains(&writer.to_string())
+    {
+        return prepare_preview(tools, wanted, array, of, writer);
+    }
+    let lease = lease_name(run.run);
+    // All pods of a run read the same, whatever is published meanwhile.
+    let snapshot = match array.leased(&lease).map_err(passing)? {
+        Some(leased) => leased,
+        None => {
+            let head = array.head().map_err(passing)?.ok_or(Error::NoSnapshot).map_err(passing)?;
+            array.lease(&lease, head).map_err(passing)?;
+            head
+        }
+    };
+    let plan = match &of.split {
+        None => None,
+        Some(_) => {
+            let hierarchy = held::read(&held::documents(array, snapshot)?)?;
+            Some(Arc::new(held::plan_of(&hierarchy, of, None, run)?))
+        }
+    };
+    let manifest = array.snapshot(snapshot).map_err(passing)?.manifest;
+    let entries = array.manifest(manifest).map_err(passing)?;
+    let view = match (of.read_scope, wanted.own, &plan) {
+        (ReadScope::Own, Some((pod, index)), Some(plan)) => {
+            let path = volumes_dir(&tools.data_dir, pod).join(format!(".view-{position}"));
+            if !path.exists() {
+                let parent = volumes_dir(&tools.data_dir, pod);
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(&parent);
+                made.map_err(|e| Trouble::Passing(format!("cannot make {}: {e}", parent.display())))?;
+                let owns = |key: &str| plan.owner(key) == watchbell_zarr::Owner::Index(index);
+                array.view_at(&entries, owns, &path).map_err(passing)?;
+            }
+            path
+        }
+        _ => array.view(manifest, &entries).map_err(passing)?,
+    };
+    Ok(PreparedArray { snapshot: snapshot.to_string().into(), view, plan })
+}
+
+/// Who looks at a run before it is published sees what would be.
+fn prepare_preview(
+    tools: &Tools,
+    wanted: &Wanted,
+    array: &Array,
+    of: &Use,
+    writer: Uid,
+) -> Result<PreparedArray, Trouble> {
+    let slot = tools.drafts.slot(&wanted.namespace, writer, &of.name);
+    let held = slot.read().unwrap_or_else(PoisonError::into_inner);
+    // Its own pods are over: nobody may hold it any more.
+    let opened;
+    let draft = match &*held {
+        Some(held) => &held.draft,
+        None => {
+            opened = array.draft(&writer.to_string()).map_err(passing)?;
+            &opened
+        }
+    };
+    let committed = draft.progress().map_err(passing)?.committed;
+    let view = draft.preview(&committed).map_err(passing)?;
+    Ok(PreparedArray { snapshot: draft.base().to_string().into(), view, plan: None })
+}
+
+// --- after the last end ---------------------------------------------------------------------------------------------
+
+/// An index is in the drafts of all its arrays, or what it wrote to none of them counts.
+fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
+    let mut found = Vec::new();
+    for (position, of) in upper.uses.iter().enumerate().filter(|(_, of)| of.mode == Mode::Write) {
+        let named = |why: &dyn std::fmt::Display| format!("array {:?}: {why}", of.name);
+        let slot = held_for(tools, upper, of).map_err(|why| named(&why))?;
+        let is_committed = match &*slot.read().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) => held.draft.committed(upper.index).map_err(|error| named(&error))?.is_some(),
+            None => return Err(named(&"its draft was given up")),
+        };
+        // The first success is the one: what it wrote may be gone by now.
+        let dir = match is_committed {
+            true => None,
+            false => {
+                let volume = upper.first_volume + position as u16;
+                Some((tools.uppers)(upper.pod, volume).map_err(|why| named(&why))?)
+            }
+        };
+        let bound = upper.bounds.get(position).copied().unwrap_or(0);
+        found.push((of, slot, dir, bound));
+    }
+    for take in [false, true] {
+        let mut taken = Vec::new();
+        for (of, slot, dir, bound) in &found {
+            let named = |why: &dyn std::fmt::Display| format!("array {:?}: {why}", of.name);
+            let slot = slot.read().unwrap_or_else(PoisonError::into_inner);
+            let held = slot.as_ref().ok_or_else(|| named(&"its draft was given up"))?;
+            let judge = Judge { plan: &held.plan, index: upper.index, max_chunk_bytes: *bound };
+            let completeness =
+                if of.require_complete { Completeness::Required } else { Completeness::Optional };
+            let committed = match (dir, take) {
+                (Some(dir), false) => {
+                    let checked = held.draft.check_from(&judge, dir.as_fd(), completeness, *bound);
+                    checked.map_err(|error| named(&error))?;
+                    continue;
+                }
+                (Some(dir), true) => {
+                    let taken =
+                        held.draft.commit_from(&judge, upper.attempt, dir.as_fd(), completeness, *bound);
+                    Some(taken.map_err(|error| named(&error))?)
+                }
+                (None, _) => held.draft.committed(upper.index).map_err(|error| named(&error))?,
+            };
+            let committed = committed.unwrap_or_default();
+            taken.push(Taken {
+                array: of.name.as_str().into(),
+                keys: (committed.written.len() + committed.removed.len()) as u64,
+                bytes: committed.written.iter().map(|(_, _, size)| size).sum(),
+            });
+        }
+        if take {
+            return Ok(taken);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// The draft of the run, held: also by a server that comes after the one that began it.
+fn held_for(tools: &Tools, upper: &Upper, of: &Use) -> Result<Slot, String> {
+    let slot = tools.drafts.slot(&upper.namespace, upper.run.run, &of.name);
+    let mut held = slot.write().unwrap_or_else(PoisonError::into_inner);
+    if held.is_none() {
+        *held = open_draft(tools, &upper.namespace, &upper.run, of)?;
+    }
+    if held.is_none() {
+        return Err("its run has no draft: it was published or given up meanwhile".to_owned());
+    }
+    drop(held);
+    Ok(slot)
+}
+
+fn open_draft(tools: &Tools, namespace: &Arc<str>, run: &ArrayRun, of: &Use) -> Result<Option<Held>, String> {
+    let array = held::open(&tools.root, namespace, &of.name).map_err(|error| error.to_string())?;
+    held::go_on(&array, run, of).map_err(|trouble| match trouble {
+        Trouble::Passing(why) | Trouble::Lasting(why) => why,
+    })
+}
+
+// --- publication ----------------------------------------------------------------------------------------------------
+
+fn refusal(of: &Use, error: &Error) -> ArrayRefusal {
+    let reason = match error {
+        Error::Conflict(_) => ARRAY_CONFLICT,
+        _ => ARRAY_COMMIT_FAILED,
+    };
+    ArrayRefusal { reason, message: format!("array {:?}: {error}", of.name).into() }
+}
+
+fn publish(
+    tools: &Tools,
+    namespace: &Arc<str>,
+    run: &ArrayRun,
+    uses: &Value,
+) -> Result<Vec<PublishedArray>, ArrayRefusal> {
+    let wrong = |message: String| ArrayRefusal { reason: ARRAY_COMMIT_FAILED, message: message.into() };
+    let uses = watchbell_zarr::uses(uses).map_err(|error| wrong(format!("annotation: {error}")))?;
+    let writes: Vec<&Use> = uses.iter().filter(|of| of.mode == Mode::Write).collect();
+    let indices: BTreeSet<u32> = (0..run.completions).collect();
+    let uid = run.run.to_string();
+    let mut opened = Vec::new();
+    for of in writes {
+        let array = held::open(&tools.root, namespace, &of.name).map_err(|error| refusal(of, &error))?;
+        let slot = tools.drafts.slot(namespace, run.run, &of.name);
+        {
+            let mut held = slot.write().unwrap_or_else(PoisonError::into_inner);
+            if held.is_none() {
+                *held = open_draft(tools, namespace, run, of).map_err(&wrong)?;
+            }
+            // None may be published when one cannot be.
+            if let Some(held) = &*held {
+                held.draft.can_publish(&indices, of.on_conflict).map_err(|error| refusal(of, &error))?;
+            }
+        }
+        opened.push((of, array, slot));
+    }
+    let mut published = Vec::new();
+    for (of, array, slot) in opened {
+        let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+        let quota = array.quota_bytes().map_err(|error| refusal(of, &error))?;
+        let made = match &*slot {
+            Some(held) => {
+                let message = format!("job {namespace}/{}", run.job_name);
+                let now = Timestamp::now();
+                let made = held.draft.publish(&indices, of.on_conflict, quota, &message, now);
+                made.map_err(|error| refusal(of, &error))?
+            }
+            // It was, and its answer did not arrive.
+            None => array.published_by(&uid).map_err(|error| refusal(of, &error))?.ok_or_else(|| {
+                wrong(format!("array {:?}: the run has no draft, and published none", of.name))
+            })?,
+        };
+        published.push(told(of, &made));
+        let ended = slot.take().map_or(Ok(()), |held| held.draft.remove());
+        // A sweep removes what is left.
+        if let Err(error) = ended.and_then(|()| array.give_back(&lease_name(run.run))) {
+            tracing::warn!(array = of.name, "cannot end the draft of a run that is published: {error}");
+        }
+        // The thread lives as long as the process.
+        let _ = tools.sweeps.send((namespace.clone(), of.name.as_str().into()));
+    }
+    Ok(published)
+}
+
+fn told(of: &Use, made: &Publication) -> PublishedArray {
+    let base = made.snapshot.parent.map(|parent| parent.to_string()).unwrap_or_default();
+    PublishedArray {
+        name: of.name.as_str().into(),
+        snapshot: made.digest.to_string().into(),
+        base: base.into(),
+        added: made.snapshot.change.added,
+        changed: made.snapshot.change.changed,
+        removed: made.snapshot.change.removed,
+    }
+}
+
+fn abandon(tools: &Tools, namespace: &Arc<str>, run: Uid) {
+    let names = match std::fs::read_dir(tools.root.join(&**namespace)) {
+        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => {
+            tracing::warn!("cannot look for the drafts of a run: {error}");
+            return;
+        }
+    };
+    for name in names {
+        let Ok(array) = held::open(&tools.root, namespace, &name) else { continue };
+        let slot = tools.drafts.slot(namespace, run, &name);
+        let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = None;
+        let given_up = array.abandon(&run.to_string()).and_then(|()| array.give_back(&lease_name(run)));
+        if let Err(error) = given_up {
+            tracing::warn!(array = name, "cannot give up the draft of a run: {error}");
+        }
+    }
+    tools.drafts.rest(namespace, run);
+}
+
+// --- stores ---------------------------------------------------------------------------------------------------------
+
+fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySpec) -> Result<(), Error> {
+    let dir = held::dir(&tools.root, namespace, name)?;
+    let array = match Array::open(&dir, Disk::default()) {
+        Err(Error::NoArray(_)) => {
+            let parent = dir.parent().unwrap_or(&tools.root);
+            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|source| Error::Io {
+                step: "make the directory",
+                path: parent.to_owned(),
+                source,
+            })?;
+            Array::create(&dir, Disk::default())?
+        }
+        opened => opened?,
+    };
+    if array.quota_bytes()? != spec.quota_bytes {
+        array.set_quota(spec.quota_bytes)?;
+    }
+    let mut retention = tools.retention.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = retention.insert((namespace.clone(), name.clone()), spec.retention);
+    if before.is_some_and(|before| before != spec.retention) {
+        let _ = tools.sweeps.send((namespace.clone(), name.clone()));
+    }
+    Ok(())
+}
+
+fn roll_back(tools: &Tools, namespace: &str, name: &str, to: &str, user: &str) -> Result<RolledBack, Error> {
+    let array = held::open(&tools.root, namespace, name)?;
+    let target = array.resolve(to)?;
+    let before = array.head()?.ok_or(Error::NoSnapshot)?;
+    let now = Timestamp::now();
+    let by = Run {
+        name: "rollback".to_owned(),
+        user: user.to_owned(),
+        started_at: now.as_second(),
+        ..Run::default()
+    };
+    let made = array.rollback(target, &by, &format!("rolled back to {}", target.short()), now)?;
+    let (before, after) = match made {
+        Some(made) => (made.snapshot.parent.unwrap_or(before), made.digest),
+        None => (before, before),
+    };
+    Ok(RolledBack { before: before.to_string().into(), after: after.to_string().into() })
+}
+
+/// Removes what no snapshot that is kept needs.
+pub(super) fn sweep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>) {
+    let retention = {
+        let all = tools.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&(namespace.clone(), name.clone())).copied().flatten()
+    };
+    let retention = retention.map(|ArrayRetention { keep_last, keep_daily, keep_weekly }| Retention {
+        last: keep_last,
+        daily: keep_daily,
+        weekly: keep_weekly,
+    });
+    let swept = held::open(&tools.root, namespace, name)
+        .and_then(|array| watchbell_array::sweep(&array, retention.as_ref()));
+    match swept {
+        Ok(swept) => tracing::debug!(%namespace, %name, ?swept, "an array was swept"),
+        Err(Error::NoArray(_)) => {}
+        Err(error) => tracing::warn!(%namespace, %name, "cannot sweep an array: {error}"),
+    }
+}
