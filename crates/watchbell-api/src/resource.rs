@@ -33,6 +33,8 @@ pub enum Resource {
     ClusterImagePolicy,
     /// What is known to be wrong with an image that is used, in the form of trivy-operator.
     VulnerabilityReport,
+    /// A Zarr hierarchy with snapshots, which Jobs read and write.
+    DataArray,
     Role,
     RoleBinding,
     ClusterRole,
@@ -133,7 +135,7 @@ const fn list_only(row: ResourceInfo) -> ResourceInfo {
 }
 
 #[rustfmt::skip]
-static TABLE: [ResourceInfo; 38] = [
+static TABLE: [ResourceInfo; 39] = [
     with_status(row!(Namespace, "", "namespaces", "namespace", ["ns"], [], Cluster)),
     row!(ConfigMap, "", "configmaps", "configmap", ["cm"], [], Namespaced),
     row!(Secret, "", "secrets", "secret", [], [], Namespaced),
@@ -158,6 +160,7 @@ static TABLE: [ResourceInfo; 38] = [
     ours(row!(ImagePolicy, "watchbell.dev", "imagepolicies", "imagepolicy", [], [], Namespaced)),
     ours(row!(ClusterImagePolicy, "watchbell.dev", "clusterimagepolicies", "clusterimagepolicy", [], [], Cluster)),
     ours(row!(VulnerabilityReport, "aquasecurity.github.io", "vulnerabilityreports", "vulnerabilityreport", ["vuln", "vulns"], [], Namespaced)),
+    ours(row!(DataArray, "watchbell.dev", "dataarrays", "dataarray", ["da"], [], Namespaced)),
     row!(Role, "rbac.authorization.k8s.io", "roles", "role", [], [], Namespaced),
     row!(RoleBinding, "rbac.authorization.k8s.io", "rolebindings", "rolebinding", [], [], Namespaced),
     row!(ClusterRole, "rbac.authorization.k8s.io", "clusterroles", "clusterrole", [], [], Cluster),

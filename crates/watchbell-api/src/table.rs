@@ -2,6 +2,7 @@
 //! Kubernetes' own printers (`pkg/printers/internalversion`), so that scripts that cut them read on.
 
 mod admission_policy;
+mod array;
 mod batch;
 mod duration;
 mod event;
@@ -92,6 +93,7 @@ fn columns_of(resource: Resource) -> &'static [Column] {
         Resource::CertificateRevocation => &user::REVOCATION,
         Resource::ImagePolicy | Resource::ClusterImagePolicy => &image::POLICY,
         Resource::VulnerabilityReport => &image::REPORT,
+        Resource::DataArray => &array::COLUMNS,
         Resource::Role | Resource::ClusterRole => &rbac::ROLE,
         Resource::RoleBinding | Resource::ClusterRoleBinding => &rbac::BINDING,
         Resource::ValidatingAdmissionPolicy => &admission_policy::POLICY,
@@ -155,6 +157,7 @@ pub fn cells(resource: Resource, object: &Value, now: i64) -> Vec<Value> {
         Resource::CertificateRevocation => user::revocation(object, now),
         Resource::ImagePolicy | Resource::ClusterImagePolicy => image::policy(object, now),
         Resource::VulnerabilityReport => image::report(object, now),
+        Resource::DataArray => array::cells(object, now),
         Resource::Service => service::cells(object, now),
         Resource::Endpoints
         | Resource::ReplicationController

@@ -4,6 +4,7 @@
 //! it takes: an absurd object is refused as quickly as a good one is accepted.
 
 mod admission_policy;
+mod array;
 mod at;
 mod class;
 mod container;
@@ -80,6 +81,7 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
         Resource::CertificateRevocation => user::revocation(&mut f, &object),
         Resource::ImagePolicy => image::policy(&mut f, &object, Place::Namespace),
         Resource::ClusterImagePolicy => image::policy(&mut f, &object, Place::Cluster),
+        Resource::DataArray => array::check(&mut f, &object),
         Resource::Role => rbac::role(&mut f, &object, Place::Namespace),
         Resource::ClusterRole => rbac::role(&mut f, &object, Place::Cluster),
         Resource::RoleBinding => rbac::binding(&mut f, &object, Place::Namespace),
@@ -126,6 +128,7 @@ pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
         }
         Resource::ImagePolicy => image::policy(&mut f, &new, Place::Namespace),
         Resource::ClusterImagePolicy => image::policy(&mut f, &new, Place::Cluster),
+        Resource::DataArray => array::check(&mut f, &new),
         Resource::Role => rbac::role(&mut f, &new, Place::Namespace),
         Resource::ClusterRole => rbac::role(&mut f, &new, Place::Cluster),
         Resource::RoleBinding => rbac::binding_update(&mut f, &old, &new, Place::Namespace),

@@ -2,6 +2,7 @@
 //! there, word for word: whoever asks chooses a name and no more.
 
 use serde_json::{Map, Value, json};
+use watchbell_api::array::ARRAY_COMPLETIONS;
 use watchbell_api::types::job::{CompletionMode, JobSpec};
 
 use crate::controller::job::{FinishedKind, JobStatus, RERUN_INDEXES};
@@ -9,6 +10,9 @@ use crate::index_set::IndexSet;
 
 /// The annotation that says which Job a rerun repeats.
 pub const RERUN_OF: &str = "watchbell.dev/rerun-of";
+
+/// The annotation that says whose draft a gate looks at.
+pub const GATE_OF: &str = "watchbell.dev/gate-of";
 
 /// The annotation by which Kubernetes tells a Job that somebody started from one of the schedule.
 const INSTANTIATE: &str = "cronjob.kubernetes.io/instantiate";
@@ -74,6 +78,30 @@ pub fn triggered(cron_job: &Value, name: &str) -> Value {
     job
 }
 
+/// The name of the Job that looks at the draft of another: the same each time, and at most 63 characters long.
+pub fn gate_name(job_name: &str, uid: &str) -> String {
+    const STEM_CHARS: usize = 47;
+    if job_name.len() + "-gate".len() <= 63 {
+        return format!("{job_name}-gate");
+    }
+    let stem = job_name[..job_name.floor_char_boundary(STEM_CHARS)].trim_end_matches(['-', '.']);
+    format!("{stem}-{}-gate", &uid[..uid.floor_char_boundary(8)])
+}
+
+/// The Job of a CronJob that looks at the draft of another Job, which owns it.
+pub fn gate(cron_job: &Value, name: &str, (writer, uid): (&str, &str)) -> Value {
+    let mut job = triggered(cron_job, name);
+    if let Some(annotations) = job["metadata"]["annotations"].as_object_mut() {
+        annotations.shift_remove(INSTANTIATE);
+        annotations.insert(GATE_OF.into(), writer.into());
+    }
+    // Its CronJob neither counts it nor clears it away: it goes with the Job that it is for.
+    job["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "batch/v1", "kind": "Job", "name": writer, "uid": uid, "blockOwnerDeletion": true,
+    }]);
+    job
+}
+
 /// A new Job from another: the same spec, without what the server added to it. `indexes`: only these (`1,3-5`).
 pub fn again(job: &Value, name: &str, indexes: Option<&str>) -> Value {
     let metadata = &job["metadata"];
@@ -86,6 +114,8 @@ pub fn again(job: &Value, name: &str, indexes: Option<&str>) -> Value {
     annotations.insert(RERUN_OF.into(), metadata["name"].clone());
     annotations.shift_remove(RERUN_INDEXES);
     if let Some(indexes) = indexes {
+        // The indexes are those of the plan that the first one followed.
+        annotations.shift_remove(ARRAY_COMPLETIONS);
         annotations.insert(RERUN_INDEXES.into(), indexes.into());
     }
     let mut spec = job["spec"].clone();

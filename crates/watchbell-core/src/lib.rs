@@ -9,6 +9,7 @@
 //!                  ├── placement     which pod has room
 //!                  ├── storage       which volume a claim gets
 //!                  ├── access        who may what
+//!                  ├── arrays        which index owns which chunks
 //!                  ├── pod           which container next, with what environment
 //!                  └── service_account  what a token is bound to, and whether it still counts
 //! ```
@@ -17,6 +18,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod arrays;
 pub mod controller;
 pub mod copies;
 pub mod cron;

@@ -83,7 +83,11 @@ impl Request {
             verb: self.write.verb(),
             group: info.group,
             resource: info.plural,
-            subresource: self.subresource.as_str(),
+            // A rollback is a verb of its own on the array itself.
+            subresource: match self.write {
+                Write::Rollback { .. } => "",
+                _ => self.subresource.as_str(),
+            },
             // As in Kubernetes a namespace lies in itself: a role in it may be about it.
             namespace: if self.resource == Resource::Namespace { &self.name } else { &self.namespace },
             name: &self.name,
@@ -106,6 +110,8 @@ pub enum Subresource {
     Suspend,
     /// Of a Job: [`Write::Rerun`].
     Rerun,
+    /// Of a data array: [`Write::Rollback`].
+    Rollback,
 }
 
 impl Subresource {
@@ -119,6 +125,7 @@ impl Subresource {
             Subresource::Trigger => "trigger",
             Subresource::Suspend => "suspend",
             Subresource::Rerun => "rerun",
+            Subresource::Rollback => "rollback",
         }
     }
 }
@@ -157,6 +164,10 @@ pub enum Write {
         job_name: String,
         indexes: RerunIndexes,
     },
+    /// The head of a data array shall be what an older snapshot was: a tag, a digest or the beginning of one.
+    Rollback {
+        to: String,
+    },
 }
 
 impl Write {
@@ -171,6 +182,7 @@ impl Write {
             | Write::Rerun { .. } => "create",
             Write::Update(_) => "update",
             Write::Patch { .. } | Write::Suspend(_) => "patch",
+            Write::Rollback { .. } => "rollback",
             Write::Delete(_) => "delete",
             Write::DeleteCollection { .. } => "deletecollection",
         }

@@ -140,6 +140,11 @@ fn of_object(method: &Method, path: &ObjectPath, query: &Query) -> Vec<Right> {
         (Verb::Get, Sub::Exec | Sub::Attach) => {
             vec![Right::object("get", path, name), Right::object("create", path, name)]
         }
+        // A rollback is a verb of its own on the array itself.
+        (Verb::Create, Sub::Rollback) => {
+            let array = ObjectPath { sub: Sub::None, ..path.clone() };
+            vec![Right::object("rollback", &array, name)]
+        }
         // What admission would make of it is what somebody learns who may create it.
         (Verb::Create, Sub::Sandbox | Sub::Admission) => {
             let pods = ObjectPath { name: None, sub: Sub::None, ..path.clone() };
@@ -296,6 +301,10 @@ mod tests {
         check(&format!("DELETE {jobs}?fieldSelector=metadata.name=a"), &["deletecollection batch jobs ml -"]);
         check(&format!("POST {jobs}/a/rerun"), &["create batch jobs/rerun ml a"]);
         check(&format!("GET {jobs}/a/rerun"), &["get batch jobs/rerun ml a"]);
+        check(&format!("GET {jobs}/a/admission"), &["get batch jobs/admission ml a"]);
+        let array = "/apis/watchbell.dev/v1alpha1/namespaces/ml/dataarrays/a";
+        check(&format!("POST {array}/rollback"), &["rollback watchbell.dev dataarrays ml a"]);
+        check(&format!("GET {array}/rollback"), &["get watchbell.dev dataarrays/rollback ml a"]);
         let crons = "/apis/batch/v1/namespaces/ml/cronjobs";
         check(&format!("POST {crons}/n/trigger"), &["create batch cronjobs/trigger ml n"]);
         check(&format!("PATCH {crons}/n/suspend"), &["patch batch cronjobs/suspend ml n"]);

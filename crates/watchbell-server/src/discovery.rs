@@ -178,7 +178,11 @@ fn subresources(info: &ResourceInfo) -> Vec<Subresource> {
         add("sandbox", &["create", "get"], core("Pod"));
     }
     if info.resource == Resource::Job {
+        add("admission", &["get"], (info.group, info.version, info.kind));
         add("rerun", &["create"], (run::GROUP, run::VERSION, run::RERUN));
+    }
+    if info.resource == Resource::DataArray {
+        add("rollback", &["create"], (run::GROUP, run::VERSION, run::ROLLBACK));
     }
     if info.resource == Resource::ServiceAccount {
         add("token", &["create"], (TOKEN_REQUEST.group, TOKEN_REQUEST.version, TOKEN_REQUEST.kind));

@@ -68,7 +68,7 @@ impl Verb {
             },
             Sub::Status => matches!(verb, Verb::Get | Verb::Update | Verb::Patch),
             Sub::Log => verb == Verb::Get,
-            Sub::Eviction | Sub::Token | Sub::Trigger | Sub::Rerun => verb == Verb::Create,
+            Sub::Eviction | Sub::Token | Sub::Trigger | Sub::Rerun | Sub::Rollback => verb == Verb::Create,
             Sub::Suspend => verb == Verb::Patch,
             Sub::Exec | Sub::Attach | Sub::Sandbox | Sub::Admission => {
                 matches!(verb, Verb::Get | Verb::Create)

@@ -2,12 +2,15 @@
 
 use serde_json::{Value, json};
 
+use crate::array::ARRAY_COMPLETIONS;
+
 use super::{Object, child, child_or_new, fill, items, pod};
 
 /// By this label a template is known to carry the labels that the server generates.
 const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 
 pub(super) fn job(object: &mut Object) {
+    follow_plan(object);
     let spec = child_or_new(object, "spec");
     let is_set = |spec: &Object, field: &str| spec.get(field).is_some_and(|v| !v.is_null());
     // Only a Job that says neither is a single run; parallelism alone makes a work queue without a fixed count.
@@ -44,8 +47,19 @@ pub(super) fn cron_job(object: &mut Object) {
     fill(spec, "successfulJobsHistoryLimit", || json!(3));
     fill(spec, "failedJobsHistoryLimit", || json!(1));
     let template = child_or_new(spec, "jobTemplate");
+    follow_plan(template);
     child_or_new(template, "metadata");
     shared_spec(child_or_new(template, "spec"));
+}
+
+/// Completions that follow the plan of an array are not for the author to count; until there is a plan they are one.
+fn follow_plan(job: &mut Object) {
+    let is_auto = job.get("metadata").is_some_and(|m| m["annotations"][ARRAY_COMPLETIONS] == "auto");
+    if let Some(spec) =
+        child(job, "spec").filter(|spec| is_auto && spec.get("completionMode") == Some(&"Indexed".into()))
+    {
+        fill(spec, "completions", || json!(1));
+    }
 }
 
 /// What a Job has in common with the one inside a CronJob.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::Asked;
-use super::schemas::{RERUN, TRIGGER, asked_name, gvk, object_name, reference};
+use super::schemas::{RERUN, ROLLBACK, TRIGGER, asked_name, gvk, object_name, reference};
 use crate::Resource;
 use crate::resource::Scope;
 
@@ -73,6 +73,9 @@ pub(super) fn add(resource: Resource, paths: &mut Map<String, Value>) {
             vec![("post", Operation::makes_job(resource, "Trigger", TRIGGER))],
         );
         put(&format!("{named}/suspend"), &parameters, vec![("patch", Operation::suspend(resource))]);
+    }
+    if resource == Resource::DataArray {
+        put(&format!("{named}/rollback"), &parameters, vec![("post", Operation::rollback(resource))]);
     }
     if resource == Resource::Job {
         put(
@@ -250,6 +253,16 @@ impl Operation {
             answer: Some(object_name(Resource::Job)),
             codes: &[CREATED],
             ..Operation::new(resource, "create", suffix, "post")
+        }
+    }
+
+    /// Of `dataarrays/rollback`: it answers with the array.
+    fn rollback(resource: Resource) -> Operation {
+        Operation {
+            parameters: write_parameters(),
+            body: Some((ROLLBACK.to_owned(), objects(), Body::Required)),
+            codes: &[OK],
+            ..Operation::new(resource, "create", "Rollback", "post")
         }
     }
 

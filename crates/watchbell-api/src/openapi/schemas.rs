@@ -43,9 +43,13 @@ fn asked_type(asked: &Asked) -> Option<TypeId> {
 /// The bodies of our own subresources, which no table of Kubernetes has: a name, and which indexes.
 pub(super) const TRIGGER: &str = "dev.watchbell.v1alpha1.Trigger";
 pub(super) const RERUN: &str = "dev.watchbell.v1alpha1.Rerun";
+pub(super) const ROLLBACK: &str = "dev.watchbell.v1alpha1.Rollback";
+
+fn text(description: &str) -> Value {
+    json!({"description": description, "type": "string"})
+}
 
 fn of_operators() -> [(&'static str, Value); 2] {
-    let text = |description: &str| json!({"description": description, "type": "string"});
     let body = |description: &str, more: Value| {
         let mut properties = json!({
             "apiVersion": text("watchbell.dev/v1alpha1"), "kind": text("The kind of this body."),
@@ -64,6 +68,17 @@ fn of_operators() -> [(&'static str, Value); 2] {
         (TRIGGER, body("Starts a CronJob's Job now.", json!({}))),
         (RERUN, body("Runs an ended Job again, as a new one.", indexes)),
     ]
+}
+
+fn of_array_operators() -> Value {
+    json!({
+        "description": "Lets the head of a data array be what an older snapshot was.", "type": "object",
+        "required": ["to"],
+        "properties": {
+            "apiVersion": text("watchbell.dev/v1alpha1"), "kind": text("The kind of this body."),
+            "to": text("The snapshot: a tag, its digest or at least four digits of one."),
+        },
+    })
 }
 
 /// The schemas of resources and of what is asked, sorted by name.
@@ -100,6 +115,9 @@ pub(super) fn of(served: &[Resource], asked: &[Asked]) -> Map<String, Value> {
     schemas.insert(format!("{META}.WatchEvent"), watch_event());
     if served.contains(&Resource::CronJob) {
         schemas.extend(of_operators().map(|(name, schema)| (name.to_owned(), schema)));
+    }
+    if served.contains(&Resource::DataArray) {
+        schemas.insert(ROLLBACK.to_owned(), of_array_operators());
     }
     schemas.sort_keys();
     schemas

@@ -13,6 +13,14 @@ pub const AUTO_UPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 /// What may trigger, suspend and rerun, and may not change what runs.
 pub const CRON_OPERATOR: &str = "cron-operator";
 
+/// Whose pods may read data arrays, and whose may write them too.
+pub const ARRAY_READER: &str = "array-reader";
+pub const ARRAY_WRITER: &str = "array-writer";
+
+const ARRAYS: &[&str] = &["dataarrays"];
+const USE: &[&str] = &["use"];
+const USE_AND_WRITE: &[&str] = &["use", "write"];
+
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
 const ALL: &[&str] = &["*"];
@@ -154,6 +162,9 @@ pub fn cluster_roles() -> Vec<Value> {
         role("system:aggregate-to-edit", Some("edit"), edit()),
         role("system:aggregate-to-view", Some("view"), view()),
         role(CRON_OPERATOR, None, cron_operator()),
+        // For the service accounts of Jobs.
+        role(ARRAY_READER, None, vec![rule(READ, OWN_GROUP, ARRAYS), rule(USE, OWN_GROUP, ARRAYS)]),
+        role(ARRAY_WRITER, None, vec![rule(READ, OWN_GROUP, ARRAYS), rule(USE_AND_WRITE, OWN_GROUP, ARRAYS)]),
     ]
 }
 
@@ -199,6 +210,9 @@ fn edit() -> Vec<Value> {
         rule(WRITE, "networking.k8s.io", &["networkpolicies"]),
         rule(READ, "coordination.k8s.io", &["leases"]),
         rule(WRITE, "coordination.k8s.io", &["leases"]),
+        rule(WRITE, OWN_GROUP, ARRAYS),
+        // Who gives an account the right to write holds it.
+        rule(&["rollback", "use", "write"], OWN_GROUP, ARRAYS),
     ]
 }
 
@@ -236,9 +250,9 @@ fn view() -> Vec<Value> {
         rule(READ, "apps", &["daemonsets", "deployments", "replicasets", "statefulsets"]),
         rule(READ, "batch", &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
         // Why nothing of it starts.
-        rule(GET, "batch", &["cronjobs/admission"]),
+        rule(GET, "batch", &["cronjobs/admission", "jobs/admission"]),
         rule(READ, "networking.k8s.io", &["networkpolicies"]),
-        rule(READ, OWN_GROUP, &["imagepolicies"]),
+        rule(READ, OWN_GROUP, &["dataarrays", "imagepolicies"]),
         rule(READ, "aquasecurity.github.io", &["vulnerabilityreports"]),
     ]
 }
@@ -255,7 +269,8 @@ fn suspend() -> Value {
 fn cron_operator() -> Vec<Value> {
     vec![
         rule(READ, "batch", &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
-        rule(GET, "batch", &["cronjobs/admission"]),
+        rule(GET, "batch", &["cronjobs/admission", "jobs/admission"]),
+        rule(READ, OWN_GROUP, ARRAYS),
         rule(READ, "", &["events", "pods", "pods/log", "pods/status"]),
         operate(),
         suspend(),

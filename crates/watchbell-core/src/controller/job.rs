@@ -4,7 +4,8 @@
 //!   ended pods ──▶ count ──▶ verdict? ──no──▶ pods: create / delete up to parallelism
 //!                    │          │yes
 //!                    │          └──▶ FailureTarget / SuccessCriteriaMet: delete what is active,
-//!                    │                 Failed / Complete once nothing is terminating
+//!                    │                 Failed / Complete once nothing is terminating and what
+//!                    │                 it wrote is published
 //!                    └──▶ completed / failed indexes, back-off, counters
 //! ```
 //!
@@ -35,6 +36,7 @@ mod count;
 mod event;
 mod failure_policy;
 mod pods;
+mod publication;
 mod status;
 mod success_policy;
 mod tracking;
@@ -45,6 +47,7 @@ mod written;
 mod tests;
 
 pub use event::{pods_created, pods_deleted};
+pub use publication::{Answer, ArraysView, Gate, PublicationStep};
 pub use status::{
     Condition, ConditionKind, ConditionStatus, Finished, FinishedKind, JobStatus, WriteStatusError,
 };
@@ -102,7 +105,7 @@ pub struct EndedPod<'a> {
 }
 
 /// What is known of one Job.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct JobView<'a> {
     pub namespace: &'a str,
     pub name: &'a str,
@@ -118,6 +121,8 @@ pub struct JobView<'a> {
     /// By index (`u32::MAX` without one) and attempt.
     pub active: &'a BTreeMap<(u32, u32), ActivePod>,
     pub ended: &'a [EndedPod<'a>],
+    /// Of a Job that writes data arrays.
+    pub arrays: Option<ArraysView>,
 }
 
 /// A pod to create.
@@ -141,6 +146,7 @@ pub struct JobPlan {
     pub events: Vec<PlannedEvent>,
     /// Unix second at which to look again even if nothing changes; `now` when a pass was cut short.
     pub wake_at: Option<i64>,
+    pub publication: Option<PublicationStep>,
     /// `ttlSecondsAfterFinished` has passed: delete the Job, and do nothing else of the plan.
     pub delete_job: bool,
 }

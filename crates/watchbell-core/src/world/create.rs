@@ -9,6 +9,7 @@ use watchbell_api::managed_fields::Entry;
 use watchbell_api::{ApiError, Cause, FieldError, Reason, Resource, Uid, defaults, name, validate};
 
 use super::World;
+use super::arrays::annotate_own;
 use super::object::{Head, Status, Stored};
 use super::owners::{Ownership, set_managers};
 use super::policies::{Deeds, status_of_policy};
@@ -105,6 +106,7 @@ impl World {
         now: Timestamp,
     ) -> Result<(Stored, Vec<String>), ApiError> {
         let resource = request.resource;
+        let own = std::mem::take(&mut self.own_annotations);
         if request.subresource != Subresource::None {
             return Err(ApiError::new(Reason::MethodNotAllowed, "a status is updated, not created"));
         }
@@ -122,6 +124,8 @@ impl World {
         stamp(&mut object, &name, uid, now);
         defaults::apply(resource, &mut object);
         let managed = ownership.settle(request, None, &object, sent, now);
+        annotate_own(resource, &mut object, own, &request.user.name);
+        self.follow_plan(resource, &request.namespace, &name, &mut object)?;
         warnings.extend(
             check_new(resource, &mut object, &name, uid)
                 .map_err(|errors| ApiError::invalid(resource, &name, &errors))?,

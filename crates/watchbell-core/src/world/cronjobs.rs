@@ -11,6 +11,7 @@ use super::World;
 use super::delete::background;
 use super::object::{NsName, Status, Stored};
 use super::shown::rfc3339;
+use crate::arrays::ARRAY_USER;
 use crate::controller::cronjob::{
     self, ChildJob, ChildState, CronJobStatus, CronView, DeleteReason, JobDelete, NewJob, SkipReason,
 };
@@ -162,6 +163,9 @@ impl World {
             "apiVersion": "batch/v1", "kind": "CronJob", "name": &*cron.name, "uid": cron.uid.to_string(),
             "controller": true, "blockOwnerDeletion": true,
         }]);
+        if let Some(user) = object["metadata"]["annotations"][ARRAY_USER].as_str() {
+            self.own_annotations.insert(ARRAY_USER, user.to_owned());
+        }
         let manifest =
             json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]});
         let made = self

@@ -11,6 +11,7 @@ use super::template::COMPLETION_INDEX;
 use crate::admission::Mode;
 use crate::admission::origin::{Origin, Steps, Told, origins, origins_of_stored};
 use crate::admission::pod_security::{LevelVersion, Policy, judge};
+use crate::arrays::Uses;
 
 /// What kubectl keeps of what was applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -23,7 +24,16 @@ impl Snapshot {
         let is_indexed = object["metadata"]["labels"][COMPLETION_INDEX].is_string();
         let told = self.play(&pod.namespace, &written, &source, is_indexed);
         let list = origins_of_stored(&told, &object);
-        self.told(&pod.namespace, &pod.name, &object, &list, told.refusals)
+        let mut told = self.told(&pod.namespace, &pod.name, &object, &list, told.refusals);
+        if let Some(Ok(uses)) = Uses::of(&object["metadata"]["annotations"]) {
+            let (completions, index) = match pod.array_pod() {
+                Some(array) => (array.template.arrays.as_ref().map_or(1, |run| run.completions), array.index),
+                None => (1, None),
+            };
+            let only = index.or(Some(0));
+            told["arrays"] = self.explain_arrays(&pod.namespace, &uses, completions, only);
+        }
+        told
     }
 
     /// Explains a pod that is not there, as it would be made.

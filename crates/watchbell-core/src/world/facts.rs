@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value;
 use watchbell_api::Resource;
+use watchbell_api::array::DataArraySpec;
 use watchbell_api::selector::Labels;
 use watchbell_api::types::cronjob::{ConcurrencyPolicy, CronJobSpec};
 use watchbell_api::types::job::{JobSpec, JobTemplate};
@@ -13,6 +14,7 @@ use watchbell_api::types::pod::{PodSpec, RestartPolicy};
 use crate::access::{Binding, Role};
 use crate::admission::policies::{self, Policy};
 use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
+use crate::arrays::{self, JobArrays};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
 use crate::image_policy;
@@ -45,6 +47,7 @@ pub enum Facts {
     Policy(Arc<Policy>),
     PolicyBinding(Arc<policies::Binding>),
     ImagePolicy(Arc<image_policy::Policy>),
+    DataArray(Arc<DataArraySpec>),
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
@@ -56,6 +59,7 @@ pub struct JobFacts {
     pub selector: Option<Labels>,
     /// Which indexes run again; `None`: all.
     pub rerun: Option<IndexSet>,
+    pub arrays: Option<Arc<JobArrays>>,
 }
 
 /// Of an event: enough to count a repetition, and to know when it is too old. Unix seconds.
@@ -87,7 +91,9 @@ impl Facts {
                 rerun: object["metadata"]["annotations"][RERUN_INDEXES]
                     .as_str()
                     .and_then(|text| IndexSet::parse(text, u32::MAX).ok()),
+                arrays: JobArrays::read(object).map(Arc::new),
             })),
+            Resource::DataArray => Facts::DataArray(Arc::new(arrays::wanted(spec))),
             Resource::CronJob => {
                 let outline = CronJobOutline::deserialize(spec).map_err(wrong)?;
                 let annotations = super::object::string_map(object["metadata"].get("annotations"));
@@ -227,6 +233,13 @@ impl Facts {
     pub fn image_policy(&self) -> Option<&Arc<image_policy::Policy>> {
         match self {
             Facts::ImagePolicy(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    pub fn data_array(&self) -> Option<&Arc<DataArraySpec>> {
+        match self {
+            Facts::DataArray(spec) => Some(spec),
             _ => None,
         }
     }

@@ -53,7 +53,8 @@ impl World {
             | Write::IssueToken(_)
             | Write::Trigger { .. }
             | Write::Suspend(_)
-            | Write::Rerun { .. } => return self.dispatch(asked, now),
+            | Write::Rerun { .. }
+            | Write::Rollback { .. } => return self.dispatch(asked, now),
         };
         let request = Request { resource: stored, write, ..asked.clone() };
         let mut written = self.dispatch(&request, now)?;

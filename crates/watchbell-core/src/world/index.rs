@@ -31,6 +31,10 @@ pub(super) struct JobRuntime {
     pub ended: Vec<(Arc<Stored>, Departure)>,
     /// All pods, by index and attempt.
     pub pods: BTreeMap<(u32, u32), NsName>,
+    /// Commits of indexes on their way into the audit journal.
+    pub committed: Vec<super::arrays::IndexCommit>,
+    /// Why its arrays keep its pods from being made, as it was told last.
+    pub arrays_refused: Option<String>,
     /// Pods with a head of their own, whose labels may not fit the Job any more.
     pub suspects: Vec<(u32, u32)>,
 }
@@ -45,6 +49,8 @@ impl JobRuntime {
             ended: Vec::new(),
             pods: BTreeMap::new(),
             suspects: Vec::new(),
+            committed: Vec::new(),
+            arrays_refused: None,
         }
     }
 
@@ -87,6 +93,7 @@ impl World {
                 self.index_rule(object);
             }
             Resource::ImagePolicy | Resource::ClusterImagePolicy => self.index_image_policy(),
+            Resource::DataArray => self.index_array(object, new.is_none()),
             Resource::ClusterRole => match (old, new) {
                 (Some(old), Some(new)) if same_head(old, new) => {}
                 _ => self.mark(rights::aggregation_key()),
@@ -171,6 +178,7 @@ impl World {
             (job.controller(), finished, job.deletion.is_some())
         };
         if old.map(outline) != new.map(outline) {
+            self.mark_arrays_of(object);
             // Each by the object that names it: a Job that was released says nothing of whose it was.
             for job in [old, new].into_iter().flatten() {
                 if let Some(cron) = job.controller() {
@@ -195,6 +203,7 @@ impl World {
                 self.clear_timer(&object.key());
                 self.manual_jobs.remove(&at);
                 self.jobs.remove(&object.uid);
+                self.publications.forget(object.uid);
             }
         }
     }
@@ -263,6 +272,7 @@ impl World {
         self.claim_users.clear();
         self.unbound_claims.clear();
         self.unsure.clear();
+        self.arrays_told.clear();
         self.last_second = now.as_second();
         // What others refer to comes first. A quota counts what is there when it comes.
         let first = [Resource::Namespace, Resource::Node, Resource::CronJob, Resource::Job];

@@ -34,6 +34,8 @@ impl World {
         let Some(status) = job.job_status() else { return };
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return };
         let ended = std::mem::take(&mut runtime.ended);
+        let arrays = self.arrays_view(&job, facts);
+        let Some(runtime) = self.jobs.get(&job.uid) else { return };
         let plan = {
             let ended: Vec<EndedPod<'_>> =
                 ended.iter().filter_map(|(pod, departure)| ended_pod(pod, *departure)).collect();
@@ -50,10 +52,12 @@ impl World {
                     status,
                     active: &runtime.active,
                     ended: &ended,
+                    arrays,
                 },
                 now.as_second(),
             )
         };
+        self.audit_commits(&job, now);
         self.audit_ended(&job, &ended, now);
         self.carry_out(&job, plan, now);
     }
@@ -70,7 +74,8 @@ impl World {
         self.delete_pods_of(job, &plan, now);
         let before = job.job_status().cloned().unwrap_or_default();
         if !plan.create.is_empty() {
-            let (made, refusal) = match self.job_template(job, now) {
+            let admitted = self.admit_arrays(job, now);
+            let (made, refusal) = match admitted.and_then(|()| self.job_template(job, now)) {
                 Ok(template) => self.create_pods(job, &template, &plan.create, now),
                 Err(why) => (0, Some(Held::Refused(why))),
             };
@@ -90,8 +95,13 @@ impl World {
                 self.wait_for_room(job.at());
             }
         }
+        if let Some(step) = plan.publication {
+            let retry = self.take_publication_step(job, step, now);
+            plan.wake_at = plan.wake_at.into_iter().chain(retry).min();
+        }
         if let Some(status) = plan.status {
             if let (None, Some(end)) = (before.is_finished(), status.is_finished()) {
+                self.tell_publication(job, &status, now);
                 self.audit_end(job, &status, end, now);
             }
             self.put_job_status(job, status);
@@ -297,6 +307,7 @@ impl World {
             }
         }
         self.remove(Resource::Job, &job.at());
+        self.abandon_drafts(job);
         self.command(Command::ForgetJob { uid: job.uid });
     }
 

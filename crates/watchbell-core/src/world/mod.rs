@@ -14,6 +14,7 @@
 
 mod admitted;
 mod adopt;
+mod arrays;
 mod audit;
 mod bootstrap;
 mod claims;
@@ -179,6 +180,11 @@ pub struct World {
     starts: starts::Starts,
     /// What is known of images, as pods name them. Of the node's telling, and told anew after a start.
     images: HashMap<Arc<str>, Arc<ImageFacts>>,
+    /// What this server's life told the node of each array.
+    arrays_told: HashMap<NsName, arrays::Told>,
+    publications: arrays::Publications,
+    /// What the server writes of its own on the next Job that is created, and nobody else may.
+    own_annotations: BTreeMap<&'static str, String>,
     /// How many more objects of ending namespaces this batch deletes.
     deletes_left: usize,
     /// Of the last `settle`, to see the clock step back.
@@ -246,6 +252,9 @@ impl World {
             unsure: HashSet::new(),
             starts: starts::Starts::default(),
             images: HashMap::new(),
+            arrays_told: HashMap::new(),
+            publications: arrays::Publications::default(),
+            own_annotations: BTreeMap::new(),
             deletes_left: 0,
             last_second: i64::MIN,
         }
@@ -316,6 +325,7 @@ impl World {
             Resource::Namespace => self.reconcile_namespace(&key.at.name, now),
             Resource::PersistentVolumeClaim => self.reconcile_claim(&key.at, now),
             Resource::PersistentVolume => self.reconcile_volume(&key.at, now),
+            Resource::DataArray => self.reconcile_array(&key.at, now),
             _ => {}
         }
     }
@@ -345,6 +355,7 @@ impl World {
     pub fn committed(&mut self) {
         self.committed = self.state.clone();
         self.starts.committed();
+        self.publications.committed();
     }
 
     /// The stage was not committed: forget it. Resource versions are not given out a second time.
@@ -352,7 +363,11 @@ impl World {
         let version = self.state.version;
         self.stage = Staging::default();
         self.starts.rollback();
+        self.publications.rollback();
+        // What the node told stays true, whatever became of it.
+        let arrays = std::mem::take(&mut self.state.arrays);
         self.state = self.committed.clone();
+        self.state.arrays = arrays;
         self.state.version = version;
         self.reindex(now);
     }

@@ -35,6 +35,7 @@ impl World {
         let Some(namespace) = self.get(Resource::Namespace, "", name).cloned() else { return };
         if namespace.deletion.is_none() {
             self.furnish_namespace(name, now);
+            self.adopt_stores(name, now);
             return;
         }
         // What can make new objects goes first.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use watchbell_api::array::{ARRAY, ArrayRun};
 use watchbell_api::node::{Assignment, Command, StopCause};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
@@ -229,6 +230,7 @@ fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
                 uid: pod.uid,
                 namespace: pod.namespace.clone(),
                 name: pod.name.clone(),
+                arrays: arrays_of(pod, template.arrays.as_ref(), &annotations),
                 labels,
                 annotations,
                 spec,
@@ -237,25 +239,46 @@ fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
                 index: array.index,
                 attempt: array.attempt,
                 private_tmp: template.mode == Mode::Strict,
-                arrays: None,
                 status,
             }
         }
-        Head::Json(head) => Assignment {
-            uid: pod.uid,
-            namespace: pod.namespace.clone(),
-            name: pod.name.clone(),
-            labels: Arc::new(head.labels.clone()),
-            annotations: annotations(pod),
-            hostname: spec.hostname.as_deref().unwrap_or_else(|| hostname(&pod.name)).into(),
-            spec,
-            job: None,
-            index: None,
-            attempt: 0,
-            private_tmp: mode == Mode::Strict,
-            arrays: None,
-            status,
-        },
+        Head::Json(head) => {
+            let annotations = annotations(pod);
+            Assignment {
+                uid: pod.uid,
+                namespace: pod.namespace.clone(),
+                name: pod.name.clone(),
+                labels: Arc::new(head.labels.clone()),
+                arrays: arrays_of(pod, None, &annotations),
+                annotations,
+                hostname: spec.hostname.as_deref().unwrap_or_else(|| hostname(&pod.name)).into(),
+                spec,
+                job: None,
+                index: None,
+                attempt: 0,
+                private_tmp: mode == Mode::Strict,
+                status,
+            }
+        }
+    })
+}
+
+/// For what a pod uses arrays: its Job's run, or one of its own.
+fn arrays_of(
+    pod: &Stored,
+    job: Option<&Arc<ArrayRun>>,
+    annotations: &BTreeMap<String, String>,
+) -> Option<Arc<ArrayRun>> {
+    annotations.contains_key(ARRAY).then(|| match job {
+        Some(run) => run.clone(),
+        None => Arc::new(ArrayRun {
+            run: pod.uid,
+            job: pod.uid,
+            job_name: pod.name.clone(),
+            completions: 1,
+            user: "".into(),
+            draft_of: None,
+        }),
     })
 }
 

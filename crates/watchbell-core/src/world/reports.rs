@@ -9,7 +9,8 @@ use watchbell_api::types::pod_status::PodStatus;
 use watchbell_api::{Resource, Uid, devices};
 
 use super::World;
-use super::object::{Head, Status, Stored};
+use super::arrays::IndexCommit;
+use super::object::{Head, NsName, Status, Stored};
 use crate::controller::event::{EventKind, PlannedEvent};
 use crate::placement::Pools;
 
@@ -31,10 +32,16 @@ impl World {
             Report::VolumeRemoved { name, error } => self.report_volume(&name, error, now),
             Report::Image { image, facts, users } => self.report_image(&image, &facts, &users, now),
             Report::ImageJudged { uid, judged } => self.report_judged(uid, &judged, now),
-            Report::Array { .. }
-            | Report::ArrayCommitted { .. }
-            | Report::ArraysPublished { .. }
-            | Report::ArrayRolledBack { .. } => {}
+            Report::Array { namespace, name, facts, error } => {
+                self.report_array(&NsName { namespace, name }, facts, error, now);
+            }
+            Report::ArrayCommitted { uid, array, index, attempt, keys, bytes } => {
+                self.report_committed(uid, IndexCommit { array, index, attempt, keys, bytes });
+            }
+            Report::ArraysPublished { job, result } => self.report_published(job, result),
+            Report::ArrayRolledBack { namespace, name, to, result } => {
+                self.report_rolled_back(&NsName { namespace, name }, &to, result, now);
+            }
             Report::Devices { pools } => self.report_devices(pools, now),
             Report::Event { uid, warning, reason, message } => {
                 let Some(pod) = self.pod_of(uid) else { return };

@@ -6,6 +6,7 @@ use watchbell_api::{ApiError, FieldError, Resource};
 
 use super::World;
 use crate::admission::{self, Mode, PriorityClass, pod_security, policies};
+use crate::arrays;
 use crate::controller::cronjob::{CATCH_UP, CatchUp};
 use crate::controller::job::RERUN_INDEXES;
 use crate::cron::{Schedule, time_zone};
@@ -17,6 +18,15 @@ use crate::storage::{CLAIM_PROTECTION, VOLUME_PROTECTION};
 pub(super) enum Change<'a> {
     Create,
     Update { before: &'a Value },
+}
+
+impl Change<'_> {
+    fn is_of_spec(&self, object: &Value) -> bool {
+        match self {
+            Change::Create => true,
+            Change::Update { before } => before.get("spec") != object.get("spec"),
+        }
+    }
 }
 
 impl World {
@@ -45,6 +55,10 @@ impl World {
                 protect(object, VOLUME_PROTECTION);
                 Ok(())
             }
+            (Resource::DataArray, Change::Create) => {
+                protect(object, super::arrays::STORE);
+                Ok(())
+            }
             (Resource::PersistentVolumeClaim, _) => {
                 match change {
                     Change::Create => {
@@ -63,6 +77,7 @@ impl World {
                 let refusal =
                     rules.fill_in(Mode::of(&policy), object).and_then(|()| rules.check(&object["spec"]));
                 refusal.map_err(forbidden)?;
+                self.judge_arrays(resource, namespace, name, object, warnings)?;
                 self.judge_pod(namespace, name, object, warnings)
             }
             (Resource::Pod, Change::Update { before }) => {
@@ -73,6 +88,9 @@ impl World {
                 }
             }
             (Resource::Job | Resource::CronJob, _) => {
+                if change.is_of_spec(object) {
+                    self.judge_arrays(resource, namespace, name, object, warnings)?;
+                }
                 self.judge_template(resource, namespace, name, object, change, warnings)
             }
             (Resource::Namespace, _) => self.judge_labels(name, object, change, warnings),
@@ -96,12 +114,14 @@ fn invalid(field: &str, value: &str, detail: String) -> FieldError {
 }
 
 pub(super) fn errors(resource: Resource, object: &Value) -> Vec<FieldError> {
-    match resource {
+    let mut found = arrays::errors(resource, object);
+    found.extend(match resource {
         Resource::CronJob => cron_job_errors(object),
         Resource::Job => rerun_error(object).into_iter().collect(),
         Resource::ValidatingAdmissionPolicy => policies::expression_errors(object),
         _ => Vec::new(),
-    }
+    });
+    found
 }
 
 /// The indexes of a rerun are some of an Indexed Job's.

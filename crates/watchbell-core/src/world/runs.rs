@@ -10,6 +10,7 @@ use watchbell_api::{ApiError, FieldError, Resource, name};
 use super::World;
 use super::object::Head;
 use super::owners::Ownership;
+use crate::arrays::ARRAY_RUN;
 use crate::controller::cronjob;
 use crate::copies::{self, RerunIndexes, rerun_indexes};
 use crate::request::{Request, Schedule, Subresource, Write, Written};
@@ -47,6 +48,11 @@ impl World {
         let indexes = rerun_indexes(&facts.spec, status, wanted)
             .map_err(|why| ApiError::conflict(request.resource, &job.name, &why.to_string()))?;
         let name = self.job_name(request, job_name, &job.name)?;
+        let (arrays, uid) = (facts.arrays.clone(), job.uid);
+        if let Some(arrays) = arrays.filter(|_| wanted == RerunIndexes::Failed) {
+            // It goes on with the draft; all anew is a run of its own.
+            self.own_annotations.insert(ARRAY_RUN, arrays.run.unwrap_or(uid).to_string());
+        }
         self.make_job(request, copies::again(&job.render(), &name, indexes.as_deref()), now)
     }
 

@@ -9,6 +9,7 @@ use watchbell_api::Resource;
 use super::facts::Facts;
 use super::object::{NsName, Stored};
 use crate::access::{Rbac, RoleRef};
+use crate::arrays::Known;
 
 /// The kinds that rights are made of.
 const RIGHTS: [Resource; 4] =
@@ -20,6 +21,8 @@ pub struct Snapshot {
     pub(crate) version: u64,
     pub(crate) maps: Vec<OrdMap<NsName, Arc<Stored>>>,
     rbac: Rbac,
+    /// What is known of the stores of data arrays. Of the node's telling, and told anew after a start.
+    pub(super) arrays: OrdMap<NsName, Arc<Known>>,
 }
 
 impl Default for Snapshot {
@@ -31,7 +34,12 @@ impl Default for Snapshot {
 
 impl Snapshot {
     pub(crate) fn empty() -> Snapshot {
-        Snapshot { version: 0, maps: Resource::all().map(|_| OrdMap::new()).collect(), rbac: Rbac::default() }
+        Snapshot {
+            version: 0,
+            maps: Resource::all().map(|_| OrdMap::new()).collect(),
+            rbac: Rbac::default(),
+            arrays: OrdMap::new(),
+        }
     }
 
     pub fn resource_version(&self) -> u64 {

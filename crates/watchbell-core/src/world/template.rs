@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use watchbell_api::array::ArrayRun;
 use watchbell_api::types::job::JobSpec;
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::{Resource, Uid, managed_fields};
@@ -17,6 +18,7 @@ use super::shown::rfc3339;
 use super::{CONTROLLER_MANAGER, NODE_NAME};
 use crate::admission::pod_security::{self, LevelVersion};
 use crate::admission::{Cost, Mode};
+use crate::arrays::JobArrays;
 
 /// Label and annotation that carry an index.
 pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -40,6 +42,8 @@ pub struct JobPods {
     /// Which of the Job's fills made them; `None`: the mode alone did.
     pub fill: Option<u16>,
     failures_told: FailuresTold,
+    /// For what its pods use data arrays.
+    pub arrays: Option<Arc<ArrayRun>>,
     labels: Arc<BTreeMap<String, String>>,
     annotations: Arc<BTreeMap<String, String>>,
     shape: Arc<Shape>,
@@ -88,10 +92,13 @@ impl JobPods {
             Some(pod) => shapes.of_effective(&pod["spec"])?,
         };
         let annotations = pod.as_ref().unwrap_or(template)["metadata"].get("annotations");
+        let job_name: Arc<str> = name.into();
+        let arrays = JobArrays::read(job).map(|arrays| Arc::new(arrays.run_of(job_uid, &job_name, spec)));
         Ok(JobPods {
             job_uid,
             job_id,
-            job_name: name.into(),
+            job_name,
+            arrays,
             mode,
             fill: fill.map(|(number, _)| number),
             failures_told: match spec.backoff_limit_per_index {

@@ -1,6 +1,7 @@
 //! The whole world on a bench: a clock that is a number, a journal that is a map, a node that is played by the test.
 
 mod adoption;
+mod arrays;
 mod bounds;
 mod claims;
 mod crons;

@@ -8,6 +8,7 @@ use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource, defaults, patch, validate};
 
 use super::World;
+use super::arrays::{array_changes, keep_own_annotations};
 use super::object::{Head, JsonHead, Stored};
 use super::owners::{Ownership, set_managers};
 use super::policies::{Deeds, status_of_policy};
@@ -62,7 +63,9 @@ impl World {
         if let Some(map) = object.as_object_mut() {
             map.shift_remove("status");
         }
+        keep_own_annotations(resource, &before, &mut object, &request.user.name);
         let mut errors = validate::update(resource, &before, &object);
+        errors.extend(array_changes(resource, &before, &object));
         if errors.is_empty() {
             errors.extend(super::rules::errors(resource, &object));
         }

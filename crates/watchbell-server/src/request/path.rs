@@ -90,7 +90,7 @@ pub(crate) enum Sub {
     Token,
     /// How its containers are started; of a pod that is sent, with POST.
     Sandbox,
-    /// What admission makes of a pod (of one that is sent, with POST); what holds a CronJob.
+    /// What admission makes of a pod (of one that is sent, with POST); what a Job's indexes get of arrays; what holds a CronJob.
     Admission,
     /// Of a CronJob: its Job is made now.
     Trigger,
@@ -98,6 +98,8 @@ pub(crate) enum Sub {
     Suspend,
     /// Of a Job: it runs again, as a new one.
     Rerun,
+    /// Of a data array: its head becomes what an older snapshot was.
+    Rollback,
 }
 
 impl Sub {
@@ -111,7 +113,8 @@ impl Sub {
             | Sub::Sandbox
             | Sub::Admission
             | Sub::Trigger
-            | Sub::Rerun => true,
+            | Sub::Rerun
+            | Sub::Rollback => true,
             Sub::None | Sub::Status | Sub::Log | Sub::Suspend => false,
         }
     }
@@ -130,6 +133,7 @@ impl Sub {
             Sub::Trigger => Subresource::Trigger.as_str(),
             Sub::Suspend => Subresource::Suspend.as_str(),
             Sub::Rerun => Subresource::Rerun.as_str(),
+            Sub::Rollback => Subresource::Rollback.as_str(),
         }
     }
 }
@@ -255,12 +259,13 @@ fn object_path(group: &str, version: &str, rest: &[&str]) -> Result<ObjectPath, 
         [name, "eviction"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Eviction),
         [name, "token"] if resource == Resource::ServiceAccount => (Some((*name).to_owned()), Sub::Token),
         [name, "sandbox"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Sandbox),
-        [name, "admission"] if matches!(resource, Resource::Pod | Resource::CronJob) => {
+        [name, "admission"] if matches!(resource, Resource::Pod | Resource::Job | Resource::CronJob) => {
             (Some((*name).to_owned()), Sub::Admission)
         }
         [name, "attach"] if resource == Resource::Pod => (Some((*name).to_owned()), Sub::Attach),
         [name, "trigger"] if resource == Resource::CronJob => (Some((*name).to_owned()), Sub::Trigger),
         [name, "suspend"] if resource == Resource::CronJob => (Some((*name).to_owned()), Sub::Suspend),
+        [name, "rollback"] if resource == Resource::DataArray => (Some((*name).to_owned()), Sub::Rollback),
         [name, "rerun"] if resource == Resource::Job => (Some((*name).to_owned()), Sub::Rerun),
         [_, sub, ..] => return Err(not_served(resource, sub).unwrap_or_else(no_such_path)),
     };

@@ -1,5 +1,6 @@
 //! `pods/admission`: what admission makes of a pod and why, field by field. GET explains one that is stored; POST one that is
 //! sent, as it would be if it were created, which it is not. `cronjobs/admission`: what policies of images make of a CronJob.
+//! `jobs/admission`: what the indexes of a Job get of the data arrays that it uses.
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub(crate) fn of_stored(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resul
         .ok_or_else(|| ApiError::not_found(path.resource, name))?;
     let told = match path.resource {
         Resource::CronJob => snapshot.explain_cronjob(object),
+        Resource::Job => snapshot.explain_job(object),
         _ => snapshot.explain_pod(object),
     };
     respond::document(StatusCode::OK, answer, &told, call.gzip)

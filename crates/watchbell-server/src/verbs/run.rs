@@ -1,14 +1,16 @@
-//! The bodies of `cronjobs/trigger`, `cronjobs/suspend` and `jobs/rerun`: what an operator may say who may not say what runs.
+//! The bodies of `cronjobs/trigger`, `cronjobs/suspend`, `jobs/rerun` and `dataarrays/rollback`: what an operator may say who may not say what runs.
 //!
 //! | request | body | answer |
 //! |---|---|---|
 //! | `POST …/cronjobs/NAME/trigger` | none, or a `Trigger` | 201, the Job |
 //! | `PATCH …/cronjobs/NAME/suspend` | a merge patch: `{"spec": {"suspend": true}}` | 200, the CronJob |
 //! | `POST …/jobs/NAME/rerun` | none, or a `Rerun` | 201, the new Job |
+//! | `POST …/dataarrays/NAME/rollback` | a `Rollback` | 200, the DataArray; `status.rollback` is there until it is done |
 //!
 //! ```text
 //! {"apiVersion": "watchbell.dev/v1alpha1", "kind": "Trigger", "jobName": "nightly-now"}
 //! {"apiVersion": "watchbell.dev/v1alpha1", "kind": "Rerun", "jobName": "train-again", "indexes": "Failed"}
+//! {"apiVersion": "watchbell.dev/v1alpha1", "kind": "Rollback", "to": "good"}
 //! ```
 //!
 //! `jobName` is the new Job's name; without one the server makes one up. `indexes` is `All` (the default) or `Failed`: those
@@ -23,6 +25,7 @@ pub(crate) const GROUP: &str = "watchbell.dev";
 pub(crate) const VERSION: &str = "v1alpha1";
 pub(crate) const TRIGGER: &str = "Trigger";
 pub(crate) const RERUN: &str = "Rerun";
+pub(crate) const ROLLBACK: &str = "Rollback";
 
 pub(crate) fn trigger(body: Option<&Value>) -> Result<Write, ApiError> {
     let fields = fields(TRIGGER, body, &["jobName"])?;
@@ -41,6 +44,16 @@ pub(crate) fn rerun(body: Option<&Value>) -> Result<Write, ApiError> {
         }
     };
     Ok(Write::Rerun { job_name: text(RERUN, &fields, "jobName")?.to_owned(), indexes })
+}
+
+pub(crate) fn rollback(body: Option<&Value>) -> Result<Write, ApiError> {
+    let fields = fields(ROLLBACK, body, &["to"])?;
+    match text(ROLLBACK, &fields, "to")? {
+        "" => Err(ApiError::bad_request(
+            "a Rollback needs to: the tag of a snapshot, its digest or at least four digits of one",
+        )),
+        to => Ok(Write::Rollback { to: to.to_owned() }),
+    }
 }
 
 pub(crate) fn suspend(kind: PatchKind, body: &Value) -> Result<Write, ApiError> {
@@ -134,6 +147,9 @@ mod tests {
         );
         check(rerun(Some(&json!({"indexes": "1-3"}))), Err("it is All or Failed"));
         check(rerun(Some(&json!({"metadata": {}}))), Err("unknown field \"metadata\""));
+        check(rollback(Some(&json!({"to": "good"}))), Ok("Rollback { to: \"good\" }"));
+        check(rollback(None), Err("a Rollback needs to"));
+        check(rollback(Some(&json!({"to": "good", "force": true}))), Err("unknown field \"force\""));
     }
 
     #[test]

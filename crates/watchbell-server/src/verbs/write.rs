@@ -66,6 +66,10 @@ pub(crate) async fn write(
             let object = optional_object(call, bytes).await?;
             (run::rerun(object.as_ref())?, write_options(&call.query, None)?)
         }
+        Verb::Create if path.sub == Sub::Rollback => {
+            let object = optional_object(call, bytes).await?;
+            (run::rollback(object.as_ref())?, write_options(&call.query, None)?)
+        }
         Verb::Patch if path.sub == Sub::Suspend => {
             let (kind, body) = patch(call, bytes).await?;
             (run::suspend(kind, &body)?, write_options(&call.query, None)?)
@@ -118,6 +122,7 @@ pub(crate) async fn write(
             Sub::Trigger => Subresource::Trigger,
             Sub::Suspend => Subresource::Suspend,
             Sub::Rerun => Subresource::Rerun,
+            Sub::Rollback => Subresource::Rollback,
             Sub::None | Sub::Log | Sub::Token | Sub::Exec | Sub::Attach | Sub::Sandbox | Sub::Admission => {
                 Subresource::None
             }

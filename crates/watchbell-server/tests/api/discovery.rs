@@ -40,6 +40,7 @@ fn groups_and_resources() {
         names,
         [
             "jobs",
+            "jobs/admission",
             "jobs/rerun",
             "jobs/status",
             "cronjobs",

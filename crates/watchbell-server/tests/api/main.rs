@@ -1,6 +1,7 @@
 //! The server as its clients meet it: HTTPS on a loopback port, a real journal, a node that only notes what it is told.
 
 mod apply;
+mod arrays;
 mod authorization;
 mod client;
 mod discovery;

@@ -22,6 +22,7 @@ pub(crate) struct Args {
 enum What {
     #[command(name = "cronjob")]
     CronJob(CronJob),
+    Job(Job),
     Pod(Pod),
     Sandbox(Sandbox),
 }
@@ -30,6 +31,16 @@ enum What {
 /// slot did not start of late
 #[derive(Debug, clap::Args)]
 struct CronJob {
+    name: String,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    scope: Scope,
+}
+
+/// Prints what each index of a Job gets of the data arrays that it uses: the elements along each dimension, and how many chunks
+#[derive(Debug, clap::Args)]
+struct Job {
     name: String,
     #[command(flatten)]
     output: Output,
@@ -77,6 +88,7 @@ impl Args {
     pub(crate) fn scope(&self) -> &Scope {
         match &self.what {
             What::CronJob(cron) => &cron.scope,
+            What::Job(job) => &job.scope,
             What::Pod(pod) => &pod.scope,
             What::Sandbox(sandbox) => &sandbox.scope,
         }
@@ -87,8 +99,73 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
     let client = connect.client()?;
     match &args.what {
         What::CronJob(args) => cronjob(args, &client),
+        What::Job(args) => job(args, &client),
         What::Pod(args) => pod(args, &client),
         What::Sandbox(args) => sandbox(args, &client),
+    }
+}
+
+fn job(args: &Job, client: &Client) -> Result<(), Failure> {
+    let name = target::one_of(std::slice::from_ref(&args.name), Resource::Job)?;
+    let told = client.get(&format!("{}/admission", client::path(Resource::Job, &client.namespace, &name)))?;
+    match args.output.output {
+        None | Some(Format::Wide) => output::raw(job_text(&told).as_bytes()),
+        Some(format) => output::whole(&told, format)?,
+    }
+    match told["arrays"].as_array().into_iter().flatten().any(|array| array["problem"].is_string()) {
+        true => Err(Failure::Found),
+        false => Ok(()),
+    }
+}
+
+fn job_text(told: &Value) -> String {
+    let word = |value: &Value| output::plain(value.as_str().unwrap_or_default());
+    let (of, name) = (word(&told["metadata"]["namespace"]), word(&told["metadata"]["name"]));
+    let arrays = told["arrays"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut text = format!("Job {of}/{name}\n");
+    if arrays.is_empty() {
+        text.push_str("  uses no data array\n");
+    }
+    arrays.iter().for_each(|array| array_text(&mut text, array));
+    text
+}
+
+/// One use of an array: `  0  time [0, 3)  1 chunk`.
+fn array_text(text: &mut String, array: &Value) {
+    let word = |value: &Value| output::plain(value.as_str().unwrap_or_default());
+    let _ = write!(
+        text,
+        "  array {}, mode {}, at {}",
+        word(&array["name"]),
+        word(&array["mode"]),
+        word(&array["mount"])
+    );
+    if let Some(head) = array["head"].as_str() {
+        let _ = write!(text, ", head {}", output::plain(head.get(..12).unwrap_or(head)));
+    }
+    text.push('\n');
+    if array["problem"].is_string() {
+        let _ = writeln!(text, "    no plan: {}", word(&array["problem"]));
+    }
+    let variables: Vec<String> = array["variables"].as_array().into_iter().flatten().map(word).collect();
+    if !variables.is_empty() {
+        let _ = writeln!(text, "    variables: {}", variables.join(", "));
+    }
+    let indices = array["indices"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for index in indices {
+        let elements: Vec<String> = index["elements"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|range| format!("{} [{}, {})", word(&range["dimension"]), range["start"], range["stop"]))
+            .collect();
+        let chunks = if index["chunks"] == 1 { "chunk" } else { "chunks" };
+        let _ =
+            writeln!(text, "    {:>5}  {}  {} {chunks}", index["index"], elements.join(" "), index["chunks"]);
+    }
+    let more = array["completions"].as_u64().unwrap_or(0).saturating_sub(indices.len() as u64);
+    if indices.len() > 1 && more > 0 {
+        let _ = writeln!(text, "    and {more} more");
     }
 }
 
@@ -272,6 +349,7 @@ fn admission_text(told: &Value, all: bool) -> String {
             );
         }
     }
+    list(&told["arrays"]).iter().for_each(|array| array_text(&mut text, array));
     let fields = list(&told["fields"]);
     let is_told = |from: &str| all || !(from.contains("manifest") || from.starts_with("template of"));
     let mut givers: Vec<String> = Vec::new();

@@ -1,5 +1,6 @@
 //! Each file plays Kubernetes' rules against [`bench::Bench`], a Job with a node that does what the test says.
 
+mod arrays;
 mod backoff_limit;
 mod bench;
 mod completion;

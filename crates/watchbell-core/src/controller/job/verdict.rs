@@ -1,12 +1,13 @@
 //! The verdict on a Job: found once, recorded as `FailureTarget` or `SuccessCriteriaMet`, and made final as `Failed` or
 //! `Complete` when its last pod has ended (KEP-3939, KEP-3998).
 
+use watchbell_api::array::{ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ARRAY_GATE_FAILED};
 use watchbell_api::node::StopCause;
 use watchbell_api::types::pod::RestartPolicy;
 
 use super::status::{Condition, ConditionKind, ConditionStatus};
 use super::tracking::Tracking;
-use super::{Pass, Ttl, success_policy, ttl};
+use super::{Pass, Ttl, publication, success_policy, ttl};
 use crate::controller::event::PlannedEvent;
 
 /// Kubernetes' default of `backoffLimit`; with `backoffLimitPerIndex` there is no limit for the Job.
@@ -34,6 +35,9 @@ enum Reason {
     FailedIndexes,
     SuccessPolicy,
     CompletionsReached,
+    ArrayConflict,
+    ArrayCommitFailed,
+    ArrayGateFailed,
     /// Read from a condition that a client wrote.
     Other(Box<str>),
 }
@@ -48,6 +52,9 @@ impl Reason {
             Reason::FailedIndexes => "FailedIndexes",
             Reason::SuccessPolicy => "SuccessPolicy",
             Reason::CompletionsReached => "CompletionsReached",
+            Reason::ArrayConflict => ARRAY_CONFLICT,
+            Reason::ArrayCommitFailed => ARRAY_COMMIT_FAILED,
+            Reason::ArrayGateFailed => ARRAY_GATE_FAILED,
             Reason::Other(text) => text,
         }
     }
@@ -61,6 +68,9 @@ impl Reason {
             Reason::MaxFailedIndexesExceeded => "MaxFailedIndexesExceeded",
             Reason::FailedIndexes => "FailedIndexes",
             Reason::SuccessPolicy | Reason::CompletionsReached => "Completed",
+            Reason::ArrayConflict => ARRAY_CONFLICT,
+            Reason::ArrayCommitFailed => ARRAY_COMMIT_FAILED,
+            Reason::ArrayGateFailed => ARRAY_GATE_FAILED,
             Reason::Other(_) => "Failed",
         }
     }
@@ -74,6 +84,9 @@ impl Reason {
             Reason::FailedIndexes,
             Reason::SuccessPolicy,
             Reason::CompletionsReached,
+            Reason::ArrayConflict,
+            Reason::ArrayCommitFailed,
+            Reason::ArrayGateFailed,
         ];
         known.into_iter().find(|reason| reason.as_str() == text).unwrap_or_else(|| Reason::Other(text.into()))
     }
@@ -82,6 +95,10 @@ impl Reason {
 impl Verdict {
     fn failure(reason: Reason, message: &str) -> Verdict {
         Verdict { outcome: Outcome::Failure, reason, message: message.into() }
+    }
+
+    pub(super) fn not_published(reason: &str, message: &str) -> Verdict {
+        Verdict::failure(Reason::of(reason), message)
     }
 
     fn recorded(outcome: Outcome, condition: &Condition) -> Verdict {
@@ -196,6 +213,16 @@ impl Pass<'_> {
         self.status.set_condition(interim, ConditionStatus::True, reason, message, now);
         if self.status.terminating > 0 {
             return;
+        }
+        if verdict.outcome == Outcome::Success {
+            match self.publication() {
+                publication::Outcome::Wait => return,
+                publication::Outcome::Ends => {}
+                publication::Outcome::Refused { reason, message } => {
+                    let refused = self.refuse_publication(reason, &message);
+                    return self.conclude(&refused);
+                }
+            }
         }
         self.status.set_condition(last, ConditionStatus::True, reason, message, now);
         self.status.tracking = Tracking { synced: true, ..Tracking::default() };

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::publication::PUBLISHED;
 use super::status::{Condition, ConditionKind, ConditionStatus, JobStatus, WriteStatusError};
 use crate::index_set::IndexSet;
 
@@ -20,11 +21,14 @@ impl JobStatus {
             Value::Array(_) => return Err(field.wrong("conditions", &format!("more than {CONDITIONS_MAX}"))),
             _ => return Err(field.wrong("conditions", "not a list")),
         };
-        let conditions = list
+        let mut conditions: Vec<Condition> = list
             .iter()
             .enumerate()
             .map(|(i, object)| condition(&Field { object, path: format!("conditions[{i}].") }))
             .collect::<Result<_, _>>()?;
+        // Whether a run may be published is not for clients to say.
+        conditions.retain(|condition| condition.kind.as_str() != PUBLISHED);
+        conditions.extend(self.conditions.iter().filter(|c| c.kind.as_str() == PUBLISHED).cloned());
         Ok(JobStatus {
             start_time: field.time("startTime")?,
             completion_time: field.time("completionTime")?,

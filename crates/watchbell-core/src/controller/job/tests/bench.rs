@@ -12,7 +12,8 @@ use watchbell_api::types::pod_status::{
 };
 
 use crate::controller::job::{
-    ActivePod, Departure, EndedPod, JobPlan, JobStatus, JobView, NewPod, reconcile,
+    ActivePod, ArraysView, Departure, EndedPod, JobPlan, JobStatus, JobView, NewPod, PublicationStep,
+    reconcile,
 };
 use crate::index_set::IndexSet;
 
@@ -52,6 +53,9 @@ pub(super) struct Bench {
     pub events: Vec<String>,
     pub wake_at: Option<i64>,
     pub gone: bool,
+    pub(super) arrays: Option<ArraysView>,
+    /// Steps of the publication that passes asked for, in order.
+    pub(super) steps: Vec<PublicationStep>,
 }
 
 pub(super) fn key(index: Option<u32>, attempt: u32) -> (u32, u32) {
@@ -85,6 +89,8 @@ impl Bench {
             events: Vec::new(),
             wake_at: None,
             gone: false,
+            arrays: None,
+            steps: Vec::new(),
         }
     }
 
@@ -124,6 +130,7 @@ impl Bench {
                     status: &self.status,
                     active: &self.active,
                     ended: &ended,
+                    arrays: self.arrays.clone(),
                 },
                 self.now,
             )
@@ -167,6 +174,7 @@ impl Bench {
             self.active.insert(key(pod.index, pod.attempt), pod_of);
             self.created.push(pod);
         }
+        self.steps.extend(plan.publication);
         for event in &plan.events {
             self.events.push(format!("{:?} {} {}", event.kind, event.reason, event.message));
         }

@@ -1,0 +1,130 @@
+//! What is known of one array, and the plans that follow.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use watchbell_api::array::ArrayFacts;
+use watchbell_zarr::{Hierarchy, Plan, PlanError, Use, grow, plan};
+
+/// An array's facts, with its hierarchy read once.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub facts: Arc<ArrayFacts>,
+    /// None: there is no snapshot, or its documents are too many to be told.
+    hierarchy: Option<Result<Arc<Hierarchy>, Box<str>>>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotPlanned {
+    #[error("the array has no snapshot yet: import one with `watchbell array import`")]
+    NoSnapshot,
+    /// The node alone can say.
+    #[error("its documents are too large to be looked at before the run begins")]
+    TooLarge,
+    /// It never will with these words and this snapshot.
+    #[error("{0}")]
+    Illegal(String),
+}
+
+/// Indices that an explanation lists; of more it says how many there are.
+const SHOWN_MAX: u32 = 1_000;
+
+impl Known {
+    pub fn new(facts: Arc<ArrayFacts>) -> Known {
+        let hierarchy = facts.documents.as_ref().filter(|_| facts.head.is_some()).map(|documents| {
+            let documents = documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice()));
+            Hierarchy::read(documents).map(Arc::new).map_err(|error| error.to_string().into())
+        });
+        Known { facts, hierarchy }
+    }
+
+    /// The plan of a use; `None` where nothing is divided.
+    ///
+    /// # Errors
+    /// See [`NotPlanned`].
+    pub fn plan(&self, one: &Use, completions: u32) -> Result<Option<Plan>, NotPlanned> {
+        self.divide(one, completions)?
+            .map_or(Ok(None), |made| made.map(Some).map_err(|error| NotPlanned::Illegal(error.to_string())))
+    }
+
+    /// How many indices a use makes; `None` where nothing is divided.
+    ///
+    /// # Errors
+    /// See [`NotPlanned`].
+    pub fn indices(&self, one: &Use) -> Result<Option<u32>, NotPlanned> {
+        // Nothing is divided among no index: the refusal says among how many it would be.
+        match self.divide(one, 0)? {
+            None => Ok(None),
+            Some(Ok(plan)) => Ok(Some(plan.completions)),
+            Some(Err(PlanError::Completions { planned, .. })) => {
+                u32::try_from(planned).ok().filter(|n| *n <= i32::MAX as u32).map(Some).ok_or_else(|| {
+                    NotPlanned::Illegal(format!(
+                        "the split makes {planned} indices: more than a Job can have"
+                    ))
+                })
+            }
+            Some(Err(error)) => Err(NotPlanned::Illegal(error.to_string())),
+        }
+    }
+
+    fn divide(&self, one: &Use, completions: u32) -> Result<Option<Result<Plan, PlanError>>, NotPlanned> {
+        if self.facts.head.is_none() {
+            return Err(NotPlanned::NoSnapshot);
+        }
+        let Some(split) = &one.split else { return Ok(None) };
+        let illegal = |error: String| NotPlanned::Illegal(error);
+        let hierarchy = match &self.hierarchy {
+            None => return Err(NotPlanned::TooLarge),
+            Some(Err(error)) => return Err(illegal(error.to_string())),
+            Some(Ok(hierarchy)) => hierarchy,
+        };
+        Ok(Some(match (&one.extend, &self.facts.documents) {
+            (Some(extend), Some(documents)) => {
+                let (grown, growth) = grow(documents, extend).map_err(|error| illegal(error.to_string()))?;
+                plan(&grown, split, &one.variables, Some(&growth), completions)
+            }
+            _ => plan(hierarchy, split, &one.variables, None, completions),
+        }))
+    }
+
+    /// A use with what each index gets, for people. `only`: that index alone.
+    pub fn explain(known: Option<&Known>, one: &Use, completions: u32, only: Option<u32>) -> Value {
+        let mut told = json!({
+            "name": one.name, "mount": one.mount,
+            "mode": if one.mode == watchbell_zarr::Mode::Read { "read" } else { "write" },
+        });
+        let Some(known) = known else {
+            told["problem"] =
+                "nothing is known of the array: there is none, or its store was not looked at yet".into();
+            return told;
+        };
+        if let Some(head) = &known.facts.head {
+            told["head"] = (**head).into();
+        }
+        let plan = match known.plan(one, completions) {
+            Ok(None) => return told,
+            Ok(Some(plan)) => plan,
+            Err(why) => {
+                told["problem"] = why.to_string().into();
+                return told;
+            }
+        };
+        told["variables"] = plan.variables().map(|path| Value::from(path.to_string())).collect();
+        let indices: Vec<u32> = match only {
+            Some(index) => vec![index],
+            None => (0..plan.completions.min(SHOWN_MAX)).collect(),
+        };
+        let of = |index: u32| {
+            let elements: Vec<Value> = plan
+                .elements(index)
+                .into_iter()
+                .map(|range| json!({"dimension": range.dimension, "start": range.start, "stop": range.stop}))
+                .collect();
+            json!({"index": index, "elements": elements, "chunks": plan.count(index)})
+        };
+        told["indices"] = indices.into_iter().map(of).collect();
+        told["completions"] = plan.completions.into();
+        told
+    }
+}

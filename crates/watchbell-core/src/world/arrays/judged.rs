@@ -1,0 +1,261 @@
+//! What objects say of arrays: judged when they come, and again before pods are made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use watchbell_api::array::{ARRAY, ARRAY_COMPLETIONS, ARRAY_GATE};
+use watchbell_api::error::FieldErrorClass;
+use watchbell_api::{ApiError, FieldError, Resource};
+use watchbell_zarr::Use;
+
+use crate::arrays::{
+    ARRAY_DRAFT, ARRAY_RUN, ARRAY_USER, JobArrays, NotPlanned, OWN_ANNOTATIONS, Uses, is_auto,
+    service_account,
+};
+use crate::world::World;
+use crate::world::object::Stored;
+use crate::world::podsecurity::pod_of;
+
+/// Writes what the server alone says of an object: nothing of it comes from a client.
+pub(in crate::world) fn annotate_own(
+    resource: Resource,
+    object: &mut Value,
+    own: BTreeMap<&'static str, String>,
+    user: &str,
+) {
+    if !matches!(resource, Resource::Job | Resource::CronJob) {
+        return;
+    }
+    if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
+        OWN_ANNOTATIONS.iter().for_each(|key| drop(annotations.shift_remove(*key)));
+    }
+    if array_annotation(resource, object).is_none() {
+        return;
+    }
+    let user = own.get(ARRAY_USER).map_or(user, String::as_str).to_owned();
+    let annotations = &mut object["metadata"]["annotations"];
+    if !annotations.is_object() {
+        *annotations = json!({});
+    }
+    for (key, value) in own {
+        annotations[key] = value.into();
+    }
+    annotations[ARRAY_USER] = user.into();
+}
+
+/// The same when an object changes. Who changes what a CronJob runs answers for it from then on.
+pub(in crate::world) fn keep_own_annotations(
+    resource: Resource,
+    before: &Value,
+    object: &mut Value,
+    user: &str,
+) {
+    if !matches!(resource, Resource::Job | Resource::CronJob) {
+        return;
+    }
+    let mut own: BTreeMap<&'static str, String> = BTreeMap::new();
+    for key in OWN_ANNOTATIONS {
+        if let Some(value) = before["metadata"]["annotations"][key].as_str() {
+            own.insert(key, value.to_owned());
+        }
+    }
+    if resource == Resource::CronJob && before["spec"]["jobTemplate"] != object["spec"]["jobTemplate"] {
+        own.remove(ARRAY_USER);
+    }
+    annotate_own(resource, object, own, user);
+}
+
+/// What of arrays may not change once a Job or a pod is there: its plan, its draft and its rights follow from it.
+pub(in crate::world) fn array_changes(resource: Resource, before: &Value, object: &Value) -> Vec<FieldError> {
+    let Some((steps, prefix)) = pod_of(resource).filter(|_| resource != Resource::CronJob) else {
+        return Vec::new();
+    };
+    let template = |object: &Value| {
+        let template = steps.iter().fold(object, |value, step| &value[*step]);
+        template["metadata"]["annotations"][ARRAY].clone()
+    };
+    let own = |object: &Value, key: &str| object["metadata"]["annotations"][key].clone();
+    let mut errors = Vec::new();
+    let mut refuse = |field: String, detail: &str| {
+        errors.push(FieldError::new(FieldErrorClass::Forbidden, field, "", detail.to_owned()));
+    };
+    if template(before) != template(object) {
+        refuse(format!("{prefix}metadata.annotations[{ARRAY}]"), "may not change once the object is there");
+    }
+    if resource != Resource::Job || template(before).is_null() {
+        return errors;
+    }
+    for key in [ARRAY_GATE, ARRAY_COMPLETIONS] {
+        if own(before, key) != own(object, key) {
+            refuse(format!("metadata.annotations[{key}]"), "may not change once the Job is there");
+        }
+    }
+    if before["spec"]["completions"] != object["spec"]["completions"] {
+        refuse(
+            "spec.completions".to_owned(),
+            "the chunks of the Job's arrays are divided among its completions: they may not change",
+        );
+    }
+    errors
+}
+
+/// The annotation of an object's pods.
+fn array_annotation(resource: Resource, object: &Value) -> Option<&str> {
+    let (steps, _) = pod_of(resource)?;
+    steps.iter().fold(object, |value, step| &value[*step])["metadata"]["annotations"][ARRAY].as_str()
+}
+
+impl World {
+    /// Sets the completions of a new Job that follow the plan.
+    pub(in crate::world) fn follow_plan(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        object: &mut Value,
+    ) -> Result<(), ApiError> {
+        if resource != Resource::Job || !is_auto(object) {
+            return Ok(());
+        }
+        // What is wrong with it is said with all else that is.
+        let Some(Ok(uses)) = Uses::of(&object["spec"]["template"]["metadata"]["annotations"]) else {
+            return Ok(());
+        };
+        for one in uses.list.iter().filter(|one| one.split.is_some()) {
+            let refuse = |why: &str| {
+                let detail = format!("array {:?}: {why}", one.name);
+                let field = format!("metadata.annotations[{ARRAY_COMPLETIONS}]");
+                let error = FieldError::new(FieldErrorClass::Invalid, field, "\"auto\"", detail);
+                ApiError::invalid(resource, name, &[error])
+            };
+            let Some(known) = self.state.array(namespace, &one.name) else {
+                return Err(refuse("nothing is known of it, so there is no plan to follow"));
+            };
+            let indices = known.indices(one).map_err(|why| refuse(&why.to_string()))?;
+            if let Some(indices) = indices {
+                object["spec"]["completions"] = indices.into();
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges what an object that is to be stored says of arrays by what is known of them and who may use them. Only a plan
+    /// that no run could ever follow refuses a Job; the rest is warned of, and keeps its pods waiting.
+    pub(in crate::world) fn judge_arrays(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        object: &Value,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), ApiError> {
+        let Some((steps, prefix)) = pod_of(resource) else { return Ok(()) };
+        let template = steps.iter().fold(object, |value, step| &value[*step]);
+        let Some(Ok(uses)) = Uses::of(&template["metadata"]["annotations"]) else { return Ok(()) };
+        let field = format!("{prefix}metadata.annotations[{ARRAY}]");
+        let job = match resource {
+            Resource::CronJob => &object["spec"]["jobTemplate"],
+            _ => object,
+        };
+        let completions =
+            job["spec"]["completions"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+        // The draft that it goes on with, or looks at, has its own base.
+        let has_base = own(object, ARRAY_RUN).or(own(object, ARRAY_DRAFT)).is_some();
+        for one in &uses.list {
+            let known = self.state.array(namespace, &one.name);
+            let why = match known {
+                None => {
+                    Some(format!("dataarray {:?} is not there, or its store was not looked at yet", one.name))
+                }
+                Some(_) if has_base => None,
+                Some(known) if resource == Resource::CronJob && is_auto(job) => {
+                    match known.indices(one).map(drop) {
+                        Err(NotPlanned::Illegal(why)) => {
+                            return Err(illegal(resource, name, &field, one, &why));
+                        }
+                        other => other.err().map(|why| format!("dataarray {:?}: {why}", one.name)),
+                    }
+                }
+                Some(known) => match known.plan(one, completions).map(drop) {
+                    Err(NotPlanned::Illegal(why)) => return Err(illegal(resource, name, &field, one, &why)),
+                    // The node looks at it when the run begins.
+                    Ok(()) | Err(NotPlanned::TooLarge) => None,
+                    Err(why @ NotPlanned::NoSnapshot) => Some(format!("dataarray {:?}: {why}", one.name)),
+                },
+            };
+            let right = self.state.array_right(namespace, service_account(&template["spec"]), one).err();
+            for why in why.into_iter().chain(right) {
+                if resource == Resource::Pod {
+                    return Err(ApiError::forbidden(resource, name, &format!("{field}: {why}")));
+                }
+                warnings.push(format!("{field}: no pod of it starts: {why}"));
+            }
+        }
+        if let Some(gate) = job["metadata"]["annotations"][ARRAY_GATE].as_str()
+            && self.get(Resource::CronJob, namespace, gate).is_none()
+        {
+            warnings.push(format!(
+                "{}metadata.annotations[{ARRAY_GATE}]: nothing is published before there is a CronJob {gate:?}",
+                if resource == Resource::CronJob { "spec.jobTemplate." } else { "" }
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether pods of the Job may be made now.
+    pub(in crate::world) fn admit_arrays(&mut self, job: &Arc<Stored>, now: Timestamp) -> Result<(), String> {
+        let Some(facts) = job.facts().job() else { return Ok(()) };
+        let Some(arrays) = &facts.arrays else { return Ok(()) };
+        let refused = self.arrays_refusal(&job.namespace, arrays, facts.spec.completions.unwrap_or(1));
+        let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(()) };
+        if runtime.arrays_refused != refused {
+            runtime.arrays_refused.clone_from(&refused);
+            if let Some(why) = &refused {
+                self.audit_run(
+                    job,
+                    "array-refused",
+                    json!({"uid": job.uid.to_string(), "at": "start", "message": why}),
+                    now,
+                );
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn arrays_refusal(&self, namespace: &str, arrays: &JobArrays, completions: u32) -> Option<String> {
+        let has_base = arrays.run.is_some() || arrays.draft_of.is_some();
+        arrays.uses.list.iter().find_map(|one| {
+            if let Err(why) = self.state.array_right(namespace, &arrays.service_account, one) {
+                return Some(why);
+            }
+            let object = self.get(Resource::DataArray, namespace, &one.name);
+            if object.is_some_and(|object| object.deletion.is_some()) {
+                return Some(format!("dataarray {:?} is being deleted", one.name));
+            }
+            let Some(known) = self.state.array(namespace, &one.name) else {
+                return Some(format!(
+                    "dataarray {:?} is not there, or its store was not looked at yet",
+                    one.name
+                ));
+            };
+            match known.plan(one, completions).map(drop) {
+                Ok(()) | Err(NotPlanned::TooLarge) => None,
+                Err(NotPlanned::Illegal(_)) if has_base => None,
+                Err(why) => Some(format!("dataarray {:?}: {why}", one.name)),
+            }
+        })
+    }
+}
+
+fn own<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object["metadata"]["annotations"][key].as_str()
+}
+
+fn illegal(resource: Resource, name: &str, field: &str, one: &Use, why: &str) -> ApiError {
+    let detail = format!("array {:?}: {why}", one.name);
+    let error = FieldError::new(FieldErrorClass::Invalid, field.to_owned(), "", detail);
+    ApiError::invalid(resource, name, &[error])
+}

@@ -1,0 +1,403 @@
+//! DataArrays and their stores: made, shown, rolled back and removed.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use watchbell_api::array::{ARRAY_COMMIT_FAILED, ArrayFacts, DataArraySpec, RolledBack};
+use watchbell_api::node::Command;
+use watchbell_api::{ApiError, Resource};
+
+use super::{AGAIN_SECONDS, STORE, cut, short};
+use crate::arrays::Known;
+use crate::controller::event::PlannedEvent;
+use crate::request::{DryRun, Outcome, Request, Written};
+use crate::world::World;
+use crate::world::object::{Key, NsName, Status, Stored};
+use crate::world::shown::rfc3339;
+
+/// The reasons of events.
+const CHANGED: &str = "ArrayChanged";
+const STORE_FAILED: &str = "ArrayStoreFailed";
+const ROLLED_BACK: &str = "ArrayRolledBack";
+const ROLLBACK_FAILED: &str = "ArrayRollbackFailed";
+
+const NODES_SHOWN_MAX: usize = 100;
+const NODE_BYTES_MAX: usize = 512;
+const TAGS_SHOWN_MAX: usize = 100;
+/// Of the name of a snapshot: a digest is the longest.
+const SNAPSHOT_BYTES_MAX: usize = 128;
+
+/// How far the end of a store is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Removal {
+    #[default]
+    NotAsked,
+    Asked,
+    /// The node could not; it is asked again then, in Unix seconds.
+    Again(i64),
+}
+
+/// What the node was told of one array.
+#[derive(Debug, Default)]
+pub(in crate::world) struct Told {
+    spec: Option<Arc<DataArraySpec>>,
+    removal: Removal,
+    rollback: bool,
+    /// Its drafts were looked through for those that nobody goes on with.
+    drafts: bool,
+}
+
+impl World {
+    pub(in crate::world) fn index_array(&mut self, object: &Stored, is_gone: bool) {
+        if is_gone {
+            self.clear_timer(&object.key());
+            self.arrays_told.remove(&object.at());
+        } else {
+            self.mark(object.key());
+        }
+    }
+
+    /// A Job began, ended or went: an array that waits for that to be removed is looked at again, and so is the Job that a
+    /// gate is for.
+    pub(in crate::world) fn mark_arrays_of(&mut self, job: &Stored) {
+        let Some(arrays) = job.facts().job().and_then(|facts| facts.arrays.clone()) else {
+            return self.mark_gated(job);
+        };
+        for one in &arrays.uses.list {
+            let key = Key::new(Resource::DataArray, &job.namespace, &one.name);
+            if self.get_at(Resource::DataArray, &key.at).is_some_and(|array| array.deletion.is_some()) {
+                self.mark(key);
+            }
+        }
+        self.mark_gated(job);
+    }
+
+    fn mark_gated(&mut self, gate: &Stored) {
+        for owner in gate.owners() {
+            if let Some(runtime) = self.jobs.get(&owner.uid) {
+                let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+                self.mark(key);
+            }
+        }
+    }
+
+    pub(in crate::world) fn reconcile_array(&mut self, at: &NsName, now: Timestamp) {
+        let Some(object) = self.get_at(Resource::DataArray, at).cloned() else { return };
+        let (namespace, name) = (at.namespace.clone(), at.name.clone());
+        let told = self.arrays_told.entry(at.clone()).or_default();
+        if object.deletion.is_some() {
+            let is_due = match told.removal {
+                Removal::NotAsked => true,
+                Removal::Asked => false,
+                Removal::Again(at) => at <= now.as_second(),
+            };
+            if is_due && object.finalizers().iter().any(|f| f == STORE) && !self.is_array_used(at) {
+                self.arrays_told.entry(at.clone()).or_default().removal = Removal::Asked;
+                self.command(Command::RemoveArray { namespace, name });
+            }
+            return;
+        }
+        let Some(spec) = object.facts().data_array() else { return };
+        if told.spec.as_ref() != Some(spec) {
+            told.spec = Some(spec.clone());
+            self.command(Command::KeepArray { namespace, name, spec: spec.clone() });
+        }
+        self.tell_rollback(&object);
+        self.clear_timer(&object.key());
+    }
+
+    fn tell_rollback(&mut self, object: &Stored) {
+        let Status::Json(status) = &object.status else { return };
+        let (Some(to), Some(user)) = (status["rollback"]["to"].as_str(), status["rollback"]["user"].as_str())
+        else {
+            return;
+        };
+        let told = self.arrays_told.entry(object.at()).or_default();
+        if !told.rollback {
+            told.rollback = true;
+            let (namespace, name) = (object.namespace.clone(), object.name.clone());
+            self.command(Command::RollbackArray { namespace, name, to: to.into(), user: user.into() });
+        }
+    }
+
+    /// Whether a Job that has not ended uses the array.
+    fn is_array_used(&self, at: &NsName) -> bool {
+        self.state.list(Resource::Job, Some(&at.namespace), None).any(|job| {
+            let arrays = job.facts().job().and_then(|facts| facts.arrays.as_ref());
+            arrays.is_some_and(|arrays| arrays.uses.list.iter().any(|one| *one.name == *at.name))
+                && job.job_status().is_none_or(|status| status.is_finished().is_none())
+        })
+    }
+
+    /// The node tells what is in a store.
+    pub(in crate::world) fn report_array(
+        &mut self,
+        at: &NsName,
+        facts: Option<Arc<ArrayFacts>>,
+        error: Option<String>,
+        now: Timestamp,
+    ) {
+        let before = self.state.arrays.get(at).map(|known| known.facts.clone());
+        match (&facts, &error) {
+            (Some(facts), _) if before.as_ref() != Some(facts) => {
+                self.state.arrays.insert(at.clone(), Arc::new(Known::new(facts.clone())));
+            }
+            (None, None) => drop(self.state.arrays.remove(at)),
+            _ => {}
+        }
+        // Whoever waits for it looks again.
+        self.freed.insert(at.namespace.clone());
+        if let Some(facts) = &facts {
+            self.abandon_orphans(at, facts);
+        }
+        let Some(object) = self.array_object(at, facts.as_deref(), now) else { return };
+        if let (None, None) = (&facts, &error) {
+            if object.deletion.is_some() {
+                self.drop_finalizer(&object, STORE);
+                return;
+            }
+            // Somebody took the store away: the object asks for one.
+            self.arrays_told.remove(at);
+            self.mark(object.key());
+        }
+        if let (Some(why), true) = (&error, object.deletion.is_some()) {
+            let again = now.as_second() + AGAIN_SECONDS;
+            self.arrays_told.entry(at.clone()).or_default().removal = Removal::Again(again);
+            self.set_timer(&object.key(), Some(again));
+            self.emit(&object, &PlannedEvent::warning(STORE_FAILED, cut(why).to_owned()), now);
+        }
+        self.put_array_status(&object, facts.as_deref(), error.as_deref(), now);
+        if let Some(facts) = facts {
+            self.note_head(&object, before.as_deref(), &facts, now);
+        }
+    }
+
+    /// The object of a store; one that has none gets it, where there is its namespace.
+    fn array_object(
+        &mut self,
+        at: &NsName,
+        facts: Option<&ArrayFacts>,
+        now: Timestamp,
+    ) -> Option<Arc<Stored>> {
+        if let Some(object) = self.get_at(Resource::DataArray, at) {
+            return Some(object.clone());
+        }
+        let facts = facts?;
+        let namespace = self.get(Resource::Namespace, "", &at.namespace)?;
+        if namespace.deletion.is_some() {
+            return None;
+        }
+        let mut object = json!({
+            "apiVersion": "watchbell.dev/v1alpha1", "kind": "DataArray",
+            "metadata": {"name": &*at.name, "namespace": &*at.namespace}, "spec": {},
+        });
+        if let Some(quota) = facts.quota_bytes {
+            object["spec"]["quota"] = quota.to_string().into();
+        }
+        match self.create_own(Resource::DataArray, &at.namespace, object, now) {
+            Ok(made) => {
+                self.audit_run(&made, "array-found", json!({"uid": made.uid.to_string()}), now);
+                Some(made)
+            }
+            // A name that no object can have: the store is there for the command line alone.
+            Err(_) => None,
+        }
+    }
+
+    /// The first time that the node tells of a store: drafts of runs that no Job goes on with are what a crash left.
+    fn abandon_orphans(&mut self, at: &NsName, facts: &ArrayFacts) {
+        let told = self.arrays_told.entry(at.clone()).or_default();
+        if std::mem::replace(&mut told.drafts, true) || facts.drafts.is_empty() {
+            return;
+        }
+        let kept = self.runs_with_jobs(&at.namespace);
+        for run in facts.drafts.iter().filter(|run| !kept.contains(run)) {
+            self.command(Command::AbandonDrafts { namespace: at.namespace.clone(), run: *run });
+        }
+    }
+
+    /// A namespace is there: stores in it that were told of before get their objects.
+    pub(in crate::world) fn adopt_stores(&mut self, namespace: &str, now: Timestamp) {
+        let known: Vec<(NsName, Arc<ArrayFacts>)> = self
+            .state
+            .arrays
+            .iter()
+            .filter(|(at, _)| *at.namespace == *namespace)
+            .filter(|(at, _)| self.get_at(Resource::DataArray, at).is_none())
+            .map(|(at, known)| (at.clone(), known.facts.clone()))
+            .collect();
+        for (at, facts) in known {
+            self.report_array(&at, Some(facts), None, now);
+        }
+    }
+
+    fn put_array_status(
+        &mut self,
+        object: &Stored,
+        facts: Option<&ArrayFacts>,
+        error: Option<&str>,
+        now: Timestamp,
+    ) {
+        let Some(current) = self.get_at(Resource::DataArray, &object.at()).cloned() else { return };
+        let before = match &current.status {
+            Status::Json(status) => (**status).clone(),
+            _ => json!({}),
+        };
+        let mut next = match facts {
+            Some(facts) => status_of(facts),
+            None if error.is_none() => json!({}),
+            None => before.clone(),
+        };
+        if let Some(rollback) = before.get("rollback") {
+            next["rollback"] = rollback.clone();
+        }
+        let (status, reason, message) = match (facts, error) {
+            (_, Some(why)) => ("False", "StoreFailed", cut(why)),
+            (Some(_), None) => ("True", "StoreReady", ""),
+            (None, None) => ("False", "NoStore", "there is no store"),
+        };
+        let old = &before["conditions"][0];
+        let since = match old["status"] == status {
+            true => old["lastTransitionTime"].clone(),
+            false => rfc3339(now.as_second()).into(),
+        };
+        next["conditions"] = json!([{
+            "type": "Ready", "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
+        }]);
+        if next != before {
+            self.put(Stored { status: Status::Json(Arc::new(next)), ..(*current).clone() });
+        }
+    }
+
+    /// The head moved, by whatever hand.
+    fn note_head(
+        &mut self,
+        object: &Stored,
+        before: Option<&ArrayFacts>,
+        facts: &ArrayFacts,
+        now: Timestamp,
+    ) {
+        let Some(before) = before.filter(|before| before.head != facts.head) else { return };
+        let by = facts.published_by.as_ref().map(|(name, uid)| json!({"job": &**name, "uid": uid}));
+        let details = json!({
+            "uid": object.uid.to_string(), "before": before.head.as_deref(), "after": facts.head.as_deref(), "by": by,
+        });
+        self.audit_run(object, "array-changed", details, now);
+        let message = match &facts.head {
+            Some(head) => format!("The head is snapshot {}", short(head)),
+            None => "There is no snapshot any more".to_owned(),
+        };
+        self.emit(object, &PlannedEvent::normal(CHANGED, message), now);
+    }
+
+    // --- rollback ---------------------------------------------------------------------------------------------------
+
+    /// Notes that the head shall be what an older snapshot was. The node does it once that is durable.
+    pub(in crate::world) fn rollback_array(
+        &mut self,
+        request: &Request,
+        to: &str,
+        now: Timestamp,
+    ) -> Result<Written, ApiError> {
+        let object = self.find(request)?;
+        if object.deletion.is_some() {
+            return Err(ApiError::conflict(request.resource, &object.name, "it is being deleted"));
+        }
+        let is_fine = (1..=SNAPSHOT_BYTES_MAX).contains(&to.len())
+            && to.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if !is_fine {
+            return Err(ApiError::bad_request(
+                "to of the Rollback must be a tag, a snapshot's digest or at least four digits of one",
+            ));
+        }
+        let mut status = match &object.status {
+            Status::Json(status) => (**status).clone(),
+            _ => json!({}),
+        };
+        if status.get("rollback").is_some() {
+            let why = "another rollback is under way; look at status.rollback and try again";
+            return Err(ApiError::conflict(request.resource, &object.name, why));
+        }
+        status["rollback"] =
+            json!({"to": to, "user": request.user.name, "requestedAt": rfc3339(now.as_second())});
+        let next = Stored { status: Status::Json(Arc::new(status)), ..(*object).clone() };
+        if request.options.dry_run == DryRun::All {
+            return Ok(Written { object: next.render(), outcome: Outcome::Done, warnings: Vec::new() });
+        }
+        let stored = self.put(next);
+        Ok(Written { object: stored.render(), outcome: Outcome::Done, warnings: Vec::new() })
+    }
+
+    pub(in crate::world) fn report_rolled_back(
+        &mut self,
+        at: &NsName,
+        to: &str,
+        result: Result<RolledBack, String>,
+        now: Timestamp,
+    ) {
+        if let Some(told) = self.arrays_told.get_mut(at) {
+            told.rollback = false;
+        }
+        let Some(object) = self.get_at(Resource::DataArray, at).cloned() else { return };
+        let Status::Json(status) = &object.status else { return };
+        if status["rollback"]["to"] != *to {
+            return;
+        }
+        let user = status["rollback"]["user"].clone();
+        let mut next = (**status).clone();
+        if let Some(fields) = next.as_object_mut() {
+            fields.shift_remove("rollback");
+        }
+        let object = self.put(Stored { status: Status::Json(Arc::new(next)), ..(*object).clone() });
+        match result {
+            Ok(RolledBack { before, after }) => {
+                let details = json!({
+                    "uid": object.uid.to_string(), "to": to, "before": &*before, "after": &*after, "user": user,
+                });
+                self.audit_run(&object, "array-rolled-back", details, now);
+                let message = format!("The head is what {to} was, as {}", short(&after));
+                self.emit(&object, &PlannedEvent::normal(ROLLED_BACK, message), now);
+            }
+            Err(why) => {
+                let why = cut(&why);
+                let details = json!({
+                    "uid": object.uid.to_string(), "at": "rollback", "to": to, "message": why, "user": user,
+                    "reason": ARRAY_COMMIT_FAILED,
+                });
+                self.audit_run(&object, "array-refused", details, now);
+                let message = format!("Rollback to {to}: {why}");
+                self.emit(&object, &PlannedEvent::warning(ROLLBACK_FAILED, message), now);
+            }
+        }
+    }
+}
+
+fn status_of(facts: &ArrayFacts) -> Value {
+    let mut status = Map::new();
+    let mut put = |field: &str, value: Value| status.insert(field.to_owned(), value);
+    put("snapshots", facts.snapshots.into());
+    if let Some(head) = &facts.head {
+        put("format", (*facts.format).into());
+        put("head", (**head).into());
+        put("bytes", facts.bytes.into());
+        put("keys", facts.keys.into());
+        if let Some(at) = facts.head_at {
+            put("headTime", rfc3339(at).into());
+        }
+        let nodes = facts.nodes.iter().take(NODES_SHOWN_MAX);
+        put("nodes", nodes.map(|line| &line[..line.floor_char_boundary(NODE_BYTES_MAX)]).collect());
+        if let Some((job, uid)) = &facts.published_by {
+            let mut by = json!({"job": &**job});
+            if let Some(uid) = uid {
+                by["uid"] = uid.to_string().into();
+            }
+            put("publishedBy", by);
+        }
+    }
+    if !facts.tags.is_empty() {
+        let tags = facts.tags.iter().take(TAGS_SHOWN_MAX);
+        put("tags", tags.map(|(tag, digest)| (tag.to_string(), Value::from(&**digest))).collect());
+    }
+    Value::Object(status)
+}
