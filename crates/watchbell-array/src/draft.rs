@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::manifest::{Entry, Manifest, Run};
 use crate::meter::Meter;
 use crate::object::{self, Objects};
+use crate::pack;
 use crate::parallel::in_parallel;
 use crate::snapshot::hex;
 use crate::store::{Array, hold, names, read_bounded, valid_name};
@@ -299,15 +300,29 @@ impl Draft {
         let objects = Objects { array: &self.array, staging: Some(&staging) };
         // What is found to be there is not swept before the index counts on it.
         let _kept = self.array.lock_shared()?;
+        objects.refresh()?;
         let first = self.numbers.fetch_add(files.len() as u64, Ordering::Relaxed);
+        let pack =
+            object::begin_pack(&self.array.disk, &staging, files.iter().map(|(_, size)| *size), first)?;
         let copy = |at: usize| {
             let (key, size) = &files[at];
             let mut file = walk::open_file(upper, key.as_bytes(), &shown, *size)?;
-            object::copy(&self.array.disk, objects, &staging, &mut file, *size, key, first + at as u64)
+            object::copy(
+                &self.array.disk,
+                objects,
+                &staging,
+                pack.as_ref(),
+                &mut file,
+                *size,
+                key,
+                first + at as u64,
+            )
         };
-        let copies = in_parallel(files.len(), copy)?;
-        let new_bytes = copies.iter().filter(|copied| copied.is_new).map(|copied| copied.size).sum();
-        self.meter.check(&self.array, new_bytes)?;
+        let copies = in_parallel(files.len(), copy).and_then(|copies| {
+            let new_bytes = copies.iter().filter(|copied| copied.is_new).map(|copied| copied.size).sum();
+            self.meter.check(&self.array, new_bytes).map(|()| copies)
+        });
+        let copies = object::finish_pack(&self.array, &staging, pack, copies)?;
         let (mut written, mut new) = (Vec::with_capacity(files.len()), Vec::new());
         for ((key, _), copied) in files.into_iter().zip(copies) {
             written.push((key, copied.digest, copied.size));
@@ -426,16 +441,17 @@ impl Draft {
         }
         let staging = self.staging();
         for name in names(&staging)? {
-            // A further copy of an object is as good as the object.
-            if !known.contains(name.split('.').next().unwrap_or(&name)) {
+            // A further copy of an object is as good as the object, and a pack has its name when it is whole.
+            if name != pack::DIR && !known.contains(name.split('.').next().unwrap_or(&name)) {
                 self.array.disk.remove(&staging.join(name))?;
             }
         }
+        pack::remove_unfinished(&self.array.disk, &staging)?;
         // No sync made a view durable. One of this boot is whole, and tasks may be at work above it.
         let boot_id = boot_id();
         for name in names(&self.dir)? {
             let of = [VIEW, OWN, PREVIEW].iter().find_map(|kind| name.strip_prefix(kind));
-            if name.starts_with(REMOVED) || of.is_some_and(|of| !of.starts_with(&boot_id)) {
+            if name.starts_with(REMOVED) || of.is_some_and(|of| !of.starts_with(boot_id)) {
                 self.array.disk.remove_dir(&self.dir.join(name))?;
             }
         }
@@ -449,11 +465,12 @@ const OWN: &str = "own-";
 pub(crate) const PREVIEW: &str = "preview-";
 
 /// A machine that does not say which boot it is in makes each view anew.
-pub(crate) fn boot_id() -> String {
-    match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+pub(crate) fn boot_id() -> &'static str {
+    static ID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    ID.get_or_init(|| match fs::read_to_string("/proc/sys/kernel/random/boot_id") {
         Ok(id) => id.trim_end().to_owned(),
         Err(_) => format!("{:016x}", view::random()),
-    }
+    })
 }
 
 fn read_committed(path: &Path, index: u32) -> Result<Committed, Error> {
@@ -491,9 +508,7 @@ pub(crate) fn documents(
     manifest: &Manifest,
 ) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
-    let read = |entry: &Entry| {
-        Ok((entry.key.clone(), read_bounded(&objects.get(entry.digest)?, MAX_DOCUMENT_BYTES)?))
-    };
+    let read = |entry: &Entry| Ok((entry.key.clone(), objects.read(entry.digest, MAX_DOCUMENT_BYTES)?));
     manifest.entries.iter().filter(|entry| Hierarchy::is_document(&entry.key)).map(read).collect()
 }
 

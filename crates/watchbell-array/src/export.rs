@@ -85,7 +85,7 @@ pub fn export(
             if is_there(root.as_fd(), &entry.key, entry.size, entry.digest)? {
                 return Ok(0);
             }
-            write(root.as_fd(), &entry.key, &objects.get(entry.digest)?, entry.digest)?;
+            write(root.as_fd(), &entry.key, objects, entry.digest)?;
             Ok(1u64)
         })?;
         exported.keys += batch.len() as u64;
@@ -142,7 +142,7 @@ fn is_there(root: BorrowedFd<'_>, key: &str, size: u64, digest: Digest) -> Resul
 }
 
 /// Copies an object beside its name, checks it, and gives it the name.
-fn write(root: BorrowedFd<'_>, key: &str, object: &Path, digest: Digest) -> Result<(), Error> {
+fn write(root: BorrowedFd<'_>, key: &str, objects: Objects<'_>, digest: Digest) -> Result<(), Error> {
     let (parent, name) = split(key);
     let dir = open_dir(root, parent)?;
     let partial = format!("{name}{PARTIAL}");
@@ -150,11 +150,11 @@ fn write(root: BorrowedFd<'_>, key: &str, object: &Path, digest: Digest) -> Resu
     let mut target: File = openat2(&dir, &partial, flags, Mode::from_raw_mode(0o644), RESOLVE)
         .map_err(Error::errno("create", Path::new(key)))?
         .into();
-    let mut source = File::open(object).map_err(Error::io("open", object))?;
+    let (mut source, _) = objects.open(digest)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
-        let length = source.read(&mut buffer).map_err(Error::io("read", object))?;
+        let length = source.read(&mut buffer).map_err(Error::io("read the object of", Path::new(key)))?;
         if length == 0 {
             break;
         }

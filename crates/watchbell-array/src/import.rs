@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::manifest::{Manifest, Run};
 use crate::meter::Meter;
 use crate::object::{self, Objects};
+use crate::pack;
 use crate::parallel::in_parallel;
 use crate::publish::{Publication, publish};
 use crate::store::{Array, hold, names, read_bounded};
@@ -80,15 +81,26 @@ pub fn import(
         let _lock = array.lock()?;
         // A sweep may have taken what was in place when it was looked for: then it is copied now.
         let objects = Objects { array, staging: Some(&staging) };
-        if written.values().all(|(digest, ..)| objects.find(*digest).is_some()) {
+        objects.refresh()?;
+        if is_all_there(objects, &written)? {
             break finish(array, by, &staging, &written, quota_bytes, message, now)?;
         }
     };
+    array.forget_packs(&staging);
     array.disk.remove_dir(&place)?;
     Ok(Imported { publication, keys: found.len() as u64, copied })
 }
 
 type Written = BTreeMap<String, (Digest, u64, u32, u32)>;
+
+fn is_all_there(objects: Objects<'_>, written: &Written) -> Result<bool, Error> {
+    for (digest, ..) in written.values() {
+        if objects.locate(*digest)?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
 
 /// Copies what is not there yet, a batch at a time, each durable and written down before the next.
 #[expect(
@@ -110,17 +122,20 @@ fn stage(
     let (mut written, mut bytes, mut next) = (Written::new(), 0, 0);
     while next < found.len() {
         let batch = &found[next..batch_end(found, next)];
+        let pack =
+            object::begin_pack(&array.disk, staging, batch.iter().map(|found| found.size), next as u64)?;
         let work = |at: usize| {
             let Found { key, size } = &batch[at];
             let mut file = walk::open_file(root.as_fd(), key.as_bytes(), shown, *size)?;
             let mark = mark(&file, shown)?;
             if let Some(digest) = done.get(key, *size, &mark)
-                && objects.find(digest).is_some()
+                && objects.locate(digest)?.is_some()
             {
                 return Ok((mark, None, digest));
             }
             let number = (next + at) as u64;
-            let copied = object::copy(&array.disk, objects, staging, &mut file, *size, key, number)?;
+            let copied =
+                object::copy(&array.disk, objects, staging, pack.as_ref(), &mut file, *size, key, number)?;
             if copied.size != *size || self::mark(&file, shown)? != mark {
                 let problem = "it changed while it was read".to_owned();
                 return Err(Error::Foreign { what: format!("{shown}/{key}"), problem });
@@ -128,7 +143,8 @@ fn stage(
             let digest = copied.digest;
             Ok((mark, Some(copied), digest))
         };
-        let results = in_parallel(batch.len(), work)?;
+        let results = in_parallel(batch.len(), work);
+        let results = object::finish_pack(array, staging, pack, results)?;
         let of_new = |copied: &object::Copied| if copied.is_new { copied.size } else { 0 };
         let new_bytes = results.iter().filter_map(|(_, copied, _)| copied.as_ref().map(of_new)).sum();
         let new: Vec<PathBuf> =
@@ -292,10 +308,11 @@ impl Done {
         let staging = place.join("objects");
         let digests: BTreeSet<String> = known.values().map(|(digest, ..)| digest.to_string()).collect();
         for name in names(&staging)? {
-            if !digests.contains(&name) {
+            if name != pack::DIR && !digests.contains(&name) {
                 array.disk.remove(&staging.join(name))?;
             }
         }
+        pack::remove_unfinished(&array.disk, &staging)?;
         Ok(Self { path, known })
     }
 

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  <array>/objects/ab/…     chunks and documents by BLAKE3, read-only, shared by all snapshots
+//!  <array>/objects/packs/…  the same, small ones that were written at once in one file
 //!  <array>/manifests/…      key → object, size, who wrote it; one file a snapshot's content
 //!  <array>/snapshots/…      a small record: parent, manifest, when, by whom
 //!  <array>/refs/head        one line, replaced by rename: what readers see
 //!  <array>/refs/tags/…      names that keep a snapshot
 //!  <array>/views/…          a manifest as a directory of hard links: the lower of every index
+//!  <array>/unpacked/…       objects of packs as files that views link to; of this boot, never synced
 //!  <array>/drafts/<run>/…   what the indices of a run have committed, and nobody sees yet
 //!  <array>/leases/…         what a run or a reader still needs
 //!
@@ -28,6 +30,7 @@ mod lease;
 mod manifest;
 mod meter;
 mod object;
+mod pack;
 mod parallel;
 mod publish;
 mod retention;

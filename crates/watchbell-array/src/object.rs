@@ -1,18 +1,22 @@
 //! Objects: contents by digest. They are written beside, renamed into place when they are whole, and never changed.
 
 use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::pack;
 use crate::store::Array;
 
 /// An object's mode: nobody writes to it again, and who may reach its directory may read it.
-const MODE: u32 = 0o444;
+pub(crate) const MODE: u32 = 0o444;
 /// What is no larger is read whole, and written only when nobody has it yet.
 const SMALL: usize = 1 << 20;
+/// More small objects than this, written at once, go into one pack.
+const PACK_ABOVE: usize = 8;
 
 /// Where objects are found: in place, or in a draft whose run has not published them.
 #[derive(Clone, Copy)]
@@ -22,28 +26,116 @@ pub(crate) struct Objects<'a> {
 }
 
 impl Array {
+    pub(crate) fn objects_dir(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
     pub(crate) fn object_path(&self, digest: Digest) -> PathBuf {
         let name = digest.to_string();
         self.dir.join("objects").join(&name[..2]).join(&name[2..])
     }
 }
 
+/// Where an object is.
+pub(crate) enum Located {
+    /// A file of its own.
+    File(PathBuf),
+    Packed(pack::Place),
+}
+
+impl Located {
+    pub(crate) fn is_below(&self, dir: &Path) -> bool {
+        match self {
+            Self::File(path) => path.starts_with(dir),
+            Self::Packed(place) => place.pack.starts_with(dir),
+        }
+    }
+}
+
 impl Objects<'_> {
-    pub(crate) fn find(&self, digest: Digest) -> Option<PathBuf> {
+    fn packed(&self, objects: &Path, digest: Digest) -> Result<Option<pack::Place>, Error> {
+        let index = self.array.packs(objects)?;
+        let found = index.read().unwrap_or_else(PoisonError::into_inner).get(digest);
+        Ok(found)
+    }
+
+    pub(crate) fn locate(&self, digest: Digest) -> Result<Option<Located>, Error> {
+        if let Some(place) = self.packed(&self.array.objects_dir(), digest)? {
+            return Ok(Some(Located::Packed(place)));
+        }
         let placed = self.array.object_path(digest);
         if placed.exists() {
-            return Some(placed);
+            return Ok(Some(Located::File(placed)));
         }
-        self.staging.map(|dir| dir.join(digest.to_string())).filter(|path| path.exists())
+        let Some(staging) = self.staging else { return Ok(None) };
+        if let Some(place) = self.packed(staging, digest)? {
+            return Ok(Some(Located::Packed(place)));
+        }
+        let staged = staging.join(digest.to_string());
+        Ok(staged.exists().then_some(Located::File(staged)))
+    }
+
+    /// Looks again at which packs are in place. Who counts on what is there does it first, with the array's lock held, because a
+    /// sweep writes packs anew.
+    pub(crate) fn refresh(&self) -> Result<(), Error> {
+        let objects = self.array.objects_dir();
+        let index = self.array.packs(&objects)?;
+        index.write().unwrap_or_else(PoisonError::into_inner).refresh(&objects.join(pack::DIR))
     }
 
     /// One that a manifest names: that it is missing is damage.
-    pub(crate) fn get(&self, digest: Digest) -> Result<PathBuf, Error> {
-        self.find(digest).ok_or_else(|| Error::Damaged {
+    pub(crate) fn get(&self, digest: Digest) -> Result<Located, Error> {
+        if let Some(found) = self.locate(digest)? {
+            return Ok(found);
+        }
+        self.refresh()?;
+        self.locate(digest)?.ok_or_else(|| Error::Damaged {
             what: "object",
             digest,
             problem: "it is not there".to_owned(),
         })
+    }
+
+    /// The content of one that a manifest names, unchecked, with its length.
+    pub(crate) fn open(&self, digest: Digest) -> Result<(io::Take<File>, u64), Error> {
+        match opened(&self.get(digest)?) {
+            // A sweep has just written its pack anew.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                self.refresh()?;
+                opened(&self.get(digest)?)
+            }
+            content => content,
+        }
+    }
+
+    /// The same, checked, at most `max` bytes.
+    pub(crate) fn read(&self, digest: Digest, max: u64) -> Result<Vec<u8>, Error> {
+        let damaged = |problem: String| Error::Damaged { what: "object", digest, problem };
+        let (mut content, length) = self.open(digest)?;
+        if length > max {
+            return Err(damaged(format!("{length} bytes, and at most {max} are read")));
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        content.read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
+        if Digest::of(&bytes) != digest {
+            return Err(damaged("its content has another digest".to_owned()));
+        }
+        Ok(bytes)
+    }
+}
+
+fn opened(at: &Located) -> Result<(io::Take<File>, u64), Error> {
+    match at {
+        Located::File(path) => {
+            let file = File::open(path).map_err(Error::io("open", path))?;
+            let length = file.metadata().map_err(Error::io("look at", path))?.len();
+            Ok((file.take(length), length))
+        }
+        Located::Packed(place) => {
+            let mut file = File::open(&place.pack).map_err(Error::io("open", &place.pack))?;
+            file.seek(io::SeekFrom::Start(place.offset)).map_err(Error::io("read", &place.pack))?;
+            Ok((file.take(u64::from(place.length)), u64::from(place.length)))
+        }
     }
 }
 
@@ -57,12 +149,17 @@ pub(crate) struct Copied {
     pub(crate) is_new: bool,
 }
 
-/// Copies what can be read from `source`, at most `max` bytes, into the staging directory of `objects`. `what` names it in an
-/// error, `number` makes the temporary name unique among those that copy at once.
+/// Copies what can be read from `source`, at most `max` bytes, into the staging directory of `objects`; what is small into `pack`
+/// where there is one. `what` names it in an error, `number` makes the temporary name unique among those that copy at once.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one straight copy: from where, to where, how much, and its names"
+)]
 pub(crate) fn copy(
     disk: &Disk,
     objects: Objects<'_>,
     staging: &Path,
+    pack: Option<&pack::Writer>,
     source: &mut File,
     max: u64,
     what: &str,
@@ -81,8 +178,12 @@ pub(crate) fn copy(
     if buffer.len() <= SMALL {
         let digest = Digest::of(&buffer);
         let size = buffer.len() as u64;
-        if let Some(path) = objects.find(digest) {
-            return Ok(found(path, staging, digest, size));
+        if let Some(at) = objects.locate(digest)? {
+            return Ok(found(at, staging, digest, size));
+        }
+        if let Some(pack) = pack {
+            let is_new = pack.add(digest, &buffer)?;
+            return Ok(Copied { digest, size, written: None, is_new });
         }
         create()?.write_all(&buffer).map_err(writing)?;
         return place(disk, &temporary, staging, digest, size);
@@ -114,23 +215,64 @@ pub(crate) fn put(
 ) -> Result<Copied, Error> {
     let digest = Digest::of(bytes);
     let size = bytes.len() as u64;
-    if let Some(path) = objects.find(digest) {
-        return Ok(found(path, staging, digest, size));
+    if let Some(at) = objects.locate(digest)? {
+        return Ok(found(at, staging, digest, size));
     }
     let temporary = staging.join(format!("new-{number}"));
     disk.create(&temporary, MODE)?.write_all(bytes).map_err(Error::io("write", &temporary))?;
     place(disk, &temporary, staging, digest, size)
 }
 
-/// Somebody has it. One that is staged may not be on the disk yet: whoever counts on it syncs it too.
-fn found(path: PathBuf, staging: &Path, digest: Digest, size: u64) -> Copied {
-    Copied { digest, size, written: path.starts_with(staging).then_some(path), is_new: false }
+/// Somebody has it. One that is staged as a file may not be on the disk yet: whoever counts on it syncs it too.
+fn found(at: Located, staging: &Path, digest: Digest, size: u64) -> Copied {
+    let written = match at {
+        Located::File(path) if path.starts_with(staging) => Some(path),
+        Located::File(_) | Located::Packed(_) => None,
+    };
+    Copied { digest, size, written, is_new: false }
 }
 
 fn place(disk: &Disk, temporary: &Path, staging: &Path, digest: Digest, size: u64) -> Result<Copied, Error> {
     let path = staging.join(digest.to_string());
     disk.rename(temporary, &path)?;
     Ok(Copied { digest, size, written: Some(path), is_new: true })
+}
+
+/// A pack for what is copied at once, when it is worth one; `finish_pack` ends it.
+pub(crate) fn begin_pack(
+    disk: &Disk,
+    staging: &Path,
+    sizes: impl Iterator<Item = u64>,
+    number: u64,
+) -> Result<Option<pack::Writer>, Error> {
+    match sizes.filter(|size| *size <= SMALL as u64).count() {
+        0..=PACK_ABOVE => Ok(None),
+        _ => pack::Writer::create(disk, &staging.join(pack::DIR), number).map(Some),
+    }
+}
+
+/// Makes the pack of what `came` of the copies durable, and lets it be found; after an error it is given up.
+pub(crate) fn finish_pack<T>(
+    array: &Array,
+    staging: &Path,
+    pack: Option<pack::Writer>,
+    came: Result<T, Error>,
+) -> Result<T, Error> {
+    match (pack, came) {
+        (Some(pack), Err(error)) => {
+            pack.give_up(&array.disk)?;
+            Err(error)
+        }
+        (Some(pack), Ok(came)) => {
+            if let Some(path) = pack.finish(&array.disk)? {
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let index = array.packs(staging)?;
+                index.write().unwrap_or_else(PoisonError::into_inner).insert(&path, name);
+            }
+            Ok(came)
+        }
+        (None, came) => came,
+    }
 }
 
 /// Makes what was staged durable: one by one when it is little, else with the whole file system.
@@ -149,10 +291,9 @@ pub(crate) fn sync(disk: &Disk, staging: &Path, written: &[PathBuf]) -> Result<(
     disk.sync_dir(staging)
 }
 
-/// Hashes a file.
-pub(crate) fn hash(path: &Path) -> Result<(Digest, u64), Error> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+/// Hashes a content.
+pub(crate) fn hash(content: &mut dyn Read, path: &Path) -> Result<(Digest, u64), Error> {
     let mut hasher = blake3::Hasher::new();
-    let size = std::io::copy(&mut file, &mut hasher).map_err(Error::io("read", path))?;
+    let size = io::copy(content, &mut hasher).map_err(Error::io("read", path))?;
     Ok((Digest::from_hash(hasher.finalize()), size))
 }

@@ -1,7 +1,7 @@
 //! Publication: from a draft to the next snapshot, in one change of one ref.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use watchbell_zarr::{Hierarchy, OnConflict};
 
@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::draft::{Draft, PREVIEW, boot_id};
 use crate::error::Error;
 use crate::manifest::{Manifest, Run};
-use crate::object::Objects;
+use crate::object::{Located, Objects};
 use crate::snapshot::{Change, Snapshot};
 use crate::store::Array;
 use crate::tree::difference;
@@ -165,6 +165,7 @@ impl Draft {
 
     /// Ends the draft: of what was published, or of what is given up.
     pub fn remove(self) -> Result<(), Error> {
+        self.array.forget_packs(&self.staging());
         self.array.disk.remove_dir(&self.dir)
     }
 }
@@ -213,7 +214,7 @@ pub(crate) fn publish(
     array: &Array,
     before: Option<(Digest, &Manifest)>,
     after: &Manifest,
-    staging: &std::path::Path,
+    staging: &Path,
     by: &Run,
     quota_bytes: Option<u64>,
     message: &str,
@@ -257,17 +258,36 @@ pub(crate) fn publish(
 }
 
 /// Moves staged objects, whose content is durable, to where all snapshots find them.
-fn place(array: &Array, staging: &std::path::Path, new: &BTreeSet<Digest>) -> Result<(), Error> {
-    let disk = &array.disk;
-    let mut touched = BTreeSet::new();
+fn place(array: &Array, staging: &Path, new: &BTreeSet<Digest>) -> Result<(), Error> {
+    let (disk, objects) = (&array.disk, Objects { array, staging: Some(staging) });
+    let (mut touched, mut packs) = (BTreeSet::new(), BTreeSet::new());
+    objects.refresh()?;
     for digest in new {
-        let path = array.object_path(*digest);
+        let at = objects.get(*digest)?;
         // Also of what is there: who put it there may have been stopped before the sync.
-        touched.extend(path.parent().map(std::path::Path::to_owned));
-        if path.exists() {
-            continue;
+        let is_staged = at.is_below(staging);
+        match at {
+            Located::File(path) => {
+                let placed = array.object_path(*digest);
+                if is_staged {
+                    disk.rename(&path, &placed)?;
+                }
+                touched.extend(placed.parent().map(Path::to_owned));
+            }
+            Located::Packed(place) => {
+                touched.insert(array.packs_dir()?);
+                if is_staged {
+                    packs.insert(place.pack);
+                }
+            }
         }
-        disk.rename(&staging.join(digest.to_string()), &path)?;
+    }
+    for pack in &packs {
+        disk.rename(pack, &array.packs_dir()?.join(pack.file_name().unwrap_or_default()))?;
+    }
+    if !packs.is_empty() {
+        objects.refresh()?;
+        array.forget_packs(staging);
     }
     if touched.is_empty() {
         return Ok(());

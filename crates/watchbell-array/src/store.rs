@@ -1,8 +1,9 @@
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -10,6 +11,7 @@ use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
 use crate::error::Error;
 use crate::manifest::{self, Manifest};
+use crate::pack::{self, Index};
 use crate::snapshot::Snapshot;
 
 /// The directory of one array.
@@ -20,6 +22,8 @@ pub struct Array {
     /// The lock's file when the array was opened: one that was deleted and made anew has another. It is held open, so that its
     /// inode is nobody else's.
     lock_file: Arc<File>,
+    /// What the packs hold, of each directory that was asked for.
+    packs: Arc<Mutex<HashMap<PathBuf, Arc<RwLock<Index>>>>>,
 }
 
 /// A file, whatever it is called: its device and inode.
@@ -31,7 +35,9 @@ fn identity(of: &fs::Metadata) -> Identity {
 
 /// Says that a directory is an array's, and of which format. An older program refuses a newer one.
 const FORMAT_FILE: &str = "format";
-const FORMAT: &str = "watchbell-array 1\n";
+const FORMAT: &str = "watchbell-array 2\n";
+/// An array of before becomes one of now when its first pack is placed.
+const WITHOUT_PACKS: &str = "watchbell-array 1\n";
 const QUOTA_FILE: &str = "quota";
 /// The ending of the record of a snapshot whose content was swept.
 pub(crate) const SWEPT: &str = "swept";
@@ -53,8 +59,19 @@ impl Array {
         }
         disk.make_dir(dir)?;
         disk.write_synced(&dir.join(LOCK_FILE), b"")?;
-        let array = Self { dir: dir.to_owned(), disk, lock_file: open_lock(dir)? };
-        for part in ["objects", "manifests", "snapshots", "refs", "refs/tags", "views", "drafts", "leases"] {
+        let array = Self { dir: dir.to_owned(), disk, lock_file: open_lock(dir)?, packs: Arc::default() };
+        for part in [
+            "objects",
+            "objects/packs",
+            "unpacked",
+            "manifests",
+            "snapshots",
+            "refs",
+            "refs/tags",
+            "views",
+            "drafts",
+            "leases",
+        ] {
             array.disk.make_dir(&array.dir.join(part))?;
         }
         // All of them now, so that no object's directory is ever newer than the object.
@@ -75,7 +92,9 @@ impl Array {
     pub fn open(dir: &Path, disk: Disk) -> Result<Self, Error> {
         let path = dir.join(FORMAT_FILE);
         match fs::read_to_string(&path) {
-            Ok(text) if text == FORMAT => Ok(Self { dir: dir.to_owned(), disk, lock_file: open_lock(dir)? }),
+            Ok(text) if text == FORMAT || text == WITHOUT_PACKS => {
+                Ok(Self { dir: dir.to_owned(), disk, lock_file: open_lock(dir)?, packs: Arc::default() })
+            }
             Ok(text) => {
                 let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
                 let problem =
@@ -128,6 +147,35 @@ impl Array {
         }
         self.disk.remove_dir(&self.dir)?;
         self.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))
+    }
+
+    /// Where packs are placed, made when it is not there.
+    pub(crate) fn packs_dir(&self) -> Result<PathBuf, Error> {
+        let dir = self.dir.join("objects").join(pack::DIR);
+        let path = self.dir.join(FORMAT_FILE);
+        if fs::read(&path).is_ok_and(|text| text == WITHOUT_PACKS.as_bytes()) {
+            self.disk.make_dir(&dir)?;
+            self.disk.sync_dir(&self.dir.join("objects"))?;
+            self.disk.replace(&path, FORMAT.as_bytes())?;
+        }
+        Ok(dir)
+    }
+
+    /// What the packs below a directory of objects hold, as it was when this was first asked or last refreshed.
+    pub(crate) fn packs(&self, objects: &Path) -> Result<Arc<RwLock<Index>>, Error> {
+        let mut packs = self.packs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = packs.get(objects) {
+            return Ok(index.clone());
+        }
+        let mut index = Index::default();
+        index.refresh(&objects.join(pack::DIR))?;
+        let index = Arc::new(RwLock::new(index));
+        packs.insert(objects.to_owned(), index.clone());
+        Ok(index)
+    }
+
+    pub(crate) fn forget_packs(&self, objects: &Path) {
+        self.packs.lock().unwrap_or_else(PoisonError::into_inner).remove(objects);
     }
 
     pub fn dir(&self) -> &Path {

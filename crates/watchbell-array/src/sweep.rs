@@ -2,14 +2,20 @@
 //! publication puts an object in place between the two.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::disk::REMOVED;
+use crate::draft::boot_id;
 use crate::error::Error;
 use crate::import::IMPORT;
+use crate::object::Objects;
+use crate::pack;
 use crate::retention::{Kept, Retention, kept};
 use crate::store::{Array, SWEPT, hold, names};
+use crate::view::UNPACKED;
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -99,13 +105,15 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
         swept.staged += u64::from(!name.starts_with(REMOVED));
         array.disk.remove_dir(&path)?;
     }
+    sweep_unpacked(array)?;
     sweep_objects(array, &objects, &mut swept)?;
+    sweep_packs(array, &objects, &mut swept)?;
     Ok(swept)
 }
 
 fn sweep_objects(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Result<(), Error> {
     let dir = array.dir.join("objects");
-    for front in names(&dir)? {
+    for front in names(&dir)?.into_iter().filter(|front| front != pack::DIR) {
         let part = dir.join(&front);
         for name in names(&part)? {
             // A further copy of an object lives as long as the object; one that was never finished has a longer ending.
@@ -124,6 +132,119 @@ fn sweep_objects(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> R
     Ok(())
 }
 
+/// Removes what another boot of the machine unpacked, which may be half on the disk, and what no view links to.
+fn sweep_unpacked(array: &Array) -> Result<(), Error> {
+    let dir = array.dir.join(UNPACKED);
+    if !dir.exists() {
+        return Ok(());
+    }
+    let boot_id = boot_id();
+    for boot in names(&dir)? {
+        if boot != boot_id {
+            array.disk.remove_dir(&dir.join(boot))?;
+            continue;
+        }
+        let part = dir.join(boot);
+        for name in names(&part)? {
+            let path = part.join(name);
+            if fs::metadata(&path).is_ok_and(|of| of.nlink() == 1) {
+                array.disk.remove(&path)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A pack without anything that lives goes. One in which a quarter is dead is written anew without it, and so are small ones when
+/// they are many, together.
+fn sweep_packs(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Result<(), Error> {
+    const SMALL_BYTES: u64 = 64 << 20;
+    const MANY: usize = 64;
+    let dir = array.objects_dir().join(pack::DIR);
+    pack::remove_unfinished(&array.disk, &array.objects_dir())?;
+    let (mut anew, mut small, mut is_changed) = (Vec::new(), Vec::new(), false);
+    for name in pack::found(&dir)? {
+        let path = dir.join(name);
+        // What is damaged is for `verify` to tell.
+        let Ok(entries) = pack::read(&path) else { continue };
+        let of = |(_, _, length): &(Digest, u64, u32)| u64::from(*length);
+        let (kept, dead): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(d, ..)| live.contains(d));
+        let (kept_bytes, dead_bytes) = (kept.iter().map(of).sum::<u64>(), dead.iter().map(of).sum::<u64>());
+        if kept.is_empty() {
+            array.disk.remove(&path)?;
+            is_changed = true;
+        } else if dead_bytes > kept_bytes / 3 {
+            anew.push((path, kept));
+        } else {
+            if kept_bytes < SMALL_BYTES {
+                small.push((path, kept));
+            }
+            continue;
+        }
+        swept.objects += dead.len() as u64;
+        swept.bytes += dead_bytes;
+    }
+    if small.len() > MANY {
+        anew.append(&mut small);
+    }
+    is_changed |= !anew.is_empty();
+    for (number, packs) in groups(anew).into_iter().enumerate() {
+        write_anew(array, &dir, &packs, number as u64)?;
+    }
+    if is_changed {
+        array.disk.sync_dir(&dir)?;
+        Objects { array, staging: None }.refresh()?;
+    }
+    Ok(())
+}
+
+/// Packs, with what of each lives.
+type Packs = Vec<(PathBuf, Vec<(Digest, u64, u32)>)>;
+
+/// So many together that the new packs are not small.
+fn groups(packs: Packs) -> Vec<Packs> {
+    const BYTES: u64 = 256 << 20;
+    let (mut groups, mut bytes) = (Vec::<Packs>::new(), BYTES);
+    for pack in packs {
+        if bytes >= BYTES {
+            groups.push(Vec::new());
+            bytes = 0;
+        }
+        bytes += pack.1.iter().map(|(_, _, length)| u64::from(*length)).sum::<u64>();
+        if let Some(group) = groups.last_mut() {
+            group.push(pack);
+        }
+    }
+    groups
+}
+
+/// One pack of what several hold, which go when it is durable. An object that is damaged stays where it is, with its pack.
+fn write_anew(array: &Array, dir: &Path, packs: &Packs, number: u64) -> Result<(), Error> {
+    let writer = pack::Writer::create(&array.disk, dir, number)?;
+    let mut gone = Vec::new();
+    for (path, kept) in packs {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let mut is_whole = true;
+        for (digest, offset, length) in kept {
+            let mut bytes = vec![0; *length as usize];
+            file.read_exact_at(&mut bytes, *offset).map_err(Error::io("read", path))?;
+            if Digest::of(&bytes) == *digest {
+                writer.add(*digest, &bytes)?;
+            } else {
+                is_whole = false;
+            }
+        }
+        if is_whole {
+            gone.push(path);
+        }
+    }
+    let made = writer.finish(&array.disk)?;
+    for path in gone.into_iter().filter(|path| made.as_ref() != Some(path)) {
+        array.disk.remove(path)?;
+    }
+    Ok(())
+}
+
 impl Array {
     /// Bytes of all objects, those that drafts and imports have staged too: what a quota bounds.
     pub fn used_bytes(&self) -> Result<u64, Error> {
@@ -131,8 +252,14 @@ impl Array {
         let mut bytes = self.object_bytes()?;
         for name in names(&drafts)? {
             // One that is just removed has nothing.
-            let Ok(staged) = fs::read_dir(drafts.join(name).join("objects")) else { continue };
-            bytes += staged.flatten().map(|entry| entry.metadata().map_or(0, |of| of.len())).sum::<u64>();
+            let staging = drafts.join(name).join("objects");
+            for dir in [staging.join(pack::DIR), staging] {
+                let Ok(staged) = fs::read_dir(dir) else { continue };
+                let of = |entry: fs::DirEntry| {
+                    entry.metadata().map_or(0, |of| if of.is_file() { of.len() } else { 0 })
+                };
+                bytes += staged.flatten().map(of).sum::<u64>();
+            }
         }
         Ok(bytes)
     }

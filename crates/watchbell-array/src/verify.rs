@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::PoisonError;
 
 use crate::digest::Digest;
 use crate::error::Error;
@@ -54,10 +56,20 @@ pub fn verify(array: &Array) -> Result<Verified, Error> {
     }
     let objects: Vec<(Digest, (u64, String))> = objects.into_iter().collect();
     let paths = Objects { array, staging: None };
+    paths.refresh()?;
+    let packs = array.packs(&array.objects_dir())?;
+    for (path, problem) in &packs.read().unwrap_or_else(PoisonError::into_inner).broken {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        found.damage.push(Damage { what: format!("pack {name}"), problem: problem.clone() });
+    }
     let check = |at: usize| {
         let (digest, (size, _)) = &objects[at];
-        let Some(path) = paths.find(*digest) else { return Ok(Some("it is not there".to_owned())) };
-        Ok(match object::hash(&path) {
+        let hashed = match paths.open(*digest) {
+            Ok((mut content, _)) => object::hash(&mut content, Path::new("it")),
+            Err(Error::Damaged { problem, .. }) => return Ok(Some(problem)),
+            Err(error) => Err(error),
+        };
+        Ok(match hashed {
             Ok((hash, length)) if hash == *digest && length == *size => None,
             Ok((hash, length)) if hash == *digest => {
                 Some(format!("it has {length} bytes, and the manifest says {size}"))

@@ -1,6 +1,7 @@
 //! A manifest as a plain directory: hard links to objects, which every index gets as the lower of its overlay.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -8,9 +9,11 @@ use watchbell_zarr::Hierarchy;
 
 use crate::digest::Digest;
 use crate::disk::Disk;
+use crate::draft::boot_id;
 use crate::error::Error;
 use crate::manifest::{Entry, Manifest};
-use crate::object::{self, Objects};
+use crate::object::{self, Located, Objects};
+use crate::parallel::in_parallel;
 use crate::store::Array;
 
 /// A directory's mode in a view: whoever the container is may make files in the upper above it. Nobody else comes this far: the
@@ -64,10 +67,16 @@ pub(crate) fn build<'a>(
     for dir in parents {
         make_parents(disk, &next, &format!("{dir}/"), &mut made)?;
     }
-    for entry in entries {
+    let entries: Vec<&Entry> = entries.collect();
+    for entry in &entries {
         make_parents(disk, &next, &entry.key, &mut made)?;
-        link(disk, objects, entry.digest, &next.join(&entry.key))?;
     }
+    let unpacked = objects.array.dir.join(UNPACKED).join(boot_id());
+    if !unpacked.exists() {
+        disk.make_dir(unpacked.parent().unwrap_or(&unpacked))?;
+        disk.make_dir(&unpacked)?;
+    }
+    in_parallel(entries.len(), |at| link(disk, objects, entries[at].digest, &next.join(&entries[at].key)))?;
     match disk.rename(&next, path) {
         // Somebody else was faster; what he made is the same.
         Err(_) if path.exists() => disk.remove_dir(&next),
@@ -95,8 +104,14 @@ fn make_parents(disk: &Disk, root: &Path, key: &str, made: &mut HashSet<PathBuf>
 
 /// Links an object. A file system bounds the links of an inode (ext4: 65,000), and equal chunks are one object: at the bound a
 /// copy takes its place, and then that one's.
-pub(crate) fn link(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<(), Error> {
-    let path = objects.get(digest)?;
+fn link(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<(), Error> {
+    let path = match objects.get(digest)? {
+        Located::File(path) => path,
+        Located::Packed(_) => match unpack(disk, objects, digest, to)? {
+            None => return Ok(()),
+            Some(path) => path,
+        },
+    };
     let mut copy = 0;
     loop {
         let from = if copy == 0 { path.clone() } else { with_number(&path, copy) };
@@ -110,6 +125,26 @@ pub(crate) fn link(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path)
         }
     }
 }
+
+/// An object of a pack as a file that can be linked to: made in the view that asks first, and kept by another name for all views of
+/// this boot of the machine. No sync waits for it: the pack has the content, and after another boot a file may be half of it.
+/// Nothing when `to` has it with this.
+fn unpack(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<Option<PathBuf>, Error> {
+    // One directory: a file system lays files of many directories far apart.
+    let path = objects.array.dir.join(UNPACKED).join(boot_id()).join(digest.to_string());
+    if path.exists() {
+        return Ok(Some(path));
+    }
+    let bytes = objects.read(digest, u64::from(u32::MAX))?;
+    disk.create(to, object::MODE)?.write_all(&bytes).map_err(Error::io("write", to))?;
+    match disk.link(to, &path) {
+        // Somebody else was faster: this view has a file of its own.
+        Ok(()) | Err(Errno::EXIST) => Ok(None),
+        Err(error) => Err(Error::errno("link an object to", &path)(error)),
+    }
+}
+
+pub(crate) const UNPACKED: &str = "unpacked";
 
 /// The name of an object's further copies.
 pub(crate) fn with_number(path: &Path, copy: u32) -> PathBuf {
@@ -125,7 +160,8 @@ fn copy_whole(disk: &Disk, from: &Path, to: &Path, digest: Digest) -> Result<(),
     let mut source = std::fs::File::open(from).map_err(Error::io("open", from))?;
     let mut file = disk.create(&next, 0o444)?;
     std::io::copy(&mut source, &mut file).map_err(Error::io("copy to", &next))?;
-    if object::hash(&next)?.0 != digest {
+    let mut copied = std::fs::File::open(&next).map_err(Error::io("open", &next))?;
+    if object::hash(&mut copied, &next)?.0 != digest {
         disk.remove(&next)?;
         return Err(Error::Damaged {
             what: "object",

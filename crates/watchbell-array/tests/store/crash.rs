@@ -102,14 +102,14 @@ fn unwatched() -> Disk {
 }
 
 /// A run that grows the array, of two indices, and then a sweep.
-fn scenario(place: &Place, disk: Disk) -> Result<(), Error> {
+fn scenario(place: &Place, disk: Disk, rows: u64) -> Result<(), Error> {
     let array = Array::open(&place.path("array"), disk)?;
     let head = array.head()?.unwrap();
     let is_done = array.snapshot(head)?.by.uid == "r1";
     if !is_done || array.drafts()?.contains(&"r1".to_owned()) {
         let base = if is_done { array.snapshot(head)?.parent.unwrap() } else { head };
         let manifest = array.manifest(array.snapshot(base)?.manifest)?;
-        let extend = Extend { dimension: "time".to_owned(), by: 4 };
+        let extend = Extend { dimension: "time".to_owned(), by: 2 * rows };
         let (hierarchy, grown) = grow(&array.documents(&manifest)?, &extend)?;
         let split = watchbell_zarr::Split::Dimension { dimension: "time".to_owned(), into: 2 };
         let plan = watchbell_zarr::plan(&hierarchy, &split, &[], Some(&grown), 2).unwrap();
@@ -124,28 +124,34 @@ fn scenario(place: &Place, disk: Disk) -> Result<(), Error> {
     sweep(&array, Some(&Retention { last: 1, ..Retention::default() })).map(drop)
 }
 
-fn prepared() -> (Place, BTreeMap<String, String>) {
+fn prepared(rows: u64) -> (Place, BTreeMap<String, String>) {
     let place = Place::in_memory();
     drop(place.array());
     for index in 0..2 {
-        let (a, b) = (format!("t/c/{}/0", 8 + index), format!("t/c/{}/1", 8 + index));
-        // One content is there already, one is new.
-        place.upper(&format!("u{index}"), &[(&a, "old 0 0"), (&b, &format!("new {index}"))]);
+        let upper = place.upper(&format!("u{index}"), &[]);
+        for row in 0..rows / 2 {
+            let row = 8 + index * rows / 2 + row;
+            // One content is there already, one is new.
+            write(&upper, &format!("t/c/{row}/0"), b"old 0 0");
+            write(&upper, &format!("t/c/{row}/1"), format!("new {row}").as_bytes());
+        }
     }
     let before = contents(&place.plain());
     (place, before)
 }
 
-fn check(lose: bool) {
-    let (place, _) = prepared();
-    scenario(&place, unwatched()).unwrap();
+/// `rows` of chunks are added: many are written into packs.
+fn check(lose: bool, rows: u64) {
+    let (place, _) = prepared(rows);
+    scenario(&place, unwatched(), rows).unwrap();
+    assert_eq!(place.path("array/objects/packs").read_dir().unwrap().count(), if rows > 16 { 3 } else { 1 });
     let after = exported(&place);
     let mut stop_at = 0;
     loop {
-        let (place, before) = prepared();
+        let (place, before) = prepared(rows);
         let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
         let watching = journal.clone();
-        let ended = scenario(&place, Disk::watched(move |step| watching.lock().unwrap().before(step)));
+        let ended = scenario(&place, Disk::watched(move |step| watching.lock().unwrap().before(step)), rows);
         if lose {
             journal.lock().unwrap().lose();
         }
@@ -154,7 +160,7 @@ fn check(lose: bool) {
         let array = Array::open(&place.path("array"), unwatched()).unwrap();
         let damage = verify(&array).unwrap().damage;
         assert_eq!(damage, [], "stopped before step {stop_at}");
-        scenario(&place, unwatched()).unwrap();
+        scenario(&place, unwatched(), rows).unwrap();
         assert_eq!(exported(&place), after, "going on after step {stop_at}");
         assert!(array.drafts().unwrap().is_empty());
         assert_eq!(verify(&array).unwrap().damage, []);
@@ -175,12 +181,14 @@ fn exported(place: &Place) -> BTreeMap<String, String> {
 
 #[test]
 fn a_run_that_is_killed_before_any_step_leaves_the_old_or_the_new() {
-    check(false);
+    check(false, 2);
+    check(false, 20);
 }
 
 #[test]
 fn a_machine_that_loses_power_before_any_step_leaves_the_old_or_the_new() {
-    check(true);
+    check(true, 2);
+    check(true, 20);
 }
 
 #[test]

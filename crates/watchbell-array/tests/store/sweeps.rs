@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use watchbell_array::{Array, Digest, Retention, sweep, verify};
+use watchbell_array::{Array, Digest, Disk, Retention, sweep, verify};
 
-use crate::place::{Place, by_time, commit, hierarchy_of, import_at, run, write};
+use crate::place::{Place, by_time, commit, contents, hierarchy_of, import_at, run, write};
 
 const DAY: i64 = 86_400;
 
@@ -84,6 +84,11 @@ fn an_empty_lease_of_a_dead_reader_stops_nobody() {
     }
 }
 
+/// Where a file holds a text.
+fn at_in(path: &std::path::Path, text: &str) -> Option<usize> {
+    fs::read(path).unwrap().windows(text.len()).position(|part| part == text.as_bytes())
+}
+
 fn manifest(array: &Array, snapshot: Digest) -> watchbell_array::Manifest {
     array.manifest(array.snapshot(snapshot).unwrap().manifest).unwrap()
 }
@@ -110,14 +115,17 @@ fn every_kind_of_damage_is_found() {
     let place = Place::new();
     let (array, made) = ten(&place);
     assert_eq!(verify(&array).unwrap().damage, []);
-    let object = |content: &str| {
-        let name = Digest::of(content.as_bytes()).to_string();
-        array.dir().join("objects").join(&name[..2]).join(&name[2..])
+    let pack = |content: &str| {
+        let mut packs =
+            fs::read_dir(array.dir().join("objects/packs")).unwrap().flatten().map(|of| of.path());
+        packs.find(|path| at_in(path, content).is_some()).unwrap()
     };
-    let path = object("day 3");
+    let path = pack("day 3");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[at_in(&path, "day 3").unwrap() + 4] = b'4';
     fs::remove_file(&path).unwrap();
-    fs::write(&path, "day 4").unwrap();
-    fs::remove_file(object("old 1 1")).unwrap();
+    fs::write(&path, bytes).unwrap();
+    fs::remove_file(pack("day 5")).unwrap();
     let snapshot = array.dir().join("snapshots").join(made[5].to_string());
     fs::write(&snapshot, fs::read_to_string(&snapshot).unwrap().replace("imported", "exported")).unwrap();
     let manifest = array.dir().join("manifests").join(array.snapshot(made[6]).unwrap().manifest.to_string());
@@ -168,4 +176,81 @@ fn an_array_that_was_made_anew_is_another() {
     assert!(error.ends_with("was deleted, or made anew, while this program used it"), "{error}");
     place.array();
     assert!(sweep(&before, None).is_err());
+}
+
+/// Small chunks that were written at once lie in one pack; what of it is dead is not kept for ever, and what lives is.
+#[test]
+fn a_pack_is_written_anew_without_what_is_dead() {
+    let place = Place::new();
+    let array = place.array();
+    let plain = place.plain();
+    let packs = || fs::read_dir(array.dir().join("objects/packs")).unwrap().count();
+    // The documents and chunks of the first import.
+    assert_eq!(packs(), 1);
+    for time in 0..8 {
+        (0..2).for_each(|lat| {
+            write(&plain, &format!("t/c/{time}/{lat}"), format!("second {time} {lat}").as_bytes());
+        });
+    }
+    import_at(&array, &plain, DAY).unwrap();
+    (0..6).for_each(|time| write(&plain, &format!("t/c/{time}/0"), b"third"));
+    import_at(&array, &plain, 2 * DAY).unwrap();
+    let held = array
+        .view(
+            array.snapshot(array.head().unwrap().unwrap()).unwrap().manifest,
+            &manifest(&array, array.head().unwrap().unwrap()),
+        )
+        .unwrap();
+    let expected = contents(&plain);
+    assert_eq!(contents(&held), expected);
+    let before = array.used_bytes().unwrap();
+    let swept = sweep(&array, Some(&Retention { last: 1, ..Retention::default() })).unwrap();
+    // Six of the second; of the first little is dead beside the documents, which live.
+    assert_eq!((swept.snapshots, swept.objects, swept.views), (2, 6, 1));
+    assert_eq!(packs(), 3);
+    assert!(array.used_bytes().unwrap() < before);
+    assert_eq!(verify(&array).unwrap().damage, []);
+    assert_eq!(place.exported(&array), expected);
+    // Another program finds it too, and nothing more is to be done.
+    let again = Array::open(array.dir(), Disk::default()).unwrap();
+    assert_eq!(place.exported(&again), expected);
+    assert_eq!(
+        sweep(&again, Some(&Retention { last: 1, ..Retention::default() })).unwrap(),
+        Default::default()
+    );
+    // Nothing is left of what was unpacked for the view.
+    let unpacked = array.dir().join("unpacked");
+    assert!(contents(&unpacked).is_empty());
+}
+
+/// A pack whose index is damaged holds nothing, and a byte of a chunk is missed.
+#[test]
+fn a_damaged_pack_is_found() {
+    let place = Place::new();
+    let array = place.array();
+    let pack = fs::read_dir(array.dir().join("objects/packs")).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&pack).unwrap();
+    let damaged = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::remove_file(&pack).unwrap();
+        fs::write(&pack, bytes).unwrap();
+        verify(&Array::open(array.dir(), Disk::default()).unwrap()).unwrap().damage
+    };
+    let damage = damaged(whole.len() - 100);
+    assert!(
+        damage.iter().any(|d| d.what.starts_with("pack ") && d.problem == "its index is damaged"),
+        "{damage:?}"
+    );
+    assert!(
+        damage.iter().any(|d| d.what.contains("t/c/0/0") && d.problem == "it is not there"),
+        "{damage:?}"
+    );
+    let damage = damaged(9);
+    assert_eq!(damage.len(), 1, "{damage:?}");
+    let error = array.view(
+        array.snapshot(array.head().unwrap().unwrap()).unwrap().manifest,
+        &manifest(&array, array.head().unwrap().unwrap()),
+    );
+    assert!(error.is_err() || damage[0].what.contains("zarr.json"), "{damage:?}");
 }
