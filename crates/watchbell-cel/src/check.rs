@@ -125,6 +125,12 @@ pub(crate) enum Op {
         body: Id,
         nesting: OptNesting,
     },
+    /// `x.or(y)`, or `x.orValue(y)`: the other is evaluated where it is needed.
+    OptOr {
+        target: Id,
+        other: Id,
+        nesting: OptNesting,
+    },
     SortBy {
         range: Id,
         key: Id,
@@ -424,7 +430,12 @@ impl<'t> Checker<'t> {
             };
         };
         self.check_literals(function.name, args);
-        (self.add(Op::Call { function, args: ops }), kind)
+        let op = match (function.name, ops.as_slice()) {
+            ("or", &[target, other]) => Op::OptOr { target, other, nesting: OptNesting::Flat },
+            ("orValue", &[target, other]) => Op::OptOr { target, other, nesting: OptNesting::Wrapped },
+            _ => Op::Call { function, args: ops },
+        };
+        (self.add(op), kind)
     }
 
     /// Texts that are read when they are used are read here too, where they stand in the expression itself.

@@ -178,6 +178,7 @@ impl<'a, 'p> Evaluator<'a, 'p> {
             Op::Map(entries) => self.map(program, entries),
             Op::Fold(fold) => self.fold(program, fold),
             Op::OptMap { target, body, nesting } => self.opt_map(program, *target, *body, *nesting),
+            Op::OptOr { target, other, nesting } => self.opt_or(program, *target, *other, *nesting),
             Op::SortBy { range, key } => self.sort_by(program, *range, *key),
         }
     }
@@ -426,6 +427,21 @@ impl<'a, 'p> Evaluator<'a, 'p> {
             (OptNesting::Wrapped, value) => Ok(Value::some(value)),
             (OptNesting::Flat, value @ Value::Optional(_)) => Ok(value),
             (OptNesting::Flat, _) => Err(EvalError::no_overload()),
+        }
+    }
+
+    /// cel-go asks nothing for it (`decorateOptionalOr`).
+    #[inline(never)]
+    fn opt_or(&mut self, program: &'p Program, target: Id, other: Id, nesting: OptNesting) -> Outcome<'a> {
+        match (self.eval(program, target)?, nesting) {
+            (found @ Value::Optional(Some(_)), OptNesting::Flat) => Ok(found),
+            (Value::Optional(Some(inner)), OptNesting::Wrapped) => Ok((*inner).clone()),
+            (Value::Optional(None), OptNesting::Wrapped) => self.eval(program, other),
+            (Value::Optional(None), OptNesting::Flat) => match self.eval(program, other)? {
+                other @ Value::Optional(_) => Ok(other),
+                _ => Err(EvalError::no_overload()),
+            },
+            _ => Err(EvalError::no_overload()),
         }
     }
 

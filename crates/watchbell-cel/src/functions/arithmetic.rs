@@ -52,7 +52,17 @@ pub(super) const TABLE: &[Row] = &[
     ),
     global("_%_", &["(int, int) -> int", "(uint, uint) -> uint"], modulo, Cost::One),
     global("-_", &["(int) -> int", "(double) -> double"], negate, Cost::One),
-    global("_[_]", &["(list<A>, int) -> A", "(map<A,B>, A) -> B"], index, Cost::One),
+    global(
+        "_[_]",
+        &[
+            "(list<A>, int) -> A",
+            "(map<A,B>, A) -> B",
+            "(optional<list<A>>, int) -> optional<A>",
+            "(optional<map<A,B>>, A) -> optional<B>",
+        ],
+        index,
+        Cost::One,
+    ),
     global(
         "_[?_]",
         &[
@@ -192,7 +202,10 @@ fn look<'a>(operand: &Value<'a>, key: &Value<'a>) -> Result<Option<Value<'a>>, E
     }
 }
 
-fn index<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+fn index<'a>(evaluator: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
+    if let [Value::Optional(_), _] = args {
+        return optional_index(evaluator, args);
+    }
     let [operand, key] = args else { return Err(EvalError::no_overload()) };
     look(operand, key)?.ok_or_else(|| match operand {
         Value::List(_) => {

@@ -95,27 +95,33 @@ fn numbers(a: &Value<'_>, b: &Value<'_>) -> Option<Option<Ordering>> {
         Value::UInt(value) => Some(i128::from(*value)),
         _ => None,
     };
+    let range = |value: &Value<'_>| match value {
+        Value::UInt(_) => 0.0..=u64::MAX as f64,
+        _ => i64::MIN as f64..=i64::MAX as f64,
+    };
     match (a, b) {
         (Value::Double(a), Value::Double(b)) => Some(a.partial_cmp(b)),
-        (Value::Double(a), _) => whole(b).map(|b| double_and_whole(*a, b)),
-        (_, Value::Double(b)) => whole(a).map(|a| double_and_whole(*b, a).map(Ordering::reverse)),
+        (Value::Double(a), _) => whole(b).map(|whole| double_and_whole(*a, whole, range(b))),
+        (_, Value::Double(b)) => {
+            whole(a).map(|whole| double_and_whole(*b, whole, range(a)).map(Ordering::reverse))
+        }
         _ => Some(Some(whole(a)?.cmp(&whole(b)?))),
     }
 }
 
-/// Exact, also where a double cannot hold the whole number.
-fn double_and_whole(double: f64, whole: i128) -> Option<Ordering> {
+/// As cel-go has it: as doubles, where the whole number is among those of its type. Of neighbours that are the same double none
+/// is larger.
+fn double_and_whole(double: f64, whole: i128, range: std::ops::RangeInclusive<f64>) -> Option<Ordering> {
     if double.is_nan() {
         return None;
     }
-    if double.abs() > 1e30 {
-        return Some(if double > 0.0 { Ordering::Greater } else { Ordering::Less });
+    if double < *range.start() {
+        return Some(Ordering::Less);
     }
-    let rounded_down = double.floor();
-    Some((rounded_down as i128).cmp(&whole).then(match double > rounded_down {
-        true => Ordering::Greater,
-        false => Ordering::Equal,
-    }))
+    if double > *range.end() {
+        return Some(Ordering::Greater);
+    }
+    double.partial_cmp(&(whole as f64))
 }
 
 /// The order of two values that have one; values of two kinds have none.
@@ -217,8 +223,13 @@ where
     let Some(first) = list.first() else { return Ok(()) };
     let bytes: usize = list.iter().map(|element| key(element).bytes()).sum();
     budget.work((list.len() + bytes / CHARACTERS) * (list.len().ilog2() as usize + 1))?;
+    // Of one kind, as in cel-go; and across kinds of numbers there is no order that holds from one to the next.
     for element in &*list {
-        ranked(key(first), key(element)).ok_or_else(EvalError::no_overload)?;
+        let (first, element) = (key(first), key(element));
+        if first.type_name() != element.type_name() {
+            return Err(EvalError::failed("list elements must have the same type"));
+        }
+        ranked(first, element).ok_or_else(EvalError::no_overload)?;
     }
     list.sort_by(|a, b| {
         let (a, b) = (key(a), key(b));

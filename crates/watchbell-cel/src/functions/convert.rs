@@ -80,7 +80,8 @@ fn int<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
             Ok(value) => Some(value),
             Err(_) => return failed("string", "int"),
         },
-        Value::Timestamp(at) => Some(at.as_second()),
+        // The second that it lies in, before 1970 too.
+        Value::Timestamp(at) => i64::try_from(at.as_nanosecond().div_euclid(1_000_000_000)).ok(),
         Value::Duration(nanos) => Some(*nanos),
         _ => return Err(EvalError::no_overload()),
     };

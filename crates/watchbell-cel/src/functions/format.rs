@@ -1,4 +1,5 @@
-//! `'%s has %d'.format([name, count])`, of the extension `strings`.
+//! `'%s has %d'.format([name, count])`, of the extension `strings` in version 2: `ext/formatting.go` of cel-go, for `en_US`. What
+//! the specification says of it is version 4, and shows nested values and numbers otherwise.
 
 use super::{Cost, Row, member, numbers, time};
 use crate::budget::Budget;
@@ -72,20 +73,18 @@ fn write(
             other => return Err(wrong("decimal clause can only be used on integers", other)),
         },
         'f' | 'e' => {
-            let number = match value {
-                Value::Double(value) => *value,
-                Value::Int(value) => *value as f64,
-                Value::UInt(value) => *value as f64,
-                other if clause == 'f' => {
-                    return Err(wrong("fixed-point clause can only be used on doubles", other));
-                }
-                other => return Err(wrong("scientific clause can only be used on doubles", other)),
+            let number = match (value, clause) {
+                (Value::Double(value), _) => *value,
+                (Value::String(text), _) if &**text == "NaN" => f64::NAN,
+                (Value::String(text), _) if &**text == "Infinity" => f64::INFINITY,
+                (Value::String(text), _) if &**text == "-Infinity" => f64::NEG_INFINITY,
+                (other, 'f') => return Err(wrong("fixed-point clause can only be used on doubles", other)),
+                (other, _) => return Err(wrong("scientific clause can only be used on doubles", other)),
             };
-            match (numbers::special(number), clause) {
-                (Some(text), _) => out.push_str(text),
-                (None, 'f') => out.push_str(&format!("{number:.places$}")),
-                (None, _) => out.push_str(&numbers::scientific(number, places)),
-            }
+            out.push_str(&match clause {
+                'f' => numbers::fixed(number, places),
+                _ => numbers::scientific(number),
+            });
         }
         'b' => match value {
             Value::Int(value) => out.push_str(&signed(*value, |value| format!("{value:b}"))),
@@ -151,8 +150,16 @@ fn show(value: &Value<'_>, nested: Nested, out: &mut String, budget: &mut Budget
         }
         Value::Bytes(bytes) => {
             budget.memory(bytes.len())?;
-            out.push_str(&String::from_utf8_lossy(bytes));
+            let text = String::from_utf8_lossy(bytes);
+            match nested {
+                Nested::No => out.push_str(&text),
+                Nested::Yes => out.push_str(&format!("b{text:?}")),
+            }
         }
+        Value::Double(value) if nested == Nested::Yes => match numbers::special(*value) {
+            Some(text) => out.push_str(&format!("{text:?}")),
+            None => out.push_str(&format!("{value:.6}")),
+        },
         Value::Timestamp(at) if nested == Nested::Yes => {
             out.push_str(&format!("timestamp({:?})", time::show_timestamp(*at)));
         }
@@ -170,16 +177,20 @@ fn show(value: &Value<'_>, nested: Nested, out: &mut String, budget: &mut Budget
         Value::Map(map) => {
             budget.work(map.len())?;
             budget.memory(map.len() * size_of::<(Value<'_>, Value<'_>, String)>())?;
-            let mut entries: Vec<_> = map.iter().collect();
-            let bytes: usize = entries.iter().map(|(key, _)| key.bytes()).sum();
-            budget.memory(bytes)?;
+            let mut entries = Vec::with_capacity(map.len());
+            for (key, value) in map.iter() {
+                let mut text = String::new();
+                show(&key, Nested::Yes, &mut text, budget)?;
+                entries.push((text, value));
+            }
+            let bytes: usize = entries.iter().map(|(key, _)| key.len()).sum();
             budget.work(bytes / CHARACTERS * (map.len().max(1).ilog2() as usize + 1))?;
-            entries.sort_by_cached_key(|(key, _)| shown(key));
+            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
             out.push('{');
             for (at, (key, value)) in entries.iter().enumerate() {
                 out.push_str(if at == 0 { "" } else { ", " });
-                show(key, Nested::Yes, out, budget)?;
-                out.push_str(": ");
+                out.push_str(key);
+                out.push(':');
                 show(value, Nested::Yes, out, budget)?;
             }
             out.push('}');
@@ -203,7 +214,7 @@ pub(super) fn shown(value: &Value<'_>) -> String {
         Value::Bool(value) => value.to_string(),
         Value::Int(value) => value.to_string(),
         Value::UInt(value) => value.to_string(),
-        Value::Double(value) => numbers::plain(*value),
+        Value::Double(value) => numbers::general(*value),
         Value::String(text) => text.to_string(),
         Value::Timestamp(at) => time::show_timestamp(*at),
         Value::Duration(nanos) => time::show_duration(*nanos),

@@ -16,8 +16,8 @@ pub(super) const TABLE: &[Row] = &[
     member("unwrapOpt", &["(list<optional<A>>) -> list<A>"], unwrap, Cost::Result),
     member("hasValue", &["(optional<A>) -> bool"], has_value, Cost::One),
     member("value", &["(optional<A>) -> A"], value, Cost::One),
-    member("or", &["(optional<A>, optional<A>) -> optional<A>"], or, Cost::One),
-    member("orValue", &["(optional<A>, A) -> A"], or_value, Cost::One),
+    member("or", &["(optional<A>, optional<A>) -> optional<A>"], lazy, Cost::One),
+    member("orValue", &["(optional<A>, A) -> A"], lazy, Cost::One),
     member("first", &["(list<A>) -> optional<A>"], first, Cost::One),
     member("last", &["(list<A>) -> optional<A>"], last, Cost::One),
 ];
@@ -78,16 +78,9 @@ fn value<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
     Ok((**inner).clone())
 }
 
-fn or<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    match (optional(args)?, &args[1]) {
-        (Some(inner), _) => Ok(Value::Optional(Some(inner.clone()))),
-        (None, other @ Value::Optional(_)) => Ok(other.clone()),
-        (None, _) => Err(EvalError::no_overload()),
-    }
-}
-
-fn or_value<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {
-    Ok(optional(args)?.map_or_else(|| args[1].clone(), |inner| (**inner).clone()))
+/// These two are no calls: what they fall back on is not evaluated first.
+fn lazy<'a>(_: &mut Evaluator<'a, '_>, _: &[Value<'a>]) -> Outcome<'a> {
+    Err(EvalError::no_overload())
 }
 
 fn first<'a>(_: &mut Evaluator<'a, '_>, args: &[Value<'a>]) -> Outcome<'a> {

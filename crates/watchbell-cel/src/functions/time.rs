@@ -62,9 +62,9 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {
 }
 
 fn in_range(at: Timestamp) -> Option<Timestamp> {
-    const FIRST: i64 = -62_135_596_800;
-    const LAST: i64 = 253_402_300_799;
-    (FIRST..=LAST).contains(&at.as_second()).then_some(at)
+    // The seconds of a moment before 1970 are cut towards it: the first moment is known by its nanoseconds.
+    const FIRST: i128 = -62_135_596_800 * 1_000_000_000;
+    (at.as_nanosecond() >= FIRST).then_some(at)
 }
 
 pub(super) fn shift(at: Timestamp, nanos: i64) -> Option<Timestamp> {
