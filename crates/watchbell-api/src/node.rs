@@ -74,7 +74,7 @@ pub enum Command {
     /// All indices have committed: let the drafts of the run be the heads of the arrays that it writes. Done again it ends
     /// the same way. A [`Report::ArraysPublished`] follows. `uses` is the annotation, as JSON.
     PublishArrays { namespace: Arc<str>, run: Arc<ArrayRun>, uses: Arc<Value> },
-    /// No Job can go on with what this run committed: remove its drafts of all arrays of the namespace.
+    /// No Job can go on with this run: remove its drafts of all arrays of the namespace, and let go of what it read.
     AbandonDrafts { namespace: Arc<str>, run: Uid },
     /// There is an object: let there be a store, with this quota and retention. A [`Report::Array`] follows.
     KeepArray { namespace: Arc<str>, name: Arc<str>, spec: Arc<DataArraySpec> },

@@ -344,6 +344,7 @@ impl World {
 
     pub(super) fn forget_pod(&mut self, pod: &Stored) {
         self.command(Command::Forget { uid: pod.uid, job: pod.controller() });
+        self.abandon_pod(pod);
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::array::{
-    ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ARRAY_GATE_FAILED, ArrayRefusal, PublishedArray,
+    ARRAY, ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ARRAY_GATE_FAILED, ArrayRefusal, PublishedArray,
 };
 use watchbell_api::node::Command;
 use watchbell_api::{Resource, Uid};
@@ -251,12 +251,29 @@ impl World {
         }
     }
 
-    /// The Job is gone. When no other goes on with its run, what that committed goes too.
+    /// The Job is gone. When no other goes on with its run, what that committed goes too, and what it read is let go.
     pub(in crate::world) fn abandon_drafts(&mut self, job: &Stored) {
         let Some(arrays) = job.facts().job().and_then(|facts| facts.arrays.clone()) else { return };
         let run = arrays.run.unwrap_or(job.uid);
-        if arrays.uses.writes() && !self.runs_with_jobs(&job.namespace).contains(&run) {
+        if !self.runs_with_jobs(&job.namespace).contains(&run) {
             self.command(Command::AbandonDrafts { namespace: job.namespace.clone(), run });
+        }
+    }
+
+    /// A Job that only read has ended: nothing of its run is to be kept.
+    pub(in crate::world) fn let_go_of_read(&mut self, job: &Stored) {
+        let Some(arrays) = job.facts().job().and_then(|facts| facts.arrays.clone()) else { return };
+        if !arrays.uses.writes() {
+            let run = arrays.run.unwrap_or(job.uid);
+            self.command(Command::AbandonDrafts { namespace: job.namespace.clone(), run });
+        }
+    }
+
+    /// The same of a pod that has a run of its own, and is gone.
+    pub(in crate::world) fn abandon_pod(&mut self, pod: &Stored) {
+        let is_alone = pod.array_pod().is_none();
+        if is_alone && pod.render()["metadata"]["annotations"][ARRAY].is_string() {
+            self.command(Command::AbandonDrafts { namespace: pod.namespace.clone(), run: pod.uid });
         }
     }
 

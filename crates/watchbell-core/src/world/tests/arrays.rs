@@ -542,6 +542,22 @@ fn a_rerun_of_what_failed_goes_on_with_the_draft() {
 }
 
 #[test]
+fn what_was_read_is_let_go() {
+    let mut bench = Bench::with_array();
+    bench.create(using("r", READ, json!({"completions": 1})));
+    bench.settle();
+    let job = uid_of(&bench.read(Resource::Job, "r"));
+    bench.end_all("r", None);
+    assert_eq!(bench.abandoned(), [job.to_string()]);
+    let mut reader = pod("p");
+    reader["metadata"]["annotations"] = json!({"watchbell.dev/array": READ});
+    let alone = uid_of(&bench.create(reader));
+    bench.delete(Resource::Pod, "p", Propagation::Background);
+    bench.settle();
+    assert_eq!(bench.abandoned().last(), Some(&alone.to_string()));
+}
+
+#[test]
 fn drafts_that_a_crash_left_are_abandoned() {
     let mut bench = Bench::with_array();
     bench.create(writer("w"));
