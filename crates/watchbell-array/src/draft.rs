@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fd::{AsFd as _, BorrowedFd};
 use serde::{Deserialize, Serialize};
-use watchbell_zarr::{Hierarchy, Judge, Verdict, Violation};
+use watchbell_zarr::{ARTIFACTS_DOCUMENT, Hierarchy, Judge, Verdict, Violation};
 
 use crate::digest::Digest;
 use crate::disk::REMOVED;
@@ -18,7 +18,7 @@ use crate::object::{self, Objects};
 use crate::pack;
 use crate::parallel::in_parallel;
 use crate::snapshot::hex;
-use crate::store::{Array, hold, names, read_bounded, valid_name};
+use crate::store::{Array, Kind, hold, names, read_bounded, valid_name};
 use crate::view;
 use crate::walk;
 
@@ -383,8 +383,16 @@ impl Draft {
             let key = || String::from_utf8_lossy(entry.key).into_owned();
             match (verdict, entry.kind) {
                 (Verdict::Keep, watchbell_zarr::EntryKind::File { size, .. }) => files.push((key(), size)),
+                (Verdict::Remove, _) if self.array.kind() == Kind::Artifacts => {
+                    removed.extend(self.below(&key()));
+                }
                 (Verdict::Remove, _) => removed.push(key()),
                 (Verdict::Enter, _) => return Ok(true),
+                // What is written below now counts before what was removed.
+                (Verdict::Replace, _) => {
+                    removed.extend(self.below(&key()));
+                    return Ok(true);
+                }
                 (Verdict::Keep | Verdict::Drop, _) => {}
             }
             Ok(false)
@@ -401,6 +409,16 @@ impl Draft {
             self.check_complete(judge, &files, &removed)?;
         }
         Ok((files, removed))
+    }
+
+    /// A file of the base, and all that lies in a directory of that name.
+    fn below<'a>(&'a self, key: &'a str) -> impl Iterator<Item = String> + 'a {
+        let from = self.grown.entries.partition_point(|entry| entry.key.as_str() < key);
+        let of_name = self.grown.entries[from..].iter().map(|entry| &entry.key);
+        let is_below = move |name: &String| {
+            name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        of_name.take_while(move |name| name.starts_with(key)).filter(move |name| is_below(name)).cloned()
     }
 
     /// Refuses an index that leaves an owned chunk out: neither written nor there before.
@@ -508,6 +526,9 @@ pub(crate) fn documents(
     manifest: &Manifest,
 ) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+    if objects.array.kind() == Kind::Artifacts {
+        return Ok(BTreeMap::from([("zarr.json".to_owned(), ARTIFACTS_DOCUMENT.as_bytes().to_vec())]));
+    }
     let read = |entry: &Entry| Ok((entry.key.clone(), objects.read(entry.digest, MAX_DOCUMENT_BYTES)?));
     manifest.entries.iter().filter(|entry| Hierarchy::is_document(&entry.key)).map(read).collect()
 }

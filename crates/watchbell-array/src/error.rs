@@ -50,6 +50,8 @@ pub enum Error {
     Hierarchy(#[from] watchbell_zarr::HierarchyError),
     #[error(transparent)]
     Grow(#[from] watchbell_zarr::GrowError),
+    #[error("the new head cannot be signed: {0}")]
+    Unsigned(String),
     #[error("{0} still needs the array; wait for its end, or end it")]
     InUse(String),
     #[error("another program holds the draft {0}; wait for its end, or end it")]

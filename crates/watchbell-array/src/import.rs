@@ -16,7 +16,7 @@ use crate::object::{self, Objects};
 use crate::pack;
 use crate::parallel::in_parallel;
 use crate::publish::{Publication, publish};
-use crate::store::{Array, hold, names, read_bounded};
+use crate::store::{Array, Kind, hold, names, read_bounded};
 use crate::tree::difference;
 use crate::walk;
 
@@ -61,7 +61,10 @@ pub fn import(
     let shown = dir.display().to_string();
     let root = walk::open_root(dir)?;
     let found = find(&root, &shown)?;
-    check(&root, &shown, &found)?;
+    match array.kind() {
+        Kind::Zarr => drop(check(&root, &shown, &found)?),
+        Kind::Artifacts => check_names(&shown, &found)?,
+    }
     let place = array.dir.join("drafts").join(format!("{IMPORT}{}", Digest::of(shown.as_bytes()).short()));
     let staging = place.join("objects");
     let _held = {
@@ -238,6 +241,15 @@ fn find(root: &rustix::fd::OwnedFd, shown: &str) -> Result<Vec<Found>, Error> {
     })?;
     found.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(found)
+}
+
+fn check_names(shown: &str, found: &[Found]) -> Result<(), Error> {
+    for Found { key, .. } in found {
+        if let Some(problem) = Hierarchy::artifact_problem(key) {
+            return Err(Error::Foreign { what: format!("{shown}/{key}"), problem: problem.to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// Reads the hierarchy and refuses what is no part of it.

@@ -6,6 +6,7 @@
 //!  <array>/manifests/…      key → object, size, who wrote it; one file a snapshot's content
 //!  <array>/snapshots/…      a small record: parent, manifest, when, by whom
 //!  <array>/refs/head        one line, replaced by rename: what readers see
+//!  <array>/refs/signatures/… signed notes of heads, where a signer was given
 //!  <array>/refs/tags/…      names that keep a snapshot
 //!  <array>/views/…          a manifest as a directory of hard links: the lower of every index
 //!  <array>/unpacked/…       objects of packs as files that views link to; of this boot, never synced
@@ -53,7 +54,7 @@ pub use manifest::{Entry, Manifest, Run, Writer};
 pub use publish::{Conflict, Publication};
 pub use retention::{Kept, Retention, kept};
 pub use snapshot::{Change, Snapshot};
-pub use store::{Array, valid_name};
+pub use store::{Array, Kind, Signer, valid_name};
 pub use sweep::{Swept, sweep};
 pub use tree::{Difference, difference};
 pub use verify::{Damage, Verified, verify};

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::manifest::{Manifest, Run};
 use crate::object::{Located, Objects};
 use crate::snapshot::{Change, Snapshot};
-use crate::store::Array;
+use crate::store::{Array, Kind};
 use crate::tree::difference;
 use crate::view;
 
@@ -151,7 +151,7 @@ impl Draft {
         let theirs = self.array.manifest(self.array.snapshot(head)?.manifest)?;
         let difference = difference(&self.base, &theirs);
         for key in difference.keys() {
-            if Hierarchy::is_document(key) {
+            if self.array.kind() == Kind::Zarr && Hierarchy::is_document(key) {
                 return Err(Conflict::Metadata { base, head, key: key.to_owned() }.into());
             }
             if written.contains_key(key) || removed.contains(key) {
@@ -253,7 +253,7 @@ pub(crate) fn publish(
         bytes: after.bytes(),
     };
     let digest = array.put_snapshot(&snapshot, &manifest)?;
-    array.set_head(digest)?;
+    array.set_head(digest, now)?;
     Ok(Publication { digest, snapshot })
 }
 

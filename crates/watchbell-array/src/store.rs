@@ -10,8 +10,9 @@ use rustix::fs::{FlockOperation, flock};
 use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
 use crate::error::Error;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, Run};
 use crate::pack::{self, Index};
+use crate::publish::publish;
 use crate::snapshot::Snapshot;
 
 /// The directory of one array.
@@ -24,7 +25,21 @@ pub struct Array {
     lock_file: Arc<File>,
     /// What the packs hold, of each directory that was asked for.
     packs: Arc<Mutex<HashMap<PathBuf, Arc<RwLock<Index>>>>>,
+    kind: Kind,
+    pub(crate) signer: Option<Arc<Signer>>,
 }
+
+/// What an array is to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Zarr,
+    /// Files of any kind, below a directory for each index.
+    Artifacts,
+}
+
+/// Makes a signed note of a statement, or says why it cannot.
+pub type Signer = dyn Fn(&str) -> Result<String, String> + Send + Sync;
 
 /// A file, whatever it is called: its device and inode.
 type Identity = (u64, u64);
@@ -38,6 +53,8 @@ const FORMAT_FILE: &str = "format";
 const FORMAT: &str = "watchbell-array 2\n";
 /// An array of before becomes one of now when its first pack is placed.
 const WITHOUT_PACKS: &str = "watchbell-array 1\n";
+/// There in an array of artifacts.
+const ARTIFACTS_FILE: &str = "artifacts";
 const QUOTA_FILE: &str = "quota";
 /// The ending of the record of a snapshot whose content was swept.
 pub(crate) const SWEPT: &str = "swept";
@@ -54,12 +71,17 @@ pub fn valid_name(name: &str) -> Result<&str, Error> {
 impl Array {
     /// Makes an empty array in a directory that is not there yet; its parent is.
     pub fn create(dir: &Path, disk: Disk) -> Result<Self, Error> {
+        Self::create_of(dir, disk, Kind::Zarr)
+    }
+
+    /// The same, of a kind. An array of artifacts has an empty snapshot from the beginning, on which a run can work.
+    pub fn create_of(dir: &Path, disk: Disk, kind: Kind) -> Result<Self, Error> {
         if dir.join(FORMAT_FILE).exists() {
             return Err(Error::Exists(dir.to_owned()));
         }
         disk.make_dir(dir)?;
         disk.write_synced(&dir.join(LOCK_FILE), b"")?;
-        let array = Self { dir: dir.to_owned(), disk, lock_file: open_lock(dir)?, packs: Arc::default() };
+        let array = Self::with(dir, disk, kind)?;
         for part in [
             "objects",
             "objects/packs",
@@ -80,6 +102,13 @@ impl Array {
             array.disk.make_dir(&objects.join(format!("{front:02x}")))?;
         }
         array.disk.sync_dir(&objects)?;
+        if kind == Kind::Artifacts {
+            array.disk.write_synced(&array.dir.join(ARTIFACTS_FILE), b"")?;
+            let by = Run { name: "create".to_owned(), ..Run::default() };
+            let empty = Manifest::default();
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            publish(&array, None, &empty, &array.dir.join("drafts"), &by, None, "empty", now)?;
+        }
         // Last: a directory without it is one that was never finished, and is made again.
         array.disk.sync_dir(&array.dir.join("refs"))?;
         array.disk.replace(&array.dir.join(FORMAT_FILE), FORMAT.as_bytes())?;
@@ -89,11 +118,28 @@ impl Array {
         Ok(array)
     }
 
+    fn with(dir: &Path, disk: Disk, kind: Kind) -> Result<Self, Error> {
+        let lock_file = open_lock(dir)?;
+        Ok(Self { dir: dir.to_owned(), disk, lock_file, packs: Arc::default(), kind, signer: None })
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// This array, of which every new head is signed.
+    #[must_use]
+    pub fn signing(mut self, signer: Arc<Signer>) -> Self {
+        self.signer = Some(signer);
+        self
+    }
+
     pub fn open(dir: &Path, disk: Disk) -> Result<Self, Error> {
         let path = dir.join(FORMAT_FILE);
         match fs::read_to_string(&path) {
             Ok(text) if text == FORMAT || text == WITHOUT_PACKS => {
-                Ok(Self { dir: dir.to_owned(), disk, lock_file: open_lock(dir)?, packs: Arc::default() })
+                let is_artifacts = dir.join(ARTIFACTS_FILE).exists();
+                Self::with(dir, disk, if is_artifacts { Kind::Artifacts } else { Kind::Zarr })
             }
             Ok(text) => {
                 let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
@@ -226,9 +272,39 @@ impl Array {
         }
     }
 
-    /// With the lock held, and everything durable that the snapshot needs.
-    pub(crate) fn set_head(&self, to: Digest) -> Result<(), Error> {
+    /// With the lock held, and everything durable that the snapshot needs. A signature is there before the head that it is of.
+    pub(crate) fn set_head(&self, to: Digest, now: jiff::Timestamp) -> Result<(), Error> {
+        if let Some(signer) = &self.signer {
+            let note = signer(&self.statement(to, now.as_second())).map_err(Error::Unsigned)?;
+            let dir = self.signatures();
+            if !dir.exists() {
+                self.disk.make_dir(&dir)?;
+                self.disk.sync_dir(&self.dir.join("refs"))?;
+            }
+            self.disk.replace(&dir.join(to.to_string()), note.as_bytes())?;
+        }
         self.disk.replace(&self.dir.join("refs/head"), format!("{to}\n").as_bytes())
+    }
+
+    pub(crate) fn signatures(&self) -> PathBuf {
+        self.dir.join("refs/signatures")
+    }
+
+    /// What is signed of a head: which array (by the names of its directory and that above), which snapshot, and when it became it.
+    pub fn statement(&self, snapshot: Digest, second: i64) -> String {
+        let name = |path: Option<&Path>| {
+            path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let (namespace, array) = (name(self.dir.parent()), name(Some(&self.dir)));
+        format!("watchbell.dev/array-head\n{namespace}/{array}\n{snapshot}\n{second}\n")
+    }
+
+    /// The signed note of a snapshot's [`Array::statement`], as it was when that became the head; nothing of one that was not signed.
+    pub fn signature(&self, snapshot: Digest) -> Result<Option<Vec<u8>>, Error> {
+        match read_bounded(&self.signatures().join(snapshot.to_string()), 64 << 10) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            note => note.map(Some),
+        }
     }
 
     pub fn tags(&self) -> Result<Vec<(String, Digest)>, Error> {

@@ -62,6 +62,13 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
         snapshots.retain(|digest| live.contains(digest));
         array.disk.sync_dir(&array.dir.join("snapshots"))?;
     }
+    if array.signatures().exists() {
+        for name in names(&array.signatures())? {
+            if !name.parse().is_ok_and(|digest| snapshots.contains(&digest)) {
+                array.disk.remove(&array.signatures().join(name))?;
+            }
+        }
+    }
     let mut manifests = BTreeSet::new();
     for digest in &snapshots {
         manifests.insert(array.snapshot(*digest)?.manifest);

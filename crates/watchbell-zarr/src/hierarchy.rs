@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use crate::artifact;
 use crate::document::{self, DocumentError, Fields};
 use crate::key::Parsed;
 use crate::metadata::{self, ArrayMetadata, Format, Node};
@@ -18,7 +19,13 @@ pub struct Hierarchy {
     pub nodes: BTreeMap<NodePath, Node>,
     /// A group repeats the documents below it; whoever changes one must change the other.
     pub is_consolidated: bool,
+    /// It is none: what stands for one of a store of artifacts.
+    pub is_artifacts: bool,
 }
+
+/// What a store of artifacts has in place of documents; it is not one of its files.
+pub const ARTIFACTS_DOCUMENT: &str =
+    r#"{"zarr_format": 3, "node_type": "group", "attributes": {"watchbell.dev/artifacts": true}}"#;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HierarchyError {
@@ -112,6 +119,11 @@ impl Hierarchy {
         Ok(())
     }
 
+    /// What is wrong with a name in a store of artifacts.
+    pub fn artifact_problem(name: &str) -> Option<&'static str> {
+        artifact::problem(name)
+    }
+
     pub fn arrays(&self) -> impl Iterator<Item = (&NodePath, &ArrayMetadata)> {
         self.nodes.iter().filter_map(|(path, node)| match node {
             Node::Array(array) => Some((path, array)),
@@ -161,7 +173,11 @@ fn read_v3(documents: &BTreeMap<NodePath, (&str, &[u8])>) -> Result<Hierarchy, H
             compare(key, &nodes, below, &metadata::v3_node(Fields { key, of })?)?;
         }
     }
-    Ok(Hierarchy { format: Format::V3, nodes, is_consolidated })
+    let is_artifacts = nodes.len() == 1
+        && documents
+            .values()
+            .all(|(key, bytes)| *key == document::ZARR_JSON && *bytes == ARTIFACTS_DOCUMENT.as_bytes());
+    Ok(Hierarchy { format: Format::V3, nodes, is_consolidated, is_artifacts })
 }
 
 fn read_v2(documents: &V2Documents<'_>) -> Result<Hierarchy, HierarchyError> {
@@ -211,7 +227,7 @@ fn read_v2(documents: &V2Documents<'_>) -> Result<Hierarchy, HierarchyError> {
             compare(key, &nodes, NodePath::new(&path.key(below))?, &node)?;
         }
     }
-    Ok(Hierarchy { format: Format::V2, nodes, is_consolidated })
+    Ok(Hierarchy { format: Format::V2, nodes, is_consolidated, is_artifacts: false })
 }
 
 fn no_object(key: &str, name: &str) -> DocumentError {

@@ -1,5 +1,6 @@
 //! What an attempt left behind, judged entry by entry before anything of it is kept.
 
+use crate::artifact;
 use crate::key::Parsed;
 use crate::path::NodePath;
 use crate::plan::{Owner, Plan};
@@ -41,6 +42,8 @@ pub enum Verdict {
     Remove,
     /// A directory that owned chunks may lie in.
     Enter,
+    /// A directory of artifacts that took the place of another: what was below is removed, what is below now is judged.
+    Replace,
     /// What a killed writer leaves: it never had a chunk's name. It is not kept.
     Drop,
 }
@@ -75,6 +78,10 @@ pub enum Violation {
     Opaque { key: String },
     #[error("removed the directory {key}")]
     RemovedDirectory { key: String },
+    #[error("wrote {key}, and index {index} writes below the directory {index} alone")]
+    NotOwn { key: String, index: u32 },
+    #[error("wrote {key}: {problem}")]
+    Name { key: String, problem: &'static str },
 }
 
 /// Judges what index `index` wrote.
@@ -103,6 +110,9 @@ impl Judge<'_> {
         if let Some(what) = what {
             return Err(Violation::Kind { key, what });
         }
+        if self.plan.hierarchy().is_artifacts {
+            return self.artifact(entry, key);
+        }
         // A name that is not UTF-8 is the name of nothing that Zarr knows.
         let Ok(name) = std::str::from_utf8(entry.key) else { return Err(Violation::NotAChunk { key }) };
         match entry.kind {
@@ -117,21 +127,54 @@ impl Judge<'_> {
                     return Ok(Verdict::Drop);
                 }
                 self.owned(name, key.clone())?;
-                if links != 1 {
-                    return Err(Violation::Linked { key, links });
-                }
-                if mode & SPECIAL_BITS != 0 {
-                    return Err(Violation::Mode { key });
-                }
-                if size > self.max_chunk_bytes {
-                    return Err(Violation::TooLarge { key, size, max: self.max_chunk_bytes });
-                }
-                Ok(Verdict::Keep)
+                self.file(key, size, links, mode)
             }
             EntryKind::Symlink | EntryKind::Fifo | EntryKind::Socket | EntryKind::Device => {
                 Err(Violation::NotAChunk { key })
             }
         }
+    }
+
+    /// Below an index's own directory all is kept, whatever it is called, and what was there may be removed.
+    fn artifact(&self, entry: Entry<'_>, key: String) -> Result<Verdict, Violation> {
+        let Ok(name) = std::str::from_utf8(entry.key) else {
+            return Err(Violation::Name { key, problem: "its name is not UTF-8" });
+        };
+        match artifact::owner(name, self.plan.completions) {
+            Some(owner) if owner != self.index => {
+                return Err(Violation::Foreign { key, owner, index: self.index });
+            }
+            None => return Err(Violation::NotOwn { key, index: self.index }),
+            Some(_) => {}
+        }
+        if let Some(problem) = artifact::problem(name) {
+            return Err(Violation::Name { key, problem });
+        }
+        match entry.kind {
+            EntryKind::Directory { is_opaque: false } => Ok(Verdict::Enter),
+            EntryKind::Directory { is_opaque: true } => Ok(Verdict::Replace),
+            EntryKind::Whiteout => Ok(Verdict::Remove),
+            EntryKind::File { .. } if !name.contains('/') => {
+                Err(Violation::NotOwn { key, index: self.index })
+            }
+            EntryKind::File { size, links, mode } => self.file(key, size, links, mode),
+            EntryKind::Symlink | EntryKind::Fifo | EntryKind::Socket | EntryKind::Device => {
+                Err(Violation::NotAChunk { key })
+            }
+        }
+    }
+
+    fn file(&self, key: String, size: u64, links: u64, mode: u32) -> Result<Verdict, Violation> {
+        if links != 1 {
+            return Err(Violation::Linked { key, links });
+        }
+        if mode & SPECIAL_BITS != 0 {
+            return Err(Violation::Mode { key });
+        }
+        if size > self.max_chunk_bytes {
+            return Err(Violation::TooLarge { key, size, max: self.max_chunk_bytes });
+        }
+        Ok(Verdict::Keep)
     }
 
     fn owned(&self, name: &str, key: String) -> Result<(), Violation> {

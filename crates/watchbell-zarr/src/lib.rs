@@ -13,6 +13,7 @@
 //! grids" and "Chunk key encoding"; codec `sharding_indexed` 1.0; Zarr v2 specification. Dimension names of v2 are those of
 //! xarray's attribute `_ARRAY_DIMENSIONS`.
 
+mod artifact;
 mod document;
 mod grow;
 mod hierarchy;
@@ -25,7 +26,7 @@ mod rule;
 
 pub use document::DocumentError;
 pub use grow::{GrowError, Grown, grow};
-pub use hierarchy::{Hierarchy, HierarchyError, MAX_DOCUMENT_BYTES, MAX_NODES};
+pub use hierarchy::{ARTIFACTS_DOCUMENT, Hierarchy, HierarchyError, MAX_DOCUMENT_BYTES, MAX_NODES};
 pub use judge::{Entry, EntryKind, Judge, Verdict, Violation};
 pub use key::{ChunkKey, KeyEncoding, Parsed};
 pub use metadata::{ArrayMetadata, Format, MAX_DIMENSIONS, Node};

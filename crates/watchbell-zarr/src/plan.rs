@@ -6,6 +6,7 @@ mod regions;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use crate::artifact;
 use crate::grow::Grown;
 use crate::hierarchy::Hierarchy;
 use crate::key::{ChunkKey, Parsed};
@@ -46,6 +47,10 @@ pub enum Owner {
 pub enum PlanError {
     #[error("the hierarchy has no array")]
     NoArray,
+    #[error("the array is no store of artifacts but a Zarr hierarchy: use mode write with a split")]
+    NotArtifacts,
+    #[error("the array is a store of artifacts: use mode artifacts")]
+    Artifacts,
     #[error("no array has a dimension {dimension:?}; there are: {}", list(.known))]
     NoDimension { dimension: String, known: Vec<String> },
     #[error("there is no array {variable}; there are: {}", list(.known))]
@@ -172,6 +177,23 @@ pub fn plan(
     grown: Option<&Grown>,
     completions: u32,
 ) -> Result<Plan, PlanError> {
+    match (hierarchy.is_artifacts, split) {
+        (true, Split::Artifacts) if u64::from(completions) > MAX_INDICES => {
+            return Err(PlanError::TooManyIndices { planned: completions.into() });
+        }
+        (true, Split::Artifacts) => {
+            let elements = Elements::Regions(Vec::new());
+            return Ok(Plan {
+                completions,
+                hierarchy: hierarchy.clone(),
+                layouts: BTreeMap::new(),
+                elements,
+            });
+        }
+        (true, _) => return Err(PlanError::Artifacts),
+        (false, Split::Artifacts) => return Err(PlanError::NotArtifacts),
+        (false, _) => {}
+    }
     if hierarchy.arrays().next().is_none() {
         return Err(PlanError::NoArray);
     }
@@ -183,6 +205,7 @@ pub fn plan(
             by_chunk(hierarchy, matches!(split, Split::PerShard), &variables, grown)?
         }
         Split::Explicit(list) => regions::by_region(hierarchy, list, &variables, grown)?,
+        Split::Artifacts => return Err(PlanError::NotArtifacts),
     };
     if planned > MAX_INDICES {
         return Err(PlanError::TooManyIndices { planned });
@@ -463,6 +486,12 @@ impl Plan {
 
     /// Whose a key is, from the root of the hierarchy.
     pub fn owner(&self, key: &str) -> Owner {
+        if self.hierarchy.is_artifacts {
+            return match artifact::owner(key, self.completions) {
+                Some(index) if key.contains('/') => Owner::Index(index),
+                Some(_) | None => Owner::Nobody,
+            };
+        }
         match self.hierarchy.locate(key) {
             Some((path, Parsed::Chunk(chunk))) => {
                 match self.layouts.get(path).and_then(|l| l.owner(&chunk)) {
@@ -506,6 +535,9 @@ impl Plan {
     /// The directories that an index's keys lie in, without the root, each once, parents first.
     pub fn parents(&self, index: u32) -> Vec<String> {
         let mut found = std::collections::BTreeSet::new();
+        if self.hierarchy.is_artifacts {
+            found.insert(index.to_string());
+        }
         for (path, layout) in &self.layouts {
             let Some(array) = self.hierarchy.array(path) else { continue };
             let ranges = layout.ranges(index, &array.grid_shape());

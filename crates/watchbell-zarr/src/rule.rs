@@ -51,6 +51,9 @@ pub enum Split {
     PerShard,
     /// Stated for each index.
     Explicit(Vec<Region>),
+    /// Of a store of artifacts, which is no Zarr hierarchy: an index owns all below the directory of its number. Written as
+    /// `mode: artifacts`.
+    Artifacts,
 }
 
 /// Elements by dimension, `[start, stop)`; a dimension that is not named is whole.
@@ -203,9 +206,28 @@ fn one(at: &At, value: &Value) -> Result<Use, RuleError> {
         return Err(at.field("name").wrong("must be the name of a DataArray of the Job's namespace"));
     }
     let mount = mount(&at.field("mount"), required("mount")?)?;
-    let modes = [("read", Mode::Read), ("write", Mode::Write)];
-    let mode = object.get("mode").map_or(Ok(Mode::Read), |value| at.field("mode").one_of(value, &modes))?;
-    let split = object.get("split").map(|value| split(&at.field("split"), value)).transpose()?;
+    let modes = [
+        ("read", (Mode::Read, None)),
+        ("write", (Mode::Write, None)),
+        ("artifacts", (Mode::Write, Some(()))),
+    ];
+    let (mode, artifacts) = match object.get("mode") {
+        None => (Mode::Read, None),
+        Some(value) => at.field("mode").one_of(value, &modes)?,
+    };
+    let split = match artifacts {
+        None => object.get("split").map(|value| split(&at.field("split"), value)).transpose()?,
+        Some(()) => {
+            for field in ["split", "variables", "extend", "readScope", "requireComplete"] {
+                if object.contains_key(field) {
+                    return Err(at
+                        .field(field)
+                        .wrong("is not for mode artifacts, in which nobody knows names before"));
+                }
+            }
+            Some(Split::Artifacts)
+        }
+    };
     match (mode, &split) {
         (Mode::Write, None) => {
             let problem = "is required when mode is write: say which index owns which chunks, such as {dim: time, into: 8}";

@@ -28,7 +28,7 @@ pub(crate) fn hierarchy(arrays: &[Row<'_>]) -> Hierarchy {
         };
         nodes.insert(path_of(path), Node::Array(array));
     }
-    Hierarchy { format: crate::Format::V3, nodes, is_consolidated: false }
+    Hierarchy { format: crate::Format::V3, nodes, is_consolidated: false, is_artifacts: false }
 }
 
 /// What xarray writes of a day's weather: data over time and place, with their coordinates.

@@ -1,5 +1,6 @@
 //! The store on a real file system: what an outsider sees of it, after crashes too.
 
+mod artifacts;
 mod crash;
 mod hostile;
 mod place;

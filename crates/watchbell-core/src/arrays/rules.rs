@@ -201,7 +201,7 @@ impl Found {
             let planned = match split {
                 Split::Dimension { into, .. } => Some(u64::from(*into)),
                 Split::Explicit(regions) => Some(regions.len() as u64),
-                Split::PerChunk | Split::PerShard => None,
+                Split::PerChunk | Split::PerShard | Split::Artifacts => None,
             };
             if let (Some(planned), Some(completions)) = (planned, completions)
                 && planned != completions

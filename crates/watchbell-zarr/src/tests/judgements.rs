@@ -71,3 +71,48 @@ fn what_is_not_is_a_violation_that_names_it() {
         assert!(error.contains(message), "{error} / {message}");
     }
 }
+
+#[test]
+fn of_artifacts_an_index_owns_its_directory() {
+    let document = crate::ARTIFACTS_DOCUMENT.as_bytes();
+    let hierarchy = crate::Hierarchy::read([("zarr.json", document)]).unwrap();
+    let plan = plan(&hierarchy, &crate::Split::Artifacts, &[], None, 12).unwrap();
+    let judge = |key: &str, kind| {
+        Judge { plan: &plan, index: 1, max_chunk_bytes: 1000 }
+            .judge(Entry { key: key.as_bytes(), kind })
+            .map_err(|violation| violation.to_string())
+    };
+    let opaque = EntryKind::Directory { is_opaque: true };
+    for (key, kind, verdict) in [
+        ("1", DIRECTORY, Verdict::Enter),
+        ("1/model.tmp", FILE, Verdict::Keep),
+        ("1/a/.hidden/zarr.json", FILE, Verdict::Keep),
+        ("1/a", opaque, Verdict::Replace),
+        ("1/a", EntryKind::Whiteout, Verdict::Remove),
+    ] {
+        assert_eq!(judge(key, kind), Ok(verdict), "{key}");
+    }
+    let (long, deep) = (format!("1/{}", "x".repeat(256)), format!("1{}", "/d".repeat(32)));
+    for (key, kind, message) in [
+        ("2/x", FILE, "which belongs to index 2, and not to index 1"),
+        ("11", DIRECTORY, "which belongs to index 11"),
+        ("12", DIRECTORY, "index 1 writes below the directory 1 alone"),
+        ("01", DIRECTORY, "index 1 writes below"),
+        ("1", FILE, "index 1 writes below"),
+        ("x", FILE, "index 1 writes below"),
+        ("zarr.json", FILE, "index 1 writes below"),
+        ("1/a", EntryKind::Symlink, "left a symbolic link at 1/a"),
+        ("1/a", EntryKind::File { size: 1, links: 2, mode: 0o644 }, "has 2 links"),
+        ("1/a\nb", FILE, "its name has a control character"),
+        (&long, FILE, "its name has a part that is no file's"),
+        (&deep, DIRECTORY, "more than 32 directories deep"),
+    ] {
+        let error = judge(key, kind).unwrap_err();
+        assert!(error.contains(message), "{error} / {message}");
+    }
+    assert_eq!((plan.owner("3/x"), plan.parents(3)), (crate::Owner::Index(3), vec!["3".to_owned()]));
+    let wrong = crate::plan(&hierarchy, &crate::Split::PerChunk, &[], None, 1).unwrap_err().to_string();
+    assert_eq!(wrong, "the array is a store of artifacts: use mode artifacts");
+    let wrong = crate::plan(&weather(), &crate::Split::Artifacts, &[], None, 1).unwrap_err().to_string();
+    assert!(wrong.starts_with("the array is no store of artifacts"));
+}

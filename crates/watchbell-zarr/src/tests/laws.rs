@@ -37,7 +37,7 @@ fn places(grid: &[u64]) -> Vec<Vec<u64>> {
 fn with_arrays(arrays: Vec<(&str, ArrayMetadata)>) -> Hierarchy {
     let mut nodes = BTreeMap::from([(NodePath::root(), Node::Group)]);
     nodes.extend(arrays.into_iter().map(|(path, array)| (path_of(path), Node::Array(array))));
-    Hierarchy { format: Format::V3, nodes, is_consolidated: false }
+    Hierarchy { format: Format::V3, nodes, is_consolidated: false, is_artifacts: false }
 }
 
 /// Every chunk that may be written has one owner, who says so in all ways of asking; and no index has nothing.

@@ -18,6 +18,18 @@ fn a_use_is_read_whole() {
 }
 
 #[test]
+fn artifacts_are_a_split_of_their_own() {
+    let [of] = &uses(r#"{"name": "out", "mount": "/out", "mode": "artifacts", "quota": "1Gi"}"#).unwrap()[..]
+    else {
+        panic!()
+    };
+    assert_eq!((of.mode, &of.split), (Mode::Write, &Some(Split::Artifacts)));
+    let error =
+        uses(r#"{"name": "out", "mount": "/out", "mode": "artifacts", "split": "perChunk"}"#).unwrap_err();
+    assert!(error.starts_with("split: is not for mode artifacts"), "{error}");
+}
+
+#[test]
 fn a_wrong_use_is_refused_with_its_place() {
     let write = r#""name": "obs", "mount": "/data", "mode": "write""#;
     let cases = [
@@ -29,7 +41,7 @@ fn a_wrong_use_is_refused_with_its_place() {
         (r#"{"name": "obs", "mount": "/a/../b"}"#.to_owned(), "mount: must be an absolute path"),
         (
             r#"{"name": "obs", "mount": "/d", "mode": "append"}"#.to_owned(),
-            "mode: \"append\" is none of read, write",
+            "mode: \"append\" is none of read, write, artifacts",
         ),
         (format!("{{{write}}}"), "split: is required when mode is write"),
         (r#"{"name": "obs", "mount": "/d", "quota": "1Gi"}"#.to_owned(), "quota: is only for mode write"),

@@ -2,8 +2,9 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use watchbell_array::{Array, Error, import};
+use watchbell_array::{Array, Error, Kind, import};
 
+use super::signature::Signature;
 use super::{Which, by_hand, create, when};
 use crate::exit::Failure;
 use crate::output;
@@ -11,7 +12,7 @@ use crate::output;
 /// Makes a plain directory with a Zarr hierarchy the next snapshot of an array
 ///
 /// The array is made if it is not there. The snapshot holds what the directory holds, and nothing else; a file that is neither a
-/// document nor a chunk of the hierarchy is refused. An import that was interrupted goes on where it was.
+/// document nor a chunk of the hierarchy is refused (a store of artifacts takes any file). An import that was interrupted goes on where it was.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -22,14 +23,17 @@ pub(crate) struct Args {
     /// What the log is to say of it
     #[arg(short, long, value_name = "TEXT", default_value = "imported")]
     message: String,
+    #[command(flatten)]
+    signature: Signature,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let which = &args.which;
     let array = match Array::open(&which.dir()?, watchbell_array::Disk::default()) {
-        Err(Error::NoArray(_)) => create::make(which)?,
+        Err(Error::NoArray(_)) => create::make(which, Kind::Zarr)?,
         array => array.map_err(|error| which.refused(error))?,
     };
+    let array = args.signature.signing(array)?;
     let dir = std::path::absolute(&args.dir).map_err(Failure::usage)?;
     let quota = array.quota_bytes().map_err(|error| which.refused(error))?;
     let now = Timestamp::now();

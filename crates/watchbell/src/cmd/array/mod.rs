@@ -13,6 +13,7 @@ mod plan;
 mod quota;
 mod rollback;
 mod show;
+mod signature;
 mod tag;
 mod verify;
 
@@ -51,6 +52,7 @@ enum Verb {
     Blame(blame::Args),
     Plan(plan::Args),
     Verify(verify::Args),
+    Keygen(signature::Args),
     Gc(gc::Args),
     Quota(quota::Args),
     Delete(delete::Args),
@@ -71,6 +73,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Verb::Blame(args) => blame::run(args),
         Verb::Plan(args) => plan::run(args),
         Verb::Verify(args) => verify::run(args),
+        Verb::Keygen(args) => signature::run(args),
         Verb::Gc(args) => gc::run(args),
         Verb::Quota(args) => quota::run(args),
         Verb::Delete(args) => delete::run(args),

@@ -1,5 +1,6 @@
 use jiff::Timestamp;
 
+use super::signature::Signature;
 use super::{Which, by_hand};
 use crate::exit::Failure;
 use crate::output;
@@ -15,11 +16,13 @@ pub(crate) struct Args {
     /// What the log is to say of it
     #[arg(short, long, value_name = "TEXT")]
     message: Option<String>,
+    #[command(flatten)]
+    signature: Signature,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let which = &args.which;
-    let array = which.open()?;
+    let array = args.signature.signing(which.open()?)?;
     let to = array.resolve(&args.snapshot).map_err(|error| which.refused(error))?;
     let now = Timestamp::now();
     let message = args.message.clone().unwrap_or_else(|| format!("rolled back to {}", to.short()));

@@ -1,7 +1,8 @@
 use serde_json::json;
-use watchbell_array::verify;
+use watchbell_array::{Damage, verify};
 
 use super::Which;
+use super::signature::check;
 use crate::args::Output;
 use crate::exit::Failure;
 use crate::output;
@@ -13,13 +14,20 @@ use crate::output;
 pub(crate) struct Args {
     #[command(flatten)]
     which: Which,
+    /// The key that signs heads, itself (NAME+HEX+BASE64) or a file that holds it: the head must be signed by it
+    #[arg(long, value_name = "VKEY")]
+    key: Option<String>,
     #[command(flatten)]
     output: Output,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let array = args.which.open()?;
-    let found = verify(&array).map_err(|error| args.which.refused(error))?;
+    let mut found = verify(&array).map_err(|error| args.which.refused(error))?;
+    if let Some(key) = &args.key {
+        let damage = |problem| Damage { what: "refs/head".to_owned(), problem };
+        found.damage.extend(check(&array, &crate::cmd::audit::key(key)?).err().map(damage));
+    }
     if let Some(format) = args.output.output {
         let damage: Vec<_> =
             found.damage.iter().map(|d| json!({"what": d.what, "problem": d.problem})).collect();

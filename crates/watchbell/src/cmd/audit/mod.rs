@@ -103,7 +103,7 @@ fn read_note(path: &Path) -> Result<Note, Failure> {
 }
 
 /// A key as it is given: itself, or the file that holds it.
-fn key(text: &str) -> Result<VerifierKey, Failure> {
+pub(crate) fn key(text: &str) -> Result<VerifierKey, Failure> {
     let parsed = match text.parse() {
         Err(_) if Path::new(text).is_file() => read_text(Path::new(text))?.trim_end_matches('\n').parse(),
         parsed => parsed,

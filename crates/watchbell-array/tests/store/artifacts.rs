@@ -1,0 +1,82 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Arc;
+
+use watchbell_array::{Array, Completeness, Disk, Kind, export, import, sweep, verify};
+use watchbell_zarr::{Judge, OnConflict, Split, plan};
+
+use crate::place::{Place, all, at, contents, hierarchy_of, run, whiteout, write};
+
+/// Whatever an index leaves below its directory is its own; the next run finds it, and may replace it.
+#[test]
+fn what_each_index_leaves_is_published_whole() {
+    let place = Place::new();
+    let array = Array::create_of(&place.path("array"), Disk::default(), Kind::Artifacts).unwrap();
+    let plan = plan(&hierarchy_of(&array), &Split::Artifacts, &[], None, 2).unwrap();
+    let commit = |uid: &str, uppers: [&[(&str, &str)]; 2], prepare: &dyn Fn(&std::path::Path)| {
+        let draft = array.begin(&run(uid), &BTreeMap::new()).unwrap();
+        for (index, keys) in uppers.into_iter().enumerate() {
+            let upper = place.upper(&format!("{uid}-{index}"), keys);
+            if index == 0 {
+                prepare(&upper);
+            }
+            let judge = Judge { plan: &plan, index: index as u32, max_chunk_bytes: 1 << 20 };
+            draft.commit(&judge, 0, &upper, Completeness::Required).unwrap();
+        }
+        draft.publish(&all(2), OnConflict::Fail, None, "", at(9)).unwrap();
+        draft.remove().unwrap();
+    };
+    commit(
+        "r1",
+        [&[("0/model/a.bin", "a"), ("0/model/b.bin", "b"), ("0/log.tmp", "l")], &[("1/zarr.json", "{")]],
+        &|_| {},
+    );
+    let view = array.snapshot(array.head().unwrap().unwrap()).unwrap().manifest;
+    assert_eq!(contents(&array.view(view, &array.manifest(view).unwrap()).unwrap()).len(), 4);
+    commit("r2", [&[("0/model/c.bin", "c")], &[("1/x", "x")]], &|upper| {
+        use rustix::fs::{XattrFlags, setxattr};
+        setxattr(upper.join("0/model"), "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
+        whiteout(upper, "0/log.tmp");
+    });
+    let expected = [("0/model/c.bin", "c"), ("1/x", "x"), ("1/zarr.json", "{")];
+    let expected: BTreeMap<String, String> =
+        expected.into_iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+    assert_eq!(place.exported(&array), expected);
+    assert_eq!(verify(&array).unwrap().damage, []);
+    // And in and out as a plain directory.
+    let (plain, other) = (place.path("files"), place.path("other"));
+    export(&array, array.head().unwrap().unwrap(), &plain, &mut |_, _| {}).unwrap();
+    write(&plain, "notes/zarr.json", b"no document");
+    let imported = Array::create_of(&other, Disk::default(), Kind::Artifacts).unwrap();
+    import(&imported, &plain, &run("i"), None, "", at(9), &mut |_, _| {}).unwrap();
+    assert_eq!(place.exported(&imported), contents(&plain));
+    assert_eq!(Array::open(&other, Disk::default()).unwrap().kind(), Kind::Artifacts);
+    let upper = place.upper("wrong", &[("0/x", "x")]);
+    let draft = array.begin(&run("r3"), &BTreeMap::new()).unwrap();
+    let judge = Judge { plan: &plan, index: 1, max_chunk_bytes: 1 << 20 };
+    let error = draft.commit(&judge, 0, &upper, Completeness::Optional).unwrap_err().to_string();
+    assert_eq!(error, "index 1: wrote 0, which belongs to index 0, and not to index 1");
+}
+
+#[test]
+fn every_head_is_signed_before_it_is_one() {
+    let place = Place::new();
+    let array = place.array();
+    let unsigned = array.head().unwrap().unwrap();
+    let signing = array.clone().signing(Arc::new(|text: &str| Ok(format!("{text}\n— signed"))));
+    write(&place.plain(), "t/c/7/1", b"new");
+    import(&signing, &place.path("plain"), &run("i"), None, "", at(7), &mut |_, _| {}).unwrap();
+    let head = array.head().unwrap().unwrap();
+    let note = String::from_utf8(array.signature(head).unwrap().unwrap()).unwrap();
+    assert_eq!(note, format!("{}\n— signed", array.statement(head, 7)));
+    assert!(note.contains("/array\n") && array.signature(unsigned).unwrap().is_none());
+    let refusing = array.clone().signing(Arc::new(|_: &str| Err("the key is away".to_owned())));
+    write(&place.path("plain"), "t/c/7/1", b"newer");
+    let error =
+        import(&refusing, &place.path("plain"), &run("i"), None, "", at(8), &mut |_, _| {}).unwrap_err();
+    assert_eq!(error.to_string(), "the new head cannot be signed: the key is away");
+    assert_eq!(array.head().unwrap(), Some(head));
+    fs::write(array.dir().join("refs/signatures/0000"), "").unwrap();
+    sweep(&array, None).unwrap();
+    assert_eq!(fs::read_dir(array.dir().join("refs/signatures")).unwrap().count(), 1);
+}

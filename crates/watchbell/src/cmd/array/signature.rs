@@ -1,0 +1,130 @@
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use watchbell_array::Array;
+use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
+use zeroize::Zeroizing;
+
+use crate::exit::Failure;
+use crate::output;
+
+/// Makes a key that signs heads, and prints the public one
+///
+/// The key's file belongs where the array does not lie; the public key is for `array verify --key`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// File to make, readable by its owner alone
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Name of the key
+    #[arg(long, value_name = "NAME", default_value = "watchbell-array")]
+    name: String,
+}
+
+/// How a new head is signed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Signature {
+    /// Signs the new head with the key in this file, which `array keygen` makes
+    #[arg(long, value_name = "FILE")]
+    sign_key_file: Option<PathBuf>,
+    /// Name of the key
+    #[arg(long, value_name = "NAME", default_value = "watchbell-array", requires = "sign_key_file")]
+    sign_key_name: String,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed).map_err(Failure::refused)?;
+    let verifier =
+        SigningKey::from_seed(&seed).verifier(&args.name, SignatureKind::Ed25519).map_err(Failure::usage)?;
+    let failed = |e| Failure::Refused(format!("cannot make {}: {e}", args.file.display()));
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&args.file)
+        .and_then(|mut file| file.write_all(&*seed).and_then(|()| file.sync_all()))
+        .map_err(failed)?;
+    output::data(&verifier.to_string());
+    Ok(())
+}
+
+impl Signature {
+    /// The array, of which each new head is signed when that was asked for.
+    pub(super) fn signing(&self, array: Array) -> Result<Array, Failure> {
+        let Some(path) = &self.sign_key_file else { return Ok(array) };
+        let key = read_key(path)?;
+        let verifier = key.verifier(&self.sign_key_name, SignatureKind::Ed25519).map_err(Failure::usage)?;
+        Ok(array.signing(Arc::new(move |text: &str| {
+            let signatures = vec![key.sign(&verifier, text)];
+            Ok(Note { text: text.to_owned(), signatures }.to_string())
+        })))
+    }
+}
+
+fn read_key(path: &Path) -> Result<SigningKey, Failure> {
+    let wrong = |problem: String| Failure::Usage(format!("cannot use the key {}: {problem}", path.display()));
+    let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| wrong(e.to_string()))?);
+    let seed = bytes.as_slice().try_into().map_err(|_| wrong("it has not 32 bytes".to_owned()))?;
+    Ok(SigningKey::from_seed(seed))
+}
+
+/// Whether the head is signed by a key, as the head of this array.
+pub(super) fn check(array: &Array, key: &VerifierKey) -> Result<(), String> {
+    let head = array.head().map_err(|e| e.to_string())?.ok_or("there is no head yet")?;
+    let note = array.signature(head).map_err(|e| e.to_string())?.ok_or("it is not signed")?;
+    let note = Note::parse(&note).map_err(|e| e.to_string())?;
+    note.verify(key).map_err(|e| e.to_string())?;
+    let second = note.text.lines().nth(3).and_then(|line| line.parse().ok()).unwrap_or_default();
+    if note.text != array.statement(head, second) {
+        return Err("the signature is of another array or snapshot".to_owned());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use watchbell_array::{Disk, Kind, Run, import};
+
+    use super::*;
+
+    #[test]
+    fn a_head_is_signed_by_its_key_for_its_array_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("files/0")).unwrap();
+        std::fs::write(dir.path().join("files/0/x"), "x").unwrap();
+        std::fs::write(dir.path().join("key"), [7; 32]).unwrap();
+        let vkey = |seed| SigningKey::from_seed(&[seed; 32]).verifier("k", SignatureKind::Ed25519).unwrap();
+        let signature =
+            Signature { sign_key_file: Some(dir.path().join("key")), sign_key_name: "k".to_owned() };
+        let make = |name: &str, signature: &Signature| {
+            let array = Array::create_of(&dir.path().join(name), Disk::default(), Kind::Artifacts).unwrap();
+            let array = signature.signing(array).unwrap();
+            import(
+                &array,
+                &dir.path().join("files"),
+                &Run::default(),
+                None,
+                "",
+                Timestamp::UNIX_EPOCH,
+                &mut |_, _| {},
+            )
+            .unwrap();
+            array
+        };
+        let array = make("a", &signature);
+        check(&array, &vkey(7)).unwrap();
+        assert_eq!(check(&array, &vkey(8)).unwrap_err(), "it is not signed by k");
+        let other = make("b", &Signature { sign_key_file: None, sign_key_name: "k".to_owned() });
+        assert_eq!(check(&other, &vkey(7)).unwrap_err(), "it is not signed");
+        // The other's signature, carried over.
+        let (from, to) = (array.head().unwrap().unwrap(), other.head().unwrap().unwrap());
+        std::fs::create_dir(other.dir().join("refs/signatures")).unwrap();
+        let note = array.signature(from).unwrap().unwrap();
+        std::fs::write(other.dir().join("refs/signatures").join(to.to_string()), note).unwrap();
+        assert_eq!(check(&other, &vkey(7)).unwrap_err(), "the signature is of another array or snapshot");
+    }
+}
