@@ -137,6 +137,41 @@ pub fn again(job: &Value, name: &str, indexes: Option<&str>) -> Value {
     json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": new, "spec": spec})
 }
 
+/// A Job that runs once what a pod of its own was asked to run. What belongs to that pod alone is left out: where it is, what the
+/// server worked out when it was admitted, and that it is started again whenever it ends.
+pub fn of_pod(pod: &Value, name: &str) -> Value {
+    let mut spec = pod["spec"].clone();
+    if let Some(fields) = spec.as_object_mut() {
+        for field in ["nodeName", "priority", "preemptionPolicy", "ephemeralContainers", "schedulingGates"] {
+            fields.shift_remove(field);
+        }
+    }
+    spec["restartPolicy"] = "Never".into();
+    let mut metadata = Map::new();
+    let mut labels = pod["metadata"]["labels"].as_object().cloned().unwrap_or_default();
+    without_controller_labels(&mut labels);
+    let mut annotations = pod["metadata"]["annotations"].as_object().cloned().unwrap_or_default();
+    annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
+    for (field, map) in [("labels", labels), ("annotations", annotations)] {
+        if !map.is_empty() {
+            metadata.insert(field.into(), map.into());
+        }
+    }
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": name, "namespace": pod["metadata"]["namespace"]},
+        "spec": {"backoffLimit": 0, "template": {"metadata": metadata, "spec": spec}},
+    })
+}
+
+/// The Job that a pod is of, and its index there.
+pub fn job_of(pod: &Value) -> Option<(&str, Option<&str>)> {
+    let owners = pod["metadata"]["ownerReferences"].as_array()?;
+    let job = owners.iter().find(|owner| owner["kind"] == "Job" && owner["controller"] == true)?;
+    let index = pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"].as_str();
+    Some((job["name"].as_str()?, index))
+}
+
 fn without_controller_labels(labels: &mut Map<String, Value>) {
     labels.retain(|key, _| !CONTROLLER_LABELS.contains(&key.as_str()));
 }
@@ -256,6 +291,37 @@ mod tests {
                 "spec": {"completions": 3, "template": {"metadata": {"labels": {"team": "a"}}}},
             })
         );
+    }
+
+    #[test]
+    fn a_pod_runs_again_as_a_job_of_one() {
+        let pod = json!({
+            "metadata": {
+                "name": "shell", "namespace": "ml", "uid": "u1", "labels": {"team": "a", "job-name": "x"},
+                "annotations": {"note": "b", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+            },
+            "spec": {
+                "nodeName": "here", "priority": 0, "preemptionPolicy": "PreemptLowerPriority", "restartPolicy": "Always",
+                "containers": [{"name": "main", "image": "busybox"}],
+            },
+            "status": {"phase": "Running"},
+        });
+        assert_eq!(
+            of_pod(&pod, "shell-trace-1"),
+            json!({
+                "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "shell-trace-1", "namespace": "ml"},
+                "spec": {"backoffLimit": 0, "template": {
+                    "metadata": {"labels": {"team": "a"}, "annotations": {"note": "b"}},
+                    "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "busybox"}]},
+                }},
+            })
+        );
+        assert_eq!(job_of(&pod), None);
+        let owned = json!({"metadata": {
+            "annotations": {"batch.kubernetes.io/job-completion-index": "7"},
+            "ownerReferences": [{"kind": "Job", "name": "train", "controller": true}],
+        }});
+        assert_eq!(job_of(&owned), Some(("train", Some("7"))));
     }
 
     #[test]

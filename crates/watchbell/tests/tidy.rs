@@ -1,6 +1,6 @@
 //! What a program can check of the house rules, so that no reviewer has to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -299,6 +299,83 @@ fn no_package_registry_is_named() {
             }
         }
     }
+}
+
+/// `a::{b, c::d}` as `a::b` and `a::c::d`.
+fn spelled_out(text: &str) -> Vec<String> {
+    let Some((before, rest)) = text.split_once('{') else { return vec![text.to_owned()] };
+    let (inside, after) = rest.split_once('}').expect("a brace is closed");
+    inside.split(',').flat_map(|part| spelled_out(&format!("{before}{}{after}", part.trim()))).collect()
+}
+
+/// What a document can name as a test.
+struct Tests {
+    /// Of functions, modules and fuzz targets.
+    names: BTreeSet<String>,
+    /// Of files with tests and transcripts, from the root.
+    paths: Vec<String>,
+}
+
+impl Tests {
+    fn read() -> Tests {
+        let (mut names, mut paths) = (BTreeSet::new(), Vec::new());
+        for ending in [".rs", ".txt"] {
+            for path in files(&root().join("crates"), ending) {
+                let text = fs::read_to_string(&path).unwrap();
+                for before in ["fn ", "mod "] {
+                    names.extend(text.split(before).skip(1).map(|rest| word(rest).to_owned()));
+                }
+                names.insert(path.file_stem().unwrap().to_string_lossy().into_owned());
+                paths.push(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned());
+            }
+        }
+        let targets = fs::read_to_string(root().join("tools/fuzz/src/main.rs")).unwrap();
+        names.extend(targets.split("    (\"").skip(1).map(|rest| word(rest).to_owned()));
+        Tests { names, paths }
+    }
+
+    /// `path/to/file.rs`, `a_directory/`, `module::tests`, `module::tests::a_function`, `module::*`, `tests::the_begin_*`.
+    fn has(&self, name: &str) -> bool {
+        let name = name.strip_suffix("::*").unwrap_or(name);
+        if name.contains(['.', '/']) {
+            let dir = format!("/{}/", name.trim_end_matches('/'));
+            return self.paths.iter().any(|path| path.ends_with(name) || format!("/{path}").contains(&dir));
+        }
+        let last = name.rsplit("::").next().unwrap_or(name);
+        match last.strip_suffix(['…', '*']) {
+            Some(beginning) => self.names.iter().any(|name| name.starts_with(beginning)),
+            None => self.names.contains(last),
+        }
+    }
+}
+
+fn word(text: &str) -> &str {
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or_default()
+}
+
+#[test]
+fn every_measure_names_a_test_that_exists() {
+    let tests = Tests::read();
+    let text = fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for line in text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| measure |")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [measure, _, shown] = cells[..] else {
+            wrong.push(format!("not three cells: {line}"));
+            continue;
+        };
+        count += 1;
+        // In which crate it is, is no test.
+        let is_test = |name: &String| !name.starts_with("watchbell-") || name.contains('/');
+        let named: Vec<String> =
+            shown.split('`').skip(1).step_by(2).flat_map(spelled_out).filter(is_test).collect();
+        if named.is_empty() {
+            wrong.push(format!("no test is named: {measure}"));
+        }
+        wrong.extend(named.iter().filter(|name| !tests.has(name)).map(|name| format!("{name}: {measure}")));
+    }
+    assert!(wrong.is_empty(), "docs/security.md, {} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(count > 150, "{count}");
 }
 
 #[test]

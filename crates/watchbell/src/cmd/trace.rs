@@ -21,7 +21,7 @@ use profile::Trace;
 /// A trace has at most so many bytes; the node keeps no more.
 const TRACE_BYTES_MAX: u64 = 1 << 20;
 
-/// Runs a copy of a Job, notes its system calls, and writes a seccomp profile that allows these alone
+/// Runs a copy of a Job or a pod, notes its system calls, and writes a seccomp profile that allows these alone
 ///
 /// The profile is in the OCI format: put it into DIR/seccomp of a server and name it by seccompProfile type Localhost, or give
 /// it to another runtime. It knows what this run did and nothing more: run what matters, errors and all, and all indexes whose
@@ -29,7 +29,7 @@ const TRACE_BYTES_MAX: u64 = 1 << 20;
 /// stays in force too.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// JOB, or cronjob/NAME for the Job that it would start
+    /// JOB, cronjob/NAME for the Job that it would start, or pod/NAME: of a Job its index, of any other pod what it runs, once
     #[arg(required = true, value_name = "JOB")]
     job: Vec<String>,
     /// Where the profile goes; else to standard output
@@ -62,10 +62,11 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
             let started = copies::triggered(&object()?, &name);
             copies::again(&started, &name, args.index.as_deref())
         }
+        Resource::Pod => of_pod(&client, &object()?, &name, args)?,
         other => {
             let kind = other.info().kind;
             return Err(Failure::Usage(format!(
-                "this traces Jobs and CronJobs; a {kind} cannot be run again"
+                "this traces Jobs, CronJobs and Pods; a {kind} cannot be run again"
             )));
         }
     };
@@ -107,6 +108,19 @@ pub(crate) fn run(args: &Args, connect: &Connect) -> Result<(), Failure> {
         None => output::data(text.trim_end()),
     }
     Ok(())
+}
+
+/// What a pod runs, once more: that index of its Job, or the pod alone.
+fn of_pod(client: &Client, pod: &Value, name: &str, args: &Args) -> Result<Value, Failure> {
+    if args.index.is_some() {
+        return Err(Failure::Usage("a pod is one index: leave out --index, or name its Job".into()));
+    }
+    match copies::job_of(pod) {
+        Some((job, index)) => {
+            Ok(copies::again(&client.get(&path(Resource::Job, &client.namespace, job))?, name, index))
+        }
+        None => Ok(copies::of_pod(pod, name)),
+    }
 }
 
 /// The Job with the mark that its pods are traced. It is to stay until it was read, and belongs to nobody.

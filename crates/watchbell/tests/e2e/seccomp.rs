@@ -202,9 +202,9 @@ fn a_run_that_fails_teaches_nothing_and_a_cronjob_can_be_traced() {
     let done = stand.watchbell(&["trace", "fails"]);
     assert!(done.code != Some(0) && done.out.is_empty(), "{}", done.out);
     assert!(done.err.contains("no profile was written"), "{}", done.err);
-    let done = stand.watchbell(&["trace", "pod/x"]);
+    let done = stand.watchbell(&["trace", "configmap/x"]);
     assert!(done.code == Some(2) || done.code == Some(64), "{done:?}");
-    assert!(done.err.contains("this traces Jobs and CronJobs"), "{}", done.err);
+    assert!(done.err.contains("this traces Jobs, CronJobs and Pods"), "{}", done.err);
 
     let template =
         job("x", "backoffLimit: 0", "echo nightly").split_once("spec:\n").unwrap().1.replace('\n', "\n    ");
@@ -215,5 +215,43 @@ fn a_run_that_fails_teaches_nothing_and_a_cronjob_can_be_traced() {
     assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
     let jobs = stand.get(&["jobs"]);
     assert_eq!(jobs["items"].as_array().map(Vec::len), Some(1), "{jobs}");
+    stand.end();
+}
+
+#[test]
+fn a_pod_is_traced_as_the_index_that_it_is_or_alone() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox();
+    let spec = "backoffLimit: 0\n  completions: 2\n  completionMode: Indexed";
+    stand.apply(&job("work", spec, "test $JOB_COMPLETION_INDEX = 0 || sleep 0.01"));
+    stand.finished("default", "work");
+    let pods = stand.get(&["pods"]);
+    let name_of = |index: &str| {
+        let of_index = |pod: &&Value| {
+            pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"] == index
+        };
+        pods["items"].as_array().unwrap().iter().find(of_index).unwrap()["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let sleeps = |profile: &str| profile.contains("nanosleep");
+    for (index, expect) in [("0", false), ("1", true)] {
+        let profile = stand.watchbell(&["trace", &format!("pod/{}", name_of(index))]).ok();
+        assert_eq!(sleeps(&profile), expect, "{index}: {profile}");
+    }
+    let done = stand.watchbell(&["trace", &format!("pod/{}", name_of("0")), "--index", "1"]);
+    assert!(done.err.contains("a pod is one index"), "{}", done.err);
+    // A pod of nobody's runs once more as it was asked for.
+    stand.apply(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: alone}\nspec:\n  restartPolicy: Never\n  containers:\n  - {name: main, \
+         image: 'busybox:bar', imagePullPolicy: Never, command: [/bin/busybox, sh, -c, 'sleep 0.01']}\n",
+    );
+    let profile = stand.watchbell(&["trace", "pod/alone"]).ok();
+    assert!(sleeps(&profile), "{profile}");
+    let jobs = stand.get(&["jobs"]);
+    assert_eq!(jobs["items"].as_array().map(Vec::len), Some(1), "the copies are gone: {jobs}");
     stand.end();
 }
