@@ -40,7 +40,7 @@ pub(crate) struct Executor<R> {
     pub(crate) shared: Arc<SharedSpawner>,
     pub(crate) fetcher: Fetcher,
     pub(crate) examiner: Examiner,
-    pub(crate) arrays: Arc<Arrays>,
+    pub(crate) arrays: Arrays,
     pub(crate) live: Arc<Live>,
     pub(crate) data_dir: PathBuf,
     /// Directories to be removed, on a thread of their own.
@@ -53,6 +53,11 @@ pub(crate) struct Executor<R> {
 impl<R: Fn(Report)> Executor<R> {
     /// Until the last command.
     pub(crate) fn run(mut self) {
+        self.work();
+        self.arrays.end();
+    }
+
+    fn work(&mut self) {
         let mut patience = Duration::ZERO;
         while let Some(inputs) = self.inbox.wait(patience) {
             let now = now();

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use watchbell_api::Uid;
 use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED};
 use watchbell_api::node::{Assignment, Command, Report};
 use watchbell_api::quantity::Quantity;
-use watchbell_api::{Uid, decode};
+use watchbell_core::arrays::{Uses, variable_part};
 use watchbell_core::pod::{BLOCKED, State};
 use watchbell_sandbox::{Layered, Mount, PodEnvironment, PodVolume, VolumeSource};
 use watchbell_zarr::{Mode, ReadScope, Upper, Use};
@@ -28,9 +29,6 @@ use crate::place::volumes_dir;
 pub(super) const REFUSED: &str = "ArrayRefused";
 /// What a pod may write to an array in memory when it states no quota.
 const MEMORY_BYTES: u64 = 1 << 30;
-/// Of the annotation.
-const TEXT_BYTES_MAX: usize = 64 << 10;
-const NODES_MAX: usize = 100_000;
 /// Of a status.
 const MESSAGE_BYTES_MAX: usize = 2048;
 
@@ -92,15 +90,7 @@ pub(super) fn read(pod: &Assignment) -> Result<Option<PodArrays>, String> {
     }
     let wrong = |why: String| format!("annotation {ARRAY}: {why}");
     let text = pod.annotations.get(ARRAY).ok_or_else(|| wrong("it is not there".to_owned()))?;
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(wrong(format!("at most {TEXT_BYTES_MAX} bytes are read")));
-    }
-    let mut documents = decode::yaml_within(text.as_bytes(), &decode::Nodes::new(NODES_MAX))
-        .map_err(|error| wrong(error.message))?;
-    let (Some(value), None) = (documents.pop(), documents.pop()) else {
-        return Err(wrong("it is not one document".to_owned()));
-    };
-    let uses: Arc<[Use]> = watchbell_zarr::uses(&value).map_err(|error| wrong(error.to_string()))?.into();
+    let uses: Arc<[Use]> = Uses::read(text).map_err(wrong)?.list.into();
     for of in uses.iter() {
         quota(of).map_err(&wrong)?;
     }
@@ -236,7 +226,7 @@ fn variables(uses: &[Use], prepared: &Prepared, index: u32) -> Vec<(String, Stri
     let mut documents = Vec::new();
     for (of, array) in uses.iter().zip(&prepared.arrays) {
         let ranges = array.plan.as_ref().map(|plan| plan.elements(index)).unwrap_or_default();
-        let mut prefixes = vec![format!("WATCHBELL_ARRAY_{}", part(&of.name))];
+        let mut prefixes = vec![format!("WATCHBELL_ARRAY_{}", variable_part(&of.name))];
         if uses.len() == 1 {
             prefixes.push("WATCHBELL_ARRAY".to_owned());
         }
@@ -244,7 +234,7 @@ fn variables(uses: &[Use], prepared: &Prepared, index: u32) -> Vec<(String, Stri
             set(format!("{prefix}_PATH"), &of.mount);
             set(format!("{prefix}_SNAPSHOT"), &array.snapshot);
             for range in &ranges {
-                let dimension = part(&range.dimension);
+                let dimension = variable_part(&range.dimension);
                 set(format!("{prefix}_{dimension}_START"), &range.start.to_string());
                 set(format!("{prefix}_{dimension}_STOP"), &range.stop.to_string());
             }
@@ -262,12 +252,6 @@ fn variables(uses: &[Use], prepared: &Prepared, index: u32) -> Vec<(String, Stri
     }
     set("WATCHBELL_ARRAYS".to_owned(), &Value::from(documents).to_string());
     all
-}
-
-/// The part of a variable's name that stands for an array or a dimension: `sea-level` is `SEA_LEVEL`.
-fn part(name: &str) -> String {
-    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
-    name.chars().map(upper).collect()
 }
 
 /// The uppers of the pod that lie on the disk, which has no bound of its own for them.
@@ -452,6 +436,10 @@ impl Agent {
 
     /// Gives up the drafts of runs that have no pod here any more.
     pub(super) fn abandon_drafts(&mut self) {
+        // Before all pods are known, one of them may be at work with it.
+        if self.unclaimed.is_some() {
+            return;
+        }
         let is_here = |run: Uid| {
             let mut uses = self.pods.values().filter_map(|pod| pod.assignment.arrays.as_ref());
             uses.any(|of| of.run == run || of.draft_of == Some(run))

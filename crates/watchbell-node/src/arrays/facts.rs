@@ -1,15 +1,17 @@
 //! What is told of an array's store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
+use watchbell_api::Uid;
 use watchbell_api::array::{ARRAY_DOCUMENT_BYTES_MAX, ArrayFacts};
 use watchbell_api::node::Report;
 use watchbell_array::{Array, Error};
 use watchbell_zarr::{Format, Hierarchy, Node};
 
+use super::held::LEASE;
 use super::{Reports, held};
 
 /// Lines that tell of nodes, and the characters of one.
@@ -71,7 +73,7 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
     let mut facts = ArrayFacts {
         quota_bytes: array.quota_bytes()?,
         snapshots: array.snapshots()?.len() as u64,
-        drafts: array.drafts()?.iter().filter_map(|uid| uid.parse().ok()).collect(),
+        drafts: runs(array)?,
         ..ArrayFacts::default()
     };
     for (tag, digest) in array.tags()?.into_iter().take(TAGS_MAX) {
@@ -94,6 +96,16 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
     let bytes: usize = documents.values().map(Vec::len).sum();
     facts.documents = (bytes <= ARRAY_DOCUMENT_BYTES_MAX).then(|| Arc::new(documents));
     Ok(facts)
+}
+
+/// The runs that have a draft, or keep a snapshot.
+fn runs(array: &Array) -> Result<Vec<Uid>, Error> {
+    let drafts = array.drafts()?;
+    let leases = array.lease_names()?;
+    let readers = leases.iter().filter_map(|name| name.strip_prefix(LEASE));
+    let found: BTreeSet<Uid> =
+        drafts.iter().map(String::as_str).chain(readers).filter_map(|uid| uid.parse().ok()).collect();
+    Ok(found.into_iter().collect())
 }
 
 fn nodes(hierarchy: &Hierarchy, documents: &BTreeMap<String, Vec<u8>>) -> Vec<Box<str>> {

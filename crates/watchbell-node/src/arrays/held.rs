@@ -53,9 +53,12 @@ pub(super) fn open(root: &Path, namespace: &str, name: &str) -> Result<Array, Er
     Array::open(&dir(root, namespace, name)?, Disk::default())
 }
 
+/// How the names of runs' leases begin.
+pub(super) const LEASE: &str = "run-";
+
 /// What a run is called in leases.
 pub(super) fn lease_name(run: Uid) -> String {
-    format!("run-{run}")
+    format!("{LEASE}{run}")
 }
 
 /// Goes on with the draft of a run, if there is one.

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 
 use watchbell_api::array::ArrayRetention;
 
@@ -19,8 +19,21 @@ const SWEEP_NICE: i32 = 19;
 
 /// Work that waits, and who does it.
 pub(crate) struct Arrays {
-    queue: Mutex<VecDeque<Work>>,
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
     more: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    works: VecDeque<Work>,
+    sweeps: VecDeque<Place>,
+    is_closed: bool,
 }
 
 /// Namespace and name of an array.
@@ -28,6 +41,7 @@ type Place = (Arc<str>, Arc<str>);
 
 /// What the threads work with.
 pub(super) struct Tools {
+    shared: Arc<Shared>,
     /// DIR/arrays.
     pub(super) root: PathBuf,
     pub(super) data_dir: PathBuf,
@@ -38,20 +52,20 @@ pub(super) struct Tools {
     pub(super) teller: Arc<Teller>,
     /// What objects ask of their stores, by namespace and name.
     pub(super) retention: Mutex<HashMap<Place, Option<ArrayRetention>>>,
-    pub(super) sweeps: Sender<Place>,
 }
 
 impl Arrays {
-    /// The threads live as long as the process.
+    /// Until [`Arrays::end`].
     pub(crate) fn start(
         data_dir: PathBuf,
         teller: Arc<Teller>,
         uppers: Uppers,
         hear: impl Fn(News) + Send + Sync + 'static,
         report: Reports,
-    ) -> Result<Arc<Arrays>, Error> {
-        let (sweeps, to_sweep) = channel();
+    ) -> Result<Arrays, Error> {
+        let shared = Arc::new(Shared::default());
         let tools = Arc::new(Tools {
+            shared: shared.clone(),
             root: data_dir.join("arrays"),
             data_dir,
             drafts: Drafts::default(),
@@ -60,41 +74,82 @@ impl Arrays {
             report,
             teller,
             retention: Mutex::default(),
-            sweeps,
         });
-        let arrays = Arc::new(Arrays { queue: Mutex::default(), more: Condvar::new() });
+        let mut threads = Vec::with_capacity(THREADS + 1);
         for n in 0..THREADS {
-            let (arrays, tools) = (arrays.clone(), tools.clone());
-            spawn(&format!("node-arrays-{n}"), move || {
-                loop {
-                    work::carry_out(&tools, arrays.next());
+            let (shared, tools) = (shared.clone(), tools.clone());
+            threads.push(spawn(&format!("node-arrays-{n}"), move || {
+                while let Some(work) = shared.next() {
+                    work::carry_out(&tools, work);
                 }
-            })?;
+            })?);
         }
-        spawn("node-array-sweep", move || {
+        let sweeping = shared.clone();
+        threads.push(spawn("node-array-sweep", move || {
             // Of this thread alone; without it a sweep is a little in the way.
             if let Err(error) = rustix::process::setpriority_process(None, SWEEP_NICE) {
                 tracing::debug!("sweeps are as urgent as all else: {error}");
             }
-            while let Ok((namespace, name)) = to_sweep.recv() {
+            while let Some((namespace, name)) = sweeping.next_sweep() {
                 work::sweep(&tools, &namespace, &name);
             }
-        })?;
-        Ok(arrays)
+        })?);
+        Ok(Arrays { shared, threads: Mutex::new(threads) })
     }
 
     pub(crate) fn ask(&self, work: Work) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(work);
-        self.more.notify_one();
+        self.shared.queue().works.push_back(work);
+        self.shared.more.notify_all();
     }
 
-    fn next(&self) -> Work {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Lets go of everything once what is being done is done: whoever comes next may hold the drafts.
+    pub(crate) fn end(&self) {
+        self.shared.queue().is_closed = true;
+        self.shared.more.notify_all();
+        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            // A panic was reported by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Work> {
+        self.wait(|queue| queue.works.pop_front())
+    }
+
+    fn next_sweep(&self) -> Option<Place> {
+        self.wait(|queue| queue.sweeps.pop_front())
+    }
+
+    /// `None`: it is over. What waits then is asked for again by the next server.
+    fn wait<T>(&self, take: impl Fn(&mut Queue) -> Option<T>) -> Option<T> {
+        let mut queue = self.queue();
         loop {
-            if let Some(work) = queue.pop_front() {
-                return work;
+            if queue.is_closed {
+                return None;
+            }
+            if let Some(found) = take(&mut queue) {
+                return Some(found);
             }
             queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+}
+
+impl Tools {
+    /// When nothing else is to be done.
+    pub(super) fn sweep_later(&self, namespace: &Arc<str>, name: &Arc<str>) {
+        let place = (namespace.clone(), name.clone());
+        let mut queue = self.shared.queue();
+        if !queue.sweeps.contains(&place) {
+            queue.sweeps.push_back(place);
+        }
+        drop(queue);
+        self.shared.more.notify_all();
     }
 }

@@ -25,7 +25,7 @@ const WRITE: &str =
 
 struct Stand {
     dir: tempfile::TempDir,
-    arrays: Arc<Arrays>,
+    arrays: Arrays,
     news: Receiver<News>,
     reports: Receiver<Report>,
     uppers: Arc<Mutex<BTreeMap<(Uid, u16), PathBuf>>>,
@@ -185,6 +185,12 @@ impl Stand {
         }
     }
 
+    /// As when the server ends.
+    fn ended(self) -> tempfile::TempDir {
+        self.arrays.end();
+        self.dir
+    }
+
     /// All work before is done when this returns.
     fn rest(&self, run: Uid) {
         self.arrays.ask(Work::Rest { namespace: "ns".into(), run });
@@ -339,8 +345,7 @@ fn the_next_server_goes_on() {
     let document: serde_json::Value = serde_json::from_str(&documents).unwrap();
     assert_eq!(document["shape"], json!([20]));
     stand.commit(&run, &grows, 0, &[(0, "t/c/8", "grown")]).unwrap();
-    stand.rest(run.run);
-    let next = Stand::on(stand.dir);
+    let next = Stand::on(stand.ended());
     // Without a word of preparation: its pods had ended.
     let taken = next.commit(&run, &grows, 1, &[(0, "t/c/9", "too")]).unwrap();
     assert_eq!(taken[0].keys, 1);

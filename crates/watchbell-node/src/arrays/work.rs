@@ -319,8 +319,7 @@ fn publish(
         if let Err(error) = ended.and_then(|()| array.give_back(&lease_name(run.run))) {
             tracing::warn!(array = of.name, "cannot end the draft of a run that is published: {error}");
         }
-        // The thread lives as long as the process.
-        let _ = tools.sweeps.send((namespace.clone(), of.name.as_str().into()));
+        tools.sweep_later(namespace, &of.name.as_str().into());
     }
     Ok(published)
 }
@@ -381,7 +380,7 @@ fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySp
     let mut retention = tools.retention.lock().unwrap_or_else(PoisonError::into_inner);
     let before = retention.insert((namespace.clone(), name.clone()), spec.retention);
     if before.is_some_and(|before| before != spec.retention) {
-        let _ = tools.sweeps.send((namespace.clone(), name.clone()));
+        tools.sweep_later(namespace, name);
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "a test program of its own tells what it does")]
 
+mod arrays;
 mod rig;
 mod scenes;
 mod sessions;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use watchbell_api::array::{ArrayRefusal, PublishedArray};
 use watchbell_api::node::{
     Assignment, Command, IssuedToken, LogQuery, LogSource, Lookup, Report, Sessions, StopCause, Tokens,
 };
@@ -15,6 +16,8 @@ use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatu
 use watchbell_api::{Resource, Uid};
 use watchbell_image::{BuildSpec, Reference, Store, build_scratch};
 use watchbell_node::{Kept, Node, NodeOptions, capacity};
+
+use crate::arrays;
 
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 pub(crate) const JOB: Uid = Uid(0xabc);
@@ -29,6 +32,9 @@ pub(crate) struct Rig {
     /// The last status of each pod.
     pub(crate) seen: BTreeMap<Uid, PodStatus>,
     pub(crate) events: Vec<String>,
+    /// What of indices was committed: array, index, keys.
+    pub(crate) committed: Vec<(String, u32, u64)>,
+    pub(crate) published: Vec<Result<Vec<PublishedArray>, ArrayRefusal>>,
 }
 
 impl Rig {
@@ -47,6 +53,8 @@ impl Rig {
         let mut options =
             NodeOptions::new(dir.path(), "here", capacity(dir.path(), &Kept::default()).unwrap().capacity);
         options.spawner.idle_seconds = 1;
+        // Programs of this machine that a test lets a container use.
+        options.spawner.ceiling.host_paths = arrays::host_paths();
         let (commands, receiver) = channel();
         let (tell, reports) = channel();
         let report = move |report| {
@@ -62,6 +70,8 @@ impl Rig {
             reports,
             seen: BTreeMap::new(),
             events: Vec::new(),
+            committed: Vec::new(),
+            published: Vec::new(),
         }
     }
 
@@ -119,29 +129,46 @@ impl Rig {
             {
                 return status.clone();
             }
-            let left = PATIENCE.saturating_sub(since.elapsed());
-            let report = self.reports.recv_timeout(left);
-            let report =
-                report.unwrap_or_else(|e| panic!("{e}; seen: {:?}; events: {:?}", self.seen, self.events));
-            match report {
-                Report::Status { uid, status } => {
-                    let before = self.seen.insert(uid, *status);
-                    assert!(!before.is_some_and(|s| s.phase.is_terminal()), "a terminal phase comes once");
-                }
-                Report::Event { reason, message, .. } => self.events.push(format!("{reason}: {message}")),
-                Report::VolumeRemoved { name, error } => {
-                    self.events.push(format!("removed {name}: {error:?}"));
-                }
-                Report::Devices { .. }
-                | Report::Started { .. }
-                | Report::Image { .. }
-                | Report::ImageJudged { .. }
-                | Report::Array { .. }
-                | Report::ArrayCommitted { .. }
-                | Report::ArraysPublished { .. }
-                | Report::ArrayRolledBack { .. } => {}
-            }
+            self.hear(PATIENCE.saturating_sub(since.elapsed()));
         }
+    }
+
+    fn hear(&mut self, patience: Duration) {
+        let report = self.reports.recv_timeout(patience);
+        let report =
+            report.unwrap_or_else(|e| panic!("{e}; seen: {:?}; events: {:?}", self.seen, self.events));
+        match report {
+            Report::Status { uid, status } => {
+                let before = self.seen.insert(uid, *status);
+                assert!(!before.is_some_and(|s| s.phase.is_terminal()), "a terminal phase comes once");
+            }
+            Report::Event { reason, message, .. } => self.events.push(format!("{reason}: {message}")),
+            Report::VolumeRemoved { name, error } => {
+                self.events.push(format!("removed {name}: {error:?}"));
+            }
+            Report::ArrayCommitted { uid, array, index, keys, .. } => {
+                let is_told = self.seen.get(&uid).is_some_and(|status| status.phase.is_terminal());
+                assert!(!is_told, "an index is committed before its pod is told to have ended");
+                self.committed.push((array.to_string(), index, keys));
+            }
+            Report::ArraysPublished { result, .. } => self.published.push(result),
+            Report::Devices { .. }
+            | Report::Started { .. }
+            | Report::Image { .. }
+            | Report::ImageJudged { .. }
+            | Report::Array { .. }
+            | Report::ArrayRolledBack { .. } => {}
+        }
+    }
+
+    /// What becomes of a publication.
+    pub(crate) fn publish(&mut self, command: Command) -> Result<Vec<PublishedArray>, ArrayRefusal> {
+        self.published.clear();
+        self.send(command);
+        while self.published.is_empty() {
+            self.hear(PATIENCE);
+        }
+        self.published.remove(0)
     }
 
     pub(crate) fn until_over(&mut self, uid: u128) -> PodStatus {

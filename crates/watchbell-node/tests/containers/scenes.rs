@@ -8,7 +8,7 @@ use watchbell_api::node::{Command, LogQuery};
 use watchbell_api::types::pod_status::{ContainerState, Phase, TerminatedReason};
 
 use crate::rig::{Rig, container, cpu_of, index, pod, query, script, spec};
-use crate::sessions;
+use crate::{arrays, sessions};
 
 type Scene = fn();
 
@@ -34,6 +34,13 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
     ("a_container_is_attached_to_across_servers", sessions::a_container_is_attached_to_across_servers),
     ("input_ends_once", sessions::input_ends_once),
     ("an_array_of_short_tasks", an_array_of_short_tasks),
+    ("indices_write_their_parts_of_a_data_array", arrays::indices_write_their_parts_of_a_data_array),
+    ("nothing_of_a_hostile_index_gets_in", arrays::nothing_of_a_hostile_index_gets_in),
+    ("an_index_that_was_killed_is_tried_again", arrays::an_index_that_was_killed_is_tried_again),
+    ("an_index_is_committed_by_the_next_server", arrays::an_index_is_committed_by_the_next_server),
+    ("what_a_dead_spawner_held_is_lost", arrays::what_a_dead_spawner_held_is_lost),
+    ("a_quota_ends_an_index", arrays::a_quota_ends_an_index),
+    ("zarr_s_libraries_write_from_containers", arrays::zarr_s_libraries_write_from_containers),
 ];
 
 fn a_task_ends_with_its_code_and_its_log_is_whole() {

@@ -1,0 +1,456 @@
+//! Data arrays in real containers: a job array writes one, hostile indices try what they may not, and Zarr's own libraries work
+//! in it as they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command as Program;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use watchbell_api::Uid;
+use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED, ArrayRun, PublishedArray};
+use watchbell_api::node::{Assignment, Command};
+use watchbell_api::types::pod::PodSpec;
+use watchbell_api::types::pod_status::Phase;
+use watchbell_array::{Array, Disk, Run, export, import, verify};
+
+use crate::rig::{JOB, Rig, container, index, script, spec};
+
+/// What `make test` installs, with zarr, xarray and tensorstore.
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-venv/bin/python");
+const LIBRARY: &str = include_str!("../../../watchbell-array/tests/libraries/libraries.py");
+
+const WRITE: &str =
+    r#"{"name": "obs", "mount": "/data", "mode": "write", "split": {"dim": "time", "into": 4}}"#;
+
+/// An interpreter with its libraries, where there is one.
+pub(crate) fn host_paths() -> Vec<PathBuf> {
+    let mut paths = vec![PathBuf::from("/usr")];
+    paths.extend(python().into_iter().flat_map(|python| [python.base, python.venv]));
+    paths
+}
+
+struct Python {
+    base: PathBuf,
+    venv: PathBuf,
+}
+
+fn python() -> Option<Python> {
+    let program = "import sys, zarr, xarray, tensorstore; print(sys.base_prefix); print(sys.prefix)";
+    let output = Program::new(PYTHON).args(["-c", program]).output().ok().filter(|o| o.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut lines = text.lines().map(|line| fs::canonicalize(line).ok());
+    Some(Python { base: lines.next()??, venv: lines.next()?? })
+}
+
+/// An array `obs` of 16 chunks of a byte, by pairs along time, 12 of which are there.
+fn with_array(rig: &Rig) -> Array {
+    let plain = rig.path().join("plain");
+    let write = |key: &str, content: &str| {
+        let path = plain.join(key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    };
+    write("zarr.json", r#"{"zarr_format": 3, "node_type": "group", "attributes": {}}"#);
+    write(
+        "t/zarr.json",
+        r#"{"zarr_format": 3, "node_type": "array", "shape": [16, 4], "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2, 2]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0, "codecs": [{"name": "bytes"}], "dimension_names": ["time", "lat"], "attributes": {}}"#,
+    );
+    (0..6).for_each(|t| (0..2).for_each(|l| write(&format!("t/c/{t}/{l}"), &format!("old {t} {l}"))));
+    imported(rig, &plain)
+}
+
+fn imported(rig: &Rig, plain: &Path) -> Array {
+    let dir = rig.path().join("arrays/ns");
+    fs::create_dir_all(&dir).unwrap();
+    let array = Array::create(&dir.join("obs"), Disk::default()).unwrap();
+    let by = Run { name: "import".to_owned(), ..Run::default() };
+    import(&array, plain, &by, None, "", jiff::Timestamp::UNIX_EPOCH, &mut |_, _| {}).unwrap();
+    array
+}
+
+fn run(job: Uid) -> Arc<ArrayRun> {
+    Arc::new(ArrayRun {
+        run: job,
+        job,
+        job_name: "train".into(),
+        completions: 4,
+        user: "ann".into(),
+        draft_of: None,
+    })
+}
+
+/// Index `at` of the run, as the pod `uid`.
+fn writer(uid: u128, at: u32, spec: &Arc<PodSpec>, uses: &str) -> Assignment {
+    let annotations = BTreeMap::from([(ARRAY.to_owned(), uses.to_owned())]);
+    Assignment {
+        index: Some(at),
+        annotations: Arc::new(annotations),
+        arrays: Some(run(JOB)),
+        ..index(uid, spec)
+    }
+}
+
+fn publish(rig: &mut Rig, uses: &str) -> Vec<PublishedArray> {
+    let uses = Arc::new(serde_json::from_str(uses).unwrap());
+    rig.publish(Command::PublishArrays { namespace: "ns".into(), run: run(JOB), uses }).unwrap()
+}
+
+fn exported(array: &Array) -> BTreeMap<String, String> {
+    let dir = tempfile::tempdir().unwrap();
+    export(array, array.head().unwrap().unwrap(), dir.path(), &mut |_, _| {}).unwrap();
+    let (mut found, mut pending) = (BTreeMap::new(), vec![dir.path().to_owned()]);
+    while let Some(at) = pending.pop() {
+        for entry in fs::read_dir(at).unwrap().flatten() {
+            match entry.path() {
+                path if path.is_dir() => pending.push(path),
+                path => {
+                    let key = path.strip_prefix(dir.path()).unwrap().to_string_lossy().into_owned();
+                    found.insert(key, String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Writes its own chunks as a program does that knows its elements alone: two to a chunk.
+const OWN: &str = r#"t=$WATCHBELL_ARRAY_START; while [ $t -lt $WATCHBELL_ARRAY_STOP ]; do
+    for l in 0 1; do printf "new $t $l" > "$WATCHBELL_ARRAY_PATH/t/c/$((t/2))/$l.new"
+        busybox mv "$WATCHBELL_ARRAY_PATH/t/c/$((t/2))/$l.new" "$WATCHBELL_ARRAY_PATH/t/c/$((t/2))/$l"; done
+    t=$((t+2)); done"#;
+
+fn expected(array: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut expected = array.clone();
+    (0..8).for_each(|t| {
+        (0..2).for_each(|l| {
+            expected.insert(format!("t/c/{t}/{l}"), format!("new {} {l}", 2 * t));
+        });
+    });
+    expected
+}
+
+pub(crate) fn indices_write_their_parts_of_a_data_array() {
+    for upper in ["memory", "disk"] {
+        let mut rig = Rig::new();
+        let array = with_array(&rig);
+        let before = exported(&array);
+        let uses = WRITE.replace("\"split\"", &format!("\"upper\": \"{upper}\", \"split\""));
+        let own = script(&format!("{OWN}; busybox cat /data/t/c/0/0 > /dev/null && echo $WATCHBELL_ARRAYS"));
+        for at in 0..4 {
+            rig.begin(writer(u128::from(at) + 1, at, &own, &uses));
+        }
+        for uid in 1..5 {
+            let status = rig.until_over(uid);
+            assert_eq!(status.phase, Phase::Succeeded, "{upper}: {status:?} {:?}", rig.events);
+        }
+        rig.committed.sort();
+        let told: Vec<(String, u32, u64)> = (0..4).map(|at| ("obs".to_owned(), at, 4)).collect();
+        assert_eq!(rig.committed, told);
+        // Nobody sees it yet.
+        assert_eq!(exported(&array), before);
+        let published = publish(&mut rig, &uses);
+        assert_eq!((published[0].added, published[0].changed), (4, 12));
+        assert_eq!(exported(&array), expected(&before));
+        assert_eq!(verify(&array).unwrap().damage, []);
+        // A reader of the old snapshot would keep it; nobody does.
+        assert_eq!(array.lease_names().unwrap(), Vec::<String>::new());
+        let volumes = rig.path().join("volumes");
+        let since = Instant::now();
+        while fs::read_dir(&volumes).unwrap().count() > 0 {
+            assert!(since.elapsed().as_secs() < 60, "what was written to stays");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Each attempt leaves something that is not its own chunk as a file; then an honest one comes.
+pub(crate) fn nothing_of_a_hostile_index_gets_in() {
+    let mut rig = Rig::new();
+    let array = with_array(&rig);
+    let before = exported(&array);
+    let attempts: [(&str, &str); 21] = [
+        ("busybox rm t/c/0/0; busybox ln -s /etc/passwd t/c/0/0", "left a symbolic link at t/c/0/0"),
+        ("busybox rm t/c/0/0; busybox mkfifo t/c/0/0", "left a named pipe at t/c/0/0"),
+        (
+            "echo x > t/c/0/n; busybox mv t/c/0/n t/c/0/0; busybox chmod 4755 t/c/0/0",
+            "t/c/0/0 has the bits setuid",
+        ),
+        (
+            "echo x > t/c/0/n; busybox ln t/c/0/n t/c/0/m; busybox rm t/c/0/0; busybox mv t/c/0/n t/c/0/0; \
+          busybox rm t/c/0/1; busybox mv t/c/0/m t/c/0/1",
+            "has 2 links",
+        ),
+        ("busybox mkdir t/c/01; echo x > t/c/01/0", "wrote t/c/01, which is no chunk"),
+        (
+            "busybox rm t/c/0/0; busybox dd if=/dev/zero of=t/c/0/0 bs=1 count=1 seek=1099511627775",
+            "has 1099511627776 bytes, and a chunk may have",
+        ),
+        (
+            "busybox mkdir t/c/0/d; cd t/c/0/d; i=0; while [ $i -lt 200 ]; do busybox mkdir d; cd d; i=$((i+1)); done",
+            "wrote t/c/0/d, which is no chunk",
+        ),
+        // As many as the bound of inodes lets it have; then it gives up.
+        (
+            "i=0; while [ $i -lt 1000000 ]; do true > f$i || break; i=$((i+1)); done; true",
+            "wrote f0, which is no chunk",
+        ),
+        (r"echo x > $(printf 'x\033[2J\001y')", r"wrote x\x1b[2J\x01y, which is no chunk"),
+        ("busybox rm t/c/4/0", "wrote t/c/4/0, which belongs to index 2"),
+        (
+            "echo x > t/c/4/n; busybox mv t/c/4/n t/c/4/0",
+            "wrote t/c/4/0, which belongs to index 2, and not to index 0",
+        ),
+        ("busybox rm t/zarr.json; echo {} > t/zarr.json", "metadata are not written by a task"),
+        ("echo {} > t/c/zarr.json", "metadata are not written by a task"),
+        ("busybox rm -r t; busybox mkdir t", "replaced the directory t by a new one"),
+        ("busybox rm -r t", "removed the directory t"),
+        ("busybox mv zarr.json gone", "metadata are not written by a task"),
+        ("busybox cp /bin/busybox t/c/0/run", "wrote t/c/0/run, which is no chunk"),
+        ("busybox mkdir t/c/9; echo x > t/c/9/0", "wrote t/c/9, which is no chunk"),
+        ("busybox mkdir u; echo '{\"zarr_format\": 3}' > u/zarr.json", "which is no chunk"),
+        (r"echo x > $(printf '\377\376')", r"wrote \xff\xfe, which is no chunk"),
+        ("busybox mkdir -p .zarr.json.d; echo > .zattrs", "metadata are not written by a task"),
+    ];
+    for (n, (attempt, _)) in attempts.iter().enumerate() {
+        let uid = n as u128 + 10;
+        // Also what lies beside it, which alone would be fine.
+        let spec =
+            script(&format!("cd /data; printf mine > t/c/1/n; busybox mv t/c/1/n t/c/1/1; {attempt}; true"));
+        let uses = WRITE.replace("\"split\"", "\"quota\": \"4Mi\", \"split\"");
+        rig.begin(Assignment { attempt: n as u32, ..writer(uid, 0, &spec, &uses) });
+        let status = rig.until_over(uid);
+        assert_eq!(status.phase, Phase::Failed, "{attempt}: {status:?}");
+        assert_eq!(status.reason.as_deref(), Some(ARRAY_COMMIT_FAILED), "{attempt}: {status:?}");
+        let message = status.message.as_deref().unwrap_or_default();
+        assert!(message.contains(attempts[n].1), "{attempt}: {message}");
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+        assert!(message.starts_with("array \"obs\": index 0: "), "{message}");
+    }
+    // What it cannot even do: devices, marks of its own, another mount, a program of its own; and processes that stay, to write
+    // what is another's once the program itself has ended.
+    let tries = "cd /data; busybox mknod null c 1 3; busybox mknod white c 0 0; \
+        busybox setsid busybox sh -c 'trap \"\" TERM HUP; while busybox kill -0 1; do :; done; \
+            cd /data/t/c; echo late > 7/n; busybox mv 7/n 7/1' 2>/dev/null & \
+        busybox mount -o remount,exec /data; busybox cp /bin/busybox t/c/2/0.partial; ./t/c/2/0.partial true && echo ran; \
+        cd /; busybox umount /data";
+    let pod = writer(60, 1, &script(&format!("{tries}; {OWN}; echo tried")), WRITE);
+    rig.begin(pod.clone());
+    let status = rig.until_over(60);
+    let log = rig.log(&crate::rig::query(&pod, 0));
+    assert_eq!(status.phase, Phase::Succeeded, "{status:?} {log}");
+    assert!(log.contains("tried") && !log.contains("ran\n"), "{log}");
+    for (uid, at) in [(70, 0), (72, 2), (73, 3)] {
+        rig.begin(Assignment { attempt: 99, ..writer(uid, at, &script(OWN), WRITE) });
+        let status = rig.until_over(uid);
+        assert_eq!(status.phase, Phase::Succeeded, "{status:?}");
+    }
+    publish(&mut rig, WRITE);
+    assert_eq!(exported(&array), expected(&before));
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+/// Torn by SIGKILL between the bytes of a chunk: nothing of it is in the way of the next attempt.
+pub(crate) fn an_index_that_was_killed_is_tried_again() {
+    let mut rig = Rig::new();
+    let array = with_array(&rig);
+    let before = exported(&array);
+    let torn = script(
+        "cd /data/t/c/0; printf torn > n; busybox mv n 0; printf tor > 1.partial; echo half; \
+         while :; do busybox sleep 1000; done",
+    );
+    let pod = writer(1, 0, &torn, WRITE);
+    let query = crate::rig::query(&pod, 0);
+    rig.begin(pod);
+    rig.until(1, |status| status.phase == Phase::Running);
+    let file = rig.path().join(format!("logs/jobs/{JOB}/0.0.0.0.log"));
+    let since = Instant::now();
+    while !fs::read_to_string(&file).unwrap_or_default().contains("half") {
+        assert!(since.elapsed().as_secs() < 60, "it does not write");
+        std::thread::yield_now();
+    }
+    rig.stop(1, 0);
+    let status = rig.until_over(1);
+    assert_eq!((status.phase, status.containers[0].terminated().unwrap().exit_code), (Phase::Failed, 137));
+    assert_eq!(rig.log(&query), "half\n");
+    assert_eq!(rig.committed, []);
+    for at in 0..4 {
+        let uid = u128::from(at) + 10;
+        rig.begin(Assignment { attempt: 1, ..writer(uid, at, &script(OWN), WRITE) });
+        assert_eq!(rig.until_over(uid).phase, Phase::Succeeded);
+    }
+    publish(&mut rig, WRITE);
+    assert_eq!(exported(&array), expected(&before));
+}
+
+/// The server is gone when the index ends: what it wrote is with the spawner.
+pub(crate) fn an_index_is_committed_by_the_next_server() {
+    let mut rig = Rig::new();
+    let array = with_array(&rig);
+    let before = exported(&array);
+    let slow = script(&format!("echo begun; busybox sleep 2; {OWN}; echo done"));
+    let pod = writer(1, 0, &slow, WRITE);
+    rig.begin(pod.clone());
+    let status = rig.until(1, |status| status.phase == Phase::Running);
+    let dir = rig.end_server();
+    let log = dir.path().join(format!("logs/jobs/{JOB}/0.0.0.0.log"));
+    let since = Instant::now();
+    while !fs::read_to_string(&log).unwrap_or_default().contains("done") {
+        assert!(since.elapsed().as_secs() < 60, "it did not go on");
+        std::thread::yield_now();
+    }
+    let mut rig = Rig::restart(dir);
+    rig.begin(Assignment { status, ..pod });
+    rig.send(Command::Synced);
+    let status = rig.until_over(1);
+    assert_eq!(status.phase, Phase::Succeeded, "{status:?}");
+    assert_eq!(rig.committed, [("obs".to_owned(), 0, 4)]);
+    for at in 1..4 {
+        let uid = u128::from(at) + 10;
+        rig.begin(writer(uid, at, &script(OWN), WRITE));
+        assert_eq!(rig.until_over(uid).phase, Phase::Succeeded);
+    }
+    publish(&mut rig, WRITE);
+    assert_eq!(exported(&array), expected(&before));
+}
+
+/// With it, the attempt: as what ran under it.
+pub(crate) fn what_a_dead_spawner_held_is_lost() {
+    let mut rig = Rig::new();
+    let array = with_array(&rig);
+    let before = exported(&array);
+    rig.begin(writer(1, 0, &script(&format!("{OWN}; while :; do busybox sleep 1000; done")), WRITE));
+    rig.until(1, |status| status.phase == Phase::Running);
+    rig.kill_spawner();
+    let status = rig.until_over(1);
+    assert_eq!(status.phase, Phase::Failed, "{status:?}");
+    assert_eq!(rig.committed, []);
+    for at in 0..4 {
+        let uid = u128::from(at) + 10;
+        rig.begin(Assignment { attempt: 1, ..writer(uid, at, &script(OWN), WRITE) });
+        assert_eq!(rig.until_over(uid).phase, Phase::Succeeded);
+    }
+    publish(&mut rig, WRITE);
+    assert_eq!(exported(&array), expected(&before));
+}
+
+pub(crate) fn a_quota_ends_an_index() {
+    let mut rig = Rig::new();
+    with_array(&rig);
+    let uses = WRITE.replace("\"split\"", "\"quota\": \"1Mi\", \"split\"");
+    let fill = script(
+        "busybox dd if=/dev/zero of=/data/t/c/0/n bs=64k count=64 2>&1 | busybox grep -o 'No space left on device'; \
+         busybox rm /data/t/c/0/n; echo $?",
+    );
+    let pod = writer(1, 0, &fill, &uses);
+    let query = crate::rig::query(&pod, 0);
+    rig.begin(pod);
+    assert_eq!(rig.until_over(1).phase, Phase::Succeeded);
+    assert_eq!(rig.log(&query), "No space left on device\n0\n");
+    // On the disk nothing refuses the write, and what is too much is not taken over.
+    let uses = WRITE.replace("\"split\"", "\"quota\": \"1Mi\", \"upper\": \"disk\", \"split\"");
+    let fill = script(
+        "for n in 0 1; do for t in 2 3; do busybox dd if=/dev/zero of=/data/t/c/$t/n bs=64k count=8; \
+        busybox mv /data/t/c/$t/n /data/t/c/$t/$n; done; done 2>/dev/null; printf x > /data/t/c/2/n; \
+        busybox cat /data/t/c/2/1 >> /data/t/c/2/n; busybox mv /data/t/c/2/n /data/t/c/2/1",
+    );
+    rig.begin(writer(2, 1, &fill, &uses));
+    let status = rig.until_over(2);
+    assert_eq!(status.reason.as_deref(), Some(ARRAY_COMMIT_FAILED), "{status:?}");
+    let message = status.message.as_deref().unwrap_or_default();
+    assert!(message.contains("and its quota is 1048576"), "{message}");
+}
+
+pub(crate) fn zarr_s_libraries_write_from_containers() {
+    let Some(python) = python() else {
+        println!("NOT TESTED: {PYTHON} has no zarr, xarray and tensorstore (`make test` installs them)");
+        return;
+    };
+    let mut rig = Rig::new();
+    let library = rig.path().join("libraries.py");
+    fs::write(&library, LIBRARY).unwrap();
+    let outside = |args: &[&str]| {
+        let output = Program::new(PYTHON).arg(&library).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let plain = rig.path().join("plain");
+    outside(&["make_xarray", plain.to_str().unwrap()]);
+    let array = imported(&rig, &plain);
+    // With coordinates, which an index writes too along its dimension.
+    let functions = ["write_zarr", "write_xarray", "write_tensorstore", "write_xarray"];
+    let value = |at: usize| (at + 3).to_string();
+    for (at, function) in functions.iter().enumerate() {
+        let uid = at as u128 + 1;
+        let pod = writer(uid, at as u32, &with_python(&python, function, &value(at)), WRITE);
+        let query = crate::rig::query(&pod, 0);
+        rig.begin(pod);
+        let status = rig.until_over(uid);
+        assert_eq!(status.phase, Phase::Succeeded, "{function}: {status:?} {}", rig.log(&query));
+    }
+    publish(&mut rig, WRITE);
+    let out = rig.path().join("out");
+    export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap();
+    // 100 elements in chunks of 24: the last of four parts has what is left.
+    let ends = [0, 24, 48, 72, 100];
+    let parts: Vec<String> =
+        (0..4).map(|at| format!("{}:{}:{}", ends[at], ends[at + 1], value(at))).collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    outside(&[&["check", out.to_str().unwrap()], &parts[..]].concat());
+    // What they write besides is told by its key.
+    for (uid, function, key) in [(10, "attributes", "wrote zarr.json"), (11, "append", "wrote ")] {
+        let spec = with_python(&python, function, "");
+        let pod = Assignment {
+            job: Some((Uid(uid), "other".into())),
+            arrays: Some(run(Uid(uid))),
+            ..writer(uid, 0, &spec, WRITE)
+        };
+        rig.begin(pod);
+        let status = rig.until_over(uid);
+        let message = status.message.as_deref().unwrap_or_default();
+        assert!(status.reason.as_deref() == Some(ARRAY_COMMIT_FAILED) && message.contains(key), "{status:?}");
+    }
+}
+
+/// A container that runs this machine's interpreter, unchanged, with the programs of the libraries' tests.
+fn with_python(python: &Python, function: &str, value: &str) -> Arc<PodSpec> {
+    let mut main = container("main", "");
+    let interpreter = fs::canonicalize(python.venv.join("bin/python")).unwrap();
+    let mut command =
+        vec![json!(python.venv.join("bin/python")), json!("-c"), json!(LIBRARY), json!(function)];
+    command.push(json!("$(WATCHBELL_ARRAY_PATH)"));
+    if !value.is_empty() {
+        command.extend([json!("$(WATCHBELL_ARRAY_START)"), json!("$(WATCHBELL_ARRAY_STOP)"), json!(value)]);
+    }
+    main["command"] = Value::Array(command);
+    main["env"] =
+        json!([{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}, {"name": "HOME", "value": "/tmp"}]);
+    let mut mounts = vec![("/usr".to_owned(), "/usr".to_owned())];
+    for (from, to) in [("/usr/lib", "/lib"), ("/usr/lib64", "/lib64")] {
+        if Path::new(from).exists() {
+            mounts.push((from.to_owned(), to.to_owned()));
+        }
+    }
+    for dir in [&python.base, &python.venv] {
+        if !dir.starts_with("/usr") {
+            mounts.push((dir.display().to_string(), dir.display().to_string()));
+        }
+    }
+    assert!(interpreter.exists());
+    let name = |n: usize| format!("host-{n}");
+    main["volumeMounts"] = mounts
+        .iter()
+        .enumerate()
+        .map(|(n, (_, to))| json!({"name": name(n), "mountPath": to, "readOnly": true}))
+        .collect();
+    let volumes: Value = mounts
+        .iter()
+        .enumerate()
+        .map(|(n, (from, _))| json!({"name": name(n), "hostPath": {"path": from, "type": "Directory"}}))
+        .collect();
+    spec(json!({"containers": [main], "volumes": volumes}))
+}
