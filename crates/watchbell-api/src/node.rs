@@ -115,8 +115,9 @@ pub enum Report {
     Event { uid: Uid, warning: bool, reason: &'static str, message: String },
     /// The devices of this machine from now on: full names (`vendor.com/class=name`) under their kinds.
     Devices { pools: BTreeMap<Arc<str>, Vec<Arc<str>>> },
-    /// What is known of an image, as pods name it, and who refers to it.
-    Image { image: Arc<str>, facts: Arc<ImageFacts>, users: Vec<ImageUser> },
+    /// What is known of an image, as pods of a namespace name it. With those of the namespace who refer to it, or with none: a
+    /// container of the namespace is about to start from it, so the namespace could have it.
+    Image { namespace: Arc<str>, image: Arc<str>, facts: Arc<ImageFacts>, users: Vec<ImageUser> },
     /// What policies said of an image that a container was to start from.
     ImageJudged { uid: Uid, judged: Box<ImageJudged> },
     /// The folder of a volume is gone, or why it is not.

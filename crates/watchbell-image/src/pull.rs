@@ -32,6 +32,8 @@ pub struct PullOptions {
     pub retry_delay: Duration,
     /// How long a registry may send nothing.
     pub stall_timeout: Duration,
+    /// How long all requests together may take. None: as long as the registry sends something.
+    pub total_timeout: Option<Duration>,
 }
 
 impl Default for PullOptions {
@@ -45,6 +47,7 @@ impl Default for PullOptions {
             attempts: 5,
             retry_delay: Duration::from_millis(500),
             stall_timeout: Duration::from_secs(60),
+            total_timeout: None,
         }
     }
 }
@@ -167,7 +170,7 @@ pub fn pull_attached(
 ) -> Result<(), Error> {
     let registry = Registry::connect(reference, options, store.limits())?;
     for subject in image.index_digest.iter().chain([&image.digest]) {
-        store.keep_attached(subject, &attached(&registry, subject, store.limits(), wanted)?)?;
+        store.keep_attached(reference, subject, &attached(&registry, subject, store.limits(), wanted)?)?;
     }
     Ok(())
 }

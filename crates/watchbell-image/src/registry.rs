@@ -17,11 +17,11 @@ mod tls;
 
 use std::io::Read;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, RequestBuilder};
 
 pub use credentials::{CredentialSource, Credentials, Secret};
 pub use tls::system_authorities;
@@ -59,6 +59,8 @@ pub(crate) struct Registry<'a> {
     foreign_agent: Agent,
     plain_http: PlainHttp,
     credentials: Option<Credentials>,
+    /// When the last request must have been answered.
+    deadline: Option<Instant>,
     authorization: Mutex<Option<Authorization>>,
     /// What a token is asked for, in the words of the token service: no more than is needed.
     actions: &'static str,
@@ -144,6 +146,7 @@ impl<'a> Registry<'a> {
             foreign_agent: agent(foreign_reach),
             plain_http: options.plain_http,
             credentials: options.credentials.find(reference)?,
+            deadline: options.total_timeout.map(|timeout| Instant::now() + timeout),
             authorization: Mutex::new(None),
             actions: "pull",
         };
@@ -314,6 +317,16 @@ impl<'a> Registry<'a> {
         self.send_with(step, path, headers, Some(&fresh))
     }
 
+    /// The request with the time that is left for it.
+    fn in_time<B>(&self, step: Step, request: RequestBuilder<B>) -> Result<RequestBuilder<B>, Error> {
+        let Some(deadline) = self.deadline else { return Ok(request) };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(self.protocol(step, "no time is left, it answers too slowly".to_owned()));
+        }
+        Ok(request.config().timeout_global(Some(left)).build())
+    }
+
     fn authorization(&self) -> std::sync::MutexGuard<'_, Option<Authorization>> {
         self.authorization.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
@@ -340,6 +353,7 @@ impl<'a> Registry<'a> {
             if let Some(authorization) = authorization.filter(|_| at_home) {
                 request = request.header(header::AUTHORIZATION, authorization.header());
             }
+            let request = self.in_time(step, request)?;
             let answer = request.call().map_err(|e| self.unreachable(step, &origin, &e))?;
             let status = answer.status().as_u16();
             if !matches!(status, 301 | 302 | 303 | 307 | 308) {

@@ -1,12 +1,13 @@
-//! What policies of images ask: found out on a thread of its own, kept by digest, matched anew when advisories change.
+//! What policies of images ask: found out on threads of their own, kept by digest, matched anew when advisories change.
 //!
 //! ```text
 //!   agent ── judge(image) ──▶ Gate ── verdict kept? ──▶ starts · refused
 //!                              │ asks                      ▲
 //!                              ▼                           │ judged again
-//!        Examiner: bill of materials (DIR/sboms, else a confined process reads the image)
+//!        Thread: bill of materials (DIR/sboms, else a confined process reads the image)
 //!                  + Database of advisories ─▶ findings     ──▶ Known ──▶ Report::Image ──▶ server
-//!                  + signatures (kept, else the registry's)
+//!                  + signatures that are kept                 ▲
+//!             └──▶ Registries: signatures, where those do not suffice
 //!   another database · another policy · a new image ──▶ all images that are referred to, from their bills
 //! ```
 
@@ -15,32 +16,35 @@ mod bill;
 mod findings;
 mod gate;
 mod known;
+mod registries;
 mod scanner;
 mod signers;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use watchbell_api::image::{Contents, ImageUser, Unknown};
+use watchbell_api::image::{Contents, ImageFacts, ImageUser, Unknown};
 use watchbell_api::node::Report;
-use watchbell_core::image_policy::{Needs, needs};
+use watchbell_core::image_policy::{Needs, is_examined, needs};
 use watchbell_image::{CredentialSource, Digest, Image, PullOptions, Reference, Store};
 use watchbell_scan::Gap;
 
 pub use gate::Snapshots;
 pub(crate) use gate::{Gate, Judgement, Question, Unjudged};
-pub(crate) use known::{Known, Looked, Outline};
+pub(crate) use known::{Known, Outline};
 pub use scanner::scanner_main;
 
 use advisories::Advisories;
 use bill::{Bill, Bills};
+use known::{Asker, View, Who};
+use registries::Registries;
 use scanner::Scanner;
 
 /// How often the database is looked at: one look at a path.
@@ -83,15 +87,16 @@ impl Examiner {
     /// `hear` gets what the agent is to know, `report` what the server is.
     pub(crate) fn start(
         site: Site,
-        hear: impl Fn(News) + Send + 'static,
-        report: impl Fn(Report) + Send + 'static,
+        hear: impl Fn(News) + Send + Sync + 'static,
+        report: impl Fn(Report) + Send + Sync + 'static,
     ) -> std::io::Result<Examiner> {
         let (work, inbox) = channel();
         let bills = Bills::open(&site.data_dir)?;
         let scanner = Scanner::Process("/proc/self/exe".into());
         let advisories = Advisories::new(site.database.clone());
-        let clock = Box::new(Timestamp::now);
-        let mut thread = Thread { site, bills, scanner, advisories, clock, hear, report };
+        let desk =
+            Desk { site, clock: Box::new(Timestamp::now), hear: Box::new(hear), report: Box::new(report) };
+        let mut thread = Thread::new(desk, bills, scanner, advisories, registries::THREADS)?;
         // Before the first start is judged.
         thread.refresh();
         std::thread::Builder::new().name("images-examine".into()).spawn(move || thread.run(&inbox))?;
@@ -109,14 +114,28 @@ impl Examiner {
     }
 }
 
-struct Thread<H, R> {
+/// What all threads have: what they work with, and whom they tell.
+struct Desk {
     site: Site,
+    clock: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    hear: Box<dyn Fn(News) + Send + Sync>,
+    report: Box<dyn Fn(Report) + Send + Sync>,
+}
+
+struct Thread {
+    desk: Arc<Desk>,
     bills: Bills,
     scanner: Scanner,
     advisories: Advisories,
-    clock: Box<dyn Fn() -> Timestamp + Send>,
-    hear: H,
-    report: R,
+    registries: Registries<Asked>,
+}
+
+/// A question for a registry.
+struct Asked {
+    id: u64,
+    question: Question,
+    name: Reference,
+    image: Image,
 }
 
 /// Whether the image itself is read when there is no bill of it.
@@ -126,14 +145,20 @@ enum Reads {
     BillAlone,
 }
 
-/// Whether a registry is asked for signatures.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asks {
-    Registry,
-    Nobody,
-}
+impl Thread {
+    fn new(
+        desk: Desk,
+        bills: Bills,
+        scanner: Scanner,
+        advisories: Advisories,
+        threads: usize,
+    ) -> std::io::Result<Thread> {
+        let desk = Arc::new(desk);
+        let asks = desk.clone();
+        let registries = Registries::start(threads, move |asked| asks.ask(&asked))?;
+        Ok(Thread { desk, bills, scanner, advisories, registries })
+    }
 
-impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
     fn run(mut self, inbox: &Receiver<Work>) {
         // At the start: what was found before it is told again.
         let mut look_over_at = Some(Instant::now());
@@ -147,10 +172,9 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
             match inbox.recv_timeout(patience) {
                 // Whoever waits for a start comes first.
                 Ok(Work::Examine { id, question }) => {
-                    if self.answer(&question) == Found::New {
+                    if self.answer(id, *question) == Found::New {
                         look_over_at.get_or_insert_with(|| Instant::now() + GATHER);
                     }
-                    (self.hear)(News::Answered(id));
                     continue;
                 }
                 Ok(Work::LookOver) => {
@@ -167,7 +191,7 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
             let is_due = look_over_at.is_some_and(|at| Instant::now() >= at);
             if self.refresh() || is_due {
                 look_over_at = None;
-                rest = (self.site.snapshots)().image_users().into_iter().collect();
+                rest = (self.desk.site.snapshots)().image_users().into_iter().collect();
                 self.forget_removed();
             }
         }
@@ -177,55 +201,70 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
     fn refresh(&mut self) -> bool {
         let has_changed = self.advisories.refresh();
         if has_changed {
-            self.site.known.set_generation(self.advisories.generation());
+            self.desk.site.known.set_generation(self.advisories.generation());
             tracing::info!(
                 generation = self.advisories.generation(),
                 "the database of advisories is another one"
             );
-            (self.hear)(News::OtherAdvisories);
+            (self.desk.hear)(News::OtherAdvisories);
         }
         has_changed
     }
 
-    fn answer(&mut self, question: &Question) -> Found {
+    /// Finds out what a start waits for. What only a registry knows, other threads ask.
+    fn answer(&mut self, id: u64, question: Question) -> Found {
         self.refresh();
-        let Question { image: name, digest, needs, credentials } = question;
-        let mut options = self.site.pull.clone();
-        if let Some(credentials) = credentials {
-            options.credentials = CredentialSource::DockerConfigJson(credentials.clone());
-        }
-        let image = match self.site.store.image(digest) {
-            Ok(Some(image)) => image,
-            Ok(None) => {
-                self.cannot(digest, needs, &format!("image {digest} is no longer here"));
-                return Found::Nothing;
-            }
-            Err(error) => {
-                self.cannot(digest, needs, &error.to_string());
-                return Found::Nothing;
-            }
+        let desk = self.desk.clone();
+        let found = match desk.site.store.image(&question.digest) {
+            Ok(Some(image)) => return self.answer_of(id, question, image),
+            Ok(None) => format!("image {} is no longer here", question.digest),
+            Err(error) => error.to_string(),
         };
-        let found = self.find_out(name, &image, needs, &options, Reads::Image, Asks::Registry);
-        self.tell(name, &image, Vec::new());
+        self.cannot(&question, &found);
+        (desk.hear)(News::Answered(id));
+        Found::Nothing
+    }
+
+    fn answer_of(&mut self, id: u64, question: Question, image: Image) -> Found {
+        let found = self.find_out(&image, &question.needs, Reads::Image);
+        // A name that is no name has no registry; the image was found by its digest.
+        let Ok(name) = Reference::parse(&question.image) else {
+            self.cannot(&question, "its name cannot be read");
+            (self.desk.hear)(News::Answered(id));
+            return found;
+        };
+        self.desk.learn_kept(&name, &image, &question.needs);
+        let policies = (self.desk.site.snapshots)().image_policies(&question.namespace);
+        let who = question.who();
+        let facts = self.desk.facts(&name, &image, View::Of(&who));
+        if question.needs.signers.is_empty() || is_examined(&policies, &facts) {
+            self.desk.tell(&question.namespace, &question.image, facts, Vec::new());
+            (self.desk.hear)(News::Answered(id));
+        } else {
+            let registry = name.domain().to_owned();
+            self.registries.ask(&registry, Asked { id, question, name, image });
+        }
         found
     }
 
     /// Matches an image that is referred to again, and tells what is known of it. Nothing is asked of a registry.
-    fn watch(&mut self, name: &Arc<str>, users: Vec<ImageUser>) {
+    fn watch(&mut self, image_name: &Arc<str>, users: Vec<ImageUser>) {
         // A name that is no name never finds an image.
-        let Ok(reference) = Reference::parse(name) else { return };
-        let image = match self.site.store.resolve(&reference) {
+        let Ok(name) = Reference::parse(image_name) else { return };
+        let image = match self.desk.site.store.resolve(&name) {
             Ok(Some(image)) => image,
             Ok(None) => return,
             Err(error) => {
-                return tracing::warn!(image = %name, "cannot look at an image that is referred to: {error}");
+                return tracing::warn!(image = %image_name, "cannot look at an image that is referred to: {error}");
             }
         };
-        let snapshot = (self.site.snapshots)();
+        let mut by_namespace: BTreeMap<Arc<str>, Vec<ImageUser>> = BTreeMap::new();
+        for user in users {
+            by_namespace.entry(user.namespace.clone()).or_default().push(user);
+        }
+        let snapshot = (self.desk.site.snapshots)();
         let mut asked = Needs::default();
-        let mut namespaces: Vec<&Arc<str>> = users.iter().map(|user| &user.namespace).collect();
-        namespaces.dedup();
-        for namespace in namespaces {
+        for namespace in by_namespace.keys() {
             let more = needs(&snapshot.image_policies(namespace));
             asked.contents |= more.contents;
             asked.signers.extend(more.signers);
@@ -236,68 +275,38 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
         asked.contents |= has_database;
         // What nobody asks for is not read out of the image.
         let reads = if has_database { Reads::Image } else { Reads::BillAlone };
-        let options = self.site.pull.clone();
-        self.find_out(name, &image, &asked, &options, reads, Asks::Nobody);
-        self.tell(name, &image, users);
-    }
-
-    fn tell(&self, name: &Arc<str>, image: &Image, users: Vec<ImageUser>) {
-        let Ok(reference) = Reference::parse(name) else { return };
-        let now = (self.clock)().as_second();
-        let facts = self.site.known.facts(&reference, &image.digest, &Outline::of(image), now);
-        (self.report)(Report::Image { image: name.clone(), facts: Arc::new(facts), users });
-    }
-
-    /// Finds out what is not known yet.
-    fn find_out(
-        &mut self,
-        name: &Arc<str>,
-        image: &Image,
-        needs: &Needs,
-        options: &PullOptions,
-        reads: Reads,
-        asks: Asks,
-    ) -> Found {
-        let mut found = Found::Nothing;
-        let bill = match needs.contents || needs.findings {
-            true => {
-                let (bill, how) = self.bill(image, reads);
-                found = how;
-                bill
-            }
-            false => None,
-        };
-        // A scan may take longer than what it could not find out is believed, so it counts from its end.
-        let now = (self.clock)();
-        let at = now.as_second();
-        if let Some(bill) = &bill {
-            let contents = match bill {
-                Ok(bill) => Ok(Arc::new(bill.contents())),
-                Err(why) => Err(Unknown::Because(why.as_str().into())),
-            };
-            let findings = needs.findings.then(|| {
-                let generation = self.advisories.generation();
-                let found = match (bill, self.advisories.database()) {
-                    (_, None) => Err(self.advisories.why_none()),
-                    (Err(why), _) => Err(format!("what is in it is unknown: {why}")),
-                    (Ok(bill), Some(database)) => findings::of(&bill.inventory, database, generation),
-                };
-                let found = found.map(Arc::new).map_err(|why| Unknown::Because(why.into()));
-                Looked { found: (generation, found), at }
-            });
-            self.site.known.learn(&image.digest, |examined| {
-                examined.contents = Some(Looked { found: contents, at });
-                examined.findings = findings.or(examined.findings.take());
-            });
+        self.find_out(&image, &asked, reads);
+        self.desk.learn_kept(&name, &image, &asked);
+        for (namespace, users) in by_namespace {
+            let facts = self.desk.facts(&name, &image, View::Namespace(&namespace));
+            self.desk.tell(&namespace, image_name, facts, users);
         }
-        if !needs.signers.is_empty() {
-            let signed = signers::verify(&self.site.store, name, image, needs, options, asks, now);
-            let at = (self.clock)().as_second();
-            self.site.known.learn(&image.digest, |examined| {
-                for signed in signed {
-                    examined.signers.insert(signed.signer.clone(), Looked { found: signed, at });
-                }
-            });
+    }
+
+    /// Finds out what is not known yet of the content.
+    fn find_out(&mut self, image: &Image, needs: &Needs, reads: Reads) -> Found {
+        if !(needs.contents || needs.findings) {
+            return Found::Nothing;
+        }
+        let (bill, found) = self.bill(image, reads);
+        let Some(bill) = bill else { return found };
+        let contents = match &bill {
+            Ok(bill) => Ok(Arc::new(bill.contents())),
+            Err(why) => Err(Unknown::Because(why.as_str().into())),
+        };
+        let generation = self.advisories.generation();
+        let findings = needs.findings.then(|| match (&bill, self.advisories.database()) {
+            (_, None) => Err(self.advisories.why_none()),
+            (Err(why), _) => Err(format!("what is in it is unknown: {why}")),
+            (Ok(bill), Some(database)) => findings::of(&bill.inventory, database, generation),
+        });
+        // A scan may take longer than what it could not find out is believed, so it counts from its end.
+        let at = (self.desk.clock)().as_second();
+        let known = &self.desk.site.known;
+        known.learn_contents(&image.digest, contents, at);
+        if let Some(findings) = findings {
+            let findings = findings.map(Arc::new).map_err(|why| Unknown::Because(why.into()));
+            known.learn_findings(&image.digest, (generation, findings), at);
         }
         found
     }
@@ -314,8 +323,8 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
             return (None, Found::Nothing);
         }
         let since = Instant::now();
-        let bill = self.scanner.scan(&self.site.store, image);
-        match &bill {
+        let bill = self.scanner.scan(&self.desk.site.store, image);
+        let found = match &bill {
             Ok(bill) => {
                 tracing::info!(
                     image = %image.digest, packages = bill.inventory.packages.len(),
@@ -324,39 +333,83 @@ impl<H: Fn(News), R: Fn(Report)> Thread<H, R> {
                 if let Err(error) = self.bills.write(&image.digest, bill) {
                     tracing::warn!(image = %image.digest, "cannot keep a bill of materials: {error}");
                 }
+                Found::New
             }
-            Err(error) => tracing::warn!(image = %image.digest, "cannot read what is in an image: {error}"),
-        }
-        (Some(bill), Found::New)
+            Err(error) => {
+                tracing::warn!(image = %image.digest, "cannot read what is in an image: {error}");
+                Found::Nothing
+            }
+        };
+        (Some(bill), found)
     }
 
     /// The question has no answer; the reason is one.
-    fn cannot(&self, digest: &Digest, needs: &Needs, why: &str) {
-        let at = (self.clock)().as_second();
+    fn cannot(&self, question: &Question, why: &str) {
+        let at = (self.desk.clock)().as_second();
         let unknown = || Unknown::Because(why.into());
-        let generation = self.advisories.generation();
-        self.site.known.learn(digest, |examined| {
-            examined.contents = Some(Looked { found: Err(unknown()), at });
-            examined.findings = Some(Looked { found: (generation, Err(unknown())), at });
-            for id in needs.signers.keys() {
-                let signed = signers::unknown(id, needs, why);
-                examined.signers.insert(id.clone(), Looked { found: signed, at });
-            }
-        });
+        let (known, digest, needs) = (&self.desk.site.known, &question.digest, &question.needs);
+        known.learn_contents(digest, Err(unknown()), at);
+        known.learn_findings(digest, (self.advisories.generation(), Err(unknown())), at);
+        if let Ok(name) = Reference::parse(&question.image) {
+            let said = needs.signers.keys().map(|id| signers::unknown(id, needs, why)).collect();
+            known.learn_signers(&asker(&name, digest, question.who()), said, at);
+        }
     }
 
     /// What is kept of images that were removed goes too.
     fn forget_removed(&self) {
-        let images = match self.site.store.list() {
+        let images = match self.desk.site.store.list() {
             Ok(images) => images,
             Err(error) => return tracing::warn!("cannot list the images: {error}"),
         };
         let is_here = |digest: &Digest| images.iter().any(|image| image.digest == *digest);
-        self.site.known.forget_all_but(is_here);
+        self.desk.site.known.forget_all_but(is_here);
         if let Err(error) = self.bills.keep(is_here) {
             tracing::warn!("cannot remove bills of materials of images that are gone: {error}");
         }
     }
+}
+
+impl Desk {
+    fn facts(&self, name: &Reference, image: &Image, view: View<'_>) -> ImageFacts {
+        let now = (self.clock)().as_second();
+        self.site.known.facts(name, &image.digest, &Outline::of(image), view, now)
+    }
+
+    fn tell(&self, namespace: &Arc<str>, image: &Arc<str>, facts: ImageFacts, users: Vec<ImageUser>) {
+        let (namespace, image) = (namespace.clone(), image.clone());
+        (self.report)(Report::Image { namespace, image, facts: Arc::new(facts), users });
+    }
+
+    /// What signatures that lie beside the image prove.
+    fn learn_kept(&self, name: &Reference, image: &Image, needs: &Needs) {
+        if needs.signers.is_empty() {
+            return;
+        }
+        let now = (self.clock)();
+        let said = signers::kept(&self.site.store, name, image, needs, now);
+        self.site.known.learn_signers(&asker(name, &image.digest, Who::Kept), said, now.as_second());
+    }
+
+    /// Asks the image's registry for signatures.
+    fn ask(&self, asked: &Asked) {
+        let Asked { id, question, name, image } = asked;
+        let mut options = self.site.pull.clone();
+        if let Some(credentials) = &question.credentials {
+            options.credentials = CredentialSource::DockerConfigJson(credentials.clone());
+        }
+        let who = question.who();
+        let said = signers::asked(&self.site.store, name, image, &question.needs, &options, (self.clock)());
+        let at = (self.clock)().as_second();
+        self.site.known.learn_signers(&asker(name, &image.digest, who.clone()), said, at);
+        let facts = self.facts(name, image, View::Of(&who));
+        self.tell(&question.namespace, &question.image, facts, Vec::new());
+        (self.hear)(News::Answered(*id));
+    }
+}
+
+fn asker(name: &Reference, digest: &Digest, who: Who) -> Asker {
+    Asker { digest: digest.clone(), repository: name.repository().into(), who }
 }
 
 /// Whether something is known that was not before the thread looked.

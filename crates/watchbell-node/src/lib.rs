@@ -22,6 +22,7 @@ mod logs;
 mod measure;
 mod options;
 mod place;
+mod recent;
 mod remove;
 mod seccomp;
 mod sessions;

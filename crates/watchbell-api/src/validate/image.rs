@@ -6,6 +6,7 @@ use super::at::At;
 use super::findings::Findings;
 use super::rbac::Place;
 use super::selector;
+use super::warning::Warnings;
 use crate::name;
 use crate::quantity::Quantity;
 
@@ -22,9 +23,27 @@ const LAYERS_MAX: usize = 128;
 const DAYS_MAX: i64 = 36_500;
 const HOURS_MAX: i64 = 24 * DAYS_MAX;
 
+/// Where ClusterImagePolicies have their keys. Nobody should be given the role `edit` there.
+const SYSTEM_NAMESPACE: &str = "watchbell-system";
+
 const SEVERITIES: [&str; 5] = ["Critical", "High", "Medium", "Low", "None"];
 const SLSA: &str = "https://slsa.dev/provenance/";
 const PEM: (&str, &str) = ("-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----");
+
+/// A key that who starts Jobs may replace proves little.
+pub(super) fn warnings(w: &mut Warnings, spec: &At<'_, '_>) {
+    for signer in spec.field("signers").items() {
+        for map in [signer.field("key").field("configMap"), signer.field("keyless").field("trustRoot")] {
+            if map.is_set() {
+                w.add(
+                    &map,
+                    "whoever may write ConfigMaps in this namespace, as the role `edit` may, can put another key there; write \
+                     `publicKey`, or use a ClusterImagePolicy",
+                );
+            }
+        }
+    }
+}
 
 pub(super) fn policy(f: &mut Findings, policy: &At<'_, '_>, place: Place) {
     let spec = policy.field("spec");
@@ -180,9 +199,16 @@ fn identity(f: &mut Findings, keyless: &At<'_, '_>, keys: ConfigMaps<'_>) {
 fn config_map(f: &mut Findings, map: &At<'_, '_>, keys: ConfigMaps<'_>) {
     let namespace = map.field("namespace");
     match keys.place {
+        // Who edits a namespace writes its ConfigMaps, and with one a key of his own.
         Place::Cluster => {
-            if f.present(&namespace) {
-                f.all_invalid(&namespace, name::label(namespace.text()));
+            if f.present(&namespace) && namespace.text() != SYSTEM_NAMESPACE {
+                f.forbidden(
+                    &namespace,
+                    format_args!(
+                        "the ConfigMaps of a ClusterImagePolicy lie in the namespace {SYSTEM_NAMESPACE}, which editors of other \
+                         namespaces do not write"
+                    ),
+                );
             }
         }
         Place::Namespace => {

@@ -90,6 +90,7 @@ pub(super) fn of(resource: Resource, object: &At<'_, '_>) -> Vec<String> {
         Resource::PersistentVolume => warning_kinds::volume(&mut w, object),
         Resource::StorageClass => warning_kinds::storage_class(&mut w, object),
         Resource::RuntimeClass => warning_kinds::runtime_class(&mut w, object),
+        Resource::ImagePolicy => super::image::warnings(&mut w, &spec),
         Resource::NetworkPolicy => warning_kinds::network_policy(&mut w, object),
         _ => {}
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use watchbell_api::image::{Exploited, Finding, Findings, ImageFacts, Naming, Severity, Statement, Unknown};
 
+use super::in_force::Signer;
 use super::{
     Action, Attestation, DigestRule, Exception, Gaps, InForce, KnownExploited, Limit, Policy, Presence,
     Unfixed, Vulnerabilities,
@@ -210,7 +211,7 @@ impl Judge<'_> {
     }
 
     fn signature(&mut self) {
-        if self.by.signers.is_empty() {
+        if is_signed(self.by, self.facts) {
             return;
         }
         let mut whys = Vec::new();
@@ -219,7 +220,7 @@ impl Judge<'_> {
                 (Err(why), _) => whys.push(format!("{}: {why}", signer.name)),
                 (Ok(_), None) => whys.push(format!("{}: it was not looked for", signer.name)),
                 (Ok(_), Some(signed)) => match &signed.image {
-                    Ok(()) => return,
+                    Ok(()) => {}
                     Err(why) => whys.push(format!("{}: {why}", signer.name)),
                 },
             }
@@ -232,14 +233,7 @@ impl Judge<'_> {
     }
 
     fn attestation(&mut self, asked: &Attestation) {
-        let by = self.by.signers.iter().filter(|signer| {
-            signer.rule.is_ok() && (asked.signers.is_empty() || asked.signers.contains(&signer.name))
-        });
-        let signed = by.filter_map(|signer| self.facts.signers.iter().find(|s| s.signer == signer.id));
-        let of_kind: Vec<&Statement> = signed
-            .flat_map(|signed| &signed.statements)
-            .filter(|statement| statement.predicate_type == asked.predicate_type)
-            .collect();
+        let of_kind: Vec<&Statement> = statements(self.by, self.facts, asked).collect();
         if of_kind.iter().any(|statement| fits(asked, statement)) {
             return;
         }
@@ -468,6 +462,35 @@ impl Judge<'_> {
             );
         }
     }
+}
+
+/// Whether the image has what a policy asks of its signers.
+pub(super) fn is_vouched_for(by: &InForce, facts: &ImageFacts) -> bool {
+    let is_there = |asked: &Attestation| statements(by, facts, asked).any(|statement| fits(asked, statement));
+    is_signed(by, facts) && by.policy.attestations.iter().all(is_there)
+}
+
+/// One of the signers is enough.
+fn is_signed(by: &InForce, facts: &ImageFacts) -> bool {
+    let has_signed = |signer: &Signer| {
+        signer.rule.is_ok()
+            && facts.signers.iter().any(|signed| signed.signer == signer.id && signed.image.is_ok())
+    };
+    by.signers.is_empty() || by.signers.iter().any(has_signed)
+}
+
+/// What those who may make a statement have said.
+fn statements<'a>(
+    by: &'a InForce,
+    facts: &'a ImageFacts,
+    asked: &'a Attestation,
+) -> impl Iterator<Item = &'a Statement> {
+    let by = by.signers.iter().filter(|signer| {
+        signer.rule.is_ok() && (asked.signers.is_empty() || asked.signers.contains(&signer.name))
+    });
+    let signed = by.filter_map(|signer| facts.signers.iter().find(|signed| signed.signer == signer.id));
+    let said = signed.flat_map(|signed| &signed.statements);
+    said.filter(|statement| statement.predicate_type == asked.predicate_type)
 }
 
 fn fits(asked: &Attestation, statement: &Statement) -> bool {

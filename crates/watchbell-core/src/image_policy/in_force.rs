@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use watchbell_api::image::{ImageFacts, Unknown};
 
+use super::decide::is_vouched_for;
 use super::{Glob, KnownExploited, Minimality, Policy, Presence, SignedBy, TextSource, fingerprint};
 
 /// A policy that applies.
@@ -120,13 +121,28 @@ pub fn needs(policies: &[InForce]) -> Needs {
     needs
 }
 
-/// Whether somebody has looked for all that is needed, found or not.
-pub fn is_examined(needs: &Needs, facts: &ImageFacts) -> bool {
+/// Whether somebody has looked for all that the policies need, found or not. What a signer has not said is of no interest where
+/// what others said is enough.
+pub fn is_examined(policies: &[InForce], facts: &ImageFacts) -> bool {
+    let needs = needs(policies);
     let looked_in = !needs.contents || !matches!(facts.contents, Err(Unknown::NotYet));
     let matched = !needs.findings || !matches!(facts.findings, Err(Unknown::NotYet));
-    let is_known = |id: &Arc<str>| {
-        let signed = facts.signers.iter().find(|signed| signed.signer == *id);
-        signed.is_some_and(|signed| needs.statements.iter().all(|kind| signed.asked.contains(kind)))
-    };
-    looked_in && matched && needs.signers.keys().all(is_known)
+    looked_in && matched && policies.iter().all(|by| is_vouched_for(by, facts) || is_looked_for(by, facts))
+}
+
+/// Whether an answer that these policies would get is one that stays: nothing has to be looked for again by itself.
+pub fn is_lasting(policies: &[InForce], facts: &ImageFacts) -> bool {
+    let needs = needs(policies);
+    (!needs.contents || facts.contents.is_ok())
+        && (!needs.findings || facts.findings.is_ok())
+        && policies.iter().all(|by| is_vouched_for(by, facts))
+}
+
+/// Whether everything that this policy's signers were asked for was looked for.
+fn is_looked_for(by: &InForce, facts: &ImageFacts) -> bool {
+    by.signers.iter().filter(|signer| signer.rule.is_ok()).all(|signer| {
+        let signed = facts.signers.iter().find(|signed| signed.signer == signer.id);
+        let kinds = by.policy.attestations.iter().map(|asked| &asked.predicate_type);
+        signed.is_some_and(|signed| kinds.into_iter().all(|kind| signed.asked.contains(kind)))
+    })
 }

@@ -26,8 +26,8 @@ use watchbell_api::selector::Labels;
 
 pub use decide::{Reason, Rule, Verdict, decide, unjudged};
 pub use glob::Glob;
-pub use in_force::{InForce, Needs, Signer, SignerRule, is_examined, needs};
-pub use report::{ReportOf, report, report_name};
+pub use in_force::{InForce, Needs, Signer, SignerRule, is_examined, is_lasting, needs};
+pub use report::{NOT_KNOWN, ReportOf, report, report_name};
 
 /// What becomes of a container whose image does not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -168,6 +168,23 @@ pub struct Base {
 }
 
 impl Policy {
+    /// Whether a policy of the namespace `own` has something from this ConfigMap.
+    pub fn reads(&self, own: &str, namespace: &str, name: &str) -> bool {
+        self.signers.iter().any(|signer| {
+            let source = match &signer.by {
+                SignedBy::Key(source) => source,
+                SignedBy::Identity { trust_root, .. } => trust_root,
+            };
+            match source {
+                TextSource::Inline(_) => false,
+                TextSource::ConfigMap { namespace: of, name: called, .. } => {
+                    let of = if of.is_empty() { own } else { of };
+                    of == namespace && **called == *name
+                }
+            }
+        })
+    }
+
     /// Reads a policy that passed validation and was defaulted.
     ///
     /// # Errors

@@ -10,6 +10,10 @@ use super::fingerprint;
 
 /// So many findings stand in a report, the worst; the counts are of all. A report is far below what an object may come to.
 const ITEMS_MAX: usize = 1000;
+const UNCOVERED_TOLD: usize = 20;
+
+/// What of the image nobody could look up, in words: that a report has no findings of it says nothing.
+pub const NOT_KNOWN: &str = "watchbell.dev/not-known";
 
 /// Whose image is reported on.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +61,9 @@ pub fn report(of: &ReportOf<'_>, facts: &ImageFacts, findings: &Findings, since:
             annotations.insert(format!("trivy-operator.{label}"), value.into());
         }
     }
+    if let Some(told) = not_known(facts, findings) {
+        annotations.insert(NOT_KNOWN.into(), told.into());
+    }
     let mut metadata = json!({
         "name": report_name(of), "namespace": of.namespace, "labels": labels,
         "ownerReferences": [{
@@ -83,6 +90,22 @@ pub fn report(of: &ReportOf<'_>, facts: &ImageFacts, findings: &Findings, since:
             "vulnerabilities": worst.into_iter().take(ITEMS_MAX).map(item).collect::<Vec<Value>>(),
         },
     })
+}
+
+fn not_known(facts: &ImageFacts, findings: &Findings) -> Option<String> {
+    let uncovered = findings.uncovered.iter().take(UNCOVERED_TOLD);
+    let mut told: Vec<String> = uncovered
+        .map(|(name, count)| format!("{count} packages of {name}, without advisories here"))
+        .collect();
+    let not_listed = u64::from(findings.more) + u64::from(findings.unasked);
+    if not_listed > 0 {
+        told.push(format!("{not_listed} findings or packages beyond what is looked at"));
+    }
+    let gaps = facts.contents.as_ref().map_or(0, |contents| contents.gaps);
+    if gaps > 0 {
+        told.push(format!("{gaps} places that could not be read or are of no package"));
+    }
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 fn item(finding: &Finding) -> Value {

@@ -1,7 +1,7 @@
 //! What policies of images mean to the objects: warnings when one is applied, reports and holds while it stays, and what is
 //! told of a start.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,7 +18,9 @@ use super::shown::rfc3339;
 use super::{Snapshot, World};
 use crate::controller::cronjob::{Held, Hold};
 use crate::controller::event::PlannedEvent;
-use crate::image_policy::{Action, InForce, ReportOf, decide, is_examined, needs, report, report_name};
+use crate::image_policy::{
+    Action, InForce, NOT_KNOWN, ReportOf, Rule, decide, is_examined, report, report_name,
+};
 use crate::request::{PatchKind, Request, Write};
 
 /// The reasons of events.
@@ -27,12 +29,14 @@ const WARNING: &str = "ImagePolicyWarning";
 const UNVERIFIED: &str = "ImageUnverified";
 const FOUND: &str = "VulnerabilityFound";
 
-/// What is known of so many images is kept; more than that are told anew when they are used.
-const IMAGES_MAX: usize = 1_000;
+/// What is known of so many images is kept, each by namespace; what was told longest ago is told anew when it is used.
+const IMAGES_MAX: usize = 4_000;
+/// So long a CronJob is held because its image is not signed; then a slot starts, and is judged.
+const UNSIGNED_SECONDS: i64 = 600;
 /// Of a request.
 const WARNINGS_MAX: usize = 10;
-/// So many users of one image are told of; each gets a report of its own.
-const USERS_MAX: usize = 250;
+/// So many users of one image in a namespace get a report.
+const REPORTS_MAX: usize = 250;
 /// New findings that an event names, and an audit entry.
 const TOLD_MAX: usize = 3;
 const NOTED_MAX: usize = 200;
@@ -41,10 +45,67 @@ const WHY_BYTES_MAX: usize = 2048;
 
 /// A container of a template, as far as images are concerned.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Container {
     name: Box<str>,
     #[serde(default)]
     image: Box<str>,
+    #[serde(default)]
+    image_pull_policy: Box<str>,
+}
+
+/// What the node told of an image in a namespace.
+#[derive(Debug)]
+pub(super) struct Told {
+    facts: Arc<ImageFacts>,
+    /// A container of the namespace was about to start from it.
+    was_had: bool,
+    /// Counts what was told.
+    at: u64,
+    /// Unix seconds.
+    second: i64,
+}
+
+/// What is known of images, as pods of a namespace name them.
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    told: HashMap<(Arc<str>, Arc<str>), Told>,
+    count: u64,
+}
+
+impl Images {
+    fn tell(
+        &mut self,
+        namespace: &Arc<str>,
+        image: &Arc<str>,
+        facts: &Arc<ImageFacts>,
+        is_had: bool,
+        now: Timestamp,
+    ) {
+        let key = (namespace.clone(), image.clone());
+        let before = self.told.get(&key);
+        // Under the same name another image may be behind a password.
+        let was_had =
+            is_had || before.is_some_and(|before| before.was_had && before.facts.digest == facts.digest);
+        if before.is_none() && self.told.len() >= IMAGES_MAX {
+            let oldest = self.told.iter().min_by_key(|(_, told)| told.at).map(|(key, _)| key.clone());
+            oldest.and_then(|key| self.told.remove(&key));
+        }
+        self.count += 1;
+        self.told
+            .insert(key, Told { facts: facts.clone(), was_had, at: self.count, second: now.as_second() });
+    }
+
+    /// What a namespace may know of an image, and since when. Where its registry is asked at each start, that is nothing before
+    /// the namespace could have the image.
+    fn told(&self, namespace: &str, image: &str, pull_policy: &str) -> Option<&Told> {
+        let told = self.told.get(&(Arc::from(namespace), Arc::from(image)))?;
+        (told.was_had || pull_policy != "Always").then_some(told)
+    }
+
+    fn facts(&self, namespace: &str, image: &str, pull_policy: &str) -> Option<&Arc<ImageFacts>> {
+        self.told(namespace, image, pull_policy).map(|told| &told.facts)
+    }
 }
 
 #[derive(Deserialize)]
@@ -124,8 +185,7 @@ impl Snapshot {
         cluster.chain(own).filter_map(of).collect()
     }
 
-    /// What refers to which image and stays: CronJobs, and Jobs that run and are no CronJob's. Of an image with very many
-    /// users, some.
+    /// What refers to which image and stays: CronJobs, and Jobs that run and are no CronJob's.
     pub fn image_users(&self) -> BTreeMap<Arc<str>, Vec<ImageUser>> {
         let mut users: BTreeMap<Arc<str>, Vec<ImageUser>> = BTreeMap::new();
         let crons = self.list(Resource::CronJob, None, None);
@@ -134,15 +194,12 @@ impl Snapshot {
         });
         for object in crons.chain(jobs).filter(|object| object.deletion.is_none()) {
             for container in containers_of(object) {
-                let list = users.entry(container.image.into()).or_default();
-                if list.len() < USERS_MAX {
-                    list.push(ImageUser {
-                        resource: object.resource,
-                        namespace: object.namespace.clone(),
-                        name: object.name.clone(),
-                        container: container.name,
-                    });
-                }
+                users.entry(container.image.into()).or_default().push(ImageUser {
+                    resource: object.resource,
+                    namespace: object.namespace.clone(),
+                    name: object.name.clone(),
+                    container: container.name,
+                });
             }
         }
         users
@@ -190,13 +247,14 @@ impl World {
         if policies.is_empty() {
             return Vec::new();
         }
-        let needs = needs(&policies);
         let pod = steps.iter().fold(object, |value, step| &value[*step]);
         let mut warnings = Vec::new();
         for list in ["initContainers", "containers"] {
             for (n, container) in pod["spec"][list].as_array().into_iter().flatten().enumerate() {
-                let facts = container["image"].as_str().and_then(|image| self.images.get(image));
-                let Some(facts) = facts.filter(|facts| is_examined(&needs, facts)) else { continue };
+                let pull_policy = container["imagePullPolicy"].as_str().unwrap_or_default();
+                let image = container["image"].as_str();
+                let facts = image.and_then(|image| self.images.facts(namespace, image, pull_policy));
+                let Some(facts) = facts.filter(|facts| is_examined(&policies, facts)) else { continue };
                 for reason in decide(&policies, facts, now).reasons {
                     let meant = match reason.action {
                         Action::Deny => "no container of it starts: ",
@@ -218,13 +276,17 @@ impl World {
         if policies.is_empty() {
             return None;
         }
-        let needs = needs(&policies);
         let (mut whys, mut advisories, mut is_known) = (Vec::new(), Vec::new(), true);
         for container in containers_of(cron) {
-            match self.images.get(&*container.image).filter(|facts| is_examined(&needs, facts)) {
+            let told = self.images.told(&cron.namespace, &container.image, &container.image_pull_policy);
+            match told.filter(|told| is_examined(&policies, &told.facts)) {
                 None => is_known = false,
-                Some(facts) => {
-                    let verdict = decide(&policies, facts, now);
+                Some(told) => {
+                    let mut verdict = decide(&policies, &told.facts, now);
+                    // Only a start asks the registry again, and somebody may have signed by now.
+                    if now.as_second() - told.second >= UNSIGNED_SECONDS {
+                        verdict.reasons.retain(|r| !matches!(r.rule, Rule::Signature | Rule::Attestation));
+                    }
                     if verdict.is_refused() {
                         whys.push(format!("image {}: {}", container.image, verdict.told(Action::Deny)));
                         advisories.extend(verdict.advisories());
@@ -263,32 +325,45 @@ impl World {
     /// The node tells what is known of an image.
     pub(super) fn report_image(
         &mut self,
+        namespace: &Arc<str>,
         image: &Arc<str>,
         facts: &Arc<ImageFacts>,
         users: &[ImageUser],
         now: Timestamp,
     ) {
-        if self.images.len() >= IMAGES_MAX && !self.images.contains_key(image) {
-            self.images.clear();
-        }
-        self.images.insert(image.clone(), facts.clone());
-        for user in users.iter().take(USERS_MAX) {
+        let is_had = users.is_empty() || users.iter().any(|user| self.has_report(user, &facts.digest));
+        self.images.tell(namespace, image, facts, is_had, now);
+        for (n, user) in users.iter().filter(|user| user.namespace == *namespace).enumerate() {
             let found = self.get(user.resource, &user.namespace, &user.name).cloned();
             let Some(object) = found.filter(|object| object.deletion.is_none()) else { continue };
             // It may have been changed since the node read it.
-            let refers = containers_of(&object)
-                .iter()
-                .any(|container| container.name == user.container && *container.image == **image);
-            if !refers {
+            let list = containers_of(&object);
+            let of_user =
+                |container: &&Container| container.name == user.container && *container.image == **image;
+            let Some(container) = list.iter().find(of_user) else { continue };
+            if self.images.facts(namespace, image, &container.image_pull_policy).is_none() {
                 continue;
             }
-            if let Ok(findings) = &facts.findings {
+            if let (Ok(findings), true) = (&facts.findings, n < REPORTS_MAX) {
                 self.put_report(&object, &user.container, image, facts, findings, now);
             }
             if object.resource == Resource::CronJob {
                 self.mark(object.key());
             }
         }
+    }
+
+    /// Whether an earlier server has reported on this very image: then the namespace could have it.
+    fn has_report(&self, user: &ImageUser, digest: &str) -> bool {
+        let name = report_name(&ReportOf {
+            kind: user.resource.info().kind,
+            namespace: &user.namespace,
+            name: &user.name,
+            uid: "",
+            container: &user.container,
+        });
+        let found = self.get(Resource::VulnerabilityReport, &user.namespace, &name);
+        found.is_some_and(|found| found.render()["report"]["artifact"]["digest"] == *digest)
     }
 
     fn put_report(
@@ -314,7 +389,11 @@ impl World {
         schema::check(Resource::VulnerabilityReport, &mut wanted, schema::Prune::Unknown);
         let found = self.get(Resource::VulnerabilityReport, &object.namespace, &name).cloned();
         let before = found.as_ref().map(|found| found.render()).unwrap_or_default();
-        if said(&before) == said(&wanted) && before["metadata"]["ownerReferences"][0]["uid"] == *uid {
+        let not_known = |report: &Value| report["metadata"]["annotations"][NOT_KNOWN].clone();
+        if said(&before) == said(&wanted)
+            && not_known(&before) == not_known(&wanted)
+            && before["metadata"]["ownerReferences"][0]["uid"] == *uid
+        {
             return;
         }
         let known: HashSet<(&str, &str)> = items(&before).collect();
@@ -333,6 +412,11 @@ impl World {
                 next["report"] = wanted["report"].clone();
                 for field in ["labels", "ownerReferences"] {
                     next["metadata"][field] = wanted["metadata"][field].clone();
+                }
+                match (not_known(&wanted), next["metadata"]["annotations"].as_object_mut()) {
+                    (Value::Null, Some(annotations)) => drop(annotations.shift_remove(NOT_KNOWN)),
+                    (Value::Null, None) => {}
+                    (told, _) => next["metadata"]["annotations"][NOT_KNOWN] = told,
                 }
                 self.put_value(&found, next);
                 Ok(())
@@ -443,6 +527,16 @@ impl World {
             let about = self.voice_of(&pod);
             self.emit(&about, &PlannedEvent::warning(reason, message), now);
         }
+    }
+
+    /// Whether a policy has a key or a trust root from this ConfigMap.
+    pub(super) fn is_read_by_image_policy(&self, map: &Stored) -> bool {
+        let policies = self.state.list(Resource::ClusterImagePolicy, None, None);
+        let mut policies = policies.chain(self.state.list(Resource::ImagePolicy, Some(&map.namespace), None));
+        policies.any(|object| {
+            let policy = object.facts().image_policy();
+            policy.is_some_and(|policy| policy.reads(&object.namespace, &map.namespace, &map.name))
+        })
     }
 
     /// Another policy applies, or another one: what is held is looked at again, and the node hears of it.

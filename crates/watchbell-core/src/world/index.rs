@@ -93,6 +93,7 @@ impl World {
                 self.index_rule(object);
             }
             Resource::ImagePolicy | Resource::ClusterImagePolicy => self.index_image_policy(),
+            Resource::ConfigMap if self.is_read_by_image_policy(object) => self.index_image_policy(),
             Resource::DataArray => self.index_array(object, new.is_none()),
             Resource::ClusterRole => match (old, new) {
                 (Some(old), Some(new)) if same_head(old, new) => {}

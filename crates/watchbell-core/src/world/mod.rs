@@ -63,7 +63,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use watchbell_api::image::ImageFacts;
 use watchbell_api::node::{Capacity, Command};
 use watchbell_api::{Resource, Uid};
 
@@ -179,7 +178,7 @@ pub struct World {
     /// Starts of containers on their way into the journal.
     starts: starts::Starts,
     /// What is known of images, as pods name them. Of the node's telling, and told anew after a start.
-    images: HashMap<Arc<str>, Arc<ImageFacts>>,
+    images: images::Images,
     /// What this server's life told the node of each array.
     arrays_told: HashMap<NsName, arrays::Told>,
     publications: arrays::Publications,
@@ -251,7 +250,7 @@ impl World {
             policy_budget: crate::admission::policies::Budget::default(),
             unsure: HashSet::new(),
             starts: starts::Starts::default(),
-            images: HashMap::new(),
+            images: images::Images::default(),
             arrays_told: HashMap::new(),
             publications: arrays::Publications::default(),
             own_annotations: BTreeMap::new(),

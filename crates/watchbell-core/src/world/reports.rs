@@ -30,7 +30,9 @@ impl World {
                 }
             }
             Report::VolumeRemoved { name, error } => self.report_volume(&name, error, now),
-            Report::Image { image, facts, users } => self.report_image(&image, &facts, &users, now),
+            Report::Image { namespace, image, facts, users } => {
+                self.report_image(&namespace, &image, &facts, &users, now);
+            }
             Report::ImageJudged { uid, judged } => self.report_judged(uid, &judged, now),
             Report::Array { namespace, name, facts, error } => {
                 self.report_array(&NsName { namespace, name }, facts, error, now);

@@ -140,14 +140,14 @@ impl Registry<'_> {
                     "{query}&grant_type=refresh_token&client_id=watchbell&refresh_token={}",
                     percent_encoded(token)
                 );
-                agent
-                    .post(uri)
+                let request = self.in_time(step, agent.post(uri))?;
+                request
                     .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
                     .send(form.as_bytes())
             }
             credentials => {
                 let separator = if realm.contains('?') { '&' } else { '?' };
-                let mut request = agent.get(format!("{realm}{separator}{query}"));
+                let mut request = self.in_time(step, agent.get(format!("{realm}{separator}{query}")))?;
                 if let Some(Credentials::Basic { username, password }) = credentials {
                     request = request.header(header::AUTHORIZATION, basic(username, password).header());
                 }

@@ -1,14 +1,15 @@
-//! What is attached to an image, kept beside it: `DIR/images/attached/sha256/<hex>`, an OCI index of the artifacts'
-//! manifests, which are blobs as their content is. It stays as long as the image.
+//! What is attached to an image, kept beside it: `DIR/images/attached/sha256/<hex>-<repository>`, an OCI index of the
+//! artifacts' manifests, which are blobs as their content is; the repository is named by a hash. It stays as long as the
+//! image. What another repository has, or has not, attached to the same image is kept apart: it says nothing of this one.
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Store, if_exists};
 use crate::artifact::{Artifact, ArtifactBlob, ArtifactManifest, Attachment, index};
 use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
-use crate::{Descriptor, Digest, Error};
+use crate::{Descriptor, Digest, Error, Reference};
 
 const ATTACHED_BY: &str = "dev.watchbell.image.attached-by";
 
@@ -17,14 +18,24 @@ impl Store {
         self.images.join("attached")
     }
 
-    fn attached_path(&self, subject: &Digest) -> PathBuf {
-        self.attached_dir().join(subject.algorithm().as_str()).join(subject.hex())
+    fn attached_path(&self, reference: &Reference, subject: &Digest) -> PathBuf {
+        let repository = Digest::of(reference.repository().as_bytes());
+        let name = format!("{}-{}", subject.hex(), &repository.hex()[..32]);
+        self.attached_dir().join(subject.algorithm().as_str()).join(name)
     }
 
-    /// Keeps what is attached to the image whose manifest or index has the digest `subject`, in place of what was kept
-    /// before.
-    pub fn keep_attached(&self, subject: &Digest, artifacts: &[Artifact]) -> Result<(), Error> {
+    /// Keeps what the repository of `reference` has attached to the image whose manifest or index has the digest `subject`.
+    /// What was kept of it before stays, as far as there is room: who asks with other credentials may see less.
+    pub fn keep_attached(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        artifacts: &[Artifact],
+    ) -> Result<(), Error> {
         let _in_use = self.in_use()?;
+        let path = self.attached_path(reference, subject);
+        // A list that cannot be read has nothing to keep.
+        let before = self.attached_list(&path).ok().flatten().unwrap_or_default();
         let mut manifests = Vec::with_capacity(artifacts.len());
         for artifact in artifacts {
             for blob in &artifact.blobs {
@@ -36,19 +47,41 @@ impl Store {
             descriptor.annotations.insert(ATTACHED_BY.into(), artifact.attachment.as_str().into());
             manifests.push(descriptor);
         }
+        for descriptor in before {
+            let is_new = manifests.iter().all(|known| known.digest != descriptor.digest);
+            if is_new && manifests.len() < self.limits.attachments_max {
+                manifests.push(descriptor);
+            }
+        }
         let list = serde_json::json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests});
-        self.replace_file(&self.attached_path(subject), list.to_string().as_bytes())
+        self.replace_file(&path, list.to_string().as_bytes())
     }
 
-    /// What was kept as attached to `subject`. `None` when nobody has looked yet; an empty list when there was nothing.
-    pub fn attached(&self, subject: &Digest) -> Result<Option<Vec<Artifact>>, Error> {
-        let Some(list) = self.attached_list(subject)? else { return Ok(None) };
+    /// What was kept as attached to `subject` in the repository of `reference`. `None` when nobody has looked yet; an empty
+    /// list when there was nothing. At most `bytes_max` bytes of content are read.
+    pub fn attached(
+        &self,
+        reference: &Reference,
+        subject: &Digest,
+        bytes_max: u64,
+    ) -> Result<Option<Vec<Artifact>>, Error> {
+        self.attached_at(&self.attached_path(reference, subject), bytes_max)
+    }
+
+    fn attached_at(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<Artifact>>, Error> {
+        let Some(list) = self.attached_list(path)? else { return Ok(None) };
+        let mut left = bytes_max;
         let mut found = Vec::with_capacity(list.len());
         for descriptor in list {
             let document = self.read_document(&descriptor.digest)?;
             let manifest = ArtifactManifest::parse(&document, &self.limits, descriptor.digest.as_str())?;
             let mut blobs = Vec::with_capacity(manifest.layers.len());
             for layer in &manifest.layers {
+                left = left.checked_sub(layer.size).ok_or_else(|| Error::Limit {
+                    origin: path.display().to_string(),
+                    object: "what is attached to an image".to_owned(),
+                    reason: format!("it has more than {bytes_max} bytes"),
+                })?;
                 blobs.push(ArtifactBlob {
                     descriptor: layer.clone(),
                     bytes: self.read_blob(&layer.digest, self.limits.attachments_bytes_max)?,
@@ -64,9 +97,8 @@ impl Store {
         Ok(Some(found))
     }
 
-    fn attached_list(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, Error> {
-        let path = self.attached_path(subject);
-        let Some(bytes) = if_exists(fs::read(&path)).map_err(Error::io("read", &path))? else {
+    fn attached_list(&self, path: &Path) -> Result<Option<Vec<Descriptor>>, Error> {
+        let Some(bytes) = if_exists(fs::read(path)).map_err(Error::io("read", path))? else {
             return Ok(None);
         };
         index(&bytes, &self.limits, &path.display().to_string()).map(Some)
@@ -76,21 +108,33 @@ impl Store {
     /// forgotten: it can be had again.
     pub(super) fn sweep_attached(&self, kept: &HashSet<Digest>) -> Result<HashSet<PathBuf>, Error> {
         let mut blobs = HashSet::new();
-        let mut stay = HashSet::new();
-        for subject in kept {
-            let Ok(Some(artifacts)) = self.attached(subject) else { continue };
-            stay.insert(self.attached_path(subject));
-            for artifact in artifacts {
-                blobs.extend(artifact.manifest.layers.iter().map(|l| self.blob_path(&l.digest)));
-                blobs.insert(self.blob_path(&artifact.digest));
-            }
-        }
         for algorithm in ["sha256", "sha512"] {
             for path in super::sweep::children(&self.attached_dir().join(algorithm))? {
-                if !stay.contains(&path) {
-                    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+                let hex = name.split_once('-').map_or("", |(hex, _)| hex);
+                let of_kept = kept.iter().any(|d| d.algorithm().as_str() == algorithm && d.hex() == hex);
+                let listed = if of_kept { self.attached_list(&path).ok().flatten() } else { None };
+                let manifests = listed.and_then(|list| {
+                    list.iter().map(|listed| self.attached_blobs(listed)).collect::<Result<Vec<_>, _>>().ok()
+                });
+                match manifests {
+                    Some(manifests) => blobs.extend(manifests.into_iter().flatten()),
+                    None => fs::remove_file(&path).map_err(Error::io("remove", &path))?,
                 }
             }
+        }
+        Ok(blobs)
+    }
+
+    /// The files of one artifact, if they are all there.
+    fn attached_blobs(&self, listed: &Descriptor) -> Result<Vec<PathBuf>, Error> {
+        let document = self.read_document(&listed.digest)?;
+        let manifest = ArtifactManifest::parse(&document, &self.limits, listed.digest.as_str())?;
+        let mut blobs = vec![self.blob_path(&listed.digest)];
+        for layer in &manifest.layers {
+            let path = self.blob_path(&layer.digest);
+            fs::metadata(&path).map_err(Error::io("look at", &path))?;
+            blobs.push(path);
         }
         Ok(blobs)
     }

@@ -97,6 +97,15 @@ impl Store {
         entry.map(|entry| self.load(&entry)).transpose()
     }
 
+    /// The indexes that this image was chosen from, under all of its names: who signed one of them has signed it, too.
+    pub fn indexes_of(&self, manifest_digest: &Digest) -> Result<Vec<Digest>, Error> {
+        let of_image = self.entries()?.into_iter().filter(|e| e.descriptor.digest == *manifest_digest);
+        let mut indexes: Vec<Digest> = of_image.filter_map(|entry| entry.chosen_from).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
+        Ok(indexes)
+    }
+
     /// All images. One that cannot be read is left out with a warning in the log.
     pub fn list(&self) -> Result<Vec<ImageSummary>, Error> {
         let mut summaries: Vec<ImageSummary> = Vec::new();

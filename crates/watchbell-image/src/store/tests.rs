@@ -150,9 +150,12 @@ fn many_at_once_lose_nothing() {
 fn what_is_attached_stays_as_long_as_its_image() {
     let t = store();
     let image = record(&t.store, "a:1", &[layer("1")]);
-    assert!(t.store.attached(&image.digest).unwrap().is_none(), "nobody has looked yet");
-    t.store.keep_attached(&image.digest, &[]).unwrap();
-    assert!(t.store.attached(&image.digest).unwrap().unwrap().is_empty());
+    let (a, b) = (reference("a:1"), reference("b:1"));
+    let attached = |of: &Reference| t.store.attached(of, &image.digest, 6);
+    assert!(attached(&a).unwrap().is_none(), "nobody has looked yet");
+    t.store.keep_attached(&a, &image.digest, &[]).unwrap();
+    assert!(attached(&a).unwrap().unwrap().is_empty());
+    assert!(attached(&b).unwrap().is_none(), "another repository was not asked");
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(dir.path().join("blobs/sha256")).unwrap();
     std::fs::write(dir.path().join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
@@ -162,10 +165,14 @@ fn what_is_attached_stays_as_long_as_its_image() {
         crate::NewBlob { media_type: "text/plain".into(), bytes: b"signed".into(), annotations: vec![] };
     layout.attach(&crate::NewManifest::Tagged { tag }, &[blob]).unwrap();
     let artifacts = layout.attached(&image.digest, &|_, _| true).unwrap();
-    t.store.keep_attached(&image.digest, &artifacts).unwrap();
+    t.store.keep_attached(&a, &image.digest, &artifacts).unwrap();
+    // Who may see less takes nothing away.
+    t.store.keep_attached(&a, &image.digest, &[]).unwrap();
+    let too_large = t.store.attached(&a, &image.digest, 5).unwrap_err().to_string();
+    assert!(too_large.contains("more than 5 bytes"), "{too_large}");
 
     let check = || {
-        let kept = t.store.attached(&image.digest).unwrap().unwrap();
+        let kept = attached(&a).unwrap().unwrap();
         assert_eq!(kept.len(), 1);
         assert_eq!(
             (kept[0].attachment, &kept[0].manifest),
@@ -178,10 +185,10 @@ fn what_is_attached_stays_as_long_as_its_image() {
     check();
     // A blob of it that was lost is fetched again with the others; the image stays.
     std::fs::remove_file(t.data().join("images/blobs/sha256").join(Digest::of(b"signed").hex())).unwrap();
-    assert!(t.store.attached(&image.digest).is_err());
+    assert!(attached(&a).is_err());
     t.store.prune(&keep_none).unwrap();
-    assert!(t.store.attached(&image.digest).unwrap().is_none());
-    t.store.keep_attached(&image.digest, &artifacts).unwrap();
+    assert!(attached(&a).unwrap().is_none());
+    t.store.keep_attached(&a, &image.digest, &artifacts).unwrap();
     t.store.remove(&reference("a:1"), &keep_none).unwrap();
     assert!(names(&t.data().join("images/attached/sha256")).is_empty());
     assert!(names(&t.data().join("images/blobs/sha256")).is_empty());

@@ -1,7 +1,11 @@
 //! What is attached to an image at a registry: by the referrers API, by the tag in its place, by cosign's tags.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use watchbell_image::{Attachment, Digest, Limits, NewBlob, attach_remote, attached_remote, pull_attached};
+use watchbell_image::{
+    Attachment, Digest, Limits, NewBlob, PullOptions, attach_remote, attached_remote, pull_attached,
+};
 
 use super::stand::{Answer, Stand, answer};
 use super::{made, quick};
@@ -192,12 +196,28 @@ fn what_is_attached_is_kept_beside_the_image() {
     let (home, image) = made(10);
     let attached = artifact(Some(&image.digest), "one");
     let list_at = (format!("referrers/{}", image.digest), INDEX.to_owned(), list(&[&attached.1]));
-    let kept = || home.store.attached(&image.digest).unwrap().map(|all| all[0].blobs[0].bytes.clone());
     let stand = registry(vec![list_at.clone(), manifest_at(&attached)], &["one"]);
-    pull_attached(&home.store, &stand.reference("r:1"), &image, &quick(), &|_, _| true).unwrap();
+    let reference = stand.reference("r:1");
+    let kept = || {
+        let all = home.store.attached(&reference, &image.digest, 1000).unwrap();
+        all.map(|all| all[0].blobs[0].bytes.clone())
+    };
+    pull_attached(&home.store, &reference, &image, &quick(), &|_, _| true).unwrap();
     assert_eq!(kept().unwrap(), b"one");
     // A registry that lacks what it lists changes nothing.
     let stand = registry(vec![list_at], &[]);
     assert!(pull_attached(&home.store, &stand.reference("r:1"), &image, &quick(), &|_, _| true).is_err());
     assert_eq!(kept().unwrap(), b"one");
+}
+
+#[test]
+fn all_requests_together_have_their_time() {
+    let stand = registry(Vec::new(), &[]);
+    let within = |total_timeout| {
+        let options = PullOptions { total_timeout: Some(total_timeout), ..quick() };
+        attached_remote(&stand.reference("r:1"), &subject(), &options, &Limits::default(), &|_, _| true)
+    };
+    assert!(within(Duration::from_secs(600)).unwrap().is_empty());
+    let error = within(Duration::ZERO).unwrap_err().to_string();
+    assert!(error.contains("no time is left, it answers too slowly"), "{error}");
 }

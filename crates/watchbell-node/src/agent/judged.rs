@@ -30,7 +30,9 @@ impl Agent {
                 pull_secrets(site, &pod.assignment)
             });
         if let Some(facts) = judged.facts {
-            self.effects.push(Effect::Report(Report::Image { image: name, facts, users: Vec::new() }));
+            let namespace = pod.assignment.namespace.clone();
+            let report = Report::Image { namespace, image: name, facts, users: Vec::new() };
+            self.effects.push(Effect::Report(report));
         }
         match judged.judgement {
             Judgement::Starts(told) => {
@@ -66,8 +68,10 @@ impl Agent {
     /// Who asks the same as another waits with it.
     fn ask(&mut self, question: Question, waiter: (Uid, usize)) {
         let same = self.questions.values_mut().find(|(asked, _)| {
-            (&asked.digest, &asked.image, &asked.needs)
-                == (&question.digest, &question.image, &question.needs)
+            let credentials = |of: &Question| of.credentials.as_ref().map(|secret| secret.0.clone());
+            (&asked.namespace, &asked.digest, &asked.image, &asked.needs)
+                == (&question.namespace, &question.digest, &question.image, &question.needs)
+                && credentials(asked) == credentials(&question)
         });
         if let Some((_, waiters)) = same {
             waiters.push(waiter);

@@ -2,10 +2,11 @@
 //!
 //! A file can be made again at any time: one that is of another version or cannot be read is as good as none.
 
-use std::fs::{self, DirBuilder};
-use std::io;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use watchbell_image::Digest;
@@ -13,8 +14,10 @@ use watchbell_scan::Inventory;
 
 /// Raised whenever a scan finds more, or says it otherwise: images are then read again.
 const VERSION: u32 = 1;
-/// More than any image has.
-pub(super) const BYTES_MAX: u64 = 256 << 20;
+/// Some fifty thousand packages; the largest images that are about have a tenth of that.
+pub(super) const BYTES_MAX: u64 = 32 << 20;
+/// Of all bills together. What was not asked for longest goes.
+const QUOTA_BYTES: u64 = 1 << 30;
 
 /// What is in an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +38,7 @@ impl Bill {
 /// The directory.
 pub(super) struct Bills {
     dir: PathBuf,
+    quota: u64,
 }
 
 impl Bills {
@@ -44,7 +48,7 @@ impl Bills {
         for algorithm in ["sha256", "sha512"] {
             DirBuilder::new().recursive(true).mode(0o700).create(dir.join(algorithm))?;
         }
-        Ok(Bills { dir })
+        Ok(Bills { dir, quota: QUOTA_BYTES })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -53,13 +57,19 @@ impl Bills {
 
     /// The bill of an image; none: it has to be made.
     pub(super) fn read(&self, digest: &Digest) -> io::Result<Option<Bill>> {
-        let bytes = match fs::read(self.path(digest)) {
-            Ok(bytes) => bytes,
+        let file = match File::open(self.path(digest)) {
+            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
+        let mut bytes = Vec::new();
+        (&file).take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
         // A crash may have left half of it.
-        Ok(serde_json::from_slice::<Bill>(&bytes).ok().filter(|bill| bill.version == VERSION))
+        let bill = serde_json::from_slice::<Bill>(&bytes).ok().filter(|bill| bill.version == VERSION);
+        if bill.is_some() {
+            file.set_modified(SystemTime::now())?;
+        }
+        Ok(bill)
     }
 
     /// Keeps one. A reader sees it whole or not at all.
@@ -67,7 +77,30 @@ impl Bills {
         let path = self.path(digest);
         let new = path.with_extension("new");
         fs::write(&new, serde_json::to_vec(bill)?)?;
-        fs::rename(&new, &path)
+        fs::rename(&new, &path)?;
+        self.make_room(&path)
+    }
+
+    /// Removes what was not asked for longest until all together are below the quota; `last` stays.
+    fn make_room(&self, last: &Path) -> io::Result<()> {
+        let mut bills = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            for entry in fs::read_dir(self.dir.join(algorithm))? {
+                let entry = entry?;
+                let metadata = entry.metadata()?;
+                bills.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
+        }
+        let mut bytes: u64 = bills.iter().map(|(_, bytes, _)| bytes).sum();
+        bills.sort();
+        for (_, of_it, path) in bills.iter().filter(|(_, _, path)| path != last) {
+            if bytes <= self.quota {
+                break;
+            }
+            fs::remove_file(path)?;
+            bytes -= of_it;
+        }
+        Ok(())
     }
 
     /// Removes those of other images.
@@ -108,5 +141,23 @@ mod tests {
         assert_eq!(bills.read(&here).unwrap(), None);
         bills.write(&here, &Bill { version: VERSION + 1, ..bill }).unwrap();
         assert_eq!(bills.read(&here).unwrap(), None);
+    }
+
+    #[test]
+    fn all_bills_together_have_a_quota() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bills = Bills::open(dir.path()).unwrap();
+        let bill = Bill::new(Inventory::default(), vec!["x".repeat(1000)], Vec::new());
+        bills.quota = 2 * serde_json::to_vec(&bill).unwrap().len() as u64;
+        let digests = [b"a", b"b", b"c"].map(|name| Digest::of(name));
+        for (digest, second) in digests.iter().zip(1..) {
+            bills.write(digest, &bill).unwrap();
+            let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second);
+            File::open(bills.path(digest)).unwrap().set_modified(at).unwrap();
+            // What is asked for stays.
+            assert!(bills.read(&digests[0]).unwrap().is_some());
+        }
+        assert_eq!(bills.read(&digests[1]).unwrap(), None);
+        assert!(bills.read(&digests[2]).unwrap().is_some());
     }
 }

@@ -3,18 +3,20 @@
 //! A verdict is kept by (namespace, name and digest of the image), with the policies' versions, the database's number and the
 //! second until which it holds: a start pays a look at a map. What is not known is no verdict, and no start.
 
-use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use watchbell_api::image::{ImageFacts, ImageJudged, ImageOutcome, JudgedReason, Unknown};
-use watchbell_core::image_policy::{Action, InForce, Needs, Verdict, decide, is_examined, needs, unjudged};
+use watchbell_core::image_policy::{
+    Action, InForce, Needs, Verdict, decide, is_examined, is_lasting, needs, unjudged,
+};
 use watchbell_core::world::Snapshot;
 use watchbell_image::{Digest, Reference, Secret};
 
-use super::known::Known;
+use super::known::{Known, View, Who};
 use crate::image::Prepared;
+use crate::recent::Recent;
 
 /// More verdicts than that are made again.
 const VERDICTS_MAX: usize = 10_000;
@@ -38,11 +40,10 @@ pub(crate) struct Gate {
     kept: Mutex<Keeps>,
 }
 
-#[derive(Default)]
 struct Keeps {
-    verdicts: HashMap<Key, Kept>,
+    verdicts: Recent<Key, Kept>,
     /// Namespaces and images whose unjudged start was told.
-    told: HashSet<(Arc<str>, Digest)>,
+    told: Recent<(Arc<str>, Digest), ()>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -87,6 +88,7 @@ pub(crate) enum Judgement {
 /// What has to be found out of an image.
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
+    pub namespace: Arc<str>,
     /// As the pod names it.
     pub image: Arc<str>,
     pub digest: Digest,
@@ -95,9 +97,16 @@ pub(crate) struct Question {
     pub credentials: Option<Secret>,
 }
 
+impl Question {
+    pub(super) fn who(&self) -> Who {
+        Who::pod(&self.namespace, self.credentials.as_ref())
+    }
+}
+
 impl Gate {
     pub(crate) fn new(snapshots: Snapshots, known: Arc<Known>, unjudged: Unjudged) -> Gate {
-        Gate { snapshots, known, unjudged, kept: Mutex::default() }
+        let kept = Keeps { verdicts: Recent::of(VERDICTS_MAX), told: Recent::of(VERDICTS_MAX) };
+        Gate { snapshots, known, unjudged, kept: Mutex::new(kept) }
     }
 
     fn kept(&self) -> MutexGuard<'_, Keeps> {
@@ -120,7 +129,7 @@ impl Gate {
         }
         let key = Key { namespace: namespace.clone(), image: image.clone(), digest: prepared.digest.clone() };
         let (stamp, generation) = (stamp(&policies), self.known.generation());
-        let kept = self.kept().verdicts.get(&key).cloned();
+        let kept = self.kept().verdicts.get(&key).map(|kept| kept.clone());
         let holds = |kept: &Kept| {
             kept.stamp == stamp
                 && kept.generation == generation
@@ -130,21 +139,27 @@ impl Gate {
         let verdict = match kept.filter(holds) {
             Some(kept) => kept.verdict,
             None => {
-                let needs = needs(&policies);
-                let facts = self.facts(image, prepared, now);
-                if !is_examined(&needs, &facts) {
-                    let digest = prepared.digest.clone();
-                    let image = image.clone();
-                    return Judgement::Asks(Question { image, digest, needs, credentials: credentials() })
-                        .into();
+                let credentials = credentials();
+                let who = Who::pod(namespace, credentials.as_ref());
+                let facts = self.facts(image, prepared, View::Of(&who), now);
+                if !is_examined(&policies, &facts) {
+                    let question = Question {
+                        namespace: namespace.clone(),
+                        image: image.clone(),
+                        digest: prepared.digest.clone(),
+                        needs: needs(&policies),
+                        credentials,
+                    };
+                    return Judgement::Asks(question).into();
                 }
                 let at = Timestamp::from_second(now).unwrap_or(Timestamp::UNIX_EPOCH);
                 let verdict = Arc::new(decide(&policies, &facts, at));
                 // What could not be found out is asked again, so nothing is kept of it.
-                anew = Some(Arc::new(facts.clone()));
-                if is_lasting(&needs, &facts) {
-                    self.keep(key, Kept { stamp, generation, verdict: verdict.clone() });
+                if is_lasting(&policies, &facts) {
+                    let kept = Kept { stamp, generation, verdict: verdict.clone() };
+                    self.kept().verdicts.insert(key, kept);
                 }
+                anew = Some(Arc::new(facts));
                 verdict
             }
         };
@@ -156,21 +171,13 @@ impl Gate {
         Judged { judgement, facts: anew }
     }
 
-    fn facts(&self, image: &str, prepared: &Prepared, now: i64) -> ImageFacts {
+    fn facts(&self, image: &str, prepared: &Prepared, view: View<'_>, now: i64) -> ImageFacts {
         // Its id is a name that was parsed before; the name that the pod wrote says how it is named.
         let name = Reference::parse(image).or_else(|_| Reference::parse(&prepared.image_id));
         match name {
-            Ok(name) => self.known.facts(&name, &prepared.digest, &prepared.outline, now),
+            Ok(name) => self.known.facts(&name, &prepared.digest, &prepared.outline, view, now),
             Err(error) => unreachable!("an image that was found has a name: {error}"),
         }
-    }
-
-    fn keep(&self, key: Key, kept: Kept) {
-        let mut keeps = self.kept();
-        if keeps.verdicts.len() >= VERDICTS_MAX {
-            keeps.verdicts.clear();
-        }
-        keeps.verdicts.insert(key, kept);
     }
 
     fn tell_unjudged(
@@ -186,15 +193,14 @@ impl Gate {
             #[cfg(test)]
             Unjudged::Silent => return None,
         }
+        let start = (namespace.clone(), prepared.digest.clone());
         let mut keeps = self.kept();
-        if keeps.told.len() >= VERDICTS_MAX {
-            keeps.told.clear();
-        }
-        if !keeps.told.insert((namespace.clone(), prepared.digest.clone())) {
+        if keeps.told.get(&start).is_some() {
             return None;
         }
+        keeps.told.insert(start, ());
         drop(keeps);
-        let mut facts = self.facts(image, prepared, now);
+        let mut facts = self.facts(image, prepared, View::Namespace(namespace), now);
         if self.known.generation() == 0 {
             facts.findings = Err(Unknown::Because("there is no database of advisories".into()));
         }
@@ -215,16 +221,6 @@ impl Gate {
             })
         })
     }
-}
-
-/// Whether nothing of the facts is asked again by itself.
-fn is_lasting(needs: &Needs, facts: &ImageFacts) -> bool {
-    (!needs.contents || facts.contents.is_ok())
-        && (!needs.findings || facts.findings.is_ok())
-        && facts
-            .signers
-            .iter()
-            .all(|signed| signed.image.is_ok() || !needs.signers.contains_key(&signed.signer))
 }
 
 fn stamp(policies: &[InForce]) -> u64 {

@@ -32,9 +32,13 @@ const PATHS_MAX: usize = 1000;
 const SETUID_OR_SETGID: u32 = 0o6000;
 const MAY_RUN: u32 = 0o111;
 
-/// Programs that read commands from whoever talks to them.
-const SHELLS: [&str; 12] =
-    ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "busybox", "toybox"];
+/// Programs that read commands from whoever talks to them, as they are called. One under a name of its own is not found.
+const SHELLS: [&str; 22] = [
+    "sh", "ash", "bash", "busybox", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "lksh", "loksh", "mksh",
+    "nu", "oksh", "pdksh", "pwsh", "rbash", "tcsh", "toybox", "yash", "zsh",
+];
+/// What distributions put behind such a name.
+const OF_SHELLS: [&str; 4] = [".distrib", ".static", "-static", ".real"];
 
 /// Who reads an image.
 pub(super) enum Scanner {
@@ -201,7 +205,7 @@ fn surface(tree: &Tree) -> (Vec<String>, Vec<String>) {
             }
             _ => false,
         };
-        if is_program && SHELLS.contains(&name) && shells.len() < PATHS_MAX {
+        if is_program && is_shell(name) && shells.len() < PATHS_MAX {
             shells.push(path.to_owned());
         }
         if is_file
@@ -215,9 +219,28 @@ fn surface(tree: &Tree) -> (Vec<String>, Vec<String>) {
     (shells, setuid)
 }
 
+/// `bash`, `bash5.2`, `zsh-5.9`, `busybox.static`.
+fn is_shell(name: &str) -> bool {
+    let is_version = |rest: &str| rest.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
+    SHELLS.iter().any(|shell| {
+        name.strip_prefix(shell)
+            .is_some_and(|rest| rest.is_empty() || OF_SHELLS.contains(&rest) || is_version(rest))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shells_are_known_by_their_names() {
+        for shell in ["sh", "bash", "bash5.2", "zsh-5.9", "busybox.static", "sh.distrib", "mksh-static"] {
+            assert!(is_shell(shell), "{shell}");
+        }
+        for other in ["ssh", "shred", "fish_indent", "bash-completion", "num", "shell", "shasum"] {
+            assert!(!is_shell(other), "{other}");
+        }
+    }
 
     #[test]
     fn what_a_stranger_says_is_bounded_and_waited_for_until_then() {

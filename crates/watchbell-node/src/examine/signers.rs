@@ -1,96 +1,135 @@
 //! Who signed an image: what is attached to it is kept beside it, and asked of its registry where that does not suffice.
+//! Everything attached is a stranger's: bounded in time, bytes, number, and in how often it is read.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use watchbell_api::image::{Signed, Statement, Unknown};
 use watchbell_core::image_policy::{Needs, SignerRule};
-use watchbell_image::{Artifact, Digest, Image, PullOptions, Reference, Store, attached_remote};
+use watchbell_image::{
+    Artifact, ArtifactManifest, Attachment, Digest, Image, Limits, PullOptions, Reference, Store,
+    attached_remote,
+};
 use watchbell_signature::{
     Claim, Conditions, Material, Pattern, Policy, Predicate, PredicateType, PublicKey, Signer, Subject,
     TrustRoot, VerifiedClaim, is_signature,
 };
 
-use super::Asks;
+/// All that a registry is asked for one image.
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Of one artifact: signatures have some kilobytes, attested bills of materials some megabytes.
+const ARTIFACT_BYTES_MAX: u64 = 8 << 20;
+/// Of all that is attached to an image.
+const ATTACHED_BYTES_MAX: u64 = 32 << 20;
+/// Signatures and statements of one image.
+const MATERIALS_MAX: usize = 256;
+/// Every signer and every kind of statement that is asked for reads them again.
+const VERIFIED_BYTES_MAX: u64 = 256 << 20;
+/// Images that an image may have been chosen from.
+const INDEXES_MAX: usize = 8;
 
-/// Verifies what the signers that are needed have said of an image.
-pub(super) fn verify(
+/// What signatures that are kept beside an image prove. That one is missing proves nothing: nobody was asked.
+pub(super) fn kept(
     store: &Store,
-    name: &str,
+    name: &Reference,
+    image: &Image,
+    needs: &Needs,
+    now: Timestamp,
+) -> Vec<Signed> {
+    let attached = subjects(store, image).into_iter().map(|subject| {
+        let kept = read_kept(store, name, &subject);
+        (subject, kept)
+    });
+    let mut said = judge(attached.collect(), needs, now, "");
+    said.retain(|signed| signed.image.is_ok());
+    said.iter_mut().for_each(|signed| signed.asked.clear());
+    said
+}
+
+/// What the image's registry has, with what was kept before.
+pub(super) fn asked(
+    store: &Store,
+    name: &Reference,
     image: &Image,
     needs: &Needs,
     options: &PullOptions,
-    asks: Asks,
     now: Timestamp,
 ) -> Vec<Signed> {
-    // A signature may be of the image, or of the index that it was chosen from.
-    let subjects: Vec<&Digest> = std::iter::once(&image.digest).chain(&image.index_digest).collect();
+    let options = PullOptions {
+        total_timeout: Some(REGISTRY_TIMEOUT),
+        stall_timeout: options.stall_timeout.min(REGISTRY_TIMEOUT),
+        ..options.clone()
+    };
     let mut trouble = String::new();
-    let kept: Vec<(&Digest, Option<Vec<Artifact>>)> = subjects
-        .iter()
-        .map(|subject| {
-            let kept = store.attached(subject).unwrap_or_else(|error| {
-                tracing::warn!(image = %subject, "cannot read what is attached to an image: {error}");
-                None
-            });
-            (*subject, kept)
-        })
-        .collect();
-    let has_looked = kept.iter().any(|(_, artifacts)| artifacts.is_some());
-    let kept =
-        kept.into_iter().map(|(subject, artifacts)| (subject, artifacts.unwrap_or_default())).collect();
-    let first = judge(kept, needs, now, "");
-    let is_enough = first.iter().all(|signed| signed.image.is_ok());
-    if is_enough || (asks == Asks::Nobody && has_looked) {
-        return first;
-    }
-    if asks == Asks::Nobody {
-        // Nobody has asked the registry yet, so nothing is known.
-        return Vec::new();
-    }
-    let mut fetched = Vec::new();
-    for subject in subjects {
-        match fetch(store, name, subject, options) {
-            Ok(artifacts) => fetched.push((subject, artifacts)),
-            Err(why) => trouble = why,
+    let mut attached = Vec::new();
+    for subject in subjects(store, image) {
+        if let Err(why) = fetch(store, name, &subject, &options) {
+            trouble = why;
         }
+        let kept = read_kept(store, name, &subject);
+        attached.push((subject, kept));
     }
-    let second = judge(fetched, needs, now, &trouble);
-    // Where the registry cannot be asked, what was kept still counts.
-    let better =
-        |(first, second): (Signed, Signed)| if second.image.is_ok() { second } else { pick(first, second) };
-    first.into_iter().zip(second).map(better).collect()
+    judge(attached, needs, now, &trouble)
 }
 
-/// Of two answers about the same signer, neither of which is a yes or the first of which is.
-fn pick(first: Signed, second: Signed) -> Signed {
-    if first.image.is_ok() { first } else { second }
+/// A signature may be of the image, or of an index that it was chosen from.
+fn subjects(store: &Store, image: &Image) -> Vec<Digest> {
+    let indexes = store.indexes_of(&image.digest).unwrap_or_else(|error| {
+        tracing::warn!(image = %image.digest, "cannot find out which indexes an image was chosen from: {error}");
+        image.index_digest.iter().cloned().collect()
+    });
+    std::iter::once(image.digest.clone()).chain(indexes.into_iter().take(INDEXES_MAX)).collect()
 }
 
-fn fetch(
-    store: &Store,
-    name: &str,
-    subject: &Digest,
-    options: &PullOptions,
-) -> Result<Vec<Artifact>, String> {
-    let reference = Reference::parse(name).map_err(|error| error.to_string())?;
-    let artifacts = attached_remote(&reference, subject, options, store.limits(), &is_signature)
+fn read_kept(store: &Store, name: &Reference, subject: &Digest) -> Vec<Artifact> {
+    let kept = store.attached(name, subject, ATTACHED_BYTES_MAX).unwrap_or_else(|error| {
+        tracing::warn!(image = %subject, "cannot read what is attached to an image: {error}");
+        None
+    });
+    kept.unwrap_or_default()
+}
+
+fn fetch(store: &Store, name: &Reference, subject: &Digest, options: &PullOptions) -> Result<(), String> {
+    let limits = Limits { attachments_bytes_max: ATTACHED_BYTES_MAX, ..store.limits().clone() };
+    let artifacts = attached_remote(name, subject, options, &limits, &is_wanted)
         .map_err(|error| format!("its registry cannot be asked for signatures: {error}"))?;
-    if let Err(error) = store.keep_attached(subject, &artifacts) {
-        tracing::warn!(image = %subject, "cannot keep what is attached to an image: {error}");
-    }
-    Ok(artifacts)
+    // One after another, because each adds to what is there.
+    static KEEPING: Mutex<()> = Mutex::new(());
+    let _alone = KEEPING.lock().unwrap_or_else(PoisonError::into_inner);
+    store
+        .keep_attached(name, subject, &artifacts)
+        .map_err(|error| format!("what is attached to it cannot be kept: {error}"))
+}
+
+/// A large bill of materials must not keep the signature beside it from being read.
+fn is_wanted(attachment: Attachment, manifest: &ArtifactManifest) -> bool {
+    let bytes = manifest.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
+    bytes <= ARTIFACT_BYTES_MAX && is_signature(attachment, manifest)
 }
 
 fn judge(
-    attached: Vec<(&Digest, Vec<Artifact>)>,
+    attached: Vec<(Digest, Vec<Artifact>)>,
     needs: &Needs,
     now: Timestamp,
     trouble: &str,
 ) -> Vec<Signed> {
-    let materials: Vec<(&Digest, Vec<Material>)> = attached
+    let blobs = attached.iter().flat_map(|(_, artifacts)| artifacts).flat_map(|artifact| &artifact.blobs);
+    let bytes: u64 = blobs.map(|blob| blob.bytes.len() as u64).sum();
+    let readings = needs.signers.len().saturating_mul(1 + needs.statements.len()) as u64;
+    if bytes.saturating_mul(readings) > VERIFIED_BYTES_MAX {
+        let why = format!(
+            "{bytes} bytes are attached to it, more than can be verified for {} signers and {} kinds of statements",
+            needs.signers.len(),
+            needs.statements.len()
+        );
+        return needs.signers.keys().map(|id| unknown(id, needs, &why)).collect();
+    }
+    let materials: Vec<(Digest, Vec<Material>)> = attached
         .into_iter()
-        .map(|(subject, artifacts)| (subject, artifacts.iter().flat_map(Material::of).collect()))
+        .map(|(subject, artifacts)| {
+            (subject, artifacts.iter().flat_map(Material::of).take(MATERIALS_MAX).collect())
+        })
         .collect();
     needs.signers.iter().map(|(id, rule)| one(id, rule, &materials, needs, now, trouble)).collect()
 }
@@ -99,7 +138,7 @@ fn judge(
 fn one(
     id: &Arc<str>,
     rule: &SignerRule,
-    materials: &[(&Digest, Vec<Material>)],
+    materials: &[(Digest, Vec<Material>)],
     needs: &Needs,
     now: Timestamp,
     trouble: &str,

@@ -73,12 +73,14 @@ impl Place {
         IndexDirectory::lock(&path).unwrap().replace(&builder.build()).unwrap();
     }
 
-    fn thread(
-        &self,
-        told: &Arc<Mutex<Vec<Report>>>,
-    ) -> Thread<impl Fn(News) + use<>, impl Fn(Report) + use<>> {
+    fn thread(&self, told: &Arc<Mutex<Vec<Report>>>) -> Thread {
+        self.with(told, |_| {})
+    }
+
+    /// The same with something else about it.
+    fn with(&self, told: &Arc<Mutex<Vec<Report>>>, change: impl FnOnce(&mut Desk)) -> Thread {
         let told = told.clone();
-        let mut thread = Thread {
+        let mut desk = Desk {
             site: Site {
                 data_dir: self.dir.path().to_owned(),
                 store: self.store.clone(),
@@ -87,13 +89,14 @@ impl Place {
                 known: Arc::default(),
                 database: self.dir.path().join("advisories"),
             },
-            bills: Bills::open(self.dir.path()).unwrap(),
-            scanner: Scanner::Thread,
-            advisories: Advisories::new(self.dir.path().join("advisories")),
             clock: Box::new(Timestamp::now),
-            hear: |_| {},
-            report: move |report| told.lock().unwrap().push(report),
+            hear: Box::new(|_| {}),
+            report: Box::new(move |report| told.lock().unwrap().push(report)),
         };
+        change(&mut desk);
+        let bills = Bills::open(self.dir.path()).unwrap();
+        let advisories = Advisories::new(self.dir.path().join("advisories"));
+        let mut thread = Thread::new(desk, bills, Scanner::Thread, advisories, 1).unwrap();
         thread.refresh();
         thread
     }
@@ -109,7 +112,13 @@ impl Place {
 
 fn question(place: &Place) -> Question {
     let needs = Needs { contents: true, findings: true, ..Needs::default() };
-    Question { image: NAME.into(), digest: place.image().digest, needs, credentials: None }
+    Question {
+        namespace: "ns".into(),
+        image: NAME.into(),
+        digest: place.image().digest,
+        needs,
+        credentials: None,
+    }
 }
 
 /// Vulnerabilities of zlib.
@@ -130,6 +139,11 @@ fn records(ecosystem: &Ecosystem, ids: &[(&str, Rated)]) -> Records {
     Records { advisories: ids.iter().map(advisory).collect(), ..Records::default() }
 }
 
+fn user(namespace: &str) -> ImageUser {
+    let (name, container) = ("c".into(), "main".into());
+    ImageUser { resource: Resource::CronJob, namespace: namespace.into(), name, container }
+}
+
 fn last(told: &Mutex<Vec<Report>>) -> (Arc<ImageFacts>, Vec<ImageUser>) {
     match told.lock().unwrap().pop().unwrap() {
         Report::Image { facts, users, .. } => (facts, users),
@@ -147,7 +161,7 @@ fn an_image_is_read_once_and_matched_with_each_database() {
     let place = Place::new();
     let told = Arc::default();
     let mut thread = place.thread(&told);
-    assert_eq!(thread.answer(&question(&place)), Found::New);
+    assert_eq!(thread.answer(1, question(&place)), Found::New);
     let (facts, _) = last(&told);
     let contents = facts.contents.as_ref().unwrap();
     assert_eq!(contents.packages, 1);
@@ -158,7 +172,7 @@ fn an_image_is_read_once_and_matched_with_each_database() {
     // From here on the layer cannot be read.
     place.damage();
     place.advise(&[("CVE-2026-1", Rated::High)]);
-    assert_eq!(thread.answer(&question(&place)), Found::Nothing);
+    assert_eq!(thread.answer(1, question(&place)), Found::Nothing);
     let (facts, _) = last(&told);
     assert_eq!(ids(&facts), [("CVE-2026-1", Some(Severity::High))]);
     let finding = &facts.findings.as_ref().unwrap().list[0];
@@ -171,12 +185,7 @@ fn an_image_is_read_once_and_matched_with_each_database() {
     assert!(thread.refresh() && !thread.refresh());
     // By a server that was started anew, too.
     let mut thread = place.thread(&told);
-    let user = ImageUser {
-        resource: Resource::CronJob,
-        namespace: "ns".into(),
-        name: "c".into(),
-        container: "main".into(),
-    };
+    let user = user("ns");
     thread.watch(&NAME.into(), vec![user.clone()]);
     let (facts, users) = last(&told);
     assert_eq!(ids(&facts), [("CVE-2026-1", Some(Severity::High)), ("CVE-2026-2", Some(Severity::Critical))]);
@@ -190,17 +199,17 @@ fn what_cannot_be_read_is_unknown_with_the_reason() {
     place.advise(&[]);
     let told = Arc::default();
     let mut thread = place.thread(&told);
-    thread.answer(&question(&place));
+    thread.answer(1, question(&place));
     let (facts, _) = last(&told);
     let why = facts.findings.as_ref().unwrap_err().to_string();
     assert!(why.starts_with("what is in it is unknown: "), "{why}");
     // An image that was removed meanwhile.
     let gone = Digest::of(b"gone");
-    thread.answer(&Question { digest: gone.clone(), ..question(&place) });
-    let known = &thread.site.known;
+    thread.answer(1, Question { digest: gone.clone(), ..question(&place) });
+    let known = &thread.desk.site.known;
     let reference = Reference::parse(NAME).unwrap();
     let now = Timestamp::now().as_second();
-    let facts = known.facts(&reference, &gone, &Outline::default(), now);
+    let facts = known.facts(&reference, &gone, &Outline::default(), View::Namespace("ns"), now);
     assert_eq!(facts.contents, Err(Unknown::Because(format!("image {gone} is no longer here").into())));
 }
 
@@ -209,11 +218,14 @@ fn a_scan_that_takes_longer_than_its_failure_is_kept_is_known_to_have_failed() {
     let place = Place::new();
     place.advise(&[]);
     let told = Arc::default();
-    let mut thread = place.thread(&told);
     let clock = Arc::new(AtomicI64::new(1_000));
-    thread.scanner = Scanner::GivesUp { clock: clock.clone(), seconds: 300 };
-    thread.clock = Box::new(move || Timestamp::from_second(clock.load(Ordering::Relaxed)).unwrap());
-    assert_eq!(thread.answer(&question(&place)), Found::New);
+    let shown = clock.clone();
+    let mut thread = place.with(&told, |desk| {
+        desk.clock = Box::new(move || Timestamp::from_second(shown.load(Ordering::Relaxed)).unwrap());
+    });
+    thread.scanner = Scanner::GivesUp { clock, seconds: 300 };
+    // Nothing was found, so the other images are not looked over for it.
+    assert_eq!(thread.answer(1, question(&place)), Found::Nothing);
     let (facts, _) = last(&told);
     let why = "it was not read after 300 seconds";
     assert_eq!(facts.contents, Err(Unknown::Because(why.into())));
@@ -230,7 +242,7 @@ fn of_a_distribution_without_advisories_nothing_is_known() {
         let place = Place::of(release);
         place.advise(&[("CVE-2026-1", Rated::High)]);
         let told = Arc::default();
-        place.thread(&told).answer(&question(&place));
+        place.thread(&told).answer(1, question(&place));
         let (facts, _) = last(&told);
         assert_eq!(facts.contents.as_ref().unwrap().packages, 1);
         let findings = facts.findings.clone().unwrap();
@@ -267,7 +279,7 @@ fn a_database_is_as_old_as_the_oldest_that_speaks_of_the_image() {
     builder.replace(Source { counts, ..source("kev", 4_000, None) }, catalogue);
     place.put(&builder);
     let told = Arc::default();
-    place.thread(&told).answer(&question(&place));
+    place.thread(&told).answer(1, question(&place));
     let (facts, _) = last(&told);
     let findings = facts.findings.as_ref().unwrap();
     assert_eq!((findings.database_at, findings.exploited_at), (3_000, Some(4_000)));
@@ -284,7 +296,7 @@ fn of_very_many_findings_the_worst_are_kept() {
     builder.replace(Source { name: "test".into(), ..Source::default() }, records(&debian, &list));
     place.put(&builder);
     let told = Arc::default();
-    place.thread(&told).answer(&question(&place));
+    place.thread(&told).answer(1, question(&place));
     let (facts, _) = last(&told);
     let findings = facts.findings.as_ref().unwrap();
     assert_eq!((findings.list.len(), findings.more), (2_000, 500));
@@ -297,16 +309,16 @@ fn nothing_is_read_for_nobody() {
     let place = Place::new();
     let told = Arc::default();
     let mut thread = place.thread(&told);
-    thread.watch(&NAME.into(), Vec::new());
+    thread.watch(&NAME.into(), vec![user("ns")]);
     let (facts, _) = last(&told);
     assert_eq!(facts.contents, Err(Unknown::NotYet), "there is no database and no policy");
-    thread.watch(&"absent:1".into(), Vec::new());
-    thread.watch(&"No Name".into(), Vec::new());
+    thread.watch(&"absent:1".into(), vec![user("ns")]);
+    thread.watch(&"No Name".into(), vec![user("ns")]);
     assert!(told.lock().unwrap().is_empty());
     // With a database the images that are referred to are read.
     place.advise(&[]);
     thread.refresh();
-    thread.watch(&NAME.into(), Vec::new());
+    thread.watch(&NAME.into(), vec![user("ns")]);
     assert_eq!(last(&told).0.contents.as_ref().unwrap().packages, 1);
 }
 
@@ -315,7 +327,7 @@ fn a_bill_goes_with_its_image() {
     let place = Place::new();
     let told = Arc::default();
     let mut thread = place.thread(&told);
-    thread.answer(&question(&place));
+    thread.answer(1, question(&place));
     let digest = place.image().digest;
     thread.forget_removed();
     assert!(thread.bills.read(&digest).unwrap().is_some());
@@ -350,17 +362,35 @@ fn signatures_that_are_kept_count_for_their_signer_alone() {
         .into(),
         ..Needs::default()
     };
-    let verify = |asks| {
-        let (store, image) = (&place.store, place.image());
-        let options = PullOptions::default();
-        signers::verify(store, NAME, &image, &needs, &options, asks, Timestamp::UNIX_EPOCH)
+    let name = Reference::parse(NAME).unwrap();
+    let kept = || signers::kept(&place.store, &name, &place.image(), &needs, Timestamp::UNIX_EPOCH);
+    assert_eq!(kept(), [], "that nothing is kept proves nothing");
+    let attached = layout.attached(&digest, &is_signature).unwrap();
+    place.store.keep_attached(&name, &digest, &attached).unwrap();
+    let signed = kept();
+    assert_eq!(signed.iter().map(|signed| &*signed.signer).collect::<Vec<_>>(), ["ours"]);
+    assert_eq!(signed[0].image, Ok(()));
+    // Under another name another registry is to be asked.
+    let other = Reference::parse("ghcr.io/team/tool:1").unwrap();
+    let of_other = signers::kept(&place.store, &other, &place.image(), &needs, Timestamp::UNIX_EPOCH);
+    assert_eq!(of_other, []);
+    // A registry that cannot be asked takes nothing back.
+    let options = PullOptions { attempts: 1, ..PullOptions::default() };
+    let nowhere = Reference::parse("127.0.0.1:1/team/tool:1").unwrap();
+    place.store.keep_attached(&nowhere, &digest, &attached).unwrap();
+    let asked = |needs: &Needs| {
+        signers::asked(&place.store, &nowhere, &place.image(), needs, &options, Timestamp::UNIX_EPOCH)
     };
-    assert_eq!(verify(Asks::Nobody), [], "nobody has looked");
-    place.store.keep_attached(&digest, &layout.attached(&digest, &is_signature).unwrap()).unwrap();
-    let signed = verify(Asks::Nobody);
+    let signed = asked(&needs);
     let of = |id: &str| &signed.iter().find(|signed| &*signed.signer == id).unwrap().image;
     assert_eq!(of("ours"), &Ok(()));
-    assert!(of("other").is_err());
+    let why = of("other").as_ref().unwrap_err().to_string();
+    assert!(why.starts_with("its registry cannot be asked for signatures: "), "{why}");
     let why = of("broken").as_ref().unwrap_err().to_string();
     assert!(why.starts_with("its public key cannot be used: "), "{why}");
+    // What would have to be read too often is read for nobody.
+    let kinds = (0..500_000).map(|n| format!("https://example.org/{n}").into());
+    let many = Needs { statements: kinds.collect(), ..needs.clone() };
+    let why = asked(&many)[0].image.as_ref().unwrap_err().to_string();
+    assert!(why.contains("more than can be verified"), "{why}");
 }

@@ -45,6 +45,8 @@ const MEMORY_BYTES: u64 = 1 << 30;
 const MEMORY_BYTES_OF_THREADS: u64 = 2 << 30;
 /// As many directories above one another as a layer may have, and room.
 const OPEN_FILES: u64 = 1024;
+/// Threads of such a process are a handful. Kernels before 5.14 count those of all of them together.
+const PROCESSES: u64 = 64;
 
 /// What the process may do with its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,6 +214,7 @@ fn confine(
         (Resource::Fsize, confinement.file_bytes),
         (Resource::Cpu, confinement.cpu_seconds),
         (Resource::Nofile, OPEN_FILES),
+        (Resource::Nproc, PROCESSES),
         // Exactly 1 also keeps the kernel from starting the host's core handler (core(5)).
         (Resource::Core, 1),
     ] {

@@ -163,7 +163,9 @@ fn main() -> ExitCode {
             log_to_stderr();
             tracer_main(args)
         }
-        Some(word @ ("taken" | "reads" | "free" | "busy" | "greedy")) => unpacker::taken(word, args),
+        Some(word @ ("taken" | "reads" | "crowd" | "free" | "busy" | "greedy")) => {
+            unpacker::taken(word, args)
+        }
         Some("client") => kills::client(args),
         Some("session-client") => sessions_attacked::client(args),
         _ => run_tests(word.into_iter().chain(args).collect()),

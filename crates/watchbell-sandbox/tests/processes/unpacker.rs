@@ -188,7 +188,7 @@ pub(crate) fn taken(word: &str, args: impl Iterator<Item = OsString>) -> ExitCod
         return ExitCode::SUCCESS;
     }
     let Some(confinement) = Confinement::parse(args) else { return ExitCode::from(125) };
-    let directory = if word == "reads" { Directory::ToRead } else { Directory::ToFill };
+    let directory = if matches!(word, "reads" | "crowd") { Directory::ToRead } else { Directory::ToFill };
     let ended = confined(&confinement, directory, |_root| {
         match word {
             "busy" => loop {
@@ -201,6 +201,17 @@ pub(crate) fn taken(word: &str, args: impl Iterator<Item = OsString>) -> ExitCod
             "greedy" => {
                 let Ok(mut file) = File::create("large") else { return ExitCode::from(3) };
                 while file.write_all(&[1; 1 << 16]).is_ok() {}
+            }
+            "crowd" => {
+                let stays = || {
+                    std::thread::Builder::new().stack_size(64 << 10).spawn(|| {
+                        loop {
+                            std::thread::park();
+                        }
+                    })
+                };
+                let threads = (0..1000).take_while(|_| stays().is_ok()).count();
+                let _ = rustix::io::write(rustix::stdio::stdout(), format!("threads {threads}\n").as_bytes());
             }
             _ => attempt(),
         }
@@ -266,6 +277,9 @@ pub(crate) fn a_taken_over_reader_reaches_nothing() -> Outcome {
         assert_ne!(taken[*name], "reached", "{name}");
     }
     assert_eq!(taken["descriptors"], "4");
+    // It may have threads, and no crowd of them.
+    let threads: usize = outcomes("crowd")?["threads"].parse()?;
+    assert!((4..64).contains(&threads), "{threads} threads");
     Ok(())
 }
 

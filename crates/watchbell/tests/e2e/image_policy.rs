@@ -206,14 +206,16 @@ fn what_its_signer_signed_starts() {
     assert!(message.contains("none of its signers has signed the image (release: "), "{message}");
     // As a pull keeps it beside the image.
     let store = Store::open(&stand.data()).unwrap();
-    let image = store.resolve(&Reference::parse("zlib:1").unwrap()).unwrap().unwrap();
+    let name = Reference::parse("zlib:1").unwrap();
+    let image = store.resolve(&name).unwrap().unwrap();
     let dir = stand.path("layout");
     std::fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
     std::fs::write(dir.join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
     let layout = Layout::open(&dir).unwrap();
     let (manifest, blob) = sign(&key, &image.digest, "zlib:1", SignatureForm::Tag).unwrap();
     layout.attach(&manifest, &[blob]).unwrap();
-    store.keep_attached(&image.digest, &layout.attached(&image.digest, &is_signature).unwrap()).unwrap();
+    let attached = layout.attached(&image.digest, &is_signature).unwrap();
+    store.keep_attached(&name, &image.digest, &attached).unwrap();
     stand.kill();
     stand.launch();
     stand.wait_ready();

@@ -99,6 +99,30 @@ fn a_signer_is_a_key_or_an_identity() {
         "{signers: [{name: c, key: {configMap: {name: map, key: k}}}]}",
         &["spec.signers[0].key.configMap.namespace: Required value"],
     );
+    cluster(
+        "{signers: [{name: c, key: {configMap: {namespace: watchbell-system, name: map, key: k}}}, \
+         {name: d, key: {configMap: {namespace: team, name: map, key: k}}}]}",
+        &[
+            "spec.signers[1].key.configMap.namespace: Forbidden: the ConfigMaps of a ClusterImagePolicy lie in the namespace \
+             watchbell-system, which editors of other namespaces do not write",
+        ],
+    );
+}
+
+#[test]
+fn a_key_that_editors_may_replace_is_warned_about() {
+    let warned = |signer: serde_json::Value| {
+        let policy = serde_json::json!({"metadata": {"name": "p", "namespace": "team"}, "spec": {"signers": [signer]}});
+        crate::validate::warnings(Resource::ImagePolicy, &policy)
+    };
+    let map = serde_json::json!({"name": "keys", "key": "cosign.pub"});
+    let told = warned(serde_json::json!({"name": "a", "key": {"configMap": map.clone()}}));
+    assert!(told[0].starts_with("spec.signers[0].key.configMap: whoever may write ConfigMaps"), "{told:?}");
+    let told = warned(
+        serde_json::json!({"name": "a", "keyless": {"issuer": "https://i", "subject": "s", "trustRoot": map}}),
+    );
+    assert!(told[0].starts_with("spec.signers[0].keyless.trustRoot: "), "{told:?}");
+    assert!(warned(serde_json::json!({"name": "a", "key": {"publicKey": "x"}})).is_empty());
 }
 
 #[test]

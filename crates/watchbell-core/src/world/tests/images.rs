@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use watchbell_api::image::{
     Contents, Finding, Findings, ImageFacts, ImageJudged, ImageOutcome, ImageUser, JudgedReason, Naming,
-    Severity, Unknown,
+    Severity, Signed, Unknown,
 };
 use watchbell_api::node::{Command, Report};
 use watchbell_api::{Reason, Resource};
@@ -62,13 +62,22 @@ fn facts(generation: u64, findings: &[(&str, Severity)]) -> ImageFacts {
 impl Bench {
     /// The node tells of the image, with CronJob `c` among those that refer to it.
     fn tell(&mut self, facts: ImageFacts) {
+        self.tell_of(IMAGE, "ml", facts);
+    }
+
+    fn tell_of(&mut self, image: &str, namespace: &str, facts: ImageFacts) {
         let user = ImageUser {
             resource: Resource::CronJob,
-            namespace: "ml".into(),
+            namespace: namespace.into(),
             name: "c".into(),
             container: "main".into(),
         };
-        let report = Report::Image { image: IMAGE.into(), facts: Arc::new(facts), users: vec![user] };
+        let report = Report::Image {
+            namespace: namespace.into(),
+            image: image.into(),
+            facts: Arc::new(facts),
+            users: vec![user],
+        };
         self.world.report(report, self.at());
         self.settle();
     }
@@ -133,6 +142,107 @@ fn an_apply_is_warned_and_needs_no_image() {
     bench.patch(Resource::ImagePolicy, "strict", json!({"spec": {"enforcementAction": "Audit"}}));
     assert_eq!(bench.try_create(pod("r")).unwrap().warnings, [""; 0]);
     bench.settle();
+}
+
+#[test]
+fn what_one_namespace_could_have_another_hears_nothing_of() {
+    let mut bench = Bench::new();
+    bench.create(cluster_policy(no_findings()));
+    let bad = || facts(1, &[("CVE-1", Severity::Critical)]);
+    let warned = |bench: &mut Bench, name: &str, namespace: &str, pull_policy: &str| {
+        let mut pod = pod(name);
+        pod["metadata"]["namespace"] = namespace.into();
+        pod["spec"]["automountServiceAccountToken"] = false.into();
+        pod["spec"]["containers"][0]["imagePullPolicy"] = pull_policy.into();
+        !bench.try_create(pod).unwrap().warnings.is_empty()
+    };
+    bench.tell(bad());
+    assert!(warned(&mut bench, "a", "ml", "IfNotPresent"));
+    assert!(!warned(&mut bench, "b", "default", "IfNotPresent"), "nothing was told of it there");
+    // Who may have it, its registry says at each start: an image that is referred to is not one that was had.
+    assert!(!warned(&mut bench, "c", "ml", "Always"));
+    let start = |bench: &mut Bench, digest: &str| {
+        let facts = Arc::new(ImageFacts { digest: digest.into(), ..bad() });
+        let report = Report::Image { namespace: "ml".into(), image: IMAGE.into(), facts, users: Vec::new() };
+        bench.world.report(report, bench.at());
+        bench.settle();
+    };
+    start(&mut bench, "sha256:d");
+    bench.tell(bad());
+    assert!(warned(&mut bench, "d", "ml", "Always"));
+    // Another image under the name may be behind another password.
+    bench.tell(ImageFacts { digest: "sha256:e".into(), ..bad() });
+    assert!(!warned(&mut bench, "e", "ml", "Always"));
+}
+
+#[test]
+fn reports_are_for_those_who_could_have_the_image() {
+    let mut bench = Bench::new();
+    let mut cron = cron("c", "@yearly", json!({}));
+    cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] =
+        "Always".into();
+    bench.create(cron);
+    let bad = || facts(1, &[("CVE-1", Severity::Critical)]);
+    bench.tell(bad());
+    assert_eq!(bench.names(Resource::VulnerabilityReport), [""; 0]);
+    let report = Report::Image {
+        namespace: "ml".into(),
+        image: IMAGE.into(),
+        facts: Arc::new(bad()),
+        users: Vec::new(),
+    };
+    bench.world.report(report, bench.at());
+    bench.tell(bad());
+    assert_eq!(bench.names(Resource::VulnerabilityReport), ["cronjob-c-main"]);
+    // The next server goes on with it: the report is on this very image.
+    bench.crash();
+    bench.tell(facts(2, &[("CVE-2", Severity::Critical)]));
+    let snapshot = bench.world.snapshot();
+    let report = snapshot.get(Resource::VulnerabilityReport, "ml", "cronjob-c-main").unwrap().render();
+    assert_eq!(report["report"]["vulnerabilities"][0]["vulnerabilityID"], "CVE-2");
+}
+
+#[test]
+fn a_report_says_what_is_not_known() {
+    let mut bench = Bench::new();
+    bench.create(cron("c", "@yearly", json!({})));
+    let told = |bench: &mut Bench, uncovered: &[(&str, u32)]| {
+        let mut facts = facts(1, &[]);
+        let mut findings = (**facts.findings.as_ref().unwrap()).clone();
+        findings.uncovered = uncovered.iter().map(|(name, count)| ((*name).into(), *count)).collect();
+        facts.findings = Ok(Arc::new(findings));
+        bench.tell(facts);
+        let snapshot = bench.world.snapshot();
+        let report = snapshot.get(Resource::VulnerabilityReport, "ml", "cronjob-c-main").unwrap().render();
+        report["metadata"]["annotations"]["watchbell.dev/not-known"].clone()
+    };
+    assert_eq!(told(&mut bench, &[]), Value::Null);
+    assert_eq!(
+        told(&mut bench, &[("Debian:12", 7), ("conda", 1)]),
+        "7 packages of Debian:12, without advisories here; 1 packages of conda, without advisories here"
+    );
+    assert_eq!(told(&mut bench, &[]), Value::Null);
+}
+
+#[test]
+fn another_key_in_its_configmap_is_another_policy() {
+    let mut bench = Bench::new();
+    bench.create(policy(json!({"signers": [
+        {"name": "release", "key": {"configMap": {"name": "keys", "key": "cosign.pub"}}},
+    ]})));
+    let told = |bench: &mut Bench, name: &str| {
+        bench.commands.clear();
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"cosign.pub": name}});
+        bench.create(map);
+        bench.settle();
+        bench.commands.iter().any(|command| matches!(command, Command::ImagePoliciesChanged))
+    };
+    assert!(told(&mut bench, "keys"));
+    assert!(!told(&mut bench, "others"));
+    bench.commands.clear();
+    bench.patch(Resource::ConfigMap, "keys", json!({"data": {"cosign.pub": "other"}}));
+    bench.settle();
+    assert!(bench.commands.iter().any(|command| matches!(command, Command::ImagePoliciesChanged)));
 }
 
 #[test]
@@ -283,6 +393,34 @@ fn a_policy_that_goes_lets_go_and_one_that_ends_an_exception_holds() {
     assert_eq!(bench.actions("released").len(), 1);
     bench.sleep(300);
     assert_eq!(bench.list(Resource::Job).len(), 2);
+}
+
+#[test]
+fn a_cronjob_whose_image_is_not_signed_is_looked_at_again() {
+    let key = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n";
+    let mut bench = Bench::new();
+    bench.create(policy(json!({"signers": [{"name": "release", "key": {"publicKey": key}}]})));
+    bench.create(cron("c", "*/5 * * * *", json!({})));
+    bench.settle();
+    let signer = bench.world.snapshot().image_policies("ml")[0].signers[0].id.clone();
+    let said = |image| {
+        let signed = Signed { signer: signer.clone(), image, statements: Vec::new(), asked: Vec::new() };
+        ImageFacts { signers: vec![signed], ..facts(1, &[]) }
+    };
+    bench.tell(said(Err(Unknown::Because("nothing is attached to it".into()))));
+    assert_eq!(bench.actions("held").len(), 1);
+    bench.sleep(300);
+    assert_eq!(bench.list(Resource::Job).len(), 0);
+    bench.sleep(600);
+    // One slot starts, which asks the registry.
+    assert!(!bench.list(Resource::Job).is_empty());
+    let jobs = bench.list(Resource::Job).len();
+    bench.tell(said(Err(Unknown::Because("nothing is attached to it".into()))));
+    bench.sleep(300);
+    assert_eq!(bench.list(Resource::Job).len(), jobs, "it is held again");
+    bench.tell(said(Ok(())));
+    bench.sleep(300);
+    assert!(bench.list(Resource::Job).len() > jobs);
 }
 
 #[test]

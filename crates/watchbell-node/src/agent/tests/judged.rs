@@ -9,7 +9,7 @@ use watchbell_core::request::{FieldValidation, Request, Subresource, User, Write
 use watchbell_core::world::{Config, Machine as Described, Snapshot, World};
 
 use super::*;
-use crate::examine::{Judgement, Known, Looked, News};
+use crate::examine::{Judgement, Known, News};
 
 /// The state of a server with these policies in the namespace of the tests. Their names tell one round of policies from the next,
 /// as their versions do where they are changed.
@@ -96,10 +96,8 @@ impl Judged {
         let findings =
             Findings { generation: 1, database_at: WALL, list: list.collect(), ..Findings::default() };
         let at = self.bench.now.wall;
-        self.known.learn(&image.digest, |examined| {
-            examined.contents = Some(Looked { found: Ok(Arc::new(Contents::default())), at });
-            examined.findings = Some(Looked { found: (1, Ok(Arc::new(findings))), at });
-        });
+        self.known.learn_contents(&image.digest, Ok(Arc::new(Contents::default())), at);
+        self.known.learn_findings(&image.digest, (1, Ok(Arc::new(findings))), at);
     }
 
     /// A pod as far as its image.
