@@ -57,7 +57,7 @@ impl Selection {
 
     pub(crate) fn matches(&self, object: &Stored) -> bool {
         self.name.as_deref().is_none_or(|name| *object.name == *name)
-            && (self.labels.is_empty() || self.labels.matches(&object.labels()))
+            && (self.labels.is_empty() || object.is_chosen(&self.labels))
             && self
                 .fields
                 .decide(|path| known(object, path))

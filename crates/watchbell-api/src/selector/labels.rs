@@ -1,6 +1,7 @@
 //! `labelSelector` of a request, and the `LabelSelector` object of a spec. Grammar and messages are those of
 //! `k8s.io/apimachinery/pkg/labels`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -95,18 +96,23 @@ impl Labels {
     }
 
     pub fn matches(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.requirements.iter().all(|r| r.operator.holds(labels.get(&r.key)))
+        self.matches_by(|key| labels.get(key).map(|value| value.as_str().into()))
+    }
+
+    /// Likewise, of labels that are nowhere together: `look` gives the value of one.
+    pub fn matches_by<'l>(&self, look: impl Fn(&str) -> Option<Cow<'l, str>>) -> bool {
+        self.requirements.iter().all(|r| r.operator.holds(look(&r.key).as_deref()))
     }
 }
 
 impl Operator {
-    fn holds(&self, value: Option<&String>) -> bool {
+    fn holds(&self, value: Option<&str>) -> bool {
         let number = || value.and_then(|v| v.parse::<i64>().ok());
         match self {
             Operator::Exists => value.is_some(),
             Operator::DoesNotExist => value.is_none(),
-            Operator::Equals(wanted) => value == Some(wanted),
-            Operator::NotEquals(unwanted) => value != Some(unwanted),
+            Operator::Equals(wanted) => value == Some(wanted.as_str()),
+            Operator::NotEquals(unwanted) => value != Some(unwanted.as_str()),
             Operator::In(wanted) => value.is_some_and(|v| wanted.contains(v)),
             Operator::NotIn(unwanted) => value.is_none_or(|v| !unwanted.contains(v)),
             Operator::Greater(bound) => number().is_some_and(|n| n > *bound),

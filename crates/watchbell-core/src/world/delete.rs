@@ -163,7 +163,7 @@ impl World {
         let chosen: Vec<Arc<Stored>> = self
             .state
             .list(resource.stored(), namespace, None)
-            .filter(|object| labels.matches(&object.labels()))
+            .filter(|object| object.is_chosen(&labels))
             .filter(|object| stays(object, now).is_none())
             .filter(|object| fields.is_empty() || fields.matches(&object.render()))
             .cloned()

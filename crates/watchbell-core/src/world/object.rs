@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::PodStatus;
-use watchbell_api::{Resource, Uid};
+use watchbell_api::{Resource, Uid, selector};
 
 use super::NODE_NAME;
 use super::facts::Facts;
@@ -166,6 +166,15 @@ impl Stored {
             (_, Some(own)) => std::borrow::Cow::Borrowed(&own.labels),
             (Head::ArrayPod(pod), None) => std::borrow::Cow::Owned(pod.template.labels_of(pod)),
             (Head::Json(head), None) => std::borrow::Cow::Borrowed(&head.labels),
+        }
+    }
+
+    /// Whether a label selector chooses it.
+    pub fn is_chosen(&self, selector: &selector::Labels) -> bool {
+        match (&self.head, self.own_head()) {
+            (_, Some(own)) => selector.matches(&own.labels),
+            (Head::ArrayPod(pod), None) => pod.template.is_chosen(pod, selector),
+            (Head::Json(head), None) => selector.matches(&head.labels),
         }
     }
 

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use watchbell_api::array::ArrayRun;
 use watchbell_api::types::job::JobSpec;
 use watchbell_api::types::pod::PodSpec;
-use watchbell_api::{Resource, Uid, managed_fields};
+use watchbell_api::{Resource, Uid, managed_fields, selector};
 
 use super::managed::Managed;
 use super::object::{ArrayPod, Stored, string_map};
@@ -204,6 +204,14 @@ impl JobPods {
             }
         }
         annotations
+    }
+
+    /// Whether a selector chooses the pod. No label is copied: lists ask this of each of a hundred thousand.
+    pub fn is_chosen(&self, pod: &ArrayPod, selector: &selector::Labels) -> bool {
+        selector.matches_by(|key| match pod.index {
+            Some(index) if key == COMPLETION_INDEX => Some(index.to_string().into()),
+            _ => self.labels.get(key).map(|value| value.as_str().into()),
+        })
     }
 
     /// As [`JobPods::labels_of`], without a copy where nothing is the pod's own.

@@ -5,7 +5,7 @@ use watchbell_api::Resource;
 use watchbell_api::node::{Command, Report};
 
 use super::fake_node::{Node, ended, running};
-use super::{Bench, array, job};
+use super::{Bench, array, job, pod};
 
 /// Runs everything there is to its end, each pod with the exit code of its index.
 fn run_all(bench: &mut Bench, node: &mut Node, exit_code: impl Fn(u32) -> i32) {
@@ -263,4 +263,43 @@ fn an_array_pod_costs_three_versions_and_a_hundred_bytes() {
     assert_eq!(rows, 300);
     assert!(bytes / rows <= 110, "{} bytes a row", bytes / rows);
     assert_eq!(bench.journal.array_puts, 900, "made and bound, running, ended");
+}
+
+/// A selector chooses by the labels that are shown, though those of an array's pods are in no one place.
+#[test]
+fn a_selector_chooses_by_the_labels_that_are_shown() {
+    let mut bench = Bench::new();
+    bench.create(array("a", 3, 3));
+    let mut alone = pod("alone");
+    alone["metadata"]["labels"] = json!({"team": "ml"});
+    bench.create(alone);
+    bench.settle();
+    // One of them has a head of its own.
+    bench.patch(
+        Resource::Pod,
+        &bench.names(Resource::Pod)[0].clone(),
+        json!({"metadata": {"labels": {"seen": "yes"}}}),
+    );
+    bench.settle();
+    let mut chosen = 0;
+    for text in [
+        "batch.kubernetes.io/job-name=a",
+        "batch.kubernetes.io/job-completion-index=1",
+        "batch.kubernetes.io/job-completion-index in (0,2)",
+        "batch.kubernetes.io/job-completion-index>0",
+        "!batch.kubernetes.io/job-completion-index",
+        "team",
+        "team!=ml",
+        "seen=yes,job-name=a",
+        "none notin (a,b)",
+    ] {
+        let selector = watchbell_api::selector::Labels::parse(text).unwrap();
+        let snapshot = bench.world.snapshot();
+        for object in snapshot.list(Resource::Pod, None, None) {
+            let expect = selector.matches(&object.labels());
+            assert_eq!(object.is_chosen(&selector), expect, "{text} of {}", object.name);
+            chosen += usize::from(expect);
+        }
+    }
+    assert_eq!(chosen, 3 + 1 + 2 + 2 + 1 + 1 + 3 + 1 + 4);
 }
