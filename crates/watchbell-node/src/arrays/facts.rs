@@ -8,7 +8,7 @@ use serde_json::Value;
 use watchbell_api::Uid;
 use watchbell_api::array::{ARRAY_DOCUMENT_BYTES_MAX, ArrayFacts};
 use watchbell_api::node::Report;
-use watchbell_array::{Array, Error};
+use watchbell_array::{Array, Error, Kind};
 use watchbell_zarr::{Format, Hierarchy, Node};
 
 use super::held::LEASE;
@@ -83,9 +83,10 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
     let snapshot = array.snapshot(head)?;
     let documents = array.documents(&array.manifest(snapshot.manifest)?)?;
     let hierarchy = Hierarchy::read(documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))?;
-    facts.format = match hierarchy.format {
-        Format::V2 => "zarr v2",
-        Format::V3 => "zarr v3",
+    facts.format = match (array.kind(), hierarchy.format) {
+        (Kind::Artifacts, _) => "artifacts",
+        (Kind::Zarr, Format::V2) => "zarr v2",
+        (Kind::Zarr, Format::V3) => "zarr v3",
     }
     .into();
     facts.head = Some(head.to_string().into());

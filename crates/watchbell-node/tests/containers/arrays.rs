@@ -14,7 +14,7 @@ use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED, ArrayRun, PublishedArray}
 use watchbell_api::node::{Assignment, Command};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::Phase;
-use watchbell_array::{Array, Disk, Run, export, import, verify};
+use watchbell_array::{Array, Disk, Kind, Run, export, import, verify};
 
 use crate::rig::{JOB, Rig, container, index, script, spec};
 
@@ -337,6 +337,33 @@ pub(crate) fn what_a_dead_spawner_held_is_lost() {
     }
     publish(&mut rig, WRITE);
     assert_eq!(exported(&array), expected(&before));
+}
+
+/// A store that is no hierarchy: each index has a directory of its own, for whatever it makes.
+pub(crate) fn indices_leave_artifacts() {
+    let mut rig = Rig::new();
+    let dir = rig.path().join("arrays/ns");
+    fs::create_dir_all(&dir).unwrap();
+    let array = Array::create_of(&dir.join("obs"), Disk::default(), Kind::Artifacts).unwrap();
+    let uses = r#"{"name": "obs", "mount": "/out", "mode": "artifacts"}"#;
+    let own = |at: u32| {
+        script(&format!(
+            "cd /out/{at}; busybox mkdir -p model/a; echo weights {at} > model/a/w.bin; echo ok > report.txt"
+        ))
+    };
+    rig.begin(writer(9, 1, &script("echo mine > /out/0/report.txt; true"), uses));
+    let status = rig.until_over(9);
+    assert_eq!(status.reason.as_deref(), Some(ARRAY_COMMIT_FAILED), "{status:?}");
+    for at in 0..4 {
+        let uid = u128::from(at) + 10;
+        rig.begin(Assignment { attempt: 1, ..writer(uid, at, &own(at), uses) });
+        let status = rig.until_over(uid);
+        assert_eq!(status.phase, Phase::Succeeded, "{status:?}");
+    }
+    assert_eq!(publish(&mut rig, uses)[0].added, 8);
+    let found = exported(&array);
+    assert_eq!(found.len(), 8, "{found:?}");
+    assert_eq!(found["3/model/a/w.bin"], "weights 3\n");
 }
 
 pub(crate) fn a_quota_ends_an_index() {

@@ -39,6 +39,7 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
     ("an_index_that_was_killed_is_tried_again", arrays::an_index_that_was_killed_is_tried_again),
     ("an_index_is_committed_by_the_next_server", arrays::an_index_is_committed_by_the_next_server),
     ("what_a_dead_spawner_held_is_lost", arrays::what_a_dead_spawner_held_is_lost),
+    ("indices_leave_artifacts", arrays::indices_leave_artifacts),
     ("a_quota_ends_an_index", arrays::a_quota_ends_an_index),
     ("zarr_s_libraries_write_from_containers", arrays::zarr_s_libraries_write_from_containers),
 ];
