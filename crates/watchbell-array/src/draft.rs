@@ -18,7 +18,7 @@ use crate::object::{self, Objects};
 use crate::pack;
 use crate::parallel::in_parallel;
 use crate::snapshot::hex;
-use crate::store::{Array, Kind, hold, names, read_bounded, valid_name};
+use crate::store::{Array, Kind, hold, names, valid_name};
 use crate::view;
 use crate::walk;
 
@@ -29,7 +29,7 @@ pub struct Draft {
     pub(crate) record: Record,
     pub(crate) base: Manifest,
     /// The base with its growth.
-    grown: Manifest,
+    pub(crate) grown: Manifest,
     numbers: AtomicU64,
     meter: Meter,
     _lock: File,
@@ -111,7 +111,7 @@ impl Array {
         let record = Record { format: 1, base, run: run.clone(), documents: recorded };
         let text = serde_json::to_vec(&record)
             .map_err(|error| Error::Format { path: dir.join(RECORD), problem: error.to_string() })?;
-        disk.replace(&dir.join(RECORD), &text)?;
+        disk.replace(&dir.join(RECORD), &self.sealed(&text)?)?;
         disk.sync_dir(&self.dir.join("drafts"))?;
         drop(kept);
         self.draft(&run.uid)
@@ -123,7 +123,7 @@ impl Array {
         let path = dir.join(RECORD);
         let wrong = |problem: String| Error::Format { path: path.clone(), problem };
         let lock = hold(&dir)?;
-        let record: Record = serde_json::from_slice(&read_bounded(&path, 1 << 24)?)
+        let record: Record = serde_json::from_slice(&self.read_sealed(&path, 1 << 24)?)
             .map_err(|error| wrong(error.to_string()))?;
         if record.format != 1 {
             return Err(wrong(format!("it is of format {}, and this program reads 1", record.format)));
@@ -242,7 +242,7 @@ impl Draft {
         if !path.exists() {
             return Ok(None);
         }
-        read_committed(&path, index).map(Some)
+        read_committed(&self.array, &path, index).map(Some)
     }
 
     pub fn progress(&self) -> Result<Progress, Error> {
@@ -334,7 +334,7 @@ impl Draft {
         let committed = Committed { index, attempt, written, removed };
         let content = postcard::to_allocvec(&committed).unwrap_or_default();
         let bytes = [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat();
-        self.array.disk.replace(&self.index_path(index), &bytes)?;
+        self.array.disk.replace(&self.index_path(index), &self.array.sealed(&bytes)?)?;
         Ok(committed)
     }
 
@@ -491,8 +491,8 @@ pub(crate) fn boot_id() -> &'static str {
     })
 }
 
-fn read_committed(path: &Path, index: u32) -> Result<Committed, Error> {
-    let bytes = read_bounded(path, MAX_INDEX_BYTES)?;
+fn read_committed(array: &Array, path: &Path, index: u32) -> Result<Committed, Error> {
+    let bytes = array.read_sealed(path, MAX_INDEX_BYTES)?;
     let wrong = |problem: &str| Error::Format { path: path.to_owned(), problem: problem.to_owned() };
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("it is of another format"))?;
     let (digest, rest) = rest.split_at_checked(32).ok_or_else(|| wrong("it is cut short"))?;
@@ -554,7 +554,7 @@ impl Array {
 
     fn draft_record(&self, uid: &str) -> Result<Record, Error> {
         let path = self.draft_dir(uid)?.join(RECORD);
-        serde_json::from_slice(&read_bounded(&path, 1 << 24)?)
+        serde_json::from_slice(&self.read_sealed(&path, 1 << 24)?)
             .map_err(|error| Error::Format { path, problem: error.to_string() })
     }
 
@@ -564,7 +564,7 @@ impl Array {
         let dir = self.draft_dir(uid)?.join("indices");
         let mut found: Vec<Digest> = record.documents.values().map(|document| document.digest).collect();
         for index in names(&dir)?.iter().filter_map(|name| name.parse().ok()) {
-            let committed = read_committed(&dir.join(u32::to_string(&index)), index)?;
+            let committed = read_committed(self, &dir.join(u32::to_string(&index)), index)?;
             found.extend(committed.written.into_iter().map(|(_, digest, _)| digest));
         }
         Ok(found)

@@ -50,6 +50,18 @@ pub enum Error {
     Hierarchy(#[from] watchbell_zarr::HierarchyError),
     #[error(transparent)]
     Grow(#[from] watchbell_zarr::GrowError),
+    #[error("the array is encrypted, and its key was not given")]
+    Locked,
+    #[error("the key is not the array's")]
+    WrongKey,
+    #[error("there is no key to be had: {0}")]
+    Key(String),
+    #[error(
+        "the array is encrypted: nothing is linked out of it; its content is decrypted into a directory in memory"
+    )]
+    Encrypted,
+    #[error("{} is no private directory in memory: it must be on a tmpfs, and for its owner alone", .0.display())]
+    NotPrivate(PathBuf),
     #[error("the new head cannot be signed: {0}")]
     Unsigned(String),
     #[error("{0} still needs the array; wait for its end, or end it")]

@@ -82,7 +82,7 @@ pub fn export(
         }
         let written = in_parallel(batch.len(), |at| {
             let entry = &batch[at];
-            if is_there(root.as_fd(), &entry.key, entry.size, entry.digest)? {
+            if is_there(array, root.as_fd(), &entry.key, entry.size, entry.digest)? {
                 return Ok(0);
             }
             write(root.as_fd(), &entry.key, objects, entry.digest)?;
@@ -125,7 +125,13 @@ fn open_dir(root: BorrowedFd<'_>, path: &str) -> Result<rustix::fd::OwnedFd, Err
         .map_err(Error::errno("open the directory", Path::new(path)))
 }
 
-fn is_there(root: BorrowedFd<'_>, key: &str, size: u64, digest: Digest) -> Result<bool, Error> {
+fn is_there(
+    array: &Array,
+    root: BorrowedFd<'_>,
+    key: &str,
+    size: u64,
+    digest: Digest,
+) -> Result<bool, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut file: File = match openat2(root, key, flags, Mode::empty(), RESOLVE) {
         Ok(file) => file.into(),
@@ -136,7 +142,7 @@ fn is_there(root: BorrowedFd<'_>, key: &str, size: u64, digest: Digest) -> Resul
     if file.metadata().map_err(Error::io("look at", Path::new(key)))?.len() != size {
         return Ok(false);
     }
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = array.hasher()?;
     std::io::copy(&mut Read::take(&mut file, size), &mut hasher).map_err(reading)?;
     Ok(Digest::from_hash(hasher.finalize()) == digest)
 }
@@ -151,7 +157,7 @@ fn write(root: BorrowedFd<'_>, key: &str, objects: Objects<'_>, digest: Digest) 
         .map_err(Error::errno("create", Path::new(key)))?
         .into();
     let (mut source, _) = objects.open(digest)?;
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = objects.array.hasher()?;
     let mut buffer = vec![0; 1 << 18];
     loop {
         let length = source.read(&mut buffer).map_err(Error::io("read the object of", Path::new(key)))?;

@@ -65,7 +65,7 @@ pub fn import(
         Kind::Zarr => drop(check(&root, &shown, &found)?),
         Kind::Artifacts => check_names(&shown, &found)?,
     }
-    let place = array.dir.join("drafts").join(format!("{IMPORT}{}", Digest::of(shown.as_bytes()).short()));
+    let place = array.dir.join("drafts").join(format!("{IMPORT}{}", array.digest(shown.as_bytes())?.short()));
     let staging = place.join("objects");
     let _held = {
         // A sweep removes what nobody holds.
@@ -333,7 +333,8 @@ impl Done {
     }
 
     fn append(&mut self, array: &Array, lines: &str) -> Result<(), Error> {
-        if lines.is_empty() {
+        // Names of chunks are not written in the clear; an import into an encrypted array begins anew.
+        if lines.is_empty() || array.is_encrypted() {
             return Ok(());
         }
         let mut options = OpenOptions::new();

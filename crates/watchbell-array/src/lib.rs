@@ -21,6 +21,7 @@
 //! name is: content is synced before it is renamed, and the rename before the next step relies on it. Everything from an
 //! upper directory or a foreign directory is hostile: it is opened without following links, and copied, never adopted.
 
+mod cipher;
 mod digest;
 mod disk;
 mod draft;
@@ -35,6 +36,7 @@ mod pack;
 mod parallel;
 mod publish;
 mod retention;
+mod secret_view;
 mod snapshot;
 mod store;
 mod sweep;
@@ -43,6 +45,7 @@ mod verify;
 mod view;
 mod walk;
 
+pub use cipher::{Key, KeySource};
 pub use digest::Digest;
 pub use disk::{Disk, Step};
 pub use draft::{Committed, Completeness, Draft, Progress};

@@ -79,6 +79,13 @@ impl Manifest {
         if Digest::of(bytes) != digest {
             return Err(damaged("its content has another digest"));
         }
+        Self::read(digest, bytes)
+    }
+
+    /// The same of bytes that were found to be those of the digest.
+    pub(crate) fn read(digest: Digest, bytes: &[u8]) -> Result<Self, Error> {
+        let damaged =
+            |problem: &str| Error::Damaged { what: "manifest", digest, problem: problem.to_owned() };
         let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| damaged("it is of another format"))?;
         let stored: Stored = postcard::from_bytes(rest).map_err(|error| damaged(&error.to_string()))?;
         let mut entries: Vec<Entry> = Vec::with_capacity(stored.entries.len());

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
+use crate::cipher::content_length;
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::error::Error;
@@ -97,7 +98,17 @@ impl Objects<'_> {
     }
 
     /// The content of one that a manifest names, unchecked, with its length.
-    pub(crate) fn open(&self, digest: Digest) -> Result<(io::Take<File>, u64), Error> {
+    pub(crate) fn open(&self, digest: Digest) -> Result<(Box<dyn Read + '_>, u64), Error> {
+        let (stored, length) = self.stored(digest)?;
+        let Some(cipher) = self.array.cipher()? else { return Ok((Box::new(stored), length)) };
+        let damaged = |problem: String| Error::Damaged { what: "object", digest, problem };
+        let content = cipher.reader(stored, length).map_err(|error| damaged(error.to_string()))?;
+        let length = content_length(length).ok_or_else(|| damaged("it is cut short".to_owned()))?;
+        Ok((Box::new(content), length))
+    }
+
+    /// The same as it is kept.
+    fn stored(&self, digest: Digest) -> Result<(io::Take<File>, u64), Error> {
         match opened(&self.get(digest)?) {
             // A sweep has just written its pack anew.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -117,7 +128,7 @@ impl Objects<'_> {
         }
         let mut bytes = Vec::with_capacity(length as usize);
         content.read_to_end(&mut bytes).map_err(|error| damaged(error.to_string()))?;
-        if Digest::of(&bytes) != digest {
+        if self.array.digest(&bytes)? != digest {
             return Err(damaged("its content has another digest".to_owned()));
         }
         Ok(bytes)
@@ -176,20 +187,21 @@ pub(crate) fn copy(
     let create = || disk.create(&temporary, MODE);
     let writing = |error| Error::io("write", &temporary)(error);
     if buffer.len() <= SMALL {
-        let digest = Digest::of(&buffer);
+        let digest = objects.array.digest(&buffer)?;
         let size = buffer.len() as u64;
         if let Some(at) = objects.locate(digest)? {
             return Ok(found(at, staging, digest, size));
         }
         if let Some(pack) = pack {
-            let is_new = pack.add(digest, &buffer)?;
+            let is_new = pack.add(digest, &objects.array.sealed(&buffer)?)?;
             return Ok(Copied { digest, size, written: None, is_new });
         }
-        create()?.write_all(&buffer).map_err(writing)?;
+        create()?.write_all(&objects.array.sealed(&buffer)?).map_err(writing)?;
         return place(disk, &temporary, staging, digest, size);
     }
-    let mut file = create()?;
-    let mut hasher = blake3::Hasher::new();
+    let file = create()?;
+    let mut sealing = objects.array.cipher()?.map(|cipher| cipher.writer(&file)).transpose()?;
+    let mut hasher = objects.array.hasher()?;
     let mut size = 0;
     while !buffer.is_empty() {
         size += buffer.len() as u64;
@@ -198,9 +210,15 @@ pub(crate) fn copy(
             return Err(too_large());
         }
         hasher.update(&buffer);
-        file.write_all(&buffer).map_err(writing)?;
+        match &mut sealing {
+            None => (&file).write_all(&buffer).map_err(writing)?,
+            Some(sealing) => sealing.write_all(&buffer).map_err(writing)?,
+        }
         buffer.clear();
         Read::take(&mut *source, SMALL as u64).read_to_end(&mut buffer).map_err(reading)?;
+    }
+    if let Some(sealing) = sealing {
+        sealing.finish().map_err(writing)?;
     }
     place(disk, &temporary, staging, Digest::from_hash(hasher.finalize()), size)
 }
@@ -213,13 +231,15 @@ pub(crate) fn put(
     bytes: &[u8],
     number: u64,
 ) -> Result<Copied, Error> {
-    let digest = Digest::of(bytes);
+    let digest = objects.array.digest(bytes)?;
     let size = bytes.len() as u64;
     if let Some(at) = objects.locate(digest)? {
         return Ok(found(at, staging, digest, size));
     }
     let temporary = staging.join(format!("new-{number}"));
-    disk.create(&temporary, MODE)?.write_all(bytes).map_err(Error::io("write", &temporary))?;
+    disk.create(&temporary, MODE)?
+        .write_all(&objects.array.sealed(bytes)?)
+        .map_err(Error::io("write", &temporary))?;
     place(disk, &temporary, staging, digest, size)
 }
 
@@ -292,8 +312,8 @@ pub(crate) fn sync(disk: &Disk, staging: &Path, written: &[PathBuf]) -> Result<(
 }
 
 /// Hashes a content.
-pub(crate) fn hash(content: &mut dyn Read, path: &Path) -> Result<(Digest, u64), Error> {
-    let mut hasher = blake3::Hasher::new();
+pub(crate) fn hash(array: &Array, content: &mut dyn Read, path: &Path) -> Result<(Digest, u64), Error> {
+    let mut hasher = array.hasher()?;
     let size = io::copy(content, &mut hasher).map_err(Error::io("read", path))?;
     Ok((Digest::from_hash(hasher.finalize()), size))
 }

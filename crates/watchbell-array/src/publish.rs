@@ -244,7 +244,7 @@ pub(crate) fn publish(
     let snapshot = Snapshot {
         format: 1,
         parent: before.map(|(digest, _)| digest),
-        manifest: Digest::of(&manifest),
+        manifest: array.digest(&manifest)?,
         created_at: now.as_second(),
         message: message.to_owned(),
         by: by.clone(),

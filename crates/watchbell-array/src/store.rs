@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
@@ -7,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::cipher::{Cipher, Header, Key, KeySource};
 use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
 use crate::error::Error;
@@ -26,7 +28,16 @@ pub struct Array {
     /// What the packs hold, of each directory that was asked for.
     packs: Arc<Mutex<HashMap<PathBuf, Arc<RwLock<Index>>>>>,
     kind: Kind,
+    encryption: Encryption,
     pub(crate) signer: Option<Arc<Signer>>,
+}
+
+#[derive(Clone)]
+enum Encryption {
+    None,
+    /// Without its key.
+    Locked(Arc<Header>),
+    Unlocked(Arc<Cipher>),
 }
 
 /// What an array is to hold.
@@ -53,6 +64,9 @@ const FORMAT_FILE: &str = "format";
 const FORMAT: &str = "watchbell-array 2\n";
 /// An array of before becomes one of now when its first pack is placed.
 const WITHOUT_PACKS: &str = "watchbell-array 1\n";
+/// Of an array that is encrypted.
+const ENCRYPTED: &str = "watchbell-array 3\n";
+const ENCRYPTION_FILE: &str = "encryption";
 /// There in an array of artifacts.
 const ARTIFACTS_FILE: &str = "artifacts";
 const QUOTA_FILE: &str = "quota";
@@ -71,17 +85,24 @@ pub fn valid_name(name: &str) -> Result<&str, Error> {
 impl Array {
     /// Makes an empty array in a directory that is not there yet; its parent is.
     pub fn create(dir: &Path, disk: Disk) -> Result<Self, Error> {
-        Self::create_of(dir, disk, Kind::Zarr)
+        Self::create_of(dir, disk, Kind::Zarr, None)
     }
 
     /// The same, of a kind. An array of artifacts has an empty snapshot from the beginning, on which a run can work.
-    pub fn create_of(dir: &Path, disk: Disk, kind: Kind) -> Result<Self, Error> {
+    /// `encryption` says where its key comes from when it is to be encrypted; that is kept beside it.
+    pub fn create_of(
+        dir: &Path,
+        disk: Disk,
+        kind: Kind,
+        encryption: Option<KeySource>,
+    ) -> Result<Self, Error> {
+        let encryption = encryption.map(Header::new).transpose()?;
         if dir.join(FORMAT_FILE).exists() {
             return Err(Error::Exists(dir.to_owned()));
         }
         disk.make_dir(dir)?;
         disk.write_synced(&dir.join(LOCK_FILE), b"")?;
-        let array = Self::with(dir, disk, kind)?;
+        let mut array = Self::with(dir, disk, kind)?;
         for part in [
             "objects",
             "objects/packs",
@@ -102,6 +123,17 @@ impl Array {
             array.disk.make_dir(&objects.join(format!("{front:02x}")))?;
         }
         array.disk.sync_dir(&objects)?;
+        let format = match encryption {
+            None => FORMAT,
+            Some((header, cipher)) => {
+                let path = array.dir.join(ENCRYPTION_FILE);
+                let text = serde_json::to_vec(&header)
+                    .map_err(|error| Error::Format { path: path.clone(), problem: error.to_string() })?;
+                array.disk.replace(&path, &text)?;
+                array.encryption = Encryption::Unlocked(Arc::new(cipher));
+                ENCRYPTED
+            }
+        };
         if kind == Kind::Artifacts {
             array.disk.write_synced(&array.dir.join(ARTIFACTS_FILE), b"")?;
             let by = Run { name: "create".to_owned(), ..Run::default() };
@@ -111,7 +143,7 @@ impl Array {
         }
         // Last: a directory without it is one that was never finished, and is made again.
         array.disk.sync_dir(&array.dir.join("refs"))?;
-        array.disk.replace(&array.dir.join(FORMAT_FILE), FORMAT.as_bytes())?;
+        array.disk.replace(&array.dir.join(FORMAT_FILE), format.as_bytes())?;
         if let Some(parent) = dir.parent() {
             array.disk.sync_dir(parent)?;
         }
@@ -120,7 +152,77 @@ impl Array {
 
     fn with(dir: &Path, disk: Disk, kind: Kind) -> Result<Self, Error> {
         let lock_file = open_lock(dir)?;
-        Ok(Self { dir: dir.to_owned(), disk, lock_file, packs: Arc::default(), kind, signer: None })
+        let encryption = Encryption::None;
+        Ok(Self {
+            dir: dir.to_owned(),
+            disk,
+            lock_file,
+            packs: Arc::default(),
+            kind,
+            encryption,
+            signer: None,
+        })
+    }
+
+    /// Where the key of an encrypted array comes from.
+    pub fn key_source(&self) -> Result<Option<KeySource>, Error> {
+        match &self.encryption {
+            Encryption::None => Ok(None),
+            Encryption::Locked(header) => Ok(Some(header.source.clone())),
+            Encryption::Unlocked(_) => Ok(Some(read_header(&self.dir)?.source)),
+        }
+    }
+
+    /// This array with its key: without it only its log, refs and leases can be read.
+    pub fn unlock(mut self, key: &Key) -> Result<Self, Error> {
+        if let Encryption::Locked(header) = &self.encryption {
+            self.encryption = Encryption::Unlocked(Arc::new(header.open(key)?));
+        }
+        Ok(self)
+    }
+
+    pub fn is_encrypted(&self) -> bool {
+        !matches!(self.encryption, Encryption::None)
+    }
+
+    /// What seals and opens an encrypted array's contents; nothing where they are in the clear.
+    pub(crate) fn cipher(&self) -> Result<Option<&Cipher>, Error> {
+        match &self.encryption {
+            Encryption::None => Ok(None),
+            Encryption::Locked(_) => Err(Error::Locked),
+            Encryption::Unlocked(cipher) => Ok(Some(cipher)),
+        }
+    }
+
+    /// The name of a content.
+    pub(crate) fn digest(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        Ok(self.cipher()?.map_or_else(|| Digest::of(bytes), |cipher| cipher.digest(bytes)))
+    }
+
+    pub(crate) fn hasher(&self) -> Result<blake3::Hasher, Error> {
+        Ok(self.cipher()?.map_or_else(blake3::Hasher::new, Cipher::hasher))
+    }
+
+    /// A content as it is kept.
+    pub(crate) fn sealed<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
+        self.cipher()?.map_or(Ok(Cow::Borrowed(bytes)), |cipher| cipher.seal(bytes).map(Cow::Owned))
+    }
+
+    /// The same back; nothing of what is damaged.
+    pub(crate) fn opened(&self, bytes: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
+        Ok(match self.cipher()? {
+            None => Some(bytes),
+            Some(cipher) => cipher.open(&bytes),
+        })
+    }
+
+    /// A small file of ours, of which the content is sealed.
+    pub(crate) fn read_sealed(&self, path: &Path, max: u64) -> Result<Vec<u8>, Error> {
+        let bytes = read_bounded(path, max)?;
+        self.opened(bytes)?.ok_or_else(|| Error::Format {
+            path: path.to_owned(),
+            problem: "it is damaged, or sealed by another key".to_owned(),
+        })
     }
 
     pub fn kind(&self) -> Kind {
@@ -137,9 +239,11 @@ impl Array {
     pub fn open(dir: &Path, disk: Disk) -> Result<Self, Error> {
         let path = dir.join(FORMAT_FILE);
         match fs::read_to_string(&path) {
-            Ok(text) if text == FORMAT || text == WITHOUT_PACKS => {
-                let is_artifacts = dir.join(ARTIFACTS_FILE).exists();
-                Self::with(dir, disk, if is_artifacts { Kind::Artifacts } else { Kind::Zarr })
+            Ok(text) if text == FORMAT || text == WITHOUT_PACKS => Self::with(dir, disk, kind_of(dir)),
+            Ok(text) if text == ENCRYPTED => {
+                let mut array = Self::with(dir, disk, kind_of(dir))?;
+                array.encryption = Encryption::Locked(Arc::new(read_header(dir)?));
+                Ok(array)
             }
             Ok(text) => {
                 let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
@@ -363,7 +467,14 @@ impl Array {
 
     pub fn manifest(&self, digest: Digest) -> Result<Manifest, Error> {
         let path = self.dir.join("manifests").join(digest.to_string());
-        Manifest::decode(digest, &read_bounded(&path, manifest::MAX_BYTES)?)
+        let damaged =
+            |problem: &str| Error::Damaged { what: "manifest", digest, problem: problem.to_owned() };
+        let bytes = self.opened(read_bounded(&path, manifest::MAX_BYTES)?)?;
+        let bytes = bytes.ok_or_else(|| damaged("it is not whole"))?;
+        if self.digest(&bytes)? != digest {
+            return Err(damaged("its content has another digest"));
+        }
+        Manifest::read(digest, &bytes)
     }
 
     /// The snapshot that a person names: `head`, a tag, a digest or at least four digits of its beginning.
@@ -409,7 +520,7 @@ impl Array {
     /// Stores a manifest and a snapshot of it, both durable with their names.
     pub(crate) fn put_snapshot(&self, snapshot: &Snapshot, manifest: &[u8]) -> Result<Digest, Error> {
         let manifests = self.dir.join("manifests");
-        self.disk.replace(&manifests.join(snapshot.manifest.to_string()), manifest)?;
+        self.disk.replace(&manifests.join(snapshot.manifest.to_string()), &self.sealed(manifest)?)?;
         let bytes = snapshot.encode();
         let digest = Digest::of(&bytes);
         self.disk.replace(&self.dir.join("snapshots").join(digest.to_string()), &bytes)?;
@@ -418,6 +529,16 @@ impl Array {
 }
 
 const LOCK_FILE: &str = "lock";
+
+fn kind_of(dir: &Path) -> Kind {
+    if dir.join(ARTIFACTS_FILE).exists() { Kind::Artifacts } else { Kind::Zarr }
+}
+
+fn read_header(dir: &Path) -> Result<Header, Error> {
+    let path = dir.join(ENCRYPTION_FILE);
+    let text = read_bounded(&path, 1 << 16)?;
+    serde_json::from_slice(&text).map_err(|error| Error::Format { path, problem: error.to_string() })
+}
 
 fn open_lock(dir: &Path) -> Result<Arc<File>, Error> {
     let path = dir.join(LOCK_FILE);

@@ -65,7 +65,7 @@ pub fn verify(array: &Array) -> Result<Verified, Error> {
     let check = |at: usize| {
         let (digest, (size, _)) = &objects[at];
         let hashed = match paths.open(*digest) {
-            Ok((mut content, _)) => object::hash(&mut content, Path::new("it")),
+            Ok((mut content, _)) => object::hash(array, &mut content, Path::new("it")),
             Err(Error::Damaged { problem, .. }) => return Ok(Some(problem)),
             Err(error) => Err(error),
         };

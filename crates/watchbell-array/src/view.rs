@@ -59,14 +59,15 @@ pub(crate) fn build<'a>(
     parents: &BTreeSet<String>,
     path: &Path,
 ) -> Result<(), Error> {
+    if objects.array.is_encrypted() {
+        return Err(Error::Encrypted);
+    }
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".next-{:016x}", random()));
     let next = path.with_file_name(name);
     disk.make_dir_with(&next, DIRECTORY_MODE)?;
     let mut made: HashSet<PathBuf> = HashSet::new();
-    for dir in parents {
-        make_parents(disk, &next, &format!("{dir}/"), &mut made)?;
-    }
+    make_dirs(disk, &next, parents.iter().map(String::as_str))?;
     let entries: Vec<&Entry> = entries.collect();
     for entry in &entries {
         make_parents(disk, &next, &entry.key, &mut made)?;
@@ -82,6 +83,19 @@ pub(crate) fn build<'a>(
         Err(_) if path.exists() => disk.remove_dir(&next),
         renamed => renamed,
     }
+}
+
+/// Directories, each with those above it, as views have them.
+pub(crate) fn make_dirs<'a>(
+    disk: &Disk,
+    root: &Path,
+    dirs: impl Iterator<Item = &'a str>,
+) -> Result<(), Error> {
+    let mut made = HashSet::new();
+    for dir in dirs {
+        make_parents(disk, root, &format!("{dir}/"), &mut made)?;
+    }
+    Ok(())
 }
 
 fn make_parents(disk: &Disk, root: &Path, key: &str, made: &mut HashSet<PathBuf>) -> Result<(), Error> {
@@ -116,7 +130,7 @@ fn link(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<
     loop {
         let from = if copy == 0 { path.clone() } else { with_number(&path, copy) };
         if copy > 0 && !from.exists() {
-            copy_whole(disk, &path, &from, digest)?;
+            copy_whole(disk, objects, &path, &from, digest)?;
         }
         match disk.link(&from, to) {
             Ok(()) => return Ok(()),
@@ -153,7 +167,13 @@ pub(crate) fn with_number(path: &Path, copy: u32) -> PathBuf {
     path.with_file_name(name)
 }
 
-fn copy_whole(disk: &Disk, from: &Path, to: &Path, digest: Digest) -> Result<(), Error> {
+fn copy_whole(
+    disk: &Disk,
+    objects: Objects<'_>,
+    from: &Path,
+    to: &Path,
+    digest: Digest,
+) -> Result<(), Error> {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(format!(".next-{:016x}", random()));
     let next = to.with_file_name(name);
@@ -161,7 +181,7 @@ fn copy_whole(disk: &Disk, from: &Path, to: &Path, digest: Digest) -> Result<(),
     let mut file = disk.create(&next, 0o444)?;
     std::io::copy(&mut source, &mut file).map_err(Error::io("copy to", &next))?;
     let mut copied = std::fs::File::open(&next).map_err(Error::io("open", &next))?;
-    if object::hash(&mut copied, &next)?.0 != digest {
+    if object::hash(objects.array, &mut copied, &next)?.0 != digest {
         disk.remove(&next)?;
         return Err(Error::Damaged {
             what: "object",

@@ -11,7 +11,7 @@ use crate::place::{Place, all, at, contents, hierarchy_of, run, whiteout, write}
 #[test]
 fn what_each_index_leaves_is_published_whole() {
     let place = Place::new();
-    let array = Array::create_of(&place.path("array"), Disk::default(), Kind::Artifacts).unwrap();
+    let array = Array::create_of(&place.path("array"), Disk::default(), Kind::Artifacts, None).unwrap();
     let plan = plan(&hierarchy_of(&array), &Split::Artifacts, &[], None, 2).unwrap();
     let commit = |uid: &str, uppers: [&[(&str, &str)]; 2], prepare: &dyn Fn(&std::path::Path)| {
         let draft = array.begin(&run(uid), &BTreeMap::new()).unwrap();
@@ -47,7 +47,7 @@ fn what_each_index_leaves_is_published_whole() {
     let (plain, other) = (place.path("files"), place.path("other"));
     export(&array, array.head().unwrap().unwrap(), &plain, &mut |_, _| {}).unwrap();
     write(&plain, "notes/zarr.json", b"no document");
-    let imported = Array::create_of(&other, Disk::default(), Kind::Artifacts).unwrap();
+    let imported = Array::create_of(&other, Disk::default(), Kind::Artifacts, None).unwrap();
     import(&imported, &plain, &run("i"), None, "", at(9), &mut |_, _| {}).unwrap();
     assert_eq!(place.exported(&imported), contents(&plain));
     assert_eq!(Array::open(&other, Disk::default()).unwrap().kind(), Kind::Artifacts);

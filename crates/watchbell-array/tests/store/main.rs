@@ -2,6 +2,7 @@
 
 mod artifacts;
 mod crash;
+mod encryption;
 mod hostile;
 mod place;
 mod runs;

@@ -128,7 +128,7 @@ pub(crate) fn hierarchy_of(array: &Array) -> Hierarchy {
 }
 
 pub(crate) fn commit(draft: &Draft, plan: &Plan, index: u32, upper: &Path) -> Result<Committed, Error> {
-    let judge = Judge { plan, index, max_chunk_bytes: 1 << 20 };
+    let judge = Judge { plan, index, max_chunk_bytes: 4 << 20 };
     draft.commit(&judge, 0, upper, Completeness::Optional)
 }
 

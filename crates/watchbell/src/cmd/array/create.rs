@@ -1,7 +1,8 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 
-use watchbell_array::{Array, Disk, Kind};
+use watchbell_array::{Array, Disk, KeySource, Kind};
 
 use super::Which;
 use crate::exit::Failure;
@@ -15,19 +16,43 @@ pub(crate) struct Args {
     /// Makes a store of artifacts: files of any kind, below a directory for each index (mode artifacts)
     #[arg(long)]
     artifacts: bool,
+    #[command(flatten)]
+    encryption: Encryption,
+}
+
+/// Where the key of an encrypted array comes from.
+#[derive(Debug, clap::Args)]
+struct Encryption {
+    /// Encrypts the array with the key in this file: 32 bytes or 64 hexadecimal digits, its owner's alone (mode 0600)
+    #[arg(long, value_name = "FILE", conflicts_with = "kms_command")]
+    encrypt_key_file: Option<PathBuf>,
+    /// Encrypts the array with the key that this command prints: its words, run without a shell each time the array is opened
+    #[arg(long, value_name = "COMMAND")]
+    kms_command: Option<String>,
+}
+
+impl Encryption {
+    fn source(&self) -> Result<Option<KeySource>, Failure> {
+        if let Some(path) = &self.encrypt_key_file {
+            return std::path::absolute(path).map(|path| Some(KeySource::File(path))).map_err(Failure::usage);
+        }
+        let words = |command: &String| command.split_whitespace().map(str::to_owned).collect();
+        Ok(self.kms_command.as_ref().map(words).map(KeySource::Command))
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    make(&args.which, if args.artifacts { Kind::Artifacts } else { Kind::Zarr })?;
+    let kind = if args.artifacts { Kind::Artifacts } else { Kind::Zarr };
+    make(&args.which, kind, args.encryption.source()?)?;
     output::note(&format!("array {} created", args.which.shown()));
     Ok(())
 }
 
-pub(super) fn make(which: &Which, kind: Kind) -> Result<Array, Failure> {
+pub(super) fn make(which: &Which, kind: Kind, encryption: Option<KeySource>) -> Result<Array, Failure> {
     let dir = which.dir()?;
     if let Some(parent) = dir.parent() {
         let made = DirBuilder::new().mode(0o700).recursive(true).create(parent);
         made.map_err(|e| Failure::Refused(format!("cannot make the directory {}: {e}", parent.display())))?;
     }
-    Array::create_of(&dir, Disk::default(), kind).map_err(|error| which.refused(error))
+    Array::create_of(&dir, Disk::default(), kind, encryption).map_err(|error| which.refused(error))
 }

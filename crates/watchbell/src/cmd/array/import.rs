@@ -30,8 +30,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let which = &args.which;
     let array = match Array::open(&which.dir()?, watchbell_array::Disk::default()) {
-        Err(Error::NoArray(_)) => create::make(which, Kind::Zarr)?,
-        array => array.map_err(|error| which.refused(error))?,
+        Err(Error::NoArray(_)) => create::make(which, Kind::Zarr, None)?,
+        array => which.unlocked(array.map_err(|error| which.refused(error))?)?,
     };
     let array = args.signature.signing(array)?;
     let dir = std::path::absolute(&args.dir).map_err(Failure::usage)?;

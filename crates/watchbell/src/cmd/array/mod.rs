@@ -115,13 +115,24 @@ impl Which {
     }
 
     fn open(&self) -> Result<Array, Failure> {
-        Array::open(&self.dir()?, Disk::default()).map_err(|error| match error {
+        let array = Array::open(&self.dir()?, Disk::default()).map_err(|error| match error {
             watchbell_array::Error::NoArray(_) => Failure::Refused(format!(
                 "there is no array {}; `watchbell array create` makes one, `watchbell array ls` lists them",
                 self.shown()
             )),
             error => self.refused(error),
-        })
+        })?;
+        self.unlocked(array)
+    }
+
+    /// With its key, when it is encrypted.
+    fn unlocked(&self, array: Array) -> Result<Array, Failure> {
+        match array.key_source().map_err(|error| self.refused(error))? {
+            None => Ok(array),
+            Some(source) => {
+                source.key().and_then(|key| array.unlock(&key)).map_err(|error| self.refused(error))
+            }
+        }
     }
 
     fn shown(&self) -> String {

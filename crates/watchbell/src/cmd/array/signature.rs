@@ -101,7 +101,8 @@ mod tests {
         let signature =
             Signature { sign_key_file: Some(dir.path().join("key")), sign_key_name: "k".to_owned() };
         let make = |name: &str, signature: &Signature| {
-            let array = Array::create_of(&dir.path().join(name), Disk::default(), Kind::Artifacts).unwrap();
+            let array =
+                Array::create_of(&dir.path().join(name), Disk::default(), Kind::Artifacts, None).unwrap();
             let array = signature.signing(array).unwrap();
             import(
                 &array,

@@ -1,0 +1,345 @@
+//! Arrays that are encrypted at rest: their chunks, documents, manifests and what their drafts have committed.
+//!
+//! ```text
+//! sealed = magic │ 16 random bytes │ segments of 1 MiB, the last one shorter, each with a tag of 16 bytes
+//! segment = XChaCha20-Poly1305, nonce: the random bytes, the segment's number, its top bit in the last
+//! name of an object = BLAKE3, keyed
+//! ```
+//!
+//! Both keys are derived from the array's key and a salt of the array, so that equal chunks of two arrays have nothing in common. A
+//! segment cannot be moved, left out or added; that a content is the one of its name, its keyed hash says. In the clear stay what
+//! snapshots say (when, by whom, how many keys and bytes, the message), sizes and numbers of objects, and tags.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use chacha20poly1305::aead::{Aead as _, KeyInit as _};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::digest::Digest;
+use crate::error::Error;
+
+const MAGIC: &[u8; 8] = b"WBSEAL\x00\x01";
+const RANDOM_BYTES: usize = 16;
+const HEADER: usize = MAGIC.len() + RANDOM_BYTES;
+const TAG: usize = 16;
+const SEGMENT: usize = 1 << 20;
+const LAST: u64 = 1 << 63;
+const CHECK: &[u8] = b"watchbell-array";
+
+/// The key of an array, wiped when it is dropped. It is printed nowhere.
+pub struct Key(Zeroizing<[u8; 32]>);
+
+/// Where a key comes from. It is kept beside the array, and the key is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum KeySource {
+    /// A file of the user that reads it, for him alone.
+    File(PathBuf),
+    /// A program with its arguments, run without a shell, that prints the key.
+    Command(Vec<String>),
+}
+
+impl KeySource {
+    /// Gets the key: 32 bytes, or their 64 hexadecimal digits.
+    pub fn key(&self) -> Result<Key, Error> {
+        match self {
+            Self::File(path) => {
+                read_file(path).map_err(|problem| Error::Key(format!("{}: {problem}", path.display())))
+            }
+            Self::Command(argv) => {
+                let program = argv.first().map(String::as_str).unwrap_or_default();
+                run(argv).map_err(|problem| Error::Key(format!("the command {program}: {problem}")))
+            }
+        }
+    }
+}
+
+/// More is no key.
+const MAX_KEY_BYTES: usize = 4096;
+
+fn read_file(path: &Path) -> Result<Key, String> {
+    let mut options = File::options();
+    let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    options.read(true).custom_flags(nofollow.bits().cast_signed());
+    let file = options.open(path).map_err(|error| format!("it cannot be opened: {error}"))?;
+    let of = file.metadata().map_err(|error| format!("it cannot be looked at: {error}"))?;
+    if !of.is_file() || of.mode() & 0o077 != 0 || of.uid() != rustix::process::geteuid().as_raw() {
+        return Err("it must be a file of the user that reads it, with mode 0600".to_owned());
+    }
+    take_key(file).and_then(|bytes| parse(&bytes))
+}
+
+fn take_key(from: impl Read) -> Result<Zeroizing<Vec<u8>>, String> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_BYTES + 1));
+    from.take(MAX_KEY_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("its key cannot be read: {error}"))?;
+    Ok(bytes)
+}
+
+fn run(argv: &[String]) -> Result<Key, String> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let (program, args) = argv.split_first().ok_or("it is empty")?;
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
+    let Some(stdout) = child.stdout.take() else { return Err("it has no output".to_owned()) };
+    let (send, receive) = mpsc::channel();
+    // Ends with the program's output, which ends with the program at the latest.
+    std::thread::spawn(move || send.send(take_key(stdout)));
+    let printed = receive.recv_timeout(PATIENCE);
+    if printed.is_err() {
+        let _ = child.kill();
+    }
+    let status = child.wait().map_err(|error| format!("its end is not known: {error}"))?;
+    let bytes = printed.map_err(|_| format!("it printed no key within {} s", PATIENCE.as_secs()))??;
+    if !status.success() {
+        return Err(format!("it failed: {status}"));
+    }
+    parse(&bytes)
+}
+
+fn parse(bytes: &[u8]) -> Result<Key, String> {
+    let wrong = || "a key has 32 bytes, or 64 hexadecimal digits".to_owned();
+    let mut key = Zeroizing::new([0; 32]);
+    if bytes.len() == 32 {
+        key.copy_from_slice(bytes);
+        return Ok(Key(key));
+    }
+    let digits = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    if digits.len() != 64 {
+        return Err(wrong());
+    }
+    for (byte, pair) in key.iter_mut().zip(digits.chunks(2)) {
+        let digit = |at: usize| (pair[at] as char).to_digit(16).ok_or_else(wrong);
+        *byte = (digit(0)? << 4 | digit(1)?) as u8;
+    }
+    Ok(Key(key))
+}
+
+/// What lies beside an encrypted array.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Header {
+    format: u32,
+    pub(crate) source: KeySource,
+    salt: [u8; 32],
+    /// A known text, sealed: another key does not open it.
+    check: Vec<u8>,
+}
+
+pub(crate) struct Cipher {
+    data: XChaCha20Poly1305,
+    names: Zeroizing<[u8; 32]>,
+}
+
+impl Header {
+    pub(crate) fn new(source: KeySource) -> Result<(Self, Cipher), Error> {
+        let mut salt = [0; 32];
+        fill(&mut salt)?;
+        let cipher = Cipher::new(&source.key()?, &salt);
+        let check = cipher.seal(CHECK)?;
+        Ok((Self { format: 1, source, salt, check }, cipher))
+    }
+
+    pub(crate) fn open(&self, key: &Key) -> Result<Cipher, Error> {
+        let cipher = Cipher::new(key, &self.salt);
+        match cipher.open(&self.check) {
+            Some(text) if self.format == 1 && text == CHECK => Ok(cipher),
+            _ => Err(Error::WrongKey),
+        }
+    }
+}
+
+impl Cipher {
+    fn new(key: &Key, salt: &[u8; 32]) -> Self {
+        let derived = |context: &str| {
+            let mut material = Zeroizing::new([0; 64]);
+            material[..32].copy_from_slice(&*key.0);
+            material[32..].copy_from_slice(salt);
+            Zeroizing::new(blake3::derive_key(context, &*material))
+        };
+        let data = derived("watchbell-array 2026 contents");
+        Self {
+            data: XChaCha20Poly1305::new((&*data).into()),
+            names: derived("watchbell-array 2026 names of objects"),
+        }
+    }
+
+    pub(crate) fn hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.names)
+    }
+
+    pub(crate) fn digest(&self, bytes: &[u8]) -> Digest {
+        Digest::from_hash(blake3::keyed_hash(&self.names, bytes))
+    }
+
+    pub(crate) fn seal(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut writer = self.writer(Vec::with_capacity(bytes.len() + HEADER + TAG))?;
+        let failed = |error: io::Error| Error::Key(error.to_string());
+        writer.write_all(bytes).map_err(failed)?;
+        writer.finish().map_err(failed)
+    }
+
+    /// The content, if it is whole.
+    pub(crate) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+        let mut content = Vec::with_capacity(sealed.len());
+        self.reader(sealed, sealed.len() as u64).ok()?.read_to_end(&mut content).ok()?;
+        Some(content)
+    }
+
+    pub(crate) fn writer<W: Write>(&self, mut to: W) -> Result<Writer<'_, W>, Error> {
+        let mut random = [0; RANDOM_BYTES];
+        fill(&mut random)?;
+        let header = [&MAGIC[..], &random].concat();
+        to.write_all(&header).map_err(|error| Error::Key(error.to_string()))?;
+        Ok(Writer { cipher: self, to, random, number: 0, plain: Zeroizing::new(Vec::new()) })
+    }
+
+    /// Reads what is sealed, of `length` bytes.
+    pub(crate) fn reader<R: Read>(&self, mut from: R, length: u64) -> io::Result<Reader<'_, R>> {
+        let mut header = [0; HEADER];
+        from.read_exact(&mut header)?;
+        let (magic, random) = header.split_at(MAGIC.len());
+        if magic != MAGIC {
+            return Err(damaged());
+        }
+        let random = random.try_into().map_err(|_| damaged())?;
+        let left = length.saturating_sub(HEADER as u64);
+        Ok(Reader { cipher: self, from, left, random, number: 0, plain: Vec::new(), at: 0 })
+    }
+
+    fn nonce(random: &[u8; RANDOM_BYTES], number: u64) -> XNonce {
+        let mut nonce = [0; 24];
+        nonce[..RANDOM_BYTES].copy_from_slice(random);
+        nonce[RANDOM_BYTES..].copy_from_slice(&number.to_le_bytes());
+        XNonce::from(nonce)
+    }
+}
+
+fn fill(bytes: &mut [u8]) -> Result<(), Error> {
+    getrandom::fill(bytes).map_err(|error| Error::Key(format!("the kernel gives no random bytes: {error}")))
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is damaged, or sealed by another key")
+}
+
+/// Bytes of the content of what is sealed in `length` bytes; nothing where that is no length of a seal.
+pub(crate) fn content_length(length: u64) -> Option<u64> {
+    let body = length.checked_sub(HEADER as u64)?;
+    let whole = body / (SEGMENT + TAG) as u64;
+    match body % (SEGMENT + TAG) as u64 {
+        0 => Some(whole * SEGMENT as u64),
+        rest => Some(whole * SEGMENT as u64 + rest.checked_sub(TAG as u64)?),
+    }
+}
+
+/// Seals what is written to it; without `finish` it is not whole.
+pub(crate) struct Writer<'a, W> {
+    cipher: &'a Cipher,
+    to: W,
+    random: [u8; RANDOM_BYTES],
+    number: u64,
+    plain: Zeroizing<Vec<u8>>,
+}
+
+impl<W: Write> Writer<'_, W> {
+    fn segment(&mut self, length: usize, last: u64) -> io::Result<()> {
+        let nonce = Cipher::nonce(&self.random, self.number | last);
+        let sealed = self.cipher.data.encrypt(&nonce, &self.plain[..length]);
+        self.to.write_all(&sealed.map_err(|_| io::Error::other("it cannot be sealed"))?)?;
+        self.plain.drain(..length);
+        self.number += 1;
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<W> {
+        self.segment(self.plain.len(), LAST)?;
+        Ok(self.to)
+    }
+}
+
+impl<W: Write> Write for Writer<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.plain.extend_from_slice(bytes);
+        // The last is sealed as that: what may be it stays.
+        while self.plain.len() > SEGMENT {
+            self.segment(SEGMENT, 0)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Opens what is read from it, segment by segment, and gives nothing of one that is not whole.
+pub(crate) struct Reader<'a, R> {
+    cipher: &'a Cipher,
+    from: R,
+    left: u64,
+    random: [u8; RANDOM_BYTES],
+    number: u64,
+    plain: Vec<u8>,
+    at: usize,
+}
+
+impl<R: Read> Read for Reader<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.plain.len() {
+            if self.left == 0 {
+                // Without a last segment it was cut.
+                return if self.number & LAST != 0 { Ok(0) } else { Err(damaged()) };
+            }
+            let length = self.left.min((SEGMENT + TAG) as u64);
+            let mut sealed = vec![0; length as usize];
+            self.from.read_exact(&mut sealed)?;
+            self.left -= length;
+            let last = if self.left == 0 { LAST } else { 0 };
+            let nonce = Cipher::nonce(&self.random, self.number | last);
+            self.plain = self.cipher.data.decrypt(&nonce, sealed.as_slice()).map_err(|_| damaged())?;
+            self.at = 0;
+            self.number = (self.number + 1) | last;
+        }
+        let length = to.len().min(self.plain.len() - self.at);
+        to[..length].copy_from_slice(&self.plain[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_is_opened_whole_or_not_at_all() {
+        let cipher = |byte| Cipher::new(&Key(Zeroizing::new([byte; 32])), &[0; 32]);
+        for length in [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT + 7] {
+            let content: Vec<u8> = (0..length).map(|n| n as u8).collect();
+            let sealed = cipher(1).seal(&content).unwrap();
+            assert_eq!(content_length(sealed.len() as u64), Some(length as u64));
+            assert!(cipher(1).open(&sealed).unwrap() == content);
+            assert!(cipher(1).seal(&content).unwrap() != sealed);
+            assert!(cipher(2).open(&sealed).is_none());
+            for at in [0, 9, HEADER, sealed.len() - 1] {
+                let mut damaged = sealed.clone();
+                damaged[at] ^= 1;
+                assert!(cipher(1).open(&damaged).is_none(), "{length} {at}");
+            }
+            for cut in [0, HEADER, sealed.len() - 1, (HEADER + SEGMENT + TAG).min(sealed.len() - 1)] {
+                assert!(cipher(1).open(&sealed[..cut]).is_none(), "{length} {cut}");
+            }
+        }
+    }
+}
