@@ -9,7 +9,7 @@ use watchbell_api::quantity::Quantity;
 use watchbell_api::{FieldError, Resource};
 use watchbell_zarr::{Mode, Split, Use};
 
-use super::{Uses, variable_part};
+use super::{Known, NotPlanned, Uses, variable_part};
 use crate::controller::job::CONTROLLER_NAME;
 
 /// Nothing may be mounted at these, below them or above them: the sandbox mounts them itself.
@@ -101,6 +101,36 @@ pub fn errors(resource: Resource, object: &Value) -> Vec<FieldError> {
         }
     }
     found.list
+}
+
+/// Uses of an object's pods of which no plan can be made, by what is known of the arrays. An object that [`errors`] has nothing
+/// against.
+pub fn unplannable<'a>(
+    resource: Resource,
+    object: &Value,
+    known: impl Fn(&str) -> Option<&'a Known>,
+) -> Vec<FieldError> {
+    let Some(places) = Places::of(resource, object) else { return Vec::new() };
+    let Some(Ok(uses)) = Uses::of(&places.template["metadata"]["annotations"]) else { return Vec::new() };
+    let job = places.job.map(|(job, _)| job);
+    let completions = job.and_then(|job| job["spec"]["completions"].as_u64());
+    let completions = completions.and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
+    // A new Job's were set by the plan.
+    let follows = resource == Resource::CronJob && job.is_some_and(is_auto);
+    let field = format!("{}metadata.annotations[{ARRAY}]", places.template_path);
+    let problem = |one: &Use| {
+        let known = known(&one.name)?;
+        let made = match follows {
+            true => known.indices(one).map(drop),
+            false => known.plan(one, completions).map(drop),
+        };
+        match made {
+            Err(NotPlanned::Illegal(why)) => Some(format!("array {:?}: {why}", one.name)),
+            Ok(()) | Err(NotPlanned::NoSnapshot | NotPlanned::TooLarge) => None,
+        }
+    };
+    let refuse = |why| FieldError::new(FieldErrorClass::Invalid, field.clone(), "", why);
+    uses.list.iter().filter_map(problem).map(refuse).collect()
 }
 
 /// As much of a text as an error shows.

@@ -20,15 +20,6 @@ pub(super) enum Change<'a> {
     Update { before: &'a Value },
 }
 
-impl Change<'_> {
-    fn is_of_spec(&self, object: &Value) -> bool {
-        match self {
-            Change::Create => true,
-            Change::Update { before } => before.get("spec") != object.get("spec"),
-        }
-    }
-}
-
 impl World {
     pub(super) fn namespace_mode(&self, namespace: &str) -> Mode {
         self.state.namespace_mode(namespace)
@@ -88,7 +79,14 @@ impl World {
                 }
             }
             (Resource::Job | Resource::CronJob, _) => {
-                if change.is_of_spec(object) {
+                // Of a Job that is there the arrays do not change, and what it began on counts.
+                let is_judged = match change {
+                    Change::Create => true,
+                    Change::Update { before } => {
+                        resource == Resource::CronJob && before.get("spec") != object.get("spec")
+                    }
+                };
+                if is_judged {
                     self.judge_arrays(resource, namespace, name, object, warnings)?;
                 }
                 self.judge_template(resource, namespace, name, object, change, warnings)

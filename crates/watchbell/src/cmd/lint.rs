@@ -1,3 +1,4 @@
+mod arrays;
 mod dockerfile;
 mod human;
 mod judge;
@@ -50,6 +51,10 @@ pub(crate) struct Args {
     /// without a binding among them counts everywhere and denies
     #[arg(long, value_name = "FILE")]
     policy: Vec<PathBuf>,
+    /// Directory of a Zarr hierarchy that stands for a DataArray: plans of Jobs that use it are made from its documents.
+    /// NAME=DIRECTORY; repeat for more
+    #[arg(long, value_name = "NAME=DIR", value_parser = arrays::given)]
+    array: Vec<arrays::Given>,
     /// The least severe finding that makes the command fail
     #[arg(long, value_name = "SEVERITY", default_value = "error")]
     fail_on: FailOn,
@@ -161,7 +166,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (dockerfiles, manifests): (Vec<&Text>, Vec<&Text>) =
         texts.iter().partition(|text| args.kind.is_dockerfile(&text.shown));
     let policy = Policy { enforce: args.level.0, ..Policy::STRICT };
-    let by = judge::By { policy, namespace: &args.namespace, now: Timestamp::now() };
+    let arrays = arrays::read(&args.array)?;
+    let by = judge::By { policy, namespace: &args.namespace, now: Timestamp::now(), arrays: &arrays };
     let given = policies::Given::read(&args.policy, &args.namespace)?;
     let mut findings = judge::all(&manifests, &by, given);
     findings.extend(dockerfile::all(&dockerfiles, &args.trusted_registry));

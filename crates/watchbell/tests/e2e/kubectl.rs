@@ -18,6 +18,7 @@ macro_rules! transcripts {
 }
 
 transcripts! {
+    arrays
     admission
     apply
     serverside

@@ -577,3 +577,39 @@ data: {registry: registry.example.com/}
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("undeclared reference to 'param'"), "{}", done.err);
 }
+
+#[test]
+fn a_plan_is_made_from_given_documents() {
+    let dir = tempfile::tempdir().unwrap();
+    let array = r#"{"zarr_format": 3, "node_type": "array", "shape": [8], "data_type": "uint8", "fill_value": 0,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1]}},
+        "chunk_key_encoding": {"name": "default"}, "codecs": [{"name": "bytes"}], "dimension_names": ["time"]}"#;
+    std::fs::create_dir_all(dir.path().join("obs/t/c")).unwrap();
+    std::fs::write(dir.path().join("obs/zarr.json"), r#"{"zarr_format": 3, "node_type": "group"}"#).unwrap();
+    std::fs::write(dir.path().join("obs/t/zarr.json"), array).unwrap();
+    let job = |into: u32, completions: u32| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: w}}\nspec:\n  completionMode: Indexed\n  completions: \
+             {completions}\n  template:\n    metadata:\n      annotations:\n        watchbell.dev/array: '{{name: obs, mount: \
+             /data, mode: write, split: {{dim: time, into: {into}}}}}'\n    spec:\n      restartPolicy: Never\n      \
+             containers: [{{name: main, image: busybox:1.36}}]\n"
+        )
+    };
+    let invalid = |line: &str, text: &str| -> Vec<String> {
+        let done = lint(dir.path(), &format!("- -o json {line}"), text);
+        let answer: Value = serde_json::from_str(&done.out).unwrap_or_else(|e| panic!("{e}: {}", done.err));
+        let list =
+            answer["findings"].as_array().unwrap().iter().filter(|finding| finding["rule"] == "invalid");
+        list.map(|finding| finding["message"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(invalid("--array obs=obs", &job(8, 8)), [""; 0]);
+    assert_eq!(invalid("", &job(9, 9)), [""; 0], "nothing is known of it");
+    let found = invalid("--array obs=obs", &job(9, 9));
+    assert!(found.len() == 1 && found[0].contains("it cannot be split into 9; the most is 8"), "{found:?}");
+    let found = invalid("", &job(8, 7));
+    assert!(found.len() == 1 && found[0].contains("makes 8 indices"), "{found:?}");
+    for (line, why) in [("--array obs", "NAME=DIRECTORY"), ("--array obs=none", "cannot read none")] {
+        let done = lint(dir.path(), &format!("- {line}"), "");
+        assert!(done.code == Some(2) && done.err.contains(why), "{:?} {}", done.code, done.err);
+    }
+}

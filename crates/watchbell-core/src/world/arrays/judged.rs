@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 use watchbell_api::array::{ARRAY, ARRAY_COMPLETIONS, ARRAY_GATE};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource};
-use watchbell_zarr::Use;
 
 use crate::arrays::{
     ARRAY_DRAFT, ARRAY_RUN, ARRAY_USER, JobArrays, NotPlanned, OWN_ANNOTATIONS, Uses, is_auto,
-    service_account,
+    service_account, unplannable,
 };
 use crate::world::World;
 use crate::world::object::Stored;
@@ -160,31 +159,22 @@ impl World {
             Resource::CronJob => &object["spec"]["jobTemplate"],
             _ => object,
         };
-        let completions =
-            job["spec"]["completions"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1);
         // The draft that it goes on with, or looks at, has its own base.
         let has_base = own(object, ARRAY_RUN).or(own(object, ARRAY_DRAFT)).is_some();
+        if !has_base {
+            let known = |array: &str| self.state.array(namespace, array).map(|known| &**known);
+            let errors = unplannable(resource, object, known);
+            if !errors.is_empty() {
+                return Err(ApiError::invalid(resource, name, &errors));
+            }
+        }
         for one in &uses.list {
-            let known = self.state.array(namespace, &one.name);
-            let why = match known {
-                None => {
-                    Some(format!("dataarray {:?} is not there, or its store was not looked at yet", one.name))
+            let why = match self.state.array(namespace, &one.name) {
+                None => Some(not_known(&one.name)),
+                Some(known) if known.facts.head.is_none() => {
+                    Some(format!("dataarray {:?}: {}", one.name, NotPlanned::NoSnapshot))
                 }
-                Some(_) if has_base => None,
-                Some(known) if resource == Resource::CronJob && is_auto(job) => {
-                    match known.indices(one).map(drop) {
-                        Err(NotPlanned::Illegal(why)) => {
-                            return Err(illegal(resource, name, &field, one, &why));
-                        }
-                        other => other.err().map(|why| format!("dataarray {:?}: {why}", one.name)),
-                    }
-                }
-                Some(known) => match known.plan(one, completions).map(drop) {
-                    Err(NotPlanned::Illegal(why)) => return Err(illegal(resource, name, &field, one, &why)),
-                    // The node looks at it when the run begins.
-                    Ok(()) | Err(NotPlanned::TooLarge) => None,
-                    Err(why @ NotPlanned::NoSnapshot) => Some(format!("dataarray {:?}: {why}", one.name)),
-                },
+                Some(_) => None,
             };
             let right = self.state.array_right(namespace, service_account(&template["spec"]), one).err();
             for why in why.into_iter().chain(right) {
@@ -209,7 +199,10 @@ impl World {
     pub(in crate::world) fn admit_arrays(&mut self, job: &Arc<Stored>, now: Timestamp) -> Result<(), String> {
         let Some(facts) = job.facts().job() else { return Ok(()) };
         let Some(arrays) = &facts.arrays else { return Ok(()) };
-        let refused = self.arrays_refusal(&job.namespace, arrays, facts.spec.completions.unwrap_or(1));
+        // Once it has begun, what it began on counts, wherever the head is.
+        let has_begun = job.job_status().is_some_and(|s| s.active + s.succeeded + s.failed > 0);
+        let completions = (!has_begun).then_some(facts.spec.completions.unwrap_or(1));
+        let refused = self.arrays_refusal(&job.namespace, arrays, completions);
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(()) };
         if runtime.arrays_refused != refused {
             runtime.arrays_refused.clone_from(&refused);
@@ -225,7 +218,13 @@ impl World {
         refused.map_or(Ok(()), Err)
     }
 
-    fn arrays_refusal(&self, namespace: &str, arrays: &JobArrays, completions: u32) -> Option<String> {
+    /// `completions`: the plan is to be looked at.
+    fn arrays_refusal(
+        &self,
+        namespace: &str,
+        arrays: &JobArrays,
+        completions: Option<u32>,
+    ) -> Option<String> {
         let has_base = arrays.run.is_some() || arrays.draft_of.is_some();
         arrays.uses.list.iter().find_map(|one| {
             if let Err(why) = self.state.array_right(namespace, &arrays.service_account, one) {
@@ -236,12 +235,9 @@ impl World {
                 return Some(format!("dataarray {:?} is being deleted", one.name));
             }
             let Some(known) = self.state.array(namespace, &one.name) else {
-                return Some(format!(
-                    "dataarray {:?} is not there, or its store was not looked at yet",
-                    one.name
-                ));
+                return Some(not_known(&one.name));
             };
-            match known.plan(one, completions).map(drop) {
+            match known.plan(one, completions?).map(drop) {
                 Ok(()) | Err(NotPlanned::TooLarge) => None,
                 Err(NotPlanned::Illegal(_)) if has_base => None,
                 Err(why) => Some(format!("dataarray {:?}: {why}", one.name)),
@@ -254,8 +250,6 @@ fn own<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object["metadata"]["annotations"][key].as_str()
 }
 
-fn illegal(resource: Resource, name: &str, field: &str, one: &Use, why: &str) -> ApiError {
-    let detail = format!("array {:?}: {why}", one.name);
-    let error = FieldError::new(FieldErrorClass::Invalid, field.to_owned(), "", detail);
-    ApiError::invalid(resource, name, &[error])
+fn not_known(array: &str) -> String {
+    format!("dataarray {array:?} is not there, or its store was not looked at yet")
 }

@@ -346,6 +346,36 @@ fn pods_wait_for_array_and_right() {
 }
 
 #[test]
+fn what_a_run_began_on_counts_wherever_the_head_is() {
+    let mut bench = Bench::with_array();
+    let per_chunk = WRITE.replace("{dim: time, into: 2}", "perChunk");
+    bench.create(using(
+        "w",
+        &per_chunk,
+        json!({"completionMode": "Indexed", "completions": 8, "parallelism": 1}),
+    ));
+    bench.settle();
+    // Somebody publishes a hierarchy that makes other plans.
+    let mut other = facts();
+    let documents = other.documents.as_ref().unwrap().iter().map(|(key, bytes)| {
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        (key.clone(), text.replace("\"shape\":[24,8]", "\"shape\":[240,8]").into_bytes())
+    });
+    other.documents = Some(Arc::new(documents.collect()));
+    other.head = Some("0ther".into());
+    bench.tell_array(Some(other), None);
+    assert!(
+        bench
+            .try_create(using("x", &per_chunk, json!({"completionMode": "Indexed", "completions": 8})))
+            .is_err()
+    );
+    bench.patch(Resource::Job, "w", json!({"spec": {"parallelism": 8}}));
+    bench.settle();
+    assert_eq!(bench.started().len(), 8);
+    assert_eq!(bench.of_array("array-changed")[0]["after"], "0ther");
+}
+
+#[test]
 fn a_pod_alone_reads_what_its_account_may() {
     let mut bench = Bench::with_array();
     let reader = |name: &str, account: &str| {

@@ -9,6 +9,7 @@ use watchbell_api::{Resource, Uid, defaults, schema};
 use watchbell_core::admission::pod_security::{self, Policy};
 use watchbell_core::admission::policies::{Judgement, VALIDATION_FAILURE};
 use watchbell_core::admission::{self, Mode};
+use watchbell_core::arrays::{self, Known};
 use watchbell_core::cron::{self, Schedule};
 use watchbell_core::world::{check_new, pod_of};
 use watchbell_image::Reference;
@@ -26,6 +27,8 @@ pub(super) struct By<'a> {
     pub(super) namespace: &'a str,
     /// Clock changes are looked for from here on.
     pub(super) now: Timestamp,
+    /// What is known of data arrays, by name.
+    pub(super) arrays: &'a BTreeMap<String, Known>,
 }
 
 /// One object of a manifest.
@@ -262,6 +265,9 @@ impl<'a> Judge<'a> {
                 }
             }
             Ok(warnings) => {
+                for error in arrays::unplannable(resource, object, |name| self.by.arrays.get(name)) {
+                    self.find(rules::named("invalid"), &error.field, error.to_string());
+                }
                 for warning in warnings {
                     let (path, words) = warning.split_once(": ").unwrap_or(("", &warning));
                     let rule = match words {
