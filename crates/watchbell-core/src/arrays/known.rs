@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use watchbell_api::array::ArrayFacts;
-use watchbell_zarr::{Hierarchy, Plan, PlanError, Use, grow, plan};
+use watchbell_zarr::{Hierarchy, Mode, Plan, PlanError, Split, Use, grow, plan};
 
 /// An array's facts, with its hierarchy read once.
 #[derive(Debug, Clone)]
@@ -48,11 +48,14 @@ impl Known {
             .map_or(Ok(None), |made| made.map(Some).map_err(|error| NotPlanned::Illegal(error.to_string())))
     }
 
-    /// How many indices a use makes; `None` where nothing is divided.
+    /// How many indices a use makes; `None` where nothing is divided, or among as many as there are.
     ///
     /// # Errors
     /// See [`NotPlanned`].
     pub fn indices(&self, one: &Use) -> Result<Option<u32>, NotPlanned> {
+        if one.split == Some(Split::Artifacts) {
+            return self.plan(one, 1).map(|_| None);
+        }
         // Nothing is divided among no index: the refusal says among how many it would be.
         match self.divide(one, 0)? {
             None => Ok(None),
@@ -92,7 +95,11 @@ impl Known {
     pub fn explain(known: Option<&Known>, one: &Use, completions: u32, only: Option<u32>) -> Value {
         let mut told = json!({
             "name": one.name, "mount": one.mount,
-            "mode": if one.mode == watchbell_zarr::Mode::Read { "read" } else { "write" },
+            "mode": match (one.mode, &one.split) {
+                (Mode::Read, _) => "read",
+                (Mode::Write, Some(Split::Artifacts)) => "artifacts",
+                (Mode::Write, _) => "write",
+            },
         });
         let Some(known) = known else {
             told["problem"] =

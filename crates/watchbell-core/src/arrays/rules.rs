@@ -290,7 +290,7 @@ impl Found {
                 value,
                 "only a Job with completionMode: Indexed has completions that follow a plan".into(),
             );
-        } else if uses.list.iter().all(|one| one.split.is_none()) {
+        } else if uses.list.iter().all(|one| matches!(one.split, None | Some(Split::Artifacts))) {
             self.refuse(value, "no array is split, so there is no plan to follow".into());
         }
     }

@@ -245,3 +245,18 @@ fn an_explanation_names_the_elements() {
 fn a_variable_has_the_letters_of_one() {
     assert_eq!(variable_part("sea-level.v2"), "SEA_LEVEL_V2");
 }
+
+#[test]
+fn artifacts_follow_no_plan() {
+    let document = watchbell_zarr::ARTIFACTS_DOCUMENT.as_bytes().to_vec();
+    let documents = Some(Arc::new(BTreeMap::from([("zarr.json".to_owned(), document)])));
+    let known = Known::new(Arc::new(ArrayFacts { documents, ..facts() }));
+    let uses = Uses::read("{name: obs, mount: /out, mode: artifacts}").unwrap();
+    assert_eq!(known.indices(&uses.list[0]), Ok(None));
+    assert!(matches!(known.plan(&uses.list[0], 5), Ok(Some(plan)) if plan.completions == 5));
+    assert_eq!(Known::explain(Some(&known), &uses.list[0], 5, None)["mode"], "artifacts");
+    let auto = json!({"metadata": {"annotations": {"watchbell.dev/array-completions": "auto"}}});
+    check(Resource::Job, &job("{name: obs, mount: /out, mode: artifacts}", auto), &["no array is split"]);
+    let hierarchy = Known::new(Arc::new(facts()));
+    assert!(matches!(hierarchy.plan(&uses.list[0], 5), Err(NotPlanned::Illegal(_))));
+}
