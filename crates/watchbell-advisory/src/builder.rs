@@ -1,6 +1,7 @@
 //! Makes an index of what several sources say.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem::{Discriminant, discriminant};
 
 use crate::database::Database;
 use crate::identity::{self, Identities};
@@ -121,14 +122,25 @@ impl Builder {
     }
 }
 
-/// Whose packages something is said about. What is said of none is no coverage: a file of a release that nobody filled would
-/// make all of its packages look well.
+/// Of what a source says of a distribution's release at least so many times less than of another is said in passing: errata of
+/// one release name packages of its neighbours.
+const IN_PASSING: u64 = 20;
+
+/// Whose packages it speaks of. What is mentioned alone is not covered: all that nothing is said about would look well.
 fn coverage(contents: &Contents) -> Vec<Coverage> {
     let mut counts: HashMap<&Ecosystem, u64> = HashMap::new();
     for affected in contents.advisories.iter().flat_map(|advisory| &advisory.affected) {
         *counts.entry(&affected.ecosystem).or_default() += 1;
     }
-    let covered = counts.into_iter();
+    let mut most: HashMap<Discriminant<Ecosystem>, u64> = HashMap::new();
+    for (ecosystem, statements) in &counts {
+        let most = most.entry(discriminant(*ecosystem)).or_default();
+        *most = (*most).max(*statements);
+    }
+    let is_covered = |(ecosystem, statements): &(&Ecosystem, u64)| {
+        statements * IN_PASSING >= most[&discriminant(*ecosystem)]
+    };
+    let covered = counts.into_iter().filter(is_covered);
     let covered =
         covered.map(|(ecosystem, statements)| Coverage { ecosystem: ecosystem.to_string(), statements });
     let mut covered: Vec<Coverage> = covered.collect();

@@ -61,6 +61,20 @@ fn published_data_is_understood_and_answers() {
         |name: &str| database.sources().iter().find(|s| s.name == name).and_then(|s| s.newest).map(date);
     assert_eq!(newest("kev").as_deref(), Some("2025-08-25"));
     assert_eq!(newest("pypi").as_deref(), Some("2026-07-23"));
+    // Only its oldest records have a date, which is not that of the whole.
+    assert_ne!(newest("go-osv").as_deref(), Some("2022-12-14"));
+    let covered = |name: &str| -> Vec<&str> {
+        let source = database.sources().iter().find(|s| s.name == name).unwrap();
+        source.coverage.iter().map(|covered| covered.ecosystem.as_str()).collect()
+    };
+    assert_eq!(covered("alma"), ["AlmaLinux:9"]);
+    assert_eq!(covered("crates"), ["crates.io"]);
+    assert_eq!(covered("go-osv"), ["Go"]);
+    assert_eq!(covered("pypi"), ["PyPI"]);
+    assert_eq!(covered("debian12-changelog"), ["Debian:12"]);
+    // Ranges of commits alone, and a catalogue: neither speaks of anybody's packages.
+    assert!(covered("psf").is_empty() && covered("kev").is_empty());
+    assert!(database.sources_of(&Ecosystem::Npm).next().is_none());
 
     answers(&database);
 }

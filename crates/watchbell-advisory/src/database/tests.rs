@@ -131,6 +131,24 @@ fn an_index_says_whose_packages_it_speaks_of() {
 }
 
 #[test]
+fn a_release_that_is_named_in_passing_is_not_covered() {
+    let release = |release: &str| Ecosystem::AlmaLinux { release: release.to_owned() };
+    let errata = |count: usize, of: &Ecosystem| -> Vec<Advisory> {
+        let about = |n| about(of.clone(), &format!("p{n}"), vec![Interval::before("1")]);
+        (0..count).map(|n| record(&format!("ALSA-{of}-{n}"), &[], vec![about(n)])).collect()
+    };
+    let covered = |of_8: usize| -> Vec<String> {
+        let mut builder = Builder::new();
+        let records = [errata(100, &release("9")), errata(of_8, &release("8"))].concat();
+        builder.replace(source("alma"), contents(records));
+        let (_dir, database) = opened(&builder);
+        database.sources()[0].coverage.iter().map(|covered| covered.ecosystem.clone()).collect()
+    };
+    assert_eq!(covered(4), ["AlmaLinux:9"]);
+    assert_eq!(covered(5), ["AlmaLinux:8", "AlmaLinux:9"]);
+}
+
+#[test]
 fn records_of_several_sources_are_one_finding() {
     let (_dir, database) = opened(&sample());
     let query = Query { ecosystem: &Ecosystem::PyPI, name: "Flask_X", version: "2.1" };
