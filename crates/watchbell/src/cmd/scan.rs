@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Value;
 use watchbell_advisory::{Database, Error as DatabaseError, Severity};
-use watchbell_image::{ImageContent, Limits, Platform, PullOptions, Reference, Store};
+use watchbell_image::{
+    Artifact, Digest, Error, ImageContent, Layout, Limits, Platform, PullOptions, Reference, Store,
+    attached_remote,
+};
 use watchbell_scan::examine::{Examination, examine, examine_directory};
 use watchbell_scan::finding::{find, questions};
 use watchbell_scan::report::{
     self, Evidence, Knowledge, Options, Report, Statements, Subject, Tint, Unfixed,
 };
 use watchbell_scan::vex::{IgnoreFile, ImageIdentity, VexDocument};
-use watchbell_scan::{Inventory, read_document};
+use watchbell_scan::{Inventory, attached_bills, is_bill, read_document};
 
 use super::db::place::Db;
 use super::image::bars::Bars;
@@ -59,6 +62,10 @@ pub(crate) struct Args {
     /// Findings that somebody takes upon himself until a day, for a reason; repeat for more
     #[arg(long, value_name = "FILE")]
     ignore_file: Vec<PathBuf>,
+    /// Where the packages are known from: the image's files, or a bill of materials that somebody attached to it (CycloneDX or
+    /// SPDX, as an OCI referrer)
+    #[arg(long, value_name = "SOURCE", default_value = "files")]
+    sbom: BillSource,
     #[command(flatten)]
     db: Db,
     /// Take a named image from its registry, whatever lies in the store, and keep nothing of it
@@ -90,6 +97,12 @@ enum ScanFormat {
     Sarif,
     Cyclonedx,
     Spdx,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum BillSource {
+    Files,
+    Attached,
 }
 
 fn severity(text: &str) -> Result<Severity, String> {
@@ -189,9 +202,20 @@ fn target(text: &str) -> Result<Target<'_>, Failure> {
 
 fn evidence(args: &Args) -> Result<Evidence, Failure> {
     let name = args.target.clone();
-    match target(&args.target)? {
+    let target = target(&args.target)?;
+    if args.sbom == BillSource::Attached && !matches!(target, Target::Name(_) | Target::Layout { .. }) {
+        return Err(Failure::Usage(format!(
+            "nothing can be attached to {}; --sbom attached is for an image by name or in oci:DIR",
+            output::plain(&name)
+        )));
+    }
+    match target {
         Target::Name(reference) => named(args, &reference),
-        Target::Layout { directory, tag } => opened(args, Path::new(directory), tag),
+        Target::Layout { directory, tag } => {
+            let path = Path::new(directory);
+            let evidence = opened(args, path, tag)?;
+            attached_instead(args, evidence, |digest| Layout::open(path)?.attached(digest, &is_bill))
+        }
         Target::Archive(file) => opened(args, Path::new(file), None),
         Target::Directory(directory) => {
             let found = examine_directory(Path::new(directory)).map_err(Failure::usage)?;
@@ -232,6 +256,45 @@ fn opened(args: &Args, path: &Path, tag: Option<&str>) -> Result<Evidence, Failu
     content_of(&content, args.target.clone(), reference.as_ref())
 }
 
+/// The evidence with the packages that an attached bill names, where those are wanted. Whoever may push to the repository
+/// attached it, and nobody verified who that was.
+fn attached_instead(
+    args: &Args,
+    mut evidence: Evidence,
+    attached: impl FnOnce(&Digest) -> Result<Vec<Artifact>, Error>,
+) -> Result<Evidence, Failure> {
+    if args.sbom == BillSource::Files {
+        return Ok(evidence);
+    }
+    let digest = evidence.subject.identity.digest.as_deref().unwrap_or_default();
+    let digest = Digest::parse(digest).map_err(Failure::usage)?;
+    let mut whys = Vec::new();
+    let mut found = None;
+    for bill in attached_bills(&digest, &attached(&digest).map_err(Failure::usage)?) {
+        let artifact = bill.artifact;
+        match bill.read {
+            Err(error) => whys.push(format!("{artifact}: {error}")),
+            Ok(read) if read.digest.as_ref().is_some_and(|named| *named != digest) => {
+                whys.push(format!("{artifact}: it says that it is of another image"));
+            }
+            Ok(_) if found.is_some() => output::note(&format!("the attached bill {artifact} is not used")),
+            Ok(read) => found = Some((artifact, read.inventory)),
+        }
+    }
+    let Some((artifact, inventory)) = found else {
+        let why = if whys.is_empty() { "there is none".to_owned() } else { output::plain(&whys.join("; ")) };
+        return Err(Failure::Usage(format!(
+            "no bill of materials that is attached to {digest} can be used: {why}; leave out --sbom to have the image's files \
+             read"
+        )));
+    };
+    output::note(&format!(
+        "the packages are those of the attached bill {artifact}; who wrote it was not verified"
+    ));
+    evidence.inventory = inventory;
+    Ok(evidence)
+}
+
 /// An image of the store; what is not there is pulled to a place that is gone afterwards.
 fn named(args: &Args, reference: &Reference) -> Result<Evidence, Failure> {
     let has_store = !args.no_cache && args.data_dir.join("images").is_dir();
@@ -240,7 +303,10 @@ fn named(args: &Args, reference: &Reference) -> Result<Evidence, Failure> {
         match Store::open(&args.data_dir).and_then(|store| Ok((store.resolve(reference)?, store))) {
             Ok((Some(image), store)) => {
                 let content = store.content(image, Some(reference.clone()));
-                return content_of(&content, reference.familiar(), Some(reference));
+                let evidence = content_of(&content, reference.familiar(), Some(reference))?;
+                return attached_instead(args, evidence, |digest| {
+                    attached_at_registry(args, reference, digest)
+                });
             }
             Ok((None, _)) => {}
             Err(error) => {
@@ -253,7 +319,12 @@ fn named(args: &Args, reference: &Reference) -> Result<Evidence, Failure> {
     let options = PullOptions { platform: args.platform()?, ..args.access.options() };
     let image = watchbell_image::pull(&store, reference, &options, &Bars::new()).map_err(Failure::usage)?;
     let content = store.content(image, Some(reference.clone()));
-    content_of(&content, reference.familiar(), Some(reference))
+    let evidence = content_of(&content, reference.familiar(), Some(reference))?;
+    attached_instead(args, evidence, |digest| attached_at_registry(args, reference, digest))
+}
+
+fn attached_at_registry(args: &Args, reference: &Reference, digest: &Digest) -> Result<Vec<Artifact>, Error> {
+    attached_remote(reference, digest, &args.access.options(), &Limits::default(), &is_bill)
 }
 
 fn content_of(

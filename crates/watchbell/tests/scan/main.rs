@@ -1,5 +1,7 @@
 //! `watchbell scan` as a user calls it: exit codes, outputs, what goes where, and what is refused.
 
+mod images;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -157,6 +159,7 @@ fn what_is_wrong_is_refused_before_anything_is_read() {
     refused("scan sbom:vex.json --db db", "vex.json");
     refused("scan dir:root --fail-on bad", "there are critical, high, medium, low, none and unknown");
     refused("scan Upper --db db", "must be lowercase");
+    refused("scan dir:root --db db --sbom attached", "nothing can be attached to dir:root");
 }
 
 #[test]
