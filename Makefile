@@ -19,6 +19,7 @@ API ?= 2000 2
 EXPORT ?= 50000
 START ?= 500 3 1 2 4 32
 PRICE ?= 300 3 2
+LAYERED ?= 100 3 2
 ARRAY ?= 1000 3
 GROWTH ?= 1000 10000
 CRONJOBS ?= 10000 1000
@@ -70,6 +71,7 @@ bench:
 	$(CARGO) run --release --locked -p watchbell-array --example cost -- $(DATA)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- price $(PRICE)
+	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- layered $(LAYERED)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell-export --bench export -- $(EXPORT)
 	$(CARGO) build --release --locked -p watchbell-scan --example catalog

@@ -5,6 +5,8 @@
 //! `… -- price COUNT ROUNDS AT_ONCE`, by default `300 3 2`, prints what each protection adds to the floor, and what is left then
 //! (`price.rs`).
 //!
+//! `… -- layered COUNT ROUNDS AT_ONCE`, by default `300 3 2`: the same task with a data array below it, and without (`layered.rs`).
+//!
 //! *ask to exec* is from the driver's request until the spawner saw the program executed; *ask to end* until its end is known.
 //! *CPU* is that of the spawner, the keeper and the tasks together; for the floor of the program and its children. *machine* is
 //! what both processors did meanwhile, the kernel's own threads and everybody else included: it means something on a quiet
@@ -15,6 +17,7 @@
 #[path = "../../examples/raw_floor.rs"]
 mod raw_floor;
 
+mod layered;
 mod price;
 mod sandbox;
 
@@ -35,6 +38,14 @@ fn main() -> ExitCode {
         }
         Some("row") => {
             price::row();
+            ExitCode::SUCCESS
+        }
+        Some("layered") => {
+            let dir = tempfile::tempdir().expect("a directory for the bench");
+            let program = build_true(dir.path());
+            let mut sandbox = Sandbox::launch(dir.path(), &program);
+            sandbox.run(32, 8);
+            layered::print(&mut sandbox, dir.path(), &numbers());
             ExitCode::SUCCESS
         }
         Some("price") => {

@@ -7,7 +7,8 @@ use std::sync::mpsc::Receiver;
 use std::time::{Instant, SystemTime};
 
 use watchbell_sandbox::{
-    Event, ExitStatus, LogTarget, PodEnvironment, RunSpec, Scratch, Spawner, SpawnerOptions,
+    Event, ExitStatus, Layered, LogTarget, Mount, PodEnvironment, PodVolume, RunSpec, Scratch, Spawner,
+    SpawnerOptions, VolumeSource,
 };
 
 /// What one batch took.
@@ -42,6 +43,16 @@ impl Sandbox {
 
     /// Each task is a pod of its own, as an array's are.
     pub(super) fn run(&mut self, count: usize, at_once: usize) -> Batch {
+        self.run_with(count, at_once, &|_| None)
+    }
+
+    /// The same with a volume at /data, of which what was written is asked for at the end.
+    pub(super) fn run_with(
+        &mut self,
+        count: usize,
+        at_once: usize,
+        volume: &dyn Fn(u128) -> Option<Layered>,
+    ) -> Batch {
         let before = self.cpu_ms();
         let begun = Instant::now();
         let mut asked: HashMap<u128, (Instant, SystemTime)> = HashMap::new();
@@ -49,7 +60,13 @@ impl Sandbox {
         let (mut to_exec, mut to_end) = (Vec::with_capacity(count), Vec::with_capacity(count));
         while ended < count {
             while started < count && started - ended < at_once {
-                let spec = self.spec();
+                let mut spec = self.spec();
+                if let Some(layered) = volume(spec.pod.uid) {
+                    let source = VolumeSource::Layered(layered);
+                    Arc::make_mut(&mut spec.pod).volumes = vec![PodVolume { id: 0, source }];
+                    let target = "/data".to_owned();
+                    spec.mounts = vec![Mount { target, volume: 0, sub_path: None, read_only: false }];
+                }
                 asked.insert(spec.pod.uid, (Instant::now(), SystemTime::now()));
                 self.spawner.start(&spec).expect("a request to the spawner");
                 started += 1;
@@ -62,11 +79,15 @@ impl Sandbox {
                 Event::Exited(record) => {
                     assert_eq!(record.status, ExitStatus::Code(0), "{record:?}");
                     let (at, _) = asked.remove(&record.id.pod_uid).expect("it was asked for");
+                    if volume(record.id.pod_uid).is_some_and(|layered| layered.upper.is_some()) {
+                        self.spawner.upper(record.id.pod_uid, 0).expect("what it wrote");
+                    }
                     to_end.push(at.elapsed().as_secs_f64() * 1e3);
                     self.spawner.acknowledge(record.id).expect("a request to the spawner");
                     self.spawner.release_pod(record.id.pod_uid).expect("a request to the spawner");
                     ended += 1;
                 }
+                Event::Mapped { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -82,6 +103,11 @@ impl Sandbox {
             to_end,
             note: format!(" (spawner {:.2}, keeper {:.2}, tasks {:.2})", each(0), each(1), each(2)),
         }
+    }
+
+    /// Of the next pod; those after it follow.
+    pub(super) fn next_uid(&self) -> u128 {
+        self.next
     }
 
     /// As the node makes it for a pod that asks for nothing.
