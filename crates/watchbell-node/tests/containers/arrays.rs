@@ -344,7 +344,7 @@ pub(crate) fn indices_leave_artifacts() {
     let mut rig = Rig::new();
     let dir = rig.path().join("arrays/ns");
     fs::create_dir_all(&dir).unwrap();
-    let array = Array::create_of(&dir.join("obs"), Disk::default(), Kind::Artifacts).unwrap();
+    let array = Array::create_of(&dir.join("obs"), Disk::default(), Kind::Artifacts, None).unwrap();
     let uses = r#"{"name": "obs", "mount": "/out", "mode": "artifacts"}"#;
     let own = |at: u32| {
         script(&format!(
