@@ -190,6 +190,9 @@ impl Agent {
                     return;
                 };
                 pod.life.stop(cause, Duration::from_secs(grace_seconds.into()), now.mono);
+                if let (true, Some(arrays)) = (self.unclaimed.is_some(), &mut pod.arrays) {
+                    arrays.was_stopped = true;
+                }
                 self.touch(uid);
             }
             Command::Forget { uid, job } => self.forget(uid, job, now),

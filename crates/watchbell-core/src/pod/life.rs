@@ -281,6 +281,11 @@ impl Life {
         self.ending.is_some()
     }
 
+    /// Whether it is on its way out because its containers had done what they were to do, and nobody asked it to end before.
+    pub fn has_completed(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.cause == EndCause::Completed)
+    }
+
     fn end(&mut self, cause: EndCause, grace: Duration, now: Duration) {
         self.ending = Some(Ending { cause, kill_at: now + grace, was_killed: false });
     }

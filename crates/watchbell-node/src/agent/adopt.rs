@@ -114,6 +114,7 @@ impl Agent {
     pub(super) fn synced(&mut self) {
         let Some(unclaimed) = self.unclaimed.take() else { return };
         self.drop_strangers(unclaimed);
+        self.commit_adopted();
         self.abandon_drafts();
         self.effects.push(Effect::SweepVolumes(self.pods.keys().copied().collect()));
     }

@@ -29,6 +29,7 @@ use crate::place::volumes_dir;
 pub(super) const REFUSED: &str = "ArrayRefused";
 /// What a pod may write to an array in memory when it states no quota.
 const MEMORY_BYTES: u64 = 1 << 30;
+const STOPPED: &str = "it was asked to end before it was done: nothing of what it wrote is committed";
 /// Of a status.
 const MESSAGE_BYTES_MAX: usize = 2048;
 
@@ -39,6 +40,8 @@ pub(super) struct PodArrays {
     /// Once they are known; before the first start.
     prepared: Option<Arc<Prepared>>,
     commit: Commit,
+    /// Before this server knew of all pods: whether it had ended by itself by then is not known.
+    pub(super) was_stopped: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -97,7 +100,7 @@ pub(super) fn read(pod: &Assignment) -> Result<Option<PodArrays>, String> {
     let writes = uses.iter().any(|of| of.mode == Mode::Write);
     // A pod whose end was told before has committed before.
     let commit = if writes && !pod.status.phase.is_terminal() { Commit::Due } else { Commit::Done };
-    Ok(Some(PodArrays { uses, prepared: None, commit }))
+    Ok(Some(PodArrays { uses, prepared: None, commit, was_stopped: false }))
 }
 
 fn quota(of: &Use) -> Result<Option<u64>, String> {
@@ -365,7 +368,8 @@ impl Agent {
     }
 
     /// Whether a pod, all of whose containers have ended, waits until what it wrote is taken over. Of one that failed, or that
-    /// nobody asks for any more, nothing is.
+    /// nobody asks for any more, nothing is. Nor of one that was asked to end: how far it came nobody knows, whatever its exit
+    /// code, so that it has failed.
     pub(super) fn is_committing(&mut self, pod: &mut Pod) -> bool {
         let (Some(arrays), Some(run)) = (&mut pod.arrays, &pod.assignment.arrays) else { return false };
         match arrays.commit {
@@ -377,6 +381,15 @@ impl Agent {
         let is_well = pod.life.status(&pod.assignment.spec).phase == Phase::Succeeded;
         if !is_well || pod.is_forgotten {
             arrays.commit = Commit::Done;
+            return false;
+        }
+        // Whether it was asked to end before this server's time is not known yet.
+        if self.unclaimed.is_some() {
+            return true;
+        }
+        if arrays.was_stopped || !pod.life.has_completed() {
+            arrays.commit = Commit::Done;
+            pod.life.fail(ARRAY_COMMIT_FAILED, STOPPED);
             return false;
         }
         arrays.commit = Commit::Asked;
@@ -432,6 +445,13 @@ impl Agent {
             _ => return,
         };
         self.effects.push(Effect::Array(work));
+    }
+
+    /// All pods are known, and who was asked to end: what others wrote is taken over.
+    pub(super) fn commit_adopted(&mut self) {
+        let is_due = |pod: &&Pod| pod.arrays.as_ref().is_some_and(|arrays| arrays.commit == Commit::Due);
+        let due: Vec<Uid> = self.pods.values().filter(is_due).map(|pod| pod.assignment.uid).collect();
+        due.into_iter().for_each(|uid| self.touch(uid));
     }
 
     /// Gives up the drafts of runs that have no pod here any more.

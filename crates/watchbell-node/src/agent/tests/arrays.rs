@@ -46,8 +46,15 @@ impl Bench {
         self.tell(Input::Array(News::Committed(Uid(uid), Ok(taken))));
     }
 
+    /// No pod is there from before.
+    fn synced(&mut self) {
+        self.tell(Input::Command(Command::Synced));
+        self.effects();
+    }
+
     /// Up to the start of an index.
     fn started_index(&mut self, uid: u128) {
+        self.synced();
         self.begin(writer(uid, WRITES));
         self.expect(&["fetch tool:1 IfNotPresent"]);
         self.fetched(&image("tool", program()));
@@ -159,6 +166,28 @@ fn an_index_that_failed_commits_nothing() {
     bench.expect(&["acknowledge 1/0/0", "release 1 with volumes"]);
 }
 
+/// A task that ends itself when it is asked to, and says that all is well, is not done.
+#[test]
+fn an_index_that_was_asked_to_end_commits_nothing() {
+    use StopCause::*;
+    for cause in [Deleted, Preempted, JobFailed, JobDeadline, Suspended] {
+        let mut bench = Bench::new();
+        bench.started_index(1);
+        bench.tell(Input::Command(Command::Stop { uid: Uid(1), grace_seconds: 30, cause }));
+        bench.expect(&["signal 15 1/0/0"]);
+        bench.exits(id(1, 0, 0), 0);
+        bench.expect(&["report 1 Failed ArrayCommitFailed Completed=0"]);
+    }
+    // It was done when it was asked.
+    let mut bench = Bench::new();
+    bench.started_index(1);
+    bench.exits(id(1, 0, 0), 0);
+    bench.expect(&["commit 1 index 1 from volume 0"]);
+    bench.stop(1, 30);
+    bench.committed(1, 3);
+    bench.expect(&["committed 1 obs[1] attempt 0: 3 keys, 30 bytes", "report 1 Succeeded Completed=0"]);
+}
+
 #[test]
 fn indices_of_a_run_wait_for_one_preparation() {
     let mut bench = Bench::new();
@@ -239,7 +268,10 @@ fn a_server_that_comes_later_commits_what_the_spawner_holds() {
     let record = exit(id(1, 0, 0), ExitStatus::Code(0));
     let mut bench = Bench::with(nothing(), vec![TableEntry::Exited(record)]);
     bench.begin(writer(1, WRITES));
-    bench.expect(&["commit 1 index 1 from volume 0"]);
+    // Whether it was asked to end is said before all are known.
+    bench.expect(&[]);
+    bench.tell(Input::Command(Command::Synced));
+    bench.expect(&["sweep volumes but of 1", "commit 1 index 1 from volume 0"]);
     bench.committed(1, 2);
     bench.expect(&["committed 1 obs[1] attempt 0: 2 keys, 20 bytes", "report 1 Succeeded Completed=0"]);
     // One whose end was told has committed before.
@@ -248,6 +280,16 @@ fn a_server_that_comes_later_commits_what_the_spawner_holds() {
     let mut known = writer(1, WRITES);
     known.status.phase = watchbell_api::types::pod_status::Phase::Succeeded;
     bench.begin(known);
+    bench.tell(Input::Command(Command::Synced));
+    let effects = bench.effects();
+    assert!(effects.iter().all(|line| !line.starts_with("commit")), "{effects:?}");
+    // One that was asked to end has failed.
+    let record = exit(id(1, 0, 0), ExitStatus::Code(0));
+    let mut bench = Bench::with(nothing(), vec![TableEntry::Exited(record)]);
+    bench.begin(writer(1, WRITES));
+    bench.effects();
+    bench.stop(1, 30);
+    bench.tell(Input::Command(Command::Synced));
     let effects = bench.effects();
     assert!(effects.iter().all(|line| !line.starts_with("commit")), "{effects:?}");
 }
@@ -277,8 +319,6 @@ fn writer_of(uid: u128, spec: &Arc<PodSpec>, annotation: &str) -> Assignment {
 fn drafts_are_given_up_once_their_pods_are_gone() {
     let mut bench = Bench::new();
     bench.started_index(1);
-    bench.tell(Input::Command(Command::Synced));
-    bench.effects();
     let abandon = Command::AbandonDrafts { namespace: "ns".into(), run: JOB };
     bench.tell(Input::Command(abandon.clone()));
     bench.expect(&[]);
