@@ -1,6 +1,6 @@
 //! A snapshot becomes a plain directory that any Zarr library opens.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -8,12 +8,14 @@ use std::path::Path;
 
 use rustix::fd::{AsFd as _, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat2, renameat, unlinkat};
-use watchbell_zarr::EntryKind;
+use watchbell_zarr::{EntryKind, Hierarchy};
 
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::object::Objects;
-use crate::parallel::in_parallel;
+use crate::manifest::Entry;
+use crate::object::{self, Objects};
+use crate::parallel::{at_once, in_parallel};
+use crate::s3::{Bucket, Listed};
 use crate::store::Array;
 use crate::walk;
 
@@ -95,6 +97,67 @@ pub fn export(
     }
     array.disk.sync_all(dir)?;
     Ok(exported)
+}
+
+/// Writes a snapshot into a bucket below a prefix. Objects that an earlier export wrote with the same content stay; a prefix with
+/// anything else below it is refused, before it is touched. Documents come last, so that who reads early finds no hierarchy rather than
+/// half of one.
+pub fn export_to_bucket(
+    array: &Array,
+    snapshot: Digest,
+    bucket: &Bucket,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Exported, Error> {
+    let _lease = array.read_lease(snapshot)?;
+    let manifest = array.manifest(array.snapshot(snapshot)?.manifest)?;
+    let mut there = HashMap::new();
+    for Listed { key, size, .. } in bucket.list()? {
+        if manifest.get(&key).is_none() {
+            return Err(Error::Foreign {
+                what: format!("{}/{}", bucket.shown(), key.escape_debug()),
+                problem: "it is not of this snapshot; export to a prefix below which nothing is".to_owned(),
+            });
+        }
+        there.insert(key, size);
+    }
+    let (documents, chunks): (Vec<&Entry>, Vec<&Entry>) =
+        manifest.entries.iter().partition(|entry| Hierarchy::is_document(&entry.key));
+    // Those of the groups above after those of what is in them.
+    let entries: Vec<&Entry> = chunks.into_iter().chain(documents.into_iter().rev()).collect();
+    let objects = Objects { array, staging: None };
+    let mut exported = Exported::default();
+    // One by one would be slow, and all at once would put the documents first: the last batch is of the last documents.
+    for batch in entries.chunks(256) {
+        let written = at_once(batch.len(), |at| {
+            let Entry { key, digest, size, .. } = batch[at];
+            let text = digest.to_string();
+            if there.get(key) == Some(size) && bucket.digest(key)?.as_deref() == Some(text.as_str()) {
+                return Ok(0);
+            }
+            // Looked through before it is sent: nobody else would notice the damage.
+            let (mut content, _) = objects.open(*digest)?;
+            if object::hash(array, &mut content, Path::new(key))? != (*digest, *size) {
+                let problem = format!("{key} has another content");
+                return Err(Error::Damaged { what: "object", digest: *digest, problem });
+            }
+            bucket.put(key, *size, &text, &|| owned(array, *digest))?;
+            Ok(1u64)
+        })?;
+        exported.keys += batch.len() as u64;
+        exported.written += written.iter().sum::<u64>();
+        exported.bytes += batch.iter().map(|entry| entry.size).sum::<u64>();
+        progress(exported.keys, exported.bytes);
+    }
+    Ok(exported)
+}
+
+/// A content that can be handed on: a large one of an encrypted array is opened whole for that.
+fn owned(array: &Array, digest: Digest) -> Result<Box<dyn Read>, Error> {
+    let objects = Objects { array, staging: None };
+    if array.is_encrypted() {
+        return Ok(Box::new(std::io::Cursor::new(objects.read(digest, u64::MAX)?)));
+    }
+    Ok(Box::new(objects.stored(digest)?.0))
 }
 
 /// Splits a key at its last slash: the directory (`.` for the root) and the name.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fd::AsFd as _;
+use rustix::fd::{AsFd as _, OwnedFd};
 use watchbell_zarr::{EntryKind, Hierarchy, MAX_DOCUMENT_BYTES, Parsed};
 
 use crate::digest::Digest;
@@ -14,8 +15,9 @@ use crate::manifest::{Manifest, Run};
 use crate::meter::Meter;
 use crate::object::{self, Objects};
 use crate::pack;
-use crate::parallel::in_parallel;
+use crate::parallel::{at_once, in_parallel};
 use crate::publish::{Publication, publish};
+use crate::s3::{Bucket, Exactly, Listed};
 use crate::store::{Array, Kind, hold, names, read_bounded};
 use crate::tree::difference;
 use crate::walk;
@@ -40,10 +42,72 @@ const MAX_PROGRESS_BYTES: u64 = 4 << 30;
 /// How the name of an import's staging directory begins.
 pub(crate) const IMPORT: &str = "import-";
 
-/// A file of the directory that is imported.
+/// What is imported: a file, or an object of a bucket.
 struct Found {
     key: String,
     size: u64,
+    /// Of an object; empty where the content has none.
+    etag: String,
+}
+
+/// Where from.
+enum Source<'a> {
+    Directory { root: OwnedFd, shown: String },
+    Bucket(&'a Bucket),
+}
+
+impl Source<'_> {
+    fn shown(&self) -> &str {
+        match self {
+            Self::Directory { shown, .. } => shown,
+            Self::Bucket(bucket) => bucket.shown(),
+        }
+    }
+
+    fn find(&self) -> Result<Vec<Found>, Error> {
+        match self {
+            Self::Directory { root, shown } => find(root, shown),
+            Self::Bucket(bucket) => bucket
+                .list()?
+                .into_iter()
+                .map(|Listed { key, size, etag }| {
+                    let problem = if size > MAX_FILE_BYTES {
+                        "it is too large for a chunk"
+                    } else if key.len() > 4096 || key.chars().any(char::is_control) || is_no_path(&key) {
+                        "its key cannot be a file's name"
+                    } else {
+                        return Ok(Found { key, size, etag });
+                    };
+                    Err(Error::Foreign {
+                        what: format!("{}/{key:?}", self.shown()),
+                        problem: problem.to_owned(),
+                    })
+                })
+                .collect(),
+        }
+    }
+
+    /// A content, and what changes with it.
+    fn open(&self, found: &Found) -> Result<(Content<'_>, String), Error> {
+        match self {
+            Self::Directory { root, shown } => {
+                let file = walk::open_file(root.as_fd(), found.key.as_bytes(), shown, found.size)?;
+                let mark = mark(&file, shown)?;
+                Ok((Content::File(file), mark))
+            }
+            Self::Bucket(bucket) => Ok((Content::Object(bucket), found.etag.replace([' ', '\n'], ""))),
+        }
+    }
+}
+
+/// An object of a bucket is asked for when its content is needed.
+enum Content<'a> {
+    File(fs::File),
+    Object(&'a Bucket),
+}
+
+fn is_no_path(key: &str) -> bool {
+    key.split('/').any(|part| matches!(part, "" | "." | "..") || part.len() > 255)
 }
 
 /// Imports the hierarchy in `dir`. It is checked before anything is copied: every file is a document or the canonical name of a
@@ -58,12 +122,37 @@ pub fn import(
     now: jiff::Timestamp,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported, Error> {
-    let shown = dir.display().to_string();
-    let root = walk::open_root(dir)?;
-    let found = find(&root, &shown)?;
+    let source = Source::Directory { root: walk::open_root(dir)?, shown: dir.display().to_string() };
+    import_of(array, &source, by, quota_bytes, message, now, progress)
+}
+
+/// The same of all objects of a bucket below a prefix. An interrupted one goes on: an object with the ETag that it had is not read again.
+pub fn import_from_bucket(
+    array: &Array,
+    bucket: &Bucket,
+    by: &Run,
+    quota_bytes: Option<u64>,
+    message: &str,
+    now: jiff::Timestamp,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Imported, Error> {
+    import_of(array, &Source::Bucket(bucket), by, quota_bytes, message, now, progress)
+}
+
+fn import_of(
+    array: &Array,
+    source: &Source<'_>,
+    by: &Run,
+    quota_bytes: Option<u64>,
+    message: &str,
+    now: jiff::Timestamp,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Imported, Error> {
+    let shown = source.shown();
+    let found = source.find()?;
     match array.kind() {
-        Kind::Zarr => drop(check(&root, &shown, &found)?),
-        Kind::Artifacts => check_names(&shown, &found)?,
+        Kind::Zarr => check(source, &found)?,
+        Kind::Artifacts => check_names(shown, &found)?,
     }
     let place = array.dir.join("drafts").join(format!("{IMPORT}{}", array.digest(shown.as_bytes())?.short()));
     let staging = place.join("objects");
@@ -79,8 +168,7 @@ pub fn import(
     let mut copied = 0;
     let meter = Meter::new(quota_bytes);
     let publication = loop {
-        let written =
-            stage(array, &root, &shown, &found, &staging, &mut done, &mut copied, &meter, progress)?;
+        let written = stage(array, source, &found, &staging, &mut done, &mut copied, &meter, progress)?;
         let _lock = array.lock()?;
         // A sweep may have taken what was in place when it was looked for: then it is copied now.
         let objects = Objects { array, staging: Some(&staging) };
@@ -112,8 +200,7 @@ fn is_all_there(objects: Objects<'_>, written: &Written) -> Result<bool, Error> 
 )]
 fn stage(
     array: &Array,
-    root: &rustix::fd::OwnedFd,
-    shown: &str,
+    source: &Source<'_>,
     found: &[Found],
     staging: &Path,
     done: &mut Done,
@@ -128,25 +215,39 @@ fn stage(
         let pack =
             object::begin_pack(&array.disk, staging, batch.iter().map(|found| found.size), next as u64)?;
         let work = |at: usize| {
-            let Found { key, size } = &batch[at];
-            let mut file = walk::open_file(root.as_fd(), key.as_bytes(), shown, *size)?;
-            let mark = mark(&file, shown)?;
-            if let Some(digest) = done.get(key, *size, &mark)
+            let Found { key, size, etag } = &batch[at];
+            let (content, mark) = source.open(&batch[at])?;
+            if !mark.is_empty()
+                && let Some(digest) = done.get(key, *size, &mark)
                 && objects.locate(digest)?.is_some()
             {
                 return Ok((mark, None, digest));
             }
             let number = (next + at) as u64;
-            let copied =
-                object::copy(&array.disk, objects, staging, pack.as_ref(), &mut file, *size, key, number)?;
-            if copied.size != *size || self::mark(&file, shown)? != mark {
+            let copy = |content: &mut dyn Read| {
+                object::copy(&array.disk, objects, staging, pack.as_ref(), content, *size, key, number)
+            };
+            let (copied, is_same) = match content {
+                Content::File(mut file) => {
+                    let copied = copy(&mut file)?;
+                    (copied, self::mark(&file, source.shown())? == mark)
+                }
+                Content::Object(bucket) => {
+                    let from = bucket.get(key, etag)?;
+                    (copy(&mut Exactly { from, left: *size })?, true)
+                }
+            };
+            if copied.size != *size || !is_same {
                 let problem = "it changed while it was read".to_owned();
-                return Err(Error::Foreign { what: format!("{shown}/{key}"), problem });
+                return Err(Error::Foreign { what: format!("{}/{key}", source.shown()), problem });
             }
             let digest = copied.digest;
             Ok((mark, Some(copied), digest))
         };
-        let results = in_parallel(batch.len(), work);
+        let results = match source {
+            Source::Directory { .. } => in_parallel(batch.len(), work),
+            Source::Bucket(_) => at_once(batch.len(), work),
+        };
         let results = object::finish_pack(array, staging, pack, results)?;
         let of_new = |copied: &object::Copied| if copied.is_new { copied.size } else { 0 };
         let new_bytes = results.iter().filter_map(|(_, copied, _)| copied.as_ref().map(of_new)).sum();
@@ -154,7 +255,7 @@ fn stage(
             results.iter().filter_map(|(_, copied, _)| copied.as_ref()?.written.clone()).collect();
         object::sync(&array.disk, staging, &new)?;
         let mut lines = String::new();
-        for (Found { key, size }, (mark, was_copied, digest)) in batch.iter().zip(results) {
+        for (Found { key, size, .. }, (mark, was_copied, digest)) in batch.iter().zip(results) {
             if was_copied.is_some() {
                 *copied += 1;
                 lines.push_str(&format!("{digest} {size} {mark} {key}\n"));
@@ -215,7 +316,7 @@ fn batch_end(found: &[Found], start: usize) -> usize {
 }
 
 /// The regular files below the directory; anything else there is refused.
-fn find(root: &rustix::fd::OwnedFd, shown: &str) -> Result<Vec<Found>, Error> {
+fn find(root: &OwnedFd, shown: &str) -> Result<Vec<Found>, Error> {
     let mut found = Vec::new();
     walk::walk(root.as_fd(), shown, &mut |entry| {
         let refused = |problem: &str| Error::Foreign {
@@ -232,7 +333,7 @@ fn find(root: &rustix::fd::OwnedFd, shown: &str) -> Result<Vec<Found>, Error> {
                 if key.chars().any(char::is_control) {
                     return Err(refused("its name has a control character"));
                 }
-                found.push(Found { key: key.to_owned(), size });
+                found.push(Found { key: key.to_owned(), size, etag: String::new() });
                 Ok(false)
             }
             EntryKind::File { .. } => Err(refused("it is too large for a chunk")),
@@ -253,18 +354,23 @@ fn check_names(shown: &str, found: &[Found]) -> Result<(), Error> {
 }
 
 /// Reads the hierarchy and refuses what is no part of it.
-fn check(root: &rustix::fd::OwnedFd, shown: &str, found: &[Found]) -> Result<Hierarchy, Error> {
+fn check(source: &Source<'_>, found: &[Found]) -> Result<(), Error> {
+    let shown = source.shown();
     let mut documents = Vec::new();
     let mut total = 0;
-    for Found { key, size } in found.iter().filter(|found| Hierarchy::is_document(&found.key)) {
+    for of in found.iter().filter(|found| Hierarchy::is_document(&found.key)) {
+        let Found { key, size, etag } = of;
         total += size;
         if total > MAX_DOCUMENT_BYTES {
             return Err(watchbell_zarr::HierarchyError::TooMuch.into());
         }
         let mut bytes = Vec::new();
-        let file = walk::open_file(root.as_fd(), key.as_bytes(), shown, *size)?;
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, *size), &mut bytes)
-            .map_err(Error::io("read", Path::new(key)))?;
+        let reading = Error::io("read", Path::new(key));
+        let read = match source.open(of)?.0 {
+            Content::File(file) => file.take(*size).read_to_end(&mut bytes),
+            Content::Object(bucket) => bucket.get(key, etag)?.take(*size).read_to_end(&mut bytes),
+        };
+        read.map_err(reading)?;
         documents.push((key.as_str(), bytes));
     }
     let hierarchy = Hierarchy::read(documents.iter().map(|(key, bytes)| (*key, bytes.as_slice())))?;
@@ -278,7 +384,7 @@ fn check(root: &rustix::fd::OwnedFd, shown: &str, found: &[Found]) -> Result<Hie
         };
         return Err(Error::Foreign { what: format!("{shown}/{key}"), problem: problem.to_owned() });
     }
-    Ok(hierarchy)
+    Ok(())
 }
 
 /// What changes with a file's content, whoever sets its times: its inode, and when that was changed.

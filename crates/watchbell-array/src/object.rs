@@ -108,7 +108,7 @@ impl Objects<'_> {
     }
 
     /// The same as it is kept.
-    fn stored(&self, digest: Digest) -> Result<(io::Take<File>, u64), Error> {
+    pub(crate) fn stored(&self, digest: Digest) -> Result<(io::Take<File>, u64), Error> {
         match opened(&self.get(digest)?) {
             // A sweep has just written its pack anew.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -171,7 +171,7 @@ pub(crate) fn copy(
     objects: Objects<'_>,
     staging: &Path,
     pack: Option<&pack::Writer>,
-    source: &mut File,
+    source: &mut dyn Read,
     max: u64,
     what: &str,
     number: u64,
@@ -179,7 +179,7 @@ pub(crate) fn copy(
     let reading = |source: std::io::Error| Error::Io { step: "read", path: what.into(), source };
     let too_large = || Error::Foreign { what: what.to_owned(), problem: format!("more than {max} bytes") };
     let mut buffer = Vec::new();
-    Read::take(&mut *source, SMALL as u64 + 1).read_to_end(&mut buffer).map_err(reading)?;
+    (&mut *source).take(SMALL as u64 + 1).read_to_end(&mut buffer).map_err(reading)?;
     if buffer.len() as u64 > max {
         return Err(too_large());
     }
@@ -215,7 +215,7 @@ pub(crate) fn copy(
             Some(sealing) => sealing.write_all(&buffer).map_err(writing)?,
         }
         buffer.clear();
-        Read::take(&mut *source, SMALL as u64).read_to_end(&mut buffer).map_err(reading)?;
+        (&mut *source).take(SMALL as u64).read_to_end(&mut buffer).map_err(reading)?;
     }
     if let Some(sealing) = sealing {
         sealing.finish().map_err(writing)?;

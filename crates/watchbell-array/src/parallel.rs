@@ -9,7 +9,23 @@ pub(crate) fn in_parallel<T: Send>(
     const EACH: usize = 32;
     const MAX_THREADS: usize = 8;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = (count / EACH).clamp(1, cores.min(MAX_THREADS));
+    on_threads((count / EACH).clamp(1, cores.min(MAX_THREADS)), count, work)
+}
+
+/// The same where most of the time is waiting for another machine.
+pub(crate) fn at_once<T: Send>(
+    count: usize,
+    work: impl Fn(usize) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
+    const MAX_THREADS: usize = 16;
+    on_threads(count.clamp(1, MAX_THREADS), count, work)
+}
+
+fn on_threads<T: Send>(
+    threads: usize,
+    count: usize,
+    work: impl Fn(usize) -> Result<T, Error> + Sync,
+) -> Result<Vec<T>, Error> {
     if threads == 1 {
         return (0..count).map(work).collect();
     }

@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use watchbell_array::export;
+use watchbell_array::{export, export_to_bucket};
 
-use super::Which;
 use super::import::bar;
+use super::{Which, bucket};
 use crate::exit::Failure;
 use crate::output;
 
@@ -15,7 +15,7 @@ use crate::output;
 pub(crate) struct Args {
     #[command(flatten)]
     which: Which,
-    /// Directory to write
+    /// Directory to write, or s3://BUCKET/PREFIX (see `watchbell array import --help`)
     #[arg(value_name = "DIRECTORY")]
     dir: PathBuf,
     /// Snapshot: head, a tag, a digest or its beginning
@@ -30,7 +30,7 @@ pub(crate) struct CheckoutArgs {
     /// Snapshot: head, a tag, a digest or its beginning
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
-    /// Directory to write
+    /// Directory to write, or s3://BUCKET/PREFIX (see `watchbell array import --help`)
     #[arg(value_name = "DIRECTORY")]
     dir: PathBuf,
 }
@@ -46,12 +46,17 @@ pub(crate) fn checkout(args: &CheckoutArgs) -> Result<(), Failure> {
 fn write(which: &Which, snapshot: &str, dir: &Path) -> Result<(), Failure> {
     let array = which.open()?;
     let digest = array.resolve(snapshot).map_err(|error| which.refused(error))?;
+    let bucket = bucket::of(dir)?;
     let bar = bar();
-    let exported = export(&array, digest, dir, &mut |keys, bytes| {
+    let progress = &mut |keys, bytes| {
         bar.set_message(format!("{keys} keys"));
         bar.set_position(bytes);
-    })
-    .map_err(|error| which.refused(error))?;
+    };
+    let exported = match &bucket {
+        Some(bucket) => export_to_bucket(&array, digest, bucket, progress),
+        None => export(&array, digest, dir, progress),
+    };
+    let exported = exported.map_err(|error| which.refused(error))?;
     bar.finish_and_clear();
     output::note(&format!(
         "snapshot {} of array {}: {} keys, {} bytes, {} written now",

@@ -2,10 +2,10 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use watchbell_array::{Array, Error, Kind, import};
+use watchbell_array::{Array, Error, Kind, import, import_from_bucket};
 
 use super::signature::Signature;
-use super::{Which, by_hand, create, when};
+use super::{Which, bucket, by_hand, create, when};
 use crate::exit::Failure;
 use crate::output;
 
@@ -17,7 +17,8 @@ use crate::output;
 pub(crate) struct Args {
     #[command(flatten)]
     which: Which,
-    /// Directory of the hierarchy, of Zarr v2 or v3
+    /// Directory of the hierarchy, of Zarr v2 or v3; or s3://BUCKET/PREFIX, with what the variables AWS_ACCESS_KEY_ID,
+    /// AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL and AWS_ALLOW_HTTP say
     #[arg(value_name = "DIRECTORY")]
     dir: PathBuf,
     /// What the log is to say of it
@@ -34,16 +35,24 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         array => which.unlocked(array.map_err(|error| which.refused(error))?)?,
     };
     let array = args.signature.signing(array)?;
-    let dir = std::path::absolute(&args.dir).map_err(Failure::usage)?;
+    let bucket = bucket::of(&args.dir)?;
+    let dir = match bucket {
+        Some(_) => args.dir.clone(),
+        None => std::path::absolute(&args.dir).map_err(Failure::usage)?,
+    };
     let quota = array.quota_bytes().map_err(|error| which.refused(error))?;
     let now = Timestamp::now();
     let by = by_hand(&format!("import of {}", dir.display()), now);
     let bar = bar();
-    let imported = import(&array, &dir, &by, quota, &args.message, now, &mut |keys, bytes| {
+    let progress = &mut |keys, bytes| {
         bar.set_message(format!("{keys} keys"));
         bar.set_position(bytes);
-    })
-    .map_err(|error| which.refused(error))?;
+    };
+    let imported = match &bucket {
+        Some(bucket) => import_from_bucket(&array, bucket, &by, quota, &args.message, now, progress),
+        None => import(&array, &dir, &by, quota, &args.message, now, progress),
+    };
+    let imported = imported.map_err(|error| which.refused(error))?;
     bar.finish_and_clear();
     match imported.publication {
         None => output::note(&format!("array {} has this content already", which.shown())),

@@ -1,6 +1,7 @@
 //! `watchbell array …`: on the arrays of a data directory, beside a running server and without one.
 
 mod blame;
+mod bucket;
 mod create;
 mod delete;
 mod diff;

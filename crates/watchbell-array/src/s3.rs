@@ -1,0 +1,397 @@
+//! The part of the S3 protocol that an import and an export need: list, get, put and look at. Signed with AWS Signature Version 4.
+//!
+//! Objects are read by their ETag, so that one that is replaced meanwhile is noticed. What is written carries the digest of its content,
+//! by which a later export knows it.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use ring::{digest, hmac};
+use ureq::Agent;
+use ureq::http::{Response, StatusCode};
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+
+/// Where a bucket is and who asks, as the `AWS_*` variables say.
+#[derive(Clone, Default)]
+pub struct S3Config {
+    /// Of another service than AWS: `https://minio.example:9000`.
+    pub endpoint: Option<String>,
+    /// Whether the endpoint may be asked without TLS.
+    pub allow_http: bool,
+    /// `us-east-1` without one.
+    pub region: Option<String>,
+    /// Without them requests are not signed, which public buckets take.
+    pub credentials: Option<S3Credentials>,
+}
+
+/// Wiped when they are dropped, and printed nowhere.
+#[derive(Clone)]
+pub struct S3Credentials {
+    pub access_key_id: String,
+    pub secret_access_key: Zeroizing<String>,
+    pub session_token: Option<Zeroizing<String>>,
+}
+
+/// All objects of a bucket whose keys begin alike.
+pub struct Bucket {
+    agent: Agent,
+    /// `https://host`, before the path.
+    origin: String,
+    host: String,
+    /// Of the bucket in the path, where it is not in the host.
+    path: String,
+    region: String,
+    credentials: Option<S3Credentials>,
+    /// Empty, or ends with a slash.
+    prefix: String,
+    shown: String,
+}
+
+pub(crate) struct Listed {
+    pub(crate) key: String,
+    pub(crate) size: u64,
+    pub(crate) etag: String,
+}
+
+/// What a single request can write.
+const MAX_PUT_BYTES: u64 = 5 << 30;
+const MAX_LIST_BYTES: u64 = 16 << 20;
+/// Ten million keys and a thousand each.
+const MAX_PAGES: u32 = 16_000;
+const TRIES: u32 = 5;
+/// The name of the metadata that says which content an object has.
+pub(crate) const DIGEST: &str = "x-amz-meta-watchbell-digest";
+
+impl Bucket {
+    /// `url` is `s3://bucket/prefix`.
+    pub fn new(url: &str, config: &S3Config) -> Result<Self, Error> {
+        let wrong = |problem: &str| Error::Foreign { what: url.to_owned(), problem: problem.to_owned() };
+        let rest = url.strip_prefix("s3://").ok_or_else(|| wrong("it is no s3://BUCKET/PREFIX"))?;
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_name = (3..=63).contains(&bucket.len())
+            && bucket
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'));
+        if !is_name || bucket.contains("..") {
+            return Err(wrong("the bucket's name has 3 to 63 lower-case letters, digits, `-` and `.`"));
+        }
+        let prefix = prefix.trim_matches('/');
+        if prefix.chars().any(char::is_control) || prefix.split('/').any(|part| matches!(part, "." | "..")) {
+            return Err(wrong("its prefix has a control character, or a part that is no name"));
+        }
+        let region = config.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+        let is_region = region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let (origin, path) = match &config.endpoint {
+            Some(endpoint) => (endpoint.trim_end_matches('/').to_owned(), format!("/{bucket}")),
+            None if !is_region => return Err(wrong("the region has letters, digits and `-`")),
+            // A certificate has no room for more labels.
+            None if bucket.contains('.') => {
+                (format!("https://s3.{region}.amazonaws.com"), format!("/{bucket}"))
+            }
+            None => (format!("https://{bucket}.s3.{region}.amazonaws.com"), String::new()),
+        };
+        let host = match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
+            (Some(host), _) => host,
+            (None, Some(host)) if config.allow_http => host,
+            (None, Some(_)) => {
+                return Err(wrong(
+                    "the endpoint is without TLS; AWS_ALLOW_HTTP=true says that this is meant",
+                ));
+            }
+            (None, None) => return Err(wrong("the endpoint is no URL with https://")),
+        };
+        if host.is_empty() || host.contains(['/', '@', '?', '#']) {
+            return Err(wrong("the endpoint is no host with a port"));
+        }
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .build();
+        Ok(Self {
+            agent: agent.into(),
+            host: host.to_owned(),
+            path,
+            region,
+            credentials: config.credentials.clone(),
+            prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
+            shown: url.trim_end_matches('/').to_owned(),
+            origin,
+        })
+    }
+
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// All keys below the prefix, without it, sorted.
+    pub(crate) fn list(&self) -> Result<Vec<Listed>, Error> {
+        let mut found = Vec::new();
+        let (mut token, mut bytes) = (None::<String>, 0);
+        for _ in 0..MAX_PAGES {
+            let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", &self.prefix)];
+            query.extend(token.as_deref().map(|token| ("continuation-token", token)));
+            let mut response = self.ask("GET", "", &query, &[], None)?;
+            let mut page = String::new();
+            let mut body = response.body_mut().as_reader().take(MAX_LIST_BYTES);
+            body.read_to_string(&mut page)
+                .map_err(|error| self.wrong("", &format!("its list cannot be read: {error}")))?;
+            for entry in elements(&page, "Contents") {
+                let text = |name: &str| elements(entry, name).next().map(unescaped);
+                let (Some(key), Some(size)) = (text("Key"), text("Size").and_then(|size| size.parse().ok()))
+                else {
+                    return Err(self.wrong("", "its list is of another form"));
+                };
+                let key = decoded(&key).ok_or_else(|| self.wrong("", "a key of its list is not UTF-8"))?;
+                let Some(key) = key.strip_prefix(&self.prefix) else {
+                    return Err(self.wrong("", "its list has keys that were not asked for"));
+                };
+                // Some tools mark directories by an empty object.
+                if key.is_empty() || (key.ends_with('/') && size == 0) {
+                    continue;
+                }
+                bytes += key.len() as u64;
+                if found.len() as u64 >= crate::MAX_ENTRIES || bytes > crate::walk::MAX_NAME_BYTES {
+                    return Err(Error::TooMany { dir: self.shown.clone(), max: crate::MAX_ENTRIES });
+                }
+                found.push(Listed { key: key.to_owned(), size, etag: text("ETag").unwrap_or_default() });
+            }
+            match elements(&page, "NextContinuationToken").next() {
+                Some(next) => token = Some(unescaped(next)),
+                None => {
+                    found.sort_by(|a, b| a.key.cmp(&b.key));
+                    return Ok(found);
+                }
+            }
+        }
+        Err(Error::TooMany { dir: self.shown.clone(), max: u64::from(MAX_PAGES) * 1000 })
+    }
+
+    /// The content of an object, which must still be the one of the list.
+    pub(crate) fn get(&self, key: &str, etag: &str) -> Result<impl Read + use<>, Error> {
+        let condition = [("if-match", etag)];
+        let headers = if etag.is_empty() { &[][..] } else { &condition };
+        Ok(self.ask("GET", key, &[], headers, None)?.into_body().into_reader())
+    }
+
+    /// The digest that an earlier export has given an object.
+    pub(crate) fn digest(&self, key: &str) -> Result<Option<String>, Error> {
+        let response = self.ask("HEAD", key, &[], &[], None)?;
+        Ok(response.headers().get(DIGEST).and_then(|value| value.to_str().ok()).map(str::to_owned))
+    }
+
+    /// Writes an object of `size` bytes; `content` gives them anew for each try.
+    pub(crate) fn put(
+        &self,
+        key: &str,
+        size: u64,
+        digest: &str,
+        content: &dyn Fn() -> Result<Box<dyn Read>, Error>,
+    ) -> Result<(), Error> {
+        if size > MAX_PUT_BYTES {
+            return Err(self.wrong(key, "it has more than 5 GiB, which one request cannot write"));
+        }
+        let length = size.to_string();
+        let headers = [("content-length", length.as_str()), (DIGEST, digest)];
+        self.ask("PUT", key, &[], &headers, Some(content)).map(drop)
+    }
+
+    fn wrong(&self, key: &str, problem: &str) -> Error {
+        let what = if key.is_empty() { self.shown.clone() } else { format!("{}/{key}", self.shown) };
+        Error::Foreign { what, problem: problem.to_owned() }
+    }
+
+    /// Asks until there is an answer that stays: a service that is busy or a line that breaks is asked again.
+    fn ask(
+        &self,
+        method: &str,
+        key: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body: Option<&dyn Fn() -> Result<Box<dyn Read>, Error>>,
+    ) -> Result<Response<ureq::Body>, Error> {
+        let mut last = String::new();
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                std::thread::sleep(Duration::from_millis(100 << attempt));
+            }
+            let body = body.map(|body| body()).transpose()?;
+            match self.once(method, key, query, headers, body) {
+                Err(problem) => last = problem,
+                Ok(mut response) => match response.status() {
+                    status if status.is_success() => return Ok(response),
+                    status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                        last = format!("the service says {status}");
+                    }
+                    StatusCode::PRECONDITION_FAILED => {
+                        return Err(self.wrong(key, "it changed while it was read"));
+                    }
+                    status => {
+                        // AccessDenied, NoSuchBucket, …: a code of letters.
+                        let mut text = String::new();
+                        let _ = response.body_mut().as_reader().take(1 << 16).read_to_string(&mut text);
+                        let code = elements(&text, "Code").next().unwrap_or_default();
+                        let code: String =
+                            code.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+                        return Err(self.wrong(key, format!("the service says {status} {code}").trim_end()));
+                    }
+                },
+            }
+        }
+        Err(self.wrong(key, &format!("{last}, {TRIES} times")))
+    }
+
+    fn once(
+        &self,
+        method: &str,
+        key: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body: Option<Box<dyn Read>>,
+    ) -> Result<Response<ureq::Body>, String> {
+        let name = if key.is_empty() { String::new() } else { format!("{}{key}", self.prefix) };
+        let path = format!("{}/{}", self.path, encoded(&name, true));
+        let query: Vec<String> =
+            query.iter().map(|(name, value)| format!("{name}={}", encoded(value, false))).collect();
+        let mut sorted = query.clone();
+        sorted.sort();
+        let query = sorted.join("&");
+        let mark = if query.is_empty() { "" } else { "?" };
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("{}{path}{mark}{query}", self.origin));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        for (name, value) in self.signed(method, &path, &query, headers, &time(jiff::Timestamp::now())) {
+            request = request.header(name, value);
+        }
+        let failed = |error: ureq::Error| format!("it cannot be asked: {error}");
+        match body {
+            None => self.agent.run(request.body(()).map_err(|error| error.to_string())?).map_err(failed),
+            Some(body) => {
+                let body = ureq::SendBody::from_owned_reader(body);
+                self.agent.run(request.body(body).map_err(|error| error.to_string())?).map_err(failed)
+            }
+        }
+    }
+
+    /// The headers of a signature over these. Bodies are not part of it: TLS guards them, or nothing does.
+    fn signed(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &[(&str, &str)],
+        time: &str,
+    ) -> Vec<(&'static str, String)> {
+        const PAYLOAD: &str = "UNSIGNED-PAYLOAD";
+        let Some(credentials) = &self.credentials else { return Vec::new() };
+        let mut all: Vec<(&str, &str)> = headers.to_vec();
+        all.extend([("host", self.host.as_str()), ("x-amz-content-sha256", PAYLOAD), ("x-amz-date", time)]);
+        let token = credentials.session_token.as_ref().map(|token| token.as_str());
+        all.extend(token.map(|token| ("x-amz-security-token", token)));
+        all.sort_unstable();
+        let lines: String = all.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let names = all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
+        let request = format!("{method}\n{path}\n{query}\n{lines}\n{names}\n{PAYLOAD}");
+        let scope = format!("{}/{}/s3/aws4_request", &time[..8], self.region);
+        let hash = hex(digest::digest(&digest::SHA256, request.as_bytes()).as_ref());
+        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hash}");
+        let sign =
+            |key: &[u8], text: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes());
+        let first = Zeroizing::new(format!("AWS4{}", credentials.secret_access_key.as_str()));
+        let mut key = sign(first.as_bytes(), &time[..8]);
+        for part in [self.region.as_str(), "s3", "aws4_request"] {
+            key = sign(key.as_ref(), part);
+        }
+        let signature = hex(sign(key.as_ref(), &text).as_ref());
+        let id = &credentials.access_key_id;
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}");
+        let mut made = vec![
+            ("authorization", authorization),
+            ("x-amz-content-sha256", PAYLOAD.to_owned()),
+            ("x-amz-date", time.to_owned()),
+        ];
+        made.extend(token.map(|token| ("x-amz-security-token", token.to_owned())));
+        made
+    }
+}
+
+/// `20261126T163000Z`.
+fn time(now: jiff::Timestamp) -> String {
+    now.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// By the rules of the signature: letters, digits and `-._~` stay, and slashes of a path.
+fn encoded(text: &str, is_path: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        let stays = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || (is_path && byte == b'/');
+        if stays { out.push(byte as char) } else { out.push_str(&format!("%{byte:02X}")) }
+    }
+    out
+}
+
+/// The other way, of a key in a list; nothing where it is not UTF-8.
+fn decoded(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        out.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let mut digit = || (bytes.next()? as char).to_digit(16);
+                (digit()? << 4 | digit()?) as u8
+            }
+            byte => byte,
+        });
+    }
+    String::from_utf8(out).ok()
+}
+
+/// The texts of all elements of a name, without attributes, in a flat document of S3.
+fn elements<'a>(xml: &'a str, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let mut rest = xml;
+    std::iter::from_fn(move || {
+        let from = &rest[rest.find(&open)? + open.len()..];
+        let end = from.find(&close)?;
+        rest = &from[end + close.len()..];
+        Some(&from[..end])
+    })
+}
+
+fn unescaped(text: &str) -> String {
+    const NAMED: [(&str, &str); 5] =
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&apos;", "'")];
+    let text = NAMED.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    text.replace("&amp;", "&")
+}
+
+/// Reads exactly as much as was said: a body that ends early is no whole object.
+pub(crate) struct Exactly<R> {
+    pub(crate) from: R,
+    pub(crate) left: u64,
+}
+
+impl<R: Read> Read for Exactly<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let length = self.from.read(to)?;
+        if length == 0 && self.left > 0 && !to.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended before its length"));
+        }
+        self.left = self.left.saturating_sub(length as u64);
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests;

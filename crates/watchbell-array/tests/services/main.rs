@@ -1,0 +1,183 @@
+//! In and out of stores of others: a server of S3, and Icechunk's own library.
+
+#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use jiff::Timestamp;
+use watchbell_array::{
+    Array, Bucket, Disk, Error, Run, S3Config, S3Credentials, export, export_to_bucket, import,
+    import_from_bucket, verify,
+};
+
+/// What `make test` installs, with moto, icechunk and zarr.
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/array-venv/bin/python");
+const SERVICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/services/services.py");
+const ICECHUNK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/icechunk/icechunk_directory.py");
+
+fn is_left_out(modules: &str) -> bool {
+    let has = Path::new(PYTHON).exists()
+        && Command::new(PYTHON)
+            .args(["-c", &format!("import {modules}")])
+            .status()
+            .is_ok_and(|s| s.success());
+    if !has {
+        eprintln!("NOT TESTED: {PYTHON} has no {modules} (`make test-setup` installs it)");
+    }
+    !has
+}
+
+/// A server of S3 that ends with its input.
+struct Server {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+    endpoint: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut command = Command::new(PYTHON);
+        command.args([SERVICES, "s3"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        let mut server = Self { child, input, output, endpoint: String::new() };
+        server.endpoint = server.answer();
+        server
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        writeln!(self.input.as_mut().unwrap(), "{command}").unwrap();
+        self.answer()
+    }
+
+    fn tree(&mut self, prefix: &str) -> BTreeMap<String, String> {
+        serde_json::from_str(&self.ask(&format!("tree {prefix}"))).unwrap()
+    }
+
+    fn bucket(&self, url: &str) -> Bucket {
+        let credentials = S3Credentials {
+            access_key_id: "id".to_owned(),
+            secret_access_key: "secret".to_owned().into(),
+            session_token: None,
+        };
+        let config = S3Config {
+            endpoint: Some(self.endpoint.clone()),
+            allow_http: true,
+            region: None,
+            credentials: Some(credentials),
+        };
+        Bucket::new(url, &config).unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn plain(dir: &Path) {
+    let array = r#"{"zarr_format": 3, "node_type": "array", "shape": [2400], "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0, "codecs": [{"name": "bytes"}], "dimension_names": ["x"], "attributes": {}}"#;
+    fs::create_dir_all(dir.join("ä+b/c")).unwrap();
+    fs::write(dir.join("zarr.json"), r#"{"zarr_format": 3, "node_type": "group"}"#).unwrap();
+    fs::write(dir.join("ä+b/zarr.json"), array).unwrap();
+    // More than a page of a list, and one that is more than a pack takes.
+    for chunk in 0..1_100 {
+        fs::write(dir.join(format!("ä+b/c/{chunk}")), format!("chunk {chunk}")).unwrap();
+    }
+    fs::write(dir.join("ä+b/c/7"), vec![7; 3 << 20]).unwrap();
+}
+
+fn hex(dir: &Path) -> BTreeMap<String, String> {
+    let (mut found, mut pending) = (BTreeMap::new(), vec![dir.to_owned()]);
+    while let Some(at) = pending.pop() {
+        for path in fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                pending.push(path);
+            } else {
+                let text = fs::read(&path).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+                found.insert(path.strip_prefix(dir).unwrap().to_string_lossy().into_owned(), text);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_hierarchy_comes_from_a_bucket_and_goes_to_one() {
+    if is_left_out("moto.server, boto3") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    plain(&dir.path().join("plain"));
+    let mut server = Server::start();
+    server.ask(&format!("upload in {}", dir.path().join("plain").display()));
+    let array = Array::create(&dir.path().join("array"), Disk::default()).unwrap();
+    let get = |bucket: &Bucket, quota| {
+        import_from_bucket(&array, bucket, &Run::default(), quota, "", Timestamp::UNIX_EPOCH, &mut |_, _| {})
+    };
+    // Interrupted: what was read is not read again.
+    let source = server.bucket("s3://data/in/");
+    assert!(matches!(get(&source, Some(1_000)), Err(Error::Quota { .. })));
+    let imported = get(&source, None).unwrap();
+    assert_eq!((imported.keys, imported.copied), (1_102, 0));
+    let head = array.head().unwrap().unwrap();
+    export(&array, head, &dir.path().join("out"), &mut |_, _| {}).unwrap();
+    let expected = hex(&dir.path().join("plain"));
+    assert!(hex(&dir.path().join("out")) == expected);
+    assert!(get(&source, None).unwrap().publication.is_none());
+    // And back: what is there stays, what is foreign is left alone, and what is missing is written.
+    let put = |bucket: &Bucket| export_to_bucket(&array, head, bucket, &mut |_, _| {});
+    let target = server.bucket("s3://data/out");
+    assert_eq!(put(&target).unwrap().written, 1_102);
+    assert!(server.tree("out") == expected);
+    server.ask("delete out/ä+b/c/8");
+    server.ask("put out/zarr.json {}");
+    assert_eq!(put(&target).unwrap().written, 2);
+    server.ask("put out/notes.txt mine");
+    let error = put(&target).unwrap_err().to_string();
+    assert!(error.starts_with("s3://data/out/notes.txt: it is not of this snapshot"), "{error}");
+    // What is no hierarchy, what changed, and who may not.
+    server.ask("put in/notes.txt mine");
+    let error = get(&source, None).unwrap_err().to_string();
+    assert!(error.starts_with("s3://data/in/notes.txt: it is no chunk of this hierarchy"), "{error}");
+    let error = get(&server.bucket("s3://nowhere/in"), None).unwrap_err().to_string();
+    assert_eq!(error, "s3://nowhere/in: the service says 404 Not Found NoSuchBucket");
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+#[test]
+fn a_repository_of_icechunk_comes_in_and_goes_out() {
+    if is_left_out("icechunk, zarr") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let python = |args: &[&str]| {
+        let output = Command::new(PYTHON).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    python(&[SERVICES, "make-icechunk", &path("repository")]);
+    python(&[ICECHUNK, "export", &path("repository"), &path("plain")]);
+    let array = Array::create(&dir.path().join("array"), Disk::default()).unwrap();
+    let by = Run::default();
+    import(&array, &dir.path().join("plain"), &by, None, "", Timestamp::UNIX_EPOCH, &mut |_, _| {}).unwrap();
+    export(&array, array.head().unwrap().unwrap(), &dir.path().join("out"), &mut |_, _| {}).unwrap();
+    python(&[ICECHUNK, "import", &path("out"), &path("other"), "--message", "from watchbell"]);
+    python(&[SERVICES, "check-icechunk", &path("other")]);
+}

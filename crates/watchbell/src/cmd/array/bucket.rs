@@ -1,0 +1,41 @@
+//! Buckets of S3, with what the environment says of the service and of who asks.
+
+use std::path::Path;
+
+use watchbell_array::{Bucket, S3Config, S3Credentials};
+use zeroize::Zeroizing;
+
+use crate::exit::Failure;
+
+/// The bucket that a place names; nothing of a directory.
+pub(super) fn of(place: &Path) -> Result<Option<Bucket>, Failure> {
+    match place.to_str() {
+        Some(url) if url.starts_with("s3://") => {
+            Bucket::new(url, &config()?).map(Some).map_err(Failure::usage)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn config() -> Result<S3Config, Failure> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let credentials = match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+        (Some(access_key_id), Some(secret)) => Some(S3Credentials {
+            access_key_id,
+            secret_access_key: Zeroizing::new(secret),
+            session_token: variable("AWS_SESSION_TOKEN").map(Zeroizing::new),
+        }),
+        (None, None) => None,
+        _ => {
+            let problem =
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set both, or none for a public bucket";
+            return Err(Failure::Usage(problem.to_owned()));
+        }
+    };
+    Ok(S3Config {
+        endpoint: variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL")),
+        allow_http: variable("AWS_ALLOW_HTTP").is_some_and(|value| value == "true"),
+        region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+        credentials,
+    })
+}
