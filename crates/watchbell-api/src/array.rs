@@ -54,7 +54,7 @@ pub struct ArrayRetention {
 /// What is known of an array's store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ArrayFacts {
-    /// `zarr v3`, `zarr v2`, `artifacts`; empty before the first snapshot.
+    /// `zarr v3`, `zarr v2`, `artifacts`, `encrypted`; empty before the first snapshot.
     pub format: Arc<str>,
     /// The digest of the snapshot that readers see.
     pub head: Option<Arc<str>>,

@@ -81,6 +81,15 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
     }
     let Some(head) = array.head()? else { return Ok(facts) };
     let snapshot = array.snapshot(head)?;
+    facts.head = Some(head.to_string().into());
+    facts.head_at = Some(snapshot.created_at);
+    (facts.bytes, facts.keys) = (snapshot.bytes, snapshot.keys);
+    facts.published_by = Some((snapshot.by.name.into(), snapshot.by.uid.parse().ok()));
+    if array.is_encrypted() {
+        // The server has no key of it.
+        facts.format = "encrypted".into();
+        return Ok(facts);
+    }
     let documents = array.documents(&array.manifest(snapshot.manifest)?)?;
     let hierarchy = Hierarchy::read(documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))?;
     facts.format = match (array.kind(), hierarchy.format) {
@@ -89,11 +98,7 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
         (Kind::Zarr, Format::V3) => "zarr v3",
     }
     .into();
-    facts.head = Some(head.to_string().into());
-    facts.head_at = Some(snapshot.created_at);
-    (facts.bytes, facts.keys) = (snapshot.bytes, snapshot.keys);
     facts.nodes = nodes(&hierarchy, &documents);
-    facts.published_by = Some((snapshot.by.name.into(), snapshot.by.uid.parse().ok()));
     let bytes: usize = documents.values().map(Vec::len).sum();
     facts.documents = (bytes <= ARRAY_DOCUMENT_BYTES_MAX).then(|| Arc::new(documents));
     Ok(facts)

@@ -15,7 +15,7 @@ use watchbell_api::array::{
     PublishedArray,
 };
 use watchbell_api::node::Report;
-use watchbell_array::{Array, Disk, Run, import};
+use watchbell_array::{Array, Disk, KeySource, Kind, Run, import};
 
 use super::*;
 
@@ -494,6 +494,28 @@ fn changes_of_a_store_are_told() {
     Array::open(&made, Disk::default()).unwrap().delete().unwrap();
     until("its end", &|facts| facts.is_none());
     drop(end);
+}
+
+/// The server has no key of it: it tells what is in the clear, and no task sees it.
+#[test]
+fn an_encrypted_array_is_known_and_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let stand = Stand::new();
+    let key = stand.dir.path().join("key");
+    fs::write(&key, "7".repeat(64)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let dir = stand.dir_of("secret");
+    let array = Array::create_of(&dir, Disk::default(), Kind::Zarr, Some(KeySource::File(key))).unwrap();
+    let by = Run { name: "import".to_owned(), ..Run::default() };
+    let plain = stand.dir.path().join("plain-obs");
+    import(&array, &plain, &by, None, "", jiff::Timestamp::UNIX_EPOCH, &mut |_, _| {}).unwrap();
+    stand.teller.tell("ns", "secret", None);
+    let (facts, error) = stand.told();
+    let facts = facts.unwrap();
+    assert_eq!((&*facts.format, facts.keys, error), ("encrypted", 6, None));
+    assert!(facts.head.is_some() && facts.documents.is_none() && facts.nodes.is_empty());
+    let why = stand.prepare(&writer(1, 1), &WRITE.replace("obs", "secret")).unwrap_err();
+    assert!(matches!(&why, Trouble::Lasting(why) if why.contains("it is encrypted")), "{why:?}");
 }
 
 #[test]

@@ -66,6 +66,10 @@ fn prepare(tools: &Tools, wanted: &Wanted) -> Result<Prepared, Trouble> {
             Trouble::Lasting(why) => Trouble::Lasting(format!("array {:?}: {why}", of.name)),
         };
         let array = held::open(&tools.root, &wanted.namespace, &of.name).map_err(passing).map_err(named)?;
+        if array.is_encrypted() {
+            let why = "it is encrypted, and a Job cannot use an encrypted array yet".to_owned();
+            return Err(named(Trouble::Lasting(why)));
+        }
         match of.mode {
             Mode::Write => prepare_writing(tools, wanted, &array, of),
             Mode::Read => prepare_reading(tools, wanted, &array, of, position),
