@@ -293,6 +293,7 @@ impl World {
             }
         }
         self.doubt_who_waits();
+        self.remember_arrays();
         self.unbound_claims.values_mut().for_each(|told| *told = super::claims::Told::Before);
         // Whoever waited was told why before, and a waiting pod keeps what it was told.
         self.queued.retain(|at| {

@@ -174,6 +174,7 @@ impl World {
             }
         }
         commands.extend(self.volumes_to_remove());
+        commands.extend(self.arrays_to_keep());
         commands.push(Command::Synced);
         commands
     }

@@ -200,8 +200,7 @@ impl World {
         let Some(facts) = job.facts().job() else { return Ok(()) };
         let Some(arrays) = &facts.arrays else { return Ok(()) };
         // Once it has begun, what it began on counts, wherever the head is.
-        let has_begun = job.job_status().is_some_and(|s| s.active + s.succeeded + s.failed > 0);
-        let completions = (!has_begun).then_some(facts.spec.completions.unwrap_or(1));
+        let completions = (!has_begun(job)).then_some(facts.spec.completions.unwrap_or(1));
         let refused = self.arrays_refusal(&job.namespace, arrays, completions);
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(()) };
         if runtime.arrays_refused != refused {
@@ -218,7 +217,7 @@ impl World {
         refused.map_or(Ok(()), Err)
     }
 
-    /// `completions`: the plan is to be looked at.
+    /// `completions`: it has not begun, so the plan is to be looked at.
     fn arrays_refusal(
         &self,
         namespace: &str,
@@ -231,7 +230,7 @@ impl World {
                 return Some(why);
             }
             let object = self.get(Resource::DataArray, namespace, &one.name);
-            if object.is_some_and(|object| object.deletion.is_some()) {
+            if completions.is_some() && object.is_some_and(|object| object.deletion.is_some()) {
                 return Some(format!("dataarray {:?} is being deleted", one.name));
             }
             let Some(known) = self.state.array(namespace, &one.name) else {
@@ -252,4 +251,9 @@ fn own<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
 
 fn not_known(array: &str) -> String {
     format!("dataarray {array:?} is not there, or its store was not looked at yet")
+}
+
+/// Whether pods of the Job were made.
+pub(super) fn has_begun(job: &Stored) -> bool {
+    job.job_status().is_some_and(|s| s.active > 0 || s.succeeded > 0 || s.failed > 0 || s.terminating > 0)
 }

@@ -1,16 +1,19 @@
 //! DataArrays and their stores: made, shown, rolled back and removed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use watchbell_api::array::{ARRAY_COMMIT_FAILED, ArrayFacts, DataArraySpec, RolledBack};
 use watchbell_api::node::Command;
-use watchbell_api::{ApiError, Resource};
+use watchbell_api::{ApiError, Resource, Uid};
 
+use super::judged::has_begun;
 use super::{AGAIN_SECONDS, STORE, cut, short};
 use crate::arrays::Known;
 use crate::controller::event::PlannedEvent;
+use crate::controller::job::JobStatus;
 use crate::request::{DryRun, Outcome, Request, Written};
 use crate::world::World;
 use crate::world::object::{Key, NsName, Status, Stored};
@@ -92,8 +95,15 @@ impl World {
                 Removal::Asked => false,
                 Removal::Again(at) => at <= now.as_second(),
             };
-            if is_due && object.finalizers().iter().any(|f| f == STORE) && !self.is_array_used(at) {
+            if is_due
+                && object.finalizers().iter().any(|f| f == STORE)
+                && let Some(runs) = self.runs_that_used(at)
+            {
                 self.arrays_told.entry(at.clone()).or_default().removal = Removal::Asked;
+                // Nobody goes on with what they committed to an array that is to go.
+                for run in runs {
+                    self.command(Command::AbandonDrafts { namespace: namespace.clone(), run });
+                }
                 self.command(Command::RemoveArray { namespace, name });
             }
             return;
@@ -105,6 +115,26 @@ impl World {
         }
         self.tell_rollback(&object);
         self.clear_timer(&object.key());
+    }
+
+    /// After a load or a rollback: the node knows of the objects that are committed, or is told by [`World::arrays_to_keep`].
+    pub(in crate::world) fn remember_arrays(&mut self) {
+        let kept =
+            self.state.list(Resource::DataArray, None, None).filter(|object| object.deletion.is_none());
+        let specs = kept.filter_map(|object| Some((object.at(), object.facts().data_array()?.clone())));
+        let of = |(at, spec)| (at, Told { spec: Some(spec), ..Told::default() });
+        self.arrays_told = specs.map(of).collect();
+    }
+
+    /// Stores that the node must keep, for one that was started.
+    pub(in crate::world) fn arrays_to_keep(&self) -> Vec<Command> {
+        let kept =
+            self.state.list(Resource::DataArray, None, None).filter(|object| object.deletion.is_none());
+        kept.filter_map(|object| {
+            let (namespace, name) = (object.namespace.clone(), object.name.clone());
+            Some(Command::KeepArray { namespace, name, spec: object.facts().data_array()?.clone() })
+        })
+        .collect()
     }
 
     fn tell_rollback(&mut self, object: &Stored) {
@@ -121,13 +151,19 @@ impl World {
         }
     }
 
-    /// Whether a Job that has not ended uses the array.
-    fn is_array_used(&self, at: &NsName) -> bool {
-        self.state.list(Resource::Job, Some(&at.namespace), None).any(|job| {
-            let arrays = job.facts().job().and_then(|facts| facts.arrays.as_ref());
-            arrays.is_some_and(|arrays| arrays.uses.list.iter().any(|one| *one.name == *at.name))
-                && job.job_status().is_none_or(|status| status.is_finished().is_none())
-        })
+    /// The runs that used the array and have ended; none if one has begun and not ended. Those that have not begun do not keep
+    /// it: they wait until there is one again.
+    fn runs_that_used(&self, at: &NsName) -> Option<BTreeSet<Uid>> {
+        let mut runs = BTreeSet::new();
+        for job in self.state.list(Resource::Job, Some(&at.namespace), None) {
+            let Some(arrays) = job.facts().job().and_then(|facts| facts.arrays.as_ref()) else { continue };
+            if arrays.uses.list.iter().all(|one| *one.name != *at.name) || !has_begun(job) {
+                continue;
+            }
+            job.job_status().and_then(JobStatus::is_finished)?;
+            runs.insert(arrays.run.unwrap_or(job.uid));
+        }
+        Some(runs)
     }
 
     /// The node tells what is in a store.

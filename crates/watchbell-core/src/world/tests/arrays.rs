@@ -194,6 +194,8 @@ fn an_object_asks_for_its_store_and_shows_what_is_in_it() {
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].1.quota_bytes, Some(1 << 30));
     assert_eq!(kept[0].1.retention.unwrap().keep_last, 3);
+    let anew = bench.reloaded().node_sync();
+    assert!(anew.iter().any(|c| matches!(c, Command::KeepArray { spec, .. } if *spec == kept[0].1)));
     bench.tell_array(Some(facts()), None);
     let told = bench.read(Resource::DataArray, "obs");
     assert_eq!(told["metadata"]["finalizers"], json!(["watchbell.dev/array-store"]));

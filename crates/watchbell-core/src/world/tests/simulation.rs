@@ -173,7 +173,12 @@ impl Life {
             for report in self.worker.all_messages() {
                 self.bench.world.report(report, at);
             }
-            if self.bench.world.snapshot().count(Resource::PersistentVolumeClaim) < specs::CLAIMS.len() {
+            let snapshot = self.bench.world.snapshot();
+            let is_missing = |resource, count| snapshot.count(resource) < count;
+            if is_missing(Resource::PersistentVolumeClaim, specs::CLAIMS.len())
+                || is_missing(Resource::DataArray, 1)
+                || is_missing(Resource::RoleBinding, 1)
+            {
                 // One that was being deleted went; there are pods that wait for it.
                 self.make_claims();
             }
@@ -206,9 +211,9 @@ impl Life {
         let snapshot = self.bench.world.snapshot();
         snapshot.list(Resource::Job, None, None).all(|job| is_finished(job))
             && snapshot.list(Resource::Pod, None, None).all(|pod| has_ended(pod))
-            && snapshot
-                .list(Resource::PersistentVolumeClaim, None, None)
-                .all(|claim| claim.deletion.is_none())
+            && [Resource::PersistentVolumeClaim, Resource::DataArray, Resource::Namespace]
+                .into_iter()
+                .all(|resource| snapshot.list(resource, None, None).all(|object| object.deletion.is_none()))
     }
 
     fn check_end(&self) {

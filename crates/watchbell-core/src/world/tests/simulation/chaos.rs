@@ -6,11 +6,16 @@ use watchbell_api::node::Report;
 
 use super::super::labelled_namespace;
 use super::Life;
-use super::specs::{CLAIMS, claim, lazy_class, random_cron, random_job, random_policy, toys};
+use super::specs::{CLAIMS, claim, data_array, lazy_class, random_cron, random_job, random_policy, toys};
 use crate::request::{DeleteOptions, Propagation};
 
-const POLICIES: [Resource; 3] =
-    [Resource::ResourceQuota, Resource::LimitRange, Resource::PersistentVolumeClaim];
+const POLICIES: [Resource; 5] = [
+    Resource::ResourceQuota,
+    Resource::LimitRange,
+    Resource::PersistentVolumeClaim,
+    Resource::DataArray,
+    Resource::RoleBinding,
+];
 
 impl Life {
     pub(super) fn step(&mut self) {
@@ -86,6 +91,9 @@ impl Life {
         for name in CLAIMS {
             // One of them may be there, or on its way out.
             let _ = self.bench.try_create(claim(name));
+        }
+        for object in data_array() {
+            let _ = self.bench.try_create(object);
         }
     }
 

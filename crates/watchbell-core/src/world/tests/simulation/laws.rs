@@ -11,6 +11,7 @@ use watchbell_api::{Resource, Uid};
 use super::super::Bench;
 use super::is_finished;
 use super::worker::Worker;
+use crate::controller::job::FinishedKind;
 use crate::world::{Key, Stage, Stored};
 
 /// What a watcher of everything has seen, and what it must never see.
@@ -132,6 +133,7 @@ impl Laws {
         let mut unfinished: BTreeMap<Uid, u32> = BTreeMap::new();
         for job in snapshot.list(Resource::Job, None, None) {
             check_counts(job, worker);
+            check_publication(job, worker);
             if is_finished(job) {
                 continue;
             }
@@ -153,6 +155,10 @@ impl Laws {
     /// Looks at the node once it was told of a commit: it runs what the journal wants to run, and nothing else.
     pub(super) fn check_node(&self, bench: &Bench, worker: &Worker) {
         let snapshot = bench.world.snapshot();
+        for job in snapshot.list(Resource::Job, None, None) {
+            let run = run_of(job).filter(|run| worker.abandoned.contains(run));
+            assert!(run.is_none() || is_finished(job), "what {} committed was given up", job.name);
+        }
         let pods: BTreeMap<Uid, bool> = snapshot
             .list(Resource::Pod, None, None)
             .filter(|pod| {
@@ -181,6 +187,26 @@ impl Laws {
             }
         }
         self.audit_read = bench.journal.audit.len();
+    }
+}
+
+/// The run of a Job that writes arrays.
+fn run_of(job: &Stored) -> Option<Uid> {
+    let arrays = job.facts().job()?.arrays.as_ref()?;
+    Some(arrays.run.unwrap_or(job.uid))
+}
+
+/// A Job that writes arrays is complete exactly if its run is published, and that is done once.
+fn check_publication(job: &Stored, worker: &Worker) {
+    let Some(run) = run_of(job) else { return };
+    let times = worker.published.get(&run).copied().unwrap_or(0);
+    assert!(times <= 1, "{} was published {times} times", job.name);
+    match job.job_status().and_then(|status| status.is_finished()) {
+        Some(end) if end.kind == FinishedKind::Complete => {
+            assert_eq!(times, 1, "{} is complete and not published", job.name);
+        }
+        Some(_) => assert_eq!(times, 0, "{} failed and is published", job.name),
+        None => {}
     }
 }
 

@@ -81,6 +81,13 @@ fn job_spec(random: &mut Random) -> Value {
     if !pod.is_null() {
         spec["template"] = json!({"spec": pod});
     }
+    if indexed && spec.get("successPolicy").is_none() && random.one_in(3) {
+        let completions = 1 + random.below(8);
+        spec["completions"] = completions.into();
+        let uses =
+            format!("{{name: obs, mount: /data, mode: write, split: {{dim: time, into: {completions}}}}}");
+        spec["template"]["metadata"] = json!({"annotations": {"watchbell.dev/array": uses}});
+    }
     spec
 }
 
@@ -153,4 +160,17 @@ pub(super) fn random_policy(random: &mut Random, name: &str) -> Value {
         ]}}),
     ]);
     json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name}, "spec": spec})
+}
+
+/// The array that Jobs write, and the right to it.
+pub(super) fn data_array() -> [Value; 2] {
+    let array = json!({
+        "apiVersion": "watchbell.dev/v1alpha1", "kind": "DataArray", "metadata": {"name": "obs"}, "spec": {},
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "writers"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "array-writer"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "ml"}],
+    });
+    [array, binding]
 }

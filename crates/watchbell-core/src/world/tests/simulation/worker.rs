@@ -1,13 +1,27 @@
 //! The node of the simulation. It outlives the server; when it dies itself its tasks die with it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use watchbell_api::Uid;
+use watchbell_api::array::{ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ArrayRefusal, ArrayRun, PublishedArray};
 use watchbell_api::node::{Assignment, Command, Report};
 use watchbell_api::types::pod_status::Phase;
 
 use super::super::fake_node::{ended, running};
 use super::Random;
+use crate::arrays::tests::facts;
+
+fn committed(pod: &Assignment, index: u32) -> Report {
+    Report::ArrayCommitted {
+        uid: pod.uid,
+        array: "obs".into(),
+        index,
+        attempt: pod.attempt,
+        keys: 1,
+        bytes: 1,
+    }
+}
 
 #[derive(Debug)]
 struct Task {
@@ -44,6 +58,13 @@ pub(super) struct Worker {
     listed: BTreeSet<Uid>,
     /// Pods that were seen to end well: (job, index) and the pod.
     pub(super) successes: BTreeSet<(Uid, Option<u32>, Uid)>,
+    /// The store of the array `obs`, once the node was told to keep it.
+    has_store: bool,
+    /// What the indices of a run have committed, and the runs that were published, with how often.
+    drafts: BTreeMap<Uid, BTreeSet<u32>>,
+    pub(super) published: BTreeMap<Uid, u32>,
+    /// Runs that were given up since somebody looked.
+    pub(super) abandoned: Vec<Uid>,
     /// No task fails or dawdles any more.
     pub(super) fair: bool,
 }
@@ -65,11 +86,24 @@ impl Worker {
                 Command::ForgetJob { .. }
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged
-                | Command::PublishArrays { .. }
-                | Command::AbandonDrafts { .. }
-                | Command::KeepArray { .. }
-                | Command::RemoveArray { .. }
                 | Command::RollbackArray { .. } => {}
+                Command::KeepArray { .. } => {
+                    self.has_store = true;
+                    self.tell_store(None);
+                }
+                Command::RemoveArray { .. } => {
+                    let error = (!self.fair && random.one_in(3)).then(|| "busy".to_owned());
+                    self.has_store &= error.is_some();
+                    self.tell_store(error);
+                }
+                Command::AbandonDrafts { run, .. } => {
+                    self.drafts.remove(run);
+                    self.abandoned.push(*run);
+                }
+                Command::PublishArrays { run, .. } => {
+                    let result = self.publish(run, random);
+                    self.messages.push(Report::ArraysPublished { job: run.job, result });
+                }
                 Command::RemoveVolume { name } => {
                     let error = (!self.fair && random.one_in(3)).then(|| "busy".to_owned());
                     self.messages.push(Report::VolumeRemoved { name: name.clone(), error });
@@ -109,6 +143,29 @@ impl Worker {
         self.work(now);
     }
 
+    fn tell_store(&mut self, error: Option<String>) {
+        let facts = self.has_store.then(|| Arc::new(facts()));
+        self.messages.push(Report::Array { namespace: "ml".into(), name: "obs".into(), facts, error });
+    }
+
+    /// As the store does it: once, and then the same again; what is refused may be published later.
+    fn publish(&mut self, run: &ArrayRun, random: &mut Random) -> Result<Vec<PublishedArray>, ArrayRefusal> {
+        let refuse = |reason, message: &str| Err(ArrayRefusal { reason, message: message.into() });
+        if self.published.contains_key(&run.run) {
+            return Ok(Vec::new());
+        }
+        let draft = self.drafts.get(&run.run);
+        if !(0..run.completions).all(|index| draft.is_some_and(|draft| draft.contains(&index))) {
+            return refuse(ARRAY_COMMIT_FAILED, "not all is committed");
+        }
+        if !self.fair && random.one_in(5) {
+            return refuse(ARRAY_CONFLICT, "the array moved");
+        }
+        *self.published.entry(run.run).or_default() += 1;
+        self.drafts.remove(&run.run);
+        Ok(Vec::new())
+    }
+
     fn stop(&mut self, uid: Uid, grace_seconds: u32, now: i64) {
         let latest = now + i64::from(grace_seconds);
         let Some(task) = self.tasks.get_mut(&uid) else { return };
@@ -137,6 +194,10 @@ impl Worker {
                 && ends_at <= now
             {
                 task.state = State::Ended { at: ends_at, exit_code };
+                if let (0, Some(run), Some(index)) = (exit_code, &task.pod.arrays, task.pod.index) {
+                    self.drafts.entry(run.run).or_default().insert(index);
+                    self.messages.push(committed(&task.pod, index));
+                }
                 self.messages.push(ended(&task.pod, exit_code, ends_at));
             }
             if let (State::Ended { exit_code: 0, .. }, Some((job, _))) = (task.state, &task.pod.job) {
@@ -184,6 +245,7 @@ impl Worker {
 
     /// The server is back: everything is told again.
     pub(super) fn resend(&mut self) {
+        self.tell_store(None);
         for task in self.tasks.values() {
             match task.state {
                 State::Starting { .. } => {}
