@@ -62,6 +62,8 @@ pub(crate) fn build<'a>(
     if objects.array.is_encrypted() {
         return Err(Error::Encrypted);
     }
+    // A sweep removes what was unpacked and nothing links to.
+    let _kept = objects.array.lock_shared()?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".next-{:016x}", random()));
     let next = path.with_file_name(name);

@@ -371,3 +371,22 @@ fn a_commit_or_an_import_beyond_the_quota_is_refused() {
     let error = watchbell_array::import(&array, &plain, &by, quota, "", at(1), &mut |_, _| {}).unwrap_err();
     assert!(matches!(error, Error::Quota { .. }), "{error}");
 }
+
+/// An array of the first format has no packs; it gets them, and then no older program opens it.
+#[test]
+fn an_array_of_before_is_gone_on_with() {
+    let place = Place::new();
+    let array = watchbell_array::Array::create(&place.path("array"), Default::default()).unwrap();
+    let format = array.dir().join("format");
+    std::fs::write(&format, "watchbell-array 1\n").unwrap();
+    std::fs::remove_dir(array.dir().join("objects/packs")).unwrap();
+    std::fs::remove_dir(array.dir().join("unpacked")).unwrap();
+    let array = watchbell_array::Array::open(array.dir(), Default::default()).unwrap();
+    watchbell_array::sweep(&array, None).unwrap();
+    import_at(&array, &place.plain(), 1).unwrap();
+    assert_eq!(std::fs::read_to_string(&format).unwrap(), "watchbell-array 2\n");
+    let array = watchbell_array::Array::open(array.dir(), Default::default()).unwrap();
+    let manifest = array.snapshot(array.head().unwrap().unwrap()).unwrap().manifest;
+    let view = array.view(manifest, &array.manifest(manifest).unwrap()).unwrap();
+    assert_eq!(contents(&view), contents(&place.path("plain")));
+}
