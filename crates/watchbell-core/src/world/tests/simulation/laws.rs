@@ -11,7 +11,7 @@ use watchbell_api::{Resource, Uid};
 use super::super::Bench;
 use super::is_finished;
 use super::worker::Worker;
-use crate::controller::job::FinishedKind;
+use crate::controller::job::{FinishedKind, JobStatus};
 use crate::world::{Key, Stage, Stored};
 
 /// What a watcher of everything has seen, and what it must never see.
@@ -201,7 +201,7 @@ fn check_publication(job: &Stored, worker: &Worker) {
     let Some(run) = run_of(job) else { return };
     let times = worker.published.get(&run).copied().unwrap_or(0);
     assert!(times <= 1, "{} was published {times} times", job.name);
-    match job.job_status().and_then(|status| status.is_finished()) {
+    match job.job_status().and_then(JobStatus::is_finished) {
         Some(end) if end.kind == FinishedKind::Complete => {
             assert_eq!(times, 1, "{} is complete and not published", job.name);
         }
