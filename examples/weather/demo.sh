@@ -144,7 +144,31 @@ for deed in "get cronjob weather" "apply -f $example/nightly.yaml" "suspend cron
 done
 test "$before" = "$("$watchbell" get cronjob weather -n weather -o json)"
 
-step "7. End the server, and let its audit log prove what was refused"
+step "7. Know of a vulnerability, and start the image that mends it alone"
+"$watchbell" db import "$example/steps/advisory.json" --db "$data/advisories"
+"$watchbell" apply -f "$example/steps/image-policy.yaml"
+for version in 1.0 1.1; do
+    printf 'Metadata-Version: 2.1\nName: example-weather-reader\nVersion: %s\n' "$version" >"$work/METADATA"
+    "$watchbell" image build "weather:$version" --from scratch --data-dir "$data" --entrypoint /weather \
+        --copy "$program:/weather" --copy "$work/METADATA:/opt/example_weather_reader-$version.dist-info/METADATA"
+    name=$(echo "$version" | tr . -)
+    sed "s/VERSION/$version/; s/NAME/$name/" "$example/steps/versioned.yaml" >"$work/weather-$version.yaml"
+    "$watchbell" apply -f "$work/weather-$version.yaml"
+done
+tries=0
+until "$watchbell" get pods -n weather -l job-name=weather-1-0 -o json | grep -q ImagePolicyViolation; do
+    tries=$((tries + 1))
+    if [ "$tries" -gt 300 ]; then
+        echo "demo: the image with a known vulnerability was not refused" >&2
+        exit 1
+    fi
+    sleep 0.1
+done
+"$watchbell" get pods -n weather -l job-name=weather-1-0 -o json | grep -o '"message": "ImagePolicy .*"' | tee "$work/denied.txt"
+grep -q "EXAMPLE-2026-1 (Critical) in example-weather-reader 1.0 is above Medium" "$work/denied.txt"
+"$watchbell" follow job/weather-1-1 -n weather
+
+step "8. End the server, and let its audit log prove what was refused"
 kill -TERM "$server"
 wait "$server"
 server=
