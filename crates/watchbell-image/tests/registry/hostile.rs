@@ -200,7 +200,8 @@ fn the_platform_decides_in_an_index() {
     };
     let host = Platform::host();
     for (architecture, is_pulled) in [(host.architecture.as_str(), true), ("s390x", false)] {
-        let (index, c) = (index(architecture), c.clone());
+        let index_of_other = format!("{} ", index(architecture));
+        let (index, c, other) = (index(architecture), c.clone(), c.clone());
         let index_digest = Digest::of(index.as_bytes());
         let stand = Stand::new(move |asked| {
             if asked.path.ends_with("/manifests/1") {
@@ -215,6 +216,23 @@ fn the_platform_decides_in_an_index() {
             let home = home();
             let image = pull(&home.store, &stand.reference("repo:1"), &quick(), &Silent).unwrap();
             assert_eq!(image.index_digest.as_ref(), Some(&index_digest));
+            // The same image in another index, under another name: it was chosen from both.
+            let other_index = index_of_other.clone();
+            let other_digest = Digest::of(other_index.as_bytes());
+            let c = other.clone();
+            let stand_of_other = Stand::new(move |asked| {
+                if asked.path.ends_with("/manifests/2") {
+                    return answer(200, other_index.clone()).with("Content-Type", INDEX);
+                }
+                if asked.path.contains("/manifests/") {
+                    return answer(200, c.home.blob(&c.image.digest)).with("Content-Type", MANIFEST);
+                }
+                c.answer(asked)
+            });
+            pull(&home.store, &stand_of_other.reference("other:2"), &quick(), &Silent).unwrap();
+            let mut indexes = vec![index_digest.clone(), other_digest];
+            indexes.sort();
+            assert_eq!(home.store.indexes_of(&image.digest).unwrap(), indexes);
             // By the digest of the index too, as a tag of a registry names that.
             let by_index = stand.reference("repo:1").with_digest(index_digest);
             assert!(home.store.resolve(&by_index).unwrap().is_some());

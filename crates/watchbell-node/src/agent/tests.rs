@@ -4,7 +4,7 @@
 mod arrays;
 mod claims;
 mod cost;
-mod judged;
+pub(crate) mod judged;
 mod lives;
 mod restart;
 mod sizes;

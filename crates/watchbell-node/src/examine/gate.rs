@@ -143,9 +143,11 @@ impl Gate {
                 let who = Who::pod(namespace, credentials.as_ref());
                 let facts = self.facts(image, prepared, View::Of(&who), now);
                 if !is_examined(&policies, &facts) {
+                    // Its id is a name that was parsed before.
+                    let is_name = Reference::parse(image).is_ok();
                     let question = Question {
                         namespace: namespace.clone(),
-                        image: image.clone(),
+                        image: if is_name { image.clone() } else { prepared.image_id.clone() },
                         digest: prepared.digest.clone(),
                         needs: needs(&policies),
                         credentials,

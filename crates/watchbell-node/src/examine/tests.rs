@@ -394,3 +394,34 @@ fn signatures_that_are_kept_count_for_their_signer_alone() {
     let why = asked(&many)[0].image.as_ref().unwrap_err().to_string();
     assert!(why.contains("more than can be verified"), "{why}");
 }
+
+#[test]
+fn a_registry_is_asked_by_another_thread_where_what_is_kept_does_not_suffice() {
+    use crate::agent::tests::judged::state;
+
+    let place = Place::new();
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let signer = serde_json::json!({"name": "release", "key": {"publicKey": pair.public_key_pem()}});
+    let snapshot = state(1, &[serde_json::json!({"signers": [signer]})]);
+    let (heard, hears) = channel();
+    let told = Arc::default();
+    let shown = snapshot.clone();
+    let mut thread = place.with(&told, move |desk| {
+        desk.site.snapshots = Arc::new(move || shown.clone());
+        desk.site.pull.attempts = 1;
+        desk.hear = Box::new(move |news| heard.send(news).unwrap());
+    });
+    let policies = snapshot.image_policies("ns");
+    let nobody: Arc<str> = "127.0.0.1:1/team/tool:1".into();
+    let asked = Question { image: nobody, needs: needs(&policies), ..question(&place) };
+    thread.answer(7, asked.clone());
+    assert_eq!(hears.recv(), Ok(News::Answered(7)));
+    let (facts, _) = last(&told);
+    let why = facts.signers[0].image.as_ref().unwrap_err().to_string();
+    assert!(why.starts_with("its registry cannot be asked for signatures: "), "{why}");
+    assert!(is_examined(&policies, &facts), "it is known that it is not signed, as far as anybody knows");
+    // Another namespace has asked nobody yet.
+    let name = Reference::parse(&asked.image).unwrap();
+    let elsewhere = thread.desk.facts(&name, &place.image(), View::Namespace("elsewhere"));
+    assert_eq!(elsewhere.signers, []);
+}

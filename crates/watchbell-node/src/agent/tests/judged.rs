@@ -13,7 +13,7 @@ use crate::examine::{Judgement, Known, News};
 
 /// The state of a server with these policies in the namespace of the tests. Their names tell one round of policies from the next,
 /// as their versions do where they are changed.
-fn state(round: usize, specs: &[Value]) -> Arc<Snapshot> {
+pub(crate) fn state(round: usize, specs: &[Value]) -> Arc<Snapshot> {
     let now = jiff::Timestamp::from_second(WALL).unwrap();
     let mut world = World::new(Config {
         machine: Described::default(),
