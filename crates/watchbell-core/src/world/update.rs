@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource, defaults, patch, validate};
 
@@ -54,6 +54,14 @@ impl World {
         keep_server_fields(&before["metadata"], metadata);
         if request.subresource == Subresource::Status {
             let managed = ownership.settle(request, Some(&before), &object, sent, now);
+            // The metadata are taken with a status, the spec is not.
+            let mut whole = json!({"metadata": object["metadata"].take(), "spec": before["spec"]});
+            keep_own_annotations(resource, &before, &mut whole, &request.user.name);
+            let errors = array_changes(resource, &before, &whole);
+            object["metadata"] = whole["metadata"].take();
+            if !errors.is_empty() {
+                return Err(ApiError::invalid(resource, &request.name, &errors));
+            }
             set_managers(&mut object, &managed);
             self.judge_change(request, &before, &object, &mut warnings)?;
             return self.replace_status(request, old, before, &object, warnings);

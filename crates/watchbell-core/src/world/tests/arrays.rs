@@ -419,6 +419,21 @@ fn nobody_says_whose_draft_a_job_goes_on_with() {
     }}});
     let patched = bench.patch(Resource::Job, "w", patch);
     assert_eq!(patched["metadata"]["annotations"], json!({"watchbell.dev/array-user": "ada", "a": "b"}));
+    let by_status = |annotations: Value| Request {
+        subresource: Subresource::Status,
+        write: Write::Patch {
+            kind: crate::request::PatchKind::Merge,
+            body: json!({"metadata": {"annotations": annotations}}),
+        },
+        ..request(Resource::Job, "ml", "w")
+    };
+    let forged = json!({"watchbell.dev/array-run": "00000000-0000-4000-8000-000000000001", "c": "d"});
+    let patched = bench.write(by_status(forged)).unwrap().object;
+    assert_eq!(
+        patched["metadata"]["annotations"],
+        json!({"watchbell.dev/array-user": "ada", "a": "b", "c": "d"})
+    );
+    assert!(bench.write(by_status(json!({"watchbell.dev/array-gate": "g"}))).is_err());
     for (what, patch) in [
         ("completions", json!({"spec": {"completions": 3, "parallelism": 3}})),
         ("array-gate", json!({"metadata": {"annotations": {"watchbell.dev/array-gate": "g"}}})),
