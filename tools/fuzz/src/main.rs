@@ -4,6 +4,7 @@
 #![no_main]
 
 mod advisories;
+mod arrays;
 mod documents;
 mod expression;
 mod files;
@@ -20,7 +21,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// Each parser with the name that `make fuzz` and a finding's file carry.
-const TARGETS: [(&str, Target); 36] = [
+const TARGETS: [(&str, Target); 38] = [
     ("yaml", documents::yaml),
     ("json", documents::json),
     ("object", documents::object),
@@ -56,6 +57,8 @@ const TARGETS: [(&str, Target); 36] = [
     ("secret", findings::secrets),
     ("vex", findings::vex),
     ("ignore_file", findings::ignore_file),
+    ("array_use", arrays::array_use),
+    ("array_plan", arrays::array_plan),
     ("world", world::requests),
 ];
 
