@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
-use watchbell_api::Resource;
 use watchbell_api::array::DataArraySpec;
 use watchbell_api::selector::Labels;
 use watchbell_api::types::cronjob::{ConcurrencyPolicy, CronJobSpec};
 use watchbell_api::types::job::{JobSpec, JobTemplate};
 use watchbell_api::types::pod::{PodSpec, RestartPolicy};
+use watchbell_api::{Resource, Uid};
 
 use crate::access::{Binding, Role};
 use crate::admission::policies::{self, Policy};
 use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
-use crate::arrays::{self, JobArrays};
+use crate::arrays::{self, ARRAY_DRAFT, JobArrays};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
 use crate::image_policy;
@@ -60,6 +60,8 @@ pub struct JobFacts {
     /// Which indexes run again; `None`: all.
     pub rerun: Option<IndexSet>,
     pub arrays: Option<Arc<JobArrays>>,
+    /// Of a gate: the run whose draft it looks at.
+    pub draft_of: Option<Uid>,
 }
 
 /// Of an event: enough to count a repetition, and to know when it is too old. Unix seconds.
@@ -92,6 +94,9 @@ impl Facts {
                     .as_str()
                     .and_then(|text| IndexSet::parse(text, u32::MAX).ok()),
                 arrays: JobArrays::read(object).map(Arc::new),
+                draft_of: object["metadata"]["annotations"][ARRAY_DRAFT]
+                    .as_str()
+                    .and_then(|uid| uid.parse().ok()),
             })),
             Resource::DataArray => Facts::DataArray(Arc::new(arrays::wanted(spec))),
             Resource::CronJob => {

@@ -30,7 +30,9 @@ pub(in crate::world) fn annotate_own(
     if let Some(annotations) = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
         OWN_ANNOTATIONS.iter().for_each(|key| drop(annotations.shift_remove(*key)));
     }
-    if array_annotation(resource, object).is_none() {
+    let uses_arrays = array_annotation(resource, object).is_some();
+    // A gate need not look at arrays itself.
+    if !uses_arrays && !own.contains_key(ARRAY_DRAFT) {
         return;
     }
     let user = own.get(ARRAY_USER).map_or(user, String::as_str).to_owned();

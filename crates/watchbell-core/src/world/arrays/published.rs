@@ -28,6 +28,7 @@ const PUBLISHED: &str = "ArrayPublished";
 
 /// How many commits one audit entry tells of: entries are at most 64 KiB.
 const COMMITS_PER_ENTRY: usize = 1_000;
+
 /// What the node was asked to publish in this server's life, and what it answered. The answer outlives a stage that is rolled
 /// back, and so does the question, once it was committed: the node is never asked a second time while the first is on its way.
 #[derive(Debug, Default)]
@@ -115,7 +116,9 @@ impl World {
         let name = copies::gate_name(&job.name, &job.uid.to_string());
         let found = self.get(Resource::Job, &job.namespace, &name);
         // Another's Job of that name is in the way: making ours says so.
-        let Some(gate) = found.filter(|gate| is_gate_of(gate, job)) else { return Gate::Wanted };
+        let Some(gate) = found.filter(|gate| is_gate_of(gate, job, arrays.run.unwrap_or(job.uid))) else {
+            return Gate::Wanted;
+        };
         match gate.job_status().and_then(JobStatus::is_finished).map(|end| end.kind) {
             None => Gate::Running,
             Some(FinishedKind::Complete) => Gate::Passed,
@@ -284,7 +287,8 @@ impl World {
     }
 }
 
-fn is_gate_of(gate: &Stored, job: &Stored) -> bool {
+/// The server alone marks a Job so: whoever may make Jobs makes no gate.
+fn is_gate_of(gate: &Stored, job: &Stored, run: Uid) -> bool {
     gate.owners().iter().any(|owner| owner.uid == job.uid)
-        && gate.facts().job().and_then(|facts| facts.arrays.as_ref()).is_none_or(|a| a.draft_of.is_some())
+        && gate.facts().job().and_then(|facts| facts.draft_of) == Some(run)
 }

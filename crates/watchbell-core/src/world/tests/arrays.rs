@@ -675,6 +675,33 @@ fn a_gate_reads_the_draft_and_lets_it_out() {
 }
 
 #[test]
+fn nobody_makes_a_gate_but_the_server() {
+    let mut bench = Bench::with_array();
+    let mut check = cron("check", "@yearly", json!({"suspend": true}));
+    check["spec"]["jobTemplate"]["spec"] = job("x", json!({"completions": 1}))["spec"].clone();
+    bench.create(check);
+    let mut written = writer("w");
+    written["metadata"]["annotations"] = json!({"watchbell.dev/array-gate": "check"});
+    let uid = uid_of(&bench.create(written)).to_string();
+    let mut forged = job("w-gate", json!({"completions": 1}));
+    forged["metadata"]["annotations"] =
+        json!({"watchbell.dev/array-draft": uid, "watchbell.dev/gate-of": "w"});
+    forged["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "w", "uid": uid}]);
+    bench.create(forged);
+    bench.settle();
+    bench.end_all("w-gate", None);
+    bench.end_all("w", None);
+    assert!(bench.publications().is_empty(), "it is another's Job");
+    assert!(bench.last_message("FailedCreate").contains("already exists"));
+    bench.delete(Resource::Job, "w-gate", Propagation::Background);
+    bench.commands.clear();
+    bench.sleep(61);
+    bench.end_all("w-gate", None);
+    assert_eq!(bench.publications().len(), 1, "a gate that uses no array is one all the same");
+}
+
+#[test]
 fn a_gate_that_fails_publishes_nothing() {
     let mut bench = Bench::gated(READ);
     let pod = bench.started().into_iter().find(|pod| pod.job.as_ref().is_some_and(|j| &*j.1 == "w-gate"));
