@@ -1,19 +1,20 @@
 //! Data arrays in the world: objects and stores, rights, plans, gates, publications, reruns and rollbacks, with a store that
 //! the test plays.
 
+mod gates;
+mod rollback;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use watchbell_api::Resource;
-use watchbell_api::array::{ArrayFacts, ArrayRefusal, ArrayRun, PublishedArray, RolledBack};
+use watchbell_api::array::{ArrayFacts, ArrayRefusal, ArrayRun, PublishedArray};
 use watchbell_api::node::{Assignment, Command, Report};
 
 use super::fake_node::{Node, ended, running};
 use super::{Bench, cron, job, merge, pod, request, uid_of};
 use crate::arrays::tests::facts;
-use crate::request::{
-    DryRun, Propagation, Request, RerunIndexes, Subresource, User, Write, WriteOptions, Written,
-};
+use crate::request::{Propagation, Request, RerunIndexes, Subresource, User, Write, Written};
 
 const WRITE: &str = "{name: obs, mount: /data, mode: write, split: {dim: time, into: 2}}";
 const READ: &str = "{name: obs, mount: /data}";
@@ -627,178 +628,4 @@ fn a_right_that_was_taken_away_keeps_a_run_from_being_published() {
     assert!(bench.publications().is_empty());
     assert_eq!(bench.conditions("w"), ["FailureTarget ArrayCommitFailed", "Failed ArrayCommitFailed"]);
     assert!(bench.of_array("array-refused")[0]["message"].as_str().unwrap().contains("may not write"));
-}
-
-// --- gates ----------------------------------------------------------------------------------------------------------
-
-impl Bench {
-    /// A writer with the gate `check`, all of whose indexes are committed.
-    fn gated(annotation: &str) -> Bench {
-        let mut bench = Bench::with_array();
-        let mut check = cron("check", "@yearly", json!({"suspend": true}));
-        check["spec"]["jobTemplate"]["spec"] =
-            using("x", annotation, json!({"backoffLimit": 0, "completions": 1}))["spec"].clone();
-        bench.create(check);
-        let mut job = writer("w");
-        job["metadata"]["annotations"] = json!({"watchbell.dev/array-gate": "check"});
-        bench.create(job);
-        bench.settle();
-        bench.end_all("w", None);
-        bench
-    }
-}
-
-#[test]
-fn a_gate_reads_the_draft_and_lets_it_out() {
-    let mut bench = Bench::gated(READ);
-    assert!(bench.publications().is_empty());
-    let root = uid_of(&bench.read(Resource::Job, "w"));
-    let gate = bench.read(Resource::Job, "w-gate");
-    assert_eq!(gate["metadata"]["ownerReferences"][0]["uid"], root.to_string());
-    assert_eq!(gate["metadata"]["annotations"]["watchbell.dev/gate-of"], "w");
-    let run = bench
-        .started()
-        .iter()
-        .find(|pod| pod.job.as_ref().is_some_and(|(_, name)| **name == *"w-gate"))
-        .and_then(|pod| pod.arrays.clone())
-        .unwrap();
-    assert_eq!(run.draft_of, Some(root));
-    assert_ne!(run.run, root);
-    bench.end_all("w-gate", None);
-    assert_eq!(bench.publications().len(), 1);
-    bench.answer("w", Ok("5ca1ab1e"));
-    assert_eq!(bench.conditions("w").last().unwrap(), "Complete CompletionsReached");
-    assert_eq!(bench.of_array("gate-started").len(), 1);
-    bench.delete(Resource::Job, "w", Propagation::Background);
-    bench.settle();
-    assert!(bench.get(Resource::Job, "w-gate").is_none(), "it goes with its Job");
-}
-
-#[test]
-fn nobody_makes_a_gate_but_the_server() {
-    let mut bench = Bench::with_array();
-    let mut check = cron("check", "@yearly", json!({"suspend": true}));
-    check["spec"]["jobTemplate"]["spec"] = job("x", json!({"completions": 1}))["spec"].clone();
-    bench.create(check);
-    let mut written = writer("w");
-    written["metadata"]["annotations"] = json!({"watchbell.dev/array-gate": "check"});
-    let uid = uid_of(&bench.create(written)).to_string();
-    let mut forged = job("w-gate", json!({"completions": 1}));
-    forged["metadata"]["annotations"] =
-        json!({"watchbell.dev/array-draft": uid, "watchbell.dev/gate-of": "w"});
-    forged["metadata"]["ownerReferences"] =
-        json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "w", "uid": uid}]);
-    bench.create(forged);
-    bench.settle();
-    bench.end_all("w-gate", None);
-    bench.end_all("w", None);
-    assert!(bench.publications().is_empty(), "it is another's Job");
-    assert!(bench.last_message("FailedCreate").contains("already exists"));
-    bench.delete(Resource::Job, "w-gate", Propagation::Background);
-    bench.commands.clear();
-    bench.sleep(61);
-    bench.end_all("w-gate", None);
-    assert_eq!(bench.publications().len(), 1, "a gate that uses no array is one all the same");
-}
-
-#[test]
-fn a_gate_that_fails_publishes_nothing() {
-    let mut bench = Bench::gated(READ);
-    let pod = bench.started().into_iter().find(|pod| pod.job.as_ref().is_some_and(|j| &*j.1 == "w-gate"));
-    bench.world.report(ended(&pod.unwrap(), 1, bench.now), bench.at());
-    bench.settle();
-    assert_eq!(bench.conditions("w"), ["FailureTarget ArrayGateFailed", "Failed ArrayGateFailed"]);
-    assert!(bench.publications().is_empty());
-    assert_eq!(bench.of_array("array-refused")[0]["reason"], "ArrayGateFailed");
-}
-
-#[test]
-fn a_gate_that_cannot_be_made_is_waited_for() {
-    let mut bench = Bench::gated(WRITE.replace("into: 2", "into: 1").as_str());
-    assert!(bench.last_message("FailedCreate").contains("a gate reads them"));
-    assert!(bench.get(Resource::Job, "w-gate").is_none());
-    let read = json!({"watchbell.dev/array": READ});
-    let patch = json!({"spec": {"jobTemplate": {"spec": {"template": {"metadata": {"annotations": read}}}}}});
-    bench.patch(Resource::CronJob, "check", patch);
-    bench.sleep(61);
-    assert!(bench.get(Resource::Job, "w-gate").is_some());
-    let mut missing = writer("m");
-    missing["metadata"]["annotations"] = json!({"watchbell.dev/array-gate": "none"});
-    let warnings = bench.try_create(missing).unwrap().warnings;
-    assert!(warnings[0].contains("nothing is published before there is a CronJob \"none\""), "{warnings:?}");
-}
-
-// --- rollback -------------------------------------------------------------------------------------------------------
-
-#[test]
-fn a_rollback_is_asked_for_once_and_told() {
-    let mut bench = Bench::with_array();
-    for bad in ["", "../head", "a b"] {
-        assert_eq!(bench.rollback(bad).unwrap_err().reason.code(), 400, "{bad:?}");
-    }
-    let dry = Request {
-        subresource: Subresource::Rollback,
-        write: Write::Rollback { to: "good".into() },
-        options: WriteOptions { dry_run: DryRun::All, ..WriteOptions::default() },
-        ..request(Resource::DataArray, "ml", "obs")
-    };
-    bench.write(dry).unwrap();
-    let asked = |bench: &Bench| {
-        let of = |command: &&Command| matches!(command, Command::RollbackArray { to, user, .. } if &**to == "good" && &**user == "ada");
-        bench.commands.iter().filter(of).count()
-    };
-    bench.settle();
-    assert_eq!(asked(&bench), 0);
-    let written = bench.rollback("good").unwrap();
-    assert_eq!(written.object["status"]["rollback"]["to"], "good");
-    bench.settle();
-    assert_eq!(asked(&bench), 1);
-    assert_eq!(bench.rollback("good").unwrap_err().reason.code(), 409);
-    bench.crash();
-    bench.settle();
-    assert_eq!(asked(&bench), 1, "the next server tells the node");
-    let answer = |bench: &mut Bench, result: Result<RolledBack, String>| {
-        let (namespace, name, to) = ("ml".into(), "obs".into(), "good".into());
-        bench.world.report(Report::ArrayRolledBack { namespace, name, to, result }, bench.at());
-        bench.settle();
-    };
-    answer(&mut bench, Ok(RolledBack { before: "b".into(), after: "a".into() }));
-    let told = bench.of_array("array-rolled-back");
-    assert_eq!(told.len(), 1);
-    assert_eq!((&told[0]["user"], &told[0]["before"]), (&json!("ada"), &json!("b")));
-    assert!(bench.read(Resource::DataArray, "obs")["status"].get("rollback").is_none());
-    bench.rollback("good").unwrap();
-    bench.settle();
-    answer(&mut bench, Err("there is no such snapshot".into()));
-    assert_eq!(bench.last_message("ArrayRollbackFailed"), "Rollback to good: there is no such snapshot");
-    assert_eq!(bench.of_array("array-refused")[0]["at"], "rollback");
-}
-
-#[test]
-fn a_rollback_is_a_right_of_its_own() {
-    let mut bench = Bench::with_array();
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "r"},
-        "rules": [{"apiGroups": ["watchbell.dev"], "resources": ["dataarrays", "dataarrays/rollback"],
-            "verbs": ["create", "update", "patch", "write"]}],
-    });
-    bench.create(role);
-    bench.create(json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "r"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
-        "subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "eve"}],
-    }));
-    let ask = || Request {
-        user: User { name: "eve".into(), ..User::default() },
-        subresource: Subresource::Rollback,
-        write: Write::Rollback { to: "good".into() },
-        ..request(Resource::DataArray, "ml", "obs")
-    };
-    assert_eq!(bench.write(ask()).unwrap_err().reason.code(), 403);
-    bench.patch(
-        Resource::Role,
-        "r",
-        json!({"rules": [{"apiGroups": ["watchbell.dev"], "resources": ["dataarrays"], "verbs": ["rollback"]}]}),
-    );
-    bench.write(ask()).unwrap();
 }
