@@ -66,6 +66,8 @@ fn with_array(rig: &Rig) -> Array {
 }
 
 fn imported(rig: &Rig, plain: &Path) -> Array {
+    // Nothing is committed before a server has told of all pods.
+    rig.send(Command::Synced);
     let dir = rig.path().join("arrays/ns");
     fs::create_dir_all(&dir).unwrap();
     let array = Array::create(&dir.join("obs"), Disk::default()).unwrap();
@@ -342,6 +344,7 @@ pub(crate) fn what_a_dead_spawner_held_is_lost() {
 /// A store that is no hierarchy: each index has a directory of its own, for whatever it makes.
 pub(crate) fn indices_leave_artifacts() {
     let mut rig = Rig::new();
+    rig.send(Command::Synced);
     let dir = rig.path().join("arrays/ns");
     fs::create_dir_all(&dir).unwrap();
     let array = Array::create_of(&dir.join("obs"), Disk::default(), Kind::Artifacts, None).unwrap();
