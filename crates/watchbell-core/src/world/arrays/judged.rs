@@ -231,6 +231,35 @@ impl World {
         refused.map_or(Ok(()), Err)
     }
 
+    /// Why a pod that waited may not use its arrays any more. Those of a Job that has begun stay until it has ended.
+    pub(in crate::world) fn arrays_refused_at_start(&self, pod: &Stored) -> Option<String> {
+        let right = |account: &str, uses: &Uses| {
+            let may = |one| self.state.array_right(&pod.namespace, account, one).err();
+            uses.list.iter().find_map(may)
+        };
+        if let Some(of_job) = pod.array_pod() {
+            of_job.template.arrays.as_ref()?;
+            let runtime = self.jobs.get(&of_job.template.job_uid)?;
+            let job = self.get_at(Resource::Job, &runtime.at)?;
+            let arrays = job.facts().job()?.arrays.as_ref()?;
+            return right(&arrays.service_account, &arrays.uses);
+        }
+        let uses = uses_of_pod(pod)?;
+        let account = pod
+            .pod_spec()
+            .and_then(|spec| spec.service_account_name.as_deref())
+            .filter(|name| !name.is_empty())
+            .unwrap_or("default");
+        let goes = |name: &str| {
+            let object = self.get(Resource::DataArray, &pod.namespace, name);
+            object.is_some_and(|object| object.deletion.is_some())
+        };
+        right(account, &uses).or_else(|| {
+            let one = uses.list.iter().find(|one| goes(&one.name))?;
+            Some(format!("dataarray {:?} is being deleted", one.name))
+        })
+    }
+
     /// `completions`: the Job has not begun. The plan is to be looked at, and an array that is being deleted gets no more users.
     fn arrays_refusal(
         &self,

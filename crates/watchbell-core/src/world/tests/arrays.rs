@@ -14,7 +14,7 @@ use watchbell_api::{ApiError, Resource};
 use super::fake_node::{Node, ended, running};
 use super::{Bench, cron, job, merge, pod, request, uid_of};
 use crate::arrays::tests::facts;
-use crate::request::{Propagation, Request, RerunIndexes, Subresource, User, Write, Written};
+use crate::request::{DeleteOptions, Propagation, Request, RerunIndexes, Subresource, User, Write, Written};
 
 const WRITE: &str = "{name: obs, mount: /data, mode: write, split: {dim: time, into: 2}}";
 const READ: &str = "{name: obs, mount: /data}";
@@ -464,6 +464,79 @@ fn a_pod_alone_reads_what_its_account_may() {
         )
         .unwrap_err();
     assert!(error.message.contains("may not change"), "{error}");
+}
+
+/// All the machine has.
+fn whole(mut object: Value, pointer: &str) -> Value {
+    object.pointer_mut(pointer).unwrap()["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "4"}, "limits": {"cpu": "4"}});
+    object
+}
+
+#[test]
+fn a_pod_that_waited_is_asked_for_its_right_again() {
+    let free = |bench: &mut Bench| {
+        let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+        bench.try_delete(Resource::Pod, "first", options).unwrap();
+        bench.settle();
+    };
+    let waiting = || {
+        let mut bench = Bench::with_array();
+        bench.create(whole(pod("first"), "/spec"));
+        bench.settle();
+        let mut alone = whole(pod("alone"), "/spec");
+        alone["metadata"]["annotations"] = json!({"watchbell.dev/array": READ});
+        bench.create(alone);
+        bench.create(whole(using("r", READ, json!({"completions": 1})), "/spec/template/spec"));
+        bench.settle();
+        assert_eq!(bench.started().len(), 1, "the others wait");
+        bench.commands.clear();
+        bench
+    };
+    let mut bench = waiting();
+    bench.delete(Resource::RoleBinding, "array-writer", Propagation::Background);
+    free(&mut bench);
+    assert!(bench.started().is_empty());
+    let alone = bench.read(Resource::Pod, "alone");
+    assert_eq!(
+        (&alone["status"]["phase"], &alone["status"]["reason"]),
+        (&json!("Failed"), &json!("ArrayRefused"))
+    );
+    assert!(alone["status"]["message"].as_str().unwrap().contains("may not use dataarray"));
+    let failed =
+        bench.list(Resource::Pod).iter().filter(|pod| pod["status"]["reason"] == "ArrayRefused").count();
+    assert_eq!(failed, 2, "that of the Job too");
+    bench.sleep(61);
+    assert!(bench.last_message("FailedCreate").contains("may not use dataarray"), "no other is made");
+    assert_eq!(bench.of_array("refused-at-start").len(), 2);
+
+    let mut bench = waiting();
+    bench.delete(Resource::DataArray, "obs", Propagation::Background);
+    free(&mut bench);
+    let alone = bench.read(Resource::Pod, "alone");
+    assert!(alone["status"]["message"].as_str().unwrap().contains("is being deleted"));
+    let goes = |bench: &Bench| bench.commands.iter().any(|c| matches!(c, Command::RemoveArray { .. }));
+    assert!(!goes(&bench), "the Job has begun");
+    bench.end_all("r", None);
+    assert!(goes(&bench));
+}
+
+#[test]
+fn a_pod_that_runs_keeps_its_array() {
+    let mut bench = Bench::with_array();
+    let mut alone = pod("alone");
+    alone["metadata"]["annotations"] = json!({"watchbell.dev/array": READ});
+    bench.create(alone);
+    bench.settle();
+    bench.delete(Resource::DataArray, "obs", Propagation::Background);
+    bench.settle();
+    let goes = |bench: &Bench| bench.commands.iter().any(|c| matches!(c, Command::RemoveArray { .. }));
+    assert!(!goes(&bench));
+    assert!(bench.last_message("ArrayInUse").contains("pod alone"));
+    let [pod] = &bench.started()[..] else { panic!() };
+    bench.world.report(ended(pod, 0, bench.now), bench.at());
+    bench.sleep(61);
+    assert!(goes(&bench));
 }
 
 #[test]
