@@ -95,6 +95,8 @@ pub struct ArrayRefusal {
     /// [`ARRAY_CONFLICT`] or [`ARRAY_COMMIT_FAILED`].
     pub reason: &'static str,
     pub message: Box<str>,
+    /// Arrays of the run that were published before that was found.
+    pub published: Vec<PublishedArray>,
 }
 
 /// What became of a rollback: the digests of the head before and after it.

@@ -78,9 +78,8 @@ pub enum Command {
     AbandonDrafts { namespace: Arc<str>, run: Uid },
     /// There is an object: let there be a store, with this quota and retention. A [`Report::Array`] follows.
     KeepArray { namespace: Arc<str>, name: Arc<str>, spec: Arc<DataArraySpec> },
-    /// The object is going: remove the store. A [`Report::Array`] without facts follows, or with why it is still there. What
-    /// `runs` keep of it goes first: they are over.
-    RemoveArray { namespace: Arc<str>, name: Arc<str>, runs: Arc<[Uid]> },
+    /// The object is going: remove the store. A [`Report::Array`] without facts follows, or with why it is still there.
+    RemoveArray { namespace: Arc<str>, name: Arc<str> },
     /// Let the head be what an older snapshot was: a tag, a digest or the beginning of one. When it is so already, nothing is
     /// done. A [`Report::ArrayRolledBack`] follows.
     RollbackArray { namespace: Arc<str>, name: Arc<str>, to: Arc<str>, user: Arc<str> },
@@ -131,6 +130,8 @@ pub enum Report {
     ArrayCommitted { uid: Uid, array: Arc<str>, index: u32, attempt: u32, keys: u64, bytes: u64 },
     /// What became of a [`Command::PublishArrays`].
     ArraysPublished { job: Uid, result: Result<Vec<PublishedArray>, ArrayRefusal> },
+    /// A [`Command::PublishArrays`] does not end yet, and why: it is tried again and again.
+    ArraysDelayed { job: Uid, message: Box<str> },
     /// What became of a [`Command::RollbackArray`].
     ArrayRolledBack { namespace: Arc<str>, name: Arc<str>, to: Arc<str>, result: Result<RolledBack, String> },
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fd::{AsFd as _, BorrowedFd};
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::error::Error;
 use crate::manifest::{Entry, Manifest, Run};
-use crate::meter::Meter;
+use crate::meter::{Holes, Meter};
 use crate::object::{self, Objects};
 use crate::pack;
 use crate::parallel::in_parallel;
@@ -32,7 +33,16 @@ pub struct Draft {
     pub(crate) grown: Manifest,
     numbers: AtomicU64,
     meter: Meter,
+    copying: Mutex<Copying>,
     _lock: File,
+}
+
+/// Who copies into a draft at this moment.
+#[derive(Default)]
+struct Copying {
+    commits: u32,
+    /// One of them failed: what it has staged is nobody's, unless another has found it and counts on it.
+    has_failed: bool,
 }
 
 /// What a draft begins with.
@@ -76,6 +86,7 @@ pub struct Progress {
 
 const RECORD: &str = "draft.json";
 const MAGIC: &[u8; 8] = b"WBARIX\x00\x01";
+const MAX_DRAFT_BYTES: u64 = 1 << 24;
 const MAX_INDEX_BYTES: u64 = 1 << 30;
 /// After so many nothing is looked for that would say more of what the task meant to do.
 const MAX_VIOLATIONS: u32 = 10_000;
@@ -90,6 +101,10 @@ impl Array {
         if dir.join(RECORD).exists() {
             drop(kept);
             return self.draft(&run.uid);
+        }
+        // What its indices wrote is in a snapshot: on top of that they would do all of it a second time.
+        if let Some(done) = self.published_by(&run.uid)? {
+            return Err(Error::Published { uid: run.uid.clone(), snapshot: done.digest });
         }
         let base = self.head()?.ok_or(Error::NoSnapshot)?;
         let disk = &self.disk;
@@ -111,7 +126,7 @@ impl Array {
         let record = Record { format: 1, base, run: run.clone(), documents: recorded };
         let text = serde_json::to_vec(&record)
             .map_err(|error| Error::Format { path: dir.join(RECORD), problem: error.to_string() })?;
-        disk.replace(&dir.join(RECORD), &self.sealed(&text)?)?;
+        disk.replace(&dir.join(RECORD), &bounded(self.sealed(&text)?, MAX_DRAFT_BYTES)?)?;
         disk.sync_dir(&self.dir.join("drafts"))?;
         drop(kept);
         self.draft(&run.uid)
@@ -123,7 +138,7 @@ impl Array {
         let path = dir.join(RECORD);
         let wrong = |problem: String| Error::Format { path: path.clone(), problem };
         let lock = hold(&dir)?;
-        let record: Record = serde_json::from_slice(&self.read_sealed(&path, 1 << 24)?)
+        let record: Record = serde_json::from_slice(&self.read_sealed(&path, MAX_DRAFT_BYTES)?)
             .map_err(|error| wrong(error.to_string()))?;
         if record.format != 1 {
             return Err(wrong(format!("it is of format {}, and this program reads 1", record.format)));
@@ -136,7 +151,8 @@ impl Array {
             base.with(&record.run, &BTreeSet::new(), &documents.collect())
         };
         let (array, numbers, meter) = (self.clone(), AtomicU64::new(0), Meter::new(self.quota_bytes()?));
-        let draft = Draft { array, dir, record, base, grown, numbers, meter, _lock: lock };
+        let draft =
+            Draft { array, dir, record, base, grown, numbers, meter, copying: Mutex::default(), _lock: lock };
         draft.remove_uncommitted()?;
         Ok(draft)
     }
@@ -294,8 +310,32 @@ impl Draft {
         if let Some(committed) = self.committed(index)? {
             return Ok(committed);
         }
-        let (files, mut removed) = self.judged(judge, upper, completeness, max_bytes)?;
+        let (files, removed) = self.judged(judge, upper, completeness, max_bytes)?;
+        self.copying.lock().unwrap_or_else(PoisonError::into_inner).commits += 1;
+        let committed = self.take_over(index, attempt, upper, files, removed);
+        let mut copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+        copying.commits -= 1;
+        copying.has_failed |= committed.is_err();
+        // Staged objects count to the quota. Nobody begins another commit while they are looked at.
+        if copying.commits == 0 && std::mem::take(&mut copying.has_failed) {
+            let removed = self.remove_staged();
+            self.meter.forget();
+            return committed.and_then(|committed| removed.map(|()| committed));
+        }
+        committed
+    }
+
+    /// Copies what was judged, and lets it count.
+    fn take_over(
+        &self,
+        index: u32,
+        attempt: u32,
+        upper: BorrowedFd<'_>,
+        files: Files,
+        mut removed: Vec<String>,
+    ) -> Result<Committed, Error> {
         let shown = shown(index);
+        let holes = Holes::of(upper)?;
         let staging = self.staging();
         let objects = Objects { array: &self.array, staging: Some(&staging) };
         // What is found to be there is not swept before the index counts on it.
@@ -307,21 +347,21 @@ impl Draft {
         let copy = |at: usize| {
             let (key, size) = &files[at];
             let mut file = walk::open_file(upper, key.as_bytes(), &shown, *size)?;
+            holes.see(index, &file)?;
             object::copy(
                 &self.array.disk,
                 objects,
                 &staging,
                 pack.as_ref(),
+                &self.meter,
                 &mut file,
                 *size,
                 key,
                 first + at as u64,
             )
         };
-        let copies = in_parallel(files.len(), copy).and_then(|copies| {
-            let new_bytes = copies.iter().filter(|copied| copied.is_new).map(|copied| copied.size).sum();
-            self.meter.check(&self.array, new_bytes).map(|()| copies)
-        });
+        let copies =
+            in_parallel(files.len(), copy).and_then(|copies| self.meter.check(&self.array).map(|()| copies));
         let copies = object::finish_pack(&self.array, &staging, pack, copies)?;
         let (mut written, mut new) = (Vec::with_capacity(files.len()), Vec::new());
         for ((key, _), copied) in files.into_iter().zip(copies) {
@@ -334,7 +374,8 @@ impl Draft {
         let committed = Committed { index, attempt, written, removed };
         let content = postcard::to_allocvec(&committed).unwrap_or_default();
         let bytes = [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat();
-        self.array.disk.replace(&self.index_path(index), &self.array.sealed(&bytes)?)?;
+        let bytes = bounded(self.array.sealed(&bytes)?, MAX_INDEX_BYTES)?;
+        self.array.disk.replace(&self.index_path(index), &bytes)?;
         Ok(committed)
     }
 
@@ -451,6 +492,20 @@ impl Draft {
     /// Removes what a crash left: a staged object that no committed index names may be half on the disk, and must not be taken
     /// for a whole one later.
     fn remove_uncommitted(&self) -> Result<(), Error> {
+        self.remove_staged()?;
+        // No sync made a view durable. One of this boot is whole, and tasks may be at work above it.
+        let boot_id = boot_id();
+        for name in names(&self.dir)? {
+            let of = [VIEW, OWN, PREVIEW].iter().find_map(|kind| name.strip_prefix(kind));
+            if name.starts_with(REMOVED) || of.is_some_and(|of| !of.starts_with(boot_id)) {
+                self.array.disk.remove_dir(&self.dir.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the staged objects that no committed index names, while no index commits.
+    fn remove_staged(&self) -> Result<(), Error> {
         let mut known: BTreeSet<String> =
             self.record.documents.values().map(|document| document.digest.to_string()).collect();
         for index in self.indices()? {
@@ -464,16 +519,15 @@ impl Draft {
                 self.array.disk.remove(&staging.join(name))?;
             }
         }
-        pack::remove_unfinished(&self.array.disk, &staging)?;
-        // No sync made a view durable. One of this boot is whole, and tasks may be at work above it.
-        let boot_id = boot_id();
-        for name in names(&self.dir)? {
-            let of = [VIEW, OWN, PREVIEW].iter().find_map(|kind| name.strip_prefix(kind));
-            if name.starts_with(REMOVED) || of.is_some_and(|of| !of.starts_with(boot_id)) {
-                self.array.disk.remove_dir(&self.dir.join(name))?;
-            }
-        }
-        Ok(())
+        pack::remove_unfinished(&self.array.disk, &staging)
+    }
+}
+
+/// What would never be read again is not written.
+fn bounded<T: AsRef<[u8]>>(bytes: T, max: u64) -> Result<T, Error> {
+    match bytes.as_ref().len() as u64 {
+        length if length > max => Err(Error::TooLong { bytes: length, max }),
+        _ => Ok(bytes),
     }
 }
 
@@ -554,7 +608,7 @@ impl Array {
 
     fn draft_record(&self, uid: &str) -> Result<Record, Error> {
         let path = self.draft_dir(uid)?.join(RECORD);
-        serde_json::from_slice(&self.read_sealed(&path, 1 << 24)?)
+        serde_json::from_slice(&self.read_sealed(&path, MAX_DRAFT_BYTES)?)
             .map_err(|error| Error::Format { path, problem: error.to_string() })
     }
 

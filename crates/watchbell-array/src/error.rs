@@ -36,6 +36,20 @@ pub enum Error {
     Incomplete { index: u32, owned: u64, missing: u64, first: String },
     #[error("index {index} wrote {bytes} bytes, and its quota is {max}: raise quota in the annotation")]
     TooMuch { index: u32, bytes: u64, max: u64 },
+    #[error(
+        "index {index} wrote files of {bytes} bytes of which {held} are there; the rest are holes: write what a chunk holds"
+    )]
+    Holes { index: u32, bytes: u64, held: u64 },
+    #[error(
+        "the record of what was written would be {bytes} bytes, and at most {max} are read: write fewer keys"
+    )]
+    TooLong { bytes: u64, max: u64 },
+    #[error(
+        "the arrays' disk has {free} bytes free, and {reserve} are kept for the machine: remove something, or keep fewer snapshots"
+    )]
+    Full { free: u64, reserve: u64 },
+    #[error("run {uid} was published already, as snapshot {}: start a Job of its own in place of a rerun", snapshot.short())]
+    Published { uid: String, snapshot: Digest },
     #[error("indices {} are not committed", .0)]
     Unfinished(String),
     #[error(transparent)]
@@ -76,6 +90,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may go well later, when nothing of the array or the run is other than now.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Io { .. }
+                | Self::Quota { .. }
+                | Self::Full { .. }
+                | Self::Unsigned(_)
+                | Self::Held(_)
+                | Self::Stopped
+        )
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         matches!(self, Self::Held(_))
     }

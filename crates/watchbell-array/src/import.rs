@@ -225,7 +225,7 @@ fn stage(
             }
             let number = (next + at) as u64;
             let copy = |content: &mut dyn Read| {
-                object::copy(&array.disk, objects, staging, pack.as_ref(), content, *size, key, number)
+                object::copy(&array.disk, objects, staging, pack.as_ref(), meter, content, *size, key, number)
             };
             let (copied, is_same) = match content {
                 Content::File(mut file) => {
@@ -249,8 +249,6 @@ fn stage(
             Source::Bucket(_) => at_once(batch.len(), work),
         };
         let results = object::finish_pack(array, staging, pack, results)?;
-        let of_new = |copied: &object::Copied| if copied.is_new { copied.size } else { 0 };
-        let new_bytes = results.iter().filter_map(|(_, copied, _)| copied.as_ref().map(of_new)).sum();
         let new: Vec<PathBuf> =
             results.iter().filter_map(|(_, copied, _)| copied.as_ref()?.written.clone()).collect();
         object::sync(&array.disk, staging, &new)?;
@@ -265,7 +263,7 @@ fn stage(
             written.insert(key.clone(), (digest, *size, 0, 0));
         }
         done.append(array, &lines)?;
-        meter.check(array, new_bytes)?;
+        meter.check(array)?;
         next += batch.len();
         progress(next as u64, bytes);
     }

@@ -55,6 +55,7 @@ pub use export::{Exported, export, export_to_bucket};
 pub use import::{Imported, import, import_from_bucket};
 pub use lease::{Lease, LeaseKind};
 pub use manifest::{Entry, Manifest, Run, Writer};
+pub use meter::Limits;
 pub use publish::{Conflict, Publication};
 pub use retention::{Kept, Retention, kept};
 pub use s3::{Bucket, S3Config, S3Credentials};

@@ -1,9 +1,25 @@
-use std::sync::{Mutex, PoisonError};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fd::BorrowedFd;
+use rustix::fs::{fstatfs, statvfs};
 
 use crate::error::Error;
 use crate::store::Array;
 
-/// Keeps what is staged within an array's quota without looking at every object each time.
+/// What the program that uses an array keeps it within, beside the array's own quota.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Of the disk that the array lies on: a copy that would leave less is given up.
+    pub reserve_bytes: u64,
+    /// Once it is set, copies are given up.
+    pub is_stopped: Arc<AtomicBool>,
+}
+
+/// Keeps what is staged within an array's quota and limits without looking at every object each time.
 pub(crate) struct Meter {
     quota_bytes: Option<u64>,
     /// What was used when it was last measured, and what was written since.
@@ -15,20 +31,86 @@ impl Meter {
         Self { quota_bytes, known: Mutex::default() }
     }
 
-    /// Says whether what was written, `bytes` more, is still within the quota. It is measured anew once a quarter of the room that
-    /// was left is written, so that several who write at once go little beyond it; publication measures in any case.
-    pub(crate) fn check(&self, array: &Array, bytes: u64) -> Result<(), Error> {
+    /// Says whether `bytes` more may be written now. It is asked before each MiB of a copy.
+    pub(crate) fn take(&self, array: &Array, bytes: u64) -> Result<(), Error> {
+        /// To measure costs a look at every object, also when there is hardly room.
+        const LEAST_BYTES: u64 = 8 << 20;
+        let Limits { reserve_bytes, is_stopped } = &array.limits;
+        if is_stopped.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        if *reserve_bytes > 0 {
+            let disk = statvfs(&array.dir).map_err(Error::errno("measure the disk of", &array.dir))?;
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            if free.saturating_sub(bytes) < *reserve_bytes {
+                return Err(Error::Full { free, reserve: *reserve_bytes });
+            }
+        }
+        self.count(array, bytes, LEAST_BYTES)
+    }
+
+    /// Says whether all that was taken is within the quota. It is measured anew once a quarter of the room that was left is
+    /// written, so that several who write at once go little beyond it; publication measures in any case.
+    pub(crate) fn check(&self, array: &Array) -> Result<(), Error> {
+        self.count(array, 0, 0)
+    }
+
+    /// Something that was counted is removed.
+    pub(crate) fn forget(&self) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (None, 0);
+    }
+
+    fn count(&self, array: &Array, bytes: u64, least: u64) -> Result<(), Error> {
         let Some(quota) = self.quota_bytes else { return Ok(()) };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.1 = known.1.saturating_add(bytes);
         let used = match known.0 {
-            Some(used) if known.1 <= quota.saturating_sub(used) / 4 => used,
+            Some(used) if known.1 <= (quota.saturating_sub(used) / 4).max(least) => used,
             _ => {
                 let used = array.used_bytes()?;
-                *known = (Some(used), 0);
+                *known = (Some(used), bytes);
                 used
             }
         };
         if used > quota { Err(Error::Quota { bytes: used, quota }) } else { Ok(()) }
+    }
+}
+
+/// A file in memory with holes is as long as it says and takes no memory: whoever writes it would have us write what it never
+/// had. A compressing disk may hold little of an honest file, so that only a tmpfs is asked.
+pub(crate) struct Holes {
+    is_asked: bool,
+    seen: AtomicU64,
+    held: AtomicU64,
+}
+
+impl Holes {
+    pub(crate) fn of(upper: BorrowedFd<'_>) -> Result<Self, Error> {
+        const TMPFS_MAGIC: u64 = 0x0102_1994;
+        let of =
+            fstatfs(upper).map_err(Error::errno("look at the file system of", &PathBuf::from("an upper")))?;
+        Ok(Self {
+            is_asked: of.f_type as u64 == TMPFS_MAGIC,
+            seen: AtomicU64::new(0),
+            held: AtomicU64::new(0),
+        })
+    }
+
+    /// Of an index, before a file of it is read.
+    pub(crate) fn see(&self, index: u32, file: &File) -> Result<(), Error> {
+        /// A chunk that is all zeros may be a hole.
+        const TIMES: u64 = 16;
+        const LEAST_BYTES: u64 = 64 << 20;
+        if !self.is_asked {
+            return Ok(());
+        }
+        let of = file.metadata().map_err(Error::io("look at", &PathBuf::from("a file of an upper")))?;
+        let bytes = self.seen.fetch_add(of.len(), Ordering::Relaxed).saturating_add(of.len());
+        let here = of.blocks().saturating_mul(512);
+        let held = self.held.fetch_add(here, Ordering::Relaxed).saturating_add(here);
+        if bytes > held.saturating_mul(TIMES).saturating_add(LEAST_BYTES) {
+            return Err(Error::Holes { index, bytes, held });
+        }
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use crate::cipher::content_length;
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::meter::Meter;
 use crate::pack;
 use crate::store::Array;
 
@@ -156,8 +157,6 @@ pub(crate) struct Copied {
     pub(crate) size: u64,
     /// Its place in the staging directory: to be synced.
     pub(crate) written: Option<PathBuf>,
-    /// Nobody had it before.
-    pub(crate) is_new: bool,
 }
 
 /// Copies what can be read from `source`, at most `max` bytes, into the staging directory of `objects`; what is small into `pack`
@@ -171,6 +170,7 @@ pub(crate) fn copy(
     objects: Objects<'_>,
     staging: &Path,
     pack: Option<&pack::Writer>,
+    meter: &Meter,
     source: &mut dyn Read,
     max: u64,
     what: &str,
@@ -192,9 +192,10 @@ pub(crate) fn copy(
         if let Some(at) = objects.locate(digest)? {
             return Ok(found(at, staging, digest, size));
         }
+        meter.take(objects.array, size)?;
         if let Some(pack) = pack {
-            let is_new = pack.add(digest, &objects.array.sealed(&buffer)?)?;
-            return Ok(Copied { digest, size, written: None, is_new });
+            pack.add(digest, &objects.array.sealed(&buffer)?)?;
+            return Ok(Copied { digest, size, written: None });
         }
         create()?.write_all(&objects.array.sealed(&buffer)?).map_err(writing)?;
         return place(disk, &temporary, staging, digest, size);
@@ -209,6 +210,7 @@ pub(crate) fn copy(
             disk.remove(&temporary)?;
             return Err(too_large());
         }
+        meter.take(objects.array, buffer.len() as u64)?;
         hasher.update(&buffer);
         match &mut sealing {
             None => (&file).write_all(&buffer).map_err(writing)?,
@@ -249,13 +251,13 @@ fn found(at: Located, staging: &Path, digest: Digest, size: u64) -> Copied {
         Located::File(path) if path.starts_with(staging) => Some(path),
         Located::File(_) | Located::Packed(_) => None,
     };
-    Copied { digest, size, written, is_new: false }
+    Copied { digest, size, written }
 }
 
 fn place(disk: &Disk, temporary: &Path, staging: &Path, digest: Digest, size: u64) -> Result<Copied, Error> {
     let path = staging.join(digest.to_string());
     disk.rename(temporary, &path)?;
-    Ok(Copied { digest, size, written: Some(path), is_new: true })
+    Ok(Copied { digest, size, written: Some(path) })
 }
 
 /// A pack for what is copied at once, when it is worth one; `finish_pack` ends it.

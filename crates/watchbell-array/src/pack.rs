@@ -140,20 +140,19 @@ impl Writer {
         Ok(Self { file, dir: dir.to_owned(), temporary, state: Mutex::new(state) })
     }
 
-    /// Says whether the pack did not have it.
-    pub(crate) fn add(&self, digest: Digest, bytes: &[u8]) -> Result<bool, Error> {
+    /// Once, however often it is added.
+    pub(crate) fn add(&self, digest: Digest, bytes: &[u8]) -> Result<(), Error> {
         let at = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.entries.contains_key(&digest) {
-                return Ok(false);
+                return Ok(());
             }
             let at = state.next;
             state.next += bytes.len() as u64;
             state.entries.insert(digest, (at, bytes.len() as u32));
             at
         };
-        self.file.write_all_at(bytes, at).map_err(Error::io("write", &self.temporary))?;
-        Ok(true)
+        self.file.write_all_at(bytes, at).map_err(Error::io("write", &self.temporary))
     }
 
     /// Gives the pack its name, durably. Of nothing no pack is made.

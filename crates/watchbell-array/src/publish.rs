@@ -53,6 +53,8 @@ impl Draft {
         let _lock = self.array.lock()?;
         let head = self.array.head()?.ok_or(Error::NoSnapshot)?;
         if let Some(done) = self.published()? {
+            // Whether the head's new name was on the disk when it was last tried nobody knows.
+            self.array.disk.sync_dir(&self.array.dir.join("refs"))?;
             return Ok(done);
         }
         let (written, removed) = self.changes(indices)?;
@@ -74,15 +76,23 @@ impl Draft {
         )
     }
 
-    /// Whether [`Draft::publish`] would end well now, but for the quota. Nothing is changed.
-    pub fn can_publish(&self, indices: &BTreeSet<u32>, on_conflict: OnConflict) -> Result<(), Error> {
+    /// Whether [`Draft::publish`] would end well now. Nothing is changed.
+    pub fn can_publish(
+        &self,
+        indices: &BTreeSet<u32>,
+        on_conflict: OnConflict,
+        quota_bytes: Option<u64>,
+    ) -> Result<(), Error> {
         let _lock = self.array.lock_shared()?;
         let head = self.array.head()?.ok_or(Error::NoSnapshot)?;
-        if head == self.record.base || self.published()?.is_some() {
-            return self.changes(indices).map(drop);
-        }
         let (written, removed) = self.changes(indices)?;
-        self.rebase(head, on_conflict, &written, &removed).map(drop)
+        if self.published()?.is_some() {
+            return Ok(());
+        }
+        if head != self.record.base {
+            self.rebase(head, on_conflict, &written, &removed)?;
+        }
+        check_quota(&self.array, quota_bytes)
     }
 
     /// The directory of what [`Draft::publish`] would make of these indices: for who looks at it before.
@@ -124,7 +134,7 @@ impl Draft {
     fn published(&self) -> Result<Option<Publication>, Error> {
         let mut found = None;
         let base = self.record.base;
-        self.array.log(|digest, snapshot| {
+        self.array.history(|digest, snapshot, _| {
             if digest == base {
                 return false;
             }
@@ -171,10 +181,10 @@ impl Draft {
 }
 
 impl Array {
-    /// The newest snapshot that a run published, of those that are kept.
+    /// The newest snapshot that a run published; its content may be swept.
     pub fn published_by(&self, uid: &str) -> Result<Option<Publication>, Error> {
         let mut found = None;
-        self.log(|digest, snapshot| {
+        self.history(|digest, snapshot, _| {
             if snapshot.by.uid == uid {
                 found = Some(Publication { digest, snapshot: snapshot.clone() });
             }
@@ -205,6 +215,12 @@ impl Array {
     }
 }
 
+fn check_quota(array: &Array, quota_bytes: Option<u64>) -> Result<(), Error> {
+    let Some(quota) = quota_bytes else { return Ok(()) };
+    let bytes = array.used_bytes()?;
+    if bytes > quota { Err(Error::Quota { bytes, quota }) } else { Ok(()) }
+}
+
 /// With the lock held: objects into place, manifest, snapshot, head. Each is durable before the next begins.
 #[expect(
     clippy::too_many_arguments,
@@ -233,12 +249,7 @@ pub(crate) fn publish(
         .chain(&difference.changed)
         .filter_map(|key| after.get(key).map(|entry| entry.digest))
         .collect();
-    if let Some(quota) = quota_bytes {
-        let bytes = array.used_bytes()?;
-        if bytes > quota {
-            return Err(Error::Quota { bytes, quota });
-        }
-    }
+    check_quota(array, quota_bytes)?;
     place(array, staging, &new)?;
     let manifest = after.encode();
     let snapshot = Snapshot {

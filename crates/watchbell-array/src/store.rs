@@ -13,6 +13,7 @@ use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
 use crate::error::Error;
 use crate::manifest::{self, Manifest, Run};
+use crate::meter::Limits;
 use crate::pack::{self, Index};
 use crate::publish::publish;
 use crate::snapshot::Snapshot;
@@ -30,6 +31,7 @@ pub struct Array {
     kind: Kind,
     encryption: Encryption,
     pub(crate) signer: Option<Arc<Signer>>,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Clone)]
@@ -161,6 +163,7 @@ impl Array {
             kind,
             encryption,
             signer: None,
+            limits: Limits::default(),
         })
     }
 
@@ -223,6 +226,13 @@ impl Array {
             path: path.to_owned(),
             problem: "it is damaged, or sealed by another key".to_owned(),
         })
+    }
+
+    /// This array, within limits of the caller's.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     pub fn kind(&self) -> Kind {
@@ -498,21 +508,27 @@ impl Array {
 
     /// The snapshots from the head back that are kept; `visit` says whether to go on. Those that were swept are passed over.
     pub fn log(&self, mut visit: impl FnMut(Digest, &Snapshot) -> bool) -> Result<(), Error> {
+        self.history(|digest, snapshot, was_swept| was_swept || visit(digest, snapshot))
+    }
+
+    /// The same with those whose content was swept: their records tell what there was.
+    pub(crate) fn history(
+        &self,
+        mut visit: impl FnMut(Digest, &Snapshot, bool) -> bool,
+    ) -> Result<(), Error> {
         let mut next = self.head()?;
         while let Some(digest) = next {
-            match self.snapshot(digest) {
-                Ok(snapshot) => {
-                    if !visit(digest, &snapshot) {
-                        return Ok(());
-                    }
-                    next = snapshot.parent;
-                }
+            let (snapshot, was_swept) = match self.snapshot(digest) {
                 Err(Error::UnknownSnapshot(_)) => {
                     let path = self.dir.join("snapshots").join(digest.to_string());
-                    next = self.record(digest, &path.with_extension(SWEPT))?.parent;
+                    (self.record(digest, &path.with_extension(SWEPT))?, true)
                 }
-                Err(error) => return Err(error),
+                found => (found?, false),
+            };
+            if !visit(digest, &snapshot, was_swept) {
+                return Ok(());
             }
+            next = snapshot.parent;
         }
         Ok(())
     }

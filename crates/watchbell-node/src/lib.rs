@@ -128,6 +128,7 @@ impl Node {
             Arc::new(move |pod, volume| holder.upper(pod, volume)),
             move |news| heard.push([Input::Array(news)]),
             told,
+            options.disk_reserve_bytes,
         )?;
         let watched_arrays = arrays::watch(&options.data_dir, teller)?;
         let site = Arc::new(Site {

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use watchbell_array::{Completeness, Conflict, Error, difference, export, verify};
+use watchbell_array::{
+    Array, Completeness, Conflict, Error, Limits, Retention, difference, export, sweep, verify,
+};
 use watchbell_zarr::{Extend, Judge, OnConflict, grow};
 
 use crate::place::{
@@ -249,14 +251,14 @@ fn what_would_be_published_is_seen_before_and_found_afterwards() {
     let array = place.array();
     let plan = by_time(&hierarchy_of(&array));
     let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
-    let error = draft.can_publish(&all(4), OnConflict::Fail).unwrap_err();
+    let error = draft.can_publish(&all(4), OnConflict::Fail, None).unwrap_err();
     assert!(matches!(error, Error::Unfinished(_)), "{error}");
     assert!(draft.preview(&all(4)).is_err());
     for index in 0..4 {
         let upper = place.upper(&format!("u{index}"), &[(&format!("t/c/{}/0", 2 * index), "new")]);
         commit(&draft, &plan, index, &upper).unwrap();
     }
-    draft.can_publish(&all(4), OnConflict::Fail).unwrap();
+    draft.can_publish(&all(4), OnConflict::Fail, None).unwrap();
     let preview = draft.preview(&all(4)).unwrap();
     assert_eq!(draft.preview(&all(4)).unwrap(), preview);
     assert!(array.published_by("r1").unwrap().is_none());
@@ -274,9 +276,9 @@ fn what_would_be_published_is_seen_before_and_found_afterwards() {
     }
     write(&place.path("plain"), "t/c/7/1", b"later still");
     import_at(&array, &place.path("plain"), 4_000).unwrap();
-    let error = late.can_publish(&all(4), OnConflict::Fail).unwrap_err();
+    let error = late.can_publish(&all(4), OnConflict::Fail, None).unwrap_err();
     assert!(matches!(error, Error::Conflict(Conflict::Moved { .. })), "{error}");
-    late.can_publish(&all(4), OnConflict::Rebase).unwrap();
+    late.can_publish(&all(4), OnConflict::Rebase, None).unwrap();
 }
 
 /// A server that was killed goes on, and tasks go on above the directory that they have.
@@ -389,4 +391,106 @@ fn an_array_of_before_is_gone_on_with() {
     let manifest = array.snapshot(array.head().unwrap().unwrap()).unwrap().manifest;
     let view = array.view(manifest, &array.manifest(manifest).unwrap()).unwrap();
     assert_eq!(contents(&view), contents(&place.path("plain")));
+}
+
+fn staged(array: &Array) -> usize {
+    let files = |dir: std::path::PathBuf| {
+        std::fs::read_dir(dir).map_or(0, |entries| {
+            entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file())).count()
+        })
+    };
+    files(draft_dir(array).join("objects")) + files(draft_dir(array).join("objects/packs"))
+}
+
+/// A file of an upper that is as long as this, and holds nothing.
+fn hole(upper: &std::path::Path, key: &str, length: u64) {
+    write(upper, key, b"");
+    std::fs::File::options().write(true).open(upper.join(key)).unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn a_commit_is_given_up_while_it_is_copied_and_leaves_nothing() {
+    let place = Place::new();
+    let (limits, array) = (Limits::default(), place.array());
+    array.set_quota(Some(24 << 20)).unwrap();
+    let plan = by_time(&hierarchy_of(&array));
+    let judge = |index| Judge { plan: &plan, index, max_chunk_bytes: u64::MAX };
+    let within = array.clone().within(limits.clone());
+    let draft = within.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let large = vec![7; 2 << 20];
+    let first = place.path("first");
+    write(&first, "t/c/2/0", &large);
+    draft.commit(&judge(1), 0, &first, Completeness::Optional).unwrap();
+    assert_eq!(staged(&array), 1);
+    // Before a billion zeros are on the disk, and with them what came before them.
+    let upper = place.path("huge");
+    write(&upper, "t/c/0/0", &vec![8; 3 << 20]);
+    hole(&upper, "t/c/0/1", 1 << 30);
+    let error = draft.commit(&judge(0), 0, &upper, Completeness::Optional).unwrap_err();
+    assert!(matches!(error, Error::Quota { bytes, .. } if bytes < 64 << 20), "{error}");
+    assert!(error.is_passing());
+    assert_eq!(staged(&array), 1, "only what was committed");
+    // What others have committed is still whole.
+    let small = place.upper("small", &[("t/c/0/0", "fits")]);
+    draft.commit(&judge(0), 1, &small, Completeness::Optional).unwrap();
+    let kept = place.upper("kept", &[("t/c/4/0", "x")]);
+    limits.is_stopped.store(true, std::sync::atomic::Ordering::Relaxed);
+    let error = draft.commit(&judge(2), 0, &kept, Completeness::Optional).unwrap_err();
+    assert!(matches!(error, Error::Stopped), "{error}");
+    drop(draft);
+    let full = Limits { reserve_bytes: u64::MAX, ..Limits::default() };
+    let draft = array.clone().within(full).draft("r1").unwrap();
+    let error = draft.commit(&judge(2), 0, &kept, Completeness::Optional).unwrap_err();
+    assert!(matches!(error, Error::Full { .. }), "{error}");
+    drop(draft);
+    let draft = array.draft("r1").unwrap();
+    assert_eq!(draft.progress().unwrap().committed, [0, 1].into());
+    draft.publish(&[0, 1].into(), OnConflict::Fail, None, "", at(9)).unwrap();
+    draft.remove().unwrap();
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+#[test]
+fn memory_that_an_index_never_had_is_not_written() {
+    let (place, memory) = (Place::new(), Place::in_memory());
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let upper = memory.path("upper");
+    hole(&upper, "t/c/0/0", 1 << 30);
+    let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: u64::MAX };
+    let error = draft.commit(&judge, 0, &upper, Completeness::Optional).unwrap_err();
+    assert!(matches!(error, Error::Holes { bytes: 0x4000_0000, .. }), "{error}");
+    assert_eq!(staged(&array), 0);
+    // A chunk of zeros may be one.
+    hole(&upper, "t/c/0/0", 1 << 20);
+    draft.commit(&judge, 0, &upper, Completeness::Optional).unwrap();
+}
+
+#[test]
+fn a_run_that_was_published_is_not_begun_again() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    for index in 0..4 {
+        let upper = place.upper(&format!("u{index}"), &[(&format!("t/c/{}/0", 2 * index), "new")]);
+        commit(&draft, &plan, index, &upper).unwrap();
+    }
+    array.set_quota(Some(1)).unwrap();
+    let error = draft.can_publish(&all(4), OnConflict::Fail, Some(1)).unwrap_err();
+    assert!(matches!(error, Error::Quota { quota: 1, .. }), "{error}");
+    let made = draft.publish(&all(4), OnConflict::Fail, None, "", at(9)).unwrap();
+    draft.can_publish(&all(4), OnConflict::Fail, Some(1)).unwrap();
+    // Nor when the content of its snapshot is gone.
+    write(&place.plain(), "t/c/0/0", b"other");
+    import_at(&array, &place.path("plain"), 20_000).unwrap();
+    sweep(&array, Some(&Retention { last: 1, ..Retention::default() })).unwrap();
+    assert_eq!(draft.can_publish(&all(4), OnConflict::Fail, None).map_err(|error| error.to_string()), Ok(()));
+    assert_eq!(draft.publish(&all(4), OnConflict::Fail, None, "", at(99)).unwrap(), made);
+    draft.remove().unwrap();
+    assert_eq!(array.published_by("r1").unwrap(), Some(made.clone()));
+    let error = array.begin(&run("r1"), &BTreeMap::new()).err().unwrap();
+    assert!(matches!(&error, Error::Published { snapshot, .. } if *snapshot == made.digest), "{error}");
+    assert!(array.drafts().unwrap().is_empty());
 }

@@ -41,6 +41,7 @@ impl World {
                 self.report_committed(uid, IndexCommit { array, index, attempt, keys, bytes });
             }
             Report::ArraysPublished { job, result } => self.report_published(job, result),
+            Report::ArraysDelayed { job, message } => self.report_delayed(job, message, now),
             Report::ArrayRolledBack { namespace, name, to, result } => {
                 self.report_rolled_back(&NsName { namespace, name }, &to, result, now);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use watchbell_api::Uid;
-use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED};
+use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED, ArrayRun};
 use watchbell_api::node::{Assignment, Command, Report};
 use watchbell_api::quantity::Quantity;
 use watchbell_core::arrays::{Uses, variable_part};
@@ -84,6 +84,8 @@ pub(super) struct Preparation {
     run: Uid,
     own: Option<Uid>,
     tries: u32,
+    /// Whose draft it makes or reads.
+    of: Arc<ArrayRun>,
 }
 
 /// What the pod's annotation says.
@@ -115,12 +117,14 @@ fn quota(of: &Use) -> Result<Option<u64>, String> {
     of.quota.as_ref().map(parse).transpose()
 }
 
-/// Bytes that may be written.
+/// Bytes that may be written: whatever is stated, no more than the machine has.
 fn bound(of: &Use, machine: &Machine) -> u64 {
     let stated = quota(of).ok().flatten();
     match of.upper {
-        Upper::Memory => stated.unwrap_or(MEMORY_BYTES).min(1 << 50),
-        Upper::Disk => stated.unwrap_or(machine.empty_dir_bytes),
+        Upper::Memory => stated.unwrap_or(MEMORY_BYTES).min(machine.capacity.memory_bytes),
+        Upper::Disk => {
+            stated.unwrap_or(machine.empty_dir_bytes).min(machine.capacity.ephemeral_storage_bytes)
+        }
     }
 }
 
@@ -317,7 +321,7 @@ impl Agent {
         run.arrays.states.insert(own, ArraysState::Preparing(vec![(uid, ordinal)]));
         let id = self.next_preparation;
         self.next_preparation += 1;
-        self.preparations.insert(id, Preparation { run: run_uid, own, tries });
+        self.preparations.insert(id, Preparation { run: run_uid, own, tries, of: array_run.clone() });
         let wanted = Wanted {
             namespace: pod.assignment.namespace.clone(),
             run: array_run.clone(),
@@ -330,7 +334,9 @@ impl Agent {
     }
 
     pub(super) fn arrays_prepared(&mut self, id: u64, result: Result<Arc<Prepared>, Trouble>, now: Now) {
-        let Some(Preparation { run, own, tries }) = self.preparations.remove(&id) else { return };
+        let Some(Preparation { run, own, tries, .. }) = self.preparations.remove(&id) else { return };
+        // It was held back for this.
+        self.abandon_drafts();
         let Some(run) = self.runs.get(run) else { return };
         let state = match &result {
             Ok(prepared) => ArraysState::Ready(prepared.clone()),
@@ -433,11 +439,7 @@ impl Agent {
         let work = match command {
             Command::PublishArrays { namespace, run, uses } => Work::Publish { namespace, run, uses },
             Command::KeepArray { namespace, name, spec } => Work::Keep { namespace, name, spec },
-            Command::RemoveArray { namespace, name, runs } => {
-                // Of a pod that was deleted by force the end may still be on its way.
-                let runs = runs.iter().copied().filter(|run| !self.has_run(*run)).collect();
-                Work::Remove { namespace, name, runs }
-            }
+            Command::RemoveArray { namespace, name } => Work::Remove { namespace, name },
             Command::RollbackArray { namespace, name, to, user } => {
                 Work::RollBack { namespace, name, to, user }
             }
@@ -458,20 +460,20 @@ impl Agent {
         due.into_iter().for_each(|uid| self.touch(uid));
     }
 
-    /// Whether a pod is here that uses what a run keeps.
-    fn has_run(&self, run: Uid) -> bool {
-        let mut uses = self.pods.values().filter_map(|pod| pod.assignment.arrays.as_ref());
-        uses.any(|of| of.run == run || of.draft_of == Some(run))
-    }
-
     /// Gives up the drafts of runs that have no pod here any more.
     pub(super) fn abandon_drafts(&mut self) {
         // Before all pods are known, one of them may be at work with it.
         if self.unclaimed.is_some() {
             return;
         }
+        let is_here = |run: Uid| {
+            let of_pods = self.pods.values().filter_map(|pod| pod.assignment.arrays.as_ref());
+            // What is given up while it is being made would be made all the same.
+            let made = self.preparations.values().map(|preparation| &preparation.of);
+            of_pods.chain(made).any(|of| of.run == run || of.draft_of == Some(run))
+        };
         let (kept, gone) =
-            std::mem::take(&mut self.abandoned).into_iter().partition(|(_, run)| self.has_run(*run));
+            std::mem::take(&mut self.abandoned).into_iter().partition(|(_, run)| is_here(*run));
         self.abandoned = kept;
         let gone: Vec<(Arc<str>, Uid)> = gone;
         let works = gone.into_iter().map(|(namespace, run)| Work::Abandon { namespace, run });

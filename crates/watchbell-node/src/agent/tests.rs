@@ -322,7 +322,10 @@ impl Bench {
                 format!("committed {} {array}[{index}] attempt {attempt}: {keys} keys, {bytes} bytes", uid.0)
             }
             Effect::Report(
-                Report::Array { .. } | Report::ArraysPublished { .. } | Report::ArrayRolledBack { .. },
+                Report::Array { .. }
+                | Report::ArraysPublished { .. }
+                | Report::ArraysDelayed { .. }
+                | Report::ArrayRolledBack { .. },
             ) => unreachable!("the threads tell of these"),
             Effect::Report(Report::Devices { .. }) => unreachable!("the agent knows none"),
             Effect::Report(Report::Started { .. }) => unreachable!("they were taken out"),

@@ -93,7 +93,10 @@ pub(super) fn begin(
         // Before anything is written.
         plan_of(&hierarchy, of, grown.as_ref(), run)?;
         let documents = grown.map(|grown| grown.documents).unwrap_or_default();
-        let draft = array.begin(&by, &documents).map_err(passing)?;
+        let draft = array.begin(&by, &documents).map_err(|error| match error {
+            Error::Published { .. } => Trouble::Lasting(error.to_string()),
+            other => passing(other),
+        })?;
         if draft.base() == head {
             return planned(array, draft, run, of);
         }

@@ -1,15 +1,18 @@
 //! The threads that work on arrays.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use watchbell_api::array::ArrayRetention;
+use watchbell_array::{Array, Limits};
 
 use super::facts::Teller;
 use super::held::Drafts;
-use super::{News, Reports, Uppers, Work, work};
+use super::{News, Reports, Uppers, Work, held, work};
 use crate::{Error, spawn};
 
 /// Commits of large indices take long, and use several processors each by themselves.
@@ -17,8 +20,13 @@ const THREADS: usize = 4;
 /// Far behind everything that somebody waits for.
 const SWEEP_NICE: i32 = 19;
 
+/// What failed and may go well later is tried again after this; each time after twice as long, up to the second.
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+const AGAIN_LAST: Duration = Duration::from_secs(60);
+
 /// Work that waits, and who does it.
 pub(crate) struct Arrays {
+    limits: Limits,
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -32,6 +40,10 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     works: VecDeque<Work>,
+    /// Arrays whose store is being made, changed or removed: one thing after another, in the order of the words.
+    busy: HashSet<Place>,
+    /// Since when it is due, and how long it waited.
+    later: Vec<(Instant, Duration, Work)>,
     sweeps: VecDeque<Place>,
     is_closed: bool,
 }
@@ -39,9 +51,16 @@ struct Queue {
 /// Namespace and name of an array.
 type Place = (Arc<str>, Arc<str>);
 
+/// What a thread does next: the work, and how long it was put off when it was tried before.
+struct Turn {
+    work: Work,
+    waited: Option<Duration>,
+}
+
 /// What the threads work with.
 pub(super) struct Tools {
     shared: Arc<Shared>,
+    pub(super) limits: Limits,
     /// DIR/arrays.
     pub(super) root: PathBuf,
     pub(super) data_dir: PathBuf,
@@ -62,10 +81,13 @@ impl Arrays {
         uppers: Uppers,
         hear: impl Fn(News) + Send + Sync + 'static,
         report: Reports,
+        reserve_bytes: u64,
     ) -> Result<Arrays, Error> {
+        let limits = Limits { reserve_bytes, ..Limits::default() };
         let shared = Arc::new(Shared::default());
         let tools = Arc::new(Tools {
             shared: shared.clone(),
+            limits: limits.clone(),
             root: data_dir.join("arrays"),
             data_dir,
             drafts: Drafts::default(),
@@ -79,8 +101,12 @@ impl Arrays {
         for n in 0..THREADS {
             let (shared, tools) = (shared.clone(), tools.clone());
             threads.push(spawn(&format!("node-arrays-{n}"), move || {
-                while let Some(work) = shared.next() {
-                    work::carry_out(&tools, work);
+                while let Some(Turn { work, waited }) = shared.next() {
+                    let place = place_of(&work);
+                    if let work::Done::NotYet(work) = work::carry_out(&tools, work, waited.is_none()) {
+                        shared.put_off(work, waited);
+                    }
+                    shared.is_free(place);
                 }
             })?);
         }
@@ -94,7 +120,7 @@ impl Arrays {
                 work::sweep(&tools, &namespace, &name);
             }
         })?);
-        Ok(Arrays { shared, threads: Mutex::new(threads) })
+        Ok(Arrays { limits, shared, threads: Mutex::new(threads) })
     }
 
     pub(crate) fn ask(&self, work: Work) {
@@ -102,8 +128,10 @@ impl Arrays {
         self.shared.more.notify_all();
     }
 
-    /// Lets go of everything once what is being done is done: whoever comes next may hold the drafts.
+    /// Lets go of everything once what is being done is done, or given up where that would take long: whoever comes next may
+    /// hold the drafts.
     pub(crate) fn end(&self) {
+        self.limits.is_stopped.store(true, Ordering::Relaxed);
         self.shared.queue().is_closed = true;
         self.shared.more.notify_all();
         for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -118,8 +146,31 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<Work> {
-        self.wait(|queue| queue.works.pop_front())
+    fn next(&self) -> Option<Turn> {
+        self.wait(|queue| {
+            let now = Instant::now();
+            if let Some(due) = queue.later.iter().position(|(at, ..)| *at <= now) {
+                let (_, waited, work) = queue.later.swap_remove(due);
+                return Some(Turn { work, waited: Some(waited) });
+            }
+            let is_free = |work: &Work| place_of(work).is_none_or(|place| !queue.busy.contains(&place));
+            let first = queue.works.iter().position(is_free)?;
+            let work = queue.works.remove(first)?;
+            queue.busy.extend(place_of(&work));
+            Some(Turn { work, waited: None })
+        })
+    }
+
+    fn put_off(&self, work: Work, waited: Option<Duration>) {
+        let wait = waited.map_or(AGAIN_FIRST, |waited| (waited * 2).min(AGAIN_LAST));
+        self.queue().later.push((Instant::now() + wait, wait, work));
+        self.more.notify_all();
+    }
+
+    fn is_free(&self, place: Option<Place>) {
+        let Some(place) = place else { return };
+        self.queue().busy.remove(&place);
+        self.more.notify_all();
     }
 
     fn next_sweep(&self) -> Option<Place> {
@@ -136,12 +187,43 @@ impl Shared {
             if let Some(found) = take(&mut queue) {
                 return Some(found);
             }
-            queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            let due = queue.later.iter().map(|(at, ..)| *at).min();
+            queue = match due {
+                None => self.more.wait(queue).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    let patience = at.saturating_duration_since(Instant::now());
+                    self.more.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 }
 
+/// The array whose store a work is about, and nothing else.
+fn place_of(work: &Work) -> Option<Place> {
+    match work {
+        Work::Keep { namespace, name, .. }
+        | Work::Remove { namespace, name }
+        | Work::RollBack { namespace, name, .. } => Some((namespace.clone(), name.clone())),
+        Work::Prepare(..)
+        | Work::Commit(_)
+        | Work::Publish { .. }
+        | Work::Abandon { .. }
+        | Work::Rest { .. } => None,
+    }
+}
+
 impl Tools {
+    /// An array, within what this machine allows.
+    pub(super) fn open(&self, namespace: &str, name: &str) -> Result<Array, watchbell_array::Error> {
+        Ok(held::open(&self.root, namespace, name)?.within(self.limits.clone()))
+    }
+
+    /// Whether what is begun is given up: whoever comes next does it.
+    pub(super) fn is_ending(&self) -> bool {
+        self.limits.is_stopped.load(Ordering::Relaxed)
+    }
+
     /// When nothing else is to be done.
     pub(super) fn sweep_later(&self, namespace: &Arc<str>, name: &Arc<str>) {
         let place = (namespace.clone(), name.clone());

@@ -59,7 +59,7 @@ impl Stand {
         let hear = move |said| {
             let _ = hear.send(said);
         };
-        let arrays = Arrays::start(dir.path().to_owned(), teller.clone(), given, hear, report).unwrap();
+        let arrays = Arrays::start(dir.path().to_owned(), teller.clone(), given, hear, report, 0).unwrap();
         Self { dir, arrays, news, reports, uppers, teller }
     }
 
@@ -204,8 +204,12 @@ impl Stand {
         let array = self.array(name);
         let head = array.snapshot(array.head().unwrap().unwrap()).unwrap();
         let manifest = array.manifest(head.manifest).unwrap();
+        // A sweep comes after each publication.
+        array.lease("look", array.head().unwrap().unwrap()).unwrap();
         let view = array.view(head.manifest, &manifest).unwrap();
-        fs::read_to_string(view.join(key)).ok()
+        let content = fs::read_to_string(view.join(key)).ok();
+        array.give_back("look").unwrap();
+        content
     }
 }
 
@@ -334,6 +338,77 @@ fn runs_at_once_are_published_one_upon_the_other_or_not_at_all() {
     assert!(refused.message.contains("metadata changed"), "{}", refused.message);
 }
 
+/// No array has a new head when one of the run's cannot have it yet; nothing is lost by that.
+#[test]
+fn a_publication_beyond_a_quota_waits_for_room() {
+    let stand = Stand::new();
+    stand.import("other", 4);
+    let uses = format!(r#"[{WRITE}, {}]"#, WRITE.replace("obs", "other").replace("/data", "/other"));
+    let run = writer(1, 1);
+    stand.prepare(&run, &uses).unwrap();
+    stand.commit(&run, &uses, 0, &[(0, "t/c/0", "new"), (1, "t/c/0", "new")]).unwrap();
+    stand.commit(&run, &uses, 1, &[]).unwrap();
+    let head = stand.array("obs").head().unwrap();
+    stand.array("other").set_quota(Some(1)).unwrap();
+    let value = Arc::new(serde_json::from_str(&uses).unwrap());
+    stand.arrays.ask(Work::Publish { namespace: "ns".into(), run: run.clone(), uses: value });
+    match stand.reports.recv_timeout(PATIENCE).unwrap() {
+        Report::ArraysDelayed { job: Uid(1), message } => {
+            assert!(message.starts_with("array \"other\": ") && message.contains("quota is 1"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(stand.array("obs").head().unwrap(), head);
+    stand.array("other").set_quota(None).unwrap();
+    match stand.reports.recv_timeout(PATIENCE).unwrap() {
+        Report::ArraysPublished { result, .. } => assert_eq!(result.unwrap().len(), 2),
+        other => panic!("{other:?}"),
+    }
+    // A pod of the run that comes late would do it all again.
+    let why = stand.prepare(&run, &uses).unwrap_err();
+    assert!(matches!(&why, Trouble::Lasting(why) if why.contains("was published already")), "{why:?}");
+}
+
+/// What is found only when some arrays have their new heads is told with them.
+#[test]
+fn a_refusal_tells_of_the_arrays_that_were_published() {
+    let published = PublishedArray {
+        name: "obs".into(),
+        snapshot: "5a".into(),
+        base: "4b".into(),
+        added: 1,
+        changed: 0,
+        removed: 0,
+    };
+    let refused = work::Unpublished::lasting(ARRAY_CONFLICT, "array \"other\": it moved".to_owned());
+    let work::Unpublished::Lasting(refusal) = refused.after(std::slice::from_ref(&published)) else {
+        panic!("it does not pass")
+    };
+    assert_eq!(&*refusal.message, "array \"other\": it moved (published before: obs)");
+    assert_eq!(refusal.published, [published]);
+}
+
+#[test]
+fn the_words_about_a_store_are_kept_in_order() {
+    let stand = Stand::new();
+    let (namespace, name): (Arc<str>, Arc<str>) = ("ml".into(), "new".into());
+    for round in 1..=20 {
+        for quota in 1..=3 {
+            let spec = DataArraySpec { quota_bytes: Some(quota << 20), retention: None };
+            let spec = Arc::new(spec);
+            stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec });
+        }
+        if round % 2 == 0 {
+            stand.arrays.ask(Work::Remove { namespace: namespace.clone(), name: name.clone() });
+        }
+        let told: Vec<_> = (0..3 + usize::from(round % 2 == 0)).map(|_| stand.told()).collect();
+        let quotas: Vec<_> =
+            told.iter().map(|(facts, error)| (facts.as_ref().and_then(|f| f.quota_bytes), error)).collect();
+        let expect = [(Some(1 << 20), &None), (Some(2 << 20), &None), (Some(3 << 20), &None), (None, &None)];
+        assert_eq!(quotas, expect[..quotas.len()], "{round}");
+    }
+}
+
 /// What a server that was killed had begun, the next one ends.
 #[test]
 fn the_next_server_goes_on() {
@@ -424,14 +499,14 @@ fn stores_are_made_kept_rolled_back_and_removed() {
     stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec });
     let (facts, error) = stand.told();
     assert_eq!((facts.unwrap().quota_bytes, error), (Some(1 << 20), None));
-    stand.arrays.ask(Work::Remove { namespace: namespace.clone(), name: name.clone(), runs: Arc::default() });
+    stand.arrays.ask(Work::Remove { namespace: namespace.clone(), name: name.clone() });
     assert_eq!(stand.told(), (None, None));
     assert!(!stand.dir.path().join("arrays/ml/new").exists());
     // One that somebody needs stays, and why is told.
     let run = writer(1, 1);
     stand.prepare(&run, WRITE).unwrap();
     let obs: Arc<str> = "obs".into();
-    stand.arrays.ask(Work::Remove { namespace: "ns".into(), name: obs.clone(), runs: Arc::default() });
+    stand.arrays.ask(Work::Remove { namespace: "ns".into(), name: obs.clone() });
     let (facts, error) = stand.told();
     assert!(facts.is_some() && error.unwrap().contains("still needs the array"));
     let first = stand.array("obs").head().unwrap().unwrap();
@@ -457,9 +532,6 @@ fn stores_are_made_kept_rolled_back_and_removed() {
     assert!(roll("nothing").unwrap_err().contains("there is no snapshot"));
     let head = stand.array("obs").snapshot(stand.array("obs").head().unwrap().unwrap()).unwrap();
     assert_eq!(head.by.user, "ann");
-    // The server says that the run is over.
-    stand.arrays.ask(Work::Remove { namespace: "ns".into(), name: obs.clone(), runs: [run.run].into() });
-    assert_eq!(stand.told(), (None, None));
 }
 
 /// By this program or another: the kernel tells.

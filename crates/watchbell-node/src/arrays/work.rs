@@ -22,7 +22,15 @@ use super::queue::Tools;
 use super::{News, Prepared, PreparedArray, Taken, Trouble, Upper, Wanted, Work};
 use crate::place::volumes_dir;
 
-pub(super) fn carry_out(tools: &Tools, work: Work) {
+/// Whether a work is done.
+pub(super) enum Done {
+    Yes,
+    /// It is to be tried again later.
+    NotYet(Work),
+}
+
+/// `is_first`: it was not tried before.
+pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
     match work {
         Work::Prepare(id, wanted) => {
             let prepared = prepare(tools, &wanted).map(Arc::new);
@@ -30,10 +38,26 @@ pub(super) fn carry_out(tools: &Tools, work: Work) {
         }
         Work::Commit(upper) => {
             let committed = commit(tools, &upper);
+            // The spawner holds what was written until the next server has taken it.
+            if committed.is_err() && tools.is_ending() {
+                return Done::Yes;
+            }
             (tools.hear)(News::Committed(upper.pod, committed));
         }
         Work::Publish { namespace, run, uses } => {
-            let result = publish(tools, &namespace, &run, &uses);
+            let result = match publish(tools, &namespace, &run, &uses) {
+                // It is asked again by the next server.
+                Err(_) if tools.is_ending() => return Done::Yes,
+                Err(Unpublished::Passing(message)) => {
+                    tracing::warn!(%namespace, job = %run.job_name, "a run is not published yet: {message}");
+                    if is_first {
+                        (tools.report)(Report::ArraysDelayed { job: run.job, message: message.into() });
+                    }
+                    return Done::NotYet(Work::Publish { namespace, run, uses });
+                }
+                Err(Unpublished::Lasting(refusal)) => Err(refusal),
+                Ok(published) => Ok(published),
+            };
             (tools.report)(Report::ArraysPublished { job: run.job, result });
         }
         Work::Abandon { namespace, run } => abandon(tools, &namespace, run),
@@ -41,8 +65,8 @@ pub(super) fn carry_out(tools: &Tools, work: Work) {
             let error = keep(tools, &namespace, &name, &spec).err().map(|error| error.to_string());
             tools.teller.tell(&namespace, &name, error);
         }
-        Work::Remove { namespace, name, runs } => {
-            let removed = remove(tools, &namespace, &name, &runs);
+        Work::Remove { namespace, name } => {
+            let removed = tools.open(&namespace, &name).and_then(Array::delete);
             let error = match removed {
                 Ok(()) | Err(Error::NoArray(_)) => None,
                 Err(error) => Some(error.to_string()),
@@ -55,6 +79,7 @@ pub(super) fn carry_out(tools: &Tools, work: Work) {
         }
         Work::Rest { namespace, run } => tools.drafts.rest(&namespace, run),
     }
+    Done::Yes
 }
 
 // --- before the first start -----------------------------------------------------------------------------------------
@@ -65,7 +90,7 @@ fn prepare(tools: &Tools, wanted: &Wanted) -> Result<Prepared, Trouble> {
             Trouble::Passing(why) => Trouble::Passing(format!("array {:?}: {why}", of.name)),
             Trouble::Lasting(why) => Trouble::Lasting(format!("array {:?}: {why}", of.name)),
         };
-        let array = held::open(&tools.root, &wanted.namespace, &of.name).map_err(passing).map_err(named)?;
+        let array = tools.open(&wanted.namespace, &of.name).map_err(passing).map_err(named)?;
         if array.is_encrypted() {
             let why = "it is encrypted, and a Job cannot use an encrypted array yet".to_owned();
             return Err(named(Trouble::Lasting(why)));
@@ -258,7 +283,7 @@ fn held_for(tools: &Tools, upper: &Upper, of: &Use) -> Result<Slot, String> {
 }
 
 fn open_draft(tools: &Tools, namespace: &Arc<str>, run: &ArrayRun, of: &Use) -> Result<Option<Held>, String> {
-    let array = held::open(&tools.root, namespace, &of.name).map_err(|error| error.to_string())?;
+    let array = tools.open(namespace, &of.name).map_err(|error| error.to_string())?;
     held::go_on(&array, run, of).map_err(|trouble| match trouble {
         Trouble::Passing(why) | Trouble::Lasting(why) => why,
     })
@@ -266,12 +291,41 @@ fn open_draft(tools: &Tools, namespace: &Arc<str>, run: &ArrayRun, of: &Use) -> 
 
 // --- publication ----------------------------------------------------------------------------------------------------
 
-fn refusal(of: &Use, error: &Error) -> ArrayRefusal {
-    let reason = match error {
-        Error::Conflict(_) => ARRAY_CONFLICT,
-        _ => ARRAY_COMMIT_FAILED,
-    };
-    ArrayRefusal { reason, message: format!("array {:?}: {error}", of.name).into() }
+/// Why a run is not published.
+#[derive(Debug)]
+pub(super) enum Unpublished {
+    /// It may be later: when there is room, or the disk works again.
+    Passing(String),
+    Lasting(ArrayRefusal),
+}
+
+impl Unpublished {
+    fn of(of: &Use, error: &Error) -> Self {
+        let message = format!("array {:?}: {error}", of.name);
+        match error {
+            Error::Conflict(_) => Self::lasting(ARRAY_CONFLICT, message),
+            error if error.is_passing() => Self::Passing(message),
+            _ => Self::lasting(ARRAY_COMMIT_FAILED, message),
+        }
+    }
+
+    pub(super) fn lasting(reason: &'static str, message: String) -> Self {
+        Self::Lasting(ArrayRefusal { reason, message: message.into(), published: Vec::new() })
+    }
+
+    /// The arrays before it have new heads: that is told with it.
+    pub(super) fn after(self, published: &[PublishedArray]) -> Self {
+        match self {
+            Self::Lasting(mut refusal) if !published.is_empty() => {
+                let names: Vec<&str> = published.iter().map(|one| &*one.name).collect();
+                refusal.message =
+                    format!("{} (published before: {})", refusal.message, names.join(", ")).into();
+                refusal.published = published.to_vec();
+                Self::Lasting(refusal)
+            }
+            other => other,
+        }
+    }
 }
 
 fn publish(
@@ -279,53 +333,68 @@ fn publish(
     namespace: &Arc<str>,
     run: &ArrayRun,
     uses: &Value,
-) -> Result<Vec<PublishedArray>, ArrayRefusal> {
-    let wrong = |message: String| ArrayRefusal { reason: ARRAY_COMMIT_FAILED, message: message.into() };
+) -> Result<Vec<PublishedArray>, Unpublished> {
+    let wrong = |message: String| Unpublished::lasting(ARRAY_COMMIT_FAILED, message);
     let uses = watchbell_zarr::uses(uses).map_err(|error| wrong(format!("annotation: {error}")))?;
-    let writes: Vec<&Use> = uses.iter().filter(|of| of.mode == Mode::Write).collect();
     let indices: BTreeSet<u32> = (0..run.completions).collect();
-    let uid = run.run.to_string();
     let mut opened = Vec::new();
-    for of in writes {
-        let array = held::open(&tools.root, namespace, &of.name).map_err(|error| refusal(of, &error))?;
+    for of in uses.iter().filter(|of| of.mode == Mode::Write) {
+        let failed = |error: Error| Unpublished::of(of, &error);
+        let array = tools.open(namespace, &of.name).map_err(failed)?;
         let slot = tools.drafts.slot(namespace, run.run, &of.name);
         {
             let mut held = slot.write().unwrap_or_else(PoisonError::into_inner);
             if held.is_none() {
-                *held = open_draft(tools, namespace, run, of).map_err(&wrong)?;
+                *held = held::go_on(&array, run, of).map_err(|trouble| match trouble {
+                    Trouble::Passing(why) => Unpublished::Passing(format!("array {:?}: {why}", of.name)),
+                    Trouble::Lasting(why) => wrong(format!("array {:?}: {why}", of.name)),
+                })?;
             }
             // None may be published when one cannot be.
             if let Some(held) = &*held {
-                held.draft.can_publish(&indices, of.on_conflict).map_err(|error| refusal(of, &error))?;
+                let quota = array.quota_bytes().map_err(failed)?;
+                held.draft.can_publish(&indices, of.on_conflict, quota).map_err(failed)?;
             }
         }
         opened.push((of, array, slot));
     }
     let mut published = Vec::new();
     for (of, array, slot) in opened {
-        let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-        let quota = array.quota_bytes().map_err(|error| refusal(of, &error))?;
-        let made = match &*slot {
-            Some(held) => {
-                let message = format!("job {namespace}/{}", run.job_name);
-                let now = Timestamp::now();
-                let made = held.draft.publish(&indices, of.on_conflict, quota, &message, now);
-                made.map_err(|error| refusal(of, &error))?
-            }
-            // It was, and its answer did not arrive.
-            None => array.published_by(&uid).map_err(|error| refusal(of, &error))?.ok_or_else(|| {
-                wrong(format!("array {:?}: the run has no draft, and published none", of.name))
-            })?,
-        };
-        published.push(told(of, &made));
-        let ended = slot.take().map_or(Ok(()), |held| held.draft.remove());
-        // A sweep removes what is left.
-        if let Err(error) = ended.and_then(|()| array.give_back(&lease_name(run.run))) {
-            tracing::warn!(array = of.name, "cannot end the draft of a run that is published: {error}");
-        }
-        tools.sweep_later(namespace, &of.name.as_str().into());
+        let made = publish_one(tools, namespace, run, &indices, (of, &array, &slot))
+            .map_err(|why| why.after(&published))?;
+        published.push(made);
     }
     Ok(published)
+}
+
+fn publish_one(
+    tools: &Tools,
+    namespace: &Arc<str>,
+    run: &ArrayRun,
+    indices: &BTreeSet<u32>,
+    (of, array, slot): (&Use, &Array, &Slot),
+) -> Result<PublishedArray, Unpublished> {
+    let failed = |error: Error| Unpublished::of(of, &error);
+    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+    let made = match &*slot {
+        Some(held) => {
+            let quota = array.quota_bytes().map_err(failed)?;
+            let message = format!("job {namespace}/{}", run.job_name);
+            held.draft.publish(indices, of.on_conflict, quota, &message, Timestamp::now()).map_err(failed)?
+        }
+        // It was, and its answer did not arrive.
+        None => array.published_by(&run.run.to_string()).map_err(failed)?.ok_or_else(|| {
+            let message = format!("array {:?}: the run has no draft, and published none", of.name);
+            Unpublished::lasting(ARRAY_COMMIT_FAILED, message)
+        })?,
+    };
+    let ended = slot.take().map_or(Ok(()), |held| held.draft.remove());
+    // A sweep removes what is left.
+    if let Err(error) = ended.and_then(|()| array.give_back(&lease_name(run.run))) {
+        tracing::warn!(array = of.name, "cannot end the draft of a run that is published: {error}");
+    }
+    tools.sweep_later(namespace, &of.name.as_str().into());
+    Ok(told(of, &made))
 }
 
 fn told(of: &Use, made: &Publication) -> PublishedArray {
@@ -350,20 +419,16 @@ fn abandon(tools: &Tools, namespace: &Arc<str>, run: Uid) {
         }
     };
     for name in names {
-        let Ok(array) = held::open(&tools.root, namespace, &name) else { continue };
-        if let Err(error) = give_up(tools, &array, namespace, &name, run) {
+        let Ok(array) = tools.open(namespace, &name) else { continue };
+        let slot = tools.drafts.slot(namespace, run, &name);
+        let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+        *slot = None;
+        let given_up = array.abandon(&run.to_string()).and_then(|()| array.give_back(&lease_name(run)));
+        if let Err(error) = given_up {
             tracing::warn!(array = name, "cannot give up the draft of a run: {error}");
         }
     }
     tools.drafts.rest(namespace, run);
-}
-
-fn give_up(tools: &Tools, array: &Array, namespace: &Arc<str>, name: &str, run: Uid) -> Result<(), Error> {
-    let slot = tools.drafts.slot(namespace, run, name);
-    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-    *slot = None;
-    array.abandon(&run.to_string())?;
-    array.give_back(&lease_name(run))
 }
 
 // --- stores ---------------------------------------------------------------------------------------------------------
@@ -393,17 +458,8 @@ fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySp
     Ok(())
 }
 
-fn remove(tools: &Tools, namespace: &Arc<str>, name: &str, runs: &[Uid]) -> Result<(), Error> {
-    let array = held::open(&tools.root, namespace, name)?;
-    for run in runs {
-        give_up(tools, &array, namespace, name, *run)?;
-        tools.drafts.rest(namespace, *run);
-    }
-    array.delete()
-}
-
 fn roll_back(tools: &Tools, namespace: &str, name: &str, to: &str, user: &str) -> Result<RolledBack, Error> {
-    let array = held::open(&tools.root, namespace, name)?;
+    let array = tools.open(namespace, name)?;
     let target = array.resolve(to)?;
     let before = array.head()?.ok_or(Error::NoSnapshot)?;
     let now = Timestamp::now();
@@ -432,8 +488,8 @@ pub(super) fn sweep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>) {
         daily: keep_daily,
         weekly: keep_weekly,
     });
-    let swept = held::open(&tools.root, namespace, name)
-        .and_then(|array| watchbell_array::sweep(&array, retention.as_ref()));
+    let swept =
+        tools.open(namespace, name).and_then(|array| watchbell_array::sweep(&array, retention.as_ref()));
     match swept {
         Ok(swept) => tracing::debug!(%namespace, %name, ?swept, "an array was swept"),
         Err(Error::NoArray(_)) => {}

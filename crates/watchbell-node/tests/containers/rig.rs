@@ -157,6 +157,7 @@ impl Rig {
             | Report::Image { .. }
             | Report::ImageJudged { .. }
             | Report::Array { .. }
+            | Report::ArraysDelayed { .. }
             | Report::ArrayRolledBack { .. } => {}
         }
     }

@@ -13,7 +13,7 @@ use watchbell_api::{Resource, Uid};
 use watchbell_zarr::Mode;
 
 use super::{AGAIN_SECONDS, cut, short};
-use crate::arrays::{ARRAY_DRAFT, ARRAY_GATE_FOR, ARRAY_USER, JobArrays, Uses};
+use crate::arrays::{ARRAY_DRAFT, ARRAY_USER, JobArrays, Uses};
 use crate::controller::event::PlannedEvent;
 use crate::controller::job::{
     Answer, ArraysView, ConditionKind, FinishedKind, Gate, JobStatus, PublicationStep,
@@ -25,6 +25,7 @@ use crate::world::object::{Key, Stored};
 
 /// The event of a Job that published.
 const PUBLISHED: &str = "ArrayPublished";
+const PUBLISHED_LATER: &str = "ArrayPublicationDelayed";
 
 /// How many commits one audit entry tells of: entries are at most 64 KiB.
 const COMMITS_PER_ENTRY: usize = 1_000;
@@ -116,7 +117,9 @@ impl World {
         let name = copies::gate_name(&job.name, &job.uid.to_string());
         let found = self.get(Resource::Job, &job.namespace, &name);
         // Another's Job of that name is in the way: making ours says so.
-        let Some(gate) = found.filter(|gate| is_gate_of(gate, job)) else { return Gate::Wanted };
+        let Some(gate) = found.filter(|gate| is_gate_of(gate, job, arrays.run.unwrap_or(job.uid))) else {
+            return Gate::Wanted;
+        };
         match gate.job_status().and_then(JobStatus::is_finished).map(|end| end.kind) {
             None => Gate::Running,
             Some(FinishedKind::Complete) => Gate::Passed,
@@ -168,7 +171,6 @@ impl World {
             return Err(format!("the template of CronJob {cron_name:?} writes arrays; a gate reads them"));
         }
         self.own_annotations.insert(ARRAY_USER, arrays.user.to_string());
-        self.own_annotations.insert(ARRAY_GATE_FOR, uid.clone());
         self.own_annotations.insert(ARRAY_DRAFT, arrays.run.unwrap_or(job.uid).to_string());
         let made = self
             .create_own(Resource::Job, &job.namespace, gate, now)
@@ -189,6 +191,41 @@ impl World {
         }
     }
 
+    /// A publication is tried again: why it does not end is told to who looks at the Job.
+    pub(in crate::world) fn report_delayed(&mut self, uid: Uid, message: Box<str>, now: Timestamp) {
+        let Some(at) = self.jobs.get(&uid).map(|runtime| runtime.at.clone()) else { return };
+        if let Some(job) = self.get(Resource::Job, &at.namespace, &at.name).cloned() {
+            let message = format!("Not published yet, tried again: {message}");
+            self.emit(&job, &PlannedEvent::warning(PUBLISHED_LATER, message), now);
+        }
+    }
+
+    fn tell_published(
+        &mut self,
+        job: &Arc<Stored>,
+        user: &str,
+        published: &[PublishedArray],
+        now: Timestamp,
+    ) {
+        let uid = job.uid.to_string();
+        for one in published {
+            let details = json!({
+                "uid": uid, "array": &*one.name, "snapshot": &*one.snapshot, "base": &*one.base, "added": one.added,
+                "changed": one.changed, "removed": one.removed, "user": user,
+            });
+            self.audit_run(job, "array-published", details, now);
+            let message = format!(
+                "Published snapshot {} of array {}: {} keys added, {} changed, {} removed",
+                short(&one.snapshot),
+                one.name,
+                one.added,
+                one.changed,
+                one.removed
+            );
+            self.emit(job, &PlannedEvent::normal(PUBLISHED, message), now);
+        }
+    }
+
     /// The Job ends: what became of its run is told in the same transaction.
     pub(in crate::world) fn tell_publication(
         &mut self,
@@ -199,24 +236,11 @@ impl World {
         let facts = job.facts().job();
         let Some(arrays) = facts.and_then(|f| f.arrays.clone()).filter(|a| a.uses.writes()) else { return };
         let uid = job.uid.to_string();
-        if let Some(Some(Ok(published))) = self.publications.known.get(&job.uid).cloned() {
-            for one in &published {
-                let details = json!({
-                    "uid": uid, "array": &*one.name, "snapshot": &*one.snapshot, "base": &*one.base, "added": one.added,
-                    "changed": one.changed, "removed": one.removed, "user": &*arrays.user,
-                });
-                self.audit_run(job, "array-published", details, now);
-                let message = format!(
-                    "Published snapshot {} of array {}: {} keys added, {} changed, {} removed",
-                    short(&one.snapshot),
-                    one.name,
-                    one.added,
-                    one.changed,
-                    one.removed
-                );
-                self.emit(job, &PlannedEvent::normal(PUBLISHED, message), now);
-            }
-            return;
+        match self.publications.known.get(&job.uid).cloned() {
+            Some(Some(Ok(published))) => return self.tell_published(job, &arrays.user, &published, now),
+            // These have new heads, whatever became of the others.
+            Some(Some(Err(refusal))) => self.tell_published(job, &arrays.user, &refusal.published, now),
+            _ => {}
         }
         let refusals = [ARRAY_CONFLICT, ARRAY_COMMIT_FAILED, ARRAY_GATE_FAILED];
         let failed = status.condition(&ConditionKind::Failed);
@@ -262,11 +286,10 @@ impl World {
         }
     }
 
-    /// A Job has ended. Of one that only read, or that published, nothing is to be kept; another may go on with a failed one's
-    /// draft, and reads what that read.
-    pub(in crate::world) fn let_go_of_read(&mut self, job: &Stored, end: FinishedKind) {
+    /// A Job that only read has ended: nothing of its run is to be kept.
+    pub(in crate::world) fn let_go_of_read(&mut self, job: &Stored) {
         let Some(arrays) = job.facts().job().and_then(|facts| facts.arrays.clone()) else { return };
-        if !arrays.uses.writes() || end == FinishedKind::Complete {
+        if !arrays.uses.writes() {
             let run = arrays.run.unwrap_or(job.uid);
             self.command(Command::AbandonDrafts { namespace: job.namespace.clone(), run });
         }
@@ -287,7 +310,8 @@ impl World {
     }
 }
 
-/// An owner can be written by whoever may make Jobs: what the server alone writes counts.
-fn is_gate_of(gate: &Stored, job: &Stored) -> bool {
-    gate.facts().job().and_then(|facts| facts.gate_for) == Some(job.uid)
+/// The server alone marks a Job so: whoever may make Jobs makes no gate.
+fn is_gate_of(gate: &Stored, job: &Stored, run: Uid) -> bool {
+    gate.owners().iter().any(|owner| owner.uid == job.uid)
+        && gate.facts().job().and_then(|facts| facts.draft_of) == Some(run)
 }

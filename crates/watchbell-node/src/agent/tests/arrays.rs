@@ -23,7 +23,7 @@ impl Bench {
             Work::Publish { run, .. } => format!("publish {}", run.run.0),
             Work::Abandon { namespace, run } => format!("abandon {namespace} {}", run.0),
             Work::Keep { name, .. } => format!("keep {name}"),
-            Work::Remove { name, runs, .. } => format!("remove array {name} with {} runs", runs.len()),
+            Work::Remove { name, .. } => format!("remove array {name}"),
             Work::RollBack { name, to, .. } => format!("roll {name} back to {to}"),
             Work::Rest { run, .. } => format!("rest {}", run.0),
         };
@@ -356,6 +356,39 @@ fn drafts_are_given_up_once_their_pods_are_gone() {
 }
 
 #[test]
+fn what_is_being_made_is_given_up_once_it_is_made() {
+    let mut bench = Bench::new();
+    bench.synced();
+    bench.begin(writer(1, WRITES));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.expect(&["prepare 0 of 2748"]);
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: Some(JOB) }));
+    bench.expect(&["release 1 with volumes"]);
+    bench.tell(Input::Command(Command::AbandonDrafts { namespace: "ns".into(), run: JOB }));
+    bench.expect(&[]);
+    bench.prepared(0);
+    bench.expect(&["abandon ns 2748"]);
+}
+
+#[test]
+fn no_quota_is_larger_than_the_machine() {
+    let mut bench = Bench::new();
+    bench.synced();
+    bench.begin(writer(1, &WRITES.replace("1Mi", "1Pi")));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    bench.prepared(0);
+    bench.effects();
+    let source = &bench.started.take().unwrap().pod.volumes[0].source;
+    let VolumeSource::Layered(Layered { upper: Some(Upper::Memory(scratch)), .. }) = source else {
+        panic!("{source:?}")
+    };
+    assert_eq!(scratch.bytes, 8 << 30);
+}
+
+#[test]
 fn what_the_server_asks_of_stores_is_passed_on() {
     let mut bench = Bench::new();
     let (namespace, name): (Arc<str>, Arc<str>) = ("ns".into(), "obs".into());
@@ -372,6 +405,6 @@ fn what_the_server_asks_of_stores_is_passed_on() {
     }));
     let uses = Arc::new(json!({"name": "obs"}));
     bench.tell(Input::Command(Command::PublishArrays { namespace: namespace.clone(), run: run(JOB), uses }));
-    bench.tell(Input::Command(Command::RemoveArray { namespace, name, runs: Arc::default() }));
-    bench.expect(&["keep obs", "roll obs back to good", "publish 2748", "remove array obs with 0 runs"]);
+    bench.tell(Input::Command(Command::RemoveArray { namespace, name }));
+    bench.expect(&["keep obs", "roll obs back to good", "publish 2748", "remove array obs"]);
 }

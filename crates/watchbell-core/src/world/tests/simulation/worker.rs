@@ -91,11 +91,7 @@ impl Worker {
                     self.has_store = true;
                     self.tell_store(None);
                 }
-                Command::RemoveArray { runs, .. } => {
-                    for run in runs.iter() {
-                        self.drafts.remove(run);
-                        self.abandoned.push(*run);
-                    }
+                Command::RemoveArray { .. } => {
                     let error = (!self.fair && random.one_in(3)).then(|| "busy".to_owned());
                     self.has_store &= error.is_some();
                     self.tell_store(error);
@@ -154,7 +150,9 @@ impl Worker {
 
     /// As the store does it: once, and then the same again; what is refused may be published later.
     fn publish(&mut self, run: &ArrayRun, random: &mut Random) -> Result<Vec<PublishedArray>, ArrayRefusal> {
-        let refuse = |reason, message: &str| Err(ArrayRefusal { reason, message: message.into() });
+        let refuse = |reason, message: &str| {
+            Err(ArrayRefusal { reason, message: message.into(), published: Vec::new() })
+        };
         if self.published.contains_key(&run.run) {
             return Ok(Vec::new());
         }
