@@ -78,8 +78,9 @@ pub enum Command {
     AbandonDrafts { namespace: Arc<str>, run: Uid },
     /// There is an object: let there be a store, with this quota and retention. A [`Report::Array`] follows.
     KeepArray { namespace: Arc<str>, name: Arc<str>, spec: Arc<DataArraySpec> },
-    /// The object is going: remove the store. A [`Report::Array`] without facts follows, or with why it is still there.
-    RemoveArray { namespace: Arc<str>, name: Arc<str> },
+    /// The object is going: remove the store. A [`Report::Array`] without facts follows, or with why it is still there. What
+    /// `runs` keep of it goes first: they are over.
+    RemoveArray { namespace: Arc<str>, name: Arc<str>, runs: Arc<[Uid]> },
     /// Let the head be what an older snapshot was: a tag, a digest or the beginning of one. When it is so already, nothing is
     /// done. A [`Report::ArrayRolledBack`] follows.
     RollbackArray { namespace: Arc<str>, name: Arc<str>, to: Arc<str>, user: Arc<str> },

@@ -33,6 +33,14 @@ pub enum RerunIndexes {
     Failed,
 }
 
+/// Whether a rerun goes on with what the indexes did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draft {
+    None,
+    /// What succeeded is in it, and waits to be published.
+    Kept,
+}
+
 /// Why a Job cannot be run again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoRerun {
@@ -42,6 +50,8 @@ pub enum NoRerun {
     Completed,
     #[error("every index succeeded")]
     AllSucceeded,
+    #[error("its one index is in the draft, and another would not count; run the whole Job again")]
+    Committed,
 }
 
 /// What `generateName` takes for a copy of an object: `nightly-manual-`.
@@ -94,6 +104,10 @@ pub fn gate(cron_job: &Value, name: &str, (writer, uid): (&str, &str)) -> Value 
     if let Some(annotations) = job["metadata"]["annotations"].as_object_mut() {
         annotations.shift_remove(INSTANTIATE);
         annotations.insert(GATE_OF.into(), writer.into());
+    }
+    if let Some(spec) = job["spec"].as_object_mut() {
+        // The other Job waits for it: nobody would resume it.
+        spec.shift_remove("suspend");
     }
     // Its CronJob neither counts it nor clears it away: it goes with the Job that it is for.
     job["metadata"]["ownerReferences"] = json!([{
@@ -176,7 +190,7 @@ fn without_controller_labels(labels: &mut Map<String, Value>) {
     labels.retain(|key, _| !CONTROLLER_LABELS.contains(&key.as_str()));
 }
 
-/// The indexes of a rerun; `None`: the whole Job.
+/// The indexes of a rerun; `None`: the whole Job. None at all of a Job whose draft is complete: only its publication is left.
 ///
 /// # Errors
 /// A Job that still runs is not run beside itself, and where nothing failed nothing is left to run.
@@ -184,6 +198,7 @@ pub fn rerun_indexes(
     spec: &JobSpec,
     status: &JobStatus,
     wanted: RerunIndexes,
+    draft: Draft,
 ) -> Result<Option<String>, NoRerun> {
     let ended = status.is_finished().ok_or(NoRerun::NotEnded)?;
     if wanted == RerunIndexes::All {
@@ -193,17 +208,37 @@ pub fn rerun_indexes(
         return Err(NoRerun::Completed);
     }
     if spec.completion_mode != CompletionMode::Indexed {
-        return Ok(None);
+        return match draft {
+            Draft::Kept if status.succeeded > 0 => Err(NoRerun::Committed),
+            Draft::Kept | Draft::None => Ok(None),
+        };
     }
     let total = spec.completions.unwrap_or(0);
     let left: IndexSet = status.completed_indexes.iter_missing(total).collect();
-    if left.is_empty() { Err(NoRerun::AllSucceeded) } else { Ok(Some(left.to_string())) }
+    match left.is_empty() && draft == Draft::None {
+        true => Err(NoRerun::AllSucceeded),
+        false => Ok(Some(left.to_string())),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::controller::job::{Condition, ConditionKind, ConditionStatus};
+
+    fn ended(condition: ConditionKind) -> JobStatus {
+        let condition = Condition {
+            kind: condition,
+            status: ConditionStatus::True,
+            last_probe_time: None,
+            last_transition_time: None,
+            reason: "".into(),
+            message: "".into(),
+        };
+        let mut status = JobStatus::default();
+        status.conditions.push(condition);
+        status
+    }
 
     #[test]
     fn only_what_did_not_succeed_runs_again() {
@@ -213,17 +248,9 @@ mod tests {
                      wanted: RerunIndexes,
                      expect: Result<Option<&str>, NoRerun>| {
             let spec = JobSpec { completions: Some(10), completion_mode: mode, ..JobSpec::default() };
-            let mut status = JobStatus::default();
-            status.conditions.push(Condition {
-                kind: condition,
-                status: ConditionStatus::True,
-                last_probe_time: None,
-                last_transition_time: None,
-                reason: "".into(),
-                message: "".into(),
-            });
+            let mut status = ended(condition);
             status.completed_indexes = IndexSet::parse(completed, 10).unwrap();
-            let found = rerun_indexes(&spec, &status, wanted);
+            let found = rerun_indexes(&spec, &status, wanted, Draft::None);
             assert_eq!(found, expect.map(|indexes| indexes.map(str::to_owned)));
         };
         use CompletionMode::{Indexed, NonIndexed};
@@ -236,6 +263,24 @@ mod tests {
         check(Indexed, Suspended, "", RerunIndexes::Failed, Err(NoRerun::NotEnded));
         check(Indexed, Suspended, "", RerunIndexes::All, Err(NoRerun::NotEnded));
         check(NonIndexed, Failed, "", RerunIndexes::Failed, Ok(None));
+    }
+
+    #[test]
+    fn what_is_in_a_draft_is_not_run_again() {
+        let check = |mode: CompletionMode, succeeded: u32, expect: Result<Option<&str>, NoRerun>| {
+            let spec = JobSpec { completions: Some(1), completion_mode: mode, ..JobSpec::default() };
+            let mut status = ended(ConditionKind::Failed);
+            status.succeeded = succeeded;
+            if mode == CompletionMode::Indexed {
+                status.completed_indexes = (0..succeeded).collect();
+            }
+            let found = rerun_indexes(&spec, &status, RerunIndexes::Failed, Draft::Kept);
+            assert_eq!(found, expect.map(|indexes| indexes.map(str::to_owned)));
+        };
+        check(CompletionMode::NonIndexed, 0, Ok(None));
+        check(CompletionMode::NonIndexed, 1, Err(NoRerun::Committed));
+        check(CompletionMode::Indexed, 0, Ok(Some("0")));
+        check(CompletionMode::Indexed, 1, Ok(Some("")));
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub(crate) enum Work {
     Remove {
         namespace: Arc<str>,
         name: Arc<str>,
+        /// They are over: what they keep goes first.
+        runs: Arc<[Uid]>,
     },
     RollBack {
         namespace: Arc<str>,

@@ -33,8 +33,11 @@ pub const ARRAY_USER: &str = "watchbell.dev/array-user";
 /// Of a gate: the uid of the Job whose draft it reads. The server alone writes it.
 pub const ARRAY_DRAFT: &str = "watchbell.dev/array-draft";
 
+/// Of a gate, whether or not it looks at arrays: the uid of the Job that it is for. The server alone writes it.
+pub const ARRAY_GATE_FOR: &str = "watchbell.dev/array-gate-for";
+
 /// What the server alone writes of a Job.
-pub const OWN_ANNOTATIONS: [&str; 3] = [ARRAY_RUN, ARRAY_USER, ARRAY_DRAFT];
+pub const OWN_ANNOTATIONS: [&str; 4] = [ARRAY_RUN, ARRAY_USER, ARRAY_DRAFT, ARRAY_GATE_FOR];
 
 /// An annotation of more bytes is refused.
 const TEXT_BYTES_MAX: usize = 64 << 10;

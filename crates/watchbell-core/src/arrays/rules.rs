@@ -7,7 +7,7 @@ use watchbell_api::array::{ARRAY, ARRAY_COMPLETIONS, ARRAY_GATE};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::quantity::Quantity;
 use watchbell_api::{FieldError, Resource};
-use watchbell_zarr::{Mode, Split, Use};
+use watchbell_zarr::{Mode, OnConflict, Split, Use};
 
 use super::{Known, NotPlanned, Uses, variable_part};
 use crate::controller::job::CONTROLLER_NAME;
@@ -96,6 +96,13 @@ pub fn errors(resource: Resource, object: &Value) -> Vec<FieldError> {
                     found.refuse(shown(value), "must be the name of a CronJob of this namespace".into());
                 } else if !uses.writes() {
                     found.refuse(value, "a gate stands before a publication, and no array is written".into());
+                } else if let Some(one) = uses.list.iter().find(|one| one.on_conflict == OnConflict::Rebase) {
+                    let why = format!(
+                        "a gate looks at what is published, and onConflict: rebase of array {:?} publishes something else once \
+                         the head has moved: leave out one of them",
+                        one.name
+                    );
+                    found.refuse(value, why);
                 }
             }
         }

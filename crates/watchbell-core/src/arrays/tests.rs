@@ -145,6 +145,13 @@ fn a_gate_stands_before_a_publication() {
     check(Resource::Job, &job(WRITE, gate("check")), &[]);
     check(Resource::Job, &job(READ, gate("check")), &["no array is written"]);
     check(Resource::Job, &job(WRITE, gate("")), &["must be the name of a CronJob"]);
+    let rebasing = WRITE.replace("mode: write", "mode: write, onConflict: rebase");
+    check(
+        Resource::Job,
+        &job(&rebasing, gate("check")),
+        &["publishes something else once the head has moved"],
+    );
+    check(Resource::Job, &job(&rebasing, json!({})), &[]);
     let mut plain = job(READ, gate("check"));
     plain["spec"]["template"]["metadata"]["annotations"] = json!({});
     check(

@@ -35,6 +35,9 @@ pub(super) const STORE: &str = "watchbell.dev/array-store";
 const GROUP: &str = "watchbell.dev";
 const PLURAL: &str = "dataarrays";
 
+/// The reason of a pod that may not use its arrays any more when there is room for it; the node's, where their plan cannot be.
+pub(super) const ARRAY_REFUSED: &str = "ArrayRefused";
+
 /// How long after a store could not be removed, or a gate not be made, it is tried again.
 const AGAIN_SECONDS: i64 = 60;
 /// Of what the node says, in a status.

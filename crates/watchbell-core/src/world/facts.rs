@@ -14,7 +14,7 @@ use watchbell_api::{Resource, Uid};
 use crate::access::{Binding, Role};
 use crate::admission::policies::{self, Policy};
 use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
-use crate::arrays::{self, ARRAY_DRAFT, JobArrays};
+use crate::arrays::{self, ARRAY_GATE_FOR, JobArrays};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
 use crate::image_policy;
@@ -60,8 +60,8 @@ pub struct JobFacts {
     /// Which indexes run again; `None`: all.
     pub rerun: Option<IndexSet>,
     pub arrays: Option<Arc<JobArrays>>,
-    /// Of a gate: the run whose draft it looks at.
-    pub draft_of: Option<Uid>,
+    /// Of a gate: the Job that it is for.
+    pub gate_for: Option<Uid>,
 }
 
 /// Of an event: enough to count a repetition, and to know when it is too old. Unix seconds.
@@ -94,7 +94,7 @@ impl Facts {
                     .as_str()
                     .and_then(|text| IndexSet::parse(text, u32::MAX).ok()),
                 arrays: JobArrays::read(object).map(Arc::new),
-                draft_of: object["metadata"]["annotations"][ARRAY_DRAFT]
+                gate_for: object["metadata"]["annotations"][ARRAY_GATE_FOR]
                     .as_str()
                     .and_then(|uid| uid.parse().ok()),
             })),

@@ -102,7 +102,7 @@ impl World {
         if let Some(status) = plan.status {
             if let (None, Some(end)) = (before.is_finished(), status.is_finished()) {
                 self.tell_publication(job, &status, now);
-                self.let_go_of_read(job);
+                self.let_go_of_read(job, end.kind);
                 self.audit_end(job, &status, end, now);
             }
             self.put_job_status(job, status);

@@ -11,7 +11,9 @@ use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
 use watchbell_api::{Resource, Uid};
 
+use super::arrays::ARRAY_REFUSED;
 use super::object::{Head, JsonHead, Status, Stored, string_map};
+use super::podsecurity::POD_SECURITY;
 use super::{NODE_NAME, Snapshot, World};
 use crate::admission::Mode;
 use crate::controller::event::PlannedEvent;
@@ -81,7 +83,11 @@ impl World {
             if self.unsure.remove(&uid)
                 && let Some(why) = self.refused_at_start(&pod)
             {
-                self.refuse_start(&pod, why, now);
+                self.refuse_start(&pod, POD_SECURITY, why, now);
+                continue;
+            }
+            if let Some(why) = self.arrays_refused_at_start(&pod) {
+                self.refuse_start(&pod, ARRAY_REFUSED, why, now);
                 continue;
             }
             let mut bound = (*pod).clone();

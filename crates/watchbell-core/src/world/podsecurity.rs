@@ -164,21 +164,27 @@ impl World {
         (!violations.is_empty()).then(|| pod_security::violates(policy.enforced(), &violations))
     }
 
-    /// Ends a pod before it started: its namespace does not admit it any more.
-    pub(super) fn refuse_start(&mut self, pod: &Arc<Stored>, why: String, now: Timestamp) {
+    /// Ends a pod before it started: it is not admitted any more.
+    pub(super) fn refuse_start(
+        &mut self,
+        pod: &Arc<Stored>,
+        reason: &'static str,
+        why: String,
+        now: Timestamp,
+    ) {
         let Some(status) = pod.pod_status() else { return };
         let mut status = status.clone();
         status.phase = Phase::Failed;
-        status.reason = Some(POD_SECURITY.into());
+        status.reason = Some(reason.into());
         status.message = Some(why.as_str().into());
         // It is none of the program's doing.
-        status.disruption = Some(POD_SECURITY.into());
+        status.disruption = Some(reason.into());
         let mut next = (**pod).clone();
         next.status = Status::Pod(Arc::new(status));
         let next = self.put(next);
         self.audit_run(&next, "refused-at-start", json!({"uid": next.uid.to_string(), "why": why}), now);
         let about = self.voice_of(&next);
-        self.emit(&about, &PlannedEvent::warning(POD_SECURITY, why), now);
+        self.emit(&about, &PlannedEvent::warning(reason, why), now);
     }
 
     /// Where a namespace asks for more than before, the pods that wait are judged again before they start.

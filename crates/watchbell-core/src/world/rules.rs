@@ -6,7 +6,7 @@ use watchbell_api::{ApiError, FieldError, Resource};
 
 use super::World;
 use crate::admission::{self, Mode, PriorityClass, pod_security, policies};
-use crate::arrays;
+use crate::arrays::{self, ARRAY_RUN};
 use crate::controller::cronjob::{CATCH_UP, CatchUp};
 use crate::controller::job::RERUN_INDEXES;
 use crate::cron::{Schedule, time_zone};
@@ -133,7 +133,10 @@ fn rerun_error(object: &Value) -> Option<FieldError> {
     }
     match IndexSet::parse(text, completions) {
         Err(error) => refuse(&error.to_string()),
-        Ok(set) if set.is_empty() => refuse("it names no index"),
+        // Of a run whose draft is complete only the publication is left.
+        Ok(set) if set.is_empty() && object["metadata"]["annotations"][ARRAY_RUN].is_null() => {
+            refuse("it names no index")
+        }
         Ok(_) => None,
     }
 }

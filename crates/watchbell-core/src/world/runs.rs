@@ -5,14 +5,15 @@
 use jiff::Timestamp;
 use serde_json::Value;
 use watchbell_api::error::FieldErrorClass;
-use watchbell_api::{ApiError, FieldError, Resource, name};
+use watchbell_api::{ApiError, FieldError, Resource, Uid, name};
 
 use super::World;
 use super::object::Head;
 use super::owners::Ownership;
 use crate::arrays::ARRAY_RUN;
 use crate::controller::cronjob;
-use crate::copies::{self, RerunIndexes, rerun_indexes};
+use crate::controller::job::{FinishedKind, JobStatus};
+use crate::copies::{self, Draft, RerunIndexes, rerun_indexes};
 use crate::request::{Request, Schedule, Subresource, Write, Written};
 
 impl World {
@@ -45,15 +46,40 @@ impl World {
         let (Some(facts), Some(status)) = (facts, job.job_status()) else {
             return Err(ApiError::internal(format!("job {:?} has no status", job.name)));
         };
-        let indexes = rerun_indexes(&facts.spec, status, wanted)
-            .map_err(|why| ApiError::conflict(request.resource, &job.name, &why.to_string()))?;
+        let draft = match &facts.arrays {
+            Some(arrays) if arrays.uses.writes() => Draft::Kept,
+            _ => Draft::None,
+        };
+        let refuse = |why: &str| ApiError::conflict(request.resource, &job.name, why);
+        let indexes =
+            rerun_indexes(&facts.spec, status, wanted, draft).map_err(|why| refuse(&why.to_string()))?;
         let name = self.job_name(request, job_name, &job.name)?;
-        let (arrays, uid) = (facts.arrays.clone(), job.uid);
-        if let Some(arrays) = arrays.filter(|_| wanted == RerunIndexes::Failed) {
+        if let Some(arrays) = facts.arrays.as_ref().filter(|_| wanted == RerunIndexes::Failed) {
             // It goes on with the draft; all anew is a run of its own.
-            self.own_annotations.insert(ARRAY_RUN, arrays.run.unwrap_or(uid).to_string());
+            let run = arrays.run.unwrap_or(job.uid);
+            if let Some(why) = self.other_of_run(&job.namespace, run, draft) {
+                return Err(refuse(&why));
+            }
+            self.own_annotations.insert(ARRAY_RUN, run.to_string());
         }
         self.make_job(request, copies::again(&job.render(), &name, indexes.as_deref()), now)
+    }
+
+    /// Why no further Job may go on with a run: one is at it, or has published it.
+    fn other_of_run(&self, namespace: &str, run: Uid, draft: Draft) -> Option<String> {
+        self.state.list(Resource::Job, Some(namespace), None).find_map(|job| {
+            let arrays = job.facts().job()?.arrays.as_ref()?;
+            if arrays.run.unwrap_or(job.uid) != run {
+                return None;
+            }
+            match job.job_status().and_then(JobStatus::is_finished).map(|end| end.kind) {
+                None => Some(format!("job {:?} goes on with its run and has not ended", job.name)),
+                Some(FinishedKind::Complete) if draft == Draft::Kept => {
+                    Some(format!("job {:?} has published its run; run it again whole", job.name))
+                }
+                Some(_) => None,
+            }
+        })
     }
 
     /// The name that was asked for, or one that is made up.

@@ -439,7 +439,11 @@ impl Agent {
         let work = match command {
             Command::PublishArrays { namespace, run, uses } => Work::Publish { namespace, run, uses },
             Command::KeepArray { namespace, name, spec } => Work::Keep { namespace, name, spec },
-            Command::RemoveArray { namespace, name } => Work::Remove { namespace, name },
+            Command::RemoveArray { namespace, name, runs } => {
+                // Of a pod that was deleted by force the end may still be on its way.
+                let runs = runs.iter().copied().filter(|run| !self.has_run(*run)).collect();
+                Work::Remove { namespace, name, runs }
+            }
             Command::RollbackArray { namespace, name, to, user } => {
                 Work::RollBack { namespace, name, to, user }
             }
@@ -460,20 +464,21 @@ impl Agent {
         due.into_iter().for_each(|uid| self.touch(uid));
     }
 
+    /// Whether a pod is here that uses what a run keeps, or it is being made: given up now, it would be made all the same.
+    fn has_run(&self, run: Uid) -> bool {
+        let of_pods = self.pods.values().filter_map(|pod| pod.assignment.arrays.as_ref());
+        let made = self.preparations.values().map(|preparation| &preparation.of);
+        of_pods.chain(made).any(|of| of.run == run || of.draft_of == Some(run))
+    }
+
     /// Gives up the drafts of runs that have no pod here any more.
     pub(super) fn abandon_drafts(&mut self) {
         // Before all pods are known, one of them may be at work with it.
         if self.unclaimed.is_some() {
             return;
         }
-        let is_here = |run: Uid| {
-            let of_pods = self.pods.values().filter_map(|pod| pod.assignment.arrays.as_ref());
-            // What is given up while it is being made would be made all the same.
-            let made = self.preparations.values().map(|preparation| &preparation.of);
-            of_pods.chain(made).any(|of| of.run == run || of.draft_of == Some(run))
-        };
         let (kept, gone) =
-            std::mem::take(&mut self.abandoned).into_iter().partition(|(_, run)| is_here(*run));
+            std::mem::take(&mut self.abandoned).into_iter().partition(|(_, run)| self.has_run(*run));
         self.abandoned = kept;
         let gone: Vec<(Arc<str>, Uid)> = gone;
         let works = gone.into_iter().map(|(namespace, run)| Work::Abandon { namespace, run });

@@ -203,7 +203,7 @@ impl Shared {
 fn place_of(work: &Work) -> Option<Place> {
     match work {
         Work::Keep { namespace, name, .. }
-        | Work::Remove { namespace, name }
+        | Work::Remove { namespace, name, .. }
         | Work::RollBack { namespace, name, .. } => Some((namespace.clone(), name.clone())),
         Work::Prepare(..)
         | Work::Commit(_)

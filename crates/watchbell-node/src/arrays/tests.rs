@@ -399,7 +399,8 @@ fn the_words_about_a_store_are_kept_in_order() {
             stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec });
         }
         if round % 2 == 0 {
-            stand.arrays.ask(Work::Remove { namespace: namespace.clone(), name: name.clone() });
+            let (namespace, name, runs) = (namespace.clone(), name.clone(), Arc::default());
+            stand.arrays.ask(Work::Remove { namespace, name, runs });
         }
         let told: Vec<_> = (0..3 + usize::from(round % 2 == 0)).map(|_| stand.told()).collect();
         let quotas: Vec<_> =
@@ -499,14 +500,14 @@ fn stores_are_made_kept_rolled_back_and_removed() {
     stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec });
     let (facts, error) = stand.told();
     assert_eq!((facts.unwrap().quota_bytes, error), (Some(1 << 20), None));
-    stand.arrays.ask(Work::Remove { namespace: namespace.clone(), name: name.clone() });
+    stand.arrays.ask(Work::Remove { namespace: namespace.clone(), name: name.clone(), runs: Arc::default() });
     assert_eq!(stand.told(), (None, None));
     assert!(!stand.dir.path().join("arrays/ml/new").exists());
     // One that somebody needs stays, and why is told.
     let run = writer(1, 1);
     stand.prepare(&run, WRITE).unwrap();
     let obs: Arc<str> = "obs".into();
-    stand.arrays.ask(Work::Remove { namespace: "ns".into(), name: obs.clone() });
+    stand.arrays.ask(Work::Remove { namespace: "ns".into(), name: obs.clone(), runs: Arc::default() });
     let (facts, error) = stand.told();
     assert!(facts.is_some() && error.unwrap().contains("still needs the array"));
     let first = stand.array("obs").head().unwrap().unwrap();
@@ -532,6 +533,9 @@ fn stores_are_made_kept_rolled_back_and_removed() {
     assert!(roll("nothing").unwrap_err().contains("there is no snapshot"));
     let head = stand.array("obs").snapshot(stand.array("obs").head().unwrap().unwrap()).unwrap();
     assert_eq!(head.by.user, "ann");
+    // The server says that the run is over.
+    stand.arrays.ask(Work::Remove { namespace: "ns".into(), name: obs.clone(), runs: [run.run].into() });
+    assert_eq!(stand.told(), (None, None));
 }
 
 /// By this program or another: the kernel tells.

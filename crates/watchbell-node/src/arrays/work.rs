@@ -65,8 +65,8 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
             let error = keep(tools, &namespace, &name, &spec).err().map(|error| error.to_string());
             tools.teller.tell(&namespace, &name, error);
         }
-        Work::Remove { namespace, name } => {
-            let removed = tools.open(&namespace, &name).and_then(Array::delete);
+        Work::Remove { namespace, name, runs } => {
+            let removed = remove(tools, &namespace, &name, &runs);
             let error = match removed {
                 Ok(()) | Err(Error::NoArray(_)) => None,
                 Err(error) => Some(error.to_string()),
@@ -420,15 +420,19 @@ fn abandon(tools: &Tools, namespace: &Arc<str>, run: Uid) {
     };
     for name in names {
         let Ok(array) = tools.open(namespace, &name) else { continue };
-        let slot = tools.drafts.slot(namespace, run, &name);
-        let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-        *slot = None;
-        let given_up = array.abandon(&run.to_string()).and_then(|()| array.give_back(&lease_name(run)));
-        if let Err(error) = given_up {
+        if let Err(error) = give_up(tools, &array, namespace, &name, run) {
             tracing::warn!(array = name, "cannot give up the draft of a run: {error}");
         }
     }
     tools.drafts.rest(namespace, run);
+}
+
+fn give_up(tools: &Tools, array: &Array, namespace: &Arc<str>, name: &str, run: Uid) -> Result<(), Error> {
+    let slot = tools.drafts.slot(namespace, run, name);
+    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
+    *slot = None;
+    array.abandon(&run.to_string())?;
+    array.give_back(&lease_name(run))
 }
 
 // --- stores ---------------------------------------------------------------------------------------------------------
@@ -456,6 +460,15 @@ fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySp
         tools.sweep_later(namespace, name);
     }
     Ok(())
+}
+
+fn remove(tools: &Tools, namespace: &Arc<str>, name: &str, runs: &[Uid]) -> Result<(), Error> {
+    let array = tools.open(namespace, name)?;
+    for run in runs {
+        give_up(tools, &array, namespace, name, *run)?;
+        tools.drafts.rest(namespace, *run);
+    }
+    array.delete()
 }
 
 fn roll_back(tools: &Tools, namespace: &str, name: &str, to: &str, user: &str) -> Result<RolledBack, Error> {

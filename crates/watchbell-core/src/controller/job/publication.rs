@@ -18,6 +18,9 @@ use super::{Pass, verdict::Verdict};
 /// The condition that says how far a publication is; clients cannot write it.
 pub(super) const PUBLISHED: &str = "watchbell.dev/ArraysPublished";
 
+/// How long a gate is waited for, from the end of the last pod, where the Job states no `activeDeadlineSeconds`.
+const GATE_SECONDS_MAX: i64 = 86_400;
+
 /// The arrays of a Job that writes some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArraysView {
@@ -88,11 +91,18 @@ impl Pass<'_> {
             }
             match arrays.gate {
                 Gate::None | Gate::Passed => {}
-                Gate::Wanted => {
-                    self.plan.publication = Some(PublicationStep::MakeGate);
+                gate @ (Gate::Wanted | Gate::Running) => {
+                    let until = self.gate_deadline();
+                    if until <= now {
+                        let message = "the gate did not complete in time: nothing was published".into();
+                        return Outcome::Refused { reason: ARRAY_GATE_FAILED, message };
+                    }
+                    self.wake(until);
+                    if gate == Gate::Wanted {
+                        self.plan.publication = Some(PublicationStep::MakeGate);
+                    }
                     return Outcome::Wait;
                 }
-                Gate::Running => return Outcome::Wait,
                 Gate::Failed => {
                     let message = "the gate Job did not complete: nothing was published".into();
                     return Outcome::Refused { reason: ARRAY_GATE_FAILED, message };
@@ -112,6 +122,13 @@ impl Pass<'_> {
         }
         self.plan.publication = Some(PublicationStep::Publish);
         Outcome::Wait
+    }
+
+    /// A gate has as long as the pods had: that the last of them ended late is not its fault.
+    fn gate_deadline(&self) -> i64 {
+        let met = self.status.condition(&ConditionKind::SuccessCriteriaMet);
+        let since = met.and_then(|condition| condition.last_transition_time).unwrap_or(self.now);
+        since.saturating_add(self.view.spec.active_deadline_seconds.unwrap_or(GATE_SECONDS_MAX))
     }
 
     /// The Job fails after all: nothing of it is published.

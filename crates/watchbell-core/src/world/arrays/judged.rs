@@ -10,11 +10,12 @@ use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource};
 
 use crate::arrays::{
-    ARRAY_DRAFT, ARRAY_RUN, ARRAY_USER, JobArrays, NotPlanned, OWN_ANNOTATIONS, Uses, is_auto,
-    service_account, unplannable,
+    ARRAY_DRAFT, ARRAY_GATE_FOR, ARRAY_RUN, ARRAY_USER, JobArrays, NotPlanned, OWN_ANNOTATIONS, Uses,
+    is_auto, service_account, unplannable,
 };
+use crate::controller::job::ConditionKind;
 use crate::world::World;
-use crate::world::object::Stored;
+use crate::world::object::{Head, Stored};
 use crate::world::podsecurity::pod_of;
 
 /// Writes what the server alone says of an object: nothing of it comes from a client.
@@ -32,7 +33,7 @@ pub(in crate::world) fn annotate_own(
     }
     let uses_arrays = array_annotation(resource, object).is_some();
     // A gate need not look at arrays itself.
-    if !uses_arrays && !own.contains_key(ARRAY_DRAFT) {
+    if !uses_arrays && !own.contains_key(ARRAY_GATE_FOR) {
         return;
     }
     let user = own.get(ARRAY_USER).map_or(user, String::as_str).to_owned();
@@ -41,9 +42,13 @@ pub(in crate::world) fn annotate_own(
         *annotations = json!({});
     }
     for (key, value) in own {
-        annotations[key] = value.into();
+        if uses_arrays || key == ARRAY_GATE_FOR {
+            annotations[key] = value.into();
+        }
     }
-    annotations[ARRAY_USER] = user.into();
+    if uses_arrays {
+        annotations[ARRAY_USER] = user.into();
+    }
 }
 
 /// The same when an object changes. Who changes what a CronJob runs answers for it from then on.
@@ -85,7 +90,9 @@ pub(in crate::world) fn array_changes(resource: Resource, before: &Value, object
     if template(before) != template(object) {
         refuse(format!("{prefix}metadata.annotations[{ARRAY}]"), "may not change once the object is there");
     }
-    if resource != Resource::Job || template(before).is_null() {
+    // A gate whose completions are taken away would be complete at once.
+    let is_gate = own(before, ARRAY_GATE_FOR).is_string();
+    if resource != Resource::Job || (template(before).is_null() && !is_gate) {
         return errors;
     }
     for key in [ARRAY_GATE, ARRAY_COMPLETIONS] {
@@ -96,7 +103,12 @@ pub(in crate::world) fn array_changes(resource: Resource, before: &Value, object
     if before["spec"]["completions"] != object["spec"]["completions"] {
         refuse(
             "spec.completions".to_owned(),
-            "the chunks of the Job's arrays are divided among its completions: they may not change",
+            match is_gate {
+                true => "the Job is a gate: it completes with what it began with",
+                false => {
+                    "the chunks of the Job's arrays are divided among its completions: they may not change"
+                }
+            },
         );
     }
     errors
@@ -201,7 +213,7 @@ impl World {
     pub(in crate::world) fn admit_arrays(&mut self, job: &Arc<Stored>, now: Timestamp) -> Result<(), String> {
         let Some(facts) = job.facts().job() else { return Ok(()) };
         let Some(arrays) = &facts.arrays else { return Ok(()) };
-        // Once it has begun, what it began on counts, wherever the head is.
+        // Once it has begun, what it began on counts, wherever the head is, and the array stays until it has ended.
         let completions = (!has_begun(job)).then_some(facts.spec.completions.unwrap_or(1));
         let refused = self.arrays_refusal(&job.namespace, arrays, completions);
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(()) };
@@ -219,7 +231,36 @@ impl World {
         refused.map_or(Ok(()), Err)
     }
 
-    /// `completions`: it has not begun, so the plan is to be looked at.
+    /// Why a pod that waited may not use its arrays any more. Those of a Job that has begun stay until it has ended.
+    pub(in crate::world) fn arrays_refused_at_start(&self, pod: &Stored) -> Option<String> {
+        let right = |account: &str, uses: &Uses| {
+            let may = |one| self.state.array_right(&pod.namespace, account, one).err();
+            uses.list.iter().find_map(may)
+        };
+        if let Some(of_job) = pod.array_pod() {
+            of_job.template.arrays.as_ref()?;
+            let runtime = self.jobs.get(&of_job.template.job_uid)?;
+            let job = self.get_at(Resource::Job, &runtime.at)?;
+            let arrays = job.facts().job()?.arrays.as_ref()?;
+            return right(&arrays.service_account, &arrays.uses);
+        }
+        let uses = uses_of_pod(pod)?;
+        let account = pod
+            .pod_spec()
+            .and_then(|spec| spec.service_account_name.as_deref())
+            .filter(|name| !name.is_empty())
+            .unwrap_or("default");
+        let goes = |name: &str| {
+            let object = self.get(Resource::DataArray, &pod.namespace, name);
+            object.is_some_and(|object| object.deletion.is_some())
+        };
+        right(account, &uses).or_else(|| {
+            let one = uses.list.iter().find(|one| goes(&one.name))?;
+            Some(format!("dataarray {:?} is being deleted", one.name))
+        })
+    }
+
+    /// `completions`: the Job has not begun. The plan is to be looked at, and an array that is being deleted gets no more users.
     fn arrays_refusal(
         &self,
         namespace: &str,
@@ -247,15 +288,29 @@ impl World {
     }
 }
 
+/// Whether a Job has had pods, or is done with them: its run may keep something of its arrays.
+pub(super) fn has_begun(job: &Stored) -> bool {
+    let (Some(facts), Some(status)) = (job.facts().job(), job.job_status()) else { return false };
+    // A rerun counts from the start what an earlier Job did.
+    let inherited = facts
+        .rerun
+        .as_ref()
+        .map_or(0, |rerun| u64::from(facts.spec.completions.unwrap_or(0)).saturating_sub(rerun.len()));
+    status.active + status.terminating + status.failed > 0
+        || u64::from(status.succeeded) > inherited
+        || status.condition(&ConditionKind::SuccessCriteriaMet).is_some()
+}
+
+/// The arrays of a pod that no Job made.
+pub(super) fn uses_of_pod(pod: &Stored) -> Option<Uses> {
+    let Head::Json(_) = &pod.head else { return None };
+    Uses::of(&pod.render()["metadata"]["annotations"])?.ok()
+}
+
 fn own<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object["metadata"]["annotations"][key].as_str()
 }
 
 fn not_known(array: &str) -> String {
     format!("dataarray {array:?} is not there, or its store was not looked at yet")
-}
-
-/// Whether pods of the Job were made.
-pub(super) fn has_begun(job: &Stored) -> bool {
-    job.job_status().is_some_and(|s| s.active > 0 || s.succeeded > 0 || s.failed > 0 || s.terminating > 0)
 }

@@ -13,7 +13,7 @@ use watchbell_api::{Resource, Uid};
 use watchbell_zarr::Mode;
 
 use super::{AGAIN_SECONDS, cut, short};
-use crate::arrays::{ARRAY_DRAFT, ARRAY_USER, JobArrays, Uses};
+use crate::arrays::{ARRAY_DRAFT, ARRAY_GATE_FOR, ARRAY_USER, JobArrays, Uses};
 use crate::controller::event::PlannedEvent;
 use crate::controller::job::{
     Answer, ArraysView, ConditionKind, FinishedKind, Gate, JobStatus, PublicationStep,
@@ -117,9 +117,7 @@ impl World {
         let name = copies::gate_name(&job.name, &job.uid.to_string());
         let found = self.get(Resource::Job, &job.namespace, &name);
         // Another's Job of that name is in the way: making ours says so.
-        let Some(gate) = found.filter(|gate| is_gate_of(gate, job, arrays.run.unwrap_or(job.uid))) else {
-            return Gate::Wanted;
-        };
+        let Some(gate) = found.filter(|gate| is_gate_of(gate, job)) else { return Gate::Wanted };
         match gate.job_status().and_then(JobStatus::is_finished).map(|end| end.kind) {
             None => Gate::Running,
             Some(FinishedKind::Complete) => Gate::Passed,
@@ -171,6 +169,7 @@ impl World {
             return Err(format!("the template of CronJob {cron_name:?} writes arrays; a gate reads them"));
         }
         self.own_annotations.insert(ARRAY_USER, arrays.user.to_string());
+        self.own_annotations.insert(ARRAY_GATE_FOR, uid.clone());
         self.own_annotations.insert(ARRAY_DRAFT, arrays.run.unwrap_or(job.uid).to_string());
         let made = self
             .create_own(Resource::Job, &job.namespace, gate, now)
@@ -286,10 +285,11 @@ impl World {
         }
     }
 
-    /// A Job that only read has ended: nothing of its run is to be kept.
-    pub(in crate::world) fn let_go_of_read(&mut self, job: &Stored) {
+    /// A Job has ended. Of one that only read, or that published, nothing is to be kept; another may go on with a failed one's
+    /// draft, and reads what that read.
+    pub(in crate::world) fn let_go_of_read(&mut self, job: &Stored, end: FinishedKind) {
         let Some(arrays) = job.facts().job().and_then(|facts| facts.arrays.clone()) else { return };
-        if !arrays.uses.writes() {
+        if !arrays.uses.writes() || end == FinishedKind::Complete {
             let run = arrays.run.unwrap_or(job.uid);
             self.command(Command::AbandonDrafts { namespace: job.namespace.clone(), run });
         }
@@ -310,8 +310,7 @@ impl World {
     }
 }
 
-/// The server alone marks a Job so: whoever may make Jobs makes no gate.
-fn is_gate_of(gate: &Stored, job: &Stored, run: Uid) -> bool {
-    gate.owners().iter().any(|owner| owner.uid == job.uid)
-        && gate.facts().job().and_then(|facts| facts.draft_of) == Some(run)
+/// An owner can be written by whoever may make Jobs: what the server alone writes counts.
+fn is_gate_of(gate: &Stored, job: &Stored) -> bool {
+    gate.facts().job().and_then(|facts| facts.gate_for) == Some(job.uid)
 }

@@ -9,9 +9,9 @@ use watchbell_api::array::{ARRAY_COMMIT_FAILED, ArrayFacts, DataArraySpec, Rolle
 use watchbell_api::node::Command;
 use watchbell_api::{ApiError, Resource, Uid};
 
-use super::judged::has_begun;
+use super::judged::{has_begun, uses_of_pod};
 use super::{AGAIN_SECONDS, STORE, cut, short};
-use crate::arrays::Known;
+use crate::arrays::{Known, Uses};
 use crate::controller::event::PlannedEvent;
 use crate::controller::job::JobStatus;
 use crate::request::{DryRun, Outcome, Request, Written};
@@ -22,6 +22,7 @@ use crate::world::shown::rfc3339;
 /// The reasons of events.
 const CHANGED: &str = "ArrayChanged";
 const STORE_FAILED: &str = "ArrayStoreFailed";
+const IN_USE: &str = "ArrayInUse";
 const ROLLED_BACK: &str = "ArrayRolledBack";
 const ROLLBACK_FAILED: &str = "ArrayRollbackFailed";
 
@@ -45,7 +46,11 @@ enum Removal {
 #[derive(Debug, Default)]
 pub(in crate::world) struct Told {
     spec: Option<Arc<DataArraySpec>>,
+    /// The node could not keep it so; it is asked again then, in Unix seconds.
+    keep_at: Option<i64>,
     removal: Removal,
+    /// For whom the removal waits, as it was told last.
+    waits_for: Option<String>,
     rollback: bool,
     /// Its drafts were looked through for those that nobody goes on with.
     drafts: bool,
@@ -95,26 +100,21 @@ impl World {
                 Removal::Asked => false,
                 Removal::Again(at) => at <= now.as_second(),
             };
-            if is_due
-                && object.finalizers().iter().any(|f| f == STORE)
-                && let Some(runs) = self.runs_that_used(at)
-            {
-                self.arrays_told.entry(at.clone()).or_default().removal = Removal::Asked;
-                // Nobody goes on with what they committed to an array that is to go.
-                for run in runs {
-                    self.command(Command::AbandonDrafts { namespace: namespace.clone(), run });
-                }
-                self.command(Command::RemoveArray { namespace, name });
+            if is_due && object.finalizers().iter().any(|f| f == STORE) {
+                self.remove_store(&object, now);
             }
             return;
         }
         let Some(spec) = object.facts().data_array() else { return };
-        if told.spec.as_ref() != Some(spec) {
+        let is_due = told.keep_at.is_some_and(|at| at <= now.as_second());
+        if is_due || told.spec.as_ref() != Some(spec) {
+            told.keep_at = None;
             told.spec = Some(spec.clone());
             self.command(Command::KeepArray { namespace, name, spec: spec.clone() });
         }
+        let again = self.arrays_told.get(at).and_then(|told| told.keep_at);
         self.tell_rollback(&object);
-        self.clear_timer(&object.key());
+        self.set_timer(&object.key(), again);
     }
 
     /// After a load or a rollback: the node knows of the objects that are committed, or is told by [`World::arrays_to_keep`].
@@ -151,19 +151,55 @@ impl World {
         }
     }
 
-    /// The runs that used the array and have ended; none if one has begun and not ended. Those that have not begun do not keep
-    /// it: they wait until there is one again.
-    fn runs_that_used(&self, at: &NsName) -> Option<BTreeSet<Uid>> {
-        let mut runs = BTreeSet::new();
+    /// Asks the node to remove the store, unless somebody is at work with it.
+    fn remove_store(&mut self, object: &Arc<Stored>, now: Timestamp) {
+        let at = object.at();
+        let (user, runs) = self.users_of_array(&at);
+        let told = self.arrays_told.entry(at.clone()).or_default();
+        let Some(user) = user else {
+            told.removal = Removal::Asked;
+            let runs = runs.into_iter().collect();
+            self.command(Command::RemoveArray { namespace: at.namespace, name: at.name, runs });
+            return;
+        };
+        if told.waits_for.as_ref() != Some(&user) {
+            let message = format!("The store is removed when {user} has ended or is deleted");
+            told.waits_for = Some(user);
+            self.emit(object, &PlannedEvent::normal(IN_USE, message), now);
+        }
+        // A pod of its own does not say so when it has ended.
+        self.set_timer(&object.key(), Some(now.as_second() + AGAIN_SECONDS));
+    }
+
+    /// Who is at work with an array, and the runs that may still keep something of it. A Job that has not begun does not
+    /// count: it gets no pods any more.
+    fn users_of_array(&self, at: &NsName) -> (Option<String>, BTreeSet<Uid>) {
+        let is_it = |uses: &Uses| uses.list.iter().any(|one| *one.name == *at.name);
+        let (mut user, mut runs) = (None, BTreeSet::new());
         for job in self.state.list(Resource::Job, Some(&at.namespace), None) {
             let Some(arrays) = job.facts().job().and_then(|facts| facts.arrays.as_ref()) else { continue };
-            if arrays.uses.list.iter().all(|one| *one.name != *at.name) || !has_begun(job) {
+            if !is_it(&arrays.uses) || !has_begun(job) {
                 continue;
             }
-            job.job_status().and_then(JobStatus::is_finished)?;
             runs.insert(arrays.run.unwrap_or(job.uid));
+            if user.is_none() && job.job_status().and_then(JobStatus::is_finished).is_none() {
+                user = Some(format!("job {}", job.name));
+            }
         }
-        Some(runs)
+        for pod in self.state.list(Resource::Pod, Some(&at.namespace), None) {
+            if !uses_of_pod(pod).is_some_and(|uses| is_it(&uses)) {
+                continue;
+            }
+            runs.insert(pod.uid);
+            let is_at_it =
+                pod.pod_status().is_some_and(|s| s.scheduled_at.is_some() && !s.phase.is_terminal());
+            if user.is_none() && is_at_it {
+                user = Some(format!("pod {}", pod.name));
+            }
+        }
+        // Those of Jobs that are gone.
+        runs.extend(self.state.arrays.get(at).iter().flat_map(|known| &known.facts.drafts));
+        (user, runs)
     }
 
     /// The node tells what is in a store.
@@ -197,8 +233,13 @@ impl World {
             self.arrays_told.remove(at);
             self.mark(object.key());
         }
+        let again = now.as_second() + AGAIN_SECONDS;
+        let told = self.arrays_told.entry(at.clone()).or_default();
+        told.keep_at = error.as_ref().map(|_| again).filter(|_| object.deletion.is_none());
+        if told.keep_at.is_some() {
+            self.set_timer(&object.key(), Some(again));
+        }
         if let (Some(why), true) = (&error, object.deletion.is_some()) {
-            let again = now.as_second() + AGAIN_SECONDS;
             self.arrays_told.entry(at.clone()).or_default().removal = Removal::Again(again);
             self.set_timer(&object.key(), Some(again));
             self.emit(&object, &PlannedEvent::warning(STORE_FAILED, cut(why).to_owned()), now);

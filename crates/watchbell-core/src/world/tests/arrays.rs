@@ -7,14 +7,14 @@ mod rollback;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use watchbell_api::Resource;
 use watchbell_api::array::{ArrayFacts, ArrayRefusal, ArrayRun, PublishedArray};
 use watchbell_api::node::{Assignment, Command, Report};
+use watchbell_api::{ApiError, Resource};
 
 use super::fake_node::{Node, ended, running};
 use super::{Bench, cron, job, merge, pod, request, uid_of};
 use crate::arrays::tests::facts;
-use crate::request::{Propagation, Request, RerunIndexes, Subresource, User, Write, Written};
+use crate::request::{DeleteOptions, Propagation, Request, RerunIndexes, Subresource, User, Write, Written};
 
 const WRITE: &str = "{name: obs, mount: /data, mode: write, split: {dim: time, into: 2}}";
 const READ: &str = "{name: obs, mount: /data}";
@@ -153,9 +153,12 @@ impl Bench {
     }
 
     fn rerun(&mut self, job: &str, name: &str, indexes: RerunIndexes) -> Written {
+        self.try_rerun(job, name, indexes).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn try_rerun(&mut self, job: &str, name: &str, indexes: RerunIndexes) -> Result<Written, ApiError> {
         let write = Write::Rerun { job_name: name.into(), indexes };
-        let request = Request { subresource: Subresource::Rerun, write, ..request(Resource::Job, "ml", job) };
-        self.write(request).unwrap_or_else(|error| panic!("{error}"))
+        self.write(Request { subresource: Subresource::Rerun, write, ..request(Resource::Job, "ml", job) })
     }
 
     fn rollback(&mut self, to: &str) -> Result<Written, watchbell_api::ApiError> {
@@ -243,8 +246,16 @@ fn an_object_goes_when_its_store_is_gone() {
     let removals =
         |bench: &Bench| bench.commands.iter().filter(|c| matches!(c, Command::RemoveArray { .. })).count();
     assert_eq!(removals(&bench), 0, "a Job uses it");
+    assert!(bench.last_message("ArrayInUse").contains("when job w has ended"));
     bench.end_all("w", Some(1));
     assert_eq!(removals(&bench), 1);
+    // What the Job that failed keeps for a rerun goes with it.
+    let failed = uid_of(&bench.read(Resource::Job, "w"));
+    let runs = bench.commands.iter().find_map(|command| match command {
+        Command::RemoveArray { runs, .. } => Some(runs.clone()),
+        _ => None,
+    });
+    assert_eq!(*runs.unwrap(), [failed]);
     bench.tell_array(Some(facts()), Some("a reader holds a lease"));
     assert_eq!(removals(&bench), 1);
     bench.sleep(61);
@@ -257,11 +268,61 @@ fn an_object_goes_when_its_store_is_gone() {
 }
 
 #[test]
+fn a_job_without_pods_and_an_array_that_goes_do_not_wait_for_each_other() {
+    let mut bench = Bench::with_array();
+    let mut later = writer("later");
+    later["spec"]["suspend"] = true.into();
+    bench.create(later);
+    bench.settle();
+    bench.delete(Resource::DataArray, "obs", Propagation::Background);
+    bench.create(writer("late"));
+    bench.settle();
+    assert!(bench.last_message("FailedCreate").contains("is being deleted"));
+    assert!(bench.started().is_empty());
+    assert!(bench.commands.iter().any(|command| matches!(command, Command::RemoveArray { .. })));
+}
+
+#[test]
+fn a_job_that_has_begun_ends_before_its_array_goes() {
+    let mut bench = Bench::with_array();
+    let mut one_by_one = writer("w");
+    one_by_one["spec"]["parallelism"] = 1.into();
+    bench.create(one_by_one);
+    bench.settle();
+    bench.delete(Resource::DataArray, "obs", Propagation::Background);
+    bench.end_all("w", None);
+    bench.end_all("w", None);
+    assert_eq!(bench.publications().len(), 1);
+    let goes = |bench: &Bench| bench.commands.iter().any(|c| matches!(c, Command::RemoveArray { .. }));
+    assert!(!goes(&bench));
+    bench.answer("w", Ok("5ca1ab1e"));
+    assert!(goes(&bench));
+}
+
+#[test]
 fn a_store_that_somebody_took_away_is_made_again() {
     let mut bench = Bench::with_array();
     bench.tell_array(None, None);
     assert!(bench.commands.iter().any(|command| matches!(command, Command::KeepArray { .. })));
     assert_eq!(bench.read(Resource::DataArray, "obs")["status"]["conditions"][0]["reason"], "NoStore");
+}
+
+#[test]
+fn a_store_that_could_not_be_kept_is_asked_for_again() {
+    let mut bench = Bench::with_array();
+    let asked =
+        |bench: &Bench| bench.commands.iter().filter(|c| matches!(c, Command::KeepArray { .. })).count();
+    bench.tell_array(Some(facts()), Some("no space left on device"));
+    assert_eq!(asked(&bench), 0);
+    bench.sleep(61);
+    assert_eq!(asked(&bench), 1);
+    bench.tell_array(Some(facts()), Some("no space left on device"));
+    bench.sleep(61);
+    assert_eq!(asked(&bench), 2);
+    bench.tell_array(Some(facts()), None);
+    bench.sleep(600);
+    assert_eq!(asked(&bench), 2);
+    assert_eq!(bench.read(Resource::DataArray, "obs")["status"]["conditions"][0]["status"], "True");
 }
 
 #[test]
@@ -405,6 +466,79 @@ fn a_pod_alone_reads_what_its_account_may() {
     assert!(error.message.contains("may not change"), "{error}");
 }
 
+/// All the machine has.
+fn whole(mut object: Value, pointer: &str) -> Value {
+    object.pointer_mut(pointer).unwrap()["containers"][0]["resources"] =
+        json!({"requests": {"cpu": "4"}, "limits": {"cpu": "4"}});
+    object
+}
+
+#[test]
+fn a_pod_that_waited_is_asked_for_its_right_again() {
+    let free = |bench: &mut Bench| {
+        let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+        bench.try_delete(Resource::Pod, "first", options).unwrap();
+        bench.settle();
+    };
+    let waiting = || {
+        let mut bench = Bench::with_array();
+        bench.create(whole(pod("first"), "/spec"));
+        bench.settle();
+        let mut alone = whole(pod("alone"), "/spec");
+        alone["metadata"]["annotations"] = json!({"watchbell.dev/array": READ});
+        bench.create(alone);
+        bench.create(whole(using("r", READ, json!({"completions": 1})), "/spec/template/spec"));
+        bench.settle();
+        assert_eq!(bench.started().len(), 1, "the others wait");
+        bench.commands.clear();
+        bench
+    };
+    let mut bench = waiting();
+    bench.delete(Resource::RoleBinding, "array-writer", Propagation::Background);
+    free(&mut bench);
+    assert!(bench.started().is_empty());
+    let alone = bench.read(Resource::Pod, "alone");
+    assert_eq!(
+        (&alone["status"]["phase"], &alone["status"]["reason"]),
+        (&json!("Failed"), &json!("ArrayRefused"))
+    );
+    assert!(alone["status"]["message"].as_str().unwrap().contains("may not use dataarray"));
+    let failed =
+        bench.list(Resource::Pod).iter().filter(|pod| pod["status"]["reason"] == "ArrayRefused").count();
+    assert_eq!(failed, 2, "that of the Job too");
+    bench.sleep(61);
+    assert!(bench.last_message("FailedCreate").contains("may not use dataarray"), "no other is made");
+    assert_eq!(bench.of_array("refused-at-start").len(), 2);
+
+    let mut bench = waiting();
+    bench.delete(Resource::DataArray, "obs", Propagation::Background);
+    free(&mut bench);
+    let alone = bench.read(Resource::Pod, "alone");
+    assert!(alone["status"]["message"].as_str().unwrap().contains("is being deleted"));
+    let goes = |bench: &Bench| bench.commands.iter().any(|c| matches!(c, Command::RemoveArray { .. }));
+    assert!(!goes(&bench), "the Job has begun");
+    bench.end_all("r", None);
+    assert!(goes(&bench));
+}
+
+#[test]
+fn a_pod_that_runs_keeps_its_array() {
+    let mut bench = Bench::with_array();
+    let mut alone = pod("alone");
+    alone["metadata"]["annotations"] = json!({"watchbell.dev/array": READ});
+    bench.create(alone);
+    bench.settle();
+    bench.delete(Resource::DataArray, "obs", Propagation::Background);
+    bench.settle();
+    let goes = |bench: &Bench| bench.commands.iter().any(|c| matches!(c, Command::RemoveArray { .. }));
+    assert!(!goes(&bench));
+    assert!(bench.last_message("ArrayInUse").contains("pod alone"));
+    let [pod] = &bench.started()[..] else { panic!() };
+    bench.world.report(ended(pod, 0, bench.now), bench.at());
+    bench.sleep(61);
+    assert!(goes(&bench));
+}
+
 #[test]
 fn nobody_says_whose_draft_a_job_goes_on_with() {
     let mut bench = Bench::with_array();
@@ -492,6 +626,7 @@ fn a_run_is_published_when_all_indexes_are_committed() {
     assert!(bench.last_message("ArrayPublished").contains("Published snapshot 5ca1ab1e5ca1 of array obs"));
     bench.answer("w", Ok("5ca1ab1e5ca1ab1e"));
     assert_eq!(bench.of_array("array-published").len(), 1, "an answer that comes twice is one");
+    assert_eq!(bench.abandoned(), [uid.to_string()], "what it only read is let go");
 }
 
 #[test]
@@ -609,12 +744,70 @@ fn a_rerun_of_what_failed_goes_on_with_the_draft() {
     assert_eq!((asked.len(), asked[0].0.run), (1, root));
     bench.answer("third", Ok("5ca1ab1e"));
     assert_eq!(bench.conditions("third").last().unwrap(), "Complete CompletionsReached");
-    bench.delete(Resource::Job, "second", Propagation::Background);
+    assert_eq!(bench.abandoned(), [root.to_string()], "it is published: nobody goes on with it");
+    let error = bench.try_rerun("second", "fourth", RerunIndexes::Failed).unwrap_err();
+    assert!(error.message.contains("job \"third\" has published its run"), "{error}");
+}
+
+#[test]
+fn a_draft_goes_with_the_last_of_its_jobs() {
+    let mut bench = Bench::with_array();
+    bench.create(writer("w"));
+    bench.settle();
+    bench.end_all("w", Some(1));
+    let root = uid_of(&bench.read(Resource::Job, "w"));
+    bench.rerun("w", "second", RerunIndexes::Failed);
+    bench.settle();
+    bench.end_all("second", Some(1));
+    bench.delete(Resource::Job, "w", Propagation::Background);
     bench.settle();
     assert!(bench.abandoned().is_empty());
-    bench.delete(Resource::Job, "third", Propagation::Background);
+    bench.delete(Resource::Job, "second", Propagation::Background);
     bench.settle();
     assert_eq!(bench.abandoned(), [root.to_string()]);
+}
+
+#[test]
+fn one_job_at_a_time_goes_on_with_a_run() {
+    let mut bench = Bench::with_array();
+    bench.create(writer("w"));
+    bench.settle();
+    bench.end_all("w", Some(1));
+    bench.rerun("w", "second", RerunIndexes::Failed);
+    let error = bench.try_rerun("w", "third", RerunIndexes::Failed).unwrap_err();
+    assert!(error.message.contains("job \"second\" goes on with its run and has not ended"), "{error}");
+    bench.rerun("w", "anew", RerunIndexes::All);
+}
+
+#[test]
+fn a_run_that_is_whole_is_published_by_a_rerun_that_runs_nothing() {
+    let mut bench = Bench::with_array();
+    bench.create(writer("w"));
+    bench.settle();
+    bench.end_all("w", None);
+    let refusal =
+        ArrayRefusal { reason: "ArrayCommitFailed", message: "over its quota".into(), published: Vec::new() };
+    bench.answer("w", Err(refusal));
+    let root = uid_of(&bench.read(Resource::Job, "w"));
+    bench.commands.clear();
+    bench.rerun("w", "again", RerunIndexes::Failed);
+    bench.settle();
+    assert!(bench.started().is_empty());
+    let asked = bench.publications();
+    assert_eq!((asked.len(), asked[0].0.run), (1, root));
+    bench.answer("again", Ok("5ca1ab1e"));
+    assert_eq!(bench.conditions("again").last().unwrap(), "Complete CompletionsReached");
+    // Of a Job without indexes another pod would not count.
+    let one = "{name: obs, mount: /data, mode: write, split: {dim: time, into: 1}}";
+    bench.create(using("one", one, json!({"completions": 1, "backoffLimit": 0})));
+    bench.settle();
+    bench.end_all("one", None);
+    bench.answer(
+        "one",
+        Err(ArrayRefusal { reason: "ArrayConflict", message: "it moved".into(), published: Vec::new() }),
+    );
+    let error = bench.try_rerun("one", "more", RerunIndexes::Failed).unwrap_err();
+    assert!(error.message.contains("run the whole Job again"), "{error}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl Bench {
             Work::Publish { run, .. } => format!("publish {}", run.run.0),
             Work::Abandon { namespace, run } => format!("abandon {namespace} {}", run.0),
             Work::Keep { name, .. } => format!("keep {name}"),
-            Work::Remove { name, .. } => format!("remove array {name}"),
+            Work::Remove { name, runs, .. } => format!("remove array {name} with {} runs", runs.len()),
             Work::RollBack { name, to, .. } => format!("roll {name} back to {to}"),
             Work::Rest { run, .. } => format!("rest {}", run.0),
         };
@@ -405,6 +405,6 @@ fn what_the_server_asks_of_stores_is_passed_on() {
     }));
     let uses = Arc::new(json!({"name": "obs"}));
     bench.tell(Input::Command(Command::PublishArrays { namespace: namespace.clone(), run: run(JOB), uses }));
-    bench.tell(Input::Command(Command::RemoveArray { namespace, name }));
-    bench.expect(&["keep obs", "roll obs back to good", "publish 2748", "remove array obs"]);
+    bench.tell(Input::Command(Command::RemoveArray { namespace, name, runs: Arc::default() }));
+    bench.expect(&["keep obs", "roll obs back to good", "publish 2748", "remove array obs with 0 runs"]);
 }

@@ -81,6 +81,40 @@ fn a_gate_goes_first() {
 }
 
 #[test]
+fn a_gate_is_waited_for_so_long_and_no_longer() {
+    for (deadline, seconds) in [(None, 86_400), (Some(600), 600)] {
+        for gate in [Gate::Wanted, Gate::Running] {
+            let mut job = written(gate);
+            job.spec.active_deadline_seconds = deadline;
+            job.pass();
+            assert_eq!(job.wake_at, Some(job.now + seconds));
+            job.now += seconds - 1;
+            job.pass();
+            assert_eq!(job.status.is_finished(), None);
+            job.now += 1;
+            job.settle();
+            assert_eq!(job.conditions(), ["FailureTarget: ArrayGateFailed", "Failed: ArrayGateFailed"]);
+        }
+    }
+    // What is asked for is waited for.
+    let mut job = written(Gate::None);
+    job.arrays = view(Gate::Running, Answer::Asked);
+    job.now += 100_000;
+    job.settle();
+    assert_eq!(job.status.is_finished(), None);
+}
+
+#[test]
+fn of_a_run_that_is_whole_only_the_publication_is_left() {
+    let mut job = Bench::idle(json!({"completionMode": "Indexed", "completions": 2, "parallelism": 2}));
+    job.rerun = Some(crate::index_set::IndexSet::new());
+    job.arrays = view(Gate::None, Answer::NotAsked);
+    job.settle();
+    assert!(job.created.is_empty());
+    assert_eq!(job.steps.first(), Some(&PublicationStep::Publish));
+}
+
+#[test]
 fn a_right_is_asked_for_before_the_first_publication_alone() {
     let lost = |answer| Some(ArraysView { gate: Gate::None, refused: Some("it may not".into()), answer });
     let mut job = written(Gate::Wanted);

@@ -55,14 +55,16 @@ fn a_gate_reads_the_draft_and_lets_it_out() {
 fn nobody_makes_a_gate_but_the_server() {
     let mut bench = Bench::with_array();
     let mut check = cron("check", "@yearly", json!({"suspend": true}));
-    check["spec"]["jobTemplate"]["spec"] = job("x", json!({"completions": 1}))["spec"].clone();
+    let spec = json!({"completionMode": "Indexed", "completions": 1, "suspend": true});
+    check["spec"]["jobTemplate"]["spec"] = job("x", spec)["spec"].clone();
     bench.create(check);
     let mut written = writer("w");
     written["metadata"]["annotations"] = json!({"watchbell.dev/array-gate": "check"});
     let uid = uid_of(&bench.create(written)).to_string();
     let mut forged = job("w-gate", json!({"completions": 1}));
-    forged["metadata"]["annotations"] =
-        json!({"watchbell.dev/array-draft": uid, "watchbell.dev/gate-of": "w"});
+    forged["metadata"]["annotations"] = json!({
+        "watchbell.dev/array-draft": uid, "watchbell.dev/array-gate-for": uid, "watchbell.dev/gate-of": "w",
+    });
     forged["metadata"]["ownerReferences"] =
         json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "w", "uid": uid}]);
     bench.create(forged);
@@ -74,6 +76,11 @@ fn nobody_makes_a_gate_but_the_server() {
     bench.delete(Resource::Job, "w-gate", Propagation::Background);
     bench.commands.clear();
     bench.sleep(61);
+    let gate = bench.read(Resource::Job, "w-gate");
+    assert_eq!(gate["metadata"]["annotations"]["watchbell.dev/array-gate-for"], uid);
+    let less = json!({"spec": {"completions": 0, "parallelism": 0}});
+    let error = bench.try_patch(Resource::Job, "w-gate", less).unwrap_err();
+    assert!(error.message.contains("the Job is a gate"), "{error}");
     bench.end_all("w-gate", None);
     assert_eq!(bench.publications().len(), 1, "a gate that uses no array is one all the same");
 }

@@ -91,7 +91,11 @@ impl Worker {
                     self.has_store = true;
                     self.tell_store(None);
                 }
-                Command::RemoveArray { .. } => {
+                Command::RemoveArray { runs, .. } => {
+                    for run in runs.iter() {
+                        self.drafts.remove(run);
+                        self.abandoned.push(*run);
+                    }
                     let error = (!self.fair && random.one_in(3)).then(|| "busy".to_owned());
                     self.has_store &= error.is_some();
                     self.tell_store(error);
