@@ -130,6 +130,8 @@ pub(crate) enum News {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Taken {
     pub array: Arc<str>,
+    /// Of the pod that wrote it: perhaps one before this.
+    pub attempt: u32,
     pub keys: u64,
     pub bytes: u64,
 }

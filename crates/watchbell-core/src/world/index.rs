@@ -204,7 +204,7 @@ impl World {
                 self.clear_timer(&object.key());
                 self.manual_jobs.remove(&at);
                 self.jobs.remove(&object.uid);
-                self.publications.forget(object.uid);
+                self.publications.forget(object);
             }
         }
     }

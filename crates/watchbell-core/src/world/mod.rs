@@ -279,6 +279,7 @@ impl World {
     /// Reconciles what changed and what is due, up to a bounded number of objects, and gives room to pods that wait.
     pub fn settle(&mut self, now: Timestamp) {
         self.mark_due(now.as_second());
+        self.tell_gone(now);
         self.wake_refused();
         self.deletes_left = namespaces::DELETES_PER_BATCH;
         self.count_ended(now);

@@ -417,10 +417,10 @@ impl Agent {
         if let Some(arrays) = &mut pod.arrays {
             arrays.commit = Commit::Done;
         }
-        let (index, attempt) = (pod.assignment.index.unwrap_or(0), pod.assignment.attempt);
+        let index = pod.assignment.index.unwrap_or(0);
         match result {
             Ok(taken) if !pod.is_forgotten => {
-                self.effects.extend(taken.into_iter().map(|Taken { array, keys, bytes }| {
+                self.effects.extend(taken.into_iter().map(|Taken { array, attempt, keys, bytes }| {
                     Effect::Report(Report::ArrayCommitted { uid, array, index, attempt, keys, bytes })
                 }));
             }

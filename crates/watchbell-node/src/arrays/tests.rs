@@ -254,7 +254,7 @@ fn a_run_is_prepared_committed_and_published_once() {
     assert_eq!(refused.reason, ARRAY_COMMIT_FAILED);
     assert!(refused.message.contains("indices 0, 1 are not committed"), "{}", refused.message);
     let taken = stand.commit(&run, WRITE, 0, &as_files(&own(0, "new"))).unwrap();
-    assert_eq!(taken, [Taken { array: "obs".into(), keys: 4, bytes: 20 }]);
+    assert_eq!(taken, [Taken { array: "obs".into(), attempt: 0, keys: 4, bytes: 20 }]);
     assert!(stand.publish(&run, WRITE).is_err());
     stand.commit(&run, WRITE, 1, &[(0, "t/c/5", "made")]).unwrap();
     let published = stand.publish(&run, WRITE).unwrap();

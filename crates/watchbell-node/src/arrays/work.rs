@@ -257,6 +257,7 @@ fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
             let committed = committed.unwrap_or_default();
             taken.push(Taken {
                 array: of.name.as_str().into(),
+                attempt: committed.attempt,
                 keys: (committed.written.len() + committed.removed.len()) as u64,
                 bytes: committed.written.iter().map(|(_, _, size)| size).sum(),
             });

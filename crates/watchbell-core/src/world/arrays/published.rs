@@ -37,6 +37,18 @@ pub(in crate::world) struct Publications {
     known: HashMap<Uid, Option<Published>>,
     /// Asked in the stage that is not committed.
     staged: Vec<Uid>,
+    /// Jobs that went before the node had answered.
+    gone: Vec<Gone>,
+}
+
+#[derive(Debug)]
+struct Gone {
+    job: Arc<Stored>,
+    /// Its removal is durable.
+    is_committed: bool,
+    answer: Option<Published>,
+    /// The answer stands in the stage that is not committed.
+    is_told: bool,
 }
 
 type Published = Result<Vec<PublishedArray>, ArrayRefusal>;
@@ -48,6 +60,10 @@ impl Publications {
 
     /// Whether somebody waits for it.
     fn answered(&mut self, job: Uid, result: Published) -> bool {
+        if let Some(gone) = self.gone.iter_mut().find(|gone| gone.job.uid == job) {
+            gone.answer.get_or_insert(result);
+            return false;
+        }
         match self.known.get_mut(&job) {
             Some(answer @ None) => {
                 *answer = Some(result);
@@ -73,15 +89,21 @@ impl Publications {
         for job in self.staged.drain(..) {
             self.known.entry(job).or_default();
         }
+        self.gone.retain(|gone| !gone.is_told);
+        self.gone.iter_mut().for_each(|gone| gone.is_committed = true);
     }
 
     pub(in crate::world) fn rollback(&mut self) {
         self.staged.clear();
+        self.gone.retain(|gone| gone.is_committed);
+        self.gone.iter_mut().for_each(|gone| gone.is_told = false);
     }
 
-    /// The Job is gone. (Taken back, the stage that removed it asks again.)
-    pub(in crate::world) fn forget(&mut self, job: Uid) {
-        self.known.remove(&job);
+    /// The Job is gone; its run may be published all the same. (Taken back, the stage that removed it asks again.)
+    pub(in crate::world) fn forget(&mut self, job: &Arc<Stored>) {
+        if let Some(None) = self.known.remove(&job.uid) {
+            self.gone.push(Gone { job: job.clone(), is_committed: false, answer: None, is_told: false });
+        }
     }
 }
 
@@ -206,13 +228,8 @@ impl World {
         published: &[PublishedArray],
         now: Timestamp,
     ) {
-        let uid = job.uid.to_string();
         for one in published {
-            let details = json!({
-                "uid": uid, "array": &*one.name, "snapshot": &*one.snapshot, "base": &*one.base, "added": one.added,
-                "changed": one.changed, "removed": one.removed, "user": user,
-            });
-            self.audit_run(job, "array-published", details, now);
+            self.audit_published(job, one, user, now);
             let message = format!(
                 "Published snapshot {} of array {}: {} keys added, {} changed, {} removed",
                 short(&one.snapshot),
@@ -223,6 +240,34 @@ impl World {
             );
             self.emit(job, &PlannedEvent::normal(PUBLISHED, message), now);
         }
+    }
+
+    /// What was published of Jobs that are gone is told, too.
+    pub(in crate::world) fn tell_gone(&mut self, now: Timestamp) {
+        let mut told = Vec::new();
+        for gone in self.publications.gone.iter_mut().filter(|gone| !gone.is_told) {
+            let Some(answer) = &gone.answer else { continue };
+            gone.is_told = true;
+            told.push((gone.job.clone(), answer.clone()));
+        }
+        for (job, answer) in told {
+            let user = job.facts().job().and_then(|f| f.arrays.as_ref()).map(|arrays| arrays.user.clone());
+            let published = match &answer {
+                Ok(published) => published,
+                Err(refusal) => &refusal.published,
+            };
+            for one in published {
+                self.audit_published(&job, one, user.as_deref().unwrap_or_default(), now);
+            }
+        }
+    }
+
+    fn audit_published(&mut self, job: &Stored, one: &PublishedArray, user: &str, now: Timestamp) {
+        let details = json!({
+            "uid": job.uid.to_string(), "array": &*one.name, "snapshot": &*one.snapshot, "base": &*one.base,
+            "added": one.added, "changed": one.changed, "removed": one.removed, "user": user,
+        });
+        self.audit_run(job, "array-published", details, now);
     }
 
     /// The Job ends: what became of its run is told in the same transaction.

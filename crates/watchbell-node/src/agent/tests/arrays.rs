@@ -41,8 +41,9 @@ impl Bench {
         self.tell(Input::Array(News::Prepared(id, Ok(prepared))));
     }
 
+    /// By an earlier pod, as the draft says.
     fn committed(&mut self, uid: u128, keys: u64) {
-        let taken = vec![Taken { array: "obs".into(), keys, bytes: 10 * keys }];
+        let taken = vec![Taken { array: "obs".into(), attempt: 7, keys, bytes: 10 * keys }];
         self.tell(Input::Array(News::Committed(Uid(uid), Ok(taken))));
     }
 
@@ -132,7 +133,7 @@ fn an_index_has_its_array_and_ends_once_what_it_wrote_counts() {
     bench.wait(5);
     bench.expect(&[]);
     bench.committed(1, 3);
-    bench.expect(&["committed 1 obs[1] attempt 0: 3 keys, 30 bytes", "report 1 Succeeded Completed=0"]);
+    bench.expect(&["committed 1 obs[1] attempt 7: 3 keys, 30 bytes", "report 1 Succeeded Completed=0"]);
     bench.acknowledge(1);
     bench.expect(&["acknowledge 1/0/0", "release 1 with volumes"]);
     bench.wait(40);
@@ -185,7 +186,7 @@ fn an_index_that_was_asked_to_end_commits_nothing() {
     bench.expect(&["commit 1 index 1 from volume 0"]);
     bench.stop(1, 30);
     bench.committed(1, 3);
-    bench.expect(&["committed 1 obs[1] attempt 0: 3 keys, 30 bytes", "report 1 Succeeded Completed=0"]);
+    bench.expect(&["committed 1 obs[1] attempt 7: 3 keys, 30 bytes", "report 1 Succeeded Completed=0"]);
 }
 
 #[test]
@@ -273,7 +274,7 @@ fn a_server_that_comes_later_commits_what_the_spawner_holds() {
     bench.tell(Input::Command(Command::Synced));
     bench.expect(&["sweep volumes but of 1", "commit 1 index 1 from volume 0"]);
     bench.committed(1, 2);
-    bench.expect(&["committed 1 obs[1] attempt 0: 2 keys, 20 bytes", "report 1 Succeeded Completed=0"]);
+    bench.expect(&["committed 1 obs[1] attempt 7: 2 keys, 20 bytes", "report 1 Succeeded Completed=0"]);
     // One whose end was told has committed before.
     let record = exit(id(1, 0, 0), ExitStatus::Code(0));
     let mut bench = Bench::with(nothing(), vec![TableEntry::Exited(record)]);
