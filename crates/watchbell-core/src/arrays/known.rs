@@ -1,6 +1,7 @@
 //! What is known of one array, and the plans that follow.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 
 use serde_json::{Value, json};
 use watchbell_api::array::ArrayFacts;
@@ -29,6 +30,33 @@ pub enum NotPlanned {
 
 /// Indices that an explanation lists; of more it says how many there are.
 const SHOWN_MAX: u32 = 1_000;
+
+/// Whether the uses of one Job can be planned, by their position, as long as the same is known of their arrays.
+#[derive(Debug, Default)]
+pub struct Verdicts(BTreeMap<usize, (Weak<Known>, Result<(), NotPlanned>)>);
+
+impl Verdicts {
+    /// What `plan` says, which is asked once.
+    ///
+    /// # Errors
+    /// See [`NotPlanned`].
+    pub fn of(
+        &mut self,
+        position: usize,
+        known: &Arc<Known>,
+        plan: impl FnOnce() -> Result<(), NotPlanned>,
+    ) -> Result<(), NotPlanned> {
+        let now = Arc::downgrade(known);
+        match self.0.get(&position) {
+            Some((of, verdict)) if of.ptr_eq(&now) => verdict.clone(),
+            _ => {
+                let verdict = plan();
+                self.0.insert(position, (now, verdict.clone()));
+                verdict
+            }
+        }
+    }
+}
 
 impl Known {
     pub fn new(facts: Arc<ArrayFacts>) -> Known {

@@ -23,7 +23,7 @@ use watchbell_api::types::job::JobSpec;
 use watchbell_api::{Uid, decode};
 use watchbell_zarr::{Mode, Use};
 
-pub use known::{Known, NotPlanned};
+pub use known::{Known, NotPlanned, Verdicts};
 pub use rules::{errors, is_auto, unplannable};
 
 /// Of a Job that goes on with the draft of an earlier one: the uid of the first of the chain. The server alone writes it.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use watchbell_api::Resource;
 use watchbell_api::array::ArrayFacts;
 
-use super::{Known, NotPlanned, Uses, errors, variable_part};
+use super::{Known, NotPlanned, Uses, Verdicts, errors, variable_part};
 
 /// A hierarchy with the array `/t` of 24 by 8 elements in chunks of 3 by 8.
 pub(crate) fn facts() -> ArrayFacts {
@@ -266,4 +266,24 @@ fn artifacts_follow_no_plan() {
     check(Resource::Job, &job("{name: obs, mount: /out, mode: artifacts}", auto), &["no array is split"]);
     let hierarchy = Known::new(Arc::new(facts()));
     assert!(matches!(hierarchy.plan(&uses.list[0], 5), Err(NotPlanned::Illegal(_))));
+}
+
+#[test]
+fn a_plan_is_made_once_of_what_is_known() {
+    let (known, mut verdicts, mut asked) = (Arc::new(Known::new(Arc::new(facts()))), Verdicts::default(), 0);
+    let mut ask = |verdicts: &mut Verdicts, position, known: &Arc<Known>| {
+        let found = verdicts.of(position, known, || {
+            asked += 1;
+            Err(NotPlanned::NoSnapshot)
+        });
+        assert_eq!(found, Err(NotPlanned::NoSnapshot));
+        asked
+    };
+    assert_eq!(ask(&mut verdicts, 0, &known), 1);
+    assert_eq!(ask(&mut verdicts, 0, &known), 1);
+    assert_eq!(ask(&mut verdicts, 1, &known), 2);
+    let other = Arc::new(Known::new(known.facts.clone()));
+    drop(known);
+    assert_eq!(ask(&mut verdicts, 0, &other), 3);
+    assert_eq!(ask(&mut verdicts, 0, &other), 3);
 }

@@ -11,6 +11,7 @@ use super::template::JobPods;
 use super::{World, events, rights};
 use crate::admission::Mode;
 use crate::admission::pod_security::Policy;
+use crate::arrays::Verdicts;
 use crate::controller::job::{ActivePod, Departure, JobStatus};
 use crate::placement::Taint;
 
@@ -35,6 +36,8 @@ pub(super) struct JobRuntime {
     pub committed: Vec<super::arrays::IndexCommit>,
     /// Why its arrays keep its pods from being made, as it was told last.
     pub arrays_refused: Option<String>,
+    /// Whether what it does with them can be planned.
+    pub array_plans: Verdicts,
     /// Pods with a head of their own, whose labels may not fit the Job any more.
     pub suspects: Vec<(u32, u32)>,
 }
@@ -51,6 +54,7 @@ impl JobRuntime {
             suspects: Vec::new(),
             committed: Vec::new(),
             arrays_refused: None,
+            array_plans: Verdicts::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use watchbell_api::{ApiError, FieldError, Resource};
 
 use crate::arrays::{
     ARRAY_DRAFT, ARRAY_GATE_FOR, ARRAY_RUN, ARRAY_USER, JobArrays, NotPlanned, OWN_ANNOTATIONS, Uses,
-    is_auto, service_account, unplannable,
+    Verdicts, is_auto, service_account, unplannable,
 };
 use crate::controller::job::ConditionKind;
 use crate::world::World;
@@ -215,8 +215,11 @@ impl World {
         let Some(arrays) = &facts.arrays else { return Ok(()) };
         // Once it has begun, what it began on counts, wherever the head is, and the array stays until it has ended.
         let completions = (!has_begun(job)).then_some(facts.spec.completions.unwrap_or(1));
-        let refused = self.arrays_refusal(&job.namespace, arrays, completions);
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(()) };
+        let mut plans = std::mem::take(&mut runtime.array_plans);
+        let refused = self.arrays_refusal(&job.namespace, arrays, completions, &mut plans);
+        let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(()) };
+        runtime.array_plans = plans;
         if runtime.arrays_refused != refused {
             runtime.arrays_refused.clone_from(&refused);
             if let Some(why) = &refused {
@@ -266,9 +269,10 @@ impl World {
         namespace: &str,
         arrays: &JobArrays,
         completions: Option<u32>,
+        plans: &mut Verdicts,
     ) -> Option<String> {
         let has_base = arrays.run.is_some() || arrays.draft_of.is_some();
-        arrays.uses.list.iter().find_map(|one| {
+        arrays.uses.list.iter().enumerate().find_map(|(position, one)| {
             if let Err(why) = self.state.array_right(namespace, &arrays.service_account, one) {
                 return Some(why);
             }
@@ -279,7 +283,8 @@ impl World {
             let Some(known) = self.state.array(namespace, &one.name) else {
                 return Some(not_known(&one.name));
             };
-            match known.plan(one, completions?).map(drop) {
+            let completions = completions?;
+            match plans.of(position, known, || known.plan(one, completions).map(drop)) {
                 Ok(()) | Err(NotPlanned::TooLarge) => None,
                 Err(NotPlanned::Illegal(_)) if has_base => None,
                 Err(why) => Some(format!("dataarray {:?}: {why}", one.name)),
