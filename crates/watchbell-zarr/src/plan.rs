@@ -532,8 +532,10 @@ impl Plan {
         })
     }
 
-    /// The directories that an index's keys lie in, without the root, each once, parents first.
-    pub fn parents(&self, index: u32) -> Vec<String> {
+    /// The directories that an index's keys lie in, without the root, each once, parents first. Nothing when it takes more than
+    /// `most` looks to find them.
+    pub fn parents(&self, index: u32, most: usize) -> Option<Vec<String>> {
+        let mut looks = 0;
         let mut found = std::collections::BTreeSet::new();
         if self.hierarchy.is_artifacts {
             found.insert(index.to_string());
@@ -550,12 +552,20 @@ impl Plan {
                 found.insert(node.as_str().to_owned());
             }
             for numbers in 0..ranges.len().max(1) {
+                // With keys that are flat there is none for any chunk, and the grid may be of any size.
+                if array.encoding.directory(&vec![0; numbers], ranges.len()).is_none() {
+                    continue;
+                }
                 for front in chunks(ranges[..numbers.min(ranges.len())].to_vec()) {
+                    looks += 1;
+                    if looks > most {
+                        return None;
+                    }
                     found.extend(array.encoding.directory(&front, ranges.len()).map(|rest| path.key(&rest)));
                 }
             }
         }
-        found.into_iter().collect()
+        Some(found.into_iter().collect())
     }
 
     /// The elements of an index, clamped to the shape, along the dimensions that the split divides.

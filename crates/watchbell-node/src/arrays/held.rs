@@ -14,6 +14,8 @@ use super::Trouble;
 
 /// Directories that are made in a view so that tasks need not: of a grid with more, tasks make them.
 const PARENTS_MAX: usize = 100_000;
+/// To find them, for all indices together: many may lie in the same.
+const LOOKS_MAX: usize = 1_000_000;
 
 /// A draft of one array, for all that is done with it.
 pub(super) struct Held {
@@ -165,9 +167,11 @@ pub(super) fn plan_of(
 impl Held {
     /// What every index sees below its upper.
     pub(super) fn view(&self) -> Result<PathBuf, Error> {
+        let looks = (LOOKS_MAX / self.plan.completions.max(1) as usize).max(1);
         let mut parents = BTreeSet::new();
         for index in 0..self.plan.completions {
-            parents.extend(self.plan.parents(index));
+            let Some(found) = self.plan.parents(index, looks) else { return self.draft.view() };
+            parents.extend(found);
             if parents.len() > PARENTS_MAX {
                 return self.draft.view();
             }

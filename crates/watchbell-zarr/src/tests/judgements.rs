@@ -110,7 +110,7 @@ fn of_artifacts_an_index_owns_its_directory() {
         let error = judge(key, kind).unwrap_err();
         assert!(error.contains(message), "{error} / {message}");
     }
-    assert_eq!((plan.owner("3/x"), plan.parents(3)), (crate::Owner::Index(3), vec!["3".to_owned()]));
+    assert_eq!((plan.owner("3/x"), plan.parents(3, 0)), (crate::Owner::Index(3), Some(vec!["3".to_owned()])));
     let wrong = crate::plan(&hierarchy, &crate::Split::PerChunk, &[], None, 1).unwrap_err().to_string();
     assert_eq!(wrong, "the array is a store of artifacts: use mode artifacts");
     let wrong = crate::plan(&weather(), &crate::Split::Artifacts, &[], None, 1).unwrap_err().to_string();

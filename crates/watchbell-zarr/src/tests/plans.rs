@@ -1,5 +1,5 @@
 use super::{hierarchy, path_of, split, weather};
-use crate::{Grown, Hierarchy, Owner, Plan, plan};
+use crate::{Grown, Hierarchy, KeyEncoding, Node, Owner, Plan, plan};
 
 fn refused(hierarchy: &Hierarchy, rule: &str, variables: &[&str], completions: u32) -> String {
     let variables: Vec<_> = variables.iter().map(|path| path_of(path)).collect();
@@ -35,9 +35,22 @@ fn a_dimension_is_split_at_whole_chunks_of_all_its_arrays() {
     );
     assert_eq!(plan.count(0), 5);
     assert_eq!(
-        plan.parents(0)[..4],
+        plan.parents(0, 1000).unwrap()[..4],
         ["temperature", "temperature/c", "temperature/c/0", "temperature/c/0/0"]
     );
+}
+
+/// An index may own millions of chunks, and there may be a million indices.
+#[test]
+fn directories_are_not_looked_for_without_end() {
+    let mut grid = hierarchy(&[("t", &["time", "lat"], &[1 << 22, 1], &[1, 1])]);
+    let plan = made(&grid, r#"{"dim": "time", "into": 4}"#, &[], 4);
+    assert_eq!(plan.parents(0, 1000), None);
+    // With keys in one directory there is nothing to look for.
+    let Some(Node::Array(array)) = grid.nodes.get_mut(&path_of("t")) else { panic!() };
+    array.encoding = KeyEncoding::V2 { separator: '.' };
+    let plan = made(&grid, r#"{"dim": "time", "into": 4}"#, &[], 4);
+    assert_eq!(plan.parents(0, 1000), Some(vec!["t".to_owned()]));
 }
 
 #[test]
