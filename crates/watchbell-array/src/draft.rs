@@ -423,12 +423,26 @@ impl Draft {
             // Whatever is kept was found to be a key of the hierarchy, which is UTF-8.
             let key = || String::from_utf8_lossy(entry.key).into_owned();
             match (verdict, entry.kind) {
-                (Verdict::Keep, watchbell_zarr::EntryKind::File { size, .. }) => files.push((key(), size)),
+                (Verdict::Keep, watchbell_zarr::EntryKind::File { size, .. }) => {
+                    let key = key();
+                    // A file takes the place of a directory without a word about what was in it.
+                    if self.array.kind() == Kind::Artifacts {
+                        removed.extend(self.below(&key).filter(|name| *name != key));
+                    }
+                    files.push((key, size));
+                }
                 (Verdict::Remove, _) if self.array.kind() == Kind::Artifacts => {
                     removed.extend(self.below(&key()));
                 }
                 (Verdict::Remove, _) => removed.push(key()),
-                (Verdict::Enter, _) => return Ok(true),
+                (Verdict::Enter, _) => {
+                    // And a directory that of a file.
+                    if self.array.kind() == Kind::Artifacts {
+                        let key = key();
+                        removed.extend(self.grown.get(&key).map(|_| key));
+                    }
+                    return Ok(true);
+                }
                 // What is written below now counts before what was removed.
                 (Verdict::Replace, _) => {
                     removed.extend(self.below(&key()));

@@ -26,6 +26,8 @@ pub enum Error {
     Damaged { what: &'static str, digest: Digest, problem: String },
     #[error("{what}: {problem}")]
     Foreign { what: String, problem: String },
+    #[error("{file} is a file, and {below} lies in a directory of that name: one of them must go")]
+    Clash { file: String, below: String },
     #[error("{dir} has more than {max} entries")]
     TooMany { dir: String, max: u64 },
     #[error("index {index}: {violation}")]

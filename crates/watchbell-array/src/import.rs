@@ -11,7 +11,7 @@ use watchbell_zarr::{EntryKind, Hierarchy, MAX_DOCUMENT_BYTES, Parsed};
 
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::manifest::{Manifest, Run};
+use crate::manifest::{Manifest, Run, clash, is_no_path};
 use crate::meter::Meter;
 use crate::object::{self, Objects};
 use crate::pack;
@@ -73,7 +73,7 @@ impl Source<'_> {
                 .map(|Listed { key, size, etag }| {
                     let problem = if size > MAX_FILE_BYTES {
                         "it is too large for a chunk"
-                    } else if key.len() > 4096 || key.chars().any(char::is_control) || is_no_path(&key) {
+                    } else if key.len() > 4096 || is_no_path(&key) {
                         "its key cannot be a file's name"
                     } else {
                         return Ok(Found { key, size, etag });
@@ -104,10 +104,6 @@ impl Source<'_> {
 enum Content<'a> {
     File(fs::File),
     Object(&'a Bucket),
-}
-
-fn is_no_path(key: &str) -> bool {
-    key.split('/').any(|part| matches!(part, "" | "." | "..") || part.len() > 255)
 }
 
 /// Imports the hierarchy in `dir`. It is checked before anything is copied: every file is a document or the canonical name of a
@@ -150,6 +146,10 @@ fn import_of(
 ) -> Result<Imported, Error> {
     let shown = source.shown();
     let found = source.find()?;
+    let is_key = |key: &str| found.binary_search_by(|found| found.key.as_str().cmp(key)).is_ok();
+    if let Some((file, below)) = clash(found.iter().map(|found| found.key.as_str()), is_key) {
+        return Err(Error::Clash { file: format!("{shown}/{file}"), below: format!("{shown}/{below}") });
+    }
     match array.kind() {
         Kind::Zarr => check(source, &found)?,
         Kind::Artifacts => check_names(shown, &found)?,

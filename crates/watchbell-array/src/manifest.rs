@@ -101,12 +101,25 @@ impl Manifest {
             if writer as usize >= stored.writers.len() {
                 return Err(damaged("a key has no writer"));
             }
+            if is_no_path(&key) {
+                return Err(damaged("a key is no file's path"));
+            }
             entries.push(Entry { key, digest, size, writer });
         }
         if stored.writers.iter().any(|writer| writer.run as usize >= stored.runs.len()) {
             return Err(damaged("a writer has no run"));
         }
-        Ok(Self { runs: stored.runs, writers: stored.writers, entries })
+        let read = Self { runs: stored.runs, writers: stored.writers, entries };
+        read.check().map_err(|error| damaged(&error.to_string()))?;
+        Ok(read)
+    }
+
+    /// Refuses keys that cannot lie in one directory: one is a file, and a directory of another.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        match clash(self.entries.iter().map(|entry| entry.key.as_str()), |key| self.get(key).is_some()) {
+            None => Ok(()),
+            Some((file, below)) => Err(Error::Clash { file: file.to_owned(), below: below.to_owned() }),
+        }
     }
 
     pub fn get(&self, key: &str) -> Option<&Entry> {
@@ -189,6 +202,36 @@ impl Manifest {
         self.writers = kept;
         self.runs = kept_runs;
     }
+}
+
+/// Whether a key names no file below the directory that it is joined to.
+pub(crate) fn is_no_path(key: &str) -> bool {
+    key.chars().any(char::is_control)
+        || key.split('/').any(|part| matches!(part, "" | "." | "..") || part.len() > 255)
+}
+
+/// The directories that a key lies in, the deepest first.
+pub(crate) fn above(key: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(key.rsplit_once('/'), |(above, _)| above.rsplit_once('/')).map(|(above, _)| above)
+}
+
+/// Of sorted keys the first that is a directory of another, with that one.
+pub(crate) fn clash<'a>(
+    keys: impl Iterator<Item = &'a str>,
+    is_key: impl Fn(&str) -> bool,
+) -> Option<(&'a str, &'a str)> {
+    let mut before = "";
+    for key in keys {
+        // Those that it shares with the one before were asked for with that.
+        let is_new = |dir: &&str| {
+            before.get(dir.len()..).is_none_or(|rest| !rest.starts_with('/')) || !before.starts_with(dir)
+        };
+        if let Some(file) = above(key).take_while(is_new).find(|dir| is_key(dir)) {
+            return Some((file, key));
+        }
+        before = key;
+    }
+    None
 }
 
 /// Bytes at the beginning that two keys share, at a border of characters and within what is stored.

@@ -8,7 +8,7 @@ use watchbell_zarr::{Hierarchy, OnConflict};
 use crate::digest::Digest;
 use crate::draft::{Draft, PREVIEW, boot_id};
 use crate::error::Error;
-use crate::manifest::{Manifest, Run};
+use crate::manifest::{Manifest, Run, above};
 use crate::object::{Located, Objects};
 use crate::snapshot::{Change, Snapshot};
 use crate::store::{Array, Kind};
@@ -99,6 +99,7 @@ impl Draft {
     pub fn preview(&self, indices: &BTreeSet<u32>) -> Result<PathBuf, Error> {
         let (written, removed) = self.changes(indices)?;
         let after = self.base.with(&self.record.run, &removed, &written);
+        after.check()?;
         let digest = Digest::of(&after.encode());
         let path = self.dir.join(format!("{PREVIEW}{}-{digest}", boot_id()));
         if !path.exists() {
@@ -164,7 +165,7 @@ impl Draft {
             if self.array.kind() == Kind::Zarr && Hierarchy::is_document(key) {
                 return Err(Conflict::Metadata { base, head, key: key.to_owned() }.into());
             }
-            if written.contains_key(key) || removed.contains(key) {
+            if written.contains_key(key) || removed.contains(key) || meets(written, key) {
                 let by =
                     theirs.get(key).map_or("another run".to_owned(), |e| theirs.writer(e).0.name.clone());
                 return Err(Conflict::Key { key: key.to_owned(), by }.into());
@@ -178,6 +179,13 @@ impl Draft {
         self.array.forget_packs(&self.staging());
         self.array.disk.remove_dir(&self.dir)
     }
+}
+
+/// Whether a key is a directory of one that was written, or lies below one.
+fn meets(written: &Written, key: &str) -> bool {
+    let below = format!("{key}/");
+    written.range(below.clone()..).next().is_some_and(|(next, _)| next.starts_with(&below))
+        || above(key).any(|dir| written.contains_key(dir))
 }
 
 impl Array {
@@ -236,6 +244,8 @@ pub(crate) fn publish(
     message: &str,
     now: jiff::Timestamp,
 ) -> Result<Publication, Error> {
+    // Nobody could read it as a directory.
+    after.check()?;
     let nothing = Manifest::default();
     let difference = difference(before.map_or(&nothing, |(_, manifest)| manifest), after);
     let change = Change {

@@ -89,3 +89,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn keys_that_are_no_paths_or_meet_are_refused() {
+    let read = |keys: &[&str]| {
+        let entry =
+            |key: &&str| Entry { key: (*key).to_owned(), digest: Digest::of(b"x"), size: 1, writer: 0 };
+        let manifest = Manifest {
+            runs: vec![run("a")],
+            writers: vec![Writer { run: 0, index: 0, attempt: 0 }],
+            entries: keys.iter().map(entry).collect(),
+        };
+        let bytes = manifest.encode();
+        Manifest::decode(Digest::of(&bytes), &bytes).map(drop).map_err(|error| error.to_string())
+    };
+    for key in ["../x", "/x", "a//b", "a/./b", "a/..", "", "a\nb", "x/"] {
+        assert!(read(&[key]).unwrap_err().contains("no file's path"), "{key:?}");
+    }
+    for keys in
+        [&["a", "a/b"][..], &["a", "a-b", "a/b"], &["x/a", "x/a!", "x/a/b/c"], &["a/b", "a/b/c", "a/d"]]
+    {
+        assert!(read(keys).unwrap_err().contains("is a file"), "{keys:?}");
+    }
+    read(&["a-b", "a/b", "a/b-c", "a/bc/d", "ab", "b/a/b", "b/a/c", "é/é"]).unwrap();
+}

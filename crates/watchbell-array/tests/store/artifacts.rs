@@ -58,6 +58,44 @@ fn what_each_index_leaves_is_published_whole() {
     assert_eq!(error, "index 1: wrote 0, which belongs to index 0, and not to index 1");
 }
 
+/// A directory that a task replaces by a file (its upper holds nothing but the file), and a file by a directory.
+#[test]
+fn a_file_takes_the_place_of_a_directory_and_the_other_way_round() {
+    let place = Place::new();
+    let array = Array::create_of(&place.path("array"), Disk::default(), Kind::Artifacts, None).unwrap();
+    let plan = plan(&hierarchy_of(&array), &Split::Artifacts, &[], None, 2).unwrap();
+    let begin = |uid: &str, index: u32, keys: &[(&str, &str)]| {
+        let draft = array.begin(&run(uid), &BTreeMap::new()).unwrap();
+        let judge = Judge { plan: &plan, index, max_chunk_bytes: 1 << 20 };
+        draft.commit(&judge, 0, &place.upper(uid, keys), Completeness::Optional).unwrap();
+        draft
+    };
+    let publish = |draft: watchbell_array::Draft, index, on_conflict| {
+        draft.publish(&[index].into(), on_conflict, None, "", at(9))
+    };
+    let first = begin("r1", 0, &[("0/x/a", "a"), ("0/x/b/c", "c"), ("0/x-y", "y"), ("0/z", "z")]);
+    publish(first, 0, OnConflict::Fail).unwrap();
+    publish(begin("r2", 0, &[("0/x", "file"), ("0/z/new", "n")]), 0, OnConflict::Fail).unwrap();
+    let expected = [("0/x", "file"), ("0/x-y", "y"), ("0/z/new", "n")];
+    let expected: BTreeMap<String, String> =
+        expected.into_iter().map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+    assert_eq!(place.exported(&array), expected);
+    let snapshot = array.snapshot(array.head().unwrap().unwrap()).unwrap();
+    let manifest = array.manifest(snapshot.manifest).unwrap();
+    assert_eq!(contents(&array.view(snapshot.manifest, &manifest).unwrap()), expected);
+    // Two runs from one snapshot, one of which makes a directory of what the other makes a file.
+    for (one, other) in [("1/d", "1/d/e"), ("1/f/e", "1/f")] {
+        let drafts = [
+            begin(&format!("a{}", &one[2..3]), 1, &[(one, "1")]),
+            begin(&format!("b{}", &one[2..3]), 1, &[(other, "2")]),
+        ];
+        let [one, other] = drafts;
+        publish(one, 1, OnConflict::Rebase).unwrap();
+        let error = publish(other, 1, OnConflict::Rebase).unwrap_err().to_string();
+        assert!(error.contains("was also written by ml/a"), "{error}");
+    }
+}
+
 #[test]
 fn every_head_is_signed_before_it_is_one() {
     let place = Place::new();
