@@ -64,6 +64,14 @@ impl Source<'_> {
         }
     }
 
+    /// By which an interrupted import finds what it has staged.
+    fn identity(&self) -> String {
+        match self {
+            Self::Directory { shown, .. } => shown.clone(),
+            Self::Bucket(bucket) => bucket.identity(),
+        }
+    }
+
     fn find(&self) -> Result<Vec<Found>, Error> {
         match self {
             Self::Directory { root, shown } => find(root, shown),
@@ -154,7 +162,10 @@ fn import_of(
         Kind::Zarr => check(source, &found)?,
         Kind::Artifacts => check_names(shown, &found)?,
     }
-    let place = array.dir.join("drafts").join(format!("{IMPORT}{}", array.digest(shown.as_bytes())?.short()));
+    let place = array
+        .dir
+        .join("drafts")
+        .join(format!("{IMPORT}{}", array.digest(source.identity().as_bytes())?.short()));
     let staging = place.join("objects");
     let _held = {
         // A sweep removes what nobody holds.

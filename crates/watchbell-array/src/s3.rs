@@ -61,6 +61,8 @@ const MAX_LIST_BYTES: u64 = 16 << 20;
 /// Ten million keys and a thousand each.
 const MAX_PAGES: u32 = 16_000;
 const TRIES: u32 = 5;
+/// For an answer to begin, and for each part of it: who stalls does not hold an import or a lease for ever.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// The name of the metadata that says which content an object has.
 pub(crate) const DIGEST: &str = "x-amz-meta-watchbell-digest";
 
@@ -84,7 +86,12 @@ impl Bucket {
         let region = config.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
         let is_region = region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         let (origin, path) = match &config.endpoint {
-            Some(endpoint) => (endpoint.trim_end_matches('/').to_owned(), format!("/{bucket}")),
+            // The port of the scheme is not sent, and would be signed.
+            Some(endpoint) => {
+                let endpoint = endpoint.trim_end_matches('/');
+                let port = if endpoint.starts_with("https:") { ":443" } else { ":80" };
+                (endpoint.strip_suffix(port).unwrap_or(endpoint).to_owned(), format!("/{bucket}"))
+            }
             None if !is_region => return Err(wrong("the region has letters, digits and `-`")),
             // A certificate has no room for more labels.
             None if bucket.contains('.') => {
@@ -109,7 +116,9 @@ impl Bucket {
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
+            .timeout_recv_response(Some(PATIENCE))
+            .timeout_per_read(Some(PATIENCE))
+            .timeout_per_write(Some(PATIENCE))
             .build();
         Ok(Self {
             agent: agent.into(),
@@ -127,6 +136,11 @@ impl Bucket {
         &self.shown
     }
 
+    /// Which bucket it is, also where two services have one of a name.
+    pub(crate) fn identity(&self) -> String {
+        format!("{}{} {}", self.origin, self.path, self.shown)
+    }
+
     /// All keys below the prefix, without it, sorted.
     pub(crate) fn list(&self) -> Result<Vec<Listed>, Error> {
         let mut found = Vec::new();
@@ -135,17 +149,12 @@ impl Bucket {
             let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", &self.prefix)];
             query.extend(token.as_deref().map(|token| ("continuation-token", token)));
             let mut response = self.ask("GET", "", &query, &[], None)?;
-            let mut page = String::new();
-            let mut body = response.body_mut().as_reader().take(MAX_LIST_BYTES);
-            body.read_to_string(&mut page)
+            let mut text = String::new();
+            let mut body = response.body_mut().as_reader().take(MAX_LIST_BYTES + 1);
+            body.read_to_string(&mut text)
                 .map_err(|error| self.wrong("", &format!("its list cannot be read: {error}")))?;
-            for entry in elements(&page, "Contents") {
-                let text = |name: &str| elements(entry, name).next().map(unescaped);
-                let (Some(key), Some(size)) = (text("Key"), text("Size").and_then(|size| size.parse().ok()))
-                else {
-                    return Err(self.wrong("", "its list is of another form"));
-                };
-                let key = decoded(&key).ok_or_else(|| self.wrong("", "a key of its list is not UTF-8"))?;
+            let page = page(&text).map_err(|problem| self.wrong("", problem))?;
+            for Listed { key, size, etag } in page.listed {
                 let Some(key) = key.strip_prefix(&self.prefix) else {
                     return Err(self.wrong("", "its list has keys that were not asked for"));
                 };
@@ -157,24 +166,36 @@ impl Bucket {
                 if found.len() as u64 >= crate::MAX_ENTRIES || bytes > crate::walk::MAX_NAME_BYTES {
                     return Err(Error::TooMany { dir: self.shown.clone(), max: crate::MAX_ENTRIES });
                 }
-                found.push(Listed { key: key.to_owned(), size, etag: text("ETag").unwrap_or_default() });
+                found.push(Listed { key: key.to_owned(), size, etag });
             }
-            match elements(&page, "NextContinuationToken").next() {
-                Some(next) => token = Some(unescaped(next)),
-                None => {
-                    found.sort_by(|a, b| a.key.cmp(&b.key));
+            if page.next.is_none() {
+                found.sort_by(|a, b| a.key.cmp(&b.key));
+                if found.is_sorted_by(|a, b| a.key < b.key) {
                     return Ok(found);
                 }
+                return Err(self.wrong("", "its list has a key twice"));
             }
+            if page.next == token {
+                return Err(self.wrong("", "its list goes on where it was"));
+            }
+            token = page.next;
         }
         Err(Error::TooMany { dir: self.shown.clone(), max: u64::from(MAX_PAGES) * 1000 })
     }
 
     /// The content of an object, which must still be the one of the list.
     pub(crate) fn get(&self, key: &str, etag: &str) -> Result<impl Read + use<>, Error> {
-        let condition = [("if-match", etag)];
-        let headers = if etag.is_empty() { &[][..] } else { &condition };
-        Ok(self.ask("GET", key, &[], headers, None)?.into_body().into_reader())
+        let bare = |etag: &str| etag.trim_matches('"').to_owned();
+        if bare(etag).is_empty() {
+            return Err(self.wrong(key, "the list gives it no ETag, by which a change is noticed"));
+        }
+        let response = self.ask("GET", key, &[], &[("if-match", etag)], None)?;
+        // Not every service heeds the condition.
+        let sent = response.headers().get("etag").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if bare(sent) != bare(etag) {
+            return Err(self.wrong(key, "it changed while it was read"));
+        }
+        Ok(response.into_body().into_reader())
     }
 
     /// The digest that an earlier export has given an object.
@@ -355,6 +376,47 @@ fn decoded(text: &str) -> Option<String> {
         });
     }
     String::from_utf8(out).ok()
+}
+
+struct Page {
+    listed: Vec<Listed>,
+    /// What the next page is asked for with; nothing of the last one.
+    next: Option<String>,
+}
+
+/// Reads a page of a list of version 2. One that may not be all that the service meant is refused: what a list leaves out would be taken
+/// for what is not there.
+fn page(text: &str) -> Result<Page, &'static str> {
+    if text.len() as u64 > MAX_LIST_BYTES {
+        return Err("a page of its list has more than 16 MiB");
+    }
+    let root = text.find("<ListBucketResult").map(|at| &text[at..]);
+    let root = root.and_then(|root| root.trim_end().strip_suffix("</ListBucketResult>"));
+    let root = root.ok_or("what it says is no whole list of S3")?;
+    let one = |name: &str| {
+        let mut all = elements(root, name);
+        all.next().filter(|_| all.next().is_none())
+    };
+    let is_encoded = one("EncodingType") == Some("url");
+    let mut listed = Vec::new();
+    for entry in elements(root, "Contents") {
+        let text = |name: &str| elements(entry, name).next().map(unescaped);
+        let (Some(key), Some(size)) = (text("Key"), text("Size").and_then(|size| size.parse().ok())) else {
+            return Err("its list is of another form");
+        };
+        let key = if is_encoded { decoded(&key).ok_or("a key of its list is not UTF-8")? } else { key };
+        listed.push(Listed { key, size, etag: text("ETag").unwrap_or_default() });
+    }
+    // An element that was not understood is an object that is missing.
+    if root.matches("<Contents").count() != listed.len() {
+        return Err("its list is of another form");
+    }
+    let next = one("NextContinuationToken").map(unescaped).filter(|token| !token.is_empty());
+    match (one("IsTruncated"), &next) {
+        (Some("true"), Some(_)) | (Some("false"), None) => Ok(Page { listed, next }),
+        (Some("true"), None) => Err("its list is cut, and does not say how to go on (no ListObjectsV2)"),
+        _ => Err("its list does not say whether it is whole"),
+    }
 }
 
 /// The texts of all elements of a name, without attributes, in a flat document of S3.

@@ -65,3 +65,91 @@ fn keys_are_encoded_and_decoded() {
         elements(xml, "Contents").filter_map(|entry| elements(entry, "Key").next()).map(unescaped).collect();
     assert_eq!(keys, ["a&lt;", "b"]);
 }
+
+#[test]
+fn a_list_that_may_not_be_whole_is_refused() {
+    let list = |inner: &str| {
+        format!("<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"x\">{inner}</ListBucketResult>\n")
+    };
+    let entry = "<Contents><Key>a%2Bb+c</Key><ETag>&quot;e&quot;</ETag><Size>3</Size></Contents>";
+    let read = |text: &str| page(text).map(|page| (page.listed.len(), page.next));
+    let whole = list(&format!("<EncodingType>url</EncodingType>{entry}<IsTruncated>false</IsTruncated>"));
+    let first = page(&whole).unwrap().listed.remove(0);
+    assert_eq!((first.key.as_str(), first.etag.as_str()), ("a+b c", "\"e\""));
+    // Nobody said that keys are encoded.
+    let plain = list(&format!("{entry}<IsTruncated>false</IsTruncated>"));
+    assert_eq!(page(&plain).unwrap().listed[0].key, "a%2Bb+c");
+    let more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>";
+    assert_eq!(read(&list(more)), Ok((0, Some("t".to_owned()))));
+    let cut = &whole[..whole.len() - 10];
+    for (text, problem) in [
+        ("<html>welcome</html>", "no whole list"),
+        ("", "no whole list"),
+        (cut, "no whole list"),
+        (&list(entry), "whether it is whole"),
+        (
+            &list("<IsTruncated>false</IsTruncated><NextContinuationToken>t</NextContinuationToken>"),
+            "whether it is",
+        ),
+        (&list("<Marker></Marker><IsTruncated>true</IsTruncated>"), "no ListObjectsV2"),
+        (&list("<Contents a='b'><Key>x</Key></Contents><IsTruncated>false</IsTruncated>"), "another form"),
+        (&list("<Contents><Key>x</Key></Contents><IsTruncated>false</IsTruncated>"), "another form"),
+        (&"x".repeat(MAX_LIST_BYTES as usize + 1), "16 MiB"),
+    ] {
+        let found = read(text).unwrap_err();
+        assert!(found.contains(problem), "{}: {found}", &text[..text.len().min(80)]);
+    }
+}
+
+/// Answers each request with what the next answer says, and gives back the requests.
+fn service(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+    use std::io::{BufRead as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || {
+        let mut requests = Vec::new();
+        for answer in answers {
+            let (mut stream, _) = listener.accept().unwrap();
+            let lines = std::io::BufReader::new(&stream).lines().map_while(Result::ok);
+            requests.push(lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join("\n"));
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+        requests
+    });
+    (address, thread)
+}
+
+#[test]
+fn an_object_that_is_another_than_the_list_s_is_refused() {
+    let answer =
+        |etag: &str| format!("HTTP/1.1 200 OK\r\n{etag}content-length: 1\r\nconnection: close\r\n\r\nx");
+    // Services that do not heed the condition.
+    let answers = vec![answer("etag: \"one\"\r\n"), answer("etag: \"two\"\r\n"), answer("")];
+    let (endpoint, thread) = service(answers);
+    let config = S3Config { endpoint: Some(endpoint), allow_http: true, ..S3Config::default() };
+    let bucket = bucket("s3://bucket/a", &config).unwrap();
+    let get = |etag: &str| {
+        let mut text = String::new();
+        let mut from = bucket.get("k", etag).map_err(|error| error.to_string())?;
+        from.read_to_string(&mut text).map_err(|error| error.to_string())?;
+        Ok::<_, String>(text)
+    };
+    assert_eq!(get("one").as_deref(), Ok("x"));
+    assert!(get("\"one\"").unwrap_err().ends_with("it changed while it was read"));
+    assert!(get("\"one\"").unwrap_err().ends_with("it changed while it was read"));
+    assert!(get("").unwrap_err().contains("no ETag"));
+    assert!(thread.join().unwrap()[0].contains("if-match: one"));
+}
+
+#[test]
+fn two_services_are_two_and_a_port_that_is_not_sent_is_not_signed() {
+    let at = |endpoint: &str| {
+        let config =
+            S3Config { endpoint: Some(endpoint.to_owned()), allow_http: true, ..S3Config::default() };
+        bucket("s3://bucket/a", &config).unwrap()
+    };
+    assert_ne!(at("https://one").identity(), at("https://two").identity());
+    assert_eq!(at("https://one:443/").host, "one");
+    assert_eq!(at("http://one:80").host, "one");
+    assert_eq!(at("https://one:80").host, "one:80");
+}
