@@ -12,6 +12,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -205,16 +206,8 @@ impl Cipher {
     }
 
     /// Reads what is sealed, of `length` bytes.
-    pub(crate) fn reader<R: Read>(&self, mut from: R, length: u64) -> io::Result<Reader<'_, R>> {
-        let mut header = [0; HEADER];
-        from.read_exact(&mut header)?;
-        let (magic, random) = header.split_at(MAGIC.len());
-        if magic != MAGIC {
-            return Err(damaged());
-        }
-        let random = random.try_into().map_err(|_| damaged())?;
-        let left = length.saturating_sub(HEADER as u64);
-        Ok(Reader { cipher: self, from, left, random, number: 0, plain: Vec::new(), at: 0 })
+    pub(crate) fn reader<R: Read>(&self, from: R, length: u64) -> io::Result<Reader<&Self, R>> {
+        Reader::new(self, from, length)
     }
 
     fn nonce(random: &[u8; RANDOM_BYTES], number: u64) -> XNonce {
@@ -284,17 +277,31 @@ impl<W: Write> Write for Writer<'_, W> {
 }
 
 /// Opens what is read from it, segment by segment, and gives nothing of one that is not whole.
-pub(crate) struct Reader<'a, R> {
-    cipher: &'a Cipher,
+pub(crate) struct Reader<C, R> {
+    cipher: C,
     from: R,
     left: u64,
     random: [u8; RANDOM_BYTES],
     number: u64,
-    plain: Vec<u8>,
+    plain: Zeroizing<Vec<u8>>,
     at: usize,
 }
 
-impl<R: Read> Read for Reader<'_, R> {
+impl<C: Deref<Target = Cipher>, R: Read> Reader<C, R> {
+    pub(crate) fn new(cipher: C, mut from: R, length: u64) -> io::Result<Self> {
+        let mut header = [0; HEADER];
+        from.read_exact(&mut header)?;
+        let (magic, random) = header.split_at(MAGIC.len());
+        if magic != MAGIC {
+            return Err(damaged());
+        }
+        let random = random.try_into().map_err(|_| damaged())?;
+        let left = length.saturating_sub(HEADER as u64);
+        Ok(Self { cipher, from, left, random, number: 0, plain: Zeroizing::default(), at: 0 })
+    }
+}
+
+impl<C: Deref<Target = Cipher>, R: Read> Read for Reader<C, R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         while self.at == self.plain.len() {
             if self.left == 0 {
@@ -307,7 +314,8 @@ impl<R: Read> Read for Reader<'_, R> {
             self.left -= length;
             let last = if self.left == 0 { LAST } else { 0 };
             let nonce = Cipher::nonce(&self.random, self.number | last);
-            self.plain = self.cipher.data.decrypt(&nonce, sealed.as_slice()).map_err(|_| damaged())?;
+            let plain = self.cipher.data.decrypt(&nonce, sealed.as_slice()).map_err(|_| damaged())?;
+            self.plain = Zeroizing::new(plain);
             self.at = 0;
             self.number = (self.number + 1) | last;
         }

@@ -10,9 +10,10 @@ use rustix::fd::{AsFd as _, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat2, renameat, unlinkat};
 use watchbell_zarr::{EntryKind, Hierarchy};
 
+use crate::cipher::Reader;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::manifest::Entry;
+use crate::manifest::{Entry, Manifest};
 use crate::object::{self, Objects};
 use crate::parallel::{at_once, in_parallel};
 use crate::s3::{Bucket, Listed};
@@ -27,7 +28,7 @@ pub struct Exported {
     pub bytes: u64,
 }
 
-/// A file that an export has not finished.
+/// The directory of files that an export has not finished.
 const PARTIAL: &str = ".watchbell-partial";
 const RESOLVE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
@@ -43,9 +44,13 @@ pub fn export(
 ) -> Result<Exported, Error> {
     let _lease = array.read_lease(snapshot)?;
     let manifest = array.manifest(array.snapshot(snapshot)?.manifest)?;
+    // What is sealed is in the clear there: that is its owner's to show.
+    let (dir_mode, file_mode) = if array.is_encrypted() { (0o700, 0o600) } else { (0o755, 0o644) };
     if !dir.exists() {
-        std::fs::DirBuilder::new().mode(0o755).create(dir).map_err(Error::io("make the directory", dir))?;
+        let made = std::fs::DirBuilder::new().mode(dir_mode).create(dir);
+        made.map_err(Error::io("make the directory", dir))?;
     }
+    let unfinished = unfinished(&manifest);
     let root = walk::open_root(dir)?;
     let shown = dir.display().to_string();
     let mut dirs = HashSet::new();
@@ -61,7 +66,8 @@ pub fn export(
                 dirs.insert(key.to_owned());
                 Ok(true)
             }
-            EntryKind::File { .. } if key.ends_with(PARTIAL) => {
+            EntryKind::Directory { .. } if key == unfinished => Ok(true),
+            EntryKind::File { .. } if is_unfinished(key, &unfinished) => {
                 partial.push(key.to_owned());
                 Ok(false)
             }
@@ -76,18 +82,23 @@ pub fn export(
     for key in partial {
         unlinkat(&root, &key, AtFlags::empty()).map_err(Error::errno("remove", Path::new(&key)))?;
     }
+    make_dir(root.as_fd(), &unfinished, 0o700)?;
+    let beside = open_dir(root.as_fd(), &unfinished)?;
     let mut exported = Exported::default();
     let objects = Objects { array, staging: None };
     for batch in manifest.entries.chunks(BATCH) {
         for entry in batch {
-            make_parents(root.as_fd(), &entry.key, &mut dirs)?;
+            make_parents(root.as_fd(), &entry.key, dir_mode, &mut dirs)?;
         }
+        let first = exported.keys;
         let written = in_parallel(batch.len(), |at| {
             let entry = &batch[at];
             if is_there(array, root.as_fd(), &entry.key, entry.size, entry.digest)? {
                 return Ok(0);
             }
-            write(root.as_fd(), &entry.key, objects, entry.digest)?;
+            let partial = format!("{:016x}", first + at as u64);
+            let mode = Mode::from_raw_mode(file_mode);
+            write(root.as_fd(), (beside.as_fd(), &partial, mode), &entry.key, objects, entry.digest)?;
             Ok(1u64)
         })?;
         exported.keys += batch.len() as u64;
@@ -95,8 +106,32 @@ pub fn export(
         exported.bytes += batch.iter().map(|entry| entry.size).sum::<u64>();
         progress(exported.keys, exported.bytes);
     }
+    unlinkat(&root, &unfinished, AtFlags::REMOVEDIR)
+        .map_err(Error::errno("remove", Path::new(&unfinished)))?;
     array.disk.sync_all(dir)?;
     Ok(exported)
+}
+
+/// A name in the root that no key of the snapshot begins with.
+fn unfinished(manifest: &Manifest) -> String {
+    let is_taken = |name: &String| {
+        let from = manifest.entries.partition_point(|entry| entry.key < *name);
+        let rest = |entry: &Entry| entry.key.strip_prefix(name.as_str()).map(str::to_owned);
+        // Keys between the name and those below it begin with it, too: `-` and `.` come before `/`.
+        let mut below = manifest.entries[from..].iter().map_while(rest);
+        below.any(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mut name = PARTIAL.to_owned();
+    while is_taken(&name) {
+        name.push('_');
+    }
+    name
+}
+
+fn is_unfinished(key: &str, dir: &str) -> bool {
+    key.strip_prefix(dir)
+        .and_then(|rest| rest.strip_prefix('/'))
+        .is_some_and(|name| name.len() == 16 && name.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// Writes a snapshot into a bucket below a prefix. Objects that an earlier export wrote with the same content stay; a prefix with
@@ -120,14 +155,9 @@ pub fn export_to_bucket(
         }
         there.insert(key, size);
     }
-    let (documents, chunks): (Vec<&Entry>, Vec<&Entry>) =
-        manifest.entries.iter().partition(|entry| Hierarchy::is_document(&entry.key));
-    // Those of the groups above after those of what is in them.
-    let entries: Vec<&Entry> = chunks.into_iter().chain(documents.into_iter().rev()).collect();
     let objects = Objects { array, staging: None };
     let mut exported = Exported::default();
-    // One by one would be slow, and all at once would put the documents first: the last batch is of the last documents.
-    for batch in entries.chunks(256) {
+    for batch in steps(&manifest.entries) {
         let written = at_once(batch.len(), |at| {
             let Entry { key, digest, size, .. } = batch[at];
             let text = digest.to_string();
@@ -151,13 +181,38 @@ pub fn export_to_bucket(
     Ok(exported)
 }
 
-/// A content that can be handed on: a large one of an encrypted array is opened whole for that.
+/// What is written at once, step after step: chunks, then documents, the deepest first and those of the root last. Attributes of v2 come
+/// before what makes a node of them, and what says all of a hierarchy after that.
+fn steps(entries: &[Entry]) -> impl Iterator<Item = Vec<&Entry>> {
+    const BATCH: usize = 256;
+    let (mut documents, chunks): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().partition(|entry| Hierarchy::is_document(&entry.key));
+    let step = |entry: &&Entry| {
+        let (dir, name) = split(&entry.key);
+        let depth = if dir == "." { 0 } else { dir.split('/').count() };
+        let rank = match name {
+            ".zattrs" => 0,
+            ".zmetadata" => 2,
+            _ => 1,
+        };
+        (std::cmp::Reverse(depth), rank)
+    };
+    documents.sort_by_key(step);
+    let chunks: Vec<Vec<&Entry>> = chunks.chunks(BATCH).map(<[&Entry]>::to_vec).collect();
+    let documents: Vec<Vec<&Entry>> = documents
+        .chunk_by(|a, b| step(a) == step(b))
+        .flat_map(|step| step.chunks(BATCH).map(<[&Entry]>::to_vec))
+        .collect();
+    chunks.into_iter().chain(documents)
+}
+
+/// A content that can be handed on.
 fn owned(array: &Array, digest: Digest) -> Result<Box<dyn Read>, Error> {
-    let objects = Objects { array, staging: None };
-    if array.is_encrypted() {
-        return Ok(Box::new(std::io::Cursor::new(objects.read(digest, u64::MAX)?)));
-    }
-    Ok(Box::new(objects.stored(digest)?.0))
+    let (stored, length) = Objects { array, staging: None }.stored(digest)?;
+    let Some(cipher) = array.shared_cipher()? else { return Ok(Box::new(stored)) };
+    let damaged =
+        |error: std::io::Error| Error::Damaged { what: "object", digest, problem: error.to_string() };
+    Ok(Box::new(Reader::new(cipher, stored, length).map_err(damaged)?))
 }
 
 /// Splits a key at its last slash: the directory (`.` for the root) and the name.
@@ -165,21 +220,24 @@ fn split(key: &str) -> (&str, &str) {
     key.rsplit_once('/').unwrap_or((".", key))
 }
 
-fn make_parents(root: BorrowedFd<'_>, key: &str, made: &mut HashSet<String>) -> Result<(), Error> {
+fn make_parents(root: BorrowedFd<'_>, key: &str, mode: u32, made: &mut HashSet<String>) -> Result<(), Error> {
     let (parent, _) = split(key);
     if parent == "." || made.contains(parent) {
         return Ok(());
     }
-    make_parents(root, parent, made)?;
-    let (above, name) = split(parent);
-    let failed = Error::errno("make the directory", Path::new(parent));
-    let dir = open_dir(root, above)?;
-    match mkdirat(&dir, name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-        Err(error) => return Err(failed(error)),
-    }
+    make_parents(root, parent, mode, made)?;
+    make_dir(root, parent, mode)?;
     made.insert(parent.to_owned());
     Ok(())
+}
+
+fn make_dir(root: BorrowedFd<'_>, path: &str, mode: u32) -> Result<(), Error> {
+    let (above, name) = split(path);
+    let dir = open_dir(root, above)?;
+    match mkdirat(&dir, name, Mode::from_raw_mode(mode)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(error) => Err(Error::errno("make the directory", Path::new(path))(error)),
+    }
 }
 
 fn open_dir(root: BorrowedFd<'_>, path: &str) -> Result<rustix::fd::OwnedFd, Error> {
@@ -210,18 +268,24 @@ fn is_there(
     Ok(Digest::from_hash(hasher.finalize()) == digest)
 }
 
-/// Copies an object beside its name, checks it, and gives it the name.
-fn write(root: BorrowedFd<'_>, key: &str, objects: Objects<'_>, digest: Digest) -> Result<(), Error> {
+/// Copies an object to `beside`, checks it, and gives it its name.
+fn write(
+    root: BorrowedFd<'_>,
+    beside: (BorrowedFd<'_>, &str, Mode),
+    key: &str,
+    objects: Objects<'_>,
+    digest: Digest,
+) -> Result<(), Error> {
     let (parent, name) = split(key);
     let dir = open_dir(root, parent)?;
-    let partial = format!("{name}{PARTIAL}");
+    let (beside, partial, mode) = beside;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let mut target: File = openat2(&dir, &partial, flags, Mode::from_raw_mode(0o644), RESOLVE)
+    let mut target: File = openat2(beside, partial, flags, mode, RESOLVE)
         .map_err(Error::errno("create", Path::new(key)))?
         .into();
     let (mut source, _) = objects.open(digest)?;
     let mut hasher = objects.array.hasher()?;
-    let mut buffer = vec![0; 1 << 18];
+    let mut buffer = zeroize::Zeroizing::new(vec![0; 1 << 18]);
     loop {
         let length = source.read(&mut buffer).map_err(Error::io("read the object of", Path::new(key)))?;
         if length == 0 {
@@ -232,8 +296,37 @@ fn write(root: BorrowedFd<'_>, key: &str, objects: Objects<'_>, digest: Digest) 
             .map_err(Error::io("write", Path::new(key)))?;
     }
     if Digest::from_hash(hasher.finalize()) != digest {
-        let _ = unlinkat(&dir, &partial, AtFlags::empty());
+        let _ = unlinkat(beside, partial, AtFlags::empty());
         return Err(Error::Damaged { what: "object", digest, problem: format!("{key} has another content") });
     }
-    renameat(&dir, &partial, &dir, name).map_err(Error::errno("rename to", Path::new(key)))
+    renameat(beside, partial, &dir, name).map_err(Error::errno("rename to", Path::new(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_follow_chunks_and_the_root_is_last() {
+        let entry = |key: &str| Entry { key: key.to_owned(), digest: Digest::of(b""), size: 0, writer: 0 };
+        let mut keys: Vec<String> = (0..300).map(|chunk| format!("g/a/c/{chunk}")).collect();
+        keys.extend(
+            ["zarr.json", "g/zarr.json", "g/a/zarr.json", "b/zarr.json", "a/zarr.json"].map(str::to_owned),
+        );
+        keys.extend([".zattrs", ".zgroup", ".zmetadata", "v/.zarray", "v/.zattrs", "v/0"].map(str::to_owned));
+        keys.sort();
+        let entries: Vec<Entry> = keys.iter().map(|key| entry(key)).collect();
+        let steps: Vec<Vec<&str>> =
+            steps(&entries).map(|step| step.into_iter().map(|entry| entry.key.as_str()).collect()).collect();
+        assert_eq!((steps[0].len(), steps[1].len()), (256, 45));
+        let expected: [&[&str]; 6] = [
+            &["g/a/zarr.json"],
+            &["v/.zattrs"],
+            &["a/zarr.json", "b/zarr.json", "g/zarr.json", "v/.zarray"],
+            &[".zattrs"],
+            &[".zgroup", "zarr.json"],
+            &[".zmetadata"],
+        ];
+        assert_eq!(steps[2..], expected);
+    }
 }

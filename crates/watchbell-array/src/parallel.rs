@@ -1,3 +1,6 @@
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::error::Error;
 
 /// Does `count` things on a few threads and gives back what came of each, in order. The first error ends it.
@@ -30,22 +33,30 @@ fn on_threads<T: Send>(
         return (0..count).map(work).collect();
     }
     let part = count.div_ceil(threads);
-    let work = &work;
+    let (work, is_over) = (&work, &AtomicBool::new(false));
+    // A thread that finds that it is over has done a part of its part; the error of another says so.
+    let share = move |things: Range<usize>| {
+        let mut done = Vec::with_capacity(things.len());
+        for at in things {
+            if is_over.load(Ordering::Relaxed) {
+                break;
+            }
+            done.push(work(at).inspect_err(|_| is_over.store(true, Ordering::Relaxed))?);
+        }
+        Ok(done)
+    };
     std::thread::scope(|scope| {
         let handles: Vec<_> = (0..threads)
-            .map(|thread| {
-                scope.spawn(move || {
-                    (thread * part..((thread + 1) * part).min(count)).map(work).collect::<Result<Vec<T>, _>>()
-                })
-            })
+            .map(|thread| scope.spawn(move || share(thread * part..((thread + 1) * part).min(count))))
             .collect();
-        let mut all = Vec::with_capacity(count);
+        let (mut all, mut failed) = (Vec::with_capacity(count), None);
         for handle in handles {
             match handle.join() {
-                Ok(done) => all.extend(done?),
+                Ok(Ok(done)) => all.extend(done),
+                Ok(Err(error)) => failed = failed.or(Some(error)),
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        Ok(all)
+        failed.map_or(Ok(all), Err)
     })
 }

@@ -197,6 +197,15 @@ impl Array {
         }
     }
 
+    /// The same, for who reads on when the array is gone.
+    pub(crate) fn shared_cipher(&self) -> Result<Option<Arc<Cipher>>, Error> {
+        match &self.encryption {
+            Encryption::None => Ok(None),
+            Encryption::Locked(_) => Err(Error::Locked),
+            Encryption::Unlocked(cipher) => Ok(Some(cipher.clone())),
+        }
+    }
+
     /// The name of a content.
     pub(crate) fn digest(&self, bytes: &[u8]) -> Result<Digest, Error> {
         Ok(self.cipher()?.map_or_else(|| Digest::of(bytes), |cipher| cipher.digest(bytes)))

@@ -96,6 +96,28 @@ fn a_file_takes_the_place_of_a_directory_and_the_other_way_round() {
     }
 }
 
+/// The longest names there are, and those that an export would call its own files.
+#[test]
+fn whatever_its_files_are_called_a_store_is_exported() {
+    let place = Place::new();
+    let files = place.path("files");
+    let long = "n".repeat(255);
+    for name in
+        [&long, "0/x", "0/x.watchbell-partial", ".watchbell-partial/0000000000000000", ".watchbell-partial_"]
+    {
+        write(&files, name, name.as_bytes());
+    }
+    let array = Array::create_of(&place.path("array"), Disk::default(), Kind::Artifacts, None).unwrap();
+    import(&array, &files, &run("i"), None, "", at(9), &mut |_, _| {}).unwrap();
+    let out = place.path("out");
+    for _ in 0..2 {
+        export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap();
+        assert_eq!(contents(&out), contents(&files));
+        assert!(!out.join(".watchbell-partial__").exists());
+        write(&out, ".watchbell-partial__/0000000000000001", b"half");
+    }
+}
+
 #[test]
 fn every_head_is_signed_before_it_is_one() {
     let place = Place::new();

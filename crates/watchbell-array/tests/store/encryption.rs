@@ -100,6 +100,17 @@ fn nothing_of_an_encrypted_array_is_on_the_disk_in_the_clear() {
 }
 
 #[test]
+fn what_is_sealed_is_exported_for_its_owner_alone() {
+    let place = Place::new();
+    let array = encrypted(&place, "array");
+    import_at(&array, &place.plain(), 1_000).unwrap();
+    let out = place.path("out");
+    export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap();
+    let mode = |name: &str| fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(""), mode("t/c"), mode("t/c/0/0")), (0o700, 0o700, 0o600));
+}
+
+#[test]
 fn equal_arrays_have_nothing_in_common() {
     let place = Place::new();
     let plain = place.plain();

@@ -35,7 +35,7 @@ fn an_export_goes_on_and_touches_nothing_foreign() {
     let dir = place.path("out");
     write(&dir, "t/c/0/0", b"old 0 0");
     write(&dir, "t/c/0/1", b"something else");
-    write(&dir, "t/c/1/0.watchbell-partial", b"half");
+    write(&dir, ".watchbell-partial/0000000000000007", b"half");
     let exported = export(&array, head, &dir, &mut |_, _| {}).unwrap();
     assert_eq!((exported.keys, exported.written), (14, 13));
     assert_eq!(contents(&dir), contents(&place.plain()));
@@ -45,6 +45,14 @@ fn an_export_goes_on_and_touches_nothing_foreign() {
         "notes.txt: it is not of this snapshot; export to a directory that is empty or not there"
     ));
     std::fs::remove_file(dir.join("notes.txt")).unwrap();
+    // What is called like a file of ours is not ours.
+    for name in ["t/c/1/0.watchbell-partial", ".watchbell-partial/mine"] {
+        write(&dir, name, b"mine");
+        assert!(export(&array, head, &dir, &mut |_, _| {}).is_err());
+        assert_eq!(std::fs::read(dir.join(name)).unwrap(), b"mine");
+        std::fs::remove_file(dir.join(name)).unwrap();
+    }
+    std::fs::remove_dir(dir.join(".watchbell-partial")).unwrap();
     std::fs::remove_dir_all(dir.join("t/c")).unwrap();
     std::os::unix::fs::symlink(place.path("elsewhere"), dir.join("t/c")).unwrap();
     assert!(export(&array, head, &dir, &mut |_, _| {}).is_err());
