@@ -1,6 +1,6 @@
 //! Makes an index of what several sources say.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::{Discriminant, discriminant};
 
 use crate::database::Database;
@@ -20,6 +20,10 @@ pub struct Contents {
     pub predictions: BTreeMap<String, Prediction>,
     /// The publisher's terms, as they lay beside the records.
     pub licence: String,
+    /// The statements of each repository of Alpine: one of them alone does not speak for its release.
+    pub repositories: BTreeMap<(Ecosystem, String), u64>,
+    /// Whose packages it speaks of by the word of who imports it; nothing: what it has most of.
+    pub stated: BTreeSet<Ecosystem>,
 }
 
 /// Sources that are to become one index. The same sources make the same bytes, in whatever order they were given.
@@ -123,7 +127,8 @@ impl Builder {
 }
 
 /// Of what a source says of a distribution's release at least so many times less than of another is said in passing: errata of
-/// one release name packages of its neighbours.
+/// one release name packages of its neighbours. The same holds between languages: records about npm name packages of Maven that
+/// have the same flaw.
 const IN_PASSING: u64 = 20;
 
 /// Whose packages it speaks of. What is mentioned alone is not covered: all that nothing is said about would look well.
@@ -132,20 +137,38 @@ fn coverage(contents: &Contents) -> Vec<Coverage> {
     for affected in contents.advisories.iter().flat_map(|advisory| &advisory.affected) {
         *counts.entry(&affected.ecosystem).or_default() += 1;
     }
-    let mut most: HashMap<Discriminant<Ecosystem>, u64> = HashMap::new();
+    let mut most: HashMap<Option<Discriminant<Ecosystem>>, u64> = HashMap::new();
     for (ecosystem, statements) in &counts {
-        let most = most.entry(discriminant(*ecosystem)).or_default();
+        let most = most.entry(family(ecosystem)).or_default();
         *most = (*most).max(*statements);
     }
-    let is_covered = |(ecosystem, statements): &(&Ecosystem, u64)| {
-        statements * IN_PASSING >= most[&discriminant(*ecosystem)]
+    let is_covered = |(ecosystem, statements): &(&Ecosystem, u64)| match contents.stated.is_empty() {
+        true => statements * IN_PASSING >= most[&family(ecosystem)],
+        false => contents.stated.contains(ecosystem),
+    };
+    let repositories = |ecosystem: &Ecosystem| -> Vec<Coverage> {
+        let of_it = contents.repositories.iter().filter(|((of, _), _)| of == ecosystem);
+        let of_it = of_it.filter(|_| contents.stated.is_empty());
+        of_it
+            .map(|((_, repository), statements)| Coverage {
+                ecosystem: ecosystem.in_repository(repository),
+                statements: *statements,
+            })
+            .collect()
     };
     let covered = counts.into_iter().filter(is_covered);
-    let covered =
-        covered.map(|(ecosystem, statements)| Coverage { ecosystem: ecosystem.to_string(), statements });
+    let covered = covered.flat_map(|(ecosystem, statements)| match repositories(ecosystem) {
+        parts if parts.is_empty() => vec![Coverage { ecosystem: ecosystem.to_string(), statements }],
+        parts => parts,
+    });
     let mut covered: Vec<Coverage> = covered.collect();
     covered.sort_unstable_by(|a, b| a.ecosystem.cmp(&b.ecosystem));
     covered
+}
+
+/// The releases of one distribution; all languages.
+fn family(ecosystem: &Ecosystem) -> Option<Discriminant<Ecosystem>> {
+    ecosystem.is_distribution().then(|| discriminant(ecosystem))
 }
 
 fn write_packages(writer: &mut Writer, records: &[&Advisory], places: &[u16], identities: &Identities) {

@@ -83,9 +83,16 @@ impl Database {
 
     /// The sources that speak of an ecosystem's packages. Where there is none, that nothing is found says nothing.
     pub fn sources_of(&self, ecosystem: &Ecosystem) -> impl Iterator<Item = &Source> {
+        let speaks_of = |source: &Source, name: &str| {
+            source.coverage.binary_search_by(|covered| covered.ecosystem.as_str().cmp(name)).is_ok()
+        };
         let name = ecosystem.to_string();
+        let parts: Vec<String> =
+            ecosystem.repositories().iter().map(|part| ecosystem.in_repository(part)).collect();
+        let are_all = parts.iter().all(|part| self.sources.iter().any(|source| speaks_of(source, part)));
+        let parts = if are_all { parts } else { Vec::new() };
         self.sources.iter().filter(move |source| {
-            source.coverage.binary_search_by(|covered| covered.ecosystem.cmp(&name)).is_ok()
+            speaks_of(source, &name) || parts.iter().any(|part| speaks_of(source, part))
         })
     }
 

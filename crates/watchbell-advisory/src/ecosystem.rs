@@ -121,6 +121,19 @@ impl Ecosystem {
         Some(Ecosystem::Debian { release: release.to_owned() })
     }
 
+    /// One repository of a release, as an index names it: `Alpine:v3.20/main`.
+    pub(crate) fn in_repository(&self, repository: &str) -> String {
+        format!("{self}/{repository}")
+    }
+
+    /// The repositories that a release's packages are in as a rule, where advisories come by repository.
+    pub(crate) fn repositories(&self) -> &'static [&'static str] {
+        match self {
+            Ecosystem::Alpine { .. } => &["main", "community"],
+            _ => &[],
+        }
+    }
+
     /// Whether a distribution builds and mends the packages, so that its word on them counts, not upstream's.
     pub fn is_distribution(&self) -> bool {
         matches!(self.rules(), Rules::Dpkg | Rules::Rpm | Rules::Apk)

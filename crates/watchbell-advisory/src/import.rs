@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::Ecosystem;
 use crate::builder::Contents;
 use crate::record::{Advisory, Exploited, Prediction};
 use crate::source::{Counts, Dated, Source};
@@ -246,6 +247,11 @@ impl Importer {
             }
         };
         &mut self.advisories[place]
+    }
+
+    /// Counts statements of one part of a release.
+    fn of_repository(&mut self, repository: &(Ecosystem, String), statements: u64) {
+        *self.contents.repositories.entry(repository.clone()).or_default() += statements;
     }
 
     fn exploited(&mut self, cve: String, exploited: Exploited) {

@@ -14,6 +14,7 @@
 mod owner;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use watchbell_advisory::{Class, Severity, Status};
 use watchbell_advisory::{Database, Ecosystem, Error, Match, Query};
@@ -40,7 +41,8 @@ pub struct Question {
 /// One vulnerability of one package, or of the packages that were built from one source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    pub question: Question,
+    /// All findings of one question share it: it names every package that was built from one source.
+    pub question: Arc<Question>,
     pub known: Match,
 }
 
@@ -69,7 +71,7 @@ pub struct Answer {
     pub findings: Vec<Finding>,
     /// [`Questions::unknown`], and the packages of ecosystems that no source of this database speaks of.
     pub uncovered: BTreeMap<String, usize>,
-    /// Packages that were not asked for, because what is looked at for one image was spent.
+    /// Packages that were not asked for, or not to the end, because what is looked at for one image was spent.
     pub unasked: usize,
 }
 
@@ -169,16 +171,24 @@ fn find_within(
             covered.entry(ecosystem).or_insert_with(|| database.sources_of(ecosystem).next().is_some());
         if !*is_covered {
             *answer.uncovered.entry(ecosystem.to_string()).or_default() += packages.len();
-        } else if statements_left == 0 || answer.findings.len() >= findings_max {
+        }
+        // What is said in passing of those that are not covered is true all the same.
+        let left = findings_max.saturating_sub(answer.findings.len());
+        if statements_left == 0 || left == 0 {
             answer.unasked += packages.len();
-        } else {
-            let query = Query { ecosystem, name, version };
-            match database.find_within(&query, &mut statements_left)? {
-                Some(matches) => answer
-                    .findings
-                    .extend(matches.into_iter().map(|known| Finding { question: question.clone(), known })),
-                None => answer.unasked += packages.len(),
-            }
+            continue;
+        }
+        let query = Query { ecosystem, name, version };
+        let matches = database.find_within(&query, &mut statements_left)?;
+        if matches.as_ref().is_none_or(|matches| matches.len() > left) {
+            answer.unasked += packages.len();
+        }
+        let matches = matches.unwrap_or_default();
+        if !matches.is_empty() {
+            let question = Arc::new(question.clone());
+            let found =
+                matches.into_iter().take(left).map(|known| Finding { question: question.clone(), known });
+            answer.findings.extend(found);
         }
     }
     Ok(answer)

@@ -148,6 +148,53 @@ fn a_release_that_is_named_in_passing_is_not_covered() {
     assert_eq!(covered(5), ["AlmaLinux:8", "AlmaLinux:9"]);
 }
 
+fn covered(builder: &Builder) -> Vec<String> {
+    let (_dir, database) = opened(builder);
+    let coverage = database.sources().iter().flat_map(|source| source.coverage.clone());
+    coverage.map(|covered| covered.ecosystem).collect()
+}
+
+#[test]
+fn a_language_that_is_named_in_passing_is_not_covered() {
+    // An archive of npm has records that name packages of Maven too.
+    let records = |count: usize, of: Ecosystem| -> Vec<Advisory> {
+        let about = |n| about(of.clone(), &format!("p{n}"), vec![Interval::before("1")]);
+        (0..count).map(|n| record(&format!("GHSA-{of}-{n}"), &[], vec![about(n)])).collect()
+    };
+    let archive = || contents([records(100, Ecosystem::Npm), records(4, Ecosystem::Maven)].concat());
+    let mut builder = Builder::new();
+    builder.replace(source("npm"), archive());
+    assert_eq!(covered(&builder), ["npm"]);
+    // Who imports it may know better, in both directions; of what nothing is said nothing is known.
+    let stated = [Ecosystem::Maven, Ecosystem::Go].into();
+    builder.replace(source("npm"), Contents { stated, ..archive() });
+    assert_eq!(covered(&builder), ["Maven"]);
+}
+
+#[test]
+fn a_release_of_alpine_is_covered_by_its_repositories_together() {
+    let alpine = Ecosystem::Alpine { release: "3.20".to_owned() };
+    let of = |repository: &str| -> Contents {
+        let mut contents = contents(vec![record("CVE-1", &[], vec![about(alpine.clone(), "p", Vec::new())])]);
+        contents.repositories.insert((alpine.clone(), repository.to_owned()), 1);
+        contents
+    };
+    let speaking = |builder: &Builder| opened(builder).1.sources_of(&alpine).count();
+    let mut builder = Builder::new();
+    builder.replace(source("main"), of("main"));
+    assert_eq!((covered(&builder), speaking(&builder)), (vec!["Alpine:v3.20/main".to_owned()], 0));
+    let mut whole = builder;
+    whole.replace(source("community"), of("community"));
+    assert_eq!(speaking(&whole), 2);
+    // Also after a look at what an index has.
+    let (_dir, database) = opened(&whole);
+    assert_eq!(speaking(&Builder::from_database(&database).unwrap()), 2);
+    // Who states the release takes it upon himself.
+    let mut builder = Builder::new();
+    builder.replace(source("main"), Contents { stated: [alpine.clone()].into(), ..of("main") });
+    assert_eq!(speaking(&builder), 1);
+}
+
 #[test]
 fn records_of_several_sources_are_one_finding() {
     let (_dir, database) = opened(&sample());

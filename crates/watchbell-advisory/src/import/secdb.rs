@@ -14,6 +14,8 @@ use crate::{Ecosystem, is_version};
 #[derive(Deserialize)]
 struct Document<'a> {
     distroversion: String,
+    /// `main` or `community`.
+    reponame: Option<String>,
     #[serde(borrow)]
     packages: Vec<&'a RawValue>,
 }
@@ -45,6 +47,13 @@ pub(super) fn read(importer: &mut Importer, file: &str, bytes: &[u8]) -> Result<
         return Ok(());
     }
     let ecosystem = Ecosystem::Alpine { release: release.to_owned() };
+    // One that does not say which part of the release it is speaks for none.
+    let repository = document.reponame.as_deref().unwrap_or_default();
+    if !repository.is_empty() && text::name(repository).is_err() {
+        importer.bad(file, "", format!("{repository:?} is no repository of Alpine"));
+        return Ok(());
+    }
+    let repository = (ecosystem.clone(), repository.to_owned());
     for (at, raw) in document.packages.iter().enumerate() {
         let package = match serde_json::from_str::<Entry>(raw.get()) {
             Ok(entry) => entry.pkg,
@@ -54,15 +63,17 @@ pub(super) fn read(importer: &mut Importer, file: &str, bytes: &[u8]) -> Result<
             }
         };
         importer.record(file)?;
-        if let Err(reason) = fixes(importer, &ecosystem, &package) {
-            importer.bad(file, package.name, reason);
+        match fixes(importer, &ecosystem, &package) {
+            Ok(statements) => importer.of_repository(&repository, statements),
+            Err(reason) => importer.bad(file, package.name, reason),
         }
     }
     Ok(())
 }
 
-fn fixes(importer: &mut Importer, ecosystem: &Ecosystem, package: &Package) -> Result<(), String> {
+fn fixes(importer: &mut Importer, ecosystem: &Ecosystem, package: &Package) -> Result<u64, String> {
     let name = text::name(&package.name)?;
+    let mut statements = 0;
     for (version, ids) in &package.secfixes {
         let version = version.trim();
         let statement = |standing, intervals| Affected {
@@ -85,10 +96,11 @@ fn fixes(importer: &mut Importer, ecosystem: &Ecosystem, package: &Package) -> R
             let id = id.trim_matches(|c: char| !c.is_ascii_alphanumeric());
             if is_id(id) {
                 importer.advisory_of(id).affected.push(statement.clone());
+                statements += 1;
             }
         }
     }
-    Ok(())
+    Ok(statements)
 }
 
 /// `CVE-2024-3094`, `XSA-123`, `GHSA-…`, not words of a remark.

@@ -141,6 +141,8 @@ fn alpine_secdb_is_read() {
     assert_eq!(imported.contents.advisories.len(), 5, "a remark is no id");
     assert_eq!((imported.source.counts.records, imported.source.counts.bad), (3, 2));
     assert_eq!((imported.source.newest, imported.source.dated_by), (Some(NOW - 100), Dated::File));
+    let repository = (Ecosystem::Alpine { release: "3.20".to_owned() }, "main".to_owned());
+    assert_eq!(imported.contents.repositories, [(repository, 6)].into());
 }
 
 #[test]

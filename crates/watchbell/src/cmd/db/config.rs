@@ -1,9 +1,11 @@
 //! The file that says what `db update` fetches.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use watchbell_advisory::Ecosystem;
 use watchbell_api::decode;
 
 use crate::exit::Failure;
@@ -24,6 +26,8 @@ struct Entry {
     url: Option<String>,
     path: Option<PathBuf>,
     licence: Option<String>,
+    #[serde(default)]
+    ecosystems: Vec<String>,
 }
 
 /// A source to keep up to date.
@@ -32,6 +36,8 @@ pub(super) struct Configured {
     pub(super) name: String,
     pub(super) from: From,
     pub(super) licence: Option<String>,
+    /// Whose packages it speaks of; nothing: what it has most of.
+    pub(super) ecosystems: BTreeSet<Ecosystem>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -74,12 +80,21 @@ fn parse(bytes: &[u8]) -> Result<Vec<Configured>, String> {
             (None, Some(path)) => From::Path(path),
             _ => return Err(format!("source {name}: say either url or path")),
         };
-        sources.push(Configured { name, from, licence: entry.licence });
+        let ecosystems = entry.ecosystems.iter().map(|text| ecosystem(text)).collect::<Result<_, String>>();
+        let ecosystems = ecosystems.map_err(|e| format!("source {name}: {e}"))?;
+        sources.push(Configured { name, from, licence: entry.licence, ecosystems });
     }
     if sources.is_empty() {
         return Err("it names no source".to_owned());
     }
     Ok(sources)
+}
+
+/// An ecosystem as the OSV schema and `db status` name it.
+pub(super) fn ecosystem(text: &str) -> Result<Ecosystem, String> {
+    Ecosystem::from_osv(text).ok_or_else(|| {
+        format!("{text:?} is no ecosystem that is read: one is PyPI, npm, Debian:12 or Alpine:v3.20")
+    })
 }
 
 /// A name that tells sources apart in tables and messages.
@@ -104,6 +119,9 @@ mod tests {
         let text = "sources:\n- name: pypi\n  url: https://publisher.example/all.zip\n  licence: CC-BY 4.0\n- name: own\n  path: /srv/own\n";
         let sources = parse(text.as_bytes()).unwrap();
         assert_eq!(sources[0].from, From::Url("https://publisher.example/all.zip".to_owned()));
+        let text = "sources:\n- name: a\n  path: /x\n  ecosystems: [PyPI, \"Debian:12\"]\n";
+        let debian = Ecosystem::Debian { release: "12".to_owned() };
+        assert_eq!(parse(text.as_bytes()).unwrap()[0].ecosystems, [Ecosystem::PyPI, debian].into());
         assert_eq!(sources[0].licence.as_deref(), Some("CC-BY 4.0"));
         assert_eq!(sources[1].from, From::Path("/srv/own".into()));
         let check = |text: &str, expect: &str| {
@@ -117,6 +135,7 @@ mod tests {
         check("sources:\n- name: a\n  url: ftp://x\n", "neither https");
         check("sources:\n- name: a\n  path: /x\n- name: a\n  path: /y\n", "twice");
         check("sources:\n- name: a b\n  path: /x\n", "no name of a source");
+        check("sources:\n- name: a\n  path: /x\n  ecosystems: [pypi]\n", "no ecosystem that is read");
         check("sources:\n- name: a\n  path: /x\n  etag: y\n", "etag");
     }
 }

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use watchbell_advisory::{ImportLimits, Importer, IndexDirectory};
+use watchbell_advisory::{Ecosystem, ImportLimits, Importer, IndexDirectory};
 
 use super::place::Db;
 use super::{Older, builder, now, take, write};
@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// Terms of the publisher, when none lie beside the records
     #[arg(long, value_name = "TEXT")]
     licence: Option<String>,
+    /// Ecosystem whose packages the source speaks of, such as npm or Debian:12, in place of what it has most of; may be repeated
+    #[arg(long = "ecosystem", value_name = "NAME", value_parser = super::config::ecosystem)]
+    ecosystems: Vec<Ecosystem>,
     /// Also take a state that is older than the indexed one, or has lost more than half of the records
     #[arg(long)]
     allow_older: bool,
@@ -41,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         if let Some(licence) = &args.licence {
             imported.contents.licence.clone_from(licence);
         }
+        imported.contents.stated = args.ecosystems.iter().cloned().collect();
         take(&mut builder, imported, Older::from_flag(args.allow_older))?;
     }
     write(&directory, &builder)

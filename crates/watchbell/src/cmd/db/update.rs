@@ -79,6 +79,7 @@ fn update(builder: &mut Builder, source: &Configured, dir: &Path, older: Older) 
             }
         }
     };
+    imported.contents.stated.clone_from(&source.ecosystems);
     if let Some(licence) = &source.licence {
         imported.contents.licence.clone_from(licence);
     }
