@@ -457,6 +457,10 @@ impl<'t> Checker<'t> {
                     self.issue(arg, TOO_MANY_PATTERNS.into());
                     return;
                 }
+                Err(PatternError::TooDeep) => {
+                    self.issue(arg, "the pattern is nested too deeply".into());
+                    return;
+                }
                 // Kubernetes finds out about the others when they run.
                 Err(PatternError::Wrong(_)) => name != "matches",
             },

@@ -28,6 +28,8 @@ pub(super) const TABLE: &[Row] = &[
 /// Bytes that a compiled pattern may take: the smallest of them that is enough is what it counts for.
 const SIZES: [usize; 3] = [8 << 10, 32 << 10, 256 << 10];
 const PATTERN_MAX: usize = 16 << 10;
+/// Groups and brackets within each other.
+const NEST_MAX: u32 = 50;
 /// What compiling a pattern is worth beside looking at a character.
 const COMPILE_WORK: usize = 20_000;
 /// A pattern is held forwards and backwards, each with what it has found out while it ran.
@@ -37,6 +39,8 @@ const PARTS: usize = 4;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PatternError {
     TooLarge,
+    /// Valid in RE2 up to a thousand.
+    TooDeep,
     Wrong(String),
 }
 
@@ -47,13 +51,18 @@ pub(crate) fn compile(pattern: &str, bytes_max: usize) -> Result<Pattern, Patter
     }
     let text = as_re2(pattern);
     for bytes in SIZES.into_iter().take_while(|bytes| *bytes <= bytes_max) {
-        let built = RegexBuilder::new(&text).size_limit(bytes).dfa_size_limit(bytes).nest_limit(50).build();
+        let built =
+            RegexBuilder::new(&text).size_limit(bytes).dfa_size_limit(bytes).nest_limit(NEST_MAX).build();
         match built {
             Ok(regex) => return Ok(Pattern { regex, bytes }),
             Err(regex::Error::CompiledTooBig(_)) => {}
             Err(error) => {
                 let text = error.to_string();
                 let why = text.lines().last().unwrap_or("no pattern").trim_start_matches("error: ");
+                // The crate tells it in no other way.
+                if why.starts_with("exceed the maximum number of nested") {
+                    return Err(PatternError::TooDeep);
+                }
                 return Err(PatternError::Wrong(why.to_owned()));
             }
         }
@@ -156,6 +165,7 @@ impl<'a> Evaluator<'a, '_> {
         self.budget.work(COMPILE_WORK + pattern.len() * 100)?;
         let compiled = compile(pattern, SIZES[SIZES.len() - 1]).map_err(|why| match why {
             PatternError::TooLarge => EvalError::own("a pattern is too large"),
+            PatternError::TooDeep => EvalError::own("a pattern is nested too deeply"),
             PatternError::Wrong(why) => EvalError::failed(format!("error parsing regexp: {why}")),
         })?;
         self.budget.work(compiled.bytes)?;
@@ -230,6 +240,10 @@ mod tests {
             assert!(compile(pattern, 1 << 20).is_err(), "{pattern}");
         }
         assert_eq!(compile("a{100}b{500}c{900}", 8 << 10).unwrap_err(), PatternError::TooLarge);
+        // A bound of ours, not a mistake: a policy that ignores mistakes must not be passed by it.
+        let nested = |depth: usize| compile(&format!("{}a{}", "(".repeat(depth), ")".repeat(depth)), 1 << 20);
+        assert!(nested(49).is_ok());
+        assert_eq!(nested(51).unwrap_err(), PatternError::TooDeep);
         assert!(compile("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 8 << 10).is_ok());
     }
 }
