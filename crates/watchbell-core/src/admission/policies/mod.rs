@@ -169,12 +169,28 @@ pub struct Chosen {
 pub struct Budget {
     shared: Shared,
     read: usize,
+    /// The namespace that was read last: a request about many objects mostly is about one namespace.
+    namespace: Option<Known>,
+}
+
+/// A namespace that was read.
+#[derive(Debug, Clone)]
+struct Known {
+    name: Box<str>,
+    /// None: there is none of that name.
+    object: Option<Arc<Value>>,
+    /// Whether there was as much left as it is.
+    is_paid: bool,
 }
 
 impl Default for Budget {
     fn default() -> Budget {
         let allowance = watchbell_cel::Allowance::evaluators(REQUEST_POLICIES);
-        Budget { shared: Shared { cost: REQUEST_COST_MAX, allowance }, read: REQUEST_READ_MAX }
+        Budget {
+            shared: Shared { cost: REQUEST_COST_MAX, allowance },
+            read: REQUEST_READ_MAX,
+            namespace: None,
+        }
     }
 }
 
@@ -233,7 +249,6 @@ pub fn judge(attributes: &Attributes<'_>, surroundings: &dyn Surroundings, budge
         surroundings,
         budget,
         request: Value::Null,
-        namespace: None,
         failures: Vec::new(),
         more_failures: 0,
         more_warnings: 0,
@@ -287,6 +302,13 @@ fn bytes(value: &Value) -> usize {
     }
 }
 
+fn too_much() -> Unusable {
+    Unusable::Own(format!(
+        "what is read for the policies of one request comes to more than {} MiB",
+        REQUEST_READ_MAX >> 20
+    ))
+}
+
 struct Judging<'j> {
     attributes: &'j Attributes<'j>,
     /// The form of the object that is judged now.
@@ -295,8 +317,6 @@ struct Judging<'j> {
     budget: &'j mut Budget,
     /// `AdmissionRequest`, once it is needed.
     request: Value,
-    /// The namespace of the object, once it is needed; the inner `None`: there is none.
-    namespace: Option<Option<Value>>,
     failures: Vec<Value>,
     more_failures: usize,
     more_warnings: usize,
@@ -340,17 +360,17 @@ impl Judging<'_> {
             params::collect(policy, binding, self.attributes.namespace, self.surroundings, &mut looked);
         self.pay(looked * LOOK_BYTES)?;
         match params? {
-            Params::None => self.run(policy, binding, None, annotations),
+            Params::None => self.run(policy, binding, None, annotations)?,
             Params::Named(object) => {
                 self.pay(bytes(&object))?;
-                self.run(policy, binding, Some(&object), annotations);
+                self.run(policy, binding, Some(&object), annotations)?;
             }
             Params::Chosen(resource, places) => {
                 for place in places {
                     let found = self.surroundings.object(resource, &place.namespace, &place.name);
                     let Some(object) = found else { continue };
                     self.pay(bytes(&object))?;
-                    self.run(policy, binding, Some(&object), annotations);
+                    self.run(policy, binding, Some(&object), annotations)?;
                 }
             }
         }
@@ -358,13 +378,7 @@ impl Judging<'_> {
     }
 
     fn pay(&mut self, bytes: usize) -> Result<(), Unusable> {
-        match self.budget.read(bytes) {
-            true => Ok(()),
-            false => Err(Unusable::Own(format!(
-                "what is read for the policies of one request comes to more than {} MiB",
-                REQUEST_READ_MAX >> 20
-            ))),
-        }
+        if self.budget.read(bytes) { Ok(()) } else { Err(too_much()) }
     }
 
     fn run(
@@ -373,17 +387,20 @@ impl Judging<'_> {
         binding: &Binding,
         params: Option<&Value>,
         annotations: &mut Vec<(String, Vec<String>)>,
-    ) {
+    ) -> Result<(), Unusable> {
         if self.request.is_null() {
             self.request = host::request(self.attributes);
         }
-        self.look_up_namespace();
+        let namespace = self.look_up_namespace();
+        if !namespace.is_paid {
+            return Err(too_much());
+        }
         let host = Host {
             attributes: self.attributes,
             surroundings: self.surroundings,
             request: &self.request,
             params,
-            namespace: self.namespace.as_ref().and_then(Option::as_ref),
+            namespace: namespace.object.as_deref(),
         };
         let Ran { decided, annotations: written } = run::run(policy, &host, &mut self.budget.shared);
         for (index, decision) in decided.into_iter().enumerate() {
@@ -411,6 +428,7 @@ impl Judging<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     fn carry_out(&mut self, policy: &Policy, binding: &Binding, index: usize, decision: Decided) {
@@ -468,25 +486,27 @@ impl Judging<'_> {
         if attributes.namespace.is_empty() {
             return None;
         }
-        self.look_up_namespace();
-        let labels =
-            self.namespace.as_ref().and_then(Option::as_ref).map(|found| &found["metadata"]["labels"]);
-        Some(labels.cloned().unwrap_or_default())
+        let namespace = self.look_up_namespace();
+        Some(namespace.object.map(|found| found["metadata"]["labels"].clone()).unwrap_or_default())
     }
 
-    fn look_up_namespace(&mut self) {
-        if self.namespace.is_some() {
-            return;
-        }
+    /// The namespace of the object. Too much of it is told where a policy is to run.
+    fn look_up_namespace(&mut self) -> Known {
         let attributes = self.attributes;
         // A namespace is in none.
-        let found = match attributes.resource == Resource::Namespace || attributes.namespace.is_empty() {
-            true => None,
-            false => self.surroundings.object(Resource::Namespace, "", attributes.namespace),
+        let name = if attributes.resource == Resource::Namespace { "" } else { attributes.namespace };
+        if let Some(known) = self.budget.namespace.as_ref().filter(|known| *known.name == *name) {
+            return known.clone();
+        }
+        let object = match name {
+            "" => None,
+            name => self.surroundings.object(Resource::Namespace, "", name),
         };
-        // Too much of it is told where the next parameters are read, or by whoever asks.
-        self.budget.read(found.as_ref().map_or(0, bytes));
-        self.namespace = Some(found.map(host::namespace));
+        let is_paid = self.budget.read(object.as_ref().map_or(0, bytes));
+        let object = object.map(|object| Arc::new(host::namespace(object)));
+        let known = Known { name: name.into(), object, is_paid };
+        self.budget.namespace = Some(known.clone());
+        known
     }
 
     fn finish(mut self) -> Judgement {

@@ -597,3 +597,29 @@ fn types_are_checked_by_the_schemas_of_the_kinds_that_are_named() {
     wild["spec"]["matchConstraints"]["resourceRules"][0]["resources"] = json!(["*"]);
     assert_eq!(type_check(&wild), json!({}));
 }
+
+#[test]
+fn a_namespace_is_read_once_for_a_request_and_not_beyond_its_bound() {
+    let spec = json!({"failurePolicy": "Ignore", "validations": [{"expression": "namespaceObject != null"}]});
+    let files = files(policy(spec), &[binding(json!({"validationActions": ["Deny"]}))]);
+    let (pod, user) = (pod("p", "ml"), User::default());
+    let judged = |budget: &mut Budget| {
+        let attributes = Attributes {
+            namespace: "ml",
+            object: Some(&pod),
+            ..Attributes::new(Operation::Create, Resource::Pod, &user)
+        };
+        judge(&attributes, &files, budget).denial
+    };
+    let mut budget = Budget::default();
+    let before = budget.read;
+    assert_eq!((judged(&mut budget), judged(&mut budget)), (None, None));
+    let spent = before - budget.read;
+    assert!(spent > 0);
+    let mut budget = Budget { read: spent, ..Budget::default() };
+    assert_eq!((judged(&mut budget), judged(&mut budget)), (None, None), "read once");
+    // A bound of our own refuses, whatever failurePolicy says.
+    let mut budget = Budget { read: spent - 1, ..Budget::default() };
+    let message = judged(&mut budget).unwrap().message;
+    assert!(message.contains("comes to more than 256 MiB"), "{message}");
+}
