@@ -70,13 +70,31 @@ pub struct Findings {
     pub exploited_at: Option<i64>,
     /// By advisory, then package; of very many the worst.
     pub list: Vec<Finding>,
-    /// Findings that are not in the list.
-    pub more: u32,
+    /// Findings that are not in the list, by what policies look at.
+    pub left_out: Vec<LeftOut>,
     /// Packages of which the database has no advisories, by their ecosystem, with how many they are. That nothing is found in
     /// them says nothing.
     pub uncovered: Vec<(Box<str>, u32)>,
     /// Packages that were not looked up, because there are more findings than are looked at.
     pub unasked: u32,
+}
+
+impl Findings {
+    /// How many findings are not in the list.
+    pub fn more(&self) -> u64 {
+        self.left_out.iter().map(|sort| u64::from(sort.count)).sum()
+    }
+}
+
+/// Findings of one sort that are counted alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftOut {
+    /// None where nobody scored them.
+    pub severity: Option<Severity>,
+    pub exploited: Exploited,
+    /// Whether there is a version without them.
+    pub is_fixed: bool,
+    pub count: u32,
 }
 
 /// An advisory that holds for a package of an image.

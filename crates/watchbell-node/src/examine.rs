@@ -213,16 +213,17 @@ impl Thread {
 
     /// Finds out what a start waits for. What only a registry knows, other threads ask.
     fn answer(&mut self, id: u64, question: Question) -> Found {
-        self.refresh();
+        // Another database is news for all images, whoever saw it first.
+        let news = if self.refresh() { Found::New } else { Found::Nothing };
         let desk = self.desk.clone();
-        let found = match desk.site.store.image(&question.digest) {
-            Ok(Some(image)) => return self.answer_of(id, question, image),
+        let why = match desk.site.store.image(&question.digest) {
+            Ok(Some(image)) => return news.or(self.answer_of(id, question, image)),
             Ok(None) => format!("image {} is no longer here", question.digest),
             Err(error) => error.to_string(),
         };
-        self.cannot(&question, &found);
+        self.cannot(&question, &why);
         (desk.hear)(News::Answered(id));
-        Found::Nothing
+        news
     }
 
     fn answer_of(&mut self, id: u64, question: Question, image: Image) -> Found {
@@ -417,6 +418,12 @@ fn asker(name: &Reference, digest: &Digest, who: Who) -> Asker {
 enum Found {
     New,
     Nothing,
+}
+
+impl Found {
+    fn or(self, other: Found) -> Found {
+        if self == Found::New { self } else { other }
+    }
 }
 
 /// What policies look at of the contents.

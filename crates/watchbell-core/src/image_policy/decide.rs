@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use watchbell_api::image::{Exploited, Finding, Findings, ImageFacts, Naming, Severity, Statement, Unknown};
+use watchbell_api::image::{
+    Exploited, Finding, Findings, ImageFacts, LeftOut, Naming, Severity, Statement, Unknown,
+};
 
 use super::in_force::Signer;
 use super::{
@@ -294,8 +296,9 @@ impl Judge<'_> {
         for finding in &findings.list {
             let exceptions = asked.exceptions.iter().filter(|e| covers(e, finding));
             let last = exceptions.map(|e| e.expires).max();
-            let severity = finding.severity.or(asked.unscored).unwrap_or(Severity::Medium);
-            let Some(rule) = breaks(asked, finding, severity) else { continue };
+            let severity = counted_as(asked, finding.severity);
+            let is_fixed = finding.fixed.is_some();
+            let Some(rule) = breaks(asked, severity, finding.exploited, is_fixed) else { continue };
             match last {
                 Some(expires) if expires > self.now => self.until(expires),
                 _ => refused.push((rule, severity, finding)),
@@ -347,19 +350,36 @@ impl Judge<'_> {
         // Nothing is above the highest severity.
         let counts = asked.known_exploited == KnownExploited::Refused
             || asked.limit != Some(Limit(Some(Severity::Critical)));
-        if counts && (findings.more > 0 || findings.unasked > 0) {
+        // What could not break the rule if it were in the list does not break it now.
+        let could_break = |sort: &&LeftOut| {
+            breaks(asked, counted_as(asked, sort.severity), sort.exploited, sort.is_fixed).is_some()
+        };
+        let more: u64 = findings.left_out.iter().filter(could_break).map(|sort| u64::from(sort.count)).sum();
+        if more > 0 || (counts && findings.unasked > 0) {
             let what = format!(
                 "the image has more findings than are looked at: {} besides the worst {}, and {} packages were not \
                  looked up",
-                findings.more,
+                more,
                 findings.list.len(),
                 findings.unasked
             );
             self.refuse(Rule::Severity, what, "rebuild the image on a newer base, with fewer packages");
         }
-        if let (Gaps::Refused, Ok(contents)) = (asked.gaps, &self.facts.contents)
-            && contents.gaps > 0
-        {
+        if asked.gaps == Gaps::Allowed {
+            return;
+        }
+        let contents = match &self.facts.contents {
+            Ok(contents) => contents.clone(),
+            // What was found before may be of a bill that is gone: whether it had gaps is not known any more.
+            Err(why) => {
+                return self.refuse(
+                    Rule::Gaps,
+                    format!("whether what is in the image is wholly known is unknown: {why}"),
+                    "see `watchbell scan`, or set spec.vulnerabilities.allowGaps",
+                );
+            }
+        };
+        if contents.gaps > 0 {
             let some: Vec<String> = contents.some_gaps.iter().map(ToString::to_string).collect();
             let more = u64::from(contents.gaps).saturating_sub(some.len() as u64);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -503,13 +523,17 @@ fn fits(asked: &Attestation, statement: &Statement) -> bool {
     builder && source
 }
 
+fn counted_as(asked: &Vulnerabilities, severity: Option<Severity>) -> Severity {
+    severity.or(asked.unscored).unwrap_or(Severity::Medium)
+}
+
 /// What a finding breaks, exceptions aside. An exploited one counts though nobody has a fix.
-fn breaks(asked: &Vulnerabilities, finding: &Finding, severity: Severity) -> Option<Rule> {
-    if asked.known_exploited == KnownExploited::Refused && finding.exploited == Exploited::Known {
+fn breaks(asked: &Vulnerabilities, severity: Severity, exploited: Exploited, is_fixed: bool) -> Option<Rule> {
+    if asked.known_exploited == KnownExploited::Refused && exploited == Exploited::Known {
         return Some(Rule::KnownExploited);
     }
     let Limit(limit) = asked.limit?;
-    let counts = asked.unfixed == Unfixed::Counts || finding.fixed.is_some();
+    let counts = asked.unfixed == Unfixed::Counts || is_fixed;
     (counts && limit.is_none_or(|limit| severity > limit)).then_some(Rule::Severity)
 }
 

@@ -97,7 +97,7 @@ fn not_known(facts: &ImageFacts, findings: &Findings) -> Option<String> {
     let mut told: Vec<String> = uncovered
         .map(|(name, count)| format!("{count} packages of {name}, without advisories here"))
         .collect();
-    let not_listed = u64::from(findings.more) + u64::from(findings.unasked);
+    let not_listed = findings.more() + u64::from(findings.unasked);
     if not_listed > 0 {
         told.push(format!("{not_listed} findings or packages beyond what is looked at"));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::image::{
-    Contents, Exploited, Finding, Findings, ImageFacts, Naming, Severity, Signed, Statement, Unknown,
+    Contents, Exploited, Finding, Findings, ImageFacts, LeftOut, Naming, Severity, Signed, Statement, Unknown,
 };
 use watchbell_api::{Resource, defaults, validate};
 
@@ -227,11 +227,55 @@ fn what_nobody_could_find_out_is_not_well() {
     check(with(json!({})), &gaps, &[told]);
     check(with(json!({"allowGaps": true})), &gaps, &[]);
 
-    let many = of(|findings, _| (findings.more, findings.unasked) = (7, 2));
+    let many = of(|findings, _| {
+        let sort = LeftOut {
+            severity: Some(Severity::Critical),
+            exploited: Exploited::NotKnown,
+            is_fixed: true,
+            count: 7,
+        };
+        (findings.left_out, findings.unasked) = (vec![sort], 2);
+    });
     let told = "maximumSeverity: the image has more findings than are looked at: 7 besides the worst 0, and 2 packages were \
                 not looked up";
     check(with(json!({})), &many, &[told]);
     check(json!({"vulnerabilities": {"maximumSeverity": "Critical"}}), &many, &[]);
+
+    // What is counted alone counts as if it were in the list.
+    let left_out = |severity: Option<Severity>, exploited: Exploited, is_fixed: bool| {
+        let sort = LeftOut { severity, exploited, is_fixed, count: 7 };
+        let findings = Findings {
+            database_at: now().as_second(),
+            exploited_at: Some(now().as_second()),
+            left_out: vec![sort],
+            ..Findings::default()
+        };
+        let (findings, contents) = (Ok(Arc::new(findings)), Ok(Arc::new(Contents::default())));
+        ImageFacts { findings, contents, ..facts() }
+    };
+    let told = "maximumSeverity: the image has more findings than are looked at: 7 besides the worst 0, and 0 packages were \
+                not looked up";
+    let low = left_out(Some(Severity::Low), Exploited::NotKnown, true);
+    check(with(json!({})), &low, &[]);
+    check(with(json!({"maximumSeverity": "None"})), &low, &[told]);
+    let unfixed = left_out(Some(Severity::Critical), Exploited::NotKnown, false);
+    check(with(json!({"ignoreUnfixed": true})), &unfixed, &[]);
+    check(with(json!({})), &unfixed, &[told]);
+    let unscored = left_out(None, Exploited::NotKnown, true);
+    check(with(json!({})), &unscored, &[]);
+    check(with(json!({"unscored": "Critical"})), &unscored, &[told]);
+    let known = left_out(Some(Severity::Low), Exploited::Known, false);
+    check(with(json!({"refuseKnownExploited": true})), &known, &[told]);
+    check(with(json!({})), &known, &[]);
+
+    // The findings are of a bill that is gone, and a scan since could not say whether it had gaps.
+    let forgotten = ImageFacts {
+        contents: Err(Unknown::Because("it was not read after 60 seconds".into())),
+        ..of(|_, _| {})
+    };
+    let told = "allowGaps: whether what is in the image is wholly known is unknown: it was not read after 60 seconds";
+    check(with(json!({})), &forgotten, &[told]);
+    check(with(json!({"allowGaps": true})), &forgotten, &[]);
 
     let exploited = json!({"vulnerabilities": {"refuseKnownExploited": true}});
     check(

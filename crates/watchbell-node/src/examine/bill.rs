@@ -13,9 +13,10 @@ use watchbell_image::Digest;
 use watchbell_scan::Inventory;
 
 /// Raised whenever a scan finds more, or says it otherwise: images are then read again.
-const VERSION: u32 = 1;
-/// Some fifty thousand packages; the largest images that are about have a tenth of that.
+pub(super) const VERSION: u32 = 2;
 pub(super) const BYTES_MAX: u64 = 32 << 20;
+/// The largest images that are about have a tenth of that.
+const PACKAGES_MAX: usize = 50_000;
 /// Of all bills together. What was not asked for longest goes.
 const QUOTA_BYTES: u64 = 1 << 30;
 
@@ -32,6 +33,14 @@ pub(crate) struct Bill {
 impl Bill {
     pub(super) fn new(inventory: Inventory, shells: Vec<String>, setuid: Vec<String>) -> Bill {
         Bill { version: VERSION, inventory, shells, setuid }
+    }
+
+    /// The bill, or why it is not taken: what is asked for an image is bounded, whoever made it.
+    pub(super) fn bounded(self) -> Result<Bill, String> {
+        match self.inventory.packages.len() {
+            0..=PACKAGES_MAX => Ok(self),
+            more => Err(format!("it has {more} packages, and at most {PACKAGES_MAX} are looked at")),
+        }
     }
 }
 
@@ -141,6 +150,21 @@ mod tests {
         assert_eq!(bills.read(&here).unwrap(), None);
         bills.write(&here, &Bill { version: VERSION + 1, ..bill }).unwrap();
         assert_eq!(bills.read(&here).unwrap(), None);
+    }
+
+    #[test]
+    fn an_image_of_too_many_packages_is_not_looked_at() {
+        let package: watchbell_scan::Package = serde_json::from_value(serde_json::json!({
+            "kind": "deb", "name": "x", "version": "1", "licences": [], "evidence": "installed", "locations": [],
+        }))
+        .unwrap();
+        let bill = |packages: usize| {
+            let packages = vec![package.clone(); packages];
+            Bill::new(Inventory { packages, ..Inventory::default() }, Vec::new(), Vec::new())
+        };
+        assert!(bill(PACKAGES_MAX).bounded().is_ok());
+        let why = bill(PACKAGES_MAX + 1).bounded().unwrap_err();
+        assert_eq!(why, "it has 50001 packages, and at most 50000 are looked at");
     }
 
     #[test]

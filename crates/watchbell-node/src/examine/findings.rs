@@ -1,10 +1,10 @@
 //! From a bill of materials and a database of advisories to what policies look at.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use watchbell_advisory::{Class, Database, Severity as Rated, Source};
-use watchbell_api::image::{Exploited, Finding, Findings, Severity};
+use watchbell_api::image::{Exploited, Finding, Findings, LeftOut, Severity};
 use watchbell_scan::Inventory;
 use watchbell_scan::finding::{Finding as Found, Questions, find, questions};
 
@@ -21,8 +21,11 @@ pub(super) fn of(inventory: &Inventory, database: &Database, generation: u64) ->
     // Code of a kernel does not run in a container, and a notice is no vulnerability.
     let counted = answer.findings.into_iter().filter(|found| found.known.class == Class::Package);
     let mut list: Vec<Finding> = counted.filter_map(|found| finding(inventory, found)).collect();
-    list.sort_by_key(|finding| Reverse((finding.exploited == Exploited::Known, finding.severity)));
-    let more = list.len().saturating_sub(KEPT_MAX);
+    // What nobody scored is in the middle, where policies put it unless they say otherwise.
+    list.sort_by_key(|Finding { exploited, severity, fixed, .. }| {
+        Reverse((*exploited == Exploited::Known, severity.unwrap_or(Severity::Medium), fixed.is_some()))
+    });
+    let left_out = left_out(&list[list.len().min(KEPT_MAX)..]);
     list.truncate(KEPT_MAX);
     list.sort_by(|a, b| (&a.id, &a.package, &a.version).cmp(&(&b.id, &b.package, &b.version)));
     let exploited = database.sources().iter().filter(|source| source.counts.exploited > 0);
@@ -31,10 +34,26 @@ pub(super) fn of(inventory: &Inventory, database: &Database, generation: u64) ->
         database_at: oldest(&asked, database),
         exploited_at: exploited.map(Source::as_of).max(),
         list,
-        more: count(more),
+        left_out,
         uncovered: answer.uncovered.into_iter().map(|(name, n)| (name.into(), count(n))).collect(),
         unasked: count(answer.unasked),
     })
+}
+
+/// How many of each sort there are.
+fn left_out(findings: &[Finding]) -> Vec<LeftOut> {
+    let mut counts: BTreeMap<_, u32> = BTreeMap::new();
+    for finding in findings {
+        let is_exploited = finding.exploited == Exploited::Known;
+        *counts.entry((finding.severity, is_exploited, finding.fixed.is_some())).or_default() += 1;
+    }
+    let sort = |((severity, is_exploited, is_fixed), count)| LeftOut {
+        severity,
+        exploited: if is_exploited { Exploited::Known } else { Exploited::NotKnown },
+        is_fixed,
+        count,
+    };
+    counts.into_iter().map(sort).collect()
 }
 
 /// Of all sources that speak of an ecosystem that was asked for. One that is fresh does not make up for one that is not: they

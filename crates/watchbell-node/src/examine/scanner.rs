@@ -56,7 +56,7 @@ impl Scanner {
     /// What is in an image of the store, or why that could not be found out.
     pub(super) fn scan(&self, store: &Store, image: &Image) -> Result<Bill, String> {
         let lent = store.lend(image).map_err(|error| error.to_string())?;
-        match self {
+        let bill = match self {
             Scanner::Process(program) => ask(program, lent.path(), image),
             #[cfg(test)]
             Scanner::Thread => read(lent.path()),
@@ -65,7 +65,8 @@ impl Scanner {
                 clock.fetch_add(*seconds, std::sync::atomic::Ordering::Relaxed);
                 Err(format!("it was not read after {seconds} seconds"))
             }
-        }
+        };
+        bill?.bounded()
     }
 }
 

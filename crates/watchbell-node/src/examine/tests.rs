@@ -33,6 +33,11 @@ impl Place {
 
     /// The same with another os-release.
     fn of(release: &str) -> Place {
+        Place::with_files(release, &[], &[])
+    }
+
+    /// The same with more files by path and text, and links by path and target.
+    fn with_files(release: &str, more: &[(&str, &str)], links: &[(&str, &str)]) -> Place {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let files = dir.path().join("files");
@@ -49,6 +54,17 @@ impl Place {
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             spec.copies.push((path, to.into()));
+        }
+        let root = dir.path().join("root");
+        let place = |path: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            path
+        };
+        more.iter().for_each(|(path, text)| std::fs::write(place(path), text).unwrap());
+        links.iter().for_each(|(path, target)| std::os::unix::fs::symlink(target, place(path)).unwrap());
+        if root.exists() {
+            spec.copies.push((root, "/".into()));
         }
         build_scratch(&store, &spec, &Reference::parse(NAME).unwrap()).unwrap();
         Place { dir, store }
@@ -172,6 +188,8 @@ fn an_image_is_read_once_and_matched_with_each_database() {
     // From here on the layer cannot be read.
     place.damage();
     place.advise(&[("CVE-2026-1", Rated::High)]);
+    // The database is news for the other images, too.
+    assert_eq!(thread.answer(1, question(&place)), Found::New);
     assert_eq!(thread.answer(1, question(&place)), Found::Nothing);
     let (facts, _) = last(&told);
     assert_eq!(ids(&facts), [("CVE-2026-1", Some(Severity::High))]);
@@ -299,7 +317,9 @@ fn of_very_many_findings_the_worst_are_kept() {
     place.thread(&told).answer(1, question(&place));
     let (facts, _) = last(&told);
     let findings = facts.findings.as_ref().unwrap();
-    assert_eq!((findings.list.len(), findings.more), (2_000, 500));
+    assert_eq!((findings.list.len(), findings.more()), (2_000, 500));
+    let [left_out] = findings.left_out[..] else { panic!("{:?}", findings.left_out) };
+    assert_eq!((left_out.severity, left_out.is_fixed, left_out.count), (Some(Severity::Low), true, 500));
     let critical = findings.list.iter().filter(|finding| finding.severity == Some(Severity::Critical));
     assert_eq!(critical.count(), 100);
 }
@@ -320,6 +340,41 @@ fn nothing_is_read_for_nobody() {
     thread.refresh();
     thread.watch(&NAME.into(), vec![user("ns")]);
     assert_eq!(last(&told).0.contents.as_ref().unwrap().packages, 1);
+}
+
+/// What a scan finds in one image that has something of everything. Bills that were made before are of no use once this is
+/// another list.
+#[test]
+fn a_bill_of_another_version_is_made_when_a_scan_finds_something_else() {
+    let place = Place::with_files(
+        RELEASE,
+        &[
+            (
+                "app/package-lock.json",
+                r#"{"lockfileVersion":3,"packages":{"node_modules/a":{"version":"1.2.3"}}}"#,
+            ),
+            ("opt/site/b-2.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: b\nVersion: 2.0\n"),
+            ("srv/rpm/rpmdb.sqlite", "none"),
+            ("srv/apk/installed", "P:musl\nV:1.2.5-r0\n\n"),
+        ],
+        &[("var/lib/rpm", "/srv/rpm"), ("lib/apk/db", "/srv/apk")],
+    );
+    let bill = Scanner::Thread.scan(&place.store, &place.image()).unwrap();
+    let packages = bill.inventory.packages.iter().map(|package| {
+        let path = &package.locations[0].path;
+        format!("{:?} {} {} {:?} {path}", package.kind, package.name, package.version, package.evidence)
+    });
+    let gaps = bill.inventory.gaps.iter().map(|gap| format!("gap {}: {}", gap.location.path, gap.reason));
+    let lines: Vec<String> = packages.chain(gaps).collect();
+    let golden = [
+        "Deb zlib1g 1:1.2.13 Installed var/lib/dpkg/status",
+        "Apk musl 1.2.5-r0 Installed lib/apk/db/installed",
+        "Pypi b 2.0 Installed opt/site/b-2.0.dist-info/METADATA",
+        "Npm a 1.2.3 LockFile app/package-lock.json",
+        "gap var/lib/rpm/rpmdb.sqlite: it is no SQLite data base",
+    ];
+    let expect = (2, golden.map(str::to_owned).to_vec());
+    assert_eq!((bill::VERSION, lines), expect, "raise bill::VERSION with the list");
 }
 
 #[test]
