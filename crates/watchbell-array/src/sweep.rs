@@ -30,6 +30,8 @@ pub struct Swept {
 
 /// Sweeps an array. `retention`: nothing keeps all snapshots, so that only what a crash or an abandoned run left goes.
 pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Error> {
+    // Without its key nothing could be swept, and records would be dropped for nothing.
+    array.cipher()?;
     let _lock = array.lock()?;
     let mut swept = Swept::default();
     let leases = array.leases()?;
@@ -234,7 +236,10 @@ fn write_anew(array: &Array, dir: &Path, packs: &Packs, number: u64) -> Result<(
         let mut is_whole = true;
         for (digest, offset, length) in kept {
             let mut bytes = vec![0; *length as usize];
-            file.read_exact_at(&mut bytes, *offset).map_err(Error::io("read", path))?;
+            if file.read_exact_at(&mut bytes, *offset).is_err() {
+                is_whole = false;
+                continue;
+            }
             let content = array.opened(bytes.clone())?;
             if content.is_some_and(|content| array.digest(&content).is_ok_and(|of| of == *digest)) {
                 writer.add(*digest, &bytes)?;
