@@ -18,12 +18,17 @@ pub(super) fn of(place: &Path) -> Result<Option<Bucket>, Failure> {
 }
 
 fn config() -> Result<S3Config, Failure> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let credentials = match (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
+    // One that cannot be read is not as if there were none: the request would go unsigned.
+    let variable = |name: &str| match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::Usage(format!("{name} is not UTF-8"))),
+    };
+    let credentials = match (variable("AWS_ACCESS_KEY_ID")?, variable("AWS_SECRET_ACCESS_KEY")?) {
         (Some(access_key_id), Some(secret)) => Some(S3Credentials {
             access_key_id,
             secret_access_key: Zeroizing::new(secret),
-            session_token: variable("AWS_SESSION_TOKEN").map(Zeroizing::new),
+            session_token: variable("AWS_SESSION_TOKEN")?.map(Zeroizing::new),
         }),
         (None, None) => None,
         _ => {
@@ -33,9 +38,9 @@ fn config() -> Result<S3Config, Failure> {
         }
     };
     Ok(S3Config {
-        endpoint: variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL")),
-        allow_http: variable("AWS_ALLOW_HTTP").is_some_and(|value| value == "true"),
-        region: variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION")),
+        endpoint: variable("AWS_ENDPOINT_URL_S3")?.or(variable("AWS_ENDPOINT_URL")?),
+        allow_http: variable("AWS_ALLOW_HTTP")?.is_some_and(|value| value == "true"),
+        region: variable("AWS_REGION")?.or(variable("AWS_DEFAULT_REGION")?),
         credentials,
     })
 }
