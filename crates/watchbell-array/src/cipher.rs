@@ -14,10 +14,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -38,14 +39,21 @@ const CHECK: &[u8] = b"watchbell-array";
 /// The key of an array, wiped when it is dropped. It is printed nowhere.
 pub struct Key(Zeroizing<[u8; 32]>);
 
-/// Where a key comes from. It is kept beside the array, and the key is not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// Where a key comes from, as who opens the array says.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// A file of the user that reads it, for him alone.
     File(PathBuf),
     /// A program with its arguments, run without a shell, that prints the key.
     Command(Vec<String>),
+}
+
+/// What is kept of that beside the array. A command is not: who can write the array's directory would choose what others run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum KeptSource {
+    File(PathBuf),
+    Command,
 }
 
 impl KeySource {
@@ -57,7 +65,7 @@ impl KeySource {
             }
             Self::Command(argv) => {
                 let program = argv.first().map(String::as_str).unwrap_or_default();
-                run(argv).map_err(|problem| Error::Key(format!("the command {program}: {problem}")))
+                run(argv, PATIENCE).map_err(|problem| Error::Key(format!("the command {program}: {problem}")))
             }
         }
     }
@@ -86,22 +94,30 @@ fn take_key(from: impl Read) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(bytes)
 }
 
-fn run(argv: &[String]) -> Result<Key, String> {
-    const PATIENCE: Duration = Duration::from_secs(30);
+/// Of a command that prints a key.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn run(argv: &[String], patience: Duration) -> Result<Key, String> {
+    let deadline = Instant::now() + patience;
     let (program, args) = argv.split_first().ok_or("it is empty")?;
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
+    let group = rustix::process::Pid::from_child(&child);
     let Some(stdout) = child.stdout.take() else { return Err("it has no output".to_owned()) };
     let (send, receive) = mpsc::channel();
-    // Ends with the program's output, which ends with the program at the latest.
+    // Both end with the program and those that it started, which is at the deadline at the latest.
     std::thread::spawn(move || send.send(take_key(stdout)));
-    let printed = receive.recv_timeout(PATIENCE);
-    if printed.is_err() {
-        let _ = child.kill();
-    }
-    let status = child.wait().map_err(|error| format!("its end is not known: {error}"))?;
-    let bytes = printed.map_err(|_| format!("it printed no key within {} s", PATIENCE.as_secs()))??;
+    let (send_end, end) = mpsc::channel();
+    std::thread::spawn(move || send_end.send(child.wait()));
+    let printed = receive.recv_timeout(patience);
+    let ended = end.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+    let (Ok(bytes), Ok(status)) = (printed, ended) else {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        return Err(format!("it printed no key and ended within {} s", patience.as_secs()));
+    };
+    let status = status.map_err(|error| format!("its end is not known: {error}"))?;
+    let bytes = bytes?;
     if !status.success() {
         return Err(format!("it failed: {status}"));
     }
@@ -131,7 +147,7 @@ fn parse(bytes: &[u8]) -> Result<Key, String> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
     format: u32,
-    pub(crate) source: KeySource,
+    pub(crate) source: KeptSource,
     salt: [u8; 32],
     /// A known text, sealed: another key does not open it.
     check: Vec<u8>,
@@ -148,6 +164,10 @@ impl Header {
         fill(&mut salt)?;
         let cipher = Cipher::new(&source.key()?, &salt);
         let check = cipher.seal(CHECK)?;
+        let source = match source {
+            KeySource::File(path) => KeptSource::File(path),
+            KeySource::Command(_) => KeptSource::Command,
+        };
         Ok((Self { format: 1, source, salt, check }, cipher))
     }
 
@@ -329,6 +349,17 @@ impl<C: Deref<Target = Cipher>, R: Read> Read for Reader<C, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One that closes its output and goes on, with a child of its own.
+    #[test]
+    fn a_command_ends_in_time_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let script =
+            format!("mkfifo {0}/f; cat {0}/f & printf '%064d' 7; exec >&-; wait", dir.path().display());
+        let argv = ["sh", "-c", &script].map(str::to_owned);
+        let error = run(&argv, Duration::from_secs(1)).err().unwrap();
+        assert_eq!(error, "it printed no key and ended within 1 s");
+    }
 
     #[test]
     fn what_is_sealed_is_opened_whole_or_not_at_all() {

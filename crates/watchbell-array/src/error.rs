@@ -16,6 +16,11 @@ pub enum Error {
     NoArray(PathBuf),
     #[error("there is an array at {} already", .0.display())]
     Exists(PathBuf),
+    #[error(
+        "something lies at {} that is no whole array of this kind: move it away, or remove it when nothing of it is needed",
+        .0.display()
+    )]
+    Leftover(PathBuf),
     #[error("the array has no snapshot yet: import a hierarchy with `watchbell array import`")]
     NoSnapshot,
     #[error("there is no snapshot, tag or beginning of a digest {0:?}; `watchbell array log` lists them")]

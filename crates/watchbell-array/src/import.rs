@@ -175,6 +175,13 @@ fn import_of(
         array.disk.write_synced(&place.join("lock"), b"")?;
         hold(&place)?
     };
+    if array.signer.is_some() {
+        // What lies there would be signed for what was read.
+        array.forget_packs(&staging);
+        array.disk.remove_dir(&staging)?;
+        array.disk.remove(&place.join("progress"))?;
+        array.disk.make_dir(&staging)?;
+    }
     let mut done = Done::read(array, &place)?;
     let mut copied = 0;
     let meter = Meter::new(quota_bytes);

@@ -46,7 +46,7 @@ mod verify;
 mod view;
 mod walk;
 
-pub use cipher::{Key, KeySource};
+pub use cipher::{KeptSource, Key, KeySource};
 pub use digest::Digest;
 pub use disk::{Disk, Step};
 pub use draft::{Committed, Completeness, Draft, Progress};

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::cipher::{Cipher, Header, Key, KeySource};
+use crate::cipher::{Cipher, Header, KeptSource, Key, KeySource};
 use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
 use crate::error::Error;
@@ -71,6 +71,8 @@ const ENCRYPTED: &str = "watchbell-array 3\n";
 const ENCRYPTION_FILE: &str = "encryption";
 /// There in an array of artifacts.
 const ARTIFACTS_FILE: &str = "artifacts";
+/// There until an array is whole: what it is to be.
+const PLAN_FILE: &str = "unfinished";
 const QUOTA_FILE: &str = "quota";
 /// The ending of the record of a snapshot whose content was swept.
 pub(crate) const SWEPT: &str = "swept";
@@ -98,12 +100,9 @@ impl Array {
         kind: Kind,
         encryption: Option<KeySource>,
     ) -> Result<Self, Error> {
+        let plan = format!("{kind:?}, {}\n", if encryption.is_some() { "encrypted" } else { "in the clear" });
+        let _held = begin(dir, &disk, &plan)?;
         let encryption = encryption.map(Header::new).transpose()?;
-        if dir.join(FORMAT_FILE).exists() {
-            return Err(Error::Exists(dir.to_owned()));
-        }
-        disk.make_dir(dir)?;
-        disk.write_synced(&dir.join(LOCK_FILE), b"")?;
         let mut array = Self::with(dir, disk, kind)?;
         for part in [
             "objects",
@@ -146,6 +145,7 @@ impl Array {
         // Last: a directory without it is one that was never finished, and is made again.
         array.disk.sync_dir(&array.dir.join("refs"))?;
         array.disk.replace(&array.dir.join(FORMAT_FILE), format.as_bytes())?;
+        array.disk.remove(&array.dir.join(PLAN_FILE))?;
         if let Some(parent) = dir.parent() {
             array.disk.sync_dir(parent)?;
         }
@@ -168,7 +168,7 @@ impl Array {
     }
 
     /// Where the key of an encrypted array comes from.
-    pub fn key_source(&self) -> Result<Option<KeySource>, Error> {
+    pub fn key_source(&self) -> Result<Option<KeptSource>, Error> {
         match &self.encryption {
             Encryption::None => Ok(None),
             Encryption::Locked(header) => Ok(Some(header.source.clone())),
@@ -448,7 +448,8 @@ impl Array {
     /// Gives a snapshot a name, which keeps it; a tag that is there is moved.
     pub fn tag(&self, name: &str, snapshot: Digest) -> Result<(), Error> {
         let _lock = self.lock()?;
-        if name.ends_with(".next") {
+        // A whole digest is nothing else's name.
+        if name.ends_with(".next") || name.parse::<Digest>().is_ok() {
             return Err(Error::BadName(name.to_owned()));
         }
         self.snapshot(snapshot)?;
@@ -500,6 +501,10 @@ impl Array {
     pub fn resolve(&self, name: &str) -> Result<Digest, Error> {
         if name == "head" {
             return self.head()?.ok_or(Error::NoSnapshot);
+        }
+        if let Ok(digest) = name.parse() {
+            self.snapshot(digest)?;
+            return Ok(digest);
         }
         if let Some((_, digest)) = self.tags()?.into_iter().find(|(tag, _)| tag == name) {
             return Ok(digest);
@@ -554,6 +559,38 @@ impl Array {
 }
 
 const LOCK_FILE: &str = "lock";
+
+/// Makes an array's directory, held for this program, and writes down what it is to be. What a crash left of the same is made anew;
+/// over anything else nothing is made: it may be an array that was sealed, and what is imported next would lie there in the clear.
+fn begin(dir: &Path, disk: &Disk, plan: &str) -> Result<File, Error> {
+    let path = dir.join(PLAN_FILE);
+    let held = || {
+        disk.make_dir(dir)?;
+        disk.write_synced(&dir.join(LOCK_FILE), b"")?;
+        hold(dir)
+    };
+    let is_ours = |name: &String| name == LOCK_FILE || name.strip_prefix(PLAN_FILE) == Some(".next");
+    if dir.join(FORMAT_FILE).exists() {
+        return Err(Error::Exists(dir.to_owned()));
+    }
+    // Nothing is put into a directory of somebody else's.
+    if dir.exists() && !path.exists() && !names(dir)?.iter().all(is_ours) {
+        return Err(Error::Leftover(dir.to_owned()));
+    }
+    let mut file = held()?;
+    if dir.join(FORMAT_FILE).exists() {
+        return Err(Error::Exists(dir.to_owned()));
+    }
+    if path.exists() {
+        if read_bounded(&path, MAX_RECORD_BYTES)? != plan.as_bytes() {
+            return Err(Error::Leftover(dir.to_owned()));
+        }
+        disk.remove_dir(dir)?;
+        file = held()?;
+    }
+    disk.replace(&path, plan.as_bytes())?;
+    Ok(file)
+}
 
 fn kind_of(dir: &Path) -> Kind {
     if dir.join(ARTIFACTS_FILE).exists() { Kind::Artifacts } else { Kind::Zarr }

@@ -136,7 +136,16 @@ fn every_head_is_signed_before_it_is_one() {
         import(&refusing, &place.path("plain"), &run("i"), None, "", at(8), &mut |_, _| {}).unwrap_err();
     assert_eq!(error.to_string(), "the new head cannot be signed: the key is away");
     assert_eq!(array.head().unwrap(), Some(head));
+    // What an import has staged is read again: somebody may have put it there.
+    let imported =
+        import(&signing, &place.path("plain"), &run("i"), None, "", at(9), &mut |_, _| {}).unwrap();
+    assert_eq!((imported.keys, imported.copied), (15, 15));
+    let head = array.head().unwrap().unwrap();
+    // No name is a whole digest but its own.
+    assert!(array.tag(&head.to_string(), unsigned).is_err());
+    fs::write(array.dir().join("refs/tags").join(head.to_string()), format!("{unsigned}\n")).unwrap();
+    assert_eq!(array.resolve(&head.to_string()).unwrap(), head);
     fs::write(array.dir().join("refs/signatures/0000"), "").unwrap();
     sweep(&array, None).unwrap();
-    assert_eq!(fs::read_dir(array.dir().join("refs/signatures")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(array.dir().join("refs/signatures")).unwrap().count(), 2);
 }

@@ -3,7 +3,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use watchbell_array::{Array, Digest, Disk, Error, KeySource, Kind, Retention, export, sweep, verify};
+use watchbell_array::{
+    Array, Digest, Disk, Error, KeptSource, KeySource, Kind, Retention, export, sweep, verify,
+};
 use watchbell_zarr::{Extend, OnConflict, Split, grow, plan};
 
 use crate::place::{Place, all, at, commit, contents, import_at, run, write};
@@ -147,8 +149,9 @@ fn without_the_key_nothing_is_read_and_a_wrong_one_is_told() {
         assert!(matches!(refused, Err(Error::Locked)));
     }
     let source = locked().key_source().unwrap().unwrap();
-    assert_eq!(source, KeySource::File(place.path("array.key")));
-    locked().unlock(&source.key().unwrap()).unwrap().manifest(manifest).unwrap();
+    assert_eq!(source, KeptSource::File(place.path("array.key")));
+    let key = KeySource::File(place.path("array.key")).key().unwrap();
+    locked().unlock(&key).unwrap().manifest(manifest).unwrap();
     let error = locked().unlock(&key_file(&place, "other", 8).key().unwrap()).err().unwrap().to_string();
     assert_eq!(error, "the key is not the array's");
 }
@@ -179,6 +182,34 @@ fn a_key_comes_from_a_private_file_or_a_command() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     std::os::unix::fs::symlink(&path, place.path("link")).unwrap();
     assert!(words(KeySource::File(place.path("link"))).contains("it cannot be opened"));
+}
+
+/// Neither what a store says it is opened with, nor a store of something else than is asked for.
+#[test]
+fn a_directory_chooses_nothing_that_is_run_or_made() {
+    let place = Place::new();
+    let KeySource::File(key) = key_file(&place, "key", 7) else { unreachable!() };
+    let command = KeySource::Command(vec!["cat".to_owned(), key.to_string_lossy().into_owned()]);
+    let dir = place.path("array");
+    let create = |kind, source: Option<&KeySource>| {
+        Array::create_of(&dir, Disk::default(), kind, source.cloned()).map_err(|error| error.to_string())
+    };
+    let array = create(Kind::Zarr, Some(&command)).unwrap();
+    assert_eq!(array.key_source().unwrap(), Some(KeptSource::Command));
+    assert!(!fs::read_to_string(dir.join("encryption")).unwrap().contains("cat"));
+    // Without its format it is not taken for nothing: what comes next would lie there in the clear.
+    fs::remove_file(dir.join("format")).unwrap();
+    for (kind, source) in [(Kind::Zarr, None), (Kind::Zarr, Some(&command)), (Kind::Artifacts, None)] {
+        assert!(create(kind, source).err().unwrap().contains("no whole array"));
+    }
+    assert!(dir.join("encryption").exists());
+    // A half-made one is made anew as the same alone.
+    fs::write(dir.join("unfinished"), "Zarr, encrypted\n").unwrap();
+    fs::write(dir.join("refs/head"), "nonsense").unwrap();
+    assert!(create(Kind::Zarr, None).err().unwrap().contains("no whole array"));
+    let again = create(Kind::Zarr, Some(&command)).unwrap();
+    assert!(again.head().unwrap().is_none() && !dir.join("unfinished").exists());
+    assert!(create(Kind::Zarr, Some(&command)).err().unwrap().contains("already"));
 }
 
 #[test]

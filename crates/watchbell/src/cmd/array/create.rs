@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use watchbell_array::{Array, Disk, KeySource, Kind};
 
-use super::Which;
+use super::{Which, words};
 use crate::exit::Failure;
 use crate::output;
 
@@ -26,7 +26,8 @@ struct Encryption {
     /// Encrypts the array with the key in this file: 32 bytes or 64 hexadecimal digits, its owner's alone (mode 0600)
     #[arg(long, value_name = "FILE", conflicts_with = "kms_command")]
     encrypt_key_file: Option<PathBuf>,
-    /// Encrypts the array with the key that this command prints: its words, run without a shell each time the array is opened
+    /// Encrypts the array with the key that this command prints: its words, run without a shell. It is
+    /// not kept: WATCHBELL_ARRAY_KMS_COMMAND names it to whoever opens the array
     #[arg(long, value_name = "COMMAND")]
     kms_command: Option<String>,
 }
@@ -36,8 +37,7 @@ impl Encryption {
         if let Some(path) = &self.encrypt_key_file {
             return std::path::absolute(path).map(|path| Some(KeySource::File(path))).map_err(Failure::usage);
         }
-        let words = |command: &String| command.split_whitespace().map(str::to_owned).collect();
-        Ok(self.kms_command.as_ref().map(words).map(KeySource::Command))
+        Ok(self.kms_command.as_deref().map(words).map(KeySource::Command))
     }
 }
 

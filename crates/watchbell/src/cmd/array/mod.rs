@@ -21,7 +21,8 @@ mod verify;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use watchbell_array::{Array, Digest, Disk, Manifest, Run, Snapshot};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use watchbell_array::{Array, Digest, Disk, KeptSource, KeySource, Manifest, Run, Snapshot};
 
 use crate::datadir::DataDir;
 use crate::exit::Failure;
@@ -60,6 +61,9 @@ enum Verb {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // Keys of arrays and of buckets do not lie in a core dump.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    setrlimit(Resource::Core, none).map_err(Failure::refused)?;
     match &args.verb {
         Verb::Create(args) => create::run(args),
         Verb::Import(args) => import::run(args),
@@ -79,6 +83,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Verb::Quota(args) => quota::run(args),
         Verb::Delete(args) => delete::run(args),
     }
+}
+
+/// What prints the key of an array that was made with `--kms-command`.
+const KMS_COMMAND: &str = "WATCHBELL_ARRAY_KMS_COMMAND";
+
+/// A command that is run without a shell.
+fn words(command: &str) -> Vec<String> {
+    command.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Where arrays lie, and in which namespace.
@@ -128,12 +140,16 @@ impl Which {
 
     /// With its key, when it is encrypted.
     fn unlocked(&self, array: Array) -> Result<Array, Failure> {
-        match array.key_source().map_err(|error| self.refused(error))? {
-            None => Ok(array),
-            Some(source) => {
-                source.key().and_then(|key| array.unlock(&key)).map_err(|error| self.refused(error))
-            }
-        }
+        let source = match array.key_source().map_err(|error| self.refused(error))? {
+            None => return Ok(array),
+            Some(KeptSource::File(path)) => KeySource::File(path),
+            Some(KeptSource::Command) => KeySource::Command(words(&std::env::var(KMS_COMMAND).map_err(|_| {
+                self.refused(format!(
+                    "its key is printed by a command: name it in {KMS_COMMAND}, as `create --kms-command` was told"
+                ))
+            })?)),
+        };
+        source.key().and_then(|key| array.unlock(&key)).map_err(|error| self.refused(error))
     }
 
     fn shown(&self) -> String {

@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 
-use super::signature::Signature;
+use super::signature::{Signature, check};
 use super::{Which, by_hand};
 use crate::exit::Failure;
 use crate::output;
@@ -18,12 +18,23 @@ pub(crate) struct Args {
     message: Option<String>,
     #[command(flatten)]
     signature: Signature,
+    /// Signs also a snapshot that this key did not sign when it became the head; it must be named by its whole digest
+    #[arg(long, requires = "sign_key_file")]
+    unsigned_ok: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let which = &args.which;
     let array = args.signature.signing(which.open()?)?;
     let to = array.resolve(&args.snapshot).map_err(|error| which.refused(error))?;
+    if let Some(key) = args.signature.verifier()?
+        && let Err(problem) = check(&array, to, &key)
+        && !(args.unsigned_ok && args.snapshot.parse() == Ok(to))
+    {
+        return Err(which.refused(format!(
+            "snapshot {to} is not this key's: {problem}; when it is what you mean, name its whole digest and say --unsigned-ok"
+        )));
+    }
     let now = Timestamp::now();
     let message = args.message.clone().unwrap_or_else(|| format!("rolled back to {}", to.short()));
     let made = array.rollback(to, &by_hand("rollback", now), &message, now);

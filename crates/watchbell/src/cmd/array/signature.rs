@@ -1,9 +1,9 @@
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use watchbell_array::Array;
+use watchbell_array::{Array, Digest};
 use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
 use zeroize::Zeroizing;
 
@@ -52,6 +52,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 impl Signature {
+    /// The public part of the key that new heads are signed with.
+    pub(super) fn verifier(&self) -> Result<Option<VerifierKey>, Failure> {
+        let Some(path) = &self.sign_key_file else { return Ok(None) };
+        let verifier = read_key(path)?.verifier(&self.sign_key_name, SignatureKind::Ed25519);
+        verifier.map(Some).map_err(Failure::usage)
+    }
+
     /// The array, of which each new head is signed when that was asked for.
     pub(super) fn signing(&self, array: Array) -> Result<Array, Failure> {
         let Some(path) = &self.sign_key_file else { return Ok(array) };
@@ -66,26 +73,33 @@ impl Signature {
 
 fn read_key(path: &Path) -> Result<SigningKey, Failure> {
     let wrong = |problem: String| Failure::Usage(format!("cannot use the key {}: {problem}", path.display()));
-    let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| wrong(e.to_string()))?);
+    let file = std::fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let of = file.metadata().map_err(|e| wrong(e.to_string()))?;
+    if !of.is_file() || of.mode() & 0o077 != 0 || of.uid() != rustix::process::geteuid().as_raw() {
+        return Err(wrong("it must be a file of the user that reads it, with mode 0600".to_owned()));
+    }
+    let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+    file.take(64).read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
     let seed = bytes.as_slice().try_into().map_err(|_| wrong("it has not 32 bytes".to_owned()))?;
     Ok(SigningKey::from_seed(seed))
 }
 
-/// Whether the head is signed by a key, as the head of this array.
-pub(super) fn check(array: &Array, key: &VerifierKey) -> Result<(), String> {
-    let head = array.head().map_err(|e| e.to_string())?.ok_or("there is no head yet")?;
-    let note = array.signature(head).map_err(|e| e.to_string())?.ok_or("it is not signed")?;
+/// Whether a snapshot is signed by a key, as the head of this array that it was; since when is given back.
+pub(super) fn check(array: &Array, snapshot: Digest, key: &VerifierKey) -> Result<i64, String> {
+    let note = array.signature(snapshot).map_err(|e| e.to_string())?.ok_or("it is not signed")?;
     let note = Note::parse(&note).map_err(|e| e.to_string())?;
     note.verify(key).map_err(|e| e.to_string())?;
     let second = note.text.lines().nth(3).and_then(|line| line.parse().ok()).unwrap_or_default();
-    if note.text != array.statement(head, second) {
+    if note.text != array.statement(snapshot, second) {
         return Err("the signature is of another array or snapshot".to_owned());
     }
-    Ok(())
+    Ok(second)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use jiff::Timestamp;
     use watchbell_array::{Disk, Kind, Run, import};
 
@@ -96,7 +110,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("files/0")).unwrap();
         std::fs::write(dir.path().join("files/0/x"), "x").unwrap();
-        std::fs::write(dir.path().join("key"), [7; 32]).unwrap();
+        let key = dir.path().join("key");
+        std::fs::write(&key, [7; 32]).unwrap();
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(read_key(&key).is_err());
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let vkey = |seed| SigningKey::from_seed(&[seed; 32]).verifier("k", SignatureKind::Ed25519).unwrap();
         let signature =
             Signature { sign_key_file: Some(dir.path().join("key")), sign_key_name: "k".to_owned() };
@@ -117,15 +135,16 @@ mod tests {
             array
         };
         let array = make("a", &signature);
-        check(&array, &vkey(7)).unwrap();
-        assert_eq!(check(&array, &vkey(8)).unwrap_err(), "it is not signed by k");
+        let check = |array: &Array, key| check(array, array.head().unwrap().unwrap(), &key);
+        assert_eq!(check(&array, vkey(7)), Ok(0));
+        assert_eq!(check(&array, vkey(8)).unwrap_err(), "it is not signed by k");
         let other = make("b", &Signature { sign_key_file: None, sign_key_name: "k".to_owned() });
-        assert_eq!(check(&other, &vkey(7)).unwrap_err(), "it is not signed");
+        assert_eq!(check(&other, vkey(7)).unwrap_err(), "it is not signed");
         // The other's signature, carried over.
         let (from, to) = (array.head().unwrap().unwrap(), other.head().unwrap().unwrap());
         std::fs::create_dir(other.dir().join("refs/signatures")).unwrap();
         let note = array.signature(from).unwrap().unwrap();
         std::fs::write(other.dir().join("refs/signatures").join(to.to_string()), note).unwrap();
-        assert_eq!(check(&other, &vkey(7)).unwrap_err(), "the signature is of another array or snapshot");
+        assert_eq!(check(&other, vkey(7)).unwrap_err(), "the signature is of another array or snapshot");
     }
 }

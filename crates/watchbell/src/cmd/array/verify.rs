@@ -1,8 +1,8 @@
 use serde_json::json;
 use watchbell_array::{Damage, verify};
 
-use super::Which;
 use super::signature::check;
+use super::{Which, when};
 use crate::args::Output;
 use crate::exit::Failure;
 use crate::output;
@@ -23,17 +23,26 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let array = args.which.open()?;
+    // Before all is read: that one is read, whatever is published meanwhile.
+    let head = array.head().map_err(|error| args.which.refused(error))?;
     let mut found = verify(&array).map_err(|error| args.which.refused(error))?;
+    let mut signed = None;
     if let Some(key) = &args.key {
-        let damage = |problem| Damage { what: "refs/head".to_owned(), problem };
-        found.damage.extend(check(&array, &crate::cmd::audit::key(key)?).err().map(damage));
+        let key = crate::cmd::audit::key(key)?;
+        let checked =
+            head.ok_or("there is no head yet".to_owned()).and_then(|head| check(&array, head, &key));
+        match checked {
+            Ok(second) => signed = Some(when(second)),
+            Err(problem) => found.damage.push(Damage { what: "refs/head".to_owned(), problem }),
+        }
     }
+    let head = head.map(|head| head.to_string());
     if let Some(format) = args.output.output {
         let damage: Vec<_> =
             found.damage.iter().map(|d| json!({"what": d.what, "problem": d.problem})).collect();
         let object = json!({
             "verified": found.damage.is_empty(), "snapshots": found.snapshots, "objects": found.objects,
-            "bytes": found.bytes, "damage": damage,
+            "bytes": found.bytes, "damage": damage, "head": head, "signedAt": signed,
         });
         output::whole(&object, format)?;
     } else {
@@ -43,6 +52,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         if found.damage.is_empty() {
             let (snapshots, objects, bytes) = (found.snapshots, found.objects, found.bytes);
             output::data(&format!("verified {snapshots} snapshots, {objects} objects, {bytes} bytes"));
+            if let (Some(head), Some(at)) = (&head, &signed) {
+                output::data(&format!("head {head}, signed at {at}"));
+            }
         }
     }
     match found.damage.len() {
