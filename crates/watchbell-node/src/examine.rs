@@ -243,7 +243,8 @@ impl Thread {
             (self.desk.hear)(News::Answered(id));
         } else {
             let registry = name.domain().to_owned();
-            self.registries.ask(&registry, Asked { id, question, name, image });
+            let namespace = question.namespace.clone();
+            self.registries.ask(&registry, namespace, Asked { id, question, name, image });
         }
         found
     }
@@ -289,13 +290,28 @@ impl Thread {
         if !(needs.contents || needs.findings) {
             return Found::Nothing;
         }
-        let (bill, found) = self.bill(image, reads);
-        let Some(bill) = bill else { return found };
+        let generation = self.advisories.generation();
+        let known = &self.desk.site.known;
+        let (bill, found) = match (self.kept_bill(image), reads) {
+            (Some(bill), _) => (Ok(bill), Found::Nothing),
+            (None, Reads::BillAlone) => return Found::Nothing,
+            (None, Reads::Image) => {
+                let now = (self.desk.clock)().as_second();
+                // A scan that ran out of time would do so again, and all others would wait for it.
+                if let Some(why) = known.failure(&image.digest, now) {
+                    if needs.findings {
+                        let why = Unknown::Because(format!("what is in it is unknown: {why}").into());
+                        known.learn_findings(&image.digest, (generation, Err(why)), now);
+                    }
+                    return Found::Nothing;
+                }
+                self.new_bill(image)
+            }
+        };
         let contents = match &bill {
             Ok(bill) => Ok(Arc::new(bill.contents())),
             Err(why) => Err(Unknown::Because(why.as_str().into())),
         };
-        let generation = self.advisories.generation();
         let findings = needs.findings.then(|| match (&bill, self.advisories.database()) {
             (_, None) => Err(self.advisories.why_none()),
             (Err(why), _) => Err(format!("what is in it is unknown: {why}")),
@@ -303,7 +319,6 @@ impl Thread {
         });
         // A scan may take longer than what it could not find out is believed, so it counts from its end.
         let at = (self.desk.clock)().as_second();
-        let known = &self.desk.site.known;
         known.learn_contents(&image.digest, contents, at);
         if let Some(findings) = findings {
             let findings = findings.map(Arc::new).map_err(|why| Unknown::Because(why.into()));
@@ -312,17 +327,16 @@ impl Thread {
         found
     }
 
-    /// The bill of materials that is kept, or a new one. None where there is none and none is to be made.
-    fn bill(&self, image: &Image, reads: Reads) -> (Option<Result<Bill, String>>, Found) {
-        match self.bills.read(&image.digest) {
-            Ok(Some(bill)) => return (Some(Ok(bill)), Found::Nothing),
-            Ok(None) => {}
-            // It can be made again.
-            Err(error) => tracing::warn!(image = %image.digest, "cannot read a bill of materials: {error}"),
-        }
-        if reads == Reads::BillAlone {
-            return (None, Found::Nothing);
-        }
+    fn kept_bill(&self, image: &Image) -> Option<Bill> {
+        // One that cannot be read can be made again.
+        self.bills.read(&image.digest).unwrap_or_else(|error| {
+            tracing::warn!(image = %image.digest, "cannot read a bill of materials: {error}");
+            None
+        })
+    }
+
+    /// Reads the image.
+    fn new_bill(&self, image: &Image) -> (Result<Bill, String>, Found) {
         let since = Instant::now();
         let bill = self.scanner.scan(&self.desk.site.store, image);
         let found = match &bill {
@@ -341,7 +355,7 @@ impl Thread {
                 Found::Nothing
             }
         };
-        (Some(bill), found)
+        (bill, found)
     }
 
     /// The question has no answer; the reason is one.

@@ -151,6 +151,13 @@ impl Known {
         examined.contents = Some(Looked { found, at, tries });
     }
 
+    /// Why the contents could not be found out, while it is not time to try again.
+    pub(crate) fn failure(&self, digest: &Digest, now: i64) -> Option<Unknown> {
+        let mut state = self.state();
+        let looked = state.images.get(digest)?.contents.as_ref()?;
+        looked.found.as_ref().err().filter(|_| looked.is_fresh(now)).cloned()
+    }
+
     pub(crate) fn learn_findings(&self, digest: &Digest, found: Matched, at: i64) {
         let mut state = self.state();
         let examined = state.images.get_or_insert_with(digest, Examined::default);

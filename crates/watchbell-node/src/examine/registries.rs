@@ -5,11 +5,14 @@
 //!                                   │ what is attached, verified ──▶ Known, and the agent hears of it
 //! ```
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Threads that wait for registries most of the time.
 pub(super) const THREADS: usize = 4;
+
+/// Of them, those that one namespace has at a time: it may name any number of registries that do not answer.
+const THREADS_A_NAMESPACE: usize = 2;
 
 /// Gives tasks to threads; they end with it.
 pub(super) struct Registries<T> {
@@ -22,10 +25,25 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    /// With the registry that each is for.
-    waiting: VecDeque<(String, T)>,
-    busy: HashSet<String>,
+    waiting: VecDeque<(Whose, T)>,
+    /// Whose tasks the threads are at.
+    busy: Vec<Whose>,
     has_ended: bool,
+}
+
+/// The registry that a task is for, and the namespace that asks.
+#[derive(Clone, PartialEq, Eq)]
+struct Whose {
+    registry: String,
+    namespace: Arc<str>,
+}
+
+impl Whose {
+    /// Whether a thread may begin with it.
+    fn may_begin(&self, busy: &[Whose]) -> bool {
+        let of_namespace = busy.iter().filter(|other| other.namespace == self.namespace).count();
+        of_namespace < THREADS_A_NAMESPACE && busy.iter().all(|other| other.registry != self.registry)
+    }
 }
 
 impl<T: Send + 'static> Registries<T> {
@@ -34,7 +52,7 @@ impl<T: Send + 'static> Registries<T> {
         threads: usize,
         work: impl Fn(T) + Send + Sync + 'static,
     ) -> std::io::Result<Registries<T>> {
-        let state = State { waiting: VecDeque::new(), busy: HashSet::new(), has_ended: false };
+        let state = State { waiting: VecDeque::new(), busy: Vec::new(), has_ended: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let registries = Registries { shared: shared.clone() };
         let work = Arc::new(work);
@@ -46,8 +64,9 @@ impl<T: Send + 'static> Registries<T> {
         Ok(registries)
     }
 
-    pub(super) fn ask(&self, registry: &str, task: T) {
-        self.shared.state().waiting.push_back((registry.to_owned(), task));
+    pub(super) fn ask(&self, registry: &str, namespace: Arc<str>, task: T) {
+        let whose = Whose { registry: registry.to_owned(), namespace };
+        self.shared.state().waiting.push_back((whose, task));
         self.shared.changed.notify_all();
     }
 }
@@ -67,21 +86,23 @@ impl<T> Shared<T> {
     fn run(&self, work: &dyn Fn(T)) {
         loop {
             let mut state = self.state();
-            let (registry, task) = loop {
+            let (whose, task) = loop {
                 if state.has_ended {
                     return;
                 }
                 let State { waiting, busy, .. } = &mut *state;
-                let next = waiting.iter().position(|(registry, _)| !busy.contains(registry));
+                let next = waiting.iter().position(|(whose, _)| whose.may_begin(busy));
                 if let Some(next) = next.and_then(|next| waiting.remove(next)) {
                     break next;
                 }
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
-            state.busy.insert(registry.clone());
+            state.busy.push(whose.clone());
             drop(state);
             work(task);
-            self.state().busy.remove(&registry);
+            let busy = &mut self.state().busy;
+            let at = busy.iter().position(|other| *other == whose);
+            at.map(|at| busy.swap_remove(at));
             self.changed.notify_all();
         }
     }
@@ -104,14 +125,41 @@ mod tests {
         })
         .unwrap();
         let (let_go, wait) = channel();
-        registries.ask("slow", ("slow 1", Some(wait)));
-        registries.ask("slow", ("slow 2", None));
-        registries.ask("other", ("other", None));
+        registries.ask("slow", "ns".into(), ("slow 1", Some(wait)));
+        registries.ask("slow", "ns".into(), ("slow 2", None));
+        registries.ask("other", "ns".into(), ("other", None));
         assert_eq!(answers.recv(), Ok("other"));
         let_go.send(()).unwrap();
         assert_eq!([answers.recv(), answers.recv()], [Ok("slow 1"), Ok("slow 2")]);
         // Its threads end with it, and with them what they work with.
         drop(registries);
         assert!(answers.recv().is_err());
+    }
+
+    #[test]
+    fn a_namespace_leaves_threads_to_the_others() {
+        let (done, answers) = channel();
+        let registries = Registries::start(THREADS, move |(name, wait): (u16, Option<Receiver<()>>)| {
+            if let Some(wait) = wait {
+                // Until the test lets go.
+                let _ = wait.recv();
+            }
+            done.send(name).unwrap();
+        })
+        .unwrap();
+        // One host under very many ports, none of which answers.
+        let let_go: Vec<_> = (0..20)
+            .map(|port| {
+                let (let_go, wait) = channel();
+                registries.ask(&format!("evil:{port}"), "evil".into(), (port, Some(wait)));
+                let_go
+            })
+            .collect();
+        registries.ask("good", "team".into(), (100, None));
+        assert_eq!(answers.recv(), Ok(100));
+        drop(let_go);
+        let mut rest: Vec<u16> = answers.iter().take(20).collect();
+        rest.sort_unstable();
+        assert_eq!(rest, (0..20).collect::<Vec<u16>>());
     }
 }

@@ -2,7 +2,7 @@
 //! Everything attached is a stranger's: bounded in time, bytes, number, and in how often it is read.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use watchbell_api::image::{Signed, Statement, Unknown};
@@ -56,21 +56,43 @@ pub(super) fn asked(
     options: &PullOptions,
     now: Timestamp,
 ) -> Vec<Signed> {
-    let options = PullOptions {
-        total_timeout: Some(REGISTRY_TIMEOUT),
-        stall_timeout: options.stall_timeout.min(REGISTRY_TIMEOUT),
-        ..options.clone()
-    };
+    let deadline = Instant::now() + REGISTRY_TIMEOUT;
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let subjects = subjects(store, image);
+    let trouble = fetch_all(&subjects, left, |subject, left| {
+        let options = PullOptions {
+            total_timeout: Some(left),
+            stall_timeout: options.stall_timeout.min(left),
+            ..options.clone()
+        };
+        fetch(store, name, subject, &options)
+    });
+    let attached = subjects.into_iter().map(|subject| {
+        let kept = read_kept(store, name, &subject);
+        (subject, kept)
+    });
+    judge(attached.collect(), needs, now, &trouble)
+}
+
+/// Fetches what is attached to each of them within one time for all, which `left` tells the rest of. Gives what went wrong last.
+fn fetch_all(
+    subjects: &[Digest],
+    left: impl Fn() -> Duration,
+    mut fetch: impl FnMut(&Digest, Duration) -> Result<(), String>,
+) -> String {
     let mut trouble = String::new();
-    let mut attached = Vec::new();
-    for subject in subjects(store, image) {
-        if let Err(why) = fetch(store, name, &subject, &options) {
+    for subject in subjects {
+        let left = left();
+        if left.is_zero() {
+            let seconds = REGISTRY_TIMEOUT.as_secs();
+            trouble = format!("its registry did not tell all that is attached to it in {seconds} seconds");
+            break;
+        }
+        if let Err(why) = fetch(subject, left) {
             trouble = why;
         }
-        let kept = read_kept(store, name, &subject);
-        attached.push((subject, kept));
     }
-    judge(attached, needs, now, &trouble)
+    trouble
 }
 
 /// A signature may be of the image, or of an index that it was chosen from.
@@ -219,6 +241,24 @@ mod tests {
     use watchbell_signature::Provenance;
 
     use super::*;
+
+    #[test]
+    fn one_time_is_for_everything_that_a_registry_is_asked() {
+        let subjects = [b"a", b"b", b"c"].map(|name| Digest::of(name));
+        let clock = std::cell::Cell::new(Duration::from_secs(60));
+        let mut given = Vec::new();
+        let trouble = fetch_all(
+            &subjects,
+            || clock.get(),
+            |_, left| {
+                given.push(left.as_secs());
+                clock.set(left.saturating_sub(Duration::from_secs(40)));
+                Err("it did not answer".to_owned())
+            },
+        );
+        assert_eq!(given, [60, 20], "and the third is not asked for");
+        assert_eq!(trouble, "its registry did not tell all that is attached to it in 60 seconds");
+    }
 
     #[test]
     fn what_a_build_depends_on_is_not_its_source() {

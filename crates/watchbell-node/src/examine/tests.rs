@@ -252,6 +252,19 @@ fn a_scan_that_takes_longer_than_its_failure_is_kept_is_known_to_have_failed() {
         Err(Unknown::Because(format!("what is in it is unknown: {why}").into())),
         "and not as if nobody had looked"
     );
+    // Until it is time, nobody waits for it once more: neither a look-over nor another database reads the image.
+    let desk = thread.desk.clone();
+    let now = || (desk.clock)().as_second();
+    let before = now();
+    let needs = Needs { contents: true, findings: true, ..Needs::default() };
+    thread.find_out(&place.image(), &needs, Reads::Image);
+    assert_eq!(now(), before);
+    place.advise(&[("CVE-2026-1", Rated::High)]);
+    assert!(thread.refresh());
+    thread.answer(2, question(&place));
+    assert_eq!(now(), before);
+    let (facts, _) = last(&told);
+    assert!(facts.findings.as_ref().is_err_and(|why| *why != Unknown::NotYet));
 }
 
 #[test]
