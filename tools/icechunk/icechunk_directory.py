@@ -11,12 +11,48 @@ import argparse
 import asyncio
 import os
 import pathlib
+import shutil
+import stat
 import sys
+import tempfile
 
 import icechunk
 from zarr.core.buffer import default_buffer_prototype
 
 AT_ONCE = 32
+# What an export has not finished lies here, beside the directory.
+UNFINISHED = ".watchbell-partial"
+
+
+def is_path(key):
+    """Whether a key names a file below the directory that it is joined to."""
+    return all(part not in ("", ".", "..") for part in key.split("/")) and "\0" not in key
+
+
+def files_below(directory):
+    """The regular files below a directory. Anything else is refused: a link may lead to any file of the user's."""
+    found = []
+    for above, names, files in os.walk(directory, onerror=fail):
+        for name in names + files:
+            path = pathlib.Path(above, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                found.append(path)
+            elif not stat.S_ISDIR(mode):
+                sys.exit(f"{path} is neither a regular file nor a directory")
+    return sorted(found)
+
+
+def fail(error):
+    raise error
+
+
+def read(path):
+    """The content of a regular file, which may have become a link meanwhile."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            sys.exit(f"{path} is no regular file")
+        return file.read()
 
 
 def storage(place):
@@ -53,22 +89,32 @@ async def export(args):
     if target.exists() and any(target.iterdir()):
         sys.exit(f"{target} is not empty")
     keys = [key async for key in session.store.list()]
+    for key in keys:
+        if not is_path(key):
+            sys.exit(f"the key {key!r} is no file's path")
+    # A directory has its name when it is whole.
+    place = pathlib.Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=target.absolute().parent))
 
     async def copy(key):
-        if ".." in key.split("/"):
-            sys.exit(f"the key {key!r} would lie outside")
         content = await session.store.get(key, default_buffer_prototype())
-        path = target / key
+        path = place / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.to_bytes())
 
-    await all_of(keys, copy)
+    try:
+        await all_of(keys, copy)
+        place.chmod(0o755)
+        # Over an empty directory, or none.
+        os.rename(place, target)
+    except BaseException:
+        shutil.rmtree(place)
+        raise
     print(f"{len(keys)} keys of snapshot {session.snapshot_id}", file=sys.stderr)
 
 
 async def import_(args):
     source = pathlib.Path(args.directory)
-    files = sorted(path for path in source.rglob("*") if path.is_file())
+    files = files_below(source)
     place = storage(args.repository)
     repository = icechunk.Repository.open_or_create(place)
     session = repository.writable_session(args.branch)
@@ -77,7 +123,7 @@ async def import_(args):
 
     async def copy(path):
         key = path.relative_to(source).as_posix()
-        await session.store.set(key, buffer.from_bytes(path.read_bytes()))
+        await session.store.set(key, buffer.from_bytes(read(path)))
 
     # A chunk is taken only below an array that is there.
     documents = [path for path in files if path.name == "zarr.json"]

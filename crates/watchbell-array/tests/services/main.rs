@@ -180,4 +180,13 @@ fn a_repository_of_icechunk_comes_in_and_goes_out() {
     export(&array, array.head().unwrap().unwrap(), &dir.path().join("out"), &mut |_, _| {}).unwrap();
     python(&[ICECHUNK, "import", &path("out"), &path("other"), "--message", "from watchbell"]);
     python(&[SERVICES, "check-icechunk", &path("other")]);
+    // A link is not followed, and no key lies outside.
+    std::os::unix::fs::symlink("/etc/hostname", dir.path().join("out/link")).unwrap();
+    let output =
+        Command::new(PYTHON).args([ICECHUNK, "import", &path("out"), &path("third")]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("neither a regular file nor a directory"));
+    assert!(!output.status.success() && !dir.path().join("third").exists());
+    let check = "import sys; sys.path.insert(0, sys.argv[1]); from icechunk_directory import is_path; \
+        sys.exit(any(map(is_path, ['', '/etc/x', 'a//b', '../a', 'a/..', './a', 'a\\0'])) or not is_path('a/b.c'))";
+    python(&["-B", "-c", check, Path::new(ICECHUNK).parent().unwrap().to_str().unwrap()]);
 }
