@@ -6,6 +6,9 @@
 //! name of an object = BLAKE3, keyed
 //! ```
 //!
+//! With each segment its role is authenticated: an object of a name, a manifest, a draft of a run, what an index of it committed. What was
+//! sealed as the one is not opened as the other.
+//!
 //! Both keys are derived from the array's key and a salt of the array, so that equal chunks of two arrays have nothing in common. A
 //! segment cannot be moved, left out or added; that a content is the one of its name, its keyed hash says. In the clear stay what
 //! snapshots say (when, by whom, how many keys and bytes, the message), sizes and numbers of objects, and tags.
@@ -20,7 +23,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use chacha20poly1305::aead::{Aead as _, KeyInit as _};
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -34,6 +37,29 @@ const HEADER: usize = MAGIC.len() + RANDOM_BYTES;
 const TAG: usize = 16;
 const SEGMENT: usize = 1 << 20;
 const LAST: u64 = 1 << 63;
+/// What something sealed is.
+#[derive(Clone, Copy)]
+pub(crate) enum Role<'a> {
+    Object,
+    Manifest,
+    Draft { run: &'a str },
+    Index { run: &'a str, index: u32 },
+    Check,
+}
+
+impl Role<'_> {
+    /// No run's name has a space.
+    fn name(self) -> String {
+        match self {
+            Self::Object => "object".to_owned(),
+            Self::Manifest => "manifest".to_owned(),
+            Self::Draft { run } => format!("draft {run}"),
+            Self::Index { run, index } => format!("index {index} {run}"),
+            Self::Check => "check".to_owned(),
+        }
+    }
+}
+
 const CHECK: &[u8] = b"watchbell-array";
 
 /// The key of an array, wiped when it is dropped. It is printed nowhere.
@@ -163,18 +189,18 @@ impl Header {
         let mut salt = [0; 32];
         fill(&mut salt)?;
         let cipher = Cipher::new(&source.key()?, &salt);
-        let check = cipher.seal(CHECK)?;
+        let check = cipher.seal(CHECK, Role::Check)?;
         let source = match source {
             KeySource::File(path) => KeptSource::File(path),
             KeySource::Command(_) => KeptSource::Command,
         };
-        Ok((Self { format: 1, source, salt, check }, cipher))
+        Ok((Self { format: 2, source, salt, check }, cipher))
     }
 
     pub(crate) fn open(&self, key: &Key) -> Result<Cipher, Error> {
         let cipher = Cipher::new(key, &self.salt);
-        match cipher.open(&self.check) {
-            Some(text) if self.format == 1 && text == CHECK => Ok(cipher),
+        match cipher.open(&self.check, Role::Check) {
+            Some(text) if self.format == 2 && text == CHECK => Ok(cipher),
             _ => Err(Error::WrongKey),
         }
     }
@@ -203,31 +229,38 @@ impl Cipher {
         Digest::from_hash(blake3::keyed_hash(&self.names, bytes))
     }
 
-    pub(crate) fn seal(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut writer = self.writer(Vec::with_capacity(bytes.len() + HEADER + TAG))?;
+    pub(crate) fn seal(&self, bytes: &[u8], role: Role<'_>) -> Result<Vec<u8>, Error> {
+        let mut writer = self.writer(Vec::with_capacity(bytes.len() + HEADER + TAG), role)?;
         let failed = |error: io::Error| Error::Key(error.to_string());
         writer.write_all(bytes).map_err(failed)?;
         writer.finish().map_err(failed)
     }
 
     /// The content, if it is whole.
-    pub(crate) fn open(&self, sealed: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn open(&self, sealed: &[u8], role: Role<'_>) -> Option<Vec<u8>> {
         let mut content = Vec::with_capacity(sealed.len());
-        self.reader(sealed, sealed.len() as u64).ok()?.read_to_end(&mut content).ok()?;
+        Reader::new(self, sealed, sealed.len() as u64, role).ok()?.read_to_end(&mut content).ok()?;
         Some(content)
     }
 
-    pub(crate) fn writer<W: Write>(&self, mut to: W) -> Result<Writer<'_, W>, Error> {
+    pub(crate) fn writer<W: Write>(&self, mut to: W, role: Role<'_>) -> Result<Writer<'_, W>, Error> {
         let mut random = [0; RANDOM_BYTES];
         fill(&mut random)?;
         let header = [&MAGIC[..], &random].concat();
         to.write_all(&header).map_err(|error| Error::Key(error.to_string()))?;
-        Ok(Writer { cipher: self, to, random, number: 0, plain: Zeroizing::new(Vec::new()) })
+        Ok(Writer {
+            cipher: self,
+            to,
+            role: role.name(),
+            random,
+            number: 0,
+            plain: Zeroizing::new(Vec::new()),
+        })
     }
 
-    /// Reads what is sealed, of `length` bytes.
+    /// Reads an object that is sealed, of `length` bytes.
     pub(crate) fn reader<R: Read>(&self, from: R, length: u64) -> io::Result<Reader<&Self, R>> {
-        Reader::new(self, from, length)
+        Reader::new(self, from, length, Role::Object)
     }
 
     fn nonce(random: &[u8; RANDOM_BYTES], number: u64) -> XNonce {
@@ -260,6 +293,7 @@ pub(crate) fn content_length(length: u64) -> Option<u64> {
 pub(crate) struct Writer<'a, W> {
     cipher: &'a Cipher,
     to: W,
+    role: String,
     random: [u8; RANDOM_BYTES],
     number: u64,
     plain: Zeroizing<Vec<u8>>,
@@ -268,7 +302,10 @@ pub(crate) struct Writer<'a, W> {
 impl<W: Write> Writer<'_, W> {
     fn segment(&mut self, length: usize, last: u64) -> io::Result<()> {
         let nonce = Cipher::nonce(&self.random, self.number | last);
-        let sealed = self.cipher.data.encrypt(&nonce, &self.plain[..length]);
+        let sealed = self
+            .cipher
+            .data
+            .encrypt(&nonce, Payload { msg: &self.plain[..length], aad: self.role.as_bytes() });
         self.to.write_all(&sealed.map_err(|_| io::Error::other("it cannot be sealed"))?)?;
         self.plain.drain(..length);
         self.number += 1;
@@ -300,6 +337,7 @@ impl<W: Write> Write for Writer<'_, W> {
 pub(crate) struct Reader<C, R> {
     cipher: C,
     from: R,
+    role: String,
     left: u64,
     random: [u8; RANDOM_BYTES],
     number: u64,
@@ -308,7 +346,7 @@ pub(crate) struct Reader<C, R> {
 }
 
 impl<C: Deref<Target = Cipher>, R: Read> Reader<C, R> {
-    pub(crate) fn new(cipher: C, mut from: R, length: u64) -> io::Result<Self> {
+    pub(crate) fn new(cipher: C, mut from: R, length: u64, role: Role<'_>) -> io::Result<Self> {
         let mut header = [0; HEADER];
         from.read_exact(&mut header)?;
         let (magic, random) = header.split_at(MAGIC.len());
@@ -317,7 +355,16 @@ impl<C: Deref<Target = Cipher>, R: Read> Reader<C, R> {
         }
         let random = random.try_into().map_err(|_| damaged())?;
         let left = length.saturating_sub(HEADER as u64);
-        Ok(Self { cipher, from, left, random, number: 0, plain: Zeroizing::default(), at: 0 })
+        Ok(Self {
+            cipher,
+            from,
+            role: role.name(),
+            left,
+            random,
+            number: 0,
+            plain: Zeroizing::default(),
+            at: 0,
+        })
     }
 }
 
@@ -334,7 +381,8 @@ impl<C: Deref<Target = Cipher>, R: Read> Read for Reader<C, R> {
             self.left -= length;
             let last = if self.left == 0 { LAST } else { 0 };
             let nonce = Cipher::nonce(&self.random, self.number | last);
-            let plain = self.cipher.data.decrypt(&nonce, sealed.as_slice()).map_err(|_| damaged())?;
+            let sealed = Payload { msg: &sealed, aad: self.role.as_bytes() };
+            let plain = self.cipher.data.decrypt(&nonce, sealed).map_err(|_| damaged())?;
             self.plain = Zeroizing::new(plain);
             self.at = 0;
             self.number = (self.number + 1) | last;
@@ -366,18 +414,23 @@ mod tests {
         let cipher = |byte| Cipher::new(&Key(Zeroizing::new([byte; 32])), &[0; 32]);
         for length in [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT + 7] {
             let content: Vec<u8> = (0..length).map(|n| n as u8).collect();
-            let sealed = cipher(1).seal(&content).unwrap();
+            let sealed = cipher(1).seal(&content, Role::Manifest).unwrap();
             assert_eq!(content_length(sealed.len() as u64), Some(length as u64));
-            assert!(cipher(1).open(&sealed).unwrap() == content);
-            assert!(cipher(1).seal(&content).unwrap() != sealed);
-            assert!(cipher(2).open(&sealed).is_none());
+            assert!(cipher(1).open(&sealed, Role::Manifest).unwrap() == content);
+            assert!(cipher(1).seal(&content, Role::Manifest).unwrap() != sealed);
+            assert!(cipher(2).open(&sealed, Role::Manifest).is_none());
+            for role in
+                [Role::Object, Role::Check, Role::Draft { run: "" }, Role::Index { run: "", index: 0 }]
+            {
+                assert!(cipher(1).open(&sealed, role).is_none());
+            }
             for at in [0, 9, HEADER, sealed.len() - 1] {
                 let mut damaged = sealed.clone();
                 damaged[at] ^= 1;
-                assert!(cipher(1).open(&damaged).is_none(), "{length} {at}");
+                assert!(cipher(1).open(&damaged, Role::Manifest).is_none(), "{length} {at}");
             }
             for cut in [0, HEADER, sealed.len() - 1, (HEADER + SEGMENT + TAG).min(sealed.len() - 1)] {
-                assert!(cipher(1).open(&sealed[..cut]).is_none(), "{length} {cut}");
+                assert!(cipher(1).open(&sealed[..cut], Role::Manifest).is_none(), "{length} {cut}");
             }
         }
     }

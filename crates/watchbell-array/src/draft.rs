@@ -10,6 +10,7 @@ use rustix::fd::{AsFd as _, BorrowedFd};
 use serde::{Deserialize, Serialize};
 use watchbell_zarr::{ARTIFACTS_DOCUMENT, Hierarchy, Judge, Verdict, Violation};
 
+use crate::cipher::Role;
 use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::error::Error;
@@ -126,7 +127,10 @@ impl Array {
         let record = Record { format: 1, base, run: run.clone(), documents: recorded };
         let text = serde_json::to_vec(&record)
             .map_err(|error| Error::Format { path: dir.join(RECORD), problem: error.to_string() })?;
-        disk.replace(&dir.join(RECORD), &bounded(self.sealed(&text)?, MAX_DRAFT_BYTES)?)?;
+        disk.replace(
+            &dir.join(RECORD),
+            &bounded(self.sealed(&text, Role::Draft { run: &run.uid })?, MAX_DRAFT_BYTES)?,
+        )?;
         disk.sync_dir(&self.dir.join("drafts"))?;
         drop(kept);
         self.draft(&run.uid)
@@ -138,8 +142,9 @@ impl Array {
         let path = dir.join(RECORD);
         let wrong = |problem: String| Error::Format { path: path.clone(), problem };
         let lock = hold(&dir)?;
-        let record: Record = serde_json::from_slice(&self.read_sealed(&path, MAX_DRAFT_BYTES)?)
-            .map_err(|error| wrong(error.to_string()))?;
+        let record: Record =
+            serde_json::from_slice(&self.read_sealed(&path, MAX_DRAFT_BYTES, Role::Draft { run: uid })?)
+                .map_err(|error| wrong(error.to_string()))?;
         if record.format != 1 {
             return Err(wrong(format!("it is of format {}, and this program reads 1", record.format)));
         }
@@ -258,7 +263,7 @@ impl Draft {
         if !path.exists() {
             return Ok(None);
         }
-        read_committed(&self.array, &path, index).map(Some)
+        read_committed(&self.array, &path, &self.record.run.uid, index).map(Some)
     }
 
     pub fn progress(&self) -> Result<Progress, Error> {
@@ -374,7 +379,8 @@ impl Draft {
         let committed = Committed { index, attempt, written, removed };
         let content = postcard::to_allocvec(&committed).unwrap_or_default();
         let bytes = [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat();
-        let bytes = bounded(self.array.sealed(&bytes)?, MAX_INDEX_BYTES)?;
+        let role = Role::Index { run: &self.record.run.uid, index };
+        let bytes = bounded(self.array.sealed(&bytes, role)?, MAX_INDEX_BYTES)?;
         self.array.disk.replace(&self.index_path(index), &bytes)?;
         Ok(committed)
     }
@@ -559,8 +565,8 @@ pub(crate) fn boot_id() -> &'static str {
     })
 }
 
-fn read_committed(array: &Array, path: &Path, index: u32) -> Result<Committed, Error> {
-    let bytes = array.read_sealed(path, MAX_INDEX_BYTES)?;
+fn read_committed(array: &Array, path: &Path, run: &str, index: u32) -> Result<Committed, Error> {
+    let bytes = array.read_sealed(path, MAX_INDEX_BYTES, Role::Index { run, index })?;
     let wrong = |problem: &str| Error::Format { path: path.to_owned(), problem: problem.to_owned() };
     let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("it is of another format"))?;
     let (digest, rest) = rest.split_at_checked(32).ok_or_else(|| wrong("it is cut short"))?;
@@ -622,7 +628,7 @@ impl Array {
 
     fn draft_record(&self, uid: &str) -> Result<Record, Error> {
         let path = self.draft_dir(uid)?.join(RECORD);
-        serde_json::from_slice(&self.read_sealed(&path, MAX_DRAFT_BYTES)?)
+        serde_json::from_slice(&self.read_sealed(&path, MAX_DRAFT_BYTES, Role::Draft { run: uid })?)
             .map_err(|error| Error::Format { path, problem: error.to_string() })
     }
 
@@ -632,7 +638,7 @@ impl Array {
         let dir = self.draft_dir(uid)?.join("indices");
         let mut found: Vec<Digest> = record.documents.values().map(|document| document.digest).collect();
         for index in names(&dir)?.iter().filter_map(|name| name.parse().ok()) {
-            let committed = read_committed(self, &dir.join(u32::to_string(&index)), index)?;
+            let committed = read_committed(self, &dir.join(u32::to_string(&index)), uid, index)?;
             found.extend(committed.written.into_iter().map(|(_, digest, _)| digest));
         }
         Ok(found)

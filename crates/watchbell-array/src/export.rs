@@ -10,7 +10,7 @@ use rustix::fd::{AsFd as _, BorrowedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat2, renameat, unlinkat};
 use watchbell_zarr::{EntryKind, Hierarchy};
 
-use crate::cipher::Reader;
+use crate::cipher::{Reader, Role};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Entry, Manifest};
@@ -212,7 +212,7 @@ fn owned(array: &Array, digest: Digest) -> Result<Box<dyn Read>, Error> {
     let Some(cipher) = array.shared_cipher()? else { return Ok(Box::new(stored)) };
     let damaged =
         |error: std::io::Error| Error::Damaged { what: "object", digest, problem: error.to_string() };
-    Ok(Box::new(Reader::new(cipher, stored, length).map_err(damaged)?))
+    Ok(Box::new(Reader::new(cipher, stored, length, Role::Object).map_err(damaged)?))
 }
 
 /// Splits a key at its last slash: the directory (`.` for the root) and the name.

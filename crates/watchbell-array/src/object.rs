@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
-use crate::cipher::content_length;
+use crate::cipher::{Role, content_length};
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::error::Error;
@@ -194,14 +194,14 @@ pub(crate) fn copy(
         }
         meter.take(objects.array, size)?;
         if let Some(pack) = pack {
-            pack.add(digest, &objects.array.sealed(&buffer)?)?;
+            pack.add(digest, &objects.array.sealed(&buffer, Role::Object)?)?;
             return Ok(Copied { digest, size, written: None });
         }
-        create()?.write_all(&objects.array.sealed(&buffer)?).map_err(writing)?;
+        create()?.write_all(&objects.array.sealed(&buffer, Role::Object)?).map_err(writing)?;
         return place(disk, &temporary, staging, digest, size);
     }
     let file = create()?;
-    let mut sealing = objects.array.cipher()?.map(|cipher| cipher.writer(&file)).transpose()?;
+    let mut sealing = objects.array.cipher()?.map(|cipher| cipher.writer(&file, Role::Object)).transpose()?;
     let mut hasher = objects.array.hasher()?;
     let mut size = 0;
     while !buffer.is_empty() {
@@ -240,7 +240,7 @@ pub(crate) fn put(
     }
     let temporary = staging.join(format!("new-{number}"));
     disk.create(&temporary, MODE)?
-        .write_all(&objects.array.sealed(bytes)?)
+        .write_all(&objects.array.sealed(bytes, Role::Object)?)
         .map_err(Error::io("write", &temporary))?;
     place(disk, &temporary, staging, digest, size)
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::cipher::{Cipher, Header, KeptSource, Key, KeySource};
+use crate::cipher::{Cipher, Header, KeptSource, Key, KeySource, Role};
 use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
 use crate::error::Error;
@@ -216,22 +216,22 @@ impl Array {
     }
 
     /// A content as it is kept.
-    pub(crate) fn sealed<'a>(&self, bytes: &'a [u8]) -> Result<Cow<'a, [u8]>, Error> {
-        self.cipher()?.map_or(Ok(Cow::Borrowed(bytes)), |cipher| cipher.seal(bytes).map(Cow::Owned))
+    pub(crate) fn sealed<'a>(&self, bytes: &'a [u8], role: Role<'_>) -> Result<Cow<'a, [u8]>, Error> {
+        self.cipher()?.map_or(Ok(Cow::Borrowed(bytes)), |cipher| cipher.seal(bytes, role).map(Cow::Owned))
     }
 
     /// The same back; nothing of what is damaged.
-    pub(crate) fn opened(&self, bytes: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
+    pub(crate) fn opened(&self, bytes: Vec<u8>, role: Role<'_>) -> Result<Option<Vec<u8>>, Error> {
         Ok(match self.cipher()? {
             None => Some(bytes),
-            Some(cipher) => cipher.open(&bytes),
+            Some(cipher) => cipher.open(&bytes, role),
         })
     }
 
     /// A small file of ours, of which the content is sealed.
-    pub(crate) fn read_sealed(&self, path: &Path, max: u64) -> Result<Vec<u8>, Error> {
+    pub(crate) fn read_sealed(&self, path: &Path, max: u64, role: Role<'_>) -> Result<Vec<u8>, Error> {
         let bytes = read_bounded(path, max)?;
-        self.opened(bytes)?.ok_or_else(|| Error::Format {
+        self.opened(bytes, role)?.ok_or_else(|| Error::Format {
             path: path.to_owned(),
             problem: "it is damaged, or sealed by another key".to_owned(),
         })
@@ -489,7 +489,7 @@ impl Array {
         let path = self.dir.join("manifests").join(digest.to_string());
         let damaged =
             |problem: &str| Error::Damaged { what: "manifest", digest, problem: problem.to_owned() };
-        let bytes = self.opened(read_bounded(&path, manifest::MAX_BYTES)?)?;
+        let bytes = self.opened(read_bounded(&path, manifest::MAX_BYTES)?, Role::Manifest)?;
         let bytes = bytes.ok_or_else(|| damaged("it is not whole"))?;
         if self.digest(&bytes)? != digest {
             return Err(damaged("its content has another digest"));
@@ -550,7 +550,8 @@ impl Array {
     /// Stores a manifest and a snapshot of it, both durable with their names.
     pub(crate) fn put_snapshot(&self, snapshot: &Snapshot, manifest: &[u8]) -> Result<Digest, Error> {
         let manifests = self.dir.join("manifests");
-        self.disk.replace(&manifests.join(snapshot.manifest.to_string()), &self.sealed(manifest)?)?;
+        let sealed = self.sealed(manifest, Role::Manifest)?;
+        self.disk.replace(&manifests.join(snapshot.manifest.to_string()), &sealed)?;
         let bytes = snapshot.encode();
         let digest = Digest::of(&bytes);
         self.disk.replace(&self.dir.join("snapshots").join(digest.to_string()), &bytes)?;

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::cipher::Role;
 use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::draft::boot_id;
@@ -240,7 +241,7 @@ fn write_anew(array: &Array, dir: &Path, packs: &Packs, number: u64) -> Result<(
                 is_whole = false;
                 continue;
             }
-            let content = array.opened(bytes.clone())?;
+            let content = array.opened(bytes.clone(), Role::Object)?;
             if content.is_some_and(|content| array.digest(&content).is_ok_and(|of| of == *digest)) {
                 writer.add(*digest, &bytes)?;
             } else {
