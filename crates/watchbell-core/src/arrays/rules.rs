@@ -297,8 +297,11 @@ impl Found {
                 value,
                 "only a Job with completionMode: Indexed has completions that follow a plan".into(),
             );
-        } else if uses.list.iter().all(|one| matches!(one.split, None | Some(Split::Artifacts))) {
+        } else if uses.list.iter().all(|one| one.split.is_none()) {
             self.refuse(value, "no array is split, so there is no plan to follow".into());
+        } else if uses.list.iter().all(|one| matches!(one.split, None | Some(Split::Artifacts))) {
+            let why = "artifacts have as many indices as the Job: no plan says how many, so set completions and leave this out";
+            self.refuse(value, why.into());
         }
     }
 }

@@ -263,7 +263,16 @@ fn artifacts_follow_no_plan() {
     assert!(matches!(known.plan(&uses.list[0], 5), Ok(Some(plan)) if plan.completions == 5));
     assert_eq!(Known::explain(Some(&known), &uses.list[0], 5, None)["mode"], "artifacts");
     let auto = json!({"metadata": {"annotations": {"watchbell.dev/array-completions": "auto"}}});
-    check(Resource::Job, &job("{name: obs, mount: /out, mode: artifacts}", auto), &["no array is split"]);
+    let no_plan = &["no plan says how many, so set completions and leave this out"];
+    let alone = job("{name: obs, mount: /out, mode: artifacts}", auto.clone());
+    check(Resource::Job, &alone, no_plan);
+    let cron = json!({"metadata": {}, "spec": {"jobTemplate": {"metadata": alone["metadata"], "spec": alone["spec"]}}});
+    check(Resource::CronJob, &cron, no_plan);
+    // Beside an array that is only read whole, too; a split says how many.
+    let beside =
+        |other: &str| job(&format!("[{{name: obs, mount: /out, mode: artifacts}}, {other}]"), auto.clone());
+    check(Resource::Job, &beside("{name: in, mount: /in}"), no_plan);
+    check(Resource::Job, &beside("{name: in, mount: /in, split: {dim: time, into: 8}}"), &[]);
     let hierarchy = Known::new(Arc::new(facts()));
     assert!(matches!(hierarchy.plan(&uses.list[0], 5), Err(NotPlanned::Illegal(_))));
 }
