@@ -75,6 +75,8 @@ pub struct ArrayFacts {
     pub drafts: Vec<Uid>,
     /// Who made the head: `ml/train` with a uid, or what was imported without one.
     pub published_by: Option<(Box<str>, Option<Uid>)>,
+    /// The public key by which the server signs the heads that it moves.
+    pub signing_key: Option<Arc<str>>,
 }
 
 /// A snapshot that a run published.

@@ -74,6 +74,8 @@ const ARTIFACTS_FILE: &str = "artifacts";
 /// There until an array is whole: what it is to be.
 const PLAN_FILE: &str = "unfinished";
 const QUOTA_FILE: &str = "quota";
+/// There in an array whose quota an object of a server says.
+const OBJECT_FILE: &str = "object";
 /// The ending of the record of a snapshot whose content was swept.
 pub(crate) const SWEPT: &str = "swept";
 const MAX_RECORD_BYTES: u64 = 1 << 20;
@@ -287,6 +289,20 @@ impl Array {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("read", &path)(error)),
         }
+    }
+
+    /// Whether an object of a server says what the quota is: another would be taken back.
+    pub fn has_object(&self) -> bool {
+        self.dir.join(OBJECT_FILE).exists()
+    }
+
+    /// By the server that has the object. Both end together.
+    pub fn note_object(&self) -> Result<(), Error> {
+        if self.has_object() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        self.disk.replace(&self.dir.join(OBJECT_FILE), b"")
     }
 
     pub fn set_quota(&self, bytes: Option<u64>) -> Result<(), Error> {

@@ -53,7 +53,7 @@ pub use capacity::{Kept, Offered, capacity};
 pub use devices::devices;
 pub use error::Error;
 pub use examine::{Snapshots, scanner_main};
-pub use options::{LogLimits, NodeOptions};
+pub use options::{HeadKey, LogLimits, NodeOptions};
 
 /// The running node. It ends when the sender of its commands is gone; containers go on without it.
 pub struct Node {
@@ -120,7 +120,7 @@ impl Node {
             let report = report.clone();
             Arc::new(move |said| report(said))
         };
-        let teller = Arc::new(Teller::new(&options.data_dir, told.clone()));
+        let teller = Arc::new(Teller::new(&options.data_dir, options.head_key.as_ref(), told.clone()));
         let (heard, holder) = (inbox.clone(), shared.clone());
         let arrays = Arrays::start(
             options.data_dir.clone(),
@@ -129,6 +129,7 @@ impl Node {
             move |news| heard.push([Input::Array(news)]),
             told,
             options.disk_reserve_bytes,
+            options.head_key.clone(),
         )?;
         let watched_arrays = arrays::watch(&options.data_dir, teller)?;
         let site = Arc::new(Site {

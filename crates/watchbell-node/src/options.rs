@@ -1,9 +1,11 @@
 //! What the node is told when it starts.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use watchbell_api::node::Capacity;
+use watchbell_array::Signer;
 use watchbell_image::PullOptions;
 use watchbell_sandbox::SpawnerOptions;
 
@@ -35,6 +37,22 @@ pub struct NodeOptions {
     pub advisories: PathBuf,
     /// Files that `seccompProfile.localhostProfile` names, as kubelet has them below its root directory.
     pub seccomp_dir: PathBuf,
+    /// Signs the heads of data arrays that the node moves.
+    pub head_key: Option<HeadKey>,
+}
+
+/// A key that signs heads of arrays.
+#[derive(Clone)]
+pub struct HeadKey {
+    /// What verifies them, for everybody.
+    pub public: Arc<str>,
+    pub signer: Arc<Signer>,
+}
+
+impl fmt::Debug for HeadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeadKey({})", self.public)
+    }
 }
 
 /// Bounds of one container's log.
@@ -63,6 +81,7 @@ impl NodeOptions {
             empty_dir_bytes: 10 << 30,
             disk_reserve_bytes: 0,
             log: LogLimits::default(),
+            head_key: None,
         }
     }
 }

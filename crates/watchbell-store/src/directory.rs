@@ -19,6 +19,8 @@ pub(crate) const AUDIT_KEY_FIRST: &str = "audit.key.first";
 pub(crate) const AUDIT_KEY_NEXT: &str = "audit.key.next";
 /// Salts the hashes of bodies in the audit entries.
 pub(crate) const BODIES_KEY: &str = "bodies.key";
+/// Signs the heads of data arrays.
+pub(crate) const ARRAYS_KEY: &str = "arrays.key";
 pub(crate) const AUDIT: &str = "audit";
 pub(crate) const RESERVE: &str = "reserve";
 pub(crate) const BACKUPS: &str = "backups";

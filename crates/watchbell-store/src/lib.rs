@@ -7,6 +7,7 @@
 //!   ├ lock           flock, holds the pid      journal.db + journal.db-wal
 //!   ├ secrets.key    32 bytes, mode 0600         object      one row an object: its head (all but the status)
 //!   ├ bodies.key     the same, outside backups
+//!   ├ arrays.key     the same, outside backups
 //!   ├ audit.key      the same                    status      the object's status, so that a status write is small
 //!   ├ reserve        room for deletes when       array_pod   (job, index, attempt): about a hundred bytes
 //!   │                the disk is full            audit       append only, contiguous, held so by triggers
@@ -46,6 +47,7 @@
 //! The blobs inside rows carry their own versions, which are the caller's business; a caller whose old versions cannot read
 //! the new blobs raises the format version here with a step that changes nothing else.
 
+mod array_key;
 mod audit_reader;
 mod backup;
 mod batch;

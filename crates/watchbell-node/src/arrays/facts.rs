@@ -13,6 +13,7 @@ use watchbell_zarr::{Format, Hierarchy, Node};
 
 use super::held::LEASE;
 use super::{Reports, held};
+use crate::HeadKey;
 
 /// Lines that tell of nodes, and the characters of one.
 const NODES_MAX: usize = 256;
@@ -22,13 +23,15 @@ const TAGS_MAX: usize = 1000;
 /// Tells the server of stores, one after another: what is told last is the newest.
 pub(crate) struct Teller {
     root: PathBuf,
+    signing_key: Option<Arc<str>>,
     report: Reports,
     told: Mutex<HashMap<(String, String), Arc<ArrayFacts>>>,
 }
 
 impl Teller {
-    pub(crate) fn new(data_dir: &Path, report: Reports) -> Self {
-        Self { root: data_dir.join("arrays"), report, told: Mutex::default() }
+    pub(crate) fn new(data_dir: &Path, head_key: Option<&HeadKey>, report: Reports) -> Self {
+        let signing_key = head_key.map(|key| key.public.clone());
+        Self { root: data_dir.join("arrays"), signing_key, report, told: Mutex::default() }
     }
 
     /// Tells of a store, with what went wrong with it.
@@ -50,7 +53,10 @@ impl Teller {
         let key = (namespace.to_owned(), name.to_owned());
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let (facts, trouble) = match held::open(&self.root, namespace, name).and_then(|array| facts(&array)) {
-            Ok(facts) => (Some(Arc::new(facts)), None),
+            Ok(facts) => {
+                let signing_key = self.signing_key.clone();
+                (Some(Arc::new(ArrayFacts { signing_key, ..facts })), None)
+            }
             Err(Error::NoArray(_)) => (None, None),
             // What was known of it still holds.
             Err(error) => (told.get(&key).cloned(), Some(error.to_string())),

@@ -13,7 +13,7 @@ use watchbell_array::{Array, Limits};
 use super::facts::Teller;
 use super::held::Drafts;
 use super::{News, Reports, Uppers, Work, held, work};
-use crate::{Error, spawn};
+use crate::{Error, HeadKey, spawn};
 
 /// Commits of large indices take long, and use several processors each by themselves.
 const THREADS: usize = 4;
@@ -61,6 +61,7 @@ struct Turn {
 pub(super) struct Tools {
     shared: Arc<Shared>,
     pub(super) limits: Limits,
+    head_key: Option<HeadKey>,
     /// DIR/arrays.
     pub(super) root: PathBuf,
     pub(super) data_dir: PathBuf,
@@ -82,12 +83,14 @@ impl Arrays {
         hear: impl Fn(News) + Send + Sync + 'static,
         report: Reports,
         reserve_bytes: u64,
+        head_key: Option<HeadKey>,
     ) -> Result<Arrays, Error> {
         let limits = Limits { reserve_bytes, ..Limits::default() };
         let shared = Arc::new(Shared::default());
         let tools = Arc::new(Tools {
             shared: shared.clone(),
             limits: limits.clone(),
+            head_key,
             root: data_dir.join("arrays"),
             data_dir,
             drafts: Drafts::default(),
@@ -214,9 +217,13 @@ fn place_of(work: &Work) -> Option<Place> {
 }
 
 impl Tools {
-    /// An array, within what this machine allows.
+    /// An array, within what this machine allows; its heads are signed.
     pub(super) fn open(&self, namespace: &str, name: &str) -> Result<Array, watchbell_array::Error> {
-        Ok(held::open(&self.root, namespace, name)?.within(self.limits.clone()))
+        let array = held::open(&self.root, namespace, name)?.within(self.limits.clone());
+        Ok(match &self.head_key {
+            Some(key) => array.signing(key.signer.clone()),
+            None => array,
+        })
     }
 
     /// Whether what is begun is given up: whoever comes next does it.

@@ -16,8 +16,10 @@ use watchbell_api::array::{
 };
 use watchbell_api::node::Report;
 use watchbell_array::{Array, Disk, KeySource, Kind, Run, import};
+use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
 
 use super::*;
+use crate::HeadKey;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const WRITE: &str =
@@ -55,11 +57,13 @@ impl Stand {
             let path = path.ok_or("it does not have the pod")?;
             fs::File::open(path).map(OwnedFd::from).map_err(|e| e.to_string())
         });
-        let teller = Arc::new(Teller::new(dir.path(), report.clone()));
+        let teller = Arc::new(Teller::new(dir.path(), Some(&head_key()), report.clone()));
         let hear = move |said| {
             let _ = hear.send(said);
         };
-        let arrays = Arrays::start(dir.path().to_owned(), teller.clone(), given, hear, report, 0).unwrap();
+        let arrays =
+            Arrays::start(dir.path().to_owned(), teller.clone(), given, hear, report, 0, Some(head_key()))
+                .unwrap();
         Self { dir, arrays, news, reports, uppers, teller }
     }
 
@@ -165,6 +169,18 @@ impl Stand {
         }
     }
 
+    /// Whether the head is signed by the server's key, as what [`Array::statement`] says of it.
+    fn is_signed(&self, name: &str) -> bool {
+        let array = self.array(name);
+        let head = array.head().unwrap().unwrap();
+        let Some(note) = array.signature(head).unwrap() else { return false };
+        let note = Note::parse(&note).unwrap();
+        note.verify(&verifier()).unwrap();
+        let at = array.snapshot(head).unwrap().created_at;
+        assert_eq!(note.text, array.statement(head, at));
+        true
+    }
+
     fn publish(&self, run: &Arc<ArrayRun>, uses: &str) -> Result<Vec<PublishedArray>, ArrayRefusal> {
         let uses = Arc::new(serde_json::from_str(uses).unwrap());
         self.arrays.ask(Work::Publish { namespace: "ns".into(), run: run.clone(), uses });
@@ -213,6 +229,22 @@ impl Stand {
     }
 }
 
+fn key() -> SigningKey {
+    SigningKey::from_seed(&[7; 32])
+}
+
+fn verifier() -> VerifierKey {
+    key().verifier("server", SignatureKind::Ed25519).unwrap()
+}
+
+fn head_key() -> HeadKey {
+    let signer = |text: &str| {
+        let signatures = vec![key().sign(&verifier(), text)];
+        Ok(Note { text: text.to_owned(), signatures }.to_string())
+    };
+    HeadKey { public: verifier().to_string().into(), signer: Arc::new(signer) }
+}
+
 fn read(uses: &str) -> Arc<[Use]> {
     watchbell_zarr::uses(&serde_json::from_str(uses).unwrap()).unwrap().into()
 }
@@ -257,7 +289,9 @@ fn a_run_is_prepared_committed_and_published_once() {
     assert_eq!(taken, [Taken { array: "obs".into(), attempt: 0, keys: 4, bytes: 20 }]);
     assert!(stand.publish(&run, WRITE).is_err());
     stand.commit(&run, WRITE, 1, &[(0, "t/c/5", "made")]).unwrap();
+    assert!(!stand.is_signed("obs"), "what was imported by hand");
     let published = stand.publish(&run, WRITE).unwrap();
+    assert!(stand.is_signed("obs"));
     assert_eq!((published[0].added, published[0].changed, published[0].removed), (1, 4, 0));
     // Asked again, after the answer was lost.
     assert_eq!(stand.publish(&run, WRITE).unwrap(), published);
@@ -499,7 +533,11 @@ fn stores_are_made_kept_rolled_back_and_removed() {
     let spec = Arc::new(DataArraySpec { quota_bytes: Some(1 << 20), retention });
     stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec });
     let (facts, error) = stand.told();
-    assert_eq!((facts.unwrap().quota_bytes, error), (Some(1 << 20), None));
+    let facts = facts.unwrap();
+    assert_eq!((facts.quota_bytes, error), (Some(1 << 20), None));
+    assert_eq!(facts.signing_key.as_deref(), Some(&*verifier().to_string()));
+    let made = Array::open(&stand.dir.path().join("arrays/ml/new"), Disk::default()).unwrap();
+    assert!(made.has_object() && !stand.array("obs").has_object());
     stand.arrays.ask(Work::Remove { namespace: namespace.clone(), name: name.clone(), runs: Arc::default() });
     assert_eq!(stand.told(), (None, None));
     assert!(!stand.dir.path().join("arrays/ml/new").exists());
@@ -526,7 +564,9 @@ fn stores_are_made_kept_rolled_back_and_removed() {
             }
         }
     };
+    assert!(!stand.is_signed("obs"));
     let done = roll(&first.to_string()).unwrap();
+    assert!(stand.is_signed("obs"));
     assert_ne!(done.before, done.after);
     let again = roll(&first.to_string()).unwrap();
     assert_eq!((&again.before, &again.after), (&done.after, &done.after));

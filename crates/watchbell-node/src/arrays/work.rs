@@ -452,6 +452,7 @@ fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySp
         }
         opened => opened?,
     };
+    array.note_object()?;
     if array.quota_bytes()? != spec.quota_bytes {
         array.set_quota(spec.quota_bytes)?;
     }

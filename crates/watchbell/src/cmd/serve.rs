@@ -157,6 +157,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut options = NodeOptions::new(&dir, watchbell_core::world::NODE_NAME, capacity);
     options.spawner.ceiling = ceiling;
+    options.head_key = Some(super::array::head_key(store.array_key().map_err(Failure::refused)?));
     args.bounds.apply(&kept, &total, &mut options)?;
 
     let exports = Exports::start(&store, &dir, &exported).map_err(Failure::refused)?;

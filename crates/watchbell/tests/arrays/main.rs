@@ -162,6 +162,17 @@ fn a_quota_and_foreign_files_stop_an_import() {
     place.done("quota obs 100");
     place.refused("import obs plain", 1, "the array's quota is 100");
     assert!(place.done("quota obs none").ends_with("bytes without a bound\n"));
+    // As a server leaves it that has an object for it.
+    place.write("data/arrays/default/obs/object", "");
+    place.refused(
+        "quota obs 1Ki",
+        1,
+        r#"kubectl patch dataarray obs -n default --type=merge -p '{"spec": {"quota": "1024"}}'"#,
+    );
+    place.refused("quota obs none", 1, r#"-p '{"spec": {"quota": null}}'"#);
+    assert!(place.done("quota obs").ends_with("bytes without a bound\n"));
+    let done = place.array("key");
+    assert!(done.err.contains("data has no arrays.key: the first start"), "{}", done.err);
     place.write("plain/notes.txt", "mine");
     place.refused("import obs plain", 1, "notes.txt: it is no chunk of this hierarchy");
     place.refused("log obs/../x", 2, "is no RFC 1123 name");

@@ -146,6 +146,19 @@ fn jobs_write_their_regions_and_what_they_wrote_is_published_at_once() {
         (&published[0]["snapshot"], &json!("default/fill"))
     );
 
+    // The server signed it, by the key that its object names.
+    let data = stand.data().display().to_string();
+    let key = stand.watchbell(&["array", "key", "--data-dir", &data]).ok().trim().to_owned();
+    assert_eq!(status["signingKey"], key.as_str());
+    array(&stand, &["verify", "obs", "--key", &key]).ok();
+    // The object's quota is not for the command line.
+    let refused = array(&stand, &["quota", "obs", "1Gi"]);
+    assert!(
+        refused.code == Some(1) && refused.err.contains("kubectl patch dataarray obs"),
+        "{}",
+        refused.err
+    );
+
     // An index that fails: nothing of the run is seen until what is missing was done.
     let fails = "case $(hostname) in part-2) exit 1;; esac";
     kubectl(&stand, &["apply", "-f", "-"], &writer("part", 4, 'c', "", fails)).ok();
@@ -166,6 +179,7 @@ fn jobs_write_their_regions_and_what_they_wrote_is_published_at_once() {
     });
     assert_eq!(rows(&stand, "rollback"), "bbbbbbbb");
     assert_eq!(actions(&stand, "array-rolled-back").len(), 1);
+    array(&stand, &["verify", "obs", "--key", &key]).ok();
 
     // The object takes its store with it.
     kubectl(&stand, &["delete", "job", "fill", "part", "rest"], "").ok();

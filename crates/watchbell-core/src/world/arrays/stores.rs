@@ -454,6 +454,9 @@ fn status_of(facts: &ArrayFacts) -> Value {
     let mut status = Map::new();
     let mut put = |field: &str, value: Value| status.insert(field.to_owned(), value);
     put("snapshots", facts.snapshots.into());
+    if let Some(key) = &facts.signing_key {
+        put("signingKey", (**key).into());
+    }
     if let Some(head) = &facts.head {
         put("format", (*facts.format).into());
         put("head", (**head).into());

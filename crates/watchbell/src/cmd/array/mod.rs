@@ -8,6 +8,7 @@ mod diff;
 mod export;
 mod gc;
 mod import;
+mod key;
 mod list;
 mod log;
 mod plan;
@@ -26,6 +27,8 @@ use watchbell_array::{Array, Digest, Disk, KeptSource, KeySource, Manifest, Run,
 
 use crate::datadir::DataDir;
 use crate::exit::Failure;
+
+pub(crate) use signature::head_key;
 
 /// Data arrays: Zarr hierarchies with snapshots, in watchbell's own store
 ///
@@ -55,6 +58,7 @@ enum Verb {
     Plan(plan::Args),
     Verify(verify::Args),
     Keygen(signature::Args),
+    Key(key::Args),
     Gc(gc::Args),
     Quota(quota::Args),
     Delete(delete::Args),
@@ -79,6 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Verb::Plan(args) => plan::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Keygen(args) => signature::run(args),
+        Verb::Key(args) => key::run(args),
         Verb::Gc(args) => gc::run(args),
         Verb::Quota(args) => quota::run(args),
         Verb::Delete(args) => delete::run(args),

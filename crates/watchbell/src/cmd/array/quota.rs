@@ -3,6 +3,8 @@ use crate::exit::Failure;
 use crate::output;
 
 /// Shows what an array's objects take and may take, or bounds it
+///
+/// Where a server has a DataArray for it, the bound is that object's spec.quota, and is set there.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -20,6 +22,14 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             "none" => None,
             size => Some(bytes(size)?),
         };
+        if array.has_object() {
+            let (name, namespace) = (&which.name, &which.place.namespace);
+            let quota = bytes.map_or_else(|| "null".to_owned(), |bytes| format!("\"{bytes}\""));
+            return Err(which.refused(format!(
+                "its DataArray says what its quota is, and would take another back: kubectl patch dataarray {name} -n {namespace} \
+                 --type=merge -p '{{\"spec\": {{\"quota\": {quota}}}}}'"
+            )));
+        }
         array.set_quota(bytes).map_err(|error| which.refused(error))?;
     }
     let used = array.used_bytes().map_err(|error| which.refused(error))?;

@@ -3,12 +3,16 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use watchbell_array::{Array, Digest};
+use watchbell_array::{Array, Digest, Signer};
 use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
+use watchbell_node::HeadKey;
 use zeroize::Zeroizing;
 
 use crate::exit::Failure;
 use crate::output;
+
+/// The name of a key that is not told another, and of each server's.
+const KEY_NAME: &str = "watchbell-array";
 
 /// Makes a key that signs heads, and prints the public one
 ///
@@ -19,7 +23,7 @@ pub(crate) struct Args {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Name of the key
-    #[arg(long, value_name = "NAME", default_value = "watchbell-array")]
+    #[arg(long, value_name = "NAME", default_value = KEY_NAME)]
     name: String,
 }
 
@@ -30,7 +34,7 @@ pub(super) struct Signature {
     #[arg(long, value_name = "FILE")]
     sign_key_file: Option<PathBuf>,
     /// Name of the key
-    #[arg(long, value_name = "NAME", default_value = "watchbell-array", requires = "sign_key_file")]
+    #[arg(long, value_name = "NAME", default_value = KEY_NAME, requires = "sign_key_file")]
     sign_key_name: String,
 }
 
@@ -64,11 +68,26 @@ impl Signature {
         let Some(path) = &self.sign_key_file else { return Ok(array) };
         let key = read_key(path)?;
         let verifier = key.verifier(&self.sign_key_name, SignatureKind::Ed25519).map_err(Failure::usage)?;
-        Ok(array.signing(Arc::new(move |text: &str| {
-            let signatures = vec![key.sign(&verifier, text)];
-            Ok(Note { text: text.to_owned(), signatures }.to_string())
-        })))
+        Ok(array.signing(signer(key, verifier)))
     }
+}
+
+fn signer(key: SigningKey, verifier: VerifierKey) -> Arc<Signer> {
+    Arc::new(move |text: &str| {
+        let signatures = vec![key.sign(&verifier, text)];
+        Ok(Note { text: text.to_owned(), signatures }.to_string())
+    })
+}
+
+/// The public part of a server's key.
+pub(super) fn verifier(key: &SigningKey) -> VerifierKey {
+    key.verifier(KEY_NAME, SignatureKind::Ed25519).expect("the name is one of a key")
+}
+
+/// How a server signs what its Jobs publish.
+pub(crate) fn head_key(key: SigningKey) -> HeadKey {
+    let verifier = verifier(&key);
+    HeadKey { public: verifier.to_string().into(), signer: signer(key, verifier) }
 }
 
 fn read_key(path: &Path) -> Result<SigningKey, Failure> {
