@@ -42,9 +42,10 @@ const RUNS: u64 = 4;
 const HOOKS: u64 = 1 << 62;
 /// Set in the tokens of sessions.
 const SESSIONS: u64 = 1 << 63;
-/// In the low bit of a run's token.
+/// In the low bits of a run's token.
 const STATUS: u64 = 0;
 const PIDFD: u64 = 1;
+const TRACER: u64 = 2;
 /// Starts of one turn: each blocks for about a millisecond, and ends of others wait meanwhile.
 const BEGIN_MAX: usize = 4;
 
@@ -149,8 +150,7 @@ impl EventLoop {
                     STATE_DIR => self.look_at_directory(),
                     token if token & SESSIONS != 0 => self.session_event(token),
                     token if token & HOOKS != 0 => self.hook_ended(token & !HOOKS),
-                    token if token & 1 == STATUS => self.read_status((token - RUNS) >> 1),
-                    token => self.reap((token - RUNS) >> 1),
+                    token => self.run_event((token - RUNS) >> 2, token & 3),
                 }
             }
             self.settle();
@@ -210,7 +210,7 @@ fn watch_directory(changes: &OwnedFd, state: rustix::fd::BorrowedFd<'_>) -> io::
 }
 
 fn run_token(serial: u64, which: u64) -> EventData {
-    EventData::new_u64(RUNS + (serial << 1 | which))
+    EventData::new_u64(RUNS + (serial << 2 | which))
 }
 
 fn add_to(epoll: &OwnedFd, fd: impl AsFd, token: EventData) -> io::Result<()> {

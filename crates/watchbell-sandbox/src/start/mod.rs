@@ -173,6 +173,13 @@ pub(crate) struct Begun {
     pub(crate) by_runtime: Option<ByRuntime>,
 }
 
+impl Begun {
+    /// Readable when the tracer has ended, if there is one.
+    pub(crate) fn tracer(&self) -> Option<BorrowedFd<'_>> {
+        self.tracer.as_ref().and_then(Tracer::pidfd)
+    }
+}
+
 /// What the status pipe said.
 pub(crate) enum Outcome {
     Waiting,

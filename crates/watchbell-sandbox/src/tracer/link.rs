@@ -1,12 +1,13 @@
-//! A tracer as the spawner sees it: started before the task is cloned, waited for at the end, never in between.
+//! A tracer as the spawner sees it: started before the task is cloned, waited for at the end; its task does not outlive it.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{TracerArgs, trace_path};
 
@@ -15,6 +16,8 @@ const LOOKS_MAX: u32 = 2000;
 
 pub(crate) struct Tracer {
     child: Child,
+    /// None only while it is being started.
+    pidfd: Option<OwnedFd>,
     has_ended: bool,
     looks: u32,
 }
@@ -33,7 +36,15 @@ impl Tracer {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;
-        Ok((Self { child, has_ended: false, looks: 0 }, tasks))
+        let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
+        let mut tracer = Self { child, pidfd: None, has_ended: false, looks: 0 };
+        tracer.pidfd = Some(pidfd?);
+        Ok((tracer, tasks))
+    }
+
+    /// Readable when it has ended.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether it has written its trace and is gone. Asked once nothing of the container is left, when it ends by itself.

@@ -2,7 +2,7 @@
 
 use rustix::event::epoll;
 
-use super::{BEGIN_MAX, EventLoop, PIDFD, STATUS, add_to, run_token};
+use super::{BEGIN_MAX, EventLoop, PIDFD, STATUS, TRACER, add_to, run_token};
 use crate::spawner::keeper_link::prepare_log_dir;
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
@@ -71,7 +71,11 @@ impl EventLoop {
         self.feed(id, Input::Begun { pid });
         let Some(live) = self.live.get(serial) else { return };
         let watched = add_to(&self.epoll, &live.begun.status, run_token(serial, STATUS))
-            .and_then(|()| add_to(&self.epoll, &live.begun.pidfd, run_token(serial, PIDFD)));
+            .and_then(|()| add_to(&self.epoll, &live.begun.pidfd, run_token(serial, PIDFD)))
+            .and_then(|()| match live.begun.tracer() {
+                Some(tracer) => add_to(&self.epoll, tracer, run_token(serial, TRACER)),
+                None => Ok(()),
+            });
         if let Err(error) = watched {
             // Without these nobody would see it end: out of memory, or of watches.
             tracing::error!("cannot watch {id}: {error}");
@@ -84,7 +88,27 @@ impl EventLoop {
         }
     }
 
-    pub(super) fn read_status(&mut self, serial: u64) {
+    pub(super) fn run_event(&mut self, serial: u64, which: u64) {
+        match which {
+            STATUS => self.read_status(serial),
+            TRACER => self.tracer_ended(serial),
+            _ => self.reap(serial),
+        }
+    }
+
+    /// It ends once nothing of its container is left, or it has failed: every call of the task fails then, and a program that
+    /// tries again for ever would never end.
+    fn tracer_ended(&mut self, serial: u64) {
+        let Some(live) = self.live.get(serial) else { return };
+        if let Some(tracer) = live.begun.tracer() {
+            let _ = epoll::delete(&self.epoll, tracer);
+        }
+        if !live.reaped {
+            self.parts.host.kill(&mut live.begun);
+        }
+    }
+
+    fn read_status(&mut self, serial: u64) {
         let Some(live) = self.live.get(serial) else { return };
         if live.settled {
             return;
@@ -108,7 +132,7 @@ impl EventLoop {
     }
 
     /// Its first process ended.
-    pub(super) fn reap(&mut self, serial: u64) {
+    fn reap(&mut self, serial: u64) {
         // What it reported before comes first.
         self.read_status(serial);
         self.reap_now(serial);
