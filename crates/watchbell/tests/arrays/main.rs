@@ -1,7 +1,7 @@
 //! `watchbell array` as a user calls it, on a data directory without a server.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -143,10 +143,17 @@ fn the_end_of_one_array_is_not_another_s() {
 fn damage_is_found_and_said() {
     let place = Place::new();
     place.done("import obs plain");
-    let objects = place.0.path().join("data/arrays/default/obs/objects");
-    let object = walk(&objects).into_iter().find(|path| fs::read(path).unwrap() == b"77").unwrap();
-    fs::remove_file(&object).unwrap();
-    fs::write(&object, "78").unwrap();
+    // Small objects lie one behind the other in a pack, before its index.
+    let packs = walk(&place.0.path().join("data/arrays/default/obs/packs"));
+    let of_chunk = |path: PathBuf| {
+        let bytes = fs::read(&path).unwrap();
+        let at = bytes.windows(2).position(|two| two == b"77")?;
+        Some((path, bytes, at))
+    };
+    let (pack, mut bytes, at) = packs.into_iter().find_map(of_chunk).unwrap();
+    bytes[at + 1] = b'8';
+    fs::remove_file(&pack).unwrap();
+    fs::write(&pack, bytes).unwrap();
     let done = place.array("verify obs");
     assert_eq!(done.code, Some(1));
     assert!(done.out.starts_with("DAMAGED t/c/7, object "), "{}", done.out);
@@ -179,7 +186,7 @@ fn a_quota_and_foreign_files_stop_an_import() {
     place.refused("show obs", 1, "the array has no snapshot yet");
 }
 
-fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap().flatten() {
         match entry.path() {
