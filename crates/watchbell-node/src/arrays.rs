@@ -8,7 +8,7 @@
 //!  DIR/arrays ── inotify ──▶ facts of each array ───────────────────────────▶ Report::Array ──▶ server
 //! ```
 //!
-//! A draft is held by one program at a time, and here by one [`Held`] for all pods of its run.
+//! A draft is held by one program at a time, and here by one `Held` for all pods of its run.
 
 mod facts;
 mod held;

@@ -144,7 +144,7 @@ fn damage_is_found_and_said() {
     let place = Place::new();
     place.done("import obs plain");
     // Small objects lie one behind the other in a pack, before its index.
-    let packs = walk(&place.0.path().join("data/arrays/default/obs/packs"));
+    let packs = walk(&place.0.path().join("data/arrays/default/obs/objects/packs"));
     let of_chunk = |path: PathBuf| {
         let bytes = fs::read(&path).unwrap();
         let at = bytes.windows(2).position(|two| two == b"77")?;
