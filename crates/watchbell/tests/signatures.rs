@@ -1,15 +1,19 @@
 //! `watchbell image sign` and `image verify`: layouts in folders, and a real registry (Debian package docker-registry).
 
+#[path = "scan/registry.rs"]
+mod registry;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{KeyPair, SigningKey as _};
 use serde_json::{Value, json};
 use watchbell_image::{Attachment, Digest, Layout, NewBlob, NewManifest};
+
+use registry::Registry;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -251,74 +255,18 @@ fn openssl_verifies_a_signature_of_ours() {
     }
 }
 
-/// A registry that ends with the test.
-struct Registry {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// Everything in the stand's layout: blobs, and manifests by their tags and digests.
+fn push(registry: &Registry, t: &Stand, repository: &str) {
+    let lay = t.dir.path().join("lay");
+    for entry in fs::read_dir(lay.join("blobs/sha256")).unwrap() {
+        registry.put_blob(repository, &fs::read(entry.unwrap().path()).unwrap());
     }
-}
-
-impl Registry {
-    fn start(dir: &Path) -> Registry {
-        let config = format!(
-            "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '127.0.0.1:0'}}\n",
-            dir.join("content").display()
-        );
-        fs::write(dir.join("config.yml"), config).unwrap();
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(dir.join("config.yml"))
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("the registry ended before it listened").unwrap();
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                break rest.chars().take_while(|c| !matches!(c, ',' | '"' | ' ')).collect();
-            }
-        };
-        // What it says later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Registry { child, address }
-    }
-
-    fn put_blob(&self, repository: &str, bytes: &[u8]) {
-        let upload = ureq::post(format!("http://{}/v2/{repository}/blobs/uploads/", self.address));
-        let answer = upload.send_empty().unwrap();
-        let location = answer.headers()["location"].to_str().unwrap();
-        let mark = if location.contains('?') { '&' } else { '?' };
-        ureq::put(format!("{location}{mark}digest={}", Digest::of(bytes))).send(bytes).unwrap();
-    }
-
-    fn put_manifest(&self, repository: &str, name: &str, media_type: &str, bytes: &[u8]) {
-        let manifest = ureq::put(format!("http://{}/v2/{repository}/manifests/{name}", self.address));
-        manifest.header("Content-Type", media_type).send(bytes).unwrap();
-    }
-
-    /// Everything in the stand's layout: blobs, and manifests by their tags and digests.
-    fn push(&self, t: &Stand, repository: &str) {
-        let lay = t.dir.path().join("lay");
-        for entry in fs::read_dir(lay.join("blobs/sha256")).unwrap() {
-            self.put_blob(repository, &fs::read(entry.unwrap().path()).unwrap());
-        }
-        let index: Value = serde_json::from_slice(&fs::read(lay.join("index.json")).unwrap()).unwrap();
-        for line in index["manifests"].as_array().unwrap() {
-            let digest = line["digest"].as_str().unwrap();
-            let bytes = fs::read(lay.join("blobs").join(digest.replace(':', "/"))).unwrap();
-            let tag = line["annotations"]["org.opencontainers.image.ref.name"].as_str();
-            self.put_manifest(repository, tag.unwrap_or(digest), MANIFEST, &bytes);
-        }
+    let index: Value = serde_json::from_slice(&fs::read(lay.join("index.json")).unwrap()).unwrap();
+    for line in index["manifests"].as_array().unwrap() {
+        let digest = line["digest"].as_str().unwrap();
+        let bytes = fs::read(lay.join("blobs").join(digest.replace(':', "/"))).unwrap();
+        let tag = line["annotations"]["org.opencontainers.image.ref.name"].as_str();
+        registry.put_manifest(repository, tag.unwrap_or(digest), MANIFEST, &bytes);
     }
 }
 
@@ -330,23 +278,23 @@ fn signatures_are_found_at_a_real_registry() {
     let t = stand();
     let registry = Registry::start(t.dir.path());
     let verify =
-        |repository: &str, key: &str| format!("verify {}/{repository}:1 --key {key}", registry.address);
-    registry.push(&t, "team/unsigned");
+        |repository: &str, key: &str| format!("verify {}/{repository}:1 --key {key}", registry.address());
+    push(&registry, &t, "team/unsigned");
     t.refused(&verify("team/unsigned", "pub.pem"), 1, "no signature is attached to it");
     // Signed where it is.
-    registry.push(&t, "team/remote");
-    t.ok(&format!("sign {}/team/remote:1 --key key.pem --form bundle", registry.address), "sha256:");
+    push(&registry, &t, "team/remote");
+    t.ok(&format!("sign {}/team/remote:1 --key key.pem --form bundle", registry.address()), "sha256:");
     t.ok(&verify("team/remote", "pub.pem"), t.digest.as_str());
     t.refused(&verify("team/remote", "other.pem"), 1, "did not sign it");
     // cosign's tag.
     t.ok("sign oci:lay:1 --key key.pem --as app:1", "sha256:");
-    registry.push(&t, "team/tagged");
+    push(&registry, &t, "team/tagged");
     t.ok(&verify("team/tagged", "pub.pem"), t.digest.as_str());
     t.refused(&verify("team/tagged", "other.pem"), 1, "did not sign it");
     // A referrer, listed by the tag in place of the API, which this registry does not have; the list's types are wrong.
     let bundled = stand();
     bundled.ok("sign oci:lay:1 --key key.pem --as app:1 --form bundle", "sha256:");
-    registry.push(&bundled, "team/bundled");
+    push(&registry, &bundled, "team/bundled");
     let artifact = &bundled.layout.attached(&bundled.digest, &|_, _| true).unwrap()[0];
     let path = bundled.dir.path().join("lay/blobs/sha256").join(artifact.digest.hex());
     let empty = "application/vnd.oci.empty.v1+json";
@@ -367,8 +315,8 @@ fn signatures_are_found_at_a_real_registry() {
     stolen.ok("sign oci:lay:1 --key key.pem --as app:1", "sha256:");
     let signature = stolen.layout.attached(&other, &|_, _| true).unwrap();
     let manifest = stolen.dir.path().join("lay/blobs/sha256").join(signature[0].digest.hex());
-    registry.push(&t, "team/stolen");
-    registry.push(&stolen, "team/stolen");
+    push(&registry, &t, "team/stolen");
+    push(&registry, &stolen, "team/stolen");
     registry.put_manifest(
         "team/stolen",
         "1",

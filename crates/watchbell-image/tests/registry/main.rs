@@ -3,6 +3,7 @@
 mod attachments;
 mod hostile;
 mod real;
+mod server;
 mod stand;
 
 use std::path::{Path, PathBuf};

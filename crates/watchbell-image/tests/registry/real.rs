@@ -1,33 +1,23 @@
 //! Debian's docker-registry, filled by skopeo: plain and with TLS and a password.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use watchbell_image::{
     CredentialSource, Credentials, Limits, NewBlob, PullOptions, Silent, attach_remote, attached_remote, pull,
 };
 
+use super::server::Server;
 use super::{home, is_installed, made, name, quick};
 
 /// `htpasswd -nbB user 'sesame open'`
 const HTPASSWD: &str = "user:$2y$05$n0wpgHgvRkXkva0WYRnKXu.RCnWdK8oMyYK7Q7hNqTBQwSU2uVJ3a";
 
-/// A registry that ends with the test.
 struct Registry {
-    child: Child,
-    address: String,
+    server: Server,
     dir: tempfile::TempDir,
     ca: Option<PathBuf>,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 enum Guard {
@@ -38,13 +28,9 @@ enum Guard {
 fn start(guard: &Guard) -> Registry {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    let mut config = format!(
-        "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n",
-        at("content").display()
-    );
     let mut ca = None;
-    match guard {
-        Guard::Open => config.push_str("http: {addr: '127.0.0.1:0'}\n"),
+    let http = match guard {
+        Guard::Open => "http: {addr: '127.0.0.1:0'}\n".to_owned(),
         Guard::TlsAndPassword => {
             let key = rcgen::KeyPair::generate().unwrap();
             let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
@@ -53,34 +39,15 @@ fn start(guard: &Guard) -> Registry {
             fs::write(at("key.pem"), key.serialize_pem()).unwrap();
             fs::write(at("htpasswd"), format!("{HTPASSWD}\n")).unwrap();
             ca = Some(at("cert.pem"));
-            config.push_str(&format!(
+            format!(
                 "http: {{addr: '127.0.0.1:0', tls: {{certificate: {}, key: {}}}}}\nauth: {{htpasswd: {{realm: stand, path: {}}}}}\n",
                 at("cert.pem").display(),
                 at("key.pem").display(),
                 at("htpasswd").display()
-            ));
-        }
-    }
-    fs::write(at("config.yml"), config).unwrap();
-    let mut child = Command::new("docker-registry")
-        .arg("serve")
-        .arg(at("config.yml"))
-        .env("OTEL_TRACES_EXPORTER", "none")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It says on which port it listens once it does.
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = loop {
-        let line = lines.next().expect("the registry ended before it listened").unwrap();
-        if let Some((_, rest)) = line.split_once("listening on ") {
-            break rest.chars().take_while(|c| !matches!(c, ',' | '"' | ' ')).collect::<String>();
+            )
         }
     };
-    // What it says later must not fill the pipe.
-    std::thread::spawn(move || lines.for_each(drop));
-    Registry { child, address, dir, ca }
+    Registry { server: Server::start(dir.path(), &http), dir, ca }
 }
 
 impl Registry {
@@ -97,7 +64,7 @@ impl Registry {
         }
         let copied = command
             .arg(format!("oci:{}:docker.io/library/made:1", layout.display()))
-            .arg(format!("docker://{}/team/made:{format}", self.address))
+            .arg(format!("docker://{}/team/made:{format}", self.server.address))
             .output()
             .unwrap();
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
@@ -114,7 +81,7 @@ fn what_skopeo_pushed_is_pulled_gzip_and_zstd() {
     for format in ["gzip", "zstd"] {
         registry.fill(&source.layout(), format);
         let home = home();
-        let reference = name(&format!("{}/team/made:{format}", registry.address));
+        let reference = name(&format!("{}/team/made:{format}", registry.server.address));
         let image = pull(&home.store, &reference, &quick(), &Silent).unwrap();
         assert_eq!(home.read(&image, "hello"), "hello\n");
         assert_eq!(home.store.resolve(&reference).unwrap().unwrap().digest, image.digest);
@@ -129,7 +96,7 @@ fn tls_needs_the_right_authority_and_a_password_the_right_one() {
     let (source, _) = made(1000);
     let registry = start(&Guard::TlsAndPassword);
     registry.fill(&source.layout(), "gzip");
-    let reference = name(&format!("{}/team/made:gzip", registry.address));
+    let reference = name(&format!("{}/team/made:gzip", registry.server.address));
     let with = |ca: Option<PathBuf>, password: Option<&str>| {
         let credentials = password.map_or(CredentialSource::Anonymous, |password| {
             CredentialSource::Given(Credentials::Basic { username: "user".into(), password: password.into() })
@@ -165,7 +132,7 @@ fn what_is_attached_is_found_and_nothing_beside_it_is_lost() {
     for guard in [Guard::Open, Guard::TlsAndPassword] {
         let registry = start(&guard);
         registry.fill(&source.layout(), "gzip");
-        let reference = name(&format!("{}/team/made:gzip", registry.address));
+        let reference = name(&format!("{}/team/made:gzip", registry.server.address));
         let given = Credentials::Basic { username: "user".into(), password: "sesame open".into() };
         let options = match guard {
             Guard::Open => quick(),

@@ -2,75 +2,25 @@
 //! materials that is attached to it there.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use watchbell_image::Digest;
 
+use super::registry::Registry;
 use super::{stand, watchbell};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// docker-registry on a port of its own, with the images of a store.
-struct Registry {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// Puts the one image of a store into the registry, as `team/demo:1`; returns its digest.
+fn push(registry: &Registry, images: &Path) -> String {
+    for entry in fs::read_dir(images.join("blobs/sha256")).unwrap() {
+        registry.put_blob("team/demo", &fs::read(entry.unwrap().path()).unwrap());
     }
-}
-
-impl Registry {
-    fn start(dir: &Path) -> Registry {
-        let config = format!(
-            "version: 0.1\nlog: {{level: info, formatter: json}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
-             http: {{addr: '127.0.0.1:0'}}\n",
-            dir.join("content").display()
-        );
-        fs::write(dir.join("config.yml"), config).unwrap();
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(dir.join("config.yml"))
-            .env("OTEL_TRACES_EXPORTER", "none")
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = lines.next().expect("the registry ended before it listened").unwrap();
-            if let Some((_, rest)) = line.split_once("listening on ") {
-                break rest.chars().take_while(|c| !matches!(c, ',' | '"' | ' ')).collect();
-            }
-        };
-        // What it says later must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Registry { child, address }
-    }
-
-    /// The one image of a store, as `team/demo:1`; returns its digest.
-    fn push(&self, images: &Path) -> String {
-        let at = |path: &str| format!("http://{}/v2/team/demo/{path}", self.address);
-        for entry in fs::read_dir(images.join("blobs/sha256")).unwrap() {
-            let bytes = fs::read(entry.unwrap().path()).unwrap();
-            let answer = ureq::post(at("blobs/uploads/")).send_empty().unwrap();
-            let location = answer.headers()["location"].to_str().unwrap();
-            let mark = if location.contains('?') { '&' } else { '?' };
-            ureq::put(format!("{location}{mark}digest={}", Digest::of(&bytes))).send(&bytes[..]).unwrap();
-        }
-        let index: Value = serde_json::from_slice(&fs::read(images.join("index.json")).unwrap()).unwrap();
-        let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
-        let manifest = fs::read(images.join("blobs").join(digest.replace(':', "/"))).unwrap();
-        ureq::put(at("manifests/1")).header("Content-Type", MANIFEST).send(&manifest[..]).unwrap();
-        digest
-    }
+    let index: Value = serde_json::from_slice(&fs::read(images.join("index.json")).unwrap()).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
+    let manifest = fs::read(images.join("blobs").join(digest.replace(':', "/"))).unwrap();
+    registry.put_manifest("team/demo", "1", MANIFEST, &manifest);
+    digest
 }
 
 #[test]
@@ -101,8 +51,8 @@ fn an_image_is_scanned_by_its_name() {
     }
 
     let registry = Registry::start(dir);
-    let digest = registry.push(&dir.join("data/images"));
-    let name = format!("{}/team/demo:1", registry.address);
+    let digest = push(&registry, &dir.join("data/images"));
+    let name = format!("{}/team/demo:1", registry.address());
     let of_registry = scanned(&name, "--data-dir nowhere");
     assert_eq!((ids(&of_registry), &of_registry["subject"]["digest"]), (ids(&of_store), &json!(digest)));
     assert_eq!(of_registry["packages"], 3);

@@ -1,6 +1,7 @@
 //! `watchbell scan` as a user calls it: exit codes, outputs, what goes where, and what is refused.
 
 mod images;
+mod registry;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
