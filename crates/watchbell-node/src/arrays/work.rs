@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::{Arc, PoisonError};
 
@@ -87,8 +87,8 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
 fn prepare(tools: &Tools, wanted: &Wanted) -> Result<Prepared, Trouble> {
     let one = |(position, of): (usize, &Use)| {
         let named = |trouble: Trouble| match trouble {
-            Trouble::Passing(why) => Trouble::Passing(format!("array {:?}: {why}", of.name)),
-            Trouble::Lasting(why) => Trouble::Lasting(format!("array {:?}: {why}", of.name)),
+            Trouble::Passing(why) => Trouble::Passing(of_array(of, &why)),
+            Trouble::Lasting(why) => Trouble::Lasting(of_array(of, &why)),
         };
         let array = tools.open(&wanted.namespace, &of.name).map_err(passing).map_err(named)?;
         if array.is_encrypted() {
@@ -112,13 +112,10 @@ fn prepare_writing(
     of: &Use,
 ) -> Result<PreparedArray, Trouble> {
     let run = &wanted.run;
-    let slot = tools.drafts.slot(&wanted.namespace, run.run, &of.name);
+    let slot = slot_of(tools, array, &wanted.namespace, run, of)?;
     let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
     if slot.is_none() {
-        *slot = Some(match held::go_on(array, run, of)? {
-            Some(held) => held,
-            None => held::begin(array, &wanted.namespace, run, &wanted.image, of)?,
-        });
+        *slot = Some(held::begin(array, &wanted.namespace, run, &wanted.image, of)?);
     }
     let Some(held) = &*slot else { return Err(Trouble::Passing("it is not held".to_owned())) };
     // A view stays as long as its snapshot is leased.
@@ -211,83 +208,96 @@ fn prepare_preview(
 
 // --- after the last end ---------------------------------------------------------------------------------------------
 
-/// An index is in the drafts of all its arrays, or what it wrote to none of them counts.
-fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
-    let mut found = Vec::new();
-    for (position, of) in upper.uses.iter().enumerate().filter(|(_, of)| of.mode == Mode::Write) {
-        let named = |why: &dyn std::fmt::Display| format!("array {:?}: {why}", of.name);
-        let slot = held_for(tools, upper, of).map_err(|why| named(&why))?;
-        let is_committed = match &*slot.read().unwrap_or_else(PoisonError::into_inner) {
-            Some(held) => held.draft.committed(upper.index).map_err(|error| named(&error))?.is_some(),
-            None => return Err(named(&"its draft was given up")),
-        };
-        // The first success is the one: what it wrote may be gone by now.
-        let dir = match is_committed {
-            true => None,
-            false => {
-                let volume = upper.first_volume + position as u16;
-                Some((tools.uppers)(upper.pod, volume).map_err(|why| named(&why))?)
-            }
-        };
-        let bound = upper.bounds.get(position).copied().unwrap_or(0);
-        found.push((of, slot, dir, bound));
-    }
-    for take in [false, true] {
-        let mut taken = Vec::new();
-        for (of, slot, dir, bound) in &found {
-            let named = |why: &dyn std::fmt::Display| format!("array {:?}: {why}", of.name);
-            let slot = slot.read().unwrap_or_else(PoisonError::into_inner);
-            let held = slot.as_ref().ok_or_else(|| named(&"its draft was given up"))?;
-            let judge = Judge { plan: &held.plan, index: upper.index, max_chunk_bytes: *bound };
-            let completeness =
-                if of.require_complete { Completeness::Required } else { Completeness::Optional };
-            let committed = match (dir, take) {
-                (Some(dir), false) => {
-                    let checked = held.draft.check_from(&judge, dir.as_fd(), completeness, *bound);
-                    checked.map_err(|error| named(&error))?;
-                    continue;
-                }
-                (Some(dir), true) => {
-                    let taken =
-                        held.draft.commit_from(&judge, upper.attempt, dir.as_fd(), completeness, *bound);
-                    Some(taken.map_err(|error| named(&error))?)
-                }
-                (None, _) => held.draft.committed(upper.index).map_err(|error| named(&error))?,
-            };
-            let committed = committed.unwrap_or_default();
-            taken.push(Taken {
-                array: of.name.as_str().into(),
-                attempt: committed.attempt,
-                keys: (committed.written.len() + committed.removed.len()) as u64,
-                bytes: committed.written.iter().map(|(_, _, size)| size).sum(),
-            });
-        }
-        if take {
-            return Ok(taken);
-        }
-    }
-    Ok(Vec::new())
+/// What an index wrote to one array.
+struct Due<'a> {
+    of: &'a Use,
+    slot: Slot,
+    /// `None`: the index is in the draft already. The first success is the one, and what it wrote may be gone by now.
+    dir: Option<OwnedFd>,
+    bound: u64,
 }
 
-/// The draft of the run, held: also by a server that comes after the one that began it.
-fn held_for(tools: &Tools, upper: &Upper, of: &Use) -> Result<Slot, String> {
-    let slot = tools.drafts.slot(&upper.namespace, upper.run.run, &of.name);
+/// An index is in the drafts of all its arrays, or what it wrote to none of them counts.
+fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
+    let writes = upper.uses.iter().enumerate().filter(|(_, of)| of.mode == Mode::Write);
+    let due = writes.map(|(position, of)| due(tools, upper, position, of)).collect::<Result<Vec<_>, _>>()?;
+    due.iter().try_for_each(|one| one.check(upper))?;
+    due.iter().map(|one| one.take(upper)).collect()
+}
+
+fn due<'a>(tools: &Tools, upper: &Upper, position: usize, of: &'a Use) -> Result<Due<'a>, String> {
+    let array = tools.open(&upper.namespace, &of.name).map_err(|why| of_array(of, &why))?;
+    let slot = slot_of(tools, &array, &upper.namespace, &upper.run, of)
+        .map_err(|(Trouble::Passing(why) | Trouble::Lasting(why))| of_array(of, &why))?;
+    let bound = upper.bounds.get(position).copied().unwrap_or(0);
+    let mut due = Due { of, slot, dir: None, bound };
+    if due.with_draft(|held| held.draft.committed(upper.index))?.is_none() {
+        let volume = upper.first_volume + position as u16;
+        due.dir = Some((tools.uppers)(upper.pod, volume).map_err(|why| of_array(of, &why))?);
+    }
+    Ok(due)
+}
+
+impl Due<'_> {
+    fn with_draft<T>(&self, work: impl FnOnce(&Held) -> Result<T, Error>) -> Result<T, String> {
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        let gone = &"its run has no draft: it was published or given up meanwhile";
+        let held = slot.as_ref().ok_or_else(|| of_array(self.of, gone))?;
+        work(held).map_err(|error| of_array(self.of, &error))
+    }
+
+    fn completeness(&self) -> Completeness {
+        if self.of.require_complete { Completeness::Required } else { Completeness::Optional }
+    }
+
+    fn judge<'a>(&self, held: &'a Held, upper: &Upper) -> Judge<'a> {
+        Judge { plan: &held.plan, index: upper.index, max_chunk_bytes: self.bound }
+    }
+
+    fn check(&self, upper: &Upper) -> Result<(), String> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        self.with_draft(|held| {
+            let judge = self.judge(held, upper);
+            held.draft.check_from(&judge, dir.as_fd(), self.completeness(), self.bound)
+        })
+    }
+
+    fn take(&self, upper: &Upper) -> Result<Taken, String> {
+        let committed = self.with_draft(|held| {
+            let Some(dir) = &self.dir else {
+                return Ok(held.draft.committed(upper.index)?.unwrap_or_default());
+            };
+            let judge = self.judge(held, upper);
+            held.draft.commit_from(&judge, upper.attempt, dir.as_fd(), self.completeness(), self.bound)
+        })?;
+        Ok(Taken {
+            array: self.of.name.as_str().into(),
+            attempt: committed.attempt,
+            keys: (committed.written.len() + committed.removed.len()) as u64,
+            bytes: committed.written.iter().map(|(_, _, size)| size).sum(),
+        })
+    }
+}
+
+fn of_array(of: &Use, why: &dyn std::fmt::Display) -> String {
+    format!("array {:?}: {why}", of.name)
+}
+
+/// The place of a run's draft, with the draft in it if there is one: also for a server that comes after the one that began it.
+fn slot_of(
+    tools: &Tools,
+    array: &Array,
+    namespace: &Arc<str>,
+    run: &ArrayRun,
+    of: &Use,
+) -> Result<Slot, Trouble> {
+    let slot = tools.drafts.slot(namespace, run.run, &of.name);
     let mut held = slot.write().unwrap_or_else(PoisonError::into_inner);
     if held.is_none() {
-        *held = open_draft(tools, &upper.namespace, &upper.run, of)?;
-    }
-    if held.is_none() {
-        return Err("its run has no draft: it was published or given up meanwhile".to_owned());
+        *held = held::go_on(array, run, of)?;
     }
     drop(held);
     Ok(slot)
-}
-
-fn open_draft(tools: &Tools, namespace: &Arc<str>, run: &ArrayRun, of: &Use) -> Result<Option<Held>, String> {
-    let array = tools.open(namespace, &of.name).map_err(|error| error.to_string())?;
-    held::go_on(&array, run, of).map_err(|trouble| match trouble {
-        Trouble::Passing(why) | Trouble::Lasting(why) => why,
-    })
 }
 
 // --- publication ----------------------------------------------------------------------------------------------------
@@ -302,7 +312,7 @@ pub(super) enum Unpublished {
 
 impl Unpublished {
     fn of(of: &Use, error: &Error) -> Self {
-        let message = format!("array {:?}: {error}", of.name);
+        let message = of_array(of, error);
         match error {
             Error::Conflict(_) => Self::lasting(ARRAY_CONFLICT, message),
             error if error.is_passing() => Self::Passing(message),
@@ -342,22 +352,21 @@ fn publish(
     for of in uses.iter().filter(|of| of.mode == Mode::Write) {
         let failed = |error: Error| Unpublished::of(of, &error);
         let array = tools.open(namespace, &of.name).map_err(failed)?;
-        let slot = tools.drafts.slot(namespace, run.run, &of.name);
-        {
-            let mut held = slot.write().unwrap_or_else(PoisonError::into_inner);
-            if held.is_none() {
-                *held = held::go_on(&array, run, of).map_err(|trouble| match trouble {
-                    Trouble::Passing(why) => Unpublished::Passing(format!("array {:?}: {why}", of.name)),
-                    Trouble::Lasting(why) => wrong(format!("array {:?}: {why}", of.name)),
-                })?;
-            }
-            // None may be published when one cannot be.
-            if let Some(held) = &*held {
+        let slot = slot_of(tools, &array, namespace, run, of).map_err(|trouble| match trouble {
+            Trouble::Passing(why) => Unpublished::Passing(of_array(of, &why)),
+            Trouble::Lasting(why) => wrong(of_array(of, &why)),
+        })?;
+        opened.push((of, array, slot));
+    }
+    // None may be published when one cannot be. One alone is looked at when it is.
+    if opened.len() > 1 {
+        for (of, array, slot) in &opened {
+            let failed = |error: Error| Unpublished::of(of, &error);
+            if let Some(held) = &*slot.read().unwrap_or_else(PoisonError::into_inner) {
                 let quota = array.quota_bytes().map_err(failed)?;
                 held.draft.can_publish(&indices, of.on_conflict, quota).map_err(failed)?;
             }
         }
-        opened.push((of, array, slot));
     }
     let mut published = Vec::new();
     for (of, array, slot) in opened {
@@ -385,7 +394,7 @@ fn publish_one(
         }
         // It was, and its answer did not arrive.
         None => array.published_by(&run.run.to_string()).map_err(failed)?.ok_or_else(|| {
-            let message = format!("array {:?}: the run has no draft, and published none", of.name);
+            let message = of_array(of, &"the run has no draft, and published none");
             Unpublished::lasting(ARRAY_COMMIT_FAILED, message)
         })?,
     };

@@ -280,14 +280,19 @@ pub(crate) fn an_index_that_was_killed_is_tried_again() {
     let status = rig.until_over(1);
     assert_eq!((status.phase, status.containers[0].terminated().unwrap().exit_code), (Phase::Failed, 137));
     assert_eq!(rig.log(&query), "half\n");
+    all_are_tried_again(&mut rig);
+    assert_eq!(exported(&array), expected(&before));
+}
+
+/// Nothing is committed yet; second attempts of all indices are, and are published.
+fn all_are_tried_again(rig: &mut Rig) {
     assert_eq!(rig.committed, []);
     for at in 0..4 {
         let uid = u128::from(at) + 10;
         rig.begin(Assignment { attempt: 1, ..writer(uid, at, &script(OWN), WRITE) });
         assert_eq!(rig.until_over(uid).phase, Phase::Succeeded);
     }
-    publish(&mut rig, WRITE);
-    assert_eq!(exported(&array), expected(&before));
+    publish(rig, WRITE);
 }
 
 /// The server is gone when the index ends: what it wrote is with the spawner.
@@ -331,13 +336,7 @@ pub(crate) fn what_a_dead_spawner_held_is_lost() {
     rig.kill_spawner();
     let status = rig.until_over(1);
     assert_eq!(status.phase, Phase::Failed, "{status:?}");
-    assert_eq!(rig.committed, []);
-    for at in 0..4 {
-        let uid = u128::from(at) + 10;
-        rig.begin(Assignment { attempt: 1, ..writer(uid, at, &script(OWN), WRITE) });
-        assert_eq!(rig.until_over(uid).phase, Phase::Succeeded);
-    }
-    publish(&mut rig, WRITE);
+    all_are_tried_again(&mut rig);
     assert_eq!(exported(&array), expected(&before));
 }
 
