@@ -615,8 +615,7 @@ impl Array {
 
     /// The hierarchy of a manifest of this array.
     pub fn hierarchy(&self, manifest: &Manifest) -> Result<Hierarchy, Error> {
-        let documents = self.documents(manifest)?;
-        Ok(Hierarchy::read(documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))?)
+        Ok(Hierarchy::of(&self.documents(manifest)?)?)
     }
 }
 

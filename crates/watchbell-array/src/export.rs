@@ -28,6 +28,15 @@ pub struct Exported {
     pub bytes: u64,
 }
 
+impl Exported {
+    /// A batch is there: of each of its keys the size, and whether it was written.
+    fn count(&mut self, sizes: impl Iterator<Item = u64>, written: &[bool]) {
+        self.keys += written.len() as u64;
+        self.written += written.iter().filter(|was_written| **was_written).count() as u64;
+        self.bytes += sizes.sum::<u64>();
+    }
+}
+
 /// The directory of files that an export has not finished.
 const PARTIAL: &str = ".watchbell-partial";
 const RESOLVE: ResolveFlags =
@@ -94,16 +103,14 @@ pub fn export(
         let written = in_parallel(batch.len(), |at| {
             let entry = &batch[at];
             if is_there(array, root.as_fd(), &entry.key, entry.size, entry.digest)? {
-                return Ok(0);
+                return Ok(false);
             }
             let partial = format!("{:016x}", first + at as u64);
             let mode = Mode::from_raw_mode(file_mode);
             write(root.as_fd(), (beside.as_fd(), &partial, mode), &entry.key, objects, entry.digest)?;
-            Ok(1u64)
+            Ok(true)
         })?;
-        exported.keys += batch.len() as u64;
-        exported.written += written.iter().sum::<u64>();
-        exported.bytes += batch.iter().map(|entry| entry.size).sum::<u64>();
+        exported.count(batch.iter().map(|entry| entry.size), &written);
         progress(exported.keys, exported.bytes);
     }
     unlinkat(&root, &unfinished, AtFlags::REMOVEDIR)
@@ -162,7 +169,7 @@ pub fn export_to_bucket(
             let Entry { key, digest, size, .. } = batch[at];
             let text = digest.to_string();
             if there.get(key) == Some(size) && bucket.digest(key)?.as_deref() == Some(text.as_str()) {
-                return Ok(0);
+                return Ok(false);
             }
             // Looked through before it is sent: nobody else would notice the damage.
             let (mut content, _) = objects.open(*digest)?;
@@ -171,11 +178,9 @@ pub fn export_to_bucket(
                 return Err(Error::Damaged { what: "object", digest: *digest, problem });
             }
             bucket.put(key, *size, &text, &|| owned(array, *digest))?;
-            Ok(1u64)
+            Ok(true)
         })?;
-        exported.keys += batch.len() as u64;
-        exported.written += written.iter().sum::<u64>();
-        exported.bytes += batch.iter().map(|entry| entry.size).sum::<u64>();
+        exported.count(batch.iter().map(|entry| entry.size), &written);
         progress(exported.keys, exported.bytes);
     }
     Ok(exported)

@@ -33,9 +33,7 @@ impl Array {
         }
         Ok(path)
     }
-}
 
-impl Array {
     /// A directory of a manifest's documents and of those chunks that `sees` says, at a path of the caller's on the same file
     /// system, who removes it.
     pub fn view_at(

@@ -215,7 +215,12 @@ pub fn refresh_at(issued_at: i64, expires_at: i64) -> i64 {
     issued_at.saturating_add((life / 5 * 4 + life % 5 * 4 / 5).clamp(1, 24 * 3600))
 }
 
-/// The account that a pod runs as.
+/// The account that a pod runs as, by its spec as it is written.
+pub fn account_named(spec: &serde_json::Value) -> &str {
+    spec["serviceAccountName"].as_str().filter(|name| !name.is_empty()).unwrap_or("default")
+}
+
+/// The same of a spec that was read.
 pub fn account_of(spec: &watchbell_api::types::pod::PodSpec) -> &str {
     spec.service_account_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("default")
 }

@@ -40,10 +40,7 @@ pub enum GrowError {
 /// Makes a dimension longer, in the documents of the arrays that have it and in what the root repeats of them. Everything else in
 /// those documents stays as it was.
 pub fn grow(documents: &BTreeMap<String, Vec<u8>>, extend: &Extend) -> Result<(Hierarchy, Grown), GrowError> {
-    let read = |documents: &BTreeMap<String, Vec<u8>>| {
-        Hierarchy::read(documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))
-    };
-    let hierarchy = read(documents)?;
+    let hierarchy = Hierarchy::of(documents)?;
     let dimension = &extend.dimension;
     let mut old_length = None;
     let mut axes: BTreeMap<&NodePath, Vec<usize>> = BTreeMap::new();
@@ -90,7 +87,7 @@ pub fn grow(documents: &BTreeMap<String, Vec<u8>>, extend: &Extend) -> Result<(H
         written.insert(key, bytes);
     }
     let grown = Grown { dimension: dimension.clone(), old_length, new_length, documents: written };
-    Ok((read(&after)?, grown))
+    Ok((Hierarchy::of(&after)?, grown))
 }
 
 fn set_lengths(

@@ -62,6 +62,11 @@ impl Hierarchy {
         document::is_name(key.rsplit('/').next().unwrap_or(key))
     }
 
+    /// Reads the documents of a map, by their keys from the root.
+    pub fn of<K: AsRef<str>, V: AsRef<[u8]>>(documents: &BTreeMap<K, V>) -> Result<Self, HierarchyError> {
+        Self::read(documents.iter().map(|(key, bytes)| (key.as_ref(), bytes.as_ref())))
+    }
+
     /// Reads the documents, each with its key from the root. Their order plays no part.
     pub fn read<'a>(
         documents: impl IntoIterator<Item = (&'a str, &'a [u8])>,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Mode;
+use crate::service_account::account_named;
 
 /// Where client libraries look.
 const TOKEN_DIR: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -48,8 +49,7 @@ pub(super) fn fill(
     namespace: &str,
     accounts: &[std::sync::Arc<Account>],
 ) -> Result<(), String> {
-    let name =
-        spec["serviceAccountName"].as_str().filter(|name| !name.is_empty()).unwrap_or("default").to_owned();
+    let name = account_named(spec).to_owned();
     let Some(account) = accounts.iter().find(|account| account.name == name) else {
         return Err(format!(
             "error looking up service account {namespace}/{name}: serviceaccount {name:?} not found"

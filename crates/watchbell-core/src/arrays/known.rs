@@ -61,8 +61,7 @@ impl Verdicts {
 impl Known {
     pub fn new(facts: Arc<ArrayFacts>) -> Known {
         let hierarchy = facts.documents.as_ref().filter(|_| facts.head.is_some()).map(|documents| {
-            let documents = documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice()));
-            Hierarchy::read(documents).map(Arc::new).map_err(|error| error.to_string().into())
+            Hierarchy::of(documents).map(Arc::new).map_err(|error| error.to_string().into())
         });
         Known { facts, hierarchy }
     }

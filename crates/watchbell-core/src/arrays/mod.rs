@@ -23,8 +23,10 @@ use watchbell_api::types::job::JobSpec;
 use watchbell_api::{Uid, decode};
 use watchbell_zarr::{Mode, Use};
 
+use crate::service_account::account_named;
+
 pub use known::{Known, NotPlanned, Verdicts};
-pub use rules::{errors, is_auto, unplannable};
+pub use rules::{errors, is_auto, quota_bytes, unplannable};
 
 /// Of a Job that goes on with the draft of an earlier one: the uid of the first of the chain. The server alone writes it.
 pub const ARRAY_RUN: &str = "watchbell.dev/array-run";
@@ -114,7 +116,7 @@ impl JobArrays {
             run: own(ARRAY_RUN).and_then(|uid| uid.parse().ok()),
             user: own(ARRAY_USER).unwrap_or_default().into(),
             draft_of: own(ARRAY_DRAFT).and_then(|uid| uid.parse().ok()),
-            service_account: service_account(&template["spec"]).into(),
+            service_account: account_named(&template["spec"]).into(),
         })
     }
 
@@ -129,11 +131,6 @@ impl JobArrays {
             draft_of: self.draft_of,
         }
     }
-}
-
-/// The account of a pod's spec.
-pub fn service_account(spec: &Value) -> &str {
-    spec["serviceAccountName"].as_str().filter(|name| !name.is_empty()).unwrap_or("default")
 }
 
 /// What the spec of a DataArray asks of its store.

@@ -17,6 +17,9 @@ const TAKEN: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// What the server writes lies in these; below them is room.
 const NOT_WHOLE: [&str; 6] = ["/etc", "/run", "/var", "/var/run", "/usr", "/bin"];
 
+/// A page of memory: an upper in memory has no less.
+const QUOTA_BYTES_MIN: u64 = 4 << 10;
+
 /// Where an object says what its pods are.
 struct Places<'a> {
     template: &'a Value,
@@ -202,12 +205,8 @@ impl Found {
     }
 
     fn quota(&mut self, one: &Use) {
-        let Some(text) = &one.quota else { return };
-        let is_fine = text
-            .parse::<Quantity>()
-            .is_ok_and(|bytes| bytes.is_whole() && !bytes.is_negative() && !bytes.is_zero());
-        if !is_fine {
-            self.refuse(text, "the quota must be a whole number of bytes, such as 1Gi".into());
+        if let (Some(text), Err(why)) = (&one.quota, quota_bytes(one)) {
+            self.refuse(text, why);
         }
     }
 
@@ -303,6 +302,20 @@ impl Found {
             let why = "artifacts have as many indices as the Job: no plan says how many, so set completions and leave this out";
             self.refuse(value, why.into());
         }
+    }
+}
+
+/// What a use says that an attempt may write.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn quota_bytes(one: &Use) -> Result<Option<u64>, String> {
+    let Some(text) = &one.quota else { return Ok(None) };
+    match text.parse::<Quantity>() {
+        Ok(quota) if quota.is_whole() && !quota.is_negative() && quota.as_bytes() >= QUOTA_BYTES_MIN => {
+            Ok(Some(quota.as_bytes()))
+        }
+        _ => Err("the quota must be a whole number of bytes, at least 4Ki, such as 1Gi".to_owned()),
     }
 }
 

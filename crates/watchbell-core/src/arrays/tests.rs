@@ -133,6 +133,11 @@ fn a_job_fits_its_arrays() {
         &["the quota must be a whole number"],
     );
     of_job(
+        &WRITE.replace("into: 8}", "into: 8}, quota: 4095"),
+        json!({}),
+        &["the quota must be a whole number"],
+    );
+    of_job(
         "[{name: sea-level, mount: /a}, {name: sea.level, mount: /b}]",
         json!({}),
         &["another array has the variables WATCHBELL_ARRAY_SEA_LEVEL_"],

@@ -13,7 +13,7 @@ use watchbell_api::image::{
 use watchbell_api::{ApiError, Reason, Resource, Uid, schema};
 
 use super::object::{Key, Stored};
-use super::podsecurity::pod_of;
+use super::podsecurity::{at_steps, pod_of};
 use super::shown::rfc3339;
 use super::{Snapshot, World};
 use crate::controller::cronjob::{Held, Hold};
@@ -247,7 +247,7 @@ impl World {
         if policies.is_empty() {
             return Vec::new();
         }
-        let pod = steps.iter().fold(object, |value, step| &value[*step]);
+        let pod = at_steps(object, steps);
         let mut warnings = Vec::new();
         for list in ["initContainers", "containers"] {
             for (n, container) in pod["spec"][list].as_array().into_iter().flatten().enumerate() {

@@ -38,6 +38,11 @@ pub fn pod_of(resource: Resource) -> Option<(&'static [&'static str], &'static s
     }
 }
 
+/// What [`pod_of`] leads to.
+pub fn at_steps<'a>(object: &'a Value, steps: &[&str]) -> &'a Value {
+    steps.iter().fold(object, |value, step| &value[*step])
+}
+
 impl World {
     /// Judges a pod as it would be stored.
     pub(super) fn judge_pod(
@@ -71,7 +76,7 @@ impl World {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         let Some((steps, prefix)) = pod_of(resource) else { return Ok(()) };
-        let template = steps.iter().fold(object, |value, step| &value[*step]);
+        let template = at_steps(object, steps);
         let policy = self.noted_policy(namespace);
         let (annotations, spec) = (&template["metadata"]["annotations"], &template["spec"]);
         self.note_audit_violations(&policy, annotations, spec);

@@ -9,8 +9,7 @@ use serde_json::{Map, Value, json};
 use watchbell_api::Uid;
 use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED, ArrayRun};
 use watchbell_api::node::{Assignment, Command, Report};
-use watchbell_api::quantity::Quantity;
-use watchbell_core::arrays::{Uses, variable_part};
+use watchbell_core::arrays::{Uses, quota_bytes, variable_part};
 use watchbell_core::pod::{BLOCKED, State};
 use watchbell_sandbox::{Layered, Mount, PodEnvironment, PodVolume, VolumeSource};
 use watchbell_zarr::{Mode, ReadScope, Upper, Use};
@@ -97,7 +96,7 @@ pub(super) fn read(pod: &Assignment) -> Result<Option<PodArrays>, String> {
     let text = pod.annotations.get(ARRAY).ok_or_else(|| wrong("it is not there".to_owned()))?;
     let uses: Arc<[Use]> = Uses::read(text).map_err(wrong)?.list.into();
     for of in uses.iter() {
-        quota(of).map_err(&wrong)?;
+        quota_bytes(of).map_err(|why| wrong(format!("array {:?}: {why}", of.name)))?;
     }
     let writes = uses.iter().any(|of| of.mode == Mode::Write);
     // A pod whose end was told before has committed before.
@@ -105,21 +104,9 @@ pub(super) fn read(pod: &Assignment) -> Result<Option<PodArrays>, String> {
     Ok(Some(PodArrays { uses, prepared: None, commit, was_stopped: false }))
 }
 
-fn quota(of: &Use) -> Result<Option<u64>, String> {
-    let parse = |text: &String| {
-        let quantity = Quantity::from_value(&Value::String(text.clone())).map_err(|e| e.to_string());
-        match quantity.map(|quantity| quantity.as_bytes()) {
-            Ok(bytes @ 4096..) => Ok(bytes),
-            Ok(_) => Err(format!("quota {text:?} of array {:?} is below 4Ki", of.name)),
-            Err(why) => Err(format!("quota {text:?} of array {:?}: {why}", of.name)),
-        }
-    };
-    of.quota.as_ref().map(parse).transpose()
-}
-
 /// Bytes that may be written: whatever is stated, no more than the machine has.
 fn bound(of: &Use, machine: &Machine) -> u64 {
-    let stated = quota(of).ok().flatten();
+    let stated = quota_bytes(of).ok().flatten();
     match of.upper {
         Upper::Memory => stated.unwrap_or(MEMORY_BYTES).min(machine.capacity.memory_bytes),
         Upper::Disk => {

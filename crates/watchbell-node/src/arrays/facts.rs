@@ -97,7 +97,7 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
         return Ok(facts);
     }
     let documents = array.documents(&array.manifest(snapshot.manifest)?)?;
-    let hierarchy = Hierarchy::read(documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice())))?;
+    let hierarchy = Hierarchy::of(&documents)?;
     facts.format = match (array.kind(), hierarchy.format) {
         (Kind::Artifacts, _) => "artifacts",
         (Kind::Zarr, Format::V2) => "zarr v2",

@@ -148,8 +148,7 @@ pub(super) fn documents(
 }
 
 pub(super) fn read(documents: &BTreeMap<String, Vec<u8>>) -> Result<Hierarchy, Trouble> {
-    let given = documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice()));
-    Hierarchy::read(given).map_err(|error| Trouble::Lasting(error.to_string()))
+    Hierarchy::of(documents).map_err(|error| Trouble::Lasting(error.to_string()))
 }
 
 pub(super) fn plan_of(

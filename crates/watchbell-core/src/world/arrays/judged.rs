@@ -11,12 +11,13 @@ use watchbell_api::{ApiError, FieldError, Resource};
 
 use crate::arrays::{
     ARRAY_DRAFT, ARRAY_GATE_FOR, ARRAY_RUN, ARRAY_USER, JobArrays, NotPlanned, OWN_ANNOTATIONS, Uses,
-    Verdicts, is_auto, service_account, unplannable,
+    Verdicts, is_auto, unplannable,
 };
 use crate::controller::job::ConditionKind;
+use crate::service_account::{account_named, account_of};
 use crate::world::World;
 use crate::world::object::{Head, Stored};
-use crate::world::podsecurity::pod_of;
+use crate::world::podsecurity::{at_steps, pod_of};
 
 /// Writes what the server alone says of an object: nothing of it comes from a client.
 pub(in crate::world) fn annotate_own(
@@ -78,10 +79,7 @@ pub(in crate::world) fn array_changes(resource: Resource, before: &Value, object
     let Some((steps, prefix)) = pod_of(resource).filter(|_| resource != Resource::CronJob) else {
         return Vec::new();
     };
-    let template = |object: &Value| {
-        let template = steps.iter().fold(object, |value, step| &value[*step]);
-        template["metadata"]["annotations"][ARRAY].clone()
-    };
+    let template = |object: &Value| at_steps(object, steps)["metadata"]["annotations"][ARRAY].clone();
     let own = |object: &Value, key: &str| object["metadata"]["annotations"][key].clone();
     let mut errors = Vec::new();
     let mut refuse = |field: String, detail: &str| {
@@ -117,7 +115,7 @@ pub(in crate::world) fn array_changes(resource: Resource, before: &Value, object
 /// The annotation of an object's pods.
 fn array_annotation(resource: Resource, object: &Value) -> Option<&str> {
     let (steps, _) = pod_of(resource)?;
-    steps.iter().fold(object, |value, step| &value[*step])["metadata"]["annotations"][ARRAY].as_str()
+    at_steps(object, steps)["metadata"]["annotations"][ARRAY].as_str()
 }
 
 impl World {
@@ -166,7 +164,7 @@ impl World {
         warnings: &mut Vec<String>,
     ) -> Result<(), ApiError> {
         let Some((steps, prefix)) = pod_of(resource) else { return Ok(()) };
-        let template = steps.iter().fold(object, |value, step| &value[*step]);
+        let template = at_steps(object, steps);
         let Some(Ok(uses)) = Uses::of(&template["metadata"]["annotations"]) else { return Ok(()) };
         let field = format!("{prefix}metadata.annotations[{ARRAY}]");
         let job = match resource {
@@ -190,7 +188,7 @@ impl World {
                 }
                 Some(_) => None,
             };
-            let right = self.state.array_right(namespace, service_account(&template["spec"]), one).err();
+            let right = self.state.array_right(namespace, account_named(&template["spec"]), one).err();
             for why in why.into_iter().chain(right) {
                 if resource == Resource::Pod {
                     return Err(ApiError::forbidden(resource, name, &format!("{field}: {why}")));
@@ -248,11 +246,7 @@ impl World {
             return right(&arrays.service_account, &arrays.uses);
         }
         let uses = uses_of_pod(pod)?;
-        let account = pod
-            .pod_spec()
-            .and_then(|spec| spec.service_account_name.as_deref())
-            .filter(|name| !name.is_empty())
-            .unwrap_or("default");
+        let account = pod.pod_spec().map_or("default", |spec| account_of(spec));
         let goes = |name: &str| {
             let object = self.get(Resource::DataArray, &pod.namespace, name);
             object.is_some_and(|object| object.deletion.is_some())

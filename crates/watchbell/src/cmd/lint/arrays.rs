@@ -36,8 +36,7 @@ pub(super) fn read(given: &[Given]) -> Result<BTreeMap<String, Known>, Failure> 
         found
             .look(dir, "", 0)
             .map_err(|why| Failure::Usage(format!("--array {name}={}: {why}", dir.display())))?;
-        let documents = found.documents.iter().map(|(key, bytes)| (key.as_str(), bytes.as_slice()));
-        Hierarchy::read(documents)
+        Hierarchy::of(&found.documents)
             .map_err(|why| Failure::Usage(format!("--array {name}={}: {why}", dir.display())))?;
         let facts = ArrayFacts {
             head: Some(dir.display().to_string().into()),

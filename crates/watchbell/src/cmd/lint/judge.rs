@@ -11,7 +11,7 @@ use watchbell_core::admission::policies::{Judgement, VALIDATION_FAILURE};
 use watchbell_core::admission::{self, Mode};
 use watchbell_core::arrays::{self, Known};
 use watchbell_core::cron::{self, Schedule};
-use watchbell_core::world::{check_new, pod_of};
+use watchbell_core::world::{at_steps, check_new, pod_of};
 use watchbell_image::Reference;
 use watchbell_scan::secret;
 
@@ -210,8 +210,7 @@ impl<'a> Judge<'a> {
             self.schedule(&object);
         }
         if let Some((steps, prefix)) = pod_of(resource) {
-            let at = |object: &Value| steps.iter().fold(object, |value, step| &value[*step]).clone();
-            self.pod(&namespace, prefix, &at(&object), &at(&written));
+            self.pod(&namespace, prefix, at_steps(&object, steps), at_steps(&written, steps));
         }
         if !self.given.are_none() {
             self.judge(resource, &namespace, &name, &object);
@@ -229,7 +228,7 @@ impl<'a> Judge<'a> {
             Some((steps, _)) if !steps.is_empty() => {
                 self.judge_one(resource, namespace, name, object, "");
                 let name = format!("{name}-xxxxx");
-                let template = steps.iter().fold(object, |value, step| &value[*step]);
+                let template = at_steps(object, steps);
                 let mut pod = json!({
                     "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"],
                 });
