@@ -85,7 +85,9 @@ impl World {
             body_hash: None,
         };
         self.policy_budget = Budget::default();
-        let (stored, _) = self.prepare(&request, object, Ownership::Update, now)?;
+        let prepared = self.prepare(&request, object, Ownership::Update, now);
+        self.policy_share += self.policy_budget.used();
+        let (stored, _) = prepared?;
         Ok(self.insert_new(stored, now))
     }
 

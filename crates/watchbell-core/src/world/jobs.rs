@@ -145,6 +145,9 @@ impl World {
         let mut told: Vec<(Option<u32>, Arc<str>)> = Vec::with_capacity(pods.len());
         let (mut made_count, mut refusal) = (0, None);
         let is_judged = self.judges_pods();
+        if is_judged && self.policy_share >= super::POLICY_SHARE {
+            return (0, Some(Held::Later));
+        }
         let mut budget = Budget::default();
         let mut notes: BTreeMap<String, String> = BTreeMap::new();
         for pod in pods {
@@ -175,6 +178,7 @@ impl World {
             let made = self.put(new);
             told.push((pod.index, made.name.clone()));
         }
+        self.policy_share += budget.used();
         self.audit_notes(job, notes, now);
         let told: Vec<(Option<u32>, &str)> = told.iter().map(|(index, name)| (*index, &**name)).collect();
         for event in job::pods_created(&told) {

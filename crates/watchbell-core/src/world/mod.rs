@@ -93,6 +93,8 @@ const NODE_MANAGER: &str = "watchbell-node";
 
 /// How many objects are reconciled in one batch, so that no answer waits for thousands.
 const RECONCILES_PER_BATCH: usize = 256;
+/// What policies may cost for the Jobs in either line of a batch, until the last that was begun: as much as for one request.
+const POLICY_SHARE: u32 = 1000;
 
 /// What `kubectl describe node` says of the machine. What could not be found out is empty.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -173,6 +175,8 @@ pub struct World {
     admission_notes: BTreeMap<std::borrow::Cow<'static, str>, String>,
     /// What is left of what policies may use up for the request at hand.
     policy_budget: crate::admission::policies::Budget,
+    /// What policies had of this batch for what controllers make, in thousandths of what a request may cost.
+    policy_share: u32,
     /// Pods that wait since before their namespace's labels changed: judged again before they start.
     unsure: HashSet<Uid>,
     /// Starts of containers on their way into the journal.
@@ -248,6 +252,7 @@ impl World {
             unbound_claims: BTreeMap::new(),
             admission_notes: BTreeMap::new(),
             policy_budget: crate::admission::policies::Budget::default(),
+            policy_share: 0,
             unsure: HashSet::new(),
             starts: starts::Starts::default(),
             images: images::Images::default(),
@@ -282,11 +287,17 @@ impl World {
         self.tell_gone(now);
         self.wake_refused();
         self.deletes_left = namespaces::DELETES_PER_BATCH;
+        self.policy_share = 0;
         self.count_ended(now);
+        // So that those in line have their turn however much is made for those that are urgent.
+        self.policy_share = 0;
         for _ in 0..RECONCILES_PER_BATCH {
             let Some(key) = self.dirty.pop_front() else { break };
             self.look_at(&key, now);
             self.count_ended(now);
+            if self.policy_share >= POLICY_SHARE {
+                break;
+            }
         }
         self.bind_pods(now);
         self.preempt_pods(now);

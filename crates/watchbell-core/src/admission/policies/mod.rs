@@ -200,6 +200,19 @@ impl Budget {
         self.shared.is_used_up() || self.read == 0
     }
 
+    /// How much of it is used up, in thousandths: of what there is least left of.
+    pub fn used(&self) -> u32 {
+        let whole = Budget::default();
+        let of = |left: u64, whole: u64| 1000 - 1000 * left.min(whole) / whole.max(1);
+        let shares = [
+            of(self.shared.cost, whole.shared.cost),
+            of(self.shared.allowance.work, whole.shared.allowance.work),
+            of(self.shared.allowance.memory, whole.shared.allowance.memory),
+            of(self.read as u64, whole.read as u64),
+        ];
+        shares.into_iter().max().map_or(0, |share| share as u32)
+    }
+
     /// Pays for what is read; gives whether there was as much.
     fn read(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.read;

@@ -225,6 +225,38 @@ fn pods_that_cost_too_much_together_are_made_in_several_batches() {
     assert!(!bench.reasons("Job", "a").contains(&"FailedCreate".to_owned()));
 }
 
+/// However many Jobs and CronJobs are due, a batch judges as much as one request may, then what it has begun; and each
+/// has its turn.
+#[test]
+fn what_controllers_make_in_a_batch_is_bounded() {
+    let mut bench = bench(&["pods"], &["CREATE"], dear(), &["Deny"]);
+    for n in 0..4 {
+        bench.create(array(&format!("a{n}"), 3, 3));
+    }
+    bench.step();
+    assert_eq!(bench.names(Resource::Pod).len(), 6);
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod).len(), 12);
+    // One of many pods does not keep others back.
+    bench.create(array("long", 40, 40));
+    bench.create(array("short", 2, 2));
+    bench.step();
+    bench.step();
+    let short = bench.names(Resource::Pod).iter().filter(|name| name.starts_with("short")).count();
+    assert_eq!(short, 2);
+
+    let mut bench = self::bench(&["jobs"], &["CREATE"], dear(), &["Deny"]);
+    for n in 0..8 {
+        bench.create(cron(&format!("c{n}"), "* * * * *", json!({})));
+    }
+    bench.settle();
+    bench.now += 60;
+    bench.step();
+    assert_eq!(bench.names(Resource::Job).len(), 6);
+    bench.settle();
+    assert_eq!(bench.names(Resource::Job).len(), 8);
+}
+
 #[test]
 fn a_deletion_of_many_costs_no_more_than_any_request() {
     let mut bench = bench(&["configmaps"], &["DELETE"], dear(), &["Deny"]);
