@@ -78,6 +78,10 @@ pub(super) const KNOWN_V1: [&str; 13] = [
 
 const SUBTREE_CONTROL: &str = "cgroup.subtree_control";
 pub(super) const CONTROLLERS: &str = "cgroup.controllers";
+/// How often the processes of a group are looked for: whoever forks faster is told that the group is busy.
+const STEPS_ASIDE_MAX: usize = 100;
+/// `DelegateSubgroup=` of examples/systemd/watchbell.service.
+const SUBGROUP: &str = "watchbell-serve";
 const WANTED: &str = "+cpu +memory +pids";
 const WANTED_WITH_IO: &str = "+cpu +memory +pids +io";
 
@@ -289,21 +293,22 @@ impl Layout {
     }
 }
 
-/// The same directory below the nearest group that has the controllers. A login session, or a service without
-/// `Delegate=`, often lacks the cpu controller; then this is the nearest group above that hands all of them down already,
-/// on most hosts the root. Nothing of the groups in between is changed: they are systemd's.
+/// The same directory below the nearest group that hands all controllers down already: on most hosts the slice of the
+/// service, or the root. Nothing of the groups in between is changed: they are systemd's. Our own group is not chosen while
+/// there is another. One that hands controllers down takes no process, and systemd puts a server that it starts again
+/// into it.
+///
+/// A unit with `Delegate=` and `DelegateSubgroup=` keeps it free of processes, so it is chosen then.
 fn with_controllers(base: &Path) -> PathBuf {
     let lists_all = |file: PathBuf| {
         let listed = fs::read_to_string(file).unwrap_or_default();
         ["cpu", "memory", "pids"].iter().all(|wanted| listed.split_whitespace().any(|name| name == *wanted))
     };
     let (Some(own), Some(name)) = (base.parent(), base.file_name()) else { return base.to_owned() };
-    if lists_all(own.join(CONTROLLERS)) {
-        return base.to_owned();
-    }
-    let above = own.ancestors().skip(1).take_while(|dir| dir.join(CONTROLLERS).exists());
-    let found = above.into_iter().find(|dir| lists_all(dir.join(SUBTREE_CONTROL)));
-    // Where none does, what is missing is told by the one that was asked for.
+    let mut above = own.ancestors().skip(1).take_while(|dir| dir.join(CONTROLLERS).exists());
+    let unit = own.parent().filter(|unit| own.ends_with(SUBGROUP) && lists_all(unit.join(CONTROLLERS)));
+    let found = unit.or_else(|| above.find(|dir| lists_all(dir.join(SUBTREE_CONTROL))));
+    // Where none does, as in a container, ours go into a leaf; what is missing is told by the one that was asked for.
     found.map_or_else(|| base.to_owned(), |dir| dir.join(name))
 }
 
@@ -336,11 +341,18 @@ fn step_aside(own: &Path, base: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(named(&leaf, e)),
         _ => {}
     }
-    for pid in fs::read_to_string(own.join(PROCS))?.lines() {
-        match fs::write(leaf.join(PROCS), pid) {
-            // It ended meanwhile.
-            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
-            other => other.map_err(|e| named(&leaf.join(PROCS), e))?,
+    // What is forked between reading and writing is there the next time.
+    for _ in 0..STEPS_ASIDE_MAX {
+        let processes = fs::read_to_string(own.join(PROCS))?;
+        if processes.is_empty() {
+            break;
+        }
+        for pid in processes.lines() {
+            match fs::write(leaf.join(PROCS), pid) {
+                // It ended meanwhile.
+                Err(e) if e.raw_os_error() == Some(libc::ESRCH) => {}
+                other => other.map_err(|e| named(&leaf.join(PROCS), e))?,
+            }
         }
     }
     Ok(())
@@ -410,9 +422,16 @@ mod tests {
     #[test]
     fn a_group_without_controllers_is_left_for_one_that_has_them() {
         let all = "cpuset cpu io memory pids";
-        // A delegated service.
+        // A service: systemd can start it again while tasks run.
         let service = [("", all, all), ("system.slice", all, all), ("system.slice/w.service", all, "")];
-        check_controllers(&service, "system.slice/w.service", "system.slice/w.service");
+        check_controllers(&service, "system.slice/w.service", "system.slice");
+        // A delegated one whose processes lie in a group of their own.
+        let unit = "system.slice/w.service";
+        let inside = format!("{unit}/{SUBGROUP}");
+        let delegated = [("", all, all), ("system.slice", all, all), (unit, all, ""), (&inside, "", "")];
+        check_controllers(&delegated, &inside, unit);
+        // The root of a container has nothing above it.
+        check_controllers(&[("", all, "")], "", "");
         // A login session as Debian and Ubuntu have it.
         let session = [
             ("", all, all),
