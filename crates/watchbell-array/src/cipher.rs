@@ -11,7 +11,8 @@
 //!
 //! Both keys are derived from the array's key and a salt of the array, so that equal chunks of two arrays have nothing in common. A
 //! segment cannot be moved, left out or added; that a content is the one of its name, its keyed hash says. In the clear stay what
-//! snapshots say (when, by whom, how many keys and bytes, the message), sizes and numbers of objects, and tags.
+//! snapshots say (when, by whom, how many keys and bytes, the message), sizes and numbers of objects, and tags. Nobody writes those
+//! without the key either: a record is named by its keyed hash, and with each ref lies a code of what it says.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -30,6 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::digest::Digest;
 use crate::error::Error;
+use crate::store::Kind;
 
 const MAGIC: &[u8; 8] = b"WBSEAL\x00\x01";
 const RANDOM_BYTES: usize = 16;
@@ -42,9 +44,18 @@ const LAST: u64 = 1 << 63;
 pub(crate) enum Role<'a> {
     Object,
     Manifest,
-    Draft { run: &'a str },
-    Index { run: &'a str, index: u32 },
-    Check,
+    Draft {
+        run: &'a str,
+    },
+    Index {
+        run: &'a str,
+        index: u32,
+    },
+    /// Of an array's name and kind.
+    Check {
+        identity: &'a str,
+        kind: Kind,
+    },
 }
 
 impl Role<'_> {
@@ -55,7 +66,8 @@ impl Role<'_> {
             Self::Manifest => "manifest".to_owned(),
             Self::Draft { run } => format!("draft {run}"),
             Self::Index { run, index } => format!("index {index} {run}"),
-            Self::Check => "check".to_owned(),
+            // No array's name has a space.
+            Self::Check { identity, kind } => format!("check {kind:?} {identity}"),
         }
     }
 }
@@ -80,9 +92,19 @@ pub enum KeySource {
 pub enum KeptSource {
     File(PathBuf),
     Command,
+    /// A key that a server knows by this name.
+    Named(String),
 }
 
 impl KeySource {
+    /// What is kept of it beside an array.
+    pub fn kept(&self) -> KeptSource {
+        match self {
+            Self::File(path) => KeptSource::File(path.clone()),
+            Self::Command(_) => KeptSource::Command,
+        }
+    }
+
     /// Gets the key: 32 bytes, or their 64 hexadecimal digits.
     pub fn key(&self) -> Result<Key, Error> {
         match self {
@@ -173,36 +195,48 @@ fn parse(bytes: &[u8]) -> Result<Key, String> {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
     format: u32,
+    /// Of no weight: whoever has a key tries it.
     pub(crate) source: KeptSource,
+    /// `namespace/name`: in the place of another array it is not opened, though both have one key.
+    pub(crate) identity: String,
+    pub(crate) kind: Kind,
     salt: [u8; 32],
-    /// A known text, sealed: another key does not open it.
+    /// A known text, sealed with the identity and the kind: another key does not open it.
     check: Vec<u8>,
 }
 
 pub(crate) struct Cipher {
     data: XChaCha20Poly1305,
     names: Zeroizing<[u8; 32]>,
+    records: Zeroizing<[u8; 32]>,
 }
 
+const HEADER_FORMAT: u32 = 3;
+
 impl Header {
-    pub(crate) fn new(source: KeySource) -> Result<(Self, Cipher), Error> {
+    pub(crate) fn new(
+        key: &Key,
+        source: KeptSource,
+        identity: String,
+        kind: Kind,
+    ) -> Result<(Self, Cipher), Error> {
         let mut salt = [0; 32];
         fill(&mut salt)?;
-        let cipher = Cipher::new(&source.key()?, &salt);
-        let check = cipher.seal(CHECK, Role::Check)?;
-        let source = match source {
-            KeySource::File(path) => KeptSource::File(path),
-            KeySource::Command(_) => KeptSource::Command,
-        };
-        Ok((Self { format: 2, source, salt, check }, cipher))
+        let cipher = Cipher::new(key, &salt);
+        let check = cipher.seal(CHECK, Role::Check { identity: &identity, kind })?;
+        Ok((Self { format: HEADER_FORMAT, source, identity, kind, salt, check }, cipher))
     }
 
-    pub(crate) fn open(&self, key: &Key) -> Result<Cipher, Error> {
+    pub(crate) fn open(&self, key: &Key, identity: &str) -> Result<Cipher, Error> {
         let cipher = Cipher::new(key, &self.salt);
-        match cipher.open(&self.check, Role::Check) {
-            Some(text) if self.format == 2 && text == CHECK => Ok(cipher),
-            _ => Err(Error::WrongKey),
+        match cipher.open(&self.check, Role::Check { identity: &self.identity, kind: self.kind }) {
+            Some(text) if self.format == HEADER_FORMAT && text == CHECK => {}
+            _ => return Err(Error::WrongKey),
         }
+        if self.identity != identity {
+            return Err(Error::Elsewhere { is: self.identity.clone(), at: identity.to_owned() });
+        }
+        Ok(cipher)
     }
 }
 
@@ -218,7 +252,21 @@ impl Cipher {
         Self {
             data: XChaCha20Poly1305::new((&*data).into()),
             names: derived("watchbell-array 2026 names of objects"),
+            records: derived("watchbell-array 2026 records and refs"),
         }
+    }
+
+    /// The name of a snapshot's record.
+    pub(crate) fn record(&self, bytes: &[u8]) -> Digest {
+        self.code("snapshot", bytes)
+    }
+
+    /// That who wrote `bytes` has the key, and meant them as this.
+    pub(crate) fn code(&self, what: &str, bytes: &[u8]) -> Digest {
+        let mut hasher = blake3::Hasher::new_keyed(&self.records);
+        // No name of a ref has a line's end.
+        hasher.update(what.as_bytes()).update(b"\n").update(bytes);
+        Digest::from_hash(hasher.finalize())
     }
 
     pub(crate) fn hasher(&self) -> blake3::Hasher {
@@ -419,9 +467,12 @@ mod tests {
             assert!(cipher(1).open(&sealed, Role::Manifest).unwrap() == content);
             assert!(cipher(1).seal(&content, Role::Manifest).unwrap() != sealed);
             assert!(cipher(2).open(&sealed, Role::Manifest).is_none());
-            for role in
-                [Role::Object, Role::Check, Role::Draft { run: "" }, Role::Index { run: "", index: 0 }]
-            {
+            for role in [
+                Role::Object,
+                Role::Check { identity: "a/b", kind: Kind::Zarr },
+                Role::Draft { run: "" },
+                Role::Index { run: "", index: 0 },
+            ] {
                 assert!(cipher(1).open(&sealed, role).is_none());
             }
             for at in [0, 9, HEADER, sealed.len() - 1] {

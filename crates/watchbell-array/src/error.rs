@@ -75,6 +75,24 @@ pub enum Error {
     Locked,
     #[error("the key is not the array's")]
     WrongKey,
+    #[error(
+        "it is in the clear, and was to be encrypted{}: who can write its directory may have put it there",
+        .0.as_ref().map(|key| format!(" under the key {key:?}")).unwrap_or_default()
+    )]
+    InTheClear(Option<String>),
+    #[error(
+        "it is the encrypted array {is}, and lies where {at} belongs: put it back, or export it and import it here"
+    )]
+    Elsewhere { is: String, at: String },
+    #[error(
+        "{what} was not written by who has the array's key, or is damaged: `watchbell array verify` says what else is"
+    )]
+    Forged { what: String },
+    #[error(
+        "its head is number {count}, and number {seen} was seen: somebody put an older one back; when that was you, \
+         `watchbell array rollback NAME head --number {seen}` makes it the newest"
+    )]
+    Older { count: u64, seen: u64 },
     #[error("there is no key to be had: {0}")]
     Key(String),
     #[error(
@@ -105,6 +123,10 @@ impl Error {
                 | Self::Quota { .. }
                 | Self::Full { .. }
                 | Self::Unsigned(_)
+                // Whoever runs the server gives it the key.
+                | Self::Key(_)
+                | Self::Locked
+                | Self::WrongKey
                 | Self::Held(_)
                 | Self::Stopped
         )

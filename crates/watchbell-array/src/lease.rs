@@ -10,10 +10,8 @@ use crate::snapshot::hex;
 use crate::store::{Array, names, read_bounded, valid_name};
 
 /// Keeps a snapshot, and the views of it, from being swept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    #[serde(with = "hex")]
     pub snapshot: Digest,
     pub kind: LeaseKind,
 }
@@ -25,6 +23,18 @@ pub enum LeaseKind {
     Run,
     /// Of a program that reads: while it holds the file, which the kernel ends with the program.
     Reader,
+}
+
+/// As it is kept.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    #[serde(with = "hex")]
+    snapshot: Digest,
+    kind: LeaseKind,
+    /// Of an encrypted array.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    code: Option<String>,
 }
 
 /// How the name of a reader's lease begins, and how that of a file ends that is not written yet.
@@ -54,7 +64,7 @@ impl Array {
             return Err(Error::BadName(name.to_owned()));
         }
         let path = self.dir.join("leases").join(valid_name(name)?);
-        self.disk.replace(&path, &encode(&Lease { snapshot, kind: LeaseKind::Run }))
+        self.disk.replace(&path, &self.encode(name, Lease { snapshot, kind: LeaseKind::Run })?)
     }
 
     /// The snapshot that a run keeps under this name.
@@ -66,9 +76,13 @@ impl Array {
             }
             bytes => bytes?,
         };
-        let lease: Lease = serde_json::from_slice(&bytes)
+        let Kept { snapshot, kind, code } = serde_json::from_slice(&bytes)
             .map_err(|error| Error::Format { path, problem: error.to_string() })?;
-        Ok(Some(lease.snapshot))
+        // Another one would be read in its place.
+        if self.code_of(name, &Lease { snapshot, kind })? != code {
+            return Err(Error::Forged { what: format!("leases/{name}") });
+        }
+        Ok(Some(snapshot))
     }
 
     /// The names under which runs keep snapshots.
@@ -86,8 +100,9 @@ impl Array {
         let _lock = self.lock()?;
         self.snapshot(snapshot)?;
         let name = format!("{READER}{}-{:016x}", std::process::id(), crate::view::random());
-        let path = self.dir.join("leases").join(name);
-        self.disk.write_synced(&path, &encode(&Lease { snapshot, kind: LeaseKind::Reader }))?;
+        let path = self.dir.join("leases").join(&name);
+        let lease = Lease { snapshot, kind: LeaseKind::Reader };
+        self.disk.write_synced(&path, &self.encode(&name, lease)?)?;
         let file = File::open(&path).map_err(Error::io("open", &path))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(Error::errno("lock", &path))?;
         Ok(Held { array: self.clone(), path, _file: file })
@@ -116,8 +131,8 @@ impl Array {
                 Err(_) if !path.exists() => continue,
                 Err(error) => return Err(error),
             };
-            let lease: Lease = match serde_json::from_slice(&bytes) {
-                Ok(lease) => lease,
+            let lease = match serde_json::from_slice(&bytes) {
+                Ok(Kept { snapshot, kind, .. }) => Lease { snapshot, kind },
                 // Without knowing what it holds, nothing may be swept.
                 Err(error) => return Err(Error::Format { path, problem: error.to_string() }),
             };
@@ -125,9 +140,18 @@ impl Array {
         }
         Ok(found)
     }
-}
 
-fn encode(lease: &Lease) -> Vec<u8> {
-    // Into memory, with string keys alone: nothing that can fail.
-    serde_json::to_vec(lease).unwrap_or_default()
+    fn code_of(&self, name: &str, lease: &Lease) -> Result<Option<String>, Error> {
+        let Lease { snapshot, kind } = lease;
+        Ok(self
+            .code(&format!("leases/{name}"), &format!("{snapshot} {kind:?}"))?
+            .map(|code| code.to_string()))
+    }
+
+    fn encode(&self, name: &str, lease: Lease) -> Result<Vec<u8>, Error> {
+        let code = self.code_of(name, &lease)?;
+        let Lease { snapshot, kind } = lease;
+        // Into memory, with string keys alone: nothing that can fail.
+        Ok(serde_json::to_vec(&Kept { snapshot, kind, code }).unwrap_or_default())
+    }
 }

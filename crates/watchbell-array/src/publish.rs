@@ -95,11 +95,17 @@ impl Draft {
         check_quota(&self.array, quota_bytes)
     }
 
-    /// The directory of what [`Draft::publish`] would make of these indices: for who looks at it before.
-    pub fn preview(&self, indices: &BTreeSet<u32>) -> Result<PathBuf, Error> {
+    /// What [`Draft::publish`] would make of these indices.
+    pub fn preview_manifest(&self, indices: &BTreeSet<u32>) -> Result<Manifest, Error> {
         let (written, removed) = self.changes(indices)?;
         let after = self.base.with(&self.record.run, &removed, &written);
         after.check()?;
+        Ok(after)
+    }
+
+    /// The directory of that: for who looks at it before.
+    pub fn preview(&self, indices: &BTreeSet<u32>) -> Result<PathBuf, Error> {
+        let after = self.preview_manifest(indices)?;
         let digest = Digest::of(&after.encode());
         let path = self.dir.join(format!("{PREVIEW}{}-{digest}", boot_id()));
         if !path.exists() {

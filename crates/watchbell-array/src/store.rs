@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
 
-use crate::cipher::{Cipher, Header, KeptSource, Key, KeySource, Role};
+use crate::cipher::{Cipher, Header, KeptSource, Key, Role};
 use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
 use crate::error::Error;
@@ -30,6 +32,8 @@ pub struct Array {
     packs: Arc<Mutex<HashMap<PathBuf, Arc<RwLock<Index>>>>>,
     kind: Kind,
     encryption: Encryption,
+    /// The number of the newest head that was seen.
+    pub(crate) seen: Arc<AtomicU64>,
     pub(crate) signer: Option<Arc<Signer>>,
     pub(crate) limits: Limits,
 }
@@ -43,7 +47,7 @@ enum Encryption {
 }
 
 /// What an array is to hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     #[default]
     Zarr,
@@ -67,7 +71,9 @@ const FORMAT: &str = "watchbell-array 2\n";
 /// An array of before becomes one of now when its first pack is placed.
 const WITHOUT_PACKS: &str = "watchbell-array 1\n";
 /// Of an array that is encrypted.
-const ENCRYPTED: &str = "watchbell-array 3\n";
+const ENCRYPTED: &str = "watchbell-array 4\n";
+/// Of one whose records and refs nobody could tell from forged ones.
+const UNAUTHENTICATED: &str = "watchbell-array 3\n";
 const ENCRYPTION_FILE: &str = "encryption";
 /// There in an array of artifacts.
 const ARTIFACTS_FILE: &str = "artifacts";
@@ -95,16 +101,17 @@ impl Array {
     }
 
     /// The same, of a kind. An array of artifacts has an empty snapshot from the beginning, on which a run can work.
-    /// `encryption` says where its key comes from when it is to be encrypted; that is kept beside it.
+    /// `encryption` is its key when it is to be encrypted, and what is kept beside it of where that comes from.
     pub fn create_of(
         dir: &Path,
         disk: Disk,
         kind: Kind,
-        encryption: Option<KeySource>,
+        encryption: Option<(KeptSource, &Key)>,
     ) -> Result<Self, Error> {
         let plan = format!("{kind:?}, {}\n", if encryption.is_some() { "encrypted" } else { "in the clear" });
         let _held = begin(dir, &disk, &plan)?;
-        let encryption = encryption.map(Header::new).transpose()?;
+        let sealed = |(source, key)| Header::new(key, source, identity_of(dir), kind);
+        let encryption = encryption.map(sealed).transpose()?;
         let mut array = Self::with(dir, disk, kind)?;
         for part in [
             "objects",
@@ -164,6 +171,7 @@ impl Array {
             packs: Arc::default(),
             kind,
             encryption,
+            seen: Arc::default(),
             signer: None,
             limits: Limits::default(),
         })
@@ -181,7 +189,7 @@ impl Array {
     /// This array with its key: without it only its log, refs and leases can be read.
     pub fn unlock(mut self, key: &Key) -> Result<Self, Error> {
         if let Encryption::Locked(header) = &self.encryption {
-            self.encryption = Encryption::Unlocked(Arc::new(header.open(key)?));
+            self.encryption = Encryption::Unlocked(Arc::new(header.open(key, &identity_of(&self.dir))?));
         }
         Ok(self)
     }
@@ -215,6 +223,24 @@ impl Array {
 
     pub(crate) fn hasher(&self) -> Result<blake3::Hasher, Error> {
         Ok(self.cipher()?.map_or_else(blake3::Hasher::new, Cipher::hasher))
+    }
+
+    /// The name of a snapshot's record; nothing where the key is missing.
+    fn record_name(&self, bytes: &[u8]) -> Option<Digest> {
+        match &self.encryption {
+            Encryption::None => Some(Digest::of(bytes)),
+            Encryption::Locked(_) => None,
+            Encryption::Unlocked(cipher) => Some(cipher.record(bytes)),
+        }
+    }
+
+    /// What a ref or a lease of an encrypted array carries: that who wrote it has the key. Nothing of others.
+    pub(crate) fn code(&self, what: &str, says: &str) -> Result<Option<Digest>, Error> {
+        Ok(self.cipher()?.map(|cipher| cipher.code(what, says.as_bytes())))
+    }
+
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self.encryption, Encryption::Locked(_))
     }
 
     /// A content as it is kept.
@@ -262,10 +288,17 @@ impl Array {
         match fs::read_to_string(&path) {
             Ok(text) if text == FORMAT || text == WITHOUT_PACKS => Self::with(dir, disk, kind_of(dir)),
             Ok(text) if text == ENCRYPTED => {
-                let mut array = Self::with(dir, disk, kind_of(dir))?;
-                array.encryption = Encryption::Locked(Arc::new(read_header(dir)?));
+                let header = read_header(dir)?;
+                let mut array = Self::with(dir, disk, header.kind)?;
+                array.encryption = Encryption::Locked(Arc::new(header));
                 Ok(array)
             }
+            Ok(text) if text == UNAUTHENTICATED => Err(Error::Format {
+                path: dir.to_owned(),
+                problem: "its snapshots are not authenticated, as those of encrypted arrays are since; export it with the \
+                          program that made it, and import it into a new one"
+                    .to_owned(),
+            }),
             Ok(text) => {
                 let shown: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
                 let problem =
@@ -395,94 +428,6 @@ impl Array {
         Ok(file)
     }
 
-    /// What readers see; nothing before the first import.
-    pub fn head(&self) -> Result<Option<Digest>, Error> {
-        self.read_ref(&self.dir.join("refs/head"))
-    }
-
-    pub(crate) fn read_ref(&self, path: &Path) -> Result<Option<Digest>, Error> {
-        match fs::read_to_string(path) {
-            Ok(text) => text.trim_end().parse().map(Some).map_err(|_| Error::Format {
-                path: path.to_owned(),
-                problem: "it holds no snapshot's digest".to_owned(),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("read", path)(error)),
-        }
-    }
-
-    /// With the lock held, and everything durable that the snapshot needs. A signature is there before the head that it is of.
-    pub(crate) fn set_head(&self, to: Digest, now: jiff::Timestamp) -> Result<(), Error> {
-        if let Some(signer) = &self.signer {
-            let note = signer(&self.statement(to, now.as_second())).map_err(Error::Unsigned)?;
-            let dir = self.signatures();
-            if !dir.exists() {
-                self.disk.make_dir(&dir)?;
-                self.disk.sync_dir(&self.dir.join("refs"))?;
-            }
-            self.disk.replace(&dir.join(to.to_string()), note.as_bytes())?;
-        }
-        self.disk.replace(&self.dir.join("refs/head"), format!("{to}\n").as_bytes())
-    }
-
-    pub(crate) fn signatures(&self) -> PathBuf {
-        self.dir.join("refs/signatures")
-    }
-
-    /// What is signed of a head: which array (by the names of its directory and that above), which snapshot, and when it became it.
-    pub fn statement(&self, snapshot: Digest, second: i64) -> String {
-        let name = |path: Option<&Path>| {
-            path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
-        };
-        let (namespace, array) = (name(self.dir.parent()), name(Some(&self.dir)));
-        format!("watchbell.dev/array-head\n{namespace}/{array}\n{snapshot}\n{second}\n")
-    }
-
-    /// The signed note of a snapshot's [`Array::statement`], as it was when that became the head; nothing of one that was not signed.
-    pub fn signature(&self, snapshot: Digest) -> Result<Option<Vec<u8>>, Error> {
-        match read_bounded(&self.signatures().join(snapshot.to_string()), 64 << 10) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            note => note.map(Some),
-        }
-    }
-
-    pub fn tags(&self) -> Result<Vec<(String, Digest)>, Error> {
-        let dir = self.dir.join("refs/tags");
-        let mut tags = Vec::new();
-        for name in names(&dir)? {
-            // One that is being written.
-            if name.ends_with(".next") {
-                continue;
-            }
-            if let Some(digest) = self.read_ref(&dir.join(&name))? {
-                tags.push((name, digest));
-            }
-        }
-        Ok(tags)
-    }
-
-    /// Gives a snapshot a name, which keeps it; a tag that is there is moved.
-    pub fn tag(&self, name: &str, snapshot: Digest) -> Result<(), Error> {
-        let _lock = self.lock()?;
-        // A whole digest is nothing else's name.
-        if name.ends_with(".next") || name.parse::<Digest>().is_ok() {
-            return Err(Error::BadName(name.to_owned()));
-        }
-        self.snapshot(snapshot)?;
-        let path = self.dir.join("refs/tags").join(valid_name(name)?);
-        self.disk.replace(&path, format!("{snapshot}\n").as_bytes())
-    }
-
-    pub fn remove_tag(&self, name: &str) -> Result<(), Error> {
-        let _lock = self.lock()?;
-        let path = self.dir.join("refs/tags").join(valid_name(name)?);
-        if !path.exists() {
-            return Err(Error::UnknownSnapshot(name.to_owned()));
-        }
-        self.disk.remove(&path)?;
-        self.disk.sync_dir(&self.dir.join("refs/tags"))
-    }
-
     /// All snapshots that are kept.
     pub fn snapshots(&self) -> Result<Vec<Digest>, Error> {
         Ok(names(&self.dir.join("snapshots"))?.iter().filter_map(|name| name.parse().ok()).collect())
@@ -497,7 +442,10 @@ impl Array {
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Err(Error::UnknownSnapshot(digest.to_string()))
             }
-            bytes => Snapshot::decode(digest, &bytes?),
+            bytes => {
+                let bytes = bytes?;
+                Snapshot::decode(digest, &bytes, self.record_name(&bytes))
+            }
         }
     }
 
@@ -569,7 +517,7 @@ impl Array {
         let sealed = self.sealed(manifest, Role::Manifest)?;
         self.disk.replace(&manifests.join(snapshot.manifest.to_string()), &sealed)?;
         let bytes = snapshot.encode();
-        let digest = Digest::of(&bytes);
+        let digest = self.record_name(&bytes).ok_or(Error::Locked)?;
         self.disk.replace(&self.dir.join("snapshots").join(digest.to_string()), &bytes)?;
         Ok(digest)
     }
@@ -607,6 +555,14 @@ fn begin(dir: &Path, disk: &Disk, plan: &str) -> Result<File, Error> {
     }
     disk.replace(&path, plan.as_bytes())?;
     Ok(file)
+}
+
+/// `namespace/name`: the names of an array's directory and of that above.
+pub(crate) fn identity_of(dir: &Path) -> String {
+    let name = |path: Option<&Path>| {
+        path.and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned()
+    };
+    format!("{}/{}", name(dir.parent()), name(Some(dir)))
 }
 
 fn kind_of(dir: &Path) -> Kind {

@@ -30,8 +30,15 @@ pub fn verify(array: &Array) -> Result<Verified, Error> {
     let mut found = Verified::default();
     let mut heads = array.snapshots()?;
     // A ref to what is not there is damage too.
-    heads.extend(array.head()?);
-    heads.extend(array.tags()?.into_iter().map(|(_, digest)| digest));
+    let tags = array.tags().map(|tags| tags.into_iter().map(|(_, digest)| digest).collect());
+    for refs in [array.head().map(|head| head.into_iter().collect::<Vec<_>>()), tags] {
+        match refs {
+            Err(error @ (Error::Forged { .. } | Error::Format { .. } | Error::Older { .. })) => {
+                found.damage.push(Damage { what: "refs".to_owned(), problem: error.to_string() });
+            }
+            refs => heads.extend(refs?),
+        }
+    }
     heads.sort();
     heads.dedup();
     let mut objects: BTreeMap<Digest, (u64, String)> = BTreeMap::new();

@@ -18,7 +18,7 @@ use crate::store::Array;
 
 /// A directory's mode in a view: whoever the container is may make files in the upper above it. Nobody else comes this far: the
 /// array's own directory is root's alone.
-const DIRECTORY_MODE: u32 = 0o777;
+pub(crate) const DIRECTORY_MODE: u32 = 0o777;
 
 impl Array {
     /// The directory of a manifest's content, made if it is not there. It stays while a lease holds its snapshot: who asks has
@@ -86,11 +86,7 @@ pub(crate) fn build<'a>(
 }
 
 /// Directories, each with those above it, as views have them.
-pub(crate) fn make_dirs<'a>(
-    disk: &Disk,
-    root: &Path,
-    dirs: impl Iterator<Item = &'a str>,
-) -> Result<(), Error> {
+fn make_dirs<'a>(disk: &Disk, root: &Path, dirs: impl Iterator<Item = &'a str>) -> Result<(), Error> {
     let mut made = HashSet::new();
     for dir in dirs {
         make_parents(disk, root, &format!("{dir}/"), &mut made)?;

@@ -1,7 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use watchbell_array::{
     Array, Digest, Disk, Error, KeptSource, KeySource, Kind, Retention, export, sweep, verify,
@@ -19,7 +22,19 @@ fn key_file(place: &Place, name: &str, byte: u8) -> KeySource {
 
 fn encrypted(place: &Place, name: &str) -> Array {
     let source = key_file(place, &format!("{name}.key"), 7);
-    Array::create_of(&place.path(name), Disk::default(), Kind::Zarr, Some(source)).unwrap()
+    made(&place.path(name), Kind::Zarr, Some(&source)).unwrap()
+}
+
+fn made(dir: &Path, kind: Kind, source: Option<&KeySource>) -> Result<Array, Error> {
+    let key = source.map(KeySource::key).transpose()?;
+    let encryption = source.map(KeySource::kept).zip(key.as_ref());
+    Array::create_of(dir, Disk::default(), kind, encryption)
+}
+
+/// Another program's.
+fn opened(array: &Array, place: &Place) -> Array {
+    let key = key_file(place, "again.key", 7).key().unwrap();
+    Array::open(array.dir(), Disk::default()).unwrap().unlock(&key).unwrap()
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -86,19 +101,128 @@ fn nothing_of_an_encrypted_array_is_on_the_disk_in_the_clear() {
     let manifest = array.manifest(array.snapshot(array.head().unwrap().unwrap()).unwrap().manifest).unwrap();
     let memory = tempfile::tempdir_in("/dev/shm").unwrap();
     fs::set_permissions(memory.path(), fs::Permissions::from_mode(0o700)).unwrap();
-    let error = array.decrypt_into(&manifest, |_| true, memory.path(), 1_000).unwrap_err().to_string();
-    assert!(error.contains("would be decrypted into memory, and at most 1000 may be"), "{error}");
-    array.decrypt_into(&manifest, |_| true, memory.path(), 1 << 30).unwrap();
-    assert_eq!(contents(memory.path()), exported);
+    let decrypted = array.decrypted(&manifest, |_| true);
+    let open = |path: &Path| fs::File::open(path).unwrap();
+    decrypted.write(open(memory.path()).as_fd(), "view").unwrap();
+    assert_eq!(contents(&memory.path().join("view")), exported);
+    let bytes: u64 = exported.values().map(|content| (content.len() as u64).div_ceil(4096) * 4096).sum();
+    assert_eq!(decrypted.memory_bytes(), 4096 + bytes);
+    let inodes = walk(&memory.path().join("view"));
+    assert_eq!(decrypted.inodes(), inodes);
+    // Only into a directory that is nobody else's, and on no disk; nothing in it is taken for its own.
     fs::create_dir(place.path("disk")).unwrap();
     fs::set_permissions(place.path("disk"), fs::Permissions::from_mode(0o700)).unwrap();
-    fs::set_permissions(memory.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let is_disk = rustix::fs::statfs(place.dir.path()).unwrap().f_type != 0x0102_1994;
-    for (dir, is_refused) in [(place.path("disk"), is_disk), (memory.path().to_owned(), true)] {
-        let refused =
-            matches!(array.decrypt_into(&manifest, |_| true, &dir, 1 << 30), Err(Error::NotPrivate(_)));
-        assert_eq!(refused, is_refused);
+    let refused = |dir: &Path, name: &str| decrypted.write(open(dir).as_fd(), name);
+    assert!(matches!(refused(memory.path(), "view"), Err(Error::Io { .. })));
+    std::os::unix::fs::symlink(place.path("disk"), memory.path().join("link")).unwrap();
+    assert!(matches!(refused(memory.path(), "link"), Err(Error::Io { .. })));
+    assert_eq!(matches!(refused(&place.path("disk"), "v"), Err(Error::NotPrivate(_))), is_disk);
+    fs::set_permissions(memory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(matches!(refused(memory.path(), "v"), Err(Error::NotPrivate(_))));
+    if rustix::process::geteuid().is_root() {
+        fs::set_permissions(memory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        std::os::unix::fs::chown(memory.path(), Some(1), None).unwrap();
+        assert!(matches!(refused(memory.path(), "v"), Err(Error::NotPrivate(_))));
     }
+    assert!(!memory.path().join("v").exists());
+}
+
+/// Files and directories.
+fn walk(dir: &Path) -> u64 {
+    let of = |path: PathBuf| if path.is_dir() { walk(&path) } else { 1 };
+    fs::read_dir(dir).unwrap().map(|entry| of(entry.unwrap().path())).sum::<u64>() + 1
+}
+
+#[test]
+fn who_has_no_key_moves_no_ref_and_writes_no_record() {
+    let place = Place::new();
+    let array = encrypted(&place, "array");
+    let plain = place.plain();
+    import_at(&array, &plain, 1_000).unwrap();
+    let first = array.head().unwrap().unwrap();
+    array.tag("good", first).unwrap();
+    array.lease("run-1", first).unwrap();
+    let old_head = fs::read(array.dir().join("refs/head")).unwrap();
+    write(&plain, "t/c/0/0", b"newer");
+    let second = import_at(&array, &plain, 2_000).unwrap().publication.unwrap().digest;
+    array.tag("bad", second).unwrap();
+    array.lease("run-2", second).unwrap();
+    assert_eq!(array.head_number().unwrap(), 2);
+    let path = |name: &str| array.dir().join(name);
+    let changed = |name: &str, bytes: &[u8], refused: &dyn Fn(&Array) -> Option<Error>| {
+        let before = fs::read(path(name)).unwrap();
+        fs::write(path(name), bytes).unwrap();
+        let error = refused(&opened(&array, &place));
+        assert!(matches!(&error, Some(Error::Forged { what }) if what == name), "{name}: {error:?}");
+        let damage = verify(&opened(&array, &place)).unwrap().damage;
+        assert_eq!(damage.is_empty(), name.starts_with("leases"), "{name}");
+        fs::write(path(name), before).unwrap();
+    };
+    let head = |array: &Array| array.head().err();
+    let code = |name: &str| {
+        let text = fs::read_to_string(path(name)).unwrap();
+        text.trim_end().rsplit_once(' ').unwrap().1.to_owned()
+    };
+    // A digest alone, as a store in the clear has it; with the code of another; a tag in its place.
+    changed("refs/head", format!("{first}\n").as_bytes(), &head);
+    changed("refs/head", format!("{first} 3 {}\n", code("refs/head")).as_bytes(), &head);
+    changed("refs/head", &fs::read(path("refs/tags/good")).unwrap(), &head);
+    let tags = |array: &Array| array.tags().err();
+    changed("refs/tags/good", &fs::read(path("refs/tags/bad")).unwrap(), &tags);
+    let leased = |array: &Array| array.leased("run-1").err();
+    changed("leases/run-1", &fs::read(path("leases/run-2")).unwrap(), &leased);
+    // A record that he writes has no name of his making.
+    let record = fs::read_to_string(path(&format!("snapshots/{second}"))).unwrap();
+    let forged = record.replace("\"message\":\"", "\"message\":\"forged ");
+    assert_ne!(forged, record);
+    let named = Digest::of(forged.as_bytes());
+    fs::write(path(&format!("snapshots/{named}")), &forged).unwrap();
+    assert!(matches!(opened(&array, &place).snapshot(named), Err(Error::Damaged { .. })));
+    fs::remove_file(path(&format!("snapshots/{named}"))).unwrap();
+    fs::write(path(&format!("snapshots/{second}")), &forged).unwrap();
+    assert!(matches!(opened(&array, &place).snapshot(second), Err(Error::Damaged { .. })));
+    fs::write(path(&format!("snapshots/{second}")), &record).unwrap();
+    assert_eq!(verify(&opened(&array, &place)).unwrap().damage, []);
+    // An older head that was one is seen by who has seen a newer one, and by nobody else.
+    fs::write(path("refs/head"), old_head).unwrap();
+    assert!(matches!(array.head(), Err(Error::Older { count: 1, seen: 2 })));
+    assert_eq!(opened(&array, &place).head().unwrap(), Some(first));
+    let seen = Arc::new(AtomicU64::new(2));
+    assert!(matches!(opened(&array, &place).not_before(seen).head(), Err(Error::Older { .. })));
+    // Who meant it says so.
+    assert_eq!(opened(&array, &place).renumber(2).unwrap(), 3);
+    assert_eq!(array.head().unwrap(), Some(first));
+    fs::remove_file(path("refs/head")).unwrap();
+    assert!(matches!(array.head(), Err(Error::Older { count: 0, seen: 3 })));
+}
+
+#[test]
+fn no_array_takes_the_place_of_another() {
+    let place = Place::new();
+    let (a, b) = (encrypted(&place, "a"), encrypted(&place, "b"));
+    import_at(&b, &place.plain(), 1_000).unwrap();
+    let key = key_file(&place, "key", 7).key().unwrap();
+    fs::rename(a.dir(), place.path("kept")).unwrap();
+    fs::rename(b.dir(), a.dir()).unwrap();
+    let unlocked = || Array::open(a.dir(), Disk::default()).unwrap().unlock(&key).map(drop);
+    let error = unlocked().unwrap_err();
+    assert!(
+        matches!(&error, Error::Elsewhere { is, at } if is.ends_with("/b") && at.ends_with("/a")),
+        "{error}"
+    );
+    // Nor says somebody that it is what it is not.
+    let header = fs::read_to_string(a.dir().join("encryption")).unwrap();
+    let name = |name: &str| format!("{}/{name}", place.dir.path().file_name().unwrap().to_string_lossy());
+    for (from, to) in [(name("b"), name("a")), ("\"Zarr\"".to_owned(), "\"Artifacts\"".to_owned())] {
+        assert!(header.contains(&from), "{header}");
+        fs::write(a.dir().join("encryption"), header.replace(&from, &to)).unwrap();
+        assert!(matches!(unlocked(), Err(Error::WrongKey)));
+    }
+    // One of before is not read as if its refs could be trusted.
+    fs::write(a.dir().join("format"), "watchbell-array 3\n").unwrap();
+    let error = Array::open(a.dir(), Disk::default()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("are not authenticated"), "{error}");
 }
 
 #[test]
@@ -191,9 +315,8 @@ fn a_directory_chooses_nothing_that_is_run_or_made() {
     let KeySource::File(key) = key_file(&place, "key", 7) else { unreachable!() };
     let command = KeySource::Command(vec!["cat".to_owned(), key.to_string_lossy().into_owned()]);
     let dir = place.path("array");
-    let create = |kind, source: Option<&KeySource>| {
-        Array::create_of(&dir, Disk::default(), kind, source.cloned()).map_err(|error| error.to_string())
-    };
+    let create =
+        |kind, source: Option<&KeySource>| made(&dir, kind, source).map_err(|error| error.to_string());
     let array = create(Kind::Zarr, Some(&command)).unwrap();
     assert_eq!(array.key_source().unwrap(), Some(KeptSource::Command));
     assert!(!fs::read_to_string(dir.join("encryption")).unwrap().contains("cat"));

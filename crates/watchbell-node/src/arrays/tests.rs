@@ -624,7 +624,9 @@ fn an_encrypted_array_is_known_and_not_used() {
     fs::write(&key, "7".repeat(64)).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let dir = stand.dir_of("secret");
-    let array = Array::create_of(&dir, Disk::default(), Kind::Zarr, Some(KeySource::File(key))).unwrap();
+    let source = KeySource::File(key);
+    let encryption = Some((source.kept(), &source.key().unwrap()));
+    let array = Array::create_of(&dir, Disk::default(), Kind::Zarr, encryption).unwrap();
     let by = Run { name: "import".to_owned(), ..Run::default() };
     let plain = stand.dir.path().join("plain-obs");
     import(&array, &plain, &by, None, "", jiff::Timestamp::UNIX_EPOCH, &mut |_, _| {}).unwrap();

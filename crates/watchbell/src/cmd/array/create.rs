@@ -49,10 +49,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 pub(super) fn make(which: &Which, kind: Kind, encryption: Option<KeySource>) -> Result<Array, Failure> {
+    if which.require_encrypted && encryption.is_none() {
+        return Err(
+            which.refused("it would be made in the clear: `array create` says with which key it is not")
+        );
+    }
     let dir = which.dir()?;
     if let Some(parent) = dir.parent() {
         let made = DirBuilder::new().mode(0o700).recursive(true).create(parent);
         made.map_err(|e| Failure::Refused(format!("cannot make the directory {}: {e}", parent.display())))?;
     }
+    let key = encryption.as_ref().map(KeySource::key).transpose().map_err(|error| which.refused(error))?;
+    let encryption = encryption.as_ref().map(KeySource::kept).zip(key.as_ref());
     Array::create_of(&dir, Disk::default(), kind, encryption).map_err(|error| which.refused(error))
 }

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use watchbell_array::{Array, Digest, Disk, KeptSource, KeySource, Manifest, Run, Snapshot};
+use watchbell_array::{Array, Digest, Disk, Error, KeptSource, KeySource, Manifest, Run, Snapshot};
 
 use crate::datadir::DataDir;
 use crate::exit::Failure;
@@ -90,8 +90,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// What prints the key of an array that was made with `--kms-command`.
+/// What prints the key of an array that was made with `--kms-command`, or by a server.
 const KMS_COMMAND: &str = "WATCHBELL_ARRAY_KMS_COMMAND";
+/// The file of the key of an array that was made by a server.
+const KEY_FILE: &str = "WATCHBELL_ARRAY_KEY_FILE";
 
 /// A command that is run without a shell.
 fn words(command: &str) -> Vec<String> {
@@ -116,6 +118,9 @@ struct Which {
     name: String,
     #[command(flatten)]
     place: Place,
+    /// Refuses an array in the clear: who can write the data directory may have put it in the place of one that was encrypted
+    #[arg(long)]
+    require_encrypted: bool,
 }
 
 impl Place {
@@ -145,14 +150,27 @@ impl Which {
 
     /// With its key, when it is encrypted.
     fn unlocked(&self, array: Array) -> Result<Array, Failure> {
-        let source = match array.key_source().map_err(|error| self.refused(error))? {
-            None => return Ok(array),
-            Some(KeptSource::File(path)) => KeySource::File(path),
-            Some(KeptSource::Command) => KeySource::Command(words(&std::env::var(KMS_COMMAND).map_err(|_| {
+        let Some(kept) = array.key_source().map_err(|error| self.refused(error))? else {
+            return match self.require_encrypted {
+                true => Err(self.refused(Error::InTheClear(None))),
+                false => Ok(array),
+            };
+        };
+        let file = std::env::var_os(KEY_FILE).map(|path| KeySource::File(path.into()));
+        let command = || std::env::var(KMS_COMMAND).ok().map(|command| KeySource::Command(words(&command)));
+        let source = match kept {
+            KeptSource::File(path) => KeySource::File(path),
+            KeptSource::Command => command().ok_or_else(|| {
                 self.refused(format!(
                     "its key is printed by a command: name it in {KMS_COMMAND}, as `create --kms-command` was told"
                 ))
-            })?)),
+            })?,
+            KeptSource::Named(name) => file.or_else(command).ok_or_else(|| {
+                self.refused(format!(
+                    "its key is the one that a server knows as {name:?}: name the key's file in {KEY_FILE}, or the command that \
+                     prints it in {KMS_COMMAND}"
+                ))
+            })?,
         };
         source.key().and_then(|key| array.unlock(&key)).map_err(|error| self.refused(error))
     }

@@ -21,11 +21,23 @@ pub(crate) struct Args {
     /// Signs also a snapshot that this key did not sign when it became the head; it must be named by its whole digest
     #[arg(long, requires = "sign_key_file")]
     unsigned_ok: bool,
+    /// Of an encrypted array whose older head was put back on purpose, such as from a backup: makes it the one after number N,
+    /// which its readers have seen; SNAPSHOT is `head` then
+    #[arg(long, value_name = "N")]
+    number: Option<u64>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let which = &args.which;
     let array = args.signature.signing(which.open()?)?;
+    if let Some(seen) = args.number {
+        if args.snapshot != "head" || !array.is_encrypted() {
+            return Err(Failure::Usage("--number is for `head` of an encrypted array".to_owned()));
+        }
+        let number = array.renumber(seen).map_err(|error| which.refused(error))?;
+        output::note(&format!("the head of array {} is number {number}", which.shown()));
+        return Ok(());
+    }
     let to = array.resolve(&args.snapshot).map_err(|error| which.refused(error))?;
     if let Some(key) = args.signature.verifier()?
         && let Err(problem) = check(&array, to, &key)
