@@ -57,6 +57,8 @@ pub enum Error {
     Full { free: u64, reserve: u64 },
     #[error("run {uid} was published already, as snapshot {}: start a Job of its own in place of a rerun", snapshot.short())]
     Published { uid: String, snapshot: Digest },
+    #[error("what is published together is of one namespace, and each array of it once: {}", .0.display())]
+    Apart(PathBuf),
     #[error("indices {} are not committed", .0)]
     Unfinished(String),
     #[error(transparent)]

@@ -318,7 +318,7 @@ fn finish(
         return Ok(None);
     }
     let before = head.map(|digest| (digest, &before));
-    publish(array, before, &after, staging, by, quota_bytes, message, now).map(Some)
+    publish(array, before, after, staging, by, quota_bytes, message, now).map(Some)
 }
 
 fn batch_end(found: &[Found], start: usize) -> usize {

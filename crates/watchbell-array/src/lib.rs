@@ -6,6 +6,8 @@
 //!  <array>/manifests/…      key → object, size, who wrote it; one file a snapshot's content
 //!  <array>/snapshots/…      a small record: parent, manifest, when, by whom
 //!  <array>/refs/head        one line, replaced by rename: what readers see
+//!  <array>/refs/next        there while several arrays get new heads at once
+//!  <array>/../.publications/… one file a publication of several arrays: with it all their heads have moved
 //!  <array>/refs/signatures/… signed notes of heads, where a signer was given
 //!  <array>/refs/tags/…      names that keep a snapshot
 //!  <array>/views/…          a manifest as a directory of hard links: the lower of every index
@@ -42,6 +44,7 @@ mod secret_view;
 mod snapshot;
 mod store;
 mod sweep;
+mod together;
 mod tree;
 mod verify;
 mod view;
@@ -64,6 +67,7 @@ pub use secret_view::Decrypted;
 pub use snapshot::{Change, Snapshot};
 pub use store::{Array, Kind, Signer, valid_name};
 pub use sweep::{Swept, sweep};
+pub use together::{Part, Refused, finish_publications, publish_together};
 pub use tree::{Difference, difference};
 pub use verify::{Damage, Verified, verify};
 pub use walk::MAX_ENTRIES;

@@ -51,48 +51,49 @@ impl Draft {
         now: jiff::Timestamp,
     ) -> Result<Publication, Error> {
         let _lock = self.array.lock()?;
-        let head = self.array.head()?.ok_or(Error::NoSnapshot)?;
-        if let Some(done) = self.published()? {
-            // Whether the head's new name was on the disk when it was last tried nobody knows.
-            self.array.disk.sync_dir(&self.array.dir.join("refs"))?;
-            return Ok(done);
-        }
-        let (written, removed) = self.changes(indices)?;
-        let before = if head == self.record.base {
-            self.base.clone()
-        } else {
-            self.rebase(head, on_conflict, &written, &removed)?
+        let next = match self.judge(indices, on_conflict, quota_bytes)? {
+            Judged::Done(done) => return Ok(done),
+            Judged::Due(next) => next,
         };
-        let after = before.with(&self.record.run, &removed, &written);
-        publish(
-            &self.array,
-            Some((head, &before)),
-            &after,
-            &self.staging(),
-            &self.record.run,
-            quota_bytes,
-            message,
-            now,
-        )
+        let made = self.prepare(&next, message, now)?;
+        self.array.move_head(made.digest)?;
+        Ok(made)
     }
 
-    /// Whether [`Draft::publish`] would end well now. Nothing is changed.
-    pub fn can_publish(
+    /// With the lock held: what would be published, or why it cannot be. Nothing is changed.
+    pub(crate) fn judge(
         &self,
         indices: &BTreeSet<u32>,
         on_conflict: OnConflict,
         quota_bytes: Option<u64>,
-    ) -> Result<(), Error> {
-        let _lock = self.array.lock_shared()?;
+    ) -> Result<Judged, Error> {
         let head = self.array.head()?.ok_or(Error::NoSnapshot)?;
+        if let Some(done) = self.published()? {
+            // Whether the head's new name was on the disk when it was last tried nobody knows.
+            self.array.disk.sync_dir(&self.array.dir.join("refs"))?;
+            return Ok(Judged::Done(done));
+        }
         let (written, removed) = self.changes(indices)?;
-        if self.published()?.is_some() {
-            return Ok(());
-        }
-        if head != self.record.base {
-            self.rebase(head, on_conflict, &written, &removed)?;
-        }
-        check_quota(&self.array, quota_bytes)
+        let rebased;
+        let before = if head == self.record.base {
+            &self.base
+        } else {
+            rebased = self.rebase(head, on_conflict, &written, &removed)?;
+            &rebased
+        };
+        check_quota(&self.array, quota_bytes)?;
+        let after = before.with(&self.record.run, &removed, &written);
+        Next::of(Some((head, before)), after).map(Judged::Due)
+    }
+
+    /// With the lock held: all that the next head needs, durable.
+    pub(crate) fn prepare(
+        &self,
+        next: &Next,
+        message: &str,
+        now: jiff::Timestamp,
+    ) -> Result<Publication, Error> {
+        next.prepare(&self.array, &self.staging(), &self.record.run, message, now)
     }
 
     /// What [`Draft::publish`] would make of these indices.
@@ -225,7 +226,7 @@ impl Array {
         }
         // All its objects are in place; nothing is staged.
         let nowhere = self.dir.join("drafts");
-        publish(self, Some((head, &before)), &after, &nowhere, by, None, message, now).map(Some)
+        publish(self, Some((head, &before)), after, &nowhere, by, None, message, now).map(Some)
     }
 }
 
@@ -235,7 +236,72 @@ fn check_quota(array: &Array, quota_bytes: Option<u64>) -> Result<(), Error> {
     if bytes > quota { Err(Error::Quota { bytes, quota }) } else { Ok(()) }
 }
 
-/// With the lock held: objects into place, manifest, snapshot, head. Each is durable before the next begins.
+/// What a run comes to.
+pub(crate) enum Judged {
+    /// It was published before.
+    Done(Publication),
+    Due(Next),
+}
+
+/// A snapshot that may be made.
+pub(crate) struct Next {
+    parent: Option<Digest>,
+    after: Manifest,
+    /// The objects that its parent does not have.
+    new: BTreeSet<Digest>,
+    change: Change,
+}
+
+impl Next {
+    fn of(before: Option<(Digest, &Manifest)>, after: Manifest) -> Result<Self, Error> {
+        // Nobody could read it as a directory.
+        after.check()?;
+        let nothing = Manifest::default();
+        let difference = difference(before.map_or(&nothing, |(_, manifest)| manifest), &after);
+        let change = Change {
+            added: difference.added.len() as u64,
+            changed: difference.changed.len() as u64,
+            removed: difference.removed.len() as u64,
+        };
+        let new = difference
+            .added
+            .iter()
+            .chain(&difference.changed)
+            .filter_map(|key| after.get(key).map(|entry| entry.digest))
+            .collect();
+        Ok(Self { parent: before.map(|(digest, _)| digest), after, new, change })
+    }
+
+    /// With the lock held: objects into place, manifest, snapshot, and the signature of a head. Each is durable before the next
+    /// begins, and nobody sees any of it.
+    fn prepare(
+        &self,
+        array: &Array,
+        staging: &Path,
+        by: &Run,
+        message: &str,
+        now: jiff::Timestamp,
+    ) -> Result<Publication, Error> {
+        place(array, staging, &self.new)?;
+        let manifest = self.after.encode();
+        let snapshot = Snapshot {
+            format: 1,
+            parent: self.parent,
+            manifest: array.digest(&manifest)?,
+            created_at: now.as_second(),
+            message: message.to_owned(),
+            by: by.clone(),
+            change: self.change,
+            keys: self.after.entries.len() as u64,
+            bytes: self.after.bytes(),
+        };
+        let digest = array.put_snapshot(&snapshot, &manifest)?;
+        array.sign_head(digest, now)?;
+        Ok(Publication { digest, snapshot })
+    }
+}
+
+/// With the lock held: all that the next head needs, and then the head.
 #[expect(
     clippy::too_many_arguments,
     reason = "one straight list of what a snapshot is made of, called twice"
@@ -243,45 +309,18 @@ fn check_quota(array: &Array, quota_bytes: Option<u64>) -> Result<(), Error> {
 pub(crate) fn publish(
     array: &Array,
     before: Option<(Digest, &Manifest)>,
-    after: &Manifest,
+    after: Manifest,
     staging: &Path,
     by: &Run,
     quota_bytes: Option<u64>,
     message: &str,
     now: jiff::Timestamp,
 ) -> Result<Publication, Error> {
-    // Nobody could read it as a directory.
-    after.check()?;
-    let nothing = Manifest::default();
-    let difference = difference(before.map_or(&nothing, |(_, manifest)| manifest), after);
-    let change = Change {
-        added: difference.added.len() as u64,
-        changed: difference.changed.len() as u64,
-        removed: difference.removed.len() as u64,
-    };
-    let new: BTreeSet<Digest> = difference
-        .added
-        .iter()
-        .chain(&difference.changed)
-        .filter_map(|key| after.get(key).map(|entry| entry.digest))
-        .collect();
+    let next = Next::of(before, after)?;
     check_quota(array, quota_bytes)?;
-    place(array, staging, &new)?;
-    let manifest = after.encode();
-    let snapshot = Snapshot {
-        format: 1,
-        parent: before.map(|(digest, _)| digest),
-        manifest: array.digest(&manifest)?,
-        created_at: now.as_second(),
-        message: message.to_owned(),
-        by: by.clone(),
-        change,
-        keys: after.entries.len() as u64,
-        bytes: after.bytes(),
-    };
-    let digest = array.put_snapshot(&snapshot, &manifest)?;
-    array.set_head(digest, now)?;
-    Ok(Publication { digest, snapshot })
+    let made = next.prepare(array, staging, by, message, now)?;
+    array.move_head(made.digest)?;
+    Ok(made)
 }
 
 /// Moves staged objects, whose content is durable, to where all snapshots find them.

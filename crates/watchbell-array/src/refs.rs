@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,12 +13,12 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::store::{Array, identity_of, names, read_bounded, valid_name};
 
-const HEAD: &str = "head";
+pub(crate) const HEAD: &str = "head";
 /// How the names of tags begin, below `refs`.
 const TAGS: &str = "tags/";
 
-struct Ref {
-    snapshot: Digest,
+pub(crate) struct Ref {
+    pub(crate) snapshot: Digest,
     count: u64,
 }
 
@@ -41,7 +41,7 @@ impl Array {
 
     /// The head, unless it is older than one that was seen.
     fn current(&self) -> Result<Option<Ref>, Error> {
-        let mut read = self.read_ref(HEAD)?;
+        let mut read = self.read_head()?;
         // Without the key nobody can say whether a number is true.
         if !self.is_encrypted() || self.is_locked() {
             return Ok(read);
@@ -50,7 +50,7 @@ impl Array {
         let seen = self.seen.fetch_max(count(&read), Ordering::Relaxed);
         if seen > count(&read) {
             // It may have moved since it was read, and somebody else have seen that.
-            read = self.read_ref(HEAD)?;
+            read = self.read_head()?;
             if seen > count(&read) {
                 return Err(Error::Older { count: count(&read), seen });
             }
@@ -74,22 +74,36 @@ impl Array {
         Ok(count)
     }
 
-    fn read_ref(&self, name: &str) -> Result<Option<Ref>, Error> {
+    /// What `refs/head` says, or will say when a publication of several arrays is carried out.
+    fn read_head(&self) -> Result<Option<Ref>, Error> {
+        // In this order: who ends a publication moves the head before anything of it goes.
+        let next = self.next_head()?;
+        let head = self.read_ref(HEAD)?;
+        Ok(match (next, head) {
+            (Some(next), Some(head)) if head.snapshot == next.from => Some(next.head),
+            (_, head) => head,
+        })
+    }
+
+    pub(crate) fn read_ref(&self, name: &str) -> Result<Option<Ref>, Error> {
         let path = self.dir.join("refs").join(name);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", &path)(error)),
         };
-        let wrong = |problem: &str| Error::Format { path: path.clone(), problem: problem.to_owned() };
+        self.parse_ref(name, &path, &text).map(Some)
+    }
+
+    /// The line of a ref; `path` is where it stands.
+    pub(crate) fn parse_ref(&self, name: &str, path: &Path, text: &str) -> Result<Ref, Error> {
+        let wrong = |problem: &str| Error::Format { path: path.to_owned(), problem: problem.to_owned() };
         let mut words = text.trim_end().split(' ');
         let snapshot = words.next().and_then(|word| word.parse().ok());
         let snapshot = snapshot.ok_or_else(|| wrong("it holds no snapshot's digest"))?;
         if !self.is_encrypted() {
             let read = Ref { snapshot, count: 0 };
-            return words
-                .next()
-                .map_or(Ok(Some(read)), |_| Err(wrong("it holds more than a snapshot's digest")));
+            return words.next().map_or(Ok(read), |_| Err(wrong("it holds more than a snapshot's digest")));
         }
         let forged = || Error::Forged { what: format!("refs/{name}") };
         let count = words.next().and_then(|word| word.parse().ok()).ok_or_else(forged)?;
@@ -99,30 +113,45 @@ impl Array {
         if !self.is_locked() && self.code(name, &read.says())? != Some(code) {
             return Err(forged());
         }
-        Ok(Some(read))
+        Ok(read)
+    }
+
+    fn line(&self, name: &str, snapshot: Digest, count: u64) -> Result<String, Error> {
+        let says = Ref { snapshot, count }.says();
+        Ok(match self.code(name, &says)? {
+            None => format!("{snapshot}\n"),
+            Some(code) => format!("{says} {code}\n"),
+        })
     }
 
     fn write_ref(&self, name: &str, snapshot: Digest, count: u64) -> Result<(), Error> {
-        let says = Ref { snapshot, count }.says();
-        let text = match self.code(name, &says)? {
-            None => format!("{snapshot}\n"),
-            Some(code) => format!("{says} {code}\n"),
-        };
-        self.disk.replace(&self.dir.join("refs").join(name), text.as_bytes())
+        self.write_line(name, &self.line(name, snapshot, count)?)
     }
 
-    /// With the lock held, and everything durable that the snapshot needs. A signature is there before the head that it is of.
-    pub(crate) fn set_head(&self, to: Digest, now: jiff::Timestamp) -> Result<(), Error> {
-        if let Some(signer) = &self.signer {
-            let note = signer(&self.statement(to, now.as_second())).map_err(Error::Unsigned)?;
-            let dir = self.signatures();
-            if !dir.exists() {
-                self.disk.make_dir(&dir)?;
-                self.disk.sync_dir(&self.dir.join("refs"))?;
-            }
-            self.disk.replace(&dir.join(to.to_string()), note.as_bytes())?;
+    pub(crate) fn write_line(&self, name: &str, line: &str) -> Result<(), Error> {
+        self.disk.replace(&self.dir.join("refs").join(name), line.as_bytes())
+    }
+
+    /// Signs what is to be the head, when there is a signer: the signature is there before the head that it is of.
+    pub(crate) fn sign_head(&self, to: Digest, now: jiff::Timestamp) -> Result<(), Error> {
+        let Some(signer) = &self.signer else { return Ok(()) };
+        let note = signer(&self.statement(to, now.as_second())).map_err(Error::Unsigned)?;
+        let dir = self.signatures();
+        if !dir.exists() {
+            self.disk.make_dir(&dir)?;
+            self.disk.sync_dir(&self.dir.join("refs"))?;
         }
-        self.write_ref(HEAD, to, self.head_number()?.saturating_add(1))
+        self.disk.replace(&dir.join(to.to_string()), note.as_bytes())
+    }
+
+    /// What `refs/head` is to say of the next head.
+    pub(crate) fn next_line(&self, to: Digest) -> Result<String, Error> {
+        self.line(HEAD, to, self.head_number()?.saturating_add(1))
+    }
+
+    /// With the lock held, and everything durable that the snapshot needs.
+    pub(crate) fn move_head(&self, to: Digest) -> Result<(), Error> {
+        self.write_line(HEAD, &self.next_line(to)?)
     }
 
     pub(crate) fn signatures(&self) -> PathBuf {

@@ -149,7 +149,7 @@ impl Array {
             let by = Run { name: "create".to_owned(), ..Run::default() };
             let empty = Manifest::default();
             let now = jiff::Timestamp::UNIX_EPOCH;
-            publish(&array, None, &empty, &array.dir.join("drafts"), &by, None, "empty", now)?;
+            publish(&array, None, empty, &array.dir.join("drafts"), &by, None, "empty", now)?;
         }
         // Last: a directory without it is one that was never finished, and is made again.
         array.disk.sync_dir(&array.dir.join("refs"))?;
@@ -402,7 +402,9 @@ impl Array {
 
     /// Keeps others from changing refs and objects until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File, Error> {
-        self.take_lock(FlockOperation::LockExclusive)
+        let lock = self.take_lock(FlockOperation::LockExclusive)?;
+        self.settle()?;
+        Ok(lock)
     }
 
     /// Keeps a sweep and publications away while others may do the same.

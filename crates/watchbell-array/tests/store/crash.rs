@@ -3,13 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use watchbell_array::{Array, Disk, Error, Retention, Step, export, sweep, verify};
+use watchbell_array::{
+    Array, Digest, Disk, Error, KeySource, Kind, Part, Refused, Retention, Step, export, finish_publications,
+    publish_together, sweep, verify,
+};
 use watchbell_zarr::{Extend, OnConflict, grow};
 
-use crate::place::{Place, all, at, commit, contents, import_at, run, write};
+use crate::place::{Place, all, at, by_time, commit, contents, hierarchy_of, import_at, run, write};
 
 /// What of the changes a loss of power takes back: those that no sync has covered.
 #[derive(Default)]
@@ -217,4 +221,153 @@ fn an_import_that_is_stopped_goes_on() {
         }
         stop_at += 1;
     }
+}
+
+const TWO: [&str; 2] = ["array", "second"];
+
+fn key(place: &Place) -> KeySource {
+    let path = place.path("key");
+    fs::write(&path, [7; 32]).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    KeySource::File(path)
+}
+
+/// One of the two: the second is encrypted.
+fn opened(place: &Place, name: &str, disk: Disk) -> Array {
+    Array::open(&place.path(name), disk).unwrap().unlock(&key(place).key().unwrap()).unwrap()
+}
+
+/// Two arrays, and a run whose indices have written both.
+fn two_arrays() -> Place {
+    let place = Place::in_memory();
+    drop(place.array());
+    let source = key(&place);
+    let sealed = Some((source.kept(), &source.key().unwrap()));
+    let second = Array::create_of(&place.path("second"), unwatched(), Kind::Zarr, sealed).unwrap();
+    import_at(&second, &place.path("plain"), 1_000).unwrap();
+    for name in TWO {
+        let array = opened(&place, name, unwatched());
+        let plan = by_time(&hierarchy_of(&array));
+        let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+        for index in 0..4 {
+            let key = format!("t/c/{}/0", 2 * index);
+            let upper = place.upper(&format!("{name}-{index}"), &[(&key, &format!("{name} {index}"))]);
+            commit(&draft, &plan, index, &upper).unwrap();
+        }
+    }
+    place
+}
+
+fn heads(place: &Place) -> [Digest; 2] {
+    TWO.map(|name| opened(place, name, unwatched()).head().unwrap().unwrap())
+}
+
+fn publish_two(place: &Place, disk: &Disk, quotas: [Option<u64>; 2]) -> Result<[Digest; 2], Refused> {
+    let drafts = TWO.map(|name| opened(place, name, disk.clone()).draft("r1"));
+    let mut parts = Vec::new();
+    for (at, draft) in drafts.iter().enumerate() {
+        let draft = draft.as_ref().map_err(|_| Refused { at, error: Error::Stopped })?;
+        parts.push(Part { draft, on_conflict: OnConflict::Fail, quota_bytes: quotas[at] });
+    }
+    let made = publish_together(&parts, &all(4), "", at(9))?;
+    Ok([made[0].digest, made[1].digest])
+}
+
+/// Stopped before any step of it, a publication of two arrays has moved both heads or none, also for who reads without carrying it
+/// out. What comes next, whoever does it, ends with one head in each and nothing left.
+fn check_two(lose: bool, next: impl Fn(&Place, bool)) {
+    let (mut stop_at, mut stopped_between) = (0, 0);
+    loop {
+        let place = two_arrays();
+        let before = heads(&place);
+        let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
+        let watching = journal.clone();
+        let disk = Disk::watched(move |step| watching.lock().unwrap().before(step));
+        let ended = publish_two(&place, &disk, [None; 2]);
+        if lose {
+            journal.lock().unwrap().lose();
+        }
+        let now = heads(&place);
+        let is_published = now != before;
+        for (name, head) in TWO.iter().zip(now) {
+            let by = opened(&place, name, unwatched()).snapshot(head).unwrap().by.uid;
+            assert_eq!(is_published, by == "r1", "{name}, stopped before step {stop_at}");
+        }
+        let kept = fs::read_to_string(place.path("second/refs/head")).unwrap();
+        stopped_between += usize::from(is_published && kept.starts_with(&before[1].to_string()));
+        next(&place, is_published);
+        assert_eq!(publish_two(&place, &unwatched(), [None; 2]).unwrap(), heads(&place));
+        for name in TWO {
+            let array = opened(&place, name, unwatched());
+            assert_eq!(array.snapshot(array.head().unwrap().unwrap()).unwrap().by.uid, "r1");
+            assert_eq!(verify(&array).unwrap().damage, [], "going on after step {stop_at}");
+            assert!(!place.path(name).join("refs/next").exists());
+        }
+        finish_publications(place.dir.path(), &unwatched()).unwrap();
+        let left = fs::read_dir(place.path(".publications")).unwrap().count();
+        assert_eq!(left, 0, "after step {stop_at}");
+        if ended.is_ok() {
+            assert!(
+                stop_at > 20 && stopped_between > 1,
+                "{stop_at} steps, {stopped_between} between the heads"
+            );
+            return;
+        }
+        stop_at += 1;
+    }
+}
+
+#[test]
+fn several_arrays_are_published_together_or_not_at_all() {
+    check_two(false, |_, _| {});
+    check_two(true, |_, _| {});
+}
+
+#[test]
+fn who_changes_an_array_first_carries_its_publication_out() {
+    check_two(true, |place, is_published| {
+        for name in TWO {
+            let array = opened(place, name, unwatched());
+            let head = array.head().unwrap().unwrap();
+            sweep(&array, Some(&Retention { last: 1, ..Retention::default() })).unwrap();
+            assert_eq!(array.head().unwrap(), Some(head));
+            assert!(!place.path(name).join("refs/next").exists());
+            assert_eq!(is_published, array.snapshot(head).unwrap().by.uid == "r1");
+        }
+    });
+}
+
+#[test]
+fn the_next_start_carries_publications_out() {
+    check_two(true, |place, is_published| {
+        let heads_before = heads(place);
+        finish_publications(place.dir.path(), &unwatched()).unwrap();
+        for (name, head) in TWO.iter().zip(heads_before) {
+            let kept = fs::read_to_string(place.path(name).join("refs/head")).unwrap();
+            assert!(kept.starts_with(&head.to_string()), "{name}, published: {is_published}");
+        }
+    });
+}
+
+/// Nothing of an array that could be published is seen or left when another cannot be.
+#[test]
+fn one_refusal_leaves_all_arrays_as_they_were() {
+    let place = two_arrays();
+    let before = heads(&place);
+    let refused = publish_two(&place, &unwatched(), [None, Some(1)]).unwrap_err();
+    assert!(refused.at == 1 && matches!(refused.error, Error::Quota { .. }), "{refused:?}");
+    // The disk fails when the second is at work.
+    let second = place.path("second/manifests");
+    let disk = Disk::watched(move |step| match step {
+        Step::Write(path) if path.starts_with(&second) => Err(Error::Stopped),
+        _ => Ok(()),
+    });
+    let refused = publish_two(&place, &disk, [None; 2]).unwrap_err();
+    assert!(refused.at == 1 && matches!(refused.error, Error::Stopped), "{refused:?}");
+    assert_eq!(heads(&place), before);
+    for name in TWO {
+        let array = opened(&place, name, unwatched());
+        assert_eq!(array.snapshots().unwrap().len(), 1, "{name}");
+    }
+    publish_two(&place, &unwatched(), [None; 2]).unwrap();
 }

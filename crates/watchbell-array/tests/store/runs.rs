@@ -259,14 +259,13 @@ fn what_would_be_published_is_seen_before_and_found_afterwards() {
     let array = place.array();
     let plan = by_time(&hierarchy_of(&array));
     let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
-    let error = draft.can_publish(&all(4), OnConflict::Fail, None).unwrap_err();
+    let error = draft.publish(&all(4), OnConflict::Fail, None, "", at(9)).unwrap_err();
     assert!(matches!(error, Error::Unfinished(_)), "{error}");
     assert!(draft.preview(&all(4)).is_err());
     for index in 0..4 {
         let upper = place.upper(&format!("u{index}"), &[(&format!("t/c/{}/0", 2 * index), "new")]);
         commit(&draft, &plan, index, &upper).unwrap();
     }
-    draft.can_publish(&all(4), OnConflict::Fail, None).unwrap();
     let preview = draft.preview(&all(4)).unwrap();
     assert_eq!(draft.preview(&all(4)).unwrap(), preview);
     assert!(array.published_by("r1").unwrap().is_none());
@@ -284,9 +283,9 @@ fn what_would_be_published_is_seen_before_and_found_afterwards() {
     }
     write(&place.path("plain"), "t/c/7/1", b"later still");
     import_at(&array, &place.path("plain"), 4_000).unwrap();
-    let error = late.can_publish(&all(4), OnConflict::Fail, None).unwrap_err();
+    let error = late.publish(&all(4), OnConflict::Fail, None, "", at(99)).unwrap_err();
     assert!(matches!(error, Error::Conflict(Conflict::Moved { .. })), "{error}");
-    late.can_publish(&all(4), OnConflict::Rebase, None).unwrap();
+    late.publish(&all(4), OnConflict::Rebase, None, "", at(99)).unwrap();
 }
 
 /// A server that was killed goes on, and tasks go on above the directory that they have.
@@ -486,15 +485,14 @@ fn a_run_that_was_published_is_not_begun_again() {
         commit(&draft, &plan, index, &upper).unwrap();
     }
     array.set_quota(Some(1)).unwrap();
-    let error = draft.can_publish(&all(4), OnConflict::Fail, Some(1)).unwrap_err();
+    let error = draft.publish(&all(4), OnConflict::Fail, Some(1), "", at(9)).unwrap_err();
     assert!(matches!(error, Error::Quota { quota: 1, .. }), "{error}");
     let made = draft.publish(&all(4), OnConflict::Fail, None, "", at(9)).unwrap();
-    draft.can_publish(&all(4), OnConflict::Fail, Some(1)).unwrap();
+    assert_eq!(draft.publish(&all(4), OnConflict::Fail, Some(1), "", at(99)).unwrap(), made);
     // Nor when the content of its snapshot is gone.
     write(&place.plain(), "t/c/0/0", b"other");
     import_at(&array, &place.path("plain"), 20_000).unwrap();
     sweep(&array, Some(&Retention { last: 1, ..Retention::default() })).unwrap();
-    assert_eq!(draft.can_publish(&all(4), OnConflict::Fail, None).map_err(|error| error.to_string()), Ok(()));
     assert_eq!(draft.publish(&all(4), OnConflict::Fail, None, "", at(99)).unwrap(), made);
     draft.remove().unwrap();
     assert_eq!(array.published_by("r1").unwrap(), Some(made.clone()));

@@ -100,6 +100,7 @@ impl Arrays {
             teller,
             retention: Mutex::default(),
         });
+        work::finish(&tools);
         let mut threads = Vec::with_capacity(THREADS + 1);
         for n in 0..THREADS {
             let (shared, tools) = (shared.clone(), tools.clone());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -14,7 +14,10 @@ use watchbell_api::array::{
     PublishedArray, RolledBack,
 };
 use watchbell_api::node::Report;
-use watchbell_array::{Array, Completeness, Disk, Error, Publication, Retention, Run};
+use watchbell_array::{
+    Array, Completeness, Disk, Error, Part, Publication, Refused, Retention, Run, finish_publications,
+    publish_together,
+};
 use watchbell_zarr::{Judge, Mode, ReadScope, Use};
 
 use super::held::{self, Held, Slot, lease_name, passing};
@@ -347,7 +350,6 @@ fn publish(
 ) -> Result<Vec<PublishedArray>, Unpublished> {
     let wrong = |message: String| Unpublished::lasting(ARRAY_COMMIT_FAILED, message);
     let uses = watchbell_zarr::uses(uses).map_err(|error| wrong(format!("annotation: {error}")))?;
-    let indices: BTreeSet<u32> = (0..run.completions).collect();
     let mut opened = Vec::new();
     for of in uses.iter().filter(|of| of.mode == Mode::Write) {
         let failed = |error: Error| Unpublished::of(of, &error);
@@ -358,53 +360,77 @@ fn publish(
         })?;
         opened.push((of, array, slot));
     }
-    // None may be published when one cannot be. One alone is looked at when it is.
-    if opened.len() > 1 {
-        for (of, array, slot) in &opened {
-            let failed = |error: Error| Unpublished::of(of, &error);
-            if let Some(held) = &*slot.read().unwrap_or_else(PoisonError::into_inner) {
-                let quota = array.quota_bytes().map_err(failed)?;
-                held.draft.can_publish(&indices, of.on_conflict, quota).map_err(failed)?;
-            }
+    let mut held: Vec<_> =
+        opened.iter().map(|(_, _, slot)| slot.write().unwrap_or_else(PoisonError::into_inner)).collect();
+    let made = publish_all(namespace, run, &opened, &held).map_err(|why| {
+        // By a server from before, which published one after another.
+        let before = |(of, array, _): &(&Use, Array, Slot)| {
+            let made = array.published_by(&run.run.to_string()).ok().flatten()?;
+            Some(told(of, &made))
+        };
+        why.after(&opened.iter().filter_map(before).collect::<Vec<_>>())
+    })?;
+    for ((of, array, _), held) in opened.iter().zip(&mut held) {
+        let ended = held.take().map_or(Ok(()), |held| held.draft.remove());
+        // A sweep removes what is left.
+        if let Err(error) = ended.and_then(|()| array.give_back(&lease_name(run.run))) {
+            tracing::warn!(array = of.name, "cannot end the draft of a run that is published: {error}");
         }
+        tools.sweep_later(namespace, &of.name.as_str().into());
     }
-    let mut published = Vec::new();
-    for (of, array, slot) in opened {
-        let made = publish_one(tools, namespace, run, &indices, (of, &array, &slot))
-            .map_err(|why| why.after(&published))?;
-        published.push(made);
-    }
-    Ok(published)
+    Ok(opened.iter().zip(&made).map(|((of, ..), made)| told(of, made)).collect())
 }
 
-fn publish_one(
-    tools: &Tools,
-    namespace: &Arc<str>,
+/// All arrays have a new head, or none has.
+fn publish_all(
+    namespace: &str,
     run: &ArrayRun,
-    indices: &BTreeSet<u32>,
-    (of, array, slot): (&Use, &Array, &Slot),
-) -> Result<PublishedArray, Unpublished> {
-    let failed = |error: Error| Unpublished::of(of, &error);
-    let mut slot = slot.write().unwrap_or_else(PoisonError::into_inner);
-    let made = match &*slot {
-        Some(held) => {
-            let quota = array.quota_bytes().map_err(failed)?;
-            let message = format!("job {namespace}/{}", run.job_name);
-            held.draft.publish(indices, of.on_conflict, quota, &message, Timestamp::now()).map_err(failed)?
-        }
-        // It was, and its answer did not arrive.
-        None => array.published_by(&run.run.to_string()).map_err(failed)?.ok_or_else(|| {
-            let message = of_array(of, &"the run has no draft, and published none");
-            Unpublished::lasting(ARRAY_COMMIT_FAILED, message)
-        })?,
-    };
-    let ended = slot.take().map_or(Ok(()), |held| held.draft.remove());
-    // A sweep removes what is left.
-    if let Err(error) = ended.and_then(|()| array.give_back(&lease_name(run.run))) {
-        tracing::warn!(array = of.name, "cannot end the draft of a run that is published: {error}");
+    opened: &[(&Use, Array, Slot)],
+    held: &[RwLockWriteGuard<'_, Option<Held>>],
+) -> Result<Vec<Publication>, Unpublished> {
+    let indices: BTreeSet<u32> = (0..run.completions).collect();
+    let (mut parts, mut places, mut made) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, ((of, array, _), held)) in opened.iter().zip(held).enumerate() {
+        let failed = |error: Error| Unpublished::of(of, &error);
+        made.push(match &**held {
+            Some(held) => {
+                let quota_bytes = array.quota_bytes().map_err(failed)?;
+                parts.push(Part { draft: &held.draft, on_conflict: of.on_conflict, quota_bytes });
+                places.push(at);
+                None
+            }
+            // It was, and its answer did not arrive.
+            None => Some(array.published_by(&run.run.to_string()).map_err(failed)?.ok_or_else(|| {
+                let message = of_array(of, &"the run has no draft, and published none");
+                Unpublished::lasting(ARRAY_COMMIT_FAILED, message)
+            })?),
+        });
     }
-    tools.sweep_later(namespace, &of.name.as_str().into());
-    Ok(told(of, &made))
+    let message = format!("job {namespace}/{}", run.job_name);
+    let published = publish_together(&parts, &indices, &message, Timestamp::now())
+        .map_err(|Refused { at, error }| Unpublished::of(opened[places[at]].0, &error))?;
+    for (at, published) in places.into_iter().zip(published) {
+        made[at] = Some(published);
+    }
+    Ok(made.into_iter().flatten().collect())
+}
+
+/// What a server that was stopped had begun to publish is carried out, before anything else is.
+pub(super) fn finish(tools: &Tools) {
+    let namespaces = match std::fs::read_dir(&tools.root) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+        Err(error) => {
+            tracing::warn!("cannot look for publications that were begun: {error}");
+            return;
+        }
+    };
+    for namespace in namespaces.filter(|path| path.is_dir()) {
+        // The heads are the new ones already: this only tidies up, and the next start tries it again.
+        if let Err(error) = finish_publications(&namespace, &Disk::default()) {
+            tracing::warn!("cannot end a publication that was begun: {error}");
+        }
+    }
 }
 
 fn told(of: &Use, made: &Publication) -> PublishedArray {
