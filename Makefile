@@ -65,6 +65,7 @@ bench:
 	$(CARGO) run --release --locked -p watchbell-core --example scale
 	$(CARGO) run --release --locked -p watchbell-core --example rights
 	$(CARGO) run --release --locked -p watchbell-core --example policies
+	$(CARGO) run --release --locked -p watchbell-core --example image_policies
 	$(CARGO) run --release --locked -p watchbell-store --example commit_rate
 	$(CARGO) run --release --locked -p watchbell-store --example audit_rate -- $(AUDIT)
 	$(CARGO) run --release --locked -p watchbell-advisory --example index

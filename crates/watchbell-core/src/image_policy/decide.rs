@@ -10,8 +10,8 @@ use watchbell_api::image::{
 
 use super::in_force::Signer;
 use super::{
-    Action, Attestation, DigestRule, Exception, Gaps, InForce, KnownExploited, Limit, Policy, Presence,
-    Unfixed, Vulnerabilities,
+    Action, Attestation, DigestRule, Gaps, InForce, KnownExploited, Limit, Policy, Presence, Unfixed,
+    Vulnerabilities,
 };
 
 /// So many findings are told one by one; the others are counted.
@@ -294,12 +294,10 @@ impl Judge<'_> {
         }
         let mut refused: Vec<(Rule, Severity, &Finding)> = Vec::new();
         for finding in &findings.list {
-            let exceptions = asked.exceptions.iter().filter(|e| covers(e, finding));
-            let last = exceptions.map(|e| e.expires).max();
             let severity = counted_as(asked, finding.severity);
             let is_fixed = finding.fixed.is_some();
             let Some(rule) = breaks(asked, severity, finding.exploited, is_fixed) else { continue };
-            match last {
+            match asked.exceptions.last_of(finding).map(|exception| exception.expires) {
                 Some(expires) if expires > self.now => self.until(expires),
                 _ => refused.push((rule, severity, finding)),
             }
@@ -537,12 +535,6 @@ fn breaks(asked: &Vulnerabilities, severity: Severity, exploited: Exploited, is_
     (counts && limit.is_none_or(|limit| severity > limit)).then_some(Rule::Severity)
 }
 
-fn covers(exception: &Exception, finding: &Finding) -> bool {
-    let of_id = exception.id.eq_ignore_ascii_case(&finding.id)
-        || finding.aliases.iter().any(|alias| exception.id.eq_ignore_ascii_case(alias));
-    of_id && exception.package.as_ref().is_none_or(|package| *package == finding.package)
-}
-
 fn told(asked: &Vulnerabilities, rule: Rule, severity: Severity, finding: &Finding) -> (String, String) {
     let Finding { id, package, version, fixed, .. } = finding;
     let scored = match finding.severity {
@@ -554,8 +546,7 @@ fn told(asked: &Vulnerabilities, rule: Rule, severity: Severity, finding: &Findi
         (_, Some(Limit(Some(limit)))) => format!("is above {}", limit.name()),
         _ => "is one more than may be".to_owned(),
     };
-    let ended = asked.exceptions.iter().filter(|e| covers(e, finding)).max_by_key(|e| e.expires);
-    let ended = ended.map(|e| {
+    let ended = asked.exceptions.last_of(finding).map(|e| {
         let at =
             Timestamp::from_second(e.expires).map_or_else(|_| e.expires.to_string(), |at| at.to_string());
         format!(", and the exception for it ({}) ended at {at}", e.reason)

@@ -6,15 +6,13 @@ use std::sync::Arc;
 use watchbell_api::image::{ImageFacts, Unknown};
 
 use super::decide::is_vouched_for;
-use super::{Glob, KnownExploited, Minimality, Policy, Presence, SignedBy, TextSource, fingerprint};
+use super::{Glob, KnownExploited, Minimality, Policy, Presence, SignedBy, Text, TextSource, fingerprint};
 
 /// A policy that applies.
 #[derive(Debug, Clone)]
 pub struct InForce {
     /// `ImagePolicy team/strict`, `ClusterImagePolicy everywhere`.
     pub name: Arc<str>,
-    /// Of the policy, and of the ConfigMaps that it reads: what differs in one of them is another policy.
-    pub versions: Vec<u64>,
     pub policy: Arc<Policy>,
     /// In the order of the policy's.
     pub signers: Vec<Signer>,
@@ -38,48 +36,45 @@ pub enum SignerRule {
     Identity { issuer: Arc<str>, subject: Glob, trust_root: Arc<str> },
 }
 
-/// Gives a text of a ConfigMap with the ConfigMap's version, by namespace, name and key.
-type ConfigMapText<'a> = &'a dyn Fn(&str, &str, &str) -> Option<(u64, Arc<str>)>;
+/// Gives a text of a ConfigMap, by namespace, name and key.
+type ConfigMapText<'a> = &'a dyn Fn(&str, &str, &str) -> Option<Text>;
 
 impl InForce {
     pub fn new(
         name: Arc<str>,
         namespace: &str,
-        version: u64,
         policy: Arc<Policy>,
         config_map: ConfigMapText<'_>,
     ) -> InForce {
-        let mut versions = vec![version];
-        let mut read = |source: &TextSource| -> Result<Arc<str>, Box<str>> {
+        let read = |source: &TextSource| -> Result<Text, Box<str>> {
             let (of, name, key) = match source {
                 TextSource::Inline(text) => return Ok(text.clone()),
                 TextSource::ConfigMap { namespace: of, name, key } => (of, name, key),
             };
             let of = if of.is_empty() { namespace } else { of };
-            let (version, text) = config_map(of, name, key).ok_or_else(|| {
-                format!("ConfigMap {of}/{name} with the key {key} is not there; create it").into_boxed_str()
-            })?;
-            versions.push(version);
-            Ok(text)
+            config_map(of, name, key).ok_or_else(|| {
+                format!("ConfigMap {of}/{name} with the key {key} is not there; create it").into()
+            })
         };
         let signers = policy.signers.iter().map(|spec| {
-            let rule = match &spec.by {
-                SignedBy::Key(source) => read(source).map(|pem| SignerRule::Key { pem }),
-                SignedBy::Identity { issuer, subject, trust_root } => read(trust_root).map(|trust_root| {
-                    SignerRule::Identity { issuer: issuer.clone(), subject: Glob::new(subject), trust_root }
+            let found = match &spec.by {
+                SignedBy::Key(source) => read(source)
+                    .map(|Text { text: pem, hash }| (fingerprint(&[b"key", &hash]), SignerRule::Key { pem })),
+                SignedBy::Identity { issuer, subject, trust_root } => read(trust_root).map(|root| {
+                    let id =
+                        fingerprint(&[b"identity", issuer.as_bytes(), subject.text().as_bytes(), &root.hash]);
+                    let (issuer, subject, trust_root) = (issuer.clone(), subject.clone(), root.text);
+                    (id, SignerRule::Identity { issuer, subject, trust_root })
                 }),
             };
-            let id = match &rule {
-                Ok(SignerRule::Key { pem }) => fingerprint(&["key", pem.trim()]),
-                Ok(SignerRule::Identity { issuer, subject, trust_root }) => {
-                    fingerprint(&["identity", issuer, subject.text(), trust_root])
-                }
-                Err(why) => fingerprint(&["none", why]),
-            };
-            Signer { name: spec.name.clone(), id, rule }
+            let name = spec.name.clone();
+            match found {
+                Ok((id, rule)) => Signer { name, id, rule: Ok(rule) },
+                Err(why) => Signer { name, id: fingerprint(&[b"none", why.as_bytes()]), rule: Err(why) },
+            }
         });
         let signers = signers.collect();
-        InForce { name, versions, policy, signers }
+        InForce { name, policy, signers }
     }
 }
 

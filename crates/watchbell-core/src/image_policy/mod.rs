@@ -9,6 +9,7 @@
 //! Every policy has to let an image pass. What a policy asks for and nobody knows is a reason to refuse.
 
 mod decide;
+mod exceptions;
 mod glob;
 mod in_force;
 mod report;
@@ -25,6 +26,7 @@ use watchbell_api::quantity::Quantity;
 use watchbell_api::selector::Labels;
 
 pub use decide::{Reason, Rule, Verdict, decide, unjudged};
+pub use exceptions::{Exception, Exceptions};
 pub use glob::Glob;
 pub use in_force::{InForce, Needs, Signer, SignerRule, is_examined, is_lasting, needs};
 pub use report::{NOT_KNOWN, ReportOf, report, report_name};
@@ -64,28 +66,42 @@ pub enum DigestRule {
 }
 
 /// A signer as the policy describes him.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SignerSpec {
     pub name: Arc<str>,
     pub by: SignedBy,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum SignedBy {
     Key(TextSource),
-    Identity { issuer: Arc<str>, subject: Arc<str>, trust_root: TextSource },
+    Identity { issuer: Arc<str>, subject: Glob, trust_root: TextSource },
 }
 
 /// A text, or where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TextSource {
-    Inline(Arc<str>),
+    Inline(Text),
     /// An empty namespace is the policy's own.
     ConfigMap {
         namespace: Arc<str>,
         name: Arc<str>,
         key: Arc<str>,
     },
+}
+
+/// A text that something is verified by: a key, a trust root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    pub text: Arc<str>,
+    /// Names the text, whatever space is around it: hashing it anew would cost more than all else of a judgement.
+    hash: [u8; 32],
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Text {
+        Text { text: text.into(), hash: Sha256::digest(text.trim()).into() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +119,7 @@ pub struct Vulnerabilities {
     pub known_exploited: KnownExploited,
     pub unfixed: Unfixed,
     pub unscored: Option<Severity>,
-    pub exceptions: Vec<Exception>,
+    pub exceptions: Exceptions,
     pub database_hours: Option<u32>,
     /// Ecosystems that may have no advisories in the database.
     pub uncovered: Vec<Box<str>>,
@@ -136,16 +152,6 @@ pub enum Unfixed {
     LeftAside,
 }
 
-/// A finding that counts for nothing until a second.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exception {
-    pub id: Box<str>,
-    pub package: Option<Box<str>>,
-    pub reason: Box<str>,
-    /// Unix seconds.
-    pub expires: i64,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Minimality {
     pub shells: Presence,
@@ -168,18 +174,14 @@ pub struct Base {
 }
 
 impl Policy {
-    /// Whether a policy of the namespace `own` has something from this ConfigMap.
-    pub fn reads(&self, own: &str, namespace: &str, name: &str) -> bool {
-        self.signers.iter().any(|signer| {
-            let source = match &signer.by {
-                SignedBy::Key(source) => source,
-                SignedBy::Identity { trust_root, .. } => trust_root,
-            };
+    /// The ConfigMaps that a policy of the namespace `own` has something from, by namespace and name.
+    pub fn config_maps<'a>(&'a self, own: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.signers.iter().filter_map(move |signer| {
+            let (SignedBy::Key(source) | SignedBy::Identity { trust_root: source, .. }) = &signer.by;
             match source {
-                TextSource::Inline(_) => false,
-                TextSource::ConfigMap { namespace: of, name: called, .. } => {
-                    let of = if of.is_empty() { own } else { of };
-                    of == namespace && **called == *name
+                TextSource::Inline(_) => None,
+                TextSource::ConfigMap { namespace, name, .. } => {
+                    Some((if namespace.is_empty() { own } else { namespace }, &**name))
                 }
             }
         })
@@ -255,7 +257,7 @@ fn signer(value: &Value) -> SignerSpec {
         }),
         (_, keyless) => SignedBy::Identity {
             issuer: text(&keyless["issuer"]).into(),
-            subject: text(&keyless["subject"]).into(),
+            subject: Glob::new(text(&keyless["subject"])),
             trust_root: map(&keyless["trustRoot"]),
         },
     };
@@ -276,12 +278,8 @@ fn vulnerabilities(value: &Value) -> Result<Vulnerabilities, String> {
         let expires: jiff::Timestamp = text(&value["expires"])
             .parse()
             .map_err(|e| format!("spec.vulnerabilities.exceptions: expires: {e}"))?;
-        Ok(Exception {
-            id: text(&value["id"]).into(),
-            package: value["package"].as_str().map(Into::into),
-            reason: text(&value["reason"]).into(),
-            expires: expires.as_second(),
-        })
+        let (id, reason) = (text(&value["id"]), text(&value["reason"]));
+        Ok(Exception::new(id, value["package"].as_str(), reason, expires.as_second()))
     };
     Ok(Vulnerabilities {
         limit: value["maximumSeverity"].as_str().map(|name| Limit(Severity::parse(name))),
@@ -324,7 +322,7 @@ fn minimality(value: &Value) -> Result<Minimality, String> {
 }
 
 /// Names what some texts say together.
-fn fingerprint(parts: &[&str]) -> Arc<str> {
+fn fingerprint(parts: &[&[u8]]) -> Arc<str> {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

@@ -32,7 +32,7 @@ pub fn report_name(of: &ReportOf<'_>) -> String {
     if name.len() <= SUBDOMAIN_LENGTH_MAX {
         return name;
     }
-    let mark = fingerprint(&[&name]);
+    let mark = fingerprint(&[name.as_bytes()]);
     format!("{}-{}", name[..SUBDOMAIN_LENGTH_MAX - mark.len() - 1].trim_end_matches(['-', '.']), mark)
 }
 

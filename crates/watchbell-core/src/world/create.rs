@@ -145,6 +145,7 @@ impl World {
         if self.get(resource, &request.namespace, &name).is_some() {
             return Err(ApiError::already_exists(resource, &name));
         }
+        self.bound_image_policies(resource, &request.namespace, &name)?;
         set_managers(&mut object, &managed);
         let status = match resource {
             Resource::ValidatingAdmissionPolicy => status_of_policy(&object, 1, &Status::None),

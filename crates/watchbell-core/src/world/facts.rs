@@ -1,6 +1,8 @@
 //! What the controllers need to know of an object, read once when it changes.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,7 +19,7 @@ use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
 use crate::arrays::{self, ARRAY_GATE_FOR, JobArrays};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
-use crate::image_policy;
+use crate::image_policy::{self, Text};
 use crate::index_set::IndexSet;
 use crate::login::{self, Grant};
 use crate::storage::{Claim, Class, Volume};
@@ -47,7 +49,30 @@ pub enum Facts {
     Policy(Arc<Policy>),
     PolicyBinding(Arc<policies::Binding>),
     ImagePolicy(Arc<image_policy::Policy>),
+    ConfigMap(ConfigMapTexts),
     DataArray(Arc<DataArraySpec>),
+}
+
+/// The texts of a ConfigMap by their keys, read when a policy first asks for one: of most nobody does.
+#[derive(Debug, Default)]
+pub struct ConfigMapTexts(OnceLock<BTreeMap<Box<str>, Text>>);
+
+impl ConfigMapTexts {
+    /// `json` is the head that these are the facts of.
+    pub(super) fn get(&self, json: &[u8], key: &str) -> Option<&Text> {
+        #[derive(Deserialize)]
+        struct Outline<'a> {
+            #[serde(borrow, default)]
+            data: BTreeMap<Box<str>, Cow<'a, str>>,
+        }
+        let read = || {
+            // What is stored passed the schema.
+            let outline = serde_json::from_slice::<Outline<'_>>(json).ok();
+            let data = outline.map(|outline| outline.data).unwrap_or_default();
+            data.into_iter().map(|(key, text)| (key, Text::from(&*text))).collect()
+        };
+        self.0.get_or_init(read).get(key)
+    }
 }
 
 /// A Job's spec without its pod template, which is made when the first pod is (see [`super::template`]).
@@ -126,6 +151,7 @@ impl Facts {
             Resource::ImagePolicy | Resource::ClusterImagePolicy => {
                 Facts::ImagePolicy(Arc::new(image_policy::Policy::read(object)?))
             }
+            Resource::ConfigMap => Facts::ConfigMap(ConfigMapTexts::default()),
             _ => Facts::None,
         })
     }

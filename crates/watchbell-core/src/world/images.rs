@@ -2,6 +2,7 @@
 //! told of a start.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use super::{Snapshot, World};
 use crate::controller::cronjob::{Held, Hold};
 use crate::controller::event::PlannedEvent;
 use crate::image_policy::{
-    Action, InForce, NOT_KNOWN, ReportOf, Rule, decide, is_examined, report, report_name,
+    self, Action, InForce, NOT_KNOWN, ReportOf, Rule, decide, is_examined, report, report_name,
 };
 use crate::request::{PatchKind, Request, Write};
 
@@ -37,6 +38,9 @@ const UNSIGNED_SECONDS: i64 = 600;
 const WARNINGS_MAX: usize = 10;
 /// So many users of one image in a namespace get a report.
 const REPORTS_MAX: usize = 250;
+/// Every start in a namespace, and every apply, is judged by so many policies of its own and of the cluster.
+const POLICIES_MAX: usize = 32;
+const CLUSTER_POLICIES_MAX: usize = 64;
 /// New findings that an event names, and an audit entry.
 const TOLD_MAX: usize = 3;
 const NOTED_MAX: usize = 200;
@@ -161,28 +165,50 @@ fn containers_of(object: &Stored) -> Vec<Container> {
 }
 
 impl Snapshot {
+    /// The policies that apply in a namespace, as they are stored.
+    fn applying<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a Arc<Stored>, &'a Arc<image_policy::Policy>)> {
+        let labels = self.get(Resource::Namespace, "", namespace).map(|found| found.labels());
+        let cluster = self.list(Resource::ClusterImagePolicy, None, None);
+        let own = self.list(Resource::ImagePolicy, Some(namespace), None);
+        let policies = cluster.chain(own).filter_map(|object| Some((object, object.facts().image_policy()?)));
+        policies.filter(move |(_, policy)| {
+            let selector = policy.namespaces.as_ref();
+            selector.is_none_or(|selector| labels.as_ref().is_some_and(|labels| selector.matches(labels)))
+        })
+    }
+
     /// The policies that apply in a namespace, each with the keys that it names.
     pub fn image_policies(&self, namespace: &str) -> Vec<InForce> {
         let config_map = |namespace: &str, name: &str, key: &str| {
-            let map = self.get(Resource::ConfigMap, namespace, name)?;
-            let object: Value = serde_json::from_slice(&map.own_head()?.json).ok()?;
-            Some((map.resource_version, Arc::from(object["data"][key].as_str()?)))
+            self.get(Resource::ConfigMap, namespace, name)?.config_text(key).cloned()
         };
-        let labels = self.get(Resource::Namespace, "", namespace).map(|found| found.labels());
-        let cluster = self.list(Resource::ClusterImagePolicy, None, None).filter(|object| {
-            let selector = object.facts().image_policy().and_then(|policy| policy.namespaces.as_ref());
-            selector.is_none_or(|selector| labels.as_ref().is_some_and(|labels| selector.matches(labels)))
-        });
-        let own = self.list(Resource::ImagePolicy, Some(namespace), None);
-        let of = |object: &Arc<Stored>| {
+        let of = |(object, policy): (&Arc<Stored>, &Arc<image_policy::Policy>)| {
             let name = match &*object.namespace {
                 "" => format!("ClusterImagePolicy {}", object.name),
                 namespace => format!("ImagePolicy {namespace}/{}", object.name),
             };
-            let policy = object.facts().image_policy()?.clone();
-            Some(InForce::new(name.into(), namespace, object.resource_version, policy, &config_map))
+            InForce::new(name.into(), namespace, policy.clone(), &config_map)
         };
-        cluster.chain(own).filter_map(of).collect()
+        self.applying(namespace).map(of).collect()
+    }
+
+    /// Names what the policies of a namespace say, by the versions of them and of the ConfigMaps that they read: as long as
+    /// it is the same, so are they. None where no policy applies. Nothing is read for it.
+    pub fn image_policies_stamp(&self, namespace: &str) -> Option<u64> {
+        let version = |object: Option<&Arc<Stored>>| object.map(|object| object.resource_version);
+        let mut hasher = DefaultHasher::new();
+        let mut count = 0;
+        for (object, policy) in self.applying(namespace) {
+            count += 1;
+            (&object.namespace, &object.name, object.resource_version).hash(&mut hasher);
+            for (namespace, name) in policy.config_maps(namespace) {
+                version(self.get(Resource::ConfigMap, namespace, name)).hash(&mut hasher);
+            }
+        }
+        (count > 0).then(|| hasher.finish())
     }
 
     /// What refers to which image and stays: CronJobs, and Jobs that run and are no CronJob's.
@@ -234,6 +260,32 @@ impl Snapshot {
 }
 
 impl World {
+    /// Refuses one more policy of images than are judged by.
+    pub(super) fn bound_image_policies(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        let (count, most, whose) = match resource {
+            Resource::ImagePolicy => {
+                let own = self.state.list(resource, Some(namespace), None).take(POLICIES_MAX);
+                (own.count(), POLICIES_MAX, format!("the namespace {namespace} has"))
+            }
+            Resource::ClusterImagePolicy => {
+                (self.state.count(resource), CLUSTER_POLICIES_MAX, "there are".to_owned())
+            }
+            _ => return Ok(()),
+        };
+        if count < most {
+            return Ok(());
+        }
+        let detail = format!(
+            "{whose} {most} already, and every start is judged by each: put its rules into one of them, or delete one"
+        );
+        Err(ApiError::forbidden(resource, name, &detail))
+    }
+
     /// What policies would say of the images of a pod or a template, as far as those are known here. An image need not be.
     pub(super) fn image_warnings(
         &self,
@@ -535,7 +587,8 @@ impl World {
         let mut policies = policies.chain(self.state.list(Resource::ImagePolicy, Some(&map.namespace), None));
         policies.any(|object| {
             let policy = object.facts().image_policy();
-            policy.is_some_and(|policy| policy.reads(&object.namespace, &map.namespace, &map.name))
+            let of_map = (&*map.namespace, &*map.name);
+            policy.is_some_and(|policy| policy.config_maps(&object.namespace).any(|named| named == of_map))
         })
     }
 

@@ -20,6 +20,7 @@ use super::managed::{self, Managed};
 use super::template::{JobPods, TRACKING};
 use crate::controller::cronjob::CronJobStatus;
 use crate::controller::job::JobStatus;
+use crate::image_policy::Text;
 use crate::login::KeptToken;
 
 /// Names an object among those of its resource.
@@ -199,6 +200,15 @@ impl Stored {
         match &self.head {
             Head::Json(head) => &head.facts,
             Head::ArrayPod(_) => &Facts::None,
+        }
+    }
+
+    /// A text of a ConfigMap.
+    pub(super) fn config_text(&self, key: &str) -> Option<&Text> {
+        let head = self.own_head()?;
+        match &head.facts {
+            Facts::ConfigMap(texts) => texts.get(&head.json, key),
+            _ => None,
         }
     }
 

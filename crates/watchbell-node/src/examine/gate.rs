@@ -3,13 +3,12 @@
 //! A verdict is kept by (namespace, name and digest of the image), with the policies' versions, the database's number and the
 //! second until which it holds: a start pays a look at a map. What is not known is no verdict, and no start.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use watchbell_api::image::{ImageFacts, ImageJudged, ImageOutcome, JudgedReason, Unknown};
 use watchbell_core::image_policy::{
-    Action, InForce, Needs, Verdict, decide, is_examined, is_lasting, needs, unjudged,
+    Action, Needs, Verdict, decide, is_examined, is_lasting, needs, unjudged,
 };
 use watchbell_core::world::Snapshot;
 use watchbell_image::{Digest, Reference, Secret};
@@ -123,12 +122,12 @@ impl Gate {
         now: i64,
         credentials: impl FnOnce() -> Option<Secret>,
     ) -> Judged {
-        let policies = (self.snapshots)().image_policies(namespace);
-        if policies.is_empty() {
+        let snapshot = (self.snapshots)();
+        let Some(stamp) = snapshot.image_policies_stamp(namespace) else {
             return Judgement::Starts(self.tell_unjudged(namespace, container, image, prepared, now)).into();
-        }
+        };
         let key = Key { namespace: namespace.clone(), image: image.clone(), digest: prepared.digest.clone() };
-        let (stamp, generation) = (stamp(&policies), self.known.generation());
+        let generation = self.known.generation();
         let kept = self.kept().verdicts.get(&key).map(|kept| kept.clone());
         let holds = |kept: &Kept| {
             kept.stamp == stamp
@@ -139,6 +138,7 @@ impl Gate {
         let verdict = match kept.filter(holds) {
             Some(kept) => kept.verdict,
             None => {
+                let policies = snapshot.image_policies(namespace);
                 let credentials = credentials();
                 let who = Who::pod(namespace, credentials.as_ref());
                 let facts = self.facts(image, prepared, View::Of(&who), now);
@@ -223,14 +223,6 @@ impl Gate {
             })
         })
     }
-}
-
-fn stamp(policies: &[InForce]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for by in policies {
-        (&by.name, &by.versions).hash(&mut hasher);
-    }
-    hasher.finish()
 }
 
 /// What is told of a verdict: nothing where the image passes.

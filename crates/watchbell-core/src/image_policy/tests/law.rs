@@ -92,8 +92,8 @@ prop_compose! {
             known_exploited: if exploited { KnownExploited::Refused } else { KnownExploited::AsOthers },
             unfixed: if unfixed { Unfixed::LeftAside } else { Unfixed::Counts },
             unscored,
-            exceptions: exceptions.into_iter().map(|(id, package, hours)| Exception {
-                id: id.into(), package: package.map(Into::into), reason: "r".into(), expires: hours * HOUR,
+            exceptions: exceptions.into_iter().map(|(id, package, hours)| {
+                Exception::new(&id, package.as_deref(), "r", hours * HOUR)
             }).collect(),
             database_hours,
             uncovered: uncovered.into_iter().map(Into::into).collect(),
@@ -198,8 +198,8 @@ fn tighten(policy: &Policy, way: Stricter) -> Policy {
             let before = asked.unscored.unwrap_or(Severity::Medium);
             asked.unscored = Severity::ALL.into_iter().find(|s| *s > before).or(Some(before));
         }
-        Stricter::FewerExceptions => drop(asked.exceptions.pop()),
-        Stricter::ExceptionsEndSooner => asked.exceptions.iter_mut().for_each(|e| e.expires -= HOUR),
+        Stricter::FewerExceptions => drop(asked.exceptions.0.pop()),
+        Stricter::ExceptionsEndSooner => asked.exceptions.0.iter_mut().for_each(|e| e.expires -= HOUR),
         Stricter::YoungerDatabase => {
             asked.database_hours = Some(asked.database_hours.map_or(100, |hours| (hours - 1).max(1)));
         }
@@ -230,7 +230,6 @@ fn in_force(policy: Policy, needs_signature: bool) -> InForce {
     let signer = Signer { name: "s".into(), id: "s".into(), rule: Ok(rule) };
     InForce {
         name: "ImagePolicy a/b".into(),
-        versions: vec![1],
         policy: Arc::new(policy),
         signers: if needs_signature { vec![signer] } else { Vec::new() },
     }

@@ -11,6 +11,7 @@ use watchbell_api::node::{Command, Report};
 use watchbell_api::{Reason, Resource};
 
 use super::{Bench, START, cron, job, pod, request, uid_of};
+use crate::image_policy::SignerRule;
 use crate::request::{PatchKind, Propagation, Request, Write};
 
 const IMAGE: &str = "busybox:bar";
@@ -107,6 +108,93 @@ fn policies_are_for_their_namespaces() {
     bench.patch(Resource::ClusterImagePolicy, "all", json!({"spec": {"namespaceSelector": null}}));
     bench.settle();
     assert_eq!(names(&bench, "default"), ["ClusterImagePolicy all"]);
+}
+
+const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n";
+
+#[test]
+fn what_policies_read_is_read_once_and_its_change_is_another_policy() {
+    let mut bench = Bench::new();
+    let stamp = |bench: &Bench| bench.world.snapshot().image_policies_stamp("ml");
+    let key = |bench: &Bench| match &bench.world.snapshot().image_policies("ml")[0].signers[0].rule {
+        Ok(SignerRule::Key { pem }) => Ok(pem.clone()),
+        Ok(other) => panic!("{other:?}"),
+        Err(why) => Err(why.clone()),
+    };
+    assert_eq!(stamp(&bench), None);
+    let from_map = json!({"name": "a", "key": {"configMap": {"name": "keys", "key": "cosign.pub"}}});
+    bench.create(policy(json!({"signers": [from_map]})));
+    bench.settle();
+    let mut stamps = vec![stamp(&bench)];
+    assert_eq!(
+        &*key(&bench).unwrap_err(),
+        "ConfigMap ml/keys with the key cosign.pub is not there; create it"
+    );
+    let map = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "keys"}, "data": data});
+    bench.create(map(json!({"other": "é\n", "cosign.pub": KEY})));
+    bench.settle();
+    stamps.push(stamp(&bench));
+    let first = key(&bench).unwrap();
+    assert_eq!(&*first, KEY);
+    assert!(Arc::ptr_eq(&first, &key(&bench).unwrap()), "it is parsed once");
+    // Of no concern.
+    bench.create(pod("p"));
+    bench.create(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}}));
+    bench.settle();
+    assert_eq!(stamp(&bench), stamps[1]);
+    bench.patch(Resource::ConfigMap, "keys", json!({"data": {"cosign.pub": "-"}}));
+    bench.settle();
+    stamps.push(stamp(&bench));
+    assert_eq!(&*key(&bench).unwrap(), "-");
+    bench.patch(Resource::ImagePolicy, "strict", json!({"spec": {"digest": "Required"}}));
+    bench.settle();
+    stamps.push(stamp(&bench));
+    bench.create(cluster_policy(json!({"namespaceSelector": {"matchLabels": {"team": "a"}}})));
+    bench.settle();
+    assert_eq!(stamp(&bench), stamps[3], "it is not for this namespace");
+    bench.patch(Resource::Namespace, "ml", json!({"metadata": {"labels": {"team": "a"}}}));
+    bench.settle();
+    stamps.push(stamp(&bench));
+    bench.delete(Resource::ConfigMap, "keys", Propagation::Background);
+    bench.settle();
+    stamps.push(stamp(&bench));
+    let different: std::collections::HashSet<_> = stamps.iter().flatten().collect();
+    assert_eq!(different.len(), 6, "{stamps:?}");
+}
+
+#[test]
+fn no_more_policies_are_taken_than_every_start_can_be_judged_by() {
+    let mut bench = Bench::new();
+    let named = |mut object: Value, name: String| {
+        object["metadata"]["name"] = name.into();
+        object
+    };
+    let check = |bench: &mut Bench, object: Value, most: usize, why: &str| {
+        for n in 0..most {
+            bench.create(named(object.clone(), format!("p{n}")));
+        }
+        let error = bench.try_create(named(object.clone(), "more".into())).unwrap_err();
+        assert_eq!(
+            (error.reason, error.message.contains(why)),
+            (Reason::Forbidden, true),
+            "{}",
+            error.message
+        );
+        // What is there can be changed, and makes room.
+        let resource =
+            Resource::from_kind("watchbell.dev/v1alpha1", object["kind"].as_str().unwrap()).unwrap();
+        bench.patch(resource, "p0", json!({"spec": {"digest": "Required"}}));
+        bench.delete(resource, "p1", Propagation::Background);
+        bench.settle();
+        bench.create(named(object, "more".into()));
+    };
+    let why = "the namespace ml has 32 already, and every start is judged by each: put its rules into one of them, or delete one";
+    check(&mut bench, policy(json!({})), 32, why);
+    check(&mut bench, cluster_policy(json!({})), 64, "there are 64 already");
+    // Another namespace has room of its own.
+    let mut elsewhere = policy(json!({}));
+    elsewhere["metadata"]["namespace"] = "default".into();
+    bench.create(elsewhere);
 }
 
 #[test]
