@@ -14,6 +14,7 @@ mod sarif;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use watchbell_advisory::Source;
@@ -121,6 +122,17 @@ pub struct Options {
     /// What is listed; empty: all. The gate does not depend on it.
     pub listed: BTreeSet<Severity>,
     pub unfixed: Unfixed,
+    /// Ecosystems without advisories that the gate lets pass, as [`Report::uncovered`] calls them; `*` is all.
+    pub uncovered_allowed: BTreeSet<String>,
+    pub gaps: Gaps,
+}
+
+/// Whether the gate lets an image pass of which something could not be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gaps {
+    #[default]
+    Count,
+    Allowed,
 }
 
 /// What people said.
@@ -241,16 +253,68 @@ pub struct Report {
 }
 
 /// Whether the gate holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gate {
     pub fail_on: Option<Severity>,
     /// Findings at or above it that count.
     pub failures: usize,
+    /// What was not looked at, so that no finding says nothing; empty where nobody asked for a gate.
+    pub unseen: Vec<Unseen>,
 }
 
 impl Gate {
     pub fn holds(&self) -> bool {
-        self.failures == 0
+        self.failures == 0 && self.unseen.is_empty()
+    }
+}
+
+/// What a gate cannot see past. An image policy refuses the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// There are no advisories at all.
+    Advisories,
+    /// Packages that no advisories speak of.
+    Uncovered { ecosystem: String, packages: usize },
+    /// Packages behind what is looked at for one image.
+    Unasked(usize),
+    /// Places that could not be read.
+    Gaps(usize),
+}
+
+impl Unseen {
+    /// One word, for documents.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Unseen::Advisories => "advisories",
+            Unseen::Uncovered { .. } => "uncovered",
+            Unseen::Unasked(_) => "unasked",
+            Unseen::Gaps(_) => "gaps",
+        }
+    }
+
+    /// How many packages or places; nothing where there is no number.
+    pub fn count(&self) -> Option<usize> {
+        match self {
+            Unseen::Advisories => None,
+            Unseen::Uncovered { packages: count, .. } | Unseen::Unasked(count) | Unseen::Gaps(count) => {
+                Some(*count)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Unseen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unseen::Advisories => f.write_str("there are no advisories"),
+            Unseen::Uncovered { ecosystem, packages } => {
+                write!(f, "there are no advisories of {ecosystem} ({packages} of its packages are here)")
+            }
+            Unseen::Unasked(packages) => {
+                write!(f, "there are more findings than are looked at ({packages} packages are behind them)")
+            }
+            Unseen::Gaps(places) => write!(f, "not all could be read (gaps: {places})"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use watchbell_image::Digest;
 
-use super::{Judged, JudgedVulnerability, Report, SecretFinding, SecretPlace, Standing};
+use super::{Judged, JudgedVulnerability, Report, SecretFinding, SecretPlace, Standing, Unseen};
 use crate::configuration::ConfigurationFinding;
 use crate::finding::{Class, Severity};
 use crate::minimality::{Entry, Minimality};
@@ -61,6 +61,14 @@ pub fn json(report: &Report) -> Value {
         "gate": {
             "failOn": report.gate.fail_on.map(Severity::as_str),
             "failures": report.gate.failures,
+            "unseen": report.gate.unseen.iter().map(|unseen| json!({
+                "what": unseen.as_str(),
+                "ecosystem": match unseen {
+                    Unseen::Uncovered { ecosystem, .. } => Some(ecosystem),
+                    Unseen::Advisories | Unseen::Unasked(_) | Unseen::Gaps(_) => None,
+                },
+                "count": unseen.count(),
+            })).collect::<Vec<_>>(),
             "holds": report.gate.holds(),
         },
     })

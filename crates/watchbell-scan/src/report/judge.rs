@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use super::{
-    AffectedPackage, Evidence, Gate, IdleEntry, Judged, JudgedVulnerability, Knowledge, Options, Report,
-    SecretPlace, Standing, Statements, Subject, Unfixed,
+    AffectedPackage, Evidence, Gaps, Gate, IdleEntry, Judged, JudgedVulnerability, Knowledge, Options,
+    Report, SecretPlace, Standing, Statements, Subject, Unfixed, Unseen,
 };
 use crate::finding::{Answer, Class, Finding, Questions, Severity};
 use crate::vex::{Claim, Justification, VexDocument, VexStatement};
@@ -80,6 +80,9 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
                 + secrets.iter().filter(|one| is_met(one.what.severity(), &one.standing)).count()
                 + configuration.iter().filter(|one| is_met(one.what.rule.severity, &one.standing)).count()
         }),
+        unseen: options.fail_on.map_or_else(Vec::new, |_| {
+            unseen(unknown.is_some(), &uncovered, unasked, inventory.gaps.len(), options)
+        }),
     };
     let mut unlisted: BTreeMap<&'static str, usize> = BTreeMap::new();
     let mut is_listed = |severity: Severity, standing: &Standing| {
@@ -120,6 +123,32 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
         unlisted,
         gate,
     }
+}
+
+/// What was not looked at, but for what the caller lets pass.
+fn unseen(
+    is_unknown: bool,
+    uncovered: &BTreeMap<String, usize>,
+    unasked: usize,
+    gaps: usize,
+    options: &Options,
+) -> Vec<Unseen> {
+    let allowed = &options.uncovered_allowed;
+    let is_allowed = |ecosystem: &str| allowed.contains(ecosystem) || allowed.contains("*");
+    let mut unseen = Vec::new();
+    if is_unknown {
+        unseen.push(Unseen::Advisories);
+    }
+    if unasked > 0 {
+        unseen.push(Unseen::Unasked(unasked));
+    }
+    unseen.extend(uncovered.iter().filter(|(ecosystem, _)| !is_allowed(ecosystem)).map(
+        |(ecosystem, packages)| Unseen::Uncovered { ecosystem: ecosystem.clone(), packages: *packages },
+    ));
+    if gaps > 0 && options.gaps == Gaps::Count {
+        unseen.push(Unseen::Gaps(gaps));
+    }
+    unseen
 }
 
 /// What counts before what does not; then by severity, by what is exploited, by what is likely to be.

@@ -125,6 +125,33 @@ fn the_gate_counts_what_is_as_bad_and_counts() {
 }
 
 #[test]
+fn what_was_not_asked_for_fails_the_gate() {
+    let judged = |options: &Options, unasked: usize| {
+        let mut evidence = evidence();
+        evidence.inventory.gaps.clear();
+        if let Knowledge::Known { answer, .. } = &mut evidence.knowledge {
+            answer.unasked = unasked;
+            answer.uncovered.clear();
+            answer.findings.clear();
+        }
+        judge(evidence, &Statements::default(), options, now()).gate
+    };
+    assert!(judged(&gate(Severity::Critical), 0).holds());
+    let blind = judged(&gate(Severity::Critical), 7);
+    assert_eq!(
+        (blind.failures, blind.unseen.as_slice(), blind.holds()),
+        (0, &[Unseen::Unasked(7)][..], false)
+    );
+    let allowed = Options {
+        uncovered_allowed: ["*".to_owned()].into(),
+        gaps: Gaps::Allowed,
+        ..gate(Severity::Critical)
+    };
+    assert!(!judged(&allowed, 7).holds(), "nothing lets it pass");
+    assert!(judged(&Options::default(), 7).holds(), "nobody asked");
+}
+
+#[test]
 fn unfixed_ones_are_left_out_where_that_is_asked() {
     let options = Options { unfixed: Unfixed::Ignored, ..gate(Severity::Critical) };
     let report = report(&Statements::default(), &options);
@@ -191,7 +218,8 @@ fn without_advisories_nothing_is_said_of_vulnerabilities() {
     let report = judge(evidence, &Statements::default(), &gate(Severity::Critical), now());
     let text = json(&report);
     assert_eq!(text["findingsKnown"], false);
-    assert!(report.gate.holds());
+    assert!(!report.gate.holds(), "nobody knows");
+    assert_eq!(report.gate.unseen, [Unseen::Advisories]);
     assert_eq!(
         cyclonedx(&report).get("vulnerabilities"),
         None,

@@ -11,7 +11,7 @@ use watchbell_image::{
 use watchbell_scan::examine::{Examination, examine, examine_directory};
 use watchbell_scan::finding::{find, questions};
 use watchbell_scan::report::{
-    self, Evidence, Knowledge, Options, Report, Statements, Subject, Tint, Unfixed,
+    self, Evidence, Gaps, Gate, Knowledge, Options, Report, Statements, Subject, Tint, Unfixed, Unseen,
 };
 use watchbell_scan::vex::{IgnoreFile, ImageIdentity, VexDocument};
 use watchbell_scan::{Inventory, attached_bills, is_bill, read_document};
@@ -36,8 +36,8 @@ const OLD_DAYS: u64 = 7;
 /// Without a server: packages, vulnerabilities, secrets, configuration, and how far the image is from a minimal one. Without
 /// advisories (`watchbell db import`) the packages are listed and nothing is said of vulnerabilities.
 ///
-/// Exit codes: 0 done; 1 --fail-on is met; 2 the image or a file cannot be read, or the command line is wrong. docs/scan.md
-/// describes the output.
+/// Exit codes: 0 done; 1 --fail-on is met; 2 whether it is met is not known, the image or a file cannot be read, or the command
+/// line is wrong. docs/scan.md describes the output.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// An image by name (from the store, else from its registry), oci:DIR or oci:DIR:TAG, docker-archive:FILE, dir:DIR (a root file
@@ -53,6 +53,12 @@ pub(crate) struct Args {
     /// The least severe finding that makes the command fail
     #[arg(long, value_name = "SEVERITY", value_parser = severity)]
     fail_on: Option<Severity>,
+    /// What may have no advisories with --fail-on, with commas between, as the report calls it (Debian:12, PyPI, conda); *: anything
+    #[arg(long, value_name = "ECOSYSTEMS", value_delimiter = ',', requires = "fail_on")]
+    allow_uncovered: Vec<String>,
+    /// Let --fail-on pass an image of which something could not be read
+    #[arg(long, requires = "fail_on")]
+    allow_gaps: bool,
     /// Leave out vulnerabilities that nobody has mended yet
     #[arg(long)]
     ignore_unfixed: bool,
@@ -119,11 +125,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         fail_on: args.fail_on,
         listed: args.severity.iter().copied().collect::<BTreeSet<_>>(),
         unfixed: if args.ignore_unfixed { Unfixed::Ignored } else { Unfixed::Counts },
+        uncovered_allowed: args.allow_uncovered.iter().cloned().collect(),
+        gaps: if args.allow_gaps { Gaps::Allowed } else { Gaps::Count },
     };
     let now = Timestamp::now();
-    if args.output == ScanFormat::Spdx {
-        return print(&spdx(&evidence(args)?, now));
-    }
     let advisories = advisories(args, now)?;
     let mut evidence = evidence(args)?;
     evidence.knowledge = knowledge(advisories, &evidence.inventory)?;
@@ -133,9 +138,30 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         ScanFormat::Table => table(&report),
         ScanFormat::Json => print(&report::json(&report))?,
         ScanFormat::Sarif => print(&report::sarif(&report))?,
-        ScanFormat::Cyclonedx | ScanFormat::Spdx => print(&report::cyclonedx(&report))?,
+        ScanFormat::Cyclonedx => print(&report::cyclonedx(&report))?,
+        ScanFormat::Spdx => print(&spdx(&report))?,
     }
-    if report.gate.holds() { Ok(()) } else { Err(Failure::Found) }
+    verdict(&report.gate)
+}
+
+/// What was found is an answer; what was not looked at is none.
+fn verdict(gate: &Gate) -> Result<(), Failure> {
+    if gate.failures > 0 {
+        return Err(Failure::Found);
+    }
+    let Some(least) = gate.fail_on.filter(|_| !gate.holds()) else { return Ok(()) };
+    let mut ways = Vec::new();
+    for unseen in &gate.unseen {
+        let way = match unseen {
+            Unseen::Advisories => "import some by `watchbell db import`, or name an index by --db",
+            Unseen::Uncovered { .. } => "import theirs, or let them pass by --allow-uncovered",
+            Unseen::Unasked(_) => "update the packages that findings name",
+            Unseen::Gaps(_) => "see standard error above for them, or let them pass by --allow-gaps",
+        };
+        ways.push(format!("{}: {way}", output::plain(&unseen.to_string())));
+    }
+    ways.dedup();
+    Err(Failure::Usage(format!("whether --fail-on {least} is met is not known: {}", ways.join("; "))))
 }
 
 fn print(document: &Value) -> Result<(), Failure> {
@@ -387,14 +413,14 @@ fn knowledge(advisories: Advisories, inventory: &Inventory) -> Result<Knowledge,
     Ok(Knowledge::Known { answer, questions, sources: database.sources().to_vec() })
 }
 
-fn spdx(evidence: &Evidence, now: Timestamp) -> Value {
-    let digest = evidence.subject.identity.digest.as_deref();
+fn spdx(report: &Report) -> Value {
+    let digest = report.subject.identity.digest.as_deref();
     let subject = watchbell_scan::Subject {
-        name: evidence.subject.name.clone(),
-        digest: digest.and_then(|digest| watchbell_image::Digest::parse(digest).ok()),
-        time: now.round(jiff::Unit::Second).unwrap_or(now).to_string(),
+        name: report.subject.name.clone(),
+        digest: digest.and_then(|digest| Digest::parse(digest).ok()),
+        time: report.time.round(jiff::Unit::Second).unwrap_or(report.time).to_string(),
     };
-    watchbell_scan::spdx(&evidence.inventory, &subject)
+    watchbell_scan::spdx(&report.inventory, &subject)
 }
 
 /// What a reader of the data alone would miss.
@@ -421,7 +447,7 @@ fn notes(report: &Report) {
         };
         output::note(&format!("{file}:{line}: {id} {words}"));
     }
-    if let Some(least) = report.gate.fail_on.filter(|_| !report.gate.holds()) {
+    if let Some(least) = report.gate.fail_on.filter(|_| report.gate.failures > 0) {
         let failures = report.gate.failures;
         let findings = if failures == 1 { "1 finding is" } else { &format!("{failures} findings are") };
         output::note(&format!("{findings} at or above --fail-on {least}"));

@@ -100,7 +100,14 @@ fn without_advisories_it_lists_and_says_that_nothing_is_known() {
     if Path::new("/var/lib/watchbell/advisories").exists() {
         return;
     }
-    let done = scan(dir.path(), "-o json --fail-on low");
+    let done = scan(dir.path(), "-o json --fail-on low --allow-uncovered * --allow-gaps");
+    assert_eq!(done.code, Some(2), "a gate that knows nothing lets nothing pass: {}", done.err);
+    assert!(
+        done.err.contains("whether --fail-on low is met is not known: there are no advisories"),
+        "{}",
+        done.err
+    );
+    let done = scan(dir.path(), "-o json");
     assert_eq!(done.code, Some(0), "{}", done.err);
     assert!(done.err.contains("findings unknown: "), "{}", done.err);
     let document: Value = serde_json::from_str(&done.out).unwrap();
@@ -136,6 +143,59 @@ fn the_gate_decides_the_exit_code() {
     let done = scan(dir.path(), "--db db --fail-on critical --vex vex.json");
     assert_eq!(done.code, Some(0), "{}", done.out);
     assert!(done.out.contains("VEX: not_affected"), "{}", done.out);
+}
+
+#[test]
+fn every_format_has_the_gate() {
+    let dir = stand();
+    for format in ["table", "json", "sarif", "cyclonedx", "spdx"] {
+        let code = |line: &str| {
+            let done = scan(dir.path(), &format!("-o {format} {line}"));
+            assert_eq!(done.out.is_empty(), line.contains("nothing"), "{format} {line}: {}", done.err);
+            done.code
+        };
+        assert_eq!(code("--db db"), Some(0), "{format}");
+        assert_eq!(code("--db db --fail-on critical"), Some(1), "{format}");
+        assert_eq!(code("--db nothing"), Some(2), "{format}");
+    }
+}
+
+#[test]
+fn the_gate_fails_where_not_all_was_looked_at() {
+    let dir = stand();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("ignore", "CVE-2024-1001 exp:2999-01-01 # the server does not speak TLS\n");
+    let gate =
+        |more: &str| scan(dir.path(), &format!("--db db --fail-on critical --ignore-file ignore {more}"));
+    let refused = |more: &str, why: &str| {
+        let done = gate(more);
+        assert_eq!(done.code, Some(2), "{more}: {}", done.err);
+        assert!(done.err.contains(why), "{more}: {}", done.err);
+        assert!(!done.out.is_empty(), "the report is printed all the same");
+    };
+    assert_eq!(gate("").code, Some(0));
+    write("root/srv/requirements.txt", "requests==2.31.0\n");
+    refused("", "there are no advisories of PyPI (1 of its packages are here)");
+    refused("--allow-uncovered npm,Go", "no advisories of PyPI");
+    assert_eq!(gate("--allow-uncovered npm,PyPI").code, Some(0));
+    assert_eq!(gate("--allow-uncovered *").code, Some(0));
+    write("root/srv/Pipfile.lock", "no lock");
+    refused("--allow-uncovered PyPI", "not all could be read (gaps: 1)");
+    refused("--allow-gaps", "no advisories of PyPI");
+    assert_eq!(gate("--allow-gaps --allow-uncovered PyPI").code, Some(0));
+    // What was found comes first.
+    assert_eq!(scan(dir.path(), "--db db --fail-on critical").code, Some(1));
+    let document: Value = serde_json::from_str(&gate("-o json").out).unwrap();
+    let unseen = json!([
+        {"what": "uncovered", "ecosystem": "PyPI", "count": 1}, {"what": "gaps", "ecosystem": null, "count": 1},
+    ]);
+    assert_eq!((&document["gate"]["unseen"], &document["gate"]["holds"]), (&unseen, &json!(false)));
+    // Without a gate there is nothing to let pass.
+    assert_eq!(scan(dir.path(), "--db db --allow-gaps").code, Some(2));
 }
 
 #[test]
