@@ -45,8 +45,9 @@ use crate::layers::{
     Capabilities, FileContent, FileFacts, FileId, FileKind, HEAD_BYTES, Interest, ReadError, Tree, Want,
     read_directory, read_layers,
 };
-use crate::{Distribution, Inventory};
-use item::{Item, PathSet};
+use crate::room::Room;
+use crate::{Distribution, Gap, Inventory, Location};
+use item::{ITEMS_MAX, Item, PathSet};
 use links::Linked;
 use role::Role;
 
@@ -98,10 +99,15 @@ pub fn catalog_file(path: &str, content: Vec<u8>) -> Inventory {
     collector.finish(&Tree::of_file(path, &facts), &[])
 }
 
+/// What the files of all layers told, kept until the layers are seen together. An image of 10,000 packages in 20 layers takes
+/// some tens of megabytes.
+const TOLD_BYTES_MAX: usize = 256 << 20;
+
 /// Gathers what the files of all layers tell of packages.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Collector {
     found: Mutex<Vec<Found>>,
+    room: Room,
     /// What each file is by a name that it was looked at under.
     named: Mutex<HashSet<(FileId, Role)>>,
 }
@@ -130,7 +136,37 @@ enum What {
     Program(Box<Program>, Vec<Item>),
 }
 
+impl Default for Collector {
+    fn default() -> Self {
+        Self::within(TOLD_BYTES_MAX)
+    }
+}
+
+impl Found {
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|t| size_of::<String>() + t.len()).sum::<usize>();
+        let items = |items: &[Item]| items.iter().map(Item::bytes).sum::<usize>();
+        let what = match &self.what {
+            What::Nothing | What::Distribution(_) => 0,
+            What::Items(found) => {
+                let way = |inside: &Option<String>| inside.as_ref().map_or(0, String::len);
+                found.iter().map(|(item, inside)| item.bytes() + size_of_val(inside) + way(inside)).sum()
+            }
+            What::Files(files) => files.bytes(),
+            What::Licences(licences) => texts(licences),
+            What::Program(program, found) => program.bytes() + items(found),
+        };
+        size_of::<Self>() + self.link.as_ref().map_or(0, String::len) + texts(&self.problems) + what
+    }
+}
+
 impl Collector {
+    /// Keeps at most so much of what files tell.
+    fn within(bytes: usize) -> Self {
+        Self { found: Mutex::default(), room: Room::new(bytes), named: Mutex::default() }
+    }
+
     /// For [`Interest::wants`].
     pub fn wants(&self, facts: &FileFacts<'_>) -> Want {
         self.wants_as(facts, None)
@@ -197,24 +233,57 @@ impl Collector {
         links::linked(tree, &self.named.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn push(&self, found: Found) {
+    fn push(&self, mut found: Found) {
+        if let What::Items(items) = &mut found.what {
+            items.shrink_to_fit();
+        }
+        if !self.room.take(found.bytes()) {
+            return;
+        }
         self.found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
     }
 
     /// Puts together what is left in the image. `layers` are its layers, bottom first; none for a directory.
     pub fn finish(self, tree: &Tree, layers: &[LayerDescriptor]) -> Inventory {
         let unread = self.linked(tree);
+        let left_out = self.room.left_out();
         let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
         // The pass tells files of several layers in any order.
         found.sort_by(|a, b| (a.id, &a.link).cmp(&(b.id, &b.link)));
-        assemble::inventory(found, &unread, tree, layers)
+        let mut inventory = assemble::inventory(found, &unread, tree, layers);
+        if left_out > 0 {
+            let reason = format!(
+                "its files tell of more packages and paths than are kept of one image: {left_out} of them are left out"
+            );
+            inventory.gaps.push(Gap { location: Location { layer: None, path: String::new() }, reason });
+        }
+        inventory
     }
 }
 
 fn read(role: Role, facts: &FileFacts<'_>, content: &FileContent) -> (What, Vec<String>) {
-    if role == Role::Program {
-        return program(facts, content);
+    let (what, mut problems) =
+        if role == Role::Program { program(facts, content) } else { text(role, facts, content) };
+    let count = match &what {
+        What::Items(items) => items.len(),
+        What::Program(_, items) => items.len(),
+        What::Nothing | What::Distribution(_) | What::Files(_) | What::Licences(_) => 0,
+    };
+    if count >= ITEMS_MAX {
+        problems.push(format!("it tells of more than {ITEMS_MAX} packages"));
     }
+    let is_cut = match &what {
+        What::Files(files) => files.is_full(),
+        What::Items(items) => items.iter().any(|(item, _)| item.files.is_full()),
+        What::Nothing | What::Distribution(_) | What::Licences(_) | What::Program(..) => false,
+    };
+    if is_cut {
+        problems.push("it lists more files than are looked at of one package".to_owned());
+    }
+    (what, problems)
+}
+
+fn text(role: Role, facts: &FileFacts<'_>, content: &FileContent) -> (What, Vec<String>) {
     let Some(bytes) = content.whole() else {
         return (What::Nothing, vec![format!("it has {} bytes, more than is read of one file", facts.size)]);
     };
@@ -232,7 +301,10 @@ fn read(role: Role, facts: &FileFacts<'_>, content: &FileContent) -> (What, Vec<
         Role::DpkgStatus | Role::DpkgStatusOfOne => items(dpkg::status(bytes)),
         Role::DpkgFiles => What::Files(dpkg::files(bytes)),
         Role::DebianCopyright => What::Licences(dpkg::licences(bytes)),
-        Role::ApkInstalled => items(apk::installed(bytes)),
+        Role::ApkInstalled => {
+            let (read, problem) = apk::installed(bytes);
+            return (items(read), problem.into_iter().collect());
+        }
         Role::Rpm(form) => {
             let (read, problem) = rpm::installed(bytes, form);
             return (items(read), problem.into_iter().collect());

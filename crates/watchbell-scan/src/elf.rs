@@ -15,6 +15,8 @@ mod go;
 /// Entries of the dynamic section that are looked at; real ones have some tens.
 const DYNAMIC_MAX: usize = 4096;
 const NEEDED_MAX: usize = 1000;
+/// Names of libraries and directories of one program together; several may be the same bytes of the file.
+const NAMES_BYTES_MAX: usize = 64 << 10;
 /// A name in the dynamic section, an interpreter's path.
 const TEXT_BYTES_MAX: usize = 4096;
 const PROGRAM_HEADERS_MAX: usize = 1000;
@@ -59,6 +61,19 @@ pub(crate) fn is_elf(head: &[u8]) -> bool {
 }
 
 impl Program {
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = |texts: &[String]| texts.iter().map(|t| size_of::<String>() + t.len()).sum::<usize>();
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        size_of::<Self>()
+            + text(&self.interpreter)
+            + text(&self.soname)
+            + texts(&self.needed)
+            + texts(&self.run_path)
+            + self.go.as_ref().map_or(0, |go| go.version.len() + go.modules.len())
+            + self.auditable.as_ref().map_or(0, Vec::len)
+    }
+
     /// Reads a file that begins as [`is_elf`] says; the error says what is wrong with it.
     pub(crate) fn read(content: &FileContent) -> Result<Self, &'static str> {
         match content.range(4, 1) {
@@ -184,10 +199,16 @@ fn read_dynamic<D: Dyn<Endian = Endianness>>(
     };
     program.soname = value(elf::DT_SONAME).and_then(string);
     program.run_path = search(elf::DT_RUNPATH).or_else(|| search(elf::DT_RPATH)).unwrap_or_default();
+    let mut names_left = NAMES_BYTES_MAX;
     program.needed = entries()
         .filter(|d| d.tag(endian) == elf::DT_NEEDED)
         .filter_map(|d| string(d.val(endian)))
         .take(NEEDED_MAX)
+        .take_while(|name| {
+            let left = names_left.checked_sub(name.len());
+            names_left = left.unwrap_or(0);
+            left.is_some()
+        })
         .collect();
     is_pie
 }

@@ -111,7 +111,7 @@ impl Pass {
         match self.minimality.left_out() {
             0 => {}
             count => say(format!(
-                "{count} lists of packages' files or scripts are too large to be read for the minimality report"
+                "{count} lists of packages' files, scripts or programs are too large to be read for the minimality report"
             )),
         }
         Examination {

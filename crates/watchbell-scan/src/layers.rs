@@ -12,7 +12,8 @@
 //! them are left and where: its nodes carry the same identities. Files come in no particular order across layers; whoever
 //! collects sorts by identity.
 //!
-//! Memory is bounded whatever the image holds: names by [`NAMES_BYTES_MAX`], contents by [`CONTENT_BYTES_MAX`] together.
+//! Memory is bounded whatever the image holds: names by [`NAMES_BYTES_MAX`], contents by [`CONTENT_BYTES_MAX`] together, and what an
+//! interest keeps by a bound of its own for all files together.
 
 mod content;
 mod directory;

@@ -17,6 +17,7 @@ mod inventory;
 pub mod layers;
 pub mod minimality;
 pub mod report;
+mod room;
 mod sbom;
 pub mod secret;
 #[cfg(test)]

@@ -11,10 +11,18 @@ use super::role::{Role, is_vendored};
 use super::{Found, What, dpkg, python};
 use crate::elf;
 use crate::layers::{FileId, FileKind, Tree};
+use crate::room::Room;
 use crate::{Distribution, Gap, Inventory, Location, Package, PackageKind};
 
 /// Gaps of one reason that are told one by one.
 const GAPS_MAX: usize = 50;
+/// Gaps of an image that are told.
+const GAPS_TOLD_MAX: usize = 10_000;
+/// All places of all packages: a lock file may have thousands of names by hard links, and each is a place of each of its packages.
+const PLACES_BYTES_MAX: usize = 256 << 20;
+/// What a package takes beside its words, and a place beside its path.
+const PACKAGE_BYTES: usize = 512;
+const PLACE_BYTES: usize = 128;
 
 /// What is left of the image, put together.
 pub(super) fn inventory(
@@ -27,8 +35,15 @@ pub(super) fn inventory(
     for (path, node) in tree.iter().filter(|(_, node)| node.kind == FileKind::File) {
         places.entry(node.id).or_default().push(path);
     }
-    let mut assembly =
-        Assembly { tree, layers, owners: Owners::new(tree), packages: BTreeMap::new(), gaps: Vec::new() };
+    let mut assembly = Assembly {
+        tree,
+        layers,
+        owners: Owners::new(tree),
+        packages: BTreeMap::new(),
+        gaps: Vec::new(),
+        untold_gaps: 0,
+        room: Room::new(PLACES_BYTES_MAX),
+    };
     let distribution = assembly.distribution(&found);
     let left: Vec<(&Found, &str)> = found
         .iter()
@@ -40,7 +55,7 @@ pub(super) fn inventory(
         .collect();
     for (f, path) in &left {
         for problem in &f.problems {
-            assembly.gaps.push(Gap { location: assembly.location(f.id, path), reason: problem.clone() });
+            assembly.gap(f.id, path, problem);
         }
     }
     assembly.unread(unread);
@@ -67,6 +82,8 @@ struct Assembly<'a> {
     owners: Owners,
     packages: BTreeMap<Key, Package>,
     gaps: Vec<Gap>,
+    untold_gaps: usize,
+    room: Room,
 }
 
 impl Assembly<'_> {
@@ -78,12 +95,19 @@ impl Assembly<'_> {
         Location { layer: self.digest(id.layer), path: path.to_owned() }
     }
 
+    fn gap(&mut self, id: FileId, path: &str, reason: &str) {
+        if self.gaps.len() >= GAPS_TOLD_MAX {
+            self.untold_gaps += 1;
+            return;
+        }
+        self.gaps.push(Gap { location: self.location(id, path), reason: reason.to_owned() });
+    }
+
     /// What has a name that tells of packages by a link, and was not read by that name.
     fn unread(&mut self, unread: &Linked) {
         for (id, paths) in &unread.files {
             for path in paths {
-                let reason = "a link gives it this name, and it was not read by it";
-                self.gaps.push(Gap { location: self.location(*id, path), reason: reason.to_owned() });
+                self.gap(*id, path, "a link gives it this name, and it was not read by it");
             }
         }
         if unread.is_cut {
@@ -116,6 +140,9 @@ impl Assembly<'_> {
                 let identity =
                     (item.kind, item.name.as_str(), item.version.as_str(), item.architecture.as_deref());
                 if !seen.insert(identity) {
+                    continue;
+                }
+                if !self.room.take(PACKAGE_BYTES + PLACE_BYTES + path.len() + item.bytes()) {
                     continue;
                 }
                 let layer = earlier
@@ -210,6 +237,9 @@ impl Assembly<'_> {
 
     /// Adds a package, or another place of one that is known. `owned` is the path whose owner decides.
     fn add(&mut self, item: &Item, id: FileId, path: &str, owned: &str) {
+        if !self.room.take(PLACE_BYTES + path.len()) {
+            return;
+        }
         let location = self.location(id, path);
         let owner_path =
             owned.split_once(".jar/").map_or(owned, |(outer, _)| &owned[..outer.len() + ".jar".len()]);
@@ -301,6 +331,18 @@ impl Assembly<'_> {
             package.locations.dedup();
         }
         let mut gaps = self.gaps;
+        let mut say = |reason: String| {
+            gaps.push(Gap { location: Location { layer: None, path: String::new() }, reason });
+        };
+        match self.room.left_out() {
+            0 => {}
+            count => say(format!(
+                "its packages lie in more places than are kept of one image: {count} of them are left out"
+            )),
+        }
+        if self.untold_gaps > 0 {
+            say(format!("{} more places could not be read", self.untold_gaps));
+        }
         gaps.sort_by(|a, b| (&a.location, &a.reason).cmp(&(&b.location, &b.reason)));
         gaps.dedup();
         Inventory { distribution, packages, gaps }

@@ -21,7 +21,7 @@ pub(crate) fn lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
         let text = |key: &str| package.get(key).and_then(toml::Value::as_str);
         Item::new(PackageKind::Cargo, text("name")?, text("version")?, Evidence::LockFile)
     };
-    Ok(packages.iter().take(ITEMS_MAX).filter_map(item).collect())
+    Ok(packages.iter().filter_map(item).take(ITEMS_MAX).collect())
 }
 
 /// Section `.dep-v0`: JSON in zlib's format (the `cargo auditable` project's PARSING.md). What only built the program is not in
@@ -35,8 +35,7 @@ pub(crate) fn auditable(section: &[u8]) -> Result<Vec<Item>, String> {
     if json.len() as u64 > LIST_BYTES_MAX {
         return Err(format!("its list of crates unpacks to more than {LIST_BYTES_MAX} bytes"));
     }
-    let list: Value =
-        serde_json::from_slice(&json).map_err(|e| format!("its list of crates is not valid: {e}"))?;
+    let list = super::item::json(&json).map_err(|e| format!("its list of crates is not valid: {e}"))?;
     let packages = list["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let item = |package: &Value| {
         if package["kind"].as_str() == Some("build") {
@@ -45,5 +44,5 @@ pub(crate) fn auditable(section: &[u8]) -> Result<Vec<Item>, String> {
         let text = |key: &str| package[key].as_str();
         Item::new(PackageKind::Cargo, text("name")?, text("version")?, Evidence::Binary)
     };
-    Ok(packages.iter().take(ITEMS_MAX).filter_map(item).collect())
+    Ok(packages.iter().filter_map(item).take(ITEMS_MAX).collect())
 }

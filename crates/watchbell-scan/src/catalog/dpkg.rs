@@ -1,7 +1,7 @@
 //! Debian's packages: `/var/lib/dpkg/status`, and `status.d` of distroless images, a file a package.
 //! (deb-control(5), dpkg(1); lists of files stand in `info/NAME.list` and `info/NAME.md5sums`.)
 
-use super::item::{Item, PathSet, WORD_BYTES_MAX, lines, push_licence};
+use super::item::{ITEMS_MAX, Item, PathSet, WORD_BYTES_MAX, lines, push_licence};
 use crate::{Evidence, PackageKind, SourcePackage};
 
 /// Who owns the files of a list.
@@ -14,7 +14,7 @@ pub(crate) struct ListOf {
 
 /// The installed packages. What was removed and only left its configuration is none.
 pub(crate) fn status(bytes: &[u8]) -> Vec<Item> {
-    stanzas(bytes).filter_map(item).collect()
+    stanzas(bytes).filter_map(item).take(ITEMS_MAX).collect()
 }
 
 /// The fields of a stanza that count here; all else is passed over while it is read.
@@ -98,6 +98,9 @@ pub(crate) fn list_of(file_name: &str) -> Option<ListOf> {
 pub(crate) fn files(bytes: &[u8]) -> PathSet {
     let mut files = PathSet::default();
     for line in lines(bytes) {
+        if files.is_full() {
+            break;
+        }
         let path = match line.as_bytes() {
             [b'/', ..] => &*line,
             _ => line.split_once("  ").map_or("", |(_, path)| path),

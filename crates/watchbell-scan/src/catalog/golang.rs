@@ -20,7 +20,10 @@ pub(crate) fn modules(build: &GoBuild) -> Vec<Item> {
     }
     // Whether the last line named a module, which a replacement then takes the place of.
     let mut is_replaceable = false;
-    for line in build.modules.lines().take(ITEMS_MAX) {
+    for line in build.modules.lines() {
+        if items.len() >= ITEMS_MAX {
+            break;
+        }
         let mut fields = line.split('\t');
         let (what, path, version) =
             (fields.next(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());

@@ -7,6 +7,10 @@ use crate::{Evidence, PackageKind, SourcePackage};
 
 /// Packages that one file may tell of; the largest lock files have some tens of thousands.
 pub(crate) const ITEMS_MAX: usize = 200_000;
+/// Files of one list; the kernel's has some ten thousand.
+pub(crate) const PATHS_MAX: usize = 1_000_000;
+/// Their paths together: many times what those of the largest packages have.
+pub(crate) const PATHS_BYTES_MAX: usize = 64 << 20;
 /// A name or a version; longer ones are of nobody's making.
 pub(crate) const WORD_BYTES_MAX: usize = 1024;
 /// Licences noted for one package, and bytes of each.
@@ -45,6 +49,19 @@ impl Item {
         })
     }
 
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let source = self.source.as_ref().map_or(0, |source| source.name.len() + source.version.len());
+        let licences: usize = self.licences.iter().map(|l| size_of::<String>() + l.len()).sum();
+        size_of::<Self>()
+            + self.name.len()
+            + self.version.len()
+            + self.architecture.as_ref().map_or(0, String::len)
+            + source
+            + licences
+            + self.files.bytes()
+    }
+
     pub(crate) fn licensed(mut self, licence: &str) -> Self {
         push_licence(&mut self.licences, licence);
         self
@@ -68,12 +85,27 @@ pub(crate) fn push_licence(licences: &mut Vec<String>, licence: &str) {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PathSet {
     pub(crate) hashes: Vec<u64>,
+    /// Of the paths that were hashed: a directory of 4 KB is said once, and hashed with each of its files.
+    pub(crate) path_bytes: usize,
 }
 
 impl PathSet {
     /// Adds a path from the root, with or without a leading slash.
     pub(crate) fn insert(&mut self, path: &str) {
-        self.hashes.push(hash(path));
+        if !self.is_full() {
+            self.hashes.push(hash(path));
+            self.path_bytes += path.len();
+        }
+    }
+
+    /// It has as many as are looked at of one list: more are not taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.hashes.len() >= PATHS_MAX || self.path_bytes >= PATHS_BYTES_MAX
+    }
+
+    /// What it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.hashes.len() * size_of::<u64>()
     }
 }
 
@@ -82,6 +114,18 @@ pub(crate) fn hash(path: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     path.trim_start_matches('/').hash(&mut hasher);
     hasher.finish()
+}
+
+/// Values of one JSON document: two bytes of it can become 32 in memory.
+const VALUES_MAX: usize = 4_000_000;
+
+/// A JSON document of foreign making.
+pub(crate) fn json(bytes: &[u8]) -> Result<serde_json::Value, String> {
+    // Commas within strings count too: what is real has a tenth of the bound.
+    if bytes.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{')).count() > VALUES_MAX {
+        return Err(format!("it has more than {VALUES_MAX} values"));
+    }
+    serde_json::from_slice(bytes).map_err(|e| e.to_string())
 }
 
 /// The lines of a text of foreign making.

@@ -22,6 +22,12 @@ const UNPACKED_BYTES_MAX: u64 = 256 << 20;
 const INNER_BYTES_MAX: u64 = 64 << 20;
 /// Packages of one file.
 const JARS_MAX: usize = 20_000;
+/// The name of an entry that is looked at.
+const NAME_BYTES_MAX: usize = 1024;
+/// Troubles of one file that are told one by one.
+const GAPS_MAX: usize = 50;
+/// What an entry costs that unpacks to nothing: its header is read all the same.
+const ENTRY_BYTES: u64 = 1024;
 
 /// What a jar holds, with the way to it for those inside: `a.war/WEB-INF/lib/b.jar`.
 #[derive(Debug, Default)]
@@ -29,6 +35,18 @@ pub(crate) struct Jar {
     pub(crate) items: Vec<(Item, Option<String>)>,
     /// What could not be read of it.
     pub(crate) gaps: Vec<String>,
+    /// The same that is not told.
+    untold: usize,
+}
+
+impl Jar {
+    fn gap(&mut self, reason: String) {
+        if self.gaps.len() < GAPS_MAX {
+            self.gaps.push(reason);
+        } else {
+            self.untold += 1;
+        }
+    }
 }
 
 pub(crate) fn is_jar(path: &str) -> bool {
@@ -43,6 +61,9 @@ pub(crate) fn read(bytes: &[u8], file_name: &str) -> Jar {
     let mut jar = Jar::default();
     let mut left = UNPACKED_BYTES_MAX;
     archive(bytes, file_name, None, 0, &mut left, &mut jar);
+    if jar.untold > 0 {
+        jar.gaps.push(format!("{} more of its entries cannot be read", jar.untold));
+    }
     jar
 }
 
@@ -50,10 +71,10 @@ fn archive(bytes: &[u8], file_name: &str, inside: Option<&str>, depth: usize, le
     let at = || inside.map(|way| format!("{way}: ")).unwrap_or_default();
     let mut zip = match ZipArchive::new(Cursor::new(bytes)) {
         Ok(zip) => zip,
-        Err(e) => return jar.gaps.push(format!("{}it is no archive that can be read: {e}", at())),
+        Err(e) => return jar.gap(format!("{}it is no archive that can be read: {e}", at())),
     };
     if zip.len() > ENTRIES_MAX {
-        return jar.gaps.push(format!("{}it has more than {ENTRIES_MAX} entries", at()));
+        return jar.gap(format!("{}it has more than {ENTRIES_MAX} entries", at()));
     }
     let wanted: Vec<(usize, String)> = (0..zip.len())
         .filter_map(|index| Some((index, zip.name_for_index(index)?.ok()?.into_owned())))
@@ -66,24 +87,31 @@ fn archive(bytes: &[u8], file_name: &str, inside: Option<&str>, depth: usize, le
     let mut manifest = Manifest::default();
     let mut poms = Vec::new();
     for (index, name) in wanted {
-        if jar.items.len() > JARS_MAX {
-            return jar.gaps.push(format!("{}it holds more than {JARS_MAX} libraries", at()));
+        if jar.items.len() + poms.len() > JARS_MAX {
+            return jar.gap(format!("{}it holds more than {JARS_MAX} libraries", at()));
+        }
+        if *left == 0 {
+            return jar.gap(format!("{}it unpacks to more than {UNPACKED_BYTES_MAX} bytes", at()));
+        }
+        if name.len() > NAME_BYTES_MAX {
+            jar.gap(format!("{}the name of an entry has more than {NAME_BYTES_MAX} bytes", at()));
+            continue;
         }
         let is_inner = is_jar(&name);
         if is_inner && depth + 1 >= DEPTH_MAX {
-            jar.gaps.push(format!("{}{name}: it lies in more than {DEPTH_MAX} archives", at()));
+            jar.gap(format!("{}{name}: it lies in more than {DEPTH_MAX} archives", at()));
             continue;
         }
         // All that lie above one another are in memory at once.
         let max = (*left).min(if is_inner { INNER_BYTES_MAX >> depth } else { TEXT_BYTES_MAX });
-        let content = match unpack(&mut zip, index, max) {
-            Ok(content) => content,
-            Err(reason) => {
-                jar.gaps.push(format!("{}{name}: {reason}", at()));
-                continue;
-            }
-        };
-        *left -= content.len() as u64;
+        let mut content = Vec::new();
+        let unpacked = unpack(&mut zip, index, max, &mut content);
+        // What does not unpack to its end has cost as much as what does.
+        *left = left.saturating_sub(content.len() as u64 + ENTRY_BYTES);
+        if let Err(reason) = unpacked {
+            jar.gap(format!("{}{name}: {reason}", at()));
+            continue;
+        }
         if is_inner {
             let way = match inside {
                 Some(way) => format!("{way}/{name}"),
@@ -107,14 +135,19 @@ fn archive(bytes: &[u8], file_name: &str, inside: Option<&str>, depth: usize, le
     jar.items.extend(poms.into_iter().map(|item| (item, inside.clone())));
 }
 
-fn unpack(zip: &mut ZipArchive<Cursor<&[u8]>>, index: usize, max: u64) -> Result<Vec<u8>, String> {
+/// `content` has what was unpacked, also where the rest could not be.
+fn unpack(
+    zip: &mut ZipArchive<Cursor<&[u8]>>,
+    index: usize,
+    max: u64,
+    content: &mut Vec<u8>,
+) -> Result<(), String> {
     let file = zip.by_index(index).map_err(|e| e.to_string())?;
-    let mut content = Vec::new();
-    file.take(max + 1).read_to_end(&mut content).map_err(|e| e.to_string())?;
+    file.take(max + 1).read_to_end(content).map_err(|e| e.to_string())?;
     if content.len() as u64 > max {
         return Err(format!("it unpacks to more than {max} bytes"));
     }
-    Ok(content)
+    Ok(())
 }
 
 fn pom(bytes: &[u8]) -> Option<Item> {

@@ -3,7 +3,7 @@
 use saphyr_parser::{Event, Parser};
 use serde_json::Value;
 
-use super::item::{ITEMS_MAX, Item, lines, push_licence};
+use super::item::{ITEMS_MAX, Item, json, lines, push_licence};
 use crate::{Evidence, PackageKind};
 
 /// Whether a `package.json` is a package's own: it lies right below `node_modules` (or `node_modules/@scope`), or is of
@@ -19,7 +19,7 @@ pub(crate) fn is_package(path: &str) -> bool {
 }
 
 pub(crate) fn package(bytes: &[u8]) -> Result<Option<Item>, String> {
-    let package: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let package = json(bytes)?;
     // Without a version it is a project that nobody published.
     let (Some(name), Some(version)) = (package["name"].as_str(), package["version"].as_str()) else {
         return Ok(None);
@@ -41,10 +41,13 @@ fn locked(name: &str, version: &str) -> Option<Item> {
 
 /// `package-lock.json` and `npm-shrinkwrap.json`: `packages` since version 2, `dependencies` before.
 pub(crate) fn package_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
-    let lock: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let lock = json(bytes)?;
     let mut items = Vec::new();
     if let Some(packages) = lock["packages"].as_object() {
-        for (path, package) in packages.iter().take(ITEMS_MAX) {
+        for (path, package) in packages {
+            if items.len() >= ITEMS_MAX {
+                break;
+            }
             let Some((_, by_path)) = path.rsplit_once("node_modules/") else { continue };
             if package["link"].as_bool() == Some(true) {
                 continue;

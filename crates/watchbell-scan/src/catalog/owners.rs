@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use super::item::{PathSet, hash};
 use crate::layers::{FileKind, Tree};
 
+/// Links at the root that are looked at: each is tried for each file.
+const ALIASES_MAX: usize = 100;
+
 /// Links at the root and their targets, both as prefixes: `lib/` is `usr/lib/` where `/lib` leads to `/usr/lib`. A data base
 /// has a path as the package was built with it, the tree as it really lies there.
 pub(super) struct Owners {
@@ -18,6 +21,7 @@ impl Owners {
             .iter()
             .filter(|(path, node)| !path.contains('/') && matches!(node.kind, FileKind::Symlink { .. }))
             .filter_map(|(path, _)| tree.real_path(path).map(|real| (format!("{real}/"), format!("{path}/"))))
+            .take(ALIASES_MAX)
             .collect();
         Self { by_path: HashMap::new(), aliases }
     }

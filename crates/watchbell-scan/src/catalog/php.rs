@@ -2,18 +2,18 @@
 
 use serde_json::Value;
 
-use super::item::{ITEMS_MAX, Item, push_licence};
+use super::item::{ITEMS_MAX, Item, json, push_licence};
 use crate::{Evidence, PackageKind};
 
 /// Version 1 is a list, version 2 has it under `packages`.
 pub(crate) fn installed(bytes: &[u8]) -> Result<Vec<Item>, String> {
-    let installed: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let installed = json(bytes)?;
     let list = installed.as_array().or_else(|| installed["packages"].as_array());
     Ok(packages(list.map(Vec::as_slice).unwrap_or_default(), Evidence::Installed))
 }
 
 pub(crate) fn lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
-    let lock: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let lock = json(bytes)?;
     let list = |key: &str| lock[key].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut items = packages(list("packages"), Evidence::LockFile);
     items.extend(packages(list("packages-dev"), Evidence::LockFile));
@@ -29,5 +29,5 @@ fn packages(list: &[Value], evidence: Evidence) -> Vec<Item> {
         }
         Some(item)
     };
-    list.iter().take(ITEMS_MAX).filter_map(item).collect()
+    list.iter().filter_map(item).take(ITEMS_MAX).collect()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use toml::Table;
 
-use super::item::{ITEMS_MAX, Item, PathSet, lines, push_licence};
+use super::item::{ITEMS_MAX, Item, PathSet, json, lines, push_licence};
 use crate::{Evidence, PackageKind};
 
 /// `METADATA` or `PKG-INFO`.
@@ -53,6 +53,9 @@ pub(crate) fn metadata(bytes: &[u8]) -> Option<Item> {
 pub(crate) fn record(bytes: &[u8], directory: &str) -> PathSet {
     let mut files = PathSet::default();
     for line in lines(bytes) {
+        if files.is_full() {
+            break;
+        }
         let path = match line.strip_prefix('"') {
             Some(quoted) => quoted.split('"').next().unwrap_or_default(),
             None => line.split(',').next().unwrap_or_default(),
@@ -87,7 +90,10 @@ fn joined(directory: &str, path: &str) -> Option<String> {
 /// `requirements.txt`: only what is pinned to one version says what would be installed.
 pub(crate) fn requirements(bytes: &[u8]) -> Vec<Item> {
     let mut items = Vec::new();
-    for line in lines(bytes).take(ITEMS_MAX) {
+    for line in lines(bytes) {
+        if items.len() >= ITEMS_MAX {
+            break;
+        }
         let line = line.split(" #").next().unwrap_or_default().trim();
         if line.starts_with(['#', '-']) {
             continue;
@@ -113,7 +119,10 @@ pub(crate) fn toml_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
     let table: Table = text.parse().map_err(|e: toml::de::Error| e.message().to_owned())?;
     let packages = table.get("package").and_then(|p| p.as_array()).map(Vec::as_slice).unwrap_or_default();
     let mut items = Vec::new();
-    for package in packages.iter().take(ITEMS_MAX) {
+    for package in packages {
+        if items.len() >= ITEMS_MAX {
+            break;
+        }
         let text = |key: &str| package.get(key).and_then(|v| v.as_str()).unwrap_or_default();
         // uv lists the project itself as one that is edited in place.
         let is_itself =
@@ -127,10 +136,13 @@ pub(crate) fn toml_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
 
 /// `Pipfile.lock`.
 pub(crate) fn pipfile_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
-    let lock: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let lock = json(bytes)?;
     let groups = ["default", "develop"].iter().filter_map(|group| lock[*group].as_object());
     let mut items = Vec::new();
-    for (name, entry) in groups.flatten().take(ITEMS_MAX) {
+    for (name, entry) in groups.flatten() {
+        if items.len() >= ITEMS_MAX {
+            break;
+        }
         if let Some(version) = entry["version"].as_str().and_then(|v| v.strip_prefix("==")) {
             items.extend(Item::new(PackageKind::Pypi, name, version, Evidence::LockFile));
         }
@@ -140,7 +152,7 @@ pub(crate) fn pipfile_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
 
 /// `conda-meta/NAME-VERSION-BUILD.json`, with the files that it brought. `prefix` is the environment's directory.
 pub(crate) fn conda(bytes: &[u8], prefix: &str) -> Result<Option<Item>, String> {
-    let meta: Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let meta = json(bytes)?;
     let text = |key: &str| meta[key].as_str().unwrap_or_default();
     let Some(mut item) = Item::new(PackageKind::Conda, text("name"), text("version"), Evidence::Installed)
     else {
@@ -149,6 +161,9 @@ pub(crate) fn conda(bytes: &[u8], prefix: &str) -> Result<Option<Item>, String> 
     item = item.licensed(text("license"));
     item.architecture = meta["subdir"].as_str().map(str::to_owned);
     for file in meta["files"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if item.files.is_full() {
+            break;
+        }
         if let Some(path) = joined(prefix, file) {
             item.files.insert(&path);
         }

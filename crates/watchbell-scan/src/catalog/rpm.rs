@@ -13,6 +13,9 @@ mod sqlite;
 
 use super::item::{ITEMS_MAX, Item};
 
+/// Blobs that are no header; a data base with some is read on, one of nothing else is given up.
+const DAMAGED_MAX: u64 = 1_000;
+
 /// Which form of data base a file of this name is; its first bytes must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Form {
@@ -41,12 +44,27 @@ impl Form {
 pub(crate) fn installed(bytes: &[u8], form: Form) -> (Vec<Item>, Option<String>) {
     let mut items = Vec::new();
     let mut damaged = 0u64;
+    // A blob lies in one place and belongs to one package: all together are not more than the file.
+    let mut left = bytes.len();
+    let mut given_up = None;
     let mut each = |blob: &[u8]| {
+        match left.checked_sub(blob.len()) {
+            Some(rest) => left = rest,
+            None => {
+                given_up = Some("its packages together are larger than it is");
+                return false;
+            }
+        }
         match header::package(blob) {
             Ok(found) => items.extend(found),
             Err(_) => damaged += 1,
         }
-        items.len() <= ITEMS_MAX
+        if items.len() > ITEMS_MAX {
+            given_up = Some("it has more packages than any machine");
+        } else if damaged > DAMAGED_MAX {
+            given_up = Some("most of its packages cannot be read");
+        }
+        given_up.is_none()
     };
     let read = match form {
         Form::Sqlite => sqlite::blobs(bytes, &mut each),
@@ -55,7 +73,7 @@ pub(crate) fn installed(bytes: &[u8], form: Form) -> (Vec<Item>, Option<String>)
     };
     let damaged = (damaged > 0)
         .then(|| format!("{damaged} of its {} packages cannot be read", items.len() as u64 + damaged));
-    (items, read.err().or(damaged))
+    (items, given_up.map(str::to_owned).or(read.err()).or(damaged))
 }
 
 #[cfg(test)]

@@ -274,6 +274,83 @@ fn a_jar_that_unpacks_without_end_is_given_up() {
 }
 
 #[test]
+fn entries_that_do_not_unpack_cost_as_much_as_those_that_do() {
+    let bomb = vec![b'a'; (1 << 20) + 1];
+    let names: Vec<String> = (0..300).map(|n| format!("META-INF/maven/{n}/pom.properties")).collect();
+    let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), bomb.as_slice())).collect();
+    let jar = super::java::read(&zip(&files), "a.jar");
+    assert!(jar.items.is_empty());
+    assert!(jar.gaps.len() <= 51, "{}", jar.gaps.len());
+    assert!(jar.gaps[0].contains("unpacks to more than 1048576 bytes"), "{:?}", jar.gaps[0]);
+    // Of 300 only 256 are unpacked: 1 MiB each, of 256 MiB together; 50 of them are told one by one.
+    assert_eq!(jar.gaps.last().unwrap(), "207 more of its entries cannot be read");
+}
+
+#[test]
+fn what_all_files_tell_is_kept_within_bounds() {
+    // Ten bytes of a file become some 250: what is kept has a bound for all of them together.
+    let lock = |n: usize| (0..1000).map(|line| format!("p{n}-{line}==1\n")).collect::<String>();
+    let files = (0..100).fold(tar(), |t, n| t.file(&format!("{n}/requirements.txt"), lock(n)));
+    let image = image(vec![files]);
+    let collector = super::Collector::within(4 << 20);
+    let interest =
+        Interest { wants: &|f| collector.wants(f), takes: &|f, content| collector.takes(f, content) };
+    let tree = read_layers(&image.content, &[interest], 1).unwrap();
+    let inventory = collector.finish(&tree, &image.content.image.layers);
+    let whole = inventory.packages.len() / 1000;
+    assert!(
+        (10..25).contains(&whole) && inventory.packages.len() == whole * 1000,
+        "{}",
+        inventory.packages.len()
+    );
+    let told: Vec<&str> = inventory.gaps.iter().map(|gap| gap.reason.as_str()).collect();
+    let left_out = 100 - whole;
+    assert_eq!(
+        told,
+        [format!(
+            "its files tell of more packages and paths than are kept of one image: {left_out} of them are left out"
+        )]
+    );
+}
+
+#[test]
+fn one_file_tells_of_so_many_packages_and_paths_at_most() {
+    use super::item::{ITEMS_MAX, PATHS_BYTES_MAX, PATHS_MAX};
+    let file = |path: &str, content: Vec<u8>| super::catalog_file(path, content);
+    // Lines that are none do not use up the bound.
+    let mut lines = "#\n".repeat(ITEMS_MAX);
+    lines.push_str("a==1\n");
+    assert_eq!(file("requirements.txt", lines.into()).packages.len(), 1);
+    let more: String = (0..=ITEMS_MAX).map(|n| format!("p{n}==1\n")).collect();
+    let inventory = file("requirements.txt", more.into());
+    assert_eq!(inventory.packages.len(), ITEMS_MAX);
+    assert_eq!(inventory.gaps[0].reason, "it tells of more than 200000 packages");
+    assert_eq!(super::dpkg::files("/\n".repeat(PATHS_MAX + 1).as_bytes()).hashes.len(), PATHS_MAX);
+    let values = format!("[{}0]", "0,".repeat(4_000_001));
+    let gaps = file("package-lock.json", values.into()).gaps;
+    assert_eq!(gaps[0].reason, "it cannot be read: it has more than 4000000 values");
+    // A directory that is said once and counts with each of its files.
+    let many = format!("P:a\nV:1\nF:{}\n{}", "d".repeat(4000), "R:f\n".repeat(PATHS_BYTES_MAX / 4000 + 1));
+    let (items, problem) = super::apk::installed(many.as_bytes());
+    assert_eq!(items[0].files.hashes.len(), PATHS_BYTES_MAX / 4002);
+    assert!(problem.unwrap().contains("have more than"));
+}
+
+#[test]
+fn hard_links_do_not_multiply_packages_without_end() {
+    let lock: String = (0..2000).map(|n| format!("p{n}==1\n")).collect();
+    let long = vec!["d".repeat(200); 17].join("/");
+    let links = (0..60).fold(tar().file("requirements.txt", lock), |t, n| {
+        t.hard_link(&format!("{long}/{n}/requirements.txt"), "requirements.txt")
+    });
+    let inventory = catalog(&image(vec![links]).content, 1).unwrap();
+    let places: usize = inventory.packages.iter().map(|package| package.locations.len()).sum();
+    assert!(places * long.len() <= 256 << 20, "{places}");
+    assert_eq!(inventory.packages.len(), 2000);
+    assert!(inventory.gaps[0].reason.contains("more places than are kept"), "{:?}", inventory.gaps);
+}
+
+#[test]
 fn packages_of_ruby_php_and_rust() {
     let gemspec = "Gem::Specification.new do |s|\n  s.name = \"rake\".freeze\n  s.version = \"13.0.6\"\n  s.licenses = [\"MIT\".freeze, \"Ruby\".freeze]\nend\n";
     let gemfile = "PATH\n  remote: .\n  specs:\n    mine (0.1)\n\nGEM\n  remote: https://x\n  specs:\n    rack (3.0.8)\n      dep (>= 1)\n    nokogiri (1.15.4-x86_64-linux)\n\nPLATFORMS\n  ruby\n";

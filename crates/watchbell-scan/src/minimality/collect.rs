@@ -5,18 +5,26 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::elf::{self, Program};
 use crate::layers::{FileContent, FileFacts, FileId, FileKind, Want};
+use crate::room::Room;
 
 /// Scripts, lists and configurations that are kept, each.
 const TEXT_BYTES_MAX: u64 = 4 << 20;
-/// The same of all together.
-const TEXTS_BYTES_MAX: usize = 64 << 20;
+/// The same of all together, with what programs need.
+const KEPT_BYTES_MAX: usize = 64 << 20;
 /// Of a script only its commands count.
 const SCRIPT_BYTES_MAX: u64 = 256 << 10;
 
 /// One interest of the pass.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct MinimalityCollector {
     kept: Mutex<Collected>,
+    room: Room,
+}
+
+impl Default for MinimalityCollector {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), room: Room::new(KEPT_BYTES_MAX) }
+    }
 }
 
 /// By file of a layer.
@@ -26,9 +34,8 @@ pub(super) struct Collected {
     pub(super) texts: HashMap<FileId, String>,
     /// First lines of executable texts, without `#!`.
     pub(super) interpreters: HashMap<FileId, String>,
-    bytes: usize,
-    /// Lists and scripts that were too large to be kept.
-    left_out: usize,
+    /// Lists that are too large to be read.
+    too_large: usize,
 }
 
 /// What a file is to this report.
@@ -72,14 +79,16 @@ impl MinimalityCollector {
             if facts.size <= TEXT_BYTES_MAX {
                 return Want::Whole;
             }
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).left_out += 1;
+            self.kept.lock().unwrap_or_else(PoisonError::into_inner).too_large += 1;
             return Want::Nothing;
         }
         let Some(interpreter) = shebang(facts.head).filter(|_| facts.mode & 0o111 != 0) else {
             return Want::Nothing;
         };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.interpreters.insert(facts.id, interpreter.to_owned());
+        if self.room.take(size_of::<(FileId, String)>() + interpreter.len()) {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.interpreters.insert(facts.id, interpreter.to_owned());
+        }
         if is_shell(interpreter) && facts.size <= SCRIPT_BYTES_MAX { Want::Whole } else { Want::Nothing }
     }
 
@@ -89,6 +98,9 @@ impl MinimalityCollector {
             // What cannot be read as a program is none that could be started; the catalogue names it as a gap.
             if let Ok(program) = Program::read(content) {
                 let program = Program { go: None, auditable: None, ..program };
+                if !self.room.take(program.bytes()) {
+                    return;
+                }
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).programs.insert(facts.id, program);
             }
             return;
@@ -97,20 +109,17 @@ impl MinimalityCollector {
         if !(is_list(facts.path) || is_script) {
             return;
         }
-        if let Some(bytes) = content.whole() {
+        if let Some(bytes) = content.whole()
+            && self.room.take(bytes.len())
+        {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.bytes + bytes.len() <= TEXTS_BYTES_MAX {
-                kept.bytes += bytes.len();
-                kept.texts.insert(facts.id, String::from_utf8_lossy(bytes).into_owned());
-            } else {
-                kept.left_out += 1;
-            }
+            kept.texts.insert(facts.id, String::from_utf8_lossy(bytes).into_owned());
         }
     }
 
-    /// Lists of packages' files and scripts that were too large to be kept: what they say is not in the report.
+    /// Lists of packages' files, scripts and programs that were too large to be kept: what they say is not in the report.
     pub(crate) fn left_out(&self) -> usize {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).left_out
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).too_large + self.room.left_out()
     }
 
     pub(super) fn into_collected(self) -> Collected {

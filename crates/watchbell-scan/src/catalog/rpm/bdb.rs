@@ -55,7 +55,7 @@ pub(super) fn blobs(bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Result
                 }
             };
             if !is_in {
-                return Err("it has more packages than any machine".to_owned());
+                return Ok(());
             }
         }
     }

@@ -4,7 +4,7 @@
 //!  entries: u32  data bytes: u32  { tag  type  offset  count }×entries  data     all big-endian
 //! ```
 
-use super::super::item::{Item, PathSet};
+use super::super::item::{Item, PATHS_MAX, PathSet};
 use crate::{Evidence, PackageKind, SourcePackage};
 
 const NAME: u32 = 1000;
@@ -23,8 +23,6 @@ const STRING: u32 = 6;
 const STRING_ARRAY: u32 = 8;
 const TRANSLATED: u32 = 9;
 
-/// Files of one package; the kernel's has some ten thousand.
-const FILES_MAX: usize = 1_000_000;
 /// A path, as Linux bounds it.
 const PATH_BYTES_MAX: usize = 4096;
 
@@ -94,7 +92,7 @@ impl<'a> Header<'a> {
 
     fn files(&self) -> PathSet {
         let list = |tag| match self.find(tag) {
-            Some((STRING_ARRAY, count, data)) => (count.min(FILES_MAX), data),
+            Some((STRING_ARRAY, count, data)) => (count.min(PATHS_MAX), data),
             _ => (0, &[][..]),
         };
         let (count, data) = list(DIRECTORY_NAMES);
@@ -102,6 +100,9 @@ impl<'a> Header<'a> {
         let (count, data) = list(BASE_NAMES);
         let mut files = PathSet::default();
         for (base, directory) in strings(data).take(count).zip(self.integers(DIRECTORY_INDEXES)) {
+            if files.is_full() {
+                break;
+            }
             let Some(directory) = directories.get(directory as usize) else { continue };
             if directory.len() + base.len() <= PATH_BYTES_MAX {
                 files.insert(&String::from_utf8_lossy(&[directory, base].concat()));

@@ -33,7 +33,7 @@ pub(super) fn blobs(bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Result
         match blob {
             Some(blob) => {
                 if !each(blob) {
-                    return Err("it has more packages than any machine".to_owned());
+                    return Ok(());
                 }
             }
             None => lost += 1,

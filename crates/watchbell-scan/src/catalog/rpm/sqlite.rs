@@ -79,7 +79,7 @@ fn read(bytes: &[u8], each: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), Failure
             return Err(Failure::Refused("its pages lead in a circle"));
         }
         if !each(blob) {
-            return Err(Failure::Refused("it has more packages than any machine"));
+            return Ok(());
         }
     }
     Ok(())

@@ -205,6 +205,77 @@ fn circles_end() {
     assert!(problem.is_some());
 }
 
+/// A data base of as many slots as there is room for in `pages`, all of one blob.
+fn ndb_of_one_blob(pages: usize, blob: &[u8]) -> Vec<u8> {
+    let mut file = vec![0u8; pages * 4096];
+    file[..4].copy_from_slice(b"RpmP");
+    file[12..16].copy_from_slice(&(pages as u32).to_le_bytes());
+    for slot in file[32..].chunks_exact_mut(16) {
+        slot[..4].copy_from_slice(b"Slot");
+        slot[4..8].copy_from_slice(&1u32.to_le_bytes());
+        slot[8..12].copy_from_slice(&(pages as u32 * 256).to_le_bytes());
+    }
+    file.extend_from_slice(b"BlbS\x01\0\0\0\0\0\0\0");
+    file.extend_from_slice(&(blob.len() as u32).to_le_bytes());
+    file.extend_from_slice(blob);
+    file
+}
+
+#[test]
+fn a_blob_is_one_package_s() {
+    let files = vec!["a-file-name"; 1000];
+    let indexes = vec![0; 1000];
+    let blob = header(&[
+        (1000, Tag::Text("big")),
+        (1001, Tag::Text("1")),
+        (1116, Tag::Numbers(&indexes)),
+        (1117, Tag::Texts(&files)),
+        (1118, Tag::Texts(&["/usr/"])),
+    ]);
+    let file = ndb_of_one_blob(16, &blob);
+    let (items, problem) = installed(&file, Form::Ndb);
+    assert_eq!(items.len(), file.len() / blob.len());
+    assert_eq!(problem.as_deref(), Some("its packages together are larger than it is"));
+    // Such as are none are given up too.
+    let (items, problem) = installed(&ndb_of_one_blob(16, b"no header"), Form::Ndb);
+    assert!(items.is_empty());
+    assert_eq!(problem.as_deref(), Some("most of its packages cannot be read"));
+    // Values of one page that lie over one another.
+    let mut page = vec![0u8; 65536];
+    let entries = 30_000u16;
+    page[20..22].copy_from_slice(&entries.to_le_bytes());
+    page[25] = 13;
+    let end = 65_535u16;
+    for (index, offset) in page[26..26 + usize::from(entries) * 2].chunks_exact_mut(2).enumerate() {
+        let at = if index % 2 == 0 { end } else { end - 5_000 };
+        offset.copy_from_slice(&at.to_le_bytes());
+    }
+    page[usize::from(end - 5_000)] = 1;
+    let mut meta = vec![0u8; 65536];
+    meta[12..16].copy_from_slice(&0x0006_1561u32.to_le_bytes());
+    meta[20..24].copy_from_slice(&65536u32.to_le_bytes());
+    meta[25] = 8;
+    let (_, problem) = installed(&[meta, page].concat(), Form::Bdb);
+    assert_eq!(problem.as_deref(), Some("its packages together are larger than it is"));
+}
+
+#[test]
+fn a_long_directory_is_not_hashed_without_end() {
+    use crate::catalog::item::PATHS_BYTES_MAX;
+    let directory = format!("/{}/", "d".repeat(4000));
+    let files = vec![""; 40_000];
+    let indexes = vec![0; 40_000];
+    let blob = header(&[
+        (1000, Tag::Text("big")),
+        (1001, Tag::Text("1")),
+        (1116, Tag::Numbers(&indexes)),
+        (1117, Tag::Texts(&files)),
+        (1118, Tag::Texts(&[&directory])),
+    ]);
+    let item = package(&blob).unwrap().unwrap();
+    assert_eq!(item.files.hashes.len(), PATHS_BYTES_MAX.div_ceil(directory.len()));
+}
+
 #[test]
 fn a_view_in_the_place_of_the_table_is_not_run() {
     let endless = "CREATE VIEW Packages AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS blob FROM n;";
