@@ -23,7 +23,7 @@ use super::clocks::Clocks;
 use super::ids::{IdRange, act_as, clone_charged_to, write_maps};
 use super::kernel::{self, Cloned, CommandLine, SharedWord};
 use super::stash::Bare;
-use super::{Ready, ahead, plan};
+use super::{Ready, ahead, identity, plan};
 use crate::HostNamespaces;
 
 /// Its answers: nothing when it cloned, or what failed.
@@ -172,6 +172,8 @@ fn prepare(socket: &OwnedFd, word: &SharedWord, command_line: CommandLine) -> io
     unsafe { kernel::close_all_but([socket.as_raw_fd()]) }?;
     // SAFETY: neither this process nor what it clones looks at its arguments; all end by exec or exit.
     unsafe { command_line.blank() };
+    // With all that it clones: see `Step::HideMemory`.
+    identity::hide_memory()?;
     rustix::thread::set_name(c"watchbell-clone")?;
     // Faulted in now: the kernel only then writes to it for certain.
     let _ = word.get();

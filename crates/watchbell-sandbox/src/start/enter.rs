@@ -15,7 +15,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::DumpableBehavior;
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::kernel::{self, Cloned, CommandLine, SharedWord};
@@ -260,7 +259,7 @@ impl Inner<'_> {
     }
 
     fn hide(&self) -> io::Result<()> {
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        identity::hide_memory()?;
         // SAFETY: neither the helper nor what it clones looks at its arguments; both end by exec or exit.
         unsafe { self.command_line.blank() };
         Ok(())
@@ -327,6 +326,7 @@ impl Inner<'_> {
             let done = match &step {
                 Step::Execute(name) => return program.execute(name),
                 Step::OpenTerminal => self.terminal(),
+                Step::DieWithSpawner => identity::die_with_spawner(self.status),
                 step => identity::carry_out(self.spec, self.profile.as_ref(), step),
             };
             if let Err(cause) = done {

@@ -1,10 +1,12 @@
 //! The steps by which a process becomes the container's: the same for its first one and for those that enter later.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, Signal};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
 use super::kernel;
@@ -53,10 +55,6 @@ pub(super) fn carry_out(spec: &RunSpec, profile: Option<&Filter>, step: &Step) -
             rustix::thread::set_keep_capabilities(false)?;
             Ok(())
         }
-        Step::DieWithSpawner => {
-            // A change of ids clears it, so not earlier. If the spawner died before, the control group ends us.
-            Ok(rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?)
-        }
         Step::NoNewPrivileges => Ok(rustix::thread::set_no_new_privs(true)?),
         Step::Filter => {
             may_filter()?;
@@ -82,6 +80,31 @@ pub(super) fn carry_out(spec: &RunSpec, profile: Option<&Filter>, step: &Step) -
         }
         _ => Err(io::Error::other("it is not a step of this process")),
     }
+}
+
+/// Nobody but the host's root reads this process's memory and descriptors or traces it, until exec gives it memory of its own: a
+/// change of ids would do so too, but a container with the host's users may have none. The files of /proc/self are root's of
+/// the host from here on; the start writes to none.
+pub(super) fn hide_memory() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
+}
+
+/// A change of ids clears the signal, so it is asked for after them; and a spawner that was gone by then does not send it.
+pub(super) fn die_with_spawner(status: BorrowedFd<'_>) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    if has_reader(status)? { Ok(()) } else { Err(io::Error::other("the spawner is gone")) }
+}
+
+/// Whether anybody holds the other end of a pipe: of that of a start, the spawner alone does.
+fn has_reader(pipe: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::new(&pipe, PollFlags::empty())];
+    let ready = loop {
+        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Err(Errno::INTR) => {}
+            ready => break ready?,
+        }
+    };
+    Ok(ready == 0)
 }
 
 /// A filter needs no-new-privileges or a capability, which is kept until the capabilities are dropped: more filters may follow.
@@ -160,5 +183,24 @@ pub(super) fn resource(resource: RlimitResource) -> Resource {
         RlimitResource::RealTimeTime => Resource::Rttime,
         RlimitResource::SignalsPending => Resource::Sigpending,
         RlimitResource::Stack => Resource::Stack,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::has_reader;
+
+    #[test]
+    fn a_pipe_tells_that_its_reader_is_gone() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        assert!(has_reader(writer.as_fd()).unwrap());
+        // As full as it may be.
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while rustix::io::write(&writer, &[0; 4096]).is_ok() {}
+        assert!(has_reader(writer.as_fd()).unwrap());
+        drop(reader);
+        assert!(!has_reader(writer.as_fd()).unwrap());
     }
 }

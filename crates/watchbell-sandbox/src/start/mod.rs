@@ -36,6 +36,7 @@ mod single;
 mod stash;
 mod task;
 mod terminal;
+mod throttles;
 mod unpacker;
 
 use std::collections::{BTreeMap, HashMap};
@@ -708,6 +709,9 @@ fn clone_into_pod(
         Cloned::Child => {
             if !helper_ready.wait() {
                 kernel::exit_now(127);
+            }
+            if let Err(error) = identity::hide_memory() {
+                report(inner.status.as_fd(), &failed("hide the memory of", &spec.name, &error));
             }
             // Before anything else: a move waits for every fork and exit on the machine, and so keeps this start waiting and no
             // other.

@@ -7,6 +7,7 @@
 //!
 //! - *Ids first*: all that is made for a pod belongs to its range, or is mounted through it.
 //! - *Control group and clocks before the clone*: the first instruction is counted, and only what is cloned gets new clocks.
+//! - *Its memory closed to others before anything else*: it is a copy of what cloned it, until exec.
 //! - *User and pid namespace by the clone itself*, and root inside before any other namespace is left: those then belong to the
 //!   user namespace, so a right over them is none over the host.
 //! - *The root before what lies in it, /proc before its covers*, and everything by a descriptor of the root: until `EnterRoot`
@@ -47,6 +48,7 @@ pub enum Step {
     HandOutDevices { names: Vec<String>, nodes: usize },
     Clone { user: bool, pid: bool },
     // --- the task, in its own user and pid namespaces and in its control group; up to here it may be made ahead ---
+    HideMemory,
     BecomeRootInside,
     LeaveNamespaces { net: bool, ipc: bool, shared: bool },
     LoopbackUp,
@@ -156,6 +158,7 @@ pub(super) fn has_clocks(host: HostNamespaces) -> bool {
 pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
     let host = spec.pod.host_namespaces;
     let mut steps = Vec::with_capacity(32);
+    steps.push(Step::HideMemory);
     if !host.users {
         steps.push(Step::BecomeRootInside);
     }
@@ -167,6 +170,7 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
 /// What a process does that will be a container by itself: nothing here depends on which.
 pub(super) fn before_the_task(host: HostNamespaces) -> Vec<Step> {
     let mut steps = Vec::with_capacity(4);
+    steps.push(Step::HideMemory);
     if !host.users {
         steps.push(Step::BecomeRootInside);
     }
@@ -346,6 +350,9 @@ impl Step {
                 "the host's uptime is not read from a clock: neither how old its kernel is, nor which pods it runs together"
             }
             Step::Clone { .. } => "the task sees no process of others; its end ends all it started",
+            Step::HideMemory => {
+                "until its program begins, no peer traces it or reads the memory and descriptors that it has from the spawner"
+            }
             Step::BecomeRootInside => "no id of the host is left from here on",
             Step::LeaveNamespaces { .. } => {
                 "no network, no shared memory, no abstract sockets of others (CVE-2020-15257)"
@@ -462,6 +469,7 @@ impl fmt::Display for Step {
             Step::Clone { user, pid } => {
                 write!(f, "clone: {} user namespace, {} pids", own(*user), own(*pid))
             }
+            Step::HideMemory => f.write_str("close its memory to others, from before the clone on"),
             Step::BecomeRootInside => f.write_str("become the user namespace's root"),
             Step::LeaveNamespaces { net, ipc, shared } => {
                 let whose = if *shared { "the pod's" } else { "own" };

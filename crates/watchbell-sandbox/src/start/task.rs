@@ -20,6 +20,7 @@ use super::plan::Step;
 use super::program::Program;
 use super::seccomp::{self, Filter};
 use super::stash::{clone_at, enter_root};
+use super::throttles::throttles;
 use super::{Failure, as_sandbox_failure, failed, identity, terminal};
 use crate::RunSpec;
 use crate::tracer::{HandOver, hand_over};
@@ -125,7 +126,9 @@ impl<'a> Task<'a> {
     fn carry_out(&mut self, step: &Step) -> io::Result<()> {
         let spec = self.spec;
         match step {
-            Step::BecomeRootInside | Step::LeaveNamespaces { .. } => before_it_is_known(step),
+            Step::HideMemory | Step::BecomeRootInside | Step::LeaveNamespaces { .. } => {
+                before_it_is_known(step)
+            }
             Step::SetHostname => Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?),
             Step::AttachRoot => {
                 // On top of the old root; what follows is resolved from the descriptor, so both are told apart.
@@ -152,7 +155,9 @@ impl<'a> Task<'a> {
                     return Ok(());
                 }
                 let sys = self.open_plain("sys")?;
-                self.mask(&sys, &SYS_MASKED)
+                self.mask(&sys, &SYS_MASKED)?;
+                let throttles = throttles(&sys)?;
+                self.mask(&sys, &throttles.iter().map(String::as_str).collect::<Vec<_>>())
             }
             Step::HideSys => self.attach_plain(&self.outfit.sys, "sys"),
             Step::ShowLimits => self.show_limits(),
@@ -209,6 +214,7 @@ impl<'a> Task<'a> {
                 hand_over(&mut message, socket.as_fd(), || kernel::seccomp_listener(&filter))
             }
             Step::CloseDescriptors => self.descriptors(),
+            Step::DieWithSpawner => identity::die_with_spawner(self.inner.status.as_fd()),
             _ => identity::carry_out(spec, self.profile.as_ref(), step),
         }
     }
@@ -356,6 +362,7 @@ impl<'a> Task<'a> {
 /// The steps that do not depend on the task.
 pub(super) fn before_it_is_known(step: &Step) -> io::Result<()> {
     match step {
+        Step::HideMemory => identity::hide_memory(),
         Step::BecomeRootInside => identity::become_root(),
         Step::LeaveNamespaces { net, ipc, shared } => {
             let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWCGROUP;

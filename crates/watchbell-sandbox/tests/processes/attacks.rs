@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use watchbell_sandbox::{Capabilities, CgroupLimits, ExitStatus, RunSpec, Scratch};
 
@@ -140,17 +142,70 @@ pub(crate) fn images_with_links_stay_inside() -> Outcome {
         let outcome = check(uid, name, "/etc")?;
         assert!(outcome.starts_with("cannot ") && outcome.contains(name), "{name}: {outcome}");
     }
+    // By its path, each is mounted where the image's link leads: on the host.
+    let outside = place.path().join("outside");
+    fs::create_dir(&outside)?;
+    for (name, kind, mark) in
+        [("proc", "proc", "self"), ("dev", "devtmpfs", "null"), ("sys", "sysfs", "kernel")]
+    {
+        let root = place.path().join(format!("careless-{name}"));
+        fs::create_dir(&root)?;
+        std::os::unix::fs::symlink(&outside, root.join(name))?;
+        let script = format!("mount -t {kind} {kind} \"$1/{name}\" && ls {}", outside.display());
+        let seen = in_mounts_of_its_own(&script, &root)?;
+        assert!(seen.lines().any(|line| line == mark), "the control proves nothing of {name}: {seen}");
+    }
+    assert_eq!(fs::read_dir(&outside)?.count(), 0, "the control was seen outside");
     // One out of the root leads to the root's own /etc, where a place is made.
     let outcome = check(4, "tmp", "../../../../../../etc")?;
     assert!(!outcome.contains("passwd"), "{outcome}");
-    // A working directory through /proc is no way out (CVE-2024-21626).
-    for (uid, cwd) in [(5, "/proc/self/fd/3"), (6, "/proc/self/fd/7/../..")] {
-        let spec = RunSpec { cwd: cwd.to_owned(), ..probe(&place, uid, &["ls", "."]) };
-        server.spawner.start(&spec)?;
-        match server.exit(spec.id) {
-            Ok(_) => return Err(format!("it started in {cwd}").into()),
-            Err(refused) => assert!(refused.to_string().contains("cannot"), "{refused}"),
+    Ok(())
+}
+
+/// A working directory through /proc is no way out (CVE-2024-21626), whichever descriptor it names.
+pub(crate) fn no_descriptor_is_a_working_directory() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let mut pipes = Vec::new();
+    for fd in 3..=64 {
+        // The directory itself, and above it.
+        for (n, cwd) in
+            [format!("/proc/self/fd/{fd}"), format!("/proc/self/fd/{fd}/../..")].iter().enumerate()
+        {
+            let spec = RunSpec { cwd: cwd.clone(), ..probe(&place, fd * 2 + n as u128, &["ls", "."]) };
+            server.spawner.start(&spec)?;
+            let refused = server.exit(spec.id).err().ok_or_else(|| format!("it started in {cwd}"))?;
+            let refused = refused.to_string();
+            // None is open but the status pipe, which is no directory.
+            if refused.starts_with(&format!("cannot enter {cwd}: Not a directory")) {
+                pipes.push(fd);
+            } else {
+                let expected = format!("cannot enter {cwd}: No such file or directory");
+                assert!(refused.starts_with(&expected), "{refused}");
+            }
         }
     }
+    assert_eq!(pipes.len(), 2, "the same one, in both forms: {pipes:?}");
+    // With a descriptor left open on purpose, the same path is a way out.
+    assert!(careless(&place, "9</", "/bin/probe ls /proc/self/fd/9/.")?.lines().any(|name| name == "proc"));
+    let outside = careless(&place, "9<\"$1/..\"", "/bin/probe ls /proc/self/fd/9/../..")?;
+    assert_ne!(outside, careless(&place, "9</dev/null", "/bin/probe ls /")?, "it is the container's root");
     Ok(())
+}
+
+/// What a runtime without any care does: mounts /proc by its path, leaves a descriptor open and changes the root.
+fn careless(place: &Place, redirection: &str, program: &str) -> Result<String, Failure> {
+    let script =
+        format!("exec {redirection}; mount -t proc proc \"$1/proc\" && exec chroot \"$1\" {program}");
+    in_mounts_of_its_own(&script, &place.path().join("layer"))
+}
+
+/// A script of root that mounts, and nobody else sees it. Its first argument is a path.
+fn in_mounts_of_its_own(script: &str, path: &Path) -> Result<String, Failure> {
+    let output = Command::new("unshare").args(["--mount", "sh", "-ec", script, "sh"]).arg(path).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }

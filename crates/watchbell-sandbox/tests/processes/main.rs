@@ -18,11 +18,13 @@ mod layered;
 mod place;
 mod probe;
 mod races;
+mod redirects;
 mod runs;
 mod runtimes;
 mod sessions;
 mod sessions_attached;
 mod sessions_attacked;
+mod starts_attacked;
 mod surroundings;
 mod traces;
 mod unpacker;
@@ -94,7 +96,10 @@ const TESTS: &[Test] = &[
         unpacker::an_unpacker_is_bounded_and_dies_with_who_started_it,
     ),
     ("images_with_links_stay_inside", attacks::images_with_links_stay_inside),
+    ("no_descriptor_is_a_working_directory", attacks::no_descriptor_is_a_working_directory),
     ("swapped_links_lead_nowhere", races::swapped_links_lead_nowhere),
+    ("covers_are_not_what_a_container_lays", redirects::covers_are_not_what_a_container_lays),
+    ("writes_of_the_start_are_not_redirected", redirects::writes_of_the_start_are_not_redirected),
     ("a_task_sees_its_limits", surroundings::a_task_sees_its_limits),
     ("a_layer_that_is_unpacked_again_is_seen", surroundings::a_layer_that_is_unpacked_again_is_seen),
     ("what_the_ceiling_allows_runs", surroundings::what_the_ceiling_allows_runs),
@@ -107,6 +112,7 @@ const TESTS: &[Test] = &[
     ("sessions_are_bounded", sessions::sessions_are_bounded),
     ("a_later_server_enters_too", sessions::a_later_server_enters_too),
     ("peers_see_nothing_of_who_enters", sessions_attacked::peers_see_nothing_of_who_enters),
+    ("peers_see_nothing_of_who_starts", starts_attacked::peers_see_nothing_of_who_starts),
     ("it_has_no_descriptor_of_the_host", sessions_attacked::it_has_no_descriptor_of_the_host),
     ("a_working_directory_is_no_way_out", sessions_attacked::a_working_directory_is_no_way_out),
     ("hostile_sessions_are_survived", sessions_attacked::hostile_sessions_are_survived),

@@ -20,6 +20,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
@@ -374,6 +375,19 @@ static void layered(void) {
     say("many", made < 100000 ? -1 : 0);
 }
 
+/* By calls, as /proc may not be what it was; and which of the paths are not procfs any more. */
+static void protections(char **paths) {
+    unsigned long kept = 0;
+    /* What cannot be asked for counts as kept. */
+    for (int n = 0; n <= 40; n++) kept |= (unsigned long)(prctl(PR_CAPBSET_READ, n) != 0) << n;
+    printf("no-new-privs %d\nseccomp %d\ncapabilities %lx\n", prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0),
+           prctl(PR_GET_SECCOMP), kept);
+    for (; *paths; paths++) {
+        struct statfs is;
+        printf("%s %s\n", *paths, statfs(*paths, &is) ? strerrorname_np(errno) : is.f_type == 0x9fa0 ? "procfs" : "trap");
+    }
+}
+
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
     const char *arg = argc > 2 ? argv[2] : "";
@@ -422,6 +436,13 @@ int main(int argc, char **argv) {
         fflush(stdout);
         for (;;) pause();
     }
+    if (!strcmp(verb, "exchange")) {
+        /* The same for ever, by turns. */
+        say("exchange", syscall(SYS_renameat2, AT_FDCWD, arg, AT_FDCWD, argv[3], RENAME_EXCHANGE));
+        fflush(stdout);
+        for (;;) syscall(SYS_renameat2, AT_FDCWD, arg, AT_FDCWD, argv[3], RENAME_EXCHANGE);
+    }
+    if (!strcmp(verb, "protections")) { protections(argv + 2); return 0; }
     if (!strcmp(verb, "changes")) { changes(); return 0; }
     if (!strcmp(verb, "layered")) { if (chdir(arg)) return 3; layered(); return 0; }
     if (!strcmp(verb, "files")) { files(); return 0; }

@@ -1,5 +1,5 @@
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -115,9 +115,39 @@ fn trapped(place: &str, lay: impl FnOnce(&Path, &Path) -> io::Result<()>) -> Out
     Ok(())
 }
 
+/// The control: who opens by path and asks no more is led out by each of the links, and held up by the FIFO.
+fn follows() -> Outcome {
+    use std::os::unix::fs::{OpenOptionsExt as _, symlink};
+    let outside = tempfile::tempdir()?;
+    let logs = Logs::new()?;
+    let append = |path: &Path| -> io::Result<()> {
+        fs::create_dir_all(path.parent().unwrap_or(path))?;
+        // What would wait for a reader for ever says so.
+        let mut options = fs::OpenOptions::new();
+        options.append(true).create(true).custom_flags(libc::O_NONBLOCK);
+        options.open(path)?.write_all(b"secret\n")
+    };
+    symlink(outside.path(), logs.path("job"))?;
+    append(&logs.path("job/through-the-directory"))?;
+    fs::remove_file(logs.path("job"))?;
+    fs::create_dir(logs.path("job"))?;
+    symlink(outside.path().join("new"), logs.path("job/a.log"))?;
+    append(&logs.path("job/a.log"))?;
+    fs::hard_link(outside.path().join("new"), logs.path("job/b.log"))?;
+    append(&logs.path("job/b.log"))?;
+    assert_eq!(fs::read_to_string(outside.path().join("through-the-directory"))?, "secret\n");
+    assert_eq!(fs::read_to_string(outside.path().join("new"))?, "secret\nsecret\n");
+    let mode = rustix::fs::Mode::from(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, logs.path("job/c.log"), rustix::fs::FileType::Fifo, mode, 0)?;
+    let held_up = append(&logs.path("job/c.log")).err().and_then(|e| e.raw_os_error());
+    assert_eq!(held_up, Some(libc::ENXIO), "a FIFO without a reader");
+    Ok(())
+}
+
 #[test]
 fn no_trap_in_the_log_directory_leads_out_or_blocks() -> Outcome {
     use std::os::unix::fs::symlink;
+    follows()?;
     trapped("job", |place, outside| symlink(outside, place))?;
     trapped("job/a.log", |place, outside| {
         fs::create_dir(place.parent().unwrap_or(place))?;

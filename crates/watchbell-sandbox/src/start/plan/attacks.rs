@@ -17,6 +17,7 @@ impl Step {
             Step::SetLimits => &[33, 34, 40],
             Step::BeginClocks { .. } => &[32],
             Step::Clone { .. } => &[7, 8, 37, 38],
+            Step::HideMemory => &[8],
             Step::BecomeRootInside => &[18],
             Step::LeaveNamespaces { .. } => &[3, 15],
             Step::LoopbackUp => &[15],

@@ -124,6 +124,8 @@ fn the_order_holds_whatever_is_asked() {
         let order = [
             at(|s| matches!(s, Step::LeaseControlGroup)),
             at(|s| matches!(s, Step::Clone { .. })),
+            // A copy of what cloned it, until exec.
+            at(|s| matches!(s, Step::HideMemory)),
             at(|s| matches!(s, Step::BecomeRootInside)),
             at(|s| matches!(s, Step::LeaveNamespaces { .. })),
             at(|s| matches!(s, Step::MaskProc)),
@@ -141,14 +143,14 @@ fn the_order_holds_whatever_is_asked() {
         ];
         let there: Vec<usize> = order.iter().flatten().copied().collect();
         assert!(there.is_sorted(), "{bits:06b}: {steps:#?}");
-        assert_eq!(order[2].is_some(), !has(1), "root inside exactly in a user namespace");
-        assert_eq!((order[11].is_some(), order[12].is_some()), (has(2), has(3)));
+        assert_eq!(order[3].is_some(), !has(1), "root inside exactly in a user namespace");
+        assert_eq!((order[12].is_some(), order[13].is_some()), (has(2), has(3)));
         assert!(matches!(steps.last(), Some(Step::Execute(_))));
-        assert!(order[4].is_some() && order[13].is_some());
+        assert!(order[2].is_some() && order[5].is_some() && order[14].is_some());
         // Files are restricted exactly where calls are filtered: once the host is out of sight and no more is mounted.
         let restricted = at(|s| matches!(s, Step::RestrictFiles(_)));
         assert_eq!(restricted.is_some(), has(3));
-        assert!(restricted.is_none_or(|r| Some(r) > order[5] && Some(r) < order[6]));
+        assert!(restricted.is_none_or(|r| Some(r) > order[6] && Some(r) < order[7]));
     }
 }
 

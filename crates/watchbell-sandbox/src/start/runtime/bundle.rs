@@ -16,6 +16,7 @@ use super::super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR
 use super::super::mounts::{LimitFiles, Outfit};
 use super::super::stash::{clone_at, tmpfs};
 use super::super::task::SharedNamespaces;
+use super::super::throttles::throttles;
 use super::super::{Failure, failed, identity};
 use super::config::{self, Given};
 use crate::{RlimitResource, RunSpec};
@@ -136,26 +137,26 @@ impl Surroundings<'_> {
             }
         }
         attach(&bundle, CWD, BUNDLE)?;
-        write_for_root(&Path::new(BUNDLE).join("config.json"), &self.config())?;
+        write_for_root(&Path::new(BUNDLE).join("config.json"), &self.config()?)?;
         Ok(rustix::process::chdir(BUNDLE)?)
     }
 
-    fn config(&self) -> Value {
+    fn config(&self) -> io::Result<Value> {
         let views: Vec<String> = match &self.outfit.limits {
             LimitFiles::ToMount(views) => views.iter().map(|view| view.place.clone()).collect(),
             // Only a slot shows them so, and a runtime has none.
             LimitFiles::InSys => Vec::new(),
         };
-        config::config(
-            self.spec,
-            &Given {
-                bundle: Path::new(BUNDLE),
-                cgroup: &format!("/{}", self.group),
-                views: &views,
-                first_id: self.first_id,
-                hard_limit: &hard_limit,
-            },
-        )
+        let sys = openat(CWD, "/sys", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let given = Given {
+            bundle: Path::new(BUNDLE),
+            cgroup: &format!("/{}", self.group),
+            views: &views,
+            throttles: &throttles(sys)?,
+            first_id: self.first_id,
+            hard_limit: &hard_limit,
+        };
+        Ok(config::config(self.spec, &given))
     }
 }
 

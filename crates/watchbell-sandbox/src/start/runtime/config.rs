@@ -37,6 +37,8 @@ pub(super) struct Given<'a> {
     pub(super) cgroup: &'a str,
     /// Where a hierarchy is below /sys/fs/cgroup, of those that tasks are shown; empty: it is the place itself.
     pub(super) views: &'a [String],
+    /// What the machine's processors tell of their heat, below /sys.
+    pub(super) throttles: &'a [String],
     /// The host's id of the container's 0.
     pub(super) first_id: u32,
     /// The hard limit of the spawner itself, which no container exceeds.
@@ -78,6 +80,7 @@ pub(super) fn config(spec: &RunSpec, given: &Given<'_>) -> Value {
         }
         if has_sysfs(spec) {
             masked.extend(below("/sys", &SYS_MASKED));
+            masked.extend(given.throttles.iter().map(|path| format!("/sys/{path}")));
         }
         linux["maskedPaths"] = json!(masked);
         if spec.seccomp == Seccomp::Default {

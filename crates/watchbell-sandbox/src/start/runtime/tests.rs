@@ -16,6 +16,7 @@ fn given(spec: &RunSpec) -> Value {
         bundle: Path::new("/run"),
         cgroup: "/oci-7",
         views: &views,
+        throttles: &["devices/system/cpu/cpu0/thermal_throttle".to_owned()],
         first_id: 0x5000_0000,
         hard_limit: &|_| 1 << 20,
     };
