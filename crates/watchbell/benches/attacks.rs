@@ -58,7 +58,9 @@ fn build(tree: &Path) {
     assert!(cc.status().unwrap().success());
     std::fs::copy(tree.join("attack"), tree.join("suid")).unwrap();
     std::fs::set_permissions(tree.join("suid"), PermissionsExt::from_mode(0o4755)).unwrap();
+    // Where a runtime looks for what it covers others with, and writes a console's settings (CVE-2025-31133, CVE-2025-52565).
     symlink("/proc/sys/kernel/core_pattern", tree.join("dev/null")).unwrap();
+    symlink("/proc/sys/kernel/core_pattern", tree.join("dev/console")).unwrap();
 }
 
 fn inside_ours(stand: &mut Stand, tree: &Path) -> BTreeMap<(u8, String), String> {

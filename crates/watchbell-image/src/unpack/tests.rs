@@ -1,6 +1,8 @@
 //! The numbers are those of the attack list: 41 paths, 42 hard links, 43 symbolic links, 44 whiteouts, 45 bombs,
 //! 46 sizes, 48 diffIDs, 49 media types, 53 devices, setuid and attributes.
 
+mod controls;
+
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -29,14 +29,13 @@ fn no_task_takes_more_than_its_share() {
         // Those that ended and were not waited for count too.
         ("zombies", &["zombies", "3000"], 1023, "EAGAIN"),
         ("fill-tmp", &["fill", "/tmp/full", "80"], 64 << 10, "ENOSPC"),
+        ("fill-shm", &["fill", "/dev/shm/full", "80"], 64 << 10, "ENOSPC"),
         ("files", &["files", "/tmp", "20000"], 16 << 10, "ENOSPC"),
     ] {
         let (got, cause) = inside(name, args);
         assert!(got <= most && got >= most * 9 / 10 && cause == why, "{name}: {got} {cause}");
         assert_eq!(count(&program.control(args)).1, "all", "{name}: the control proves nothing");
     }
-    let (got, cause) = inside("fill-shm", &["fill", "/dev/shm/full", "80"]);
-    assert_eq!((got, cause.as_str()), (64 << 10, "ENOSPC"));
     // Zombies and children of a task go with it.
     let parents: Vec<u32> = spawners(&stand);
     assert_eq!(parents.len(), 1);
@@ -61,7 +60,48 @@ fn a_task_ends_at_its_memory_limit() {
     stand.apply(&job("shm", &["fill", "/dev/shm/full", "60"], "", limit));
     let ended = stand.finished("default", "shm");
     assert!(crate::stand::condition(&ended, "Failed"), "{ended}");
+    assert_eq!(count(&program.control(&["fill", "/dev/shm/full", "60"])), (60 << 10, "all".into()));
     stand.end();
+}
+
+/// What there is for all tasks in the next test: less than the three want together.
+const TOGETHER_MIB: u64 = 512;
+
+#[test]
+fn a_task_without_a_limit_ends_and_its_neighbours_live() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let reserved = format!("memory={}", machine_bytes() - (TOGETHER_MIB << 20));
+    let (mut stand, _) = stand_with_program(&["--system-reserved", &reserved]);
+    // One that says nothing either, and one that said what it needs and has more than the hog will ever get.
+    let said = "resources: {limits: {memory: 320Mi, cpu: 100m}}";
+    for (name, mib, resources) in [("small", "32", ""), ("large", "256", said)] {
+        stand.apply(&job(name, &["hold", mib], "", resources));
+        let logs = &["logs", &format!("job/{name}")];
+        stand.until("it holds its memory", |stand| stand.watchbell(logs).out.contains("holding"));
+    }
+    stand.apply(&job("hog", &["memory", "1024"], "", ""));
+    stand.finished("default", "hog");
+    let state = |stand: &Stand, name: &str| {
+        let pods = stand.get(&["pods", "-l", &format!("job-name={name}")]);
+        pods["items"][0]["status"]["containerStatuses"][0].clone()
+    };
+    let hog = state(&stand, "hog");
+    assert_eq!(hog["state"]["terminated"]["reason"], "OOMKilled", "{hog}");
+    for name in ["small", "large"] {
+        let neighbour = state(&stand, name);
+        assert!(neighbour["state"]["running"].is_object() && neighbour["restartCount"] == 0, "{neighbour}");
+        stand.watchbell(&["delete", "job", name]).ok();
+    }
+    stand.end();
+}
+
+/// What the machine has, which a control group above may bound.
+fn machine_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+    total.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 #[test]
@@ -119,6 +159,40 @@ fn a_flood_of_output_is_bounded_and_forges_no_line() {
     stand.end();
 }
 
+/// Where a person looks: at a log, at one that grows, at what a process in the container prints.
+#[test]
+fn nothing_that_a_task_prints_steers_a_terminal() {
+    if is_left_out(&["cc", "script"]) {
+        return;
+    }
+    let (mut stand, _) = stand_with_program(&[]);
+    stand.apply(&job("flood", &["flood", "1"], "", ""));
+    stand.finished("default", "flood");
+    stand.apply(&job("stay", &["stay"], "terminationGracePeriodSeconds: 0,", ""));
+    stand.until("it runs", |stand| stand.watchbell(&["logs", "job/stay"]).out.contains("here"));
+    let pods = stand.get(&["pods", "-l", "job-name=stay"]);
+    let pod = pods["items"][0]["metadata"]["name"].as_str().unwrap();
+    for args in [
+        &["logs", "job/flood"][..],
+        &["logs", "-f", "job/flood"],
+        &["exec", pod, "--", "/attack", "flood", "1"],
+    ] {
+        // What is no terminal gets what was printed: the control.
+        let raw = stand.watchbell(args).ok();
+        assert!(raw.contains("\x1b[2J") && raw.contains('\x07'), "{args:?}");
+        let kubeconfig = stand.kubeconfig().display().to_string();
+        let watchbell = [env!("CARGO_BIN_EXE_watchbell"), "--kubeconfig", &kubeconfig];
+        let line: Vec<String> = watchbell.iter().chain(args).map(|word| format!("'{word}'")).collect();
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--return", "--command", &line.join(" "), "/dev/null"]).stdin(Stdio::null());
+        let shown = crate::stand::run(script, "").ok();
+        assert!(shown.contains("[2J") && shown.matches("forged").count() > 1000, "{args:?}: {}", shown.len());
+        assert!(!shown.contains(['\x1b', '\x07']), "{args:?}");
+    }
+    stand.watchbell(&["delete", "job", "stay"]).ok();
+    stand.end();
+}
+
 #[test]
 fn a_task_that_will_not_go_is_ended_with_all_it_started() {
     if is_left_out(&["cc"]) {
@@ -164,6 +238,51 @@ fn descriptors_that_a_task_hoards_are_not_the_hosts() {
     }
     program.control(&["one-of-each"]);
     stand.watchbell(&["delete", "job", "hoard"]).ok();
+    stand.end();
+}
+
+/// Inotify instances are counted by user. That of a pod is its own, so what one takes no other lacks; without a user namespace
+/// two that run as the same user have one count between them, and the second gets none.
+#[test]
+fn a_pod_that_hoards_takes_nothing_from_another() {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    let (mut stand, program) = stand_with_program(&[]);
+    let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap();
+    let more = (most.trim().parse::<u64>().unwrap() + 1).to_string();
+    let mut held = |name: &str, wanted: &str| {
+        stand.apply(&job(name, &["inotify", "0", wanted], "", ""));
+        let logs = &["logs", &format!("job/{name}")];
+        let mut log = String::new();
+        stand.until("it holds what it got", |stand| {
+            log = stand.watchbell(logs).out;
+            log.contains("holding")
+        });
+        log
+    };
+    assert!(held("hoard", &more).contains(" EMFILE\n"));
+    assert_eq!(held("other", "10"), "inotify 10 all\nholding\n");
+    for name in ["hoard", "other"] {
+        stand.watchbell(&["delete", "job", name]).ok();
+    }
+    // A user of its own in the control too, whom nobody else on the machine is.
+    let user = (1_900_000_000 + std::process::id()).to_string();
+    let of_user = |wanted: &str| {
+        let mut command = program.control_command(&["inotify", &user, wanted]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let taken = lines.next().unwrap().unwrap();
+        assert_eq!(lines.next().unwrap().unwrap(), "holding");
+        (child, taken)
+    };
+    let (first, second) = (of_user(&more), of_user("10"));
+    for (mut child, _) in [(first.0, ()), (second.0, ())] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(first.1.ends_with(" EMFILE"), "{}", first.1);
+    assert_eq!(second.1, "inotify 0 EMFILE");
     stand.end();
 }
 

@@ -1,9 +1,10 @@
 //! Manifests whose content attacks whoever handles it.
 
 use std::path::Path;
+use std::process::Command;
 
-use crate::program::{job, stand_with_program};
-use crate::stand::{condition, is_left_out};
+use crate::program::{build_tree, job, stand_with_program};
+use crate::stand::{Stand, condition, is_left_out, run};
 
 #[test]
 fn arguments_and_variables_cannot_break_out() {
@@ -11,28 +12,65 @@ fn arguments_and_variables_cannot_break_out() {
         return;
     }
     let (mut stand, _) = stand_with_program(&[]);
-    // A library that is not there: whoever heeded it would say so or fail.
-    let env = r#"env: [{name: LD_PRELOAD, value: /tmp/x.so}, {name: LINES, value: "a\nFORGED=1\r\n"}, {name: PATH, value: ""}]"#;
-    stand.apply(&job("odd", &["one-of-each", "a\nb", "--", "'; id #", "$(id)"], "", env));
+    dynamic_image(&stand);
+    let heeded = format!("'{LIBRARY}' from LD_PRELOAD cannot be preloaded");
+    // The control: the loader says so of whoever heeds it, of our own program too.
+    let ours = stand.program().arg("--version").env("LD_PRELOAD", LIBRARY).output().unwrap();
+    assert!(String::from_utf8_lossy(&ours.stderr).contains(&heeded), "{ours:?}");
+    let env = format!(
+        r#"env: [{{name: LD_PRELOAD, value: {LIBRARY}}}, {{name: LINES, value: "a\nFORGED=1\r\n"}}, {{name: PATH, value: ""}}]"#
+    );
+    let odd = job("odd", &["one-of-each", "a\nb", "--", "'; id #", "$(id)"], "", &env);
+    stand.apply(&odd.replace("attack:1", "dynamic:1"));
     let done = stand.finished("default", "odd");
     assert!(condition(&done, "Complete"), "{done} {}", stand.server_log());
-    for (name, manifest) in [
-        ("nul-argument", job("nul-argument", &["one-of-each", "a\0b"], "", "")),
-        ("nul-variable", job("nul-variable", &["one-of-each"], "", r#"env: [{name: A, value: "a\0b"}]"#)),
+    // The program of the task heeds it, and nobody else does.
+    let log = stand.watchbell(&["logs", "job/odd"]).ok();
+    assert!(log.contains(&heeded), "{log:?}");
+    let spawner = std::fs::read_to_string(stand.data().join("run/spawner.log")).unwrap();
+    assert!(spawner.contains("is connected"), "nothing is in the spawner's log: {spawner}");
+    for (who, said) in [("the server", stand.server_log()), ("the spawner", spawner)] {
+        assert!(!said.contains(LIBRARY) && !said.contains("preload"), "{who}: {said}");
+    }
+    for (name, manifest, said) in [
+        ("nul-argument", job("nul-argument", &["one-of-each", "a\0b"], "", ""), "argv: holds a NUL byte"),
+        (
+            "nul-variable",
+            job("nul-variable", &["one-of-each"], "", r#"env: [{name: A, value: "a\0b"}]"#),
+            "the value of variable A holds a NUL byte",
+        ),
     ] {
-        let applied = stand.watchbell_with(&["apply", "-f", "-"], &manifest);
-        if applied.code != Some(0) {
-            assert!(applied.err.contains(name) || applied.err.contains("line"), "{}", applied.err);
-            continue;
-        }
-        let mut pods = String::new();
-        stand.until(&format!("{name} says why it does not start"), |stand| {
-            pods = stand.get(&["pods", "-l", &format!("job-name={name}")])["items"][0]["status"].to_string();
-            pods.contains("message") && !pods.contains("ContainerCreating")
+        stand.apply(&manifest);
+        stand.until(&format!("{name} says why it does not start: {said}"), |stand| {
+            let pods = stand.get(&["pods", "-l", &format!("job-name={name}")]);
+            let state = &pods["items"][0]["status"]["containerStatuses"][0]["state"];
+            ["terminated", "waiting"].iter().any(|is| state[is]["message"] == said)
         });
-        assert!(pods.contains("NUL"), "{pods}");
     }
     stand.end();
+}
+
+/// A library that is not there.
+const LIBRARY: &str = "/tmp/watchbell-preloaded.so";
+
+/// The attacking program as `dynamic:1`: with a loader, and what that loads.
+fn dynamic_image(stand: &Stand) {
+    let tree = stand.path("dynamic");
+    std::fs::create_dir_all(tree.join("tmp")).unwrap();
+    let program = tree.join("attack");
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/attacks/program");
+    let mut cc = Command::new("cc");
+    cc.args(["-O1", "-w", "-o"]).arg(&program);
+    cc.args(["attack.c", "exhaust.c", "files.c", "kernel.c"].map(|part| sources.join(part)));
+    run(cc, "").ok();
+    let mut ldd = Command::new("ldd");
+    ldd.arg(&program);
+    for library in run(ldd, "").ok().split_whitespace().filter(|word| word.starts_with('/')) {
+        let target = tree.join(library.trim_start_matches('/'));
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        std::fs::copy(library, target).unwrap();
+    }
+    build_tree(stand, "dynamic:1", &tree);
 }
 
 #[test]

@@ -58,7 +58,11 @@ fn a_volume_over_proc_takes_no_protection_away() {
 /// CVE-2019-5736: the runtime is made to execute itself inside, with a loader of the image.
 #[test]
 fn the_runtimes_own_program_is_not_written_to() {
-    if is_left_out(&["cc"]) || !cfg!(target_arch = "x86_64") {
+    if is_left_out(&["cc"]) {
+        return;
+    }
+    if !cfg!(target_arch = "x86_64") {
+        eprintln!("NOT TESTED: the loader that attacks the runtime makes its calls as x86-64 does");
         return;
     }
     let (mut stand, _) = stand_with_program(&[]);

@@ -70,6 +70,14 @@ static int memory(long mib) {
     return 0;
 }
 
+/* hold MIB: the same, until it is killed. */
+static int hold(long mib) {
+    memory(mib);
+    puts("holding");
+    fflush(stdout);
+    for (;;) pause();
+}
+
 /* fill PATH MIB */
 static int fill(const char *path, long mib) {
     long written = 0, wanted = mib << 20;
@@ -150,6 +158,19 @@ static int descriptors(long most) {
     for (;;) pause();
 }
 
+/* inotify UID N: as a user who has nothing else, held until it is killed. With 0 it stays who it is. */
+static int inotify_of(long uid, long wanted) {
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    if (uid && setresuid(uid, uid, uid)) return 97;
+    take("inotify", one_inotify, wanted);
+    puts("holding");
+    fflush(stdout);
+    for (;;) pause();
+}
+
 static double seconds(clockid_t clock) {
     struct timespec now;
     clock_gettime(clock, &now);
@@ -214,7 +235,7 @@ static int reveal(const char *path) {
 int exhaust(const char *verb, int argc, char **argv) {
     /* What the control fills is its own: nobody else sees this mount, and it ends with it. */
     if (is_control && (unshare(CLONE_NEWNS) || mount("none", "/", 0, MS_REC | MS_PRIVATE, 0) ||
-                       mount("none", "/tmp", "tmpfs", 0, 0))) {
+                       mount("none", "/tmp", "tmpfs", 0, 0) || mount("none", "/dev/shm", "tmpfs", 0, 0))) {
         perror("control: no directory of its own");
         return 98;
     }
@@ -223,6 +244,8 @@ int exhaust(const char *verb, int argc, char **argv) {
     if (!strcmp(verb, "forks")) return forks(number);
     if (!strcmp(verb, "zombies")) return zombies(number);
     if (!strcmp(verb, "memory")) return memory(number);
+    if (!strcmp(verb, "hold")) return hold(number);
+    if (!strcmp(verb, "inotify")) return inotify_of(atol(path), number);
     if (!strcmp(verb, "fill")) return fill(path, number);
     if (!strcmp(verb, "files")) return many_files(path, number);
     if (!strcmp(verb, "flood")) return flood(number);
