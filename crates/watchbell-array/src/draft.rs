@@ -1,6 +1,6 @@
 //! A run's draft: what its indices have committed, seen by nobody until all of it is published.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,6 +110,7 @@ impl Array {
         let base = self.head()?.ok_or(Error::NoSnapshot)?;
         let disk = &self.disk;
         // One that was never finished has no record, and nothing that counts.
+        self.forget_packs(&dir.join("objects"));
         disk.remove_dir(&dir)?;
         disk.make_dir(&dir)?;
         let staging = dir.join("objects");
@@ -142,6 +143,8 @@ impl Array {
         let path = dir.join(RECORD);
         let wrong = |problem: String| Error::Format { path: path.clone(), problem };
         let lock = hold(&dir)?;
+        // Another program may have ended it and begun it anew.
+        self.forget_packs(&dir.join("objects"));
         let record: Record =
             serde_json::from_slice(&self.read_sealed(&path, MAX_DRAFT_BYTES, Role::Draft { run: uid })?)
                 .map_err(|error| wrong(error.to_string()))?;
@@ -489,8 +492,8 @@ impl Draft {
         files: &[(String, u64)],
         removed: &[String],
     ) -> Result<(), Error> {
-        let written: BTreeSet<&str> = files.iter().map(|(key, _)| key.as_str()).collect();
-        let removed: BTreeSet<&str> = removed.iter().map(String::as_str).collect();
+        let written: HashSet<&str> = files.iter().map(|(key, _)| key.as_str()).collect();
+        let removed: HashSet<&str> = removed.iter().map(String::as_str).collect();
         let is_there =
             |key: &str| written.contains(key) || (self.grown.get(key).is_some() && !removed.contains(key));
         let (mut missing, mut first) = (0, None);

@@ -1,9 +1,10 @@
 //! Objects: contents by digest. They are written beside, renamed into place when they are whole, and never changed.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, Write as _};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use crate::cipher::{Role, content_length};
 use crate::digest::Digest;
@@ -55,26 +56,23 @@ impl Located {
 }
 
 impl Objects<'_> {
-    fn packed(&self, objects: &Path, digest: Digest) -> Result<Option<pack::Place>, Error> {
-        let index = self.array.packs(objects)?;
-        let found = index.read().unwrap_or_else(PoisonError::into_inner).get(digest);
-        Ok(found)
+    pub(crate) fn locate(&self, digest: Digest) -> Result<Option<Located>, Error> {
+        let name = digest.to_string();
+        let placed = self.array.objects_dir();
+        // Below a directory for each first byte.
+        if let Some(found) = self.look_into(&placed, digest, &format!("{}/{}", &name[..2], &name[2..]))? {
+            return Ok(Some(found));
+        }
+        self.staging.map_or(Ok(None), |staging| self.look_into(staging, digest, &name))
     }
 
-    pub(crate) fn locate(&self, digest: Digest) -> Result<Option<Located>, Error> {
-        if let Some(place) = self.packed(&self.array.objects_dir(), digest)? {
+    fn look_into(&self, objects: &Path, digest: Digest, name: &str) -> Result<Option<Located>, Error> {
+        let index = self.array.packs(objects)?;
+        let index = index.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = index.get(digest)? {
             return Ok(Some(Located::Packed(place)));
         }
-        let placed = self.array.object_path(digest);
-        if placed.exists() {
-            return Ok(Some(Located::File(placed)));
-        }
-        let Some(staging) = self.staging else { return Ok(None) };
-        if let Some(place) = self.packed(staging, digest)? {
-            return Ok(Some(Located::Packed(place)));
-        }
-        let staged = staging.join(digest.to_string());
-        Ok(staged.exists().then_some(Located::File(staged)))
+        Ok(index.has_file(name).then(|| Located::File(objects.join(name))))
     }
 
     /// Looks again at which packs are in place. Who counts on what is there does it first, with the array's lock held, because a
@@ -109,7 +107,7 @@ impl Objects<'_> {
     }
 
     /// The same as it is kept.
-    pub(crate) fn stored(&self, digest: Digest) -> Result<(io::Take<File>, u64), Error> {
+    pub(crate) fn stored(&self, digest: Digest) -> Result<(io::Take<Stored>, u64), Error> {
         match opened(&self.get(digest)?) {
             // A sweep has just written its pack anew.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -136,17 +134,30 @@ impl Objects<'_> {
     }
 }
 
-fn opened(at: &Located) -> Result<(io::Take<File>, u64), Error> {
+/// Reads a file on from a place. Others may read the same file, each from a place of its own.
+pub(crate) struct Stored {
+    file: Arc<File>,
+    offset: u64,
+}
+
+impl Read for Stored {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
+fn opened(at: &Located) -> Result<(io::Take<Stored>, u64), Error> {
     match at {
         Located::File(path) => {
             let file = File::open(path).map_err(Error::io("open", path))?;
             let length = file.metadata().map_err(Error::io("look at", path))?.len();
-            Ok((file.take(length), length))
+            Ok((Stored { file: Arc::new(file), offset: 0 }.take(length), length))
         }
         Located::Packed(place) => {
-            let mut file = File::open(&place.pack).map_err(Error::io("open", &place.pack))?;
-            file.seek(io::SeekFrom::Start(place.offset)).map_err(Error::io("read", &place.pack))?;
-            Ok((file.take(u64::from(place.length)), u64::from(place.length)))
+            let stored = Stored { file: place.open()?, offset: place.offset };
+            Ok((stored.take(u64::from(place.length)), u64::from(place.length)))
         }
     }
 }
@@ -178,7 +189,7 @@ pub(crate) fn copy(
 ) -> Result<Copied, Error> {
     let reading = |source: std::io::Error| Error::Io { step: "read", path: what.into(), source };
     let too_large = || Error::Foreign { what: what.to_owned(), problem: format!("more than {max} bytes") };
-    let mut buffer = Vec::new();
+    let mut buffer = Vec::with_capacity(max.min(SMALL as u64) as usize + 1);
     (&mut *source).take(SMALL as u64 + 1).read_to_end(&mut buffer).map_err(reading)?;
     if buffer.len() as u64 > max {
         return Err(too_large());

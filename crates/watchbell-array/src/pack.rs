@@ -4,11 +4,17 @@
 //! `magic, contents, index: (digest, offset, length) by digest, length of the index, BLAKE3 of the index, magic`. A pack is
 //! synced before it has its name, which is the digest of its index; it is never changed.
 
+use std::cmp::Ordering;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
 
 use crate::digest::Digest;
 use crate::disk::Disk;
@@ -27,52 +33,137 @@ const MAX_INDEX_BYTES: u64 = 4 << 30;
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) pack: Arc<Path>,
+    file: Option<Arc<File>>,
     pub(crate) offset: u64,
     pub(crate) length: u32,
 }
 
-/// What the packs of a directory hold.
-#[derive(Default)]
-pub(crate) struct Index {
-    names: BTreeSet<String>,
-    /// What cannot be read, with the reason: nothing is found in it.
-    pub(crate) broken: BTreeMap<PathBuf, String>,
-    objects: HashMap<Digest, Place>,
+impl Place {
+    pub(crate) fn open(&self) -> Result<Arc<File>, Error> {
+        match &self.file {
+            Some(file) => Ok(file.clone()),
+            None => File::open(&self.pack).map(Arc::new).map_err(Error::io("open", &self.pack)),
+        }
+    }
 }
 
+/// What the packs of a directory hold: in memory four bytes an object, and the rest is read where it lies.
+pub(crate) struct Index {
+    /// The directory of objects that the packs' one lies in; nothing where there is none.
+    objects: Option<OwnedFd>,
+    packs: BTreeMap<String, Pack>,
+    /// What cannot be read, with the reason: nothing is found in it.
+    pub(crate) broken: BTreeMap<PathBuf, String>,
+}
+
+/// So many packs of a directory are held open; the others are opened each time.
+const HELD_OPEN: usize = 32;
+
 impl Index {
-    pub(crate) fn get(&self, digest: Digest) -> Option<Place> {
-        self.objects.get(&digest).cloned()
+    pub(crate) fn of(objects: &Path) -> Result<Self, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = match openat(CWD, objects, flags, Mode::empty()) {
+            Err(Errno::NOENT) => None,
+            dir => Some(dir.map_err(Error::errno("open", objects))?),
+        };
+        let mut index = Self { objects: dir, packs: BTreeMap::new(), broken: BTreeMap::new() };
+        index.refresh(&objects.join(DIR))?;
+        Ok(index)
+    }
+
+    /// Whether the directory has a file of that name, outside the packs.
+    pub(crate) fn has_file(&self, name: &str) -> bool {
+        self.objects.as_ref().is_some_and(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    }
+
+    pub(crate) fn get(&self, digest: Digest) -> Result<Option<Place>, Error> {
+        for pack in self.packs.values() {
+            if let Some(place) = pack.find(digest)? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes in what is new in the directory, and forgets what is gone.
     pub(crate) fn refresh(&mut self, dir: &Path) -> Result<(), Error> {
         let found = found(dir)?;
-        if self.names.iter().any(|name| !found.contains(name)) {
-            *self = Self::default();
-        }
+        self.packs.retain(|name, _| found.contains(name));
+        self.broken.retain(|path, _| found.iter().any(|name| path.ends_with(name)));
         for name in found {
-            if !self.names.contains(&name) {
-                self.insert(&dir.join(&name), name);
+            let path = dir.join(&name);
+            if !self.packs.contains_key(&name) && !self.broken.contains_key(&path) {
+                self.insert(&path, name);
             }
         }
         Ok(())
     }
 
     pub(crate) fn insert(&mut self, path: &Path, name: String) {
-        match read(path) {
-            Ok(entries) => {
-                let pack: Arc<Path> = path.into();
-                self.objects.extend(
-                    entries.into_iter().map(|(digest, offset, length)| {
-                        (digest, Place { pack: pack.clone(), offset, length })
-                    }),
-                );
-            }
+        let held = self.packs.values().filter(|pack| pack.file.is_some()).count();
+        match Pack::open(path, held < HELD_OPEN) {
+            Ok(pack) => drop(self.packs.insert(name, pack)),
             Err(problem) => drop(self.broken.insert(path.to_owned(), problem)),
         }
-        self.names.insert(name);
     }
+}
+
+/// A pack whose index was found to be whole, in order and within the file.
+struct Pack {
+    path: Arc<Path>,
+    file: Option<Arc<File>>,
+    /// Where the contents end and the index begins.
+    contents: u64,
+    /// The first four bytes of each digest, in the index's order.
+    fronts: Box<[u32]>,
+}
+
+impl Pack {
+    fn open(path: &Path, is_held: bool) -> Result<Self, String> {
+        let mut fronts = Vec::new();
+        let (file, contents) = each(path, &mut |digest, _, _| fronts.push(front(digest)))?;
+        let file = is_held.then(|| Arc::new(file));
+        Ok(Self { path: path.into(), file, contents, fronts: fronts.into() })
+    }
+
+    /// By binary search: in memory among the fronts, then on the disk among those that are equal, which is one unless somebody
+    /// made digests that begin the same.
+    fn find(&self, digest: Digest) -> Result<Option<Place>, Error> {
+        let front = front(digest);
+        let mut from = self.fronts.partition_point(|other| *other < front);
+        if self.fronts.get(from) != Some(&front) {
+            return Ok(None);
+        }
+        let mut to = self.fronts.partition_point(|other| *other <= front);
+        let pack = self.path.clone();
+        let mut place = Place { pack, file: self.file.clone(), offset: 0, length: 0 };
+        let file = place.open()?;
+        while from < to {
+            let middle = from + (to - from) / 2;
+            let mut bytes = [0; ENTRY];
+            let at = self.contents + (middle * ENTRY) as u64;
+            file.read_exact_at(&mut bytes, at).map_err(Error::io("read the index of", &self.path))?;
+            // It was whole when it was opened. Whoever changed it since leads to no other content: that is hashed.
+            let Some((found, offset, length)) = entry(&bytes, self.contents) else {
+                let problem = "an object lies outside; `watchbell array verify` says what else is damaged";
+                return Err(Error::Format { path: self.path.to_path_buf(), problem: problem.to_owned() });
+            };
+            match found.cmp(&digest) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Greater => to = middle,
+                Ordering::Equal => {
+                    (place.offset, place.length) = (offset, length);
+                    return Ok(Some(place));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn front(digest: Digest) -> u32 {
+    let [a, b, c, d, ..] = *digest.as_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// The packs of a directory, which may not be there: an array of before has none.
@@ -85,6 +176,15 @@ pub(crate) fn found(dir: &Path) -> Result<BTreeSet<String>, Error> {
 
 /// What a pack says that it holds; the problem where that is not to be believed.
 pub(crate) fn read(path: &Path) -> Result<Vec<(Digest, u64, u32)>, String> {
+    let mut entries = Vec::new();
+    each(path, &mut |digest, offset, length| entries.push((digest, offset, length)))?;
+    Ok(entries)
+}
+
+/// Visits what a pack says that it holds, a piece of its index at a time. Only once this has gone well is any of it to be believed.
+/// Gives back the file, and where its contents end.
+fn each(path: &Path, visit: &mut dyn FnMut(Digest, u64, u32)) -> Result<(File, u64), String> {
+    const PIECE: u64 = 16_384 * ENTRY as u64;
     let io = |error: std::io::Error| format!("it cannot be read: {error}");
     let file = File::open(path).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
@@ -97,20 +197,40 @@ pub(crate) fn read(path: &Path) -> Result<Vec<(Digest, u64, u32)>, String> {
     let contents = behind.checked_sub(length).filter(|_| length <= MAX_INDEX_BYTES && magic == MAGIC);
     let contents =
         contents.filter(|_| length.is_multiple_of(ENTRY as u64)).ok_or("it is of another format")?;
-    let mut index = vec![0; length as usize];
-    file.read_exact_at(&mut index, contents).map_err(io)?;
-    if Digest::of(&index).as_bytes() != digest {
+    let (mut hasher, mut at, mut before, mut problem) = (blake3::Hasher::new(), contents, None, None);
+    let mut piece = vec![0; length.min(PIECE) as usize];
+    while at < behind {
+        let piece = &mut piece[..(behind - at).min(PIECE) as usize];
+        file.read_exact_at(piece, at).map_err(io)?;
+        hasher.update(piece);
+        for bytes in piece.chunks(ENTRY) {
+            match entry(bytes, contents) {
+                None => problem = Some("an object lies outside"),
+                Some((digest, ..)) if before.is_some_and(|before| before >= digest) => {
+                    problem = Some("its index is out of order");
+                }
+                Some((digest, offset, length)) if problem.is_none() => {
+                    before = Some(digest);
+                    visit(digest, offset, length);
+                }
+                Some(_) => {}
+            }
+        }
+        at += piece.len() as u64;
+    }
+    if hasher.finalize().as_bytes() != digest {
         return Err("its index is damaged".to_owned());
     }
-    let entry = |bytes: &[u8]| {
-        let number = |from, to| bytes.get(from..to);
-        let digest = Digest::from_bytes(number(0, 32)?.try_into().ok()?);
-        let offset = u64::from_le_bytes(number(32, 40)?.try_into().ok()?);
-        let length = u32::from_le_bytes(number(40, 44)?.try_into().ok()?);
-        let is_inside = offset.checked_add(u64::from(length)).is_some_and(|end| end <= contents);
-        is_inside.then_some((digest, offset, length))
-    };
-    index.chunks(ENTRY).map(entry).collect::<Option<_>>().ok_or_else(|| "an object lies outside".to_owned())
+    problem.map_or(Ok((file, contents)), |problem| Err(problem.to_owned()))
+}
+
+/// An entry of an index; nothing where it leads out of the contents.
+fn entry(bytes: &[u8], contents: u64) -> Option<(Digest, u64, u32)> {
+    let digest = Digest::from_bytes(bytes.get(..32)?.try_into().ok()?);
+    let offset = u64::from_le_bytes(bytes.get(32..40)?.try_into().ok()?);
+    let length = u32::from_le_bytes(bytes.get(40..ENTRY)?.try_into().ok()?);
+    let is_inside = offset.checked_add(u64::from(length)).is_some_and(|end| end <= contents);
+    is_inside.then_some((digest, offset, length))
 }
 
 /// A pack that is being written, by several threads.
@@ -123,7 +243,18 @@ pub(crate) struct Writer {
 
 struct State {
     next: u64,
-    entries: BTreeMap<Digest, (u64, u32)>,
+    /// What was added last and is not in the file yet.
+    buffer: Vec<u8>,
+    entries: HashMap<Digest, (u64, u32)>,
+}
+
+impl State {
+    /// The buffer, and where in the file it belongs.
+    fn take(&mut self) -> (Vec<u8>, u64) {
+        let buffer = std::mem::take(&mut self.buffer);
+        let at = self.next - buffer.len() as u64;
+        (buffer, at)
+    }
 }
 
 impl Writer {
@@ -135,35 +266,45 @@ impl Writer {
         }
         let temporary = dir.join(format!("new-{number}"));
         let file = disk.create(&temporary, 0o400)?;
-        file.write_all_at(MAGIC, 0).map_err(Error::io("write", &temporary))?;
-        let state = State { next: MAGIC.len() as u64, entries: BTreeMap::new() };
+        let buffer = MAGIC.to_vec();
+        let state = State { next: buffer.len() as u64, buffer, entries: HashMap::new() };
         Ok(Self { file, dir: dir.to_owned(), temporary, state: Mutex::new(state) })
     }
 
     /// Once, however often it is added.
     pub(crate) fn add(&self, digest: Digest, bytes: &[u8]) -> Result<(), Error> {
-        let at = {
+        /// A write costs the same for a chunk as for many.
+        const BUFFER: usize = 1 << 20;
+        let (full, at) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.entries.contains_key(&digest) {
+            let at = state.next;
+            match state.entries.entry(digest) {
+                Entry::Occupied(_) => return Ok(()),
+                Entry::Vacant(place) => place.insert((at, bytes.len() as u32)),
+            };
+            state.next += bytes.len() as u64;
+            state.buffer.extend_from_slice(bytes);
+            if state.buffer.len() < BUFFER {
                 return Ok(());
             }
-            let at = state.next;
-            state.next += bytes.len() as u64;
-            state.entries.insert(digest, (at, bytes.len() as u32));
-            at
+            state.take()
         };
-        self.file.write_all_at(bytes, at).map_err(Error::io("write", &self.temporary))
+        self.file.write_all_at(&full, at).map_err(Error::io("write", &self.temporary))
     }
 
     /// Gives the pack its name, durably. Of nothing no pack is made.
     pub(crate) fn finish(self, disk: &Disk) -> Result<Option<PathBuf>, Error> {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         if state.entries.is_empty() {
             disk.remove(&self.temporary)?;
             return Ok(None);
         }
-        let mut index = Vec::with_capacity(state.entries.len() * ENTRY + TRAILER);
-        for (digest, (offset, length)) in &state.entries {
+        let (rest, at) = state.take();
+        self.file.write_all_at(&rest, at).map_err(Error::io("write", &self.temporary))?;
+        let mut entries: Vec<_> = state.entries.into_iter().collect();
+        entries.sort_unstable_by_key(|(digest, _)| *digest);
+        let mut index = Vec::with_capacity(entries.len() * ENTRY + TRAILER);
+        for (digest, (offset, length)) in &entries {
             index.extend(digest.as_bytes());
             index.extend(offset.to_le_bytes());
             index.extend(length.to_le_bytes());
@@ -196,3 +337,6 @@ pub(crate) fn remove_unfinished(disk: &Disk, objects: &Path) -> Result<(), Error
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

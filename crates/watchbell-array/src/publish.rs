@@ -328,6 +328,7 @@ fn place(array: &Array, staging: &Path, new: &BTreeSet<Digest>) -> Result<(), Er
     let (disk, objects) = (&array.disk, Objects { array, staging: Some(staging) });
     let (mut touched, mut packs) = (BTreeSet::new(), BTreeSet::new());
     objects.refresh()?;
+    let mut is_packed = false;
     for digest in new {
         let at = objects.get(*digest)?;
         // Also of what is there: who put it there may have been stopped before the sync.
@@ -341,12 +342,15 @@ fn place(array: &Array, staging: &Path, new: &BTreeSet<Digest>) -> Result<(), Er
                 touched.extend(placed.parent().map(Path::to_owned));
             }
             Located::Packed(place) => {
-                touched.insert(array.packs_dir()?);
+                is_packed = true;
                 if is_staged {
                     packs.insert(place.pack);
                 }
             }
         }
+    }
+    if is_packed {
+        touched.insert(array.packs_dir()?);
     }
     for pack in &packs {
         disk.rename(pack, &array.packs_dir()?.join(pack.file_name().unwrap_or_default()))?;

@@ -385,9 +385,7 @@ impl Array {
         if let Some(index) = packs.get(objects) {
             return Ok(index.clone());
         }
-        let mut index = Index::default();
-        index.refresh(&objects.join(pack::DIR))?;
-        let index = Arc::new(RwLock::new(index));
+        let index = Arc::new(RwLock::new(Index::of(objects)?));
         packs.insert(objects.to_owned(), index.clone());
         Ok(index)
     }

@@ -63,7 +63,8 @@ pub fn verify(array: &Array) -> Result<Verified, Error> {
     }
     let objects: Vec<(Digest, (u64, String))> = objects.into_iter().collect();
     let paths = Objects { array, staging: None };
-    paths.refresh()?;
+    // As the packs lie there now, whatever was found in them before.
+    array.forget_packs(&array.objects_dir());
     let packs = array.packs(&array.objects_dir())?;
     for (path, problem) in &packs.read().unwrap_or_else(PoisonError::into_inner).broken {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

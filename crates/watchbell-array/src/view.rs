@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::manifest::{Entry, Manifest};
 use crate::object::{self, Located, Objects};
 use crate::parallel::in_parallel;
-use crate::store::Array;
+use crate::store::{Array, names};
 
 /// A directory's mode in a view: whoever the container is may make files in the upper above it. Nobody else comes this far: the
 /// array's own directory is root's alone.
@@ -72,12 +72,18 @@ pub(crate) fn build<'a>(
     for entry in &entries {
         make_parents(disk, &next, &entry.key, &mut made)?;
     }
-    let unpacked = objects.array.dir.join(UNPACKED).join(boot_id());
-    if !unpacked.exists() {
-        disk.make_dir(unpacked.parent().unwrap_or(&unpacked))?;
-        disk.make_dir(&unpacked)?;
+    let unpacked = Unpacked::of(objects.array)?;
+    // Each object once, so that equal chunks are one file, and then all links to it. In the order of keys: what is read
+    // together lies together.
+    let (mut seen, mut rest) = (HashSet::new(), Vec::new());
+    let mut first: Vec<&Entry> = Vec::new();
+    for entry in entries {
+        let is_first = !unpacked.known.contains(&entry.digest) && seen.insert(entry.digest);
+        if is_first { first.push(entry) } else { rest.push(entry) }
     }
-    in_parallel(entries.len(), |at| link(disk, objects, entries[at].digest, &next.join(&entries[at].key)))?;
+    let to = |entry: &Entry| next.join(&entry.key);
+    in_parallel(first.len(), |at| unpacked.first(disk, objects, first[at].digest, &to(first[at])))?;
+    in_parallel(rest.len(), |at| unpacked.link(disk, objects, rest[at].digest, &to(rest[at])))?;
     match disk.rename(&next, path) {
         // Somebody else was faster; what he made is the same.
         Err(_) if path.exists() => disk.remove_dir(&next),
@@ -112,45 +118,68 @@ fn make_parents(disk: &Disk, root: &Path, key: &str, made: &mut HashSet<PathBuf>
     Ok(())
 }
 
-/// Links an object. A file system bounds the links of an inode (ext4: 65,000), and equal chunks are one object: at the bound a
-/// copy takes its place, and then that one's.
-fn link(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<(), Error> {
-    let path = match objects.get(digest)? {
-        Located::File(path) => path,
-        Located::Packed(_) => match unpack(disk, objects, digest, to)? {
-            None => return Ok(()),
-            Some(path) => path,
-        },
-    };
+/// Objects of packs as files that can be linked to: each made in the view that asks first, and kept by another name for all views
+/// of this boot of the machine. No sync waits for them: the packs have the content, and after another boot a file may be half of it.
+struct Unpacked {
+    /// One directory: a file system lays files of many directories far apart.
+    dir: PathBuf,
+    /// What was there when a view began. No sweep is at work since.
+    known: HashSet<Digest>,
+}
+
+impl Unpacked {
+    fn of(array: &Array) -> Result<Self, Error> {
+        let dir = array.dir.join(UNPACKED).join(boot_id());
+        if !dir.exists() {
+            array.disk.make_dir(dir.parent().unwrap_or(&dir))?;
+            array.disk.make_dir(&dir)?;
+        }
+        let known = names(&dir)?.iter().filter_map(|name| name.parse().ok()).collect();
+        Ok(Self { dir, known })
+    }
+
+    /// Of an object that was not known.
+    fn first(&self, disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<(), Error> {
+        let file = match objects.get(digest)? {
+            Located::File(path) => return link(disk, objects, &path, digest, to),
+            Located::Packed(_) => self.dir.join(digest.to_string()),
+        };
+        let bytes = objects.read(digest, u64::from(u32::MAX))?;
+        disk.create(to, object::MODE)?.write_all(&bytes).map_err(Error::io("write", to))?;
+        match disk.link(to, &file) {
+            // Somebody else was faster: this view has a file of its own.
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(Error::errno("link an object to", &file)(error)),
+        }
+    }
+
+    /// Of one that was, or is now.
+    fn link(&self, disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<(), Error> {
+        let file = match self.known.contains(&digest) {
+            true => self.dir.join(digest.to_string()),
+            false => match objects.get(digest)? {
+                Located::File(path) => path,
+                Located::Packed(_) => self.dir.join(digest.to_string()),
+            },
+        };
+        link(disk, objects, &file, digest, to)
+    }
+}
+
+/// Links an object's file. A file system bounds the links of an inode (ext4: 65,000), and equal chunks are one object: at the bound
+/// a copy takes its place, and then that one's.
+fn link(disk: &Disk, objects: Objects<'_>, file: &Path, digest: Digest, to: &Path) -> Result<(), Error> {
     let mut copy = 0;
     loop {
-        let from = if copy == 0 { path.clone() } else { with_number(&path, copy) };
+        let from = if copy == 0 { file.to_owned() } else { with_number(file, copy) };
         if copy > 0 && !from.exists() {
-            copy_whole(disk, objects, &path, &from, digest)?;
+            copy_whole(disk, objects, file, &from, digest)?;
         }
         match disk.link(&from, to) {
             Ok(()) => return Ok(()),
             Err(Errno::MLINK) => copy += 1,
             Err(error) => return Err(Error::errno("link an object to", to)(error)),
         }
-    }
-}
-
-/// An object of a pack as a file that can be linked to: made in the view that asks first, and kept by another name for all views of
-/// this boot of the machine. No sync waits for it: the pack has the content, and after another boot a file may be half of it.
-/// Nothing when `to` has it with this.
-fn unpack(disk: &Disk, objects: Objects<'_>, digest: Digest, to: &Path) -> Result<Option<PathBuf>, Error> {
-    // One directory: a file system lays files of many directories far apart.
-    let path = objects.array.dir.join(UNPACKED).join(boot_id()).join(digest.to_string());
-    if path.exists() {
-        return Ok(Some(path));
-    }
-    let bytes = objects.read(digest, u64::from(u32::MAX))?;
-    disk.create(to, object::MODE)?.write_all(&bytes).map_err(Error::io("write", to))?;
-    match disk.link(to, &path) {
-        // Somebody else was faster: this view has a file of its own.
-        Ok(()) | Err(Errno::EXIST) => Ok(None),
-        Err(error) => Err(Error::errno("link an object to", &path)(error)),
     }
 }
 
