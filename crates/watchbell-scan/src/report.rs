@@ -25,7 +25,7 @@ use crate::configuration::ConfigurationFinding;
 use crate::finding::{Answer, Finding, Questions, Severity};
 use crate::minimality::Minimality;
 use crate::secret::{self, Certainty};
-use crate::vex::{IgnoreFile, ImageIdentity, VexDocument};
+use crate::vex::{IgnoreFile, ImageIdentity, VexDocument, VexStatus};
 
 pub use cyclonedx::cyclonedx;
 pub use json::json;
@@ -201,7 +201,15 @@ pub struct JudgedVulnerability {
     pub packages: Vec<AffectedPackage>,
     pub standing: Standing,
     /// What a VEX document says that does not clear it: affected, or still looked into.
-    pub remark: Option<String>,
+    pub remark: Option<Remark>,
+}
+
+/// A statement that does not clear a finding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    pub status: VexStatus,
+    /// The document and its words.
+    pub text: String,
 }
 
 impl JudgedVulnerability {

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use watchbell_scan::finding::questions;
 use watchbell_scan::{Inventory, Subject, catalog_file, cyclonedx, read_document, spdx};
 
 /// Changes of each seed.
@@ -56,6 +57,7 @@ fn check(inventory: &Inventory) {
     for document in [cyclonedx(inventory, &subject), spdx(inventory, &subject)] {
         let read = read_document(document.to_string().as_bytes()).unwrap();
         assert_eq!(read.inventory.packages.len(), inventory.packages.len(), "{document:#}");
+        assert_eq!(questions(&read.inventory).questions, questions(inventory).questions, "{document:#}");
     }
 }
 

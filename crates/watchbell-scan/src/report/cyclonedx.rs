@@ -6,6 +6,7 @@ use watchbell_advisory::{CvssVersion, Score};
 use super::{JudgedVulnerability, Report, Standing, json};
 use crate::finding::Severity;
 use crate::sbom;
+use crate::vex::VexStatus;
 
 /// The whole document.
 pub fn cyclonedx(report: &Report) -> Value {
@@ -138,7 +139,16 @@ fn analysis(one: &JudgedVulnerability) -> Option<Value> {
             "detail": "the kernel's headers: its code does not run in a container",
         })),
         Standing::Counts | Standing::Notice | Standing::Unfixed => {
-            one.remark.as_ref().map(|remark| json!({"state": "in_triage", "detail": remark}))
+            one.remark.as_ref().map(|remark| {
+                let state = match remark.status {
+                    VexStatus::Affected => "exploitable",
+                    VexStatus::UnderInvestigation => "in_triage",
+                    // Such a statement clears, and is no remark.
+                    VexStatus::NotAffected => "not_affected",
+                    VexStatus::Fixed => "resolved",
+                };
+                json!({"state": state, "detail": remark.text})
+            })
         }
     }
 }

@@ -147,7 +147,7 @@ fn vulnerability(report: &Report, one: &JudgedVulnerability) -> Value {
             "severity": statement.severity.as_str(), "url": statement.url,
         })).collect::<Vec<_>>(),
         "standing": standing(&one.standing),
-        "vexRemark": one.remark,
+        "vexRemark": one.remark.as_ref().map(|remark| &remark.text),
     })
 }
 

@@ -8,7 +8,7 @@ use jiff::tz::Offset;
 
 use super::{
     AffectedPackage, Evidence, Gaps, Gate, IdleEntry, Judged, JudgedVulnerability, Knowledge, Options,
-    Report, SecretPlace, Standing, Statements, Subject, Unfixed, Unseen,
+    Remark, Report, SecretPlace, Standing, Statements, Subject, Unfixed, Unseen,
 };
 use crate::finding::{Answer, Class, Finding, Questions, Severity};
 use crate::vex::{Claim, Justification, VexDocument, VexStatement};
@@ -195,9 +195,9 @@ impl Judge<'_> {
         let cleared = said
             .filter(|(_, statement)| statement.status.clears())
             .map(|(document, statement)| cleared(document, statement));
-        let remark = said
-            .filter(|(_, statement)| !statement.status.clears())
-            .map(|(document, statement)| format!("{}: {statement}", document.file));
+        let remark = said.filter(|(_, statement)| !statement.status.clears()).map(|(document, statement)| {
+            Remark { status: statement.status, text: format!("{}: {statement}", document.file) }
+        });
         let standing = match finding.known.class {
             _ if cleared.is_some() => cleared,
             _ if accepted.is_some() => accepted,

@@ -190,7 +190,7 @@ fn row(one: &JudgedVulnerability) -> Vec<(Tint, String)> {
         Standing::Accepted { expires, .. } => notes.push(format!("ignored until {expires}")),
     }
     if let Some(remark) = &one.remark {
-        notes.push(clean(remark));
+        notes.push(clean(&remark.text));
     }
     let title: String = about.summary.chars().take(TITLE_CHARACTERS).collect();
     if !title.is_empty() {

@@ -182,7 +182,11 @@ fn a_vex_statement_clears_what_it_speaks_of() {
     assert!(standings(&report).contains(&"CVE-2024-1005 vex".to_owned()), "{:?}", standings(&report));
     assert!(standings(&report).contains(&"CVE-2024-1001 counts".to_owned()));
     let openssl = report.vulnerabilities.iter().find(|one| one.finding.question.name == "openssl").unwrap();
-    assert_eq!(openssl.remark.as_deref(), Some("vex.json: under_investigation"));
+    let remark = openssl.remark.as_ref().unwrap();
+    assert_eq!(
+        (remark.status, remark.text.as_str()),
+        (VexStatus::UnderInvestigation, "vex.json: under_investigation")
+    );
     assert_eq!(report.gate.failures, 2);
 }
 
@@ -284,6 +288,16 @@ fn cyclonedx_carries_the_analysis() {
         r#"{"vulnerability": {"name": "CVE-2024-1008"}, "products": [{"@id": "pkg:golang/example.org/a"}],
             "status": "not_affected", "justification": "vulnerable_code_not_in_execute_path", "impact_statement": "unused"}"#,
     );
+    let said = |status: &str| {
+        let statement = r#"{"vulnerability": {"name": "CVE-2024-1001"}, "products": [{"@id": "pkg:deb/debian/openssl"},
+            {"@id": "pkg:deb/debian/libssl3"}], "status": "STATUS", "action_statement": "update"}"#;
+        let document = cyclonedx(&report(&vex(&statement.replace("STATUS", status)), &Options::default()));
+        let list = document["vulnerabilities"].as_array().unwrap();
+        list.iter().find(|one| one["id"] == "CVE-2024-1001").unwrap()["analysis"]["state"].clone()
+    };
+    assert_eq!(said("affected"), "exploitable");
+    assert_eq!(said("under_investigation"), "in_triage");
+    assert_eq!(said("fixed"), "resolved");
     let document = cyclonedx(&report(&statements, &Options::default()));
     let list = document["vulnerabilities"].as_array().unwrap();
     let of = |id: &str| list.iter().find(|one| one["id"] == id).unwrap();

@@ -270,10 +270,8 @@ fn cyclonedx(document: &Value) -> Result<ReadDocument, DocumentError> {
             let stated = [&licence["expression"], &licence["license"]["id"], &licence["license"]["name"]];
             package.licences.extend(stated.into_iter().find_map(word));
         }
-        // The very words of the package, which a package URL spells in another way.
-        if package.kind == PackageKind::Pypi && agrees_in_spelling(name, &package.name) {
-            name.clone_into(&mut package.name);
-        }
+        let group = text(component, "group");
+        respell(&mut package, if group.is_empty() { name.to_owned() } else { format!("{group}/{name}") });
         for occurrence in component["evidence"]["occurrences"].as_array().into_iter().flatten() {
             if let Some(path) = occurrence["location"].as_str() {
                 let layer = digest_of(text(occurrence, "additionalContext"));
@@ -300,8 +298,17 @@ fn cyclonedx(document: &Value) -> Result<ReadDocument, DocumentError> {
     Ok(reading.finish(BillForm::CycloneDx, word(&root["name"]), digest))
 }
 
-fn agrees_in_spelling(name: &str, of_purl: &str) -> bool {
-    !name.is_empty() && name.to_lowercase().replace('_', "-") == of_purl.to_lowercase()
+/// Gives a package its very own words back, which a package URL has in lower case: advisories of Go and npm tell names apart
+/// by case.
+fn respell(package: &mut Package, name: String) {
+    let folded = match package.kind {
+        PackageKind::Pypi => name.to_lowercase().replace('_', "-"),
+        PackageKind::Golang | PackageKind::Npm | PackageKind::Composer => name.to_lowercase(),
+        _ => return,
+    };
+    if folded == package.name.to_lowercase() && word(&Value::from(name.as_str())).is_some() {
+        package.name = name;
+    }
 }
 
 fn pairs(value: &Value) -> impl Iterator<Item = (&str, &str)> {
@@ -365,9 +372,7 @@ fn spdx(document: &Value) -> Result<ReadDocument, DocumentError> {
             continue;
         }
         let Some(mut found) = reading.component(purl, name, version) else { continue };
-        if found.kind == PackageKind::Pypi && agrees_in_spelling(name, &found.name) {
-            name.clone_into(&mut found.name);
-        }
+        respell(&mut found, name.to_owned());
         found
             .licences
             .extend(word(&package["licenseDeclared"]).filter(|l| l != "NOASSERTION" && l != "NONE"));

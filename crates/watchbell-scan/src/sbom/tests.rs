@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{Subject, cyclonedx, read_document, references, spdx};
+use crate::finding::questions;
 use crate::{Distribution, Evidence, Gap, Inventory, Location, Package, PackageKind, SourcePackage};
 use watchbell_image::Digest;
 
@@ -87,6 +88,56 @@ fn what_is_written_reads_back() {
     };
     assert_eq!(names(&read.inventory), names(&inventory));
     assert!(read.inventory.gaps.is_empty(), "{:?}", read.inventory.gaps);
+}
+
+#[test]
+fn a_bill_that_was_read_asks_what_its_image_asks() {
+    let distributions = [("debian", "12"), ("alpine", "3.20"), ("rocky", "9")];
+    let packages = [
+        (PackageKind::Deb, "libx11-6", "2:1.8.4-2"),
+        (PackageKind::Rpm, "ImageMagick", "1:6.9-1.el9"),
+        (PackageKind::Apk, "musl", "1.2.5-r0"),
+        (PackageKind::Pypi, "Zope.Interface", "5.0"),
+        (PackageKind::Pypi, "Six_Seven", "1.0"),
+        (PackageKind::Conda, "Zlib", "1.2"),
+        (PackageKind::Npm, "JSONStream", "1.3.5"),
+        (PackageKind::Npm, "@Scope/Lib", "1.0.0"),
+        (PackageKind::Cargo, "Inflector", "0.11.4"),
+        (PackageKind::Golang, "github.com/Masterminds/goutils", "v1.1.0"),
+        (PackageKind::Golang, "github.com/masterminds/goutils", "v1.1.0"),
+        (PackageKind::Maven, "org.yaml:SnakeYAML", "1.0"),
+        (PackageKind::Gem, "RedCloth", "4.2.9"),
+        (PackageKind::Composer, "Monolog/Monolog", "3.4.0"),
+        (PackageKind::Generic, "OpenSSL", "3.0.1"),
+    ];
+    for (id, version) in distributions {
+        let inventory = Inventory {
+            distribution: Some(Distribution {
+                id: id.into(),
+                version_id: Some(version.into()),
+                ..Distribution::default()
+            }),
+            packages: packages.iter().map(|(kind, name, version)| package(*kind, name, version)).collect(),
+            gaps: Vec::new(),
+        };
+        let asked = questions(&inventory);
+        assert_eq!(asked.questions.len(), packages.len() - 1, "all but conda's");
+        for document in [cyclonedx(&inventory, &subject()), spdx(&inventory, &subject())] {
+            let read = read_document(document.to_string().as_bytes()).unwrap().inventory;
+            assert_eq!(questions(&read), asked, "{id}");
+        }
+    }
+    // Others write a scope as the group, or the URL as the name is.
+    let read = |component: Value| {
+        let document = json!({"bomFormat": "CycloneDX", "specVersion": "1.5", "components": [component]});
+        read_document(document.to_string().as_bytes()).unwrap().inventory.packages.remove(0).name
+    };
+    let scope =
+        json!({"type": "library", "group": "@Scope", "name": "Lib", "purl": "pkg:npm/%40scope/lib@1"});
+    assert_eq!(read(scope), "@Scope/Lib");
+    let path =
+        json!({"type": "library", "name": "other", "purl": "pkg:golang/github.com/Masterminds/goutils@v1"});
+    assert_eq!(read(path), "github.com/Masterminds/goutils");
 }
 
 #[test]

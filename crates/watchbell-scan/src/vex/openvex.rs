@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::purl::PurlPattern;
@@ -81,8 +82,8 @@ pub struct VexStatement {
     pub justification: Option<Justification>,
     /// The impact statement, else the action statement; may be empty.
     pub text: String,
-    /// Of the statement, else of its document; RFC 3339.
-    time: String,
+    /// Of the statement, else of its document.
+    time: Timestamp,
 }
 
 /// A document that was read.
@@ -203,6 +204,14 @@ impl VexDocument {
             if statement.products.is_empty() {
                 return Err(named("it names no products, so it would say nothing about this image"));
             }
+            let stated = match statement.timestamp.as_str() {
+                "" => document.timestamp.as_str(),
+                own => own,
+            };
+            // Without it nobody could say which of two statements is the newer.
+            let time = stated
+                .parse::<Timestamp>()
+                .map_err(|e| named(&format!("its timestamp {stated:?} is none of RFC 3339: {e}")))?;
             let products: Vec<Product> = statement
                 .products
                 .iter()
@@ -218,14 +227,21 @@ impl VexDocument {
                 } else {
                     statement.impact_statement
                 },
-                time: if statement.timestamp.is_empty() {
-                    document.timestamp.clone()
-                } else {
-                    statement.timestamp
-                },
+                time,
             });
         }
         Ok(VexDocument { file: file.to_owned(), id: document.id, author: document.author, statements })
+    }
+
+    /// Products that name an image by the last part of its name alone, as `pkg:oci/app` does: everybody's image of that name is
+    /// meant.
+    pub fn vague_products(&self) -> Vec<String> {
+        let products = self.statements.iter().flat_map(|statement| &statement.products);
+        let names = products.filter(|product| product.digests.is_empty()).flat_map(|product| &product.names);
+        let mut vague: Vec<String> = names.filter(|name| is_vague(name)).map(ToString::to_string).collect();
+        vague.sort();
+        vague.dedup();
+        vague
     }
 
     /// What is said of a finding. Each of its packages is judged by the newest statement about it, and of equally new ones by the
@@ -295,6 +311,12 @@ impl Product {
             is_named && is_tag && is_version
         })
     }
+}
+
+/// Whether it is an image that has neither a digest nor a repository.
+fn is_vague(name: &PurlPattern) -> bool {
+    let has_digest = name.version().is_some_and(|version| version.contains(':'));
+    name.kind() == "oci" && !has_digest && name.qualifier("repository_url").is_none()
 }
 
 fn read_product(value: &serde_json::Value) -> Result<Product, String> {

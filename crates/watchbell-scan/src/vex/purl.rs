@@ -30,8 +30,11 @@ impl PurlPattern {
         if kind.is_empty() || path.is_empty() {
             return None;
         }
-        let is_caseless =
-            matches!(kind.as_str(), "pypi" | "github" | "bitbucket" | "composer" | "deb" | "apk" | "oci");
+        // Those whose URLs the specification has in lower case, ours of them too.
+        let is_caseless = matches!(
+            kind.as_str(),
+            "pypi" | "github" | "bitbucket" | "composer" | "deb" | "apk" | "oci" | "golang" | "npm"
+        );
         let path = if is_caseless { path.to_ascii_lowercase() } else { path };
         let path = if kind == "pypi" { path.replace('_', "-") } else { path };
         let mut pairs = Vec::new();
@@ -118,7 +121,13 @@ mod tests {
         check("pkg:deb/ubuntu/openssl", openssl, false);
         check("pkg:pypi/Zope_Interface", "pkg:pypi/zope-interface@5", true);
         check("pkg:npm/%40angular/core@1.0", "pkg:npm/@angular/core@1.0", true);
-        check("pkg:golang/example.org/A", "pkg:golang/example.org/a@v1", false);
+        check(
+            "pkg:golang/github.com/Masterminds/goutils",
+            "pkg:golang/github.com/masterminds/goutils@v1",
+            true,
+        );
+        check("pkg:npm/JSONStream@1.0", "pkg:npm/jsonstream@1.0", true);
+        check("pkg:maven/org.A/b", "pkg:maven/org.a/b@1", false);
         check(openssl, "pkg:deb/debian/openssl", false);
     }
 

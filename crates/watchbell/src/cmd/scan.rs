@@ -173,7 +173,14 @@ fn statements(args: &Args) -> Result<Statements, Failure> {
     let mut statements = Statements::default();
     for path in &args.vex {
         let shown = path.display().to_string();
-        statements.vex.push(VexDocument::parse(&shown, &read(path)?).map_err(Failure::usage)?);
+        let document = VexDocument::parse(&shown, &read(path)?).map_err(Failure::usage)?;
+        for product in document.vague_products() {
+            output::note(&format!(
+                "{shown}: {} is any image of that name, whoever published it; name it with its digest or repository_url",
+                output::plain(&product)
+            ));
+        }
+        statements.vex.push(document);
     }
     for path in &args.ignore_file {
         let shown = path.display().to_string();

@@ -93,6 +93,12 @@ fn the_newest_statement_counts() {
     assert_eq!(both(&old, &new), Some(VexStatus::Affected));
     assert_eq!(both(&new, &old), Some(VexStatus::Affected));
     assert_eq!(both(&new, &new.replace("\"affected\"", "\"fixed\"")), Some(VexStatus::Fixed));
+    // By the time that is meant, and not by the letters: an hour earlier in another zone, half a second later.
+    let (old, new) =
+        (at("2026-01-01T12:00:00+02:00", "not_affected"), at("2026-01-01T11:00:00Z", "affected"));
+    assert_eq!(both(&new, &old), Some(VexStatus::Affected));
+    let (old, new) = (at("2026-01-01T00:00:00Z", "not_affected"), at("2026-01-01T00:00:00.5Z", "affected"));
+    assert_eq!(both(&new, &old), Some(VexStatus::Affected));
 }
 
 #[test]
@@ -118,6 +124,38 @@ fn what_clears_without_a_reason_or_a_target_is_refused() {
     );
     refused(&bare.replace("not_affected", "harmless"), "harmless");
     refused(&bare.replace("CVE-1", ""), "has no name");
+    let at = |time: &str| {
+        bare.replace("not_affected\"", &format!("under_investigation\", \"timestamp\": \"{time}\""))
+    };
+    refused(&at("yesterday"), "statement 1 (CVE-1): its timestamp \"yesterday\" is none of RFC 3339");
+    refused(&at("2026-01-01"), "is none of RFC 3339");
+    let untimed = document(&at("2026-01-01T00:00:00.123456789-06:00")).map(|_| ());
+    assert_eq!(untimed, Ok(()));
+    let text = format!(
+        r#"{{"@context": "https://openvex.dev/ns/v0.2.0", "statements": [{}]}}"#,
+        not_affected(r#"{"@id": "pkg:deb/a/b"}"#)
+    );
+    let error = VexDocument::parse("v", text.as_bytes()).unwrap_err().to_string();
+    assert!(error.contains("its timestamp \"\" is none"), "{error}");
     assert!(VexDocument::parse("v", b"{\"@context\": \"x\", \"statements\": []}").is_err());
     assert!(VexDocument::parse("v", b"[]").is_err());
+}
+
+#[test]
+fn an_image_by_its_last_name_alone_is_told() {
+    let vague = |products: &str| document(&not_affected(products)).unwrap().vague_products();
+    assert_eq!(
+        vague(r#"{"@id": "pkg:oci/app"}, {"@id": "pkg:oci/app@1.0"}"#),
+        ["pkg:oci/app", "pkg:oci/app@1.0"]
+    );
+    let digest = format!("sha256%3A{}", "ab".repeat(32));
+    let whole = [
+        format!(r#"{{"@id": "pkg:oci/app@{digest}"}}"#),
+        r#"{"@id": "pkg:oci/app?repository_url=registry.example/team/app"}"#.to_owned(),
+        format!(r#"{{"@id": "pkg:oci/app", "hashes": {{"sha-256": "{}"}}}}"#, "ab".repeat(32)),
+        r#"{"@id": "pkg:deb/debian/openssl"}"#.to_owned(),
+    ];
+    for product in &whole {
+        assert!(vague(product).is_empty(), "{product}");
+    }
 }
