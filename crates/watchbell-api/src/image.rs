@@ -49,9 +49,12 @@ pub enum Naming {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contents {
     pub packages: u32,
-    /// Paths of shells, and of files with a setuid or setgid bit; some, if there are very many.
+    /// Paths of shells, and of programs with a setuid or setgid bit or with capabilities; some, if there are very many.
     pub shells: Vec<Box<str>>,
     pub setuid: Vec<Box<str>>,
+    /// How many there are besides.
+    pub shells_more: u32,
+    pub setuid_more: u32,
     /// `debian`, `12`.
     pub distribution: Option<(Box<str>, Box<str>)>,
     /// How many things could not be read or are not known, so that the packages may not be all; and some of them in words.

@@ -449,6 +449,8 @@ impl Bill {
             packages: count(self.inventory.packages.len()),
             shells: self.shells.iter().map(|path| path.as_str().into()).collect(),
             setuid: self.setuid.iter().map(|path| path.as_str().into()).collect(),
+            shells_more: count(self.shells_more),
+            setuid_more: count(self.setuid_more),
             distribution: distribution.map(|found| {
                 (found.id.as_str().into(), found.version_id.as_deref().unwrap_or_default().into())
             }),

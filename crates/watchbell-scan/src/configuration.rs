@@ -6,6 +6,7 @@ use crate::dockerfile;
 use crate::finding::Severity;
 use crate::layers::{Capabilities, FileKind, Node, Tree};
 use crate::secret;
+use crate::surface;
 
 /// Files that one rule tells of; what is beyond is counted.
 const PATHS_MAX: usize = 1000;
@@ -62,8 +63,6 @@ const PACKAGE_MANAGERS: [&str; 24] = [
     "apt", "apt-get", "aptitude", "dpkg", "yum", "dnf", "dnf5", "microdnf", "rpm", "zypper", "apk", "pacman",
     "opkg", "pip", "pip3", "uv", "conda", "mamba", "npm", "yarn", "pnpm", "gem", "bundle", "composer",
 ];
-const SHELLS: [&str; 12] =
-    ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "busybox", "toybox"];
 /// Where programs are looked for.
 pub(crate) const PROGRAM_DIRECTORIES: [&str; 6] =
     ["bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin", "usr/local/sbin"];
@@ -81,9 +80,14 @@ pub struct Subject<'a> {
 /// Everything that is found, by rule and then by path. Pure.
 pub fn judge(subject: &Subject<'_>) -> Vec<ConfigurationFinding> {
     let mut findings = Vec::new();
+    let mut counts = [0; RULES.len()];
     let mut say = |id: &str, path: Option<&str>, layer: Option<u32>, message: String| {
-        let rule = RULES.iter().find(|rule| rule.id == id).expect("a rule of the table");
-        findings.push(ConfigurationFinding { rule, path: path.map(str::to_owned), layer, message });
+        let at = RULES.iter().position(|rule| rule.id == id).expect("a rule of the table");
+        counts[at] += 1;
+        if counts[at] <= PATHS_MAX {
+            let path = path.map(str::to_owned);
+            findings.push(ConfigurationFinding { rule: &RULES[at], path, layer, message });
+        }
     };
     if let Some(config) = subject.config {
         if is_root(&config.user) {
@@ -118,32 +122,26 @@ pub fn judge(subject: &Subject<'_>) -> Vec<ConfigurationFinding> {
             say(rule, Some(path), Some(node.id.layer), message);
         }
     }
-    for (rule, names) in [("package-manager", &PACKAGE_MANAGERS[..]), ("shell", &SHELLS[..])] {
-        for (path, node) in programs(subject.tree, names) {
-            say(rule, Some(&path), Some(node.id.layer), format!("/{path}"));
-        }
+    for (path, node) in programs(subject.tree, &PACKAGE_MANAGERS) {
+        say("package-manager", Some(&path), Some(node.id.layer), format!("/{path}"));
+    }
+    for (path, node) in surface::shells(subject.tree) {
+        say("shell", Some(&path), Some(node.id.layer), format!("/{path}"));
     }
     let order = |rule: &Rule| RULES.iter().position(|known| known.id == rule.id);
     findings.sort_by(|a, b| (order(a.rule), &a.path).cmp(&(order(b.rule), &b.path)));
-    bounded(findings)
+    count_others(&mut findings, &counts);
+    findings
 }
 
-/// At most [`PATHS_MAX`] of a rule, and then one that says how many more.
-fn bounded(findings: Vec<ConfigurationFinding>) -> Vec<ConfigurationFinding> {
-    let mut kept: Vec<ConfigurationFinding> = Vec::new();
-    let mut of_rule = 0;
-    for finding in findings {
-        let is_same = kept.last().is_some_and(|last| last.rule == finding.rule);
-        of_rule = if is_same { of_rule + 1 } else { 1 };
-        if of_rule <= PATHS_MAX {
-            kept.push(finding);
-        } else if let Some(last) = kept.last_mut() {
-            last.message =
-                format!("{} files more, all beyond the first {PATHS_MAX}", of_rule - PATHS_MAX + 1);
+/// The last of a rule that has more than are told says how many.
+fn count_others(findings: &mut [ConfigurationFinding], counts: &[usize]) {
+    for (rule, count) in RULES.iter().zip(counts).filter(|(_, count)| **count > PATHS_MAX) {
+        if let Some(last) = findings.iter_mut().rfind(|finding| finding.rule == rule) {
+            last.message = format!("{} files more, all beyond the first {PATHS_MAX}", count - PATHS_MAX + 1);
             last.path = None;
         }
     }
-    kept
 }
 
 /// Whether a `USER` is root: the unsaid one too.
@@ -239,10 +237,6 @@ pub(crate) fn programs<'t>(tree: &'t Tree, names: &[&str]) -> Vec<(String, &'t N
     }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
-}
-
-pub(crate) fn shells(tree: &Tree) -> Vec<String> {
-    programs(tree, &SHELLS).into_iter().map(|(path, _)| path).collect()
 }
 
 pub(crate) fn package_managers(tree: &Tree) -> Vec<String> {

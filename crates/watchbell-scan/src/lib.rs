@@ -20,6 +20,7 @@ pub mod report;
 mod room;
 mod sbom;
 pub mod secret;
+pub mod surface;
 #[cfg(test)]
 mod testing;
 pub mod vex;

@@ -19,7 +19,8 @@ use watchbell_image::ImageConfig;
 
 pub use collect::MinimalityCollector;
 
-use crate::layers::{Capabilities, FileKind, Tree};
+use crate::layers::{FileKind, Tree};
+use crate::surface;
 
 /// How the entry point's files were found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,7 @@ pub struct Minimality {
     pub executables: usize,
     pub shells: Vec<String>,
     pub package_managers: Vec<String>,
+    /// Set-group-ID and file capabilities too.
     pub setuid: Vec<String>,
     pub interpreters: Vec<String>,
     pub reached_bytes: u64,
@@ -124,7 +126,7 @@ pub fn report(collector: MinimalityCollector, tree: &Tree, config: Option<&Image
         files: 0,
         packages: owners.len(),
         executables: 0,
-        shells: crate::configuration::shells(tree),
+        shells: surface::shells(tree).map(|(path, _)| path).take(LISTED_MAX).collect(),
         package_managers: crate::configuration::package_managers(tree),
         setuid: Vec::new(),
         interpreters: interpreters(tree),
@@ -149,8 +151,7 @@ pub fn report(collector: MinimalityCollector, tree: &Tree, config: Option<&Image
         }
         if node.kind == FileKind::File && node.mode & 0o111 != 0 {
             report.executables += 1;
-            let gives_rights = node.mode & 0o4000 != 0 || node.capabilities == Capabilities::Some;
-            if gives_rights && report.setuid.len() < LISTED_MAX {
+            if surface::is_privileged(node) && report.setuid.len() < LISTED_MAX {
                 report.setuid.push(path.to_owned());
             }
         }

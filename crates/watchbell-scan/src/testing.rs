@@ -17,6 +17,13 @@ impl Tar {
         self.entry(path, b'0', mode, "", content.as_ref())
     }
 
+    /// A program with capabilities of its file: an extended header of that name before it.
+    pub(crate) fn capable(self, path: &str, mode: u32) -> Self {
+        let record = |length: usize| format!("{length} SCHILY.xattr.security.capability=x\n");
+        let length = (1..).find(|n| record(*n).len() == *n).unwrap();
+        self.entry("pax", b'x', 0, "", record(length).as_bytes()).program(path, mode, "x")
+    }
+
     pub(crate) fn dir(self, path: &str) -> Self {
         self.entry(path, b'5', 0o755, "", b"")
     }

@@ -447,12 +447,15 @@ impl Judge<'_> {
             }
         };
         if asked.shells == Presence::Refused && !contents.shells.is_empty() {
-            let what = format!("the image has a shell: {}", some(&contents.shells));
+            let what = format!("the image has a shell: {}", some(&contents.shells, contents.shells_more));
             self.refuse(Rule::Shell, what, "build on an image without one, such as a distroless one");
         }
         if asked.setuid == Presence::Refused && !contents.setuid.is_empty() {
-            let what = format!("the image has files with a setuid or setgid bit: {}", some(&contents.setuid));
-            self.refuse(Rule::Setuid, what, "take the bits away (chmod a-s) or the files");
+            let what = format!(
+                "the image has programs with a setuid or setgid bit or with capabilities: {}",
+                some(&contents.setuid, contents.setuid_more)
+            );
+            self.refuse(Rule::Setuid, what, "take those away (chmod a-s, setcap -r) or the programs");
         }
         if let Some(most) = asked.packages_max
             && contents.packages > most
@@ -574,9 +577,9 @@ fn list(names: &[String]) -> String {
     }
 }
 
-fn some(paths: &[Box<str>]) -> String {
+fn some(paths: &[Box<str>], unlisted: u32) -> String {
     let shown = paths.iter().take(PATHS_TOLD).map(|path| format!("/{path}")).collect::<Vec<_>>().join(", ");
-    match paths.len().saturating_sub(PATHS_TOLD) {
+    match paths.len().saturating_sub(PATHS_TOLD) + unlisted as usize {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }

@@ -372,11 +372,17 @@ fn what_is_in_it() {
         &[
             "maximumSize: the image has 10485760 bytes, and may have 10485759",
             "noShell: the image has a shell: /bin/sh",
-            "noSetuid: the image has files with a setuid or setgid bit: /usr/bin/su, /usr/bin/mount",
+            "noSetuid: the image has programs with a setuid or setgid bit or with capabilities: /usr/bin/su, /usr/bin/mount",
             "maximumPackages: the image has 12 packages, and may have 11",
         ],
     );
     check(json!({"minimality": {"maximumPackages": 12, "maximumSize": "10Mi"}}), &facts, &[]);
+    let contents = Contents { shells_more: 7, ..(**facts.contents.as_ref().unwrap()).clone() };
+    check(
+        json!({"minimality": {"noShell": true}}),
+        &ImageFacts { contents: Ok(contents.into()), ..facts.clone() },
+        &["noShell: the image has a shell: /bin/sh and 7 more"],
+    );
     let unknown = ImageFacts { contents: Err(Unknown::Because("the scan took too long".into())), ..facts };
     check(
         json!({"minimality": {"noShell": true}}),

@@ -13,7 +13,7 @@ use watchbell_image::Digest;
 use watchbell_scan::Inventory;
 
 /// Raised whenever a scan finds more, or says it otherwise: images are then read again.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 pub(super) const BYTES_MAX: u64 = 32 << 20;
 /// The largest images that are about have a tenth of that.
 const PACKAGES_MAX: usize = 50_000;
@@ -27,12 +27,16 @@ pub(crate) struct Bill {
     pub inventory: Inventory,
     /// Paths from the root, without a leading slash.
     pub shells: Vec<String>,
+    /// Programs with a setuid or setgid bit or with capabilities.
     pub setuid: Vec<String>,
+    /// Of both those that are not listed.
+    pub shells_more: usize,
+    pub setuid_more: usize,
 }
 
 impl Bill {
     pub(super) fn new(inventory: Inventory, shells: Vec<String>, setuid: Vec<String>) -> Bill {
-        Bill { version: VERSION, inventory, shells, setuid }
+        Bill { version: VERSION, inventory, shells, setuid, shells_more: 0, setuid_more: 0 }
     }
 
     /// The bill, or why it is not taken: what is asked for an image is bounded, whoever made it.

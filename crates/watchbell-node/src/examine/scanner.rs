@@ -15,8 +15,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use watchbell_image::{Image, ImageContent, Limits, Platform, Store};
-use watchbell_scan::layers::{FileKind, Interest, Tree, read_layers};
-use watchbell_scan::{Collector, Inventory};
+use watchbell_scan::layers::{Interest, read_layers};
+use watchbell_scan::{Collector, Inventory, surface};
 
 use super::bill::{BYTES_MAX, Bill};
 
@@ -27,18 +27,8 @@ const BYTES_A_SECOND: u64 = 2 << 20;
 const LAST_WORDS_MAX: u64 = 2000;
 /// Threads of a scan: it is not what the machine is for.
 const THREADS: usize = 2;
-/// Of shells and of setuid files so many are told.
+/// Of shells and of programs with rights of their own so many are listed.
 const PATHS_MAX: usize = 1000;
-const SETUID_OR_SETGID: u32 = 0o6000;
-const MAY_RUN: u32 = 0o111;
-
-/// Programs that read commands from whoever talks to them, as they are called. One under a name of its own is not found.
-const SHELLS: [&str; 22] = [
-    "sh", "ash", "bash", "busybox", "csh", "dash", "elvish", "fish", "ksh", "ksh93", "lksh", "loksh", "mksh",
-    "nu", "oksh", "pdksh", "pwsh", "rbash", "tcsh", "toybox", "yash", "zsh",
-];
-/// What distributions put behind such a name.
-const OF_SHELLS: [&str; 4] = [".distrib", ".static", "-static", ".real"];
 
 /// Who reads an image.
 pub(super) enum Scanner {
@@ -188,45 +178,18 @@ fn read(folder: &Path) -> Told {
     let again = |links: Interest<'_>| read_layers(&image, &[links], THREADS).map(drop);
     collector.follow_links(&tree, again).map_err(|error| error.to_string())?;
     let inventory: Inventory = collector.finish(&tree, &image.image.layers);
-    let (shells, setuid) = surface(&tree);
-    Ok(Bill::new(inventory, shells, setuid))
+    let (shells, shells_more) = listed(surface::shells(&tree).map(|(path, _)| path));
+    let (setuid, setuid_more) = listed(surface::privileged(&tree).map(|(path, _)| path));
+    let mut bill = Bill::new(inventory, shells, setuid);
+    (bill.shells_more, bill.setuid_more) = (shells_more, setuid_more);
+    Ok(bill)
 }
 
-/// The shells and the files with a setuid or setgid bit.
-fn surface(tree: &Tree) -> (Vec<String>, Vec<String>) {
-    let (mut shells, mut setuid) = (Vec::new(), Vec::new());
-    for (path, node) in tree.iter() {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let is_file = node.kind == FileKind::File;
-        // Where a link leads to the program under another name, the link is how it is called.
-        let is_program = match &node.kind {
-            FileKind::File => node.mode & MAY_RUN != 0,
-            FileKind::Symlink { .. } => {
-                tree.resolve(path).is_some_and(|(_, node)| node.kind == FileKind::File)
-            }
-            _ => false,
-        };
-        if is_program && is_shell(name) && shells.len() < PATHS_MAX {
-            shells.push(path.to_owned());
-        }
-        if is_file
-            && node.mode & SETUID_OR_SETGID != 0
-            && node.mode & MAY_RUN != 0
-            && setuid.len() < PATHS_MAX
-        {
-            setuid.push(path.to_owned());
-        }
-    }
-    (shells, setuid)
-}
-
-/// `bash`, `bash5.2`, `zsh-5.9`, `busybox.static`.
-fn is_shell(name: &str) -> bool {
-    let is_version = |rest: &str| rest.trim_start_matches('-').starts_with(|c: char| c.is_ascii_digit());
-    SHELLS.iter().any(|shell| {
-        name.strip_prefix(shell)
-            .is_some_and(|rest| rest.is_empty() || OF_SHELLS.contains(&rest) || is_version(rest))
-    })
+/// What is listed, and how many more there are.
+fn listed<T: Into<String>>(paths: impl Iterator<Item = T>) -> (Vec<String>, usize) {
+    let mut paths = paths;
+    let listed = paths.by_ref().take(PATHS_MAX).map(Into::into).collect();
+    (listed, paths.count())
 }
 
 #[cfg(test)]
@@ -234,13 +197,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shells_are_known_by_their_names() {
-        for shell in ["sh", "bash", "bash5.2", "zsh-5.9", "busybox.static", "sh.distrib", "mksh-static"] {
-            assert!(is_shell(shell), "{shell}");
-        }
-        for other in ["ssh", "shred", "fish_indent", "bash-completion", "num", "shell", "shasum"] {
-            assert!(!is_shell(other), "{other}");
-        }
+    fn what_is_not_listed_is_counted() {
+        let (paths, more) = listed((0..PATHS_MAX + 7).map(|n| n.to_string()));
+        assert_eq!((paths.len(), more), (PATHS_MAX, 7));
+        assert_eq!(listed(["bin/sh"].into_iter()), (vec!["bin/sh".to_owned()], 0));
     }
 
     #[test]
