@@ -89,11 +89,6 @@ fn container(w: &mut Warnings, container: &At<'_, '_>) {
     set(w, &context, &CONTEXT, IGNORED);
     let resources = container.field("resources");
     set(w, &resources, &["claims"], IGNORED);
-    let limits = resources.field("limits");
-    let disk = limits.key("ephemeral-storage");
-    if disk.is_set() {
-        w.add(&disk, IGNORED);
-    }
     for variable in container.field("env").items() {
         set(w, &variable.field("valueFrom"), &["fileKeyRef"], IGNORED);
     }

@@ -198,6 +198,7 @@ fn pod(w: &mut Warnings, metadata: &At<'_, '_>, spec: &At<'_, '_>) {
             let resources = container.field("resources");
             fractions(w, &resources.field("limits"));
             fractions(w, &resources.field("requests"));
+            zeros(w, &resources.field("limits"));
             variables(w, &container.field("env"));
             for port in container.field("ports").items() {
                 self::port(w, &port, &mut ports);
@@ -239,6 +240,16 @@ fn fractions(w: &mut Warnings, amounts: &At<'_, '_>) {
                 &amount,
                 format_args!("fractional byte value \"{quantity}\" is invalid, must be an integer"),
             );
+        }
+    }
+}
+
+/// Read as "nothing" it would be the opposite of what holds.
+fn zeros(w: &mut Warnings, limits: &At<'_, '_>) {
+    for name in ["cpu", "memory", "ephemeral-storage"] {
+        let limit = limits.key(name);
+        if Quantity::from_value(limit.value).is_ok_and(|quantity| quantity.is_zero()) {
+            w.add(&limit, "0 is no limit, as if it were left out; say how much the container may have");
         }
     }
 }

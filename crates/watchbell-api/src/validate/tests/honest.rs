@@ -153,7 +153,7 @@ fn of_a_container() {
         "spec.containers[0].resources.",
         inside("resources"),
         "claims [{name: gpu}]
-         limits {ephemeral-storage: 1Gi}
+         limits done
          requests done",
     );
     check(

@@ -47,6 +47,25 @@ fn kubernetes_own_warnings() {
     );
     check(
         Resource::Pod,
+        &container_yaml("resources: {limits: {cpu: 0m, memory: \"0\", ephemeral-storage: 0Gi}}"),
+        &["cpu", "memory", "ephemeral-storage"].map(|name| {
+            format!(
+                "spec.containers[0].resources.limits[{name}]: 0 is no limit, as if it were left out; say how much the \
+                 container may have"
+            )
+        })
+        .each_ref()
+        .map(String::as_str),
+    );
+    check(
+        Resource::Pod,
+        &container_yaml(
+            "resources: {limits: {cpu: 1m, memory: 1Mi, ephemeral-storage: 1Gi}, requests: {cpu: 0}}",
+        ),
+        &[],
+    );
+    check(
+        Resource::Pod,
         &container_yaml("ports: [{containerPort: 1}, {containerPort: 1}]"),
         &["spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]"],
     );
