@@ -34,7 +34,7 @@ mod role;
 mod rpm;
 mod ruby;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -42,8 +42,8 @@ use watchbell_image::{ImageContent, LayerDescriptor};
 
 use crate::elf::{self, Program};
 use crate::layers::{
-    Capabilities, FileContent, FileFacts, FileId, FileKind, HEAD_BYTES, Interest, ReadError, Tree, Want,
-    read_directory, read_layers,
+    Capabilities, Directory, FileContent, FileFacts, FileId, FileKind, HEAD_BYTES, Interest, ReadError, Tree,
+    WHOLE_BYTES_MAX, Want, read_directory, read_layers,
 };
 use crate::room::Room;
 use crate::{Distribution, Gap, Inventory, Location};
@@ -70,9 +70,16 @@ pub fn catalog_directory(root: &Path) -> Result<Inventory, ReadError> {
         wants: &|facts| collector.wants(facts),
         takes: &|facts, content| collector.takes(facts, content),
     };
-    let tree = read_directory(root, &[interest])?;
+    let Directory { tree, unread } = read_directory(root, &[interest])?;
     collector.follow_links(&tree, |links| read_directory(root, &[links]).map(drop))?;
-    Ok(collector.finish(&tree, &[]))
+    Ok(with_unread(collector.finish(&tree, &[]), unread))
+}
+
+/// What of a directory could not be read is a gap, as a damaged file of an image is.
+pub(crate) fn with_unread(mut inventory: Inventory, unread: Vec<(String, String)>) -> Inventory {
+    let gap = |(path, reason)| Gap { location: Location { layer: None, path }, reason };
+    inventory.gaps.extend(unread.into_iter().map(gap));
+    inventory
 }
 
 /// Reads one file, as if nothing else were in the image.
@@ -110,6 +117,8 @@ pub struct Collector {
     room: Room,
     /// What each file is by a name that it was looked at under.
     named: Mutex<HashSet<(FileId, Role)>>,
+    /// Programs of which the part that lists their packages lies between those that are kept of a large one: read again as a whole.
+    partial: Mutex<HashMap<FileId, Found>>,
 }
 
 /// What one file of one layer told.
@@ -164,7 +173,8 @@ impl Found {
 impl Collector {
     /// Keeps at most so much of what files tell.
     fn within(bytes: usize) -> Self {
-        Self { found: Mutex::default(), room: Room::new(bytes), named: Mutex::default() }
+        let room = Room::new(bytes);
+        Self { found: Mutex::default(), room, named: Mutex::default(), partial: Mutex::default() }
     }
 
     /// For [`Interest::wants`].
@@ -197,21 +207,38 @@ impl Collector {
         // Others may want files that the catalogue does not.
         let Some(role) = Role::of(facts.path, facts.head) else { return };
         let (what, problems) = read(role, facts, content);
+        if let What::Program(program, _) = &what {
+            let mut partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+            partial.remove(&facts.id);
+            if program.lacks_auditable && content.whole().is_none() && facts.size <= WHOLE_BYTES_MAX {
+                let found = Found { id: facts.id, role, link: None, what, problems };
+                if self.room.take(found.bytes()) {
+                    partial.insert(facts.id, found);
+                }
+                return;
+            }
+        }
         if !matches!(what, What::Nothing) || !problems.is_empty() {
             let link = link.map(str::to_owned);
             self.push(Found { id: facts.id, role, link, what, problems });
         }
     }
 
-    /// Reads again what a link gives a name that tells of packages: a database that was moved and linked to its place. Most
-    /// images have nothing of the kind, and `read`, a pass over the same files, is not called.
+    /// Reads again what a link gives a name that tells of packages, a database that was moved and linked to its place, and large
+    /// programs whose list of packages was not among what was kept of them. Most images have nothing of the kind, and `read`,
+    /// a pass over the same files, is not called.
     pub fn follow_links<E>(
         &self,
         tree: &Tree,
         read: impl FnOnce(Interest<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let linked = self.linked(tree);
-        if linked.files.is_empty() {
+        let partial: HashSet<FileId> = {
+            let partial = self.partial.lock().unwrap_or_else(PoisonError::into_inner);
+            // What a later layer hides is not in the image.
+            tree.iter().map(|(_, node)| node.id).filter(|id| partial.contains_key(id)).collect()
+        };
+        if linked.files.is_empty() && partial.is_empty() {
             return Ok(());
         }
         let names = |facts: &FileFacts<'_>| linked.files.get(&facts.id).into_iter().flatten();
@@ -219,9 +246,13 @@ impl Collector {
             wants: &|facts| {
                 let wanted =
                     names(facts).map(|path| self.wants_as(&FileFacts { path, ..facts.clone() }, Some(path)));
-                wanted.max().unwrap_or(Want::Nothing)
+                let again = if partial.contains(&facts.id) { Want::Whole } else { Want::Nothing };
+                wanted.max().unwrap_or(Want::Nothing).max(again)
             },
             takes: &|facts, content| {
+                if partial.contains(&facts.id) {
+                    self.takes_as(facts, None, content);
+                }
                 names(facts).for_each(|path| {
                     self.takes_as(&FileFacts { path, ..facts.clone() }, Some(path), content);
                 });
@@ -247,7 +278,9 @@ impl Collector {
     pub fn finish(self, tree: &Tree, layers: &[LayerDescriptor]) -> Inventory {
         let unread = self.linked(tree);
         let left_out = self.room.left_out();
+        let partial = self.partial.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut found = self.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.extend(partial.into_values());
         // The pass tells files of several layers in any order.
         found.sort_by(|a, b| (a.id, &a.link).cmp(&(b.id, &b.link)));
         let mut inventory = assemble::inventory(found, &unread, tree, layers);
@@ -323,6 +356,8 @@ fn text(role: Role, facts: &FileFacts<'_>, content: &FileContent) -> (What, Vec<
         Role::NpmLock => return checked(npm::package_lock(bytes)),
         Role::YarnLock => items(npm::yarn_lock(bytes)),
         Role::PnpmLock => return checked(npm::pnpm_lock(bytes)),
+        Role::BunLock => return checked(npm::bun_lock(bytes)),
+        Role::CondaLock => return checked(python::conda_lock(bytes)),
         Role::CargoLock => return checked(cargo::lock(bytes)),
         Role::Gemspec => one(ruby::gemspec(bytes, file_name.trim_end_matches(".gemspec"))),
         Role::GemfileLock => items(ruby::lock(bytes)),
@@ -359,6 +394,10 @@ fn program(facts: &FileFacts<'_>, content: &FileContent) -> (What, Vec<String>) 
         items.extend(content.whole().and_then(|bytes| interpreter::read(bytes, facts.path)));
     }
     // Of the modules only the packages are still needed.
+    if program.lacks_auditable {
+        let reason = "its list of crates (section .dep-v0) is not where it says, or not among what is kept of so large a program";
+        problems.push(reason.to_owned());
+    }
     let program = Program { go: None, auditable: None, ..program };
     (What::Program(Box::new(program), items), problems)
 }

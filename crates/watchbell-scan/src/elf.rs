@@ -38,6 +38,8 @@ pub(crate) struct Program {
     pub(crate) go: Option<GoBuild>,
     /// Section `.dep-v0` of `cargo auditable`: JSON, compressed by zlib.
     pub(crate) auditable: Option<Vec<u8>>,
+    /// It has that section, and the section is not among what is here of the file.
+    pub(crate) lacks_auditable: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,6 +171,7 @@ fn read<E: FileHeader<Endian = Endianness>>(content: &FileContent) -> Result<Pro
     if let Ok(sections) = header.sections(endian, content) {
         if let Some((_, section)) = sections.section_by_name(endian, b".dep-v0") {
             program.auditable = section.data(endian, content).ok().map(<[u8]>::to_vec);
+            program.lacks_auditable = program.auditable.is_none();
         }
         if let Some((_, section)) = sections.section_by_name(endian, b".go.buildinfo") {
             go_section = section.data(endian, content).ok();

@@ -6,10 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use watchbell_image::{ImageConfig, ImageContent, LayerDescriptor};
 
-use crate::catalog::Collector;
+use crate::catalog::{Collector, with_unread};
 use crate::configuration::{self, ConfigurationFinding};
 use crate::layers::{
-    FileContent, FileFacts, FileId, FileKind, Interest, ReadError, Tree, Want, read_directory, read_layers,
+    Directory, FileContent, FileFacts, FileId, FileKind, Interest, ReadError, Tree, Want, read_directory,
+    read_layers,
 };
 use crate::minimality::{self, Minimality, MinimalityCollector};
 use crate::report::{SecretFinding, SecretPlace};
@@ -41,9 +42,10 @@ pub fn examine(image: &ImageContent, tag: Option<&str>, threads: usize) -> Resul
 /// Reads the files of a directory, as if it were the root of an image.
 pub fn examine_directory(root: &Path) -> Result<Examination, ReadError> {
     let pass = Pass::default();
-    let tree = pass.with(|interests| read_directory(root, interests))?;
+    let Directory { tree, unread } = pass.with(|interests| read_directory(root, interests))?;
     pass.packages.follow_links(&tree, |links| read_directory(root, &[links]).map(drop))?;
-    Ok(pass.finish(&tree, None, None, &[]))
+    let found = pass.finish(&tree, None, None, &[]);
+    Ok(Examination { inventory: with_unread(found.inventory, unread), ..found })
 }
 
 #[derive(Default)]

@@ -23,7 +23,7 @@ mod read_ahead;
 mod tree;
 
 pub use content::FileContent;
-pub use directory::read_directory;
+pub use directory::{Directory, read_directory};
 pub use error::ReadError;
 pub use pass::read_layers;
 pub use tree::{Node, Tree};

@@ -201,11 +201,11 @@ impl Assembly<'_> {
                         if f.role == Role::JavaRelease && self.owners.of(path).is_some() {
                             continue;
                         }
-                        let path = match inside {
+                        let place = match inside {
                             Some(inside) => format!("{path}/{inside}"),
                             None => (*path).to_owned(),
                         };
-                        self.add(item, f.id, &path, path.as_str());
+                        self.add(item, f.id, &place, path);
                     }
                 }
                 What::Program(program, items) => {
@@ -223,7 +223,10 @@ impl Assembly<'_> {
                         }
                         continue;
                     }
-                    let is_alone = items.is_empty() && !is_owned && !recorded.contains(&hash(path));
+                    let is_alone = items.is_empty()
+                        && !program.lacks_auditable
+                        && !is_owned
+                        && !recorded.contains(&hash(path));
                     if is_alone && (program.role == elf::Role::Executable || is_shared_library(path, program))
                     {
                         unknown.push(self.location(f.id, path));
@@ -235,15 +238,13 @@ impl Assembly<'_> {
         self.unknown_programs(unknown, distribution_packages > 0);
     }
 
-    /// Adds a package, or another place of one that is known. `owned` is the path whose owner decides.
+    /// Adds a package, or another place of one that is known. `owned` is the file whose owner decides: the outermost archive.
     fn add(&mut self, item: &Item, id: FileId, path: &str, owned: &str) {
         if !self.room.take(PLACE_BYTES + path.len()) {
             return;
         }
         let location = self.location(id, path);
-        let owner_path =
-            owned.split_once(".jar/").map_or(owned, |(outer, _)| &owned[..outer.len() + ".jar".len()]);
-        let owned_by = self.owners.of(owner_path);
+        let owned_by = self.owners.of(owned);
         let key = Key {
             kind: item.kind,
             name: item.name.clone(),

@@ -57,8 +57,17 @@ pub(crate) fn is_jar(path: &str) -> bool {
     )
 }
 
+/// Whether nothing else has such a name, so that one that is no archive is a gap.
+pub(crate) fn is_surely_jar(path: &str) -> bool {
+    let extension = path.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase());
+    matches!(extension.as_deref(), Some("jar" | "war" | "ear"))
+}
+
 pub(crate) fn read(bytes: &[u8], file_name: &str) -> Jar {
     let mut jar = Jar::default();
+    if bytes.is_empty() {
+        return jar;
+    }
     let mut left = UNPACKED_BYTES_MAX;
     archive(bytes, file_name, None, 0, &mut left, &mut jar);
     if jar.untold > 0 {

@@ -112,6 +112,59 @@ pub(crate) fn yarn_lock(bytes: &[u8]) -> Vec<Item> {
     items
 }
 
+/// `bun.lock`: JSON in which a comma may stand behind the last value, and comments; `packages` has lists whose first value is
+/// `name@version`.
+pub(crate) fn bun_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
+    let lock = json(&strict(bytes))?;
+    let mut items = Vec::new();
+    for package in lock["packages"].as_object().into_iter().flatten().map(|(_, package)| package) {
+        let Some((name, version)) = package[0].as_str().and_then(|text| text.rsplit_once('@')) else {
+            continue;
+        };
+        // Those of the workspace, of a repository or a file have no version.
+        if version.starts_with(|c: char| c.is_ascii_digit()) && items.len() < ITEMS_MAX {
+            items.extend(locked(name, version));
+        }
+    }
+    Ok(items)
+}
+
+/// The same without comments and without commas behind a last value.
+fn strict(bytes: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::with_capacity(bytes.len());
+    let (mut at, mut in_string) = (0, false);
+    while let Some(byte) = bytes.get(at).copied() {
+        let next = bytes.get(at + 1).copied();
+        match (byte, next) {
+            (b'\\', Some(next)) if in_string => {
+                out.extend([byte, next]);
+                at += 2;
+                continue;
+            }
+            (b'"', _) => in_string = !in_string,
+            (b'/', Some(b'/')) if !in_string => {
+                at = bytes[at..].iter().position(|b| *b == b'\n').map_or(bytes.len(), |end| at + end);
+                continue;
+            }
+            (b'/', Some(b'*')) if !in_string => {
+                let end = bytes[at + 2..].windows(2).position(|pair| pair == b"*/");
+                at = end.map_or(bytes.len(), |end| at + 2 + end + 2);
+                continue;
+            }
+            (b']' | b'}', _) if !in_string => {
+                let last = out.iter().rposition(|b| !b.is_ascii_whitespace());
+                if let Some(last) = last.filter(|last| out[*last] == b',') {
+                    out.truncate(last);
+                }
+            }
+            _ => {}
+        }
+        out.push(byte);
+        at += 1;
+    }
+    out
+}
+
 /// `pnpm-lock.yaml`: the keys of `packages`, which are `/name/1.0.0` (version 5), `/name@1.0.0` (6) or `name@1.0.0` (9), with
 /// what they were resolved beside in brackets or behind an underscore.
 pub(crate) fn pnpm_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {

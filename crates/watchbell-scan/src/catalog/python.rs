@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use saphyr_parser::{Event, Parser};
 use serde_json::Value;
 use toml::Table;
 
-use super::item::{ITEMS_MAX, Item, PathSet, json, lines, push_licence};
+use super::item::{ITEMS_MAX, Item, PathSet, WORD_BYTES_MAX, json, lines, push_licence};
 use crate::{Evidence, PackageKind};
 
 /// `METADATA` or `PKG-INFO`.
@@ -87,6 +88,113 @@ fn joined(directory: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
+/// `requirements.txt`, `requirements-prod.txt`, `dev_requirements.txt`, `requirements/base.txt`.
+pub(crate) fn is_requirements(directory: &str, name: &str) -> bool {
+    let Some(stem) = name.strip_suffix(".txt") else { return false };
+    let is_apart = |rest: &str, at: fn(&str, [char; 3]) -> bool| rest.is_empty() || at(rest, ['-', '_', '.']);
+    stem.strip_prefix("requirements").is_some_and(|rest| is_apart(rest, str::starts_with))
+        || stem.strip_suffix("requirements").is_some_and(|rest| is_apart(rest, str::ends_with))
+        || directory.rsplit('/').next() == Some("requirements")
+}
+
+/// `pylock.toml` and `pylock.NAME.toml` (PEP 751).
+pub(crate) fn is_pylock(name: &str) -> bool {
+    let rest = name.strip_prefix("pylock.").and_then(|rest| rest.strip_suffix("toml"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// `conda-lock.yml`, and `NAME.conda-lock.yml`.
+pub(crate) fn is_conda_lock(name: &str) -> bool {
+    ["conda-lock.yml", "conda-lock.yaml"]
+        .iter()
+        .any(|known| name.strip_suffix(known).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
+}
+
+/// The unified lock file of conda-lock: a list `package` of mappings, for several platforms; those of Linux count.
+pub(crate) fn conda_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
+    let mut items = Vec::new();
+    // Whether the next scalar of a mapping is a key, by depth; what is deeper than an entry's fields is passed over.
+    let (mut depth, mut is_key, mut in_packages) = (0usize, [true; 4], false);
+    let (mut key, mut entry) = (String::new(), Locked::default());
+    for event in Parser::new_from_str(text) {
+        match event.map_err(|e| e.to_string())?.0 {
+            Event::Scalar(value, ..) => match depth {
+                1 if is_key[1] => {
+                    in_packages = value == "package";
+                    is_key[1] = false;
+                }
+                3 if is_key[3] => {
+                    key = value.into_owned();
+                    is_key[3] = false;
+                }
+                3 => {
+                    entry.set(&key, &value);
+                    is_key[3] = true;
+                }
+                1 => is_key[1] = true,
+                _ => {}
+            },
+            Event::MappingStart(..) | Event::SequenceStart(..) => {
+                depth += 1;
+                if let Some(is_key) = is_key.get_mut(depth) {
+                    *is_key = true;
+                }
+            }
+            Event::MappingEnd | Event::SequenceEnd => {
+                if depth == 3 && in_packages && items.len() < ITEMS_MAX {
+                    items.extend(entry.item());
+                }
+                if depth == 3 {
+                    entry = Locked::default();
+                }
+                depth = depth.saturating_sub(1);
+                // A collection was a value.
+                if let Some(is_key) = is_key.get_mut(depth) {
+                    *is_key = true;
+                }
+            }
+            Event::Alias(_) if depth == 3 || depth == 1 => is_key[depth] = !is_key[depth],
+            _ => {}
+        }
+    }
+    Ok(items)
+}
+
+/// An entry of such a lock file.
+#[derive(Default)]
+struct Locked {
+    name: String,
+    version: String,
+    manager: String,
+    platform: String,
+}
+
+impl Locked {
+    fn set(&mut self, key: &str, value: &str) {
+        let field = match key {
+            "name" => &mut self.name,
+            "version" => &mut self.version,
+            "manager" => &mut self.manager,
+            "platform" => &mut self.platform,
+            _ => return,
+        };
+        value.clone_into(field);
+    }
+
+    fn item(&self) -> Option<Item> {
+        if !self.platform.is_empty() && !self.platform.starts_with("linux") {
+            return None;
+        }
+        let kind = if self.manager == "pip" { PackageKind::Pypi } else { PackageKind::Conda };
+        let mut item = Item::new(kind, &self.name, &self.version, Evidence::LockFile)?;
+        if kind == PackageKind::Conda && self.platform.len() <= WORD_BYTES_MAX {
+            item.architecture = Some(self.platform.clone()).filter(|platform| !platform.is_empty());
+        }
+        Some(item)
+    }
+}
+
 /// `requirements.txt`: only what is pinned to one version says what would be installed.
 pub(crate) fn requirements(bytes: &[u8]) -> Vec<Item> {
     let mut items = Vec::new();
@@ -113,11 +221,16 @@ pub(crate) fn requirements(bytes: &[u8]) -> Vec<Item> {
     items
 }
 
-/// `poetry.lock`, `uv.lock` and `pdm.lock`: tables `[[package]]` with a name and a version.
+/// `poetry.lock`, `uv.lock` and `pdm.lock`: tables `[[package]]` with a name and a version; `pylock.toml`: `[[packages]]`.
 pub(crate) fn toml_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
     let table: Table = text.parse().map_err(|e: toml::de::Error| e.message().to_owned())?;
-    let packages = table.get("package").and_then(|p| p.as_array()).map(Vec::as_slice).unwrap_or_default();
+    let packages = table
+        .get("package")
+        .or_else(|| table.get("packages"))
+        .and_then(|p| p.as_array())
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let mut items = Vec::new();
     for package in packages {
         if items.len() >= ITEMS_MAX {

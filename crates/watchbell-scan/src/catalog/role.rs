@@ -19,6 +19,7 @@ pub(super) enum Role {
     PythonMetadata,
     PythonRecord,
     Conda,
+    CondaLock,
     Requirements,
     PythonTomlLock,
     PipfileLock,
@@ -26,6 +27,7 @@ pub(super) enum Role {
     NpmLock,
     YarnLock,
     PnpmLock,
+    BunLock,
     CargoLock,
     Gemspec,
     GemfileLock,
@@ -68,8 +70,10 @@ impl Role {
             }
             "RECORD" if directory.ends_with(".dist-info") => Self::PythonRecord,
             "installed-files.txt" if directory.ends_with(".egg-info") => Self::PythonRecord,
-            "requirements.txt" => Self::Requirements,
+            _ if python::is_requirements(directory, name) => Self::Requirements,
             "poetry.lock" | "uv.lock" | "pdm.lock" => Self::PythonTomlLock,
+            _ if python::is_pylock(name) => Self::PythonTomlLock,
+            _ if python::is_conda_lock(name) => Self::CondaLock,
             "Pipfile.lock" => Self::PipfileLock,
             "package.json" if npm::is_package(path) => Self::NpmPackage,
             "package-lock.json" | "npm-shrinkwrap.json" if !directory.contains("node_modules") => {
@@ -77,6 +81,7 @@ impl Role {
             }
             "yarn.lock" if !directory.contains("node_modules") => Self::YarnLock,
             "pnpm-lock.yaml" if !directory.contains("node_modules") => Self::PnpmLock,
+            "bun.lock" if !directory.contains("node_modules") => Self::BunLock,
             "Cargo.lock" => Self::CargoLock,
             "Gemfile.lock" | "gems.locked" => Self::GemfileLock,
             "installed.json" if is_at(directory, "composer") => Self::ComposerInstalled,
@@ -102,7 +107,14 @@ impl Role {
                 Self::Gemspec
             }
             _ if name.ends_with(".json") && is_at(directory, "conda-meta") => Self::Conda,
-            _ if java::is_jar(name) && head.starts_with(ARCHIVE_HEAD) => Self::Jar,
+            // An executable one begins with a script.
+            _ if java::is_jar(name)
+                && (java::is_surely_jar(name)
+                    || head.starts_with(ARCHIVE_HEAD)
+                    || head.starts_with(b"#!")) =>
+            {
+                Self::Jar
+            }
             _ => Self::Rpm(rpm::Form::of(path)?),
         };
         Some(role)
@@ -112,7 +124,8 @@ impl Role {
     fn bytes_max(self) -> u64 {
         match self {
             Self::Rpm(_) | Self::Jar | Self::Program => u64::MAX,
-            Self::DpkgStatus | Self::ApkInstalled | Self::NpmLock | Self::PnpmLock | Self::YarnLock => {
+            Self::DpkgStatus | Self::ApkInstalled => TEXT_BYTES_MAX,
+            Self::NpmLock | Self::PnpmLock | Self::YarnLock | Self::BunLock | Self::CondaLock => {
                 TEXT_BYTES_MAX
             }
             Self::PythonRecord | Self::Conda | Self::DpkgFiles => TEXT_BYTES_MAX,

@@ -178,6 +178,50 @@ fn packages_of_python() {
 }
 
 #[test]
+fn lock_files_by_their_other_names() {
+    let pylock = "lock-version = \"1.0\"\n[[packages]]\nname = \"attrs\"\nversion = \"25.1\"\n[[packages]]\nname = \"mine\"\n";
+    let conda = "version: 1\nmetadata:\n  channels:\n  - url: conda-forge\n    name: nothing\npackage:\n- name: zlib\n  version: '1.3'\n  manager: conda\n  platform: linux-64\n  dependencies:\n    name: no\n    version: '9'\n  hash:\n    md5: x\n- name: zlib\n  version: '1.3'\n  manager: conda\n  platform: osx-arm64\n- name: idna\n  version: '3.10'\n  manager: pip\n  platform: linux-64\n";
+    let bun = r#"{
+      // written by bun
+      "lockfileVersion": 1, /* of today */
+      "workspaces": {"": {"name": "app", "dependencies": {"a": "^1.0.0",},},},
+      "packages": {
+        "@s/c": ["@s/c@2.0.0", "", {"dependencies": {"x": "http://a,]"},}, "sha512-x"],
+        "alias": ["real@3.0.0", "", {}, ""],
+        "mine": ["mine@workspace:packages/mine"],
+      },
+    }"#;
+    let inventory = check(
+        vec![
+            tar()
+                .file("a/requirements-prod.txt", "a==1\n")
+                .file("b/dev_requirements.txt", "b==1\n")
+                .file("requirements/base.txt", "c==1\n")
+                .file("srv/otherrequirements.txt", "no==1\n")
+                .file("srv/requirementsx.txt", "no==1\n")
+                .file("pylock.toml", pylock)
+                .file("pylock.dev.toml", pylock.replace("attrs", "pytest"))
+                .file("conda-lock.yml", conda)
+                .file("bun.lock", bun),
+        ],
+        &[
+            "pkg:pypi/a@1",
+            "pkg:pypi/attrs@25.1",
+            "pkg:pypi/b@1",
+            "pkg:pypi/c@1",
+            "pkg:pypi/idna@3.10",
+            "pkg:pypi/mine",
+            "pkg:pypi/pytest@25.1",
+            "pkg:conda/zlib@1.3?subdir=linux-64",
+            "pkg:npm/%40s/c@2.0.0",
+            "pkg:npm/real@3.0.0",
+        ],
+    );
+    assert!(inventory.gaps.is_empty(), "{:?}", inventory.gaps);
+    assert!(inventory.packages.iter().all(|package| package.evidence == Evidence::LockFile));
+}
+
+#[test]
 fn packages_of_npm_yarn_and_pnpm() {
     let lock = r#"{"lockfileVersion":3,"packages":{"":{"name":"app","version":"1"},"node_modules/a":{"version":"1.0.0","license":"ISC"},
         "node_modules/b":{"link":true},"node_modules/x/node_modules/@s/c":{"version":"2.0.0"},"node_modules/alias":{"name":"real","version":"3.0.0"}}}"#;
@@ -253,6 +297,42 @@ fn jars_and_jars_inside_of_jars() {
     assert_eq!(inventory.packages[1].evidence, Evidence::FileName);
     assert_eq!(inventory.gaps.len(), 1);
     assert!(inventory.gaps[0].reason.starts_with("WEB-INF/lib/damaged.jar: "), "{:?}", inventory.gaps);
+}
+
+#[test]
+fn executable_jars_are_jars() {
+    let pom = b"groupId=org.example\nartifactId=lib\nversion=1.0\n";
+    let jar = zip(&[("META-INF/maven/org.example/lib/pom.properties", pom)]);
+    let script = [b"#!/bin/bash\nexec java -jar \"$0\"\n".as_slice(), &jar].concat();
+    let inventory = check(
+        vec![
+            tar()
+                .program("app/app.jar", 0o755, script)
+                .file("srv/text.jar", "no archive")
+                .file("srv/empty.jar", "")
+                .file("var/log/sa/today.sar", "no archive either"),
+        ],
+        &["pkg:maven/org.example/lib@1.0"],
+    );
+    let gaps: Vec<&str> = inventory.gaps.iter().map(|gap| gap.location.path.as_str()).collect();
+    assert_eq!(gaps, ["srv/text.jar"]);
+}
+
+#[test]
+fn what_lies_in_an_archive_of_a_package_is_the_package_s() {
+    let pom = b"groupId=org.example\nartifactId=lib\nversion=1.0\n";
+    let jar = zip(&[("META-INF/maven/org.example/lib/pom.properties", pom)]);
+    let files = (0..2).map(|n| ["usr/share/x/web.war", "usr/share/x/all.ear"][n]);
+    let list: String = files.clone().map(|path| format!("/{path}\n")).collect();
+    let layer = files.fold(tar(), |t, path| t.file(path, zip(&[("WEB-INF/lib/lib-1.0.jar", &jar)])));
+    let inventory = inventory(vec![
+        layer
+            .file("etc/os-release", OS)
+            .file("var/lib/dpkg/status", "Package: x\nStatus: install ok installed\nVersion: 1\n")
+            .file("var/lib/dpkg/info/x.list", list),
+    ]);
+    let owners: Vec<_> = inventory.packages.iter().map(|p| (p.name.as_str(), p.owned_by)).collect();
+    assert_eq!(owners, [("x", None), ("org.example:lib", Some(0))]);
 }
 
 #[test]
@@ -432,6 +512,32 @@ fn what_compilers_wrote_into_programs() {
             ("broken", "its ELF header is no"),
         ],
     );
+}
+
+#[test]
+fn crates_in_the_middle_of_a_large_program_are_read() {
+    let mut compressed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    compressed
+        .write_all(br#"{"packages":[{"name":"serde","version":"1.0.1","source":"crates.io"}]}"#)
+        .unwrap();
+    let program = ElfFile::executable()
+        .section(".text", vec![0; 5 << 20])
+        .section(".dep-v0", compressed.finish().unwrap())
+        .section(".rest", vec![0; 12 << 20])
+        .bytes();
+    assert!(program.len() > 16 << 20);
+    let layers = || vec![tar().program("bin/large", 0o755, &program)];
+    let inventory = check(layers(), &["pkg:cargo/serde@1.0.1"]);
+    assert!(inventory.gaps.is_empty(), "{:?}", inventory.gaps);
+    // Who does not read it again says what is missing, and not that there is nothing.
+    let image = image(layers());
+    let collector = super::Collector::default();
+    let interest =
+        Interest { wants: &|f| collector.wants(f), takes: &|f, content| collector.takes(f, content) };
+    let tree = read_layers(&image.content, &[interest], 1).unwrap();
+    let inventory = collector.finish(&tree, &image.content.image.layers);
+    let told: Vec<&str> = inventory.gaps.iter().map(|gap| &gap.reason[..40]).collect();
+    assert_eq!(told, ["its list of crates (section .dep-v0) is "]);
 }
 
 #[test]

@@ -189,11 +189,31 @@ fn a_directory_reads_like_an_image() {
             heads.lock().unwrap().push(format!("{} {}", f.path, String::from_utf8_lossy(c.whole().unwrap())));
         },
     };
-    let tree = read_directory(root, &[interest]).unwrap();
+    let tree = read_directory(root, &[interest]).unwrap().tree;
     assert_eq!(*heads.lock().unwrap(), ["etc/os-release ID=x"]);
     assert_eq!(tree.get("same").unwrap().id, tree.get("etc/os-release").unwrap().id);
     // A link out of the directory leads to what lies there within it: nothing.
     assert_eq!(tree.resolve("out"), None);
     let error = read_directory(&root.join("none"), &[]).unwrap_err().to_string();
     assert!(error.starts_with("cannot open "), "{error}");
+}
+
+#[test]
+fn what_cannot_be_read_of_a_directory_is_told_and_the_rest_is_read() {
+    use rustix::fs::{Mode, OFlags, mkdirat, openat};
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("requirements.txt"), "six==1.16.0\n").unwrap();
+    // A path that is longer than the kernel takes: nobody may list it, root neither.
+    let name = "d".repeat(250);
+    let mut here: rustix::fd::OwnedFd = std::fs::File::open(dir.path()).unwrap().into();
+    for _ in 0..20 {
+        mkdirat(&here, name.as_str(), Mode::RWXU).unwrap();
+        here = openat(&here, name.as_str(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
+    }
+    let inventory = crate::catalog_directory(dir.path()).unwrap();
+    assert_eq!(inventory.packages.len(), 1);
+    let gap = &inventory.gaps[0];
+    assert_eq!(inventory.gaps.len(), 1);
+    assert!(gap.location.path.starts_with("ddd") && gap.reason.starts_with("cannot look at it: "), "{gap:?}");
+    assert_eq!(crate::examine::examine_directory(dir.path()).unwrap().inventory.gaps.len(), 1);
 }
