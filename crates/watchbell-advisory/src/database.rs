@@ -108,13 +108,14 @@ impl Database {
         self.matches(query, Wanted::Findings)
     }
 
-    /// The same, as long as there are statements left to judge; `None`: there were not enough, and nothing was judged.
+    /// The same and those of which nobody found out yet, as long as there are statements left to judge; `None`: there were not
+    /// enough, and nothing was judged.
     pub fn find_within(
         &self,
         query: &Query<'_>,
         statements_left: &mut usize,
     ) -> Result<Option<Vec<Match>>, Error> {
-        self.matches_within(query, Wanted::Findings, statements_left)
+        self.matches_within(query, Wanted::Doubts, statements_left)
     }
 
     /// Everything that is said of the package, also that a version is fixed or never was affected.

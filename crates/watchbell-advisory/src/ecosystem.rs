@@ -30,6 +30,20 @@ pub enum Ecosystem {
     RedHat {
         release: String,
     },
+    /// `release` is what the distribution calls itself behind its name: `Leap 15.6`, `Tumbleweed`.
+    OpenSuse {
+        release: String,
+    },
+    /// `release` is the major version: `3`. The same for the one below.
+    AzureLinux {
+        release: String,
+    },
+    Mageia {
+        release: String,
+    },
+    /// These two have no releases.
+    Wolfi,
+    Chainguard,
     PyPI,
     Npm,
     CratesIo,
@@ -42,8 +56,8 @@ pub enum Ecosystem {
 }
 
 /// The question that the index answers: which advisories hold for this version of this package. A package of a
-/// distribution is asked for by its source package and that one's version; of AlmaLinux, Rocky and Red Hat, whose
-/// advisories list what was built, by its own name.
+/// distribution is asked for by its source package and that one's version; of those whose advisories list what was built
+/// (AlmaLinux, Rocky, Red Hat, Wolfi, Chainguard) by its own name: [`Ecosystem::is_by_source`].
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
     pub ecosystem: &'a Ecosystem,
@@ -80,6 +94,12 @@ impl Ecosystem {
             "rocky" => Ecosystem::Rocky { release: major()? },
             // CentOS Linux was built from Red Hat's sources, with their numbers.
             "rhel" | "centos" => Ecosystem::RedHat { release: major()? },
+            "opensuse-leap" => Ecosystem::OpenSuse { release: format!("Leap {}", version?) },
+            "opensuse-tumbleweed" => Ecosystem::OpenSuse { release: "Tumbleweed".to_owned() },
+            "azurelinux" | "mariner" => Ecosystem::AzureLinux { release: major()? },
+            "mageia" => Ecosystem::Mageia { release: major()? },
+            "wolfi" => Ecosystem::Wolfi,
+            "chainguard" => Ecosystem::Chainguard,
             _ => return None,
         })
     }
@@ -103,6 +123,11 @@ impl Ecosystem {
             "Red Hat" if suffix.starts_with("enterprise_linux:") => {
                 Ecosystem::RedHat { release: part(1)?.split('.').next()?.to_owned() }
             }
+            "openSUSE" => Ecosystem::OpenSuse { release: part(0)? },
+            "Azure Linux" => Ecosystem::AzureLinux { release: part(0)? },
+            "Mageia" => Ecosystem::Mageia { release: part(0)? },
+            "Wolfi" => Ecosystem::Wolfi,
+            "Chainguard" => Ecosystem::Chainguard,
             "PyPI" => Ecosystem::PyPI,
             "npm" => Ecosystem::Npm,
             "crates.io" => Ecosystem::CratesIo,
@@ -139,6 +164,19 @@ impl Ecosystem {
         matches!(self.rules(), Rules::Dpkg | Rules::Rpm | Rules::Apk)
     }
 
+    /// Whether advisories name what a distribution's packages were built from, and not the packages.
+    pub fn is_by_source(&self) -> bool {
+        matches!(
+            self,
+            Ecosystem::Debian { .. }
+                | Ecosystem::Ubuntu { .. }
+                | Ecosystem::Alpine { .. }
+                | Ecosystem::OpenSuse { .. }
+                | Ecosystem::AzureLinux { .. }
+                | Ecosystem::Mageia { .. }
+        )
+    }
+
     /// The name in the one form that the index knows.
     pub fn normalize<'a>(&self, name: &'a str) -> Cow<'a, str> {
         match self {
@@ -173,8 +211,13 @@ impl Ecosystem {
     pub(crate) fn rules(&self) -> Rules {
         match self {
             Ecosystem::Debian { .. } | Ecosystem::Ubuntu { .. } => Rules::Dpkg,
-            Ecosystem::Alpine { .. } => Rules::Apk,
-            Ecosystem::AlmaLinux { .. } | Ecosystem::Rocky { .. } | Ecosystem::RedHat { .. } => Rules::Rpm,
+            Ecosystem::Alpine { .. } | Ecosystem::Wolfi | Ecosystem::Chainguard => Rules::Apk,
+            Ecosystem::AlmaLinux { .. }
+            | Ecosystem::Rocky { .. }
+            | Ecosystem::RedHat { .. }
+            | Ecosystem::OpenSuse { .. }
+            | Ecosystem::AzureLinux { .. }
+            | Ecosystem::Mageia { .. } => Rules::Rpm,
             Ecosystem::PyPI => Rules::Pep440,
             Ecosystem::Npm | Ecosystem::CratesIo => Rules::Semver,
             Ecosystem::Go => Rules::Go,
@@ -195,6 +238,11 @@ impl fmt::Display for Ecosystem {
             Ecosystem::AlmaLinux { release } => write!(f, "AlmaLinux:{release}"),
             Ecosystem::Rocky { release } => write!(f, "Rocky Linux:{release}"),
             Ecosystem::RedHat { release } => write!(f, "Red Hat:enterprise_linux:{release}"),
+            Ecosystem::OpenSuse { release } => write!(f, "openSUSE:{release}"),
+            Ecosystem::AzureLinux { release } => write!(f, "Azure Linux:{release}"),
+            Ecosystem::Mageia { release } => write!(f, "Mageia:{release}"),
+            Ecosystem::Wolfi => f.write_str("Wolfi"),
+            Ecosystem::Chainguard => f.write_str("Chainguard"),
             Ecosystem::PyPI => f.write_str("PyPI"),
             Ecosystem::Npm => f.write_str("npm"),
             Ecosystem::CratesIo => f.write_str("crates.io"),
@@ -290,6 +338,15 @@ mod tests {
         check("alpine", Some("3.23_alpha20250612"), Some("Alpine:vedge"));
         check("almalinux", Some("9.4"), Some("AlmaLinux:9"));
         check("rhel", Some("8.10"), Some("Red Hat:enterprise_linux:8"));
+        check("opensuse-leap", Some("15.6"), Some("openSUSE:Leap 15.6"));
+        check("opensuse-tumbleweed", Some("20240801"), Some("openSUSE:Tumbleweed"));
+        check("azurelinux", Some("3.0"), Some("Azure Linux:3"));
+        check("mariner", Some("2.0"), Some("Azure Linux:2"));
+        check("mageia", Some("9"), Some("Mageia:9"));
+        check("wolfi", Some("20230201"), Some("Wolfi"));
+        check("chainguard", Some("20230214"), Some("Chainguard"));
+        // Its advisories are by module and support phase, which the image does not say.
+        check("sles", Some("15.6"), None);
         check("gentoo", Some("2.15"), None);
     }
 
@@ -307,6 +364,13 @@ mod tests {
         check("Red Hat:enterprise_linux:9::baseos", Some(Ecosystem::RedHat { release: release("9") }));
         check("Red Hat:openshift:4.12::el8", None);
         check("Rocky Linux:9", Some(Ecosystem::Rocky { release: release("9") }));
+        for name in
+            ["openSUSE:Leap 15.6", "openSUSE:Tumbleweed", "Azure Linux:3", "Mageia:9", "Wolfi", "Chainguard"]
+        {
+            assert_eq!(Ecosystem::from_osv(name).map(|known| known.to_string()).as_deref(), Some(name));
+        }
+        check("openSUSE", None);
+        check("SUSE:Linux Enterprise Module for Basesystem 15 SP6", None);
         check("PyPI", Some(Ecosystem::PyPI));
         check("pypi", None);
         check("NuGet", None);

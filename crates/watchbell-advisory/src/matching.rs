@@ -19,6 +19,8 @@ use crate::{Error, Query};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Findings,
+    /// What nobody found out yet, too.
+    Doubts,
     Everything,
 }
 
@@ -52,7 +54,12 @@ pub(crate) fn matches(
     let mut matches = Vec::new();
     for (number, judged) in by_vulnerability {
         let status = combine(query, &judged);
-        if status.is_affected() || wanted == Wanted::Everything {
+        let is_wanted = match wanted {
+            Wanted::Findings => status.is_affected(),
+            Wanted::Doubts => status.is_affected() || status == Status::Undetermined,
+            Wanted::Everything => true,
+        };
+        if is_wanted {
             matches.push(found(database, &mut rows, query, name, number, status, &judged)?);
         }
     }

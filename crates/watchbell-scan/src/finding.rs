@@ -73,6 +73,15 @@ pub struct Answer {
     pub uncovered: BTreeMap<String, usize>,
     /// Packages that were not asked for, or not to the end, because what is looked at for one image was spent.
     pub unasked: usize,
+    /// Of which nobody found out yet whether the package has them, in the order of findings. They are no findings, and not nothing.
+    pub undetermined: Vec<Undetermined>,
+}
+
+/// A vulnerability of which its publisher has not found out yet whether it holds for this version.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Undetermined {
+    pub question: Arc<Question>,
+    pub id: String,
 }
 
 /// What to ask for an inventory: each question once, in one order.
@@ -128,11 +137,8 @@ fn ecosystem(package: &Package, distribution: Option<&Ecosystem>) -> Option<Ecos
 
 /// By which name and version its advisories speak of a package.
 fn asked_for<'a>(package: &'a Package, ecosystem: &Ecosystem) -> (&'a str, &'a str) {
-    // Advisories of the Red Hat family list what was built.
-    let is_by_source =
-        matches!(ecosystem, Ecosystem::Debian { .. } | Ecosystem::Ubuntu { .. } | Ecosystem::Alpine { .. });
     match &package.source {
-        Some(source) if is_by_source => (&source.name, &source.version),
+        Some(source) if ecosystem.is_by_source() => (&source.name, &source.version),
         _ => (&package.name, &package.version),
     }
 }
@@ -173,7 +179,7 @@ fn find_within(
             *answer.uncovered.entry(ecosystem.to_string()).or_default() += packages.len();
         }
         // What is said in passing of those that are not covered is true all the same.
-        let left = findings_max.saturating_sub(answer.findings.len());
+        let left = findings_max.saturating_sub(answer.findings.len() + answer.undetermined.len());
         if statements_left == 0 || left == 0 {
             answer.unasked += packages.len();
             continue;
@@ -186,9 +192,14 @@ fn find_within(
         let matches = matches.unwrap_or_default();
         if !matches.is_empty() {
             let question = Arc::new(question.clone());
-            let found =
-                matches.into_iter().take(left).map(|known| Finding { question: question.clone(), known });
-            answer.findings.extend(found);
+            for known in matches.into_iter().take(left) {
+                let question = question.clone();
+                if known.status == Status::Undetermined {
+                    answer.undetermined.push(Undetermined { question, id: known.vulnerability.id });
+                } else {
+                    answer.findings.push(Finding { question, known });
+                }
+            }
         }
     }
     Ok(answer)

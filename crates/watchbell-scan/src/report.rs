@@ -22,7 +22,7 @@ use watchbell_image::{Digest, ImageConfig};
 
 use crate::Inventory;
 use crate::configuration::ConfigurationFinding;
-use crate::finding::{Answer, Finding, Questions, Severity};
+use crate::finding::{Answer, Finding, Questions, Severity, Undetermined};
 use crate::minimality::Minimality;
 use crate::secret::{self, Certainty};
 use crate::vex::{IgnoreFile, ImageIdentity, VexDocument, VexStatus};
@@ -249,6 +249,8 @@ pub struct Report {
     pub uncovered: BTreeMap<String, usize>,
     /// Packages that were not asked for, because there are more findings than are looked at.
     pub unasked: usize,
+    /// What nobody found out yet, of this version.
+    pub undetermined: Vec<Undetermined>,
     /// The worst first.
     pub vulnerabilities: Vec<JudgedVulnerability>,
     pub secrets: Vec<Judged<SecretFinding>>,

@@ -270,3 +270,37 @@ fn what_is_said_in_passing_is_told_and_covers_nothing() {
     let ids: Vec<&str> = answer.findings.iter().map(|one| one.known.vulnerability.id.as_str()).collect();
     assert_eq!(ids, ["CVE-2025-1000"]);
 }
+
+#[test]
+fn what_nobody_found_out_is_no_finding_and_not_nothing() {
+    let mut doubted = advisory("CVE-2024-2000", debian(), "openssl", None);
+    doubted.affected[0].standing = Standing::Undetermined;
+    let test = database(vec![doubted, advisory("CVE-2024-2001", debian(), "openssl", None)]);
+    let asked = questions(&inventory(vec![deb("openssl", "3.0", "openssl")]));
+    let answer = find(&asked, &test.database).unwrap();
+    assert_eq!(answer.findings.len(), 1);
+    let doubts: Vec<(&str, &str)> =
+        answer.undetermined.iter().map(|one| (one.id.as_str(), one.question.name.as_str())).collect();
+    assert_eq!(doubts, [("CVE-2024-2000", "openssl")]);
+    // They use up what is looked at, too.
+    assert_eq!(find_within(&asked, &test.database, 1, STATEMENTS_MAX).unwrap().unasked, 1);
+}
+
+#[test]
+fn packages_of_other_distributions_are_asked_for_as_their_advisories_name_them() {
+    let asked = |id: &str, version: Option<&str>, kind: PackageKind| {
+        let mut package = package(kind, "libopenssl3", "3.1.4-150600.5.1");
+        package.source = Some(SourcePackage { name: "openssl-3".into(), version: "3.1.4-150600.5.1".into() });
+        let distribution =
+            Distribution { id: id.into(), version_id: version.map(str::to_owned), ..Distribution::default() };
+        let image = Inventory { distribution: Some(distribution), ..inventory(vec![package]) };
+        let question = questions(&image).questions.remove(0);
+        format!("{} {}", question.ecosystem, question.name)
+    };
+    assert_eq!(asked("opensuse-leap", Some("15.6"), PackageKind::Rpm), "openSUSE:Leap 15.6 openssl-3");
+    assert_eq!(asked("azurelinux", Some("3.0"), PackageKind::Rpm), "Azure Linux:3 openssl-3");
+    assert_eq!(asked("mageia", Some("9"), PackageKind::Rpm), "Mageia:9 openssl-3");
+    assert_eq!(asked("wolfi", None, PackageKind::Apk), "Wolfi libopenssl3");
+    assert_eq!(asked("chainguard", None, PackageKind::Apk), "Chainguard libopenssl3");
+    assert_eq!(asked("rocky", Some("9.4"), PackageKind::Rpm), "Rocky Linux:9 libopenssl3");
+}

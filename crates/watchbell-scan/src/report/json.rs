@@ -44,6 +44,10 @@ pub fn json(report: &Report) -> Value {
         "packages": report.inventory.packages.len(),
         "packagesWithoutAdvisories": unread,
         "packagesNotAskedFor": report.unasked,
+        "undetermined": report.undetermined.iter().map(|one| json!({
+            "id": one.id, "ecosystem": one.question.ecosystem.to_string(), "name": one.question.name,
+            "version": one.question.version,
+        })).collect::<Vec<_>>(),
         "packagesOfDistribution": report.questions.owned,
         "counts": counts,
         "unlisted": report.unlisted,

@@ -22,7 +22,7 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
         Knowledge::Known { answer, questions, sources } => (answer, questions, sources, None),
         Knowledge::Unknown(reason) => (Answer::default(), Questions::default(), Vec::new(), Some(reason)),
     };
-    let Answer { findings, uncovered, unasked } = answer;
+    let Answer { findings, uncovered, unasked, undetermined } = answer;
     let purls: Vec<String> =
         inventory.packages.iter().map(|package| package.purl(inventory.distribution.as_ref())).collect();
     let layers: HashMap<_, u32> = subject.layers.iter().zip(0..).collect();
@@ -115,6 +115,7 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
         questions,
         uncovered,
         unasked,
+        undetermined,
         vulnerabilities,
         secrets,
         configuration,

@@ -161,6 +161,18 @@ fn vulnerabilities(report: &Report, lines: &mut Vec<Line>) {
             many(report.unasked, "package")
         )));
     }
+    if !report.undetermined.is_empty() {
+        let names: BTreeSet<&str> =
+            report.undetermined.iter().map(|one| one.question.name.as_str()).collect();
+        let shown: Vec<String> = names.iter().take(PATHS_SHOWN).map(|name| clean(name)).collect();
+        let more = names.len() - shown.len();
+        lines.push(plain(format!(
+            "Not known: {} of which nobody found out yet whether they are in {}{}.",
+            many(report.undetermined.len(), "vulnerability"),
+            shown.join(", "),
+            if more > 0 { format!(" and {more} more") } else { String::new() },
+        )));
+    }
     for (why, count) in &report.unlisted {
         let words = match *why {
             "unfixed" => "without a fix (--ignore-unfixed)",
