@@ -1,7 +1,8 @@
 //! From statements about a package to one verdict a vulnerability.
 //!
 //! Statements of one source add up: affected if any of them says so. Between sources a distribution's word that a version is
-//! fixed or was never affected wins, because one of them may know of a backport that the other does not; outside
+//! fixed or was never affected wins, because one of them may know of a backport that the other does not; but not the word of a
+//! source that is a week or more older than one that says affected, since the issue may have been opened again. Outside
 //! distributions affected wins, because what one data base lacks another may have.
 
 use std::collections::BTreeMap;
@@ -11,9 +12,13 @@ use crate::index::{Entry, PackageBlock, Span};
 use crate::range::Interval;
 use crate::record::Standing;
 use crate::severity::Severity;
+use crate::source::Source;
 use crate::verdict::{Class, Match, Statement, Status};
 use crate::version::Rules;
 use crate::{Error, Query};
+
+/// By how much a source may be older than another for its word to win.
+const STALE_SECONDS: i64 = 7 * 86_400;
 
 /// Which verdicts somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +58,7 @@ pub(crate) fn matches(
     let mut rows = Rows::new(database);
     let mut matches = Vec::new();
     for (number, judged) in by_vulnerability {
-        let status = combine(query, &judged);
+        let status = combine(database, query, &judged);
         let is_wanted = match wanted {
             Wanted::Findings => status.is_affected(),
             Wanted::Doubts => status.is_affected() || status == Status::Undetermined,
@@ -141,15 +146,24 @@ fn judge<'a>(rules: Rules, version: &str, entry: &'a Entry<'a>) -> Judged<'a> {
     judged(status, affected, later)
 }
 
-fn combine(query: &Query<'_>, judged: &[&Judged<'_>]) -> Status {
+fn combine(database: &Database, query: &Query<'_>, judged: &[&Judged<'_>]) -> Status {
     let mut by_source: BTreeMap<u16, Status> = BTreeMap::new();
     for one in judged {
         // In one source affected wins: it comes first in the order.
         by_source.entry(one.entry.source).and_modify(|s| *s = one.status.min(*s)).or_insert(one.status);
     }
-    let verdicts = || by_source.values().copied();
-    let cleared = verdicts().filter(|s| !s.is_affected() && *s != Status::Undetermined).min();
-    let affected = verdicts().filter(|s| s.is_affected()).min();
+    let as_of = |place: u16| database.sources().get(usize::from(place)).map_or(0, Source::as_of);
+    let newest_affected =
+        by_source.iter().filter(|(_, s)| s.is_affected()).map(|(place, _)| as_of(*place)).max();
+    let is_stale = |place: u16| {
+        newest_affected.is_some_and(|newest| newest.saturating_sub(as_of(place)) >= STALE_SECONDS)
+    };
+    let cleared = by_source
+        .iter()
+        .filter(|(place, s)| !s.is_affected() && **s != Status::Undetermined && !is_stale(**place))
+        .map(|(_, status)| *status)
+        .min();
+    let affected = by_source.values().copied().filter(|s| s.is_affected()).min();
     let (first, second) =
         if query.ecosystem.is_distribution() { (cleared, affected) } else { (affected, cleared) };
     first.or(second).unwrap_or(Status::Undetermined)

@@ -143,9 +143,11 @@ const PACKAGE_DIRECTORIES: [&str; 9] = [
 
 /// Whether a file is test or sample data of an installed package.
 pub(crate) fn is_test_data(path: &str) -> bool {
-    let Some(after) = PACKAGE_DIRECTORIES.iter().filter_map(|known| path.find(known)).min() else {
-        return false;
+    // A directory's whole name: `myvendor/` is nobody's package.
+    let begins = |known: &&str| {
+        path.match_indices(*known).map(|(at, _)| at).find(|at| *at == 0 || path.as_bytes()[at - 1] == b'/')
     };
+    let Some(after) = PACKAGE_DIRECTORIES.iter().filter_map(begins).min() else { return false };
     path[after..].split('/').any(|part| {
         let part = part.to_ascii_lowercase();
         TEST_DIRECTORIES.contains(&part.as_str()) || part.starts_with("test_") || part.contains("_test.")

@@ -244,6 +244,29 @@ fn a_distribution_that_says_fixed_or_not_affected_wins() {
 }
 
 #[test]
+fn an_old_source_does_not_hide_what_was_opened_again() {
+    let found = |cleared_at: i64| {
+        let mut builder = Builder::new();
+        let record = |said| Advisory {
+            id: "CVE-2024-7".to_owned(),
+            affected: vec![standing("openssl", said)],
+            ..Advisory::default()
+        };
+        for (name, at, said) in
+            [("mirror", cleared_at, Standing::NotAffected), ("tracker", 100 * 86_400, Standing::Open)]
+        {
+            let source = Source { name: name.to_owned(), newest: Some(at), ..Source::default() };
+            builder.replace(source, contents(vec![record(said)]));
+        }
+        let (_dir, database) = opened(&builder);
+        ids(&database, &debian(), "openssl", "3.0-1").len()
+    };
+    assert_eq!(found(100 * 86_400), 0, "one of them knows of a backport");
+    assert_eq!(found(93 * 86_400 + 1), 0);
+    assert_eq!(found(93 * 86_400), 1);
+}
+
+#[test]
 fn a_kernel_is_a_class_of_its_own() {
     let (_dir, database) = opened(&sample());
     let found = database.find(&Query { ecosystem: &debian(), name: "linux", version: "6.1.1-1" }).unwrap();

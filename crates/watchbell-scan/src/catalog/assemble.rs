@@ -7,7 +7,7 @@ use watchbell_image::{Digest, LayerDescriptor};
 use super::item::{Item, hash};
 use super::links::Linked;
 use super::owners::Owners;
-use super::role::{Role, is_vendored};
+use super::role::{self, Role, is_vendored};
 use super::{Found, What, dpkg, python};
 use crate::elf;
 use crate::layers::{FileId, FileKind, Tree};
@@ -59,7 +59,8 @@ pub(super) fn inventory(
         }
     }
     assembly.unread(unread);
-    let distribution_packages = assembly.distribution_packages(&found, &left);
+    let own: Vec<(&Found, &str)> = assembly.own_databases(&found, &left, distribution.as_ref());
+    let distribution_packages = assembly.distribution_packages(&found, &own);
     assembly.applications(&left, distribution_packages.len());
     assembly.missing_database(&distribution_packages, distribution.as_ref());
     assembly.finish(distribution, distribution_packages)
@@ -118,13 +119,47 @@ impl Assembly<'_> {
     }
 
     fn distribution(&self, found: &[Found]) -> Option<Distribution> {
+        self.release(found, "")
+    }
+
+    /// What the system at `root` says that it is.
+    fn release(&self, found: &[Found], root: &str) -> Option<Distribution> {
         ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| {
-            let (_, node) = self.tree.resolve(path)?;
+            let (_, node) = self.tree.resolve(&format!("{root}{path}"))?;
             found.iter().filter(|f| f.id == node.id).find_map(|f| match &f.what {
                 What::Distribution(distribution) => Some(distribution.clone()),
                 _ => None,
             })
         })
+    }
+
+    /// What of the data bases, and of lists of files, is of the system that the image is. Another system within it, which is
+    /// another release or says of no release what it is, would be asked for under this one's name: that is a gap instead.
+    fn own_databases<'f, 'p>(
+        &mut self,
+        found: &[Found],
+        left: &[(&'f Found, &'p str)],
+        distribution: Option<&Distribution>,
+    ) -> Vec<(&'f Found, &'p str)> {
+        let mut known: HashMap<&str, bool> = HashMap::from([("", true)]);
+        let mut own = Vec::new();
+        for (f, path) in left {
+            let is_of_database = f.role.is_database() || f.role == Role::DpkgFiles;
+            let Some(root) = role::root_of(path).filter(|_| is_of_database) else {
+                own.push((*f, *path));
+                continue;
+            };
+            let is_own = *known.entry(root).or_insert_with(|| {
+                distribution.is_none_or(|own| self.release(found, root).as_ref() == Some(own))
+            });
+            if is_own {
+                own.push((*f, *path));
+            } else if f.role.is_database() && !matches!(&f.what, What::Items(items) if items.is_empty()) {
+                let reason = "it is the package database of another system within the image, whose packages are not looked at";
+                self.gap(f.id, path, reason);
+            }
+        }
+        own
     }
 
     /// The packages of the data bases, with whose files are whose. Each is attributed to the layer that brought it: the lowest

@@ -154,6 +154,28 @@ impl Role {
     }
 }
 
+/// Where package managers have what they know of a distribution's packages.
+const DATABASES: [&str; 8] = [
+    "var/lib/dpkg/status",
+    "var/lib/dpkg/status.d/",
+    "var/lib/dpkg/info/",
+    "usr/lib/apk/db/installed",
+    "lib/apk/db/installed",
+    "var/lib/rpm/",
+    "usr/lib/sysimage/rpm/",
+    "usr/share/rpm/",
+];
+
+/// The root of the system that a database of packages is of: empty for the image's own, `rootfs/` for one that lies within it.
+pub(super) fn root_of(path: &str) -> Option<&str> {
+    let begins = |place: &&str| {
+        let at = path.rfind(*place)?;
+        let is_whole = place.ends_with('/') || at + place.len() == path.len();
+        (is_whole && (at == 0 || path.as_bytes()[at - 1] == b'/')).then_some(at)
+    };
+    DATABASES.iter().filter_map(begins).min().map(|at| &path[..at])
+}
+
 /// A directory, be it of the image or of a root file system within it.
 fn is_at(directory: &str, place: &str) -> bool {
     directory.strip_suffix(place).is_some_and(|root| root.is_empty() || root.ends_with('/'))

@@ -556,6 +556,42 @@ fn an_image_without_its_package_database_says_so() {
 }
 
 #[test]
+fn another_system_within_the_image_is_not_asked_for_under_its_name() {
+    let curl = "Package: curl\nStatus: install ok installed\nVersion: 7.88\n";
+    let base = || tar().file("etc/os-release", OS).file("var/lib/dpkg/status", curl);
+    let libc = |name: &str| format!("Package: {name}\nStatus: install ok installed\nVersion: 1\n");
+    const CURL: &str = "pkg:deb/debian/curl@7.88?distro=debian-12";
+    let inventory = check(
+        vec![
+            base()
+                // The same release, another one, and one that does not say which it is.
+                .file("srv/same/etc/os-release", OS)
+                .file("srv/same/var/lib/dpkg/status", libc("same"))
+                .file("srv/old/etc/os-release", OS.replace("12", "10"))
+                .file("srv/old/var/lib/dpkg/status", libc("old"))
+                .file("srv/old/var/lib/dpkg/info/old.list", "/bin/tool\n")
+                .file("rootfs/usr/lib/apk/db/installed", "P:musl\nV:1\n\n")
+                .file("rootfs/var/lib/rpm/Packages", ""),
+        ],
+        &[CURL, "pkg:deb/debian/same@1?distro=debian-12"],
+    );
+    let gaps: Vec<&str> = inventory.gaps.iter().map(|gap| gap.location.path.as_str()).collect();
+    assert_eq!(
+        gaps[..2],
+        ["rootfs/usr/lib/apk/db/installed", "rootfs/var/lib/rpm/Packages"],
+        "{:?}",
+        inventory.gaps
+    );
+    assert_eq!(gaps.last(), Some(&"srv/old/var/lib/dpkg/status"));
+    let root = super::role::root_of;
+    assert_eq!(root("usr/lib/apk/db/installed"), Some(""));
+    assert_eq!(root("a/usr/lib/sysimage/rpm/Packages.db"), Some("a/"));
+    assert_eq!(root("xvar/lib/dpkg/status"), None);
+    // What a database says within a directory, where nobody says which system it is.
+    check(vec![tar().file("srv/var/lib/dpkg/status", curl)], &["pkg:deb/curl@7.88"]);
+}
+
+#[test]
 fn hostile_words_are_no_packages() {
     let long = "x".repeat(2000);
     let layer = tar()

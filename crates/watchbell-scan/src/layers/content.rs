@@ -205,6 +205,29 @@ mod tests {
     }
 
     #[test]
+    fn threads_hold_no_more_than_the_budget_together() {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        let (budget, held, most) = (Budget::new(), AtomicU64::new(0), AtomicU64::new(0));
+        let bytes = CONTENT_BYTES_MAX / 3 + 1;
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let part = budget.take(bytes);
+                        let now = held.fetch_add(bytes, Ordering::SeqCst) + bytes;
+                        most.fetch_max(now, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        held.fetch_sub(bytes, Ordering::SeqCst);
+                        drop(part);
+                    }
+                });
+            }
+        });
+        assert!(most.into_inner() <= CONTENT_BYTES_MAX);
+        assert_eq!(*budget.left.lock().unwrap(), CONTENT_BYTES_MAX);
+    }
+
+    #[test]
     fn the_budget_is_given_back() {
         let budget = Budget::new();
         for _ in 0..3 {

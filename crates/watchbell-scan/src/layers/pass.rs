@@ -28,6 +28,16 @@ pub fn read_layers(
     interests: &[Interest<'_>],
     threads: usize,
 ) -> Result<Tree, ReadError> {
+    read_within(image, interests, threads, NAMES_BYTES_MAX)
+}
+
+/// The same, with the names of files in so many bytes.
+pub(super) fn read_within(
+    image: &ImageContent,
+    interests: &[Interest<'_>],
+    threads: usize,
+    names_bytes_max: u64,
+) -> Result<Tree, ReadError> {
     let layers = &image.image.layers;
     let mut order: Vec<usize> = (0..layers.len()).collect();
     // The largest first, so that none is left for the end.
@@ -37,7 +47,7 @@ pub fn read_layers(
         image,
         interests,
         budget: Budget::new(),
-        names: Names { left: AtomicU64::new(NAMES_BYTES_MAX) },
+        names: Names { left: AtomicU64::new(names_bytes_max) },
         ahead: threads > workers,
     };
     let next = AtomicUsize::new(0);

@@ -217,3 +217,17 @@ fn what_cannot_be_read_of_a_directory_is_told_and_the_rest_is_read() {
     assert!(gap.location.path.starts_with("ddd") && gap.reason.starts_with("cannot look at it: "), "{gap:?}");
     assert_eq!(crate::examine::examine_directory(dir.path()).unwrap().inventory.gaps.len(), 1);
 }
+
+#[test]
+fn the_names_of_all_layers_have_one_bound() {
+    let layer = || (0..100).fold(tar(), |t, n| t.file(&format!("{n:090}"), ""));
+    let image = image(vec![layer(), layer()]);
+    // A name of 90 bytes and what an entry costs beside it, 200 times.
+    let all = 200 * (90 + 160);
+    for threads in [1, 8] {
+        let read = |bytes| pass::read_within(&image.content, &[], threads, bytes);
+        assert_eq!(read(all).unwrap().len(), 100);
+        let error = read(all - 1).unwrap_err().to_string();
+        assert!(error.starts_with("the list of its files exceeds a limit"), "{error}");
+    }
+}

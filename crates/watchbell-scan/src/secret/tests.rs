@@ -288,9 +288,14 @@ fn keys_of_packages_own_tests_are_told_apart() {
     ] {
         assert_eq!(certainty(path), Certainty::TestData, "{path}");
     }
-    for path in
-        ["etc/ssl/private/a.key", "srv/tests/key.pem", "root/.ssh/id_rsa", "app/node_modules/a/key.pem"]
-    {
+    for path in [
+        "etc/ssl/private/a.key",
+        "srv/tests/key.pem",
+        "root/.ssh/id_rsa",
+        "app/node_modules/a/key.pem",
+        "srv/myvendor/docs/key.pem",
+        "srv/my-usr/share/docs/key.pem",
+    ] {
         assert_eq!(certainty(path), Certainty::Plain, "{path}");
     }
 }
