@@ -634,15 +634,26 @@ impl Array {
             .map_err(|error| Error::Format { path, problem: error.to_string() })
     }
 
-    /// The objects that a draft names, wherever they are.
-    pub(crate) fn draft_objects(&self, uid: &str) -> Result<Vec<Digest>, Error> {
-        let record = self.draft_record(uid)?;
-        let dir = self.draft_dir(uid)?.join("indices");
-        let mut found: Vec<Digest> = record.documents.values().map(|document| document.digest).collect();
-        for index in names(&dir)?.iter().filter_map(|name| name.parse().ok()) {
-            let committed = read_committed(self, &dir.join(u32::to_string(&index)), uid, index)?;
-            found.extend(committed.written.into_iter().map(|(_, digest, _)| digest));
+    /// The objects that a draft names, wherever they are, of those records that `is_new` to whom it is asked for.
+    pub(crate) fn draft_objects(
+        &self,
+        uid: &str,
+        found: &mut BTreeSet<Digest>,
+        mut is_new: impl FnMut(&Path) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        let dir = self.draft_dir(uid)?;
+        if is_new(&dir.join(RECORD))? {
+            let record = self.draft_record(uid)?;
+            found.extend(record.documents.values().map(|document| document.digest));
         }
-        Ok(found)
+        let dir = dir.join("indices");
+        for index in names(&dir)?.iter().filter_map(|name| name.parse().ok()) {
+            let path = dir.join(u32::to_string(&index));
+            if is_new(&path)? {
+                let committed = read_committed(self, &path, uid, index)?;
+                found.extend(committed.written.into_iter().map(|(_, digest, _)| digest));
+            }
+        }
+        Ok(())
     }
 }

@@ -42,6 +42,8 @@ const PARTIAL: &str = ".watchbell-partial";
 const RESOLVE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
 const BATCH: usize = 4096;
+/// Of an array's directory: uploads to buckets that were begun.
+const UPLOADS: &str = "uploads";
 
 /// Writes a snapshot into `dir`, which is made if it is not there. Files with the right content stay, so that an interrupted export
 /// goes on; others of the snapshot's names are replaced; a directory with anything else in it is refused, before it is touched.
@@ -177,13 +179,30 @@ pub fn export_to_bucket(
                 let problem = format!("{key} has another content");
                 return Err(Error::Damaged { what: "object", digest: *digest, problem });
             }
-            bucket.put(key, *size, &text, &|| owned(array, *digest))?;
+            let note = upload_note(array, bucket, key, &text)?;
+            bucket.put(key, *size, &text, &|| owned(array, *digest), note.as_deref())?;
             Ok(true)
         })?;
         exported.count(batch.iter().map(|entry| entry.size), &written);
         progress(exported.keys, exported.bytes);
     }
     Ok(exported)
+}
+
+/// The file that says which parts of an upload are there. Of an encrypted array there is none: nothing would tell whose parts they are.
+fn upload_note(
+    array: &Array,
+    bucket: &Bucket,
+    key: &str,
+    digest: &str,
+) -> Result<Option<std::path::PathBuf>, Error> {
+    if array.is_encrypted() {
+        return Ok(None);
+    }
+    let dir = array.dir.join(UPLOADS);
+    array.disk.make_dir(&dir)?;
+    let name = Digest::of(format!("{}\n{key}\n{digest}", bucket.identity()).as_bytes());
+    Ok(Some(dir.join(name.to_string())))
 }
 
 /// What is written at once, step after step: chunks, then documents, the deepest first and those of the root last. Attributes of v2 come

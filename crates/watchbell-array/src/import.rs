@@ -12,12 +12,13 @@ use watchbell_zarr::{EntryKind, Hierarchy, MAX_DOCUMENT_BYTES, Parsed};
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Manifest, Run, clash, is_no_path};
+use crate::mend;
 use crate::meter::Meter;
 use crate::object::{self, Objects};
 use crate::pack;
 use crate::parallel::{at_once, in_parallel};
-use crate::publish::{Publication, publish};
-use crate::s3::{Bucket, Exactly, Listed};
+use crate::publish::{self, Publication, publish};
+use crate::s3::{Bucket, Listed};
 use crate::store::{Array, Kind, hold, names, read_bounded};
 use crate::tree::difference;
 use crate::walk;
@@ -30,6 +31,8 @@ pub struct Imported {
     pub keys: u64,
     /// Copied now; the others were taken over from an import that was interrupted.
     pub copied: u64,
+    /// Keys whose objects were damaged or missing, and are whole now.
+    pub mended: Vec<String>,
 }
 
 /// Of one file. A chunk is far smaller.
@@ -185,19 +188,45 @@ fn import_of(
     let mut done = Done::read(array, &place)?;
     let mut copied = 0;
     let meter = Meter::new(quota_bytes);
-    let publication = loop {
+    let (publication, mended) = loop {
         let written = stage(array, source, &found, &staging, &mut done, &mut copied, &meter, progress)?;
         let _lock = array.lock()?;
         // A sweep may have taken what was in place when it was looked for: then it is copied now.
         let objects = Objects { array, staging: Some(&staging) };
         objects.refresh()?;
         if is_all_there(objects, &written)? {
-            break finish(array, by, &staging, &written, quota_bytes, message, now)?;
+            let mended = mend(array, &staging, &written)?;
+            break (finish(array, by, &staging, &written, quota_bytes, message, now)?, mended);
         }
     };
     array.forget_packs(&staging);
     array.disk.remove_dir(&place)?;
-    Ok(Imported { publication, keys: found.len() as u64, copied })
+    Ok(Imported { publication, keys: found.len() as u64, copied, mended })
+}
+
+/// With the lock held: the keys whose objects were damaged, or missing though the head names them. They are in place now.
+fn mend(array: &Array, staging: &Path, written: &Written) -> Result<Vec<String>, Error> {
+    let mut mended: BTreeSet<Digest> = mend::mend(array, staging)?.into_iter().collect();
+    if let Some(head) = array.head()? {
+        let before = array.manifest(array.snapshot(head)?.manifest)?;
+        let named: BTreeSet<Digest> = before.entries.iter().map(|entry| entry.digest).collect();
+        let in_place = Objects { array, staging: None };
+        let mut missing = BTreeSet::new();
+        for (digest, ..) in written.values().filter(|(digest, ..)| named.contains(digest)) {
+            if in_place.locate(*digest)?.is_none() {
+                missing.insert(*digest);
+            }
+        }
+        publish::place(array, staging, &missing)?;
+        mended.extend(missing);
+    }
+    let of = written.iter().filter(|(_, (digest, ..))| mended.contains(digest));
+    Ok(of.map(|(key, _)| key.clone()).collect())
+}
+
+/// Whether an object is in place, whatever is in it.
+fn is_in_place(array: &Array, digest: Digest) -> Result<bool, Error> {
+    Ok(Objects { array, staging: None }.locate(digest)?.is_some())
 }
 
 type Written = BTreeMap<String, (Digest, u64, u32, u32)>;
@@ -250,9 +279,20 @@ fn stage(
                     let copied = copy(&mut file)?;
                     (copied, self::mark(&file, source.shown())? == mark)
                 }
-                Content::Object(bucket) => {
-                    let from = bucket.get(key, etag)?;
-                    (copy(&mut Exactly { from, left: *size })?, true)
+                Content::Object(bucket) => (copy(&mut bucket.get(key, etag, *size)?)?, true),
+            };
+            // What is in place under its name is no longer that: the content is here, and is kept beside it until it is replaced.
+            let may_be_damaged = copied.written.is_none() && is_in_place(array, copied.digest)?;
+            let (copied, is_same) = match may_be_damaged && !mend::is_whole(array, copied.digest)? {
+                false => (copied, is_same),
+                true => {
+                    let anew = |content: &mut dyn Read| {
+                        object::copy_anew(&array.disk, objects, staging, meter, content, *size, key, number)
+                    };
+                    match source.open(&batch[at])? {
+                        (Content::File(mut file), now) => (anew(&mut file)?, is_same && now == mark),
+                        (Content::Object(bucket), _) => (anew(&mut bucket.get(key, etag, *size)?)?, is_same),
+                    }
                 }
             };
             if copied.size != *size || !is_same {
@@ -384,7 +424,7 @@ fn check(source: &Source<'_>, found: &[Found]) -> Result<(), Error> {
         let reading = Error::io("read", Path::new(key));
         let read = match source.open(of)?.0 {
             Content::File(file) => file.take(*size).read_to_end(&mut bytes),
-            Content::Object(bucket) => bucket.get(key, etag)?.take(*size).read_to_end(&mut bytes),
+            Content::Object(bucket) => bucket.get(key, etag, *size)?.take(*size).read_to_end(&mut bytes),
         };
         read.map_err(reading)?;
         documents.push((key.as_str(), bytes));

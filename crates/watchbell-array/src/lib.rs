@@ -14,6 +14,7 @@
 //!  <array>/unpacked/…       objects of packs as files that views link to; of this boot, never synced
 //!  <array>/drafts/<run>/…   what the indices of a run have committed, and nobody sees yet
 //!  <array>/leases/…         what a run or a reader still needs
+//!  <array>/uploads/…        large objects of which an export has written parts to a bucket
 //!
 //!  upper of an attempt ──walk, judge, copy and hash──▶ drafts/<run>/objects, indices/<n>   (durable: the index is committed)
 //!  all indices ──▶ objects into place ──▶ manifest ──▶ snapshot ──▶ refs/head              (durable: the run is published)
@@ -32,6 +33,7 @@ mod export;
 mod import;
 mod lease;
 mod manifest;
+mod mend;
 mod meter;
 mod object;
 mod pack;

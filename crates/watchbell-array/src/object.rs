@@ -188,11 +188,10 @@ pub(crate) fn copy(
     number: u64,
 ) -> Result<Copied, Error> {
     let reading = |source: std::io::Error| Error::Io { step: "read", path: what.into(), source };
-    let too_large = || Error::Foreign { what: what.to_owned(), problem: format!("more than {max} bytes") };
     let mut buffer = Vec::with_capacity(max.min(SMALL as u64) as usize + 1);
     (&mut *source).take(SMALL as u64 + 1).read_to_end(&mut buffer).map_err(reading)?;
     if buffer.len() as u64 > max {
-        return Err(too_large());
+        return Err(too_large(what, max));
     }
     let temporary = staging.join(format!("new-{number}"));
     let create = || disk.create(&temporary, MODE);
@@ -211,7 +210,50 @@ pub(crate) fn copy(
         create()?.write_all(&objects.array.sealed(&buffer, Role::Object)?).map_err(writing)?;
         return place(disk, &temporary, staging, digest, size);
     }
-    let file = create()?;
+    write(disk, objects, staging, meter, source, buffer, max, what, number)
+}
+
+/// The same as a file of the staging directory, whether somebody has it or not: in place of one that is damaged.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one straight copy: from where, to where, how much, and its names"
+)]
+pub(crate) fn copy_anew(
+    disk: &Disk,
+    objects: Objects<'_>,
+    staging: &Path,
+    meter: &Meter,
+    source: &mut dyn Read,
+    max: u64,
+    what: &str,
+    number: u64,
+) -> Result<Copied, Error> {
+    let mut buffer = Vec::new();
+    let read = (&mut *source).take(SMALL as u64).read_to_end(&mut buffer);
+    read.map_err(|source| Error::Io { step: "read", path: what.into(), source })?;
+    write(disk, objects, staging, meter, source, buffer, max, what, number)
+}
+
+/// Writes what has been read and all that follows it.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one straight copy: from where, to where, how much, and its names"
+)]
+fn write(
+    disk: &Disk,
+    objects: Objects<'_>,
+    staging: &Path,
+    meter: &Meter,
+    source: &mut dyn Read,
+    mut buffer: Vec<u8>,
+    max: u64,
+    what: &str,
+    number: u64,
+) -> Result<Copied, Error> {
+    let temporary = staging.join(format!("new-{number}"));
+    let reading = |source: std::io::Error| Error::Io { step: "read", path: what.into(), source };
+    let writing = |error| Error::io("write", &temporary)(error);
+    let file = disk.create(&temporary, MODE)?;
     let mut sealing = objects.array.cipher()?.map(|cipher| cipher.writer(&file, Role::Object)).transpose()?;
     let mut hasher = objects.array.hasher()?;
     let mut size = 0;
@@ -219,7 +261,7 @@ pub(crate) fn copy(
         size += buffer.len() as u64;
         if size > max {
             disk.remove(&temporary)?;
-            return Err(too_large());
+            return Err(too_large(what, max));
         }
         meter.take(objects.array, buffer.len() as u64)?;
         hasher.update(&buffer);
@@ -234,6 +276,10 @@ pub(crate) fn copy(
         sealing.finish().map_err(writing)?;
     }
     place(disk, &temporary, staging, Digest::from_hash(hasher.finalize()), size)
+}
+
+fn too_large(what: &str, max: u64) -> Error {
+    Error::Foreign { what: what.to_owned(), problem: format!("more than {max} bytes") }
 }
 
 /// Stages bytes that are in memory.

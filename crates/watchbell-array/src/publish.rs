@@ -324,7 +324,7 @@ pub(crate) fn publish(
 }
 
 /// Moves staged objects, whose content is durable, to where all snapshots find them.
-fn place(array: &Array, staging: &Path, new: &BTreeSet<Digest>) -> Result<(), Error> {
+pub(crate) fn place(array: &Array, staging: &Path, new: &BTreeSet<Digest>) -> Result<(), Error> {
     let (disk, objects) = (&array.disk, Objects { array, staging: Some(staging) });
     let (mut touched, mut packs) = (BTreeSet::new(), BTreeSet::new());
     objects.refresh()?;

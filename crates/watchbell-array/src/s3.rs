@@ -1,9 +1,14 @@
-//! The part of the S3 protocol that an import and an export need: list, get, put and look at. Signed with AWS Signature Version 4.
+//! The part of the S3 protocol that an import and an export need: list, get, put (what is large in parts) and look at. Signed with AWS
+//! Signature Version 4.
 //!
-//! Objects are read by their ETag, so that one that is replaced meanwhile is noticed. What is written carries the digest of its content,
-//! by which a later export knows it.
+//! Objects are read by their ETag, so that one that is replaced meanwhile is noticed, and a line that breaks within one goes on where it
+//! was. What is written carries the digest of its content, by which a later export knows it.
 
-use std::io::{self, Read};
+mod parts;
+mod read;
+
+use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use ring::{digest, hmac};
@@ -55,8 +60,6 @@ pub(crate) struct Listed {
     pub(crate) etag: String,
 }
 
-/// What a single request can write.
-const MAX_PUT_BYTES: u64 = 5 << 30;
 const MAX_LIST_BYTES: u64 = 16 << 20;
 /// Ten million keys and a thousand each.
 const MAX_PAGES: u32 = 16_000;
@@ -183,37 +186,24 @@ impl Bucket {
         Err(Error::TooMany { dir: self.shown.clone(), max: u64::from(MAX_PAGES) * 1000 })
     }
 
-    /// The content of an object, which must still be the one of the list.
-    pub(crate) fn get(&self, key: &str, etag: &str) -> Result<impl Read + use<>, Error> {
-        let bare = |etag: &str| etag.trim_matches('"').to_owned();
-        if bare(etag).is_empty() {
-            return Err(self.wrong(key, "the list gives it no ETag, by which a change is noticed"));
-        }
-        let response = self.ask("GET", key, &[], &[("if-match", etag)], None)?;
-        // Not every service heeds the condition.
-        let sent = response.headers().get("etag").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if bare(sent) != bare(etag) {
-            return Err(self.wrong(key, "it changed while it was read"));
-        }
-        Ok(response.into_body().into_reader())
-    }
-
     /// The digest that an earlier export has given an object.
     pub(crate) fn digest(&self, key: &str) -> Result<Option<String>, Error> {
         let response = self.ask("HEAD", key, &[], &[], None)?;
         Ok(response.headers().get(DIGEST).and_then(|value| value.to_str().ok()).map(str::to_owned))
     }
 
-    /// Writes an object of `size` bytes; `content` gives them anew for each try.
+    /// Writes an object of `size` bytes; `content` gives them anew for each try. What is large is written in parts: `note` is a file in
+    /// which stands which of them are there, so that who comes again goes on.
     pub(crate) fn put(
         &self,
         key: &str,
         size: u64,
         digest: &str,
         content: &dyn Fn() -> Result<Box<dyn Read>, Error>,
+        note: Option<&Path>,
     ) -> Result<(), Error> {
-        if size > MAX_PUT_BYTES {
-            return Err(self.wrong(key, "it has more than 5 GiB, which one request cannot write"));
+        if size > parts::ABOVE_BYTES {
+            return self.put_parts(key, size, digest, content, note);
         }
         let length = size.to_string();
         let headers = [("content-length", length.as_str()), (DIGEST, digest)];
@@ -436,23 +426,6 @@ fn unescaped(text: &str) -> String {
         [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&apos;", "'")];
     let text = NAMED.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
     text.replace("&amp;", "&")
-}
-
-/// Reads exactly as much as was said: a body that ends early is no whole object.
-pub(crate) struct Exactly<R> {
-    pub(crate) from: R,
-    pub(crate) left: u64,
-}
-
-impl<R: Read> Read for Exactly<R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let length = self.from.read(to)?;
-        if length == 0 && self.left > 0 && !to.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended before its length"));
-        }
-        self.left = self.left.saturating_sub(length as u64);
-        Ok(length)
-    }
 }
 
 #[cfg(test)]

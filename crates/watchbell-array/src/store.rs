@@ -59,9 +59,9 @@ pub enum Kind {
 pub type Signer = dyn Fn(&str) -> Result<String, String> + Send + Sync;
 
 /// A file, whatever it is called: its device and inode.
-type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
-fn identity(of: &fs::Metadata) -> Identity {
+pub(crate) fn identity(of: &fs::Metadata) -> Identity {
     (of.dev(), of.ino())
 }
 

@@ -1,10 +1,13 @@
-//! Removes what no kept snapshot, lease or draft needs: mark, then sweep, with the array's lock held throughout, so that no
-//! publication puts an object in place between the two.
+//! Removes what no kept snapshot, lease or draft needs: mark, then sweep.
+//!
+//! What is large is read before the lock is held: manifests, and what indices have committed, which do not change under their names.
+//! With it held, what came since is read too, so that no publication and no commit counts on an object that is then removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::cipher::Role;
 use crate::digest::Digest;
@@ -12,10 +15,11 @@ use crate::disk::REMOVED;
 use crate::draft::boot_id;
 use crate::error::Error;
 use crate::import::IMPORT;
+use crate::lease::Lease;
 use crate::object::Objects;
 use crate::pack;
 use crate::retention::{Kept, Retention, kept};
-use crate::store::{Array, SWEPT, hold, names};
+use crate::store::{Array, Identity, SWEPT, hold, identity, names};
 use crate::view::UNPACKED;
 
 /// What was removed.
@@ -33,28 +37,22 @@ pub struct Swept {
 pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Error> {
     // Without its key nothing could be swept, and records would be dropped for nothing.
     array.cipher()?;
+    let mut marked = Marked::default();
+    // What changes meanwhile, or cannot be read, is looked at again with the lock held: only that counts.
+    // (Leases are among it: without the lock a reader that has just come looks like one that is dead.)
+    let seen = live(array, retention, &[]).and_then(|live| marked.see(array, &live.snapshots));
+    if seen.is_err() {
+        marked = Marked::default();
+    }
     let _lock = array.lock()?;
     let mut swept = Swept::default();
     let leases = array.leases()?;
-    let mut snapshots: BTreeSet<Digest> = array.snapshots()?.into_iter().collect();
-    if let Some(retention) = retention {
-        let mut chain = Vec::new();
-        array.log(|digest, snapshot| {
-            chain.push(Kept { digest, created_at: snapshot.created_at });
-            true
-        })?;
-        let mut live = kept(&chain, retention);
-        live.extend(array.head()?);
-        live.extend(array.tags()?.into_iter().map(|(_, digest)| digest));
-        live.extend(leases.iter().map(|(_, lease)| lease.snapshot));
-        for uid in array.drafts()? {
-            live.insert(array.draft_base(&uid)?);
-        }
-        let known: BTreeSet<Digest> = chain.iter().map(|kept| kept.digest).collect();
-        for dead in snapshots.difference(&live) {
+    let Live { snapshots, dead, known } = live(array, retention, &leases)?;
+    if retention.is_some() {
+        for dead in dead {
             // The record first: what it names may then be gone.
             let path = array.dir.join("snapshots").join(dead.to_string());
-            if known.contains(dead) {
+            if known.contains(&dead) {
                 // It still says what came before it, so that the chain has no hole.
                 array.disk.rename(&path, &path.with_extension(SWEPT))?;
             } else {
@@ -62,7 +60,6 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
             }
             swept.snapshots += 1;
         }
-        snapshots.retain(|digest| live.contains(digest));
         array.disk.sync_dir(&array.dir.join("snapshots"))?;
     }
     if array.signatures().exists() {
@@ -72,18 +69,9 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
             }
         }
     }
-    let mut manifests = BTreeSet::new();
-    for digest in &snapshots {
-        manifests.insert(array.snapshot(*digest)?.manifest);
-    }
-    let mut objects: BTreeSet<Digest> = BTreeSet::new();
-    for digest in &manifests {
-        objects.extend(array.manifest(*digest)?.entries.into_iter().map(|entry| entry.digest));
-    }
     // A draft counts on what was in place when it was written.
-    for uid in array.drafts()? {
-        objects.extend(array.draft_objects(&uid)?);
-    }
+    let manifests = marked.see(array, &snapshots)?;
+    let objects = marked.objects;
     let dir = array.dir.join("manifests");
     for name in names(&dir)? {
         if !name.parse().is_ok_and(|digest| manifests.contains(&digest)) {
@@ -119,6 +107,70 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
     sweep_objects(array, &objects, &mut swept)?;
     sweep_packs(array, &objects, &mut swept)?;
     Ok(swept)
+}
+
+/// The snapshots of an array.
+struct Live {
+    /// That stay.
+    snapshots: BTreeSet<Digest>,
+    dead: Vec<Digest>,
+    /// That the head comes from.
+    known: BTreeSet<Digest>,
+}
+
+fn live(array: &Array, retention: Option<&Retention>, leases: &[(String, Lease)]) -> Result<Live, Error> {
+    let all: BTreeSet<Digest> = array.snapshots()?.into_iter().collect();
+    let Some(retention) = retention else {
+        return Ok(Live { snapshots: all, dead: Vec::new(), known: BTreeSet::new() });
+    };
+    let mut chain = Vec::new();
+    array.log(|digest, snapshot| {
+        chain.push(Kept { digest, created_at: snapshot.created_at });
+        true
+    })?;
+    let mut live = kept(&chain, retention);
+    live.extend(array.head()?);
+    live.extend(array.tags()?.into_iter().map(|(_, digest)| digest));
+    live.extend(leases.iter().map(|(_, lease)| lease.snapshot));
+    for uid in array.drafts()? {
+        live.insert(array.draft_base(&uid)?);
+    }
+    let known = chain.iter().map(|kept| kept.digest).collect();
+    let (snapshots, dead) = all.into_iter().partition(|digest| live.contains(digest));
+    let dead: BTreeSet<Digest> = dead;
+    Ok(Live { snapshots, dead: dead.into_iter().collect(), known })
+}
+
+/// What was found to be needed.
+#[derive(Default)]
+struct Marked {
+    manifests: BTreeSet<Digest>,
+    /// Records of drafts and of their indices. Another draft of the same run has others.
+    records: BTreeMap<PathBuf, (Identity, Option<SystemTime>)>,
+    objects: BTreeSet<Digest>,
+}
+
+impl Marked {
+    /// Reads what it has not read yet of these snapshots and of the drafts that there are. The manifests of the snapshots.
+    fn see(&mut self, array: &Array, snapshots: &BTreeSet<Digest>) -> Result<BTreeSet<Digest>, Error> {
+        let mut manifests = BTreeSet::new();
+        for digest in snapshots {
+            manifests.insert(array.snapshot(*digest)?.manifest);
+        }
+        for digest in manifests.difference(&self.manifests) {
+            self.objects.extend(array.manifest(*digest)?.entries.into_iter().map(|entry| entry.digest));
+        }
+        self.manifests.extend(&manifests);
+        for uid in array.drafts()? {
+            let (objects, records) = (&mut self.objects, &mut self.records);
+            array.draft_objects(&uid, objects, |path| {
+                let of = fs::metadata(path).map_err(Error::io("look at", path))?;
+                let is = (identity(&of), of.modified().ok());
+                Ok(records.insert(path.to_owned(), is) != Some(is))
+            })?;
+        }
+        Ok(manifests)
+    }
 }
 
 fn sweep_objects(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Result<(), Error> {
@@ -173,10 +225,22 @@ fn sweep_packs(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Res
     let dir = array.objects_dir().join(pack::DIR);
     pack::remove_unfinished(&array.disk, &array.objects_dir())?;
     let (mut anew, mut small, mut is_changed) = (Vec::new(), Vec::new(), false);
+    let objects = Objects { array, staging: None };
+    objects.refresh()?;
     for name in pack::found(&dir)? {
         let path = dir.join(name);
-        // What is damaged is for `verify` to tell.
-        let Ok(entries) = pack::read(&path) else { continue };
+        let Ok(entries) = pack::read(&path) else {
+            // What is damaged is for `verify` to tell, until nothing is missing: then an import has mended it.
+            let mut is_missing = false;
+            for digest in live {
+                is_missing |= objects.locate(*digest)?.is_none();
+            }
+            if !is_missing {
+                array.disk.remove(&path)?;
+                is_changed = true;
+            }
+            continue;
+        };
         let of = |(_, _, length): &(Digest, u64, u32)| u64::from(*length);
         let (kept, dead): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(d, ..)| live.contains(d));
         let (kept_bytes, dead_bytes) = (kept.iter().map(of).sum::<u64>(), dead.iter().map(of).sum::<u64>());

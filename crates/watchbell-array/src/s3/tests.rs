@@ -130,7 +130,7 @@ fn an_object_that_is_another_than_the_list_s_is_refused() {
     let bucket = bucket("s3://bucket/a", &config).unwrap();
     let get = |etag: &str| {
         let mut text = String::new();
-        let mut from = bucket.get("k", etag).map_err(|error| error.to_string())?;
+        let mut from = bucket.get("k", etag, 1).map_err(|error| error.to_string())?;
         from.read_to_string(&mut text).map_err(|error| error.to_string())?;
         Ok::<_, String>(text)
     };
@@ -152,4 +152,47 @@ fn two_services_are_two_and_a_port_that_is_not_sent_is_not_signed() {
     assert_eq!(at("https://one:443/").host, "one");
     assert_eq!(at("http://one:80").host, "one");
     assert_eq!(at("https://one:80").host, "one:80");
+}
+
+/// A line that breaks within an object goes on where it was, with the same object or none.
+#[test]
+fn a_line_that_breaks_goes_on() {
+    let answer = |head: &str, body: &str| {
+        format!("HTTP/1.1 {head}\r\netag: \"one\"\r\nconnection: close\r\n\r\n{body}")
+    };
+    let broken = answer("200 OK\r\ncontent-length: 10", "0123");
+    let again = answer("206 Partial Content\r\ncontent-range: bytes 4-9/10\r\ncontent-length: 6", "45");
+    let rest = answer("206 Partial Content\r\ncontent-range: bytes 6-9/10\r\ncontent-length: 4", "6789");
+    let whole = answer("200 OK\r\ncontent-length: 10", "0123456789");
+    let none = |from: usize| {
+        let range = format!("content-range: bytes {from}-9/10\r\ncontent-length: {}", 10 - from);
+        answer(&format!("206 Partial Content\r\n{range}"), "")
+    };
+    let other = answer("206 Partial Content\r\ncontent-range: bytes 5-9/10\r\ncontent-length: 5", "56789");
+    let changed =
+        "HTTP/1.1 412 Precondition Failed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned();
+    let read = |answers: Vec<String>| {
+        let (endpoint, thread) = service(answers);
+        let config = S3Config { endpoint: Some(endpoint), allow_http: true, ..S3Config::default() };
+        let bucket = bucket("s3://bucket/a", &config).unwrap();
+        let mut text = String::new();
+        let read = bucket.get("k", "\"one\"", 10).unwrap().read_to_string(&mut text);
+        (read.map(|_| text).map_err(|error| error.to_string()), thread.join().unwrap())
+    };
+    let (text, requests) = read(vec![broken.clone(), again, rest]);
+    assert_eq!(text.as_deref(), Ok("0123456789"));
+    let ranges = requests.iter().map(|of| of.lines().find_map(|line| line.strip_prefix("range: ")));
+    assert_eq!(ranges.collect::<Vec<_>>(), [None, Some("bytes=4-"), Some("bytes=6-")]);
+    assert!(requests.iter().all(|of| of.lines().any(|line| line == "if-match: \"one\"")));
+    // A service without ranges.
+    assert_eq!(read(vec![broken.clone(), whole]).0.as_deref(), Ok("0123456789"));
+    let error = read(vec![broken.clone(), changed]).0.unwrap_err();
+    assert!(error.ends_with("it changed while it was read"), "{error}");
+    let error = read(vec![broken.clone(), other]).0.unwrap_err();
+    assert!(error.ends_with("another part of it came than was asked for"), "{error}");
+    // One that never gets further is given up.
+    let mut answers = vec![broken];
+    answers.extend((1..TRIES).map(|_| none(4)));
+    let error = read(answers).0.unwrap_err();
+    assert!(error.ends_with("5 times"), "{error}");
 }

@@ -4,9 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use watchbell_array::{
@@ -88,7 +91,7 @@ impl Drop for Server {
     }
 }
 
-fn plain(dir: &Path) {
+fn plain(dir: &Path, chunks: usize) {
     let array = r#"{"zarr_format": 3, "node_type": "array", "shape": [2400], "data_type": "uint8",
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
@@ -96,11 +99,9 @@ fn plain(dir: &Path) {
     fs::create_dir_all(dir.join("ä+b/c")).unwrap();
     fs::write(dir.join("zarr.json"), r#"{"zarr_format": 3, "node_type": "group"}"#).unwrap();
     fs::write(dir.join("ä+b/zarr.json"), array).unwrap();
-    // More than a page of a list, and one that is more than a pack takes.
-    for chunk in 0..1_100 {
+    for chunk in 0..chunks {
         fs::write(dir.join(format!("ä+b/c/{chunk}")), format!("chunk {chunk}")).unwrap();
     }
-    fs::write(dir.join("ä+b/c/7"), vec![7; 3 << 20]).unwrap();
 }
 
 fn hex(dir: &Path) -> BTreeMap<String, String> {
@@ -124,7 +125,9 @@ fn a_hierarchy_comes_from_a_bucket_and_goes_to_one() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    plain(&dir.path().join("plain"));
+    // More than a page of a list, and one that is more than a pack takes.
+    plain(&dir.path().join("plain"), 1_100);
+    fs::write(dir.path().join("plain/ä+b/c/7"), vec![7; 3 << 20]).unwrap();
     let mut server = Server::start();
     server.ask(&format!("upload in {}", dir.path().join("plain").display()));
     let array = Array::create(&dir.path().join("array"), Disk::default()).unwrap();
@@ -159,6 +162,99 @@ fn a_hierarchy_comes_from_a_bucket_and_goes_to_one() {
     let error = get(&server.bucket("s3://nowhere/in"), None).unwrap_err().to_string();
     assert_eq!(error, "s3://nowhere/in: the service says 404 Not Found NoSuchBucket");
     assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+/// Stands before a service, and cuts each line over which it hears a word.
+struct Cutter {
+    endpoint: String,
+    word: Arc<Mutex<Option<&'static str>>>,
+    /// How often it heard the beginning of the first part.
+    first_parts: Arc<AtomicUsize>,
+}
+
+impl Cutter {
+    /// Its threads end with the connections, and the last with the test's process.
+    fn before(service: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let service = service.strip_prefix("http://").unwrap().to_owned();
+        let cutter =
+            Self { endpoint, word: Arc::new(Mutex::new(Some("partNumber=3&"))), first_parts: Arc::default() };
+        let (word, first_parts) = (cutter.word.clone(), cutter.first_parts.clone());
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(upstream) = TcpStream::connect(&service) else { return };
+                let (mut back, mut forth) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut back, &mut forth);
+                    let _ = forth.shutdown(Shutdown::Both);
+                });
+                let (word, first_parts) = (word.clone(), first_parts.clone());
+                std::thread::spawn(move || {
+                    let (mut client, mut upstream) = (client, upstream);
+                    let mut buffer = vec![0; 1 << 16];
+                    while let Ok(length @ 1..) = client.read(&mut buffer) {
+                        let heard = |word: &str| {
+                            buffer[..length].windows(word.len()).any(|part| part == word.as_bytes())
+                        };
+                        first_parts.fetch_add(usize::from(heard("partNumber=1&")), Ordering::Relaxed);
+                        if word.lock().unwrap().is_some_and(heard)
+                            || upstream.write_all(&buffer[..length]).is_err()
+                        {
+                            break;
+                        }
+                    }
+                    let _ = (client.shutdown(Shutdown::Both), upstream.shutdown(Shutdown::Both));
+                });
+            }
+        });
+        cutter
+    }
+}
+
+/// What is large goes in parts: an export that is interrupted goes on with those that are there.
+#[test]
+fn a_large_object_is_written_in_parts_and_gone_on_with() {
+    if is_left_out("moto.server, boto3") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    plain(&dir.path().join("plain"), 2);
+    let large: Vec<u8> = (0..(20u32 << 20) + 5).map(|n| (n >> 12) as u8).collect();
+    fs::write(dir.path().join("plain/ä+b/c/1"), &large).unwrap();
+    let array = Array::create(&dir.path().join("array"), Disk::default()).unwrap();
+    let by = Run::default();
+    import(&array, &dir.path().join("plain"), &by, None, "", Timestamp::UNIX_EPOCH, &mut |_, _| {}).unwrap();
+    let head = array.head().unwrap().unwrap();
+    let mut server = Server::start();
+    let cutter = Cutter::before(&server.endpoint);
+    let service = std::mem::replace(&mut server.endpoint, cutter.endpoint.clone());
+    let target = server.bucket("s3://data/large");
+    let put = || export_to_bucket(&array, head, &target, &mut |_, _| {}).map(|done| done.written);
+    let error = put().unwrap_err().to_string();
+    assert!(
+        error.starts_with("s3://data/large/ä+b/c/1: it cannot be asked") && error.ends_with("5 times"),
+        "{error}"
+    );
+    assert_eq!(server.ask("uploads large"), "[2]");
+    *cutter.word.lock().unwrap() = None;
+    assert_eq!(put().unwrap(), 3, "the other chunk was there");
+    assert_eq!(server.ask("uploads large"), "[]");
+    assert_eq!(cutter.first_parts.load(Ordering::Relaxed), 1, "what was there was not sent again");
+    assert!(server.ask("etag large/ä+b/c/1").ends_with("-3\""));
+    assert!(server.tree("large") == hex(&dir.path().join("plain")));
+    assert_eq!(fs::read_dir(array.dir().join("uploads")).unwrap().count(), 0);
+    assert_eq!(put().unwrap(), 0);
+    // An upload that the service has forgotten is begun anew.
+    *cutter.word.lock().unwrap() = Some("partNumber=3&");
+    server.ask("delete large/ä+b/c/1");
+    assert!(put().is_err());
+    let note = fs::read_dir(array.dir().join("uploads")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&note, "gone").unwrap();
+    *cutter.word.lock().unwrap() = None;
+    assert_eq!(put().unwrap(), 1);
+    assert!(server.tree("large") == hex(&dir.path().join("plain")));
+    server.endpoint = service;
 }
 
 #[test]

@@ -37,6 +37,16 @@ def s3():
         elif what == "delete":
             client.delete_object(Bucket="data", Key=key)
             print("done", flush=True)
+        elif what == "uploads":
+            # How many parts each unfinished upload below the prefix has.
+            found = client.list_multipart_uploads(Bucket="data", Prefix=key + "/").get("Uploads", [])
+            parts = [
+                len(client.list_parts(Bucket="data", Key=of["Key"], UploadId=of["UploadId"]).get("Parts", []))
+                for of in found
+            ]
+            print(json.dumps(parts), flush=True)
+        elif what == "etag":
+            print(client.head_object(Bucket="data", Key=key)["ETag"], flush=True)
         elif what == "tree":
             found = {}
             for page in client.get_paginator("list_objects_v2").paginate(Bucket="data", Prefix=key + "/"):

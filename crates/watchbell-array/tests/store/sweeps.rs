@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 
 use watchbell_array::{Array, Digest, Disk, Retention, sweep, verify};
+use watchbell_zarr::OnConflict;
 
-use crate::place::{Place, by_time, commit, contents, hierarchy_of, import_at, run, write};
+use crate::place::{Place, all, at, by_time, commit, contents, hierarchy_of, import_at, run, write};
 
 const DAY: i64 = 86_400;
 
@@ -110,6 +112,52 @@ fn a_sweep_beside_a_draft_takes_nothing_of_it() {
     assert_eq!(verify(&array).unwrap().damage, []);
 }
 
+/// Whether somebody waits for the lock of a file: the kernel says so.
+fn is_waited_for(inode: u64) -> bool {
+    let all = fs::read_to_string("/proc/locks").unwrap();
+    all.lines().any(|line| line.contains("-> FLOCK") && line.contains(&format!(":{inode} ")))
+}
+
+/// Manifests are read before the lock is held, and what an index commits meanwhile is not taken from it.
+#[test]
+fn a_sweep_reads_before_it_locks_and_looks_again_when_it_has() {
+    let place = Place::new();
+    let (array, made) = ten(&place);
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let lock = fs::File::open(array.dir().join("lock")).unwrap();
+    // As a commit holds it.
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+    let inode = lock.metadata().unwrap().ino();
+    let manifest = array.snapshot(made[9]).unwrap().manifest;
+    let manifest = array.dir().join("manifests").join(manifest.to_string());
+    let bytes = fs::read(&manifest).unwrap();
+    let other = Array::open(array.dir(), Disk::default()).unwrap();
+    std::thread::scope(|scope| {
+        let sweeping = scope.spawn(|| sweep(&other, Some(&Retention { last: 1, ..Retention::default() })));
+        while !is_waited_for(inode) {
+            assert!(!sweeping.is_finished(), "it did not wait");
+            std::thread::yield_now();
+        }
+        // It has been read: who reads it now would find damage.
+        fs::write(&manifest, "nothing").unwrap();
+        // The content of a snapshot that is about to go.
+        let upper = place.upper("u3", &[("t/c/7/1", "day 3")]);
+        commit(&draft, &plan, 3, &upper).unwrap();
+        drop(lock);
+        let swept = sweeping.join().unwrap().unwrap();
+        assert_eq!((swept.snapshots, swept.objects), (10, 8), "all but what the index wrote, and the head's");
+    });
+    fs::write(&manifest, bytes).unwrap();
+    for index in 0..3 {
+        commit(&draft, &plan, index, &place.upper(&format!("u{index}"), &[])).unwrap();
+    }
+    draft.publish(&all(4), OnConflict::Fail, None, "", at(11 * DAY)).unwrap();
+    draft.remove().unwrap();
+    assert_eq!(verify(&array).unwrap().damage, []);
+    assert_eq!(place.exported(&array)["t/c/7/1"], "day 3");
+}
+
 #[test]
 fn every_kind_of_damage_is_found() {
     let place = Place::new();
@@ -142,6 +190,59 @@ fn every_kind_of_damage_is_found() {
 }
 
 /// Unless somebody is at them.
+/// An import of what an array holds already puts whole objects in the place of damaged ones, and says which.
+#[test]
+fn an_import_of_the_same_mends_what_is_damaged() {
+    let place = Place::new();
+    let array = place.array();
+    let plain = place.plain();
+    // Those that are there and the documents lie in one pack, this in another, and what is large is a file.
+    write(&plain, "t/c/7/0", b"alone");
+    write(&plain, "t/c/7/1", &vec![b'x'; 3 << 20]);
+    import_at(&array, &plain, 2_000).unwrap();
+    let head = array.head().unwrap();
+    let entries = manifest(&array, head.unwrap()).entries;
+    let large = entries.iter().find(|entry| entry.key == "t/c/7/1").unwrap().digest.to_string();
+    let large = array.dir().join("objects").join(&large[..2]).join(&large[2..]);
+    let damage = |path: &std::path::Path, at: usize| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at] ^= 1;
+        fs::remove_file(path).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let pack_with = |text: &str| {
+        let packs = fs::read_dir(array.dir().join("objects/packs")).unwrap();
+        packs.map(|pack| pack.unwrap().path()).find_map(|pack| Some((at_in(&pack, text)?, pack))).unwrap()
+    };
+    damage(&large, 2 << 20);
+    for text in ["old 3 1", "alone"] {
+        let (at, pack) = pack_with(text);
+        damage(&pack, at);
+    }
+    let again = Array::open(array.dir(), Disk::default()).unwrap();
+    assert_eq!(verify(&again).unwrap().damage.len(), 3);
+    let done = import_at(&again, &plain, 3_000).unwrap();
+    assert_eq!(done.mended, ["t/c/3/1", "t/c/7/0", "t/c/7/1"]);
+    assert_eq!((done.publication, again.head().unwrap()), (None, head));
+    assert_eq!(verify(&again).unwrap().damage, []);
+    assert_eq!(place.exported(&again), contents(&plain));
+    assert_eq!(import_at(&again, &plain, 4_000).unwrap().mended, [""; 0]);
+
+    // What is gone comes back, too: a file, and all that lay in a pack whose index is damaged.
+    fs::remove_file(&large).unwrap();
+    let (_, pack) = pack_with("old 3 0");
+    damage(&pack, fs::metadata(&pack).unwrap().len() as usize - 20);
+    let again = Array::open(array.dir(), Disk::default()).unwrap();
+    let done = import_at(&again, &plain, 5_000).unwrap();
+    // All but the two that are files since they were mended.
+    assert_eq!((done.mended.len(), done.publication), (entries.len() - 2, None));
+    let damage = verify(&again).unwrap().damage;
+    assert!(damage.len() == 1 && damage[0].what.starts_with("pack "), "{damage:?}");
+    sweep(&again, None).unwrap();
+    assert_eq!(verify(&Array::open(array.dir(), Disk::default()).unwrap()).unwrap().damage, []);
+    assert_eq!(place.exported(&again), contents(&plain));
+}
+
 #[test]
 fn what_was_begun_and_not_finished_is_removed() {
     let place = Place::new();

@@ -159,6 +159,10 @@ fn damage_is_found_and_said() {
     assert!(done.out.starts_with("DAMAGED t/c/7, object "), "{}", done.out);
     assert!(done.err.contains("damaged: 1 findings"), "{}", done.err);
     place.refused("export obs out", 1, "is damaged: t/c/7 has another content");
+    let mended = place.array("import obs plain");
+    assert!(mended.err.starts_with("mended t/c/7: its object was damaged or missing\n"), "{}", mended.err);
+    place.done("verify obs");
+    place.done("export obs out");
 }
 
 #[test]

@@ -54,6 +54,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let imported = imported.map_err(|error| which.refused(error))?;
     bar.finish_and_clear();
+    for key in &imported.mended {
+        output::note(&format!("mended {key}: its object was damaged or missing"));
+    }
     match imported.publication {
         None => output::note(&format!("array {} has this content already", which.shown())),
         Some(made) => {

@@ -1,0 +1,189 @@
+//! What is large is written in parts, so that a line that breaks costs one of them, and no more than one is in memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+
+use super::{Bucket, DIGEST, elements, unescaped};
+use crate::error::Error;
+
+/// What has no more is written by one request.
+pub(super) const ABOVE_BYTES: u64 = 16 << 20;
+/// A service takes parts of at least 5 MiB, and 10,000 of them.
+const PART_BYTES: u64 = 8 << 20;
+const MAX_PARTS: u64 = 10_000;
+const MAX_ANSWER_BYTES: u64 = 4 << 20;
+
+/// Parts that are there: the length and the ETag of each.
+type Parts = BTreeMap<u64, (u64, String)>;
+
+/// So large that there are not too many of them.
+fn part_bytes(size: u64) -> u64 {
+    size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20).max(PART_BYTES)
+}
+
+impl Bucket {
+    pub(super) fn put_parts(
+        &self,
+        key: &str,
+        size: u64,
+        digest: &str,
+        content: &dyn Fn() -> Result<Box<dyn Read>, Error>,
+        note: Option<&Path>,
+    ) -> Result<(), Error> {
+        let (upload, mut there) = match self.begun(key, note)? {
+            Some(begun) => begun,
+            None => (self.begin(key, digest, note)?, Parts::new()),
+        };
+        let each = part_bytes(size);
+        let reading = |source| Error::Io { step: "read the object of", path: key.into(), source };
+        let mut from = content()?;
+        for (number, at) in (1..).zip((0..size).step_by(each as usize)) {
+            let length = each.min(size - at);
+            if there.get(&number).is_some_and(|(there, _)| *there == length) {
+                let passed = io::copy(&mut (&mut from).take(length), &mut io::sink()).map_err(reading)?;
+                if passed == length {
+                    continue;
+                }
+            }
+            let mut part = Vec::with_capacity(length as usize);
+            (&mut from).take(length).read_to_end(&mut part).map_err(reading)?;
+            if part.len() as u64 != length {
+                return Err(reading(io::ErrorKind::UnexpectedEof.into()));
+            }
+            let etag = self.put_part(key, &upload, number, part)?;
+            there.insert(number, (length, etag));
+        }
+        there.retain(|number, _| *number <= size.div_ceil(each));
+        self.complete(key, &upload, digest, &there)?;
+        note.map_or(Ok(()), forget)
+    }
+
+    /// What an export that was interrupted has written, with the name of its upload.
+    fn begun(&self, key: &str, note: Option<&Path>) -> Result<Option<(String, Parts)>, Error> {
+        let Some(note) = note else { return Ok(None) };
+        let upload = match fs::read_to_string(note) {
+            Ok(upload) => upload,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("read", note)(error)),
+        };
+        let (mut parts, mut marker) = (Parts::new(), None::<String>);
+        loop {
+            let mut query = vec![("uploadId", upload.as_str())];
+            query.extend(marker.as_deref().map(|marker| ("part-number-marker", marker)));
+            let Ok(text) = self.ask("GET", key, &query, &[], None).and_then(|answer| self.text(key, answer))
+            else {
+                // It was ended, or the service forgot it: all is written anew.
+                forget(note)?;
+                return Ok(None);
+            };
+            let one = |of: &str, name: &str| elements(of, name).next().map(unescaped);
+            for part in elements(&text, "Part") {
+                let number = |name: &str| one(part, name).and_then(|text| text.parse::<u64>().ok());
+                let (Some(at), Some(length), Some(etag)) =
+                    (number("PartNumber"), number("Size"), one(part, "ETag"))
+                else {
+                    return Err(self.wrong(key, "its list of parts is of another form"));
+                };
+                parts.insert(at, (length, etag));
+            }
+            let next = one(&text, "NextPartNumberMarker").filter(|next| Some(next) != marker.as_ref());
+            match (one(&text, "IsTruncated").as_deref(), next) {
+                (Some("true"), Some(next)) => marker = Some(next),
+                _ => return Ok(Some((upload, parts))),
+            }
+        }
+    }
+
+    fn begin(&self, key: &str, digest: &str, note: Option<&Path>) -> Result<String, Error> {
+        let empty = || Ok(Box::new(io::empty()) as Box<dyn Read>);
+        let headers = [("content-length", "0"), (DIGEST, digest)];
+        let answer = self.ask("POST", key, &[("uploads", "")], &headers, Some(&empty))?;
+        let text = self.text(key, answer)?;
+        let upload = elements(&text, "UploadId").next().map(unescaped).filter(|upload| !upload.is_empty());
+        let upload = upload.ok_or_else(|| self.wrong(key, "the service names no upload of parts"))?;
+        if let Some(note) = note {
+            // Of use after a crash of this program; after one of the machine all may be written anew.
+            fs::write(note, &upload).map_err(Error::io("write", note))?;
+        }
+        Ok(upload)
+    }
+
+    fn put_part(&self, key: &str, upload: &str, number: u64, part: Vec<u8>) -> Result<String, Error> {
+        let (number, length) = (number.to_string(), part.len().to_string());
+        let part: std::sync::Arc<[u8]> = part.into();
+        let body = || Ok(Box::new(Cursor::new(part.clone())) as Box<dyn Read>);
+        let query = [("partNumber", number.as_str()), ("uploadId", upload)];
+        let answer = self.ask("PUT", key, &query, &[("content-length", &length)], Some(&body))?;
+        let etag = answer.headers().get("etag").and_then(|value| value.to_str().ok());
+        etag.map(str::to_owned).ok_or_else(|| self.wrong(key, "the service gives a part no ETag"))
+    }
+
+    fn complete(&self, key: &str, upload: &str, digest: &str, parts: &Parts) -> Result<(), Error> {
+        let mut list = String::from("<CompleteMultipartUpload>");
+        for (number, (_, etag)) in parts {
+            let etag = etag.trim_matches('"');
+            // Of quotation marks apart, which it stands in, an ETag has nothing that XML knows.
+            if etag.contains(['<', '>', '&', '"']) {
+                return Err(self.wrong(key, "the service gives a part an ETag of another form"));
+            }
+            list.push_str(&format!(
+                "<Part><PartNumber>{number}</PartNumber><ETag>&quot;{etag}&quot;</ETag></Part>"
+            ));
+        }
+        list.push_str("</CompleteMultipartUpload>");
+        let length = list.len().to_string();
+        let body = || Ok(Box::new(Cursor::new(list.clone().into_bytes())) as Box<dyn Read>);
+        let headers = [("content-length", length.as_str())];
+        let answer = self.ask("POST", key, &[("uploadId", upload)], &headers, Some(&body));
+        // An error may stand in an answer that says that all is well.
+        let done = answer.and_then(|answer| self.text(key, answer)).and_then(|text| {
+            match text.contains("<CompleteMultipartUploadResult") {
+                true => Ok(()),
+                false => {
+                    let code = elements(&text, "Code").next().unwrap_or_default();
+                    let code: String = code.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
+                    Err(self.wrong(key, format!("its parts are not put together: {code}").trim_end()))
+                }
+            }
+        });
+        match done {
+            // It was, and the answer did not arrive: asked again, the service knows no such upload.
+            Err(error) => match self.digest(key) {
+                Ok(Some(found)) if found == digest => Ok(()),
+                _ => Err(error),
+            },
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn text(&self, key: &str, mut answer: ureq::http::Response<ureq::Body>) -> Result<String, Error> {
+        let mut text = String::new();
+        let mut body = answer.body_mut().as_reader().take(MAX_ANSWER_BYTES);
+        body.read_to_string(&mut text)
+            .map_err(|error| self.wrong(key, &format!("the answer cannot be read: {error}")))?;
+        Ok(text)
+    }
+}
+
+fn forget(note: &Path) -> Result<(), Error> {
+    match fs::remove_file(note) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", note)(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_large_enough_and_not_too_many() {
+        for size in [ABOVE_BYTES + 1, 80 << 30, (80 << 30) + 1, 5 << 40] {
+            let each = part_bytes(size);
+            assert!(each >= PART_BYTES && size.div_ceil(each) <= MAX_PARTS, "{size}: {each}");
+            assert!(each <= 5 << 30);
+        }
+    }
+}
