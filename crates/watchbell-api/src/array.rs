@@ -71,12 +71,26 @@ pub struct ArrayFacts {
     pub nodes: Vec<Box<str>>,
     pub quota_bytes: Option<u64>,
     pub tags: BTreeMap<Box<str>, Box<str>>,
-    /// Runs that have drafts.
+    /// Runs that have drafts, or keep a snapshot.
     pub drafts: Vec<Uid>,
+    /// How many have drafts.
+    pub draft_runs: u64,
     /// Who made the head: `ml/train` with a uid, or what was imported without one.
     pub published_by: Option<(Box<str>, Option<Uid>)>,
     /// The public key by which the server signs the heads that it moves.
     pub signing_key: Option<Arc<str>>,
+    /// Of a head, where there is such a key.
+    pub signature: HeadSignature,
+}
+
+/// By whom a head is signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum HeadSignature {
+    #[default]
+    Unsigned,
+    Server,
+    /// Not by the server's key, with what is wrong with the signature.
+    Other(Box<str>),
 }
 
 /// A snapshot that a run published.

@@ -82,8 +82,8 @@ pub enum Command {
     /// `runs` keep of it goes first: they are over.
     RemoveArray { namespace: Arc<str>, name: Arc<str>, runs: Arc<[Uid]> },
     /// Let the head be what an older snapshot was: a tag, a digest or the beginning of one. When it is so already, nothing is
-    /// done. A [`Report::ArrayRolledBack`] follows.
-    RollbackArray { namespace: Arc<str>, name: Arc<str>, to: Arc<str>, user: Arc<str> },
+    /// done. Only a snapshot that this server signed, unless `unsigned_ok`. A [`Report::ArrayRolledBack`] follows.
+    RollbackArray { namespace: Arc<str>, name: Arc<str>, to: Arc<str>, user: Arc<str>, unsigned_ok: bool },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

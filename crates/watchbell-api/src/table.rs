@@ -60,6 +60,10 @@ const fn wide(name: &'static str, description: &'static str) -> Column {
     Column { name, kind: Kind::String, description, shown: Shown::Wide }
 }
 
+const fn wide_integer(name: &'static str, description: &'static str) -> Column {
+    Column { name, kind: Kind::Integer, description, shown: Shown::Wide }
+}
+
 const NAME: Column = Column {
     name: "Name",
     kind: Kind::Name,

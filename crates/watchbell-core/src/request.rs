@@ -167,6 +167,8 @@ pub enum Write {
     /// The head of a data array shall be what an older snapshot was: a tag, a digest or the beginning of one.
     Rollback {
         to: String,
+        /// Also one that the server did not sign.
+        unsigned_ok: bool,
     },
 }
 

@@ -68,6 +68,8 @@ pub(crate) enum Work {
         name: Arc<str>,
         to: Arc<str>,
         user: Arc<str>,
+        /// Also one that this server did not sign.
+        unsigned_ok: bool,
     },
     /// No pod of the run is here: let go of what is only held for speed.
     Rest {

@@ -53,7 +53,7 @@ pub use capacity::{Kept, Offered, capacity};
 pub use devices::devices;
 pub use error::Error;
 pub use examine::{Snapshots, scanner_main};
-pub use options::{HeadKey, LogLimits, NodeOptions};
+pub use options::{HeadCheck, HeadKey, LogLimits, NodeOptions};
 
 /// The running node. It ends when the sender of its commands is gone; containers go on without it.
 pub struct Node {

@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use watchbell_api::array::HeadSignature;
 use watchbell_api::node::Capacity;
-use watchbell_array::Signer;
+use watchbell_array::{Array, Digest, Signer};
 use watchbell_image::PullOptions;
 use watchbell_sandbox::SpawnerOptions;
 
@@ -47,7 +48,11 @@ pub struct HeadKey {
     /// What verifies them, for everybody.
     pub public: Arc<str>,
     pub signer: Arc<Signer>,
+    pub check: Arc<HeadCheck>,
 }
+
+/// Says by whom a snapshot was signed when it became the head of an array.
+pub type HeadCheck = dyn Fn(&Array, Digest) -> HeadSignature + Send + Sync;
 
 impl fmt::Debug for HeadKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -77,6 +77,10 @@ fn of_array_operators() -> Value {
         "properties": {
             "apiVersion": text("watchbell.dev/v1alpha1"), "kind": text("The kind of this body."),
             "to": text("The snapshot: a tag, its digest or at least four digits of one."),
+            "unsignedOk": {
+                "description": "Signs also a snapshot that the server did not sign when it became the head; to is its whole digest.",
+                "type": "boolean", "default": false,
+            },
         },
     })
 }

@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
-use super::{AGE, Column, NAME, age, column, integer, name, number, or_none, since, text, wide};
+use super::{
+    AGE, Column, NAME, age, column, integer, name, number, or_none, since, text, wide, wide_integer,
+};
 use crate::quantity::{Format, Quantity};
 
-pub(super) static COLUMNS: [Column; 8] = [
+pub(super) static COLUMNS: [Column; 11] = [
     NAME,
     column("Head", "The snapshot that readers see."),
     column("Published", "How long ago that was made."),
@@ -14,6 +16,9 @@ pub(super) static COLUMNS: [Column; 8] = [
     AGE,
     wide("Format", "The format of the head."),
     wide("By", "Who made the head."),
+    wide_integer("Drafts", "How many runs have begun to write and are not published."),
+    wide("Ready", "Whether there is a store and it can be read, or why not."),
+    wide("Signed", "Whether the server's key signed the head, or who did."),
 ];
 
 /// As many digits of a digest as people read.
@@ -37,7 +42,18 @@ pub(super) fn cells(object: &Value, now: i64) -> Vec<Value> {
         age(object, now),
         or_none(status("format")),
         or_none(text(object, &["status", "publishedBy", "job"])),
+        number(object, &["status", "draftRuns"]).into(),
+        condition(object, "Ready"),
+        condition(object, "HeadSigned"),
     ]
+}
+
+/// `True`, or the reason why it is not.
+fn condition(object: &Value, kind: &str) -> Value {
+    let all = object["status"]["conditions"].as_array();
+    let found = all.into_iter().flatten().find(|condition| condition["type"] == *kind);
+    let field = |name: &str| found.and_then(|condition| condition[name].as_str()).unwrap_or_default();
+    or_none(if field("status") == "True" { "True" } else { field("reason") })
 }
 
 /// Whole binary units, so that a person can read them; the status has the bytes.

@@ -87,7 +87,7 @@ impl World {
             }
             Write::Trigger { job_name } => self.trigger(request, job_name, now),
             Write::Suspend(schedule) => self.suspend(request, *schedule, now),
-            Write::Rollback { to } => self.rollback_array(request, to, now),
+            Write::Rollback { to, unsigned_ok } => self.rollback_array(request, to, *unsigned_ok, now),
             Write::Rerun { job_name, indexes } => self.rerun(request, job_name, *indexes, now),
         }
     }

@@ -431,8 +431,8 @@ impl Agent {
                 let runs = runs.iter().copied().filter(|run| !self.has_run(*run)).collect();
                 Work::Remove { namespace, name, runs }
             }
-            Command::RollbackArray { namespace, name, to, user } => {
-                Work::RollBack { namespace, name, to, user }
+            Command::RollbackArray { namespace, name, to, user, unsigned_ok } => {
+                Work::RollBack { namespace, name, to, user, unsigned_ok }
             }
             Command::AbandonDrafts { namespace, run } => {
                 // What lies below the overlays of pods that still end stays until they have.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use watchbell_api::Uid;
-use watchbell_api::array::{ARRAY_DOCUMENT_BYTES_MAX, ArrayFacts};
+use watchbell_api::array::{ARRAY_DOCUMENT_BYTES_MAX, ArrayFacts, HeadSignature};
 use watchbell_api::node::Report;
 use watchbell_array::{Array, Error, Kind};
 use watchbell_zarr::{Format, Hierarchy, Node};
@@ -23,15 +23,14 @@ const TAGS_MAX: usize = 1000;
 /// Tells the server of stores, one after another: what is told last is the newest.
 pub(crate) struct Teller {
     root: PathBuf,
-    signing_key: Option<Arc<str>>,
+    head_key: Option<HeadKey>,
     report: Reports,
     told: Mutex<HashMap<(String, String), Arc<ArrayFacts>>>,
 }
 
 impl Teller {
     pub(crate) fn new(data_dir: &Path, head_key: Option<&HeadKey>, report: Reports) -> Self {
-        let signing_key = head_key.map(|key| key.public.clone());
-        Self { root: data_dir.join("arrays"), signing_key, report, told: Mutex::default() }
+        Self { root: data_dir.join("arrays"), head_key: head_key.cloned(), report, told: Mutex::default() }
     }
 
     /// Tells of a store, with what went wrong with it.
@@ -52,16 +51,23 @@ impl Teller {
     fn look(&self, namespace: &str, name: &str, asked: Option<Option<String>>) {
         let key = (namespace.to_owned(), name.to_owned());
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (facts, trouble) = match held::open(&self.root, namespace, name).and_then(|array| facts(&array)) {
-            Ok(facts) => {
-                let signing_key = self.signing_key.clone();
-                (Some(Arc::new(ArrayFacts { signing_key, ..facts })), None)
-            }
+        let found = held::open(&self.root, namespace, name).and_then(|array| self.facts(&array));
+        let (facts, trouble) = match found {
+            Ok(facts) => (Some(Arc::new(facts)), None),
             Err(Error::NoArray(_)) => (None, None),
             // What was known of it still holds.
             Err(error) => (told.get(&key).cloned(), Some(error.to_string())),
         };
         let is_news = told.get(&key) != facts.as_ref();
+        if let Some(HeadSignature::Other(problem)) = facts.as_ref().map(|facts| &facts.signature)
+            && told.get(&key).is_none_or(|before| !matches!(before.signature, HeadSignature::Other(_)))
+        {
+            tracing::warn!(
+                %namespace, %name,
+                "the head of an array is not signed by this server's key ({problem}): it was signed by hand, or arrays.key was \
+                 lost and made anew"
+            );
+        }
         match &facts {
             Some(facts) => told.insert(key, facts.clone()),
             None => told.remove(&key),
@@ -75,11 +81,23 @@ impl Teller {
     }
 }
 
+impl Teller {
+    /// With what this server's key says of the head.
+    fn facts(&self, array: &Array) -> Result<ArrayFacts, Error> {
+        let facts = facts(array)?;
+        let Some(key) = &self.head_key else { return Ok(facts) };
+        let head = facts.head.as_ref().and_then(|head| head.parse().ok());
+        let signature = head.map(|head| (key.check)(array, head)).unwrap_or_default();
+        Ok(ArrayFacts { signing_key: Some(key.public.clone()), signature, ..facts })
+    }
+}
+
 fn facts(array: &Array) -> Result<ArrayFacts, Error> {
     let mut facts = ArrayFacts {
         quota_bytes: array.quota_bytes()?,
         snapshots: array.snapshots()?.len() as u64,
         drafts: runs(array)?,
+        draft_runs: array.drafts()?.len() as u64,
         ..ArrayFacts::default()
     };
     for (tag, digest) in array.tags()?.into_iter().take(TAGS_MAX) {

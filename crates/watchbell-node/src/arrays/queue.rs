@@ -61,7 +61,7 @@ struct Turn {
 pub(super) struct Tools {
     shared: Arc<Shared>,
     pub(super) limits: Limits,
-    head_key: Option<HeadKey>,
+    pub(super) head_key: Option<HeadKey>,
     /// DIR/arrays.
     pub(super) root: PathBuf,
     pub(super) data_dir: PathBuf,

@@ -12,10 +12,10 @@ use serde_json::json;
 use watchbell_api::Uid;
 use watchbell_api::array::{
     ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ArrayFacts, ArrayRefusal, ArrayRetention, ArrayRun, DataArraySpec,
-    PublishedArray,
+    HeadSignature, PublishedArray,
 };
 use watchbell_api::node::Report;
-use watchbell_array::{Array, Disk, KeySource, Kind, Run, import};
+use watchbell_array::{Array, Digest, Disk, KeySource, Kind, Run, import};
 use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
 
 use super::*;
@@ -242,7 +242,14 @@ fn head_key() -> HeadKey {
         let signatures = vec![key().sign(&verifier(), text)];
         Ok(Note { text: text.to_owned(), signatures }.to_string())
     };
-    HeadKey { public: verifier().to_string().into(), signer: Arc::new(signer) }
+    let check = |array: &Array, snapshot: Digest| match array.signature(snapshot).unwrap() {
+        None => HeadSignature::Unsigned,
+        Some(note) => match Note::parse(&note).unwrap().verify(&verifier()) {
+            Ok(_) => HeadSignature::Server,
+            Err(error) => HeadSignature::Other(error.to_string().into()),
+        },
+    };
+    HeadKey { public: verifier().to_string().into(), signer: Arc::new(signer), check: Arc::new(check) }
 }
 
 fn read(uses: &str) -> Arc<[Use]> {
@@ -550,13 +557,14 @@ fn stores_are_made_kept_rolled_back_and_removed() {
     assert!(facts.is_some() && error.unwrap().contains("still needs the array"));
     let first = stand.array("obs").head().unwrap().unwrap();
     stand.import("obs", 5);
-    let roll = |to: &str| {
+    let roll = |to: &str, unsigned_ok: bool| {
         let to = to.into();
         stand.arrays.ask(Work::RollBack {
             namespace: "ns".into(),
             name: obs.clone(),
             to,
             user: "ann".into(),
+            unsigned_ok,
         });
         loop {
             if let Report::ArrayRolledBack { result, .. } = stand.reports.recv_timeout(PATIENCE).unwrap() {
@@ -565,12 +573,18 @@ fn stores_are_made_kept_rolled_back_and_removed() {
         }
     };
     assert!(!stand.is_signed("obs"));
-    let done = roll(&first.to_string()).unwrap();
+    // What the server never signed it signs only for who says so, and names all of it.
+    let why = roll(&first.to_string(), false).unwrap_err();
+    assert!(why.contains("was not signed by this server: it is not signed"), "{why}");
+    assert!(why.contains("say unsignedOk: true"), "{why}");
+    assert!(roll(&first.short(), true).is_err());
+    assert!(!stand.is_signed("obs"));
+    let done = roll(&first.to_string(), true).unwrap();
     assert!(stand.is_signed("obs"));
     assert_ne!(done.before, done.after);
-    let again = roll(&first.to_string()).unwrap();
+    let again = roll(&first.to_string(), true).unwrap();
     assert_eq!((&again.before, &again.after), (&done.after, &done.after));
-    assert!(roll("nothing").unwrap_err().contains("there is no snapshot"));
+    assert!(roll("nothing", true).unwrap_err().contains("there is no snapshot"));
     let head = stand.array("obs").snapshot(stand.array("obs").head().unwrap().unwrap()).unwrap();
     assert_eq!(head.by.user, "ann");
     // The server says that the run is over.

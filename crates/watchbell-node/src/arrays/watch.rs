@@ -7,8 +7,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -17,22 +18,91 @@ use super::facts::Teller;
 use crate::{Error, spawn};
 
 /// What of an array's directory tells that something about it changed.
-const PARTS: [&str; 4] = ["", "refs", "refs/tags", "snapshots"];
+const PARTS: [&str; 5] = ["", "refs", "refs/tags", "snapshots", "drafts"];
+
+/// While the kernel tells nothing, all arrays are looked at this often.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// Tells of all arrays, and then of each that changes. Ends when what is returned is dropped.
 pub(crate) fn watch(data_dir: &Path, teller: Arc<Teller>) -> Result<OwnedFd, Error> {
     let (end, held) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| Error::thread(e.into()))?;
     let root = data_dir.join("arrays");
     crate::make_private(&root)?;
-    let watches = Watches::new(root).map_err(Error::thread)?;
     spawn("node-array-watch", move || {
-        if let Err(error) = follow(watches, &end, &teller) {
-            tracing::error!(
-                "arrays are no longer watched: {error}; restart the server after a change by hand"
-            );
-        }
+        keep_watching(&root, &end, &teller, AGAIN, || Watches::new(root.clone()));
     })?;
     Ok(held)
+}
+
+/// Watches as long as nobody ends it. Where that fails, all arrays are looked at each time that it is begun anew.
+fn keep_watching(
+    root: &Path,
+    end: &OwnedFd,
+    teller: &Teller,
+    again: Duration,
+    mut begin: impl FnMut() -> io::Result<Watches>,
+) {
+    let mut is_failing = false;
+    loop {
+        let followed = begin().and_then(|watches| {
+            follow(watches, end, teller, || {
+                if std::mem::take(&mut is_failing) {
+                    tracing::info!("arrays are watched again");
+                }
+            })
+        });
+        let Err(error) = followed else { return };
+        if !std::mem::replace(&mut is_failing, true) {
+            let seconds = again.as_secs();
+            tracing::error!(
+                "arrays are not watched: {error}; until they are, all of them are looked at every {seconds} seconds"
+            );
+        }
+        look_at_all(root, teller);
+        if has_ended(end, again) {
+            return;
+        }
+    }
+}
+
+/// Tells what changed of all arrays, without a watch. One that cannot be listed does not hide the others.
+fn look_at_all(root: &Path, teller: &Teller) {
+    let mut found: BTreeSet<(String, String)> = teller.known().into_iter().collect();
+    let listed = |dir: &Path| {
+        names(dir).unwrap_or_else(|error| {
+            tracing::warn!("cannot list {}: {error}", dir.display());
+            Vec::new()
+        })
+    };
+    for namespace in listed(root) {
+        let arrays = listed(&root.join(&namespace));
+        found.extend(arrays.into_iter().map(|name| (namespace.clone(), name)));
+    }
+    for (namespace, name) in found {
+        teller.tell_changes(&namespace, &name);
+    }
+}
+
+/// Waits, unless it is over.
+fn has_ended(end: &OwnedFd, patience: Duration) -> bool {
+    let due = Instant::now() + patience;
+    loop {
+        let left = due.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
+        let mut ready = [PollFd::new(end, PollFlags::IN)];
+        match poll(&mut ready, Some(&left)) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(Errno::INTR) => {}
+            // Without a word from the end nobody could end this: it is over.
+            Err(error) => {
+                tracing::error!(
+                    "arrays are no longer watched: {error}; restart the server after a change by hand"
+                );
+                return true;
+            }
+        }
+    }
 }
 
 /// A directory that is watched.
@@ -49,8 +119,11 @@ struct Watches {
     places: HashMap<i32, Place>,
 }
 
-fn follow(mut watches: Watches, end: &OwnedFd, teller: &Teller) -> io::Result<()> {
+fn follow(mut watches: Watches, end: &OwnedFd, teller: &Teller, is_watched: impl FnOnce()) -> io::Result<()> {
     let mut changed = watches.look_around()?;
+    // What went while nothing was watched.
+    changed.extend(teller.known());
+    is_watched();
     loop {
         for (namespace, name) in std::mem::take(&mut changed) {
             // Watched first and read then: what changes in between is read again.
@@ -176,3 +249,6 @@ fn names(dir: &Path) -> io::Result<Vec<String>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

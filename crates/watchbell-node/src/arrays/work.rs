@@ -11,7 +11,7 @@ use serde_json::Value;
 use watchbell_api::Uid;
 use watchbell_api::array::{
     ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ArrayRefusal, ArrayRetention, ArrayRun, DataArraySpec,
-    PublishedArray, RolledBack,
+    HeadSignature, PublishedArray, RolledBack,
 };
 use watchbell_api::node::Report;
 use watchbell_array::{
@@ -76,8 +76,8 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
             };
             tools.teller.tell(&namespace, &name, error);
         }
-        Work::RollBack { namespace, name, to, user } => {
-            let result = roll_back(tools, &namespace, &name, &to, &user).map_err(|error| error.to_string());
+        Work::RollBack { namespace, name, to, user, unsigned_ok } => {
+            let result = roll_back(tools, &namespace, &name, &to, &user, unsigned_ok);
             (tools.report)(Report::ArrayRolledBack { namespace, name, to, result });
         }
         Work::Rest { namespace, run } => tools.drafts.rest(&namespace, run),
@@ -508,10 +508,34 @@ fn remove(tools: &Tools, namespace: &Arc<str>, name: &str, runs: &[Uid]) -> Resu
     array.delete()
 }
 
-fn roll_back(tools: &Tools, namespace: &str, name: &str, to: &str, user: &str) -> Result<RolledBack, Error> {
-    let array = tools.open(namespace, name)?;
-    let target = array.resolve(to)?;
-    let before = array.head()?.ok_or(Error::NoSnapshot)?;
+fn roll_back(
+    tools: &Tools,
+    namespace: &str,
+    name: &str,
+    to: &str,
+    user: &str,
+    unsigned_ok: bool,
+) -> Result<RolledBack, String> {
+    let failed = |error: Error| error.to_string();
+    let array = tools.open(namespace, name).map_err(failed)?;
+    let target = array.resolve(to).map_err(failed)?;
+    let before = array.head().and_then(|head| head.ok_or(Error::NoSnapshot)).map_err(failed)?;
+    // The signature would say that this server stands for a content that it never saw.
+    if let Some(key) = &tools.head_key
+        && !(unsigned_ok && to.parse() == Ok(target))
+    {
+        let problem = match (key.check)(&array, target) {
+            HeadSignature::Server => None,
+            HeadSignature::Unsigned => Some("it is not signed".into()),
+            HeadSignature::Other(problem) => Some(problem),
+        };
+        if let Some(problem) = problem {
+            return Err(format!(
+                "snapshot {target} was not signed by this server: {problem}; when it is what you mean, name its whole digest \
+                 and say unsignedOk: true"
+            ));
+        }
+    }
     let now = Timestamp::now();
     let by = Run {
         name: "rollback".to_owned(),
@@ -519,7 +543,8 @@ fn roll_back(tools: &Tools, namespace: &str, name: &str, to: &str, user: &str) -
         started_at: now.as_second(),
         ..Run::default()
     };
-    let made = array.rollback(target, &by, &format!("rolled back to {}", target.short()), now)?;
+    let made =
+        array.rollback(target, &by, &format!("rolled back to {}", target.short()), now).map_err(failed)?;
     let (before, after) = match made {
         Some(made) => (made.snapshot.parent.unwrap_or(before), made.digest),
         None => (before, before),

@@ -47,12 +47,17 @@ pub(crate) fn rerun(body: Option<&Value>) -> Result<Write, ApiError> {
 }
 
 pub(crate) fn rollback(body: Option<&Value>) -> Result<Write, ApiError> {
-    let fields = fields(ROLLBACK, body, &["to"])?;
+    let fields = fields(ROLLBACK, body, &["to", "unsignedOk"])?;
+    let unsigned_ok = match fields.get("unsignedOk") {
+        None => false,
+        Some(Value::Bool(said)) => *said,
+        Some(_) => return Err(ApiError::bad_request("unsignedOk of the Rollback is true or false")),
+    };
     match text(ROLLBACK, &fields, "to")? {
         "" => Err(ApiError::bad_request(
             "a Rollback needs to: the tag of a snapshot, its digest or at least four digits of one",
         )),
-        to => Ok(Write::Rollback { to: to.to_owned() }),
+        to => Ok(Write::Rollback { to: to.to_owned(), unsigned_ok }),
     }
 }
 
@@ -147,7 +152,10 @@ mod tests {
         );
         check(rerun(Some(&json!({"indexes": "1-3"}))), Err("it is All or Failed"));
         check(rerun(Some(&json!({"metadata": {}}))), Err("unknown field \"metadata\""));
-        check(rollback(Some(&json!({"to": "good"}))), Ok("Rollback { to: \"good\" }"));
+        check(rollback(Some(&json!({"to": "good"}))), Ok("Rollback { to: \"good\", unsigned_ok: false }"));
+        let unsigned = json!({"to": "good", "unsignedOk": true});
+        check(rollback(Some(&unsigned)), Ok("Rollback { to: \"good\", unsigned_ok: true }"));
+        check(rollback(Some(&json!({"to": "good", "unsignedOk": "yes"}))), Err("is true or false"));
         check(rollback(None), Err("a Rollback needs to"));
         check(rollback(Some(&json!({"to": "good", "force": true}))), Err("unknown field \"force\""));
     }

@@ -146,6 +146,23 @@ fn jobs_write_their_regions_and_what_they_wrote_is_published_at_once() {
         (&published[0]["snapshot"], &json!("default/fill"))
     );
 
+    // What kubectl says of a kind that it does not know has all of it.
+    let wide = kubectl(&stand, &["get", "dataarray", "obs", "-o", "wide"], "").ok();
+    for column in ["HEAD", "SNAPSHOTS", "SIZE", "BY", "DRAFTS", "READY", "SIGNED"] {
+        assert!(wide.contains(column), "{column}: {wide}");
+    }
+    assert!(
+        wide.contains("default/fill") && wide.contains(&status["head"].as_str().unwrap()[..12]),
+        "{wide}"
+    );
+    let described = kubectl(&stand, &["describe", "da", "obs"], "").ok();
+    let fields = ["Head:", "Head Time:", "Snapshots:  2", "Bytes:", "Draft Runs:", "Nodes:", "Signing Key:"];
+    let conditions = ["StoreReady", "HeadSigned", "SignedByServer"];
+    let events = ["Events:", "ArrayChanged", "The head is snapshot"];
+    let is_missing = |text: &&&str| !described.contains(**text);
+    let missing: Vec<_> = fields.iter().chain(&conditions).chain(&events).filter(is_missing).collect();
+    assert!(missing.is_empty(), "{missing:?} in {described}");
+
     // The server signed it, by the key that its object names.
     let data = stand.data().display().to_string();
     let key = stand.watchbell(&["array", "key", "--data-dir", &data]).ok().trim().to_owned();

@@ -348,6 +348,22 @@ impl World {
         }
     }
 
+    /// The same without what [`World::let_go_of_read`] has let go.
+    pub(super) fn runs_to_keep(&self, namespace: &str) -> HashSet<Uid> {
+        let (mut kept, mut published) = (HashSet::new(), HashSet::new());
+        for job in self.state.list(Resource::Job, Some(namespace), None) {
+            let Some(arrays) = job.facts().job().and_then(|facts| facts.arrays.as_ref()) else { continue };
+            let run = arrays.run.unwrap_or(job.uid);
+            match job.job_status().and_then(JobStatus::is_finished).map(|end| end.kind) {
+                Some(FinishedKind::Complete) if arrays.uses.writes() => drop(published.insert(run)),
+                Some(_) if !arrays.uses.writes() => {}
+                _ => drop(kept.insert(run)),
+            }
+        }
+        kept.retain(|run| !published.contains(run));
+        kept
+    }
+
     /// The runs of a namespace whose drafts a Job may still go on with.
     pub(super) fn runs_with_jobs(&self, namespace: &str) -> HashSet<Uid> {
         let jobs = self.state.list(Resource::Job, Some(namespace), None);

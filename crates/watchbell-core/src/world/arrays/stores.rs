@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use watchbell_api::array::{ARRAY_COMMIT_FAILED, ArrayFacts, DataArraySpec, RolledBack};
+use watchbell_api::array::{ARRAY_COMMIT_FAILED, ArrayFacts, DataArraySpec, HeadSignature, RolledBack};
 use watchbell_api::node::Command;
 use watchbell_api::{ApiError, Resource, Uid};
 
@@ -25,12 +25,19 @@ const STORE_FAILED: &str = "ArrayStoreFailed";
 const IN_USE: &str = "ArrayInUse";
 const ROLLED_BACK: &str = "ArrayRolledBack";
 const ROLLBACK_FAILED: &str = "ArrayRollbackFailed";
+const OTHER_KEY: &str = "ArrayHeadOfOtherKey";
+
+/// The types of a DataArray's conditions, and the reason of the second when the signature is somebody else's.
+const READY: &str = "Ready";
+const HEAD_SIGNED: &str = "HeadSigned";
+const BY_OTHER: &str = "OtherKey";
 
 const NODES_SHOWN_MAX: usize = 100;
 const NODE_BYTES_MAX: usize = 512;
 const TAGS_SHOWN_MAX: usize = 100;
 /// Of the name of a snapshot: a digest is the longest.
 const SNAPSHOT_BYTES_MAX: usize = 128;
+const DIGEST_DIGITS: usize = 64;
 
 /// How far the end of a store is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,7 +154,9 @@ impl World {
         if !told.rollback {
             told.rollback = true;
             let (namespace, name) = (object.namespace.clone(), object.name.clone());
-            self.command(Command::RollbackArray { namespace, name, to: to.into(), user: user.into() });
+            let unsigned_ok = status["rollback"]["unsignedOk"] == true;
+            let (to, user) = (to.into(), user.into());
+            self.command(Command::RollbackArray { namespace, name, to, user, unsigned_ok });
         }
     }
 
@@ -210,9 +219,9 @@ impl World {
         error: Option<String>,
         now: Timestamp,
     ) {
-        let before = self.state.arrays.get(at).map(|known| known.facts.clone());
+        let before = self.state.arrays.get(at).map(|known| &known.facts);
         match (&facts, &error) {
-            (Some(facts), _) if before.as_ref() != Some(facts) => {
+            (Some(facts), _) if before != Some(facts) => {
                 self.state.arrays.insert(at.clone(), Arc::new(Known::new(facts.clone())));
             }
             (None, None) => drop(self.state.arrays.remove(at)),
@@ -246,7 +255,7 @@ impl World {
         }
         self.put_array_status(&object, facts.as_deref(), error.as_deref(), now);
         if let Some(facts) = facts {
-            self.note_head(&object, before.as_deref(), &facts, now);
+            self.note_head(&object, &facts, now);
         }
     }
 
@@ -282,13 +291,14 @@ impl World {
         }
     }
 
-    /// The first time that the node tells of a store: drafts of runs that no Job goes on with are what a crash left.
+    /// The first time that the node tells of a store: drafts of runs that no Job goes on with, and what runs that are over still
+    /// keep, are what a crash left before the node was told.
     fn abandon_orphans(&mut self, at: &NsName, facts: &ArrayFacts) {
         let told = self.arrays_told.entry(at.clone()).or_default();
         if std::mem::replace(&mut told.drafts, true) || facts.drafts.is_empty() {
             return;
         }
-        let kept = self.runs_with_jobs(&at.namespace);
+        let kept = self.runs_to_keep(&at.namespace);
         for run in facts.drafts.iter().filter(|run| !kept.contains(run)) {
             self.command(Command::AbandonDrafts { namespace: at.namespace.clone(), run: *run });
         }
@@ -334,31 +344,42 @@ impl World {
             (Some(_), None) => ("True", "StoreReady", ""),
             (None, None) => ("False", "NoStore", "there is no store"),
         };
-        let old = &before["conditions"][0];
-        let since = match old["status"] == status {
-            true => old["lastTransitionTime"].clone(),
-            false => rfc3339(now.as_second()).into(),
+        let mut conditions = vec![condition(&before, READY, (status, reason, message), now)];
+        let signed = match facts {
+            Some(facts) => signed(facts),
+            None => None,
         };
-        next["conditions"] = json!([{
-            "type": "Ready", "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
-        }]);
+        match signed {
+            Some((status, reason, message)) => {
+                conditions.push(condition(&before, HEAD_SIGNED, (status, reason, &message), now));
+                if reason == BY_OTHER && found(&before, HEAD_SIGNED)["reason"] != BY_OTHER {
+                    self.emit(object, &PlannedEvent::warning(OTHER_KEY, message), now);
+                }
+            }
+            // What is not known now is not forgotten.
+            None if facts.is_none() && error.is_some() => {
+                conditions.extend(Some(found(&before, HEAD_SIGNED).clone()).filter(Value::is_object));
+            }
+            None => {}
+        }
+        next["conditions"] = conditions.into();
         if next != before {
             self.put(Stored { status: Status::Json(Arc::new(next)), ..(*current).clone() });
         }
     }
 
-    /// The head moved, by whatever hand.
-    fn note_head(
-        &mut self,
-        object: &Stored,
-        before: Option<&ArrayFacts>,
-        facts: &ArrayFacts,
-        now: Timestamp,
-    ) {
-        let Some(before) = before.filter(|before| before.head != facts.head) else { return };
+    /// The head moved, by whatever hand. What the object says of it is kept together with this word: so it is told once, also when
+    /// the disk took neither at first, or the head moved while no server ran.
+    fn note_head(&mut self, object: &Stored, facts: &ArrayFacts, now: Timestamp) {
+        let Status::Json(status) = &object.status else { return };
+        let before = status["head"].as_str();
+        // One that was told of no store has no head to compare.
+        if status.get("snapshots").is_none() || before == facts.head.as_deref() {
+            return;
+        }
         let by = facts.published_by.as_ref().map(|(name, uid)| json!({"job": &**name, "uid": uid}));
         let details = json!({
-            "uid": object.uid.to_string(), "before": before.head.as_deref(), "after": facts.head.as_deref(), "by": by,
+            "uid": object.uid.to_string(), "before": before, "after": facts.head.as_deref(), "by": by,
         });
         self.audit_run(object, "array-changed", details, now);
         let message = match &facts.head {
@@ -375,6 +396,7 @@ impl World {
         &mut self,
         request: &Request,
         to: &str,
+        unsigned_ok: bool,
         now: Timestamp,
     ) -> Result<Written, ApiError> {
         let object = self.find(request)?;
@@ -388,6 +410,11 @@ impl World {
                 "to of the Rollback must be a tag, a snapshot's digest or at least four digits of one",
             ));
         }
+        if unsigned_ok && !(to.len() == DIGEST_DIGITS && to.bytes().all(|b| b.is_ascii_hexdigit())) {
+            return Err(ApiError::bad_request(
+                "to of the Rollback must be the whole digest of the snapshot when it says unsignedOk",
+            ));
+        }
         let mut status = match &object.status {
             Status::Json(status) => (**status).clone(),
             _ => json!({}),
@@ -398,6 +425,9 @@ impl World {
         }
         status["rollback"] =
             json!({"to": to, "user": request.user.name, "requestedAt": rfc3339(now.as_second())});
+        if unsigned_ok {
+            status["rollback"]["unsignedOk"] = true.into();
+        }
         let next = Stored { status: Status::Json(Arc::new(status)), ..(*object).clone() };
         if request.options.dry_run == DryRun::All {
             return Ok(Written { object: next.render(), outcome: Outcome::Done, warnings: Vec::new() });
@@ -422,6 +452,7 @@ impl World {
             return;
         }
         let user = status["rollback"]["user"].clone();
+        let unsigned_ok = status["rollback"]["unsignedOk"] == true;
         let mut next = (**status).clone();
         if let Some(fields) = next.as_object_mut() {
             fields.shift_remove("rollback");
@@ -431,6 +462,7 @@ impl World {
             Ok(RolledBack { before, after }) => {
                 let details = json!({
                     "uid": object.uid.to_string(), "to": to, "before": &*before, "after": &*after, "user": user,
+                    "unsignedOk": unsigned_ok,
                 });
                 self.audit_run(&object, "array-rolled-back", details, now);
                 let message = format!("The head is what {to} was, as {}", short(&after));
@@ -450,10 +482,49 @@ impl World {
     }
 }
 
+/// A condition that a status has; null without one.
+fn found<'a>(status: &'a Value, kind: &str) -> &'a Value {
+    let all = status["conditions"].as_array();
+    all.into_iter().flatten().find(|of| of["type"] == *kind).unwrap_or(&Value::Null)
+}
+
+fn condition(
+    before: &Value,
+    kind: &str,
+    (status, reason, message): (&str, &str, &str),
+    now: Timestamp,
+) -> Value {
+    let old = found(before, kind);
+    let since = match old["status"] == status {
+        true => old["lastTransitionTime"].clone(),
+        false => rfc3339(now.as_second()).into(),
+    };
+    json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
+}
+
+/// Whether the server's key signed the head, with the reason; nothing without a head or a key.
+fn signed(facts: &ArrayFacts) -> Option<(&'static str, &'static str, String)> {
+    facts.head.as_ref().and(facts.signing_key.as_ref())?;
+    Some(match &facts.signature {
+        HeadSignature::Server => ("True", "SignedByServer", String::new()),
+        HeadSignature::Unsigned => {
+            ("False", "Unsigned", "whoever moved the head last did not sign it".to_owned())
+        }
+        HeadSignature::Other(problem) => {
+            let why = cut(problem);
+            let message = format!(
+                "the head is not signed by the server's key ({why}): it was signed by hand, or DIR/arrays.key was lost and made anew"
+            );
+            ("False", BY_OTHER, message)
+        }
+    })
+}
+
 fn status_of(facts: &ArrayFacts) -> Value {
     let mut status = Map::new();
     let mut put = |field: &str, value: Value| status.insert(field.to_owned(), value);
     put("snapshots", facts.snapshots.into());
+    put("draftRuns", facts.draft_runs.into());
     if let Some(key) = &facts.signing_key {
         put("signingKey", (**key).into());
     }

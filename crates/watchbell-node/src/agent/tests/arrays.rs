@@ -403,6 +403,7 @@ fn what_the_server_asks_of_stores_is_passed_on() {
         name: name.clone(),
         to: "good".into(),
         user: "ann".into(),
+        unsigned_ok: false,
     }));
     let uses = Arc::new(json!({"name": "obs"}));
     bench.tell(Input::Command(Command::PublishArrays { namespace: namespace.clone(), run: run(JOB), uses }));

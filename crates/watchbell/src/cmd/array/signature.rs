@@ -3,6 +3,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use watchbell_api::array::HeadSignature;
 use watchbell_array::{Array, Digest, Signer};
 use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
 use watchbell_node::HeadKey;
@@ -87,7 +88,14 @@ pub(super) fn verifier(key: &SigningKey) -> VerifierKey {
 /// How a server signs what its Jobs publish.
 pub(crate) fn head_key(key: SigningKey) -> HeadKey {
     let verifier = verifier(&key);
-    HeadKey { public: verifier.to_string().into(), signer: signer(key, verifier) }
+    let public = verifier.to_string().into();
+    let own = verifier.clone();
+    let check = move |array: &Array, snapshot: Digest| match check(array, snapshot, &own) {
+        Ok(_) => HeadSignature::Server,
+        Err(_) if matches!(array.signature(snapshot), Ok(None)) => HeadSignature::Unsigned,
+        Err(problem) => HeadSignature::Other(problem.into()),
+    };
+    HeadKey { public, signer: signer(key, verifier), check: Arc::new(check) }
 }
 
 fn read_key(path: &Path) -> Result<SigningKey, Failure> {

@@ -16,7 +16,7 @@ fn a_rollback_is_asked_for_once_and_told() {
     }
     let dry = Request {
         subresource: Subresource::Rollback,
-        write: Write::Rollback { to: "good".into() },
+        write: Write::Rollback { to: "good".into(), unsigned_ok: false },
         options: WriteOptions { dry_run: DryRun::All, ..WriteOptions::default() },
         ..request(Resource::DataArray, "ml", "obs")
     };
@@ -53,6 +53,32 @@ fn a_rollback_is_asked_for_once_and_told() {
 }
 
 #[test]
+fn an_unsigned_snapshot_is_named_by_all_of_its_digest() {
+    let mut bench = Bench::with_array();
+    let ask = |to: &str| Request {
+        subresource: Subresource::Rollback,
+        write: Write::Rollback { to: to.into(), unsigned_ok: true },
+        ..request(Resource::DataArray, "ml", "obs")
+    };
+    let error = bench.write(ask("good")).unwrap_err();
+    assert!(error.reason.code() == 400 && error.message.contains("the whole digest"), "{error}");
+    let digest = "5a".repeat(32);
+    let asked = bench.write(ask(&digest)).unwrap().object;
+    assert_eq!(asked["status"]["rollback"]["unsignedOk"], true);
+    bench.settle();
+    // The next server says it, too.
+    bench.crash();
+    bench.settle();
+    let is_asked = |command: &Command| matches!(command, Command::RollbackArray { to, unsigned_ok: true, .. } if **to == *digest);
+    assert!(bench.commands.iter().any(is_asked));
+    let (namespace, name, to) = ("ml".into(), "obs".into(), digest.as_str().into());
+    let result = Ok(RolledBack { before: "b".into(), after: "a".into() });
+    bench.world.report(Report::ArrayRolledBack { namespace, name, to, result }, bench.at());
+    bench.settle();
+    assert_eq!(bench.of_array("array-rolled-back")[0]["unsignedOk"], true);
+}
+
+#[test]
 fn a_rollback_is_a_right_of_its_own() {
     let mut bench = Bench::with_array();
     let role = json!({
@@ -69,7 +95,7 @@ fn a_rollback_is_a_right_of_its_own() {
     let ask = || Request {
         user: User { name: "eve".into(), ..User::default() },
         subresource: Subresource::Rollback,
-        write: Write::Rollback { to: "good".into() },
+        write: Write::Rollback { to: "good".into(), unsigned_ok: false },
         ..request(Resource::DataArray, "ml", "obs")
     };
     assert_eq!(bench.write(ask()).unwrap_err().reason.code(), 403);
