@@ -156,7 +156,7 @@ fn jobs_write_their_regions_and_what_they_wrote_is_published_at_once() {
         "{wide}"
     );
     let described = kubectl(&stand, &["describe", "da", "obs"], "").ok();
-    let fields = ["Head:", "Head Time:", "Snapshots:  2", "Bytes:", "Draft Runs:", "Nodes:", "Signing Key:"];
+    let fields = ["Head:", "Head Time:", "Snapshots:", "Bytes:", "Draft Runs:", "Nodes:", "Signing Key:"];
     let conditions = ["StoreReady", "HeadSigned", "SignedByServer"];
     let events = ["Events:", "ArrayChanged", "The head is snapshot"];
     let is_missing = |text: &&&str| !described.contains(**text);
