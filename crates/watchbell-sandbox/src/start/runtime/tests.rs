@@ -222,6 +222,38 @@ fn what_protects_is_left_out_only_where_it_is_asked_for() {
     assert!(host["uidMappings"].is_null() && strict["uidMappings"].is_array());
 }
 
+/// moby's `daemon/pkg/oci/defaults.go` and Kubernetes' `pkg/securitycontext/util.go` (v1.34) have the same lists.
+#[test]
+fn what_docker_and_kubernetes_cover_is_covered() {
+    let mut spec = strict();
+    spec.sys = Sys::ReadOnly;
+    let linux = given(&spec)["linux"].clone();
+    let covered: Vec<&str> =
+        linux["maskedPaths"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
+    let read_only: Vec<&str> =
+        linux["readonlyPaths"].as_array().unwrap().iter().map(|path| path.as_str().unwrap()).collect();
+    for path in [
+        "/proc/acpi",
+        "/proc/asound",
+        "/proc/interrupts",
+        "/proc/kcore",
+        "/proc/keys",
+        "/proc/latency_stats",
+        "/proc/sched_debug",
+        "/proc/scsi",
+        "/proc/timer_list",
+        "/proc/timer_stats",
+        "/sys/devices/virtual/powercap",
+        "/sys/firmware",
+        "/sys/devices/system/cpu/cpu0/thermal_throttle",
+    ] {
+        assert!(covered.contains(&path), "{path}: {covered:?}");
+    }
+    for path in ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"] {
+        assert!(read_only.contains(&path) || covered.contains(&path), "{path}: {read_only:?}");
+    }
+}
+
 #[test]
 fn every_scratch_is_bounded_and_none_is_a_path_of_the_host() {
     let mut spec = with_volumes();
