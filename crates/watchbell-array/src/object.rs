@@ -56,23 +56,27 @@ impl Located {
 }
 
 impl Objects<'_> {
+    /// In packs first: files are asked of the file system, one by one.
     pub(crate) fn locate(&self, digest: Digest) -> Result<Option<Located>, Error> {
-        let name = digest.to_string();
         let placed = self.array.objects_dir();
+        for objects in [Some(placed.as_path()), self.staging].into_iter().flatten() {
+            let index = self.array.packs(objects)?;
+            let found = index.read().unwrap_or_else(PoisonError::into_inner).get(digest)?;
+            if let Some(place) = found {
+                return Ok(Some(Located::Packed(place)));
+            }
+        }
+        let name = digest.to_string();
         // Below a directory for each first byte.
-        if let Some(found) = self.look_into(&placed, digest, &format!("{}/{}", &name[..2], &name[2..]))? {
-            return Ok(Some(found));
+        let placed_name = format!("{}/{}", &name[..2], &name[2..]);
+        for (objects, name) in [(Some(placed.as_path()), placed_name), (self.staging, name)] {
+            let Some(objects) = objects else { continue };
+            let index = self.array.packs(objects)?;
+            if index.read().unwrap_or_else(PoisonError::into_inner).has_file(&name) {
+                return Ok(Some(Located::File(objects.join(name))));
+            }
         }
-        self.staging.map_or(Ok(None), |staging| self.look_into(staging, digest, &name))
-    }
-
-    fn look_into(&self, objects: &Path, digest: Digest, name: &str) -> Result<Option<Located>, Error> {
-        let index = self.array.packs(objects)?;
-        let index = index.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = index.get(digest)? {
-            return Ok(Some(Located::Packed(place)));
-        }
-        Ok(index.has_file(name).then(|| Located::File(objects.join(name))))
+        Ok(None)
     }
 
     /// Looks again at which packs are in place. Who counts on what is there does it first, with the array's lock held, because a
@@ -208,7 +212,7 @@ pub(crate) fn copy(
             return Ok(Copied { digest, size, written: None });
         }
         create()?.write_all(&objects.array.sealed(&buffer, Role::Object)?).map_err(writing)?;
-        return place(disk, &temporary, staging, digest, size);
+        return place(disk, objects.array, &temporary, staging, digest, size);
     }
     write(disk, objects, staging, meter, source, buffer, max, what, number)
 }
@@ -275,7 +279,7 @@ fn write(
     if let Some(sealing) = sealing {
         sealing.finish().map_err(writing)?;
     }
-    place(disk, &temporary, staging, Digest::from_hash(hasher.finalize()), size)
+    place(disk, objects.array, &temporary, staging, Digest::from_hash(hasher.finalize()), size)
 }
 
 fn too_large(what: &str, max: u64) -> Error {
@@ -299,7 +303,7 @@ pub(crate) fn put(
     disk.create(&temporary, MODE)?
         .write_all(&objects.array.sealed(bytes, Role::Object)?)
         .map_err(Error::io("write", &temporary))?;
-    place(disk, &temporary, staging, digest, size)
+    place(disk, objects.array, &temporary, staging, digest, size)
 }
 
 /// Somebody has it. One that is staged as a file may not be on the disk yet: whoever counts on it syncs it too.
@@ -311,8 +315,16 @@ fn found(at: Located, staging: &Path, digest: Digest, size: u64) -> Copied {
     Copied { digest, size, written }
 }
 
-fn place(disk: &Disk, temporary: &Path, staging: &Path, digest: Digest, size: u64) -> Result<Copied, Error> {
+fn place(
+    disk: &Disk,
+    array: &Array,
+    temporary: &Path,
+    staging: &Path,
+    digest: Digest,
+    size: u64,
+) -> Result<Copied, Error> {
     let path = staging.join(digest.to_string());
+    array.packs(staging)?.read().unwrap_or_else(PoisonError::into_inner).note_file();
     disk.rename(temporary, &path)?;
     Ok(Copied { digest, size, written: Some(path) })
 }

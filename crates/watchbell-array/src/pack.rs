@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::OwnedFd;
@@ -51,6 +52,8 @@ impl Place {
 pub(crate) struct Index {
     /// The directory of objects that the packs' one lies in; nothing where there is none.
     objects: Option<OwnedFd>,
+    /// Whether anything but packs may lie there. Who holds a staging directory is the only one to put something into it.
+    has_files: AtomicBool,
     packs: BTreeMap<String, Pack>,
     /// What cannot be read, with the reason: nothing is found in it.
     pub(crate) broken: BTreeMap<PathBuf, String>,
@@ -66,14 +69,29 @@ impl Index {
             Err(Errno::NOENT) => None,
             dir => Some(dir.map_err(Error::errno("open", objects))?),
         };
-        let mut index = Self { objects: dir, packs: BTreeMap::new(), broken: BTreeMap::new() };
+        let has_files = match &dir {
+            None => false,
+            Some(_) => names(objects)?.iter().any(|name| name != DIR),
+        };
+        let mut index = Self {
+            objects: dir,
+            has_files: AtomicBool::new(has_files),
+            packs: BTreeMap::new(),
+            broken: BTreeMap::new(),
+        };
         index.refresh(&objects.join(DIR))?;
         Ok(index)
     }
 
-    /// Whether the directory has a file of that name, outside the packs.
+    /// A file is about to lie there, outside the packs.
+    pub(crate) fn note_file(&self) {
+        self.has_files.store(true, Relaxed);
+    }
+
+    /// Whether one of that name does.
     pub(crate) fn has_file(&self, name: &str) -> bool {
-        self.objects.as_ref().is_some_and(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+        self.has_files.load(Relaxed)
+            && self.objects.as_ref().is_some_and(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
     }
 
     pub(crate) fn get(&self, digest: Digest) -> Result<Option<Place>, Error> {

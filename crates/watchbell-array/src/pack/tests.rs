@@ -96,3 +96,16 @@ fn an_index_that_is_changed_later_leads_nowhere() {
     fs::write(&path, "").unwrap();
     assert!(index.get(digest(1, 0)).is_err());
 }
+
+/// Where nobody put a file, none is asked for.
+#[test]
+fn files_are_looked_for_where_there_may_be_some() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::of(dir.path()).unwrap();
+    fs::write(dir.path().join("aa"), "staged").unwrap();
+    assert!(!index.has_file("aa"));
+    index.note_file();
+    assert!(index.has_file("aa") && !index.has_file("bb"));
+    assert!(Index::of(dir.path()).unwrap().has_file("aa"));
+    assert!(!Index::of(&dir.path().join("nothing")).unwrap().has_file("aa"));
+}
