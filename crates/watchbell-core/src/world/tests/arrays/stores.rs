@@ -1,0 +1,113 @@
+//! What is told of stores, once, and what they keep for whom.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use watchbell_api::Resource;
+use watchbell_api::array::{ArrayFacts, HeadSignature};
+use watchbell_api::node::Report;
+
+use super::super::{Bench, uid_of};
+use super::{READ, merged, using, writer};
+use crate::arrays::tests::facts;
+
+/// The word about a head is kept with what the object says of it: both or none, and once.
+#[test]
+fn a_head_that_moved_is_told_once_whatever_the_disk_took() {
+    let mut bench = Bench::with_array();
+    let head = facts().head.unwrap();
+    let moved = |to: &str| {
+        let facts = Arc::new(ArrayFacts { head: Some(to.into()), ..facts() });
+        Report::Array { namespace: "ml".into(), name: "obs".into(), facts: Some(facts), error: None }
+    };
+    let told = |bench: &Bench| -> Vec<(Value, Value)> {
+        let all = bench.of_array("array-changed");
+        all.iter().map(|told| (told["before"].clone(), told["after"].clone())).collect()
+    };
+    // What is kept of the store for the first time is no change.
+    assert_eq!(told(&bench), []);
+    bench.world.report(moved("aa"), bench.at());
+    // The disk is full; the writer says again what was not kept.
+    bench.world.rollback(bench.at());
+    bench.settle();
+    assert_eq!(told(&bench), []);
+    bench.world.report(moved("aa"), bench.at());
+    bench.settle();
+    bench.world.report(moved("aa"), bench.at());
+    bench.settle();
+    assert_eq!(told(&bench), [(json!(head), json!("aa"))]);
+    assert_eq!(bench.last_message("ArrayChanged"), "The head is snapshot aa");
+    // What was not kept before a crash, or moved while no server ran, is told by the next.
+    bench.world.report(moved("bb"), bench.at());
+    bench.crash();
+    for _ in 0..2 {
+        bench.world.report(moved("cc"), bench.at());
+        bench.settle();
+        bench.crash();
+    }
+    assert_eq!(told(&bench)[1..], [(json!("aa"), json!("cc"))]);
+}
+
+/// A key that was lost and made anew does not go unnoticed; nor does it speak each time that somebody looks.
+#[test]
+fn a_head_of_another_key_is_warned_of_once() {
+    let mut bench = Bench::with_array();
+    let signed = |signature: HeadSignature| {
+        let signing_key = Some("watchbell-array+1234abcd+Aa".into());
+        Some(ArrayFacts { signing_key, signature, ..facts() })
+    };
+    let shown = |bench: &Bench| {
+        let status = bench.read(Resource::DataArray, "obs")["status"].clone();
+        let all = status["conditions"].as_array().unwrap().clone();
+        let text = |of: &Value| format!("{} {} {}", of["type"], of["status"], of["reason"]).replace('"', "");
+        all.iter().map(text).collect::<Vec<_>>()
+    };
+    let warned = |bench: &Bench| {
+        bench.list(Resource::Event).iter().filter(|of| of["reason"] == "ArrayHeadOfOtherKey").count()
+    };
+    // A server without a key says nothing of signatures.
+    assert_eq!(shown(&bench), ["Ready True StoreReady"]);
+    bench.tell_array(signed(HeadSignature::Unsigned), None);
+    assert_eq!(shown(&bench)[1], "HeadSigned False Unsigned");
+    bench.tell_array(signed(HeadSignature::Server), None);
+    assert_eq!(shown(&bench)[1], "HeadSigned True SignedByServer");
+    assert_eq!(warned(&bench), 0);
+    let other = || signed(HeadSignature::Other("no signature of the key".into()));
+    bench.tell_array(other(), None);
+    assert_eq!(shown(&bench), ["Ready True StoreReady", "HeadSigned False OtherKey"]);
+    let message = bench.last_message("ArrayHeadOfOtherKey");
+    assert!(message.contains("DIR/arrays.key was lost and made anew"), "{message}");
+    bench.tell_array(other(), Some("no space left on device"));
+    assert_eq!(shown(&bench), ["Ready False StoreFailed", "HeadSigned False OtherKey"]);
+    bench.crash();
+    bench.tell_array(other(), None);
+    assert_eq!(warned(&bench), 1);
+}
+
+/// A run that is over keeps nothing, also when the server was killed before it could say so.
+#[test]
+fn what_a_reader_kept_is_let_go_by_the_next_server() {
+    let mut bench = Bench::with_array();
+    let only = json!({"completionMode": "Indexed", "completions": 1});
+    for name in ["done", "at-it"] {
+        bench.create(using(name, READ, only.clone()));
+    }
+    bench.create(using("failed", READ, merged(&only, json!({"backoffLimit": 0}))));
+    bench.create(writer("writes"));
+    bench.settle();
+    bench.end_all("done", None);
+    bench.end_all("failed", Some(0));
+    bench.end_all("writes", Some(1));
+    let uid = |name: &str| uid_of(&bench.read(Resource::Job, name));
+    let over = [uid("done"), uid("failed")];
+    let all = [over[0], over[1], uid("at-it"), uid("writes")];
+    // The node did not hear of it.
+    bench.commands.clear();
+    bench.crash();
+    bench.tell_array(Some(ArrayFacts { drafts: all.into(), ..facts() }), None);
+    let mut let_go = bench.abandoned();
+    let_go.sort();
+    let mut over = over.map(|uid| uid.to_string());
+    over.sort();
+    assert_eq!(let_go, over, "one is at work, and one may be gone on with");
+}
