@@ -149,6 +149,8 @@ pub struct Signed {
     /// What else he signed about it, of the types that were asked for.
     pub statements: Vec<Statement>,
     pub asked: Vec<Box<str>>,
+    /// That more is attached to the image than could be looked at, so that what was not found may be there.
+    pub gap: Option<Box<str>>,
 }
 
 /// An in-toto statement about the image.

@@ -9,7 +9,8 @@
 //! A descriptor that lists an artifact is believed about its digest and its size, which are verified, and about nothing
 //! else: registries and tools fill in other types there than the manifest has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::BuildHasher as _;
 
 use serde::Deserialize;
 
@@ -51,8 +52,6 @@ pub enum Attachment {
 }
 
 impl Attachment {
-    pub(crate) const BY_TAG: [Self; 3] = [Self::Signatures, Self::Attestations, Self::Sbom];
-
     /// The tag under which `subject` has such an attachment.
     pub fn tag(self, subject: &Digest) -> String {
         let suffix = match self {
@@ -133,6 +132,67 @@ impl ArtifactManifest {
     }
 }
 
+/// What was read of what is attached to an image. Whoever may push to a repository attaches what he likes, so that more than is
+/// read is no error: it would keep the signature beside it from being read for ever.
+#[derive(Debug, Default)]
+pub struct Attached {
+    artifacts: Vec<Artifact>,
+    /// How much was not read, and why something was not.
+    left_out: usize,
+    why: Option<String>,
+}
+
+impl Attached {
+    /// That there is more than was read, in words. What was not found may be there then.
+    pub fn gap(&self) -> Option<String> {
+        let why = self.why.as_ref()?;
+        Some(format!("{} of what is attached to it could not be looked at: {why}", self.left_out))
+    }
+
+    pub(crate) fn push(&mut self, artifact: Artifact) {
+        self.artifacts.push(artifact);
+    }
+
+    pub(crate) fn leave_out(&mut self, count: usize, why: impl FnOnce() -> String) {
+        self.left_out += count;
+        if count > 0 {
+            self.why.get_or_insert_with(why);
+        }
+    }
+}
+
+impl std::ops::Deref for Attached {
+    type Target = [Artifact];
+
+    fn deref(&self) -> &[Artifact] {
+        &self.artifacts
+    }
+}
+
+impl IntoIterator for Attached {
+    type Item = Artifact;
+    type IntoIter = std::vec::IntoIter<Artifact>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.artifacts.into_iter()
+    }
+}
+
+/// A line of a list: what it says that it is, is a hint at most.
+#[derive(Clone, Debug)]
+pub(crate) struct Listed {
+    pub descriptor: Descriptor,
+    pub artifact_type: Option<String>,
+}
+
+/// A list of referrers, as far as it was read.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub lines: Vec<Listed>,
+    /// Why it was not read to its end.
+    pub cut: Option<String>,
+}
+
 /// Where artifacts are read from. Answers are verified against the descriptor that is asked for.
 pub(crate) trait ArtifactSource {
     /// For messages.
@@ -140,118 +200,284 @@ pub(crate) trait ArtifactSource {
     /// The document under a tag, or `None` when there is no such tag.
     fn tagged(&self, tag: &str) -> Result<Option<(Descriptor, Vec<u8>)>, Error>;
     /// What is said to refer to `subject`, or `None` when the place keeps no such list by itself.
-    fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, Error>;
+    fn referrers(&self, subject: &Digest) -> Result<Option<Listing>, Error>;
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
     fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error>;
 }
 
-/// Reads everything attached to `subject` whose manifest is `wanted`. What is listed but names another subject by its own
-/// manifest is passed over.
+/// Reads what is attached to `subject` and whose manifest is `wanted`, within the limits. What is listed but names another
+/// subject by its own manifest is passed over. Of very many, first what a list says to be signatures, the newest first; and as
+/// many by lot, another one each time: who pushes a thousand referrers hides none for long.
+///
+/// # Errors
+/// The place cannot be asked.
 pub(crate) fn attached(
     source: &dyn ArtifactSource,
     subject: &Digest,
     limits: &Limits,
     wanted: &dyn Fn(Attachment, &ArtifactManifest) -> bool,
-) -> Result<Vec<Artifact>, Error> {
-    let origin = source.origin();
-    let mut reader = Reader { source, limits, origin: &origin, subject, found: Vec::new(), bytes: 0 };
-    let mut listed = source.referrers(subject)?.unwrap_or_default();
-    // Also where the list is empty: it may be younger than the tag.
-    if listed.is_empty()
-        && let Some((_, bytes)) = source.tagged(&Attachment::Referrer.tag(subject))?
-    {
-        listed = index(&bytes, limits, &origin)?;
+) -> Result<Attached, Error> {
+    let state = std::hash::RandomState::new();
+    attached_by(source, subject, limits, wanted, &|digest| state.hash_one(digest))
+}
+
+/// The same with the lots.
+pub(crate) fn attached_by(
+    source: &dyn ArtifactSource,
+    subject: &Digest,
+    limits: &Limits,
+    wanted: &dyn Fn(Attachment, &ArtifactManifest) -> bool,
+    lot: &dyn Fn(&Digest) -> u64,
+) -> Result<Attached, Error> {
+    let mut reader = Reader {
+        source,
+        limits,
+        subject,
+        wanted,
+        lot,
+        found: Vec::new(),
+        manifests_left: limits.attachments_bytes_max,
+        contents_left: limits.attachments_bytes_max,
+        read: Attached::default(),
+    };
+    match reader.look() {
+        // What was read until then is as good as it was.
+        Err(error) if !reader.read.is_empty() => reader.read.leave_out(1, || error.to_string()),
+        other => other?,
     }
-    reader.check_count(listed.len())?;
-    for descriptor in listed {
-        if reader.found.iter().any(|artifact| artifact.digest == descriptor.digest) {
-            continue;
-        }
-        reader.check_size(&descriptor)?;
-        let document = source.document(&descriptor)?;
-        reader.take(Attachment::Referrer, descriptor.digest, document, wanted)?;
+    Ok(reader.read)
+}
+
+/// Whether the cause is the artifact, which is passed over, or the place, which cannot be asked for others either.
+fn is_of_place(error: &Error) -> bool {
+    match error {
+        Error::Refused { status, .. } => !matches!(status, 400 | 404 | 405 | 410 | 416),
+        Error::Unreachable { .. } | Error::Credentials { .. } | Error::Io { .. } => true,
+        _ => false,
     }
-    for attachment in Attachment::BY_TAG {
-        if let Some((descriptor, document)) = source.tagged(&attachment.tag(subject))? {
-            reader.take(attachment, descriptor.digest, document, wanted)?;
-        }
+}
+
+/// An artifact whose content is not read yet.
+struct Found {
+    attachment: Attachment,
+    digest: Digest,
+    manifest: ArtifactManifest,
+    document: Vec<u8>,
+}
+
+impl Found {
+    fn bytes(&self) -> u64 {
+        self.manifest.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
     }
-    Ok(reader.found)
 }
 
 struct Reader<'a> {
     source: &'a dyn ArtifactSource,
     limits: &'a Limits,
-    origin: &'a str,
     subject: &'a Digest,
-    found: Vec<Artifact>,
-    /// Of all blobs so far.
-    bytes: u64,
+    wanted: &'a dyn Fn(Attachment, &ArtifactManifest) -> bool,
+    lot: &'a dyn Fn(&Digest) -> u64,
+    found: Vec<Found>,
+    /// Bytes that may still be read.
+    manifests_left: u64,
+    contents_left: u64,
+    read: Attached,
 }
 
 impl Reader<'_> {
-    fn check_count(&self, count: usize) -> Result<(), Error> {
-        if count > self.limits.attachments_max {
-            return Err(Error::Limit {
-                origin: self.origin.to_owned(),
-                object: format!("the list of what is attached to {}", self.subject),
-                reason: format!("{count} entries, at most {} are read", self.limits.attachments_max),
-            });
+    /// What lies under cosign's tags comes first and whole: nobody can put others in front of it.
+    fn look(&mut self) -> Result<(), Error> {
+        self.tag(Attachment::Signatures)?;
+        self.tag(Attachment::Attestations)?;
+        self.contents()?;
+        let lines = self.listing()?;
+        let outcome = self.chosen(lines).into_iter().try_for_each(|line| {
+            if line.descriptor.size > self.manifests_left {
+                self.too_large();
+                return Ok(());
+            }
+            let document = self.source.document(&line.descriptor);
+            if let Some(document) = self.unless_broken(document)? {
+                self.take(Attachment::Referrer, line.descriptor.digest, document);
+            }
+            Ok(())
+        });
+        self.contents()?;
+        outcome?;
+        self.tag(Attachment::Sbom)?;
+        self.contents()
+    }
+
+    fn tag(&mut self, attachment: Attachment) -> Result<(), Error> {
+        let found = self.source.tagged(&attachment.tag(self.subject));
+        if let Some((descriptor, document)) = self.unless_broken(found)?.flatten() {
+            self.take(attachment, descriptor.digest, document);
         }
         Ok(())
     }
 
-    fn check_size(&self, descriptor: &Descriptor) -> Result<(), Error> {
-        if descriptor.size > self.limits.document_bytes_max {
-            return Err(Error::Limit {
-                origin: self.origin.to_owned(),
-                object: format!("attachment {}", descriptor.digest),
-                reason: format!(
-                    "its manifest has {} bytes, at most {} are read",
-                    descriptor.size, self.limits.document_bytes_max
-                ),
-            });
+    fn listing(&mut self) -> Result<Vec<Listed>, Error> {
+        let listing = self.source.referrers(self.subject);
+        let mut listing = self.unless_broken(listing)?.flatten().unwrap_or_default();
+        // Also where the list is empty: it may be younger than the tag.
+        if listing.lines.is_empty() {
+            let tagged = self.source.tagged(&Attachment::Referrer.tag(self.subject));
+            if let Some((_, bytes)) = self.unless_broken(tagged)?.flatten() {
+                let lines = lines(&bytes, &self.source.origin());
+                listing.lines = self.unless_broken(lines)?.unwrap_or_default();
+            }
         }
-        Ok(())
+        if let Some(why) = listing.cut.take() {
+            self.read.leave_out(1, || why);
+        }
+        Ok(listing.lines)
     }
 
-    fn take(
-        &mut self,
-        attachment: Attachment,
-        digest: Digest,
-        document: Vec<u8>,
-        wanted: &dyn Fn(Attachment, &ArtifactManifest) -> bool,
-    ) -> Result<(), Error> {
-        let manifest = match ArtifactManifest::parse(&document, self.limits, self.origin) {
+    /// So many as are looked at.
+    fn chosen(&mut self, mut lines: Vec<Listed>) -> Vec<Listed> {
+        let mut seen = HashSet::new();
+        lines.retain(|line| seen.insert(line.descriptor.digest.clone()));
+        let all = lines.len();
+        lines.retain(|line| line.descriptor.size <= self.limits.document_bytes_max);
+        let most = self.limits.document_bytes_max;
+        self.read.leave_out(all - lines.len(), || format!("its manifest has more than {most} bytes"));
+        lines.sort_by_cached_key(|line| {
+            let created = line.descriptor.annotations.get("org.opencontainers.image.created");
+            let created = created.and_then(|text| text.parse::<jiff::Timestamp>().ok());
+            (rank(line), std::cmp::Reverse(created))
+        });
+        let most = self.limits.attachments_max;
+        if lines.len() > most {
+            let more = lines.len() - most;
+            self.read.leave_out(more, || {
+                format!("no more than {most} are looked at each time, some of them by lot")
+            });
+            let mut rest = lines.split_off(most.div_ceil(2));
+            rest.sort_by_cached_key(|line| (self.lot)(&line.descriptor.digest));
+            rest.truncate(most - lines.len());
+            lines.append(&mut rest);
+        }
+        lines
+    }
+
+    /// `None` for what is broken by itself.
+    fn unless_broken<T>(&mut self, read: Result<T, Error>) -> Result<Option<T>, Error> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error) if is_of_place(&error) => Err(error),
+            Err(error) => {
+                self.read.leave_out(1, || error.to_string());
+                Ok(None)
+            }
+        }
+    }
+
+    fn take(&mut self, attachment: Attachment, digest: Digest, document: Vec<u8>) {
+        let manifest = match ArtifactManifest::parse(&document, self.limits, &self.source.origin()) {
             Ok(manifest) => manifest,
             // An index may refer to an image too; whoever asked wants manifests with content.
             Err(e) => {
                 tracing::debug!(attachment = %digest, "passed over: {e}");
-                return Ok(());
+                return;
             }
         };
         if manifest.subject.as_ref().is_some_and(|named| named != self.subject) {
             tracing::warn!(attachment = %digest, image = %self.subject, "listed for an image that it does not name");
-            return Ok(());
+            return;
         }
-        if !wanted(attachment, &manifest) {
-            return Ok(());
+        if !(self.wanted)(attachment, &manifest) {
+            return;
         }
-        let mut blobs = Vec::with_capacity(manifest.layers.len());
-        for descriptor in &manifest.layers {
-            self.bytes = self.bytes.saturating_add(descriptor.size);
-            if self.bytes > self.limits.attachments_bytes_max {
-                return Err(Error::Limit {
-                    origin: self.origin.to_owned(),
-                    object: format!("what is attached to {}", self.subject),
-                    reason: format!("more than {} bytes together", self.limits.attachments_bytes_max),
-                });
+        let Some(left) = self.manifests_left.checked_sub(document.len() as u64) else {
+            return self.too_large();
+        };
+        self.manifests_left = left;
+        self.found.push(Found { attachment, digest, manifest, document });
+    }
+
+    fn too_large(&mut self) {
+        let Limits { attachment_bytes_max: one, attachments_bytes_max: all, .. } = self.limits;
+        self.read.leave_out(1, || format!("no more than {one} bytes are read of one, and {all} of all"));
+    }
+
+    /// Reads what was found: in its order until half of the bytes are used, and by lot what still fits.
+    fn contents(&mut self) -> Result<(), Error> {
+        let Limits { attachment_bytes_max: most, attachments_bytes_max: all, .. } = *self.limits;
+        let mut later = Vec::new();
+        let mut is_read = vec![false; self.found.len()];
+        for (n, found) in self.found.iter().enumerate() {
+            let bytes = found.bytes();
+            if bytes <= most.min(self.contents_left.saturating_sub(all / 2)) {
+                self.contents_left -= bytes;
+                is_read[n] = true;
+            } else {
+                later.push(n);
             }
-            blobs.push(ArtifactBlob { descriptor: descriptor.clone(), bytes: self.source.blob(descriptor)? });
         }
-        self.found.push(Artifact { digest, attachment, manifest, blobs, document });
+        later.sort_by_cached_key(|n| (self.lot)(&self.found[*n].digest));
+        for n in later {
+            let bytes = self.found[n].bytes();
+            if bytes <= most.min(self.contents_left) {
+                self.contents_left -= bytes;
+                is_read[n] = true;
+            } else {
+                self.too_large();
+            }
+        }
+        let found = std::mem::take(&mut self.found).into_iter().zip(is_read);
+        for Found { attachment, digest, manifest, document } in
+            found.filter(|(_, read)| *read).map(|(found, _)| found)
+        {
+            let read = |layer: &Descriptor| {
+                let bytes = self.source.blob(layer)?;
+                Ok(ArtifactBlob { descriptor: layer.clone(), bytes })
+            };
+            match manifest.layers.iter().map(read).collect::<Result<Vec<_>, Error>>() {
+                Ok(blobs) => self.read.push(Artifact { digest, attachment, manifest, blobs, document }),
+                Err(error) => drop(self.unless_broken::<()>(Err(error))?),
+            }
+        }
         Ok(())
     }
+}
+
+/// By what a list says of it: signatures before what may be one, and bills of materials last.
+fn rank(line: &Listed) -> u8 {
+    const SIGNATURES: [&str; 5] = ["sigstore", "cosign", "in-toto", "dsse", "notary"];
+    const BILLS: [&str; 3] = ["cyclonedx", "spdx", "syft"];
+    let said = line.artifact_type.as_deref().unwrap_or(&line.descriptor.media_type).to_ascii_lowercase();
+    let is_of = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    match (is_of(&SIGNATURES), is_of(&BILLS)) {
+        (true, _) => 0,
+        (false, false) => 1,
+        (false, true) => 2,
+    }
+}
+
+/// The lines of a list of referrers, however many they are.
+pub(crate) fn lines(bytes: &[u8], origin: &str) -> Result<Vec<Listed>, Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Line {
+        media_type: String,
+        digest: Digest,
+        size: u64,
+        artifact_type: Option<String>,
+        annotations: Option<BTreeMap<String, String>>,
+    }
+    #[derive(Deserialize)]
+    struct List {
+        manifests: Option<Vec<Line>>,
+    }
+    let refuse = |reason: String| Error::document(origin, "the list of attachments", reason);
+    let list: List = serde_json::from_slice(bytes).map_err(|e| refuse(excerpt(&e.to_string())))?;
+    let manifests = list.manifests.ok_or_else(|| refuse("it lists no manifests".to_owned()))?;
+    let line = |Line { media_type, digest, size, artifact_type, annotations }| {
+        let mut descriptor = Descriptor::new(media_type, digest, size);
+        descriptor.annotations = annotations.unwrap_or_default();
+        Listed { descriptor, artifact_type }
+    };
+    Ok(manifests.into_iter().map(line).collect())
 }
 
 /// The entries of an index, whatever it calls itself.
@@ -272,3 +498,6 @@ pub(crate) fn index(bytes: &[u8], limits: &Limits, origin: &str) -> Result<Vec<D
     }
     Ok(manifests)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use serde_json::Value;
 
-use crate::artifact::{Artifact, ArtifactManifest, ArtifactSource, Attachment, attached, index};
+use crate::artifact::{
+    ArtifactManifest, ArtifactSource, Attached, Attachment, Listed, Listing, attached, index,
+};
 use crate::digest::{Hasher, excerpt};
 use crate::media_type::{OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use crate::store::verify;
@@ -87,7 +89,7 @@ impl Layout {
         &self,
         subject: &Digest,
         wanted: &dyn Fn(Attachment, &ArtifactManifest) -> bool,
-    ) -> Result<Vec<Artifact>, Error> {
+    ) -> Result<Attached, Error> {
         attached(self, subject, &self.limits, wanted)
     }
 
@@ -248,8 +250,8 @@ impl ArtifactSource for Layout {
     }
 
     /// A layout has no list; a line of its index.json may be a manifest that names the image.
-    fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, Error> {
-        let mut found = Vec::new();
+    fn referrers(&self, subject: &Digest) -> Result<Option<Listing>, Error> {
+        let mut lines = Vec::new();
         for descriptor in self.entries()? {
             if descriptor.media_type != OCI_MANIFEST || descriptor.digest == *subject {
                 continue;
@@ -257,10 +259,10 @@ impl ArtifactSource for Layout {
             let document = self.document(&descriptor)?;
             let manifest = ArtifactManifest::parse(&document, &self.limits, &self.origin());
             if manifest.is_ok_and(|m| m.subject.as_ref() == Some(subject)) {
-                found.push(descriptor);
+                lines.push(Listed { descriptor, artifact_type: None });
             }
         }
-        Ok((!found.is_empty()).then_some(found))
+        Ok((!lines.is_empty()).then_some(Listing { lines, cut: None }))
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {

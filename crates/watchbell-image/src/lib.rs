@@ -39,7 +39,7 @@ mod tar;
 mod testing;
 mod unpack;
 
-pub use artifact::{Artifact, ArtifactBlob, ArtifactManifest, Attachment};
+pub use artifact::{Artifact, ArtifactBlob, ArtifactManifest, Attached, Attachment};
 pub use build::{BuildSpec, Ownership, build_scratch};
 pub use codec::decompressed;
 pub use config::{History, ImageConfig};

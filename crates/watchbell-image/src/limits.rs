@@ -32,10 +32,13 @@ pub struct Limits {
     pub archive_bytes_max: u64,
     /// Entries of an archive being imported.
     pub archive_entries_max: usize,
-    /// What is attached to one image: signatures, attestations, bills of materials.
+    /// What is looked at of what is attached to one image: signatures, attestations, bills of materials.
     pub attachments_max: usize,
-    /// The content of all that together, bytes.
+    /// The content of one of them that is read, bytes; and of all together.
+    pub attachment_bytes_max: u64,
     pub attachments_bytes_max: u64,
+    /// A list of what is attached, bytes.
+    pub attachments_list_bytes_max: u64,
 }
 
 const MIB: u64 = 1 << 20;
@@ -59,7 +62,9 @@ impl Default for Limits {
             archive_bytes_max: 128 * GIB,
             archive_entries_max: 10_000,
             attachments_max: 64,
+            attachment_bytes_max: 128 * MIB,
             attachments_bytes_max: 128 * MIB,
+            attachments_list_bytes_max: 16 * MIB,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::artifact::{Artifact, ArtifactManifest, Attachment, attached};
+use crate::artifact::{ArtifactManifest, Attached, Attachment, attached};
 use crate::document::{Chosen, descend};
 use crate::registry::Registry;
 use crate::store::IndexEntry;
@@ -130,14 +130,14 @@ pub fn remote_document(
 /// stands for it, and by cosign's tags. Content is read of artifacts whose manifest is `wanted`.
 ///
 /// # Errors
-/// The registry cannot be asked, or it sends more than `limits` allow. That nothing is attached is none.
+/// The registry cannot be asked. That nothing is attached is none, nor that there is more than `limits` allow.
 pub fn attached_remote(
     reference: &Reference,
     subject: &Digest,
     options: &PullOptions,
     limits: &Limits,
     wanted: &dyn Fn(Attachment, &ArtifactManifest) -> bool,
-) -> Result<Vec<Artifact>, Error> {
+) -> Result<Attached, Error> {
     attached(&Registry::connect(reference, options, limits)?, subject, limits, wanted)
 }
 

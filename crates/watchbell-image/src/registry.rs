@@ -322,7 +322,7 @@ impl<'a> Registry<'a> {
         let Some(deadline) = self.deadline else { return Ok(request) };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(self.protocol(step, "no time is left, it answers too slowly".to_owned()));
+            return Err(self.broken_off(step, "no time is left, it answers too slowly"));
         }
         Ok(request.config().timeout_global(Some(left)).build())
     }

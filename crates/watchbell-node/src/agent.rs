@@ -120,6 +120,7 @@ impl Agent {
             Input::Fetched(id, fetched) => self.fetched(id, fetched, now),
             Input::ImagesCame(names) => self.images_came(&names, now),
             Input::Examiner(examine::News::Answered(id)) => self.examined(id, now),
+            Input::Examiner(examine::News::TurnedAway(id)) => self.turned_away(id, now),
             Input::Examiner(examine::News::OtherAdvisories) => self.judge_again(now),
             Input::Array(News::Prepared(id, prepared)) => self.arrays_prepared(id, prepared, now),
             Input::Array(News::Committed(uid, committed)) => self.arrays_committed(uid, committed),

@@ -4,32 +4,35 @@
 //!   agent ── judge(image) ──▶ Gate ── verdict kept? ──▶ starts · refused
 //!                              │ asks                      ▲
 //!                              ▼                           │ judged again
-//!        Thread: bill of materials (DIR/sboms, else a confined process reads the image)
+//!     Thread ──▶ Crew, by turns of namespaces:
+//!                  bill of materials (DIR/sboms, else a confined process reads the image)
 //!                  + Database of advisories ─▶ findings     ──▶ Known ──▶ Report::Image ──▶ server
 //!                  + signatures that are kept                 ▲
-//!             └──▶ Registries: signatures, where those do not suffice
+//!             └──▶ Crew that asks registries: signatures, where those do not suffice
 //!   another database · another policy · a new image ──▶ all images that are referred to, from their bills
 //! ```
 
 mod advisories;
 mod bill;
+mod crew;
 mod findings;
 mod gate;
 mod known;
-mod registries;
 mod scanner;
 mod signers;
+mod turns;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use watchbell_advisory::Database;
 use watchbell_api::image::{Contents, ImageFacts, ImageUser, Unknown};
 use watchbell_api::node::Report;
 use watchbell_core::image_policy::{Needs, is_examined, needs};
@@ -38,21 +41,27 @@ use watchbell_scan::Gap;
 
 pub use gate::Snapshots;
 pub(crate) use gate::{Gate, Judgement, Question, Unjudged};
-pub(crate) use known::{Known, Outline};
+pub(crate) use known::{Asker, Known, Outline, Who};
 pub use scanner::scanner_main;
 
 use advisories::Advisories;
 use bill::{Bill, Bills};
-use known::{Asker, View, Who};
-use registries::Registries;
+use crew::{Crew, Size};
+use known::View;
 use scanner::Scanner;
+use turns::Urgency;
 
 /// How often the database is looked at: one look at a path.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Several reasons to look over all images within this are one.
 const GATHER: Duration = Duration::from_secs(1);
 
-/// What the thread works with.
+/// Reading an image takes processors and memory; a namespace whose images are slow leaves a thread to the others.
+const LOOKING: Size = Size { threads: 2, each: 1 };
+/// Threads that wait for registries most of the time. A namespace may name any number that do not answer.
+const ASKING: Size = Size { threads: 4, each: 2 };
+
+/// What the threads work with.
 pub(crate) struct Site {
     pub data_dir: PathBuf,
     pub store: Store,
@@ -68,6 +77,8 @@ pub(crate) struct Site {
 pub(crate) enum News {
     /// The answer to the question of this number is known.
     Answered(u64),
+    /// It is not looked for: too many questions of its namespace wait.
+    TurnedAway(u64),
     /// Another database of advisories is asked from now on.
     OtherAdvisories,
 }
@@ -77,10 +88,10 @@ enum Work {
     LookOver,
 }
 
-/// A handle to the thread, which ends with the last of them.
+/// A handle to the threads, which end with the last of them.
 #[derive(Clone)]
 pub(crate) struct Examiner {
-    work: Sender<Work>,
+    work: Arc<Sender<Work>>,
 }
 
 impl Examiner {
@@ -91,14 +102,26 @@ impl Examiner {
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> std::io::Result<Examiner> {
         let (work, inbox) = channel();
+        let work = Arc::new(work);
         let bills = Bills::open(&site.data_dir)?;
         let scanner = Scanner::Process("/proc/self/exe".into());
         let advisories = Advisories::new(site.database.clone());
         let desk =
             Desk { site, clock: Box::new(Timestamp::now), hear: Box::new(hear), report: Box::new(report) };
-        let mut thread = Thread::new(desk, bills, scanner, advisories, registries::THREADS)?;
+        let examination = Arc::new(Examination::new(desk, bills, scanner, advisories, ASKING)?);
         // Before the first start is judged.
-        thread.refresh();
+        examination.refresh();
+        let looks = examination.clone();
+        // It does not keep the thread that it tells from ending.
+        let told = Arc::downgrade(&work);
+        let crew = Crew::start("images-look", LOOKING, move |task| {
+            if looks.carry_out(task) == Found::New
+                && let Some(work) = told.upgrade()
+            {
+                let _ = work.send(Work::LookOver);
+            }
+        })?;
+        let thread = Thread { examination, crew };
         std::thread::Builder::new().name("images-examine".into()).spawn(move || thread.run(&inbox))?;
         Ok(Examiner { work })
     }
@@ -122,12 +145,24 @@ struct Desk {
     report: Box<dyn Fn(Report) + Send + Sync>,
 }
 
+/// Gives the crew what there is to find out.
 struct Thread {
+    examination: Arc<Examination>,
+    crew: Crew<Task>,
+}
+
+enum Task {
+    Answer { id: u64, question: Box<Question> },
+    Watch { image: Arc<str>, namespace: Arc<str>, users: Vec<ImageUser> },
+}
+
+/// What the crew does.
+struct Examination {
     desk: Arc<Desk>,
     bills: Bills,
     scanner: Scanner,
-    advisories: Advisories,
-    registries: Registries<Asked>,
+    advisories: Mutex<Advisories>,
+    registries: Crew<Asked>,
 }
 
 /// A question for a registry.
@@ -146,73 +181,118 @@ enum Reads {
 }
 
 impl Thread {
+    fn run(self, inbox: &Receiver<Work>) {
+        // At the start: what was found before it is told again.
+        let mut look_over_at = Some(Instant::now());
+        loop {
+            let now = Instant::now();
+            if look_over_at.is_some_and(|at| now >= at) {
+                look_over_at = None;
+                self.look_over();
+            }
+            let until = look_over_at.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now));
+            match inbox.recv_timeout(until.min(LOOK_EVERY)) {
+                Ok(Work::Examine { id, question }) => self.take(id, question),
+                Ok(Work::LookOver) => {
+                    look_over_at.get_or_insert_with(|| Instant::now() + GATHER);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.examination.refresh() {
+                        look_over_at = Some(Instant::now());
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn take(&self, id: u64, question: Box<Question>) {
+        let (whose, digest) = (question.namespace.clone(), question.digest.clone());
+        let task = Task::Answer { id, question };
+        if self.crew.ask(Urgency::Now, &whose, digest.as_str(), task).is_err() {
+            (self.examination.desk.hear)(News::TurnedAway(id));
+        }
+    }
+
+    /// Every image that something refers to and that is here, for each namespace by itself.
+    fn look_over(&self) {
+        let Site { store, snapshots, .. } = &self.examination.desk.site;
+        self.crew.forget_later();
+        for (image, users) in snapshots().image_users() {
+            // A name that is no name never finds an image.
+            let Ok(name) = Reference::parse(&image) else { continue };
+            let digest = match store.resolve(&name) {
+                Ok(Some(found)) => found.digest,
+                Ok(None) => continue,
+                Err(error) => {
+                    tracing::warn!(image = %image, "cannot look at an image that is referred to: {error}");
+                    continue;
+                }
+            };
+            let mut by_namespace: BTreeMap<Arc<str>, Vec<ImageUser>> = BTreeMap::new();
+            for user in users {
+                by_namespace.entry(user.namespace.clone()).or_default().push(user);
+            }
+            for (namespace, users) in by_namespace {
+                let task = Task::Watch { image: image.clone(), namespace: namespace.clone(), users };
+                // What nobody waits for is never too much.
+                let _ = self.crew.ask(Urgency::Later, &namespace, digest.as_str(), task);
+            }
+        }
+        self.examination.forget_removed();
+    }
+}
+
+impl Examination {
     fn new(
         desk: Desk,
         bills: Bills,
         scanner: Scanner,
         advisories: Advisories,
-        threads: usize,
-    ) -> std::io::Result<Thread> {
+        asking: Size,
+    ) -> std::io::Result<Examination> {
         let desk = Arc::new(desk);
         let asks = desk.clone();
-        let registries = Registries::start(threads, move |asked| asks.ask(&asked))?;
-        Ok(Thread { desk, bills, scanner, advisories, registries })
+        let registries = Crew::start("images-ask", asking, move |asked| asks.ask(&asked))?;
+        Ok(Examination { desk, bills, scanner, advisories: Mutex::new(advisories), registries })
     }
 
-    fn run(mut self, inbox: &Receiver<Work>) {
-        // At the start: what was found before it is told again.
-        let mut look_over_at = Some(Instant::now());
-        let mut rest: VecDeque<(Arc<str>, Vec<ImageUser>)> = VecDeque::new();
-        loop {
-            let patience = match (rest.is_empty(), look_over_at) {
-                (false, _) => Duration::ZERO,
-                (true, Some(at)) => at.saturating_duration_since(Instant::now()).min(LOOK_EVERY),
-                (true, None) => LOOK_EVERY,
-            };
-            match inbox.recv_timeout(patience) {
-                // Whoever waits for a start comes first.
-                Ok(Work::Examine { id, question }) => {
-                    if self.answer(id, *question) == Found::New {
-                        look_over_at.get_or_insert_with(|| Instant::now() + GATHER);
-                    }
-                    continue;
-                }
-                Ok(Work::LookOver) => {
-                    look_over_at.get_or_insert_with(|| Instant::now() + GATHER);
-                    continue;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if let Some((image, users)) = rest.pop_front() {
-                self.watch(&image, users);
-                continue;
-            }
-            let is_due = look_over_at.is_some_and(|at| Instant::now() >= at);
-            if self.refresh() || is_due {
-                look_over_at = None;
-                rest = (self.desk.site.snapshots)().image_users().into_iter().collect();
-                self.forget_removed();
+    fn advisories(&self) -> MutexGuard<'_, Advisories> {
+        self.advisories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn carry_out(&self, task: Task) -> Found {
+        match task {
+            Task::Answer { id, question } => self.answer(id, *question),
+            Task::Watch { image, namespace, users } => {
+                self.watch(&image, &namespace, users);
+                Found::Nothing
             }
         }
     }
 
     /// Whether another database is there.
-    fn refresh(&mut self) -> bool {
-        let has_changed = self.advisories.refresh();
+    fn refresh(&self) -> bool {
+        let mut advisories = self.advisories();
+        let has_changed = advisories.refresh();
         if has_changed {
-            self.desk.site.known.set_generation(self.advisories.generation());
-            tracing::info!(
-                generation = self.advisories.generation(),
-                "the database of advisories is another one"
-            );
+            let generation = advisories.generation();
+            self.desk.site.known.set_generation(generation);
+            drop(advisories);
+            tracing::info!(generation, "the database of advisories is another one");
             (self.desk.hear)(News::OtherAdvisories);
         }
         has_changed
     }
 
+    /// The database that is asked now, or why there is none, and its number.
+    fn database(&self) -> (Result<Arc<Database>, String>, u64) {
+        let advisories = self.advisories();
+        (advisories.database().ok_or_else(|| advisories.why_none()), advisories.generation())
+    }
+
     /// Finds out what a start waits for. What only a registry knows, other threads ask.
-    fn answer(&mut self, id: u64, question: Question) -> Found {
+    fn answer(&self, id: u64, question: Question) -> Found {
         // Another database is news for all images, whoever saw it first.
         let news = if self.refresh() { Found::New } else { Found::Nothing };
         let desk = self.desk.clone();
@@ -226,7 +306,7 @@ impl Thread {
         news
     }
 
-    fn answer_of(&mut self, id: u64, question: Question, image: Image) -> Found {
+    fn answer_of(&self, id: u64, question: Question, image: Image) -> Found {
         let found = self.find_out(&image, &question.needs, Reads::Image);
         // A name that is no name has no registry; the image was found by its digest.
         let Ok(name) = Reference::parse(&question.image) else {
@@ -242,56 +322,44 @@ impl Thread {
             self.desk.tell(&question.namespace, &question.image, facts, Vec::new());
             (self.desk.hear)(News::Answered(id));
         } else {
-            let registry = name.domain().to_owned();
-            let namespace = question.namespace.clone();
-            self.registries.ask(&registry, namespace, Asked { id, question, name, image });
+            let (registry, whose) = (name.domain().to_owned(), question.namespace.clone());
+            let asked = Asked { id, question, name, image };
+            if self.registries.ask(Urgency::Now, &whose, &registry, asked).is_err() {
+                (self.desk.hear)(News::TurnedAway(id));
+            }
         }
         found
     }
 
-    /// Matches an image that is referred to again, and tells what is known of it. Nothing is asked of a registry.
-    fn watch(&mut self, image_name: &Arc<str>, users: Vec<ImageUser>) {
-        // A name that is no name never finds an image.
-        let Ok(name) = Reference::parse(image_name) else { return };
-        let image = match self.desk.site.store.resolve(&name) {
-            Ok(Some(image)) => image,
-            Ok(None) => return,
-            Err(error) => {
-                return tracing::warn!(image = %image_name, "cannot look at an image that is referred to: {error}");
-            }
-        };
-        let mut by_namespace: BTreeMap<Arc<str>, Vec<ImageUser>> = BTreeMap::new();
-        for user in users {
-            by_namespace.entry(user.namespace.clone()).or_default().push(user);
-        }
-        let snapshot = (self.desk.site.snapshots)();
-        let mut asked = Needs::default();
-        for namespace in by_namespace.keys() {
-            let more = needs(&snapshot.image_policies(namespace));
-            asked.contents |= more.contents;
-            asked.signers.extend(more.signers);
-            asked.statements.extend(more.statements);
-        }
-        let has_database = self.advisories.database().is_some();
+    /// Matches an image that a namespace refers to again, and tells what is known of it. Nothing is asked of a registry.
+    fn watch(&self, image_name: &Arc<str>, namespace: &Arc<str>, users: Vec<ImageUser>) {
+        // It was there when it was looked for.
+        let found = Reference::parse(image_name).ok();
+        let found = found.and_then(|name| Some((self.desk.site.store.resolve(&name).ok()??, name)));
+        let Some((image, name)) = found else { return };
+        let mut asked = needs(&(self.desk.site.snapshots)().image_policies(namespace));
+        let has_database = self.advisories().database().is_some();
         asked.findings = true;
         asked.contents |= has_database;
         // What nobody asks for is not read out of the image.
         let reads = if has_database { Reads::Image } else { Reads::BillAlone };
         self.find_out(&image, &asked, reads);
         self.desk.learn_kept(&name, &image, &asked);
-        for (namespace, users) in by_namespace {
-            let facts = self.desk.facts(&name, &image, View::Namespace(&namespace));
-            self.desk.tell(&namespace, image_name, facts, users);
-        }
+        let facts = self.desk.facts(&name, &image, View::Namespace(namespace));
+        self.desk.tell(namespace, image_name, facts, users);
     }
 
     /// Finds out what is not known yet of the content.
-    fn find_out(&mut self, image: &Image, needs: &Needs, reads: Reads) -> Found {
+    fn find_out(&self, image: &Image, needs: &Needs, reads: Reads) -> Found {
         if !(needs.contents || needs.findings) {
             return Found::Nothing;
         }
-        let generation = self.advisories.generation();
+        let (database, generation) = self.database();
         let known = &self.desk.site.known;
+        // Another namespace may have asked.
+        if known.is_matched(&image.digest, generation) {
+            return Found::Nothing;
+        }
         let (bill, found) = match (self.kept_bill(image), reads) {
             (Some(bill), _) => (Ok(bill), Found::Nothing),
             (None, Reads::BillAlone) => return Found::Nothing,
@@ -312,10 +380,10 @@ impl Thread {
             Ok(bill) => Ok(Arc::new(bill.contents())),
             Err(why) => Err(Unknown::Because(why.as_str().into())),
         };
-        let findings = needs.findings.then(|| match (&bill, self.advisories.database()) {
-            (_, None) => Err(self.advisories.why_none()),
+        let findings = needs.findings.then(|| match (&bill, database) {
+            (_, Err(why_none)) => Err(why_none),
             (Err(why), _) => Err(format!("what is in it is unknown: {why}")),
-            (Ok(bill), Some(database)) => findings::of(&bill.inventory, database, generation),
+            (Ok(bill), Ok(database)) => findings::of(&bill.inventory, &database, generation),
         });
         // A scan may take longer than what it could not find out is believed, so it counts from its end.
         let at = (self.desk.clock)().as_second();
@@ -364,7 +432,7 @@ impl Thread {
         let unknown = || Unknown::Because(why.into());
         let (known, digest, needs) = (&self.desk.site.known, &question.digest, &question.needs);
         known.learn_contents(digest, Err(unknown()), at);
-        known.learn_findings(digest, (self.advisories.generation(), Err(unknown())), at);
+        known.learn_findings(digest, (self.database().1, Err(unknown())), at);
         if let Ok(name) = Reference::parse(&question.image) {
             let said = needs.signers.keys().map(|id| signers::unknown(id, needs, why)).collect();
             known.learn_signers(&asker(&name, digest, question.who()), said, at);
@@ -401,9 +469,21 @@ impl Desk {
         if needs.signers.is_empty() {
             return;
         }
+        let Site { store, known, .. } = &self.site;
+        let asker = asker(name, &image.digest, Who::Kept);
+        let attached = signers::attached_mark(store, name, image);
+        if attached.as_ref().is_ok_and(|attached| known.is_verified(&asker, attached, needs)) {
+            return;
+        }
         let now = (self.clock)();
-        let said = signers::kept(&self.site.store, name, image, needs, now);
-        self.site.known.learn_signers(&asker(name, &image.digest, Who::Kept), said, now.as_second());
+        let (said, outcome) = signers::kept(store, name, image, needs, now);
+        known.learn_signers(&asker, said, now.as_second());
+        match attached.and_then(|attached| outcome.map(|()| attached)) {
+            Ok(attached) => known.note_verified(&asker, &attached, needs),
+            Err(error) => {
+                tracing::warn!(image = %image.digest, "cannot read what is attached to an image: {error}");
+            }
+        }
     }
 
     /// Asks the image's registry for signatures.

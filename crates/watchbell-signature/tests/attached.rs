@@ -31,7 +31,7 @@ fn key() -> SigningKey {
 
 impl Image {
     fn attached(&self) -> Vec<Artifact> {
-        self.layout.attached(&self.digest, &is_signature).unwrap()
+        self.layout.attached(&self.digest, &is_signature).unwrap().into_iter().collect()
     }
 
     fn ask(&self, digest: &Digest, signer: Signer, claim: Claim) -> Result<Verified, Refused> {

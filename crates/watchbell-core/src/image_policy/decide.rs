@@ -229,9 +229,17 @@ impl Judge<'_> {
         }
         self.refuse(
             Rule::Signature,
-            format!("none of its signers has signed the image ({})", whys.join("; ")),
+            format!("none of its signers has signed the image ({}){}", whys.join("; "), self.gap()),
             format!("sign {}@{}", self.facts.repository, self.facts.digest),
         );
+    }
+
+    /// That there may be more than what was looked at.
+    fn gap(&self) -> String {
+        let ours = |id: &Arc<str>| self.by.signers.iter().any(|signer| signer.id == *id);
+        let gap =
+            self.facts.signers.iter().filter(|said| ours(&said.signer)).find_map(|said| said.gap.as_ref());
+        gap.map_or_else(String::new, |gap| format!(", and {gap}"))
     }
 
     fn attestation(&mut self, asked: &Attestation) {
@@ -239,7 +247,7 @@ impl Judge<'_> {
         if of_kind.iter().any(|statement| fits(asked, statement)) {
             return;
         }
-        let what = match of_kind.first() {
+        let mut what = match of_kind.first() {
             None => format!("no statement of the type {} is signed by its signers", asked.predicate_type),
             Some(other) => format!(
                 "no statement of the type {} has the builder and source that are asked for (one has the builder {:?} and \
@@ -249,6 +257,7 @@ impl Judge<'_> {
                 other.sources
             ),
         };
+        what.push_str(&self.gap());
         self.refuse(
             Rule::Attestation,
             what,
@@ -487,17 +496,28 @@ impl Judge<'_> {
 
 /// Whether the image has what a policy asks of its signers.
 pub(super) fn is_vouched_for(by: &InForce, facts: &ImageFacts) -> bool {
-    let is_there = |asked: &Attestation| statements(by, facts, asked).any(|statement| fits(asked, statement));
-    is_signed(by, facts) && by.policy.attestations.iter().all(is_there)
+    is_signed(by, facts) && by.policy.attestations.iter().all(|asked| is_stated(by, facts, asked))
+}
+
+/// Whether there is such a statement.
+pub(super) fn is_stated(by: &InForce, facts: &ImageFacts, asked: &Attestation) -> bool {
+    statements(by, facts, asked).any(|statement| fits(asked, statement))
 }
 
 /// One of the signers is enough.
-fn is_signed(by: &InForce, facts: &ImageFacts) -> bool {
+pub(super) fn is_signed(by: &InForce, facts: &ImageFacts) -> bool {
     let has_signed = |signer: &Signer| {
         signer.rule.is_ok()
             && facts.signers.iter().any(|signed| signed.signer == signer.id && signed.image.is_ok())
     };
     by.signers.is_empty() || by.signers.iter().any(has_signed)
+}
+
+/// Those who may make a statement.
+pub(super) fn signers_of<'a>(by: &'a InForce, asked: &'a Attestation) -> impl Iterator<Item = &'a Signer> {
+    by.signers.iter().filter(|signer| {
+        signer.rule.is_ok() && (asked.signers.is_empty() || asked.signers.contains(&signer.name))
+    })
 }
 
 /// What those who may make a statement have said.
@@ -506,10 +526,8 @@ fn statements<'a>(
     facts: &'a ImageFacts,
     asked: &'a Attestation,
 ) -> impl Iterator<Item = &'a Statement> {
-    let by = by.signers.iter().filter(|signer| {
-        signer.rule.is_ok() && (asked.signers.is_empty() || asked.signers.contains(&signer.name))
-    });
-    let signed = by.filter_map(|signer| facts.signers.iter().find(|signed| signed.signer == signer.id));
+    let signed = signers_of(by, asked)
+        .filter_map(|signer| facts.signers.iter().find(|signed| signed.signer == signer.id));
     let said = signed.flat_map(|signed| &signed.statements);
     said.filter(|statement| statement.predicate_type == asked.predicate_type)
 }

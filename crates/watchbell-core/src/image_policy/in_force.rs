@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use watchbell_api::image::{ImageFacts, Unknown};
 
-use super::decide::is_vouched_for;
-use super::{Glob, KnownExploited, Minimality, Policy, Presence, SignedBy, Text, TextSource, fingerprint};
+use super::decide::{is_signed, is_stated, is_vouched_for, signers_of};
+use super::{
+    Attestation, Glob, KnownExploited, Minimality, Policy, Presence, SignedBy, Text, TextSource, fingerprint,
+};
 
 /// A policy that applies.
 #[derive(Debug, Clone)]
@@ -119,10 +121,22 @@ pub fn needs(policies: &[InForce]) -> Needs {
 /// Whether somebody has looked for all that the policies need, found or not. What a signer has not said is of no interest where
 /// what others said is enough.
 pub fn is_examined(policies: &[InForce], facts: &ImageFacts) -> bool {
-    let needs = needs(policies);
-    let looked_in = !needs.contents || !matches!(facts.contents, Err(Unknown::NotYet));
-    let matched = !needs.findings || !matches!(facts.findings, Err(Unknown::NotYet));
-    looked_in && matched && policies.iter().all(|by| is_vouched_for(by, facts) || is_looked_for(by, facts))
+    missing(policies, facts) == Needs::default()
+}
+
+/// What of the needs nobody has looked for yet. Who has signed does not depend on the database of advisories: another one is
+/// no reason to ask for signatures again.
+pub fn missing(policies: &[InForce], facts: &ImageFacts) -> Needs {
+    let mut missing = needs(policies);
+    let is_not_looked_at = |unknown: Option<&Unknown>| unknown == Some(&Unknown::NotYet);
+    missing.contents &= is_not_looked_at(facts.contents.as_ref().err());
+    missing.findings &= is_not_looked_at(facts.findings.as_ref().err());
+    // Signers are asked for everything at once: what they are known to have said is replaced by their answer.
+    if policies.iter().all(|by| is_settled(by, facts)) {
+        missing.signers.clear();
+        missing.statements.clear();
+    }
+    missing
 }
 
 /// Whether an answer that these policies would get is one that stays: nothing has to be looked for again by itself.
@@ -133,11 +147,16 @@ pub fn is_lasting(policies: &[InForce], facts: &ImageFacts) -> bool {
         && policies.iter().all(|by| is_vouched_for(by, facts))
 }
 
-/// Whether everything that this policy's signers were asked for was looked for.
-fn is_looked_for(by: &InForce, facts: &ImageFacts) -> bool {
-    by.signers.iter().filter(|signer| signer.rule.is_ok()).all(|signer| {
-        let signed = facts.signers.iter().find(|signed| signed.signer == signer.id);
-        let kinds = by.policy.attestations.iter().map(|asked| &asked.predicate_type);
-        signed.is_some_and(|signed| kinds.into_iter().all(|kind| signed.asked.contains(kind)))
-    })
+/// Whether everything that this policy asks of its signers is there, or was looked for with each of those who could give it.
+fn is_settled(by: &InForce, facts: &ImageFacts) -> bool {
+    let said_by = |signer: &Signer| facts.signers.iter().find(|signed| signed.signer == signer.id);
+    let mut usable = by.signers.iter().filter(|signer| signer.rule.is_ok());
+    let signature = is_signed(by, facts) || usable.all(|signer| said_by(signer).is_some());
+    let is_statement_settled = |asked: &Attestation| {
+        let mut usable = signers_of(by, asked);
+        is_stated(by, facts, asked)
+            || usable
+                .all(|signer| said_by(signer).is_some_and(|said| said.asked.contains(&asked.predicate_type)))
+    };
+    signature && by.policy.attestations.iter().all(is_statement_settled)
 }

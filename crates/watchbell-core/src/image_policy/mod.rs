@@ -28,7 +28,7 @@ use watchbell_api::selector::Labels;
 pub use decide::{Reason, Rule, Verdict, decide, unjudged};
 pub use exceptions::{Exception, Exceptions};
 pub use glob::Glob;
-pub use in_force::{InForce, Needs, Signer, SignerRule, is_examined, is_lasting, needs};
+pub use in_force::{InForce, Needs, Signer, SignerRule, is_examined, is_lasting, missing, needs};
 pub use report::{NOT_KNOWN, ReportOf, report, report_name};
 
 /// What becomes of a container whose image does not pass.

@@ -9,7 +9,7 @@ use watchbell_api::image::{
 };
 use watchbell_api::{Resource, defaults, validate};
 
-use super::{InForce, Policy, ReportOf, decide, needs, report, report_name, unjudged};
+use super::{InForce, Policy, ReportOf, decide, missing, needs, report, report_name, unjudged};
 
 const NOW: &str = "2026-11-26T12:00:00Z";
 const KEY: &str = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n";
@@ -432,6 +432,7 @@ fn signers_and_statements() {
                 sources: vec![source.into()],
             }],
             asked: vec![PROVENANCE.into()],
+            gap: None,
         }],
         ..facts()
     };
@@ -449,6 +450,11 @@ fn signers_and_statements() {
              asked for (one has the builder \"https://evil/1\" and the sources [\"git+https://git/team/a\"])",
         ],
     );
+    // What was not looked at is said, wherever something was not found.
+    let mut some = signed(Ok(()), "https://evil/1", "git+https://git/team/a");
+    some.signers[0].gap = Some("9 of what is attached to it could not be looked at".into());
+    let verdict = decide(std::slice::from_ref(&by), &some, now());
+    assert!(verdict.reasons[0].what.ends_with(", and 9 of what is attached to it could not be looked at"));
     // Somebody else signed it.
     let mut other = signed(Ok(()), "https://ci/1", "git+https://git/team/a");
     other.signers[0].signer = "other".into();
@@ -470,6 +476,42 @@ fn keys_come_from_config_maps() {
              create it)",
         ],
     );
+}
+
+#[test]
+fn what_is_asked_for_is_what_it_depends_on() {
+    let signer = |name: &str, key: &str| {
+        let pem = KEY.replace("MFkw", key);
+        json!({"name": name, "key": {"publicKey": pem}})
+    };
+    let by = in_force(json!({
+        "signers": [signer("a", "AAAA"), signer("b", "BBBB")],
+        "attestations": [{"predicateType": PROVENANCE, "signers": ["b"]}],
+        "vulnerabilities": {"maximumSeverity": "High"},
+    }));
+    let said = |n: usize, image: Result<(), Unknown>, asked: &[&str]| Signed {
+        signer: by.signers[n].id.clone(),
+        image,
+        statements: Vec::new(),
+        asked: asked.iter().map(|kind| (*kind).into()).collect(),
+        gap: None,
+    };
+    let unsigned = || Err(Unknown::Because("it is not signed".into()));
+    let asks = |signers: Vec<Signed>, findings| {
+        let facts = ImageFacts { signers, findings, ..facts() };
+        let missing = missing(std::slice::from_ref(&by), &facts);
+        (missing.findings, missing.signers.len(), missing.statements.len())
+    };
+    let matched = facts().findings;
+    assert_eq!(asks(Vec::new(), matched.clone()), (false, 2, 1));
+    // A signature is there; of the statement its own signer alone has to be asked.
+    assert_eq!(asks(vec![said(0, Ok(()), &[])], matched.clone()), (false, 2, 1));
+    let looked = vec![said(0, Ok(()), &[]), said(1, unsigned(), &[PROVENANCE])];
+    assert_eq!(asks(looked.clone(), matched.clone()), (false, 0, 0));
+    // Another database changes nothing about that.
+    assert_eq!(asks(looked, Err(Unknown::NotYet)), (true, 0, 0));
+    // As long as nobody has signed, all have to be asked.
+    assert_eq!(asks(vec![said(1, unsigned(), &[PROVENANCE])], matched), (false, 2, 1));
 }
 
 #[test]

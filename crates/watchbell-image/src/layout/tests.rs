@@ -40,8 +40,8 @@ fn what_is_attached_either_way_is_found_again() {
     assert_eq!(
         attached_to(&layout, &image),
         [
-            (Attachment::Referrer, BUNDLE.to_owned(), b"{1}".to_vec()),
-            (Attachment::Signatures, OCI_CONFIG.to_owned(), b"new".to_vec())
+            (Attachment::Signatures, OCI_CONFIG.to_owned(), b"new".to_vec()),
+            (Attachment::Referrer, BUNDLE.to_owned(), b"{1}".to_vec())
         ]
     );
     // The image itself is still the one that is meant without a tag, and what is attached is attached to it alone.
@@ -86,7 +86,8 @@ fn a_blob_that_was_changed_is_refused_and_links_lead_nowhere() {
     layout.attach(&tagged, &[blob("text/plain", "abc")]).unwrap();
     let path = dir.path().join(blob_name(&Digest::of(b"abc")));
     std::fs::write(&path, "abd").unwrap();
-    assert!(layout.attached(&image, &all).unwrap_err().to_string().contains("does not match its digest"));
+    let attached = layout.attached(&image, &all).unwrap();
+    assert!(attached.is_empty() && attached.gap().unwrap().contains("does not match its digest"));
     std::fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
     assert!(layout.attached(&image, &all).is_err());
@@ -112,9 +113,17 @@ fn what_is_attached_is_bounded() {
         layout.attach(&referrer, &[blob(BUNDLE, &format!("{{{n}}}"))]).unwrap();
     }
     assert_eq!(attached_to(&layout, &image).len(), 3);
+    let told = |layout: &Layout| {
+        let attached = layout.attached(&image, &all).unwrap();
+        (attached.len(), attached.gap().unwrap_or_default())
+    };
+    assert_eq!(told(&layout), (3, String::new()));
     layout.limits.attachments_max = 2;
-    assert!(layout.attached(&image, &all).unwrap_err().to_string().contains("at most 2 are read"));
+    let why = "1 of what is attached to it could not be looked at: no more than 2 are looked at each time, some of them by lot";
+    assert_eq!(told(&layout), (2, why.to_owned()));
     layout.limits.attachments_max = 3;
-    layout.limits.attachments_bytes_max = 8;
-    assert!(layout.attached(&image, &all).unwrap_err().to_string().contains("more than 8 bytes"));
+    layout.limits.attachment_bytes_max = 2;
+    let (read, why) = told(&layout);
+    assert_eq!((read, why.contains("3 of what")), (0, true), "{why}");
+    assert!(why.ends_with("no more than 2 bytes are read of one, and 134217728 of all"), "{why}");
 }

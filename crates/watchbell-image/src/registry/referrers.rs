@@ -3,12 +3,12 @@
 use ureq::http::{HeaderMap, header};
 
 use super::{Registry, Step, guessed_type};
-use crate::artifact::{ArtifactSource, index};
+use crate::artifact::{ArtifactSource, Listing, lines};
 use crate::digest::excerpt;
 use crate::{Descriptor, Digest, Error};
 
 /// Of one list of referrers.
-const PAGES_MAX: usize = 16;
+const PAGES_MAX: usize = 100;
 
 impl ArtifactSource for Registry<'_> {
     fn origin(&self) -> String {
@@ -29,7 +29,7 @@ impl ArtifactSource for Registry<'_> {
 
     /// `GET /v2/NAME/referrers/DIGEST` (OCI distribution 1.1, "Listing Referrers"). Registries of before do not know the
     /// address.
-    fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>, Error> {
+    fn referrers(&self, subject: &Digest) -> Result<Option<Listing>, Error> {
         let step = Step("the list of what is attached");
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -37,7 +37,8 @@ impl ArtifactSource for Registry<'_> {
             crate::media_type::OCI_INDEX.parse().expect("a media type is a header value"),
         );
         let mut path = format!("/v2/{}/referrers/{subject}", self.reference.path());
-        let mut listed = Vec::new();
+        let mut listing = Listing::default();
+        let mut left = self.limits.attachments_list_bytes_max;
         for _ in 0..PAGES_MAX {
             let answer = self.send(step, &path, &headers)?;
             if matches!(answer.status().as_u16(), 400 | 404 | 405 | 501) {
@@ -59,18 +60,23 @@ impl ArtifactSource for Registry<'_> {
                 .map(|link| next_page(link).ok_or_else(|| excerpt(link)))
                 .transpose()
                 .map_err(|link| self.protocol(step, format!("it continues the list at \"{link}\"")))?;
-            let bytes = self.read_bounded(step, answer, self.limits.document_bytes_max)?;
-            listed.extend(index(&bytes, self.limits, &Registry::origin(self))?);
-            if listed.len() > self.limits.attachments_max {
-                // Whoever asked refuses it by the count; more of it is not read.
-                return Ok(Some(listed));
-            }
+            let bytes = match self.read_bounded(step, answer, left) {
+                // What it lists before is as good as any.
+                Err(error @ Error::Limit { .. }) => {
+                    listing.cut = Some(error.to_string());
+                    return Ok(Some(listing));
+                }
+                read => read?,
+            };
+            left -= bytes.len() as u64;
+            listing.lines.extend(lines(&bytes, &Registry::origin(self))?);
             match next {
                 Some(next) => path = next,
-                None => return Ok(Some(listed)),
+                None => return Ok(Some(listing)),
             }
         }
-        Err(self.protocol(step, format!("the list has more than {PAGES_MAX} pages")))
+        listing.cut = Some(format!("the list has more than {PAGES_MAX} pages"));
+        Ok(Some(listing))
     }
 
     fn document(&self, descriptor: &Descriptor) -> Result<Vec<u8>, Error> {

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::{Store, if_exists};
-use crate::artifact::{Artifact, ArtifactBlob, ArtifactManifest, Attachment, index};
+use crate::artifact::{Artifact, ArtifactBlob, ArtifactManifest, Attached, Attachment, index};
 use crate::media_type::{OCI_INDEX, OCI_MANIFEST};
 use crate::{Descriptor, Digest, Error, Reference};
 
@@ -25,7 +25,8 @@ impl Store {
     }
 
     /// Keeps what the repository of `reference` has attached to the image whose manifest or index has the digest `subject`.
-    /// What was kept of it before stays, as far as there is room: who asks with other credentials may see less.
+    /// What was kept of it before stays, as far as there is room: who asks with other credentials may see less. What comes
+    /// first is the last to go.
     pub fn keep_attached(
         &self,
         reference: &Reference,
@@ -47,9 +48,21 @@ impl Store {
             descriptor.annotations.insert(ATTACHED_BY.into(), artifact.attachment.as_str().into());
             manifests.push(descriptor);
         }
+        let contents = artifacts.iter().flat_map(|artifact| &artifact.manifest.layers);
+        let mut bytes = contents.fold(0u64, |sum, layer| sum.saturating_add(layer.size));
         for descriptor in before {
-            let is_new = manifests.iter().all(|known| known.digest != descriptor.digest);
-            if is_new && manifests.len() < self.limits.attachments_max {
+            if manifests.iter().any(|known| known.digest == descriptor.digest) {
+                continue;
+            }
+            // What cannot be read any more has nothing to keep either.
+            let Ok(document) = self.read_document(&descriptor.digest) else { continue };
+            let Ok(manifest) = ArtifactManifest::parse(&document, &self.limits, descriptor.digest.as_str())
+            else {
+                continue;
+            };
+            let all = manifest.layers.iter().fold(bytes, |sum, layer| sum.saturating_add(layer.size));
+            if manifests.len() < self.limits.attachments_max && all <= self.limits.attachments_bytes_max {
+                bytes = all;
                 manifests.push(descriptor);
             }
         }
@@ -58,34 +71,41 @@ impl Store {
     }
 
     /// What was kept as attached to `subject` in the repository of `reference`. `None` when nobody has looked yet; an empty
-    /// list when there was nothing. At most `bytes_max` bytes of content are read.
+    /// list when there was nothing. At most `bytes_max` bytes of content are read, of what was kept first.
     pub fn attached(
         &self,
         reference: &Reference,
         subject: &Digest,
         bytes_max: u64,
-    ) -> Result<Option<Vec<Artifact>>, Error> {
+    ) -> Result<Option<Attached>, Error> {
         self.attached_at(&self.attached_path(reference, subject), bytes_max)
     }
 
-    fn attached_at(&self, path: &Path, bytes_max: u64) -> Result<Option<Vec<Artifact>>, Error> {
+    /// Names the list of what was kept as attached to `subject` in the repository of `reference`: while it is the same, so is
+    /// what [`Store::attached`] gives.
+    pub fn attached_mark(&self, reference: &Reference, subject: &Digest) -> Result<Option<Digest>, Error> {
+        let path = self.attached_path(reference, subject);
+        let list = if_exists(fs::read(&path)).map_err(Error::io("read", &path))?;
+        Ok(list.map(|bytes| Digest::of(&bytes)))
+    }
+
+    fn attached_at(&self, path: &Path, bytes_max: u64) -> Result<Option<Attached>, Error> {
         let Some(list) = self.attached_list(path)? else { return Ok(None) };
         let mut left = bytes_max;
-        let mut found = Vec::with_capacity(list.len());
+        let mut found = Attached::default();
         for descriptor in list {
             let document = self.read_document(&descriptor.digest)?;
             let manifest = ArtifactManifest::parse(&document, &self.limits, descriptor.digest.as_str())?;
+            let bytes = manifest.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
+            if bytes > left {
+                found.leave_out(1, || format!("no more than {bytes_max} bytes are read of all"));
+                continue;
+            }
+            left -= bytes;
             let mut blobs = Vec::with_capacity(manifest.layers.len());
             for layer in &manifest.layers {
-                left = left.checked_sub(layer.size).ok_or_else(|| Error::Limit {
-                    origin: path.display().to_string(),
-                    object: "what is attached to an image".to_owned(),
-                    reason: format!("it has more than {bytes_max} bytes"),
-                })?;
-                blobs.push(ArtifactBlob {
-                    descriptor: layer.clone(),
-                    bytes: self.read_blob(&layer.digest, self.limits.attachments_bytes_max)?,
-                });
+                let bytes = self.read_blob(&layer.digest, layer.size)?;
+                blobs.push(ArtifactBlob { descriptor: layer.clone(), bytes });
             }
             let attachment = descriptor
                 .annotations

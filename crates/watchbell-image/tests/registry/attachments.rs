@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use watchbell_image::{
-    Attachment, Digest, Limits, NewBlob, PullOptions, attach_remote, attached_remote, pull_attached,
+    Artifact, Attached, Attachment, Digest, Limits, NewBlob, PullOptions, attach_remote, attached_remote,
+    pull_attached,
 };
 
 use super::stand::{Answer, Stand, answer};
@@ -55,15 +56,24 @@ fn registry(answers: Vec<(String, String, String)>, contents: &'static [&'static
     })
 }
 
-fn found(stand: &Stand) -> Result<Vec<(Attachment, String)>, String> {
+fn attached(stand: &Stand) -> Result<Attached, String> {
     let limits = Limits { attachments_max: 3, ..Limits::default() };
     attached_remote(&stand.reference("r:1"), &subject(), &quick(), &limits, &|_, _| true)
-        .map(|all| {
-            all.into_iter()
-                .map(|a| (a.attachment, String::from_utf8(a.blobs[0].bytes.clone()).unwrap()))
-                .collect()
-        })
         .map_err(|e| e.to_string())
+}
+
+/// Where all is read.
+fn found(stand: &Stand) -> Result<Vec<(Attachment, String)>, String> {
+    let all = attached(stand)?;
+    assert_eq!(all.gap(), None);
+    let content = |a: Artifact| (a.attachment, String::from_utf8(a.blobs[0].bytes.clone()).unwrap());
+    Ok(all.into_iter().map(content).collect())
+}
+
+/// How much is read, and why not all.
+fn gap(stand: &Stand) -> (usize, String) {
+    let all = attached(stand).unwrap();
+    (all.len(), all.gap().expect("not all is read"))
 }
 
 fn manifest_at((manifest, descriptor): &(Value, Value)) -> (String, String, String) {
@@ -92,7 +102,7 @@ fn the_api_the_tag_in_its_place_and_cosigns_tags_are_read() {
     let referrer = Attachment::Referrer;
     assert_eq!(
         found(&stand),
-        Ok(expect(&[(referrer, "one"), (referrer, "two"), (Attachment::Signatures, "three")]))
+        Ok(expect(&[(Attachment::Signatures, "three"), (referrer, "one"), (referrer, "two")]))
     );
     let tag = Attachment::Referrer.tag(&subject());
     assert!(!stand.asked().iter().any(|a| a.path.ends_with(&tag)), "the API has said all");
@@ -132,14 +142,14 @@ fn pages_are_followed_at_the_same_registry_and_lists_are_bounded() {
         })
     };
     assert_eq!(found(&stand(2, "</v2/r/referrers/x?last=PAGE>; rel=\"next\"")).unwrap().len(), 3);
-    let error = found(&stand(3, "</v2/r/referrers/x?last=PAGE>; rel=\"next\"")).unwrap_err();
-    assert!(error.contains("at most 3 are read"), "{error}");
-    let error = found(&stand(1, "<https://169.254.169.254/v2/?last=PAGE>; rel=\"next\"")).unwrap_err();
-    assert!(error.contains("continues the list at"), "{error}");
+    let (read, why) = gap(&stand(3, "</v2/r/referrers/x?last=PAGE>; rel=\"next\""));
+    assert!(read == 3 && why.contains("1 of what is attached") && why.contains("no more than 3"), "{why}");
+    let (read, why) = gap(&stand(1, "<https://169.254.169.254/v2/?last=PAGE>; rel=\"next\""));
+    assert!(read == 0 && why.contains("continues the list at"), "{why}");
 }
 
 #[test]
-fn what_lies_is_refused_or_passed_over() {
+fn what_lies_is_passed_over_and_said() {
     let (mine, of_another) =
         (artifact(Some(&subject()), "one"), artifact(Some(&Digest::of(b"another")), "two"));
     let api = || format!("referrers/{}", subject());
@@ -151,21 +161,35 @@ fn what_lies_is_refused_or_passed_over() {
     let (path, media_type, _) = manifest_at(&mine);
     let changed = (path, media_type, of_another.0.to_string());
     let stand = registry(vec![(api(), INDEX.into(), list(&[&mine.1])), changed], &[]);
-    assert!(found(&stand).unwrap_err().contains("nothing was kept"));
+    let check = |stand: &Stand, expect: &str| {
+        let (read, why) = gap(stand);
+        assert!(read == 0 && why.contains(expect), "{why}");
+    };
+    check(&stand, "nothing was kept");
     // The content is not what the manifest says: other bytes of the same length.
     let listed = (api(), INDEX.to_owned(), list(&[&mine.1]));
     let content = (format!("blobs/{}", Digest::of(b"one")), "text/plain".to_owned(), "two".to_owned());
     let stand = registry(vec![listed.clone(), manifest_at(&mine), content], &[]);
-    assert!(found(&stand).unwrap_err().contains("does not match its digest"));
+    check(&stand, "does not match its digest");
     // More content than the manifest says is not read.
     let content = (format!("blobs/{}", Digest::of(b"one")), "text/plain".to_owned(), "x".repeat(1 << 20));
     let stand = registry(vec![listed, manifest_at(&mine), content], &[]);
-    assert!(found(&stand).unwrap_err().contains("at most 3 are read"));
+    check(&stand, "at most 3 are read");
     // A page for people in place of a list, and a list that is none.
     let stand = registry(vec![(api(), "text/html".into(), "<html>".into())], &[]);
     assert_eq!(found(&stand), Ok(Vec::new()));
     let stand = registry(vec![(api(), INDEX.into(), "{\"manifests\": 1}".into())], &[]);
-    assert!(found(&stand).unwrap_err().contains("the list of attachments"));
+    check(&stand, "the list of attachments");
+    // None of it hides what lies under a tag of its own.
+    let signatures = format!("manifests/{}", Attachment::Signatures.tag(&subject()));
+    let signed = (
+        signatures,
+        "application/vnd.oci.image.manifest.v1+json".into(),
+        artifact(None, "three").0.to_string(),
+    );
+    let stand = registry(vec![(api(), INDEX.into(), list(&[&mine.1])), signed], &["three"]);
+    let (read, why) = gap(&stand);
+    assert!(read == 1 && why.contains("404"), "{why}");
 }
 
 #[test]
@@ -206,7 +230,7 @@ fn what_is_attached_is_kept_beside_the_image() {
     assert_eq!(kept().unwrap(), b"one");
     // A registry that lacks what it lists changes nothing.
     let stand = registry(vec![list_at], &[]);
-    assert!(pull_attached(&home.store, &stand.reference("r:1"), &image, &quick(), &|_, _| true).is_err());
+    pull_attached(&home.store, &stand.reference("r:1"), &image, &quick(), &|_, _| true).unwrap();
     assert_eq!(kept().unwrap(), b"one");
 }
 

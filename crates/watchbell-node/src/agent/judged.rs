@@ -16,6 +16,10 @@ use crate::image::Prepared;
 
 /// The reason of a container that waits because its image is refused. kubelet has no word for it; the event has the same.
 const VIOLATION: &str = "ImagePolicyViolation";
+/// The same of one that waits because too many others of its namespace do.
+const PENDING: &str = "ImagePolicyPending";
+const TOO_MANY: &str =
+    "very many images of this namespace wait to be looked at: this one is asked about again later";
 /// Of a status.
 const MESSAGE_BYTES_MAX: usize = 2048;
 
@@ -91,6 +95,18 @@ impl Agent {
                 self.create(&mut pod, ordinal, now);
             }
             self.pods.insert(uid, pod);
+            self.touch(uid);
+        }
+    }
+
+    /// The question is asked again after a while.
+    pub(super) fn turned_away(&mut self, id: u64, now: Now) {
+        let Some((_, waiters)) = self.questions.remove(&id) else { return };
+        for (uid, ordinal) in waiters {
+            let Some(pod) = self.pods.get_mut(&uid) else { continue };
+            let retry_at = now.mono + BLOCKED.wait(pod.tries);
+            pod.tries = pod.tries.saturating_add(1);
+            pod.life.blocked(ordinal, PENDING, TOO_MANY.to_owned(), retry_at);
             self.touch(uid);
         }
     }

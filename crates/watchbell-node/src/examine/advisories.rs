@@ -1,12 +1,13 @@
 //! The database of advisories: opened when it is there, opened anew when another one took its place.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use watchbell_advisory::{Database, Error};
 
 pub(super) struct Advisories {
     path: PathBuf,
-    open: Option<Database>,
+    open: Option<Arc<Database>>,
     /// Why there is none, in words; empty where there simply is none.
     trouble: String,
 }
@@ -16,8 +17,8 @@ impl Advisories {
         Advisories { path, open: None, trouble: String::new() }
     }
 
-    pub(super) fn database(&self) -> Option<&Database> {
-        self.open.as_ref()
+    pub(super) fn database(&self) -> Option<Arc<Database>> {
+        self.open.clone()
     }
 
     /// Never 0 of a database.
@@ -47,7 +48,7 @@ impl Advisories {
         let before = self.generation();
         match Database::open(&self.path) {
             Ok(database) => {
-                self.open = Some(database);
+                self.open = Some(Arc::new(database));
                 self.trouble.clear();
             }
             Err(Error::Absent { .. }) => self.trouble.clear(),

@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,8 @@ impl Bill {
 pub(super) struct Bills {
     dir: PathBuf,
     quota: u64,
+    /// Whoever adds or removes one is alone.
+    changing: Mutex<()>,
 }
 
 impl Bills {
@@ -61,7 +64,7 @@ impl Bills {
         for algorithm in ["sha256", "sha512"] {
             DirBuilder::new().recursive(true).mode(0o700).create(dir.join(algorithm))?;
         }
-        Ok(Bills { dir, quota: QUOTA_BYTES })
+        Ok(Bills { dir, quota: QUOTA_BYTES, changing: Mutex::default() })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -87,6 +90,7 @@ impl Bills {
 
     /// Keeps one. A reader sees it whole or not at all.
     pub(super) fn write(&self, digest: &Digest, bill: &Bill) -> io::Result<()> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.path(digest);
         let new = path.with_extension("new");
         fs::write(&new, serde_json::to_vec(bill)?)?;
@@ -118,6 +122,7 @@ impl Bills {
 
     /// Removes those of other images.
     pub(super) fn keep(&self, is_here: impl Fn(&Digest) -> bool) -> io::Result<()> {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         for algorithm in ["sha256", "sha512"] {
             for entry in fs::read_dir(self.dir.join(algorithm))? {
                 let entry = entry?;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use watchbell_api::image::{ImageFacts, ImageJudged, ImageOutcome, JudgedReason, Unknown};
 use watchbell_core::image_policy::{
-    Action, Needs, Verdict, decide, is_examined, is_lasting, needs, unjudged,
+    Action, Needs, Verdict, decide, is_examined, is_lasting, missing, unjudged,
 };
 use watchbell_core::world::Snapshot;
 use watchbell_image::{Digest, Reference, Secret};
@@ -149,7 +149,7 @@ impl Gate {
                         namespace: namespace.clone(),
                         image: if is_name { image.clone() } else { prepared.image_id.clone() },
                         digest: prepared.digest.clone(),
-                        needs: needs(&policies),
+                        needs: missing(&policies, &facts),
                         credentials,
                     };
                     return Judgement::Asks(question).into();

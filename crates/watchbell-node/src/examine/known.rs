@@ -4,10 +4,12 @@
 //! who asks: that is kept by namespace, repository and credentials. A signature that is kept beside the image counts for all
 //! who name it by the same repository.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use watchbell_api::image::{Contents, Findings, ImageFacts, Naming, Signed, Unknown};
+use watchbell_core::image_policy::Needs;
 use watchbell_image::{Digest, Image, Reference, Secret};
 
 use crate::recent::Recent;
@@ -15,6 +17,8 @@ use crate::recent::Recent;
 /// So many images are remembered; what is forgotten is found out again, mostly from what lies on the disk.
 const IMAGES_MAX: usize = 1_000;
 const ASKERS_MAX: usize = 4_000;
+/// So many sets of policies over one image are remembered; what is forgotten is verified again.
+const NEEDS_MAX: usize = 256;
 /// What could not be found out is asked again after so many seconds, for somebody may have signed or imported since; after
 /// twice as many each further time.
 const RETRY_SECONDS: u64 = 60;
@@ -119,9 +123,17 @@ pub(crate) struct Known {
 #[derive(Debug)]
 struct State {
     images: Recent<Digest, Examined>,
-    signers: Recent<Asker, BTreeMap<Arc<str>, Looked<Signed>>>,
+    signers: Recent<Asker, Answers>,
     /// Of the database of advisories that is asked now; 0: there is none.
     generation: u64,
+}
+
+/// What one asker was told.
+#[derive(Debug, Default)]
+struct Answers {
+    by_signer: BTreeMap<Arc<str>, Looked<Signed>>,
+    /// What was attached when it was verified, and for what: neither the database nor the hour changes what comes of it.
+    verified: Option<(Digest, HashSet<u64>)>,
 }
 
 impl Default for Known {
@@ -158,6 +170,15 @@ impl Known {
         looked.found.as_ref().err().filter(|_| looked.is_fresh(now)).cloned()
     }
 
+    /// Whether what is in an image is known, and what this database has against it.
+    pub(crate) fn is_matched(&self, digest: &Digest, generation: u64) -> bool {
+        let mut state = self.state();
+        let Some(examined) = state.images.get(digest) else { return false };
+        let is_read = examined.contents.as_ref().is_some_and(|looked| looked.found.is_ok());
+        let findings = examined.findings.as_ref();
+        is_read && findings.is_some_and(|looked| looked.found.0 == generation && looked.found.1.is_ok())
+    }
+
     pub(crate) fn learn_findings(&self, digest: &Digest, found: Matched, at: i64) {
         let mut state = self.state();
         let examined = state.images.get_or_insert_with(digest, Examined::default);
@@ -170,7 +191,7 @@ impl Known {
     /// What signers have said. Who has signed has signed, also where a registry cannot be asked any more.
     pub(crate) fn learn_signers(&self, asker: &Asker, said: Vec<Signed>, at: i64) {
         let mut state = self.state();
-        let signers = state.signers.get_or_insert_with(asker, BTreeMap::new);
+        let signers = &mut state.signers.get_or_insert_with(asker, Answers::default).by_signer;
         for mut found in said {
             let before = signers.get(&found.signer);
             let tries = Looked::tries_after(before);
@@ -179,6 +200,21 @@ impl Known {
             }
             signers.insert(found.signer.clone(), Looked { found, at, tries });
         }
+    }
+
+    /// Whether what is attached now was verified for all that is needed.
+    pub(crate) fn is_verified(&self, asker: &Asker, attached: &Digest, needs: &Needs) -> bool {
+        let mut state = self.state();
+        let verified = state.signers.get(asker).and_then(|answers| answers.verified.as_ref());
+        verified.is_some_and(|(before, asked)| before == attached && asked.contains(&mark(needs)))
+    }
+
+    pub(crate) fn note_verified(&self, asker: &Asker, attached: &Digest, needs: &Needs) {
+        let mut state = self.state();
+        let verified = &mut state.signers.get_or_insert_with(asker, Answers::default).verified;
+        let before = verified.take().filter(|(before, asked)| before == attached && asked.len() < NEEDS_MAX);
+        let (_, asked) = verified.insert(before.unwrap_or_else(|| (attached.clone(), HashSet::new())));
+        asked.insert(mark(needs));
     }
 
     pub(crate) fn forget_all_but(&self, keep: impl Fn(&Digest) -> bool) {
@@ -221,9 +257,17 @@ impl Known {
     }
 }
 
+/// Names the signers and the kinds of statements that are asked for.
+fn mark(needs: &Needs) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    needs.signers.keys().for_each(|id| id.hash(&mut hasher));
+    needs.statements.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// What the signers have said, as far as it is known in this view.
 fn signers(
-    all: &mut Recent<Asker, BTreeMap<Arc<str>, Looked<Signed>>>,
+    all: &mut Recent<Asker, Answers>,
     digest: &Digest,
     repository: &str,
     view: View<'_>,
@@ -231,7 +275,7 @@ fn signers(
 ) -> Vec<Signed> {
     let asker = |who: &Who| Asker { digest: digest.clone(), repository: repository.into(), who: who.clone() };
     let mut looked: Vec<Looked<Signed>> = Vec::new();
-    let mut take = |of: &BTreeMap<Arc<str>, Looked<Signed>>| looked.extend(of.values().cloned());
+    let mut take = |of: &Answers| looked.extend(of.by_signer.values().cloned());
     all.get(&asker(&Who::Kept)).into_iter().for_each(|of| take(of));
     match view {
         View::Of(who) => {
@@ -265,6 +309,7 @@ fn signers(
 
 /// Two answers about one signer: what he said in either he said.
 fn both(mut one: Signed, other: Signed) -> Signed {
+    one.gap = other.gap;
     if other.image.is_ok() || one.image.is_err() {
         one.image = other.image;
     }
@@ -294,6 +339,7 @@ mod tests {
             image: image.map_err(|why| Unknown::Because(why.into())),
             statements: statements.iter().map(statement).collect(),
             asked: asked.iter().map(|kind| (*kind).into()).collect(),
+            gap: None,
         }]
     }
 

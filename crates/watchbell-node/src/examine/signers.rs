@@ -1,6 +1,8 @@
 //! Who signed an image: what is attached to it is kept beside it, and asked of its registry where that does not suffice.
 //! Everything attached is a stranger's: bounded in time, bytes, number, and in how often it is read.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,7 +10,7 @@ use jiff::Timestamp;
 use watchbell_api::image::{Signed, Statement, Unknown};
 use watchbell_core::image_policy::{Needs, SignerRule};
 use watchbell_image::{
-    Artifact, ArtifactManifest, Attachment, Digest, Image, Limits, PullOptions, Reference, Store,
+    Artifact, Attached, Attachment, Digest, Error, Image, Limits, PullOptions, Reference, Store,
     attached_remote,
 };
 use watchbell_signature::{
@@ -23,28 +25,48 @@ const ARTIFACT_BYTES_MAX: u64 = 8 << 20;
 /// Of all that is attached to an image.
 const ATTACHED_BYTES_MAX: u64 = 32 << 20;
 /// Signatures and statements of one image.
-const MATERIALS_MAX: usize = 256;
+const MATERIALS_MAX: usize = 512;
+/// What is not larger comes first: signatures have some kilobytes.
+const SMALL_BYTES: u64 = 64 << 10;
 /// Every signer and every kind of statement that is asked for reads them again.
 const VERIFIED_BYTES_MAX: u64 = 256 << 20;
 /// Images that an image may have been chosen from.
 const INDEXES_MAX: usize = 8;
 
-/// What signatures that are kept beside an image prove. That one is missing proves nothing: nobody was asked.
+/// Names what is kept beside an image.
+pub(super) fn attached_mark(store: &Store, name: &Reference, image: &Image) -> Result<Digest, Error> {
+    let mut marks = String::new();
+    for subject in subjects(store, image) {
+        let mark = store.attached_mark(name, &subject)?;
+        marks.push_str(&format!("{subject} {}\n", mark.as_ref().map_or("", Digest::as_str)));
+    }
+    Ok(Digest::of(marks.as_bytes()))
+}
+
+/// What signatures that are kept beside an image prove, and whether all could be read. That one is missing proves nothing:
+/// nobody was asked.
 pub(super) fn kept(
     store: &Store,
     name: &Reference,
     image: &Image,
     needs: &Needs,
     now: Timestamp,
-) -> Vec<Signed> {
-    let attached = subjects(store, image).into_iter().map(|subject| {
-        let kept = read_kept(store, name, &subject);
-        (subject, kept)
-    });
-    let mut said = judge(attached.collect(), needs, now, "");
+) -> (Vec<Signed>, Result<(), Error>) {
+    let mut outcome = Ok(());
+    let mut attached = Vec::new();
+    for subject in subjects(store, image) {
+        match store.attached(name, &subject, ATTACHED_BYTES_MAX) {
+            Ok(kept) => attached.push(Evidence::of(subject, kept.unwrap_or_default())),
+            Err(error) => outcome = Err(error),
+        }
+    }
+    let mut said = judge(&attached, needs, now, "").said;
     said.retain(|signed| signed.image.is_ok());
-    said.iter_mut().for_each(|signed| signed.asked.clear());
-    said
+    said.iter_mut().for_each(|signed| {
+        signed.asked.clear();
+        signed.gap = None;
+    });
+    (said, outcome)
 }
 
 /// What the image's registry has, with what was kept before.
@@ -59,19 +81,113 @@ pub(super) fn asked(
     let deadline = Instant::now() + REGISTRY_TIMEOUT;
     let left = || deadline.saturating_duration_since(Instant::now());
     let subjects = subjects(store, image);
+    let mut fetched: HashMap<Digest, Attached> = HashMap::new();
     let trouble = fetch_all(&subjects, left, |subject, left| {
         let options = PullOptions {
             total_timeout: Some(left),
             stall_timeout: options.stall_timeout.min(left),
             ..options.clone()
         };
-        fetch(store, name, subject, &options)
+        fetched.insert(subject.clone(), fetch(store, name, subject, &options)?);
+        Ok(())
     });
-    let attached = subjects.into_iter().map(|subject| {
-        let kept = read_kept(store, name, &subject);
-        (subject, kept)
-    });
-    judge(attached.collect(), needs, now, &trouble)
+    let attached: Vec<Evidence> = subjects
+        .into_iter()
+        .map(|subject| {
+            let found = fetched.remove(&subject);
+            Evidence::with(subject.clone(), found, read_kept(store, name, &subject))
+        })
+        .collect();
+    let judged = judge(&attached, needs, now, &trouble);
+    for evidence in attached.into_iter().filter(|evidence| evidence.is_fetched) {
+        if let Err(error) = keep(store, name, evidence, &judged.proving) {
+            tracing::warn!(image = %image.digest, "what is attached to an image cannot be kept: {error}");
+        }
+    }
+    judged.said
+}
+
+/// What is attached to an image, or to an index that it was chosen from.
+struct Evidence {
+    subject: Digest,
+    artifacts: Vec<Artifact>,
+    gap: Option<String>,
+    is_fetched: bool,
+}
+
+impl Evidence {
+    fn of(subject: Digest, attached: Attached) -> Evidence {
+        let gap = attached.gap();
+        Evidence { subject, artifacts: attached.into_iter().collect(), gap, is_fetched: false }
+    }
+
+    /// What was fetched, and what was kept before besides.
+    fn with(subject: Digest, fetched: Option<Attached>, kept: Attached) -> Evidence {
+        let is_fetched = fetched.is_some();
+        let mut evidence = Evidence { is_fetched, ..Evidence::of(subject, fetched.unwrap_or_default()) };
+        let known: HashSet<Digest> =
+            evidence.artifacts.iter().map(|artifact| artifact.digest.clone()).collect();
+        evidence.artifacts.extend(kept.into_iter().filter(|artifact| !known.contains(&artifact.digest)));
+        evidence
+    }
+
+    /// The signatures and statements: of each tag all, of others in turn, for anybody may attach one with very many. The number
+    /// of those that are left out.
+    fn materials(&self, lot: &RandomState, mut bytes_left: u64) -> (Vec<Material>, usize) {
+        let mut order: Vec<&Artifact> = self.artifacts.iter().collect();
+        order.sort_by_cached_key(|artifact| {
+            let is_tag = artifact.attachment != Attachment::Referrer;
+            (!is_tag, bytes_of(artifact) > SMALL_BYTES, lot.hash_one(&artifact.digest))
+        });
+        let (mut found, mut turns, mut more) = (Vec::new(), Vec::new(), 0);
+        for artifact in order {
+            let bytes = bytes_of(artifact);
+            if bytes > bytes_left {
+                more += 1;
+                continue;
+            }
+            bytes_left -= bytes;
+            let mut of = Material::of(artifact).into_iter();
+            if artifact.attachment != Attachment::Referrer {
+                found.extend(of.by_ref().take(MATERIALS_MAX / 4));
+            }
+            turns.push(of);
+        }
+        while found.len() < MATERIALS_MAX && !turns.is_empty() {
+            turns.retain_mut(|of| match of.next() {
+                Some(material) if found.len() < MATERIALS_MAX => {
+                    found.push(material);
+                    true
+                }
+                Some(_) => {
+                    more += 1;
+                    true
+                }
+                None => false,
+            });
+        }
+        more += turns.into_iter().map(Iterator::count).sum::<usize>();
+        (found, more)
+    }
+}
+
+fn bytes_of(artifact: &Artifact) -> u64 {
+    artifact.blobs.iter().map(|blob| blob.bytes.len() as u64).sum()
+}
+
+/// What proved something comes first. Where there is more than can be looked at, nothing else is kept: it would take the room
+/// of what comes later.
+fn keep(store: &Store, name: &Reference, evidence: Evidence, proving: &HashSet<String>) -> Result<(), Error> {
+    let is_proving = |artifact: &Artifact| proving.contains(artifact.digest.as_str());
+    let (mut first, rest): (Vec<Artifact>, Vec<Artifact>) =
+        evidence.artifacts.into_iter().partition(is_proving);
+    if evidence.gap.is_none() {
+        first.extend(rest);
+    }
+    // One after another, because each adds to what is there.
+    static KEEPING: Mutex<()> = Mutex::new(());
+    let _alone = KEEPING.lock().unwrap_or_else(PoisonError::into_inner);
+    store.keep_attached(name, &evidence.subject, &first)
 }
 
 /// Fetches what is attached to each of them within one time for all, which `left` tells the rest of. Gives what went wrong last.
@@ -104,7 +220,7 @@ fn subjects(store: &Store, image: &Image) -> Vec<Digest> {
     std::iter::once(image.digest.clone()).chain(indexes.into_iter().take(INDEXES_MAX)).collect()
 }
 
-fn read_kept(store: &Store, name: &Reference, subject: &Digest) -> Vec<Artifact> {
+fn read_kept(store: &Store, name: &Reference, subject: &Digest) -> Attached {
     let kept = store.attached(name, subject, ATTACHED_BYTES_MAX).unwrap_or_else(|error| {
         tracing::warn!(image = %subject, "cannot read what is attached to an image: {error}");
         None
@@ -112,48 +228,55 @@ fn read_kept(store: &Store, name: &Reference, subject: &Digest) -> Vec<Artifact>
     kept.unwrap_or_default()
 }
 
-fn fetch(store: &Store, name: &Reference, subject: &Digest, options: &PullOptions) -> Result<(), String> {
-    let limits = Limits { attachments_bytes_max: ATTACHED_BYTES_MAX, ..store.limits().clone() };
-    let artifacts = attached_remote(name, subject, options, &limits, &is_wanted)
-        .map_err(|error| format!("its registry cannot be asked for signatures: {error}"))?;
-    // One after another, because each adds to what is there.
-    static KEEPING: Mutex<()> = Mutex::new(());
-    let _alone = KEEPING.lock().unwrap_or_else(PoisonError::into_inner);
-    store
-        .keep_attached(name, subject, &artifacts)
-        .map_err(|error| format!("what is attached to it cannot be kept: {error}"))
+fn fetch(
+    store: &Store,
+    name: &Reference,
+    subject: &Digest,
+    options: &PullOptions,
+) -> Result<Attached, String> {
+    let limits = Limits {
+        // A large bill of materials must not keep the signature beside it from being read.
+        attachment_bytes_max: ARTIFACT_BYTES_MAX,
+        attachments_bytes_max: ATTACHED_BYTES_MAX,
+        ..store.limits().clone()
+    };
+    attached_remote(name, subject, options, &limits, &is_signature)
+        .map_err(|error| format!("its registry cannot be asked for signatures: {error}"))
 }
 
-/// A large bill of materials must not keep the signature beside it from being read.
-fn is_wanted(attachment: Attachment, manifest: &ArtifactManifest) -> bool {
-    let bytes = manifest.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
-    bytes <= ARTIFACT_BYTES_MAX && is_signature(attachment, manifest)
+/// What all signers said, and what of that which is attached proved it.
+struct Verdicts {
+    said: Vec<Signed>,
+    proving: HashSet<String>,
 }
 
-fn judge(
-    attached: Vec<(Digest, Vec<Artifact>)>,
-    needs: &Needs,
-    now: Timestamp,
-    trouble: &str,
-) -> Vec<Signed> {
-    let blobs = attached.iter().flat_map(|(_, artifacts)| artifacts).flat_map(|artifact| &artifact.blobs);
-    let bytes: u64 = blobs.map(|blob| blob.bytes.len() as u64).sum();
-    let readings = needs.signers.len().saturating_mul(1 + needs.statements.len()) as u64;
-    if bytes.saturating_mul(readings) > VERIFIED_BYTES_MAX {
-        let why = format!(
-            "{bytes} bytes are attached to it, more than can be verified for {} signers and {} kinds of statements",
-            needs.signers.len(),
-            needs.statements.len()
-        );
-        return needs.signers.keys().map(|id| unknown(id, needs, &why)).collect();
-    }
+fn judge(attached: &[Evidence], needs: &Needs, now: Timestamp, trouble: &str) -> Verdicts {
+    let readings = (needs.signers.len() * (1 + needs.statements.len())).max(1) as u64;
+    let lot = RandomState::new();
+    let (mut more, mut gap) = (0, None);
     let materials: Vec<(Digest, Vec<Material>)> = attached
-        .into_iter()
-        .map(|(subject, artifacts)| {
-            (subject, artifacts.iter().flat_map(Material::of).take(MATERIALS_MAX).collect())
+        .iter()
+        .map(|evidence| {
+            let bytes = VERIFIED_BYTES_MAX / readings / attached.len() as u64;
+            let (materials, left_out) = evidence.materials(&lot, bytes);
+            more += left_out;
+            gap = gap.take().or_else(|| evidence.gap.clone());
+            (evidence.subject.clone(), materials)
         })
         .collect();
-    needs.signers.iter().map(|(id, rule)| one(id, rule, &materials, needs, now, trouble)).collect()
+    if more > 0 {
+        let (signers, kinds) = (needs.signers.len(), needs.statements.len());
+        gap.get_or_insert_with(|| {
+            format!("{more} of what is attached to it are more than can be verified for {signers} signers and {kinds} kinds of statements")
+        });
+    }
+    let mut proving = HashSet::new();
+    let one = |(id, rule): (&Arc<str>, &SignerRule)| Signed {
+        gap: gap.as_deref().map(Into::into),
+        ..one(id, rule, &materials, needs, now, trouble, &mut proving)
+    };
+    let said = needs.signers.iter().map(one).collect();
+    Verdicts { said, proving }
 }
 
 /// What one signer has signed.
@@ -164,6 +287,7 @@ fn one(
     needs: &Needs,
     now: Timestamp,
     trouble: &str,
+    proving: &mut HashSet<String>,
 ) -> Signed {
     let signer = match signer(rule) {
         Ok(signer) => signer,
@@ -178,7 +302,10 @@ fn one(
             watchbell_signature::verify(of, &subject, &Policy { signer: signer.clone(), claim }, now)
         };
         match ask(Claim::Signature { repository: None }, materials) {
-            Ok(_) => is_signed = true,
+            Ok(verified) => {
+                is_signed = true;
+                proving.insert(verified.origin);
+            }
             Err(why) => whys.push(why.to_string()),
         }
         for kind in &needs.statements {
@@ -188,6 +315,7 @@ fn one(
                 if let Ok(verified) = ask(claim, std::slice::from_ref(material))
                     && let VerifiedClaim::Attestation(statement) = verified.claim
                 {
+                    proving.insert(verified.origin);
                     statements.push(stated(kind, &statement.predicate));
                 }
             }
@@ -198,7 +326,8 @@ fn one(
         false if !trouble.is_empty() => Err(Unknown::Because(trouble.into())),
         false => Err(Unknown::Because(whys.first().cloned().unwrap_or_default().into())),
     };
-    Signed { signer: id.clone(), image, statements, asked: needs.statements.iter().cloned().collect() }
+    let asked = needs.statements.iter().cloned().collect();
+    Signed { signer: id.clone(), image, statements, asked, gap: None }
 }
 
 /// A signer of whom nothing can be verified, with the reason.
@@ -208,6 +337,7 @@ pub(super) fn unknown(id: &Arc<str>, needs: &Needs, why: &str) -> Signed {
         image: Err(Unknown::Because(why.into())),
         statements: Vec::new(),
         asked: needs.statements.iter().cloned().collect(),
+        gap: None,
     }
 }
 

@@ -89,12 +89,12 @@ impl Place {
         IndexDirectory::lock(&path).unwrap().replace(&builder.build()).unwrap();
     }
 
-    fn thread(&self, told: &Arc<Mutex<Vec<Report>>>) -> Thread {
+    fn thread(&self, told: &Arc<Mutex<Vec<Report>>>) -> Examination {
         self.with(told, |_| {})
     }
 
     /// The same with something else about it.
-    fn with(&self, told: &Arc<Mutex<Vec<Report>>>, change: impl FnOnce(&mut Desk)) -> Thread {
+    fn with(&self, told: &Arc<Mutex<Vec<Report>>>, change: impl FnOnce(&mut Desk)) -> Examination {
         let told = told.clone();
         let mut desk = Desk {
             site: Site {
@@ -112,9 +112,10 @@ impl Place {
         change(&mut desk);
         let bills = Bills::open(self.dir.path()).unwrap();
         let advisories = Advisories::new(self.dir.path().join("advisories"));
-        let mut thread = Thread::new(desk, bills, Scanner::Thread, advisories, 1).unwrap();
-        thread.refresh();
-        thread
+        let one = Size { threads: 1, each: 1 };
+        let examination = Examination::new(desk, bills, Scanner::Thread, advisories, one).unwrap();
+        examination.refresh();
+        examination
     }
 
     /// Breaks the image's layer: whoever reads it again fails.
@@ -176,7 +177,7 @@ fn ids(facts: &ImageFacts) -> Vec<(&str, Option<Severity>)> {
 fn an_image_is_read_once_and_matched_with_each_database() {
     let place = Place::new();
     let told = Arc::default();
-    let mut thread = place.thread(&told);
+    let thread = place.thread(&told);
     assert_eq!(thread.answer(1, question(&place)), Found::New);
     let (facts, _) = last(&told);
     let contents = facts.contents.as_ref().unwrap();
@@ -202,9 +203,9 @@ fn an_image_is_read_once_and_matched_with_each_database() {
     place.advise(&[("CVE-2026-1", Rated::High), ("CVE-2026-2", Rated::Critical)]);
     assert!(thread.refresh() && !thread.refresh());
     // By a server that was started anew, too.
-    let mut thread = place.thread(&told);
+    let thread = place.thread(&told);
     let user = user("ns");
-    thread.watch(&NAME.into(), vec![user.clone()]);
+    thread.watch(&NAME.into(), &"ns".into(), vec![user.clone()]);
     let (facts, users) = last(&told);
     assert_eq!(ids(&facts), [("CVE-2026-1", Some(Severity::High)), ("CVE-2026-2", Some(Severity::Critical))]);
     assert_eq!(users, [user]);
@@ -216,7 +217,7 @@ fn what_cannot_be_read_is_unknown_with_the_reason() {
     place.damage();
     place.advise(&[]);
     let told = Arc::default();
-    let mut thread = place.thread(&told);
+    let thread = place.thread(&told);
     thread.answer(1, question(&place));
     let (facts, _) = last(&told);
     let why = facts.findings.as_ref().unwrap_err().to_string();
@@ -341,17 +342,17 @@ fn of_very_many_findings_the_worst_are_kept() {
 fn nothing_is_read_for_nobody() {
     let place = Place::new();
     let told = Arc::default();
-    let mut thread = place.thread(&told);
-    thread.watch(&NAME.into(), vec![user("ns")]);
+    let thread = place.thread(&told);
+    thread.watch(&NAME.into(), &"ns".into(), vec![user("ns")]);
     let (facts, _) = last(&told);
     assert_eq!(facts.contents, Err(Unknown::NotYet), "there is no database and no policy");
-    thread.watch(&"absent:1".into(), vec![user("ns")]);
-    thread.watch(&"No Name".into(), vec![user("ns")]);
+    thread.watch(&"absent:1".into(), &"ns".into(), vec![user("ns")]);
+    thread.watch(&"No Name".into(), &"ns".into(), vec![user("ns")]);
     assert!(told.lock().unwrap().is_empty());
     // With a database the images that are referred to are read.
     place.advise(&[]);
     thread.refresh();
-    thread.watch(&NAME.into(), vec![user("ns")]);
+    thread.watch(&NAME.into(), &"ns".into(), vec![user("ns")]);
     assert_eq!(last(&told).0.contents.as_ref().unwrap().packages, 1);
 }
 
@@ -394,7 +395,7 @@ fn a_bill_of_another_version_is_made_when_a_scan_finds_something_else() {
 fn a_bill_goes_with_its_image() {
     let place = Place::new();
     let told = Arc::default();
-    let mut thread = place.thread(&told);
+    let thread = place.thread(&told);
     thread.answer(1, question(&place));
     let digest = place.image().digest;
     thread.forget_removed();
@@ -431,17 +432,37 @@ fn signatures_that_are_kept_count_for_their_signer_alone() {
         ..Needs::default()
     };
     let name = Reference::parse(NAME).unwrap();
-    let kept = || signers::kept(&place.store, &name, &place.image(), &needs, Timestamp::UNIX_EPOCH);
+    let kept = || signers::kept(&place.store, &name, &place.image(), &needs, Timestamp::UNIX_EPOCH).0;
     assert_eq!(kept(), [], "that nothing is kept proves nothing");
     let attached = layout.attached(&digest, &is_signature).unwrap();
     place.store.keep_attached(&name, &digest, &attached).unwrap();
     let signed = kept();
     assert_eq!(signed.iter().map(|signed| &*signed.signer).collect::<Vec<_>>(), ["ours"]);
     assert_eq!(signed[0].image, Ok(()));
+    // Another database is no reason to verify it again; something else that is attached is.
+    let told = Arc::default();
+    let thread = place.thread(&told);
+    let asker = asker(&name, &digest, Who::Kept);
+    let is_verified = |needs: &Needs| {
+        let attached = signers::attached_mark(&place.store, &name, &place.image()).unwrap();
+        thread.desk.site.known.is_verified(&asker, &attached, needs)
+    };
+    assert!(!is_verified(&needs));
+    thread.desk.learn_kept(&name, &place.image(), &needs);
+    place.advise(&[]);
+    assert!(thread.refresh() && is_verified(&needs));
+    let more = Needs { statements: ["https://example.org/x".into()].into(), ..needs.clone() };
+    assert!(!is_verified(&more));
+    thread.desk.learn_kept(&name, &place.image(), &more);
+    assert!(is_verified(&more) && is_verified(&needs));
+    let (manifest, blob) = sign(&key, &digest, "another:name", SignatureForm::Tag).unwrap();
+    layout.attach(&manifest, &[blob]).unwrap();
+    place.store.keep_attached(&name, &digest, &layout.attached(&digest, &is_signature).unwrap()).unwrap();
+    assert!(!is_verified(&needs));
     // Under another name another registry is to be asked.
     let other = Reference::parse("ghcr.io/team/tool:1").unwrap();
     let of_other = signers::kept(&place.store, &other, &place.image(), &needs, Timestamp::UNIX_EPOCH);
-    assert_eq!(of_other, []);
+    assert_eq!(of_other.0, []);
     // A registry that cannot be asked takes nothing back.
     let options = PullOptions { attempts: 1, ..PullOptions::default() };
     let nowhere = Reference::parse("127.0.0.1:1/team/tool:1").unwrap();
@@ -459,8 +480,51 @@ fn signatures_that_are_kept_count_for_their_signer_alone() {
     // What would have to be read too often is read for nobody.
     let kinds = (0..500_000).map(|n| format!("https://example.org/{n}").into());
     let many = Needs { statements: kinds.collect(), ..needs.clone() };
-    let why = asked(&many)[0].image.as_ref().unwrap_err().to_string();
-    assert!(why.contains("more than can be verified"), "{why}");
+    let many = asked(&many);
+    let gap = many[0].gap.as_deref().unwrap();
+    assert!(many[0].image.is_err() && gap.contains("more than can be verified"), "{gap}");
+}
+
+#[test]
+fn junk_that_is_attached_hides_no_signature() {
+    use watchbell_core::image_policy::SignerRule;
+    use watchbell_image::{Layout, NewBlob, NewManifest};
+    use watchbell_signature::{SignatureForm, SigningKey, is_signature, sign};
+
+    const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let place = Place::new();
+    let digest = place.image().digest;
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let key = SigningKey::from_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let dir = place.dir.path().join("layout");
+    std::fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+    let (blob, from) = (format!("blobs/sha256/{}", digest.hex()), place.dir.path().join("images"));
+    let size = std::fs::copy(from.join(&blob), dir.join(&blob)).unwrap();
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let line = serde_json::json!({"mediaType": media_type, "digest": digest, "size": size});
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [line]});
+    std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
+    let layout = Layout::open(&dir).unwrap();
+    // As many parts as an artifact may have, in each of some.
+    for n in 0..10 {
+        let junk = NewManifest::Referrer { artifact_type: BUNDLE.into(), subject: digest.clone() };
+        let part = |part| NewBlob {
+            media_type: BUNDLE.into(),
+            bytes: format!("{n} {part}").into(),
+            annotations: Vec::new(),
+        };
+        layout.attach(&junk, &(0..127).map(part).collect::<Vec<_>>()).unwrap();
+    }
+    let (manifest, blob) = sign(&key, &digest, NAME, SignatureForm::Bundle).unwrap();
+    layout.attach(&manifest, &[blob]).unwrap();
+    let rule = SignerRule::Key { pem: pair.public_key_pem().into() };
+    let needs = Needs { signers: [("ours".into(), rule)].into(), ..Needs::default() };
+    let name = Reference::parse(NAME).unwrap();
+    let attached = layout.attached(&digest, &is_signature).unwrap();
+    assert_eq!((attached.len(), attached.gap()), (11, None));
+    place.store.keep_attached(&name, &digest, &attached).unwrap();
+    let (said, _) = signers::kept(&place.store, &name, &place.image(), &needs, Timestamp::UNIX_EPOCH);
+    assert_eq!(said.iter().map(|said| said.image.clone()).collect::<Vec<_>>(), [Ok(())]);
 }
 
 #[test]
@@ -474,7 +538,7 @@ fn a_registry_is_asked_by_another_thread_where_what_is_kept_does_not_suffice() {
     let (heard, hears) = channel();
     let told = Arc::default();
     let shown = snapshot.clone();
-    let mut thread = place.with(&told, move |desk| {
+    let thread = place.with(&told, move |desk| {
         desk.site.snapshots = Arc::new(move || shown.clone());
         desk.site.pull.attempts = 1;
         desk.hear = Box::new(move |news| heard.send(news).unwrap());
@@ -492,4 +556,23 @@ fn a_registry_is_asked_by_another_thread_where_what_is_kept_does_not_suffice() {
     let name = Reference::parse(&asked.image).unwrap();
     let elsewhere = thread.desk.facts(&name, &place.image(), View::Namespace("elsewhere"));
     assert_eq!(elsewhere.signers, []);
+}
+
+#[test]
+fn of_very_many_questions_of_a_namespace_some_are_turned_away() {
+    let place = Place::new();
+    let (heard, hears) = channel();
+    let told = Arc::default();
+    let examination = place.with(&told, move |desk| {
+        desk.hear = Box::new(move |news| heard.send(news).unwrap());
+    });
+    // Nobody works, so all wait.
+    let crew = Crew::start("nobody", Size { threads: 0, each: 1 }, |_: Task| {}).unwrap();
+    let thread = Thread { examination: Arc::new(examination), crew };
+    for id in 0..=256 {
+        thread.take(id, Box::new(question(&place)));
+    }
+    thread.take(300, Box::new(Question { namespace: "other".into(), ..question(&place) }));
+    drop(thread);
+    assert_eq!(hears.iter().collect::<Vec<_>>(), [News::TurnedAway(256)]);
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use watchbell_advisory::{Database, Error as DatabaseError, Severity};
 use watchbell_image::{
-    Artifact, Digest, Error, ImageContent, Layout, Limits, Platform, PullOptions, Reference, Store,
+    Attached, Digest, Error, ImageContent, Layout, Limits, Platform, PullOptions, Reference, Store,
     attached_remote,
 };
 use watchbell_scan::examine::{Examination, examine, examine_directory};
@@ -294,7 +294,7 @@ fn opened(args: &Args, path: &Path, tag: Option<&str>) -> Result<Evidence, Failu
 fn attached_instead(
     args: &Args,
     mut evidence: Evidence,
-    attached: impl FnOnce(&Digest) -> Result<Vec<Artifact>, Error>,
+    attached: impl FnOnce(&Digest) -> Result<Attached, Error>,
 ) -> Result<Evidence, Failure> {
     if args.sbom == BillSource::Files {
         return Ok(evidence);
@@ -303,7 +303,11 @@ fn attached_instead(
     let digest = Digest::parse(digest).map_err(Failure::usage)?;
     let mut whys = Vec::new();
     let mut found = None;
-    for bill in attached_bills(&digest, &attached(&digest).map_err(Failure::usage)?) {
+    let attached = attached(&digest).map_err(Failure::usage)?;
+    if let Some(gap) = attached.gap() {
+        output::note(&gap);
+    }
+    for bill in attached_bills(&digest, &attached) {
         let artifact = bill.artifact;
         match bill.read {
             Err(error) => whys.push(format!("{artifact}: {error}")),
@@ -356,7 +360,7 @@ fn named(args: &Args, reference: &Reference) -> Result<Evidence, Failure> {
     attached_instead(args, evidence, |digest| attached_at_registry(args, reference, digest))
 }
 
-fn attached_at_registry(args: &Args, reference: &Reference, digest: &Digest) -> Result<Vec<Artifact>, Error> {
+fn attached_at_registry(args: &Args, reference: &Reference, digest: &Digest) -> Result<Attached, Error> {
     attached_remote(reference, digest, &args.access.options(), &Limits::default(), &is_bill)
 }
 

@@ -75,7 +75,7 @@ prop_compose! {
             signers: signed.into_iter().map(|good| Signed {
                 signer: "s".into(),
                 image: if good { Ok(()) } else { Err(unknown()) },
-                statements: Vec::new(), asked: Vec::new(),
+                statements: Vec::new(), asked: Vec::new(), gap: None,
             }).collect(),
         }
     }

@@ -492,7 +492,8 @@ fn a_cronjob_whose_image_is_not_signed_is_looked_at_again() {
     bench.settle();
     let signer = bench.world.snapshot().image_policies("ml")[0].signers[0].id.clone();
     let said = |image| {
-        let signed = Signed { signer: signer.clone(), image, statements: Vec::new(), asked: Vec::new() };
+        let (statements, asked) = (Vec::new(), Vec::new());
+        let signed = Signed { signer: signer.clone(), image, statements, asked, gap: None };
         ImageFacts { signers: vec![signed], ..facts(1, &[]) }
     };
     bench.tell(said(Err(Unknown::Because("nothing is attached to it".into()))));

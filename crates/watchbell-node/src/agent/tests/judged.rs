@@ -9,7 +9,7 @@ use watchbell_core::request::{FieldValidation, Request, Subresource, User, Write
 use watchbell_core::world::{Config, Machine as Described, Snapshot, World};
 
 use super::*;
-use crate::examine::{Judgement, Known, News};
+use crate::examine::{Asker, Judgement, Known, News, Who};
 
 /// The state of a server with these policies in the namespace of the tests. Their names tell one round of policies from the next,
 /// as their versions do where they are changed.
@@ -73,10 +73,22 @@ impl Judged {
         judged
     }
 
-    fn agent(&self) -> Agent {
+    fn gate(&self) -> Gate {
         let shown = self.state.clone();
         let snapshots = Arc::new(move || shown.lock().unwrap().clone());
-        let gate = Gate::new(snapshots, self.known.clone(), Unjudged::Silent);
+        Gate::new(snapshots, self.known.clone(), Unjudged::Silent)
+    }
+
+    /// What signers said to pods of the namespace, without credentials.
+    fn learn_signers(&self, image: &Prepared, said: Vec<watchbell_api::image::Signed>) {
+        let repository = watchbell_image::Reference::parse("tool:1").unwrap().repository().into();
+        let who = Who::pod(&"ns".into(), None);
+        let asker = Asker { digest: image.digest.clone(), repository, who };
+        self.known.learn_signers(&asker, said, self.bench.now.wall);
+    }
+
+    fn agent(&self) -> Agent {
+        let gate = self.gate();
         Agent::new(Site { gate, ..site(nothing()) }, self.bench.in_use.clone(), Vec::new())
     }
 
@@ -139,6 +151,48 @@ fn who_is_refused_waits_with_the_reason_until_the_policy_changes() {
         "event 1 Created",
         "report 1 Pending ContainerCreating",
     ]);
+}
+
+#[test]
+fn who_is_turned_away_waits_and_asks_again() {
+    let mut judged = Judged::new(&[limit("High")]);
+    let tool = image("tool", program());
+    assert_eq!(judged.begin(1, &tool), ["event 1 Pulled", "examine 0 tool:1"]);
+    judged.bench.tell(Input::Examiner(News::TurnedAway(0)));
+    judged.bench.expect(&["report 1 Pending ImagePolicyPending"]);
+    judged.bench.wait(2);
+    judged.bench.expect(&["examine 1 tool:1", "report 1 Pending ContainerCreating"]);
+}
+
+#[test]
+fn another_database_is_no_reason_to_ask_for_signatures() {
+    let key = "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n";
+    let signers = json!([{"name": "release", "key": {"publicKey": key}}]);
+    let mut judged =
+        Judged::new(&[json!({"signers": signers, "vulnerabilities": {"maximumSeverity": "High"}})]);
+    let tool = image("tool", program());
+    let asked = |judged: &Judged| {
+        let name: Arc<str> = "tool:1".into();
+        match judged.gate().judge(&"ns".into(), "main", &name, &tool, WALL, || None).judgement {
+            Judgement::Asks(question) => question.needs,
+            other => panic!("{other:?}"),
+        }
+    };
+    let needs = asked(&judged);
+    assert!(needs.contents && needs.findings && needs.signers.len() == 1);
+    let said = |signer: &Arc<str>| watchbell_api::image::Signed {
+        signer: signer.clone(),
+        image: Err(watchbell_api::image::Unknown::Because("it is not signed".into())),
+        statements: Vec::new(),
+        asked: Vec::new(),
+        gap: None,
+    };
+    judged.learn(&tool, &[]);
+    judged.learn_signers(&tool, needs.signers.keys().map(said).collect());
+    judged.known.set_generation(2);
+    let needs = asked(&judged);
+    assert!(!needs.contents && needs.findings && needs.signers.is_empty());
+    judged.begin(1, &tool);
 }
 
 #[test]

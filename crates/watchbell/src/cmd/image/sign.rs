@@ -97,6 +97,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn signatures(layout: &Layout, digest: &Digest) -> Result<Vec<NewBlob>, Failure> {
     let wanted = |attachment, _: &_| attachment == Attachment::Signatures;
     let artifacts = layout.attached(digest, &wanted).map_err(Failure::refused)?;
+    // What was not read would be gone.
+    if let Some(gap) = artifacts.gap() {
+        return Err(Failure::Refused(format!("the signatures that are there cannot be kept: {gap}")));
+    }
     let blobs = artifacts.into_iter().flat_map(|artifact| artifact.blobs).map(|blob| NewBlob {
         media_type: blob.descriptor.media_type,
         bytes: blob.bytes,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use watchbell_image::{Artifact, Descriptor, Layout, Limits, Reference, attached_remote, remote_document};
+use watchbell_image::{Attached, Descriptor, Layout, Limits, Reference, attached_remote, remote_document};
 use watchbell_signature::is_signature;
 
 use super::registry::RegistryAccess;
@@ -31,10 +31,7 @@ impl Target {
     }
 
     /// The image's manifest or index, and the signatures and attestations beside it.
-    pub(super) fn fetch(
-        &self,
-        access: &RegistryAccess,
-    ) -> Result<(Descriptor, Vec<u8>, Vec<Artifact>), Failure> {
+    pub(super) fn fetch(&self, access: &RegistryAccess) -> Result<(Descriptor, Vec<u8>, Attached), Failure> {
         match self {
             Target::Registry(reference) => {
                 let (options, limits) = (access.options(), Limits::default());

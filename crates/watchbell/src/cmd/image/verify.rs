@@ -77,7 +77,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let verified =
         watchbell_signature::verify(&materials, &subject, &policy, Timestamp::now()).map_err(|refused| {
             let digest = &descriptor.digest;
-            Failure::Refused(format!("{} ({digest}) is not signed as asked: {refused}", args.image))
+            let gap = attached.gap().map_or_else(String::new, |gap| format!("; {gap}"));
+            Failure::Refused(format!("{} ({digest}) is not signed as asked: {refused}{gap}", args.image))
         })?;
     show(descriptor.digest.as_str(), &verified, args.output)
 }
