@@ -42,6 +42,18 @@ pub struct DataArraySpec {
     pub quota_bytes: Option<u64>,
     /// Nothing: all snapshots are kept.
     pub retention: Option<ArrayRetention>,
+    /// The name of the key that it is encrypted with.
+    pub key: Option<Arc<str>>,
+    /// Files of any kind, and no Zarr hierarchy; nothing: whatever the store holds, and a new one holds a hierarchy.
+    pub is_artifacts: Option<bool>,
+}
+
+/// Whether a key of arrays may be called so. It stands in the store.
+pub fn is_key_name(name: &str) -> bool {
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    (1..=63).contains(&name.len())
+        && name.bytes().all(|b| is_plain(b) || matches!(b, b'-' | b'_' | b'.'))
+        && name.bytes().next().is_some_and(is_plain)
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,7 +66,7 @@ pub struct ArrayRetention {
 /// What is known of an array's store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ArrayFacts {
-    /// `zarr v3`, `zarr v2`, `artifacts`, `encrypted`; empty before the first snapshot.
+    /// `zarr v3`, `zarr v2`, `artifacts`; `encrypted` where the key is not known; empty before the first snapshot.
     pub format: Arc<str>,
     /// The digest of the snapshot that readers see.
     pub head: Option<Arc<str>>,
@@ -77,6 +89,8 @@ pub struct ArrayFacts {
     pub draft_runs: u64,
     /// Who made the head: `ml/train` with a uid, or what was imported without one.
     pub published_by: Option<(Box<str>, Option<Uid>)>,
+    /// When it is encrypted.
+    pub encryption: Option<ArrayEncryption>,
     /// The public key by which the server signs the heads that it moves.
     pub signing_key: Option<Arc<str>>,
     /// Of a head, where there is such a key.
@@ -91,6 +105,15 @@ pub enum HeadSignature {
     Server,
     /// Not by the server's key, with what is wrong with the signature.
     Other(Box<str>),
+}
+
+/// Of an encrypted store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArrayEncryption {
+    /// The name of the key that it was made with; nothing of one that the command line made.
+    pub key: Option<Arc<str>>,
+    /// How often the head moved.
+    pub head_number: u64,
 }
 
 /// A snapshot that a run published.

@@ -128,7 +128,10 @@ pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
         }
         Resource::ImagePolicy => image::policy(&mut f, &new, Place::Namespace),
         Resource::ClusterImagePolicy => image::policy(&mut f, &new, Place::Cluster),
-        Resource::DataArray => array::check(&mut f, &new),
+        Resource::DataArray => {
+            array::check(&mut f, &new);
+            array::update(&mut f, &old, &new);
+        }
         Resource::Role => rbac::role(&mut f, &new, Place::Namespace),
         Resource::ClusterRole => rbac::role(&mut f, &new, Place::Cluster),
         Resource::RoleBinding => rbac::binding_update(&mut f, &old, &new, Place::Namespace),

@@ -77,6 +77,8 @@ pub enum Error {
     Locked,
     #[error("the key is not the array's")]
     WrongKey,
+    #[error("it was encrypted under another key than the one that the server knows as {0:?}")]
+    WrongNamedKey(String),
     #[error(
         "it is in the clear, and was to be encrypted{}: who can write its directory may have put it there",
         .0.as_ref().map(|key| format!(" under the key {key:?}")).unwrap_or_default()
@@ -129,6 +131,7 @@ impl Error {
                 | Self::Key(_)
                 | Self::Locked
                 | Self::WrongKey
+                | Self::WrongNamedKey(_)
                 | Self::Held(_)
                 | Self::Stopped
         )

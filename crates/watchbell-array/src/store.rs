@@ -239,6 +239,11 @@ impl Array {
         Ok(self.cipher()?.map(|cipher| cipher.code(what, says.as_bytes())))
     }
 
+    /// Whether it is encrypted and its key is there.
+    pub fn is_unlocked(&self) -> bool {
+        matches!(self.encryption, Encryption::Unlocked(_))
+    }
+
     pub(crate) fn is_locked(&self) -> bool {
         matches!(self.encryption, Encryption::Locked(_))
     }

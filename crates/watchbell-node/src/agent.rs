@@ -69,6 +69,8 @@ pub(crate) struct Agent {
     /// Arrays that are being prepared, and for which runs.
     preparations: HashMap<u64, arrays::Preparation>,
     next_preparation: u64,
+    /// Connections to the spawner, before this one.
+    connection: u64,
     /// Runs that were given up while pods of theirs are still here.
     abandoned: Vec<(Arc<str>, Uid)>,
     /// What the spawner runs and no pod has claimed; `None` once all pods are known.
@@ -103,6 +105,7 @@ impl Agent {
             next_question: 0,
             preparations: HashMap::new(),
             next_preparation: 0,
+            connection: 0,
             abandoned: Vec::new(),
             unclaimed: Some(unclaimed),
             wakes: BinaryHeap::new(),

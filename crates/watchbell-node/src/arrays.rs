@@ -12,7 +12,9 @@
 
 mod facts;
 mod held;
+mod memory;
 mod queue;
+mod stores;
 mod watch;
 mod work;
 
@@ -20,7 +22,6 @@ mod work;
 mod tests;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -30,7 +31,11 @@ use watchbell_api::node::Report;
 use watchbell_zarr::{Plan, Use};
 
 pub(crate) use facts::Teller;
+#[cfg(test)]
+pub(crate) use memory::MemoryView;
+pub(crate) use memory::{MemoryDir, Room, View};
 pub(crate) use queue::Arrays;
+pub(crate) use stores::Stores;
 pub(crate) use watch::watch;
 
 /// Gives what a pod's containers wrote into a volume.
@@ -56,6 +61,7 @@ pub(crate) enum Work {
         namespace: Arc<str>,
         name: Arc<str>,
         spec: Arc<DataArraySpec>,
+        head_number: u64,
     },
     Remove {
         namespace: Arc<str>,
@@ -96,12 +102,19 @@ pub(crate) struct Prepared {
     pub arrays: Vec<PreparedArray>,
 }
 
+impl Prepared {
+    /// Whether something of it goes with the connection to the spawner.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        self.arrays.iter().any(|array| matches!(array.view, View::Memory(_)))
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PreparedArray {
     /// The digest of the snapshot that is read.
     pub snapshot: Arc<str>,
     /// What pods see: theirs is the lower of an overlay, or this alone.
-    pub view: PathBuf,
+    pub view: View,
     /// Of a use with a split.
     pub plan: Option<Arc<Plan>>,
 }

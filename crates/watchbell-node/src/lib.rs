@@ -40,7 +40,7 @@ use watchbell_image::{PullOptions, Store};
 use watchbell_sandbox::{EtcFiles, Spawner};
 
 use agent::{Agent, Input, Machine, Site};
-use arrays::{Arrays, Teller};
+use arrays::{Arrays, Room, Stores, Teller};
 use examine::{Examiner, Gate, Known, Unjudged};
 use executor::Executor;
 use image::{Fetcher, InUse, NodeImages};
@@ -53,7 +53,7 @@ pub use capacity::{Kept, Offered, capacity};
 pub use devices::devices;
 pub use error::Error;
 pub use examine::{Snapshots, scanner_main};
-pub use options::{HeadCheck, HeadKey, LogLimits, NodeOptions};
+pub use options::{ArrayKey, HeadCheck, HeadKey, LogLimits, NodeOptions};
 
 /// The running node. It ends when the sender of its commands is gone; containers go on without it.
 pub struct Node {
@@ -120,12 +120,17 @@ impl Node {
             let report = report.clone();
             Arc::new(move |said| report(said))
         };
-        let teller = Arc::new(Teller::new(&options.data_dir, options.head_key.as_ref(), told.clone()));
-        let (heard, holder) = (inbox.clone(), shared.clone());
+        let stores = Arc::new(Stores::new(&options.data_dir, &options.array_keys));
+        let teller = Arc::new(Teller::new(stores, options.head_key.as_ref(), told.clone()));
+        let (heard, holder, memory) = (inbox.clone(), shared.clone(), shared.clone());
         let arrays = Arrays::start(
             options.data_dir.clone(),
             teller.clone(),
             Arc::new(move |pod, volume| holder.upper(pod, volume)),
+            Room::new(
+                Arc::new(move |bytes, inodes| memory.memory(bytes, inodes)),
+                options.array_memory_bytes,
+            ),
             move |news| heard.push([Input::Array(news)]),
             told,
             options.disk_reserve_bytes,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use watchbell_api::array::HeadSignature;
 use watchbell_api::node::Capacity;
-use watchbell_array::{Array, Digest, Signer};
+use watchbell_array::{Array, Digest, KeySource, Signer};
 use watchbell_image::PullOptions;
 use watchbell_sandbox::SpawnerOptions;
 
@@ -38,8 +38,21 @@ pub struct NodeOptions {
     pub advisories: PathBuf,
     /// Files that `seccompProfile.localhostProfile` names, as kubelet has them below its root directory.
     pub seccomp_dir: PathBuf,
+    /// By which encrypted data arrays are opened.
+    pub array_keys: Vec<ArrayKey>,
+    /// What all of them together may take in memory, decrypted.
+    pub array_memory_bytes: u64,
     /// Signs the heads of data arrays that the node moves.
     pub head_key: Option<HeadKey>,
+}
+
+/// A key of data arrays, under the name by which their objects ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrayKey {
+    /// Nothing: all namespaces may use it.
+    pub namespace: Option<String>,
+    pub name: String,
+    pub source: KeySource,
 }
 
 /// A key that signs heads of arrays.
@@ -86,6 +99,8 @@ impl NodeOptions {
             empty_dir_bytes: 10 << 30,
             disk_reserve_bytes: 0,
             log: LogLimits::default(),
+            array_keys: Vec::new(),
+            array_memory_bytes: 1 << 30,
             head_key: None,
         }
     }

@@ -22,6 +22,7 @@ use watchbell_sandbox::{
 };
 
 use crate::agent::Site;
+use crate::arrays::MemoryDir;
 use crate::image::{self, InUse};
 use crate::logs::Live;
 
@@ -59,6 +60,15 @@ impl SharedSpawner {
             }
         }
         Err("the spawner, which holds what the pod wrote, does not answer".to_owned())
+    }
+}
+
+impl SharedSpawner {
+    /// A directory in memory. It blocks until the spawner answers.
+    pub(crate) fn memory(&self, bytes: u64, inodes: u64) -> Result<MemoryDir, String> {
+        let memory = self.get().memory(bytes, inodes).map_err(|error| error.to_string())?;
+        let dir = memory.dir().try_clone_to_owned().map_err(|error| error.to_string())?;
+        Ok(MemoryDir { id: memory.id(), dir, held: Box::new(memory) })
     }
 }
 

@@ -16,12 +16,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, LAYERED_SINCE, Outbox, Request, blank_pod};
+use crate::wire::{
+    CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, LAYERED_SINCE, MEMORY_SINCE, Outbox, Request, blank_pod,
+};
 use crate::{
     Bounds, ContainerId, Error, Event, Extras, Interaction, OciRuntime, OwnedFile, PodEnvironment, PodVolume,
     RunSpec, TableEntry, VolumeSource,
 };
 pub use session::{SandboxSession, SessionLink};
+pub use upper::Memory;
 
 /// How a spawner is found, or started.
 #[derive(Debug, Clone)]
@@ -179,6 +182,9 @@ impl Spawner {
         if spec.pod.volumes.iter().any(|v| matches!(v.source, VolumeSource::Layered(_))) {
             self.require(LAYERED_SINCE)?;
         }
+        if spec.pod.volumes.iter().any(|v| matches!(v.source, VolumeSource::LayeredMemory(_))) {
+            self.require(MEMORY_SINCE)?;
+        }
         let pod_uid = spec.pod.uid;
         // The pod went before, or goes now, alone: its containers and their restarts share it.
         let slim = RunSpec { pod: blank_pod(pod_uid), ..spec.clone() };
@@ -284,6 +290,6 @@ fn volume_bytes(volume: &PodVolume) -> usize {
             files.iter().map(|owned| owned.file.path.len() + owned.file.contents.len()).sum()
         }
         VolumeSource::Dir { path } | VolumeSource::HostPath { path } => path.as_os_str().len(),
-        VolumeSource::Tmpfs { .. } | VolumeSource::Layered(_) => 0,
+        VolumeSource::Tmpfs { .. } | VolumeSource::Layered(_) | VolumeSource::LayeredMemory(_) => 0,
     }
 }

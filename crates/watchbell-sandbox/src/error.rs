@@ -34,6 +34,9 @@ pub enum Error {
     #[error("the spawner does not give away what a pod wrote: {reason}")]
     Upper { reason: String },
 
+    #[error("the spawner makes no directory in memory: {reason}")]
+    Memory { reason: String },
+
     #[error(transparent)]
     Spec(#[from] crate::InvalidSpec),
 

@@ -32,7 +32,7 @@ mod wire;
 
 pub use bounds::{Bounds, IoLimits, LogRate, Reserved, Totals};
 pub use client::{
-    Ceiling, DEFAULT_KEEPER_UID, DeviceCeiling, SandboxSession, SessionLink, Spawner, SpawnerOptions,
+    Ceiling, DEFAULT_KEEPER_UID, DeviceCeiling, Memory, SandboxSession, SessionLink, Spawner, SpawnerOptions,
     UidRanges,
 };
 pub use error::Error;
@@ -47,9 +47,10 @@ pub use session::{SessionFailure, SessionFailureKind, Streams};
 pub use spawner::spawner_main;
 pub use spec::{
     Capabilities, CgroupLimits, ContainerId, EtcFiles, Extras, FileEntry, HostNamespaces, Interaction,
-    InvalidSpec, Layered, LogTarget, Mount, OwnedFile, ParseCapabilityError, PodEnvironment, PodVolume,
-    ProcMount, Rlimit, RlimitResource, Root, RunSpec, Scratch, Seccomp, SeccompAction, SeccompBase,
-    SeccompCondition, SeccompOp, SeccompProfile, SeccompRule, Sharing, Stdin, Sys, Upper, VolumeSource,
+    InvalidSpec, Layered, LayeredMemory, LogTarget, MEMORY_VIEW, Mount, OwnedFile, ParseCapabilityError,
+    PodEnvironment, PodVolume, ProcMount, Rlimit, RlimitResource, Root, RunSpec, Scratch, Seccomp,
+    SeccompAction, SeccompBase, SeccompCondition, SeccompOp, SeccompProfile, SeccompRule, Sharing, Stdin,
+    Sys, Upper, VolumeSource,
 };
 pub use start::{
     Confinement, Directory, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope,

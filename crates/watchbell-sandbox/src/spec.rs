@@ -143,6 +143,19 @@ pub enum VolumeSource {
     },
     /// A directory of the node's that stays as it is, whatever its containers write. Since version 6 of the protocol.
     Layered(Layered),
+    /// The same of a directory in memory that the spawner holds. Since version 7 of the protocol.
+    LayeredMemory(LayeredMemory),
+}
+
+impl VolumeSource {
+    /// Of a directory that stays as it is: where what is written lies, if anything can be.
+    pub(crate) fn layer(&self) -> Option<Option<&Upper>> {
+        match self {
+            Self::Layered(of) => Some(of.upper.as_ref()),
+            Self::LayeredMemory(of) => Some(of.upper.as_ref()),
+            _ => None,
+        }
+    }
 }
 
 /// A directory that containers see as their own. What they write lies above it, is no program, no device and gives no rights
@@ -157,6 +170,21 @@ pub struct Layered {
     /// `None`: nothing can be written.
     pub upper: Option<Upper>,
 }
+
+/// A [`Layered`] whose lower lies in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayeredMemory {
+    /// Of [`Spawner::memory`](crate::Spawner::memory). All in its [`MEMORY_VIEW`] is root's, and inside it is the owner's.
+    pub memory: u64,
+    /// The owner inside.
+    pub uid: u32,
+    pub gid: u32,
+    /// `None`: nothing can be written.
+    pub upper: Option<Upper>,
+}
+
+/// What containers see of such memory: the directory of this name in it.
+pub const MEMORY_VIEW: &str = "view";
 
 /// Where what is written above a [`Layered`] lies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@
 #![expect(clippy::exit, reason = "the binary is what exits")]
 
 mod args;
+mod array_keys;
 mod audit_export;
 mod bounds;
 mod client;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::quantity::{Format, Quantity};
 
-pub(super) static COLUMNS: [Column; 11] = [
+pub(super) static COLUMNS: [Column; 12] = [
     NAME,
     column("Head", "The snapshot that readers see."),
     column("Published", "How long ago that was made."),
@@ -19,6 +19,7 @@ pub(super) static COLUMNS: [Column; 11] = [
     wide_integer("Drafts", "How many runs have begun to write and are not published."),
     wide("Ready", "Whether there is a store and it can be read, or why not."),
     wide("Signed", "Whether the server's key signed the head, or who did."),
+    wide("Key", "The key that the store is encrypted with."),
 ];
 
 /// As many digits of a digest as people read.
@@ -45,6 +46,7 @@ pub(super) fn cells(object: &Value, now: i64) -> Vec<Value> {
         number(object, &["status", "draftRuns"]).into(),
         condition(object, "Ready"),
         condition(object, "HeadSigned"),
+        or_none(text(object, &["spec", "encryption", "key"])),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use serde_json::{Value, json};
 use watchbell_api::array::ArrayFacts;
-use watchbell_zarr::{Hierarchy, Mode, Plan, PlanError, Split, Use, grow, plan};
+use watchbell_zarr::{Hierarchy, Mode, Plan, PlanError, Split, Upper, Use, grow, plan};
 
 /// An array's facts, with its hierarchy read once.
 #[derive(Debug, Clone)]
@@ -27,6 +27,10 @@ pub enum NotPlanned {
     #[error("{0}")]
     Illegal(String),
 }
+
+/// Why what is written to an encrypted array does not lie on a disk first.
+pub const SECRET_UPPER: &str = "the array is encrypted, and upper: disk would write what its tasks write to the disk in the clear; leave upper out, \
+     or say upper: memory with a quota that memory has room for";
 
 /// Indices that an explanation lists; of more it says how many there are.
 const SHOWN_MAX: u32 = 1_000;
@@ -103,6 +107,9 @@ impl Known {
             return Err(NotPlanned::NoSnapshot);
         }
         let Some(split) = &one.split else { return Ok(None) };
+        if self.facts.encryption.is_some() && one.mode == Mode::Write && one.upper == Upper::Disk {
+            return Err(NotPlanned::Illegal(SECRET_UPPER.to_owned()));
+        }
         let illegal = |error: String| NotPlanned::Illegal(error);
         let hierarchy = match &self.hierarchy {
             None => return Err(NotPlanned::TooLarge),

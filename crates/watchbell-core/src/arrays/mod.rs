@@ -25,7 +25,7 @@ use watchbell_zarr::{Mode, Use};
 
 use crate::service_account::account_named;
 
-pub use known::{Known, NotPlanned, Verdicts};
+pub use known::{Known, NotPlanned, SECRET_UPPER, Verdicts};
 pub use rules::{errors, is_auto, quota_bytes, unplannable};
 
 /// Of a Job that goes on with the draft of an earlier one: the uid of the first of the chain. The server alone writes it.
@@ -146,5 +146,7 @@ pub fn wanted(spec: &Value) -> DataArraySpec {
             keep_daily: count("keepDaily"),
             keep_weekly: count("keepWeekly"),
         }),
+        key: spec["encryption"]["key"].as_str().map(Arc::from),
+        is_artifacts: spec["format"].as_str().map(|format| format == "artifacts"),
     }
 }

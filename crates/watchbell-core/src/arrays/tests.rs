@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use watchbell_api::Resource;
-use watchbell_api::array::ArrayFacts;
+use watchbell_api::array::{ArrayEncryption, ArrayFacts};
 
-use super::{Known, NotPlanned, Uses, Verdicts, errors, variable_part};
+use super::{Known, NotPlanned, SECRET_UPPER, Uses, Verdicts, errors, variable_part};
 
 /// A hierarchy with the array `/t` of 24 by 8 elements in chunks of 3 by 8.
 pub(crate) fn facts() -> ArrayFacts {
@@ -236,6 +236,12 @@ fn a_plan_is_made_early() {
         plan(&empty, "split: perChunk", 8),
         (Err(NotPlanned::NoSnapshot), Err(NotPlanned::NoSnapshot))
     );
+    // In memory alone an encrypted array is written.
+    let secret = Known::new(Arc::new(ArrayFacts { encryption: Some(ArrayEncryption::default()), ..facts() }));
+    assert_eq!(plan(&secret, "split: perChunk", 8).0, Ok(Some(3)));
+    let on_disk = plan(&secret, "split: perChunk, upper: disk", 8).0;
+    assert_eq!(on_disk, Err(NotPlanned::Illegal(SECRET_UPPER.to_owned())));
+    assert_eq!(plan(&known, "split: perChunk, upper: disk", 8).0, Ok(Some(3)));
     let large = Known::new(Arc::new(ArrayFacts { documents: None, ..facts() }));
     assert_eq!(plan(&large, "split: perChunk", 8), (Err(NotPlanned::TooLarge), Err(NotPlanned::TooLarge)));
 }

@@ -163,7 +163,8 @@ impl World {
 
     /// All pods that the node must know of after a restart, then the word that these are all.
     pub fn node_sync(&self) -> Vec<Command> {
-        let mut commands = Vec::new();
+        // First: by which key an array is had is known before a pod wants it.
+        let mut commands = self.arrays_to_keep();
         for pod in self.state.list(Resource::Pod, None, None) {
             let Some(status) = pod.pod_status() else { continue };
             if status.phase.is_terminal() || status.scheduled_at.is_none() {
@@ -180,7 +181,6 @@ impl World {
             }
         }
         commands.extend(self.volumes_to_remove());
-        commands.extend(self.arrays_to_keep());
         commands.push(Command::Synced);
         commands
     }

@@ -135,6 +135,7 @@ impl Agent {
     /// After the connection to the spawner broke: its table is the truth. A start that it does not have never arrived; a
     /// run that it does not have is lost.
     pub(super) fn reconnected(&mut self, table: Vec<TableEntry>, now: Now) {
+        self.forget_memory();
         let mut by_pod: HashMap<u128, Vec<TableEntry>> = HashMap::new();
         for entry in table {
             by_pod.entry(entry.id().pod_uid).or_default().push(entry);

@@ -11,7 +11,7 @@ use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED, ArrayRun};
 use watchbell_api::node::{Assignment, Command, Report};
 use watchbell_core::arrays::{Uses, quota_bytes, variable_part};
 use watchbell_core::pod::{BLOCKED, State};
-use watchbell_sandbox::{Layered, Mount, PodEnvironment, PodVolume, VolumeSource};
+use watchbell_sandbox::{Layered, LayeredMemory, Mount, PodEnvironment, PodVolume, VolumeSource};
 use watchbell_zarr::{Mode, ReadScope, Upper, Use};
 
 use super::effect::{Watched, What};
@@ -19,7 +19,7 @@ use super::plan::{Machine, scratch};
 use super::pod::Pod;
 use super::spec::{Given, Prerequisite, Site, has_messages};
 use super::{Agent, Effect, Now};
-use crate::arrays::{self, Prepared, PreparedArray, Taken, Trouble, Wanted, Work};
+use crate::arrays::{self, Prepared, PreparedArray, Taken, Trouble, View, Wanted, Work};
 use crate::image;
 use crate::measure::Use as Used;
 use crate::place::volumes_dir;
@@ -71,6 +71,14 @@ enum ArraysState {
 }
 
 impl RunArrays {
+    /// What is decrypted stays for the pods that have it, and for nobody else.
+    pub(super) fn forget_memory(&mut self) {
+        self.states.retain(|_, state| match state {
+            ArraysState::Ready(prepared) => !prepared.is_in_memory(),
+            ArraysState::Preparing(_) | ArraysState::Failed { .. } => true,
+        });
+    }
+
     /// Nobody needs them at hand. Gives whose they are, if they were.
     pub(super) fn rest(&mut self) -> Option<(Arc<str>, Uid)> {
         self.states.clear();
@@ -83,6 +91,8 @@ pub(super) struct Preparation {
     run: Uid,
     own: Option<Uid>,
     tries: u32,
+    /// Of the connection to the spawner.
+    connection: u64,
     /// Whose draft it makes or reads.
     of: Arc<ArrayRun>,
 }
@@ -139,14 +149,14 @@ pub(super) fn lay(
     let uid = pod.assignment.uid;
     for (position, (of, array)) in of_pod.uses.iter().zip(&prepared.arrays).enumerate() {
         let source = volume(site, uid, position, of, array, owner);
-        if let Some(watchbell_sandbox::Upper::Disk { path }) = &source.upper
+        if let VolumeSource::Layered(Layered { upper: Some(watchbell_sandbox::Upper::Disk { path }), .. }) = &source
             // The spawner holds what containers before this server's time wrote.
             && pod.handed.is_empty()
         {
             needed.push(Prerequisite::Upper(path.clone()));
         }
         let id = environment.volumes.len() as u16;
-        environment.volumes.push(PodVolume { id, source: VolumeSource::Layered(source) });
+        environment.volumes.push(PodVolume { id, source });
     }
 }
 
@@ -157,7 +167,7 @@ fn volume(
     of: &Use,
     array: &PreparedArray,
     (uid, gid): (u32, u32),
-) -> Layered {
+) -> VolumeSource {
     let bytes = bound(of, &site.machine);
     let upper = match (of.mode, of.upper) {
         (Mode::Read, _) => None,
@@ -166,7 +176,10 @@ fn volume(
             Some(watchbell_sandbox::Upper::Disk { path: upper_dir(site, pod, position) })
         }
     };
-    Layered { lower: array.view.clone(), uid, gid, upper }
+    match &array.view {
+        View::Directory(path) => VolumeSource::Layered(Layered { lower: path.clone(), uid, gid, upper }),
+        View::Memory(view) => VolumeSource::LayeredMemory(LayeredMemory { memory: view.id, uid, gid, upper }),
+    }
 }
 
 /// What each container of the pod has of its arrays.
@@ -199,10 +212,14 @@ pub(super) fn explained(
 ) -> Result<Given, String> {
     let Some(arrays) = read(pod)? else { return Ok(Given::default()) };
     let dir = site.data_dir.join("arrays").join(&*pod.namespace);
-    let like = |of: &Use| PreparedArray { snapshot: "".into(), view: dir.join(&of.name), plan: None };
+    let like = |of: &Use| PreparedArray {
+        snapshot: "".into(),
+        view: View::Directory(dir.join(&of.name)),
+        plan: None,
+    };
     let prepared = Prepared { arrays: arrays.uses.iter().map(like).collect() };
     for (position, (of, array)) in arrays.uses.iter().zip(&prepared.arrays).enumerate() {
-        let source = VolumeSource::Layered(volume(site, pod.uid, position, of, array, (0, 0)));
+        let source = volume(site, pod.uid, position, of, array, (0, 0));
         environment.volumes.push(PodVolume { id: environment.volumes.len() as u16, source });
     }
     Ok(given_of(pod, &arrays.uses, &prepared))
@@ -308,7 +325,10 @@ impl Agent {
         run.arrays.states.insert(own, ArraysState::Preparing(vec![(uid, ordinal)]));
         let id = self.next_preparation;
         self.next_preparation += 1;
-        self.preparations.insert(id, Preparation { run: run_uid, own, tries, of: array_run.clone() });
+        self.preparations.insert(
+            id,
+            Preparation { run: run_uid, own, tries, connection: self.connection, of: array_run.clone() },
+        );
         let wanted = Wanted {
             namespace: pod.assignment.namespace.clone(),
             run: array_run.clone(),
@@ -321,7 +341,15 @@ impl Agent {
     }
 
     pub(super) fn arrays_prepared(&mut self, id: u64, result: Result<Arc<Prepared>, Trouble>, now: Now) {
-        let Some(Preparation { run, own, tries, .. }) = self.preparations.remove(&id) else { return };
+        let Some(Preparation { run, own, tries, connection, .. }) = self.preparations.remove(&id) else {
+            return;
+        };
+        let result = match result {
+            Ok(prepared) if connection != self.connection && prepared.is_in_memory() => {
+                Err(Trouble::Passing("the spawner, which held it in memory, is another by now".to_owned()))
+            }
+            result => result,
+        };
         // It was held back for this.
         self.abandon_drafts();
         let Some(run) = self.runs.get(run) else { return };
@@ -357,6 +385,15 @@ impl Agent {
             }
             self.pods.insert(uid, pod);
             self.touch(uid);
+        }
+    }
+
+    /// The spawner is another, or has let go of what this connection had: what pods would be started above is made anew.
+    pub(super) fn forget_memory(&mut self) {
+        self.connection += 1;
+        self.runs.all().for_each(|run| run.arrays.forget_memory());
+        for arrays in self.pods.values_mut().filter_map(|pod| pod.arrays.as_mut()) {
+            arrays.prepared.take_if(|prepared| prepared.is_in_memory());
         }
     }
 
@@ -424,8 +461,16 @@ impl Agent {
 
     pub(super) fn array_command(&mut self, command: Command) {
         let work = match command {
-            Command::PublishArrays { namespace, run, uses } => Work::Publish { namespace, run, uses },
-            Command::KeepArray { namespace, name, spec } => Work::Keep { namespace, name, spec },
+            Command::PublishArrays { namespace, run, uses } => {
+                // No pod of it comes any more.
+                if let Some(of_job) = self.runs.get(run.job) {
+                    of_job.arrays.forget_memory();
+                }
+                Work::Publish { namespace, run, uses }
+            }
+            Command::KeepArray { namespace, name, spec, head_number } => {
+                Work::Keep { namespace, name, spec, head_number }
+            }
             Command::RemoveArray { namespace, name, runs } => {
                 // Of a pod that was deleted by force the end may still be on its way.
                 let runs = runs.iter().copied().filter(|run| !self.has_run(*run)).collect();

@@ -69,6 +69,10 @@ pub(super) enum ImageState {
 }
 
 impl Runs {
+    pub(super) fn all(&mut self) -> impl Iterator<Item = &mut Run> {
+        self.runs.values_mut()
+    }
+
     /// The run of a pod that is taken up, and its plan.
     pub(super) fn join(
         &mut self,

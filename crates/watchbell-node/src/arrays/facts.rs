@@ -1,18 +1,19 @@
 //! What is told of an array's store.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 use watchbell_api::Uid;
-use watchbell_api::array::{ARRAY_DOCUMENT_BYTES_MAX, ArrayFacts, HeadSignature};
+use watchbell_api::array::{
+    ARRAY_DOCUMENT_BYTES_MAX, ArrayEncryption, ArrayFacts, HeadSignature, is_key_name,
+};
 use watchbell_api::node::Report;
-use watchbell_array::{Array, Error, Kind};
+use watchbell_array::{Array, Error, KeptSource, Kind};
 use watchbell_zarr::{Format, Hierarchy, Node};
 
 use super::held::LEASE;
-use super::{Reports, held};
+use super::{Reports, Stores};
 use crate::HeadKey;
 
 /// Lines that tell of nodes, and the characters of one.
@@ -22,15 +23,15 @@ const TAGS_MAX: usize = 1000;
 
 /// Tells the server of stores, one after another: what is told last is the newest.
 pub(crate) struct Teller {
-    root: PathBuf,
+    pub(super) stores: Arc<Stores>,
     head_key: Option<HeadKey>,
     report: Reports,
     told: Mutex<HashMap<(String, String), Arc<ArrayFacts>>>,
 }
 
 impl Teller {
-    pub(crate) fn new(data_dir: &Path, head_key: Option<&HeadKey>, report: Reports) -> Self {
-        Self { root: data_dir.join("arrays"), head_key: head_key.cloned(), report, told: Mutex::default() }
+    pub(crate) fn new(stores: Arc<Stores>, head_key: Option<&HeadKey>, report: Reports) -> Self {
+        Self { stores, head_key: head_key.cloned(), report, told: Mutex::default() }
     }
 
     /// Tells of a store, with what went wrong with it.
@@ -51,7 +52,7 @@ impl Teller {
     fn look(&self, namespace: &str, name: &str, asked: Option<Option<String>>) {
         let key = (namespace.to_owned(), name.to_owned());
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = held::open(&self.root, namespace, name).and_then(|array| self.facts(&array));
+        let found = self.stores.open(namespace, name).and_then(|array| self.facts(&array));
         let (facts, trouble) = match found {
             Ok(facts) => (Some(Arc::new(facts)), None),
             Err(Error::NoArray(_)) => (None, None),
@@ -103,14 +104,21 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
     for (tag, digest) in array.tags()?.into_iter().take(TAGS_MAX) {
         facts.tags.insert(tag.into(), digest.to_string().into());
     }
+    if let Some(kept) = array.key_source()? {
+        let key = match kept {
+            KeptSource::Named(name) if is_key_name(&name) => Some(name.into()),
+            KeptSource::Named(_) | KeptSource::File(_) | KeptSource::Command => None,
+        };
+        facts.encryption = Some(ArrayEncryption { key, head_number: array.head_number()? });
+    }
     let Some(head) = array.head()? else { return Ok(facts) };
     let snapshot = array.snapshot(head)?;
     facts.head = Some(head.to_string().into());
     facts.head_at = Some(snapshot.created_at);
     (facts.bytes, facts.keys) = (snapshot.bytes, snapshot.keys);
     facts.published_by = Some((snapshot.by.name.into(), snapshot.by.uid.parse().ok()));
-    if array.is_encrypted() {
-        // The server has no key of it.
+    if array.is_encrypted() && !array.is_unlocked() {
+        // Its object names no key.
         facts.format = "encrypted".into();
         return Ok(facts);
     }
@@ -122,7 +130,10 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
         (Kind::Zarr, Format::V3) => "zarr v3",
     }
     .into();
-    facts.nodes = nodes(&hierarchy, &documents);
+    // They would stand in the object, and so on the disk in the clear.
+    if !array.is_encrypted() {
+        facts.nodes = nodes(&hierarchy, &documents);
+    }
     let bytes: usize = documents.values().map(Vec::len).sum();
     facts.documents = (bytes <= ARRAY_DOCUMENT_BYTES_MAX).then(|| Arc::new(documents));
     Ok(facts)

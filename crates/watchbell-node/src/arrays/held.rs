@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use jiff::Timestamp;
 use watchbell_api::Uid;
 use watchbell_api::array::ArrayRun;
-use watchbell_array::{Array, Disk, Draft, Error, Run};
+use watchbell_array::{Array, Draft, Error, Run};
 use watchbell_zarr::{Grown, Hierarchy, Plan, Use, grow, plan};
 
 use super::Trouble;
@@ -49,10 +49,6 @@ impl Drafts {
 /// The directory of an array. Names come from an annotation: none leads elsewhere.
 pub(super) fn dir(root: &Path, namespace: &str, name: &str) -> Result<PathBuf, Error> {
     Ok(root.join(watchbell_array::valid_name(namespace)?).join(watchbell_array::valid_name(name)?))
-}
-
-pub(super) fn open(root: &Path, namespace: &str, name: &str) -> Result<Array, Error> {
-    Array::open(&dir(root, namespace, name)?, Disk::default())
 }
 
 /// How the names of runs' leases begin.
@@ -166,19 +162,33 @@ pub(super) fn plan_of(
 impl Held {
     /// What every index sees below its upper.
     pub(super) fn view(&self) -> Result<PathBuf, Error> {
+        self.draft.view_with(&self.parents())
+    }
+
+    /// The directories that the indices' chunks lie in; none where they are too many.
+    pub(super) fn parents(&self) -> BTreeSet<String> {
         let looks = (LOOKS_MAX / self.plan.completions.max(1) as usize).max(1);
         let mut parents = BTreeSet::new();
         for index in 0..self.plan.completions {
-            let Some(found) = self.plan.parents(index, looks) else { return self.draft.view() };
+            let Some(found) = self.plan.parents(index, looks) else { return BTreeSet::new() };
             parents.extend(found);
             if parents.len() > PARENTS_MAX {
-                return self.draft.view();
+                return BTreeSet::new();
             }
         }
-        self.draft.view_with(&parents)
+        parents
     }
 }
 
+/// Whether it may go well later by itself, or by what is given to the server.
 pub(super) fn passing(error: Error) -> Trouble {
-    Trouble::Passing(error.to_string())
+    match error {
+        Error::WrongKey
+        | Error::WrongNamedKey(_)
+        | Error::InTheClear(_)
+        | Error::Elsewhere { .. }
+        | Error::Forged { .. }
+        | Error::Older { .. } => Trouble::Lasting(error.to_string()),
+        error => Trouble::Passing(error.to_string()),
+    }
 }

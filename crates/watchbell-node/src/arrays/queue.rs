@@ -12,7 +12,7 @@ use watchbell_array::{Array, Limits};
 
 use super::facts::Teller;
 use super::held::Drafts;
-use super::{News, Reports, Uppers, Work, held, work};
+use super::{News, Reports, Room, Stores, Uppers, Work, work};
 use crate::{Error, HeadKey, spawn};
 
 /// Commits of large indices take long, and use several processors each by themselves.
@@ -28,6 +28,7 @@ const AGAIN_LAST: Duration = Duration::from_secs(60);
 pub(crate) struct Arrays {
     limits: Limits,
     shared: Arc<Shared>,
+    stores: Arc<Stores>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -62,8 +63,8 @@ pub(super) struct Tools {
     shared: Arc<Shared>,
     pub(super) limits: Limits,
     pub(super) head_key: Option<HeadKey>,
-    /// DIR/arrays.
-    pub(super) root: PathBuf,
+    pub(super) stores: Arc<Stores>,
+    pub(super) room: Room,
     pub(super) data_dir: PathBuf,
     pub(super) drafts: Drafts,
     pub(super) uppers: Uppers,
@@ -76,22 +77,25 @@ pub(super) struct Tools {
 
 impl Arrays {
     /// Until [`Arrays::end`].
+    #[expect(clippy::too_many_arguments, reason = "what the threads work with, each of another kind")]
     pub(crate) fn start(
         data_dir: PathBuf,
         teller: Arc<Teller>,
         uppers: Uppers,
+        room: Room,
         hear: impl Fn(News) + Send + Sync + 'static,
         report: Reports,
         reserve_bytes: u64,
         head_key: Option<HeadKey>,
     ) -> Result<Arrays, Error> {
         let limits = Limits { reserve_bytes, ..Limits::default() };
-        let shared = Arc::new(Shared::default());
+        let (shared, stores) = (Arc::new(Shared::default()), teller.stores.clone());
         let tools = Arc::new(Tools {
             shared: shared.clone(),
             limits: limits.clone(),
             head_key,
-            root: data_dir.join("arrays"),
+            stores: teller.stores.clone(),
+            room,
             data_dir,
             drafts: Drafts::default(),
             uppers,
@@ -124,10 +128,14 @@ impl Arrays {
                 work::sweep(&tools, &namespace, &name);
             }
         })?);
-        Ok(Arrays { limits, shared, threads: Mutex::new(threads) })
+        Ok(Arrays { limits, shared, stores, threads: Mutex::new(threads) })
     }
 
     pub(crate) fn ask(&self, work: Work) {
+        // Before anything that is asked later.
+        if let Work::Keep { namespace, name, spec, head_number } = &work {
+            self.stores.expect((namespace.clone(), name.clone()), spec, *head_number);
+        }
         self.shared.queue().works.push_back(work);
         self.shared.more.notify_all();
     }
@@ -220,7 +228,7 @@ fn place_of(work: &Work) -> Option<Place> {
 impl Tools {
     /// An array, within what this machine allows; its heads are signed.
     pub(super) fn open(&self, namespace: &str, name: &str) -> Result<Array, watchbell_array::Error> {
-        let array = held::open(&self.root, namespace, name)?.within(self.limits.clone());
+        let array = self.stores.open(namespace, name)?.within(self.limits.clone());
         Ok(match &self.head_key {
             Some(key) => array.signing(key.signer.clone()),
             None => array,

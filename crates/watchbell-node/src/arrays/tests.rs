@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,15 +12,15 @@ use std::time::Duration;
 use serde_json::json;
 use watchbell_api::Uid;
 use watchbell_api::array::{
-    ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ArrayFacts, ArrayRefusal, ArrayRetention, ArrayRun, DataArraySpec,
-    HeadSignature, PublishedArray,
+    ARRAY_COMMIT_FAILED, ARRAY_CONFLICT, ArrayEncryption, ArrayFacts, ArrayRefusal, ArrayRetention, ArrayRun,
+    DataArraySpec, HeadSignature, PublishedArray,
 };
 use watchbell_api::node::Report;
-use watchbell_array::{Array, Digest, Disk, KeySource, Kind, Run, import};
+use watchbell_array::{Array, Digest, Disk, KeySource, Run, import};
 use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
 
 use super::*;
-use crate::HeadKey;
+use crate::{ArrayKey, HeadKey};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const WRITE: &str =
@@ -32,6 +33,26 @@ struct Stand {
     reports: Receiver<Report>,
     uppers: Arc<Mutex<BTreeMap<(Uid, u16), PathBuf>>>,
     teller: Arc<Teller>,
+    memories: Memory,
+}
+
+/// What was decrypted, by number.
+type Memory = Arc<Mutex<BTreeMap<u64, PathBuf>>>;
+
+/// Two keys, by files beside the arrays: `own` for namespace ns alone, and `all`; `gone` has no file.
+fn keys(dir: &Path) -> Vec<ArrayKey> {
+    let key = |namespace: Option<&str>, name: &str| ArrayKey {
+        namespace: namespace.map(str::to_owned),
+        name: name.to_owned(),
+        source: KeySource::File(dir.join(format!("{name}.key"))),
+    };
+    for (name, byte) in [("own", "7"), ("all", "8")] {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = dir.join(format!("{name}.key"));
+        fs::write(&path, byte.repeat(64)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    vec![key(Some("ns"), "own"), key(None, "all"), key(None, "gone"), key(Some("other"), "foreign")]
 }
 
 impl Stand {
@@ -57,14 +78,38 @@ impl Stand {
             let path = path.ok_or("it does not have the pod")?;
             fs::File::open(path).map(OwnedFd::from).map_err(|e| e.to_string())
         });
-        let teller = Arc::new(Teller::new(dir.path(), Some(&head_key()), report.clone()));
+        let stores = Arc::new(Stores::new(dir.path(), &keys(dir.path())));
+        let teller = Arc::new(Teller::new(stores, Some(&head_key()), report.clone()));
+        let memories: Memory = Arc::default();
+        let (made, next) = (memories.clone(), AtomicU64::new(1));
+        let room = Room::new(
+            Arc::new(move |_, _| {
+                let dir = tempfile::Builder::new()
+                    .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+                    .tempdir_in("/dev/shm")
+                    .map_err(|e| e.to_string())?;
+                let opened = fs::File::open(dir.path()).map_err(|e| e.to_string())?;
+                let id = next.fetch_add(1, Ordering::Relaxed);
+                made.lock().unwrap().insert(id, dir.path().join("view"));
+                Ok(MemoryDir { id, dir: opened.into(), held: Box::new(dir) })
+            }),
+            120 << 10,
+        );
         let hear = move |said| {
             let _ = hear.send(said);
         };
-        let arrays =
-            Arrays::start(dir.path().to_owned(), teller.clone(), given, hear, report, 0, Some(head_key()))
-                .unwrap();
-        Self { dir, arrays, news, reports, uppers, teller }
+        let arrays = Arrays::start(
+            dir.path().to_owned(),
+            teller.clone(),
+            given,
+            room,
+            hear,
+            report,
+            0,
+            Some(head_key()),
+        )
+        .unwrap();
+        Self { dir, arrays, news, reports, uppers, teller, memories }
     }
 
     fn dir_of(&self, name: &str) -> PathBuf {
@@ -285,7 +330,7 @@ fn a_run_is_prepared_committed_and_published_once() {
     let run = writer(1, 1);
     let prepared = stand.prepare(&run, WRITE).unwrap();
     let array = &prepared.arrays[0];
-    assert_eq!(fs::read_to_string(array.view.join("t/c/3")).unwrap(), "old 3");
+    assert_eq!(fs::read_to_string(array.view.directory().join("t/c/3")).unwrap(), "old 3");
     assert_eq!(array.plan.as_ref().unwrap().completions, 2);
     // The same for every pod that comes.
     assert_eq!(stand.prepare(&run, WRITE).unwrap(), prepared);
@@ -435,9 +480,14 @@ fn the_words_about_a_store_are_kept_in_order() {
     let (namespace, name): (Arc<str>, Arc<str>) = ("ml".into(), "new".into());
     for round in 1..=20 {
         for quota in 1..=3 {
-            let spec = DataArraySpec { quota_bytes: Some(quota << 20), retention: None };
+            let spec = DataArraySpec { quota_bytes: Some(quota << 20), ..DataArraySpec::default() };
             let spec = Arc::new(spec);
-            stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec });
+            stand.arrays.ask(Work::Keep {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                spec,
+                head_number: 0,
+            });
         }
         if round % 2 == 0 {
             let (namespace, name, runs) = (namespace.clone(), name.clone(), Arc::default());
@@ -458,7 +508,7 @@ fn the_next_server_goes_on() {
     let grows = WRITE.replace("\"split\"", "\"extend\": {\"dim\": \"time\", \"by\": 4}, \"split\"");
     let run = writer(1, 1);
     let prepared = stand.prepare(&run, &grows).unwrap();
-    let documents = fs::read_to_string(prepared.arrays[0].view.join("t/zarr.json")).unwrap();
+    let documents = fs::read_to_string(prepared.arrays[0].view.directory().join("t/zarr.json")).unwrap();
     let document: serde_json::Value = serde_json::from_str(&documents).unwrap();
     assert_eq!(document["shape"], json!([20]));
     stand.commit(&run, &grows, 0, &[(0, "t/c/8", "grown")]).unwrap();
@@ -493,8 +543,8 @@ fn readers_read_one_snapshot_and_gates_what_would_be_published() {
     stand.commit(&run, WRITE, 1, &[]).unwrap();
     let gate = Arc::new(ArrayRun { draft_of: Some(run.run), ..(*reader(6)).clone() });
     let seen = stand.prepare(&gate, read_only).unwrap();
-    assert_eq!(fs::read_to_string(seen.arrays[0].view.join("t/c/0")).unwrap(), "new");
-    assert_eq!(fs::read_to_string(before.arrays[0].view.join("t/c/0")).unwrap(), "old 0");
+    assert_eq!(fs::read_to_string(seen.arrays[0].view.directory().join("t/c/0")).unwrap(), "new");
+    assert_eq!(fs::read_to_string(before.arrays[0].view.directory().join("t/c/0")).unwrap(), "old 0");
     stand.publish(&run, WRITE).unwrap();
     // The run began before: it is kept what it reads.
     assert_eq!(stand.prepare(&reads, read_only).unwrap(), before);
@@ -507,7 +557,7 @@ fn readers_read_one_snapshot_and_gates_what_would_be_published() {
     let own = r#"{"name": "obs", "mount": "/data", "split": {"dim": "time", "into": 2}, "readScope": "own"}"#;
     let pod = Uid(77);
     let seen = stand.prepare_own(&writer(8, 8), own, Some((pod, 0))).unwrap();
-    let view = &seen.arrays[0].view;
+    let view = seen.arrays[0].view.directory();
     assert!(view.starts_with(stand.dir.path().join("volumes").join(pod.to_string())), "{}", view.display());
     assert!(view.join("t/zarr.json").exists() && view.join("t/c/3").exists() && !view.join("t/c/5").exists());
 }
@@ -537,8 +587,8 @@ fn stores_are_made_kept_rolled_back_and_removed() {
     let stand = Stand::new();
     let (namespace, name): (Arc<str>, Arc<str>) = ("ml".into(), "new".into());
     let retention = Some(ArrayRetention { keep_last: 1, ..ArrayRetention::default() });
-    let spec = Arc::new(DataArraySpec { quota_bytes: Some(1 << 20), retention });
-    stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec });
+    let spec = Arc::new(DataArraySpec { quota_bytes: Some(1 << 20), retention, ..DataArraySpec::default() });
+    stand.arrays.ask(Work::Keep { namespace: namespace.clone(), name: name.clone(), spec, head_number: 0 });
     let (facts, error) = stand.told();
     let facts = facts.unwrap();
     assert_eq!((facts.quota_bytes, error), (Some(1 << 20), None));
@@ -629,28 +679,157 @@ fn changes_of_a_store_are_told() {
     drop(end);
 }
 
-/// The server has no key of it: it tells what is in the clear, and no task sees it.
+impl Stand {
+    /// As its object asks for it: the facts, or what is wrong.
+    fn keep(&self, name: &str, key: Option<&str>, head_number: u64) -> Result<Arc<ArrayFacts>, String> {
+        let spec = DataArraySpec { key: key.map(Arc::from), ..DataArraySpec::default() };
+        let (namespace, name, spec) = ("ns".into(), name.into(), Arc::new(spec));
+        self.arrays.ask(Work::Keep { namespace, name, spec, head_number });
+        match self.told() {
+            (_, Some(error)) => Err(error),
+            (facts, None) => Ok(facts.unwrap()),
+        }
+    }
+
+    /// With six chunks, under the key `own`.
+    fn secret(&self) -> Array {
+        let facts = self.keep("secret", Some("own"), 0).unwrap();
+        let encryption = ArrayEncryption { key: Some("own".into()), head_number: 0 };
+        assert_eq!((facts.encryption.clone(), facts.head.clone()), (Some(encryption), None));
+        let key = KeySource::File(self.dir.path().join("own.key")).key().unwrap();
+        let array = self.array("secret").unlock(&key).unwrap();
+        self.import("secret-plain", 6);
+        let by = Run { name: "import".to_owned(), ..Run::default() };
+        let plain = self.dir.path().join("plain-secret-plain");
+        import(&array, &plain, &by, None, "", jiff::Timestamp::UNIX_EPOCH, &mut |_, _| {}).unwrap();
+        array
+    }
+
+    fn seen(&self, prepared: &Prepared) -> PathBuf {
+        let View::Memory(view) = &prepared.arrays[0].view else { panic!("{prepared:?}") };
+        self.memories.lock().unwrap()[&view.id].clone()
+    }
+}
+
 #[test]
-fn an_encrypted_array_is_known_and_not_used() {
-    use std::os::unix::fs::PermissionsExt as _;
+fn an_encrypted_array_is_written_and_read_through_memory() {
     let stand = Stand::new();
-    let key = stand.dir.path().join("key");
-    fs::write(&key, "7".repeat(64)).unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let dir = stand.dir_of("secret");
-    let source = KeySource::File(key);
-    let encryption = Some((source.kept(), &source.key().unwrap()));
-    let array = Array::create_of(&dir, Disk::default(), Kind::Zarr, encryption).unwrap();
-    let by = Run { name: "import".to_owned(), ..Run::default() };
-    let plain = stand.dir.path().join("plain-obs");
-    import(&array, &plain, &by, None, "", jiff::Timestamp::UNIX_EPOCH, &mut |_, _| {}).unwrap();
+    let array = stand.secret();
     stand.teller.tell("ns", "secret", None);
-    let (facts, error) = stand.told();
-    let facts = facts.unwrap();
-    assert_eq!((&*facts.format, facts.keys, error), ("encrypted", 6, None));
-    assert!(facts.head.is_some() && facts.documents.is_none() && facts.nodes.is_empty());
-    let why = stand.prepare(&writer(1, 1), &WRITE.replace("obs", "secret")).unwrap_err();
-    assert!(matches!(&why, Trouble::Lasting(why) if why.contains("it is encrypted")), "{why:?}");
+    let facts = stand.told().0.unwrap();
+    // Documents are for plans, and stay in memory; the object has nothing of them.
+    assert_eq!((&*facts.format, facts.keys, facts.nodes.len()), ("zarr v3", 8, 0));
+    assert_eq!(facts.encryption.as_ref().unwrap().head_number, 1);
+    assert!(facts.documents.is_some());
+    let (writes, run) = (WRITE.replace("obs", "secret"), writer(1, 2));
+    let prepared = stand.prepare(&run, &writes).unwrap();
+    let view = stand.seen(&prepared);
+    assert_eq!(fs::read_to_string(view.join("t/c/3")).unwrap(), "old 3");
+    assert!(!array.dir().join("views").read_dir().unwrap().any(|_| true));
+    for index in 0..2 {
+        let key = format!("t/c/{}", 4 * index);
+        stand.commit(&run, &writes, index, &[(0, &key, "new new new")]).unwrap();
+    }
+    // An index that sees its own chunks alone, and who looks at the draft.
+    let own = writes.replace("\"mode\"", "\"readScope\": \"own\", \"mode\"");
+    let alone = stand.prepare_own(&run, &own, Some((Uid(9), 1))).unwrap();
+    let path = stand.seen(&alone);
+    assert!(path.join("t/c/5").exists() && !path.join("t/c/0").exists() && path.join("t/zarr.json").exists());
+    drop(alone);
+    assert!(!path.exists(), "it goes with who had it");
+    let looks = Arc::new(ArrayRun { run: Uid(50), job: Uid(50), draft_of: Some(run.run), ..(*run).clone() });
+    let reads = r#"{"name": "secret", "mount": "/data"}"#;
+    let preview = stand.prepare(&looks, reads).unwrap();
+    assert_eq!(fs::read_to_string(stand.seen(&preview).join("t/c/4")).unwrap(), "new new new");
+    stand.publish(&run, &writes).unwrap();
+    let later = Arc::new(ArrayRun { run: Uid(51), job: Uid(51), ..(*run).clone() });
+    let after = stand.prepare(&later, reads).unwrap();
+    assert_eq!(fs::read_to_string(stand.seen(&after).join("t/c/0")).unwrap(), "new new new");
+    assert_eq!(fs::read_to_string(view.join("t/c/0")).unwrap(), "old 0");
+    // With the last who has it, it goes, and there is room again.
+    assert!(view.exists());
+    drop((prepared, preview, after));
+    assert!(!view.exists());
+    assert_eq!(array.head_number().unwrap(), 2);
+    nothing_is_in_the_clear(array.dir(), &["old 3", "new new new", "zarr_format"]);
+}
+
+/// In files below a directory.
+fn nothing_is_in_the_clear(dir: &Path, texts: &[&str]) {
+    let mut pending = vec![dir.to_owned()];
+    while let Some(at) = pending.pop() {
+        for path in fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                pending.push(path);
+                continue;
+            }
+            let bytes = fs::read(&path).unwrap();
+            for text in texts {
+                let is_there = bytes.windows(text.len()).any(|part| part == text.as_bytes());
+                assert!(!is_there, "{text:?} is in {}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_encrypted_array_is_had_by_its_key_alone() {
+    let stand = Stand::new();
+    let array = stand.secret();
+    let writes = WRITE.replace("obs", "secret");
+    let refused = |job: u128, uses: &str| match stand
+        .prepare(&writer(job, if job == 32 { 32 } else { 2 }), uses)
+        .unwrap_err()
+    {
+        Trouble::Lasting(why) => why,
+        Trouble::Passing(why) => format!("passing: {why}"),
+    };
+    let on_disk = writes.replace("\"mode\"", "\"upper\": \"disk\", \"mode\"");
+    assert!(refused(1, &on_disk).contains("would write what its tasks write to the disk in the clear"));
+    // Another key, one that is not there, one of another namespace, none.
+    let error = stand.keep("secret", Some("all"), 0).unwrap_err();
+    assert_eq!(error, "it was encrypted under another key than the one that the server knows as \"all\"");
+    assert!(refused(2, &writes).ends_with(&error));
+    let error = stand.keep("secret", Some("gone"), 0).unwrap_err();
+    assert_eq!(error, "there is no key to be had: the server cannot have the key \"gone\"; its log says why");
+    assert!(refused(3, &writes).starts_with("passing: "));
+    for name in ["foreign", "unknown"] {
+        let error = stand.keep("secret", Some(name), 0).unwrap_err();
+        assert!(error.contains(&format!("the server has no key {name:?} for namespace \"ns\"")), "{error}");
+    }
+    let facts = stand.keep("secret", None, 0).unwrap();
+    assert!(facts.documents.is_none() && &*facts.format == "encrypted" && facts.nodes.is_empty());
+    assert!(refused(4, &writes).contains("set spec.encryption.key"));
+    // A store in the clear is not one under a key, whoever put it there.
+    let error = stand.keep("obs", Some("own"), 0).unwrap_err();
+    assert!(
+        error.starts_with("it is in the clear, and was to be encrypted under the key \"own\""),
+        "{error}"
+    );
+    assert!(refused(5, WRITE).contains("it is in the clear"));
+    // An older head, by what was seen before this server.
+    let error = stand.keep("secret", Some("own"), 3).unwrap_err();
+    assert!(error.contains("its head is number 1, and number 3 was seen"), "{error}");
+    assert!(refused(6, &writes).contains("somebody put an older one back"));
+    array.renumber(3).unwrap();
+    stand.keep("secret", Some("own"), 3).unwrap();
+    // A forged one.
+    let head = array.dir().join("refs/head");
+    let text = fs::read_to_string(&head).unwrap();
+    fs::write(&head, text.replace(" 4 ", " 5 ")).unwrap();
+    assert!(refused(7, &writes).contains("refs/head was not written by who has the array's key"));
+    fs::write(&head, text).unwrap();
+    // More than there is room for at once, and at all.
+    let held: Vec<_> = (0..3).map(|n| stand.prepare(&writer(20 + n, 2), &writes).unwrap()).collect();
+    assert!(refused(30, &writes).contains("for all such arrays are taken"));
+    drop(held);
+    stand.prepare(&writer(31, 2), &writes).unwrap();
+    let plain = stand.dir.path().join("plain-secret-plain");
+    fs::write(plain.join("t/c/0"), "x".repeat(120 << 10)).unwrap();
+    import(&array, &plain, &Run::default(), None, "", jiff::Timestamp::UNIX_EPOCH, &mut |_, _| {}).unwrap();
+    assert!(
+        refused(32, r#"{"name": "secret", "mount": "/data"}"#).contains("`serve --array-memory` gives more")
+    );
 }
 
 #[test]

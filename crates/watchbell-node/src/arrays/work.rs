@@ -15,14 +15,15 @@ use watchbell_api::array::{
 };
 use watchbell_api::node::Report;
 use watchbell_array::{
-    Array, Completeness, Disk, Error, Part, Publication, Refused, Retention, Run, finish_publications,
+    Array, Completeness, Disk, Error, Kind, Part, Publication, Refused, Retention, Run, finish_publications,
     publish_together,
 };
+use watchbell_core::arrays::SECRET_UPPER;
 use watchbell_zarr::{Judge, Mode, ReadScope, Use};
 
 use super::held::{self, Held, Slot, lease_name, passing};
 use super::queue::Tools;
-use super::{News, Prepared, PreparedArray, Taken, Trouble, Upper, Wanted, Work};
+use super::{News, Prepared, PreparedArray, Taken, Trouble, Upper, View, Wanted, Work};
 use crate::place::volumes_dir;
 
 /// Whether a work is done.
@@ -64,7 +65,7 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
             (tools.report)(Report::ArraysPublished { job: run.job, result });
         }
         Work::Abandon { namespace, run } => abandon(tools, &namespace, run),
-        Work::Keep { namespace, name, spec } => {
+        Work::Keep { namespace, name, spec, .. } => {
             let error = keep(tools, &namespace, &name, &spec).err().map(|error| error.to_string());
             tools.teller.tell(&namespace, &name, error);
         }
@@ -95,8 +96,7 @@ fn prepare(tools: &Tools, wanted: &Wanted) -> Result<Prepared, Trouble> {
         };
         let array = tools.open(&wanted.namespace, &of.name).map_err(passing).map_err(named)?;
         if array.is_encrypted() {
-            let why = "it is encrypted, and a Job cannot use an encrypted array yet".to_owned();
-            return Err(named(Trouble::Lasting(why)));
+            check_secret(&array, of).map_err(named)?;
         }
         match of.mode {
             Mode::Write => prepare_writing(tools, wanted, &array, of),
@@ -106,6 +106,19 @@ fn prepare(tools: &Tools, wanted: &Wanted) -> Result<Prepared, Trouble> {
     };
     let arrays = wanted.uses.iter().enumerate().map(one).collect::<Result<_, _>>()?;
     Ok(Prepared { arrays })
+}
+
+/// Whether pods can have what is encrypted.
+fn check_secret(array: &Array, of: &Use) -> Result<(), Trouble> {
+    if !array.is_unlocked() {
+        let why = "it is encrypted, and its DataArray does not say under which key: set spec.encryption.key to one that the \
+                   server has";
+        return Err(Trouble::Lasting(why.to_owned()));
+    }
+    if of.mode == Mode::Write && of.upper == watchbell_zarr::Upper::Disk {
+        return Err(Trouble::Lasting(SECRET_UPPER.to_owned()));
+    }
+    Ok(())
 }
 
 fn prepare_writing(
@@ -123,17 +136,19 @@ fn prepare_writing(
     let Some(held) = &*slot else { return Err(Trouble::Passing("it is not held".to_owned())) };
     // A view stays as long as its snapshot is leased.
     array.lease(&lease_name(run.run), held.draft.base()).map_err(passing)?;
-    let view = match (of.read_scope, wanted.own) {
-        (ReadScope::Own, Some((_, index))) => {
-            held.draft.view_of(index, |key| held.plan.owner(key) == watchbell_zarr::Owner::Index(index))
+    let owns = |index| move |key: &str| held.plan.owner(key) == watchbell_zarr::Owner::Index(index);
+    let view = match (of.read_scope, wanted.own, array.is_encrypted()) {
+        (ReadScope::Own, Some((_, index)), true) => {
+            tools.room.view(&held.draft.decrypted(owns(index), &BTreeSet::new()))?
         }
-        _ => held.view(),
+        (_, _, true) => tools.room.view(&held.draft.decrypted(|_| true, &held.parents()))?,
+        (ReadScope::Own, Some((_, index)), false) => {
+            View::Directory(held.draft.view_of(index, owns(index)).map_err(passing)?)
+        }
+        (_, _, false) => View::Directory(held.view().map_err(passing)?),
     };
-    Ok(PreparedArray {
-        snapshot: held.draft.base().to_string().into(),
-        view: view.map_err(passing)?,
-        plan: Some(held.plan.clone()),
-    })
+    let snapshot = held.draft.base().to_string().into();
+    Ok(PreparedArray { snapshot, view, plan: Some(held.plan.clone()) })
 }
 
 fn prepare_reading(
@@ -168,8 +183,19 @@ fn prepare_reading(
     };
     let manifest = array.snapshot(snapshot).map_err(passing)?.manifest;
     let entries = array.manifest(manifest).map_err(passing)?;
-    let view = match (of.read_scope, wanted.own, &plan) {
-        (ReadScope::Own, Some((pod, index)), Some(plan)) => {
+    let own = match (of.read_scope, wanted.own, &plan) {
+        (ReadScope::Own, Some(own), Some(plan)) => Some((own, plan)),
+        _ => None,
+    };
+    let view = match own {
+        _ if array.is_encrypted() => {
+            let sees = |key: &str| match own {
+                None => true,
+                Some(((_, index), plan)) => plan.owner(key) == watchbell_zarr::Owner::Index(index),
+            };
+            tools.room.view(&array.decrypted(&entries, sees))?
+        }
+        Some(((pod, index), plan)) => {
             let path = volumes_dir(&tools.data_dir, pod).join(format!(".view-{position}"));
             if !path.exists() {
                 let parent = volumes_dir(&tools.data_dir, pod);
@@ -178,9 +204,9 @@ fn prepare_reading(
                 let owns = |key: &str| plan.owner(key) == watchbell_zarr::Owner::Index(index);
                 array.view_at(&entries, owns, &path).map_err(passing)?;
             }
-            path
+            View::Directory(path)
         }
-        _ => array.view(manifest, &entries).map_err(passing)?,
+        None => View::Directory(array.view(manifest, &entries).map_err(passing)?),
     };
     Ok(PreparedArray { snapshot: snapshot.to_string().into(), view, plan })
 }
@@ -205,7 +231,13 @@ fn prepare_preview(
         }
     };
     let committed = draft.progress().map_err(passing)?.committed;
-    let view = draft.preview(&committed).map_err(passing)?;
+    let view = match array.is_encrypted() {
+        true => {
+            let preview = draft.preview_manifest(&committed).map_err(passing)?;
+            tools.room.view(&draft.decrypted_preview(&preview))?
+        }
+        false => View::Directory(draft.preview(&committed).map_err(passing)?),
+    };
     Ok(PreparedArray { snapshot: draft.base().to_string().into(), view, plan: None })
 }
 
@@ -417,7 +449,7 @@ fn publish_all(
 
 /// What a server that was stopped had begun to publish is carried out, before anything else is.
 pub(super) fn finish(tools: &Tools) {
-    let namespaces = match std::fs::read_dir(&tools.root) {
+    let namespaces = match std::fs::read_dir(&tools.stores.root) {
         Ok(entries) => entries.flatten().map(|entry| entry.path()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
         Err(error) => {
@@ -446,7 +478,7 @@ fn told(of: &Use, made: &Publication) -> PublishedArray {
 }
 
 fn abandon(tools: &Tools, namespace: &Arc<str>, run: Uid) {
-    let names = match std::fs::read_dir(tools.root.join(&**namespace)) {
+    let names = match std::fs::read_dir(tools.stores.root.join(&**namespace)) {
         Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
         Err(error) => {
@@ -455,7 +487,8 @@ fn abandon(tools: &Tools, namespace: &Arc<str>, run: Uid) {
         }
     };
     for name in names {
-        let Ok(array) = tools.open(namespace, &name) else { continue };
+        // Nothing of it is read.
+        let Ok(array) = tools.stores.locked(namespace, &name) else { continue };
         if let Err(error) = give_up(tools, &array, namespace, &name, run) {
             tracing::warn!(array = name, "cannot give up the draft of a run: {error}");
         }
@@ -474,19 +507,23 @@ fn give_up(tools: &Tools, array: &Array, namespace: &Arc<str>, name: &str, run: 
 // --- stores ---------------------------------------------------------------------------------------------------------
 
 fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySpec) -> Result<(), Error> {
-    let dir = held::dir(&tools.root, namespace, name)?;
-    let array = match Array::open(&dir, Disk::default()) {
-        Err(Error::NoArray(_)) => {
-            let parent = dir.parent().unwrap_or(&tools.root);
-            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(|source| Error::Io {
-                step: "make the directory",
-                path: parent.to_owned(),
-                source,
-            })?;
-            Array::create(&dir, Disk::default())?
-        }
-        opened => opened?,
-    };
+    let array =
+        match tools.stores.open(namespace, name) {
+            Err(Error::NoArray(_)) => {
+                let parent = tools.stores.root.join(&**namespace);
+                DirBuilder::new().recursive(true).mode(0o700).create(&parent).map_err(|source| {
+                    Error::Io { step: "make the directory", path: parent.clone(), source }
+                })?;
+                tools.stores.create(namespace, name)?
+            }
+            opened => opened?,
+        };
+    let is_artifacts = array.kind() == Kind::Artifacts;
+    if spec.is_artifacts.is_some_and(|asked| asked != is_artifacts) {
+        let (holds, asked) = if is_artifacts { ("artifacts", "zarr") } else { ("zarr", "artifacts") };
+        let problem = format!("it holds {holds}, and spec.format says {asked}");
+        return Err(Error::Foreign { what: "the store".to_owned(), problem });
+    }
     array.note_object()?;
     if array.quota_bytes()? != spec.quota_bytes {
         array.set_quota(spec.quota_bytes)?;
@@ -499,13 +536,15 @@ fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySp
     Ok(())
 }
 
-fn remove(tools: &Tools, namespace: &Arc<str>, name: &str, runs: &[Uid]) -> Result<(), Error> {
-    let array = tools.open(namespace, name)?;
+fn remove(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, runs: &[Uid]) -> Result<(), Error> {
+    let array = tools.stores.locked(namespace, name)?;
     for run in runs {
         give_up(tools, &array, namespace, name, *run)?;
         tools.drafts.rest(namespace, *run);
     }
-    array.delete()
+    array.delete()?;
+    tools.stores.forget(&(namespace.clone(), name.clone()));
+    Ok(())
 }
 
 fn roll_back(

@@ -1,7 +1,7 @@
-//! What a pod wrote into a layered volume, as the server asks for it.
+//! What a pod wrote into a layered volume, and memory that such a volume lies above, as the server asks for them.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -9,7 +9,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::Spawner;
 use crate::Error;
-use crate::wire::{Filled, Frame, Inbox, LAYERED_SINCE, Request, UpperReply, decode};
+use crate::wire::{
+    Filled, Frame, Inbox, LAYERED_SINCE, MEMORY_SINCE, MemoryReply, Request, UpperReply, decode,
+};
 
 /// The spawner answers within a turn of its loop.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,19 +22,64 @@ impl Spawner {
     /// there until the pod is released. It blocks until the spawner answers.
     pub fn upper(&self, pod_uid: u128, volume: u16) -> Result<OwnedFd, Error> {
         self.require(LAYERED_SINCE)?;
+        let frame = self.answered(|| Request::Upper { uid: pod_uid, volume })?;
+        match decode(&frame.body).map_err(|_| Error::Protocol)? {
+            UpperReply::Held => frame.fds.into_iter().next().ok_or(Error::Protocol),
+            UpperReply::Refused { reason } => Err(Error::Upper { reason }),
+        }
+    }
+
+    /// A directory in memory of so many bytes, mounted where nobody sees it but the spawner, for the caller to fill. It blocks until
+    /// the spawner answers. With what is given back it goes, and with the server; pods that were started above it keep theirs.
+    pub fn memory(&self, bytes: u64, inodes: u64) -> Result<Memory, Error> {
+        self.require(MEMORY_SINCE)?;
+        let frame = self.answered(|| Request::Memory { bytes, inodes })?;
+        match decode(&frame.body).map_err(|_| Error::Protocol)? {
+            MemoryReply::Made { memory } => {
+                let dir = frame.fds.into_iter().next().ok_or(Error::Protocol)?;
+                Ok(Memory { id: memory, dir, spawner: self.clone() })
+            }
+            MemoryReply::Refused { reason } => Err(Error::Memory { reason }),
+        }
+    }
+
+    /// Asks with a socket for the answer.
+    fn answered(&self, request: impl FnOnce() -> Request) -> Result<Frame, Error> {
         let broken = |cause: io::Error| Error::Connection { cause };
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|e| broken(e.into()))?;
         set_socket_timeout(&ours, Timeout::Recv, Some(PATIENCE)).map_err(|e| broken(e.into()))?;
         self.send(|sending| {
-            sending.outbox.push(&Request::Upper { uid: pod_uid, volume }, [theirs]);
+            sending.outbox.push(&request(), [theirs]);
             Ok(())
         })?;
-        let frame = receive(&ours).map_err(broken)?;
-        match decode(&frame.body).map_err(|_| Error::Protocol)? {
-            UpperReply::Held => frame.fds.into_iter().next().ok_or(Error::Protocol),
-            UpperReply::Refused { reason } => Err(Error::Upper { reason }),
-        }
+        receive(&ours).map_err(broken)
+    }
+}
+
+/// A directory in memory that the spawner holds for the server.
+pub struct Memory {
+    id: u64,
+    dir: OwnedFd,
+    spawner: Spawner,
+}
+
+impl Memory {
+    /// For a [`LayeredMemory`](crate::LayeredMemory).
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Its root, which is root's alone.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // A spawner that cannot be told is gone, or sees that this connection is.
+        let _ = self.spawner.ask(Request::ForgetMemory { memory: self.id });
     }
 }
 

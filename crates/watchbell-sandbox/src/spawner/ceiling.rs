@@ -92,7 +92,11 @@ impl Guard {
                         allow(self.is_data(path), &field(), "it lies outside the data paths")?;
                     }
                 }
-                VolumeSource::Tmpfs { .. } | VolumeSource::Files { .. } | VolumeSource::Changing { .. } => {}
+                // An upper on the disk it cannot have; the lower the spawner made itself.
+                VolumeSource::LayeredMemory(_)
+                | VolumeSource::Tmpfs { .. }
+                | VolumeSource::Files { .. }
+                | VolumeSource::Changing { .. } => {}
             }
         }
         Ok(())

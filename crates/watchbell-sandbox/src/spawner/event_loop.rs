@@ -8,7 +8,7 @@ mod runs;
 mod sessions;
 mod timers;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -82,6 +82,8 @@ pub(super) struct EventLoop {
     /// Asked for, not begun.
     queue: VecDeque<ContainerId>,
     specs: HashMap<ContainerId, RunSpec>,
+    /// Directories in memory that the connected server wants.
+    memories: HashSet<u64>,
     live: LiveRuns,
     hooks: hooks::Hooks,
     sessions: Sessions,
@@ -118,6 +120,7 @@ impl EventLoop {
             keeper_failures: 0,
             queue: VecDeque::new(),
             specs: HashMap::new(),
+            memories: HashSet::new(),
             live: LiveRuns::default(),
             hooks: hooks::Hooks::default(),
             sessions: Sessions::default(),

@@ -157,7 +157,7 @@ impl RunSpec {
             require(mount.target != "/", &field("target"), "is the root itself")?;
             let volume = self.pod.volumes.iter().find(|v| v.id == mount.volume);
             require(volume.is_some(), &field("volume"), "names no volume of the pod")?;
-            let layered = volume.is_some_and(|v| matches!(v.source, VolumeSource::Layered(_)));
+            let layered = volume.is_some_and(|v| v.source.layer().is_some());
             // One that is missing would be made in the upper, by nobody's wish.
             require(!layered || mount.sub_path.is_none(), &field("sub_path"), "is not for a layered volume")?;
             if let Some(sub_path) = &mount.sub_path {
@@ -194,23 +194,38 @@ impl PodEnvironment {
                 VolumeSource::Dir { path } | VolumeSource::HostPath { path } => check_absolute(&field, path)?,
                 VolumeSource::Layered(layered) => {
                     check_absolute(&field, &layered.lower)?;
-                    let bound = if self.host_namespaces.users { u32::MAX } else { IDS };
-                    require(layered.uid < bound && layered.gid < bound, &field, "has an owner beyond 65535")?;
-                    match &layered.upper {
-                        Some(Upper::Memory(bound)) => {
-                            require(bound.bytes > 0 && bound.inodes > 0, &field, "must be bounded above 0")?;
-                        }
-                        Some(Upper::Disk { path }) => {
-                            check_absolute(&field, path)?;
-                            let apart = !path.starts_with(&layered.lower) && !layered.lower.starts_with(path);
-                            require(apart, &field, "has an upper and a lower that lie in each other")?;
-                        }
-                        None => {}
+                    self.check_layer(&field, (layered.uid, layered.gid), layered.upper.as_ref())?;
+                    if let Some(Upper::Disk { path }) = &layered.upper {
+                        let apart = !path.starts_with(&layered.lower) && !layered.lower.starts_with(path);
+                        require(apart, &field, "has an upper and a lower that lie in each other")?;
                     }
+                }
+                VolumeSource::LayeredMemory(layered) => {
+                    self.check_layer(&field, (layered.uid, layered.gid), layered.upper.as_ref())?;
+                    let on_disk = matches!(layered.upper, Some(Upper::Disk { .. }));
+                    // What is in memory for its secrecy is not written to a disk.
+                    require(!on_disk, &field, "has an upper on the disk, and a lower in memory")?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn check_layer(
+        &self,
+        field: &str,
+        (uid, gid): (u32, u32),
+        upper: Option<&Upper>,
+    ) -> Result<(), InvalidSpec> {
+        let bound = if self.host_namespaces.users { u32::MAX } else { IDS };
+        require(uid < bound && gid < bound, field, "has an owner beyond 65535")?;
+        match upper {
+            Some(Upper::Memory(bound)) => {
+                require(bound.bytes > 0 && bound.inodes > 0, field, "must be bounded above 0")
+            }
+            Some(Upper::Disk { path }) => check_absolute(field, path),
+            None => Ok(()),
+        }
     }
 }
 

@@ -93,8 +93,7 @@ impl Memory {
             let found = spec.pod.volumes.iter().find(|v| v.id == volume);
             found.is_some_and(|v| match &v.source {
                 VolumeSource::Tmpfs { .. } | VolumeSource::HostPath { .. } => true,
-                VolumeSource::Layered(layered) => matches!(layered.upper, Some(Upper::Memory(_))),
-                _ => false,
+                source => matches!(source.layer(), Some(Some(Upper::Memory(_)))),
             })
         };
         let writes = spec.mounts.iter().any(|mount| !mount.read_only && keeps(mount.volume));

@@ -152,6 +152,10 @@ fn explain_mount(spec: &RunSpec, mount: &crate::Mount) -> ExplainedMount {
                 Some(Upper::Disk { .. }) => "directory of the node below another",
                 None => "directory of the node, as it is",
             },
+            Some(VolumeSource::LayeredMemory(layered)) => match layered.upper {
+                Some(_) => "directory in memory below another",
+                None => "directory in memory, as it is",
+            },
             None => "none",
         },
         sub_path: mount.sub_path.clone(),

@@ -23,9 +23,10 @@ use rustix::mount::{
 
 use super::ids::{IdRange, act_as_both, fd_path};
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::memory::Memories;
 use super::mounts::{directory, mapped, scratch};
 use super::stash::Stash;
-use crate::{Layered, Scratch, Upper};
+use crate::{Layered, LayeredMemory, Scratch, Upper};
 
 const ATTRIBUTES: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
 /// Of tmpfs, for the directories that overlayfs needs itself.
@@ -46,10 +47,33 @@ pub(super) fn mount(
     ids: &mut IdRange,
     of: &Layered,
 ) -> io::Result<(OwnedFd, Option<Held>)> {
-    let first = ids.first;
     let map = ids.root_as(of.uid, of.gid)?;
     let (lower, _) = mapped(&of.lower, ATTRIBUTES | MOUNT_ATTR_RDONLY, Some(map))?;
-    let Some(upper) = &of.upper else { return Ok((lower, None)) };
+    lay(stash, ids, lower, (of.uid, of.gid), of.upper.as_ref())
+}
+
+/// The same above memory.
+pub(super) fn mount_memory(
+    stash: &mut Stash,
+    ids: &mut IdRange,
+    memories: &Memories,
+    of: &LayeredMemory,
+) -> io::Result<(OwnedFd, Option<Held>)> {
+    let map = ids.root_as(of.uid, of.gid)?;
+    let lower = memories.view(of.memory)?;
+    kernel::mount_setattr(&lower, ATTRIBUTES | MOUNT_ATTR_RDONLY, Some(map))?;
+    lay(stash, ids, lower, (of.uid, of.gid), of.upper.as_ref())
+}
+
+fn lay(
+    stash: &mut Stash,
+    ids: &IdRange,
+    lower: OwnedFd,
+    (uid, gid): (u32, u32),
+    upper: Option<&Upper>,
+) -> io::Result<(OwnedFd, Option<Held>)> {
+    let first = ids.first;
+    let Some(upper) = upper else { return Ok((lower, None)) };
     // What the owner has inside is this on the mount that holds the upper: as it is on the host, or as it is on the disk.
     let (upper, base, owner) = match upper {
         Upper::Memory(bound) => {
@@ -62,7 +86,7 @@ pub(super) fn mount(
             (mount, opened, 0)
         }
     };
-    for (name, mode, uid, gid) in [("upper", 0o777, of.uid, of.gid), ("work", 0o700, 0, 0)] {
+    for (name, mode, uid, gid) in [("upper", 0o777, uid, gid), ("work", 0o700, 0, 0)] {
         mkdirat(&base, name, Mode::from(0o700))?;
         chmodat(&base, name, Mode::from(mode), AtFlags::empty())?;
         let (uid, gid) = (Some(Uid::from_raw(owner + uid)), Some(Gid::from_raw(owner + gid)));

@@ -23,6 +23,7 @@ mod ids;
 mod kernel;
 mod landlock;
 mod layered;
+mod memory;
 mod modes;
 mod mounts;
 mod pipes;
@@ -73,6 +74,7 @@ pub(crate) use enter::{Entry, Outer};
 use ids::{IdPool, IdRange, clone_charged_to};
 pub(crate) use kernel::discard;
 use kernel::{Cloned, CommandLine};
+use memory::Memories;
 use modes::ExactModes;
 use mounts::{LimitFiles, Outfit, Place, Volume};
 use pipes::{input, output};
@@ -126,6 +128,7 @@ pub(crate) struct Host {
     runs: usize,
     ids: IdPool,
     cgroups: Cgroups,
+    memories: Memories,
     stash: Stash,
     bare: Bare,
     clocks: Clocks,
@@ -238,6 +241,7 @@ impl Host {
             runs: 0,
             ids,
             cgroups,
+            memories: Memories::default(),
             stash,
             bare,
             clocks,
@@ -308,7 +312,7 @@ impl Host {
         let pod = &spec.pod;
         let (mut ids, waiting) =
             self.lease_ids(spec).map_err(|e| failed("lease user ids for", &pod.name, &e))?;
-        let made = mounts::volumes(&mut self.stash, &mut ids, pod).and_then(|volumes| {
+        let made = mounts::volumes(&mut self.stash, &self.memories, &mut ids, pod).and_then(|volumes| {
             let first = ids.first;
             ids.etc(&mut self.stash)
                 .and_then(|etc| etc.fill(first, pod))
@@ -553,6 +557,17 @@ impl Host {
             return Err(io::Error::other("a container of the pod still runs"));
         }
         pod.volumes.get(&volume).ok_or_else(|| io::Error::other("the pod has no such volume"))?.upper()
+    }
+
+    /// A directory in memory for the server to fill.
+    pub(crate) fn make_memory(&mut self, bytes: u64, inodes: u64) -> io::Result<(u64, OwnedFd)> {
+        let _modes = ExactModes::begin();
+        self.memories.make(&mut self.stash, bytes, inodes)
+    }
+
+    /// Takes those away that nobody wants any more. What tasks have of them stays theirs.
+    pub(crate) fn retain_memories(&mut self, is_wanted: impl Fn(u64) -> bool) {
+        self.memories.retain(is_wanted);
     }
 
     /// Gives back what the pod's containers shared, as soon as none of them runs.

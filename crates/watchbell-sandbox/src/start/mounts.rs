@@ -29,6 +29,7 @@ use super::files::{self, Changing};
 use super::ids::{IdRange, fd_path};
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::layered::{self, Held};
+use super::memory::Memories;
 use super::stash::{Kept, Stash, clone_at, tmpfs};
 use super::{Failure, failed};
 use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, Sys, VolumeSource};
@@ -161,6 +162,7 @@ pub(super) struct Volume {
 /// Makes the pod's volumes.
 pub(super) fn volumes(
     stash: &mut Stash,
+    memories: &Memories,
     ids: &mut IdRange,
     pod: &PodEnvironment,
 ) -> Result<BTreeMap<u16, Volume>, Failure> {
@@ -194,6 +196,12 @@ pub(super) fn volumes(
             VolumeSource::Layered(of) => {
                 let (mount, held) = layered::mount(stash, ids, of)
                     .map_err(|e| failed("lay", format!("{} ({})", name(), of.lower.display()), &e))?;
+                upper = held;
+                mount
+            }
+            VolumeSource::LayeredMemory(of) => {
+                let (mount, held) = layered::mount_memory(stash, ids, memories, of)
+                    .map_err(|e| failed("lay", format!("{} in memory", name()), &e))?;
                 upper = held;
                 mount
             }

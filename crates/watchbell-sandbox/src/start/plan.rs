@@ -140,12 +140,12 @@ pub fn plan(spec: &RunSpec) -> Vec<Step> {
 }
 
 fn layered(source: &VolumeSource) -> Option<Step> {
-    let VolumeSource::Layered(layered) = source else { return None };
-    let bytes = match &layered.upper {
+    let upper = source.layer()?;
+    let bytes = match upper {
         Some(Upper::Memory(bound)) => Some(bound.bytes),
         Some(Upper::Disk { .. }) | None => None,
     };
-    Some(Step::LayVolume { bytes, read_only: layered.upper.is_none() })
+    Some(Step::LayVolume { bytes, read_only: upper.is_none() })
 }
 
 /// Whether the pod has clocks of its own. Who sees the host's processes needs the host's, or the times at which those

@@ -218,6 +218,7 @@ fn start(dir: &Path, ranges: UidRanges, groups: &Probed) -> io::Result<()> {
         runs: 0,
         ids: IdPool::new(ranges),
         cgroups: Cgroups::none(groups.views.clone()),
+        memories: super::Memories::default(),
         stash: Stash::new(place_for_mounts(dir))?,
         bare: Bare::new()?,
         clocks: Clocks::open()?,

@@ -15,8 +15,8 @@ use crate::{
 ///
 /// 1: start, signal, kill, release, acknowledge. 2: sessions (exec, attach), and containers with input or a terminal.
 /// 3: [`Extras`], [`Bounds`], [`Event::LogTrouble`]. 4: [`Request::UpdateFiles`]. 5: [`Event::Mapped`].
-/// 6: [`crate::VolumeSource::Layered`], [`Request::Upper`].
-pub(crate) const VERSION: u32 = 6;
+/// 6: [`crate::VolumeSource::Layered`], [`Request::Upper`]. 7: [`crate::VolumeSource::LayeredMemory`], [`Request::Memory`].
+pub(crate) const VERSION: u32 = 7;
 pub(crate) const OLDEST: u32 = 1;
 pub(crate) const EXEC_SINCE: u32 = 2;
 pub(crate) const EXTRAS_SINCE: u32 = 3;
@@ -25,6 +25,7 @@ pub(crate) const TROUBLE_SINCE: u32 = 3;
 pub(crate) const CHANGING_SINCE: u32 = 4;
 pub(crate) const MAPPED_SINCE: u32 = 5;
 pub(crate) const LAYERED_SINCE: u32 = 6;
+pub(crate) const MEMORY_SINCE: u32 = 7;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.
@@ -82,6 +83,28 @@ pub(crate) enum Request {
     Upper {
         uid: u128,
         volume: u16,
+    },
+    // --- since version 7 ---
+    /// A directory in memory, for the server to fill. It goes when the server says so or is gone, and no pod that was asked for
+    /// may still be started above it. Beside it: the socket for the answer.
+    Memory {
+        bytes: u64,
+        inodes: u64,
+    },
+    ForgetMemory {
+        memory: u64,
+    },
+}
+
+/// Spawner to server, on the socket of a [`Request::Memory`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum MemoryReply {
+    /// Beside it: the directory.
+    Made {
+        memory: u64,
+    },
+    Refused {
+        reason: String,
     },
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use watchbell_sandbox::{
-    ContainerId, Error, Layered, Mount, PodEnvironment, PodVolume, RunSpec, Scratch, Sharing, Upper,
-    VolumeSource,
+    ContainerId, Error, Layered, LayeredMemory, MEMORY_VIEW, Memory, Mount, PodEnvironment, PodVolume,
+    RunSpec, Scratch, Sharing, Upper, VolumeSource,
 };
 
 use crate::Outcome;
@@ -323,4 +323,81 @@ pub(crate) fn a_runtime_has_a_layered_volume() -> Outcome {
         }
         Ok(())
     })
+}
+
+/// Bytes of nothing else here.
+const MEMORY_BYTES: u64 = 1228 << 10;
+
+/// How often the memory is mounted, in the spawner and in the host.
+fn mounted(place: &Place) -> Result<(usize, usize), Failure> {
+    let of = |pid: String| -> Result<usize, Failure> {
+        let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
+        Ok(mounts.lines().filter(|line| line.contains("size=1228k")).count())
+    };
+    let [spawner] = place.pids("spawner")?[..] else { return Err("no spawner".into()) };
+    Ok((of(spawner.to_string())?, of("self".to_owned())?))
+}
+
+fn filled(memory: &Memory) -> Result<(), Failure> {
+    let dir = memory.dir();
+    let stat = rustix::fs::fstat(dir)?;
+    assert_eq!((stat.st_uid, stat.st_mode & 0o7777), (0, 0o700));
+    for name in [MEMORY_VIEW, "view/a"] {
+        rustix::fs::mkdirat(dir, name, Mode::from(0o700))?;
+        rustix::fs::chmodat(dir, name, Mode::from(0o777), AtFlags::empty())?;
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    for (name, content) in [("view/a/0", "secret"), ("beside", "nobody's")] {
+        rustix::io::write(openat(dir, name, flags, Mode::from(0o444))?, content.as_bytes())?;
+    }
+    Ok(())
+}
+
+pub(crate) fn memory_is_seen_by_tasks_and_goes_with_the_last() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let server = place.connect()?;
+    let memory = server.spawner.memory(MEMORY_BYTES, 16)?;
+    filled(&memory)?;
+    assert_eq!(mounted(&place)?, (1, 0));
+    let source = |id: u64, upper| {
+        VolumeSource::LayeredMemory(LayeredMemory { memory: id, uid: NOBODY, gid: NOBODY, upper })
+    };
+    let above = |id: u64| source(id, Some(Upper::Memory(BOUND)));
+    let with = |uid, args: &[&str], source| with_volume(probe(&place, uid, args), "/data", source, None);
+    let look = with(1, &["stat", "/data/a/0"], above(memory.id()));
+    assert_eq!(ran(&place, &server, &look)?, [format!("100444 {NOBODY} {NOBODY} 6")]);
+    assert_eq!(ran(&place, &server, &with(2, &["ls", "/data"], above(memory.id())))?, [".", "..", "a"]);
+    let write = with(3, &["write", "/data/a/new", "x"], above(memory.id()));
+    assert_eq!(ran(&place, &server, &write)?.last().map(String::as_str), Some("write allowed"));
+    assert_eq!(read(server.spawner.upper(3, 1)?, "a/new")?, "x");
+    let change = with(4, &["write", "/data/a/new", "x"], source(memory.id(), None));
+    assert_eq!(ran(&place, &server, &change)?, ["open EROFS"]);
+    // On a disk nothing of it is written, and above nothing nobody starts.
+    let refused = with(5, &["ls", "/data"], source(memory.id(), Some(disk(&place, "five")?)));
+    assert!(matches!(server.spawner.start(&refused), Err(Error::Spec(_))));
+    let none = with(6, &["ls", "/data"], above(memory.id() + 1));
+    server.spawner.start(&none)?;
+    let failure = server.failure(none.id)?.message;
+    assert!(failure.contains("the memory that it lies in is gone"), "{failure}");
+    // The server is gone with its memory; who runs keeps it, and who was to start above it does.
+    let runs = with(7, &["pause"], above(memory.id()));
+    server.spawner.start(&runs)?;
+    server.started(runs.id)?;
+    for uid in 1..7 {
+        server.spawner.release_pod(uid)?;
+    }
+    drop((memory, server));
+    let server = place.connect()?;
+    assert!(mounted(&place)?.0 > 0);
+    server.spawner.kill_pod(7)?;
+    server.exit(runs.id)?;
+    let mut again = with(7, &["cat", "/data/a/0"], above(1));
+    (again.id.attempt, again.log.path) = (1, "7-1.log".into());
+    assert_eq!(ran(&place, &server, &again)?, ["secret"]);
+    server.spawner.release_pod(7)?;
+    // An answer comes after what was asked for before.
+    drop(server.spawner.memory(4096, 1)?);
+    assert_eq!(mounted(&place)?, (0, 0));
+    Ok(())
 }

@@ -70,6 +70,10 @@ const TESTS: &[Test] = &[
     ("an_upper_outlives_its_server", layered::an_upper_outlives_its_server),
     ("what_is_read_only_cannot_be_changed", layered::what_is_read_only_cannot_be_changed),
     ("containers_share_an_upper", layered::containers_share_an_upper),
+    (
+        "memory_is_seen_by_tasks_and_goes_with_the_last",
+        layered::memory_is_seen_by_tasks_and_goes_with_the_last,
+    ),
     ("a_runtime_has_a_layered_volume", layered::a_runtime_has_a_layered_volume),
     ("siblings_do_not_meet", attacks::siblings_do_not_meet),
     ("limits_hold", attacks::limits_hold),

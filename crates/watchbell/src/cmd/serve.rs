@@ -13,6 +13,7 @@ use watchbell_sandbox::{Ceiling, DeviceCeiling, OciRuntime};
 use watchbell_server::{ConnectionLimits, Ended, Server, ServerOptions, State};
 use watchbell_store::{OpenReport, Store};
 
+use crate::array_keys::ArrayKeys;
 use crate::audit_export::AuditExport;
 use crate::bounds::Bounds;
 use crate::datadir::DataDir;
@@ -47,6 +48,8 @@ pub(crate) struct Args {
     bounds: Bounds,
     #[command(flatten)]
     allow: Allow,
+    #[command(flatten)]
+    array_keys: ArrayKeys,
     #[command(flatten)]
     audit_export: AuditExport,
     #[command(flatten)]
@@ -159,6 +162,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     options.spawner.ceiling = ceiling;
     options.head_key = Some(super::array::head_key(store.array_key().map_err(Failure::refused)?));
     args.bounds.apply(&kept, &total, &mut options)?;
+    args.array_keys.apply(total.memory_bytes, &mut options)?;
 
     let exports = Exports::start(&store, &dir, &exported).map_err(Failure::refused)?;
     let export_metrics = exports.metrics();

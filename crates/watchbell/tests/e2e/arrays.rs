@@ -11,7 +11,7 @@ use crate::stand::{Done, Stand, condition, is_left_out, run};
 const ROWS: usize = 8;
 
 /// A hierarchy as any Zarr library writes it: `/t` of 8 by 4 bytes, without compression.
-fn write_hierarchy(dir: &Path) {
+pub(crate) fn write_hierarchy(dir: &Path) {
     let array = json!({
         "zarr_format": 3, "node_type": "array", "shape": [ROWS, 4], "data_type": "uint8", "fill_value": 0,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 4]}},
@@ -34,7 +34,7 @@ fn array(stand: &Stand, args: &[&str]) -> Done {
     stand.watchbell(&[&["array"], args, &["-n", "default", "--data-dir", &data]].concat())
 }
 
-fn kubectl(stand: &Stand, args: &[&str], input: &str) -> Done {
+pub(crate) fn kubectl(stand: &Stand, args: &[&str], input: &str) -> Done {
     let mut command = Command::new("kubectl");
     command.env("KUBECONFIG", stand.kubeconfig()).env("HOME", stand.path("home")).args(args);
     run(command, input)
@@ -66,7 +66,7 @@ fn with_array() -> Stand {
     stand
 }
 
-fn may_write(stand: &Stand) {
+pub(crate) fn may_write(stand: &Stand) {
     let binding = [
         "create",
         "rolebinding",
@@ -80,7 +80,7 @@ fn may_write(stand: &Stand) {
 }
 
 /// An Indexed Job whose indexes write their rows with a letter, each beside its place and then renamed, as Zarr libraries do; `before` is what they do first.
-fn writer(name: &str, into: usize, letter: char, annotations: &str, before: &str) -> String {
+pub(crate) fn writer(name: &str, into: usize, letter: char, annotations: &str, before: &str) -> String {
     let script = format!(
         "{before}\ni=$WATCHBELL_ARRAY_START\nwhile [ $i -lt $WATCHBELL_ARRAY_STOP ]; do\n  \
          printf {letter}{letter}{letter}{letter} > /data/t/c/$i/0.partial && mv -f /data/t/c/$i/0.partial /data/t/c/$i/0 || exit 3\n  \

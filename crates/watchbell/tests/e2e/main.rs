@@ -22,6 +22,7 @@ mod python;
 mod runtimes;
 mod schedule;
 mod seccomp;
+mod secret_arrays;
 mod shared;
 mod stand;
 mod tokens;

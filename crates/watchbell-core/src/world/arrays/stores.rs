@@ -117,7 +117,8 @@ impl World {
         if is_due || told.spec.as_ref() != Some(spec) {
             told.keep_at = None;
             told.spec = Some(spec.clone());
-            self.command(Command::KeepArray { namespace, name, spec: spec.clone() });
+            let head_number = head_number(&object);
+            self.command(Command::KeepArray { namespace, name, spec: spec.clone(), head_number });
         }
         let again = self.arrays_told.get(at).and_then(|told| told.keep_at);
         self.tell_rollback(&object);
@@ -139,7 +140,8 @@ impl World {
             self.state.list(Resource::DataArray, None, None).filter(|object| object.deletion.is_none());
         kept.filter_map(|object| {
             let (namespace, name) = (object.namespace.clone(), object.name.clone());
-            Some(Command::KeepArray { namespace, name, spec: object.facts().data_array()?.clone() })
+            let (spec, head_number) = (object.facts().data_array()?.clone(), head_number(object));
+            Some(Command::KeepArray { namespace, name, spec, head_number })
         })
         .collect()
     }
@@ -280,6 +282,12 @@ impl World {
         });
         if let Some(quota) = facts.quota_bytes {
             object["spec"]["quota"] = quota.to_string().into();
+        }
+        if let Some(key) = facts.encryption.as_ref().and_then(|of| of.key.as_ref()) {
+            object["spec"]["encryption"] = json!({"key": &**key});
+        }
+        if &*facts.format == "artifacts" {
+            object["spec"]["format"] = "artifacts".into();
         }
         match self.create_own(Resource::DataArray, &at.namespace, object, now) {
             Ok(made) => {
@@ -520,6 +528,12 @@ fn signed(facts: &ArrayFacts) -> Option<(&'static str, &'static str, String)> {
     })
 }
 
+/// Which head of an encrypted store was told of last.
+fn head_number(object: &Stored) -> u64 {
+    let Status::Json(status) = &object.status else { return 0 };
+    status["encryption"]["headNumber"].as_u64().unwrap_or(0)
+}
+
 fn status_of(facts: &ArrayFacts) -> Value {
     let mut status = Map::new();
     let mut put = |field: &str, value: Value| status.insert(field.to_owned(), value);
@@ -527,6 +541,13 @@ fn status_of(facts: &ArrayFacts) -> Value {
     put("draftRuns", facts.draft_runs.into());
     if let Some(key) = &facts.signing_key {
         put("signingKey", (**key).into());
+    }
+    if let Some(encryption) = &facts.encryption {
+        let mut told = json!({"headNumber": encryption.head_number});
+        if let Some(key) = &encryption.key {
+            told["key"] = (**key).into();
+        }
+        put("encryption", told);
     }
     if let Some(head) = &facts.head {
         put("format", (*facts.format).into());

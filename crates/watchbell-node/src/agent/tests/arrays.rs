@@ -6,7 +6,7 @@ use watchbell_sandbox::{Layered, Scratch, TableEntry, Upper, VolumeSource};
 use watchbell_zarr::{Hierarchy, Split, plan};
 
 use super::*;
-use crate::arrays::{News, Prepared, PreparedArray, Taken, Trouble, Work};
+use crate::arrays::{MemoryView, News, Prepared, PreparedArray, Taken, Trouble, View, Work};
 
 const WRITES: &str = "{name: obs, mount: /data, mode: write, split: {dim: time, into: 4}, quota: 1Mi}";
 
@@ -32,11 +32,11 @@ impl Bench {
     }
 
     fn prepared(&mut self, id: u64) {
-        let array = PreparedArray {
-            snapshot: "5a".into(),
-            view: "/data/arrays/ns/obs/views/1".into(),
-            plan: Some(Arc::new(by_time())),
-        };
+        self.prepared_as(id, View::Directory("/data/arrays/ns/obs/views/1".into()));
+    }
+
+    fn prepared_as(&mut self, id: u64, view: View) {
+        let array = PreparedArray { snapshot: "5a".into(), view, plan: Some(Arc::new(by_time())) };
         let prepared = Arc::new(Prepared { arrays: vec![array] });
         self.tell(Input::Array(News::Prepared(id, Ok(prepared))));
     }
@@ -211,6 +211,46 @@ fn indices_of_a_run_wait_for_one_preparation() {
     let mut started = bench.effects();
     started.sort();
     assert_eq!(started, ["start 1/0/0", "start 2/0/0", "start 3/0/0"]);
+}
+
+#[test]
+fn what_is_in_memory_goes_with_the_spawner_and_is_made_anew() {
+    let mut bench = Bench::new();
+    bench.begin(writer(1, WRITES));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.expect(&["prepare 0 of 2748"]);
+    let memory = MemoryView::blank(5);
+    bench.prepared_as(0, View::Memory(memory.clone()));
+    bench.expect(&["start 1/0/0"]);
+    let spec = bench.started.take().unwrap();
+    let VolumeSource::LayeredMemory(layered) = &spec.pod.volumes[0].source else { panic!("{spec:?}") };
+    assert_eq!((layered.memory, layered.uid, layered.gid), (5, spec.uid, spec.gid));
+    // Another spawner knows nothing of it, nor of what was made for the one before and is told only now.
+    bench.tell(Input::Reconnected(Vec::new()));
+    bench.expect(&["prepare 1 of 2748"]);
+    assert_eq!(Arc::strong_count(&memory), 1);
+    bench.tell(Input::Reconnected(Vec::new()));
+    bench.prepared_as(1, View::Memory(memory.clone()));
+    assert_eq!(bench.effects()[0], "event 1 FailedMount!");
+    assert_eq!(Arc::strong_count(&memory), 1);
+    bench.wait(120);
+    assert_eq!(bench.effects()[0], "prepare 2 of 2748");
+    bench.prepared_as(2, View::Memory(memory.clone()));
+    bench.expect(&["start 1/0/0"]);
+    // The next index is likely to come; none does when the run is published.
+    bench.runs(id(1, 0, 0));
+    bench.exits(id(1, 0, 0), 0);
+    bench.effects();
+    bench.committed(1, 3);
+    bench.tell(Input::Command(Command::Acknowledge { uid: Uid(1) }));
+    bench.effects();
+    assert!(Arc::strong_count(&memory) > 1);
+    let (namespace, uses) = ("ns".into(), Arc::default());
+    bench.tell(Input::Command(Command::PublishArrays { namespace, run: run(JOB), uses }));
+    bench.expect(&["publish 2748"]);
+    bench.works.clear();
+    assert_eq!(Arc::strong_count(&memory), 1);
 }
 
 #[test]
@@ -397,6 +437,7 @@ fn what_the_server_asks_of_stores_is_passed_on() {
         namespace: namespace.clone(),
         name: name.clone(),
         spec: Arc::default(),
+        head_number: 0,
     }));
     bench.tell(Input::Command(Command::RollbackArray {
         namespace: namespace.clone(),

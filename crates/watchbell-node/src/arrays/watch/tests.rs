@@ -28,7 +28,7 @@ fn what_cannot_be_watched_is_looked_at_until_it_can() {
     make("first");
     let (tell, reports) = channel();
     let teller = Teller::new(
-        dir.path(),
+        Arc::new(crate::arrays::Stores::new(dir.path(), &[])),
         None,
         Arc::new(move |said| {
             let _ = tell.send(said);

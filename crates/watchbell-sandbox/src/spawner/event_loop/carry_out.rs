@@ -73,7 +73,10 @@ impl EventLoop {
                 }
             }
             Effect::Drop(id) => drop(self.live.remove(id)),
-            Effect::ReleasePod(uid) => self.parts.host.release_pod(uid),
+            Effect::ReleasePod(uid) => {
+                self.parts.host.release_pod(uid);
+                self.drop_memories();
+            }
             Effect::Tell(event) => {
                 if let Some(client) = &mut self.client {
                     client.tell(event);

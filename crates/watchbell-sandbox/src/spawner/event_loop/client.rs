@@ -12,8 +12,8 @@ use crate::spawner::machine::Input;
 use crate::spawner::sessions::ClientSocket;
 use crate::spec::check_changing;
 use crate::wire::{
-    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, OLDEST, POD_BYTES_MAX, Reply, Request, UpperReply,
-    VERSION, Welcome, decode,
+    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, MemoryReply, OLDEST, POD_BYTES_MAX, Reply, Request,
+    UpperReply, VERSION, Welcome, decode,
 };
 use crate::{ContainerId, OwnedFile, PodEnvironment, RunSpec, StartFailureKind};
 
@@ -59,6 +59,8 @@ impl EventLoop {
         if let Some(client) = self.client.take() {
             tracing::info!("the server (pid {}) is gone: {why}", client.pid);
             self.parts.machine.forget_unused_pods();
+            self.memories.clear();
+            self.drop_memories();
         }
     }
 
@@ -154,9 +156,35 @@ impl EventLoop {
                     tracing::info!("who asked for volume {volume} of pod {uid:032x} left: {error}");
                 }
             }
+            Request::Memory { bytes, inodes } => {
+                let socket = frame.fds.into_iter().next().ok_or("a request came without its socket")?;
+                let socket = ClientSocket::new(socket)?;
+                let told = match self.parts.host.make_memory(bytes, inodes) {
+                    Ok((memory, directory)) => {
+                        self.memories.insert(memory);
+                        socket.tell(&MemoryReply::Made { memory }, [directory])
+                    }
+                    Err(error) => socket.tell(&MemoryReply::Refused { reason: error.to_string() }, []),
+                };
+                if let Err(error) = told {
+                    tracing::info!("who asked for {bytes} bytes of memory left: {error}");
+                }
+            }
+            Request::ForgetMemory { memory } => {
+                self.memories.remove(&memory);
+                // What was asked for before may be the release of the last pod above it.
+                self.settle();
+                self.drop_memories();
+            }
             Request::Retire => self.ends |= self.parts.machine.is_idle(),
         }
         Ok(())
+    }
+
+    /// Those that neither the server wants nor a pod that it asked for.
+    pub(super) fn drop_memories(&mut self) {
+        let (memories, machine) = (&self.memories, &self.parts.machine);
+        self.parts.host.retain_memories(|memory| memories.contains(&memory) || machine.uses_memory(memory));
     }
 
     fn greet(&mut self, hello: Hello) -> Result<(), String> {

@@ -38,6 +38,13 @@ impl Machine {
         }
     }
 
+    /// Whether a pod may still be started above this memory.
+    pub(crate) fn uses_memory(&self, memory: u64) -> bool {
+        let is_it =
+            |v: &PodVolume| matches!(&v.source, VolumeSource::LayeredMemory(of) if of.memory == memory);
+        self.pods.values().any(|pod| pod.environment.volumes.iter().any(is_it))
+    }
+
     pub(super) fn remove_pod(&mut self, uid: u128) {
         if let Some(pod) = self.pods.remove(&uid) {
             self.pod_bytes = self.pod_bytes.saturating_sub(pod.bytes);
@@ -52,8 +59,7 @@ impl Machine {
             let scratch = |v: &PodVolume| match &v.source {
                 VolumeSource::Tmpfs { .. } => true,
                 // Who asks for it may still come.
-                VolumeSource::Layered(layered) => layered.upper.is_some(),
-                _ => false,
+                source => source.layer().flatten().is_some(),
             };
             pod.used && (shared || pod.environment.volumes.iter().any(scratch))
         })

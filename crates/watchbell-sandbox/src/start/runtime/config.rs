@@ -214,8 +214,9 @@ fn volumes(spec: &RunSpec) -> Vec<(usize, &str, Vec<&'static str>)> {
         let (read_only, no_exec) = match source(mount.volume) {
             Some(VolumeSource::Files { .. } | VolumeSource::Changing { .. }) => (true, false),
             // What the mount has already, the runtime cannot leave out.
-            Some(VolumeSource::Layered(layered)) => (layered.upper.is_none(), true),
-            _ => (false, false),
+            source => {
+                source.and_then(VolumeSource::layer).map_or((false, false), |upper| (upper.is_none(), true))
+            }
         };
         if mount.read_only || read_only {
             options.push("ro");

@@ -96,7 +96,7 @@ const KMS_COMMAND: &str = "WATCHBELL_ARRAY_KMS_COMMAND";
 const KEY_FILE: &str = "WATCHBELL_ARRAY_KEY_FILE";
 
 /// A command that is run without a shell.
-fn words(command: &str) -> Vec<String> {
+pub(crate) fn words(command: &str) -> Vec<String> {
     command.split_whitespace().map(str::to_owned).collect()
 }
 

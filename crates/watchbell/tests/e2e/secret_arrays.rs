@@ -1,0 +1,207 @@
+//! Encrypted data arrays from a user's side: real containers read and write one, and nothing of it is on the disk in the clear.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::arrays::{kubectl, may_write, write_hierarchy, writer};
+use crate::stand::{Done, Stand, condition, is_left_out, run};
+
+/// In chunks that are imported, in those that Jobs write, and in a document.
+const IMPORTED: &str = "aaaa-marker-imported";
+const WRITTEN: &str = "bbbb-marker-written";
+const DOCUMENT: &str = "marker-of-a-document";
+
+fn array(stand: &Stand, args: &[&str]) -> Done {
+    let data = stand.data().display().to_string();
+    let mut command = stand.program();
+    command.env("WATCHBELL_ARRAY_KEY_FILE", stand.path("obs.key"));
+    command.arg("array").args(args).args(["-n", "default", "--data-dir", &data]);
+    run(command, "")
+}
+
+fn key(stand: &Stand, name: &str, digit: &str) -> PathBuf {
+    let path = stand.path(name);
+    std::fs::write(&path, digit.repeat(64)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+/// The files below a directory that hold one of the markers.
+fn in_the_clear(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut pending) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(at) = pending.pop() {
+        // Files come and go while a server works.
+        for path in std::fs::read_dir(at).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let Ok(of) = path.symlink_metadata() else { continue };
+            if of.is_dir() {
+                pending.push(path);
+            } else if of.is_file() {
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                let has = |marker: &str| bytes.windows(marker.len()).any(|part| part == marker.as_bytes());
+                if [IMPORTED, WRITTEN, DOCUMENT].into_iter().any(has) {
+                    found.push(path);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Mounts that show plaintext: of a spawner on this data directory, and of the host.
+fn views(stand: &Stand) -> usize {
+    let data = stand.data().display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains(&data) && line.split('\0').nth(1) == Some("spawner")
+    });
+    let of = |path: PathBuf| std::fs::read_to_string(path.join("mountinfo")).unwrap_or_default();
+    let mounts = processes.map(|process| of(process.path())).chain([of("/proc/self".into())]);
+    let is_view = |line: &str| {
+        (line.contains("noswap") && line.contains(&data)) || line.split(' ').nth(3) == Some("/view")
+    };
+    mounts.map(|mounts| mounts.lines().filter(|line| is_view(line)).count()).sum()
+}
+
+/// What each index writes: its own chunks, once it has read what it expects.
+fn job(name: &str, expected: &str, more: &str) -> String {
+    let expected = unread(expected);
+    let check = format!("[ $(cat /data/t/c/$WATCHBELL_ARRAY_START/0) = {expected} ] || exit 4\n{more}");
+    writer(name, 4, 'b', "", &check).replace("printf bbbb", &format!("printf {}", unread(WRITTEN)))
+}
+
+/// A word of a script that becomes the text when it runs: the script itself stands in the journal.
+fn unread(text: &str) -> String {
+    let turned = |c: char| match c {
+        'a'..='z' => char::from((c as u8 - b'a' + 13) % 26 + b'a'),
+        c => c,
+    };
+    format!("$(echo {} | tr a-z n-za-m)", text.chars().map(turned).collect::<String>())
+}
+
+fn condition_of(stand: &Stand) -> (String, String) {
+    let object = stand.get(&["dataarray", "obs"]);
+    let ready = &object["status"]["conditions"][0];
+    let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
+    (text("status"), text("message"))
+}
+
+fn exported(stand: &Stand, key: &str) -> String {
+    let out = stand.path("out");
+    array(stand, &["export", "obs", "--require-encrypted", out.to_str().unwrap()]).ok();
+    std::fs::read_to_string(out.join(key)).unwrap()
+}
+
+#[test]
+fn an_encrypted_array_is_used_and_lies_nowhere_in_the_clear() {
+    if is_left_out(&["busybox", "kubectl"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox_and(|stand| {
+        let (obs, other) = (key(stand, "obs.key", "7"), key(stand, "other.key", "8"));
+        vec![format!("--array-key=obs={},default/other={}", obs.display(), other.display())]
+    });
+    let object = |spec: Value| {
+        json!({
+            "apiVersion": "watchbell.dev/v1alpha1", "kind": "DataArray", "metadata": {"name": "obs"}, "spec": spec,
+        })
+        .to_string()
+    };
+    stand.apply(&object(json!({"encryption": {"key": "obs"}})));
+    stand.until("the store is made", |stand| condition_of(stand).0 == "True");
+    assert_eq!(
+        stand.get(&["dataarray", "obs"])["status"]["encryption"],
+        json!({"headNumber": 0, "key": "obs"})
+    );
+    // What is there stays as it is.
+    for (spec, why) in [
+        (json!({}), "spec.encryption: Forbidden: cannot be taken away"),
+        (json!({"encryption": {"key": "obs"}, "format": "artifacts"}), "spec.format: Invalid value"),
+        (json!({"encryption": {"key": "/etc/shadow"}}), "spec.encryption.key: Invalid value"),
+    ] {
+        let refused = kubectl(&stand, &["replace", "-f", "-"], &object(spec));
+        assert!(refused.code != Some(0) && refused.err.contains(why), "{}", refused.err);
+    }
+    let source = stand.path("obs.zarr");
+    write_hierarchy(&source);
+    for row in 0..8 {
+        std::fs::write(source.join(format!("t/c/{row}/0")), IMPORTED).unwrap();
+    }
+    let group = json!({"zarr_format": 3, "node_type": "group", "attributes": {"title": DOCUMENT}});
+    std::fs::write(source.join("zarr.json"), group.to_string()).unwrap();
+    array(&stand, &["import", "obs", source.to_str().unwrap()]).ok();
+    stand.until("the head is known", |stand| {
+        stand.get(&["dataarray", "obs"])["status"]["encryption"]["headNumber"] == 1
+    });
+    assert_eq!(in_the_clear(&stand.data()), Vec::<PathBuf>::new());
+    may_write(&stand);
+    // On the way to the store nothing is on the disk either.
+    let disk = job("disk", IMPORTED, "").replace("mode: write", "mode: write, upper: disk");
+    let refused = stand.watchbell_with(&["apply", "-f", "-"], &disk);
+    assert!(refused.code != Some(0) && refused.err.contains("upper: disk would write"), "{}", refused.err);
+    // One index fails, and what the others wrote waits in a draft until it was tried again.
+    stand.apply(&job("part", IMPORTED, "case $(hostname) in part-2) exit 1;; esac"));
+    let failed = stand.finished("default", "part");
+    assert!(condition(&failed, "Failed"), "{failed:#}\n{}", stand.server_log());
+    assert_eq!(in_the_clear(&stand.data()), Vec::<PathBuf>::new());
+    stand.watchbell(&["rerun", "part", "--failed", "--name", "rest"]).ok();
+    let done = stand.finished("default", "rest");
+    assert!(condition(&done, "Complete"), "{done:#}\n{}", stand.server_log());
+    // A whole one, looked at while it runs.
+    stand.apply(&job("fill", WRITTEN, "sleep 2"));
+    stand.until("plaintext is in memory", |stand| views(stand) > 0);
+    assert_eq!(in_the_clear(&stand.data()), Vec::<PathBuf>::new());
+    let done = stand.finished("default", "fill");
+    assert!(condition(&done, "Complete"), "{done:#}\n{}", stand.server_log());
+    assert_eq!(exported(&stand, "t/c/6/0"), WRITTEN);
+    std::fs::remove_dir_all(stand.path("out")).unwrap();
+    assert_eq!(in_the_clear(&stand.data()), Vec::<PathBuf>::new());
+    let blamed = array(&stand, &["blame", "obs", "t/c/7/0"]).ok();
+    assert!(blamed.contains("default/fill"), "{blamed}");
+    array(&stand, &["verify", "obs"]).ok();
+    stand.until("nothing stays mounted", |stand| views(stand) == 0);
+
+    // A server that was given another key under the name, then none.
+    let other = stand.path("other.key").display().to_string();
+    let obs = stand.path("obs.key").display().to_string();
+    stand.stop();
+    stand.serve(&[&format!("--array-key=obs={other}")]);
+    stand.until("the key is found to be another", |stand| {
+        condition_of(stand)
+            .1
+            .contains("it was encrypted under another key than the one that the server knows as \"obs\"")
+    });
+    stand.stop();
+    stand.serve(&[]);
+    stand.until("the key is missed", |stand| {
+        condition_of(stand).1.contains("the server has no key \"obs\" for namespace \"default\"")
+    });
+    // An older head that was put back meanwhile, and one that nobody wrote.
+    stand.stop();
+    let head = stand.data().join("arrays/default/obs/refs/head");
+    let newest = std::fs::read_to_string(&head).unwrap();
+    let number = newest.split(' ').nth(1).unwrap();
+    std::fs::write(&head, newest.replace(&format!(" {number} "), " 9 ")).unwrap();
+    stand.serve(&[&format!("--array-key=obs={obs}")]);
+    stand.until("the head is found to be forged", |stand| {
+        condition_of(stand).1.contains("refs/head was not written by who has the array's key")
+    });
+    let refused = array(&stand, &["verify", "obs"]);
+    assert_ne!(refused.code, Some(0));
+    // A store in the clear in its place.
+    std::fs::write(&head, newest).unwrap();
+    stand.stop();
+    let (dir, kept) = (stand.data().join("arrays/default/obs"), stand.path("kept"));
+    std::fs::rename(&dir, &kept).unwrap();
+    array(&stand, &["import", "obs", source.to_str().unwrap()]).ok();
+    stand.serve(&[&format!("--array-key=obs={obs}")]);
+    stand.until("the store is found to be in the clear", |stand| {
+        condition_of(stand).1.contains("it is in the clear, and was to be encrypted under the key \"obs\"")
+    });
+    let refused =
+        array(&stand, &["export", "obs", "--require-encrypted", stand.path("out").to_str().unwrap()]);
+    assert!(refused.err.contains("it is in the clear, and was to be encrypted"), "{}", refused.err);
+    stand.end();
+}
