@@ -54,7 +54,7 @@ pub use spec::{
 };
 pub use start::{
     Confinement, Directory, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope,
-    Step, Values, confined, explain, landlock_abi, plan, plan_entry, values,
+    Step, Sysfs, Values, confined, explain, landlock_abi, plan, plan_entry, values,
 };
 pub use syscalls::{Arch, Known};
 pub use tracer::{trace_path, tracer_main};

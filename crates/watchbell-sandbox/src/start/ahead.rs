@@ -1,13 +1,13 @@
 //! Processes that wait for their task: begun before it is known, or at least before its mounts are made.
 //!
 //! ```text
-//!  spawner ──▶ cloner ── clone, maps, go ──▶ process: joins its control group, leaves namespaces, loopback … waits
-//!     │                                                                                              ▲
-//!     └── the spec and its steps, in a packet; with it the mounts, the outputs, the status pipe ─────┘──▶ the rest
+//!  spawner ──▶ cloner ── clone, maps, go ──▶ process: joins its control group, leaves namespaces and mounts … waits
+//!     │                                                                                               ▲
+//!     └── the spec and its steps, in a packet; with it the mounts, the outputs, the status pipe ──────┘──▶ the rest
 //! ```
 //!
-//! What takes longest of a start waits for the whole machine: a move into version 1 control groups and a network namespace. Most
-//! of that is over when a task is asked for and a process waits already. It has an id range and a control group that are free,
+//! What takes longest of a start waits for the whole machine: a move into version 1 control groups, a network namespace, letting
+//! go of mounts. Most of that is over when a task is asked for and a process waits already. It has an id range and a control group that are free,
 //! no descriptor but its line, and a user, pid and mount namespace of its own; so nobody sees it but the host's root. It serves
 //! one task and is gone. Nothing that a pod had ever waits.
 
@@ -32,11 +32,11 @@ use super::etc::ETC_FILES;
 use super::ids::IdRange;
 use super::kernel::{self, Instruction};
 use super::mounts::{Cover, LimitFiles, Outfit};
-use super::plan::{self, Step};
-use super::task::{self, Inner, Task};
+use super::plan::{self, Basis, Step, Sysfs};
+use super::task::{self, Inner, Made, Task};
 use super::{as_sandbox_failure, failed, report};
 use crate::seal::{read_sealed, sealed_bytes};
-use crate::{Extras, HostNamespaces, Interaction, PodEnvironment, RunSpec};
+use crate::{Extras, Interaction, PodEnvironment, RunSpec};
 
 /// How many wait at most: as many starts as a few processors carry out at a time.
 const WAITING_MAX: usize = 4;
@@ -52,6 +52,7 @@ const SPEC_BYTES_MAX: u64 = 64 << 20;
 /// A process that waits for its task.
 pub(super) struct Waiting {
     pub(super) cgroup: Cgroup,
+    sysfs: Sysfs,
     line: OwnedFd,
     /// Its number, once it was asked of the cloner.
     process: Option<(u32, OwnedFd)>,
@@ -76,21 +77,16 @@ struct Errand {
 
 impl Waiting {
     /// Asks for one, and has the spawner's end of its line.
-    pub(super) fn ask(
-        cloner: &Cloner,
-        ids: &IdRange,
-        cgroup: &Cgroup,
-        host: HostNamespaces,
-    ) -> io::Result<OwnedFd> {
+    pub(super) fn ask(cloner: &Cloner, ids: &IdRange, cgroup: &Cgroup, basis: Basis) -> io::Result<OwnedFd> {
         let (line, theirs) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        cloner.ask(ids, cgroup, host, &theirs)?;
+        cloner.ask(ids, cgroup, basis, &theirs)?;
         Ok(line)
     }
 
     /// The one that was asked for.
-    pub(super) fn new(cgroup: Cgroup, line: OwnedFd) -> Self {
-        Self { cgroup, line, process: None }
+    pub(super) fn new(cgroup: Cgroup, basis: Basis, line: OwnedFd) -> Self {
+        Self { cgroup, sysfs: basis.sysfs, line, process: None }
     }
 
     /// Hears of the cloner that it is there, before anything else is asked for.
@@ -183,22 +179,31 @@ pub(super) struct Queue {
     waiting: VecDeque<(IdRange, Waiting)>,
     /// How many there should be.
     wanted: usize,
+    /// Of the last start: the next one is likely to want the same.
+    pub(super) sysfs: Sysfs,
     last_start: Option<Instant>,
 }
 
 impl Queue {
     pub(super) fn new() -> Self {
-        Self { waiting: VecDeque::new(), wanted: 0, last_start: None }
+        Self { waiting: VecDeque::new(), wanted: 0, sysfs: Sysfs::None, last_start: None }
     }
 
     /// The one that waits longest.
-    pub(super) fn take(&mut self) -> Option<(IdRange, Waiting)> {
+    pub(super) fn pop(&mut self) -> Option<(IdRange, Waiting)> {
         self.waiting.pop_front()
     }
 
+    /// The one that waits longest of those with such a /sys.
+    pub(super) fn take(&mut self, sysfs: Sysfs) -> Option<(IdRange, Waiting)> {
+        let at = self.waiting.iter().position(|(_, waiting)| waiting.sysfs == sysfs)?;
+        self.waiting.remove(at)
+    }
+
     /// Whether the next to be taken is known to be there.
-    pub(super) fn has_settled(&self) -> bool {
-        self.waiting.front().is_some_and(|(_, first)| first.process.is_some())
+    pub(super) fn has_settled(&self, sysfs: Sysfs) -> bool {
+        let next = self.waiting.iter().find(|(_, waiting)| waiting.sysfs == sysfs);
+        next.is_some_and(|(_, next)| next.process.is_some())
     }
 
     /// Whether one was asked for and nothing was heard of it yet.
@@ -211,7 +216,8 @@ impl Queue {
     }
 
     /// A task was started while so many run: when the next comes as soon as this one did, some wait for it.
-    pub(super) fn started(&mut self, running: usize, now: Instant) {
+    pub(super) fn started(&mut self, running: usize, sysfs: Sysfs, now: Instant) {
+        self.sysfs = sysfs;
         if self.last_start.is_some_and(|last| now.duration_since(last) < SOON) {
             self.wanted = self.wanted.max(running.min(WAITING_MAX));
         }
@@ -282,27 +288,27 @@ fn outfit_of(errand: &Errand, fds: Vec<OwnedFd>, views: &[View]) -> Option<(Outf
 }
 
 /// The process, from the word to go on to exec.
-pub(super) fn wait(line: &OwnedFd, doors: &[OwnedFd], host: HostNamespaces, known: &Known<'_>) -> ! {
-    let begun = begin(line, doors, host);
+pub(super) fn wait(line: &OwnedFd, doors: &[OwnedFd], basis: Basis, known: &Known<'_>) -> ! {
+    let begun = begin(line, doors, basis);
     // Without an errand the spawner wants none any more, or is gone.
     let Ok(Some((errand, fds))) = receive(line) else { kernel::exit_now(0) };
     let Some((outfit, inner)) = outfit_of(&errand, fds, known.views) else { kernel::exit_now(127) };
     let spec = RunSpec { interaction: errand.interaction, extras: errand.extras, ..errand.spec };
-    if let Err((step, cause)) = begun {
-        let failure = match step {
-            Some(step) => as_sandbox_failure(&step, &cause),
-            None => failed("join the control group of", &spec.name, &cause),
-        };
-        report(inner.status.as_fd(), &failure)
-    }
+    let made = match begun {
+        Ok(made) => made,
+        Err((Some(step), cause)) => report(inner.status.as_fd(), &as_sandbox_failure(&step, &cause)),
+        Err((None, cause)) => {
+            report(inner.status.as_fd(), &failed("join the control group of", &spec.name, &cause))
+        }
+    };
     let profile = errand.profile.map(Into::into);
-    let task = Task::new(&spec, outfit, profile, known.landlock, &inner);
+    let task = Task::new(&spec, outfit, profile, known.landlock, &inner).with(made);
     let failure = task.run(&errand.steps);
     report(inner.status.as_fd(), &failure)
 }
 
 /// All that can be done while the task is not known. What failed is told to the task's start.
-fn begin(line: &OwnedFd, doors: &[OwnedFd], host: HostNamespaces) -> Result<(), (Option<Step>, io::Error)> {
+fn begin(line: &OwnedFd, doors: &[OwnedFd], basis: Basis) -> Result<Made, (Option<Step>, io::Error)> {
     let other = |error: io::Error| (None, error);
     let kept = doors.iter().chain([line]).map(AsRawFd::as_raw_fd);
     // SAFETY: what owns the others lives in this process's copy of the cloner's memory, which exec or exit ends without running
@@ -311,10 +317,11 @@ fn begin(line: &OwnedFd, doors: &[OwnedFd], host: HostNamespaces) -> Result<(), 
     rustix::thread::set_name(c"watchbell-ahead").map_err(|e| other(e.into()))?;
     // Before anything else: a move waits for every fork and exit on the machine, and so keeps this start waiting and no other.
     enter_by(doors.iter().map(AsFd::as_fd)).map_err(other)?;
-    for step in plan::before_the_task(host) {
-        task::before_it_is_known(&step).map_err(|cause| (Some(step), cause))?;
+    let mut made = Made::default();
+    for step in plan::before_the_task(basis) {
+        task::before_it_is_known(&step, &mut made).map_err(|cause| (Some(step), cause))?;
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Waits for the errand. `None`: there will be none.
@@ -367,7 +374,7 @@ mod tests {
         let check = |starts: &[(u64, usize)], expect: usize| {
             let mut queue = Queue::new();
             for (at, running) in starts {
-                queue.started(*running, begun + Duration::from_millis(*at));
+                queue.started(*running, Sysfs::None, begun + Duration::from_millis(*at));
             }
             assert_eq!(queue.wanted, expect, "{starts:?}");
             assert_eq!(queue.is_short(), expect > 0);

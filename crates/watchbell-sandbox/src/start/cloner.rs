@@ -22,9 +22,9 @@ use super::cgroup::{Cgroup, View};
 use super::clocks::Clocks;
 use super::ids::{IdRange, act_as, clone_charged_to, write_maps};
 use super::kernel::{self, Cloned, CommandLine, SharedWord};
+use super::plan::{self, Basis};
 use super::stash::Bare;
-use super::{Ready, ahead, identity, plan};
-use crate::HostNamespaces;
+use super::{Ready, ahead, identity};
 
 /// Its answers: nothing when it cloned, or what failed.
 const ANSWER_MAX: usize = 1024;
@@ -51,7 +51,7 @@ pub(super) struct Known<'a> {
 struct Request {
     /// The host's id of the container's 0.
     first: u32,
-    host: HostNamespaces,
+    basis: Basis,
     /// The descriptor after the line is a group of the unified hierarchy.
     has_group: bool,
 }
@@ -75,16 +75,10 @@ impl Cloner {
     }
 
     /// Asks for a process that waits at the other end of `line`. One at a time: the answer comes next.
-    pub(super) fn ask(
-        &self,
-        ids: &IdRange,
-        cgroup: &Cgroup,
-        host: HostNamespaces,
-        line: &OwnedFd,
-    ) -> io::Result<()> {
+    pub(super) fn ask(&self, ids: &IdRange, cgroup: &Cgroup, basis: Basis, line: &OwnedFd) -> io::Result<()> {
         self.word.clear();
         let group = cgroup.clone_into();
-        let request = Request { first: ids.first, host, has_group: group.is_some() };
+        let request = Request { first: ids.first, basis, has_group: group.is_some() };
         let bytes = postcard::to_allocvec(&request).map_err(io::Error::other)?;
         let fds: Vec<BorrowedFd<'_>> =
             [line.as_fd()].into_iter().chain(group).chain(cgroup.doors()).collect();
@@ -225,7 +219,7 @@ fn clone(
 ) -> io::Result<io::Result<()>> {
     let Some((line, rest)) = fds.split_first() else { return Ok(Err(io::ErrorKind::InvalidInput.into())) };
     let (group, doors) = rest.split_at(usize::from(request.has_group).min(rest.len()));
-    let host = request.host;
+    let host = request.basis.host;
     let flag = |is_own: bool, flag: i32| if is_own { flag as u64 } else { 0 };
     let namespaces = flag(!host.users, libc::CLONE_NEWUSER) | flag(!host.pid, libc::CLONE_NEWPID);
     let clocks = plan::has_clocks(host).then_some(clocks);
@@ -243,7 +237,7 @@ fn clone(
         if !(Ready { wait: wait.as_fd(), go: &go }).wait() {
             kernel::exit_now(0);
         }
-        ahead::wait(line, doors, host, known)
+        ahead::wait(line, doors, request.basis, known)
     }
     // Each step is taken, whatever the one before came to.
     let back = [if host.users { Ok(()) } else { act_as(0) }, clocks.map_or(Ok(()), Clocks::go_home)];

@@ -56,7 +56,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use cgroup::{Io, limits_above};
 pub use explain::{ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Values, explain, values};
 pub use landlock::{Scope, landlock_abi};
-pub use plan::{Namespace, Step, plan, plan_entry};
+pub use plan::{Namespace, Step, Sysfs, plan, plan_entry};
 pub use probe::probe;
 pub(crate) use seccomp::{LAST_KNOWN, check_program, is_in_default, is_never_allowed};
 
@@ -269,7 +269,7 @@ impl Host {
         match begun {
             Ok(mut begun) => {
                 self.runs += 1;
-                self.ahead.started(self.runs, Instant::now());
+                self.ahead.started(self.runs, plan::Sysfs::of(spec), Instant::now());
                 if let Some(pod) = self.pods.get_mut(&uid) {
                     pod.runs += 1;
                     begun.first_host_id = (!pod.ids.is_host()).then_some(pod.ids.first);

@@ -30,9 +30,10 @@ use super::ids::{IdRange, fd_path};
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::layered::{self, Held};
 use super::memory::Memories;
+use super::plan::Sysfs;
 use super::stash::{Kept, Stash, clone_at, tmpfs};
 use super::{Failure, failed};
-use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, Sys, VolumeSource};
+use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, VolumeSource};
 
 /// Root file systems kept for each id range; a namespace rarely runs more images in turn.
 const ROOTS_MAX: usize = 8;
@@ -661,7 +662,7 @@ fn real_path(root: BorrowedFd<'_>, path: &Path) -> io::Result<PathBuf> {
 
 /// Whether /sys gets a sysfs.
 pub(super) fn has_sysfs(spec: &RunSpec) -> bool {
-    spec.sys == Sys::ReadOnly || spec.privileged
+    Sysfs::of(spec) != Sysfs::None
 }
 
 /// An empty file or directory that covers others.

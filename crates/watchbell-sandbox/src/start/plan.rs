@@ -10,8 +10,10 @@
 //! - *Its memory closed to others before anything else*: it is a copy of what cloned it, until exec.
 //! - *User and pid namespace by the clone itself*, and root inside before any other namespace is left: those then belong to the
 //!   user namespace, so a right over them is none over the host.
-//! - *The root before what lies in it, /proc before its covers*, and everything by a descriptor of the root: until `EnterRoot`
-//!   the host's files are still there, and no path of theirs is opened.
+//! - *The host's mounts before the task*: they are gone by pivot_root before anything of it is known. What stays below its root is
+//!   an empty directory that nobody can write to. /proc and /sys are made before, because the kernel lets a user namespace have its
+//!   own only where it can see others.
+//! - *The root before what lies in it, /proc before its covers*, and everything by a descriptor of the root.
 //! - *Volumes last of the mounts*, outer ones before those inside: what a task left in one is met by the resolution within the
 //!   root alone, and covers nothing that was checked before.
 //! - *A session before its terminal, both before the descriptors are closed*: the terminal comes from the container's own devpts.
@@ -25,10 +27,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Capabilities, HostNamespaces, ProcMount, RunSpec, Seccomp, Sharing, Upper, VolumeSource};
+use crate::{Capabilities, HostNamespaces, ProcMount, RunSpec, Seccomp, Sharing, Sys, Upper, VolumeSource};
 
 use super::landlock::Scope;
-use super::mounts::has_sysfs;
 
 mod attacks;
 #[cfg(test)]
@@ -52,6 +53,7 @@ pub enum Step {
     BecomeRootInside,
     LeaveNamespaces { net: bool, ipc: bool, shared: bool },
     LoopbackUp,
+    LeaveHostMounts(Sysfs),
     TakeTask,
     // --- the task that is known ---
     SetHostname,
@@ -94,6 +96,39 @@ pub enum Step {
     Execute(String),
 }
 
+/// Which sysfs a container has at /sys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Sysfs {
+    #[default]
+    None,
+    ReadOnly,
+    /// Of a privileged one.
+    Writable,
+}
+
+impl Sysfs {
+    pub(super) fn of(spec: &RunSpec) -> Self {
+        match (spec.privileged, spec.sys) {
+            (true, _) => Sysfs::Writable,
+            (false, Sys::ReadOnly) => Sysfs::ReadOnly,
+            (false, Sys::None) => Sysfs::None,
+        }
+    }
+}
+
+/// What has to be known of a task before its process is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Basis {
+    pub(super) host: HostNamespaces,
+    pub(super) sysfs: Sysfs,
+}
+
+impl Basis {
+    pub(super) fn of(spec: &RunSpec) -> Self {
+        Self { host: spec.pod.host_namespaces, sysfs: Sysfs::of(spec) }
+    }
+}
+
 /// A kind of namespace that a container has of its own, or its pod's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Namespace {
@@ -131,7 +166,7 @@ pub fn plan(spec: &RunSpec) -> Vec<Step> {
     if shared {
         steps.extend(task(spec));
     } else {
-        steps.extend(before_the_task(host));
+        steps.extend(before_the_task(Basis::of(spec)));
         steps.extend(outfit);
         steps.push(Step::TakeTask);
         steps.extend(of_the_task(spec));
@@ -163,12 +198,14 @@ pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
         steps.push(Step::BecomeRootInside);
     }
     steps.push(Step::LeaveNamespaces { net: !host.network, ipc: !host.ipc, shared: true });
+    steps.push(Step::LeaveHostMounts(Sysfs::of(spec)));
     steps.extend(of_the_task(spec));
     steps
 }
 
 /// What a process does that will be a container by itself: nothing here depends on which.
-pub(super) fn before_the_task(host: HostNamespaces) -> Vec<Step> {
+pub(super) fn before_the_task(basis: Basis) -> Vec<Step> {
+    let Basis { host, sysfs } = basis;
     let mut steps = Vec::with_capacity(4);
     steps.push(Step::HideMemory);
     if !host.users {
@@ -178,6 +215,7 @@ pub(super) fn before_the_task(host: HostNamespaces) -> Vec<Step> {
     if !host.network {
         steps.push(Step::LoopbackUp);
     }
+    steps.push(Step::LeaveHostMounts(sysfs));
     steps
 }
 
@@ -191,7 +229,10 @@ pub(super) fn of_the_task(spec: &RunSpec) -> Vec<Step> {
     if spec.proc_mount == ProcMount::Default && !spec.privileged {
         steps.push(Step::MaskProc);
     }
-    steps.push(if has_sysfs(spec) { Step::MountSys { read_only: !spec.privileged } } else { Step::HideSys });
+    steps.push(match Sysfs::of(spec) {
+        Sysfs::None => Step::HideSys,
+        sysfs => Step::MountSys { read_only: sysfs == Sysfs::ReadOnly },
+    });
     steps.push(Step::ShowLimits);
     steps.extend([Step::MountDev, Step::MountPts, Step::MountShm]);
     // The host's queues are the host's root's to mount.
@@ -388,7 +429,10 @@ impl Step {
             Step::HandOutDevices { .. } => {
                 "found in root's own specs by name; nodes are made anew with the container's owners, the host's stay as they are"
             }
-            Step::EnterRoot => "the host's file systems are gone, not hidden",
+            Step::LeaveHostMounts(_) => "the host's file systems are gone, not hidden",
+            Step::EnterRoot => {
+                "nothing lies outside its root but an empty directory that nobody can write to"
+            }
             Step::CloneIntoControlGroup => "the container's limits count it from its first instruction",
             Step::HideFromPeers => {
                 "no peer traces it or reads its memory and descriptors (CVE-2016-9962), nor the host's paths in its command line"
@@ -502,7 +546,13 @@ impl fmt::Display for Step {
             Step::HandOutDevices { names, nodes } => {
                 write!(f, "hand out {} ({nodes} device nodes)", names.join(", "))
             }
-            Step::EnterRoot => f.write_str("enter the root and let go of the host's"),
+            Step::LeaveHostMounts(Sysfs::None) => {
+                f.write_str("make a /proc of its own and let go of the host's mounts")
+            }
+            Step::LeaveHostMounts(Sysfs::ReadOnly | Sysfs::Writable) => {
+                f.write_str("make a /proc and a /sys of its own and let go of the host's mounts")
+            }
+            Step::EnterRoot => f.write_str("enter the root"),
             Step::CloneIntoControlGroup => f.write_str("clone into the container's control group"),
             Step::HideFromPeers => f.write_str("be closed to others and blank the command line"),
             Step::EnterNamespaces(kinds) => {

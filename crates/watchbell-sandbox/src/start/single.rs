@@ -7,6 +7,7 @@ use super::cgroup::Memory;
 use super::cloner::{Cloner, Known};
 use super::ids::IdRange;
 use super::modes::ExactModes;
+use super::plan::{Basis, Sysfs};
 use super::{Begun, Cgroup, Failure, Host, failed, mounts, pipes, settle};
 use crate::{HostNamespaces, RunSpec, Sharing};
 
@@ -24,7 +25,9 @@ impl Host {
         let _modes = ExactModes::begin();
         let made = self.ids.lease().and_then(|ids| {
             let cgroup = self.cgroups.lease();
-            match cgroup.and_then(|cgroup| self.ask(&ids, cgroup, HostNamespaces::default())) {
+            match cgroup.and_then(|cgroup| {
+                self.ask(&ids, cgroup, Basis { sysfs: self.ahead.sysfs, ..Basis::default() })
+            }) {
                 Ok(waiting) => Ok((ids, waiting)),
                 Err(error) => {
                     self.ids.give_back(ids);
@@ -50,14 +53,18 @@ impl Host {
     pub(crate) fn want_none(&mut self) {
         self.ahead.want_none();
         self.settle_ahead();
-        while let Some((ids, waiting)) = self.ahead.take() {
-            self.cgroups.give_back(waiting.discard(), Memory::Ended);
-            self.ids.give_back(ids);
+        while let Some((ids, waiting)) = self.ahead.pop() {
+            self.give_up(ids, waiting);
         }
     }
 
+    fn give_up(&mut self, ids: IdRange, waiting: Waiting) {
+        self.cgroups.give_back(waiting.discard(), Memory::Ended);
+        self.ids.give_back(ids);
+    }
+
     /// Asks for a process that waits. A cloner that somebody killed is started anew, once.
-    fn ask(&mut self, ids: &IdRange, cgroup: Cgroup, host: HostNamespaces) -> io::Result<Waiting> {
+    fn ask(&mut self, ids: &IdRange, cgroup: Cgroup, basis: Basis) -> io::Result<Waiting> {
         for _ in 0..2 {
             self.settle_ahead();
             let known = Known {
@@ -75,8 +82,8 @@ impl Host {
                     }
                 },
             };
-            match Waiting::ask(cloner, ids, &cgroup, host) {
-                Ok(line) => return Ok(Waiting::new(cgroup, line)),
+            match Waiting::ask(cloner, ids, &cgroup, basis) {
+                Ok(line) => return Ok(Waiting::new(cgroup, basis, line)),
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => self.cloner = None,
                 Err(error) => {
                     self.cgroups.give_back(cgroup, Memory::Ended);
@@ -109,17 +116,23 @@ impl Host {
         }
         let is_single = pod.sharing == Sharing::Single && spec.extras.runtime.is_none();
         if is_single && pod.host_namespaces == HostNamespaces::default() {
+            let sysfs = Sysfs::of(spec);
             loop {
                 // Who is there needs no word of who was asked for since.
-                if !self.ahead.has_settled() {
+                if !self.ahead.has_settled(sysfs) {
                     self.settle_ahead();
                 }
-                let Some((ids, waiting)) = self.ahead.take() else { break };
+                let Some((ids, waiting)) = self.ahead.take(sysfs) else { break };
                 if waiting.is_fit() {
                     return Ok((ids, Some(waiting)));
                 }
-                self.cgroups.give_back(waiting.discard(), Memory::Ended);
-                self.ids.give_back(ids);
+                self.give_up(ids, waiting);
+            }
+            // Those that wait are for another kind of task; the next ones will be for this.
+            if !self.ahead.is_short()
+                && let Some((ids, waiting)) = self.ahead.pop()
+            {
+                self.give_up(ids, waiting);
             }
         }
         if !self.ids.has_room() {
@@ -195,7 +208,7 @@ impl Host {
             self.cgroups.give_back(cgroup, Memory::Ended);
             return Err(fault(io::ErrorKind::NotFound.into()));
         };
-        let asked = self.ask(&pod.ids, cgroup, spec.pod.host_namespaces);
+        let asked = self.ask(&pod.ids, cgroup, Basis::of(spec));
         self.pods.insert(spec.pod.uid, pod);
         let mut waiting = asked.map_err(fault)?;
         let heard = self.cloner.as_ref().map_or(Ok(()), |cloner| waiting.settle(cloner));

@@ -100,6 +100,9 @@ impl Drop for Kept {
     }
 }
 
+/// In the bare namespace: an empty directory, which takes the place of all that is mounted there once a task has its own.
+const FLOOR: &str = "/floor";
+
 /// A mount namespace with an empty root that nobody can write to, and the host's /proc and /sys: the kernel lets a user
 /// namespace have its own only where it could see those.
 pub(super) struct Bare {
@@ -130,8 +133,10 @@ impl Bare {
 
 /// Makes this process's mount namespace the bare one.
 fn strip() -> io::Result<OwnedFd> {
-    let root = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "8")], MountAttrFlags::empty())?;
+    // As many as are made here, so that not even the host's own root adds one.
+    let root = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "4")], MountAttrFlags::empty())?;
     let mut mounts = Vec::new();
+    mkdirat(&root, FLOOR.trim_start_matches('/'), Mode::from(0o555))?;
     for name in ["proc", "sys"] {
         mkdirat(&root, name, Mode::from(0o555))?;
         mounts.push((name, clone_alone(&format!("/{name}"))?));
@@ -154,6 +159,20 @@ pub(super) fn enter_root(root: impl AsFd) -> io::Result<()> {
     // The old root lies on top of the new one now.
     unmount(".", UnmountFlags::DETACH)?;
     Ok(rustix::process::chdir("/")?)
+}
+
+/// Lets go of every mount of the bare namespace in a copy of it. The kernel waits for all processors after that, so it is done while
+/// nobody waits for the task; its root then comes to lie on what is left, as a host's lies on the first one of its kernel.
+pub(super) fn step_on_floor() -> io::Result<()> {
+    let floor = clone_at(CWD, FLOOR)?;
+    move_mount(&floor, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    enter_root(&floor)
+}
+
+/// Enters a mount that lies on an empty root. No way leads down from it: `..` ends at the uppermost mount.
+pub(super) fn enter_above(root: impl AsFd) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    Ok(rustix::process::chroot(".")?)
 }
 
 /// A mount without those below it; with them where this process may not part them.

@@ -16,10 +16,10 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::landlock::{Access, Rules, Scope, Tcp};
 use super::mounts::{CGROUP_PLACE, Cover, LimitFiles, Outfit};
-use super::plan::Step;
+use super::plan::{Step, Sysfs};
 use super::program::Program;
 use super::seccomp::{self, Filter};
-use super::stash::{clone_at, enter_root};
+use super::stash::{clone_at, enter_above, step_on_floor};
 use super::throttles::throttles;
 use super::{Failure, as_sandbox_failure, failed, identity, terminal};
 use crate::RunSpec;
@@ -75,6 +75,7 @@ pub(super) struct Inner {
 pub(super) struct Task<'a> {
     pub(super) spec: &'a RunSpec,
     outfit: Outfit,
+    made: Made,
     /// The container's own filter.
     profile: Option<Filter>,
     inner: &'a Inner,
@@ -95,7 +96,23 @@ impl<'a> Task<'a> {
         landlock: Option<u32>,
         inner: &'a Inner,
     ) -> Self {
-        Self { spec, outfit, profile, inner, terminal: None, landlock, queues: None, volumes: Vec::new() }
+        let made = Made::default();
+        Self {
+            spec,
+            outfit,
+            made,
+            profile,
+            inner,
+            terminal: None,
+            landlock,
+            queues: None,
+            volumes: Vec::new(),
+        }
+    }
+
+    /// What its process made before it had this task.
+    pub(super) fn with(self, made: Made) -> Self {
+        Self { made, ..self }
     }
 
     /// Carries out the steps. Does not come back unless one failed.
@@ -126,16 +143,17 @@ impl<'a> Task<'a> {
     fn carry_out(&mut self, step: &Step) -> io::Result<()> {
         let spec = self.spec;
         match step {
-            Step::HideMemory | Step::BecomeRootInside | Step::LeaveNamespaces { .. } => {
-                before_it_is_known(step)
-            }
+            Step::HideMemory
+            | Step::BecomeRootInside
+            | Step::LeaveNamespaces { .. }
+            | Step::LeaveHostMounts(_) => before_it_is_known(step, &mut self.made),
             Step::SetHostname => Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?),
             Step::AttachRoot => {
-                // On top of the old root; what follows is resolved from the descriptor, so both are told apart.
+                // On top of what is left of the old one; what follows is resolved from the descriptor, so both are told apart.
                 attach(&self.outfit.root, CWD, "/")
             }
             Step::MountProc => {
-                let proc = mount_fs("proc", &[], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)?;
+                let proc = self.made.proc.take().ok_or(io::ErrorKind::NotFound)?;
                 self.attach_plain(&proc, "proc")
             }
             Step::MaskProc => {
@@ -147,9 +165,7 @@ impl<'a> Task<'a> {
                 Ok(())
             }
             Step::MountSys { read_only } => {
-                let read_only_flag = if *read_only { MOUNT_ATTR_RDONLY } else { 0 };
-                let flags = read_only_flag | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-                let sys = mount_fs("sysfs", &[], flags)?;
+                let sys = self.made.sys.take().ok_or(io::ErrorKind::NotFound)?;
                 self.attach_plain(&sys, "sys")?;
                 if !*read_only {
                     return Ok(());
@@ -193,7 +209,7 @@ impl<'a> Task<'a> {
                 self.volumes.push(mount);
                 Ok(())
             }
-            Step::EnterRoot => enter_root(&self.outfit.root),
+            Step::EnterRoot => enter_above(&self.outfit.root),
             Step::OpenTerminal => {
                 let way = self.inner.way_out.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 let terminal = terminal::open(spec.uid)?;
@@ -359,8 +375,15 @@ impl<'a> Task<'a> {
     }
 }
 
+/// What a process makes before it lets go of the host's mounts, and keeps for its task's root.
+#[derive(Default)]
+pub(super) struct Made {
+    proc: Option<OwnedFd>,
+    sys: Option<OwnedFd>,
+}
+
 /// The steps that do not depend on the task.
-pub(super) fn before_it_is_known(step: &Step) -> io::Result<()> {
+pub(super) fn before_it_is_known(step: &Step, made: &mut Made) -> io::Result<()> {
     match step {
         Step::HideMemory => identity::hide_memory(),
         Step::BecomeRootInside => identity::become_root(),
@@ -375,6 +398,16 @@ pub(super) fn before_it_is_known(step: &Step) -> io::Result<()> {
             kernel::unshare(flags)
         }
         Step::LoopbackUp => kernel::loopback_up(),
+        Step::LeaveHostMounts(sysfs) => {
+            let attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+            made.proc = Some(mount_fs("proc", &[], attributes)?);
+            made.sys = match sysfs {
+                Sysfs::None => None,
+                Sysfs::ReadOnly => Some(mount_fs("sysfs", &[], attributes | MOUNT_ATTR_RDONLY)?),
+                Sysfs::Writable => Some(mount_fs("sysfs", &[], attributes)?),
+            };
+            step_on_floor()
+        }
         _ => Err(io::Error::other("it depends on the task")),
     }
 }

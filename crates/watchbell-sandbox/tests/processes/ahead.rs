@@ -1,13 +1,14 @@
 //! Processes that wait for their task, and the one that clones them.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::Outcome;
 use super::place::{Failure, PATIENCE, Place, Server, script, wait_for_end};
-use watchbell_sandbox::ExitStatus;
+use watchbell_sandbox::{ExitStatus, RunSpec, Sys};
 
 /// Children of the spawner by the name that they gave themselves.
 fn named(place: &Place, name: &str) -> Result<Vec<i32>, Failure> {
@@ -29,15 +30,23 @@ fn named(place: &Place, name: &str) -> Result<Vec<i32>, Failure> {
     Ok(found)
 }
 
-/// Starts tasks until one waits that has done all it can: its network namespace has a loopback that is up.
-fn wait_for_one(place: &Place, server: &Server, uids: &mut u128) -> Result<i32, Failure> {
+/// What it made for its task before it let go of the host's mounts: detached, so each is the root of its own.
+fn mounts_in_hand(pid: i32) -> usize {
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    open.filter(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == Path::new("/"))).count()
+}
+
+/// Starts tasks until one waits for such another that has done all it can: its network namespace has a loopback that is up.
+fn wait_for_one(place: &Place, server: &Server, uids: &mut u128, sys: Sys) -> Result<i32, Failure> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
-        run(place, server, uids, 2)?;
+        run(place, server, uids, 2, sys)?;
         for pid in named(place, "watchbell-ahead")? {
             // What waits in recv has nothing left to do.
             let at = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-            if at.split(' ').next() == Some(&libc::SYS_recvfrom.to_string()) {
+            if at.split(' ').next() == Some(&libc::SYS_recvfrom.to_string())
+                && mounts_in_hand(pid) == usize::from(sys == Sys::ReadOnly) + 1
+            {
                 return Ok(pid);
             }
         }
@@ -45,11 +54,16 @@ fn wait_for_one(place: &Place, server: &Server, uids: &mut u128) -> Result<i32, 
     Err("no process waits for a task".into())
 }
 
-fn run(place: &Place, server: &Server, uids: &mut u128, count: u128) -> Outcome {
+fn run(place: &Place, server: &Server, uids: &mut u128, count: u128, sys: Sys) -> Outcome {
+    // Only a sysfs has this.
+    let program = match sys {
+        Sys::None => "test ! -e /sys/class && exit 7",
+        Sys::ReadOnly => "test -e /sys/class && exit 7",
+    };
     let first = *uids;
     *uids += count;
     for uid in first..*uids {
-        server.spawner.start(&script(place, uid, "exit 7"))?;
+        server.spawner.start(&RunSpec { sys, ..script(place, uid, program) })?;
     }
     for _ in 0..count {
         let record = server.any_exit()?;
@@ -65,16 +79,13 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
     let place = Place::new()?;
     let server = place.connect()?;
     let mut uids = 1;
-    let pid = wait_for_one(&place, &server, &mut uids)?;
+    let pid = wait_for_one(&place, &server, &mut uids, Sys::None)?;
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
     assert_eq!(read("cmdline")?.trim_matches('\0'), "", "its command line names paths of the host");
     let mounts = read("mountinfo")?;
-    let kinds: Vec<&str> = mounts
-        .lines()
-        .filter_map(|line| line.split_once(" - "))
-        .filter_map(|(_, tail)| tail.split(' ').next())
-        .collect();
-    assert_eq!(kinds, ["tmpfs", "proc", "sysfs"], "{mounts}");
+    let only = mounts.lines().filter_map(|line| line.split_once(" / ro,").map(|_| line)).collect::<Vec<_>>();
+    assert!(only.len() == 1 && mounts.lines().count() == 1 && only[0].contains(" - tmpfs "), "{mounts}");
+    assert_eq!(fs::read_dir(format!("/proc/{pid}/root"))?.count(), 0, "its root is an empty directory");
     let map = read("uid_map")?;
     let map: Vec<u32> = map.split_whitespace().filter_map(|n| n.parse().ok()).collect();
     assert!(matches!(map[..], [0, first, 65536] if first >= 0x5000_0000), "{map:?}");
@@ -88,7 +99,10 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
     let files: Vec<_> = open.iter().filter(|path| !path.starts_with("/dev/null")).collect();
     let are_known = files.iter().all(|path| {
         let path = path.to_string_lossy();
-        path.starts_with("socket:") || path.ends_with("cgroup.procs") || path.ends_with("spawner.log")
+        // The last is the /proc that it will mount for its task.
+        ["cgroup.procs", "spawner.log"].iter().any(|file| path.ends_with(file))
+            || path.starts_with("socket:")
+            || path == "/"
     });
     assert!(are_known && files.iter().filter(|p| p.starts_with("socket:")).count() <= 1, "{open:?}");
     let ends = [named(&place, "watchbell-ahead")?, named(&place, "watchbell-clone")?]
@@ -103,13 +117,24 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
     Ok(())
 }
 
+/// What waits is for tasks like the last ones. Others run all the same, and soon it waits for those.
+pub(crate) fn what_waits_is_for_tasks_like_the_last() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let mut uids = 1;
+    for sys in [Sys::None, Sys::ReadOnly, Sys::None] {
+        wait_for_one(&place, &server, &mut uids, sys)?;
+    }
+    Ok(())
+}
+
 /// Whoever of them is killed, the next task runs.
 pub(crate) fn what_waits_may_die() -> Outcome {
     let place = Place::new()?;
     let server = place.connect()?;
     let mut uids = 1;
     for name in ["watchbell-ahead", "watchbell-clone", "watchbell-clone"] {
-        wait_for_one(&place, &server, &mut uids)?;
+        wait_for_one(&place, &server, &mut uids, Sys::None)?;
         let pids = named(&place, name)?;
         assert!(!pids.is_empty(), "{name}");
         for pid in pids {
@@ -120,7 +145,7 @@ pub(crate) fn what_waits_may_die() -> Outcome {
                 wait_for_end(&pidfd)?;
             }
         }
-        run(&place, &server, &mut uids, 8)?;
+        run(&place, &server, &mut uids, 8, Sys::None)?;
     }
     Ok(())
 }

@@ -41,6 +41,7 @@ const TESTS: &[Test] = &[
     ("a_task_runs_prints_and_is_acknowledged", runs::a_task_runs_prints_and_is_acknowledged),
     ("what_waits_has_nothing", ahead::what_waits_has_nothing),
     ("what_waits_may_die", ahead::what_waits_may_die),
+    ("what_waits_is_for_tasks_like_the_last", ahead::what_waits_is_for_tasks_like_the_last),
     ("signals_and_kills_end_tasks", runs::signals_and_kills_end_tasks),
     ("what_cannot_start_is_told", runs::what_cannot_start_is_told),
     ("a_start_happens_once", runs::a_start_happens_once),

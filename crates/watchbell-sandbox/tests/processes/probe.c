@@ -79,6 +79,26 @@ static void changes(void) {
     say("unknown-call", syscall(4000, 0));
 }
 
+/* What somebody with every capability finds outside the root: by the old way out of a changed one, and by taking it away. */
+static void below(void) {
+    struct stat inside, found;
+    int namespace = open("/proc/self/ns/mnt", O_RDONLY), outside = open("/", O_RDONLY | O_DIRECTORY);
+    fstat(outside, &inside);
+    say("chroot", chroot("/dev"));
+    say("stay", fchdir(outside));
+    for (int i = 0; i < 64; i++) chdir("..");
+    say("leave", chroot("."));
+    say("look", stat("/", &found));
+    printf("found %s\n", inside.st_dev == found.st_dev && inside.st_ino == found.st_ino ? "itself" : "another");
+    say("umount", umount2("/", MNT_DETACH));
+    say("enter", setns(namespace, CLONE_NEWNS));
+    DIR *dir = opendir("/");
+    for (struct dirent *entry; dir && (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) printf("below %s\n", entry->d_name);
+    say("remount", mount("none", "/", 0, MS_REMOUNT | MS_BIND, 0));
+    say("make", mkdir("/x", 0700));
+}
+
 static void harmless(void) {
     int pair[2];
     say("socket-unix", socket(AF_UNIX, SOCK_STREAM, 0));
@@ -444,6 +464,7 @@ int main(int argc, char **argv) {
     }
     if (!strcmp(verb, "protections")) { protections(argv + 2); return 0; }
     if (!strcmp(verb, "changes")) { changes(); return 0; }
+    if (!strcmp(verb, "below")) { below(); return 0; }
     if (!strcmp(verb, "layered")) { if (chdir(arg)) return 3; layered(); return 0; }
     if (!strcmp(verb, "files")) { files(); return 0; }
     if (!strcmp(verb, "given")) { given(arg, argv[3]); return 0; }
