@@ -108,7 +108,7 @@ pub fn catalog_file(path: &str, content: Vec<u8>) -> Inventory {
 
 /// What the files of all layers told, kept until the layers are seen together. An image of 10,000 packages in 20 layers takes
 /// some tens of megabytes.
-const TOLD_BYTES_MAX: usize = 256 << 20;
+const TOLD_BYTES_MAX: usize = 128 << 20;
 
 /// Gathers what the files of all layers tell of packages.
 #[derive(Debug)]

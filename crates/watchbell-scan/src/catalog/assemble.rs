@@ -18,8 +18,9 @@ use crate::{Distribution, Gap, Inventory, Location, Package, PackageKind};
 const GAPS_MAX: usize = 50;
 /// Gaps of an image that are told.
 const GAPS_TOLD_MAX: usize = 10_000;
-/// All places of all packages: a lock file may have thousands of names by hard links, and each is a place of each of its packages.
-const PLACES_BYTES_MAX: usize = 256 << 20;
+/// All packages and all their places: a lock file may have thousands of names by hard links, and each is a place of each of its
+/// packages.
+const PACKAGES_BYTES_MAX: usize = 256 << 20;
 /// What a package takes beside its words, and a place beside its path.
 const PACKAGE_BYTES: usize = 512;
 const PLACE_BYTES: usize = 128;
@@ -42,7 +43,7 @@ pub(super) fn inventory(
         packages: BTreeMap::new(),
         gaps: Vec::new(),
         untold_gaps: 0,
-        room: Room::new(PLACES_BYTES_MAX),
+        room: Room::new(PACKAGES_BYTES_MAX),
     };
     let distribution = assembly.distribution(&found);
     let left: Vec<(&Found, &str)> = found
@@ -275,10 +276,6 @@ impl Assembly<'_> {
 
     /// Adds a package, or another place of one that is known. `owned` is the file whose owner decides: the outermost archive.
     fn add(&mut self, item: &Item, id: FileId, path: &str, owned: &str) {
-        if !self.room.take(PLACE_BYTES + path.len()) {
-            return;
-        }
-        let location = self.location(id, path);
         let owned_by = self.owners.of(owned);
         let key = Key {
             kind: item.kind,
@@ -287,6 +284,11 @@ impl Assembly<'_> {
             architecture: item.architecture.clone(),
             owned_by,
         };
+        let of_package = if self.packages.contains_key(&key) { 0 } else { PACKAGE_BYTES + item.bytes() };
+        if !self.room.take(of_package + PLACE_BYTES + path.len()) {
+            return;
+        }
+        let location = self.location(id, path);
         let known = self.packages.entry(key).or_insert_with(|| Package {
             owned_by,
             locations: Vec::new(),
@@ -373,7 +375,7 @@ impl Assembly<'_> {
         match self.room.left_out() {
             0 => {}
             count => say(format!(
-                "its packages lie in more places than are kept of one image: {count} of them are left out"
+                "it has more packages, in more places, than are kept of one image: {count} of them are left out"
             )),
         }
         if self.untold_gaps > 0 {

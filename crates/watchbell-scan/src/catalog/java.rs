@@ -12,6 +12,10 @@ use crate::{Evidence, PackageKind};
 
 /// Entries of one archive.
 const ENTRIES_MAX: usize = 200_000;
+/// Headers of entries in an archive and in those that it stores.
+const HEADERS_MAX: usize = 4 * ENTRIES_MAX;
+/// With which the central directory begins each entry.
+const CENTRAL_HEADER: &[u8] = b"PK\x01\x02";
 /// Jars above one another: a program archive holds libraries, which seldom hold more.
 const DEPTH_MAX: usize = 4;
 /// A manifest or `pom.properties`, unpacked.
@@ -78,6 +82,12 @@ pub(crate) fn read(bytes: &[u8], file_name: &str) -> Jar {
 
 fn archive(bytes: &[u8], file_name: &str, inside: Option<&str>, depth: usize, left: &mut u64, jar: &mut Jar) {
     let at = || inside.map(|way| format!("{way}: ")).unwrap_or_default();
+    // All that the central directory lists is in memory before anybody can ask how much it is. Jars that are stored in this one
+    // have such headers too, so there may be some more than it has entries.
+    let headers = bytes.windows(CENTRAL_HEADER.len()).filter(|bytes| *bytes == CENTRAL_HEADER).count();
+    if headers > HEADERS_MAX {
+        return jar.gap(format!("{}it has more than {ENTRIES_MAX} entries", at()));
+    }
     let mut zip = match ZipArchive::new(Cursor::new(bytes)) {
         Ok(zip) => zip,
         Err(e) => return jar.gap(format!("{}it is no archive that can be read: {e}", at())),

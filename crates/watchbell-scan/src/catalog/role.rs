@@ -170,7 +170,8 @@ const DATABASES: [&str; 8] = [
 pub(super) fn root_of(path: &str) -> Option<&str> {
     let begins = |place: &&str| {
         let at = path.rfind(*place)?;
-        let is_whole = place.ends_with('/') || at + place.len() == path.len();
+        let rest = &path[at + place.len()..];
+        let is_whole = if place.ends_with('/') { !rest.contains('/') } else { rest.is_empty() };
         (is_whole && (at == 0 || path.as_bytes()[at - 1] == b'/')).then_some(at)
     };
     DATABASES.iter().filter_map(begins).min().map(|at| &path[..at])
