@@ -15,6 +15,7 @@ mod bounds;
 mod client;
 mod clock;
 pub mod doctor;
+mod dumps;
 mod error;
 mod event;
 mod fds;
@@ -35,6 +36,7 @@ pub use client::{
     Ceiling, DEFAULT_KEEPER_UID, DeviceCeiling, Memory, SandboxSession, SessionLink, Spawner, SpawnerOptions,
     UidRanges,
 };
+pub use dumps::forbid_dumps;
 pub use error::Error;
 pub use event::{
     Event, ExitRecord, ExitStatus, LogSummary, LogTrouble, StartFailure, StartFailureKind, TableEntry,

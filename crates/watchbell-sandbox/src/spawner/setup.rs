@@ -62,14 +62,11 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
     if let Ok(name) = CString::new("watchbell-spawn") {
         step(rustix::thread::set_name(&name), "name the process")?;
     }
-    // Several descriptors a task; and no core file, which would hold Secrets of volumes on their way. Only exactly 1 keeps the
-    // host's core handler away too.
+    // Several descriptors a task.
     let files = rustix::process::getrlimit(Resource::Nofile);
     let files = Rlimit { current: files.maximum, ..files };
     step(rustix::process::setrlimit(Resource::Nofile, files), "raise the number of open files")?;
-    let core = rustix::process::getrlimit(Resource::Core);
-    let core = Rlimit { current: Some(core.maximum.map_or(1, |most| most.min(1))), ..core };
-    step(rustix::process::setrlimit(Resource::Core, core), "forbid core files")?;
+    step(crate::dumps::forbid_core_files(), "forbid core files")?;
     // The last that a machine out of memory should kill: it would lose every task. Some containers forbid it.
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-999") {
         tracing::info!("the spawner is not shielded from the OOM killer: {error}");

@@ -125,6 +125,9 @@ impl Allow {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    // Before there is anything to keep.
+    watchbell_sandbox::forbid_dumps()
+        .map_err(|e| Failure::Refused(format!("cannot keep core files from being made: {e}")))?;
     log_to_stderr(&args.log)?;
     let listen = address(&args.listen)?;
     let mut ceiling = args.allow.ceiling()?;

@@ -1,6 +1,12 @@
 //! What a task that asked for nothing can see and do.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 
 use crate::stand::{Stand, condition, is_left_out, job};
 
@@ -133,4 +139,36 @@ fn what_asks_for_more_is_refused_with_the_field_and_the_way_out() {
     assert!(done.code != Some(0) && done.err.contains("hostNetwork"), "{}", done.err);
     assert!(stand.get(&["jobs"])["items"].as_array().unwrap().is_empty());
     stand.end();
+}
+
+/// A server of another user, held while it reads a file that its command line names. The kernel gives the files in /proc of
+/// what it does not dump to root, whoever runs it.
+#[test]
+fn a_server_leaves_no_core_file_and_no_neighbour_reads_it() {
+    const USER: u32 = 65_534;
+    let mut stand = Stand::unstarted();
+    let pipe = stand.path("issuers");
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    rustix::fs::chown(&pipe, Some(rustix::fs::Uid::from_raw(USER)), None).unwrap();
+    rustix::fs::chmod(pipe.parent().unwrap(), Mode::from(0o711)).unwrap();
+    // By its descriptor: the path may lead through directories that are root's alone.
+    let program = std::fs::File::open(env!("CARGO_BIN_EXE_watchbell")).unwrap();
+    let mut serve = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+    serve.args(["serve", "--data-dir"]).arg(stand.data()).arg("--authentication-config").arg(&pipe);
+    let mut server = serve.uid(USER).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut writer = None;
+    stand.until("the server reads", |_| {
+        assert!(server.try_wait().unwrap().is_none(), "the server ended");
+        // There is no such end before the server has opened the other one.
+        writer = rustix::fs::open(&pipe, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+        writer.is_some()
+    });
+    let of = |file: &str| format!("/proc/{}/{file}", server.id());
+    assert_eq!(std::fs::metadata(of("")).unwrap().uid(), USER);
+    assert_eq!(std::fs::metadata(of("environ")).unwrap().uid(), 0);
+    let limits = std::fs::read_to_string(of("limits")).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("1"), "{core}");
+    drop(writer);
+    assert!(!server.wait().unwrap().success());
 }
