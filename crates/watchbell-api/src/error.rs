@@ -149,14 +149,19 @@ impl FieldError {
 
     /// The text without the field's path, as it stands in a cause's `message`.
     pub fn body(&self) -> String {
+        self.words([&self.value, &self.detail])
+    }
+
+    /// All of it but the value, which may be a secret.
+    fn without_value(&self) -> String {
+        format!("{}: {}", self.field, self.words(["", &self.detail]))
+    }
+
+    fn words(&self, parts: [&str; 2]) -> String {
         let mut text = String::from(self.class.words());
-        if !self.value.is_empty() {
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
             text.push_str(": ");
-            text.push_str(&self.value);
-        }
-        if !self.detail.is_empty() {
-            text.push_str(": ");
-            text.push_str(&self.detail);
+            text.push_str(part);
         }
         text
     }
@@ -189,6 +194,8 @@ pub struct ApiError {
     pub kind: String,
     pub group: String,
     pub causes: Vec<Cause>,
+    /// The message without the values that were refused.
+    valueless: Option<Box<str>>,
     pub retry_after_seconds: Option<u32>,
     /// `metadata.continue`: where a list may go on that cannot go on as it began.
     pub list_continue: Option<String>,
@@ -203,9 +210,23 @@ impl ApiError {
             kind: String::new(),
             group: String::new(),
             causes: Vec::new(),
+            valueless: None,
             retry_after_seconds: None,
             list_continue: None,
         }
+    }
+
+    /// What may be kept for ever: the message, but of what is wrong in an object the fields without their values.
+    pub fn to_keep(&self) -> Cow<'_, str> {
+        if let Some(message) = &self.valueless {
+            return Cow::Borrowed(message);
+        }
+        let is_about_content = matches!(self.reason, Reason::BadRequest | Reason::Invalid);
+        if !is_about_content || self.causes.is_empty() {
+            return Cow::Borrowed(&self.message);
+        }
+        let fields: Vec<&str> = self.causes.iter().map(|cause| &*cause.field).collect();
+        Cow::Owned(format!("{} {:?} is wrong in {}", self.kind, self.name, fields.join(", ")))
     }
 
     /// Names the object: `details.kind` and `details.group` in the words of the resource.
@@ -267,16 +288,17 @@ impl ApiError {
 
     /// As [`ApiError::invalid`], of a kind that is no resource of its own.
     pub fn invalid_kind(kind: &str, group: &str, name: &str, errors: &[FieldError]) -> ApiError {
-        let list = match errors {
-            [one] => one.to_string(),
-            many => {
-                let texts: Vec<String> = many.iter().map(ToString::to_string).collect();
-                format!("[{}]", texts.join(", "))
-            }
-        };
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let mut error = ApiError::new(Reason::Invalid, format!("{qualified} {name:?} is invalid: {list}"))
-            .about(kind, group, name);
+        let message = |told: fn(&FieldError) -> String| {
+            let list = match errors {
+                [one] => told(one),
+                many => format!("[{}]", many.iter().map(told).collect::<Vec<String>>().join(", ")),
+            };
+            format!("{qualified} {name:?} is invalid: {list}")
+        };
+        let mut error =
+            ApiError::new(Reason::Invalid, message(FieldError::to_string)).about(kind, group, name);
+        error.valueless = Some(message(FieldError::without_value).into());
         error.causes = errors
             .iter()
             .map(|e| Cause {

@@ -200,6 +200,23 @@ fn corpus() -> Vec<Value> {
         run("failed", json!({"uid": "o-1", "reason": "BackoffLimitExceeded", "succeeded": 1, "failed": 7})),
         run("deleted", json!({"uid": "o-1", "reason": "beyond spec.failedJobsHistoryLimit"})),
         run("expired", json!({})),
+        run("refused-at-start", json!({"uid": "o-1", "why": "violates PodSecurity"})),
+        run("policies", json!({"uid": "o-1", "annotations": {"validation.policy/p": "no"}})),
+        run("array-committed", json!({"uid": "o-1", "committed": [[0, 0, 1, 64]]})),
+        run("gate-started", json!({"uid": "o-1", "gate": "look-1"})),
+        run("array-published", json!({"uid": "o-1", "array": "a", "snapshot": "ab"})),
+        run("array-refused", json!({"uid": "o-1", "at": "start", "message": "no right"})),
+        run("array-rolled-back", json!({"uid": "o-1", "to": "ab"})),
+        run("array-changed", json!({"uid": "o-1"})),
+        run("array-found", json!({"uid": "o-1"})),
+        run(
+            "image-refused",
+            json!({"uid": "o-1", "image": "x", "digest": "sha256:1", "reason": "not signed"}),
+        ),
+        run(
+            "vulnerabilities-found",
+            json!({"uid": "o-1", "image": "x", "count": 2, "advisories": ["CVE-2026-1"]}),
+        ),
         run("an-action-of-tomorrow", json!({"anything": {"at": ["all"]}})),
         json!({"kind": "Tomorrow"}),
         json!("no object at all"),
@@ -461,4 +478,32 @@ fn a_start_says_what_it_was_started_with() {
         assert_eq!((summary.kind, summary.level), (Kind::Server, Level::Info));
         assert_eq!((&document["event"]["action"], &document["message"]), (&action.into(), &action.into()));
     }
+}
+
+/// The dashboard's "Refusals" and "Findings" are made of these.
+#[test]
+fn a_refusal_is_one_whoever_says_it() {
+    let of = |action: &str, details: Value| document(&run(action, details));
+    let refused = of("refused-at-start", json!({"why": "violates PodSecurity"}));
+    assert_eq!(refused["event"]["outcome"], "failure");
+    assert_eq!(refused["rule"], json!({"ruleset": "admission", "description": "violates PodSecurity"}));
+    let array = of("array-refused", json!({"at": "publication", "message": "too small"}));
+    assert_eq!(
+        (&array["event"]["outcome"], &array["event"]["reason"]),
+        (&json!("failure"), &json!("too small"))
+    );
+    for (action, ruleset) in [("image-refused", "image-policy"), ("vulnerabilities-found", "vulnerabilities")]
+    {
+        assert_eq!(of(action, json!({}))["rule"]["ruleset"], ruleset);
+    }
+    let pull = |stage: &str, code: u16| {
+        document(&request(json!({"verb": "pull", "stage": stage, "responseStatus": {"code": code}})))["event"]
+            .clone()
+    };
+    assert_eq!(pull("ResponseStarted", 200)["outcome"], "unknown");
+    assert_eq!(
+        (&pull("ResponseComplete", 200)["outcome"], &pull("ResponseComplete", 200)["type"][0]),
+        (&json!("success"), &json!("creation"))
+    );
+    assert_eq!(pull("ResponseComplete", 502)["outcome"], "failure");
 }

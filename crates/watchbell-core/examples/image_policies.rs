@@ -162,6 +162,7 @@ fn create(world: &mut World, namespace: &str, object: Value) {
         options: WriteOptions::default(),
         audit_id: "a".into(),
         body_hash: None,
+        received: None,
         impersonation: None,
     };
     if let Err(error) = world.write(request, now()) {

@@ -144,6 +144,7 @@ fn create(world: &mut World, object: Value) -> Result<(), watchbell_api::ApiErro
         options: WriteOptions::default(),
         audit_id: "a".into(),
         body_hash: None,
+        received: None,
         impersonation: None,
     };
     world.write(request, now()).map(drop)

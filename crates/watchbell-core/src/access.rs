@@ -22,6 +22,7 @@ mod rbac;
 mod refusal;
 mod role;
 mod rule;
+mod sieve;
 
 #[cfg(test)]
 mod tests;

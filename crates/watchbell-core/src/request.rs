@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::Resource;
 
@@ -73,6 +74,8 @@ pub struct Request {
     pub impersonation: Option<Impersonation>,
     /// What the audit journal keeps in the place of the body; `None`: there was none, or it may hold a secret.
     pub body_hash: Option<Box<str>>,
+    /// When its head came; `None`: it comes from within, now.
+    pub received: Option<Timestamp>,
 }
 
 impl Request {

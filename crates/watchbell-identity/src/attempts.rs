@@ -31,6 +31,13 @@ impl Source {
     }
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bits = if self.0.is_ipv4() { 32 } else { 64 };
+        write!(f, "{}/{bits}", self.0)
+    }
+}
+
 /// The failures of all sources. Times are durations since any fixed moment.
 #[derive(Debug, Default)]
 pub struct Attempts {

@@ -245,6 +245,7 @@ fn create(object: Value) -> Request {
         audit_id: "7f3c".into(),
         impersonation: None,
         body_hash: None,
+        received: None,
     }
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Call {
     pub(crate) user_agent: String,
     pub(crate) gzip: Gzip,
     pub(crate) audit_id: String,
+    /// When its head came.
+    pub(crate) received: Timestamp,
     /// Set when the writer was asked: it records the request itself.
     pub(crate) recorded: Arc<AtomicBool>,
     /// A random byte: spreads what would otherwise happen at once.
@@ -87,6 +89,7 @@ pub(crate) struct Call {
 struct Seen<'a> {
     accept: &'a str,
     audit_id: &'a str,
+    received: Timestamp,
     spread: u8,
     recorded: Arc<AtomicBool>,
     /// Written as it becomes known.
@@ -126,6 +129,7 @@ impl App {
         peer: &Arc<Peer>,
         request: Request<Incoming>,
     ) -> Response<Body> {
+        let received = Timestamp::now();
         let (head, incoming) = request.into_parts();
         let request = Request::from_parts(head, ());
         let mut incoming = Arriving::new(incoming);
@@ -156,6 +160,7 @@ impl App {
         let seen = Seen {
             accept: &accept,
             audit_id: &audit_id,
+            received,
             spread: random[0],
             recorded: recorded.clone(),
             trail: &mut trail,
@@ -178,6 +183,7 @@ impl App {
                 query: uri.query().unwrap_or_default(),
                 source: peer.ip(),
                 audit_id: &audit_id,
+                received,
                 status: response.status(),
             };
             self.note(&caller, &answered);
@@ -249,6 +255,7 @@ impl App {
             user_agent: joined(&head.headers, hyper::header::USER_AGENT),
             gzip: Gzip::of(&head.headers),
             audit_id: seen.audit_id.into(),
+            received: seen.received,
             recorded: seen.recorded,
             spread: seen.spread,
             tenure: Tenure::new(self.state.clone(), credential.clone(), held.clone()),
@@ -327,7 +334,7 @@ impl App {
             }
             Route::Images(path) => {
                 images::verb(&head.method, &path)?;
-                images::serve(self, call, &head.method, &path, incoming).await
+                images::serve(self, call, peer.ip(), &head.method, &path, incoming).await
             }
             Route::SigningKeys(path) => keys::serve(self, call, &head.method, path, incoming).await,
             other => {

@@ -401,6 +401,7 @@ mod tests {
             user: User::controller(),
             impersonation: None,
             body_hash: None,
+            received: None,
             resource: Resource::UserToken,
             namespace: String::new(),
             name: String::new(),

@@ -1,16 +1,18 @@
 //! What the audit journal holds beside the changes: who read what, and who was refused before anything was decided.
 //!
 //! An answer never waits for its note. Notes go into the journal with the next change, or a second later by themselves;
-//! a crash in that second loses reads, never a change. Who could not say who they are is counted by address, so that
-//! strangers cannot fill the disk.
+//! a crash in that second loses reads, never a change. How many become entries is bounded ([`tally`]).
 
-use std::collections::BTreeMap;
+mod tally;
+
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use watchbell_api::ApiError;
 use watchbell_api::node::{SessionAction, SessionRequest};
 use watchbell_core::access::Decision;
 use watchbell_core::request::User;
@@ -18,20 +20,25 @@ use watchbell_core::service_account::Issue;
 use watchbell_core::world::{AuditRecord, ISSUED};
 
 use crate::request::{ObjectPath, Query, Route, Sub, Verb};
-use crate::verbs::keys;
 use crate::verbs::stream::Outcome;
+use crate::verbs::{images, keys};
+
+pub(crate) use tally::Tally;
 
 /// The longest a note waits.
 pub(crate) const DELAY: Duration = Duration::from_secs(1);
-/// Notes that wait while the disk refuses; the oldest go, and their number is noted.
+/// Notes that wait while the disk refuses; those beyond are lost, and their number is noted.
 const WAITING_MAX: usize = 10_000;
-/// Addresses and reasons that are told apart in one second.
-const STRANGERS_MAX: usize = 64;
+/// As much of a request's line is noted.
+const URI_CHARS_MAX: usize = 2048;
 
 /// Something to note.
 #[derive(Debug)]
 pub(crate) enum Note {
+    /// A request as it was answered or refused.
     Request(AuditRecord),
+    /// What other bounds hold down: the begin and end of a session, a token, keys. It is always an entry.
+    Event(AuditRecord),
     /// Somebody without an identity of ours: from where, and why he has none.
     Stranger(Option<IpAddr>, &'static str),
 }
@@ -39,74 +46,95 @@ pub(crate) enum Note {
 /// What waits for the journal.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
+    tally: Arc<Mutex<Tally>>,
     records: Vec<AuditRecord>,
-    strangers: BTreeMap<(Option<IpAddr>, &'static str), u64>,
-    /// Of addresses beyond those that are told apart.
-    others: u64,
     lost: u64,
     since: Option<Instant>,
+    is_end: bool,
 }
 
 impl Notes {
-    pub(crate) fn add(&mut self, note: Note) {
+    pub(crate) fn new(tally: Arc<Mutex<Tally>>) -> Notes {
+        Notes { tally, ..Notes::default() }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&mut self, record: AuditRecord) {
+        self.wake();
+        if self.records.len() < WAITING_MAX {
+            self.records.push(record);
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    /// Something waits to be taken.
+    pub(crate) fn wake(&mut self) {
         self.since.get_or_insert_with(Instant::now);
-        match note {
-            Note::Request(record) if self.records.len() < WAITING_MAX => self.records.push(record),
-            Note::Request(_) => self.lost += 1,
-            Note::Stranger(address, why) => {
-                let has_room = self.strangers.len() < STRANGERS_MAX;
-                match self.strangers.get_mut(&(address, why)) {
-                    Some(count) => *count += 1,
-                    None if has_room => drop(self.strangers.insert((address, why), 1)),
-                    None => self.others += 1,
-                }
-            }
+    }
+
+    /// So many came from the channel.
+    pub(crate) fn arrived(&self, notes: usize) {
+        if notes > 0 {
+            self.tally().arrived(notes);
         }
     }
 
     /// When they must go by themselves; `None`: there are none.
     pub(crate) fn due(&self) -> Option<Duration> {
-        self.since.map(|since| DELAY.saturating_sub(since.elapsed()))
+        let noted = self.since.map(|since| DELAY.saturating_sub(since.elapsed()));
+        let tally = self.tally();
+        [noted, tally.due(tally.now())].into_iter().flatten().min()
     }
 
-    /// Lets them wait no longer: the server ends.
+    /// Lets them wait no longer.
     pub(crate) fn hurry(&mut self) {
-        if let Some(since) = &mut self.since {
-            *since = since.checked_sub(DELAY).unwrap_or(*since);
-        }
+        let now = Instant::now();
+        self.since = Some(now.checked_sub(DELAY).unwrap_or(now));
+    }
+
+    /// The server ends: what is counted goes too.
+    pub(crate) fn end(&mut self) {
+        self.is_end = true;
+        self.hurry();
     }
 
     /// Takes them for a commit, as entries.
     pub(crate) fn take(&mut self, now: Timestamp) -> Vec<AuditRecord> {
-        let mut taken = std::mem::take(self);
-        let mut count = |source: Option<(Option<IpAddr>, &str)>, count: u64, message: &str| {
-            if count == 0 {
-                return;
-            }
-            let mut body = event(now, "", "ResponseComplete");
-            body["user"] = json!({"username": "system:anonymous", "groups": ["system:unauthenticated"]});
-            body["responseStatus"] =
-                json!({"metadata": {}, "status": "Failure", "code": 401, "message": message});
-            body["annotations"] = json!({"watchbell.dev/count": count.to_string()});
-            if let Some((address, why)) = source {
-                body["sourceIPs"] = addresses(address);
-                body["annotations"]["watchbell.dev/reason"] = why.into();
-            }
-            taken.records.push(AuditRecord { at: now, body });
-        };
-        for (source, number) in &taken.strangers {
-            count(Some(*source), *number, "requests without an identity");
+        self.since = None;
+        let mut taken = std::mem::take(&mut self.records);
+        let mut tally = self.tally();
+        let at = tally.now();
+        let mut counts = tally.take(at, self.is_end);
+        let has_more = tally.has_strangers();
+        drop(tally);
+        let lost = std::mem::take(&mut self.lost);
+        counts.extend((lost > 0).then(|| tally::counted(tally::LOST, lost)));
+        taken.extend(counts.into_iter().map(|count| {
+            let mut body = event(now, now, "", "ResponseComplete");
+            merge(&mut body, count);
+            AuditRecord { at: now, body }
+        }));
+        if has_more {
+            self.wake();
         }
-        count(None, taken.others, "requests without an identity from further addresses");
-        count(None, taken.lost, "notes of requests that were lost while the disk refused them");
-        taken.records
+        taken
     }
 
     /// The commit was refused: they wait again.
     pub(crate) fn put_back(&mut self, records: Vec<AuditRecord>) {
         for record in records {
-            self.add(Note::Request(record));
+            self.add(record);
         }
+    }
+}
+
+fn merge(body: &mut Value, more: Value) {
+    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+        body.extend(more);
     }
 }
 
@@ -143,6 +171,8 @@ pub(crate) struct Answered<'a> {
     /// `None`: this machine's own socket.
     pub(crate) source: Option<IpAddr>,
     pub(crate) audit_id: &'a str,
+    /// When it came.
+    pub(crate) received: Timestamp,
     pub(crate) status: StatusCode,
 }
 
@@ -151,18 +181,22 @@ impl Answered<'_> {
     pub(crate) fn record(&self, now: Timestamp) -> Option<AuditRecord> {
         let route = Route::parse(self.path).ok();
         let refused = !self.status.is_success();
-        let mut body = event(now, self.audit_id, "ResponseComplete");
+        let mut body = event(self.received, now, self.audit_id, "ResponseComplete");
+        let method = || self.method.as_str().to_ascii_lowercase();
+        let mut query = self.query;
         match &route {
             Some(Route::Object(path)) => {
-                let query = Query::parse(self.query).unwrap_or_default();
-                let verb = Verb::of(self.method, path, &query).ok();
+                let parsed = Query::parse(self.query).unwrap_or_default();
+                let verb = Verb::of(self.method, path, &parsed).ok();
                 if verb == Some(Verb::Watch) && !refused {
                     body["stage"] = "ResponseStarted".into();
                 }
-                body["verb"] = verb
-                    .map_or_else(|| self.method.as_str().to_ascii_lowercase(), |v| v.as_str().into())
-                    .into();
+                body["verb"] = verb.map_or_else(method, |v| v.as_str().into()).into();
                 body["objectRef"] = reference(path);
+                // The command of a session that was refused is nobody's business.
+                if matches!(path.sub, Sub::Exec | Sub::Attach) {
+                    query = "";
+                }
             }
             Some(Route::Review(path)) => {
                 body["verb"] = "create".into();
@@ -175,16 +209,25 @@ impl Answered<'_> {
             }
             Some(Route::SigningKeys(path)) => {
                 let verb = keys::verb(self.method, *path).ok();
-                body["verb"] =
-                    verb.map_or_else(|| self.method.as_str().to_ascii_lowercase(), str::to_owned).into();
-                body["objectRef"] =
-                    json!({"resource": "tokenkeys", "apiGroup": "watchbell.dev", "apiVersion": "v1alpha1"});
+                body["verb"] = verb.map_or_else(method, str::to_owned).into();
+                body["objectRef"] = of_ours("tokenkeys", "");
             }
-            Some(Route::Images(_)) => body["verb"] = self.method.as_str().to_ascii_lowercase().into(),
-            _ if refused => body["verb"] = self.method.as_str().to_ascii_lowercase().into(),
+            Some(Route::Images(path)) => {
+                let parsed = Query::parse(self.query).unwrap_or_default();
+                body["verb"] =
+                    images::verb(self.method, path).map_or_else(|_| method(), str::to_owned).into();
+                body["objectRef"] = of_ours("images", images::name(path, &parsed));
+                // What it ends with is an entry of its own.
+                if images::flows(path) && !refused {
+                    body["stage"] = "ResponseStarted".into();
+                }
+            }
+            _ if refused => body["verb"] = method().into(),
             _ => return None,
         }
-        body["requestURI"] = self.path.chars().take(1024).collect::<String>().into();
+        let mark = if query.is_empty() { "" } else { "?" };
+        let uri = [self.path, mark, query].into_iter().flat_map(str::chars);
+        body["requestURI"] = uri.take(URI_CHARS_MAX).collect::<String>().into();
         self.trail.write(&mut body);
         body["sourceIPs"] = addresses(self.source);
         let outcome = if refused { "Failure" } else { "Success" };
@@ -195,7 +238,7 @@ impl Answered<'_> {
 
 /// The entry of a token that was given to the node for a pod's volume.
 pub(crate) fn issued_for_pod(node: &User, issue: &Issue, now: Timestamp) -> AuditRecord {
-    let mut body = event(now, &issue.id.to_string(), "ResponseComplete");
+    let mut body = event(now, now, &issue.id.to_string(), "ResponseComplete");
     let binding = &issue.binding;
     body["verb"] = "create".into();
     body["user"] = node.info();
@@ -223,6 +266,7 @@ pub(crate) fn keys_in_use(keys: Value, now: Timestamp) -> AuditRecord {
 
 /// What is noted of a session in a container: who, where and which command; never what was said.
 pub(crate) struct SessionNote {
+    received: Timestamp,
     body: Value,
 }
 
@@ -237,7 +281,7 @@ impl SessionNote {
         container: &str,
         request: &SessionRequest,
         source: Option<IpAddr>,
-        audit_id: &str,
+        (audit_id, received): (&str, Timestamp),
     ) -> SessionNote {
         let mut annotations = json!({"watchbell.dev/container": container});
         if let SessionAction::Exec { command } = &request.action {
@@ -250,7 +294,7 @@ impl SessionNote {
             "annotations": annotations,
         });
         trail.write(&mut body);
-        SessionNote { body }
+        SessionNote { received, body }
     }
 
     /// With what policies have to say of it. What the server says itself they do not say otherwise.
@@ -278,21 +322,78 @@ impl SessionNote {
     }
 
     fn record(&self, now: Timestamp, stage: &str, status: Value) -> AuditRecord {
-        let mut body = event(now, "", stage);
-        if let (Some(body), Some(fields)) = (body.as_object_mut(), self.body.as_object()) {
-            body.extend(fields.clone());
-        }
+        let mut body = event(self.received, now, "", stage);
+        merge(&mut body, self.body.clone());
         body["responseStatus"] = status;
         AuditRecord { at: now, body }
     }
 }
 
-fn event(now: Timestamp, audit_id: &str, stage: &str) -> Value {
-    let at = now.to_string();
+/// What a pull or an import of an image ended with.
+pub(crate) struct TransferNote {
+    pub(crate) trail: Trail,
+    pub(crate) verb: &'static str,
+    /// As the request gave it; an archive names its images itself.
+    pub(crate) name: String,
+    pub(crate) source: Option<IpAddr>,
+    pub(crate) audit_id: String,
+    pub(crate) received: Timestamp,
+}
+
+/// As many images of an archive are named in its entry.
+const IMAGES_MAX: usize = 32;
+
+impl TransferNote {
+    /// `result` is what the store answered: a described image, or a list of them.
+    pub(crate) fn ended(self, now: Timestamp, result: Result<&Value, &ApiError>) -> AuditRecord {
+        let mut body = event(self.received, now, &self.audit_id, "ResponseComplete");
+        body["verb"] = self.verb.into();
+        body["objectRef"] = of_ours("images", &self.name);
+        self.trail.write(&mut body);
+        body["sourceIPs"] = addresses(self.source);
+        match result {
+            Ok(value) => {
+                let images = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+                // An archive need not name what is in it.
+                let word = |image: &Value| {
+                    let parts = ["name", "digest"].into_iter().filter_map(|key| image[key].as_str());
+                    parts.collect::<Vec<&str>>().join("@")
+                };
+                let named: Vec<String> = images.iter().take(IMAGES_MAX).map(word).collect();
+                if body["annotations"].is_null() {
+                    body["annotations"] = json!({});
+                }
+                body["annotations"]["watchbell.dev/images"] = named.join(" ").into();
+                if images.len() > IMAGES_MAX {
+                    body["annotations"]["watchbell.dev/count"] = images.len().to_string().into();
+                }
+                body["responseStatus"] = json!({"metadata": {}, "status": "Success", "code": 200});
+            }
+            Err(error) => {
+                body["responseStatus"] = json!({
+                    "metadata": {}, "status": "Failure", "code": error.reason.code(), "reason": error.reason.as_str(),
+                    "message": error.to_keep().chars().take(1024).collect::<String>(),
+                });
+            }
+        }
+        AuditRecord { at: now, body }
+    }
+}
+
+fn event(received: Timestamp, now: Timestamp, audit_id: &str, stage: &str) -> Value {
     json!({
         "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": audit_id, "stage": stage,
-        "requestReceivedTimestamp": at, "stageTimestamp": at,
+        "requestReceivedTimestamp": received.to_string(), "stageTimestamp": now.to_string(),
     })
+}
+
+/// What is no object, but has verbs of its own.
+fn of_ours(resource: &str, name: &str) -> Value {
+    let mut reference = json!({"resource": resource, "apiGroup": "watchbell.dev", "apiVersion": "v1alpha1"});
+    if !name.is_empty() {
+        reference["name"] = name.into();
+    }
+    reference
 }
 
 /// `sourceIPs`: none for who came over the local socket.
@@ -331,6 +432,7 @@ mod tests {
             query,
             source: Some("192.0.2.1".parse().unwrap()),
             audit_id: "id",
+            received: Timestamp::UNIX_EPOCH - jiff::SignedDuration::from_millis(250),
             status: StatusCode::from_u16(status).unwrap(),
         };
         answered.record(Timestamp::UNIX_EPOCH).map(|r| r.body)
@@ -352,24 +454,41 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_counted_by_address_and_bounded() {
-        let mut notes = Notes::default();
-        assert!(notes.due().is_none());
-        for n in 0..100u8 {
-            for _ in 0..=n {
-                notes.add(Note::Stranger(Some(IpAddr::from([192, 0, 2, n])), "unknown-token"));
+    fn an_entry_says_when_it_came_and_what_was_asked() {
+        let list = record(Method::GET, "/api/v1/pods", "limit=5&labelSelector=a%3Db", 200).unwrap();
+        assert_eq!(list["requestURI"], "/api/v1/pods?limit=5&labelSelector=a%3Db");
+        assert_eq!(list["requestReceivedTimestamp"], "1969-12-31T23:59:59.75Z");
+        assert_eq!(list["stageTimestamp"], "1970-01-01T00:00:00Z");
+        let long = record(Method::GET, "/api/v1/pods", &"x".repeat(100_000), 200).unwrap();
+        assert_eq!(long["requestURI"].as_str().unwrap().len(), URI_CHARS_MAX);
+        let exec = record(Method::GET, "/api/v1/namespaces/ml/pods/p/exec", "command=-pSECRET", 403).unwrap();
+        assert_eq!(exec["requestURI"], "/api/v1/namespaces/ml/pods/p/exec");
+    }
+
+    #[test]
+    fn what_is_asked_of_images_names_them() {
+        let images = "/apis/watchbell.dev/v1alpha1/images";
+        let of = |name: &str| {
+            let mut object =
+                json!({"resource": "images", "apiGroup": "watchbell.dev", "apiVersion": "v1alpha1"});
+            if !name.is_empty() {
+                object["name"] = name.into();
             }
+            object
+        };
+        for (method, path, query, status, verb, name, stage) in [
+            (Method::GET, "", "", 200, "list", "", "ResponseComplete"),
+            (Method::GET, "/a/b:1", "", 200, "get", "a/b:1", "ResponseComplete"),
+            (Method::DELETE, "/a/b:1", "", 404, "delete", "a/b:1", "ResponseComplete"),
+            (Method::POST, ":pull", "name=a%2Fb:1", 200, "pull", "a/b:1", "ResponseStarted"),
+            (Method::POST, ":pull", "name=a%2Fb:1", 403, "pull", "a/b:1", "ResponseComplete"),
+            (Method::POST, ":import", "", 200, "import", "", "ResponseStarted"),
+            (Method::POST, ":prune", "", 200, "prune", "", "ResponseComplete"),
+        ] {
+            let entry = record(method, &format!("{images}{path}"), query, status).unwrap();
+            assert_eq!((&entry["verb"], &entry["stage"]), (&verb.into(), &stage.into()), "{path}");
+            assert_eq!(entry["objectRef"], of(name), "{path}");
         }
-        assert!(notes.due().is_some());
-        let taken = notes.take(Timestamp::UNIX_EPOCH);
-        assert_eq!(taken.len(), STRANGERS_MAX + 1);
-        assert_eq!(taken[0].body["annotations"]["watchbell.dev/reason"], "unknown-token");
-        let total: u64 = taken
-            .iter()
-            .map(|r| r.body["annotations"]["watchbell.dev/count"].as_str().unwrap().parse::<u64>().unwrap())
-            .sum();
-        assert_eq!(total, (1..=100).sum::<u64>());
-        assert!(notes.due().is_none() && notes.take(Timestamp::UNIX_EPOCH).is_empty());
     }
 
     #[test]

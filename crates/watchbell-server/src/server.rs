@@ -244,7 +244,7 @@ fn is_admin_revoked(identity: &Identity, state: &State) -> bool {
 fn note_keys(identity: &Identity, state: &State, noted: &Value) -> Result<Value, IdentityError> {
     let keys = identity.keys_in_use()?;
     if keys != *noted {
-        state.note(Note::Request(notes::keys_in_use(keys.clone(), Timestamp::now())));
+        state.note(Note::Event(notes::keys_in_use(keys.clone(), Timestamp::now())));
     }
     Ok(keys)
 }

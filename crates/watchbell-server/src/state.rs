@@ -8,7 +8,7 @@
 //!
 //! While one batch is being made durable the next one gathers in the channel: many changes, one fsync.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use watchbell_api::node::{Command, Lookup, Report, Tokens};
 use watchbell_api::{ApiError, Resource, Uid};
 use watchbell_core::request::{Request, Written};
-use watchbell_core::world::{Config, Snapshot, Stored, World};
+use watchbell_core::world::{AuditRecord, Config, Snapshot, Stored, World};
 use watchbell_identity::Identity;
 use watchbell_store::{BodyKey, Store};
 
@@ -28,7 +28,7 @@ use crate::intake::Intake;
 use crate::journal;
 use crate::maintenance;
 use crate::metrics::Metrics;
-use crate::notes::{Note, Notes};
+use crate::notes::{Note, Notes, Tally};
 use crate::request::ObjectPath;
 use crate::writer::{CommitFailure, Task};
 
@@ -51,7 +51,11 @@ impl Answer {
 pub(crate) enum Input {
     Write(Box<Request>, Answer),
     Report(Report),
-    Note(Note),
+    Note(AuditRecord),
+    /// Something was counted that becomes an entry.
+    Counted,
+    /// A note that somebody waits for until it is durable.
+    Record(Box<AuditRecord>, SyncSender<Result<(), ApiError>>),
     /// What tokens were signed by holds no longer: pods get others.
     RefreshTokens,
     /// The wall clock was set.
@@ -67,8 +71,9 @@ impl Input {
         match self {
             Input::Report(Report::Status { status, .. }) => !status.phase.is_terminal(),
             // It comes before the status that it is about.
-            Input::Report(Report::Started { .. }) | Input::Note(_) => true,
+            Input::Report(Report::Started { .. }) | Input::Note(_) | Input::Counted => true,
             Input::Write(..)
+            | Input::Record(..)
             | Input::Report(_)
             | Input::RefreshTokens
             | Input::ClockStep
@@ -93,6 +98,7 @@ pub struct State {
 #[derive(Debug)]
 pub(crate) struct Shared {
     inputs: Sender<Input>,
+    tally: Arc<Mutex<Tally>>,
     pub(crate) published: ArcSwap<Snapshot>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
@@ -136,8 +142,10 @@ impl State {
         let rows = journal::rows(&mut store)?;
         world.load(rows, last_version, now)?;
         let (inputs, receiver) = channel();
+        let tally: Arc<Mutex<Tally>> = Arc::default();
         let shared = Arc::new(Shared {
             inputs: inputs.clone(),
+            tally: tally.clone(),
             published: ArcSwap::from_pointee(world.snapshot()),
             hub: Arc::new(Hub::new(world.resource_version())),
             metrics: Arc::default(),
@@ -153,7 +161,7 @@ impl State {
             node,
             unsaved: Vec::new(),
             was_refused: false,
-            notes: Notes::default(),
+            notes: Notes::new(tally),
             checkpoints,
             log_files,
             lacks_reserve: false,
@@ -197,7 +205,29 @@ impl State {
 
     /// Leaves a note for the audit journal. Nobody waits for it; when the writer has ended there is no journal.
     pub(crate) fn note(&self, note: Note) {
-        let _ = self.inner.inputs.send(Input::Note(note));
+        let mut tally = self.inner.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        let input = match note {
+            Note::Stranger(address, why) => tally.stranger(address, why).then_some(Input::Counted),
+            Note::Request(record) => {
+                let now = tally.now();
+                tally.request(record, now).map(Input::Note)
+            }
+            Note::Event(record) => {
+                tally.goes();
+                Some(Input::Note(record))
+            }
+        };
+        drop(tally);
+        if let Some(input) = input {
+            let _ = self.inner.inputs.send(input);
+        }
+    }
+
+    /// Writes an entry into the audit journal, and waits until it is durable. Not for a thread of the runtime.
+    pub(crate) fn record(&self, record: AuditRecord) -> Result<(), ApiError> {
+        let (done, wait) = sync_channel(1);
+        self.inner.inputs.send(Input::Record(Box::new(record), done)).map_err(|_| ending())?;
+        wait.recv().map_err(|_| ending())?
     }
 
     /// Has the node ask for the tokens of its pods anew.

@@ -80,7 +80,7 @@ impl Task {
         }
         // A journal that failed takes no more.
         if self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            self.notes.hurry();
+            self.notes.end();
             if let Err(CommitFailure::Refused(error) | CommitFailure::Fatal(error)) =
                 self.commit(Timestamp::now())
             {
@@ -96,6 +96,7 @@ impl Task {
     fn batch(&mut self, inputs: Vec<Input>) -> Next {
         let now = Timestamp::now();
         let mut next = Next::Go;
+        let (mut noted, mut recorded) = (0, Vec::new());
         let mut writes = Vec::new();
         let mut reports = std::mem::take(&mut self.unsaved);
         let is_disk_full = !reports.is_empty();
@@ -103,7 +104,16 @@ impl Task {
             match input {
                 Input::Write(request, answer) => writes.push((request, answer)),
                 Input::Report(report) => reports.push(report),
-                Input::Note(note) => self.notes.add(note),
+                Input::Note(record) => {
+                    noted += 1;
+                    self.notes.add(record);
+                }
+                Input::Counted => self.notes.wake(),
+                Input::Record(record, done) => {
+                    self.notes.add(*record);
+                    self.notes.hurry();
+                    recorded.push(done);
+                }
                 // The node's end of the channel lives as long as the server.
                 Input::RefreshTokens => drop(self.node.send(Command::RefreshTokens)),
                 Input::ClockStep => {}
@@ -111,6 +121,7 @@ impl Task {
                 Input::End => next = Next::End,
             }
         }
+        self.notes.arrived(noted);
         if is_disk_full {
             // What only takes away may use the journal's reserve, alone in its batch.
             let (deletes, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(r, _)| {
@@ -140,11 +151,18 @@ impl Task {
                 for (answer, result) in answers {
                     answer.send(result);
                 }
+                for done in recorded {
+                    // Who went away does not hear it.
+                    let _ = done.send(Ok(()));
+                }
                 next
             }
             Err(CommitFailure::Refused(error)) => {
                 self.unsaved = reports;
                 self.was_refused = true;
+                for done in recorded {
+                    let _ = done.send(Err(full(&error)));
+                }
                 for ((answer, result), request) in answers.into_iter().zip(again) {
                     let outcome = match request {
                         Some(request) => self.delete_on_full_disk(*request, answer, now),
@@ -305,8 +323,11 @@ fn gather(first: Input, inputs: &Receiver<Input>, linger: Duration) -> Vec<Input
 
 /// Answers a request whose batch was not written: an error stays the error it was.
 fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &Error) {
-    let refusal = || ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {cause}"));
-    answer.send(result.and_then(|_| Err(refusal())));
+    answer.send(result.and_then(|_| Err(full(cause))));
+}
+
+fn full(cause: &Error) -> ApiError {
+    ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {cause}"))
 }
 
 #[cfg(test)]

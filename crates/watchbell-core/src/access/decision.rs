@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::rbac::Holding;
+use super::rbac::{Candidates, Held, Holding};
 use super::role::{MISSING_MAX, not_found};
 use super::rule::{Fit, Quoted};
+use super::sieve::Sieve;
 use super::{Binding, Deed, MASTERS, Rbac, Role, RoleRef, Rule, Subject};
 use crate::request::User;
 
@@ -80,23 +81,17 @@ impl Rbac {
             return Decision::Allowed(Grant::Masters);
         }
         let mut lack = Lack::default();
-        let candidates = self.held(user, deed.namespace()).flat_map(|held| self.candidates(held, deed));
-        for (at, holding) in candidates {
-            let Some(role) = self.role(at) else { continue };
-            for (rule, each) in role.rules.iter().enumerate() {
-                let fit = each.fit(deed);
-                if fit.allows() {
-                    return Decision::Allowed(Grant::Rule(By::new(holding, role, rule)));
-                }
-                if lack.near.len() < NEAR_MAX
-                    && let Some(part) = each.lacks(fit, deed)
-                {
-                    lack.near.push(NearMiss { by: By::new(holding, role, rule), part });
-                }
+        for held in self.held(user, deed.namespace()) {
+            let found = match self.candidates(held, deed) {
+                Candidates::Each(roles) => self.look_through(roles, deed, &mut lack.near),
+                Candidates::Sifted(sieve) => self.look_at(&sieve, held, deed, &mut lack.near),
+            };
+            if let Some(by) = found {
+                return Decision::Allowed(Grant::Rule(by));
             }
         }
         for held in self.held(user, deed.namespace()) {
-            lack.held += held.len();
+            lack.held += held.roles.len();
             for (at, holding) in self.missing(held) {
                 if lack.missing.len() == MISSING_MAX {
                     break;
@@ -107,6 +102,52 @@ impl Rbac {
             }
         }
         Decision::Denied(lack)
+    }
+
+    /// The first rule of these roles that allows it.
+    fn look_through<'a>(
+        &self,
+        roles: impl Iterator<Item = (&'a RoleRef, &'a Holding)>,
+        deed: &Deed<'_>,
+        near: &mut Vec<NearMiss>,
+    ) -> Option<By> {
+        for (at, holding) in roles {
+            let Some(role) = self.role(at) else { continue };
+            for (rule, each) in role.rules.iter().enumerate() {
+                let fit = each.fit(deed);
+                if fit.allows() {
+                    return Some(By::new(holding, role, rule));
+                }
+                if near.len() < NEAR_MAX
+                    && let Some(part) = each.lacks(fit, deed)
+                {
+                    near.push(NearMiss { by: By::new(holding, role, rule), part });
+                }
+            }
+        }
+        None
+    }
+
+    /// The same, of rules that came through.
+    fn look_at(&self, sieve: &Sieve, held: &Held, deed: &Deed<'_>, near: &mut Vec<NearMiss>) -> Option<By> {
+        let by = |number: usize| {
+            let (at, rule) = sieve.role_and_rule(number);
+            Some(By::new(Rbac::holding(held, at)?, self.role(at)?, rule))
+        };
+        let sifted = sieve.sift(deed);
+        if let Some(number) = sifted.allows {
+            return by(number);
+        }
+        for by in sifted.near.into_iter().filter_map(by) {
+            if near.len() == NEAR_MAX {
+                break;
+            }
+            let rule = by.rule();
+            if let Some(part) = rule.lacks(rule.fit(deed), deed) {
+                near.push(NearMiss { by, part });
+            }
+        }
+        None
     }
 }
 

@@ -14,7 +14,7 @@ impl Rbac {
     /// Whether a user holds all that some rules allow, in a namespace (empty: at the cluster scope); if not, Kubernetes' words
     /// for it.
     pub fn confirm_no_escalation(&self, user: &User, namespace: &str, rules: &[Rule]) -> Result<(), String> {
-        let held = self.rules_for(user, namespace);
+        let held = self.rules_for(user, namespace, usize::MAX);
         let missing = match covers(&held.rules, rules) {
             Ok(()) => return Ok(()),
             Err(Uncovered::Rules(missing)) => missing,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use super::rule::ALL;
+use super::sieve::{Kept, Sieve, Stamp};
 use super::{Binding, Deed, MASTERS, Role, RoleRef, Rule, Subject};
 use crate::request::User;
 
@@ -23,6 +24,8 @@ pub struct Rbac {
     bound: OrdMap<RoleRef, usize>,
     /// Roles that are held and not there.
     dangling: OrdSet<RoleRef>,
+    /// Another one with each change of a role.
+    stamp: Stamp,
 }
 
 /// Roles by a text of their rules.
@@ -48,7 +51,11 @@ struct Holders {
 }
 
 /// The roles that one subject holds at one place. Many bindings of one role count as one.
-pub(super) type Held = OrdMap<RoleRef, OrdMap<Arc<str>, Holding>>;
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Held {
+    pub roles: OrdMap<RoleRef, OrdMap<Arc<str>, Holding>>,
+    sieve: Kept,
+}
 
 /// By which of a binding's subjects a role is held.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,11 +70,22 @@ pub struct Rights {
     pub rules: Vec<Rule>,
     /// Roles that the user's bindings name and that are not there: what they would allow is not known.
     pub missing: Vec<RoleRef>,
+    /// There are more than are told.
+    pub is_cut: bool,
+}
+
+/// Where rules that may allow a deed are.
+pub(super) enum Candidates<'a> {
+    /// In these roles.
+    Each(Box<dyn Iterator<Item = (&'a RoleRef, &'a Holding)> + 'a>),
+    /// Among those that come through.
+    Sifted(Arc<Sieve>),
 }
 
 impl Rbac {
     /// A role of that name must not be in the index: whoever changes one removes it first.
     pub fn insert_role(&mut self, at: RoleRef, role: Arc<Role>) {
+        self.stamp = Stamp::next();
         self.dangling.remove(&at);
         self.about.insert(&at, &role);
         match at {
@@ -77,6 +95,7 @@ impl Rbac {
     }
 
     pub fn remove_role(&mut self, at: &RoleRef) {
+        self.stamp = Stamp::next();
         if let Some(role) = self.role(at).cloned() {
             self.about.remove(at, &role);
         }
@@ -123,7 +142,8 @@ impl Rbac {
                 Holder::Group(name) => holders.groups.entry(name).or_default(),
             };
             let holding = Holding { binding: binding.clone(), subject };
-            held.entry(binding.role.clone()).or_default().insert(binding.name.clone(), holding);
+            held.sieve = Kept::default();
+            held.roles.entry(binding.role.clone()).or_default().insert(binding.name.clone(), holding);
         }
     }
 
@@ -148,13 +168,14 @@ impl Rbac {
                 Holder::Group(name) => (&mut holders.groups, name),
             };
             let Some(held) = map.get_mut(&name) else { continue };
-            if let Some(bindings) = held.get_mut(&binding.role) {
+            held.sieve = Kept::default();
+            if let Some(bindings) = held.roles.get_mut(&binding.role) {
                 bindings.remove(&binding.name);
                 if bindings.is_empty() {
-                    held.remove(&binding.role);
+                    held.roles.remove(&binding.role);
                 }
             }
-            if held.is_empty() {
+            if held.roles.is_empty() {
                 map.remove(&name);
             }
         }
@@ -176,19 +197,46 @@ impl Rbac {
 
     /// Those of many roles whose rules may be about a deed: of all that are, those that are among them, or all of them,
     /// whichever are fewer to look at. One can come twice.
-    pub(super) fn candidates<'a>(
-        &'a self,
-        held: &'a Held,
-        deed: &Deed<'_>,
-    ) -> Box<dyn Iterator<Item = (&'a RoleRef, &'a Holding)> + 'a> {
-        if held.len() > FEW {
-            let about = self.about.fewest(deed);
-            if size(&about) < held.len() {
-                let roles = about.into_iter().flat_map(|roles| roles.iter());
-                return Box::new(roles.filter_map(|role| Some((role, any_of(held.get(role)?)?))));
+    pub(super) fn candidates<'a>(&'a self, held: &'a Held, deed: &Deed<'_>) -> Candidates<'a> {
+        let roles = &held.roles;
+        let about = if roles.len() > FEW { self.about.fewest(deed) } else { Vec::new() };
+        let is_narrowed = roles.len() > FEW && size(&about) < roles.len();
+        let count = if is_narrowed { size(&about) } else { roles.len() };
+        if (count > MANY || self.is_long(held)) && matches!(deed, Deed::Resource { .. }) {
+            let there = roles.keys().filter_map(|at| Some((at, self.role(at)?)));
+            if let Some(sieve) = held.sieve.get(self.stamp, there) {
+                return Candidates::Sifted(sieve);
             }
         }
-        Box::new(held.iter().filter_map(|(role, bindings)| Some((role, any_of(bindings)?))))
+        if is_narrowed {
+            let among = about.into_iter().flat_map(|roles| roles.iter());
+            return Candidates::Each(Box::new(
+                among.filter_map(|role| Some((role, any_of(roles.get(role)?)?))),
+            ));
+        }
+        Candidates::Each(Box::new(
+            roles.iter().filter_map(|(role, bindings)| Some((role, any_of(bindings)?))),
+        ))
+    }
+
+    /// Whether few roles have very many words. A rule has one at least, so no more rules are looked at.
+    fn is_long(&self, held: &Held) -> bool {
+        if held.roles.len() > FEW {
+            return false;
+        }
+        let mut left = WORDS_FEW;
+        for rule in held.roles.keys().filter_map(|at| self.role(at)).flat_map(|role| &role.rules) {
+            let lists = [&rule.verbs, &rule.api_groups, &rule.resources, &rule.resource_names];
+            let words: usize = lists.map(Vec::len).into_iter().sum();
+            let Some(rest) = left.checked_sub(words.max(1)) else { return true };
+            left = rest;
+        }
+        false
+    }
+
+    /// By which binding a role is held.
+    pub(super) fn holding<'a>(held: &'a Held, role: &RoleRef) -> Option<&'a Holding> {
+        any_of(held.roles.get(role)?)
     }
 
     /// The roles among those held that are not there.
@@ -196,30 +244,43 @@ impl Rbac {
         &'a self,
         held: &'a Held,
     ) -> Box<dyn Iterator<Item = (&'a RoleRef, &'a Holding)> + 'a> {
-        if self.dangling.len() < held.len() {
-            Box::new(self.dangling.iter().filter_map(|role| Some((role, any_of(held.get(role)?)?))))
+        let roles = &held.roles;
+        if self.dangling.len() < roles.len() {
+            Box::new(self.dangling.iter().filter_map(|role| Some((role, any_of(roles.get(role)?)?))))
         } else {
             let dangles = |(role, _): &(&RoleRef, _)| self.dangling.contains(*role);
             Box::new(
-                held.iter().filter(dangles).filter_map(|(role, bindings)| Some((role, any_of(bindings)?))),
+                roles.iter().filter(dangles).filter_map(|(role, bindings)| Some((role, any_of(bindings)?))),
             )
         }
     }
 
-    /// All that a user may in a namespace (empty: at the cluster scope), each role's rules once.
-    pub fn rules_for(&self, user: &User, namespace: &str) -> Rights {
+    /// All that a user may in a namespace (empty: at the cluster scope), each role's rules once; of more than `bytes_max`
+    /// in JSON the first part.
+    pub fn rules_for(&self, user: &User, namespace: &str, bytes_max: usize) -> Rights {
         let mut rights = Rights::default();
         if user.groups.iter().any(|group| group == MASTERS) {
             rights.rules.extend(Rule::everything());
         }
         let mut seen = BTreeSet::new();
-        for at in self.held(user, namespace).flat_map(|held| held.keys()) {
+        let mut left = bytes_max;
+        for at in self.held(user, namespace).flat_map(|held| held.roles.keys()) {
             if !seen.insert(at) {
                 continue;
             }
-            match self.role(at) {
-                Some(role) => rights.rules.extend(role.rules.iter().cloned()),
-                None => rights.missing.push(at.clone()),
+            let Some(role) = self.role(at) else {
+                rights.missing.push(at.clone());
+                continue;
+            };
+            for rule in &role.rules {
+                match left.checked_sub(rule.told_bytes()) {
+                    Some(rest) => left = rest,
+                    None => {
+                        rights.is_cut = true;
+                        return rights;
+                    }
+                }
+                rights.rules.push(rule.clone());
             }
         }
         rights
@@ -228,6 +289,10 @@ impl Rbac {
 
 /// As many roles are looked through as they are.
 const FEW: usize = 16;
+/// More roles than this are sifted rule by rule.
+const MANY: usize = 64;
+/// As many words of few roles are looked through as they are.
+const WORDS_FEW: usize = 1024;
 
 /// Any of a role's bindings does; the first by name, so that the answer is always the same.
 fn any_of(bindings: &OrdMap<Arc<str>, Holding>) -> Option<&Holding> {

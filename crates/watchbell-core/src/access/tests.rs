@@ -2,7 +2,7 @@
 
 mod cases;
 mod covers;
-mod law;
+pub(super) mod law;
 mod slow;
 
 use std::sync::Arc;

@@ -83,6 +83,7 @@ impl Rig {
             audit_id: "1".into(),
             impersonation: None,
             body_hash: None,
+            received: None,
         };
         let written = self.world.write(request, self.time());
         self.commit();
@@ -374,6 +375,7 @@ fn what_is_given_out_is_recorded_without_the_token() {
         audit_id: "2".into(),
         impersonation: None,
         body_hash: None,
+        received: None,
     };
     let asked = request(&rig);
     rig.world.write(asked, rig.time()).unwrap();

@@ -75,9 +75,9 @@ impl World {
         if let Some(error) = reason {
             status["status"] = "Failure".into();
             status["reason"] = error.reason.as_str().into();
-            status["message"] = error.message.chars().take(1024).collect::<String>().into();
+            status["message"] = error.to_keep().chars().take(1024).collect::<String>().into();
         }
-        let at = now.to_string();
+        let received = request.received.unwrap_or(now);
         let mut body = json!({
             "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata",
             "auditID": request.audit_id, "stage": "ResponseComplete",
@@ -85,7 +85,7 @@ impl World {
             "user": request.user.info(),
             "objectRef": reference,
             "responseStatus": status,
-            "requestReceivedTimestamp": at, "stageTimestamp": at,
+            "requestReceivedTimestamp": received.to_string(), "stageTimestamp": now.to_string(),
         });
         if let Some(impersonation) = &request.impersonation {
             body["user"] = impersonation.by.info();

@@ -83,6 +83,7 @@ impl World {
             audit_id: String::new(),
             impersonation: None,
             body_hash: None,
+            received: None,
         };
         self.policy_budget = Budget::default();
         let prepared = self.prepare(&request, object, Ownership::Update, now);

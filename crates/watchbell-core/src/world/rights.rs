@@ -111,6 +111,7 @@ impl World {
             audit_id: Uid::from_random(self.random.bytes()).to_string(),
             impersonation: None,
             body_hash: None,
+            received: None,
         };
         self.write(request, now)
     }

@@ -257,6 +257,7 @@ fn request(resource: Resource, namespace: &str, name: &str) -> Request {
         audit_id: "a".into(),
         impersonation: None,
         body_hash: None,
+        received: None,
     }
 }
 

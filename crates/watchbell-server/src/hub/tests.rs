@@ -43,6 +43,7 @@ impl Told {
             user: User::controller(),
             impersonation: None,
             body_hash: None,
+            received: None,
             resource: Resource::ConfigMap,
             namespace: "default".into(),
             name: name.into(),

@@ -13,11 +13,13 @@
 //! these was cut. Slashes in a reference may stand as they are.
 
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Response, StatusCode};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -27,6 +29,7 @@ use watchbell_api::{ApiError, Reason};
 use crate::app::{App, Call};
 use crate::blocking::blocking;
 use crate::body::{self, Arriving, Body, PATIENCE};
+use crate::notes::{Note, TransferNote};
 use crate::request::accept::Answer;
 use crate::request::{ImagePath, Query, method_not_allowed};
 use crate::respond;
@@ -44,6 +47,11 @@ pub(crate) fn verb(method: &Method, path: &ImagePath) -> Result<&'static str, Ap
     })
 }
 
+/// Whether the answer begins before the work is done.
+pub(crate) fn flows(path: &ImagePath) -> bool {
+    matches!(path, ImagePath::Pull | ImagePath::Import)
+}
+
 /// The name that the path or the query gives.
 pub(crate) fn name<'a>(path: &'a ImagePath, query: &'a Query) -> &'a str {
     match path {
@@ -56,6 +64,7 @@ pub(crate) fn name<'a>(path: &'a ImagePath, query: &'a Query) -> &'a str {
 pub(crate) async fn serve(
     app: &Arc<App>,
     call: &Call,
+    source: Option<IpAddr>,
     method: &Method,
     path: &ImagePath,
     incoming: &mut Arriving,
@@ -77,9 +86,19 @@ pub(crate) async fn serve(
         }
         ImagePath::Import => ImageRequest::Import { name: call.query.get("name").map(str::to_owned) },
     };
-    match path {
-        ImagePath::Pull | ImagePath::Import => flowing(app, request, incoming),
-        _ => {
+    match flows(path) {
+        true => {
+            let note = TransferNote {
+                trail: call.trail.clone(),
+                verb: verb(method, path)?,
+                name: name(path, &call.query).to_owned(),
+                source,
+                audit_id: call.audit_id.clone(),
+                received: call.received,
+            };
+            flowing(app, request, incoming, note)
+        }
+        false => {
             let answer = Answer::text(&call.accept)?;
             // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
             call.intake.read(incoming).await?;
@@ -94,6 +113,7 @@ fn flowing(
     app: &Arc<App>,
     request: ImageRequest,
     incoming: &mut Arriving,
+    note: TransferNote,
 ) -> Result<Response<Body>, ApiError> {
     let Ok(permit) = app.image_slots.clone().try_acquire_owned() else {
         let mut error = ApiError::new(
@@ -109,7 +129,7 @@ fn flowing(
     if let Some(incoming) = incoming.take() {
         tokio::spawn(feed(incoming, pieces));
     }
-    let images = app.images.clone();
+    let (images, state) = (app.images.clone(), app.state.clone());
     let handle = Handle::current();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
@@ -123,6 +143,7 @@ fn flowing(
         };
         let result =
             images.call(&request, &mut archive, &mut |progress| tell(&json!({"progress": progress})));
+        state.note(Note::Event(note.ended(Timestamp::now(), result.as_ref())));
         match result {
             Ok(value) => tell(&json!({"result": value})),
             Err(error) => tell(&json!({"error": error.to_status()})),

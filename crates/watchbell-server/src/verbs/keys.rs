@@ -53,7 +53,7 @@ pub(crate) async fn serve(
         if let Some(rotation) = rotation {
             let now = Timestamp::now();
             identity.tokens().rotate(rotation, now)?;
-            shared.state.note(Note::Request(keys_in_use(identity.keys_in_use()?, now)));
+            shared.state.note(Note::Event(keys_in_use(identity.keys_in_use()?, now)));
         }
         Ok::<_, IdentityError>(identity.tokens().describe())
     })

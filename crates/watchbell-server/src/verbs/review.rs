@@ -61,9 +61,12 @@ fn status(asked: &Asked, rbac: &Rbac, user: &User, spec: &Value) -> Value {
     }
 }
 
+/// As much of somebody's rules is told: as much as a large object.
+const TOLD_BYTES_MAX: usize = 2 << 20;
+
 /// All that a user may in a namespace.
 fn rules(rbac: &Rbac, user: &User, namespace: &str) -> Value {
-    let rights = rbac.rules_for(user, namespace);
+    let rights = rbac.rules_for(user, namespace, TOLD_BYTES_MAX);
     let (mut resources, mut paths) = (Vec::new(), Vec::new());
     for rule in &rights.rules {
         if !rule.resources.is_empty() {
@@ -78,9 +81,13 @@ fn rules(rbac: &Rbac, user: &User, namespace: &str) -> Value {
             paths.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
         }
     }
-    let mut status = json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": false});
-    if !rights.missing.is_empty() {
-        status["evaluationError"] = not_found(rights.missing.iter()).into();
+    let mut status =
+        json!({"resourceRules": resources, "nonResourceRules": paths, "incomplete": rights.is_cut});
+    let cut = rights.is_cut.then(|| "there are more rules than are told".to_owned());
+    let missing = (!rights.missing.is_empty()).then(|| not_found(rights.missing.iter()));
+    let errors: Vec<String> = [missing, cut].into_iter().flatten().collect();
+    if !errors.is_empty() {
+        status["evaluationError"] = errors.join("; ").into();
     }
     status
 }

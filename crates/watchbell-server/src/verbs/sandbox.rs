@@ -51,6 +51,7 @@ pub(crate) async fn of_sent(
         audit_id: call.audit_id.clone(),
         impersonation: call.held.impersonation.clone(),
         body_hash: None,
+        received: Some(call.received),
     };
     let written = app.state.write_with(request, &call.intake).await?;
     let assignment = app.state.snapshot().assignment_of(written.object).map_err(ApiError::internal)?;

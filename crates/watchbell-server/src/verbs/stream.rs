@@ -91,10 +91,11 @@ pub(crate) async fn open(
 
     crate::respond::warn(&mut response, &judged.warnings);
 
-    let note = SessionNote::new(&call.trail, verb, path, &container, &request, peer.ip(), &call.audit_id)
+    let asked = (&*call.audit_id, call.received);
+    let note = SessionNote::new(&call.trail, verb, path, &container, &request, peer.ip(), asked)
         .with_annotations(judged.annotations);
     // Durable or not, the session's begin is noted before its first byte.
-    app.state.note(Note::Request(note.begun(jiff::Timestamp::now())));
+    app.state.note(Note::Event(note.begun(jiff::Timestamp::now())));
     call.recorded.store(true, std::sync::atomic::Ordering::Relaxed);
     let (app, peer, tenure) = (app.clone(), peer.clone(), call.tenure.clone());
     let on = upgrade.on;
@@ -107,7 +108,7 @@ pub(crate) async fn open(
                 Outcome::ClientGone
             }
         };
-        app.state.note(Note::Request(note.ended(jiff::Timestamp::now(), &outcome)));
+        app.state.note(Note::Event(note.ended(jiff::Timestamp::now(), &outcome)));
     });
     Ok(response)
 }

@@ -19,7 +19,7 @@ use super::write::sent;
 use crate::app::{App, Call};
 use crate::authenticate::Caller;
 use crate::body::{Arriving, Body};
-use crate::notes::{Note, issued_for_pod};
+use crate::notes::issued_for_pod;
 use crate::request::ObjectPath;
 use crate::request::accept::Answer;
 use crate::request::options::write_options;
@@ -67,6 +67,7 @@ pub(crate) async fn issue(
         audit_id: call.audit_id.clone(),
         impersonation: call.held.impersonation.clone(),
         body_hash: None,
+        received: Some(call.received),
     };
     call.recorded.store(true, Ordering::Relaxed);
     let mut written = app.state.write_with(request, &call.intake).await?;
@@ -101,8 +102,7 @@ pub(crate) async fn review(app: &App, spec: &Value) -> Value {
     }
 }
 
-/// What the node asks for the volumes of its pods. A pod runs only once that it may is durable, so nothing is waited for: the
-/// record goes into the journal with the next change, or a second later.
+/// What the node asks for the volumes of its pods: it gets a token once the record that it was given out is durable.
 pub(crate) fn for_node(state: State, identity: Arc<Identity>) -> Tokens {
     Arc::new(move |query: &TokenQuery| {
         let now = Timestamp::now();
@@ -117,7 +117,7 @@ pub(crate) fn for_node(state: State, identity: Arc<Identity>) -> Tokens {
             fresh_id()?,
         )?;
         let token = sign(&identity, &issue)?;
-        state.note(Note::Request(issued_for_pod(&node_user(), &issue, now)));
+        state.record(issued_for_pod(&node_user(), &issue, now))?;
         Ok(IssuedToken { token, issued_at: now.as_second(), expires_at: issue.expires_at })
     })
 }

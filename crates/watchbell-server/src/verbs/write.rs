@@ -132,6 +132,7 @@ pub(crate) async fn write(
         audit_id: call.audit_id.clone(),
         impersonation: call.held.impersonation.clone(),
         body_hash,
+        received: Some(call.received),
     };
     call.recorded.store(true, Ordering::Relaxed);
     let dry_run = request.options.dry_run;

@@ -286,3 +286,33 @@ fn an_operator_of_runs_cannot_say_what_runs() {
     forbidden(ops.delete(&format!("{batch}/jobs/now")), "cannot delete resource \"jobs\"");
     forbidden(ops.get("/api/v1/namespaces/default/secrets"), "cannot list resource \"secrets\"");
 }
+
+#[test]
+fn a_list_of_ones_own_rights_is_bounded_and_says_so() {
+    let h = Harness::start();
+    let ada = may(&h, "ada", json!([rule("", &["configmaps"], &["get"], &[])]));
+    let ask = || {
+        let review = json!({"spec": {"namespace": "default"}});
+        ada.post("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &review).expect(201)["status"]
+            .clone()
+    };
+    assert_eq!(ask()["incomplete"], false);
+    for n in 0..3 {
+        let names: Vec<String> = (0..1024).map(|m| format!("{n}-{m}-{}", "x".repeat(1000))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let name = format!("long-{n}");
+        let long = role(&name, json!([rule("", &["configmaps"], &["get"], &names)]));
+        h.client.post(&format!("{RBAC}/clusterroles"), &long).expect(201);
+        h.bind("default", &name, "ada");
+    }
+    let told = ask();
+    assert_eq!(told["incomplete"], true);
+    assert_eq!(told["evaluationError"], "there are more rules than are told");
+    assert!(told.to_string().len() < 2 << 20);
+    // What is not told counts all the same.
+    let first = format!("2-0-{}", "x".repeat(1000));
+    let review = json!({"spec": {"resourceAttributes": {
+        "namespace": "default", "verb": "get", "resource": "configmaps", "name": first}}});
+    let told = ada.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).expect(201);
+    assert_eq!(told["status"]["allowed"], true);
+}

@@ -295,6 +295,9 @@ impl Images for FakeImages {
                 progress(json!({"layer": 1}));
                 Err(ApiError::new(Reason::NotFound, "no such image"))
             }
+            ImageRequest::Pull { name, .. } if name.ends_with("/good:1") => {
+                Ok(json!({"name": name, "digest": "sha256:ab"}))
+            }
             other => Ok(json!({"asked": format!("{other:?}")})),
         }
     }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod arrays;
+mod audit;
 mod authorization;
 mod client;
 mod discovery;

@@ -10,7 +10,7 @@ use watchbell_store::{Batch, Store};
 use crate::log::check;
 use crate::state::{entry, open};
 
-/// Entries of each kind that the server writes.
+/// Entries in the form of a server's. One of each kind that a server wrote is changed in `watchbell/tests/e2e/audit.rs`.
 fn bodies(first: u64, count: u64) -> Vec<String> {
     let kinds = [
         r#"{"kind":"Event","apiVersion":"audit.k8s.io/v1","level":"Metadata","verb":"create","user":{"username":"ada"},"responseStatus":{"code":201}}"#,

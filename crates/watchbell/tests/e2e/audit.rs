@@ -1,5 +1,6 @@
 //! The audit trail as an auditor uses it: beside the server, after its end, and with a program that knows nothing of ours.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -175,6 +176,65 @@ fn an_auditor_verifies_searches_and_proves_beside_the_server_and_after_it() {
     assert!(refused.out.contains(&damaged), "{}", refused.out);
     std::fs::write(&bundle, &whole).unwrap();
     audit(&stand, &["verify"]).ok();
+    let kinds = change_one_of_each_kind(&stand);
+    for kind in [
+        "Event create",
+        "Event delete",
+        "Event list",
+        "RunEvent admitted",
+        "RunEvent confined",
+        "RunEvent images-resolved",
+        "RunEvent pods-created",
+        "RunEvent pods-ended",
+        "RunEvent completed",
+        "ServerEvent keys-in-use",
+    ] {
+        assert!(kinds.contains(kind), "{kind} of {kinds:?}");
+    }
+}
+
+/// A byte of one entry of each kind that a server wrote, changed without its length: each is found where it is. Which there are.
+fn change_one_of_each_kind(stand: &Stand) -> BTreeSet<String> {
+    let directory = stand.data().join("audit");
+    let mut kinds = BTreeSet::new();
+    for bundle in bundles(&directory) {
+        let whole = std::fs::read(&bundle).unwrap();
+        let place = bundle.strip_prefix(&directory).unwrap().display().to_string();
+        let mut at = 0;
+        while let Some(length) = whole[at..].first_chunk::<2>() {
+            let entry = at + 2..at + 2 + usize::from(u16::from_be_bytes(*length));
+            at = entry.end;
+            let read: Value = serde_json::from_slice(&whole[entry.clone()]).unwrap();
+            let what = read["action"].as_str().or(read["verb"].as_str()).unwrap_or("count");
+            if !kinds.insert(format!("{} {what}", read["kind"].as_str().unwrap())) {
+                continue;
+            }
+            let mut changed = whole.clone();
+            changed[entry.start + entry.len() / 2] ^= 1;
+            std::fs::write(&bundle, &changed).unwrap();
+            let refused = audit(stand, &["verify"]);
+            assert!(refused.code == Some(1) && refused.out.contains(&place), "{read}: {refused:?}");
+            std::fs::write(&bundle, &whole).unwrap();
+        }
+    }
+    audit(stand, &["verify"]).ok();
+    kinds
+}
+
+/// The files with entries of all logs in a directory.
+fn bundles(directory: &Path) -> Vec<PathBuf> {
+    let (mut found, mut pending) = (Vec::new(), vec![directory.to_path_buf()]);
+    while let Some(next) = pending.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else if path.strip_prefix(directory).unwrap().display().to_string().contains("tile/entries/") {
+                found.push(path);
+            }
+        }
+    }
+    found
 }
 
 /// The first bundle, or as much of it as there is.
@@ -243,6 +303,10 @@ fn a_new_key_begins_a_log_that_follows_the_old_one() {
     assert_eq!(places, ["epoch-1", ""]);
     let shown = audit(&stand, &["search", "--verb", "key-rotated"]).ok();
     assert_eq!(shown.lines().count(), 1, "{shown}");
+    let kinds = change_one_of_each_kind(&stand);
+    for kind in ["LogEvent key-rotating", "LogEvent key-rotated", "Event list", "ServerEvent keys-in-use"] {
+        assert!(kinds.contains(kind), "{kind} of {kinds:?}");
+    }
 }
 
 /// Byte by byte, by the machine's own socket.

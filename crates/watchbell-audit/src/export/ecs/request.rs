@@ -46,6 +46,11 @@ pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
     let event = &mut document.event;
     event.action = Some(Cow::Borrowed(verb)).filter(|verb| !verb.is_empty());
     event.outcome = code.map(|code| if code < 400 { "success" } else { "failure" });
+    // The answer of a transfer begins before anybody knows how it ends.
+    let is_under_way = is_transfer(verb) && body.stage.as_deref() == Some("ResponseStarted");
+    if is_under_way && event.outcome == Some("success") {
+        event.outcome = Some("unknown");
+    }
     event.reason = body
         .response_status
         .as_ref()
@@ -135,6 +140,11 @@ fn is_session(sub: Option<&str>) -> bool {
     matches!(sub, Some("exec" | "attach" | "portforward"))
 }
 
+/// Of an image, which comes from a registry or in an archive.
+fn is_transfer(verb: &str) -> bool {
+    matches!(verb, "pull" | "import")
+}
+
 /// What was done, in the words of `event.type`.
 fn deed(verb: &str, resource: &str, sub: Option<&str>, stage: Option<&str>) -> &'static str {
     if is_session(sub) {
@@ -149,11 +159,12 @@ fn deed(verb: &str, resource: &str, sub: Option<&str>, stage: Option<&str>) -> &
         return "info";
     }
     match (verb, sub) {
+        ("pull" | "import", _) if stage == Some("ResponseStarted") => "start",
         ("create", Some("eviction")) => "deletion",
         ("get" | "list" | "watch" | "head", _) => "access",
-        ("create" | "post", _) => "creation",
+        ("create" | "post" | "pull" | "import", _) => "creation",
         ("update" | "patch" | "put", _) => "change",
-        ("delete" | "deletecollection", _) => "deletion",
+        ("delete" | "deletecollection" | "prune", _) => "deletion",
         _ => "info",
     }
 }
@@ -166,7 +177,7 @@ fn method<'a>(verb: &'a str, sub: Option<&str>) -> Option<Cow<'a, str>> {
     let method = match verb {
         "get" | "list" | "watch" => "GET",
         "head" => "HEAD",
-        "create" | "post" => "POST",
+        "create" | "post" | "pull" | "import" | "prune" => "POST",
         "update" | "put" => "PUT",
         "patch" => "PATCH",
         "delete" | "deletecollection" => "DELETE",

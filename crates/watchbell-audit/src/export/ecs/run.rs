@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::super::entry::Body;
-use super::document::{Container, Document, Image, ImageHash, Pods, Process, Run, SecurityContext};
+use super::document::{Container, Document, Image, ImageHash, Pods, Process, Rule, Run, SecurityContext};
 use super::request;
 
 /// What the actions are in the words of ECS. An action that is not here is information without a category.
-const ACTIONS: [(&str, &str, &str, Option<&str>); 23] = [
+const ACTIONS: [(&str, &str, &str, Option<&str>); 32] = [
     ("started", "process", "start", Some("success")),
     ("skipped", "process", "info", None),
     ("admitted", "configuration", "info", Some("success")),
@@ -36,7 +36,29 @@ const ACTIONS: [(&str, &str, &str, Option<&str>); 23] = [
     ("held", "process", "info", None),
     ("released", "process", "info", None),
     ("vulnerabilities-found", "vulnerability", "info", None),
+    // What admission said when pods were made or were to start.
+    ("refused-at-start", "process", "start", Some("failure")),
+    ("policies", "process", "info", None),
+    // What became of data arrays.
+    ("array-committed", "database", "change", Some("success")),
+    ("gate-started", "process", "start", Some("success")),
+    ("array-published", "database", "change", Some("success")),
+    ("array-refused", "database", "error", Some("failure")),
+    ("array-rolled-back", "database", "change", Some("success")),
+    ("array-changed", "database", "change", Some("success")),
+    ("array-found", "database", "info", Some("success")),
 ];
+
+/// Whose findings an action tells of.
+fn ruleset(action: &str) -> Option<&'static str> {
+    match action {
+        "image-refused" | "image-warned" | "image-noted" | "image-unjudged" | "held" => Some("image-policy"),
+        "vulnerabilities-found" => Some("vulnerabilities"),
+        "refused-at-start" => Some("admission"),
+        "policies" => Some("admission-policies"),
+        _ => None,
+    }
+}
 
 pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
     let action = body.action.as_deref().unwrap_or_default();
@@ -54,7 +76,9 @@ pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
         None => document.event.types.push("info"),
     }
     let text = |key: &str| body.details.get(key).and_then(Value::as_str);
-    document.event.reason = text("reason").map(Cow::Borrowed);
+    let reason = ["reason", "why", "message"].into_iter().find_map(text);
+    document.event.reason = reason.map(Cow::Borrowed);
+    document.rule = ruleset(action).map(|ruleset| Rule { ruleset, name: None, description: reason });
     if let Some(orchestrator) = &mut document.orchestrator
         && action != "started"
     {
@@ -191,4 +215,49 @@ fn message(document: &Document<'_>, body: &Body<'_>, action: &str) -> String {
         text.push_str(reason);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// The second argument of each call of `audit_run` in a file, where it is a word.
+    fn actions_in(text: &str) -> impl Iterator<Item = &str> {
+        text.split(".audit_run(").skip(1).filter_map(|call| {
+            let (_, rest) = call.split_once(',')?;
+            rest.trim_start().strip_prefix('"')?.split('"').next()
+        })
+    }
+
+    fn actions_below(directory: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                actions_below(&path, found);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                let text = std::fs::read_to_string(path).unwrap();
+                found.extend(actions_in(&text).map(str::to_owned));
+            }
+        }
+    }
+
+    #[test]
+    fn every_action_has_its_words_and_its_row() {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut written = BTreeSet::new();
+        actions_below(&here.join("../watchbell-core/src/world"), &mut written);
+        assert!(written.len() > 15, "{written:?}");
+        let mapped: BTreeSet<String> = ACTIONS.iter().map(|(name, ..)| (*name).to_owned()).collect();
+        assert_eq!(mapped.len(), ACTIONS.len());
+        let unmapped: Vec<_> = written.difference(&mapped).collect();
+        assert!(unmapped.is_empty(), "without words of ECS: {unmapped:?}");
+        let page = std::fs::read_to_string(here.join("../../docs/audit.md")).unwrap();
+        let (_, section) = page.split_once("## What is an entry").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let told: BTreeSet<&str> = section.split('`').skip(1).step_by(2).collect();
+        let untold: Vec<_> = mapped.iter().filter(|action| !told.contains(&***action)).collect();
+        assert!(untold.is_empty(), "not in docs/audit.md: {untold:?}");
+    }
 }

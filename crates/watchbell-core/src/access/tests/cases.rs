@@ -271,7 +271,7 @@ fn a_list_of_rights() {
     ];
     let rbac = index(&objects);
     let check = |groups: &[&str], namespace: &str, rules: &[&str], missing: &[RoleRef]| {
-        let rights = rbac.rules_for(&user("ada", groups), namespace);
+        let rights = rbac.rules_for(&user("ada", groups), namespace, usize::MAX);
         assert_eq!(rights.rules.iter().map(ToString::to_string).collect::<Vec<_>>(), rules);
         assert_eq!(rights.missing, missing);
     };

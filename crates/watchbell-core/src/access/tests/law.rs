@@ -22,7 +22,7 @@ fn any_of(
     prop::collection::vec(prop::sample::select(texts), 0..=at_most)
 }
 
-pub(super) fn rule() -> impl Strategy<Value = Value> {
+pub(in crate::access) fn rule() -> impl Strategy<Value = Value> {
     let verbs = any_of(&["get", "list", "create", "*"], 2);
     let resource = (
         verbs.clone(),
@@ -77,7 +77,7 @@ fn binding() -> impl Strategy<Value = Value> {
     )
 }
 
-pub(super) fn deed() -> impl Strategy<Value = Deed<'static>> {
+pub(in crate::access) fn deed() -> impl Strategy<Value = Deed<'static>> {
     let verb = || prop::sample::select(&["get", "list", "create", "watch", "*"][..]);
     let resource = (
         verb(),
@@ -190,7 +190,7 @@ fn check(objects: &[Value], rbac: &Rbac, who: &User, deed: &Deed<'_>) {
             }
         }
     }
-    let rights = rbac.rules_for(who, deed.namespace());
+    let rights = rbac.rules_for(who, deed.namespace(), usize::MAX);
     assert_eq!(
         rights.rules.iter().any(|rule| rule.allows(deed)),
         slow::allows(objects, who, deed),
@@ -280,6 +280,52 @@ proptest! {
             let is_held = held.iter().any(|rule| rule.allows(deed));
             let is_wanted = wanted.iter().any(|rule| rule.allows(deed));
             prop_assert!(uncovered.is_err() || is_held || !is_wanted, "{deed:?} would be given away");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Somebody who holds many roles that say the same, whose rules are sifted; before a role changes and after.
+    #[test]
+    fn what_is_sifted_is_decided_as_the_slow_one_does(
+        rules in prop::collection::vec(rule(), 1..4),
+        other in prop::collection::vec(rule(), 0..3),
+        asked in prop::collection::vec(deed(), 6),
+    ) {
+        // More than are looked at role by role.
+        const COUNT: usize = 66;
+        let role = |n: usize, rules: &[Value]| {
+            json!({"kind": "ClusterRole", "metadata": {"name": format!("{n:03}")}, "rules": rules})
+        };
+        let mut objects: Vec<Value> = (0..COUNT).map(|n| role(n, &rules)).collect();
+        objects.extend((0..COUNT).map(|n| {
+            json!({"kind": "ClusterRoleBinding", "metadata": {"name": n.to_string()},
+                   "subjects": [{"kind": "User", "name": "ada"}],
+                   "roleRef": {"kind": "ClusterRole", "name": format!("{n:03}")}})
+        }));
+        let mut rbac = Rbac::default();
+        objects.iter().for_each(|object| insert(&mut rbac, object));
+        let ada = user("ada", &[]);
+        for deed in &asked {
+            check(&objects, &rbac, &ada, deed);
+        }
+        let (before, unchanged) = (rbac.clone(), objects.clone());
+        for (place, rules) in [(57, &other), (5, &rules)] {
+            let changed = role(place, rules);
+            remove(&mut rbac, &objects[place]);
+            insert(&mut rbac, &changed);
+            objects[place] = changed;
+            for deed in &asked {
+                check(&objects, &rbac, &ada, deed);
+                // What both were made from is shared; what was learned from one must not count for the other.
+                check(&unchanged, &before, &ada, deed);
+            }
+        }
+        remove(&mut rbac, &objects.remove(COUNT));
+        for deed in &asked {
+            check(&objects, &rbac, &ada, deed);
         }
     }
 }

@@ -312,3 +312,29 @@ fn a_commit_that_failed_leaves_no_trace() {
     let next = bench.read(Resource::ConfigMap, "next")["metadata"]["resourceVersion"].clone();
     assert!(next.as_str().and_then(|v| v.parse::<u64>().ok()).is_some_and(|v| v > version + 3), "{next}");
 }
+
+/// Nothing of what was sent stays for ever, but where it was wrong.
+#[test]
+fn what_is_refused_is_not_kept_in_the_journal() {
+    let mut bench = Bench::new();
+    let mut object = job("a", json!({}));
+    object["spec"]["template"]["spec"]["containers"][0]["name"] = "S3CRET".into();
+    object["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = "S3CRET".into();
+    let error = bench.try_create(object).unwrap_err();
+    assert!(error.message.contains("S3CRET"), "who sent it is told: {error}");
+    bench.create(config_map("b"));
+    let wrong = json!([{"op": "test", "path": "/data", "value": "S3CRET"}]);
+    bench.settle();
+    let patch = Write::Patch { kind: PatchKind::Json, body: wrong };
+    bench.write(Request { write: patch, ..request(Resource::ConfigMap, "ml", "b") }).unwrap_err();
+    bench.settle();
+    let told: Vec<&Value> =
+        bench.journal.audit.iter().map(|r| &r.body["responseStatus"]["message"]).collect();
+    assert!(told.iter().all(|message| !message.to_string().contains("S3CRET")), "{told:?}");
+    let one = told.iter().find(|message| message.is_string()).expect("a refusal").as_str().unwrap();
+    assert!(
+        one.starts_with("Job.batch \"a\" is invalid: [") && one.contains("containers[0].name: Invalid value"),
+        "{one}"
+    );
+    assert!(one.contains("containers[0].imagePullPolicy: Unsupported value: supported values:"), "{one}");
+}

@@ -36,6 +36,7 @@ pub(crate) fn state(round: usize, specs: &[Value]) -> Arc<Snapshot> {
             audit_id: String::new(),
             impersonation: None,
             body_hash: None,
+            received: None,
         };
         world.write(request, now).unwrap();
     };

@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let filter = args.filter.read(Timestamp::now())?;
+    let mut filter = args.filter.read(Timestamp::now())?;
     let entries = Entries::open(&args.data_dir.data_dir)?;
     entries.all(&mut |entry| {
         if filter.may_fit(entry.body) {

@@ -1,0 +1,116 @@
+//! What stands in the audit journal, read as it is on the disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use watchbell_api::node::TokenQuery;
+
+use crate::harness::Harness;
+
+const IMAGES: &str = "/apis/watchbell.dev/v1alpha1/images";
+
+/// The entries of the journal in a directory that no server uses.
+pub(crate) fn entries(dir: &Path) -> Vec<Value> {
+    let (mut store, _) = watchbell_store::Store::open(dir).unwrap();
+    let mut entries = Vec::new();
+    store
+        .load_audit::<watchbell_store::Error>(0, &mut |row| {
+            entries.push(serde_json::from_slice(&row.body).unwrap());
+            Ok(())
+        })
+        .unwrap();
+    entries
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.unwrap(), to.to_owned());
+        let to = to.join(entry.file_name());
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            copy(&entry.path(), &to);
+        } else if kind.is_file() {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn which_image_came_and_what_became_of_it_is_told() {
+    let h = Harness::start();
+    for name in ["docker.io/library/good:1", "broken"] {
+        assert_eq!(h.client.call("POST", &format!("{IMAGES}:pull?name={name}"), &[], b"").code, 200);
+    }
+    let ada = h.as_user("ada", &[]);
+    assert_eq!(ada.call("POST", &format!("{IMAGES}:pull?name=evil:1"), &[], b"").code, 403);
+    let dir = h.stop();
+    let found: Vec<Value> = entries(dir.path()).into_iter().filter(|e| e["verb"] == "pull").collect();
+    let of =
+        |name: &str| -> Vec<&Value> { found.iter().filter(|e| e["objectRef"]["name"] == name).collect() };
+    let good = of("docker.io/library/good:1");
+    assert_eq!(good.iter().map(|e| &e["stage"]).collect::<Vec<_>>(), ["ResponseStarted", "ResponseComplete"]);
+    assert_eq!(good[0]["auditID"], good[1]["auditID"]);
+    assert_eq!(good[0]["requestURI"], format!("{IMAGES}:pull?name=docker.io/library/good:1"));
+    assert_eq!(good[1]["annotations"]["watchbell.dev/images"], "docker.io/library/good:1@sha256:ab");
+    assert_eq!(good[1]["annotations"]["authorization.k8s.io/decision"], "allow");
+    assert_eq!(good[1]["user"]["username"], good[0]["user"]["username"]);
+    let broken = of("broken");
+    assert_eq!(broken[1]["responseStatus"]["code"], 404, "{broken:?}");
+    assert_eq!(broken[1]["responseStatus"]["message"], "no such image");
+    let evil = of("evil:1");
+    assert_eq!((evil.len(), &evil[0]["responseStatus"]["code"]), (1, &json!(403)));
+    assert_eq!(evil[0]["user"]["username"], "ada");
+}
+
+#[test]
+fn who_asks_without_end_makes_no_entry_for_each() {
+    let h = Harness::start();
+    let ada = h.as_user("ada", &[]);
+    for _ in 0..1100 {
+        ada.get("/api/v1/namespaces/default/secrets").expect(403);
+    }
+    let dir = h.stop();
+    let found: Vec<Value> =
+        entries(dir.path()).into_iter().filter(|e| e["user"]["username"] == "ada").collect();
+    let count = |entry: &Value| -> Option<u64> {
+        entry["annotations"]["watchbell.dev/count"].as_str().map(|count| count.parse().unwrap())
+    };
+    let counts: Vec<&Value> = found.iter().filter(|e| count(e).is_some()).collect();
+    assert_eq!(counts.len(), 1, "{counts:?}");
+    assert_eq!((&counts[0]["verb"], &counts[0]["responseStatus"]["code"]), (&json!("list"), &json!(403)));
+    assert_eq!(counts[0]["objectRef"]["resource"], "secrets");
+    let alone = found.len() as u64 - 1;
+    assert!(alone >= 1000, "{alone}");
+    assert_eq!(alone + count(counts[0]).unwrap(), 1100);
+}
+
+/// A copy of the directory is what a crash at that moment leaves.
+#[test]
+fn a_pods_token_is_recorded_before_anybody_has_it() {
+    let h = Harness::start();
+    h.client
+        .post("/api/v1/namespaces/default/serviceaccounts", &json!({"metadata": {"name": "robot"}}))
+        .expect(201);
+    let pod = json!({"metadata": {"name": "p"}, "spec": {
+        "serviceAccountName": "robot", "containers": [{"name": "a", "image": "x"}]}});
+    let made = h.client.post("/api/v1/namespaces/default/pods", &pod).expect(201);
+    let query = TokenQuery {
+        namespace: "default".into(),
+        pod_name: "p".into(),
+        pod_uid: made["metadata"]["uid"].as_str().unwrap().parse().unwrap(),
+        audience: String::new(),
+        expiration_seconds: 3600,
+    };
+    let identity = watchbell_identity::Identity::open(h.dir.path(), h.address(), "x").unwrap();
+    let tokens = h.state.tokens(Arc::new(identity));
+    tokens(&query).unwrap();
+    let crashed = tempfile::tempdir().unwrap();
+    copy(h.dir.path(), crashed.path());
+    let is_token = |e: &&Value| {
+        e["objectRef"]["subresource"] == "token" && e["user"]["username"] == "system:node:watchbell"
+    };
+    assert_eq!(entries(crashed.path()).iter().filter(is_token).count(), 1);
+    drop(h.stop());
+}
