@@ -334,7 +334,7 @@ impl App {
             }
             Route::Images(path) => {
                 images::verb(&head.method, &path)?;
-                images::serve(self, call, peer.ip(), &head.method, &path, incoming).await
+                images::serve(self, call, peer.ip(), head, &path, incoming).await
             }
             Route::SigningKeys(path) => keys::serve(self, call, &head.method, path, incoming).await,
             other => {

@@ -217,17 +217,12 @@ impl Answered<'_> {
                 body["verb"] =
                     images::verb(self.method, path).map_or_else(|_| method(), str::to_owned).into();
                 body["objectRef"] = of_ours("images", images::name(path, &parsed));
-                // What it ends with is an entry of its own.
-                if images::flows(path) && !refused {
-                    body["stage"] = "ResponseStarted".into();
-                }
             }
             _ if refused => body["verb"] = method().into(),
             _ => return None,
         }
         let mark = if query.is_empty() { "" } else { "?" };
-        let uri = [self.path, mark, query].into_iter().flat_map(str::chars);
-        body["requestURI"] = uri.take(URI_CHARS_MAX).collect::<String>().into();
+        body["requestURI"] = uri([self.path, mark, query]).into();
         self.trail.write(&mut body);
         body["sourceIPs"] = addresses(self.source);
         let outcome = if refused { "Failure" } else { "Success" };
@@ -329,12 +324,13 @@ impl SessionNote {
     }
 }
 
-/// What a pull or an import of an image ended with.
+/// A pull or an import of an image: that it began, and what it ended with.
 pub(crate) struct TransferNote {
     pub(crate) trail: Trail,
     pub(crate) verb: &'static str,
     /// As the request gave it; an archive names its images itself.
     pub(crate) name: String,
+    pub(crate) uri: String,
     pub(crate) source: Option<IpAddr>,
     pub(crate) audit_id: String,
     pub(crate) received: Timestamp,
@@ -344,13 +340,25 @@ pub(crate) struct TransferNote {
 const IMAGES_MAX: usize = 32;
 
 impl TransferNote {
-    /// `result` is what the store answered: a described image, or a list of them.
-    pub(crate) fn ended(self, now: Timestamp, result: Result<&Value, &ApiError>) -> AuditRecord {
-        let mut body = event(self.received, now, &self.audit_id, "ResponseComplete");
+    fn event(&self, now: Timestamp, stage: &str) -> Value {
+        let mut body = event(self.received, now, &self.audit_id, stage);
         body["verb"] = self.verb.into();
         body["objectRef"] = of_ours("images", &self.name);
+        body["requestURI"] = uri([&self.uri]).into();
         self.trail.write(&mut body);
         body["sourceIPs"] = addresses(self.source);
+        body
+    }
+
+    pub(crate) fn begun(&self, now: Timestamp) -> AuditRecord {
+        let mut body = self.event(now, "ResponseStarted");
+        body["responseStatus"] = json!({"metadata": {}, "status": "Success", "code": 200});
+        AuditRecord { at: now, body }
+    }
+
+    /// `result` is what the store answered: a described image, or a list of them.
+    pub(crate) fn ended(&self, now: Timestamp, result: Result<&Value, &ApiError>) -> AuditRecord {
+        let mut body = self.event(now, "ResponseComplete");
         match result {
             Ok(value) => {
                 let images = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
@@ -385,6 +393,11 @@ fn event(received: Timestamp, now: Timestamp, audit_id: &str, stage: &str) -> Va
         "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": audit_id, "stage": stage,
         "requestReceivedTimestamp": received.to_string(), "stageTimestamp": now.to_string(),
     })
+}
+
+/// As much of a request's line as is noted.
+fn uri<const N: usize>(parts: [&str; N]) -> String {
+    parts.into_iter().flat_map(str::chars).take(URI_CHARS_MAX).collect()
 }
 
 /// What is no object, but has verbs of its own.
@@ -476,17 +489,16 @@ mod tests {
             }
             object
         };
-        for (method, path, query, status, verb, name, stage) in [
-            (Method::GET, "", "", 200, "list", "", "ResponseComplete"),
-            (Method::GET, "/a/b:1", "", 200, "get", "a/b:1", "ResponseComplete"),
-            (Method::DELETE, "/a/b:1", "", 404, "delete", "a/b:1", "ResponseComplete"),
-            (Method::POST, ":pull", "name=a%2Fb:1", 200, "pull", "a/b:1", "ResponseStarted"),
-            (Method::POST, ":pull", "name=a%2Fb:1", 403, "pull", "a/b:1", "ResponseComplete"),
-            (Method::POST, ":import", "", 200, "import", "", "ResponseStarted"),
-            (Method::POST, ":prune", "", 200, "prune", "", "ResponseComplete"),
+        for (method, path, query, status, verb, name) in [
+            (Method::GET, "", "", 200, "list", ""),
+            (Method::GET, "/a/b:1", "", 200, "get", "a/b:1"),
+            (Method::DELETE, "/a/b:1", "", 404, "delete", "a/b:1"),
+            (Method::POST, ":pull", "name=a%2Fb:1", 403, "pull", "a/b:1"),
+            (Method::POST, ":import", "", 429, "import", ""),
+            (Method::POST, ":prune", "", 200, "prune", ""),
         ] {
             let entry = record(method, &format!("{images}{path}"), query, status).unwrap();
-            assert_eq!((&entry["verb"], &entry["stage"]), (&verb.into(), &stage.into()), "{path}");
+            assert_eq!(entry["verb"], verb, "{path}");
             assert_eq!(entry["objectRef"], of(name), "{path}");
         }
     }

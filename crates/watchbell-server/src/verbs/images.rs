@@ -15,9 +15,11 @@
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
+use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -48,7 +50,7 @@ pub(crate) fn verb(method: &Method, path: &ImagePath) -> Result<&'static str, Ap
 }
 
 /// Whether the answer begins before the work is done.
-pub(crate) fn flows(path: &ImagePath) -> bool {
+fn flows(path: &ImagePath) -> bool {
     matches!(path, ImagePath::Pull | ImagePath::Import)
 }
 
@@ -65,10 +67,11 @@ pub(crate) async fn serve(
     app: &Arc<App>,
     call: &Call,
     source: Option<IpAddr>,
-    method: &Method,
+    head: &Parts,
     path: &ImagePath,
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
+    let method = &head.method;
     let request = match path {
         ImagePath::All => ImageRequest::List,
         ImagePath::One(name) if *method == Method::DELETE => ImageRequest::Remove { name: name.clone() },
@@ -92,11 +95,12 @@ pub(crate) async fn serve(
                 trail: call.trail.clone(),
                 verb: verb(method, path)?,
                 name: name(path, &call.query).to_owned(),
+                uri: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
                 source,
                 audit_id: call.audit_id.clone(),
                 received: call.received,
             };
-            flowing(app, request, incoming, note)
+            flowing(app, call, request, incoming, note)
         }
         false => {
             let answer = Answer::text(&call.accept)?;
@@ -111,6 +115,7 @@ pub(crate) async fn serve(
 
 fn flowing(
     app: &Arc<App>,
+    call: &Call,
     request: ImageRequest,
     incoming: &mut Arriving,
     note: TransferNote,
@@ -123,6 +128,9 @@ fn flowing(
         error.retry_after_seconds = Some(5);
         return Err(error);
     };
+    // That it begins stands before what it ends with.
+    app.state.note(Note::Event(note.begun(Timestamp::now())));
+    call.recorded.store(true, Ordering::Relaxed);
     let (flow, out) = body::flowing();
     // The reader's thread pulls the body through a channel of one piece, so that nothing piles up.
     let (pieces, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
