@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use watchbell_array::{Array, Completeness, Disk, Retention, Run, import, sweep, verify};
+use watchbell_array::{Array, Attempt, Completeness, Disk, Retention, Run, import, sweep, verify};
 use watchbell_zarr::{Judge, OnConflict, Split, plan};
 
 type Failure = Box<dyn std::error::Error>;
@@ -146,7 +146,7 @@ fn measure<'a>(place: &Path, chunks: u64, bytes: u64, times: &mut Times<'a>) -> 
     let (plan, draft) = begun.ok_or("nothing was begun")?;
     timed("commit and publish", &mut || {
         let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: bytes };
-        draft.commit(&judge, 0, &upper, Completeness::Required)?;
+        draft.commit(&judge, &Attempt::default(), &upper, Completeness::Required)?;
         draft.publish(&[0].into(), OnConflict::Fail, None, "", Timestamp::UNIX_EPOCH)?;
         Ok(())
     })?;

@@ -14,7 +14,7 @@ use crate::cipher::Role;
 use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::error::Error;
-use crate::manifest::{Entry, Manifest, Run};
+use crate::manifest::{Entry, Manifest, Run, Writer};
 use crate::meter::{Holes, Meter};
 use crate::object::{self, Objects};
 use crate::pack;
@@ -66,11 +66,19 @@ pub(crate) struct Document {
     pub(crate) size: u64,
 }
 
+/// Who wrote: one attempt of an index, of the image and in the name that it ran with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    pub number: u32,
+    pub image: String,
+    pub user: String,
+}
+
 /// What an index has committed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
     pub index: u32,
-    pub attempt: u32,
+    pub attempt: Attempt,
     /// Sorted by key: object and size.
     pub written: Vec<(String, Digest, u64)>,
     /// Owned keys that the index removed; sorted.
@@ -86,7 +94,9 @@ pub struct Progress {
 }
 
 const RECORD: &str = "draft.json";
-const MAGIC: &[u8; 8] = b"WBARIX\x00\x01";
+const MAGIC: &[u8; 8] = b"WBARIX\x00\x02";
+/// Of a file from before attempts had an image and a user of their own: it is read with those of its run.
+const MAGIC_OF_RUN: &[u8; 8] = b"WBARIX\x00\x01";
 const MAX_DRAFT_BYTES: u64 = 1 << 24;
 const MAX_INDEX_BYTES: u64 = 1 << 30;
 /// After so many nothing is looked for that would say more of what the task meant to do.
@@ -152,11 +162,11 @@ impl Array {
             return Err(wrong(format!("it is of format {}, and this program reads 1", record.format)));
         }
         let base = self.manifest(self.snapshot(record.base)?.manifest)?;
-        let documents = record.documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, 0, 0)));
+        let documents = record.documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, 0)));
         let grown = if record.documents.is_empty() {
             base.clone()
         } else {
-            base.with(&record.run, &BTreeSet::new(), &documents.collect())
+            base.with(&[(Writer::default(), record.run.clone())], &BTreeSet::new(), &documents.collect())
         };
         let (array, numbers, meter) = (self.clone(), AtomicU64::new(0), Meter::new(self.quota_bytes()?));
         let draft =
@@ -178,6 +188,10 @@ impl Array {
     /// it ends it with [`Draft::remove`].
     pub fn abandon(&self, uid: &str) -> Result<(), Error> {
         let dir = self.draft_dir(uid)?;
+        // An array that the run never wrote need not be waited for.
+        if !dir.exists() {
+            return Ok(());
+        }
         let _lock = self.lock()?;
         let _held = match hold(&dir) {
             // It was never finished, or is gone.
@@ -266,7 +280,7 @@ impl Draft {
         if !path.exists() {
             return Ok(None);
         }
-        read_committed(&self.array, &path, &self.record.run.uid, index).map(Some)
+        read_committed(&self.array, &path, &self.record.run, index).map(Some)
     }
 
     pub fn progress(&self) -> Result<Progress, Error> {
@@ -296,7 +310,7 @@ impl Draft {
     pub fn commit(
         &self,
         judge: &Judge<'_>,
-        attempt: u32,
+        attempt: &Attempt,
         upper: &Path,
         completeness: Completeness,
     ) -> Result<Committed, Error> {
@@ -309,7 +323,7 @@ impl Draft {
     pub fn commit_from(
         &self,
         judge: &Judge<'_>,
-        attempt: u32,
+        attempt: &Attempt,
         upper: BorrowedFd<'_>,
         completeness: Completeness,
         max_bytes: u64,
@@ -337,7 +351,7 @@ impl Draft {
     fn take_over(
         &self,
         index: u32,
-        attempt: u32,
+        attempt: &Attempt,
         upper: BorrowedFd<'_>,
         files: Files,
         mut removed: Vec<String>,
@@ -379,7 +393,7 @@ impl Draft {
         object::sync(&self.array.disk, &staging, &new)?;
         written.sort();
         removed.sort();
-        let committed = Committed { index, attempt, written, removed };
+        let committed = Committed { index, attempt: attempt.clone(), written, removed };
         let content = postcard::to_allocvec(&committed).unwrap_or_default();
         let bytes = [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat();
         let role = Role::Index { run: &self.record.run.uid, index };
@@ -568,15 +582,24 @@ pub(crate) fn boot_id() -> &'static str {
     })
 }
 
-fn read_committed(array: &Array, path: &Path, run: &str, index: u32) -> Result<Committed, Error> {
-    let bytes = array.read_sealed(path, MAX_INDEX_BYTES, Role::Index { run, index })?;
+fn read_committed(array: &Array, path: &Path, run: &Run, index: u32) -> Result<Committed, Error> {
+    let bytes = array.read_sealed(path, MAX_INDEX_BYTES, Role::Index { run: &run.uid, index })?;
     let wrong = |problem: &str| Error::Format { path: path.to_owned(), problem: problem.to_owned() };
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("it is of another format"))?;
+    let (magic, rest) = bytes.split_at_checked(MAGIC.len()).ok_or_else(|| wrong("it is cut short"))?;
     let (digest, rest) = rest.split_at_checked(32).ok_or_else(|| wrong("it is cut short"))?;
     if Digest::of(rest).as_bytes() != digest {
         return Err(wrong("its content is damaged"));
     }
-    let committed: Committed = postcard::from_bytes(rest).map_err(|error| wrong(&error.to_string()))?;
+    let damaged = |error: postcard::Error| wrong(&error.to_string());
+    let committed: Committed = if magic == MAGIC {
+        postcard::from_bytes(rest).map_err(damaged)?
+    } else if magic == MAGIC_OF_RUN {
+        let (index, number, written, removed) = postcard::from_bytes(rest).map_err(damaged)?;
+        let attempt = Attempt { number, image: run.image.clone(), user: run.user.clone() };
+        Committed { index, attempt, written, removed }
+    } else {
+        return Err(wrong("it is of another format"));
+    };
     if committed.index != index {
         return Err(wrong("it is of another index"));
     }
@@ -642,6 +665,7 @@ impl Array {
         mut is_new: impl FnMut(&Path) -> Result<bool, Error>,
     ) -> Result<(), Error> {
         let dir = self.draft_dir(uid)?;
+        let run = Run { uid: uid.to_owned(), ..Run::default() };
         if is_new(&dir.join(RECORD))? {
             let record = self.draft_record(uid)?;
             found.extend(record.documents.values().map(|document| document.digest));
@@ -650,7 +674,7 @@ impl Array {
         for index in names(&dir)?.iter().filter_map(|name| name.parse().ok()) {
             let path = dir.join(u32::to_string(&index));
             if is_new(&path)? {
-                let committed = read_committed(self, &path, uid, index)?;
+                let committed = read_committed(self, &path, &run, index)?;
                 found.extend(committed.written.into_iter().map(|(_, digest, _)| digest));
             }
         }

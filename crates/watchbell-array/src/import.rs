@@ -11,7 +11,7 @@ use watchbell_zarr::{EntryKind, Hierarchy, MAX_DOCUMENT_BYTES, Parsed};
 
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::manifest::{Manifest, Run, clash, is_no_path};
+use crate::manifest::{Manifest, Run, Writer, clash, is_no_path};
 use crate::mend;
 use crate::meter::Meter;
 use crate::object::{self, Objects};
@@ -229,7 +229,7 @@ fn is_in_place(array: &Array, digest: Digest) -> Result<bool, Error> {
     Ok(Objects { array, staging: None }.locate(digest)?.is_some())
 }
 
-type Written = BTreeMap<String, (Digest, u64, u32, u32)>;
+type Written = BTreeMap<String, (Digest, u64, u32)>;
 
 fn is_all_there(objects: Objects<'_>, written: &Written) -> Result<bool, Error> {
     for (digest, ..) in written.values() {
@@ -318,7 +318,7 @@ fn stage(
                 done.known.insert(key.clone(), (digest, *size, mark));
             }
             bytes += size;
-            written.insert(key.clone(), (digest, *size, 0, 0));
+            written.insert(key.clone(), (digest, *size, 0));
         }
         done.append(array, &lines)?;
         meter.check(array)?;
@@ -353,7 +353,7 @@ fn finish(
         .filter(|entry| !written.contains_key(&entry.key))
         .map(|entry| entry.key.clone())
         .collect();
-    let after = before.with(by, &removed, &changed);
+    let after = before.with(&[(Writer::default(), by.clone())], &removed, &changed);
     if head.is_some() && difference(&before, &after).keys().next().is_none() {
         return Ok(None);
     }

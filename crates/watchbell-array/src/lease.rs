@@ -58,13 +58,19 @@ impl Drop for Held {
 impl Array {
     /// Keeps a snapshot for a run, under its name, until [`Array::give_back`].
     pub fn lease(&self, name: &str, snapshot: Digest) -> Result<(), Error> {
-        let _lock = self.lock()?;
+        // Only a sweep must not come between: commits, which take long, do the same.
+        let _kept = self.lock_shared()?;
         self.snapshot(snapshot)?;
         if name.starts_with(READER) || name.ends_with(UNFINISHED) {
             return Err(Error::BadName(name.to_owned()));
         }
-        let path = self.dir.join("leases").join(valid_name(name)?);
-        self.disk.replace(&path, &self.encode(name, Lease { snapshot, kind: LeaseKind::Run })?)
+        let leases = self.dir.join("leases");
+        let path = leases.join(valid_name(name)?);
+        // Of its own: several may take one lease at once.
+        let next = leases.join(format!("{name}.{:016x}{UNFINISHED}", crate::view::random()));
+        self.disk.write_synced(&next, &self.encode(name, Lease { snapshot, kind: LeaseKind::Run })?)?;
+        self.disk.rename(&next, &path)?;
+        self.disk.sync_dir(&leases)
     }
 
     /// The snapshot that a run keeps under this name.
@@ -97,7 +103,7 @@ impl Array {
 
     /// Keeps a snapshot while this program reads it.
     pub(crate) fn read_lease(&self, snapshot: Digest) -> Result<Held, Error> {
-        let _lock = self.lock()?;
+        let _kept = self.lock_shared()?;
         self.snapshot(snapshot)?;
         let name = format!("{READER}{}-{:016x}", std::process::id(), crate::view::random());
         let path = self.dir.join("leases").join(&name);
@@ -115,6 +121,8 @@ impl Array {
         for name in names(&dir)? {
             let path = dir.join(&name);
             if name.ends_with(UNFINISHED) {
+                // Who was at it has ended: the lock is held here.
+                self.disk.remove(&path)?;
                 continue;
             }
             if name.starts_with(READER) {

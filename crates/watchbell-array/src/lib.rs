@@ -10,7 +10,8 @@
 //!  <array>/../.publications/… one file a publication of several arrays: with it all their heads have moved
 //!  <array>/refs/signatures/… signed notes of heads, where a signer was given
 //!  <array>/refs/tags/…      names that keep a snapshot
-//!  <array>/views/…          a manifest as a directory of hard links: the lower of every index
+//!  <array>/views/<boot>/…   a manifest as a directory of hard links: the lower of every index; of this boot, never synced
+//!  <array>/published/…      an empty file for each run that published, by its uid
 //!  <array>/unpacked/…       objects of packs as files that views link to; of this boot, never synced
 //!  <array>/drafts/<run>/…   what the indices of a run have committed, and nobody sees yet
 //!  <array>/leases/…         what a run or a reader still needs
@@ -55,7 +56,7 @@ mod walk;
 pub use cipher::{KeptSource, Key, KeySource};
 pub use digest::Digest;
 pub use disk::{Disk, Step};
-pub use draft::{Committed, Completeness, Draft, Progress};
+pub use draft::{Attempt, Committed, Completeness, Draft, Progress};
 pub use error::{Error, Name};
 pub use export::{Exported, export, export_to_bucket};
 pub use import::{Imported, import, import_from_bucket};

@@ -19,16 +19,16 @@ pub struct Run {
     pub name: String,
     /// Of the Job; empty for an import.
     pub uid: String,
-    /// The digest of the image that wrote; empty for an import.
+    /// The digest of the image that wrote; empty for an import. Indices of several images are a run of each in a manifest.
     pub image: String,
-    /// In whose name.
+    /// In whose name. The same with several users.
     pub user: String,
     /// Seconds since 1970.
     pub started_at: i64,
 }
 
 /// One attempt of one index of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Writer {
     /// Its place in [`Manifest::runs`].
     pub run: u32,
@@ -138,25 +138,28 @@ impl Manifest {
         self.entries.iter().map(|entry| entry.size).sum()
     }
 
-    /// This one with what a run removed and wrote (sorted by key, of writers that are numbered in `writers`). Who wrote nothing
-    /// that is still there is forgotten.
+    /// This one with what was removed and written (object, size, and the place in `by` of who wrote it). Who wrote nothing that is
+    /// still there is forgotten.
     pub(crate) fn with(
         &self,
-        run: &Run,
+        by: &[(Writer, Run)],
         removed: &std::collections::BTreeSet<String>,
-        written: &std::collections::BTreeMap<String, (Digest, u64, u32, u32)>,
+        written: &std::collections::BTreeMap<String, (Digest, u64, u32)>,
     ) -> Self {
         let mut made = Self { runs: self.runs.clone(), writers: self.writers.clone(), entries: Vec::new() };
-        let run_at = made.runs.len() as u32;
-        made.runs.push(run.clone());
-        let mut numbers = std::collections::HashMap::new();
-        let mut new = written.iter().peekable();
-        let mut put = |made: &mut Self, key: &str, what: &(Digest, u64, u32, u32)| {
-            let (digest, size, index, attempt) = *what;
-            let writer = *numbers.entry((index, attempt)).or_insert_with(|| {
-                made.writers.push(Writer { run: run_at, index, attempt });
-                made.writers.len() as u32 - 1
+        let before = made.writers.len() as u32;
+        let mut runs = std::collections::HashMap::new();
+        for (writer, run) in by {
+            let run = *runs.entry(run).or_insert_with(|| {
+                made.runs.push(run.clone());
+                made.runs.len() as u32 - 1
             });
+            made.writers.push(Writer { run, ..*writer });
+        }
+        let mut new = written.iter().peekable();
+        let put = |made: &mut Self, key: &str, what: &(Digest, u64, u32)| {
+            let (digest, size, by) = *what;
+            let writer = before + by;
             made.entries.push(Entry { key: key.to_owned(), digest, size, writer });
         };
         for entry in &self.entries {

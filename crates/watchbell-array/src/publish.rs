@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use watchbell_zarr::{Hierarchy, OnConflict};
 
 use crate::digest::Digest;
-use crate::draft::{Draft, PREVIEW, boot_id};
+use crate::draft::{Attempt, Draft, PREVIEW, boot_id};
 use crate::error::Error;
-use crate::manifest::{Manifest, Run, above};
+use crate::manifest::{Manifest, Run, Writer, above};
 use crate::object::{Located, Objects};
 use crate::snapshot::{Change, Snapshot};
-use crate::store::{Array, Kind};
+use crate::store::{Array, Kind, valid_name};
 use crate::tree::difference;
 use crate::view;
 
@@ -37,7 +37,19 @@ pub enum Conflict {
     Key { key: String, by: String },
 }
 
-type Written = BTreeMap<String, (Digest, u64, u32, u32)>;
+/// How the files are called that say which runs published.
+const PUBLISHED: &str = "published";
+
+/// The keys that a run wrote: object, size and who wrote it, by its place in [`Changes::by`].
+type Written = BTreeMap<String, (Digest, u64, u32)>;
+
+/// What a run changes.
+#[derive(Default)]
+struct Changes {
+    by: Vec<(Writer, Run)>,
+    written: Written,
+    removed: BTreeSet<String>,
+}
 
 impl Draft {
     /// Makes one snapshot of what all `indices` committed and lets the head be it. Done again after a crash it ends the same way,
@@ -73,17 +85,18 @@ impl Draft {
             self.array.disk.sync_dir(&self.array.dir.join("refs"))?;
             return Ok(Judged::Done(done));
         }
-        let (written, removed) = self.changes(indices)?;
+        let changes = self.changes(indices)?;
         let rebased;
         let before = if head == self.record.base {
             &self.base
         } else {
-            rebased = self.rebase(head, on_conflict, &written, &removed)?;
+            rebased = self.rebase(head, on_conflict, &changes.written, &changes.removed)?;
             &rebased
         };
         check_quota(&self.array, quota_bytes)?;
-        let after = before.with(&self.record.run, &removed, &written);
-        Next::of(Some((head, before)), after).map(Judged::Due)
+        let after = before.with(&changes.by, &changes.removed, &changes.written);
+        let by = together(&self.record.run, &changes.by);
+        Next::of(Some((head, before)), after, by).map(Judged::Due)
     }
 
     /// With the lock held: all that the next head needs, durable.
@@ -93,13 +106,13 @@ impl Draft {
         message: &str,
         now: jiff::Timestamp,
     ) -> Result<Publication, Error> {
-        next.prepare(&self.array, &self.staging(), &self.record.run, message, now)
+        next.prepare(&self.array, &self.staging(), message, now)
     }
 
     /// What [`Draft::publish`] would make of these indices.
     pub fn preview_manifest(&self, indices: &BTreeSet<u32>) -> Result<Manifest, Error> {
-        let (written, removed) = self.changes(indices)?;
-        let after = self.base.with(&self.record.run, &removed, &written);
+        let changes = self.changes(indices)?;
+        let after = self.base.with(&changes.by, &changes.removed, &changes.written);
         after.check()?;
         Ok(after)
     }
@@ -118,24 +131,33 @@ impl Draft {
     }
 
     /// What the run changes: all keys that were written, with who wrote them, and those that were removed.
-    fn changes(&self, indices: &BTreeSet<u32>) -> Result<(Written, BTreeSet<String>), Error> {
-        let (mut written, mut removed) = (Written::new(), BTreeSet::new());
+    fn changes(&self, indices: &BTreeSet<u32>) -> Result<Changes, Error> {
+        let Changes { mut by, mut written, mut removed } = Changes::default();
+        let run = &self.record.run;
         let mut missing = Vec::new();
         for index in indices {
             let Some(committed) = self.committed(*index)? else {
                 missing.push(index.to_string());
                 continue;
             };
-            let by = (committed.index, committed.attempt);
-            written.extend(committed.written.into_iter().map(|(key, d, size)| (key, (d, size, by.0, by.1))));
+            let at = by.len() as u32;
+            let Attempt { number, image, user } = committed.attempt;
+            let of = Run { image, user, ..run.clone() };
+            by.push((Writer { run: 0, index: committed.index, attempt: number }, of));
+            written.extend(committed.written.into_iter().map(|(key, d, size)| (key, (d, size, at))));
             removed.extend(committed.removed);
         }
         if !missing.is_empty() {
             return Err(Error::Unfinished(missing.join(", ")));
         }
+        // They were made before any index began.
+        let at = by.len() as u32;
         let documents = &self.record.documents;
-        written.extend(documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, 0, 0))));
-        Ok((written, removed))
+        if !documents.is_empty() {
+            by.push((Writer::default(), run.clone()));
+        }
+        written.extend(documents.iter().map(|(key, d)| (key.clone(), (d.digest, d.size, at))));
+        Ok(Changes { by, written, removed })
     }
 
     /// The snapshot that this run has published already: a crash came between the head's change and the draft's end.
@@ -188,6 +210,15 @@ impl Draft {
     }
 }
 
+/// A run with all who wrote for it, where its indices ran of several images or in several names.
+fn together(run: &Run, by: &[(Writer, Run)]) -> Run {
+    let all = |of: fn(&Run) -> &str| {
+        let found: BTreeSet<&str> = by.iter().map(|(_, run)| of(run)).collect();
+        if found.is_empty() { of(run).to_owned() } else { Vec::from_iter(found).join(", ") }
+    };
+    Run { image: all(|run| &run.image), user: all(|run| &run.user), ..run.clone() }
+}
+
 /// Whether a key is a directory of one that was written, or lies below one.
 fn meets(written: &Written, key: &str) -> bool {
     let below = format!("{key}/");
@@ -198,6 +229,11 @@ fn meets(written: &Written, key: &str) -> bool {
 impl Array {
     /// The newest snapshot that a run published; its content may be swept.
     pub fn published_by(&self, uid: &str) -> Result<Option<Publication>, Error> {
+        let noted = self.dir.join(PUBLISHED);
+        // All of the history need not be read for a run that is new. (Of an encrypted array a file that is missing proves nothing.)
+        if !self.is_encrypted() && noted.exists() && !noted.join(valid_name(uid)?).exists() {
+            return Ok(None);
+        }
         let mut found = None;
         self.history(|digest, snapshot, _| {
             if snapshot.by.uid == uid {
@@ -206,6 +242,41 @@ impl Array {
             found.is_none()
         })?;
         Ok(found)
+    }
+
+    /// With the lock held: notes that a run publishes, before it has.
+    fn note_publication(&self, uid: &str) -> Result<(), Error> {
+        let dir = self.dir.join(PUBLISHED);
+        if !dir.exists() {
+            self.note_all_publications(&dir)?;
+        }
+        // An import has no uid.
+        if uid.is_empty() {
+            return Ok(());
+        }
+        let path = dir.join(valid_name(uid)?);
+        if !path.exists() {
+            self.disk.create(&path, 0o600)?;
+        }
+        self.disk.sync_dir(&dir)
+    }
+
+    /// A store from before these notes gets those of all its snapshots.
+    fn note_all_publications(&self, dir: &Path) -> Result<(), Error> {
+        let mut uids = BTreeSet::new();
+        self.history(|_, snapshot, _| {
+            uids.insert(snapshot.by.uid.clone());
+            true
+        })?;
+        let next = dir.with_extension("next");
+        self.disk.remove_dir(&next)?;
+        self.disk.make_dir(&next)?;
+        for uid in uids.iter().filter(|uid| valid_name(uid).is_ok()) {
+            self.disk.create(&next.join(uid), 0o600)?;
+        }
+        self.disk.sync_dir(&next)?;
+        self.disk.rename(&next, dir)?;
+        self.disk.sync_dir(&self.dir)
     }
 
     /// Makes a snapshot with the content of an older one, on top of the head: nothing that was published is lost. Nothing when the
@@ -246,6 +317,7 @@ pub(crate) enum Judged {
 /// A snapshot that may be made.
 pub(crate) struct Next {
     parent: Option<Digest>,
+    by: Run,
     after: Manifest,
     /// The objects that its parent does not have.
     new: BTreeSet<Digest>,
@@ -253,7 +325,7 @@ pub(crate) struct Next {
 }
 
 impl Next {
-    fn of(before: Option<(Digest, &Manifest)>, after: Manifest) -> Result<Self, Error> {
+    fn of(before: Option<(Digest, &Manifest)>, after: Manifest, by: Run) -> Result<Self, Error> {
         // Nobody could read it as a directory.
         after.check()?;
         let nothing = Manifest::default();
@@ -269,7 +341,7 @@ impl Next {
             .chain(&difference.changed)
             .filter_map(|key| after.get(key).map(|entry| entry.digest))
             .collect();
-        Ok(Self { parent: before.map(|(digest, _)| digest), after, new, change })
+        Ok(Self { parent: before.map(|(digest, _)| digest), by, after, new, change })
     }
 
     /// With the lock held: objects into place, manifest, snapshot, and the signature of a head. Each is durable before the next
@@ -278,10 +350,11 @@ impl Next {
         &self,
         array: &Array,
         staging: &Path,
-        by: &Run,
         message: &str,
         now: jiff::Timestamp,
     ) -> Result<Publication, Error> {
+        let by = &self.by;
+        array.note_publication(&by.uid)?;
         place(array, staging, &self.new)?;
         let manifest = self.after.encode();
         let snapshot = Snapshot {
@@ -316,9 +389,9 @@ pub(crate) fn publish(
     message: &str,
     now: jiff::Timestamp,
 ) -> Result<Publication, Error> {
-    let next = Next::of(before, after)?;
+    let next = Next::of(before, after, by.clone())?;
     check_quota(array, quota_bytes)?;
-    let made = next.prepare(array, staging, by, message, now)?;
+    let made = next.prepare(array, staging, message, now)?;
     array.move_head(made.digest)?;
     Ok(made)
 }

@@ -122,6 +122,7 @@ impl Array {
             "refs",
             "refs/tags",
             "views",
+            "published",
             "drafts",
             "leases",
         ] {

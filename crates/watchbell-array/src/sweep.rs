@@ -20,7 +20,7 @@ use crate::object::Objects;
 use crate::pack;
 use crate::retention::{Kept, Retention, kept};
 use crate::store::{Array, Identity, SWEPT, hold, identity, names};
-use crate::view::UNPACKED;
+use crate::view::{UNPACKED, VIEWS};
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,8 +83,9 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
         .filter_map(|(_, lease)| array.snapshot(lease.snapshot).ok())
         .map(|snapshot| snapshot.manifest)
         .collect();
-    let dir = array.dir.join("views");
-    for name in names(&dir)? {
+    swept.views += array.remove_of_other_boots(VIEWS)?;
+    let dir = array.dir.join(VIEWS).join(boot_id());
+    for name in if dir.exists() { names(&dir)? } else { Vec::new() } {
         if !name.parse().is_ok_and(|digest| leased.contains(&digest)) {
             array.disk.remove_dir(&dir.join(name))?;
             swept.views += 1;
@@ -196,22 +197,15 @@ fn sweep_objects(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> R
 
 /// Removes what another boot of the machine unpacked, which may be half on the disk, and what no view links to.
 fn sweep_unpacked(array: &Array) -> Result<(), Error> {
-    let dir = array.dir.join(UNPACKED);
+    array.remove_of_other_boots(UNPACKED)?;
+    let dir = array.dir.join(UNPACKED).join(boot_id());
     if !dir.exists() {
         return Ok(());
     }
-    let boot_id = boot_id();
-    for boot in names(&dir)? {
-        if boot != boot_id {
-            array.disk.remove_dir(&dir.join(boot))?;
-            continue;
-        }
-        let part = dir.join(boot);
-        for name in names(&part)? {
-            let path = part.join(name);
-            if fs::metadata(&path).is_ok_and(|of| of.nlink() == 1) {
-                array.disk.remove(&path)?;
-            }
+    for name in names(&dir)? {
+        let path = dir.join(name);
+        if fs::metadata(&path).is_ok_and(|of| of.nlink() == 1) {
+            array.disk.remove(&path)?;
         }
     }
     Ok(())

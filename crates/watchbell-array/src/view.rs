@@ -24,7 +24,7 @@ impl Array {
     /// The directory of a manifest's content, made if it is not there. It stays while a lease holds its snapshot: who asks has
     /// taken one.
     pub fn view(&self, digest: Digest, manifest: &Manifest) -> Result<PathBuf, Error> {
-        let path = self.dir.join("views").join(digest.to_string());
+        let path = self.views()?.join(digest.to_string());
         // A sweep removes what nobody holds, and what is not finished.
         let _kept = self.lock_shared()?;
         if !path.exists() {
@@ -32,6 +32,32 @@ impl Array {
             build(&self.disk, objects, manifest.entries.iter(), &BTreeSet::new(), &path)?;
         }
         Ok(path)
+    }
+
+    /// Where the views of this boot of the machine are. Those of another boot may be half on the disk, and nobody is at work above
+    /// them: the first view of a boot removes them.
+    fn views(&self) -> Result<PathBuf, Error> {
+        let dir = self.dir.join(VIEWS).join(boot_id());
+        if !dir.exists() {
+            let _alone = self.lock()?;
+            self.remove_of_other_boots(VIEWS)?;
+            self.remove_of_other_boots(UNPACKED)?;
+            self.disk.make_dir(&dir)?;
+        }
+        Ok(dir)
+    }
+
+    /// With the lock held: removes what was made in other boots of the machine. How many there were.
+    pub(crate) fn remove_of_other_boots(&self, part: &str) -> Result<u64, Error> {
+        let (dir, mut removed) = (self.dir.join(part), 0);
+        if !dir.exists() {
+            return Ok(0);
+        }
+        for name in names(&dir)?.into_iter().filter(|name| name != boot_id()) {
+            self.disk.remove_dir(&dir.join(name))?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 
     /// A directory of a manifest's documents and of those chunks that `sees` says, at a path of the caller's on the same file
@@ -48,8 +74,8 @@ impl Array {
     }
 }
 
-/// Links entries into a directory, which has its name when it is whole. No sync: after a crash of the machine a view is made
-/// anew, because [`crate::sweep()`] begins by removing views, and nothing in one is ever read back into the store.
+/// Links entries into a directory, which has its name when it is whole. No sync: a view counts in the boot of the
+/// machine in which it was made, and its path says which that is. Nothing in one is ever read back into the store.
 pub(crate) fn build<'a>(
     disk: &Disk,
     objects: Objects<'_>,
@@ -184,6 +210,7 @@ fn link(disk: &Disk, objects: Objects<'_>, file: &Path, digest: Digest, to: &Pat
 }
 
 pub(crate) const UNPACKED: &str = "unpacked";
+pub(crate) const VIEWS: &str = "views";
 
 /// The name of an object's further copies.
 pub(crate) fn with_number(path: &Path, copy: u32) -> PathBuf {

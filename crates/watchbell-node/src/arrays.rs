@@ -128,6 +128,8 @@ pub(crate) struct Upper {
     pub uses: Arc<[Use]>,
     pub index: u32,
     pub attempt: u32,
+    /// Of all its containers, which have the directory together.
+    pub image: Arc<str>,
     /// The volume of the first use; the others follow it.
     pub first_volume: u16,
     /// Bytes that may be in it, for each use.

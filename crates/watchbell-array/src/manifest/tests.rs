@@ -36,16 +36,17 @@ proptest! {
         for (number, (written, removed)) in changes.into_iter().enumerate() {
             let name = format!("run-{number}");
             let of = |(key, (content, index)): (String, (u8, u32))| {
-                (key, (Digest::of(&[content]), u64::from(content), index, 1))
+                (key, (Digest::of(&[content]), u64::from(content), index))
             };
             let written: BTreeMap<_, _> = written.into_iter().map(of).collect();
             let before = manifest.clone();
-            manifest = before.with(&run(&name), &removed, &written);
+            let by = [0, 1, 2, 3].map(|index| (Writer { run: 0, index, attempt: 1 }, run(&name)));
+            manifest = before.with(&by, &removed, &written);
             for key in &removed {
                 expected.remove(key);
             }
-            for (key, (digest, size, index, attempt)) in &written {
-                expected.insert(key.clone(), (*digest, *size, (name.clone(), *index, *attempt)));
+            for (key, (digest, size, index)) in &written {
+                expected.insert(key.clone(), (*digest, *size, (name.clone(), *index, 1)));
             }
             prop_assert_eq!(model(&manifest), expected.clone());
             // Whoever wrote nothing that is left is forgotten.

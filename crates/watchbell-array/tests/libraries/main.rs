@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use jiff::Timestamp;
-use watchbell_array::{Array, Committed, Completeness, Disk, Draft, Error, Run, export, import, verify};
+use watchbell_array::{
+    Array, Attempt, Committed, Completeness, Disk, Draft, Error, Run, export, import, verify,
+};
 use watchbell_zarr::{Judge, OnConflict, Plan, Split, plan};
 
 /// What `make test` installs, with zarr, xarray and tensorstore.
@@ -138,7 +140,7 @@ fn tree(dir: &Path) -> BTreeMap<String, Vec<u8>> {
 
 fn commit(draft: &Draft, plan: &Plan, index: u32, upper: &Path) -> Result<Committed, Error> {
     let judge = Judge { plan, index, max_chunk_bytes: 1 << 24 };
-    draft.commit(&judge, 0, upper, Completeness::Optional)
+    draft.commit(&judge, &Attempt::default(), upper, Completeness::Optional)
 }
 
 fn run(uid: &str) -> Run {

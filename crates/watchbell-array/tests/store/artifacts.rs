@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
-use watchbell_array::{Array, Completeness, Disk, Kind, export, import, sweep, verify};
+use watchbell_array::{Array, Attempt, Completeness, Disk, Kind, export, import, sweep, verify};
 use watchbell_zarr::{Judge, OnConflict, Split, plan};
 
 use crate::place::{Place, all, at, contents, hierarchy_of, run, whiteout, write};
@@ -21,7 +21,7 @@ fn what_each_index_leaves_is_published_whole() {
                 prepare(&upper);
             }
             let judge = Judge { plan: &plan, index: index as u32, max_chunk_bytes: 1 << 20 };
-            draft.commit(&judge, 0, &upper, Completeness::Required).unwrap();
+            draft.commit(&judge, &Attempt::default(), &upper, Completeness::Required).unwrap();
         }
         draft.publish(&all(2), OnConflict::Fail, None, "", at(9)).unwrap();
         draft.remove().unwrap();
@@ -54,7 +54,8 @@ fn what_each_index_leaves_is_published_whole() {
     let upper = place.upper("wrong", &[("0/x", "x")]);
     let draft = array.begin(&run("r3"), &BTreeMap::new()).unwrap();
     let judge = Judge { plan: &plan, index: 1, max_chunk_bytes: 1 << 20 };
-    let error = draft.commit(&judge, 0, &upper, Completeness::Optional).unwrap_err().to_string();
+    let error =
+        draft.commit(&judge, &Attempt::default(), &upper, Completeness::Optional).unwrap_err().to_string();
     assert_eq!(error, "index 1: wrote 0, which belongs to index 0, and not to index 1");
 }
 
@@ -67,7 +68,7 @@ fn a_file_takes_the_place_of_a_directory_and_the_other_way_round() {
     let begin = |uid: &str, index: u32, keys: &[(&str, &str)]| {
         let draft = array.begin(&run(uid), &BTreeMap::new()).unwrap();
         let judge = Judge { plan: &plan, index, max_chunk_bytes: 1 << 20 };
-        draft.commit(&judge, 0, &place.upper(uid, keys), Completeness::Optional).unwrap();
+        draft.commit(&judge, &Attempt::default(), &place.upper(uid, keys), Completeness::Optional).unwrap();
         draft
     };
     let publish = |draft: watchbell_array::Draft, index, on_conflict| {

@@ -223,6 +223,52 @@ fn an_import_that_is_stopped_goes_on() {
     }
 }
 
+/// What was made in this boot of the machine is of another boot.
+fn boot_again(place: &Place) {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    for part in ["views", "unpacked"] {
+        let dir = place.path("array").join(part);
+        let _ = fs::rename(dir.join(id.trim()), dir.join("another"));
+    }
+}
+
+/// No sync makes a view durable.
+#[test]
+fn a_machine_that_loses_power_gives_no_task_half_a_view() {
+    let mut stop_at = 0;
+    loop {
+        let place = Place::in_memory();
+        let array = Array::open(place.array().dir(), unwatched()).unwrap();
+        // Of packs and of files of their own.
+        let plain = place.path("plain");
+        (0..16).for_each(|n| write(&plain, &format!("t/c/{}/{}", n / 2, n % 2), format!("n {n}").as_bytes()));
+        write(&plain, "t/c/0/0", &[b'x'; 300_000]);
+        import_at(&array, &plain, 2_000).unwrap();
+        let head = array.head().unwrap().unwrap();
+        array.lease("run", head).unwrap();
+        let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
+        let watching = journal.clone();
+        let disk = Disk::watched(move |step| watching.lock().unwrap().before(step));
+        let view = |disk| {
+            let array = Array::open(&place.path("array"), disk)?;
+            let manifest = array.snapshot(head)?.manifest;
+            array.view(manifest, &array.manifest(manifest)?)
+        };
+        let ended = view(disk);
+        journal.lock().unwrap().lose();
+        boot_again(&place);
+        assert_eq!(contents(&view(unwatched()).unwrap()), contents(&plain), "stopped before step {stop_at}");
+        for part in ["views", "unpacked"] {
+            assert!(!place.path("array").join(part).join("another").exists(), "{part}, step {stop_at}");
+        }
+        if ended.is_ok() {
+            assert!(stop_at > 20, "only {stop_at} steps were seen");
+            return;
+        }
+        stop_at += 1;
+    }
+}
+
 const TWO: [&str; 2] = ["array", "second"];
 
 fn key(place: &Place) -> KeySource {

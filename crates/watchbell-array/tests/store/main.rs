@@ -1,6 +1,7 @@
 //! The store on a real file system: what an outsider sees of it, after crashes too.
 
 mod artifacts;
+mod attempts;
 mod crash;
 mod encryption;
 mod hostile;

@@ -5,7 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use watchbell_array::{Array, Committed, Completeness, Disk, Draft, Error, Imported, Run, export, import};
+use watchbell_array::{
+    Array, Attempt, Committed, Completeness, Disk, Draft, Error, Imported, Run, export, import,
+};
 use watchbell_zarr::{Hierarchy, Judge, Plan, Split, plan};
 
 pub(crate) struct Place {
@@ -129,7 +131,7 @@ pub(crate) fn hierarchy_of(array: &Array) -> Hierarchy {
 
 pub(crate) fn commit(draft: &Draft, plan: &Plan, index: u32, upper: &Path) -> Result<Committed, Error> {
     let judge = Judge { plan, index, max_chunk_bytes: 4 << 20 };
-    draft.commit(&judge, 0, upper, Completeness::Optional)
+    draft.commit(&judge, &Attempt::default(), upper, Completeness::Optional)
 }
 
 pub(crate) fn all(count: u32) -> BTreeSet<u32> {

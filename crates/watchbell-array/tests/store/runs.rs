@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use watchbell_array::{
-    Array, Completeness, Conflict, Error, Limits, Retention, difference, export, sweep, verify,
+    Array, Attempt, Completeness, Conflict, Error, Limits, Retention, difference, export, sweep, verify,
 };
 use watchbell_zarr::{Extend, Judge, OnConflict, grow};
 
@@ -184,15 +184,16 @@ fn what_is_missing_is_named_when_all_is_wanted() {
     let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
     let judge = Judge { plan: &plan, index: 3, max_chunk_bytes: 1 << 20 };
     let upper = place.upper("u", &[("t/c/6/0", "x"), ("t/c/7/1", "x")]);
-    let error = draft.commit(&judge, 0, &upper, Completeness::Required).unwrap_err().to_string();
+    let error =
+        draft.commit(&judge, &Attempt::default(), &upper, Completeness::Required).unwrap_err().to_string();
     assert_eq!(error, "index 3 was told to write 4 chunks and 2 of them are not there, the first is t/c/6/1");
     // What was there before counts, unless it is removed.
     let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: 1 << 20 };
-    draft.commit(&judge, 0, &place.upper("v", &[]), Completeness::Required).unwrap();
+    draft.commit(&judge, &Attempt::default(), &place.upper("v", &[]), Completeness::Required).unwrap();
     let judge = Judge { plan: &plan, index: 1, max_chunk_bytes: 1 << 20 };
     let upper = place.upper("w", &[]);
     whiteout(&upper, "t/c/2/0");
-    assert!(draft.commit(&judge, 0, &upper, Completeness::Required).is_err());
+    assert!(draft.commit(&judge, &Attempt::default(), &upper, Completeness::Required).is_err());
 }
 
 #[test]
@@ -334,7 +335,7 @@ fn an_upper_above_its_quota_is_not_read() {
     let upper = place.upper("u", &[("t/c/0/0", "12345"), ("t/c/0/1", "12345")]);
     let dir = std::fs::File::open(&upper).unwrap();
     let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: 1 << 20 };
-    let take = |max| draft.commit_from(&judge, 0, dir.as_fd(), Completeness::Optional, max);
+    let take = |max| draft.commit_from(&judge, &Attempt::default(), dir.as_fd(), Completeness::Optional, max);
     let error = take(9).unwrap_err();
     assert!(error.to_string().contains("wrote 10 bytes, and its quota is 9"), "{error}");
     assert!(draft.committed(0).unwrap().is_none());
@@ -427,27 +428,29 @@ fn a_commit_is_given_up_while_it_is_copied_and_leaves_nothing() {
     let large = vec![7; 2 << 20];
     let first = place.path("first");
     write(&first, "t/c/2/0", &large);
-    draft.commit(&judge(1), 0, &first, Completeness::Optional).unwrap();
+    draft.commit(&judge(1), &Attempt::default(), &first, Completeness::Optional).unwrap();
     assert_eq!(staged(&array), 1);
     // Before a billion zeros are on the disk, and with them what came before them.
     let upper = place.path("huge");
     write(&upper, "t/c/0/0", &vec![8; 3 << 20]);
     hole(&upper, "t/c/0/1", 1 << 30);
-    let error = draft.commit(&judge(0), 0, &upper, Completeness::Optional).unwrap_err();
+    let error = draft.commit(&judge(0), &Attempt::default(), &upper, Completeness::Optional).unwrap_err();
     assert!(matches!(error, Error::Quota { bytes, .. } if bytes < 64 << 20), "{error}");
     assert!(error.is_passing());
     assert_eq!(staged(&array), 1, "only what was committed");
     // What others have committed is still whole.
     let small = place.upper("small", &[("t/c/0/0", "fits")]);
-    draft.commit(&judge(0), 1, &small, Completeness::Optional).unwrap();
+    draft
+        .commit(&judge(0), &Attempt { number: 1, ..Attempt::default() }, &small, Completeness::Optional)
+        .unwrap();
     let kept = place.upper("kept", &[("t/c/4/0", "x")]);
     limits.is_stopped.store(true, std::sync::atomic::Ordering::Relaxed);
-    let error = draft.commit(&judge(2), 0, &kept, Completeness::Optional).unwrap_err();
+    let error = draft.commit(&judge(2), &Attempt::default(), &kept, Completeness::Optional).unwrap_err();
     assert!(matches!(error, Error::Stopped), "{error}");
     drop(draft);
     let full = Limits { reserve_bytes: u64::MAX, ..Limits::default() };
     let draft = array.clone().within(full).draft("r1").unwrap();
-    let error = draft.commit(&judge(2), 0, &kept, Completeness::Optional).unwrap_err();
+    let error = draft.commit(&judge(2), &Attempt::default(), &kept, Completeness::Optional).unwrap_err();
     assert!(matches!(error, Error::Full { .. }), "{error}");
     drop(draft);
     let draft = array.draft("r1").unwrap();
@@ -466,12 +469,12 @@ fn memory_that_an_index_never_had_is_not_written() {
     let upper = memory.path("upper");
     hole(&upper, "t/c/0/0", 1 << 30);
     let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: u64::MAX };
-    let error = draft.commit(&judge, 0, &upper, Completeness::Optional).unwrap_err();
+    let error = draft.commit(&judge, &Attempt::default(), &upper, Completeness::Optional).unwrap_err();
     assert!(matches!(error, Error::Holes { bytes: 0x4000_0000, .. }), "{error}");
     assert_eq!(staged(&array), 0);
     // A chunk of zeros may be one.
     hole(&upper, "t/c/0/0", 1 << 20);
-    draft.commit(&judge, 0, &upper, Completeness::Optional).unwrap();
+    draft.commit(&judge, &Attempt::default(), &upper, Completeness::Optional).unwrap();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use watchbell_api::Uid;
 use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED, ArrayRun};
 use watchbell_api::node::{Assignment, Command, Report};
 use watchbell_core::arrays::{Uses, quota_bytes, variable_part};
-use watchbell_core::pod::{BLOCKED, State};
+use watchbell_core::pod::{BLOCKED, Container, State};
 use watchbell_sandbox::{Layered, LayeredMemory, Mount, PodEnvironment, PodVolume, VolumeSource};
 use watchbell_zarr::{Mode, ReadScope, Upper, Use};
 
@@ -265,6 +265,17 @@ fn variables(uses: &[Use], prepared: &Prepared, index: u32) -> Vec<(String, Stri
     all
 }
 
+/// The images that the pod's containers ran, each once.
+fn images(containers: &[Container]) -> Arc<str> {
+    let mut found: Vec<&str> = Vec::new();
+    for image in containers.iter().filter_map(|container| container.image_id.as_deref()) {
+        if !found.contains(&image) {
+            found.push(image);
+        }
+    }
+    found.join(", ").into()
+}
+
 /// The uppers of the pod that lie on the disk, which has no bound of its own for them.
 pub(super) fn watched(site: &Site, pod: &Pod, out: &mut Vec<Watched>) {
     let uid = pod.assignment.uid;
@@ -430,6 +441,7 @@ impl Agent {
             uses: arrays.uses.clone(),
             index: pod.assignment.index.unwrap_or(0),
             attempt: pod.assignment.attempt,
+            image: images(&pod.life.containers),
             first_volume: first_volume(&pod.assignment),
             bounds: arrays.uses.iter().map(|of| bound(of, &self.site.machine)).collect(),
         })));

@@ -27,16 +27,38 @@ pub(crate) struct Teller {
     head_key: Option<HeadKey>,
     report: Reports,
     told: Mutex<HashMap<(String, String), Arc<ArrayFacts>>>,
+    /// Why stores are not swept.
+    unswept: Mutex<HashMap<(String, String), String>>,
 }
 
 impl Teller {
     pub(crate) fn new(stores: Arc<Stores>, head_key: Option<&HeadKey>, report: Reports) -> Self {
-        Self { stores, head_key: head_key.cloned(), report, told: Mutex::default() }
+        Self {
+            stores,
+            head_key: head_key.cloned(),
+            report,
+            told: Mutex::default(),
+            unswept: Mutex::default(),
+        }
     }
 
     /// Tells of a store, with what went wrong with it.
     pub(super) fn tell(&self, namespace: &str, name: &str, error: Option<String>) {
         self.look(namespace, name, Some(error));
+    }
+
+    /// Tells how the last sweep of a store ended, when the one before ended otherwise.
+    pub(super) fn swept(&self, namespace: &str, name: &str, problem: Option<String>) {
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut unswept = self.unswept.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match &problem {
+            Some(problem) => unswept.insert(key, problem.clone()),
+            None => unswept.remove(&key),
+        };
+        drop(unswept);
+        if before != problem {
+            self.tell(namespace, name, None);
+        }
     }
 
     /// Tells of a store if something of it has changed.
@@ -59,6 +81,11 @@ impl Teller {
             // What was known of it still holds.
             Err(error) => (told.get(&key).cloned(), Some(error.to_string())),
         };
+        let unswept = || {
+            let unswept = self.unswept.lock().unwrap_or_else(PoisonError::into_inner);
+            facts.as_ref().and_then(|_| unswept.get(&key).cloned())
+        };
+        let trouble = trouble.or_else(unswept);
         let is_news = told.get(&key) != facts.as_ref();
         if let Some(HeadSignature::Other(problem)) = facts.as_ref().map(|facts| &facts.signature)
             && told.get(&key).is_none_or(|before| !matches!(before.signature, HeadSignature::Other(_)))
@@ -71,7 +98,10 @@ impl Teller {
         }
         match &facts {
             Some(facts) => told.insert(key, facts.clone()),
-            None => told.remove(&key),
+            None => {
+                self.unswept.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                told.remove(&key)
+            }
         };
         let was_asked = asked.is_some();
         let error = asked.flatten().or(trouble);

@@ -29,20 +29,47 @@ pub(super) type Slot = Arc<RwLock<Option<Held>>>;
 
 #[derive(Default)]
 pub(super) struct Drafts {
-    slots: Mutex<HashMap<Key, Slot>>,
+    slots: Mutex<HashMap<Key, Place>>,
+}
+
+#[derive(Default)]
+struct Place {
+    slot: Slot,
+    /// Nobody has asked for it since its run rested.
+    is_resting: bool,
 }
 
 impl Drafts {
     pub(super) fn slot(&self, namespace: &Arc<str>, run: Uid, array: &str) -> Slot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.entry((namespace.clone(), run, array.to_owned())).or_default().clone()
+        let place = slots.entry((namespace.clone(), run, array.to_owned())).or_default();
+        place.is_resting = false;
+        place.slot.clone()
     }
 
-    /// Lets go of a run's drafts. One that somebody works with stays.
+    /// Lets go of a run's drafts. One that somebody works with goes with that work.
     pub(super) fn rest(&self, namespace: &str, run: Uid) {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((of, uid, _), place) in slots.iter_mut() {
+            place.is_resting |= **of == *namespace && *uid == run;
+        }
+        drop(slots);
+        self.tidy();
+    }
+
+    #[cfg(test)]
+    pub(super) fn places(&self) -> usize {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// After each work: lets go of what rests, and of places with nothing in them.
+    pub(super) fn tidy(&self) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // Who works with one has a reference, which is given with the lock held.
-        slots.retain(|(of, uid, _), slot| **of != *namespace || *uid != run || Arc::strong_count(slot) > 1);
+        slots.retain(|_, Place { slot, is_resting }| {
+            let is_empty = || slot.try_read().is_ok_and(|held| held.is_none());
+            Arc::strong_count(slot) > 1 || !(*is_resting || is_empty())
+        });
     }
 }
 

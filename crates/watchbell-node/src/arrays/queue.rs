@@ -111,7 +111,9 @@ impl Arrays {
             threads.push(spawn(&format!("node-arrays-{n}"), move || {
                 while let Some(Turn { work, waited }) = shared.next() {
                     let place = place_of(&work);
-                    if let work::Done::NotYet(work) = work::carry_out(&tools, work, waited.is_none()) {
+                    let done = work::carry_out(&tools, work, waited.is_none());
+                    tools.drafts.tidy();
+                    if let work::Done::NotYet(work) = done {
                         shared.put_off(work, waited);
                     }
                     shared.is_free(place);

@@ -22,6 +22,8 @@ use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
 use super::*;
 use crate::{ArrayKey, HeadKey};
 
+mod upkeep;
+
 const PATIENCE: Duration = Duration::from_secs(60);
 const WRITE: &str =
     r#"{"name": "obs", "mount": "/data", "mode": "write", "split": {"dim": "time", "into": 2}}"#;
@@ -205,6 +207,7 @@ impl Stand {
             uses: uses.clone(),
             index,
             attempt: 0,
+            image: format!("tool@sha256:{}", run.job.0).into(),
             first_volume: 0,
             bounds: vec![1 << 20; uses.len()],
         }));

@@ -15,8 +15,8 @@ use watchbell_api::array::{
 };
 use watchbell_api::node::Report;
 use watchbell_array::{
-    Array, Completeness, Disk, Error, Kind, Part, Publication, Refused, Retention, Run, finish_publications,
-    publish_together,
+    Array, Attempt, Completeness, Disk, Error, Kind, Part, Publication, Refused, Retention, Run,
+    finish_publications, publish_together,
 };
 use watchbell_core::arrays::SECRET_UPPER;
 use watchbell_zarr::{Judge, Mode, ReadScope, Use};
@@ -164,6 +164,15 @@ fn prepare_reading(
     {
         return prepare_preview(tools, wanted, array, of, writer);
     }
+    // An array that the run does not write has no draft. Without any, what the gate would see is not what is judged.
+    if let Some(writer) = run.draft_of
+        && !has_draft(tools, &wanted.namespace, writer).map_err(passing)?
+    {
+        let why = format!(
+            "the run {writer} whose draft it looks at has none any more: it was published or given up"
+        );
+        return Err(Trouble::Lasting(why));
+    }
     let lease = lease_name(run.run);
     // All pods of a run read the same, whatever is published meanwhile.
     let snapshot = match array.leased(&lease).map_err(passing)? {
@@ -209,6 +218,30 @@ fn prepare_reading(
         None => View::Directory(array.view(manifest, &entries).map_err(passing)?),
     };
     Ok(PreparedArray { snapshot: snapshot.to_string().into(), view, plan })
+}
+
+/// Whether a run has a draft in any array of its namespace.
+fn has_draft(tools: &Tools, namespace: &str, run: Uid) -> Result<bool, Error> {
+    let run = run.to_string();
+    for name in names(tools, namespace)? {
+        let Ok(array) = tools.stores.locked(namespace, &name) else { continue };
+        if array.drafts()?.contains(&run) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The arrays of a namespace.
+fn names(tools: &Tools, namespace: &str) -> Result<Vec<String>, Error> {
+    let path = tools.stores.root.join(namespace);
+    match std::fs::read_dir(&path) {
+        Ok(entries) => {
+            Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(Error::Io { step: "list", path, source }),
+    }
 }
 
 /// Who looks at a run before it is published sees what would be.
@@ -303,11 +336,16 @@ impl Due<'_> {
                 return Ok(held.draft.committed(upper.index)?.unwrap_or_default());
             };
             let judge = self.judge(held, upper);
-            held.draft.commit_from(&judge, upper.attempt, dir.as_fd(), self.completeness(), self.bound)
+            let attempt = Attempt {
+                number: upper.attempt,
+                image: upper.image.to_string(),
+                user: upper.run.user.to_string(),
+            };
+            held.draft.commit_from(&judge, &attempt, dir.as_fd(), self.completeness(), self.bound)
         })?;
         Ok(Taken {
             array: self.of.name.as_str().into(),
-            attempt: committed.attempt,
+            attempt: committed.attempt.number,
             keys: (committed.written.len() + committed.removed.len()) as u64,
             bytes: committed.written.iter().map(|(_, _, size)| size).sum(),
         })
@@ -478,9 +516,8 @@ fn told(of: &Use, made: &Publication) -> PublishedArray {
 }
 
 fn abandon(tools: &Tools, namespace: &Arc<str>, run: Uid) {
-    let names = match std::fs::read_dir(tools.stores.root.join(&**namespace)) {
-        Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+    let names = match names(tools, namespace) {
+        Ok(names) => names,
         Err(error) => {
             tracing::warn!("cannot look for the drafts of a run: {error}");
             return;
@@ -604,6 +641,9 @@ pub(super) fn sweep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>) {
     });
     let swept =
         tools.open(namespace, name).and_then(|array| watchbell_array::sweep(&array, retention.as_ref()));
+    // What cannot be read stops every sweep: nothing is freed until somebody looks.
+    let problem = swept.as_ref().err().filter(|error| !matches!(error, Error::NoArray(_)));
+    tools.teller.swept(namespace, name, problem.map(|error| format!("it is not swept: {error}")));
     match swept {
         Ok(swept) => tracing::debug!(%namespace, %name, ?swept, "an array was swept"),
         Err(Error::NoArray(_)) => {}

@@ -18,7 +18,9 @@ impl Bench {
                 format!("prepare {id} of {}{}", wanted.run.run.0, own.unwrap_or_default())
             }
             Work::Commit(upper) => {
-                format!("commit {} index {} from volume {}", upper.pod.0, upper.index, upper.first_volume)
+                let crate::arrays::Upper { pod, index, first_volume, image, .. } = upper;
+                let image = image.split('@').next().unwrap_or_default();
+                format!("commit {} index {index} from volume {first_volume} by {image}", pod.0)
             }
             Work::Publish { run, .. } => format!("publish {}", run.run.0),
             Work::Abandon { namespace, run } => format!("abandon {namespace} {}", run.0),
@@ -129,7 +131,7 @@ fn an_index_has_its_array_and_ends_once_what_it_wrote_counts() {
     bench.expect(&["report 1 Running running"]);
     bench.exits(id(1, 0, 0), 0);
     // It still runs, as far as anybody is told.
-    bench.expect(&["commit 1 index 1 from volume 0"]);
+    bench.expect(&["commit 1 index 1 from volume 0 by docker.io/library/tool"]);
     bench.wait(5);
     bench.expect(&[]);
     bench.committed(1, 3);
@@ -145,7 +147,7 @@ fn what_may_not_be_committed_fails_the_pod() {
     let mut bench = Bench::new();
     bench.started_index(1);
     bench.exits(id(1, 0, 0), 0);
-    bench.expect(&["commit 1 index 1 from volume 0"]);
+    bench.expect(&["commit 1 index 1 from volume 0 by docker.io/library/tool"]);
     let why = "array \"obs\": index 1: wrote t/c/7".to_owned();
     bench.tell(Input::Array(News::Committed(Uid(1), Err(why.clone()))));
     bench.expect(&["event 1 ArrayCommitFailed!", "report 1 Failed ArrayCommitFailed Completed=0"]);
@@ -183,7 +185,7 @@ fn an_index_that_was_asked_to_end_commits_nothing() {
     let mut bench = Bench::new();
     bench.started_index(1);
     bench.exits(id(1, 0, 0), 0);
-    bench.expect(&["commit 1 index 1 from volume 0"]);
+    bench.expect(&["commit 1 index 1 from volume 0 by docker.io/library/tool"]);
     bench.stop(1, 30);
     bench.committed(1, 3);
     bench.expect(&["committed 1 obs[1] attempt 7: 3 keys, 30 bytes", "report 1 Succeeded Completed=0"]);
@@ -308,11 +310,13 @@ fn an_index_that_sees_its_own_alone_is_prepared_alone() {
 fn a_server_that_comes_later_commits_what_the_spawner_holds() {
     let record = exit(id(1, 0, 0), ExitStatus::Code(0));
     let mut bench = Bench::with(nothing(), vec![TableEntry::Exited(record)]);
-    bench.begin(writer(1, WRITES));
+    let mut known = writer(1, WRITES);
+    known.status.containers[0].image_id = Some(image("tool", program()).image_id.clone());
+    bench.begin(known);
     // Whether it was asked to end is said before all are known.
     bench.expect(&[]);
     bench.tell(Input::Command(Command::Synced));
-    bench.expect(&["sweep volumes but of 1", "commit 1 index 1 from volume 0"]);
+    bench.expect(&["sweep volumes but of 1", "commit 1 index 1 from volume 0 by docker.io/library/tool"]);
     bench.committed(1, 2);
     bench.expect(&["committed 1 obs[1] attempt 7: 2 keys, 20 bytes", "report 1 Succeeded Completed=0"]);
     // One whose end was told has committed before.
