@@ -15,10 +15,13 @@ pub(crate) struct Content<'a> {
     size: u64,
     /// Bytes that were given out.
     done: u64,
-    body: Box<dyn Read>,
+    /// What comes next; the problem where its line broke before it came.
+    body: Body,
     /// Since something came last.
     tries: u32,
 }
+
+type Body = Result<Box<dyn Read>, String>;
 
 impl Bucket {
     /// The content of an object, which must still be the one of the list.
@@ -32,7 +35,7 @@ impl Bucket {
     }
 
     /// What follows `from` bytes of an object.
-    fn body(&self, key: &str, etag: &str, size: u64, from: u64) -> Result<Box<dyn Read>, Error> {
+    fn body(&self, key: &str, etag: &str, size: u64, from: u64) -> Result<Body, Error> {
         let range = format!("bytes={from}-");
         let mut headers = vec![("if-match", etag)];
         headers.extend((from > 0).then_some(("range", range.as_str())));
@@ -52,13 +55,18 @@ impl Bucket {
         if from > 0 && !is_part {
             // Nor ranges: then it is read again as far as it was.
             let passed = io::copy(&mut (&mut body).take(from), &mut io::sink());
-            if passed.is_ok_and(|passed| passed < from) {
-                return Err(self.wrong(key, "it ended before its length"));
+            // Where a line broke on the way nobody knows what would come next.
+            match passed {
+                Ok(passed) if passed == from => {}
+                Ok(_) => return Ok(Err(ENDED.to_owned())),
+                Err(error) => return Ok(Err(error.to_string())),
             }
         }
-        Ok(Box::new(body))
+        Ok(Ok(Box::new(body)))
     }
 }
+
+const ENDED: &str = "it ended before its length";
 
 fn bare(etag: &str) -> &str {
     etag.trim_matches('"')
@@ -67,15 +75,21 @@ fn bare(etag: &str) -> &str {
 impl Read for Content<'_> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         loop {
-            let problem = match self.body.read(to) {
+            let came = match &mut self.body {
+                Ok(body) => body.read(to).map_err(|error| error.to_string()),
+                Err(problem) => Err(std::mem::take(problem)),
+            };
+            let problem = match came {
                 // More than the list said is given out, too: who reads refuses it.
                 Ok(length) if length > 0 || to.is_empty() || self.done >= self.size => {
                     self.done += length as u64;
                     self.tries = 0;
                     return Ok(length);
                 }
-                Ok(_) => "it ended before its length".to_owned(),
-                Err(error) => error.to_string(),
+                // All of it is there: what broke behind it is nobody's concern.
+                Err(_) if self.done >= self.size => return Ok(0),
+                Ok(_) => ENDED.to_owned(),
+                Err(problem) => problem,
             };
             self.tries += 1;
             if self.tries >= TRIES {
