@@ -55,7 +55,7 @@ fn leave_out(array: &Array, digest: Digest) -> Result<(), Error> {
     for (number, name) in pack::found(&dir)?.into_iter().enumerate() {
         let path = dir.join(name);
         // One whose index is damaged is found to hold nothing.
-        let Ok(entries) = pack::read(&path) else { continue };
+        let Ok(entries) = pack::read(&path).map_err(Error::io("read", &path))? else { continue };
         let file = File::open(&path).map_err(Error::io("open", &path))?;
         let bytes_of = |offset: u64, length: u32| {
             let mut bytes = vec![0; length as usize];

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::cipher::{Role, content_length};
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::meter::Meter;
-use crate::pack;
+use crate::pack::{self, Index};
 use crate::store::Array;
 
 /// An object's mode: nobody writes to it again, and who may reach its directory may read it.
@@ -72,19 +72,25 @@ impl Objects<'_> {
         for (objects, name) in [(Some(placed.as_path()), placed_name), (self.staging, name)] {
             let Some(objects) = objects else { continue };
             let index = self.array.packs(objects)?;
-            if index.read().unwrap_or_else(PoisonError::into_inner).has_file(&name) {
+            if index.read().unwrap_or_else(PoisonError::into_inner).has_file(&name)? {
                 return Ok(Some(Located::File(objects.join(name))));
             }
         }
         Ok(None)
     }
 
-    /// Looks again at which packs are in place. Who counts on what is there does it first, with the array's lock held, because a
+    /// Looks again at which packs are there. Who counts on what is in place does it first, with the array's lock held, because a
     /// sweep writes packs anew.
     pub(crate) fn refresh(&self) -> Result<(), Error> {
-        let objects = self.array.objects_dir();
-        let index = self.array.packs(&objects)?;
-        index.write().unwrap_or_else(PoisonError::into_inner).refresh(&objects.join(pack::DIR))
+        self.each_index(|index, objects| {
+            index.write().unwrap_or_else(PoisonError::into_inner).refresh(&objects.join(pack::DIR))
+        })
+    }
+
+    fn each_index(&self, visit: impl Fn(&RwLock<Index>, &Path) -> Result<(), Error>) -> Result<(), Error> {
+        let placed = self.array.objects_dir();
+        let mut all = [Some(placed.as_path()), self.staging].into_iter().flatten();
+        all.try_for_each(|objects| visit(&*self.array.packs(objects)?, objects))
     }
 
     /// One that a manifest names: that it is missing is damage.
@@ -93,11 +99,12 @@ impl Objects<'_> {
             return Ok(found);
         }
         self.refresh()?;
-        self.locate(digest)?.ok_or_else(|| Error::Damaged {
-            what: "object",
-            digest,
-            problem: "it is not there".to_owned(),
-        })
+        if let Some(found) = self.locate(digest)? {
+            return Ok(found);
+        }
+        // It may lie in a pack that cannot be read now.
+        self.each_index(|index, _| index.read().unwrap_or_else(PoisonError::into_inner).is_read())?;
+        Err(Error::Damaged { what: "object", digest, problem: "it is not there".to_owned() })
     }
 
     /// The content of one that a manifest names, unchecked, with its length.

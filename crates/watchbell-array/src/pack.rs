@@ -8,9 +8,10 @@ use std::cmp::Ordering;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::OwnedFd;
@@ -55,12 +56,33 @@ pub(crate) struct Index {
     /// Whether anything but packs may lie there. Who holds a staging directory is the only one to put something into it.
     has_files: AtomicBool,
     packs: BTreeMap<String, Pack>,
-    /// What cannot be read, with the reason: nothing is found in it.
+    /// What is damaged, with the reason: nothing is found in it.
     pub(crate) broken: BTreeMap<PathBuf, String>,
+    /// What could not be read when it was last tried. It may be whole, and is tried again.
+    unread: BTreeMap<PathBuf, io::Error>,
 }
 
 /// So many packs of a directory are held open; the others are opened each time.
 const HELD_OPEN: usize = 32;
+/// So many of all directories, however many arrays are in use: a process's descriptors are for more than that.
+const ALL_HELD_OPEN: usize = 256;
+static ALL_HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// One of [`ALL_HELD_OPEN`].
+struct Held;
+
+impl Held {
+    fn take() -> Option<Self> {
+        let one_more = |held| (held < ALL_HELD_OPEN).then_some(held + 1);
+        ALL_HELD.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Self)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        ALL_HELD.fetch_sub(1, Relaxed);
+    }
+}
 
 impl Index {
     pub(crate) fn of(objects: &Path) -> Result<Self, Error> {
@@ -78,6 +100,7 @@ impl Index {
             has_files: AtomicBool::new(has_files),
             packs: BTreeMap::new(),
             broken: BTreeMap::new(),
+            unread: BTreeMap::new(),
         };
         index.refresh(&objects.join(DIR))?;
         Ok(index)
@@ -89,18 +112,42 @@ impl Index {
     }
 
     /// Whether one of that name does.
-    pub(crate) fn has_file(&self, name: &str) -> bool {
-        self.has_files.load(Relaxed)
-            && self.objects.as_ref().is_some_and(|dir| statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    pub(crate) fn has_file(&self, name: &str) -> Result<bool, Error> {
+        let Some(dir) = self.objects.as_ref().filter(|_| self.has_files.load(Relaxed)) else {
+            return Ok(false);
+        };
+        match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(false),
+            found => found.map(|_| true).map_err(Error::errno("look at", Path::new(name))),
+        }
     }
 
     pub(crate) fn get(&self, digest: Digest) -> Result<Option<Place>, Error> {
+        let mut unread = None;
         for pack in self.packs.values() {
-            if let Some(place) = pack.find(digest)? {
-                return Ok(Some(place));
+            match pack.find(digest) {
+                Ok(Some(place)) => return Ok(Some(place)),
+                Ok(None) => {}
+                // A sweep has just written it anew.
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                // Another pack may have it, too.
+                Err(error) => unread = unread.or(Some(error)),
             }
         }
-        Ok(None)
+        unread.map_or(Ok(None), Err)
+    }
+
+    /// That something could not be read: what is found nowhere may lie there.
+    pub(crate) fn is_read(&self) -> Result<(), Error> {
+        let Some((path, error)) = self.unread.first_key_value() else { return Ok(()) };
+        Err(Error::io("read", path)(again(error)))
+    }
+
+    /// What `verify` tells of packs.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = (&Path, String)> {
+        let broken = self.broken.iter().map(|(path, problem)| (path.as_path(), problem.clone()));
+        let unread = self.unread.iter();
+        broken.chain(unread.map(|(path, error)| (path.as_path(), format!("it cannot be read: {error}"))))
     }
 
     /// Takes in what is new in the directory, and forgets what is gone.
@@ -108,6 +155,7 @@ impl Index {
         let found = found(dir)?;
         self.packs.retain(|name, _| found.contains(name));
         self.broken.retain(|path, _| found.iter().any(|name| path.ends_with(name)));
+        self.unread.clear();
         for name in found {
             let path = dir.join(&name);
             if !self.packs.contains_key(&name) && !self.broken.contains_key(&path) {
@@ -120,16 +168,23 @@ impl Index {
     pub(crate) fn insert(&mut self, path: &Path, name: String) {
         let held = self.packs.values().filter(|pack| pack.file.is_some()).count();
         match Pack::open(path, held < HELD_OPEN) {
-            Ok(pack) => drop(self.packs.insert(name, pack)),
-            Err(problem) => drop(self.broken.insert(path.to_owned(), problem)),
+            Ok(Ok(pack)) => drop(self.packs.insert(name, pack)),
+            Ok(Err(problem)) => drop(self.broken.insert(path.to_owned(), problem)),
+            Err(error) => drop(self.unread.insert(path.to_owned(), error)),
         }
     }
+}
+
+/// The same error once more.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// A pack whose index was found to be whole, in order and within the file.
 struct Pack {
     path: Arc<Path>,
     file: Option<Arc<File>>,
+    _held: Option<Held>,
     /// Where the contents end and the index begins.
     contents: u64,
     /// The first four bytes of each digest, in the index's order.
@@ -137,11 +192,14 @@ struct Pack {
 }
 
 impl Pack {
-    fn open(path: &Path, is_held: bool) -> Result<Self, String> {
+    fn open(path: &Path, may_be_held: bool) -> Read<Self> {
         let mut fronts = Vec::new();
-        let (file, contents) = each(path, &mut |digest, _, _| fronts.push(front(digest)))?;
-        let file = is_held.then(|| Arc::new(file));
-        Ok(Self { path: path.into(), file, contents, fronts: fronts.into() })
+        let read = each(path, &mut |digest, _, _| fronts.push(front(digest)))?;
+        Ok(read.map(|(file, contents)| {
+            let held = may_be_held.then(Held::take).flatten();
+            let file = held.is_some().then(|| Arc::new(file));
+            Self { path: path.into(), file, _held: held, contents, fronts: fronts.into() }
+        }))
     }
 
     /// By binary search: in memory among the fronts, then on the disk among those that are equal, which is one unless somebody
@@ -192,34 +250,40 @@ pub(crate) fn found(dir: &Path) -> Result<BTreeSet<String>, Error> {
     }
 }
 
-/// What a pack says that it holds; the problem where that is not to be believed.
-pub(crate) fn read(path: &Path) -> Result<Vec<(Digest, u64, u32)>, String> {
+/// What came of a pack that was read: within, the problem when its content is not to be believed. That it could not be read says
+/// nothing of its content.
+pub(crate) type Read<T> = io::Result<Result<T, String>>;
+
+/// What a pack says that it holds.
+pub(crate) fn read(path: &Path) -> Read<Vec<(Digest, u64, u32)>> {
     let mut entries = Vec::new();
-    each(path, &mut |digest, offset, length| entries.push((digest, offset, length)))?;
-    Ok(entries)
+    let read = each(path, &mut |digest, offset, length| entries.push((digest, offset, length)))?;
+    Ok(read.map(|_| entries))
 }
 
 /// Visits what a pack says that it holds, a piece of its index at a time. Only once this has gone well is any of it to be believed.
 /// Gives back the file, and where its contents end.
-fn each(path: &Path, visit: &mut dyn FnMut(Digest, u64, u32)) -> Result<(File, u64), String> {
+fn each(path: &Path, visit: &mut dyn FnMut(Digest, u64, u32)) -> Read<(File, u64)> {
     const PIECE: u64 = 16_384 * ENTRY as u64;
-    let io = |error: std::io::Error| format!("it cannot be read: {error}");
-    let file = File::open(path).map_err(io)?;
-    let size = file.metadata().map_err(io)?.len();
-    let behind = size.checked_sub(TRAILER as u64).ok_or("it is cut short")?;
+    let damaged = |problem: &str| Ok(Err(problem.to_owned()));
+    let file = File::open(path)?;
+    let Some(behind) = file.metadata()?.len().checked_sub(TRAILER as u64) else {
+        return damaged("it is cut short");
+    };
     let mut trailer = [0; TRAILER];
-    file.read_exact_at(&mut trailer, behind).map_err(io)?;
+    file.read_exact_at(&mut trailer, behind)?;
     let (length, rest) = trailer.split_at(8);
     let (digest, magic) = rest.split_at(32);
     let length = u64::from_le_bytes(length.try_into().unwrap_or_default());
     let contents = behind.checked_sub(length).filter(|_| length <= MAX_INDEX_BYTES && magic == MAGIC);
-    let contents =
-        contents.filter(|_| length.is_multiple_of(ENTRY as u64)).ok_or("it is of another format")?;
+    let Some(contents) = contents.filter(|_| length.is_multiple_of(ENTRY as u64)) else {
+        return damaged("it is of another format");
+    };
     let (mut hasher, mut at, mut before, mut problem) = (blake3::Hasher::new(), contents, None, None);
     let mut piece = vec![0; length.min(PIECE) as usize];
     while at < behind {
         let piece = &mut piece[..(behind - at).min(PIECE) as usize];
-        file.read_exact_at(piece, at).map_err(io)?;
+        file.read_exact_at(piece, at)?;
         hasher.update(piece);
         for bytes in piece.chunks(ENTRY) {
             match entry(bytes, contents) {
@@ -237,9 +301,9 @@ fn each(path: &Path, visit: &mut dyn FnMut(Digest, u64, u32)) -> Result<(File, u
         at += piece.len() as u64;
     }
     if hasher.finalize().as_bytes() != digest {
-        return Err("its index is damaged".to_owned());
+        return damaged("its index is damaged");
     }
-    problem.map_or(Ok((file, contents)), |problem| Err(problem.to_owned()))
+    problem.map_or(Ok(Ok((file, contents))), damaged)
 }
 
 /// An entry of an index; nothing where it leads out of the contents.
@@ -337,6 +401,23 @@ impl Writer {
         disk.rename(&self.temporary, &path)?;
         disk.sync_dir(&self.dir)?;
         Ok(Some(path))
+    }
+
+    /// Writes a pack of what `fill` adds; after an error nothing of it is left.
+    pub(crate) fn write<T>(
+        disk: &Disk,
+        dir: &Path,
+        number: u64,
+        fill: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<(Option<PathBuf>, T), Error> {
+        let writer = Self::create(disk, dir, number)?;
+        let temporary = writer.temporary.clone();
+        let written = fill(&writer).and_then(|came| Ok((writer.finish(disk)?, came)));
+        if written.is_err() {
+            // Best effort: whoever writes packs here next removes it first.
+            drop(disk.remove(&temporary));
+        }
+        written
     }
 
     pub(crate) fn give_up(self, disk: &Disk) -> Result<(), Error> {

@@ -219,21 +219,20 @@ fn sweep_packs(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Res
     let dir = array.objects_dir().join(pack::DIR);
     pack::remove_unfinished(&array.disk, &array.objects_dir())?;
     let (mut anew, mut small, mut is_changed) = (Vec::new(), Vec::new(), false);
-    let objects = Objects { array, staging: None };
-    objects.refresh()?;
+    let (mut damaged, mut unread) = (Vec::new(), None);
     for name in pack::found(&dir)? {
         let path = dir.join(name);
-        let Ok(entries) = pack::read(&path) else {
-            // What is damaged is for `verify` to tell, until nothing is missing: then an import has mended it.
-            let mut is_missing = false;
-            for digest in live {
-                is_missing |= objects.locate(*digest)?.is_none();
+        let entries = match pack::read(&path) {
+            Ok(Ok(entries)) => entries,
+            Ok(Err(_)) => {
+                damaged.push(path);
+                continue;
             }
-            if !is_missing {
-                array.disk.remove(&path)?;
-                is_changed = true;
+            // It may be whole. What the others hold can go nevertheless.
+            Err(error) => {
+                unread = unread.or(Some(Error::io("read", &path)(error)));
+                continue;
             }
-            continue;
         };
         let of = |(_, _, length): &(Digest, u64, u32)| u64::from(*length);
         let (kept, dead): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(d, ..)| live.contains(d));
@@ -252,6 +251,11 @@ fn sweep_packs(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Res
         swept.objects += dead.len() as u64;
         swept.bytes += dead_bytes;
     }
+    // What is damaged is for `verify` to tell, until nothing is missing: then an import has mended it.
+    if !damaged.is_empty() && unread.is_none() && is_all_there(array, live)? {
+        damaged.iter().try_for_each(|path| array.disk.remove(path))?;
+        is_changed = true;
+    }
     if small.len() > MANY {
         anew.append(&mut small);
     }
@@ -263,7 +267,36 @@ fn sweep_packs(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Res
         array.disk.sync_dir(&dir)?;
         Objects { array, staging: None }.refresh()?;
     }
-    Ok(())
+    unread.map_or(Ok(()), Err)
+}
+
+/// Whether all that lives is in place or staged, by what is on the disk now: not by an index of before, which still has open what is
+/// damaged since.
+fn is_all_there(array: &Array, live: &BTreeSet<Digest>) -> Result<bool, Error> {
+    let staged = array.drafts()?.into_iter().map(|uid| array.dir.join("drafts").join(uid).join("objects"));
+    let staged: Vec<PathBuf> = staged.collect();
+    let mut missing = live.clone();
+    for dir in staged.iter().chain([&array.objects_dir()]).map(|dir| dir.join(pack::DIR)) {
+        for path in pack::found(&dir)?.into_iter().map(|name| dir.join(name)) {
+            for (digest, ..) in pack::read(&path).map_err(Error::io("read", &path))?.unwrap_or_default() {
+                missing.remove(&digest);
+            }
+        }
+    }
+    for digest in missing {
+        let mut is_found = is_there(&array.object_path(digest))?;
+        for dir in &staged {
+            is_found = is_found || is_there(&dir.join(digest.to_string()))?;
+        }
+        if !is_found {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_there(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(Error::io("look at", path))
 }
 
 /// Packs, with what of each lives.
@@ -288,7 +321,15 @@ fn groups(packs: Packs) -> Vec<Packs> {
 
 /// One pack of what several hold, which go when it is durable. An object that is damaged stays where it is, with its pack.
 fn write_anew(array: &Array, dir: &Path, packs: &Packs, number: u64) -> Result<(), Error> {
-    let writer = pack::Writer::create(&array.disk, dir, number)?;
+    let (made, gone) = pack::Writer::write(&array.disk, dir, number, |writer| copy(array, packs, writer))?;
+    for path in gone.into_iter().filter(|path| made.as_ref() != Some(*path)) {
+        array.disk.remove(path)?;
+    }
+    Ok(())
+}
+
+/// Copies what is whole into a pack. Those of which all is.
+fn copy<'a>(array: &Array, packs: &'a Packs, writer: &pack::Writer) -> Result<Vec<&'a PathBuf>, Error> {
     let mut gone = Vec::new();
     for (path, kept) in packs {
         let file = File::open(path).map_err(Error::io("open", path))?;
@@ -310,11 +351,7 @@ fn write_anew(array: &Array, dir: &Path, packs: &Packs, number: u64) -> Result<(
             gone.push(path);
         }
     }
-    let made = writer.finish(&array.disk)?;
-    for path in gone.into_iter().filter(|path| made.as_ref() != Some(path)) {
-        array.disk.remove(path)?;
-    }
-    Ok(())
+    Ok(gone)
 }
 
 impl Array {

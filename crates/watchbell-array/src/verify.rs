@@ -66,9 +66,9 @@ pub fn verify(array: &Array) -> Result<Verified, Error> {
     // As the packs lie there now, whatever was found in them before.
     array.forget_packs(&array.objects_dir());
     let packs = array.packs(&array.objects_dir())?;
-    for (path, problem) in &packs.read().unwrap_or_else(PoisonError::into_inner).broken {
+    for (path, problem) in packs.read().unwrap_or_else(PoisonError::into_inner).problems() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        found.damage.push(Damage { what: format!("pack {name}"), problem: problem.clone() });
+        found.damage.push(Damage { what: format!("pack {name}"), problem });
     }
     let check = |at: usize| {
         let (digest, (size, _)) = &objects[at];

@@ -39,23 +39,70 @@ fn each_object_is_found_and_no_other() {
     }
 }
 
+/// Adds packs of one object each, whose digests begin with these.
+fn add_packs(dir: &Path, fronts: std::ops::RangeInclusive<u8>) {
+    // Nobody waits for a sync.
+    let disk = Disk::watched(|_| Ok(()));
+    for front in fronts {
+        let writer = Writer::create(&disk, &dir.join(DIR), u64::from(front)).unwrap();
+        writer.add(digest(front, 0), &[front]).unwrap();
+        writer.finish(&disk).unwrap().unwrap();
+    }
+}
+
+fn held(index: &Index) -> usize {
+    index.packs.values().filter(|pack| pack.file.is_some()).count()
+}
+
+/// Of one directory, and of all together.
 #[test]
 fn packs_beyond_those_held_open_are_found_too() {
     let (dir, _) = packed(&[(digest(0, 0), vec![0])]);
-    for front in 1..=HELD_OPEN as u8 {
-        let writer = Writer::create(&Disk::default(), &dir.path().join(DIR), u64::from(front)).unwrap();
-        writer.add(digest(front, 0), &[front]).unwrap();
-        writer.finish(&Disk::default()).unwrap().unwrap();
-    }
-    let mut index = Index::of(dir.path()).unwrap();
     let all = 0..=HELD_OPEN as u8;
-    let held = all.clone().filter(|front| index.get(digest(*front, 0)).unwrap().unwrap().file.is_some());
-    assert_eq!(held.count(), HELD_OPEN);
+    add_packs(dir.path(), 1..=HELD_OPEN as u8);
+    let mut index = Index::of(dir.path()).unwrap();
+    assert_eq!(held(&index), HELD_OPEN);
+    assert!(all.clone().all(|front| index.get(digest(front, 0)).unwrap().is_some()));
     // What is gone is not found any more.
     let gone = index.get(digest(7, 0)).unwrap().unwrap().pack;
     fs::remove_file(gone).unwrap();
     index.refresh(&dir.path().join(DIR)).unwrap();
     assert!(all.clone().all(|front| index.get(digest(front, 0)).unwrap().is_some() == (front != 7)));
+
+    let many: Vec<Index> = (0..=ALL_HELD_OPEN / HELD_OPEN).map(|_| Index::of(dir.path()).unwrap()).collect();
+    assert!(many.iter().map(held).sum::<usize>() < ALL_HELD_OPEN);
+    let last = many.last().unwrap();
+    assert!(held(last) < HELD_OPEN && last.get(digest(9, 0)).unwrap().is_some());
+    // Those that are not needed any more make room.
+    drop(many);
+    assert_eq!(held(&Index::of(dir.path()).unwrap()), HELD_OPEN);
+    // One that is not held open and was swept away is not there; it stops nobody.
+    let find = |index: &Index, front| index.get(digest(front, 0)).unwrap().map(|place| place.pack);
+    let unheld = index.packs.values().find(|pack| pack.file.is_none());
+    let path = unheld.map(|pack| pack.path.clone());
+    if let Some(path) = path {
+        let front = all.clone().find(|front| find(&index, *front).as_deref() == Some(&*path)).unwrap();
+        fs::remove_file(path).unwrap();
+        assert!(find(&index, front).is_none());
+    }
+}
+
+/// That a pack could not be read once is remembered of nobody: it is tried again.
+#[test]
+fn a_pack_that_cannot_be_read_now_is_tried_again() {
+    let (dir, path) = packed(&[(digest(1, 0), vec![1; 10])]);
+    let aside = dir.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    // Nobody can open that.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    let mut index = Index::of(dir.path()).unwrap();
+    assert!(index.broken.is_empty() && index.get(digest(1, 0)).unwrap().is_none());
+    let error = index.is_read().unwrap_err();
+    assert!(error.is_passing() && error.to_string().contains("pack-"), "{error}");
+    fs::rename(&aside, &path).unwrap();
+    index.refresh(&dir.path().join(DIR)).unwrap();
+    index.is_read().unwrap();
+    assert!(index.get(digest(1, 0)).unwrap().is_some());
 }
 
 /// Whoever can write a pack can also make the digest of its index right.
@@ -74,7 +121,7 @@ fn an_index_that_lies_is_refused() {
         let index = Index::of(dir.path()).unwrap();
         assert_eq!(index.broken.values().collect::<Vec<_>>(), [problem]);
         assert!(index.get(digest(1, 0)).unwrap().is_none());
-        assert_eq!(read(&path).unwrap_err(), problem);
+        assert_eq!(read(&path).unwrap().unwrap_err(), problem);
     };
     check("its index is out of order", &|index| index[..32].copy_from_slice(digest(3, 0).as_bytes()));
     check("its index is out of order", &|index| index.copy_within(..ENTRY, ENTRY));
@@ -103,9 +150,12 @@ fn files_are_looked_for_where_there_may_be_some() {
     let dir = tempfile::tempdir().unwrap();
     let index = Index::of(dir.path()).unwrap();
     fs::write(dir.path().join("aa"), "staged").unwrap();
-    assert!(!index.has_file("aa"));
+    let has = |index: &Index, name| index.has_file(name).unwrap();
+    assert!(!has(&index, "aa"));
     index.note_file();
-    assert!(index.has_file("aa") && !index.has_file("bb"));
-    assert!(Index::of(dir.path()).unwrap().has_file("aa"));
-    assert!(!Index::of(&dir.path().join("nothing")).unwrap().has_file("aa"));
+    assert!(has(&index, "aa") && !has(&index, "bb"));
+    // That it cannot be looked at does not say that it is not there.
+    assert!(index.has_file(&"a".repeat(256)).is_err());
+    assert!(has(&Index::of(dir.path()).unwrap(), "aa"));
+    assert!(!has(&Index::of(&dir.path().join("nothing")).unwrap(), "aa"));
 }

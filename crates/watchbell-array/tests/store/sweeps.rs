@@ -324,6 +324,63 @@ fn a_pack_is_written_anew_without_what_is_dead() {
     assert!(contents(&unpacked).is_empty());
 }
 
+/// Whether it is whole nobody knows: it is not removed, and what is held open of it counts for nothing.
+#[test]
+fn a_sweep_removes_no_pack_that_it_cannot_read_now() {
+    let place = Place::new();
+    let array = place.array();
+    let pack = fs::read_dir(array.dir().join("objects/packs")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(verify(&array).unwrap().damage, []);
+    let aside = array.dir().join("aside");
+    fs::rename(&pack, &aside).unwrap();
+    // Nobody can open that.
+    std::os::unix::fs::symlink(&pack, &pack).unwrap();
+    for array in [array.clone(), Array::open(array.dir(), Disk::default()).unwrap()] {
+        let error = sweep(&array, None).unwrap_err().to_string();
+        assert!(error.contains(pack.to_str().unwrap()), "{error}");
+        assert!(fs::symlink_metadata(&pack).is_ok());
+    }
+    let damage = verify(&array).unwrap().damage;
+    assert!(damage.iter().any(|d| d.problem.starts_with("it cannot be read")), "{damage:?}");
+    fs::rename(&aside, &pack).unwrap();
+    assert_eq!(sweep(&array, None).unwrap(), Default::default());
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+/// Who read its index before it was damaged does not take it for its own replacement.
+#[test]
+fn a_damaged_pack_does_not_replace_itself() {
+    let place = Place::new();
+    let array = place.array();
+    let pack = fs::read_dir(array.dir().join("objects/packs")).unwrap().next().unwrap().unwrap().path();
+    assert_eq!(verify(&array).unwrap().damage, []);
+    let whole = fs::read(&pack).unwrap();
+    let mut bytes = whole.clone();
+    bytes[whole.len() - 20] ^= 1;
+    fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(&pack, bytes).unwrap();
+    sweep(&array, None).unwrap();
+    assert!(pack.exists());
+    fs::write(&pack, whole).unwrap();
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+/// What a failed run staged is no reason to keep a damaged pack.
+#[test]
+fn a_damaged_pack_goes_beside_a_draft() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    commit(&draft, &plan, 3, &place.upper("u", &[("t/c/7/0", "mine")])).unwrap();
+    let pack = array.dir().join("objects/packs").join(format!("pack-{}", "0".repeat(64)));
+    fs::write(&pack, [0; 100]).unwrap();
+    sweep(&array, None).unwrap();
+    assert!(!pack.exists());
+    draft.publish(&[3].into(), OnConflict::Fail, None, "", at(9)).unwrap();
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
 /// A pack whose index is damaged holds nothing, and a byte of a chunk is missed.
 #[test]
 fn a_damaged_pack_is_found() {
