@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use watchbell_advisory::Database;
+use watchbell_advisory::{Database, Source};
 use watchbell_api::image::{Contents, ImageFacts, ImageUser, Unknown};
 use watchbell_api::node::Report;
 use watchbell_core::image_policy::{Needs, is_examined, needs};
@@ -277,7 +277,10 @@ impl Examination {
         let has_changed = advisories.refresh();
         if has_changed {
             let generation = advisories.generation();
-            self.desk.site.known.set_generation(generation);
+            let database = advisories.database();
+            let at =
+                database.as_ref().and_then(|database| database.sources().iter().map(Source::as_of).min());
+            self.desk.site.known.set_database(generation, at);
             drop(advisories);
             tracing::info!(generation, "the database of advisories is another one");
             (self.desk.hear)(News::OtherAdvisories);

@@ -60,6 +60,7 @@ pub struct Node {
     logs: Arc<dyn LogSource>,
     images: Arc<dyn Images>,
     sessions: Arc<dyn Sessions>,
+    known: Arc<Known>,
     thread: JoinHandle<()>,
     /// Their ends are those of the threads that watch devices and arrays.
     _watched: [std::os::fd::OwnedFd; 2],
@@ -138,7 +139,7 @@ impl Node {
         )?;
         let watched_arrays = arrays::watch(&options.data_dir, teller)?;
         let site = Arc::new(Site {
-            gate: Gate::new(snapshots, known, Unjudged::Told),
+            gate: Gate::new(snapshots, known.clone(), Unjudged::Told),
             machine: Machine {
                 capacity: options.capacity.clone(),
                 pids_per_container: options.pids_per_container,
@@ -207,6 +208,7 @@ impl Node {
             }),
             logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
             images: Arc::new(NodeImages { came, store, options: options.pull, in_use }),
+            known,
             thread,
             _watched: [watched_devices, watched_arrays],
         })
@@ -223,6 +225,12 @@ impl Node {
     /// `exec` and `attach`.
     pub fn sessions(&self) -> Arc<dyn Sessions> {
         self.sessions.clone()
+    }
+
+    /// Gives what is known of the database of advisories, in Prometheus' text form.
+    pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let known = self.known.clone();
+        move || known.metrics()
     }
 
     /// Waits until the node has ended, after its last command.

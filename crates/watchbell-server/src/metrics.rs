@@ -10,13 +10,21 @@ use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use watchbell_api::Resource;
 use watchbell_api::types::pod_status::Phase;
-use watchbell_core::world::{Change, Head, Snapshot, Stored};
+use watchbell_core::world::{AuditRecord, Change, Head, Snapshot, Stored};
 
 /// Written by the CronJob controller (and by Kubernetes') on a Job: its slot.
 const SLOT: &[u8] = b"\"batch.kubernetes.io/cronjob-scheduled-timestamp\":\"";
 
 /// Upper bounds of the buckets of lateness, in milliseconds.
 const LATENESS_MS: [u64; 12] = [10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000];
+
+/// What policies said of a container's image: the label's value, and what the audit trail calls it.
+const VERDICTS: [(&str, &str); 4] = [
+    ("refused", "image-refused"),
+    ("warned", "image-warned"),
+    ("noted", "image-noted"),
+    ("unjudged", "image-unjudged"),
+];
 
 /// Families of somebody else, rendered when the page is asked for.
 type Others = Box<dyn Fn() -> String + Send + Sync>;
@@ -41,6 +49,7 @@ pub(crate) struct Metrics {
     lateness: [AtomicU64; LATENESS_MS.len()],
     lateness_count: AtomicU64,
     lateness_ms: AtomicU64,
+    verdicts: [AtomicU64; VERDICTS.len()],
     others: Mutex<Vec<Others>>,
 }
 
@@ -120,6 +129,15 @@ impl Metrics {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Reads what a committed entry of the audit trail says of images.
+    pub(crate) fn audited(&self, entry: &AuditRecord) {
+        let action = entry.body["action"].as_str();
+        let verdict = VERDICTS.iter().position(|(_, name)| action == Some(*name));
+        if let Some(verdict) = verdict {
+            self.verdicts[verdict].fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -230,10 +248,29 @@ impl Metrics {
         page.labelled(&format!("{name}_bucket"), "le=\"+Inf\"", &read(&self.lateness_count));
         page.bare(&format!("{name}_sum"), seconds(read(&self.lateness_ms), 1000.0));
         page.bare(&format!("{name}_count"), read(&self.lateness_count));
+        self.images(&mut page, snapshot);
         for others in self.others.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             page.text.push_str(&others());
         }
         page.text
+    }
+
+    fn images(&self, page: &mut Page, snapshot: &Snapshot) {
+        let name = "watchbell_image_policy_verdicts_total";
+        let help =
+            "Containers by what policies of images said at their start, each once until the reasons change.";
+        page.family(name, "counter", help);
+        for ((verdict, _), count) in VERDICTS.iter().zip(&self.verdicts) {
+            page.labelled(name, &format!("verdict=\"{verdict}\""), &count.load(Ordering::Relaxed));
+        }
+        let (findings, held) = snapshot.image_figures();
+        let help = "CronJobs whose slots are skipped because a policy refuses an image.";
+        page.one("watchbell_cronjobs_held", "gauge", help, held);
+        let name = "watchbell_image_findings";
+        page.family(name, "gauge", "Findings in VulnerabilityReports, by severity.");
+        for (severity, count) in findings.by_severity() {
+            page.labelled(name, &format!("severity=\"{severity}\""), &count);
+        }
     }
 }
 

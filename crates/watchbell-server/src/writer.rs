@@ -257,6 +257,7 @@ impl Task {
         for change in &stage.changes {
             self.shared.metrics.change(change, durable_at);
         }
+        stage.audit.iter().for_each(|entry| self.shared.metrics.audited(entry));
         self.shared.hub.publish(stage.changes, version);
         for command in stage.commands {
             // The node's end of the channel lives as long as the server.

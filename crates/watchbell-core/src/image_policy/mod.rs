@@ -29,7 +29,7 @@ pub use decide::{Reason, Rule, Verdict, decide, unjudged};
 pub use exceptions::{Exception, Exceptions};
 pub use glob::Glob;
 pub use in_force::{InForce, Needs, Signer, SignerRule, is_examined, is_lasting, missing, needs};
-pub use report::{NOT_KNOWN, ReportOf, report, report_name};
+pub use report::{FindingCounts, NOT_KNOWN, ReportOf, report, report_name};
 
 /// What becomes of a container whose image does not pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

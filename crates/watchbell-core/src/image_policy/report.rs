@@ -26,6 +26,35 @@ pub struct ReportOf<'a> {
     pub container: &'a str,
 }
 
+/// How many findings a report counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FindingCounts([u64; 5]);
+
+impl FindingCounts {
+    /// Severities as people read them, and the fields of a report's summary.
+    const FIELDS: [(&str, &str); 5] = [
+        ("Critical", "criticalCount"),
+        ("High", "highCount"),
+        ("Medium", "mediumCount"),
+        ("Low", "lowCount"),
+        ("Unknown", "unknownCount"),
+    ];
+
+    pub fn read(report: &Value) -> FindingCounts {
+        let summary = &report["report"]["summary"];
+        FindingCounts(Self::FIELDS.map(|(_, field)| summary[field].as_u64().unwrap_or(0)))
+    }
+
+    pub fn add(&mut self, other: &FindingCounts) {
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, count)| *sum = sum.saturating_add(*count));
+    }
+
+    /// By severity, the worst first.
+    pub fn by_severity(self) -> [(&'static str, u64); 5] {
+        std::array::from_fn(|n| (Self::FIELDS[n].0, self.0[n]))
+    }
+}
+
 /// `cronjob-nightly-main`, as trivy-operator names them; cut and made unique where that is too long.
 pub fn report_name(of: &ReportOf<'_>) -> String {
     let name = format!("{}-{}-{}", of.kind.to_ascii_lowercase(), of.name, of.container);

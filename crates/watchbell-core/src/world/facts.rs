@@ -19,7 +19,7 @@ use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
 use crate::arrays::{self, ARRAY_GATE_FOR, JobArrays};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
-use crate::image_policy::{self, Text};
+use crate::image_policy::{self, FindingCounts, Text};
 use crate::index_set::IndexSet;
 use crate::login::{self, Grant};
 use crate::storage::{Claim, Class, Volume};
@@ -51,6 +51,8 @@ pub enum Facts {
     ImagePolicy(Arc<image_policy::Policy>),
     ConfigMap(ConfigMapTexts),
     DataArray(Arc<DataArraySpec>),
+    /// Of a report on an image.
+    Findings(Box<FindingCounts>),
 }
 
 /// The texts of a ConfigMap by their keys, read when a policy first asks for one: of most nobody does.
@@ -152,6 +154,7 @@ impl Facts {
                 Facts::ImagePolicy(Arc::new(image_policy::Policy::read(object)?))
             }
             Resource::ConfigMap => Facts::ConfigMap(ConfigMapTexts::default()),
+            Resource::VulnerabilityReport => Facts::Findings(Box::new(FindingCounts::read(object))),
             _ => Facts::None,
         })
     }
@@ -271,6 +274,13 @@ impl Facts {
     pub fn data_array(&self) -> Option<&Arc<DataArraySpec>> {
         match self {
             Facts::DataArray(spec) => Some(spec),
+            _ => None,
+        }
+    }
+
+    pub fn findings(&self) -> Option<&FindingCounts> {
+        match self {
+            Facts::Findings(counts) => Some(counts),
             _ => None,
         }
     }

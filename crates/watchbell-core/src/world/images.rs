@@ -20,7 +20,7 @@ use super::{Snapshot, World};
 use crate::controller::cronjob::{Held, Hold};
 use crate::controller::event::PlannedEvent;
 use crate::image_policy::{
-    self, Action, InForce, NOT_KNOWN, ReportOf, Rule, decide, is_examined, report, report_name,
+    self, Action, FindingCounts, InForce, NOT_KNOWN, ReportOf, Rule, decide, is_examined, report, report_name,
 };
 use crate::request::{PatchKind, Request, Write};
 
@@ -233,6 +233,16 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// The findings of all reports together, and how many CronJobs policies of images hold.
+    pub fn image_figures(&self) -> (FindingCounts, u64) {
+        let mut findings = FindingCounts::default();
+        let reports = self.list(Resource::VulnerabilityReport, None, None);
+        reports.filter_map(|report| report.facts().findings()).for_each(|counts| findings.add(counts));
+        let crons = self.list(Resource::CronJob, None, None);
+        let held = crons.filter(|cron| cron.cronjob_status().is_some_and(|status| status.held.is_some()));
+        (findings, held.count() as u64)
+    }
+
     /// What policies of images make of a CronJob: which apply, what holds it, and which slots did not start of late.
     pub fn explain_cronjob(&self, cron: &Stored) -> Value {
         let policies = self.image_policies(&cron.namespace);

@@ -5,6 +5,7 @@
 //! who name it by the same repository.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -126,6 +127,8 @@ struct State {
     signers: Recent<Asker, Answers>,
     /// Of the database of advisories that is asked now; 0: there is none.
     generation: u64,
+    /// When the oldest of its sources was as it is; Unix seconds.
+    database_at: Option<i64>,
 }
 
 /// What one asker was told.
@@ -138,7 +141,12 @@ struct Answers {
 
 impl Default for Known {
     fn default() -> Known {
-        let state = State { images: Recent::of(IMAGES_MAX), signers: Recent::of(ASKERS_MAX), generation: 0 };
+        let state = State {
+            images: Recent::of(IMAGES_MAX),
+            signers: Recent::of(ASKERS_MAX),
+            generation: 0,
+            database_at: None,
+        };
         Known { state: Mutex::new(state) }
     }
 }
@@ -152,8 +160,29 @@ impl Known {
         self.state().generation
     }
 
-    pub(crate) fn set_generation(&self, generation: u64) {
-        self.state().generation = generation;
+    pub(crate) fn set_database(&self, generation: u64, at: Option<i64>) {
+        let mut state = self.state();
+        (state.generation, state.database_at) = (generation, at);
+    }
+
+    /// Of what database there is, in Prometheus' text form. A time, as Prometheus asks, and no age.
+    pub(crate) fn metrics(&self) -> String {
+        let (generation, at) = {
+            let state = self.state();
+            (state.generation, state.database_at)
+        };
+        let name = "watchbell_advisory_database_loaded";
+        let loaded = u8::from(generation != 0);
+        let mut text = format!(
+            "# HELP {name} Whether there is a database of advisories.\n# TYPE {name} gauge\n{name} {loaded}\n"
+        );
+        let name = "watchbell_advisory_database_timestamp_seconds";
+        if let Some(at) = at {
+            let help = "When the oldest source of the database of advisories was as it is, in Unix seconds.";
+            // Writing to a string does not fail.
+            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {at}\n");
+        }
+        text
     }
 
     pub(crate) fn learn_contents(&self, digest: &Digest, found: Result<Arc<Contents>, Unknown>, at: i64) {

@@ -311,10 +311,19 @@ fn a_database_is_as_old_as_the_oldest_that_speaks_of_the_image() {
     builder.replace(Source { counts, ..source("kev", 4_000, None) }, catalogue);
     place.put(&builder);
     let told = Arc::default();
-    place.thread(&told).answer(1, question(&place));
+    let thread = place.thread(&told);
+    thread.answer(1, question(&place));
     let (facts, _) = last(&told);
     let findings = facts.findings.as_ref().unwrap();
     assert_eq!((findings.database_at, findings.exploited_at), (3_000, Some(4_000)));
+    // Who watches the database sees the oldest of all.
+    let metrics = thread.desk.site.known.metrics();
+    for line in ["watchbell_advisory_database_loaded 1", "watchbell_advisory_database_timestamp_seconds 1000"]
+    {
+        assert!(metrics.lines().any(|found| found == line), "{metrics}");
+    }
+    let none = Known::default().metrics();
+    assert!(none.ends_with("\nwatchbell_advisory_database_loaded 0\n"), "no age where there is none: {none}");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Each verb on objects, and what is refused.
 
 use serde_json::json;
+use watchbell_api::Uid;
+use watchbell_api::image::{ImageJudged, ImageOutcome};
+use watchbell_api::node::Report;
 
 use crate::harness::{Harness, config_map, job};
 
@@ -237,5 +240,38 @@ fn jobs_run_to_their_end() {
         "watchbell_requests_total{method=\"POST\",code=\"201\"} 1",
     ] {
         assert!(metrics.text.lines().any(|l| l == line), "{line}\n{}", metrics.text);
+    }
+}
+
+#[test]
+fn what_policies_of_images_do_is_counted() {
+    let (h, uid, _) = Harness::with_running_pod();
+    let judged = |uid, outcome, image: &str| {
+        let judged = Box::new(ImageJudged {
+            container: "main".into(),
+            image: image.into(),
+            digest: "sha256:d".into(),
+            outcome,
+            reasons: Vec::new(),
+        });
+        (h.state.reports())(Report::ImageJudged { uid, judged });
+    };
+    judged(uid, ImageOutcome::Refused, "a:1");
+    judged(uid, ImageOutcome::Refused, "a:2");
+    // Of a pod that is not there any more.
+    judged(Uid::from_random([7; 16]), ImageOutcome::Refused, "a:1");
+    judged(uid, ImageOutcome::Warned, "a:3");
+    let name = "watchbell_image_policy_verdicts_total";
+    let page = h.client.wait_for("/metrics", "counted", |answer| {
+        answer.text.contains(&format!("{name}{{verdict=\"warned\"}} 1\n"))
+    });
+    for line in [
+        &format!("{name}{{verdict=\"refused\"}} 2"),
+        &format!("{name}{{verdict=\"noted\"}} 0"),
+        "watchbell_cronjobs_held 0",
+        "watchbell_image_findings{severity=\"Critical\"} 0",
+        "# TYPE watchbell_image_findings gauge",
+    ] {
+        assert!(page.text.lines().any(|found| found == line), "{line}\n{}", page.text);
     }
 }

@@ -182,6 +182,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         state.reports(),
     )
     .map_err(Failure::refused)?;
+    state.show_metrics(node.metrics());
     let connections = ConnectionLimits::of(open_files_max());
     let options = ServerOptions { listen, identity, issuers: issuers::start(issuers)?, connections };
     let server = Server::start(options, state.clone(), node.logs(), node.images(), node.sessions())

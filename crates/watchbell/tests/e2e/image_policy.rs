@@ -1,13 +1,16 @@
 //! Policies of images, with a real server: an image with a known vulnerability does not start, whatever is restarted; what is
 //! signed starts; a CronJob is held by an advisory and let go.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use watchbell_advisory::{
     Advisory, Affected, Builder, Contents, Counts, Ecosystem, Exploited, IndexDirectory, Interval, Severity,
     Source, Standing,
 };
+use watchbell_api::decode;
 use watchbell_image::{Layout, Reference, Store};
 use watchbell_signature::{SignatureForm, SigningKey, is_signature, sign};
 
@@ -222,6 +225,35 @@ fn what_its_signer_signed_starts() {
     stand.finished("default", "unsigned");
 }
 
+/// Every metric that the example's alerts name is on the page of a server with a database, and what is held is seen.
+fn check_alerts(stand: &Stand) {
+    let mut kubectl = Command::new("kubectl");
+    kubectl.arg("--kubeconfig").arg(stand.kubeconfig()).args(["get", "--raw", "/metrics"]);
+    let page = crate::stand::run(kubectl, "").ok();
+    for line in ["watchbell_cronjobs_held 1", "watchbell_image_findings{severity=\"Critical\"} 1"] {
+        assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/prometheus/watchbell.rules.yaml");
+    let rules = decode::yaml(&std::fs::read(path).unwrap()).unwrap();
+    let groups = rules[0]["groups"].as_array().unwrap();
+    let rules: Vec<&Value> = groups.iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+    assert!(rules.len() > 5, "{rules:?}");
+    let mut named = BTreeSet::new();
+    for rule in rules {
+        let expression = rule["expr"].as_str().unwrap();
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let words = expression.split(|c| !is_part(c)).filter(|word| word.starts_with("watchbell_"));
+        named.extend(words);
+        for field in ["/alert", "/labels/severity", "/annotations/summary", "/annotations/description"] {
+            assert!(rule.pointer(field).is_some_and(Value::is_string), "{field} of {rule}");
+        }
+    }
+    for name in named {
+        let is_there = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        assert!(page.lines().any(is_there), "no {name} in\n{page}");
+    }
+}
+
 #[test]
 fn a_cronjob_is_held_by_an_advisory_and_let_go() {
     if is_left_out(&["busybox"]) {
@@ -260,6 +292,9 @@ fn a_cronjob_is_held_by_an_advisory_and_let_go() {
         "{}",
         text.out
     );
+    if which("kubectl").is_some() {
+        check_alerts(&stand);
+    }
     let before = last(&stand);
     advise(&stand.data(), &[]);
     stand.until("it is let go by itself", |stand| explained(stand)["isHeld"] == false);

@@ -351,6 +351,9 @@ fn findings_become_a_report_that_goes_with_its_cronjob() {
     bench.tell(facts(3, &[("CVE-1", Severity::Low), ("CVE-2", Severity::High)]));
     let found = bench.actions("vulnerabilities-found");
     assert_eq!((found.len(), &found[1]["advisories"]), (2, &json!(["CVE-2"])));
+    let (counts, held) = bench.world.snapshot().image_figures();
+    let expect = [("Critical", 0), ("High", 1), ("Medium", 0), ("Low", 1), ("Unknown", 0)];
+    assert_eq!((counts.by_severity(), held), (expect, 0));
     let next = bench.read(Resource::VulnerabilityReport, "cronjob-c-main");
     assert_eq!(next["report"]["updateTimestamp"], "2026-03-01T00:01:00Z");
     assert_eq!(next["metadata"]["uid"], report["metadata"]["uid"]);

@@ -67,7 +67,7 @@ impl Judged {
     fn new(specs: &[Value]) -> Judged {
         let state = Arc::new(Mutex::new(state(1, specs)));
         let known = Arc::new(Known::default());
-        known.set_generation(1);
+        known.set_database(1, None);
         let bench = Bench::new();
         let mut judged = Judged { bench, state, known };
         judged.bench.agent = judged.agent();
@@ -190,7 +190,7 @@ fn another_database_is_no_reason_to_ask_for_signatures() {
     };
     judged.learn(&tool, &[]);
     judged.learn_signers(&tool, needs.signers.keys().map(said).collect());
-    judged.known.set_generation(2);
+    judged.known.set_database(2, None);
     let needs = asked(&judged);
     assert!(!needs.contents && needs.findings && needs.signers.is_empty());
     judged.begin(1, &tool);
@@ -225,7 +225,7 @@ fn a_refusal_outlives_the_server() {
     assert_eq!(judged.begin(1, &tool), refused);
     // The next server knows nothing of the image: it asks, and starts nothing before it knows.
     judged.known = Arc::default();
-    judged.known.set_generation(1);
+    judged.known.set_database(1, None);
     judged.bench.agent = judged.agent();
     assert_eq!(judged.begin(1, &tool), ["event 1 Pulled", "examine 0 tool:1"]);
     judged.learn(&tool, &[("CVE-1", Severity::Critical)]);
@@ -242,7 +242,7 @@ fn another_database_is_asked_before_the_next_start() {
         judged.begin(1, &tool),
         ["event 1 Pulled", "facts of tool:1", "start 1/0/0", "event 1 Created"]
     );
-    judged.known.set_generation(2);
+    judged.known.set_database(2, None);
     assert_eq!(judged.begin(2, &tool), ["event 2 Pulled", "examine 0 tool:1"]);
 }
 
@@ -252,7 +252,7 @@ fn another_database_lets_in_who_was_refused() {
     let tool = image("tool", program());
     judged.learn(&tool, &[("CVE-1", Severity::Critical)]);
     judged.begin(1, &tool);
-    judged.known.set_generation(2);
+    judged.known.set_database(2, None);
     judged.bench.tell(Input::Examiner(News::OtherAdvisories));
     judged.bench.expect(&["examine 0 tool:1", "report 1 Pending ContainerCreating"]);
 }
