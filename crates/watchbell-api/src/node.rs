@@ -69,6 +69,8 @@ pub enum Command {
     Synced,
     /// Policies of images changed: who was refused may be let in, and the other way round.
     ImagePoliciesChanged,
+    /// A CronJob or a Job of the namespace names images that policies cannot be decided by yet: look at those that are here.
+    ImagesNamed { namespace: Arc<str>, images: Vec<Arc<str>> },
     /// The terminal status of the pod is durable: its exit records may be dropped.
     Acknowledge { uid: Uid },
     /// All indices have committed: let the drafts of the run be the heads of the arrays that it writes. Done again it ends

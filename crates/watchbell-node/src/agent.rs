@@ -209,6 +209,9 @@ impl Agent {
             Command::RefreshTokens => self.renew_tokens(now),
             Command::Synced => self.synced(),
             Command::ImagePoliciesChanged => self.policies_changed(now),
+            Command::ImagesNamed { namespace, images } => {
+                self.effects.push(Effect::LookAt { namespace, images });
+            }
             Command::PublishArrays { .. }
             | Command::AbandonDrafts { .. }
             | Command::KeepArray { .. }

@@ -25,7 +25,7 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,6 +86,33 @@ pub(crate) enum News {
 enum Work {
     Examine { id: u64, question: Box<Question> },
     LookOver,
+    LookAt(Arc<str>, Vec<Arc<str>>),
+}
+
+/// Of which images and namespaces.
+enum Which {
+    All,
+    These(HashSet<(Arc<str>, Arc<str>)>),
+}
+
+impl Which {
+    /// One more image, as pods of the namespace name it.
+    fn with(self, namespace: Arc<str>, image: Arc<str>) -> Which {
+        match self {
+            Which::All => Which::All,
+            Which::These(mut set) => {
+                set.insert((namespace, image));
+                Which::These(set)
+            }
+        }
+    }
+
+    fn has(&self, namespace: &Arc<str>, image: &Arc<str>) -> bool {
+        match self {
+            Which::All => true,
+            Which::These(set) => set.contains(&(namespace.clone(), image.clone())),
+        }
+    }
 }
 
 /// A handle to the threads, which end with the last of them.
@@ -135,6 +162,11 @@ impl Examiner {
     pub(crate) fn look_over(&self) {
         let _ = self.work.send(Work::LookOver);
     }
+
+    /// These images, soon.
+    pub(crate) fn look_at(&self, namespace: Arc<str>, images: Vec<Arc<str>>) {
+        let _ = self.work.send(Work::LookAt(namespace, images));
+    }
 }
 
 /// What all threads have: what they work with, and whom they tell.
@@ -183,22 +215,28 @@ enum Reads {
 impl Thread {
     fn run(self, inbox: &Receiver<Work>) {
         // At the start: what was found before it is told again.
-        let mut look_over_at = Some(Instant::now());
+        let mut next = Some((Instant::now(), Which::All));
         loop {
             let now = Instant::now();
-            if look_over_at.is_some_and(|at| now >= at) {
-                look_over_at = None;
-                self.look_over();
+            if let Some((_, which)) = next.take_if(|(at, _)| now >= *at) {
+                self.look_over(&which);
             }
-            let until = look_over_at.map_or(LOOK_EVERY, |at| at.saturating_duration_since(now));
+            let until = next.as_ref().map_or(LOOK_EVERY, |(at, _)| at.saturating_duration_since(now));
             match inbox.recv_timeout(until.min(LOOK_EVERY)) {
                 Ok(Work::Examine { id, question }) => self.take(id, question),
                 Ok(Work::LookOver) => {
-                    look_over_at.get_or_insert_with(|| Instant::now() + GATHER);
+                    let at = next.map_or_else(|| Instant::now() + GATHER, |(at, _)| at);
+                    next = Some((at, Which::All));
+                }
+                Ok(Work::LookAt(namespace, images)) => {
+                    let (at, which) =
+                        next.unwrap_or_else(|| (Instant::now() + GATHER, Which::These(HashSet::new())));
+                    let add = |which: Which, image| which.with(namespace.clone(), image);
+                    next = Some((at, images.into_iter().fold(which, add)));
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if self.examination.refresh() {
-                        look_over_at = Some(Instant::now());
+                        next = Some((Instant::now(), Which::All));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -214,11 +252,17 @@ impl Thread {
         }
     }
 
-    /// Every image that something refers to and that is here, for each namespace by itself.
-    fn look_over(&self) {
+    /// The images that something refers to and that are here, for each namespace by itself.
+    fn look_over(&self, which: &Which) {
         let Site { store, snapshots, .. } = &self.examination.desk.site;
-        self.crew.forget_later();
-        for (image, users) in snapshots().image_users() {
+        if matches!(which, Which::All) {
+            self.crew.forget_later();
+        }
+        for (image, mut users) in snapshots().image_users() {
+            users.retain(|user| which.has(&user.namespace, &image));
+            if users.is_empty() {
+                continue;
+            }
             // A name that is no name never finds an image.
             let Ok(name) = Reference::parse(&image) else { continue };
             let digest = match store.resolve(&name) {
@@ -239,7 +283,9 @@ impl Thread {
                 let _ = self.crew.ask(Urgency::Later, &namespace, digest.as_str(), task);
             }
         }
-        self.examination.forget_removed();
+        if matches!(which, Which::All) {
+            self.examination.forget_removed();
+        }
     }
 }
 
@@ -342,10 +388,11 @@ impl Examination {
         let Some((image, name)) = found else { return };
         let mut asked = needs(&(self.desk.site.snapshots)().image_policies(namespace));
         let has_database = self.advisories().database().is_some();
+        // What nobody asks for is not read out of the image.
+        let is_asked = has_database || asked.contents || asked.findings;
+        let reads = if is_asked { Reads::Image } else { Reads::BillAlone };
         asked.findings = true;
         asked.contents |= has_database;
-        // What nobody asks for is not read out of the image.
-        let reads = if has_database { Reads::Image } else { Reads::BillAlone };
         self.find_out(&image, &asked, reads);
         self.desk.learn_kept(&name, &image, &asked);
         let facts = self.desk.facts(&name, &image, View::Namespace(namespace));

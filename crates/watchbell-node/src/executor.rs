@@ -113,6 +113,7 @@ impl<R: Fn(Report)> Executor<R> {
             Effect::Examine { id, question } => self.examiner.examine(id, question),
             Effect::Array(work) => self.arrays.ask(work),
             Effect::LookOver => self.examiner.look_over(),
+            Effect::LookAt { namespace, images } => self.examiner.look_at(namespace, images),
             Effect::Report(report) => (self.report)(report),
             Effect::SweepVolumes(keep) => {
                 let kept: Vec<PathBuf> = keep.iter().map(|uid| volumes_dir(&self.data_dir, *uid)).collect();

@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 use watchbell_api::image::{
     Finding, Findings, ImageFacts, ImageJudged, ImageOutcome, ImageUser, JudgedReason,
 };
+use watchbell_api::node::Command;
 use watchbell_api::{ApiError, Reason, Resource, Uid, schema};
 
+use super::index::same_head;
 use super::object::{Key, Stored};
 use super::podsecurity::{at_steps, pod_of};
 use super::shown::rfc3339;
@@ -29,6 +31,10 @@ pub(super) const VIOLATION: &str = "ImagePolicyViolation";
 const WARNING: &str = "ImagePolicyWarning";
 const UNVERIFIED: &str = "ImageUnverified";
 const FOUND: &str = "VulnerabilityFound";
+
+/// Of an image that is not known: nothing is said of whether it is here.
+const PENDING: &str = "says of it is pending, for it was not looked at yet: that is done now if it is in the store, else when it \
+                       is pulled; each start waits for it, and findings are told in events and VulnerabilityReports";
 
 /// What is known of so many images is kept, each by namespace; what was told longest ago is told anew when it is used.
 const IMAGES_MAX: usize = 4_000;
@@ -310,13 +316,18 @@ impl World {
             return Vec::new();
         }
         let pod = at_steps(object, steps);
+        let pending = pending_by(resource, &policies);
         let mut warnings = Vec::new();
         for list in ["initContainers", "containers"] {
             for (n, container) in pod["spec"][list].as_array().into_iter().flatten().enumerate() {
                 let pull_policy = container["imagePullPolicy"].as_str().unwrap_or_default();
                 let image = container["image"].as_str();
                 let facts = image.and_then(|image| self.images.facts(namespace, image, pull_policy));
-                let Some(facts) = facts.filter(|facts| is_examined(&policies, facts)) else { continue };
+                let Some(facts) = facts.filter(|facts| is_examined(&policies, facts)) else {
+                    let warning = |by| format!("{prefix}spec.{list}[{n}].image: what {by} {PENDING}");
+                    warnings.extend(pending.as_ref().map(warning));
+                    continue;
+                };
                 for reason in decide(&policies, facts, now).reasons {
                     let meant = match reason.action {
                         Action::Deny => "no container of it starts: ",
@@ -329,6 +340,30 @@ impl World {
         }
         warnings.truncate(WARNINGS_MAX);
         warnings
+    }
+
+    /// Has the images looked at that an object names anew and that policies cannot be decided by yet.
+    pub(super) fn ask_for_images(&mut self, old: Option<&Stored>, object: &Stored) {
+        let is_user = match object.resource {
+            Resource::CronJob => true,
+            Resource::Job => object.controller().is_none(),
+            _ => false,
+        };
+        let is_anew = object.deletion.is_none() && old.is_none_or(|old| !same_head(old, object));
+        if !(is_user && is_anew) || self.state.image_policies_stamp(&object.namespace).is_none() {
+            return;
+        }
+        let policies = self.state.image_policies(&object.namespace);
+        // Whether the namespace may hear of it is of no concern to whoever looks.
+        let is_pending = |image: &Arc<str>| {
+            let told = self.images.told.get(&(object.namespace.clone(), image.clone()));
+            told.is_none_or(|told| !is_examined(&policies, &told.facts))
+        };
+        let named = containers_of(object).into_iter().map(|container| Arc::from(container.image));
+        let images: Vec<Arc<str>> = named.filter(is_pending).collect();
+        if !images.is_empty() {
+            self.command(Command::ImagesNamed { namespace: object.namespace.clone(), images });
+        }
     }
 
     /// Why no slot of a CronJob may start. What is not known (any more, after a start of the server) holds nothing that was
@@ -608,8 +643,18 @@ impl World {
         let held = held.filter(|cron| cron.cronjob_status().is_some_and(|status| status.held.is_some()));
         let held: Vec<Key> = held.map(|cron| cron.key()).collect();
         held.into_iter().for_each(|key| self.mark(key));
-        self.command(watchbell_api::node::Command::ImagePoliciesChanged);
+        self.command(Command::ImagePoliciesChanged);
     }
+}
+
+/// Which policies have not judged yet, for who is to be warned of it. A pod starts at once, and is judged then.
+fn pending_by(resource: Resource, policies: &[InForce]) -> Option<String> {
+    let mut told = policies.iter().filter(|by| by.policy.action != Action::Audit);
+    let first = told.next().filter(|_| resource != Resource::Pod)?;
+    Some(match told.count() {
+        0 => first.name.to_string(),
+        more => format!("{} and {more} more", first.name),
+    })
 }
 
 /// A report without the time at which it was written.

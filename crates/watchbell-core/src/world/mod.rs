@@ -437,6 +437,7 @@ impl World {
         );
         self.stage.change(object.uid, self.state.version, old.clone(), Some(object.clone()));
         self.index(old.as_ref(), Some(&object));
+        self.ask_for_images(old.as_deref(), &object);
         object
     }
 

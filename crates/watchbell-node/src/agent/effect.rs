@@ -75,6 +75,11 @@ pub(crate) enum Effect {
     Array(crate::arrays::Work),
     /// Look over all images that are referred to: the policies changed.
     LookOver,
+    /// Look at these images, which something of the namespace refers to.
+    LookAt {
+        namespace: Arc<str>,
+        images: Vec<Arc<str>>,
+    },
     Report(Report),
     /// A directory below that of the logs.
     RemoveLogs(PathBuf),

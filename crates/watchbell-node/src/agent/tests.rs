@@ -313,6 +313,7 @@ impl Bench {
             Effect::RemoveFolder(name) => format!("remove folder {name}"),
             Effect::Examine { id, question } => format!("examine {id} {}", question.image),
             Effect::LookOver => "look over".to_owned(),
+            Effect::LookAt { namespace, images } => format!("look at {} for {namespace}", images.join(" ")),
             Effect::Report(Report::Image { image, .. }) => format!("facts of {image}"),
             Effect::Report(Report::ImageJudged { uid, judged }) => {
                 format!("judged {} {:?}", uid.0, judged.outcome)

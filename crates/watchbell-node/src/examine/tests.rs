@@ -585,3 +585,41 @@ fn of_very_many_questions_of_a_namespace_some_are_turned_away() {
     drop(thread);
     assert_eq!(hears.iter().collect::<Vec<_>>(), [News::TurnedAway(256)]);
 }
+
+#[test]
+fn images_that_are_named_are_looked_at_and_no_others() {
+    use crate::agent::tests::judged::state_with;
+
+    let place = Place::new();
+    // No start asked, and there is no database: what a policy asks of the content is read all the same.
+    let shell = serde_json::json!({"minimality": {"noShell": true}});
+    let crons = [("a", NAME), ("b", NAME), ("c", "gone:1"), ("d", "other:1")];
+    let other = Reference::parse("other:1").unwrap();
+    place.store.tag(&Reference::parse(NAME).unwrap(), &other).unwrap();
+    let snapshot = state_with(1, &[shell], &crons);
+    let shown = snapshot.clone();
+    let told = Arc::default();
+    let examination = place.with(&told, move |desk| desk.site.snapshots = Arc::new(move || shown.clone()));
+    let (given, takes) = channel();
+    let crew =
+        Crew::start("give", Size { threads: 1, each: 1 }, move |task| given.send(task).unwrap()).unwrap();
+    let thread = Thread { examination: Arc::new(examination), crew };
+    let named = [("ns", NAME), ("ns", NAME), ("ns", "gone:1"), ("elsewhere", "other:1")];
+    let which = named.iter().fold(Which::These(HashSet::new()), |which, (namespace, image)| {
+        which.with((*namespace).into(), (*image).into())
+    });
+    thread.look_over(&which);
+    let examination = thread.examination.clone();
+    let task = takes.recv().unwrap();
+    drop(thread);
+    assert!(takes.recv().is_err(), "that is all");
+    let Task::Watch { image, namespace, users } = &task else { panic!("nobody waits for it") };
+    assert_eq!((&**image, &**namespace, users.len()), (NAME, "ns", 2));
+    examination.carry_out(task);
+    let (facts, users) = last(&told);
+    assert!(is_examined(&snapshot.image_policies("ns"), &facts));
+    assert_eq!((facts.contents.as_ref().unwrap().shells.len(), users.len()), (1, 2));
+    // Of everything, the one that is not here alone is left out.
+    let which = Which::All.with("ns".into(), "x:1".into());
+    assert!(which.has(&"ns".into(), &NAME.into()));
+}

@@ -194,6 +194,64 @@ fn an_image_with_a_vulnerability_never_starts_until_the_policy_says_so() {
 }
 
 #[test]
+fn what_is_in_an_image_is_read_at_the_apply_and_decides() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let mut stand = stand();
+    // No database: what is in it is all that is asked.
+    let image = Store::open(&stand.data()).unwrap().resolve(&Reference::parse("zlib:1").unwrap());
+    let bottom = image.unwrap().unwrap().layers[0].diff_id.to_string();
+    let spec = |action: &str, base: &str| {
+        policy(json!({
+            "enforcementAction": action, "minimality": {"noShell": true},
+            "baseImages": [{"name": "ours", "layers": [base]}],
+        }))
+    };
+    let other = format!("sha256:{}", "0".repeat(64));
+    stand.apply(&spec("Deny", &other));
+    let cron = json!({
+        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "rare", "namespace": "default"},
+        "spec": {"schedule": "@yearly", "suspend": true, "jobTemplate": {"spec": {"template": template()}}},
+    })
+    .to_string();
+    let warned = |stand: &Stand, object: &str| stand.watchbell_with(&["apply", "-f", "-"], object).err;
+    let first = warned(&stand, &cron);
+    assert!(first.contains("what ImagePolicy default/strict says of it is pending"), "{first}");
+    // Nothing starts, and yet the scanner has read it.
+    let mut suspended: Value = serde_json::from_str(&job("first")).unwrap();
+    suspended["spec"]["suspend"] = true.into();
+    let mut tries = 0;
+    stand.until("an apply is told of the shell", |stand| {
+        tries += 1;
+        suspended["metadata"]["name"] = format!("try-{tries}").into();
+        let told = warned(stand, &suspended.to_string());
+        told.contains(
+            "no container of it starts: ImagePolicy default/strict: the image has a shell: /bin/busybox",
+        )
+    });
+    stand.apply(&job("run"));
+    stand.until("the image is refused", |stand| is_refused(stand, "run"));
+    let (_, message) = waits(&stand, "run");
+    assert!(message.contains("the image has a shell: /bin/busybox"), "{message}");
+    assert!(message.contains("build it on one of them as it is today"), "{message}");
+    // On the right base its shell alone is left.
+    stand.apply(&spec("Deny", &bottom));
+    stand.until("its base is known", |stand| {
+        let (reason, message) = waits(stand, "run");
+        reason == "ImagePolicyViolation" && message.contains("shell") && !message.contains("build it on one")
+    });
+    stand.apply(&spec("Warn", &bottom));
+    stand.finished("default", "run");
+    let log = stand.watchbell(&["logs", "job/run"]).ok();
+    assert!(log.contains("it runs"), "{log}");
+    stand.stop();
+    for action in ["image-refused", "image-warned"] {
+        assert!(audited(&stand, action), "{action}");
+    }
+}
+
+#[test]
 fn what_its_signer_signed_starts() {
     if is_left_out(&["busybox"]) {
         return;

@@ -12,7 +12,7 @@ use watchbell_api::{Reason, Resource};
 
 use super::{Bench, START, cron, job, pod, request, uid_of};
 use crate::image_policy::SignerRule;
-use crate::request::{PatchKind, Propagation, Request, Write};
+use crate::request::{DryRun, PatchKind, Propagation, Request, Write};
 
 const IMAGE: &str = "busybox:bar";
 
@@ -230,6 +230,53 @@ fn an_apply_is_warned_and_needs_no_image() {
     bench.patch(Resource::ImagePolicy, "strict", json!({"spec": {"enforcementAction": "Audit"}}));
     assert_eq!(bench.try_create(pod("r")).unwrap().warnings, [""; 0]);
     bench.settle();
+}
+
+#[test]
+fn what_is_not_known_at_an_apply_is_said_and_looked_at() {
+    let mut bench = Bench::new();
+    let named = |bench: &mut Bench| -> Vec<(String, Vec<String>)> {
+        bench.settle();
+        let of = |command: Command| match command {
+            Command::ImagesNamed { namespace, images } => {
+                Some((namespace.to_string(), images.iter().map(ToString::to_string).collect()))
+            }
+            _ => None,
+        };
+        std::mem::take(&mut bench.commands).into_iter().filter_map(of).collect()
+    };
+    let once = vec![("ml".to_owned(), vec![IMAGE.to_owned()])];
+    // Where no policy asks, nothing is pending.
+    assert_eq!(bench.try_create(cron("a", "@yearly", json!({}))).unwrap().warnings, [""; 0]);
+    assert_eq!(named(&mut bench), []);
+    bench.create(policy(no_findings()));
+    bench.create(cluster_policy(json!({"minimality": {"noShell": true}})));
+    named(&mut bench);
+    let made = bench.try_create(cron("c", "@yearly", json!({}))).unwrap();
+    let list = "spec.jobTemplate.spec.template.spec.containers[0].image";
+    let expect =
+        format!("{list}: what ClusterImagePolicy all and 1 more says of it is pending, for it was not");
+    assert!(made.warnings.len() == 1 && made.warnings[0].starts_with(&expect), "{:?}", made.warnings);
+    assert_eq!(named(&mut bench), once);
+    // A dry run warns and asks for nothing.
+    let mut job = job("j", json!({}));
+    let mut dry = super::create_request(job.clone());
+    dry.options.dry_run = DryRun::All;
+    assert_eq!(bench.write(dry).unwrap().warnings.len(), 1);
+    assert_eq!(named(&mut bench), []);
+    // Its status is no new name, and a pod is judged at once.
+    job["spec"]["suspend"] = true.into();
+    assert_eq!(bench.try_create(job).unwrap().warnings.len(), 1);
+    assert_eq!(named(&mut bench), once);
+    assert_eq!(bench.try_create(pod("p")).unwrap().warnings, [""; 0]);
+    assert_eq!(named(&mut bench), []);
+    // What is in it is not known to a policy that asks for it.
+    bench.tell(ImageFacts { contents: Err(Unknown::NotYet), ..facts(1, &[]) });
+    assert_eq!(bench.try_create(cron("d", "@yearly", json!({}))).unwrap().warnings.len(), 1);
+    assert_eq!(named(&mut bench), once);
+    bench.tell(facts(1, &[]));
+    assert_eq!(bench.try_create(cron("e", "@yearly", json!({}))).unwrap().warnings, [""; 0]);
+    assert_eq!(named(&mut bench), []);
 }
 
 #[test]

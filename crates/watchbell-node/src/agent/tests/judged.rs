@@ -14,6 +14,11 @@ use crate::examine::{Asker, Judgement, Known, News, Who};
 /// The state of a server with these policies in the namespace of the tests. Their names tell one round of policies from the next,
 /// as their versions do where they are changed.
 pub(crate) fn state(round: usize, specs: &[Value]) -> Arc<Snapshot> {
+    state_with(round, specs, &[])
+}
+
+/// The same with CronJobs of these names that refer to these images.
+pub(crate) fn state_with(round: usize, specs: &[Value], crons: &[(&str, &str)]) -> Arc<Snapshot> {
     let now = jiff::Timestamp::from_second(WALL).unwrap();
     let mut world = World::new(Config {
         machine: Described::default(),
@@ -47,6 +52,17 @@ pub(crate) fn state(round: usize, specs: &[Value]) -> Arc<Snapshot> {
             json!({
                 "apiVersion": "watchbell.dev/v1alpha1", "kind": "ImagePolicy",
                 "metadata": {"name": format!("p{round}-{n}")}, "spec": spec,
+            }),
+        );
+    }
+    for (name, image) in crons {
+        let pod = json!({"restartPolicy": "Never", "containers": [{"name": "main", "image": image, "command": ["x"]}]});
+        create(
+            Resource::CronJob,
+            json!({
+                "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": {
+                    "schedule": "@yearly", "jobTemplate": {"spec": {"template": {"spec": pod}}},
+                },
             }),
         );
     }

@@ -86,6 +86,7 @@ impl Worker {
                 Command::ForgetJob { .. }
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged
+                | Command::ImagesNamed { .. }
                 | Command::RollbackArray { .. } => {}
                 Command::KeepArray { .. } => {
                     self.has_store = true;
