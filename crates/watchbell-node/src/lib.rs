@@ -129,7 +129,7 @@ impl Node {
             teller.clone(),
             Arc::new(move |pod, volume| holder.upper(pod, volume)),
             Room::new(
-                Arc::new(move |bytes, inodes| memory.memory(bytes, inodes)),
+                Arc::new(move |bytes, inodes, bytes_max| memory.memory(bytes, inodes, bytes_max)),
                 options.array_memory_bytes,
             ),
             move |news| heard.push([Input::Array(news)]),

@@ -65,8 +65,8 @@ impl SharedSpawner {
 
 impl SharedSpawner {
     /// A directory in memory. It blocks until the spawner answers.
-    pub(crate) fn memory(&self, bytes: u64, inodes: u64) -> Result<MemoryDir, String> {
-        let memory = self.get().memory(bytes, inodes).map_err(|error| error.to_string())?;
+    pub(crate) fn memory(&self, bytes: u64, inodes: u64, bytes_max: u64) -> Result<MemoryDir, String> {
+        let memory = self.get().memory(bytes, inodes, bytes_max).map_err(|error| error.to_string())?;
         let dir = memory.dir().try_clone_to_owned().map_err(|error| error.to_string())?;
         Ok(MemoryDir { id: memory.id(), dir, held: Box::new(memory) })
     }

@@ -73,8 +73,10 @@ impl Teller {
 
     fn look(&self, namespace: &str, name: &str, asked: Option<Option<String>>) {
         let key = (namespace.to_owned(), name.to_owned());
+        // Whoever waits for a key keeps nobody from telling of other arrays.
+        let opening = self.stores.opening(namespace, name);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = self.stores.open(namespace, name).and_then(|array| self.facts(&array));
+        let found = opening.open().and_then(|array| self.facts(&array));
         let (facts, trouble) = match found {
             Ok(facts) => (Some(Arc::new(facts)), None),
             Err(Error::NoArray(_)) => (None, None),

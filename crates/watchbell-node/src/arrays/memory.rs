@@ -13,8 +13,9 @@ use watchbell_sandbox::MEMORY_VIEW;
 use super::Trouble;
 use super::held::passing;
 
-/// Makes a directory in memory of so many bytes and inodes.
-pub(crate) type Memories = Arc<dyn Fn(u64, u64) -> Result<MemoryDir, String> + Send + Sync>;
+/// Makes a directory in memory of so many bytes and inodes, where all of them take no more than the third says: also those that pods
+/// from before this server's time have, of which the spawner alone knows.
+pub(crate) type Memories = Arc<dyn Fn(u64, u64, u64) -> Result<MemoryDir, String> + Send + Sync>;
 
 /// One that is empty.
 pub(crate) struct MemoryDir {
@@ -100,7 +101,8 @@ impl Room {
     /// Decrypts into memory.
     pub(super) fn view(&self, decrypted: &Decrypted<'_>) -> Result<View, Trouble> {
         let taken = self.take(decrypted.memory_bytes())?;
-        let made = (self.memories)(taken.bytes, decrypted.inodes()).map_err(Trouble::Passing)?;
+        let made =
+            (self.memories)(taken.bytes, decrypted.inodes(), self.bytes_max).map_err(Trouble::Passing)?;
         decrypted.write(made.dir.as_fd(), MEMORY_VIEW).map_err(passing)?;
         Ok(View::Memory(Arc::new(MemoryView { id: made.id, _held: made.held, _taken: taken })))
     }

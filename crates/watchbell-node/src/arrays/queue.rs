@@ -16,7 +16,7 @@ use super::{News, Reports, Room, Stores, Uppers, Work, work};
 use crate::{Error, HeadKey, spawn};
 
 /// Commits of large indices take long, and use several processors each by themselves.
-const THREADS: usize = 4;
+pub(super) const THREADS: usize = 4;
 /// Far behind everything that somebody waits for.
 const SWEEP_NICE: i32 = 19;
 

@@ -29,11 +29,12 @@ impl Spawner {
         }
     }
 
-    /// A directory in memory of so many bytes, mounted where nobody sees it but the spawner, for the caller to fill. It blocks until
-    /// the spawner answers. With what is given back it goes, and with the server; pods that were started above it keep theirs.
-    pub fn memory(&self, bytes: u64, inodes: u64) -> Result<Memory, Error> {
+    /// A directory in memory of so many bytes, mounted where nobody sees it but the spawner, for the caller to fill; refused where all
+    /// of them would take more than `bytes_max`. It blocks until the spawner answers. With what is given back it goes, and with the
+    /// server; pods that were started above it keep theirs.
+    pub fn memory(&self, bytes: u64, inodes: u64, bytes_max: u64) -> Result<Memory, Error> {
         self.require(MEMORY_SINCE)?;
-        let frame = self.answered(|| Request::Memory { bytes, inodes })?;
+        let frame = self.answered(|| Request::Memory { bytes, inodes, bytes_max })?;
         match decode(&frame.body).map_err(|_| Error::Protocol)? {
             MemoryReply::Made { memory } => {
                 let dir = frame.fds.into_iter().next().ok_or(Error::Protocol)?;

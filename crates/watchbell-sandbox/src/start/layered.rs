@@ -24,8 +24,8 @@ use rustix::mount::{
 use super::ids::{IdRange, act_as_both, fd_path};
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::memory::Memories;
-use super::mounts::{directory, mapped, scratch};
-use super::stash::Stash;
+use super::mounts::{directory, mapped, scratch_of};
+use super::stash::{Stash, Swap};
 use crate::{Layered, LayeredMemory, Scratch, Upper};
 
 const ATTRIBUTES: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
@@ -49,10 +49,10 @@ pub(super) fn mount(
 ) -> io::Result<(OwnedFd, Option<Held>)> {
     let map = ids.root_as(of.uid, of.gid)?;
     let (lower, _) = mapped(&of.lower, ATTRIBUTES | MOUNT_ATTR_RDONLY, Some(map))?;
-    lay(stash, ids, lower, (of.uid, of.gid), of.upper.as_ref())
+    lay(stash, ids, lower, (of.uid, of.gid), of.upper.as_ref(), Swap::Allowed)
 }
 
-/// The same above memory.
+/// The same above memory. What is written to what is a secret is one too.
 pub(super) fn mount_memory(
     stash: &mut Stash,
     ids: &mut IdRange,
@@ -62,7 +62,7 @@ pub(super) fn mount_memory(
     let map = ids.root_as(of.uid, of.gid)?;
     let lower = memories.view(of.memory)?;
     kernel::mount_setattr(&lower, ATTRIBUTES | MOUNT_ATTR_RDONLY, Some(map))?;
-    lay(stash, ids, lower, (of.uid, of.gid), of.upper.as_ref())
+    lay(stash, ids, lower, (of.uid, of.gid), of.upper.as_ref(), Swap::Never)
 }
 
 fn lay(
@@ -71,6 +71,7 @@ fn lay(
     lower: OwnedFd,
     (uid, gid): (u32, u32),
     upper: Option<&Upper>,
+    swap: Swap,
 ) -> io::Result<(OwnedFd, Option<Held>)> {
     let first = ids.first;
     let Some(upper) = upper else { return Ok((lower, None)) };
@@ -78,7 +79,7 @@ fn lay(
     let (upper, base, owner) = match upper {
         Upper::Memory(bound) => {
             let bound = Scratch { inodes: bound.inodes.saturating_add(OWN_INODES), ..*bound };
-            let upper = scratch(ids, bound, 0o700, None)?;
+            let upper = scratch_of(ids, bound, 0o700, None, swap)?;
             (upper.try_clone()?, upper, first)
         }
         Upper::Disk { path } => {

@@ -8,12 +8,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
-};
+use rustix::mount::MountAttrFlags;
 
-use super::stash::{Kept, Stash, clone_at};
+use super::Host;
+use super::modes::ExactModes;
+use super::stash::{Kept, Stash, Swap, clone_at, tmpfs_of};
 use crate::MEMORY_VIEW;
 
 /// As many at once as anybody has arrays.
@@ -21,33 +20,56 @@ const MEMORIES_MAX: usize = 4096;
 
 #[derive(Default)]
 pub(super) struct Memories {
-    held: BTreeMap<u64, Kept>,
+    held: BTreeMap<u64, Held>,
     last: u64,
+}
+
+struct Held {
+    kept: Kept,
+    bytes: u64,
 }
 
 impl Memories {
     /// A number that was never given before, and the root.
-    pub(super) fn make(&mut self, stash: &mut Stash, bytes: u64, inodes: u64) -> io::Result<(u64, OwnedFd)> {
+    pub(super) fn make(
+        &mut self,
+        stash: &mut Stash,
+        bytes: u64,
+        inodes: u64,
+        bytes_max: u64,
+    ) -> io::Result<(u64, OwnedFd)> {
         if self.held.len() >= MEMORIES_MAX {
             return Err(io::Error::other("there are 4096 directories in memory already"));
         }
         if bytes == 0 || inodes == 0 {
             return Err(io::Error::other("it must be bounded above 0"));
         }
+        let held = self.held.values().fold(0, |sum: u64, of| sum.saturating_add(of.bytes));
+        if held.saturating_add(bytes) > bytes_max {
+            return Err(io::Error::other(format!(
+                "{held} of the {bytes_max} bytes for all of them are taken, also by pods from before the server's start, and this \
+                 one has {bytes}"
+            )));
+        }
         // The root is one more.
-        let kept = stash.keep(unswapped(bytes, inodes.saturating_add(1))?)?;
+        let (size, inodes) = (bytes.to_string(), inodes.saturating_add(1).to_string());
+        let options = [("size", size.as_str()), ("nr_inodes", &inodes), ("mode", "0700")];
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let kept = stash.keep(tmpfs_of(&options, attributes, Swap::Never)?)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(kept.root(), ".", flags, Mode::empty())?;
         self.last += 1;
-        self.held.insert(self.last, kept);
+        self.held.insert(self.last, Held { kept, bytes });
         Ok((self.last, root))
     }
 
     /// A mount of what tasks see, detached.
     pub(super) fn view(&self, memory: u64) -> io::Result<OwnedFd> {
         let gone = "the memory that it lies in is gone, with the server that had it";
-        let kept = self.held.get(&memory).ok_or_else(|| io::Error::other(gone))?;
-        clone_at(kept.root(), MEMORY_VIEW)
+        let held = self.held.get(&memory).ok_or_else(|| io::Error::other(gone))?;
+        clone_at(held.kept.root(), MEMORY_VIEW)
     }
 
     pub(super) fn retain(&mut self, is_wanted: impl Fn(u64) -> bool) {
@@ -55,21 +77,20 @@ impl Memories {
     }
 }
 
-/// A tmpfs that is never swapped, where the kernel can do that (6.4).
-fn unswapped(bytes: u64, inodes: u64) -> io::Result<OwnedFd> {
-    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let (bytes, inodes) = (bytes.to_string(), inodes.to_string());
-    for (key, value) in [("size", bytes.as_str()), ("nr_inodes", &inodes), ("mode", "0700")] {
-        fsconfig_set_string(&fs, key, value)?;
+impl Host {
+    /// A directory in memory for the server to fill.
+    pub(crate) fn make_memory(
+        &mut self,
+        bytes: u64,
+        inodes: u64,
+        bytes_max: u64,
+    ) -> io::Result<(u64, OwnedFd)> {
+        let _modes = ExactModes::begin();
+        self.memories.make(&mut self.stash, bytes, inodes, bytes_max)
     }
-    if let Err(error) = fsconfig_set_flag(&fs, "noswap") {
-        tracing::warn!(
-            "what is decrypted into memory may be swapped: this kernel's tmpfs has no noswap: {error}"
-        );
+
+    /// Takes those away that nobody wants any more. What tasks have of them stays theirs.
+    pub(crate) fn retain_memories(&mut self, is_wanted: impl Fn(u64) -> bool) {
+        self.memories.retain(is_wanted);
     }
-    fsconfig_create(&fs)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }

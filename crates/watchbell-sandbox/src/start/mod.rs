@@ -559,17 +559,6 @@ impl Host {
         pod.volumes.get(&volume).ok_or_else(|| io::Error::other("the pod has no such volume"))?.upper()
     }
 
-    /// A directory in memory for the server to fill.
-    pub(crate) fn make_memory(&mut self, bytes: u64, inodes: u64) -> io::Result<(u64, OwnedFd)> {
-        let _modes = ExactModes::begin();
-        self.memories.make(&mut self.stash, bytes, inodes)
-    }
-
-    /// Takes those away that nobody wants any more. What tasks have of them stays theirs.
-    pub(crate) fn retain_memories(&mut self, is_wanted: impl Fn(u64) -> bool) {
-        self.memories.retain(is_wanted);
-    }
-
     /// Gives back what the pod's containers shared, as soon as none of them runs.
     pub(crate) fn release_pod(&mut self, uid: u128) {
         if let Some(pod) = self.pods.get_mut(&uid) {

@@ -31,7 +31,7 @@ use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID
 use super::layered::{self, Held};
 use super::memory::Memories;
 use super::plan::Sysfs;
-use super::stash::{Kept, Stash, clone_at, tmpfs};
+use super::stash::{Kept, Stash, Swap, clone_at, tmpfs, tmpfs_of};
 use super::{Failure, failed};
 use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, VolumeSource};
 
@@ -215,8 +215,18 @@ pub(super) fn volumes(
 
 /// A bounded tmpfs owned by the container's root.
 pub(super) fn scratch(ids: &IdRange, bound: Scratch, mode: u32, gid: Option<u32>) -> io::Result<OwnedFd> {
+    scratch_of(ids, bound, mode, gid, Swap::Allowed)
+}
+
+pub(super) fn scratch_of(
+    ids: &IdRange,
+    bound: Scratch,
+    mode: u32,
+    gid: Option<u32>,
+    swap: Swap,
+) -> io::Result<OwnedFd> {
     let (uid, gid) = (ids.first, ids.first + gid.unwrap_or(0));
-    tmpfs(
+    tmpfs_of(
         &[
             ("size", &bound.bytes.to_string()),
             ("nr_inodes", &bound.inodes.to_string()),
@@ -225,6 +235,7 @@ pub(super) fn scratch(ids: &IdRange, bound: Scratch, mode: u32, gid: Option<u32>
             ("gid", &gid.to_string()),
         ],
         MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV,
+        swap,
     )
 }
 

@@ -10,8 +10,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, mknodat, 
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
-    unmount,
+    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
+    move_mount, open_tree, unmount,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
@@ -210,11 +210,34 @@ fn clone_by(dir: impl AsFd, path: &str, more: OpenTreeFlags) -> io::Result<Owned
     Ok(open_tree(dir, path, flags)?)
 }
 
+/// Whether the kernel may write what lies in memory to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Swap {
+    Allowed,
+    /// Where the kernel's tmpfs can do that (6.4); else the log says so.
+    Never,
+}
+
 /// A detached tmpfs.
 pub(super) fn tmpfs(options: &[(&str, &str)], attributes: MountAttrFlags) -> io::Result<OwnedFd> {
+    tmpfs_of(options, attributes, Swap::Allowed)
+}
+
+pub(super) fn tmpfs_of(
+    options: &[(&str, &str)],
+    attributes: MountAttrFlags,
+    swap: Swap,
+) -> io::Result<OwnedFd> {
     let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     for (key, value) in options {
         fsconfig_set_string(&fs, *key, *value)?;
+    }
+    if swap == Swap::Never
+        && let Err(error) = fsconfig_set_flag(&fs, "noswap")
+    {
+        tracing::warn!(
+            "what was decrypted, or will be encrypted, may be swapped: this kernel's tmpfs has no noswap: {error}"
+        );
     }
     fsconfig_create(&fs)?;
     Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)

@@ -90,6 +90,8 @@ pub(crate) enum Request {
     Memory {
         bytes: u64,
         inodes: u64,
+        /// What all of them may take together: also those that pods of servers before this one still have.
+        bytes_max: u64,
     },
     ForgetMemory {
         memory: u64,

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fsconfig_set_flag, fspick};
 use watchbell_sandbox::{
     ContainerId, Error, Layered, LayeredMemory, MEMORY_VIEW, Memory, Mount, PodEnvironment, PodVolume,
     RunSpec, Scratch, Sharing, Upper, VolumeSource,
@@ -118,6 +120,7 @@ pub(crate) fn what_is_written_lies_apart_and_is_given_away() -> Outcome {
         assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "a/new"]);
         assert_eq!(found["a/new"].0, FileType::RegularFile);
         assert_eq!(read(&given, "a/new")?, "mine");
+        assert!(on_disk || !is_never_swapped(&given)?);
         if on_disk {
             // No id of a range is on a disk.
             let meta = fs::metadata(place.path().join("volumes/two/upper/a/new"))?;
@@ -325,6 +328,19 @@ pub(crate) fn a_runtime_has_a_layered_volume() -> Outcome {
     })
 }
 
+/// Whether what lies in the tmpfs that a directory is directly below is never swapped. The mount is in no table, so its kernel is asked: to
+/// say so of one that is mounted changes nothing where it was said before, and is refused where it was not.
+fn is_never_swapped(upper: &OwnedFd) -> Result<bool, Failure> {
+    let root = openat(upper, "..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let picked = fspick(&root, "", FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC)?;
+    fsconfig_set_flag(&picked, "noswap")?;
+    match fsconfig_reconfigure(&picked) {
+        Ok(()) => Ok(true),
+        Err(Errno::INVAL) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Bytes of nothing else here.
 const MEMORY_BYTES: u64 = 1228 << 10;
 
@@ -332,7 +348,9 @@ const MEMORY_BYTES: u64 = 1228 << 10;
 fn mounted(place: &Place) -> Result<(usize, usize), Failure> {
     let of = |pid: String| -> Result<usize, Failure> {
         let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo"))?;
-        Ok(mounts.lines().filter(|line| line.contains("size=1228k")).count())
+        let found: Vec<&str> = mounts.lines().filter(|line| line.contains("size=1228k")).collect();
+        assert!(found.iter().all(|line| line.contains("noswap")), "{found:?}");
+        Ok(found.len())
     };
     let [spawner] = place.pids("spawner")?[..] else { return Err("no spawner".into()) };
     Ok((of(spawner.to_string())?, of("self".to_owned())?))
@@ -357,7 +375,7 @@ pub(crate) fn memory_is_seen_by_tasks_and_goes_with_the_last() -> Outcome {
     let place = Place::new()?;
     build_probe(&place)?;
     let server = place.connect()?;
-    let memory = server.spawner.memory(MEMORY_BYTES, 16)?;
+    let memory = server.spawner.memory(MEMORY_BYTES, 16, MEMORY_BYTES)?;
     filled(&memory)?;
     assert_eq!(mounted(&place)?, (1, 0));
     let source = |id: u64, upper| {
@@ -370,7 +388,9 @@ pub(crate) fn memory_is_seen_by_tasks_and_goes_with_the_last() -> Outcome {
     assert_eq!(ran(&place, &server, &with(2, &["ls", "/data"], above(memory.id())))?, [".", "..", "a"]);
     let write = with(3, &["write", "/data/a/new", "x"], above(memory.id()));
     assert_eq!(ran(&place, &server, &write)?.last().map(String::as_str), Some("write allowed"));
-    assert_eq!(read(server.spawner.upper(3, 1)?, "a/new")?, "x");
+    let upper = server.spawner.upper(3, 1)?;
+    assert!(is_never_swapped(&upper)?);
+    assert_eq!(read(upper, "a/new")?, "x");
     let change = with(4, &["write", "/data/a/new", "x"], source(memory.id(), None));
     assert_eq!(ran(&place, &server, &change)?, ["open EROFS"]);
     // On a disk nothing of it is written, and above nothing nobody starts.
@@ -390,14 +410,20 @@ pub(crate) fn memory_is_seen_by_tasks_and_goes_with_the_last() -> Outcome {
     drop((memory, server));
     let server = place.connect()?;
     assert!(mounted(&place)?.0 > 0);
+    // It counts as long as somebody has it, whoever asked for it.
+    let beside = server.spawner.memory(4096, 1, MEMORY_BYTES + 4095).map(drop);
+    assert!(
+        matches!(&beside, Err(Error::Memory { reason }) if reason.contains("1257472 of the 1261567 bytes")),
+        "{beside:?}"
+    );
     server.spawner.kill_pod(7)?;
     server.exit(runs.id)?;
     let mut again = with(7, &["cat", "/data/a/0"], above(1));
     (again.id.attempt, again.log.path) = (1, "7-1.log".into());
     assert_eq!(ran(&place, &server, &again)?, ["secret"]);
     server.spawner.release_pod(7)?;
-    // An answer comes after what was asked for before.
-    drop(server.spawner.memory(4096, 1)?);
+    // What is let go of is gone before the next answer comes, and gives room.
+    drop(server.spawner.memory(4096, 1, 4096)?);
     assert_eq!(mounted(&place)?, (0, 0));
     Ok(())
 }

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::arrays::{kubectl, may_write, write_hierarchy, writer};
+use crate::arrays::{gate, kubectl, may_write, roll_back, was_kept_out, write_hierarchy, writer};
 use crate::stand::{Done, Stand, condition, is_left_out, run};
 
 /// In chunks that are imported, in those that Jobs write, and in a document.
 const IMPORTED: &str = "aaaa-marker-imported";
 const WRITTEN: &str = "bbbb-marker-written";
+/// In those of a run that a gate looks at.
+const GATED: &str = "cccc-marker-gated";
 const DOCUMENT: &str = "marker-of-a-document";
 
 fn array(stand: &Stand, args: &[&str]) -> Done {
@@ -30,23 +32,20 @@ fn key(stand: &Stand, name: &str, digit: &str) -> PathBuf {
 
 /// The files below a directory that hold one of the markers.
 fn in_the_clear(dir: &Path) -> Vec<PathBuf> {
-    let (mut found, mut pending) = (Vec::new(), vec![dir.to_owned()]);
-    while let Some(at) = pending.pop() {
-        // Files come and go while a server works.
-        for path in std::fs::read_dir(at).into_iter().flatten().flatten().map(|entry| entry.path()) {
-            let Ok(of) = path.symlink_metadata() else { continue };
-            if of.is_dir() {
-                pending.push(path);
-            } else if of.is_file() {
-                let bytes = std::fs::read(&path).unwrap_or_default();
-                let has = |marker: &str| bytes.windows(marker.len()).any(|part| part == marker.as_bytes());
-                if [IMPORTED, WRITTEN, DOCUMENT].into_iter().any(has) {
-                    found.push(path);
-                }
-            }
-        }
-    }
-    found
+    let mut grep = std::process::Command::new("grep");
+    // Files come and go while a server works.
+    grep.args([
+        "--recursive",
+        "--text",
+        "--devices=skip",
+        "--files-with-matches",
+        "--fixed-strings",
+        "--no-messages",
+    ]);
+    let markers = [IMPORTED, WRITTEN, GATED, DOCUMENT];
+    let found =
+        grep.args(markers.iter().flat_map(|marker| ["-e", marker])).arg("--").arg(dir).output().unwrap();
+    String::from_utf8_lossy(&found.stdout).lines().map(PathBuf::from).collect()
 }
 
 /// Mounts that show plaintext: of a spawner on this data directory, and of the host.
@@ -67,9 +66,13 @@ fn views(stand: &Stand) -> usize {
 
 /// What each index writes: its own chunks, once it has read what it expects.
 fn job(name: &str, expected: &str, more: &str) -> String {
+    writing(name, expected, WRITTEN, "", more)
+}
+
+fn writing(name: &str, expected: &str, written: &str, annotations: &str, more: &str) -> String {
     let expected = unread(expected);
     let check = format!("[ $(cat /data/t/c/$WATCHBELL_ARRAY_START/0) = {expected} ] || exit 4\n{more}");
-    writer(name, 4, 'b', "", &check).replace("printf bbbb", &format!("printf {}", unread(WRITTEN)))
+    writer(name, 4, 'b', annotations, &check).replace("printf bbbb", &format!("printf {}", unread(written)))
 }
 
 /// A word of a script that becomes the text when it runs: the script itself stands in the journal.
@@ -91,7 +94,42 @@ fn condition_of(stand: &Stand) -> (String, String) {
 fn exported(stand: &Stand, key: &str) -> String {
     let out = stand.path("out");
     array(stand, &["export", "obs", "--require-encrypted", out.to_str().unwrap()]).ok();
-    std::fs::read_to_string(out.join(key)).unwrap()
+    let content = std::fs::read_to_string(out.join(key)).unwrap();
+    std::fs::remove_dir_all(out).unwrap();
+    content
+}
+
+/// What a gate refuses nobody has, what was published before can be had again, and what nobody keeps goes.
+fn gates_rollbacks_and_retention(stand: &mut Stand) {
+    let head =
+        |stand: &Stand| stand.get(&["dataarray", "obs"])["status"]["head"].as_str().unwrap().to_owned();
+    let before = head(stand);
+    let gated = |name: &str| writing(name, WRITTEN, GATED, "watchbell.dev/array-gate: check", "");
+    stand.apply(&gate(&unread(WRITTEN)));
+    stand.apply(&gated("bad"));
+    let failed = stand.finished("default", "bad");
+    was_kept_out(&failed);
+    assert_eq!(head(stand), before);
+    stand.apply(&gate(&unread(GATED)));
+    stand.apply(&gated("good"));
+    let done = stand.finished("default", "good");
+    assert!(condition(&done, "Complete"), "{done:#}\n{}", stand.server_log());
+    assert_eq!(exported(stand, "t/c/0/0"), GATED);
+    roll_back(stand, &before);
+    assert_eq!(exported(stand, "t/c/0/0"), WRITTEN);
+    assert_eq!(in_the_clear(&stand.data()), Vec::<PathBuf>::new());
+    let snapshots = |stand: &Stand| stand.get(&["dataarray", "obs"])["status"]["snapshots"].clone();
+    assert_ne!(snapshots(stand), 1);
+    // Its draft waits for who goes on with it, and keeps what it began on.
+    kubectl(stand, &["delete", "job", "bad"], "").ok();
+    stand
+        .until("the draft is given up", |stand| stand.get(&["dataarray", "obs"])["status"]["draftRuns"] == 0);
+    let keep = json!({"spec": {"retention": {"keepLast": 1}}}).to_string();
+    kubectl(stand, &["patch", "dataarray", "obs", "--type=merge", "-p", &keep], "").ok();
+    stand.until("what nobody keeps is gone", |stand| snapshots(stand) == 1);
+    let gone = array(stand, &["show", "obs", &before]);
+    assert_ne!(gone.code, Some(0), "{}", gone.out);
+    assert_eq!(exported(stand, "t/c/0/0"), WRITTEN);
 }
 
 #[test]
@@ -131,6 +169,7 @@ fn an_encrypted_array_is_used_and_lies_nowhere_in_the_clear() {
     }
     let group = json!({"zarr_format": 3, "node_type": "group", "attributes": {"title": DOCUMENT}});
     std::fs::write(source.join("zarr.json"), group.to_string()).unwrap();
+    assert_eq!(in_the_clear(&source).len(), 9, "what is looked for is found where it is");
     array(&stand, &["import", "obs", source.to_str().unwrap()]).ok();
     stand.until("the head is known", |stand| {
         stand.get(&["dataarray", "obs"])["status"]["encryption"]["headNumber"] == 1
@@ -156,10 +195,10 @@ fn an_encrypted_array_is_used_and_lies_nowhere_in_the_clear() {
     let done = stand.finished("default", "fill");
     assert!(condition(&done, "Complete"), "{done:#}\n{}", stand.server_log());
     assert_eq!(exported(&stand, "t/c/6/0"), WRITTEN);
-    std::fs::remove_dir_all(stand.path("out")).unwrap();
     assert_eq!(in_the_clear(&stand.data()), Vec::<PathBuf>::new());
     let blamed = array(&stand, &["blame", "obs", "t/c/7/0"]).ok();
     assert!(blamed.contains("default/fill"), "{blamed}");
+    gates_rollbacks_and_retention(&mut stand);
     array(&stand, &["verify", "obs"]).ok();
     stand.until("nothing stays mounted", |stand| views(stand) == 0);
 

@@ -9,7 +9,7 @@ mod stores;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use watchbell_api::array::{ArrayEncryption, ArrayFacts, ArrayRefusal, ArrayRun, PublishedArray};
+use watchbell_api::array::{ArrayFacts, ArrayRefusal, ArrayRun, PublishedArray};
 use watchbell_api::node::{Assignment, Command, Report};
 use watchbell_api::{ApiError, Resource};
 
@@ -221,47 +221,6 @@ fn an_object_asks_for_its_store_and_shows_what_is_in_it() {
     let status = bench.read(Resource::DataArray, "obs")["status"].clone();
     assert_eq!(status["conditions"][0]["message"], "it cannot be read");
     assert_eq!(status["head"], told["status"]["head"], "what was known stays");
-}
-
-#[test]
-fn an_encrypted_store_stays_what_it_is() {
-    let mut bench = Bench::new();
-    let mut object = data_array("obs");
-    object["spec"] = json!({"encryption": {"key": "obs"}, "format": "zarr"});
-    bench.create(object);
-    // Until there is a store, the object may be another.
-    let key = |name: &str| json!({"spec": {"encryption": {"key": name}}});
-    bench.try_patch(Resource::DataArray, "obs", key("own")).unwrap();
-    assert!(bench.try_patch(Resource::DataArray, "obs", key("../key")).is_err());
-    let encryption = Some(ArrayEncryption { key: Some("own".into()), head_number: 4 });
-    bench.tell_array(Some(ArrayFacts { encryption, ..facts() }), None);
-    let status = bench.read(Resource::DataArray, "obs")["status"].clone();
-    assert_eq!(status["encryption"], json!({"key": "own", "headNumber": 4}));
-    // The node knows of key and head before any pod.
-    let anew = bench.reloaded().node_sync();
-    let Command::KeepArray { spec, head_number: 4, .. } = &anew[0] else { panic!("{anew:?}") };
-    assert_eq!((spec.key.as_deref(), spec.is_artifacts), (Some("own"), Some(false)));
-    // The key may have another name; else nothing of it changes.
-    bench.try_patch(Resource::DataArray, "obs", key("new-name")).unwrap();
-    for (patch, why) in [
-        (json!({"spec": {"encryption": null}}), "spec.encryption: Forbidden"),
-        (json!({"spec": {"format": "artifacts"}}), "spec.format: Invalid value"),
-    ] {
-        let error = bench.try_patch(Resource::DataArray, "obs", patch).unwrap_err();
-        assert!(error.message.contains(why), "{}", error.message);
-    }
-    // One in the clear does not become one that is not.
-    bench.create(data_array("plain"));
-    let report = Report::Array {
-        namespace: "ml".into(),
-        name: "plain".into(),
-        facts: Some(Arc::new(facts())),
-        error: None,
-    };
-    bench.world.report(report, bench.at());
-    bench.settle();
-    let error = bench.try_patch(Resource::DataArray, "plain", key("own")).unwrap_err();
-    assert!(error.message.contains("the store is in the clear"), "{}", error.message);
 }
 
 #[test]

@@ -156,10 +156,12 @@ impl EventLoop {
                     tracing::info!("who asked for volume {volume} of pod {uid:032x} left: {error}");
                 }
             }
-            Request::Memory { bytes, inodes } => {
+            Request::Memory { bytes, inodes, bytes_max } => {
                 let socket = frame.fds.into_iter().next().ok_or("a request came without its socket")?;
                 let socket = ClientSocket::new(socket)?;
-                let told = match self.parts.host.make_memory(bytes, inodes) {
+                // The release of a pod that was asked for before gives room.
+                self.settle();
+                let told = match self.parts.host.make_memory(bytes, inodes, bytes_max) {
                     Ok((memory, directory)) => {
                         self.memories.insert(memory);
                         socket.tell(&MemoryReply::Made { memory }, [directory])

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use watchbell_api::Resource;
-use watchbell_api::array::{ArrayFacts, HeadSignature};
-use watchbell_api::node::Report;
+use watchbell_api::array::{ArrayEncryption, ArrayFacts, HeadSignature};
+use watchbell_api::node::{Command, Report};
 
 use super::super::{Bench, uid_of};
-use super::{READ, merged, using, writer};
+use super::{READ, data_array, merged, using, writer};
 use crate::arrays::tests::facts;
 
 /// The word about a head is kept with what the object says of it: both or none, and once.
@@ -110,4 +110,45 @@ fn what_a_reader_kept_is_let_go_by_the_next_server() {
     let mut over = over.map(|uid| uid.to_string());
     over.sort();
     assert_eq!(let_go, over, "one is at work, and one may be gone on with");
+}
+
+#[test]
+fn an_encrypted_store_stays_what_it_is() {
+    let mut bench = Bench::new();
+    let mut object = data_array("obs");
+    object["spec"] = json!({"encryption": {"key": "obs"}, "format": "zarr"});
+    bench.create(object);
+    // Until there is a store, the object may be another.
+    let key = |name: &str| json!({"spec": {"encryption": {"key": name}}});
+    bench.try_patch(Resource::DataArray, "obs", key("own")).unwrap();
+    assert!(bench.try_patch(Resource::DataArray, "obs", key("../key")).is_err());
+    let encryption = Some(ArrayEncryption { key: Some("own".into()), head_number: 4 });
+    bench.tell_array(Some(ArrayFacts { encryption, ..facts() }), None);
+    let status = bench.read(Resource::DataArray, "obs")["status"].clone();
+    assert_eq!(status["encryption"], json!({"key": "own", "headNumber": 4}));
+    // The node knows of key and head before any pod.
+    let anew = bench.reloaded().node_sync();
+    let Command::KeepArray { spec, head_number: 4, .. } = &anew[0] else { panic!("{anew:?}") };
+    assert_eq!((spec.key.as_deref(), spec.is_artifacts), (Some("own"), Some(false)));
+    // The key may have another name; else nothing of it changes.
+    bench.try_patch(Resource::DataArray, "obs", key("new-name")).unwrap();
+    for (patch, why) in [
+        (json!({"spec": {"encryption": null}}), "spec.encryption: Forbidden"),
+        (json!({"spec": {"format": "artifacts"}}), "spec.format: Invalid value"),
+    ] {
+        let error = bench.try_patch(Resource::DataArray, "obs", patch).unwrap_err();
+        assert!(error.message.contains(why), "{}", error.message);
+    }
+    // One in the clear does not become one that is not.
+    bench.create(data_array("plain"));
+    let report = Report::Array {
+        namespace: "ml".into(),
+        name: "plain".into(),
+        facts: Some(Arc::new(facts())),
+        error: None,
+    };
+    bench.world.report(report, bench.at());
+    bench.settle();
+    let error = bench.try_patch(Resource::DataArray, "plain", key("own")).unwrap_err();
+    assert!(error.message.contains("the store is in the clear"), "{}", error.message);
 }
