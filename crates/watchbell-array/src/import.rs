@@ -190,12 +190,13 @@ fn import_of(
     let meter = Meter::new(quota_bytes);
     let (publication, mended) = loop {
         let written = stage(array, source, &found, &staging, &mut done, &mut copied, &meter, progress)?;
+        let damaged = mend::damaged(array, &staging)?;
         let _lock = array.lock()?;
         // A sweep may have taken what was in place when it was looked for: then it is copied now.
         let objects = Objects { array, staging: Some(&staging) };
         objects.refresh()?;
         if is_all_there(objects, &written)? {
-            let mended = mend(array, &staging, &written)?;
+            let mended = mend(array, &staging, &written, &damaged)?;
             break (finish(array, by, &staging, &written, quota_bytes, message, now)?, mended);
         }
     };
@@ -205,8 +206,8 @@ fn import_of(
 }
 
 /// With the lock held: the keys whose objects were damaged, or missing though the head names them. They are in place now.
-fn mend(array: &Array, staging: &Path, written: &Written) -> Result<Vec<String>, Error> {
-    let mut mended: BTreeSet<Digest> = mend::mend(array, staging)?.into_iter().collect();
+fn mend(array: &Array, staging: &Path, written: &Written, damaged: &[Digest]) -> Result<Vec<String>, Error> {
+    let mut mended: BTreeSet<Digest> = mend::mend(array, staging, damaged)?.into_iter().collect();
     if let Some(head) = array.head()? {
         let before = array.manifest(array.snapshot(head)?.manifest)?;
         let named: BTreeSet<Digest> = before.entries.iter().map(|entry| entry.digest).collect();

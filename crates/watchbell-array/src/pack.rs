@@ -26,6 +26,8 @@ use crate::store::names;
 /// The packs' directory, beside the objects that are files of their own.
 pub(crate) const DIR: &str = "packs";
 const NAME: &str = "pack-";
+/// Of one of which something could not be read when the rest of it was written anew.
+const ASIDE: &str = "unread-";
 const MAGIC: &[u8; 8] = b"WBPACK\x00\x01";
 const ENTRY: usize = 44;
 const TRAILER: usize = 8 + 32 + MAGIC.len();
@@ -150,6 +152,11 @@ impl Index {
         broken.chain(unread.map(|(path, error)| (path.as_path(), format!("it cannot be read: {error}"))))
     }
 
+    /// The packs in which something may be found.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &String> {
+        self.packs.keys()
+    }
+
     /// Takes in what is new in the directory, and forgets what is gone.
     pub(crate) fn refresh(&mut self, dir: &Path) -> Result<(), Error> {
         let found = found(dir)?;
@@ -244,10 +251,32 @@ fn front(digest: Digest) -> u32 {
 
 /// The packs of a directory, which may not be there: an array of before has none.
 pub(crate) fn found(dir: &Path) -> Result<BTreeSet<String>, Error> {
+    found_as(dir, NAME)
+}
+
+/// Those that were set aside: nothing is found in them.
+pub(crate) fn set_aside(dir: &Path) -> Result<BTreeSet<String>, Error> {
+    found_as(dir, ASIDE)
+}
+
+fn found_as(dir: &Path, kind: &str) -> Result<BTreeSet<String>, Error> {
     match names(dir) {
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        found => Ok(found?.into_iter().filter(|name| name.starts_with(NAME)).collect()),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        found => Ok(found?.into_iter().filter(|name| name.starts_with(kind)).collect()),
     }
+}
+
+/// What a pack is called once it is set aside.
+pub(crate) fn aside_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{ASIDE}{}", name.trim_start_matches(NAME)))
+}
+
+/// An object's bytes in a pack.
+pub(crate) fn bytes_at(file: &File, offset: u64, length: u32) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes)
 }
 
 /// What came of a pack that was read: within, the problem when its content is not to be believed. That it could not be read says
@@ -431,7 +460,7 @@ pub(crate) fn remove_unfinished(disk: &Disk, objects: &Path) -> Result<(), Error
     if !dir.exists() {
         return Ok(());
     }
-    for name in names(&dir)?.iter().filter(|name| !name.starts_with(NAME)) {
+    for name in names(&dir)?.iter().filter(|name| !name.starts_with(NAME) && !name.starts_with(ASIDE)) {
         disk.remove(&dir.join(name))?;
     }
     Ok(())

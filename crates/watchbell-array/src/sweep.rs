@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -219,7 +219,8 @@ fn sweep_packs(array: &Array, live: &BTreeSet<Digest>, swept: &mut Swept) -> Res
     let dir = array.objects_dir().join(pack::DIR);
     pack::remove_unfinished(&array.disk, &array.objects_dir())?;
     let (mut anew, mut small, mut is_changed) = (Vec::new(), Vec::new(), false);
-    let (mut damaged, mut unread) = (Vec::new(), None);
+    let aside = pack::set_aside(&dir)?.into_iter().map(|name| dir.join(name));
+    let (mut damaged, mut unread) = (aside.collect::<Vec<_>>(), None);
     for name in pack::found(&dir)? {
         let path = dir.join(name);
         let entries = match pack::read(&path) {
@@ -335,11 +336,10 @@ fn copy<'a>(array: &Array, packs: &'a Packs, writer: &pack::Writer) -> Result<Ve
         let file = File::open(path).map_err(Error::io("open", path))?;
         let mut is_whole = true;
         for (digest, offset, length) in kept {
-            let mut bytes = vec![0; *length as usize];
-            if file.read_exact_at(&mut bytes, *offset).is_err() {
+            let Ok(bytes) = pack::bytes_at(&file, *offset, *length) else {
                 is_whole = false;
                 continue;
-            }
+            };
             let content = array.opened(bytes.clone(), Role::Object)?;
             if content.is_some_and(|content| array.digest(&content).is_ok_and(|of| of == *digest)) {
                 writer.add(*digest, &bytes)?;

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::object::{self, Objects};
+use crate::pack;
 use crate::parallel::in_parallel;
 use crate::store::Array;
 
@@ -69,6 +70,11 @@ pub fn verify(array: &Array) -> Result<Verified, Error> {
     for (path, problem) in packs.read().unwrap_or_else(PoisonError::into_inner).problems() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         found.damage.push(Damage { what: format!("pack {name}"), problem });
+    }
+    for name in pack::set_aside(&array.objects_dir().join(pack::DIR))? {
+        let problem = "something of it could not be read when the rest was written anew; `watchbell array gc` removes it \
+                       once nothing is missing";
+        found.damage.push(Damage { what: format!("pack {name}"), problem: problem.to_owned() });
     }
     let check = |at: usize| {
         let (digest, (size, _)) = &objects[at];

@@ -324,6 +324,57 @@ fn a_pack_is_written_anew_without_what_is_dead() {
     assert!(contents(&unpacked).is_empty());
 }
 
+/// What is in place is hashed before an import holds the lock: others wait no longer for it the more it is.
+#[test]
+fn an_import_hashes_before_it_locks() {
+    let place = Place::new();
+    let array = place.array();
+    let plain = place.plain();
+    write(&plain, "t/c/7/1", &vec![b'x'; 3 << 20]);
+    import_at(&array, &plain, 2_000).unwrap();
+    let entries = manifest(&array, array.head().unwrap().unwrap()).entries;
+    let large = entries.iter().find(|entry| entry.key == "t/c/7/1").unwrap().digest.to_string();
+    let large = array.dir().join("objects").join(&large[..2]).join(&large[2..]);
+    let lock = fs::File::open(array.dir().join("lock")).unwrap();
+    // As a commit holds it.
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockShared).unwrap();
+    let inode = lock.metadata().unwrap().ino();
+    let other = Array::open(array.dir(), Disk::default()).unwrap();
+    std::thread::scope(|scope| {
+        let importing = scope.spawn(|| import_at(&other, &plain, 3_000));
+        while !is_waited_for(inode) {
+            assert!(!importing.is_finished(), "it did not wait");
+            std::thread::yield_now();
+        }
+        // It has been read: who reads it now would find damage.
+        fs::remove_file(&large).unwrap();
+        fs::write(&large, "nothing").unwrap();
+        drop(lock);
+        assert_eq!(importing.join().unwrap().unwrap().mended, [""; 0]);
+    });
+    // The next one finds it.
+    assert_eq!(import_at(&array, &plain, 4_000).unwrap().mended, ["t/c/7/1"]);
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+/// A pack of which something could not be read may be readable again; it goes once nothing is missing.
+#[test]
+fn a_pack_that_was_set_aside_stays_as_long_as_it_may_be_needed() {
+    let place = Place::new();
+    let array = place.array();
+    let pack = fs::read_dir(array.dir().join("objects/packs")).unwrap().next().unwrap().unwrap().path();
+    let aside = pack.with_file_name("unread-1");
+    fs::rename(&pack, &aside).unwrap();
+    sweep(&array, None).unwrap();
+    assert!(aside.exists());
+    assert!(!import_at(&array, &place.plain(), 2_000).unwrap().mended.is_empty());
+    let damage = verify(&array).unwrap().damage;
+    assert!(damage.len() == 1 && damage[0].what == "pack unread-1", "{damage:?}");
+    sweep(&array, None).unwrap();
+    assert!(!aside.exists());
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
 /// Whether it is whole nobody knows: it is not removed, and what is held open of it counts for nothing.
 #[test]
 fn a_sweep_removes_no_pack_that_it_cannot_read_now() {
