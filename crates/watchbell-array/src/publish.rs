@@ -369,7 +369,7 @@ impl Next {
             bytes: self.after.bytes(),
         };
         let digest = array.put_snapshot(&snapshot, &manifest)?;
-        array.sign_head(digest, now)?;
+        array.sign_head(digest, now).inspect_err(|_| array.take_back(digest))?;
         Ok(Publication { digest, snapshot })
     }
 }

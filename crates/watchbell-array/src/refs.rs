@@ -68,6 +68,7 @@ impl Array {
     /// Makes the head that is there the one after `seen`: of an array that was put back on purpose.
     pub fn renumber(&self, seen: u64) -> Result<u64, Error> {
         let _lock = self.lock()?;
+        self.settle()?;
         let Some(Ref { snapshot, count }) = self.read_ref(HEAD)? else { return Err(Error::NoSnapshot) };
         let count = count.max(seen).saturating_add(1);
         self.write_ref(HEAD, snapshot, count)?;
@@ -151,7 +152,13 @@ impl Array {
 
     /// With the lock held, and everything durable that the snapshot needs.
     pub(crate) fn move_head(&self, to: Digest) -> Result<(), Error> {
-        self.write_line(HEAD, &self.next_line(to)?)
+        let moved = self.settle().and_then(|()| self.write_line(HEAD, &self.next_line(to)?));
+        moved.inspect_err(|_| {
+            // Its name may be there and only not be on the disk.
+            if self.head().is_ok_and(|head| head != Some(to)) {
+                self.take_back(to);
+            }
+        })
     }
 
     pub(crate) fn signatures(&self) -> PathBuf {

@@ -407,8 +407,19 @@ impl Array {
     /// Keeps others from changing refs and objects until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File, Error> {
         let lock = self.take_lock(FlockOperation::LockExclusive)?;
-        self.settle()?;
-        Ok(lock)
+        match self.settled()? {
+            // The head is what it will be. On a full disk what makes room goes on without; who moves the head insists on it.
+            Err(Error::Io { .. }) => Ok(lock),
+            settled => settled.map(|()| lock),
+        }
+    }
+
+    /// The same, without looking at what was begun; nothing while somebody else has it.
+    pub(crate) fn try_lock(&self) -> Result<Option<File>, Error> {
+        match self.take_lock(FlockOperation::NonBlockingLockExclusive) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            lock => lock.map(Some),
+        }
     }
 
     /// Keeps a sweep and publications away while others may do the same.
@@ -524,8 +535,17 @@ impl Array {
         self.disk.replace(&manifests.join(snapshot.manifest.to_string()), &sealed)?;
         let bytes = snapshot.encode();
         let digest = self.record_name(&bytes).ok_or(Error::Locked)?;
-        self.disk.replace(&self.dir.join("snapshots").join(digest.to_string()), &bytes)?;
+        let placed = self.disk.replace(&self.dir.join("snapshots").join(digest.to_string()), &bytes);
+        placed.inspect_err(|_| self.take_back(digest))?;
         Ok(digest)
+    }
+
+    /// What was made for a head that did not move goes, so that a publication that is tried again and again leaves nothing: without a
+    /// retention each snapshot is kept. What cannot be removed is in nobody's way.
+    pub(crate) fn take_back(&self, made: Digest) {
+        let name = made.to_string();
+        let removed = self.disk.remove(&self.signatures().join(&name));
+        drop(removed.and_then(|()| self.disk.remove(&self.dir.join("snapshots").join(&name))));
     }
 }
 

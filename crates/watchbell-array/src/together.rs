@@ -162,6 +162,8 @@ fn commit(
     let mut arrays = Vec::new();
     for at in due.iter().copied() {
         let (array, made) = (&parts[at].draft.array, &made[at]);
+        // Else the head of before, which the disk had no room for, would be lost.
+        array.settle().map_err(|error| (at, error, path.clone()))?;
         let publication = publication.clone();
         let said = made.snapshot.parent.ok_or(Error::NoSnapshot).and_then(|from| {
             let next = Kept { format: 1, publication, from, head: array.next_line(made.digest)? };
@@ -183,43 +185,60 @@ fn commit(
     Ok(path)
 }
 
-/// No head has moved: what was made for it goes, so that a publication that is tried again and again leaves nothing. What cannot be
-/// removed is in nobody's way: a later sweep removes it.
+/// No head has moved: what was made for them goes. (One that failed itself has left nothing.)
 fn take_back(parts: &[Part<'_>], made: &[Publication], due: &[usize]) {
     for at in due.iter().copied().filter(|at| *at < made.len()) {
-        let (array, digest) = (&parts[at].draft.array, made[at].digest);
-        let removed = array.disk.remove(&array.dir.join(NEXT)).and_then(|()| {
-            array.disk.remove(&array.signatures().join(digest.to_string()))?;
-            array.disk.remove(&array.dir.join("snapshots").join(digest.to_string()))
-        });
-        drop(removed);
+        let array = &parts[at].draft.array;
+        let is_unsaid = match array.next_head() {
+            // Of a publication before, which is not tidied up yet.
+            Ok(Some(_)) => true,
+            Ok(None) => array.disk.remove(&array.dir.join(NEXT)).is_ok(),
+            Err(_) => false,
+        };
+        if is_unsaid {
+            array.take_back(made[at].digest);
+        }
     }
 }
 
-/// After a crash: carries out what publications of the arrays of a namespace began. Their heads are the new ones already.
+/// After a crash: carries out what publications of the arrays of a namespace began. Their heads are the new ones already, so nobody is
+/// waited for: where an array is locked its publication stays, for whoever locks it next and for the next time.
 pub fn finish_publications(namespace: &Path, disk: &Disk) -> Result<(), Error> {
     let dir = namespace.join(PUBLICATIONS);
     let found = match names(&dir) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?,
     };
+    // One that cannot be carried out keeps no other from it.
+    let mut ended = Ok(());
     for name in found {
-        let path = dir.join(&name);
-        if !name.ends_with(UNFINISHED) {
-            let wrong = |problem: String| Error::Format { path: path.clone(), problem };
-            let record: Record = serde_json::from_slice(&read_bounded(&path, MAX_BYTES)?)
-                .map_err(|error| wrong(error.to_string()))?;
-            for array in &record.arrays {
-                match Array::open(&namespace.join(valid_name(array)?), disk.clone()) {
-                    // It was deleted since, with all that was in it.
-                    Err(Error::NoArray(_)) => {}
-                    array => drop(array?.lock()?),
-                }
+        ended = ended.and(finish_publication(namespace, &dir.join(&name), disk));
+    }
+    ended
+}
+
+fn finish_publication(namespace: &Path, path: &Path, disk: &Disk) -> Result<(), Error> {
+    if !path.as_os_str().as_encoded_bytes().ends_with(UNFINISHED.as_bytes()) {
+        let wrong = |problem: String| Error::Format { path: path.to_owned(), problem };
+        let record: Record = serde_json::from_slice(&read_bounded(path, MAX_BYTES)?)
+            .map_err(|error| wrong(error.to_string()))?;
+        let mut is_busy = false;
+        for array in &record.arrays {
+            let array = match Array::open(&namespace.join(valid_name(array)?), disk.clone()) {
+                // It was deleted since, with all that was in it.
+                Err(Error::NoArray(_)) => continue,
+                array => array?,
+            };
+            match array.try_lock()? {
+                Some(_lock) => array.settle()?,
+                None => is_busy = true,
             }
         }
-        disk.remove(&path)?;
+        if is_busy {
+            return Ok(());
+        }
     }
-    Ok(())
+    disk.remove(path)
 }
 
 impl Array {
@@ -249,18 +268,25 @@ impl Array {
 
     /// With the lock held: lets `refs/head` be what the head is, and ends what was begun.
     pub(crate) fn settle(&self) -> Result<(), Error> {
+        self.settled()?
+    }
+
+    /// The same. Within is what of it could not be written: the head has durably moved then all the same.
+    pub(crate) fn settled(&self) -> Result<Result<(), Error>, Error> {
         let path = self.dir.join(NEXT);
         if !path.exists() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         if let Some(next) = self.next_head()?
             && self.read_ref(HEAD)?.is_some_and(|head| head.snapshot == next.from)
         {
             // Its publisher may have been stopped before the record was on the disk, which moves the others' heads.
             self.disk.sync_dir(&self.publications())?;
-            self.write_line(HEAD, &next.line)?;
+            if let Err(error) = self.write_line(HEAD, &next.line) {
+                return Ok(Err(error));
+            }
         }
-        self.disk.remove(&path)
+        Ok(self.disk.remove(&path))
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use watchbell_array::{
-    Array, Digest, Disk, Error, KeySource, Kind, Part, Refused, Retention, Step, export, finish_publications,
-    publish_together, sweep, verify,
+    Array, Digest, Disk, Draft, Error, KeySource, Kind, Part, Refused, Retention, Step, export,
+    finish_publications, publish_together, sweep, verify,
 };
 use watchbell_zarr::{Extend, OnConflict, grow};
 
@@ -416,4 +416,104 @@ fn one_refusal_leaves_all_arrays_as_they_were() {
         assert_eq!(array.snapshots().unwrap().len(), 1, "{name}");
     }
     publish_two(&place, &unwatched(), [None; 2]).unwrap();
+}
+
+/// A disk without room for this file.
+fn full_at(end: &'static str) -> Disk {
+    Disk::watched(move |step| match step {
+        Step::Write(path) if path.ends_with(end) => {
+            let source = std::io::Error::from_raw_os_error(28);
+            Err(Error::Io { step: "write", path: path.clone(), source })
+        }
+        _ => Ok(()),
+    })
+}
+
+fn part(draft: &Draft) -> Part<'_> {
+    Part { draft, on_conflict: OnConflict::Fail, quota_bytes: None }
+}
+
+fn snapshots(place: &Place) -> [usize; 2] {
+    TWO.map(|name| opened(place, name, unwatched()).snapshots().unwrap().len())
+}
+
+/// A publication is tried again each minute, with another time in its snapshot.
+#[test]
+fn a_publication_that_fails_leaves_no_snapshot() {
+    let place = two_arrays();
+    let signer = |said: &str| match said.contains("/second") {
+        true => Err("the key is not there".to_owned()),
+        false => Ok("signed".to_owned()),
+    };
+    let drafts = TWO.map(|name| {
+        opened(&place, name, unwatched()).signing(Arc::new(signer)).draft("r1").map_err(drop).unwrap()
+    });
+    let refused = publish_together(&drafts.each_ref().map(part), &all(4), "", at(9)).unwrap_err();
+    assert!(refused.at == 1 && matches!(refused.error, Error::Unsigned(_)), "{refused:?}");
+    assert_eq!(snapshots(&place), [1, 1]);
+    assert_eq!(fs::read_dir(place.path("array/refs/signatures")).unwrap().count(), 0);
+    drop(drafts);
+    // Of one array alone, in both ways.
+    let draft = opened(&place, "array", full_at("refs/head.next")).draft("r1").map_err(drop).unwrap();
+    assert!(publish_together(&[part(&draft)], &all(4), "", at(9)).is_err());
+    assert!(draft.publish(&all(4), OnConflict::Fail, None, "", at(9)).is_err());
+    assert_eq!(snapshots(&place), [1, 1]);
+    drop(draft);
+    publish_two(&place, &unwatched(), [None; 2]).unwrap();
+}
+
+/// All heads have moved, and there is no room to write it down: what makes room does not wait for that, and nothing of it is lost.
+#[test]
+fn a_full_disk_is_swept_before_a_publication_is_tidied_up() {
+    let place = two_arrays();
+    let before = heads(&place);
+    let full = full_at("refs/head.next");
+    assert!(publish_two(&place, &full, [None; 2]).is_err());
+    let now = heads(&place);
+    assert!(now[0] != before[0] && now[1] != before[1]);
+    let retention = Retention { last: 1, ..Retention::default() };
+    for name in TWO {
+        let array = opened(&place, name, full.clone());
+        array.abandon("r1").unwrap();
+        assert_eq!(sweep(&array, Some(&retention)).unwrap().snapshots, 1);
+    }
+    assert_eq!(heads(&place), now);
+    // Where it must be written down it is said that it cannot be, and it is done later.
+    assert!(finish_publications(place.dir.path(), &full).is_err());
+    assert!(opened(&place, "array", full.clone()).renumber(0).is_err());
+    assert_eq!(heads(&place), now);
+    finish_publications(place.dir.path(), &unwatched()).unwrap();
+    assert_eq!(heads(&place), now);
+    assert_eq!(fs::read_dir(place.path(".publications")).unwrap().count(), 0);
+    assert!(TWO.iter().all(|name| !place.path(name).join("refs/next").exists()));
+    for name in TWO {
+        assert_eq!(verify(&opened(&place, name, unwatched())).unwrap().damage, []);
+    }
+}
+
+/// A start waits for no command that is at one of the arrays.
+#[test]
+fn what_was_begun_waits_for_nobody() {
+    let place = two_arrays();
+    assert!(publish_two(&place, &full_at("refs/head.next"), [None; 2]).is_err());
+    let left = || fs::read_dir(place.path(".publications")).unwrap().count();
+    let held = fs::File::open(place.path("array/lock")).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
+    finish_publications(place.dir.path(), &unwatched()).unwrap();
+    assert_eq!(left(), 1);
+    assert_eq!(TWO.map(|name| place.path(name).join("refs/next").exists()), [true, false]);
+    drop(held);
+    finish_publications(place.dir.path(), &unwatched()).unwrap();
+    assert_eq!(left(), 0);
+}
+
+/// One record that nobody can read keeps no other from being carried out.
+#[test]
+fn each_publication_is_carried_out_by_itself() {
+    let place = two_arrays();
+    assert!(publish_two(&place, &full_at("refs/head.next"), [None; 2]).is_err());
+    fs::write(place.path(".publications/0"), "nothing").unwrap();
+    assert!(finish_publications(place.dir.path(), &unwatched()).is_err());
+    assert_eq!(fs::read_dir(place.path(".publications")).unwrap().count(), 1);
+    assert!(TWO.iter().all(|name| !place.path(name).join("refs/next").exists()));
 }
