@@ -9,7 +9,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,9 +43,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
+    /// As if it were opened now: one that is held open and was removed since, because it was written anew, is not there.
     pub(crate) fn open(&self) -> Result<Arc<File>, Error> {
         match &self.file {
-            Some(file) => Ok(file.clone()),
+            Some(file) => match file.metadata().map_err(Error::io("look at", &self.pack))?.nlink() {
+                0 => Err(Error::io("open", &self.pack)(io::ErrorKind::NotFound.into())),
+                _ => Ok(file.clone()),
+            },
             None => File::open(&self.pack).map(Arc::new).map_err(Error::io("open", &self.pack)),
         }
     }

@@ -66,6 +66,7 @@ fn packs_beyond_those_held_open_are_found_too() {
     // What is gone is not found any more.
     let gone = index.get(digest(7, 0)).unwrap().unwrap().pack;
     fs::remove_file(gone).unwrap();
+    assert!(index.get(digest(7, 0)).unwrap().is_none());
     index.refresh(&dir.path().join(DIR)).unwrap();
     assert!(all.clone().all(|front| index.get(digest(front, 0)).unwrap().is_some() == (front != 7)));
 

@@ -324,6 +324,24 @@ fn a_pack_is_written_anew_without_what_is_dead() {
     assert!(contents(&unpacked).is_empty());
 }
 
+/// Who had the damaged pack open reads the new one: also a server whose runs began before.
+#[test]
+fn what_was_mended_is_read_by_who_was_there_before() {
+    let place = Place::new();
+    let array = place.array();
+    let reader = Array::open(array.dir(), Disk::default()).unwrap();
+    let expected = place.exported(&reader);
+    let pack = fs::read_dir(array.dir().join("objects/packs")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[at_in(&pack, "old 3 1").unwrap()] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    assert_eq!(import_at(&array, &place.plain(), 2_000).unwrap().mended, ["t/c/3/1"]);
+    assert_eq!(place.exported(&reader), expected);
+    let head = array.snapshot(reader.head().unwrap().unwrap()).unwrap().manifest;
+    let view = reader.view(head, &reader.manifest(head).unwrap()).unwrap();
+    assert_eq!(contents(&view), expected);
+}
+
 /// What is in place is hashed before an import holds the lock: others wait no longer for it the more it is.
 #[test]
 fn an_import_hashes_before_it_locks() {
