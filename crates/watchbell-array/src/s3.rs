@@ -14,6 +14,7 @@ use std::time::Duration;
 use ring::{digest, hmac};
 use ureq::Agent;
 use ureq::http::{Response, StatusCode};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
@@ -29,6 +30,8 @@ pub struct S3Config {
     pub region: Option<String>,
     /// Without them requests are not signed, which public buckets take.
     pub credentials: Option<S3Credentials>,
+    /// From whom the service's certificate must come, in PEM; without them from one of Mozilla's authorities.
+    pub authorities: Option<Vec<u8>>,
 }
 
 /// Wiped when they are dropped, and printed nowhere.
@@ -52,6 +55,16 @@ pub struct Bucket {
     /// Empty, or ends with a slash.
     prefix: String,
     shown: String,
+}
+
+/// The certificates of a file in PEM form; nothing where there is none.
+fn roots(pem: &[u8]) -> Option<RootCerts> {
+    let certificate = |item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    let found: Vec<Certificate<'static>> = parse_pem(pem).filter_map(certificate).collect();
+    (!found.is_empty()).then(|| RootCerts::new_with_certs(&found))
 }
 
 pub(crate) struct Listed {
@@ -115,7 +128,14 @@ impl Bucket {
         if host.is_empty() || host.contains(['/', '@', '?', '#']) {
             return Err(wrong("the endpoint is no host with a port"));
         }
+        let roots = match &config.authorities {
+            None => RootCerts::WebPki,
+            Some(pem) => {
+                roots(pem).ok_or_else(|| wrong("the authorities hold no certificate in PEM form"))?
+            }
+        };
         let agent = Agent::config_builder()
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
             .http_status_as_error(false)
             .max_redirects(0)
             .timeout_connect(Some(Duration::from_secs(10)))

@@ -206,3 +206,49 @@ fn a_line_that_breaks_goes_on() {
     let error = read(answers).0.unwrap_err();
     assert!(error.ends_with("5 times"), "{error}");
 }
+
+/// A service whose certificate is its own authority's: it is asked by who was told of it, and by nobody else.
+#[test]
+fn a_private_authority_is_believed_where_it_is_named() {
+    use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+    use rustls::{ServerConfig, ServerConnection, StreamOwned};
+    use std::io::{Read as _, Write as _};
+    use std::sync::Arc;
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let tls = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let tls = Arc::new(tls);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = StreamOwned::new(ServerConnection::new(tls.clone()).unwrap(), stream);
+            if let Ok(1..) = stream.read(&mut [0; 4096]) {
+                let body = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        }
+    });
+    let list = |authorities: Option<Vec<u8>>| {
+        let config = S3Config { endpoint: Some(endpoint.clone()), authorities, ..S3Config::default() };
+        bucket("s3://data/x", &config)?.list().map(|found| found.len()).map_err(|error| error.to_string())
+    };
+    assert_eq!(list(Some(made.cert.pem().into_bytes())), Ok(0));
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    for authorities in [None, Some(other.cert.pem().into_bytes())] {
+        assert!(list(authorities).unwrap_err().contains("cannot be asked"));
+    }
+    assert!(list(Some(b"no certificate".to_vec())).unwrap_err().contains("no certificate in PEM form"));
+}

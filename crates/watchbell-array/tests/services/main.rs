@@ -79,6 +79,7 @@ impl Server {
             allow_http: true,
             region: None,
             credentials: Some(credentials),
+            authorities: None,
         };
         Bucket::new(url, &config).unwrap()
     }
@@ -285,4 +286,37 @@ fn a_repository_of_icechunk_comes_in_and_goes_out() {
     let check = "import sys; sys.path.insert(0, sys.argv[1]); from icechunk_directory import is_path; \
         sys.exit(any(map(is_path, ['', '/etc/x', 'a//b', '../a', 'a/..', './a', 'a\\0'])) or not is_path('a/b.c'))";
     python(&["-B", "-c", check, Path::new(ICECHUNK).parent().unwrap().to_str().unwrap()]);
+}
+
+/// A repository in a bucket, which the `AWS_*` variables name.
+#[test]
+fn a_repository_of_icechunk_in_a_bucket_comes_in_and_goes_out() {
+    if is_left_out("moto.server, boto3, icechunk, zarr") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    plain(&dir.path().join("plain"), 20);
+    let mut server = Server::start();
+    let icechunk = |args: &[&str]| {
+        let mut command = Command::new(PYTHON);
+        command
+            .arg(ICECHUNK)
+            .args(args)
+            .env("AWS_ENDPOINT_URL", &server.endpoint)
+            .env("AWS_ALLOW_HTTP", "true");
+        command.env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", "secret");
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let repository = "s3://data/weather/repository";
+    let (is_well, why) = icechunk(&["import", &path("plain"), repository, "--message", "from watchbell"]);
+    assert!(is_well, "{why}");
+    let (is_well, why) = icechunk(&["export", repository, &path("out")]);
+    assert!(is_well, "{why}");
+    assert_eq!(hex(&dir.path().join("out")), hex(&dir.path().join("plain")));
+    let (is_well, why) = icechunk(&["export", "s3://data/nowhere", &path("none")]);
+    assert!(!is_well && !dir.path().join("none").exists(), "{why}");
+    // It lies below the prefix, and nowhere else.
+    assert!(!server.tree("weather/repository").is_empty());
 }

@@ -7,5 +7,6 @@ mod encryption;
 mod hostile;
 mod place;
 mod runs;
+mod stress;
 mod sweeps;
 mod views;

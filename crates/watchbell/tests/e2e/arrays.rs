@@ -228,6 +228,15 @@ fn jobs_write_their_regions_and_what_they_wrote_is_published_at_once() {
     stand.end();
 }
 
+/// One that passes where the first row is of a letter.
+fn check(letter: char) -> String {
+    gate(&letter.to_string().repeat(4))
+}
+
+fn gated(name: &str, letter: char) -> String {
+    writer(name, 2, letter, "watchbell.dev/array-gate: check", "")
+}
+
 #[test]
 fn a_gate_sees_the_draft_and_decides() {
     if is_left_out(&["busybox", "kubectl"]) {
@@ -235,8 +244,6 @@ fn a_gate_sees_the_draft_and_decides() {
     }
     let mut stand = with_array();
     may_write(&stand);
-    let check = |letter: char| gate(&letter.to_string().repeat(4));
-    let gated = |name: &str, letter: char| writer(name, 2, letter, "watchbell.dev/array-gate: check", "");
     stand.apply(&check('x'));
     stand.apply(&gated("bad", 'd'));
     let failed = stand.finished("default", "bad");
@@ -271,5 +278,46 @@ fn a_server_that_is_killed_publishes_once() {
     assert_eq!(actions(&stand, "array-published").len(), 1);
     let log = array(&stand, &["log", "obs"]).ok();
     assert_eq!(log.lines().filter(|line| line.contains("default/long")).count(), 1, "{log}");
+    stand.end();
+}
+
+/// Between the last commit and the publication, and again when the gate has said its word.
+#[test]
+fn a_server_that_is_killed_once_all_is_committed_publishes_once() {
+    if is_left_out(&["busybox", "kubectl"]) {
+        return;
+    }
+    let mut stand = with_array();
+    may_write(&stand);
+    // There is no such gate yet: it waits for one.
+    stand.apply(&gated("held", 'f'));
+    let indices = |stand: &Stand| -> usize {
+        actions(stand, "array-committed").iter().map(|e| e["committed"].as_array().unwrap().len()).sum()
+    };
+    stand.until("all is committed", |stand| indices(stand) == 2);
+    assert_eq!((rows(&stand, "before").as_str(), actions(&stand, "array-published").len()), ("aaaaaaaa", 0));
+    // Who comes next finds it, and makes the gate.
+    stand.apply(&check('f'));
+    stand.kill();
+    stand.launch();
+    stand.wait_ready();
+    stand.until("the gate has passed", |stand| {
+        let gate = stand.watchbell(&["get", "-o", "json", "job", "held-gate"]);
+        serde_json::from_str(&gate.out).is_ok_and(|gate| condition(&gate, "Complete"))
+    });
+    stand.kill();
+    stand.launch();
+    stand.wait_ready();
+    let done = stand.finished("default", "held");
+    assert!(condition(&done, "Complete"), "{done:#}\n{}", stand.server_log());
+    assert_eq!(rows(&stand, "after"), "ffffffff");
+    assert_eq!((indices(&stand), actions(&stand, "array-published").len()), (2, 1));
+    let log = array(&stand, &["log", "obs"]).ok();
+    assert_eq!(log.lines().filter(|line| line.contains("default/held")).count(), 1, "{log}");
+    let blamed = array(&stand, &["blame", "obs", "t/c/7/0", "-o", "json"]).ok();
+    let blamed: Value = serde_json::from_str(&blamed).unwrap();
+    let by = &blamed["items"][0];
+    assert_eq!((&by["run"], &by["index"]), (&json!("default/held"), &json!(1)), "{blamed}");
+    assert!(by["image"].as_str().unwrap().contains("busybox"), "{blamed}");
     stand.end();
 }

@@ -17,6 +17,13 @@ pub(super) fn of(place: &Path) -> Result<Option<Bucket>, Failure> {
     }
 }
 
+/// Those of the file in `AWS_CA_BUNDLE` and no others, or else those of the system.
+fn authorities(bundle: Option<&str>) -> Result<Option<Vec<u8>>, Failure> {
+    let Some(path) = bundle else { return Ok(watchbell_image::system_authorities()) };
+    let read = std::fs::read(path);
+    read.map(Some).map_err(|error| Failure::Usage(format!("cannot read AWS_CA_BUNDLE {path}: {error}")))
+}
+
 fn config() -> Result<S3Config, Failure> {
     // One that cannot be read is not as if there were none: the request would go unsigned.
     let variable = |name: &str| match std::env::var(name) {
@@ -42,5 +49,23 @@ fn config() -> Result<S3Config, Failure> {
         allow_http: variable("AWS_ALLOW_HTTP")?.is_some_and(|value| value == "true"),
         region: variable("AWS_REGION")?.or(variable("AWS_DEFAULT_REGION")?),
         credentials,
+        authorities: authorities(variable("AWS_CA_BUNDLE")?.as_deref())?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_takes_the_place_of_the_authorities_of_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        std::fs::write(&path, "bundle").unwrap();
+        let of = |bundle: Option<&Path>| authorities(bundle.map(|path| path.to_str().unwrap()));
+        assert_eq!(of(Some(&path)).unwrap().as_deref(), Some(b"bundle".as_slice()));
+        assert_eq!(of(None).unwrap(), watchbell_image::system_authorities());
+        let Err(Failure::Usage(why)) = of(Some(&dir.path().join("none"))) else { panic!("it was read") };
+        assert!(why.starts_with("cannot read AWS_CA_BUNDLE"), "{why}");
+    }
 }

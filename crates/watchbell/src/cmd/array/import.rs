@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     which: Which,
     /// Directory of the hierarchy, of Zarr v2 or v3; or s3://BUCKET/PREFIX, with what the variables AWS_ACCESS_KEY_ID,
-    /// AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL and AWS_ALLOW_HTTP say
+    /// AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL, AWS_CA_BUNDLE and AWS_ALLOW_HTTP say
     #[arg(value_name = "DIRECTORY")]
     dir: PathBuf,
     /// What the log is to say of it
