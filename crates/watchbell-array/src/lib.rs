@@ -31,6 +31,7 @@ mod disk;
 mod draft;
 mod error;
 mod export;
+pub mod foreign;
 mod import;
 mod lease;
 mod manifest;

@@ -388,15 +388,15 @@ fn decoded(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-struct Page {
-    listed: Vec<Listed>,
+pub(crate) struct Page {
+    pub(crate) listed: Vec<Listed>,
     /// What the next page is asked for with; nothing of the last one.
-    next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// Reads a page of a list of version 2. One that may not be all that the service meant is refused: what a list leaves out would be taken
 /// for what is not there.
-fn page(text: &str) -> Result<Page, &'static str> {
+pub(crate) fn page(text: &str) -> Result<Page, &'static str> {
     if text.len() as u64 > MAX_LIST_BYTES {
         return Err("a page of its list has more than 16 MiB");
     }

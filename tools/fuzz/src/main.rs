@@ -11,6 +11,7 @@ mod files;
 mod findings;
 mod packages;
 mod signatures;
+mod stores;
 mod text;
 mod world;
 
@@ -21,7 +22,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// Each parser with the name that `make fuzz` and a finding's file carry.
-const TARGETS: [(&str, Target); 38] = [
+const TARGETS: [(&str, Target); 40] = [
     ("yaml", documents::yaml),
     ("json", documents::json),
     ("object", documents::object),
@@ -59,6 +60,8 @@ const TARGETS: [(&str, Target); 38] = [
     ("ignore_file", findings::ignore_file),
     ("array_use", arrays::array_use),
     ("array_plan", arrays::array_plan),
+    ("array_store", stores::array_store),
+    ("s3_list", stores::s3_list),
     ("world", world::requests),
 ];
 
