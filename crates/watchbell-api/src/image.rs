@@ -78,6 +78,9 @@ pub struct Findings {
     /// Packages of which the database has no advisories, by their ecosystem, with how many they are. That nothing is found in
     /// them says nothing.
     pub uncovered: Vec<(Box<str>, u32)>,
+    /// Packages of another format than that of the distribution that the image says it is, as `deb in Wolfi`: nothing would be
+    /// found of them, whatever the database has.
+    pub misfiled: Vec<(Box<str>, u32)>,
     /// Packages that were not looked up, because there are more findings than are looked at.
     pub unasked: u32,
 }

@@ -60,6 +60,9 @@ pub struct Questions {
     /// Packages whose ecosystem no advisories are read of, by what it is called: how many. Nothing is known of them, which is
     /// not the same as nothing being wrong.
     pub unknown: BTreeMap<String, usize>,
+    /// Packages of another format than the distribution's that the image says it is, as `deb in Wolfi`: how many. By that one's
+    /// names and numbers nothing would be found of them.
+    pub misfiled: BTreeMap<String, usize>,
     /// Packages that the distribution speaks for.
     pub owned: usize,
 }
@@ -71,6 +74,8 @@ pub struct Answer {
     pub findings: Vec<Finding>,
     /// [`Questions::unknown`], and the packages of ecosystems that no source of this database speaks of.
     pub uncovered: BTreeMap<String, usize>,
+    /// [`Questions::misfiled`].
+    pub misfiled: BTreeMap<String, usize>,
     /// Packages that were not asked for, or not to the end, because what is looked at for one image was spent.
     pub unasked: usize,
     /// Of which nobody found out yet whether the package has them, in the order of findings. They are no findings, and not nothing.
@@ -102,6 +107,9 @@ pub fn questions(inventory: &Inventory) -> Questions {
             continue;
         }
         match ecosystem(package, distribution.as_ref()) {
+            Some(ecosystem) if !has_format(&ecosystem, package.kind) => {
+                *found.misfiled.entry(format!("{} in {ecosystem}", word(package.kind))).or_default() += 1;
+            }
             Some(ecosystem) => {
                 let (name, version) = asked_for(package, &ecosystem);
                 let name = ecosystem.normalize(name).into_owned();
@@ -135,6 +143,30 @@ fn ecosystem(package: &Package, distribution: Option<&Ecosystem>) -> Option<Ecos
     })
 }
 
+/// Whether packages of this kind can be the ecosystem's. Only images of strangers have others: an os-release that was replaced.
+fn has_format(ecosystem: &Ecosystem, kind: PackageKind) -> bool {
+    let format = match ecosystem {
+        Ecosystem::Debian { .. } | Ecosystem::Ubuntu { .. } => PackageKind::Deb,
+        Ecosystem::Alpine { .. } | Ecosystem::Wolfi | Ecosystem::Chainguard => PackageKind::Apk,
+        Ecosystem::AlmaLinux { .. }
+        | Ecosystem::Rocky { .. }
+        | Ecosystem::RedHat { .. }
+        | Ecosystem::OpenSuse { .. }
+        | Ecosystem::AzureLinux { .. }
+        | Ecosystem::Mageia { .. } => PackageKind::Rpm,
+        // These are chosen by the kind.
+        Ecosystem::PyPI
+        | Ecosystem::Npm
+        | Ecosystem::CratesIo
+        | Ecosystem::Go
+        | Ecosystem::Maven
+        | Ecosystem::RubyGems
+        | Ecosystem::Packagist
+        | Ecosystem::Upstream => return true,
+    };
+    format == kind
+}
+
 /// By which name and version its advisories speak of a package.
 fn asked_for<'a>(package: &'a Package, ecosystem: &Ecosystem) -> (&'a str, &'a str) {
     match &package.source {
@@ -143,7 +175,8 @@ fn asked_for<'a>(package: &'a Package, ecosystem: &Ecosystem) -> (&'a str, &'a s
     }
 }
 
-/// What packages without advisories are called: by their distribution as the image names it, which may be anything, or by kind.
+/// What packages without advisories are called: by kind, or by their distribution as the image names it. That may be anything, so
+/// it is told apart from what no image can choose: `os:devuan 5`.
 fn called(kind: PackageKind, distribution: Option<&Distribution>) -> String {
     match (kind, distribution) {
         (
@@ -152,10 +185,15 @@ fn called(kind: PackageKind, distribution: Option<&Distribution>) -> String {
         ) => {
             let words = [Some(id), version_id.as_ref()].into_iter().flatten().map(String::as_str);
             let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-            words.collect::<Vec<_>>().join(" ").chars().take(NAME_MAX).map(shown).collect()
+            let name = words.collect::<Vec<_>>().join(" ");
+            format!("os:{}", name.chars().take(NAME_MAX).map(shown).collect::<String>())
         }
-        _ => format!("{kind:?}").to_ascii_lowercase(),
+        _ => word(kind),
     }
+}
+
+fn word(kind: PackageKind) -> String {
+    format!("{kind:?}").to_ascii_lowercase()
 }
 
 /// Asks the database.
@@ -169,7 +207,11 @@ fn find_within(
     findings_max: usize,
     mut statements_left: usize,
 ) -> Result<Answer, Error> {
-    let mut answer = Answer { uncovered: questions.unknown.clone(), ..Answer::default() };
+    let mut answer = Answer {
+        uncovered: questions.unknown.clone(),
+        misfiled: questions.misfiled.clone(),
+        ..Answer::default()
+    };
     let mut covered: BTreeMap<&Ecosystem, bool> = BTreeMap::new();
     for question in &questions.questions {
         let Question { ecosystem, name, version, packages } = question;

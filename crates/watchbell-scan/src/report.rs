@@ -247,6 +247,8 @@ pub struct Report {
     pub questions: Questions,
     /// Packages of ecosystems without advisories here: how many.
     pub uncovered: BTreeMap<String, usize>,
+    /// Packages of another format than that of the distribution that the image says it is, as `deb in Wolfi`: how many.
+    pub misfiled: BTreeMap<String, usize>,
     /// Packages that were not asked for, because there are more findings than are looked at.
     pub unasked: usize,
     /// What nobody found out yet, of this version.
@@ -285,6 +287,8 @@ pub enum Unseen {
     Advisories,
     /// Packages that no advisories speak of.
     Uncovered { ecosystem: String, packages: usize },
+    /// Packages that cannot be of the distribution that the image says it is. No option lets them pass.
+    Misfiled { what: String, packages: usize },
     /// Packages behind what is looked at for one image.
     Unasked(usize),
     /// Places that could not be read.
@@ -297,6 +301,7 @@ impl Unseen {
         match self {
             Unseen::Advisories => "advisories",
             Unseen::Uncovered { .. } => "uncovered",
+            Unseen::Misfiled { .. } => "misfiled",
             Unseen::Unasked(_) => "unasked",
             Unseen::Gaps(_) => "gaps",
         }
@@ -306,9 +311,10 @@ impl Unseen {
     pub fn count(&self) -> Option<usize> {
         match self {
             Unseen::Advisories => None,
-            Unseen::Uncovered { packages: count, .. } | Unseen::Unasked(count) | Unseen::Gaps(count) => {
-                Some(*count)
-            }
+            Unseen::Uncovered { packages: count, .. }
+            | Unseen::Misfiled { packages: count, .. }
+            | Unseen::Unasked(count)
+            | Unseen::Gaps(count) => Some(*count),
         }
     }
 }
@@ -319,6 +325,12 @@ impl fmt::Display for Unseen {
             Unseen::Advisories => f.write_str("there are no advisories"),
             Unseen::Uncovered { ecosystem, packages } => {
                 write!(f, "there are no advisories of {ecosystem} ({packages} of its packages are here)")
+            }
+            Unseen::Misfiled { what, packages } => {
+                write!(
+                    f,
+                    "what it says of its distribution is not so: it has {packages} packages of the kind {what}"
+                )
             }
             Unseen::Unasked(packages) => {
                 write!(f, "there are more findings than are looked at ({packages} packages are behind them)")

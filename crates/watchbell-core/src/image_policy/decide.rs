@@ -328,14 +328,19 @@ impl Judge<'_> {
 
     /// That nothing was found means something where somebody could have found it.
     fn not_known(&mut self, asked: &Vulnerabilities, findings: &Findings) {
+        let counted = |(name, count): &(Box<str>, u32)| format!("{name} ({count} packages)");
+        if !findings.misfiled.is_empty() {
+            let misfiled: Vec<String> = findings.misfiled.iter().map(counted).collect();
+            self.refuse(
+                Rule::Coverage,
+                format!("it is not of the distribution that it says: {}", list(&misfiled)),
+                "build it upon an image with the os-release of its distribution; no allowance covers this",
+            );
+        }
         let may_be =
             |name: &str| asked.uncovered.iter().any(|allowed| **allowed == *name || **allowed == *"*");
-        let uncovered: Vec<String> = findings
-            .uncovered
-            .iter()
-            .filter(|(name, _)| !may_be(name))
-            .map(|(name, count)| format!("{name} ({count} packages)"))
-            .collect();
+        let uncovered: Vec<String> =
+            findings.uncovered.iter().filter(|(name, _)| !may_be(name)).map(counted).collect();
         if !uncovered.is_empty() {
             self.refuse(
                 Rule::Coverage,

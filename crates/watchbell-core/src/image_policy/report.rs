@@ -126,6 +126,10 @@ fn not_known(facts: &ImageFacts, findings: &Findings) -> Option<String> {
     let mut told: Vec<String> = uncovered
         .map(|(name, count)| format!("{count} packages of {name}, without advisories here"))
         .collect();
+    let misfiled = findings.misfiled.iter().take(UNCOVERED_TOLD);
+    told.extend(
+        misfiled.map(|(name, count)| format!("{count} packages not of the image's distribution: {name}")),
+    );
     let not_listed = findings.more() + u64::from(findings.unasked);
     if not_listed > 0 {
         told.push(format!("{not_listed} findings or packages beyond what is looked at"));

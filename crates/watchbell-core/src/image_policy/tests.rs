@@ -215,6 +215,12 @@ fn what_nobody_could_find_out_is_not_well() {
     );
     check(with(json!({"allowUncovered": ["conda", "Debian:12"]})), &uncovered, &[]);
     check(with(json!({"allowUncovered": ["*"]})), &uncovered, &[]);
+    let misfiled = of(|findings, _| findings.misfiled = vec![("deb in Wolfi".into(), 90)]);
+    check(
+        with(json!({"allowUncovered": ["*"], "allowGaps": true})),
+        &misfiled,
+        &["allowUncovered: it is not of the distribution that it says: deb in Wolfi (90 packages)"],
+    );
     // Who asks for no limit asks nothing of this.
     check(json!({"vulnerabilities": {"databaseMaximumAgeHours": 1}}), &uncovered, &[]);
     check(json!({"minimality": {"noShell": true}}), &uncovered, &[]);

@@ -35,9 +35,14 @@ pub(super) fn of(inventory: &Inventory, database: &Database, generation: u64) ->
         exploited_at: exploited.map(Source::as_of).max(),
         list,
         left_out,
-        uncovered: answer.uncovered.into_iter().map(|(name, n)| (name.into(), count(n))).collect(),
+        uncovered: counts(answer.uncovered),
+        misfiled: counts(answer.misfiled),
         unasked: count(answer.unasked),
     })
+}
+
+fn counts(of: BTreeMap<String, usize>) -> Vec<(Box<str>, u32)> {
+    of.into_iter().map(|(name, n)| (name.into(), count(n))).collect()
 }
 
 /// How many of each sort there are.

@@ -281,10 +281,16 @@ fn of_a_distribution_without_advisories_nothing_is_known() {
         (findings.list.len(), findings.uncovered.clone())
     };
     let uncovered = |name: &str| (0, vec![(name.into(), 1)]);
-    assert_eq!(why("ID=devuan\nVERSION_ID=\"5\"\n"), uncovered("devuan 5"));
+    assert_eq!(why("ID=devuan\nVERSION_ID=\"5\"\n"), uncovered("os:devuan 5"));
     assert_eq!(why(""), uncovered("deb"));
     // Another release than those that the database has.
     assert_eq!(why("ID=debian\nVERSION_ID=\"13\"\n"), uncovered("Debian:13"));
+    // One that says so, and has packages of another format.
+    let place = Place::of("ID=wolfi\n");
+    place.advise(&[("CVE-2026-1", Rated::High)]);
+    let told = Arc::default();
+    place.thread(&told).answer(1, question(&place));
+    assert_eq!(last(&told).0.findings.clone().unwrap().misfiled, [("deb in Wolfi".into(), 1)]);
     // A derivative that says whose packages it has is known.
     assert_eq!(why("ID=devuan\nID_LIKE=debian\nVERSION_CODENAME=bookworm\n"), (1, Vec::new()));
 }

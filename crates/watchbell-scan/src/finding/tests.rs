@@ -194,7 +194,7 @@ fn what_nobody_speaks_of_is_counted_as_not_known() {
     assert_eq!(asked.unknown, [("conda".to_owned(), 1)].into());
     inventory.distribution = Some(Distribution { id: "gentoo".into(), ..Distribution::default() });
     let asked = questions(&inventory);
-    assert_eq!(asked.unknown, [("gentoo".to_owned(), 5), ("conda".to_owned(), 1)].into());
+    assert_eq!(asked.unknown, [("os:gentoo".to_owned(), 5), ("conda".to_owned(), 1)].into());
     assert!(asked.questions.iter().all(|question| !matches!(question.ecosystem, Ecosystem::Debian { .. })));
 }
 
@@ -303,4 +303,54 @@ fn packages_of_other_distributions_are_asked_for_as_their_advisories_name_them()
     assert_eq!(asked("wolfi", None, PackageKind::Apk), "Wolfi libopenssl3");
     assert_eq!(asked("chainguard", None, PackageKind::Apk), "Chainguard libopenssl3");
     assert_eq!(asked("rocky", Some("9.4"), PackageKind::Rpm), "Rocky Linux:9 libopenssl3");
+}
+
+#[test]
+fn an_image_cannot_call_itself_what_somebody_allows() {
+    let called = |id: &str, version: Option<&str>| {
+        let distribution =
+            Distribution { id: id.into(), version_id: version.map(str::to_owned), ..Distribution::default() };
+        let image = Inventory {
+            distribution: Some(distribution),
+            ..inventory(vec![deb("openssl", "3.0", "openssl")])
+        };
+        questions(&image).unknown.into_keys().next().unwrap()
+    };
+    assert_eq!(called("conda", None), "os:conda");
+    assert_eq!(called("deb", None), "os:deb");
+    assert_eq!(called("Debian:12", None), "os:Debian:12");
+    assert_eq!(called("devuan", Some("5\n")), "os:devuan 5\u{fffd}");
+    // Without an os-release there is no word of the image's in it.
+    let image = Inventory { distribution: None, ..inventory(vec![deb("openssl", "3.0", "openssl")]) };
+    assert_eq!(questions(&image).unknown, [("deb".to_owned(), 1)].into());
+}
+
+#[test]
+fn packages_of_another_format_than_the_distribution_has_are_not_asked_for_as_its_own() {
+    let wolfi = database(vec![advisory("CVE-2024-1001", Ecosystem::Wolfi, "other", None)]);
+    let misfiled = |kind, id: &str, version: Option<&str>| {
+        let distribution =
+            Distribution { id: id.into(), version_id: version.map(str::to_owned), ..Distribution::default() };
+        let image = Inventory {
+            distribution: Some(distribution),
+            ..inventory(vec![package(kind, "openssl", "3.0-1")])
+        };
+        let asked = questions(&image);
+        assert_eq!(asked.questions.is_empty(), !asked.misfiled.is_empty());
+        find(&asked, &wolfi.database).unwrap().misfiled.into_keys().next()
+    };
+    let is = |kind, id, version, expect: Option<&str>| {
+        assert_eq!(misfiled(kind, id, version).as_deref(), expect, "{kind:?} {id}");
+    };
+    is(PackageKind::Deb, "wolfi", None, Some("deb in Wolfi"));
+    is(PackageKind::Deb, "alpine", Some("3.20.1"), Some("deb in Alpine:v3.20"));
+    is(PackageKind::Deb, "rhel", Some("9"), Some("deb in Red Hat:enterprise_linux:9"));
+    is(PackageKind::Rpm, "debian", Some("12"), Some("rpm in Debian:12"));
+    is(PackageKind::Rpm, "chainguard", None, Some("rpm in Chainguard"));
+    is(PackageKind::Apk, "mageia", Some("9"), Some("apk in Mageia:9"));
+    is(PackageKind::Deb, "ubuntu", Some("22.04"), None);
+    is(PackageKind::Apk, "wolfi", None, None);
+    is(PackageKind::Rpm, "azurelinux", Some("3.0"), None);
+    // What has a distribution of its own does not depend on the image's.
+    is(PackageKind::Pypi, "wolfi", None, None);
 }

@@ -43,6 +43,7 @@ pub fn json(report: &Report) -> Value {
         })).collect::<Vec<_>>(),
         "packages": report.inventory.packages.len(),
         "packagesWithoutAdvisories": unread,
+        "packagesOfOtherFormat": report.misfiled,
         "packagesNotAskedFor": report.unasked,
         "undetermined": report.undetermined.iter().map(|one| json!({
             "id": one.id, "ecosystem": one.question.ecosystem.to_string(), "name": one.question.name,
@@ -68,7 +69,7 @@ pub fn json(report: &Report) -> Value {
             "unseen": report.gate.unseen.iter().map(|unseen| json!({
                 "what": unseen.as_str(),
                 "ecosystem": match unseen {
-                    Unseen::Uncovered { ecosystem, .. } => Some(ecosystem),
+                    Unseen::Uncovered { ecosystem, .. } | Unseen::Misfiled { what: ecosystem, .. } => Some(ecosystem),
                     Unseen::Advisories | Unseen::Unasked(_) | Unseen::Gaps(_) => None,
                 },
                 "count": unseen.count(),

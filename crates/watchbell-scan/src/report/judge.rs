@@ -22,7 +22,7 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
         Knowledge::Known { answer, questions, sources } => (answer, questions, sources, None),
         Knowledge::Unknown(reason) => (Answer::default(), Questions::default(), Vec::new(), Some(reason)),
     };
-    let Answer { findings, uncovered, unasked, undetermined } = answer;
+    let Answer { findings, uncovered, misfiled, unasked, undetermined } = answer;
     let purls: Vec<String> =
         inventory.packages.iter().map(|package| package.purl(inventory.distribution.as_ref())).collect();
     let layers: HashMap<_, u32> = subject.layers.iter().zip(0..).collect();
@@ -81,7 +81,7 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
                 + configuration.iter().filter(|one| is_met(one.what.rule.severity, &one.standing)).count()
         }),
         unseen: options.fail_on.map_or_else(Vec::new, |_| {
-            unseen(unknown.is_some(), &uncovered, unasked, inventory.gaps.len(), options)
+            unseen(unknown.is_some(), &uncovered, &misfiled, unasked, inventory.gaps.len(), options)
         }),
     };
     let mut unlisted: BTreeMap<&'static str, usize> = BTreeMap::new();
@@ -114,6 +114,7 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
         inventory,
         questions,
         uncovered,
+        misfiled,
         unasked,
         undetermined,
         vulnerabilities,
@@ -130,6 +131,7 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
 fn unseen(
     is_unknown: bool,
     uncovered: &BTreeMap<String, usize>,
+    misfiled: &BTreeMap<String, usize>,
     unasked: usize,
     gaps: usize,
     options: &Options,
@@ -146,6 +148,9 @@ fn unseen(
     unseen.extend(uncovered.iter().filter(|(ecosystem, _)| !is_allowed(ecosystem)).map(
         |(ecosystem, packages)| Unseen::Uncovered { ecosystem: ecosystem.clone(), packages: *packages },
     ));
+    unseen.extend(
+        misfiled.iter().map(|(what, packages)| Unseen::Misfiled { what: what.clone(), packages: *packages }),
+    );
     if gaps > 0 && options.gaps == Gaps::Count {
         unseen.push(Unseen::Gaps(gaps));
     }

@@ -155,6 +155,13 @@ fn vulnerabilities(report: &Report, lines: &mut Vec<Line>) {
             clean(ecosystem)
         )));
     }
+    for (what, count) in &report.misfiled {
+        lines.push(plain(format!(
+            "Not known: {} ({}): the image is not of the distribution that it says.",
+            many(*count, "package"),
+            clean(what)
+        )));
+    }
     if report.unasked > 0 {
         lines.push(plain(format!(
             "Not known: {} more, because the image has more findings than are looked at.",

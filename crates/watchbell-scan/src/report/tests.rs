@@ -142,6 +142,19 @@ fn what_was_not_asked_for_fails_the_gate() {
         (blind.failures, blind.unseen.as_slice(), blind.holds()),
         (0, &[Unseen::Unasked(7)][..], false)
     );
+    let mut lies = evidence();
+    lies.inventory.gaps.clear();
+    if let Knowledge::Known { answer, .. } = &mut lies.knowledge {
+        answer.findings.clear();
+        answer.misfiled.insert("deb in Wolfi".into(), 3);
+    }
+    let all = Options {
+        uncovered_allowed: ["*".to_owned()].into(),
+        gaps: Gaps::Allowed,
+        ..gate(Severity::Critical)
+    };
+    let gate_of_lies = judge(lies, &Statements::default(), &all, now()).gate;
+    assert_eq!(gate_of_lies.unseen, [Unseen::Misfiled { what: "deb in Wolfi".into(), packages: 3 }]);
     let allowed = Options {
         uncovered_allowed: ["*".to_owned()].into(),
         gaps: Gaps::Allowed,

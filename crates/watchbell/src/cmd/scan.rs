@@ -155,6 +155,7 @@ fn verdict(gate: &Gate) -> Result<(), Failure> {
         let way = match unseen {
             Unseen::Advisories => "import some by `watchbell db import`, or name an index by --db",
             Unseen::Uncovered { .. } => "import theirs, or let them pass by --allow-uncovered",
+            Unseen::Misfiled { .. } => "build it upon an image with the os-release of its distribution",
             Unseen::Unasked(_) => "update the packages that findings name",
             Unseen::Gaps(_) => "see standard error above for them, or let them pass by --allow-gaps",
         };
