@@ -120,17 +120,18 @@ impl Assembly<'_> {
     }
 
     fn distribution(&self, found: &[Found]) -> Option<Distribution> {
-        self.release(found, "")
+        self.release(&releases(found), "").cloned()
     }
 
     /// What the system at `root` says that it is.
-    fn release(&self, found: &[Found], root: &str) -> Option<Distribution> {
+    fn release<'f>(
+        &self,
+        releases: &HashMap<FileId, &'f Distribution>,
+        root: &str,
+    ) -> Option<&'f Distribution> {
         ["etc/os-release", "usr/lib/os-release"].iter().find_map(|path| {
             let (_, node) = self.tree.resolve(&format!("{root}{path}"))?;
-            found.iter().filter(|f| f.id == node.id).find_map(|f| match &f.what {
-                What::Distribution(distribution) => Some(distribution.clone()),
-                _ => None,
-            })
+            releases.get(&node.id).copied()
         })
     }
 
@@ -142,17 +143,21 @@ impl Assembly<'_> {
         left: &[(&'f Found, &'p str)],
         distribution: Option<&Distribution>,
     ) -> Vec<(&'f Found, &'p str)> {
+        // By links it may lie anywhere, and is what package managers in the image see.
+        let seen = role::databases_seen(self.tree);
+        let releases = releases(found);
         let mut known: HashMap<&str, bool> = HashMap::from([("", true)]);
         let mut own = Vec::new();
         for (f, path) in left {
             let is_of_database = f.role.is_database() || f.role == Role::DpkgFiles;
-            let Some(root) = role::root_of(path).filter(|_| is_of_database) else {
+            let is_another = is_of_database && !role::is_one_of(&seen, path);
+            let Some(root) = role::root_of(path).filter(|_| is_another) else {
                 own.push((*f, *path));
                 continue;
             };
-            let is_own = *known.entry(root).or_insert_with(|| {
-                distribution.is_none_or(|own| self.release(found, root).as_ref() == Some(own))
-            });
+            let is_own = *known
+                .entry(root)
+                .or_insert_with(|| distribution.is_none_or(|own| self.release(&releases, root) == Some(own)));
             if is_own {
                 own.push((*f, *path));
             } else if f.role.is_database() && !matches!(&f.what, What::Items(items) if items.is_empty()) {
@@ -385,6 +390,17 @@ impl Assembly<'_> {
         gaps.dedup();
         Inventory { distribution, packages, gaps }
     }
+}
+
+/// What the os-release files of all layers say. An image may have very many systems within it, so they are gone through once.
+fn releases(found: &[Found]) -> HashMap<FileId, &Distribution> {
+    let mut releases = HashMap::new();
+    for f in found {
+        if let What::Distribution(distribution) = &f.what {
+            releases.entry(f.id).or_insert(distribution);
+        }
+    }
+    releases
 }
 
 /// What the same data base had in lower layers, the nearest first.

@@ -1,8 +1,10 @@
 //! Which files tell of packages, by their names and first bytes alone.
 
+use std::collections::HashSet;
+
 use super::{interpreter, java, npm, python, rpm};
 use crate::elf;
-use crate::layers::{FileFacts, FileKind, Want};
+use crate::layers::{FileFacts, FileKind, Tree, Want};
 
 /// What a file is to the catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,6 +177,16 @@ pub(super) fn root_of(path: &str) -> Option<&str> {
         (is_whole && (at == 0 || path.as_bytes()[at - 1] == b'/')).then_some(at)
     };
     DATABASES.iter().filter_map(begins).min().map(|at| &path[..at])
+}
+
+/// Where the databases really are that a package manager in the image finds at their places.
+pub(super) fn databases_seen(tree: &Tree) -> HashSet<String> {
+    DATABASES.iter().filter_map(|place| tree.real_path(place)).collect()
+}
+
+/// Whether this is one of those, or a file in one that is a directory.
+pub(super) fn is_one_of(databases: &HashSet<String>, path: &str) -> bool {
+    databases.contains(path) || path.rsplit_once('/').is_some_and(|(parent, _)| databases.contains(parent))
 }
 
 /// A directory, be it of the image or of a root file system within it.

@@ -627,6 +627,21 @@ fn a_database_that_was_moved_and_linked_to_its_place_is_read() {
     linked(|t| {
         t.symlink("var", "a").symlink("a/lib", "/b").symlink("b/dpkg", "c/d").file("b/c/d/status", STATUS)
     });
+    // By its real name it looks like another system's.
+    let moved = linked(|t| t.symlink("var", "data/var").file("data/var/lib/dpkg/status", STATUS));
+    assert_eq!(moved.packages[0].locations[0].path, "data/var/lib/dpkg/status");
+    linked(|t| {
+        let t = t.symlink("var/lib", "/mnt/state").symlink("mnt/state", "../srv/old/var/lib");
+        t.file("srv/old/var/lib/dpkg/status", STATUS).file("srv/old/etc/os-release", OS.replace("12", "10"))
+    });
+    linked(|t| t.symlink("var", "data/var").file("data/var/lib/dpkg/status.d/all", STATUS));
+    let apk = vec![
+        tar()
+            .file("etc/os-release", "ID=alpine\nVERSION_ID=3.20.1\n")
+            .symlink("lib", "root/usr/lib")
+            .file("root/usr/lib/apk/db/installed", "P:musl\nV:1\n\n"),
+    ];
+    assert!(check(apk, &["pkg:apk/alpine/musl@1?distro=alpine-3.20.1"]).gaps.is_empty());
     // What else tells of packages, and which release this is.
     let inventory = check(
         vec![
