@@ -3,7 +3,8 @@
 # test    every test, with the set-up it needs
 # bench   what it costs: figures for this machine (root), beside others who do the same where they are installed. In full, as
 #         docs/benchmarks.md has it: make bench API="10000 3" ARRAY="2000 5" GROWTH="1000 10000 100000" CRONJOBS="100000 10000"
-# bench-setup  installs those others: runc, crun, podman, HyperQueue, Slurm, syft (and mmdebstrap, which makes images for it)
+# bench-setup  installs those others: runc, crun, podman, HyperQueue, Slurm, syft (and mmdebstrap, which makes images for it), and gets
+#         Docker's default filter of system calls
 # soak    seeded lives of the control plane, far more of them than `make test` plays (SOAK_SEEDS says how many); then many
 #         tasks in a row through the whole program, of which nothing may stay (root; SOAK_TASKS)
 # fuzz    every parser of foreign bytes under libFuzzer, FUZZ_SECONDS each (FUZZ="jwt cdi" for some of them); wants a C++ compiler
