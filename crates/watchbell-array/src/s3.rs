@@ -244,6 +244,18 @@ impl Bucket {
         headers: &[(&str, &str)],
         body: Option<&dyn Fn() -> Result<Box<dyn Read>, Error>>,
     ) -> Result<Response<ureq::Body>, Error> {
+        self.ask_for(method, key, query, headers, body)?.map_err(|says| self.wrong(key, &says))
+    }
+
+    /// The same. Within, what a service says that knows no such thing (404).
+    fn ask_for(
+        &self,
+        method: &str,
+        key: &str,
+        query: &[(&str, &str)],
+        headers: &[(&str, &str)],
+        body: Option<&dyn Fn() -> Result<Box<dyn Read>, Error>>,
+    ) -> Result<Result<Response<ureq::Body>, String>, Error> {
         let mut last = String::new();
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -253,7 +265,7 @@ impl Bucket {
             match self.once(method, key, query, headers, body) {
                 Err(problem) => last = problem,
                 Ok(mut response) => match response.status() {
-                    status if status.is_success() => return Ok(response),
+                    status if status.is_success() => return Ok(Ok(response)),
                     status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
                         last = format!("the service says {status}");
                     }
@@ -267,7 +279,11 @@ impl Bucket {
                         let code = elements(&text, "Code").next().unwrap_or_default();
                         let code: String =
                             code.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-                        return Err(self.wrong(key, format!("the service says {status} {code}").trim_end()));
+                        let says = format!("the service says {status} {code}").trim_end().to_owned();
+                        return match status {
+                            StatusCode::NOT_FOUND => Ok(Err(says)),
+                            _ => Err(self.wrong(key, &says)),
+                        };
                     }
                 },
             }

@@ -64,6 +64,8 @@ impl Bucket {
     fn begun(&self, key: &str, note: Option<&Path>) -> Result<Option<(String, Parts)>, Error> {
         let Some(note) = note else { return Ok(None) };
         let upload = match fs::read_to_string(note) {
+            // A machine that lost its power may have left its name alone.
+            Ok(upload) if upload.is_empty() => return Ok(None),
             Ok(upload) => upload,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(Error::io("read", note)(error)),
@@ -72,11 +74,13 @@ impl Bucket {
         loop {
             let mut query = vec![("uploadId", upload.as_str())];
             query.extend(marker.as_deref().map(|marker| ("part-number-marker", marker)));
-            let Ok(text) = self.ask("GET", key, &query, &[], None).and_then(|answer| self.text(key, answer))
-            else {
-                // It was ended, or the service forgot it: all is written anew.
-                forget(note)?;
-                return Ok(None);
+            let text = match self.ask_for("GET", key, &query, &[], None)? {
+                Ok(answer) => self.text(key, answer)?,
+                Err(_) => {
+                    // It was ended, or the service forgot it: all is written anew.
+                    forget(note)?;
+                    return Ok(None);
+                }
             };
             let one = |of: &str, name: &str| elements(of, name).next().map(unescaped);
             for part in elements(&text, "Part") {
@@ -105,7 +109,10 @@ impl Bucket {
         let upload = upload.ok_or_else(|| self.wrong(key, "the service names no upload of parts"))?;
         if let Some(note) = note {
             // Of use after a crash of this program; after one of the machine all may be written anew.
-            fs::write(note, &upload).map_err(Error::io("write", note))?;
+            // By a name of its own, so that another export of the same reads all of it or nothing.
+            let next = note.with_extension(format!("{}.next", std::process::id()));
+            fs::write(&next, &upload).map_err(Error::io("write", &next))?;
+            fs::rename(&next, note).map_err(Error::io("rename to", note))?;
         }
         Ok(upload)
     }
@@ -177,6 +184,37 @@ fn forget(note: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::s3::S3Config;
+
+    const KNOWS_NONE: &str = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+    fn answer(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    }
+
+    /// Only a service that knows no such upload has it begun anew: any other error may pass, and the parts are there.
+    #[test]
+    fn an_upload_that_was_begun_is_forgotten_only_when_the_service_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let note = dir.path().join("note");
+        let parts = "<ListPartsResult><Part><PartNumber>1</PartNumber><Size>5</Size><ETag>e</ETag></Part>\
+                     <IsTruncated>false</IsTruncated></ListPartsResult>";
+        let answers = vec![answer("403 Forbidden", ""), answer("200 OK", parts), KNOWS_NONE.to_owned()];
+        let (endpoint, thread) = super::super::tests::service(answers);
+        let config = S3Config { endpoint: Some(endpoint), allow_http: true, ..S3Config::default() };
+        let bucket = Bucket::new("s3://bucket/a", &config).unwrap();
+        fs::write(&note, "").unwrap();
+        assert_eq!(bucket.begun("k", Some(&note)).unwrap(), None);
+        fs::write(&note, "u").unwrap();
+        let error = bucket.begun("k", Some(&note)).unwrap_err().to_string();
+        assert!(error.ends_with("the service says 403 Forbidden") && note.exists(), "{error}");
+        let found = bucket.begun("k", Some(&note)).unwrap().unwrap();
+        assert_eq!(found, ("u".to_owned(), [(1, (5, "e".to_owned()))].into()));
+        assert_eq!(bucket.begun("k", Some(&note)).unwrap(), None);
+        assert!(!note.exists());
+        assert!(thread.join().unwrap().iter().all(|request| request.contains("uploadId=u")));
+    }
 
     #[test]
     fn parts_are_large_enough_and_not_too_many() {

@@ -17,8 +17,10 @@ pub(crate) struct Content<'a> {
     done: u64,
     /// What comes next; the problem where its line broke before it came.
     body: Body,
-    /// Since something came last.
+    /// Since [`ENOUGH_BYTES`] came of one answer.
     tries: u32,
+    /// Of this answer.
+    came: u64,
 }
 
 type Body = Result<Box<dyn Read>, String>;
@@ -31,7 +33,7 @@ impl Bucket {
         }
         let body = self.body(key, etag, size, 0)?;
         let (key, etag) = (key.to_owned(), etag.to_owned());
-        Ok(Content { bucket: self, key, etag, size, done: 0, body, tries: 0 })
+        Ok(Content { bucket: self, key, etag, size, done: 0, body, tries: 0, came: 0 })
     }
 
     /// What follows `from` bytes of an object.
@@ -66,6 +68,8 @@ impl Bucket {
     }
 }
 
+/// An answer that breaks before it has brought so much is one of few: else a service could give a byte to each request, for ever.
+const ENOUGH_BYTES: u64 = 64 << 10;
 const ENDED: &str = "it ended before its length";
 
 fn bare(etag: &str) -> &str {
@@ -83,7 +87,10 @@ impl Read for Content<'_> {
                 // More than the list said is given out, too: who reads refuses it.
                 Ok(length) if length > 0 || to.is_empty() || self.done >= self.size => {
                     self.done += length as u64;
-                    self.tries = 0;
+                    self.came += length as u64;
+                    if self.came >= ENOUGH_BYTES {
+                        self.tries = 0;
+                    }
                     return Ok(length);
                 }
                 // All of it is there: what broke behind it is nobody's concern.
@@ -96,6 +103,7 @@ impl Read for Content<'_> {
                 let problem = format!("{problem}, {TRIES} times");
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
             }
+            self.came = 0;
             self.body = self
                 .bucket
                 .body(&self.key, &self.etag, self.size, self.done)

@@ -102,7 +102,7 @@ fn a_list_that_may_not_be_whole_is_refused() {
 }
 
 /// Answers each request with what the next answer says, and gives back the requests.
-fn service(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
+pub(super) fn service(answers: Vec<String>) -> (String, std::thread::JoinHandle<Vec<String>>) {
     use std::io::{BufRead as _, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -200,7 +200,13 @@ fn a_line_that_breaks_goes_on() {
     assert!(error.ends_with("it changed while it was read"), "{error}");
     let error = read(vec![broken.clone(), other]).0.unwrap_err();
     assert!(error.ends_with("another part of it came than was asked for"), "{error}");
-    // One that never gets further is given up.
+    // One that gives a byte to each request is given up, as one that never gets further.
+    let byte = |from: usize| {
+        let range = format!("content-range: bytes {from}-9/10\r\ncontent-length: {}", 10 - from);
+        answer(&format!("206 Partial Content\r\n{range}"), "x")
+    };
+    let error = read([broken.clone()].into_iter().chain((4..8).map(byte)).collect()).0.unwrap_err();
+    assert!(error.ends_with("5 times"), "{error}");
     let mut answers = vec![broken];
     answers.extend((1..TRIES).map(|_| none(4)));
     let error = read(answers).0.unwrap_err();
