@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use watchbell_image::{ImageConfig, ImageContent, LayerDescriptor};
@@ -27,6 +28,8 @@ const SECRETS_MAX: usize = 10_000;
 pub struct Examination {
     pub inventory: Inventory,
     pub secrets: Vec<SecretFinding>,
+    /// Texts of all layers that were not looked through for secrets: too large, or in UTF-16.
+    pub unsearched: usize,
     pub configuration: Vec<ConfigurationFinding>,
     pub minimality: Minimality,
 }
@@ -53,6 +56,7 @@ struct Pass {
     packages: Collector,
     minimality: MinimalityCollector,
     secrets: Mutex<Vec<(FileId, String, Hit)>>,
+    unsearched: AtomicUsize,
 }
 
 impl Pass {
@@ -65,9 +69,18 @@ impl Pass {
             wants: &|facts| self.minimality.wants(facts),
             takes: &|facts, content| self.minimality.takes(facts, content),
         };
-        let secrets =
-            Interest { wants: &wants_secrets, takes: &|facts, content| self.takes_secrets(facts, content) };
+        let secrets = Interest {
+            wants: &|facts| self.wants_secrets(facts),
+            takes: &|facts, content| self.takes_secrets(facts, content),
+        };
         read(&[packages, minimality, secrets])
+    }
+
+    fn wants_secrets(&self, facts: &FileFacts<'_>) -> Want {
+        if is_unsearched(facts) {
+            self.unsearched.fetch_add(1, Ordering::Relaxed);
+        }
+        wants_secrets(facts)
     }
 
     fn takes_secrets(&self, facts: &FileFacts<'_>, content: &FileContent) {
@@ -91,6 +104,7 @@ impl Pass {
         layers: &[LayerDescriptor],
     ) -> Examination {
         let left: HashSet<FileId> = tree.iter().map(|(_, node)| node.id).collect();
+        let unsearched = self.unsearched.into_inner();
         let mut found = self.secrets.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_by_key(|(id, _, hit)| (*id, hit.range.start));
         let mut secrets: Vec<SecretFinding> = found
@@ -119,6 +133,7 @@ impl Pass {
         Examination {
             inventory,
             secrets,
+            unsearched,
             configuration: configuration::judge(&configuration::Subject { config, tag, tree }),
             minimality: minimality::report(self.minimality, tree, config),
         }
@@ -131,6 +146,13 @@ fn wants_secrets(facts: &FileFacts<'_>) -> Want {
         && (1..=SECRET_FILE_BYTES_MAX).contains(&facts.size)
         && !facts.head.contains(&0);
     if is_text { Want::Whole } else { Want::Nothing }
+}
+
+/// Texts that are not looked through: larger ones, and those in which every other byte is zero.
+fn is_unsearched(facts: &FileFacts<'_>) -> bool {
+    let is_utf16 = facts.head.starts_with(b"\xff\xfe") || facts.head.starts_with(b"\xfe\xff");
+    let is_large = facts.size > SECRET_FILE_BYTES_MAX && !facts.head.contains(&0);
+    *facts.kind == FileKind::File && (is_utf16 || is_large)
 }
 
 fn finding(hit: &Hit, place: SecretPlace) -> SecretFinding {

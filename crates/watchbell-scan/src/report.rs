@@ -102,6 +102,8 @@ pub struct Evidence {
     pub inventory: Inventory,
     pub knowledge: Knowledge,
     pub secrets: Vec<SecretFinding>,
+    /// Texts that were not looked through for secrets.
+    pub unsearched: usize,
     pub configuration: Vec<ConfigurationFinding>,
     pub minimality: Option<Minimality>,
 }
@@ -256,6 +258,8 @@ pub struct Report {
     /// The worst first.
     pub vulnerabilities: Vec<JudgedVulnerability>,
     pub secrets: Vec<Judged<SecretFinding>>,
+    /// Texts that were not looked through for secrets: told, and off the gate.
+    pub unsearched: usize,
     pub configuration: Vec<Judged<ConfigurationFinding>>,
     pub minimality: Option<Minimality>,
     pub idle_entries: Vec<IdleEntry>,

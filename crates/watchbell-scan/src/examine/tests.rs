@@ -56,3 +56,22 @@ fn a_directory_is_looked_at_as_an_image_is() {
         "it has no configuration"
     );
 }
+
+#[test]
+fn texts_that_are_not_searched_are_counted() {
+    let large = vec![b'x'; usize::try_from(SECRET_FILE_BYTES_MAX).unwrap() + 1];
+    let utf16: Vec<u8> =
+        [0xfeff].into_iter().chain(key().encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let mut binary = large.clone();
+    binary[1] = 0;
+    let layers = vec![
+        Tar::default()
+            .file("dump.sql", large)
+            .file("key.txt", utf16)
+            .file("program", binary)
+            .file("small", key()),
+        Tar::default().file(".wh.dump.sql", ""),
+    ];
+    let found = examine(&image(layers).content, None, 2).unwrap();
+    assert_eq!((found.unsearched, found.secrets.len()), (2, 1));
+}

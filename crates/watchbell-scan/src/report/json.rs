@@ -53,6 +53,7 @@ pub fn json(report: &Report) -> Value {
         "counts": counts,
         "unlisted": report.unlisted,
         "vulnerabilities": report.vulnerabilities.iter().map(|one| vulnerability(report, one)).collect::<Vec<_>>(),
+        "unsearched": report.unsearched,
         "secrets": report.secrets.iter().map(|one| secret(report, one)).collect::<Vec<_>>(),
         "configuration": report.configuration.iter().map(|one| configuration(report, one)).collect::<Vec<_>>(),
         "minimality": report.minimality.as_ref().map(minimality),

@@ -17,7 +17,7 @@ use crate::vex::{Claim, Justification, VexDocument, VexStatement};
 pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now: Timestamp) -> Report {
     let today = Offset::UTC.to_datetime(now).date().to_string();
     let mut judge = Judge { statements, today, used: BTreeSet::new(), expired: BTreeSet::new() };
-    let Evidence { subject, inventory, knowledge, secrets, configuration, minimality } = evidence;
+    let Evidence { subject, inventory, knowledge, secrets, unsearched, configuration, minimality } = evidence;
     let (answer, questions, sources, unknown) = match knowledge {
         Knowledge::Known { answer, questions, sources } => (answer, questions, sources, None),
         Knowledge::Unknown(reason) => (Answer::default(), Questions::default(), Vec::new(), Some(reason)),
@@ -119,6 +119,7 @@ pub fn judge(evidence: Evidence, statements: &Statements, options: &Options, now
         undetermined,
         vulnerabilities,
         secrets,
+        unsearched,
         configuration,
         minimality,
         idle_entries,

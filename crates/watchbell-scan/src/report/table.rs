@@ -232,6 +232,12 @@ fn row(one: &JudgedVulnerability) -> Vec<(Tint, String)> {
 }
 
 fn secrets(report: &Report, lines: &mut Vec<Line>) {
+    if report.unsearched > 0 {
+        lines.push(plain(format!(
+            "Not searched for secrets: {} above 8 MiB or in UTF-16.",
+            many(report.unsearched, "text")
+        )));
+    }
     if report.secrets.is_empty() {
         return;
     }

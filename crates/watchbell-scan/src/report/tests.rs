@@ -58,6 +58,7 @@ fn evidence() -> Evidence {
             layer: None,
             message: "the configuration has no USER".into(),
         }],
+        unsearched: 2,
         minimality: None,
     }
 }
@@ -137,6 +138,14 @@ fn what_was_not_asked_for_fails_the_gate() {
         judge(evidence, &Statements::default(), options, now()).gate
     };
     assert!(judged(&gate(Severity::Critical), 0).holds());
+    let told = report(&Statements::default(), &gate(Severity::Critical));
+    assert_eq!(json(&told)["unsearched"], 2);
+    let lines: Vec<String> =
+        table(&told).into_iter().map(|line| line.into_iter().map(|(_, text)| text).collect()).collect();
+    assert!(
+        lines.contains(&"Not searched for secrets: 2 texts above 8 MiB or in UTF-16.".to_owned()),
+        "{lines:?}"
+    );
     let blind = judged(&gate(Severity::Critical), 7);
     assert_eq!(
         (blind.failures, blind.unseen.as_slice(), blind.holds()),

@@ -265,6 +265,7 @@ fn evidence(args: &Args) -> Result<Evidence, Failure> {
                 inventory: read.inventory,
                 knowledge: Knowledge::Unknown(String::new()),
                 secrets: Vec::new(),
+                unsearched: 0,
                 configuration: Vec::new(),
                 minimality: None,
             })
@@ -278,6 +279,7 @@ fn of(subject: Subject, found: Examination) -> Evidence {
         inventory: found.inventory,
         knowledge: Knowledge::Unknown(String::new()),
         secrets: found.secrets,
+        unsearched: found.unsearched,
         configuration: found.configuration,
         minimality: Some(found.minimality),
     }
