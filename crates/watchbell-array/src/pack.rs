@@ -46,13 +46,16 @@ impl Place {
     /// As if it were opened now: one that is held open and was removed since, because it was written anew, is not there.
     pub(crate) fn open(&self) -> Result<Arc<File>, Error> {
         match &self.file {
-            Some(file) => match file.metadata().map_err(Error::io("look at", &self.pack))?.nlink() {
-                0 => Err(Error::io("open", &self.pack)(io::ErrorKind::NotFound.into())),
-                _ => Ok(file.clone()),
-            },
+            Some(file) if is_gone(file) => Err(Error::io("open", &self.pack)(io::ErrorKind::NotFound.into())),
+            Some(file) => Ok(file.clone()),
             None => File::open(&self.pack).map(Arc::new).map_err(Error::io("open", &self.pack)),
         }
     }
+}
+
+/// Whether a file that is open has no name any more.
+fn is_gone(file: &File) -> bool {
+    file.metadata().is_ok_and(|of| of.nlink() == 0)
 }
 
 /// What the packs of a directory hold: in memory four bytes an object, and the rest is read where it lies.
@@ -164,7 +167,8 @@ impl Index {
     /// Takes in what is new in the directory, and forgets what is gone.
     pub(crate) fn refresh(&mut self, dir: &Path) -> Result<(), Error> {
         let found = found(dir)?;
-        self.packs.retain(|name, _| found.contains(name));
+        // One that is held open may have been replaced by one of the same name.
+        self.packs.retain(|name, pack| found.contains(name) && !pack.file.as_deref().is_some_and(is_gone));
         self.broken.retain(|path, _| found.iter().any(|name| path.ends_with(name)));
         self.unread.clear();
         for name in found {

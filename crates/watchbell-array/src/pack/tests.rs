@@ -88,6 +88,18 @@ fn packs_beyond_those_held_open_are_found_too() {
     }
 }
 
+/// The same pack once more, as a run that goes on after a crash makes it.
+#[test]
+fn a_pack_that_was_replaced_by_an_equal_one_is_found() {
+    let (dir, path) = packed(&[(digest(1, 0), vec![1; 10])]);
+    let mut index = Index::of(dir.path()).unwrap();
+    let copy = dir.path().join("copy");
+    fs::copy(&path, &copy).unwrap();
+    fs::rename(&copy, &path).unwrap();
+    index.refresh(&dir.path().join(DIR)).unwrap();
+    assert!(index.get(digest(1, 0)).unwrap().is_some());
+}
+
 /// That a pack could not be read once is remembered of nobody: it is tried again.
 #[test]
 fn a_pack_that_cannot_be_read_now_is_tried_again() {
