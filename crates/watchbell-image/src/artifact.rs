@@ -17,6 +17,9 @@ use serde::Deserialize;
 use crate::digest::excerpt;
 use crate::{Descriptor, Digest, Error, Limits};
 
+/// Blobs of one referrer: signatures have one or a few, and each is a request, of which nobody may cause thousands.
+const REFERRER_BLOBS_MAX: usize = 8;
+
 /// An artifact that is attached to an image: its manifest, and what was read of its content.
 #[derive(Clone, Debug)]
 pub struct Artifact {
@@ -355,7 +358,9 @@ impl Reader<'_> {
             let mut rest = lines.split_off(most.div_ceil(2));
             rest.sort_by_cached_key(|line| (self.lot)(&line.descriptor.digest));
             rest.truncate(most - lines.len());
-            lines.append(&mut rest);
+            // In turn, for the time may be over before all of them are read.
+            let mut by_lot = rest.into_iter();
+            lines = lines.into_iter().flat_map(|line| std::iter::once(line).chain(by_lot.next())).collect();
         }
         lines
     }
@@ -387,6 +392,13 @@ impl Reader<'_> {
         }
         if !(self.wanted)(attachment, &manifest) {
             return;
+        }
+        if attachment == Attachment::Referrer && manifest.layers.len() > REFERRER_BLOBS_MAX {
+            return self.read.leave_out(1, || {
+                format!(
+                    "no more than {REFERRER_BLOBS_MAX} blobs are fetched of one that is no tag of cosign's"
+                )
+            });
         }
         let Some(left) = self.manifests_left.checked_sub(document.len() as u64) else {
             return self.too_large();

@@ -178,3 +178,37 @@ fn what_is_broken_is_passed_over_and_said() {
     let outcome = attached(&place, &Digest::of(b"image"), &Limits::default(), &|_, _| true);
     assert!(outcome.is_err(), "nobody was asked");
 }
+
+#[test]
+fn nobody_uses_up_the_requests() {
+    let mut place = Place::default();
+    place.attach("signature", BUNDLE, "2026-01-01T00:00:00Z");
+    let layer = place.put("junk".into());
+    let config = Descriptor::new("x/y", Digest::of(b"{}"), 2);
+    for n in 0..63 {
+        let many = json!({"schemaVersion": 2, "config": config, "layers": vec![&layer; 127], "annotations": {"n": n.to_string()}});
+        let mut descriptor = place.put(many.to_string().into());
+        descriptor
+            .annotations
+            .insert("org.opencontainers.image.created".into(), "2099-01-01T00:00:00Z".into());
+        place.lines.push(Listed { descriptor, artifact_type: Some(BUNDLE.into()) });
+    }
+    // One for each manifest, and one for the content: thousands would take longer than there is time.
+    place.answers.set(Some(65));
+    let (read, gap) = place.read(&Limits::default(), 1);
+    assert_eq!(read, ["signature"]);
+    assert!(gap.starts_with("63 of") && gap.contains("no more than 8 blobs"), "{gap}");
+}
+
+#[test]
+fn what_is_drawn_by_lot_is_not_read_last() {
+    let mut place = Place::default();
+    for n in 0..1000 {
+        place.attach(&format!("{n:04}"), BUNDLE, &format!("2026-01-01T{:02}:{:02}:00Z", n / 60, n % 60));
+    }
+    // The place is gone after the manifests and half of the contents.
+    place.answers.set(Some(64 + 32));
+    let (read, _) = place.read(&Limits::default(), 1);
+    let in_order = read.iter().filter(|content| content.as_str() >= "0968").count();
+    assert_eq!((read.len(), in_order), (32, 16));
+}
