@@ -100,6 +100,9 @@ mod tests {
 
     use super::*;
 
+    /// A thread that never answers fails the test instead of holding it up for ever.
+    const LONG: std::time::Duration = std::time::Duration::from_secs(60);
+
     #[test]
     fn a_registry_that_does_not_answer_holds_up_its_own_alone() {
         let (done, answers) = channel();
@@ -116,9 +119,9 @@ mod tests {
         ask("slow", ("slow 1", Some(wait)));
         ask("slow", ("slow 2", None));
         ask("other", ("other", None));
-        assert_eq!(answers.recv(), Ok("other"));
+        assert_eq!(answers.recv_timeout(LONG), Ok("other"));
         let_go.send(()).unwrap();
-        assert_eq!([answers.recv(), answers.recv()], [Ok("slow 1"), Ok("slow 2")]);
+        assert_eq!([answers.recv_timeout(LONG), answers.recv_timeout(LONG)], [Ok("slow 1"), Ok("slow 2")]);
         // Its threads end with it, and with them what they work with.
         drop(crew);
         assert!(answers.recv().is_err());
@@ -146,7 +149,7 @@ mod tests {
             })
             .collect();
         ask("team", "good", (100, None));
-        assert_eq!(answers.recv(), Ok(100));
+        assert_eq!(answers.recv_timeout(LONG), Ok(100));
         drop(let_go);
         let mut rest: Vec<u16> = answers.iter().take(20).collect();
         rest.sort_unstable();
