@@ -45,6 +45,7 @@ pub fn requests(data: &[u8]) {
                 ..WriteOptions::default()
             },
             audit_id: "0".into(),
+            received: None,
             impersonation: None,
             body_hash: None,
         };
