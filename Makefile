@@ -15,7 +15,7 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Pods, seconds a measurement; entries that are exported; of the sandbox alone: tasks, rounds, how many at a time (and the same for the
 # price of each protection); of all: tasks, rounds; sizes of
-# arrays; CronJobs, of them due in one minute; entries of the audit log; rounds of the catalogue of images.
+# arrays; CronJobs, of them due in one minute; entries of the audit log; rounds of the catalogue of images, and the index of advisories that they are scanned by.
 API ?= 2000 2
 EXPORT ?= 50000
 START ?= 500 3 1 2 4 32
@@ -26,8 +26,9 @@ GROWTH ?= 1000 10000
 CRONJOBS ?= 10000 1000
 AUDIT ?= 1000000
 # Chunks of a data array, bytes of each, rounds, and a Python with icechunk and zarr to be beside.
-DATA ?= 10000 4096 3
+DATA ?= 10000 4096 3 $(wildcard $(TARGET)/array-venv/bin/python)
 CATALOG ?= 5
+CATALOG_DB ?=
 CARGO_DENY_VERSION := 0.20.2
 # A cargo-deny of one's own is used; else one is built once, below the target directory.
 DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/cargo-deny)
@@ -76,8 +77,10 @@ bench:
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- layered $(LAYERED)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell-export --bench export -- $(EXPORT)
+	$(CARGO) build --release --locked -p watchbell
 	$(CARGO) build --release --locked -p watchbell-scan --example catalog
-	$(or $(wildcard $(TARGET)/bench-venv/bin/python),python3) tools/bench/catalog.py $(TARGET)/release/examples/catalog $(TARGET)/bench-images $(CATALOG)
+	$(or $(wildcard $(TARGET)/bench-venv/bin/python),python3) tools/bench/catalog.py $(TARGET)/release/examples/catalog \
+		$(TARGET)/bench-images $(CATALOG) $(TARGET)/release/watchbell $(CATALOG_DB)
 	$(CARGO) bench --locked -p watchbell --bench array -- $(ARRAY)
 	$(CARGO) bench --locked -p watchbell --bench growth -- $(GROWTH)
 	$(CARGO) bench --locked -p watchbell --bench cronjobs -- $(CRONJOBS)

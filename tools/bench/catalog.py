@@ -1,5 +1,6 @@
-"""What cataloguing an image costs: ours, syft's and `gzip -dc` of the layers, in turns. Arguments: the program of
-watchbell-scan's example `catalog`, a directory for the images, the number of rounds.
+"""What cataloguing an image costs: ours, syft's and `gzip -dc` of the layers, in turns; and what a whole scan does. Arguments:
+the program of watchbell-scan's example `catalog`, a directory for the images, the number of rounds, `watchbell`, and the
+directory of an index of advisories (else the scan says nothing of vulnerabilities).
 
 The images are made of Debian's packages by mmdebstrap: `small` (a minimal Debian) and `python` (an interpreter with zarr and
 scikit-learn, as a job for machine learning has it). Wall time, processor time and the largest resident memory of each process
@@ -118,7 +119,8 @@ def main():
     if sys.argv[1] == "measure":
         measure_here(sys.argv[2], sys.argv[3:])
         return
-    program, place, rounds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    program, place, rounds, whole = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    advisories = ["--db", sys.argv[5]] if len(sys.argv) > 5 and sys.argv[5] else []
     place.mkdir(parents=True, exist_ok=True)
     syft = Path(sys.executable).parent / "syft"
     syft = str(syft) if syft.exists() else shutil.which("syft")
@@ -126,6 +128,7 @@ def main():
         out, layer, plain = layout(place, kind)
         commands = {
             "watchbell": [program, "table", f"oci:{out}:{kind}"],
+            "scan": [whole, "scan", f"oci:{out}:{kind}", "-o", "json", *advisories],
             "gzip -dc": ["gzip", "-dc"],
         }
         if syft:
