@@ -16,7 +16,7 @@ use crate::disk::REMOVED;
 use crate::error::Error;
 use crate::manifest::{Entry, Manifest, Run, Writer};
 use crate::meter::{Holes, Meter};
-use crate::object::{self, Objects};
+use crate::object::{self, Incoming, Objects};
 use crate::pack;
 use crate::parallel::in_parallel;
 use crate::snapshot::hex;
@@ -127,10 +127,9 @@ impl Array {
         disk.make_dir(&staging)?;
         disk.make_dir(&dir.join("indices"))?;
         disk.write_synced(&dir.join("lock"), b"")?;
-        let objects = Objects { array: self, staging: Some(&staging) };
         let (mut recorded, mut written) = (BTreeMap::new(), Vec::new());
         for (number, (key, bytes)) in documents.iter().enumerate() {
-            let copied = object::put(disk, objects, &staging, bytes, number as u64)?;
+            let copied = object::put(self, &staging, bytes, number as u64)?;
             written.extend(copied.written);
             recorded.insert(key.clone(), Document { digest: copied.digest, size: copied.size });
         }
@@ -195,7 +194,7 @@ impl Array {
         let _lock = self.lock()?;
         let _held = match hold(&dir) {
             // It was never finished, or is gone.
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) if error.is_not_found() => None,
             held => Some(held?),
         };
         self.disk.remove_dir(&dir)
@@ -370,17 +369,15 @@ impl Draft {
             let (key, size) = &files[at];
             let mut file = walk::open_file(upper, key.as_bytes(), &shown, *size)?;
             holes.see(index, &file)?;
-            object::copy(
-                &self.array.disk,
-                objects,
-                &staging,
-                pack.as_ref(),
-                &self.meter,
-                &mut file,
-                *size,
-                key,
-                first + at as u64,
-            )
+            let incoming = Incoming {
+                array: &self.array,
+                staging: &staging,
+                meter: &self.meter,
+                max: *size,
+                what: key,
+                number: first + at as u64,
+            };
+            incoming.copy(pack.as_ref(), &mut file)
         };
         let copies =
             in_parallel(files.len(), copy).and_then(|copies| self.meter.check(&self.array).map(|()| copies));

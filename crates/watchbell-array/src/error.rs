@@ -119,6 +119,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file was not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// Whether the same may go well later, when nothing of the array or the run is other than now.
     pub fn is_passing(&self) -> bool {
         matches!(

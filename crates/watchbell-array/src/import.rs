@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::manifest::{Manifest, Run, Writer, clash, is_no_path};
 use crate::mend;
 use crate::meter::Meter;
-use crate::object::{self, Objects};
+use crate::object::{self, Incoming, Objects};
 use crate::pack;
 use crate::parallel::{at_once, in_parallel};
 use crate::publish::{self, Publication, publish};
@@ -271,10 +271,9 @@ fn stage(
             {
                 return Ok((mark, None, digest));
             }
-            let number = (next + at) as u64;
-            let copy = |content: &mut dyn Read| {
-                object::copy(&array.disk, objects, staging, pack.as_ref(), meter, content, *size, key, number)
-            };
+            let incoming =
+                Incoming { array, staging, meter, max: *size, what: key, number: (next + at) as u64 };
+            let copy = |content: &mut dyn Read| incoming.copy(pack.as_ref(), content);
             let (copied, is_same) = match content {
                 Content::File(mut file) => {
                     let copied = copy(&mut file)?;
@@ -286,15 +285,14 @@ fn stage(
             let may_be_damaged = copied.written.is_none() && is_in_place(array, copied.digest)?;
             let (copied, is_same) = match may_be_damaged && !mend::is_whole(array, copied.digest)? {
                 false => (copied, is_same),
-                true => {
-                    let anew = |content: &mut dyn Read| {
-                        object::copy_anew(&array.disk, objects, staging, meter, content, *size, key, number)
-                    };
-                    match source.open(&batch[at])? {
-                        (Content::File(mut file), now) => (anew(&mut file)?, is_same && now == mark),
-                        (Content::Object(bucket), _) => (anew(&mut bucket.get(key, etag, *size)?)?, is_same),
+                true => match source.open(&batch[at])? {
+                    (Content::File(mut file), now) => {
+                        (incoming.copy_anew(&mut file)?, is_same && now == mark)
                     }
-                }
+                    (Content::Object(bucket), _) => {
+                        (incoming.copy_anew(&mut bucket.get(key, etag, *size)?)?, is_same)
+                    }
+                },
             };
             if copied.size != *size || !is_same {
                 let problem = "it changed while it was read".to_owned();

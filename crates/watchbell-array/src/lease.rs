@@ -77,7 +77,7 @@ impl Array {
     pub fn leased(&self, name: &str) -> Result<Option<Digest>, Error> {
         let path = self.dir.join("leases").join(valid_name(name)?);
         let bytes = match read_bounded(&path, 1 << 16) {
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.is_not_found() => {
                 return Ok(None);
             }
             bytes => bytes?,

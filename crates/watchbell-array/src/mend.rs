@@ -6,7 +6,6 @@ use std::io;
 use std::path::Path;
 use std::sync::PoisonError;
 
-use crate::cipher::Role;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::object::{self, Located, Objects};
@@ -85,9 +84,8 @@ fn leave_out(array: &Array, mended: &BTreeSet<Digest>, read: &ReadAt) -> Result<
         let mut out = BTreeSet::new();
         for (digest, offset, length) in entries.iter().filter(|(digest, ..)| mended.contains(digest)) {
             // A sector that cannot be read is what a bad disk has.
-            let content = read(&file, *offset, *length).ok().map(|bytes| array.opened(bytes, Role::Object));
-            let content = content.transpose()?.flatten();
-            if !content.is_some_and(|content| array.digest(&content).is_ok_and(|found| found == *digest)) {
+            let bytes = read(&file, *offset, *length).ok();
+            if !bytes.map_or(Ok(false), |bytes| array.is_object(*digest, bytes))? {
                 out.insert(*digest);
             }
         }

@@ -121,7 +121,7 @@ impl Objects<'_> {
     pub(crate) fn stored(&self, digest: Digest) -> Result<(io::Take<Stored>, u64), Error> {
         match opened(&self.get(digest)?) {
             // A sweep has just written its pack anew.
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.is_not_found() => {
                 self.refresh()?;
                 opened(&self.get(digest)?)
             }
@@ -173,6 +173,14 @@ fn opened(at: &Located) -> Result<(io::Take<Stored>, u64), Error> {
     }
 }
 
+impl Array {
+    /// Whether these bytes, as they are kept, are the object of that name.
+    pub(crate) fn is_object(&self, digest: Digest, bytes: Vec<u8>) -> Result<bool, Error> {
+        let content = self.opened(bytes, Role::Object)?;
+        Ok(content.is_some_and(|content| self.digest(&content).is_ok_and(|found| found == digest)))
+    }
+}
+
 /// What became of a copy.
 pub(crate) struct Copied {
     pub(crate) digest: Digest,
@@ -181,136 +189,113 @@ pub(crate) struct Copied {
     pub(crate) written: Option<PathBuf>,
 }
 
-/// Copies what can be read from `source`, at most `max` bytes, into the staging directory of `objects`; what is small into `pack`
-/// where there is one. `what` names it in an error, `number` makes the temporary name unique among those that copy at once.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one straight copy: from where, to where, how much, and its names"
-)]
-pub(crate) fn copy(
-    disk: &Disk,
-    objects: Objects<'_>,
-    staging: &Path,
-    pack: Option<&pack::Writer>,
-    meter: &Meter,
-    source: &mut dyn Read,
-    max: u64,
-    what: &str,
-    number: u64,
-) -> Result<Copied, Error> {
-    let reading = |source: std::io::Error| Error::Io { step: "read", path: what.into(), source };
-    let mut buffer = Vec::with_capacity(max.min(SMALL as u64) as usize + 1);
-    (&mut *source).take(SMALL as u64 + 1).read_to_end(&mut buffer).map_err(reading)?;
-    if buffer.len() as u64 > max {
-        return Err(too_large(what, max));
-    }
-    let temporary = staging.join(format!("new-{number}"));
-    let create = || disk.create(&temporary, MODE);
-    let writing = |error| Error::io("write", &temporary)(error);
-    if buffer.len() <= SMALL {
-        let digest = objects.array.digest(&buffer)?;
-        let size = buffer.len() as u64;
-        if let Some(at) = objects.locate(digest)? {
-            return Ok(found(at, staging, digest, size));
+/// A content that is copied into a staging directory.
+pub(crate) struct Incoming<'a> {
+    pub(crate) array: &'a Array,
+    pub(crate) staging: &'a Path,
+    pub(crate) meter: &'a Meter,
+    /// It has no more bytes.
+    pub(crate) max: u64,
+    /// Its name in an error.
+    pub(crate) what: &'a str,
+    /// Of its own among those that copy at once: for the temporary name.
+    pub(crate) number: u64,
+}
+
+impl Incoming<'_> {
+    /// Copies what can be read from `source`; what is small into `pack` where there is one.
+    pub(crate) fn copy(&self, pack: Option<&pack::Writer>, source: &mut dyn Read) -> Result<Copied, Error> {
+        let mut buffer = Vec::with_capacity(self.max.min(SMALL as u64) as usize + 1);
+        self.read(source, SMALL as u64 + 1, &mut buffer)?;
+        if buffer.len() as u64 > self.max {
+            return Err(self.too_large());
         }
-        meter.take(objects.array, size)?;
+        if buffer.len() > SMALL {
+            return self.write(source, buffer);
+        }
+        let digest = self.array.digest(&buffer)?;
+        let size = buffer.len() as u64;
+        let objects = Objects { array: self.array, staging: Some(self.staging) };
+        if let Some(at) = objects.locate(digest)? {
+            return Ok(found(at, self.staging, digest, size));
+        }
+        self.meter.take(self.array, size)?;
         if let Some(pack) = pack {
-            pack.add(digest, &objects.array.sealed(&buffer, Role::Object)?)?;
+            pack.add(digest, &self.array.sealed(&buffer, Role::Object)?)?;
             return Ok(Copied { digest, size, written: None });
         }
-        create()?.write_all(&objects.array.sealed(&buffer, Role::Object)?).map_err(writing)?;
-        return place(disk, objects.array, &temporary, staging, digest, size);
+        stage(self.array, self.staging, digest, &buffer, self.number)
     }
-    write(disk, objects, staging, meter, source, buffer, max, what, number)
-}
 
-/// The same as a file of the staging directory, whether somebody has it or not: in place of one that is damaged.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one straight copy: from where, to where, how much, and its names"
-)]
-pub(crate) fn copy_anew(
-    disk: &Disk,
-    objects: Objects<'_>,
-    staging: &Path,
-    meter: &Meter,
-    source: &mut dyn Read,
-    max: u64,
-    what: &str,
-    number: u64,
-) -> Result<Copied, Error> {
-    let mut buffer = Vec::new();
-    let read = (&mut *source).take(SMALL as u64).read_to_end(&mut buffer);
-    read.map_err(|source| Error::Io { step: "read", path: what.into(), source })?;
-    write(disk, objects, staging, meter, source, buffer, max, what, number)
-}
+    /// The same as a file of the staging directory, whether somebody has it or not: in place of one that is damaged.
+    pub(crate) fn copy_anew(&self, source: &mut dyn Read) -> Result<Copied, Error> {
+        let mut buffer = Vec::new();
+        self.read(source, SMALL as u64, &mut buffer)?;
+        self.write(source, buffer)
+    }
 
-/// Writes what has been read and all that follows it.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one straight copy: from where, to where, how much, and its names"
-)]
-fn write(
-    disk: &Disk,
-    objects: Objects<'_>,
-    staging: &Path,
-    meter: &Meter,
-    source: &mut dyn Read,
-    mut buffer: Vec<u8>,
-    max: u64,
-    what: &str,
-    number: u64,
-) -> Result<Copied, Error> {
-    let temporary = staging.join(format!("new-{number}"));
-    let reading = |source: std::io::Error| Error::Io { step: "read", path: what.into(), source };
-    let writing = |error| Error::io("write", &temporary)(error);
-    let file = disk.create(&temporary, MODE)?;
-    let mut sealing = objects.array.cipher()?.map(|cipher| cipher.writer(&file, Role::Object)).transpose()?;
-    let mut hasher = objects.array.hasher()?;
-    let mut size = 0;
-    while !buffer.is_empty() {
-        size += buffer.len() as u64;
-        if size > max {
-            disk.remove(&temporary)?;
-            return Err(too_large(what, max));
+    fn read(&self, source: &mut dyn Read, most: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let read = source.take(most).read_to_end(buffer);
+        read.map(drop).map_err(|source| Error::Io { step: "read", path: self.what.into(), source })
+    }
+
+    /// Writes what has been read and all that follows it.
+    fn write(&self, source: &mut dyn Read, mut buffer: Vec<u8>) -> Result<Copied, Error> {
+        let (array, disk) = (self.array, &self.array.disk);
+        let temporary = temporary(self.staging, self.number);
+        let writing = |error| Error::io("write", &temporary)(error);
+        let file = disk.create(&temporary, MODE)?;
+        let mut sealing = array.cipher()?.map(|cipher| cipher.writer(&file, Role::Object)).transpose()?;
+        let mut hasher = array.hasher()?;
+        let mut size = 0;
+        while !buffer.is_empty() {
+            size += buffer.len() as u64;
+            if size > self.max {
+                disk.remove(&temporary)?;
+                return Err(self.too_large());
+            }
+            self.meter.take(array, buffer.len() as u64)?;
+            hasher.update(&buffer);
+            match &mut sealing {
+                None => (&file).write_all(&buffer).map_err(writing)?,
+                Some(sealing) => sealing.write_all(&buffer).map_err(writing)?,
+            }
+            buffer.clear();
+            self.read(source, SMALL as u64, &mut buffer)?;
         }
-        meter.take(objects.array, buffer.len() as u64)?;
-        hasher.update(&buffer);
-        match &mut sealing {
-            None => (&file).write_all(&buffer).map_err(writing)?,
-            Some(sealing) => sealing.write_all(&buffer).map_err(writing)?,
+        if let Some(sealing) = sealing {
+            sealing.finish().map_err(writing)?;
         }
-        buffer.clear();
-        (&mut *source).take(SMALL as u64).read_to_end(&mut buffer).map_err(reading)?;
+        place(array, self.staging, &temporary, Digest::from_hash(hasher.finalize()), size)
     }
-    if let Some(sealing) = sealing {
-        sealing.finish().map_err(writing)?;
-    }
-    place(disk, objects.array, &temporary, staging, Digest::from_hash(hasher.finalize()), size)
-}
 
-fn too_large(what: &str, max: u64) -> Error {
-    Error::Foreign { what: what.to_owned(), problem: format!("more than {max} bytes") }
+    fn too_large(&self) -> Error {
+        Error::Foreign { what: self.what.to_owned(), problem: format!("more than {} bytes", self.max) }
+    }
 }
 
 /// Stages bytes that are in memory.
-pub(crate) fn put(
-    disk: &Disk,
-    objects: Objects<'_>,
-    staging: &Path,
-    bytes: &[u8],
-    number: u64,
-) -> Result<Copied, Error> {
-    let digest = objects.array.digest(bytes)?;
-    let size = bytes.len() as u64;
-    if let Some(at) = objects.locate(digest)? {
-        return Ok(found(at, staging, digest, size));
+pub(crate) fn put(array: &Array, staging: &Path, bytes: &[u8], number: u64) -> Result<Copied, Error> {
+    let digest = array.digest(bytes)?;
+    match (Objects { array, staging: Some(staging) }).locate(digest)? {
+        Some(at) => Ok(found(at, staging, digest, bytes.len() as u64)),
+        None => stage(array, staging, digest, bytes, number),
     }
-    let temporary = staging.join(format!("new-{number}"));
-    disk.create(&temporary, MODE)?
-        .write_all(&objects.array.sealed(bytes, Role::Object)?)
+}
+
+/// Of which nobody has the object yet.
+fn stage(array: &Array, staging: &Path, digest: Digest, bytes: &[u8], number: u64) -> Result<Copied, Error> {
+    let temporary = temporary(staging, number);
+    array
+        .disk
+        .create(&temporary, MODE)?
+        .write_all(&array.sealed(bytes, Role::Object)?)
         .map_err(Error::io("write", &temporary))?;
-    place(disk, objects.array, &temporary, staging, digest, size)
+    place(array, staging, &temporary, digest, bytes.len() as u64)
+}
+
+fn temporary(staging: &Path, number: u64) -> PathBuf {
+    staging.join(format!("new-{number}"))
 }
 
 /// Somebody has it. One that is staged as a file may not be on the disk yet: whoever counts on it syncs it too.
@@ -323,16 +308,15 @@ fn found(at: Located, staging: &Path, digest: Digest, size: u64) -> Copied {
 }
 
 fn place(
-    disk: &Disk,
     array: &Array,
-    temporary: &Path,
     staging: &Path,
+    temporary: &Path,
     digest: Digest,
     size: u64,
 ) -> Result<Copied, Error> {
     let path = staging.join(digest.to_string());
     array.packs(staging)?.read().unwrap_or_else(PoisonError::into_inner).note_file();
-    disk.rename(temporary, &path)?;
+    array.disk.rename(temporary, &path)?;
     Ok(Copied { digest, size, written: Some(path) })
 }
 

@@ -138,7 +138,7 @@ impl Index {
                 Ok(Some(place)) => return Ok(Some(place)),
                 Ok(None) => {}
                 // A sweep has just written it anew.
-                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.is_not_found() => {}
                 // Another pack may have it, too.
                 Err(error) => unread = unread.or(Some(error)),
             }
@@ -269,7 +269,7 @@ pub(crate) fn set_aside(dir: &Path) -> Result<BTreeSet<String>, Error> {
 
 fn found_as(dir: &Path, kind: &str) -> Result<BTreeSet<String>, Error> {
     match names(dir) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
+        Err(error) if error.is_not_found() => Ok(BTreeSet::new()),
         found => Ok(found?.into_iter().filter(|name| name.starts_with(kind)).collect()),
     }
 }

@@ -173,7 +173,7 @@ impl Array {
     /// The signed note of a snapshot's [`Array::statement`], as it was when that became the head; nothing of one that was not signed.
     pub fn signature(&self, snapshot: Digest) -> Result<Option<Vec<u8>>, Error> {
         match read_bounded(&self.signatures().join(snapshot.to_string()), 64 << 10) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
             note => note.map(Some),
         }
     }

@@ -273,13 +273,9 @@ impl Bucket {
                         return Err(self.wrong(key, "it changed while it was read"));
                     }
                     status => {
-                        // AccessDenied, NoSuchBucket, …: a code of letters.
                         let mut text = String::new();
                         let _ = response.body_mut().as_reader().take(1 << 16).read_to_string(&mut text);
-                        let code = elements(&text, "Code").next().unwrap_or_default();
-                        let code: String =
-                            code.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-                        let says = format!("the service says {status} {code}").trim_end().to_owned();
+                        let says = format!("the service says {status} {}", code(&text)).trim_end().to_owned();
                         return match status {
                             StatusCode::NOT_FOUND => Ok(Err(says)),
                             _ => Err(self.wrong(key, &says)),
@@ -402,6 +398,12 @@ fn decoded(text: &str) -> Option<String> {
         });
     }
     String::from_utf8(out).ok()
+}
+
+/// What an answer says of an error: AccessDenied, NoSuchBucket, …, a code of letters.
+fn code(text: &str) -> String {
+    let code = elements(text, "Code").next().unwrap_or_default();
+    code.chars().filter(char::is_ascii_alphanumeric).take(64).collect()
 }
 
 pub(crate) struct Page {

@@ -456,9 +456,7 @@ impl Array {
 
     fn record(&self, digest: Digest, path: &Path) -> Result<Snapshot, Error> {
         match read_bounded(path, MAX_RECORD_BYTES) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Err(Error::UnknownSnapshot(digest.to_string()))
-            }
+            Err(error) if error.is_not_found() => Err(Error::UnknownSnapshot(digest.to_string())),
             bytes => {
                 let bytes = bytes?;
                 Snapshot::decode(digest, &bytes, self.record_name(&bytes))

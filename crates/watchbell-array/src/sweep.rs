@@ -9,7 +9,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::cipher::Role;
 use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::draft::boot_id;
@@ -114,7 +113,7 @@ pub fn sweep(array: &Array, retention: Option<&Retention>) -> Result<Swept, Erro
 struct Live {
     /// That stay.
     snapshots: BTreeSet<Digest>,
-    dead: Vec<Digest>,
+    dead: BTreeSet<Digest>,
     /// That the head comes from.
     known: BTreeSet<Digest>,
 }
@@ -122,7 +121,7 @@ struct Live {
 fn live(array: &Array, retention: Option<&Retention>, leases: &[(String, Lease)]) -> Result<Live, Error> {
     let all: BTreeSet<Digest> = array.snapshots()?.into_iter().collect();
     let Some(retention) = retention else {
-        return Ok(Live { snapshots: all, dead: Vec::new(), known: BTreeSet::new() });
+        return Ok(Live { snapshots: all, dead: BTreeSet::new(), known: BTreeSet::new() });
     };
     let mut chain = Vec::new();
     array.log(|digest, snapshot| {
@@ -138,8 +137,7 @@ fn live(array: &Array, retention: Option<&Retention>, leases: &[(String, Lease)]
     }
     let known = chain.iter().map(|kept| kept.digest).collect();
     let (snapshots, dead) = all.into_iter().partition(|digest| live.contains(digest));
-    let dead: BTreeSet<Digest> = dead;
-    Ok(Live { snapshots, dead: dead.into_iter().collect(), known })
+    Ok(Live { snapshots, dead, known })
 }
 
 /// What was found to be needed.
@@ -340,8 +338,7 @@ fn copy<'a>(array: &Array, packs: &'a Packs, writer: &pack::Writer) -> Result<Ve
                 is_whole = false;
                 continue;
             };
-            let content = array.opened(bytes.clone(), Role::Object)?;
-            if content.is_some_and(|content| array.digest(&content).is_ok_and(|of| of == *digest)) {
+            if array.is_object(*digest, bytes.clone())? {
                 writer.add(*digest, &bytes)?;
             } else {
                 is_whole = false;

@@ -9,7 +9,6 @@
 //! without a lock. What follows only tidies up: whoever locks an array next does it, when a crash kept its publisher from it.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -206,7 +205,7 @@ fn take_back(parts: &[Part<'_>], made: &[Publication], due: &[usize]) {
 pub fn finish_publications(namespace: &Path, disk: &Disk) -> Result<(), Error> {
     let dir = namespace.join(PUBLICATIONS);
     let found = match names(&dir) {
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.is_not_found() => return Ok(()),
         found => found?,
     };
     // One that cannot be carried out keeps no other from it.
@@ -246,7 +245,7 @@ impl Array {
     pub(crate) fn next_head(&self) -> Result<Option<NextHead>, Error> {
         let path = self.dir.join(NEXT);
         let bytes = match read_bounded(&path, MAX_BYTES) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.is_not_found() => return Ok(None),
             bytes => bytes?,
         };
         let wrong = |problem: String| Error::Format { path: path.clone(), problem };

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
-use super::{Bucket, DIGEST, elements, unescaped};
+use super::{Bucket, DIGEST, code, elements, unescaped};
 use crate::error::Error;
 
 /// What has no more is written by one request.
@@ -149,9 +149,8 @@ impl Bucket {
             match text.contains("<CompleteMultipartUploadResult") {
                 true => Ok(()),
                 false => {
-                    let code = elements(&text, "Code").next().unwrap_or_default();
-                    let code: String = code.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-                    Err(self.wrong(key, format!("its parts are not put together: {code}").trim_end()))
+                    let says = format!("its parts are not put together: {}", code(&text));
+                    Err(self.wrong(key, says.trim_end()))
                 }
             }
         });
