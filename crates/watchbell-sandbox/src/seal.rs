@@ -5,8 +5,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, memfd_create};
+use rustix::io::Errno;
 
 const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
+/// So often memory is asked to be sealed whose pages the kernel itself still holds.
+const ATTEMPTS_MAX: u32 = 40;
 
 /// A copy of a program that is run from memory: a task that reaches its runner through `/proc/<pid>/exe` finds
 /// something that cannot be written (CVE-2019-5736).
@@ -20,7 +23,7 @@ pub(crate) fn sealed_program(program: &mut File) -> io::Result<OwnedFd> {
     let mut copy = File::from(fd);
     program.seek(SeekFrom::Start(0))?;
     io::copy(program, &mut copy)?;
-    fcntl_add_seals(&copy, SEALS | SealFlags::SEAL)?;
+    seal(|| fcntl_add_seals(&copy, SEALS | SealFlags::SEAL))?;
     Ok(copy.into())
 }
 
@@ -29,8 +32,22 @@ pub(crate) fn sealed_bytes(bytes: &[u8]) -> io::Result<OwnedFd> {
     let fd = memfd_create("watchbell-data", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
     let mut file = File::from(fd);
     file.write_all(bytes)?;
-    fcntl_add_seals(&file, SEALS | SealFlags::SEAL)?;
+    seal(|| fcntl_add_seals(&file, SEALS | SealFlags::SEAL))?;
     Ok(file.into())
+}
+
+/// Nobody but us has the memory, so who holds a page of it is the kernel, for a moment: one that moves pages about, or a
+/// processor that has yet to put a new one on its list. It waits for that by itself (`memfd_wait_for_pins`), 75 ms of each
+/// attempt, which a busy machine may outlast.
+fn seal(add: impl Fn() -> rustix::io::Result<()>) -> io::Result<()> {
+    let mut outcome = add();
+    for _ in 1..ATTEMPTS_MAX {
+        if outcome != Err(Errno::BUSY) {
+            break;
+        }
+        outcome = add();
+    }
+    Ok(outcome?)
 }
 
 /// Reads what [`sealed_bytes`] made. A file that its sender could still change or that is larger than `max` is refused.
@@ -54,9 +71,12 @@ pub(crate) fn read_sealed(fd: OwnedFd, max: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{read_sealed, sealed_bytes};
+    use super::{ATTEMPTS_MAX, read_sealed, seal, sealed_bytes};
+    use std::cell::Cell;
     use std::io;
     use std::os::fd::OwnedFd;
+
+    use rustix::io::Errno;
 
     #[test]
     fn only_sealed_memory_within_its_bound_is_read() -> io::Result<()> {
@@ -69,5 +89,23 @@ mod tests {
         assert!(read_sealed(read_end, 10).is_err());
         assert!(read_sealed(OwnedFd::from(tempfile::tempfile()?), 10).is_err());
         Ok(())
+    }
+
+    #[test]
+    fn memory_that_the_kernel_holds_for_a_moment_is_sealed_after_it() {
+        let attempts = Cell::new(0);
+        let busy_for = |moments: u32, then: Result<(), Errno>| {
+            attempts.set(0);
+            let outcome = seal(|| {
+                attempts.set(attempts.get() + 1);
+                if attempts.get() <= moments { Err(Errno::BUSY) } else { then }
+            });
+            (outcome.map_err(|error| error.raw_os_error()), attempts.get())
+        };
+        assert_eq!(busy_for(0, Ok(())), (Ok(()), 1));
+        assert_eq!(busy_for(3, Ok(())), (Ok(()), 4));
+        assert_eq!(busy_for(0, Err(Errno::PERM)), (Err(Some(Errno::PERM.raw_os_error())), 1));
+        // What is held for good is told, and not waited for without end.
+        assert_eq!(busy_for(u32::MAX, Ok(())), (Err(Some(Errno::BUSY.raw_os_error())), ATTEMPTS_MAX));
     }
 }
