@@ -332,10 +332,7 @@ impl App {
                 }
                 review::review(self, call, &path, incoming).await
             }
-            Route::Images(path) => {
-                images::verb(&head.method, &path)?;
-                images::serve(self, call, peer.ip(), head, &path, incoming).await
-            }
+            Route::Images(path) => images::serve(self, call, peer.ip(), head, &path, incoming).await,
             Route::SigningKeys(path) => keys::serve(self, call, &head.method, path, incoming).await,
             other => {
                 require_get(&head.method)?;

@@ -48,7 +48,6 @@ pub(crate) enum Note {
 pub(crate) struct Notes {
     tally: Arc<Mutex<Tally>>,
     records: Vec<AuditRecord>,
-    lost: u64,
     since: Option<Instant>,
     is_end: bool,
 }
@@ -62,13 +61,16 @@ impl Notes {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&mut self, record: AuditRecord) {
+    /// Whether there was room for it: else it is counted.
+    pub(crate) fn add(&mut self, record: AuditRecord) -> bool {
         self.wake();
-        if self.records.len() < WAITING_MAX {
+        let has_room = self.records.len() < WAITING_MAX;
+        if has_room {
             self.records.push(record);
         } else {
-            self.lost += 1;
+            self.tally().lose();
         }
+        has_room
     }
 
     /// Something waits to be taken.
@@ -108,11 +110,9 @@ impl Notes {
         let mut taken = std::mem::take(&mut self.records);
         let mut tally = self.tally();
         let at = tally.now();
-        let mut counts = tally.take(at, self.is_end);
+        let counts = tally.take(at, self.is_end);
         let has_more = tally.has_strangers();
         drop(tally);
-        let lost = std::mem::take(&mut self.lost);
-        counts.extend((lost > 0).then(|| tally::counted(tally::LOST, lost)));
         taken.extend(counts.into_iter().map(|count| {
             let mut body = event(now, now, "", "ResponseComplete");
             merge(&mut body, count);
@@ -368,9 +368,6 @@ impl TransferNote {
                     parts.collect::<Vec<&str>>().join("@")
                 };
                 let named: Vec<String> = images.iter().take(IMAGES_MAX).map(word).collect();
-                if body["annotations"].is_null() {
-                    body["annotations"] = json!({});
-                }
                 body["annotations"]["watchbell.dev/images"] = named.join(" ").into();
                 if images.len() > IMAGES_MAX {
                     body["annotations"]["watchbell.dev/count"] = images.len().to_string().into();
@@ -501,6 +498,16 @@ mod tests {
             assert_eq!(entry["verb"], verb, "{path}");
             assert_eq!(entry["objectRef"], of(name), "{path}");
         }
+    }
+
+    /// Whoever hands something out once its entry is durable hears that there was no room for it.
+    #[test]
+    fn what_there_is_no_room_for_is_told() {
+        let one = AuditRecord { at: Timestamp::UNIX_EPOCH, body: json!({}) };
+        let mut notes = Notes::default();
+        notes.put_back(vec![one.clone(); WAITING_MAX - 1]);
+        assert!(notes.add(one.clone()));
+        assert!(!notes.add(one));
     }
 
     #[test]

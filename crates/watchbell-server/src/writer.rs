@@ -110,9 +110,13 @@ impl Task {
                 }
                 Input::Counted => self.notes.wake(),
                 Input::Record(record, done) => {
-                    self.notes.add(*record);
-                    self.notes.hurry();
-                    recorded.push(done);
+                    if self.notes.add(*record) {
+                        self.notes.hurry();
+                        recorded.push(done);
+                    } else {
+                        // Nothing is done of which there is no entry.
+                        let _ = done.send(Err(crowded()));
+                    }
                 }
                 // The node's end of the channel lives as long as the server.
                 Input::RefreshTokens => drop(self.node.send(Command::RefreshTokens)),
@@ -325,6 +329,12 @@ fn gather(first: Input, inputs: &Receiver<Input>, linger: Duration) -> Vec<Input
 /// Answers a request whose batch was not written: an error stays the error it was.
 fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &Error) {
     answer.send(result.and_then(|_| Err(full(cause))));
+}
+
+/// The journal takes no entry, and as many wait as may.
+fn crowded() -> ApiError {
+    let why = "nothing was done: too many entries wait for the journal, see the server's log";
+    ApiError::new(Reason::InsufficientStorage, why)
 }
 
 fn full(cause: &Error) -> ApiError {

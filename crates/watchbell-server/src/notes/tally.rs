@@ -133,11 +133,16 @@ impl Tally {
             return None;
         }
         if self.on_the_way >= ON_THE_WAY_MAX {
-            self.lost += 1;
+            self.lose();
             return None;
         }
         self.on_the_way += 1;
         Some(record)
+    }
+
+    /// There was no room for one.
+    pub(super) fn lose(&mut self) {
+        self.lost += 1;
     }
 
     /// Something that other bounds hold down, and that is always an entry.
@@ -252,10 +257,10 @@ impl Tally {
 const STRANGERS: &str = "requests without an identity";
 const OTHER_STRANGERS: &str = "requests without an identity from further addresses";
 const EXCESS: &str = "further requests, beyond the rate of entries of one user";
-pub(super) const LOST: &str = "notes of requests that were lost while the disk refused or delayed them";
+const LOST: &str = "notes of requests that were lost while the disk refused or delayed them";
 
 /// What a count says.
-pub(super) fn counted(message: &str, count: u64) -> Value {
+fn counted(message: &str, count: u64) -> Value {
     json!({
         "responseStatus": {"metadata": {}, "message": message},
         "annotations": {"watchbell.dev/count": count.to_string()},

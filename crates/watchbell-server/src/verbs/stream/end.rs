@@ -40,7 +40,7 @@ impl Outcome {
             Outcome::Ended(SessionEnd::Exited(code)) => format!("exited with {code}"),
             Outcome::Ended(SessionEnd::Signalled(signal)) => format!("ended by signal {signal}"),
             Outcome::Detached => "the container ended".into(),
-            Outcome::Failed(error) => error.message.chars().take(1024).collect(),
+            Outcome::Failed(error) => error.to_keep().chars().take(1024).collect(),
             Outcome::ClientGone => "the client went away".into(),
             Outcome::Idle => "idle for too long".into(),
             Outcome::ServerEnds => "the server ended".into(),
