@@ -208,6 +208,16 @@ impl Ecosystem {
         }
     }
 
+    /// Of a distribution: how its packages are kept, `deb`, `rpm` or `apk`.
+    pub fn package_format(&self) -> Option<&'static str> {
+        match self.rules() {
+            Rules::Dpkg => Some("deb"),
+            Rules::Rpm => Some("rpm"),
+            Rules::Apk => Some("apk"),
+            _ => None,
+        }
+    }
+
     pub(crate) fn rules(&self) -> Rules {
         match self {
             Ecosystem::Debian { .. } | Ecosystem::Ubuntu { .. } => Rules::Dpkg,

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::hash::BuildHasher as _;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::digest::excerpt;
 use crate::{Descriptor, Digest, Error, Limits};
@@ -95,6 +96,13 @@ pub struct ArtifactManifest {
     /// The digest that the manifest itself names as what it is attached to.
     pub subject: Option<Digest>,
     pub annotations: BTreeMap<String, String>,
+}
+
+impl ArtifactManifest {
+    /// What all its content comes to.
+    pub(crate) fn content_bytes(&self) -> u64 {
+        self.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
+    }
 }
 
 #[derive(Deserialize)]
@@ -268,12 +276,6 @@ struct Found {
     document: Vec<u8>,
 }
 
-impl Found {
-    fn bytes(&self) -> u64 {
-        self.manifest.layers.iter().fold(0, |sum, layer| sum.saturating_add(layer.size))
-    }
-}
-
 struct Reader<'a> {
     source: &'a dyn ArtifactSource,
     limits: &'a Limits,
@@ -418,7 +420,7 @@ impl Reader<'_> {
         let mut later = Vec::new();
         let mut is_read = vec![false; self.found.len()];
         for (n, found) in self.found.iter().enumerate() {
-            let bytes = found.bytes();
+            let bytes = found.manifest.content_bytes();
             if bytes <= most.min(self.contents_left.saturating_sub(all / 2)) {
                 self.contents_left -= bytes;
                 is_read[n] = true;
@@ -428,7 +430,7 @@ impl Reader<'_> {
         }
         later.sort_by_cached_key(|n| (self.lot)(&self.found[*n].digest));
         for n in later {
-            let bytes = self.found[n].bytes();
+            let bytes = self.found[n].manifest.content_bytes();
             if bytes <= most.min(self.contents_left) {
                 self.contents_left -= bytes;
                 is_read[n] = true;
@@ -477,36 +479,34 @@ pub(crate) fn lines(bytes: &[u8], origin: &str) -> Result<Vec<Listed>, Error> {
         artifact_type: Option<String>,
         annotations: Option<BTreeMap<String, String>>,
     }
-    #[derive(Deserialize)]
-    struct List {
-        manifests: Option<Vec<Line>>,
-    }
-    let refuse = |reason: String| Error::document(origin, "the list of attachments", reason);
-    let list: List = serde_json::from_slice(bytes).map_err(|e| refuse(excerpt(&e.to_string())))?;
-    let manifests = list.manifests.ok_or_else(|| refuse("it lists no manifests".to_owned()))?;
     let line = |Line { media_type, digest, size, artifact_type, annotations }| {
         let mut descriptor = Descriptor::new(media_type, digest, size);
         descriptor.annotations = annotations.unwrap_or_default();
         Listed { descriptor, artifact_type }
     };
-    Ok(manifests.into_iter().map(line).collect())
+    Ok(manifests(bytes, origin)?.into_iter().map(line).collect())
+}
+
+fn manifests<T: DeserializeOwned>(bytes: &[u8], origin: &str) -> Result<Vec<T>, Error> {
+    #[derive(Deserialize)]
+    struct List<T> {
+        manifests: Option<Vec<T>>,
+    }
+    let list: List<T> =
+        serde_json::from_slice(bytes).map_err(|e| no_list(origin, excerpt(&e.to_string())))?;
+    list.manifests.ok_or_else(|| no_list(origin, "it lists no manifests".to_owned()))
+}
+
+fn no_list(origin: &str, reason: String) -> Error {
+    Error::document(origin, "the list of attachments", reason)
 }
 
 /// The entries of an index, whatever it calls itself.
 pub(crate) fn index(bytes: &[u8], limits: &Limits, origin: &str) -> Result<Vec<Descriptor>, Error> {
-    #[derive(Deserialize)]
-    struct List {
-        manifests: Option<Vec<Descriptor>>,
-    }
-    let refuse = |reason: String| Error::document(origin, "the list of attachments", reason);
-    let list: List = serde_json::from_slice(bytes).map_err(|e| refuse(excerpt(&e.to_string())))?;
-    let manifests = list.manifests.ok_or_else(|| refuse("it lists no manifests".to_owned()))?;
+    let manifests: Vec<Descriptor> = manifests(bytes, origin)?;
     if manifests.len() > limits.index_entries_max {
-        return Err(refuse(format!(
-            "it lists {} manifests, at most {} are read",
-            manifests.len(),
-            limits.index_entries_max
-        )));
+        let (count, most) = (manifests.len(), limits.index_entries_max);
+        return Err(no_list(origin, format!("it lists {count} manifests, at most {most} are read")));
     }
     Ok(manifests)
 }

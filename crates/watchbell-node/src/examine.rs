@@ -521,12 +521,13 @@ impl Desk {
         }
         let Site { store, known, .. } = &self.site;
         let asker = asker(name, &image.digest, Who::Kept);
-        let attached = signers::attached_mark(store, name, image);
+        let subjects = signers::subjects(store, image);
+        let attached = signers::attached_mark(store, name, &subjects);
         if attached.as_ref().is_ok_and(|attached| known.is_verified(&asker, attached, needs)) {
             return;
         }
         let now = (self.clock)();
-        let (said, outcome) = signers::kept(store, name, image, needs, now);
+        let (said, outcome) = signers::kept(store, name, &subjects, needs, now);
         known.learn_signers(&asker, said, now.as_second());
         match attached.and_then(|attached| outcome.map(|()| attached)) {
             Ok(attached) => known.note_verified(&asker, &attached, needs),

@@ -45,7 +45,7 @@ use crate::layers::{
     Capabilities, Directory, FileContent, FileFacts, FileId, FileKind, HEAD_BYTES, Interest, ReadError, Tree,
     WHOLE_BYTES_MAX, Want, read_directory, read_layers,
 };
-use crate::room::Room;
+use crate::room::{Room, bytes_of};
 use crate::{Distribution, Gap, Inventory, Location};
 use item::{ITEMS_MAX, Item, PathSet};
 use links::Linked;
@@ -154,7 +154,6 @@ impl Default for Collector {
 impl Found {
     /// What it takes in memory.
     fn bytes(&self) -> usize {
-        let texts = |texts: &[String]| texts.iter().map(|t| size_of::<String>() + t.len()).sum::<usize>();
         let items = |items: &[Item]| items.iter().map(Item::bytes).sum::<usize>();
         let what = match &self.what {
             What::Nothing | What::Distribution(_) => 0,
@@ -163,10 +162,10 @@ impl Found {
                 found.iter().map(|(item, inside)| item.bytes() + size_of_val(inside) + way(inside)).sum()
             }
             What::Files(files) => files.bytes(),
-            What::Licences(licences) => texts(licences),
+            What::Licences(licences) => bytes_of(licences),
             What::Program(program, found) => program.bytes() + items(found),
         };
-        size_of::<Self>() + self.link.as_ref().map_or(0, String::len) + texts(&self.problems) + what
+        size_of::<Self>() + self.link.as_ref().map_or(0, String::len) + bytes_of(&self.problems) + what
     }
 }
 
@@ -288,7 +287,7 @@ impl Collector {
             let reason = format!(
                 "its files tell of more packages and paths than are kept of one image: {left_out} of them are left out"
             );
-            inventory.gaps.push(Gap { location: Location { layer: None, path: String::new() }, reason });
+            inventory.gaps.push(Gap::of_all(reason));
         }
         inventory
     }

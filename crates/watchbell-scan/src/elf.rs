@@ -9,6 +9,7 @@ use object::read::ReadRef;
 use object::read::elf::{Dyn, FileHeader, ProgramHeader, SectionHeader};
 
 use crate::layers::FileContent;
+use crate::room::bytes_of;
 
 mod go;
 
@@ -65,13 +66,12 @@ pub(crate) fn is_elf(head: &[u8]) -> bool {
 impl Program {
     /// What it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
-        let texts = |texts: &[String]| texts.iter().map(|t| size_of::<String>() + t.len()).sum::<usize>();
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         size_of::<Self>()
             + text(&self.interpreter)
             + text(&self.soname)
-            + texts(&self.needed)
-            + texts(&self.run_path)
+            + bytes_of(&self.needed)
+            + bytes_of(&self.run_path)
             + self.go.as_ref().map_or(0, |go| go.version.len() + go.modules.len())
             + self.auditable.as_ref().map_or(0, Vec::len)
     }

@@ -16,7 +16,7 @@ use crate::layers::{
 use crate::minimality::{self, Minimality, MinimalityCollector};
 use crate::report::{SecretFinding, SecretPlace};
 use crate::secret::{Hit, scan_file, scan_text};
-use crate::{Gap, Inventory, Location};
+use crate::{Gap, Inventory};
 
 /// Larger files are not looked through for secrets: keys and configurations are small.
 const SECRET_FILE_BYTES_MAX: u64 = 8 << 20;
@@ -118,9 +118,7 @@ impl Pass {
             secrets.extend(of_config(config));
         }
         let mut inventory = self.packages.finish(tree, layers);
-        let mut say = |reason: String| {
-            inventory.gaps.push(Gap { location: Location { layer: None, path: String::new() }, reason });
-        };
+        let mut say = |reason: String| inventory.gaps.push(Gap::of_all(reason));
         if secrets.len() >= SECRETS_MAX {
             say(format!("it has more secrets than the {SECRETS_MAX} that are told"));
         }

@@ -145,26 +145,8 @@ fn ecosystem(package: &Package, distribution: Option<&Ecosystem>) -> Option<Ecos
 
 /// Whether packages of this kind can be the ecosystem's. Only images of strangers have others: an os-release that was replaced.
 fn has_format(ecosystem: &Ecosystem, kind: PackageKind) -> bool {
-    let format = match ecosystem {
-        Ecosystem::Debian { .. } | Ecosystem::Ubuntu { .. } => PackageKind::Deb,
-        Ecosystem::Alpine { .. } | Ecosystem::Wolfi | Ecosystem::Chainguard => PackageKind::Apk,
-        Ecosystem::AlmaLinux { .. }
-        | Ecosystem::Rocky { .. }
-        | Ecosystem::RedHat { .. }
-        | Ecosystem::OpenSuse { .. }
-        | Ecosystem::AzureLinux { .. }
-        | Ecosystem::Mageia { .. } => PackageKind::Rpm,
-        // These are chosen by the kind.
-        Ecosystem::PyPI
-        | Ecosystem::Npm
-        | Ecosystem::CratesIo
-        | Ecosystem::Go
-        | Ecosystem::Maven
-        | Ecosystem::RubyGems
-        | Ecosystem::Packagist
-        | Ecosystem::Upstream => return true,
-    };
-    format == kind
+    // The others are chosen by the kind.
+    ecosystem.package_format().is_none_or(|format| format == word(kind))
 }
 
 /// By which name and version its advisories speak of a package.

@@ -93,6 +93,13 @@ pub struct Gap {
     pub reason: String,
 }
 
+impl Gap {
+    /// Of the image as a whole.
+    pub(crate) fn of_all(reason: String) -> Gap {
+        Gap { location: Location { layer: None, path: String::new() }, reason }
+    }
+}
+
 /// Everything that was found, in one order whatever the order of reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

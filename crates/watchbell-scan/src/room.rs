@@ -2,6 +2,11 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// What a list of texts takes in memory.
+pub(crate) fn bytes_of(texts: &[String]) -> usize {
+    texts.iter().map(|text| size_of::<String>() + text.len()).sum()
+}
+
 /// Bytes that are left, whoever takes them.
 #[derive(Debug)]
 pub(crate) struct Room {

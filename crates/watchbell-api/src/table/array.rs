@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    AGE, Column, NAME, age, column, integer, name, number, or_none, since, text, wide, wide_integer,
+    AGE, Column, NAME, age, column, integer, list, name, number, or_none, since, text, wide, wide_integer,
 };
 use crate::quantity::{Format, Quantity};
 
@@ -52,9 +52,9 @@ pub(super) fn cells(object: &Value, now: i64) -> Vec<Value> {
 
 /// `True`, or the reason why it is not.
 fn condition(object: &Value, kind: &str) -> Value {
-    let all = object["status"]["conditions"].as_array();
-    let found = all.into_iter().flatten().find(|condition| condition["type"] == *kind);
-    let field = |name: &str| found.and_then(|condition| condition[name].as_str()).unwrap_or_default();
+    let mut all = list(object, &["status", "conditions"]).iter();
+    let found = all.find(|condition| text(condition, &["type"]) == kind);
+    let field = |name: &'static str| found.map_or("", |condition| text(condition, &[name]));
     or_none(if field("status") == "True" { "True" } else { field("reason") })
 }
 

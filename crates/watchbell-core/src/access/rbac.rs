@@ -200,9 +200,10 @@ impl Rbac {
     pub(super) fn candidates<'a>(&'a self, held: &'a Held, deed: &Deed<'_>) -> Candidates<'a> {
         let roles = &held.roles;
         let about = if roles.len() > FEW { self.about.fewest(deed) } else { Vec::new() };
-        let is_narrowed = roles.len() > FEW && size(&about) < roles.len();
-        let count = if is_narrowed { size(&about) } else { roles.len() };
-        if (count > MANY || self.is_long(held)) && matches!(deed, Deed::Resource { .. }) {
+        let about_count = size(&about);
+        let is_narrowed = roles.len() > FEW && about_count < roles.len();
+        let count = if is_narrowed { about_count } else { roles.len() };
+        if matches!(deed, Deed::Resource { .. }) && (count > MANY || self.is_long(held)) {
             let there = roles.keys().filter_map(|at| Some((at, self.role(at)?)));
             if let Some(sieve) = held.sieve.get(self.stamp, there) {
                 return Candidates::Sifted(sieve);

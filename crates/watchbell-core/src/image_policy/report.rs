@@ -40,6 +40,20 @@ impl FindingCounts {
         ("Unknown", "unknownCount"),
     ];
 
+    fn of(findings: &Findings) -> FindingCounts {
+        let severities = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low].map(Some);
+        let of =
+            |severity| findings.list.iter().filter(|finding| finding.severity == severity).count() as u64;
+        let [critical, high, medium, low] = severities.map(of);
+        FindingCounts([critical, high, medium, low, of(None)])
+    }
+
+    /// The fields of a report's summary.
+    fn summary(self) -> Map<String, Value> {
+        let fields = Self::FIELDS.iter().zip(self.0);
+        fields.map(|((_, field), count)| ((*field).to_owned(), count.into())).collect()
+    }
+
     pub fn read(report: &Value) -> FindingCounts {
         let summary = &report["report"]["summary"];
         FindingCounts(Self::FIELDS.map(|(_, field)| summary[field].as_u64().unwrap_or(0)))
@@ -68,7 +82,6 @@ pub fn report_name(of: &ReportOf<'_>) -> String {
 /// The report on an image whose findings are known. `since` is when they were first what they are.
 pub fn report(of: &ReportOf<'_>, facts: &ImageFacts, findings: &Findings, since: Timestamp) -> Value {
     let (registry, repository) = facts.repository.split_once('/').unwrap_or(("", &facts.repository));
-    let count = |severity: Option<Severity>| findings.list.iter().filter(|f| f.severity == severity).count();
     let distribution = facts.contents.as_ref().ok().and_then(|contents| contents.distribution.as_ref());
     let mut worst: Vec<&Finding> = findings.list.iter().collect();
     worst.sort_by_key(|finding| std::cmp::Reverse((finding.exploited == Exploited::Known, finding.severity)));
@@ -111,11 +124,7 @@ pub fn report(of: &ReportOf<'_>, facts: &ImageFacts, findings: &Findings, since:
             "registry": {"server": registry},
             "artifact": artifact,
             "os": os,
-            "summary": {
-                "criticalCount": count(Some(Severity::Critical)), "highCount": count(Some(Severity::High)),
-                "mediumCount": count(Some(Severity::Medium)), "lowCount": count(Some(Severity::Low)),
-                "unknownCount": count(None),
-            },
+            "summary": FindingCounts::of(findings).summary(),
             "vulnerabilities": worst.into_iter().take(ITEMS_MAX).map(item).collect::<Vec<Value>>(),
         },
     })

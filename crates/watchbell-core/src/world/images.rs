@@ -244,9 +244,13 @@ impl Snapshot {
         let mut findings = FindingCounts::default();
         let reports = self.list(Resource::VulnerabilityReport, None, None);
         reports.filter_map(|report| report.facts().findings()).for_each(|counts| findings.add(counts));
+        (findings, self.held_cronjobs().count() as u64)
+    }
+
+    /// The CronJobs that policies of images hold.
+    fn held_cronjobs(&self) -> impl Iterator<Item = &Arc<Stored>> {
         let crons = self.list(Resource::CronJob, None, None);
-        let held = crons.filter(|cron| cron.cronjob_status().is_some_and(|status| status.held.is_some()));
-        (findings, held.count() as u64)
+        crons.filter(|cron| cron.cronjob_status().is_some_and(|status| status.held.is_some()))
     }
 
     /// What policies of images make of a CronJob: which apply, what holds it, and which slots did not start of late.
@@ -350,10 +354,13 @@ impl World {
             _ => false,
         };
         let is_anew = object.deletion.is_none() && old.is_none_or(|old| !same_head(old, object));
-        if !(is_user && is_anew) || self.state.image_policies_stamp(&object.namespace).is_none() {
+        if !(is_user && is_anew) {
             return;
         }
         let policies = self.state.image_policies(&object.namespace);
+        if policies.is_empty() {
+            return;
+        }
         // Whether the namespace may hear of it is of no concern to whoever looks.
         let is_pending = |image: &Arc<str>| {
             let told = self.images.told.get(&(object.namespace.clone(), image.clone()));
@@ -639,9 +646,7 @@ impl World {
 
     /// Another policy applies, or another one: what is held is looked at again, and the node hears of it.
     pub(super) fn index_image_policy(&mut self) {
-        let held = self.state.list(Resource::CronJob, None, None);
-        let held = held.filter(|cron| cron.cronjob_status().is_some_and(|status| status.held.is_some()));
-        let held: Vec<Key> = held.map(|cron| cron.key()).collect();
+        let held: Vec<Key> = self.state.held_cronjobs().map(|cron| cron.key()).collect();
         held.into_iter().for_each(|key| self.mark(key));
         self.command(Command::ImagePoliciesChanged);
     }

@@ -48,8 +48,8 @@ impl Store {
             descriptor.annotations.insert(ATTACHED_BY.into(), artifact.attachment.as_str().into());
             manifests.push(descriptor);
         }
-        let contents = artifacts.iter().flat_map(|artifact| &artifact.manifest.layers);
-        let mut bytes = contents.fold(0u64, |sum, layer| sum.saturating_add(layer.size));
+        let contents = artifacts.iter().map(|artifact| artifact.manifest.content_bytes());
+        let mut bytes = contents.fold(0, u64::saturating_add);
         for descriptor in before {
             if manifests.iter().any(|known| known.digest == descriptor.digest) {
                 continue;
@@ -60,7 +60,7 @@ impl Store {
             else {
                 continue;
             };
-            let all = manifest.layers.iter().fold(bytes, |sum, layer| sum.saturating_add(layer.size));
+            let all = bytes.saturating_add(manifest.content_bytes());
             if manifests.len() < self.limits.attachments_max && all <= self.limits.attachments_bytes_max {
                 bytes = all;
                 manifests.push(descriptor);
@@ -96,7 +96,7 @@ impl Store {
         for descriptor in list {
             let document = self.read_document(&descriptor.digest)?;
             let manifest = ArtifactManifest::parse(&document, &self.limits, descriptor.digest.as_str())?;
-            let bytes = manifest.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
+            let bytes = manifest.content_bytes();
             if bytes > left {
                 found.leave_out(1, || format!("no more than {bytes_max} bytes are read of all"));
                 continue;

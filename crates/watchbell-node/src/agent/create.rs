@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use watchbell_api::node::Assignment;
 use watchbell_api::types::pod::{ImagePullPolicy, PodSpec};
 use watchbell_api::{Resource, Uid};
-use watchbell_core::pod::{BLOCKED, ConfigError, State};
+use watchbell_core::pod::{ConfigError, State};
 use watchbell_image::Secret;
 use watchbell_sandbox::{ContainerId, PodEnvironment};
 
@@ -265,9 +265,7 @@ impl Agent {
                 _ => error.to_string(),
             });
         }
-        let retry_at = now.mono + BLOCKED.wait(pod.tries);
-        pod.tries = pod.tries.saturating_add(1);
-        pod.life.blocked(ordinal, reason, error.0, retry_at);
+        pod.back_off(ordinal, reason, error.0, now);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use watchbell_api::Uid;
 use watchbell_api::image::ImageJudged;
 use watchbell_api::node::Report;
-use watchbell_core::pod::{BLOCKED, State};
+use watchbell_core::pod::State;
 
 use super::create::pull_secrets;
 use super::pod::Pod;
@@ -50,9 +50,7 @@ impl Agent {
                 let mut message = reasons.collect::<Vec<&str>>().join("; ");
                 message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
                 self.tell_judged(pod, *told);
-                let retry_at = now.mono + BLOCKED.wait(pod.tries);
-                pod.tries = pod.tries.saturating_add(1);
-                pod.life.blocked(ordinal, VIOLATION, message, retry_at);
+                pod.back_off(ordinal, VIOLATION, message, now);
                 false
             }
             Judgement::Asks(question) => {
@@ -104,9 +102,7 @@ impl Agent {
         let Some((_, waiters)) = self.questions.remove(&id) else { return };
         for (uid, ordinal) in waiters {
             let Some(pod) = self.pods.get_mut(&uid) else { continue };
-            let retry_at = now.mono + BLOCKED.wait(pod.tries);
-            pod.tries = pod.tries.saturating_add(1);
-            pod.life.blocked(ordinal, PENDING, TOO_MANY.to_owned(), retry_at);
+            pod.back_off(ordinal, PENDING, TOO_MANY.to_owned(), now);
             self.touch(uid);
         }
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use watchbell_api::Uid;
 use watchbell_api::node::{Assignment, Report};
 use watchbell_api::types::pod_status::{ContainerStatus, Phase, PodStatus, Terminated};
-use watchbell_core::pod::{Life, State};
+use watchbell_core::pod::{BLOCKED, Life, State};
 use watchbell_sandbox::{ContainerId, PodEnvironment, TableEntry};
 
 use super::arrays::PodArrays;
@@ -58,6 +58,13 @@ pub(super) struct Begun {
 }
 
 impl Pod {
+    /// A container cannot be made yet: it is tried again, each time later.
+    pub(super) fn back_off(&mut self, ordinal: usize, reason: &'static str, message: String, now: Now) {
+        let retry_at = now.mono + BLOCKED.wait(self.tries);
+        self.tries = self.tries.saturating_add(1);
+        self.life.blocked(ordinal, reason, message, retry_at);
+    }
+
     /// The spawner has given it ids of the host.
     pub(super) fn mapped(&mut self, id: ContainerId, first_host_id: u32) {
         if let Some(begun) = self.begun.iter_mut().find(|begun| begun.id == id) {

@@ -126,11 +126,12 @@ impl Teller {
 }
 
 fn facts(array: &Array) -> Result<ArrayFacts, Error> {
+    let drafts = array.drafts()?;
     let mut facts = ArrayFacts {
         quota_bytes: array.quota_bytes()?,
         snapshots: array.snapshots()?.len() as u64,
-        drafts: runs(array)?,
-        draft_runs: array.drafts()?.len() as u64,
+        drafts: runs(array, &drafts)?,
+        draft_runs: drafts.len() as u64,
         ..ArrayFacts::default()
     };
     for (tag, digest) in array.tags()?.into_iter().take(TAGS_MAX) {
@@ -172,8 +173,7 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
 }
 
 /// The runs that have a draft, or keep a snapshot.
-fn runs(array: &Array) -> Result<Vec<Uid>, Error> {
-    let drafts = array.drafts()?;
+fn runs(array: &Array, drafts: &[String]) -> Result<Vec<Uid>, Error> {
     let leases = array.lease_names()?;
     let readers = leases.iter().filter_map(|name| name.strip_prefix(LEASE));
     let found: BTreeSet<Uid> =

@@ -94,11 +94,12 @@ impl Stores {
 
     /// Makes the store that an object asks for. Its heads are counted anew.
     pub(super) fn create(&self, namespace: &str, name: &str) -> Result<Array, Error> {
-        let spec = self.expected(namespace, name).spec;
         let mut all = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(expected) = all.get_mut(&(namespace.into(), name.into())) {
+        let expected = all.get_mut(&(namespace.into(), name.into()));
+        let spec = expected.map_or_else(Default::default, |expected| {
             expected.seen = Arc::default();
-        }
+            expected.spec.clone()
+        });
         drop(all);
         let kind = if spec.is_artifacts == Some(true) { Kind::Artifacts } else { Kind::Zarr };
         let key = spec.key.as_deref().map(|name| self.key(namespace, name)).transpose()?;

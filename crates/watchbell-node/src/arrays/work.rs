@@ -159,19 +159,17 @@ fn prepare_reading(
     position: usize,
 ) -> Result<PreparedArray, Trouble> {
     let run = &wanted.run;
-    if let Some(writer) = run.draft_of
-        && array.drafts().map_err(passing)?.contains(&writer.to_string())
-    {
-        return prepare_preview(tools, wanted, array, of, writer);
-    }
-    // An array that the run does not write has no draft. Without any, what the gate would see is not what is judged.
-    if let Some(writer) = run.draft_of
-        && !has_draft(tools, &wanted.namespace, writer).map_err(passing)?
-    {
-        let why = format!(
-            "the run {writer} whose draft it looks at has none any more: it was published or given up"
-        );
-        return Err(Trouble::Lasting(why));
+    if let Some(writer) = run.draft_of {
+        if array.drafts().map_err(passing)?.contains(&writer.to_string()) {
+            return prepare_preview(tools, wanted, array, of, writer);
+        }
+        // An array that the run does not write has no draft. Without any, what the gate would see is not what is judged.
+        if !has_draft(tools, &wanted.namespace, writer).map_err(passing)? {
+            let why = format!(
+                "the run {writer} whose draft it looks at has none any more: it was published or given up"
+            );
+            return Err(Trouble::Lasting(why));
+        }
     }
     let lease = lease_name(run.run);
     // All pods of a run read the same, whatever is published meanwhile.
@@ -294,9 +292,14 @@ fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
 }
 
 fn due<'a>(tools: &Tools, upper: &Upper, position: usize, of: &'a Use) -> Result<Due<'a>, String> {
-    let array = tools.open(&upper.namespace, &of.name).map_err(|why| of_array(of, &why))?;
-    let slot = slot_of(tools, &array, &upper.namespace, &upper.run, of)
-        .map_err(|(Trouble::Passing(why) | Trouble::Lasting(why))| of_array(of, &why))?;
+    let slot = tools.drafts.slot(&upper.namespace, upper.run.run, &of.name);
+    // The draft has its array open.
+    let is_empty = slot.read().unwrap_or_else(PoisonError::into_inner).is_none();
+    if is_empty {
+        let array = tools.open(&upper.namespace, &of.name).map_err(|why| of_array(of, &why))?;
+        fill(&slot, &array, &upper.run, of)
+            .map_err(|(Trouble::Passing(why) | Trouble::Lasting(why))| of_array(of, &why))?;
+    }
     let bound = upper.bounds.get(position).copied().unwrap_or(0);
     let mut due = Due { of, slot, dir: None, bound };
     if due.with_draft(|held| held.draft.committed(upper.index))?.is_none() {
@@ -365,12 +368,16 @@ fn slot_of(
     of: &Use,
 ) -> Result<Slot, Trouble> {
     let slot = tools.drafts.slot(namespace, run.run, &of.name);
+    fill(&slot, array, run, of)?;
+    Ok(slot)
+}
+
+fn fill(slot: &Slot, array: &Array, run: &ArrayRun, of: &Use) -> Result<(), Trouble> {
     let mut held = slot.write().unwrap_or_else(PoisonError::into_inner);
     if held.is_none() {
         *held = held::go_on(array, run, of)?;
     }
-    drop(held);
-    Ok(slot)
+    Ok(())
 }
 
 // --- publication ----------------------------------------------------------------------------------------------------

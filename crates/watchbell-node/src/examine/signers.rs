@@ -34,10 +34,10 @@ const VERIFIED_BYTES_MAX: u64 = 256 << 20;
 const INDEXES_MAX: usize = 8;
 
 /// Names what is kept beside an image.
-pub(super) fn attached_mark(store: &Store, name: &Reference, image: &Image) -> Result<Digest, Error> {
+pub(super) fn attached_mark(store: &Store, name: &Reference, subjects: &[Digest]) -> Result<Digest, Error> {
     let mut marks = String::new();
-    for subject in subjects(store, image) {
-        let mark = store.attached_mark(name, &subject)?;
+    for subject in subjects {
+        let mark = store.attached_mark(name, subject)?;
         marks.push_str(&format!("{subject} {}\n", mark.as_ref().map_or("", Digest::as_str)));
     }
     Ok(Digest::of(marks.as_bytes()))
@@ -48,15 +48,15 @@ pub(super) fn attached_mark(store: &Store, name: &Reference, image: &Image) -> R
 pub(super) fn kept(
     store: &Store,
     name: &Reference,
-    image: &Image,
+    subjects: &[Digest],
     needs: &Needs,
     now: Timestamp,
 ) -> (Vec<Signed>, Result<(), Error>) {
     let mut outcome = Ok(());
     let mut attached = Vec::new();
-    for subject in subjects(store, image) {
-        match store.attached(name, &subject, ATTACHED_BYTES_MAX) {
-            Ok(kept) => attached.push(Evidence::of(subject, kept.unwrap_or_default())),
+    for subject in subjects {
+        match store.attached(name, subject, ATTACHED_BYTES_MAX) {
+            Ok(kept) => attached.push(Evidence::of(subject.clone(), kept.unwrap_or_default())),
             Err(error) => outcome = Err(error),
         }
     }
@@ -213,7 +213,7 @@ fn fetch_all(
 }
 
 /// A signature may be of the image, or of an index that it was chosen from.
-fn subjects(store: &Store, image: &Image) -> Vec<Digest> {
+pub(super) fn subjects(store: &Store, image: &Image) -> Vec<Digest> {
     let indexes = store.indexes_of(&image.digest).unwrap_or_else(|error| {
         tracing::warn!(image = %image.digest, "cannot find out which indexes an image was chosen from: {error}");
         image.index_digest.iter().cloned().collect()

@@ -70,6 +70,10 @@ impl Place {
         Place { dir, store }
     }
 
+    fn subjects(&self) -> Vec<Digest> {
+        signers::subjects(&self.store, &self.image())
+    }
+
     fn image(&self) -> Image {
         self.store.resolve(&Reference::parse(NAME).unwrap()).unwrap().unwrap()
     }
@@ -447,7 +451,7 @@ fn signatures_that_are_kept_count_for_their_signer_alone() {
         ..Needs::default()
     };
     let name = Reference::parse(NAME).unwrap();
-    let kept = || signers::kept(&place.store, &name, &place.image(), &needs, Timestamp::UNIX_EPOCH).0;
+    let kept = || signers::kept(&place.store, &name, &place.subjects(), &needs, Timestamp::UNIX_EPOCH).0;
     assert_eq!(kept(), [], "that nothing is kept proves nothing");
     let attached = layout.attached(&digest, &is_signature).unwrap();
     place.store.keep_attached(&name, &digest, &attached).unwrap();
@@ -459,7 +463,7 @@ fn signatures_that_are_kept_count_for_their_signer_alone() {
     let thread = place.thread(&told);
     let asker = asker(&name, &digest, Who::Kept);
     let is_verified = |needs: &Needs| {
-        let attached = signers::attached_mark(&place.store, &name, &place.image()).unwrap();
+        let attached = signers::attached_mark(&place.store, &name, &place.subjects()).unwrap();
         thread.desk.site.known.is_verified(&asker, &attached, needs)
     };
     assert!(!is_verified(&needs));
@@ -476,7 +480,7 @@ fn signatures_that_are_kept_count_for_their_signer_alone() {
     assert!(!is_verified(&needs));
     // Under another name another registry is to be asked.
     let other = Reference::parse("ghcr.io/team/tool:1").unwrap();
-    let of_other = signers::kept(&place.store, &other, &place.image(), &needs, Timestamp::UNIX_EPOCH);
+    let of_other = signers::kept(&place.store, &other, &place.subjects(), &needs, Timestamp::UNIX_EPOCH);
     assert_eq!(of_other.0, []);
     // A registry that cannot be asked takes nothing back.
     let options = PullOptions { attempts: 1, ..PullOptions::default() };
@@ -538,7 +542,7 @@ fn junk_that_is_attached_hides_no_signature() {
     let attached = layout.attached(&digest, &is_signature).unwrap();
     assert_eq!((attached.len(), attached.gap()), (64, None));
     place.store.keep_attached(&name, &digest, &attached).unwrap();
-    let (said, _) = signers::kept(&place.store, &name, &place.image(), &needs, Timestamp::UNIX_EPOCH);
+    let (said, _) = signers::kept(&place.store, &name, &place.subjects(), &needs, Timestamp::UNIX_EPOCH);
     assert_eq!(said.iter().map(|said| said.image.clone()).collect::<Vec<_>>(), [Ok(())]);
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::Mode;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
 
@@ -98,13 +98,8 @@ pub(super) fn die_with_spawner(status: BorrowedFd<'_>) -> io::Result<()> {
 /// Whether anybody holds the other end of a pipe: of that of a start, the spawner alone does.
 fn has_reader(pipe: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [PollFd::new(&pipe, PollFlags::empty())];
-    let ready = loop {
-        match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
-            Err(Errno::INTR) => {}
-            ready => break ready?,
-        }
-    };
-    Ok(ready == 0)
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(retry_on_intr(|| poll(&mut fds, Some(&at_once)))? == 0)
 }
 
 /// A filter needs no-new-privileges or a capability, which is kept until the capabilities are dropped: more filters may follow.

@@ -113,9 +113,8 @@ impl Assembly<'_> {
             }
         }
         if unread.is_cut {
-            let location = Location { layer: None, path: String::new() };
             let reason = "it has more links to directories than are followed, so packages may be missing";
-            self.gaps.push(Gap { location, reason: reason.to_owned() });
+            self.gaps.push(Gap::of_all(reason.to_owned()));
         }
     }
 
@@ -374,9 +373,7 @@ impl Assembly<'_> {
             package.locations.dedup();
         }
         let mut gaps = self.gaps;
-        let mut say = |reason: String| {
-            gaps.push(Gap { location: Location { layer: None, path: String::new() }, reason });
-        };
+        let mut say = |reason: String| gaps.push(Gap::of_all(reason));
         match self.room.left_out() {
             0 => {}
             count => say(format!(

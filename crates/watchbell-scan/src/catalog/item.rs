@@ -3,6 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
+use crate::room::bytes_of;
 use crate::{Evidence, PackageKind, SourcePackage};
 
 /// Packages that one file may tell of; the largest lock files have some tens of thousands.
@@ -52,13 +53,12 @@ impl Item {
     /// What it takes in memory.
     pub(crate) fn bytes(&self) -> usize {
         let source = self.source.as_ref().map_or(0, |source| source.name.len() + source.version.len());
-        let licences: usize = self.licences.iter().map(|l| size_of::<String>() + l.len()).sum();
         size_of::<Self>()
             + self.name.len()
             + self.version.len()
             + self.architecture.as_ref().map_or(0, String::len)
             + source
-            + licences
+            + bytes_of(&self.licences)
             + self.files.bytes()
     }
 

@@ -49,11 +49,6 @@ pub(crate) fn verb(method: &Method, path: &ImagePath) -> Result<&'static str, Ap
     })
 }
 
-/// Whether the answer begins before the work is done.
-fn flows(path: &ImagePath) -> bool {
-    matches!(path, ImagePath::Pull | ImagePath::Import)
-}
-
 /// The name that the path or the query gives.
 pub(crate) fn name<'a>(path: &'a ImagePath, query: &'a Query) -> &'a str {
     match path {
@@ -72,6 +67,7 @@ pub(crate) async fn serve(
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
     let method = &head.method;
+    let verb = verb(method, path)?;
     let request = match path {
         ImagePath::All => ImageRequest::List,
         ImagePath::One(name) if *method == Method::DELETE => ImageRequest::Remove { name: name.clone() },
@@ -89,11 +85,12 @@ pub(crate) async fn serve(
         }
         ImagePath::Import => ImageRequest::Import { name: call.query.get("name").map(str::to_owned) },
     };
-    match flows(path) {
-        true => {
+    match path {
+        // The answer begins before the work is done.
+        ImagePath::Pull | ImagePath::Import => {
             let note = TransferNote {
                 trail: call.trail.clone(),
-                verb: verb(method, path)?,
+                verb,
                 name: name(path, &call.query).to_owned(),
                 uri: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
                 source,
@@ -102,7 +99,7 @@ pub(crate) async fn serve(
             };
             flowing(app, call, request, incoming, note)
         }
-        false => {
+        ImagePath::All | ImagePath::One(_) | ImagePath::Prune => {
             let answer = Answer::text(&call.accept)?;
             // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
             call.intake.read(incoming).await?;

@@ -13,7 +13,7 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use serde_json::Value;
 
 use super::super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID};
-use super::super::mounts::{LimitFiles, Outfit};
+use super::super::mounts::{LimitFiles, Outfit, has_sysfs};
 use super::super::stash::{clone_at, tmpfs};
 use super::super::task::SharedNamespaces;
 use super::super::throttles::throttles;
@@ -147,12 +147,18 @@ impl Surroundings<'_> {
             // Only a slot shows them so, and a runtime has none.
             LimitFiles::InSys => Vec::new(),
         };
-        let sys = openat(CWD, "/sys", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let throttles = match has_sysfs(self.spec) {
+            true => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                throttles(openat(CWD, "/sys", flags, Mode::empty())?)?
+            }
+            false => Vec::new(),
+        };
         let given = Given {
             bundle: Path::new(BUNDLE),
             cgroup: &format!("/{}", self.group),
             views: &views,
-            throttles: &throttles(sys)?,
+            throttles: &throttles,
             first_id: self.first_id,
             hard_limit: &hard_limit,
         };
