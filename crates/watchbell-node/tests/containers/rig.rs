@@ -22,7 +22,7 @@ use crate::arrays;
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 pub(crate) const JOB: Uid = Uid(0xabc);
 /// Far above what anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) struct Rig {
     dir: Arc<tempfile::TempDir>,

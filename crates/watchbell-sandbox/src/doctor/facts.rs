@@ -65,6 +65,10 @@ pub enum Feature {
     TimeNamespaces,
     /// Of the data directory's file system.
     IdmappedMounts,
+    /// The same of a tmpfs.
+    IdmappedMemory,
+    /// A tmpfs that is never written to a disk.
+    UnswappedMemory,
     /// Over the data directory.
     Overlay,
     /// Device nodes can be made and opened.

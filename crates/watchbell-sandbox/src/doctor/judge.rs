@@ -9,6 +9,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::facts::{CgroupVersion, Facts, Feature, Outcome};
+use crate::start::landlock_lacks;
 
 /// What became of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,8 +83,8 @@ pub(super) fn optional(
     Check { name, verdict, required: false, found: found.into(), purpose, advice }
 }
 
-/// The first kernel that has all of it: overlay takes its layers one by one.
-const KERNEL_MIN: (u32, u32) = (6, 8);
+/// The oldest kernel that was tried. 5.19 would be the first whose overlay takes layers with mapped owners.
+const KERNEL_MIN: (u32, u32) = (6, 1);
 
 fn kernel(facts: &Facts) -> Check {
     let mut numbers = facts.kernel.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
@@ -95,7 +96,7 @@ fn kernel(facts: &Facts) -> Check {
     let (major, minor) = KERNEL_MIN;
     required(
         "kernel",
-        "every protection below is the kernel's; older ones lack `lowerdir+` of overlay, which hands over layers by descriptor",
+        "every protection below is the kernel's; before 5.19 overlay takes no layers with mapped owners, and none below 6.1 was tried",
         verdict,
         format!("Linux {} on {}", facts.kernel, facts.architecture),
         format!("run Linux {major}.{minor} or newer"),
@@ -241,7 +242,21 @@ const FEATURES: &[Rule] = &[
         "idmapped-mounts",
         NothingStarts,
         "layers and volumes get a pod's owners without being copied",
-        "put the data directory on ext4, xfs, btrfs, f2fs or tmpfs",
+        "put the data directory on ext4, xfs, btrfs or f2fs (or, with Linux 6.3, tmpfs)",
+    ),
+    rule(
+        Feature::IdmappedMemory,
+        "idmapped-memory",
+        ItIsWeaker,
+        "a pod sees the plaintext of an encrypted data array, which lies in memory; without it such a pod is refused",
+        "run Linux 6.3 or newer",
+    ),
+    rule(
+        Feature::UnswappedMemory,
+        "memory-without-swap",
+        ItIsWeaker,
+        "what was decrypted is never written to a disk",
+        "run Linux 6.4 or newer, or turn swap off (swapoff -a)",
     ),
     rule(
         Feature::Overlay,
@@ -401,15 +416,18 @@ fn io_controller(facts: &Facts) -> Check {
 }
 
 fn landlock(facts: &Facts) -> Check {
-    let (verdict, found) = match facts.landlock_abi {
-        0 => (Verdict::Weaker, "not there".to_owned()),
-        abi => (Verdict::Ok, format!("ABI {abi}")),
+    let abi = facts.landlock_abi;
+    let lacks = landlock_lacks(abi).join(", ");
+    let (verdict, found) = match (abi, lacks.as_str()) {
+        (0, _) => (Verdict::Weaker, "not there".to_owned()),
+        (_, "") => (Verdict::Ok, format!("ABI {abi}")),
+        (_, lacks) => (Verdict::Weaker, format!("ABI {abi}, which leaves to the other layers: {lacks}")),
     };
     optional(
         "landlock",
         "a second layer below the mounts: files and signals that a process may reach",
         verdict,
         found,
-        "boot with lsm=landlock,… and a kernel with CONFIG_SECURITY_LANDLOCK",
+        "boot with lsm=landlock,… and a kernel with CONFIG_SECURITY_LANDLOCK; Linux 6.12 has all of it",
     )
 }

@@ -14,11 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::kernel::checked;
 
-/// The first that knows all rights below; Linux 6.8 has 4.
-const ABI_MIN: u32 = 3;
-/// The first that knows TCP.
+/// The first under which files can be moved between directories: Linux 5.19. With 1, whoever is restricted may not do that at all.
+const ABI_MIN: u32 = 2;
+/// The first that knows what changes a file's length: Linux 6.2.
+const ABI_TRUNCATE: u32 = 3;
+/// The first that knows TCP: Linux 6.7.
 const ABI_TCP: u32 = 4;
-/// The first with scopes.
+/// The first with scopes: Linux 6.12.
 const ABI_SCOPES: u32 = 6;
 
 /// `LANDLOCK_ACCESS_FS_*` of linux/landlock.h.
@@ -105,8 +107,29 @@ pub(super) enum Tcp {
     Closed,
 }
 
+/// All rights to files that a version knows.
+const fn known(abi: u32) -> u64 {
+    if abi >= ABI_TRUNCATE { right::ALL } else { right::ALL & !right::TRUNCATE }
+}
+
+/// What of ours a version leaves to the other layers. Empty: nothing.
+pub(crate) fn landlock_lacks(abi: u32) -> Vec<&'static str> {
+    [
+        (ABI_TRUNCATE, "shortening files"),
+        (ABI_TCP, "connections of unpackers"),
+        (ABI_SCOPES, "signals and abstract sockets"),
+    ]
+    .into_iter()
+    .filter_map(|(first, what)| (abi < first).then_some(what))
+    .collect()
+}
+
 /// What is permitted, until it is put in force.
-pub(super) struct Rules(OwnedFd);
+pub(super) struct Rules {
+    fd: OwnedFd,
+    /// Rights that the rules are about.
+    known: u64,
+}
 
 impl Rules {
     /// Nothing is permitted yet. `abi` is what [`landlock_abi`] said.
@@ -117,7 +140,7 @@ impl Rules {
         };
         // Binding and connecting.
         let network = if abi >= ABI_TCP && tcp == Tcp::Closed { 0b11 } else { 0 };
-        let attributes = Attributes { files: right::ALL, network, scoped };
+        let attributes = Attributes { files: known(abi), network, scoped };
         // SAFETY: the kernel reads a structure of this size, which outlives the call.
         let fd = checked(unsafe {
             libc::syscall(
@@ -128,7 +151,7 @@ impl Rules {
             )
         })?;
         // SAFETY: the kernel has just made this descriptor, which nobody else knows.
-        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd as i32) }, known: known(abi) })
     }
 
     /// Permits something at and below what `place` is.
@@ -136,12 +159,13 @@ impl Rules {
         const PATH_BENEATH: u32 = 1;
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode);
         let bound = if kind == FileType::Directory { right::ALL } else { right::OF_FILES };
-        let rule = Beneath { allowed: access.rights() & bound, parent: place.as_fd().as_raw_fd() };
+        let rule =
+            Beneath { allowed: access.rights() & bound & self.known, parent: place.as_fd().as_raw_fd() };
         // SAFETY: the kernel reads a structure of this layout, which outlives the call; the descriptor lives as long.
         let result = unsafe {
             libc::syscall(
                 libc::SYS_landlock_add_rule,
-                self.0.as_raw_fd(),
+                self.fd.as_raw_fd(),
                 PATH_BENEATH,
                 &raw const rule,
                 0u32,
@@ -153,14 +177,23 @@ impl Rules {
     /// Puts this thread, and what it becomes, under the rules. Needs no-new-privileges or CAP_SYS_ADMIN.
     pub(super) fn enforce(self) -> io::Result<()> {
         // SAFETY: no memory is passed.
-        let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, self.0.as_raw_fd(), 0u32) };
+        let result = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, self.fd.as_raw_fd(), 0u32) };
         checked(result).map(drop)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, right};
+    use super::{ABI_MIN, Access, known, landlock_lacks, right};
+
+    #[test]
+    fn an_older_version_is_asked_for_what_it_knows() {
+        // EINVAL answers a right that the kernel does not know.
+        assert_eq!([2, 3, 6].map(known), [0x3fff, 0x7fff, 0x7fff]);
+        assert_eq!(landlock_lacks(ABI_MIN).len(), 3);
+        assert_eq!(landlock_lacks(4), ["signals and abstract sockets"]);
+        assert_eq!(landlock_lacks(6), [""; 0]);
+    }
 
     #[test]
     fn rights_grow_and_devices_are_in_none() {

@@ -11,20 +11,17 @@
 //! mount does not do for it (nosuid, nodev, noexec), and overlayfs lets nobody make its marks by hand.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
     AtFlags, Gid, Mode, OFlags, StatVfsMountFlags, Uid, chmodat, chownat, fstatvfs, mkdirat, openat,
 };
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
-};
 
-use super::ids::{IdRange, act_as_both, fd_path};
-use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::ids::IdRange;
+use super::kernel::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::memory::Memories;
-use super::mounts::{directory, mapped, scratch_of};
+use super::mounts::{directory, map_memory, mapped, scratch_of};
+use super::overlay::{Overlay, Sync, Writable};
 use super::stash::{Stash, Swap};
 use crate::{Layered, LayeredMemory, Scratch, Upper};
 
@@ -61,7 +58,7 @@ pub(super) fn mount_memory(
 ) -> io::Result<(OwnedFd, Option<Held>)> {
     let map = ids.root_as(of.uid, of.gid)?;
     let lower = memories.view(of.memory)?;
-    kernel::mount_setattr(&lower, ATTRIBUTES | MOUNT_ATTR_RDONLY, Some(map))?;
+    map_memory(&lower, Some(map))?;
     lay(stash, ids, lower, (of.uid, of.gid), of.upper.as_ref(), Swap::Never)
 }
 
@@ -99,23 +96,11 @@ fn lay(
         openat(upper.root(), name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
     };
     let (upper_dir, work_dir) = (open("upper")?, open("work")?);
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&fs, "lowerdir+", fd_path(lower.root()))?;
-    fsconfig_set_string(&fs, "upperdir", fd_path(&upper_dir))?;
-    fsconfig_set_string(&fs, "workdir", fd_path(&work_dir))?;
-    // `nofollow` is `off` also where the kernel was built to follow.
-    for (key, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")]
-    {
-        fsconfig_set_string(&fs, key, value)?;
-    }
-    // Whoever takes what was written over syncs his copy.
-    fsconfig_set_flag(&fs, "volatile")?;
     // Overlayfs makes files of its own as who mounts it, and root has no id on a disk where the container's are.
-    let created = act_as_both(first).and_then(|()| Ok(fsconfig_create(&fs)?));
-    act_as_both(0)?;
-    created?;
-    let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    kernel::mount_setattr(&mount, ATTRIBUTES, None)?;
+    let writable =
+        Writable { upper: upper_dir.as_fd(), work: work_dir.as_fd(), sync: Sync::Never, maker: first };
+    let overlay = Overlay { lowers: vec![lower.root()], writable: Some(writable) };
+    let mount = overlay.mount(stash, ATTRIBUTES)?;
     if fstatvfs(&mount)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         return Err(io::Error::other(
             "overlayfs takes the upper's file system for reading alone; dmesg says why",

@@ -26,6 +26,7 @@ mod layered;
 mod memory;
 mod modes;
 mod mounts;
+mod overlay;
 mod pipes;
 mod plan;
 mod probe;
@@ -55,6 +56,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use cgroup::{Io, limits_above};
 pub use explain::{ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Values, explain, values};
+pub(crate) use landlock::landlock_lacks;
 pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, Sysfs, plan, plan_entry};
 pub use probe::probe;

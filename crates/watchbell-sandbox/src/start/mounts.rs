@@ -17,19 +17,18 @@ use rustix::fs::{
     mknodat, openat, openat2, readlinkat, statat, symlinkat,
 };
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
-};
+use rustix::mount::MountAttrFlags;
 
 use watchbell_cdi::Link;
 
 use super::cgroup::View;
 use super::etc::ETC_FILES;
 use super::files::{self, Changing};
-use super::ids::{IdRange, fd_path};
+use super::ids::IdRange;
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::layered::{self, Held};
 use super::memory::Memories;
+use super::overlay::{Overlay, Sync, Writable};
 use super::plan::Sysfs;
 use super::stash::{Kept, Stash, Swap, clone_at, tmpfs, tmpfs_of};
 use super::{Failure, failed};
@@ -261,16 +260,27 @@ pub(super) fn mapped(
                 e => e.into(),
             })?;
     let mount = clone_at(&opened, "")?;
-    kernel::mount_setattr(&mount, attributes, map).map_err(|e| {
+    let advice = "use ext4, xfs, btrfs or f2fs (or, with Linux 6.3, tmpfs)";
+    set_mapped(&mount, attributes, map, advice)?;
+    Ok((mount, opened))
+}
+
+/// Gives files in memory the owners of a mapping, for reading.
+pub(super) fn map_memory(memory: &OwnedFd, map: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY;
+    set_mapped(memory, attributes, map, "run Linux 6.3 or newer, whose tmpfs has them")
+}
+
+fn set_mapped(mount: &OwnedFd, attributes: u64, map: Option<BorrowedFd<'_>>, advice: &str) -> io::Result<()> {
+    kernel::mount_setattr(mount, attributes, map).map_err(|e| {
         if e.raw_os_error() == Some(libc::EINVAL) && map.is_some() {
-            let message = "its file system has no idmapped mounts, so its owners cannot be mapped into the pod; use ext4, \
-                           xfs, btrfs or tmpfs";
+            let message =
+                format!("its file system has no idmapped mounts, so its owners cannot be mapped into the pod; {advice}");
             io::Error::new(e.kind(), message)
         } else {
             e
         }
-    })?;
-    Ok((mount, opened))
+    })
 }
 
 impl Volume {
@@ -590,40 +600,25 @@ fn mount_overlay(
     lowers: &[Kept],
     skeleton: &Kept,
 ) -> io::Result<Kept> {
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    for kept in lowers.iter().rev().chain([skeleton]) {
-        fsconfig_set_string(&fs, "lowerdir+", fd_path(kept.root()))?;
+    let lowers = lowers.iter().rev().chain([skeleton]).map(Kept::root).collect();
+    let attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
+    if spec.root.read_only {
+        let overlay = Overlay { lowers, writable: None };
+        let mount = overlay.mount(stash, attributes | MOUNT_ATTR_RDONLY)?;
+        return stash.keep(mount);
     }
-    // What a layer says of redirection or metadata-only copies is a forgery: none of our layers has any.
-    for (key, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")]
-    {
-        fsconfig_set_string(&fs, key, value)?;
+    // Room for the directories that overlay needs itself.
+    let bound = Scratch { bytes: spec.root.upper.bytes, inodes: spec.root.upper.inodes.saturating_add(8) };
+    let upper = stash.keep(scratch(ids, bound, 0o755, None)?)?;
+    for name in ["upper", "work"] {
+        mkdirat(upper.root(), name, Mode::from(0o755))?;
     }
-    let mut attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-    let upper = if spec.root.read_only {
-        attributes |= MOUNT_ATTR_RDONLY;
-        None
-    } else {
-        // Room for the directories that overlay needs itself.
-        let bound =
-            Scratch { bytes: spec.root.upper.bytes, inodes: spec.root.upper.inodes.saturating_add(8) };
-        let upper = stash.keep(scratch(ids, bound, 0o755, None)?)?;
-        for name in ["upper", "work"] {
-            mkdirat(upper.root(), name, Mode::from(0o755))?;
-        }
-        let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
-        chownat(upper.root(), "upper", owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
-        let open = |name: &str| openat(upper.root(), name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let (upper_dir, work_dir) = (open("upper")?, open("work")?);
-        fsconfig_set_string(&fs, "upperdir", fd_path(&upper_dir))?;
-        fsconfig_set_string(&fs, "workdir", fd_path(&work_dir))?;
-        Some((upper, upper_dir, work_dir))
-    };
-    fsconfig_create(&fs)?;
-    let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    kernel::mount_setattr(&mount, attributes, None)?;
-    // The overlay holds its own mounts of upper and lowers.
-    drop(upper);
+    let owner = (Some(Uid::from_raw(ids.first)), Some(Gid::from_raw(ids.first)));
+    chownat(upper.root(), "upper", owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+    let open = |name: &str| openat(upper.root(), name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+    let (upper_dir, work_dir) = (open("upper")?, open("work")?);
+    let writable = Writable { upper: upper_dir.as_fd(), work: work_dir.as_fd(), sync: Sync::Usual, maker: 0 };
+    let mount = Overlay { lowers, writable: Some(writable) }.mount(stash, attributes)?;
     stash.keep(mount)
 }
 

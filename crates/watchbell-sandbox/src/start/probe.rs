@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::mount::MountAttrFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::UnshareFlags;
 
@@ -18,8 +19,7 @@ use super::cgroup::{Cgroups, Probed};
 use super::clocks::Clocks;
 use super::ids::IdPool;
 use super::kernel::{self, Cloned, CommandLine};
-use super::stash::Bare;
-use super::stash::Stash;
+use super::stash::{self, Bare, Stash, tmpfs};
 use super::{Host, Outcome as Begun, mounts, seccomp};
 use crate::doctor::{Facts, Feature, Outcome, Report, Verdict};
 use crate::{LogTarget, PodEnvironment, RunSpec, Scratch, SeccompBase, StartFailureKind, UidRanges};
@@ -108,6 +108,14 @@ fn features(dir: &Path, ranges: UidRanges, groups: &Probed, is_root: bool) -> BT
             for_root(&|| mounts::directory(&IdPool::new(ranges).lease()?, dir).map(drop)),
         ),
         (
+            Feature::IdmappedMemory,
+            for_root(&|| {
+                let memory = tmpfs(&[("size", "4k")], MountAttrFlags::empty())?;
+                mounts::map_memory(&memory, IdPool::new(ranges).lease()?.map())
+            }),
+        ),
+        (Feature::UnswappedMemory, for_root(&stash::has_noswap)),
+        (
             Feature::Overlay,
             for_root(&|| {
                 let (mut stash, mut ids) = (stash()?, IdPool::new(ranges).lease()?);
@@ -156,7 +164,7 @@ fn features(dir: &Path, ranges: UidRanges, groups: &Probed, is_root: bool) -> BT
         ),
         (
             Feature::CloneIntoCgroup,
-            match &groups.unified {
+            match &groups.own {
                 Some(dir) => attempt(|| clone_into(dir)),
                 None => Outcome::Fails("there is no unified tree of control groups".to_owned()),
             },

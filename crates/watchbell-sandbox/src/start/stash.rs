@@ -16,12 +16,15 @@ use rustix::mount::{
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::kernel::{self, MOUNT_ATTR_RDONLY};
+use super::overlay::Handing;
 
 /// A tmpfs that only this process sees, with one directory or file for each kept mount.
 pub(super) struct Stash {
     dir: OwnedFd,
     path: std::path::PathBuf,
     next: u64,
+    /// How this kernel takes the layers of an overlay, once one was mounted.
+    pub(super) handing: Option<Handing>,
 }
 
 /// A mount of the stash. Others are cloned from it; dropping it takes it away.
@@ -43,19 +46,35 @@ impl Stash {
         move_mount(&tmpfs, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
         mount_change(at, MountPropagationFlags::PRIVATE)?;
         let dir = openat(CWD, at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { dir, path: at.to_owned(), next: 0 })
+        Ok(Self { dir, path: at.to_owned(), next: 0, handing: None })
     }
 
     /// Keeps a detached mount.
     pub(super) fn keep(&mut self, detached: OwnedFd) -> io::Result<Kept> {
-        let name = self.next.to_string();
-        self.next += 1;
         // A host path may be a file, which is mounted on a file.
         let kind = FileType::from_raw_mode(fstat(&detached)?.st_mode);
         if kind == FileType::Symlink {
             // Opened by name below, it would lead out of the stash.
             return Err(io::Error::other("it is a symbolic link"));
         }
+        self.keep_at(kind, |dir, name| {
+            Ok(move_mount(&detached, "", dir, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+        })
+    }
+
+    /// Keeps what `mount` mounts on the directory whose path it gets.
+    pub(super) fn keep_by(&mut self, mount: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<Kept> {
+        let at = self.path.clone();
+        self.keep_at(FileType::Directory, |_, name| mount(&at.join(name)))
+    }
+
+    fn keep_at(
+        &mut self,
+        kind: FileType,
+        mount: impl FnOnce(&OwnedFd, &str) -> io::Result<()>,
+    ) -> io::Result<Kept> {
+        let name = self.next.to_string();
+        self.next += 1;
         let is_directory = kind == FileType::Directory;
         if is_directory {
             mkdirat(&self.dir, &name, Mode::from(0o700))?;
@@ -64,11 +83,9 @@ impl Stash {
         }
         let remove = if is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         let path = self.path.join(&name);
-        if let Err(error) =
-            move_mount(&detached, "", &self.dir, &name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        {
+        if let Err(error) = mount(&self.dir, &name) {
             unlinkat(&self.dir, &name, remove)?;
-            return Err(error.into());
+            return Err(error);
         }
         // An fsmount descriptor refers to the mount wherever it is attached; this one is opened anew to be O_PATH.
         let root =
@@ -216,6 +233,15 @@ pub(super) enum Swap {
     Allowed,
     /// Where the kernel's tmpfs can do that (6.4); else the log says so.
     Never,
+}
+
+/// Whether [`Swap::Never`] can be had.
+pub(super) fn has_noswap() -> io::Result<()> {
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_flag(&fs, "noswap").map_err(|e| match e {
+        Errno::INVAL => io::Error::other("tmpfs has no noswap"),
+        e => e.into(),
+    })
 }
 
 /// A detached tmpfs.

@@ -127,12 +127,23 @@ fn a_service_on_version_2_with_swap_and_devices() {
 fn an_old_kernel() {
     let mut facts = hybrid();
     facts.kernel = "5.15.0-91-generic".to_owned();
-    facts.landlock_abi = 1;
+    facts.landlock_abi = 0;
     fails(
         &mut facts,
         &[Feature::Start, Feature::Overlay],
         "cannot mount the overlay of 1 layers: Invalid argument (os error 22); nothing was started",
     );
+    insta::assert_snapshot!(printed(&judge(&facts)));
+}
+
+/// Debian 12.
+#[test]
+fn the_oldest_kernel_that_was_tried() {
+    let mut facts = hybrid();
+    facts.kernel = "6.1.0-50-amd64".to_owned();
+    facts.landlock_abi = 2;
+    fails(&mut facts, &[Feature::IdmappedMemory, Feature::UnswappedMemory], "Invalid argument (os error 22)");
+    assert!(judge(&facts).can_serve());
     insta::assert_snapshot!(printed(&judge(&facts)));
 }
 
@@ -182,6 +193,8 @@ fn a_user_where_apparmor_restricts_namespaces() {
         Feature::UserNamespaces,
         Feature::TimeNamespaces,
         Feature::IdmappedMounts,
+        Feature::IdmappedMemory,
+        Feature::UnswappedMemory,
         Feature::Overlay,
         Feature::Devices,
     ] {
@@ -224,7 +237,7 @@ fn each_required_thing_alone_refuses() {
         assert_eq!(report.refusals().map(|c| c.name).collect::<Vec<_>>(), [name]);
         assert!(report.refusals().all(|c| !c.advice.is_empty() && !c.purpose.is_empty()));
     };
-    check("kernel", &|f| f.kernel = "6.7.9".to_owned());
+    check("kernel", &|f| f.kernel = "6.0.19".to_owned());
     check("kernel", &|f| f.kernel = "what".to_owned());
     check("root", &|f| f.caller.uid = 1);
     check("root", &|f| f.caller.has_own_users = true);
@@ -258,6 +271,8 @@ fn what_is_only_weaker_refuses_nothing() {
     });
     check("swap-accounting", Verdict::Weaker, &|f| f.control_groups.has_swap = true);
     check("landlock", Verdict::Weaker, &|f| f.landlock_abi = 0);
+    check("landlock", Verdict::Weaker, &|f| f.landlock_abi = 5);
+    check("landlock", Verdict::Ok, &|f| f.landlock_abi = 6);
     check("fsync", Verdict::Weaker, &|f| f.storage.fsync_us = Some(80_000));
     check("fsync", Verdict::Unknown, &|f| f.storage.fsync_us = None);
     check("space", Verdict::Weaker, &|f| f.storage.free_bytes = 1 << 20);

@@ -37,6 +37,8 @@ pub(super) struct Layout {
     /// Empty on pure version 2.
     pub(super) v1: Vec<(Controller, PathBuf)>,
     pub(super) unified: Option<PathBuf>,
+    /// The group of this process in the unified tree. Ours may lie elsewhere.
+    pub(super) own: Option<PathBuf>,
     pub(super) views: Vec<View>,
     /// Of version 1, where our own starts have no use for them: OCI runtimes will not go without `devices`, and crun not into a
     /// container without `freezer`.
@@ -168,7 +170,8 @@ impl Layout {
         }
         // Several controllers may be one hierarchy.
         subtrees.dedup();
-        let layout = Layout { v1, unified, views, others, blkio, hands_io_down: false, subtrees };
+        let own = unified.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let layout = Layout { v1, unified, own, views, others, blkio, hands_io_down: false, subtrees };
         if layout.unified.is_none() && layout.v1.is_empty() {
             return Err("no control group hierarchy is mounted; mount cgroup2 on /sys/fs/cgroup".into());
         }
@@ -387,6 +390,7 @@ mod tests {
             Layout::read("30 23 0:26 / /nowhere rw - cgroup2 cgroup2 rw\n", "0::/x.slice\n", "w").unwrap();
         assert!(v2.is_pure_v2());
         assert_eq!((v2.views.len(), v2.views[0].file_system), (1, "cgroup2"));
+        assert_eq!(v2.own, Some("/nowhere".into()));
 
         let v1 = HYBRID.replace("cgroup2", "tmpfs").replace("rw,cpu\n", "rw,cpu,cpuacct\n");
         let v1 = Layout::read(&v1, own, "w").unwrap();

@@ -16,8 +16,8 @@ const SWAP_V2: &str = "memory.swap.max";
 pub(in crate::start) struct Probed {
     pub(in crate::start) facts: ControlGroups,
     pub(in crate::start) views: Vec<View>,
-    /// Where this process is in the unified tree.
-    pub(in crate::start) unified: Option<PathBuf>,
+    /// Where this process is in the unified tree: a process can be started there, whatever the groups above hand down.
+    pub(in crate::start) own: Option<PathBuf>,
 }
 
 impl Cgroups {
@@ -26,6 +26,7 @@ impl Cgroups {
         let layout = Layout {
             v1: Vec::new(),
             unified: None,
+            own: None,
             views,
             others: Vec::new(),
             blkio: None,
@@ -41,7 +42,7 @@ impl Cgroups {
             Ok(layout) => layout,
             Err(problem) => {
                 facts.problem = Some(problem);
-                return Probed { facts, views: Vec::new(), unified: None };
+                return Probed { facts, views: Vec::new(), own: None };
             }
         };
         facts.version = match (layout.is_pure_v2(), &layout.unified) {
@@ -50,12 +51,11 @@ impl Cgroups {
             (false, None) => CgroupVersion::V1,
         };
         let own = |base: &Path| base.parent().unwrap_or(base).to_owned();
-        let unified = layout.unified.as_deref().map(own);
-        match &unified {
+        match layout.unified.as_deref().map(own) {
             Some(dir) if layout.is_pure_v2() => {
                 let listed = fs::read_to_string(dir.join(CONTROLLERS)).unwrap_or_default();
                 facts.controllers = listed.split_whitespace().map(str::to_owned).collect();
-                facts.counts_swap = swap_of(dir);
+                facts.counts_swap = swap_of(&dir);
             }
             _ => {
                 facts.controllers = controllers_v1(&read_all("/proc/self/mountinfo").unwrap_or_default());
@@ -67,7 +67,7 @@ impl Cgroups {
             layout.bases().into_iter().map(own).find_map(|dir| {
                 access(&dir, Access::WRITE_OK).err().map(|e| format!("{}: {e}", dir.display()))
             });
-        Probed { facts, unified, views: layout.views }
+        Probed { facts, own: layout.own, views: layout.views }
     }
 }
 
