@@ -18,6 +18,7 @@
 mod content;
 mod directory;
 mod error;
+mod overlay;
 mod pass;
 mod read_ahead;
 mod tree;

@@ -79,9 +79,17 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// An image of these layers, bottom first, as `docker save` writes it. The directory holds it as long as it is read.
 pub(crate) struct TestImage {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
     pub(crate) content: ImageContent,
 }
+
+impl TestImage {
+    pub(crate) fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join(ARCHIVE)
+    }
+}
+
+const ARCHIVE: &str = "image.tar";
 
 pub(crate) fn image(layers: Vec<Tar>) -> TestImage {
     let layers: Vec<Vec<u8>> = layers.into_iter().map(Tar::bytes).collect();
@@ -109,8 +117,8 @@ pub(crate) fn image_of(
         archive = archive.file(name, layer);
     }
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("image.tar");
+    let path = dir.path().join(ARCHIVE);
     std::fs::write(&path, archive.bytes()).unwrap();
     let content = ImageContent::open(&path, None, &platform, limits)?;
-    Ok(TestImage { _dir: dir, content })
+    Ok(TestImage { dir, content })
 }

@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicU64;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::content::Budget;
+use super::overlay::{Change, LayerChanges};
 use super::pass::{FileReader, Names};
-use super::tree::{LayerChanges, Node};
+use super::tree::Node;
 use super::{Capabilities, FileId, FileKind, Interest, NAMES_BYTES_MAX, ReadError, Tree, text};
 
 /// Directories above one another.
@@ -76,7 +77,7 @@ pub fn read_directory(root: &Path, interests: &[Interest<'_>]) -> Result<Directo
     })?;
     walk.entries(entries, &mut PathBuf::new(), 0)?;
     let mut tree = Tree::default();
-    tree.apply(walk.changes);
+    tree.apply(walk.changes, &walk.names)?;
     if walk.more_unread > 0 {
         walk.unread.push((String::new(), format!("{} more places cannot be read", walk.more_unread)));
     }
@@ -223,7 +224,7 @@ impl Walk<'_> {
             self.file.read(&name, &node, &mut io::empty()).map_err(io_trouble("read"))?;
         }
         let is_directory = node.kind == FileKind::Directory;
-        self.changes.entries.push((name.into(), node));
+        self.changes.push((name.into(), Change::Entry(node)));
         if is_directory && metadata.dev() != self.device {
             if !Self::is_passing(&here) {
                 self.tell(path, "another file system is mounted here, which is not entered".to_owned());

@@ -8,8 +8,9 @@ use std::thread;
 use watchbell_image::{EntryKind, ImageContent, LayerEntry, LayerReader};
 
 use super::content::{self, Budget};
+use super::overlay::{Change, LayerChanges};
 use super::read_ahead::ReadAhead;
-use super::tree::{LayerChanges, Node};
+use super::tree::{Node, join};
 use super::{
     Capabilities, FileFacts, FileId, FileKind, HEAD_BYTES, Interest, NAMES_BYTES_MAX, ReadError, Tree, Want,
     text,
@@ -89,7 +90,7 @@ pub(super) fn read_within(
     for changes in read.into_inner().unwrap_or_else(PoisonError::into_inner) {
         let changes =
             changes.ok_or_else(|| ReadError::Thread { reason: "a layer was left out".to_owned() })?;
-        tree.apply(changes);
+        tree.apply(changes, &pass.names)?;
     }
     Ok(tree)
 }
@@ -133,7 +134,8 @@ impl Pass<'_> {
             number = number.saturating_add(1);
             let path = text(&entry.path);
             let link = link_bytes(&entry);
-            self.names.take(path.len() as u64 + link + NODE_BYTES)?;
+            self.names.take_entry(&path)?;
+            self.names.take(link)?;
             let Some(path) = note_whiteout(path, &mut changes) else { continue };
             let Some(kind) = kind(&entry) else { continue };
             let is_capable = entry.xattrs.iter().any(|(name, _)| name == b"security.capability");
@@ -147,9 +149,10 @@ impl Pass<'_> {
                 capabilities: if is_capable { Capabilities::Some } else { Capabilities::None },
             };
             file.read(&path, &node, &mut layer).map_err(|e| layer.content_error(e))?;
-            // The root has no name, and nobody looks for it.
-            if !path.is_empty() {
-                changes.entries.push((path.into(), node));
+            // No device is unpacked: what the layers below have in its place stays. The root has no name, and nobody looks for it.
+            let is_device = matches!(node.kind, FileKind::CharDevice | FileKind::BlockDevice);
+            if !path.is_empty() && !is_device {
+                changes.push((path.into(), Change::Entry(node)));
             }
         }
         Ok(changes)
@@ -162,6 +165,11 @@ pub(super) struct Names {
 }
 
 impl Names {
+    /// For an entry under this path.
+    pub(super) fn take_entry(&self, path: &str) -> Result<(), ReadError> {
+        self.take(path.len() as u64 + NODE_BYTES)
+    }
+
     pub(super) fn take(&self, bytes: u64) -> Result<(), ReadError> {
         self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
@@ -227,20 +235,19 @@ impl FileReader<'_> {
 
 /// Notes a whiteout; gives back the path of what is none.
 fn note_whiteout(path: String, changes: &mut LayerChanges) -> Option<String> {
-    let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
-    if name == OPAQUE_WHITEOUT {
-        changes.opaque.push(parent.to_owned());
+    if path.split('/').rev().skip(1).any(|parent| parent.starts_with(AUFS_METADATA)) {
         return None;
     }
-    if path.split('/').any(|component| component.starts_with(AUFS_METADATA)) {
+    let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    if name == OPAQUE_WHITEOUT {
+        changes.push((parent.into(), Change::Opaque));
+        return None;
+    }
+    if name.starts_with(AUFS_METADATA) {
         return None;
     }
     if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-        changes.whiteouts.push(if parent.is_empty() {
-            hidden.to_owned()
-        } else {
-            format!("{parent}/{hidden}")
-        });
+        changes.push((join(parent, hidden).into(), Change::Whiteout));
         return None;
     }
     Some(path)

@@ -1,8 +1,11 @@
 //! The files of an image once all layers lie above one another.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 
-use super::{Capabilities, FileFacts, FileId, FileKind};
+use super::overlay::{LayerChanges, Own, lay_out};
+use super::pass::Names;
+use super::{Capabilities, FileFacts, FileId, FileKind, ReadError};
 
 /// Links on the way to a file before it is given up; Linux stops at 40 too.
 const LINKS_MAX: usize = 40;
@@ -24,17 +27,6 @@ pub struct Node {
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     nodes: BTreeMap<Box<str>, Node>,
-    last_parent: Option<(String, String)>,
-}
-
-/// What one layer does to the layers below, in the order of its archive.
-#[derive(Debug, Default)]
-pub(super) struct LayerChanges {
-    /// Paths that are hidden.
-    pub(super) whiteouts: Vec<String>,
-    /// Directories of which everything below is hidden; empty for the root.
-    pub(super) opaque: Vec<String>,
-    pub(super) entries: Vec<(Box<str>, Node)>,
 }
 
 impl Tree {
@@ -50,7 +42,7 @@ impl Tree {
             size: facts.size,
             capabilities: facts.capabilities,
         };
-        tree.place(path, node);
+        tree.nodes.insert(path.into(), node);
         tree
     }
 
@@ -91,110 +83,92 @@ impl Tree {
 
     /// The path with every link followed; what is missing on the way stays as it is written. `None` for links in a circle.
     pub(crate) fn real_path(&self, path: &str) -> Option<String> {
-        let mut left: VecDeque<String> = components(path).map(str::to_owned).collect();
-        let mut real = String::new();
-        let mut links = 0;
-        while let Some(component) = left.pop_front() {
-            if component == ".." {
-                real.truncate(real.rfind('/').unwrap_or(0));
-                continue;
-            }
-            let parent_length = real.len();
-            if !real.is_empty() {
-                real.push('/');
-            }
-            real.push_str(&component);
-            let Some(Node { kind: FileKind::Symlink { target }, .. }) = self.nodes.get(real.as_str()) else {
-                continue;
-            };
-            links += 1;
-            if links > LINKS_MAX {
-                return None;
-            }
-            real.truncate(if target.starts_with('/') { 0 } else { parent_length });
-            for component in components(target).rev() {
-                left.push_front(component.to_owned());
-            }
-        }
-        Some(real)
-    }
-
-    /// The path with the links of all parts but the last followed.
-    fn real_parent(&mut self, path: &str) -> String {
-        let Some((parent, name)) = path.rsplit_once('/') else { return path.to_owned() };
-        match &self.last_parent {
-            Some((known, real)) if known == parent => return join(real, name),
-            _ => {}
-        }
-        // Links in a circle lead nowhere: what is below them stays where its name says, and nobody finds it.
-        let real = self.real_path(parent).unwrap_or_else(|| parent.to_owned());
-        let joined = join(&real, name);
-        self.last_parent = Some((parent.to_owned(), real));
-        joined
+        let Ok(real) = follow(path, |here| {
+            Ok::<_, Infallible>(match self.nodes.get(here).map(|node| &node.kind) {
+                Some(FileKind::Symlink { target }) => Some(target.clone()),
+                _ => None,
+            })
+        });
+        real
     }
 
     /// Lays a layer above what is here.
-    pub(super) fn apply(&mut self, changes: LayerChanges) {
-        // These speak of the layers below alone, wherever they stand in the archive.
-        for directory in &changes.opaque {
-            let real = self.real_path(directory).unwrap_or_else(|| directory.clone());
-            self.remove_below(&real);
+    pub(super) fn apply(&mut self, changes: LayerChanges, names: &Names) -> Result<(), ReadError> {
+        let own = lay_out(changes, self, names)?;
+        if own.is_opaque {
+            self.nodes.clear();
         }
-        for path in &changes.whiteouts {
-            let real = self.real_parent(path);
-            self.remove(&real);
+        // A directory comes before what it has.
+        for (path, own) in own.entries {
+            match own {
+                Own::Whiteout => self.remove(&path),
+                Own::Other(node) => {
+                    self.remove(&path);
+                    self.nodes.insert(path, node);
+                }
+                Own::Directory { node, is_opaque } => {
+                    let is_merged =
+                        self.nodes.get(&path).is_none_or(|below| below.kind == FileKind::Directory);
+                    if !is_merged {
+                        self.remove(&path);
+                    } else if is_opaque {
+                        self.remove_below(&path);
+                    }
+                    node.map(|node| self.nodes.insert(path, node));
+                }
+            }
         }
-        for (path, node) in changes.entries {
-            self.place(&path, node);
-        }
-        self.last_parent = None;
-    }
-
-    fn place(&mut self, path: &str, mut node: Node) {
-        let real = self.real_parent(path);
-        if let FileKind::HardLink { target } = &node.kind {
-            let target = self.real_parent(target);
-            let Some(linked) = self.nodes.get(target.as_str()) else { return };
-            node = linked.clone();
-        }
-        let both_directories = node.kind == FileKind::Directory
-            && self.nodes.get(real.as_str()).is_some_and(|old| old.kind == FileKind::Directory);
-        if !both_directories {
-            self.remove(&real);
-        }
-        if matches!(node.kind, FileKind::Symlink { .. }) {
-            self.last_parent = None;
-        }
-        self.nodes.insert(real.into(), node);
+        Ok(())
     }
 
     fn remove(&mut self, path: &str) {
-        if let Some(removed) = self.nodes.remove(path)
-            && matches!(removed.kind, FileKind::Symlink { .. })
-        {
-            self.last_parent = None;
-        }
+        self.nodes.remove(path);
         self.remove_below(path);
     }
 
     fn remove_below(&mut self, path: &str) {
-        if path.is_empty() {
-            self.nodes.clear();
-            self.last_parent = None;
-            return;
-        }
         // What follows the slash in the order of characters bounds everything that begins with it.
         let (from, to) = (format!("{path}/"), format!("{path}0"));
         let doomed: Vec<Box<str>> =
             self.nodes.range(Box::from(from)..Box::from(to)).map(|(p, _)| p.clone()).collect();
         for path in doomed {
             self.nodes.remove(&path);
-            self.last_parent = None;
         }
     }
 }
 
-fn join(parent: &str, name: &str) -> String {
+/// `path` with every link followed: `link` is asked for each place on the way what it leads to. `None` for links in a circle.
+pub(super) fn follow<E>(
+    path: &str,
+    mut link: impl FnMut(&str) -> Result<Option<String>, E>,
+) -> Result<Option<String>, E> {
+    let mut left: VecDeque<String> = components(path).map(str::to_owned).collect();
+    let mut real = String::new();
+    let mut links = 0;
+    while let Some(component) = left.pop_front() {
+        if component == ".." {
+            real.truncate(real.rfind('/').unwrap_or(0));
+            continue;
+        }
+        let parent_length = real.len();
+        if !real.is_empty() {
+            real.push('/');
+        }
+        real.push_str(&component);
+        let Some(target) = link(&real)? else { continue };
+        links += 1;
+        if links > LINKS_MAX {
+            return Ok(None);
+        }
+        real.truncate(if target.starts_with('/') { 0 } else { parent_length });
+        for component in components(&target).rev() {
+            left.push_front(component.to_owned());
+        }
+    }
+    Ok(Some(real))
+}
+
+pub(super) fn join(parent: &str, name: &str) -> String {
     if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
 }
 
