@@ -8,6 +8,9 @@
 # soak    seeded lives of the control plane, far more of them than `make test` plays (SOAK_SEEDS says how many); then many
 #         tasks in a row through the whole program, of which nothing may stay (root; SOAK_TASKS)
 # fuzz    every parser of foreign bytes under libFuzzer, FUZZ_SECONDS each (FUZZ="jwt cdi" for some of them); wants a C++ compiler
+# vm      boots other machines in qemu and runs the tests of containers on them: Debian 12 (Linux 6.1) and 13 (6.12) with control
+#         groups of version 2, Debian 12 with those of version 1. VM="debian-13" for one, VM_PARTS="doctor unit" for a part of the
+#         tests (root; Debian's qemu-system-x86 and mmdebstrap; takes an hour or more)
 # lint    format, clippy, licences and sources of dependencies, documentation
 # Needed: Linux, Rust, a C compiler, make. What more a test needs is installed by `make test` when it may, else named.
 
@@ -36,10 +39,12 @@ DENY := $(or $(shell command -v cargo-deny 2>/dev/null),$(TARGET)/tools/bin/carg
 FUZZ_SECONDS ?= 60
 FUZZ ?=
 
+VM ?=
+
 SOAK_SEEDS ?= 2000
 SOAK_TASKS ?= 100000
 
-.PHONY: build demo test soak fuzz test-setup bench bench-setup lint fmt clippy deny doc
+.PHONY: build demo test soak fuzz vm test-setup bench bench-setup lint fmt clippy deny doc
 
 build:
 	$(CARGO) build --release --locked -p watchbell
@@ -56,6 +61,9 @@ soak:
 
 fuzz:
 	./tools/fuzz/run $(FUZZ_SECONDS) $(FUZZ)
+
+vm:
+	./tools/vm/run $(VM)
 
 test-setup:
 	./tools/test/setup
