@@ -521,7 +521,7 @@ impl Desk {
         }
         let Site { store, known, .. } = &self.site;
         let asker = asker(name, &image.digest, Who::Kept);
-        let subjects = signers::subjects(store, image);
+        let subjects = signers::subjects(store, name, image);
         let attached = signers::attached_mark(store, name, &subjects);
         if attached.as_ref().is_ok_and(|attached| known.is_verified(&asker, attached, needs)) {
             return;

@@ -97,12 +97,21 @@ impl Store {
         entry.map(|entry| self.load(&entry)).transpose()
     }
 
-    /// The indexes that this image was chosen from, under all of its names: who signed one of them has signed it, too.
-    pub fn indexes_of(&self, manifest_digest: &Digest) -> Result<Vec<Digest>, Error> {
-        let of_image = self.entries()?.into_iter().filter(|e| e.descriptor.digest == *manifest_digest);
-        let mut indexes: Vec<Digest> = of_image.filter_map(|entry| entry.chosen_from).collect();
-        indexes.sort_unstable();
-        indexes.dedup();
+    /// The indexes that this image was chosen from in the repository of `reference`, that of this very name first: who signed
+    /// one of them has signed it, too. Any registry may list any image; what others list says nothing of this repository.
+    pub fn indexes_of(&self, reference: &Reference, manifest_digest: &Digest) -> Result<Vec<Digest>, Error> {
+        let in_repository = |e: &IndexEntry| {
+            e.reference.as_ref().is_some_and(|name| name.repository() == reference.repository())
+        };
+        let mut of_image = self.entries()?;
+        of_image.retain(|e| e.descriptor.digest == *manifest_digest && in_repository(e));
+        of_image.sort_by_key(|e| (e.reference.as_ref() != Some(reference), e.chosen_from.clone()));
+        let mut indexes: Vec<Digest> = Vec::new();
+        for index in of_image.into_iter().filter_map(|entry| entry.chosen_from) {
+            if !indexes.contains(&index) {
+                indexes.push(index);
+            }
+        }
         Ok(indexes)
     }
 

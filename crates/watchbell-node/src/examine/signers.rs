@@ -80,7 +80,7 @@ pub(super) fn asked(
 ) -> Vec<Signed> {
     let deadline = Instant::now() + REGISTRY_TIMEOUT;
     let left = || deadline.saturating_duration_since(Instant::now());
-    let subjects = subjects(store, image);
+    let subjects = subjects(store, name, image);
     let mut fetched: HashMap<Digest, Attached> = HashMap::new();
     let trouble = fetch_all(&subjects, left, |subject, left| {
         let options = PullOptions {
@@ -212,9 +212,9 @@ fn fetch_all(
     trouble
 }
 
-/// A signature may be of the image, or of an index that it was chosen from.
-pub(super) fn subjects(store: &Store, image: &Image) -> Vec<Digest> {
-    let indexes = store.indexes_of(&image.digest).unwrap_or_else(|error| {
+/// A signature may be of the image, or of an index that it was chosen from in this repository.
+pub(super) fn subjects(store: &Store, name: &Reference, image: &Image) -> Vec<Digest> {
+    let indexes = store.indexes_of(name, &image.digest).unwrap_or_else(|error| {
         tracing::warn!(image = %image.digest, "cannot find out which indexes an image was chosen from: {error}");
         image.index_digest.iter().cloned().collect()
     });

@@ -71,7 +71,7 @@ impl Place {
     }
 
     fn subjects(&self) -> Vec<Digest> {
-        signers::subjects(&self.store, &self.image())
+        signers::subjects(&self.store, &Reference::parse(NAME).unwrap(), &self.image())
     }
 
     fn image(&self) -> Image {
@@ -502,6 +502,45 @@ fn signatures_that_are_kept_count_for_their_signer_alone() {
     let many = asked(&many);
     let gap = many[0].gap.as_deref().unwrap();
     assert!(many[0].image.is_err() && gap.contains("more than can be verified"), "{gap}");
+}
+
+#[test]
+fn what_other_repositories_list_hides_no_signature() {
+    use watchbell_core::image_policy::SignerRule;
+    use watchbell_image::Layout;
+    use watchbell_signature::{SignatureForm, SigningKey, is_signature, sign};
+
+    let place = Place::new();
+    let index = |n: u8| Digest::parse(&format!("sha256:{}", format!("{n:02x}").repeat(32))).unwrap();
+    // It was chosen from an index of its own repository; another's registry lists it in very many, of smaller digests.
+    let path = place.dir.path().join("images/index.json");
+    let mut list: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let lines = list["manifests"].as_array_mut().unwrap();
+    let mut line = lines[0].clone();
+    lines[0]["annotations"]["dev.watchbell.image.index"] = index(0xff).as_str().into();
+    for n in 0..20 {
+        line["annotations"]["org.opencontainers.image.ref.name"] = format!("evil.example/x/{n}:1").into();
+        line["annotations"]["dev.watchbell.image.index"] = index(n).as_str().into();
+        lines.push(line.clone());
+    }
+    std::fs::write(&path, list.to_string()).unwrap();
+    assert_eq!(place.subjects(), [place.image().digest, index(0xff)]);
+
+    let pair = rcgen::KeyPair::generate().unwrap();
+    let key = SigningKey::from_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let dir = place.dir.path().join("layout");
+    std::fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+    std::fs::write(dir.join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    let layout = Layout::open(&dir).unwrap();
+    let (manifest, blob) = sign(&key, &index(0xff), NAME, SignatureForm::Tag).unwrap();
+    layout.attach(&manifest, &[blob]).unwrap();
+    let name = Reference::parse(NAME).unwrap();
+    let attached = layout.attached(&index(0xff), &is_signature).unwrap();
+    place.store.keep_attached(&name, &index(0xff), &attached).unwrap();
+    let rule = SignerRule::Key { pem: pair.public_key_pem().into() };
+    let needs = Needs { signers: [("ours".into(), rule)].into(), ..Needs::default() };
+    let (said, _) = signers::kept(&place.store, &name, &place.subjects(), &needs, Timestamp::UNIX_EPOCH);
+    assert_eq!(said.iter().map(|said| said.image.clone()).collect::<Vec<_>>(), [Ok(())]);
 }
 
 #[test]
