@@ -158,11 +158,7 @@ impl Node {
             lookup,
             tokens,
             runtimes: options.spawner.ceiling.runtimes.iter().map(|runtime| runtime.name.clone()).collect(),
-            host_etc: EtcFiles {
-                // A host without one of them gives its pods none.
-                hosts: fs::read("/etc/hosts").unwrap_or_default(),
-                resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
-            },
+            host_etc,
         });
         let (told, eyes) = (inbox.clone(), examiner.clone());
         let came = Box::new(move |names| {
@@ -244,6 +240,15 @@ impl Node {
 pub fn images_offline(data_dir: &Path, pull: PullOptions) -> Result<Arc<dyn Images>, Error> {
     let store = Store::open(data_dir)?;
     Ok(Arc::new(NodeImages { came: Box::new(|_| {}), store, options: pull, in_use: Arc::default() }))
+}
+
+/// As they are now.
+fn host_etc() -> EtcFiles {
+    // A host without one of them gives its pods none.
+    EtcFiles {
+        hosts: fs::read("/etc/hosts").unwrap_or_default(),
+        resolv_conf: fs::read("/etc/resolv.conf").unwrap_or_default(),
+    }
 }
 
 fn make_private(dir: &Path) -> Result<(), Error> {

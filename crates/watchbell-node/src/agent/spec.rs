@@ -41,8 +41,8 @@ pub(crate) struct Site {
     pub gate: Gate,
     /// The handlers of RuntimeClasses that the spawner was started with, beside our own.
     pub runtimes: Vec<String>,
-    /// The host's own files, for pods in its network.
-    pub host_etc: EtcFiles,
+    /// Reads the host's own files, for pods in its network: they change while the server runs.
+    pub host_etc: fn() -> EtcFiles,
 }
 
 /// A run of one of a pod's containers.
@@ -185,7 +185,7 @@ impl Site {
             volumes.push(PodVolume { id: volumes.len() as u16, source: VolumeSource::Dir { path } });
         }
         let hostname = short_hostname(&pod.hostname);
-        let mut etc = if pod.spec.host_network { self.host_etc.clone() } else { EtcFiles::default() };
+        let mut etc = if pod.spec.host_network { (self.host_etc)() } else { EtcFiles::default() };
         if !pod.spec.host_aliases.is_empty() {
             etc.hosts = hosts(hostname, &pod.spec.host_aliases).into_bytes();
         }

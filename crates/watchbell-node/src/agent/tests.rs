@@ -37,6 +37,11 @@ use crate::seccomp::SeccompProfiles;
 const WALL: i64 = 1_700_000_000;
 const JOB: Uid = Uid(0xabc);
 
+thread_local! {
+    /// The host's own.
+    static RESOLVER: std::cell::Cell<&'static str> = const { std::cell::Cell::new("host's resolver") };
+}
+
 struct Bench {
     agent: Agent,
     in_use: Arc<InUse>,
@@ -74,7 +79,10 @@ fn site(lookup: Lookup) -> Site {
         gate: Gate::new(Arc::new(Default::default), Arc::default(), Unjudged::Silent),
         seccomp: SeccompProfiles::of("/nowhere/seccomp".into(), false),
         runtimes: vec!["runc".to_owned()],
-        host_etc: EtcFiles { hosts: b"host's hosts".to_vec(), resolv_conf: b"host's resolver".to_vec() },
+        host_etc: || EtcFiles {
+            hosts: b"host's hosts".to_vec(),
+            resolv_conf: RESOLVER.get().as_bytes().to_vec(),
+        },
     }
 }
 

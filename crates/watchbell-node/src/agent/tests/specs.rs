@@ -216,9 +216,12 @@ fn several_containers_share_one_environment() {
 fn the_hosts_network_brings_the_hosts_names() {
     let mut assignment = pod(1, &spec(json!({"hostNetwork": true})));
     assignment.private_tmp = false;
-    let spec = plain(assignment);
+    let spec = plain(assignment.clone());
     assert!(spec.pod.host_namespaces.network && spec.pod.host_namespaces.users);
     assert_eq!(spec.pod.etc.resolv_conf, b"host's resolver");
+    // The machine went into another network since.
+    RESOLVER.set("another resolver");
+    assert_eq!(plain(assignment).pod.etc.resolv_conf, b"another resolver");
 }
 
 #[test]
