@@ -85,6 +85,9 @@ pub enum Error {
     #[error("registry {registry} answered {step} of {reference} against the protocol: {reason}")]
     Protocol { registry: String, step: &'static str, reference: String, reason: String },
 
+    #[error("the pull of {reference} was given up: nobody waits for it any more")]
+    Unwanted { reference: String },
+
     #[error("credentials for registry {registry}: {reason}")]
     Credentials { registry: String, reason: String },
 }

@@ -7,6 +7,11 @@ use crate::{Digest, Reference};
 /// Receives events, from several threads at once. A command line draws bars of them; a server may drop them.
 pub trait Progress: Sync {
     fn event(&self, event: Event<'_>);
+
+    /// Whether somebody still waits for it: what is being pulled is given up otherwise.
+    fn is_wanted(&self) -> bool {
+        true
+    }
 }
 
 /// One step of progress. Sizes in bytes.

@@ -32,6 +32,8 @@ pub struct PullOptions {
     pub retry_delay: Duration,
     /// How long a registry may send nothing.
     pub stall_timeout: Duration,
+    /// What it has to send at least in so long.
+    pub stall_bytes_min: u64,
     /// How long all requests together may take. None: as long as the registry sends something.
     pub total_timeout: Option<Duration>,
 }
@@ -47,6 +49,7 @@ impl Default for PullOptions {
             attempts: 5,
             retry_delay: Duration::from_millis(500),
             stall_timeout: Duration::from_secs(60),
+            stall_bytes_min: 60 << 10,
             total_timeout: None,
         }
     }

@@ -11,6 +11,7 @@
 mod address;
 mod auth;
 mod credentials;
+mod pace;
 mod push;
 mod referrers;
 mod tls;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, Response, Uri, header};
 use ureq::unversioned::transport::DefaultConnector;
-use ureq::{Agent, Body, RequestBuilder};
+use ureq::{Agent, Body, BodyReader, RequestBuilder};
 
 pub use credentials::{CredentialSource, Credentials, Secret};
 pub use tls::system_authorities;
@@ -32,6 +33,7 @@ use crate::store::verify;
 use crate::{Descriptor, Digest, Error, Limits, PullOptions, Reference};
 use address::{AddressFilter, Reach};
 use auth::{Authorization, Challenge};
+use pace::{Pace, Paced};
 
 const REDIRECTS_MAX: usize = 5;
 /// Of an error or a token answer that is read.
@@ -58,6 +60,7 @@ pub(crate) struct Registry<'a> {
     home_agent: Agent,
     foreign_agent: Agent,
     plain_http: PlainHttp,
+    pace: Pace,
     credentials: Option<Credentials>,
     /// When the last request must have been answered.
     deadline: Option<Instant>,
@@ -145,6 +148,7 @@ impl<'a> Registry<'a> {
             home_agent: agent(Reach::Loopback),
             foreign_agent: agent(foreign_reach),
             plain_http: options.plain_http,
+            pace: Pace { bytes_min: options.stall_bytes_min, span: options.stall_timeout },
             credentials: options.credentials.find(reference)?,
             deadline: options.total_timeout.map(|timeout| Instant::now() + timeout),
             authorization: Mutex::new(None),
@@ -220,7 +224,7 @@ impl<'a> Registry<'a> {
             answer => self.accepted(step, answer)?,
         };
         if answer.status().as_u16() == 200 {
-            return Ok(LayerAnswer::Whole(Box::new(answer.into_body().into_reader())));
+            return Ok(LayerAnswer::Whole(Box::new(self.content(answer))));
         }
         let range = answer.headers().get(header::CONTENT_RANGE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let start =
@@ -228,7 +232,7 @@ impl<'a> Registry<'a> {
         if start != Some(from) {
             return Err(self.protocol(step, format!("asked from byte {from} it sent \"{}\"", excerpt(range))));
         }
-        Ok(LayerAnswer::Rest(Box::new(answer.into_body().into_reader())))
+        Ok(LayerAnswer::Rest(Box::new(self.content(answer))))
     }
 
     /// Registry and repository, for messages.
@@ -388,6 +392,11 @@ impl<'a> Registry<'a> {
         Ok(&self.foreign_agent)
     }
 
+    /// What an answer holds, as long as it comes.
+    fn content(&self, answer: Response<Body>) -> Paced<BodyReader<'static>> {
+        Paced::new(answer.into_body().into_reader(), self.pace)
+    }
+
     fn read_bounded(&self, step: Step, answer: Response<Body>, max: u64) -> Result<Vec<u8>, Error> {
         let too_large = |size: &str| Error::Limit {
             origin: self.origin(),
@@ -400,7 +409,7 @@ impl<'a> Registry<'a> {
             return Err(too_large(&length.to_string()));
         }
         let mut bytes = Vec::new();
-        let read = answer.into_body().into_reader().take(max + 1).read_to_end(&mut bytes);
+        let read = self.content(answer).take(max + 1).read_to_end(&mut bytes);
         read.map_err(|e| self.broken_off(step, &e.to_string()))?;
         if bytes.len() as u64 > max {
             return Err(too_large("more"));
@@ -438,7 +447,7 @@ impl<'a> Registry<'a> {
     fn refused(&self, step: Step, status: u16, answer: Response<Body>) -> Error {
         let mut body = Vec::new();
         // What cannot be read of a refusal only makes its message shorter.
-        let _ = answer.into_body().into_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut body);
+        let _ = self.content(answer).take(ANSWER_BYTES_MAX).read_to_end(&mut body);
         let hint = match status {
             401 if self.credentials.is_none() => {
                 "; it asks for credentials: log in with `docker login` or give them"

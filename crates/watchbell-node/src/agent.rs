@@ -81,10 +81,11 @@ pub(crate) struct Agent {
     effects: Vec<Effect>,
 }
 
-/// A fetch under way, and which images of which runs it is for.
+/// A fetch under way, and which images of which runs it is for. Without it, nobody waits for the image any more.
 struct Fetch {
     request: FetchRequest,
     wanted_by: Vec<(Uid, usize)>,
+    _wanted: Arc<()>,
 }
 
 impl Agent {
@@ -375,6 +376,7 @@ impl Agent {
         let status = pod.life.status(&pod.assignment.spec);
         if pod.is_over {
             pod.leases.clear();
+            self.leave_fetches(pod);
         }
         let mut wake_at = wake_at.into_iter().chain(pod.refresh_at.filter(|_| !pod.is_over)).min();
         if pod.is_over || is_news(&pod.told, &status) {

@@ -14,13 +14,13 @@
 
 mod advisories;
 mod bill;
-mod crew;
+pub(crate) mod crew;
 mod findings;
 mod gate;
 mod known;
 mod scanner;
 mod signers;
-mod turns;
+pub(crate) mod turns;
 
 #[cfg(test)]
 mod tests;

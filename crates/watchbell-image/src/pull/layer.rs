@@ -1,10 +1,12 @@
 //! One layer's transfer, resumed where it broke off.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use tempfile::TempPath;
 
 use crate::digest::Hasher;
 use crate::registry::{LayerAnswer, Registry};
@@ -14,8 +16,8 @@ use crate::{Descriptor, Error, Event, Progress, PullOptions, Store};
 /// Getting on by this much makes up for earlier failures.
 const PROGRESS_BYTES: u64 = 1 << 20;
 
-/// Fetches the layer unless it is in the store. Two processes that want the same layer do not both transfer it: the
-/// second waits for the first.
+/// Fetches the layer unless it is in the store. Who finds it on its way already does not wait for that: whoever sends it may
+/// take for ever.
 pub(super) fn fetch(
     store: &Store,
     registry: &Registry<'_>,
@@ -57,7 +59,7 @@ pub(super) fn fetch(
                     return Err(e);
                 }
             },
-            Err(e) if stop.load(Ordering::Relaxed) => return Err(e),
+            Err(e) if stop.load(Ordering::Relaxed) || !progress.is_wanted() => return Err(e),
             Err(e) if is_transient(&e) => e,
             Err(e) => {
                 partial.discard()?;
@@ -99,10 +101,13 @@ struct Partial {
     path: PathBuf,
     bytes: u64,
     hasher: Hasher,
+    /// Where it is for this transfer alone: gone with it, but for what was placed.
+    _own: Option<TempPath>,
 }
 
 impl Partial {
-    /// Opens and locks the layer's partial file. `None` when the layer is in the store.
+    /// Opens and locks the layer's partial file, or makes one beside it where that is locked. `None` when the layer is in the
+    /// store.
     fn open(store: &Store, layer: &Descriptor) -> Result<Option<Self>, Error> {
         let name = format!("{}-{}.partial", layer.digest.algorithm().as_str(), layer.digest.hex());
         let path = store.ingest_dir().join(name);
@@ -117,7 +122,11 @@ impl Partial {
                 .mode(0o600)
                 .open(&path)
                 .map_err(Error::io("open", &path))?;
-            file.lock().map_err(Error::io("lock", &path))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Self::beside(store, layer).map(Some),
+                Err(TryLockError::Error(e)) => return Err(Error::io("lock", &path)(e)),
+            }
             // Whoever held the lock may have finished and moved the file to its place, or thrown it away.
             let locked = file.metadata().map_err(Error::io("look at", &path))?;
             let named = crate::store::if_exists(fs::metadata(&path)).map_err(Error::io("look at", &path))?;
@@ -131,8 +140,16 @@ impl Partial {
                 bytes = 0;
             }
             hash_file(&mut file, &mut hasher).map_err(Error::io("read", &path))?;
-            return Ok(Some(Self { file, path, bytes, hasher }));
+            return Ok(Some(Self { file, path, bytes, hasher, _own: None }));
         }
+    }
+
+    fn beside(store: &Store, layer: &Descriptor) -> Result<Self, Error> {
+        let dir = store.ingest_dir();
+        let made = tempfile::Builder::new().append(true).tempfile_in(&dir);
+        let (file, own) = made.map_err(Error::io("create a file in", &dir))?.into_parts();
+        let hasher = Hasher::new(layer.digest.algorithm());
+        Ok(Self { file, path: own.to_path_buf(), bytes: 0, hasher, _own: Some(own) })
     }
 
     /// Appends what the registry sends from here on.
@@ -156,6 +173,9 @@ impl Partial {
         };
         let mut buffer = vec![0u8; 128 << 10];
         while !stop.load(Ordering::Relaxed) {
+            if !progress.is_wanted() {
+                return Err(Error::Unwanted { reference: registry.origin() });
+            }
             let n = match content.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => n as u64,

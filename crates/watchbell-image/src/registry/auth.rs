@@ -160,9 +160,7 @@ impl Registry<'_> {
             return Err(self.refused(Step("a token"), status, answer));
         }
         let mut body = Vec::new();
-        answer
-            .into_body()
-            .into_reader()
+        self.content(answer)
             .take(ANSWER_BYTES_MAX)
             .read_to_end(&mut body)
             .map_err(|e| self.broken_off(Step("a token"), &e.to_string()))?;

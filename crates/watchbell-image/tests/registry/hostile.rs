@@ -354,3 +354,54 @@ fn refusals_name_the_registry_the_object_and_the_way_out() {
         "{error}"
     );
 }
+
+#[test]
+fn a_registry_that_trickles_holds_up_its_own_pull_alone() {
+    let content = content(3 << 20);
+    let (layer, _) = content.layer();
+    let (is_asked, asked) = std::sync::mpsc::channel();
+    let (let_go, wait) = std::sync::mpsc::channel::<()>();
+    let held = (content.clone(), std::sync::Mutex::new((is_asked, wait)));
+    // It promises the layer, and keeps it to itself until the test has seen the other pull end.
+    let slow = Stand::new(move |asked| {
+        let (content, hold) = &held;
+        if asked.path.contains(layer.hex()) {
+            let hold = hold.lock().unwrap();
+            hold.0.send(()).unwrap();
+            // An end of the test that fails lets go, too.
+            let _ = hold.1.recv();
+        }
+        content.answer(asked)
+    });
+    let good = Stand::new(move |asked| content.answer(asked));
+    let home = home();
+    let ends_well = std::thread::scope(|scope| {
+        let first = scope.spawn(|| pull(&home.store, &slow.reference("repo:1"), &quick(), &Silent));
+        asked.recv().unwrap();
+        let image = pull(&home.store, &good.reference("repo:1"), &quick(), &Silent).unwrap();
+        assert_eq!(home.read(&image, "hello"), "hello\n");
+        drop(let_go);
+        first.join().unwrap()
+    });
+    assert_eq!(ends_well.unwrap().layers.len(), 1);
+    let left = std::fs::read_dir(home.layout().join("ingest")).unwrap();
+    assert_eq!(left.count(), 0, "nothing is left of either");
+}
+
+#[test]
+fn what_nobody_waits_for_is_given_up() {
+    struct Nobody;
+    impl watchbell_image::Progress for Nobody {
+        fn event(&self, _: watchbell_image::Event<'_>) {}
+
+        fn is_wanted(&self) -> bool {
+            false
+        }
+    }
+    let content = content(10);
+    let stand = Stand::new(move |asked| content.answer(asked));
+    let home = home();
+    let error = pull(&home.store, &stand.reference("repo:1"), &quick(), &Nobody).unwrap_err();
+    assert!(matches!(error, Error::Unwanted { .. }), "{error}");
+    home.assert_empty();
+}

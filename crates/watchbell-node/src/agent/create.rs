@@ -86,10 +86,11 @@ impl Agent {
             ImagePullPolicy::Never => None,
             _ => pull_secrets(&self.site, &pod.assignment),
         };
-        // Who wants the same as another run waits with it.
+        // Who wants the same as another run of the namespace waits with it.
+        let namespace = &pod.assignment.namespace;
         let same = self.fetches.values_mut().find(|fetch| {
             let r = &fetch.request;
-            (&r.image, r.policy, &r.pinned) == (&image, policy, &pinned)
+            (&r.namespace, &r.image, r.policy, &r.pinned) == (namespace, &image, policy, &pinned)
                 && r.credentials.as_ref().map(|c| &c.0) == credentials.as_ref().map(|c| &c.0)
         });
         if let Some(fetch) = same {
@@ -98,10 +99,38 @@ impl Agent {
         }
         let id = self.next_fetch;
         self.next_fetch += 1;
-        let request = FetchRequest { id, image, policy, pinned, credentials };
-        self.fetches.insert(id, Fetch { request: request.clone(), wanted_by: vec![(run_uid, place)] });
+        let wanted = Arc::new(());
+        let request = FetchRequest {
+            id,
+            namespace: namespace.clone(),
+            wanted: Arc::downgrade(&wanted),
+            image,
+            policy,
+            pinned,
+            credentials,
+        };
+        let fetch = Fetch { request: request.clone(), wanted_by: vec![(run_uid, place)], _wanted: wanted };
+        self.fetches.insert(id, fetch);
         self.effects.push(Effect::Fetch(request));
         Image::Awaited
+    }
+
+    /// The pod waits for no image any more. What nobody waits for is given up.
+    pub(super) fn leave_fetches(&mut self, pod: &Pod) {
+        let (run_uid, uid) = (pod.run(), pod.assignment.uid);
+        let Some(run) = self.runs.get(run_uid) else { return };
+        for (place, image) in run.images.iter_mut().enumerate() {
+            let ImageState::Fetching(waiters) = &mut image.state else { continue };
+            let before = waiters.len();
+            waiters.retain(|(waiter, _)| *waiter != uid);
+            if waiters.is_empty() && before > 0 {
+                image.state = ImageState::Unknown;
+                self.fetches.retain(|_, fetch| {
+                    fetch.wanted_by.retain(|wanted_by| *wanted_by != (run_uid, place));
+                    !fetch.wanted_by.is_empty()
+                });
+            }
+        }
     }
 
     /// Who waits for one of these images looks again now, not when its back-off ends.

@@ -9,13 +9,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::turns::{Hold, Turns, Urgency};
 
 /// Gives tasks to threads; they end with it.
-pub(super) struct Crew<T> {
+pub(crate) struct Crew<T> {
     shared: Arc<Shared<T>>,
 }
 
 /// How many threads there are, and how many of them one namespace has at a time.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Size {
+pub(crate) struct Size {
     pub threads: usize,
     pub each: usize,
 }
@@ -32,7 +32,7 @@ struct State<T> {
 
 impl<T: Send + 'static> Crew<T> {
     /// `work` is done with each task.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &str,
         size: Size,
         work: impl Fn(T) + Send + Sync + 'static,
@@ -49,7 +49,7 @@ impl<T: Send + 'static> Crew<T> {
     }
 
     /// Gives the task back where too many of its namespace wait.
-    pub(super) fn ask(&self, urgency: Urgency, whose: &Arc<str>, key: &str, task: T) -> Result<(), T> {
+    pub(crate) fn ask(&self, urgency: Urgency, whose: &Arc<str>, key: &str, task: T) -> Result<(), T> {
         let hold = Hold { whose: whose.clone(), key: key.into() };
         self.shared.state().turns.push(urgency, hold, task)?;
         self.shared.changed.notify_all();
@@ -57,7 +57,7 @@ impl<T: Send + 'static> Crew<T> {
     }
 
     /// Forgets all that nobody waits for.
-    pub(super) fn forget_later(&self) {
+    pub(crate) fn forget_later(&self) {
         self.shared.state().turns.forget_later();
     }
 }

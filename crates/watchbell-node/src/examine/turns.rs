@@ -14,7 +14,7 @@ const WAITING_MAX: usize = 256;
 
 /// Whether somebody waits for a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Urgency {
+pub(crate) enum Urgency {
     /// A start does. No more than a bound of them wait.
     Now,
     /// Nobody does: when no start waits. They are as many as whoever gives them says.

@@ -1,26 +1,33 @@
 //! Finds an image here or pulls it, and makes it ready to run. Pulls have threads of their own, so that a slow registry
-//! holds up nobody whose image is here.
+//! holds up nobody whose image is here; and namespaces take turns, so that one holds up itself alone.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use watchbell_api::types::pod::ImagePullPolicy;
-use watchbell_image::{CredentialSource, Error, Image, PullOptions, Reference, Secret, Silent, Store, pull};
+use watchbell_image::{
+    CredentialSource, Error, Event, Image, Progress, PullOptions, Reference, Secret, Store, pull,
+};
 
 use crate::examine::Outline;
+use crate::examine::crew::{Crew, Size};
+use crate::examine::turns::Urgency;
 
 use super::rootfs;
 use super::{InUse, Prepared};
 
 /// Threads that look images up and unpack what is here.
-const LOCAL_THREADS: usize = 2;
+const LOCAL: Size = Size { threads: 2, each: 1 };
 
 /// What a pod wants.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchRequest {
     /// Answers carry it.
     pub id: u64,
+    /// Of the pod: namespaces take turns.
+    pub namespace: Arc<str>,
+    /// Gone once nobody waits for it any more.
+    pub wanted: Weak<()>,
     /// As the pod wrote it.
     pub image: Arc<str>,
     pub policy: ImagePullPolicy,
@@ -49,28 +56,14 @@ pub(crate) struct FetchError {
 /// The threads.
 pub(crate) struct Fetcher {
     shared: Arc<Shared>,
+    local: Crew<FetchRequest>,
 }
 
 struct Shared {
     store: Store,
     options: PullOptions,
     in_use: Arc<InUse>,
-    queues: Mutex<Queues>,
-    more: Condvar,
     answer: Box<dyn Fn(u64, Fetched) + Send + Sync>,
-}
-
-#[derive(Default)]
-struct Queues {
-    local: VecDeque<FetchRequest>,
-    pulls: VecDeque<FetchRequest>,
-    is_closed: bool,
-}
-
-#[derive(Clone, Copy)]
-enum Lane {
-    Local,
-    Pull,
 }
 
 impl Fetcher {
@@ -81,72 +74,38 @@ impl Fetcher {
         in_use: Arc<InUse>,
         answer: impl Fn(u64, Fetched) + Send + Sync + 'static,
     ) -> std::io::Result<Fetcher> {
-        let shared = Arc::new(Shared {
-            store,
-            options,
-            in_use,
-            queues: Mutex::default(),
-            more: Condvar::new(),
-            answer: Box::new(answer),
-        });
-        let lanes = std::iter::repeat_n(Lane::Local, LOCAL_THREADS)
-            .chain(std::iter::repeat_n(Lane::Pull, pulls_at_once.max(1)));
-        for lane in lanes {
-            let shared = shared.clone();
-            std::thread::Builder::new().name("images".into()).spawn(move || shared.work(lane))?;
-        }
-        Ok(Fetcher { shared })
+        let shared = Arc::new(Shared { store, options, in_use, answer: Box::new(answer) });
+        // Whoever pulls leaves half of the threads to the others.
+        let size = Size { threads: pulls_at_once.max(1), each: (pulls_at_once / 2).max(1) };
+        let puller = shared.clone();
+        let pulls = Crew::start("pulls", size, move |request: FetchRequest| {
+            (puller.answer)(request.id, puller.pull(&request));
+        })?;
+        let finder = shared.clone();
+        let local = Crew::start("images", LOCAL, move |request: FetchRequest| {
+            match finder.look_up(&request).transpose() {
+                Some(fetched) => (finder.answer)(request.id, fetched),
+                None => finder.hand(&pulls, request),
+            }
+        })?;
+        Ok(Fetcher { shared, local })
     }
 
     pub(crate) fn fetch(&self, request: FetchRequest) {
-        self.shared.push(Lane::Local, request);
-    }
-}
-
-impl Drop for Fetcher {
-    fn drop(&mut self) {
-        self.shared.queues.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
-        self.shared.more.notify_all();
+        self.shared.hand(&self.local, request);
     }
 }
 
 impl Shared {
-    fn push(&self, lane: Lane, request: FetchRequest) {
-        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        match lane {
-            Lane::Local => queues.local.push_back(request),
-            Lane::Pull => queues.pulls.push_back(request),
-        }
-        drop(queues);
-        self.more.notify_all();
-    }
-
-    fn work(&self, lane: Lane) {
-        loop {
-            let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-            let request = loop {
-                if queues.is_closed {
-                    return;
-                }
-                let queue = match lane {
-                    Lane::Local => &mut queues.local,
-                    Lane::Pull => &mut queues.pulls,
-                };
-                if let Some(request) = queue.pop_front() {
-                    break request;
-                }
-                queues = self.more.wait(queues).unwrap_or_else(PoisonError::into_inner);
-            };
-            drop(queues);
-            let id = request.id;
-            let outcome = match lane {
-                Lane::Local => self.look_up(&request).transpose(),
-                Lane::Pull => Some(self.pull(&request)),
-            };
-            match outcome {
-                Some(fetched) => (self.answer)(id, fetched),
-                None => self.push(Lane::Pull, request),
-            }
+    fn hand(&self, crew: &Crew<FetchRequest>, request: FetchRequest) {
+        // No two requests are the same: whoever wants the same waits for the first.
+        let (namespace, key) = (request.namespace.clone(), request.id.to_string());
+        if let Err(request) = crew.ask(Urgency::Now, &namespace, &key, request) {
+            let message = format!(
+                "namespace {namespace} waits for too many images to get {:?} now; it is tried again",
+                request.image
+            );
+            (self.answer)(request.id, Err(FetchError { reason: "ErrImagePull", message }));
         }
     }
 
@@ -180,10 +139,11 @@ impl Shared {
             options.credentials = CredentialSource::DockerConfigJson(credentials.clone());
         }
         let since = Instant::now();
-        let image = pull(&self.store, &reference, &options, &Silent).map_err(|e| FetchError {
-            reason: "ErrImagePull",
-            message: format!("failed to pull image {:?}: {e}", request.image),
-        })?;
+        let image =
+            pull(&self.store, &reference, &options, &Waited(&request.wanted)).map_err(|e| FetchError {
+                reason: "ErrImagePull",
+                message: format!("failed to pull image {:?}: {e}", request.image),
+            })?;
         let kind = FetchKind::Pulled { bytes: image.size(), took: since.elapsed() };
         let (_guard, generation) = self.in_use.preparing();
         Ok((self.prepare(&reference, image, generation)?, kind))
@@ -196,6 +156,17 @@ impl Shared {
         generation: u64,
     ) -> Result<Arc<Prepared>, FetchError> {
         prepare(&self.store, reference, image, generation).map(Arc::new)
+    }
+}
+
+/// A pull goes on as long as somebody waits for it.
+struct Waited<'a>(&'a Weak<()>);
+
+impl Progress for Waited<'_> {
+    fn event(&self, _: Event<'_>) {}
+
+    fn is_wanted(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 

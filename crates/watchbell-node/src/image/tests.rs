@@ -1,5 +1,6 @@
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,9 +10,23 @@ use serde_json::{Value, json};
 use watchbell_api::Reason;
 use watchbell_api::node::{ImageRequest, Images};
 use watchbell_api::types::pod::ImagePullPolicy;
-use watchbell_image::{BuildSpec, PullOptions, Reference, Store, Unpacker, build_scratch};
+use watchbell_image::{BuildSpec, PlainHttp, PullOptions, Reference, Store, Unpacker, build_scratch};
 
 use super::{FetchKind, FetchRequest, Fetched, Fetcher, InUse, NodeImages};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn request(id: u64, namespace: &str, image: &str, policy: ImagePullPolicy, wanted: &Arc<()>) -> FetchRequest {
+    FetchRequest {
+        id,
+        namespace: namespace.into(),
+        wanted: Arc::downgrade(wanted),
+        image: image.into(),
+        policy,
+        pinned: None,
+        credentials: None,
+    }
+}
 
 struct Place {
     dir: tempfile::TempDir,
@@ -27,9 +42,10 @@ impl Place {
         let store = Store::open(dir.path()).unwrap().unpacking_by(Unpacker::Thread);
         let in_use = Arc::new(InUse::default());
         let (tx, answers) = channel();
-        let options = PullOptions { attempts: 1, ..PullOptions::default() };
-        let fetcher = Fetcher::start(store.clone(), options, 1, in_use.clone(), move |id, fetched| {
-            tx.send((id, fetched)).unwrap();
+        let options = PullOptions { attempts: 1, plain_http: PlainHttp::Allowed, ..PullOptions::default() };
+        let fetcher = Fetcher::start(store.clone(), options, 2, in_use.clone(), move |id, fetched| {
+            // The test may have ended.
+            let _ = tx.send((id, fetched));
         })
         .unwrap();
         Place { dir, store, in_use, fetcher, answers }
@@ -50,9 +66,10 @@ impl Place {
     }
 
     fn fetch(&self, image: &str, policy: ImagePullPolicy, pinned: Option<&str>) -> Fetched {
-        let pinned = pinned.map(Into::into);
-        self.fetcher.fetch(FetchRequest { id: 3, image: image.into(), policy, pinned, credentials: None });
-        let (id, fetched) = self.answers.recv_timeout(Duration::from_secs(60)).unwrap();
+        let wanted = Arc::new(());
+        let request = request(3, "ns", image, policy, &wanted);
+        self.fetcher.fetch(FetchRequest { pinned: pinned.map(Into::into), ..request });
+        let (id, fetched) = self.answers.recv_timeout(LONG).unwrap();
         assert_eq!(id, 3);
         fetched
     }
@@ -161,4 +178,21 @@ fn clients_list_and_inspect() {
     let platform = Some("nonsense".to_owned());
     let pull = ImageRequest::Pull { name: "127.0.0.1:1/x:1".into(), platform, plain_http: true };
     assert_eq!(refuse(pull), Reason::BadRequest);
+}
+
+#[test]
+fn a_registry_that_does_not_answer_holds_up_its_own_namespace_alone() {
+    let place = Place::new();
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/x:1", silent.local_addr().unwrap());
+    let wanted = Arc::new(());
+    for id in 0..4 {
+        place.fetcher.fetch(request(id, "evil", &image, ImagePullPolicy::IfNotPresent, &wanted));
+    }
+    // Nothing listens there.
+    let good = request(9, "team", "127.0.0.1:1/x:1", ImagePullPolicy::IfNotPresent, &wanted);
+    place.fetcher.fetch(good);
+    let (id, fetched) = place.answers.recv_timeout(LONG).unwrap();
+    assert_eq!((id, fetched.unwrap_err().reason), (9, "ErrImagePull"));
 }

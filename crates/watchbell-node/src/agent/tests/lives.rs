@@ -179,6 +179,39 @@ fn the_same_image_is_fetched_once_for_all_runs() {
 }
 
 #[test]
+fn nobody_waits_for_what_another_namespace_fetches() {
+    let mut bench = Bench::new();
+    let spec = spec(json!({}));
+    bench.begin(pod(1, &spec));
+    bench.begin(Assignment { namespace: "other".into(), ..pod(2, &spec) });
+    bench.expect(&["fetch tool:1 IfNotPresent", "fetch tool:1 IfNotPresent"]);
+    assert_eq!(bench.fetches.iter().map(|fetch| &*fetch.namespace).collect::<Vec<_>>(), ["ns", "other"]);
+}
+
+#[test]
+fn what_no_pod_waits_for_is_not_fetched_on() {
+    let mut bench = Bench::new();
+    let spec = spec(json!({}));
+    for uid in [1, 2] {
+        bench.begin(index(uid, &spec));
+    }
+    bench.begin(pod(3, &spec));
+    bench.expect(&["fetch tool:1 IfNotPresent"]);
+    let is_wanted = |bench: &Bench| bench.fetches[0].wanted.strong_count() > 0;
+    for uid in [1, 2, 3] {
+        assert!(is_wanted(&bench), "pod {uid} waits for it");
+        bench.stop(uid, 0);
+        bench.effects();
+    }
+    assert!(!is_wanted(&bench));
+    // What came all the same is nobody's, and who comes next fetches anew.
+    bench.fetched(&image("tool", program()));
+    bench.expect(&[]);
+    bench.begin(index(4, &spec));
+    bench.expect(&["fetch tool:1 IfNotPresent"]);
+}
+
+#[test]
 fn a_run_keeps_the_digest_it_began_with() {
     let mut bench = Bench::new();
     let spec = spec(json!({}));
