@@ -208,7 +208,10 @@ impl Agent {
             }
             Command::RemoveVolume { name } => self.effects.push(Effect::RemoveFolder(name)),
             Command::RefreshTokens => self.renew_tokens(now),
-            Command::Synced => self.synced(),
+            Command::Synced => {
+                self.synced();
+                self.in_use.complete();
+            }
             Command::ImagePoliciesChanged => self.policies_changed(now),
             Command::ImagesNamed { namespace, images } => {
                 self.effects.push(Effect::LookAt { namespace, images });

@@ -83,7 +83,7 @@ impl Node {
         let live = Arc::new(Live::default());
         live.only(&executor::alive(&table));
         let inbox = Arc::new(Inbox::default());
-        let in_use = Arc::new(InUse::default());
+        let in_use = Arc::new(InUse::incomplete());
         let answers = inbox.clone();
         let fetcher = Fetcher::start(
             store.clone(),

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use watchbell_api::types::pod::ImagePullPolicy;
 use watchbell_image::{
-    CredentialSource, Error, Event, Image, Progress, PullOptions, Reference, Secret, Store, pull,
+    CredentialSource, Error, Event, Progress, PullOptions, Reference, Secret, Store, pull,
 };
 
 use crate::examine::Outline;
 use crate::examine::crew::{Crew, Size};
 use crate::examine::turns::Urgency;
 
-use super::rootfs;
-use super::{InUse, Prepared};
+use super::in_use::{Held, InUse};
+use super::{Prepared, rootfs};
 
 /// Threads that look images up and unpack what is here.
 const LOCAL: Size = Size { threads: 2, each: 1 };
@@ -114,10 +114,9 @@ impl Shared {
         let reference = request.reference()?;
         let may_use = request.policy != ImagePullPolicy::Always || reference.digest().is_some();
         if may_use {
-            let (_guard, generation) = self.in_use.preparing();
-            if let Some(image) = self.store.resolve(&reference).map_err(broken)? {
-                let prepared = self.prepare(&reference, image, generation)?;
-                return Ok(Some((prepared, FetchKind::Present)));
+            if let Some(held) = self.in_use.find(|| self.store.resolve(&reference)).map_err(broken)? {
+                let prepared = prepare(&self.store, &reference, held)?;
+                return Ok(Some((Arc::new(prepared), FetchKind::Present)));
             }
         }
         if request.policy == ImagePullPolicy::Never {
@@ -145,17 +144,14 @@ impl Shared {
                 message: format!("failed to pull image {:?}: {e}", request.image),
             })?;
         let kind = FetchKind::Pulled { bytes: image.size(), took: since.elapsed() };
-        let (_guard, generation) = self.in_use.preparing();
-        Ok((self.prepare(&reference, image, generation)?, kind))
-    }
-
-    fn prepare(
-        &self,
-        reference: &Reference,
-        image: Image,
-        generation: u64,
-    ) -> Result<Arc<Prepared>, FetchError> {
-        prepare(&self.store, reference, image, generation).map(Arc::new)
+        // This very image, whatever its name stands for meanwhile.
+        let pulled = reference.with_digest(image.digest);
+        let held = self.in_use.find(|| self.store.resolve(&pulled)).map_err(broken)?;
+        let held = held.ok_or_else(|| FetchError {
+            reason: "ErrImagePull",
+            message: format!("image {:?} was removed as soon as it was pulled", request.image),
+        })?;
+        Ok((Arc::new(prepare(&self.store, &reference, held)?), kind))
     }
 }
 
@@ -171,22 +167,18 @@ impl Progress for Waited<'_> {
 }
 
 /// An image that is here, whatever a pod's pull policy is; nothing is asked of a registry.
-pub(crate) fn present(store: &Store, in_use: &InUse, name: &str) -> Result<Prepared, FetchError> {
+pub(crate) fn present(store: &Store, in_use: &Arc<InUse>, name: &str) -> Result<Prepared, FetchError> {
     let reference = parse(name, name)?;
-    let (_guard, generation) = in_use.preparing();
-    let image = store.resolve(&reference).map_err(broken)?.ok_or_else(|| FetchError {
+    let held = in_use.find(|| store.resolve(&reference)).map_err(broken)?.ok_or_else(|| FetchError {
         reason: "ErrImageNeverPull",
         message: format!("image {name:?} is not here: pull or import it, and ask again"),
     })?;
-    prepare(store, &reference, image, generation)
+    prepare(store, &reference, held)
 }
 
-fn prepare(
-    store: &Store,
-    reference: &Reference,
-    image: Image,
-    generation: u64,
-) -> Result<Prepared, FetchError> {
+/// The image stays as long as this works on it.
+fn prepare(store: &Store, reference: &Reference, held: Held) -> Result<Prepared, FetchError> {
+    let Held { image, generation, _lease } = held;
     let layers = store.unpacked_layers(&image).map_err(broken)?;
     if layers.is_empty() {
         return Err(FetchError {

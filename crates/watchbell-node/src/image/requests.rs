@@ -11,7 +11,7 @@ use watchbell_image::{
     import_stream, pull,
 };
 
-use super::InUse;
+use super::in_use::{InUse, Incomplete};
 
 pub(crate) struct NodeImages {
     /// Told the names of images that came in.
@@ -51,7 +51,8 @@ impl NodeImages {
             ImageRequest::Inspect { name } => self.inspect(&parse(name)?),
             ImageRequest::Remove { name } => self.remove(&parse(name)?),
             ImageRequest::Prune => {
-                self.in_use.removing(|keep| self.store.prune(keep)).map(|r| pruned(&r)).map_err(refusal)
+                let removed = self.in_use.removing(|keep| self.store.prune(keep)).map_err(too_early)?;
+                removed.map(|r| pruned(&r)).map_err(refusal)
             }
             ImageRequest::Pull { name, platform, plain_http } => {
                 self.pull(&parse(name)?, platform.as_deref(), *plain_http, progress)
@@ -109,7 +110,7 @@ impl NodeImages {
     }
 
     fn remove(&self, name: &Reference) -> Result<Value, ApiError> {
-        self.in_use.removing(|keep| {
+        let removed = self.in_use.removing(|keep| {
             let image = self.store.resolve(name).map_err(refusal)?.ok_or_else(|| missing(name))?;
             if keep(&image.digest) {
                 return Err(ApiError::new(
@@ -123,7 +124,8 @@ impl NodeImages {
                 .about("images", "", &name.familiar()));
             }
             self.store.remove(name, keep).map(|r| pruned(&r)).map_err(refusal)
-        })
+        });
+        removed.map_err(too_early)?
     }
 
     fn pull(
@@ -187,6 +189,13 @@ fn pruned(report: &PruneReport) -> Value {
         "images": report.images.iter().map(watchbell_image::Digest::as_str).collect::<Vec<_>>(),
         "blobs": report.blobs, "bytes": report.bytes, "layers": report.layers, "deferred": report.deferred,
     })
+}
+
+fn too_early(_: Incomplete) -> ApiError {
+    ApiError::new(
+        Reason::ServiceUnavailable,
+        "the server has just begun and does not know yet which images run; try again in a moment",
+    )
 }
 
 fn parse(name: &str) -> Result<Reference, ApiError> {

@@ -196,3 +196,37 @@ fn a_registry_that_does_not_answer_holds_up_its_own_namespace_alone() {
     let (id, fetched) = place.answers.recv_timeout(LONG).unwrap();
     assert_eq!((id, fetched.unwrap_err().reason), (9, "ErrImagePull"));
 }
+
+#[test]
+fn nobody_waits_for_a_removal_that_waits_for_an_unpacking() {
+    let place = Place::new();
+    place.build("tool:1", "one");
+    place.build("other:1", "two");
+    let find = |name: &str| {
+        let name = Reference::parse(name).unwrap();
+        place.in_use.find(|| place.store.resolve(&name)).unwrap().unwrap()
+    };
+    // Both are being made ready, for as long as it takes.
+    let (unpacking, other) = (find("tool:1"), find("other:1"));
+    let remove = |name: &str| place.call(&ImageRequest::Remove { name: name.into() });
+    assert_eq!(remove("tool:1"), Err(Reason::Conflict));
+    drop(other);
+    remove("other:1").unwrap();
+    place.call(&ImageRequest::Prune).unwrap();
+    drop(find("tool:1"));
+    drop(unpacking);
+    remove("tool:1").unwrap();
+}
+
+#[test]
+fn nothing_is_removed_before_it_is_known_what_runs() {
+    let mut place = Place::new();
+    place.build("tool:1", "one");
+    place.in_use = Arc::new(InUse::incomplete());
+    let remove = ImageRequest::Remove { name: "tool:1".into() };
+    for request in [&remove, &ImageRequest::Prune] {
+        assert_eq!(place.call(request), Err(Reason::ServiceUnavailable));
+    }
+    place.in_use.complete();
+    place.call(&remove).unwrap();
+}

@@ -241,13 +241,13 @@ fn an_image_is_held_while_its_pod_runs() {
     bench.effects();
     bench.fetched(&tool);
     bench.effects();
-    assert!(bench.in_use.removing(|keep| keep(&tool.digest)), "in use");
+    assert!(bench.in_use.removing(|keep| keep(&tool.digest)).unwrap(), "in use");
     // Something was removed: what was made ready before is looked up again.
     bench.begin(index(2, &spec));
     bench.expect(&["fetch tool:1 IfNotPresent pinned"]);
     bench.exits(id(1, 0, 0), 0);
     bench.expect(&["report 1 Succeeded Completed=0"]);
-    assert!(!bench.in_use.removing(|keep| keep(&tool.digest)), "no longer in use");
+    assert!(!bench.in_use.removing(|keep| keep(&tool.digest)).unwrap(), "no longer in use");
 }
 
 #[test]

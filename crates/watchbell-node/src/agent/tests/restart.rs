@@ -117,7 +117,20 @@ fn the_image_of_a_container_taken_over_is_held() {
     bench.begin(known(1, &spec(json!({})), RUNNING, 0));
     bench.effects();
     let digest = image("tool", program()).digest.clone();
-    assert!(bench.in_use.removing(|keep| keep(&digest)));
+    assert!(bench.in_use.removing(|keep| keep(&digest)).unwrap());
+}
+
+#[test]
+fn no_image_is_removed_before_all_pods_are_known() {
+    let in_use = Arc::new(InUse::incomplete());
+    let mut bench = Bench::new();
+    bench.agent = Agent::new(site(nothing()), in_use.clone(), vec![running(id(1, 0, 0))]);
+    assert!(in_use.removing(|_| ()).is_err());
+    bench.begin(known(1, &spec(json!({})), RUNNING, 0));
+    assert!(in_use.removing(|_| ()).is_err());
+    bench.tell(Input::Command(Command::Synced));
+    let digest = image("tool", program()).digest.clone();
+    assert_eq!(in_use.removing(|keep| keep(&digest)), Ok(true));
 }
 
 #[test]
