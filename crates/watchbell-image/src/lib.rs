@@ -57,6 +57,6 @@ pub use platform::Platform;
 pub use progress::{Event, Progress, Silent};
 pub use pull::{PullOptions, attach_remote, attached_remote, pull, pull_attached, remote_document};
 pub use registry::{CredentialSource, Credentials, PlainHttp, Secret, system_authorities};
-pub use store::{Image, ImageSummary, LayerDescriptor, Lent, PruneReport, Store};
+pub use store::{Image, ImageSummary, LayerDescriptor, Lent, PruneReport, PulledFor, Store};
 pub use tar::{Archive as TarArchive, Entry as LayerEntry, Error as TarError, Kind as EntryKind, Segment};
 pub use unpack::{SpecialFile, UnpackRecord, Unpacker, unpacker_main};

@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::artifact::{ArtifactManifest, Attached, Attachment, attached};
 use crate::document::{Chosen, descend};
 use crate::registry::Registry;
-use crate::store::IndexEntry;
+use crate::store::{IndexEntry, Shown};
 use crate::{
     CredentialSource, Descriptor, Digest, Error, Event, Image, ImageConfig, Limits, MediaType, NewBlob,
-    PlainHttp, Platform, Progress, Reference, Store,
+    PlainHttp, Platform, Progress, PulledFor, Reference, Store,
 };
 
 /// How to pull.
@@ -21,6 +21,7 @@ use crate::{
 pub struct PullOptions {
     pub platform: Platform,
     pub credentials: CredentialSource,
+    pub pulled_for: PulledFor,
     /// A file of PEM certificates that alone may vouch for the registry; without it the system's do.
     pub ca: Option<PathBuf>,
     pub plain_http: PlainHttp,
@@ -43,6 +44,7 @@ impl Default for PullOptions {
         Self {
             platform: Platform::host(),
             credentials: CredentialSource::default(),
+            pulled_for: PulledFor::default(),
             ca: None,
             plain_http: PlainHttp::default(),
             parallel_layers: 4,
@@ -65,7 +67,8 @@ pub fn pull(
     progress: &dyn Progress,
 ) -> Result<Image, Error> {
     let _in_use = store.in_use()?;
-    if reference.digest().is_some()
+    if options.pulled_for == PulledFor::All
+        && reference.digest().is_some()
         && let Some(image) = store.resolve(reference)?
         && image.config.platform().satisfies(&options.platform)
         && image
@@ -76,6 +79,7 @@ pub fn pull(
             .iter()
             .all(|p| *p)
     {
+        store.forget_pulled(reference, &image.digest)?;
         return Ok(image);
     }
     let limits = store.limits();
@@ -116,8 +120,23 @@ pub fn pull(
         Some(digest) => reference.with_digest(digest.clone()),
         None => reference.clone(),
     };
-    store.record(IndexEntry { descriptor, reference: Some(name), chosen_from: index_digest })?;
+    let line = IndexEntry { descriptor, reference: Some(name), chosen_from: index_digest };
+    match options.pulled_for {
+        PulledFor::All => store.record(line)?,
+        PulledFor::Pod => store.record_pulled(line, shown(&registry, reference, options)?)?,
+    }
     Ok(image)
+}
+
+/// What a pod's pull has shown to the registry. The machine's own credentials are for every pod.
+fn shown(registry: &Registry<'_>, reference: &Reference, options: &PullOptions) -> Result<Shown, Error> {
+    let of_pod = match &options.credentials {
+        CredentialSource::DockerConfigJson(_) if registry.is_guarded() => {
+            options.credentials.proof(reference)?
+        }
+        _ => None,
+    };
+    Ok(of_pod.map_or(Shown::Nothing, Shown::Credentials))
 }
 
 /// What `reference` stands for at its registry: the manifest or index, which is not kept.

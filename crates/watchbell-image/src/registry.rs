@@ -235,6 +235,11 @@ impl<'a> Registry<'a> {
         Ok(LayerAnswer::Rest(Box::new(self.content(answer))))
     }
 
+    /// Whether it has asked who we are.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.authorization().is_some()
+    }
+
     /// Registry and repository, for messages.
     pub(crate) fn origin(&self) -> String {
         self.reference.familiar()

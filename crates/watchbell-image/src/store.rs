@@ -4,6 +4,7 @@
 //!  DIR/images/oci-layout, index.json       an OCI image layout that other tools can read
 //!            /blobs/sha256/<hex>           manifests, configurations, layers as received
 //!            /attached/sha256/<hex>        signatures and the like of that image: an index of their manifests
+//!            /pulled/sha256/<hex>          who has pulled that image, where it is not for all
 //!            /ingest/                      what is being received; partial downloads
 //!            /index.lock                   held to change index.json
 //!            /use.lock                     shared by whoever adds or unpacks, exclusive for who sweeps
@@ -18,6 +19,7 @@ mod blob;
 mod image;
 mod index;
 mod lend;
+mod pulled;
 mod sweep;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -27,10 +29,12 @@ use std::path::{Path, PathBuf};
 
 pub use image::{Image, ImageSummary, LayerDescriptor};
 pub use lend::Lent;
+pub use pulled::PulledFor;
 pub use sweep::PruneReport;
 
 pub(crate) use blob::{Ingest, verify};
 pub(crate) use index::IndexEntry;
+pub(crate) use pulled::Shown;
 pub(crate) use sweep::remove_tree;
 
 use crate::media_type::OCI_INDEX;
@@ -70,6 +74,8 @@ impl Store {
             store.images.join("blobs/sha512"),
             store.attached_dir().join("sha256"),
             store.attached_dir().join("sha512"),
+            store.pulled_dir().join("sha256"),
+            store.pulled_dir().join("sha512"),
             store.ingest_dir(),
             store.layers.join("sha256"),
             store.layers.join("sha512"),

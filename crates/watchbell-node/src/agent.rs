@@ -48,6 +48,7 @@ use crate::place::LogPlace;
 use pod::{Pod, is_news};
 use runs::Runs;
 
+pub(crate) use create::pull_secrets;
 pub(crate) use effect::{Disk, Effect, Input, Measured, Now, Watched, What};
 pub(crate) use plan::Machine;
 pub(crate) use spec::{Prerequisite, Site};

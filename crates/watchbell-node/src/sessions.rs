@@ -21,7 +21,7 @@ use watchbell_sandbox::{
     ExitStatus, SandboxSession, SessionFailure, SessionFailureKind, SessionLink, Spawner, Streams, UidRanges,
 };
 
-use crate::agent::Site;
+use crate::agent::{Site, pull_secrets};
 use crate::arrays::MemoryDir;
 use crate::image::{self, InUse};
 use crate::logs::Live;
@@ -83,7 +83,10 @@ pub(crate) struct NodeSessions {
 
 impl Sessions for NodeSessions {
     fn explain(&self, pod: &Assignment) -> Result<Value, ApiError> {
-        self.site.explain(pod, self.ranges, |name| image::present(&self.store, &self.in_use, name))
+        let credentials = pull_secrets(&self.site, pod);
+        self.site.explain(pod, self.ranges, |name| {
+            image::present(&self.store, &self.in_use, name, credentials.clone())
+        })
     }
 
     fn open(&self, request: &SessionRequest) -> Result<Session, ApiError> {

@@ -14,7 +14,7 @@ use base64::engine::GeneralPurposeConfig;
 use serde::Deserialize;
 
 use crate::name::DOCKER_IO;
-use crate::{Error, Reference};
+use crate::{Digest, Error, Reference};
 
 const HELPER_TIMEOUT: Duration = Duration::from_secs(60);
 const HELPER_OUTPUT_BYTES_MAX: u64 = 64 << 10;
@@ -92,6 +92,17 @@ impl CredentialSource {
             .map(PathBuf::from)
             .or_else(|| std::env::home_dir().map(|home| home.join(".docker")));
         dir.map_or(Self::Anonymous, |dir| Self::DockerConfig(dir.join("config.json")))
+    }
+
+    /// Names the credentials for the registry of `reference` without telling them; `None` where there are none.
+    pub(crate) fn proof(&self, reference: &Reference) -> Result<Option<Digest>, Error> {
+        let shown = self.find(reference)?.map(|credentials| match credentials {
+            Credentials::Basic { username, password } => {
+                format!("basic\0{}\0{username}\0{password}", reference.repository())
+            }
+            Credentials::IdentityToken(token) => format!("token\0{}\0{token}", reference.repository()),
+        });
+        Ok(shown.map(|shown| Digest::of(shown.as_bytes())))
     }
 
     /// The credentials for the registry of `reference`; `None` where there are none.

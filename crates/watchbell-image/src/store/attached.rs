@@ -13,14 +13,18 @@ use crate::{Descriptor, Digest, Error, Reference};
 
 const ATTACHED_BY: &str = "dev.watchbell.image.attached-by";
 
+/// A file's name for what concerns an image in one repository.
+pub(super) fn name_in(repository: &str, manifest: &Digest) -> String {
+    format!("{}-{}", manifest.hex(), &Digest::of(repository.as_bytes()).hex()[..32])
+}
+
 impl Store {
     pub(super) fn attached_dir(&self) -> PathBuf {
         self.images.join("attached")
     }
 
     fn attached_path(&self, reference: &Reference, subject: &Digest) -> PathBuf {
-        let repository = Digest::of(reference.repository().as_bytes());
-        let name = format!("{}-{}", subject.hex(), &repository.hex()[..32]);
+        let name = name_in(&reference.repository(), subject);
         self.attached_dir().join(subject.algorithm().as_str()).join(name)
     }
 

@@ -8,7 +8,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use super::Store;
+use super::{Shown, Store};
 use crate::media_type::OCI_INDEX;
 use crate::{Descriptor, Digest, Error, Reference};
 
@@ -124,9 +124,23 @@ impl Store {
     }
 
     /// Makes the added line's reference stand for its manifest, whose blobs are all in the store. What it stood for before
-    /// stays known by digest.
+    /// stays known by digest. The image is for all.
     pub(crate) fn record(&self, added: IndexEntry) -> Result<(), Error> {
         self.change_index(|entries| {
+            if let Some(reference) = &added.reference {
+                self.forget_pulled(reference, &added.descriptor.digest)?;
+            }
+            replace(entries, added);
+            Ok(())
+        })
+    }
+
+    /// The same for an image that a pod has pulled under this name.
+    pub(crate) fn record_pulled(&self, added: IndexEntry, shown: Shown) -> Result<(), Error> {
+        self.change_index(|entries| {
+            if let Some(reference) = &added.reference {
+                self.note_pulled(entries, reference, &added.descriptor.digest, shown)?;
+            }
             replace(entries, added);
             Ok(())
         })

@@ -90,7 +90,9 @@ impl Store {
         let mut blobs: HashSet<PathBuf> = HashSet::new();
         let mut layers: HashSet<PathBuf> = HashSet::new();
         let mut images: HashSet<Digest> = HashSet::new();
-        for entry in self.entries()? {
+        let entries = self.entries()?;
+        self.sweep_pulled(&entries)?;
+        for entry in entries {
             let digest = &entry.descriptor.digest;
             let manifest = self.read_manifest(digest, digest.as_str())?;
             let of_image = manifest.layers.iter().map(|l| &l.digest).chain([digest, &manifest.config.digest]);

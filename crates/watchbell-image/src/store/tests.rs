@@ -213,3 +213,47 @@ fn a_lent_image_is_a_layout_of_its_own() {
     assert!(matches!(t.store.lend(&image), Err(Error::MissingBlob { .. })));
     assert_eq!(names(&t.data().join("images/ingest")), [""; 0]);
 }
+
+#[test]
+fn what_a_pod_pulled_is_for_who_shows_the_same() {
+    use super::Shown;
+    use crate::CredentialSource::{Anonymous, DockerConfigJson};
+
+    let t = store();
+    let image = record(&t.store, "made:1", &[layer("a")]);
+    let private = reference("r.example/team/private:1");
+    let with = |password: &str| {
+        let auths = format!(r#"{{"auths":{{"r.example":{{"username":"u","password":"{password}"}}}}}}"#);
+        DockerConfigJson(crate::Secret(auths.into_bytes()))
+    };
+    let may = |credentials: &crate::CredentialSource| {
+        t.store.may_use(&private, &image.digest, credentials).unwrap()
+    };
+    let line = || {
+        let descriptor = t.store.entries().unwrap().remove(0).descriptor;
+        super::IndexEntry { descriptor, reference: Some(private.clone()), chosen_from: None }
+    };
+    let shown = |password: &str| Shown::Credentials(with(password).proof(&private).unwrap().unwrap());
+    t.store.record_pulled(line(), shown("alpha")).unwrap();
+    assert!(may(&with("alpha")) && !may(&with("beta")) && !may(&Anonymous));
+    t.store.record_pulled(line(), shown("beta")).unwrap();
+    assert!(may(&with("alpha")) && may(&with("beta")) && !may(&with("gamma")) && !may(&Anonymous));
+    // The same image under another name of this machine says nothing of it.
+    assert!(t.store.may_use(&reference("made:1"), &image.digest, &Anonymous).unwrap());
+    let files = || names(&t.data().join("images/pulled/sha256"));
+    let path = t.data().join("images/pulled/sha256").join(&files()[0]);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!text.contains("alpha") && !text.contains("beta"), "{text}");
+    // A file that was damaged lets nobody in.
+    std::fs::write(&path, "{").unwrap();
+    assert!(!may(&with("alpha")) && !may(&Anonymous));
+    // What needs no credentials is for all, and what was noted goes with the image.
+    t.store.record_pulled(line(), Shown::Nothing).unwrap();
+    assert!(may(&Anonymous) && files().len() == 1);
+    t.store.remove(&private, &keep_none).unwrap();
+    assert_eq!(files(), [""; 0]);
+    // One that the administrator brought stays for all, whoever pulls it besides.
+    t.store.record(line()).unwrap();
+    t.store.record_pulled(line(), shown("alpha")).unwrap();
+    assert!(may(&Anonymous) && files().is_empty());
+}

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use watchbell_api::node::Assignment;
-use watchbell_api::types::pod::{ImagePullPolicy, PodSpec};
+use watchbell_api::types::pod::PodSpec;
 use watchbell_api::{Resource, Uid};
 use watchbell_core::pod::{ConfigError, State};
 use watchbell_image::Secret;
@@ -82,10 +82,8 @@ impl Agent {
         }
         image.state = ImageState::Fetching(vec![waiter]);
         let (image, policy, pinned) = (image.name(), image.policy(), image.pinned.clone());
-        let credentials = match policy {
-            ImagePullPolicy::Never => None,
-            _ => pull_secrets(&self.site, &pod.assignment),
-        };
+        // Whatever the policy is: an image that is here is for those who could pull it.
+        let credentials = pull_secrets(&self.site, &pod.assignment);
         // Who wants the same as another run of the namespace waits with it.
         let namespace = &pod.assignment.namespace;
         let same = self.fetches.values_mut().find(|fetch| {
@@ -300,7 +298,7 @@ impl Agent {
 
 /// The pod's `imagePullSecrets` as one Docker configuration; the first that names a registry counts. One that is missing
 /// or unreadable is passed over, as kubelet does: the registry will say what it thinks of that.
-pub(super) fn pull_secrets(site: &Site, pod: &Assignment) -> Option<Secret> {
+pub(crate) fn pull_secrets(site: &Site, pod: &Assignment) -> Option<Secret> {
     let mut auths: Map<String, Value> = Map::new();
     for reference in &pod.spec.image_pull_secrets {
         let Some(object) = (site.lookup)(Resource::Secret, &pod.namespace, &reference.name) else { continue };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use watchbell_api::types::pod::ImagePullPolicy;
 use watchbell_image::{
-    CredentialSource, Error, Event, Progress, PullOptions, Reference, Secret, Store, pull,
+    CredentialSource, Error, Event, Progress, PullOptions, PulledFor, Reference, Secret, Store, pull,
 };
 
 use crate::examine::Outline;
@@ -109,34 +109,39 @@ impl Shared {
         }
     }
 
-    /// The image if it is here and may be used without asking the registry.
+    /// The image if it is here and may be used without asking the registry: by who has shown what it takes before.
     fn look_up(&self, request: &FetchRequest) -> Result<Option<(Arc<Prepared>, FetchKind)>, FetchError> {
         let reference = request.reference()?;
-        let may_use = request.policy != ImagePullPolicy::Always || reference.digest().is_some();
-        if may_use {
-            if let Some(held) = self.in_use.find(|| self.store.resolve(&reference)).map_err(broken)? {
-                let prepared = prepare(&self.store, &reference, held)?;
-                return Ok(Some((Arc::new(prepared), FetchKind::Present)));
+        let is_never = request.policy == ImagePullPolicy::Never;
+        let never = |what: &str| FetchError {
+            reason: "ErrImageNeverPull",
+            message: format!("Container image {:?} {what}", request.image),
+        };
+        // What a run began with it goes on with: whether its name stands for something else by now is not asked.
+        let is_settled = request.policy != ImagePullPolicy::Always || request.pinned.is_some();
+        if is_settled
+            && let Some(held) = self.in_use.find(|| self.store.resolve(&reference)).map_err(broken)?
+        {
+            let credentials = &self.options(request).credentials;
+            if self.store.may_use(&reference, &held.image.digest, credentials).map_err(broken)? {
+                return Ok(Some((self.prepare(&reference, held)?, FetchKind::Present)));
+            }
+            if is_never {
+                return Err(never(
+                    "is present with pull policy of Never, but was pulled with credentials that this pod does not \
+                     have; name them in its imagePullSecrets",
+                ));
             }
         }
-        if request.policy == ImagePullPolicy::Never {
-            return Err(FetchError {
-                reason: "ErrImageNeverPull",
-                message: format!(
-                    "Container image {:?} is not present with pull policy of Never; import or pull it first",
-                    request.image
-                ),
-            });
+        if is_never {
+            return Err(never("is not present with pull policy of Never; import or pull it first"));
         }
         Ok(None)
     }
 
     fn pull(&self, request: &FetchRequest) -> Fetched {
         let reference = request.reference()?;
-        let mut options = self.options.clone();
-        if let Some(credentials) = &request.credentials {
-            options.credentials = CredentialSource::DockerConfigJson(credentials.clone());
-        }
+        let options = self.options(request);
         let since = Instant::now();
         let image =
             pull(&self.store, &reference, &options, &Waited(&request.wanted)).map_err(|e| FetchError {
@@ -151,7 +156,19 @@ impl Shared {
             reason: "ErrImagePull",
             message: format!("image {:?} was removed as soon as it was pulled", request.image),
         })?;
-        Ok((Arc::new(prepare(&self.store, &reference, held)?), kind))
+        Ok((self.prepare(&reference, held)?, kind))
+    }
+
+    fn prepare(&self, reference: &Reference, held: Held) -> Result<Arc<Prepared>, FetchError> {
+        prepare(&self.store, reference, held).map(Arc::new)
+    }
+
+    fn options(&self, request: &FetchRequest) -> PullOptions {
+        let mut options = PullOptions { pulled_for: PulledFor::Pod, ..self.options.clone() };
+        if let Some(credentials) = &request.credentials {
+            options.credentials = CredentialSource::DockerConfigJson(credentials.clone());
+        }
+        options
     }
 }
 
@@ -167,12 +184,25 @@ impl Progress for Waited<'_> {
 }
 
 /// An image that is here, whatever a pod's pull policy is; nothing is asked of a registry.
-pub(crate) fn present(store: &Store, in_use: &Arc<InUse>, name: &str) -> Result<Prepared, FetchError> {
+pub(crate) fn present(
+    store: &Store,
+    in_use: &Arc<InUse>,
+    name: &str,
+    credentials: Option<Secret>,
+) -> Result<Prepared, FetchError> {
     let reference = parse(name, name)?;
-    let held = in_use.find(|| store.resolve(&reference)).map_err(broken)?.ok_or_else(|| FetchError {
+    let credentials = credentials.map_or(CredentialSource::Anonymous, CredentialSource::DockerConfigJson);
+    let missing = |what: &str| FetchError {
         reason: "ErrImageNeverPull",
-        message: format!("image {name:?} is not here: pull or import it, and ask again"),
-    })?;
+        message: format!("image {name:?} {what}, and ask again"),
+    };
+    let held = in_use.find(|| store.resolve(&reference)).map_err(broken)?;
+    let held = held.ok_or_else(|| missing("is not here: pull or import it"))?;
+    if !store.may_use(&reference, &held.image.digest, &credentials).map_err(broken)? {
+        return Err(missing(
+            "was pulled with credentials that this pod does not have: name them in its imagePullSecrets",
+        ));
+    }
     prepare(store, &reference, held)
 }
 

@@ -1,5 +1,5 @@
 use std::fs;
-use std::io;
+use std::io::{self, BufRead as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use watchbell_api::Reason;
 use watchbell_api::node::{ImageRequest, Images};
 use watchbell_api::types::pod::ImagePullPolicy;
-use watchbell_image::{BuildSpec, PlainHttp, PullOptions, Reference, Store, Unpacker, build_scratch};
+use watchbell_image::{
+    BuildSpec, Digest, PlainHttp, PullOptions, Reference, Secret, Store, Unpacker, build_scratch,
+};
 
 use super::{FetchKind, FetchRequest, Fetched, Fetcher, InUse, NodeImages};
 
@@ -66,9 +68,19 @@ impl Place {
     }
 
     fn fetch(&self, image: &str, policy: ImagePullPolicy, pinned: Option<&str>) -> Fetched {
+        self.fetch_with(image, policy, pinned, None)
+    }
+
+    fn fetch_with(
+        &self,
+        image: &str,
+        policy: ImagePullPolicy,
+        pinned: Option<&str>,
+        credentials: Option<Secret>,
+    ) -> Fetched {
         let wanted = Arc::new(());
         let request = request(3, "ns", image, policy, &wanted);
-        self.fetcher.fetch(FetchRequest { pinned: pinned.map(Into::into), ..request });
+        self.fetcher.fetch(FetchRequest { pinned: pinned.map(Into::into), credentials, ..request });
         let (id, fetched) = self.answers.recv_timeout(LONG).unwrap();
         assert_eq!(id, 3);
         fetched
@@ -130,7 +142,7 @@ fn a_run_gets_the_digest_that_its_name_stood_for() {
     assert_ne!(old.digest, new.digest);
     let (again, _) = place.fetch("tool:1", ImagePullPolicy::Never, Some(&old.image_id)).unwrap();
     assert_eq!(again.digest, old.digest);
-    // With a digest there is nothing to ask the registry for.
+    // What a run began with it goes on with.
     let (again, _) = place.fetch("tool:1", ImagePullPolicy::Always, Some(&old.image_id)).unwrap();
     assert_eq!(again.digest, old.digest);
 }
@@ -195,6 +207,115 @@ fn a_registry_that_does_not_answer_holds_up_its_own_namespace_alone() {
     place.fetcher.fetch(good);
     let (id, fetched) = place.answers.recv_timeout(LONG).unwrap();
     assert_eq!((id, fetched.unwrap_err().reason), (9, "ErrImagePull"));
+}
+
+/// A registry of one image, behind a password, as long as the test runs.
+struct Guarded {
+    address: String,
+    digest: Digest,
+    /// Requests that showed the password.
+    let_in: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+const PASSWORD: &str = "dXNlcjpzZWNyZXQ=";
+
+fn guarded() -> Guarded {
+    let origin = Place::new();
+    origin.build("made:1", "private");
+    let image = origin.store.resolve(&Reference::parse("made:1").unwrap()).unwrap().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (digest, let_in) = (image.digest.clone(), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
+    let count = let_in.clone();
+    // It ends with the process.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // A client that breaks off is no matter.
+            let _ = answer(stream, &origin, &image.digest, &count);
+        }
+    });
+    Guarded { address, digest, let_in }
+}
+
+fn answer(
+    mut stream: std::net::TcpStream,
+    origin: &Place,
+    manifest: &Digest,
+    let_in: &std::sync::atomic::AtomicUsize,
+) -> io::Result<()> {
+    let head: Vec<String> = io::BufReader::new(&stream)
+        .lines()
+        .map_while(|line| line.ok().filter(|line| !line.is_empty()))
+        .collect();
+    let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let digest = if name == "1" { manifest.clone() } else { Digest::parse(name).unwrap_or(manifest.clone()) };
+    let is_let_in = head.iter().any(|line| line.ends_with(&format!("Basic {PASSWORD}")));
+    let (status, body) = match fs::read(origin.dir.path().join("images/blobs/sha256").join(digest.hex())) {
+        _ if !is_let_in => ("401 X\r\nWWW-Authenticate: Basic realm=x", Vec::new()),
+        _ if path == "/v2/" => ("200 X", Vec::new()),
+        Ok(blob) => ("200 X", blob),
+        Err(_) => ("404 X", Vec::new()),
+    };
+    if is_let_in {
+        let_in.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    write!(stream, "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len())?;
+    stream.write_all(&body)
+}
+
+#[test]
+fn a_private_image_that_is_here_is_for_those_who_could_pull_it() {
+    let registry = guarded();
+    let asked = || registry.let_in.load(std::sync::atomic::Ordering::Relaxed);
+    let by_tag = format!("{}/private/repo:1", registry.address);
+    let by_digest = format!("{}/private/repo@{}", registry.address, registry.digest);
+    let secret = |auth: &str| {
+        let auths = json!({"auths": {registry.address.as_str(): {"auth": auth}}});
+        Some(Secret(auths.to_string().into_bytes()))
+    };
+    let place = Place::new();
+    let fetch = |image: &str, policy, credentials| place.fetch_with(image, policy, None, credentials);
+    let (image, kind) = fetch(&by_tag, ImagePullPolicy::IfNotPresent, secret(PASSWORD)).unwrap();
+    assert_eq!(image.digest, registry.digest);
+    assert!(matches!(kind, FetchKind::Pulled { .. }));
+    // Who shows the same is not sent to the registry again.
+    let before = asked();
+    for policy in [ImagePullPolicy::IfNotPresent, ImagePullPolicy::Never] {
+        for name in [&by_tag, &by_digest] {
+            assert_eq!(fetch(name, policy, secret(PASSWORD)).unwrap().1, FetchKind::Present);
+        }
+    }
+    assert_eq!(asked(), before);
+    // Everybody else is.
+    let wrong = "dXNlcjp3cm9uZw==";
+    for auth in [None, Some(wrong)] {
+        let credentials = || auth.and_then(secret);
+        for name in [&by_tag, &by_digest] {
+            for policy in [ImagePullPolicy::IfNotPresent, ImagePullPolicy::Always] {
+                let error = fetch(name, policy, credentials()).unwrap_err();
+                assert_eq!(error.reason, "ErrImagePull", "{name} {policy:?}: {error:?}");
+            }
+            let error = fetch(name, ImagePullPolicy::Never, credentials()).unwrap_err();
+            assert_eq!(error.reason, "ErrImageNeverPull");
+            assert!(error.message.contains("credentials that this pod does not have"), "{error:?}");
+        }
+        // Nor is it told what is in it.
+        let told = super::present(&place.store, &place.in_use, &by_tag, credentials()).unwrap_err();
+        assert!(told.message.contains("credentials that this pod does not have"), "{told:?}");
+    }
+    // A run that began with it goes on with it, with what it showed then.
+    let pinned = Some(&*image.image_id);
+    let again = |credentials| place.fetch_with(&by_tag, ImagePullPolicy::Always, pinned, credentials);
+    assert_eq!(again(secret(PASSWORD)).unwrap().1, FetchKind::Present);
+    assert_eq!(again(None).unwrap_err().reason, "ErrImagePull");
+    // Always is always asked.
+    let before = asked();
+    let (_, kind) = fetch(&by_digest, ImagePullPolicy::Always, secret(PASSWORD)).unwrap();
+    assert!(matches!(kind, FetchKind::Pulled { .. }) && asked() > before);
+    // What the administrator brings by another way is for all.
+    place.build("tool:1", "public");
+    assert_eq!(fetch("tool:1", ImagePullPolicy::Never, None).unwrap().1, FetchKind::Present);
 }
 
 #[test]
