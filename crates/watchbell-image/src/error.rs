@@ -85,6 +85,12 @@ pub enum Error {
     #[error("registry {registry} answered {step} of {reference} against the protocol: {reason}")]
     Protocol { registry: String, step: &'static str, reference: String, reason: String },
 
+    #[error(
+        "the disk has no room for {of}: {why}; it has {free} bytes free, of which {reserve} are kept free; remove images \
+         that nobody needs (`image prune`, `image rm`) or make the disk larger"
+    )]
+    NoRoom { of: String, why: String, free: u64, reserve: u64 },
+
     #[error("the pull of {reference} was given up: nobody waits for it any more")]
     Unwanted { reference: String },
 

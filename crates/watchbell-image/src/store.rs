@@ -20,12 +20,15 @@ mod image;
 mod index;
 mod lend;
 mod pulled;
+mod room;
 mod sweep;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use image::{Image, ImageSummary, LayerDescriptor};
 pub use lend::Lent;
@@ -35,6 +38,7 @@ pub use sweep::PruneReport;
 pub(crate) use blob::{Ingest, verify};
 pub(crate) use index::IndexEntry;
 pub(crate) use pulled::Shown;
+pub(crate) use room::LOOK_EVERY_BYTES;
 pub(crate) use sweep::remove_tree;
 
 use crate::media_type::OCI_INDEX;
@@ -47,6 +51,10 @@ pub struct Store {
     layers: PathBuf,
     limits: Limits,
     unpacker: Unpacker,
+    /// To be left free on the disk.
+    reserve_bytes: u64,
+    /// Shares of it that are given.
+    given: Arc<AtomicU64>,
 }
 
 /// Held while blobs or layers are added that nothing refers to yet, so that no sweep takes them away.
@@ -68,6 +76,8 @@ impl Store {
             layers: data_dir.join("layers"),
             limits,
             unpacker: Unpacker::default(),
+            reserve_bytes: 0,
+            given: Arc::default(),
         };
         for dir in [
             store.images.join("blobs/sha256"),

@@ -172,7 +172,17 @@ impl Store {
         let partial = self.layer_work_dir().join(layer.digest.hex()).with_extension("partial");
         // Left by one who was killed; nobody else works on it while the lock is held.
         remove_tree(&partial)?;
-        let unpacked = self.unpack_into(&partial, layer, lowers, bytes_left);
+        let of = format!("layer {}", layer.digest);
+        let share = self.share(&of)?;
+        let allowed = self.within(&share, bytes_left);
+        let unpacked = match self.unpack_into(&partial, layer, lowers, allowed) {
+            Err(Error::Layer { cause: LayerError::Limit { reason }, .. })
+                if allowed < bytes_left && reason == too_large(self.limits().image_unpacked_bytes_max) =>
+            {
+                Err(self.too_large_for(&share, &of)?)
+            }
+            other => other,
+        };
         let placed = unpacked.and_then(|record| {
             let key = if record.implicit_parents { chain_id } else { &layer.digest };
             self.place_layer(&partial, key)?;
@@ -248,7 +258,11 @@ impl Store {
 }
 
 fn image_too_large(bytes_max: u64) -> LayerError {
-    LayerError::Limit { reason: format!("the image's layers unpack to more than {bytes_max} bytes together") }
+    LayerError::Limit { reason: too_large(bytes_max) }
+}
+
+fn too_large(bytes_max: u64) -> String {
+    format!("the image's layers unpack to more than {bytes_max} bytes together")
 }
 
 /// A name for every layer with those below it, as the OCI image specification makes chain IDs (`config.md`), of the digests

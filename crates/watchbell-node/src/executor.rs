@@ -264,8 +264,15 @@ pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox) {
     }
 }
 
-/// Sees what directories and logs hold, and what the disk has left.
-pub(crate) fn measure(watched: Receiver<Vec<Watched>>, data_dir: &Path, inbox: &Inbox) {
+/// Sees what directories and logs hold, and what the disk has left. `collect` is asked to make room before any pod has to, and says
+/// whether it did.
+pub(crate) fn measure(
+    watched: Receiver<Vec<Watched>>,
+    data_dir: &Path,
+    inbox: &Inbox,
+    reserve_bytes: u64,
+    collect: impl Fn() -> bool,
+) {
     for list in watched {
         let size = |item: Watched| {
             let found = match item.what {
@@ -283,18 +290,25 @@ pub(crate) fn measure(watched: Receiver<Vec<Watched>>, data_dir: &Path, inbox: &
             }
         };
         let sizes = list.into_iter().filter_map(size).collect();
-        let disk = match rustix::fs::statvfs(data_dir) {
-            Ok(found) => Some(Disk {
-                free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
-                inodes: found.f_files,
-                free_inodes: found.f_favail,
-            }),
-            Err(e) => {
-                tracing::warn!("cannot see what the disk has left: {e}");
-                None
-            }
-        };
+        let mut disk = disk(data_dir);
+        if disk.as_ref().is_some_and(|disk| disk.free_bytes < reserve_bytes) && collect() {
+            disk = self::disk(data_dir);
+        }
         inbox.push([Input::Measured(Measured { sizes, disk })]);
+    }
+}
+
+fn disk(data_dir: &Path) -> Option<Disk> {
+    match rustix::fs::statvfs(data_dir) {
+        Ok(found) => Some(Disk {
+            free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+            inodes: found.f_files,
+            free_inodes: found.f_favail,
+        }),
+        Err(e) => {
+            tracing::warn!("cannot see what the disk has left: {e}");
+            None
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Images made ready to run: resolved to a digest, unpacked, their users known.
 
+mod collect;
 mod fetch;
 mod in_use;
 mod requests;
@@ -15,6 +16,7 @@ use watchbell_image::{Digest, ImageConfig};
 
 use crate::examine::Outline;
 
+pub(crate) use collect::collect;
 pub(crate) use fetch::{FetchError, FetchKind, FetchRequest, Fetched, Fetcher, present};
 pub(crate) use in_use::{InUse, Lease};
 pub(crate) use requests::NodeImages;

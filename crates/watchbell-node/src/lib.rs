@@ -76,7 +76,7 @@ impl Node {
         commands: Receiver<Command>,
         report: impl Fn(Report) + Send + Sync + 'static,
     ) -> Result<Node, Error> {
-        let store = Store::open(&options.data_dir)?;
+        let store = Store::open(&options.data_dir)?.leaving_free(options.disk_reserve_bytes);
         let volumes = options.data_dir.join("volumes");
         make_private(&volumes)?;
         let (spawner, table, events) = Spawner::connect_or_start(&options.spawner)?;
@@ -99,7 +99,10 @@ impl Node {
         let (watched, to_measure) = channel();
         let told = inbox.clone();
         let data_dir = options.data_dir.clone();
-        spawn("node-measure", move || executor::measure(to_measure, &data_dir, &told))?;
+        let (reserve, images, used) = (options.disk_reserve_bytes, store.clone(), in_use.clone());
+        spawn("node-measure", move || {
+            executor::measure(to_measure, &data_dir, &told, reserve, || make_room(&images, &used));
+        })?;
         let report = Arc::new(report);
         let known = Arc::new(Known::default());
         let (heard, told) = (inbox.clone(), report.clone());
@@ -240,6 +243,17 @@ impl Node {
 pub fn images_offline(data_dir: &Path, pull: PullOptions) -> Result<Arc<dyn Images>, Error> {
     let store = Store::open(data_dir)?;
     Ok(Arc::new(NodeImages { came: Box::new(|_| {}), store, options: pull, in_use: Arc::default() }))
+}
+
+/// Whether images went.
+fn make_room(store: &Store, in_use: &Arc<InUse>) -> bool {
+    match image::collect(store, in_use, || store.has_room()) {
+        Ok(gone) => gone > 0,
+        Err(error) => {
+            tracing::warn!("cannot remove images that nobody uses: {error}");
+            false
+        }
+    }
 }
 
 /// As they are now.

@@ -10,7 +10,7 @@ use tempfile::TempPath;
 
 use crate::digest::Hasher;
 use crate::registry::{LayerAnswer, Registry};
-use crate::store::{sync_dir, verify};
+use crate::store::{LOOK_EVERY_BYTES, sync_dir, verify};
 use crate::{Descriptor, Error, Event, Progress, PullOptions, Store};
 
 /// Getting on by this much makes up for earlier failures.
@@ -35,6 +35,10 @@ pub(super) fn fetch(
         bytes: layer.size,
         resumed_at: partial.bytes,
     });
+    if let Err(e) = store.check_room(&format_args!("layer {}", layer.digest), layer.size - partial.bytes) {
+        partial.discard()?;
+        return Err(e);
+    }
     let mut inherited = partial.bytes > 0;
     let mut failures = 0;
     let mut delay = options.retry_delay;
@@ -43,7 +47,7 @@ pub(super) fn fetch(
         let outcome = if partial.bytes == layer.size {
             Ok(())
         } else {
-            partial.transfer(registry, layer, progress, stop)
+            partial.transfer(store, registry, layer, progress, stop)
         };
         let cause = match outcome {
             Ok(()) => match partial.verify(registry, layer) {
@@ -155,6 +159,7 @@ impl Partial {
     /// Appends what the registry sends from here on.
     fn transfer(
         &mut self,
+        store: &Store,
         registry: &Registry<'_>,
         layer: &Descriptor,
         progress: &dyn Progress,
@@ -172,6 +177,7 @@ impl Partial {
             }
         };
         let mut buffer = vec![0u8; 128 << 10];
+        let mut look_at = self.bytes + LOOK_EVERY_BYTES;
         while !stop.load(Ordering::Relaxed) {
             if !progress.is_wanted() {
                 return Err(Error::Unwanted { reference: registry.origin() });
@@ -195,6 +201,11 @@ impl Partial {
             self.file.write_all(arrived).map_err(Error::io("write", &self.path))?;
             self.hasher.update(arrived);
             self.bytes += n;
+            if self.bytes >= look_at {
+                // Others write too.
+                store.check_room(&format_args!("layer {}", layer.digest), 0)?;
+                look_at = self.bytes + LOOK_EVERY_BYTES;
+            }
             progress.event(Event::LayerBytes { layer: &layer.digest, bytes: n });
         }
         if self.bytes < layer.size {

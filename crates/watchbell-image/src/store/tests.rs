@@ -215,6 +215,24 @@ fn a_lent_image_is_a_layout_of_its_own() {
 }
 
 #[test]
+fn what_would_fill_the_disk_is_not_unpacked() {
+    let t = store();
+    let image = record(&t.store, "a:1", &[layer("a")]);
+    let full = t.store.clone().leaving_free(u64::MAX);
+    assert!(!full.has_room().unwrap());
+    let error = full.unpacked_layers(&image).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::NoRoom { .. }) && text.contains("image prune"), "{text}");
+    t.assert_nothing_unpacked();
+    // Another's share is not there to be taken; it comes back.
+    let some = t.store.clone().leaving_free(1);
+    let (first, second) = (some.share(&"a").unwrap(), some.share(&"b").unwrap());
+    assert!(second.bytes <= first.bytes && second.bytes > 0);
+    drop((first, second));
+    assert_eq!(some.unpacked_layers(&image).unwrap().len(), 1);
+}
+
+#[test]
 fn what_a_pod_pulled_is_for_who_shows_the_same() {
     use super::Shown;
     use crate::CredentialSource::{Anonymous, DockerConfigJson};

@@ -405,3 +405,17 @@ fn what_nobody_waits_for_is_given_up() {
     assert!(matches!(error, Error::Unwanted { .. }), "{error}");
     home.assert_empty();
 }
+
+#[test]
+fn what_would_fill_the_disk_is_not_pulled() {
+    let content = content(10);
+    let (layer, _) = content.layer();
+    let stand = Stand::new(move |asked| content.answer(asked));
+    let home = home();
+    let full = home.store.clone().leaving_free(u64::MAX);
+    let error = pull(&full, &stand.reference("repo:1"), &quick(), &Silent).unwrap_err();
+    assert!(matches!(error, Error::NoRoom { .. }), "{error}");
+    assert_eq!(stand.count(layer.hex()), 0, "it was not asked for");
+    home.assert_empty();
+    assert_eq!(std::fs::read_dir(home.layout().join("ingest")).unwrap().count(), 0);
+}

@@ -14,7 +14,7 @@ use crate::examine::crew::{Crew, Size};
 use crate::examine::turns::Urgency;
 
 use super::in_use::{Held, InUse};
-use super::{Prepared, rootfs};
+use super::{Prepared, collect, rootfs};
 
 /// Threads that look images up and unpack what is here.
 const LOCAL: Size = Size { threads: 2, each: 1 };
@@ -97,6 +97,18 @@ impl Fetcher {
 }
 
 impl Shared {
+    /// What there is no room for is tried once more, when images that nobody uses have gone.
+    fn with_room<T>(&self, get: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        match get() {
+            Err(Error::NoRoom { .. })
+                if collect(&self.store, &self.in_use, || self.store.has_room())? > 0 =>
+            {
+                get()
+            }
+            got => got,
+        }
+    }
+
     fn hand(&self, crew: &Crew<FetchRequest>, request: FetchRequest) {
         // No two requests are the same: whoever wants the same waits for the first.
         let (namespace, key) = (request.namespace.clone(), request.id.to_string());
@@ -143,11 +155,11 @@ impl Shared {
         let reference = request.reference()?;
         let options = self.options(request);
         let since = Instant::now();
-        let image =
-            pull(&self.store, &reference, &options, &Waited(&request.wanted)).map_err(|e| FetchError {
-                reason: "ErrImagePull",
-                message: format!("failed to pull image {:?}: {e}", request.image),
-            })?;
+        let pull = || pull(&self.store, &reference, &options, &Waited(&request.wanted));
+        let image = self.with_room(pull).map_err(|e| FetchError {
+            reason: "ErrImagePull",
+            message: format!("failed to pull image {:?}: {e}", request.image),
+        })?;
         let kind = FetchKind::Pulled { bytes: image.size(), took: since.elapsed() };
         // This very image, whatever its name stands for meanwhile.
         let pulled = reference.with_digest(image.digest);
@@ -160,6 +172,7 @@ impl Shared {
     }
 
     fn prepare(&self, reference: &Reference, held: Held) -> Result<Arc<Prepared>, FetchError> {
+        self.with_room(|| self.store.unpacked_layers(&held.image)).map_err(broken)?;
         prepare(&self.store, reference, held).map(Arc::new)
     }
 

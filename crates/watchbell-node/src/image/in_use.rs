@@ -7,6 +7,9 @@ use watchbell_image::{Digest, Image};
 
 use super::Prepared;
 
+/// Images whose last use is remembered.
+const ENDED_MAX: usize = 4096;
+
 /// Counts who uses each image: pods, and who makes it ready for them.
 #[derive(Debug, Default)]
 pub(crate) struct InUse {
@@ -20,6 +23,9 @@ struct Counts {
     users: HashMap<Digest, u32>,
     /// Removals so far. What was made ready before one of them is looked up again.
     generation: u64,
+    /// When the last of its users let go of an image, counted in such ends.
+    ended: HashMap<Digest, u64>,
+    ends: u64,
     /// What still runs of a former server is not counted yet.
     is_incomplete: bool,
 }
@@ -76,6 +82,13 @@ impl InUse {
         Ok(Some(Held { image, generation, _lease: lease }))
     }
 
+    /// Grows with how lately an image was used, 0 for one that was not; `None` while it is.
+    pub(super) fn last_used(&self, digest: &Digest) -> Option<u64> {
+        let counts = self.counts();
+        let is_used = counts.users.contains_key(digest);
+        (!is_used).then(|| counts.ended.get(digest).copied().unwrap_or(0))
+    }
+
     /// Until [`InUse::complete`] nothing is removed.
     pub(crate) fn incomplete() -> InUse {
         InUse { counts: Mutex::new(Counts { is_incomplete: true, ..Counts::default() }), ..InUse::default() }
@@ -112,6 +125,12 @@ impl Drop for Lease {
             *count -= 1;
             if *count == 0 {
                 counts.users.remove(&self.digest);
+                counts.ends += 1;
+                let now = counts.ends;
+                counts.ended.insert(self.digest.clone(), now);
+                if counts.ended.len() > ENDED_MAX {
+                    counts.ended.retain(|_, end| now - *end < ENDED_MAX as u64);
+                }
             }
         }
     }

@@ -224,6 +224,7 @@ fn refusal(error: Error) -> ApiError {
         Error::Unreachable { .. } | Error::Refused { .. } | Error::Protocol { .. } => {
             Reason::ServiceUnavailable
         }
+        Error::NoRoom { .. } => Reason::InsufficientStorage,
         Error::Io { cause, .. } if cause.kind() == io::ErrorKind::StorageFull => Reason::InsufficientStorage,
         _ => Reason::InternalError,
     };

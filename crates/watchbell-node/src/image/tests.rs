@@ -351,3 +351,33 @@ fn nothing_is_removed_before_it_is_known_what_runs() {
     place.in_use.complete();
     place.call(&remove).unwrap();
 }
+
+#[test]
+fn images_that_nobody_uses_make_room_and_those_of_the_administrator_stay() {
+    let registry = guarded();
+    let name = |repository: &str| format!("{}/{repository}:1", registry.address);
+    let place = Place::new();
+    place.build("built:1", "the administrator's");
+    let secret = json!({"auths": {registry.address.as_str(): {"auth": PASSWORD}}}).to_string();
+    let fetch = |name: &str| {
+        let secret = Some(Secret(secret.clone().into_bytes()));
+        place.fetch_with(name, ImagePullPolicy::IfNotPresent, None, secret).unwrap().0
+    };
+    let image = fetch(&name("one"));
+    let names = || {
+        let list = place.call(&ImageRequest::List).unwrap();
+        let names =
+            list.as_array().unwrap().iter().flat_map(|image| image["names"].as_array().unwrap().clone());
+        names.map(|name| name.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let collect = |enough: bool| super::collect(&place.store, &place.in_use, || Ok(enough)).unwrap();
+    let lease = place.in_use.lease(&image).unwrap();
+    assert_eq!(collect(false), 0, "a pod uses it");
+    drop(lease);
+    assert_eq!(collect(true), 0, "there is room");
+    assert_eq!(names(), [name("one"), "built:1".to_owned()]);
+    assert_eq!(collect(false), 1);
+    assert_eq!(names(), ["built:1"]);
+    assert!(!image.layers[0].exists(), "its files are gone");
+    fetch(&name("one"));
+}
