@@ -49,5 +49,5 @@ mod writer;
 
 pub use limits::ConnectionLimits;
 pub use local::ADMIN_SOCKET;
-pub use server::{Ended, Server, ServerError, ServerOptions};
+pub use server::{Ended, Listener, Server, ServerError, ServerOptions};
 pub use state::{StartError, State, Writer};

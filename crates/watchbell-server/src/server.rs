@@ -36,12 +36,35 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Where and as whom to serve.
 #[derive(Debug)]
 pub struct ServerOptions {
-    /// Port 0 takes a free one; see [`Server::local_addr`].
-    pub listen: SocketAddr,
+    pub listener: Listener,
     pub identity: Arc<Identity>,
     /// Whose ID tokens are taken.
     pub issuers: Vec<Issuer>,
     pub connections: ConnectionLimits,
+}
+
+/// The server's place on the network, taken before anything begins that could not be done twice.
+#[derive(Debug)]
+pub struct Listener {
+    runtime: Runtime,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Port 0 takes a free one; see [`Server::local_addr`]. Whoever connects waits until [`Server::start`].
+    pub fn bind(listen: SocketAddr) -> Result<Listener, ServerError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("server")
+            .max_blocking_threads(BLOCKING_THREADS)
+            .enable_all()
+            .build()
+            .map_err(ServerError::Threads)?;
+        let failed = |source| ServerError::Listen { address: listen, source };
+        let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Listener { runtime, listener, address })
+    }
 }
 
 /// The server could not start.
@@ -81,7 +104,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens, then writes `admin.kubeconfig`. Requests are answered when this returns.
+    /// Writes `admin.kubeconfig`, then accepts connections. Requests are answered when this returns.
     pub fn start(
         options: ServerOptions,
         state: State,
@@ -89,16 +112,8 @@ impl Server {
         images: Arc<dyn Images>,
         sessions: Arc<dyn Sessions>,
     ) -> Result<Server, ServerError> {
-        let ServerOptions { listen, identity, issuers, connections: limits } = options;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .thread_name("server")
-            .max_blocking_threads(BLOCKING_THREADS)
-            .enable_all()
-            .build()
-            .map_err(ServerError::Threads)?;
-        let failed = |source| ServerError::Listen { address: listen, source };
-        let listener = runtime.block_on(TcpListener::bind(listen)).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let ServerOptions { listener, identity, issuers, connections: limits } = options;
+        let Listener { runtime, listener, address } = listener;
         let admin_kubeconfig = match is_admin_revoked(&identity, &state) {
             true => identity.replace_admin(address, Timestamp::now())?,
             false => identity.write_admin(address, Timestamp::now())?,

@@ -91,6 +91,19 @@ fn a_manifest_without_a_name_deletes_nothing() {
 }
 
 #[test]
+fn a_server_that_gets_no_port_begins_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let done = run(dir.path(), &format!("serve --data-dir d --listen {}", held.local_addr().unwrap()));
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(done.err.contains("cannot listen on 127.0.0.1:"), "{}", done.err);
+    // No spawner, no node: nobody who could start what is due.
+    for begun in ["run", "volumes", "logs"] {
+        assert!(!dir.path().join("d").join(begun).exists(), "{begun} is there");
+    }
+}
+
+#[test]
 fn without_a_server_it_says_where_it_looked() {
     check_refused("get jobs", 2, "no kubeconfig: name one with --kubeconfig");
     check_refused("get jobs --kubeconfig absent", 2, "cannot use absent");

@@ -19,7 +19,7 @@ use watchbell_api::types::pod_status::{
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::world::{Config, Machine};
 use watchbell_identity::Identity;
-use watchbell_server::{ConnectionLimits, Server, ServerOptions, State};
+use watchbell_server::{ConnectionLimits, Listener, Server, ServerOptions, State};
 use watchbell_store::{Options, Store};
 
 use crate::client::{Client, Watcher};
@@ -135,7 +135,7 @@ pub(crate) fn run(dir: &Path, fsync_delay: Duration, pace: Duration) {
         }
     });
     let options = ServerOptions {
-        listen,
+        listener: Listener::bind(listen).unwrap(),
         identity: identity.into(),
         issuers: Vec::new(),
         connections: ConnectionLimits::of(u64::MAX),

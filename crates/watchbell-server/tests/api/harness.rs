@@ -16,7 +16,7 @@ use watchbell_core::service_account::TokenIssuer;
 use watchbell_core::world::{Config, Machine};
 use watchbell_identity::Identity;
 use watchbell_identity::oidc::{Issuer, IssuerConfig};
-use watchbell_server::{ConnectionLimits, Server, ServerOptions, State, Writer};
+use watchbell_server::{ConnectionLimits, Listener, Server, ServerOptions, State, Writer};
 use watchbell_store::{Options, Store};
 
 use crate::client::Client;
@@ -98,13 +98,14 @@ impl Harness {
             ca_pem: identity.ca_pem().into(),
             seed: [7; 32],
         };
+        let listener = Listener::bind(listen).unwrap();
         let (node, commands): (Sender<Command>, Receiver<Command>) = channel();
         let (state, writer) = State::start(store, report.last_resource_version, config, node).unwrap();
         let logs = Arc::new(FakeLogs::default());
         let images = Arc::new(FakeImages::default());
         let sessions = Arc::new(FakeSessions::default());
         let issuers = issuers.into_iter().map(|config| Issuer::start(config).unwrap()).collect();
-        let options = ServerOptions { listen, identity: identity.into(), issuers, connections };
+        let options = ServerOptions { listener, identity: identity.into(), issuers, connections };
         let server =
             Server::start(options, state.clone(), logs.clone(), images.clone(), sessions.clone()).unwrap();
         let client = Client::of_kubeconfig(server.admin_kubeconfig());

@@ -10,7 +10,7 @@ use watchbell_export::Exports;
 use watchbell_identity::Identity;
 use watchbell_node::{Node, NodeOptions, Offered};
 use watchbell_sandbox::{Ceiling, DeviceCeiling, OciRuntime};
-use watchbell_server::{ConnectionLimits, Ended, Server, ServerOptions, State};
+use watchbell_server::{ConnectionLimits, Ended, Listener, Server, ServerOptions, State};
 use watchbell_store::{OpenReport, Store};
 
 use crate::array_keys::ArrayKeys;
@@ -169,6 +169,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
     let exports = Exports::start(&store, &dir, &exported).map_err(Failure::refused)?;
     let export_metrics = exports.metrics();
+    // A start in vain begins nothing: it is tried again and again.
+    let listener = Listener::bind(listen).map_err(Failure::refused)?;
     let (commands, follow) = channel();
     let (state, writer) =
         State::start(store, report.last_resource_version, config, commands).map_err(Failure::refused)?;
@@ -184,7 +186,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     .map_err(Failure::refused)?;
     state.show_metrics(node.metrics());
     let connections = ConnectionLimits::of(open_files_max());
-    let options = ServerOptions { listen, identity, issuers: issuers::start(issuers)?, connections };
+    let options = ServerOptions { listener, identity, issuers: issuers::start(issuers)?, connections };
     let server = Server::start(options, state.clone(), node.logs(), node.images(), node.sessions())
         .map_err(Failure::refused)?;
     tracing::info!(
