@@ -61,6 +61,7 @@ pub struct Node {
     images: Arc<dyn Images>,
     sessions: Arc<dyn Sessions>,
     known: Arc<Known>,
+    spawner: Arc<SharedSpawner>,
     thread: JoinHandle<()>,
     /// Their ends are those of the threads that watch devices and arrays.
     _watched: [std::os::fd::OwnedFd; 2],
@@ -203,11 +204,12 @@ impl Node {
                 store: store.clone(),
                 in_use: in_use.clone(),
                 live: live.clone(),
-                spawner: shared,
+                spawner: shared.clone(),
             }),
             logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
             images: Arc::new(NodeImages { came, store, options: options.pull, in_use }),
             known,
+            spawner: shared,
             thread,
             _watched: [watched_devices, watched_arrays],
         })
@@ -226,10 +228,10 @@ impl Node {
         self.sessions.clone()
     }
 
-    /// Gives what is known of the database of advisories, in Prometheus' text form.
+    /// Gives what is known of the database of advisories and of the spawner, in Prometheus' text form.
     pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
-        let known = self.known.clone();
-        move || known.metrics()
+        let (known, spawner) = (self.known.clone(), self.spawner.clone());
+        move || known.metrics() + &spawner.metrics()
     }
 
     /// Waits until the node has ended, after its last command.

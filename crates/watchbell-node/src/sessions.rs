@@ -49,6 +49,13 @@ impl SharedSpawner {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(crate) fn metrics(&self) -> String {
+        let name = "watchbell_spawner_outdated";
+        let help = "Whether the spawner, which runs tasks still, was started with other settings or by another version.";
+        let is_outdated = u8::from(self.get().is_outdated());
+        format!("# HELP {name} {help}\n# TYPE {name} gauge\n{name} {is_outdated}\n")
+    }
+
     /// What a pod wrote into a volume. It blocks, also as long as the connection is being made anew.
     pub(crate) fn upper(&self, pod: Uid, volume: u16) -> Result<OwnedFd, String> {
         const TRIES: u32 = 50;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::net::Shutdown;
 use serde::{Deserialize, Serialize};
 
+use crate::spawner::Guard;
 use crate::wire::{
     CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, LAYERED_SINCE, MEMORY_SINCE, Outbox, Request, blank_pod,
 };
@@ -136,6 +137,8 @@ struct Shared {
     socket: Arc<OwnedFd>,
     /// Of the protocol, as agreed.
     version: u32,
+    guard: Guard,
+    is_outdated: bool,
     sending: Mutex<Sending>,
 }
 
@@ -159,16 +162,22 @@ impl Spawner {
     pub fn connect_or_start(
         options: &SpawnerOptions,
     ) -> Result<(Spawner, Vec<TableEntry>, Receiver<Event>), Error> {
-        let connection::Connection { socket, version, inbox, table } = connection::establish(options)?;
+        let connection::Connection { socket, version, inbox, table, guard, is_outdated } =
+            connection::establish(options)?;
         let socket = Arc::new(socket);
         let events = receiver::start(Arc::clone(&socket), inbox)?;
-        let shared = Arc::new(Shared { socket, version, sending: Mutex::default() });
+        let shared = Arc::new(Shared { socket, version, guard, is_outdated, sending: Mutex::default() });
         Ok((Spawner { shared }, table, events))
     }
 
     /// Starts a container, once: a second call with the same id changes nothing.
     pub fn start(&self, spec: &RunSpec) -> Result<(), Error> {
         spec.check()?;
+        self.shared.guard.check(spec).map_err(|above| Error::AboveCeiling {
+            container: spec.name.clone(),
+            pod: spec.pod.name.clone(),
+            why: above.to_string(),
+        })?;
         if spec.interaction != Interaction::default() && self.shared.version < EXEC_SINCE {
             return Err(Error::Version { ours: EXEC_SINCE, theirs: self.shared.version });
         }
@@ -204,6 +213,11 @@ impl Spawner {
             sending.outbox.push(&request, []);
             Ok(())
         })
+    }
+
+    /// Whether it was started with other settings than these, or by another version of the program.
+    pub fn is_outdated(&self) -> bool {
+        self.shared.is_outdated
     }
 
     /// Sends a signal to the container's first process. Nothing happens when it ended.

@@ -40,6 +40,10 @@ pub enum Error {
     #[error(transparent)]
     Spec(#[from] crate::InvalidSpec),
 
+    /// The spawner might allow it still, with the settings of a server before this one.
+    #[error("cannot start container {container} of pod {pod}: {why}")]
+    AboveCeiling { container: String, pod: String, why: String },
+
     #[error("this host lacks what the sandbox promises: {missing}")]
     Host { missing: String },
 }

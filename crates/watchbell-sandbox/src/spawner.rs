@@ -26,6 +26,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub(crate) use args::SpawnerArgs;
+pub(crate) use ceiling::{Guard, shared_ceiling};
 pub(crate) use setup::socket_address;
 
 /// Runs the spawner until it has neither task nor server. `args` are those after the word `spawner`, as

@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::SpawnerOptions;
 use super::launch;
-use crate::spawner::{SpawnerArgs, socket_address};
+use crate::spawner::{Guard, SpawnerArgs, shared_ceiling, socket_address};
 use crate::wire::{Filled, Frame, Hello, Inbox, Outbox, Reply, Request, Settings, VERSION, Welcome, decode};
 use crate::{Error, TableEntry};
 
@@ -29,11 +29,27 @@ pub(super) struct Connection {
     pub(super) version: u32,
     pub(super) inbox: Inbox,
     pub(super) table: Vec<TableEntry>,
+    /// What this program may ask for. The spawner has a ceiling of its own; the narrower of the two counts.
+    pub(super) guard: Guard,
+    /// It was started with other settings, or by another version.
+    pub(super) is_outdated: bool,
 }
 
 struct Greeted {
-    connection: Connection,
+    socket: OwnedFd,
+    inbox: Inbox,
+    table: Vec<TableEntry>,
     welcome: Welcome,
+}
+
+impl Greeted {
+    fn connection(self, args: SpawnerArgs) -> Connection {
+        let Self { socket, inbox, table, welcome } = self;
+        let is_outdated = welcome.settings != settings(&args);
+        let ceiling = shared_ceiling(args.ceiling, &welcome.settings.ceiling);
+        let guard = Guard::new(ceiling, &args.state_dir);
+        Connection { socket, version: welcome.version, inbox, table, guard, is_outdated }
+    }
 }
 
 enum Answer {
@@ -50,24 +66,24 @@ pub(super) fn establish(options: &SpawnerOptions) -> Result<Connection, Error> {
     if let Some(socket) = state.connect()?
         && let Answer::Greeted(found) = greet(socket)?
     {
-        let wanted = settings(&args);
-        if found.welcome.settings == wanted {
-            return Ok(found.connection);
+        if found.welcome.settings == settings(&args) {
+            return Ok(found.connection(args));
         }
         if !found.welcome.idle {
             tracing::warn!(
-                "the spawner (pid {}) was started with other settings or by another version; it keeps them until its tasks end",
+                "the spawner (pid {}) was started with other settings or by another version, and stays until a server starts \
+                 that finds it without tasks; what it allows beyond this server's settings it is not asked for",
                 found.welcome.pid
             );
-            return Ok(found.connection);
+            return Ok(found.connection(args));
         }
-        retire(found.connection)?;
+        retire(*found)?;
     }
     let log = state.path.join("spawner.log");
     let did_not_start = |reason: String| Error::DidNotStart { reason, log: log.clone() };
     let socket = launch::launch(options, &args, &log)?;
     match greet(socket) {
-        Ok(Answer::Greeted(started)) => Ok(started.connection),
+        Ok(Answer::Greeted(started)) => Ok(started.connection(args)),
         Ok(Answer::Gone) => Err(did_not_start("it ended at once".to_owned())),
         Err(Error::Refused { reason }) => Err(did_not_start(reason)),
         Err(Error::Connection { cause }) if cause.kind() == io::ErrorKind::WouldBlock => {
@@ -128,10 +144,7 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
     }
     let welcome = welcome.ok_or(Error::Protocol)?;
     set_socket_timeout(&socket, Timeout::Recv, None).map_err(|e| broken(e.into()))?;
-    Ok(Answer::Greeted(Box::new(Greeted {
-        connection: Connection { socket, version: welcome.version, inbox, table },
-        welcome,
-    })))
+    Ok(Answer::Greeted(Box::new(Greeted { socket, inbox, table, welcome })))
 }
 
 fn next(inbox: &mut Inbox, socket: &OwnedFd) -> Result<Option<Frame>, Error> {
@@ -152,8 +165,8 @@ fn next(inbox: &mut Inbox, socket: &OwnedFd) -> Result<Option<Frame>, Error> {
 }
 
 /// Ends a spawner that has nothing to do; returns when it took its socket away.
-fn retire(connection: Connection) -> Result<(), Error> {
-    let Connection { socket, mut inbox, .. } = connection;
+fn retire(found: Greeted) -> Result<(), Error> {
+    let Greeted { socket, mut inbox, .. } = found;
     let mut outbox = Outbox::default();
     outbox.push(&Request::Retire, []);
     outbox.flush(socket.as_fd()).map_err(|cause| Error::Connection { cause })?;

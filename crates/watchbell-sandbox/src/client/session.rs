@@ -143,16 +143,20 @@ fn next(inbox: &mut Inbox, socket: &OwnedFd) -> io::Result<Option<(SessionReply,
 #[cfg(test)]
 pub(super) mod tests {
     use std::os::unix::net::UnixStream;
+    use std::path::Path;
     use std::sync::{Arc, Mutex};
 
     use crate::client::Shared;
-    use crate::{ContainerId, SessionFailureKind, Spawner, Streams};
+    use crate::spawner::Guard;
+    use crate::{Ceiling, ContainerId, SessionFailureKind, Spawner, Streams};
 
     /// A connection to whoever holds the other end.
     pub(in crate::client) fn connected(version: u32) -> std::io::Result<(Spawner, UnixStream)> {
         let (ours, theirs) = UnixStream::pair()?;
         let sending = Mutex::default();
-        let shared = Arc::new(Shared { socket: Arc::new(ours.into()), version, sending });
+        let guard = Guard::new(Ceiling::default(), Path::new("/data/run"));
+        let socket = Arc::new(ours.into());
+        let shared = Arc::new(Shared { socket, version, guard, is_outdated: false, sending });
         Ok((Spawner { shared }, theirs))
     }
 

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Capabilities, Ceiling, ProcMount, RunSpec, Seccomp, SeccompBase, Upper, VolumeSource};
+use crate::{
+    Capabilities, Ceiling, DeviceCeiling, ProcMount, RunSpec, Seccomp, SeccompBase, Upper, VolumeSource,
+};
 
 /// A ceiling, with the directories it stands on.
 #[derive(Debug, Clone)]
@@ -18,6 +20,17 @@ pub(crate) struct Guard {
 pub(crate) struct AboveCeiling {
     field: String,
     reason: &'static str,
+}
+
+/// What a server may ask of a spawner that was started with another ceiling: what is in both. What a name stands for is looked at
+/// here, as the same name may stand for other things there; all else the spawner refuses itself.
+pub(crate) fn shared_ceiling(ours: Ceiling, theirs: &Ceiling) -> Ceiling {
+    let is_ours = |theirs: &[PathBuf], ours: &[PathBuf]| theirs.iter().all(|path| ours.contains(path));
+    let narrower = is_ours(&theirs.devices.cdi_dirs, &ours.devices.cdi_dirs)
+        && is_ours(&theirs.devices.cdi_hooks, &ours.devices.cdi_hooks);
+    let devices = if narrower { ours.devices } else { DeviceCeiling::default() };
+    let runtimes = ours.runtimes.into_iter().filter(|runtime| theirs.runtimes.contains(runtime)).collect();
+    Ceiling { devices, runtimes, ..ours }
 }
 
 fn allow(allowed: bool, field: &str, reason: &'static str) -> Result<(), AboveCeiling> {
@@ -59,6 +72,8 @@ impl Guard {
             let known = ceiling.runtimes.iter().any(|known| known.name == *runtime);
             allow(known, "runtime", "it needs --runtime with its name and its program")?;
         }
+        let may_have_devices = spec.extras.devices.is_empty() || !ceiling.devices.cdi_dirs.is_empty();
+        allow(may_have_devices, "devices", "they need --cdi-dir, and no other hooks than --cdi-allow-hook")?;
         // Outside a user namespace a capability is the host's own.
         let beyond = spec.capabilities.without(Capabilities::RUNTIME_DEFAULT);
         allow(

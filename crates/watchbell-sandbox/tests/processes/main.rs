@@ -47,6 +47,10 @@ const TESTS: &[Test] = &[
     ("a_start_happens_once", runs::a_start_happens_once),
     ("large_pods_cross", runs::large_pods_cross),
     ("many_short_tasks", runs::many_short_tasks),
+    (
+        "an_allowance_is_gone_with_the_server_that_had_it",
+        runs::an_allowance_is_gone_with_the_server_that_had_it,
+    ),
     ("other_settings_need_another_spawner", runs::other_settings_need_another_spawner),
     ("only_one_server_is_served", runs::only_one_server_is_served),
     ("the_server_is_killed", kills::the_server_is_killed),

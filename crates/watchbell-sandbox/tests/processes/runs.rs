@@ -69,14 +69,14 @@ pub(crate) fn what_cannot_start_is_told() -> Outcome {
     };
     check(1, |s| s.argv = vec!["/bin/no-such-program".to_owned()], StartFailureKind::CommandNotFound)?;
     check(2, |s| s.argv = vec!["/etc".to_owned()], StartFailureKind::CommandNotExecutable)?;
-    check(3, |s| s.privileged = true, StartFailureKind::Refused)?;
-    check(4, |s| s.root.layers = vec!["/usr".into()], StartFailureKind::Refused)?;
-    // Nothing is sent that is out of bounds.
+    // Nothing is sent that is out of bounds, or that this server does not allow.
     let invalid = RunSpec { argv: Vec::new(), ..script(&place, 5, "") };
     assert!(matches!(server.spawner.start(&invalid), Err(Error::Spec(_))));
+    let privileged = RunSpec { privileged: true, ..script(&place, 3, "") };
+    assert!(matches!(server.spawner.start(&privileged), Err(Error::AboveCeiling { .. })));
     drop(server);
     let table = place.connect()?.table;
-    assert_eq!(table.len(), 4);
+    assert_eq!(table.len(), 2);
     assert!(table.iter().all(|entry| matches!(entry, TableEntry::Failed(_))));
     Ok(())
 }
@@ -180,6 +180,41 @@ pub(crate) fn only_one_server_is_served() -> Outcome {
     server.exit(spec.id)?;
     drop(server);
     assert_eq!(place.connect()?.table.len(), 1);
+    Ok(())
+}
+
+/// The spawner of the server before, which allowed more, still runs a task.
+pub(crate) fn an_allowance_is_gone_with_the_server_that_had_it() -> Outcome {
+    let place = Place::new()?;
+    let mut raised = place.options();
+    raised.ceiling.unconfined = true;
+    let server = place.connect_with(&raised)?;
+    assert!(!server.spawner.is_outdated());
+    let unconfined = |uid| RunSpec {
+        seccomp: watchbell_sandbox::Seccomp::Unconfined,
+        ..script(&place, uid, "sleep 1000")
+    };
+    let sleeper = unconfined(1);
+    server.spawner.start(&sleeper)?;
+    server.started(sleeper.id)?;
+    let first = place.pids("spawner")?;
+    drop(server);
+
+    let server = place.connect()?;
+    assert_eq!(place.pids("spawner")?, first);
+    assert!(server.spawner.is_outdated());
+    let Err(error @ Error::AboveCeiling { .. }) = server.spawner.start(&unconfined(2)) else {
+        return Err("what only the server before allowed was asked for".into());
+    };
+    assert!(
+        error.to_string().contains("pod test/pod-2: seccomp")
+            && error.to_string().contains("--allow-unconfined")
+    );
+    let strict = script(&place, 3, "exit 0");
+    server.spawner.start(&strict)?;
+    assert_eq!(server.exit(strict.id)?.status, ExitStatus::Code(0));
+    server.spawner.release_pod(1)?;
+    server.exit(sleeper.id)?;
     Ok(())
 }
 

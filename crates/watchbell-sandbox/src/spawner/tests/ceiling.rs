@@ -1,11 +1,11 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::machine::{environment, spec};
-use crate::spawner::ceiling::Guard;
+use crate::spawner::ceiling::{Guard, shared_ceiling};
 use crate::{
-    Capabilities, Ceiling, OciRuntime, PodEnvironment, PodVolume, ProcMount, RunSpec, Seccomp, SeccompAction,
-    SeccompBase, SeccompProfile, VolumeSource,
+    Capabilities, Ceiling, DeviceCeiling, OciRuntime, PodEnvironment, PodVolume, ProcMount, RunSpec, Seccomp,
+    SeccompAction, SeccompBase, SeccompProfile, VolumeSource,
 };
 
 fn guard(ceiling: Ceiling) -> Guard {
@@ -83,4 +83,31 @@ fn paths_stay_below_what_is_allowed() {
     let moved = Ceiling { data_paths: vec!["/mnt/images".into()], ..Ceiling::default() };
     assert!(!verdict(&moved, |_, _| {}));
     assert!(verdict(&moved, |s, _| s.root.layers = vec!["/mnt/images/a".into()]));
+}
+
+#[test]
+fn what_a_name_stands_for_is_the_same_for_both() {
+    let runtime = |path: &str| OciRuntime { name: "runc".into(), path: path.into() };
+    let named = |path: &str| Ceiling { runtimes: vec![runtime(path)], ..Ceiling::default() };
+    let by_runc = |s: &mut RunSpec, _: &mut PodEnvironment| s.extras.runtime = Some("runc".into());
+    assert!(verdict(&shared_ceiling(named("/a"), &named("/a")), by_runc));
+    assert!(!verdict(&shared_ceiling(named("/a"), &named("/b")), by_runc));
+    assert!(!verdict(&shared_ceiling(named("/a"), &Ceiling::default()), by_runc));
+
+    let devices = |dirs: &[&str], hooks: &[&str]| {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect();
+        let devices = DeviceCeiling { cdi_dirs: paths(dirs), cdi_hooks: paths(hooks) };
+        Ceiling { devices, ..Ceiling::default() }
+    };
+    let with_device = |s: &mut RunSpec, _: &mut PodEnvironment| s.extras.devices = vec!["a.com/toy=0".into()];
+    for (ours, theirs, expect) in [
+        (devices(&["/etc/cdi"], &[]), devices(&["/etc/cdi"], &[]), true),
+        // The spawner has less, and keeps to it.
+        (devices(&["/etc/cdi", "/run/cdi"], &["/h"]), devices(&["/etc/cdi"], &[]), true),
+        (devices(&["/etc/cdi"], &[]), devices(&["/etc/cdi", "/run/cdi"], &[]), false),
+        (devices(&["/etc/cdi"], &[]), devices(&["/etc/cdi"], &["/h"]), false),
+        (devices(&[], &[]), devices(&[], &[]), false),
+    ] {
+        assert_eq!(verdict(&shared_ceiling(ours, &theirs), with_device), expect, "{theirs:?}");
+    }
 }
