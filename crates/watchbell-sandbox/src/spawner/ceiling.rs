@@ -92,10 +92,11 @@ impl Guard {
                 }
                 VolumeSource::HostPath { path } => {
                     let allowed = ceiling.host_paths.iter().any(|allowed| path.starts_with(allowed));
+                    allow(allowed, &field(), "it needs --allow-host-path of a directory that it lies in")?;
                     allow(
-                        allowed && self.spares_state(path),
+                        self.spares_data(path),
                         &field(),
-                        "it needs --allow-host-path of a directory that it lies in",
+                        "the server's own data lies in it, or it in them",
                     )?;
                 }
                 VolumeSource::Layered(layered) => {
@@ -122,6 +123,16 @@ impl Guard {
     }
 
     fn spares_state(&self, path: &Path) -> bool {
-        !path.starts_with(&self.state_dir) && !self.state_dir.starts_with(path)
+        !meet(path, &self.state_dir)
     }
+
+    /// Who reads the server's directory has its keys, and with them every right; who writes there is every other pod.
+    fn spares_data(&self, path: &Path) -> bool {
+        self.spares_state(path) && !self.ceiling.data_paths.iter().any(|data| meet(path, data))
+    }
+}
+
+/// Whether one of them lies in the other.
+fn meet(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }

@@ -274,6 +274,7 @@ pub(crate) fn a_layer_that_is_unpacked_again_is_seen() -> Outcome {
 pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
     let place = Place::new()?;
     build_probe(&place)?;
+    let host = tempfile::tempdir()?;
     let allowed = Ceiling {
         privileged: true,
         host_users: true,
@@ -281,11 +282,11 @@ pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
         host_pid: true,
         host_ipc: true,
         unconfined: true,
-        host_paths: vec![place.path().join("host")],
+        host_paths: vec![host.path().to_owned()],
         ..Ceiling::default()
     };
-    fs::create_dir_all(place.path().join("host/dir"))?;
-    fs::write(place.path().join("host/file"), "of the host")?;
+    fs::create_dir(host.path().join("dir"))?;
+    fs::write(host.path().join("file"), "of the host")?;
     let server = place.connect_with(&SpawnerOptions { ceiling: allowed, ..place.options() })?;
     let uids = std::cell::Cell::new(100);
     let show = |args: &[&str], change: &dyn Fn(&mut RunSpec, &mut PodEnvironment)| {
@@ -356,8 +357,8 @@ pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
         assert!(!lines.iter().any(|line| line.starts_with("below")), "{lines:?}");
     }
     // A link in the place of a host path is not followed, and the way out is told.
-    std::os::unix::fs::symlink("/etc", place.path().join("host/link"))?;
-    let source = VolumeSource::HostPath { path: place.path().join("host/link") };
+    std::os::unix::fs::symlink("/etc", host.path().join("link"))?;
+    let source = VolumeSource::HostPath { path: host.path().join("link") };
     let spec = with_volume(probe(&place, 12, &["ls", "/mnt"]), "/mnt", source, None);
     server.spawner.start(&spec)?;
     let failure = server.failure(spec.id)?.message;
@@ -366,7 +367,7 @@ pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
     for (uid, name, target, expect) in
         [(10, "dir", "/mnt/host", "2"), (11, "file", "/mnt/file", "of the host")]
     {
-        let path = place.path().join("host").join(name);
+        let path = host.path().join(name);
         let args = if name == "dir" { ["ls", target] } else { ["cat", target] };
         let spec = with_volume(probe(&place, uid, &args), target, VolumeSource::HostPath { path }, None);
         let lines = printed(&place, &server, &spec)?;

@@ -72,6 +72,14 @@ fn paths_stay_below_what_is_allowed() {
     assert!(!volume(&narrow, host("/srvx")));
     assert!(!volume(&narrow, host("/etc")));
     assert!(volume(&ceiling, host("/etc")));
+    // The server's keys and what other pods keep are no paths of the host.
+    for path in ["/data/pki", "/data/volumes", "/data/volumes/a", "/data/logs"] {
+        assert!(!volume(&ceiling, host(path)), "{path}");
+    }
+    let moved = Ceiling { data_paths: vec!["/data".into(), "/srv/images".into()], ..narrow.clone() };
+    for (path, expect) in [("/srv", false), ("/srv/images/a", false), ("/srv/other", true)] {
+        assert_eq!(volume(&moved, host(path)), expect, "{path}");
+    }
     // The spawner's own socket and table are nobody's volume, however much is allowed.
     for path in ["/", "/data", "/data/run", "/data/run/spawner.sock"] {
         assert!(!volume(&ceiling, host(path)), "{path}");
