@@ -697,7 +697,8 @@ fn settle(pid: u32, spec: &RunSpec) -> io::Result<()> {
 }
 
 /// Starts a process in namespaces that exist: a helper joins them and clones the task, which becomes the spawner's own
-/// child. The helper is gone before this returns.
+/// child. The helper is gone before this returns, so it is under no limit of the container's: the spawner would wait for it as
+/// long as they do.
 fn clone_into_pod(
     task: Task<'_>,
     inner: &Inner,
@@ -711,7 +712,7 @@ fn clone_into_pod(
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
     let helper_ready = Ready { wait: wait.as_fd(), go: &go };
     // SAFETY: the spawner has one thread.
-    match unsafe { clone_charged_to(None, Some(bare), None, 0, cgroup.clone_into()) }? {
+    match unsafe { clone_charged_to(None, Some(bare), None, 0, None) }? {
         Cloned::Child => {
             if !helper_ready.wait() {
                 kernel::exit_now(127);
@@ -719,23 +720,24 @@ fn clone_into_pod(
             if let Err(error) = identity::hide_memory() {
                 report(inner.status.as_fd(), &failed("hide the memory of", &spec.name, &error));
             }
-            // Before anything else: a move waits for every fork and exit on the machine, and so keeps this start waiting and no
-            // other.
-            if let Err(error) = cgroup.join() {
-                let failure = failed("join the control group of", &spec.name, &error);
-                report(inner.status.as_fd(), &failure)
-            }
             let own_pids = !spec.pod.host_namespaces.pid;
             let joined = task::join(shared).and_then(|()| {
                 if own_pids { kernel::unshare(rustix::thread::UnshareFlags::NEWPID) } else { Ok(()) }
             });
             let cloned = joined.and_then(|()| {
                 // SAFETY: this copy of the spawner has one thread too.
-                unsafe { kernel::clone3(libc::CLONE_PARENT as u64, None) }
+                unsafe { kernel::clone3(libc::CLONE_PARENT as u64, cgroup.clone_into()) }
             });
             match cloned {
-                // It is in the helper's control group from the start.
-                Ok(Cloned::Child) => child(task, inner, ready),
+                Ok(Cloned::Child) => {
+                    // Before anything else: a move waits for every fork and exit on the machine, and so keeps this start waiting
+                    // and no other.
+                    if let Err(error) = cgroup.join() {
+                        let failure = failed("join the control group of", &spec.name, &error);
+                        report(inner.status.as_fd(), &failure)
+                    }
+                    child(task, inner, ready)
+                }
                 Ok(Cloned::Parent { pid, .. }) => {
                     let _ = rustix::io::write(&tell, &pid.to_ne_bytes());
                     kernel::exit_now(0)

@@ -146,6 +146,10 @@ const TESTS: &[Test] = &[
         "a_tracer_ends_with_its_task_and_the_other_way_round",
         traces::a_tracer_ends_with_its_task_and_the_other_way_round,
     ),
+    (
+        "a_start_into_a_stopped_pod_keeps_nobody_waiting",
+        surroundings::a_start_into_a_stopped_pod_keeps_nobody_waiting,
+    ),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
     ("a_process_enters_a_container_of_a_runtime", runtimes::a_process_enters_a_container_of_a_runtime),
     ("a_container_of_a_runtime_is_attached_to", runtimes::a_container_of_a_runtime_is_attached_to),

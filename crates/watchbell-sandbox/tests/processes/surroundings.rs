@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use watchbell_sandbox::{
@@ -10,7 +11,7 @@ use watchbell_sandbox::{
 };
 
 use crate::Outcome;
-use crate::place::{Failure, Place, pod};
+use crate::place::{Failure, Place, pod, script};
 use crate::probe::{build_probe, pairs, printed, probe, with_volume};
 
 pub(crate) fn ordinary_programs_run() -> Outcome {
@@ -374,6 +375,66 @@ pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
         assert_eq!(if name == "dir" { lines.len().to_string() } else { lines.join("") }, expect);
     }
     Ok(())
+}
+
+/// A container in which nothing may run keeps nobody but itself waiting.
+pub(crate) fn a_start_into_a_stopped_pod_keeps_nobody_waiting() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let shared = Arc::new(PodEnvironment { sharing: Sharing::Shared, ..pod(1) });
+    let container = |n: u16, text: &str| {
+        let mut spec = script(&place, 1, text);
+        spec.id.container = n;
+        RunSpec { pod: Arc::clone(&shared), ..spec }
+    };
+    let main = container(0, "sleep 1000");
+    server.spawner.start(&main)?;
+    let Some(group) = unified_group(server.started(main.id)?)? else {
+        eprintln!("SKIPPED: this host has no control groups of version 2");
+        return Ok(());
+    };
+    let stopped = Stopped::new(group.parent().ok_or("the group is in no pod's")?)?;
+    let second = container(1, "exit 3");
+    server.spawner.start(&second)?;
+    let other = script(&place, 2, "exit 0");
+    server.spawner.start(&other)?;
+    assert_eq!(server.any_exit()?.id, other.id);
+    drop(stopped);
+    assert_eq!(server.exit(second.id)?.status, ExitStatus::Code(3));
+    server.spawner.release_pod(1)?;
+    assert_eq!(server.exit(main.id)?.status, ExitStatus::Signal(9));
+    Ok(())
+}
+
+/// Where a process is in the hierarchy of version 2.
+fn unified_group(pid: u32) -> Result<Option<PathBuf>, Failure> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let Some(line) = mounts.lines().find(|line| line.contains(" - cgroup2 ")) else { return Ok(None) };
+    let mut fields = line.split(' ').skip(3);
+    let (root, at) = (fields.next().ok_or("no root")?, fields.next().ok_or("no mount point")?);
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::")).ok_or("it is in none")?;
+    let below = group.strip_prefix(root).unwrap_or(group);
+    Ok(Some(Path::new(at).join(below.trim_start_matches('/'))))
+}
+
+/// A control group whose processes do not run as long as this lives.
+struct Stopped(PathBuf);
+
+impl Stopped {
+    fn new(group: &Path) -> Result<Self, Failure> {
+        let freeze = group.join("cgroup.freeze");
+        fs::write(&freeze, "1")?;
+        Ok(Self(freeze))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        if let Err(error) = fs::write(&self.0, "0") {
+            eprintln!("left stopped: {}: {error}", self.0.display());
+        }
+    }
 }
 
 pub(crate) fn containers_of_a_pod_meet() -> Outcome {
