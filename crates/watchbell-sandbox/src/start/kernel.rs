@@ -269,7 +269,8 @@ struct MountAttr {
     userns_fd: u64,
 }
 
-/// Sets attributes of a mount, cuts it off from propagation and, with `ids`, maps its owners through that user namespace.
+/// Sets attributes of a mount and of those below it, cuts them off from propagation and, with `ids`, maps their owners through that
+/// user namespace.
 pub(super) fn mount_setattr(mount: impl AsFd, set: u64, ids: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let attr = MountAttr {
         attr_set: set | ids.map_or(0, |_| MOUNT_ATTR_IDMAP),
@@ -283,7 +284,7 @@ pub(super) fn mount_setattr(mount: impl AsFd, set: u64, ids: Option<BorrowedFd<'
             libc::SYS_mount_setattr,
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            libc::AT_EMPTY_PATH | libc::AT_RECURSIVE,
             &raw const attr,
             size_of::<MountAttr>(),
         )

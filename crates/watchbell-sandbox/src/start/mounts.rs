@@ -30,7 +30,7 @@ use super::layered::{self, Held};
 use super::memory::Memories;
 use super::overlay::{Overlay, Sync, Writable};
 use super::plan::Sysfs;
-use super::stash::{Kept, Stash, Swap, clone_at, tmpfs, tmpfs_of};
+use super::stash::{Kept, Stash, Swap, clone_at, clone_tree_at, tmpfs, tmpfs_of};
 use super::{Failure, failed};
 use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, VolumeSource};
 
@@ -188,7 +188,11 @@ pub(super) fn volumes(
                 mount
             }
             VolumeSource::Dir { path } | VolumeSource::HostPath { path } => {
-                let (mount, opened) = directory(ids, path)
+                let mount = match &volume.source {
+                    VolumeSource::HostPath { .. } => directory_tree,
+                    _ => directory,
+                };
+                let (mount, opened) = mount(ids, path)
                     .map_err(|e| failed("mount", format!("{} ({})", name(), path.display()), &e))?;
                 unmapped = Some(opened);
                 mount
@@ -243,27 +247,37 @@ pub(super) fn directory(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, Owne
     mapped(path, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, ids.map())
 }
 
+/// The same with what the host has mounted below it.
+fn directory_tree(ids: &IdRange, path: &Path) -> io::Result<(OwnedFd, OwnedFd)> {
+    let opened = open_source(path)?;
+    let mount = clone_tree_at(&opened, "")?;
+    set_mapped(&mount, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, ids.map(), OF_DISKS)?;
+    Ok((mount, opened))
+}
+
 /// The same by any mapping.
 pub(super) fn mapped(
     path: &Path,
     attributes: u64,
     map: Option<BorrowedFd<'_>>,
 ) -> io::Result<(OwnedFd, OwnedFd)> {
-    // Without NOFOLLOW: with it, NO_SYMLINKS would let the last name be a link and give the link itself.
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let opened =
-        openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS)
-            .map_err(|e| match e {
-                Errno::LOOP => {
-                    io::Error::other("a symbolic link is on the way; name the path that it leads to")
-                }
-                e => e.into(),
-            })?;
+    let opened = open_source(path)?;
     let mount = clone_at(&opened, "")?;
-    let advice = "use ext4, xfs, btrfs or f2fs (or, with Linux 6.3, tmpfs)";
-    set_mapped(&mount, attributes, map, advice)?;
+    set_mapped(&mount, attributes, map, OF_DISKS)?;
     Ok((mount, opened))
 }
+
+fn open_source(path: &Path) -> io::Result<OwnedFd> {
+    // Without NOFOLLOW: with it, NO_SYMLINKS would let the last name be a link and give the link itself.
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(CWD, path, flags, Mode::empty(), no_links).map_err(|e| match e {
+        Errno::LOOP => io::Error::other("a symbolic link is on the way; name the path that it leads to"),
+        e => e.into(),
+    })
+}
+
+const OF_DISKS: &str = "use ext4, xfs, btrfs or f2fs (or, with Linux 6.3, tmpfs)";
 
 /// Gives files in memory the owners of a mapping, for reading.
 pub(super) fn map_memory(memory: &OwnedFd, map: Option<BorrowedFd<'_>>) -> io::Result<()> {
@@ -274,8 +288,10 @@ pub(super) fn map_memory(memory: &OwnedFd, map: Option<BorrowedFd<'_>>) -> io::R
 fn set_mapped(mount: &OwnedFd, attributes: u64, map: Option<BorrowedFd<'_>>, advice: &str) -> io::Result<()> {
     kernel::mount_setattr(mount, attributes, map).map_err(|e| {
         if e.raw_os_error() == Some(libc::EINVAL) && map.is_some() {
-            let message =
-                format!("its file system has no idmapped mounts, so its owners cannot be mapped into the pod; {advice}");
+            let message = format!(
+                "its file system, or one mounted below it, has no idmapped mounts, so its owners cannot be mapped into the pod; \
+                 {advice}"
+            );
             io::Error::new(e.kind(), message)
         } else {
             e
@@ -300,8 +316,8 @@ impl Volume {
         read_only: bool,
     ) -> io::Result<(OwnedFd, Place)> {
         let mount = match sub_path {
-            None => self.kept.clone_tree()?,
-            Some(path) => clone_at(self.open_sub_path(ids, path)?, "")?,
+            None => clone_tree_at(self.kept.root(), "")?,
+            Some(path) => clone_tree_at(self.open_sub_path(ids, path)?, "")?,
         };
         if read_only || self.changing.is_some() {
             kernel::mount_setattr(&mount, MOUNT_ATTR_RDONLY, None)?;

@@ -147,6 +147,10 @@ const TESTS: &[Test] = &[
         traces::a_tracer_ends_with_its_task_and_the_other_way_round,
     ),
     (
+        "what_the_host_mounted_below_its_path_is_there",
+        surroundings::what_the_host_mounted_below_its_path_is_there,
+    ),
+    (
         "a_start_into_a_stopped_pod_keeps_nobody_waiting",
         surroundings::a_start_into_a_stopped_pod_keeps_nobody_waiting,
     ),

@@ -377,6 +377,42 @@ pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
     Ok(())
 }
 
+/// In a mount namespace of the test's own, which its spawner begins in.
+pub(crate) fn what_the_host_mounted_below_its_path_is_there() -> Outcome {
+    let run = || with_mount_below_a_host_path().map_err(|error| error.to_string());
+    Ok(std::thread::spawn(run).join().map_err(|_| "the thread panicked")??)
+}
+
+fn with_mount_below_a_host_path() -> Outcome {
+    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    // SAFETY: no descriptor table is unshared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)?;
+    let place = Place::new()?;
+    let dir = tempfile::tempdir()?;
+    // Open to everybody, in one that is not.
+    let host = dir.path().join("host");
+    let below = host.join("disk");
+    fs::create_dir_all(&below)?;
+    mount("tmpfs", &below, "tmpfs", MountFlags::empty(), c"size=1m,mode=0777")?;
+    fs::write(below.join("file"), "of the disk\n")?;
+    let ceiling = Ceiling { host_paths: vec![host.clone()], ..Ceiling::default() };
+    let server = place.connect_with(&SpawnerOptions { ceiling, ..place.options() })?;
+    let text = "cat /mnt/disk/file; echo x > /mnt/disk/new && echo wrote";
+    for (uid, read_only, expect) in [(1, false, &["of the disk", "wrote"][..]), (2, true, &["of the disk"])] {
+        let source = VolumeSource::HostPath { path: host.clone() };
+        let mut spec = with_volume(script(&place, uid, text), "/mnt", source, None);
+        spec.mounts[0].read_only = read_only;
+        server.spawner.start(&spec)?;
+        server.exit(spec.id)?;
+        let lines = place.lines(&format!("{uid}.log"))?;
+        let printed: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("stdout F ")).collect();
+        assert_eq!(printed, expect, "{lines:?}");
+    }
+    Ok(())
+}
+
 /// A container in which nothing may run keeps nobody but itself waiting.
 pub(crate) fn a_start_into_a_stopped_pod_keeps_nobody_waiting() -> Outcome {
     let place = Place::new()?;

@@ -211,6 +211,10 @@ fn volumes(spec: &RunSpec) -> Vec<(usize, &str, Vec<&'static str>)> {
         |id: u16| spec.pod.volumes.iter().find(|volume| volume.id == id).map(|volume| &volume.source);
     let own = spec.mounts.iter().map(|mount| {
         let mut options = vec!["nosuid", "nodev"];
+        if let Some(VolumeSource::HostPath { .. }) = source(mount.volume) {
+            // What is mounted below it is there too, and as the volume's own mount is.
+            options.extend(["rbind", "rprivate"]);
+        }
         let (read_only, no_exec) = match source(mount.volume) {
             Some(VolumeSource::Files { .. } | VolumeSource::Changing { .. }) => (true, false),
             // What the mount has already, the runtime cannot leave out.
