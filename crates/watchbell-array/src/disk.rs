@@ -71,6 +71,16 @@ impl Disk {
         options.open(path).map_err(Error::io("create", path))
     }
 
+    /// Gives a file the mode, where its owner may not write to it: those of older stores were for nobody to write to.
+    pub(crate) fn let_owner_write(&self, path: &Path, mode: u32) -> Result<(), Error> {
+        let of = rustix::fs::stat(path).map_err(Error::errno("look at", path))?;
+        if of.st_mode & 0o200 == 0 {
+            rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(mode))
+                .map_err(Error::errno("set the mode of", path))?;
+        }
+        Ok(())
+    }
+
     /// A small file with its content on the disk; its name is not synced.
     pub(crate) fn write_synced(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
         self.before(|| Step::Write(path.to_owned()))?;

@@ -14,8 +14,9 @@ use crate::meter::Meter;
 use crate::pack::{self, Index};
 use crate::store::Array;
 
-/// An object's mode: nobody writes to it again, and who may reach its directory may read it.
-pub(crate) const MODE: u32 = 0o444;
+/// An object's mode. Nothing writes to it again: it is root's, in a directory that is root's alone, and a task sees it below the
+/// layer that it writes to. There it is the task's own file, which may be opened for writing: the first write copies it.
+pub(crate) const MODE: u32 = 0o644;
 /// What is no larger is read whole, and written only when nobody has it yet.
 const SMALL: usize = 1 << 20;
 /// More small objects than this, written at once, go into one pack.

@@ -202,7 +202,7 @@ fn link(disk: &Disk, objects: Objects<'_>, file: &Path, digest: Digest, to: &Pat
             copy_whole(disk, objects, file, &from, digest)?;
         }
         match disk.link(&from, to) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return disk.let_owner_write(to, object::MODE),
             Err(Errno::MLINK) => copy += 1,
             Err(error) => return Err(Error::errno("link an object to", to)(error)),
         }
@@ -230,7 +230,7 @@ fn copy_whole(
     name.push(format!(".next-{:016x}", random()));
     let next = to.with_file_name(name);
     let mut source = std::fs::File::open(from).map_err(Error::io("open", from))?;
-    let mut file = disk.create(&next, 0o444)?;
+    let mut file = disk.create(&next, object::MODE)?;
     std::io::copy(&mut source, &mut file).map_err(Error::io("copy to", &next))?;
     let mut copied = std::fs::File::open(&next).map_err(Error::io("open", &next))?;
     if object::hash(objects.array, &mut copied, &next)?.0 != digest {

@@ -55,6 +55,21 @@ def write_zarr(directory, start, stop, value):
     array[int(start):int(stop)] = array.fill_value if value == "fill" else float(value)
 
 
+class InPlace(zarr.storage.LocalStore):
+    """Writes as zarr-python 3.0 does: into the file that is there."""
+
+    async def set(self, key, value):
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(value.to_bytes())
+
+
+def write_in_place(directory, start, stop, value):
+    array = zarr.open_array(InPlace(os.path.join(directory, "temperature")), mode="r+")
+    array[int(start):int(stop)] = float(value)
+
+
 def write_xarray(directory, start, stop, value):
     start, stop = int(start), int(stop)
     region = dataset(start, stop, float(value)).drop_vars("lat")

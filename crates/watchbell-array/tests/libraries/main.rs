@@ -188,6 +188,12 @@ fn zarr_python_writes_its_chunks() {
     each_index_writes_its_own("make_v3", "write_zarr", by("time", 3));
 }
 
+/// Versions before 3.1 write into the file that is there.
+#[test]
+fn zarr_python_writes_its_chunks_in_place() {
+    each_index_writes_its_own("make_v3", "write_in_place", by("time", 3));
+}
+
 #[test]
 fn zarr_python_writes_its_shards() {
     each_index_writes_its_own("make_sharded", "write_zarr", by("time", 3));

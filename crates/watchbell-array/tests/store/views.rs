@@ -1,4 +1,6 @@
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use watchbell_array::{Digest, Entry};
 
@@ -14,8 +16,39 @@ fn a_view_is_the_snapshot_and_is_shared() {
     assert_eq!(contents(&view), contents(&place.plain()));
     assert_eq!(array.view(snapshot.manifest, &manifest).unwrap(), view);
     let metadata = std::fs::metadata(view.join("t/c/0/0")).unwrap();
-    assert_eq!((metadata.mode() & 0o7777, metadata.nlink()), (0o444, 2));
+    assert_eq!((metadata.mode() & 0o7777, metadata.nlink()), (0o644, 2));
     assert_eq!(std::fs::metadata(view.join("t/c/0")).unwrap().mode() & 0o7777, 0o777);
+}
+
+/// Objects were for nobody to write to once; a task that changes a chunk in place could not.
+#[test]
+fn what_an_older_store_holds_is_seen_as_its_owner_s_to_write() {
+    let place = Place::new();
+    let array = place.array();
+    let snapshot = array.snapshot(array.head().unwrap().unwrap()).unwrap();
+    let manifest = array.manifest(snapshot.manifest).unwrap();
+    array.view(snapshot.manifest, &manifest).unwrap();
+    let older = files(array.dir());
+    assert!(older.iter().any(|path| path.starts_with(array.dir().join("unpacked"))), "{older:?}");
+    for path in older {
+        std::fs::set_permissions(path, Permissions::from_mode(0o444)).unwrap();
+    }
+    let view = place.path("view");
+    array.view_at(&manifest, |_| true, &view).unwrap();
+    assert_eq!(contents(&view), contents(&place.plain()));
+    for path in files(&view) {
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o644, "{}", path.display());
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut pending) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(at) = pending.pop() {
+        for path in std::fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { pending.push(path) } else { found.push(path) }
+        }
+    }
+    found
 }
 
 /// ext4 gives an inode 65,000 links, and equal chunks are one object.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 use std::sync::Arc;
@@ -169,6 +170,91 @@ pub(crate) fn indices_write_their_parts_of_a_data_array() {
             std::thread::yield_now();
         }
     }
+}
+
+/// A program need not replace a file to change it; what the store holds is not what it changes.
+pub(crate) fn chunks_are_written_in_place() {
+    for upper in ["memory", "disk"] {
+        let mut rig = Rig::new();
+        let array = with_array(&rig);
+        let before = exported(&array);
+        // As every index gets it: links to what the store keeps.
+        let snapshot = array.snapshot(array.head().unwrap().unwrap()).unwrap();
+        array.view(snapshot.manifest, &array.manifest(snapshot.manifest).unwrap()).unwrap();
+        let stored = files(array.dir());
+        assert!(stored.values().filter(|(content, ..)| content.starts_with(b"old ")).count() >= 24);
+        let uses = WRITE.replace("\"split\"", &format!("\"upper\": \"{upper}\", \"split\""));
+        // Overwritten, added to, and a part of it written over.
+        let own = script(
+            "cd /data/t/c; printf all > 0/0; printf ' more' >> 0/1; \
+             printf XX | busybox dd of=1/0 bs=1 seek=1 conv=notrunc 2> /dev/null; busybox truncate -s 3 1/1",
+        );
+        rig.begin(writer(1, 0, &own, &uses));
+        let status = rig.until_over(1);
+        assert_eq!(status.phase, Phase::Succeeded, "{upper}: {status:?} {:?}", rig.events);
+        // What is another's, and what is nobody's, is refused as it is when it is replaced.
+        let others = [
+            ("printf x >> /data/t/c/4/0", "wrote t/c/4/0, which belongs to index 2"),
+            ("printf ' ' >> /data/t/zarr.json", "metadata are not written by a task"),
+            // Also when not a byte of it is written.
+            ("true >> /data/t/c/4/0", "wrote t/c/4/0, which belongs to index 2"),
+        ];
+        for (n, (what, told)) in others.into_iter().enumerate() {
+            let uid = n as u128 + 2;
+            rig.begin(Assignment { attempt: n as u32, ..writer(uid, 1, &script(what), &uses) });
+            let status = rig.until_over(uid);
+            assert_eq!(status.reason.as_deref(), Some(ARRAY_COMMIT_FAILED), "{what}: {status:?}");
+            assert!(status.message.as_deref().unwrap_or_default().contains(told), "{what}: {status:?}");
+        }
+        // Who reads alone opens nothing for writing, though the files are his.
+        let read = r#"{"name": "obs", "mount": "/data"}"#;
+        let tries =
+            script("cd /data/t/c/0; for f in 0 1; do (printf x >> $f) 2>&1; done; busybox chmod 777 0; true");
+        let pod = Assignment {
+            job: Some((Uid(9), "other".into())),
+            arrays: Some(run(Uid(9))),
+            ..writer(9, 0, &tries, read)
+        };
+        let query = crate::rig::query(&pod, 0);
+        rig.begin(pod);
+        assert_eq!(rig.until_over(9).phase, Phase::Succeeded);
+        assert_eq!(rig.log(&query).matches("Read-only file system").count(), 3, "{}", rig.log(&query));
+        for (path, now) in files(array.dir()) {
+            assert!(stored.get(&path).is_none_or(|before| *before == now), "{} was changed", path.display());
+        }
+        for at in 1..4 {
+            let uid = u128::from(at) + 20;
+            rig.begin(Assignment { attempt: 9, ..writer(uid, at, &script(OWN), &uses) });
+            assert_eq!(rig.until_over(uid).phase, Phase::Succeeded);
+        }
+        publish(&mut rig, &uses);
+        let mut after = expected(&before);
+        for (key, content) in
+            [("t/c/0/0", "all"), ("t/c/0/1", "old 0 1 more"), ("t/c/1/0", "oXX 1 0"), ("t/c/1/1", "old")]
+        {
+            after.insert(key.to_owned(), content.to_owned());
+        }
+        assert_eq!(exported(&array), after);
+        assert_eq!(verify(&array).unwrap().damage, []);
+    }
+}
+
+/// Each file's content, mode and owner; of what is no object, no content.
+fn files(dir: &Path) -> BTreeMap<PathBuf, (Vec<u8>, u32, u32)> {
+    let (mut found, mut pending) = (BTreeMap::new(), vec![dir.to_owned()]);
+    while let Some(at) = pending.pop() {
+        for path in fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()) {
+            let of = fs::symlink_metadata(&path).unwrap();
+            if of.is_dir() {
+                pending.push(path);
+            } else {
+                let is_object = ["objects", "unpacked", "views"].map(|part| path.starts_with(dir.join(part)));
+                let content = if is_object.contains(&true) { fs::read(&path).unwrap() } else { Vec::new() };
+                found.insert(path, (content, of.mode(), of.uid()));
+            }
+        }
+    }
+    found
 }
 
 /// Each attempt leaves something that is not its own chunk as a file; then an honest one comes.
@@ -411,7 +497,7 @@ pub(crate) fn zarr_s_libraries_write_from_containers() {
     outside(&["make_xarray", plain.to_str().unwrap()]);
     let array = imported(&rig, &plain);
     // With coordinates, which an index writes too along its dimension.
-    let functions = ["write_zarr", "write_xarray", "write_tensorstore", "write_xarray"];
+    let functions = ["write_zarr", "write_xarray", "write_tensorstore", "write_in_place"];
     let value = |at: usize| (at + 3).to_string();
     for (at, function) in functions.iter().enumerate() {
         let uid = at as u128 + 1;

@@ -35,6 +35,7 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
     ("input_ends_once", sessions::input_ends_once),
     ("an_array_of_short_tasks", an_array_of_short_tasks),
     ("indices_write_their_parts_of_a_data_array", arrays::indices_write_their_parts_of_a_data_array),
+    ("chunks_are_written_in_place", arrays::chunks_are_written_in_place),
     ("nothing_of_a_hostile_index_gets_in", arrays::nothing_of_a_hostile_index_gets_in),
     ("an_index_that_was_killed_is_tried_again", arrays::an_index_that_was_killed_is_tried_again),
     ("an_index_is_committed_by_the_next_server", arrays::an_index_is_committed_by_the_next_server),

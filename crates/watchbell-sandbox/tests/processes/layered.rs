@@ -24,7 +24,7 @@ const BOUND: Scratch = Scratch { bytes: 1 << 20, inodes: 64 };
 /// Who tasks are.
 const NOBODY: u32 = 65_534;
 
-/// As a view of an array: root's, directories for all, files for none to change.
+/// As a view of an array: root's, directories for all, files for their owner.
 fn lower(place: &Place) -> Result<PathBuf, Failure> {
     let dir = place.path().join("view");
     fs::create_dir_all(dir.join("a"))?;
@@ -34,7 +34,7 @@ fn lower(place: &Place) -> Result<PathBuf, Failure> {
     for n in 0..3 {
         let file = dir.join(format!("a/{n}"));
         fs::write(&file, format!("chunk {n}"))?;
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o444))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
     }
     Ok(dir)
 }
@@ -101,14 +101,14 @@ pub(crate) fn what_is_written_lies_apart_and_is_given_away() -> Outcome {
         let on_disk = matches!(upper, Upper::Disk { .. });
         let volume = source(&lower, Some(upper));
         let look = with_volume(probe(&place, uid, &["stat", "/data/a/0"]), "/data", volume, None);
-        let owner = format!("100444 {NOBODY} {NOBODY} 7");
+        let owner = format!("100644 {NOBODY} {NOBODY} 7");
         assert_eq!(ran(&place, &server, &look)?, [owner], "all of it is the task's own");
         let mut write = probe(&place, uid, &["write", "/data/a/0", "mine"]);
         (write.id, write.pod, write.mounts) =
             (ContainerId { attempt: 1, ..look.id }, Arc::clone(&look.pod), look.mounts.clone());
         write.log.path = format!("{uid}-1.log").into();
-        // A file is replaced, not opened, by who has no right to write to it.
-        assert_eq!(ran(&place, &server, &write)?, ["open EACCES"]);
+        // What is opened for writing is a copy from then on.
+        assert_eq!(ran(&place, &server, &write)?, ["open allowed", "write allowed"]);
         let new = RunSpec {
             id: ContainerId { attempt: 2, ..look.id },
             argv: ["/bin/probe", "write", "/data/a/new", "mine"].map(str::to_owned).to_vec(),
@@ -117,9 +117,11 @@ pub(crate) fn what_is_written_lies_apart_and_is_given_away() -> Outcome {
         assert_eq!(ran(&place, &server, &new)?.last().map(String::as_str), Some("write allowed"));
         let given = server.spawner.upper(uid, 1)?;
         let found = listed(&given)?;
-        assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "a/new"]);
-        assert_eq!(found["a/new"].0, FileType::RegularFile);
-        assert_eq!(read(&given, "a/new")?, "mine");
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["a", "a/0", "a/new"]);
+        for path in ["a/0", "a/new"] {
+            assert_eq!(found[path].0, FileType::RegularFile);
+            assert_eq!(read(&given, path)?, "mine", "{path}");
+        }
         assert!(on_disk || !is_never_swapped(&given)?);
         if on_disk {
             // No id of a range is on a disk.
@@ -132,6 +134,10 @@ pub(crate) fn what_is_written_lies_apart_and_is_given_away() -> Outcome {
         let gone = server.spawner.upper(uid, 1).map(drop);
         assert!(matches!(&gone, Err(Error::Upper { reason }) if reason.contains("does not have the pod")));
     }
+    // Without an upper it is for reading alone, also for who owns it.
+    let write = probe(&place, 3, &["write", "/data/a/0", "mine"]);
+    let write = with_volume(write, "/data", source(&lower, None), None);
+    assert_eq!(ran(&place, &server, &write)?, ["open EROFS"]);
     assert_eq!(contents(&lower)?, ["chunk 0", "chunk 1", "chunk 2"]);
     assert!(!lower.join("a/new").exists());
     Ok(())
