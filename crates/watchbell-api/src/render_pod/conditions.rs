@@ -196,6 +196,7 @@ fn first_start(status: &ContainerStatus) -> Option<i64> {
 
 fn disruption_message(reason: &str) -> &'static str {
     match reason {
+        "DeletionByPodGC" => "the machine lost the pod: what ran it died, or the machine did",
         "DeletionByTaintManager" => "the machine's taints do not let the pod stay",
         "EvictionByEvictionAPI" => "Eviction API: evicting",
         "PreemptionByScheduler" => "the pod made room for one of higher priority",

@@ -42,7 +42,7 @@ pub struct PodStatus {
     pub reason: Option<Box<str>>,
     pub message: Option<Box<str>>,
     /// Set when the pod is ended from outside: the `DisruptionTarget` condition's reason
-    /// (`DeletionByTaintManager`, `EvictionByEvictionAPI`, `PreemptionByScheduler`, `TerminationByKubelet`).
+    /// (`DeletionByPodGC`, `DeletionByTaintManager`, `EvictionByEvictionAPI`, `PreemptionByScheduler`, `TerminationByKubelet`).
     pub disruption: Option<Box<str>>,
     /// Conditions of clients' own types, as the JSON list they wrote.
     pub written_conditions: Option<Box<str>>,

@@ -1,9 +1,12 @@
 //! The status of a pod as the server keeps it, from its life.
 
 use watchbell_api::types::pod::PodSpec;
-use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
+use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus, TerminatedReason};
 
 use super::life::{Container, EndCause, Life, State};
+
+/// The reason of the condition `DisruptionTarget`, as Kubernetes has it of a pod whose node is gone.
+const LOST: &str = "DeletionByPodGC";
 
 impl Life {
     pub fn status(&self, spec: &PodSpec) -> PodStatus {
@@ -29,13 +32,28 @@ impl Life {
             finished_at: self.finished.then(|| self.last_end()).flatten(),
             reason,
             message,
-            disruption: self.disruption.clone(),
+            disruption: self.disruption.clone().or_else(|| self.is_lost(phase).then(|| LOST.into())),
             written_conditions: None,
             devices: Vec::new(),
             pod_ip: None,
             init_containers: inits.iter().map(|c| container_status(c, "PodInitializing")).collect(),
             containers: mains.iter().map(|c| container_status(c, waiting_for)).collect(),
         }
+    }
+
+    /// Whether the pod failed by nothing but that its machine lost it: no container failed of itself, and nobody ended it.
+    fn is_lost(&self, phase: Phase) -> bool {
+        let nobody_ended_it = matches!(
+            self.ending.as_ref().map(|e| &e.cause),
+            Some(EndCause::Completed | EndCause::InitFailed)
+        );
+        let mut failures = self.containers.iter().filter_map(|container| match &container.state {
+            State::Ended(end) if end.exit_code != 0 => Some(end.reason),
+            _ => None,
+        });
+        phase == Phase::Failed
+            && nobody_ended_it
+            && failures.all(|reason| reason == TerminatedReason::ContainerStatusUnknown)
     }
 
     fn phase(&self, spec: &PodSpec) -> Phase {

@@ -138,7 +138,10 @@ fn when_the_spawner_dies_too_its_tasks_are_ended_and_tried_again() {
         return;
     }
     let mut stand = Stand::with_busybox();
-    stand.apply(&job("again", "backoffLimit: 2", "echo up; while true; do sleep 0.05; done"));
+    // No failure of its own is forgiven, and this one is none.
+    let rule = "{action: Ignore, onPodConditions: [{type: DisruptionTarget, status: 'True'}]}";
+    let spec = format!("backoffLimit: 0\n  podFailurePolicy: {{rules: [{rule}]}}");
+    stand.apply(&job("again", &spec, "echo up; while true; do sleep 0.05; done"));
     stand.until("it runs", |s| s.watchbell(&["logs", "job/again"]).out.contains("up"));
     stand.kill();
     for pid in spawners(&stand) {
@@ -164,6 +167,13 @@ fn when_the_spawner_dies_too_its_tasks_are_ended_and_tried_again() {
         (&end["exitCode"], &end["reason"]),
         (&137.into(), &"ContainerStatusUnknown".into()),
         "{end:#}"
+    );
+    let conditions = lost["status"]["conditions"].as_array().unwrap();
+    let target = conditions.iter().find(|c| c["type"] == "DisruptionTarget").unwrap();
+    assert_eq!(
+        (&target["status"], &target["reason"]),
+        (&"True".into(), &"DeletionByPodGC".into()),
+        "{lost:#}"
     );
     stand.watchbell(&["delete", "job", "again", "--grace-period", "0"]).ok();
     stand.until("it is gone", |s| s.get(&["pods"])["items"].as_array().unwrap().is_empty());

@@ -95,6 +95,17 @@ impl Play {
                 self.life.running(ordinal, WALL);
             }
             [name, "exits", code] => self.end(name, code.parse().unwrap(), Some(WALL)),
+            [name, "is", "lost"] => {
+                let how = Terminated {
+                    exit_code: 137,
+                    signal: None,
+                    reason: TerminatedReason::ContainerStatusUnknown,
+                    message: None,
+                    started_at: Some(WALL),
+                    finished_at: WALL,
+                };
+                self.life.ended(self.ordinal(name), how, self.now);
+            }
             [name, "cannot", "start"] => self.end(name, 128, None),
             [name, "lacks", seconds] => {
                 let retry_at = self.now + Duration::from_secs(seconds.parse().unwrap());
@@ -460,6 +471,43 @@ fn preemption_is_a_disruption() {
     play.event("preempt");
     play.step();
     assert_eq!(play.life.status(&play.spec).disruption.as_deref(), Some("PreemptionByScheduler"));
+}
+
+/// What the pod is, how its containers end one after the other, and the reason of its disruption.
+#[test]
+fn a_pod_that_its_machine_lost_is_disrupted() {
+    let check = |words: &str, ends: &[&str], expect: Option<&str>| {
+        let mut play = Play::new(words);
+        play.step();
+        for (name, end) in ends.iter().map(|end| end.split_once(' ').unwrap()) {
+            play.event(&format!("{name} runs"));
+            play.event(&match end {
+                "lost" => format!("{name} is lost"),
+                code => format!("{name} exits {code}"),
+            });
+            play.step();
+        }
+        let status = play.life.status(&play.spec);
+        assert_eq!(status.disruption.as_deref(), expect, "{words}, {ends:?}: {status:?}");
+    };
+    let lost = Some("DeletionByPodGC");
+    check("Never main:m", &["m lost"], lost);
+    check("Never main:m main:n", &["m 0", "n lost"], lost);
+    check("Never init:a main:m", &["a lost"], lost);
+    check("Never main:m", &["m 137"], None);
+    // One failed of itself.
+    check("Never main:m main:n", &["m 1", "n lost"], None);
+    // It goes on, by another run.
+    check("OnFailure main:m", &["m lost"], None);
+    check("Never main:m main:n", &["m lost"], None);
+    // It was ended, and would be so had it not been lost.
+    let mut play = Play::new("Never main:m");
+    for event in ["begin", "m runs", "stop 5", "m is lost"] {
+        play.event(event);
+        play.step();
+    }
+    let status = play.life.status(&play.spec);
+    assert_eq!((status.phase, status.disruption), (Phase::Failed, None));
 }
 
 #[test]
