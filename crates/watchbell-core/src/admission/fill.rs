@@ -10,6 +10,10 @@ pub(super) fn strict(spec: &mut Value) {
     pod.entry("automountServiceAccountToken").or_insert(Value::Bool(false));
     let context = pod.entry("securityContext").or_insert_with(|| json!({}));
     default(context, "runAsNonRoot", json!(true));
+    if context["runAsUser"].is_null() {
+        // Whose user is not the pod's own choice reads its volumes all the same: a Secret of mode 0400 is root's else.
+        default(context, "fsGroup", json!(NOBODY));
+    }
     default(context, "runAsUser", json!(NOBODY));
     default(context, "runAsGroup", json!(NOBODY));
     default(context, "seccompProfile", json!({"type": "RuntimeDefault"}));

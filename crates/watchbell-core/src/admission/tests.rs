@@ -32,11 +32,27 @@ fn an_empty_pod_is_filled_in_and_admitted() {
     let mut spec = pod(json!({}));
     assert_eq!(effective(&Policy::STRICT, &mut spec), None);
     assert_eq!(spec["securityContext"]["runAsUser"], 65534);
+    assert_eq!(spec["securityContext"]["fsGroup"], 65534);
     assert_eq!(spec["automountServiceAccountToken"], false);
     let context = &spec["containers"][0]["securityContext"];
     assert_eq!(context["readOnlyRootFilesystem"], true);
     assert_eq!(context["allowPrivilegeEscalation"], false);
     assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+}
+
+#[test]
+fn the_group_of_volumes_is_filled_in_with_the_user() {
+    let check = |context: Value, expect: Value| {
+        let mut spec = pod(json!({"securityContext": context.clone()}));
+        assert_eq!(effective(&Policy::STRICT, &mut spec), None);
+        assert_eq!(spec["securityContext"].get("fsGroup").cloned().unwrap_or_default(), expect, "{context}");
+    };
+    check(json!({}), json!(65534));
+    check(json!({"runAsUser": null, "runAsGroup": 5}), json!(65534));
+    check(json!({"fsGroup": 7}), json!(7));
+    // Who it is was thought of; the rest is as in Kubernetes.
+    check(json!({"runAsUser": 1000}), Value::Null);
+    check(json!({"runAsUser": 1000, "fsGroup": 7}), json!(7));
 }
 
 #[test]

@@ -148,7 +148,7 @@ spec:
       - {name: scratch, emptyDir: {}}
       - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
       - {name: settings, configMap: {name: settings, items: [{key: nested.conf, path: etc/nested.conf, mode: 292}]}}
-      - {name: pass, secret: {secretName: pass, defaultMode: 292}}
+      - {name: pass, secret: {secretName: pass, defaultMode: 256}}
       - name: self
         downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}
       initContainers:
@@ -208,7 +208,8 @@ spec:
             "a=1",
             "sesame",
             "team=\"weather\"",
-            "-r--r--r--",
+            // As it was asked for, and its group's.
+            "-r--r-----",
             "64",
             "bounded",
             "readonly"

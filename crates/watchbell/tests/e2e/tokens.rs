@@ -117,6 +117,6 @@ fn a_namespace_without_a_level_gives_tokens_to_pods_that_ask() {
     // It is the user's own, who is not root.
     let look = ["exec", "asks", "--", "busybox", "stat", "-L", "-c", "%a %u"];
     let mode = kubectl(&stand, &[&look[..], &[&format!("{DIR}/token")]].concat()).ok();
-    assert_eq!(mode.trim(), "600 65534");
+    assert_eq!(mode.trim(), "640 65534");
     stand.end();
 }
