@@ -72,12 +72,7 @@ fn volume(w: &mut Warnings, volume: &At<'_, '_>) {
             w.add(&volume.field(kind), FATAL);
         }
     }
-    let scratch = volume.field("emptyDir");
-    unless(w, &scratch.field("medium"), "Memory", FATAL);
-    if scratch.field("medium").text() != "Memory" {
-        // Only what is in memory has a bound of its own.
-        set(w, &scratch, &["sizeLimit"], IGNORED);
-    }
+    unless(w, &volume.field("emptyDir").field("medium"), "Memory", FATAL);
     for projection in volume.field("projected").field("sources").items() {
         set(w, &projection, &PROJECTIONS, IGNORED);
     }

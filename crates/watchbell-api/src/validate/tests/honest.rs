@@ -233,7 +233,7 @@ fn of_a_volume() {
         "spec.volumes[0].emptyDir.",
         |field| pod_yaml(&format!("volumes: [{{name: a, emptyDir: {{{field}}}}}]")),
         "medium HugePages
-         sizeLimit 1Gi",
+         sizeLimit done",
     );
     check(
         "VolumeProjection",

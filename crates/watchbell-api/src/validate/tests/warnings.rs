@@ -124,7 +124,7 @@ fn what_this_node_does_not_do() {
     check(
         Resource::Pod,
         &pod_yaml(
-            "shareProcessNamespace: false\nvolumes: [{name: a, emptyDir: {medium: Memory}}, {name: b, projected: {sources: [{configMap: {name: m}}]}}]",
+            "shareProcessNamespace: false\nvolumes: [{name: a, emptyDir: {medium: Memory}}, {name: b, projected: {sources: [{configMap: {name: m}}]}}, {name: c, emptyDir: {sizeLimit: 1Gi}}]",
         ),
         &[],
     );
