@@ -339,17 +339,22 @@ impl Judge<'_> {
         }
         let may_be =
             |name: &str| asked.uncovered.iter().any(|allowed| **allowed == *name || **allowed == *"*");
-        let uncovered: Vec<String> =
-            findings.uncovered.iter().filter(|(name, _)| !may_be(name)).map(counted).collect();
+        let uncovered: Vec<&(Box<str>, u32)> =
+            findings.uncovered.iter().filter(|(name, _)| !may_be(name)).collect();
         if !uncovered.is_empty() {
+            let counts: Vec<String> = uncovered.iter().copied().map(counted).collect();
+            let names: Vec<String> = uncovered.iter().map(|(name, _)| format!("{name:?}")).collect();
             self.refuse(
                 Rule::Coverage,
                 format!(
                     "whether packages of it are well is not known: there are no advisories of {}",
-                    list(&uncovered)
+                    list(&counts)
                 ),
-                "import those advisories with `watchbell db import`, or name what may be without any in \
-                 spec.vulnerabilities.allowUncovered",
+                format!(
+                    "import those advisories with `watchbell db import`, or let these be without any: \
+                     spec.vulnerabilities.allowUncovered: [{}]",
+                    list(&names)
+                ),
             );
         }
         if asked.known_exploited == KnownExploited::Refused && findings.exploited_at.is_none() {

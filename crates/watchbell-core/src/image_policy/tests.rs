@@ -213,6 +213,10 @@ fn what_nobody_could_find_out_is_not_well() {
             "allowUncovered: whether packages of it are well is not known: there are no advisories of Debian:12 (5 packages)",
         ],
     );
+    let verdict = decide(&[in_force(with(json!({})))], &uncovered, now());
+    let way_out = &verdict.reasons[0].way_out;
+    let words = "spec.vulnerabilities.allowUncovered: [\"Debian:12\", \"conda\"]";
+    assert!(way_out.ends_with(words), "what is told is what can be written: {way_out}");
     check(with(json!({"allowUncovered": ["conda", "Debian:12"]})), &uncovered, &[]);
     check(with(json!({"allowUncovered": ["*"]})), &uncovered, &[]);
     let misfiled = of(|findings, _| findings.misfiled = vec![("deb in Wolfi".into(), 90)]);
