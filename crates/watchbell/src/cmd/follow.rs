@@ -16,6 +16,9 @@ use crate::{output, target};
 /// How long a server that went away is waited for: it may be restarting, and its tasks run on meanwhile.
 const SERVER_PATIENCE: Duration = Duration::from_secs(60);
 
+/// So often it is said again what a Job waits for of which no pod can be made.
+const BETWEEN_WAITS: Duration = Duration::from_secs(30);
+
 /// Lines do not come faster than this.
 const BETWEEN_LINES: Duration = Duration::from_millis(500);
 
@@ -128,6 +131,8 @@ struct Follower<'a> {
     told_at: Instant,
     /// Warnings already shown, by their uid and count.
     warned: HashSet<String>,
+    /// When it was last said what the Job waits for.
+    waits_told_at: Option<Instant>,
 }
 
 type Outcome = Result<(), Failure>;
@@ -151,6 +156,7 @@ impl<'a> Follower<'a> {
             told: None,
             told_at: Instant::now(),
             warned: HashSet::new(),
+            waits_told_at: None,
         }
     }
 
@@ -196,6 +202,9 @@ impl<'a> Follower<'a> {
             }
         }
         if self.deadline.is_some_and(|at| Instant::now() >= at) {
+            if self.seen.as_ref().is_some_and(|seen| seen.state == State::Running && seen.active == 0) {
+                self.tell_wait();
+            }
             let fraction = self.seen.as_ref().map(Progress::fraction).unwrap_or_default();
             return Ok(Some(Err(Failure::Refused(format!(
                 "job {} has not ended yet ({fraction} succeeded); it runs on",
@@ -243,6 +252,9 @@ impl<'a> Follower<'a> {
         };
         if is_troubled || matches!(outcome, Some(Err(_))) {
             self.show_warnings();
+        }
+        if outcome.is_none() && now.state == State::Running && now.active == 0 {
+            self.tell_wait();
         }
         if outcome.is_some() {
             self.bar.finish_and_clear();
@@ -326,6 +338,28 @@ impl<'a> Follower<'a> {
         self.told_at = Instant::now();
     }
 
+    /// Why the Job has no pod, when none can be made: at once, and from time to time. It may come to pods yet, so this ends nothing.
+    fn tell_wait(&mut self) {
+        if self.waits_told_at.is_some_and(|at| at.elapsed() < BETWEEN_WAITS) {
+            return;
+        }
+        let url = format!(
+            "{}?fieldSelector=involvedObject.uid%3D{}&limit=500",
+            path(Resource::Event, &self.client.namespace, ""),
+            encode(self.uid.as_deref().unwrap_or_default()),
+        );
+        // Only an extra: what cannot be read is seen with `describe`.
+        let Ok(events) = self.client.get(&url) else { return };
+        let events = events["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if let Some(why) = waits_for(events) {
+            self.say(&format!(
+                "{}: no pod can be made, and it is tried again: {why}; end it with `watchbell delete job/{} -n {}`",
+                self.name, self.name, self.client.namespace
+            ));
+            self.waits_told_at = Some(Instant::now());
+        }
+    }
+
     /// Warnings about the Job's pods: why nothing runs, why an index failed.
     fn show_warnings(&mut self) {
         let url = format!(
@@ -346,6 +380,15 @@ impl<'a> Follower<'a> {
             }
         }
     }
+}
+
+/// Why a Job's pods cannot be made, if that is the last that was told of it.
+fn waits_for(events: &[Value]) -> Option<&str> {
+    let text = |event: &Value, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+    // RFC 3339 in UTC sorts as text; of one second, the name decides.
+    let newest =
+        events.iter().max_by_key(|event| (text(event, "lastTimestamp"), text(&event["metadata"], "name")))?;
+    (newest["reason"] == "FailedCreate").then(|| newest["message"].as_str().unwrap_or_default())
 }
 
 /// The words on an image that was tried for and cannot be had, where a pod waits for one.
@@ -369,4 +412,27 @@ fn lasted(job: &Value) -> Option<u64> {
         conditions.iter().filter(|c| c["type"] == "Failed").find_map(|c| time(&c["lastTransitionTime"]))
     })?;
     u64::try_from(ended.as_second() - started.as_second()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::waits_for;
+
+    #[test]
+    fn a_job_waits_for_what_was_told_last() {
+        let event = |reason: &str, at: &str, name: &str| json!({"reason": reason, "message": format!("{reason} {name}"), "lastTimestamp": at, "metadata": {"name": name}});
+        let check =
+            |events: &[Value], expect: Option<&str>| assert_eq!(waits_for(events), expect, "{events:?}");
+        let (early, late) = ("2026-01-02T03:04:05Z", "2026-01-02T03:04:06Z");
+        check(&[], None);
+        check(&[event("FailedCreate", early, "a.1")], Some("FailedCreate a.1"));
+        check(
+            &[event("FailedCreate", late, "a.1"), event("SuccessfulCreate", early, "a.2")],
+            Some("FailedCreate a.1"),
+        );
+        check(&[event("FailedCreate", early, "a.1"), event("SuccessfulCreate", late, "a.0")], None);
+        check(&[event("FailedCreate", early, "a.1"), event("SuccessfulCreate", early, "a.2")], None);
+    }
 }

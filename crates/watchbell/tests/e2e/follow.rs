@@ -68,3 +68,22 @@ fn logs_and_progress_are_followed_over_restarts_without_a_lost_or_doubled_line()
     assert!(told.contains("job talks completed") && told.contains("2/2 succeeded"), "{told}");
     stand.end();
 }
+
+#[test]
+fn what_a_job_without_pods_waits_for_is_said() {
+    if is_left_out(&["busybox"]) {
+        return;
+    }
+    let stand = Stand::with_busybox();
+    stand.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {pods: \"0\"}}\n");
+    stand.apply(&job("waits", "completions: 1", "true"));
+    let told = stand.watchbell(&["follow", "waits", "--timeout", "2s"]);
+    assert_ne!(told.code, Some(0));
+    assert!(told.err.contains("waits: no pod can be made"), "{}", told.err);
+    assert!(
+        told.err.contains("exceeded quota: none") && told.err.contains("delete job/waits"),
+        "{}",
+        told.err
+    );
+    stand.end();
+}
