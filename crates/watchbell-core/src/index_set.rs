@@ -129,12 +129,27 @@ impl IndexSet {
 
     /// How many members both sets have. Costs the ranges of both.
     pub fn intersection_len(&self, other: &IndexSet) -> u64 {
-        let (mut left, mut right) = (self.ranges().peekable(), other.ranges().peekable());
         let mut shared = 0;
+        self.each_shared(other, |first, last| shared += u64::from(last - first) + 1);
+        shared
+    }
+
+    /// What both sets have. Costs the ranges of both.
+    pub fn intersection(&self, other: &IndexSet) -> IndexSet {
+        let mut both = IndexSet::new();
+        self.each_shared(other, |first, last| {
+            both.ranges.insert(first, last);
+            both.len += u64::from(last - first) + 1;
+        });
+        both
+    }
+
+    fn each_shared(&self, other: &IndexSet, mut visit: impl FnMut(u32, u32)) {
+        let (mut left, mut right) = (self.ranges().peekable(), other.ranges().peekable());
         while let (Some(&(a_first, a_last)), Some(&(b_first, b_last))) = (left.peek(), right.peek()) {
             let (first, last) = (a_first.max(b_first), a_last.min(b_last));
             if first <= last {
-                shared += u64::from(last - first) + 1;
+                visit(first, last);
             }
             if a_last <= b_last {
                 left.next();
@@ -142,7 +157,6 @@ impl IndexSet {
                 right.next();
             }
         }
-        shared
     }
 
     /// Reads Kubernetes' text. Members must be in increasing order and below `limit`; the empty text is the empty set.

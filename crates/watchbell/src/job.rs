@@ -1,6 +1,7 @@
 //! What the command line knows of Jobs: how far one has come, and what it names those that it makes.
 
 use serde_json::Value;
+use watchbell_core::controller::job::RERUN_INDEXES;
 use watchbell_core::copies;
 use watchbell_core::index_set::IndexSet;
 
@@ -39,14 +40,21 @@ impl Progress {
             IndexSet::parse(text, u32::MAX)
                 .map_err(|e| Failure::Unreachable(format!("the server sent status.{field} {text:?}: {e}")))
         };
+        let (mut completions, mut succeeded) = (spec["completions"].as_u64(), number("succeeded"));
+        let mut completed_indexes = set("completedIndexes")?;
+        // The others count as completed from the beginning, and are not what this Job does.
+        if let Some(wanted) = indexes_of(job) {
+            completed_indexes = completed_indexes.intersection(&wanted);
+            (completions, succeeded) = (Some(wanted.len()), completed_indexes.len());
+        }
         Ok(Progress {
-            completions: spec["completions"].as_u64(),
+            completions,
             is_indexed: spec["completionMode"] == "Indexed",
             active: number("active"),
             ready: number("ready"),
-            succeeded: number("succeeded"),
+            succeeded,
             failed: number("failed"),
-            completed_indexes: set("completedIndexes")?,
+            completed_indexes,
             failed_indexes: set("failedIndexes")?,
             state: state(spec, status),
         })
@@ -59,6 +67,12 @@ impl Progress {
             None => self.succeeded.to_string(),
         }
     }
+}
+
+/// The indexes that are all that a Job runs, where it is a copy that runs some. One that names none only publishes.
+fn indexes_of(job: &Value) -> Option<IndexSet> {
+    let text = job["metadata"]["annotations"][RERUN_INDEXES].as_str()?;
+    IndexSet::parse(text, u32::MAX).ok().filter(|wanted| !wanted.is_empty())
 }
 
 fn state(spec: &Value, status: &Value) -> State {
@@ -139,6 +153,13 @@ mod tests {
             (progress.fraction().as_str(), progress.active, &progress.state),
             ("2/4", 1, &State::Running)
         );
+        // Of a copy that runs some of the indexes, these count.
+        let job = json!({"metadata": {"annotations": {"watchbell.dev/indexes": "0,5-6"}},
+            "spec": {"completions": 12, "completionMode": "Indexed"},
+            "status": {"active": 1, "succeeded": 11, "completedIndexes": "0-4,6-11"}});
+        let progress = Progress::of(&job).expect("readable");
+        assert_eq!(progress.fraction(), "2/3");
+        assert_eq!(ranges_added(&IndexSet::new(), &progress.completed_indexes), "0,6");
         let job = json!({"spec": {"suspend": true}, "status": {"conditions": [
             {"type": "FailureTarget", "status": "True"}, {"type": "Failed", "status": "False"}]}});
         assert_eq!(Progress::of(&job).expect("readable").state, State::Suspended);

@@ -64,6 +64,8 @@ proptest! {
     ) {
         let (left, right): (IndexSet, IndexSet) = (a.iter().copied().collect(), b.iter().copied().collect());
         prop_assert_eq!(left.intersection_len(&right), a.intersection(&b).count() as u64);
+        let both: IndexSet = a.intersection(&b).copied().collect();
+        prop_assert_eq!(left.intersection(&right), both);
     }
 
     #[test]
