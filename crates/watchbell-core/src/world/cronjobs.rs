@@ -96,6 +96,15 @@ impl World {
         self.set_timer(&key, plan.wake_at);
     }
 
+    /// A Job that was triggered runs for its CronJob from the beginning, as one of a slot.
+    pub(super) fn take_triggered(&mut self, cron: &Stored, name: &str, now: Timestamp) {
+        let Some(uid) = self.get(Resource::Job, &cron.namespace, name).map(|job| job.uid.0) else { return };
+        let mut status = cron.cronjob_status().cloned().unwrap_or_default();
+        status.active.push(cronjob::JobRef { name: name.into(), uid });
+        self.put_cronjob_status(cron, status);
+        self.emit(cron, &PlannedEvent::normal("SuccessfulCreate", format!("Created job {name}")), now);
+    }
+
     fn put_cronjob_status(&mut self, cron: &Stored, status: CronJobStatus) {
         let Some(current) = self.get_at(Resource::CronJob, &cron.at()) else { return };
         let mut next = (**current).clone();

@@ -28,7 +28,9 @@ impl World {
             return Err(ApiError::conflict(request.resource, &cron.name, "it is being deleted"));
         }
         let name = self.job_name(request, job_name, &format!("{}-manual", cron.name))?;
-        self.make_job(request, copies::triggered(&cron.render(), &name), now)
+        let made = self.make_job(request, copies::triggered(&cron.render(), &name), now)?;
+        self.take_triggered(&cron, &name, now);
+        Ok(made)
     }
 
     pub(super) fn rerun(

@@ -70,6 +70,25 @@ fn a_trigger_makes_the_job_of_the_template_in_the_transaction_of_its_entry() {
     assert_eq!(missing.message, "cronjobs.batch \"absent\" not found");
 }
 
+/// A Job with the CronJob as its controller that somebody else made is told as a warning, as in Kubernetes.
+#[test]
+fn a_triggered_job_is_the_cronjobs_own() {
+    let mut bench = Bench::new();
+    bench.create(cron("nightly", "0 3 * * *", json!({})));
+    bench.settle();
+    bench.write(trigger("nightly", "now")).expect("triggered");
+    bench.settle();
+    let active = bench.read(Resource::CronJob, "nightly")["status"]["active"].clone();
+    let names: Vec<&Value> = active.as_array().expect("a list").iter().map(|job| &job["name"]).collect();
+    assert_eq!(names, ["now"]);
+    let events = bench.list(Resource::Event);
+    let told = |kind: &str| -> Vec<(&str, &str)> {
+        let of = events.iter().filter(|event| event["involvedObject"]["kind"] == kind);
+        of.map(|event| (event["type"].as_str().unwrap(), event["message"].as_str().unwrap())).collect()
+    };
+    assert_eq!(told("CronJob"), [("Normal", "Created job now")]);
+}
+
 #[test]
 fn a_trigger_can_be_tried_without_effect() {
     let mut bench = Bench::new();
