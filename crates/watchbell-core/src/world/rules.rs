@@ -9,7 +9,7 @@ use crate::admission::{self, Mode, PriorityClass, pod_security, policies};
 use crate::arrays::{self, ARRAY_RUN};
 use crate::controller::cronjob::{CATCH_UP, CatchUp};
 use crate::controller::job::RERUN_INDEXES;
-use crate::cron::{Schedule, time_zone};
+use crate::cron::{ParseError, Schedule, time_zone};
 use crate::index_set::IndexSet;
 use crate::storage::{CLAIM_PROTECTION, VOLUME_PROTECTION};
 
@@ -144,11 +144,12 @@ fn rerun_error(object: &Value) -> Option<FieldError> {
 fn cron_job_errors(object: &Value) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let spec = &object["spec"];
-    // That they must be there is said by the rules of the kind.
-    if let Some(schedule) = spec["schedule"].as_str().filter(|text| !text.is_empty())
-        && let Err(error) = Schedule::parse(schedule)
-    {
-        errors.push(invalid("spec.schedule", schedule, error.to_string()));
+    // That they must be there is said by the rules of the kind, and so is that a schedule has no zone.
+    if let Some(schedule) = spec["schedule"].as_str().filter(|text| !text.is_empty()) {
+        match Schedule::parse(schedule) {
+            Ok(_) | Err(ParseError::TimeZone) => {}
+            Err(error) => errors.push(invalid("spec.schedule", schedule, error.to_string())),
+        }
     }
     if let Some(zone) = spec["timeZone"].as_str().filter(|text| !text.is_empty())
         && let Err(error) = time_zone(Some(zone))

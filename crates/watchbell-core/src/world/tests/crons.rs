@@ -49,6 +49,18 @@ fn each_slot_makes_its_job() {
 }
 
 #[test]
+fn a_zone_in_a_schedule_is_told_once() {
+    let mut bench = Bench::new();
+    for schedule in ["CRON_TZ=Europe/Berlin 0 3 * * *", "TZ=UTC 0 3 * * *"] {
+        let error = bench.try_create(cron("c", schedule, json!({}))).expect_err("refused");
+        let causes: Vec<(&str, &str)> = error.causes.iter().map(|c| (&*c.field, &*c.message)).collect();
+        assert_eq!(causes.len(), 1, "{causes:?}");
+        assert_eq!(causes[0].0, "spec.schedule");
+        assert!(causes[0].1.contains("use timeZone field instead"), "{causes:?}");
+    }
+}
+
+#[test]
 fn a_crash_neither_loses_nor_doubles_a_slot() {
     for committed in [false, true] {
         let mut bench = Bench::new();
