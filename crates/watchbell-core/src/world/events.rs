@@ -49,13 +49,21 @@ impl World {
             _ => "watchbell",
         };
         let second = now.as_second();
-        let name = event_name(about, kind, event.reason, &event.message);
-        let before = self.get(Resource::Event, namespace, &name);
-        let facts = before.and_then(|before| before.facts().event());
+        let message = shortened(&event.message);
+        let told = identity(&about.uid.to_string(), &about.name, kind, event.reason, message);
+        let before = self
+            .event_names
+            .get(&(namespace.into(), told))
+            .and_then(|name| self.get(Resource::Event, namespace, name))
+            .cloned();
+        let facts = before.as_ref().and_then(|before| before.facts().event());
         let (count, first_at) = facts.map_or((1, second), |f| (f.count.saturating_add(1), f.first_at));
-        let (uid, created_at) = match before {
-            Some(before) => (before.uid, before.created_at),
-            None => (Uid::from_random(self.random.bytes()), second),
+        let (name, uid, created_at) = match &before {
+            Some(before) => (before.name.to_string(), before.uid, before.created_at),
+            None => {
+                let name = self.next_event_name(namespace, &about.name, now);
+                (name, Uid::from_random(self.random.bytes()), second)
+            }
         };
         let info = about.resource.info();
         let mut object: Value = json!({
@@ -69,7 +77,7 @@ impl World {
                 "name": &*about.name, "uid": about.uid.to_string(),
                 "resourceVersion": about.resource_version.to_string(),
             },
-            "reason": event.reason, "message": shortened(&event.message), "type": kind,
+            "reason": event.reason, "message": message, "type": kind,
             "count": count, "firstTimestamp": rfc3339(first_at), "lastTimestamp": rfc3339(second),
             "eventTime": null, "source": {"component": source},
             "reportingComponent": source, "reportingInstance": "",
@@ -99,6 +107,22 @@ impl World {
         self.bound_events();
     }
 
+    /// `<object>.<nanoseconds of the time as 16 hex digits>`, as Kubernetes has it: by name, what was told later comes later, also
+    /// within one second and one decision.
+    fn next_event_name(&mut self, namespace: &str, about: &str, now: Timestamp) -> String {
+        let stem = &about[..about.floor_char_boundary(236)];
+        let at = u64::try_from(now.as_nanosecond()).unwrap_or(0);
+        self.last_event_at = at.max(self.last_event_at.saturating_add(1));
+        loop {
+            let name = format!("{stem}.{:016x}", self.last_event_at);
+            // A client's, or of before a restart whose clock went back.
+            if self.get(Resource::Event, namespace, &name).is_none() {
+                return name;
+            }
+            self.last_event_at = self.last_event_at.saturating_add(1);
+        }
+    }
+
     /// The oldest events make room; clients write some too.
     fn bound_events(&mut self) {
         while self.events.len() > LIMIT {
@@ -125,24 +149,22 @@ fn shortened(message: &str) -> &str {
     &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }
 
-/// `<object>.<16 hex digits>`: the same event again has the same name. Numbers do not count, and of an array's pods only
-/// the first ten are told by name, so that a large array leaves room for the events of others.
-fn event_name(about: &Stored, kind: &str, reason: &str, message: &str) -> String {
+/// What is the same for an event that is told again. Numbers do not count, and of an array's pods only the first ten are told by
+/// name, so that a large array leaves room for the events of others.
+pub(super) fn identity(uid: &str, name: &str, kind: &str, reason: &str, message: &str) -> u64 {
     let mut hash = Sha256::new();
-    hash.update(about.uid.0.to_be_bytes());
-    hash.update(kind);
-    hash.update([0]);
-    hash.update(reason);
-    hash.update([0]);
-    for word in message.split(' ').filter(|word| !is_array_pod(&about.name, word)) {
+    for part in [uid, kind, reason] {
+        hash.update(part);
+        hash.update([0]);
+    }
+    for word in message.split(' ').filter(|word| !is_array_pod(name, word)) {
         hash.update(word.chars().filter(|c| c.is_alphabetic()).collect::<String>());
         hash.update(" ");
     }
     let digest = hash.finalize();
     let mut number = [0u8; 8];
     number.copy_from_slice(&digest[..8]);
-    let stem = &about.name[..about.name.floor_char_boundary(236)];
-    format!("{stem}.{:016x}", u64::from_be_bytes(number))
+    u64::from_be_bytes(number)
 }
 
 /// `<job>-<index>-<suffix>`, with an index from 10 on.
@@ -158,6 +180,11 @@ fn is_array_pod(job: &str, word: &str) -> bool {
 /// Where an event stands in the order of age. A client may tell today of what happened long ago.
 pub(super) fn age(event: &Stored) -> Option<(i64, NsName)> {
     Some((event.facts().event()?.last_at.max(event.created_at), event.at()))
+}
+
+/// What an event tells, and its name.
+pub(super) fn told(event: &Stored) -> Option<((Arc<str>, u64), Arc<str>)> {
+    Some(((event.namespace.clone(), event.facts().event()?.identity), event.name.clone()))
 }
 
 #[cfg(test)]

@@ -97,6 +97,8 @@ pub struct EventFacts {
     pub count: u32,
     pub first_at: i64,
     pub last_at: i64,
+    /// What it tells.
+    pub identity: u64,
 }
 
 impl Facts {
@@ -357,5 +359,14 @@ fn event(object: &Value) -> EventFacts {
         .or_else(|| time(&object["lastTimestamp"]))
         .unwrap_or(first_at);
     let count = object["count"].as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
-    EventFacts { count, first_at, last_at }
+    let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
+    let about = &object["involvedObject"];
+    let identity = super::events::identity(
+        &text(&about["uid"]),
+        &text(&about["name"]),
+        &text(&object["type"]),
+        &text(&object["reason"]),
+        &text(&object["message"]),
+    );
+    EventFacts { count, first_at, last_at, identity }
 }

@@ -241,6 +241,14 @@ impl World {
         if let Some(entry) = old.and_then(|event| events::age(event)) {
             self.events.remove(&entry);
         }
+        if let Some((told, name)) = old.and_then(|event| events::told(event))
+            && self.event_names.get(&told) == Some(&name)
+        {
+            self.event_names.remove(&told);
+        }
+        if let Some((told, name)) = new.and_then(|event| events::told(event)) {
+            self.event_names.insert(told, name);
+        }
         if let Some(entry) = new.and_then(|event| events::age(event)) {
             self.events.insert(entry);
             // A client's event is bounded with the others.
@@ -265,6 +273,7 @@ impl World {
         self.queue = super::empty_queue(&self.config);
         self.queued.clear();
         self.events.clear();
+        self.event_names.clear();
         self.dirty.clear();
         self.is_dirty.clear();
         self.urgent.clear();

@@ -153,6 +153,12 @@ impl World {
         if events != self.events {
             return Err("the order of events differs from the events".into());
         }
+        // Of two that tell the same, a client has written one.
+        let told: BTreeMap<_, _> =
+            self.state.list(Resource::Event, None, None).filter_map(|event| events::told(event)).collect();
+        if self.event_names.iter().any(|(told_by, _)| !told.contains_key(told_by)) {
+            return Err("an event is remembered that is gone".into());
+        }
         Ok(())
     }
 }

@@ -151,6 +151,10 @@ pub struct World {
     queued: Vec<NsName>,
     /// Events by their age.
     events: BTreeSet<(i64, NsName)>,
+    /// The event that counts when the same is told again, by its namespace and [`events::identity`].
+    event_names: BTreeMap<(Arc<str>, u64), Arc<str>>,
+    /// What the newest event's name ends in.
+    last_event_at: u64,
 
     dirty: VecDeque<Key>,
     is_dirty: HashSet<Key>,
@@ -237,6 +241,8 @@ impl World {
             pods_by_uid: HashMap::new(),
             queued: Vec::new(),
             events: BTreeSet::new(),
+            event_names: BTreeMap::new(),
+            last_event_at: 0,
             dirty: VecDeque::new(),
             is_dirty: HashSet::new(),
             urgent: VecDeque::new(),

@@ -18,6 +18,47 @@ fn word(mut number: usize) -> String {
     word
 }
 
+/// Clients that list them get them by name.
+#[test]
+fn events_of_an_object_are_in_the_order_in_which_they_were_told() {
+    let mut bench = Bench::new();
+    bench.create(config_map("a"));
+    bench.settle();
+    let tell = |bench: &mut Bench, texts: &[&str]| {
+        let about = bench.world.snapshot().get(Resource::ConfigMap, "ml", "a").cloned().expect("it was made");
+        let at = bench.at();
+        for text in texts {
+            bench.world.emit(&about, &PlannedEvent::normal("Tested", *text), at);
+        }
+        bench.settle();
+    };
+    let told = |bench: &Bench| -> Vec<(String, u64)> {
+        let events = bench.list(Resource::Event);
+        let of =
+            |event: &Value| (event["message"].as_str().unwrap().to_owned(), event["count"].as_u64().unwrap());
+        events.iter().map(of).collect()
+    };
+    // Within one decision, and so within one second.
+    tell(&mut bench, &["made", "begun", "stuck", "ended"]);
+    let name = |event: &Value| event["metadata"]["name"].as_str().unwrap().to_owned();
+    let first = name(&bench.list(Resource::Event)[0]);
+    assert_eq!(first, format!("a.{:016x}", bench.at().as_nanosecond()));
+    // The next server, whose clock went back, goes on after them; what is told again keeps its place.
+    bench.crash();
+    tell(&mut bench, &["begun", "made again", "begun"]);
+    let mut expect = vec![("made", 1), ("begun", 3), ("stuck", 1), ("ended", 1), ("made again", 1)];
+    assert_eq!(told(&bench), expect.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect::<Vec<_>>());
+    bench.now += 1;
+    tell(&mut bench, &["a last one", "ended"]);
+    expect[3].1 = 2;
+    expect.push(("a last one", 1));
+    assert_eq!(told(&bench), expect.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect::<Vec<_>>());
+    // One that is gone is made anew.
+    bench.sleep(TTL_SECONDS + 1);
+    tell(&mut bench, &["made"]);
+    assert_eq!(told(&bench), [("made".to_owned(), 1)]);
+}
+
 #[test]
 fn the_oldest_events_make_room_and_none_is_kept_for_ever() {
     let mut bench = Bench::new();
