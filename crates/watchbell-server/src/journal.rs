@@ -29,19 +29,23 @@ pub(crate) fn rows(store: &mut Store) -> Result<Vec<Row>, StartError> {
 }
 
 /// The batch of a stage, whose rows it takes; `before` stands before the stage's own entries.
-pub(crate) fn batch(stage: &mut Stage, before: &[AuditRecord], version: u64) -> Batch {
+pub(crate) fn batch<'a>(
+    stage: &mut Stage,
+    before: impl Iterator<Item = &'a AuditRecord>,
+    version: u64,
+) -> Batch {
     Batch {
         resource_version: version,
         puts: std::mem::take(&mut stage.rows).into_iter().map(put).collect(),
         deletes: stage.deletes.iter().map(store_key).collect(),
-        audit: before
-            .iter()
-            .chain(&stage.audit)
-            .map(|record| AuditEntry {
-                at_unix_nanos: i64::try_from(record.at.as_nanosecond()).unwrap_or(i64::MAX),
-                body: entry(&record.body),
-            })
-            .collect(),
+        audit: before.map(audit_entry).chain(stage.audit.iter().map(audit_entry)).collect(),
+    }
+}
+
+fn audit_entry(record: &AuditRecord) -> AuditEntry {
+    AuditEntry {
+        at_unix_nanos: i64::try_from(record.at.as_nanosecond()).unwrap_or(i64::MAX),
+        body: entry(&record.body),
     }
 }
 

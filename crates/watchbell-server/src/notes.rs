@@ -61,16 +61,27 @@ impl Notes {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there was room for it: else it is counted.
-    pub(crate) fn add(&mut self, record: AuditRecord) -> bool {
+    /// Those for which there is no room are counted.
+    pub(crate) fn add(&mut self, record: AuditRecord) {
         self.wake();
-        let has_room = self.records.len() < WAITING_MAX;
-        if has_room {
+        if self.records.len() < WAITING_MAX {
             self.records.push(record);
         } else {
             self.tally().lose();
         }
-        has_room
+    }
+
+    /// A request that the writer judged and the disk refused: an entry like that of any refusal, within its user's rate.
+    pub(crate) fn refused(&mut self, record: AuditRecord) {
+        let mut tally = self.tally();
+        let now = tally.now();
+        let admitted = tally.request(record, now);
+        drop(tally);
+        self.wake();
+        if let Some(record) = admitted {
+            self.arrived(1);
+            self.add(record);
+        }
     }
 
     /// Something waits to be taken.
@@ -498,16 +509,6 @@ mod tests {
             assert_eq!(entry["verb"], verb, "{path}");
             assert_eq!(entry["objectRef"], of(name), "{path}");
         }
-    }
-
-    /// Whoever hands something out once its entry is durable hears that there was no room for it.
-    #[test]
-    fn what_there_is_no_room_for_is_told() {
-        let one = AuditRecord { at: Timestamp::UNIX_EPOCH, body: json!({}) };
-        let mut notes = Notes::default();
-        notes.put_back(vec![one.clone(); WAITING_MAX - 1]);
-        assert!(notes.add(one.clone()));
-        assert!(!notes.add(one));
     }
 
     #[test]

@@ -46,6 +46,9 @@ impl Answer {
     }
 }
 
+/// Who waits for an entry.
+pub(crate) type Waiting = SyncSender<Result<(), ApiError>>;
+
 /// What comes to the writer.
 #[derive(Debug)]
 pub(crate) enum Input {
@@ -54,8 +57,8 @@ pub(crate) enum Input {
     Note(AuditRecord),
     /// Something was counted that becomes an entry.
     Counted,
-    /// A note that somebody waits for until it is durable.
-    Record(Box<AuditRecord>, SyncSender<Result<(), ApiError>>),
+    /// An entry of which somebody waits until it is durable.
+    Record(Box<AuditRecord>, Waiting),
     /// What tokens were signed by holds no longer: pods get others.
     RefreshTokens,
     /// The wall clock was set.
@@ -168,7 +171,7 @@ impl State {
         };
         task.world.furnish(now);
         let failed = |e: CommitFailure| match e {
-            CommitFailure::Refused(error) | CommitFailure::Fatal(error) => StartError::Store(error),
+            CommitFailure::Refused { cause, .. } | CommitFailure::Fatal(cause) => StartError::Store(cause),
         };
         task.commit(now).map_err(failed)?;
         for command in task.world.node_sync() {

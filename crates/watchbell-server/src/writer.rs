@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use watchbell_api::node::{Command, Report};
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::request::{Request, Write, Written};
-use watchbell_core::world::World;
+use watchbell_core::world::{AuditRecord, World};
 use watchbell_store::{Batch, Error, ReserveState, Store};
 
 use crate::journal;
 use crate::log_files::LogFiles;
 use crate::maintenance::{Checkpoints, Due};
 use crate::notes::Notes;
-use crate::state::{Answer, Input, Shared};
+use crate::state::{Answer, Input, Shared, Waiting};
 
 /// How many inputs one batch takes.
 const BATCH: usize = 1024;
@@ -48,8 +48,8 @@ pub(crate) struct Task {
 
 #[derive(Debug)]
 pub(crate) enum CommitFailure {
-    /// Nothing was written; the journal is whole (a full disk).
-    Refused(Error),
+    /// Nothing was written; the journal is whole (a full disk). `asked` are the entries of the requests, in their order.
+    Refused { cause: Error, asked: Vec<AuditRecord> },
     /// What the file holds is not known: only a new start, which replays it, is safe.
     Fatal(Error),
 }
@@ -81,10 +81,10 @@ impl Task {
         // A journal that failed takes no more.
         if self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.notes.end();
-            if let Err(CommitFailure::Refused(error) | CommitFailure::Fatal(error)) =
+            if let Err(CommitFailure::Refused { cause, .. } | CommitFailure::Fatal(cause)) =
                 self.commit(Timestamp::now())
             {
-                tracing::error!("the last notes of reads are lost: {error}");
+                tracing::error!("the last notes of reads are lost: {cause}");
             }
         }
         self.shared.hub.close();
@@ -96,7 +96,7 @@ impl Task {
     fn batch(&mut self, inputs: Vec<Input>) -> Next {
         let now = Timestamp::now();
         let mut next = Next::Go;
-        let (mut noted, mut recorded) = (0, Vec::new());
+        let (mut noted, mut awaited) = (0, Vec::new());
         let mut writes = Vec::new();
         let mut reports = std::mem::take(&mut self.unsaved);
         let is_disk_full = !reports.is_empty();
@@ -109,15 +109,7 @@ impl Task {
                     self.notes.add(record);
                 }
                 Input::Counted => self.notes.wake(),
-                Input::Record(record, done) => {
-                    if self.notes.add(*record) {
-                        self.notes.hurry();
-                        recorded.push(done);
-                    } else {
-                        // Nothing is done of which there is no entry.
-                        let _ = done.send(Err(crowded()));
-                    }
-                }
+                Input::Record(record, done) => awaited.push((*record, done)),
                 // The node's end of the channel lives as long as the server.
                 Input::RefreshTokens => drop(self.node.send(Command::RefreshTokens)),
                 Input::ClockStep => {}
@@ -127,6 +119,9 @@ impl Task {
         }
         self.notes.arrived(noted);
         if is_disk_full {
+            if self.record_on_full_disk(std::mem::take(&mut awaited), now) == Next::End {
+                return Next::End;
+            }
             // What only takes away may use the journal's reserve, alone in its batch.
             let (deletes, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(r, _)| {
                 matches!(r.write, Write::Delete(_) | Write::Evict(_) | Write::DeleteCollection { .. })
@@ -149,29 +144,31 @@ impl Task {
             answers.push((answer, self.world.write(*request, now)));
         }
         self.world.settle(now);
-        match self.commit(now) {
+        match self.commit_with(&awaited, now) {
             Ok(()) => {
                 self.was_refused = false;
                 for (answer, result) in answers {
                     answer.send(result);
                 }
-                for done in recorded {
+                for (_, done) in awaited {
                     // Who went away does not hear it.
                     let _ = done.send(Ok(()));
                 }
                 next
             }
-            Err(CommitFailure::Refused(error)) => {
+            Err(CommitFailure::Refused { cause, asked }) => {
                 self.unsaved = reports;
                 self.was_refused = true;
-                for done in recorded {
-                    let _ = done.send(Err(full(&error)));
+                if self.record_on_full_disk(awaited, now) == Next::End {
+                    return Next::End;
                 }
+                let mut asked = asked.into_iter();
                 for ((answer, result), request) in answers.into_iter().zip(again) {
+                    let entry = asked.next();
                     let outcome = match request {
                         Some(request) => self.delete_on_full_disk(*request, answer, now),
                         None => {
-                            refuse(answer, result, &error);
+                            self.refuse(answer, result, entry, &cause);
                             Next::Go
                         }
                     };
@@ -191,9 +188,49 @@ impl Task {
         match self.commit(now) {
             Ok(()) => answer.send(result),
             Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
-            Err(CommitFailure::Refused(error)) => refuse(answer, result, &error),
+            Err(CommitFailure::Refused { cause, mut asked }) => {
+                self.refuse(answer, result, asked.pop(), &cause);
+            }
         }
         Next::Go
+    }
+
+    /// Entries of which somebody waits, in a batch of their own: they put nothing, so that the journal's reserve may serve them.
+    fn record_on_full_disk(&mut self, awaited: Vec<(AuditRecord, Waiting)>, now: Timestamp) -> Next {
+        if awaited.is_empty() {
+            return Next::Go;
+        }
+        let told = match self.commit_with(&awaited, now) {
+            Ok(()) => Ok(()),
+            Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
+            Err(CommitFailure::Refused { cause, .. }) => Err(full(&cause)),
+        };
+        for (_, done) in awaited {
+            let _ = done.send(told.clone());
+        }
+        Next::Go
+    }
+
+    /// Answers a request whose batch was not written: an error stays the error it was. Its entry waits for room.
+    fn refuse(
+        &mut self,
+        answer: Answer,
+        result: Result<Written, ApiError>,
+        entry: Option<AuditRecord>,
+        cause: &Error,
+    ) {
+        let (error, entry) = match result {
+            Ok(_) => {
+                let error = full(cause);
+                let entry = entry.map(|entry| entry.refused(&error));
+                (error, entry)
+            }
+            Err(error) => (error, entry),
+        };
+        if let Some(entry) = entry {
+            self.notes.refused(entry);
+        }
+        answer.send(Err(error));
     }
 
     /// Nothing came in for a while: tidies the journal.
@@ -233,15 +270,25 @@ impl Task {
     }
 
     pub(crate) fn commit(&mut self, now: Timestamp) -> Result<(), CommitFailure> {
+        self.commit_with(&[], now)
+    }
+
+    /// `awaited` are in this commit or never: who waits for one hears whether it is durable, and acts on that.
+    fn commit_with(
+        &mut self,
+        awaited: &[(AuditRecord, Waiting)],
+        now: Timestamp,
+    ) -> Result<(), CommitFailure> {
         let mut stage = self.world.take_stage(now);
-        if stage.is_empty() && self.notes.due() != Some(Duration::ZERO) {
+        if stage.is_empty() && awaited.is_empty() && self.notes.due() != Some(Duration::ZERO) {
             return Ok(());
         }
         // What was seen before this batch stands before it.
         let notes = self.notes.take(now);
         let version = self.world.resource_version();
-        if (!stage.changes.is_empty() || !stage.audit.is_empty() || !notes.is_empty())
-            && let Err(error) = self.make_durable(&journal::batch(&mut stage, &notes, version))
+        let before = || notes.iter().chain(awaited.iter().map(|(record, _)| record));
+        if (!stage.changes.is_empty() || !stage.audit.is_empty() || before().next().is_some())
+            && let Err(error) = self.make_durable(&journal::batch(&mut stage, before(), version))
         {
             self.world.rollback(now);
             self.notes.put_back(notes);
@@ -253,7 +300,8 @@ impl Task {
             self.lacks_reserve = true;
             self.log_files.hold();
             self.checkpoints.hold();
-            return Err(CommitFailure::Refused(error));
+            let asked = stage.audit.into_iter().filter(|entry| entry.body["kind"] == "Event").collect();
+            return Err(CommitFailure::Refused { cause: error, asked });
         }
         self.world.committed();
         self.shared.published.store(Arc::new(self.world.snapshot()));
@@ -324,17 +372,6 @@ fn gather(first: Input, inputs: &Receiver<Input>, linger: Duration) -> Vec<Input
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return gathered,
         }
     }
-}
-
-/// Answers a request whose batch was not written: an error stays the error it was.
-fn refuse(answer: Answer, result: Result<Written, ApiError>, cause: &Error) {
-    answer.send(result.and_then(|_| Err(full(cause))));
-}
-
-/// The journal takes no entry, and as many wait as may.
-fn crowded() -> ApiError {
-    let why = "nothing was done: too many entries wait for the journal, see the server's log";
-    ApiError::new(Reason::InsufficientStorage, why)
 }
 
 fn full(cause: &Error) -> ApiError {

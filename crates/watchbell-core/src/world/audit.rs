@@ -15,6 +15,9 @@ use crate::request::{DryRun, Outcome, Request, Subresource, Write, Written};
 /// Names a token that was given out, as those name it who come with it.
 pub const ISSUED: &str = "authentication.kubernetes.io/issued-credential-id";
 
+/// Names the Job that was made of another object.
+const MADE: &str = "watchbell.dev/job";
+
 /// The annotation with the salted hash of the body.
 pub const BODY_HASH: &str = "watchbell.dev/body-hash";
 
@@ -23,6 +26,26 @@ pub const BODY_HASH: &str = "watchbell.dev/body-hash";
 pub struct AuditRecord {
     pub at: Timestamp,
     pub body: Value,
+}
+
+impl AuditRecord {
+    /// The entry of a request whose change did not become durable: what it was answered, and nothing of what it would have made.
+    pub fn refused(mut self, error: &ApiError) -> AuditRecord {
+        self.body["responseStatus"] = failure(error);
+        for (part, fields) in [("objectRef", ["uid", "resourceVersion"]), ("annotations", [ISSUED, MADE])] {
+            if let Some(part) = self.body[part].as_object_mut() {
+                fields.iter().for_each(|field| drop(part.remove(*field)));
+            }
+        }
+        self
+    }
+}
+
+fn failure(error: &ApiError) -> Value {
+    json!({
+        "metadata": {}, "code": error.reason.code(), "status": "Failure", "reason": error.reason.as_str(),
+        "message": error.to_keep().chars().take(1024).collect::<String>(),
+    })
 }
 
 impl World {
@@ -34,15 +57,10 @@ impl World {
         now: Timestamp,
     ) {
         let info = request.resource.info();
-        let (code, reason) = match answer {
-            Ok(written) => (
-                match written.outcome {
-                    Outcome::Created => 201,
-                    Outcome::Done => 200,
-                },
-                None,
-            ),
-            Err(error) => (error.reason.code(), Some(error)),
+        let status = match answer {
+            Ok(Written { outcome: Outcome::Created, .. }) => json!({"metadata": {}, "code": 201}),
+            Ok(Written { outcome: Outcome::Done, .. }) => json!({"metadata": {}, "code": 200}),
+            Err(error) => failure(error),
         };
         let name = match (answer, request.name.is_empty()) {
             (Ok(written), true) => written.object["metadata"]["name"].as_str().unwrap_or_default(),
@@ -70,12 +88,6 @@ impl World {
                     reference[field] = text.into();
                 }
             }
-        }
-        let mut status = json!({"metadata": {}, "code": code});
-        if let Some(error) = reason {
-            status["status"] = "Failure".into();
-            status["reason"] = error.reason.as_str().into();
-            status["message"] = error.to_keep().chars().take(1024).collect::<String>().into();
         }
         let received = request.received.unwrap_or(now);
         let mut body = json!({
@@ -109,7 +121,7 @@ impl World {
         if let Ok(written) = answer
             && makes_another
         {
-            annotations.insert("watchbell.dev/job".into(), written.object["metadata"]["name"].clone());
+            annotations.insert(MADE.into(), written.object["metadata"]["name"].clone());
         }
         body["annotations"] = Value::Object(annotations);
         self.stage.audit.push(AuditRecord { at: now, body });

@@ -1,10 +1,8 @@
 //! What stands in the audit journal, read as it is on the disk.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
-use watchbell_api::node::TokenQuery;
 
 use crate::harness::Harness;
 
@@ -90,21 +88,7 @@ fn who_asks_without_end_makes_no_entry_for_each() {
 #[test]
 fn a_pods_token_is_recorded_before_anybody_has_it() {
     let h = Harness::start();
-    h.client
-        .post("/api/v1/namespaces/default/serviceaccounts", &json!({"metadata": {"name": "robot"}}))
-        .expect(201);
-    let pod = json!({"metadata": {"name": "p"}, "spec": {
-        "serviceAccountName": "robot", "containers": [{"name": "a", "image": "x"}]}});
-    let made = h.client.post("/api/v1/namespaces/default/pods", &pod).expect(201);
-    let query = TokenQuery {
-        namespace: "default".into(),
-        pod_name: "p".into(),
-        pod_uid: made["metadata"]["uid"].as_str().unwrap().parse().unwrap(),
-        audience: String::new(),
-        expiration_seconds: 3600,
-    };
-    let identity = watchbell_identity::Identity::open(h.dir.path(), h.address(), "x").unwrap();
-    let tokens = h.state.tokens(Arc::new(identity));
+    let (tokens, query) = h.tokens_of_a_pod();
     tokens(&query).unwrap();
     let crashed = tempfile::tempdir().unwrap();
     copy(h.dir.path(), crashed.path());

@@ -5,10 +5,11 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use watchbell_server::Ended;
 use watchbell_store::Options;
 
+use crate::audit::entries;
 use crate::client::Answer;
 use crate::harness::{Harness, config_map};
 
@@ -104,6 +105,11 @@ fn part_on_a_small_disk() {
     let words = "delete objects or free space";
     fill(&h, &mut made).expect_refusal(507, "InsufficientStorage", words);
 
+    // What the disk refuses is an entry all the same, with what it was answered.
+    let refused = h.client.post(MAPS, &large(9999));
+    let audit_id = refused.header("audit-id").to_owned();
+    refused.expect_refusal(507, "InsufficientStorage", words);
+
     // Nothing of what was refused is seen; reading and being asked go on.
     assert_eq!(names(&h), made);
     assert_eq!(h.client.get("/readyz").code, 200);
@@ -122,10 +128,58 @@ fn part_on_a_small_disk() {
     made.clear();
     h.client.post(MAPS, &config_map("small", "small")).expect(201);
     let dir = h.stop();
+    let entries = entries(dir.path());
+    let of_refused: Vec<&Value> = entries.iter().filter(|e| e["auditID"] == *audit_id).collect();
+    assert_eq!(of_refused.len(), 1, "{of_refused:?}");
+    let entry = of_refused[0];
+    assert_eq!((&entry["verb"], &entry["objectRef"]["name"]), (&json!("create"), &json!("large-9999")));
+    assert_eq!(
+        (&entry["responseStatus"]["code"], &entry["responseStatus"]["reason"]),
+        (&json!(507), &json!("InsufficientStorage"))
+    );
+    assert!(entry["objectRef"]["uid"].is_null(), "it was never made: {entry}");
     let again = Harness::start_with(dir, &options);
     assert_eq!(names(&again), made);
     again.client.get(&format!("{MAPS}/small")).expect(200);
     again.client.get(&format!("{MAPS}/large-2")).expect(404);
+}
+
+#[test]
+fn no_token_is_recorded_that_was_not_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
+        &["unshare", "--mount"]
+    } else {
+        &["unshare", "--map-root-user", "--mount"]
+    };
+    let script = format!("mount -t tmpfs -o size=24m,mode=0700 tmpfs \"${DIR}\"; exec \"$@\"");
+    run_part(wrapper, &script, "disk::part_with_tokens_on_a_small_disk", dir.path());
+}
+
+#[test]
+fn part_with_tokens_on_a_small_disk() {
+    let Some(disk) = dir_of_child() else { return };
+    let options = Options { reserve_bytes: 1 << 20, ..Options::default() };
+    let h = Harness::start_with(tempfile::tempdir_in(&disk).unwrap(), &options);
+    let (tokens, query) = h.tokens_of_a_pod();
+    let mut ballast = std::fs::File::create(disk.join("ballast")).unwrap();
+    while ballast.write_all(&[0; 4096]).is_ok() {}
+    // Entries take what is left, and the reserve; then no token is given out any more.
+    let mut given = 0;
+    while tokens(&query).is_ok() {
+        given += 1;
+        assert!(given < 10_000, "the disk does not get full");
+    }
+    assert!(tokens(&query).is_err());
+    drop(ballast);
+    std::fs::remove_file(disk.join("ballast")).unwrap();
+    tokens(&query).unwrap();
+    given += 1;
+    let dir = h.stop();
+    let is_token = |e: &&Value| {
+        e["objectRef"]["subresource"] == "token" && e["user"]["username"] == "system:node:watchbell"
+    };
+    assert_eq!(entries(dir.path()).iter().filter(is_token).count(), given);
 }
 
 /// A limit on the size of files makes writes fail with EFBIG: an I/O error after which nothing is known.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use watchbell_api::node::{Capacity, Command, ImageRequest, Images, LogQuery, LogSource, LogStream, Report};
+use watchbell_api::node::{
+    Capacity, Command, ImageRequest, Images, LogQuery, LogSource, LogStream, Report, TokenQuery, Tokens,
+};
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus};
 use watchbell_api::{ApiError, Reason, Uid};
 use watchbell_core::service_account::TokenIssuer;
@@ -184,6 +186,24 @@ impl Harness {
         self.client
             .post(&format!("/apis/{group}/v1/namespaces/{namespace}/rolebindings"), &binding)
             .expect(201);
+    }
+
+    /// What gives the node tokens, and what it asks for with the pod of a service account.
+    pub(crate) fn tokens_of_a_pod(&self) -> (Tokens, TokenQuery) {
+        let account = json!({"metadata": {"name": "robot"}});
+        self.client.post("/api/v1/namespaces/default/serviceaccounts", &account).expect(201);
+        let pod = json!({"metadata": {"name": "p"}, "spec": {
+            "serviceAccountName": "robot", "containers": [{"name": "a", "image": "x"}]}});
+        let made = self.client.post("/api/v1/namespaces/default/pods", &pod).expect(201);
+        let query = TokenQuery {
+            namespace: "default".into(),
+            pod_name: "p".into(),
+            pod_uid: made["metadata"]["uid"].as_str().unwrap().parse().unwrap(),
+            audience: String::new(),
+            expiration_seconds: 3600,
+        };
+        let identity = Identity::open(self.dir.path(), self.address(), "testhost").unwrap();
+        (self.state.tokens(Arc::new(identity)), query)
     }
 
     /// A server with the pod of a Job `a`, which runs; the pod's uid and path.
