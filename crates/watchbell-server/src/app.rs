@@ -1,5 +1,6 @@
 //! One request from its head to its answer: authenticate, authorize, then act. In that order, in this one place.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +25,7 @@ use crate::impersonate;
 use crate::intake::{Intake, Intakes};
 use crate::limits::{Holder, Shares};
 use crate::metrics::Metrics;
-use crate::notes::{Answered, Note, Trail};
+use crate::notes::{Answered, ChangeNote, Note, Trail};
 use crate::pins::Pins;
 use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
@@ -83,6 +84,29 @@ pub(crate) struct Call {
     pub(crate) trail: Trail,
     /// What flows goes on as long as this.
     pub(crate) tenure: Tenure,
+}
+
+impl Call {
+    /// What is noted of a change of what is no object.
+    pub(crate) fn change(
+        &self,
+        resource: &'static str,
+        verb: &'static str,
+        name: &str,
+        head: &Parts,
+        source: Option<IpAddr>,
+    ) -> ChangeNote {
+        ChangeNote {
+            trail: self.trail.clone(),
+            resource,
+            verb,
+            name: name.to_owned(),
+            uri: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
+            source,
+            audit_id: self.audit_id.clone(),
+            received: self.received,
+        }
+    }
 }
 
 /// What is known of a request before it is read.
@@ -333,7 +357,7 @@ impl App {
                 review::review(self, call, &path, incoming).await
             }
             Route::Images(path) => images::serve(self, call, peer.ip(), head, &path, incoming).await,
-            Route::SigningKeys(path) => keys::serve(self, call, &head.method, path, incoming).await,
+            Route::SigningKeys(path) => keys::serve(self, call, peer.ip(), head, path, incoming).await,
             other => {
                 require_get(&head.method)?;
                 self.document(call, other).await

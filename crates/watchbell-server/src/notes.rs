@@ -221,13 +221,13 @@ impl Answered<'_> {
             Some(Route::SigningKeys(path)) => {
                 let verb = keys::verb(self.method, *path).ok();
                 body["verb"] = verb.map_or_else(method, str::to_owned).into();
-                body["objectRef"] = of_ours("tokenkeys", "");
+                body["objectRef"] = of_ours(TOKEN_KEYS, "");
             }
             Some(Route::Images(path)) => {
                 let parsed = Query::parse(self.query).unwrap_or_default();
                 body["verb"] =
                     images::verb(self.method, path).map_or_else(|_| method(), str::to_owned).into();
-                body["objectRef"] = of_ours("images", images::name(path, &parsed));
+                body["objectRef"] = of_ours(IMAGES, images::name(path, &parsed));
             }
             _ if refused => body["verb"] = method().into(),
             _ => return None,
@@ -335,9 +335,10 @@ impl SessionNote {
     }
 }
 
-/// A pull or an import of an image: that it began, and what it ended with.
-pub(crate) struct TransferNote {
+/// A change of what is no object (images, the keys of tokens): that it began, and what it ended with.
+pub(crate) struct ChangeNote {
     pub(crate) trail: Trail,
+    pub(crate) resource: &'static str,
     pub(crate) verb: &'static str,
     /// As the request gave it; an archive names its images itself.
     pub(crate) name: String,
@@ -347,41 +348,42 @@ pub(crate) struct TransferNote {
     pub(crate) received: Timestamp,
 }
 
-/// As many images of an archive are named in its entry.
+/// What is no object, but has verbs of its own.
+pub(crate) const IMAGES: &str = "images";
+pub(crate) const TOKEN_KEYS: &str = "tokenkeys";
+/// As many images are named in an entry.
 const IMAGES_MAX: usize = 32;
 
-impl TransferNote {
+impl ChangeNote {
     fn event(&self, now: Timestamp, stage: &str) -> Value {
         let mut body = event(self.received, now, &self.audit_id, stage);
         body["verb"] = self.verb.into();
-        body["objectRef"] = of_ours("images", &self.name);
+        body["objectRef"] = of_ours(self.resource, &self.name);
         body["requestURI"] = uri([&self.uri]).into();
         self.trail.write(&mut body);
         body["sourceIPs"] = addresses(self.source);
         body
     }
 
+    /// It is asked for, and nothing was done yet.
+    pub(crate) fn asked(&self, now: Timestamp) -> AuditRecord {
+        AuditRecord { at: now, body: self.event(now, "RequestReceived") }
+    }
+
+    /// Its answer begins.
     pub(crate) fn begun(&self, now: Timestamp) -> AuditRecord {
         let mut body = self.event(now, "ResponseStarted");
         body["responseStatus"] = json!({"metadata": {}, "status": "Success", "code": 200});
         AuditRecord { at: now, body }
     }
 
-    /// `result` is what the store answered: a described image, or a list of them.
+    /// `result` is what the store answered: a described image, a list of them, or the digests of those that it removed.
     pub(crate) fn ended(&self, now: Timestamp, result: Result<&Value, &ApiError>) -> AuditRecord {
         let mut body = self.event(now, "ResponseComplete");
         match result {
             Ok(value) => {
-                let images = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-                // An archive need not name what is in it.
-                let word = |image: &Value| {
-                    let parts = ["name", "digest"].into_iter().filter_map(|key| image[key].as_str());
-                    parts.collect::<Vec<&str>>().join("@")
-                };
-                let named: Vec<String> = images.iter().take(IMAGES_MAX).map(word).collect();
-                body["annotations"]["watchbell.dev/images"] = named.join(" ").into();
-                if images.len() > IMAGES_MAX {
-                    body["annotations"]["watchbell.dev/count"] = images.len().to_string().into();
+                if self.resource == IMAGES {
+                    name_images(&mut body["annotations"], value);
                 }
                 body["responseStatus"] = json!({"metadata": {}, "status": "Success", "code": 200});
             }
@@ -393,6 +395,24 @@ impl TransferNote {
             }
         }
         AuditRecord { at: now, body }
+    }
+}
+
+fn name_images(annotations: &mut Value, value: &Value) {
+    let images = value["images"].as_array().or(value.as_array());
+    let images = images.map_or(std::slice::from_ref(value), Vec::as_slice);
+    // An archive need not name what is in it.
+    let word = |image: &Value| match image {
+        Value::String(digest) => digest.clone(),
+        image => {
+            let parts = ["name", "digest"].into_iter().filter_map(|key| image[key].as_str());
+            parts.collect::<Vec<&str>>().join("@")
+        }
+    };
+    let named: Vec<String> = images.iter().take(IMAGES_MAX).map(word).collect();
+    annotations["watchbell.dev/images"] = named.join(" ").into();
+    if images.len() > IMAGES_MAX {
+        annotations["watchbell.dev/count"] = images.len().to_string().into();
     }
 }
 
@@ -408,7 +428,6 @@ fn uri<const N: usize>(parts: [&str; N]) -> String {
     parts.into_iter().flat_map(str::chars).take(URI_CHARS_MAX).collect()
 }
 
-/// What is no object, but has verbs of its own.
 fn of_ours(resource: &str, name: &str) -> Value {
     let mut reference = json!({"resource": resource, "apiGroup": "watchbell.dev", "apiVersion": "v1alpha1"});
     if !name.is_empty() {

@@ -8,12 +8,14 @@
 //!
 //! While one batch is being made durable the next one gathers in the channel: many changes, one fsync.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use serde_json::Value;
 use tokio::sync::oneshot;
 use watchbell_api::node::{Command, Lookup, Report, Tokens};
 use watchbell_api::{ApiError, Resource, Uid};
@@ -28,7 +30,7 @@ use crate::intake::Intake;
 use crate::journal;
 use crate::maintenance;
 use crate::metrics::Metrics;
-use crate::notes::{Note, Notes, Tally};
+use crate::notes::{ChangeNote, Note, Notes, Tally};
 use crate::request::ObjectPath;
 use crate::writer::{CommitFailure, Task};
 
@@ -231,6 +233,21 @@ impl State {
         let (done, wait) = sync_channel(1);
         self.inner.inputs.send(Input::Record(Box::new(record), done)).map_err(|_| ending())?;
         wait.recv().map_err(|_| ending())?
+    }
+
+    /// Changes what is no object, between two entries: nothing is done before the first one is durable. `is_recorded` tells when it
+    /// is. Not for a thread of the runtime.
+    pub(crate) fn change(
+        &self,
+        note: &ChangeNote,
+        is_recorded: &AtomicBool,
+        change: impl FnOnce() -> Result<Value, ApiError>,
+    ) -> Result<Value, ApiError> {
+        self.record(note.asked(Timestamp::now()))?;
+        is_recorded.store(true, Ordering::Relaxed);
+        let result = change();
+        self.note(Note::Event(note.ended(Timestamp::now(), result.as_ref())));
+        result
     }
 
     /// Has the node ask for the tokens of its pods anew.

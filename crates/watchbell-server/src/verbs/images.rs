@@ -31,7 +31,7 @@ use watchbell_api::{ApiError, Reason};
 use crate::app::{App, Call};
 use crate::blocking::blocking;
 use crate::body::{self, Arriving, Body, PATIENCE};
-use crate::notes::{Note, TransferNote};
+use crate::notes::{ChangeNote, IMAGES, Note};
 use crate::request::accept::Answer;
 use crate::request::{ImagePath, Query, method_not_allowed};
 use crate::respond;
@@ -85,26 +85,21 @@ pub(crate) async fn serve(
         }
         ImagePath::Import => ImageRequest::Import { name: call.query.get("name").map(str::to_owned) },
     };
+    let note = call.change(IMAGES, verb, name(path, &call.query), head, source);
     match path {
         // The answer begins before the work is done.
-        ImagePath::Pull | ImagePath::Import => {
-            let note = TransferNote {
-                trail: call.trail.clone(),
-                verb,
-                name: name(path, &call.query).to_owned(),
-                uri: head.uri.path_and_query().map_or_else(String::new, ToString::to_string),
-                source,
-                audit_id: call.audit_id.clone(),
-                received: call.received,
-            };
-            flowing(app, call, request, incoming, note)
-        }
+        ImagePath::Pull | ImagePath::Import => flowing(app, call, request, incoming, note),
         ImagePath::All | ImagePath::One(_) | ImagePath::Prune => {
             let answer = Answer::text(&call.accept)?;
             // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
             call.intake.read(incoming).await?;
-            let images = app.images.clone();
-            let value = blocking(move || images.call(&request, &mut io::empty(), &mut |_| {})).await??;
+            let (images, state, recorded) = (app.images.clone(), app.state.clone(), call.recorded.clone());
+            let removes = matches!(request, ImageRequest::Remove { .. } | ImageRequest::Prune);
+            let value = blocking(move || {
+                let carry_out = || images.call(&request, &mut io::empty(), &mut |_| {});
+                if removes { state.change(&note, &recorded, carry_out) } else { carry_out() }
+            })
+            .await??;
             respond::document(StatusCode::OK, answer, &value, call.gzip)
         }
     }
@@ -115,7 +110,7 @@ fn flowing(
     call: &Call,
     request: ImageRequest,
     incoming: &mut Arriving,
-    note: TransferNote,
+    note: ChangeNote,
 ) -> Result<Response<Body>, ApiError> {
     let Ok(permit) = app.image_slots.clone().try_acquire_owned() else {
         let mut error = ApiError::new(

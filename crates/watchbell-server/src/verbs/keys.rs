@@ -6,17 +6,20 @@
 //! | `POST …/tokenkeys:rotate` | the same, once a new key signs; tokens of the one before live out their time |
 //! | `POST …/tokenkeys:revoke` | the same; tokens of all keys before end now, and pods get others |
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use jiff::Timestamp;
+use serde_json::Value;
 use watchbell_api::{ApiError, Reason};
 use watchbell_identity::{IdentityError, Rotation};
 
 use crate::app::{App, Call};
 use crate::blocking::blocking;
 use crate::body::{Arriving, Body};
-use crate::notes::{Note, keys_in_use};
+use crate::notes::{Note, TOKEN_KEYS, keys_in_use};
 use crate::request::accept::Answer;
 use crate::request::{KeysPath, method_not_allowed};
 use crate::respond;
@@ -31,14 +34,32 @@ pub(crate) fn verb(method: &Method, path: KeysPath) -> Result<&'static str, ApiE
     })
 }
 
+fn rotate(app: &App, rotation: Rotation) -> Result<Value, IdentityError> {
+    let (identity, now) = (&app.identity, Timestamp::now());
+    identity.tokens().rotate(rotation, now)?;
+    app.state.note(Note::Event(keys_in_use(identity.keys_in_use()?, now)));
+    Ok(identity.tokens().describe())
+}
+
+fn refusal(error: IdentityError) -> ApiError {
+    match error {
+        error @ IdentityError::TooManyTokenKeys => ApiError::new(Reason::Conflict, error.to_string()),
+        error => {
+            tracing::error!("the keys of tokens were not changed: {error}");
+            ApiError::internal("the keys were not changed; the server's log says why")
+        }
+    }
+}
+
 pub(crate) async fn serve(
     app: &Arc<App>,
     call: &Call,
-    method: &Method,
+    source: Option<IpAddr>,
+    head: &Parts,
     path: KeysPath,
     incoming: &mut Arriving,
 ) -> Result<Response<Body>, ApiError> {
-    verb(method, path)?;
+    let note = call.change(TOKEN_KEYS, verb(&head.method, path)?, "", head, source);
     let answer = Answer::text(&call.accept)?;
     // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
     call.intake.read(incoming).await?;
@@ -47,24 +68,14 @@ pub(crate) async fn serve(
         KeysPath::Rotate => Some(Rotation::Retire),
         KeysPath::Revoke => Some(Rotation::Revoke),
     };
-    let shared = app.clone();
-    let keys = blocking(move || {
-        let identity = &shared.identity;
-        if let Some(rotation) = rotation {
-            let now = Timestamp::now();
-            identity.tokens().rotate(rotation, now)?;
-            shared.state.note(Note::Event(keys_in_use(identity.keys_in_use()?, now)));
+    let (shared, recorded) = (app.clone(), call.recorded.clone());
+    let keys = blocking(move || match rotation {
+        None => Ok(shared.identity.tokens().describe()),
+        Some(rotation) => {
+            shared.state.change(&note, &recorded, || rotate(&shared, rotation).map_err(refusal))
         }
-        Ok::<_, IdentityError>(identity.tokens().describe())
     })
-    .await?
-    .map_err(|error| match error {
-        error @ IdentityError::TooManyTokenKeys => ApiError::new(Reason::Conflict, error.to_string()),
-        error => {
-            tracing::error!("the keys of tokens were not changed: {error}");
-            ApiError::internal("the keys were not changed; the server's log says why")
-        }
-    })?;
+    .await??;
     if rotation == Some(Rotation::Revoke) {
         app.state.refresh_tokens();
     }

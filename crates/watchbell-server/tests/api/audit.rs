@@ -84,6 +84,38 @@ fn who_asks_without_end_makes_no_entry_for_each() {
     assert_eq!(alone + count(counts[0]).unwrap(), 1100);
 }
 
+/// Whatever else somebody asks, and though the server dies before it is told how it ended.
+#[test]
+fn what_takes_images_and_keys_away_is_never_a_count() {
+    let h = Harness::start();
+    for _ in 0..1100 {
+        h.client.get(IMAGES).expect(200);
+    }
+    h.client.call("DELETE", &format!("{IMAGES}/gone:1"), &[], b"").expect(200);
+    h.client.call("POST", &format!("{IMAGES}:prune"), &[], b"").expect(200);
+    h.client.call("POST", "/apis/watchbell.dev/v1alpha1/tokenkeys:rotate", &[], b"").expect(200);
+    let asked = |e: &&Value| e["stage"] == "RequestReceived";
+    let verbs = |found: &[&Value]| found.iter().map(|e| e["verb"].clone()).collect::<Vec<_>>();
+    // What a crash at this moment leaves.
+    let crashed = tempfile::tempdir().unwrap();
+    copy(h.dir.path(), crashed.path());
+    let left = entries(crashed.path());
+    assert_eq!(verbs(&left.iter().filter(asked).collect::<Vec<_>>()), ["delete", "prune", "rotate"]);
+    let dir = h.stop();
+    let found = entries(dir.path());
+    let list = found.iter().filter(|e| e["verb"] == "list" && e["objectRef"]["resource"] == "images");
+    assert!(list.clone().any(|e| e["annotations"]["watchbell.dev/count"].is_string()), "it was no flood");
+    let delete: Vec<&Value> = found.iter().filter(|e| e["verb"] == "delete").collect();
+    assert_eq!(delete.len(), 2, "{delete:?}");
+    assert!(delete.iter().all(|e| e["objectRef"]["name"] == "gone:1"));
+    assert!(delete[0]["responseStatus"].is_null(), "nothing was done yet");
+    assert_eq!(delete[1]["responseStatus"]["code"], 200);
+    assert_eq!(delete[0]["auditID"], delete[1]["auditID"]);
+    let ended: Vec<&Value> =
+        found.iter().filter(|e| e["verb"] == "rotate" && e["stage"] == "ResponseComplete").collect();
+    assert_eq!((ended.len(), &ended[0]["objectRef"]["resource"]), (1, &json!("tokenkeys")));
+}
+
 /// A copy of the directory is what a crash at that moment leaves.
 #[test]
 fn a_pods_token_is_recorded_before_anybody_has_it() {

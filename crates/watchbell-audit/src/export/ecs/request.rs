@@ -46,9 +46,9 @@ pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
     let event = &mut document.event;
     event.action = Some(Cow::Borrowed(verb)).filter(|verb| !verb.is_empty());
     event.outcome = code.map(|code| if code < 400 { "success" } else { "failure" });
-    // The answer of a transfer begins before anybody knows how it ends.
-    let is_under_way = is_transfer(verb) && body.stage.as_deref() == Some("ResponseStarted");
-    if is_under_way && event.outcome == Some("success") {
+    // Nobody knows yet how it ends.
+    let is_under_way = is_asked(body.stage.as_deref()) || begins(verb, body.stage.as_deref());
+    if is_under_way && event.outcome != Some("failure") {
         event.outcome = Some("unknown");
     }
     event.reason = body
@@ -140,9 +140,14 @@ fn is_session(sub: Option<&str>) -> bool {
     matches!(sub, Some("exec" | "attach" | "portforward"))
 }
 
-/// Of an image, which comes from a registry or in an archive.
-fn is_transfer(verb: &str) -> bool {
-    matches!(verb, "pull" | "import")
+/// Of an image, which comes from a registry or in an archive: the answer begins before the end is known.
+fn begins(verb: &str, stage: Option<&str>) -> bool {
+    matches!(verb, "pull" | "import") && stage == Some("ResponseStarted")
+}
+
+/// Nothing was done yet.
+fn is_asked(stage: Option<&str>) -> bool {
+    stage == Some("RequestReceived")
 }
 
 /// What was done, in the words of `event.type`.
@@ -159,11 +164,11 @@ fn deed(verb: &str, resource: &str, sub: Option<&str>, stage: Option<&str>) -> &
         return "info";
     }
     match (verb, sub) {
-        ("pull" | "import", _) if stage == Some("ResponseStarted") => "start",
+        _ if is_asked(stage) || begins(verb, stage) => "start",
         ("create", Some("eviction")) => "deletion",
         ("get" | "list" | "watch" | "head", _) => "access",
         ("create" | "post" | "pull" | "import", _) => "creation",
-        ("update" | "patch" | "put", _) => "change",
+        ("update" | "patch" | "put" | "rotate" | "revoke", _) => "change",
         ("delete" | "deletecollection" | "prune", _) => "deletion",
         _ => "info",
     }
@@ -177,7 +182,7 @@ fn method<'a>(verb: &'a str, sub: Option<&str>) -> Option<Cow<'a, str>> {
     let method = match verb {
         "get" | "list" | "watch" => "GET",
         "head" => "HEAD",
-        "create" | "post" | "pull" | "import" | "prune" => "POST",
+        "create" | "post" | "pull" | "import" | "prune" | "rotate" | "revoke" => "POST",
         "update" | "put" => "PUT",
         "patch" => "PATCH",
         "delete" | "deletecollection" => "DELETE",
