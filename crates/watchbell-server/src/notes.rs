@@ -13,11 +13,11 @@ use hyper::{Method, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use watchbell_api::ApiError;
-use watchbell_api::node::{SessionAction, SessionRequest};
+use watchbell_api::node::SessionAction;
 use watchbell_core::access::Decision;
 use watchbell_core::request::User;
 use watchbell_core::service_account::Issue;
-use watchbell_core::world::{AuditRecord, ISSUED};
+use watchbell_core::world::{AuditRecord, COMMAND_HASH, ISSUED};
 
 use crate::request::{ObjectPath, Query, Route, Sub, Verb};
 use crate::verbs::stream::Outcome;
@@ -276,8 +276,18 @@ pub(crate) struct SessionNote {
     body: Value,
 }
 
-/// As much of a command is noted; an entry must stay small.
+/// As much of a command is noted; an entry must stay small. Of a longer one, its hash is noted too.
 const COMMAND_CHARS_MAX: usize = 4096;
+
+/// Begin and end of a text that is longer than so many characters, and how many were left out: nothing can be hidden behind what
+/// fills the bound.
+fn ends_of(text: &str, chars_max: usize) -> Option<String> {
+    let left_out = text.chars().count().checked_sub(chars_max).filter(|left_out| *left_out > 0)?;
+    let half = chars_max / 2;
+    let head: String = text.chars().take(half).collect();
+    let tail: String = text.chars().skip(half + left_out).collect();
+    Some(format!("{head} …{left_out} characters are left out… {tail}"))
+}
 
 impl SessionNote {
     pub(crate) fn new(
@@ -285,22 +295,33 @@ impl SessionNote {
         verb: Verb,
         path: &ObjectPath,
         container: &str,
-        request: &SessionRequest,
         source: Option<IpAddr>,
         (audit_id, received): (&str, Timestamp),
     ) -> SessionNote {
-        let mut annotations = json!({"watchbell.dev/container": container});
-        if let SessionAction::Exec { command } = &request.action {
-            let words = json!(command).to_string();
-            annotations["watchbell.dev/command"] =
-                words.chars().take(COMMAND_CHARS_MAX).collect::<String>().into();
-        }
+        let annotations = json!({"watchbell.dev/container": container});
         let mut body = json!({
             "auditID": audit_id, "verb": verb.as_str(), "objectRef": reference(path), "sourceIPs": addresses(source),
             "annotations": annotations,
         });
         trail.write(&mut body);
         SessionNote { received, body }
+    }
+
+    /// With what is run, and its hash where it is too long.
+    pub(crate) fn with_command(
+        mut self,
+        action: &SessionAction,
+        hash: impl FnOnce(&[u8]) -> Box<str>,
+    ) -> SessionNote {
+        let SessionAction::Exec { command } = action else { return self };
+        let annotations = &mut self.body["annotations"];
+        let words = json!(command).to_string();
+        let ends = ends_of(&words, COMMAND_CHARS_MAX);
+        if ends.is_some() {
+            annotations[COMMAND_HASH] = Value::from(&*hash(words.as_bytes()));
+        }
+        annotations["watchbell.dev/command"] = ends.unwrap_or(words).into();
+        self
     }
 
     /// With what policies have to say of it. What the server says itself they do not say otherwise.
@@ -503,6 +524,16 @@ mod tests {
         assert_eq!(long["requestURI"].as_str().unwrap().len(), URI_CHARS_MAX);
         let exec = record(Method::GET, "/api/v1/namespaces/ml/pods/p/exec", "command=-pSECRET", 403).unwrap();
         assert_eq!(exec["requestURI"], "/api/v1/namespaces/ml/pods/p/exec");
+    }
+
+    #[test]
+    fn nothing_hides_in_a_long_command() {
+        let check = |text: &str, expect: Option<&str>| assert_eq!(ends_of(text, 8).as_deref(), expect);
+        check("", None);
+        check("12345678", None);
+        check("1234é678", None);
+        check("123456789", Some("1234 …1 characters are left out… 6789"));
+        check("sh       evil", Some("sh   …5 characters are left out… evil"));
     }
 
     #[test]

@@ -208,6 +208,11 @@ impl State {
         (!body.is_empty() && !may_be_secret).then(|| self.inner.bodies.hash(audit_id, body).into())
     }
 
+    /// The same of a command. Its beginning and end stand in the entry, so it is no secret.
+    pub(crate) fn command_hash(&self, audit_id: &str, command: &[u8]) -> Box<str> {
+        self.inner.bodies.hash(audit_id, command).into()
+    }
+
     /// Leaves a note for the audit journal. Nobody waits for it; when the writer has ended there is no journal.
     pub(crate) fn note(&self, note: Note) {
         let mut tally = self.inner.tally.lock().unwrap_or_else(PoisonError::into_inner);

@@ -66,7 +66,7 @@ use jiff::Timestamp;
 use watchbell_api::node::{Capacity, Command};
 use watchbell_api::{Resource, Uid};
 
-pub use audit::{AuditRecord, BODY_HASH, ISSUED};
+pub use audit::{AuditRecord, BODY_HASH, COMMAND_HASH, ISSUED};
 pub use create::check_new;
 pub use facts::{EventFacts, Facts, JobFacts};
 pub use managed::Managed;

@@ -92,7 +92,9 @@ pub(crate) async fn open(
     crate::respond::warn(&mut response, &judged.warnings);
 
     let asked = (&*call.audit_id, call.received);
-    let note = SessionNote::new(&call.trail, verb, path, &container, &request, peer.ip(), asked)
+    let hash = |command: &[u8]| app.state.command_hash(&call.audit_id, command);
+    let note = SessionNote::new(&call.trail, verb, path, &container, peer.ip(), asked)
+        .with_command(&request.action, hash)
         .with_annotations(judged.annotations);
     // Durable or not, the session's begin is noted before its first byte.
     app.state.note(Note::Event(note.begun(jiff::Timestamp::now())));

@@ -503,6 +503,25 @@ fn sessions_stand_in_the_audit_journal_without_a_byte_of_theirs() {
 }
 
 #[test]
+fn the_end_of_a_long_command_stands_in_the_audit_journal() {
+    let (h, _, path) = Harness::with_running_pod();
+    let text = format!("{}exit 7", " ".repeat(6000));
+    let held = Held::open(&h, &format!("{path}/exec?{}", sh(&text)), V5);
+    assert_eq!(held.rest().exit_code(), Some("7"));
+    let dir = h.stop();
+    let entries = crate::audit::entries(dir.path());
+    let begun = entries.iter().find(|e| e["annotations"]["watchbell.dev/command"].is_string()).unwrap();
+    let noted = begun["annotations"]["watchbell.dev/command"].as_str().unwrap();
+    assert!(noted.starts_with(r#"["sh","-c",""#) && noted.ends_with(r#"  exit 7"]"#), "{noted}");
+    assert!(noted.contains(" …1924 characters are left out… ") && noted.len() < 4200, "{noted}");
+    let hash = begun["annotations"]["watchbell.dev/command-hash"].as_str().unwrap();
+    let key = watchbell_store::Store::body_key_in(dir.path()).unwrap().unwrap();
+    let command = serde_json::json!(["sh", "-c", text]).to_string();
+    let says = key.compare(begun["auditID"].as_str().unwrap(), command.as_bytes(), hash);
+    assert_eq!(says, watchbell_store::BodyMatch::Same);
+}
+
+#[test]
 fn kubectl_runs_commands_and_attaches() {
     let (h, _, path) = Harness::with_running_pod();
     let Some(kubectl) = Kubectl::of(&h) else { return };

@@ -1,7 +1,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use watchbell_core::world::BODY_HASH;
+use watchbell_core::world::{BODY_HASH, COMMAND_HASH};
 use watchbell_store::{BodyMatch, Store};
 
 use super::line;
@@ -14,8 +14,9 @@ const BYTES_MAX: u64 = 16 << 20;
 
 /// Says whether a file is the body of a request in the audit log, byte by byte
 ///
-/// Bodies are not kept: the entry of a request that had one has a salted hash of it, but for kinds that may hold secrets.
-/// Exit code 0 only when the file is the body.
+/// Bodies are not kept: the entry of a request that had one has a salted hash of it, but for kinds that may hold secrets. That of
+/// a session whose command was too long for it has one of the command, as a list in JSON without spaces. Exit code 0 only when the
+/// file is the body, or the command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The entry's index, as `search` and `tail` show it
@@ -45,8 +46,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 fn compare(dir: &Path, log: Option<&str>, index: u64, file: &Path) -> Result<(), Failure> {
     let entry = super::log(dir, log)?.entry(index).map_err(Failure::refused)?;
     let entry = line::parse(&entry);
-    let (Some(hash), Some(audit_id)) = (entry["annotations"][BODY_HASH].as_str(), entry["auditID"].as_str())
-    else {
+    let annotation = |key: &str| entry["annotations"][key].as_str();
+    let hash = annotation(BODY_HASH).or_else(|| annotation(COMMAND_HASH));
+    let (Some(hash), Some(audit_id)) = (hash, entry["auditID"].as_str()) else {
         return Err(Failure::Refused(format!(
             "entry {index} has no hash of a body: it is of no request that had one, or of a kind that may hold secrets"
         )));
