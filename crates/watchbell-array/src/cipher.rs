@@ -9,7 +9,8 @@
 //! With each segment its role is authenticated: an object of a name, a manifest, a draft of a run, what an index of it committed. What was
 //! sealed as the one is not opened as the other.
 //!
-//! Both keys are derived from the array's key and a salt of the array, so that equal chunks of two arrays have nothing in common. A
+//! Both keys are derived from a root and a salt of the array. The root lies beside it, sealed under the array's key: another key seals
+//! it anew, and nothing else changes. (Of arrays from before, whose key was never changed, the root is the key.) So equal chunks of two arrays have nothing in common. A
 //! segment cannot be moved, left out or added; that a content is the one of its name, its keyed hash says. In the clear stay what
 //! snapshots say (when, by whom, how many keys and bytes, the message), sizes and numbers of objects, and tags. Nobody writes those
 //! without the key either: a record is named by its keyed hash, and with each ref lies a code of what it says.
@@ -56,6 +57,10 @@ pub(crate) enum Role<'a> {
         identity: &'a str,
         kind: Kind,
     },
+    /// What the keys of an array are derived from.
+    Root {
+        identity: &'a str,
+    },
 }
 
 impl Role<'_> {
@@ -68,6 +73,7 @@ impl Role<'_> {
             Self::Index { run, index } => format!("index {index} {run}"),
             // No array's name has a space.
             Self::Check { identity, kind } => format!("check {kind:?} {identity}"),
+            Self::Root { identity } => format!("root {identity}"),
         }
     }
 }
@@ -76,6 +82,12 @@ const CHECK: &[u8] = b"watchbell-array";
 
 /// The key of an array, wiped when it is dropped. It is printed nowhere.
 pub struct Key(Zeroizing<[u8; 32]>);
+
+impl Key {
+    pub(crate) fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+}
 
 /// Where a key comes from, as who opens the array says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,11 +156,17 @@ fn take_key(from: impl Read) -> Result<Zeroizing<Vec<u8>>, String> {
 
 /// Of a command that prints a key.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// What a command gets of the environment, if it is there: where programs and its user's configuration are, which language it
+/// speaks, and who is trusted. Nothing else of who asks, who may hold secrets of others. A command that needs more is `env A=B …`.
+const KMS_ENVIRONMENT: [&str; 9] =
+    ["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 fn run(argv: &[String], patience: Duration) -> Result<Key, String> {
     let deadline = Instant::now() + patience;
     let (program, args) = argv.split_first().ok_or("it is empty")?;
     let mut command = Command::new(program);
+    command.env_clear();
+    command.envs(KMS_ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().map_err(|error| format!("it cannot be started: {error}"))?;
     let group = rustix::process::Pid::from_child(&child);
@@ -201,7 +219,10 @@ pub(crate) struct Header {
     pub(crate) identity: String,
     pub(crate) kind: Kind,
     salt: [u8; 32],
-    /// A known text, sealed with the identity and the kind: another key does not open it.
+    /// What the array's own keys are derived from, sealed under the array's key. Not there: that key itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<Vec<u8>>,
+    /// A known text, sealed with the identity and the kind: another root does not open it.
     check: Vec<u8>,
 }
 
@@ -211,7 +232,9 @@ pub(crate) struct Cipher {
     records: Zeroizing<[u8; 32]>,
 }
 
-const HEADER_FORMAT: u32 = 3;
+const HEADER_FORMAT: u32 = 4;
+/// Without a root of its own.
+const WITHOUT_ROOT: u32 = 3;
 
 impl Header {
     pub(crate) fn new(
@@ -220,17 +243,51 @@ impl Header {
         identity: String,
         kind: Kind,
     ) -> Result<(Self, Cipher), Error> {
-        let mut salt = [0; 32];
+        let (mut salt, mut root) = ([0; 32], Key::new([0; 32]));
         fill(&mut salt)?;
-        let cipher = Cipher::new(key, &salt);
+        fill(&mut *root.0)?;
+        let cipher = Cipher::new(&root, &salt);
         let check = cipher.seal(CHECK, Role::Check { identity: &identity, kind })?;
-        Ok((Self { format: HEADER_FORMAT, source, identity, kind, salt, check }, cipher))
+        let header = Self { format: HEADER_FORMAT, source, identity, kind, salt, root: None, check };
+        Ok((header.under(key, &root)?, cipher))
+    }
+
+    /// The same array, opened by another key from now on.
+    pub(crate) fn rekeyed(&self, old: &Key, new: &Key, source: KeptSource) -> Result<Self, Error> {
+        self.open(old, &self.identity)?;
+        let root = self.root(old)?;
+        let (identity, check) = (self.identity.clone(), self.check.clone());
+        let header = Self {
+            format: HEADER_FORMAT,
+            source,
+            identity,
+            kind: self.kind,
+            salt: self.salt,
+            root: None,
+            check,
+        };
+        header.under(new, &root)
+    }
+
+    fn under(mut self, key: &Key, root: &Key) -> Result<Self, Error> {
+        let role = Role::Root { identity: &self.identity };
+        self.root = Some(Cipher::of_roots(key, &self.salt).seal(&*root.0, role)?);
+        Ok(self)
+    }
+
+    fn root(&self, key: &Key) -> Result<Key, Error> {
+        let Some(sealed) = &self.root else { return Ok(Key(key.0.clone())) };
+        let opened = Cipher::of_roots(key, &self.salt).open(sealed, Role::Root { identity: &self.identity });
+        let bytes = Zeroizing::new(opened.ok_or(Error::WrongKey)?);
+        let root = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| Error::WrongKey)?;
+        Ok(Key::new(root))
     }
 
     pub(crate) fn open(&self, key: &Key, identity: &str) -> Result<Cipher, Error> {
-        let cipher = Cipher::new(key, &self.salt);
+        let format = if self.root.is_some() { HEADER_FORMAT } else { WITHOUT_ROOT };
+        let cipher = Cipher::new(&self.root(key)?, &self.salt);
         match cipher.open(&self.check, Role::Check { identity: &self.identity, kind: self.kind }) {
-            Some(text) if self.format == HEADER_FORMAT && text == CHECK => {}
+            Some(text) if self.format == format && text == CHECK => {}
             _ => return Err(Error::WrongKey),
         }
         if self.identity != identity {
@@ -241,6 +298,15 @@ impl Header {
 }
 
 impl Cipher {
+    /// What seals roots alone.
+    fn of_roots(key: &Key, salt: &[u8; 32]) -> Self {
+        let mut material = Zeroizing::new([0; 64]);
+        material[..32].copy_from_slice(&*key.0);
+        material[32..].copy_from_slice(salt);
+        let key = Zeroizing::new(blake3::derive_key("watchbell-array 2026 key of a root", &*material));
+        Self::new(&Key(key), salt)
+    }
+
     fn new(key: &Key, salt: &[u8; 32]) -> Self {
         let derived = |context: &str| {
             let mut material = Zeroizing::new([0; 64]);
@@ -455,6 +521,59 @@ mod tests {
         let argv = ["sh", "-c", &script].map(str::to_owned);
         let error = run(&argv, Duration::from_secs(1)).err().unwrap();
         assert_eq!(error, "it printed no key and ended within 1 s");
+    }
+
+    #[test]
+    fn a_command_has_the_environment_that_is_stated_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("environment");
+        // Cargo gives every test some variables of its own.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some() && std::env::var_os("PATH").is_some());
+        let script = format!("cat /proc/$$/environ > {}; printf '%064d' 7", file.display());
+        let argv = ["sh", "-c", &script].map(str::to_owned);
+        run(&argv, PATIENCE).unwrap();
+        let seen = std::fs::read_to_string(&file).unwrap();
+        let names: Vec<&str> =
+            seen.split_terminator('\0').filter_map(|one| Some(one.split_once('=')?.0)).collect();
+        assert!(names.contains(&"PATH"), "{names:?}");
+        assert!(names.iter().all(|name| KMS_ENVIRONMENT.contains(name)), "{names:?}");
+    }
+
+    /// Of an array from before: its key opens it until another does, and its contents stay as they are.
+    #[test]
+    fn another_key_opens_an_array_from_before() {
+        let key = |byte| Key::new([byte; 32]);
+        let (old, new, salt) = (key(1), key(2), [3; 32]);
+        let cipher = Cipher::new(&old, &salt);
+        let role = Role::Check { identity: "ml/obs", kind: Kind::Zarr };
+        let before = Header {
+            format: WITHOUT_ROOT,
+            source: KeptSource::Command,
+            identity: "ml/obs".to_owned(),
+            kind: Kind::Zarr,
+            salt,
+            root: None,
+            check: cipher.seal(CHECK, role).unwrap(),
+        };
+        let read =
+            |header: &Header| serde_json::from_slice::<Header>(&serde_json::to_vec(header).unwrap()).unwrap();
+        let before = read(&before);
+        let name = cipher.digest(b"chunk");
+        assert_eq!(before.open(&old, "ml/obs").unwrap().digest(b"chunk"), name);
+        assert!(before.rekeyed(&new, &new, KeptSource::Command).is_err());
+        let after = read(&before.rekeyed(&old, &new, KeptSource::Named("k".to_owned())).unwrap());
+        assert_eq!(after.open(&new, "ml/obs").unwrap().digest(b"chunk"), name);
+        assert!(matches!(after.open(&old, "ml/obs"), Err(Error::WrongKey)));
+        assert!(matches!(after.open(&new, "ml/other"), Err(Error::Elsewhere { .. })));
+        // And once more, back.
+        let back = after.rekeyed(&new, &old, KeptSource::Command).unwrap();
+        assert_eq!(back.open(&old, "ml/obs").unwrap().digest(b"chunk"), name);
+        assert!(back.open(&new, "ml/obs").is_err());
+        // A root of another array is none, nor is one that was taken away.
+        let (mut moved, mut bare) = (read(&after), read(&after));
+        moved.identity = "ml/other".to_owned();
+        bare.root = None;
+        assert!(moved.open(&new, "ml/other").is_err() && bare.open(&new, "ml/obs").is_err());
     }
 
     #[test]

@@ -268,6 +268,8 @@ fn stage(
             if !mark.is_empty()
                 && let Some(digest) = done.get(key, *size, &mark)
                 && objects.locate(digest)?.is_some()
+                // Where mending was interrupted a whole file lies beside the damaged pack, which is read first.
+                && (!is_in_place(array, digest)? || mend::is_whole(array, digest)?)
             {
                 return Ok((mark, None, digest));
             }

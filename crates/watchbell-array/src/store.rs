@@ -137,10 +137,7 @@ impl Array {
         let format = match encryption {
             None => FORMAT,
             Some((header, cipher)) => {
-                let path = array.dir.join(ENCRYPTION_FILE);
-                let text = serde_json::to_vec(&header)
-                    .map_err(|error| Error::Format { path: path.clone(), problem: error.to_string() })?;
-                array.disk.replace(&path, &text)?;
+                array.write_header(&header)?;
                 array.encryption = Encryption::Unlocked(Arc::new(cipher));
                 ENCRYPTED
             }
@@ -193,6 +190,21 @@ impl Array {
             self.encryption = Encryption::Unlocked(Arc::new(header.open(key, &identity_of(&self.dir))?));
         }
         Ok(self)
+    }
+
+    /// Lets another key open an encrypted array in the place of its own, once this returns. What is in it stays as it is sealed.
+    pub fn rekey(&self, old: &Key, new: &Key, source: KeptSource) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        let header = read_header(&self.dir)?;
+        header.open(old, &identity_of(&self.dir))?;
+        self.write_header(&header.rekeyed(old, new, source)?)
+    }
+
+    fn write_header(&self, header: &Header) -> Result<(), Error> {
+        let path = self.dir.join(ENCRYPTION_FILE);
+        let text = serde_json::to_vec(header)
+            .map_err(|error| Error::Format { path: path.clone(), problem: error.to_string() })?;
+        self.disk.replace(&path, &text)
     }
 
     pub fn is_encrypted(&self) -> bool {

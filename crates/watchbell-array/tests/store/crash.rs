@@ -17,7 +17,7 @@ use crate::place::{Place, all, at, by_time, commit, contents, hierarchy_of, impo
 
 /// What of the changes a loss of power takes back: those that no sync has covered.
 #[derive(Default)]
-struct Journal {
+pub(crate) struct Journal {
     steps: usize,
     stop_at: usize,
     /// Names that changed, with what the name was before.
@@ -26,13 +26,17 @@ struct Journal {
     contents: Vec<PathBuf>,
 }
 
-enum Changed {
+pub(crate) enum Changed {
     Made(PathBuf),
     Renamed { from: PathBuf, to: PathBuf, before: Option<Vec<u8>> },
 }
 
 impl Journal {
-    fn before(&mut self, step: &Step) -> Result<(), Error> {
+    pub(crate) fn stopping_at(stop_at: usize) -> Self {
+        Self { stop_at, ..Self::default() }
+    }
+
+    pub(crate) fn before(&mut self, step: &Step) -> Result<(), Error> {
         if self.steps == self.stop_at {
             return Err(Error::Stopped);
         }
@@ -82,7 +86,7 @@ impl Journal {
     }
 
     /// The power is gone.
-    fn lose(&mut self) {
+    pub(crate) fn lose(&mut self) {
         for path in self.contents.drain(..) {
             if path.is_file() {
                 fs::remove_file(&path).unwrap();
@@ -110,7 +114,7 @@ impl Journal {
 }
 
 /// No other test pulls the plug: nothing has to wait for the disk.
-fn unwatched() -> Disk {
+pub(crate) fn unwatched() -> Disk {
     Disk::watched(|_| Ok(()))
 }
 
@@ -280,7 +284,7 @@ fn a_machine_that_loses_power_gives_no_task_half_a_view() {
 
 const TWO: [&str; 2] = ["array", "second"];
 
-fn key(place: &Place) -> KeySource {
+pub(crate) fn key(place: &Place) -> KeySource {
     let path = place.path("key");
     fs::write(&path, [7; 32]).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();

@@ -3,6 +3,7 @@
 mod artifacts;
 mod attempts;
 mod crash;
+mod crash_of_verbs;
 mod encryption;
 mod hostile;
 mod place;

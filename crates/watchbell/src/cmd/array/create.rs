@@ -22,7 +22,7 @@ pub(crate) struct Args {
 
 /// Where the key of an encrypted array comes from.
 #[derive(Debug, clap::Args)]
-struct Encryption {
+pub(super) struct Encryption {
     /// Encrypts the array with the key in this file: 32 bytes or 64 hexadecimal digits, its owner's alone (mode 0600)
     #[arg(long, value_name = "FILE", conflicts_with = "kms_command")]
     encrypt_key_file: Option<PathBuf>,
@@ -33,7 +33,7 @@ struct Encryption {
 }
 
 impl Encryption {
-    fn source(&self) -> Result<Option<KeySource>, Failure> {
+    pub(super) fn source(&self) -> Result<Option<KeySource>, Failure> {
         if let Some(path) = &self.encrypt_key_file {
             return std::path::absolute(path).map(|path| Some(KeySource::File(path))).map_err(Failure::usage);
         }

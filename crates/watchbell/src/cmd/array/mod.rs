@@ -13,6 +13,7 @@ mod list;
 mod log;
 mod plan;
 mod quota;
+mod rekey;
 mod rollback;
 mod show;
 mod signature;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use watchbell_array::{Array, Digest, Disk, Error, KeptSource, KeySource, Manifest, Run, Snapshot};
+use watchbell_array::{Array, Digest, Disk, Error, KeptSource, Key, KeySource, Manifest, Run, Snapshot};
 
 use crate::datadir::DataDir;
 use crate::exit::Failure;
@@ -61,6 +62,7 @@ enum Verb {
     Key(key::Args),
     Gc(gc::Args),
     Quota(quota::Args),
+    Rekey(rekey::Args),
     Delete(delete::Args),
 }
 
@@ -86,6 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Verb::Key(args) => key::run(args),
         Verb::Gc(args) => gc::run(args),
         Verb::Quota(args) => quota::run(args),
+        Verb::Rekey(args) => rekey::run(args),
         Verb::Delete(args) => delete::run(args),
     }
 }
@@ -156,6 +159,10 @@ impl Which {
                 false => Ok(array),
             };
         };
+        array.unlock(&self.key(kept)?).map_err(|error| self.refused(error))
+    }
+
+    fn key(&self, kept: KeptSource) -> Result<Key, Failure> {
         let file = std::env::var_os(KEY_FILE).map(|path| KeySource::File(path.into()));
         let command = || std::env::var(KMS_COMMAND).ok().map(|command| KeySource::Command(words(&command)));
         let source = match kept {
@@ -172,7 +179,7 @@ impl Which {
                 ))
             })?,
         };
-        source.key().and_then(|key| array.unlock(&key)).map_err(|error| self.refused(error))
+        source.key().map_err(|error| self.refused(error))
     }
 
     fn shown(&self) -> String {
