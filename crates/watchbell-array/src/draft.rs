@@ -391,10 +391,9 @@ impl Draft {
         written.sort();
         removed.sort();
         let committed = Committed { index, attempt: attempt.clone(), written, removed };
-        let content = postcard::to_allocvec(&committed).unwrap_or_default();
-        let bytes = [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat();
         let role = Role::Index { run: &self.record.run.uid, index };
-        let bytes = bounded(self.array.sealed(&bytes, role)?, MAX_INDEX_BYTES)?;
+        let encoded = committed.encode();
+        let bytes = bounded(self.array.sealed(&encoded, role)?, MAX_INDEX_BYTES)?;
         self.array.disk.replace(&self.index_path(index), &bytes)?;
         Ok(committed)
     }
@@ -581,26 +580,39 @@ pub(crate) fn boot_id() -> &'static str {
 
 fn read_committed(array: &Array, path: &Path, run: &Run, index: u32) -> Result<Committed, Error> {
     let bytes = array.read_sealed(path, MAX_INDEX_BYTES, Role::Index { run: &run.uid, index })?;
-    let wrong = |problem: &str| Error::Format { path: path.to_owned(), problem: problem.to_owned() };
-    let (magic, rest) = bytes.split_at_checked(MAGIC.len()).ok_or_else(|| wrong("it is cut short"))?;
-    let (digest, rest) = rest.split_at_checked(32).ok_or_else(|| wrong("it is cut short"))?;
-    if Digest::of(rest).as_bytes() != digest {
-        return Err(wrong("its content is damaged"));
-    }
-    let damaged = |error: postcard::Error| wrong(&error.to_string());
-    let committed: Committed = if magic == MAGIC {
-        postcard::from_bytes(rest).map_err(damaged)?
-    } else if magic == MAGIC_OF_RUN {
-        let (index, number, written, removed) = postcard::from_bytes(rest).map_err(damaged)?;
-        let attempt = Attempt { number, image: run.image.clone(), user: run.user.clone() };
-        Committed { index, attempt, written, removed }
-    } else {
-        return Err(wrong("it is of another format"));
-    };
+    let wrong = |problem: String| Error::Format { path: path.to_owned(), problem };
+    let committed = Committed::decode(&bytes, run).map_err(wrong)?;
     if committed.index != index {
-        return Err(wrong("it is of another index"));
+        return Err(wrong("it is of another index".to_owned()));
     }
     Ok(committed)
+}
+
+impl Committed {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // Into memory, of lists with a known length alone: nothing that can fail.
+        let content = postcard::to_allocvec(self).unwrap_or_default();
+        [&MAGIC[..], Digest::of(&content).as_bytes(), &content].concat()
+    }
+
+    pub(crate) fn decode(bytes: &[u8], run: &Run) -> Result<Self, String> {
+        let cut = || "it is cut short".to_owned();
+        let (magic, rest) = bytes.split_at_checked(MAGIC.len()).ok_or_else(cut)?;
+        let (digest, rest) = rest.split_at_checked(32).ok_or_else(cut)?;
+        if Digest::of(rest).as_bytes() != digest {
+            return Err("its content is damaged".to_owned());
+        }
+        let damaged = |error: postcard::Error| error.to_string();
+        if magic == MAGIC {
+            postcard::from_bytes(rest).map_err(damaged)
+        } else if magic == MAGIC_OF_RUN {
+            let (index, number, written, removed) = postcard::from_bytes(rest).map_err(damaged)?;
+            let attempt = Attempt { number, image: run.image.clone(), user: run.user.clone() };
+            Ok(Self { index, attempt, written, removed })
+        } else {
+            Err("it is of another format".to_owned())
+        }
+    }
 }
 
 type Files = Vec<(String, u64)>;

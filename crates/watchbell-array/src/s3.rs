@@ -18,6 +18,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+pub(crate) use parts::page as parts_page;
 
 /// Where a bucket is and who asks, as the `AWS_*` variables say.
 #[derive(Clone, Default)]

@@ -1,4 +1,4 @@
-//! The seeds of the fuzz targets `array_store` and `s3_list` are what they are to be: of the format of today.
+//! The seeds of the fuzz targets `array_store`, `s3_list` and `s3_parts` are what they are to be: of the format of today.
 
 #[path = "../../../tools/fuzz/src/stores.rs"]
 #[expect(unreachable_pub, reason = "it is written for a crate of its own")]
@@ -6,7 +6,9 @@ mod targets;
 
 use std::path::PathBuf;
 
-use watchbell_array::{Change, Digest, Entry, Manifest, Run, Snapshot, Writer, foreign};
+use watchbell_array::{
+    Array, Change, Digest, Disk, Entry, KeptSource, KeySource, Kind, Manifest, Run, Snapshot, Writer, foreign,
+};
 
 fn seeds(target: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "../../tools/fuzz/seeds", target].iter().collect()
@@ -79,6 +81,66 @@ fn stored_files_are_of_the_format_of_today() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("pack"), &pack).unwrap();
     assert_eq!(foreign::pack_index(&dir.path().join("pack")).unwrap(), held);
+}
+
+#[test]
+fn what_an_index_committed_is_of_the_format_of_today() {
+    // An index, number, image and user of its attempt, keys with objects and sizes, keys that are gone.
+    let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    let content = [
+        &[3, 1][..],
+        &text("sha256:d"),
+        &text("ada"),
+        &[1],
+        &text("t/c/0"),
+        Digest::of(b"one").as_bytes(),
+        &[3, 1],
+        &text("t/c/1"),
+    ]
+    .concat();
+    let record = [&b"WBARIX\x00\x02"[..], Digest::of(&content).as_bytes(), &content].concat();
+    check("index", 3, &record);
+    let (committed, encoded) = foreign::index_record(&record).unwrap();
+    assert_eq!((committed.index, committed.written[0].2, &*committed.removed[0]), (3, 3, "t/c/1"));
+    assert!(encoded == record);
+}
+
+/// Its root and salt are random: that the seed opens is all there is to it.
+#[test]
+fn what_lies_beside_an_encrypted_array_is_opened() {
+    let path = seeds("array_store").join("encryption");
+    if std::env::var_os("WATCHBELL_WRITE_SEEDS").is_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key");
+        std::fs::write(&key, targets::KEY).unwrap();
+        std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        let key = KeySource::File(key).key().unwrap();
+        let array = dir.path().join("ml/obs");
+        std::fs::create_dir(dir.path().join("ml")).unwrap();
+        let sealed = Some((KeptSource::Named("obs".to_owned()), &key));
+        Array::create_of(&array, Disk::default(), Kind::Zarr, sealed).unwrap();
+        let header = std::fs::read(array.join("encryption")).unwrap();
+        std::fs::write(&path, [&[4], &header[..]].concat()).unwrap();
+    }
+    let seed = std::fs::read(&path).unwrap();
+    targets::array_store(&seed);
+    foreign::encryption(&seed[1..], targets::KEY, "ml/obs").unwrap();
+    assert!(foreign::encryption(&seed[1..], [8; 32], "ml/obs").is_err());
+    assert!(foreign::encryption(&seed[1..], targets::KEY, "ml/other").is_err());
+}
+
+#[test]
+fn lists_of_parts_are_taken() {
+    let text = std::fs::read_to_string(seeds("s3_parts").join("first")).unwrap();
+    targets::s3_parts(text.as_bytes());
+    let (parts, next) = foreign::bucket_parts(&text).unwrap();
+    assert_eq!(parts, [(1, (8 << 20, "\"a\"".to_owned())), (2, (5, "\"b\"".to_owned()))].into());
+    assert_eq!(next.as_deref(), Some("2"));
+    // A list that is whole goes on nowhere.
+    let whole = text.replace("<IsTruncated>true", "<IsTruncated>false");
+    assert_eq!(foreign::bucket_parts(&whole).unwrap().1, None);
+    let odd = text.replace("<Size>5</Size>", "<Size>five</Size>");
+    assert!(foreign::bucket_parts(&odd).unwrap_err().contains("another form"));
 }
 
 #[test]

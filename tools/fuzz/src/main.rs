@@ -22,7 +22,7 @@ use libfuzzer_sys::fuzz_target;
 type Target = fn(&[u8]);
 
 /// Each parser with the name that `make fuzz` and a finding's file carry.
-const TARGETS: [(&str, Target); 40] = [
+const TARGETS: [(&str, Target); 41] = [
     ("yaml", documents::yaml),
     ("json", documents::json),
     ("object", documents::object),
@@ -62,6 +62,7 @@ const TARGETS: [(&str, Target); 40] = [
     ("array_plan", arrays::array_plan),
     ("array_store", stores::array_store),
     ("s3_list", stores::s3_list),
+    ("s3_parts", stores::s3_parts),
     ("world", world::requests),
 ];
 

@@ -32,10 +32,29 @@ impl Bucket {
         content: &dyn Fn() -> Result<Box<dyn Read>, Error>,
         note: Option<&Path>,
     ) -> Result<(), Error> {
-        let (upload, mut there) = match self.begun(key, note)? {
+        let (upload, there) = match self.begun(key, note)? {
             Some(begun) => begun,
             None => (self.begin(key, digest, note)?, Parts::new()),
         };
+        let put = self.put_missing(key, size, digest, content, (&upload, there));
+        match (put, note) {
+            (Ok(()), Some(note)) => forget(note),
+            (Ok(()), None) => Ok(()),
+            // Whoever comes again goes on with it.
+            (Err(error), Some(_)) => Err(error),
+            (Err(error), None) => Err(self.given_up(key, &upload, error)),
+        }
+    }
+
+    /// Writes the parts that are not there, and puts all together.
+    fn put_missing(
+        &self,
+        key: &str,
+        size: u64,
+        digest: &str,
+        content: &dyn Fn() -> Result<Box<dyn Read>, Error>,
+        (upload, mut there): (&str, Parts),
+    ) -> Result<(), Error> {
         let each = part_bytes(size);
         let reading = |source| Error::Io { step: "read the object of", path: key.into(), source };
         let mut from = content()?;
@@ -52,12 +71,20 @@ impl Bucket {
             if part.len() as u64 != length {
                 return Err(reading(io::ErrorKind::UnexpectedEof.into()));
             }
-            let etag = self.put_part(key, &upload, number, part)?;
+            let etag = self.put_part(key, upload, number, part)?;
             there.insert(number, (length, etag));
         }
         there.retain(|number, _| *number <= size.div_ceil(each));
-        self.complete(key, &upload, digest, &there)?;
-        note.map_or(Ok(()), forget)
+        self.complete(key, upload, digest, &there)
+    }
+
+    /// Lets the service drop the parts of an upload that failed and that nobody can go on with. The error says when it does not.
+    fn given_up(&self, key: &str, upload: &str, error: Error) -> Error {
+        // One that the service does not know (any more) has none.
+        match self.ask_for("DELETE", key, &[("uploadId", upload)], &[], None) {
+            Ok(_) => error,
+            Err(left) => self.wrong(key, &format!("{error}; its parts stay at the service: {left}")),
+        }
     }
 
     /// What an export that was interrupted has written, with the name of its upload.
@@ -82,20 +109,11 @@ impl Bucket {
                     return Ok(None);
                 }
             };
-            let one = |of: &str, name: &str| elements(of, name).next().map(unescaped);
-            for part in elements(&text, "Part") {
-                let number = |name: &str| one(part, name).and_then(|text| text.parse::<u64>().ok());
-                let (Some(at), Some(length), Some(etag)) =
-                    (number("PartNumber"), number("Size"), one(part, "ETag"))
-                else {
-                    return Err(self.wrong(key, "its list of parts is of another form"));
-                };
-                parts.insert(at, (length, etag));
-            }
-            let next = one(&text, "NextPartNumberMarker").filter(|next| Some(next) != marker.as_ref());
-            match (one(&text, "IsTruncated").as_deref(), next) {
-                (Some("true"), Some(next)) => marker = Some(next),
-                _ => return Ok(Some((upload, parts))),
+            let (mut page, next) = page(&text).map_err(|problem| self.wrong(key, problem))?;
+            parts.append(&mut page);
+            match next.filter(|next| Some(next) != marker.as_ref()) {
+                Some(next) => marker = Some(next),
+                None => return Ok(Some((upload, parts))),
             }
         }
     }
@@ -111,8 +129,10 @@ impl Bucket {
             // Of use after a crash of this program; after one of the machine all may be written anew.
             // By a name of its own, so that another export of the same reads all of it or nothing.
             let next = note.with_extension(format!("{}.next", std::process::id()));
-            fs::write(&next, &upload).map_err(Error::io("write", &next))?;
-            fs::rename(&next, note).map_err(Error::io("rename to", note))?;
+            let noted = fs::write(&next, &upload)
+                .map_err(Error::io("write", &next))
+                .and_then(|()| fs::rename(&next, note).map_err(Error::io("rename to", note)));
+            noted.map_err(|error| self.given_up(key, &upload, error))?;
         }
         Ok(upload)
     }
@@ -173,6 +193,22 @@ impl Bucket {
     }
 }
 
+/// Reads a page of a list of parts: those, and where the next page begins.
+pub(crate) fn page(text: &str) -> Result<(Parts, Option<String>), &'static str> {
+    let one = |of: &str, name: &str| elements(of, name).next().map(unescaped);
+    let mut parts = Parts::new();
+    for part in elements(text, "Part") {
+        let number = |name: &str| one(part, name).and_then(|text| text.parse::<u64>().ok());
+        let (Some(at), Some(length), Some(etag)) = (number("PartNumber"), number("Size"), one(part, "ETag"))
+        else {
+            return Err("its list of parts is of another form");
+        };
+        parts.insert(at, (length, etag));
+    }
+    let is_cut = one(text, "IsTruncated").as_deref() == Some("true");
+    Ok((parts, one(text, "NextPartNumberMarker").filter(|_| is_cut)))
+}
+
 fn forget(note: &Path) -> Result<(), Error> {
     match fs::remove_file(note) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", note)(error)),
@@ -213,6 +249,37 @@ mod tests {
         assert_eq!(bucket.begun("k", Some(&note)).unwrap(), None);
         assert!(!note.exists());
         assert!(thread.join().unwrap().iter().all(|request| request.contains("uploadId=u")));
+    }
+
+    /// Without a note nobody goes on with an upload that failed: the service is told, and the error stays the first one's.
+    #[test]
+    fn an_upload_that_failed_leaves_no_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let begun = answer("200 OK", "<R><UploadId>u</UploadId></R>");
+        let refused = answer("403 Forbidden", "<Error><Code>AccessDenied</Code></Error>");
+        let put = |answers: Vec<String>, note: Option<&Path>| {
+            let (endpoint, thread) = super::super::tests::service(answers);
+            let config = S3Config { endpoint: Some(endpoint), allow_http: true, ..S3Config::default() };
+            let bucket = Bucket::new("s3://bucket/a", &config).unwrap();
+            let short = || Ok(Box::new(io::empty()) as Box<dyn Read>);
+            let error = bucket.put_parts("k", ABOVE_BYTES + 1, "d", &short, note).unwrap_err().to_string();
+            let requests = thread.join().unwrap();
+            let last = requests.last().and_then(|last| last.lines().next()).unwrap_or_default().to_owned();
+            (error, last)
+        };
+        let dropped = "DELETE /bucket/a/k?uploadId=u HTTP/1.1";
+        let (error, last) = put(vec![begun.clone(), answer("204 No Content", "")], None);
+        assert!(error.contains("read the object of k") && !error.contains("stay"), "{error}");
+        assert_eq!(last, dropped);
+        let (error, last) = put(vec![begun.clone(), refused], None);
+        assert!(error.contains("read the object of k") && error.contains("AccessDenied"), "{error}");
+        assert_eq!(last, dropped);
+        // What is noted is gone on with; what cannot be noted is not.
+        let (_, last) = put(vec![begun.clone()], Some(&dir.path().join("note")));
+        assert!(last.starts_with("POST"), "{last}");
+        let nowhere = dir.path().join("nowhere/note");
+        let (_, last) = put(vec![begun, KNOWS_NONE.to_owned()], Some(&nowhere));
+        assert_eq!(last, dropped);
     }
 
     #[test]
