@@ -150,6 +150,7 @@ impl Node {
                 scratch_bytes: options.scratch_bytes,
                 empty_dir_bytes: options.empty_dir_bytes,
                 disk_reserve_bytes: options.disk_reserve_bytes,
+                without_images: spawner.without_images().map(str::to_owned),
                 oom_score_adj_min: capacity::oom_score_adj_min(),
                 open_files_max: capacity::open_files_max(),
             },

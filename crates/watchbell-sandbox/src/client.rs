@@ -18,11 +18,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::spawner::Guard;
 use crate::wire::{
-    CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, LAYERED_SINCE, MEMORY_SINCE, Outbox, Request, blank_pod,
+    CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, IMAGE_SINCE, LAYERED_SINCE, MEMORY_SINCE, Outbox, Request,
+    blank_pod,
 };
 use crate::{
     Bounds, ContainerId, Error, Event, Extras, Interaction, OciRuntime, OwnedFile, PodEnvironment, PodVolume,
-    RunSpec, TableEntry, VolumeSource,
+    RunSpec, TableEntry, Upper, VolumeSource,
 };
 pub use session::{SandboxSession, SessionLink};
 pub use upper::Memory;
@@ -137,6 +138,7 @@ struct Shared {
     socket: Arc<OwnedFd>,
     /// Of the protocol, as agreed.
     version: u32,
+    without_images: Option<String>,
     guard: Guard,
     is_outdated: bool,
     sending: Mutex<Sending>,
@@ -162,12 +164,18 @@ impl Spawner {
     pub fn connect_or_start(
         options: &SpawnerOptions,
     ) -> Result<(Spawner, Vec<TableEntry>, Receiver<Event>), Error> {
-        let connection::Connection { socket, version, inbox, table, guard, is_outdated } =
+        let connection::Connection { socket, version, without_images, inbox, table, guard, is_outdated } =
             connection::establish(options)?;
         let socket = Arc::new(socket);
         let events = receiver::start(Arc::clone(&socket), inbox)?;
-        let shared = Arc::new(Shared { socket, version, guard, is_outdated, sending: Mutex::default() });
+        let sending = Mutex::default();
+        let shared = Arc::new(Shared { socket, version, without_images, guard, is_outdated, sending });
         Ok((Spawner { shared }, table, events))
+    }
+
+    /// Why there is no [`Upper::Image`], if there is none: what is written to the disk is not bounded then.
+    pub fn without_images(&self) -> Option<&str> {
+        self.shared.without_images.as_deref()
     }
 
     /// Starts a container, once: a second call with the same id changes nothing.
@@ -193,6 +201,10 @@ impl Spawner {
         }
         if spec.pod.volumes.iter().any(|v| matches!(v.source, VolumeSource::LayeredMemory(_))) {
             self.require(MEMORY_SINCE)?;
+        }
+        let is_image = |v: &PodVolume| matches!(v.source.layer(), Some(Some(Upper::Image { .. })));
+        if spec.pod.volumes.iter().any(is_image) {
+            self.require(IMAGE_SINCE)?;
         }
         let pod_uid = spec.pod.uid;
         // The pod went before, or goes now, alone: its containers and their restarts share it.

@@ -193,6 +193,8 @@ pub enum Upper {
     Memory(Scratch),
     /// In a directory that the node made for it, empty and inside a root of mode 0700. Nothing bounds it but who measures it.
     Disk { path: PathBuf },
+    /// In a file system of its own, in a file that the spawner makes in such a directory. Since version 8 of the protocol.
+    Image { path: PathBuf, bound: Scratch },
 }
 
 /// A file of a [`VolumeSource::Changing`]. No name in the volume itself begins with `..`.

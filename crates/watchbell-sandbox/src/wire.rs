@@ -16,7 +16,7 @@ pub(crate) mod tests;
 
 pub(crate) use frame::{Filled, Frame, Inbox, Outbox, WireError};
 pub(crate) use message::{
-    BOUNDS_SINCE, CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, Hello, LAYERED_SINCE, MAPPED_SINCE, MEMORY_SINCE,
-    MemoryReply, Notice, OLDEST, Order, POD_BYTES_MAX, Part, Reply, Request, SessionAsk, SessionReply,
-    Settings, TROUBLE_SINCE, UpperReply, VERSION, Welcome, blank_pod, decode,
+    BOUNDS_SINCE, CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, Hello, IMAGE_SINCE, LAYERED_SINCE, MAPPED_SINCE,
+    MEMORY_SINCE, MemoryReply, Notice, OLDEST, Order, POD_BYTES_MAX, Part, Reply, Request, SessionAsk,
+    SessionReply, Settings, TROUBLE_SINCE, UpperReply, VERSION, Welcome, blank_pod, decode,
 };

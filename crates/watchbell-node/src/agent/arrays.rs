@@ -11,7 +11,7 @@ use watchbell_api::array::{ARRAY, ARRAY_COMMIT_FAILED, ArrayRun};
 use watchbell_api::node::{Assignment, Command, Report};
 use watchbell_core::arrays::{Uses, quota_bytes, variable_part};
 use watchbell_core::pod::{BLOCKED, Container, State};
-use watchbell_sandbox::{Layered, LayeredMemory, Mount, PodEnvironment, PodVolume, VolumeSource};
+use watchbell_sandbox::{Layered, LayeredMemory, Mount, PodEnvironment, PodVolume, Scratch, VolumeSource};
 use watchbell_zarr::{Mode, ReadScope, Upper, Use};
 
 use super::effect::{Watched, What};
@@ -26,6 +26,7 @@ use crate::place::volumes_dir;
 
 /// The reason of a pod whose arrays cannot be had as it asks.
 pub(super) const REFUSED: &str = "ArrayRefused";
+const MEASURED: &str = "ArrayUpperMeasured";
 /// What a pod may write to an array in memory when it states no quota.
 const MEMORY_BYTES: u64 = 1 << 30;
 const STOPPED: &str = "it was asked to end before it was done: nothing of what it wrote is committed";
@@ -125,6 +126,11 @@ fn bound(of: &Use, machine: &Machine) -> u64 {
     }
 }
 
+/// As many files as pages, within reason: an index may own four million chunks and directories.
+fn image(bytes: u64) -> Scratch {
+    Scratch { bytes, inodes: (bytes / 4096).clamp(64, 1 << 23) }
+}
+
 /// The volume of the pod's first array.
 fn first_volume(pod: &Assignment) -> u16 {
     pod.spec.volumes.len() as u16 + u16::from(has_messages(pod))
@@ -149,11 +155,9 @@ pub(super) fn lay(
     let uid = pod.assignment.uid;
     for (position, (of, array)) in of_pod.uses.iter().zip(&prepared.arrays).enumerate() {
         let source = volume(site, uid, position, of, array, owner);
-        if let VolumeSource::Layered(Layered { upper: Some(watchbell_sandbox::Upper::Disk { path }), .. }) = &source
-            // The spawner holds what containers before this server's time wrote.
-            && pod.handed.is_empty()
-        {
-            needed.push(Prerequisite::Upper(path.clone()));
+        // The spawner holds what containers before this server's time wrote.
+        if of.mode == Mode::Write && of.upper == Upper::Disk && pod.handed.is_empty() {
+            needed.push(Prerequisite::Upper(upper_dir(site, uid, position)));
         }
         let id = environment.volumes.len() as u16;
         environment.volumes.push(PodVolume { id, source });
@@ -173,7 +177,11 @@ fn volume(
         (Mode::Read, _) => None,
         (Mode::Write, Upper::Memory) => Some(watchbell_sandbox::Upper::Memory(scratch(bytes))),
         (Mode::Write, Upper::Disk) => {
-            Some(watchbell_sandbox::Upper::Disk { path: upper_dir(site, pod, position) })
+            let path = upper_dir(site, pod, position);
+            Some(match site.machine.without_images {
+                None => watchbell_sandbox::Upper::Image { path, bound: image(bytes) },
+                Some(_) => watchbell_sandbox::Upper::Disk { path },
+            })
         }
     };
     match &array.view {
@@ -276,12 +284,13 @@ fn images(containers: &[Container]) -> Arc<str> {
     found.join(", ").into()
 }
 
-/// The uppers of the pod that lie on the disk, which has no bound of its own for them.
+/// The uppers of the pod that lie on the disk. An image bounds itself, and counts with what else the pod has there.
 pub(super) fn watched(site: &Site, pod: &Pod, out: &mut Vec<Watched>) {
     let uid = pod.assignment.uid;
     let uses = pod.arrays.iter().flat_map(|arrays| arrays.uses.iter()).enumerate();
     for (position, of) in uses.filter(|(_, of)| of.mode == Mode::Write && of.upper == Upper::Disk) {
-        let bytes = bound(of, &site.machine);
+        let is_bounded = site.machine.without_images.is_none();
+        let bytes = if is_bounded { u64::MAX } else { bound(of, &site.machine) };
         out.push(Watched {
             pod: uid,
             what: What::Upper(of.name.clone(), bytes),
@@ -289,6 +298,16 @@ pub(super) fn watched(site: &Site, pod: &Pod, out: &mut Vec<Watched>) {
             most: Used { bytes, inodes: u64::MAX },
         });
     }
+}
+
+/// That what a pod writes to the disk is not bounded, where it is not.
+fn measured(site: &Site, pod: &Pod) -> Option<Effect> {
+    let why = site.machine.without_images.as_ref().filter(|_| uses_disk(pod))?;
+    let message = format!(
+        "what it writes to arrays with `upper: disk` is measured and not bounded, because this node has no images of file systems \
+         (`watchbell doctor`, bounded-uppers): {why}"
+    );
+    Some(pod.event(true, MEASURED, message))
 }
 
 /// Whether something of the pod's arrays has to be watched.
@@ -318,6 +337,7 @@ impl Agent {
         let tries = match run.arrays.states.get_mut(&own) {
             Some(ArraysState::Ready(prepared)) => {
                 arrays.prepared = Some(prepared.clone());
+                self.effects.extend(measured(&self.site, pod));
                 return true;
             }
             Some(ArraysState::Preparing(waiters)) => {

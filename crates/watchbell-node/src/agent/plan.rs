@@ -34,6 +34,8 @@ pub(crate) struct Machine {
     pub empty_dir_bytes: u64,
     /// When the disk has less left, a pod goes that holds much of it.
     pub disk_reserve_bytes: u64,
+    /// Why what is written to an array on the disk is measured and not bounded, if it is not bounded.
+    pub without_images: Option<String>,
     /// The lowest oom_score_adj that can be set here.
     pub oom_score_adj_min: i16,
     /// The hard limit of open files that the spawner has.

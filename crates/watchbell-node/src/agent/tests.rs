@@ -67,6 +67,7 @@ fn site(lookup: Lookup) -> Site {
         machine: Machine {
             empty_dir_bytes: 1 << 30,
             disk_reserve_bytes: 1 << 20,
+            without_images: None,
             capacity,
             pids_per_container: 1024,
             scratch_bytes: 64 << 20,

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use jiff::Timestamp;
+use rustix::fs::{Mode as FileMode, OFlags, fstat, openat, stat, syncfs};
 use serde_json::Value;
 use watchbell_api::Uid;
 use watchbell_api::array::{
@@ -304,9 +307,24 @@ fn due<'a>(tools: &Tools, upper: &Upper, position: usize, of: &'a Use) -> Result
     let mut due = Due { of, slot, dir: None, bound };
     if due.with_draft(|held| held.draft.committed(upper.index))?.is_none() {
         let volume = upper.first_volume + position as u16;
-        due.dir = Some((tools.uppers)(upper.pod, volume).map_err(|why| of_array(of, &why))?);
+        let dir = (tools.uppers)(upper.pod, volume).map_err(|why| of_array(of, &why))?;
+        is_all_there(&dir, &tools.data_dir).map_err(|error| {
+            let why = format!("what the index wrote did not get to the disk, which may be full: {error}");
+            of_array(of, &why)
+        })?;
+        due.dir = Some(dir);
     }
     Ok(due)
+}
+
+/// What has a file system of its own in a file may have been promised room that the disk around the file does not have. It is
+/// written back before a byte of it is read.
+fn is_all_there(upper: &OwnedFd, data_dir: &Path) -> io::Result<()> {
+    if fstat(upper)?.st_dev == stat(data_dir)?.st_dev {
+        return Ok(());
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(syncfs(openat(upper, ".", flags, FileMode::empty())?)?)
 }
 
 impl Due<'_> {

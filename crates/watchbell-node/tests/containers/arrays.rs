@@ -467,7 +467,7 @@ pub(crate) fn a_quota_ends_an_index() {
     rig.begin(pod);
     assert_eq!(rig.until_over(1).phase, Phase::Succeeded);
     assert_eq!(rig.log(&query), "No space left on device\n0\n");
-    // On the disk nothing refuses the write, and what is too much is not taken over.
+    // On the disk whole blocks are given out; what is too much by the byte is not taken over.
     let uses = WRITE.replace("\"split\"", "\"quota\": \"1Mi\", \"upper\": \"disk\", \"split\"");
     let fill = script(
         "for n in 0 1; do for t in 2 3; do busybox dd if=/dev/zero of=/data/t/c/$t/n bs=64k count=8; \
@@ -479,6 +479,30 @@ pub(crate) fn a_quota_ends_an_index() {
     assert_eq!(status.reason.as_deref(), Some(ARRAY_COMMIT_FAILED), "{status:?}");
     let message = status.message.as_deref().unwrap_or_default();
     assert!(message.contains("and its quota is 1048576"), "{message}");
+}
+
+/// A file system in a file promises room that the disk around it does not have: whoever wrote there heard nothing of it.
+pub(crate) fn what_a_full_disk_did_not_take_is_not_committed() {
+    if Program::new("losetup").arg("-f").output().is_ok_and(|found| !found.status.success()) {
+        println!("NOT TESTED: there are no loop devices");
+        return;
+    }
+    let (mut rig, small) = Rig::with_small_volumes();
+    let array = with_array(&rig);
+    let uses = WRITE.replace("\"split\"", "\"quota\": \"64Mi\", \"upper\": \"disk\", \"split\"");
+    let fill = script(
+        "busybox dd if=/dev/zero of=/data/t/c/0/n bs=64k count=64 2>/dev/null && busybox mv /data/t/c/0/n /data/t/c/0/0 && echo written",
+    );
+    let pod = writer(1, 0, &fill, &uses);
+    let query = crate::rig::query(&pod, 0);
+    rig.begin(pod);
+    let status = rig.until_over(1);
+    assert_eq!(rig.log(&query), "written\n");
+    assert_eq!(status.reason.as_deref(), Some(ARRAY_COMMIT_FAILED), "{status:?}");
+    let message = status.message.as_deref().unwrap_or_default();
+    assert!(message.contains("which may be full"), "{message}");
+    assert_eq!(verify(&array).unwrap().damage, []);
+    drop((rig, small));
 }
 
 pub(crate) fn zarr_s_libraries_write_from_containers() {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command as Program;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -37,16 +38,53 @@ pub(crate) struct Rig {
     pub(crate) published: Vec<Result<Vec<PublishedArray>, ArrayRefusal>>,
 }
 
+/// A data directory.
+fn with_image() -> Arc<tempfile::TempDir> {
+    let dir = tempfile::Builder::new().prefix("watchbell-node-").tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let spec = BuildSpec {
+        copies: vec![(BUSYBOX.into(), "/bin/busybox".into()), (BUSYBOX.into(), "/bin/sh".into())],
+        ..BuildSpec::default()
+    };
+    build_scratch(&store, &spec, &Reference::parse("busybox:bar").unwrap()).unwrap();
+    Arc::new(dir)
+}
+
+/// A tmpfs of one MiB that goes away again, before the directory that it lies in.
+pub(crate) struct SmallDisk {
+    path: PathBuf,
+    _dir: Arc<tempfile::TempDir>,
+}
+
+impl SmallDisk {
+    fn at(path: &Path, dir: Arc<tempfile::TempDir>) -> SmallDisk {
+        std::fs::create_dir(path).unwrap();
+        let made =
+            Program::new("mount").args(["-t", "tmpfs", "-o", "size=1m,mode=700", "none"]).arg(path).status();
+        assert!(made.unwrap().success());
+        SmallDisk { path: path.to_owned(), _dir: dir }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        match Program::new("umount").arg("-l").arg(&self.path).status() {
+            Ok(status) if status.success() => {}
+            other => println!("{} stays mounted: {other:?}", self.path.display()),
+        }
+    }
+}
+
 impl Rig {
     pub(crate) fn new() -> Rig {
-        let dir = tempfile::Builder::new().prefix("watchbell-node-").tempdir().unwrap();
-        let store = Store::open(dir.path()).unwrap();
-        let spec = BuildSpec {
-            copies: vec![(BUSYBOX.into(), "/bin/busybox".into()), (BUSYBOX.into(), "/bin/sh".into())],
-            ..BuildSpec::default()
-        };
-        build_scratch(&store, &spec, &Reference::parse("busybox:bar").unwrap()).unwrap();
-        Rig::on(Arc::new(dir))
+        Rig::on(with_image())
+    }
+
+    /// What pods write to the disk lies on one of a MiB.
+    pub(crate) fn with_small_volumes() -> (Rig, SmallDisk) {
+        let dir = with_image();
+        let small = SmallDisk::at(&dir.path().join("volumes"), dir.clone());
+        (Rig::on(dir), small)
     }
 
     fn on(dir: Arc<tempfile::TempDir>) -> Rig {

@@ -42,6 +42,10 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
     ("what_a_dead_spawner_held_is_lost", arrays::what_a_dead_spawner_held_is_lost),
     ("indices_leave_artifacts", arrays::indices_leave_artifacts),
     ("a_quota_ends_an_index", arrays::a_quota_ends_an_index),
+    (
+        "what_a_full_disk_did_not_take_is_not_committed",
+        arrays::what_a_full_disk_did_not_take_is_not_committed,
+    ),
     ("zarr_s_libraries_write_from_containers", arrays::zarr_s_libraries_write_from_containers),
 ];
 

@@ -11,7 +11,8 @@ use super::sandbox::Sandbox;
 /// Chunks of the array below: an overlay looks at none of them before a task does.
 const CHUNKS: usize = 10_000;
 const BOUND: Scratch = Scratch { bytes: 1 << 30, inodes: 1 << 18 };
-const KINDS: [&str; 4] = ["without", "read-only", "upper in memory", "upper on disk"];
+const KINDS: [&str; 5] =
+    ["without", "read-only", "upper in memory", "upper on disk, measured", "upper on disk, bounded"];
 
 pub(super) fn print(sandbox: &mut Sandbox, dir: &Path, numbers: &[usize]) {
     let number = |at: usize, default: usize| numbers.get(at).copied().unwrap_or(default).max(1);
@@ -23,7 +24,7 @@ pub(super) fn print(sandbox: &mut Sandbox, dir: &Path, numbers: &[usize]) {
         for (kind, name) in KINDS.iter().enumerate() {
             let volume = |uid: u128| volume(kind, &lower, uppers.join(uid.to_string()));
             // Made by the node for each pod; here before the clock runs.
-            if kind == 3 {
+            if kind >= 3 {
                 (0..count as u128).for_each(|n| {
                     let path = uppers.join((sandbox.next_uid() + n).to_string());
                     std::fs::create_dir_all(path).expect("a directory for an upper");
@@ -47,7 +48,8 @@ fn volume(kind: usize, lower: &Path, disk: PathBuf) -> Option<Layered> {
         0 => return None,
         1 => None,
         2 => Some(Upper::Memory(BOUND)),
-        _ => Some(Upper::Disk { path: disk }),
+        3 => Some(Upper::Disk { path: disk }),
+        _ => Some(Upper::Image { path: disk, bound: BOUND }),
     };
     Some(Layered { lower: lower.to_owned(), uid: 65_534, gid: 65_534, upper })
 }

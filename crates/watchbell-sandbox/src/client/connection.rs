@@ -27,6 +27,8 @@ pub(super) struct Connection {
     pub(super) socket: OwnedFd,
     /// Of the protocol, that both speak.
     pub(super) version: u32,
+    /// Why the host has no images of file systems for what is written to the disk, if it has none.
+    pub(super) without_images: Option<String>,
     pub(super) inbox: Inbox,
     pub(super) table: Vec<TableEntry>,
     /// What this program may ask for. The spawner has a ceiling of its own; the narrower of the two counts.
@@ -37,6 +39,7 @@ pub(super) struct Connection {
 
 struct Greeted {
     socket: OwnedFd,
+    without_images: Option<String>,
     inbox: Inbox,
     table: Vec<TableEntry>,
     welcome: Welcome,
@@ -44,11 +47,12 @@ struct Greeted {
 
 impl Greeted {
     fn connection(self, args: SpawnerArgs) -> Connection {
-        let Self { socket, inbox, table, welcome } = self;
+        let Self { socket, without_images, inbox, table, welcome } = self;
         let is_outdated = welcome.settings != settings(&args);
         let ceiling = shared_ceiling(args.ceiling, &welcome.settings.ceiling);
         let guard = Guard::new(ceiling, &args.state_dir);
-        Connection { socket, version: welcome.version, inbox, table, guard, is_outdated }
+        let version = welcome.version;
+        Connection { socket, version, without_images, inbox, table, guard, is_outdated }
     }
 }
 
@@ -118,6 +122,8 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
     }
     let mut inbox = Inbox::new(REPLY_MAX);
     let (mut welcome, mut table) = (None, Vec::new());
+    let mut without_images =
+        Some("the spawner is of an older version; it is replaced once its tasks have ended".to_owned());
     loop {
         let Some(frame) = next(&mut inbox, &socket)? else { return Ok(Answer::Gone) };
         match decode::<Reply>(&frame.body).map_err(|_| Error::Protocol)? {
@@ -131,6 +137,7 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
             Reply::Bounds(bounds) => {
                 welcome.as_mut().ok_or(Error::Protocol)?.settings.bounds = Some(bounds);
             }
+            Reply::Images(cause) => without_images = cause,
             Reply::Table(mut rows) => table.append(&mut rows),
             Reply::TableEnd => break,
             Reply::Busy { pid } => return Err(Error::Busy { pid }),
@@ -144,7 +151,7 @@ fn greet(socket: OwnedFd) -> Result<Answer, Error> {
     }
     let welcome = welcome.ok_or(Error::Protocol)?;
     set_socket_timeout(&socket, Timeout::Recv, None).map_err(|e| broken(e.into()))?;
-    Ok(Answer::Greeted(Box::new(Greeted { socket, inbox, table, welcome })))
+    Ok(Answer::Greeted(Box::new(Greeted { socket, without_images, inbox, table, welcome })))
 }
 
 fn next(inbox: &mut Inbox, socket: &OwnedFd) -> Result<Option<Frame>, Error> {

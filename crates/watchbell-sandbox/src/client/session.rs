@@ -156,7 +156,8 @@ pub(super) mod tests {
         let sending = Mutex::default();
         let guard = Guard::new(Ceiling::default(), Path::new("/data/run"));
         let socket = Arc::new(ours.into());
-        let shared = Arc::new(Shared { socket, version, guard, is_outdated: false, sending });
+        let without_images = None;
+        let shared = Arc::new(Shared { socket, version, without_images, guard, is_outdated: false, sending });
         Ok((Spawner { shared }, theirs))
     }
 

@@ -41,6 +41,17 @@ pub struct Facts {
     pub device_specs: DeviceSpecs,
 }
 
+impl Facts {
+    /// Why a thing cannot be done here, if it cannot.
+    pub(crate) fn without(&self, feature: Feature) -> Option<String> {
+        match self.features.get(&feature) {
+            Some(Outcome::Works) => None,
+            Some(Outcome::Fails(cause) | Outcome::NotTried(cause)) => Some(cause.clone()),
+            None => Some("it was not tried".to_owned()),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Caller {
@@ -84,6 +95,8 @@ pub enum Feature {
     /// A copy of the program in sealed memory.
     SealedProgram,
     CloneIntoCgroup,
+    /// A file of the data directory can be a file system.
+    Images,
     /// A whole container, up to its program.
     Start,
 }

@@ -323,6 +323,14 @@ const FEATURES: &[Rule] = &[
         "mount cgroup2 beside version 1 (on /sys/fs/cgroup/unified), or boot with systemd.unified_cgroup_hierarchy=1",
     ),
     rule(
+        Feature::Images,
+        "bounded-uppers",
+        ItIsWeaker,
+        "what a task writes to a data array on the disk has a file system of its own, so that it ends at its quota; without it is \
+         measured, and a pod evicted after the write",
+        "load the module loop (modprobe loop) and ext4; in a container, give it /dev/loop-control and the loop devices",
+    ),
+    rule(
         Feature::SeccompNotification,
         "seccomp-notification",
         ItIsWeaker,

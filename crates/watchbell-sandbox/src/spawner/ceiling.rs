@@ -101,7 +101,7 @@ impl Guard {
                 }
                 VolumeSource::Layered(layered) => {
                     let upper = match &layered.upper {
-                        Some(Upper::Disk { path }) => Some(path),
+                        Some(Upper::Disk { path } | Upper::Image { path, .. }) => Some(path),
                         Some(Upper::Memory(_)) | None => None,
                     };
                     for path in upper.into_iter().chain([&layered.lower]) {

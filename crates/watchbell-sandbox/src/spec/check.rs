@@ -195,14 +195,14 @@ impl PodEnvironment {
                 VolumeSource::Layered(layered) => {
                     check_absolute(&field, &layered.lower)?;
                     self.check_layer(&field, (layered.uid, layered.gid), layered.upper.as_ref())?;
-                    if let Some(Upper::Disk { path }) = &layered.upper {
+                    if let Some(Upper::Disk { path } | Upper::Image { path, .. }) = &layered.upper {
                         let apart = !path.starts_with(&layered.lower) && !layered.lower.starts_with(path);
                         require(apart, &field, "has an upper and a lower that lie in each other")?;
                     }
                 }
                 VolumeSource::LayeredMemory(layered) => {
                     self.check_layer(&field, (layered.uid, layered.gid), layered.upper.as_ref())?;
-                    let on_disk = matches!(layered.upper, Some(Upper::Disk { .. }));
+                    let on_disk = matches!(layered.upper, Some(Upper::Disk { .. } | Upper::Image { .. }));
                     // What is in memory for its secrecy is not written to a disk.
                     require(!on_disk, &field, "has an upper on the disk, and a lower in memory")?;
                 }
@@ -219,12 +219,12 @@ impl PodEnvironment {
     ) -> Result<(), InvalidSpec> {
         let bound = if self.host_namespaces.users { u32::MAX } else { IDS };
         require(uid < bound && gid < bound, field, "has an owner beyond 65535")?;
+        if let Some(Upper::Memory(bound) | Upper::Image { bound, .. }) = upper {
+            require(bound.bytes > 0 && bound.inodes > 0, field, "must be bounded above 0")?;
+        }
         match upper {
-            Some(Upper::Memory(bound)) => {
-                require(bound.bytes > 0 && bound.inodes > 0, field, "must be bounded above 0")
-            }
-            Some(Upper::Disk { path }) => check_absolute(field, path),
-            None => Ok(()),
+            Some(Upper::Disk { path } | Upper::Image { path, .. }) => check_absolute(field, path),
+            Some(Upper::Memory(_)) | None => Ok(()),
         }
     }
 }

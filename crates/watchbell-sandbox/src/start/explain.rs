@@ -150,6 +150,9 @@ fn explain_mount(spec: &RunSpec, mount: &crate::Mount) -> ExplainedMount {
             Some(VolumeSource::Layered(layered)) => match layered.upper {
                 Some(Upper::Memory(_)) => "directory of the node below memory",
                 Some(Upper::Disk { .. }) => "directory of the node below another",
+                Some(Upper::Image { .. }) => {
+                    "directory of the node below a file system of its own on the disk"
+                }
                 None => "directory of the node, as it is",
             },
             Some(VolumeSource::LayeredMemory(layered)) => match layered.upper {

@@ -512,6 +512,56 @@ pub(super) fn loopback_up() -> io::Result<()> {
     checked(result.into()).map(drop)
 }
 
+const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
+const LOOP_CONFIGURE: libc::c_ulong = 0x4c0a;
+const LO_FLAGS_AUTOCLEAR: u32 = 4;
+
+/// `struct loop_config`, of which nothing but the file and the flags is said.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    before_flags: [u32; 13],
+    flags: u32,
+    after_flags: [u64; 22],
+    reserved: [u64; 8],
+}
+
+const _: () = assert!(size_of::<LoopConfig>() == 304);
+
+/// The number of a loop device that nobody has.
+pub(super) fn free_loop(control: impl AsFd) -> io::Result<u32> {
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument.
+    let number = unsafe { libc::ioctl(control.as_fd().as_raw_fd(), LOOP_CTL_GET_FREE) };
+    Ok(checked(number.into())? as u32)
+}
+
+/// Lays a loop device on a file, to be taken away by the kernel with its last user.
+pub(super) fn configure_loop(device: impl AsFd, file: impl AsFd) -> io::Result<()> {
+    let config = LoopConfig {
+        fd: file.as_fd().as_raw_fd() as u32,
+        block_size: 0,
+        before_flags: [0; 13],
+        flags: LO_FLAGS_AUTOCLEAR,
+        after_flags: [0; 22],
+        reserved: [0; 8],
+    };
+    // SAFETY: LOOP_CONFIGURE reads a `loop_config`, whose size is checked above and which outlives the call.
+    let result = unsafe { libc::ioctl(device.as_fd().as_raw_fd(), LOOP_CONFIGURE, &raw const config) };
+    checked(result.into()).map(drop)
+}
+
+const EXT4_IOC_SHUTDOWN: libc::c_ulong = 0x8004_587d;
+const EXT4_GOING_FLAGS_NOLOGFLUSH: u32 = 2;
+
+/// Ends an ext4: nothing is written to its device any more.
+pub(super) fn shut_down(root: impl AsFd) -> io::Result<()> {
+    let flags = EXT4_GOING_FLAGS_NOLOGFLUSH;
+    // SAFETY: EXT4_IOC_SHUTDOWN reads a `u32`, which outlives the call.
+    let result = unsafe { libc::ioctl(root.as_fd().as_raw_fd(), EXT4_IOC_SHUTDOWN, &raw const flags) };
+    checked(result.into()).map(drop)
+}
+
 /// Strings as exec wants them.
 pub(super) struct Strings {
     pointers: Vec<*const libc::c_char>,

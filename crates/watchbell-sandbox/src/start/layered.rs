@@ -3,13 +3,15 @@
 //!
 //! ```text
 //!   lower ──idmap: root's is the owner's──▶ read-only ───────────────┐
-//!   upper: a bounded tmpfs, or a directory with the container's ids ─┴─▶ overlay ──▶ containers
-//!      └────────────────────────────────────────────────────────────────────────────▶ server, once they have ended
+//!   upper: a bounded tmpfs, or with the container's ids an ────────────┴─▶ overlay ──▶ containers
+//!      │   image that is a bounded file system, or a directory
+//!      └──────────────────────────────────────────────────────────────────────────────▶ server, once they have ended
 //! ```
 //!
 //! A container has the overlay's mount alone: it opens no path that leads to the upper or the lower. What it may not do, the
 //! mount does not do for it (nosuid, nodev, noexec), and overlayfs lets nobody make its marks by hand.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -18,9 +20,10 @@ use rustix::fs::{
 };
 
 use super::ids::IdRange;
-use super::kernel::{MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
+use super::image;
+use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::memory::Memories;
-use super::mounts::{directory, map_memory, mapped, scratch_of};
+use super::mounts::{directory, map_memory, mapped, open_source, scratch_of};
 use super::overlay::{Overlay, Sync, Writable};
 use super::stash::{Stash, Swap};
 use crate::{Layered, LayeredMemory, Scratch, Upper};
@@ -29,12 +32,42 @@ const ATTRIBUTES: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 /// Of tmpfs, for the directories that overlayfs needs itself.
 const OWN_INODES: u64 = 8;
 
-/// The directory that holds what is written.
-pub(super) struct Held(OwnedFd);
+/// What is written.
+pub(super) struct Held {
+    directory: OwnedFd,
+    image: Option<Image>,
+}
+
+/// That it lies in an image.
+struct Image {
+    /// The overlay above it.
+    above: OwnedFd,
+    /// Who asked for it writes back what is not written yet.
+    is_given: Cell<bool>,
+}
 
 impl Held {
     pub(super) fn directory(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone()
+        if let Some(image) = &self.image {
+            image::is_sound(&self.directory, &image.above).map_err(|error| {
+                let message = format!(
+                    "not all that was written is on the disk of the data directory, which may be full: {error}"
+                );
+                io::Error::new(error.kind(), message)
+            })?;
+            image.is_given.set(true);
+        }
+        self.directory.try_clone()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.image.as_ref().is_some_and(|image| !image.is_given.get())
+            && let Err(error) = image::abandon(&self.directory)
+        {
+            tracing::warn!("what nobody wants is written before it goes: {error}");
+        }
     }
 }
 
@@ -71,9 +104,9 @@ fn lay(
     swap: Swap,
 ) -> io::Result<(OwnedFd, Option<Held>)> {
     let first = ids.first;
-    let Some(upper) = upper else { return Ok((lower, None)) };
+    let Some(kind) = upper else { return Ok((lower, None)) };
     // What the owner has inside is this on the mount that holds the upper: as it is on the host, or as it is on the disk.
-    let (upper, base, owner) = match upper {
+    let (upper, base, owner) = match kind {
         Upper::Memory(bound) => {
             let bound = Scratch { inodes: bound.inodes.saturating_add(OWN_INODES), ..*bound };
             let upper = scratch_of(ids, bound, 0o700, None, swap)?;
@@ -83,12 +116,20 @@ fn lay(
             let (mount, opened) = directory(ids, path)?;
             (mount, opened, 0)
         }
+        Upper::Image { path, bound } => {
+            let upper = image::mount_in(open_source(path)?, *bound)?;
+            (upper.try_clone()?, upper, 0)
+        }
     };
     for (name, mode, uid, gid) in [("upper", 0o777, uid, gid), ("work", 0o700, 0, 0)] {
         mkdirat(&base, name, Mode::from(0o700))?;
         chmodat(&base, name, Mode::from(mode), AtFlags::empty())?;
         let (uid, gid) = (Some(Uid::from_raw(owner + uid)), Some(Gid::from_raw(owner + gid)));
         chownat(&base, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    // Once it is, the spawner's own ids have no place in it.
+    if let Upper::Image { .. } = kind {
+        kernel::mount_setattr(&upper, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, ids.map())?;
     }
     // Only an attached mount can be named by a descriptor; the overlay then holds mounts of its own.
     let (lower, upper) = (stash.keep(lower)?, stash.keep(upper)?);
@@ -106,5 +147,9 @@ fn lay(
             "overlayfs takes the upper's file system for reading alone; dmesg says why",
         ));
     }
-    Ok((mount, Some(Held(upper_dir))))
+    let image = match kind {
+        Upper::Image { .. } => Some(Image { above: mount.try_clone()?, is_given: Cell::new(false) }),
+        Upper::Memory(_) | Upper::Disk { .. } => None,
+    };
+    Ok((mount, Some(Held { directory: upper_dir, image })))
 }

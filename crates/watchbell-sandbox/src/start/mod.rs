@@ -20,6 +20,7 @@ mod explain;
 mod files;
 mod identity;
 mod ids;
+mod image;
 mod kernel;
 mod landlock;
 mod layered;
@@ -62,7 +63,7 @@ pub use plan::{Namespace, Step, Sysfs, plan, plan_entry};
 pub use probe::probe;
 pub(crate) use seccomp::{LAST_KNOWN, check_program, is_in_default, is_never_allowed};
 
-use crate::doctor::judge;
+use crate::doctor::{Feature, judge};
 use crate::tracer::Tracer;
 use crate::{
     ContainerId, ExitStatus, Mount, OciRuntime, OwnedFile, RunSpec, Scratch, SeccompBase, Sharing,
@@ -131,6 +132,8 @@ pub(crate) struct Host {
     ids: IdPool,
     cgroups: Cgroups,
     memories: Memories,
+    /// Why what is written to the disk has no file system of its own here, if it has none.
+    without_images: Option<String>,
     stash: Stash,
     bare: Bare,
     clocks: Clocks,
@@ -244,6 +247,7 @@ impl Host {
             ids,
             cgroups,
             memories: Memories::default(),
+            without_images: facts.without(Feature::Images),
             stash,
             bare,
             clocks,
@@ -548,6 +552,10 @@ impl Host {
         let Some(pod) = self.pods.get_mut(&uid) else { return Ok(()) };
         let _modes = ExactModes::begin();
         pod.volumes.get_mut(&volume).ok_or(io::ErrorKind::NotFound)?.change(&pod.ids, files)
+    }
+
+    pub(crate) fn without_images(&self) -> Option<&str> {
+        self.without_images.as_deref()
     }
 
     /// What the pod's containers wrote into a layered volume. Nobody writes to it any more: none of them runs.

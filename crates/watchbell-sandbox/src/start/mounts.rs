@@ -267,7 +267,7 @@ pub(super) fn mapped(
     Ok((mount, opened))
 }
 
-fn open_source(path: &Path) -> io::Result<OwnedFd> {
+pub(super) fn open_source(path: &Path) -> io::Result<OwnedFd> {
     // Without NOFOLLOW: with it, NO_SYMLINKS would let the last name be a link and give the link itself.
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;

@@ -42,7 +42,7 @@ pub enum Step {
     LeaseIds,
     LeaseControlGroup,
     MakeVolumes(usize),
-    LayVolume { bytes: Option<u64>, read_only: bool },
+    LayVolume { bytes: Option<u64>, on_disk: bool, read_only: bool },
     MountRoot { layers: usize, read_only: bool },
     SetLimits,
     BeginClocks { shared: bool },
@@ -177,10 +177,11 @@ pub fn plan(spec: &RunSpec) -> Vec<Step> {
 fn layered(source: &VolumeSource) -> Option<Step> {
     let upper = source.layer()?;
     let bytes = match upper {
-        Some(Upper::Memory(bound)) => Some(bound.bytes),
+        Some(Upper::Memory(bound) | Upper::Image { bound, .. }) => Some(bound.bytes),
         Some(Upper::Disk { .. }) | None => None,
     };
-    Some(Step::LayVolume { bytes, read_only: upper.is_none() })
+    let on_disk = matches!(upper, Some(Upper::Image { .. }));
+    Some(Step::LayVolume { bytes, on_disk, read_only: upper.is_none() })
 }
 
 /// Whether the pod has clocks of its own. Who sees the host's processes needs the host's, or the times at which those
@@ -496,11 +497,14 @@ impl fmt::Display for Step {
             Step::LayVolume { read_only: true, .. } => {
                 f.write_str("mount a directory of the node, read-only")
             }
+            Step::LayVolume { bytes: Some(bytes), on_disk: true, .. } => {
+                write!(f, "mount a directory of the node below a file system of {bytes} bytes on the disk")
+            }
             Step::LayVolume { bytes: Some(bytes), .. } => {
                 write!(f, "mount a directory of the node below {bytes} bytes of memory")
             }
             Step::LayVolume { bytes: None, .. } => {
-                f.write_str("mount a directory of the node below one that is new")
+                f.write_str("mount a directory of the node below one that is new, and measured")
             }
             Step::MountRoot { layers, read_only } => {
                 let mode = if *read_only { "read-only" } else { "writable in memory" };

@@ -20,13 +20,14 @@ use super::clocks::Clocks;
 use super::ids::IdPool;
 use super::kernel::{self, Cloned, CommandLine};
 use super::stash::{self, Bare, Stash, tmpfs};
-use super::{Host, Outcome as Begun, mounts, seccomp};
+use super::{Host, Outcome as Begun, image, mounts, seccomp};
 use crate::doctor::{Facts, Feature, Outcome, Report, Verdict};
 use crate::{LogTarget, PodEnvironment, RunSpec, Scratch, SeccompBase, StartFailureKind, UidRanges};
 
 /// What the trial's program is called: no image has it, so that a start which comes as far as to look for it is one that
 /// worked.
 const NO_PROGRAM: &str = "/.watchbell/there is no such program";
+const TRIAL_IMAGE: Scratch = Scratch { bytes: 1 << 20, inodes: 64 };
 /// A cause is a sentence.
 const CAUSE_BYTES_MAX: u64 = 4096;
 
@@ -169,6 +170,7 @@ fn features(dir: &Path, ranges: UidRanges, groups: &Probed, is_root: bool) -> BT
                 None => Outcome::Fails("there is no unified tree of control groups".to_owned()),
             },
         ),
+        (Feature::Images, for_root(&|| image::attempt_in(mounts::open_source(dir)?, TRIAL_IMAGE))),
         (Feature::Start, for_root(&|| start(dir, ranges, groups))),
     ])
 }
@@ -227,6 +229,7 @@ fn start(dir: &Path, ranges: UidRanges, groups: &Probed) -> io::Result<()> {
         ids: IdPool::new(ranges),
         cgroups: Cgroups::none(groups.views.clone()),
         memories: super::Memories::default(),
+        without_images: None,
         stash: Stash::new(place_for_mounts(dir))?,
         bare: Bare::new()?,
         clocks: Clocks::open()?,

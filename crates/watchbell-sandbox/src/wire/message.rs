@@ -16,7 +16,8 @@ use crate::{
 /// 1: start, signal, kill, release, acknowledge. 2: sessions (exec, attach), and containers with input or a terminal.
 /// 3: [`Extras`], [`Bounds`], [`Event::LogTrouble`]. 4: [`Request::UpdateFiles`]. 5: [`Event::Mapped`].
 /// 6: [`crate::VolumeSource::Layered`], [`Request::Upper`]. 7: [`crate::VolumeSource::LayeredMemory`], [`Request::Memory`].
-pub(crate) const VERSION: u32 = 7;
+/// 8: [`crate::Upper::Image`], [`Reply::Images`].
+pub(crate) const VERSION: u32 = 8;
 pub(crate) const OLDEST: u32 = 1;
 pub(crate) const EXEC_SINCE: u32 = 2;
 pub(crate) const EXTRAS_SINCE: u32 = 3;
@@ -26,6 +27,7 @@ pub(crate) const CHANGING_SINCE: u32 = 4;
 pub(crate) const MAPPED_SINCE: u32 = 5;
 pub(crate) const LAYERED_SINCE: u32 = 6;
 pub(crate) const MEMORY_SINCE: u32 = 7;
+pub(crate) const IMAGE_SINCE: u32 = 8;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.
@@ -188,6 +190,9 @@ pub(crate) enum Reply {
     Runtimes(Vec<OciRuntime>),
     /// After the welcome: what of [`Settings`] it does not hold.
     Bounds(Bounds),
+    // --- since version 8 ---
+    /// After the welcome: why this host has no [`crate::Upper::Image`]. `None`: it has.
+    Images(Option<String>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -103,10 +103,10 @@ pub(crate) fn the_keeper_has_no_privileges() -> Outcome {
 }
 
 /// A tmpfs of one MiB that goes away again.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn at(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(crate) fn at(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         fs::create_dir_all(path)?;
         mount("watchbell-test", path, "tmpfs", MountFlags::empty(), Some(c"size=1m"))?;
         Ok(Self(path.to_path_buf()))

@@ -72,6 +72,12 @@ const TESTS: &[Test] = &[
     ("what_is_written_lies_apart_and_is_given_away", layered::what_is_written_lies_apart_and_is_given_away),
     ("a_layered_volume_gives_no_rights", layered::a_layered_volume_gives_no_rights),
     ("an_upper_is_bounded", layered::an_upper_is_bounded),
+    ("an_upper_on_the_disk_ends_at_its_bound", layered::an_upper_on_the_disk_ends_at_its_bound),
+    ("an_image_goes_with_its_spawner", layered::an_image_goes_with_its_spawner),
+    (
+        "a_full_disk_is_told_of_what_was_written_above_it",
+        layered::a_full_disk_is_told_of_what_was_written_above_it,
+    ),
     ("an_upper_outlives_its_server", layered::an_upper_outlives_its_server),
     ("what_is_read_only_cannot_be_changed", layered::what_is_read_only_cannot_be_changed),
     ("containers_share_an_upper", layered::containers_share_an_upper),

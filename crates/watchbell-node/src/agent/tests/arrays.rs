@@ -287,16 +287,32 @@ fn an_index_that_sees_its_own_alone_is_prepared_alone() {
     bench.expect(&[&format!("start 2/0/0 upper {dir}")]);
     let source = &bench.started.take().unwrap().pod.volumes[0].source;
     let VolumeSource::Layered(layered) = source else { panic!("{source:?}") };
-    assert_eq!(layered.upper, Some(Upper::Disk { path: dir.into() }));
-    // It is measured, because nothing else bounds it.
+    let bound = Scratch { bytes: 5 << 30, inodes: (5 << 30) / 4096 };
+    assert_eq!(layered.upper, Some(Upper::Image { path: dir.into(), bound }));
+    // It bounds itself, and is measured for what the pod has on the disk altogether.
     bench.wait(10);
-    bench.expect(&[&format!(
-        "measure Upper(\"obs\", {0}) of 2 ({0}) Upper(\"obs\", {0}) of 1 ({0})",
-        5u64 << 30
-    )
-    .replace("of 2", "of X")
-    .replace("of 1", "of 2")
-    .replace("of X", "of 1")]);
+    let of = |pod: u8| format!("Upper(\"obs\", {0}) of {pod} ({0})", u64::MAX);
+    bench.expect(&[&format!("measure {} {}", of(1), of(2))]);
+}
+
+#[test]
+fn what_cannot_be_bounded_is_measured_and_said() {
+    let mut bench = Bench::new();
+    let mut site = super::site(super::nothing());
+    site.machine.without_images = Some("no loop devices".to_owned());
+    bench.agent = Agent::new(site, bench.in_use.clone(), Vec::new());
+    bench.begin(writer(2, &WRITES.replace("quota: 1Mi", "upper: disk, quota: 5Gi")));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.expect(&["prepare 0 of 2748"]);
+    bench.prepared(0);
+    let dir = format!("/data/volumes/{}/.array-0", Uid(2));
+    bench.expect(&["event 2 ArrayUpperMeasured!", &format!("start 2/0/0 upper {dir}")]);
+    let source = &bench.started.take().unwrap().pod.volumes[0].source;
+    let VolumeSource::Layered(layered) = source else { panic!("{source:?}") };
+    assert_eq!(layered.upper, Some(Upper::Disk { path: dir.into() }));
+    bench.wait(10);
+    bench.expect(&[&format!("measure Upper(\"obs\", {0}) of 2 ({0})", 5u64 << 30)]);
     let held = crate::measure::Use { bytes: (5 << 30) + 1, inodes: 2 };
     let what = super::super::What::Upper("obs".to_owned(), 5 << 30);
     let sizes = vec![(Uid(2), what, held)];

@@ -12,8 +12,8 @@ use crate::spawner::machine::Input;
 use crate::spawner::sessions::ClientSocket;
 use crate::spec::check_changing;
 use crate::wire::{
-    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, MemoryReply, OLDEST, POD_BYTES_MAX, Reply, Request,
-    UpperReply, VERSION, Welcome, decode,
+    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, IMAGE_SINCE, MemoryReply, OLDEST, POD_BYTES_MAX, Reply,
+    Request, UpperReply, VERSION, Welcome, decode,
 };
 use crate::{ContainerId, OwnedFile, PodEnvironment, RunSpec, StartFailureKind};
 
@@ -215,6 +215,9 @@ impl EventLoop {
         }
         if let Some(bounds) = self.parts.settings.bounds.filter(|_| version >= BOUNDS_SINCE) {
             client.send(&Reply::Bounds(bounds));
+        }
+        if version >= IMAGE_SINCE {
+            client.send(&Reply::Images(self.parts.host.without_images().map(str::to_owned)));
         }
         let mut rows = self.parts.machine.table().peekable();
         while rows.peek().is_some() {

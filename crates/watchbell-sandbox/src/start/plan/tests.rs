@@ -67,6 +67,13 @@ fn a_container_with_layered_volumes() {
         volume(0, Some(Upper::Memory(Scratch { bytes: 1 << 30, inodes: 4096 }))),
         volume(1, Some(Upper::Disk { path: "/data/volumes/u".into() })),
         volume(2, None),
+        volume(
+            3,
+            Some(Upper::Image {
+                path: "/data/volumes/i".into(),
+                bound: Scratch { bytes: 1 << 30, inodes: 4096 },
+            }),
+        ),
     ];
     let mount = |volume: u16| Mount {
         target: format!("/data/{volume}"),
@@ -74,7 +81,7 @@ fn a_container_with_layered_volumes() {
         sub_path: None,
         read_only: volume == 2,
     };
-    spec.mounts = (0..3).map(mount).collect();
+    spec.mounts = (0..4).map(mount).collect();
     assert!(spec.check().is_ok());
     insta::assert_snapshot!(printed(&spec));
 }
