@@ -142,9 +142,11 @@ fn prepare_writing(
     let owns = |index| move |key: &str| held.plan.owner(key) == watchbell_zarr::Owner::Index(index);
     let view = match (of.read_scope, wanted.own, array.is_encrypted()) {
         (ReadScope::Own, Some((_, index)), true) => {
-            tools.room.view(&held.draft.decrypted(owns(index), &BTreeSet::new()))?
+            tools.room.view(&wanted.namespace, &held.draft.decrypted(owns(index), &BTreeSet::new()))?
         }
-        (_, _, true) => tools.room.view(&held.draft.decrypted(|_| true, &held.parents()))?,
+        (_, _, true) => {
+            tools.room.view(&wanted.namespace, &held.draft.decrypted(|_| true, &held.parents()))?
+        }
         (ReadScope::Own, Some((_, index)), false) => {
             View::Directory(held.draft.view_of(index, owns(index)).map_err(passing)?)
         }
@@ -203,7 +205,7 @@ fn prepare_reading(
                 None => true,
                 Some(((_, index), plan)) => plan.owner(key) == watchbell_zarr::Owner::Index(index),
             };
-            tools.room.view(&array.decrypted(&entries, sees))?
+            tools.room.view(&wanted.namespace, &array.decrypted(&entries, sees))?
         }
         Some(((pod, index), plan)) => {
             let path = volumes_dir(&tools.data_dir, pod).join(format!(".view-{position}"));
@@ -268,7 +270,7 @@ fn prepare_preview(
     let view = match array.is_encrypted() {
         true => {
             let preview = draft.preview_manifest(&committed).map_err(passing)?;
-            tools.room.view(&draft.decrypted_preview(&preview))?
+            tools.room.view(&wanted.namespace, &draft.decrypted_preview(&preview))?
         }
         false => View::Directory(draft.preview(&committed).map_err(passing)?),
     };
