@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_becomes_free_is_for_who_waits_and_has_less() {
         let (mut shares, now) = (Shares::default(), Instant::now());
-        let mut take = |shares: &mut Shares, who: &str, bytes| shares.take(who, bytes, 100, now);
+        let take = |shares: &mut Shares, who: &str, bytes| shares.take(who, bytes, 100, now);
         let turn = |who: &str| Err(Shortage::Turn(who.to_owned()));
         // Nobody else is there: all of it may be one's.
         assert_eq!(take(&mut shares, "greedy", 60), Ok(()));
