@@ -19,6 +19,7 @@ mod dumps;
 mod error;
 mod event;
 mod fds;
+pub mod gate;
 mod keeper;
 mod oci_profile;
 mod runtime;

@@ -4,6 +4,8 @@
 //!  server ── Request ──▶ spawner ── Order ──▶ keeper
 //!  server ◀── Reply ──── spawner ◀── Notice ─ keeper
 //!  server ◀─ SessionReply ─ spawner                     a socket a session
+//!                           spawner ── gate::Order ──▶ gate
+//!                           spawner ◀─ gate::Notice ── gate
 //! ```
 //!
 //! A frame is its length and its number of descriptors (u32, little endian, each), then a message in postcard's form.
@@ -14,9 +16,10 @@ mod message;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub(crate) use frame::{Filled, Frame, Inbox, Outbox, WireError};
+pub use frame::{Filled, Frame, Inbox, Outbox, WireError};
+pub use message::decode;
 pub(crate) use message::{
     BOUNDS_SINCE, CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, Hello, IMAGE_SINCE, LAYERED_SINCE, MAPPED_SINCE,
     MEMORY_SINCE, MemoryReply, Notice, OLDEST, Order, POD_BYTES_MAX, Part, Reply, Request, SessionAsk,
-    SessionReply, Settings, TROUBLE_SINCE, UpperReply, VERSION, Welcome, blank_pod, decode,
+    SessionReply, Settings, TROUBLE_SINCE, UpperReply, VERSION, Welcome, blank_pod,
 };

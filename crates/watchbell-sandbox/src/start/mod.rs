@@ -18,6 +18,7 @@ mod enter;
 mod etc;
 mod explain;
 mod files;
+mod gate;
 mod identity;
 mod ids;
 mod image;
@@ -57,6 +58,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use cgroup::{Io, limits_above};
 pub use explain::{ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Values, explain, values};
+pub use gate::confine_gate;
 pub(crate) use landlock::landlock_lacks;
 pub use landlock::{Scope, landlock_abi};
 pub use plan::{Namespace, Step, Sysfs, plan, plan_entry};

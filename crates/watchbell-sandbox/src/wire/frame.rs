@@ -22,7 +22,7 @@ const FDS_WAITING_MAX: usize = 2 * FDS_PER_MESSAGE;
 const READ_CHUNK: usize = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WireError {
+pub enum WireError {
     #[error("a frame of {0} bytes is above the limit")]
     TooLarge(u32),
     #[error("a frame claims {0} descriptors")]
@@ -34,20 +34,20 @@ pub(crate) enum WireError {
 }
 
 #[derive(Debug)]
-pub(crate) struct Frame {
-    pub(crate) body: Vec<u8>,
-    pub(crate) fds: Vec<OwnedFd>,
+pub struct Frame {
+    pub body: Vec<u8>,
+    pub fds: Vec<OwnedFd>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Filled {
+pub enum Filled {
     Bytes(usize),
     WouldBlock,
     End,
 }
 
 /// What was received and not yet taken.
-pub(crate) struct Inbox {
+pub struct Inbox {
     bytes: Vec<u8>,
     taken: usize,
     fds: VecDeque<OwnedFd>,
@@ -56,12 +56,12 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// `frame_max` bounds the memory that the other side can claim.
-    pub(crate) fn new(frame_max: u32) -> Self {
+    pub fn new(frame_max: u32) -> Self {
         Self { bytes: Vec::new(), taken: 0, fds: VecDeque::new(), frame_max }
     }
 
     /// Reads once from the socket.
-    pub(crate) fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<Filled> {
+    pub fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<Filled> {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         let before = self.bytes.len();
@@ -98,7 +98,8 @@ impl Inbox {
     }
 
     /// Takes the next whole frame. After an error the stream cannot be trusted any more.
-    pub(crate) fn next(&mut self) -> Result<Option<Frame>, WireError> {
+    #[expect(clippy::should_implement_trait, reason = "there may be more after none")]
+    pub fn next(&mut self) -> Result<Option<Frame>, WireError> {
         let waiting = &self.bytes[self.taken..];
         let Some((header, rest)) = waiting.split_first_chunk::<HEADER>() else {
             return self.none_yet();
@@ -132,7 +133,7 @@ impl Inbox {
 
 /// What waits to be sent.
 #[derive(Default)]
-pub(crate) struct Outbox {
+pub struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
     /// Descriptors, each with the place in `bytes` where its frame begins.
@@ -141,7 +142,7 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Appends a frame. Nothing is sent before [`Outbox::flush`].
-    pub(crate) fn push<M: Serialize>(&mut self, message: &M, fds: impl IntoIterator<Item = OwnedFd>) {
+    pub fn push<M: Serialize>(&mut self, message: &M, fds: impl IntoIterator<Item = OwnedFd>) {
         self.drop_sent();
         let start = self.bytes.len();
         for fd in fds {
@@ -168,13 +169,17 @@ impl Outbox {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Bytes that wait.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.bytes.len() - self.sent
     }
 
     /// Sends what the socket takes; `false` when something still waits.
-    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
+    pub fn flush(&mut self, socket: BorrowedFd<'_>) -> io::Result<bool> {
         self.flush_with(socket, SendFlags::NOSIGNAL)
     }
 

@@ -250,7 +250,7 @@ pub(crate) enum Notice {
 }
 
 /// Reads a whole message: nothing may follow it.
-pub(crate) fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, WireError> {
+pub fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, WireError> {
     match postcard::take_from_bytes(body) {
         Ok((message, [])) => Ok(message),
         _ => Err(WireError::Message),

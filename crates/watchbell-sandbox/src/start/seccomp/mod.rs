@@ -10,6 +10,7 @@
 //! that rests on the kernel, not on how well profiles are understood here.
 
 mod bpf;
+mod gate;
 mod oci;
 mod profile;
 mod profiles;
@@ -29,6 +30,7 @@ use bpf::{Answers, Comparison, Verdict};
 pub(crate) use oci::oci_profile;
 use table::{ALLOWED, ENOSYS, EPERM, Entry, FLOOR, Lift, REFUSED};
 
+pub(super) use gate::filter as gate_filter;
 pub(crate) use profile::TooLong;
 pub(super) use profiles::{Filter, Profiles};
 pub(crate) use table::LAST_KNOWN;
