@@ -18,6 +18,7 @@ pub mod error;
 pub mod image;
 pub mod managed_fields;
 pub mod name;
+pub mod network;
 pub mod node;
 pub mod openapi;
 pub mod patch;

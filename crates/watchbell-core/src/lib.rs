@@ -22,6 +22,7 @@ pub mod arrays;
 pub mod controller;
 pub mod copies;
 pub mod cron;
+pub mod egress;
 pub mod image_policy;
 pub mod index_set;
 pub mod login;
