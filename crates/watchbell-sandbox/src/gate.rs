@@ -1,8 +1,8 @@
 //! What the spawner and the gate say to each other, and how the gate gives up what it does not need.
 //!
 //! ```text
-//!  spawner ── Order::Add(pod, egress, sockets) · Change · Remove ──▶ gate ══ sockets made inside the task's network ══ task
-//!          ◀── Notice::Decided · Ended · Beyond ───────────────────   ╚═════ sockets of the host's network ═════ elsewhere
+//!  spawner ── Order: Add(pod, egress, sockets) · Change · Remove ─▶ gate ══ sockets of the pod's network ══ task
+//!          ◀── Notice: Decided · Ended · Beyond ───────────────────   ╚════ sockets of the host's network ══ elsewhere
 //! ```
 //!
 //! Policy passes the spawner unread: what may leave is bytes to the process that has all rights, and is read by the one that
@@ -10,7 +10,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub const EGRESS_BYTES_MAX: usize = 256 << 10;
 pub const ORDER_MAX: u32 = EGRESS_BYTES_MAX as u32 + 4096;
 /// The frame of a notice: a name, a policy's name, a reason.
 pub const NOTICE_MAX: u32 = 8192;
+/// Where a pod asks for names, on port 53: the nameserver of its resolv.conf. Of 198.18.0.0/15, which the gate's answers are
+/// from; it is never one of them.
+pub const STUB: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 /// Sockets of one door.
 pub const SOCKETS_MAX: usize = 8;
 

@@ -58,7 +58,6 @@ static TABLE: &[Entry] = &[
     ),
     one_of("whether reads wait", 1, FLAGS_OF_FILES, &["fcntl"]),
     one_of("the same", 1, FIONBIO, &["ioctl"]),
-    allow("bytes from one socket to another", &["splice", "pipe2"]),
     allow("which of them are ready", &["epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2"]),
     Entry { reason: "memory, none of which is run", verdict: NOT_TO_BE_RUN, calls: &["mmap", "mprotect"] },
     allow("memory", &["munmap", "mremap", "brk", "madvise"]),
