@@ -90,12 +90,9 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// By the policy `NAMESPACE/NAME`.
-    Allowed {
-        policy: String,
-    },
-    Refused {
-        why: String,
-    },
+    Allowed { policy: String },
+    /// `reason` is one word, for counters and searches; `why` a sentence about the target.
+    Refused { reason: String, why: String },
 }
 
 /// The end of a connection of which [`Notice::Decided`] told.
