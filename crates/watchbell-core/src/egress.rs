@@ -23,7 +23,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use watchbell_api::network::{Block, NamePattern, check_host_name};
 
-pub use address::Class;
+pub use address::{Class, forms};
 pub use rules::EgressPolicy;
 
 /// All that one pod may connect to. Without a rule: nothing.

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whose crates a crate may use. What is not here may use none.
-const DIRECTIONS: [(&str, &[&str]); 14] = [
+const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("watchbell-advisory", &["watchbell-image"]),
     ("watchbell-array", &["watchbell-zarr"]),
     ("watchbell-cdi", &["watchbell-api"]),
     ("watchbell-cel", &["watchbell-api"]),
     ("watchbell-core", &["watchbell-api", "watchbell-cel", "watchbell-zarr"]),
     ("watchbell-export", &["watchbell-audit", "watchbell-store"]),
+    ("watchbell-gate", &["watchbell-core", "watchbell-sandbox"]),
     ("watchbell-identity", &["watchbell-api", "watchbell-core"]),
     ("watchbell-sandbox", &["watchbell-cdi"]),
     ("watchbell-scan", &["watchbell-advisory", "watchbell-image"]),
@@ -46,6 +47,7 @@ const DIRECTIONS: [(&str, &[&str]); 14] = [
             "watchbell-cdi",
             "watchbell-core",
             "watchbell-export",
+            "watchbell-gate",
             "watchbell-identity",
             "watchbell-image",
             "watchbell-node",

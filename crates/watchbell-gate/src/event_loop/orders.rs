@@ -1,0 +1,116 @@
+//! What the spawner says: which pods have doors, and what they may reach.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::epoll::{self, EventFlags};
+use watchbell_core::egress::Egress;
+use watchbell_sandbox::gate::{Beyond, DoorSocket, End, Filled, Frame, Order, decode};
+
+use super::{Gate, Pod, Token};
+use crate::names::Names;
+use crate::tally::Used;
+
+/// Those that are asked; more are of no use within the time of a question.
+const RESOLVERS_MAX: usize = 3;
+
+impl Gate {
+    pub(super) fn take_orders(&mut self) {
+        let Some(spawner) = &self.spawner else { return };
+        let filled = self.inbox.fill(spawner.as_fd());
+        loop {
+            match self.inbox.next() {
+                Ok(Some(frame)) => self.carry_out(frame),
+                Ok(None) => break,
+                Err(error) => return self.leave_spawner(&error.to_string()),
+            }
+        }
+        match filled {
+            Ok(Filled::End) => self.leave_spawner("its end of the socket is closed"),
+            Ok(Filled::Bytes(_) | Filled::WouldBlock) => {}
+            Err(error) => self.leave_spawner(&error.to_string()),
+        }
+    }
+
+    fn carry_out(&mut self, frame: Frame) {
+        match decode::<Order>(&frame.body) {
+            Ok(Order::Resolvers { addresses }) => {
+                self.resolvers = addresses;
+                self.resolvers.truncate(RESOLVERS_MAX);
+            }
+            Ok(Order::Add { pod, egress, sockets }) => self.add(pod, &egress, &sockets, frame.fds),
+            Ok(Order::Change { pod, egress }) => self.change(pod, &egress),
+            Ok(Order::Remove { pod }) => self.remove(pod),
+            Err(error) => tracing::error!("an order to the gate cannot be read: {error}"),
+        }
+    }
+
+    fn add(&mut self, id: u128, egress: &[u8], kinds: &[DoorSocket], sockets: Vec<OwnedFd>) {
+        self.remove(id);
+        if sockets.len() != kinds.len() {
+            return tracing::error!("a door came without its sockets");
+        }
+        self.last_door += 1;
+        let door = self.last_door;
+        let sockets: Vec<(OwnedFd, DoorSocket)> = sockets.into_iter().zip(kinds.iter().copied()).collect();
+        for (index, (socket, _)) in sockets.iter().enumerate() {
+            let token = Token::Door { door, index: index as u8 };
+            let watched = rustix::io::ioctl_fionbio(socket, true)
+                .and_then(|()| epoll::add(&self.epoll, socket, token.data(), EventFlags::IN));
+            if let Err(error) = watched {
+                tracing::error!("a socket of a door cannot be watched: {error}");
+            }
+        }
+        self.doors.insert(door, id);
+        let pod = Pod {
+            door,
+            egress: read(egress),
+            sockets,
+            names: Names::default(),
+            connections: HashSet::new(),
+            lookups: 0,
+            told: Used::default(),
+            beyond: Beyond { pod: id, ..Beyond::default() },
+            told_names: HashMap::new(),
+        };
+        self.pods.insert(id, pod);
+    }
+
+    fn change(&mut self, id: u128, egress: &[u8]) {
+        let Some(pod) = self.pods.get_mut(&id) else { return };
+        pod.egress = read(egress);
+        let pod = &self.pods[&id];
+        let is_withdrawn = |connection: &u64| {
+            self.connections.get(connection).is_some_and(|connection| !connection.is_allowed(&pod.egress))
+        };
+        let withdrawn: Vec<u64> = pod.connections.iter().copied().filter(is_withdrawn).collect();
+        for connection in withdrawn {
+            self.end(connection, End::Withdrawn);
+        }
+    }
+
+    fn remove(&mut self, id: u128) {
+        let Some(pod) = self.pods.get(&id) else { return };
+        let connections: Vec<u64> = pod.connections.iter().copied().collect();
+        for connection in connections {
+            self.end(connection, End::PodEnded);
+        }
+        self.forget_lookups(id);
+        self.tell_count(id);
+        // Closing takes its sockets out of the epoll set, unless the spawner still holds them.
+        if let Some(pod) = self.pods.remove(&id) {
+            self.doors.remove(&pod.door);
+            for (socket, _) in &pod.sockets {
+                let _ = epoll::delete(&self.epoll, socket);
+            }
+        }
+    }
+}
+
+/// What cannot be read opens nothing.
+fn read(egress: &[u8]) -> Egress {
+    postcard::from_bytes(egress).unwrap_or_else(|error| {
+        tracing::error!("what a pod may reach cannot be read, so it reaches nothing: {error}");
+        Egress::default()
+    })
+}

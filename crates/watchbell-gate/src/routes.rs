@@ -1,0 +1,113 @@
+//! Asks the kernel where an address leads: what it would deliver to this machine itself is no place outside.
+//!
+//! Not a list of the interfaces' addresses, which would have to be kept up to date, and would not know of the whole networks
+//! that may be routed to this machine.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+
+// linux/netlink.h and linux/rtnetlink.h.
+const NLM_F_REQUEST: u16 = 1;
+const NLMSG_ERROR: u16 = 2;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+const RTA_DST: u16 = 1;
+const RTN_UNICAST: u8 = 1;
+const HEADER: usize = 16;
+const ROUTE: usize = 12;
+/// Of `rtm_type`, behind the header.
+const KIND_AT: usize = HEADER + 7;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// A socket to the kernel's tables.
+#[derive(Debug)]
+pub struct Routes(OwnedFd);
+
+impl Routes {
+    pub fn open() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // Protocol 0 is NETLINK_ROUTE.
+        Ok(Self(socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?))
+    }
+
+    /// Whether a connection to it would end at this machine. Also where the kernel does not say: then it is not made.
+    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
+        let said = self.ask(address);
+        if let Err(error) = &said {
+            tracing::error!("the kernel does not say where {address} leads: {error}");
+        }
+        !matches!(said, Ok(Leads::Elsewhere))
+    }
+
+    fn ask(&self, address: IpAddr) -> io::Result<Leads> {
+        // An answer that nobody waited for, to a question that failed.
+        let mut buffer = [0; 4096];
+        while recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT).is_ok() {}
+        send(&self.0, &question(address), SendFlags::empty())?;
+        // The kernel answers before it lets go of the question.
+        let (length, _) = recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT)?;
+        read(&buffer[..length])
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leads {
+    Elsewhere,
+    Here,
+}
+
+fn question(address: IpAddr) -> Vec<u8> {
+    let (family, bytes) = match address {
+        IpAddr::V4(address) => (AF_INET, address.octets().to_vec()),
+        IpAddr::V6(address) => (AF_INET6, address.octets().to_vec()),
+    };
+    let attribute = 4 + bytes.len();
+    let mut message = Vec::with_capacity(HEADER + ROUTE + attribute);
+    message.extend(((HEADER + ROUTE + attribute) as u32).to_ne_bytes());
+    message.extend([RTM_GETROUTE, NLM_F_REQUEST].map(u16::to_ne_bytes).concat());
+    message.extend([0; 8]);
+    message.extend([family, bytes.len() as u8 * 8]);
+    message.extend([0; ROUTE - 2]);
+    message.extend([attribute as u16, RTA_DST].map(u16::to_ne_bytes).concat());
+    message.extend(bytes);
+    message
+}
+
+fn read(answer: &[u8]) -> io::Result<Leads> {
+    let unread = || io::Error::other("it says what cannot be read");
+    let kind = answer.get(4..6).and_then(|kind| kind.try_into().ok()).map(u16::from_ne_bytes);
+    match kind {
+        Some(RTM_NEWROUTE) => match *answer.get(KIND_AT).ok_or_else(unread)? {
+            RTN_UNICAST => Ok(Leads::Elsewhere),
+            _ => Ok(Leads::Here),
+        },
+        // There is no way to it: the connection will fail by itself.
+        Some(NLMSG_ERROR) => Ok(Leads::Elsewhere),
+        _ => Err(unread()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_leads_here_and_what_cannot_be_read_is_not_believed() {
+        let routes = Routes::open().unwrap();
+        for address in ["127.0.0.1", "127.9.9.9", "255.255.255.255", "224.0.0.1"] {
+            assert!(routes.is_own(address.parse().unwrap()), "{address}");
+        }
+        assert!(read(&[]).is_err());
+        assert!(read(&[0; 64]).is_err());
+        let mut answer = [0; HEADER + ROUTE];
+        answer[4..6].copy_from_slice(&RTM_NEWROUTE.to_ne_bytes());
+        assert_eq!(read(&answer).unwrap(), Leads::Here, "a kind that is none");
+        assert!(read(&answer[..KIND_AT]).is_err());
+        answer[KIND_AT] = RTN_UNICAST;
+        assert_eq!(read(&answer).unwrap(), Leads::Elsewhere);
+    }
+}
