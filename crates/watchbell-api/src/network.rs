@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,6 +21,70 @@ pub const NETWORK_POLICIES_MAX: usize = 128;
 
 const NAME_LENGTH_MAX: usize = 253;
 const LABEL_LENGTH_MAX: usize = 63;
+
+/// Where a pod may connect to, as it goes to the gate: between server and gate nobody reads it.
+pub type EgressWire = Arc<[u8]>;
+
+/// What the gate says of a pod's connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectionNews {
+    Allowed {
+        at: ConnectionAt,
+        /// NAMESPACE/NAME of the NetworkPolicy that allowed it.
+        policy: Box<str>,
+    },
+    Refused {
+        at: ConnectionAt,
+        /// One word.
+        reason: Box<str>,
+        why: Box<str>,
+    },
+    /// Of one that was allowed.
+    Ended { at: ConnectionAt, how: ConnectionEnd, traffic: Traffic, nanos: u64 },
+    /// What else there was, beyond the rate at which it is told one by one.
+    Counted {
+        allowed: u64,
+        /// Connections and names.
+        refused: u64,
+        ended: u64,
+        /// Of those that ended.
+        traffic: Traffic,
+    },
+}
+
+/// Which connection, when and where to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConnectionAt {
+    pub unix_nanos: i64,
+    /// Names it among those of the pod.
+    pub connection: u64,
+    /// If it was asked for by name.
+    pub name: Option<Box<str>>,
+    /// `None`: the name was never resolved.
+    pub address: Option<IpAddr>,
+    /// `None`: only the name was asked for.
+    pub port: Option<u16>,
+}
+
+/// Bytes out of the pod and into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    pub sent: u64,
+    pub received: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectionEnd {
+    /// Both sides had said all.
+    Closed,
+    ByPod,
+    ByPeer,
+    /// No address that is allowed answered.
+    NotReached(Box<str>),
+    /// Policies do not allow it any more.
+    Withdrawn,
+    PodEnded,
+}
 
 /// A block of addresses in CIDR notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -337,7 +402,7 @@ mod tests {
         check("::1", "letters, digits");
         check(&format!("{}.org", "a".repeat(64)), "1 to 63");
         check(&format!("{}org", "a.".repeat(126)), "1 to 253");
-        check(&format!("*.{}", "a.".repeat(126).trim_end_matches('.')), "below it");
+        check(&format!("*.{}", "a.".repeat(127).trim_end_matches('.')), "below it");
     }
 
     #[test]

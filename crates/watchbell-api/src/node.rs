@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::array::{ArrayFacts, ArrayRefusal, ArrayRun, DataArraySpec, PublishedArray, RolledBack};
 use crate::image::{ImageFacts, ImageJudged, ImageUser};
+use crate::network::{ConnectionNews, EgressWire};
 use crate::types::pod::PodSpec;
 use crate::types::pod_status::PodStatus;
 use crate::{ApiError, Resource, Uid};
@@ -46,6 +47,9 @@ pub struct Assignment {
     pub private_tmp: bool,
     /// There exactly if the pod has the annotation [`crate::array::ARRAY`].
     pub arrays: Option<Arc<ArrayRun>>,
+    /// Where it may connect to, for the gate, if a policy of networks says so of it; else nowhere. A pod that is started
+    /// without has no way out until it is started again.
+    pub egress: Option<EgressWire>,
     /// What the journal knew of the pod: after a restart of the server the node resumes from here.
     pub status: PodStatus,
 }
@@ -69,6 +73,8 @@ pub enum Command {
     Synced,
     /// Policies of images changed: who was refused may be let in, and the other way round.
     ImagePoliciesChanged,
+    /// Policies of networks changed, or the labels of a pod: where it may connect to from now on. `None`: nowhere.
+    ChangeEgress { uid: Uid, egress: Option<EgressWire> },
     /// A CronJob or a Job of the namespace names images that policies cannot be decided by yet: look at those that are here.
     ImagesNamed { namespace: Arc<str>, images: Vec<Arc<str>> },
     /// The terminal status of the pod is durable: its exit records may be dropped.
@@ -124,6 +130,8 @@ pub enum Report {
     Image { namespace: Arc<str>, image: Arc<str>, facts: Arc<ImageFacts>, users: Vec<ImageUser> },
     /// What policies said of an image that a container was to start from.
     ImageJudged { uid: Uid, judged: Box<ImageJudged> },
+    /// What became of a connection that a pod wanted, or of a name that it asked for.
+    Connection { uid: Uid, news: Box<ConnectionNews> },
     /// The folder of a volume is gone, or why it is not.
     VolumeRemoved { name: Arc<str>, error: Option<String> },
     /// What is known of an array's store: at the start of each, and whenever something of it changed. Without facts and

@@ -217,6 +217,24 @@ fn corpus() -> Vec<Value> {
             "vulnerabilities-found",
             json!({"uid": "o-1", "image": "x", "count": 2, "advisories": ["CVE-2026-1"]}),
         ),
+        run(
+            "connection-allowed",
+            json!({"uid": "o-1", "job": "train", "at": "2026-11-26T06:51:55.5Z", "connection": 7, "name": "pypi.org",
+                "address": "151.101.0.223", "port": 443, "policy": "ml/pypi"}),
+        ),
+        run(
+            "connection-refused",
+            json!({"uid": "o-1", "connection": 8, "name": "evil.example", "reason": "NoRule", "why": "no policy allows it"}),
+        ),
+        run(
+            "connection-ended",
+            json!({"uid": "o-1", "at": "2026-11-26T06:51:57Z", "connection": 7, "address": "2001:db8::1", "port": 443,
+                "how": "Closed", "nanoseconds": 1_500_000_000, "sent": 10, "received": 20}),
+        ),
+        run(
+            "connections-counted",
+            json!({"uid": "o-1", "allowed": 1, "refused": 2, "ended": 3, "sent": 4, "received": 5}),
+        ),
         run("an-action-of-tomorrow", json!({"anything": {"at": ["all"]}})),
         json!({"kind": "Tomorrow"}),
         json!("no object at all"),
@@ -506,4 +524,62 @@ fn a_refusal_is_one_whoever_says_it() {
         (&json!("success"), &json!("creation"))
     );
     assert_eq!(pull("ResponseComplete", 502)["outcome"], "failure");
+}
+
+/// The dashboard's "Connections of tasks" is made of these.
+#[test]
+fn where_a_task_went_and_whether_it_might() {
+    let of = |action: &str, details: Value| document_of(&context(), &entry(&run(action, details)));
+    let place =
+        json!({"uid": "o-1", "connection": 7, "name": "pypi.org", "address": "151.101.0.223", "port": 443});
+    let with = |more: Value| {
+        let mut whole = place.clone();
+        merge(&mut whole, more);
+        whole
+    };
+    let (allowed, summary) = of("connection-allowed", with(json!({"policy": "ml/pypi", "job": "train"})));
+    assert_eq!(allowed["event"]["category"], json!(["network"]));
+    assert_eq!(allowed["event"]["type"], json!(["connection", "start", "allowed"]));
+    assert_eq!(
+        allowed["destination"],
+        json!({"address": "pypi.org", "domain": "pypi.org", "ip": "151.101.0.223", "port": 443})
+    );
+    assert_eq!(allowed["network"], json!({"direction": "egress", "transport": "tcp", "type": "ipv4"}));
+    assert_eq!(allowed["related"], json!({"ip": ["151.101.0.223"], "hosts": ["pypi.org"]}));
+    assert_eq!(allowed["rule"], json!({"ruleset": "network-policy", "name": "ml/pypi"}));
+    assert_eq!(allowed["watchbell"]["run"]["job"], "train");
+    assert_eq!(summary.message, "jobs ml/train: connection-allowed, job train to pypi.org port 443");
+
+    let why = json!({"name": "evil.example", "reason": "NoRule", "why": "no policy allows it"});
+    let (refused, summary) = of("connection-refused", why);
+    assert_eq!(refused["event"]["type"], json!(["connection", "denied"]));
+    assert_eq!(refused["event"]["outcome"], "failure");
+    assert_eq!(refused["event"]["reason"], "no policy allows it");
+    assert_eq!(refused["destination"], json!({"address": "evil.example", "domain": "evil.example"}));
+    assert_eq!(summary.level, Level::Warning);
+
+    let ended =
+        json!({"how": "Closed", "nanoseconds": 1_500_000_000, "sent": 10, "received": 20, "name": null});
+    let (ended, _) = of("connection-ended", with(ended));
+    assert_eq!(
+        (&ended["event"]["outcome"], &ended["event"]["reason"]),
+        (&json!("success"), &json!("Closed"))
+    );
+    assert_eq!(ended["event"]["duration"], 1_500_000_000);
+    assert_eq!((&ended["source"]["bytes"], &ended["destination"]["bytes"]), (&json!(10), &json!(20)));
+    assert_eq!(ended["network"]["bytes"], 30);
+    assert_eq!(ended["destination"]["address"], "151.101.0.223");
+    let (lost, _) =
+        of("connection-ended", json!({"how": "NotReached", "why": "it timed out", "sent": 0, "received": 0}));
+    assert_eq!(
+        (&lost["event"]["outcome"], &lost["event"]["reason"]),
+        (&json!("failure"), &json!("it timed out"))
+    );
+
+    let (counted, _) =
+        of("connections-counted", json!({"allowed": 1, "refused": 2, "ended": 3, "sent": 4, "received": 5}));
+    assert_eq!(counted["watchbell"]["count"], 3);
+    // What is no address of the network is not said to be one.
+    let (odd, _) = of("connection-allowed", json!({"address": "not an address", "port": "x"}));
+    assert_eq!(odd["destination"], json!({"address": "not an address"}));
 }

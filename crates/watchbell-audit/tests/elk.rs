@@ -51,7 +51,7 @@ fn fits(operation: &str, kind: FieldType) -> bool {
     match operation {
         "date_histogram" => kind == FieldType::Date,
         "sum" => kind == FieldType::Long,
-        "terms" => matches!(kind, FieldType::Keyword | FieldType::Ip | FieldType::Boolean),
+        "terms" => matches!(kind, FieldType::Keyword | FieldType::Ip | FieldType::Boolean | FieldType::Long),
         other => panic!("an operation {other} that is not known here"),
     }
 }

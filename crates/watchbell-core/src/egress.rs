@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use watchbell_api::network::{Block, NamePattern, check_host_name};
 
 pub use address::{Class, forms};
-pub use rules::EgressPolicy;
+pub use rules::{EgressPolicy, Weight};
 
 /// All that one pod may connect to. Without a rule: nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +104,14 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What goes to the gate for one pod is no longer; it comes from the policies of one namespace, which are bounded by it.
+pub const WIRE_BYTES_MAX: usize = 256 << 10;
+
+/// The form in which it goes to the gate was made by another version, or is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("where a pod may connect to cannot be read")]
+pub struct Unreadable;
+
 impl Rule {
     fn allows_port(&self, port: u16) -> bool {
         self.ports.is_empty() || self.ports.iter().any(|range| range.contains(&port))
@@ -135,6 +143,18 @@ impl To {
 }
 
 impl Egress {
+    /// As it goes to the gate.
+    pub fn to_wire(&self) -> Vec<u8> {
+        // Texts and numbers in memory: nothing of it can fail.
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// It is not what [`Egress::to_wire`] makes.
+    pub fn from_wire(bytes: &[u8]) -> Result<Egress, Unreadable> {
+        postcard::from_bytes(bytes).map_err(|_| Unreadable)
+    }
+
     /// Whether a connection to some address of the name could be allowed; if not, nobody is asked for its addresses. The name of a
     /// host, with the dot of the root or without.
     pub fn may_resolve(&self, name: &str) -> bool {

@@ -9,6 +9,7 @@
 //!                  ├── placement     which pod has room
 //!                  ├── storage       which volume a claim gets
 //!                  ├── access        who may what
+//!                  ├── egress        where a pod may connect to
 //!                  ├── arrays        which index owns which chunks
 //!                  ├── pod           which container next, with what environment
 //!                  └── service_account  what a token is bound to, and whether it still counts

@@ -214,6 +214,11 @@ impl Agent {
                 self.in_use.complete();
             }
             Command::ImagePoliciesChanged => self.policies_changed(now),
+            Command::ChangeEgress { uid, egress } => {
+                if let Some(pod) = self.pods.get_mut(&uid) {
+                    pod.assignment.egress = egress;
+                }
+            }
             Command::ImagesNamed { namespace, images } => {
                 self.effects.push(Effect::LookAt { namespace, images });
             }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use jiff::Timestamp;
+use serde_json::Value;
 use watchbell_api::Resource;
 use watchbell_api::types::pod_status::Phase;
 use watchbell_core::world::{AuditRecord, Change, Head, Snapshot, Stored};
@@ -50,6 +51,8 @@ pub(crate) struct Metrics {
     lateness_count: AtomicU64,
     lateness_ms: AtomicU64,
     verdicts: [AtomicU64; VERDICTS.len()],
+    task_connections: Allowed,
+    task_traffic: Traffic,
     others: Mutex<Vec<Others>>,
 }
 
@@ -57,6 +60,20 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
+}
+
+/// Connections that tasks wanted.
+#[derive(Default)]
+struct Allowed {
+    allowed: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Bytes of those that ended.
+#[derive(Default)]
+struct Traffic {
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
 /// Counts something for as long as it lives.
@@ -132,13 +149,33 @@ impl Metrics {
         }
     }
 
-    /// Reads what a committed entry of the audit trail says of images.
+    /// Reads what a committed entry of the audit trail says of images, and of connections.
     pub(crate) fn audited(&self, entry: &AuditRecord) {
         let action = entry.body["action"].as_str();
+        if let Some(action) = action.filter(|action| action.starts_with("connection")) {
+            self.connected(action, &entry.body["details"]);
+        }
         let verdict = VERDICTS.iter().position(|(_, name)| action == Some(*name));
         if let Some(verdict) = verdict {
             self.verdicts[verdict].fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    fn connected(&self, action: &str, details: &Value) {
+        let add = |counter: &AtomicU64, count: u64| {
+            counter.fetch_add(count, Ordering::Relaxed);
+        };
+        let number = |key: &str| details[key].as_u64().unwrap_or(0);
+        let (allowed, refused) = match action {
+            "connection-allowed" => (1, 0),
+            "connection-refused" => (0, 1),
+            "connections-counted" => (number("allowed"), number("refused")),
+            _ => (0, 0),
+        };
+        add(&self.task_connections.allowed, allowed);
+        add(&self.task_connections.refused, refused);
+        add(&self.task_traffic.sent, number("sent"));
+        add(&self.task_traffic.received, number("received"));
     }
 
     fn pod(&self, change: &Change) {
@@ -249,10 +286,27 @@ impl Metrics {
         page.bare(&format!("{name}_sum"), seconds(read(&self.lateness_ms), 1000.0));
         page.bare(&format!("{name}_count"), read(&self.lateness_count));
         self.images(&mut page, snapshot);
+        self.connections_of_tasks(&mut page);
         for others in self.others.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             page.text.push_str(&others());
         }
         page.text
+    }
+
+    fn connections_of_tasks(&self, page: &mut Page) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let name = "watchbell_task_connections_total";
+        page.family(name, "counter", "Connections, and names, that tasks asked the gate for, by verdict.");
+        page.labelled(name, "verdict=\"allowed\"", &read(&self.task_connections.allowed));
+        page.labelled(name, "verdict=\"refused\"", &read(&self.task_connections.refused));
+        let name = "watchbell_task_connection_bytes_total";
+        page.family(
+            name,
+            "counter",
+            "Bytes over connections of tasks that ended, by direction from the task.",
+        );
+        page.labelled(name, "direction=\"sent\"", &read(&self.task_traffic.sent));
+        page.labelled(name, "direction=\"received\"", &read(&self.task_traffic.received));
     }
 
     fn images(&self, page: &mut Page, snapshot: &Snapshot) {
@@ -320,5 +374,38 @@ impl Page {
     fn one(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
         self.family(name, kind, help);
         self.bare(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn connections_of_tasks_are_counted_as_the_trail_says_them() {
+        let metrics = Metrics::default();
+        let audit = |action: &str, details: Value| {
+            let body = json!({"kind": "RunEvent", "action": action, "details": details});
+            metrics.audited(&AuditRecord { at: Timestamp::UNIX_EPOCH, body });
+        };
+        audit("connection-allowed", json!({"port": 443}));
+        audit("connection-refused", json!({"why": "no policy allows it"}));
+        audit("connection-ended", json!({"sent": 10, "received": 20}));
+        audit(
+            "connections-counted",
+            json!({"allowed": 3, "refused": 5, "ended": 2, "sent": 1, "received": 2}),
+        );
+        audit("pods-ended", json!({"sent": 1000}));
+        let page = metrics.render(&Snapshot::default());
+        for line in [
+            "watchbell_task_connections_total{verdict=\"allowed\"} 4",
+            "watchbell_task_connections_total{verdict=\"refused\"} 6",
+            "watchbell_task_connection_bytes_total{direction=\"sent\"} 11",
+            "watchbell_task_connection_bytes_total{direction=\"received\"} 22",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is not in\n{page}");
+        }
     }
 }

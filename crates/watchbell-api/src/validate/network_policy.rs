@@ -1,18 +1,24 @@
 //! NetworkPolicies.
 
-use std::net::IpAddr;
-
 use super::at::At;
 use super::findings::Findings;
 use super::selector;
 use crate::name;
+use crate::network::{Block, EGRESS_NAMES, egress_names};
 
 const TYPES: [&str; 2] = ["Egress", "Ingress"];
 const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 pub(super) fn check(f: &mut Findings, policy: &At<'_, '_>) {
-    let spec = policy.field("spec");
+    let (metadata, spec) = (policy.field("metadata"), policy.field("spec"));
+    let annotations = metadata.field("annotations");
+    let names = annotations.key(EGRESS_NAMES);
+    if names.is_set()
+        && let Err(why) = egress_names(names.text())
+    {
+        f.invalid(&names, why);
+    }
     selector::check(f, &spec.field("podSelector"));
     for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
         let rules = spec.field(rules);
@@ -86,42 +92,15 @@ fn ip_block(f: &mut Findings, block: &At<'_, '_>) {
     if !f.present(&cidr) {
         return;
     }
-    let Some(whole) = parse(cidr.text()) else {
+    let Some(whole) = Block::parse(cidr.text()) else {
         f.invalid(&cidr, CIDR);
         return;
     };
     for except in block.field("except").items() {
-        match parse(except.text()) {
+        match Block::parse(except.text()) {
             None => f.invalid(&except, CIDR),
             Some(part) if !whole.holds(&part) => f.invalid(&except, "must be a strict subset of `cidr`"),
             Some(_) => {}
         }
     }
-}
-
-/// A range of addresses.
-struct Range {
-    is_v4: bool,
-    bits: u128,
-    length: u32,
-}
-
-impl Range {
-    /// Whether another range is a real part of this one.
-    fn holds(&self, other: &Range) -> bool {
-        let width = if self.is_v4 { 32 } else { 128 };
-        let prefix = |bits: u128| if self.length == 0 { 0 } else { bits >> (width - self.length) };
-        self.is_v4 == other.is_v4 && self.length < other.length && prefix(self.bits) == prefix(other.bits)
-    }
-}
-
-fn parse(text: &str) -> Option<Range> {
-    let (address, length) = text.split_once('/')?;
-    let is_number = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
-    let length: u32 = is_number.then(|| length.parse().ok()).flatten()?;
-    let (is_v4, bits, width) = match address.parse().ok()? {
-        IpAddr::V4(v4) => (true, u128::from(v4.to_bits()), 32),
-        IpAddr::V6(v6) => (false, v6.to_bits(), 128),
-    };
-    (length <= width).then_some(Range { is_v4, bits, length })
 }

@@ -3,6 +3,7 @@
 use super::at::At;
 use super::storage::CLASS_BETA;
 use super::warning::{DEPRECATED_NODE_LABELS, DEPRECATED_VOLUMES, Warnings};
+use crate::network::EGRESS_NAMES;
 use crate::node::LOCAL_DRIVER;
 use crate::quantity::Quantity;
 
@@ -82,12 +83,35 @@ pub(super) fn runtime_class(w: &mut Warnings, class: &At<'_, '_>) {
     }
 }
 
-/// Kept and shown, so that one set of manifests serves here and in a cluster.
+/// What opens something in a cluster and nothing here.
 pub(super) fn network_policy(w: &mut Warnings, policy: &At<'_, '_>) {
-    w.add(
-        &policy.field("spec"),
-        "is not enforced by this node: its pods have no network at all, and one with hostNetwork has all of the machine's",
-    );
+    let (metadata, spec) = (policy.field("metadata"), policy.field("spec"));
+    let annotations = metadata.field("annotations");
+    let names = annotations.key(EGRESS_NAMES);
+    if names.is_set() && !spec.field("policyTypes").items().any(|kind| kind.text() == "Egress") {
+        w.add(&names, "has no effect: spec.policyTypes does not hold Egress");
+    }
+    for rule in spec.field("egress").items() {
+        let (ports, peers) = (rule.field("ports"), rule.field("to"));
+        // The way to a cluster's DNS: here names are resolved without one.
+        if ports.len() > 0 && ports.items().all(|port| port.field("port").int() == Some(53)) {
+            continue;
+        }
+        for port in ports.items() {
+            let (protocol, number) = (port.field("protocol"), port.field("port"));
+            if protocol.is_set() && protocol.text() != "TCP" {
+                w.add(&protocol, "opens nothing here: a pod connects by TCP alone");
+            } else if number.is_set() && number.int().is_none() {
+                w.add(
+                    &number,
+                    "opens nothing here: a port without a number is a pod's, and pods take no connections",
+                );
+            }
+        }
+        for peer in peers.items().filter(|peer| !peer.field("ipBlock").is_set()) {
+            w.add(&peer, "opens nothing here: pods take no connections");
+        }
+    }
 }
 
 fn class_annotation(w: &mut Warnings, object: &At<'_, '_>) {

@@ -9,6 +9,7 @@
 //! Fields of ours are below `watchbell.`; every other one is a published field of ECS in the version that `ecs.version`
 //! names, with the type it has there (`tests/ecs.rs` looks each up in the published list).
 
+mod connection;
 mod document;
 mod request;
 mod run;

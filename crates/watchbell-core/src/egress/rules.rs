@@ -7,7 +7,7 @@ use serde_json::Value;
 use watchbell_api::network::{Block, EGRESS_NAMES, egress_names};
 use watchbell_api::selector::Labels;
 
-use super::{Rule, To};
+use super::{Egress, Rule, To};
 
 /// A policy whose `policyTypes` hold Egress, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,7 +17,28 @@ pub struct EgressPolicy {
     pub rules: Arc<[Rule]>,
 }
 
+/// What a policy, or all of a namespace, adds to what connections are judged by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Weight {
+    /// Each peer once for each of its ports, each exception, each name.
+    pub destinations: usize,
+    /// On the way to the gate.
+    pub bytes: usize,
+}
+
 impl EgressPolicy {
+    pub fn weight(&self) -> Weight {
+        let of = |rule: &Rule| {
+            let exceptions = match &rule.to {
+                To::Block { except, .. } => except.len(),
+                To::Anything | To::Name(_) => 0,
+            };
+            rule.ports.len().max(1) + exceptions
+        };
+        let wire = Egress { rules: self.rules.to_vec() }.to_wire();
+        Weight { destinations: self.rules.iter().map(of).sum(), bytes: wire.len() }
+    }
+
     /// Reads a policy that passed validation and was defaulted. `None`: it says nothing of egress.
     ///
     /// # Errors

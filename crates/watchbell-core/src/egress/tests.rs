@@ -262,8 +262,12 @@ fn it_crosses_to_the_gate_and_back() {
     )]);
     let text = serde_json::to_string(&egress).unwrap();
     assert_eq!(serde_json::from_str::<Egress>(&text).unwrap(), egress, "{text}");
-    let bytes = postcard::to_allocvec(&egress).unwrap();
-    assert_eq!(postcard::from_bytes::<Egress>(&bytes).unwrap(), egress);
+    let bytes = egress.to_wire();
+    assert_eq!(Egress::from_wire(&bytes).unwrap(), egress);
+    assert_eq!(Egress::from_wire(&bytes[..bytes.len() - 1]), Err(super::Unreadable));
+    // Nothing to read is no permission, and neither is what opens nothing.
+    assert_eq!(Egress::from_wire(&[]), Err(super::Unreadable));
+    assert_eq!(Egress::from_wire(&Egress::default().to_wire()).unwrap().rules, []);
     for wrong in [text.replace("10.0.0.0/8", "10.0.0.0/33"), text.replace("*.example.org", "*.example..org")]
     {
         assert!(serde_json::from_str::<Egress>(&wrong).is_err(), "{wrong}");

@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
-use watchbell_api::ApiError;
+use watchbell_api::{ApiError, Resource, Uid};
 
 use super::World;
 use super::object::Stored;
@@ -132,11 +132,36 @@ impl World {
 
     /// What happened to a run (a CronJob's slot, a Job, its pods) that no request asked for.
     pub(super) fn audit_run(&mut self, about: &Stored, action: &str, details: Value, now: Timestamp) {
-        let info = about.resource.info();
-        let mut reference = json!({
-            "resource": info.plural, "apiVersion": info.version, "namespace": &*about.namespace,
-            "name": &*about.name,
-        });
+        let place = json!({"namespace": &*about.namespace, "name": &*about.name});
+        self.audit_event(about.resource, place, action, details, now);
+    }
+
+    /// The same of an object that was removed meanwhile.
+    pub(super) fn audit_of_gone(
+        &mut self,
+        resource: Resource,
+        uid: Uid,
+        action: &str,
+        details: Value,
+        now: Timestamp,
+    ) {
+        self.audit_event(resource, json!({"uid": uid.to_string()}), action, details, now);
+    }
+
+    /// `place` is what the reference says beside the kind.
+    fn audit_event(
+        &mut self,
+        resource: Resource,
+        place: Value,
+        action: &str,
+        details: Value,
+        now: Timestamp,
+    ) {
+        let info = resource.info();
+        let mut reference = json!({"resource": info.plural, "apiVersion": info.version});
+        if let (Some(reference), Value::Object(place)) = (reference.as_object_mut(), place) {
+            reference.extend(place);
+        }
         if !info.group.is_empty() {
             reference["apiGroup"] = info.group.into();
         }

@@ -147,6 +147,7 @@ impl World {
             return Err(ApiError::already_exists(resource, &name));
         }
         self.bound_image_policies(resource, &request.namespace, &name)?;
+        self.bound_network_policies(resource, &request.namespace, &name, &object)?;
         set_managers(&mut object, &managed);
         let status = match resource {
             Resource::ValidatingAdmissionPolicy => status_of_policy(&object, 1, &Status::None),

@@ -19,6 +19,7 @@ use crate::admission::{Account, LimitRange, PriorityClass, RuntimeClass};
 use crate::arrays::{self, ARRAY_GATE_FOR, JobArrays};
 use crate::controller::cronjob::CronJobFacts;
 use crate::controller::job::RERUN_INDEXES;
+use crate::egress::EgressPolicy;
 use crate::image_policy::{self, FindingCounts, Text};
 use crate::index_set::IndexSet;
 use crate::login::{self, Grant};
@@ -49,6 +50,8 @@ pub enum Facts {
     Policy(Arc<Policy>),
     PolicyBinding(Arc<policies::Binding>),
     ImagePolicy(Arc<image_policy::Policy>),
+    /// Of a NetworkPolicy that says something of egress.
+    EgressPolicy(Arc<EgressPolicy>),
     ConfigMap(ConfigMapTexts),
     DataArray(Arc<DataArraySpec>),
     /// Of a report on an image.
@@ -155,6 +158,8 @@ impl Facts {
             Resource::ImagePolicy | Resource::ClusterImagePolicy => {
                 Facts::ImagePolicy(Arc::new(image_policy::Policy::read(object)?))
             }
+            Resource::NetworkPolicy => EgressPolicy::read(object)?
+                .map_or(Facts::None, |policy| Facts::EgressPolicy(Arc::new(policy))),
             Resource::ConfigMap => Facts::ConfigMap(ConfigMapTexts::default()),
             Resource::VulnerabilityReport => Facts::Findings(Box::new(FindingCounts::read(object))),
             _ => Facts::None,
@@ -269,6 +274,13 @@ impl Facts {
     pub fn image_policy(&self) -> Option<&Arc<image_policy::Policy>> {
         match self {
             Facts::ImagePolicy(policy) => Some(policy),
+            _ => None,
+        }
+    }
+
+    pub fn egress_policy(&self) -> Option<&Arc<EgressPolicy>> {
+        match self {
+            Facts::EgressPolicy(policy) => Some(policy),
             _ => None,
         }
     }

@@ -69,7 +69,11 @@ impl World {
         self.index_owners(old.map(|o| &**o), new.map(|n| &**n));
         self.index_use(old, new);
         match object.resource {
-            Resource::Pod => self.index_pod(old, new),
+            Resource::Pod => {
+                self.index_pod(old, new);
+                self.index_door(old, new);
+            }
+            Resource::NetworkPolicy => self.index_network_policy(object),
             Resource::Job => self.index_job(old, new),
             Resource::CronJob => match (old, new) {
                 (_, None) => self.clear_timer(&object.key()),
@@ -287,6 +291,7 @@ impl World {
         self.unbound_claims.clear();
         self.unsure.clear();
         self.arrays_told.clear();
+        self.doors = super::doors::Doors::default();
         self.last_second = now.as_second();
         // What others refer to comes first. A quota counts what is there when it comes.
         let first = [Resource::Namespace, Resource::Node, Resource::CronJob, Resource::Job];

@@ -22,6 +22,7 @@ mod collect;
 mod create;
 mod cronjobs;
 mod delete;
+mod doors;
 mod events;
 mod explained;
 mod facts;
@@ -190,6 +191,8 @@ pub struct World {
     /// What this server's life told the node of each array.
     arrays_told: HashMap<NsName, arrays::Told>,
     publications: arrays::Publications,
+    /// What pods were told of where they may connect to.
+    doors: doors::Doors,
     /// What the server writes of its own on the next Job that is created, and nobody else may.
     own_annotations: BTreeMap<&'static str, String>,
     /// How many more objects of ending namespaces this batch deletes.
@@ -264,6 +267,7 @@ impl World {
             images: images::Images::default(),
             arrays_told: HashMap::new(),
             publications: arrays::Publications::default(),
+            doors: doors::Doors::default(),
             own_annotations: BTreeMap::new(),
             deletes_left: 0,
             last_second: i64::MIN,
@@ -306,6 +310,7 @@ impl World {
             }
         }
         self.bind_pods(now);
+        self.tell_doors(now);
         self.preempt_pods(now);
         self.tell_who_waits(now);
     }
@@ -387,6 +392,7 @@ impl World {
         self.state.arrays = arrays;
         self.state.version = version;
         self.reindex(now);
+        self.doubt_doors();
     }
 
     fn mark(&mut self, key: Key) {

@@ -99,7 +99,8 @@ impl World {
                 let message = format!("Successfully assigned {}/{} to {NODE_NAME}", pod.namespace, pod.name);
                 self.emit(&bound, &PlannedEvent::normal(SCHEDULED, message), now);
             }
-            if let Some(assignment) = assignment(&bound, self.namespace_mode(&bound.namespace)) {
+            if let Some(mut assignment) = assignment(&bound, self.namespace_mode(&bound.namespace)) {
+                assignment.egress = self.open_door(&bound);
                 self.command(Command::Start(Box::new(assignment)));
             }
         }
@@ -170,7 +171,7 @@ impl World {
             if status.phase.is_terminal() || status.scheduled_at.is_none() {
                 continue;
             }
-            let Some(assignment) = assignment(pod, self.namespace_mode(&pod.namespace)) else { continue };
+            let Some(assignment) = self.state.assignment(pod) else { continue };
             commands.push(Command::Start(Box::new(assignment)));
             if let Some(deletion) = pod.deletion {
                 commands.push(Command::Stop {
@@ -189,7 +190,8 @@ impl World {
 impl Snapshot {
     /// A pod as the node gets it once it is bound.
     pub fn assignment(&self, pod: &Stored) -> Option<Assignment> {
-        assignment(pod, self.namespace_mode(&pod.namespace))
+        let assignment = assignment(pod, self.namespace_mode(&pod.namespace))?;
+        Some(Assignment { egress: self.egress(pod).map(|egress| egress.to_wire().into()), ..assignment })
     }
 
     /// The same of a pod that is not stored.
@@ -200,6 +202,7 @@ impl Snapshot {
         let annotations = Arc::new(string_map(pod["metadata"].get("annotations")));
         let head = JsonHead::from_value(Resource::Pod, pod)?;
         let spec = head.facts.pod().ok_or("it is no pod")?.clone();
+        let egress = self.egress_by(&namespace, &spec, |selector| selector.matches(&head.labels));
         Ok(Assignment {
             uid,
             labels: Arc::new(head.labels.clone()),
@@ -211,6 +214,7 @@ impl Snapshot {
             attempt: 0,
             private_tmp: self.namespace_mode(&namespace) == Mode::Strict,
             arrays: None,
+            egress: egress.map(|egress| egress.to_wire().into()),
             status: PodStatus::default(),
             namespace: namespace.into(),
             name: name.into(),
@@ -222,7 +226,7 @@ impl Snapshot {
     }
 }
 
-/// A bound pod as the node needs it. `mode` is that of its namespace.
+/// A bound pod as the node needs it, but for where it may connect to. `mode` is that of its namespace.
 fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
     let status = pod.pod_status()?.clone();
     let spec = pod.pod_spec()?.clone();
@@ -246,6 +250,7 @@ fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
                 index: array.index,
                 attempt: array.attempt,
                 private_tmp: template.mode == Mode::Strict,
+                egress: None,
                 status,
             }
         }
@@ -264,6 +269,7 @@ fn assignment(pod: &Stored, mode: Mode) -> Option<Assignment> {
                 index: None,
                 attempt: 0,
                 private_tmp: mode == Mode::Strict,
+                egress: None,
                 status,
             }
         }

@@ -34,6 +34,7 @@ impl World {
                 self.report_image(&namespace, &image, &facts, &users, now);
             }
             Report::ImageJudged { uid, judged } => self.report_judged(uid, &judged, now),
+            Report::Connection { uid, news } => self.report_connection(uid, &news, now),
             Report::Array { namespace, name, facts, error } => {
                 self.report_array(&NsName { namespace, name }, facts, error, now);
             }

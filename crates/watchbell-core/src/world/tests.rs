@@ -7,6 +7,7 @@ mod claims;
 mod crons;
 mod deletion;
 mod devices;
+mod doors;
 mod fake_node;
 mod images;
 mod journal;

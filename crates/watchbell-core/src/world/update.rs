@@ -93,6 +93,7 @@ impl World {
             self.admit(resource, &old.namespace, &old.name, &mut object, change, &mut warnings)?;
         }
         self.judge_change(request, &before, &object, &mut warnings)?;
+        self.bound_network_policies(resource, &old.namespace, &old.name, &object)?;
         set_managers(&mut object, &managed);
         let new_policy =
             (resource == Resource::ValidatingAdmissionPolicy && spec_changed).then(|| object.clone());

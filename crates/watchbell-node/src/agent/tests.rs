@@ -131,6 +131,7 @@ fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
         index: None,
         attempt: 0,
         private_tmp: true,
+        egress: None,
         arrays: None,
         status: PodStatus {
             scheduled_at: Some(WALL),

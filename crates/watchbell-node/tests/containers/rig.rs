@@ -341,6 +341,7 @@ pub(crate) fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
         index: None,
         attempt: 0,
         private_tmp: true,
+        egress: None,
         arrays: None,
         status: PodStatus {
             scheduled_at: Some(jiff::Timestamp::now().as_second()),

@@ -153,6 +153,20 @@ fn network_policies() {
     };
     check("", &[]);
     check("ingress: [{}]", &[]);
+    let names = |names: &str, expected: &[&str]| {
+        let object = format!(
+            "metadata: {{annotations: {{watchbell.dev/egress-names: '{names}'}}}}\nspec: {{podSelector: {{}}}}"
+        );
+        super::check(Resource::NetworkPolicy, &object, expected);
+    };
+    names("[\"pypi.org:443\"]", &[]);
+    names(
+        "[\"pypi.org\"]",
+        &[
+            "metadata.annotations[watchbell.dev/egress-names]: Invalid value: \"[\\\"pypi.org\\\"]\": item 0: \"pypi.org\" has no \
+           port: write NAME:PORT or NAME:FIRST-LAST",
+        ],
+    );
     check(
         "egress: [{ports: [{port: 80, endPort: 90}, {port: web, protocol: UDP}], to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}]",
         &[],

@@ -215,10 +215,26 @@ fn claims_volumes_and_policies() {
     );
     check(
         Resource::NetworkPolicy,
-        "spec: {podSelector: {}}",
+        "spec: {podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{from: [{podSelector: {}}]}], egress: [{}]}",
+        &[],
+    );
+    // As every policy of a cluster has it.
+    check(
+        Resource::NetworkPolicy,
+        "spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}], ports: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]}]}",
+        &[],
+    );
+    check(
+        Resource::NetworkPolicy,
+        "metadata: {annotations: {watchbell.dev/egress-names: '[]'}}\n\
+         spec: {podSelector: {}, policyTypes: [Ingress], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}, {podSelector: {}}], \
+         ports: [{port: 1}, {port: 2, protocol: UDP}, {port: web, protocol: TCP}, {protocol: SCTP}]}]}",
         &[
-            "spec: is not enforced by this node: its pods have no network at all, and one with hostNetwork has all of the \
-           machine's",
+            "metadata.annotations[watchbell.dev/egress-names]: has no effect: spec.policyTypes does not hold Egress",
+            "spec.egress[0].ports[1].protocol: opens nothing here: a pod connects by TCP alone",
+            "spec.egress[0].ports[2].port: opens nothing here: a port without a number is a pod's, and pods take no connections",
+            "spec.egress[0].ports[3].protocol: opens nothing here: a pod connects by TCP alone",
+            "spec.egress[0].to[1]: opens nothing here: pods take no connections",
         ],
     );
 }

@@ -23,6 +23,10 @@ pub(super) struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<Source<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) destination: Option<Destination<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) network: Option<Network>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) user_agent: Option<UserAgent<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) http: Option<Http<'a>>,
@@ -123,9 +127,39 @@ pub(super) struct Effective<'a> {
 
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Source<'a> {
-    pub(super) address: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ip: Option<String>,
+    /// Sent from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Destination<'a> {
+    /// The name if it was asked for by name, else the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) address: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) domain: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u64>,
+    /// Sent from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Network {
+    pub(super) direction: &'static str,
+    pub(super) transport: &'static str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) bytes: Option<u64>,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -237,11 +271,13 @@ pub(super) struct Related<'a> {
     pub(super) ip: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) hash: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) hosts: Vec<&'a str>,
 }
 
 impl Related<'_> {
     fn is_empty(&self) -> bool {
-        self.user.is_empty() && self.ip.is_empty() && self.hash.is_empty()
+        self.user.is_empty() && self.ip.is_empty() && self.hash.is_empty() && self.hosts.is_empty()
     }
 }
 

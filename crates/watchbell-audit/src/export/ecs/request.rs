@@ -89,7 +89,7 @@ fn who<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
     // The first is the client's own; the others are proxies that it came by.
     if let Some(first) = body.source_ips.first() {
         let ip = first.parse::<IpAddr>().ok().map(|ip| ip.to_string());
-        document.source = Some(Source { address: first, ip });
+        document.source = Some(Source { address: Some(first), ip, bytes: None });
     }
     let addresses = body.source_ips.iter().filter_map(|text| text.parse::<IpAddr>().ok());
     document.related.ip = addresses.map(|ip| ip.to_string()).collect();

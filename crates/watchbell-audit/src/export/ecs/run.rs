@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::super::entry::Body;
 use super::document::{Container, Document, Image, ImageHash, Pods, Process, Rule, Run, SecurityContext};
-use super::request;
+use super::{connection, request};
 
 /// What the actions are in the words of ECS. An action that is not here is information without a category.
-const ACTIONS: [(&str, &str, &str, Option<&str>); 32] = [
+const ACTIONS: [(&str, &str, &str, Option<&str>); 36] = [
     ("started", "process", "start", Some("success")),
     ("skipped", "process", "info", None),
     ("admitted", "configuration", "info", Some("success")),
@@ -47,6 +47,11 @@ const ACTIONS: [(&str, &str, &str, Option<&str>); 32] = [
     ("array-rolled-back", "database", "change", Some("success")),
     ("array-changed", "database", "change", Some("success")),
     ("array-found", "database", "info", Some("success")),
+    // What became of connections of pods; the outcome of one that ended is how it ended.
+    ("connection-allowed", "network", "connection", Some("success")),
+    ("connection-refused", "network", "connection", Some("failure")),
+    ("connection-ended", "network", "connection", None),
+    ("connections-counted", "network", "info", None),
 ];
 
 /// Whose findings an action tells of.
@@ -56,6 +61,7 @@ fn ruleset(action: &str) -> Option<&'static str> {
         "vulnerabilities-found" => Some("vulnerabilities"),
         "refused-at-start" => Some("admission"),
         "policies" => Some("admission-policies"),
+        "connection-allowed" | "connection-refused" => Some("network-policy"),
         _ => None,
     }
 }
@@ -104,6 +110,7 @@ pub(super) fn fill<'a>(document: &mut Document<'a>, body: &'a Body<'a>) {
         document.related.hash = settings["image"].as_str().and_then(digest_in).into_iter().collect();
         document.container = Some(container(settings, &settings["container"]));
     }
+    connection::fill(document, action, &body.details);
     document.watchbell.details = Some(&body.details).filter(|map| !map.is_empty());
     document.message = message(document, body, action);
 }
@@ -210,6 +217,7 @@ fn message(document: &Document<'_>, body: &Body<'_>, action: &str) -> String {
             }
         }
     }
+    connection::say(&mut text, document);
     if let Some(reason) = &document.event.reason {
         text.push_str(": ");
         text.push_str(reason);

@@ -35,6 +35,7 @@ impl Node {
                 | Command::RemoveVolume { .. }
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged
+                | Command::ChangeEgress { .. }
                 | Command::ImagesNamed { .. }
                 | Command::PublishArrays { .. }
                 | Command::AbandonDrafts { .. }

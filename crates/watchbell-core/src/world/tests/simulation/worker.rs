@@ -86,6 +86,7 @@ impl Worker {
                 Command::ForgetJob { .. }
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged
+                | Command::ChangeEgress { .. }
                 | Command::ImagesNamed { .. }
                 | Command::RollbackArray { .. } => {}
                 Command::KeepArray { .. } => {
