@@ -44,9 +44,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// As far as this process may have descriptors: doors have the other half.
+    /// As far as this process may ever have descriptors: doors and what they wait for have the larger part.
     pub fn of_process() -> Self {
-        let files = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let files = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
         let files = usize::try_from(files).unwrap_or(usize::MAX);
         Self {
             connections: 8192.min(files / 6),
@@ -78,10 +78,11 @@ pub fn gate_main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let serve = || {
         let args = GateArgs::parse(args)?;
         let socket = gate::take_socket()?;
-        // No such socket can be made afterwards.
-        let routes = Routes::open()?;
+        // What cannot be made afterwards.
+        let (routes, limits) = (Routes::open()?, Limits::of_process());
+        let gate = event_loop::Gate::new(GateOptions { socket, routes, limits })?;
         gate::confine(args.uid)?;
-        run(GateOptions { socket, routes, limits: Limits::of_process() })
+        gate.run()
     };
     match serve() {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,6 +5,7 @@
 
 mod advisories;
 mod arrays;
+mod dns;
 mod documents;
 mod expression;
 mod files;
@@ -36,6 +37,7 @@ const TARGETS: [(&str, Target); 41] = [
     ("reference", text::reference),
     ("jwt", text::jwt),
     ("websocket", text::websocket),
+    ("dns", dns::dns),
     ("profile", files::profile),
     ("cdi", files::cdi),
     ("image", files::image),

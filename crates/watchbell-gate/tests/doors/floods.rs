@@ -1,0 +1,56 @@
+use watchbell_sandbox::gate::{End, Notice};
+
+use crate::Outcome;
+use crate::stage::{POD, Stage, block, egress};
+use crate::world::{ECHO, GREETS, WORLD};
+
+pub(crate) fn connections_are_bounded() -> Outcome {
+    let mut stage = Stage::narrow()?;
+    let task = stage.task(POD, &egress([block("45.45.45.0/24")]))?;
+    let first = task.connect(WORLD.parse()?, GREETS)?;
+    stage.decided()?;
+    let _second = task.connect(WORLD.parse()?, GREETS)?;
+    stage.decided()?;
+    assert!(task.is_reset(WORLD.parse()?, ECHO));
+    assert_eq!(stage.refused()?, "TooMany");
+    // Another pod has its own.
+    let other = stage.task(8, &egress([block("45.45.45.0/24")]))?;
+    assert_eq!(other.ask(WORLD.parse()?, ECHO, b"")?, format!("{WORLD} 0"));
+    stage.decided()?;
+    stage.ended()?;
+    // And there is room again when one has ended.
+    drop(first);
+    let ended = stage.ended()?.how;
+    assert!(matches!(ended, End::Closed | End::ByPod), "{ended:?}");
+    assert_eq!(task.ask(WORLD.parse()?, ECHO, b"")?, format!("{WORLD} 0"));
+    Ok(())
+}
+
+pub(crate) fn a_flood_is_counted() -> Outcome {
+    const TRIES: u64 = 400;
+    let mut stage = Stage::new()?;
+    let task = stage.task(POD, &egress([]))?;
+    let refused = task.network.within(|| {
+        (0..TRIES)
+            .filter(|_| {
+                std::net::TcpStream::connect((WORLD, ECHO)).is_ok_and(|stream| {
+                    use std::io::Read;
+                    (&stream).read(&mut [0; 1]).is_err()
+                })
+            })
+            .count()
+    });
+    assert_eq!(refused as u64, TRIES);
+    stage.remove(POD)?;
+    // Once it has ended all is told: what had an entry of its own, and how much had none.
+    let (mut told, mut counted) = (0, 0);
+    while told + counted < TRIES {
+        match stage.next()? {
+            Notice::Decided(_) => told += 1,
+            Notice::Beyond(beyond) => counted += beyond.refused,
+            Notice::Ended(ended) => return Err(format!("{ended:?}").into()),
+        }
+    }
+    assert!(told >= 200 && counted > 0, "{told} told, {counted} counted");
+    Ok(())
+}
