@@ -75,6 +75,8 @@ pub enum Command {
     ImagePoliciesChanged,
     /// Policies of networks changed, or the labels of a pod: where it may connect to from now on. `None`: nowhere.
     ChangeEgress { uid: Uid, egress: Option<EgressWire> },
+    /// What a [`Report::ConnectionsTold`] spoke of is durable.
+    ConnectionsHeard { serial: u64 },
     /// A CronJob or a Job of the namespace names images that policies cannot be decided by yet: look at those that are here.
     ImagesNamed { namespace: Arc<str>, images: Vec<Arc<str>> },
     /// The terminal status of the pod is durable: its exit records may be dropped.
@@ -132,6 +134,9 @@ pub enum Report {
     ImageJudged { uid: Uid, judged: Box<ImageJudged> },
     /// What became of a connection that a pod wanted, or of a name that it asked for.
     Connection { uid: Uid, news: Box<ConnectionNews> },
+    /// All of these that the gate numbered up to here have been told, but for `lost`, for which there was no room before a server
+    /// was there to take them.
+    ConnectionsTold { serial: u64, lost: u64 },
     /// The folder of a volume is gone, or why it is not.
     VolumeRemoved { name: Arc<str>, error: Option<String> },
     /// What is known of an array's store: at the start of each, and whenever something of it changed. Without facts and

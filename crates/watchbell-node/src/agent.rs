@@ -12,6 +12,7 @@
 mod adopt;
 mod arrays;
 mod claim;
+mod connections;
 mod create;
 mod effect;
 mod ends;
@@ -79,6 +80,8 @@ pub(crate) struct Agent {
     wakes: BinaryHeap<Reverse<(Duration, Uid)>>,
     watch: watch::Watch,
     touched: Vec<Uid>,
+    /// How far the gate's notices came in this round, and how many before found no room.
+    connections_heard: Option<(u64, u64)>,
     effects: Vec<Effect>,
 }
 
@@ -113,6 +116,7 @@ impl Agent {
             wakes: BinaryHeap::new(),
             watch: watch::Watch::default(),
             touched: Vec::new(),
+            connections_heard: None,
             effects: Vec::new(),
         }
     }
@@ -172,6 +176,7 @@ impl Agent {
                 }
             }
         }
+        self.tell_heard();
         let idle = self.runs.tidy(now.mono);
         self.rest_arrays();
         let wake = self.wakes.peek().map(|Reverse((at, _))| *at);
@@ -214,11 +219,8 @@ impl Agent {
                 self.in_use.complete();
             }
             Command::ImagePoliciesChanged => self.policies_changed(now),
-            Command::ChangeEgress { uid, egress } => {
-                if let Some(pod) = self.pods.get_mut(&uid) {
-                    pod.assignment.egress = egress;
-                }
-            }
+            Command::ChangeEgress { uid, egress } => self.change_egress(uid, egress),
+            Command::ConnectionsHeard { serial } => self.effects.push(Effect::HeardConnections(serial)),
             Command::ImagesNamed { namespace, images } => {
                 self.effects.push(Effect::LookAt { namespace, images });
             }
@@ -293,6 +295,7 @@ impl Agent {
                 }
                 return;
             }
+            Event::Connections { serial, lost, notice } => return self.connections(serial, lost, &notice),
             // The executor connects again and tells the table.
             Event::Disconnected => return,
         };

@@ -101,6 +101,12 @@ impl<R: Fn(Report)> Executor<R> {
             Effect::UpdateFiles { uid, volume, files } => {
                 note("change the files of a volume", spawner.update_files(uid.0, volume, &files));
             }
+            Effect::ChangeEgress { uid, egress } => {
+                note("change what a pod may connect to", spawner.change_egress(uid.0, egress.to_vec()));
+            }
+            Effect::HeardConnections(serial) => {
+                note("acknowledge what the gate said", spawner.heard(serial));
+            }
             Effect::AcknowledgeRun(id) => note("acknowledge a run", spawner.acknowledge(id)),
             Effect::ReleasePod { uid, volumes } => {
                 note("release a pod", spawner.release_pod(uid.0));

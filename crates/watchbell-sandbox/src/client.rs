@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::spawner::Guard;
 use crate::wire::{
-    CHANGING_SINCE, EXEC_SINCE, EXTRAS_SINCE, IMAGE_SINCE, LAYERED_SINCE, MEMORY_SINCE, Outbox, Request,
-    blank_pod,
+    CHANGING_SINCE, DOORS_SINCE, EXEC_SINCE, EXTRAS_SINCE, IMAGE_SINCE, LAYERED_SINCE, MEMORY_SINCE, Outbox,
+    Request, blank_pod,
 };
 use crate::{
     Bounds, ContainerId, Error, Event, Extras, Interaction, OciRuntime, OwnedFile, PodEnvironment, PodVolume,
@@ -206,12 +206,19 @@ impl Spawner {
         if spec.pod.volumes.iter().any(is_image) {
             self.require(IMAGE_SINCE)?;
         }
+        if spec.pod.egress.is_some() {
+            self.require(DOORS_SINCE)?;
+        }
         let pod_uid = spec.pod.uid;
         // The pod went before, or goes now, alone: its containers and their restarts share it.
         let slim = RunSpec { pod: blank_pod(pod_uid), ..spec.clone() };
         self.send(|sending| {
             if sending.pods.insert(pod_uid) {
                 send_pod(&mut sending.outbox, &spec.pod)?;
+                if let Some(egress) = &spec.pod.egress {
+                    let egress = egress.to_vec();
+                    sending.outbox.push(&Request::Egress { uid: pod_uid, egress }, []);
+                }
             }
             let (interaction, extras) = (slim.interaction, slim.extras.clone());
             let spec = Box::new(slim);
@@ -262,6 +269,22 @@ impl Spawner {
             sending.outbox.push(&Request::UpdateFiles { uid: pod_uid, volume }, [memory]);
             Ok(())
         })
+    }
+
+    /// A pod that began with a door may reach this from now on: `egress` is what the gate reads. Connections that it may no longer have are
+    /// cut.
+    pub fn change_egress(&self, pod_uid: u128, egress: Vec<u8>) -> Result<(), Error> {
+        crate::spec::check_egress(&egress)?;
+        if self.shared.version < DOORS_SINCE {
+            // It has opened none.
+            return Ok(());
+        }
+        self.ask(Request::Egress { uid: pod_uid, egress })
+    }
+
+    /// All [`Event::Connections`] up to this one are durable elsewhere: forget them.
+    pub fn heard(&self, serial: u64) -> Result<(), Error> {
+        self.ask(Request::Heard { serial })
     }
 
     /// The outcome of this run is durable elsewhere: forget it.

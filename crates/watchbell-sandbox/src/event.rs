@@ -25,6 +25,10 @@ pub enum Event {
     /// A run begins with ids of its pod's own: the host's id of its user 0. It comes before [`Event::Started`], and not at all
     /// for a pod with the host's ids.
     Mapped { id: ContainerId, first_host_id: u32 },
+    // --- since version 9 of the protocol ---
+    /// What the gate says of connections: a [`Notice`](crate::gate::Notice) in its wire form, to be read as what a stranger wrote. It is kept,
+    /// and told to each server that connects, until [`Spawner::heard`](crate::Spawner::heard). `lost`: so many before it found no room.
+    Connections { serial: u64, lost: u64, notice: Vec<u8> },
 }
 
 /// Why a start failed.

@@ -56,8 +56,8 @@ pub use spec::{
     Sys, Upper, VolumeSource,
 };
 pub use start::{
-    Confinement, Directory, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits, Namespace, Scope,
-    Step, Sysfs, Values, confined, explain, landlock_abi, plan, plan_entry, values,
+    Confinement, DOOR_V4, DOOR_V6, Directory, ExplainedMount, ExplainedStep, Explanation, HostIds, Limits,
+    Namespace, Scope, Step, Sysfs, Values, confined, explain, landlock_abi, plan, plan_entry, values,
 };
 pub use syscalls::{Arch, Known};
 pub use tracer::{trace_path, tracer_main};

@@ -4,7 +4,8 @@
 //!  client socket ─┐                        ┌─▶ table file (before any effect)
 //!  status pipes ──┼─▶ Input ─▶ Machine ─▶ Effect ─▶ host: begin, kill, empty, release
 //!  pidfds ────────┤          (pure)        ├─▶ keeper: watch, finish
-//!  keeper socket ─┘                        └─▶ client: events
+//!  keeper socket ─┤                        ├─▶ gate: doors
+//!  gate socket ───┘                        └─▶ client: events
 //! ```
 
 mod args;
@@ -12,6 +13,7 @@ mod ceiling;
 mod client_link;
 mod devices;
 mod event_loop;
+mod gate_link;
 mod keeper_link;
 mod live;
 mod machine;

@@ -21,7 +21,7 @@ mod seccomp;
 
 pub use capability::{Capabilities, ParseCapabilityError};
 pub use check::InvalidSpec;
-pub(crate) use check::{IDS, check_changing};
+pub(crate) use check::{IDS, check_changing, check_egress};
 pub use seccomp::{SeccompAction, SeccompBase, SeccompCondition, SeccompOp, SeccompProfile, SeccompRule};
 
 /// One run of one container. Starts are idempotent by this.
@@ -57,6 +57,10 @@ pub struct PodEnvironment {
     /// Bound of /dev/shm in bytes; Docker's and containerd's default is 64 MiB.
     pub shm_bytes: u64,
     pub volumes: Vec<PodVolume>,
+    /// What may be reached from its network namespace, as the gate reads it; nothing here looks into it. `None`: there is no way out, nor
+    /// anything made for one. It crosses beside, since version 9 of the protocol.
+    #[serde(skip)]
+    pub egress: Option<Arc<[u8]>>,
 }
 
 impl PodEnvironment {
@@ -72,6 +76,7 @@ impl PodEnvironment {
             etc: EtcFiles::default(),
             shm_bytes: 0,
             volumes: Vec::new(),
+            egress: None,
         }
     }
 }

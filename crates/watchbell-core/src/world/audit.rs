@@ -149,7 +149,7 @@ impl World {
     }
 
     /// `place` is what the reference says beside the kind.
-    fn audit_event(
+    pub(super) fn audit_event(
         &mut self,
         resource: Resource,
         place: Value,

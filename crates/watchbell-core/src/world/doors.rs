@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use watchbell_api::network::{
     ConnectionAt, ConnectionEnd, ConnectionNews, DESTINATIONS_MAX, EgressWire, NETWORK_POLICIES_MAX, Traffic,
 };
@@ -217,6 +217,17 @@ impl World {
             // The pod was removed meanwhile; what it did stays said.
             None => self.audit_of_gone(Resource::Pod, uid, action, Value::Object(details), now),
         }
+    }
+}
+
+impl World {
+    /// The node keeps what it told until it is durable, which it is when commands go out.
+    pub(super) fn report_told(&mut self, serial: u64, lost: u64, now: Timestamp) {
+        if lost > 0 {
+            let place = json!({"name": super::NODE_NAME});
+            self.audit_event(Resource::Node, place, "connections-lost", json!({"count": lost}), now);
+        }
+        self.command(Command::ConnectionsHeard { serial });
     }
 }
 

@@ -70,6 +70,7 @@ impl Agent {
             assignment,
         };
         self.remember_images(&mut pod);
+        self.renew_egress(&pod);
         self.greet(&mut pod, arrays.err(), now);
         self.watch.begin(&pod, now);
         self.pods.insert(uid, pod);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use watchbell_api::Uid;
+use watchbell_api::network::EgressWire;
 use watchbell_api::node::{Command, Report};
 use watchbell_sandbox::{ContainerId, Event, OwnedFile, RunSpec, StartFailure, TableEntry};
 
@@ -94,6 +95,13 @@ pub(crate) enum Effect {
         volume: u16,
         files: Vec<OwnedFile>,
     },
+    /// What a pod with a door may connect to.
+    ChangeEgress {
+        uid: Uid,
+        egress: EgressWire,
+    },
+    /// What the gate said up to this is durable.
+    HeardConnections(u64),
     /// See what these hold, and what the disk has left.
     Measure(Vec<Watched>),
     /// The folder of a persistent volume.

@@ -11,10 +11,11 @@ use watchbell_core::pod::{
 };
 use watchbell_sandbox::{
     ContainerId, EtcFiles, Extras, Interaction, LogTarget, Mount, PodEnvironment, PodVolume, Root, RunSpec,
-    SeccompProfile, Stdin, Sys, VolumeSource,
+    SeccompProfile, Sharing, Stdin, Sys, VolumeSource,
 };
 
 use super::claim::Bound;
+use super::connections::resolv_conf;
 use super::plan::{Machine, Missing, Plan, VolumePlan, scratch};
 use crate::LogLimits;
 use crate::examine::Gate;
@@ -186,6 +187,10 @@ impl Site {
         }
         let hostname = short_hostname(&pod.hostname);
         let mut etc = if pod.spec.host_network { (self.host_etc)() } else { EtcFiles::default() };
+        let egress = pod.egress.clone().filter(|_| !pod.spec.host_network);
+        if egress.is_some() {
+            etc.resolv_conf = resolv_conf();
+        }
         if !pod.spec.host_aliases.is_empty() {
             etc.hosts = hosts(hostname, &pod.spec.host_aliases).into_bytes();
         }
@@ -193,12 +198,14 @@ impl Site {
             uid: pod.uid.0,
             name: format!("{}/{}", pod.namespace, pod.name),
             hostname: hostname.to_owned(),
-            sharing: plan.sharing,
+            // A door is opened in namespaces that are held from one container to the next.
+            sharing: if egress.is_some() { Sharing::Shared } else { plan.sharing },
             host_namespaces: plan.host_namespaces,
             limits: plan.pod_limits,
             etc,
             shm_bytes: SHM_BYTES,
             volumes,
+            egress,
         };
         Ok((environment, needed))
     }

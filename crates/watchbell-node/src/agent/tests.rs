@@ -3,6 +3,7 @@
 
 mod arrays;
 mod claims;
+mod connections;
 mod cost;
 pub(crate) mod judged;
 mod lives;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use watchbell_api::network::EgressWire;
 use watchbell_api::node::{Assignment, Capacity, Command, Lookup, Report, StopCause};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus};
@@ -54,6 +56,8 @@ struct Bench {
     started: Option<Box<RunSpec>>,
     /// What the journal was told of starts.
     starts: Vec<(ContainerId, Option<u32>, Arc<Value>)>,
+    /// What pods may connect to, as the gate was to be told.
+    egresses: Vec<(u128, EgressWire)>,
 }
 
 fn site(lookup: Lookup) -> Site {
@@ -179,6 +183,7 @@ impl Bench {
             fetches: Vec::new(),
             started: None,
             starts: Vec::new(),
+            egresses: Vec::new(),
         }
     }
 
@@ -259,6 +264,11 @@ impl Bench {
                 self.starts.push((id, *host_ids, settings.clone()));
                 false
             }
+            // Each pod that is taken over is told it.
+            Effect::ChangeEgress { uid, egress } => {
+                self.egresses.push((uid.0, egress.clone()));
+                false
+            }
             _ => true,
         });
         effects.into_iter().map(|effect| self.line(effect)).collect()
@@ -320,6 +330,10 @@ impl Bench {
                 }
                 line
             }
+            Effect::ChangeEgress { .. } => unreachable!("they were taken out"),
+            Effect::HeardConnections(serial) => format!("heard {serial}"),
+            Effect::Report(Report::Connection { uid, .. }) => format!("connection of {}", uid.0),
+            Effect::Report(Report::ConnectionsTold { serial, lost }) => format!("told {serial}, lost {lost}"),
             Effect::RemoveFolder(name) => format!("remove folder {name}"),
             Effect::Examine { id, question } => format!("examine {id} {}", question.image),
             Effect::LookOver => "look over".to_owned(),

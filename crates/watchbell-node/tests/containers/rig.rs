@@ -194,6 +194,8 @@ impl Rig {
             | Report::Started { .. }
             | Report::Image { .. }
             | Report::ImageJudged { .. }
+            | Report::Connection { .. }
+            | Report::ConnectionsTold { .. }
             | Report::Array { .. }
             | Report::ArraysDelayed { .. }
             | Report::ArrayRolledBack { .. } => {}

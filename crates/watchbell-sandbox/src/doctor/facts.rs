@@ -85,6 +85,8 @@ pub enum Feature {
     /// Device nodes can be made and opened.
     Devices,
     Loopback,
+    /// All connections of a network namespace are led to sockets in it.
+    Doors,
     /// The allow-list of system calls.
     Seccomp,
     SeccompNotification,

@@ -331,6 +331,14 @@ const FEATURES: &[Rule] = &[
         "load the module loop (modprobe loop) and ext4; in a container, give it /dev/loop-control and the loop devices",
     ),
     rule(
+        Feature::Doors,
+        "doors",
+        ItIsWeaker,
+        "pods that a NetworkPolicy selects connect to what it allows, through the gate; without, they do not start",
+        "use a kernel from 5.9 on with CONFIG_BPF_SYSCALL; a container around this process needs CAP_BPF and CAP_NET_ADMIN of the \
+         machine",
+    ),
+    rule(
         Feature::SeccompNotification,
         "seccomp-notification",
         ItIsWeaker,

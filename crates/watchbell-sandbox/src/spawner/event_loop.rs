@@ -2,6 +2,7 @@
 
 mod carry_out;
 mod client;
+mod gate;
 mod hooks;
 mod keeper;
 mod runs;
@@ -21,6 +22,7 @@ use rustix::io::Errno;
 use super::ceiling::Guard;
 use super::client_link::ClientLink;
 use super::devices::Devices;
+use super::gate_link::GateLink;
 use super::keeper_link::KeeperLink;
 use super::live::LiveRuns;
 use super::machine::{Effect, Machine};
@@ -37,7 +39,9 @@ const LISTENER: u64 = 0;
 const CLIENT: u64 = 1;
 const KEEPER: u64 = 2;
 const STATE_DIR: u64 = 3;
-const RUNS: u64 = 4;
+const GATE: u64 = 4;
+/// A multiple of four, so that the low bits of a run's token are its own.
+const RUNS: u64 = 8;
 /// Set in the tokens of hooks.
 const HOOKS: u64 = 1 << 62;
 /// Set in the tokens of sessions.
@@ -79,6 +83,11 @@ pub(super) struct EventLoop {
     keeper_started: i64,
     /// How often in a row it died right after its start.
     keeper_failures: u32,
+    gate: Option<GateLink>,
+    gate_waits: bool,
+    /// When the gate was last started, by the monotonic clock.
+    gate_started: i64,
+    notices: gate::Notices,
     /// Asked for, not begun.
     queue: VecDeque<ContainerId>,
     specs: HashMap<ContainerId, RunSpec>,
@@ -118,6 +127,10 @@ impl EventLoop {
             keeper_waits: false,
             keeper_started: i64::MIN / 2,
             keeper_failures: 0,
+            gate: None,
+            gate_waits: false,
+            gate_started: i64::MIN / 2,
+            notices: gate::Notices::default(),
             queue: VecDeque::new(),
             specs: HashMap::new(),
             memories: HashSet::new(),
@@ -150,6 +163,7 @@ impl EventLoop {
                     LISTENER => self.accept(),
                     CLIENT => self.take_requests(),
                     KEEPER => self.take_notices(),
+                    GATE => self.take_gate_notices(),
                     STATE_DIR => self.look_at_directory(),
                     token if token & SESSIONS != 0 => self.session_event(token),
                     token if token & HOOKS != 0 => self.hook_ended(token & !HOOKS),
@@ -160,6 +174,7 @@ impl EventLoop {
             self.begin_some();
             self.keep_time();
             self.settle();
+            self.tell_gate_of_doors();
             self.flush();
             // With nothing else to do; it is looked at what happened meanwhile before the next.
             if self.queue.is_empty() {
@@ -179,6 +194,9 @@ impl EventLoop {
         }
         // Who connected to the socket and was not answered finds the next spawner.
         self.client = None;
+        if let Some(gate) = self.gate.take() {
+            gate.discard();
+        }
         match self.keeper.take() {
             Some(keeper) => keeper.end(),
             None => Ok(()),
@@ -188,6 +206,7 @@ impl EventLoop {
     fn flush(&mut self) {
         self.flush_client();
         self.flush_keeper();
+        self.flush_gate();
     }
 
     fn look_at_directory(&mut self) {

@@ -4,7 +4,9 @@ use std::path::{Component, Path};
 
 use watchbell_cdi::{HandOut, QualifiedName};
 
-use super::{FileEntry, OwnedFile, PodEnvironment, RunSpec, Seccomp, Upper, VolumeSource};
+use crate::gate::EGRESS_BYTES_MAX;
+
+use super::{FileEntry, OwnedFile, PodEnvironment, RunSpec, Seccomp, Sharing, Upper, VolumeSource};
 
 /// A field outside its bounds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -168,6 +170,14 @@ impl RunSpec {
     }
 }
 
+pub(crate) fn check_egress(egress: &[u8]) -> Result<(), InvalidSpec> {
+    require(
+        egress.len() <= EGRESS_BYTES_MAX,
+        "pod.egress",
+        "is larger than 256 KiB: let fewer or shorter policies select the pod",
+    )
+}
+
 impl PodEnvironment {
     pub(crate) fn check(&self) -> Result<(), InvalidSpec> {
         require(self.hostname.len() <= 64, "pod.hostname", "is longer than 64 bytes")?;
@@ -180,6 +190,12 @@ impl PodEnvironment {
         require(self.etc.resolv_conf.len() <= 1 << 20, "pod.etc.resolv_conf", "is larger than 1 MiB")?;
         require(self.volumes.len() <= VOLUMES_MAX, "pod.volumes", "has more than 512 entries")?;
         check_limits("pod.limits", &self.limits)?;
+        if let Some(egress) = &self.egress {
+            check_egress(egress)?;
+            require(!self.host_namespaces.network, "pod.egress", "stands beside the host's network")?;
+            // The door is of namespaces that are held from one run to the next.
+            require(self.sharing == Sharing::Shared, "pod.egress", "is for pods that share namespaces")?;
+        }
         let mut ids: Vec<u16> = self.volumes.iter().map(|v| v.id).collect();
         ids.sort_unstable();
         require(ids.windows(2).all(|w| w[0] != w[1]), "pod.volumes", "has an id twice")?;

@@ -14,6 +14,8 @@ mod cgroup;
 mod clocks;
 mod cloner;
 mod devices;
+mod door;
+mod doors;
 mod enter;
 mod etc;
 mod explain;
@@ -42,6 +44,7 @@ mod task;
 mod terminal;
 mod throttles;
 mod unpacker;
+mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Display;
@@ -68,13 +71,15 @@ pub(crate) use seccomp::{LAST_KNOWN, check_program, is_in_default, is_never_allo
 use crate::doctor::{Feature, judge};
 use crate::tracer::Tracer;
 use crate::{
-    ContainerId, ExitStatus, Mount, OciRuntime, OwnedFile, RunSpec, Scratch, SeccompBase, Sharing,
-    StartFailureKind, Totals, UidRanges, Usage,
+    ContainerId, ExitStatus, Mount, OciRuntime, RunSpec, Scratch, SeccompBase, Sharing, StartFailureKind,
+    Totals, UidRanges, Usage,
 };
 use ahead::{Queue, Waiting};
 use cgroup::{Cgroup, Cgroups, Memory, PodCgroup};
 use clocks::Clocks;
 use cloner::{Cloner, Known};
+pub(crate) use door::DoorSockets;
+pub use door::{DOOR_V4, DOOR_V6};
 pub(crate) use enter::{Entry, Outer};
 use ids::{IdPool, IdRange, clone_charged_to};
 pub(crate) use kernel::discard;
@@ -129,6 +134,9 @@ pub(crate) struct Host {
     ahead: Queue,
     /// `None` once it was found dead.
     cloner: Option<Cloner>,
+    /// Doors that the gate is to be told of, and those that are gone.
+    opened: Vec<u128>,
+    closed: Vec<u128>,
     /// Of all pods.
     runs: usize,
     ids: IdPool,
@@ -157,6 +165,8 @@ struct Pod {
     /// Runs that are not given back.
     runs: u32,
     released: bool,
+    /// The gate has its door.
+    announced: bool,
 }
 
 /// A start that is under way, or a run.
@@ -245,6 +255,8 @@ impl Host {
             pods: HashMap::new(),
             ahead: Queue::new(),
             cloner: Some(cloner),
+            opened: Vec::new(),
+            closed: Vec::new(),
             runs: 0,
             ids,
             cgroups,
@@ -341,7 +353,11 @@ impl Host {
         });
         match made {
             Ok((volumes, shared, cgroup)) => {
-                self.pods.insert(pod.uid, Pod { ids, volumes, shared, cgroup, runs: 0, released: false });
+                self.opened.extend(pod.egress.is_some().then_some(pod.uid));
+                self.pods.insert(
+                    pod.uid,
+                    Pod { ids, volumes, shared, cgroup, runs: 0, released: false, announced: false },
+                );
                 Ok(waiting)
             }
             Err(failure) => {
@@ -549,28 +565,6 @@ impl Host {
         Some((Usage { max_rss_bytes: begun.max_rss_bytes, ..usage }, oom_killed))
     }
 
-    /// Replaces the files of one of the pod's volumes. A pod of which nothing is there will be made with its new ones.
-    pub(crate) fn update_files(&mut self, uid: u128, volume: u16, files: &[OwnedFile]) -> io::Result<()> {
-        let Some(pod) = self.pods.get_mut(&uid) else { return Ok(()) };
-        let _modes = ExactModes::begin();
-        pod.volumes.get_mut(&volume).ok_or(io::ErrorKind::NotFound)?.change(&pod.ids, files)
-    }
-
-    pub(crate) fn without_images(&self) -> Option<&str> {
-        self.without_images.as_deref()
-    }
-
-    /// What the pod's containers wrote into a layered volume. Nobody writes to it any more: none of them runs.
-    pub(crate) fn upper(&self, uid: u128, volume: u16) -> io::Result<OwnedFd> {
-        let lost =
-            "it does not have the pod: the spawner that did has ended, and what was written went with it";
-        let pod = self.pods.get(&uid).ok_or_else(|| io::Error::other(lost))?;
-        if pod.runs > 0 {
-            return Err(io::Error::other("a container of the pod still runs"));
-        }
-        pod.volumes.get(&volume).ok_or_else(|| io::Error::other("the pod has no such volume"))?.upper()
-    }
-
     /// Gives back what the pod's containers shared, as soon as none of them runs.
     pub(crate) fn release_pod(&mut self, uid: u128) {
         if let Some(pod) = self.pods.get_mut(&uid) {
@@ -584,7 +578,8 @@ impl Host {
         if self.pods.get(&uid).is_some_and(|pod| pod.runs == 0 && (pod.released || pod.volumes.is_empty()))
             && let Some(pod) = self.pods.remove(&uid)
         {
-            let Pod { ids, volumes, shared, cgroup, .. } = pod;
+            let Pod { ids, volumes, shared, cgroup, announced, .. } = pod;
+            self.closed.extend(announced.then_some(uid));
             drop((volumes, shared));
             if let Some(cgroup) = cgroup {
                 cgroup.destroy();

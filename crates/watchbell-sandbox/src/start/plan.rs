@@ -46,6 +46,7 @@ pub enum Step {
     MountRoot { layers: usize, read_only: bool },
     SetLimits,
     BeginClocks { shared: bool },
+    OpenDoor,
     HandOutDevices { names: Vec<String>, nodes: usize },
     Clone { user: bool, pid: bool },
     // --- the task, in its own user and pid namespaces and in its control group; up to here it may be made ahead ---
@@ -161,6 +162,9 @@ pub fn plan(spec: &RunSpec) -> Vec<Step> {
     }
     if has_clocks(host) {
         steps.push(Step::BeginClocks { shared });
+    }
+    if spec.pod.egress.is_some() {
+        steps.push(Step::OpenDoor);
     }
     steps.push(Step::Clone { user: !host.users, pid: !host.pid });
     if shared {
@@ -391,6 +395,9 @@ impl Step {
             Step::BeginClocks { .. } => {
                 "the host's uptime is not read from a clock: neither how old its kernel is, nor which pods it runs together"
             }
+            Step::OpenDoor => {
+                "no packet leaves: connections end inside, at sockets of the gate, which knows whose they are and decides by name and port"
+            }
             Step::Clone { .. } => "the task sees no process of others; its end ends all it started",
             Step::HideMemory => {
                 "until its program begins, no peer traces it or reads the memory and descriptors that it has from the spawner"
@@ -514,6 +521,7 @@ impl fmt::Display for Step {
             Step::SetLimits => f.write_str("set the limits of the control group"),
             Step::BeginClocks { shared: false } => f.write_str("begin clocks of its own"),
             Step::BeginClocks { shared: true } => f.write_str("begin the pod's clocks, once"),
+            Step::OpenDoor => f.write_str("lead the pod's connections to the gate, once"),
             Step::Clone { user, pid } => {
                 write!(f, "clone: {} user namespace, {} pids", own(*user), own(*pid))
             }

@@ -17,6 +17,7 @@ use rustix::thread::UnshareFlags;
 
 use super::cgroup::{Cgroups, Probed};
 use super::clocks::Clocks;
+use super::door::{Door, DoorSockets};
 use super::ids::IdPool;
 use super::kernel::{self, Cloned, CommandLine};
 use super::stash::{self, Bare, Stash, tmpfs};
@@ -104,6 +105,7 @@ fn features(dir: &Path, ranges: UidRanges, groups: &Probed, is_root: bool) -> BT
             Feature::Loopback,
             attempt(|| kernel::unshare(UnshareFlags::NEWNET | users).and_then(|()| kernel::loopback_up())),
         ),
+        (Feature::Doors, for_root(&door)),
         (
             Feature::IdmappedMounts,
             for_root(&|| mounts::directory(&IdPool::new(ranges).lease()?, dir).map(drop)),
@@ -219,12 +221,28 @@ fn clone_into(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens one in a network of its own, which ends with the child that tries it.
+fn door() -> io::Result<()> {
+    kernel::unshare(UnshareFlags::NEWNET)?;
+    kernel::loopback_up()?;
+    let namespace = openat2(
+        CWD,
+        "/proc/self/ns/net",
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::empty(),
+    )?;
+    Door::open(DoorSockets::make()?, namespace.as_fd()).map(drop)
+}
+
 /// Starts a container by all steps, but in no control group of its own: to make one would change the host.
 fn start(dir: &Path, ranges: UidRanges, groups: &Probed) -> io::Result<()> {
     let mut host = Host {
         pods: HashMap::new(),
         ahead: super::Queue::new(),
         cloner: None,
+        opened: Vec::new(),
+        closed: Vec::new(),
         runs: 0,
         ids: IdPool::new(ranges),
         cgroups: Cgroups::none(groups.views.clone()),

@@ -7,10 +7,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::UnshareFlags;
 
 use super::clocks::Clocks;
+use super::door::{Door, DoorSockets};
 use super::ids::{IdRange, clone_charged_to, open_namespace, write_maps};
 use super::kernel::{self, Cloned};
 use super::stash::Bare;
 use super::task::SharedNamespaces;
+use super::terminal::way_out;
 use super::{Ready, identity, plan};
 use crate::RunSpec;
 
@@ -25,6 +27,7 @@ pub(super) fn share_namespaces(
     let (wait, go) = pipe_with(PipeFlags::CLOEXEC)?;
     let (told, tell) = pipe_with(PipeFlags::CLOEXEC)?;
     let ready = Ready { wait: wait.as_fd(), go: &go };
+    let door = spec.pod.egress.is_some().then(way_out).transpose()?;
     let user = if host.users { 0 } else { libc::CLONE_NEWUSER as u64 };
     let clocks = plan::has_clocks(host).then_some(clocks);
     // A runtime sets limits from outside, which on a host without CAP_SYS_RESOURCE takes the owner: root, as it is of a user
@@ -42,7 +45,11 @@ pub(super) fn share_namespaces(
             let made = if host.users { Ok(()) } else { identity::become_root() }
                 .and_then(|()| kernel::unshare(flags))
                 .and_then(|()| Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?))
-                .and_then(|()| if host.network { Ok(()) } else { kernel::loopback_up() });
+                .and_then(|()| if host.network { Ok(()) } else { kernel::loopback_up() })
+                .and_then(|()| match &door {
+                    Some((_, way)) => DoorSockets::make()?.hand_out(way.as_fd()),
+                    None => Ok(()),
+                });
             let word: &[u8] = match &made {
                 Ok(()) => b"k",
                 Err(error) => &error.to_string().into_bytes(),
@@ -66,12 +73,20 @@ pub(super) fn share_namespaces(
                     return Err(io::Error::other(String::from_utf8_lossy(&word[..read]).into_owned()));
                 }
                 let open = |is_own: bool, kind: &str| is_own.then(|| open_namespace(pid, kind)).transpose();
+                let net = open(!host.network, "net")?;
+                let door = match (&door, &net) {
+                    (Some((way, _)), Some(net)) => {
+                        Some(Door::open(DoorSockets::receive(way.as_fd())?, net.as_fd())?)
+                    }
+                    _ => None,
+                };
                 Ok(SharedNamespaces {
                     time: open(clocks.is_some(), "time")?,
                     user: open(!host.users, "user")?,
-                    net: open(!host.network, "net")?,
+                    net,
                     ipc: open(!host.ipc, "ipc")?,
                     uts: open_namespace(pid, "uts")?,
+                    door,
                 })
             })();
             kernel::discard(&pidfd);

@@ -13,6 +13,7 @@ use rustix::mount::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use super::door::Door;
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::landlock::{Access, Rules, Scope, Tcp};
 use super::mounts::{CGROUP_PLACE, Cover, LimitFiles, Outfit};
@@ -55,6 +56,7 @@ pub(super) struct SharedNamespaces {
     pub(super) net: Option<OwnedFd>,
     pub(super) ipc: Option<OwnedFd>,
     pub(super) uts: OwnedFd,
+    pub(super) door: Option<Door>,
 }
 
 /// The inner ends of what the spawner holds the outer ends of.

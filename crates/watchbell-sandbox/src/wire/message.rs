@@ -17,7 +17,8 @@ use crate::{
 /// 3: [`Extras`], [`Bounds`], [`Event::LogTrouble`]. 4: [`Request::UpdateFiles`]. 5: [`Event::Mapped`].
 /// 6: [`crate::VolumeSource::Layered`], [`Request::Upper`]. 7: [`crate::VolumeSource::LayeredMemory`], [`Request::Memory`].
 /// 8: [`crate::Upper::Image`], [`Reply::Images`].
-pub(crate) const VERSION: u32 = 8;
+/// 9: [`Request::Egress`], [`Event::Connections`].
+pub(crate) const VERSION: u32 = 9;
 pub(crate) const OLDEST: u32 = 1;
 pub(crate) const EXEC_SINCE: u32 = 2;
 pub(crate) const EXTRAS_SINCE: u32 = 3;
@@ -28,6 +29,7 @@ pub(crate) const MAPPED_SINCE: u32 = 5;
 pub(crate) const LAYERED_SINCE: u32 = 6;
 pub(crate) const MEMORY_SINCE: u32 = 7;
 pub(crate) const IMAGE_SINCE: u32 = 8;
+pub(crate) const DOORS_SINCE: u32 = 9;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.
@@ -97,6 +99,16 @@ pub(crate) enum Request {
     },
     ForgetMemory {
         memory: u64,
+    },
+    // --- since version 9 ---
+    /// What a pod may reach, as the gate reads it. Before its first start: it gets a door.
+    Egress {
+        uid: u128,
+        egress: Vec<u8>,
+    },
+    /// All [`Event::Connections`] up to this one are durable.
+    Heard {
+        serial: u64,
     },
 }
 

@@ -11,6 +11,7 @@ mod attacks;
 mod bounds;
 mod clocks;
 mod devices;
+mod doors;
 mod failures;
 mod kills;
 mod landlock;
@@ -161,6 +162,20 @@ const TESTS: &[Test] = &[
         surroundings::a_start_into_a_stopped_pod_keeps_nobody_waiting,
     ),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
+    ("connections_end_at_the_gate", doors::connections_end_at_the_gate),
+    ("a_pod_without_a_door_has_loopback_alone", doors::a_pod_without_a_door_has_loopback_alone),
+    ("what_is_loopback_stays_the_pods_own", doors::what_is_loopback_stays_the_pods_own),
+    ("a_door_is_one_pods", doors::a_door_is_one_pods),
+    (
+        "a_gate_that_dies_is_started_again_with_all_doors",
+        doors::a_gate_that_dies_is_started_again_with_all_doors,
+    ),
+    ("what_the_gate_says_is_kept_until_it_is_heard", doors::what_the_gate_says_is_kept_until_it_is_heard),
+    ("a_door_is_refused_where_it_cannot_be", doors::a_door_is_refused_where_it_cannot_be),
+    (
+        "containers_of_a_runtime_have_the_door_of_their_pod",
+        doors::containers_of_a_runtime_have_the_door_of_their_pod,
+    ),
     ("a_process_enters_a_container_of_a_runtime", runtimes::a_process_enters_a_container_of_a_runtime),
     ("a_container_of_a_runtime_is_attached_to", runtimes::a_container_of_a_runtime_is_attached_to),
     ("a_runtime_runs_a_container", runtimes::a_runtime_runs_a_container),
@@ -187,6 +202,10 @@ fn main() -> ExitCode {
         Some("keeper") => {
             log_to_stderr();
             keeper_main(args)
+        }
+        Some("gate") => {
+            log_to_stderr();
+            doors::gate(args)
         }
         Some("tracer") => {
             log_to_stderr();

@@ -216,7 +216,10 @@ impl Server {
                 Event::Exited(record) => return Ok(record),
                 Event::StartFailed(failure) => return Err(failure.message.into()),
                 Event::Disconnected => return Err("the spawner is gone".into()),
-                Event::Started { .. } | Event::LogTrouble { .. } | Event::Mapped { .. } => {}
+                Event::Started { .. }
+                | Event::LogTrouble { .. }
+                | Event::Mapped { .. }
+                | Event::Connections { .. } => {}
             }
         }
     }

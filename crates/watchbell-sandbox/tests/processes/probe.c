@@ -408,6 +408,45 @@ static void protections(char **paths) {
     }
 }
 
+/* Says "hello" to a place, as `tcp/ADDRESS/PORT` or `udp/…`, and what came back. Five seconds are for ever here. */
+static void dial(char *place) {
+    char spec[128], text[256] = "";
+    snprintf(spec, sizeof spec, "%s", place);
+    char *kind = strtok(spec, "/"), *address = strtok(0, "/"), *port = strtok(0, "/");
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(atoi(port))};
+    int is_v4 = inet_pton(AF_INET, address, &v4.sin_addr) == 1;
+    if (!is_v4) inet_pton(AF_INET6, address, &v6.sin6_addr);
+    int fd = socket(is_v4 ? AF_INET : AF_INET6, strcmp(kind, "udp") ? SOCK_STREAM : SOCK_DGRAM, 0);
+    struct timeval wait = {.tv_sec = 5};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
+    if (connect(fd, is_v4 ? (void *)&v4 : (void *)&v6, is_v4 ? sizeof v4 : sizeof v6) < 0 ||
+        send(fd, "hello", 5, MSG_NOSIGNAL) < 0 || recv(fd, text, sizeof text - 1, 0) < 0)
+        snprintf(text, sizeof text, "%s", strerrorname_np(errno));
+    printf("%s %s\n", place, text);
+    close(fd);
+}
+
+/* Listens as servers do, on all addresses, and says what it heard there by loopback. */
+static void meets_itself(int port) {
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int listener = socket(AF_INET, SOCK_STREAM, 0), one = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(listener, (void *)&any, sizeof any) || listen(listener, 1)) { say("listen", -1); return; }
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    say("loopback", connect(one, (void *)&any, sizeof any));
+    int accepted = accept(listener, 0, 0);
+    char text[8] = "";
+    send(one, "self", 4, 0);
+    recv(accepted, text, sizeof text - 1, 0);
+    printf("heard %s\n", text);
+    close(one);
+    close(accepted);
+    char place[64];
+    snprintf(place, sizeof place, "tcp/203.0.113.9/%d", port);
+    dial(place);
+}
+
 int main(int argc, char **argv) {
     const char *verb = argc > 1 ? argv[1] : "";
     const char *arg = argc > 2 ? argv[2] : "";
@@ -444,6 +483,8 @@ int main(int argc, char **argv) {
                getcwd(directory, sizeof directory) ? directory : "?");
         return 0;
     }
+    if (!strcmp(verb, "dial")) { for (int i = 2; i < argc; i++) dial(argv[i]); return 0; }
+    if (!strcmp(verb, "meets-itself")) { meets_itself(atoi(arg)); return 0; }
     if (!strcmp(verb, "clocks")) { clocks(); return 0; }
     if (!strcmp(verb, "compare")) { compare(arg); return 0; }
     if (!strcmp(verb, "spy")) { spy(); return 0; }

@@ -1,4 +1,4 @@
-//! `watchbell spawner …`, `watchbell keeper …` and `watchbell tracer …`, the processes that the sandbox starts from this
+//! `watchbell spawner …`, `watchbell keeper …`, `watchbell tracer …` and `watchbell gate …`, the processes that the sandbox starts from this
 //! program; `watchbell unpacker …`, which unpacks one layer of an image; `watchbell scanner …`, which reads
 //! what is in one. Nobody types them, so they are in no help.
 
@@ -18,6 +18,7 @@ pub(crate) fn main() -> Option<ExitCode> {
         "spawner" => watchbell_sandbox::spawner_main,
         "keeper" => watchbell_sandbox::keeper_main,
         "tracer" => watchbell_sandbox::tracer_main,
+        "gate" => watchbell_gate::gate_main,
         "unpacker" => return Some(alone(arguments, Directory::ToFill, watchbell_image::unpacker_main)),
         "scanner" => return Some(alone(arguments, Directory::ToRead, watchbell_node::scanner_main)),
         _ => return None,

@@ -18,6 +18,7 @@ mod image_policy;
 mod kill;
 mod kubectl;
 mod lifecycle;
+mod network;
 mod python;
 mod runtimes;
 mod schedule;

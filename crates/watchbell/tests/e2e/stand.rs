@@ -40,6 +40,8 @@ pub(crate) struct Stand {
     server: Option<Child>,
     /// Further arguments of `serve`, at each start.
     serve: Vec<String>,
+    /// A program and its arguments that runs ours somewhere else.
+    within: Vec<String>,
 }
 
 /// What a command did.
@@ -68,7 +70,14 @@ impl Stand {
     }
 
     pub(crate) fn unstarted() -> Stand {
-        Stand { dir: tempfile::tempdir().unwrap(), server: None, serve: Vec::new() }
+        Stand { dir: tempfile::tempdir().unwrap(), server: None, serve: Vec::new(), within: Vec::new() }
+    }
+
+    /// Server and clients run by this program, which becomes them.
+    pub(crate) fn within(words: Vec<String>) -> Stand {
+        let mut stand = Stand::unstarted();
+        stand.within = words;
+        stand
     }
 
     /// The server's URL, as the kubeconfig has it.
@@ -139,7 +148,9 @@ impl Stand {
 
     /// The program, without anything of this machine's user.
     pub(crate) fn program(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_watchbell"));
+        let mut words = self.within.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_watchbell")]);
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
         command.env("HOME", self.dir.path()).env_remove("KUBECONFIG").stdin(Stdio::null());
         command
     }

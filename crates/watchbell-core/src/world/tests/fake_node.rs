@@ -36,6 +36,7 @@ impl Node {
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged
                 | Command::ChangeEgress { .. }
+                | Command::ConnectionsHeard { .. }
                 | Command::ImagesNamed { .. }
                 | Command::PublishArrays { .. }
                 | Command::AbandonDrafts { .. }

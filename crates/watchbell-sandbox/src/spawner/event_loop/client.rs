@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use super::{CLIENT, EventLoop};
 use crate::clock;
+use crate::gate::EGRESS_BYTES_MAX;
 use crate::spawner::client_link::ClientLink;
 use crate::spawner::machine::Input;
 use crate::spawner::sessions::ClientSocket;
 use crate::spec::check_changing;
 use crate::wire::{
-    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, IMAGE_SINCE, MemoryReply, OLDEST, POD_BYTES_MAX, Reply,
-    Request, UpperReply, VERSION, Welcome, decode,
+    BOUNDS_SINCE, DOORS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, IMAGE_SINCE, MemoryReply, OLDEST,
+    POD_BYTES_MAX, Reply, Request, UpperReply, VERSION, Welcome, decode,
 };
 use crate::{ContainerId, OwnedFile, PodEnvironment, RunSpec, StartFailureKind};
 
@@ -178,6 +179,13 @@ impl EventLoop {
                 self.settle();
                 self.drop_memories();
             }
+            Request::Egress { uid, egress } => {
+                if egress.len() > EGRESS_BYTES_MAX {
+                    return Err(format!("what pod {uid:032x} may reach is too long"));
+                }
+                self.set_egress(uid, egress);
+            }
+            Request::Heard { serial } => self.notices.heard(serial),
             Request::Retire => self.ends |= self.parts.machine.is_idle(),
         }
         Ok(())
@@ -224,6 +232,9 @@ impl EventLoop {
             client.send(&Reply::Table(rows.by_ref().take(ROWS).collect()));
         }
         client.send(&Reply::TableEnd);
+        if version >= DOORS_SINCE {
+            self.notices.all().for_each(|event| client.tell(event));
+        }
         client.allow_what_waits();
         tracing::info!("a server (pid {}) is connected", client.pid);
         Ok(())

@@ -10,6 +10,9 @@ use crate::clock;
 /// After the end of a task its streams end by themselves, unless somebody else holds them open.
 const FINISH_AFTER_NS: i64 = 20_000_000;
 const RETRY_KEEPER_NS: i64 = 1_000_000_000;
+const RETRY_GATE_NS: i64 = 1_000_000_000;
+/// How often it is looked who answers for names.
+const RESOLVERS_AGAIN_NS: i64 = 10_000_000_000;
 /// What is kept mounted for the next task goes when none came for so long.
 const FORGET_AFTER_NS: i64 = 5_000_000_000;
 /// How often a cgroup is looked at that is not empty after its first process ended.
@@ -24,6 +27,8 @@ pub(super) struct Timers {
     pub(super) emptying: Vec<u64>,
     empty_at: i64,
     keeper_at: Option<i64>,
+    gate_at: Option<i64>,
+    resolvers_at: Option<i64>,
     idle_since: Option<i64>,
     forget_at: Option<i64>,
 }
@@ -35,6 +40,14 @@ impl Timers {
 
     pub(super) fn retry_keeper(&mut self, now: i64) {
         self.keeper_at.get_or_insert(now + RETRY_KEEPER_NS);
+    }
+
+    pub(super) fn retry_gate(&mut self, now: i64) {
+        self.gate_at.get_or_insert(now + RETRY_GATE_NS);
+    }
+
+    pub(super) fn look_for_resolvers(&mut self, now: i64) {
+        self.resolvers_at = Some(now + RESOLVERS_AGAIN_NS);
     }
 
     /// A task began: what it used may be of use again.
@@ -66,6 +79,8 @@ impl EventLoop {
             emptying,
             finish,
             timers.keeper_at,
+            timers.gate_at,
+            timers.resolvers_at,
             timers.forget_at,
             self.hooks.late_at(),
             self.ends_at(),
@@ -94,6 +109,14 @@ impl EventLoop {
         if self.timers.keeper_at.is_some_and(|at| at <= now) {
             self.timers.keeper_at = None;
             self.retry_keeper();
+        }
+        if self.timers.gate_at.is_some_and(|at| at <= now) {
+            self.timers.gate_at = None;
+            self.retry_gate();
+        }
+        if self.timers.resolvers_at.is_some_and(|at| at <= now) {
+            self.timers.resolvers_at = None;
+            self.look_for_resolvers();
         }
         if self.timers.forget_at.is_some_and(|at| at <= now) {
             self.timers.forget_at = None;

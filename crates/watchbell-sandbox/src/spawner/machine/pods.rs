@@ -21,6 +21,8 @@ pub(super) struct Pod {
     /// A run was begun, so something may be held for it.
     pub(super) used: bool,
     pub(super) releasing: bool,
+    /// What it may reach now; its environment has what it began with.
+    egress: Option<Arc<[u8]>>,
 }
 
 impl Machine {
@@ -34,8 +36,26 @@ impl Machine {
         let room = self.pods.len() < PODS_MAX && self.pod_bytes.saturating_add(bytes) <= PODS_BYTES_MAX;
         if room && !self.pods.contains_key(&uid) {
             self.pod_bytes += bytes;
-            self.pods.insert(uid, Pod { environment, bytes, active: 0, used: false, releasing: false });
+            self.pods.insert(
+                uid,
+                Pod { environment, bytes, active: 0, used: false, releasing: false, egress: None },
+            );
         }
+    }
+
+    /// What a pod may reach. Its environment learns of it as long as nothing began: only then a door is made.
+    pub(crate) fn set_egress(&mut self, uid: u128, egress: Arc<[u8]>) {
+        let Some(pod) = self.pods.get_mut(&uid) else { return };
+        if !pod.used
+            && let Some(environment) = Arc::get_mut(&mut pod.environment)
+        {
+            environment.egress = Some(Arc::clone(&egress));
+        }
+        pod.egress = Some(egress);
+    }
+
+    pub(crate) fn egress(&self, uid: u128) -> Option<&[u8]> {
+        self.pods.get(&uid)?.egress.as_deref()
     }
 
     /// Whether a pod may still be started above this memory.

@@ -73,6 +73,7 @@ fn name(effect: &Effect) -> &'static str {
         Effect::Tell(Event::Disconnected) => "tell disconnected",
         Effect::Tell(Event::LogTrouble { .. }) => "tell trouble",
         Effect::Tell(Event::Mapped { .. }) => "tell ids",
+        Effect::Tell(Event::Connections { .. }) => "tell connections",
     }
 }
 

@@ -16,6 +16,7 @@ impl Step {
             Step::LeaseControlGroup => &[37, 38],
             Step::SetLimits => &[33, 34, 40],
             Step::BeginClocks { .. } => &[32],
+            Step::OpenDoor => &[15, 63, 64, 65],
             Step::Clone { .. } => &[7, 8, 37, 38],
             Step::HideMemory => &[8],
             Step::BecomeRootInside => &[18],

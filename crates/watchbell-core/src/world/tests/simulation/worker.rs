@@ -87,6 +87,7 @@ impl Worker {
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged
                 | Command::ChangeEgress { .. }
+                | Command::ConnectionsHeard { .. }
                 | Command::ImagesNamed { .. }
                 | Command::RollbackArray { .. } => {}
                 Command::KeepArray { .. } => {

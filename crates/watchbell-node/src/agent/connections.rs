@@ -1,0 +1,140 @@
+//! What pods may connect to, and what the gate says of their connections.
+
+use std::sync::Arc;
+
+use watchbell_api::Uid;
+use watchbell_api::network::{ConnectionAt, ConnectionEnd, ConnectionNews, EgressWire, Traffic};
+use watchbell_api::node::Report;
+use watchbell_core::egress::Egress;
+use watchbell_sandbox::gate::{Beyond, Decided, End, Ended, Notice, Target, Verdict, decode};
+
+use super::pod::Pod;
+use super::{Agent, Effect};
+
+/// `resolv.conf` of a pod with a door. Names are complete: there is no domain here that they could be searched in.
+pub(super) fn resolv_conf() -> Vec<u8> {
+    format!("nameserver {}\noptions ndots:0\n", watchbell_sandbox::DOOR_V4).into_bytes()
+}
+
+/// Of a pod that no policy selects any more: it keeps its door, and gets nowhere.
+fn nowhere() -> EgressWire {
+    Egress::default().to_wire().into()
+}
+
+impl Agent {
+    /// From now on. A pod that began without a door gets none.
+    pub(super) fn change_egress(&mut self, uid: Uid, egress: Option<EgressWire>) {
+        let Some(pod) = self.pods.get_mut(&uid) else { return };
+        let egress = egress.unwrap_or_else(nowhere);
+        pod.assignment.egress = pod.assignment.egress.is_some().then(|| Arc::clone(&egress));
+        if let Some(environment) = &mut pod.environment
+            && environment.egress.is_some()
+        {
+            // For a spawner that has to be told of the pod again.
+            Arc::make_mut(environment).egress = Some(Arc::clone(&egress));
+        }
+        self.effects.push(Effect::ChangeEgress { uid, egress });
+    }
+
+    /// Policies may have changed while no server was there.
+    pub(super) fn renew_egress(&mut self, pod: &Pod) {
+        if !pod.handed.is_empty() {
+            let egress = pod.assignment.egress.clone().unwrap_or_else(nowhere);
+            self.effects.push(Effect::ChangeEgress { uid: pod.assignment.uid, egress });
+        }
+    }
+
+    /// A notice of the gate, which may have been taken over: what cannot be read is dropped, and what can is bounded by its frame.
+    pub(super) fn connections(&mut self, serial: u64, lost: u64, notice: &[u8]) {
+        match decode(notice) {
+            Ok(notice) => {
+                let (uid, news) = news(notice);
+                self.effects.push(Effect::Report(Report::Connection { uid, news: Box::new(news) }));
+            }
+            Err(error) => tracing::error!("what the gate says cannot be read: {error}"),
+        }
+        let heard = self.connections_heard.get_or_insert((serial, 0));
+        *heard = (serial, heard.1.saturating_add(lost));
+    }
+
+    /// Once what came before in this round was said.
+    pub(super) fn tell_heard(&mut self) {
+        if let Some((serial, lost)) = self.connections_heard.take() {
+            self.effects.push(Effect::Report(Report::ConnectionsTold { serial, lost }));
+        }
+    }
+}
+
+/// In the words of the server.
+fn news(notice: Notice) -> (Uid, ConnectionNews) {
+    match notice {
+        Notice::Decided(Decided { at, pod, connection, target, verdict }) => {
+            let at = place(at, connection, target);
+            let news = match verdict {
+                Verdict::Allowed { policy } => ConnectionNews::Allowed { at, policy: policy.into() },
+                Verdict::Refused { reason, why } => {
+                    ConnectionNews::Refused { at, reason: reason.into(), why: why.into() }
+                }
+            };
+            (Uid(pod), news)
+        }
+        Notice::Ended(Ended { at, pod, connection, target, sent, received, lasted_ns, how }) => {
+            let (at, traffic) = (place(at, connection, target), Traffic { sent, received });
+            (Uid(pod), ConnectionNews::Ended { at, how: end(how), traffic, nanos: lasted_ns })
+        }
+        Notice::Beyond(Beyond { pod, allowed, refused, ended, sent, received, .. }) => {
+            let traffic = Traffic { sent, received };
+            (Uid(pod), ConnectionNews::Counted { allowed, refused, ended, traffic })
+        }
+    }
+}
+
+fn place(unix_nanos: i64, connection: u64, target: Target) -> ConnectionAt {
+    let Target { name, address, port } = target;
+    ConnectionAt { unix_nanos, connection, name: name.map(Into::into), address, port }
+}
+
+fn end(how: End) -> ConnectionEnd {
+    match how {
+        End::Closed => ConnectionEnd::Closed,
+        End::ByPod => ConnectionEnd::ByPod,
+        End::ByPeer => ConnectionEnd::ByPeer,
+        End::NotReached { why } => ConnectionEnd::NotReached(why.into()),
+        End::Withdrawn => ConnectionEnd::Withdrawn,
+        End::PodEnded => ConnectionEnd::PodEnded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_gate_says_is_what_the_server_hears() {
+        let target = Target { name: Some("a.org".to_owned()), address: None, port: Some(443) };
+        let at = || ConnectionAt {
+            unix_nanos: 5,
+            connection: 7,
+            name: Some("a.org".into()),
+            address: None,
+            port: Some(443),
+        };
+        let decided = |verdict| {
+            news(Notice::Decided(Decided { at: 5, pod: 9, connection: 7, target: target.clone(), verdict }))
+        };
+        let allowed = decided(Verdict::Allowed { policy: "ns/p".to_owned() });
+        assert_eq!(allowed, (Uid(9), ConnectionNews::Allowed { at: at(), policy: "ns/p".into() }));
+        let refused = decided(Verdict::Refused { reason: "NoRule".to_owned(), why: "no policy".to_owned() });
+        let expect = ConnectionNews::Refused { at: at(), reason: "NoRule".into(), why: "no policy".into() };
+        assert_eq!(refused, (Uid(9), expect));
+        let how = End::NotReached { why: "no route".to_owned() };
+        let ended = Ended { at: 5, pod: 9, connection: 7, target, sent: 1, received: 2, lasted_ns: 3, how };
+        let traffic = Traffic { sent: 1, received: 2 };
+        let how = ConnectionEnd::NotReached("no route".into());
+        let expect = ConnectionNews::Ended { at: at(), how, traffic, nanos: 3 };
+        assert_eq!(news(Notice::Ended(ended)), (Uid(9), expect));
+        let beyond = Beyond { at: 5, pod: 9, allowed: 4, refused: 5, ended: 6, sent: 1, received: 2 };
+        let expect = ConnectionNews::Counted { allowed: 4, refused: 5, ended: 6, traffic };
+        assert_eq!(news(Notice::Beyond(beyond)), (Uid(9), expect));
+    }
+}

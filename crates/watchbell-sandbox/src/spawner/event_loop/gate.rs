@@ -1,0 +1,226 @@
+//! The gate as the loop sees it: started with the first door, started again with all of them when it dies.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+
+use super::{EventLoop, GATE};
+use crate::gate::{DEFAULT_UID, GateArgs};
+use crate::spawner::gate_link::{GateLink, RESOLV_CONF_MAX, resolvers};
+use crate::wire::DOORS_SINCE;
+use crate::{Event, clock};
+
+/// One that died sooner than this after its start is not started again at once.
+const LIFE_MIN_NS: i64 = 1_000_000_000;
+/// What is kept of connections until a server says that it has it.
+const HELD_MAX: usize = 16_384;
+/// And in bytes: what it says is bounded one by one, and it may have been taken over.
+const HELD_BYTES_MAX: usize = 16 << 20;
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// Notices of the gate that no server has made durable yet.
+#[derive(Default)]
+pub(super) struct Notices {
+    held: VecDeque<(u64, u64, Vec<u8>)>,
+    bytes: usize,
+    last: u64,
+    lost: u64,
+}
+
+impl Notices {
+    /// `None`: there is no room. It is counted, and told with the next one.
+    fn hold(&mut self, notice: Vec<u8>) -> Option<Event> {
+        if self.held.len() == HELD_MAX || self.bytes + notice.len() > HELD_BYTES_MAX {
+            self.lost += 1;
+            return None;
+        }
+        self.bytes += notice.len();
+        self.last += 1;
+        let lost = std::mem::take(&mut self.lost);
+        self.held.push_back((self.last, lost, notice.clone()));
+        Some(Event::Connections { serial: self.last, lost, notice })
+    }
+
+    /// The server has made all up to this one durable.
+    pub(super) fn heard(&mut self, serial: u64) {
+        while let Some((_, _, notice)) = self.held.pop_front_if(|(held, ..)| *held <= serial) {
+            self.bytes -= notice.len();
+        }
+    }
+
+    /// For a server that connects.
+    pub(super) fn all(&self) -> impl Iterator<Item = Event> {
+        self.held.iter().map(|(serial, lost, notice)| Event::Connections {
+            serial: *serial,
+            lost: *lost,
+            notice: notice.clone(),
+        })
+    }
+}
+
+impl EventLoop {
+    /// A pod may reach this from now on. One that has no door does not get one while it runs.
+    pub(super) fn set_egress(&mut self, pod: u128, egress: Vec<u8>) {
+        self.parts.machine.set_egress(pod, egress.into());
+        if self.parts.host.has_door(pod)
+            && let (Some(gate), Some(egress)) = (&mut self.gate, self.parts.machine.egress(pod))
+        {
+            gate.change(pod, egress);
+        }
+    }
+
+    /// Gives the gate the doors that were opened, and takes back those that were closed.
+    pub(super) fn tell_gate_of_doors(&mut self) {
+        for pod in self.parts.host.closed_doors() {
+            if let Some(gate) = &mut self.gate {
+                gate.remove(pod);
+            }
+        }
+        let opened = self.parts.host.opened_doors();
+        if opened.is_empty() {
+            return;
+        }
+        if self.gate.is_none() {
+            return self.retry_gate();
+        }
+        for pod in opened {
+            self.hand_over(pod);
+        }
+    }
+
+    fn hand_over(&mut self, pod: u128) {
+        let (Some(gate), Some(door)) = (&mut self.gate, self.parts.host.door(pod)) else { return };
+        gate.resolve_by(host_resolvers());
+        let egress = self.parts.machine.egress(pod).map_or(&[][..], |egress| egress);
+        if let Err(error) = gate.add(pod, egress, door) {
+            // Its connections wait, and nothing gets out.
+            tracing::error!("the door of pod {pod:032x} stays shut: {error}");
+        }
+    }
+
+    /// Starts it, if there is a door.
+    pub(super) fn retry_gate(&mut self) {
+        let doors = self.parts.host.doors();
+        if self.gate.is_some() || doors.is_empty() {
+            return;
+        }
+        let now = clock::monotonic();
+        if now.saturating_sub(self.gate_started) < LIFE_MIN_NS {
+            return self.timers.retry_gate(now);
+        }
+        self.gate_started = now;
+        let started = GateLink::start(GateArgs { uid: DEFAULT_UID }).and_then(|gate| {
+            epoll::add(&self.epoll, gate.socket(), EventData::new_u64(GATE), EventFlags::IN)?;
+            Ok(gate)
+        });
+        match started {
+            Ok(gate) => {
+                self.gate = Some(gate);
+                self.gate_waits = false;
+                for pod in doors {
+                    self.hand_over(pod);
+                }
+                self.timers.look_for_resolvers(now);
+            }
+            Err(error) => {
+                tracing::error!("nobody lets connections of pods through: {error}");
+                self.timers.retry_gate(now);
+            }
+        }
+    }
+
+    /// Machines move between networks.
+    pub(super) fn look_for_resolvers(&mut self) {
+        if let Some(gate) = &mut self.gate {
+            gate.resolve_by(host_resolvers());
+            self.timers.look_for_resolvers(clock::monotonic());
+        }
+    }
+
+    pub(super) fn take_gate_notices(&mut self) {
+        let Some(gate) = &mut self.gate else { return };
+        let mut notices = Vec::new();
+        let taken = gate.take(&mut notices);
+        for notice in notices {
+            let Some(event) = self.notices.hold(notice) else { continue };
+            if let Some(client) = self.client.as_mut().filter(|client| client.version >= DOORS_SINCE) {
+                client.tell(event);
+            }
+        }
+        if let Err(error) = taken {
+            self.gate_died(&error);
+        }
+    }
+
+    fn gate_died(&mut self, error: &io::Error) {
+        tracing::error!("the gate is gone, and with it the connections of pods: {error}");
+        if let Some(gate) = self.gate.take() {
+            gate.discard();
+        }
+        self.retry_gate();
+    }
+
+    pub(super) fn flush_gate(&mut self) {
+        let Some(gate) = &mut self.gate else { return };
+        match gate.flush() {
+            Ok(all) if all == self.gate_waits => {
+                self.gate_waits = !all;
+                let interest = if all { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
+                let token = EventData::new_u64(GATE);
+                if let Err(error) = epoll::modify(&self.epoll, gate.socket(), token, interest) {
+                    self.gate_died(&error.into());
+                }
+            }
+            Ok(_) => {}
+            Err(error) => self.gate_died(&error),
+        }
+    }
+}
+
+fn host_resolvers() -> Vec<SocketAddr> {
+    let read = || {
+        let mut text = String::new();
+        File::open(RESOLV_CONF)?.take(RESOLV_CONF_MAX).read_to_string(&mut text)?;
+        io::Result::Ok(text)
+    };
+    resolvers(&read().unwrap_or_else(|error| {
+        tracing::warn!("cannot read {RESOLV_CONF}, names are asked of this machine: {error}");
+        String::new()
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HELD_BYTES_MAX, HELD_MAX, Notices};
+    use crate::Event;
+
+    fn lost(event: Option<Event>) -> Option<(u64, u64)> {
+        match event {
+            Some(Event::Connections { serial, lost, .. }) => Some((serial, lost)),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_counted() {
+        let mut notices = Notices::default();
+        for serial in 1..=HELD_MAX as u64 {
+            assert_eq!(lost(notices.hold(vec![1])), Some((serial, 0)));
+        }
+        assert_eq!(lost(notices.hold(vec![2])), None);
+        assert_eq!(lost(notices.hold(vec![3])), None);
+        notices.heard(2);
+        let next = HELD_MAX as u64 + 1;
+        assert_eq!(lost(notices.hold(vec![4])), Some((next, 2)));
+        assert_eq!(lost(notices.hold(vec![5])), Some((next + 1, 0)));
+        assert_eq!(lost(notices.all().next()), Some((3, 0)));
+        assert_eq!(notices.all().count(), HELD_MAX);
+        notices.heard(u64::MAX);
+        assert_eq!((notices.all().count(), notices.bytes), (0, 0));
+        assert_eq!(lost(notices.hold(vec![0; HELD_BYTES_MAX])), Some((next + 2, 0)));
+        assert_eq!(lost(notices.hold(vec![0])), None, "nor for so many bytes");
+    }
+}
