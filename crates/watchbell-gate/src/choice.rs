@@ -6,7 +6,7 @@ use std::sync::Arc;
 use watchbell_core::egress::{Egress, Target, Verdict, forms};
 
 /// Addresses that are tried one after another.
-const ADDRESSES_MAX: usize = 3;
+const ADDRESSES_MAX: usize = 4;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Choice {

@@ -166,6 +166,8 @@ impl Gate {
                 Err(error) => return Err(error.into()),
             }
             self.now = nanos(ClockId::Monotonic);
+            // Orders first: what arrives after them is judged by them.
+            events.sort_by_key(|event| Token::of(event.data) != Token::Spawner);
             for event in &events {
                 self.serve(Token::of(event.data), event.flags);
             }

@@ -30,7 +30,8 @@ use watchbell_sandbox::gate::{self, GateArgs};
 
 pub use routes::Routes;
 
-/// How much of everything there is. What is beyond is refused and told.
+/// How much of everything there is. What is beyond is refused and told. No pod has more than is still free for others: whatever
+/// some of them take, one that has nothing gets something.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub connections: usize,

@@ -40,7 +40,8 @@ struct Resolved {
 pub(crate) enum Meant {
     /// Itself.
     Address,
-    /// A name. Its addresses are none where what is known has grown old.
+    /// A name. Its addresses are of either family, in turn, the one that was asked for first; none where what is known of that one
+    /// has grown old.
     Name { name: Arc<str>, family: Family, addresses: Vec<IpAddr> },
     /// It could stand for a name, and does for none.
     Nothing,
@@ -108,8 +109,11 @@ impl Names {
             return Meant::Nothing;
         };
         entry.used_at = now;
-        let resolved = entry.resolved(family);
-        let addresses = if resolved.is_fresh(now) { resolved.addresses.clone() } else { Vec::new() };
+        let [first, second] = match family {
+            Family::V4 => [&entry.v4, &entry.v6],
+            Family::V6 => [&entry.v6, &entry.v4],
+        };
+        let addresses = if first.is_fresh(now) { first.in_turn_with(second, now) } else { Vec::new() };
         Meant::Name { name: entry.name.clone(), family, addresses }
     }
 }
@@ -133,6 +137,13 @@ impl Entry {
 impl Resolved {
     fn is_fresh(&self, now: i64) -> bool {
         !self.addresses.is_empty() && now < self.until
+    }
+
+    /// A way that one family does not have is perhaps there by the other.
+    fn in_turn_with(&self, other: &Resolved, now: i64) -> Vec<IpAddr> {
+        let others: &[IpAddr] = if other.is_fresh(now) { &other.addresses } else { &[] };
+        let longest = self.addresses.len().max(others.len());
+        (0..longest).flat_map(|at| [self.addresses.get(at), others.get(at)]).flatten().copied().collect()
     }
 }
 
@@ -183,7 +194,20 @@ mod tests {
         // Of the other family nothing is known yet.
         assert_eq!(names.known("a.org", Family::V6, 99), None);
         let six = names.learn("a.org", Family::V6, vec![REAL], 100, 0).unwrap();
-        assert_eq!(name_of(&names.meant_by(six, 0)), Some(("a.org", 1)));
+        // Both families are tried, the one that was asked for first.
+        let more = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
+        names.learn(
+            "a.org",
+            Family::V6,
+            vec![Ipv6Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()],
+            90,
+            0,
+        );
+        names.learn("a.org", Family::V4, vec![REAL, more], 100, 0);
+        let Meant::Name { addresses, .. } = names.meant_by(six, 0) else { panic!("no name") };
+        assert_eq!(addresses, [Ipv6Addr::LOCALHOST.into(), REAL, Ipv6Addr::UNSPECIFIED.into(), more]);
+        assert_eq!(name_of(&names.meant_by(six, 90)), Some(("a.org", 0)));
+        assert_eq!(name_of(&names.meant_by(a, 90)), Some(("a.org", 2)));
         // What has grown old is resolved again, to the same address.
         assert_eq!(names.known("a.org", Family::V4, 100), None);
         assert_eq!(name_of(&names.meant_by(a, 100)), Some(("a.org", 0)));

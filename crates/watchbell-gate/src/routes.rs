@@ -40,7 +40,13 @@ impl Routes {
         if let Err(error) = &said {
             tracing::error!("the kernel does not say where {address} leads: {error}");
         }
-        !matches!(said, Ok(Leads::Elsewhere))
+        !matches!(said, Ok(Leads::Elsewhere | Leads::Nowhere))
+    }
+
+    /// Whether there is no way to it, as to all of IPv6 from many a machine. A task that is told such an address of a name would
+    /// not try another: it has a connection, to the gate.
+    pub(crate) fn leads_nowhere(&self, address: IpAddr) -> bool {
+        matches!(self.ask(address), Ok(Leads::Nowhere))
     }
 
     fn ask(&self, address: IpAddr) -> io::Result<Leads> {
@@ -58,6 +64,7 @@ impl Routes {
 enum Leads {
     Elsewhere,
     Here,
+    Nowhere,
 }
 
 fn question(address: IpAddr) -> Vec<u8> {
@@ -85,8 +92,7 @@ fn read(answer: &[u8]) -> io::Result<Leads> {
             RTN_UNICAST => Ok(Leads::Elsewhere),
             _ => Ok(Leads::Here),
         },
-        // There is no way to it: the connection will fail by itself.
-        Some(NLMSG_ERROR) => Ok(Leads::Elsewhere),
+        Some(NLMSG_ERROR) => Ok(Leads::Nowhere),
         _ => Err(unread()),
     }
 }
@@ -107,6 +113,9 @@ mod tests {
         answer[4..6].copy_from_slice(&RTM_NEWROUTE.to_ne_bytes());
         assert_eq!(read(&answer).unwrap(), Leads::Here, "a kind that is none");
         assert!(read(&answer[..KIND_AT]).is_err());
+        answer[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
+        assert_eq!(read(&answer).unwrap(), Leads::Nowhere);
+        answer[4..6].copy_from_slice(&RTM_NEWROUTE.to_ne_bytes());
         answer[KIND_AT] = RTN_UNICAST;
         assert_eq!(read(&answer).unwrap(), Leads::Elsewhere);
     }

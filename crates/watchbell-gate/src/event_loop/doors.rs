@@ -87,8 +87,8 @@ impl Gate {
     fn arrive(&mut self, arrival: Arrival) {
         let (now, to) = (self.now, arrival.to);
         let Some(pod) = self.pods.get_mut(&arrival.pod) else { return };
-        let is_full = pod.connections.len() >= self.limits.connections_of_pod
-            || self.connections.len() >= self.limits.connections;
+        let free = self.limits.connections.saturating_sub(self.connections.len());
+        let is_full = pod.connections.len() >= self.limits.connections_of_pod.min(free);
         let meant = pod.names.meant_by(to.ip(), now);
         if is_full {
             let name = match meant {

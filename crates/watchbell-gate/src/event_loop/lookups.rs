@@ -49,9 +49,9 @@ impl Gate {
             }
             return;
         }
-        let is_full = self.lookups.len() >= self.limits.lookups;
+        let free = self.limits.lookups.saturating_sub(self.lookups.len());
         let Some(of) = self.pods.get_mut(&pod) else { return };
-        if is_full || of.lookups >= self.limits.lookups_of_pod {
+        if of.lookups >= self.limits.lookups_of_pod.min(free) {
             return self.tell_waiter(pod, waiter, Reply::Failed, &[]);
         }
         of.lookups += 1;
@@ -119,10 +119,12 @@ impl Gate {
             None => (Reply::Failed, Vec::new()),
             Some(Answer::Empty) => (Reply::Empty, Vec::new()),
             Some(Answer::NoSuchName) => (Reply::NoSuchName, Vec::new()),
-            Some(Answer::Addresses { addresses, seconds }) => {
+            Some(Answer::Addresses { mut addresses, seconds }) => {
+                addresses.retain(|address| !self.routes.leads_nowhere(*address));
                 let until = self.now + i64::from(seconds) * 1_000_000_000;
                 let learnt = pod.names.learn(&lookup.name, lookup.family, addresses.clone(), until, self.now);
                 match learnt {
+                    Some(_) if addresses.is_empty() => (Reply::Empty, addresses),
                     Some(address) => (Reply::Address(address), addresses),
                     None => (Reply::Failed, Vec::new()),
                 }

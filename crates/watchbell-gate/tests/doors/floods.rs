@@ -5,7 +5,15 @@ use crate::stage::{POD, Stage, block, egress};
 use crate::world::{ECHO, GREETS, WORLD};
 
 pub(crate) fn connections_are_bounded() -> Outcome {
-    let mut stage = Stage::narrow()?;
+    has_two(Stage::narrow("2", "1000")?)
+}
+
+/// It would have room for three, and leaves some for others.
+pub(crate) fn a_pod_takes_no_more_than_it_leaves() -> Outcome {
+    has_two(Stage::narrow("1000", "4")?)
+}
+
+fn has_two(mut stage: Stage) -> Outcome {
     let task = stage.task(POD, &egress([block("45.45.45.0/24")]))?;
     let first = task.connect(WORLD.parse()?, GREETS)?;
     stage.decided()?;

@@ -54,6 +54,7 @@ const TESTS: &[Test] = &[
     ("what_a_pod_had_ends_with_it", changes::what_a_pod_had_ends_with_it),
     ("an_end_is_passed_on", changes::an_end_is_passed_on),
     ("connections_are_bounded", floods::connections_are_bounded),
+    ("a_pod_takes_no_more_than_it_leaves", floods::a_pod_takes_no_more_than_it_leaves),
     ("a_flood_is_counted", floods::a_flood_is_counted),
     ("the_gate_has_no_privileges", process::the_gate_has_no_privileges),
     ("the_gate_ends_with_the_spawner", process::the_gate_ends_with_the_spawner),
@@ -70,7 +71,7 @@ fn main() -> ExitCode {
         }
         Some("narrow-gate") => {
             log_to_stderr();
-            narrow_gate()
+            narrow_gate(args)
         }
         Some("on-stage") => on_stage(&args.next().unwrap_or_default()),
         // Not a test: `cargo test -p watchbell-gate --test doors -- measure` prints what a way through the gate costs.
@@ -79,10 +80,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// With room for two connections of a pod, and little patience.
-fn narrow_gate() -> ExitCode {
+/// With room for so many connections of a pod and of all, and little patience.
+fn narrow_gate(room: impl Iterator<Item = String>) -> ExitCode {
+    let room: Vec<usize> = room.filter_map(|number| number.parse().ok()).collect();
+    let [connections_of_pod, connections] = room[..] else { return ExitCode::FAILURE };
     let limits = Limits {
-        connections_of_pod: 2,
+        connections_of_pod,
+        connections,
         answer_ns: 200_000_000,
         dial_ns: 500_000_000,
         ..Limits::of_process()

@@ -40,7 +40,7 @@ pub(crate) fn names_are_answered_as_their_owners_say() -> Outcome {
 }
 
 pub(crate) fn resolvers_that_lie_or_are_silent_are_survived() -> Outcome {
-    let mut stage = Stage::narrow()?;
+    let mut stage = Stage::narrow("10", "100")?;
     let task = stage.task(POD, &egress([name("*.example.org")]))?;
     // By the second resolver, or by the first one's second answer.
     for asked in ["silent.example.org", "unknown.example.org", "lied.example.org"] {
@@ -73,6 +73,16 @@ pub(crate) fn a_name_with_several_addresses_is_reached_by_one() -> Outcome {
     stage.decided()?;
     let how = stage.ended()?.how;
     assert!(matches!(&how, End::NotReached { why } if why.contains("refused")), "{how:?}");
+
+    // By the other family, where both are known.
+    let stands = task.address("half.example.org", Family::V4)?;
+    task.address("half.example.org", Family::V6)?;
+    assert_eq!(task.ask(stands, ECHO, b"1")?, format!("{WORLD_6} 1"));
+    stage.decided()?;
+    stage.ended()?;
+    // And where there is no way by one of them, that one is not offered.
+    crate::network::sh("ip -6 route flush dev host0")?;
+    assert_eq!(task.resolve("data.example.org", Family::V6)?, Some(Answer::Empty));
 
     // A private address of a name, where a block allows it as well.
     let stands = task.address("inside.example.org", Family::V4)?;

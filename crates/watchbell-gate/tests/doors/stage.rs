@@ -40,9 +40,9 @@ impl Stage {
         Self::with("gate", &[args[0].to_str().unwrap_or_default()])
     }
 
-    /// With a gate that has little room.
-    pub(crate) fn narrow() -> Result<Self, Box<dyn Error>> {
-        Self::with("narrow-gate", &[])
+    /// With a gate that has room for so many connections of a pod and of all.
+    pub(crate) fn narrow(of_pod: &str, of_all: &str) -> Result<Self, Box<dyn Error>> {
+        Self::with("narrow-gate", &[of_pod, of_all])
     }
 
     fn with(word: &str, args: &[&str]) -> Result<Self, Box<dyn Error>> {

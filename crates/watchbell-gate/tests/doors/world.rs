@@ -154,6 +154,8 @@ fn answer(query: &Query, name: &str) -> Vec<u8> {
         "own.example.org" => [OWN, OWN_6],
         "loop.example.org" => ["127.0.0.1", "::1"],
         "closed.example.org" => [CLOSED, ""],
+        // Only one of them is there.
+        "half.example.org" => [CLOSED, WORLD_6],
         "two.example.org" => [CLOSED, WORLD],
         _ => return query.reply(Reply::NoSuchName),
     };
