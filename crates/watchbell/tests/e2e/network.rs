@@ -115,10 +115,17 @@ fn curl(stand: &Stand, pod: &str, url: &str) -> Done {
     stand.watchbell(&["exec", pod, "--", "/usr/bin/curl", "-sS", "--max-time", "60", url])
 }
 
+/// The gate takes a connection before it judges it, and resets it then, which curl sees while it connects (7) or after (52, 55, 56).
 #[track_caller]
-fn refused(stand: &Stand, pod: &str, url: &str, code: i32) {
+fn refused(stand: &Stand, pod: &str, url: &str) {
     let done = curl(stand, pod, url);
-    // 6: the name does not resolve, 7: the connection is refused, 56: it was, and then cut.
+    assert!(matches!(done.code, Some(7 | 52 | 55 | 56)), "{url}: {done:?}");
+}
+
+/// 6: the name does not resolve, 7: there is no route.
+#[track_caller]
+fn fails(stand: &Stand, pod: &str, url: &str, code: i32) {
+    let done = curl(stand, pod, url);
     assert_eq!(done.code, Some(code), "{url}: {done:?}");
 }
 
@@ -165,15 +172,15 @@ fn a_pod_connects_to_what_its_policies_allow_and_each_connection_is_recorded() {
         "data.example.org:8080 at 8080\n"
     );
     // Another port, another name, an address instead of the name, a name of a private address or of the metadata service.
-    refused(&stand, "collects", "http://data.example.org:8081/", 7);
-    refused(&stand, "collects", "http://other.example.net:8080/", 6);
-    refused(&stand, "collects", "http://11.0.0.2:8080/", 7);
-    refused(&stand, "collects", "http://rebind.example.org:8080/", 7);
-    refused(&stand, "collects", "http://metadata.example.org:8080/", 7);
-    refused(&stand, "collects", "http://169.254.169.254/", 7);
+    refused(&stand, "collects", "http://data.example.org:8081/");
+    fails(&stand, "collects", "http://other.example.net:8080/", 6);
+    refused(&stand, "collects", "http://11.0.0.2:8080/");
+    refused(&stand, "collects", "http://rebind.example.org:8080/");
+    refused(&stand, "collects", "http://metadata.example.org:8080/");
+    refused(&stand, "collects", "http://169.254.169.254/");
     // No policy selects it: there is no resolver and no route.
-    refused(&stand, "idles", "http://data.example.org:8080/", 6);
-    refused(&stand, "idles", "http://11.0.0.2:8080/", 7);
+    fails(&stand, "idles", "http://data.example.org:8080/", 6);
+    fails(&stand, "idles", "http://11.0.0.2:8080/", 7);
 
     // A policy more counts at once, for pods with a door; it opens no metadata, and nothing of the machine itself.
     stand.apply(OPEN);
@@ -183,10 +190,10 @@ fn a_pod_connects_to_what_its_policies_allow_and_each_connection_is_recorded() {
         curl(&stand, "collects", "http://rebind.example.org:8080/").ok(),
         "rebind.example.org:8080 at 8080\n"
     );
-    refused(&stand, "collects", "http://169.254.169.254/", 7);
-    refused(&stand, "collects", "http://metadata.example.org/", 7);
-    refused(&stand, "collects", "http://11.0.0.1:8080/", 7);
-    refused(&stand, "idles", "http://11.0.0.2:8080/", 7);
+    refused(&stand, "collects", "http://169.254.169.254/");
+    refused(&stand, "collects", "http://metadata.example.org/");
+    refused(&stand, "collects", "http://11.0.0.1:8080/");
+    fails(&stand, "idles", "http://11.0.0.2:8080/", 7);
 
     // The door outlives the server; what changed while there was none counts when there is one.
     stand.kill();
