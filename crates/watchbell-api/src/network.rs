@@ -274,11 +274,11 @@ pub fn egress_names(annotation: &str) -> Result<Vec<NameAndPorts>, String> {
     };
     let Some(list) = list() else {
         return Err(format!(
-            "must be a list of at most {DESTINATIONS_MAX} names with ports, such as [\"pypi.org:443\", \"*.example.org:8000-8010\"]"
+            "must be a list of at most {DESTINATIONS_MAX} names with ports, such as [\"data.example:443\", \"*.example.org:8000-8010\"]"
         ));
     };
     let item = |(n, item): (usize, &Value)| {
-        let text = item.as_str().ok_or("must be a text, such as \"pypi.org:443\"".to_owned());
+        let text = item.as_str().ok_or("must be a text, such as \"data.example:443\"".to_owned());
         text.and_then(name_and_ports).map_err(|why| format!("item {n}: {why}"))
     };
     list.iter().enumerate().map(item).collect()
@@ -358,13 +358,13 @@ mod tests {
             let pattern = NamePattern::parse(pattern).unwrap_or_else(|why| panic!("{pattern}: {why}"));
             assert_eq!(pattern.matches(name), is_match, "{pattern} {name}");
         };
-        check("pypi.org", "pypi.org", true);
-        check("PyPI.org", "pypi.ORG.", true);
-        check("pypi.org", "www.pypi.org", false);
-        check("pypi.org", "pypi.org..", false);
-        check("pypi.org", "pypi.organic", false);
-        check("pypi.org", "notpypi.org", false);
-        check("pypi.org", "", false);
+        check("data.example", "data.example", true);
+        check("Data.example", "data.EXAMPLE.", true);
+        check("data.example", "www.data.example", false);
+        check("data.example", "data.example..", false);
+        check("data.example", "data.exampleanic", false);
+        check("data.example", "notdata.example", false);
+        check("data.example", "", false);
         check("*.example.org", "a.example.org", true);
         check("*.example.org", "a.b.Example.org.", true);
         check("*.example.org", "example.org", false);
@@ -389,7 +389,7 @@ mod tests {
         check("**.org", "letters, digits");
         check("*a.org", "letters, digits");
         check("a..org", "between its dots");
-        check("pypi.org.", "between its dots");
+        check("data.example.", "between its dots");
         check("-a.org", "not first or last");
         check("a-.org", "not first or last");
         check("a_b.org", "letters, digits");
@@ -414,17 +414,20 @@ mod tests {
             })
         };
         assert_eq!(
-            read(r#"["pypi.org:443", "*.example.org:8000-8010"]"#).unwrap(),
-            ["pypi.org:443..=443", "*.example.org:8000..=8010"]
+            read(r#"["data.example:443", "*.example.org:8000-8010"]"#).unwrap(),
+            ["data.example:443..=443", "*.example.org:8000..=8010"]
         );
-        assert_eq!(read("- Pypi.ORG:1\n- a.b:65535\n").unwrap(), ["pypi.org:1..=1", "a.b:65535..=65535"]);
+        assert_eq!(
+            read("- Data.EXAMPLE:1\n- a.b:65535\n").unwrap(),
+            ["data.example:1..=1", "a.b:65535..=65535"]
+        );
         assert_eq!(read("[]").unwrap(), Vec::<String>::new());
         let check = |text: &str, why: &str| match read(text) {
             Ok(read) => panic!("{text}: {read:?}"),
             Err(said) => assert!(said.contains(why), "{text}: {said}"),
         };
         check("", "must be a list");
-        check("pypi.org:443", "must be a list");
+        check("data.example:443", "must be a list");
         check("{a: b}", "must be a list");
         check("[\"a", "must be a list");
         check("[443]", "item 0: must be a text");

@@ -219,8 +219,8 @@ fn corpus() -> Vec<Value> {
         ),
         run(
             "connection-allowed",
-            json!({"uid": "o-1", "job": "train", "at": "2026-11-26T06:51:55.5Z", "connection": 7, "name": "pypi.org",
-                "address": "151.101.0.223", "port": 443, "policy": "ml/pypi"}),
+            json!({"uid": "o-1", "job": "train", "at": "2026-11-26T06:51:55.5Z", "connection": 7, "name": "data.example",
+                "address": "151.101.0.223", "port": 443, "policy": "ml/data"}),
         ),
         run(
             "connection-refused",
@@ -530,25 +530,24 @@ fn a_refusal_is_one_whoever_says_it() {
 #[test]
 fn where_a_task_went_and_whether_it_might() {
     let of = |action: &str, details: Value| document_of(&context(), &entry(&run(action, details)));
-    let place =
-        json!({"uid": "o-1", "connection": 7, "name": "pypi.org", "address": "151.101.0.223", "port": 443});
+    let place = json!({"uid": "o-1", "connection": 7, "name": "data.example", "address": "151.101.0.223", "port": 443});
     let with = |more: Value| {
         let mut whole = place.clone();
         merge(&mut whole, more);
         whole
     };
-    let (allowed, summary) = of("connection-allowed", with(json!({"policy": "ml/pypi", "job": "train"})));
+    let (allowed, summary) = of("connection-allowed", with(json!({"policy": "ml/data", "job": "train"})));
     assert_eq!(allowed["event"]["category"], json!(["network"]));
     assert_eq!(allowed["event"]["type"], json!(["connection", "start", "allowed"]));
     assert_eq!(
         allowed["destination"],
-        json!({"address": "pypi.org", "domain": "pypi.org", "ip": "151.101.0.223", "port": 443})
+        json!({"address": "data.example", "domain": "data.example", "ip": "151.101.0.223", "port": 443})
     );
     assert_eq!(allowed["network"], json!({"direction": "egress", "transport": "tcp", "type": "ipv4"}));
-    assert_eq!(allowed["related"], json!({"ip": ["151.101.0.223"], "hosts": ["pypi.org"]}));
-    assert_eq!(allowed["rule"], json!({"ruleset": "network-policy", "name": "ml/pypi"}));
+    assert_eq!(allowed["related"], json!({"ip": ["151.101.0.223"], "hosts": ["data.example"]}));
+    assert_eq!(allowed["rule"], json!({"ruleset": "network-policy", "name": "ml/data"}));
     assert_eq!(allowed["watchbell"]["run"]["job"], "train");
-    assert_eq!(summary.message, "jobs ml/train: connection-allowed, job train to pypi.org port 443");
+    assert_eq!(summary.message, "jobs ml/train: connection-allowed, job train to data.example port 443");
 
     let why = json!({"name": "evil.example", "reason": "NoRule", "why": "no policy allows it"});
     let (refused, summary) = of("connection-refused", why);

@@ -47,7 +47,7 @@ fn what_policies_open() {
         policy(
             "names",
             &json!([]),
-            r#"["pypi.org:443", "*.example.org:80-90", "db.corp:5432", "db.corp:9999"]"#,
+            r#"["data.example:443", "*.example.org:80-90", "db.corp:5432", "db.corp:9999"]"#,
         ),
     ]);
     let check = |target: &str, expect: &str| assert_eq!(verdict(&egress, target, &[]), expect, "{target}");
@@ -59,22 +59,22 @@ fn what_policies_open() {
     check("11.2.3.4 5432", "NoRule");
     check("::ffff:10.2.3.4 5432", "ml/net");
     check("::ffff:10.1.3.4 5432", "NoRule");
-    check("pypi.org=151.101.0.223 443", "ml/names");
-    check("PyPI.org.=151.101.0.223 443", "ml/names");
-    check("pypi.org=151.101.0.223 80", "Port");
-    check("pypi.org=2a04:4e42::223 443", "ml/names");
+    check("data.example=151.101.0.223 443", "ml/names");
+    check("Data.example.=151.101.0.223 443", "ml/names");
+    check("data.example=151.101.0.223 80", "Port");
+    check("data.example=2a04:4e42::223 443", "ml/names");
     check("151.101.0.223 443", "NoRule");
     check("a.b.example.org=151.101.0.223 85", "ml/names");
     check("example.org=151.101.0.223 85", "NoRule");
     // A name that resolves to what is not of the world is reached by a block alone.
-    check("pypi.org=192.168.0.1 443", "PrivateAddressOfName");
-    check("pypi.org=64:ff9b::10.0.0.1 443", "PrivateAddressOfName");
-    check("pypi.org=10.2.0.1 443", "PrivateAddressOfName");
+    check("data.example=192.168.0.1 443", "PrivateAddressOfName");
+    check("data.example=64:ff9b::10.0.0.1 443", "PrivateAddressOfName");
+    check("data.example=10.2.0.1 443", "PrivateAddressOfName");
     check("db.corp=10.2.0.1 5432", "ml/net");
     check("db.corp=10.2.0.1 9999", "PrivateAddressOfName");
     check("db.corp=10.1.0.1 5432", "PrivateAddressOfName");
-    check("pypi.org=127.0.0.1 443", "LoopbackAddress");
-    check("pypi.org=169.254.169.254 443", "LinkLocalAddress");
+    check("data.example=127.0.0.1 443", "LoopbackAddress");
+    check("data.example=169.254.169.254 443", "LinkLocalAddress");
 }
 
 #[test]
@@ -232,21 +232,21 @@ fn what_the_files_of_a_cluster_open() {
 
 #[test]
 fn which_names_are_asked_for() {
-    let named = egress(&[policy("names", &json!([]), r#"["pypi.org:443", "*.example.org:80"]"#)]);
+    let named = egress(&[policy("names", &json!([]), r#"["data.example:443", "*.example.org:80"]"#)]);
     let check = |egress: &Egress, name: &str, is_asked: bool| {
         assert_eq!(egress.may_resolve(name), is_asked, "{name}");
     };
-    check(&named, "pypi.org", true);
-    check(&named, "PYPI.ORG.", true);
+    check(&named, "data.example", true);
+    check(&named, "DATA.EXAMPLE.", true);
     check(&named, "x.example.org", true);
     check(&named, "example.org", false);
     check(&named, "a_b.example.org", false);
     check(&named, "a b.example.org", false);
     check(&named, ".example.org", false);
-    check(&named, "secret.pypi.org", false);
+    check(&named, "secret.data.example", false);
     check(&named, "", false);
     check(&named, "127.0.0.1", false);
-    check(&Egress::default(), "pypi.org", false);
+    check(&Egress::default(), "data.example", false);
     // An address of any name may be in a block.
     let block = egress(&[policy("net", &json!([{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]), "[]")]);
     check(&block, "db.corp", true);

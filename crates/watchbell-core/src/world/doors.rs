@@ -132,6 +132,11 @@ impl World {
         }
     }
 
+    /// What is there at a load is told with the pods.
+    pub(super) fn forget_door_changes(&mut self) {
+        self.doors.changed.clear();
+    }
+
     /// What was told of late may not have gone out.
     pub(super) fn doubt_doors(&mut self) {
         let pods = self.doors.told.keys().filter_map(|uid| self.pods_by_uid.get(uid));

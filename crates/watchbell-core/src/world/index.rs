@@ -313,6 +313,7 @@ impl World {
         self.doubt_who_waits();
         self.remember_arrays();
         self.unbound_claims.values_mut().for_each(|told| *told = super::claims::Told::Before);
+        self.forget_door_changes();
         // Whoever waited was told why before, and a waiting pod keeps what it was told.
         self.queued.retain(|at| {
             let status = self.state.maps[Resource::Pod as usize].get(at).and_then(|pod| pod.pod_status());

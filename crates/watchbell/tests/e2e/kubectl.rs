@@ -32,6 +32,7 @@ transcripts! {
     delete
     discover
     images
+    network
     refused
     policies
     rights

@@ -159,11 +159,11 @@ fn network_policies() {
         );
         super::check(Resource::NetworkPolicy, &object, expected);
     };
-    names("[\"pypi.org:443\"]", &[]);
+    names("[\"data.example:443\"]", &[]);
     names(
-        "[\"pypi.org\"]",
+        "[\"data.example\"]",
         &[
-            "metadata.annotations[watchbell.dev/egress-names]: Invalid value: \"[\\\"pypi.org\\\"]\": item 0: \"pypi.org\" has no \
+            "metadata.annotations[watchbell.dev/egress-names]: Invalid value: \"[\\\"data.example\\\"]\": item 0: \"data.example\" has no \
            port: write NAME:PORT or NAME:FIRST-LAST",
         ],
     );

@@ -144,6 +144,7 @@ fn a_restart_and_a_lost_batch_are_made_good() {
     bench.doors();
     bench.crash();
     bench.settle();
+    assert_eq!(bench.doors(), [""; 0]);
     bench.commands = bench.world.node_sync();
     assert_eq!(bench.doors(), [r#"start one ["a.org"]"#]);
     let change = |bench: &mut Bench, name: &str| {
@@ -263,7 +264,7 @@ fn each_connection_is_an_entry() {
     let at = ConnectionAt {
         unix_nanos: 1_772_323_200_500_000_000,
         connection: 7,
-        name: Some("pypi.org".into()),
+        name: Some("data.example".into()),
         address: Some("151.101.0.223".parse().unwrap()),
         port: Some(443),
     };
@@ -271,7 +272,7 @@ fn each_connection_is_an_entry() {
     let traffic = Traffic { sent: 10, received: 20 };
     let not_reached = ConnectionEnd::NotReached("it timed out".into());
     for news in [
-        ConnectionNews::Allowed { at: at.clone(), policy: "ml/pypi".into() },
+        ConnectionNews::Allowed { at: at.clone(), policy: "ml/data".into() },
         ConnectionNews::Refused { at: asked, reason: "NoRule".into(), why: "no policy allows it".into() },
         ConnectionNews::Ended { at: at.clone(), how: ConnectionEnd::Closed, traffic, nanos: 1500 },
         ConnectionNews::Ended { at, how: not_reached, traffic: Traffic::default(), nanos: 9 },
@@ -300,7 +301,7 @@ fn each_connection_is_an_entry() {
         merge(&mut whole, more);
         whole
     };
-    let place = json!({"at": "2026-03-01T00:00:00.5Z", "connection": 7, "name": "pypi.org", "address": "151.101.0.223", "port": 443});
+    let place = json!({"at": "2026-03-01T00:00:00.5Z", "connection": 7, "name": "data.example", "address": "151.101.0.223", "port": 443});
     let placed = |more: Value| {
         let mut whole = with(place.clone());
         merge(&mut whole, more);
@@ -309,7 +310,7 @@ fn each_connection_is_an_entry() {
     let check = |n: usize, action: &str, details: Value| {
         assert_eq!((&entries[n]["action"], &entries[n]["details"]), (&json!(action), &details), "{n}");
     };
-    check(0, "connection-allowed", placed(json!({"policy": "ml/pypi"})));
+    check(0, "connection-allowed", placed(json!({"policy": "ml/data"})));
     check(
         1,
         "connection-refused",
