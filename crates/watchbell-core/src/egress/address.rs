@@ -132,9 +132,8 @@ fn inside(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let is_of = |range: (Ipv6Addr, u8)| is_in_v6(address, range);
     let bits = address.to_bits();
     let low = Ipv4Addr::from_bits(bits as u32);
-    if is_of(NAT64) || is_of(NAT64_LOCAL) || is_of(TRANSLATED) {
-        Some(low)
-    } else if is_of(COMPATIBLE) && !address.is_unspecified() && !address.is_loopback() {
+    let is_compatible = is_of(COMPATIBLE) && !address.is_unspecified() && !address.is_loopback();
+    if is_of(NAT64) || is_of(NAT64_LOCAL) || is_of(TRANSLATED) || is_compatible {
         Some(low)
     } else if is_of(SIX_TO_FOUR) {
         Some(Ipv4Addr::from_bits((bits >> 80) as u32))
@@ -186,9 +185,7 @@ fn of_v6(address: Ipv6Addr) -> Class {
         Class::Unspecified
     } else if address.is_multicast() {
         Class::Multicast
-    } else if is_of(NAT64) {
-        Class::Global
-    } else if address.segments()[0] >> 13 == 1 && !SPECIAL_V6.into_iter().any(is_of) {
+    } else if is_of(NAT64) || address.segments()[0] >> 13 == 1 && !SPECIAL_V6.into_iter().any(is_of) {
         Class::Global
     } else {
         Class::NotGlobal
