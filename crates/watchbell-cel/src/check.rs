@@ -83,6 +83,22 @@ impl Program {
     pub fn output(&self) -> &Type {
         &self.output
     }
+
+    /// Whether `variable.field`, or the same by brackets, stands in it.
+    pub fn names_field(&self, variable: &str, field: &str) -> bool {
+        let is_variable = |id: &Id| matches!(self.ops[*id as usize], Op::Variable(name) if name == variable);
+        let is_field =
+            |id: &Id| matches!(&self.ops[*id as usize], Op::Literal(Value::String(text)) if **text == *field);
+        self.ops.iter().any(|op| match op {
+            Op::Field { operand, field: named }
+            | Op::Test { operand, field: named }
+            | Op::OptField { operand, field: named } => **named == *field && is_variable(operand),
+            Op::Call { function, args } if matches!(function.name, "_[_]" | "_[?_]") => {
+                args.first().is_some_and(is_variable) && args.get(1).is_some_and(is_field)
+            }
+            _ => false,
+        })
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -12,10 +12,14 @@
 mod cache;
 mod claims;
 mod config;
+mod expression;
 mod fetch;
 mod file;
 mod issuer;
 
-pub use config::{ALGORITHMS, ClaimMapping, IssuerConfig, algorithm, check_url, default_prefix};
+pub use config::{
+    ALGORITHMS, ClaimMapping, IssuerConfig, Mapping, Rule, algorithm, check_url, default_prefix,
+};
+pub use expression::Expression;
 pub use file::{FileError, read as read_file};
 pub use issuer::{Issuer, Verdict};

@@ -41,7 +41,7 @@ pub(crate) struct Issuers {
         requires = "oidc_issuer_url"
     )]
     oidc_signing_algs: Vec<Algorithm>,
-    /// An AuthenticationConfiguration of apiserver.config.k8s.io/v1, instead of the flags above; CEL is refused
+    /// An AuthenticationConfiguration of apiserver.config.k8s.io/v1, instead of the flags above
     #[arg(long, value_name = "FILE", conflicts_with = "oidc_issuer_url")]
     authentication_config: Option<PathBuf>,
 }
@@ -62,11 +62,11 @@ impl Issuers {
         Ok(vec![IssuerConfig {
             audiences: self.oidc_client_id.iter().cloned().collect(),
             authority: self.oidc_ca_file.as_deref().map(read).transpose()?,
-            username: ClaimMapping { claim: self.oidc_username_claim.clone(), prefix },
+            username: ClaimMapping { claim: self.oidc_username_claim.clone(), prefix }.into(),
             groups: self
                 .oidc_groups_claim
                 .clone()
-                .map(|claim| ClaimMapping { claim, prefix: self.oidc_groups_prefix.clone() }),
+                .map(|claim| ClaimMapping { claim, prefix: self.oidc_groups_prefix.clone() }.into()),
             required_claims: self.oidc_required_claim.clone(),
             algorithms: self.oidc_signing_algs.clone(),
             ..IssuerConfig::new(url)
@@ -135,7 +135,7 @@ mod tests {
             let config = parse(&format!("{BASE} {more}")).unwrap().remove(0);
             assert_eq!(
                 config.username,
-                ClaimMapping { claim: claim.into(), prefix: prefix.into() },
+                ClaimMapping { claim: claim.into(), prefix: prefix.into() }.into(),
                 "{more}"
             );
         };
@@ -153,7 +153,7 @@ mod tests {
                     a=b=c --oidc-signing-algs ES256,RS256";
         let config = parse(&format!("{BASE} {line}")).unwrap().remove(0);
         assert_eq!(config.audiences, ["wb"]);
-        assert_eq!(config.groups, Some(ClaimMapping { claim: "groups".into(), prefix: "g:".into() }));
+        assert_eq!(config.groups, Some(ClaimMapping { claim: "groups".into(), prefix: "g:".into() }.into()));
         assert_eq!(config.required_claims, [("hd".into(), "lab".into()), ("a".into(), "b=c".into())]);
         assert_eq!(config.algorithms, [Algorithm::Es256, Algorithm::Rs256]);
         assert_eq!(parse("").unwrap(), []);

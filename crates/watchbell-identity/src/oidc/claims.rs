@@ -1,15 +1,20 @@
 //! Who a verified ID token is about. Kubernetes' rules (`staging/src/k8s.io/apiserver/plugin/pkg/authenticator/token/oidc`).
 
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
 use watchbell_api::validate::{LOCAL, SYSTEM};
 use watchbell_core::request::User;
 
-use super::config::{ClaimMapping, IssuerConfig};
+use super::config::{ClaimMapping, IssuerConfig, Mapping, Rule};
+use super::expression::{Asked, Run};
 use crate::refusal::Refusal;
 
 /// A user's or group's name, in bytes.
 const NAME_BYTES_MAX: usize = 1024;
 const GROUPS_MAX: usize = 1000;
+/// Values of one key of what else is known of a user.
+const EXTRA_VALUES_MAX: usize = 100;
 
 /// The user of the claims of a token that this issuer signed and whose time and audience were checked.
 pub(super) fn user(config: &IssuerConfig, claims: &Map<String, Value>) -> Result<User, Refusal> {
@@ -24,10 +29,17 @@ pub(super) fn user(config: &IssuerConfig, claims: &Map<String, Value>) -> Result
             Some(_) => return Err(wrong(format!("the required claim {claim:?} is no string"))),
         }
     }
-    let name = username(&config.username, claims)?;
-    let mut groups = match &config.groups {
-        Some(mapping) => groups(mapping, claims)?,
+    let asked = Asked { claims, user: None };
+    let mut run = Run::new(&asked);
+    keep(&config.claim_rules, &mut run)?;
+    let name = match &config.username {
+        Mapping::Claim(mapping) => username(mapping, claims)?,
+        Mapping::Expression(expression) => run.text(expression).map_err(wrong)?,
+    };
+    let groups = match &config.groups {
         None => Vec::new(),
+        Some(Mapping::Claim(mapping)) => groups(mapping, claims)?,
+        Some(Mapping::Expression(expression)) => few(run.texts(expression).map_err(wrong)?, GROUPS_MAX)?,
     };
     if name.starts_with(LOCAL) {
         return Err(Refusal::Reserved);
@@ -35,15 +47,54 @@ pub(super) fn user(config: &IssuerConfig, claims: &Map<String, Value>) -> Result
     for text in groups.iter().chain([&name]) {
         check_name(text)?;
     }
-    let uid = match &config.uid_claim {
+    let uid = match &config.uid {
         None => String::new(),
-        Some(claim) => match claims.get(claim) {
-            Some(Value::String(uid)) => uid.clone(),
+        Some(Mapping::Claim(ClaimMapping { claim, prefix })) => match claims.get(claim) {
+            Some(Value::String(uid)) => format!("{prefix}{uid}"),
             _ => return Err(wrong(format!("the claim {claim:?}, which gives the uid, is no string"))),
         },
+        Some(Mapping::Expression(expression)) => run.text(expression).map_err(wrong)?,
     };
-    groups.push(crate::AUTHENTICATED.into());
-    Ok(User { name, uid, groups, ..User::default() })
+    let mut extra = BTreeMap::new();
+    for (key, expression) in &config.extra {
+        let values = few(run.texts(expression).map_err(wrong)?, EXTRA_VALUES_MAX)?;
+        if !values.is_empty() {
+            extra.insert(key.clone(), values);
+        }
+    }
+    if extra.values().flatten().chain([&uid]).any(|text| text.len() > NAME_BYTES_MAX) {
+        return Err(wrong(format!("the uid or a value of the extra is longer than {NAME_BYTES_MAX} bytes")));
+    }
+    let mut user = User { name, uid, groups, extra };
+    if !config.user_rules.is_empty() {
+        let info =
+            json!({"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra});
+        let asked = Asked { claims, user: Some(&info) };
+        keep(&config.user_rules, &mut Run::new(&asked))?;
+    }
+    user.groups.push(crate::AUTHENTICATED.into());
+    Ok(user)
+}
+
+fn keep<'p>(rules: &'p [Rule], run: &mut Run<'_, 'p>) -> Result<(), Refusal> {
+    for Rule { expression, message } in rules {
+        if !run.is_true(expression).map_err(wrong)? {
+            return Err(wrong(match message.as_str() {
+                "" => format!("the rule {:?} does not hold", expression.text()),
+                message => message.to_owned(),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Without empty ones.
+fn few(mut texts: Vec<String>, max: usize) -> Result<Vec<String>, Refusal> {
+    texts.retain(|text| !text.is_empty());
+    match texts.len() > max {
+        true => Err(wrong(format!("an expression gives more than {max} groups or values"))),
+        false => Ok(texts),
+    }
 }
 
 fn wrong(cause: impl Into<String>) -> Refusal {
@@ -111,15 +162,14 @@ fn check_name(name: &str) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
+    use super::super::expression::{About, Expression};
     use super::*;
 
     fn config() -> IssuerConfig {
         IssuerConfig {
             audiences: vec!["watchbell".into(), "other".into()],
-            username: ClaimMapping { claim: "sub".into(), prefix: "oidc:".into() },
-            groups: Some(ClaimMapping { claim: "groups".into(), prefix: "g:".into() }),
+            username: ClaimMapping { claim: "sub".into(), prefix: "oidc:".into() }.into(),
+            groups: Some(ClaimMapping { claim: "groups".into(), prefix: "g:".into() }.into()),
             ..IssuerConfig::new("https://issuer.example")
         }
     }
@@ -164,8 +214,8 @@ mod tests {
     #[test]
     fn nobody_becomes_one_of_the_systems_own() {
         let bare = IssuerConfig {
-            username: ClaimMapping { claim: "sub".into(), prefix: String::new() },
-            groups: Some(ClaimMapping { claim: "groups".into(), prefix: String::new() }),
+            username: ClaimMapping { claim: "sub".into(), prefix: String::new() }.into(),
+            groups: Some(ClaimMapping { claim: "groups".into(), prefix: String::new() }.into()),
             ..config()
         };
         check(&bare, json!({"aud": "other", "sub": "system:admin"}), Err("the system's own"));
@@ -183,7 +233,7 @@ mod tests {
             Ok(("local", &["local:a"])),
         );
         let split = IssuerConfig {
-            username: ClaimMapping { claim: "sub".into(), prefix: "sys".into() },
+            username: ClaimMapping { claim: "sub".into(), prefix: "sys".into() }.into(),
             ..bare.clone()
         };
         check(&split, json!({"aud": "other", "sub": "tem:admin"}), Err("the system's own"));
@@ -192,7 +242,7 @@ mod tests {
     #[test]
     fn an_email_must_be_verified() {
         let mail = IssuerConfig {
-            username: ClaimMapping { claim: "email".into(), prefix: String::new() },
+            username: ClaimMapping { claim: "email".into(), prefix: String::new() }.into(),
             groups: None,
             ..config()
         };
@@ -207,6 +257,104 @@ mod tests {
         of(json!(true), Ok(("a@b.example", &[])));
         of(json!(false), Err("not verified"));
         of(json!("true"), Err("no boolean"));
+    }
+
+    fn given(text: &str) -> Mapping {
+        Mapping::Expression(Expression::of_claims(text).unwrap())
+    }
+
+    fn rule(text: &str, about: About, message: &str) -> Rule {
+        Rule { expression: Expression::rule(text, about).unwrap(), message: message.into() }
+    }
+
+    #[test]
+    fn expressions_make_a_user() {
+        let expression = |text| Expression::of_claims(text).unwrap();
+        let config = IssuerConfig {
+            username: given("claims.tenant + ':' + claims.sub"),
+            groups: Some(given("claims.roles.split(',')")),
+            uid: Some(given("claims.?oid.orValue('none')")),
+            extra: vec![
+                ("lab.example/project".into(), expression("claims.?project.orValue('')")),
+                ("lab.example/scopes".into(), expression("claims.scopes")),
+            ],
+            ..config()
+        };
+        let of = |claims: Value| {
+            let Value::Object(map) = &claims else { panic!("claims are an object") };
+            user(&config, map)
+        };
+        let ada =
+            of(json!({"tenant": "lab", "sub": "ada", "roles": "ml,,ops", "scopes": ["a", "", "b"]})).unwrap();
+        assert_eq!((ada.name.as_str(), ada.uid.as_str()), ("lab:ada", "none"));
+        assert_eq!(ada.groups, ["ml", "ops", "system:authenticated"]);
+        let scopes = ("lab.example/scopes".to_owned(), vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(ada.extra, BTreeMap::from([scopes]), "what is empty is not there");
+
+        let refused = |claims: Value| of(claims).unwrap_err().to_string();
+        let base = json!({"tenant": "lab", "sub": "ada", "roles": "ml", "scopes": null});
+        let with = |field: &str, value: Value| {
+            let mut claims = base.clone();
+            claims[field] = value;
+            claims
+        };
+        assert!(of(base.clone()).unwrap().extra.is_empty());
+        // An error does not tell what stands in the token.
+        assert!(refused(with("sub", json!(7))).contains("cannot be evaluated for this token"));
+        assert!(
+            refused(with("scopes", json!({"secret": 1}))).ends_with("neither a string nor a list of strings")
+        );
+        assert!(refused(with("scopes", json!(["a", 1]))).ends_with("neither a string nor a list of strings"));
+        assert!(refused(with("scopes", json!(vec!["x"; 101]))).contains("more than 100"));
+        assert!(refused(with("oid", json!("x".repeat(2000)))).contains("longer than 1024 bytes"));
+        assert!(refused(with("tenant", json!("system"))).contains("the system's own"));
+        assert!(refused(with("roles", json!("ml,system:masters"))).contains("the system's own"));
+        let bare = IssuerConfig { username: given("claims.sub"), groups: None, ..self::config() };
+        check(&bare, json!({"sub": ""}), Err("empty"));
+        check(&bare, json!({"sub": 7}), Err("gives no string"));
+        check(&bare, json!({"sub": "local:root"}), Err("the system's own"));
+    }
+
+    #[test]
+    fn rules_keep_who_does_not_fit_out() {
+        let config = IssuerConfig {
+            claim_rules: vec![
+                rule("claims.exp - claims.nbf <= 86400", About::Claims, "a token lives a day at most"),
+                rule("claims.hd == 'lab'", About::Claims, ""),
+            ],
+            user_rules: vec![
+                rule("!user.username.endsWith('root')", About::User, "root does not come this way"),
+                rule(
+                    "user.groups.all(g, g != 'g:guest') && user.uid == '' && user.extra.size() == 0",
+                    About::User,
+                    "",
+                ),
+            ],
+            ..config()
+        };
+        let of = |sub: &str, groups: Value, nbf: i64, hd: &str, expect: Result<(&str, &[&str]), &str>| {
+            check(
+                &config,
+                json!({"sub": sub, "groups": groups, "nbf": nbf, "exp": 86_400, "hd": hd}),
+                expect,
+            );
+        };
+        of("ada", json!(["ml"]), 0, "lab", Ok(("oidc:ada", &["g:ml"])));
+        of("ada", json!(["ml"]), -1, "lab", Err("a token lives a day at most"));
+        of("ada", json!(["ml"]), 0, "other", Err("the rule \"claims.hd == 'lab'\" does not hold"));
+        of("root", json!(["ml"]), 0, "lab", Err("root does not come this way"));
+        of("ada", json!(["guest"]), 0, "lab", Err("does not hold"));
+        // A rule that cannot be evaluated holds for nobody.
+        check(&config, json!({"sub": "ada", "hd": "lab"}), Err("cannot be evaluated"));
+    }
+
+    #[test]
+    fn what_an_expression_costs_is_bounded() {
+        let all = "claims.groups.all(a, claims.groups.all(b, claims.groups.all(c, a + b + c != 'x')))";
+        let config =
+            IssuerConfig { claim_rules: vec![rule(all, About::Claims, "")], groups: None, ..config() };
+        check(&config, json!({"sub": "ada", "groups": vec!["g"; 4]}), Ok(("oidc:ada", &[])));
+        check(&config, json!({"sub": "ada", "groups": vec!["g"; 2000]}), Err("cannot be evaluated"));
     }
 
     #[test]

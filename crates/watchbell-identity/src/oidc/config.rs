@@ -1,5 +1,6 @@
 //! Which issuers are trusted, and what their claims mean: from Kubernetes' flags or its configuration file.
 
+use super::expression::Expression;
 use crate::jwt::Algorithm;
 
 /// One issuer.
@@ -12,11 +13,38 @@ pub struct IssuerConfig {
     pub audiences: Vec<String>,
     /// PEM; `None`: the authorities of this machine.
     pub authority: Option<Vec<u8>>,
-    pub username: ClaimMapping,
-    pub groups: Option<ClaimMapping>,
-    pub uid_claim: Option<String>,
+    pub username: Mapping,
+    pub groups: Option<Mapping>,
+    /// Without a prefix where it is a claim.
+    pub uid: Option<Mapping>,
+    /// By its key.
+    pub extra: Vec<(String, Expression)>,
     pub required_claims: Vec<(String, String)>,
+    /// What must be true of the claims, and of the user that they make.
+    pub claim_rules: Vec<Rule>,
+    pub user_rules: Vec<Rule>,
     pub algorithms: Vec<Algorithm>,
+}
+
+/// Where a part of a user comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mapping {
+    Claim(ClaimMapping),
+    Expression(Expression),
+}
+
+impl From<ClaimMapping> for Mapping {
+    fn from(claim: ClaimMapping) -> Mapping {
+        Mapping::Claim(claim)
+    }
+}
+
+/// What must be true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    pub expression: Expression,
+    /// What is said when it is not; empty: the expression.
+    pub message: String,
 }
 
 /// A claim and what stands before its value.
@@ -34,10 +62,13 @@ impl IssuerConfig {
             discovery_url: None,
             audiences: Vec::new(),
             authority: None,
-            username: ClaimMapping { claim: "sub".into(), prefix: default_prefix(url, "sub") },
+            username: ClaimMapping { claim: "sub".into(), prefix: default_prefix(url, "sub") }.into(),
             groups: None,
-            uid_claim: None,
+            uid: None,
+            extra: Vec::new(),
             required_claims: Vec::new(),
+            claim_rules: Vec::new(),
+            user_rules: Vec::new(),
             algorithms: vec![Algorithm::Rs256],
         }
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use watchbell_identity::jwt::{Algorithm, SigningKey};
-use watchbell_identity::oidc::{ALGORITHMS, ClaimMapping, IssuerConfig};
+use watchbell_identity::oidc::{ALGORITHMS, ClaimMapping, IssuerConfig, Mapping, read_file};
 
 use crate::client::Answer;
 use crate::harness::Harness;
@@ -23,7 +23,7 @@ fn sign(key: &SigningKey, claims: &Value) -> String {
 /// With groups, and every algorithm.
 fn config(issuer: &TestIssuer) -> IssuerConfig {
     IssuerConfig {
-        groups: Some(ClaimMapping { claim: "groups".into(), prefix: "oidc:".into() }),
+        groups: Some(ClaimMapping { claim: "groups".into(), prefix: "oidc:".into() }.into()),
         algorithms: ALGORITHMS.to_vec(),
         ..issuer.config()
     }
@@ -46,7 +46,7 @@ fn a_token_says_who_somebody_is() {
 fn what_does_not_hold_is_nobody() {
     let (own, foreign) = (key(Algorithm::Es256), key(Algorithm::Es256));
     let issuer = TestIssuer::start(vec![own.clone()]);
-    let bare = |claim: &str| ClaimMapping { claim: claim.into(), prefix: String::new() };
+    let bare = |claim: &str| Mapping::from(ClaimMapping { claim: claim.into(), prefix: String::new() });
     let h = Harness::with_issuers(vec![IssuerConfig {
         username: bare("sub"),
         groups: Some(bare("groups")),
@@ -103,6 +103,47 @@ fn keys_change_without_a_restart_and_the_issuer_is_not_asked_for_ever() {
     assert!((1..=2 * 4).contains(&(issuer.asked() - before)), "{} documents", issuer.asked() - before);
     who(&h, &with(&first)).expect(401);
     who(&h, &with(&second)).expect(201);
+}
+
+#[test]
+fn a_file_s_expressions_say_who_somebody_is() {
+    let own = key(Algorithm::Es256);
+    let issuer = TestIssuer::start(vec![own.clone()]);
+    let authority = issuer.config().authority.map(|pem| String::from_utf8(pem).unwrap());
+    let file = json!({
+        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
+        "jwt": [{
+            "issuer": {"url": issuer.url, "audiences": ["watchbell"], "certificateAuthority": authority},
+            "claimMappings": {
+                "username": {"expression": "claims.email_verified ? claims.email : ''"},
+                "groups": {"expression": "claims.groups.map(g, 'lab:' + g)"},
+                "extra": [{"key": "lab.example/project", "valueExpression": "claims.project"}],
+            },
+            "claimValidationRules": [{"expression": "claims.exp - claims.iat <= 86400", "message": "a day at most"}],
+            "userValidationRules": [{"expression": "!user.groups.exists(g, g == 'lab:guest')"}],
+        }],
+    });
+    let h = Harness::with_issuers(read_file(&file).unwrap());
+    let of = |others: Value| {
+        let mut claims =
+            issuer.claims(json!({"email": "ada@lab.example", "email_verified": true, "project": "maps"}));
+        claims.as_object_mut().unwrap().extend(others.as_object().unwrap().clone());
+        who(&h, &sign(&own, &claims))
+    };
+    let review = of(json!({})).expect(201);
+    let info = &review["status"]["userInfo"];
+    assert_eq!(info["username"], "ada@lab.example");
+    assert_eq!(info["groups"], json!(["lab:ml", "system:authenticated"]));
+    assert_eq!(info["extra"], json!({"lab.example/project": ["maps"]}));
+    for refused in [
+        json!({"email_verified": false}),
+        json!({"email_verified": "yes"}),
+        json!({"groups": ["guest"]}),
+        json!({"iat": 0}),
+        json!({"project": 7}),
+    ] {
+        of(refused).expect_refusal(401, "Unauthorized", "Unauthorized");
+    }
 }
 
 #[test]
