@@ -205,18 +205,22 @@ impl Resource {
         TABLE.iter().find(|r| r.qualified() == name).map(|r| r.resource)
     }
 
-    /// What a person types: plural, singular, short name or kind, in any case, with or without the group.
+    /// What a person types, or a command printed: plural, singular, short name or kind, in any case, alone, with the group
+    /// (`job.batch`) or with version and group (`jobs.v1.batch`).
     pub fn from_word(word: &str) -> Option<Resource> {
         let word = word.to_ascii_lowercase();
-        TABLE
-            .iter()
-            .find(|r| {
-                word == r.plural
-                    || word == r.singular
-                    || r.short_names.contains(&word.as_str())
-                    || word == r.qualified()
-            })
-            .map(|r| r.resource)
+        let (name, rest) = match word.split_once('.') {
+            Some((name, rest)) => (name, Some(rest)),
+            None => (word.as_str(), None),
+        };
+        let is_of = |r: &ResourceInfo, rest: &str| {
+            rest == r.group || rest.split_once('.').is_some_and(|of| of == (r.version, r.group))
+        };
+        let is_meant = |r: &ResourceInfo| {
+            let is_name = name == r.plural || name == r.singular || r.short_names.contains(&name);
+            is_name && rest.is_none_or(|rest| is_of(r, rest))
+        };
+        TABLE.iter().find(|r| is_meant(r)).map(|r| r.resource)
     }
 
     /// Whether the answer to a deletion that took effect at once is the object as it was last; else it is a Status. Typed
@@ -273,6 +277,16 @@ mod tests {
             assert_eq!(Resource::from_qualified(&resource.info().qualified()), Some(resource));
         }
         assert_eq!(Resource::from_word("CJ"), Some(Resource::CronJob));
+        for job in ["job", "Jobs", "job.batch", "jobs.batch", "Job.batch", "jobs.v1.batch"] {
+            assert_eq!(Resource::from_word(job), Some(Resource::Job), "{job}");
+        }
+        for nothing in ["job.apps", "jobs.v1", "jobs.v2.batch", "job.", ".batch", "jobs.v1.batch.x"] {
+            assert_eq!(Resource::from_word(nothing), None, "{nothing}");
+        }
+        assert_eq!(
+            Resource::from_word("rolebindings.rbac.authorization.k8s.io"),
+            Some(Resource::RoleBinding)
+        );
         assert_eq!(Resource::from_word("ev"), Some(Resource::Event), "the core group comes first");
         assert_eq!(Resource::from_kind("events.k8s.io/v1", "Event"), Some(Resource::EventsEvent));
     }

@@ -8,6 +8,9 @@ use crate::exit::Failure;
 /// Where a server keeps its state unless told otherwise.
 pub(crate) const DEFAULT: &str = "/var/lib/watchbell";
 
+/// Names the data directory where `--data-dir` does not.
+pub(crate) const VARIABLE: &str = "WATCHBELL_DATA_DIR";
+
 /// The kubeconfig that a server writes for its administrator.
 pub(crate) const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
 
@@ -15,8 +18,19 @@ pub(crate) const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DataDir {
     /// Directory that holds the state, the images and the logs
-    #[arg(long, value_name = "DIR", default_value = DEFAULT)]
+    #[arg(long, value_name = "DIR", env = VARIABLE, default_value = DEFAULT)]
     pub(crate) data_dir: PathBuf,
+}
+
+/// That a data directory is there: only `serve` makes one, so that nothing lands where no server ever looks.
+pub(crate) fn require(dir: &Path) -> Result<(), Failure> {
+    match dir.is_dir() {
+        true => Ok(()),
+        false => Err(Failure::Refused(format!(
+            "there is no data directory {}: name that of your server with --data-dir DIR or ${VARIABLE}",
+            dir.display()
+        ))),
+    }
 }
 
 /// Who holds a data directory.

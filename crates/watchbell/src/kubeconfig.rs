@@ -67,10 +67,14 @@ pub(crate) fn find(explicit: Option<&Path>) -> Result<Found, ClientError> {
     if local.exists() {
         return Ok(Found::Kubeconfig(local));
     }
-    Err(ClientError::Config(
-        "no kubeconfig: name one with --kubeconfig (the server writes DATA_DIR/admin.kubeconfig) or set KUBECONFIG"
-            .into(),
-    ))
+    let named = std::env::var_os("KUBECONFIG").filter(|list| !list.is_empty());
+    let why = named.map_or_else(String::new, |list| {
+        let list = list.to_string_lossy();
+        format!(" ($KUBECONFIG names {list:?}, and nothing is there)")
+    });
+    Err(ClientError::Config(format!(
+        "no kubeconfig{why}: name one with --kubeconfig (the server writes DATA_DIR/admin.kubeconfig) or set KUBECONFIG"
+    )))
 }
 
 /// What leads to a server.

@@ -28,7 +28,10 @@ impl Advisories {
 
     pub(super) fn why_none(&self) -> String {
         match self.trouble.as_str() {
-            "" => format!("there is no database of advisories in {}", self.path.display()),
+            "" => format!(
+                "there is no database of advisories in {} (`watchbell db update --db {0}` gets one)",
+                self.path.display()
+            ),
             why => why.to_owned(),
         }
     }

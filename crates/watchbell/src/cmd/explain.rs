@@ -238,10 +238,18 @@ fn pod(args: &Pod, client: &Client) -> Result<(), Failure> {
 
 /// Of each pod that the manifests of a file describe.
 fn of_manifests(client: &Client, file: &PathBuf, subresource: &str) -> Result<Vec<Value>, Failure> {
-    manifest::read_all(std::slice::from_ref(file), Recursive::No)?
-        .into_iter()
-        .map(|document| of_manifest(client, document, subresource))
-        .collect()
+    let documents = manifest::read_all(std::slice::from_ref(file), Recursive::No)?;
+    let mut told = Vec::new();
+    for document in documents {
+        if let Some(pod) = pod_of(client, document) {
+            told.push(client.post(&path(&pod.namespace, &pod.name, subresource), &pod.object)?);
+        }
+    }
+    if told.is_empty() {
+        let why = format!("{}: nothing in it starts a container: no Pod, Job or CronJob", file.display());
+        return Err(Failure::Usage(why));
+    }
+    Ok(told)
 }
 
 fn sandbox(args: &Sandbox, client: &Client) -> Result<(), Failure> {
@@ -289,25 +297,31 @@ fn choose(plan: &mut Value, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn of_manifest(client: &Client, document: Document, subresource: &str) -> Result<Value, Failure> {
-    let Document { place, resource, name, namespace, object } = document;
+/// A pod as a manifest would make it.
+struct Described {
+    namespace: String,
+    name: String,
+    object: Value,
+}
+
+/// `None` of what starts no container, such as the ConfigMap beside a Job.
+fn pod_of(client: &Client, document: Document) -> Option<Described> {
+    let Document { resource, name, namespace, object, .. } = document;
     let template = match resource {
         Resource::Pod => &object,
         Resource::Job => &object["spec"]["template"],
         Resource::CronJob => &object["spec"]["jobTemplate"]["spec"]["template"],
-        other => {
-            return Err(Failure::Usage(format!("{place}: a {} starts no container", other.info().kind)));
-        }
+        _ => return None,
     };
     let namespace = if namespace.is_empty() { client.namespace.clone() } else { namespace };
-    let pod = json!({
+    let object = json!({
         "apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
         "metadata": {
             "name": name, "namespace": namespace,
             "labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"],
         },
     });
-    Ok(client.post(&path(&namespace, &name, subresource), &pod)?)
+    Some(Described { namespace, name, object })
 }
 
 fn admission_text(told: &Value, all: bool) -> String {

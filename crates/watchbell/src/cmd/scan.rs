@@ -78,7 +78,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_cache: bool,
     /// Directory of the image store
-    #[arg(long, value_name = "DIR", default_value = datadir::DEFAULT)]
+    #[arg(long, value_name = "DIR", env = datadir::VARIABLE, default_value = datadir::DEFAULT)]
     data_dir: PathBuf,
     /// Which platform's image to take, such as linux/arm64; else this machine's
     #[arg(long, value_name = "OS/ARCH")]
@@ -357,10 +357,23 @@ fn named(args: &Args, reference: &Reference) -> Result<Evidence, Failure> {
     let temporary = Temporary::new()?;
     let store = Store::open(&temporary.path).map_err(Failure::usage)?;
     let options = PullOptions { platform: args.platform()?, ..args.access.options() };
-    let image = watchbell_image::pull(&store, reference, &options, &Bars::new()).map_err(Failure::usage)?;
+    let pulled = watchbell_image::pull(&store, reference, &options, &Bars::new());
+    let image = pulled.map_err(|error| Failure::Usage(format!("{error}{}", not_kept(args))))?;
     let content = store.content(image, Some(reference.clone()));
     let evidence = content_of(&content, reference.familiar(), Some(reference))?;
     attached_instead(args, evidence, |digest| attached_at_registry(args, reference, digest))
+}
+
+/// Where the image was looked for before its registry was asked.
+fn not_kept(args: &Args) -> String {
+    match args.no_cache {
+        true => String::new(),
+        false => format!(
+            "; it is not in the image store of {} either: --data-dir DIR or ${} names another",
+            args.data_dir.display(),
+            datadir::VARIABLE
+        ),
+    }
 }
 
 fn attached_at_registry(args: &Args, reference: &Reference, digest: &Digest) -> Result<Attached, Error> {

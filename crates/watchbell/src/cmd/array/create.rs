@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use watchbell_array::{Array, Disk, KeySource, Kind};
 
 use super::{Which, words};
+use crate::datadir;
 use crate::exit::Failure;
 use crate::output;
 
@@ -61,5 +62,6 @@ pub(super) fn make(which: &Which, kind: Kind, encryption: Option<KeySource>) -> 
     }
     let key = encryption.as_ref().map(KeySource::key).transpose().map_err(|error| which.refused(error))?;
     let encryption = encryption.as_ref().map(KeySource::kept).zip(key.as_ref());
+    datadir::require(&which.place.data_dir.data_dir)?;
     Array::create_of(&dir, Disk::default(), kind, encryption).map_err(|error| which.refused(error))
 }

@@ -10,7 +10,8 @@ use crate::exit::Failure;
 ///
 /// Understood are records of OSV (JSON files, `.jsonl`, directories, zip and tar archives of them), Alpine's secdb, the JSON
 /// of Debian's security tracker, CISA's KEV and EPSS; plain or compressed by gzip or zstd. Each PATH is a source of its own,
-/// named after the file, unless --source says that all are one. A source that is there already is replaced as a whole.
+/// named after the file, unless --source says that all are one; so is each archive in a directory of archives. A source that is
+/// there already is replaced as a whole.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Files, archives or directories
@@ -35,7 +36,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let directory = IndexDirectory::lock(&args.db.directory()?).map_err(Failure::refused)?;
     let mut builder = builder(&directory)?;
-    for (name, paths) in sources(args)? {
+    let paths = with_archives(&args.paths)?;
+    for (name, paths) in sources(args.source.as_deref(), &paths)? {
         let mut importer = Importer::new(&name, now(), ImportLimits::default());
         for path in paths {
             importer.add(path).map_err(Failure::refused)?;
@@ -50,16 +52,51 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     write(&directory, &builder)
 }
 
+/// With the archives of a directory in its place, where it has any.
+fn with_archives(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut all = Vec::new();
+    for path in paths {
+        let archives = if path.is_dir() { archives_in(path)? } else { Vec::new() };
+        if archives.is_empty() {
+            // `.` and `..` have a name as well, and what is not there is told where it is opened.
+            all.push(path.canonicalize().unwrap_or_else(|_| path.clone()));
+        } else {
+            crate::output::note(&format!(
+                "{}: its {} archives alone are read",
+                path.display(),
+                archives.len()
+            ));
+            all.extend(archives);
+        }
+    }
+    Ok(all)
+}
+
+fn archives_in(dir: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let failed = |e| Failure::Refused(format!("cannot list {}: {e}", dir.display()));
+    let mut archives = Vec::new();
+    for entry in dir.read_dir().map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let is_archive = path.file_name().and_then(|name| name.to_str()).is_some_and(is_archive);
+        if is_archive && path.is_file() {
+            archives.push(path);
+        }
+    }
+    archives.sort();
+    Ok(archives)
+}
+
+fn is_archive(name: &str) -> bool {
+    [".zip", ".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|ending| name.ends_with(ending))
+}
+
 /// Names of sources and what is of each.
-fn sources(args: &Args) -> Result<Vec<(String, Vec<&Path>)>, Failure> {
-    if let Some(name) = &args.source {
-        return Ok(vec![(
-            super::config::source_name(name)?,
-            args.paths.iter().map(PathBuf::as_path).collect(),
-        )]);
+fn sources<'p>(one: Option<&str>, paths: &'p [PathBuf]) -> Result<Vec<(String, Vec<&'p Path>)>, Failure> {
+    if let Some(name) = one {
+        return Ok(vec![(super::config::source_name(name)?, paths.iter().map(PathBuf::as_path).collect())]);
     }
     let mut sources: Vec<(String, Vec<&Path>)> = Vec::new();
-    for path in &args.paths {
+    for path in paths {
         let name = named_after(path).ok_or_else(|| {
             Failure::Usage(format!("{} has no name to call a source by; say --source NAME", path.display()))
         })?;
@@ -95,5 +132,24 @@ mod tests {
         check("..", None);
         check("/", None);
         check("a b.json", None);
+    }
+
+    #[test]
+    fn a_directory_of_archives_is_as_many_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = |paths: &[PathBuf]| {
+            let paths = with_archives(paths).unwrap();
+            let sources = sources(None, &paths).unwrap();
+            sources.into_iter().map(|(name, _)| name).collect::<Vec<String>>()
+        };
+        let records = dir.path().join("records");
+        std::fs::create_dir(&records).unwrap();
+        std::fs::write(records.join("a.json"), "{}").unwrap();
+        assert_eq!(names(&[records.clone()]), ["records"]);
+        assert_eq!(names(&[records.join(".")]), ["records"]);
+        for name in ["pypa.tar.zst", "go.zip", "README.md", "debian.tar.gz"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(names(&[dir.path().to_owned(), records]), ["debian", "go", "pypa", "records"]);
     }
 }

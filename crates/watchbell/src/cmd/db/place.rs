@@ -15,7 +15,8 @@ const NAME: &str = "advisories";
 /// `--db`
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Db {
-    /// Directory of the advisory index
+    /// Directory of the advisory index; else `advisories` in $WATCHBELL_DATA_DIR or in /var/lib/watchbell, where that is
+    /// there, and else in the user's cache
     #[arg(long, value_name = "DIR")]
     db: Option<PathBuf>,
 }
@@ -30,6 +31,9 @@ impl Db {
     pub(crate) fn directory(&self) -> Result<PathBuf, Failure> {
         if let Some(db) = &self.db {
             return Ok(db.clone());
+        }
+        if let Some(dir) = env::var_os(datadir::VARIABLE).filter(|dir| !dir.is_empty()) {
+            return Ok(PathBuf::from(dir).join(NAME));
         }
         let of_server = Path::new(datadir::DEFAULT).join(NAME);
         let may_write = |dir: &Path| access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok();

@@ -26,7 +26,7 @@ const IMAGES: &str = "/apis/watchbell.dev/v1alpha1/images";
 pub(super) struct StoreDir {
     /// Directory that holds the images; else the server that --kubeconfig or $KUBECONFIG names is asked, and without
     /// one /var/lib/watchbell
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = datadir::VARIABLE)]
     data_dir: Option<PathBuf>,
 }
 

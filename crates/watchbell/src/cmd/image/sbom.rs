@@ -9,6 +9,7 @@ use watchbell_image::{ImageContent, Limits, Platform, PullOptions, Reference, Si
 use watchbell_scan::{BillForm, Inventory, Subject, catalog};
 
 use super::place::StoreDir;
+use crate::datadir;
 use crate::exit::Failure;
 
 /// The bill of materials of an image: which packages are in it
@@ -71,7 +72,7 @@ impl Source {
         Ok(Source::Layout(dir.into(), tag))
     }
 
-    /// The image; one that is not in the store is pulled into it.
+    /// The image; one that is not in the store is pulled into it. No store is made for it.
     fn open(&self, store: &StoreDir, options: &PullOptions) -> Result<ImageContent, Failure> {
         let open = |path: &Path, tag: Option<&str>| {
             ImageContent::open(path, tag, &Platform::host(), &Limits::default()).map_err(Failure::refused)
@@ -80,6 +81,7 @@ impl Source {
             Source::Archive(path) => open(path, None),
             Source::Layout(dir, tag) => open(dir, tag.as_deref()),
             Source::Store(reference) => {
+                datadir::require(store.path())?;
                 let store = Store::open(store.path()).map_err(Failure::refused)?;
                 let image = match store.resolve(reference).map_err(Failure::refused)? {
                     Some(image) => image,
