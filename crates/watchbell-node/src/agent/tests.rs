@@ -44,6 +44,12 @@ thread_local! {
     static RESOLVER: std::cell::Cell<&'static str> = const { std::cell::Cell::new("host's resolver") };
 }
 
+/// What this thread has had of a processor: of two readings, the difference is its work, whoever else is busy.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec.cast_unsigned() as u32)
+}
+
 struct Bench {
     agent: Agent,
     in_use: Arc<InUse>,
