@@ -91,6 +91,8 @@ impl Surroundings<'_> {
             return attach(whole, CWD, CGROUPS);
         }
         let top = tmpfs(&[("mode", "0755"), ("size", "64k"), ("nr_inodes", "64")], MountAttrFlags::empty())?;
+        // Before anything is mounted in it: what belongs to no mount namespace takes none before Linux 6.15.
+        attach(&top, CWD, CGROUPS)?;
         for (place, part) in &parts {
             mkdirat(&top, place, Mode::from(0o755))?;
             // Co-mounted controllers are found by each of their names too.
@@ -99,13 +101,15 @@ impl Surroundings<'_> {
             }
             attach(part, top.as_fd(), place)?;
         }
-        attach(&top, CWD, CGROUPS)
+        Ok(())
     }
 
     fn bundle(&self) -> io::Result<()> {
         let options = [("mode", "0711"), ("size", "48m"), ("nr_inodes", "8k")];
         let attributes = (MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC) as u32;
         let bundle = tmpfs(&options, MountAttrFlags::from_bits_retain(attributes))?;
+        // Before anything is mounted in it, as above.
+        attach(&bundle, CWD, BUNDLE)?;
         mkdirat(&bundle, STATE, Mode::from(0o700))?;
         for dir in [config::ETC, config::VOLUMES, config::NAMESPACES] {
             mkdirat(&bundle, dir, Mode::from(0o711))?;
@@ -136,7 +140,6 @@ impl Surroundings<'_> {
                 place(&format!("{}/{kind}", config::NAMESPACES), &clone_at(namespace, "")?)?;
             }
         }
-        attach(&bundle, CWD, BUNDLE)?;
         write_for_root(&Path::new(BUNDLE).join("config.json"), &self.config()?)?;
         Ok(rustix::process::chdir(BUNDLE)?)
     }
