@@ -58,8 +58,7 @@ fn with_archives(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     for path in paths {
         let archives = if path.is_dir() { archives_in(path)? } else { Vec::new() };
         if archives.is_empty() {
-            // `.` and `..` have a name as well, and what is not there is told where it is opened.
-            all.push(path.canonicalize().unwrap_or_else(|_| path.clone()));
+            all.push(path.clone());
         } else {
             crate::output::note(&format!(
                 "{}: its {} archives alone are read",
@@ -97,7 +96,9 @@ fn sources<'p>(one: Option<&str>, paths: &'p [PathBuf]) -> Result<Vec<(String, V
     }
     let mut sources: Vec<(String, Vec<&Path>)> = Vec::new();
     for path in paths {
-        let name = named_after(path).ok_or_else(|| {
+        // `.` and `..` have a name as well.
+        let name = named_after(path).or_else(|| named_after(&path.canonicalize().ok()?));
+        let name = name.ok_or_else(|| {
             Failure::Usage(format!("{} has no name to call a source by; say --source NAME", path.display()))
         })?;
         if sources.iter().any(|(there, _)| *there == name) {
