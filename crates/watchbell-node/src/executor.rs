@@ -13,6 +13,7 @@ use watchbell_sandbox::{
     ContainerId, Event, RunSpec, Spawner, SpawnerOptions, StartFailure, StartFailureKind, TableEntry,
 };
 
+use crate::agent::remembered;
 use crate::agent::{Agent, Disk, Effect, Input, Measured, Now, Prerequisite, Watched, What};
 use crate::arrays::Arrays;
 use crate::examine::Examiner;
@@ -20,7 +21,7 @@ use crate::image::Fetcher;
 use crate::inbox::Inbox;
 use crate::logs::{self, Live};
 use crate::measure::{Use, used};
-use crate::place::{folder, volumes_dir};
+use crate::place::{folder, runs_dir, volumes_dir};
 use crate::remove::remove_tree;
 use crate::sessions::SharedSpawner;
 use crate::volume::{self, HostPath};
@@ -129,6 +130,7 @@ impl<R: Fn(Report)> Executor<R> {
                 }
             }
             Effect::RemoveLogs(dir) => {
+                let _ = self.rubbish.send(Rubbish::Directory(runs_dir(&self.data_dir).join(&dir)));
                 let _ = self.rubbish.send(Rubbish::Directory(self.spawner_options.log_dir.join(dir)));
             }
             Effect::RemoveRun { log, message } => {
@@ -162,13 +164,14 @@ impl<R: Fn(Report)> Executor<R> {
                 }
                 Prerequisite::Upper(path) => (path, volume::make_upper(path)),
                 Prerequisite::Message(path) => (path, volume::make_message(path)),
+                Prerequisite::Image { path, image } => (path, remembered::append(path, image)),
                 Prerequisite::HostFile(path) => {
                     (path, volume::make_host_path(path, host_paths, HostPath::File))
                 }
             };
             if let Err(cause) = made {
-                let message = format!("cannot make the volume {}: {cause}", path.display());
-                return failed(StartFailureKind::Sandbox, "make volumes", message);
+                let message = format!("cannot make {}, which it needs: {cause}", path.display());
+                return failed(StartFailureKind::Sandbox, "make what it needs", message);
             }
         }
         match self.spawner.start(spec) {

@@ -4,6 +4,7 @@
 //!   logs/jobs/<job uid>/<index or _>.<attempt>.<container>.<restart>.log   of a Job's pods: they outlive the pods
 //!   logs/pods/<pod uid>/<container>.<restart>.log                          of pods of their own
 //!   volumes/<pod uid>/<volume>                                             emptyDir on disk
+//!   run-images/<as its logs>/images                                        what images a run has, for a server after this one
 //!   seccomp/<localhostProfile>                                             profiles that root put there
 //!   claims/<persistent volume>                                             of claims; they outlive pods and servers
 //! ```
@@ -58,6 +59,16 @@ impl LogPlace {
             LogPlace::Pod { pod } => Path::new("pods").join(pod.to_string()),
         }
     }
+}
+
+/// What is kept of runs beside their logs, below the data directory; it goes with these.
+pub(crate) fn runs_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("run-images")
+}
+
+/// Where the images of a run stand.
+pub(crate) fn images_file(data_dir: &Path, place: &LogPlace) -> PathBuf {
+    runs_dir(data_dir).join(place.dir()).join("images")
 }
 
 /// The directory of a pod's volumes, below the data directory.

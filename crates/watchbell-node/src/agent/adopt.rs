@@ -10,7 +10,9 @@ use watchbell_image::Digest;
 use watchbell_sandbox::{ExitRecord, ExitStatus, LogSummary, TableEntry, Usage};
 
 use super::pod::Pod;
+use super::remembered::{self, Remembered};
 use super::{Agent, Effect, Now, create, ends, has_run, spec, tokens};
+use crate::place::{LogPlace, images_file};
 
 impl Agent {
     pub(super) fn start(&mut self, assignment: Box<Assignment>, now: Now) {
@@ -77,15 +79,26 @@ impl Agent {
         self.touch(uid);
     }
 
-    /// What the pod ran with before stays what its run uses, and nobody removes it.
+    /// What the pod ran with before stays what its run uses, and nobody removes it. A start that the journal was not told of was
+    /// written down before.
     fn remember_images(&mut self, pod: &mut Pod) {
+        let remembered = self.remembered(pod);
         let status = &pod.assignment.status;
         let known = |c: &ContainerStatus| c.image_id.clone();
-        let ids = status.init_containers.iter().chain(&status.containers).map(known);
-        for (ordinal, image_id) in ids.enumerate().take(pod.plan.containers.len()) {
-            let Some(image_id) = image_id else { continue };
+        let ids: Vec<_> = status.init_containers.iter().chain(&status.containers).map(known).collect();
+        for (ordinal, image_id) in ids.into_iter().enumerate().take(pod.plan.containers.len()) {
+            let name = &spec::container_at(&pod.assignment.spec, ordinal).image;
+            let written = remembered.iter().rev().find(|image| image.name == *name);
+            if let Some(written) = written {
+                pod.stop_signals[ordinal] = written.stop_signal;
+            }
+            let Some(image_id) = image_id.or_else(|| Some(written?.image_id.as_str().into())) else {
+                continue;
+            };
+            if pod.handed.iter().any(|id| usize::from(id.container) == ordinal) {
+                pod.life.containers[ordinal].image_id.get_or_insert_with(|| image_id.clone());
+            }
             if let Some(run) = self.runs.get(pod.run()) {
-                let name = &spec::container_at(&pod.assignment.spec, ordinal).image;
                 let place = run.image(name, pod.plan.containers[ordinal].pull_policy);
                 run.images[place].pinned.get_or_insert_with(|| image_id.clone());
             }
@@ -96,6 +109,18 @@ impl Agent {
                 pod.leases.push((image_id, lease));
             }
         }
+    }
+
+    /// What a server before this one wrote of the run's images; of a pod that is new there is nothing to know.
+    fn remembered(&self, pod: &Pod) -> Vec<Remembered> {
+        if pod.handed.is_empty() {
+            return Vec::new();
+        }
+        let path = images_file(&self.site.data_dir, &LogPlace::of(&pod.assignment));
+        remembered::read(&path).unwrap_or_else(|error| {
+            tracing::error!(path = %path.display(), "cannot read which images a run has: {error}");
+            Vec::new()
+        })
     }
 
     /// What a person should know of a pod that begins.

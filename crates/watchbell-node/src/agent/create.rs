@@ -14,6 +14,7 @@ use watchbell_image::Secret;
 use watchbell_sandbox::{ContainerId, PodEnvironment};
 
 use super::pod::{Begun, Pod};
+use super::remembered::Remembered;
 use super::runs::ImageState;
 use super::settings::Settings;
 use super::spec::{MESSAGES, Prerequisite, Site, Which, container_at, message_file, message_target};
@@ -22,7 +23,7 @@ use super::{Agent, Effect, Fetch, Now, ends};
 
 use crate::image::{FetchKind, FetchRequest, Fetched, Prepared};
 use crate::logs;
-use crate::place::{LogPlace, volumes_dir};
+use crate::place::{LogPlace, images_file, volumes_dir};
 
 /// What a pod waits for while its image comes.
 enum Image {
@@ -239,6 +240,7 @@ impl Agent {
         }
         pod.life.starting(ordinal, image.image_id.clone());
         let mut needed = std::mem::take(&mut pod.needed);
+        needed.extend(self.remember(pod, ordinal, image));
         if message_target(&pod.assignment, container_at(&pod.assignment.spec, ordinal)).is_some() {
             let dir = volumes_dir(&self.site.data_dir, pod.assignment.uid).join(MESSAGES);
             needed.push(Prerequisite::Message(dir.join(message_file(ordinal as u16, attempt))));
@@ -255,6 +257,23 @@ impl Agent {
         }
         let name = &container_at(&pod.assignment.spec, ordinal).name;
         self.tell(pod, false, "Created", || format!("Created container: {name}"));
+    }
+
+    /// Before the run's first container of an image starts.
+    fn remember(&mut self, pod: &Pod, ordinal: usize, image: &Prepared) -> Option<Prerequisite> {
+        let name = &container_at(&pod.assignment.spec, ordinal).image;
+        let run = self.runs.get(pod.run())?;
+        let place = run.image(name, pod.plan.containers[ordinal].pull_policy);
+        if std::mem::replace(&mut run.images[place].is_remembered, true) {
+            return None;
+        }
+        let image = Remembered {
+            name: name.clone(),
+            image_id: image.image_id.to_string(),
+            stop_signal: pod.stop_signals[ordinal],
+        };
+        let path = images_file(&self.site.data_dir, &LogPlace::of(&pod.assignment));
+        Some(Prerequisite::Image { path, image })
     }
 
     /// What the pod's containers share, with fresh tokens.

@@ -52,6 +52,8 @@ pub(super) struct RunImage {
     /// The image by digest, once known: the run keeps it.
     pub pinned: Option<Arc<str>>,
     pub state: ImageState,
+    /// A server after this one finds it.
+    pub is_remembered: bool,
     /// Failures in a row.
     tries: u32,
 }
@@ -192,13 +194,18 @@ impl Run {
         is_news
     }
 
+    pub(super) fn remember_again(&mut self) {
+        self.images.iter_mut().for_each(|image| image.is_remembered = false);
+    }
+
     /// The place of an image among those of the run.
     pub(super) fn image(&mut self, name: &str, policy: ImagePullPolicy) -> usize {
         match self.images.iter().position(|i| &*i.name == name && i.policy == policy) {
             Some(position) => position,
             None => {
                 let state = ImageState::Unknown;
-                self.images.push(RunImage { name: name.into(), policy, pinned: None, state, tries: 0 });
+                let (name, is_remembered) = (name.into(), false);
+                self.images.push(RunImage { name, policy, pinned: None, state, is_remembered, tries: 0 });
                 self.images.len() - 1
             }
         }

@@ -17,6 +17,7 @@ use watchbell_sandbox::{
 use super::claim::Bound;
 use super::connections::resolv_conf;
 use super::plan::{Machine, Missing, Plan, VolumePlan, scratch};
+use super::remembered::Remembered;
 use crate::LogLimits;
 use crate::examine::Gate;
 use crate::image::Prepared;
@@ -80,6 +81,11 @@ pub(crate) enum Prerequisite {
     Message(PathBuf),
     /// An empty directory that the spawner fills.
     Upper(PathBuf),
+    /// What a server after this one is to know of the run.
+    Image {
+        path: PathBuf,
+        image: Remembered,
+    },
 }
 
 /// The volume that holds termination messages; no volume of a pod can have its name.

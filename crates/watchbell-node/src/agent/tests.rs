@@ -30,6 +30,7 @@ use watchbell_sandbox::{
     StartFailureKind, TableEntry, Usage,
 };
 
+use super::remembered::{self, Remembered};
 use super::{Agent, Effect, Input, Machine, Now, Prerequisite, Site};
 use crate::examine::{Gate, Unjudged};
 use crate::image::{FetchError, FetchKind, FetchRequest, InUse, Prepared};
@@ -60,6 +61,8 @@ struct Bench {
     fetches: Vec<FetchRequest>,
     /// The last start asked for.
     started: Option<Box<RunSpec>>,
+    /// What a server after this one was left.
+    remembered: Vec<Remembered>,
     /// What the journal was told of starts.
     starts: Vec<(ContainerId, Option<u32>, Arc<Value>)>,
     /// What pods may connect to, as the gate was to be told.
@@ -188,9 +191,18 @@ impl Bench {
             works: Vec::new(),
             fetches: Vec::new(),
             started: None,
+            remembered: Vec::new(),
             starts: Vec::new(),
             egresses: Vec::new(),
         }
+    }
+
+    /// With this directory of data.
+    fn with_data(dir: &std::path::Path, table: Vec<TableEntry>) -> Bench {
+        let mut bench = Bench::new();
+        let site = Site { data_dir: dir.to_owned(), ..site(nothing()) };
+        bench.agent = Agent::new(site, bench.in_use.clone(), table);
+        bench
     }
 
     /// With profiles in this directory.
@@ -298,6 +310,10 @@ impl Bench {
                         Prerequisite::Message(path) => write!(line, " message {}", path.display()),
                         Prerequisite::Upper(path) => write!(line, " upper {}", path.display()),
                         Prerequisite::HostFile(path) => write!(line, " host file {}", path.display()),
+                        Prerequisite::Image { image, .. } => {
+                            self.remembered.push(image);
+                            Ok(())
+                        }
                     };
                 }
                 self.started = Some(spec);

@@ -133,6 +133,34 @@ fn no_image_is_removed_before_all_pods_are_known() {
     assert_eq!(in_use.removing(|keep| keep(&digest)), Ok(true));
 }
 
+/// The server was killed between the start and the commit that would have told of it.
+#[test]
+fn of_a_start_that_the_journal_did_not_hear_of_the_image_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let prepared = image("tool", ImageConfig { stop_signal: "SIGINT".into(), ..program() });
+    let spec = spec(json!({}));
+    let mut killed = Bench::with_data(dir.path(), Vec::new());
+    killed.begin(index(1, &spec));
+    killed.begin(index(2, &spec));
+    killed.effects();
+    killed.fetched(&prepared);
+    killed.expect(&["start 1/0/0", "start 2/0/0"]);
+    assert_eq!(killed.remembered.len(), 1, "once a run");
+    remembered::append(&dir.path().join(format!("run-images/jobs/{JOB}/images")), &killed.remembered[0])
+        .unwrap();
+
+    let mut bench = Bench::with_data(dir.path(), vec![running(id(1, 0, 0))]);
+    bench.begin(index(1, &spec));
+    bench.expect(&["report 1 Running running"]);
+    assert!(bench.in_use.removing(|keep| keep(&prepared.digest)).unwrap());
+    let pod = &bench.agent.pods[&Uid(1)];
+    assert_eq!(pod.told.containers[0].image_id.as_ref(), Some(&prepared.image_id));
+    bench.begin(index(3, &spec));
+    bench.expect(&["fetch tool:1 IfNotPresent pinned"]);
+    bench.stop(1, 30);
+    bench.expect(&["signal 2 1/0/0"]);
+}
+
 #[test]
 fn after_a_lost_connection_the_table_is_the_truth() {
     let mut bench = Bench::new();
