@@ -232,7 +232,7 @@ impl Node {
     /// Gives what is known of the database of advisories and of the spawner, in Prometheus' text form.
     pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let (known, spawner) = (self.known.clone(), self.spawner.clone());
-        move || known.metrics() + &spawner.metrics()
+        move || format!("{}{}", known.metrics(), spawner.metrics())
     }
 
     /// Waits until the node has ended, after its last command.

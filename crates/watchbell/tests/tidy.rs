@@ -13,7 +13,7 @@ const DIRECTIONS: [(&str, &[&str]); 15] = [
     ("watchbell-core", &["watchbell-api", "watchbell-cel", "watchbell-zarr"]),
     ("watchbell-export", &["watchbell-audit", "watchbell-store"]),
     ("watchbell-gate", &["watchbell-core", "watchbell-sandbox"]),
-    ("watchbell-identity", &["watchbell-api", "watchbell-core"]),
+    ("watchbell-identity", &["watchbell-api", "watchbell-cel", "watchbell-core"]),
     ("watchbell-sandbox", &["watchbell-cdi"]),
     ("watchbell-scan", &["watchbell-advisory", "watchbell-image"]),
     ("watchbell-signature", &["watchbell-audit", "watchbell-image"]),

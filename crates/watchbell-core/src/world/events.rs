@@ -182,8 +182,11 @@ pub(super) fn age(event: &Stored) -> Option<(i64, NsName)> {
     Some((event.facts().event()?.last_at.max(event.created_at), event.at()))
 }
 
+/// What an event tells: its namespace, and what it has in common with its like.
+type Told = (Arc<str>, u64);
+
 /// What an event tells, and its name.
-pub(super) fn told(event: &Stored) -> Option<((Arc<str>, u64), Arc<str>)> {
+pub(super) fn told(event: &Stored) -> Option<(Told, Arc<str>)> {
     Some(((event.namespace.clone(), event.facts().event()?.identity), event.name.clone()))
 }
 

@@ -146,7 +146,7 @@ mod tests {
         let records = dir.path().join("records");
         std::fs::create_dir(&records).unwrap();
         std::fs::write(records.join("a.json"), "{}").unwrap();
-        assert_eq!(names(&[records.clone()]), ["records"]);
+        assert_eq!(names(std::slice::from_ref(&records)), ["records"]);
         assert_eq!(names(&[records.join(".")]), ["records"]);
         for name in ["pypa.tar.zst", "go.zip", "README.md", "debian.tar.gz"] {
             std::fs::write(dir.path().join(name), "").unwrap();
