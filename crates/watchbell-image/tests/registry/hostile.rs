@@ -231,7 +231,7 @@ fn the_platform_decides_in_an_index() {
             });
             pull(&home.store, &stand_of_other.reference("other:2"), &quick(), &Silent).unwrap();
             let of = |name: &watchbell_image::Reference| home.store.indexes_of(name, &image.digest).unwrap();
-            assert_eq!(of(&stand.reference("repo:1")), [index_digest.clone()]);
+            assert_eq!(of(&stand.reference("repo:1")), std::slice::from_ref(&index_digest));
             assert_eq!(of(&stand_of_other.reference("other:2")), [other_digest]);
             // By the digest of the index too, as a tag of a registry names that.
             let by_index = stand.reference("repo:1").with_digest(index_digest);
