@@ -14,22 +14,37 @@ pub(crate) const VARIABLE: &str = "WATCHBELL_DATA_DIR";
 /// The kubeconfig that a server writes for its administrator.
 pub(crate) const ADMIN_KUBECONFIG: &str = "admin.kubeconfig";
 
+/// The directory that the environment names.
+pub(crate) fn of_environment() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).filter(|dir| !dir.is_empty()).map(PathBuf::from)
+}
+
+/// Where it is unless `--data-dir` says otherwise.
+pub(crate) fn default() -> PathBuf {
+    of_environment().unwrap_or_else(|| DEFAULT.into())
+}
+
 /// `--data-dir`
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DataDir {
-    /// Directory that holds the state, the images and the logs
-    #[arg(long, value_name = "DIR", env = VARIABLE, default_value = DEFAULT)]
+    /// Directory that holds the state, the images and the logs; without it, $WATCHBELL_DATA_DIR
+    #[arg(long, value_name = "DIR", default_value_os_t = default())]
     pub(crate) data_dir: PathBuf,
 }
 
-/// That a data directory is there: only `serve` makes one, so that nothing lands where no server ever looks.
+/// Refuses the directory that nobody named where it is not there: only `serve` makes that, so that nothing lands where no server
+/// ever looks. One that was named is made.
 pub(crate) fn require(dir: &Path) -> Result<(), Failure> {
-    match dir.is_dir() {
-        true => Ok(()),
-        false => Err(Failure::Refused(format!(
+    require_beside(dir, Path::new(DEFAULT))
+}
+
+fn require_beside(dir: &Path, unnamed: &Path) -> Result<(), Failure> {
+    match dir == unnamed && !dir.is_dir() {
+        true => Err(Failure::Refused(format!(
             "there is no data directory {}: name that of your server with --data-dir DIR or ${VARIABLE}",
             dir.display()
         ))),
+        false => Ok(()),
     }
 }
 
@@ -62,5 +77,20 @@ fn is_locked(path: &Path) -> Result<bool, Failure> {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::require_beside;
+
+    #[test]
+    fn what_nobody_named_is_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (there, missing) = (dir.path(), dir.path().join("missing"));
+        assert!(require_beside(there, there).is_ok());
+        assert!(require_beside(&missing, there).is_ok());
+        let refused = require_beside(&missing, &missing).unwrap_err().to_string();
+        assert!(refused.contains("--data-dir DIR or $WATCHBELL_DATA_DIR"), "{refused}");
     }
 }

@@ -59,11 +59,11 @@ pub(crate) fn find(explicit: Option<&Path>) -> Result<Found, ClientError> {
     if path.exists() {
         return Ok(Found::Kubeconfig(path));
     }
-    let socket = Path::new(datadir::DEFAULT).join(watchbell_server::ADMIN_SOCKET);
+    let socket = datadir::default().join(watchbell_server::ADMIN_SOCKET);
     if socket::is_reachable(&socket) {
         return Ok(Found::Socket(socket));
     }
-    let local = Path::new(datadir::DEFAULT).join(datadir::ADMIN_KUBECONFIG);
+    let local = datadir::default().join(datadir::ADMIN_KUBECONFIG);
     if local.exists() {
         return Ok(Found::Kubeconfig(local));
     }

@@ -78,7 +78,7 @@ pub(crate) struct Args {
     #[arg(long)]
     no_cache: bool,
     /// Directory of the image store
-    #[arg(long, value_name = "DIR", env = datadir::VARIABLE, default_value = datadir::DEFAULT)]
+    #[arg(long, value_name = "DIR", default_value_os_t = datadir::default())]
     data_dir: PathBuf,
     /// Which platform's image to take, such as linux/arm64; else this machine's
     #[arg(long, value_name = "OS/ARCH")]

@@ -55,6 +55,7 @@ pub(super) fn make(which: &Which, kind: Kind, encryption: Option<KeySource>) -> 
             which.refused("it would be made in the clear: `array create` says with which key it is not")
         );
     }
+    datadir::require(&which.place.data_dir.data_dir)?;
     let dir = which.dir()?;
     if let Some(parent) = dir.parent() {
         let made = DirBuilder::new().mode(0o700).recursive(true).create(parent);
@@ -62,6 +63,5 @@ pub(super) fn make(which: &Which, kind: Kind, encryption: Option<KeySource>) -> 
     }
     let key = encryption.as_ref().map(KeySource::key).transpose().map_err(|error| which.refused(error))?;
     let encryption = encryption.as_ref().map(KeySource::kept).zip(key.as_ref());
-    datadir::require(&which.place.data_dir.data_dir)?;
     Array::create_of(&dir, Disk::default(), kind, encryption).map_err(|error| which.refused(error))
 }

@@ -32,8 +32,8 @@ impl Db {
         if let Some(db) = &self.db {
             return Ok(db.clone());
         }
-        if let Some(dir) = env::var_os(datadir::VARIABLE).filter(|dir| !dir.is_empty()) {
-            return Ok(PathBuf::from(dir).join(NAME));
+        if let Some(dir) = datadir::of_environment() {
+            return Ok(dir.join(NAME));
         }
         let of_server = Path::new(datadir::DEFAULT).join(NAME);
         let may_write = |dir: &Path| access(dir, Access::WRITE_OK | Access::EXEC_OK).is_ok();

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,14 +25,14 @@ const IMAGES: &str = "/apis/watchbell.dev/v1alpha1/images";
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct StoreDir {
     /// Directory that holds the images; else the server that --kubeconfig or $KUBECONFIG names is asked, and without
-    /// one /var/lib/watchbell
-    #[arg(long, value_name = "DIR", env = datadir::VARIABLE)]
+    /// one $WATCHBELL_DATA_DIR, or /var/lib/watchbell
+    #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
 
 impl StoreDir {
-    pub(super) fn path(&self) -> &Path {
-        self.data_dir.as_deref().unwrap_or(Path::new(datadir::DEFAULT))
+    pub(super) fn path(&self) -> PathBuf {
+        self.data_dir.clone().unwrap_or_else(datadir::default)
     }
 }
 
@@ -48,7 +48,7 @@ impl Place {
         if dir.data_dir.is_none() && connect.names_a_server() {
             return Ok(Place::Server(Client::connect(connect.kubeconfig(), None)?));
         }
-        let dir = dir.path();
+        let dir = &dir.path();
         match datadir::holder(dir)? {
             Holder::Nobody => {
                 let images = watchbell_node::images_offline(dir, pull).map_err(Failure::refused)?;
@@ -87,7 +87,7 @@ impl Place {
     /// Asks for something that takes images away. While no server says which of them pods use, none may run.
     pub(super) fn ask_to_remove(&self, dir: &StoreDir, request: &ImageRequest) -> Result<Value, Failure> {
         if let Place::Here(_) = self {
-            let dir = dir.path();
+            let dir = &dir.path();
             // A spawner without tasks ends some seconds after its server.
             let deadline = Instant::now() + SPAWNER_PATIENCE;
             while datadir::has_spawner(dir)? {
@@ -159,7 +159,7 @@ impl Place {
         make: impl FnOnce(&Store, &Bars) -> Result<Vec<Reference>, watchbell_image::Error>,
     ) -> Result<Value, Failure> {
         if let Place::Here(_) = self {
-            let store = Store::open(dir.path()).map_err(Failure::refused)?;
+            let store = Store::open(&dir.path()).map_err(Failure::refused)?;
             let names = make(&store, &Bars::new()).map_err(Failure::refused)?;
             let described =
                 names.iter().map(|name| self.ask(&ImageRequest::Inspect { name: name.familiar() }));

@@ -24,7 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let names = args.images.iter().map(|name| super::reference(name)).collect::<Result<Vec<_>, _>>()?;
-    let store = Store::open(args.store.path()).map_err(Failure::refused)?;
+    let store = Store::open(&args.store.path()).map_err(Failure::refused)?;
     if args.output.as_os_str() == "-" {
         return export(&store, &names, BufWriter::new(io::stdout().lock())).map_err(Failure::refused);
     }

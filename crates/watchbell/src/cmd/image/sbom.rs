@@ -72,7 +72,7 @@ impl Source {
         Ok(Source::Layout(dir.into(), tag))
     }
 
-    /// The image; one that is not in the store is pulled into it. No store is made for it.
+    /// The image; one that is not in the store is pulled into it.
     fn open(&self, store: &StoreDir, options: &PullOptions) -> Result<ImageContent, Failure> {
         let open = |path: &Path, tag: Option<&str>| {
             ImageContent::open(path, tag, &Platform::host(), &Limits::default()).map_err(Failure::refused)
@@ -81,8 +81,9 @@ impl Source {
             Source::Archive(path) => open(path, None),
             Source::Layout(dir, tag) => open(dir, tag.as_deref()),
             Source::Store(reference) => {
-                datadir::require(store.path())?;
-                let store = Store::open(store.path()).map_err(Failure::refused)?;
+                let dir = &store.path();
+                datadir::require(dir)?;
+                let store = Store::open(dir).map_err(Failure::refused)?;
                 let image = match store.resolve(reference).map_err(Failure::refused)? {
                     Some(image) => image,
                     None => pull(&store, reference, options, &Silent).map_err(Failure::refused)?,
