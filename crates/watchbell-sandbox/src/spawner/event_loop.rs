@@ -11,7 +11,7 @@ mod timers;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::buffer::spare_capacity;
@@ -201,6 +201,22 @@ impl EventLoop {
             Some(keeper) => keeper.end(),
             None => Ok(()),
         }
+    }
+
+    /// What is awaited of a socket, by whether all was sent to it.
+    fn watch_sends(
+        epoll: &OwnedFd,
+        socket: BorrowedFd<'_>,
+        token: u64,
+        waits: &mut bool,
+        all: bool,
+    ) -> io::Result<()> {
+        if all != *waits {
+            return Ok(());
+        }
+        *waits = !all;
+        let interest = if all { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
+        Ok(epoll::modify(epoll, socket, EventData::new_u64(token), interest)?)
     }
 
     fn flush(&mut self) {

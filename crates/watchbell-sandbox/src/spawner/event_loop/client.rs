@@ -270,17 +270,12 @@ impl EventLoop {
 
     pub(super) fn flush_client(&mut self) {
         let Some(client) = &mut self.client else { return };
-        match client.flush() {
-            Ok(all) if all == self.client_waits => {
-                self.client_waits = !all;
-                let interest = if all { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
-                let token = EventData::new_u64(CLIENT);
-                if let Err(error) = epoll::modify(&self.epoll, client.socket().as_fd(), token, interest) {
-                    self.drop_client(&error);
-                }
-            }
-            Ok(_) => {}
-            Err(error) => self.drop_client(&error),
+        let waits = &mut self.client_waits;
+        let sent = client
+            .flush()
+            .and_then(|all| Self::watch_sends(&self.epoll, client.socket().as_fd(), CLIENT, waits, all));
+        if let Err(error) = sent {
+            self.drop_client(&error);
         }
     }
 }

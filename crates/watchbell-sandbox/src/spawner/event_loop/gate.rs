@@ -86,18 +86,19 @@ impl EventLoop {
         if self.gate.is_none() {
             return self.retry_gate();
         }
-        for pod in opened {
-            self.hand_over(pod);
-        }
+        self.hand_over(opened);
     }
 
-    fn hand_over(&mut self, pod: u128) {
-        let (Some(gate), Some(door)) = (&mut self.gate, self.parts.host.door(pod)) else { return };
+    fn hand_over(&mut self, pods: Vec<u128>) {
+        let Some(gate) = &mut self.gate else { return };
         gate.resolve_by(host_resolvers());
-        let egress = self.parts.machine.egress(pod).map_or(&[][..], |egress| egress);
-        if let Err(error) = gate.add(pod, egress, door) {
-            // Its connections wait, and nothing gets out.
-            tracing::error!("the door of pod {pod:032x} stays shut: {error}");
+        for pod in pods {
+            let Some(door) = self.parts.host.door(pod) else { continue };
+            let egress = self.parts.machine.egress(pod).map_or(&[][..], |egress| egress);
+            if let Err(error) = gate.add(pod, egress, door) {
+                // Its connections wait, and nothing gets out.
+                tracing::error!("the door of pod {pod:032x} stays shut: {error}");
+            }
         }
     }
 
@@ -120,9 +121,7 @@ impl EventLoop {
             Ok(gate) => {
                 self.gate = Some(gate);
                 self.gate_waits = false;
-                for pod in doors {
-                    self.hand_over(pod);
-                }
+                self.hand_over(doors);
                 self.timers.look_for_resolvers(now);
             }
             Err(error) => {
@@ -164,18 +163,15 @@ impl EventLoop {
     }
 
     pub(super) fn flush_gate(&mut self) {
-        let Some(gate) = &mut self.gate else { return };
-        match gate.flush() {
-            Ok(all) if all == self.gate_waits => {
-                self.gate_waits = !all;
-                let interest = if all { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
-                let token = EventData::new_u64(GATE);
-                if let Err(error) = epoll::modify(&self.epoll, gate.socket(), token, interest) {
-                    self.gate_died(&error.into());
-                }
+        // One that is started anew has to be told of its doors. Within a second of its start it is not started again.
+        while let Some(gate) = &mut self.gate {
+            let waits = &mut self.gate_waits;
+            let sent =
+                gate.flush().and_then(|all| Self::watch_sends(&self.epoll, gate.socket(), GATE, waits, all));
+            match sent {
+                Ok(()) => return,
+                Err(error) => self.gate_died(&error),
             }
-            Ok(_) => {}
-            Err(error) => self.gate_died(&error),
         }
     }
 }

@@ -148,17 +148,12 @@ impl EventLoop {
 
     pub(super) fn flush_keeper(&mut self) {
         let Some(keeper) = &mut self.keeper else { return };
-        match keeper.flush() {
-            Ok(all) if all == self.keeper_waits => {
-                self.keeper_waits = !all;
-                let interest = if all { EventFlags::IN } else { EventFlags::IN | EventFlags::OUT };
-                let token = EventData::new_u64(KEEPER);
-                if let Err(error) = epoll::modify(&self.epoll, keeper.socket(), token, interest) {
-                    self.keeper_died(&error.into());
-                }
-            }
-            Ok(_) => {}
-            Err(error) => self.keeper_died(&error),
+        let waits = &mut self.keeper_waits;
+        let sent = keeper
+            .flush()
+            .and_then(|all| Self::watch_sends(&self.epoll, keeper.socket(), KEEPER, waits, all));
+        if let Err(error) = sent {
+            self.keeper_died(&error);
         }
     }
 }
