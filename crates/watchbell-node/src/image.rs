@@ -16,7 +16,7 @@ use watchbell_image::{Digest, ImageConfig};
 
 use crate::examine::Outline;
 
-pub(crate) use collect::collect;
+pub(crate) use collect::make_room;
 pub(crate) use fetch::{FetchError, FetchKind, FetchRequest, Fetched, Fetcher, present};
 pub(crate) use in_use::{InUse, Lease};
 pub(crate) use requests::NodeImages;

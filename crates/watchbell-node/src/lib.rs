@@ -43,7 +43,7 @@ use agent::{Agent, Input, Machine, Site};
 use arrays::{Arrays, Room, Stores, Teller};
 use examine::{Examiner, Gate, Known, Unjudged};
 use executor::Executor;
-use image::{Fetcher, InUse, NodeImages};
+use image::{Fetcher, InUse, NodeImages, make_room};
 use inbox::Inbox;
 use logs::{Live, Logs};
 use seccomp::SeccompProfiles;
@@ -246,17 +246,6 @@ impl Node {
 pub fn images_offline(data_dir: &Path, pull: PullOptions) -> Result<Arc<dyn Images>, Error> {
     let store = Store::open(data_dir)?;
     Ok(Arc::new(NodeImages { came: Box::new(|_| {}), store, options: pull, in_use: Arc::default() }))
-}
-
-/// Whether images went.
-fn make_room(store: &Store, in_use: &Arc<InUse>) -> bool {
-    match image::collect(store, in_use, || store.has_room()) {
-        Ok(gone) => gone > 0,
-        Err(error) => {
-            tracing::warn!("cannot remove images that nobody uses: {error}");
-            false
-        }
-    }
 }
 
 /// As they are now.

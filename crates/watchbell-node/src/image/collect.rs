@@ -7,8 +7,19 @@ use watchbell_image::{Error, Reference, Store};
 
 use super::InUse;
 
+/// Whether images went, so that there is more room than before.
+pub(crate) fn make_room(store: &Store, in_use: &Arc<InUse>) -> bool {
+    match collect(store, in_use, || store.has_room()) {
+        Ok(gone) => gone > 0,
+        Err(error) => {
+            tracing::warn!("cannot remove images that nobody uses: {error}");
+            false
+        }
+    }
+}
+
 /// Removes images until `is_enough`, or until none is left that may go. Gives how many went.
-pub(crate) fn collect(
+pub(super) fn collect(
     store: &Store,
     in_use: &Arc<InUse>,
     is_enough: impl Fn() -> Result<bool, Error>,

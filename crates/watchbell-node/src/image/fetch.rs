@@ -1,6 +1,7 @@
 //! Finds an image here or pulls it, and makes it ready to run. Pulls have threads of their own, so that a slow registry
 //! holds up nobody whose image is here; and namespaces take turns, so that one holds up itself alone.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,8 +14,9 @@ use crate::examine::Outline;
 use crate::examine::crew::{Crew, Size};
 use crate::examine::turns::Urgency;
 
+use super::collect::make_room;
 use super::in_use::{Held, InUse};
-use super::{Prepared, collect, rootfs};
+use super::{Prepared, rootfs};
 
 /// Threads that look images up and unpack what is here.
 const LOCAL: Size = Size { threads: 2, each: 1 };
@@ -100,11 +102,7 @@ impl Shared {
     /// What there is no room for is tried once more, when images that nobody uses have gone.
     fn with_room<T>(&self, get: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         match get() {
-            Err(Error::NoRoom { .. })
-                if collect(&self.store, &self.in_use, || self.store.has_room())? > 0 =>
-            {
-                get()
-            }
+            Err(Error::NoRoom { .. }) if make_room(&self.store, &self.in_use) => get(),
             got => got,
         }
     }
@@ -172,8 +170,8 @@ impl Shared {
     }
 
     fn prepare(&self, reference: &Reference, held: Held) -> Result<Arc<Prepared>, FetchError> {
-        self.with_room(|| self.store.unpacked_layers(&held.image)).map_err(broken)?;
-        prepare(&self.store, reference, held).map(Arc::new)
+        let layers = self.with_room(|| self.store.unpacked_layers(&held.image)).map_err(broken)?;
+        prepare(reference, held, layers).map(Arc::new)
     }
 
     fn options(&self, request: &FetchRequest) -> PullOptions {
@@ -216,13 +214,13 @@ pub(crate) fn present(
             "was pulled with credentials that this pod does not have: name them in its imagePullSecrets",
         ));
     }
-    prepare(store, &reference, held)
+    let layers = store.unpacked_layers(&held.image).map_err(broken)?;
+    prepare(&reference, held, layers)
 }
 
 /// The image stays as long as this works on it.
-fn prepare(store: &Store, reference: &Reference, held: Held) -> Result<Prepared, FetchError> {
+fn prepare(reference: &Reference, held: Held, layers: Vec<PathBuf>) -> Result<Prepared, FetchError> {
     let Held { image, generation, _lease } = held;
-    let layers = store.unpacked_layers(&image).map_err(broken)?;
     if layers.is_empty() {
         return Err(FetchError {
             reason: "CreateContainerError",

@@ -370,7 +370,7 @@ fn images_that_nobody_uses_make_room_and_those_of_the_administrator_stay() {
             list.as_array().unwrap().iter().flat_map(|image| image["names"].as_array().unwrap().clone());
         names.map(|name| name.as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    let collect = |enough: bool| super::collect(&place.store, &place.in_use, || Ok(enough)).unwrap();
+    let collect = |enough: bool| super::collect::collect(&place.store, &place.in_use, || Ok(enough)).unwrap();
     let lease = place.in_use.lease(&image).unwrap();
     assert_eq!(collect(false), 0, "a pod uses it");
     drop(lease);
