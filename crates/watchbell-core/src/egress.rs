@@ -23,7 +23,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use watchbell_api::network::{Block, NamePattern, check_host_name};
 
-pub use address::{Class, forms};
+pub use address::Class;
 pub use rules::{EgressPolicy, Weight};
 
 /// All that one pod may connect to. Without a rule: nothing.
@@ -167,15 +167,16 @@ impl Egress {
         })
     }
 
-    /// `own` are the addresses of the machine's interfaces.
-    pub fn decide(&self, target: &Target<'_>, own: &[IpAddr]) -> Verdict<'_> {
+    /// `is_own` tells addresses that lead to the machine itself. One that leads to another, as through a gateway, leads here if
+    /// that one does.
+    pub fn decide(&self, target: &Target<'_>, is_own: impl Fn(IpAddr) -> bool) -> Verdict<'_> {
         // The kernel takes an IPv4 address that is written as an IPv6 one for what it is.
         let address = target.address.to_canonical();
         let class = Class::of(address);
         if class.is_never_reached() {
             return Verdict::Refused(Refusal::Never(class));
         }
-        if own.iter().any(|own| address::forms(address).any(|form| form == own.to_canonical())) {
+        if address::forms(address).any(is_own) {
             return Verdict::Refused(Refusal::Own);
         }
         let mut refusal = Refusal::NoRule;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use watchbell_core::egress::{Egress, Target, Verdict, forms};
+use watchbell_core::egress::{Egress, Target, Verdict};
 
 /// Addresses that are tried one after another.
 const ADDRESSES_MAX: usize = 4;
@@ -44,9 +44,10 @@ pub(crate) fn choose(
 ) -> Choice {
     let (mut policy, mut allowed, mut refusal) = (None, Vec::new(), None);
     for &address in addresses {
-        // An address that leads to another one, as through a gateway, leads here if that one does.
-        let own: Vec<IpAddr> = forms(address).filter(|form| is_own(*form)).collect();
-        match egress.decide(&Target { name, address, port }, &own) {
+        if allowed.len() == ADDRESSES_MAX {
+            break;
+        }
+        match egress.decide(&Target { name, address, port }, &is_own) {
             Verdict::Allowed(rule) => {
                 policy.get_or_insert_with(|| rule.policy.clone());
                 allowed.push(address);
@@ -56,7 +57,6 @@ pub(crate) fn choose(
             }
         }
     }
-    allowed.truncate(ADDRESSES_MAX);
     match (policy, refusal) {
         (Some(policy), _) => Choice::Dial { policy, addresses: allowed },
         (None, Some((address, why))) => Choice::Refused {

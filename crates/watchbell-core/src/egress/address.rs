@@ -118,7 +118,7 @@ impl fmt::Display for Class {
 }
 
 /// An address and, behind it, what it means to whoever translates it.
-pub fn forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+pub(super) fn forms(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let address = address.to_canonical();
     let inside = match address {
         IpAddr::V4(_) => None,

@@ -33,12 +33,14 @@ const MADE_MAX: usize = 256;
 /// Of a text in an entry.
 const TEXT_CHARS_MAX: usize = 1024;
 
+/// What was made, by the versions of the policies that it is made of.
+pub(super) type Made = HashMap<Box<[u64]>, EgressWire>;
+
 #[derive(Debug, Default)]
 pub(super) struct Doors {
     /// Of pods that may have a door.
     told: HashMap<Uid, Told>,
-    /// By the versions of the policies that it is made of.
-    made: HashMap<Box<[u64]>, EgressWire>,
+    made: Made,
     /// Where policies changed, or labels of pods that have a door.
     changed: BTreeSet<Arc<str>>,
 }
@@ -83,33 +85,33 @@ impl Snapshot {
     pub fn egress(&self, pod: &Stored) -> Option<Egress> {
         self.egress_by(&pod.namespace, pod.pod_spec()?, |selector| pod.is_chosen(selector))
     }
-}
 
-impl World {
     /// The same on its way to the gate.
-    fn egress_wire(&mut self, pod: &Stored) -> Option<EgressWire> {
+    pub(super) fn egress_wire(&self, pod: &Stored, made: &mut Made) -> Option<EgressWire> {
         let spec = pod.pod_spec()?;
         let policies: Vec<(u64, &EgressPolicy)> =
-            self.state.selecting(&pod.namespace, spec, |selector| pod.is_chosen(selector)).collect();
+            self.selecting(&pod.namespace, spec, |selector| pod.is_chosen(selector)).collect();
         if policies.is_empty() {
             return None;
         }
         let versions: Box<[u64]> = policies.iter().map(|(version, _)| *version).collect();
-        if let Some(made) = self.doors.made.get(&versions) {
-            return Some(made.clone());
+        if let Some(wire) = made.get(&versions) {
+            return Some(wire.clone());
         }
         let rules = policies.iter().flat_map(|(_, policy)| policy.rules.iter().cloned()).collect();
         let wire: EgressWire = Egress { rules }.to_wire().into();
-        if self.doors.made.len() >= MADE_MAX {
-            self.doors.made.clear();
+        if made.len() >= MADE_MAX {
+            made.clear();
         }
-        self.doors.made.insert(versions, wire.clone());
+        made.insert(versions, wire.clone());
         Some(wire)
     }
+}
 
+impl World {
     /// A pod starts: where it may connect to, if it gets a door at all.
     pub(super) fn open_door(&mut self, pod: &Stored) -> Option<EgressWire> {
-        let wire = self.egress_wire(pod)?;
+        let wire = self.state.egress_wire(pod, &mut self.doors.made)?;
         self.doors.told.insert(pod.uid, Told::Said(Some(wire.clone())));
         Some(wire)
     }
@@ -154,7 +156,7 @@ impl World {
         let mut spoken: HashSet<Uid> = HashSet::new();
         for uid in running {
             let Some(pod) = self.pod_of(uid).filter(|pod| changed.contains(&pod.namespace)) else { continue };
-            let egress = self.egress_wire(&pod);
+            let egress = self.state.egress_wire(&pod, &mut self.doors.made);
             match self.doors.told.get(&uid) {
                 Some(Told::Said(told)) if *told == egress => {}
                 Some(_) => {

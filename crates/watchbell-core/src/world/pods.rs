@@ -12,6 +12,7 @@ use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, P
 use watchbell_api::{Resource, Uid};
 
 use super::arrays::ARRAY_REFUSED;
+use super::doors::Made;
 use super::object::{Head, JsonHead, Status, Stored, string_map};
 use super::podsecurity::POD_SECURITY;
 use super::{NODE_NAME, Snapshot, World};
@@ -166,12 +167,15 @@ impl World {
     pub fn node_sync(&self) -> Vec<Command> {
         // First: by which key an array is had is known before a pod wants it.
         let mut commands = self.arrays_to_keep();
+        let mut made = Made::new();
         for pod in self.state.list(Resource::Pod, None, None) {
             let Some(status) = pod.pod_status() else { continue };
             if status.phase.is_terminal() || status.scheduled_at.is_none() {
                 continue;
             }
-            let Some(assignment) = self.state.assignment(pod) else { continue };
+            let mode = self.state.namespace_mode(&pod.namespace);
+            let Some(assignment) = assignment(pod, mode) else { continue };
+            let assignment = Assignment { egress: self.state.egress_wire(pod, &mut made), ..assignment };
             commands.push(Command::Start(Box::new(assignment)));
             if let Some(deletion) = pod.deletion {
                 commands.push(Command::Stop {

@@ -89,7 +89,7 @@ impl Connection {
     pub(super) fn is_allowed(&self, egress: &Egress) -> bool {
         let Some(address) = self.address else { return true };
         let target = egress::Target { name: self.name.as_deref(), address, port: self.port };
-        matches!(egress.decide(&target, &[]), egress::Verdict::Allowed(_))
+        matches!(egress.decide(&target, |_| false), egress::Verdict::Allowed(_))
     }
 
     /// Out of the pod and into it.

@@ -109,8 +109,8 @@ impl Gate {
 
 /// What cannot be read opens nothing.
 fn read(egress: &[u8]) -> Egress {
-    postcard::from_bytes(egress).unwrap_or_else(|error| {
-        tracing::error!("what a pod may reach cannot be read, so it reaches nothing: {error}");
+    Egress::from_wire(egress).unwrap_or_else(|error| {
+        tracing::error!("{error}, so it connects to nothing");
         Egress::default()
     })
 }

@@ -65,7 +65,7 @@ pub(crate) fn a_redirected_connection_goes_where_it_was_to_go() -> Outcome {
         return Ok(());
     }
     let listener = network.within(|| TcpListener::bind("0.0.0.0:9999"))?;
-    let rules = postcard::to_allocvec(&egress([on(ECHO, anything())]))?;
+    let rules = egress([on(ECHO, anything())]).to_wire();
     stage.order(
         &Order::Add { pod: POD, egress: rules, sockets: vec![DoorSocket::Tcp] },
         vec![listener.into()],

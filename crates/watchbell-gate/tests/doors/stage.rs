@@ -75,7 +75,7 @@ impl Stage {
 
     /// A task with a door.
     pub(crate) fn task(&mut self, pod: u128, egress: &Egress) -> Result<Task, Box<dyn Error>> {
-        self.task_with(pod, postcard(egress))
+        self.task_with(pod, egress.to_wire())
     }
 
     pub(crate) fn task_with(&mut self, pod: u128, egress: Vec<u8>) -> Result<Task, Box<dyn Error>> {
@@ -96,7 +96,7 @@ impl Stage {
     }
 
     pub(crate) fn change(&mut self, pod: u128, egress: &Egress) -> Result<(), Box<dyn Error>> {
-        self.order(&Order::Change { pod, egress: postcard(egress) }, Vec::new())
+        self.order(&Order::Change { pod, egress: egress.to_wire() }, Vec::new())
     }
 
     pub(crate) fn remove(&mut self, pod: u128) -> Result<(), Box<dyn Error>> {
@@ -191,10 +191,6 @@ impl Task {
             matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset | NotConnected)
         })
     }
-}
-
-fn postcard(egress: &Egress) -> Vec<u8> {
-    postcard::to_allocvec(egress).unwrap()
 }
 
 /// By name, on any port.

@@ -67,11 +67,10 @@ fn texts(name: &'static str, fields: &[&str]) -> Type {
     object(name, &fields)
 }
 
-static REQUEST: LazyLock<Type> = LazyLock::new(|| {
-    let kind = texts("kubernetes.GroupVersionKind", &["group", "version", "kind"]);
-    let resource = texts("kubernetes.GroupVersionResource", &["group", "version", "resource"]);
+/// Who asks.
+pub fn user_info() -> Type {
     let strings = Type::list(Type::String);
-    let user = object(
+    object(
         "kubernetes.UserInfo",
         &[
             ("username", Type::String),
@@ -79,7 +78,12 @@ static REQUEST: LazyLock<Type> = LazyLock::new(|| {
             ("groups", strings.clone()),
             ("extra", Type::map(Type::String, strings)),
         ],
-    );
+    )
+}
+
+static REQUEST: LazyLock<Type> = LazyLock::new(|| {
+    let kind = texts("kubernetes.GroupVersionKind", &["group", "version", "kind"]);
+    let resource = texts("kubernetes.GroupVersionResource", &["group", "version", "resource"]);
     object(
         "kubernetes.AdmissionRequest",
         &[
@@ -92,7 +96,7 @@ static REQUEST: LazyLock<Type> = LazyLock::new(|| {
             ("name", Type::String),
             ("namespace", Type::String),
             ("operation", Type::String),
-            ("userInfo", user),
+            ("userInfo", user_info()),
             ("dryRun", Type::Bool),
             ("options", Type::Dyn),
         ],

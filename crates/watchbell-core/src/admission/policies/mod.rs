@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use watchbell_api::error::Cause;
 use watchbell_api::{ApiError, Reason, Resource, convert};
 
+pub use declared::user_info;
 pub use definition::{Binding, Policy};
 pub use errors::{expressions as expression_errors, type_check};
 
