@@ -253,20 +253,17 @@ impl Header {
     }
 
     /// The same array, opened by another key from now on.
-    pub(crate) fn rekeyed(&self, old: &Key, new: &Key, source: KeptSource) -> Result<Self, Error> {
-        self.open(old, &self.identity)?;
+    pub(crate) fn rekeyed(
+        mut self,
+        identity: &str,
+        old: &Key,
+        new: &Key,
+        source: KeptSource,
+    ) -> Result<Self, Error> {
+        self.open(old, identity)?;
         let root = self.root(old)?;
-        let (identity, check) = (self.identity.clone(), self.check.clone());
-        let header = Self {
-            format: HEADER_FORMAT,
-            source,
-            identity,
-            kind: self.kind,
-            salt: self.salt,
-            root: None,
-            check,
-        };
-        header.under(new, &root)
+        (self.format, self.source) = (HEADER_FORMAT, source);
+        self.under(new, &root)
     }
 
     fn under(mut self, key: &Key, root: &Key) -> Result<Self, Error> {
@@ -297,23 +294,21 @@ impl Header {
     }
 }
 
+fn derived(key: &Key, salt: &[u8; 32], context: &str) -> Zeroizing<[u8; 32]> {
+    let mut material = Zeroizing::new([0; 64]);
+    material[..32].copy_from_slice(&*key.0);
+    material[32..].copy_from_slice(salt);
+    Zeroizing::new(blake3::derive_key(context, &*material))
+}
+
 impl Cipher {
     /// What seals roots alone.
     fn of_roots(key: &Key, salt: &[u8; 32]) -> Self {
-        let mut material = Zeroizing::new([0; 64]);
-        material[..32].copy_from_slice(&*key.0);
-        material[32..].copy_from_slice(salt);
-        let key = Zeroizing::new(blake3::derive_key("watchbell-array 2026 key of a root", &*material));
-        Self::new(&Key(key), salt)
+        Self::new(&Key(derived(key, salt, "watchbell-array 2026 key of a root")), salt)
     }
 
     fn new(key: &Key, salt: &[u8; 32]) -> Self {
-        let derived = |context: &str| {
-            let mut material = Zeroizing::new([0; 64]);
-            material[..32].copy_from_slice(&*key.0);
-            material[32..].copy_from_slice(salt);
-            Zeroizing::new(blake3::derive_key(context, &*material))
-        };
+        let derived = |context| derived(key, salt, context);
         let data = derived("watchbell-array 2026 contents");
         Self {
             data: XChaCha20Poly1305::new((&*data).into()),
@@ -560,13 +555,14 @@ mod tests {
         let before = read(&before);
         let name = cipher.digest(b"chunk");
         assert_eq!(before.open(&old, "ml/obs").unwrap().digest(b"chunk"), name);
-        assert!(before.rekeyed(&new, &new, KeptSource::Command).is_err());
-        let after = read(&before.rekeyed(&old, &new, KeptSource::Named("k".to_owned())).unwrap());
+        assert!(read(&before).rekeyed("ml/obs", &new, &new, KeptSource::Command).is_err());
+        let after =
+            read(&read(&before).rekeyed("ml/obs", &old, &new, KeptSource::Named("k".to_owned())).unwrap());
         assert_eq!(after.open(&new, "ml/obs").unwrap().digest(b"chunk"), name);
         assert!(matches!(after.open(&old, "ml/obs"), Err(Error::WrongKey)));
         assert!(matches!(after.open(&new, "ml/other"), Err(Error::Elsewhere { .. })));
         // And once more, back.
-        let back = after.rekeyed(&new, &old, KeptSource::Command).unwrap();
+        let back = read(&after).rekeyed("ml/obs", &new, &old, KeptSource::Command).unwrap();
         assert_eq!(back.open(&old, "ml/obs").unwrap().digest(b"chunk"), name);
         assert!(back.open(&new, "ml/obs").is_err());
         // A root of another array is none, nor is one that was taken away.

@@ -195,9 +195,8 @@ impl Array {
     /// Lets another key open an encrypted array in the place of its own, once this returns. What is in it stays as it is sealed.
     pub fn rekey(&self, old: &Key, new: &Key, source: KeptSource) -> Result<(), Error> {
         let _lock = self.lock()?;
-        let header = read_header(&self.dir)?;
-        header.open(old, &identity_of(&self.dir))?;
-        self.write_header(&header.rekeyed(old, new, source)?)
+        let header = read_header(&self.dir)?.rekeyed(&identity_of(&self.dir), old, new, source)?;
+        self.write_header(&header)
     }
 
     fn write_header(&self, header: &Header) -> Result<(), Error> {

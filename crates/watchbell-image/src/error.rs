@@ -117,6 +117,11 @@ pub enum LayerError {
     Limit { reason: String },
 
     #[error(
+        "the image's layers unpack to more than {bytes_max} bytes together; the limits guard the disk against decompression bombs"
+    )]
+    ImageTooLarge { bytes_max: u64 },
+
+    #[error(
         "the unpacked content is {actual} where the image's configuration says {expected}: the image is inconsistent; build or pull it again"
     )]
     DiffId { expected: Digest, actual: Digest },

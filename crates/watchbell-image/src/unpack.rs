@@ -176,9 +176,7 @@ impl Store {
         let share = self.share(&of)?;
         let allowed = self.within(&share, bytes_left);
         let unpacked = match self.unpack_into(&partial, layer, lowers, allowed) {
-            Err(Error::Layer { cause: LayerError::Limit { reason }, .. })
-                if allowed < bytes_left && reason == too_large(self.limits().image_unpacked_bytes_max) =>
-            {
+            Err(Error::Layer { cause: LayerError::ImageTooLarge { .. }, .. }) if allowed < bytes_left => {
                 Err(self.too_large_for(&share, &of)?)
             }
             other => other,
@@ -234,6 +232,7 @@ impl Store {
             cause,
             LayerError::Io { .. }
                 | LayerError::Limit { .. }
+                | LayerError::ImageTooLarge { .. }
                 | LayerError::Entry { .. }
                 | LayerError::Unpacker { .. }
         ) {
@@ -258,11 +257,7 @@ impl Store {
 }
 
 fn image_too_large(bytes_max: u64) -> LayerError {
-    LayerError::Limit { reason: too_large(bytes_max) }
-}
-
-fn too_large(bytes_max: u64) -> String {
-    format!("the image's layers unpack to more than {bytes_max} bytes together")
+    LayerError::ImageTooLarge { bytes_max }
 }
 
 /// A name for every layer with those below it, as the OCI image specification makes chain IDs (`config.md`), of the digests

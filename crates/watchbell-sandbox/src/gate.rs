@@ -10,7 +10,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ pub const ORDER_MAX: u32 = EGRESS_BYTES_MAX as u32 + 4096;
 pub const NOTICE_MAX: u32 = 8192;
 /// Where a pod asks for names, on port 53: the nameserver of its resolv.conf. Of 198.18.0.0/15, which the gate's answers are
 /// from; it is never one of them.
-pub const STUB: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+pub use crate::start::DOOR_V4 as STUB;
 /// Sockets of one door.
 pub const SOCKETS_MAX: usize = 8;
 

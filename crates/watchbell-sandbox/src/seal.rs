@@ -40,14 +40,13 @@ pub(crate) fn sealed_bytes(bytes: &[u8]) -> io::Result<OwnedFd> {
 /// processor that has yet to put a new one on its list. It waits for that by itself (`memfd_wait_for_pins`), 75 ms of each
 /// attempt, which a busy machine may outlast.
 fn seal(add: impl Fn() -> rustix::io::Result<()>) -> io::Result<()> {
-    let mut outcome = add();
     for _ in 1..ATTEMPTS_MAX {
-        if outcome != Err(Errno::BUSY) {
-            break;
+        match add() {
+            Err(Errno::BUSY) => {}
+            outcome => return Ok(outcome?),
         }
-        outcome = add();
     }
-    Ok(outcome?)
+    Ok(add()?)
 }
 
 /// Reads what [`sealed_bytes`] made. A file that its sender could still change or that is larger than `max` is refused.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +12,9 @@ use watchbell_array::{
 };
 use watchbell_zarr::{Extend, OnConflict, grow};
 
-use crate::place::{Place, all, at, by_time, commit, contents, hierarchy_of, import_at, run, write};
+use crate::place::{
+    Place, all, at, by_time, commit, contents, hierarchy_of, import_at, key_file, run, write,
+};
 
 /// What of the changes a loss of power takes back: those that no sync has covered.
 #[derive(Default)]
@@ -32,8 +33,11 @@ pub(crate) enum Changed {
 }
 
 impl Journal {
-    pub(crate) fn stopping_at(stop_at: usize) -> Self {
-        Self { stop_at, ..Self::default() }
+    /// And the disk whose steps it watches, of which this one is never done.
+    pub(crate) fn stopping_at(stop_at: usize) -> (Arc<Mutex<Self>>, Disk) {
+        let journal = Arc::new(Mutex::new(Self { stop_at, ..Self::default() }));
+        let watching = journal.clone();
+        (journal, Disk::watched(move |step| watching.lock().unwrap().before(step)))
     }
 
     pub(crate) fn before(&mut self, step: &Step) -> Result<(), Error> {
@@ -166,9 +170,8 @@ fn check(lose: bool, rows: u64) {
     let mut stop_at = 0;
     loop {
         let (place, before) = prepared(rows);
-        let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
-        let watching = journal.clone();
-        let ended = scenario(&place, Disk::watched(move |step| watching.lock().unwrap().before(step)), rows);
+        let (journal, disk) = Journal::stopping_at(stop_at);
+        let ended = scenario(&place, disk, rows);
         if lose {
             journal.lock().unwrap().lose();
         }
@@ -219,9 +222,7 @@ fn an_import_that_is_stopped_goes_on() {
         (0..20).for_each(|n| {
             write(&plain, &format!("t/c/{}/{}", n % 8, n / 8 % 2), format!("n {n}").as_bytes());
         });
-        let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
-        let watching = journal.clone();
-        let disk = Disk::watched(move |step| watching.lock().unwrap().before(step));
+        let (journal, disk) = Journal::stopping_at(stop_at);
         let ended = import_at(&Array::open(array.dir(), disk).unwrap(), &plain, 2_000);
         journal.lock().unwrap().lose();
         let now = exported(&place);
@@ -259,9 +260,7 @@ fn a_machine_that_loses_power_gives_no_task_half_a_view() {
         import_at(&array, &plain, 2_000).unwrap();
         let head = array.head().unwrap().unwrap();
         array.lease("run", head).unwrap();
-        let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
-        let watching = journal.clone();
-        let disk = Disk::watched(move |step| watching.lock().unwrap().before(step));
+        let (journal, disk) = Journal::stopping_at(stop_at);
         let view = |disk| {
             let array = Array::open(&place.path("array"), disk)?;
             let manifest = array.snapshot(head)?.manifest;
@@ -285,10 +284,7 @@ fn a_machine_that_loses_power_gives_no_task_half_a_view() {
 const TWO: [&str; 2] = ["array", "second"];
 
 pub(crate) fn key(place: &Place) -> KeySource {
-    let path = place.path("key");
-    fs::write(&path, [7; 32]).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    KeySource::File(path)
+    key_file(place, "key", 7)
 }
 
 /// One of the two: the second is encrypted.
@@ -339,9 +335,7 @@ fn check_two(lose: bool, next: impl Fn(&Place, bool)) {
     loop {
         let place = two_arrays();
         let before = heads(&place);
-        let journal = Arc::new(Mutex::new(Journal { stop_at, ..Journal::default() }));
-        let watching = journal.clone();
-        let disk = Disk::watched(move |step| watching.lock().unwrap().before(step));
+        let (journal, disk) = Journal::stopping_at(stop_at);
         let ended = publish_two(&place, &disk, [None; 2]);
         if lose {
             journal.lock().unwrap().lose();

@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use watchbell_array::{
-    Array, Attempt, Completeness, Disk, Error, KeptSource, KeySource, Kind, export, verify,
-};
+use watchbell_array::{Array, Attempt, Completeness, Disk, Error, KeptSource, Kind, export, verify};
 use watchbell_zarr::{Judge, OnConflict, Split, plan};
 
 use crate::crash::{Journal, key, unwatched};
-use crate::place::{Place, all, at, contents, hierarchy_of, import_at, run, write};
+use crate::place::{Place, all, at, contents, hierarchy_of, import_at, key_file, run, write};
 
 /// What who opens the array can see: the content of the head and how it came, tags and their contents, the quota.
 #[derive(Debug, PartialEq)]
@@ -73,9 +71,7 @@ fn check(verb: &Verb<'_>, state: Before) {
         let mut stop_at = 0;
         loop {
             let place = (verb.prepare)();
-            let journal = Arc::new(Mutex::new(Journal::stopping_at(stop_at)));
-            let watching = journal.clone();
-            let disk = Disk::watched(move |step| watching.lock().unwrap().before(step));
+            let (journal, disk) = Journal::stopping_at(stop_at);
             let ended = (verb.run)(&place, &(verb.open)(&place, disk));
             if let Ends::WithoutPower = how {
                 journal.lock().unwrap().lose();
@@ -276,14 +272,7 @@ fn what_an_import_mends_is_damaged_or_whole() {
 /// Under the old key or the new, and never under neither.
 #[test]
 fn a_key_is_changed_or_it_is_not() {
-    let new = |place: &Place| {
-        let path = place.path("new");
-        fs::write(&path, [9; 32]).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        fs::set_permissions(&path, mode).unwrap();
-        KeySource::File(path)
-    };
-    let keys = |place: &Place| [key(place).key().unwrap(), new(place).key().unwrap()];
+    let keys = |place: &Place| [key(place).key().unwrap(), key_file(place, "new", 9).key().unwrap()];
     let mut found = Vec::new();
     for stop_at in 0.. {
         let place = encrypted();
@@ -291,9 +280,7 @@ fn a_key_is_changed_or_it_is_not() {
         let [old, next] = keys(&place);
         // Who has it open goes on.
         let beside = open_sealed(&place, unwatched());
-        let journal = Arc::new(Mutex::new(Journal::stopping_at(stop_at)));
-        let watching = journal.clone();
-        let disk = Disk::watched(move |step| watching.lock().unwrap().before(step));
+        let (journal, disk) = Journal::stopping_at(stop_at);
         let ended = open(&place, disk).rekey(&old, &next, KeptSource::Named("next".to_owned()));
         journal.lock().unwrap().lose();
         let opens = [&old, &next].map(|key| open(&place, unwatched()).unlock(key).ok());

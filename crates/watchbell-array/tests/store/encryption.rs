@@ -11,14 +11,7 @@ use watchbell_array::{
 };
 use watchbell_zarr::{Extend, OnConflict, Split, grow, plan};
 
-use crate::place::{Place, all, at, commit, contents, import_at, run, write};
-
-fn key_file(place: &Place, name: &str, byte: u8) -> KeySource {
-    let path = place.path(name);
-    fs::write(&path, [byte; 32]).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-    KeySource::File(path)
-}
+use crate::place::{Place, all, at, commit, contents, files, import_at, key_file, run, write};
 
 fn encrypted(place: &Place, name: &str) -> Array {
     let source = key_file(place, &format!("{name}.key"), 7);
@@ -35,16 +28,6 @@ fn made(dir: &Path, kind: Kind, source: Option<&KeySource>) -> Result<Array, Err
 fn opened(array: &Array, place: &Place) -> Array {
     let key = key_file(place, "again.key", 7).key().unwrap();
     Array::open(array.dir(), Disk::default()).unwrap().unlock(&key).unwrap()
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let (mut found, mut pending) = (Vec::new(), vec![dir.to_owned()]);
-    while let Some(at) = pending.pop() {
-        for path in fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() { pending.push(path) } else { found.push(path) }
-        }
-    }
-    found
 }
 
 /// Neither contents nor names of chunks, nor a word of a document.

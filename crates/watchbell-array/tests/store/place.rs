@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use watchbell_array::{
-    Array, Attempt, Committed, Completeness, Disk, Draft, Error, Imported, Run, export, import,
+    Array, Attempt, Committed, Completeness, Disk, Draft, Error, Imported, KeySource, Run, export, import,
 };
 use watchbell_zarr::{Hierarchy, Judge, Plan, Split, plan};
 
@@ -144,4 +145,23 @@ pub(crate) fn whiteout(dir: &Path, key: &str) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mode = rustix::fs::Mode::from_raw_mode(0o644);
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::CharacterDevice, mode, 0).unwrap();
+}
+
+/// All files below a directory.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let (mut found, mut pending) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(at) = pending.pop() {
+        for path in fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() { pending.push(path) } else { found.push(path) }
+        }
+    }
+    found
+}
+
+/// A key of 32 equal bytes, in a file that its owner alone reads.
+pub(crate) fn key_file(place: &Place, name: &str, byte: u8) -> KeySource {
+    let path = place.path(name);
+    fs::write(&path, [byte; 32]).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    KeySource::File(path)
 }

@@ -1,10 +1,9 @@
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
 
 use watchbell_array::{Digest, Entry};
 
-use crate::place::{Place, contents};
+use crate::place::{Place, contents, files};
 
 #[test]
 fn a_view_is_the_snapshot_and_is_shared() {
@@ -39,16 +38,6 @@ fn what_an_older_store_holds_is_seen_as_its_owner_s_to_write() {
     for path in files(&view) {
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o644, "{}", path.display());
     }
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let (mut found, mut pending) = (Vec::new(), vec![dir.to_owned()]);
-    while let Some(at) = pending.pop() {
-        for path in std::fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() { pending.push(path) } else { found.push(path) }
-        }
-    }
-    found
 }
 
 /// ext4 gives an inode 65,000 links, and equal chunks are one object.

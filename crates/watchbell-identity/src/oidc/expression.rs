@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use watchbell_cel::{
-    Check, Declarations, Evaluator, Host, List, Map as CelMap, ObjectType, Program, Type, Value as Cel,
-    Verdict, compile,
+    Check, Declarations, Evaluator, Host, List, Map as CelMap, Program, Type, Value as Cel, Verdict, compile,
 };
+use watchbell_core::admission::policies::user_info;
 
 /// Kubernetes' name of the claims, and of the user.
 const CLAIMS: &str = "claims";
@@ -65,20 +65,9 @@ impl Expression {
 }
 
 fn declarations(about: About) -> Declarations {
-    let strings = Type::list(Type::String);
     match about {
         About::Claims => Declarations::default().with(CLAIMS, Type::map(Type::String, Type::Dyn)),
-        About::User => {
-            let fields = [
-                ("username", Type::String),
-                ("uid", Type::String),
-                ("groups", strings.clone()),
-                ("extra", Type::map(Type::String, strings)),
-            ];
-            let fields = fields.into_iter().map(|(name, kind)| (name.into(), kind)).collect();
-            let user = ObjectType { name: "kubernetes.UserInfo", fields };
-            Declarations::default().with(USER, Type::Object(Arc::new(user)))
-        }
+        About::User => Declarations::default().with(USER, user_info()),
     }
 }
 

@@ -134,7 +134,7 @@ fn issuer(entry: &Value, path: &str) -> Result<IssuerConfig, FileError> {
             .map(|pem| pem.as_bytes().to_vec()),
         username,
         groups: mapping(&mappings, "groups")?,
-        uid: uid(&mappings)?,
+        uid: mapping(&mappings, "uid")?,
         extra,
         required_claims,
         claim_rules,
@@ -144,9 +144,12 @@ fn issuer(entry: &Value, path: &str) -> Result<IssuerConfig, FileError> {
     })
 }
 
-/// A claim with its prefix, which must be said, if only as the empty one; or an expression.
+/// A claim with its prefix, which must be said, if only as the empty one, and which a uid has not; or an expression.
 fn mapping(mappings: &Part<'_>, field: &str) -> Result<Option<Mapping>, FileError> {
-    let Some(part) = mappings.part(field, &["claim", "prefix", "expression"])? else { return Ok(None) };
+    let has_prefix = field != "uid";
+    let known: &[&str] =
+        if has_prefix { &["claim", "prefix", "expression"] } else { &["claim", "expression"] };
+    let Some(part) = mappings.part(field, known)? else { return Ok(None) };
     let prefix = part.text("prefix")?;
     match (part.some_text("claim")?, part.some_text("expression")?) {
         (Some(_), Some(_)) => wrong(part.path, "claim and expression can't both be set"),
@@ -154,26 +157,12 @@ fn mapping(mappings: &Part<'_>, field: &str) -> Result<Option<Mapping>, FileErro
         (None, Some(text)) => {
             part.claims_expression("expression", text).map(|e| Some(Mapping::Expression(e)))
         }
-        (Some(claim), None) => match prefix {
+        (Some(claim), None) => match prefix.or((!has_prefix).then_some("")) {
             Some(prefix) => {
                 Ok(Some(Mapping::Claim(ClaimMapping { claim: claim.into(), prefix: prefix.into() })))
             }
             None => wrong(part.at("prefix"), "must be set with a claim; \"\" is none"),
         },
-        (None, None) => Ok(None),
-    }
-}
-
-fn uid(mappings: &Part<'_>) -> Result<Option<Mapping>, FileError> {
-    let Some(part) = mappings.part("uid", &["claim", "expression"])? else { return Ok(None) };
-    match (part.some_text("claim")?, part.some_text("expression")?) {
-        (Some(_), Some(_)) => wrong(part.path, "claim and expression can't both be set"),
-        (None, Some(text)) => {
-            part.claims_expression("expression", text).map(|e| Some(Mapping::Expression(e)))
-        }
-        (Some(claim), None) => {
-            Ok(Some(Mapping::Claim(ClaimMapping { claim: claim.into(), prefix: String::new() })))
-        }
         (None, None) => Ok(None),
     }
 }

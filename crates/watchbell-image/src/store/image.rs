@@ -100,11 +100,9 @@ impl Store {
     /// The indexes that this image was chosen from in the repository of `reference`, that of this very name first: who signed
     /// one of them has signed it, too. Any registry may list any image; what others list says nothing of this repository.
     pub fn indexes_of(&self, reference: &Reference, manifest_digest: &Digest) -> Result<Vec<Digest>, Error> {
-        let in_repository = |e: &IndexEntry| {
-            e.reference.as_ref().is_some_and(|name| name.repository() == reference.repository())
-        };
+        let repository = reference.repository();
         let mut of_image = self.entries()?;
-        of_image.retain(|e| e.descriptor.digest == *manifest_digest && in_repository(e));
+        of_image.retain(|e| e.is_of(&repository, manifest_digest));
         of_image.sort_by_key(|e| (e.reference.as_ref() != Some(reference), e.chosen_from.clone()));
         let mut indexes: Vec<Digest> = Vec::new();
         for index in of_image.into_iter().filter_map(|entry| entry.chosen_from) {

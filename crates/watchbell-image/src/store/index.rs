@@ -42,6 +42,12 @@ pub(crate) struct IndexEntry {
 }
 
 impl IndexEntry {
+    /// Whether it is of this manifest, under a name of the repository.
+    pub(super) fn is_of(&self, repository: &str, manifest: &Digest) -> bool {
+        self.descriptor.digest == *manifest
+            && self.reference.as_ref().is_some_and(|name| name.repository() == repository)
+    }
+
     fn is_for(&self, wanted: &Reference) -> bool {
         let Some(reference) = &self.reference else { return false };
         match wanted.digest() {

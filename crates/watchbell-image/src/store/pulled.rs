@@ -87,10 +87,7 @@ impl Store {
     ) -> Result<(), Error> {
         let repository = reference.repository();
         let before = self.pulled(&repository, manifest)?;
-        let is_here = entries.iter().any(|entry| {
-            entry.descriptor.digest == *manifest
-                && entry.reference.as_ref().is_some_and(|known| known.repository() == repository)
-        });
+        let is_here = entries.iter().any(|entry| entry.is_of(&repository, manifest));
         if is_here && before.is_none() {
             return Ok(());
         }

@@ -54,6 +54,7 @@ pub(super) enum Failure {
     Archive { offset: u64, reason: String },
     Mislabelled { found: Compression },
     Limit { reason: String },
+    ImageTooLarge,
     DiffId { actual: Digest },
     Decompress { cause: Cause },
     Io { step: String, entry: String, cause: Cause },
@@ -88,6 +89,7 @@ impl From<LayerError> for Failure {
             LayerError::Entry { entry, reason } => Self::Entry { entry, reason },
             LayerError::Archive { offset, reason } => Self::Archive { offset, reason },
             LayerError::Limit { reason } => Self::Limit { reason },
+            LayerError::ImageTooLarge { .. } => Self::ImageTooLarge,
             LayerError::DiffId { actual, .. } => Self::DiffId { actual },
             LayerError::Decompress { cause } => Self::Decompress { cause: cause.into() },
             LayerError::Io { step, entry, cause } => {
@@ -112,6 +114,9 @@ impl Failure {
                 LayerError::Mislabelled { claimed: request.compression.as_str(), found: found.as_str() }
             }
             Self::Limit { reason } => LayerError::Limit { reason: clean(&reason) },
+            Self::ImageTooLarge => {
+                LayerError::ImageTooLarge { bytes_max: request.limits.image_unpacked_bytes_max }
+            }
             Self::DiffId { actual } => LayerError::DiffId { expected: request.diff_id.clone(), actual },
             Self::Decompress { cause } => LayerError::Decompress { cause: cause.into() },
             Self::Io { step, entry, cause } => {

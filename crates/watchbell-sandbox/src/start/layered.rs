@@ -24,13 +24,11 @@ use super::image;
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::memory::Memories;
 use super::mounts::{directory, map_memory, mapped, open_source, scratch_of};
-use super::overlay::{Overlay, Sync, Writable};
+use super::overlay::{OWN_INODES, Overlay, Sync, Writable};
 use super::stash::{Stash, Swap};
 use crate::{Layered, LayeredMemory, Scratch, Upper};
 
 const ATTRIBUTES: u64 = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-/// Of tmpfs, for the directories that overlayfs needs itself.
-const OWN_INODES: u64 = 8;
 
 /// What is written.
 pub(super) struct Held {

@@ -28,7 +28,7 @@ use super::ids::IdRange;
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::layered::{self, Held};
 use super::memory::Memories;
-use super::overlay::{Overlay, Sync, Writable};
+use super::overlay::{OWN_INODES, Overlay, Sync, Writable};
 use super::plan::Sysfs;
 use super::stash::{Kept, Stash, Swap, clone_at, clone_tree_at, tmpfs, tmpfs_of};
 use super::{Failure, failed};
@@ -623,8 +623,8 @@ fn mount_overlay(
         let mount = overlay.mount(stash, attributes | MOUNT_ATTR_RDONLY)?;
         return stash.keep(mount);
     }
-    // Room for the directories that overlay needs itself.
-    let bound = Scratch { bytes: spec.root.upper.bytes, inodes: spec.root.upper.inodes.saturating_add(8) };
+    let inodes = spec.root.upper.inodes.saturating_add(OWN_INODES);
+    let bound = Scratch { bytes: spec.root.upper.bytes, inodes };
     let upper = stash.keep(scratch(ids, bound, 0o755, None)?)?;
     for name in ["upper", "work"] {
         mkdirat(upper.root(), name, Mode::from(0o755))?;

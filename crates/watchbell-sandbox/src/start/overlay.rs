@@ -26,6 +26,9 @@ use super::stash::Stash;
 const OPTIONS: [(&str, &str); 4] =
     [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")];
 
+/// Inodes of an upper's file system that are not for what is written: of the directories that an overlay and its holder make.
+pub(super) const OWN_INODES: u64 = 8;
+
 /// How this kernel takes layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Handing {

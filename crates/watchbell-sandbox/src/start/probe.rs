@@ -18,7 +18,7 @@ use rustix::thread::UnshareFlags;
 use super::cgroup::{Cgroups, Probed};
 use super::clocks::Clocks;
 use super::door::{Door, DoorSockets};
-use super::ids::IdPool;
+use super::ids::{IdPool, open_namespace};
 use super::kernel::{self, Cloned, CommandLine};
 use super::stash::{self, Bare, Stash, tmpfs};
 use super::{Host, Outcome as Begun, image, mounts, seccomp};
@@ -28,7 +28,7 @@ use crate::{LogTarget, PodEnvironment, RunSpec, Scratch, SeccompBase, StartFailu
 /// What the trial's program is called: no image has it, so that a start which comes as far as to look for it is one that
 /// worked.
 const NO_PROGRAM: &str = "/.watchbell/there is no such program";
-const TRIAL_IMAGE: Scratch = Scratch { bytes: 1 << 20, inodes: 64 };
+const TRIAL: Scratch = Scratch { bytes: 1 << 20, inodes: 64 };
 /// A cause is a sentence.
 const CAUSE_BYTES_MAX: u64 = 4096;
 
@@ -172,7 +172,7 @@ fn features(dir: &Path, ranges: UidRanges, groups: &Probed, is_root: bool) -> BT
                 None => Outcome::Fails("there is no unified tree of control groups".to_owned()),
             },
         ),
-        (Feature::Images, for_root(&|| image::attempt_in(mounts::open_source(dir)?, TRIAL_IMAGE))),
+        (Feature::Images, for_root(&|| image::attempt_in(mounts::open_source(dir)?, TRIAL))),
         (Feature::Start, for_root(&|| start(dir, ranges, groups))),
     ])
 }
@@ -225,13 +225,7 @@ fn clone_into(dir: &Path) -> io::Result<()> {
 fn door() -> io::Result<()> {
     kernel::unshare(UnshareFlags::NEWNET)?;
     kernel::loopback_up()?;
-    let namespace = openat2(
-        CWD,
-        "/proc/self/ns/net",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::empty(),
-    )?;
+    let namespace = open_namespace(std::process::id(), "net")?;
     Door::open(DoorSockets::make()?, namespace.as_fd()).map(drop)
 }
 
@@ -288,7 +282,6 @@ fn wait_for(status: &OwnedFd) -> io::Result<()> {
 
 /// What a pod that says nothing gets, with the data directory for its image.
 fn trial_spec(dir: &Path) -> RunSpec {
-    let scratch = Scratch { bytes: 1 << 20, inodes: 64 };
     let pod = PodEnvironment {
         name: "trial".to_owned(),
         hostname: "trial".to_owned(),
@@ -298,6 +291,6 @@ fn trial_spec(dir: &Path) -> RunSpec {
     let log = LogTarget { path: PathBuf::from("trial"), max_bytes: 4096, max_files: 1 };
     let mut spec = RunSpec::strict(Arc::new(pod), dir.to_owned(), vec![NO_PROGRAM.to_owned()], log);
     spec.name = "trial".to_owned();
-    (spec.root.upper, spec.tmp) = (scratch, Some(scratch));
+    (spec.root.upper, spec.tmp) = (TRIAL, Some(TRIAL));
     spec
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::pass::Names;
-use super::tree::{Node, Tree, follow, join};
+use super::tree::{Node, Tree, follow, join, remove_below};
 use super::{FileKind, ReadError};
 
 /// What an entry of a layer does; its path stands beside it.
@@ -176,13 +176,7 @@ impl Layout<'_> {
     /// Removes what stands at `path` with all below it.
     fn remove(&mut self, path: &str) {
         self.own.entries.remove(path);
-        let below: Vec<Box<str>> = self
-            .own
-            .entries
-            .range(Box::from(format!("{path}/"))..Box::from(format!("{path}0")))
-            .map(|(path, _)| path.clone())
-            .collect();
-        below.iter().for_each(|path| drop(self.own.entries.remove(path)));
+        remove_below(&mut self.own.entries, path);
         // It may have been on the way.
         self.last_parent = None;
     }

@@ -112,7 +112,7 @@ impl Tree {
                     if !is_merged {
                         self.remove(&path);
                     } else if is_opaque {
-                        self.remove_below(&path);
+                        remove_below(&mut self.nodes, &path);
                     }
                     node.map(|node| self.nodes.insert(path, node));
                 }
@@ -123,17 +123,17 @@ impl Tree {
 
     fn remove(&mut self, path: &str) {
         self.nodes.remove(path);
-        self.remove_below(path);
+        remove_below(&mut self.nodes, path);
     }
+}
 
-    fn remove_below(&mut self, path: &str) {
-        // What follows the slash in the order of characters bounds everything that begins with it.
-        let (from, to) = (format!("{path}/"), format!("{path}0"));
-        let doomed: Vec<Box<str>> =
-            self.nodes.range(Box::from(from)..Box::from(to)).map(|(p, _)| p.clone()).collect();
-        for path in doomed {
-            self.nodes.remove(&path);
-        }
+/// Removes what lies below a path.
+pub(super) fn remove_below<V>(nodes: &mut BTreeMap<Box<str>, V>, path: &str) {
+    // What follows the slash in the order of characters bounds everything that begins with it.
+    let (from, to) = (format!("{path}/"), format!("{path}0"));
+    let doomed: Vec<Box<str>> = nodes.range(Box::from(from)..Box::from(to)).map(|(p, _)| p.clone()).collect();
+    for path in doomed {
+        nodes.remove(&path);
     }
 }
 

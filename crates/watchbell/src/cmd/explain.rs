@@ -241,8 +241,8 @@ fn of_manifests(client: &Client, file: &PathBuf, subresource: &str) -> Result<Ve
     let documents = manifest::read_all(std::slice::from_ref(file), Recursive::No)?;
     let mut told = Vec::new();
     for document in documents {
-        if let Some(pod) = pod_of(client, document) {
-            told.push(client.post(&path(&pod.namespace, &pod.name, subresource), &pod.object)?);
+        if let Some((path, pod)) = pod_of(client, document, subresource) {
+            told.push(client.post(&path, &pod)?);
         }
     }
     if told.is_empty() {
@@ -297,15 +297,8 @@ fn choose(plan: &mut Value, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A pod as a manifest would make it.
-struct Described {
-    namespace: String,
-    name: String,
-    object: Value,
-}
-
-/// `None` of what starts no container, such as the ConfigMap beside a Job.
-fn pod_of(client: &Client, document: Document) -> Option<Described> {
+/// A pod as a manifest would make it, and its path; `None` of what starts no container, such as the ConfigMap beside a Job.
+fn pod_of(client: &Client, document: Document, subresource: &str) -> Option<(String, Value)> {
     let Document { resource, name, namespace, object, .. } = document;
     let template = match resource {
         Resource::Pod => &object,
@@ -314,14 +307,14 @@ fn pod_of(client: &Client, document: Document) -> Option<Described> {
         _ => return None,
     };
     let namespace = if namespace.is_empty() { client.namespace.clone() } else { namespace };
-    let object = json!({
+    let pod = json!({
         "apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
         "metadata": {
             "name": name, "namespace": namespace,
             "labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"],
         },
     });
-    Some(Described { namespace, name, object })
+    Some((path(&namespace, &name, subresource), pod))
 }
 
 fn admission_text(told: &Value, all: bool) -> String {

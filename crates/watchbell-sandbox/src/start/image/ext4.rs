@@ -10,6 +10,7 @@
 use std::io;
 
 use crate::Scratch;
+use crate::start::overlay::OWN_INODES;
 
 pub(super) const BLOCK: u64 = 4096;
 const GROUP_BLOCKS: u64 = 8 * BLOCK;
@@ -19,8 +20,6 @@ const DESCRIPTOR_BYTES: u64 = 32;
 /// The first eleven are the file system's, of which the second is its root.
 const RESERVED_INODES: u64 = 10;
 const ROOT_INODE: u64 = 2;
-/// Directories that an overlay and its holder make.
-const OWN_INODES: u64 = 8;
 /// Block numbers have 32 bits.
 const BLOCKS_MAX: u64 = u32::MAX as u64;
 

@@ -5,13 +5,11 @@
 
 use super::bpf::{Condition, Rows, Test, Verdict};
 use super::table::{EPERM, Entry};
+use super::unpacker::{RUNTIME, allow};
 use super::{compile, verdicts};
 use crate::start::kernel::Instruction;
 use crate::syscalls::Arch;
 
-const PROT_EXEC: u32 = 4;
-const NOT_TO_BE_RUN: Verdict =
-    Verdict::If(Condition { argument: 2, test: Test::NoneOf(PROT_EXEC), otherwise: EPERM });
 /// AF_INET and AF_INET6, SOCK_STREAM and SOCK_DGRAM with SOCK_NONBLOCK and SOCK_CLOEXEC, the usual protocol.
 const SOCKETS: Verdict = Verdict::IfAny(Rows {
     rows: &[&[(0, &[2, 10]), (1, &[0x8_0801, 0x8_0802]), (2, &[0])]],
@@ -20,10 +18,6 @@ const SOCKETS: Verdict = Verdict::IfAny(Rows {
 /// F_GETFL and F_SETFL.
 const FLAGS_OF_FILES: &[u32] = &[3, 4];
 const FIONBIO: &[u32] = &[0x5421];
-
-const fn allow(reason: &'static str, calls: &'static [&'static str]) -> Entry {
-    Entry { reason, verdict: Verdict::Allow, calls }
-}
 
 const fn one_of(
     reason: &'static str,
@@ -59,28 +53,13 @@ static TABLE: &[Entry] = &[
     one_of("whether reads wait", 1, FLAGS_OF_FILES, &["fcntl"]),
     one_of("the same", 1, FIONBIO, &["ioctl"]),
     allow("which of them are ready", &["epoll_ctl", "epoll_wait", "epoll_pwait", "epoll_pwait2"]),
-    Entry { reason: "memory, none of which is run", verdict: NOT_TO_BE_RUN, calls: &["mmap", "mprotect"] },
-    allow("memory", &["munmap", "mremap", "brk", "madvise"]),
-    allow(
-        "what the runtime of the language does",
-        &[
-            "futex",
-            "getrandom",
-            "clock_gettime",
-            "sigaltstack",
-            "rt_sigaction",
-            "rt_sigprocmask",
-            "rt_sigreturn",
-            "restart_syscall",
-            "sched_yield",
-        ],
-    ),
     allow("its own end", &["exit", "exit_group", "getpid", "gettid"]),
 ];
 
 /// Compiled where it is needed: once in the life of the process.
 pub(in crate::start) fn filter() -> Vec<Instruction> {
-    compile(Arch::NATIVE, Verdict::Errno(EPERM), verdicts(Arch::NATIVE, TABLE))
+    let table = verdicts(Arch::NATIVE, RUNTIME).chain(verdicts(Arch::NATIVE, TABLE));
+    compile(Arch::NATIVE, Verdict::Errno(EPERM), table)
 }
 
 #[cfg(test)]

@@ -13,20 +13,15 @@ const PROT_EXEC: u32 = 4;
 const NOT_TO_BE_RUN: Verdict =
     Verdict::If(Condition { argument: 2, test: Test::NoneOf(PROT_EXEC), otherwise: EPERM });
 
-const fn allow(reason: &'static str, calls: &'static [&'static str]) -> Entry {
+pub(super) const fn allow(reason: &'static str, calls: &'static [&'static str]) -> Entry {
     Entry { reason, verdict: Verdict::Allow, calls }
 }
 
 /// Flags of clone for a thread, by glibc and by musl: memory, files, signals and all else are the process's own.
 const THREADS: &[u32] = &[0x003d_0f00, 0x007d_0f00];
 
-/// Of both.
-static SHARED: &[Entry] = &[
-    allow(
-        "what is open: the layer, the channel",
-        &["read", "write", "readv", "writev", "pread64", "lseek", "close", "fstat", "fcntl", "getdents64"],
-    ),
-    allow("files: look", &["openat", "openat2", "newfstatat", "statx", "readlinkat"]),
+/// Of every process of ours that is confined: what a program needs before it does anything.
+pub(super) static RUNTIME: &[Entry] = &[
     Entry { reason: "memory, none of which is run", verdict: NOT_TO_BE_RUN, calls: &["mmap", "mprotect"] },
     allow("memory", &["munmap", "mremap", "brk", "madvise"]),
     allow(
@@ -43,6 +38,15 @@ static SHARED: &[Entry] = &[
             "sched_yield",
         ],
     ),
+];
+
+/// Of both.
+static SHARED: &[Entry] = &[
+    allow(
+        "what is open: the layer, the channel",
+        &["read", "write", "readv", "writev", "pread64", "lseek", "close", "fstat", "fcntl", "getdents64"],
+    ),
+    allow("files: look", &["openat", "openat2", "newfstatat", "statx", "readlinkat"]),
     allow(
         "its own end, as after a panic; it is alone in its pid namespace",
         &["exit", "exit_group", "getpid", "gettid", "tgkill"],
@@ -89,7 +93,7 @@ pub(in crate::start) fn reader_filter() -> Vec<Instruction> {
 }
 
 fn of(own: &'static [Entry]) -> Vec<Instruction> {
-    let table = verdicts(Arch::NATIVE, SHARED).chain(verdicts(Arch::NATIVE, own));
+    let table = [RUNTIME, SHARED, own].into_iter().flat_map(|entries| verdicts(Arch::NATIVE, entries));
     compile(Arch::NATIVE, Verdict::Errno(EPERM), table)
 }
 
