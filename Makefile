@@ -17,13 +17,14 @@
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 # Pods, seconds a measurement; entries that are exported; of the sandbox alone: tasks, rounds, how many at a time (and the same for the
-# price of each protection); of all: tasks, rounds; sizes of
+# price of each protection, for data arrays and for root file systems); of all: tasks, rounds; sizes of
 # arrays; CronJobs, of them due in one minute; entries of the audit log; rounds of the catalogue of images, and the index of advisories that they are scanned by.
 API ?= 2000 2
 EXPORT ?= 50000
 START ?= 500 3 1 2 4 32
 PRICE ?= 300 3 2
 LAYERED ?= 100 3 2
+ROOTS ?= 200 3 4
 ARRAY ?= 1000 3
 GROWTH ?= 1000 10000
 CRONJOBS ?= 10000 1000
@@ -83,6 +84,7 @@ bench:
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- $(START)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- price $(PRICE)
 	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- layered $(LAYERED)
+	$(CARGO) bench --locked -p watchbell-sandbox --bench start -- roots $(ROOTS)
 	$(CARGO) bench --locked -p watchbell-server --bench api -- $(API)
 	$(CARGO) bench --locked -p watchbell-export --bench export -- $(EXPORT)
 	$(CARGO) build --release --locked -p watchbell

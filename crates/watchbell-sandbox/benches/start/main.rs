@@ -7,6 +7,8 @@
 //!
 //! `… -- layered COUNT ROUNDS AT_ONCE`, by default `300 3 2`: the same task with a data array below it, and without (`layered.rs`).
 //!
+//! `… -- roots COUNT ROUNDS AT_ONCE`, by default `300 3 2`: root file systems of one layer and of ten, read-only and writable (`roots.rs`).
+//!
 //! *ask to exec* is from the driver's request until the spawner saw the program executed; *ask to end* until its end is known.
 //! *CPU* is that of the spawner, the keeper and the tasks together; for the floor of the program and its children. *machine* is
 //! what both processors did meanwhile, the kernel's own threads and everybody else included: it means something on a quiet
@@ -19,6 +21,7 @@ mod raw_floor;
 
 mod layered;
 mod price;
+mod roots;
 mod sandbox;
 
 use std::path::Path;
@@ -46,6 +49,14 @@ fn main() -> ExitCode {
             let mut sandbox = Sandbox::launch(dir.path(), &program);
             sandbox.run(32, 8);
             layered::print(&mut sandbox, dir.path(), &numbers());
+            ExitCode::SUCCESS
+        }
+        Some("roots") => {
+            let dir = tempfile::tempdir().expect("a directory for the bench");
+            let program = build_true(dir.path());
+            let mut sandbox = Sandbox::launch(dir.path(), &program);
+            sandbox.run(32, 8);
+            roots::print(&mut sandbox, &numbers());
             ExitCode::SUCCESS
         }
         Some("price") => {

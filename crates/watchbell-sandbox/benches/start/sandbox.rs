@@ -11,6 +11,8 @@ use watchbell_sandbox::{
     SpawnerOptions, VolumeSource,
 };
 
+const LAYERS_MAX: usize = 10;
+
 /// What one batch took.
 pub(super) struct Batch {
     pub(super) count: usize,
@@ -23,22 +25,37 @@ pub(super) struct Batch {
     pub(super) note: String,
 }
 
+/// What the tasks' root file system is made of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RootOf {
+    pub(super) layers: usize,
+    pub(super) read_only: bool,
+}
+
 pub(super) struct Sandbox {
     spawner: Spawner,
     events: Receiver<Event>,
-    layer: PathBuf,
+    /// The first has the program, the others a file each.
+    layers: Vec<PathBuf>,
+    pub(super) root: RootOf,
     dir: PathBuf,
     next: u128,
 }
 
 impl Sandbox {
     pub(super) fn launch(dir: &Path, program: &Path) -> Sandbox {
-        let layer = dir.join("layer");
-        std::fs::create_dir_all(&layer).expect("a layer");
-        std::fs::copy(program, layer.join("true")).expect("the program in the layer");
+        let layer = |n: usize| {
+            let layer = dir.join(format!("layer-{n}"));
+            std::fs::create_dir_all(&layer).expect("a layer");
+            let file = if n == 0 { "true".to_owned() } else { format!("file-{n}") };
+            std::fs::copy(program, layer.join(file)).expect("a file in the layer");
+            layer
+        };
+        let layers = (0..LAYERS_MAX).map(layer).collect();
         let options = SpawnerOptions { idle_seconds: 0, ..SpawnerOptions::new(dir) };
         let (spawner, _, events) = Spawner::connect_or_start(&options).expect("a spawner");
-        Sandbox { spawner, events, layer, dir: dir.to_owned(), next: 1 }
+        let root = RootOf { layers: 1, read_only: true };
+        Sandbox { spawner, events, layers, root, dir: dir.to_owned(), next: 1 }
     }
 
     /// Each task is a pod of its own, as an array's are.
@@ -126,7 +143,9 @@ impl Sandbox {
         };
         let log = LogTarget { path: format!("bench/{uid}.log").into(), max_bytes: 1 << 20, max_files: 2 };
         let argv = vec!["/true".to_owned()];
-        let mut spec = RunSpec::strict(Arc::new(pod), self.layer.clone(), argv, log);
+        let mut spec = RunSpec::strict(Arc::new(pod), self.layers[0].clone(), argv, log);
+        spec.root.layers = self.layers[..self.root.layers].to_vec();
+        spec.root.read_only = self.root.read_only;
         spec.env =
             text(&[("PATH", "/bin"), ("HOSTNAME", "bench"), ("HOME", "/"), ("JOB_COMPLETION_INDEX", "7")]);
         (spec.root.upper, spec.tmp) = (bound, Some(bound));

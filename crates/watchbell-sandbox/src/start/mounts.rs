@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   layers ──clone, idmap──▶ kept ─┐
-//!   skeleton: mount points ────────┴─▶ overlay (bottom: skeleton) ──▶ read-only: kept for the next task of this range
+//!   skeleton: mount points ──▶ kept ┴─▶ overlay (bottom: skeleton) ──▶ read-only: kept for the next task of this range
 //!                                            └─ writable: over a bounded tmpfs, for this run alone
 //! ```
 
@@ -34,8 +34,9 @@ use super::stash::{Kept, Stash, Swap, clone_at, clone_tree_at, tmpfs, tmpfs_of};
 use super::{Failure, failed};
 use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, VolumeSource};
 
-/// Root file systems kept for each id range; a namespace rarely runs more images in turn.
-const ROOTS_MAX: usize = 8;
+/// Mounts kept for the root file systems of each id range: a namespace rarely runs many images in turn, and the kernel bounds
+/// the mounts of all.
+const KEPT_MAX: usize = 32;
 /// Symbolic links on the way to one mount point.
 const LINKS_MAX: usize = 40;
 const NO_XDEV_LINKS: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
@@ -59,11 +60,20 @@ struct RootKey {
     layers: Vec<(PathBuf, u64, u64)>,
     places: Places,
     links: Vec<Link>,
+    read_only: bool,
 }
 
-/// Read-only roots of one id range, least recently used first.
+/// What the tasks of an id range can share of a root, because nothing in it is ever changed.
+enum Base {
+    /// All of one that is read-only.
+    Whole(Kept),
+    /// What lies below that which each run writes, the uppermost first.
+    Lowers(Vec<Kept>),
+}
+
+/// Of one id range, least recently used first.
 #[derive(Default)]
-pub(super) struct RootCache(Vec<(RootKey, Kept)>);
+pub(super) struct RootCache(Vec<(RootKey, Base)>);
 
 /// Mounts that the tasks of an id range share because nothing in them can be changed.
 pub(super) struct Common {
@@ -457,47 +467,70 @@ pub(super) fn root(
     spec: &RunSpec,
     places: Places,
 ) -> Result<OwnedFd, Failure> {
-    if !spec.root.read_only {
-        let kept = overlay(stash, ids, spec, &places)?;
-        let mount = kept.clone_tree().map_err(|e| failed("clone", "the root", &e))?;
-        // The run's own: nothing keeps it but the run.
-        drop(kept);
-        return Ok(mount);
-    }
     let identify = |layer: &PathBuf| {
         let stat =
             rustix::fs::stat(layer).map_err(|e| failed("find the layer", layer.display(), &e.into()))?;
         Ok((layer.clone(), stat.st_dev, stat.st_ino))
     };
     let layers = spec.root.layers.iter().map(identify).collect::<Result<_, Failure>>()?;
-    let key = RootKey { layers, places, links: spec.extras.handed.links.clone() };
-    let kept = match ids.roots.0.iter().position(|(known, _)| *known == key) {
-        Some(at) => ids.roots.0.remove(at).1,
+    let links = spec.extras.handed.links.clone();
+    let key = RootKey { layers, places, links, read_only: spec.root.read_only };
+    let (mount, base) = match ids.roots.take(&key) {
+        Some(base) => {
+            let mount = match &base {
+                Base::Whole(kept) => kept.clone_tree(),
+                Base::Lowers(lowers) => mount_overlay(stash, ids, spec, lowers),
+            };
+            (mount.map_err(|e| failed("mount", "the root", &e))?, base)
+        }
         None => overlay(stash, ids, spec, &key.places)?,
     };
-    let mount = kept.clone_tree().map_err(|e| failed("clone", "the root", &e))?;
     if !ids.is_host() {
-        if ids.roots.0.len() >= ROOTS_MAX {
-            ids.roots.0.remove(0);
-        }
-        ids.roots.0.push((key, kept));
+        ids.roots.keep(key, base);
     }
     Ok(mount)
 }
 
 impl RootCache {
+    fn take(&mut self, key: &RootKey) -> Option<Base> {
+        let at = self.0.iter().position(|(known, _)| known == key)?;
+        Some(self.0.remove(at).1)
+    }
+
+    fn keep(&mut self, key: RootKey, base: Base) {
+        let room = KEPT_MAX.saturating_sub(base.mounts());
+        while !self.0.is_empty() && self.0.iter().map(|(_, kept)| kept.mounts()).sum::<usize>() > room {
+            self.0.remove(0);
+        }
+        if base.mounts() <= KEPT_MAX {
+            self.0.push((key, base));
+        }
+    }
+
     /// The layers of an image may be removed once nothing mounts them.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }
 }
 
-/// Mounts the overlay. A mount point that a symbolic link of the image moves elsewhere is found in a second pass.
-fn overlay(stash: &mut Stash, ids: &IdRange, spec: &RunSpec, places: &Places) -> Result<Kept, Failure> {
-    let lowers = spec
-        .root
-        .layers
-        .iter()
+impl Base {
+    fn mounts(&self) -> usize {
+        match self {
+            Base::Whole(_) => 1,
+            Base::Lowers(lowers) => lowers.len(),
+        }
+    }
+}
+
+/// Mounts the overlay for the first time. A mount point that a symbolic link of the image moves elsewhere is found in a second pass.
+fn overlay(
+    stash: &mut Stash,
+    ids: &IdRange,
+    spec: &RunSpec,
+    places: &Places,
+) -> Result<(OwnedFd, Base), Failure> {
+    let layers = spec.root.layers.iter().rev();
+    let mut lowers = layers
         .map(|layer| lower(stash, ids, layer).map_err(|e| failed("mount the layer", layer.display(), &e)))
         .collect::<Result<Vec<Kept>, Failure>>()?;
     let mut asked = places.clone();
@@ -505,23 +538,29 @@ fn overlay(stash: &mut Stash, ids: &IdRange, spec: &RunSpec, places: &Places) ->
     for _ in 0..2 {
         let skeleton = skeleton(stash, ids, &asked, &links)
             .map_err(|e| failed("make the mount points of", "the root", &e))?;
-        let root = mount_overlay(stash, ids, spec, &lowers, &skeleton)
-            .map_err(|e| failed("mount the overlay of", format!("{} layers", lowers.len()), &e))?;
+        lowers.push(skeleton);
+        let root = mount_overlay(stash, ids, spec, &lowers)
+            .map_err(|e| failed("mount the overlay of", format!("{} layers", lowers.len() - 1), &e))?;
         let mut moved = Places::new();
         for (path, place) in places {
-            let missing =
-                openat2(root.root(), path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), NO_XDEV_LINKS);
+            let missing = openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), NO_XDEV_LINKS);
             if missing.is_err() {
-                let real = real_path(root.root(), path)
+                let real = real_path(root.as_fd(), path)
                     .map_err(|e| failed("find the mount point", path.display(), &e))?;
                 moved.insert(real, *place);
             }
         }
-        let moved_links = moved_links(root.root(), &links)
+        let moved_links = moved_links(root.as_fd(), &links)
             .map_err(|e| failed("find the places of links in", "the root", &e))?;
         if moved.is_empty() && moved_links.is_empty() {
-            return Ok(root);
+            if !spec.root.read_only {
+                return Ok((root, Base::Lowers(lowers)));
+            }
+            let whole = stash.keep(root).map_err(|e| failed("keep", "the root", &e))?;
+            let mount = whole.clone_tree().map_err(|e| failed("clone", "the root", &e))?;
+            return Ok((mount, Base::Whole(whole)));
         }
+        lowers.pop();
         asked.extend(moved);
         links.extend(moved_links);
     }
@@ -532,8 +571,7 @@ fn overlay(stash: &mut Stash, ids: &IdRange, spec: &RunSpec, places: &Places) ->
 
 /// A layer, read-only, with the pod's owners.
 fn lower(stash: &mut Stash, ids: &IdRange, layer: &Path) -> io::Result<Kept> {
-    let (mount, _) = directory(ids, layer)?;
-    kernel::mount_setattr(&mount, MOUNT_ATTR_RDONLY, None)?;
+    let (mount, _) = mapped(layer, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_RDONLY, ids.map())?;
     stash.keep(mount)
 }
 
@@ -609,19 +647,12 @@ fn moved_links(root: BorrowedFd<'_>, links: &[Link]) -> io::Result<Vec<Link>> {
     Ok(moved)
 }
 
-fn mount_overlay(
-    stash: &mut Stash,
-    ids: &IdRange,
-    spec: &RunSpec,
-    lowers: &[Kept],
-    skeleton: &Kept,
-) -> io::Result<Kept> {
-    let lowers = lowers.iter().rev().chain([skeleton]).map(Kept::root).collect();
+/// A detached mount, for one run unless it is read-only.
+fn mount_overlay(stash: &mut Stash, ids: &IdRange, spec: &RunSpec, lowers: &[Kept]) -> io::Result<OwnedFd> {
+    let lowers = lowers.iter().map(Kept::root).collect();
     let attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
     if spec.root.read_only {
-        let overlay = Overlay { lowers, writable: None };
-        let mount = overlay.mount(stash, attributes | MOUNT_ATTR_RDONLY)?;
-        return stash.keep(mount);
+        return Overlay { lowers, writable: None }.mount(stash, attributes | MOUNT_ATTR_RDONLY);
     }
     let inodes = spec.root.upper.inodes.saturating_add(OWN_INODES);
     let bound = Scratch { bytes: spec.root.upper.bytes, inodes };
@@ -634,8 +665,7 @@ fn mount_overlay(
     let open = |name: &str| openat(upper.root(), name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let (upper_dir, work_dir) = (open("upper")?, open("work")?);
     let writable = Writable { upper: upper_dir.as_fd(), work: work_dir.as_fd(), sync: Sync::Usual, maker: 0 };
-    let mount = Overlay { lowers, writable: Some(writable) }.mount(stash, attributes)?;
-    stash.keep(mount)
+    Overlay { lowers, writable: Some(writable) }.mount(stash, attributes)
 }
 
 /// Where `path` leads inside `root` when the image's symbolic links are followed and what is missing at its end is taken

@@ -117,6 +117,7 @@ const TESTS: &[Test] = &[
     ("covers_are_not_what_a_container_lays", redirects::covers_are_not_what_a_container_lays),
     ("writes_of_the_start_are_not_redirected", redirects::writes_of_the_start_are_not_redirected),
     ("a_task_sees_its_limits", surroundings::a_task_sees_its_limits),
+    ("a_writable_root_is_new_for_each_run", surroundings::a_writable_root_is_new_for_each_run),
     ("a_layer_that_is_unpacked_again_is_seen", surroundings::a_layer_that_is_unpacked_again_is_seen),
     ("what_the_ceiling_allows_runs", surroundings::what_the_ceiling_allows_runs),
     ("a_process_enters_a_container", sessions::a_process_enters_a_container),

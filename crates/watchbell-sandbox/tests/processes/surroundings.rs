@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use watchbell_sandbox::{
     Capabilities, Ceiling, CgroupLimits, ExitStatus, Mount, PodEnvironment, PodVolume, ProcMount, Rlimit,
-    RlimitResource, RunSpec, Seccomp, Sharing, SpawnerOptions, Sys, VolumeSource,
+    RlimitResource, RunSpec, Scratch, Seccomp, Sharing, SpawnerOptions, Sys, VolumeSource,
 };
 
 use crate::Outcome;
@@ -268,6 +268,38 @@ pub(crate) fn a_layer_that_is_unpacked_again_is_seen() -> Outcome {
         assert_eq!(printed(&place, &server, &spec)?, [text]);
         fs::rename(&layer, place.path().join(format!("trash-{uid}")))?;
     }
+    Ok(())
+}
+
+/// What lies below it is mounted once for an id range; what runs write to it is each run's own.
+pub(crate) fn a_writable_root_is_new_for_each_run() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let layer = place.path().join("above");
+    fs::create_dir(&layer)?;
+    fs::write(layer.join("which"), "of the image\n")?;
+    // The working directory is made where the link leads.
+    std::os::unix::fs::symlink("elsewhere", layer.join("link"))?;
+    let task = |uid: u128, read_only: bool, bytes: u64, text: &str| {
+        let mut spec = script(&place, uid, text);
+        spec.root.layers.push(layer.clone());
+        (spec.uid, spec.gid, spec.cwd) = (0, 0, "/link/deep".to_owned());
+        (spec.root.read_only, spec.root.upper) = (read_only, Scratch { bytes, inodes: 100 });
+        printed(&place, &server, &spec)
+    };
+    let text =
+        "cat /which; [ -e /new ] || echo none; echo mine > /new; echo mine > /which; cat /which; pwd -P";
+    for uid in 1..=3 {
+        let lines = task(uid, false, 1 << 20, text)?;
+        assert_eq!(lines, ["of the image", "none", "mine", "/elsewhere/deep"], "run {uid}");
+    }
+    let fill = "head -c 200000 /dev/zero > /big 2> /dev/null && echo all || echo less";
+    assert_eq!(task(4, false, 64 << 10, fill)?, ["less"]);
+    assert_eq!(task(5, false, 1 << 20, fill)?, ["all"]);
+    let lines = task(6, true, 1 << 20, "cat /which; echo mine > /which || true")?;
+    assert!(lines.len() == 2 && lines[0] == "of the image" && lines[1].ends_with("Read-only file system"));
+    assert_eq!(task(7, false, 1 << 20, text)?[..2], ["of the image", "none"]);
+    assert_eq!(fs::read_to_string(layer.join("which"))?, "of the image\n");
     Ok(())
 }
 
