@@ -46,10 +46,11 @@ pub enum Filled {
     End,
 }
 
-/// What was received and not yet taken.
+/// What was received and not yet taken: `taken..filled` of a buffer that is cleared once.
 pub struct Inbox {
     bytes: Vec<u8>,
     taken: usize,
+    filled: usize,
     fds: VecDeque<OwnedFd>,
     frame_max: u32,
 }
@@ -57,24 +58,27 @@ pub struct Inbox {
 impl Inbox {
     /// `frame_max` bounds the memory that the other side can claim.
     pub fn new(frame_max: u32) -> Self {
-        Self { bytes: Vec::new(), taken: 0, fds: VecDeque::new(), frame_max }
+        Self { bytes: Vec::new(), taken: 0, filled: 0, fds: VecDeque::new(), frame_max }
     }
 
     /// Reads once from the socket.
     pub fn fill(&mut self, socket: BorrowedFd<'_>) -> io::Result<Filled> {
-        self.bytes.drain(..self.taken);
+        self.bytes.copy_within(self.taken..self.filled, 0);
+        self.filled -= self.taken;
         self.taken = 0;
-        let before = self.bytes.len();
-        self.bytes.resize(before + READ_CHUNK, 0);
+        let end = self.filled + READ_CHUNK;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_PER_MESSAGE))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = recvmsg(
             socket,
-            &mut [IoSliceMut::new(&mut self.bytes[before..])],
+            &mut [IoSliceMut::new(&mut self.bytes[self.filled..end])],
             &mut control,
             RecvFlags::CMSG_CLOEXEC,
         );
-        self.bytes.truncate(before + received.as_ref().map_or(0, |r| r.bytes));
+        self.filled += received.as_ref().map_or(0, |r| r.bytes);
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(fds) = message {
                 self.fds.extend(fds);
@@ -94,13 +98,15 @@ impl Inbox {
 
     #[cfg(test)]
     pub(crate) fn push_bytes(&mut self, bytes: &[u8]) {
+        self.bytes.truncate(self.filled);
         self.bytes.extend_from_slice(bytes);
+        self.filled = self.bytes.len();
     }
 
     /// Takes the next whole frame. After an error the stream cannot be trusted any more.
     #[expect(clippy::should_implement_trait, reason = "there may be more after none")]
     pub fn next(&mut self) -> Result<Option<Frame>, WireError> {
-        let waiting = &self.bytes[self.taken..];
+        let waiting = &self.bytes[self.taken..self.filled];
         let Some((header, rest)) = waiting.split_first_chunk::<HEADER>() else {
             return self.none_yet();
         };
