@@ -78,8 +78,8 @@ pub fn pull(
             .collect::<Result<Vec<_>, _>>()?
             .iter()
             .all(|p| *p)
+        && store.keep_for_all(reference, &image.digest)?
     {
-        store.forget_pulled(reference, &image.digest)?;
         return Ok(image);
     }
     let limits = store.limits();

@@ -133,8 +133,16 @@ impl Store {
     /// stays known by digest. The image is for all.
     pub(crate) fn record(&self, added: IndexEntry) -> Result<(), Error> {
         self.change_index(|entries| {
-            if let Some(reference) = &added.reference {
-                self.forget_pulled(reference, &added.descriptor.digest)?;
+            let digest = &added.descriptor.digest;
+            match &added.reference {
+                Some(reference) => self.forget_pulled(reference, digest)?,
+                // Its own line may say no more than those that are here, and go.
+                None => {
+                    let same = entries.iter().filter(|entry| entry.descriptor.digest == *digest);
+                    for reference in same.filter_map(|entry| entry.reference.as_ref()) {
+                        self.forget_pulled(reference, digest)?;
+                    }
+                }
             }
             replace(entries, added);
             Ok(())

@@ -65,9 +65,31 @@ impl Store {
         Ok(pulled.anyone || shown.is_some_and(|shown| pulled.credentials.contains(&shown)))
     }
 
-    /// Whether a pod's pull brought the image, so that another can bring it again.
-    pub fn is_pulled_for_pods(&self, reference: &Reference, manifest: &Digest) -> Result<bool, Error> {
-        Ok(self.pulled(&reference.repository(), manifest)?.is_some())
+    /// The images that only pods' pulls brought, so that another can bring them again, each with one of its names.
+    pub fn pulled_for_pods(&self) -> Result<Vec<(Digest, Reference)>, Error> {
+        let entries = self.entries()?;
+        let mut found: Vec<(Digest, Reference)> = Vec::new();
+        for entry in &entries {
+            let Some(name) = &entry.reference else { continue };
+            let image = &entry.descriptor.digest;
+            if found.iter().all(|(known, _)| known != image) && self.is_of_pods(&entries, image)? {
+                found.push((image.clone(), name.clone()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Whether it has names, and each is one by which a pod pulled it.
+    pub(super) fn is_of_pods(&self, entries: &[IndexEntry], manifest: &Digest) -> Result<bool, Error> {
+        let mut is_here = false;
+        for entry in entries.iter().filter(|entry| entry.descriptor.digest == *manifest) {
+            let Some(reference) = &entry.reference else { return Ok(false) };
+            if self.pulled(&reference.repository(), manifest)?.is_none() {
+                return Ok(false);
+            }
+            is_here = true;
+        }
+        Ok(is_here)
     }
 
     fn pulled(&self, repository: &str, manifest: &Digest) -> Result<Option<Pulled>, Error> {
@@ -85,6 +107,10 @@ impl Store {
         manifest: &Digest,
         shown: Shown,
     ) -> Result<(), Error> {
+        // Imported without a name: it is here for all under any.
+        if entries.iter().any(|entry| entry.descriptor.digest == *manifest && entry.reference.is_none()) {
+            return self.forget_pulled(reference, manifest);
+        }
         let repository = reference.repository();
         let before = self.pulled(&repository, manifest)?;
         let is_here = entries.iter().any(|entry| entry.is_of(&repository, manifest));
@@ -106,8 +132,19 @@ impl Store {
         self.replace_file(&self.pulled_path(&repository, manifest), &json)
     }
 
+    /// The same for one that need not be pulled again, as long as it is here.
+    pub(crate) fn keep_for_all(&self, reference: &Reference, manifest: &Digest) -> Result<bool, Error> {
+        let _lock = self.lock_index()?;
+        let repository = reference.repository();
+        let is_here = self.entries()?.iter().any(|entry| entry.is_of(&repository, manifest));
+        if is_here {
+            self.forget_pulled(reference, manifest)?;
+        }
+        Ok(is_here)
+    }
+
     /// From here on the image is for all.
-    pub(crate) fn forget_pulled(&self, reference: &Reference, manifest: &Digest) -> Result<(), Error> {
+    pub(super) fn forget_pulled(&self, reference: &Reference, manifest: &Digest) -> Result<(), Error> {
         let path = self.pulled_path(&reference.repository(), manifest);
         if_exists(fs::remove_file(&path)).map_err(Error::io("remove", &path))?;
         Ok(())

@@ -56,14 +56,39 @@ impl Store {
         )
     }
 
+    /// Deletes the image with all its names, if only pods' pulls brought it and `keep` does not hold it.
+    pub fn remove_pulled_for_pods(
+        &self,
+        manifest: &Digest,
+        keep: &dyn Fn(&Digest) -> bool,
+    ) -> Result<PruneReport, Error> {
+        self.forget_from(|entries| {
+            // Nobody can make it the administrator's meanwhile: that takes the index's lock.
+            if !keep(manifest) && self.is_of_pods(entries, manifest)? {
+                entries.retain(|e| e.descriptor.digest != *manifest);
+            }
+            Ok(())
+        })
+    }
+
     fn forget(
         &self,
         unwanted: impl Fn(&IndexEntry) -> bool,
         keep: &dyn Fn(&Digest) -> bool,
     ) -> Result<PruneReport, Error> {
+        self.forget_from(|entries| {
+            entries.retain(|e| !unwanted(e) || keep(&e.descriptor.digest));
+            Ok(())
+        })
+    }
+
+    fn forget_from(
+        &self,
+        take_out: impl FnOnce(&mut Vec<IndexEntry>) -> Result<(), Error>,
+    ) -> Result<PruneReport, Error> {
         let forgotten = self.change_index(|entries| {
             let before: HashSet<Digest> = entries.iter().map(|e| e.descriptor.digest.clone()).collect();
-            entries.retain(|e| !unwanted(e) || keep(&e.descriptor.digest));
+            take_out(entries)?;
             let after: HashSet<Digest> = entries.iter().map(|e| e.descriptor.digest.clone()).collect();
             let mut forgotten: Vec<Digest> = before.difference(&after).cloned().collect();
             forgotten.sort();

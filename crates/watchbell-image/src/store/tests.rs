@@ -275,3 +275,58 @@ fn what_a_pod_pulled_is_for_who_shows_the_same() {
     t.store.record_pulled(line(), shown("alpha")).unwrap();
     assert!(may(&Anonymous) && files().is_empty());
 }
+
+#[test]
+fn what_the_administrator_brings_meanwhile_does_not_go_with_what_pods_brought() {
+    use super::{IndexEntry, Shown};
+
+    let t = store();
+    let image = record(&t.store, "made:1", &[layer("a")]);
+    let descriptor = t.store.entries().unwrap().remove(0).descriptor;
+    t.store.remove(&reference("made:1"), &|_| true).unwrap();
+    let name = reference("r.example/a:1");
+    let line = |reference: Option<&Reference>| IndexEntry {
+        descriptor: descriptor.clone(),
+        reference: reference.cloned(),
+        chosen_from: None,
+    };
+    let pull = || t.store.record_pulled(line(Some(&name)), Shown::Nothing).unwrap();
+    let of_pods = || t.store.pulled_for_pods().unwrap();
+    let forget_all = || {
+        let all = t.store.change_index(|entries| Ok(std::mem::take(entries)));
+        drop(all.unwrap());
+    };
+    let goes = || !t.store.remove_pulled_for_pods(&image.digest, &keep_none).unwrap().images.is_empty();
+
+    // Pulled, or imported under its name, after it was chosen to go.
+    forget_all();
+    pull();
+    assert_eq!(of_pods(), [(image.digest.clone(), name.clone())]);
+    t.store.record(line(Some(&name))).unwrap();
+    assert!(!goes());
+    // The same of a pull that finds it here.
+    forget_all();
+    pull();
+    assert!(t.store.keep_for_all(&name, &image.digest).unwrap() && !goes());
+    // Imported without a name, before or after.
+    forget_all();
+    pull();
+    t.store.record(line(None)).unwrap();
+    assert!(of_pods().is_empty() && !goes());
+    forget_all();
+    t.store.record(line(None)).unwrap();
+    pull();
+    assert!(of_pods().is_empty() && !goes());
+    // Under a name that no pod pulled.
+    forget_all();
+    pull();
+    t.store.record(line(Some(&reference("built:1")))).unwrap();
+    assert!(of_pods().is_empty() && !goes());
+    // What is used stays too, and what nobody else brought goes with all its names.
+    forget_all();
+    pull();
+    t.store.record_pulled(line(Some(&reference("r.example/a:2"))), Shown::Nothing).unwrap();
+    assert!(t.store.remove_pulled_for_pods(&image.digest, &|_| true).unwrap().images.is_empty());
+    assert!(goes() && listed(&t).is_empty());
+    assert!(!t.store.keep_for_all(&name, &image.digest).unwrap(), "it must be pulled again");
+}

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use watchbell_image::{Error, Reference, Store};
+use watchbell_image::{Digest, Error, Reference, Store};
 
 use super::InUse;
 
@@ -25,14 +25,16 @@ pub(super) fn collect(
     is_enough: impl Fn() -> Result<bool, Error>,
 ) -> Result<usize, Error> {
     let mut gone = 0;
-    for name in unused(store, in_use)? {
+    for (image, name) in unused(store, in_use)? {
         if is_enough()? {
             break;
         }
         // Until it is known what runs, nothing goes.
-        let Ok(removed) = in_use.removing(|keep| store.remove(&name, keep)) else { break };
+        let Ok(removed) = in_use.removing(|keep| store.remove_pulled_for_pods(&image, keep)) else { break };
         let report = removed?;
-        tracing::info!(image = %name.familiar(), bytes = report.bytes, "removed an image that nobody uses, to make room");
+        if !report.images.is_empty() {
+            tracing::info!(image = %name.familiar(), bytes = report.bytes, "removed an image that nobody uses, to make room");
+        }
         gone += report.images.len();
         if report.deferred {
             // Something is being pulled or unpacked: its files go later, and removing more now gives no more room.
@@ -42,17 +44,11 @@ pub(super) fn collect(
     Ok(gone)
 }
 
-/// The images that may go, each by one of its names with its digest.
-fn unused(store: &Store, in_use: &InUse) -> Result<Vec<Reference>, Error> {
-    let mut found: Vec<(u64, Reference)> = Vec::new();
-    for image in store.list()? {
-        let came = image.references.iter().map(|name| store.is_pulled_for_pods(name, &image.digest));
-        let is_pods = came.collect::<Result<Vec<_>, _>>()?.into_iter().all(|it_is| it_is);
-        let Some(name) = image.references.first().filter(|_| is_pods) else { continue };
-        if let Some(last_used) = in_use.last_used(&image.digest) {
-            found.push((last_used, name.with_digest(image.digest)));
-        }
-    }
+/// The images that may go, those first that were used least lately.
+fn unused(store: &Store, in_use: &InUse) -> Result<Vec<(Digest, Reference)>, Error> {
+    let of_pods = store.pulled_for_pods()?.into_iter();
+    let mut found: Vec<(u64, (Digest, Reference))> =
+        of_pods.filter_map(|image| Some((in_use.last_used(&image.0)?, image))).collect();
     found.sort_by_key(|(last_used, _)| *last_used);
-    Ok(found.into_iter().map(|(_, name)| name).collect())
+    Ok(found.into_iter().map(|(_, image)| image).collect())
 }
