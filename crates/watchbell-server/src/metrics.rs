@@ -67,6 +67,8 @@ impl std::fmt::Debug for Metrics {
 struct Allowed {
     allowed: AtomicU64,
     refused: AtomicU64,
+    /// Entries of them for which there was no room without a server.
+    lost: AtomicU64,
 }
 
 /// Bytes of those that ended.
@@ -166,14 +168,16 @@ impl Metrics {
             counter.fetch_add(count, Ordering::Relaxed);
         };
         let number = |key: &str| details[key].as_u64().unwrap_or(0);
-        let (allowed, refused) = match action {
-            "connection-allowed" => (1, 0),
-            "connection-refused" => (0, 1),
-            "connections-counted" => (number("allowed"), number("refused")),
-            _ => (0, 0),
+        let (allowed, refused, lost) = match action {
+            "connection-allowed" => (1, 0, 0),
+            "connection-refused" => (0, 1, 0),
+            "connections-counted" => (number("allowed"), number("refused"), 0),
+            "connections-lost" => (0, 0, number("count")),
+            _ => (0, 0, 0),
         };
         add(&self.task_connections.allowed, allowed);
         add(&self.task_connections.refused, refused);
+        add(&self.task_connections.lost, lost);
         add(&self.task_traffic.sent, number("sent"));
         add(&self.task_traffic.received, number("received"));
     }
@@ -299,6 +303,12 @@ impl Metrics {
         page.family(name, "counter", "Connections, and names, that tasks asked the gate for, by verdict.");
         page.labelled(name, "verdict=\"allowed\"", &read(&self.task_connections.allowed));
         page.labelled(name, "verdict=\"refused\"", &read(&self.task_connections.refused));
+        page.one(
+            "watchbell_task_connection_entries_lost_total",
+            "counter",
+            "Entries of connections that found no room while no server was there to make them durable.",
+            read(&self.task_connections.lost),
+        );
         let name = "watchbell_task_connection_bytes_total";
         page.family(
             name,
@@ -397,11 +407,13 @@ mod tests {
             "connections-counted",
             json!({"allowed": 3, "refused": 5, "ended": 2, "sent": 1, "received": 2}),
         );
+        audit("connections-lost", json!({"count": 7}));
         audit("pods-ended", json!({"sent": 1000}));
         let page = metrics.render(&Snapshot::default());
         for line in [
             "watchbell_task_connections_total{verdict=\"allowed\"} 4",
             "watchbell_task_connections_total{verdict=\"refused\"} 6",
+            "watchbell_task_connection_entries_lost_total 7",
             "watchbell_task_connection_bytes_total{direction=\"sent\"} 11",
             "watchbell_task_connection_bytes_total{direction=\"received\"} 22",
         ] {
