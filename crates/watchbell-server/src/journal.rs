@@ -77,7 +77,7 @@ fn entry(body: &Value) -> Vec<u8> {
     })
 }
 
-/// How much of a text (bytes), a list (items) and a map (fields) stays.
+/// How much of a text (bytes; of its beginning and its end), a list (items) and a map (fields) stays.
 #[derive(Clone, Copy)]
 struct Bound {
     text: usize,
@@ -88,11 +88,13 @@ struct Bound {
 const BOUNDS: [Bound; 3] = [
     Bound { text: 1024, items: 32, fields: 64 },
     Bound { text: 256, items: 8, fields: 32 },
-    Bound { text: 64, items: 2, fields: 24 },
+    // A hash has 85 bytes.
+    Bound { text: 96, items: 2, fields: 24 },
 ];
 
 fn shortened(value: &Value, bound: Bound) -> Value {
     let short = |text: &str| match text.len() <= bound.text {
+    // The end of a command is no less than its beginning.
         true => text.to_owned(),
         false => format!("{}…", &text[..text.floor_char_boundary(bound.text)]),
     };
@@ -158,6 +160,25 @@ mod tests {
         let small = json!({"auditID": "id", "verb": "get"});
         assert_eq!(entry(&small), small.to_string().into_bytes());
         let text = json!({"auditID": "id", "details": {"image": "é".repeat(70_000)}});
+    #[test]
+    fn a_long_entry_shows_how_a_text_ends() {
+        let command = format!("true{}; evil", " ".repeat(4000));
+        let hash = "h".repeat(85);
+        let annotations = |text: &str| json!({"command": command, "command-hash": hash, "other": text});
+        let read =
+            check(&json!({"auditID": "id", "annotations": annotations(&"é".repeat(70_000))}), "annotations");
+        let noted = read["annotations"]["command"].as_str().unwrap();
+        assert!(noted.starts_with("true ") && noted.ends_with(" ; evil") && noted.len() < 1100, "{noted}");
+        let other = read["annotations"]["other"].as_str().unwrap();
+        assert_eq!(other, format!("{0}…{0}", "é".repeat(256)));
+        // However little of it stays.
+        let deep = vec![json!({"a": vec!["\u{1}".repeat(1000); 32]}); 32];
+        let read =
+            check(&json!({"auditID": "id", "annotations": annotations(""), "details": deep}), "annotations");
+        assert!(read["annotations"]["command"].as_str().unwrap().ends_with(" ; evil"));
+        assert_eq!(read["annotations"]["command-hash"], hash);
+    }
+
         let read = check(&text, "details");
         assert!(read["truncatedFromBytes"].as_u64().unwrap() > 140_000);
         let list = json!({"auditID": "id", "details": {"containers": vec![json!({"image": "i".repeat(300)}); 2000]}});

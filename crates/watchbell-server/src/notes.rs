@@ -276,7 +276,7 @@ pub(crate) struct SessionNote {
     body: Value,
 }
 
-/// As much of a command is noted; an entry must stay small. Of a longer one, its hash is noted too.
+/// As much of a command is noted; an entry must stay small.
 const COMMAND_CHARS_MAX: usize = 4096;
 
 /// Begin and end of a text that is longer than so many characters, and how many were left out: nothing can be hidden behind what
@@ -307,7 +307,7 @@ impl SessionNote {
         SessionNote { received, body }
     }
 
-    /// With what is run, and its hash where it is too long.
+    /// With what is run, and its hash: of what is long, here or in all of the entry, not all stands there.
     pub(crate) fn with_command(
         mut self,
         action: &SessionAction,
@@ -316,11 +316,8 @@ impl SessionNote {
         let SessionAction::Exec { command } = action else { return self };
         let annotations = &mut self.body["annotations"];
         let words = json!(command).to_string();
-        let ends = ends_of(&words, COMMAND_CHARS_MAX);
-        if ends.is_some() {
-            annotations[COMMAND_HASH] = Value::from(&*hash(words.as_bytes()));
-        }
-        annotations["watchbell.dev/command"] = ends.unwrap_or(words).into();
+        annotations[COMMAND_HASH] = Value::from(&*hash(words.as_bytes()));
+        annotations["watchbell.dev/command"] = ends_of(&words, COMMAND_CHARS_MAX).unwrap_or(words).into();
         self
     }
 

@@ -21,7 +21,7 @@ const MADE: &str = "watchbell.dev/job";
 /// The annotation with the salted hash of the body.
 pub const BODY_HASH: &str = "watchbell.dev/body-hash";
 
-/// The annotation with the salted hash of a command that is too long for its entry, as a list in JSON.
+/// The annotation with the salted hash of a command, as a list in JSON: of a long one, not all stands in its entry.
 pub const COMMAND_HASH: &str = "watchbell.dev/command-hash";
 
 /// One entry, in the order of the journal.

@@ -498,6 +498,7 @@ fn sessions_stand_in_the_audit_journal_without_a_byte_of_theirs() {
             entry["annotations"]["watchbell.dev/command"],
             r#"["sh","-c","read word; echo $word; exit 9"]"#
         );
+        assert!(entry["annotations"]["watchbell.dev/command-hash"].is_string());
     }
     assert_eq!(entries[1]["annotations"]["watchbell.dev/exit-code"], "9");
 }

@@ -15,7 +15,7 @@ const BYTES_MAX: u64 = 16 << 20;
 /// Says whether a file is the body of a request in the audit log, byte by byte
 ///
 /// Bodies are not kept: the entry of a request that had one has a salted hash of it, but for kinds that may hold secrets. That of
-/// a session whose command was too long for it has one of the command, as a list in JSON without spaces. Exit code 0 only when the
+/// a command in a container has one of the command, as a list in JSON without spaces. Exit code 0 only when the
 /// file is the body, or the command.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
