@@ -147,13 +147,33 @@ impl World {
 
     /// Pods that have a door are told what is something else for them from now on.
     pub(super) fn tell_doors(&mut self, now: Timestamp) {
-        if self.doors.changed.is_empty() {
-            return;
-        }
         let changed = std::mem::take(&mut self.doors.changed);
+        let mut spoken: HashSet<Uid> = HashSet::new();
+        for pod in self.change_doors(&changed) {
+            let about = self.voice_of(&pod);
+            if spoken.insert(about.uid) {
+                let message = "a NetworkPolicy allows it to connect to others, but it was started before one with egress \
+                               selected it: it has no way out until it is started again";
+                self.emit(&about, &PlannedEvent::warning(NO_DOOR, message.to_owned()), now);
+            }
+        }
+    }
+
+    /// The same without an event, for which a full disk has no room: what was deleted counts for pods with the deletion.
+    /// Who has no door hears of it at the next [`World::settle`].
+    pub fn tell_doors_alone(&mut self) {
+        let changed = self.doors.changed.clone();
+        self.change_doors(&changed);
+    }
+
+    /// Gives the pods that might connect to others, had they a door.
+    fn change_doors(&mut self, changed: &BTreeSet<Arc<str>>) -> Vec<Arc<Stored>> {
+        let mut doorless = Vec::new();
+        if changed.is_empty() {
+            return doorless;
+        }
         let mut running: Vec<Uid> = self.queue.running().collect();
         running.sort();
-        let mut spoken: HashSet<Uid> = HashSet::new();
         for uid in running {
             let Some(pod) = self.pod_of(uid).filter(|pod| changed.contains(&pod.namespace)) else { continue };
             let egress = self.state.egress_wire(&pod, &mut self.doors.made);
@@ -163,17 +183,11 @@ impl World {
                     self.doors.told.insert(uid, Told::Said(egress.clone()));
                     self.command(Command::ChangeEgress { uid, egress });
                 }
-                None if egress.is_some() => {
-                    let about = self.voice_of(&pod);
-                    if spoken.insert(about.uid) {
-                        let message = "a NetworkPolicy allows it to connect to others, but it was started before one with egress \
-                                       selected it: it has no way out until it is started again";
-                        self.emit(&about, &PlannedEvent::warning(NO_DOOR, message.to_owned()), now);
-                    }
-                }
+                None if egress.is_some() => doorless.push(pod),
                 None => {}
             }
         }
+        doorless
     }
 
     /// Refuses what would make the policies of a namespace more than a connection is judged by.

@@ -168,6 +168,33 @@ fn a_restart_and_a_lost_batch_are_made_good() {
     assert_eq!(bench.doors(), [r#"change one ["b.org"]"#]);
 }
 
+/// On a full disk, where nothing but a deletion has room.
+#[test]
+fn what_a_deletion_closes_goes_out_with_it() {
+    let mut bench = Bench::new();
+    let mut node = Node::default();
+    bench.create(policy("p", "x", &json!(["a.org:1"])));
+    bench.create(labelled("one", "x"));
+    bench.create(labelled("two", "y"));
+    bench.settle();
+    node.obey(&bench.commands);
+    bench.doors();
+    bench.create(policy("q", "y", &json!(["b.org:1"])));
+    bench.delete(Resource::NetworkPolicy, "p", Propagation::Background);
+    let before = bench.world.resource_version();
+    bench.world.tell_doors_alone();
+    assert_eq!(bench.world.resource_version(), before, "an event is no deletion");
+    let stage = bench.world.take_stage(bench.at());
+    let is_change = |command: &Command| matches!(command, Command::ChangeEgress { egress: None, .. });
+    assert_eq!(stage.commands.iter().filter(|command| is_change(command)).count(), 1);
+    bench.journal.commit(&stage, bench.world.resource_version());
+    bench.world.committed();
+    // It is not said twice, and the other hears of its own.
+    bench.settle();
+    assert_eq!(bench.doors(), [""; 0]);
+    assert_eq!(bench.reasons("Pod", "two"), ["NoWayOut", "Scheduled"]);
+}
+
 #[test]
 fn the_pods_of_an_array_share_it() {
     let mut bench = Bench::new();
