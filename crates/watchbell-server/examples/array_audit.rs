@@ -172,6 +172,7 @@ fn batch(stage: &Stage, version: u64, entries: Entries) -> Batch {
         puts: puts.collect(),
         deletes: stage.deletes.iter().map(key).collect(),
         audit: if entries == Entries::Kept { audit.collect() } else { Vec::new() },
+        may_use_reserve: false,
     }
 }
 

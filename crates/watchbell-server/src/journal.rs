@@ -39,10 +39,11 @@ pub(crate) fn batch<'a>(
         puts: std::mem::take(&mut stage.rows).into_iter().map(put).collect(),
         deletes: stage.deletes.iter().map(store_key).collect(),
         audit: before.map(audit_entry).chain(stage.audit.iter().map(audit_entry)).collect(),
+        may_use_reserve: false,
     }
 }
 
-fn audit_entry(record: &AuditRecord) -> AuditEntry {
+pub(crate) fn audit_entry(record: &AuditRecord) -> AuditEntry {
     AuditEntry {
         at_unix_nanos: i64::try_from(record.at.as_nanosecond()).unwrap_or(i64::MAX),
         body: entry(&record.body),
@@ -93,10 +94,14 @@ const BOUNDS: [Bound; 3] = [
 ];
 
 fn shortened(value: &Value, bound: Bound) -> Value {
-    let short = |text: &str| match text.len() <= bound.text {
     // The end of a command is no less than its beginning.
+    let short = |text: &str| match text.len() <= bound.text {
         true => text.to_owned(),
-        false => format!("{}…", &text[..text.floor_char_boundary(bound.text)]),
+        false => {
+            let half = bound.text / 2;
+            let (head, tail) = (text.floor_char_boundary(half), text.ceil_char_boundary(text.len() - half));
+            format!("{}…{}", &text[..head], &text[tail..])
+        }
     };
     match value {
         Value::String(text) => short(text).into(),
@@ -156,11 +161,6 @@ mod tests {
     }
 
     #[test]
-    fn no_entry_is_too_long_for_the_log() {
-        let small = json!({"auditID": "id", "verb": "get"});
-        assert_eq!(entry(&small), small.to_string().into_bytes());
-        let text = json!({"auditID": "id", "details": {"image": "é".repeat(70_000)}});
-    #[test]
     fn a_long_entry_shows_how_a_text_ends() {
         let command = format!("true{}; evil", " ".repeat(4000));
         let hash = "h".repeat(85);
@@ -179,6 +179,11 @@ mod tests {
         assert_eq!(read["annotations"]["command-hash"], hash);
     }
 
+    #[test]
+    fn no_entry_is_too_long_for_the_log() {
+        let small = json!({"auditID": "id", "verb": "get"});
+        assert_eq!(entry(&small), small.to_string().into_bytes());
+        let text = json!({"auditID": "id", "details": {"image": "é".repeat(70_000)}});
         let read = check(&text, "details");
         assert!(read["truncatedFromBytes"].as_u64().unwrap() > 140_000);
         let list = json!({"auditID": "id", "details": {"containers": vec![json!({"image": "i".repeat(300)}); 2000]}});

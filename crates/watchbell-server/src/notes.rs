@@ -1,7 +1,8 @@
 //! What the audit journal holds beside the changes: who read what, and who was refused before anything was decided.
 //!
 //! An answer never waits for its note. Notes go into the journal with the next change, or a second later by themselves;
-//! a crash in that second loses reads, never a change. How many become entries is bounded ([`tally`]).
+//! a crash in that second loses reads, never a change. How many become entries is bounded ([`tally`]). That a session begins, or a
+//! change of what is no object, is no note: it is durable before it does.
 
 mod tally;
 
@@ -27,7 +28,7 @@ pub(crate) use tally::Tally;
 
 /// The longest a note waits.
 pub(crate) const DELAY: Duration = Duration::from_secs(1);
-/// Notes that wait while the disk refuses; those beyond are lost, and their number is noted.
+/// Requests that wait while the disk refuses; those beyond are lost, and their number is noted.
 const WAITING_MAX: usize = 10_000;
 /// As much of a request's line is noted.
 const URI_CHARS_MAX: usize = 2048;
@@ -37,17 +38,27 @@ const URI_CHARS_MAX: usize = 2048;
 pub(crate) enum Note {
     /// A request as it was answered or refused.
     Request(AuditRecord),
-    /// What other bounds hold down: the begin and end of a session, a token, keys. It is always an entry.
+    /// What other bounds hold down: the end of a session or of a change, keys. It is always an entry.
     Event(AuditRecord),
     /// Somebody without an identity of ours: from where, and why he has none.
     Stranger(Option<IpAddr>, &'static str),
+}
+
+/// A note that is to become an entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Noted {
+    pub(crate) record: AuditRecord,
+    /// It was a [`Note::Request`], or is a count of them: where too many wait, it is counted instead.
+    pub(crate) may_be_lost: bool,
 }
 
 /// What waits for the journal.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     tally: Arc<Mutex<Tally>>,
-    records: Vec<AuditRecord>,
+    waiting: Vec<Noted>,
+    /// Of them, those that may be lost.
+    requests: usize,
     since: Option<Instant>,
     is_end: bool,
 }
@@ -61,14 +72,19 @@ impl Notes {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those for which there is no room are counted.
-    pub(crate) fn add(&mut self, record: AuditRecord) {
+    /// Requests for which there is no room are counted.
+    pub(crate) fn add(&mut self, noted: Noted) {
         self.wake();
-        if self.records.len() < WAITING_MAX {
-            self.records.push(record);
-        } else {
-            self.tally().lose();
+        if noted.may_be_lost && self.requests >= WAITING_MAX {
+            self.tally().lose(&noted.record.body);
+            return;
         }
+        self.requests += usize::from(noted.may_be_lost);
+        self.waiting.push(noted);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// A request that the writer judged and the disk refused: an entry like that of any refusal, within its user's rate.
@@ -80,7 +96,7 @@ impl Notes {
         self.wake();
         if let Some(record) = admitted {
             self.arrived(1);
-            self.add(record);
+            self.add(Noted { record, may_be_lost: true });
         }
     }
 
@@ -116,9 +132,10 @@ impl Notes {
     }
 
     /// Takes them for a commit, as entries.
-    pub(crate) fn take(&mut self, now: Timestamp) -> Vec<AuditRecord> {
+    pub(crate) fn take(&mut self, now: Timestamp) -> Vec<Noted> {
         self.since = None;
-        let mut taken = std::mem::take(&mut self.records);
+        self.requests = 0;
+        let mut taken = std::mem::take(&mut self.waiting);
         let mut tally = self.tally();
         let at = tally.now();
         let counts = tally.take(at, self.is_end);
@@ -127,7 +144,7 @@ impl Notes {
         taken.extend(counts.into_iter().map(|count| {
             let mut body = event(now, now, "", "ResponseComplete");
             merge(&mut body, count);
-            AuditRecord { at: now, body }
+            Noted { record: AuditRecord { at: now, body }, may_be_lost: true }
         }));
         if has_more {
             self.wake();
@@ -136,9 +153,9 @@ impl Notes {
     }
 
     /// The commit was refused: they wait again.
-    pub(crate) fn put_back(&mut self, records: Vec<AuditRecord>) {
-        for record in records {
-            self.add(record);
+    pub(crate) fn put_back(&mut self, notes: Vec<Noted>) {
+        for noted in notes {
+            self.add(noted);
         }
     }
 }
@@ -561,10 +578,23 @@ mod tests {
     #[test]
     fn what_the_disk_refuses_waits_up_to_a_bound() {
         let mut notes = Notes::default();
-        let one = AuditRecord { at: Timestamp::UNIX_EPOCH, body: Value::Null };
-        notes.put_back(vec![one; WAITING_MAX + 5]);
-        let taken = notes.take(Timestamp::UNIX_EPOCH);
-        assert_eq!(taken.len(), WAITING_MAX + 1);
-        assert_eq!(taken[WAITING_MAX].body["annotations"]["watchbell.dev/count"], "5");
+        let record = AuditRecord { at: Timestamp::UNIX_EPOCH, body: Value::Null };
+        let request = Noted { record: record.clone(), may_be_lost: true };
+        let event = Noted { record, may_be_lost: false };
+        notes.put_back(vec![request; WAITING_MAX + 5]);
+        notes.put_back(vec![event; 7]);
+        let count = |noted: &Noted| noted.record.body["annotations"]["watchbell.dev/count"].clone();
+        // However often they are put back, the end of a session is never lost, and none is lost without being counted.
+        for lost in ["5", "6", "7"] {
+            let taken = notes.take(Timestamp::UNIX_EPOCH);
+            assert_eq!(taken.iter().filter(|noted| !noted.may_be_lost).count(), 7);
+            assert_eq!(taken.len(), WAITING_MAX + 7 + 1);
+            assert_eq!(count(taken.last().unwrap()), lost);
+            notes.put_back(taken);
+            notes.add(Noted {
+                record: AuditRecord { at: Timestamp::UNIX_EPOCH, body: Value::Null },
+                may_be_lost: true,
+            });
+        }
     }
 }

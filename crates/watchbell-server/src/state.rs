@@ -30,7 +30,7 @@ use crate::intake::Intake;
 use crate::journal;
 use crate::maintenance;
 use crate::metrics::Metrics;
-use crate::notes::{ChangeNote, Note, Notes, Tally};
+use crate::notes::{ChangeNote, Note, Noted, Notes, Tally};
 use crate::request::ObjectPath;
 use crate::writer::{CommitFailure, Task};
 
@@ -48,19 +48,24 @@ impl Answer {
     }
 }
 
-/// Who waits for an entry.
-pub(crate) type Waiting = SyncSender<Result<(), ApiError>>;
+/// An entry of which somebody waits until it is durable.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    pub(crate) record: AuditRecord,
+    /// What it is about takes something away: on a full disk it may use the journal's reserve.
+    pub(crate) may_use_reserve: bool,
+    pub(crate) done: SyncSender<Result<(), ApiError>>,
+}
 
 /// What comes to the writer.
 #[derive(Debug)]
 pub(crate) enum Input {
     Write(Box<Request>, Answer),
     Report(Report),
-    Note(AuditRecord),
+    Note(Noted),
     /// Something was counted that becomes an entry.
     Counted,
-    /// An entry of which somebody waits until it is durable.
-    Record(Box<AuditRecord>, Waiting),
+    Record(Box<Awaited>),
     /// What tokens were signed by holds no longer: pods get others.
     RefreshTokens,
     /// The wall clock was set.
@@ -220,11 +225,12 @@ impl State {
             Note::Stranger(address, why) => tally.stranger(address, why).then_some(Input::Counted),
             Note::Request(record) => {
                 let now = tally.now();
-                tally.request(record, now).map(Input::Note)
+                let admitted = tally.request(record, now);
+                admitted.map(|record| Input::Note(Noted { record, may_be_lost: true }))
             }
             Note::Event(record) => {
                 tally.goes();
-                Some(Input::Note(record))
+                Some(Input::Note(Noted { record, may_be_lost: false }))
             }
         };
         drop(tally);
@@ -235,8 +241,13 @@ impl State {
 
     /// Writes an entry into the audit journal, and waits until it is durable. Not for a thread of the runtime.
     pub(crate) fn record(&self, record: AuditRecord) -> Result<(), ApiError> {
+        self.await_record(record, false)
+    }
+
+    fn await_record(&self, record: AuditRecord, may_use_reserve: bool) -> Result<(), ApiError> {
         let (done, wait) = sync_channel(1);
-        self.inner.inputs.send(Input::Record(Box::new(record), done)).map_err(|_| ending())?;
+        let awaited = Awaited { record, may_use_reserve, done };
+        self.inner.inputs.send(Input::Record(Box::new(awaited))).map_err(|_| ending())?;
         wait.recv().map_err(|_| ending())?
     }
 
@@ -248,7 +259,7 @@ impl State {
         is_recorded: &AtomicBool,
         change: impl FnOnce() -> Result<Value, ApiError>,
     ) -> Result<Value, ApiError> {
-        self.record(note.asked(Timestamp::now()))?;
+        self.await_record(note.asked(Timestamp::now()), true)?;
         is_recorded.store(true, Ordering::Relaxed);
         let result = change();
         self.note(Note::Event(note.ended(Timestamp::now(), result.as_ref())));

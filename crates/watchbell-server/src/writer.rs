@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use watchbell_api::node::{Command, Report};
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::request::{Request, Write, Written};
-use watchbell_core::world::{AuditRecord, World};
+use watchbell_core::world::{AuditRecord, Stage, World};
 use watchbell_store::{Batch, Error, ReserveState, Store};
 
 use crate::journal;
 use crate::log_files::LogFiles;
 use crate::maintenance::{Checkpoints, Due};
-use crate::notes::Notes;
-use crate::state::{Answer, Input, Shared, Waiting};
+use crate::notes::{Noted, Notes};
+use crate::state::{Answer, Awaited, Input, Shared};
 
 /// How many inputs one batch takes.
 const BATCH: usize = 1024;
@@ -81,10 +81,12 @@ impl Task {
         // A journal that failed takes no more.
         if self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.notes.end();
-            if let Err(CommitFailure::Refused { cause, .. } | CommitFailure::Fatal(cause)) =
-                self.commit(Timestamp::now())
-            {
-                tracing::error!("the last notes of reads are lost: {cause}");
+            match self.commit(Timestamp::now()) {
+                Ok(()) if self.notes.is_empty() => {}
+                Ok(()) => tracing::error!("the last notes of reads are lost: the disk is full"),
+                Err(CommitFailure::Refused { cause, .. } | CommitFailure::Fatal(cause)) => {
+                    tracing::error!("the last notes of reads are lost: {cause}");
+                }
             }
         }
         self.shared.hub.close();
@@ -104,12 +106,12 @@ impl Task {
             match input {
                 Input::Write(request, answer) => writes.push((request, answer)),
                 Input::Report(report) => reports.push(report),
-                Input::Note(record) => {
+                Input::Note(note) => {
                     noted += 1;
-                    self.notes.add(record);
+                    self.notes.add(note);
                 }
                 Input::Counted => self.notes.wake(),
-                Input::Record(record, done) => awaited.push((*record, done)),
+                Input::Record(one) => awaited.push(*one),
                 // The node's end of the channel lives as long as the server.
                 Input::RefreshTokens => drop(self.node.send(Command::RefreshTokens)),
                 Input::ClockStep => {}
@@ -119,7 +121,7 @@ impl Task {
         }
         self.notes.arrived(noted);
         if is_disk_full {
-            if self.record_on_full_disk(std::mem::take(&mut awaited), now) == Next::End {
+            if self.record_on_full_disk(std::mem::take(&mut awaited)) == Next::End {
                 return Next::End;
             }
             // What only takes away may use the journal's reserve, alone in its batch.
@@ -150,16 +152,16 @@ impl Task {
                 for (answer, result) in answers {
                     answer.send(result);
                 }
-                for (_, done) in awaited {
+                for one in awaited {
                     // Who went away does not hear it.
-                    let _ = done.send(Ok(()));
+                    let _ = one.done.send(Ok(()));
                 }
                 next
             }
             Err(CommitFailure::Refused { cause, asked }) => {
                 self.unsaved = reports;
                 self.was_refused = true;
-                if self.record_on_full_disk(awaited, now) == Next::End {
+                if self.record_on_full_disk(awaited) == Next::End {
                     return Next::End;
                 }
                 let mut asked = asked.into_iter();
@@ -185,7 +187,10 @@ impl Task {
     /// Deletes in a batch of its own, so that the journal's reserve may serve it.
     fn delete_on_full_disk(&mut self, request: Request, answer: Answer, now: Timestamp) -> Next {
         let result = self.world.write(request, now);
-        match self.commit(now) {
+        // A policy of networks that is gone opens nothing to pods that run.
+        self.world.tell_doors_alone();
+        let stage = self.world.take_stage(now);
+        match self.commit_stage(stage, Vec::new(), &[], now) {
             Ok(()) => answer.send(result),
             Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
             Err(CommitFailure::Refused { cause, mut asked }) => {
@@ -195,18 +200,31 @@ impl Task {
         Next::Go
     }
 
-    /// Entries of which somebody waits, in a batch of their own: they put nothing, so that the journal's reserve may serve them.
-    fn record_on_full_disk(&mut self, awaited: Vec<(AuditRecord, Waiting)>, now: Timestamp) -> Next {
-        if awaited.is_empty() {
-            return Next::Go;
-        }
-        let told = match self.commit_with(&awaited, now) {
-            Ok(()) => Ok(()),
-            Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
-            Err(CommitFailure::Refused { cause, .. }) => Err(full(&cause)),
-        };
-        for (_, done) in awaited {
-            let _ = done.send(told.clone());
+    /// Entries of which somebody waits, in batches of their own, so that the journal's reserve may serve those that are for it.
+    fn record_on_full_disk(&mut self, awaited: Vec<Awaited>) -> Next {
+        let (before_removals, others): (Vec<_>, Vec<_>) =
+            awaited.into_iter().partition(|one| one.may_use_reserve);
+        for (awaited, may_use_reserve) in [(before_removals, true), (others, false)] {
+            if awaited.is_empty() {
+                continue;
+            }
+            let batch = Batch {
+                resource_version: self.store.last_resource_version(),
+                audit: awaited.iter().map(|one| journal::audit_entry(&one.record)).collect(),
+                may_use_reserve,
+                ..Batch::default()
+            };
+            let told = match self.make_durable(&batch) {
+                Ok(()) => Ok(()),
+                Err(error) if error.is_fatal() => return self.fail(&error.to_string()),
+                Err(error) => {
+                    self.was_refused_by(&error);
+                    Err(full(&error))
+                }
+            };
+            for one in awaited {
+                let _ = one.done.send(told.clone());
+            }
         }
         Next::Go
     }
@@ -274,32 +292,33 @@ impl Task {
     }
 
     /// `awaited` are in this commit or never: who waits for one hears whether it is durable, and acts on that.
-    fn commit_with(
-        &mut self,
-        awaited: &[(AuditRecord, Waiting)],
-        now: Timestamp,
-    ) -> Result<(), CommitFailure> {
-        let mut stage = self.world.take_stage(now);
+    fn commit_with(&mut self, awaited: &[Awaited], now: Timestamp) -> Result<(), CommitFailure> {
+        let stage = self.world.take_stage(now);
         if stage.is_empty() && awaited.is_empty() && self.notes.due() != Some(Duration::ZERO) {
             return Ok(());
         }
-        // What was seen before this batch stands before it.
-        let notes = self.notes.take(now);
+        // What the disk had no room for is not tried with every change.
+        let waits = self.lacks_reserve && self.notes.due() != Some(Duration::ZERO);
+        let notes = if waits { Vec::new() } else { self.notes.take(now) };
+        self.commit_stage(stage, notes, awaited, now)
+    }
+
+    fn commit_stage(
+        &mut self,
+        mut stage: Stage,
+        notes: Vec<Noted>,
+        awaited: &[Awaited],
+        now: Timestamp,
+    ) -> Result<(), CommitFailure> {
         let version = self.world.resource_version();
-        let before = || notes.iter().chain(awaited.iter().map(|(record, _)| record));
-        if (!stage.changes.is_empty() || !stage.audit.is_empty() || before().next().is_some())
-            && let Err(error) = self.make_durable(&journal::batch(&mut stage, before(), version))
-        {
+        // What was seen before this batch stands before it.
+        let before = notes.iter().map(|note| &note.record).chain(awaited.iter().map(|one| &one.record));
+        let batch = journal::batch(&mut stage, before, version);
+        if let Err(error) = self.write_batch(batch, notes, awaited.is_empty()) {
             self.world.rollback(now);
-            self.notes.put_back(notes);
             if error.is_fatal() {
                 return Err(CommitFailure::Fatal(error));
             }
-            tracing::error!("{error}");
-            self.shared.metrics.commit_refused();
-            self.lacks_reserve = true;
-            self.log_files.hold();
-            self.checkpoints.hold();
             let asked = stage.audit.into_iter().filter(|entry| entry.body["kind"] == "Event").collect();
             return Err(CommitFailure::Refused { cause: error, asked });
         }
@@ -316,6 +335,39 @@ impl Task {
             let _ = self.node.send(command);
         }
         Ok(())
+    }
+
+    /// Where the disk has no room for the notes, which come first in the batch, they wait, and nothing else waits for them. What takes
+    /// something away may use the journal's reserve, if it `is_alone`.
+    fn write_batch(&mut self, mut batch: Batch, notes: Vec<Noted>, is_alone: bool) -> Result<(), Error> {
+        let is_for_reserve = is_alone && !batch.deletes.is_empty();
+        if !notes.is_empty() {
+            match self.make_durable(&batch) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => self.was_refused_by(&error),
+            }
+            batch.audit.drain(..notes.len());
+            self.notes.put_back(notes);
+        }
+        if batch.puts.is_empty() && batch.deletes.is_empty() && batch.audit.is_empty() {
+            return Ok(());
+        }
+        batch.may_use_reserve = is_for_reserve;
+        self.make_durable(&batch).inspect_err(|error| {
+            if !error.is_fatal() {
+                self.was_refused_by(error);
+            }
+        })
+    }
+
+    /// The journal refused a batch.
+    fn was_refused_by(&mut self, cause: &Error) {
+        tracing::error!("{cause}");
+        self.shared.metrics.commit_refused();
+        self.lacks_reserve = true;
+        self.log_files.hold();
+        self.checkpoints.hold();
     }
 
     fn make_durable(&mut self, batch: &Batch) -> Result<(), Error> {

@@ -72,7 +72,7 @@ fn batch(version: &mut u64, pods: impl Iterator<Item = (u64, u32)>) -> Batch {
         })
         .collect();
     let entry = AuditEntry { at_unix_nanos: 1_700_000_000_000_000_000, body: vec![b'x'; 300] };
-    Batch { resource_version: *version, puts, deletes: vec![], audit: vec![entry] }
+    Batch { resource_version: *version, puts, audit: vec![entry], ..Batch::default() }
 }
 
 /// One array of 100,000: each pod is put three times (bound, running, finished), in an order that is not that of the indices,

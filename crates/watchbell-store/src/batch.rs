@@ -21,6 +21,9 @@ pub struct Batch {
     /// A key without a row is fine: it came and went before it was ever committed.
     pub deletes: Vec<RowKey>,
     pub audit: Vec<AuditEntry>,
+    /// On a full disk the reserve may serve it, if it puts nothing. For what takes away, and for what must be written before
+    /// that; for nothing that anybody can make large.
+    pub may_use_reserve: bool,
 }
 
 /// Where a row lies.
@@ -114,9 +117,9 @@ pub enum InvalidBatch {
 }
 
 impl Batch {
-    /// Whether it only takes away: such a batch may use the reserve when the disk is full.
-    pub(crate) fn only_deletes(&self) -> bool {
-        self.puts.is_empty() && !self.deletes.is_empty()
+    /// Whether it may use the reserve when the disk is full.
+    pub(crate) fn is_for_reserve(&self) -> bool {
+        self.may_use_reserve && self.puts.is_empty()
     }
 
     /// Checks all that can be known without the file.

@@ -103,8 +103,8 @@ impl Store {
 
     /// Writes a batch in one transaction, durable on return: all of it or nothing.
     ///
-    /// On a full disk a batch that puts nothing is tried again with the reserve's space; the reserve is then taken back as far
-    /// as there is room.
+    /// On a full disk a batch that puts nothing and [may use it](Batch::may_use_reserve) is tried again with the reserve's space;
+    /// the reserve is then taken back as far as there is room, whatever became of the batch.
     ///
     /// # Errors
     /// [`Error::Invalid`] and [`Error::DiskFull`]: nothing was written, the store goes on. [`Error::Fatal`] and
@@ -114,8 +114,8 @@ impl Store {
         batch.check(self.last_resource_version)?;
         let head = self.head.stage(&batch.audit);
         match self.transact(batch, head.as_ref()) {
-            Err(Error::DiskFull { step, path }) if batch.only_deletes() => {
-                self.delete_with_reserve(batch, head.as_ref(), step, path)
+            Err(Error::DiskFull { step, path }) if batch.is_for_reserve() => {
+                self.write_with_reserve(batch, head.as_ref(), step, path)
             }
             other => self.note_fatal(other),
         }?;
@@ -142,7 +142,7 @@ impl Store {
         })
     }
 
-    fn delete_with_reserve(
+    fn write_with_reserve(
         &mut self,
         batch: &Batch,
         head: Option<&StagedHead>,
@@ -152,16 +152,23 @@ impl Store {
         if self.reserve.release()? == ReserveState::Released {
             return Err(Error::DiskFull { step, path });
         }
-        tracing::warn!(path = %path.display(), "the disk is full: deleting with the reserve");
-        let deleted = self.transact(batch, head);
-        self.note_fatal(deleted)?;
-        // The batch is durable, whatever becomes of the reserve; the caller sees its state.
+        tracing::warn!(path = %path.display(), "the disk is full: writing with the reserve");
+        // With nothing in the WAL, its space can be given back even when the batch has no room.
+        let emptied = checkpoint_and_cut(&self.connection, &self.path, 0);
+        if emptied.as_ref().is_err_and(Error::is_fatal) {
+            return self.note_fatal(emptied.map(|_| ()));
+        }
+        let written = self.transact(batch, head);
+        let written = self.note_fatal(written);
+        if written.as_ref().is_err_and(Error::is_fatal) {
+            return written;
+        }
         match self.return_space() {
-            Ok(_) => Ok(()),
+            Ok(_) => written,
             Err(error) if error.is_fatal() => self.note_fatal(Err(error)),
             Err(error) => {
                 tracing::warn!(%error, "the reserve is used up until there is room for it");
-                Ok(())
+                written
             }
         }
     }
@@ -196,9 +203,9 @@ impl Store {
 
     /// With the reserve released: empties the WAL, whose space is what the reserve needs back.
     fn return_space(&mut self) -> Result<CheckpointReport, Error> {
-        let report = checkpoint_and_cut(&self.connection, &self.path, 0)?;
+        let report = checkpoint_and_cut(&self.connection, &self.path, 0);
         self.reserve.refill()?;
-        Ok(report)
+        report
     }
 
     /// Moves the WAL into the database file. Takes as long as the WAL is large: call it when idle, or leave the bulk to

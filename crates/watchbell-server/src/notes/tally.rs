@@ -133,16 +133,17 @@ impl Tally {
             return None;
         }
         if self.on_the_way >= ON_THE_WAY_MAX {
-            self.lose();
+            self.lose(&record.body);
             return None;
         }
         self.on_the_way += 1;
         Some(record)
     }
 
-    /// There was no room for one.
-    pub(super) fn lose(&mut self) {
-        self.lost += 1;
+    /// There was no room for one, which may stand for many.
+    pub(super) fn lose(&mut self, entry: &Value) {
+        let count = entry["annotations"][COUNT].as_str().and_then(|count| count.parse().ok());
+        self.lost += count.unwrap_or(1);
     }
 
     /// Something that other bounds hold down, and that is always an entry.
@@ -257,13 +258,15 @@ impl Tally {
 const STRANGERS: &str = "requests without an identity";
 const OTHER_STRANGERS: &str = "requests without an identity from further addresses";
 const EXCESS: &str = "further requests, beyond the rate of entries of one user";
+/// How many requests an entry stands for.
+const COUNT: &str = "watchbell.dev/count";
 const LOST: &str = "notes of requests that were lost while the disk refused or delayed them";
 
 /// What a count says.
 fn counted(message: &str, count: u64) -> Value {
     json!({
         "responseStatus": {"metadata": {}, "message": message},
-        "annotations": {"watchbell.dev/count": count.to_string()},
+        "annotations": {COUNT: count.to_string()},
     })
 }
 

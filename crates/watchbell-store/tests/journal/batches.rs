@@ -88,7 +88,7 @@ fn objects_come_back_in_the_order_of_their_creation() {
             put(config_map("c"), 6, Some("c2"), None),
         ],
         deletes: vec![config_map("c"), config_map("never was")],
-        audit: vec![],
+        ..Batch::default()
     };
     store.commit(&batch).unwrap();
     drop(store);
@@ -164,8 +164,8 @@ fn a_refused_batch_leaves_nothing() {
         let batch = Batch {
             resource_version: version,
             puts: vec![good.clone(), bad],
-            deletes: vec![],
             audit: vec![entry("e")],
+            ..Batch::default()
         };
         match store.commit(&batch) {
             Err(Error::Invalid(found)) => assert_eq!(found, expect),

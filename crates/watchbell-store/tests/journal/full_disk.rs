@@ -95,8 +95,20 @@ fn part_on_a_small_disk() {
         resource_version: last + to,
         deletes: (from..=to).map(|n| config_map(&format!("large-{n}"))).collect(),
         audit: vec![entry("deleted")],
+        may_use_reserve: true,
         ..Batch::default()
     };
+    let text = "x".repeat(60 << 10);
+    let with_entries = |count: usize| Batch { audit: vec![entry(&text); count], ..delete(1, 1) };
+    // The reserve does not serve what was not meant for it.
+    let others = Batch { may_use_reserve: false, ..with_entries(4) };
+    assert!(matches!(store.commit(&others), Err(Error::DiskFull { .. })));
+    // What is more than the reserve is refused, and leaves it to others.
+    for _ in 0..2 {
+        assert!(matches!(store.commit(&with_entries(20)), Err(Error::DiskFull { .. })));
+        assert_eq!(dir.join("reserve").metadata().unwrap().len(), RESERVE_BYTES);
+    }
+    check_holds(&mut store, 0, last);
     store.commit(&delete(1, 2)).unwrap();
     check_holds(&mut store, 2, last);
     drop(store);
