@@ -24,12 +24,12 @@ use hyper::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use watchbell_api::node::ImageRequest;
 use watchbell_api::{ApiError, Reason};
 
 use crate::app::{App, Call};
-use crate::blocking::blocking;
+use crate::blocking::{blocking, ending};
 use crate::body::{self, Arriving, Body, PATIENCE};
 use crate::notes::{ChangeNote, IMAGES, Note};
 use crate::request::accept::Answer;
@@ -88,7 +88,7 @@ pub(crate) async fn serve(
     let note = call.change(IMAGES, verb, name(path, &call.query), head, source);
     match path {
         // The answer begins before the work is done.
-        ImagePath::Pull | ImagePath::Import => flowing(app, call, request, incoming, note),
+        ImagePath::Pull | ImagePath::Import => flowing(app, call, request, incoming, note).await,
         ImagePath::All | ImagePath::One(_) | ImagePath::Prune => {
             let answer = Answer::text(&call.accept)?;
             // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
@@ -105,7 +105,7 @@ pub(crate) async fn serve(
     }
 }
 
-fn flowing(
+async fn flowing(
     app: &Arc<App>,
     call: &Call,
     request: ImageRequest,
@@ -120,19 +120,21 @@ fn flowing(
         error.retry_after_seconds = Some(5);
         return Err(error);
     };
-    // That it begins stands before what it ends with.
-    app.state.note(Note::Event(note.begun(Timestamp::now())));
-    call.recorded.store(true, Ordering::Relaxed);
     let (flow, out) = body::flowing();
     // The reader's thread pulls the body through a channel of one piece, so that nothing piles up.
     let (pieces, receiver) = mpsc::channel::<io::Result<Bytes>>(1);
-    if let Some(incoming) = incoming.take() {
-        tokio::spawn(feed(incoming, pieces));
-    }
+    let (told, is_recorded) = oneshot::channel();
     let (images, state) = (app.images.clone(), app.state.clone());
     let handle = Handle::current();
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
+        // That it begins is durable before anything of it is done.
+        let recorded = state.record(note.begun(Timestamp::now()));
+        let has_begun = recorded.is_ok();
+        let _ = told.send(recorded);
+        if !has_begun {
+            return;
+        }
         let mut archive = Archive { receiver, piece: Bytes::new() };
         // A client that went away hears nothing more; the image arrives all the same.
         let mut listens = true;
@@ -149,6 +151,11 @@ fn flowing(
             Err(error) => tell(&json!({"error": error.to_status()})),
         }
     });
+    is_recorded.await.map_err(|_| ending())??;
+    call.recorded.store(true, Ordering::Relaxed);
+    if let Some(incoming) = incoming.take() {
+        tokio::spawn(feed(incoming, pieces));
+    }
     Ok(respond::stream("application/x-ndjson", out))
 }
 

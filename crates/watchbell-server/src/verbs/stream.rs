@@ -14,10 +14,12 @@ mod pipe;
 mod pump;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Response, StatusCode};
+use tokio::sync::oneshot;
 use watchbell_api::node::{SessionAction, SessionRequest};
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus};
 use watchbell_api::{ApiError, Resource};
@@ -30,7 +32,7 @@ use self::options::SessionOptions;
 use self::pump::Pump;
 use super::log::{container, container_status};
 use crate::app::{App, Call};
-use crate::blocking::blocking;
+use crate::blocking::{blocking, ending};
 use crate::body::{Body, whole};
 use crate::connection::Peer;
 use crate::notes::{Note, SessionNote};
@@ -96,13 +98,20 @@ pub(crate) async fn open(
     let note = SessionNote::new(&call.trail, verb, path, &container, peer.ip(), asked)
         .with_command(&request.action, hash)
         .with_annotations(judged.annotations);
-    // Durable or not, the session's begin is noted before its first byte.
-    app.state.note(Note::Event(note.begun(jiff::Timestamp::now())));
-    call.recorded.store(true, std::sync::atomic::Ordering::Relaxed);
+    let begun = note.begun(jiff::Timestamp::now());
     let (app, peer, tenure) = (app.clone(), peer.clone(), call.tenure.clone());
     let on = upgrade.on;
+    let (told, is_recorded) = oneshot::channel();
+    // Goes on when the client goes away: what began has an end.
     tokio::spawn(async move {
         let _held = (share, peer);
+        let state = app.state.clone();
+        let recorded = blocking(move || state.record(begun)).await.and_then(|recorded| recorded);
+        let has_begun = recorded.is_ok();
+        let _ = told.send(recorded);
+        if !has_begun {
+            return;
+        }
         let outcome = match on.await {
             Ok(io) => Pump::new(io, channels).run(&app, &tenure, request).await,
             Err(error) => {
@@ -112,6 +121,9 @@ pub(crate) async fn open(
         };
         app.state.note(Note::Event(note.ended(jiff::Timestamp::now(), &outcome)));
     });
+    // That it begins is durable before its first byte.
+    is_recorded.await.map_err(|_| ending())??;
+    call.recorded.store(true, Ordering::Relaxed);
     Ok(response)
 }
 

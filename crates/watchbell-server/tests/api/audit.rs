@@ -21,7 +21,7 @@ pub(crate) fn entries(dir: &Path) -> Vec<Value> {
     entries
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let (entry, to) = (entry.unwrap(), to.to_owned());
@@ -41,6 +41,13 @@ fn which_image_came_and_what_became_of_it_is_told() {
     for name in ["docker.io/library/good:1", "broken"] {
         assert_eq!(h.client.call("POST", &format!("{IMAGES}:pull?name={name}"), &[], b"").code, 200);
     }
+    // What a crash at this moment leaves.
+    let crashed = tempfile::tempdir().unwrap();
+    copy(h.dir.path(), crashed.path());
+    let begun = |e: &Value| {
+        e["verb"] == "pull" && e["stage"] == "ResponseStarted" && e["objectRef"]["name"] == "broken"
+    };
+    assert!(entries(crashed.path()).iter().any(begun));
     let ada = h.as_user("ada", &[]);
     assert_eq!(ada.call("POST", &format!("{IMAGES}:pull?name=evil:1"), &[], b"").code, 403);
     let dir = h.stop();

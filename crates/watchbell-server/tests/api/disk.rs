@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use watchbell_api::node;
+use watchbell_api::types::pod_status::{ContainerState, Phase};
 use watchbell_server::Ended;
 use watchbell_store::Options;
 
 use crate::audit::entries;
 use crate::client::Answer;
-use crate::harness::{Harness, config_map};
+use crate::exec::{V5, handshake};
+use crate::harness::{Harness, config_map, job};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const DIR: &str = "WATCHBELL_SERVER_CHILD_DIR";
@@ -164,13 +167,14 @@ fn part_with_tokens_on_a_small_disk() {
     let (tokens, query) = h.tokens_of_a_pod();
     let mut ballast = std::fs::File::create(disk.join("ballast")).unwrap();
     while ballast.write_all(&[0; 4096]).is_ok() {}
-    // Entries take what is left, and the reserve; then no token is given out any more.
+    // Entries take what is left; then no token is given out any more, and the reserve is there for others.
     let mut given = 0;
     while tokens(&query).is_ok() {
         given += 1;
         assert!(given < 10_000, "the disk does not get full");
     }
     assert!(tokens(&query).is_err());
+    assert_eq!(h.dir.path().join("reserve").metadata().unwrap().len(), options.reserve_bytes);
     drop(ballast);
     std::fs::remove_file(disk.join("ballast")).unwrap();
     tokens(&query).unwrap();
@@ -180,6 +184,102 @@ fn part_with_tokens_on_a_small_disk() {
         e["objectRef"]["subresource"] == "token" && e["user"]["username"] == "system:node:watchbell"
     };
     assert_eq!(entries(dir.path()).iter().filter(is_token).count(), given);
+}
+
+#[test]
+fn what_takes_away_has_the_reserve_to_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
+        &["unshare", "--mount"]
+    } else {
+        &["unshare", "--map-root-user", "--mount"]
+    };
+    let script = format!("mount -t tmpfs -o size=24m,mode=0700 tmpfs \"${DIR}\"; exec \"$@\"");
+    run_part(wrapper, &script, "disk::part_with_a_small_reserve", dir.path());
+}
+
+#[test]
+fn part_with_a_small_reserve() {
+    let Some(disk) = dir_of_child() else { return };
+    let options = Options { reserve_bytes: 1 << 20, ..Options::default() };
+    let h = Harness::start_with(tempfile::tempdir_in(&disk).unwrap(), &options);
+    for n in 0..8 {
+        h.client.post(MAPS, &config_map(&format!("map-{n}"), "x")).expect(201);
+    }
+    let policies = "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies";
+    let policy = json!({"metadata": {"name": "p"}, "spec": {"podSelector": {}, "policyTypes": ["Egress"]}});
+    h.client.post(policies, &policy).expect(201);
+    h.client.post("/apis/batch/v1/namespaces/default/jobs", &job("a")).expect(201);
+    let (uid, pod) = h.started();
+    h.report(uid, Phase::Running, ContainerState::Running { started_at: 1 });
+    let pod = format!("/api/v1/namespaces/default/pods/{pod}");
+    h.client.wait_for(&pod, "running", |answer| answer.body["status"]["phase"] == "Running");
+    let mut ballast = std::fs::File::create(disk.join("ballast")).unwrap();
+    let made = std::cell::Cell::new(0);
+    let mut fill = || {
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+        until_full(|| {
+            made.set(made.get() + 1);
+            h.client.post(MAPS, &config_map(&format!("more-{}", made.get()), "x")).code
+        });
+    };
+    fill();
+
+    // Reads that wait are more than the reserve, and have no part in it.
+    let query = "x".repeat(3000);
+    for _ in 0..900 {
+        h.client.get(&format!("{MAPS}/map-0?pretty={query}")).expect(200);
+    }
+    for n in 0..4 {
+        h.client.delete(&format!("{MAPS}/map-{n}")).expect(200);
+    }
+    // Nor has what only begins, of which nothing is done then.
+    fill();
+    let images = "/apis/watchbell.dev/v1alpha1/images";
+    let pulled = until_full(|| h.client.call("POST", &format!("{images}:pull?name=good:1"), &[], b"").code);
+    assert_eq!(h.images.asked.lock().unwrap().len(), pulled);
+    let opened = until_full(|| {
+        let (_, head) = handshake(&h, &format!("{pod}/exec?command=true&stdout=true"), V5);
+        head.split(' ').nth(1).unwrap().parse().unwrap()
+    });
+    // What takes images away has.
+    h.client.call("DELETE", &format!("{images}/gone:1"), &[], b"").expect(200);
+    h.client.call("POST", &format!("{images}:prune"), &[], b"").expect(200);
+    assert_eq!(h.images.asked.lock().unwrap().len(), pulled + 2);
+
+    // What the node tells has no room, and is tried again and again; a policy that is gone is gone for pods all the same.
+    fill();
+    h.report(uid, Phase::Running, ContainerState::Running { started_at: 2 });
+    h.client.delete(&format!("{policies}/p")).expect(200);
+    // After a refused batch it is told again what held before.
+    let told = h.command(|command| match command {
+        node::Command::ChangeEgress { uid, egress: None } => Some(uid),
+        _ => None,
+    });
+    assert_eq!(told, uid);
+
+    // With room again, what waited comes.
+    drop(ballast);
+    std::fs::remove_file(disk.join("ballast")).unwrap();
+    h.client.post(MAPS, &config_map("small", "small")).expect(201);
+    let entries = entries(h.stop().path());
+    let reads = entries.iter().filter(|e| e["verb"] == "get" && e["objectRef"]["name"] == "map-0").count();
+    assert_eq!(reads, 900);
+    let count =
+        |stage: &str, verb: &str| entries.iter().filter(|e| e["stage"] == stage && e["verb"] == verb).count();
+    for stage in ["RequestReceived", "ResponseComplete"] {
+        assert_eq!((count(stage, "prune"), count(stage, "delete") > 0), (1, true), "{stage}");
+    }
+    assert_eq!(count("ResponseStarted", "pull"), pulled);
+    // With the refusal.
+    assert_eq!(count("ResponseComplete", "pull"), pulled + 1);
+    let of_sessions = |e: &&Value| e["objectRef"]["subresource"] == "exec" && e["stage"] == "ResponseStarted";
+    assert_eq!(entries.iter().filter(of_sessions).count(), opened);
+}
+
+/// Asks until the disk is full; how often it was not.
+fn until_full(mut ask: impl FnMut() -> u16) -> usize {
+    (0..10_000).find(|_| ask() == 507).expect("the disk does not get full")
 }
 
 /// A limit on the size of files makes writes fail with EFBIG: an I/O error after which nothing is known.

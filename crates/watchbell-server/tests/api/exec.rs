@@ -15,7 +15,7 @@ use crate::kubectl::Kubectl;
 use crate::logins::{certify, revoke};
 
 const V4: &str = "v4.channel.k8s.io";
-const V5: &str = "v5.channel.k8s.io";
+pub(crate) const V5: &str = "v5.channel.k8s.io";
 
 /// `command=…` for each word.
 fn command(words: &[&str]) -> String {
@@ -57,7 +57,7 @@ impl Said {
     }
 }
 
-fn handshake(h: &Harness, path: &str, protocols: &str) -> (Tls, String) {
+pub(crate) fn handshake(h: &Harness, path: &str, protocols: &str) -> (Tls, String) {
     handshake_of(&h.client, path, protocols)
 }
 
@@ -501,6 +501,21 @@ fn sessions_stand_in_the_audit_journal_without_a_byte_of_theirs() {
         assert!(entry["annotations"]["watchbell.dev/command-hash"].is_string());
     }
     assert_eq!(entries[1]["annotations"]["watchbell.dev/exit-code"], "9");
+}
+
+/// A copy of the directory is what a crash at that moment leaves.
+#[test]
+fn a_session_is_recorded_before_it_begins() {
+    let (h, _, path) = Harness::with_running_pod();
+    let (_stream, head) = handshake(&h, &format!("{path}/exec?{}&stdin=true", command(&["cat"])), V5);
+    assert!(head.starts_with("http/1.1 101 "), "{head}");
+    let crashed = tempfile::tempdir().unwrap();
+    crate::audit::copy(h.dir.path(), crashed.path());
+    let entries = crate::audit::entries(crashed.path());
+    let begun = entries.iter().filter(|e| e["objectRef"]["subresource"] == "exec");
+    let noted: Vec<(&Value, &Value)> =
+        begun.map(|e| (&e["stage"], &e["annotations"]["watchbell.dev/command"])).collect();
+    assert_eq!(noted, [(&"ResponseStarted".into(), &r#"["cat"]"#.into())]);
 }
 
 #[test]
