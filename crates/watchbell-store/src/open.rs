@@ -81,7 +81,11 @@ impl Store {
         let opened = match open_journal(dir, STEPS) {
             // Even an open writes a little: its boot, the WAL's index.
             Err(Error::DiskFull { step, path }) => match reserve.release()? {
-                ReserveState::Held => open_journal(dir, STEPS)?,
+                ReserveState::Held => {
+                    let opened = open_journal(dir, STEPS);
+                    reserve.take_back()?;
+                    opened?
+                }
                 ReserveState::Released => return Err(Error::DiskFull { step, path }),
             },
             other => other?,

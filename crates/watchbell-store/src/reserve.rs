@@ -1,6 +1,7 @@
 //! `DIR/reserve`: disk space held back, so that deletes still work when the disk is full.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,9 +15,13 @@ use crate::directory::{RESERVE, remove};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReserveState {
     Held,
-    /// Given to a batch on a full disk, or never filled. [`crate::Store::refill_reserve`] takes it back when there is room.
+    /// Given to a batch on a full disk, or never filled, in part or whole. [`crate::Store::refill_reserve`] takes it back when
+    /// there is room.
     Released,
 }
+
+/// What is taken at least, as a file system gives space.
+const PIECE_BYTES: u64 = 4096;
 
 #[derive(Debug)]
 pub(crate) struct Reserve {
@@ -29,50 +34,90 @@ impl Reserve {
         Reserve { path: dir.join(RESERVE), bytes }
     }
 
+    fn held_bytes(&self) -> u64 {
+        self.path.metadata().map_or(0, |meta| meta.len())
+    }
+
+    /// Held when all of it is.
     pub(crate) fn state(&self) -> ReserveState {
-        match self.path.metadata() {
-            Ok(meta) if meta.len() >= self.bytes => ReserveState::Held,
-            _ => ReserveState::Released,
-        }
+        if self.held_bytes() >= self.bytes { ReserveState::Held } else { ReserveState::Released }
     }
 
     /// Gives the space back to the disk. Returns whether there was any.
     pub(crate) fn release(&self) -> Result<ReserveState, Error> {
-        let before = self.state();
+        let before = if self.held_bytes() > 0 { ReserveState::Held } else { ReserveState::Released };
         remove(&self.path)?;
         Ok(before)
     }
 
-    /// Takes the space. A disk too full for it is no error: the answer says so, and nothing stays half taken.
+    /// Takes the space, or what is missing of it. A disk too full for that is no error: the answer says so, and others have what
+    /// there is.
     pub(crate) fn refill(&self) -> Result<ReserveState, Error> {
+        self.take(Part::Whole)
+    }
+
+    /// The same after a use: as far as there is room. What others have they use up, and it would be missed the next time.
+    pub(crate) fn take_back(&self) -> Result<ReserveState, Error> {
+        self.take(Part::Any)
+    }
+
+    fn take(&self, part: Part) -> Result<ReserveState, Error> {
         if self.state() == ReserveState::Held {
             return Ok(ReserveState::Held);
         }
-        let filled = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&self.path)
-            .and_then(|file| match fallocate(&file, FallocateFlags::empty(), 0, self.bytes) {
-                // A file system without fallocate gives the space to written bytes alone.
-                Err(Errno::OPNOTSUPP) => fill(file, self.bytes),
-                other => Ok(other?),
-            })
-            .map_err(|e| Error::of_io("fill the reserve", &self.path, e));
-        match filled {
-            Ok(()) => Ok(ReserveState::Held),
-            Err(Error::DiskFull { .. }) => {
-                remove(&self.path)?;
-                Ok(ReserveState::Released)
-            }
-            Err(other) => Err(other),
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&self.path);
+        match opened
+            .and_then(|file| fill(&file, self.bytes, part))
+            .map_err(|e| Error::of_io("fill the reserve", &self.path, e))
+        {
+            Ok(()) => {}
+            // Not even the name has room.
+            Err(Error::DiskFull { .. }) => {}
+            Err(other) => return Err(other),
         }
+        if self.held_bytes() == 0 {
+            remove(&self.path)?;
+        }
+        Ok(self.state())
     }
 }
 
-fn fill(mut file: std::fs::File, bytes: u64) -> std::io::Result<()> {
-    use std::io::Read;
-    std::io::copy(&mut std::io::repeat(0).take(bytes), &mut file)?;
-    file.sync_all()
+/// Of what is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Any,
+}
+
+/// Makes the file `bytes` long, or with [`Part::Any`] as long as there is room: half as much is tried again, down to a piece.
+fn fill(file: &File, bytes: u64, part: Part) -> io::Result<()> {
+    let mut held = file.metadata()?.len();
+    let mut more = bytes.saturating_sub(held);
+    while more > 0 {
+        match extend(file, held, more).map_err(|e| (e.kind(), e)) {
+            Ok(()) => {
+                held += more;
+                more = more.min(bytes.saturating_sub(held));
+            }
+            Err((ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _)) => {
+                // What was begun of it.
+                file.set_len(held)?;
+                more = if part == Part::Any { more / 2 / PIECE_BYTES * PIECE_BYTES } else { 0 };
+            }
+            Err((_, error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn extend(mut file: &File, from: u64, bytes: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), from, bytes) {
+        // A file system without fallocate gives the space to written bytes alone.
+        Err(Errno::OPNOTSUPP) => {
+            file.seek(SeekFrom::Start(from))?;
+            io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+            file.sync_all()
+        }
+        other => Ok(other?),
+    }
 }

@@ -204,7 +204,7 @@ impl Store {
     /// With the reserve released: empties the WAL, whose space is what the reserve needs back.
     fn return_space(&mut self) -> Result<CheckpointReport, Error> {
         let report = checkpoint_and_cut(&self.connection, &self.path, 0);
-        self.reserve.refill()?;
+        self.reserve.take_back()?;
         report
     }
 
@@ -275,7 +275,7 @@ impl Store {
         self.reserve.release()
     }
 
-    /// Takes the reserve's space back; [`ReserveState::Released`] when the disk has no room for it.
+    /// Takes the reserve's space back; [`ReserveState::Released`] when the disk has no room for all of it.
     pub fn refill_reserve(&mut self) -> Result<ReserveState, Error> {
         self.reserve.refill()
     }

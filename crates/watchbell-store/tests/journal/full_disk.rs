@@ -120,12 +120,21 @@ fn part_on_a_small_disk() {
     store.commit(&delete(3, 4)).unwrap();
     check_holds(&mut store, 4, last);
     assert_eq!(audit(&mut store).len() as u64, last + 2);
+    // What is written makes the journal larger, and others take what is left: the reserve shrinks, and serves as long as it lasts.
+    for _ in 0..100 {
+        take_the_rest(&ballast);
+        let small = Batch { deletes: Vec::new(), audit: vec![entry(&"x".repeat(1000))], ..delete(4, 4) };
+        store.commit(&small).unwrap();
+    }
+    take_the_rest(&ballast);
+    store.commit(&delete(5, 5)).unwrap();
+    check_holds(&mut store, 5, last);
 
     // With room again, the reserve comes back and puts go on.
     std::fs::remove_file(&ballast).unwrap();
     store.checkpoint().unwrap();
     assert_eq!(store.refill_reserve().unwrap(), ReserveState::Held);
-    let next = last + 5;
+    let next = last + 6;
     let committed =
         store.commit(&puts(next, vec![put(config_map("small"), next, Some("{}"), None)])).unwrap();
     assert_eq!(committed.reserve, ReserveState::Held);
