@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::IdentityError;
 
@@ -40,21 +40,72 @@ pub(crate) fn remove(path: &Path) -> Result<(), IdentityError> {
     }
 }
 
+/// Beside a path, under the name with `suffix` behind it.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// An empty file in the place of what an interrupted run left there, or anything else of that name, which is never followed.
+fn make(path: &Path) -> Result<File, IdentityError> {
+    remove(path)?;
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    made.map_err(failed("create", path))
+}
+
 /// Puts the content in the file's place, mode 0600. A reader sees the old or the new one, also after a crash.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = Path::new(&new);
-    // What an interrupted run left, or anything else of that name: the file below is made anew, never followed.
-    remove(new)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(new)
-        .map_err(failed("create", new))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", new))?;
+    let new = beside(path, ".new");
+    let mut file = make(&new)?;
+    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", &new))?;
+    put(&new, path)
+}
+
+fn put(new: &Path, path: &Path) -> Result<(), IdentityError> {
     fs::rename(new, path).map_err(failed("replace", path))?;
     let parent = path.parent().unwrap_or(Path::new("."));
     File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed("sync", parent))
+}
+
+/// Disk space held beside a file, so that it can be replaced on a full disk.
+const ROOM_BYTES: usize = 16 << 10;
+const ROOM: &str = ".room";
+
+/// Holds the space, as far as there is any.
+pub(crate) fn hold_room(path: &Path) {
+    let room = beside(path, ROOM);
+    if fs::symlink_metadata(&room).is_ok_and(|meta| meta.is_file() && meta.len() >= ROOM_BYTES as u64) {
+        return;
+    }
+    let held = make(&room).and_then(|mut file| {
+        let filled = file.write_all(&[0; ROOM_BYTES]).and_then(|()| file.sync_all());
+        filled.map_err(failed("write", &room))
+    });
+    if let Err(error) = held {
+        tracing::warn!("no space is held for the next {}: {error}", path.display());
+        // What is too small holds nothing.
+        let _ = remove(&room);
+    }
+}
+
+/// Replaces the file as [`replace`] does; on a full disk in the space that is held.
+pub(crate) fn replace_in_room(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
+    let result = match replace(path, content) {
+        Err(IdentityError::File { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+            remove(&beside(path, ".new"))?;
+            let room = beside(path, ROOM);
+            // Its blocks are written over: none is asked for.
+            let mut file =
+                OpenOptions::new().write(true).open(&room).map_err(|_| failed("replace", path)(source))?;
+            file.write_all(content)
+                .and_then(|()| file.set_len(content.len() as u64))
+                .and_then(|()| file.sync_all())
+                .map_err(failed("write", &room))?;
+            put(&room, path)
+        }
+        other => other,
+    };
+    hold_room(path);
+    result
 }

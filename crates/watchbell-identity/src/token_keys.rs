@@ -77,6 +77,7 @@ impl TokenKeys {
         };
         let keys = TokenKeys { path, current: ArcSwap::from_pointee(current), changes: Mutex::new(()) };
         keys.tend(now)?;
+        files::hold_room(&keys.path);
         Ok(keys)
     }
 
@@ -157,7 +158,7 @@ impl TokenKeys {
     ) -> Result<(), IdentityError> {
         let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(next) = next(&self.current.load())? else { return Ok(()) };
-        files::replace(&self.path, next.to_json().to_string().as_bytes())?;
+        files::replace_in_room(&self.path, next.to_json().to_string().as_bytes())?;
         self.current.store(Arc::new(next));
         Ok(())
     }

@@ -48,7 +48,7 @@ fn files_are_private_and_stay_the_same() {
     assert_eq!(mode(&dir, "admin.kubeconfig"), 0o600);
     let left: Vec<_> =
         std::fs::read_dir(dir.path().join("pki")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    assert_eq!(left.len(), 7, "{left:?}");
+    assert_eq!(left.len(), 8, "{left:?}");
 }
 
 #[test]

@@ -246,6 +246,12 @@ fn part_with_a_small_reserve() {
     h.client.call("DELETE", &format!("{images}/gone:1"), &[], b"").expect(200);
     h.client.call("POST", &format!("{images}:prune"), &[], b"").expect(200);
     assert_eq!(h.images.asked.lock().unwrap().len(), pulled + 2);
+    // And a key that others know is revoked, as often as need be.
+    for verb in ["rotate", "revoke", "revoke"] {
+        h.client
+            .call("POST", &format!("/apis/watchbell.dev/v1alpha1/tokenkeys:{verb}"), &[], b"")
+            .expect(200);
+    }
 
     // What the node tells has no room, and is tried again and again; a policy that is gone is gone for pods all the same.
     fill();
