@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 
 // linux/netlink.h and linux/rtnetlink.h.
@@ -22,6 +23,15 @@ const ROUTE: usize = 12;
 const KIND_AT: usize = HEADER + 7;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+
+/// What the kernel answers of an address to which there is no way: none at all, none to its host, one that is forbidden, and
+/// that it has no such family. Any other error says nothing of the address.
+const NOWHERE: [i32; 4] = [
+    Errno::NETUNREACH.raw_os_error(),
+    Errno::HOSTUNREACH.raw_os_error(),
+    Errno::ACCESS.raw_os_error(),
+    Errno::OPNOTSUPP.raw_os_error(),
+];
 
 /// A socket to the kernel's tables.
 #[derive(Debug)]
@@ -52,7 +62,13 @@ impl Routes {
     fn ask(&self, address: IpAddr) -> io::Result<Leads> {
         // An answer that nobody waited for, to a question that failed.
         let mut buffer = [0; 4096];
-        while recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT).is_ok() {}
+        loop {
+            match recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT) {
+                Ok(_) | Err(Errno::INTR | Errno::NOBUFS) => {}
+                Err(Errno::AGAIN) => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
         send(&self.0, &question(address), SendFlags::empty())?;
         // The kernel answers before it lets go of the question.
         let (length, _) = recv(&self.0, &mut buffer[..], RecvFlags::DONTWAIT)?;
@@ -92,7 +108,13 @@ fn read(answer: &[u8]) -> io::Result<Leads> {
             RTN_UNICAST => Ok(Leads::Elsewhere),
             _ => Ok(Leads::Here),
         },
-        Some(NLMSG_ERROR) => Ok(Leads::Nowhere),
+        Some(NLMSG_ERROR) => {
+            let number = answer.get(HEADER..HEADER + 4).and_then(|number| number.try_into().ok());
+            match number.map(i32::from_ne_bytes).and_then(i32::checked_neg).ok_or_else(unread)? {
+                number if NOWHERE.contains(&number) => Ok(Leads::Nowhere),
+                number => Err(io::Error::from_raw_os_error(number)),
+            }
+        }
         _ => Err(unread()),
     }
 }
@@ -114,7 +136,19 @@ mod tests {
         assert_eq!(read(&answer).unwrap(), Leads::Here, "a kind that is none");
         assert!(read(&answer[..KIND_AT]).is_err());
         answer[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
-        assert_eq!(read(&answer).unwrap(), Leads::Nowhere);
+        let mut error = |number: Errno| {
+            answer[HEADER..HEADER + 4].copy_from_slice(&(-number.raw_os_error()).to_ne_bytes());
+            read(&answer)
+        };
+        for number in [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::OPNOTSUPP] {
+            assert_eq!(error(number).unwrap(), Leads::Nowhere);
+        }
+        for number in [Errno::NOBUFS, Errno::NOMEM, Errno::INVAL, Errno::PERM] {
+            assert!(error(number).is_err(), "{number}");
+        }
+        answer[HEADER..HEADER + 4].fill(0);
+        assert!(read(&answer).is_err(), "an acknowledgement");
+        assert!(read(&answer[..HEADER + 2]).is_err());
         answer[4..6].copy_from_slice(&RTM_NEWROUTE.to_ne_bytes());
         answer[KIND_AT] = RTN_UNICAST;
         assert_eq!(read(&answer).unwrap(), Leads::Elsewhere);
