@@ -72,7 +72,7 @@ impl Agent {
             assignment,
         };
         self.remember_images(&mut pod);
-        self.renew_egress(&pod);
+        self.effects.extend(Self::renewed_egress(&pod));
         self.greet(&mut pod, arrays.err(), now);
         self.watch.begin(&pod, now);
         self.pods.insert(uid, pod);
@@ -171,6 +171,7 @@ impl Agent {
             let entries = by_pod.remove(&uid.0).unwrap_or_default();
             let Some(pod) = self.pods.get_mut(&uid) else { continue };
             pod.handed.retain(|id| entries.iter().any(|e| e.id() == *id));
+            self.effects.extend(Self::renewed_egress(pod));
             pod.life.repeat_orders();
             for ordinal in 0..pod.life.containers.len() {
                 if !pod.is_alive(ordinal) {

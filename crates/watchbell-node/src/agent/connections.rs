@@ -36,12 +36,12 @@ impl Agent {
         self.effects.push(Effect::ChangeEgress { uid, egress });
     }
 
-    /// Policies may have changed while no server was there.
-    pub(super) fn renew_egress(&mut self, pod: &Pod) {
-        if !pod.handed.is_empty() {
+    /// For a spawner that may not have heard of it: policies changed while no server was there, or the connection to it broke.
+    pub(super) fn renewed_egress(pod: &Pod) -> Option<Effect> {
+        (!pod.handed.is_empty()).then(|| {
             let egress = pod.assignment.egress.clone().unwrap_or_else(nowhere);
-            self.effects.push(Effect::ChangeEgress { uid: pod.assignment.uid, egress });
-        }
+            Effect::ChangeEgress { uid: pod.assignment.uid, egress }
+        })
     }
 
     /// A notice of the gate, which may have been taken over: what cannot be read is dropped, and what can is bounded by its frame.

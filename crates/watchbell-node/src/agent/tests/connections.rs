@@ -50,6 +50,23 @@ fn a_pod_that_is_taken_over_is_told_what_may_have_changed() {
 }
 
 #[test]
+fn what_a_spawner_may_not_have_heard_it_is_told_again() {
+    let running = |uid| TableEntry::Running { id: id(uid, 0, 0), pid: 1, started_at: WALL * 1_000_000_000 };
+    let mut bench = Bench::with(nothing(), vec![running(1), running(2)]);
+    bench.begin(allowed(1));
+    bench.begin(Assignment { egress: None, ..allowed(2) });
+    bench.begin(allowed(3));
+    bench.effects();
+    // The connection breaks before it is told of the change.
+    change(&mut bench, 1, Some(wire("b")));
+    bench.egresses.clear();
+    bench.tell(Input::Reconnected(vec![running(1), running(2)]));
+    bench.effects();
+    bench.egresses.sort();
+    assert_eq!(bench.egresses, [(1, wire("b")), (2, nowhere())]);
+}
+
+#[test]
 fn what_the_gate_says_is_kept_until_it_is_durable() {
     let mut bench = Bench::new();
     for (serial, lost) in [(3, 0), (4, 7), (5, 1)] {
