@@ -1,5 +1,6 @@
 //! The spawner's end of the gate: starts it, hands it doors, starts it again when it dies.
 
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,12 +9,15 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::clock;
 use crate::gate::{DoorSocket, GateArgs, NOTICE_MAX, Order};
 use crate::start::DoorSockets;
 use crate::wire::{Filled, Inbox, Outbox};
 
-/// What may wait for a gate that takes no orders. Above it, it is ended and started again, with all doors.
-const WAITING_MAX: usize = 64 << 20;
+/// A gate that has taken nothing of its orders for so long is ended and started again, with all doors.
+const STUCK_NS: i64 = 30_000_000_000;
+/// Orders of one turn of the loop.
+const A_TURN: usize = 256;
 /// As many as C libraries ask.
 const RESOLVERS_MAX: usize = 3;
 /// More is no file of resolvers.
@@ -23,9 +27,74 @@ pub(crate) struct GateLink {
     child: Child,
     socket: OwnedFd,
     inbox: Inbox,
-    outbox: Outbox,
+    orders: Orders,
     /// As it was told last.
     resolvers: Vec<SocketAddr>,
+}
+
+/// What the gate is to be told of a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    Add(u128),
+    Change(u128),
+    Remove(u128),
+}
+
+/// An order, and what goes beside it.
+pub(crate) type Made = (Order, Vec<OwnedFd>);
+
+/// Orders on their way. One is made of its word when the socket takes it: what waits is small, however many doors there are, and
+/// says what holds then.
+#[derive(Default)]
+struct Orders {
+    outbox: Outbox,
+    words: VecDeque<Word>,
+    /// Pods of whose egress an order will be made.
+    awaited: HashSet<u128>,
+    stuck_since: Option<i64>,
+}
+
+impl Orders {
+    fn push(&mut self, word: Word) {
+        match word {
+            Word::Change(pod) if self.awaited.contains(&pod) => return,
+            Word::Add(pod) | Word::Change(pod) => self.awaited.insert(pod),
+            Word::Remove(pod) => self.awaited.remove(&pod),
+        };
+        self.words.push_back(word);
+    }
+
+    fn pop(&mut self) -> Option<Word> {
+        let word = self.words.pop_front()?;
+        if let Word::Add(pod) | Word::Change(pod) = word {
+            self.awaited.remove(&pod);
+        }
+        Some(word)
+    }
+
+    /// Sends what the socket takes; `false` when something waits. `make`: `None` where there is nothing to be said any more.
+    fn flush(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        now: i64,
+        make: impl Fn(Word) -> Option<Made>,
+    ) -> io::Result<bool> {
+        let before = self.outbox.len();
+        let mut all = self.outbox.flush(socket)?;
+        let is_stuck = !all && self.outbox.len() == before;
+        for _ in 0..A_TURN {
+            let Some(word) = all.then(|| self.pop()).flatten() else { break };
+            if let Some((order, fds)) = make(word) {
+                self.outbox.push(&order, fds);
+                all = self.outbox.flush(socket)?;
+            }
+        }
+        self.stuck_since = is_stuck.then(|| self.stuck_since.unwrap_or(now));
+        if self.stuck_since.is_some_and(|since| now - since > STUCK_NS) {
+            return Err(io::Error::other("it takes no orders"));
+        }
+        Ok(all && self.words.is_empty())
+    }
 }
 
 impl GateLink {
@@ -40,47 +109,34 @@ impl GateLink {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;
-        let (inbox, outbox) = (Inbox::new(NOTICE_MAX), Outbox::default());
-        Ok(Self { child, socket: ours, inbox, outbox, resolvers: Vec::new() })
+        Ok(Self {
+            child,
+            socket: ours,
+            inbox: Inbox::new(NOTICE_MAX),
+            orders: Orders::default(),
+            resolvers: Vec::new(),
+        })
     }
 
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    pub(crate) fn add(&mut self, pod: u128, egress: &[u8], door: &DoorSockets) -> io::Result<()> {
-        let fds = door.try_clone()?;
-        let sockets = std::iter::once(DoorSocket::Dns)
-            .chain(std::iter::repeat(DoorSocket::Tcp))
-            .take(fds.len())
-            .collect();
-        self.outbox.push(&Order::Add { pod, egress: egress.to_vec(), sockets }, fds);
-        Ok(())
-    }
-
-    pub(crate) fn change(&mut self, pod: u128, egress: &[u8]) {
-        self.outbox.push(&Order::Change { pod, egress: egress.to_vec() }, []);
-    }
-
-    pub(crate) fn remove(&mut self, pod: u128) {
-        self.outbox.push(&Order::Remove { pod }, []);
+    pub(crate) fn tell(&mut self, word: Word) {
+        self.orders.push(word);
     }
 
     /// Tells who answers for names, where that has changed.
     pub(crate) fn resolve_by(&mut self, addresses: Vec<SocketAddr>) {
         if self.resolvers != addresses {
             self.resolvers.clone_from(&addresses);
-            self.outbox.push(&Order::Resolvers { addresses }, []);
+            self.orders.outbox.push(&Order::Resolvers { addresses }, []);
         }
     }
 
-    /// Sends what waits; `false` when the socket is full.
-    pub(crate) fn flush(&mut self) -> io::Result<bool> {
-        let all = self.outbox.flush(self.socket.as_fd())?;
-        if self.outbox.len() > WAITING_MAX {
-            return Err(io::Error::other("it takes no orders"));
-        }
-        Ok(all)
+    /// Sends what waits, of which `make` makes orders; `false` when something still waits.
+    pub(crate) fn flush(&mut self, make: impl Fn(Word) -> Option<Made>) -> io::Result<bool> {
+        self.orders.flush(self.socket.as_fd(), clock::monotonic(), make)
     }
 
     /// Takes notices, which are not read here: it may have been taken over. An error or the end means that it died.
@@ -102,6 +158,14 @@ impl GateLink {
     }
 }
 
+/// The order that hands a door over.
+pub(crate) fn add(pod: u128, egress: &[u8], door: &DoorSockets) -> io::Result<Made> {
+    let fds = door.try_clone()?;
+    let sockets =
+        std::iter::once(DoorSocket::Dns).chain(std::iter::repeat(DoorSocket::Tcp)).take(fds.len()).collect();
+    Ok((Order::Add { pod, egress: egress.to_vec(), sockets }, fds))
+}
+
 /// Who answers for names by a resolv.conf; by none: this machine, as C libraries have it.
 pub(crate) fn resolvers(resolv_conf: &str) -> Vec<SocketAddr> {
     let named = resolv_conf.lines().filter_map(|line| {
@@ -115,7 +179,78 @@ pub(crate) fn resolvers(resolv_conf: &str) -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::resolvers;
+    use super::*;
+    use crate::gate::{EGRESS_BYTES_MAX, ORDER_MAX};
+    use crate::wire::decode;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap()
+    }
+
+    fn add(pod: u128) -> Order {
+        let egress = vec![9; EGRESS_BYTES_MAX];
+        Order::Add { pod, egress, sockets: Vec::new() }
+    }
+
+    #[test]
+    fn doors_that_weigh_a_lot_are_handed_over_one_by_one() {
+        const DOORS: u128 = 40;
+        let (ours, gate) = pair();
+        let mut orders = Orders::default();
+        (0..DOORS).for_each(|pod| orders.push(Word::Add(pod)));
+        let make = |word| match word {
+            Word::Add(pod) => Some((add(pod), Vec::new())),
+            _ => None,
+        };
+        let (mut inbox, mut next) = (Inbox::new(ORDER_MAX), 0);
+        while next < DOORS {
+            orders.flush(ours.as_fd(), 0, make).unwrap();
+            assert!(orders.outbox.len() < 2 * EGRESS_BYTES_MAX);
+            inbox.fill(gate.as_fd()).unwrap();
+            while let Some(frame) = inbox.next().unwrap() {
+                assert_eq!(decode::<Order>(&frame.body).unwrap(), add(next));
+                next += 1;
+            }
+        }
+        assert!(orders.flush(ours.as_fd(), 0, make).unwrap());
+    }
+
+    #[test]
+    fn what_is_said_of_a_pod_is_said_once_and_in_order() {
+        let mut orders = Orders::default();
+        let words = [
+            Word::Change(1),
+            Word::Add(2),
+            Word::Change(2),
+            Word::Change(1),
+            Word::Remove(2),
+            Word::Add(2),
+            Word::Change(2),
+        ];
+        words.into_iter().for_each(|word| orders.push(word));
+        let mut popped = || std::iter::from_fn(|| orders.pop()).collect::<Vec<_>>();
+        assert_eq!(popped(), [Word::Change(1), Word::Add(2), Word::Remove(2), Word::Add(2)]);
+        orders.push(Word::Change(2));
+        assert_eq!(orders.pop(), Some(Word::Change(2)));
+    }
+
+    #[test]
+    fn a_gate_that_takes_nothing_for_long_is_given_up() {
+        let (ours, gate) = pair();
+        let mut orders = Orders::default();
+        (0..100).for_each(|pod| orders.push(Word::Add(pod)));
+        let make = |word| match word {
+            Word::Add(pod) => Some((add(pod), Vec::new())),
+            _ => None,
+        };
+        let mut flush = |now| orders.flush(ours.as_fd(), now, make);
+        assert!(!flush(0).unwrap());
+        assert!(!flush(1).unwrap() && !flush(1 + STUCK_NS).unwrap());
+        // It takes some, and its time begins anew.
+        Inbox::new(ORDER_MAX).fill(gate.as_fd()).unwrap();
+        assert!(!flush(2 + STUCK_NS).unwrap() && !flush(3 + STUCK_NS).unwrap());
+        assert!(flush(4 + 2 * STUCK_NS).is_err());
+    }
 
     #[test]
     fn resolvers_are_those_of_the_file() {

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::{EventLoop, GATE};
-use crate::gate::{DEFAULT_UID, GateArgs};
-use crate::spawner::gate_link::{GateLink, RESOLV_CONF_MAX, resolvers};
+use crate::gate::{DEFAULT_UID, GateArgs, Order};
+use crate::spawner::gate_link::{self, GateLink, Made, RESOLV_CONF_MAX, Word, resolvers};
+use crate::spawner::machine::Machine;
+use crate::start::Host;
 use crate::wire::DOORS_SINCE;
 use crate::{Event, clock};
 
@@ -66,9 +68,9 @@ impl EventLoop {
     pub(super) fn set_egress(&mut self, pod: u128, egress: Vec<u8>) {
         self.parts.machine.set_egress(pod, egress.into());
         if self.parts.host.has_door(pod)
-            && let (Some(gate), Some(egress)) = (&mut self.gate, self.parts.machine.egress(pod))
+            && let Some(gate) = &mut self.gate
         {
-            gate.change(pod, egress);
+            gate.tell(Word::Change(pod));
         }
     }
 
@@ -76,7 +78,7 @@ impl EventLoop {
     pub(super) fn tell_gate_of_doors(&mut self) {
         for pod in self.parts.host.closed_doors() {
             if let Some(gate) = &mut self.gate {
-                gate.remove(pod);
+                gate.tell(Word::Remove(pod));
             }
         }
         let opened = self.parts.host.opened_doors();
@@ -92,14 +94,7 @@ impl EventLoop {
     fn hand_over(&mut self, pods: Vec<u128>) {
         let Some(gate) = &mut self.gate else { return };
         gate.resolve_by(host_resolvers());
-        for pod in pods {
-            let Some(door) = self.parts.host.door(pod) else { continue };
-            let egress = self.parts.machine.egress(pod).map_or(&[][..], |egress| egress);
-            if let Err(error) = gate.add(pod, egress, door) {
-                // Its connections wait, and nothing gets out.
-                tracing::error!("the door of pod {pod:032x} stays shut: {error}");
-            }
-        }
+        pods.into_iter().for_each(|pod| gate.tell(Word::Add(pod)));
     }
 
     /// Starts it, if there is a door.
@@ -165,13 +160,31 @@ impl EventLoop {
     pub(super) fn flush_gate(&mut self) {
         // One that is started anew has to be told of its doors. Within a second of its start it is not started again.
         while let Some(gate) = &mut self.gate {
-            let waits = &mut self.gate_waits;
-            let sent =
-                gate.flush().and_then(|all| Self::watch_sends(&self.epoll, gate.socket(), GATE, waits, all));
+            let (parts, waits) = (&self.parts, &mut self.gate_waits);
+            let sent = gate
+                .flush(|word| order(&parts.host, &parts.machine, word))
+                .and_then(|all| Self::watch_sends(&self.epoll, gate.socket(), GATE, waits, all));
             match sent {
                 Ok(()) => return,
                 Err(error) => self.gate_died(&error),
             }
+        }
+    }
+}
+
+/// What a word says now. `None`: the pod or its door went meanwhile.
+fn order(host: &Host, machine: &Machine, word: Word) -> Option<Made> {
+    match word {
+        Word::Remove(pod) => Some((Order::Remove { pod }, Vec::new())),
+        Word::Change(pod) => Some((Order::Change { pod, egress: machine.egress(pod)?.to_vec() }, Vec::new())),
+        Word::Add(pod) => {
+            let door = host.door(pod)?;
+            let made = gate_link::add(pod, machine.egress(pod).unwrap_or_default(), door);
+            made.inspect_err(|error| {
+                // Its connections wait, and nothing gets out.
+                tracing::error!("the door of pod {pod:032x} stays shut: {error}");
+            })
+            .ok()
         }
     }
 }
