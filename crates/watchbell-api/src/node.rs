@@ -137,6 +137,8 @@ pub enum Report {
     /// All of these that the gate numbered up to here have been told, but for `lost`, for which there was no room before a server
     /// was there to take them.
     ConnectionsTold { serial: u64, lost: u64 },
+    /// A gate died: of connections between these times, by nanoseconds since 1970, something may be unknown.
+    GateLost { from: i64, until: i64 },
     /// The folder of a volume is gone, or why it is not.
     VolumeRemoved { name: Arc<str>, error: Option<String> },
     /// What is known of an array's store: at the start of each, and whenever something of it changed. Without facts and

@@ -235,6 +235,8 @@ fn corpus() -> Vec<Value> {
             "connections-counted",
             json!({"uid": "o-1", "allowed": 1, "refused": 2, "ended": 3, "sent": 4, "received": 5}),
         ),
+        run("connections-lost", json!({"count": 7})),
+        run("gate-lost", json!({"from": "2026-11-26T06:51:47Z", "until": "2026-11-26T06:51:57Z"})),
         run("an-action-of-tomorrow", json!({"anything": {"at": ["all"]}})),
         json!({"kind": "Tomorrow"}),
         json!("no object at all"),

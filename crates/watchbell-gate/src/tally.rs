@@ -4,8 +4,6 @@
 use watchbell_sandbox::gate::Beyond;
 
 const SECOND: i64 = 1_000_000_000;
-/// How often what is beyond the rates is told.
-pub(crate) const BEYOND_EVERY_NS: i64 = 10 * SECOND;
 
 /// So many at once, then one an interval.
 #[derive(Debug, Clone, Copy)]

@@ -299,6 +299,7 @@ impl Agent {
                 return;
             }
             Event::Connections { serial, lost, notice } => return self.connections(serial, lost, &notice),
+            Event::GateLost { serial, from, until } => return self.gate_lost(serial, from, until),
             // The executor connects again and tells the table.
             Event::Disconnected => return,
         };

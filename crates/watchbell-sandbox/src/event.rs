@@ -28,7 +28,12 @@ pub enum Event {
     // --- since version 9 of the protocol ---
     /// What the gate says of connections: a [`Notice`](crate::gate::Notice) in its wire form, to be read as what a stranger wrote. It is kept,
     /// and told to each server that connects, until [`Spawner::heard`](crate::Spawner::heard). `lost`: so many before it found no room.
+    /// An empty notice is the count alone.
     Connections { serial: u64, lost: u64, notice: Vec<u8> },
+    // --- since version 10 of the protocol ---
+    /// A gate has died. Of what it had not said from then on nothing is known: connections that began, and how those ended that were
+    /// open. It is numbered and kept as they are.
+    GateLost { serial: u64, from: UnixNanos, until: UnixNanos },
 }
 
 /// Why a start failed.

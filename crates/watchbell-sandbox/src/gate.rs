@@ -27,6 +27,8 @@ pub const EGRESS_BYTES_MAX: usize = 256 << 10;
 pub const ORDER_MAX: u32 = EGRESS_BYTES_MAX as u32 + 4096;
 /// The frame of a notice: a name, a policy's name, a reason.
 pub const NOTICE_MAX: u32 = 8192;
+/// How often what is beyond the rates is told.
+pub const COUNTS_EVERY_NS: i64 = 10_000_000_000;
 /// Where a pod asks for names, on port 53: the nameserver of its resolv.conf. Of 198.18.0.0/15, which the gate's answers are
 /// from; it is never one of them.
 pub use crate::start::DOOR_V4 as STUB;

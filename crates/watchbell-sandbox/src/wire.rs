@@ -19,7 +19,8 @@ pub(crate) mod tests;
 pub use frame::{Filled, Frame, Inbox, Outbox, WireError};
 pub use message::decode;
 pub(crate) use message::{
-    BOUNDS_SINCE, CHANGING_SINCE, DOORS_SINCE, EXEC_SINCE, EXTRAS_SINCE, Hello, IMAGE_SINCE, LAYERED_SINCE,
-    MAPPED_SINCE, MEMORY_SINCE, MemoryReply, Notice, OLDEST, Order, POD_BYTES_MAX, Part, Reply, Request,
-    SessionAsk, SessionReply, Settings, TROUBLE_SINCE, UpperReply, VERSION, Welcome, blank_pod,
+    BOUNDS_SINCE, CHANGING_SINCE, DOORS_SINCE, EXEC_SINCE, EXTRAS_SINCE, GATE_LOST_SINCE, Hello, IMAGE_SINCE,
+    LAYERED_SINCE, MAPPED_SINCE, MEMORY_SINCE, MemoryReply, Notice, OLDEST, Order, POD_BYTES_MAX, Part,
+    Reply, Request, SessionAsk, SessionReply, Settings, TROUBLE_SINCE, UpperReply, VERSION, Welcome,
+    blank_pod,
 };

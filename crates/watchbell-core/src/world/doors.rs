@@ -250,6 +250,18 @@ impl World {
         }
         self.command(Command::ConnectionsHeard { serial });
     }
+
+    /// Connections that were open then have no end in the trail, and what was counted last is missing.
+    pub(super) fn report_gate_lost(&mut self, from: i64, until: i64, now: Timestamp) {
+        let mut details = Map::new();
+        for (key, nanos) in [("from", from), ("until", until)] {
+            if let Ok(time) = Timestamp::from_nanosecond(nanos.into()) {
+                details.insert(key.to_owned(), time.to_string().into());
+            }
+        }
+        let place = json!({"name": super::NODE_NAME});
+        self.audit_event(Resource::Node, place, "gate-lost", Value::Object(details), now);
+    }
 }
 
 /// The action and the details of an entry.

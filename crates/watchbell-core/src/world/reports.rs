@@ -36,6 +36,7 @@ impl World {
             Report::ImageJudged { uid, judged } => self.report_judged(uid, &judged, now),
             Report::Connection { uid, news } => self.report_connection(uid, &news, now),
             Report::ConnectionsTold { serial, lost } => self.report_told(serial, lost, now),
+            Report::GateLost { from, until } => self.report_gate_lost(from, until, now),
             Report::Array { namespace, name, facts, error } => {
                 self.report_array(&NsName { namespace, name }, facts, error, now);
             }

@@ -1,12 +1,12 @@
 //! What the gate tells, within its rates.
 
 use rustix::time::ClockId;
-use watchbell_sandbox::gate::{Decided, End, Ended, Notice, Target, Verdict};
+use watchbell_sandbox::gate::{COUNTS_EVERY_NS, Decided, End, Ended, Notice, Target, Verdict};
 
 use super::connections::Connection;
 use super::{Gate, Timer, nanos};
 use crate::choice::Refused;
-use crate::tally::{self, BEYOND_EVERY_NS};
+use crate::tally;
 
 /// What may wait for a spawner that does not read; beyond, it is counted.
 const WAITING_MAX: usize = 1 << 20;
@@ -86,7 +86,7 @@ impl Gate {
 
     fn tell_counts_later(&mut self) {
         if !std::mem::replace(&mut self.counts_are_due, true) {
-            self.timers.insert((self.now + BEYOND_EVERY_NS, Timer::Counts));
+            self.timers.insert((self.now + COUNTS_EVERY_NS, Timer::Counts));
         }
     }
 

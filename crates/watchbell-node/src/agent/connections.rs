@@ -47,12 +47,23 @@ impl Agent {
     /// A notice of the gate, which may have been taken over: what cannot be read is dropped, and what can is bounded by its frame.
     pub(super) fn connections(&mut self, serial: u64, lost: u64, notice: &[u8]) {
         match decode(notice) {
+            // What is lost alone.
+            _ if notice.is_empty() => {}
             Ok(notice) => {
                 let (uid, news) = news(notice);
                 self.effects.push(Effect::Report(Report::Connection { uid, news: Box::new(news) }));
             }
             Err(error) => tracing::error!("what the gate says cannot be read: {error}"),
         }
+        self.note_heard(serial, lost);
+    }
+
+    pub(super) fn gate_lost(&mut self, serial: u64, from: i64, until: i64) {
+        self.effects.push(Effect::Report(Report::GateLost { from, until }));
+        self.note_heard(serial, 0);
+    }
+
+    fn note_heard(&mut self, serial: u64, lost: u64) {
         let heard = self.connections_heard.get_or_insert((serial, 0));
         *heard = (serial, heard.1.saturating_add(lost));
     }

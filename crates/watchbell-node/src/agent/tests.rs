@@ -356,6 +356,7 @@ impl Bench {
             Effect::HeardConnections(serial) => format!("heard {serial}"),
             Effect::Report(Report::Connection { uid, .. }) => format!("connection of {}", uid.0),
             Effect::Report(Report::ConnectionsTold { serial, lost }) => format!("told {serial}, lost {lost}"),
+            Effect::Report(Report::GateLost { from, until }) => format!("gate lost, {from} to {until}"),
             Effect::RemoveFolder(name) => format!("remove folder {name}"),
             Effect::Examine { id, question } => format!("examine {id} {}", question.image),
             Effect::LookOver => "look over".to_owned(),

@@ -196,6 +196,7 @@ impl Rig {
             | Report::ImageJudged { .. }
             | Report::Connection { .. }
             | Report::ConnectionsTold { .. }
+            | Report::GateLost { .. }
             | Report::Array { .. }
             | Report::ArraysDelayed { .. }
             | Report::ArrayRolledBack { .. } => {}

@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use crate::clock;
-use crate::gate::{DoorSocket, GateArgs, NOTICE_MAX, Order};
+use crate::gate::{COUNTS_EVERY_NS, DoorSocket, GateArgs, NOTICE_MAX, Order};
 use crate::start::DoorSockets;
 use crate::wire::{Filled, Inbox, Outbox};
+use crate::{UnixNanos, clock};
 
 /// A gate that has taken nothing of its orders for so long is ended and started again, with all doors.
 const STUCK_NS: i64 = 30_000_000_000;
@@ -30,6 +30,8 @@ pub(crate) struct GateLink {
     orders: Orders,
     /// As it was told last.
     resolvers: Vec<SocketAddr>,
+    started_at: UnixNanos,
+    heard_at: UnixNanos,
 }
 
 /// What the gate is to be told of a pod.
@@ -109,12 +111,15 @@ impl GateLink {
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()?;
+        let now = clock::now();
         Ok(Self {
             child,
             socket: ours,
             inbox: Inbox::new(NOTICE_MAX),
             orders: Orders::default(),
             resolvers: Vec::new(),
+            started_at: now,
+            heard_at: now,
         })
     }
 
@@ -139,11 +144,20 @@ impl GateLink {
         self.orders.flush(self.socket.as_fd(), clock::monotonic(), make)
     }
 
+    /// Now that it is dead: from when on it may have left something unsaid.
+    pub(crate) fn unknown_from(&self, now: UnixNanos) -> UnixNanos {
+        unknown_from(self.started_at, self.heard_at, now)
+    }
+
     /// Takes notices, which are not read here: it may have been taken over. An error or the end means that it died.
     pub(crate) fn take(&mut self, out: &mut Vec<Vec<u8>>) -> io::Result<()> {
         let filled = self.inbox.fill(self.socket.as_fd())?;
+        let before = out.len();
         while let Some(frame) = self.inbox.next().map_err(io::Error::other)? {
             out.push(frame.body);
+        }
+        if out.len() > before {
+            self.heard_at = clock::now();
         }
         match filled {
             Filled::End => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -164,6 +178,11 @@ pub(crate) fn add(pod: u128, egress: &[u8], door: &DoorSockets) -> io::Result<Ma
     let sockets =
         std::iter::once(DoorSocket::Dns).chain(std::iter::repeat(DoorSocket::Tcp)).take(fds.len()).collect();
     Ok((Order::Add { pod, egress: egress.to_vec(), sockets }, fds))
+}
+
+/// What it counts it says some seconds later, whatever else it said meanwhile.
+fn unknown_from(started_at: UnixNanos, heard_at: UnixNanos, now: UnixNanos) -> UnixNanos {
+    heard_at.min(now.saturating_sub(COUNTS_EVERY_NS)).max(started_at).min(now)
 }
 
 /// Who answers for names by a resolv.conf; by none: this machine, as C libraries have it.
@@ -250,6 +269,17 @@ mod tests {
         Inbox::new(ORDER_MAX).fill(gate.as_fd()).unwrap();
         assert!(!flush(2 + STUCK_NS).unwrap() && !flush(3 + STUCK_NS).unwrap());
         assert!(flush(4 + 2 * STUCK_NS).is_err());
+    }
+
+    #[test]
+    fn what_a_dead_gate_had_counted_is_unknown_too() {
+        let second = 1_000_000_000;
+        let from =
+            |started, heard, now| unknown_from(started * second, heard * second, now * second) / second;
+        assert_eq!(from(100, 130, 200), 130, "silent for long");
+        assert_eq!(from(100, 199, 200), 190, "it may have counted before it spoke");
+        assert_eq!(from(195, 199, 200), 195);
+        assert_eq!(from(100, 100, 90), 90, "the clock was set");
     }
 
     #[test]

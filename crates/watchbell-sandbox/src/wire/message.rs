@@ -17,8 +17,8 @@ use crate::{
 /// 3: [`Extras`], [`Bounds`], [`Event::LogTrouble`]. 4: [`Request::UpdateFiles`]. 5: [`Event::Mapped`].
 /// 6: [`crate::VolumeSource::Layered`], [`Request::Upper`]. 7: [`crate::VolumeSource::LayeredMemory`], [`Request::Memory`].
 /// 8: [`crate::Upper::Image`], [`Reply::Images`].
-/// 9: [`Request::Egress`], [`Event::Connections`].
-pub(crate) const VERSION: u32 = 9;
+/// 9: [`Request::Egress`], [`Event::Connections`]. 10: [`Event::GateLost`].
+pub(crate) const VERSION: u32 = 10;
 pub(crate) const OLDEST: u32 = 1;
 pub(crate) const EXEC_SINCE: u32 = 2;
 pub(crate) const EXTRAS_SINCE: u32 = 3;
@@ -30,6 +30,7 @@ pub(crate) const LAYERED_SINCE: u32 = 6;
 pub(crate) const MEMORY_SINCE: u32 = 7;
 pub(crate) const IMAGE_SINCE: u32 = 8;
 pub(crate) const DOORS_SINCE: u32 = 9;
+pub(crate) const GATE_LOST_SINCE: u32 = 10;
 /// Marks the first frame, so that a stray client is told apart from an old one.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"WBELLspn");
 /// Bound of one pod's environment in its wire form, whose volumes hold ConfigMaps and Secrets.

@@ -232,6 +232,14 @@ pub(crate) fn a_gate_that_dies_is_started_again_with_all_doors() -> Outcome {
     for round in 1..3u16 {
         let [gate] = gates(&place)?[..] else { return Err("there is not one gate".into()) };
         rustix::process::kill_process(gate, rustix::process::Signal::KILL)?;
+        let (from, until) = loop {
+            match server.event()? {
+                Event::GateLost { from, until, .. } => break (from, until),
+                Event::Disconnected => return Err("the spawner is gone".into()),
+                _ => {}
+            }
+        };
+        assert!(0 < from && from <= until);
         // Whether it is there again or not: who connects waits for it.
         let mut second = probe(&place, 1, &["dial", "tcp/203.0.113.1/80"]);
         (second.id.container, second.pod) = (round, Arc::clone(&stays.pod));

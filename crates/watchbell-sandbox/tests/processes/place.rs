@@ -219,7 +219,8 @@ impl Server {
                 Event::Started { .. }
                 | Event::LogTrouble { .. }
                 | Event::Mapped { .. }
-                | Event::Connections { .. } => {}
+                | Event::Connections { .. }
+                | Event::GateLost { .. } => {}
             }
         }
     }

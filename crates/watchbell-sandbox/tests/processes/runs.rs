@@ -148,7 +148,7 @@ pub(crate) fn many_short_tasks() -> Outcome {
                 left -= 1;
             }
             Event::StartFailed(failure) => return Err(failure.message.into()),
-            Event::LogTrouble { .. } | Event::Connections { .. } => {}
+            Event::LogTrouble { .. } | Event::Connections { .. } | Event::GateLost { .. } => {}
             Event::Disconnected => return Err("the spawner is gone".into()),
         }
     }

@@ -10,7 +10,7 @@ use super::document::{Container, Document, Image, ImageHash, Pods, Process, Rule
 use super::{connection, request};
 
 /// What the actions are in the words of ECS. An action that is not here is information without a category.
-const ACTIONS: [(&str, &str, &str, Option<&str>); 36] = [
+const ACTIONS: [(&str, &str, &str, Option<&str>); 38] = [
     ("started", "process", "start", Some("success")),
     ("skipped", "process", "info", None),
     ("admitted", "configuration", "info", Some("success")),
@@ -52,6 +52,8 @@ const ACTIONS: [(&str, &str, &str, Option<&str>); 36] = [
     ("connection-refused", "network", "connection", Some("failure")),
     ("connection-ended", "network", "connection", None),
     ("connections-counted", "network", "info", None),
+    ("connections-lost", "network", "info", None),
+    ("gate-lost", "network", "info", None),
 ];
 
 /// Whose findings an action tells of.

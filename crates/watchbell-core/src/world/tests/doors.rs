@@ -368,3 +368,22 @@ fn each_connection_is_an_entry() {
     );
     assert_eq!(entries.len(), 6);
 }
+
+#[test]
+fn what_is_not_known_of_connections_is_an_entry() {
+    let mut bench = Bench::new();
+    let second = 1_000_000_000;
+    let (from, until) = (1_772_323_200 * second, 1_772_323_210 * second);
+    bench.world.report(Report::GateLost { from, until }, bench.at());
+    bench.world.report(Report::ConnectionsTold { serial: 3, lost: 4 }, bench.at());
+    bench.settle();
+    let entry = |action: &str| {
+        let bodies = bench.journal.audit.iter().map(|entry| &entry.body);
+        bodies.filter(|body| body["action"] == action).map(|body| body["details"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        entry("gate-lost"),
+        [json!({"from": "2026-03-01T00:00:00Z", "until": "2026-03-01T00:00:10Z"})]
+    );
+    assert_eq!(entry("connections-lost"), [json!({"count": 4})]);
+}

@@ -67,6 +67,14 @@ fn what_a_spawner_may_not_have_heard_it_is_told_again() {
 }
 
 #[test]
+fn the_death_of_a_gate_is_told() {
+    let mut bench = Bench::new();
+    bench.tell(Input::Sandbox(Event::Connections { serial: 1, lost: 4, notice: Vec::new() }));
+    bench.tell(Input::Sandbox(Event::GateLost { serial: 2, from: 5, until: 9 }));
+    bench.expect(&["gate lost, 5 to 9", "told 2, lost 4"]);
+}
+
+#[test]
 fn what_the_gate_says_is_kept_until_it_is_durable() {
     let mut bench = Bench::new();
     for (serial, lost) in [(3, 0), (4, 7), (5, 1)] {

@@ -5,6 +5,7 @@ use rustix::net::{SocketFlags, accept_with};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use super::gate::is_known;
 use super::{CLIENT, EventLoop};
 use crate::clock;
 use crate::gate::EGRESS_BYTES_MAX;
@@ -13,8 +14,8 @@ use crate::spawner::machine::Input;
 use crate::spawner::sessions::ClientSocket;
 use crate::spec::check_changing;
 use crate::wire::{
-    BOUNDS_SINCE, DOORS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, IMAGE_SINCE, MemoryReply, OLDEST,
-    POD_BYTES_MAX, Reply, Request, UpperReply, VERSION, Welcome, decode,
+    BOUNDS_SINCE, EXTRAS_SINCE, Filled, Frame, Hello, IMAGE_SINCE, MemoryReply, OLDEST, POD_BYTES_MAX, Reply,
+    Request, UpperReply, VERSION, Welcome, decode,
 };
 use crate::{ContainerId, OwnedFile, PodEnvironment, RunSpec, StartFailureKind};
 
@@ -185,7 +186,10 @@ impl EventLoop {
                 }
                 self.set_egress(uid, egress);
             }
-            Request::Heard { serial } => self.notices.heard(serial),
+            Request::Heard { serial } => {
+                self.notices.heard(serial);
+                self.tell_what_waited();
+            }
             Request::Retire => self.ends |= self.parts.machine.is_idle(),
         }
         Ok(())
@@ -232,9 +236,11 @@ impl EventLoop {
             client.send(&Reply::Table(rows.by_ref().take(ROWS).collect()));
         }
         client.send(&Reply::TableEnd);
-        if version >= DOORS_SINCE {
-            self.notices.all().for_each(|event| client.tell(event));
-        }
+        self.notices.make_up();
+        self.notices
+            .all()
+            .filter(|event| is_known(event, version))
+            .for_each(|event| client.tell(event.clone()));
         client.allow_what_waits();
         tracing::info!("a server (pid {}) is connected", client.pid);
         Ok(())

@@ -12,8 +12,8 @@ use crate::gate::{DEFAULT_UID, GateArgs, Order};
 use crate::spawner::gate_link::{self, GateLink, Made, RESOLV_CONF_MAX, Word, resolvers};
 use crate::spawner::machine::Machine;
 use crate::start::Host;
-use crate::wire::DOORS_SINCE;
-use crate::{Event, clock};
+use crate::wire::{DOORS_SINCE, GATE_LOST_SINCE};
+use crate::{Event, UnixNanos, clock};
 
 /// One that died sooner than this after its start is not started again at once.
 const LIFE_MIN_NS: i64 = 1_000_000_000;
@@ -23,43 +23,86 @@ const HELD_MAX: usize = 16_384;
 const HELD_BYTES_MAX: usize = 16 << 20;
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// Notices of the gate that no server has made durable yet.
+/// What is known of connections and no server has made durable yet.
 #[derive(Default)]
 pub(super) struct Notices {
-    held: VecDeque<(u64, u64, Vec<u8>)>,
+    held: VecDeque<Event>,
     bytes: usize,
     last: u64,
+    /// Notices that found no room.
     lost: u64,
+    /// Gates that died when there was no room.
+    unknown: Option<(UnixNanos, UnixNanos)>,
+}
+
+/// Whether a server of this version of the protocol knows of it.
+pub(super) fn is_known(event: &Event, version: u32) -> bool {
+    version >= if let Event::GateLost { .. } = event { GATE_LOST_SINCE } else { DOORS_SINCE }
+}
+
+fn serial_of(event: &Event) -> u64 {
+    match event {
+        Event::Connections { serial, .. } | Event::GateLost { serial, .. } => *serial,
+        _ => 0,
+    }
 }
 
 impl Notices {
-    /// `None`: there is no room. It is counted, and told with the next one.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.held.len() < HELD_MAX && self.bytes + bytes <= HELD_BYTES_MAX
+    }
+
+    /// Holds what `make` makes with its number.
+    fn push(&mut self, make: impl FnOnce(u64) -> Event) -> Event {
+        self.last += 1;
+        let event = make(self.last);
+        self.held.push_back(event.clone());
+        event
+    }
+
+    /// `None`: there is no room. It is counted, and told as soon as there is some.
     fn hold(&mut self, notice: Vec<u8>) -> Option<Event> {
-        if self.held.len() == HELD_MAX || self.bytes + notice.len() > HELD_BYTES_MAX {
+        if !self.has_room(notice.len()) {
             self.lost += 1;
             return None;
         }
         self.bytes += notice.len();
-        self.last += 1;
         let lost = std::mem::take(&mut self.lost);
-        self.held.push_back((self.last, lost, notice.clone()));
-        Some(Event::Connections { serial: self.last, lost, notice })
+        Some(self.push(|serial| Event::Connections { serial, lost, notice }))
+    }
+
+    /// A gate died that may have left unsaid what happened from then on.
+    fn lose(&mut self, from: UnixNanos, until: UnixNanos) {
+        let (first, last) = self.unknown.unwrap_or((from, until));
+        self.unknown = Some((first.min(from), last.max(until)));
+    }
+
+    /// Holds what found no room, if there is some now.
+    pub(super) fn make_up(&mut self) -> Vec<Event> {
+        let mut made = Vec::new();
+        if self.has_room(0)
+            && let Some((from, until)) = self.unknown.take()
+        {
+            made.push(self.push(|serial| Event::GateLost { serial, from, until }));
+        }
+        if self.lost > 0 && self.has_room(0) {
+            made.extend(self.hold(Vec::new()));
+        }
+        made
     }
 
     /// The server has made all up to this one durable.
     pub(super) fn heard(&mut self, serial: u64) {
-        while let Some((_, _, notice)) = self.held.pop_front_if(|(held, ..)| *held <= serial) {
-            self.bytes -= notice.len();
+        while let Some(event) = self.held.pop_front_if(|held| serial_of(held) <= serial) {
+            if let Event::Connections { notice, .. } = event {
+                self.bytes -= notice.len();
+            }
         }
     }
 
     /// For a server that connects.
-    pub(super) fn all(&self) -> impl Iterator<Item = Event> {
-        self.held.iter().map(|(serial, lost, notice)| Event::Connections {
-            serial: *serial,
-            lost: *lost,
-            notice: notice.clone(),
-        })
+    pub(super) fn all(&self) -> impl Iterator<Item = &Event> {
+        self.held.iter()
     }
 }
 
@@ -139,9 +182,8 @@ impl EventLoop {
         let mut notices = Vec::new();
         let taken = gate.take(&mut notices);
         for notice in notices {
-            let Some(event) = self.notices.hold(notice) else { continue };
-            if let Some(client) = self.client.as_mut().filter(|client| client.version >= DOORS_SINCE) {
-                client.tell(event);
+            if let Some(event) = self.notices.hold(notice) {
+                self.tell_of_connections(event);
             }
         }
         if let Err(error) = taken {
@@ -149,10 +191,26 @@ impl EventLoop {
         }
     }
 
+    fn tell_of_connections(&mut self, event: Event) {
+        if let Some(client) = self.client.as_mut().filter(|client| is_known(&event, client.version)) {
+            client.tell(event);
+        }
+    }
+
+    /// What found no room before.
+    pub(super) fn tell_what_waited(&mut self) {
+        for event in self.notices.make_up() {
+            self.tell_of_connections(event);
+        }
+    }
+
     fn gate_died(&mut self, error: &io::Error) {
         tracing::error!("the gate is gone, and with it the connections of pods: {error}");
         if let Some(gate) = self.gate.take() {
+            let now = clock::now();
+            self.notices.lose(gate.unknown_from(now), now);
             gate.discard();
+            self.tell_what_waited();
         }
         self.retry_gate();
     }
@@ -203,7 +261,7 @@ fn host_resolvers() -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HELD_BYTES_MAX, HELD_MAX, Notices};
+    use super::{HELD_BYTES_MAX, HELD_MAX, Notices, is_known};
     use crate::Event;
 
     fn lost(event: Option<Event>) -> Option<(u64, u64)> {
@@ -225,11 +283,52 @@ mod tests {
         let next = HELD_MAX as u64 + 1;
         assert_eq!(lost(notices.hold(vec![4])), Some((next, 2)));
         assert_eq!(lost(notices.hold(vec![5])), Some((next + 1, 0)));
-        assert_eq!(lost(notices.all().next()), Some((3, 0)));
+        assert_eq!(lost(notices.all().next().cloned()), Some((3, 0)));
         assert_eq!(notices.all().count(), HELD_MAX);
         notices.heard(u64::MAX);
         assert_eq!((notices.all().count(), notices.bytes), (0, 0));
         assert_eq!(lost(notices.hold(vec![0; HELD_BYTES_MAX])), Some((next + 2, 0)));
         assert_eq!(lost(notices.hold(vec![0])), None, "nor for so many bytes");
+    }
+
+    #[test]
+    fn what_found_no_room_is_told_though_nothing_follows() {
+        let mut notices = Notices::default();
+        while notices.hold(vec![1]).is_some() {}
+        assert_eq!(notices.make_up(), []);
+        notices.heard(1);
+        let count = Event::Connections { serial: HELD_MAX as u64 + 1, lost: 1, notice: Vec::new() };
+        assert_eq!(notices.make_up(), std::slice::from_ref(&count));
+        assert_eq!((notices.make_up(), notices.all().last()), (Vec::new(), Some(&count)));
+        // One that was too long for what is left.
+        let mut notices = Notices::default();
+        notices.hold(vec![0; HELD_BYTES_MAX]);
+        notices.hold(vec![0]);
+        assert_eq!(notices.make_up(), [Event::Connections { serial: 2, lost: 1, notice: Vec::new() }]);
+    }
+
+    #[test]
+    fn the_death_of_a_gate_is_held_until_it_is_heard() {
+        let mut notices = Notices::default();
+        notices.hold(vec![1]);
+        notices.lose(5, 9);
+        let told = Event::GateLost { serial: 2, from: 5, until: 9 };
+        assert_eq!(notices.make_up(), std::slice::from_ref(&told));
+        assert!(is_known(&told, 10) && !is_known(&told, 9));
+        notices.heard(1);
+        assert_eq!(notices.all().collect::<Vec<_>>(), [&told]);
+        notices.heard(2);
+        assert_eq!((notices.all().count(), notices.bytes), (0, 0));
+        // Where there is no room, those that died meanwhile are one.
+        while notices.hold(vec![1]).is_some() {}
+        notices.lose(20, 30);
+        notices.lose(31, 40);
+        assert_eq!(notices.make_up(), []);
+        notices.heard(u64::MAX);
+        let made = notices.make_up();
+        assert!(matches!(
+            made[..],
+            [Event::GateLost { from: 20, until: 40, .. }, Event::Connections { lost: 1, .. }]
+        ));
     }
 }

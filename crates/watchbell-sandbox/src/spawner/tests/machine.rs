@@ -74,6 +74,7 @@ fn name(effect: &Effect) -> &'static str {
         Effect::Tell(Event::LogTrouble { .. }) => "tell trouble",
         Effect::Tell(Event::Mapped { .. }) => "tell ids",
         Effect::Tell(Event::Connections { .. }) => "tell connections",
+        Effect::Tell(Event::GateLost { .. }) => "tell of a gate",
     }
 }
 
