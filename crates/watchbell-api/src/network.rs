@@ -49,7 +49,21 @@ pub enum ConnectionNews {
         ended: u64,
         /// Of those that ended.
         traffic: Traffic,
+        /// Where those went that were allowed, as far as there was room.
+        reached: Box<[Reached]>,
+        /// Those that were allowed and went elsewhere.
+        others: u64,
     },
+}
+
+/// So many connections went to one port of a name, or of an address that was asked for by none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    pub name: Option<Box<str>>,
+    /// Of a name: of the first of them.
+    pub address: Option<IpAddr>,
+    pub port: Option<u16>,
+    pub count: u64,
 }
 
 /// Which connection, when and where to.

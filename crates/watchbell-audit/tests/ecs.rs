@@ -233,7 +233,8 @@ fn corpus() -> Vec<Value> {
         ),
         run(
             "connections-counted",
-            json!({"uid": "o-1", "allowed": 1, "refused": 2, "ended": 3, "sent": 4, "received": 5}),
+            json!({"uid": "o-1", "allowed": 1, "refused": 2, "ended": 3, "sent": 4, "received": 5,
+                "reached": [{"name": "a.example", "port": 443, "count": 1}, {"address": "192.0.2.7", "port": 80, "count": 1}]}),
         ),
         run("connections-lost", json!({"count": 7})),
         run("gate-lost", json!({"from": "2026-11-26T06:51:47Z", "until": "2026-11-26T06:51:57Z"})),
@@ -580,6 +581,10 @@ fn where_a_task_went_and_whether_it_might() {
     let (counted, _) =
         of("connections-counted", json!({"allowed": 1, "refused": 2, "ended": 3, "sent": 4, "received": 5}));
     assert_eq!(counted["watchbell"]["count"], 3);
+    let reached = json!([{"name": "a.example", "count": 1}, {"address": "192.0.2.7", "count": 1}]);
+    let (counted, _) = of("connections-counted", json!({"allowed": 2, "reached": reached}));
+    assert_eq!(counted["related"]["hosts"], json!(["a.example"]));
+    assert_eq!(counted["related"]["ip"], json!(["192.0.2.7"]));
     // What is no address of the network is not said to be one.
     let (odd, _) = of("connection-allowed", json!({"address": "not an address", "port": "x"}));
     assert_eq!(odd["destination"], json!({"address": "not an address"}));

@@ -20,12 +20,12 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 use watchbell_core::egress::Egress;
-use watchbell_sandbox::gate::{Beyond, DoorSocket, Inbox, ORDER_MAX, Outbox};
+use watchbell_sandbox::gate::{Counted, DoorSocket, Inbox, ORDER_MAX, Outbox};
 
 use crate::dns::Family;
 use crate::names::Names;
 use crate::relay::PIECE;
-use crate::tally::Used;
+use crate::tally::Told;
 use crate::{GateOptions, Limits, Routes};
 use connections::Connection;
 use lookups::Lookup;
@@ -50,7 +50,7 @@ pub(crate) struct Gate {
     asked: HashMap<(u128, Arc<str>, Family), u64>,
     timers: BTreeSet<(i64, Timer)>,
     counts_are_due: bool,
-    told: Used,
+    told: Told,
     /// Of connections and lookups; none comes twice.
     last_id: u64,
     last_door: u32,
@@ -67,8 +67,8 @@ struct Pod {
     names: Names,
     connections: HashSet<u64>,
     lookups: usize,
-    told: Used,
-    beyond: Beyond,
+    told: Told,
+    counted: Counted,
     /// Refused names that were told, and when.
     told_names: HashMap<String, i64>,
 }
@@ -157,7 +157,7 @@ impl Gate {
             asked: HashMap::new(),
             timers: BTreeSet::new(),
             counts_are_due: false,
-            told: Used::default(),
+            told: Told::default(),
             last_id: first_id()?,
             last_door: 0,
             piece: vec![0; PIECE],

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  spawner ── Order: Add(pod, egress, sockets) · Change · Remove ─▶ gate ══ sockets of the pod's network ══ task
-//!          ◀── Notice: Decided · Ended · Beyond ───────────────────   ╚════ sockets of the host's network ══ elsewhere
+//!          ◀── Notice: Decided · Ended · Counted ──────────────────   ╚════ sockets of the host's network ══ elsewhere
 //! ```
 //!
 //! Policy passes the spawner unread: what may leave is bytes to the process that has all rights, and is read by the one that
@@ -29,6 +29,8 @@ pub const ORDER_MAX: u32 = EGRESS_BYTES_MAX as u32 + 4096;
 pub const NOTICE_MAX: u32 = 8192;
 /// How often what is beyond the rates is told.
 pub const COUNTS_EVERY_NS: i64 = 10_000_000_000;
+/// Where counted connections went: so many places are told, which a frame has room for.
+pub const REACHED_MAX: usize = 24;
 /// Where a pod asks for names, on port 53: the nameserver of its resolv.conf. Of 198.18.0.0/15, which the gate's answers are
 /// from; it is never one of them.
 pub use crate::start::DOOR_V4 as STUB;
@@ -64,7 +66,9 @@ pub enum DoorSocket {
 pub enum Notice {
     Decided(Decided),
     Ended(Ended),
+    /// Of older gates: the next one without where to.
     Beyond(Beyond),
+    Counted(Counted),
 }
 
 /// A connection was allowed or refused, or a name.
@@ -141,6 +145,23 @@ pub struct Beyond {
     pub received: u64,
 }
 
+/// What happened beyond the rate, and where the connections went that were allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counted {
+    pub beyond: Beyond,
+    /// At most [`REACHED_MAX`].
+    pub reached: Vec<Reached>,
+    /// Allowed connections to still others.
+    pub others: u64,
+}
+
+/// A name, or an address that was asked for by none, and a port. Of a name the address is that of the first connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    pub target: Target,
+    pub count: u64,
+}
+
 /// The command line, as the spawner writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GateArgs {
@@ -193,6 +214,25 @@ mod tests {
         }
     }
 
+    /// The most that it counts; a name has at most 253 bytes.
+    fn most() -> Counted {
+        let target = Target { name: Some("n".repeat(253)), ..longest().target };
+        let max = u64::MAX;
+        Counted {
+            beyond: Beyond {
+                at: i64::MIN,
+                pod: u128::MAX,
+                allowed: max,
+                refused: max,
+                ended: max,
+                sent: max,
+                received: max,
+            },
+            reached: vec![Reached { target, count: max }; REACHED_MAX],
+            others: max,
+        }
+    }
+
     #[test]
     fn orders_and_notices_cross_with_their_sockets() -> io::Result<()> {
         let (spawner, gate) =
@@ -218,13 +258,14 @@ mod tests {
         assert_eq!(decode::<Order>(&frames[0].body).map_err(io::Error::other)?, add);
         assert_eq!((frames[0].fds.len(), frames[1].fds.len()), (SOCKETS_MAX, 0));
 
-        let notice = Notice::Ended(longest());
-        outbox.push(&notice, []);
-        outbox.flush(gate.as_fd())?;
         let mut inbox = Inbox::new(NOTICE_MAX);
-        inbox.fill(spawner.as_fd())?;
-        let frame = inbox.next().map_err(io::Error::other)?.ok_or(io::ErrorKind::UnexpectedEof)?;
-        assert_eq!(decode::<Notice>(&frame.body).map_err(io::Error::other)?, notice);
+        for notice in [Notice::Ended(longest()), Notice::Counted(most())] {
+            outbox.push(&notice, []);
+            outbox.flush(gate.as_fd())?;
+            inbox.fill(spawner.as_fd())?;
+            let frame = inbox.next().map_err(io::Error::other)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            assert_eq!(decode::<Notice>(&frame.body).map_err(io::Error::other)?, notice);
+        }
         Ok(())
     }
 

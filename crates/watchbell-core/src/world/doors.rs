@@ -13,7 +13,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use watchbell_api::network::{
-    ConnectionAt, ConnectionEnd, ConnectionNews, DESTINATIONS_MAX, EgressWire, NETWORK_POLICIES_MAX, Traffic,
+    ConnectionAt, ConnectionEnd, ConnectionNews, DESTINATIONS_MAX, EgressWire, NETWORK_POLICIES_MAX, Reached,
+    Traffic,
 };
 use watchbell_api::node::Command;
 use watchbell_api::selector::Labels;
@@ -291,7 +292,13 @@ fn entry(uid: Uid, news: &ConnectionNews) -> (&'static str, Map<String, Value>) 
             add_traffic(&mut add, *traffic);
             "connection-ended"
         }
-        ConnectionNews::Counted { allowed, refused, ended, traffic } => {
+        ConnectionNews::Counted { allowed, refused, ended, traffic, reached, others } => {
+            if !reached.is_empty() {
+                add("reached", reached.iter().map(place).collect());
+            }
+            if *others > 0 {
+                add("others", (*others).into());
+            }
             for (key, count) in [("allowed", allowed), ("refused", refused), ("ended", ended)] {
                 add(key, (*count).into());
             }
@@ -306,6 +313,21 @@ fn entry(uid: Uid, news: &ConnectionNews) -> (&'static str, Map<String, Value>) 
         ConnectionNews::Counted { .. } => {}
     }
     (action, details)
+}
+
+/// Where counted connections went.
+fn place(reached: &Reached) -> Value {
+    let mut place = Map::new();
+    if let Some(name) = &reached.name {
+        place.insert("name".to_owned(), cut(name).into());
+    } else if let Some(address) = reached.address {
+        place.insert("address".to_owned(), address.to_string().into());
+    }
+    if let Some(port) = reached.port {
+        place.insert("port".to_owned(), port.into());
+    }
+    place.insert("count".to_owned(), reached.count.into());
+    Value::Object(place)
 }
 
 fn add_place(add: &mut impl FnMut(&str, Value), at: &ConnectionAt) {

@@ -5,11 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::{self, EventFlags};
 use watchbell_core::egress::Egress;
-use watchbell_sandbox::gate::{Beyond, DoorSocket, End, Filled, Frame, Order, decode};
+use watchbell_sandbox::gate::{Beyond, Counted, DoorSocket, End, Filled, Frame, Order, decode};
 
 use super::{Gate, Pod, Token};
 use crate::names::Names;
-use crate::tally::Used;
+use crate::tally::Told;
 
 /// Those that are asked; more are of no use within the time of a question.
 const RESOLVERS_MAX: usize = 3;
@@ -69,8 +69,8 @@ impl Gate {
             names: Names::default(),
             connections: HashSet::new(),
             lookups: 0,
-            told: Used::default(),
-            beyond: Beyond { pod: id, ..Beyond::default() },
+            told: Told::default(),
+            counted: Counted { beyond: Beyond { pod: id, ..Beyond::default() }, ..Counted::default() },
             told_names: HashMap::new(),
         };
         self.pods.insert(id, pod);

@@ -21,15 +21,12 @@ impl Gate {
     pub(super) fn tell(&mut self, pod: u128, connection: u64, target: Target, verdict: Verdict) -> bool {
         let has_room = self.outbox.len() < WAITING_MAX;
         let Some(of) = self.pods.get_mut(&pod) else { return false };
-        if has_room && tally::is_told(&mut of.told, &mut self.told, self.now) {
+        if has_room && tally::is_told(&verdict, &mut of.told, &mut self.told, self.now) {
             let at = nanos(ClockId::Realtime);
             self.outbox.push(&Notice::Decided(Decided { at, pod, connection, target, verdict }), []);
             return true;
         }
-        match verdict {
-            Verdict::Allowed { .. } => of.beyond.allowed += 1,
-            Verdict::Refused { .. } => of.beyond.refused += 1,
-        }
+        tally::count(&mut of.counted, target, &verdict);
         self.tell_counts_later();
         false
     }
@@ -78,9 +75,10 @@ impl Gate {
             let ended = Ended { at, pod, connection: id, target, sent, received, lasted_ns, how };
             return self.outbox.push(&Notice::Ended(ended), []);
         }
-        of.beyond.ended += 1;
-        of.beyond.sent += sent;
-        of.beyond.received += received;
+        let beyond = &mut of.counted.beyond;
+        beyond.ended += 1;
+        beyond.sent += sent;
+        beyond.received += received;
         self.tell_counts_later();
     }
 
@@ -102,9 +100,9 @@ impl Gate {
     /// What happened to a pod beyond the rates, if anything did.
     pub(super) fn tell_count(&mut self, pod: u128) {
         let Some(pod) = self.pods.get_mut(&pod) else { return };
-        if let Some(mut beyond) = tally::take(&mut pod.beyond) {
-            beyond.at = nanos(ClockId::Realtime);
-            self.outbox.push(&Notice::Beyond(beyond), []);
+        if let Some(mut counted) = tally::take(&mut pod.counted) {
+            counted.beyond.at = nanos(ClockId::Realtime);
+            self.outbox.push(&Notice::Counted(counted), []);
         }
     }
 }

@@ -1,7 +1,7 @@
-use watchbell_sandbox::gate::{End, Notice};
+use watchbell_sandbox::gate::{Decided, End, Notice, Verdict};
 
 use crate::Outcome;
-use crate::stage::{POD, Stage, block, egress};
+use crate::stage::{POD, Stage, block, egress, on};
 use crate::world::{ECHO, GREETS, WORLD};
 
 pub(crate) fn connections_are_bounded() -> Outcome {
@@ -37,11 +37,11 @@ fn has_two(mut stage: Stage) -> Outcome {
 pub(crate) fn a_flood_is_counted() -> Outcome {
     const TRIES: u64 = 400;
     let mut stage = Stage::new()?;
-    let task = stage.task(POD, &egress([]))?;
+    let task = stage.task(POD, &egress([on(ECHO, block("45.45.45.0/24"))]))?;
     let refused = task.network.within(|| {
         (0..TRIES)
             .filter(|_| {
-                std::net::TcpStream::connect((WORLD, ECHO)).is_ok_and(|stream| {
+                std::net::TcpStream::connect((WORLD, GREETS)).is_ok_and(|stream| {
                     use std::io::Read;
                     (&stream).read(&mut [0; 1]).is_err()
                 })
@@ -49,14 +49,20 @@ pub(crate) fn a_flood_is_counted() -> Outcome {
             .count()
     });
     assert_eq!(refused as u64, TRIES);
+    // It hides no connection.
+    assert_eq!(task.ask(WORLD.parse()?, ECHO, b"")?, format!("{WORLD} 0"));
     stage.remove(POD)?;
     // Once it has ended all is told: what had an entry of its own, and how much had none.
-    let (mut told, mut counted) = (0, 0);
-    while told + counted < TRIES {
+    let (mut told, mut counted, mut allowed) = (0, 0, 0);
+    while told + counted < TRIES || allowed < 2 {
         match stage.next()? {
-            Notice::Decided(_) => told += 1,
-            Notice::Beyond(beyond) => counted += beyond.refused,
-            Notice::Ended(ended) => return Err(format!("{ended:?}").into()),
+            Notice::Decided(Decided { verdict: Verdict::Refused { .. }, .. }) => told += 1,
+            Notice::Decided(_) | Notice::Ended(_) => allowed += 1,
+            Notice::Counted(more) => {
+                assert_eq!((more.beyond.allowed, more.beyond.ended), (0, 0));
+                counted += more.beyond.refused;
+            }
+            beyond @ Notice::Beyond(_) => return Err(format!("{beyond:?}").into()),
         }
     }
     assert!(told >= 200 && counted > 0, "{told} told, {counted} counted");

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use watchbell_api::Uid;
-use watchbell_api::network::{ConnectionAt, ConnectionEnd, ConnectionNews, EgressWire, Traffic};
+use watchbell_api::network::{ConnectionAt, ConnectionEnd, ConnectionNews, EgressWire, Reached, Traffic};
 use watchbell_api::node::Report;
 use watchbell_core::egress::Egress;
-use watchbell_sandbox::gate::{Beyond, Decided, End, Ended, Notice, Target, Verdict, decode};
+use watchbell_sandbox::gate::{self, Beyond, Counted, Decided, End, Ended, Notice, Target, Verdict, decode};
 
 use super::pod::Pod;
 use super::{Agent, Effect};
@@ -93,11 +93,21 @@ fn news(notice: Notice) -> (Uid, ConnectionNews) {
             let (at, traffic) = (place(at, connection, target), Traffic { sent, received });
             (Uid(pod), ConnectionNews::Ended { at, how: end(how), traffic, nanos: lasted_ns })
         }
-        Notice::Beyond(Beyond { pod, allowed, refused, ended, sent, received, .. }) => {
-            let traffic = Traffic { sent, received };
-            (Uid(pod), ConnectionNews::Counted { allowed, refused, ended, traffic })
-        }
+        Notice::Beyond(beyond) => counted(beyond, Vec::new(), 0),
+        Notice::Counted(Counted { beyond, reached, others }) => counted(beyond, reached, others),
     }
+}
+
+fn counted(beyond: Beyond, reached: Vec<gate::Reached>, others: u64) -> (Uid, ConnectionNews) {
+    let Beyond { pod, allowed, refused, ended, sent, received, .. } = beyond;
+    let to = |gate::Reached { target: Target { name, address, port }, count }| Reached {
+        name: name.map(Into::into),
+        address,
+        port,
+        count,
+    };
+    let (traffic, reached) = (Traffic { sent, received }, reached.into_iter().map(to).collect());
+    (Uid(pod), ConnectionNews::Counted { allowed, refused, ended, traffic, reached, others })
 }
 
 fn place(unix_nanos: i64, connection: u64, target: Target) -> ConnectionAt {
@@ -145,7 +155,14 @@ mod tests {
         let expect = ConnectionNews::Ended { at: at(), how, traffic, nanos: 3 };
         assert_eq!(news(Notice::Ended(ended)), (Uid(9), expect));
         let beyond = Beyond { at: 5, pod: 9, allowed: 4, refused: 5, ended: 6, sent: 1, received: 2 };
-        let expect = ConnectionNews::Counted { allowed: 4, refused: 5, ended: 6, traffic };
-        assert_eq!(news(Notice::Beyond(beyond)), (Uid(9), expect));
+        let reached = |reached: Vec<Reached>, others| {
+            let reached = reached.into();
+            ConnectionNews::Counted { allowed: 4, refused: 5, ended: 6, traffic, reached, others }
+        };
+        assert_eq!(news(Notice::Beyond(beyond)), (Uid(9), reached(Vec::new(), 0)));
+        let target = Target { name: Some("a.org".to_owned()), address: None, port: Some(443) };
+        let counted = Counted { beyond, reached: vec![gate::Reached { target, count: 3 }], others: 1 };
+        let to = Reached { name: Some("a.org".into()), address: None, port: Some(443), count: 3 };
+        assert_eq!(news(Notice::Counted(counted)), (Uid(9), reached(vec![to], 1)));
     }
 }

@@ -18,6 +18,11 @@ pub(super) fn fill<'a>(document: &mut Document<'a>, action: &str, details: &'a M
     let number = |key: &str| details.get(key).and_then(Value::as_u64);
     if action == "connections-counted" {
         document.watchbell.count = Some(number("allowed").unwrap_or(0) + number("refused").unwrap_or(0));
+        for reached in details.get("reached").and_then(Value::as_array).into_iter().flatten() {
+            let ip = reached["address"].as_str().and_then(|text| text.parse::<std::net::IpAddr>().ok());
+            document.related.ip.extend(ip.map(|ip| ip.to_string()));
+            document.related.hosts.extend(reached["name"].as_str());
+        }
     }
     if action == "connection-ended" {
         document.event.outcome = Some(if text("how") == Some("NotReached") { "failure" } else { "success" });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use watchbell_api::network::{
-    ConnectionAt, ConnectionEnd, ConnectionNews, EGRESS_NAMES, EgressWire, Traffic,
+    ConnectionAt, ConnectionEnd, ConnectionNews, EGRESS_NAMES, EgressWire, Reached, Traffic,
 };
 use watchbell_api::node::{Command, Report};
 use watchbell_api::{Resource, Uid};
@@ -297,17 +297,33 @@ fn each_connection_is_an_entry() {
     };
     let asked = ConnectionAt { name: Some("x".repeat(5000).into()), address: None, port: None, ..at.clone() };
     let traffic = Traffic { sent: 10, received: 20 };
+    let (address, port) = (at.address, at.port);
+    let reached = |name: Option<&str>, count| Reached { name: name.map(Into::into), address, port, count };
     let not_reached = ConnectionEnd::NotReached("it timed out".into());
     for news in [
         ConnectionNews::Allowed { at: at.clone(), policy: "ml/data".into() },
         ConnectionNews::Refused { at: asked, reason: "NoRule".into(), why: "no policy allows it".into() },
         ConnectionNews::Ended { at: at.clone(), how: ConnectionEnd::Closed, traffic, nanos: 1500 },
         ConnectionNews::Ended { at, how: not_reached, traffic: Traffic::default(), nanos: 9 },
-        ConnectionNews::Counted { allowed: 1, refused: 2, ended: 3, traffic },
+        ConnectionNews::Counted {
+            allowed: 5,
+            refused: 2,
+            ended: 3,
+            traffic,
+            reached: [reached(Some("data.example"), 3), reached(None, 1)].into(),
+            others: 1,
+        },
     ] {
         bench.world.report(Report::Connection { uid, news: Box::new(news) }, bench.at());
     }
-    let news = ConnectionNews::Counted { allowed: 0, refused: 1, ended: 0, traffic: Traffic::default() };
+    let news = ConnectionNews::Counted {
+        allowed: 0,
+        refused: 1,
+        ended: 0,
+        traffic: Traffic::default(),
+        reached: [].into(),
+        others: 0,
+    };
     bench.world.report(Report::Connection { uid: Uid(9), news: Box::new(news) }, bench.at());
     bench.settle();
     let entries: Vec<&Value> = bench
@@ -360,7 +376,13 @@ fn each_connection_is_an_entry() {
     check(
         4,
         "connections-counted",
-        with(json!({"allowed": 1, "refused": 2, "ended": 3, "sent": 10, "received": 20})),
+        with(json!({
+            "allowed": 5, "refused": 2, "ended": 3, "sent": 10, "received": 20, "others": 1,
+            "reached": [
+                {"name": "data.example", "port": 443, "count": 3},
+                {"address": "151.101.0.223", "port": 443, "count": 1},
+            ],
+        })),
     );
     assert_eq!(
         entries[5]["objectRef"],
