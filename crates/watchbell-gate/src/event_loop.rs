@@ -3,10 +3,12 @@
 mod connections;
 mod doors;
 mod lookups;
+mod namespaces;
 mod orders;
 #[cfg(test)]
 mod tests;
 mod told;
+mod work;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -29,6 +31,8 @@ use crate::tally::Told;
 use crate::{GateOptions, Limits, Routes};
 use connections::Connection;
 use lookups::Lookup;
+use namespaces::Namespaces;
+use orders::Egresses;
 
 /// The gate's state. What it says to the kernel stands in the modules below, a concern each.
 pub(crate) struct Gate {
@@ -51,10 +55,14 @@ pub(crate) struct Gate {
     timers: BTreeSet<(i64, Timer)>,
     counts_are_due: bool,
     told: Told,
+    places: Namespaces,
+    egresses: Egresses,
     /// Of connections and lookups; none comes twice.
     last_id: u64,
     last_door: u32,
     piece: Vec<u8>,
+    /// What was done, as [`work`] counts it.
+    work: u64,
     /// By the monotonic clock, at the beginning of the turn.
     now: i64,
 }
@@ -62,7 +70,8 @@ pub(crate) struct Gate {
 /// A pod with a door.
 struct Pod {
     door: u32,
-    egress: Egress,
+    namespace: Arc<str>,
+    egress: Arc<Egress>,
     sockets: Vec<(OwnedFd, DoorSocket)>,
     names: Names,
     connections: HashSet<u64>,
@@ -158,9 +167,12 @@ impl Gate {
             timers: BTreeSet::new(),
             counts_are_due: false,
             told: Told::default(),
+            places: Namespaces::default(),
+            egresses: Egresses::default(),
             last_id: first_id()?,
             last_door: 0,
             piece: vec![0; PIECE],
+            work: 0,
             now: nanos(ClockId::Monotonic),
         })
     }

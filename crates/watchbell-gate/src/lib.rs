@@ -18,6 +18,7 @@ mod event_loop;
 mod names;
 mod relay;
 mod routes;
+mod share;
 mod tally;
 
 use std::ffi::OsString;
@@ -30,8 +31,8 @@ use watchbell_sandbox::gate::{self, GateArgs};
 
 pub use routes::Routes;
 
-/// How much of everything there is. What is beyond is refused and told. No pod has more than is still free for others: whatever
-/// some of them take, one that has nothing gets something.
+/// How much of everything there is. What is beyond is refused and told. No namespace has more than it leaves for others, nor a
+/// pod more than its namespace could still take, and a part is for pods that have nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub connections: usize,
@@ -39,6 +40,8 @@ pub struct Limits {
     /// Questions to resolvers that wait for an answer.
     pub lookups: usize,
     pub lookups_of_pod: usize,
+    /// Names that addresses stand for, of all pods together: about a kilobyte each.
+    pub names: usize,
     /// How long one address has to answer, and one resolver.
     pub dial_ns: i64,
     pub answer_ns: i64,
@@ -54,6 +57,7 @@ impl Limits {
             connections_of_pod: 1024,
             lookups: 512.min(files / 6),
             lookups_of_pod: 64,
+            names: 256 << 10,
             dial_ns: 10_000_000_000,
             answer_ns: 2_000_000_000,
         }

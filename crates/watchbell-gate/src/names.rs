@@ -47,6 +47,15 @@ pub(crate) enum Meant {
     Nothing,
 }
 
+/// What a resolver says of a name.
+#[derive(Debug)]
+pub(crate) struct Learnt {
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) until: i64,
+    /// Whether there is room for one name more.
+    pub(crate) may_grow: bool,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     numbers: HashMap<Arc<str>, u32>,
@@ -65,18 +74,16 @@ impl Names {
         Some(address(number, family))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Keeps what a resolver said; None when the pod has too many names.
-    pub(crate) fn learn(
-        &mut self,
-        name: &str,
-        family: Family,
-        addresses: Vec<IpAddr>,
-        until: i64,
-        now: i64,
-    ) -> Option<IpAddr> {
+    pub(crate) fn learn(&mut self, name: &str, family: Family, learnt: Learnt, now: i64) -> Option<IpAddr> {
+        let Learnt { addresses, until, may_grow } = learnt;
         let number = match self.numbers.get(name) {
             Some(number) => *number,
-            None => self.number_for(name.into(), now)?,
+            None => self.number_for(name.into(), may_grow, now)?,
         };
         let entry = &mut self.entries[number as usize];
         entry.used_at = now;
@@ -84,10 +91,10 @@ impl Names {
         Some(address(number, family))
     }
 
-    fn number_for(&mut self, name: Arc<str>, now: i64) -> Option<u32> {
+    fn number_for(&mut self, name: Arc<str>, may_grow: bool, now: i64) -> Option<u32> {
         let entry =
             Entry { name: name.clone(), used_at: now, v4: Resolved::default(), v6: Resolved::default() };
-        let number = if self.entries.len() < NAMES_MAX {
+        let number = if may_grow && self.entries.len() < NAMES_MAX {
             self.entries.push(entry);
             self.entries.len() - 1
         } else {
@@ -176,6 +183,10 @@ mod tests {
 
     const REAL: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
+    fn learnt(addresses: Vec<IpAddr>, until: i64) -> Learnt {
+        Learnt { addresses, until, may_grow: true }
+    }
+
     fn name_of(meant: &Meant) -> Option<(&str, usize)> {
         match meant {
             Meant::Name { name, addresses, .. } => Some((name, addresses.len())),
@@ -187,23 +198,22 @@ mod tests {
     fn an_address_means_its_name_for_as_long_as_the_pod_lives() {
         let mut names = Names::default();
         assert_eq!(names.known("a.org", Family::V4, 0), None);
-        let a = names.learn("a.org", Family::V4, vec![REAL], 100, 0).unwrap();
-        let b = names.learn("b.org", Family::V4, vec![REAL], 100, 0).unwrap();
+        let a = names.learn("a.org", Family::V4, learnt(vec![REAL], 100), 0).unwrap();
+        let b = names.learn("b.org", Family::V4, learnt(vec![REAL], 100), 0).unwrap();
         assert_eq!((a, b), ("198.18.1.0".parse().unwrap(), "198.18.1.1".parse().unwrap()));
         assert_eq!(names.known("a.org", Family::V4, 99), Some(a));
         // Of the other family nothing is known yet.
         assert_eq!(names.known("a.org", Family::V6, 99), None);
-        let six = names.learn("a.org", Family::V6, vec![REAL], 100, 0).unwrap();
+        let six = names.learn("a.org", Family::V6, learnt(vec![REAL], 100), 0).unwrap();
         // Both families are tried, the one that was asked for first.
         let more = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10));
         names.learn(
             "a.org",
             Family::V6,
-            vec![Ipv6Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()],
-            90,
+            learnt(vec![Ipv6Addr::LOCALHOST.into(), Ipv6Addr::UNSPECIFIED.into()], 90),
             0,
         );
-        names.learn("a.org", Family::V4, vec![REAL, more], 100, 0);
+        names.learn("a.org", Family::V4, learnt(vec![REAL, more], 100), 0);
         let Meant::Name { addresses, .. } = names.meant_by(six, 0) else { panic!("no name") };
         assert_eq!(addresses, [Ipv6Addr::LOCALHOST.into(), REAL, Ipv6Addr::UNSPECIFIED.into(), more]);
         assert_eq!(name_of(&names.meant_by(six, 90)), Some(("a.org", 0)));
@@ -211,14 +221,14 @@ mod tests {
         // What has grown old is resolved again, to the same address.
         assert_eq!(names.known("a.org", Family::V4, 100), None);
         assert_eq!(name_of(&names.meant_by(a, 100)), Some(("a.org", 0)));
-        assert_eq!(names.learn("a.org", Family::V4, vec![REAL], 200, 100), Some(a));
+        assert_eq!(names.learn("a.org", Family::V4, learnt(vec![REAL], 200), 100), Some(a));
         assert_eq!(name_of(&names.meant_by(b, 0)), Some(("b.org", 1)));
     }
 
     #[test]
     fn what_stands_for_no_name_is_told_from_what_is_itself() {
         let mut names = Names::default();
-        names.learn("a.org", Family::V4, vec![REAL], 100, 0).unwrap();
+        names.learn("a.org", Family::V4, learnt(vec![REAL], 100), 0).unwrap();
         for address in [
             "198.18.0.0",
             "198.18.0.1",
@@ -250,18 +260,32 @@ mod tests {
         let mut names = Names::default();
         for number in 0..NAMES_MAX {
             assert!(
-                names.learn(&format!("n{number}"), Family::V4, vec![REAL], i64::MAX, number as i64).is_some()
+                names
+                    .learn(&format!("n{number}"), Family::V4, learnt(vec![REAL], i64::MAX), number as i64)
+                    .is_some()
             );
         }
         let now = NAMES_MAX as i64;
-        assert_eq!(names.learn("more", Family::V4, vec![REAL], i64::MAX, now), None);
+        assert_eq!(names.learn("more", Family::V4, learnt(vec![REAL], i64::MAX), now), None);
         // Those that are there still get theirs.
         assert!(names.known("n0", Family::V4, now).is_some());
         // The one that was used last before all others gives its address away.
-        let freed = names.learn("more", Family::V4, vec![REAL], i64::MAX, 1 + UNUSED_NS).unwrap();
+        let freed = names.learn("more", Family::V4, learnt(vec![REAL], i64::MAX), 1 + UNUSED_NS).unwrap();
         assert_eq!(name_of(&names.meant_by(freed, now)), Some(("more", 1)));
         assert_eq!(names.known("n1", Family::V4, now), None);
         assert!(names.known("n0", Family::V4, now).is_some());
         assert_eq!(names.entries.len(), NAMES_MAX);
+    }
+
+    #[test]
+    fn where_there_is_no_room_a_name_takes_the_place_of_one_that_is_unused() {
+        let none = |until| Learnt { may_grow: false, ..learnt(vec![REAL], until) };
+        let mut names = Names::default();
+        assert_eq!(names.learn("a.org", Family::V4, none(100), 0), None);
+        let a = names.learn("a.org", Family::V4, learnt(vec![REAL], 100), 0);
+        assert_eq!(names.learn("b.org", Family::V4, none(100), 0), None);
+        assert_eq!(names.learn("a.org", Family::V4, none(200), 0), a, "what it has it keeps");
+        assert_eq!(names.learn("b.org", Family::V4, none(i64::MAX), UNUSED_NS), a);
+        assert_eq!(names.len(), 1);
     }
 }

@@ -43,8 +43,8 @@ pub enum Order {
     /// Who answers for names, best first: those of the host's resolv.conf. Before the first door, and when they change.
     Resolvers { addresses: Vec<SocketAddr> },
     /// A pod gets a door. Beside it are its sockets, made in the pod's network, one for each of `sockets`. `egress` is
-    /// `watchbell_core::egress::Egress` by postcard.
-    Add { pod: u128, egress: Vec<u8>, sockets: Vec<DoorSocket> },
+    /// `watchbell_core::egress::Egress` by postcard. Pods of one `namespace` share what it may have of the gate.
+    Add { pod: u128, namespace: String, egress: Vec<u8>, sockets: Vec<DoorSocket> },
     /// What it may reach is something else: connections that it may no longer have are cut.
     Change { pod: u128, egress: Vec<u8> },
     /// It has ended: its sockets are closed and its connections cut.
@@ -239,6 +239,7 @@ mod tests {
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None)?;
         let add = Order::Add {
             pod: 7,
+            namespace: "n".repeat(63),
             egress: vec![9; EGRESS_BYTES_MAX],
             sockets: vec![DoorSocket::Tcp; SOCKETS_MAX],
         };

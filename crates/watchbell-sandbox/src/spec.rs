@@ -45,7 +45,7 @@ impl fmt::Display for ContainerId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PodEnvironment {
     pub uid: u128,
-    /// `namespace/name`, for messages alone.
+    /// `namespace/name`: for messages, and pods of one namespace share what they may have of the gate.
     pub name: String,
     /// What `hostname` prints inside; at most 63 bytes (64 is the kernel's limit).
     pub hostname: String,
@@ -64,6 +64,11 @@ pub struct PodEnvironment {
 }
 
 impl PodEnvironment {
+    /// Empty where its name has none.
+    pub(crate) fn namespace(&self) -> &str {
+        self.name.split_once('/').map_or("", |(namespace, _)| namespace)
+    }
+
     /// Of a pod of one container that asks for nothing.
     pub fn alone(uid: u128) -> Self {
         Self {

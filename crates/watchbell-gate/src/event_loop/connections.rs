@@ -12,6 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, 
 use watchbell_core::egress::{self, Egress};
 use watchbell_sandbox::gate::{End, Target, Verdict};
 
+use super::work::OF_ROUTE;
 use super::{Gate, Timer, Token};
 use crate::choice::{Choice, Refused, choose};
 use crate::relay::{Gone, Half, reset};
@@ -123,6 +124,7 @@ impl Gate {
         self.connections.insert(id, connection);
         if let Some(pod) = self.pods.get_mut(&arrival.pod) {
             pod.connections.insert(id);
+            self.places.change(&pod.namespace, |held| held.connections += 1);
         }
         id
     }
@@ -133,6 +135,7 @@ impl Gate {
         let Some(pod) = self.pods.get(&connection.pod) else { return };
         let (name, port) = (connection.name.as_deref(), connection.port);
         let is_own = |address| self.routes.is_own(address);
+        self.work += addresses.len() as u64 * (pod.egress.rules.len() as u64 + OF_ROUTE);
         match choose(&pod.egress, name, addresses, port, is_own) {
             Choice::Dial { policy, mut addresses } => {
                 addresses.reverse();
@@ -262,10 +265,7 @@ impl Gate {
 
     /// Ends a connection that was allowed. One that is over because both sides said so ends in order; any other is reset.
     pub(super) fn end(&mut self, id: u64, how: End) {
-        let Some(connection) = self.connections.remove(&id) else { return };
-        if let Some(pod) = self.pods.get_mut(&connection.pod) {
-            pod.connections.remove(&id);
-        }
+        let Some(connection) = self.forget_connection(id) else { return };
         match &connection.stage {
             Stage::Waits => {}
             Stage::Dials { deadline, .. } => {
@@ -284,11 +284,18 @@ impl Gate {
 
     /// Ends a connection that was refused.
     fn take(&mut self, id: u64) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        if let Some(connection) = self.forget_connection(id) {
+            break_off(&connection.client.socket);
+        }
+    }
+
+    fn forget_connection(&mut self, id: u64) -> Option<Connection> {
+        let connection = self.connections.remove(&id)?;
         if let Some(pod) = self.pods.get_mut(&connection.pod) {
             pod.connections.remove(&id);
+            self.places.change(&pod.namespace, |held| held.connections -= 1);
         }
-        break_off(&connection.client.socket);
+        Some(connection)
     }
 }
 

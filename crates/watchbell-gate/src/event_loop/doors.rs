@@ -13,20 +13,22 @@ use watchbell_sandbox::gate::{DoorSocket, Target};
 
 use super::connections::Arrival;
 use super::lookups::Waiter;
-use super::{Gate, Timer, Token};
+use super::work::{A_TURN, OF_ARRIVAL};
+use super::{Gate, Pod, Timer, Token};
 use crate::choice::Refused;
 use crate::dns::{Asked, MESSAGE_MAX, Query, Reply, read_query};
 use crate::names::Meant;
+use crate::share::Places;
 
-/// What one turn takes of one socket, so that others have theirs.
-const A_TURN: usize = 32;
 /// After a failure that may pass, such as a full table of files.
 const TRY_AGAIN_NS: i64 = 100_000_000;
 
 impl Gate {
     pub(super) fn serve_door(&mut self, door: u32, index: u8) {
         let Some((pod, kind)) = self.door(door, index) else { return };
-        for _ in 0..A_TURN {
+        let ends = self.work + A_TURN;
+        while self.work < ends {
+            self.work += OF_ARRIVAL;
             let served = match kind {
                 DoorSocket::Tcp => self.accept(pod, index),
                 DoorSocket::Dns => self.take_query(pod, index),
@@ -84,11 +86,12 @@ impl Gate {
         Ok(())
     }
 
-    fn arrive(&mut self, arrival: Arrival) {
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
         let (now, to) = (self.now, arrival.to);
         let Some(pod) = self.pods.get_mut(&arrival.pod) else { return };
-        let free = self.limits.connections.saturating_sub(self.connections.len());
-        let is_full = pod.connections.len() >= self.limits.connections_of_pod.min(free);
+        let of = Places { of_all: self.limits.connections, of_pod: self.limits.connections_of_pod };
+        let is_full =
+            !self.places.has_one(of, &pod.namespace, pod.connections.len(), |held| held.connections);
         let meant = pod.names.meant_by(to.ip(), now);
         if is_full {
             let name = match meant {
@@ -97,7 +100,7 @@ impl Gate {
             };
             let address = name.is_none().then_some(to.ip());
             let target = Target { name, address, port: Some(to.port()) };
-            let why = "the pod, or all pods together, have as many connections as they may";
+            let why = "the pod, its namespace, or all pods together have as many connections as they may";
             return self.refuse(arrival, target, Refused::new("TooMany", why));
         }
         match meant {
@@ -114,7 +117,7 @@ impl Gate {
                 let connection = self.begin(arrival, Some(name));
                 self.decide(connection, &addresses);
             }
-            Meant::Name { name, .. } if !pod.egress.may_resolve(&name) => {
+            Meant::Name { name, .. } if !may_resolve(pod, &mut self.work, &name) => {
                 let target = Target { name: Some(name.to_string()), address: None, port: Some(to.port()) };
                 self.refuse(arrival, target, Refused::new("Name", "no policy allows the name"));
             }
@@ -141,7 +144,7 @@ impl Gate {
 
     fn answer(&mut self, id: u128, index: u8, from: SocketAddrAny, query: Query) {
         let Some(pod) = self.pods.get_mut(&id) else { return };
-        let allowed = query.name.as_deref().filter(|name| pod.egress.may_resolve(name));
+        let allowed = query.name.as_deref().filter(|name| may_resolve(pod, &mut self.work, name));
         let reply = match (allowed, query.family) {
             (None, _) => {
                 self.tell_refused_name(id, query.name.as_deref());
@@ -167,6 +170,11 @@ impl Gate {
             tracing::debug!("a task does not hear the answer to its question: {error}");
         }
     }
+}
+
+fn may_resolve(pod: &Pod, work: &mut u64, name: &str) -> bool {
+    *work += pod.egress.rules.len() as u64;
+    pod.egress.may_resolve(name)
 }
 
 /// Where a task wanted to go. The kernel's table of translations knows if the connection was redirected; if not, it arrived at

@@ -13,6 +13,8 @@ use rustix::net::{
 
 use super::{Gate, Timer, Token};
 use crate::dns::{Answer, Family, MESSAGE_MAX, Query, Reply, Unread, read_answer, write_question};
+use crate::names::{Learnt, NAMES_MAX};
+use crate::share::Places;
 
 /// Who waits for one answer.
 const WAITERS_MAX: usize = 64;
@@ -49,12 +51,13 @@ impl Gate {
             }
             return;
         }
-        let free = self.limits.lookups.saturating_sub(self.lookups.len());
         let Some(of) = self.pods.get_mut(&pod) else { return };
-        if of.lookups >= self.limits.lookups_of_pod.min(free) {
+        let places = Places { of_all: self.limits.lookups, of_pod: self.limits.lookups_of_pod };
+        if !self.places.has_one(places, &of.namespace, of.lookups, |held| held.lookups) {
             return self.tell_waiter(pod, waiter, Reply::Failed, &[]);
         }
         of.lookups += 1;
+        self.places.change(&of.namespace, |held| held.lookups += 1);
         let id = self.next_id();
         let (_, name, _) = key.clone();
         self.asked.insert(key, id);
@@ -111,10 +114,9 @@ impl Gate {
         }
     }
 
-    fn finish(&mut self, id: u64, answer: Option<Answer>) {
+    pub(super) fn finish(&mut self, id: u64, answer: Option<Answer>) {
         let Some(lookup) = self.forget(id) else { return };
         let Some(pod) = self.pods.get_mut(&lookup.pod) else { return };
-        pod.lookups -= 1;
         let (reply, addresses) = match answer {
             None => (Reply::Failed, Vec::new()),
             Some(Answer::Empty) => (Reply::Empty, Vec::new()),
@@ -122,7 +124,12 @@ impl Gate {
             Some(Answer::Addresses { mut addresses, seconds }) => {
                 addresses.retain(|address| !self.routes.leads_nowhere(*address));
                 let until = self.now + i64::from(seconds) * 1_000_000_000;
-                let learnt = pod.names.learn(&lookup.name, lookup.family, addresses.clone(), until, self.now);
+                let places = Places { of_all: self.limits.names, of_pod: NAMES_MAX };
+                let before = pod.names.len();
+                let may_grow = self.places.has_one(places, &pod.namespace, before, |held| held.names);
+                let learnt = Learnt { addresses: addresses.clone(), until, may_grow };
+                let learnt = pod.names.learn(&lookup.name, lookup.family, learnt, self.now);
+                self.places.change(&pod.namespace, |held| held.names += pod.names.len() - before);
                 match learnt {
                     Some(_) if addresses.is_empty() => (Reply::Empty, addresses),
                     Some(address) => (Reply::Address(address), addresses),
@@ -146,6 +153,10 @@ impl Gate {
         let lookup = self.lookups.remove(&id)?;
         self.timers.remove(&(lookup.deadline, Timer::Lookup(id)));
         self.asked.remove(&(lookup.pod, lookup.name.clone(), lookup.family));
+        if let Some(pod) = self.pods.get_mut(&lookup.pod) {
+            pod.lookups -= 1;
+            self.places.change(&pod.namespace, |held| held.lookups -= 1);
+        }
         Some(lookup)
     }
 

@@ -1,7 +1,9 @@
 //! What the spawner says: which pods have doors, and what they may reach.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
 
 use rustix::event::epoll::{self, EventFlags};
 use watchbell_core::egress::Egress;
@@ -38,14 +40,23 @@ impl Gate {
                 self.resolvers = addresses;
                 self.resolvers.truncate(RESOLVERS_MAX);
             }
-            Ok(Order::Add { pod, egress, sockets }) => self.add(pod, &egress, &sockets, frame.fds),
+            Ok(Order::Add { pod, namespace, egress, sockets }) => {
+                self.add(pod, &namespace, &egress, &sockets, frame.fds);
+            }
             Ok(Order::Change { pod, egress }) => self.change(pod, &egress),
             Ok(Order::Remove { pod }) => self.remove(pod),
             Err(error) => tracing::error!("an order to the gate cannot be read: {error}"),
         }
     }
 
-    fn add(&mut self, id: u128, egress: &[u8], kinds: &[DoorSocket], sockets: Vec<OwnedFd>) {
+    pub(super) fn add(
+        &mut self,
+        id: u128,
+        namespace: &str,
+        egress: &[u8],
+        kinds: &[DoorSocket],
+        sockets: Vec<OwnedFd>,
+    ) {
         self.remove(id);
         if sockets.len() != kinds.len() {
             return tracing::error!("a door came without its sockets");
@@ -64,7 +75,8 @@ impl Gate {
         self.doors.insert(door, id);
         let pod = Pod {
             door,
-            egress: read(egress),
+            namespace: self.places.enter(namespace),
+            egress: self.egresses.read(egress),
             sockets,
             names: Names::default(),
             connections: HashSet::new(),
@@ -76,9 +88,9 @@ impl Gate {
         self.pods.insert(id, pod);
     }
 
-    fn change(&mut self, id: u128, egress: &[u8]) {
+    pub(super) fn change(&mut self, id: u128, egress: &[u8]) {
         let Some(pod) = self.pods.get_mut(&id) else { return };
-        pod.egress = read(egress);
+        pod.egress = self.egresses.read(egress);
         let pod = &self.pods[&id];
         let is_withdrawn = |connection: &u64| {
             self.connections.get(connection).is_some_and(|connection| !connection.is_allowed(&pod.egress))
@@ -89,7 +101,7 @@ impl Gate {
         }
     }
 
-    fn remove(&mut self, id: u128) {
+    pub(super) fn remove(&mut self, id: u128) {
         let Some(pod) = self.pods.get(&id) else { return };
         let connections: Vec<u64> = pod.connections.iter().copied().collect();
         for connection in connections {
@@ -100,6 +112,8 @@ impl Gate {
         // Closing takes its sockets out of the epoll set, unless the spawner still holds them.
         if let Some(pod) = self.pods.remove(&id) {
             self.doors.remove(&pod.door);
+            self.places.change(&pod.namespace, |held| held.names -= pod.names.len());
+            self.places.leave(&pod.namespace);
             for (socket, _) in &pod.sockets {
                 let _ = epoll::delete(&self.epoll, socket);
             }
@@ -107,10 +121,27 @@ impl Gate {
     }
 }
 
-/// What cannot be read opens nothing.
-fn read(egress: &[u8]) -> Egress {
-    Egress::from_wire(egress).unwrap_or_else(|error| {
-        tracing::error!("{error}, so it connects to nothing");
-        Egress::default()
-    })
+/// What pods may reach, by a hash of how it came. The pods of an array may reach the same, and it is held once.
+#[derive(Default)]
+pub(super) struct Egresses {
+    held: HashMap<u64, Weak<Egress>>,
+    hasher: RandomState,
+}
+
+impl Egresses {
+    /// What cannot be read opens nothing.
+    fn read(&mut self, wire: &[u8]) -> Arc<Egress> {
+        let egress = Egress::from_wire(wire).unwrap_or_else(|error| {
+            tracing::error!("{error}, so it connects to nothing");
+            Egress::default()
+        });
+        let hash = self.hasher.hash_one(wire);
+        if let Some(held) = self.held.get(&hash).and_then(Weak::upgrade).filter(|held| **held == egress) {
+            return held;
+        }
+        let egress = Arc::new(egress);
+        self.held.retain(|_, held| held.strong_count() > 0);
+        self.held.insert(hash, Arc::downgrade(&egress));
+        egress
+    }
 }

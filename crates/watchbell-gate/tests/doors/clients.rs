@@ -67,7 +67,7 @@ pub(crate) fn a_redirected_connection_goes_where_it_was_to_go() -> Outcome {
     let listener = network.within(|| TcpListener::bind("0.0.0.0:9999"))?;
     let rules = egress([on(ECHO, anything())]).to_wire();
     stage.order(
-        &Order::Add { pod: POD, egress: rules, sockets: vec![DoorSocket::Tcp] },
+        &Order::Add { pod: POD, namespace: "lab".to_owned(), egress: rules, sockets: vec![DoorSocket::Tcp] },
         vec![listener.into()],
     )?;
     let task = crate::stage::Task { network };

@@ -21,8 +21,8 @@ fn has_two(mut stage: Stage) -> Outcome {
     stage.decided()?;
     assert!(task.is_reset(WORLD.parse()?, ECHO));
     assert_eq!(stage.refused()?, "TooMany");
-    // Another pod has its own.
-    let other = stage.task(8, &egress([block("45.45.45.0/24")]))?;
+    // Another namespace has its own.
+    let other = stage.task_of("other", 8, &egress([block("45.45.45.0/24")]))?;
     assert_eq!(other.ask(WORLD.parse()?, ECHO, b"")?, format!("{WORLD} 0"));
     stage.decided()?;
     stage.ended()?;

@@ -51,7 +51,7 @@ pub(crate) fn the_gate_ends_with_the_spawner() -> Outcome {
 
 pub(crate) fn orders_that_cannot_be_read_open_nothing() -> Outcome {
     let mut stage = Stage::new()?;
-    let task = stage.task_with(POD, vec![0xff; 100])?;
+    let task = stage.task_with("lab", POD, vec![0xff; 100])?;
     assert!(task.is_reset(WORLD.parse()?, ECHO));
     assert_eq!(stage.refused()?, "NoRule");
     // Of a pod that has no door nothing can be changed.
@@ -66,7 +66,8 @@ pub(crate) fn orders_that_cannot_be_read_open_nothing() -> Outcome {
     assert!(other.is_reset(WORLD.parse()?, ECHO));
     assert_eq!(stage.refused()?, "NoRule");
     // And doors without sockets are none.
-    stage.order(&Order::Add { pod: 8, egress: Vec::new(), sockets: Vec::new() }, Vec::new())?;
+    let none = Order::Add { pod: 8, namespace: "lab".to_owned(), egress: Vec::new(), sockets: Vec::new() };
+    stage.order(&none, Vec::new())?;
     assert!(other.is_reset(WORLD.parse()?, ECHO));
     Ok(())
 }

@@ -75,10 +75,25 @@ impl Stage {
 
     /// A task with a door.
     pub(crate) fn task(&mut self, pod: u128, egress: &Egress) -> Result<Task, Box<dyn Error>> {
-        self.task_with(pod, egress.to_wire())
+        self.task_with("lab", pod, egress.to_wire())
     }
 
-    pub(crate) fn task_with(&mut self, pod: u128, egress: Vec<u8>) -> Result<Task, Box<dyn Error>> {
+    /// The same in another namespace.
+    pub(crate) fn task_of(
+        &mut self,
+        namespace: &str,
+        pod: u128,
+        egress: &Egress,
+    ) -> Result<Task, Box<dyn Error>> {
+        self.task_with(namespace, pod, egress.to_wire())
+    }
+
+    pub(crate) fn task_with(
+        &mut self,
+        namespace: &str,
+        pod: u128,
+        egress: Vec<u8>,
+    ) -> Result<Task, Box<dyn Error>> {
         let network = Network::new()?;
         network.sh("ip route add local default dev lo; ip -6 route add local default dev lo")?;
         let sockets = network.within(|| -> std::io::Result<Vec<OwnedFd>> {
@@ -91,7 +106,8 @@ impl Stage {
         })?;
         let mut kinds = vec![DoorSocket::Tcp; sockets.len()];
         kinds[0] = DoorSocket::Dns;
-        self.order(&Order::Add { pod, egress, sockets: kinds }, sockets)?;
+        let namespace = namespace.to_owned();
+        self.order(&Order::Add { pod, namespace, egress, sockets: kinds }, sockets)?;
         Ok(Task { network })
     }
 

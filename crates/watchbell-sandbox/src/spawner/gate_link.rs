@@ -173,11 +173,12 @@ impl GateLink {
 }
 
 /// The order that hands a door over.
-pub(crate) fn add(pod: u128, egress: &[u8], door: &DoorSockets) -> io::Result<Made> {
+pub(crate) fn add(pod: u128, namespace: &str, egress: &[u8], door: &DoorSockets) -> io::Result<Made> {
     let fds = door.try_clone()?;
     let sockets =
         std::iter::once(DoorSocket::Dns).chain(std::iter::repeat(DoorSocket::Tcp)).take(fds.len()).collect();
-    Ok((Order::Add { pod, egress: egress.to_vec(), sockets }, fds))
+    let (namespace, egress) = (namespace.to_owned(), egress.to_vec());
+    Ok((Order::Add { pod, namespace, egress, sockets }, fds))
 }
 
 /// What it counts it says some seconds later, whatever else it said meanwhile.
@@ -208,7 +209,7 @@ mod tests {
 
     fn add(pod: u128) -> Order {
         let egress = vec![9; EGRESS_BYTES_MAX];
-        Order::Add { pod, egress, sockets: Vec::new() }
+        Order::Add { pod, namespace: "ml".to_owned(), egress, sockets: Vec::new() }
     }
 
     #[test]

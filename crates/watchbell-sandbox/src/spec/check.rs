@@ -180,6 +180,7 @@ pub(crate) fn check_egress(egress: &[u8]) -> Result<(), InvalidSpec> {
 
 impl PodEnvironment {
     pub(crate) fn check(&self) -> Result<(), InvalidSpec> {
+        require(self.name.len() <= 512, "pod.name", "is longer than 512 bytes")?;
         require(self.hostname.len() <= 64, "pod.hostname", "is longer than 64 bytes")?;
         require(
             !self.hostname.contains(['\0', '\n', '/']),

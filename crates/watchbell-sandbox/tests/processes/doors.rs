@@ -40,7 +40,8 @@ fn serve(socket: OwnedFd) -> std::io::Result<()> {
             let text = |egress: Vec<u8>| String::from_utf8_lossy(&egress).into_owned();
             match decode(&frame.body).map_err(std::io::Error::other)? {
                 Order::Resolvers { addresses } => assert!(!addresses.is_empty()),
-                Order::Add { pod, egress, sockets } => {
+                Order::Add { pod, namespace, egress, sockets } => {
+                    assert!(!namespace.is_empty() && !namespace.contains('/'));
                     lock(&egresses).insert(pod, text(egress));
                     for (kind, fd) in sockets.into_iter().zip(frame.fds) {
                         let (egresses, socket) = (Arc::clone(&egresses), Arc::clone(&socket));

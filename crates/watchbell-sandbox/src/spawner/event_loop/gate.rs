@@ -237,7 +237,8 @@ fn order(host: &Host, machine: &Machine, word: Word) -> Option<Made> {
         Word::Change(pod) => Some((Order::Change { pod, egress: machine.egress(pod)?.to_vec() }, Vec::new())),
         Word::Add(pod) => {
             let door = host.door(pod)?;
-            let made = gate_link::add(pod, machine.egress(pod).unwrap_or_default(), door);
+            let namespace = machine.pod(pod).map_or("", |pod| pod.namespace());
+            let made = gate_link::add(pod, namespace, machine.egress(pod).unwrap_or_default(), door);
             made.inspect_err(|error| {
                 // Its connections wait, and nothing gets out.
                 tracing::error!("the door of pod {pod:032x} stays shut: {error}");
