@@ -88,9 +88,19 @@ impl Connection {
 
     /// Whether it would be allowed now. One that waits for its name is judged when that is known.
     pub(super) fn is_allowed(&self, egress: &Egress) -> bool {
-        let Some(address) = self.address else { return true };
+        self.address.is_none_or(|address| self.may_reach(address, egress, |_| false))
+    }
+
+    fn may_reach(&self, address: IpAddr, egress: &Egress, is_own: impl Fn(IpAddr) -> bool) -> bool {
         let target = egress::Target { name: self.name.as_deref(), address, port: self.port };
-        matches!(egress.decide(&target, |_| false), egress::Verdict::Allowed(_))
+        matches!(egress.decide(&target, is_own), egress::Verdict::Allowed(_))
+    }
+
+    /// As if it dialled the address by that socket.
+    #[cfg(test)]
+    pub(super) fn dials(&mut self, address: IpAddr, peer: OwnedFd, rest: Vec<IpAddr>) {
+        (self.address, self.is_told) = (Some(address), true);
+        self.stage = Stage::Dials { peer: Side::new(peer), deadline: i64::MAX, rest };
     }
 
     /// Out of the pod and into it.
@@ -156,7 +166,7 @@ impl Gate {
         }
     }
 
-    /// Dials the last of `rest`; none is left when all have failed.
+    /// Dials the last of `rest`, which may be reached; none is left when all have failed.
     fn dial(&mut self, id: u64, mut rest: Vec<IpAddr>, mut last_failure: String) {
         loop {
             let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -187,11 +197,13 @@ impl Gate {
 
     fn dial_failed(&mut self, id: u64, why: String) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        if let Stage::Dials { deadline, rest, .. } = &mut connection.stage {
-            self.timers.remove(&(*deadline, Timer::Dial(id)));
-            let rest = std::mem::take(rest);
-            self.dial(id, rest, why);
-        }
+        let Some(pod) = self.pods.get(&connection.pod) else { return };
+        let Stage::Dials { deadline, rest, .. } = &mut connection.stage else { return };
+        self.timers.remove(&(*deadline, Timer::Dial(id)));
+        let mut rest = std::mem::take(rest);
+        // What was allowed when the first one was dialled may not be any more.
+        rest.retain(|address| connection.may_reach(*address, &pod.egress, |own| self.routes.is_own(own)));
+        self.dial(id, rest, why);
     }
 
     pub(super) fn serve_connection(&mut self, id: u64, token: Token, flags: EventFlags) {

@@ -1,5 +1,6 @@
 //! The loop without a network: its turns are taken by hand, and its time passes when the test says so.
 
+use std::io::Read;
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -7,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use watchbell_api::network::{Block, NamePattern};
 use watchbell_core::egress::{Rule, To};
-use watchbell_sandbox::gate::{NOTICE_MAX, Notice, decode};
+use watchbell_sandbox::gate::{End, NOTICE_MAX, Notice, decode};
 
 use super::connections::Arrival;
 use super::lookups::Waiter;
@@ -93,6 +94,24 @@ fn gates_count_from_different_numbers() {
     let firsts: HashSet<u64> = (0..8).map(|_| first_id().unwrap()).collect();
     assert_eq!(firsts.len(), 8);
     assert!(firsts.iter().all(|first| *first < 1 << 52));
+}
+
+#[test]
+fn the_next_address_is_judged_when_it_is_dialled() {
+    let mut bench = Bench::new(|_| {});
+    bench.gate.add(7, "lab", &egress([block(A), block(B)]), &[], Vec::new());
+    let (id, mut task) = bench.connection(7, "a.org");
+    let (peer, _other) = UnixStream::pair().unwrap();
+    bench.gate.connections.get_mut(&id).unwrap().dials(A.into(), peer.into(), vec![B.into()]);
+    // The one that is dialled stays allowed, and does not answer; the one after it does not.
+    bench.gate.change(7, &egress([block(A)]));
+    assert!(bench.gate.connections.contains_key(&id));
+    bench.gate.dial_took_too_long(id);
+    assert!(bench.gate.connections.is_empty());
+    let [Notice::Ended(ended)] = &bench.notices()[..] else { panic!("its end is not told") };
+    assert_eq!(ended.target.address, Some(A.into()));
+    assert!(matches!(&ended.how, End::NotReached { why } if why == "it did not answer in time"));
+    assert_eq!(task.read(&mut [0; 1]).unwrap_or(0), 0);
 }
 
 #[test]
