@@ -39,6 +39,10 @@ impl Half {
         !self.waiting.is_empty()
     }
 
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// Whether all was said, and `to` knows.
     pub(crate) fn is_shut(&self) -> bool {
         self.is_shut

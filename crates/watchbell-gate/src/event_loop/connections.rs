@@ -38,6 +38,8 @@ pub(super) struct Connection {
     pub(super) is_told: bool,
     pub(super) began: i64,
     client: Side,
+    /// The task had said all, and is not there any more for what is said to it.
+    is_gone: bool,
     stage: Stage,
 }
 
@@ -67,13 +69,13 @@ impl Side {
         Self { socket, watched: EventFlags::empty() }
     }
 
-    /// One that nothing is awaited of is not in the set: its end would be named again and again.
+    /// One that nothing is awaited of may fail, which is named once, and not again and again.
     fn watch(&mut self, epoll: &OwnedFd, token: Token, wanted: EventFlags) -> io::Result<()> {
+        let wanted = if wanted.is_empty() { EventFlags::ET } else { wanted };
         let before = std::mem::replace(&mut self.watched, wanted);
-        match (before.is_empty(), wanted.is_empty()) {
+        match before {
             _ if before == wanted => {}
-            (true, _) => epoll::add(epoll, &self.socket, token.data(), wanted)?,
-            (_, true) => epoll::delete(epoll, &self.socket)?,
+            _ if before.is_empty() => epoll::add(epoll, &self.socket, token.data(), wanted)?,
             _ => epoll::modify(epoll, &self.socket, token.data(), wanted)?,
         }
         Ok(())
@@ -121,6 +123,10 @@ impl Gate {
 
     pub(super) fn begin(&mut self, arrival: Arrival, name: Option<Arc<str>>) -> u64 {
         let id = self.next_id();
+        // So that a task that vanished after its end is noticed, though nobody says anything to it.
+        if let Err(error) = prepare(&arrival.client) {
+            tracing::debug!("a task that vanishes may go unnoticed: {error}");
+        }
         let connection = Connection {
             pod: arrival.pod,
             name,
@@ -129,6 +135,7 @@ impl Gate {
             is_told: false,
             began: self.now,
             client: Side::new(arrival.client),
+            is_gone: false,
             stage: Stage::Waits,
         };
         self.connections.insert(id, connection);
@@ -222,6 +229,8 @@ impl Gate {
                 let (client, peer) = (&connection.client.socket, &peer.socket);
                 let pumps_out = if of_client { reads } else { writes };
                 let pumps_back = if of_client { writes } else { reads };
+                // A task that has said all is not read any more, so nothing else tells that it is gone.
+                connection.is_gone |= of_client && flags.contains(EventFlags::ERR) && out.has_ended();
                 let mut ended = None;
                 if pumps_out && let Err(gone) = out.pump(client, peer, &mut self.piece) {
                     ended = Some(if gone == Gone::From { End::ByPod } else { End::ByPeer });
@@ -232,8 +241,12 @@ impl Gate {
                 {
                     ended = Some(if gone == Gone::From { End::ByPeer } else { End::ByPod });
                 }
-                if ended.is_none() && out.is_shut() && back.is_shut() {
-                    ended = Some(End::Closed);
+                if ended.is_none() && out.is_shut() {
+                    ended = if back.is_shut() {
+                        Some(End::Closed)
+                    } else {
+                        connection.is_gone.then_some(End::ByPod)
+                    };
                 }
                 match ended {
                     Some(how) => self.end(id, how),

@@ -6,7 +6,7 @@ use watchbell_sandbox::gate::End;
 
 use crate::Outcome;
 use crate::stage::{POD, Stage, block, egress, name};
-use crate::world::{ECHO, GREETS, WORLD};
+use crate::world::{ECHO, GREETS, STAYS, WORLD};
 
 /// Hears the greeting of a connection that then stays.
 fn greeted(mut stream: TcpStream) -> std::io::Result<TcpStream> {
@@ -71,6 +71,16 @@ pub(crate) fn an_end_is_passed_on() -> Outcome {
     drop(stream);
     stage.decided()?;
     assert_eq!(stage.ended()?.how, End::ByPod);
+    // One that breaks off after its own end, too, though the other side says no more.
+    let mut stream = task.connect(WORLD.parse()?, STAYS)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut heard = [0; 3];
+    stream.read_exact(&mut heard)?;
+    rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO))?;
+    drop(stream);
+    stage.decided()?;
+    let ended = stage.ended()?;
+    assert_eq!((&heard, ended.how, ended.received), (b"end", End::ByPod, 3));
     // A world that breaks off, too: its servers are gone with its addresses.
     let mut stream = greeted(task.connect(WORLD.parse()?, GREETS)?)?;
     stage.decided()?;

@@ -25,6 +25,8 @@ pub(crate) const GREETS: u16 = 8000;
 pub(crate) const WEB: u16 = 80;
 /// Sends back every byte at once.
 pub(crate) const MIRROR: u16 = 7;
+/// Says `end` once all was said, and stays.
+pub(crate) const STAYS: u16 = 9000;
 
 /// Makes the host's side in this process's network, and the world beside it.
 pub(crate) fn make() -> Result<Network, Box<dyn std::error::Error>> {
@@ -66,6 +68,7 @@ fn serve_at(addresses: &[&str]) -> std::io::Result<()> {
             (GREETS, greet),
             (WEB, web),
             (MIRROR, mirror),
+            (STAYS, stay),
         ] {
             let listener = TcpListener::bind((address, port))?;
             std::thread::spawn(move || {
@@ -87,6 +90,14 @@ fn echo(mut stream: TcpStream) -> std::io::Result<()> {
 fn greet(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(b"hello\n")?;
     stream.read_to_end(&mut Vec::new()).map(drop)
+}
+
+fn stay(mut stream: TcpStream) -> std::io::Result<()> {
+    std::io::copy(&mut stream, &mut std::io::sink())?;
+    stream.write_all(b"end")?;
+    loop {
+        std::thread::park();
+    }
 }
 
 fn web(mut stream: TcpStream) -> std::io::Result<()> {
