@@ -184,6 +184,7 @@ const TESTS: &[Test] = &[
     ("what_a_runtime_cannot_start_is_told", runtimes::what_a_runtime_cannot_start_is_told),
     ("signals_reach_a_container_of_a_runtime", runtimes::signals_reach_a_container_of_a_runtime),
     ("a_runtime_gives_what_our_own_sandbox_gives", runtimes::a_runtime_gives_what_our_own_sandbox_gives),
+    ("a_runtime_opens_no_device_of_the_host", runtimes::a_runtime_opens_no_device_of_the_host),
     ("a_runtime_mounts_volumes", runtimes::a_runtime_mounts_volumes),
     (
         "a_container_of_a_runtime_ends_at_its_memory_limit",

@@ -125,6 +125,21 @@ static void harmless(void) {
     say("loopback", connect(socket(AF_INET, SOCK_STREAM, 0), (struct sockaddr *)&loopback, length));
 }
 
+/* A node made in a writable place is of use only where it can be opened. */
+static void make_and_open(const char *what, const char *path, mode_t kind, unsigned major, unsigned minor) {
+    int made = mknod(path, kind | 0600, makedev(major, minor));
+    say(what, made ? made : open(path, O_RDONLY | O_NONBLOCK));
+}
+
+static void nodes(void) {
+    static const char *const harmless[] = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/ptmx"};
+    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) say(harmless[i], open(harmless[i], O_RDWR | O_NOCTTY));
+    say("write-null", write(open("/dev/null", O_WRONLY), "x", 1));
+    make_and_open("disk", "/dev/disk", S_IFBLK, 8, 0);
+    make_and_open("memory", "/dev/memory", S_IFCHR, 1, 1);
+    make_and_open("another-null", "/dev/null-again", S_IFCHR, 1, 3);
+}
+
 /* Whole seconds, by every way to ask. */
 static void clocks(void) {
     static const clockid_t ids[] = {CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_MONOTONIC_COARSE, CLOCK_BOOTTIME};
@@ -518,6 +533,7 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (!strcmp(verb, "harmless")) { harmless(); return 0; }
+    if (!strcmp(verb, "nodes")) { nodes(); return 0; }
     if (!strcmp(verb, "eat")) {
         for (;;) {
             char *page = mmap(0, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -14,7 +14,7 @@ use watchbell_sandbox::{
 
 use crate::Outcome;
 use crate::place::{Failure, PATIENCE, Place, Server, pod, script, wait_for_end};
-use crate::probe::{build_probe, printed, probe, run, with_volume};
+use crate::probe::{build_probe, pairs, printed, probe, run, with_volume};
 use crate::sessions;
 use crate::sessions_attached::{interactive, talk};
 
@@ -32,7 +32,7 @@ pub(crate) fn installed() -> Vec<OciRuntime> {
 }
 
 fn connect(place: &Place) -> Result<Server, Failure> {
-    let ceiling = Ceiling { runtimes: installed(), ..Ceiling::default() };
+    let ceiling = Ceiling { runtimes: installed(), host_users: true, ..Ceiling::default() };
     place.connect_with(&SpawnerOptions { ceiling, ..place.options() })
 }
 
@@ -203,8 +203,42 @@ pub(crate) fn a_runtime_gives_what_our_own_sandbox_gives() -> Outcome {
             s.root.upper = watchbell_sandbox::Scratch { bytes: 1 << 20, inodes: 64 };
         };
         compare(&["fill", "/x"], &writable)?;
+        compare(&["nodes"], &root_of_the_host)?;
+        for terminal in [false, true] {
+            let of_host = |s: &mut RunSpec| {
+                root_of_the_host(s);
+                s.interaction.tty = terminal;
+            };
+            compare(&["cat", "/proc/self/status"], &of_host)?;
+            compare(&["cat", "/proc/self/uid_map", "/proc/self/cgroup"], &of_host)?;
+            compare(&["ls", "/dev/pts"], &of_host)?;
+            compare(&["harmless"], &of_host)?;
+        }
         let differences = differences.into_inner();
         assert_eq!(differences, Vec::<String>::new(), "{runtime}");
+        Ok(())
+    })
+}
+
+/// Without a user namespace, but for that as any other container that is root inside.
+fn root_of_the_host(spec: &mut RunSpec) {
+    (spec.uid, spec.gid, spec.capabilities) = (0, 0, Capabilities::RUNTIME_DEFAULT);
+    Arc::make_mut(&mut spec.pod).host_namespaces.users = true;
+}
+
+/// Who is root on the host may make nodes, and finds /dev writable where the runtime puts a console: none opens but the harmless.
+pub(crate) fn a_runtime_opens_no_device_of_the_host() -> Outcome {
+    each(|place, server, runtime, n| {
+        let mut spec = by(runtime, interactive(probe(place, n, &["nodes"]), Stdin::None, true));
+        root_of_the_host(&mut spec);
+        let lines = printed(place, server, &spec)?;
+        let found = pairs(&lines);
+        for name in ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/ptmx"] {
+            assert_eq!(found[name], "allowed", "{name}: {lines:?}");
+        }
+        assert_eq!((found["write-null"], found["another-null"]), ("allowed", "allowed"), "{lines:?}");
+        // Not ENXIO, by which a kernel without that device answers.
+        assert_eq!((found["disk"], found["memory"]), ("EPERM", "EPERM"), "{lines:?}");
         Ok(())
     })
 }

@@ -261,8 +261,9 @@ fn resources(spec: &RunSpec) -> Value {
         Some(json!({"allow": true, "type": kind, "major": node.major, "minor": node.minor, "access": access}))
     });
     let nodes: Vec<Value> = nodes.collect();
-    if !nodes.is_empty() {
-        // The harmless ones are allowed by every runtime.
+    // Said even where no device is handed out: without a rule crun sets none, and whoever is root on the host may make a node of
+    // any device. The harmless ones are allowed by every runtime.
+    if !spec.privileged || !nodes.is_empty() {
         let none = json!({"allow": false, "access": "rwm"});
         resources["devices"] = [none].into_iter().chain(nodes).collect();
     }

@@ -222,6 +222,20 @@ fn what_protects_is_left_out_only_where_it_is_asked_for() {
     assert!(host["uidMappings"].is_null() && strict["uidMappings"].is_array());
 }
 
+#[test]
+fn only_a_privileged_container_has_all_devices() {
+    let rules = |change: fn(&mut RunSpec)| {
+        let mut spec = strict();
+        change(&mut spec);
+        given(&spec)["linux"]["resources"]["devices"].clone()
+    };
+    let none = serde_json::json!([{"allow": false, "access": "rwm"}]);
+    assert_eq!(rules(|_| {}), none);
+    let of_host = |s: &mut RunSpec| Arc::make_mut(&mut s.pod).host_namespaces.users = true;
+    assert_eq!(rules(of_host), none);
+    assert_eq!(rules(|s| s.privileged = true), Value::Null);
+}
+
 /// moby's `daemon/pkg/oci/defaults.go` and Kubernetes' `pkg/securitycontext/util.go` (v1.34) have the same lists.
 #[test]
 fn what_docker_and_kubernetes_cover_is_covered() {
