@@ -27,9 +27,10 @@ pub struct Facts {
     pub id_overlaps: Vec<String>,
     /// /sys/devices/system/cpu/vulnerabilities.
     pub vulnerabilities: BTreeMap<String, String>,
-    /// Hard limits of this process; `u64::MAX` is infinity.
+    /// A hard limit of this process; `u64::MAX` is infinity.
     pub open_files_max: u64,
-    pub core_file_max: u64,
+    /// Why the limit of core files cannot be exactly 1, if it cannot.
+    pub core_limit_problem: Option<String>,
     /// The name of process 1.
     pub init: String,
     /// The systemd unit that this process is in.

@@ -51,11 +51,7 @@ pub(crate) fn confine_in(log_dir: &Path, uid: u32) -> io::Result<(OwnedFd, Owned
     let files = rustix::process::getrlimit(Resource::Nofile);
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })?;
     // What a log holds must not reach a core file, nor, which 0 would not prevent, the host's core handler.
-    let core = rustix::process::getrlimit(Resource::Core);
-    rustix::process::setrlimit(
-        Resource::Core,
-        Rlimit { current: Some(core.maximum.map_or(1, |most| most.min(1))), ..core },
-    )?;
+    crate::dumps::forbid_core_files()?;
     // Logs are the server's user's group's to read, nobody else's.
     rustix::process::umask(Mode::from(0o027));
 

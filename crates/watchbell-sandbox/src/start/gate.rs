@@ -43,6 +43,8 @@ pub fn confine_gate(uid: u32) -> io::Result<()> {
     // Two sockets a connection; a full table is read by an index, not by a name.
     let files = rustix::process::getrlimit(Resource::Nofile);
     rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files })?;
+    // Before the hard limits are lowered.
+    crate::dumps::forbid_core_files()?;
     for (resource, most) in [(Resource::As, MEMORY_BYTES), (Resource::Core, identity::NO_CORE)] {
         let now = rustix::process::getrlimit(resource);
         let most = Some(now.maximum.map_or(most, |maximum| maximum.min(most)));

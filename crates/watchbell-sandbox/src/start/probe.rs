@@ -55,7 +55,10 @@ pub fn probe(data_dir: &Path, ranges: UidRanges) -> io::Result<Facts> {
         id_overlaps: host::id_overlaps(ranges),
         vulnerabilities: host::vulnerabilities(),
         open_files_max: host::hard_limit(rustix::process::Resource::Nofile),
-        core_file_max: host::hard_limit(rustix::process::Resource::Core),
+        core_limit_problem: match attempt(crate::dumps::forbid_core_handlers) {
+            Outcome::Works => None,
+            Outcome::Fails(cause) | Outcome::NotTried(cause) => Some(cause),
+        },
         init: host::read("/proc/1/comm").trim().to_owned(),
         unit: host::unit(&host::read("/proc/self/cgroup")),
         storage: host::storage(storage),

@@ -209,6 +209,7 @@ fn confine(
     kernel::new_session_keyring()?;
     // Files get the modes that the archive names.
     rustix::process::umask(Mode::empty());
+    crate::dumps::forbid_core_files()?;
     for (resource, most) in [
         (Resource::As, memory),
         (Resource::Fsize, confinement.file_bytes),

@@ -65,10 +65,12 @@ fn core_handler(facts: &Facts) -> Check {
         Some(p) if p.starts_with('@') => {
             (Verdict::Weaker, format!("{p}: a server gets every process that crashes"))
         }
-        Some(p) if p.starts_with('|') && facts.core_file_max == 0 && !has(facts, SYS_RESOURCE) => {
-            (Verdict::Weaker, format!("{p}, and the hard limit of core files is 0 here"))
-        }
-        Some(p) if p.starts_with('|') => (Verdict::Ok, format!("{p}: not started for tasks")),
+        Some(p) if p.starts_with('|') => match &facts.core_limit_problem {
+            Some(why) => {
+                (Verdict::Weaker, format!("{p}, and the limit of core files cannot be 1 here: {why}"))
+            }
+            None => (Verdict::Ok, format!("{p}: not started for tasks")),
+        },
         Some(p) => (Verdict::Ok, format!("files named {p:?}: none of tasks")),
     };
     optional(

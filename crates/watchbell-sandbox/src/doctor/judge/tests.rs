@@ -53,7 +53,7 @@ fn hybrid() -> Facts {
         id_overlaps: Vec::new(),
         vulnerabilities: map(&[("meltdown", "Not affected"), ("spectre_v2", "Mitigation: Retpolines")]),
         open_files_max: 1 << 20,
-        core_file_max: u64::MAX,
+        core_limit_problem: None,
         init: "init".to_owned(),
         unit: None,
         listen: Some(Listen {
@@ -202,7 +202,8 @@ fn a_user_where_apparmor_restricts_namespaces() {
     }
     facts.settings.insert("kernel.apparmor_restrict_unprivileged_userns".to_owned(), "1".to_owned());
     facts.settings.insert("kernel.core_pattern".to_owned(), "|/usr/share/apport/apport -p%p".to_owned());
-    (facts.init, facts.core_file_max) = ("systemd".to_owned(), 0);
+    facts.init = "systemd".to_owned();
+    facts.core_limit_problem = Some("Operation not permitted (os error 1)".to_owned());
     facts.control_groups.problem =
         Some("/sys/fs/cgroup/user.slice: Permission denied (os error 13)".to_owned());
     let report = judge(&facts);
@@ -267,7 +268,7 @@ fn what_is_only_weaker_refuses_nothing() {
     check("core-handler", Verdict::Weaker, &pattern("@/run/handler.sock"));
     check("core-handler", Verdict::Weaker, &|f| {
         pattern("|/usr/bin/handler")(f);
-        f.core_file_max = 0;
+        f.core_limit_problem = Some("Operation not permitted (os error 1)".to_owned());
     });
     check("swap-accounting", Verdict::Weaker, &|f| f.control_groups.has_swap = true);
     check("landlock", Verdict::Weaker, &|f| f.landlock_abi = 0);
