@@ -239,7 +239,10 @@ impl Inner<'_> {
         if !ready.wait() {
             kernel::exit_now(127);
         }
-        if let (None, Err(error)) = (self.runtime, self.cgroup.join()) {
+        // A runtime moves what it starts by itself, and is under no limit of the container's.
+        if self.runtime.is_none()
+            && let Err(error) = self.cgroup.join()
+        {
             report(self.status, &failed("join the control group of", &self.spec.name, &error));
         }
         for step in plan::entry_helper(self.spec) {

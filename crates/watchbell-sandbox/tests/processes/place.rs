@@ -108,6 +108,14 @@ impl Place {
         Ok(found)
     }
 
+    /// What the spawner has started and not reaped.
+    pub(crate) fn children_of_the_spawner(&self) -> Result<Vec<i32>, Failure> {
+        let spawners = self.pids("spawner")?;
+        let [spawner] = spawners[..] else { return Err(format!("spawners: {spawners:?}").into()) };
+        let children = fs::read_to_string(format!("/proc/{spawner}/task/{spawner}/children"))?;
+        Ok(children.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
+    }
+
     /// Kills the one process of a kind and waits until it is gone.
     pub(crate) fn kill(&self, kind: &str) -> Result<(), Failure> {
         let pids = self.pids(kind)?;

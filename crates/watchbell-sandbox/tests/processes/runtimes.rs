@@ -456,6 +456,18 @@ pub(crate) fn a_process_enters_a_container_of_a_runtime() -> Outcome {
         // It ends with its client, and its terminal with it.
         let session =
             server.spawner.exec(spec.id, sessions::argv(&["/bin/probe", "pause"]), sessions::ALL)?;
+        // The runtime itself, which starts it, is under no limit of the container's.
+        for pid in place.children_of_the_spawner()? {
+            let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            let limits = |line: &&str| line.contains("pids:") || line.contains("memory:");
+            let inside = groups.lines().filter(limits).find(|line| line.contains("/oci-"));
+            assert_eq!(
+                inside,
+                None,
+                "{}",
+                fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default()
+            );
+        }
         drop(session);
         let count = || -> Result<usize, Failure> {
             let listed = sessions::exec(server, spec.id, &["/bin/probe", "ls", "/proc"])?.1;
