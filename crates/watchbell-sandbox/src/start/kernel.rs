@@ -138,12 +138,34 @@ impl Drop for SharedWord {
     }
 }
 
-/// Signals all of a process group by its leader, where the kernel can (6.9 and newer).
+/// Signals all of a process group by its leader, which must be a child that is not reaped: a kernel before 6.9 knows the group by
+/// its number alone.
 pub(super) fn signal_group(leader: &OwnedFd, signal: i32) -> io::Result<()> {
     const PIDFD_SIGNAL_PROCESS_GROUP: u32 = 1 << 2;
-    match send_signal(leader, signal, PIDFD_SIGNAL_PROCESS_GROUP) {
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Ok(()),
+    signal_group_by(PIDFD_SIGNAL_PROCESS_GROUP, leader, signal)
+}
+
+fn signal_group_by(flag: u32, leader: &OwnedFd, signal: i32) -> io::Result<()> {
+    match send_signal(leader, signal, flag) {
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => signal_group_by_number(leader, signal),
         other => other,
+    }
+}
+
+fn signal_group_by_number(leader: &OwnedFd, signal: i32) -> io::Result<()> {
+    let number = own_number(leader)?;
+    // SAFETY: no memory is passed. A number of 1 or less would mean other processes than one group, and is refused above.
+    checked(unsafe { libc::kill(-number, signal) }.into()).map(drop)
+}
+
+/// The number of the process that a descriptor is of, in this process's own namespace.
+fn own_number(pidfd: &OwnedFd) -> io::Result<i32> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let line = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    match line.and_then(|number| number.trim().parse::<i32>().ok()) {
+        Some(number) if number > 1 => Ok(number),
+        // It is reaped (-1), or nothing that this process sees (0).
+        _ => Err(io::Error::from_raw_os_error(libc::ESRCH)),
     }
 }
 
@@ -607,4 +629,35 @@ pub(super) fn unshare(namespaces: rustix::thread::UnshareFlags) -> io::Result<()
     }
     // SAFETY: without FILES no thread loses sight of another's descriptors.
     Ok(unsafe { rustix::thread::unshare_unsafe(namespaces) }?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    /// What no kernel knows, an older one answers as it answers what came later.
+    #[test]
+    fn a_kernel_without_groups_by_descriptor_signals_all_of_one() {
+        const UNKNOWN: u32 = 1 << 30;
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $!; wait"]).stdout(Stdio::piped()).process_group(0);
+        let mut leader = command.spawn().unwrap();
+        let pidfd = pidfd_open(Pid::from_child(&leader), PidfdFlags::empty()).unwrap();
+        let mut stdout = leader.stdout.take().unwrap();
+        let mut first = [0u8; 1];
+        stdout.read_exact(&mut first).unwrap();
+        signal_group_by(UNKNOWN, &pidfd, libc::SIGKILL).unwrap();
+        // The end: nobody of the group has it any more.
+        stdout.read_to_string(&mut String::new()).unwrap();
+        leader.wait().unwrap();
+        // Its number may be another's by now.
+        let late = signal_group_by(UNKNOWN, &pidfd, libc::SIGKILL).unwrap_err();
+        assert_eq!(late.raw_os_error(), Some(libc::ESRCH));
+    }
 }
