@@ -174,9 +174,17 @@ impl Machine {
         match input {
             Input::Start => self.start(id, now, out),
             Input::Refuse(kind, message) => {
-                if self.is_new(id) && self.runs.len() < RUNS_MAX {
-                    let step = "check the request".to_owned();
-                    self.fail(StartFailure { id, at: now, kind, step, message }, out);
+                if !self.is_new(id) {
+                    return;
+                }
+                let step = "check the request".to_owned();
+                let mut failure = StartFailure { id, at: now, kind, step, message };
+                if self.has_room() {
+                    self.fail(failure, out);
+                } else {
+                    // Told and not kept: there is nothing to acknowledge, and asked for again it is a new start.
+                    shorten_texts(&mut failure);
+                    out.push(Effect::Tell(Event::StartFailed(failure)));
                 }
             }
             Input::Acknowledge => {
@@ -190,8 +198,14 @@ impl Machine {
     }
 
     fn start(&mut self, id: ContainerId, now: UnixNanos, out: &mut Vec<Effect>) {
-        if !self.is_new(id) || self.runs.len() >= RUNS_MAX {
+        if !self.is_new(id) {
             return;
+        }
+        if !self.has_room() {
+            let why = format!(
+                "cannot start {id}: {RUNS_MAX} runs are not acknowledged; the server has to do so first"
+            );
+            return self.run(id, Input::Refuse(StartFailureKind::Refused, why), now, out);
         }
         let busy = self.active_of(id.pod_uid);
         let refusal = match self.pods.get(&id.pod_uid) {
@@ -318,10 +332,12 @@ impl Machine {
         self.one_is_over(id.pod_uid, out);
     }
 
+    fn has_room(&self) -> bool {
+        self.runs.len() < RUNS_MAX
+    }
+
     fn fail(&mut self, mut failure: StartFailure, out: &mut Vec<Effect>) {
-        // They hold names that a server chose: a record has a bound, and must be readable again.
-        shorten(&mut failure.step);
-        shorten(&mut failure.message);
+        shorten_texts(&mut failure);
         out.push(Effect::Record(Record::Failed(failure.clone())));
         out.push(Effect::Tell(Event::StartFailed(failure.clone())));
         self.runs.insert(failure.id, Run::Failed(failure));
@@ -348,6 +364,12 @@ impl Machine {
 
 /// Bound of the texts of a failure.
 const TEXT_MAX: usize = 4096;
+
+/// They hold names that a server chose: a record has a bound, and must be readable again.
+fn shorten_texts(failure: &mut StartFailure) {
+    shorten(&mut failure.step);
+    shorten(&mut failure.message);
+}
 
 fn shorten(text: &mut String) {
     if text.len() > TEXT_MAX {

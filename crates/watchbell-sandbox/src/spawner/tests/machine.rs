@@ -4,7 +4,7 @@ use std::sync::Arc;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use proptest::{collection::vec, prop_assert, prop_assert_eq};
 
-use crate::spawner::machine::{Effect, Input, Machine};
+use crate::spawner::machine::{Effect, Input, Machine, RUNS_MAX};
 use crate::spawner::record::{Record, append, header, load};
 use crate::wire::blank_pod;
 use crate::{
@@ -181,6 +181,28 @@ fn starts_that_cannot_be_are_refused() {
     let mut script = Script::new(Sharing::Shared);
     assert_eq!(script.feed(0, Input::Start), ["record asked", "begin"]);
     assert_eq!(script.feed(1, Input::Start), ["record asked", "begin"]);
+}
+
+/// Whoever asked would wait for ever for a start that nobody remembers.
+#[test]
+fn a_start_beyond_the_bound_is_told_and_not_kept() {
+    let full = (0..RUNS_MAX as u32).map(|attempt| {
+        let (step, message) = (String::new(), String::new());
+        let kind = StartFailureKind::Cancelled;
+        TableEntry::Failed(StartFailure { id: id(2, attempt), at: 1, kind, step, message })
+    });
+    let mut script = Script { machine: Machine::restore(full), out: Vec::new() };
+    script.machine.add_pod(Arc::new(environment(1)), 10);
+    assert_eq!(script.feed(0, Input::Start), ["tell failed"]);
+    let refuse = || Input::Refuse(StartFailureKind::Refused, "x".repeat(1 << 20));
+    script.machine.run(id(1, 0), refuse(), 100, &mut script.out);
+    let [Effect::Tell(Event::StartFailed(failure))] = &script.out[..] else { panic!("{:?}", script.names()) };
+    assert!(failure.kind == StartFailureKind::Refused && failure.message.len() < 5000);
+    script.out.clear();
+    // Once there is room, the same start is a new one.
+    script.machine.run(id(2, 0), Input::Acknowledge, 100, &mut script.out);
+    script.out.clear();
+    assert_eq!(script.feed(0, Input::Start), ["record asked", "begin"]);
 }
 
 #[test]
