@@ -22,6 +22,7 @@ mod fds;
 pub mod gate;
 mod keeper;
 mod oci_profile;
+mod oom;
 mod runtime;
 mod seal;
 mod session;

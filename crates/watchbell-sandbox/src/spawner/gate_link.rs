@@ -103,14 +103,15 @@ impl GateLink {
     pub(crate) fn start(args: GateArgs) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        command
             .arg0("watchbell")
             .arg("gate")
             .args(args.write())
             .current_dir("/")
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()?;
+            .stdout(Stdio::null());
+        let child = crate::oom::set_for(&mut command, crate::oom::EARLY).spawn()?;
         let now = clock::now();
         Ok(Self {
             child,

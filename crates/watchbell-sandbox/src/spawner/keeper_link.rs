@@ -39,14 +39,15 @@ impl KeeperLink {
     pub(crate) fn start(args: &KeeperArgs) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        command
             .arg0("watchbell")
             .arg(OsString::from("keeper"))
             .args(args.write())
             .current_dir("/")
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()?;
+            .stdout(Stdio::null());
+        let child = crate::oom::set_for(&mut command, crate::oom::USUAL).spawn()?;
         Ok(Self { child, socket: ours, inbox: Inbox::new(NOTICE_MAX), outbox: Outbox::default() })
     }
 

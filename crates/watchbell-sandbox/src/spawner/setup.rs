@@ -68,7 +68,7 @@ fn start(args: impl Iterator<Item = OsString>, first: &mut Option<ClientLink>) -
     step(rustix::process::setrlimit(Resource::Nofile, files), "raise the number of open files")?;
     step(crate::dumps::forbid_core_files(), "forbid core files")?;
     // The last that a machine out of memory should kill: it would lose every task. Some containers forbid it.
-    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-999") {
+    if let Err(error) = crate::oom::shield() {
         tracing::info!("the spawner is not shielded from the OOM killer: {error}");
     }
 

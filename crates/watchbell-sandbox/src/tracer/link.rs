@@ -28,14 +28,15 @@ impl Tracer {
         let (theirs, tasks) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let path: PathBuf = trace_path(log);
-        let child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        command
             .arg0("watchbell")
             .arg("tracer")
             .args(TracerArgs { log_dir: log_dir.to_owned(), uid, path }.write())
             .current_dir("/")
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .spawn()?;
+            .stdout(Stdio::null());
+        let child = crate::oom::set_for(&mut command, crate::oom::EARLY).spawn()?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         let mut tracer = Self { child, pidfd: None, has_ended: false, looks: 0 };
         tracer.pidfd = Some(pidfd?);

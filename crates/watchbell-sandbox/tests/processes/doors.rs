@@ -86,7 +86,7 @@ fn answer_names(socket: UdpSocket) {
     }
 }
 
-fn with_door(egress: &str, spec: RunSpec) -> RunSpec {
+pub(crate) fn with_door(egress: &str, spec: RunSpec) -> RunSpec {
     let pod = PodEnvironment {
         sharing: Sharing::Shared,
         egress: Some(egress.as_bytes().into()),

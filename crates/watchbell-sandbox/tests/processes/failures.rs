@@ -1,15 +1,17 @@
 //! What goes wrong around the spawner.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use watchbell_sandbox::{Error, Event, ExitStatus, LogTrouble, Spawner};
+use watchbell_sandbox::{Ceiling, Error, Event, ExitStatus, LogTrouble, Spawner, SpawnerOptions};
 
 use crate::Outcome;
-use crate::place::{Place, script};
+use crate::place::{Failure, Place, script};
+use crate::{doors, runtimes, sessions};
 
 pub(crate) fn a_hostile_client_is_survived() -> Outcome {
     let place = Place::new()?;
@@ -99,6 +101,47 @@ pub(crate) fn the_keeper_has_no_privileges() -> Outcome {
     }
     assert_eq!(field("NoNewPrivs"), Some("1".to_owned()));
     assert_eq!(fs::read_link(format!("/proc/{pid}/root"))?, fs::canonicalize(place.log(""))?);
+    Ok(())
+}
+
+/// What the kernel prefers when it looks for somebody to kill.
+fn oom_score(pid: impl std::fmt::Display) -> Result<i32, Failure> {
+    Ok(fs::read_to_string(format!("/proc/{pid}/oom_score_adj"))?.trim().parse()?)
+}
+
+/// A spawner that may not shield itself has the score of who started it: here one that is told apart from any that it gives.
+pub(crate) fn helpers_do_not_have_the_spawners_shield() -> Outcome {
+    let place = Place::new()?;
+    let before = oom_score("self")?;
+    fs::write("/proc/self/oom_score_adj", "77")?;
+    let ceiling = Ceiling { runtimes: runtimes::installed(), ..Ceiling::default() };
+    let server = place.connect_with(&SpawnerOptions { ceiling, ..place.options() });
+    fs::write("/proc/self/oom_score_adj", before.to_string())?;
+    let server = server?;
+    let spawner = place.pids("spawner")?;
+    let [spawner] = spawner[..] else { return Err(format!("{spawner:?}").into()) };
+    let own = oom_score(spawner)?;
+    assert!([-999, 77].contains(&own), "{own}");
+    let (mut traced, door) = (script(&place, 1, "sleep 1000"), script(&place, 2, "sleep 1000"));
+    traced.extras.trace = true;
+    for spec in [&traced, &doors::with_door("all", door)] {
+        sessions::start(&server, spec)?;
+    }
+    let mut seen = BTreeMap::new();
+    for pid in place.children_of_the_spawner()? {
+        let command = fs::read(format!("/proc/{pid}/cmdline"))?;
+        let word = command.split(|byte| *byte == 0).nth(1).unwrap_or_default();
+        seen.insert(String::from_utf8_lossy(word).into_owned(), oom_score(pid)?);
+    }
+    assert_eq!(
+        (seen.get("keeper"), seen.get("gate"), seen.get("tracer")),
+        (Some(&0), Some(&300), Some(&300))
+    );
+    for (n, runtime) in runtimes::installed().iter().enumerate() {
+        let spec = runtimes::by(&runtime.name, script(&place, 3 + n as u128, "sleep 1000"));
+        server.spawner.start(&spec)?;
+        assert_eq!(oom_score(server.started(spec.id)?)?, 0, "the shim of {}", runtime.name);
+    }
     Ok(())
 }
 

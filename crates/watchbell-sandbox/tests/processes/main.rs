@@ -61,6 +61,7 @@ const TESTS: &[Test] = &[
     ("the_directory_is_removed", kills::the_directory_is_removed),
     ("nothing_of_the_server_is_inherited", failures::nothing_of_the_server_is_inherited),
     ("the_keeper_has_no_privileges", failures::the_keeper_has_no_privileges),
+    ("helpers_do_not_have_the_spawners_shield", failures::helpers_do_not_have_the_spawners_shield),
     ("a_hostile_client_is_survived", failures::a_hostile_client_is_survived),
     ("a_full_disk_loses_lines_and_no_task", failures::a_full_disk_loses_lines_and_no_task),
     ("a_spawner_that_cannot_start_says_why", failures::a_spawner_that_cannot_start_says_why),

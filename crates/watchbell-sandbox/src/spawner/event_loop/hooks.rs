@@ -182,7 +182,7 @@ impl EventLoop {
         let ready = move || {
             move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount))?;
             rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            std::fs::write("/proc/self/oom_score_adj", "0")
+            crate::oom::set(crate::oom::USUAL)
         };
         // SAFETY: the spawner has one thread, so its copy may do what it could do itself.
         unsafe { command.pre_exec(ready) };

@@ -67,9 +67,10 @@ impl Shim<'_> {
             // What the runtime leaves behind becomes this process's child, also in the host's pid namespace.
             set_child_subreaper(Some(rustix::process::getpid()))?;
             rustix::thread::set_name(c"watchbell-shim")?;
-            rustix::io::Result::Ok(())
+            // The spawner's would be the runtime's too, which does the work of one pod.
+            crate::oom::set(crate::oom::USUAL)
         })();
-        begun.map_err(|e| failed("begin the shim of", &self.spec.name, &e.into()))
+        begun.map_err(|e| failed("begin the shim of", &self.spec.name, &e))
     }
 
     /// Nothing of the spawner's stays open: what belongs to other tasks would live as long as this one.
