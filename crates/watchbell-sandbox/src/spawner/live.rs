@@ -18,6 +18,10 @@ pub(crate) struct Live {
     pub(crate) reaped: bool,
     /// It was executed and its log is not complete.
     pub(crate) watched: bool,
+    /// The keeper that is there now has its outputs.
+    pub(crate) handed: bool,
+    /// How often in a row they could not be handed over.
+    pub(crate) handing_failures: u32,
 }
 
 impl Live {

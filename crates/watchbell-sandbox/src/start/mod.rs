@@ -186,6 +186,8 @@ pub(crate) struct Begun {
     /// The host's id of its user 0, when its pod has ids of its own.
     pub(crate) first_host_id: Option<u32>,
     own_pids: bool,
+    /// How often its control group was not empty after its first process was reaped.
+    looks: u32,
     report: Vec<u8>,
     cgroup: Option<Cgroup>,
     memory: Memory,
@@ -531,7 +533,10 @@ impl Host {
         match cgroup.is_empty() {
             Ok(true) => {}
             Ok(false) | Err(_) => {
-                if let Err(error) = cgroup.kill() {
+                begun.looks += 1;
+                if kills_what_is_left(begun.own_pids, begun.looks)
+                    && let Err(error) = cgroup.kill()
+                {
                     tracing::warn!("cannot kill the control group of {}: {error}", begun.id);
                 }
                 begun.cgroup = Some(cgroup);
@@ -593,6 +598,12 @@ impl Host {
         self.want_none();
         self.ids.clear();
     }
+}
+
+/// Of a pid namespace of its own nothing is left once its first process is reaped, and newer kernels (6.19) only count a moment
+/// later: a group that is killed is never used again, so it is looked at once more before.
+fn kills_what_is_left(own_pids: bool, looks: u32) -> bool {
+    !own_pids || looks > 1
 }
 
 /// Volumes may be mounted below /tmp and below one another, and the working directory may lie there: what covers the root's

@@ -38,6 +38,7 @@ impl Held {
             id: spec.id,
             first_host_id: None,
             own_pids: !spec.pod.host_namespaces.pid,
+            looks: 0,
             report: Vec::new(),
             cgroup: None,
             memory: Memory::after(spec),

@@ -118,9 +118,7 @@ pub(crate) fn helpers_do_not_have_the_spawners_shield() -> Outcome {
     let server = place.connect_with(&SpawnerOptions { ceiling, ..place.options() });
     fs::write("/proc/self/oom_score_adj", before.to_string())?;
     let server = server?;
-    let spawner = place.pids("spawner")?;
-    let [spawner] = spawner[..] else { return Err(format!("{spawner:?}").into()) };
-    let own = oom_score(spawner)?;
+    let own = oom_score(place.spawner()?)?;
     assert!([-999, 77].contains(&own), "{own}");
     let (mut traced, door) = (script(&place, 1, "sleep 1000"), script(&place, 2, "sleep 1000"));
     traced.extras.trace = true;

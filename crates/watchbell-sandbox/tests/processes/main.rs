@@ -163,6 +163,7 @@ const TESTS: &[Test] = &[
         "a_start_into_a_stopped_pod_keeps_nobody_waiting",
         surroundings::a_start_into_a_stopped_pod_keeps_nobody_waiting,
     ),
+    ("a_log_waits_for_a_descriptor", surroundings::a_log_waits_for_a_descriptor),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
     ("connections_end_at_the_gate", doors::connections_end_at_the_gate),
     ("a_pod_without_a_door_has_loopback_alone", doors::a_pod_without_a_door_has_loopback_alone),

@@ -108,10 +108,20 @@ impl Place {
         Ok(found)
     }
 
+    /// The spawner itself: what it has cloned looks like it at first.
+    pub(crate) fn spawner(&self) -> Result<i32, Failure> {
+        let alike = self.pids("spawner")?;
+        let parent = |pid: &i32| -> Option<i32> {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+        };
+        let first = alike.iter().find(|pid| parent(pid).is_some_and(|parent| !alike.contains(&parent)));
+        Ok(*first.ok_or("there is no spawner")?)
+    }
+
     /// What the spawner has started and not reaped.
     pub(crate) fn children_of_the_spawner(&self) -> Result<Vec<i32>, Failure> {
-        let spawners = self.pids("spawner")?;
-        let [spawner] = spawners[..] else { return Err(format!("spawners: {spawners:?}").into()) };
+        let spawner = self.spawner()?;
         let children = fs::read_to_string(format!("/proc/{spawner}/task/{spawner}/children"))?;
         Ok(children.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
     }

@@ -1,10 +1,11 @@
 //! What a task finds around it: who it is, what it sees, its volumes, its pod, what was allowed to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::process::{Resource, Rlimit as ProcessLimit};
 use watchbell_sandbox::{
     Capabilities, Ceiling, CgroupLimits, ExitStatus, Mount, PodEnvironment, PodVolume, ProcMount, Rlimit,
     RlimitResource, RunSpec, Scratch, Seccomp, Sharing, SpawnerOptions, Sys, VolumeSource,
@@ -469,6 +470,54 @@ pub(crate) fn a_start_into_a_stopped_pod_keeps_nobody_waiting() -> Outcome {
     assert_eq!(server.any_exit()?.id, other.id);
     drop(stopped);
     assert_eq!(server.exit(second.id)?.status, ExitStatus::Code(3));
+    server.spawner.release_pod(1)?;
+    assert_eq!(server.exit(main.id)?.status, ExitStatus::Signal(9));
+    Ok(())
+}
+
+/// A spawner that has no descriptor left for the log of a task keeps what the task prints, and the task, until it has one.
+pub(crate) fn a_log_waits_for_a_descriptor() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let shared = Arc::new(PodEnvironment { sharing: Sharing::Shared, ..pod(1) });
+    let container = |n: u16, text: &str| {
+        let mut spec = script(&place, 1, text);
+        spec.id.container = n;
+        spec.log.path = format!("c{n}.log").into();
+        RunSpec { pod: Arc::clone(&shared), ..spec }
+    };
+    let main = container(0, "sleep 1000");
+    server.spawner.start(&main)?;
+    let Some(group) = unified_group(server.started(main.id)?)? else {
+        eprintln!("SKIPPED: this host has no control groups of version 2");
+        return Ok(());
+    };
+    // Begun and not executed, so that nothing but its log needs a descriptor.
+    let stopped = Stopped::new(group.parent().ok_or("the group is in no pod's")?)?;
+    let second = container(1, "head -c 200000 /dev/zero; echo; echo last; exit 3");
+    server.spawner.start(&second)?;
+    let other = script(&place, 2, "exit 0");
+    server.spawner.start(&other)?;
+    assert_eq!(server.any_exit()?.id, other.id);
+    let spawner = place.spawner()?;
+    let pid = rustix::process::Pid::from_raw(spawner);
+    let open: BTreeSet<u64> = fs::read_dir(format!("/proc/{spawner}/fd"))?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().parse()?))
+        .collect::<Result<_, Failure>>()?;
+    let free = (0..).find(|n| !open.contains(n)).ok_or("no number is free")?;
+    let before = rustix::process::prlimit(
+        pid,
+        Resource::Nofile,
+        ProcessLimit { current: Some(free), maximum: rustix::process::getrlimit(Resource::Nofile).maximum },
+    )?;
+    drop(stopped);
+    server.started(second.id)?;
+    crate::sessions::until("the spawner says that the log waits", || {
+        Ok(fs::read_to_string(place.path().join("run/spawner.log"))?.contains("is not read yet"))
+    })?;
+    rustix::process::prlimit(pid, Resource::Nofile, before)?;
+    assert_eq!(server.exit(second.id)?.status, ExitStatus::Code(3));
+    assert_eq!(place.lines("c1.log")?.last().map(String::as_str), Some("stdout F last"));
     server.spawner.release_pod(1)?;
     assert_eq!(server.exit(main.id)?.status, ExitStatus::Signal(9));
     Ok(())

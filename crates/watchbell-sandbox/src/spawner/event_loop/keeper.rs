@@ -31,38 +31,68 @@ impl EventLoop {
         self.keeper_started = now;
         // Each time: somebody may have removed the directory, and the keeper with it.
         prepare_log_dir(&self.parts.keeper, self.parts.settings.client_uid)?;
-        let mut keeper = KeeperLink::start(&self.parts.keeper)?;
+        let keeper = KeeperLink::start(&self.parts.keeper)?;
         epoll::add(&self.epoll, keeper.socket(), EventData::new_u64(KEEPER), EventFlags::IN)?;
-        // The spawner holds the read ends, so what the old one had not read is still there.
-        for (serial, live) in self.live.iter().filter(|(_, live)| live.watched) {
-            keeper.watch(serial, live.target.clone(), pipes_of(live)?);
-            if live.reaped {
-                self.timers.finish_later(serial, now);
-            }
-        }
         self.keeper = Some(keeper);
         self.keeper_waits = false;
+        // The spawner holds the read ends, so what the old one had not read is still there.
+        let watched = self.serials(|live| live.watched);
+        for serial in watched {
+            if let Some(live) = self.live.get(serial) {
+                live.handed = false;
+            }
+            self.hand_over_log(serial);
+        }
         Ok(())
     }
 
+    fn serials(&self, is_meant: impl Fn(&Live) -> bool) -> Vec<u64> {
+        self.live.iter().filter(|(_, live)| is_meant(live)).map(|(serial, _)| serial).collect()
+    }
+
     pub(super) fn watch(&mut self, serial: u64) {
-        let had_keeper = self.keeper.is_some();
         let Some(live) = self.live.get(serial) else { return };
         live.watched = true;
-        if !had_keeper {
-            if let Err(error) = self.need_keeper() {
-                tracing::error!("nobody reads what tasks print: {error}");
-                self.timers.retry_keeper(clock::monotonic());
-            }
-            return;
+        if self.keeper.is_some() {
+            return self.hand_over_log(serial);
         }
+        if let Err(error) = self.need_keeper() {
+            tracing::error!("nobody reads what tasks print: {error}");
+            self.timers.retry_keeper(clock::monotonic());
+        }
+    }
+
+    /// Gives the keeper what a run prints to. Where that fails, for want of descriptors, the run waits in its own write, and it is
+    /// tried again.
+    fn hand_over_log(&mut self, serial: u64) {
+        let now = clock::monotonic();
         let (Some(live), Some(keeper)) = (self.live.get(serial), &mut self.keeper) else { return };
         match pipes_of(live) {
-            Ok(pipes) => keeper.watch(serial, live.target.clone(), pipes),
-            Err(error) => {
-                tracing::error!("the log of {} is not kept: {error}", live.id);
-                self.log_complete(serial, LogSummary::default());
+            Ok(pipes) => {
+                keeper.watch(serial, live.target.clone(), pipes);
+                (live.handed, live.handing_failures) = (true, 0);
+                if live.reaped {
+                    self.timers.finish_later(serial, now);
+                }
             }
+            Err(error) => {
+                live.handing_failures += 1;
+                if live.handing_failures == 1 {
+                    tracing::error!("the log of {} is not read yet: {error}", live.id);
+                }
+                if live.reaped && live.handing_failures >= FAILURES_MAX {
+                    // As without a keeper.
+                    tracing::error!("the log of {} is given up: {error}", live.id);
+                    return self.log_complete(serial, LogSummary::default());
+                }
+                self.timers.hand_over_later(now);
+            }
+        }
+    }
+
+    pub(super) fn hand_over_waiting_logs(&mut self) {
+        for serial in self.serials(|live| live.watched && !live.handed) {
+            self.hand_over_log(serial);
         }
     }
 
@@ -132,13 +162,7 @@ impl EventLoop {
             Err(error) => {
                 // An end that is never told would be worse than a log that is lost.
                 tracing::error!("there is no keeper; logs of ended tasks are given up: {error}");
-                let ended: Vec<u64> = self
-                    .live
-                    .iter()
-                    .filter(|(_, l)| l.watched && l.reaped)
-                    .map(|(serial, _)| serial)
-                    .collect();
-                for serial in ended {
+                for serial in self.serials(|live| live.watched && live.reaped) {
                     self.log_complete(serial, LogSummary::default());
                 }
                 self.timers.retry_keeper(clock::monotonic());

@@ -65,6 +65,8 @@ impl EventLoop {
             executed: false,
             reaped: false,
             watched: false,
+            handed: false,
+            handing_failures: 0,
         };
         let serial = self.live.insert(live);
         self.timers.forget_later(clock::monotonic());

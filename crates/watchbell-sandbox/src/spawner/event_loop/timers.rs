@@ -10,6 +10,7 @@ use crate::clock;
 /// After the end of a task its streams end by themselves, unless somebody else holds them open.
 const FINISH_AFTER_NS: i64 = 20_000_000;
 const RETRY_KEEPER_NS: i64 = 1_000_000_000;
+const HAND_OVER_AGAIN_NS: i64 = 1_000_000_000;
 const RETRY_GATE_NS: i64 = 1_000_000_000;
 /// How often it is looked who answers for names.
 const RESOLVERS_AGAIN_NS: i64 = 10_000_000_000;
@@ -24,9 +25,10 @@ const PATIENCE_WITH_PODS: i64 = 60;
 pub(super) struct Timers {
     /// Serial numbers whose logs are to be finished, in order of time.
     finish: VecDeque<(i64, u64)>,
-    pub(super) emptying: Vec<u64>,
-    empty_at: i64,
+    /// The same of those whose control group was not empty.
+    emptying: VecDeque<(i64, u64)>,
     keeper_at: Option<i64>,
+    hand_over_at: Option<i64>,
     gate_at: Option<i64>,
     resolvers_at: Option<i64>,
     idle_since: Option<i64>,
@@ -40,6 +42,10 @@ impl Timers {
 
     pub(super) fn retry_keeper(&mut self, now: i64) {
         self.keeper_at.get_or_insert(now + RETRY_KEEPER_NS);
+    }
+
+    pub(super) fn hand_over_later(&mut self, now: i64) {
+        self.hand_over_at.get_or_insert(now + HAND_OVER_AGAIN_NS);
     }
 
     pub(super) fn retry_gate(&mut self, now: i64) {
@@ -56,8 +62,16 @@ impl Timers {
     }
 
     pub(super) fn empty_later(&mut self, serial: u64, now: i64) {
-        self.emptying.push(serial);
-        self.empty_at = now + EMPTY_AGAIN_NS;
+        self.emptying.push_back((now + EMPTY_AGAIN_NS, serial));
+    }
+
+    fn empty_at(&self) -> Option<i64> {
+        self.emptying.front().map(|(at, _)| *at)
+    }
+
+    /// The next whose time has come.
+    fn to_empty(&mut self, now: i64) -> Option<u64> {
+        self.emptying.pop_front_if(|(at, _)| *at <= now).map(|(_, serial)| serial)
     }
 }
 
@@ -72,13 +86,13 @@ impl EventLoop {
     pub(super) fn timeout(&self) -> Option<Timespec> {
         let timers = &self.timers;
         let queue = (!self.queue.is_empty() || self.parts.host.is_short()).then_some(i64::MIN);
-        let emptying = (!timers.emptying.is_empty()).then_some(timers.empty_at);
         let finish = timers.finish.front().map(|(at, _)| *at);
         let each = [
             queue,
-            emptying,
+            timers.empty_at(),
             finish,
             timers.keeper_at,
+            timers.hand_over_at,
             timers.gate_at,
             timers.resolvers_at,
             timers.forget_at,
@@ -100,15 +114,17 @@ impl EventLoop {
                 self.finish_log(serial);
             }
         }
-        if !self.timers.emptying.is_empty() && self.timers.empty_at <= now {
-            for serial in std::mem::take(&mut self.timers.emptying) {
-                self.empty(serial);
-            }
+        while let Some(serial) = self.timers.to_empty(now) {
+            self.empty(serial);
         }
         self.end_late_hooks(now);
         if self.timers.keeper_at.is_some_and(|at| at <= now) {
             self.timers.keeper_at = None;
             self.retry_keeper();
+        }
+        if self.timers.hand_over_at.is_some_and(|at| at <= now) {
+            self.timers.hand_over_at = None;
+            self.hand_over_waiting_logs();
         }
         if self.timers.gate_at.is_some_and(|at| at <= now) {
             self.timers.gate_at = None;
@@ -150,5 +166,25 @@ impl EventLoop {
             self.parts.machine.release_all(clock::now(), &mut self.effects);
             self.ends = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_not_put_off_by_those_that_follow() {
+        let mut timers = Timers::default();
+        let half = EMPTY_AGAIN_NS / 2;
+        for serial in 0..10 {
+            let now = half * serial;
+            timers.empty_later(serial as u64, now);
+            let due: Vec<u64> = std::iter::from_fn(|| timers.to_empty(now)).collect();
+            let expect: Vec<u64> =
+                serial.checked_sub(2).filter(|due| *due >= 0).map(|due| due as u64).into_iter().collect();
+            assert_eq!(due, expect, "after {now} ns");
+        }
+        assert_eq!(timers.empty_at(), Some(half * 8 + EMPTY_AGAIN_NS));
     }
 }
