@@ -23,11 +23,28 @@ pub(super) enum Verdict {
     IfAny(Rows),
 }
 
-/// Allowed when in any row each of the arguments is one of the values beside it.
+/// Allowed when any row holds; otherwise an error, which may be another for some.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rows {
-    pub(crate) rows: &'static [&'static [(u8, &'static [u32])]],
+    pub(crate) rows: &'static [Row],
+    /// The first that holds says which error.
+    pub(crate) refused: &'static [(Row, u16)],
     pub(crate) otherwise: u16,
+}
+
+/// Holds when each of the arguments, of which all other bits are left out, is one of the values beside it.
+pub(super) type Row = &'static [Look];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(crate) argument: u8,
+    pub(crate) bits: u32,
+    pub(crate) values: &'static [u32],
+}
+
+/// A look at the low 32 bits as they are.
+pub(super) const fn is(argument: u8, values: &'static [u32]) -> Look {
+    Look { argument, bits: u32::MAX, values }
 }
 
 /// A look at the low 32 bits of one argument (its high ones must be 0 where that matters: flags of `clone` are 64 bits
@@ -251,19 +268,25 @@ pub(super) fn answer(verdict: Verdict) -> Vec<Instruction> {
         Verdict::Allow => vec![insn(RET_K, 0, 0, RET_ALLOW)],
         Verdict::Errno(errno) => vec![insn(RET_K, 0, 0, RET_ERRNO | u32::from(errno))],
         Verdict::If(condition) => check(condition),
-        Verdict::IfAny(Rows { rows, otherwise }) => {
-            let mut code: Vec<Instruction> = rows.iter().flat_map(|row| check_row(row)).collect();
+        Verdict::IfAny(Rows { rows, refused, otherwise }) => {
+            let allowed = rows.iter().flat_map(|row| check_row(row, RET_ALLOW));
+            let refused =
+                refused.iter().flat_map(|(row, errno)| check_row(row, RET_ERRNO | u32::from(*errno)));
+            let mut code: Vec<Instruction> = allowed.chain(refused).collect();
             code.push(insn(RET_K, 0, 0, RET_ERRNO | u32::from(otherwise)));
             code
         }
     }
 }
 
-/// Allows, or goes on behind its own end. Made from the end, so that the way there is known.
-fn check_row(row: &[(u8, &[u32])]) -> Vec<Instruction> {
-    let mut code = vec![insn(RET_K, 0, 0, RET_ALLOW)];
-    for (argument, values) in row.iter().rev() {
+/// Answers, or goes on behind its own end. Made from the end, so that the way there is known.
+fn check_row(row: Row, answer: u32) -> Vec<Instruction> {
+    let mut code = returns(answer);
+    for Look { argument, bits, values } in row.iter().rev() {
         let mut look = vec![insn(LD_W_ABS, 0, 0, ARGS + 8 * u32::from(*argument))];
+        if *bits != u32::MAX {
+            look.push(insn(ALU_AND_K, 0, 0, *bits));
+        }
         for (n, value) in values.iter().enumerate() {
             let left = values.len() - n - 1;
             let otherwise = if left == 0 { code.len() } else { 0 };

@@ -3,7 +3,7 @@
 //! No file, no program, no process, no thread, no signal to others, no other kind of socket, none that listens, no memory that
 //! is run.
 
-use super::bpf::{Condition, Rows, Test, Verdict};
+use super::bpf::{Condition, Rows, Test, Verdict, is};
 use super::table::{EPERM, Entry};
 use super::unpacker::{RUNTIME, allow};
 use super::{compile, verdicts};
@@ -12,7 +12,8 @@ use crate::syscalls::Arch;
 
 /// AF_INET and AF_INET6, SOCK_STREAM and SOCK_DGRAM with SOCK_NONBLOCK and SOCK_CLOEXEC, the usual protocol.
 const SOCKETS: Verdict = Verdict::IfAny(Rows {
-    rows: &[&[(0, &[2, 10]), (1, &[0x8_0801, 0x8_0802]), (2, &[0])]],
+    rows: &[&[is(0, &[2, 10]), is(1, &[0x8_0801, 0x8_0802]), is(2, &[0])]],
+    refused: &[],
     otherwise: EPERM,
 });
 /// F_GETFL and F_SETFL.

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::bpf::{Condition, Test, Verdict};
+use super::bpf::{Condition, Look, Row, Test, Verdict};
 use super::table::{ALLOWED, EPERM};
 use crate::syscalls::{Arch, Known};
 
@@ -87,14 +87,14 @@ fn outside(values: &[u32], bit: u32, prefix: u32, out: &mut Vec<(u32, u32)>) {
 }
 
 /// Every choice of one value for each argument of a row.
-fn products(row: &[(u8, &[u32])]) -> Vec<Vec<Is>> {
+fn products(row: Row) -> Vec<Vec<Is>> {
     let mut all: Vec<Vec<Is>> = vec![Vec::new()];
-    for (argument, values) in row {
+    for Look { argument, bits, values } in row {
         all = all
             .iter()
             .flat_map(|begin| {
                 values.iter().map(|value| {
-                    let is = Is { argument: *argument, mask: LOW, value: u64::from(*value) };
+                    let is = Is { argument: *argument, mask: u64::from(*bits), value: u64::from(*value) };
                     begin.iter().copied().chain([is]).collect()
                 })
             })
@@ -155,7 +155,7 @@ mod tests {
                 let Known::Here(call) = Arch::NATIVE.number(name) else { continue };
                 for first in values.iter().chain(&more) {
                     for second in values.iter().chain(&more) {
-                        for third in [0, 6] {
+                        for third in [0, 1, 6, 17, 33, 58, 115, 132, 255, 256, 262] {
                             let args = [*first, *second, third, 0, 0, 0];
                             let ours =
                                 run(base(SeccompBase::Default), audit_arch(Arch::NATIVE), call, args).0;

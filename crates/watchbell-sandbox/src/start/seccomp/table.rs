@@ -1,7 +1,7 @@
 //! The system calls a task may make, and those that it may not, each with the reason. Every call that either architecture
 //! has stands here once; newer ones are ENOSYS, so that programs take the older way.
 
-use super::bpf::{Condition, Rows, Test, Verdict};
+use super::bpf::{Condition, Look, Rows, Test, Verdict, is};
 
 /// The last call that these tables were made for (`mseal`).
 pub(crate) const LAST_KNOWN: u32 = 462;
@@ -15,8 +15,24 @@ pub(super) const NAMESPACES: u32 =
     0x80 | 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
 /// AF_UNIX, AF_INET and AF_INET6 of any kind; of AF_NETLINK the list of interfaces alone (NETLINK_ROUTE), as netfilter's and
 /// others' parsers were the way of many escalations. AF_ALG (CVE-2026-31431), AF_VSOCK, AF_PACKET and forty more are not there.
-const SOCKETS: Rows =
-    Rows { rows: &[&[(0, &[1, 2, 10])], &[(0, &[16]), (2, &[0])]], otherwise: EAFNOSUPPORT };
+const EPROTONOSUPPORT: u16 = 93;
+const INTERNET: &[u32] = &[2, 10];
+/// The usual one, ICMP, TCP, UDP, ICMPv6, raw: what every kernel has built in. Any other number has the host's root load the module
+/// that speaks it (SCTP, L2TP, DCCP, SMC).
+const PROTOCOLS: &[u32] = &[0, 1, 6, 17, 58, 255];
+/// Of a socket's type, what is 0 in SOCK_STREAM, SOCK_DGRAM and SOCK_RAW and not in SOCK_SEQPACKET, SOCK_DCCP and SOCK_PACKET: the
+/// usual protocol of those is one of the others, or the family AF_PACKET.
+const OTHER_TYPES: u32 = 0xc;
+/// Go takes that error for a kernel without the protocol (it tries MPTCP), and goes on with TCP.
+const SOCKETS: Rows = Rows {
+    rows: &[
+        &[is(0, AF_UNIX)],
+        &[is(0, INTERNET), Look { argument: 1, bits: OTHER_TYPES, values: &[0] }, is(2, PROTOCOLS)],
+        &[is(0, &[16]), is(2, &[0])],
+    ],
+    refused: &[(&[is(0, INTERNET)], EPROTONOSUPPORT)],
+    otherwise: EAFNOSUPPORT,
+};
 const AF_UNIX: &[u32] = &[1];
 /// AF_ALG and AF_VSOCK: the kernel's cipher code (CVE-2026-31431), and the machine below this one.
 const NEVER_SOCKETS: &[u32] = &[38, 40];

@@ -122,6 +122,25 @@ fn arguments_decide() {
         ] {
             assert_eq!(socket(family, 0), verdict, "family {family}");
         }
+        for family in [2, 10] {
+            let typed = |kind: u64, protocol: u64| asked.call("socket", [family, kind, protocol, 0, 0, 0]);
+            for kind in [1, 2, 3, 0x8_0801, 0x8_0002, 0x0803] {
+                for protocol in [0, 1, 6, 17, 58, 255] {
+                    assert_eq!(typed(kind, protocol), ALLOW, "{family}, {kind:#x}, {protocol}");
+                }
+                // DCCP, L2TP, SCTP, UDP-Lite, SMC, MPTCP, and numbers of nobody.
+                for protocol in [2, 33, 115, 132, 136, 256, 262, 0xffff_ffff] {
+                    assert_eq!(typed(kind, protocol), errno(93), "{family}, {kind:#x}, {protocol}");
+                }
+            }
+            // SOCK_SEQPACKET, SOCK_DCCP and SOCK_PACKET, whose usual protocol is another.
+            for kind in [4, 5, 6, 10, 0x8_0806, 0x1_0000_0006] {
+                assert_eq!(typed(kind, 0), errno(93), "{family}, {kind:#x}");
+            }
+        }
+        for protocol in [0, 1, 132, 262] {
+            assert_eq!(socket(1, protocol), ALLOW, "local sockets have no protocols");
+        }
         for (protocol, verdict) in [(0, ALLOW), (6, errno(97)), (9, errno(97)), (12, errno(97))] {
             assert_eq!(socket(16, protocol), verdict, "netlink {protocol}");
         }

@@ -225,6 +225,23 @@ static void families(void) {
     }
     said(*text ? "reached" : "none");
 }
+/* Of the internet, all that root would have to load a module for somewhere: any protocol but TCP, UDP, ICMP and raw ones. */
+static void internet_protocols(void) {
+    static const int families[] = {AF_INET, AF_INET6};
+    for (size_t i = 0; i < 2; i++)
+        for (int type = SOCK_STREAM; type <= SOCK_DCCP; type++)
+            for (int protocol = 0; protocol <= 262; protocol++) {
+                int is_usual = !protocol || protocol == IPPROTO_ICMP || protocol == IPPROTO_TCP || protocol == IPPROTO_UDP ||
+                               protocol == IPPROTO_ICMPV6 || protocol == IPPROTO_RAW;
+                if (type <= SOCK_RAW && is_usual) continue;
+                int fd = socket(families[i], type, protocol);
+                if (fd < 0) continue;
+                close(fd);
+                said("reached");
+                return;
+            }
+    said("none");
+}
 /* All of netlink but the list of interfaces. */
 static void netlinks(void) {
     for (int protocol = 1; protocol < 32; protocol++)
@@ -378,6 +395,7 @@ const struct attack kernel_calls[] = {
     {15, "raw-ip", raw_ip},
     {15, "socket-families", families},
     {15, "netlink-protocols", netlinks},
+    {15, "internet-protocols", internet_protocols},
     {16, "name-to-handle", name_to_handle},
     {16, "open-by-handle", open_by_handle},
     {17, "mknod-disk", make_disk},
