@@ -19,7 +19,7 @@ use crate::arrays::Arrays;
 use crate::examine::Examiner;
 use crate::image::Fetcher;
 use crate::inbox::Inbox;
-use crate::logs::{self, Live};
+use crate::logs::{self, Live, LogDir};
 use crate::measure::{Use, used};
 use crate::place::{folder, runs_dir, volumes_dir};
 use crate::remove::remove_tree;
@@ -131,10 +131,9 @@ impl<R: Fn(Report)> Executor<R> {
             }
             Effect::RemoveLogs(dir) => {
                 let _ = self.rubbish.send(Rubbish::Directory(runs_dir(&self.data_dir).join(&dir)));
-                let _ = self.rubbish.send(Rubbish::Directory(self.spawner_options.log_dir.join(dir)));
+                let _ = self.rubbish.send(Rubbish::Logs(dir));
             }
             Effect::RemoveRun { log, message } => {
-                let log = self.spawner_options.log_dir.join(log);
                 let _ = self.rubbish.send(Rubbish::Run { log, message });
             }
             Effect::Measure(watched) => {
@@ -234,7 +233,9 @@ pub(crate) fn forward_events(events: Receiver<Event>, inbox: &Arc<Inbox>) {
 #[derive(Debug)]
 pub(crate) enum Rubbish {
     Directory(PathBuf),
-    /// The log of a run, with the files it was rotated into, and its last words.
+    /// Below the directory of logs.
+    Logs(PathBuf),
+    /// The log of a run, below the directory of logs, with the files it was rotated into; and its last words.
     Run {
         log: PathBuf,
         message: PathBuf,
@@ -247,12 +248,13 @@ pub(crate) enum Rubbish {
 }
 
 /// Removes directories that nobody needs any more.
-pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox) {
+pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox, log_dir: &LogDir) {
     for item in rubbish {
-        let dir = match &item {
-            Rubbish::Directory(path) | Rubbish::Folder { path, .. } => path,
+        let (dir, removed) = match &item {
+            Rubbish::Directory(path) | Rubbish::Folder { path, .. } => (path, remove_tree(path)),
+            Rubbish::Logs(path) => (path, log_dir.remove_tree(path)),
             Rubbish::Run { log, message } => {
-                for removed in [logs::remove(log), fs::remove_file(message)] {
+                for removed in [logs::remove(log_dir, log), fs::remove_file(message)] {
                     if let Err(e) = removed
                         && e.kind() != std::io::ErrorKind::NotFound
                     {
@@ -262,7 +264,6 @@ pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox) {
                 continue;
             }
         };
-        let removed = remove_tree(dir);
         if let Err(e) = &removed {
             tracing::warn!(dir = %dir.display(), "cannot remove a directory: {e}");
         }
@@ -278,6 +279,7 @@ pub(crate) fn sweep(rubbish: Receiver<Rubbish>, inbox: &Inbox) {
 pub(crate) fn measure(
     watched: Receiver<Vec<Watched>>,
     data_dir: &Path,
+    log_dir: &LogDir,
     inbox: &Inbox,
     reserve_bytes: u64,
     collect: impl Fn() -> bool,
@@ -285,7 +287,7 @@ pub(crate) fn measure(
     for list in watched {
         let size = |item: Watched| {
             let found = match item.what {
-                What::Log(_) => logs::size(&item.path).map(|bytes| Use { bytes, inodes: 0 }),
+                What::Log(_) => logs::size(log_dir, &item.path).map(|bytes| Use { bytes, inodes: 0 }),
                 What::EmptyDir(_) | What::Claim(_) | What::Messages | What::Upper(..) => {
                     used(&item.path, item.most)
                 }

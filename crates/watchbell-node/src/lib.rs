@@ -45,7 +45,7 @@ use examine::{Examiner, Gate, Known, Unjudged};
 use executor::Executor;
 use image::{Fetcher, InUse, NodeImages, make_room};
 use inbox::Inbox;
-use logs::{Live, Logs};
+use logs::{Live, LogDir, Logs};
 use seccomp::SeccompProfiles;
 use sessions::{NodeSessions, SharedSpawner};
 
@@ -95,14 +95,17 @@ impl Node {
         )
         .map_err(Error::thread)?;
         let (rubbish, to_remove) = channel();
-        let told = inbox.clone();
-        spawn("node-sweep", move || executor::sweep(to_remove, &told))?;
+        let (told, logs) = (inbox.clone(), LogDir::new(options.spawner.log_dir.clone()));
+        let (logs_to_remove, logs_to_measure) = (logs.clone(), logs.clone());
+        spawn("node-sweep", move || executor::sweep(to_remove, &told, &logs_to_remove))?;
         let (watched, to_measure) = channel();
         let told = inbox.clone();
         let data_dir = options.data_dir.clone();
         let (reserve, images, used) = (options.disk_reserve_bytes, store.clone(), in_use.clone());
         spawn("node-measure", move || {
-            executor::measure(to_measure, &data_dir, &told, reserve, || make_room(&images, &used));
+            executor::measure(to_measure, &data_dir, &logs_to_measure, &told, reserve, || {
+                make_room(&images, &used)
+            });
         })?;
         let report = Arc::new(report);
         let known = Arc::new(Known::default());
@@ -156,7 +159,7 @@ impl Node {
             },
             seccomp: SeccompProfiles::open(&options)?,
             data_dir: options.data_dir.clone(),
-            log_dir: options.spawner.log_dir.clone(),
+            log_dir: logs.clone(),
             node_name: options.node_name.clone(),
             host_ip: "127.0.0.1".into(),
             log: options.log,
@@ -207,7 +210,7 @@ impl Node {
                 live: live.clone(),
                 spawner: shared.clone(),
             }),
-            logs: Arc::new(Logs { dir: options.spawner.log_dir, live }),
+            logs: Arc::new(Logs { dir: logs, live }),
             images: Arc::new(NodeImages { came, store, options: options.pull, in_use }),
             known,
             spawner: shared,

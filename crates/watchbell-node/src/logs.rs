@@ -7,6 +7,7 @@
 //!
 //! What containers printed goes out as it came in; only its frame is read, and nothing in it is trusted.
 
+mod dir;
 mod files;
 mod lines;
 mod live;
@@ -17,12 +18,12 @@ mod stream;
 mod tests;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use watchbell_api::node::{LogQuery, LogSource, LogStream};
 use watchbell_sandbox::ContainerId;
 
+pub(crate) use dir::LogDir;
 pub(crate) use files::{remove, size};
 pub(crate) use live::Live;
 pub(crate) use message::{last_words, read_message};
@@ -34,20 +35,20 @@ use stream::Stream;
 
 /// All logs below one directory.
 pub(crate) struct Logs {
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: LogDir,
     pub(crate) live: Arc<Live>,
 }
 
 impl LogSource for Logs {
     fn open(&self, query: &LogQuery) -> io::Result<Box<dyn LogStream>> {
-        let mut path = self.dir.join(LogPlace::asked(query).file(query.container, query.restart));
+        let mut path = LogPlace::asked(query).file(query.container, query.restart);
         if query.trace {
             path = watchbell_sandbox::trace_path(&path);
         }
         let id = ContainerId { pod_uid: query.pod_uid.0, container: query.container, attempt: query.restart };
         // Before the files are looked at: an end that comes meanwhile is not missed.
         let watch = if query.follow { self.live.watch(id)? } else { None };
-        let files = Files::open(path, query.tail_lines)?;
+        let files = Files::open(self.dir.clone(), path, query.tail_lines)?;
         let lines = Lines::new(query.since_unix_nanos, query.timestamps);
         Ok(Box::new(Stream::new(files, lines, watch, query.limit_bytes)))
     }

@@ -11,7 +11,12 @@ use rustix::io::Errno;
 /// Removes a directory with all that is in it; no link is followed. Directories that are not empty are moved up first: a
 /// task may nest them deeper than a stack or a table of open files reaches.
 pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
-    let root = match open(CWD, path) {
+    remove_tree_in(CWD, path)
+}
+
+/// The same of a directory that is known.
+pub(crate) fn remove_tree_in(above: impl AsFd, path: &Path) -> io::Result<()> {
+    let root = match open(&above, path) {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
@@ -27,7 +32,7 @@ pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
             }
         }
     }
-    Ok(unlinkat(CWD, path, AtFlags::REMOVEDIR)?)
+    Ok(unlinkat(&above, path, AtFlags::REMOVEDIR)?)
 }
 
 /// Takes everything out of a directory of `root`, and removes it.

@@ -373,8 +373,8 @@ pub(super) fn termination_message(
     if exit_code == 0 || container.termination_message_policy.as_deref() != Some("FallbackToLogsOnError") {
         return None;
     }
-    let file = site.log_dir.join(LogPlace::of(pod).file(id.container, id.attempt));
-    logs::last_words(&file).map(Into::into)
+    let file = LogPlace::of(pod).file(id.container, id.attempt);
+    logs::last_words(&site.log_dir, &file).map(Into::into)
 }
 
 fn is_disk_volume(spec: &PodSpec, name: &str) -> bool {

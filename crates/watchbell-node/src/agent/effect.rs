@@ -115,6 +115,7 @@ pub(crate) enum Effect {
 pub(crate) struct Watched {
     pub pod: Uid,
     pub what: What,
+    /// Of a log below the directory of logs.
     pub path: PathBuf,
     /// Nobody needs to know how much more it is.
     pub most: Use,

@@ -21,6 +21,7 @@ use super::remembered::Remembered;
 use crate::LogLimits;
 use crate::examine::Gate;
 use crate::image::Prepared;
+use crate::logs::LogDir;
 use crate::place::{LogPlace, folder, volumes_dir};
 use crate::seccomp::{Asker, SeccompProfiles};
 
@@ -32,7 +33,7 @@ const SHM_BYTES: u64 = 64 << 20;
 /// What is the same for all pods of this node.
 pub(crate) struct Site {
     pub data_dir: PathBuf,
-    pub log_dir: PathBuf,
+    pub log_dir: LogDir,
     pub node_name: Arc<str>,
     pub host_ip: Arc<str>,
     pub machine: Machine,

@@ -74,7 +74,7 @@ fn site(lookup: Lookup) -> Site {
         Capacity { cpu_millis: 4000, memory_bytes: 8 << 30, pods: 110, ephemeral_storage_bytes: 1 << 40 };
     Site {
         data_dir: "/data".into(),
-        log_dir: "/data/logs".into(),
+        log_dir: crate::logs::LogDir::new("/data/logs".into()),
         node_name: "watchbell".into(),
         host_ip: "127.0.0.1".into(),
         machine: Machine {

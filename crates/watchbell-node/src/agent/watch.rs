@@ -113,8 +113,7 @@ impl Agent {
                 // The run before this one is kept too.
                 for attempt in attempt.saturating_sub(1)..=attempt {
                     let log = LogPlace::of(&pod.assignment).file(ordinal as u16, attempt);
-                    let path = self.site.log_dir.join(log);
-                    out.push(Watched { pod: uid, what: What::Log(ordinal), path, most: Use::MAX });
+                    out.push(Watched { pod: uid, what: What::Log(ordinal), path: log, most: Use::MAX });
                 }
             }
         }

@@ -1,19 +1,23 @@
 //! The files of one log, in order, while the keeper rotates them.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use watchbell_sandbox::trace_path;
 
+use super::dir::LogDir;
 use super::lines::header;
 
 /// More files than any log is given.
 const FILES_MAX: u32 = 1000;
 
 pub(super) struct Files {
+    dir: LogDir,
+    /// Below the directory.
     base: PathBuf,
     /// Still to be read, oldest first.
     queue: VecDeque<File>,
@@ -34,11 +38,11 @@ pub(super) enum Got {
 
 impl Files {
     /// Opens the files that there are; `tail_lines` skips all but so many of the last lines.
-    pub(super) fn open(base: PathBuf, tail_lines: Option<u64>) -> io::Result<Files> {
+    pub(super) fn open(dir: LogDir, base: PathBuf, tail_lines: Option<u64>) -> io::Result<Files> {
         let mut newest_first: Vec<File> = Vec::new();
         // From the newest on: a rotation meanwhile shows a file twice, and never hides one.
         for number in 0..=FILES_MAX {
-            let Some(file) = open(&numbered(&base, number))? else {
+            let Some(file) = dir.open(&numbered(&base, number))? else {
                 if number == 0 {
                     // The keeper may be between two files.
                     continue;
@@ -59,14 +63,15 @@ impl Files {
         }
         let mut queue: VecDeque<File> = newest_first.into_iter().rev().collect();
         let current = queue.pop_front();
-        Ok(Files { base, queue, current, successor: None })
+        Ok(Files { dir, base, queue, current, successor: None })
     }
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Got> {
         loop {
             let Some(current) = &mut self.current else {
                 // Nothing was there when the log was opened.
-                match open(&self.base)?.map_or_else(|| open(&numbered(&self.base, 1)), |f| Ok(Some(f)))? {
+                let newest = self.dir.open(&self.base)?;
+                match newest.map_or_else(|| self.dir.open(&numbered(&self.base, 1)), |f| Ok(Some(f)))? {
                     Some(file) => self.current = Some(file),
                     None => return Ok(Got::End),
                 }
@@ -80,7 +85,7 @@ impl Files {
                 self.current = Some(next);
                 return Ok(Got::NewFile);
             }
-            self.successor = successor(&self.base, &identity(current)?)?;
+            self.successor = successor(&self.dir, &self.base, &identity(current)?)?;
             if self.successor.is_none() {
                 return Ok(Got::End);
             }
@@ -88,47 +93,31 @@ impl Files {
         }
     }
 
-    /// Where news of this log shows: the file, or the nearest directory that is there.
-    pub(super) fn watched(&self) -> PathBuf {
-        let mut path: &Path = &self.base;
-        while !path.exists() {
-            match path.parent() {
-                Some(parent) => path = parent,
-                None => break,
-            }
-        }
-        path.to_owned()
-    }
-
-    pub(super) fn is_watched_file(&self, path: &Path) -> bool {
-        self.base == path
+    /// Where news of this log shows: the file, or the nearest directory that is there. With whether it is the file.
+    pub(super) fn watched(&self) -> io::Result<(OwnedFd, bool)> {
+        self.dir.watched(&self.base)
     }
 }
 
 /// Removes a log with all the files that it was rotated into, and its trace. What follows it reads on from what it has open.
-pub(crate) fn remove(base: &Path) -> io::Result<()> {
-    match fs::remove_file(trace_path(base)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
+pub(crate) fn remove(dir: &LogDir, base: &Path) -> io::Result<()> {
+    dir.remove(&trace_path(base))?;
     for number in 0..=FILES_MAX {
-        match fs::remove_file(numbered(base, number)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && number > 0 => break,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            other => other?,
+        if !dir.remove(&numbered(base, number))? && number > 0 {
+            break;
         }
     }
     Ok(())
 }
 
 /// Bytes of all its files, and of its trace.
-pub(crate) fn size(base: &Path) -> io::Result<u64> {
-    let mut sum = fs::symlink_metadata(trace_path(base)).map_or(0, |data| data.len());
+pub(crate) fn size(dir: &LogDir, base: &Path) -> io::Result<u64> {
+    let mut sum = dir.size(&trace_path(base))?.unwrap_or(0);
     for number in 0..=FILES_MAX {
-        match fs::symlink_metadata(numbered(base, number)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && number > 0 => break,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            other => sum += other?.len(),
+        match dir.size(&numbered(base, number))? {
+            Some(bytes) => sum += bytes,
+            None if number > 0 => break,
+            None => {}
         }
     }
     Ok(sum)
@@ -144,14 +133,6 @@ fn numbered(base: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
 type Identity = (u64, u64);
 
 fn identity(file: &File) -> io::Result<Identity> {
@@ -160,21 +141,15 @@ fn identity(file: &File) -> io::Result<Identity> {
 }
 
 /// The file that came after this one, if it was rotated away.
-fn successor(base: &Path, current: &Identity) -> io::Result<Option<File>> {
+fn successor(dir: &LogDir, base: &Path, current: &Identity) -> io::Result<Option<File>> {
     let mut newer: Option<File> = None;
     for number in 0..=FILES_MAX {
-        let path = numbered(base, number);
-        match fs::metadata(&path) {
-            Ok(data) if (data.dev(), data.ino()) == *current => return Ok(newer),
-            Ok(_) => {
-                if let Some(file) = open(&path)? {
-                    newer = Some(file);
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound && number == 0 => {}
+        match dir.open(&numbered(base, number))? {
+            Some(file) if identity(&file)? == *current => return Ok(newer),
+            Some(file) => newer = Some(file),
+            None if number == 0 => {}
             // It has been removed meanwhile: the oldest that is left comes next.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(newer),
-            Err(e) => return Err(e),
+            None => return Ok(newer),
         }
     }
     Ok(newer)

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 
+use super::dir::LogDir;
 use super::lines::Lines;
 
 /// kubelet's bounds of a termination message.
@@ -35,8 +36,8 @@ pub(crate) fn read_message(volume: &Path, path: &str) -> Option<String> {
 }
 
 /// The end of a log.
-pub(crate) fn last_words(path: &Path) -> Option<String> {
-    let mut file = File::open(path).ok()?;
+pub(crate) fn last_words(dir: &LogDir, path: &Path) -> Option<String> {
+    let mut file = dir.open(path).ok()??;
     let length = file.metadata().ok()?.len();
     let from = length.saturating_sub(LOG_WINDOW);
     file.seek(SeekFrom::Start(from)).ok()?;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
@@ -121,14 +121,15 @@ impl Follow {
         if self.has_ended || self.inotify.is_some() {
             return Ok(());
         }
-        let path = files.watched();
-        let flags = if files.is_watched_file(&path) {
+        let (watched, is_the_file) = files.watched()?;
+        let flags = if is_the_file {
             WatchFlags::MODIFY | WatchFlags::MOVE_SELF | WatchFlags::DELETE_SELF
         } else {
             WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR
         };
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        match inotify::add_watch(&fd, &path, flags) {
+        // By its descriptor: by the path a link would be followed.
+        match inotify::add_watch(&fd, format!("/proc/self/fd/{}", watched.as_raw_fd()), flags) {
             Ok(_) => {}
             // Gone meanwhile: the next round looks again.
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}

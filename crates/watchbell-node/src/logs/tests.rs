@@ -1,6 +1,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -9,7 +10,7 @@ use watchbell_api::node::{LogQuery, LogSource, LogStream};
 use watchbell_sandbox::ContainerId;
 
 use super::lines::Lines;
-use super::{Live, Logs, last_words, read_message};
+use super::{Live, LogDir, Logs, last_words, read_message};
 
 const ID: ContainerId = ContainerId { pod_uid: 1, container: 0, attempt: 0 };
 const DIR: &str = "pods/00000000-0000-0000-0000-000000000001";
@@ -26,8 +27,13 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let dir = tempfile::tempdir().unwrap();
-        let logs = Logs { dir: dir.path().to_owned(), live: Arc::new(Live::default()) };
+        let logs = Logs { dir: LogDir::new(dir.path().to_owned()), live: Arc::new(Live::default()) };
         Place { dir, logs }
+    }
+
+    /// Below the directory.
+    fn path(&self, name: &str) -> PathBuf {
+        Path::new(DIR).join(name)
     }
 
     fn append(&self, name: &str, text: &str) {
@@ -69,7 +75,7 @@ fn a_trace_is_read_like_a_log_and_goes_with_it() {
     place.append("0.0.log.trace", "2026-01-01T00:00:00.000000000Z stdout F {\"call\":\"read\"}\n");
     assert_eq!(place.all(&LogQuery { trace: true, ..query() }), "{\"call\":\"read\"}\n");
     assert_eq!(place.all(&query()), "printed\n");
-    super::remove(&place.dir.path().join(DIR).join("0.0.log")).unwrap();
+    super::remove(&place.logs.dir, &place.path("0.0.log")).unwrap();
     assert_eq!(fs::read_dir(place.dir.path().join(DIR)).unwrap().count(), 0);
 }
 
@@ -247,7 +253,8 @@ fn a_run_that_the_spawner_lost_ends_its_followers() {
 #[test]
 fn the_last_words_are_bounded() {
     let place = Place::new();
-    let path = place.dir.path().join(DIR).join("0.0.log");
+    let path = place.path("0.0.log");
+    let last_words = |path: &Path| last_words(&place.logs.dir, path);
     assert_eq!(last_words(&path), None);
     for i in 0..100 {
         place.append("0.0.log", &line(1, "F", &i.to_string()));
@@ -284,6 +291,72 @@ fn a_message_is_read_from_a_plain_file_alone() {
     assert_eq!(read_message(Path::new("/nowhere"), "x"), None);
 }
 
+/// Whoever took the keeper over has the directory, and what the server does there it does as root.
+#[test]
+fn what_is_planted_in_place_of_a_log_is_not_followed() {
+    let place = Place::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("0.0.log"), line(1, "F", "secret")).unwrap();
+    place.append("0.0.log", &line(1, "F", "kept"));
+    let (dir, own) = (&place.logs.dir, place.dir.path().join(DIR));
+    let log = place.path("0.0.log");
+    assert_eq!(super::size(dir, &log).unwrap(), fs::metadata(own.join("0.0.log")).unwrap().len());
+
+    let check = |what: &str| {
+        assert!(place.logs.open(&query()).is_err(), "{what}: it is read");
+        place.logs.live.begin(ID);
+        assert!(place.logs.open(&LogQuery { follow: true, ..query() }).is_err(), "{what}: it is followed");
+        assert_eq!(last_words(dir, &log), None, "{what}");
+        assert!(super::size(dir, &log).is_err(), "{what}: it is measured");
+    };
+    // A link, and a pipe that nobody writes to: to open it for reading would wait.
+    fs::remove_file(own.join("0.0.log")).unwrap();
+    symlink(outside.path().join("0.0.log"), own.join("0.0.log")).unwrap();
+    check("a link");
+    super::remove(dir, &log).unwrap();
+    assert!(outside.path().join("0.0.log").exists());
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, own.join("0.0.log"), kind, mode, 0).unwrap();
+    check("a pipe");
+    super::remove(dir, &log).unwrap();
+    assert!(!own.join("0.0.log").exists());
+
+    // The directory itself, and the one above it.
+    fs::remove_dir(&own).unwrap();
+    symlink(outside.path(), &own).unwrap();
+    check("a link in place of its directory");
+    assert!(super::remove(dir, &log).is_err());
+    assert!(dir.remove_tree(Path::new(DIR)).is_err());
+    fs::remove_file(&own).unwrap();
+    let above = own.parent().unwrap();
+    fs::remove_dir(above).unwrap();
+    let inside = outside.path().join(own.file_name().unwrap());
+    fs::create_dir(&inside).unwrap();
+    fs::write(inside.join("0.0.log"), line(1, "F", "secret")).unwrap();
+    symlink(outside.path(), above).unwrap();
+    check("a link in place of the directory above");
+    assert!(super::remove(dir, &log).is_err());
+    assert!(dir.remove_tree(Path::new(DIR)).is_err());
+    assert!(inside.join("0.0.log").exists() && outside.path().join("0.0.log").exists());
+
+    // What is as it should be goes.
+    fs::remove_file(above).unwrap();
+    place.append("0.0.log", &line(1, "F", "again"));
+    dir.remove_tree(Path::new(DIR)).unwrap();
+    dir.remove_tree(Path::new(DIR)).unwrap();
+    assert!(!own.exists() && above.exists());
+}
+
+#[test]
+fn before_the_first_log_there_is_nothing() {
+    let nowhere = LogDir::new("/nowhere/logs".into());
+    let path = Path::new("pods/1/0.0.log");
+    assert!(nowhere.open(path).unwrap().is_none());
+    assert_eq!(super::size(&nowhere, path).unwrap(), 0);
+    super::remove(&nowhere, path).unwrap();
+    nowhere.remove_tree(Path::new("pods/1")).unwrap();
+}
+
 proptest! {
     /// However the bytes are cut, the same comes out; and what was put into a frame comes out of it.
     #[test]
@@ -315,8 +388,8 @@ fn an_old_run_goes_with_its_rotated_files_alone() {
         place.append(name, &line(1, "F", "x"));
     }
     let dir = place.dir.path().join(DIR);
-    super::remove(&dir.join("0.0.log")).unwrap();
-    super::remove(&dir.join("0.0.log")).unwrap();
+    super::remove(&place.logs.dir, &place.path("0.0.log")).unwrap();
+    super::remove(&place.logs.dir, &place.path("0.0.log")).unwrap();
     let left: Vec<_> = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["0.1.log"]);
 }
