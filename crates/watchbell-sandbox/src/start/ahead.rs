@@ -211,6 +211,10 @@ impl Queue {
         self.waiting.back().is_some_and(|(_, last)| last.process.is_none())
     }
 
+    pub(super) fn ranges(&mut self) -> impl Iterator<Item = &mut IdRange> {
+        self.waiting.iter_mut().map(|(ids, _)| ids)
+    }
+
     pub(super) fn push(&mut self, ids: IdRange, waiting: Waiting) {
         self.waiting.push_back((ids, waiting));
     }

@@ -71,14 +71,19 @@ impl IdPool {
     }
 
     /// Ids are used again once nothing of the pod is left.
-    pub(super) fn give_back(&mut self, range: IdRange) {
+    pub(super) fn give_back(&mut self, mut range: IdRange) {
         if range.map.is_some() {
+            range.roots.touch();
             self.idle.push(range);
         }
     }
 }
 
 impl IdPool {
+    pub(super) fn idle(&mut self) -> impl Iterator<Item = &mut IdRange> {
+        self.idle.iter_mut()
+    }
+
     /// Lets go of every root file system that is only kept for speed.
     pub(super) fn clear(&mut self) {
         for range in &mut self.idle {

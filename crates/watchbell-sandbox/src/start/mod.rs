@@ -52,7 +52,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -98,6 +98,8 @@ pub use unpacker::{Confinement, Directory, confined};
 
 /// The directory of the spawner's own mounts, in its state directory; empty for everybody else.
 const STASH: &str = "mounts";
+/// Mounts that are taken away in one turn: ends of tasks wait meanwhile.
+const FORGOTTEN_AT_ONCE: usize = 16;
 /// A failure report is a few sentences.
 const REPORT_BYTES_MAX: usize = 8192;
 
@@ -597,6 +599,20 @@ impl Host {
     pub(crate) fn drop_caches(&mut self) {
         self.want_none();
         self.ids.clear();
+    }
+
+    /// The same of those alone that no task came for in so long, while others run. `true`: there are more, and each costs a moment.
+    pub(crate) fn forget_roots(&mut self, unused: Duration) -> bool {
+        let Some(before) = Instant::now().checked_sub(unused) else { return false };
+        let mut most = FORGOTTEN_AT_ONCE;
+        for range in self.ids.idle().chain(self.ahead.ranges()) {
+            range.roots.forget(before, false, &mut most);
+        }
+        // The last one of a pod is of the image that it runs.
+        for pod in self.pods.values_mut() {
+            pod.ids.roots.forget(before, true, &mut most);
+        }
+        most == 0
     }
 }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chmodat, chownat, fchown, makedev, mkdirat,
@@ -73,7 +74,13 @@ enum Base {
 
 /// Of one id range, least recently used first.
 #[derive(Default)]
-pub(super) struct RootCache(Vec<(RootKey, Base)>);
+pub(super) struct RootCache(Vec<Root>);
+
+struct Root {
+    key: RootKey,
+    base: Base,
+    used: Instant,
+}
 
 /// Mounts that the tasks of an id range share because nothing in them can be changed.
 pub(super) struct Common {
@@ -493,23 +500,38 @@ pub(super) fn root(
 
 impl RootCache {
     fn take(&mut self, key: &RootKey) -> Option<Base> {
-        let at = self.0.iter().position(|(known, _)| known == key)?;
-        Some(self.0.remove(at).1)
+        let at = self.0.iter().position(|root| root.key == *key)?;
+        Some(self.0.remove(at).base)
     }
 
     fn keep(&mut self, key: RootKey, base: Base) {
         let room = KEPT_MAX.saturating_sub(base.mounts());
-        while !self.0.is_empty() && self.0.iter().map(|(_, kept)| kept.mounts()).sum::<usize>() > room {
+        while !self.0.is_empty() && self.0.iter().map(|root| root.base.mounts()).sum::<usize>() > room {
             self.0.remove(0);
         }
         if base.mounts() <= KEPT_MAX {
-            self.0.push((key, base));
+            self.0.push(Root { key, base, used: Instant::now() });
         }
     }
 
     /// The layers of an image may be removed once nothing mounts them.
     pub(super) fn clear(&mut self) {
         self.0.clear();
+    }
+
+    /// The pod that had the last one is gone.
+    pub(super) fn touch(&mut self) {
+        if let Some(last) = self.0.last_mut() {
+            last.used = Instant::now();
+        }
+    }
+
+    /// Lets go of those that were last used before, until as many mounts are gone as `most` says, and of all but the last where that
+    /// is `spared`.
+    pub(super) fn forget(&mut self, before: Instant, spared: bool, most: &mut usize) {
+        while *most > 0 && self.0.len() > usize::from(spared) && self.0[0].used < before {
+            *most = most.saturating_sub(self.0.remove(0).base.mounts());
+        }
     }
 }
 

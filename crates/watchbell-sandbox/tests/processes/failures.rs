@@ -148,8 +148,12 @@ pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     pub(crate) fn at(path: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+        Self::of(path, c"size=1m")
+    }
+
+    pub(crate) fn of(path: &Path, options: &std::ffi::CStr) -> Result<Self, Box<dyn std::error::Error>> {
         fs::create_dir_all(path)?;
-        mount("watchbell-test", path, "tmpfs", MountFlags::empty(), Some(c"size=1m"))?;
+        mount("watchbell-test", path, "tmpfs", MountFlags::empty(), Some(options))?;
         Ok(Self(path.to_path_buf()))
     }
 }

@@ -163,6 +163,10 @@ const TESTS: &[Test] = &[
         "a_start_into_a_stopped_pod_keeps_nobody_waiting",
         surroundings::a_start_into_a_stopped_pod_keeps_nobody_waiting,
     ),
+    (
+        "a_removed_layer_leaves_the_disk_while_others_run",
+        surroundings::a_removed_layer_leaves_the_disk_while_others_run,
+    ),
     ("a_log_waits_for_a_descriptor", surroundings::a_log_waits_for_a_descriptor),
     ("containers_of_a_pod_meet", surroundings::containers_of_a_pod_meet),
     ("connections_end_at_the_gate", doors::connections_end_at_the_gate),

@@ -12,7 +12,8 @@ use watchbell_sandbox::{
 };
 
 use crate::Outcome;
-use crate::place::{Failure, Place, pod, script};
+use crate::failures::SmallDisk;
+use crate::place::{Failure, Place, kernel, pod, script};
 use crate::probe::{build_probe, pairs, printed, probe, with_volume};
 
 pub(crate) fn ordinary_programs_run() -> Outcome {
@@ -470,6 +471,43 @@ pub(crate) fn a_start_into_a_stopped_pod_keeps_nobody_waiting() -> Outcome {
     assert_eq!(server.any_exit()?.id, other.id);
     drop(stopped);
     assert_eq!(server.exit(second.id)?.status, ExitStatus::Code(3));
+    server.spawner.release_pod(1)?;
+    assert_eq!(server.exit(main.id)?.status, ExitStatus::Signal(9));
+    Ok(())
+}
+
+/// What a kept root has of a layer is on the disk as long as it is kept, whoever removed the layer.
+pub(crate) fn a_removed_layer_leaves_the_disk_while_others_run() -> Outcome {
+    let place = Place::new()?;
+    if kernel() < (6, 3) {
+        eprintln!("SKIPPED: tmpfs takes no layers before Linux 6.3");
+        return Ok(());
+    }
+    let disk = place.path().join("disk");
+    let _disk = SmallDisk::of(&disk, c"size=256m")?;
+    let layer = disk.join("layer");
+    let mut copy = std::process::Command::new("cp");
+    assert!(copy.arg("-a").args([place.path().join("layer"), layer.clone()]).status()?.success());
+    fs::write(layer.join("big"), vec![1; 8 << 20])?;
+    let server = place.connect()?;
+    let main = script(&place, 1, "sleep 1000");
+    crate::sessions::start(&server, &main)?;
+    let mut of_layer = script(&place, 2, "cat /big > /dev/null");
+    of_layer.root.layers = vec![layer.clone()];
+    printed(&place, &server, &of_layer)?;
+    fs::remove_dir_all(&layer)?;
+    let bytes = || -> Result<u64, Failure> {
+        let found = rustix::fs::statvfs(&disk)?;
+        Ok((found.f_blocks - found.f_bfree) * found.f_frsize)
+    };
+    assert!(bytes()? >= 8 << 20, "nothing is held, and so nothing is tried");
+    // Tasks of another image that follow each other without a pause keep what is theirs, and nothing else.
+    let mut uid = 2;
+    crate::sessions::until("what a removed layer held becomes free", || {
+        uid += 1;
+        printed(&place, &server, &script(&place, uid, "exit 0"))?;
+        Ok(bytes()? < 1 << 20)
+    })?;
     server.spawner.release_pod(1)?;
     assert_eq!(server.exit(main.id)?.status, ExitStatus::Signal(9));
     Ok(())

@@ -1,6 +1,7 @@
 //! What happens when nothing happens.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use rustix::event::Timespec;
 
@@ -16,6 +17,7 @@ const RETRY_GATE_NS: i64 = 1_000_000_000;
 const RESOLVERS_AGAIN_NS: i64 = 10_000_000_000;
 /// What is kept mounted for the next task goes when none came for so long.
 const FORGET_AFTER_NS: i64 = 5_000_000_000;
+const FORGET_MORE_NS: i64 = 10_000_000;
 /// How often a cgroup is looked at that is not empty after its first process ended.
 const EMPTY_AGAIN_NS: i64 = 2_000_000;
 /// A pod between two of its containers, whose scratch volumes would be lost, keeps the spawner this many times longer.
@@ -33,6 +35,7 @@ pub(super) struct Timers {
     resolvers_at: Option<i64>,
     idle_since: Option<i64>,
     forget_at: Option<i64>,
+    roots_at: Option<i64>,
 }
 
 impl Timers {
@@ -59,6 +62,8 @@ impl Timers {
     /// A task began: what it used may be of use again.
     pub(super) fn forget_later(&mut self, now: i64) {
         self.forget_at = Some(now + FORGET_AFTER_NS);
+        // However fast they follow each other: layers of another image, that is removed meanwhile, stay on the disk so long.
+        self.roots_at.get_or_insert(now + FORGET_AFTER_NS);
     }
 
     pub(super) fn empty_later(&mut self, serial: u64, now: i64) {
@@ -96,6 +101,7 @@ impl EventLoop {
             timers.gate_at,
             timers.resolvers_at,
             timers.forget_at,
+            timers.roots_at,
             self.hooks.late_at(),
             self.ends_at(),
         ];
@@ -133,6 +139,12 @@ impl EventLoop {
         if self.timers.resolvers_at.is_some_and(|at| at <= now) {
             self.timers.resolvers_at = None;
             self.look_for_resolvers();
+        }
+        if self.timers.roots_at.is_some_and(|at| at <= now) {
+            let more = self.parts.host.forget_roots(Duration::from_nanos(FORGET_AFTER_NS.unsigned_abs()));
+            let again = if more { FORGET_MORE_NS } else { FORGET_AFTER_NS };
+            // Without a task the other timer lets go of all.
+            self.timers.roots_at = self.live.iter().next().map(|_| now + again);
         }
         if self.timers.forget_at.is_some_and(|at| at <= now) {
             self.timers.forget_at = None;
