@@ -14,6 +14,7 @@ mod above;
 mod disk;
 mod layout;
 mod limits;
+mod past;
 mod probe;
 mod shown;
 
@@ -121,15 +122,20 @@ struct Unified {
 }
 
 impl Cgroups {
-    /// Finds the hierarchies, ends what a spawner before left in this subtree, and makes the subtree anew.
-    pub(super) fn open(name: &str, totals: Totals, io: Option<Io>) -> Result<Self, String> {
+    /// Finds the hierarchies, ends what a spawner before left in this subtree, wherever it lay, and makes the subtree anew.
+    pub(super) fn open(name: &str, state_dir: &Path, totals: Totals, io: Option<Io>) -> Result<Self, String> {
         let mut layout = Layout::find(name)?;
         if io.is_some() {
             layout.limit_io();
         }
-        for base in layout.bases() {
+        let cannot = |step: &str, e: io::Error| {
+            format!("cannot {step} where tasks were in {}: {e}", state_dir.display())
+        };
+        let past = past::read(state_dir, name).map_err(|e| cannot("read", e))?;
+        for base in layout.bases().into_iter().chain(past.iter().map(PathBuf::as_path)) {
             end_leftovers(base).map_err(|e| format!("cannot end what is left in {}: {e}", base.display()))?;
         }
+        past::write(state_dir, &layout.bases()).map_err(|e| cannot("note", e))?;
         layout.make()?;
         let made = Self { layout, io, idle: Vec::new(), next_slot: 0, next_pod: 0 };
         above::check_swap(&made.layout)?;

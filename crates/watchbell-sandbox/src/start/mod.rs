@@ -238,7 +238,7 @@ impl Host {
         let facts = probe::probe(state_dir, ranges).map_err(|e| format!("cannot look at this host: {e}"))?;
         probe::refuse_weaker(&judge(&facts))?;
         let name = format!("watchbell-{:016x}-{shard}", fingerprint(state_dir));
-        let cgroups = Cgroups::open(&name, totals, io)?;
+        let cgroups = Cgroups::open(&name, state_dir, totals, io)?;
         let at = state_dir.join(STASH);
         let cannot = |step: &str, e: &dyn Display| format!("cannot {step}: {e}");
         match fs::create_dir(&at) {

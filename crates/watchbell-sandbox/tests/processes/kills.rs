@@ -1,14 +1,16 @@
 //! Each process is killed while tasks run and print.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use watchbell_sandbox::{ExitStatus, RunSpec, Spawner, TableEntry};
 
 use crate::Outcome;
-use crate::place::{Place, script, wait_for_end};
+use crate::place::{Failure, Place, script, wait_for_end};
+use crate::probe::{build_probe, probe};
 
 const TASKS: u128 = 12;
 /// Some end before the server is killed, some while it is down, some after it is back.
@@ -165,4 +167,87 @@ pub(crate) fn the_directory_is_removed() -> Outcome {
     drop(server);
     wait_for_end(&task)?;
     place.wait_for_spawner_end()
+}
+
+/// Control groups of this process other than its own, in every hierarchy that tasks are in.
+struct Elsewhere(Vec<(PathBuf, PathBuf)>);
+
+impl Elsewhere {
+    fn enter() -> Result<Self, Failure> {
+        let (mounts, own) =
+            (fs::read_to_string("/proc/self/mountinfo")?, fs::read_to_string("/proc/self/cgroup")?);
+        let mut entered = Self(Vec::new());
+        for line in mounts.lines() {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let at = fields.iter().position(|field| *field == "-").ok_or("no separator")?;
+            let (kind, options) = (fields[at + 1], fields[at + 3]);
+            let names = match kind {
+                "cgroup2" => "",
+                "cgroup" => options.trim_start_matches("rw,"),
+                _ => continue,
+            };
+            if names.contains("cpuset") || names.contains("name=") {
+                continue;
+            }
+            let listed = own.lines().find_map(|line| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                (parts.next()? == names).then(|| parts.next())?
+            });
+            let below = listed.ok_or("it is in no group")?;
+            let below = below.strip_prefix(fields[3].trim_end_matches('/')).unwrap_or(below);
+            let home = Path::new(fields[4]).join(below.trim_start_matches('/'));
+            let away = home.join(format!("watchbell-test-{}", std::process::id()));
+            fs::create_dir(&away)?;
+            entered.0.push((home, away.clone()));
+            fs::write(away.join("cgroup.procs"), std::process::id().to_string())?;
+        }
+        Ok(entered)
+    }
+
+    fn leave(&self) -> Result<(), Failure> {
+        for (home, _) in &self.0 {
+            fs::write(home.join("cgroup.procs"), std::process::id().to_string())?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        if let Err(error) = self.leave() {
+            eprintln!("this process stays in other groups: {error}");
+        }
+        for (_, away) in &self.0 {
+            if let Err(error) = fs::remove_dir(away) {
+                eprintln!("left behind: {}: {error}", away.display());
+            }
+        }
+    }
+}
+
+/// Started by hand the server is in a login's groups, later in a unit's: a task that outlived its spawner is found in either.
+pub(crate) fn what_a_spawner_left_elsewhere_is_ended() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let elsewhere = Elsewhere::enter()?;
+    let server = place.connect()?;
+    let spec = probe(&place, 1, &["outlive"]);
+    server.spawner.start(&spec)?;
+    let pid = server.started(spec.id)?;
+    place.wait_for_log("1.log")?;
+    let pid = rustix::process::Pid::from_raw(pid as i32).ok_or("pid 0")?;
+    let task = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?;
+    place.kill("spawner")?;
+    server.disconnected()?;
+    elsewhere.leave()?;
+    rustix::process::pidfd_send_signal(&task, rustix::process::Signal::CONT)?;
+    let server = place.connect()?;
+    // The spawner answers once nothing is left.
+    let mut fds = [rustix::event::PollFd::new(&task, rustix::event::PollFlags::IN)];
+    let at_once = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    assert_eq!(rustix::event::poll(&mut fds, Some(&at_once))?, 1, "the task goes on");
+    let next = script(&place, 2, "exit 6");
+    server.spawner.start(&next)?;
+    assert_eq!(server.exit(next.id)?.status, ExitStatus::Code(6));
+    Ok(())
 }

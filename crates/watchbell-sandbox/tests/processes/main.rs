@@ -56,6 +56,7 @@ const TESTS: &[Test] = &[
     ("only_one_server_is_served", runs::only_one_server_is_served),
     ("the_server_is_killed", kills::the_server_is_killed),
     ("the_spawner_is_killed", kills::the_spawner_is_killed),
+    ("what_a_spawner_left_elsewhere_is_ended", kills::what_a_spawner_left_elsewhere_is_ended),
     ("the_keeper_is_killed", kills::the_keeper_is_killed),
     ("nothing_stays_when_nobody_needs_it", kills::nothing_stays_when_nobody_needs_it),
     ("the_directory_is_removed", kills::the_directory_is_removed),

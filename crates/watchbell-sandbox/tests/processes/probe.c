@@ -584,6 +584,12 @@ int main(int argc, char **argv) {
         say("connect", connect(s, (void *)&address, sizeof address));
         return 0;
     }
+    if (!strcmp(verb, "outlive")) {
+        /* Whoever started it may end without it. */
+        say("forget", prctl(PR_SET_PDEATHSIG, 0));
+        fflush(stdout);
+        for (;;) pause();
+    }
     if (!strcmp(verb, "pause")) {
         puts("here");
         fflush(stdout);
