@@ -195,6 +195,11 @@ impl Cgroups {
         !self.layout.is_pure_v2()
     }
 
+    /// Whether one process that is killed for want of memory takes the others of its group along.
+    pub(super) fn kills_whole_groups(&self) -> bool {
+        self.layout.is_pure_v2()
+    }
+
     /// A group that holds those of a pod's containers.
     pub(super) fn pod(&mut self, limits: &CgroupLimits) -> io::Result<PodCgroup> {
         let name = format!("pod-{}", self.next_pod);
@@ -437,6 +442,14 @@ impl Cgroup {
         let (oom, cpu) = self.counters()?;
         let usage = Usage { cpu_ns: cpu.saturating_sub(self.cpu_before), ..Usage::default() };
         Ok((usage, oom > self.oom_before))
+    }
+
+    /// Whether the kernel has killed a process of the run for want of memory, and would leave it at that: version 1 knows no kill of
+    /// the whole group.
+    pub(super) fn has_lost_some(&self) -> bool {
+        let memory = self.members.iter().find(|member| member.controller == Controller::Memory);
+        let counted = memory.and_then(|member| read_at(member.counter.as_ref()?).ok());
+        counted.is_some_and(|text| field(&text, "oom_kill") > self.oom_before)
     }
 
     /// Processes killed for want of memory, and nanoseconds of CPU, since the group was made.

@@ -504,6 +504,16 @@ impl Host {
         }
     }
 
+    /// Whether runs have to be looked at for [`Host::is_half_dead`].
+    pub(crate) fn leaves_runs_half_dead(&self) -> bool {
+        !self.cgroups.kills_whole_groups()
+    }
+
+    /// Whether a process of the run was killed for want of memory, and others of it were left.
+    pub(crate) fn is_half_dead(begun: &Begun) -> bool {
+        begun.cgroup.as_ref().is_some_and(Cgroup::has_lost_some)
+    }
+
     /// Signals the first process. It may have ended.
     pub(crate) fn signal(&mut self, begun: &Begun, signal: i32) {
         // Its shim is ended at once, and all that the runtime made with it.

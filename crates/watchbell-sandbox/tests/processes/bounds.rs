@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use watchbell_sandbox::{
-    Bounds, CgroupLimits, ContainerId, ExitStatus, IoLimits, PodEnvironment, Reserved, RunSpec,
+    Bounds, Ceiling, CgroupLimits, ContainerId, ExitStatus, IoLimits, PodEnvironment, Reserved, RunSpec,
     SpawnerOptions, Totals, VolumeSource,
 };
 
 use crate::Outcome;
 use crate::place::{Failure, Place, script};
 use crate::probe::{build_probe, probe, run, with_volume};
+use crate::runtimes::{by, installed};
 
 const MIB: u64 = 1 << 20;
 
@@ -122,6 +123,24 @@ pub(crate) fn limits_are_what_the_kernel_says() -> Outcome {
         limits(Some(4 * MIB), Some(1), Some(1000), Some(1)),
         ["4194304", "4194304", "1", "1000", "10", "1"],
     )
+}
+
+/// On either version of control groups, by whomever it was started.
+pub(crate) fn a_container_goes_with_the_first_process_that_memory_ends() -> Outcome {
+    let place = Place::new()?;
+    build_probe(&place)?;
+    let ceiling = Ceiling { runtimes: installed(), ..Ceiling::default() };
+    let server = place.connect_with(&SpawnerOptions { ceiling, ..place.options() })?;
+    let limits = CgroupLimits { memory_bytes: Some(48 << 20), ..CgroupLimits::default() };
+    let ours = [String::new()].into_iter();
+    for (n, runtime) in ours.chain(installed().into_iter().map(|runtime| runtime.name)).enumerate() {
+        let spec = RunSpec { limits, ..script(&place, n as u128 + 1, "/bin/probe eat; sleep 1000") };
+        let spec = if runtime.is_empty() { spec } else { by(&runtime, spec) };
+        server.spawner.start(&spec)?;
+        let record = server.exit(spec.id)?;
+        assert_eq!((record.status, record.oom_killed), (ExitStatus::Signal(9), true), "{runtime:?}");
+    }
+    Ok(())
 }
 
 pub(crate) fn all_tasks_together_have_a_limit() -> Outcome {

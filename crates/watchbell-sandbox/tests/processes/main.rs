@@ -92,6 +92,10 @@ const TESTS: &[Test] = &[
     ("siblings_do_not_meet", attacks::siblings_do_not_meet),
     ("limits_hold", attacks::limits_hold),
     ("limits_are_what_the_kernel_says", bounds::limits_are_what_the_kernel_says),
+    (
+        "a_container_goes_with_the_first_process_that_memory_ends",
+        bounds::a_container_goes_with_the_first_process_that_memory_ends,
+    ),
     ("all_tasks_together_have_a_limit", bounds::all_tasks_together_have_a_limit),
     ("nobody_pays_for_the_memory_of_others", bounds::nobody_pays_for_the_memory_of_others),
     (

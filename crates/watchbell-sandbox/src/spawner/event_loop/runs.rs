@@ -6,7 +6,7 @@ use super::{BEGIN_MAX, EventLoop, PIDFD, STATUS, TRACER, add_to, run_token};
 use crate::spawner::keeper_link::prepare_log_dir;
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
-use crate::start::Outcome;
+use crate::start::{Host, Outcome};
 use crate::wire::MAPPED_SINCE;
 use crate::{ContainerId, Event, ExitStatus, Root, RunSpec, StartFailureKind, clock};
 
@@ -69,7 +69,11 @@ impl EventLoop {
             handing_failures: 0,
         };
         let serial = self.live.insert(live);
-        self.timers.forget_later(clock::monotonic());
+        let now = clock::monotonic();
+        self.timers.forget_later(now);
+        if self.parts.host.leaves_runs_half_dead() {
+            self.timers.look_for_half_dead(now);
+        }
         self.feed(id, Input::Begun { pid });
         let Some(live) = self.live.get(serial) else { return };
         let watched = add_to(&self.epoll, &live.begun.status, run_token(serial, STATUS))
@@ -158,6 +162,21 @@ impl EventLoop {
         let id = live.id;
         self.tell_watchers(id, ended);
         self.feed(id, Input::Ended(ended));
+    }
+
+    /// One process killed for want of memory leaves a task that may wait for it for ever: all of it goes.
+    pub(super) fn end_half_dead(&mut self) {
+        let running = |live: &Live| live.is_running() && Host::is_half_dead(&live.begun);
+        let found: Vec<u64> =
+            self.live.iter().filter(|(_, live)| running(live)).map(|(serial, _)| serial).collect();
+        for serial in found {
+            if let Some(live) = self.live.get(serial) {
+                self.parts.host.kill(&mut live.begun);
+            }
+        }
+        if self.live.iter().next().is_some() {
+            self.timers.look_for_half_dead(clock::monotonic());
+        }
     }
 
     /// Gives the cgroup back once nothing is in it.

@@ -17,6 +17,8 @@ const RETRY_GATE_NS: i64 = 1_000_000_000;
 const RESOLVERS_AGAIN_NS: i64 = 10_000_000_000;
 /// What is kept mounted for the next task goes when none came for so long.
 const FORGET_AFTER_NS: i64 = 5_000_000_000;
+/// How often it is looked for runs of which the kernel killed a process for want of memory, where it leaves the others.
+const HALF_DEAD_AGAIN_NS: i64 = 1_000_000_000;
 const FORGET_MORE_NS: i64 = 10_000_000;
 /// How often a cgroup is looked at that is not empty after its first process ended.
 const EMPTY_AGAIN_NS: i64 = 2_000_000;
@@ -36,6 +38,7 @@ pub(super) struct Timers {
     idle_since: Option<i64>,
     forget_at: Option<i64>,
     roots_at: Option<i64>,
+    half_dead_at: Option<i64>,
 }
 
 impl Timers {
@@ -64,6 +67,10 @@ impl Timers {
         self.forget_at = Some(now + FORGET_AFTER_NS);
         // However fast they follow each other: layers of another image, that is removed meanwhile, stay on the disk so long.
         self.roots_at.get_or_insert(now + FORGET_AFTER_NS);
+    }
+
+    pub(super) fn look_for_half_dead(&mut self, now: i64) {
+        self.half_dead_at.get_or_insert(now + HALF_DEAD_AGAIN_NS);
     }
 
     pub(super) fn empty_later(&mut self, serial: u64, now: i64) {
@@ -102,6 +109,7 @@ impl EventLoop {
             timers.resolvers_at,
             timers.forget_at,
             timers.roots_at,
+            timers.half_dead_at,
             self.hooks.late_at(),
             self.ends_at(),
         ];
@@ -139,6 +147,10 @@ impl EventLoop {
         if self.timers.resolvers_at.is_some_and(|at| at <= now) {
             self.timers.resolvers_at = None;
             self.look_for_resolvers();
+        }
+        if self.timers.half_dead_at.is_some_and(|at| at <= now) {
+            self.timers.half_dead_at = None;
+            self.end_half_dead();
         }
         if self.timers.roots_at.is_some_and(|at| at <= now) {
             let more = self.parts.host.forget_roots(Duration::from_nanos(FORGET_AFTER_NS.unsigned_abs()));
