@@ -44,6 +44,7 @@ mod task;
 mod terminal;
 mod throttles;
 mod unpacker;
+mod upkeep;
 mod volumes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -52,7 +53,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -95,11 +96,10 @@ use stash::{Bare, Stash};
 use task::{Inner, SharedNamespaces, Task};
 pub(crate) use terminal::Terminal;
 pub use unpacker::{Confinement, Directory, confined};
+use upkeep::kills_what_is_left;
 
 /// The directory of the spawner's own mounts, in its state directory; empty for everybody else.
 const STASH: &str = "mounts";
-/// Mounts that are taken away in one turn: ends of tasks wait meanwhile.
-const FORGOTTEN_AT_ONCE: usize = 16;
 /// A failure report is a few sentences.
 const REPORT_BYTES_MAX: usize = 8192;
 
@@ -504,16 +504,6 @@ impl Host {
         }
     }
 
-    /// Whether runs have to be looked at for [`Host::is_half_dead`].
-    pub(crate) fn leaves_runs_half_dead(&self) -> bool {
-        !self.cgroups.kills_whole_groups()
-    }
-
-    /// Whether a process of the run was killed for want of memory, and others of it were left.
-    pub(crate) fn is_half_dead(begun: &Begun) -> bool {
-        begun.cgroup.as_ref().is_some_and(Cgroup::has_lost_some)
-    }
-
     /// Signals the first process. It may have ended.
     pub(crate) fn signal(&mut self, begun: &Begun, signal: i32) {
         // Its shim is ended at once, and all that the runtime made with it.
@@ -604,32 +594,6 @@ impl Host {
             self.ids.give_back(ids);
         }
     }
-
-    /// Lets go of the roots that were kept for a next task: their layers may belong to images that are removed.
-    pub(crate) fn drop_caches(&mut self) {
-        self.want_none();
-        self.ids.clear();
-    }
-
-    /// The same of those alone that no task came for in so long, while others run. `true`: there are more, and each costs a moment.
-    pub(crate) fn forget_roots(&mut self, unused: Duration) -> bool {
-        let Some(before) = Instant::now().checked_sub(unused) else { return false };
-        let mut most = FORGOTTEN_AT_ONCE;
-        for range in self.ids.idle().chain(self.ahead.ranges()) {
-            range.roots.forget(before, false, &mut most);
-        }
-        // The last one of a pod is of the image that it runs.
-        for pod in self.pods.values_mut() {
-            pod.ids.roots.forget(before, true, &mut most);
-        }
-        most == 0
-    }
-}
-
-/// Of a pid namespace of its own nothing is left once its first process is reaped, and newer kernels (6.19) only count a moment
-/// later: a group that is killed is never used again, so it is looked at once more before.
-fn kills_what_is_left(own_pids: bool, looks: u32) -> bool {
-    !own_pids || looks > 1
 }
 
 /// Volumes may be mounted below /tmp and below one another, and the working directory may lie there: what covers the root's

@@ -82,7 +82,7 @@ impl Timers {
     }
 
     /// The next whose time has come.
-    fn to_empty(&mut self, now: i64) -> Option<u64> {
+    fn next_to_empty(&mut self, now: i64) -> Option<u64> {
         self.emptying.pop_front_if(|(at, _)| *at <= now).map(|(_, serial)| serial)
     }
 }
@@ -128,7 +128,7 @@ impl EventLoop {
                 self.finish_log(serial);
             }
         }
-        while let Some(serial) = self.timers.to_empty(now) {
+        while let Some(serial) = self.timers.next_to_empty(now) {
             self.empty(serial);
         }
         self.end_late_hooks(now);
@@ -204,7 +204,7 @@ mod tests {
         for serial in 0..10 {
             let now = half * serial;
             timers.empty_later(serial as u64, now);
-            let due: Vec<u64> = std::iter::from_fn(|| timers.to_empty(now)).collect();
+            let due: Vec<u64> = std::iter::from_fn(|| timers.next_to_empty(now)).collect();
             let expect: Vec<u64> =
                 serial.checked_sub(2).filter(|due| *due >= 0).map(|due| due as u64).into_iter().collect();
             assert_eq!(due, expect, "after {now} ns");
