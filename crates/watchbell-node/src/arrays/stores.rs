@@ -48,6 +48,8 @@ struct Expected {
     spec: Arc<DataArraySpec>,
     /// The number of the newest head that was seen.
     seen: Arc<AtomicU64>,
+    /// Words of the object that no thread has taken up yet: they are newer than any end of a store.
+    waiting: usize,
 }
 
 impl Stores {
@@ -56,17 +58,29 @@ impl Stores {
         Self { root: data_dir.join("arrays"), keys, expected: Mutex::default() }
     }
 
-    /// What the object of a store asks for, and which head of it was seen before this server's time.
+    /// What the object of a store asks for, and which head of it was seen before this server's time. [`Stores::take_up`] follows.
     pub(super) fn expect(&self, place: Place, spec: &Arc<DataArraySpec>, head_number: u64) {
         let mut all = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         let expected = all.entry(place).or_default();
         expected.spec = spec.clone();
         expected.seen.fetch_max(head_number, Ordering::Relaxed);
+        expected.waiting += 1;
     }
 
-    /// The store is gone: one that is made anew begins anew.
+    /// What was asked for is carried out now.
+    pub(super) fn take_up(&self, place: &Place) {
+        let mut all = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(expected) = all.get_mut(place) {
+            expected.waiting = expected.waiting.saturating_sub(1);
+        }
+    }
+
+    /// The store is gone: one that is made anew begins anew, as an object says that was made meanwhile.
     pub(super) fn forget(&self, place: &Place) {
-        self.expected.lock().unwrap_or_else(PoisonError::into_inner).remove(place);
+        let mut all = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(place).is_some_and(|expected| expected.waiting == 0) {
+            all.remove(place);
+        }
     }
 
     fn expected(&self, namespace: &str, name: &str) -> Expected {
@@ -81,7 +95,7 @@ impl Stores {
 
     /// The same in two steps: this one may wait for a command.
     pub(super) fn opening(&self, namespace: &str, name: &str) -> Opening {
-        let Expected { spec, seen } = self.expected(namespace, name);
+        let Expected { spec, seen, .. } = self.expected(namespace, name);
         let named = |key: &Arc<str>| NamedKey { name: key.clone(), key: self.key(namespace, key) };
         let key = spec.key.as_ref().map(named);
         Opening { dir: held::dir(&self.root, namespace, name), key, seen }
@@ -93,13 +107,11 @@ impl Stores {
     }
 
     /// Makes the store that an object asks for. Its heads are counted anew.
-    pub(super) fn create(&self, namespace: &str, name: &str) -> Result<Array, Error> {
+    pub(super) fn create(&self, namespace: &str, name: &str, spec: &DataArraySpec) -> Result<Array, Error> {
         let mut all = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        let expected = all.get_mut(&(namespace.into(), name.into()));
-        let spec = expected.map_or_else(Default::default, |expected| {
+        if let Some(expected) = all.get_mut(&(namespace.into(), name.into())) {
             expected.seen = Arc::default();
-            expected.spec.clone()
-        });
+        }
         drop(all);
         let kind = if spec.is_artifacts == Some(true) { Kind::Artifacts } else { Kind::Zarr };
         let key = spec.key.as_deref().map(|name| self.key(namespace, name)).transpose()?;

@@ -272,6 +272,12 @@ impl Stand {
     /// All work before is done when this returns: what is asked here no thread takes up before, and each waits with it for all others.
     fn rest(&self, run: Uid) {
         self.arrays.ask(Work::Rest { namespace: "ns".into(), run });
+        self.hold();
+        self.meeting.wait();
+    }
+
+    /// What is asked after this no thread takes up before somebody waits at the meeting.
+    fn hold(&self) {
         for _ in 0..THREADS {
             let wanted = Wanted {
                 namespace: "ns".into(),
@@ -282,7 +288,6 @@ impl Stand {
             };
             self.arrays.ask(Work::Prepare(MEETING, wanted));
         }
-        self.meeting.wait();
     }
 
     fn content(&self, name: &str, key: &str) -> Option<String> {

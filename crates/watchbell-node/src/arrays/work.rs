@@ -69,6 +69,7 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
         }
         Work::Abandon { namespace, run } => abandon(tools, &namespace, run),
         Work::Keep { namespace, name, spec, .. } => {
+            tools.stores.take_up(&(namespace.clone(), name.clone()));
             let error = keep(tools, &namespace, &name, &spec).err().map(|error| error.to_string());
             tools.teller.tell(&namespace, &name, error);
         }
@@ -578,10 +579,14 @@ fn keep(tools: &Tools, namespace: &Arc<str>, name: &Arc<str>, spec: &DataArraySp
                 DirBuilder::new().recursive(true).mode(0o700).create(&parent).map_err(|source| {
                     Error::Io { step: "make the directory", path: parent.clone(), source }
                 })?;
-                tools.stores.create(namespace, name)?
+                tools.stores.create(namespace, name, spec)?
             }
             opened => opened?,
         };
+    // What is expected by now may be what a later word asks for.
+    if spec.key.is_some() && !array.is_encrypted() {
+        return Err(Error::InTheClear(spec.key.as_deref().map(str::to_owned)));
+    }
     let is_artifacts = array.kind() == Kind::Artifacts;
     if spec.is_artifacts.is_some_and(|asked| asked != is_artifacts) {
         let (holds, asked) = if is_artifacts { ("artifacts", "zarr") } else { ("zarr", "artifacts") };

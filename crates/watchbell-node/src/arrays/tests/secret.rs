@@ -7,9 +7,17 @@ use super::*;
 impl Stand {
     /// As its object asks for it: the facts, or what is wrong.
     fn keep(&self, name: &str, key: Option<&str>, head_number: u64) -> Result<Arc<ArrayFacts>, String> {
+        self.ask_to_keep(name, key, head_number);
+        self.kept()
+    }
+
+    fn ask_to_keep(&self, name: &str, key: Option<&str>, head_number: u64) {
         let spec = DataArraySpec { key: key.map(Arc::from), ..DataArraySpec::default() };
         let (namespace, name, spec) = ("ns".into(), name.into(), Arc::new(spec));
         self.arrays.ask(Work::Keep { namespace, name, spec, head_number });
+    }
+
+    fn kept(&self) -> Result<Arc<ArrayFacts>, String> {
         match self.told() {
             (_, Some(error)) => Err(error),
             (facts, None) => Ok(facts.unwrap()),
@@ -155,4 +163,43 @@ fn an_encrypted_array_is_had_by_its_key_alone() {
     assert!(
         refused(32, r#"{"name": "secret", "mount": "/data"}"#).contains("`serve --array-memory` gives more")
     );
+}
+
+/// The end of a store takes long: its object may be gone and made again before it is over.
+#[test]
+fn a_store_that_is_made_again_is_as_its_object_says() {
+    let stand = Stand::new();
+    let remove = || {
+        let (namespace, name, runs) = ("ns".into(), "again".into(), Arc::default());
+        stand.arrays.ask(Work::Remove { namespace, name, runs });
+    };
+    stand.hold();
+    stand.ask_to_keep("again", Some("own"), 7);
+    remove();
+    stand.ask_to_keep("again", Some("own"), 0);
+    stand.meeting.wait();
+    let key_of = |facts: &Arc<ArrayFacts>| facts.encryption.as_ref().and_then(|of| of.key.clone());
+    assert_eq!(key_of(&stand.kept().unwrap()).as_deref(), Some("own"));
+    assert_eq!(stand.told(), (None, None));
+    assert_eq!(key_of(&stand.kept().unwrap()).as_deref(), Some("own"));
+    // Each word makes what it says itself, and not what a later one does.
+    stand.hold();
+    remove();
+    stand.ask_to_keep("again", Some("own"), 0);
+    remove();
+    stand.ask_to_keep("again", None, 0);
+    stand.meeting.wait();
+    assert_eq!(stand.told(), (None, None));
+    assert_eq!(key_of(&stand.kept().unwrap()).as_deref(), Some("own"));
+    assert_eq!(stand.told(), (None, None));
+    assert_eq!(key_of(&stand.kept().unwrap()), None);
+    assert!(!stand.array("again").is_encrypted());
+    // What lies in the clear is refused to a word that asks for a key, also when a later one does not.
+    stand.hold();
+    stand.ask_to_keep("obs", Some("own"), 0);
+    stand.ask_to_keep("obs", None, 0);
+    stand.meeting.wait();
+    let error = stand.kept().unwrap_err();
+    assert!(error.starts_with("it is in the clear, and was to be encrypted"), "{error}");
+    stand.kept().unwrap();
 }
