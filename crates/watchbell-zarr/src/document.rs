@@ -1,10 +1,13 @@
 //! The metadata documents of a hierarchy: their names, and their JSON within bounds.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::{Map, Value};
 
 use crate::metadata::Format;
+use crate::span;
 
 pub(crate) const ZARR_JSON: &str = "zarr.json";
 pub(crate) const V2_ARRAY: &str = ".zarray";
@@ -33,21 +36,17 @@ pub(crate) fn is_name(name: &str) -> bool {
     matches!(name, ZARR_JSON | V2_ARRAY | V2_GROUP | V2_ATTRIBUTES | V2_CONSOLIDATED)
 }
 
-/// A document's fields. serde_json bounds the nesting (128 levels) by itself.
-pub(crate) fn read(key: &str, bytes: &[u8]) -> Result<Map<String, Value>, DocumentError> {
+pub(crate) fn text<'a>(key: &str, bytes: &'a [u8]) -> Result<&'a str, DocumentError> {
     if bytes.len() > MAX_BYTES {
         return Err(DocumentError::TooLong { key: key.to_owned(), bytes: bytes.len() });
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| DocumentError::Encoding { key: key.to_owned() })?;
-    serde_json::from_str(&hide_literals(text))
-        .map_err(|error| DocumentError::Syntax { key: key.to_owned(), error })
+    std::str::from_utf8(bytes).map_err(|_| DocumentError::Encoding { key: key.to_owned() })
 }
 
-/// A document as zarr-python prints it.
-pub(crate) fn write(key: &str, fields: &Map<String, Value>) -> Result<Vec<u8>, DocumentError> {
-    let text = serde_json::to_string_pretty(fields)
-        .map_err(|error| DocumentError::Syntax { key: key.to_owned(), error })?;
-    Ok(show_literals(text).into_bytes())
+/// A document's fields. serde_json bounds the nesting (128 levels) by itself.
+pub(crate) fn read(key: &str, bytes: &[u8]) -> Result<Map<String, Value>, DocumentError> {
+    serde_json::from_str(&hide_literals(text(key, bytes)?))
+        .map_err(|error| DocumentError::Syntax { key: key.to_owned(), error })
 }
 
 /// A character of Unicode's private use area, so that no attribute has it by chance.
@@ -55,7 +54,7 @@ const MARK: char = '\u{f5c7}';
 const LITERALS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
 /// Python's `json` writes the numbers that JSON has no word for as bare words, and xarray's v2 stores are full of `NaN`. They
-/// become marked strings, and bare words again when a document is written.
+/// become marked strings.
 fn hide_literals(text: &str) -> Cow<'_, str> {
     if !LITERALS[1..].iter().any(|word| text.contains(word)) {
         return Cow::Borrowed(text);
@@ -84,13 +83,6 @@ fn hide_literals(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn show_literals(mut text: String) -> String {
-    for word in LITERALS {
-        text = text.replace(&format!("\"{MARK}{word}\""), word);
-    }
-    text
-}
-
 /// What a document repeats of those below it, by their place from there (v3: a node's path, v2: a document's key).
 pub(crate) fn copies(format: Format, of: &Map<String, Value>) -> Option<&Map<String, Value>> {
     let within = match format {
@@ -100,13 +92,14 @@ pub(crate) fn copies(format: Format, of: &Map<String, Value>) -> Option<&Map<Str
     within.get("metadata")?.as_object()
 }
 
-/// The same, to be replaced.
-pub(crate) fn copies_mut(format: Format, of: &mut Map<String, Value>) -> Option<&mut Map<String, Value>> {
+/// Where the same lie in a document's text, by their place.
+pub(crate) fn copies_in(format: Format, text: &str) -> BTreeMap<String, Range<usize>> {
     let within = match format {
-        Format::V3 => of.get_mut("consolidated_metadata")?.as_object_mut()?,
-        Format::V2 => of,
+        Format::V3 => span::member(text, 0..text.len(), "consolidated_metadata"),
+        Format::V2 => Some(0..text.len()),
     };
-    within.get_mut("metadata")?.as_object_mut()
+    let copies = within.and_then(|within| span::member(text, within, "metadata"));
+    copies.map_or_else(BTreeMap::new, |copies| span::members(text, copies).into_iter().collect())
 }
 
 /// The fields of one document, with its key for the errors.

@@ -1,14 +1,16 @@
 //! Growth of a hierarchy before a run: `extend: {dim: time, by: 24}` makes every array with that dimension longer.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use crate::document::{self, DocumentError, Fields};
 use crate::hierarchy::{Hierarchy, HierarchyError};
 use crate::metadata::Format;
 use crate::path::NodePath;
 use crate::rule::Extend;
+use crate::span;
 
 /// What came of a growth.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +39,7 @@ pub enum GrowError {
     Document(#[from] DocumentError),
 }
 
-/// Makes a dimension longer, in the documents of the arrays that have it and in what the root repeats of them. Everything else in
+/// Makes a dimension longer, in the documents of the arrays that have it and in what groups repeat of them. Every other byte of
 /// those documents stays as it was.
 pub fn grow(documents: &BTreeMap<String, Vec<u8>>, extend: &Extend) -> Result<(Hierarchy, Grown), GrowError> {
     let hierarchy = Hierarchy::of(documents)?;
@@ -68,76 +70,55 @@ pub fn grow(documents: &BTreeMap<String, Vec<u8>>, extend: &Extend) -> Result<(H
         Format::V3 => document::ZARR_JSON,
         Format::V2 => document::V2_ARRAY,
     };
-    let mut changed: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    for (path, axes) in &axes {
-        let key = path.key(name);
-        let Some(bytes) = documents.get(&key) else { continue };
-        let mut fields = document::read(&key, bytes)?;
-        set_lengths(&key, &mut fields, axes, new_length)?;
-        changed.insert(key, fields);
-    }
-    if hierarchy.is_consolidated {
-        repeat(documents, hierarchy.format, &mut changed)?;
-    }
-    let mut written = BTreeMap::new();
-    let mut after = documents.clone();
-    for (key, fields) in changed {
-        let bytes = document::write(&key, &fields)?;
-        after.insert(key.clone(), bytes.clone());
-        written.insert(key, bytes);
+    let grown: BTreeMap<String, &Vec<usize>> =
+        axes.iter().map(|(path, axes)| (path.key(name), axes)).collect();
+    let (mut written, mut after) = (BTreeMap::new(), documents.clone());
+    for (key, bytes) in documents {
+        let repeats = hierarchy.is_consolidated
+            && (hierarchy.format == Format::V3 || key.ends_with(document::V2_CONSOLIDATED));
+        if !repeats && !grown.contains_key(key) {
+            continue;
+        }
+        let text = document::text(key, bytes)?;
+        let mut changes = Vec::new();
+        if let Some(axes) = grown.get(key) {
+            set_lengths(key, text, 0..text.len(), axes, new_length, &mut changes)?;
+        }
+        if repeats {
+            let base = key.rsplit_once('/').map_or(String::new(), |(base, _)| format!("{base}/"));
+            for (place, copy) in document::copies_in(hierarchy.format, text) {
+                let of = match hierarchy.format {
+                    Format::V3 => format!("{base}{place}/{}", document::ZARR_JSON),
+                    Format::V2 => format!("{base}{place}"),
+                };
+                if let Some(axes) = grown.get(&of) {
+                    set_lengths(key, text, copy, axes, new_length, &mut changes)?;
+                }
+            }
+        }
+        if !changes.is_empty() {
+            let bytes = span::replaced(text, changes).into_bytes();
+            after.insert(key.clone(), bytes.clone());
+            written.insert(key.clone(), bytes);
+        }
     }
     let grown = Grown { dimension: dimension.clone(), old_length, new_length, documents: written };
     Ok((Hierarchy::of(&after)?, grown))
 }
 
+/// The lengths of these axes in the shape of what describes an array.
 fn set_lengths(
     key: &str,
-    fields: &mut Map<String, Value>,
+    text: &str,
+    of: Range<usize>,
     axes: &[usize],
     length: u64,
+    changes: &mut Vec<(Range<usize>, String)>,
 ) -> Result<(), DocumentError> {
     let wrong = || Fields { key, of: &Map::new() }.wrong("shape", "does not fit the array's");
-    let shape = fields.get_mut("shape").and_then(Value::as_array_mut).ok_or_else(wrong)?;
+    let shape = span::elements(text, span::member(text, of, "shape").ok_or_else(wrong)?);
     for axis in axes {
-        *shape.get_mut(*axis).ok_or_else(wrong)? = length.into();
+        changes.push((shape.get(*axis).cloned().ok_or_else(wrong)?, length.to_string()));
     }
     Ok(())
 }
-
-/// Makes what groups repeat of the documents below them anew, out of those documents. What is not repeated stays so.
-fn repeat(
-    documents: &BTreeMap<String, Vec<u8>>,
-    format: Format,
-    changed: &mut BTreeMap<String, Map<String, Value>>,
-) -> Result<(), DocumentError> {
-    let repeats = |key: &&String| format == Format::V3 || key.ends_with(document::V2_CONSOLIDATED);
-    for key in documents.keys().filter(repeats) {
-        let read = |key: &String| match (changed.get(key), documents.get(key)) {
-            (Some(fields), _) => Ok(Some(fields.clone())),
-            (None, Some(bytes)) => document::read(key, bytes).map(Some),
-            (None, None) => Ok(None),
-        };
-        let Some(mut fields) = read(key)? else { continue };
-        let Some(copies) = document::copies_mut(format, &mut fields) else { continue };
-        let base = key.rsplit_once('/').map_or(String::new(), |(base, _)| format!("{base}/"));
-        for (place, copy) in copies.iter_mut() {
-            let of = match format {
-                Format::V3 => format!("{base}{place}/{}", document::ZARR_JSON),
-                Format::V2 => format!("{base}{place}"),
-            };
-            let Some(mut now) = read(&of)? else { continue };
-            // A copy of a group says that nothing is repeated in it: this is the place of that.
-            let within = copy.as_object_mut().and_then(|copy| copy.shift_remove(CONSOLIDATED));
-            now.shift_remove(CONSOLIDATED);
-            now.extend(within.map(|within| (CONSOLIDATED.to_owned(), within)));
-            *copy = Value::Object(now);
-        }
-        let is_other = document::read(key, documents.get(key).map_or(&[][..], Vec::as_slice))? != fields;
-        if is_other {
-            changed.insert(key.clone(), fields);
-        }
-    }
-    Ok(())
-}
-
-const CONSOLIDATED: &str = "consolidated_metadata";

@@ -23,6 +23,7 @@ mod metadata;
 mod path;
 mod plan;
 mod rule;
+mod span;
 
 pub use document::DocumentError;
 pub use grow::{GrowError, Grown, grow};

@@ -50,6 +50,71 @@ def make_xarray_v2(directory):
     make_xarray(directory, 2)
 
 
+# What netCDF fills with, and what packs a temperature into 16 bits.
+FILL, SCALE = 9.969209968386869e36, 0.0018311105685897415
+
+
+def missing():
+    data = np.arange(LENGTH * 10, dtype="float64").reshape(LENGTH, 10)
+    data[3:7, 2] = np.nan
+    return data
+
+
+def make_missing(directory, zarr_format):
+    names = ("time", "lat")
+    places = {"time": np.arange(LENGTH, dtype="float64"), "lat": np.arange(10)}
+    encoding = {
+        "temperature": {"chunks": (CHUNK, 5), "_FillValue": FILL},
+        "packed": {"chunks": (CHUNK, 5), "dtype": "int16", "_FillValue": -32767, "scale_factor": SCALE},
+        "time": {"chunks": (CHUNK,)},
+    }
+    data = {"temperature": (names, missing(), {"big": 2**64, "valid_min": -3.4028234663852886e38}),
+            "packed": (names, missing() * SCALE)}
+    xarray.Dataset(data, places, {"nothing": float("nan")}).to_zarr(
+        directory, encoding=encoding, zarr_format=zarr_format, consolidated=True
+    )
+    # As zarr itself fills: half of it was never written.
+    root = zarr.open_group(directory, mode="r+", use_consolidated=False)
+    how = {"dimension_names": names} if zarr_format == 3 else {}
+    plain = root.create_array(
+        "plain", shape=(LENGTH, 10), dtype="float64", fill_value=FILL, chunks=(CHUNK, 5), **how
+    )
+    if zarr_format == 2:
+        plain.attrs["_ARRAY_DIMENSIONS"] = list(names)
+    plain[:CHUNK] = 1
+    zarr.consolidate_metadata(directory)
+
+
+def make_missing_2(directory):
+    make_missing(directory, 2)
+
+
+def make_missing_3(directory):
+    make_missing(directory, 3)
+
+
+def check_missing(directory, zarr_format):
+    """After a growth to which nobody has written."""
+    root = zarr.open_group(directory, mode="r", zarr_format=int(zarr_format))
+    temperature = root["temperature"]
+    assert temperature.shape == (LENGTH + 24, 10), temperature.shape
+    attributes = dict(temperature.attrs)
+    assert attributes["big"] == 2**64 and attributes["valid_min"] == -3.4028234663852886e38, attributes
+    assert root["packed"].attrs["scale_factor"] == SCALE, root["packed"].attrs["scale_factor"]
+    found = xarray.open_zarr(directory, decode_times=False)
+    assert np.isnan(found.attrs["nothing"]), found.attrs
+    assert found.temperature.encoding["_FillValue"] == FILL, found.temperature.encoding
+    for values, expected in [
+        (found.temperature.values, missing()),
+        (found.packed.values, np.rint(missing()).astype("float64") * SCALE),
+    ]:
+        # Both what was missing, and what nobody has written yet.
+        assert (np.isnan(values[:LENGTH]) == np.isnan(missing())).all()
+        np.testing.assert_allclose(values[:LENGTH], expected, rtol=1e-12)
+    plain = root["plain"]
+    assert plain.fill_value == FILL and (plain[:CHUNK] == 1).all() and (plain[CHUNK:] == FILL).all(), plain
+
+
 def write_zarr(directory, start, stop, value):
     array = zarr.open_array(directory, path="temperature", mode="r+")
     array[int(start):int(stop)] = array.fill_value if value == "fill" else float(value)

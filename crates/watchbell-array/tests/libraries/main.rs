@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use watchbell_array::{
     Array, Attempt, Committed, Completeness, Disk, Draft, Error, Run, export, import, verify,
 };
-use watchbell_zarr::{Judge, OnConflict, Plan, Split, plan};
+use watchbell_zarr::{Extend, Judge, OnConflict, Plan, Split, grow, plan};
 
 /// What `make test` installs, with zarr, xarray and tensorstore.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-venv/bin/python");
@@ -248,6 +248,29 @@ fn what_a_library_does_beyond_its_region_fails_the_index() {
     let committed = commit(&draft, &plan, 1, &upper).unwrap();
     let data: Vec<String> = plan.keys(1).filter(|key| key.starts_with("temperature/")).collect();
     assert_eq!((committed.written, committed.removed), (Vec::new(), data));
+}
+
+/// What is missing is missing afterwards too: fill values and scales are the same to the last bit.
+#[test]
+fn a_growth_keeps_what_is_missing() {
+    if is_left_out() {
+        return;
+    }
+    for format in ["2", "3"] {
+        let stand = Stand::new(&format!("make_missing_{format}"));
+        let head = stand.array.snapshot(stand.array.head().unwrap().unwrap()).unwrap();
+        let documents = stand.array.documents(&stand.array.manifest(head.manifest).unwrap()).unwrap();
+        let extend = Extend { dimension: "time".to_owned(), by: 24 };
+        let (hierarchy, grown) = grow(&documents, &extend).unwrap();
+        let plan = plan(&hierarchy, &by("time", 1), &[], Some(&grown), 1).unwrap();
+        let draft = stand.array.begin(&run("r1"), &grown.documents).unwrap();
+        let upper = stand.dir.path().join("upper");
+        fs::create_dir(&upper).unwrap();
+        commit(&draft, &plan, 0, &upper).unwrap();
+        draft.publish(&[0].into(), OnConflict::Fail, None, "", Timestamp::UNIX_EPOCH).unwrap();
+        draft.remove().unwrap();
+        stand.check(&["check_missing", format]);
+    }
 }
 
 /// A writer that is killed leaves half a file beside the chunk's name; the next attempt has an upper of its own.

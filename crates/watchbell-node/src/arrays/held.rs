@@ -134,9 +134,8 @@ pub(super) fn begin(
 /// The plan that a run began with is made anew from what it began with.
 fn planned(array: &Array, draft: Draft, run: &ArrayRun, of: &Use) -> Result<Held, Trouble> {
     let (hierarchy, grown) = grown(array, draft.base(), of)?;
-    let found = draft.documents().map_err(passing)?;
-    let as_begun = |(key, bytes): (&String, &Vec<u8>)| found.get(key) == Some(bytes);
-    if !grown.iter().flat_map(|grown| &grown.documents).all(as_begun) {
+    // What the documents say, and not how: another version of this program may have written them.
+    if read(&draft.documents().map_err(passing)?)? != hierarchy {
         return Err(Trouble::Lasting(
             "its run began with another extend; start a Job of its own in place of a rerun".to_owned(),
         ));
