@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 
 use rustix::fd::{AsFd as _, BorrowedFd};
 use serde::{Deserialize, Serialize};
 use watchbell_zarr::{ARTIFACTS_DOCUMENT, Hierarchy, Judge, Verdict, Violation};
 
 use crate::cipher::Role;
+use crate::commit::{self, Copying, IndexCommit};
 use crate::digest::Digest;
 use crate::disk::REMOVED;
 use crate::error::Error;
@@ -33,17 +34,11 @@ pub struct Draft {
     /// The base with its growth.
     pub(crate) grown: Manifest,
     numbers: AtomicU64,
-    meter: Meter,
-    copying: Mutex<Copying>,
+    pub(crate) meter: Meter,
+    pub(crate) copying: Mutex<Copying>,
+    /// Somebody is done with it.
+    pub(crate) copied: Condvar,
     _lock: File,
-}
-
-/// Who copies into a draft at this moment.
-#[derive(Default)]
-struct Copying {
-    commits: u32,
-    /// One of them failed: what it has staged is nobody's, unless another has found it and counts on it.
-    has_failed: bool,
 }
 
 /// What a draft begins with.
@@ -94,6 +89,7 @@ pub struct Progress {
 }
 
 const RECORD: &str = "draft.json";
+const INDICES: &str = "indices";
 const MAGIC: &[u8; 8] = b"WBARIX\x00\x02";
 /// Of a file from before attempts had an image and a user of their own: it is read with those of its run.
 const MAGIC_OF_RUN: &[u8; 8] = b"WBARIX\x00\x01";
@@ -125,7 +121,7 @@ impl Array {
         disk.make_dir(&dir)?;
         let staging = dir.join("objects");
         disk.make_dir(&staging)?;
-        disk.make_dir(&dir.join("indices"))?;
+        disk.make_dir(&dir.join(INDICES))?;
         disk.write_synced(&dir.join("lock"), b"")?;
         let (mut recorded, mut written) = (BTreeMap::new(), Vec::new());
         for (number, (key, bytes)) in documents.iter().enumerate() {
@@ -167,9 +163,9 @@ impl Array {
         } else {
             base.with(&[(Writer::default(), record.run.clone())], &BTreeSet::new(), &documents.collect())
         };
-        let (array, numbers, meter) = (self.clone(), AtomicU64::new(0), Meter::new(self.quota_bytes()?));
-        let draft =
-            Draft { array, dir, record, base, grown, numbers, meter, copying: Mutex::default(), _lock: lock };
+        let (array, numbers, meter) = (self.clone(), AtomicU64::new(0), Meter::of_array());
+        let (copying, copied) = (Mutex::default(), Condvar::new());
+        let draft = Draft { array, dir, record, base, grown, numbers, meter, copying, copied, _lock: lock };
         draft.remove_uncommitted()?;
         Ok(draft)
     }
@@ -296,13 +292,17 @@ impl Draft {
 
     pub(crate) fn indices(&self) -> Result<Vec<u32>, Error> {
         let mut found: Vec<u32> =
-            names(&self.dir.join("indices"))?.iter().filter_map(|name| name.parse().ok()).collect();
+            names(&self.dir.join(INDICES))?.iter().filter_map(|name| name.parse().ok()).collect();
         found.sort_unstable();
         Ok(found)
     }
 
-    fn index_path(&self, index: u32) -> PathBuf {
-        self.dir.join("indices").join(index.to_string())
+    pub(crate) fn index_path(&self, index: u32) -> PathBuf {
+        self.dir.join(INDICES).join(index.to_string())
+    }
+
+    pub(crate) fn due_path(&self, index: u32) -> PathBuf {
+        self.dir.join(INDICES).join(commit::due_name(index))
     }
 
     /// As [`Draft::commit_from`], of the directory at a path of ours.
@@ -327,40 +327,25 @@ impl Draft {
         completeness: Completeness,
         max_bytes: u64,
     ) -> Result<Committed, Error> {
-        let index = judge.index;
-        if let Some(committed) = self.committed(index)? {
-            return Ok(committed);
-        }
-        let (files, removed) = self.judged(judge, upper, completeness, max_bytes)?;
-        self.copying.lock().unwrap_or_else(PoisonError::into_inner).commits += 1;
-        let committed = self.take_over(index, attempt, upper, files, removed);
-        let mut copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
-        copying.commits -= 1;
-        copying.has_failed |= committed.is_err();
-        // Staged objects count to the quota. Nobody begins another commit while they are looked at.
-        if copying.commits == 0 && std::mem::take(&mut copying.has_failed) {
-            let removed = self.remove_staged();
-            self.meter.forget();
-            return committed.and_then(|committed| removed.map(|()| committed));
-        }
-        committed
+        let mut begun = IndexCommit::begin(&[self], judge.index).map_err(|refused| refused.error)?;
+        begun.stage(0, judge, attempt, upper, completeness, max_bytes)?;
+        let made = begun.commit().map_err(|refused| refused.error)?;
+        Ok(made.into_iter().next().unwrap_or_default())
     }
 
-    /// Copies what was judged, and lets it count.
-    fn take_over(
+    /// With the array's lock held: copies what was judged. The record of that, and as it is kept.
+    pub(crate) fn take_over(
         &self,
         index: u32,
         attempt: &Attempt,
         upper: BorrowedFd<'_>,
         files: Files,
         mut removed: Vec<String>,
-    ) -> Result<Committed, Error> {
+    ) -> Result<(Committed, Vec<u8>), Error> {
         let shown = shown(index);
         let holes = Holes::of(upper)?;
         let staging = self.staging();
         let objects = Objects { array: &self.array, staging: Some(&staging) };
-        // What is found to be there is not swept before the index counts on it.
-        let _kept = self.array.lock_shared()?;
         objects.refresh()?;
         let first = self.numbers.fetch_add(files.len() as u64, Ordering::Relaxed);
         let pack =
@@ -393,9 +378,8 @@ impl Draft {
         let committed = Committed { index, attempt: attempt.clone(), written, removed };
         let role = Role::Index { run: &self.record.run.uid, index };
         let encoded = committed.encode();
-        let bytes = bounded(self.array.sealed(&encoded, role)?, MAX_INDEX_BYTES)?;
-        self.array.disk.replace(&self.index_path(index), &bytes)?;
-        Ok(committed)
+        let bytes = bounded(self.array.sealed(&encoded, role)?, MAX_INDEX_BYTES)?.into_owned();
+        Ok((committed, bytes))
     }
 
     /// Whether [`Draft::commit_from`] would refuse what lies in `upper`. Nothing of it is read or kept.
@@ -413,7 +397,7 @@ impl Draft {
     }
 
     /// The files that are kept, with their sizes, and the keys that are removed.
-    fn judged(
+    pub(crate) fn judged(
         &self,
         judge: &Judge<'_>,
         upper: BorrowedFd<'_>,
@@ -537,13 +521,17 @@ impl Draft {
         Ok(())
     }
 
-    /// Removes the staged objects that no committed index names, while no index commits.
-    fn remove_staged(&self) -> Result<(), Error> {
+    /// Removes the staged objects that no committed index names, and none that is due, while no index commits.
+    pub(crate) fn remove_staged(&self) -> Result<(), Error> {
         let mut known: BTreeSet<String> =
             self.record.documents.values().map(|document| document.digest.to_string()).collect();
         for index in self.indices()? {
             let committed = self.committed(index)?.unwrap_or_default();
             known.extend(committed.written.iter().map(|(_, digest, _)| digest.to_string()));
+        }
+        for index in commit::due(&self.dir.join(INDICES))? {
+            let due = read_committed(&self.array, &self.due_path(index), &self.record.run, index)?;
+            known.extend(due.written.iter().map(|(_, digest, _)| digest.to_string()));
         }
         let staging = self.staging();
         for name in names(&staging)? {
@@ -615,7 +603,7 @@ impl Committed {
     }
 }
 
-type Files = Vec<(String, u64)>;
+pub(crate) type Files = Vec<(String, u64)>;
 
 /// What errors call an upper.
 fn shown(index: u32) -> String {
@@ -679,9 +667,12 @@ impl Array {
             let record = self.draft_record(uid)?;
             found.extend(record.documents.values().map(|document| document.digest));
         }
-        let dir = dir.join("indices");
-        for index in names(&dir)?.iter().filter_map(|name| name.parse().ok()) {
-            let path = dir.join(u32::to_string(&index));
+        let dir = dir.join(INDICES);
+        // One that is due counts as soon as another array has its own.
+        let due = commit::due(&dir)?.into_iter().map(|index| (index, commit::due_name(index)));
+        let committed = names(&dir)?.into_iter().filter_map(|name| Some((name.parse().ok()?, name)));
+        for (index, name) in due.chain(committed) {
+            let path = dir.join(name);
             if is_new(&path)? {
                 let committed = read_committed(self, &path, &run, index)?;
                 found.extend(committed.written.into_iter().map(|(_, digest, _)| digest));

@@ -187,7 +187,7 @@ fn import_of(
     }
     let mut done = Done::read(array, &place)?;
     let mut copied = 0;
-    let meter = Meter::new(quota_bytes);
+    let meter = Meter::within(quota_bytes);
     let (publication, mended) = loop {
         let written = stage(array, source, &found, &staging, &mut done, &mut copied, &meter, progress)?;
         let damaged = mend::damaged(array, &staging)?;

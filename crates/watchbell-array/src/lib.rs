@@ -18,6 +18,7 @@
 //!  <array>/uploads/…        large objects of which an export has written parts to a bucket
 //!
 //!  upper of an attempt ──walk, judge, copy and hash──▶ drafts/<run>/objects, indices/<n>   (durable: the index is committed)
+//!    (of several arrays: indices/<n>.due in each first)
 //!  all indices ──▶ objects into place ──▶ manifest ──▶ snapshot ──▶ refs/head              (durable: the run is published)
 //! ```
 //!
@@ -26,6 +27,7 @@
 //! upper directory or a foreign directory is hostile: it is opened without following links, and copied, never adopted.
 
 mod cipher;
+mod commit;
 mod digest;
 mod disk;
 mod draft;
@@ -55,6 +57,7 @@ mod view;
 mod walk;
 
 pub use cipher::{KeptSource, Key, KeySource};
+pub use commit::IndexCommit;
 pub use digest::Digest;
 pub use disk::{Disk, Step};
 pub use draft::{Attempt, Committed, Completeness, Draft, Progress};

@@ -21,14 +21,32 @@ pub struct Limits {
 
 /// Keeps what is staged within an array's quota and limits without looking at every object each time.
 pub(crate) struct Meter {
-    quota_bytes: Option<u64>,
-    /// What was used when it was last measured, and what was written since.
-    known: Mutex<(Option<u64>, u64)>,
+    quota: Quota,
+    known: Mutex<Known>,
+}
+
+enum Quota {
+    /// As it is when something is measured: it may change while a run is at work.
+    OfArray,
+    Given(Option<u64>),
+}
+
+/// What was measured last.
+#[derive(Default)]
+struct Known {
+    /// Bytes that were used, and the quota: both are looked at together.
+    measured: Option<(u64, Option<u64>)>,
+    /// Bytes since then.
+    written: u64,
 }
 
 impl Meter {
-    pub(crate) fn new(quota_bytes: Option<u64>) -> Self {
-        Self { quota_bytes, known: Mutex::default() }
+    pub(crate) fn of_array() -> Self {
+        Self { quota: Quota::OfArray, known: Mutex::default() }
+    }
+
+    pub(crate) fn within(quota_bytes: Option<u64>) -> Self {
+        Self { quota: Quota::Given(quota_bytes), known: Mutex::default() }
     }
 
     /// Says whether `bytes` more may be written now. It is asked before each MiB of a copy.
@@ -57,22 +75,31 @@ impl Meter {
 
     /// Something that was counted is removed.
     pub(crate) fn forget(&self) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = (None, 0);
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::default();
     }
 
     fn count(&self, array: &Array, bytes: u64, least: u64) -> Result<(), Error> {
-        let Some(quota) = self.quota_bytes else { return Ok(()) };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.1 = known.1.saturating_add(bytes);
-        let used = match known.0 {
-            Some(used) if known.1 <= (quota.saturating_sub(used) / 4).max(least) => used,
+        known.written = known.written.saturating_add(bytes);
+        let room =
+            |(used, quota): (u64, Option<u64>)| quota.map_or(0, |quota| quota.saturating_sub(used) / 4);
+        let (used, quota) = match known.measured {
+            Some(measured) if known.written <= room(measured).max(least) => measured,
             _ => {
-                let used = array.used_bytes()?;
-                *known = (Some(used), bytes);
-                used
+                let quota = match self.quota {
+                    Quota::OfArray => array.quota_bytes()?,
+                    Quota::Given(quota) => quota,
+                };
+                // Without a bound nothing need be looked at.
+                let measured = (quota.map_or(Ok(0), |_| array.used_bytes())?, quota);
+                *known = Known { measured: Some(measured), written: bytes };
+                measured
             }
         };
-        if used > quota { Err(Error::Quota { bytes: used, quota }) } else { Ok(()) }
+        match quota {
+            Some(quota) if used > quota => Err(Error::Quota { bytes: used, quota }),
+            _ => Ok(()),
+        }
     }
 }
 

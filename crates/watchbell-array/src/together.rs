@@ -30,7 +30,7 @@ pub struct Part<'a> {
     pub quota_bytes: Option<u64>,
 }
 
-/// Why nothing was published, and which part it is about.
+/// Why nothing was published, or committed, and which part it is about.
 #[derive(Debug)]
 pub struct Refused {
     pub at: usize,

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use watchbell_array::{
-    Array, Digest, Disk, Draft, Error, KeySource, Kind, Part, Refused, Retention, Step, export,
-    finish_publications, publish_together, sweep, verify,
+    Array, Attempt, Committed, Completeness, Digest, Disk, Draft, Error, IndexCommit, KeySource, Kind, Part,
+    Refused, Retention, Step, export, finish_publications, publish_together, sweep, verify,
 };
-use watchbell_zarr::{Extend, OnConflict, grow};
+use watchbell_zarr::{Extend, Judge, OnConflict, grow};
 
 use crate::place::{
     Place, all, at, by_time, commit, contents, hierarchy_of, import_at, key_file, run, write,
@@ -292,8 +293,8 @@ fn opened(place: &Place, name: &str, disk: Disk) -> Array {
     Array::open(&place.path(name), disk).unwrap().unlock(&key(place).key().unwrap()).unwrap()
 }
 
-/// Two arrays, and a run whose indices have written both.
-fn two_arrays() -> Place {
+/// Two arrays, and a run that has begun in both.
+fn two_begun() -> Place {
     let place = Place::in_memory();
     drop(place.array());
     let source = key(&place);
@@ -301,9 +302,18 @@ fn two_arrays() -> Place {
     let second = Array::create_of(&place.path("second"), unwatched(), Kind::Zarr, sealed).unwrap();
     import_at(&second, &place.path("plain"), 1_000).unwrap();
     for name in TWO {
+        opened(&place, name, unwatched()).begin(&run("r1"), &BTreeMap::new()).unwrap();
+    }
+    place
+}
+
+/// The same, when its indices have written both.
+fn two_arrays() -> Place {
+    let place = two_begun();
+    for name in TWO {
         let array = opened(&place, name, unwatched());
         let plan = by_time(&hierarchy_of(&array));
-        let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+        let draft = array.draft("r1").unwrap();
         for index in 0..4 {
             let key = format!("t/c/{}/0", 2 * index);
             let upper = place.upper(&format!("{name}-{index}"), &[(&key, &format!("{name} {index}"))]);
@@ -326,6 +336,107 @@ fn publish_two(place: &Place, disk: &Disk, quotas: [Option<u64>; 2]) -> Result<[
     }
     let made = publish_together(&parts, &all(4), "", at(9))?;
     Ok([made[0].digest, made[1].digest])
+}
+
+/// An attempt of index 0, which writes both arrays. The attempts that count in them, and the rows that those say they wrote.
+fn index_of_two(place: &Place, disk: &Disk, number: u32) -> Result<[Committed; 2], Refused> {
+    let stopped = |error| Refused { at: 0, error };
+    let drafts = TWO.map(|name| opened(place, name, disk.clone()).draft("r1"));
+    let [first, second] = &drafts;
+    let both = [first, second].map(|draft| draft.as_ref());
+    let [Ok(first), Ok(second)] = both else { return Err(stopped(Error::Stopped)) };
+    let plan = by_time(&hierarchy_of(&opened(place, "array", unwatched())));
+    let mut begun = IndexCommit::begin(&[first, second], 0)?;
+    for (at, name) in TWO.iter().enumerate() {
+        // One content is in place already, some are new and go into a pack, and one is alone.
+        let content = format!("{name} of attempt {number}");
+        let upper = place.upper(
+            &format!("{name}-attempt-{number}"),
+            &[("t/c/0/0", content.as_str()), ("t/c/0/1", "old 3 0"), ("t/c/1/0", content.as_str())],
+        );
+        let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: 1 << 20 };
+        let attempt = Attempt { number, ..Attempt::default() };
+        let upper = fs::File::open(upper).unwrap();
+        begun.stage(at, &judge, &attempt, upper.as_fd(), Completeness::Optional, 1 << 20).map_err(stopped)?;
+    }
+    let [first, second] = <[Committed; 2]>::try_from(begun.commit()?).unwrap();
+    Ok([first, second])
+}
+
+/// Stopped before any step of it, an attempt of an index counts in both arrays or in none, whatever is swept before the next one comes.
+fn check_index_of_two(lose: bool, sweeps: bool) {
+    let (mut stop_at, mut went_on) = (0, 0);
+    loop {
+        let place = two_begun();
+        let (journal, disk) = Journal::stopping_at(stop_at);
+        let ended = index_of_two(&place, &disk, 0);
+        if lose {
+            journal.lock().unwrap().lose();
+        }
+        if sweeps {
+            // What the index found in place is only what its record names.
+            write(&place.path("plain"), "t/c/3/0", b"no longer");
+            for name in TWO {
+                let array = opened(&place, name, unwatched());
+                import_at(&array, &place.path("plain"), 2_000).unwrap();
+                sweep(&array, Some(&Retention { last: 1, ..Retention::default() })).unwrap();
+            }
+        }
+        let made = index_of_two(&place, &unwatched(), 1).unwrap();
+        let numbers = made.each_ref().map(|made| made.attempt.number);
+        assert_eq!(numbers[0], numbers[1], "stopped before step {stop_at}");
+        assert!(ended.is_err() || numbers[0] == 0);
+        went_on += usize::from(ended.is_err() && numbers[0] == 0);
+        for name in TWO {
+            let array = opened(&place, name, unwatched());
+            let draft = array.draft("r1").unwrap();
+            draft.publish(&all(1), OnConflict::Rebase, None, "", at(9)).unwrap();
+            draft.remove().unwrap();
+            assert_eq!(verify(&array).unwrap().damage, [], "{name}, stopped before step {stop_at}");
+            let content = format!("{name} of attempt {}", numbers[0]);
+            let dir = tempfile::tempdir_in(place.dir.path()).unwrap();
+            export(&array, array.head().unwrap().unwrap(), dir.path(), &mut |_, _| {}).unwrap();
+            let exported = contents(dir.path());
+            assert_eq!((&exported["t/c/0/0"], &exported["t/c/1/0"]), (&content, &content));
+            assert_eq!(exported["t/c/0/1"], "old 3 0");
+        }
+        if ended.is_ok() {
+            assert!(stop_at > 20 && went_on > 1, "{stop_at} steps, {went_on} between the arrays");
+            return;
+        }
+        stop_at += 1;
+    }
+}
+
+#[test]
+fn an_index_counts_in_all_its_arrays_or_in_none() {
+    for (lose, sweeps) in [(false, false), (true, false), (false, true), (true, true)] {
+        check_index_of_two(lose, sweeps);
+    }
+}
+
+/// Where one array refuses what the index wrote, or the disk fails, nothing of the attempt is left in the others.
+#[test]
+fn an_attempt_that_failed_leaves_no_record() {
+    let place = two_begun();
+    let records =
+        || TWO.map(|name| fs::read_dir(place.path(name).join("drafts/r1/indices")).unwrap().count());
+    for end in ["second/drafts/r1/indices/0.due.next", "second/drafts/r1/objects/new-0"] {
+        let refused = index_of_two(&place, &full_at(end), 0).unwrap_err();
+        assert!(matches!(refused.error, Error::Io { .. }), "{refused:?}");
+        assert_eq!(records()[0], 0, "{end}");
+    }
+    // The last name of all.
+    let second = place.path("second/drafts/r1/indices/0");
+    let disk = Disk::watched(move |step| match step {
+        Step::Rename(_, to) if *to == second => Err(Error::Stopped),
+        _ => Ok(()),
+    });
+    assert_eq!(index_of_two(&place, &disk, 0).unwrap_err().at, 1);
+    assert_eq!(records()[0], 0);
+    let made = index_of_two(&place, &unwatched(), 1).unwrap();
+    assert_eq!(made.map(|made| made.attempt.number), [1, 1]);
+    assert_eq!(records(), [1, 1]);
 }
 
 /// Stopped before any step of it, a publication of two arrays has moved both heads or none, also for who reads without carrying it

@@ -382,6 +382,26 @@ fn a_commit_or_an_import_beyond_the_quota_is_refused() {
     assert!(matches!(error, Error::Quota { .. }), "{error}");
 }
 
+/// The quota of a run is what it is when it writes, and not what it was when it began.
+#[test]
+fn a_quota_that_changes_counts_for_runs_that_are_at_work() {
+    let place = Place::new();
+    let array = place.array();
+    let plan = by_time(&hierarchy_of(&array));
+    let used = array.used_bytes().unwrap();
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let large = |c: &str| c.repeat(4_000);
+    commit(&draft, &plan, 0, &place.upper("a", &[("t/c/0/0", &large("a"))])).unwrap();
+    array.set_quota(Some(used + 6_000)).unwrap();
+    let error = commit(&draft, &plan, 1, &place.upper("b", &[("t/c/2/0", &large("b"))])).unwrap_err();
+    assert!(matches!(error, Error::Quota { quota, .. } if quota == used + 6_000), "{error}");
+    array.set_quota(Some(used + 9_000)).unwrap();
+    commit(&draft, &plan, 1, &place.upper("b", &[])).unwrap();
+    array.set_quota(None).unwrap();
+    commit(&draft, &plan, 2, &place.upper("c", &[("t/c/4/0", &large("c")), ("t/c/4/1", &large("d"))]))
+        .unwrap();
+}
+
 /// An array of the first format has no packs; it gets them, and then no older program opens it.
 #[test]
 fn an_array_of_before_is_gone_on_with() {

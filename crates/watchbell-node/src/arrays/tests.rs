@@ -188,6 +188,18 @@ impl Stand {
         index: u32,
         files: &[(u16, &str, &str)],
     ) -> Result<Vec<Taken>, String> {
+        self.commit_as(0, run, uses, index, files)
+    }
+
+    /// The same of a later attempt.
+    fn commit_as(
+        &self,
+        attempt: u32,
+        run: &Arc<ArrayRun>,
+        uses: &str,
+        index: u32,
+        files: &[(u16, &str, &str)],
+    ) -> Result<Vec<Taken>, String> {
         let pod = Uid(run.job.0 * 100 + u128::from(index));
         let uses = read(uses);
         for volume in 0..uses.len() as u16 {
@@ -204,11 +216,22 @@ impl Stand {
             }
             self.uppers.lock().unwrap().insert((pod, volume), dir);
         }
-        self.commit_again(run, &uses, index, pod)
+        self.commit_of(attempt, run, &uses, index, pod)
     }
 
     fn commit_again(
         &self,
+        run: &Arc<ArrayRun>,
+        uses: &Arc<[Use]>,
+        index: u32,
+        pod: Uid,
+    ) -> Result<Vec<Taken>, String> {
+        self.commit_of(0, run, uses, index, pod)
+    }
+
+    fn commit_of(
+        &self,
+        attempt: u32,
         run: &Arc<ArrayRun>,
         uses: &Arc<[Use]>,
         index: u32,
@@ -220,7 +243,7 @@ impl Stand {
             run: run.clone(),
             uses: uses.clone(),
             index,
-            attempt: 0,
+            attempt,
             image: format!("tool@sha256:{}", run.job.0).into(),
             first_volume: 0,
             bounds: vec![1 << 20; uses.len()],
@@ -407,6 +430,29 @@ fn an_attempt_that_wrote_more_than_its_own_counts_nowhere() {
     // Nothing is there of a pod whose spawner died.
     let why = stand.commit_again(&run, &read(WRITE), 1, Uid(999)).unwrap_err();
     assert!(why.contains("it does not have the pod"), "{why}");
+}
+
+/// What is found only when it is copied, such as a quota, counts for all arrays too.
+#[test]
+fn an_attempt_that_finds_no_room_in_one_array_counts_in_none() {
+    let stand = Stand::new();
+    stand.import("other", 4);
+    let uses = format!(r#"[{WRITE}, {}]"#, WRITE.replace("obs", "other").replace("/data", "/other"));
+    let run = writer(1, 1);
+    stand.prepare(&run, &uses).unwrap();
+    stand.array("other").set_quota(Some(1)).unwrap();
+    let why =
+        stand.commit_as(0, &run, &uses, 0, &[(0, "t/c/0", "first"), (1, "t/c/0", "first")]).unwrap_err();
+    assert!(why.starts_with("array \"other\": ") && why.contains("quota is 1"), "{why}");
+    stand.array("other").set_quota(None).unwrap();
+    let taken =
+        stand.commit_as(1, &run, &uses, 0, &[(0, "t/c/0", "second"), (1, "t/c/0", "second")]).unwrap();
+    assert_eq!(taken.iter().map(|taken| taken.attempt).collect::<Vec<_>>(), [1, 1]);
+    stand.commit(&run, &uses, 1, &[]).unwrap();
+    stand.publish(&run, &uses).unwrap();
+    for name in ["obs", "other"] {
+        assert_eq!(stand.content(name, "t/c/0").as_deref(), Some("second"), "{name}");
+    }
 }
 
 #[test]

@@ -18,8 +18,8 @@ use watchbell_api::array::{
 };
 use watchbell_api::node::Report;
 use watchbell_array::{
-    Array, Attempt, Completeness, Disk, Error, Kind, Part, Publication, Refused, Retention, Run,
-    finish_publications, publish_together,
+    Array, Attempt, Committed, Completeness, Disk, Error, IndexCommit, Kind, Part, Publication, Refused,
+    Retention, Run, finish_publications, publish_together,
 };
 use watchbell_core::arrays::SECRET_UPPER;
 use watchbell_zarr::{Judge, Mode, ReadScope, Use};
@@ -285,17 +285,65 @@ struct Due<'a> {
     of: &'a Use,
     slot: Slot,
     /// `None`: the index is in the draft already. The first success is the one, and what it wrote may be gone by now.
-    dir: Option<OwnedFd>,
+    dir: Option<Result<OwnedFd, String>>,
     bound: u64,
 }
 
 /// An index is in the drafts of all its arrays, or what it wrote to none of them counts.
 fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
     let writes = upper.uses.iter().enumerate().filter(|(_, of)| of.mode == Mode::Write);
-    let due = writes.map(|(position, of)| due(tools, upper, position, of)).collect::<Result<Vec<_>, _>>()?;
-    due.iter().try_for_each(|one| one.check(upper))?;
-    due.iter().map(|one| one.take(upper)).collect()
+    let mut due =
+        writes.map(|(position, of)| due(tools, upper, position, of)).collect::<Result<Vec<_>, _>>()?;
+    // In the order of who publishes them: else each could wait for a draft that the other holds.
+    due.sort_by(|a, b| a.of.name.cmp(&b.of.name));
+    let slots: Vec<_> =
+        due.iter().map(|one| one.slot.read().unwrap_or_else(PoisonError::into_inner)).collect();
+    let mut held = Vec::with_capacity(due.len());
+    for (one, slot) in due.iter().zip(&slots) {
+        held.push(slot.as_ref().ok_or_else(|| of_array(one.of, &NO_DRAFT))?);
+    }
+    let drafts: Vec<_> = held.iter().map(|held| &held.draft).collect();
+    let refused = |Refused { at, error }: Refused| of_array(due[at].of, &error);
+    let mut begun = IndexCommit::begin(&drafts, upper.index).map_err(refused)?;
+    let mut dirs = Vec::with_capacity(due.len());
+    for (at, one) in due.iter().enumerate() {
+        dirs.push(match &one.dir {
+            Some(dir) if !begun.is_committed(at) => Some(dir.as_ref().map_err(Clone::clone)?),
+            _ => None,
+        });
+    }
+    // All are judged before anything is copied.
+    for ((one, held), dir) in due.iter().zip(&held).zip(&dirs) {
+        let Some(dir) = dir else { continue };
+        let checked =
+            held.draft.check_from(&one.judge(held, upper), dir.as_fd(), one.completeness(), one.bound);
+        checked.map_err(|error| of_array(one.of, &error))?;
+    }
+    for (at, ((one, held), dir)) in due.iter().zip(&held).zip(&dirs).enumerate() {
+        let Some(dir) = dir else { continue };
+        let attempt = Attempt {
+            number: upper.attempt,
+            image: upper.image.to_string(),
+            user: upper.run.user.to_string(),
+        };
+        let judge = one.judge(held, upper);
+        let staged = begun.stage(at, &judge, &attempt, dir.as_fd(), one.completeness(), one.bound);
+        staged.map_err(|error| of_array(one.of, &error))?;
+    }
+    let committed = begun.commit().map_err(refused)?;
+    Ok(due.iter().zip(&committed).map(|(one, committed)| taken(one.of, committed)).collect())
 }
+
+fn taken(of: &Use, committed: &Committed) -> Taken {
+    Taken {
+        array: of.name.as_str().into(),
+        attempt: committed.attempt.number,
+        keys: (committed.written.len() + committed.removed.len()) as u64,
+        bytes: committed.written.iter().map(|(_, _, size)| size).sum(),
+    }
+}
+
+const NO_DRAFT: &str = "its run has no draft: it was published or given up meanwhile";
 
 fn due<'a>(tools: &Tools, upper: &Upper, position: usize, of: &'a Use) -> Result<Due<'a>, String> {
     let slot = tools.drafts.slot(&upper.namespace, upper.run.run, &of.name);
@@ -306,18 +354,26 @@ fn due<'a>(tools: &Tools, upper: &Upper, position: usize, of: &'a Use) -> Result
         fill(&slot, &array, &upper.run, of)
             .map_err(|(Trouble::Passing(why) | Trouble::Lasting(why))| of_array(of, &why))?;
     }
+    let is_committed = {
+        let held = slot.read().unwrap_or_else(PoisonError::into_inner);
+        let held = held.as_ref().ok_or_else(|| of_array(of, &NO_DRAFT))?;
+        held.draft.committed(upper.index).map_err(|error| of_array(of, &error))?.is_some()
+    };
     let bound = upper.bounds.get(position).copied().unwrap_or(0);
-    let mut due = Due { of, slot, dir: None, bound };
-    if due.with_draft(|held| held.draft.committed(upper.index))?.is_none() {
-        let volume = upper.first_volume + position as u16;
-        let dir = (tools.uppers)(upper.pod, volume).map_err(|why| of_array(of, &why))?;
-        is_all_there(&dir, &tools.data_dir).map_err(|error| {
-            let why = format!("what the index wrote did not get to the disk, which may be full: {error}");
-            of_array(of, &why)
-        })?;
-        due.dir = Some(dir);
-    }
-    Ok(due)
+    // Whoever has the draft need not wait for the spawner.
+    let dir = (!is_committed).then(|| written(tools, upper, position, of));
+    Ok(Due { of, slot, dir, bound })
+}
+
+/// The directory that the index wrote to.
+fn written(tools: &Tools, upper: &Upper, position: usize, of: &Use) -> Result<OwnedFd, String> {
+    let volume = upper.first_volume + position as u16;
+    let dir = (tools.uppers)(upper.pod, volume).map_err(|why| of_array(of, &why))?;
+    is_all_there(&dir, &tools.data_dir).map_err(|error| {
+        let why = format!("what the index wrote did not get to the disk, which may be full: {error}");
+        of_array(of, &why)
+    })?;
+    Ok(dir)
 }
 
 /// What has a file system of its own in a file may have been promised room that the disk around the file does not have. It is
@@ -331,48 +387,12 @@ fn is_all_there(upper: &OwnedFd, data_dir: &Path) -> io::Result<()> {
 }
 
 impl Due<'_> {
-    fn with_draft<T>(&self, work: impl FnOnce(&Held) -> Result<T, Error>) -> Result<T, String> {
-        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
-        let gone = &"its run has no draft: it was published or given up meanwhile";
-        let held = slot.as_ref().ok_or_else(|| of_array(self.of, gone))?;
-        work(held).map_err(|error| of_array(self.of, &error))
-    }
-
     fn completeness(&self) -> Completeness {
         if self.of.require_complete { Completeness::Required } else { Completeness::Optional }
     }
 
     fn judge<'a>(&self, held: &'a Held, upper: &Upper) -> Judge<'a> {
         Judge { plan: &held.plan, index: upper.index, max_chunk_bytes: self.bound }
-    }
-
-    fn check(&self, upper: &Upper) -> Result<(), String> {
-        let Some(dir) = &self.dir else { return Ok(()) };
-        self.with_draft(|held| {
-            let judge = self.judge(held, upper);
-            held.draft.check_from(&judge, dir.as_fd(), self.completeness(), self.bound)
-        })
-    }
-
-    fn take(&self, upper: &Upper) -> Result<Taken, String> {
-        let committed = self.with_draft(|held| {
-            let Some(dir) = &self.dir else {
-                return Ok(held.draft.committed(upper.index)?.unwrap_or_default());
-            };
-            let judge = self.judge(held, upper);
-            let attempt = Attempt {
-                number: upper.attempt,
-                image: upper.image.to_string(),
-                user: upper.run.user.to_string(),
-            };
-            held.draft.commit_from(&judge, &attempt, dir.as_fd(), self.completeness(), self.bound)
-        })?;
-        Ok(Taken {
-            array: self.of.name.as_str().into(),
-            attempt: committed.attempt.number,
-            keys: (committed.written.len() + committed.removed.len()) as u64,
-            bytes: committed.written.iter().map(|(_, _, size)| size).sum(),
-        })
     }
 }
 
@@ -458,6 +478,8 @@ fn publish(
         })?;
         opened.push((of, array, slot));
     }
+    // In the order of who commits to them.
+    opened.sort_by(|(a, ..), (b, ..)| a.name.cmp(&b.name));
     let mut held: Vec<_> =
         opened.iter().map(|(_, _, slot)| slot.write().unwrap_or_else(PoisonError::into_inner)).collect();
     let made = publish_all(namespace, run, &opened, &held).map_err(|why| {
