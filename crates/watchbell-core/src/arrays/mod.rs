@@ -139,13 +139,15 @@ pub fn wanted(spec: &Value) -> DataArraySpec {
         let count = spec["retention"][field].as_u64().unwrap_or(0);
         u32::try_from(count).unwrap_or(u32::MAX)
     };
+    let retention = ArrayRetention {
+        keep_last: count("keepLast"),
+        keep_daily: count("keepDaily"),
+        keep_weekly: count("keepWeekly"),
+    };
     DataArraySpec {
         quota_bytes: Quantity::from_value(&spec["quota"]).ok().map(|quota| quota.as_bytes()),
-        retention: spec["retention"].is_object().then(|| ArrayRetention {
-            keep_last: count("keepLast"),
-            keep_daily: count("keepDaily"),
-            keep_weekly: count("keepWeekly"),
-        }),
+        // Who asks for nothing to be kept has filled nothing in: all snapshots are kept.
+        retention: (retention != ArrayRetention::default()).then_some(retention),
         key: spec["encryption"]["key"].as_str().map(Arc::from),
         is_artifacts: spec["format"].as_str().map(|format| format == "artifacts"),
     }

@@ -10,6 +10,7 @@ use watchbell_api::node::{Command, Report};
 use super::super::{Bench, uid_of};
 use super::{READ, data_array, merged, using, writer};
 use crate::arrays::tests::facts;
+use crate::arrays::wanted;
 
 /// The word about a head is kept with what the object says of it: both or none, and once.
 #[test]
@@ -151,4 +152,14 @@ fn an_encrypted_store_stays_what_it_is() {
     bench.settle();
     let error = bench.try_patch(Resource::DataArray, "plain", key("own")).unwrap_err();
     assert!(error.message.contains("the store is in the clear"), "{}", error.message);
+}
+
+/// What somebody left empty removes no history.
+#[test]
+fn a_retention_that_says_nothing_keeps_everything() {
+    for retention in [json!({}), json!(null), json!({"keepLast": 0, "keepDaily": null, "keepWeekly": 0})] {
+        assert_eq!(wanted(&json!({"retention": retention})).retention, None, "{retention}");
+    }
+    let weekly = wanted(&json!({"retention": {"keepLast": 0, "keepWeekly": 4}})).retention.unwrap();
+    assert_eq!((weekly.keep_last, weekly.keep_weekly), (0, 4));
 }
