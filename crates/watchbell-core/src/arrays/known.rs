@@ -125,8 +125,13 @@ impl Known {
         }))
     }
 
-    /// A use with what each index gets, for people. `only`: that index alone.
-    pub fn explain(known: Option<&Known>, one: &Use, completions: u32, only: Option<u32>) -> Value {
+    /// A use with what each index gets, for people. `known`: or why nothing of it is told. `only`: that index alone.
+    pub fn explain(
+        known: Result<Option<&Known>, String>,
+        one: &Use,
+        completions: u32,
+        only: Option<u32>,
+    ) -> Value {
         let mut told = json!({
             "name": one.name, "mount": one.mount,
             "mode": match (one.mode, &one.split) {
@@ -135,10 +140,14 @@ impl Known {
                 (Mode::Write, _) => "write",
             },
         });
-        let Some(known) = known else {
-            told["problem"] =
-                "nothing is known of the array: there is none, or its store was not looked at yet".into();
-            return told;
+        let nothing =
+            || "nothing is known of the array: there is none, or its store was not looked at yet".to_owned();
+        let known = match known.and_then(|known| known.ok_or_else(nothing)) {
+            Ok(known) => known,
+            Err(why) => {
+                told["problem"] = why.into();
+                return told;
+            }
         };
         if let Some(head) = &known.facts.head {
             told["head"] = (**head).into();

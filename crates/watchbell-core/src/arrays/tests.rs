@@ -250,12 +250,12 @@ fn a_plan_is_made_early() {
 fn an_explanation_names_the_elements() {
     let known = Known::new(Arc::new(facts()));
     let uses = Uses::read(WRITE).unwrap();
-    let told = Known::explain(Some(&known), &uses.list[0], 8, Some(7));
+    let told = Known::explain(Ok(Some(&known)), &uses.list[0], 8, Some(7));
     assert_eq!(
         told["indices"],
         json!([{"index": 7, "elements": [{"dimension": "time", "start": 21, "stop": 24}], "chunks": 1}])
     );
-    let unknown = Known::explain(None, &uses.list[0], 8, None);
+    let unknown = Known::explain(Ok(None), &uses.list[0], 8, None);
     assert!(unknown["problem"].as_str().unwrap().contains("nothing is known"));
 }
 
@@ -272,7 +272,7 @@ fn artifacts_follow_no_plan() {
     let uses = Uses::read("{name: obs, mount: /out, mode: artifacts}").unwrap();
     assert_eq!(known.indices(&uses.list[0]), Ok(None));
     assert!(matches!(known.plan(&uses.list[0], 5), Ok(Some(plan)) if plan.completions == 5));
-    assert_eq!(Known::explain(Some(&known), &uses.list[0], 5, None)["mode"], "artifacts");
+    assert_eq!(Known::explain(Ok(Some(&known)), &uses.list[0], 5, None)["mode"], "artifacts");
     let auto = json!({"metadata": {"annotations": {"watchbell.dev/array-completions": "auto"}}});
     let no_plan = &["no plan says how many, so set completions and leave this out"];
     let alone = job("{name: obs, mount: /out, mode: artifacts}", auto.clone());

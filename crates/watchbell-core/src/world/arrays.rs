@@ -77,11 +77,20 @@ impl Snapshot {
         ))
     }
 
-    /// Each use of a Job's arrays with what its indices get; of one index alone with `only`.
-    pub fn explain_arrays(&self, namespace: &str, uses: &Uses, completions: u32, only: Option<u32>) -> Value {
+    /// Each use of a Job's arrays with what its indices get; of one index alone with `only`. Of an array that the account may not use
+    /// that alone is told.
+    pub fn explain_arrays(
+        &self,
+        namespace: &str,
+        account: &str,
+        uses: &Uses,
+        completions: u32,
+        only: Option<u32>,
+    ) -> Value {
         let of = |one: &Use| {
+            let right = self.array_right(namespace, account, one);
             let known = self.array(namespace, &one.name).map(|known| &**known);
-            Known::explain(known, one, completions, only)
+            Known::explain(right.map(|()| known), one, completions, only)
         };
         uses.list.iter().map(of).collect()
     }
@@ -90,7 +99,8 @@ impl Snapshot {
     pub fn explain_job(&self, job: &Stored) -> Value {
         let arrays = match job.facts().job() {
             Some(JobFacts { arrays: Some(arrays), spec, .. }) => {
-                self.explain_arrays(&job.namespace, &arrays.uses, spec.completions.unwrap_or(1), None)
+                let completions = spec.completions.unwrap_or(1);
+                self.explain_arrays(&job.namespace, &arrays.service_account, &arrays.uses, completions, None)
             }
             _ => json!([]),
         };

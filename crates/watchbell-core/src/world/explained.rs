@@ -12,6 +12,7 @@ use crate::admission::Mode;
 use crate::admission::origin::{Origin, Steps, Told, origins, origins_of_stored};
 use crate::admission::pod_security::{LevelVersion, Policy, judge};
 use crate::arrays::Uses;
+use crate::service_account::account_named;
 
 /// What kubectl keeps of what was applied.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -31,7 +32,8 @@ impl Snapshot {
                 None => (1, None),
             };
             let only = index.or(Some(0));
-            told["arrays"] = self.explain_arrays(&pod.namespace, &uses, completions, only);
+            let account = account_named(&object["spec"]);
+            told["arrays"] = self.explain_arrays(&pod.namespace, account, &uses, completions, only);
         }
         told
     }

@@ -89,13 +89,25 @@ fn an_array_is_shown_in_columns() {
 #[test]
 fn a_plan_is_judged_and_explained() {
     let h = with_array();
-    let refused = h.client.post(JOBS, &writer("fine", 9));
-    refused.expect_refusal(422, "Invalid", "it cannot be split into 9; the most is 8");
-    let made = h.client.post(JOBS, &writer("w", 2));
+    // Of an array that its account may not use that alone is told.
+    let made = h.client.post(JOBS, &writer("w", 9));
     let warning = made.header("warning").to_owned();
     made.expect(201);
-    assert!(warning.contains("may not write dataarray"), "{warning}");
+    assert!(warning.contains("may not write dataarray") && !warning.contains("the most is"), "{warning}");
     let told = h.client.get(&format!("{JOBS}/w/admission")).expect(200);
+    assert!(told["arrays"][0]["problem"].as_str().unwrap().contains("may not write dataarray"), "{told}");
+    assert!(told["arrays"][0]["head"].is_null(), "{told}");
+    let group = "rbac.authorization.k8s.io";
+    let binding = json!({
+        "apiVersion": format!("{group}/v1"), "kind": "RoleBinding", "metadata": {"name": "writes"},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "array-writer"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "default"}],
+    });
+    h.client.post(&format!("/apis/{group}/v1/namespaces/default/rolebindings"), &binding).expect(201);
+    let refused = h.client.post(JOBS, &writer("fine", 9));
+    refused.expect_refusal(422, "Invalid", "it cannot be split into 9; the most is 8");
+    h.client.post(JOBS, &writer("v", 2)).expect(201);
+    let told = h.client.get(&format!("{JOBS}/v/admission")).expect(200);
     let ranges = |index: usize| told["arrays"][0]["indices"][index]["elements"][0].clone();
     assert_eq!(ranges(0), json!({"dimension": "time", "start": 0, "stop": 12}));
     assert_eq!(ranges(1), json!({"dimension": "time", "start": 12, "stop": 24}));

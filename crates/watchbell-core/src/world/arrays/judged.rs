@@ -141,6 +141,9 @@ impl World {
                 let error = FieldError::new(FieldErrorClass::Invalid, field, "\"auto\"", detail);
                 ApiError::invalid(resource, name, &[error])
             };
+            // What an array is like is told to nobody who may not use it.
+            let account = account_named(&object["spec"]["template"]["spec"]);
+            self.state.array_right(namespace, account, one).map_err(|why| refuse(&why))?;
             let Some(known) = self.state.array(namespace, &one.name) else {
                 return Err(refuse("nothing is known of it, so there is no plan to follow"));
             };
@@ -154,7 +157,8 @@ impl World {
     }
 
     /// Judges what an object that is to be stored says of arrays by what is known of them and who may use them. Only a plan
-    /// that no run could ever follow refuses a Job; the rest is warned of, and keeps its pods waiting.
+    /// that no run could ever follow refuses a Job; the rest is warned of, and keeps its pods waiting. Of an array that may not be
+    /// used that alone is told: neither its plan nor whether it is there.
     pub(in crate::world) fn judge_arrays(
         &self,
         resource: Resource,
@@ -173,28 +177,37 @@ impl World {
         };
         // The draft that it goes on with, or looks at, has its own base.
         let has_base = own(object, ARRAY_RUN).or(own(object, ARRAY_DRAFT)).is_some();
+        let account = account_named(&template["spec"]);
+        let refused: BTreeMap<&str, String> = uses
+            .list
+            .iter()
+            .filter_map(|one| {
+                Some((one.name.as_str(), self.state.array_right(namespace, account, one).err()?))
+            })
+            .collect();
         if !has_base {
-            let known = |array: &str| self.state.array(namespace, array).map(|known| &**known);
+            let known = |array: &str| match refused.contains_key(array) {
+                true => None,
+                false => self.state.array(namespace, array).map(|known| &**known),
+            };
             let errors = unplannable(resource, object, known);
             if !errors.is_empty() {
                 return Err(ApiError::invalid(resource, name, &errors));
             }
         }
         for one in &uses.list {
-            let why = match self.state.array(namespace, &one.name) {
-                None => Some(not_known(&one.name)),
-                Some(known) if known.facts.head.is_none() => {
-                    Some(format!("dataarray {:?}: {}", one.name, NotPlanned::NoSnapshot))
+            let why = match (refused.get(one.name.as_str()), self.state.array(namespace, &one.name)) {
+                (Some(why), _) => why.clone(),
+                (None, None) => not_known(&one.name),
+                (None, Some(known)) if known.facts.head.is_none() => {
+                    format!("dataarray {:?}: {}", one.name, NotPlanned::NoSnapshot)
                 }
-                Some(_) => None,
+                (None, Some(_)) => continue,
             };
-            let right = self.state.array_right(namespace, account_named(&template["spec"]), one).err();
-            for why in why.into_iter().chain(right) {
-                if resource == Resource::Pod {
-                    return Err(ApiError::forbidden(resource, name, &format!("{field}: {why}")));
-                }
-                warnings.push(format!("{field}: no pod of it starts: {why}"));
+            if resource == Resource::Pod {
+                return Err(ApiError::forbidden(resource, name, &format!("{field}: {why}")));
             }
+            warnings.push(format!("{field}: no pod of it starts: {why}"));
         }
         if let Some(gate) = job["metadata"]["annotations"][ARRAY_GATE].as_str()
             && self.get(Resource::CronJob, namespace, gate).is_none()

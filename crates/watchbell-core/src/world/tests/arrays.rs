@@ -3,6 +3,7 @@
 
 mod gates;
 mod reruns;
+mod rights;
 mod rollback;
 mod stores;
 
@@ -384,13 +385,17 @@ fn completions_follow_the_plan() {
 fn pods_wait_for_array_and_right() {
     let mut bench = Bench::new();
     let warnings = bench.try_create(writer("w")).unwrap().warnings;
-    assert!(warnings[0].contains("dataarray \"obs\" is not there"), "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(
-        warnings[1].contains(
+        warnings[0].contains(
             "`kubectl create rolebinding default-array-writer -n ml --clusterrole=array-writer --serviceaccount=ml:default`"
         ),
         "{warnings:?}"
     );
+    let mut other = Bench::new();
+    other.create(bind_default("array-writer"));
+    let warnings = other.try_create(writer("w")).unwrap().warnings;
+    assert!(warnings[0].contains("dataarray \"obs\" is not there"), "{warnings:?}");
     bench.settle();
     assert!(bench.started().is_empty());
     assert!(bench.last_message("FailedCreate").contains("may not write dataarray"));
