@@ -17,6 +17,8 @@ use crate::error::Error;
 pub const MAX_ENTRIES: u64 = 16_000_000;
 /// Bytes of all names together: who walks keeps those that count.
 pub(crate) const MAX_NAME_BYTES: u64 = 1 << 30;
+/// What the names of the directories that a walk is in take in memory.
+const MAX_HELD_BYTES: u64 = 256 << 20;
 const MAX_DEPTH: usize = 100;
 const MAX_KEY_BYTES: usize = 4096;
 
@@ -37,8 +39,48 @@ pub(crate) fn walk(
     shown: &str,
     visit: &mut dyn FnMut(Entry<'_>) -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    let mut walker = Walker { root, shown, visit, seen: 0, bytes: 0 };
+    walk_within(MAX_HELD_BYTES, root, shown, visit)
+}
+
+fn walk_within(
+    max_held_bytes: u64,
+    root: BorrowedFd<'_>,
+    shown: &str,
+    visit: &mut dyn FnMut(Entry<'_>) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    let mut walker = Walker { root, shown, visit, seen: 0, bytes: 0, held: 0, max_held_bytes };
     walker.enter(&mut Vec::new(), 0)
+}
+
+/// The names in a directory, which may be millions: one after the other, without an allocation of its own for each.
+#[derive(Default)]
+struct Names {
+    text: Vec<u8>,
+    places: Vec<(u32, u32)>,
+}
+
+impl Names {
+    /// What one takes.
+    fn bytes_of(name: &[u8]) -> u64 {
+        (name.len() + size_of::<(u32, u32)>()) as u64
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        // Far fewer bytes are held than a number of this width counts.
+        let start = self.text.len() as u32;
+        self.text.extend(name);
+        self.places.push((start, self.text.len() as u32));
+    }
+
+    fn get(&self, (start, end): (u32, u32)) -> &[u8] {
+        &self.text[start as usize..end as usize]
+    }
+
+    fn sort(&mut self) {
+        let mut places = std::mem::take(&mut self.places);
+        places.sort_unstable_by(|a, b| self.get(*a).cmp(self.get(*b)));
+        self.places = places;
+    }
 }
 
 struct Walker<'a> {
@@ -47,6 +89,9 @@ struct Walker<'a> {
     visit: &'a mut dyn FnMut(Entry<'_>) -> Result<bool, Error>,
     seen: u64,
     bytes: u64,
+    /// Of [`Names`], of the directory that it is in and of those above.
+    held: u64,
+    max_held_bytes: u64,
 }
 
 impl Walker<'_> {
@@ -60,7 +105,7 @@ impl Walker<'_> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let dir = openat2(self.root, at.as_slice(), flags, Mode::empty(), RESOLVE)
             .map_err(failed("open the directory"))?;
-        let mut names: Vec<Vec<u8>> = Vec::new();
+        let (mut names, before) = (Names::default(), self.held);
         for entry in Dir::read_from(&dir).map_err(failed("list"))? {
             let entry = entry.map_err(failed("list"))?;
             let name = entry.file_name().to_bytes();
@@ -76,30 +121,37 @@ impl Walker<'_> {
                 let problem = format!("its names have more than {MAX_NAME_BYTES} bytes together");
                 return Err(Error::Foreign { what: self.shown.to_owned(), problem });
             }
-            names.push(name.to_vec());
+            self.held += Names::bytes_of(name);
+            if self.held > self.max_held_bytes {
+                let max = self.max_held_bytes;
+                let problem = format!("it has too many entries: their names take more than {max} bytes");
+                return Err(Error::Foreign { what: shown, problem });
+            }
+            names.push(name);
         }
         names.sort();
-        for name in names {
-            let before = key.len();
-            if before > 0 {
+        for place in &names.places {
+            let (name, above) = (names.get(*place), key.len());
+            if above > 0 {
                 key.push(b'/');
             }
-            key.extend(&name);
+            key.extend(name);
             if key.len() > MAX_KEY_BYTES {
                 return Err(Error::Foreign {
                     what: self.name(key),
                     problem: "its name is too long".to_owned(),
                 });
             }
-            let stat = statat(&dir, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW)
+            let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(Error::errno("look at", Path::new(&self.name(key))))?;
-            let kind = kind_of(&stat, || is_opaque(dir.as_fd(), &name));
+            let kind = kind_of(&stat, || is_opaque(dir.as_fd(), name));
             let goes_in = (self.visit)(Entry { key, kind })?;
             if goes_in && matches!(kind, EntryKind::Directory { .. }) {
                 self.enter(key, depth + 1)?;
             }
-            key.truncate(before);
+            key.truncate(above);
         }
+        self.held = before;
         Ok(())
     }
 
@@ -153,4 +205,36 @@ pub(crate) fn open_file(root: BorrowedFd<'_>, key: &[u8], shown: &str, size: u64
         return Err(Error::Foreign { what: name(), problem: "it changed while it was read".to_owned() });
     }
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What a walk holds at once is bounded, and not what it has seen.
+    #[test]
+    fn a_directory_of_too_many_names_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for part in 0..4 {
+            fs::create_dir(dir.path().join(format!("part-{part}"))).unwrap();
+            (0..100).for_each(|n| fs::write(dir.path().join(format!("part-{part}/{n:03}")), "").unwrap());
+        }
+        let root = open_root(dir.path()).unwrap();
+        let walked = |max| {
+            let mut keys = Vec::new();
+            walk_within(max, root.as_fd(), "it", &mut |entry| {
+                keys.push(String::from_utf8(entry.key.to_vec()).unwrap());
+                Ok(true)
+            })
+            .map(|()| keys)
+        };
+        let needed = 4 * (6 + 8) + 100 * (3 + 8);
+        let keys = walked(needed).unwrap();
+        assert_eq!((keys.len(), keys[0].as_str(), keys[403].as_str()), (404, "part-0", "part-3/099"));
+        assert!(keys.is_sorted());
+        let error = walked(needed - 1).unwrap_err().to_string();
+        assert_eq!(error, "it/part-0: it has too many entries: their names take more than 1155 bytes");
+    }
 }
