@@ -1,5 +1,7 @@
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 use crate::digest::Digest;
@@ -26,79 +28,136 @@ pub struct Damage {
     pub problem: String,
 }
 
-/// Reads every snapshot, manifest and object that is kept and hashes it anew, the objects on several threads. Nothing is mended.
+/// Damage, and what it is about: with that it goes, when a sweep has removed it meanwhile.
+struct Suspect {
+    about: About,
+    damage: Damage,
+}
+
+enum About {
+    /// Of the refs: nothing removes them.
+    All,
+    Snapshot(Digest),
+    Object(Digest, u64),
+    Pack(PathBuf),
+}
+
+/// What is to be found whole.
+#[derive(Default)]
+struct Named {
+    snapshots: BTreeSet<Digest>,
+    /// With their sizes and a key of each.
+    objects: BTreeMap<Digest, (u64, String)>,
+}
+
+/// Reads every snapshot, manifest and object that is kept and hashes it anew, the objects on several threads. Nothing is mended. What
+/// is not as it should be is looked at again while no sweep is at work: what one has removed is no damage.
 pub fn verify(array: &Array) -> Result<Verified, Error> {
-    let mut found = Verified::default();
-    let mut heads = array.snapshots()?;
-    // A ref to what is not there is damage too.
-    let tags = array.tags().map(|tags| tags.into_iter().map(|(_, digest)| digest).collect());
-    for refs in [array.head().map(|head| head.into_iter().collect::<Vec<_>>()), tags] {
-        match refs {
-            Err(error @ (Error::Forged { .. } | Error::Format { .. } | Error::Older { .. })) => {
-                found.damage.push(Damage { what: "refs".to_owned(), problem: error.to_string() });
-            }
-            refs => heads.extend(refs?),
-        }
-    }
-    heads.sort();
-    heads.dedup();
-    let mut objects: BTreeMap<Digest, (u64, String)> = BTreeMap::new();
-    for digest in heads {
-        found.snapshots += 1;
-        let manifest = array.snapshot(digest).and_then(|snapshot| array.manifest(snapshot.manifest));
-        match manifest {
-            Err(error) => {
-                found.damage.push(Damage { what: format!("snapshot {digest}"), problem: error.to_string() });
-            }
-            Ok(manifest) => {
-                if let Err(error) = array.hierarchy(&manifest) {
-                    found
-                        .damage
-                        .push(Damage { what: format!("snapshot {digest}"), problem: error.to_string() });
-                }
-                for entry in manifest.entries {
-                    objects.entry(entry.digest).or_insert((entry.size, entry.key));
-                }
-            }
-        }
-    }
-    let objects: Vec<(Digest, (u64, String))> = objects.into_iter().collect();
+    let mut suspects = Vec::new();
+    let named = named(array, &mut suspects)?;
+    let objects: Vec<(&Digest, &(u64, String))> = named.objects.iter().collect();
     let paths = Objects { array, staging: None };
     // As the packs lie there now, whatever was found in them before.
     array.forget_packs(&array.objects_dir());
     let packs = array.packs(&array.objects_dir())?;
     for (path, problem) in packs.read().unwrap_or_else(PoisonError::into_inner).problems() {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        found.damage.push(Damage { what: format!("pack {name}"), problem });
+        let damage = Damage { what: format!("pack {name}"), problem };
+        suspects.push(Suspect { about: About::Pack(path.to_owned()), damage });
     }
-    for name in pack::set_aside(&array.objects_dir().join(pack::DIR))? {
+    let aside = array.objects_dir().join(pack::DIR);
+    for name in pack::set_aside(&aside)? {
         let problem = "something of it could not be read when the rest was written anew; `watchbell array gc` removes it \
                        once nothing is missing";
-        found.damage.push(Damage { what: format!("pack {name}"), problem: problem.to_owned() });
+        let damage = Damage { what: format!("pack {name}"), problem: problem.to_owned() };
+        suspects.push(Suspect { about: About::Pack(aside.join(name)), damage });
     }
-    let check = |at: usize| {
-        let (digest, (size, _)) = &objects[at];
-        let hashed = match paths.open(*digest) {
-            Ok((mut content, _)) => object::hash(array, &mut content, Path::new("it")),
-            Err(Error::Damaged { problem, .. }) => return Ok(Some(problem)),
-            Err(error) => Err(error),
-        };
-        Ok(match hashed {
-            Ok((hash, length)) if hash == *digest && length == *size => None,
-            Ok((hash, length)) if hash == *digest => {
-                Some(format!("it has {length} bytes, and the manifest says {size}"))
-            }
-            Ok((hash, _)) => Some(format!("its content has the digest {hash}")),
-            Err(error) => Some(error.to_string()),
-        })
-    };
-    let problems = in_parallel(objects.len(), check)?;
-    for ((digest, (size, key)), problem) in objects.into_iter().zip(problems) {
-        found.objects += 1;
-        found.bytes += size;
+    let problems = in_parallel(objects.len(), |at| Ok(problem_of(paths, *objects[at].0, objects[at].1.0)))?;
+    let bytes = objects.iter().map(|(_, (size, _))| size).sum();
+    for ((digest, (size, key)), problem) in objects.iter().zip(problems) {
         if let Some(problem) = problem {
-            found.damage.push(Damage { what: format!("{key}, object {digest}"), problem });
+            let damage = Damage { what: format!("{key}, object {digest}"), problem };
+            suspects.push(Suspect { about: About::Object(**digest, *size), damage });
         }
     }
-    Ok(found)
+    let (snapshots, count) = (named.snapshots.len() as u64, objects.len() as u64);
+    let damage = if suspects.is_empty() { Vec::new() } else { confirmed(array, suspects)? };
+    Ok(Verified { snapshots, objects: count, bytes, damage })
+}
+
+/// All snapshots that are kept, and the objects that their manifests name.
+fn named(array: &Array, suspects: &mut Vec<Suspect>) -> Result<Named, Error> {
+    let mut named = Named::default();
+    named.snapshots.extend(array.snapshots()?);
+    // A ref to what is not there is damage too.
+    let tags = array.tags().map(|tags| tags.into_iter().map(|(_, digest)| digest).collect());
+    for refs in [array.head().map(|head| head.into_iter().collect::<Vec<_>>()), tags] {
+        match refs {
+            Err(error @ (Error::Forged { .. } | Error::Format { .. } | Error::Older { .. })) => {
+                let damage = Damage { what: "refs".to_owned(), problem: error.to_string() };
+                suspects.push(Suspect { about: About::All, damage });
+            }
+            refs => named.snapshots.extend(refs?),
+        }
+    }
+    for digest in &named.snapshots {
+        let mut suspect = |error: Error| {
+            let damage = Damage { what: format!("snapshot {digest}"), problem: error.to_string() };
+            suspects.push(Suspect { about: About::Snapshot(*digest), damage });
+        };
+        match array.snapshot(*digest).and_then(|snapshot| array.manifest(snapshot.manifest)) {
+            Err(error) => suspect(error),
+            Ok(manifest) => {
+                if let Err(error) = array.hierarchy(&manifest) {
+                    suspect(error);
+                }
+                for entry in manifest.entries {
+                    named.objects.entry(entry.digest).or_insert((entry.size, entry.key));
+                }
+            }
+        }
+    }
+    Ok(named)
+}
+
+/// What of it is damage still, with every sweep kept away.
+fn confirmed(array: &Array, suspects: Vec<Suspect>) -> Result<Vec<Damage>, Error> {
+    let _kept = array.lock_shared()?;
+    let now = named(array, &mut Vec::new())?;
+    let paths = Objects { array, staging: None };
+    paths.refresh()?;
+    let mut damage = Vec::new();
+    for Suspect { about, damage: found } in suspects {
+        let is_damage = match &about {
+            About::All => true,
+            About::Snapshot(digest) => now.snapshots.contains(digest),
+            About::Object(digest, size) => {
+                now.objects.contains_key(digest) && problem_of(paths, *digest, *size).is_some()
+            }
+            // Also one that cannot even be looked at.
+            About::Pack(path) => {
+                !fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+            }
+        };
+        if is_damage {
+            damage.push(found);
+        }
+    }
+    Ok(damage)
+}
+
+fn problem_of(objects: Objects<'_>, digest: Digest, size: u64) -> Option<String> {
+    let hashed = match objects.open(digest) {
+        Ok((mut content, _)) => object::hash(objects.array, &mut content, Path::new("it")),
+        Err(Error::Damaged { problem, .. }) => return Some(problem),
+        Err(error) => Err(error),
+    };
+    match hashed {
+        Ok((hash, length)) if hash == digest && length == size => None,
+        Ok((hash, length)) if hash == digest => {
+            Some(format!("it has {length} bytes, and the manifest says {size}"))
+        }
+        Ok((hash, _)) => Some(format!("its content has the digest {hash}")),
+        Err(error) => Some(error.to_string()),
+    }
 }

@@ -375,6 +375,42 @@ fn an_import_hashes_before_it_locks() {
     assert_eq!(verify(&array).unwrap().damage, []);
 }
 
+/// What a sweep removes while all is verified is no damage; what stays and is not whole still is.
+#[test]
+fn what_a_sweep_removes_meanwhile_is_no_damage() {
+    let place = Place::new();
+    let (array, made) = ten(&place);
+    let pack_with = |content: &str| {
+        let packs =
+            fs::read_dir(array.dir().join("objects/packs")).unwrap().map(|entry| entry.unwrap().path());
+        packs.into_iter().find(|path| at_in(path, content).is_some()).unwrap()
+    };
+    // As a sweep holds it that is half done: the record is still there when it is looked for.
+    let lock = fs::File::open(array.dir().join("lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let inode = lock.metadata().unwrap().ino();
+    // Of a snapshot that is about to go, and of the head.
+    for content in ["day 4", "day 10"] {
+        fs::remove_file(pack_with(content)).unwrap();
+    }
+    let snapshot = array.snapshot(made[4]).unwrap().manifest;
+    fs::remove_file(array.dir().join("manifests").join(snapshot.to_string())).unwrap();
+    let other = Array::open(array.dir(), Disk::default()).unwrap();
+    std::thread::scope(|scope| {
+        let verifying = scope.spawn(|| verify(&other).unwrap());
+        while !is_waited_for(inode) {
+            assert!(!verifying.is_finished(), "it did not wait");
+            std::thread::yield_now();
+        }
+        for gone in [made[3], made[4]] {
+            fs::remove_file(array.dir().join("snapshots").join(gone.to_string())).unwrap();
+        }
+        drop(lock);
+        let damage = verifying.join().unwrap().damage;
+        assert!(damage.len() == 1 && damage[0].what.starts_with("t/c/7/1, object "), "{damage:?}");
+    });
+}
+
 /// A pack of which something could not be read may be readable again; it goes once nothing is missing.
 #[test]
 fn a_pack_that_was_set_aside_stays_as_long_as_it_may_be_needed() {
