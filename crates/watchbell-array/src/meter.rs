@@ -73,6 +73,12 @@ impl Meter {
         self.count(array, 0, 0)
     }
 
+    /// So much of what was taken is removed again.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.written = known.written.saturating_sub(bytes);
+    }
+
     /// Something that was counted is removed.
     pub(crate) fn forget(&self) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::default();

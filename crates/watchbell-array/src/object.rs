@@ -212,7 +212,17 @@ impl Incoming<'_> {
             return Err(self.too_large());
         }
         if buffer.len() > SMALL {
-            return self.write(source, buffer);
+            let (temporary, digest, size) = self.write(source, buffer)?;
+            // What its name is only its end tells. Where somebody has it, a second one would be counted, and kept, for nothing.
+            let objects = Objects { array: self.array, staging: Some(self.staging) };
+            return match objects.locate(digest)? {
+                Some(at) => {
+                    self.array.disk.remove(&temporary)?;
+                    self.meter.give_back(size);
+                    Ok(found(at, self.staging, digest, size))
+                }
+                None => place(self.array, self.staging, &temporary, digest, size),
+            };
         }
         let digest = self.array.digest(&buffer)?;
         let size = buffer.len() as u64;
@@ -232,7 +242,8 @@ impl Incoming<'_> {
     pub(crate) fn copy_anew(&self, source: &mut dyn Read) -> Result<Copied, Error> {
         let mut buffer = Vec::new();
         self.read(source, SMALL as u64, &mut buffer)?;
-        self.write(source, buffer)
+        let (temporary, digest, size) = self.write(source, buffer)?;
+        place(self.array, self.staging, &temporary, digest, size)
     }
 
     fn read(&self, source: &mut dyn Read, most: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
@@ -240,8 +251,8 @@ impl Incoming<'_> {
         read.map(drop).map_err(|source| Error::Io { step: "read", path: self.what.into(), source })
     }
 
-    /// Writes what has been read and all that follows it.
-    fn write(&self, source: &mut dyn Read, mut buffer: Vec<u8>) -> Result<Copied, Error> {
+    /// Writes what has been read and all that follows it into a file of its own. That file, with the name and the size of the content.
+    fn write(&self, source: &mut dyn Read, mut buffer: Vec<u8>) -> Result<(PathBuf, Digest, u64), Error> {
         let (array, disk) = (self.array, &self.array.disk);
         let temporary = temporary(self.staging, self.number);
         let writing = |error| Error::io("write", &temporary)(error);
@@ -267,7 +278,7 @@ impl Incoming<'_> {
         if let Some(sealing) = sealing {
             sealing.finish().map_err(writing)?;
         }
-        place(array, self.staging, &temporary, Digest::from_hash(hasher.finalize()), size)
+        Ok((temporary, Digest::from_hash(hasher.finalize()), size))
     }
 
     fn too_large(&self) -> Error {

@@ -411,6 +411,35 @@ fn what_a_sweep_removes_meanwhile_is_no_damage() {
     });
 }
 
+/// What is large is written as it is read; when somebody has it already, nothing of that stays, and none of it is counted.
+#[test]
+fn an_import_keeps_no_second_copy_of_what_is_there() {
+    let place = Place::new();
+    let array = place.array();
+    let plain = place.plain();
+    for lat in 0..2 {
+        write(&plain, &format!("t/c/7/{lat}"), &vec![b'x' + lat; 3 << 20]);
+    }
+    import_at(&array, &plain, 2_000).unwrap();
+    let used = array.used_bytes().unwrap();
+    write(&plain, "t/c/0/0", b"new");
+    let by = watchbell_array::Run::default();
+    let quota = Some(used + (1 << 20));
+    let imported =
+        watchbell_array::import(&array, &plain, &by, quota, "", at(3_000), &mut |_, _| {}).unwrap();
+    assert!(imported.publication.is_some() && imported.mended.is_empty());
+    assert!(array.used_bytes().unwrap() < used + (1 << 20));
+    assert_eq!(verify(&array).unwrap().damage, []);
+    // A run that writes it again does the same.
+    array.set_quota(quota).unwrap();
+    let plan = by_time(&hierarchy_of(&array));
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let content = "x".repeat(3 << 20);
+    commit(&draft, &plan, 0, &place.upper("u", &[("t/c/0/1", &content)])).unwrap();
+    let staged = fs::read_dir(array.dir().join("drafts/r1/objects")).unwrap().flatten();
+    assert_eq!(staged.filter(|entry| entry.path().is_file()).count(), 0);
+}
+
 /// A pack of which something could not be read may be readable again; it goes once nothing is missing.
 #[test]
 fn a_pack_that_was_set_aside_stays_as_long_as_it_may_be_needed() {
