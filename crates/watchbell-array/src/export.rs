@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fd::{AsFd as _, BorrowedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, mkdirat, openat2, renameat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, fchmod, mkdirat, openat2, renameat, unlinkat};
 use watchbell_zarr::{EntryKind, Hierarchy};
 
 use crate::cipher::{Reader, Role};
@@ -90,6 +90,15 @@ pub fn export(
             }),
         }
     })?;
+    if array.is_encrypted() {
+        // Those that were there too, before anything is written into them.
+        let mode = Mode::from_raw_mode(dir_mode);
+        fchmod(&root, mode).map_err(Error::errno("set the mode of", dir))?;
+        for key in &dirs {
+            let setting = Error::errno("set the mode of", Path::new(key));
+            fchmod(open_dir(root.as_fd(), key)?, mode).map_err(setting)?;
+        }
+    }
     for key in partial {
         unlinkat(&root, &key, AtFlags::empty()).map_err(Error::errno("remove", Path::new(&key)))?;
     }
@@ -104,11 +113,14 @@ pub fn export(
         let first = exported.keys;
         let written = in_parallel(batch.len(), |at| {
             let entry = &batch[at];
-            if is_there(array, root.as_fd(), &entry.key, entry.size, entry.digest)? {
+            let mode = Mode::from_raw_mode(file_mode);
+            if let Some(file) = there(array, root.as_fd(), &entry.key, entry.size, entry.digest)? {
+                if array.is_encrypted() {
+                    fchmod(file, mode).map_err(Error::errno("set the mode of", Path::new(&entry.key)))?;
+                }
                 return Ok(false);
             }
             let partial = format!("{:016x}", first + at as u64);
-            let mode = Mode::from_raw_mode(file_mode);
             write(root.as_fd(), (beside.as_fd(), &partial, mode), &entry.key, objects, entry.digest)?;
             Ok(true)
         })?;
@@ -270,26 +282,27 @@ fn open_dir(root: BorrowedFd<'_>, path: &str) -> Result<rustix::fd::OwnedFd, Err
         .map_err(Error::errno("open the directory", Path::new(path)))
 }
 
-fn is_there(
+/// The file of a key, if it has the content.
+fn there(
     array: &Array,
     root: BorrowedFd<'_>,
     key: &str,
     size: u64,
     digest: Digest,
-) -> Result<bool, Error> {
+) -> Result<Option<File>, Error> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut file: File = match openat2(root, key, flags, Mode::empty(), RESOLVE) {
         Ok(file) => file.into(),
-        Err(rustix::io::Errno::NOENT) => return Ok(false),
+        Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(error) => return Err(Error::errno("open", Path::new(key))(error)),
     };
     let reading = Error::io("read", Path::new(key));
     if file.metadata().map_err(Error::io("look at", Path::new(key)))?.len() != size {
-        return Ok(false);
+        return Ok(None);
     }
     let mut hasher = array.hasher()?;
     std::io::copy(&mut Read::take(&mut file, size), &mut hasher).map_err(reading)?;
-    Ok(Digest::from_hash(hasher.finalize()) == digest)
+    Ok((Digest::from_hash(hasher.finalize()) == digest).then_some(file))
 }
 
 /// Copies an object to `beside`, checks it, and gives it its name.

@@ -217,6 +217,20 @@ fn what_is_sealed_is_exported_for_its_owner_alone() {
     export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap();
     let mode = |name: &str| fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("t/c"), mode("t/c/0/0")), (0o700, 0o700, 0o600));
+    // Also what was there: some of it of the content that it is to have.
+    for (name, open) in [("", 0o755), ("t/c", 0o777), ("t/c/0/0", 0o644), ("t/c/1/0", 0o666)] {
+        fs::set_permissions(out.join(name), fs::Permissions::from_mode(open)).unwrap();
+    }
+    write(&out, "t/c/1/0", b"other");
+    let exported = export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap();
+    assert_eq!(exported.written, 1);
+    let modes = [mode(""), mode("t/c"), mode("t/c/0/0"), mode("t/c/1/0")];
+    assert_eq!(modes, [0o700, 0o700, 0o600, 0o600]);
+    // A directory with anything else in it stays as it is.
+    write(&out, "mine", b"mine");
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o755)).unwrap();
+    export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap_err();
+    assert_eq!(mode(""), 0o755);
 }
 
 #[test]

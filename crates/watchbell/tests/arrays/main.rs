@@ -190,6 +190,56 @@ fn a_quota_and_foreign_files_stop_an_import() {
     place.refused("show obs", 1, "the array has no snapshot yet");
 }
 
+#[test]
+fn one_array_that_cannot_be_read_hides_no_other() {
+    let place = Place::new();
+    for name in ["a", "b", "c"] {
+        place.done(&format!("import {name} plain"));
+    }
+    place.write("data/arrays/default/b/refs/head", "nothing");
+    let done = place.array("ls -A");
+    assert_eq!(done.code, Some(1));
+    assert!(done.err.contains("arrays that cannot be read: 1"), "{}", done.err);
+    let rows: Vec<&str> = done.out.lines().collect();
+    assert_eq!(rows.len(), 4, "{}", done.out);
+    assert!(rows[2].contains("<unreadable>") && rows[2].contains("refs/head"), "{}", rows[2]);
+    let done = place.array("ls -o json");
+    let told: Value = serde_json::from_str(&done.out).unwrap();
+    let problems: Vec<bool> =
+        told["items"].as_array().unwrap().iter().map(|item| item["problem"].is_string()).collect();
+    assert_eq!((done.code, problems), (Some(1), vec![false, true, false]));
+}
+
+/// A key that is lost or away keeps nobody from what needs none.
+#[test]
+fn a_log_and_an_end_need_no_key() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let key = place.0.path().join("key");
+    place.write("key", &"7".repeat(64));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    place.done("create obs --encrypt-key-file key");
+    let head = place.done("import obs plain").trim().to_owned();
+    assert_eq!(place.json("log obs")["items"][0]["snapshot"], head.as_str());
+    fs::remove_file(&key).unwrap();
+    let done = place.array("log obs -o json");
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.err.contains("read without its key"), "{}", done.err);
+    let told: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(told["items"][0]["snapshot"], head.as_str());
+    place.refused("show obs", 1, "array default/obs: ");
+    // A key that is the wrong one is not as if there were none.
+    place.write("key", &"8".repeat(64));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    place.refused("log obs", 1, "the key is not the array's");
+    fs::remove_file(&key).unwrap();
+    place.refused("delete obs --require-encrypted", 2, "say --yes");
+    place.done("delete obs --yes");
+    assert_eq!(place.json("ls")["items"], serde_json::json!([]));
+    // What is mistyped is told before anything is looked at.
+    place.refused("verify none --key mistyped", 2, "mistyped");
+}
+
 fn walk(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap().flatten() {

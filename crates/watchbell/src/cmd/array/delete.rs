@@ -13,7 +13,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let array = args.which.open()?;
+    let array = args.which.locked()?;
     if !args.yes {
         let shown = args.which.shown();
         return Err(Failure::Usage(format!("array {shown} with all its snapshots would be gone; say --yes")));

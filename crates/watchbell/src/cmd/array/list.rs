@@ -1,7 +1,7 @@
 use std::path::Path;
 
-use serde_json::json;
-use watchbell_array::{Array, Disk};
+use serde_json::{Value, json};
+use watchbell_array::{Array, Digest, Disk, Error, Snapshot};
 
 use super::{Place, when};
 use crate::args::Output;
@@ -29,41 +29,57 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut rows = vec![
         ["NAMESPACE", "NAME", "SNAPSHOT", "KEYS", "BYTES", "PUBLISHED", "BY"].map(str::to_owned).to_vec(),
     ];
-    let mut items = Vec::new();
+    let (mut items, mut unread) = (Vec::new(), 0u32);
     for namespace in namespaces {
         for name in names(&arrays.join(&namespace))? {
-            let shown = format!("{namespace}/{name}");
-            let refused = |error: watchbell_array::Error| Failure::Refused(format!("array {shown}: {error}"));
-            let array = match Array::open(&arrays.join(&namespace).join(&name), Disk::default()) {
-                // One that is being made or removed.
-                Err(watchbell_array::Error::NoArray(_)) => continue,
-                array => array.map_err(refused)?,
+            // One array that cannot be read hides no other.
+            let (item, row) = match look(&arrays.join(&namespace).join(&name)) {
+                // It is being made or removed.
+                Err(Error::NoArray(_)) => continue,
+                Err(error) => {
+                    unread += 1;
+                    let problem = error.to_string();
+                    let row = ["<unreadable>", "", "", "", &problem].map(str::to_owned);
+                    (json!({"namespace": namespace, "name": name, "problem": problem}), row)
+                }
+                Ok(head) => told(&namespace, &name, head),
             };
-            let head = array.head().map_err(refused)?;
-            let snapshot = head.map(|digest| array.snapshot(digest)).transpose().map_err(refused)?;
-            items.push(json!({
-                "namespace": namespace, "name": name, "snapshot": head.map(|digest| digest.to_string()),
-                "keys": snapshot.as_ref().map(|s| s.keys), "bytes": snapshot.as_ref().map(|s| s.bytes),
-                "publishedAt": snapshot.as_ref().map(|s| when(s.created_at)),
-                "by": snapshot.as_ref().map(|s| s.by.name.clone()),
-            }));
-            let text = |value: Option<String>| value.unwrap_or_else(|| "<none>".to_owned());
-            rows.push(vec![
-                namespace.clone(),
-                name.clone(),
-                text(head.map(|digest| digest.short())),
-                text(snapshot.as_ref().map(|s| s.keys.to_string())),
-                text(snapshot.as_ref().map(|s| s.bytes.to_string())),
-                text(snapshot.as_ref().map(|s| when(s.created_at))),
-                text(snapshot.map(|s| s.by.name)),
-            ]);
+            items.push(item);
+            rows.push([namespace.clone(), name.clone()].into_iter().chain(row).collect());
         }
     }
-    if let Some(format) = args.output.output {
-        return output::whole(&json!({"items": items}), format);
+    match args.output.output {
+        Some(format) => output::whole(&json!({"items": items}), format)?,
+        None => drop(output::columns_of(&rows, &[])),
     }
-    output::columns_of(&rows, &[]);
-    Ok(())
+    match unread {
+        0 => Ok(()),
+        count => Err(Failure::Refused(format!("arrays that cannot be read: {count}"))),
+    }
+}
+
+type Head = Option<(Digest, Snapshot)>;
+
+fn look(dir: &Path) -> Result<Head, Error> {
+    let array = Array::open(dir, Disk::default())?;
+    array.head()?.map(|digest| Ok((digest, array.snapshot(digest)?))).transpose()
+}
+
+/// As an item and as the end of a row.
+fn told(namespace: &str, name: &str, head: Head) -> (Value, [String; 5]) {
+    let Some((digest, snapshot)) = head else {
+        let item = json!({
+            "namespace": namespace, "name": name, "snapshot": null, "keys": null, "bytes": null, "publishedAt": null,
+            "by": null,
+        });
+        return (item, ["<none>"; 5].map(str::to_owned));
+    };
+    let (at, by) = (when(snapshot.created_at), snapshot.by.name);
+    let item = json!({
+        "namespace": namespace, "name": name, "snapshot": digest.to_string(), "keys": snapshot.keys,
+        "bytes": snapshot.bytes, "publishedAt": at, "by": by,
+    });
+    (item, [digest.short(), snapshot.keys.to_string(), snapshot.bytes.to_string(), at, by])
 }
 
 /// The directories in a directory; none where it is not there.

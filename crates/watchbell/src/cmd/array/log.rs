@@ -6,6 +6,8 @@ use crate::exit::Failure;
 use crate::output;
 
 /// Tells an array's snapshots, the newest first
+///
+/// Of an encrypted array whose key cannot be had they are told as they lie there.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -18,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    let array = args.which.open()?;
+    let array = args.which.open_for_records()?;
     let tags = array.tags().map_err(|error| args.which.refused(error))?;
     let mut rows = vec![
         ["SNAPSHOT", "PUBLISHED", "ADDED", "CHANGED", "REMOVED", "BY", "TAGS", "MESSAGE"]

@@ -28,6 +28,7 @@ use watchbell_array::{Array, Digest, Disk, Error, KeptSource, Key, KeySource, Ma
 
 use crate::datadir::DataDir;
 use crate::exit::Failure;
+use crate::output;
 
 pub(crate) use signature::head_key;
 
@@ -141,6 +142,11 @@ impl Which {
     }
 
     fn open(&self) -> Result<Array, Failure> {
+        self.unlocked(self.locked()?)
+    }
+
+    /// Without its key, for what needs none.
+    fn locked(&self) -> Result<Array, Failure> {
         let array = Array::open(&self.dir()?, Disk::default()).map_err(|error| match error {
             watchbell_array::Error::NoArray(_) => Failure::Refused(format!(
                 "there is no array {}; `watchbell array create` makes one, `watchbell array ls` lists them",
@@ -148,7 +154,23 @@ impl Which {
             )),
             error => self.refused(error),
         })?;
-        self.unlocked(array)
+        match self.require_encrypted && !array.is_encrypted() {
+            true => Err(self.refused(Error::InTheClear(None))),
+            false => Ok(array),
+        }
+    }
+
+    /// With its key where that can be had. Without it nothing says who wrote the records and refs.
+    fn open_for_records(&self) -> Result<Array, Failure> {
+        let array = self.locked()?;
+        let Some(kept) = array.key_source().map_err(|error| self.refused(error))? else { return Ok(array) };
+        match self.key(kept) {
+            Ok(key) => array.unlock(&key).map_err(|error| self.refused(error)),
+            Err(why) => {
+                output::note(&format!("read without its key, so that nothing says who wrote this: {why}"));
+                Ok(array)
+            }
+        }
     }
 
     /// With its key, when it is encrypted.

@@ -22,15 +22,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let key = args.key.as_deref().map(crate::cmd::audit::key).transpose()?;
     let array = args.which.open()?;
     // Before all is read: that one is read, whatever is published meanwhile.
     let head = array.head().map_err(|error| args.which.refused(error))?;
     let mut found = verify(&array).map_err(|error| args.which.refused(error))?;
     let mut signed = None;
-    if let Some(key) = &args.key {
-        let key = crate::cmd::audit::key(key)?;
-        let checked =
-            head.ok_or("there is no head yet".to_owned()).and_then(|head| check(&array, head, &key));
+    if let Some(key) = &key {
+        let checked = head.ok_or("there is no head yet".to_owned()).and_then(|head| check(&array, head, key));
         match checked {
             Ok(second) => signed = Some(when(second)),
             Err(problem) => found.damage.push(Damage { what: "refs/head".to_owned(), problem }),
