@@ -545,7 +545,7 @@ impl Draft {
 }
 
 /// What would never be read again is not written.
-fn bounded<T: AsRef<[u8]>>(bytes: T, max: u64) -> Result<T, Error> {
+pub(crate) fn bounded<T: AsRef<[u8]>>(bytes: T, max: u64) -> Result<T, Error> {
     match bytes.as_ref().len() as u64 {
         length if length > max => Err(Error::TooLong { bytes: length, max }),
         _ => Ok(bytes),

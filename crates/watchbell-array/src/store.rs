@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::cipher::{Cipher, Header, KeptSource, Key, Role};
 use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
+use crate::draft::bounded;
 use crate::error::Error;
 use crate::manifest::{self, Manifest, Run};
 use crate::meter::Limits;
@@ -540,7 +541,7 @@ impl Array {
     /// Stores a manifest and a snapshot of it, both durable with their names.
     pub(crate) fn put_snapshot(&self, snapshot: &Snapshot, manifest: &[u8]) -> Result<Digest, Error> {
         let manifests = self.dir.join("manifests");
-        let sealed = self.sealed(manifest, Role::Manifest)?;
+        let sealed = bounded(self.sealed(manifest, Role::Manifest)?, manifest::MAX_BYTES)?;
         self.disk.replace(&manifests.join(snapshot.manifest.to_string()), &sealed)?;
         let bytes = snapshot.encode();
         let digest = self.record_name(&bytes).ok_or(Error::Locked)?;
