@@ -6,8 +6,8 @@
 //! name of an object = BLAKE3, keyed
 //! ```
 //!
-//! With each segment its role is authenticated: an object of a name, a manifest, a draft of a run, what an index of it committed. What was
-//! sealed as the one is not opened as the other.
+//! With each segment its role is authenticated: an object of a name, a manifest, a draft of a run, what an index of it committed, how
+//! far an import is. What was sealed as the one is not opened as the other.
 //!
 //! Both keys are derived from a root and a salt of the array. The root lies beside it, sealed under the array's key: another key seals
 //! it anew, and nothing else changes. (Of arrays from before, whose key was never changed, the root is the key.) So equal chunks of two arrays have nothing in common. A
@@ -52,6 +52,11 @@ pub(crate) enum Role<'a> {
         run: &'a str,
         index: u32,
     },
+    /// What an import has copied, batch after batch.
+    Progress {
+        import: &'a str,
+        batch: u32,
+    },
     /// Of an array's name and kind.
     Check {
         identity: &'a str,
@@ -71,6 +76,7 @@ impl Role<'_> {
             Self::Manifest => "manifest".to_owned(),
             Self::Draft { run } => format!("draft {run}"),
             Self::Index { run, index } => format!("index {index} {run}"),
+            Self::Progress { import, batch } => format!("progress {batch} {import}"),
             // No array's name has a space.
             Self::Check { identity, kind } => format!("check {kind:?} {identity}"),
             Self::Root { identity } => format!("root {identity}"),

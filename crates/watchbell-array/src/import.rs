@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fd::{AsFd as _, OwnedFd};
 use watchbell_zarr::{EntryKind, Hierarchy, MAX_DOCUMENT_BYTES, Parsed};
 
+use crate::cipher::Role;
 use crate::digest::Digest;
 use crate::error::Error;
 use crate::manifest::{Manifest, Run, Writer, clash, is_no_path};
@@ -17,7 +18,7 @@ use crate::meter::Meter;
 use crate::object::{self, Incoming, Objects};
 use crate::pack;
 use crate::parallel::{at_once, in_parallel};
-use crate::publish::{self, Publication, publish};
+use crate::publish::{self, Conflict, Publication, publish};
 use crate::s3::{Bucket, Listed};
 use crate::store::{Array, Kind, hold, names, read_bounded};
 use crate::tree::difference;
@@ -117,9 +118,63 @@ enum Content<'a> {
     Object(&'a Bucket),
 }
 
-/// Imports the hierarchy in `dir`. It is checked before anything is copied: every file is a document or the canonical name of a
-/// chunk. An import that was interrupted goes on where it was; a file that changed since is read again. `progress` hears of keys
-/// and bytes that are done.
+/// What becomes of an import when the head moved while it was at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMove {
+    /// It fails: what was published since would be undone by it.
+    #[default]
+    Fail,
+    /// The snapshot holds what was imported, and nothing of what was published since.
+    Replace,
+}
+
+/// An import: who makes it and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Import<'a> {
+    pub by: &'a Run,
+    pub quota_bytes: Option<u64>,
+    pub message: &'a str,
+    pub now: jiff::Timestamp,
+    pub on_move: OnMove,
+}
+
+impl Import<'_> {
+    /// Imports the hierarchy in `dir`. It is checked before anything is copied: every file is a document or the canonical name of a
+    /// chunk. An import that was interrupted goes on where it was; a file that changed since is read again. `progress` hears of keys
+    /// and bytes that are done.
+    pub fn directory(
+        &self,
+        array: &Array,
+        dir: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Imported, Error> {
+        let source = Source::Directory { root: walk::open_root(dir)?, shown: dir.display().to_string() };
+        self.import(array, &source, progress)
+    }
+
+    /// The same of all objects of a bucket below a prefix. An interrupted one goes on: an object with the ETag that it had is not read
+    /// again.
+    pub fn bucket(
+        &self,
+        array: &Array,
+        bucket: &Bucket,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Imported, Error> {
+        self.import(array, &Source::Bucket(bucket), progress)
+    }
+
+    fn import(
+        &self,
+        array: &Array,
+        source: &Source<'_>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Imported, Error> {
+        let head = array.head()?;
+        import_of(array, source, self, head, progress)
+    }
+}
+
+/// [`Import::directory`], unless the head moves.
 pub fn import(
     array: &Array,
     dir: &Path,
@@ -129,34 +184,26 @@ pub fn import(
     now: jiff::Timestamp,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported, Error> {
-    let source = Source::Directory { root: walk::open_root(dir)?, shown: dir.display().to_string() };
-    import_of(array, &source, by, quota_bytes, message, now, progress)
+    let import = Import { by, quota_bytes, message, now, on_move: OnMove::Fail };
+    import.directory(array, dir, progress)
 }
 
-/// The same of all objects of a bucket below a prefix. An interrupted one goes on: an object with the ETag that it had is not read again.
-pub fn import_from_bucket(
-    array: &Array,
-    bucket: &Bucket,
-    by: &Run,
-    quota_bytes: Option<u64>,
-    message: &str,
-    now: jiff::Timestamp,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Imported, Error> {
-    import_of(array, &Source::Bucket(bucket), by, quota_bytes, message, now, progress)
-}
-
+/// `head`: as it was when the import began.
 fn import_of(
     array: &Array,
     source: &Source<'_>,
-    by: &Run,
-    quota_bytes: Option<u64>,
-    message: &str,
-    now: jiff::Timestamp,
+    import: &Import<'_>,
+    head: Option<Digest>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Imported, Error> {
     let shown = source.shown();
     let found = source.find()?;
+    if found.is_empty() {
+        // A store of artifacts would be emptied by a mistyped name.
+        let problem =
+            "there is no file in it, and an import of nothing would remove all that the array holds";
+        return Err(Error::Foreign { what: shown.to_owned(), problem: problem.to_owned() });
+    }
     let is_key = |key: &str| found.binary_search_by(|found| found.key.as_str().cmp(key)).is_ok();
     if let Some((file, below)) = clash(found.iter().map(|found| found.key.as_str()), is_key) {
         return Err(Error::Clash { file: format!("{shown}/{file}"), below: format!("{shown}/{below}") });
@@ -187,7 +234,7 @@ fn import_of(
     }
     let mut done = Done::read(array, &place)?;
     let mut copied = 0;
-    let meter = Meter::within(quota_bytes);
+    let meter = Meter::within(import.quota_bytes);
     let (publication, mended) = loop {
         let written = stage(array, source, &found, &staging, &mut done, &mut copied, &meter, progress)?;
         let damaged = mend::damaged(array, &staging)?;
@@ -197,7 +244,7 @@ fn import_of(
         objects.refresh()?;
         if is_all_there(objects, &written)? {
             let mended = mend(array, &staging, &written, &damaged)?;
-            break (finish(array, by, &staging, &written, quota_bytes, message, now)?, mended);
+            break (finish(array, import, head, &staging, &written)?, mended);
         }
     };
     array.forget_packs(&staging);
@@ -329,16 +376,15 @@ fn stage(
     Ok(written)
 }
 
-/// With the lock held.
+/// With the lock held. `began_on`: the head when the import began.
 fn finish(
     array: &Array,
-    by: &Run,
+    import: &Import<'_>,
+    began_on: Option<Digest>,
     staging: &Path,
     written: &Written,
-    quota_bytes: Option<u64>,
-    message: &str,
-    now: jiff::Timestamp,
 ) -> Result<Option<Publication>, Error> {
+    let Import { by, quota_bytes, message, now, on_move } = *import;
     let head = array.head()?;
     let before = match head {
         None => Manifest::default(),
@@ -357,6 +403,9 @@ fn finish(
     let after = before.with(&[(Writer::default(), by.clone())], &removed, &changed);
     if head.is_some() && difference(&before, &after).keys().next().is_none() {
         return Ok(None);
+    }
+    if let (OnMove::Fail, Some(now)) = (on_move, head.filter(|head| Some(*head) != began_on)) {
+        return Err(Conflict::Import { base: began_on, head: now }.into());
     }
     let before = head.map(|digest| (digest, &before));
     publish(array, before, after, staging, by, quota_bytes, message, now).map(Some)
@@ -451,9 +500,13 @@ fn mark(file: &fs::File, shown: &str) -> Result<String, Error> {
     Ok(format!("{}:{}:{}.{}:{}.{}", of.dev(), of.ino(), modified.0, modified.1, changed.0, changed.1))
 }
 
-/// What is copied and durable, a line a file: `DIGEST SIZE MODIFIED KEY`.
+/// What is copied and durable, a line a file: `DIGEST SIZE MODIFIED KEY`. Of an encrypted array the lines of each batch are sealed, after
+/// their length in four bytes.
 struct Done {
     path: PathBuf,
+    /// The name of the import's directory.
+    import: String,
+    batches: u32,
     known: BTreeMap<String, (Digest, u64, String)>,
 }
 
@@ -461,34 +514,64 @@ impl Done {
     /// Reads what an interrupted import left. Objects that are not written down may be half on the disk: they are removed.
     fn read(array: &Array, place: &Path) -> Result<Self, Error> {
         let path = place.join("progress");
-        let mut known = BTreeMap::new();
-        if path.exists() {
-            let text = read_bounded(&path, MAX_PROGRESS_BYTES)?;
-            for line in String::from_utf8_lossy(&text).split_inclusive('\n') {
-                // The last line may be cut short by the crash.
-                let Some(line) = line.strip_suffix('\n') else { break };
-                let mut parts = line.splitn(4, ' ');
-                let (digest, size, mark, key) = (parts.next(), parts.next(), parts.next(), parts.next());
-                let (Some(digest), Some(size), Some(mark), Some(key)) = (
-                    digest.and_then(|d| d.parse::<Digest>().ok()),
-                    size.and_then(|n| n.parse().ok()),
-                    mark.map(str::to_owned),
-                    key,
-                ) else {
-                    break;
-                };
-                known.insert(key.to_owned(), (digest, size, mark));
-            }
+        let import = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut done = Self { path, import, batches: 0, known: BTreeMap::new() };
+        if done.path.exists() {
+            done.read_all(array)?;
         }
         let staging = place.join("objects");
-        let digests: BTreeSet<String> = known.values().map(|(digest, ..)| digest.to_string()).collect();
+        let digests: BTreeSet<String> = done.known.values().map(|(digest, ..)| digest.to_string()).collect();
         for name in names(&staging)? {
             if name != pack::DIR && !digests.contains(&name) {
                 array.disk.remove(&staging.join(name))?;
             }
         }
         pack::remove_unfinished(&array.disk, &staging)?;
-        Ok(Self { path, known })
+        Ok(done)
+    }
+
+    fn read_all(&mut self, array: &Array) -> Result<(), Error> {
+        let bytes = read_bounded(&self.path, MAX_PROGRESS_BYTES)?;
+        let (mut rest, mut whole) = (bytes.as_slice(), 0);
+        if !array.is_encrypted() {
+            whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+            self.read_lines(&String::from_utf8_lossy(&bytes[..whole]));
+            rest = &[];
+        }
+        while let Some((length, after)) = rest.split_first_chunk()
+            && let Some((sealed, after)) = after.split_at_checked(u32::from_le_bytes(*length) as usize)
+            && let Some(lines) = array.opened(sealed.to_vec(), self.role())?
+        {
+            self.read_lines(&String::from_utf8_lossy(&lines));
+            self.batches += 1;
+            whole += length.len() + sealed.len();
+            rest = after;
+        }
+        // What comes next would not be found behind what a crash cut short.
+        if whole < bytes.len() {
+            array.disk.replace(&self.path, &bytes[..whole])?;
+        }
+        Ok(())
+    }
+
+    fn read_lines(&mut self, text: &str) {
+        for line in text.lines() {
+            let mut parts = line.splitn(4, ' ');
+            let (digest, size, mark, key) = (parts.next(), parts.next(), parts.next(), parts.next());
+            let (Some(digest), Some(size), Some(mark), Some(key)) = (
+                digest.and_then(|d| d.parse::<Digest>().ok()),
+                size.and_then(|n| n.parse().ok()),
+                mark.map(str::to_owned),
+                key,
+            ) else {
+                break;
+            };
+            self.known.insert(key.to_owned(), (digest, size, mark));
+        }
+    }
+
+    fn role(&self) -> Role<'_> {
+        Role::Progress { import: &self.import, batch: self.batches }
     }
 
     fn get(&self, key: &str, size: u64, mark: &str) -> Option<Digest> {
@@ -496,13 +579,23 @@ impl Done {
     }
 
     fn append(&mut self, array: &Array, lines: &str) -> Result<(), Error> {
-        // Names of chunks are not written in the clear; an import into an encrypted array begins anew.
-        if lines.is_empty() || array.is_encrypted() {
+        if lines.is_empty() {
             return Ok(());
         }
+        let sealed;
+        let bytes = match array.is_encrypted() {
+            false => lines.as_bytes(),
+            // Names of chunks are not written in the clear.
+            true => {
+                let lines = array.sealed(lines.as_bytes(), self.role())?;
+                sealed = [&(lines.len() as u32).to_le_bytes()[..], &lines].concat();
+                self.batches += 1;
+                &sealed
+            }
+        };
         let mut options = OpenOptions::new();
         let mut file =
             options.create(true).append(true).open(&self.path).map_err(Error::io("open", &self.path))?;
-        array.disk.append(&mut file, &self.path, lines.as_bytes())
+        array.disk.append(&mut file, &self.path, bytes)
     }
 }

@@ -63,7 +63,7 @@ pub use disk::{Disk, Step};
 pub use draft::{Attempt, Committed, Completeness, Draft, Progress};
 pub use error::{Error, Name};
 pub use export::{Exported, export, export_to_bucket};
-pub use import::{Imported, import, import_from_bucket};
+pub use import::{Import, Imported, OnMove, import};
 pub use lease::{Lease, LeaseKind};
 pub use manifest::{Entry, Manifest, Run, Writer};
 pub use meter::Limits;

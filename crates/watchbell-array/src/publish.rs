@@ -31,6 +31,13 @@ pub enum Conflict {
         head.short()
     )]
     Moved { base: Digest, head: Digest },
+    #[error(
+        "the array moved from {} to snapshot {} while the import was at work, which would undo what was published since: import again, \
+         which goes on where it was, or with --on-conflict replace",
+        base.map_or("no snapshot".to_owned(), |base| format!("snapshot {}", base.short())),
+        head.short()
+    )]
+    Import { base: Option<Digest>, head: Digest },
     #[error("metadata changed between snapshots {} and {}: {key}; run it again", base.short(), head.short())]
     Metadata { base: Digest, head: Digest, key: String },
     #[error("{key} was also written by {by} since; run it again")]

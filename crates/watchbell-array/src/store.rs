@@ -385,6 +385,19 @@ impl Array {
         self.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))
     }
 
+    /// Removes an array that nobody has used yet; whether it did. One that has a head, in which something is staged or that a server
+    /// has an object for stays.
+    pub fn delete_unused(self) -> Result<bool, Error> {
+        let _lock = self.lock()?;
+        let staged = names(&self.dir.join("drafts"))?.iter().any(|name| !name.starts_with(REMOVED));
+        if staged || self.has_object() || self.head()?.is_some() {
+            return Ok(false);
+        }
+        self.disk.remove_dir(&self.dir)?;
+        self.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))?;
+        Ok(true)
+    }
+
     /// Where packs are placed, made when it is not there.
     pub(crate) fn packs_dir(&self) -> Result<PathBuf, Error> {
         let dir = self.dir.join("objects").join(pack::DIR);

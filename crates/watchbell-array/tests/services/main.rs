@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use watchbell_array::{
-    Array, Bucket, Disk, Error, Run, S3Config, S3Credentials, export, export_to_bucket, import,
-    import_from_bucket, verify,
+    Array, Bucket, Disk, Error, Import, OnMove, Run, S3Config, S3Credentials, export, export_to_bucket,
+    import, verify,
 };
 
 /// What `make test` installs, with moto, icechunk and zarr.
@@ -133,8 +133,13 @@ fn a_hierarchy_comes_from_a_bucket_and_goes_to_one() {
     server.ask(&format!("upload in {}", dir.path().join("plain").display()));
     let array = Array::create(&dir.path().join("array"), Disk::default()).unwrap();
     let get = |bucket: &Bucket, quota| {
-        import_from_bucket(&array, bucket, &Run::default(), quota, "", Timestamp::UNIX_EPOCH, &mut |_, _| {})
+        let (by, on_move) = (&Run::default(), OnMove::Fail);
+        let import = Import { by, quota_bytes: quota, message: "", now: Timestamp::UNIX_EPOCH, on_move };
+        import.bucket(&array, bucket, &mut |_, _| {})
     };
+    // A prefix that leads to nothing is no empty directory.
+    let error = get(&server.bucket("s3://data/im/"), None).unwrap_err();
+    assert!(error.to_string().contains("there is no file in it"), "{error}");
     // Interrupted: what was read is not read again.
     let source = server.bucket("s3://data/in/");
     assert!(matches!(get(&source, Some(1_000)), Err(Error::Quota { .. })));

@@ -97,6 +97,19 @@ fn a_file_takes_the_place_of_a_directory_and_the_other_way_round() {
     }
 }
 
+/// A name that leads to nothing would empty the store.
+#[test]
+fn an_import_of_nothing_is_refused() {
+    let place = Place::new();
+    let array = Array::create_of(&place.path("array"), Disk::default(), Kind::Artifacts, None).unwrap();
+    write(&place.path("files"), "0/x", b"x");
+    import(&array, &place.path("files"), &run("i"), None, "", at(8), &mut |_, _| {}).unwrap();
+    fs::create_dir_all(place.path("empty/0")).unwrap();
+    let error = import(&array, &place.path("empty"), &run("i"), None, "", at(9), &mut |_, _| {}).unwrap_err();
+    assert!(error.to_string().contains("empty: there is no file in it"), "{error}");
+    assert_eq!(place.exported(&array)["0/x"], "x");
+}
+
 /// The longest names there are, and those that an export would call its own files.
 #[test]
 fn whatever_its_files_are_called_a_store_is_exported() {

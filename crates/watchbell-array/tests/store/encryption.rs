@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use watchbell_array::{
-    Array, Digest, Disk, Error, KeptSource, KeySource, Kind, Retention, export, sweep, verify,
+    Array, Digest, Disk, Error, KeptSource, KeySource, Kind, Retention, Step, export, sweep, verify,
 };
 use watchbell_zarr::{Extend, OnConflict, Split, grow, plan};
 
@@ -231,6 +231,47 @@ fn what_is_sealed_is_exported_for_its_owner_alone() {
     fs::set_permissions(&out, fs::Permissions::from_mode(0o755)).unwrap();
     export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap_err();
     assert_eq!(mode(""), 0o755);
+}
+
+/// How far it is lies there sealed.
+#[test]
+fn an_interrupted_import_into_an_encrypted_array_goes_on() {
+    let place = Place::new();
+    let array = encrypted(&place, "array");
+    let plain = place.plain();
+    write(&plain, "t/c/7/1", "largelarge".repeat(200_000).as_bytes());
+    // When all is copied, and nothing is in its place.
+    let interrupted = || {
+        let disk = Disk::watched(|step| match step {
+            Step::Rename(_, to) if !to.to_string_lossy().contains("/drafts/") => Err(Error::Stopped),
+            _ => Ok(()),
+        });
+        let key = key_file(&place, "again.key", 7).key().unwrap();
+        let array = Array::open(array.dir(), disk).unwrap().unlock(&key).unwrap();
+        assert!(matches!(import_at(&array, &plain, 1_000), Err(Error::Stopped)));
+    };
+    interrupted();
+    is_nowhere_in_the_clear(array.dir());
+    let drafts = array.dir().join("drafts");
+    let import = fs::read_dir(&drafts).unwrap().next().unwrap().unwrap().path();
+    let progress = import.join("progress");
+    let whole = fs::read(&progress).unwrap();
+    // What a crash cut short counts for nothing, and is not in the way of what comes next.
+    fs::write(&progress, [&whole[..], &whole[..whole.len() / 2]].concat()).unwrap();
+    write(&plain, "t/c/6/0", b"one more");
+    let imported = import_at(&array, &plain, 2_000).unwrap();
+    assert_eq!((imported.keys, imported.copied), (16, 1));
+    assert_eq!(place.exported(&array), contents(&plain));
+    assert_eq!(verify(&array).unwrap().damage, []);
+    // Nor does what is damaged, or somebody else's.
+    write(&plain, "t/c/6/0", b"another");
+    interrupted();
+    let mut other = fs::read(&progress).unwrap();
+    other[40] ^= 1;
+    fs::write(&progress, &other).unwrap();
+    let imported = import_at(&array, &plain, 3_000).unwrap();
+    assert_eq!((imported.keys, imported.copied), (16, 16));
+    assert_eq!(place.exported(&array), contents(&plain));
 }
 
 #[test]

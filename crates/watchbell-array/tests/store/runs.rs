@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use watchbell_array::{
-    Array, Attempt, Completeness, Conflict, Error, Limits, Retention, difference, export, sweep, verify,
+    Array, Attempt, Completeness, Conflict, Disk, Error, Import, Limits, OnMove, Retention, Step, difference,
+    export, sweep, verify,
 };
 use watchbell_zarr::{Extend, Judge, OnConflict, grow};
 
@@ -400,6 +401,63 @@ fn a_quota_that_changes_counts_for_runs_that_are_at_work() {
     array.set_quota(None).unwrap();
     commit(&draft, &plan, 2, &place.upper("c", &[("t/c/4/0", &large("c")), ("t/c/4/1", &large("d"))]))
         .unwrap();
+}
+
+/// What a Job publishes while an import is at work is not undone by it, unless that is asked for.
+#[test]
+fn an_import_undoes_nothing_that_was_published_meanwhile() {
+    let place = Place::new();
+    let array = place.array();
+    let began_on = array.head().unwrap().unwrap();
+    let meanwhile = place.path("meanwhile");
+    for (key, content) in contents(&place.plain()) {
+        write(&meanwhile, &key, content.as_bytes());
+    }
+    let plain = place.plain();
+    write(&plain, "t/c/0/0", b"imported");
+    // When the import begins to copy, somebody publishes.
+    let moving = |second: i64, content: &'static str| {
+        let (dir, meanwhile) = (array.dir().to_owned(), meanwhile.clone());
+        let has_moved = std::sync::atomic::AtomicBool::new(false);
+        let disk = Disk::watched(move |step| {
+            if let Step::Write(path) = step
+                && path.to_string_lossy().contains("/drafts/import-")
+                && path.parent().is_some_and(|dir| dir.ends_with("objects/packs"))
+                && !has_moved.swap(true, std::sync::atomic::Ordering::SeqCst)
+            {
+                write(&meanwhile, "t/c/1/0", content.as_bytes());
+                let other = Array::open(&dir, Disk::default())?;
+                assert!(import_at(&other, &meanwhile, second)?.publication.is_some());
+            }
+            Ok(())
+        });
+        Array::open(array.dir(), disk).unwrap()
+    };
+    let error = import_at(&moving(2_000, "a Job's"), &plain, 2_001).unwrap_err();
+    let head = array.head().unwrap().unwrap();
+    let expected =
+        format!("the array moved from snapshot {} to snapshot {} while", began_on.short(), head.short());
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    assert!(error.to_string().contains("--on-conflict replace"), "{error}");
+    assert_eq!(place.exported(&array)["t/c/1/0"], "a Job's");
+    // Again it goes on where it was, and is what its caller has now seen to be next.
+    let imported = import_at(&array, &plain, 2_002).unwrap();
+    assert_eq!(imported.copied, 0);
+    assert_eq!(place.exported(&array)["t/c/1/0"], "old 1 0");
+    // Asked for, it replaces.
+    write(&plain, "t/c/0/0", b"imported again");
+    let by = watchbell_array::Run::default();
+    let import = Import { by: &by, quota_bytes: None, message: "", now: at(3_001), on_move: OnMove::Replace };
+    let made = import.directory(&moving(3_000, "another's"), &plain, &mut |_, _| {}).unwrap();
+    assert_eq!(made.publication.unwrap().snapshot.change.changed, 2);
+    assert_eq!(place.exported(&array)["t/c/1/0"], "old 1 0");
+    // What leads to the same undoes nothing.
+    write(&plain, "t/c/0/0", b"the same");
+    for (key, content) in contents(&plain) {
+        write(&meanwhile, &key, content.as_bytes());
+    }
+    let imported = import_at(&moving(4_000, "old 1 0"), &plain, 4_001).unwrap();
+    assert!(imported.publication.is_none());
 }
 
 /// An array of the first format has no packs; it gets them, and then no older program opens it.

@@ -41,12 +41,18 @@ impl Place {
     }
 
     fn array(&self, line: &str) -> Done {
+        self.array_with(&[], line)
+    }
+
+    /// With these variables.
+    fn array_with(&self, variables: &[(&str, &str)], line: &str) -> Done {
         let mut command = Command::new(env!("CARGO_BIN_EXE_watchbell"));
         command
             .arg("array")
             .args(line.split_whitespace())
             .args(["--data-dir", "data"])
-            .current_dir(self.0.path());
+            .current_dir(self.0.path())
+            .envs(variables.iter().copied());
         let output = command.env("HOME", self.0.path()).env_remove("KUBECONFIG").output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
@@ -188,6 +194,30 @@ fn a_quota_and_foreign_files_stop_an_import() {
     place.refused("import obs plain", 1, "notes.txt: it is no chunk of this hierarchy");
     place.refused("log obs/../x", 2, "is no RFC 1123 name");
     place.refused("show obs", 1, "the array has no snapshot yet");
+}
+
+/// An array that is made for an import that comes to nothing would be in the clear, and in the way of one that is not.
+#[test]
+fn an_import_that_is_refused_leaves_no_array() {
+    let place = Place::new();
+    let is_none = || assert_eq!(place.json("ls -A")["items"], serde_json::json!([]));
+    place.refused("import obs plain --sign-key-file none", 2, "cannot use the key none");
+    is_none();
+    let bucket = place.array_with(&[("AWS_ACCESS_KEY_ID", "alone")], "import obs s3://data/in");
+    assert_eq!(bucket.code, Some(2), "{}", bucket.err);
+    is_none();
+    place.refused("import obs nowhere", 1, "nowhere");
+    is_none();
+    fs::create_dir(place.0.path().join("empty")).unwrap();
+    place.refused("import obs empty", 1, "there is no file in it");
+    is_none();
+    place.write("plain/notes.txt", "mine");
+    place.refused("import obs plain", 1, "notes.txt: it is no chunk of this hierarchy");
+    is_none();
+    // One that was there before stays.
+    place.done("create obs");
+    place.refused("import obs plain", 1, "notes.txt");
+    assert_eq!(place.json("ls -A")["items"][0]["name"], "obs");
 }
 
 #[test]

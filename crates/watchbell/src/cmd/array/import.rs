@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use watchbell_array::{Array, Error, Kind, import, import_from_bucket};
+use watchbell_array::{Array, Bucket, Error, Import, Imported, Kind, OnMove};
 
 use super::signature::Signature;
 use super::{Which, bucket, by_hand, create, when};
@@ -24,36 +24,44 @@ pub(crate) struct Args {
     /// What the log is to say of it
     #[arg(short, long, value_name = "TEXT", default_value = "imported")]
     message: String,
+    /// What to do when somebody else has published while the import was at work, such as a Job: to fail, or to let the snapshot hold
+    /// what was imported and nothing of what was published since
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = OnConflict::Fail)]
+    on_conflict: OnConflict,
     #[command(flatten)]
     signature: Signature,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum OnConflict {
+    Fail,
+    Replace,
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let which = &args.which;
-    let array = match Array::open(&which.dir()?, watchbell_array::Disk::default()) {
-        Err(Error::NoArray(_)) => create::make(which, Kind::Zarr, None)?,
-        array => which.unlocked(array.map_err(|error| which.refused(error))?)?,
-    };
-    let array = args.signature.signing(array)?;
+    // Whatever can be found wrong before there is an array: one that is made here is in the clear, and in the way of another.
+    let signature = args.signature.signer()?;
     let bucket = bucket::of(&args.dir)?;
-    let dir = match bucket {
-        Some(_) => args.dir.clone(),
-        None => std::path::absolute(&args.dir).map_err(Failure::usage)?,
+    let (array, is_made) = match Array::open(&which.dir()?, watchbell_array::Disk::default()) {
+        Err(Error::NoArray(_)) => (create::make(which, Kind::Zarr, None)?, true),
+        array => (which.unlocked(array.map_err(|error| which.refused(error))?)?, false),
     };
-    let quota = array.quota_bytes().map_err(|error| which.refused(error))?;
-    let now = Timestamp::now();
-    let by = by_hand(&format!("import of {}", dir.display()), now);
+    let array = match signature {
+        Some(signer) => array.signing(signer),
+        None => array,
+    };
     let bar = bar();
-    let progress = &mut |keys, bytes| {
-        bar.set_message(format!("{keys} keys"));
-        bar.set_position(bytes);
-    };
-    let imported = match &bucket {
-        Some(bucket) => import_from_bucket(&array, bucket, &by, quota, &args.message, now, progress),
-        None => import(&array, &dir, &by, quota, &args.message, now, progress),
-    };
-    let imported = imported.map_err(|error| which.refused(error))?;
+    let imported = import(args, &array, bucket.as_ref(), &bar);
     bar.finish_and_clear();
+    let imported = match imported {
+        // Nothing was staged with which the import would go on.
+        Err(failure) if is_made => {
+            array.delete_unused().map_err(|error| which.refused(format!("{failure}; and then: {error}")))?;
+            return Err(failure);
+        }
+        imported => imported?,
+    };
     for key in &imported.mended {
         output::note(&format!("mended {key}: its object was damaged or missing"));
     }
@@ -73,6 +81,39 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn import(
+    args: &Args,
+    array: &Array,
+    bucket: Option<&Bucket>,
+    bar: &ProgressBar,
+) -> Result<Imported, Failure> {
+    let which = &args.which;
+    let dir = match bucket {
+        Some(_) => args.dir.clone(),
+        None => std::path::absolute(&args.dir).map_err(Failure::usage)?,
+    };
+    let now = Timestamp::now();
+    let import = Import {
+        by: &by_hand(&format!("import of {}", dir.display()), now),
+        quota_bytes: array.quota_bytes().map_err(|error| which.refused(error))?,
+        message: &args.message,
+        now,
+        on_move: match args.on_conflict {
+            OnConflict::Fail => OnMove::Fail,
+            OnConflict::Replace => OnMove::Replace,
+        },
+    };
+    let progress = &mut |keys, bytes| {
+        bar.set_message(format!("{keys} keys"));
+        bar.set_position(bytes);
+    };
+    let imported = match bucket {
+        Some(bucket) => import.bucket(array, bucket, progress),
+        None => import.directory(array, &dir, progress),
+    };
+    imported.map_err(|error| which.refused(error))
 }
 
 /// Drawn on standard error, when that is a terminal.

@@ -64,12 +64,20 @@ impl Signature {
         verifier.map(Some).map_err(Failure::usage)
     }
 
-    /// The array, of which each new head is signed when that was asked for.
-    pub(super) fn signing(&self, array: Array) -> Result<Array, Failure> {
-        let Some(path) = &self.sign_key_file else { return Ok(array) };
+    /// What signs each new head, when that was asked for.
+    pub(super) fn signer(&self) -> Result<Option<Arc<Signer>>, Failure> {
+        let Some(path) = &self.sign_key_file else { return Ok(None) };
         let key = read_key(path)?;
         let verifier = key.verifier(&self.sign_key_name, SignatureKind::Ed25519).map_err(Failure::usage)?;
-        Ok(array.signing(signer(key, verifier)))
+        Ok(Some(signer(key, verifier)))
+    }
+
+    /// The array, of which each new head is signed so.
+    pub(super) fn signing(&self, array: Array) -> Result<Array, Failure> {
+        Ok(match self.signer()? {
+            Some(signer) => array.signing(signer),
+            None => array,
+        })
     }
 }
 
