@@ -23,7 +23,6 @@ mod verify;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
-use rustix::process::{Resource, Rlimit, setrlimit};
 use watchbell_array::{Array, Digest, Disk, Error, KeptSource, Key, KeySource, Manifest, Run, Snapshot};
 
 use crate::datadir::DataDir;
@@ -68,9 +67,10 @@ enum Verb {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    // Keys of arrays and of buckets do not lie in a core dump.
-    let none = Rlimit { current: Some(0), maximum: Some(0) };
-    setrlimit(Resource::Core, none).map_err(Failure::refused)?;
+    // Keys of arrays and of buckets.
+    watchbell_sandbox::forbid_dumps().map_err(|e| {
+        Failure::Refused(format!("cannot keep core files, which may hold keys, from being made: {e}"))
+    })?;
     match &args.verb {
         Verb::Create(args) => create::run(args),
         Verb::Import(args) => import::run(args),
