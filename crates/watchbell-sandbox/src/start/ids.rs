@@ -83,13 +83,6 @@ impl IdPool {
     pub(super) fn idle(&mut self) -> impl Iterator<Item = &mut IdRange> {
         self.idle.iter_mut()
     }
-
-    /// Lets go of every root file system that is only kept for speed.
-    pub(super) fn clear(&mut self) {
-        for range in &mut self.idle {
-            range.roots.clear();
-        }
-    }
 }
 
 impl IdRange {

@@ -35,8 +35,7 @@ use super::stash::{Kept, Stash, Swap, clone_at, clone_tree_at, tmpfs, tmpfs_of};
 use super::{Failure, failed};
 use crate::{OwnedFile, PodEnvironment, RunSpec, Scratch, VolumeSource};
 
-/// Mounts kept for the root file systems of each id range: a namespace rarely runs many images in turn, and the kernel bounds
-/// the mounts of all.
+/// Mounts kept for the root file systems of each id range: a namespace rarely runs many images in turn.
 const KEPT_MAX: usize = 32;
 /// Symbolic links on the way to one mount point.
 const LINKS_MAX: usize = 40;
@@ -492,7 +491,7 @@ pub(super) fn root(
         }
         None => overlay(stash, ids, spec, &key.places)?,
     };
-    if !ids.is_host() {
+    if !ids.is_host() && stash.has_room() {
         ids.roots.keep(key, base);
     }
     Ok(mount)
@@ -505,18 +504,11 @@ impl RootCache {
     }
 
     fn keep(&mut self, key: RootKey, base: Base) {
-        let room = KEPT_MAX.saturating_sub(base.mounts());
-        while !self.0.is_empty() && self.0.iter().map(|root| root.base.mounts()).sum::<usize>() > room {
+        let Some(room) = KEPT_MAX.checked_sub(base.mounts()) else { return };
+        while self.0.iter().map(|root| root.base.mounts()).sum::<usize>() > room {
             self.0.remove(0);
         }
-        if base.mounts() <= KEPT_MAX {
-            self.0.push(Root { key, base, used: Instant::now() });
-        }
-    }
-
-    /// The layers of an image may be removed once nothing mounts them.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.0.push(Root { key, base, used: Instant::now() });
     }
 
     /// The pod that had the last one is gone.
@@ -526,9 +518,10 @@ impl RootCache {
         }
     }
 
-    /// Lets go of those that were last used before, until as many mounts are gone as `most` says, and of all but the last where that
-    /// is `spared`.
-    pub(super) fn forget(&mut self, before: Instant, spared: bool, most: &mut usize) {
+    /// Lets go of those that were last used before, until as many mounts are gone as `most` says: their layers may belong to images
+    /// that are removed. The last one of a pod that `runs` stays where it is one mount.
+    pub(super) fn forget(&mut self, before: Instant, runs: bool, most: &mut usize) {
+        let spared = runs && self.0.last().is_some_and(|root| matches!(root.base, Base::Whole(_)));
         while *most > 0 && self.0.len() > usize::from(spared) && self.0[0].used < before {
             *most = most.saturating_sub(self.0.remove(0).base.mounts());
         }

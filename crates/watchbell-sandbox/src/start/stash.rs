@@ -2,9 +2,11 @@
 //! process, however it ends. Tasks do not begin in it but in a bare one: what a process copies and takes down again when it
 //! gets a mount namespace of its own is then three mounts, and not all of the host's and of other pods'.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, mknodat, openat, unlinkat};
 use rustix::io::Errno;
@@ -13,16 +15,23 @@ use rustix::mount::{
     UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
     move_mount, open_tree, unmount,
 };
+use rustix::process::{Resource, getrlimit};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use super::kernel::{self, MOUNT_ATTR_RDONLY};
 use super::overlay::Handing;
+
+/// A third of what a mount namespace may have (`fs.mount-max`).
+const MOUNTS_MAX: usize = 32 << 10;
 
 /// A tmpfs that only this process sees, with one directory or file for each kept mount.
 pub(super) struct Stash {
     dir: OwnedFd,
     path: std::path::PathBuf,
     next: u64,
+    /// How many are kept, and up to how many something may be kept for speed alone.
+    kept: Rc<Cell<usize>>,
+    for_speed: usize,
     /// How this kernel takes the layers of an overlay, once one was mounted.
     pub(super) handing: Option<Handing>,
 }
@@ -33,6 +42,8 @@ pub(super) struct Kept {
     path: std::path::PathBuf,
     /// How its mount point goes.
     remove: AtFlags,
+    /// It and all others.
+    count: Rc<Cell<usize>>,
 }
 
 impl Stash {
@@ -46,7 +57,15 @@ impl Stash {
         move_mount(&tmpfs, "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
         mount_change(at, MountPropagationFlags::PRIVATE)?;
         let dir = openat(CWD, at, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { dir, path: at.to_owned(), next: 0, handing: None })
+        // Each has a descriptor.
+        let files = getrlimit(Resource::Nofile).current.and_then(|most| usize::try_from(most).ok());
+        let for_speed = MOUNTS_MAX.min(files.unwrap_or(usize::MAX) / 2);
+        Ok(Self { dir, path: at.to_owned(), next: 0, kept: Rc::default(), for_speed, handing: None })
+    }
+
+    /// Whether something may be kept that could be made anew.
+    pub(super) fn has_room(&self) -> bool {
+        self.kept.get() < self.for_speed
     }
 
     /// Keeps a detached mount.
@@ -90,7 +109,8 @@ impl Stash {
         // An fsmount descriptor refers to the mount wherever it is attached; this one is opened anew to be O_PATH.
         let root =
             openat(&self.dir, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Kept { root, path, remove })
+        self.kept.set(self.kept.get() + 1);
+        Ok(Kept { root, path, remove, count: Rc::clone(&self.kept) })
     }
 }
 
@@ -107,6 +127,7 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
+        self.count.set(self.count.get().saturating_sub(1));
         if let Err(error) = unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             tracing::warn!("a mount of the stash stays until the spawner ends: {error}");
             return;

@@ -19,13 +19,8 @@ impl Host {
         begun.cgroup.as_ref().is_some_and(Cgroup::has_lost_some)
     }
 
-    /// Lets go of the roots that were kept for a next task: their layers may belong to images that are removed.
-    pub(crate) fn drop_caches(&mut self) {
-        self.want_none();
-        self.ids.clear();
-    }
-
-    /// The same of those alone that no task came for in so long, while others run. `true`: there are more, and each costs a moment.
+    /// Lets go of the roots that were kept for a next task and that none came for in so long: their layers may belong to images that
+    /// are removed. `true`: there are more, and each costs a moment.
     pub(crate) fn forget_roots(&mut self, unused: Duration) -> bool {
         let Some(before) = Instant::now().checked_sub(unused) else { return false };
         let mut most = FORGOTTEN_AT_ONCE;

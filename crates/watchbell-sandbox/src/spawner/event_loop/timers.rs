@@ -153,18 +153,20 @@ impl EventLoop {
             self.end_half_dead();
         }
         if self.timers.roots_at.is_some_and(|at| at <= now) {
-            let more = self.parts.host.forget_roots(Duration::from_nanos(FORGET_AFTER_NS.unsigned_abs()));
+            // Without a task for so long, all of them go.
+            let is_idle = self.timers.forget_at.is_none();
+            let unused = if is_idle { 0 } else { FORGET_AFTER_NS.unsigned_abs() };
+            let more = self.parts.host.forget_roots(Duration::from_nanos(unused));
             let again = if more { FORGET_MORE_NS } else { FORGET_AFTER_NS };
-            // Without a task the other timer lets go of all.
-            self.timers.roots_at = self.live.iter().next().map(|_| now + again);
+            self.timers.roots_at = (more || !is_idle).then_some(now + again);
         }
         if self.timers.forget_at.is_some_and(|at| at <= now) {
             self.timers.forget_at = None;
+            self.parts.host.want_none();
             if self.live.iter().next().is_some() {
-                self.parts.host.want_none();
                 self.timers.forget_later(now);
             } else {
-                self.parts.host.drop_caches();
+                self.timers.roots_at = Some(now);
             }
         }
         self.watch_idleness(now);
