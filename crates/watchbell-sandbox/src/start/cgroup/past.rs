@@ -8,10 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstatfs, openat, stat};
 use rustix::io::Errno;
 
-/// In the state directory: the paths, with a NUL behind each.
+/// In the state directory: whose it is, then the paths, with a NUL behind each.
 const FILE: &str = "spawner.groups";
 const NEXT: &str = "spawner.groups.next";
 /// More than all hierarchies have.
@@ -19,6 +19,7 @@ const BYTES_MAX: u64 = 64 << 10;
 /// Of linux/magic.h.
 const CGROUP: u64 = 0x0027_e0eb;
 const CGROUP2: u64 = 0x6367_7270;
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The directories of this name that were noted and are control groups still.
 pub(super) fn read(state_dir: &Path, name: &str) -> io::Result<Vec<PathBuf>> {
@@ -29,7 +30,9 @@ pub(super) fn read(state_dir: &Path, name: &str) -> io::Result<Vec<PathBuf>> {
         Err(Errno::NOENT) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
-    Ok(named_so(&noted, name).into_iter().filter(|path| is_control_group(path)).collect())
+    // That of another directory was copied: what it names is another server's, which may live.
+    let Some(noted) = noted.strip_prefix(identity(state_dir)?.as_slice()) else { return Ok(Vec::new()) };
+    Ok(named_so(noted, name).into_iter().filter(|path| is_control_group(path)).collect())
 }
 
 /// Before they are made: whoever comes after a crash finds them.
@@ -40,12 +43,20 @@ pub(super) fn write(state_dir: &Path, bases: &[&Path]) -> io::Result<()> {
         _ => {}
     }
     let mut file = File::options().write(true).create_new(true).mode(0o600).open(&next)?;
+    file.write_all(&identity(state_dir)?)?;
     for base in bases {
         file.write_all(base.as_os_str().as_bytes())?;
         file.write_all(b"\0")?;
     }
     // Control groups do not outlive the machine's boot, so nothing has to reach the disk.
     fs::rename(next, state_dir.join(FILE))
+}
+
+/// This directory in this boot of the machine.
+fn identity(state_dir: &Path) -> io::Result<Vec<u8>> {
+    let dir = stat(state_dir)?;
+    let boot = fs::read_to_string(BOOT_ID)?;
+    Ok(format!("{}:{} {}\0", dir.st_dev, dir.st_ino, boot.trim()).into_bytes())
 }
 
 /// What else is written there is nobody's to end.
@@ -83,6 +94,15 @@ mod tests {
         // As it is left by a crash.
         check("/a/watchbell-1-0\0/b/watchb", &["/a/watchbell-1-0"]);
         check("/a/watchbell-2-0\0/a/watchbell-1-0/slot-0\0/a/watchbell-1-0/..\0/\0watchbell-1-0\0", &[]);
+    }
+
+    #[test]
+    fn a_note_that_was_copied_is_not_believed() {
+        let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        write(dir.path(), &[Path::new("/a/w")]).unwrap();
+        let own = fs::read(dir.path().join(FILE)).unwrap();
+        assert_eq!(own.strip_prefix(identity(dir.path()).unwrap().as_slice()), Some(&b"/a/w\0"[..]));
+        assert_eq!(own.strip_prefix(identity(copy.path()).unwrap().as_slice()), None);
     }
 
     #[test]
