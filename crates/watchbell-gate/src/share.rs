@@ -19,10 +19,13 @@ pub(crate) struct Taken {
 const KEPT: usize = 8;
 
 impl Places {
-    /// A namespace has no more than it leaves for others, and a pod no more than its namespace could still take.
+    /// A namespace has no more than it leaves for others, and a pod no more than its namespace could still take. A pod that has none
+    /// gets one of those that are kept, unless its namespace has half of all.
     pub(crate) fn has_one(self, taken: Taken) -> bool {
-        let kept = if taken.by_pod == 0 { 0 } else { self.of_all / KEPT };
-        let free = self.of_all.saturating_sub(taken.by_all + kept);
+        if taken.by_pod == 0 {
+            return taken.by_all < self.of_all && taken.by_namespace < self.of_all.div_ceil(2);
+        }
+        let free = self.of_all.saturating_sub(taken.by_all + self.of_all / KEPT);
         taken.by_pod < self.of_pod.min(free.saturating_sub(taken.by_namespace))
     }
 }
@@ -80,6 +83,8 @@ mod tests {
         assert_eq!(world.take(0, 100, 1), 100);
         assert!(world.take(1, 18, usize::MAX) > 500);
         assert_eq!(world.take(1, 100, 1), 100);
+        // Whatever another namespace took since.
+        assert_eq!(world.take(0, 100, 1), 100);
     }
 
     #[test]
