@@ -53,6 +53,8 @@ struct Orders {
     words: VecDeque<Word>,
     /// Pods of whose egress an order will be made.
     awaited: HashSet<u128>,
+    /// Pods whose doors could not be handed over, for want of descriptors.
+    late: Vec<u128>,
     stuck_since: Option<i64>,
 }
 
@@ -61,7 +63,10 @@ impl Orders {
         match word {
             Word::Change(pod) if self.awaited.contains(&pod) => return,
             Word::Add(pod) | Word::Change(pod) => self.awaited.insert(pod),
-            Word::Remove(pod) => self.awaited.remove(&pod),
+            Word::Remove(pod) => {
+                self.late.retain(|late| *late != pod);
+                self.awaited.remove(&pod)
+            }
         };
         self.words.push_back(word);
     }
@@ -74,21 +79,33 @@ impl Orders {
         Some(word)
     }
 
-    /// Sends what the socket takes; `false` when something waits. `make`: `None` where there is nothing to be said any more.
+    /// What could not be said is said again.
+    fn try_late(&mut self) {
+        for pod in std::mem::take(&mut self.late) {
+            self.push(Word::Add(pod));
+        }
+    }
+
+    /// Sends what the socket takes; `false` when something waits. `make`: `None` where there is nothing to be said any more, an error
+    /// where it cannot be said now.
     fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
         now: i64,
-        make: impl Fn(Word) -> Option<Made>,
+        make: impl Fn(Word) -> io::Result<Option<Made>>,
     ) -> io::Result<bool> {
         let before = self.outbox.len();
         let mut all = self.outbox.flush(socket)?;
         let is_stuck = !all && self.outbox.len() == before;
         for _ in 0..A_TURN {
             let Some(word) = all.then(|| self.pop()).flatten() else { break };
-            if let Some((order, fds)) = make(word) {
-                self.outbox.push(&order, fds);
-                all = self.outbox.flush(socket)?;
+            match (make(word), word) {
+                (Ok(Some((order, fds))), _) => {
+                    self.outbox.push(&order, fds);
+                    all = self.outbox.flush(socket)?;
+                }
+                (Err(_), Word::Add(pod)) => self.late.push(pod),
+                _ => {}
             }
         }
         self.stuck_since = is_stuck.then(|| self.stuck_since.unwrap_or(now));
@@ -132,6 +149,11 @@ impl GateLink {
         self.orders.push(word);
     }
 
+    /// Doors that could not be handed over may be now.
+    pub(crate) fn try_late(&mut self) {
+        self.orders.try_late();
+    }
+
     /// Tells who answers for names, where that has changed.
     pub(crate) fn resolve_by(&mut self, addresses: Vec<SocketAddr>) {
         if self.resolvers != addresses {
@@ -141,7 +163,7 @@ impl GateLink {
     }
 
     /// Sends what waits, of which `make` makes orders; `false` when something still waits.
-    pub(crate) fn flush(&mut self, make: impl Fn(Word) -> Option<Made>) -> io::Result<bool> {
+    pub(crate) fn flush(&mut self, make: impl Fn(Word) -> io::Result<Option<Made>>) -> io::Result<bool> {
         self.orders.flush(self.socket.as_fd(), clock::monotonic(), make)
     }
 
@@ -214,14 +236,33 @@ mod tests {
     }
 
     #[test]
+    fn a_door_that_could_not_be_handed_over_is_tried_again() {
+        let (ours, _gate) = pair();
+        let mut orders = Orders::default();
+        [1, 2].into_iter().for_each(|pod| orders.push(Word::Add(pod)));
+        let no_descriptor = |_| Err(io::Error::from_raw_os_error(libc::EMFILE));
+        assert!(orders.flush(ours.as_fd(), 0, no_descriptor).unwrap());
+        orders.push(Word::Remove(1));
+        let said = std::cell::RefCell::new(Vec::new());
+        let make = |word| {
+            said.borrow_mut().push(word);
+            Ok(None)
+        };
+        orders.flush(ours.as_fd(), 0, make).unwrap();
+        orders.try_late();
+        orders.flush(ours.as_fd(), 0, make).unwrap();
+        assert_eq!(*said.borrow(), [Word::Remove(1), Word::Add(2)]);
+    }
+
+    #[test]
     fn doors_that_weigh_a_lot_are_handed_over_one_by_one() {
         const DOORS: u128 = 40;
         let (ours, gate) = pair();
         let mut orders = Orders::default();
         (0..DOORS).for_each(|pod| orders.push(Word::Add(pod)));
         let make = |word| match word {
-            Word::Add(pod) => Some((add(pod), Vec::new())),
-            _ => None,
+            Word::Add(pod) => Ok(Some((add(pod), Vec::new()))),
+            _ => Ok(None),
         };
         let (mut inbox, mut next) = (Inbox::new(ORDER_MAX), 0);
         while next < DOORS {
@@ -261,8 +302,8 @@ mod tests {
         let mut orders = Orders::default();
         (0..100).for_each(|pod| orders.push(Word::Add(pod)));
         let make = |word| match word {
-            Word::Add(pod) => Some((add(pod), Vec::new())),
-            _ => None,
+            Word::Add(pod) => Ok(Some((add(pod), Vec::new()))),
+            _ => Ok(None),
         };
         let mut flush = |now| orders.flush(ours.as_fd(), now, make);
         assert!(!flush(0).unwrap());

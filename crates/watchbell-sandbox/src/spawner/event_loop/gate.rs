@@ -173,6 +173,7 @@ impl EventLoop {
     pub(super) fn look_for_resolvers(&mut self) {
         if let Some(gate) = &mut self.gate {
             gate.resolve_by(host_resolvers());
+            gate.try_late();
             self.timers.look_for_resolvers(clock::monotonic());
         }
     }
@@ -231,19 +232,20 @@ impl EventLoop {
 }
 
 /// What a word says now. `None`: the pod or its door went meanwhile.
-fn order(host: &Host, machine: &Machine, word: Word) -> Option<Made> {
+fn order(host: &Host, machine: &Machine, word: Word) -> io::Result<Option<Made>> {
     match word {
-        Word::Remove(pod) => Some((Order::Remove { pod }, Vec::new())),
-        Word::Change(pod) => Some((Order::Change { pod, egress: machine.egress(pod)?.to_vec() }, Vec::new())),
+        Word::Remove(pod) => Ok(Some((Order::Remove { pod }, Vec::new()))),
+        Word::Change(pod) => {
+            Ok(machine.egress(pod).map(|egress| (Order::Change { pod, egress: egress.to_vec() }, Vec::new())))
+        }
         Word::Add(pod) => {
-            let door = host.door(pod)?;
+            let Some(door) = host.door(pod) else { return Ok(None) };
             let namespace = machine.pod(pod).map_or("", |pod| pod.namespace());
             let made = gate_link::add(pod, namespace, machine.egress(pod).unwrap_or_default(), door);
-            made.inspect_err(|error| {
+            made.map(Some).inspect_err(|error| {
                 // Its connections wait, and nothing gets out.
-                tracing::error!("the door of pod {pod:032x} stays shut: {error}");
+                tracing::error!("the door of pod {pod:032x} is not open yet: {error}");
             })
-            .ok()
         }
     }
 }

@@ -157,7 +157,7 @@ impl EventLoop {
                 ExitStatus::Lost
             }
         };
-        live.reaped = true;
+        (live.reaped, live.handing_failures) = (true, 0);
         let _ = epoll::delete(&self.epoll, &live.begun.pidfd);
         let id = live.id;
         self.tell_watchers(id, ended);
