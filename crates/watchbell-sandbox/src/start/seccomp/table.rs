@@ -13,8 +13,6 @@ const EAFNOSUPPORT: u16 = 97;
 /// `CLONE_NEW*`: time, mount, cgroup, uts, ipc, user, pid, net.
 pub(super) const NAMESPACES: u32 =
     0x80 | 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x1000_0000 | 0x2000_0000 | 0x4000_0000;
-/// AF_UNIX, AF_INET and AF_INET6 of any kind; of AF_NETLINK the list of interfaces alone (NETLINK_ROUTE), as netfilter's and
-/// others' parsers were the way of many escalations. AF_ALG (CVE-2026-31431), AF_VSOCK, AF_PACKET and forty more are not there.
 const EPROTONOSUPPORT: u16 = 93;
 const INTERNET: &[u32] = &[2, 10];
 /// The usual one, ICMP, TCP, UDP, ICMPv6, raw: what every kernel has built in. Any other number has the host's root load the module
@@ -23,7 +21,9 @@ const PROTOCOLS: &[u32] = &[0, 1, 6, 17, 58, 255];
 /// Of a socket's type, what is 0 in SOCK_STREAM, SOCK_DGRAM and SOCK_RAW and not in SOCK_SEQPACKET, SOCK_DCCP and SOCK_PACKET: the
 /// usual protocol of those is one of the others, or the family AF_PACKET.
 const OTHER_TYPES: u32 = 0xc;
-/// Go takes that error for a kernel without the protocol (it tries MPTCP), and goes on with TCP.
+/// AF_UNIX; AF_INET and AF_INET6 with those protocols; of AF_NETLINK the list of interfaces alone (NETLINK_ROUTE), as netfilter's and
+/// others' parsers were the way of many escalations. AF_ALG (CVE-2026-31431), AF_VSOCK, AF_PACKET and forty more are not there.
+/// Go takes EPROTONOSUPPORT for a kernel without the protocol (it tries MPTCP), and goes on with TCP.
 const SOCKETS: Rows = Rows {
     rows: &[
         &[is(0, AF_UNIX)],
