@@ -72,6 +72,11 @@ fn put(new: &Path, path: &Path) -> Result<(), IdentityError> {
 const ROOM_BYTES: usize = 16 << 10;
 const ROOM: &str = ".room";
 
+/// A quota of the file system is as full as a disk.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Holds the space, as far as there is any.
 pub(crate) fn hold_room(path: &Path) {
     let room = beside(path, ROOM);
@@ -92,7 +97,7 @@ pub(crate) fn hold_room(path: &Path) {
 /// Replaces the file as [`replace`] does; on a full disk in the space that is held.
 pub(crate) fn replace_in_room(path: &Path, content: &[u8]) -> Result<(), IdentityError> {
     let result = match replace(path, content) {
-        Err(IdentityError::File { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+        Err(IdentityError::File { source, .. }) if is_full(&source) => {
             remove(&beside(path, ".new"))?;
             let room = beside(path, ROOM);
             // Its blocks are written over: none is asked for.
@@ -108,4 +113,20 @@ pub(crate) fn replace_in_room(path: &Path, content: &[u8]) -> Result<(), Identit
     };
     hold_room(path);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_as_full_as_a_disk() {
+        for (kind, expect) in [
+            (io::ErrorKind::StorageFull, true),
+            (io::ErrorKind::QuotaExceeded, true),
+            (io::ErrorKind::PermissionDenied, false),
+        ] {
+            assert_eq!(is_full(&kind.into()), expect, "{kind}");
+        }
+    }
 }

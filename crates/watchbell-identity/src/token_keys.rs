@@ -77,7 +77,6 @@ impl TokenKeys {
         };
         let keys = TokenKeys { path, current: ArcSwap::from_pointee(current), changes: Mutex::new(()) };
         keys.tend(now)?;
-        files::hold_room(&keys.path);
         Ok(keys)
     }
 
@@ -157,7 +156,11 @@ impl TokenKeys {
         next: impl FnOnce(&Current) -> Result<Option<Current>, IdentityError>,
     ) -> Result<(), IdentityError> {
         let _one_at_a_time = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(next) = next(&self.current.load())? else { return Ok(()) };
+        let Some(next) = next(&self.current.load())? else {
+            // There may be room again for what a change on a full disk took.
+            files::hold_room(&self.path);
+            return Ok(());
+        };
         files::replace_in_room(&self.path, next.to_json().to_string().as_bytes())?;
         self.current.store(Arc::new(next));
         Ok(())
@@ -302,6 +305,18 @@ mod tests {
         }
         let again = TokenKeys::open(dir.path(), at(START)).unwrap();
         assert_eq!((published(&again), again.jwks()), (1, keys.jwks()));
+    }
+
+    #[test]
+    fn space_for_the_next_change_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = TokenKeys::open(dir.path(), at(START)).unwrap();
+        let room = dir.path().join(format!("{FILE}.room"));
+        let held = std::fs::metadata(&room).unwrap().len();
+        // What a change on a full disk leaves.
+        std::fs::remove_file(&room).unwrap();
+        keys.tend(at(START)).unwrap();
+        assert_eq!((published(&keys), std::fs::metadata(&room).unwrap().len()), (1, held));
     }
 
     /// What one change leaves the next begins with: no key is lost, and none that was revoked comes back.
