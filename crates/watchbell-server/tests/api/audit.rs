@@ -21,17 +21,27 @@ pub(crate) fn entries(dir: &Path) -> Vec<Value> {
     entries
 }
 
+/// Copies the directory of a server that runs: files that it moves away meanwhile are not copied.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let (entry, to) = (entry.unwrap(), to.to_owned());
+    let Some(entries) = there(std::fs::read_dir(from)) else { return };
+    for entry in entries {
+        let Some(entry) = there(entry) else { continue };
+        let Some(kind) = there(entry.file_type()) else { continue };
         let to = to.join(entry.file_name());
-        let kind = entry.file_type().unwrap();
         if kind.is_dir() {
             copy(&entry.path(), &to);
         } else if kind.is_file() {
-            std::fs::copy(entry.path(), to).unwrap();
+            there(std::fs::copy(entry.path(), to));
         }
+    }
+}
+
+fn there<T>(found: std::io::Result<T>) -> Option<T> {
+    match found {
+        Ok(found) => Some(found),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => panic!("{error}"),
     }
 }
 
