@@ -21,8 +21,8 @@ pub struct Batch {
     /// A key without a row is fine: it came and went before it was ever committed.
     pub deletes: Vec<RowKey>,
     pub audit: Vec<AuditEntry>,
-    /// On a full disk the reserve may serve it, if it puts nothing. For what takes away, and for what must be written before
-    /// that; for nothing that anybody can make large.
+    /// On a full disk the reserve may serve it, if it puts nothing but statuses in the place of others. For what takes away, and for
+    /// what must be written before that; for nothing that anybody can make large.
     pub may_use_reserve: bool,
 }
 
@@ -119,7 +119,7 @@ pub enum InvalidBatch {
 impl Batch {
     /// Whether it may use the reserve when the disk is full.
     pub(crate) fn is_for_reserve(&self) -> bool {
-        self.may_use_reserve && self.puts.is_empty()
+        self.may_use_reserve && self.puts.iter().all(|put| put.head.is_none())
     }
 
     /// Checks all that can be known without the file.

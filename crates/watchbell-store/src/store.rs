@@ -103,7 +103,7 @@ impl Store {
 
     /// Writes a batch in one transaction, durable on return: all of it or nothing.
     ///
-    /// On a full disk a batch that puts nothing and [may use it](Batch::may_use_reserve) is tried again with the reserve's space;
+    /// On a full disk a batch that puts no head and [may use it](Batch::may_use_reserve) is tried again with the reserve's space;
     /// the reserve is then taken back as far as there is room, whatever became of the batch.
     ///
     /// # Errors

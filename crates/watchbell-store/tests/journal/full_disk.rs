@@ -103,13 +103,20 @@ fn part_on_a_small_disk() {
     // The reserve does not serve what was not meant for it.
     let others = Batch { may_use_reserve: false, ..with_entries(4) };
     assert!(matches!(store.commit(&others), Err(Error::DiskFull { .. })));
+    let blob = "x".repeat(100 << 10);
+    let with_put = |head: Option<&str>| {
+        let puts = vec![put(config_map("large-9"), last + 2, head, Some(&blob))];
+        Batch { puts, ..delete(1, 2) }
+    };
+    assert!(matches!(store.commit(&with_put(Some(&blob))), Err(Error::DiskFull { .. })));
     // What is more than the reserve is refused, and leaves it to others.
     for _ in 0..2 {
         assert!(matches!(store.commit(&with_entries(20)), Err(Error::DiskFull { .. })));
         assert_eq!(dir.join("reserve").metadata().unwrap().len(), RESERVE_BYTES);
     }
     check_holds(&mut store, 0, last);
-    store.commit(&delete(1, 2)).unwrap();
+    // Nor does a status in the place of another keep it from a delete.
+    store.commit(&with_put(None)).unwrap();
     check_holds(&mut store, 2, last);
     drop(store);
 
