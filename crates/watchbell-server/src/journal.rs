@@ -43,6 +43,16 @@ pub(crate) fn batch<'a>(
     }
 }
 
+/// Whether a stage is one deletion and nothing beside, which the reserve of a full disk is for. Entries of others, who may be many,
+/// are no part of it; what quotas say is, in place of what they said before.
+pub(crate) fn is_deletion(stage: &Stage) -> bool {
+    let is_of_quota = |row: &Row| {
+        matches!(row.key, RowKey::Object { resource: Resource::ResourceQuota, .. }) && row.head.is_none()
+    };
+    let requests = stage.audit.iter().filter(|entry| entry.body["kind"] == "Event");
+    !stage.deletes.is_empty() && stage.rows.iter().all(is_of_quota) && requests.take(2).count() < 2
+}
+
 pub(crate) fn audit_entry(record: &AuditRecord) -> AuditEntry {
     AuditEntry {
         at_unix_nanos: i64::try_from(record.at.as_nanosecond()).unwrap_or(i64::MAX),
@@ -149,6 +159,39 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_reserve_is_for_one_deletion_alone() {
+        let key = |resource: Resource| RowKey::Object { resource, namespace: "n".into(), name: "x".into() };
+        let row = |resource: Resource, head: Option<Vec<u8>>| Row {
+            key: key(resource),
+            resource_version: 2,
+            head,
+            status: vec![1],
+        };
+        let entries = |kinds: &[&str]| -> Vec<AuditRecord> {
+            let of =
+                |kind: &&str| AuditRecord { at: jiff::Timestamp::UNIX_EPOCH, body: json!({"kind": kind}) };
+            kinds.iter().map(of).collect()
+        };
+        let check = |deletes: usize, rows: Vec<Row>, kinds: &[&str], expect: bool| {
+            let deletes = vec![key(Resource::ConfigMap); deletes];
+            let said = format!("{deletes:?} {rows:?} {kinds:?}");
+            let stage = Stage { deletes, rows, audit: entries(kinds), ..Stage::default() };
+            assert_eq!(is_deletion(&stage), expect, "{said}");
+        };
+        check(1, Vec::new(), &["Event"], true);
+        check(9, Vec::new(), &["RunEvent", "Event", "RunEvent"], true);
+        check(1, Vec::new(), &["RunEvent"], true);
+        check(0, Vec::new(), &["Event"], false);
+        check(1, Vec::new(), &["Event", "Event"], false);
+        check(1, vec![row(Resource::ConfigMap, None)], &["Event"], false);
+        let quota = |head: Option<Vec<u8>>| row(Resource::ResourceQuota, head);
+        check(1, vec![quota(None), quota(None)], &["Event"], true);
+        check(1, vec![quota(Some(vec![1]))], &["Event"], false);
+        check(0, vec![quota(None)], &["Event"], false);
+        check(1, vec![quota(None), row(Resource::Job, None)], &["Event"], false);
+    }
 
     /// What stays of an entry fits, is JSON, and says what it was.
     fn check(body: &Value, expect_field: &str) -> Value {

@@ -1,7 +1,7 @@
 //! What the audit journal holds beside the changes: who read what, and who was refused before anything was decided.
 //!
 //! An answer never waits for its note. Notes go into the journal with the next change, or a second later by themselves;
-//! a crash in that second loses reads, never a change. How many become entries is bounded ([`tally`]). That a session begins, or a
+//! a crash in that second loses reads and how something ended, never a change. On a full disk they wait until there is room. How many become entries is bounded ([`tally`]). That a session begins, or a
 //! change of what is no object, is no note: it is durable before it does.
 
 mod tally;
@@ -60,6 +60,8 @@ pub(crate) struct Notes {
     /// Of them, those that may be lost.
     requests: usize,
     since: Option<Instant>,
+    /// The disk had no room for them when they were tried last.
+    were_refused: bool,
     is_end: bool,
 }
 
@@ -83,8 +85,19 @@ impl Notes {
         self.waiting.push(noted);
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// How many requests wait, and how many of what may not be lost.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.requests, self.waiting.len() - self.requests)
+    }
+
+    /// Whether the disk had no room for them when they were tried last.
+    pub(crate) fn were_refused(&self) -> bool {
+        self.were_refused
+    }
+
+    /// Those that were taken are in the journal.
+    pub(crate) fn went(&mut self) {
+        self.were_refused = false;
     }
 
     /// A request that the writer judged and the disk refused: an entry like that of any refusal, within its user's rate.
@@ -125,6 +138,12 @@ impl Notes {
         self.since = Some(now.checked_sub(DELAY).unwrap_or(now));
     }
 
+    /// For tests: they are not due by themselves, however slow the machine is.
+    #[cfg(test)]
+    pub(crate) fn never_due(&mut self) {
+        self.since = Some(Instant::now() + Duration::from_secs(3600));
+    }
+
     /// The server ends: what is counted goes too.
     pub(crate) fn end(&mut self) {
         self.is_end = true;
@@ -152,8 +171,9 @@ impl Notes {
         taken
     }
 
-    /// The commit was refused: they wait again.
+    /// The disk had no room for them: they wait again.
     pub(crate) fn put_back(&mut self, notes: Vec<Noted>) {
+        self.were_refused |= !notes.is_empty();
         for noted in notes {
             self.add(noted);
         }
@@ -586,6 +606,7 @@ mod tests {
         let count = |noted: &Noted| noted.record.body["annotations"]["watchbell.dev/count"].clone();
         // However often they are put back, the end of a session is never lost, and none is lost without being counted.
         for lost in ["5", "6", "7"] {
+            assert_eq!((notes.waiting(), notes.were_refused()), ((WAITING_MAX, 7), true));
             let taken = notes.take(Timestamp::UNIX_EPOCH);
             assert_eq!(taken.iter().filter(|noted| !noted.may_be_lost).count(), 7);
             assert_eq!(taken.len(), WAITING_MAX + 7 + 1);
@@ -596,5 +617,8 @@ mod tests {
                 may_be_lost: true,
             });
         }
+        notes.take(Timestamp::UNIX_EPOCH);
+        notes.went();
+        assert_eq!((notes.waiting(), notes.were_refused()), ((0, 0), false));
     }
 }

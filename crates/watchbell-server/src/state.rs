@@ -42,6 +42,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    pub(crate) fn new(to: oneshot::Sender<Result<Written, ApiError>>, intake: Option<Intake>) -> Answer {
+        Answer { to, _intake: intake }
+    }
+
     pub(crate) fn send(self, result: Result<Written, ApiError>) {
         // A client that went away does not hear the answer; what it asked for is done.
         let _ = self.to.send(result);
@@ -142,16 +146,31 @@ impl State {
     /// Reads the journal into memory and starts the writer. `node` gets the commands of committed batches; the first
     /// ones are all pods it must know, then [`Command::Synced`].
     pub fn start(
-        mut store: Store,
+        store: Store,
         last_version: u64,
         config: Config,
         node: Sender<Command>,
     ) -> Result<(State, Writer), StartError> {
+        let (inputs, receiver) = channel();
+        let task = State::task(store, last_version, config, node, inputs.clone())?;
+        let shared = task.shared.clone();
+        crate::clock::tell_steps(inputs)?;
+        let thread = std::thread::Builder::new().name("writer".into()).spawn(move || task.run(&receiver))?;
+        Ok((State { inner: shared }, Writer { thread }))
+    }
+
+    /// What the writer's thread is to run.
+    pub(crate) fn task(
+        mut store: Store,
+        last_version: u64,
+        config: Config,
+        node: Sender<Command>,
+        inputs: Sender<Input>,
+    ) -> Result<Task, StartError> {
         let now = Timestamp::now();
         let mut world = World::new(config);
         let rows = journal::rows(&mut store)?;
         world.load(rows, last_version, now)?;
-        let (inputs, receiver) = channel();
         let tally: Arc<Mutex<Tally>> = Arc::default();
         let shared = Arc::new(Shared {
             inputs: inputs.clone(),
@@ -162,7 +181,7 @@ impl State {
             bodies: store.body_key()?,
             ended: Mutex::new(None),
         });
-        let checkpoints = maintenance::start(store.maintenance()?, inputs.clone())?;
+        let checkpoints = maintenance::start(store.maintenance()?, inputs)?;
         let log_files = crate::log_files::start(store.publisher()?)?;
         let mut task = Task {
             world,
@@ -185,9 +204,7 @@ impl State {
             // The node's end of the channel lives as long as the server.
             let _ = task.node.send(command);
         }
-        crate::clock::tell_steps(inputs)?;
-        let thread = std::thread::Builder::new().name("writer".into()).spawn(move || task.run(&receiver))?;
-        Ok((State { inner: shared }, Writer { thread }))
+        Ok(task)
     }
 
     /// Asks for a change. The answer comes when it is durable, or refused.
@@ -202,7 +219,7 @@ impl State {
 
     async fn send(&self, request: Request, intake: Option<Intake>) -> Result<Written, ApiError> {
         let (to, wait) = oneshot::channel();
-        let answer = Answer { to, _intake: intake };
+        let answer = Answer::new(to, intake);
         self.inner.inputs.send(Input::Write(Box::new(request), answer)).map_err(|_| ending())?;
         wait.await.map_err(|_| ending())?
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use watchbell_api::node::{Command, Report};
-use watchbell_api::{ApiError, Reason};
-use watchbell_core::request::{Request, Write, Written};
+use watchbell_api::{ApiError, Reason, Resource};
+use watchbell_core::request::{DryRun, Request, Write, Written};
 use watchbell_core::world::{AuditRecord, Stage, World};
 use watchbell_store::{Batch, Error, ReserveState, Store};
 
@@ -54,6 +54,14 @@ pub(crate) enum CommitFailure {
     Fatal(Error),
 }
 
+/// What else is in a batch with the requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    None,
+    /// What the node tells.
+    Others,
+}
+
 /// Whether the writer goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -81,12 +89,19 @@ impl Task {
         // A journal that failed takes no more.
         if self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             self.notes.end();
-            match self.commit(Timestamp::now()) {
-                Ok(()) if self.notes.is_empty() => {}
-                Ok(()) => tracing::error!("the last notes of reads are lost: the disk is full"),
-                Err(CommitFailure::Refused { cause, .. } | CommitFailure::Fatal(cause)) => {
-                    tracing::error!("the last notes of reads are lost: {cause}");
-                }
+            if let Err(CommitFailure::Refused { cause, .. } | CommitFailure::Fatal(cause)) =
+                self.commit(Timestamp::now())
+            {
+                tracing::error!("the last entries of the audit journal may be lost: {cause}");
+            }
+            let (requests, events) = self.notes.waiting();
+            if requests + events > 0 {
+                tracing::error!(
+                    requests,
+                    events,
+                    "entries of the audit journal for which the disk had no room are lost: reads and refusals (requests), and how \
+                     sessions and changes ended and which keys are in use (events)"
+                );
             }
         }
         self.shared.hub.close();
@@ -125,9 +140,8 @@ impl Task {
                 return Next::End;
             }
             // What only takes away may use the journal's reserve, alone in its batch.
-            let (deletes, others): (Vec<_>, Vec<_>) = writes.into_iter().partition(|(r, _)| {
-                matches!(r.write, Write::Delete(_) | Write::Evict(_) | Write::DeleteCollection { .. })
-            });
+            let (deletes, others): (Vec<_>, Vec<_>) =
+                writes.into_iter().partition(|(request, _)| takes_away(request));
             writes = others;
             for (request, answer) in deletes {
                 if self.delete_on_full_disk(*request, answer, now) == Next::End {
@@ -138,15 +152,17 @@ impl Task {
         for report in &reports {
             self.world.report(report.clone(), now);
         }
-        // Deletions may be tried again: they hold nothing large.
+        // Deletions may be tried again.
         let mut again = Vec::new();
         let mut answers = Vec::new();
         for (request, answer) in writes {
-            again.push(matches!(request.write, Write::Delete(_) | Write::Evict(_)).then(|| request.clone()));
+            again.push(takes_away(&request).then(|| request.clone()));
             answers.push((answer, self.world.write(*request, now)));
         }
         self.world.settle(now);
-        match self.commit_with(&awaited, now) {
+        // What the node tells may be much, and no deletion.
+        let company = if reports.is_empty() { Company::None } else { Company::Others };
+        match self.commit_with(&awaited, company, now) {
             Ok(()) => {
                 self.was_refused = false;
                 for (answer, result) in answers {
@@ -186,11 +202,14 @@ impl Task {
 
     /// Deletes in a batch of its own, so that the journal's reserve may serve it.
     fn delete_on_full_disk(&mut self, request: Request, answer: Answer, now: Timestamp) -> Next {
-        let result = self.world.write(request, now);
         // A policy of networks that is gone opens nothing to pods that run.
-        self.world.tell_doors_alone();
+        let closes_doors = request.resource == Resource::NetworkPolicy;
+        let result = self.world.write(request, now);
+        if closes_doors {
+            self.world.tell_doors_alone();
+        }
         let stage = self.world.take_stage(now);
-        match self.commit_stage(stage, Vec::new(), &[], now) {
+        match self.commit_stage(stage, Vec::new(), &[], Company::None, now) {
             Ok(()) => answer.send(result),
             Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
             Err(CommitFailure::Refused { cause, mut asked }) => {
@@ -288,19 +307,24 @@ impl Task {
     }
 
     pub(crate) fn commit(&mut self, now: Timestamp) -> Result<(), CommitFailure> {
-        self.commit_with(&[], now)
+        self.commit_with(&[], Company::None, now)
     }
 
     /// `awaited` are in this commit or never: who waits for one hears whether it is durable, and acts on that.
-    fn commit_with(&mut self, awaited: &[Awaited], now: Timestamp) -> Result<(), CommitFailure> {
+    fn commit_with(
+        &mut self,
+        awaited: &[Awaited],
+        company: Company,
+        now: Timestamp,
+    ) -> Result<(), CommitFailure> {
         let stage = self.world.take_stage(now);
         if stage.is_empty() && awaited.is_empty() && self.notes.due() != Some(Duration::ZERO) {
             return Ok(());
         }
         // What the disk had no room for is not tried with every change.
-        let waits = self.lacks_reserve && self.notes.due() != Some(Duration::ZERO);
+        let waits = self.notes.were_refused() && self.notes.due() != Some(Duration::ZERO);
         let notes = if waits { Vec::new() } else { self.notes.take(now) };
-        self.commit_stage(stage, notes, awaited, now)
+        self.commit_stage(stage, notes, awaited, company, now)
     }
 
     fn commit_stage(
@@ -308,13 +332,15 @@ impl Task {
         mut stage: Stage,
         notes: Vec<Noted>,
         awaited: &[Awaited],
+        company: Company,
         now: Timestamp,
     ) -> Result<(), CommitFailure> {
         let version = self.world.resource_version();
         // What was seen before this batch stands before it.
         let before = notes.iter().map(|note| &note.record).chain(awaited.iter().map(|one| &one.record));
+        let may_use_reserve = awaited.is_empty() && company == Company::None && journal::is_deletion(&stage);
         let batch = journal::batch(&mut stage, before, version);
-        if let Err(error) = self.write_batch(batch, notes, awaited.is_empty()) {
+        if let Err(error) = self.write_batch(batch, notes, may_use_reserve) {
             self.world.rollback(now);
             if error.is_fatal() {
                 return Err(CommitFailure::Fatal(error));
@@ -337,23 +363,35 @@ impl Task {
         Ok(())
     }
 
-    /// Where the disk has no room for the notes, which come first in the batch, they wait, and nothing else waits for them. What takes
-    /// something away may use the journal's reserve, if it `is_alone`.
-    fn write_batch(&mut self, mut batch: Batch, notes: Vec<Noted>, is_alone: bool) -> Result<(), Error> {
-        let is_for_reserve = is_alone && !batch.deletes.is_empty();
-        if !notes.is_empty() {
+    /// Where the disk has no room for the notes, which come first in the batch, they wait, and nothing else waits for them.
+    fn write_batch(
+        &mut self,
+        mut batch: Batch,
+        notes: Vec<Noted>,
+        may_use_reserve: bool,
+    ) -> Result<(), Error> {
+        let has_notes = !notes.is_empty();
+        if has_notes {
             match self.make_durable(&batch) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.notes.went();
+                    return Ok(());
+                }
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => self.was_refused_by(&error),
+                Err(error) => {
+                    batch.audit.drain(..notes.len());
+                    self.keep_notes(notes, &error)?;
+                }
             }
-            batch.audit.drain(..notes.len());
-            self.notes.put_back(notes);
         }
         if batch.puts.is_empty() && batch.deletes.is_empty() && batch.audit.is_empty() {
+            // Where more comes, it tells how full the disk is.
+            if has_notes {
+                self.disk_is_full();
+            }
             return Ok(());
         }
-        batch.may_use_reserve = is_for_reserve;
+        batch.may_use_reserve = may_use_reserve;
         self.make_durable(&batch).inspect_err(|error| {
             if !error.is_fatal() {
                 self.was_refused_by(error);
@@ -361,10 +399,38 @@ impl Task {
         })
     }
 
+    /// The disk had no room for the notes. Those that may not be lost are few: they are tried without the others.
+    fn keep_notes(&mut self, notes: Vec<Noted>, cause: &Error) -> Result<(), Error> {
+        if !self.notes.were_refused() {
+            tracing::warn!("notes for the audit journal wait for room on the disk: {cause}");
+        }
+        let (requests, events): (Vec<_>, Vec<_>) = notes.into_iter().partition(|note| note.may_be_lost);
+        self.notes.put_back(requests);
+        if events.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch {
+            resource_version: self.store.last_resource_version(),
+            audit: events.iter().map(|note| journal::audit_entry(&note.record)).collect(),
+            ..Batch::default()
+        };
+        match self.make_durable(&batch) {
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(_) => self.notes.put_back(events),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
     /// The journal refused a batch.
     fn was_refused_by(&mut self, cause: &Error) {
         tracing::error!("{cause}");
         self.shared.metrics.commit_refused();
+        self.disk_is_full();
+    }
+
+    /// What is left of it is for the writer.
+    fn disk_is_full(&mut self) {
         self.lacks_reserve = true;
         self.log_files.hold();
         self.checkpoints.hold();
@@ -426,59 +492,15 @@ fn gather(first: Input, inputs: &Receiver<Input>, linger: Duration) -> Vec<Input
     }
 }
 
+/// What a full disk takes, alone in its batch. It holds nothing large, so it may be kept to be tried again.
+fn takes_away(request: &Request) -> bool {
+    matches!(request.write, Write::Delete(_) | Write::Evict(_) | Write::DeleteCollection { .. })
+        && request.options.dry_run == DryRun::No
+}
+
 fn full(cause: &Error) -> ApiError {
     ApiError::new(Reason::InsufficientStorage, format!("nothing was changed: {cause}"))
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc::channel;
-
-    use watchbell_api::Uid;
-    use watchbell_api::types::pod_status::{Phase, PodStatus};
-
-    use super::*;
-
-    /// Longer than any test may take: what returns did not wait for it.
-    const FOREVER: Duration = Duration::from_secs(3600);
-
-    fn told(phase: Phase) -> Input {
-        let status = PodStatus { phase, ..PodStatus::default() };
-        Input::Report(Report::Status { uid: Uid::default(), status: Box::new(status) })
-    }
-
-    #[test]
-    fn word_of_a_pod_that_runs_waits_for_word_of_its_end() {
-        let (sender, inputs) = channel();
-        let node = std::thread::spawn(move || {
-            sender.send(told(Phase::Pending)).unwrap();
-            sender.send(told(Phase::Succeeded)).unwrap();
-            sender
-        });
-        assert_eq!(gather(told(Phase::Running), &inputs, FOREVER).len(), 3);
-        drop(node.join());
-    }
-
-    #[test]
-    fn who_waits_for_an_answer_or_a_place_does_not_wait_longer() {
-        for urgent in [told(Phase::Succeeded), told(Phase::Failed), Input::ClockStep, Input::End] {
-            let (_sender, inputs) = channel();
-            assert_eq!(gather(urgent, &inputs, FOREVER).len(), 1);
-        }
-    }
-
-    #[test]
-    fn word_of_a_pod_that_runs_does_not_wait_for_ever() {
-        let (_sender, inputs) = channel();
-        assert_eq!(gather(told(Phase::Running), &inputs, Duration::ZERO).len(), 1);
-    }
-
-    #[test]
-    fn a_batch_is_bounded() {
-        let (sender, inputs) = channel();
-        for _ in 0..2 * BATCH {
-            sender.send(told(Phase::Running)).unwrap();
-        }
-        assert_eq!(gather(told(Phase::Running), &inputs, FOREVER).len(), BATCH);
-    }
-}
+mod tests;
