@@ -1,5 +1,12 @@
 //! `watchbell array` as a user calls it, on a data directory without a server.
 
+#![expect(clippy::print_stderr, reason = "a test that is left out says so")]
+
+mod buckets;
+mod encrypted;
+mod interrupted;
+mod signed;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,16 +53,27 @@ impl Place {
 
     /// With these variables.
     fn array_with(&self, variables: &[(&str, &str)], line: &str) -> Done {
+        let mut command = self.command(line);
+        ended(command.args(["--data-dir", "data"]).envs(variables.iter().copied()))
+    }
+
+    /// Of no data directory.
+    fn bare(&self, line: &str) -> Done {
+        ended(&mut self.command(line))
+    }
+
+    fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_watchbell"));
+        command.arg("array").args(line.split_whitespace()).current_dir(self.0.path());
+        command.env("HOME", self.0.path()).env_remove("KUBECONFIG");
         command
-            .arg("array")
-            .args(line.split_whitespace())
-            .args(["--data-dir", "data"])
-            .current_dir(self.0.path())
-            .envs(variables.iter().copied());
-        let output = command.env("HOME", self.0.path()).env_remove("KUBECONFIG").output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    /// Makes a key, and gives back the public part.
+    fn keygen(&self, line: &str) -> String {
+        let done = self.bare(&format!("keygen {line}"));
+        assert_eq!(done.code, Some(0), "{}", done.err);
+        done.out.trim().to_owned()
     }
 
     fn done(&self, line: &str) -> String {
@@ -73,6 +91,12 @@ impl Place {
         assert_eq!(done.code, Some(code), "{line}: {}{}", done.out, done.err);
         assert!(done.err.contains(message), "{line}: {}", done.err);
     }
+}
+
+fn ended(command: &mut Command) -> Done {
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 #[test]
