@@ -32,6 +32,12 @@ pub enum Conflict {
     )]
     Moved { base: Digest, head: Digest },
     #[error(
+        "the array moved from snapshot {} to {} while the run, which makes it longer, worked on the first: run it again",
+        base.short(),
+        head.short()
+    )]
+    Grown { base: Digest, head: Digest },
+    #[error(
         "the array moved from {} to snapshot {} while the import was at work, which would undo what was published since: import again, \
          which goes on where it was, or with --on-conflict replace",
         base.map_or("no snapshot".to_owned(), |base| format!("snapshot {}", base.short())),
@@ -192,7 +198,11 @@ impl Draft {
         removed: &BTreeSet<String>,
     ) -> Result<Manifest, Error> {
         let base = self.record.base;
-        if on_conflict == OnConflict::Fail || !self.record.documents.is_empty() {
+        // No `onConflict` would help it.
+        if !self.record.documents.is_empty() {
+            return Err(Conflict::Grown { base, head }.into());
+        }
+        if on_conflict == OnConflict::Fail {
             return Err(Conflict::Moved { base, head }.into());
         }
         let theirs = self.array.manifest(self.array.snapshot(head)?.manifest)?;

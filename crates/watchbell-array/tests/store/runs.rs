@@ -175,6 +175,17 @@ fn a_head_that_moved_is_a_conflict_or_is_built_upon() {
     };
     let error = publish("g", "t/c/1/0", 0, OnConflict::Rebase, &documents).unwrap_err();
     assert!(matches!(error, Error::Conflict(Conflict::Metadata { .. })), "{error}");
+    // What makes arrays longer goes on top of nothing, and is not told to ask for it.
+    let extend = Extend { dimension: "time".to_owned(), by: 4 };
+    let (_, grown) = grow(&hierarchy_documents(&array), &extend).unwrap();
+    let draft = array.begin(&run("h"), &grown.documents).unwrap();
+    commit(&draft, &plan, 0, &place.upper("h", &[("t/c/1/1", "h")])).unwrap();
+    publish("i", "t/c/6/1", 3, OnConflict::Fail, &|| {}).unwrap();
+    for how in [OnConflict::Fail, OnConflict::Rebase] {
+        let error = draft.publish(&[0].into(), how, None, "", at(9)).unwrap_err();
+        assert!(matches!(error, Error::Conflict(Conflict::Grown { .. })), "{error}");
+        assert!(!error.to_string().contains("onConflict"), "{error}");
+    }
 }
 
 #[test]
