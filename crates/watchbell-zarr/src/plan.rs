@@ -68,6 +68,8 @@ pub enum PlanError {
     Lengths { dimension: String, first: NodePath, first_length: u64, second: NodePath, second_length: u64 },
     #[error("dimension {dimension:?} has no elements to split")]
     Empty { dimension: String },
+    #[error("{array} has no elements to split: with `extend` it gets some")]
+    NoElements { array: NodePath },
     #[error(
         "dimension {dimension:?} has {units} parts that hold whole chunks of all arrays ({unit} elements each): it cannot be \
          split into {into}; the most is {units}"
@@ -462,7 +464,7 @@ fn by_chunk<'a>(
     let planned = from.iter().zip(&until).map(of_axis).try_fold(1u64, u64::checked_mul);
     let planned = planned.unwrap_or(u64::MAX);
     if planned == 0 {
-        return Err(PlanError::Empty { dimension: first.to_string() });
+        return Err(PlanError::NoElements { array: (*first).clone() });
     }
     let axes = 0..model.shape.len();
     let elements = Elements::Of { array: (*first).clone(), floor: vec![0; axes.len()], axes: axes.collect() };

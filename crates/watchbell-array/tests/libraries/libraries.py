@@ -141,6 +141,13 @@ def write_xarray(directory, start, stop, value):
     region.to_zarr(directory, region={"time": slice(start, stop)}, mode="r+")
 
 
+def write_new(directory, start, stop, value):
+    """In a region xarray leaves the coordinate of its dimension as it is: what is new of that is written by zarr."""
+    write_xarray(directory, start, stop, value)
+    start, stop = int(start), int(stop)
+    zarr.open_group(directory, mode="r+")["time"][start:stop] = np.arange(start, stop)
+
+
 def write_tensorstore(directory, start, stop, value):
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": os.path.join(directory, "temperature")}}
     array = tensorstore.open(spec).result()
@@ -181,8 +188,80 @@ def killed(directory, start, stop):
     assert os.WIFSIGNALED(status) and os.replace is rename, status
 
 
+def make_small(directory, zarr_format):
+    """With what has no dimension, and with dimensions that have no element yet."""
+    zarr_format = int(zarr_format)
+    names = ("time", "lat")
+    data = {
+        "temperature": (names, np.full((LENGTH, 10), -1, "float32")),
+        "crs": ((), np.int32(4326)),
+        "reports": (("station", "lat"), np.zeros((0, 10), "float32")),
+        "nothing": (("time", "none"), np.zeros((LENGTH, 0), "float32")),
+    }
+    places = {
+        "time": np.arange(LENGTH), "lat": np.arange(10), "height": ((), 2.0), "station": np.zeros(0, "int64"),
+    }
+    encoding = {
+        "temperature": {"chunks": (CHUNK, 5)}, "time": {"chunks": (CHUNK,)},
+        "reports": {"chunks": (8, 10), "_FillValue": None}, "station": {"chunks": (8,)},
+        "nothing": {"chunks": (CHUNK, 5)},
+    }
+    xarray.Dataset(data, places).to_zarr(directory, encoding=encoding, zarr_format=zarr_format)
+
+
+def make_small_2(directory):
+    make_small(directory, 2)
+
+
+def make_small_3(directory):
+    make_small(directory, 3)
+
+
+def write_scalar(directory, name, value):
+    zarr.open_array(directory, path=name, mode="r+")[...] = float(value)
+
+
+def write_reports(directory, start, stop, value):
+    """The first elements of a dimension that had none."""
+    start, stop = int(start), int(stop)
+    data = np.full((stop - start, 10), float(value), "float32")
+    region = xarray.Dataset({"reports": (("station", "lat"), data)})
+    region.to_zarr(directory, region={"station": slice(start, stop)}, mode="r+")
+    zarr.open_group(directory, mode="r+")["station"][start:stop] = np.arange(start, stop)
+
+
+def check_small(directory, crs, height, *parts):
+    """And START:STOP:VALUE of each index that has written reports."""
+    root = zarr.open_group(directory, mode="r")
+    found = xarray.open_zarr(directory, decode_times=False)
+    assert root["crs"].shape == () and root["crs"][()] == int(crs) == found.crs.values, root["crs"][()]
+    assert root["height"][()] == float(height) == found.height.values, root["height"][()]
+    assert found.nothing.shape == (LENGTH, 0) and found.nothing.values.size == 0, found.nothing
+    stations = int(parts[-1].split(":")[1]) if parts else 0
+    assert found.reports.shape == root["reports"].shape == (stations, 10), found.reports.shape
+    assert (found.station.values == np.arange(stations)).all(), found.station.values
+    for part in parts:
+        start, stop, value = (int(number) for number in part.split(":"))
+        assert (found.reports.values[start:stop] == value).all(), part
+
+
 def check(directory, *parts):
     """START:STOP:VALUE of each index, by two libraries."""
+    check_to(directory, LENGTH, *parts)
+
+
+def check_to(directory, length, *parts):
+    """The same of an array that has grown."""
+    check_values(directory, length, *parts)
+    if "time" in zarr.open_group(directory, mode="r"):
+        found = xarray.open_zarr(directory)
+        assert found.temperature.shape == (int(length), 10), found
+        assert (found.time.values == np.arange(int(length))).all()
+
+
+def check_values(directory, length, *parts):
+    """The same, whatever the coordinates say."""
+    length = int(length)
     array = zarr.open_array(directory, path="temperature", mode="r")
     driver = "zarr3" if array.metadata.zarr_format == 3 else "zarr"
     spec = {"driver": driver, "kvstore": {"driver": "file", "path": os.path.join(directory, "temperature")}}
@@ -194,10 +273,7 @@ def check(directory, *parts):
         end = stop
         assert (array[start:stop] == value).all(), part
         assert (other[start:stop] == value).all(), part
-    assert end == LENGTH, parts
-    if "time" in zarr.open_group(directory, mode="r"):
-        found = xarray.open_zarr(directory)
-        assert (found.time.values == np.arange(LENGTH)).all()
+    assert end == length == array.shape[0] == other.shape[0], parts
 
 
 globals()[sys.argv[1]](*sys.argv[2:])

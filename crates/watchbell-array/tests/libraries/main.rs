@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use watchbell_array::{
     Array, Attempt, Committed, Completeness, Disk, Draft, Error, Run, export, import, verify,
 };
-use watchbell_zarr::{Extend, Judge, OnConflict, Plan, Split, grow, plan};
+use watchbell_zarr::{Extend, Judge, NodePath, OnConflict, Plan, PlanError, Split, grow, plan};
 
 /// What `make test` installs, with zarr, xarray and tensorstore.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-venv/bin/python");
@@ -66,13 +66,40 @@ impl Stand {
     }
 
     fn plan(&self, split: Split) -> Plan {
+        self.plan_of(split, &[], None).unwrap().0
+    }
+
+    /// Of the head, or of what a growth makes of it, with the documents that this changes.
+    fn plan_of(
+        &self,
+        split: Split,
+        variables: &[&str],
+        extend: Option<(&str, u64)>,
+    ) -> Result<(Plan, BTreeMap<String, Vec<u8>>), PlanError> {
         let head = self.array.snapshot(self.array.head().unwrap().unwrap()).unwrap();
-        let hierarchy = self.array.hierarchy(&self.array.manifest(head.manifest).unwrap()).unwrap();
-        let planned = match plan(&hierarchy, &split, &[], None, 0).unwrap_err() {
-            watchbell_zarr::PlanError::Completions { planned, .. } => planned as u32,
-            error => panic!("{error}"),
+        let manifest = self.array.manifest(head.manifest).unwrap();
+        let (hierarchy, grown) = match extend {
+            None => (self.array.hierarchy(&manifest).unwrap(), None),
+            Some((dimension, by)) => {
+                let extend = Extend { dimension: dimension.to_owned(), by };
+                let (hierarchy, grown) = grow(&self.array.documents(&manifest).unwrap(), &extend).unwrap();
+                (hierarchy, Some(grown))
+            }
         };
-        plan(&hierarchy, &split, &[], None, planned).unwrap()
+        let variables: Vec<NodePath> = variables.iter().map(|path| NodePath::new(path).unwrap()).collect();
+        let plan = |completions| plan(&hierarchy, &split, &variables, grown.as_ref(), completions);
+        let plan = match plan(0) {
+            Err(PlanError::Completions { planned, .. }) => plan(planned as u32)?,
+            planned => planned?,
+        };
+        Ok((plan, grown.map(|grown| grown.documents).unwrap_or_default()))
+    }
+
+    fn publish(&self, draft: Draft, plan: &Plan) {
+        let indices = (0..plan.completions).collect();
+        draft.publish(&indices, OnConflict::Fail, None, "", Timestamp::UNIX_EPOCH).unwrap();
+        draft.remove().unwrap();
+        assert_eq!(verify(&self.array).unwrap().damage, []);
     }
 
     /// Lets the library do something above the draft's view. Gives back the upper that is left.
@@ -270,6 +297,188 @@ fn a_growth_keeps_what_is_missing() {
         draft.publish(&[0].into(), OnConflict::Fail, None, "", Timestamp::UNIX_EPOCH).unwrap();
         draft.remove().unwrap();
         stand.check(&["check_missing", format]);
+    }
+}
+
+/// Twice, as a day follows a day: what is new is written, and the chunk that holds the old edge with it.
+fn each_index_writes_what_is_new(make: &str, write: &str) {
+    if is_left_out() {
+        return;
+    }
+    let stand = Stand::new(make);
+    let mut expected = vec!["0:96:-1".to_owned()];
+    // 100 elements in chunks of 24; then 144, which is the edge of a chunk.
+    for (day, (by, starts)) in [(44, [96, 120]), (48, [144, 168])].into_iter().enumerate() {
+        let (plan, documents) = stand.plan_of(by_time(2), &[], Some(("time", by))).unwrap();
+        let draft = stand.array.begin(&run(&format!("day-{day}")), &documents).unwrap();
+        for index in 0..2 {
+            let range = &plan.elements(index)[0];
+            assert_eq!(range.start, starts[index as usize]);
+            let value = (2 * day as u32 + index + 1).to_string();
+            let (start, stop) = (range.start.to_string(), range.stop.to_string());
+            let upper = stand.upper(&draft, &[write, &start, &stop, &value]);
+            commit(&draft, &plan, index, &upper).unwrap_or_else(|error| panic!("index {index}: {error}"));
+            expected.push(format!("{start}:{stop}:{value}"));
+        }
+        stand.publish(draft, &plan);
+    }
+    let mut check = vec!["check_to", "192"];
+    check.extend(expected.iter().map(String::as_str));
+    stand.check(&check);
+}
+
+fn by_time(into: u32) -> Split {
+    by("time", into)
+}
+
+#[test]
+fn zarr_python_writes_what_is_new() {
+    each_index_writes_what_is_new("make_v3", "write_zarr");
+}
+
+#[test]
+fn zarr_python_writes_what_is_new_in_place() {
+    each_index_writes_what_is_new("make_v3", "write_in_place");
+}
+
+#[test]
+fn zarr_python_writes_new_shards() {
+    each_index_writes_what_is_new("make_sharded", "write_zarr");
+}
+
+#[test]
+fn zarr_python_writes_what_is_new_of_v2() {
+    each_index_writes_what_is_new("make_v2", "write_zarr");
+}
+
+#[test]
+fn xarray_writes_what_is_new() {
+    each_index_writes_what_is_new("make_xarray", "write_new");
+}
+
+#[test]
+fn xarray_writes_what_is_new_of_v2() {
+    each_index_writes_what_is_new("make_xarray_v2", "write_new");
+}
+
+#[test]
+fn tensorstore_writes_what_is_new() {
+    each_index_writes_what_is_new("make_v3", "write_tensorstore");
+}
+
+/// A library that writes new elements alone reads the chunk at the old edge first: what was there stays.
+#[test]
+fn the_chunk_at_the_old_edge_keeps_its_old_elements() {
+    if is_left_out() {
+        return;
+    }
+    for (make, write) in [
+        ("make_v3", "write_zarr"),
+        ("make_sharded", "write_zarr"),
+        ("make_v2", "write_zarr"),
+        ("make_v3", "write_tensorstore"),
+    ] {
+        let stand = Stand::new(make);
+        let (plan, documents) = stand.plan_of(by_time(1), &[], Some(("time", 30))).unwrap();
+        let draft = stand.array.begin(&run("r1"), &documents).unwrap();
+        let upper = stand.upper(&draft, &[write, "100", "130", "7"]);
+        commit(&draft, &plan, 0, &upper).unwrap();
+        stand.publish(draft, &plan);
+        stand.check(&["check_to", "130", "0:100:-1", "100:130:7"]);
+    }
+}
+
+/// Who makes the array longer is the server, before the run: `append_dim` is no way around it, and old chunks are not in the run.
+#[test]
+fn nothing_but_what_is_new_is_written_in_a_growth() {
+    if is_left_out() {
+        return;
+    }
+    let stand = Stand::new("make_xarray");
+    let (plan, documents) = stand.plan_of(by_time(2), &[], Some(("time", 44))).unwrap();
+    let draft = stand.array.begin(&run("r1"), &documents).unwrap();
+    let cases: [(&[&str], &str); 4] = [
+        (&["append"], "metadata are not written by a task"),
+        (&["write_zarr", "72", "96", "9"], "which no index of this Job may write"),
+        (&["write_zarr", "120", "144", "9"], "which belongs to index 1, and not to index 0"),
+        (&["write_coordinate"], "which no index of this Job may write"),
+    ];
+    for (what, message) in cases {
+        let error = commit(&draft, &plan, 0, &stand.upper(&draft, what)).unwrap_err().to_string();
+        assert!(error.contains(message), "{what:?}: {error}");
+    }
+    for index in 0..2 {
+        let range = &plan.elements(index)[0];
+        let (start, stop) = (range.start.to_string(), range.stop.to_string());
+        let upper = stand.upper(&draft, &["write_new", &start, &stop, "5"]);
+        commit(&draft, &plan, index, &upper).unwrap();
+    }
+    stand.publish(draft, &plan);
+    stand.check(&["check_to", "144", "0:96:-1", "96:144:5"]);
+}
+
+/// What has no dimension is one chunk, and is written by whoever names it; of what has no element there is none.
+#[test]
+fn scalars_and_dimensions_without_elements_are_used_as_any() {
+    if is_left_out() {
+        return;
+    }
+    for format in ["2", "3"] {
+        let stand = Stand::new(&format!("make_small_{format}"));
+        stand.check(&["check_small", "4326", "2"]);
+        // A split of another dimension leaves them alone.
+        let (plan, _) = stand.plan_of(by_time(3), &["/temperature", "/time"], None).unwrap();
+        let draft = stand.array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+        for index in 0..3 {
+            let range = &plan.elements(index)[0];
+            let (start, stop) = (range.start.to_string(), range.stop.to_string());
+            let upper = stand.upper(&draft, &["write_scalar", "crs", "7"]);
+            let error = commit(&draft, &plan, index, &upper).unwrap_err().to_string();
+            assert!(error.contains("which no index of this Job may write"), "{error}");
+            let upper = stand.upper(&draft, &["write_xarray", &start, &stop, "1"]);
+            commit(&draft, &plan, index, &upper).unwrap();
+        }
+        stand.publish(draft, &plan);
+        stand.check(&["check", "0:100:1"]);
+        stand.check(&["check_small", "4326", "2"]);
+        // Also where they would be divided by it, if there were something of them.
+        let (all, _) = stand.plan_of(by_time(3), &[], None).unwrap();
+        assert!(all.variables().any(|path| path.to_string() == "/nothing"));
+        let chunks = |plan: &Plan| (0..3).map(|index| plan.count(index)).sum::<u64>();
+        assert_eq!(chunks(&all), chunks(&plan));
+        for (split, variables) in
+            [(by("station", 1), &[][..]), (by("none", 1), &[]), (Split::PerChunk, &["/reports"])]
+        {
+            let error = stand.plan_of(split.clone(), variables, None).map(drop).unwrap_err().to_string();
+            let is_it = error.contains("has no elements to split") && !error.contains("dimension \"/");
+            assert!(is_it, "{split:?}: {error}");
+        }
+        // A scalar by itself.
+        let (plan, _) = stand.plan_of(Split::PerChunk, &["/crs", "/height"], None).unwrap();
+        assert_eq!((plan.completions, plan.count(0), plan.elements(0)), (1, 2, Vec::new()));
+        let draft = stand.array.begin(&run("r2"), &BTreeMap::new()).unwrap();
+        let upper = stand.upper(&draft, &["write_scalar", "crs", "7"]);
+        let committed = commit(&draft, &plan, 0, &upper).unwrap();
+        let key = if format == "2" { "crs/0" } else { "crs/c" };
+        assert_eq!(committed.written.into_iter().map(|(key, ..)| key).collect::<Vec<_>>(), [key]);
+        stand.publish(draft, &plan);
+        stand.check(&["check_small", "7", "2"]);
+        // The first elements of a dimension that had none, and then more.
+        let first = (20, [[0, 8, 1], [8, 20, 2]], &["0:8:1", "8:20:2"][..]);
+        let second = (12, [[16, 24, 3], [24, 32, 4]], &["0:8:1", "8:16:2", "16:24:3", "24:32:4"][..]);
+        for (more, indices, expected) in [first, second] {
+            let (plan, documents) = stand.plan_of(by("station", 2), &[], Some(("station", more))).unwrap();
+            let draft = stand.array.begin(&run(&format!("grown-{more}")), &documents).unwrap();
+            for (index, [start, stop, value]) in (0..).zip(indices) {
+                let range = &plan.elements(index)[0];
+                assert_eq!((range.start, range.stop), (start, stop));
+                let words = [start, stop, value].map(|number| number.to_string());
+                let upper = stand.upper(&draft, &["write_reports", &words[0], &words[1], &words[2]]);
+                commit(&draft, &plan, index, &upper).unwrap_or_else(|error| panic!("index {index}: {error}"));
+            }
+            stand.publish(draft, &plan);
+            stand.check(&[&["check_small", "7", "2"], expected].concat());
+        }
     }
 }
 

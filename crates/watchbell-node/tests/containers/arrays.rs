@@ -511,21 +511,13 @@ pub(crate) fn zarr_s_libraries_write_from_containers() {
         return;
     };
     let mut rig = Rig::new();
-    let library = rig.path().join("libraries.py");
-    fs::write(&library, LIBRARY).unwrap();
-    let outside = |args: &[&str]| {
-        let output = Program::new(PYTHON).arg(&library).args(args).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    let plain = rig.path().join("plain");
-    outside(&["make_xarray", plain.to_str().unwrap()]);
-    let array = imported(&rig, &plain);
+    let (array, outside) = of_libraries(&rig, "make_xarray");
     // With coordinates, which an index writes too along its dimension.
     let functions = ["write_zarr", "write_xarray", "write_tensorstore", "write_in_place"];
     let value = |at: usize| (at + 3).to_string();
     for (at, function) in functions.iter().enumerate() {
         let uid = at as u128 + 1;
-        let pod = writer(uid, at as u32, &with_python(&python, function, &value(at)), WRITE);
+        let pod = writer(uid, at as u32, &with_python(&python, &of_region(function, &value(at))), WRITE);
         let query = crate::rig::query(&pod, 0);
         rig.begin(pod);
         let status = rig.until_over(uid);
@@ -542,7 +534,7 @@ pub(crate) fn zarr_s_libraries_write_from_containers() {
     outside(&[&["check", out.to_str().unwrap()], &parts[..]].concat());
     // What they write besides is told by its key.
     for (uid, function, key) in [(10, "attributes", "wrote zarr.json"), (11, "append", "wrote ")] {
-        let spec = with_python(&python, function, "");
+        let spec = with_python(&python, &[function, ARRAY_PATH]);
         let pod = Assignment {
             job: Some((Uid(uid), "other".into())),
             arrays: Some(run(Uid(uid))),
@@ -555,16 +547,133 @@ pub(crate) fn zarr_s_libraries_write_from_containers() {
     }
 }
 
+/// Day after day a run makes the array longer, and each index writes its part of what is new.
+pub(crate) fn zarr_s_libraries_write_what_is_new_from_containers() {
+    let Some(python) = python() else {
+        println!("NOT TESTED: {PYTHON} has no zarr, xarray and tensorstore (`make test` installs them)");
+        return;
+    };
+    let mut rig = Rig::new();
+    let (array, outside) = of_libraries(&rig, "make_xarray");
+    let uses = WRITE.replace("\"split\"", r#""extend": {"dim": "time", "by": 96}, "split""#);
+    let functions = ["write_zarr", "write_new", "write_tensorstore", "write_in_place"];
+    // 100 elements in chunks of 24, the last of which is written with what is new; then 196.
+    let days = [[96, 120, 144, 168, 196], [192, 216, 240, 264, 292]];
+    let mut expected = vec!["0:96:-1".to_owned()];
+    for (day, ends) in days.into_iter().enumerate() {
+        let of = Arc::new(ArrayRun {
+            run: Uid(1_000 + day as u128),
+            job: Uid(1_000 + day as u128),
+            ..(*run(JOB)).clone()
+        });
+        for (at, function) in functions.iter().enumerate() {
+            let value = (4 * day + at + 1).to_string();
+            let uid = (10 * day + at + 1) as u128;
+            let pod = Assignment {
+                job: Some((of.job, "grow".into())),
+                arrays: Some(of.clone()),
+                ..writer(uid, at as u32, &with_python(&python, &of_region(function, &value)), &uses)
+            };
+            let query = crate::rig::query(&pod, 0);
+            rig.begin(pod);
+            let status = rig.until_over(uid);
+            assert_eq!(status.phase, Phase::Succeeded, "{function}: {status:?} {}", rig.log(&query));
+            expected.push(format!("{}:{}:{value}", ends[at], ends[at + 1]));
+        }
+        // `append_dim` makes it longer a second time, which no task may.
+        let pod = Assignment {
+            job: Some((Uid(50), "other".into())),
+            arrays: Some(Arc::new(ArrayRun { run: Uid(50 + day as u128), ..(*of).clone() })),
+            ..writer(50 + day as u128, 0, &with_python(&python, &["append", ARRAY_PATH]), &uses)
+        };
+        rig.begin(pod);
+        let status = rig.until_over(50 + day as u128);
+        assert_eq!(status.reason.as_deref(), Some(ARRAY_COMMIT_FAILED), "{status:?}");
+        let wanted = Arc::new(serde_json::from_str(&uses).unwrap());
+        rig.publish(Command::PublishArrays { namespace: "ns".into(), run: of, uses: wanted }).unwrap();
+    }
+    // The second day wrote the chunk at the edge anew.
+    expected[4] = "168:192:4".to_owned();
+    let out = rig.path().join("out");
+    export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap();
+    let parts: Vec<&str> = expected.iter().map(String::as_str).collect();
+    outside(&[&["check_values", out.to_str().unwrap(), "292"], &parts[..]].concat());
+    assert_eq!(verify(&array).unwrap().damage, []);
+}
+
+/// What has no dimension is read with the rest, and written by a Job that names it; a dimension without elements gets its first.
+pub(crate) fn scalars_are_read_and_written_in_containers() {
+    let Some(python) = python() else {
+        println!("NOT TESTED: {PYTHON} has no zarr, xarray and tensorstore (`make test` installs them)");
+        return;
+    };
+    let mut rig = Rig::new();
+    let (array, outside) = of_libraries(&rig, "make_small_3");
+    let mut job = |uid: u128, uses: &str, of: &[&str]| {
+        let uses = format!(r#"{{"name": "obs", "mount": "/data", {uses}}}"#);
+        let of_run =
+            Arc::new(ArrayRun { run: Uid(uid), job: Uid(uid), completions: 1, ..(*run(JOB)).clone() });
+        let pod = Assignment {
+            job: Some((Uid(uid), "small".into())),
+            arrays: Some(of_run.clone()),
+            ..writer(uid, 0, &with_python(&python, of), &uses)
+        };
+        let query = crate::rig::query(&pod, 0);
+        rig.begin(pod);
+        let status = rig.until_over(uid);
+        if status.phase == Phase::Succeeded && uses.contains("write") {
+            let uses = Arc::new(serde_json::from_str(&uses).unwrap());
+            rig.publish(Command::PublishArrays { namespace: "ns".into(), run: of_run, uses }).unwrap();
+        }
+        let told = format!("{} {}", status.message.unwrap_or_default(), rig.log(&query));
+        (status.phase, told)
+    };
+    let check = ["check_small", ARRAY_PATH, "4326", "2"];
+    let done = job(1, r#""mode": "read""#, &check);
+    assert_eq!(done.0, Phase::Succeeded, "{}", done.1);
+    let scalars = r#""mode": "write", "variables": ["/crs", "/height"], "split": "perChunk""#;
+    let done = job(2, scalars, &["write_scalar", ARRAY_PATH, "height", "10"]);
+    assert_eq!(done.0, Phase::Succeeded, "{}", done.1);
+    let by_time = r#""mode": "write", "split": {"dim": "time", "into": 1}"#;
+    let done = job(3, by_time, &["write_scalar", ARRAY_PATH, "crs", "7"]);
+    assert!(done.0 == Phase::Failed && done.1.contains("which no index of this Job may write"), "{}", done.1);
+    let grows =
+        r#""mode": "write", "split": {"dim": "station", "into": 1}, "extend": {"dim": "station", "by": 20}"#;
+    let done = job(4, grows, &of_region("write_reports", "5"));
+    assert_eq!(done.0, Phase::Succeeded, "{}", done.1);
+    let done = job(5, r#""mode": "read""#, &["check_small", ARRAY_PATH, "4326", "10", "0:20:5"]);
+    assert_eq!(done.0, Phase::Succeeded, "{}", done.1);
+    let out = rig.path().join("out");
+    export(&array, array.head().unwrap().unwrap(), &out, &mut |_, _| {}).unwrap();
+    outside(&["check_small", out.to_str().unwrap(), "4326", "10", "0:20:5"]);
+}
+
+/// An array that a library has written, and how to let it do more outside of containers.
+fn of_libraries(rig: &Rig, make: &str) -> (Array, impl Fn(&[&str]) + use<>) {
+    let library = rig.path().join("libraries.py");
+    fs::write(&library, LIBRARY).unwrap();
+    let outside = move |args: &[&str]| {
+        let output = Program::new(PYTHON).arg(&library).args(args).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let plain = rig.path().join("plain");
+    outside(&[make, plain.to_str().unwrap()]);
+    (imported(rig, &plain), outside)
+}
+
+const ARRAY_PATH: &str = "$(WATCHBELL_ARRAY_PATH)";
+
+/// A function that writes an index's own elements.
+fn of_region<'a>(function: &'a str, value: &'a str) -> [&'a str; 5] {
+    [function, ARRAY_PATH, "$(WATCHBELL_ARRAY_START)", "$(WATCHBELL_ARRAY_STOP)", value]
+}
+
 /// A container that runs this machine's interpreter, unchanged, with the programs of the libraries' tests.
-fn with_python(python: &Python, function: &str, value: &str) -> Arc<PodSpec> {
+fn with_python(python: &Python, arguments: &[&str]) -> Arc<PodSpec> {
     let mut main = container("main", "");
     let interpreter = fs::canonicalize(python.venv.join("bin/python")).unwrap();
-    let mut command =
-        vec![json!(python.venv.join("bin/python")), json!("-c"), json!(LIBRARY), json!(function)];
-    command.push(json!("$(WATCHBELL_ARRAY_PATH)"));
-    if !value.is_empty() {
-        command.extend([json!("$(WATCHBELL_ARRAY_START)"), json!("$(WATCHBELL_ARRAY_STOP)"), json!(value)]);
-    }
+    let mut command = vec![json!(python.venv.join("bin/python")), json!("-c"), json!(LIBRARY)];
+    command.extend(arguments.iter().map(|argument| json!(argument)));
     main["command"] = Value::Array(command);
     main["env"] =
         json!([{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}, {"name": "HOME", "value": "/tmp"}]);

@@ -47,6 +47,11 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
         arrays::what_a_full_disk_did_not_take_is_not_committed,
     ),
     ("zarr_s_libraries_write_from_containers", arrays::zarr_s_libraries_write_from_containers),
+    (
+        "zarr_s_libraries_write_what_is_new_from_containers",
+        arrays::zarr_s_libraries_write_what_is_new_from_containers,
+    ),
+    ("scalars_are_read_and_written_in_containers", arrays::scalars_are_read_and_written_in_containers),
 ];
 
 fn a_task_ends_with_its_code_and_its_log_is_whole() {
