@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::interrupted::killed;
 use crate::{Place, walk};
 
 /// What `make test` installs, with moto.
@@ -184,4 +188,69 @@ fn nothing_that_an_encrypted_import_leaves_is_in_the_clear() {
     place.done("export secret out");
     assert!(hex(&place.0.path().join("out")) == hex(&place.0.path().join("plain")));
     assert_eq!(place.in_the_clear(), Vec::<String>::new());
+}
+
+/// Stands before a service, and hears how often a word is said. Its threads end with the connections, and the last with the
+/// test's process.
+fn heard_before(service: &str, word: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let service = service.strip_prefix("http://").unwrap().to_owned();
+    let count = Arc::new(AtomicUsize::new(0));
+    let heard = count.clone();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let Ok(mut upstream) = TcpStream::connect(&service) else { return };
+            let (mut back, mut forth) = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut back, &mut forth);
+                let _ = forth.shutdown(Shutdown::Both);
+            });
+            let heard = heard.clone();
+            std::thread::spawn(move || {
+                let mut buffer = vec![0; 1 << 16];
+                while let Ok(length @ 1..) = client.read(&mut buffer) {
+                    let is_it = buffer[..length].windows(word.len()).any(|part| part == word.as_bytes());
+                    heard.fetch_add(usize::from(is_it), Ordering::Relaxed);
+                    if upstream.write_all(&buffer[..length]).is_err() {
+                        break;
+                    }
+                }
+                let _ = (client.shutdown(Shutdown::Both), upstream.shutdown(Shutdown::Both));
+            });
+        }
+    });
+    (endpoint, count)
+}
+
+#[test]
+fn an_import_from_a_bucket_that_is_killed_reads_nothing_twice() {
+    if is_left_out() {
+        return;
+    }
+    let place = Place::marked();
+    place.key("key", "7", 0o600);
+    let mut server = Server::start();
+    server.ask(&format!("upload in {}", place.0.path().join("plain").display()));
+    let (endpoint, chunks_read) = heard_before(&server.endpoint, "GET /data/in/t/c/");
+    server.endpoint = endpoint;
+    place.done("create clear");
+    place.done("create secret --encrypt-key-file key");
+    for name in ["secret", "clear"] {
+        killed(&place, name, "s3://data/in", &server.variables());
+        place.refused(&format!("show {name}"), 1, "the array has no snapshot yet");
+        assert_eq!(chunks_read.swap(0, Ordering::Relaxed), 10);
+        if name == "secret" {
+            assert_eq!(place.in_the_clear(), Vec::<String>::new());
+        }
+        // One is another by now: it alone is read.
+        server.ask("put in/t/c/5 changed");
+        let (_, said) = server.done(&place, &format!("import {name} s3://data/in"));
+        assert!(said.contains("12 keys: 12 added"), "{said}");
+        assert_eq!(chunks_read.swap(0, Ordering::Relaxed), 1);
+        place.done(&format!("verify {name}"));
+        place.done(&format!("export {name} out-{name}"));
+        assert_eq!(place.read(&format!("out-{name}/t/c/5")).as_deref(), Some("changed"));
+        server.ask("put in/t/c/5 55");
+    }
 }

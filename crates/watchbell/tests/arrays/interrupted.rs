@@ -7,14 +7,37 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::{Place, walk};
 
 /// Far above what anything here takes.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// More than an import copies before it writes down what it has.
 const CHUNKS: usize = 4_200;
+
+/// What an import has written down, where one is at it or was.
+fn progress(place: &Place, array: &str) -> Option<PathBuf> {
+    let drafts = walk(&place.0.path().join(format!("data/arrays/default/{array}/drafts")));
+    drafts
+        .into_iter()
+        .find(|path| path.ends_with("progress") && fs::metadata(path).is_ok_and(|of| of.len() > 0))
+}
+
+/// Imports, and is killed once it has written down what it has, and before it publishes.
+pub(crate) fn killed(place: &Place, array: &str, from: &str, variables: &[(&str, &str)]) {
+    // Nobody publishes while this lock is held; all before that an import can do.
+    let lock = File::open(place.0.path().join(format!("data/arrays/default/{array}/lock"))).unwrap();
+    lock.lock_shared().unwrap();
+    let mut command = place.command(&format!("import {array} {from} --data-dir data"));
+    command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut import = command.spawn().unwrap();
+    let since = Instant::now();
+    while progress(place, array).is_none() {
+        assert!(since.elapsed() < PATIENCE && import.try_wait().unwrap().is_none(), "it writes nothing down");
+        std::thread::yield_now();
+    }
+    import.kill().unwrap();
+    assert_eq!(import.wait().unwrap().signal(), Some(9));
+}
 
 /// Packs are renamed into place, and keep their inodes.
 fn packs(place: &Place, below: &str) -> Vec<(PathBuf, u64)> {
@@ -33,26 +56,7 @@ fn an_import_that_is_killed_is_gone_on_with() {
         (0..CHUNKS).for_each(|n| place.write(&format!("plain/t/c/{n}"), &format!("chunk {n}")));
         place.done(create);
         let before = place.array("verify obs -o json").out;
-        // Nobody publishes while this lock is held; all before that an import can do.
-        let lock = File::open(place.0.path().join("data/arrays/default/obs/lock")).unwrap();
-        lock.lock_shared().unwrap();
-        let mut command = place.command("import obs plain --data-dir data");
-        let mut import = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let since = Instant::now();
-        let progress = || {
-            let drafts = walk(&place.0.path().join("data/arrays/default/obs/drafts"));
-            drafts.into_iter().find(|path| path.ends_with("progress"))
-        };
-        while progress().is_none_or(|path| fs::metadata(path).is_ok_and(|of| of.len() == 0)) {
-            assert!(
-                since.elapsed() < PATIENCE && import.try_wait().unwrap().is_none(),
-                "it writes nothing down"
-            );
-            std::thread::yield_now();
-        }
-        kill_process(Pid::from_child(&import), Signal::KILL).unwrap();
-        assert_eq!(import.wait().unwrap().signal(), Some(9));
-        drop(lock);
+        killed(&place, "obs", "plain", &[]);
         assert_eq!(place.array("verify obs -o json").out, before, "nothing of it is published");
         place.refused("show obs", 1, "the array has no snapshot yet");
         let staged = packs(&place, "drafts");
@@ -60,15 +64,12 @@ fn an_import_that_is_killed_is_gone_on_with() {
 
         let done = place.array("import obs plain");
         assert_eq!(done.code, Some(0), "{}", done.err);
-        assert!(
-            done.err.starts_with(&format!("{} keys: {0} added, 0 changed, 0 removed", CHUNKS + 2)),
-            "{}",
-            done.err
-        );
+        let told = format!("{} keys: {0} added, 0 changed, 0 removed", CHUNKS + 2);
+        assert!(done.err.starts_with(&told), "{}", done.err);
         // What was written down is what is published; one that was not whole yet is not.
         let placed = packs(&place, "objects");
         assert!(staged.iter().any(|pack| placed.contains(pack)), "{staged:?} {placed:?}");
-        assert!(progress().is_none());
+        assert_eq!(progress(&place, "obs"), None);
         assert!(place.done("verify obs").starts_with("verified 1 snapshots"));
         place.done("export obs out");
         for n in [0, 1, 4_095, 4_096, CHUNKS - 1] {
@@ -83,24 +84,9 @@ fn an_import_that_is_killed_is_gone_on_with() {
 fn what_a_killed_import_left_is_swept() {
     let place = Place::new();
     place.done("create obs");
-    let lock = File::open(place.0.path().join("data/arrays/default/obs/lock")).unwrap();
-    lock.lock_shared().unwrap();
-    let mut command = place.command("import obs plain --data-dir data");
-    let mut import = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let since = Instant::now();
-    let drafts = place.0.path().join("data/arrays/default/obs/drafts");
-    let has_progress = || {
-        let files = walk(&drafts).into_iter().filter(|path| path.ends_with("progress"));
-        files.filter_map(|path| fs::metadata(path).ok()).any(|of| of.len() > 0)
-    };
-    while !has_progress() {
-        assert!(since.elapsed() < PATIENCE && import.try_wait().unwrap().is_none(), "it writes nothing down");
-        std::thread::yield_now();
-    }
-    import.kill().unwrap();
-    import.wait().unwrap();
-    drop(lock);
+    killed(&place, "obs", "plain", &[]);
     place.done("gc obs --keep-last 1");
+    let drafts = place.0.path().join("data/arrays/default/obs/drafts");
     assert_eq!(fs::read_dir(&drafts).unwrap().count(), 0);
     place.done("import obs plain");
     assert!(place.done("verify obs").starts_with("verified 1 snapshots"));
