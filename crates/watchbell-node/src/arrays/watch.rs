@@ -178,7 +178,9 @@ impl Watches {
     }
 
     fn add(&mut self, path: &Path, place: Place) -> io::Result<()> {
+        // What is written in place, as `cp` does it from a backup, is closed then.
         let what = WatchFlags::CREATE
+            | WatchFlags::CLOSE_WRITE
             | WatchFlags::DELETE
             | WatchFlags::MOVED_TO
             | WatchFlags::MOVED_FROM

@@ -73,6 +73,12 @@ fn what_cannot_be_watched_is_looked_at_until_it_can() {
         // Now the kernel tells.
         take_away("second");
         assert_eq!(told(&reports), ("second".to_owned(), false));
+        // Also of a file that nobody replaces: it is written in place.
+        let third = root.join("ns/third");
+        Array::open(&third, Disk::default()).unwrap().set_quota(Some(100)).unwrap();
+        assert_eq!(told(&reports), ("third".to_owned(), true));
+        fs::write(third.join("quota"), "200\n").unwrap();
+        assert_eq!(told(&reports), ("third".to_owned(), true));
         drop(held);
         assert_eq!(watched.join().unwrap(), 3);
     });
