@@ -114,6 +114,8 @@ pub struct ArrayEncryption {
     pub key: Option<Arc<str>>,
     /// How often the head moved.
     pub head_number: u64,
+    /// Whether it was read without its key: nobody has authenticated what is told of it.
+    pub is_locked: bool,
 }
 
 /// A snapshot that a run published.

@@ -142,7 +142,8 @@ fn facts(array: &Array) -> Result<ArrayFacts, Error> {
             KeptSource::Named(name) if is_key_name(&name) => Some(name.into()),
             KeptSource::Named(_) | KeptSource::File(_) | KeptSource::Command => None,
         };
-        facts.encryption = Some(ArrayEncryption { key, head_number: array.head_number()? });
+        let (head_number, is_locked) = (array.head_number()?, !array.is_unlocked());
+        facts.encryption = Some(ArrayEncryption { key, head_number, is_locked });
     }
     let Some(head) = array.head()? else { return Ok(facts) };
     let snapshot = array.snapshot(head)?;

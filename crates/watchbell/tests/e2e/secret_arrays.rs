@@ -245,3 +245,65 @@ fn an_encrypted_array_is_used_and_lies_nowhere_in_the_clear() {
     assert!(refused.err.contains("it is in the clear, and was to be encrypted"), "{}", refused.err);
     stand.end();
 }
+
+#[test]
+fn an_older_head_is_refused_until_it_is_numbered_anew() {
+    if is_left_out(&["busybox", "kubectl"]) {
+        return;
+    }
+    let mut stand = Stand::with_busybox_and(|stand| {
+        vec![format!("--array-key=obs={}", key(stand, "obs.key", "7").display())]
+    });
+    let object = json!({
+        "apiVersion": "watchbell.dev/v1alpha1", "kind": "DataArray", "metadata": {"name": "obs"},
+        "spec": {"encryption": {"key": "obs"}},
+    });
+    stand.apply(&object.to_string());
+    stand.until("the store is made", |stand| condition_of(stand).0 == "True");
+    let source = stand.path("obs.zarr");
+    write_hierarchy(&source);
+    let number =
+        |stand: &Stand| stand.get(&["dataarray", "obs"])["status"]["encryption"]["headNumber"].clone();
+    let head = stand.data().join("arrays/default/obs/refs/head");
+    let mut heads = Vec::new();
+    for at in 1..=3 {
+        std::fs::write(source.join("t/c/0/0"), format!("{at}{at}{at}{at}")).unwrap();
+        array(&stand, &["import", "obs", source.to_str().unwrap()]).ok();
+        stand.until("the head is known", |stand| number(stand) == at);
+        heads.push(std::fs::read_to_string(&head).unwrap());
+    }
+    // Whoever can write the directory puts back what was one, beside a server that runs and before one that comes.
+    std::fs::write(&head, &heads[0]).unwrap();
+    let why = "its head is number 1, and number 3 was seen: somebody put an older one back";
+    stand.until("the older head is found", |stand| condition_of(stand).1.contains(why));
+    may_write(&stand);
+    let reads = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "annotations": {"watchbell.dev/array": "{name: obs, mount: /data}"}},
+            "spec": {"restartPolicy": "Never", "containers": [{
+                "name": "main", "image": "busybox:bar", "imagePullPolicy": "Never",
+                "command": ["/bin/busybox", "cat", "/data/t/c/0/0"],
+            }]},
+        })
+        .to_string()
+    };
+    stand.apply(&reads("early"));
+    stand.until("its pod is refused", |stand| stand.get(&["pod", "early"])["status"]["phase"] == "Failed");
+    let early = stand.get(&["pod", "early"])["status"].clone();
+    let message = early["message"].as_str().unwrap_or_default();
+    assert!(early["reason"] == "ArrayRefused" && message.contains(why), "{early:#}");
+    stand.stop();
+    let obs = stand.path("obs.key").display().to_string();
+    stand.serve(&[&format!("--array-key=obs={obs}")]);
+    stand.until("it is found again", |stand| condition_of(stand).1.contains(why));
+    assert_eq!(number(&stand), 3);
+    // On purpose it is the newest, as the message says.
+    array(&stand, &["rollback", "obs", "head", "--number", "3"]).ok();
+    stand.until("it is the newest", |stand| number(stand) == 4 && condition_of(stand).0 == "True");
+    stand.apply(&reads("late"));
+    stand.until("a pod reads it", |stand| stand.get(&["pod", "late"])["status"]["phase"] == "Succeeded");
+    assert_eq!(stand.watchbell(&["logs", "late"]).ok().trim_end(), "1111");
+    assert_eq!(exported(&stand, "t/c/0/0"), "1111");
+    stand.end();
+}

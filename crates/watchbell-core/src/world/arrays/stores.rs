@@ -221,6 +221,11 @@ impl World {
         error: Option<String>,
         now: Timestamp,
     ) {
+        let is_given = facts.is_some();
+        let facts = facts.filter(|facts| self.is_authenticated(at, facts));
+        if is_given && facts.is_none() && error.is_none() {
+            return;
+        }
         let before = self.state.arrays.get(at).map(|known| &known.facts);
         match (&facts, &error) {
             (Some(facts), _) if before != Some(facts) => {
@@ -259,6 +264,16 @@ impl World {
         if let Some(facts) = facts {
             self.note_head(&object, &facts, now);
         }
+    }
+
+    /// Whether a store was opened by the key that its object names, if it names one. What the node reads before it hears of that key
+    /// anybody may have put there; it tells of the store once more when it has the key. Else the number of an older head would take
+    /// the place of the newest that was seen.
+    fn is_authenticated(&self, at: &NsName, facts: &ArrayFacts) -> bool {
+        let object = self.get_at(Resource::DataArray, at);
+        let spec = object.and_then(|object| object.facts().data_array().cloned());
+        spec.is_none_or(|spec| spec.key.is_none())
+            || facts.encryption.as_ref().is_some_and(|encryption| !encryption.is_locked)
     }
 
     /// The object of a store; one that has none gets it, where there is its namespace.

@@ -27,7 +27,7 @@ impl Stand {
     /// With six chunks, under the key `own`.
     fn secret(&self) -> Array {
         let facts = self.keep("secret", Some("own"), 0).unwrap();
-        let encryption = ArrayEncryption { key: Some("own".into()), head_number: 0 };
+        let encryption = ArrayEncryption { key: Some("own".into()), head_number: 0, is_locked: false };
         assert_eq!((facts.encryption.clone(), facts.head.clone()), (Some(encryption), None));
         let key = KeySource::File(self.dir.path().join("own.key")).key().unwrap();
         let array = self.array("secret").unlock(&key).unwrap();
@@ -132,6 +132,7 @@ fn an_encrypted_array_is_had_by_its_key_alone() {
     }
     let facts = stand.keep("secret", None, 0).unwrap();
     assert!(facts.documents.is_none() && &*facts.format == "encrypted" && facts.nodes.is_empty());
+    assert!(facts.encryption.as_ref().unwrap().is_locked);
     assert!(refused(4, &writes).contains("set spec.encryption.key"));
     // A store in the clear is not one under a key, whoever put it there.
     let error = stand.keep("obs", Some("own"), 0).unwrap_err();

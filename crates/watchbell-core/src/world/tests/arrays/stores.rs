@@ -123,10 +123,24 @@ fn an_encrypted_store_stays_what_it_is() {
     let key = |name: &str| json!({"spec": {"encryption": {"key": name}}});
     bench.try_patch(Resource::DataArray, "obs", key("own")).unwrap();
     assert!(bench.try_patch(Resource::DataArray, "obs", key("../key")).is_err());
-    let encryption = Some(ArrayEncryption { key: Some("own".into()), head_number: 4 });
-    bench.tell_array(Some(ArrayFacts { encryption, ..facts() }), None);
+    let of = |head_number: u64, is_locked: bool| {
+        let encryption = ArrayEncryption { key: Some("own".into()), head_number, is_locked };
+        ArrayFacts { encryption: Some(encryption), ..facts() }
+    };
+    bench.tell_array(Some(of(4, false)), None);
     let status = bench.read(Resource::DataArray, "obs")["status"].clone();
     assert_eq!(status["encryption"], json!({"key": "own", "headNumber": 4}));
+    // A node that does not know yet by which key it is opened tells of what anybody may have put there.
+    for unread in [of(1, true), of(0, true), ArrayFacts { head: None, ..of(0, true) }, facts()] {
+        bench.tell_array(Some(unread.clone()), None);
+        assert_eq!(bench.read(Resource::DataArray, "obs")["status"], status);
+        bench.tell_array(Some(unread), Some("an older one"));
+        let now = bench.read(Resource::DataArray, "obs")["status"].clone();
+        assert_eq!((&now["encryption"], &now["head"]), (&status["encryption"], &status["head"]));
+        assert_eq!(now["conditions"][0]["message"], "an older one");
+        bench.tell_array(Some(of(4, false)), None);
+        assert_eq!(bench.read(Resource::DataArray, "obs")["status"]["conditions"][0]["status"], "True");
+    }
     // The node knows of key and head before any pod.
     let anew = bench.reloaded().node_sync();
     let Command::KeepArray { spec, head_number: 4, .. } = &anew[0] else { panic!("{anew:?}") };
