@@ -29,7 +29,7 @@ pub(crate) fn write_hierarchy(dir: &Path) {
     }
 }
 
-fn array(stand: &Stand, args: &[&str]) -> Done {
+pub(crate) fn array(stand: &Stand, args: &[&str]) -> Done {
     let data = stand.data().display().to_string();
     stand.watchbell(&[&["array"], args, &["-n", "default", "--data-dir", &data]].concat())
 }
@@ -53,7 +53,7 @@ fn rows(stand: &Stand, name: &str) -> String {
 }
 
 /// With the array `obs`, imported beside the running server.
-fn with_array() -> Stand {
+pub(crate) fn with_array() -> Stand {
     let mut stand = Stand::with_busybox();
     let source = stand.path("obs.zarr");
     write_hierarchy(&source);

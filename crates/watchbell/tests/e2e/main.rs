@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stderr, reason = "a test that is left out says so")]
 
+mod array_uses;
 mod arrays;
 mod audit;
 mod audit_export;
