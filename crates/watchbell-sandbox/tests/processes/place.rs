@@ -91,7 +91,8 @@ impl Place {
         Ok(())
     }
 
-    /// Pids of the processes of a kind on this directory, zombies left out.
+    /// Pids of the processes of a kind on this directory. Zombies are left out, and what one of them has just cloned, which looks like
+    /// it at first.
     pub(crate) fn pids(&self, kind: &str) -> io::Result<Vec<i32>> {
         let place = self.path.to_string_lossy().into_owned();
         let mut found = Vec::new();
@@ -105,18 +106,16 @@ impl Place {
                 found.push(pid);
             }
         }
-        Ok(found)
-    }
-
-    /// The spawner itself: what it has cloned looks like it at first.
-    pub(crate) fn spawner(&self) -> Result<i32, Failure> {
-        let alike = self.pids("spawner")?;
         let parent = |pid: &i32| -> Option<i32> {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
             stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
         };
-        let first = alike.iter().find(|pid| parent(pid).is_some_and(|parent| !alike.contains(&parent)));
-        Ok(*first.ok_or("there is no spawner")?)
+        let is_first = |pid: &&i32| parent(pid).is_some_and(|parent| !found.contains(&parent));
+        Ok(found.iter().filter(is_first).copied().collect())
+    }
+
+    pub(crate) fn spawner(&self) -> Result<i32, Failure> {
+        Ok(*self.pids("spawner")?.first().ok_or("there is no spawner")?)
     }
 
     /// What the spawner has started and not reaped.
