@@ -36,6 +36,8 @@ struct Part<'a> {
     staged: Option<(Committed, Vec<u8>)>,
     /// It has staged what counts nowhere.
     has_failed: bool,
+    /// The same of a record of before that was due and is forgotten.
+    has_forgotten: bool,
 }
 
 /// Who copies into a draft at this moment.
@@ -66,8 +68,14 @@ impl<'a> IndexCommit<'a> {
         for at in in_order(drafts) {
             drafts[at].begin_turn(index);
         }
-        let part =
-            |draft: &&'a Draft| Part { draft, index, committed: None, staged: None, has_failed: false };
+        let part = |draft: &&'a Draft| Part {
+            draft,
+            index,
+            committed: None,
+            staged: None,
+            has_failed: false,
+            has_forgotten: false,
+        };
         let mut begun = Self { index, parts: drafts.iter().map(part).collect(), kept: Vec::new() };
         for (at, part) in begun.parts.iter_mut().enumerate() {
             part.committed = part.draft.committed(index).map_err(|error| Refused { at, error })?;
@@ -194,7 +202,7 @@ impl Part<'_> {
             return Ok(());
         }
         // With what it has staged.
-        self.has_failed = true;
+        self.has_forgotten = true;
         self.remove(&self.draft.due_path(self.index))
     }
 
@@ -214,7 +222,7 @@ impl Part<'_> {
 
 impl Drop for Part<'_> {
     fn drop(&mut self) {
-        self.draft.end_turn(self.index, self.has_failed);
+        self.draft.end_turn(self.index, self.has_failed || self.has_forgotten);
     }
 }
 

@@ -521,24 +521,30 @@ impl Draft {
         Ok(())
     }
 
-    /// Removes the staged objects that no committed index names, and none that is due, while no index commits.
+    /// Removes the staged objects, and the packs of such alone, that no committed index names, and none that is due, while no index
+    /// commits.
     pub(crate) fn remove_staged(&self) -> Result<(), Error> {
-        let mut known: BTreeSet<String> =
-            self.record.documents.values().map(|document| document.digest.to_string()).collect();
+        let mut known: BTreeSet<Digest> =
+            self.record.documents.values().map(|document| document.digest).collect();
         for index in self.indices()? {
             let committed = self.committed(index)?.unwrap_or_default();
-            known.extend(committed.written.iter().map(|(_, digest, _)| digest.to_string()));
+            known.extend(committed.written.iter().map(|(_, digest, _)| *digest));
         }
         for index in commit::due(&self.dir.join(INDICES))? {
             let due = read_committed(&self.array, &self.due_path(index), &self.record.run, index)?;
-            known.extend(due.written.iter().map(|(_, digest, _)| digest.to_string()));
+            known.extend(due.written.iter().map(|(_, digest, _)| *digest));
         }
         let staging = self.staging();
         for name in names(&staging)? {
-            // A further copy of an object is as good as the object, and a pack has its name when it is whole.
-            if name != pack::DIR && !known.contains(name.split('.').next().unwrap_or(&name)) {
+            // A further copy of an object is as good as the object.
+            let of = name.split('.').next().and_then(|of| of.parse().ok());
+            if name != pack::DIR && !of.is_some_and(|of| known.contains(&of)) {
                 self.array.disk.remove(&staging.join(name))?;
             }
+        }
+        if pack::remove_unknown(&self.array.disk, &staging, &known)? {
+            // What was there would be found still.
+            self.array.forget_packs(&staging);
         }
         pack::remove_unfinished(&self.array.disk, &staging)
     }

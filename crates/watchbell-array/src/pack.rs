@@ -474,5 +474,22 @@ pub(crate) fn remove_unfinished(disk: &Disk, objects: &Path) -> Result<(), Error
     Ok(())
 }
 
+/// Removes the packs of which no object is known; says whether there was one. One that cannot be read, or is damaged, stays.
+pub(crate) fn remove_unknown(disk: &Disk, objects: &Path, known: &BTreeSet<Digest>) -> Result<bool, Error> {
+    let dir = objects.join(DIR);
+    let mut was_there = false;
+    for name in found(&dir)? {
+        let path = dir.join(name);
+        let mut is_known = false;
+        if let Ok(Ok(_)) = each(&path, &mut |digest, _, _| is_known |= known.contains(&digest))
+            && !is_known
+        {
+            disk.remove(&path)?;
+            was_there = true;
+        }
+    }
+    Ok(was_there)
+}
+
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use watchbell_array::{
@@ -345,22 +346,44 @@ fn index_of_two(place: &Place, disk: &Disk, number: u32) -> Result<[Committed; 2
     let [first, second] = &drafts;
     let both = [first, second].map(|draft| draft.as_ref());
     let [Ok(first), Ok(second)] = both else { return Err(stopped(Error::Stopped)) };
-    let plan = by_time(&hierarchy_of(&opened(place, "array", unwatched())));
-    let mut begun = IndexCommit::begin(&[first, second], 0)?;
-    for (at, name) in TWO.iter().enumerate() {
-        // One content is in place already, some are new and go into a pack, and one is alone.
+    let made = attempt_of(place, &TWO, &[first, second], number)?;
+    Ok(<[Committed; 2]>::try_from(made).unwrap())
+}
+
+/// The same of drafts that are open, each of the array of that name.
+fn attempt_of(
+    place: &Place,
+    names: &[&str],
+    drafts: &[&Draft],
+    number: u32,
+) -> Result<Vec<Committed>, Refused> {
+    let split = watchbell_zarr::Split::Dimension { dimension: "time".to_owned(), into: 1 };
+    let hierarchy = hierarchy_of(&opened(place, "array", unwatched()));
+    let plan = watchbell_zarr::plan(&hierarchy, &split, &[], None, 1).unwrap();
+    let mut begun = IndexCommit::begin(drafts, 0)?;
+    for (at, name) in names.iter().enumerate() {
+        // One content is in place already, and the others are new: so many go into a pack.
         let content = format!("{name} of attempt {number}");
         let upper = place.upper(
             &format!("{name}-attempt-{number}"),
             &[("t/c/0/0", content.as_str()), ("t/c/0/1", "old 3 0"), ("t/c/1/0", content.as_str())],
         );
+        for row in 2..8 {
+            write(&upper, &format!("t/c/{row}/1"), format!("{content}, row {row}").as_bytes());
+        }
         let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: 1 << 20 };
         let attempt = Attempt { number, ..Attempt::default() };
         let upper = fs::File::open(upper).unwrap();
-        begun.stage(at, &judge, &attempt, upper.as_fd(), Completeness::Optional, 1 << 20).map_err(stopped)?;
+        let staged = begun.stage(at, &judge, &attempt, upper.as_fd(), Completeness::Optional, 1 << 20);
+        staged.map_err(|error| Refused { at, error })?;
     }
-    let [first, second] = <[Committed; 2]>::try_from(begun.commit()?).unwrap();
-    Ok([first, second])
+    begun.commit()
+}
+
+/// What the drafts of the two have staged in packs, finished or not.
+fn packs_of_two(place: &Place) -> [usize; 2] {
+    let dirs = TWO.map(|name| place.path(name).join("drafts/r1/objects/packs"));
+    dirs.map(|dir| fs::read_dir(dir).map_or(0, Iterator::count))
 }
 
 /// Stopped before any step of it, an attempt of an index counts in both arrays or in none, whatever is swept before the next one comes.
@@ -387,6 +410,8 @@ fn check_index_of_two(lose: bool, sweeps: bool) {
         assert_eq!(numbers[0], numbers[1], "stopped before step {stop_at}");
         assert!(ended.is_err() || numbers[0] == 0);
         went_on += usize::from(ended.is_err() && numbers[0] == 0);
+        // Nothing is left of an attempt that counts nowhere.
+        assert_eq!(packs_of_two(&place), [1, 1], "stopped before step {stop_at}");
         for name in TWO {
             let array = opened(&place, name, unwatched());
             let draft = array.draft("r1").unwrap();
@@ -399,6 +424,7 @@ fn check_index_of_two(lose: bool, sweeps: bool) {
             let exported = contents(dir.path());
             assert_eq!((&exported["t/c/0/0"], &exported["t/c/1/0"]), (&content, &content));
             assert_eq!(exported["t/c/0/1"], "old 3 0");
+            assert_eq!(exported["t/c/7/1"], format!("{content}, row 7"));
         }
         if ended.is_ok() {
             assert!(stop_at > 20 && went_on > 1, "{stop_at} steps, {went_on} between the arrays");
@@ -421,10 +447,11 @@ fn an_attempt_that_failed_leaves_no_record() {
     let place = two_begun();
     let records =
         || TWO.map(|name| fs::read_dir(place.path(name).join("drafts/r1/indices")).unwrap().count());
-    for end in ["second/drafts/r1/indices/0.due.next", "second/drafts/r1/objects/new-0"] {
+    for end in ["second/drafts/r1/indices/0.due.next", "second/drafts/r1/objects/packs/new-0"] {
         let refused = index_of_two(&place, &full_at(end), 0).unwrap_err();
         assert!(matches!(refused.error, Error::Io { .. }), "{refused:?}");
         assert_eq!(records()[0], 0, "{end}");
+        assert_eq!(packs_of_two(&place)[0], 0, "{end}");
     }
     // The last name of all.
     let second = place.path("second/drafts/r1/indices/0");
@@ -437,6 +464,31 @@ fn an_attempt_that_failed_leaves_no_record() {
     let made = index_of_two(&place, &unwatched(), 1).unwrap();
     assert_eq!(made.map(|made| made.attempt.number), [1, 1]);
     assert_eq!(records(), [1, 1]);
+}
+
+/// What is removed with an attempt is not found by the next one, which writes the same.
+#[test]
+fn what_a_failed_attempt_staged_is_staged_again() {
+    let place = two_begun();
+    let is_full = Arc::new(AtomicBool::new(true));
+    let full = is_full.clone();
+    let disk = Disk::watched(move |step| match step {
+        Step::Write(path) if full.load(Ordering::SeqCst) && path.ends_with("indices/0.due.next") => {
+            // Of the second: the first has its own.
+            if path.to_string_lossy().contains("/second/") { Err(Error::Stopped) } else { Ok(()) }
+        }
+        _ => Ok(()),
+    });
+    let drafts = TWO.map(|name| opened(&place, name, disk.clone()).draft("r1").unwrap());
+    assert_eq!(attempt_of(&place, &TWO, &drafts.each_ref(), 0).unwrap_err().at, 1);
+    assert_eq!(packs_of_two(&place), [0, 0]);
+    is_full.store(false, Ordering::SeqCst);
+    attempt_of(&place, &TWO, &drafts.each_ref(), 0).unwrap();
+    assert_eq!(packs_of_two(&place), [1, 1]);
+    for (name, draft) in TWO.iter().zip(&drafts) {
+        draft.publish(&all(1), OnConflict::Fail, None, "", at(9)).unwrap();
+        assert_eq!(verify(&opened(&place, name, unwatched())).unwrap().damage, [], "{name}");
+    }
 }
 
 /// Stopped before any step of it, a publication of two arrays has moved both heads or none, also for who reads without carrying it
