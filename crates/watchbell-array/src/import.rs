@@ -225,6 +225,15 @@ fn import_of(
         array.disk.write_synced(&place.join("lock"), b"")?;
         hold(&place)?
     };
+    // One that goes on began where the one did that was interrupted.
+    let began = Began::at(array, &place);
+    let head = match began.read()? {
+        Some(head) => head,
+        None => {
+            began.write(head)?;
+            head
+        }
+    };
     if array.signer.is_some() {
         // What lies there would be signed for what was read.
         array.forget_packs(&staging);
@@ -244,7 +253,12 @@ fn import_of(
         objects.refresh()?;
         if is_all_there(objects, &written)? {
             let mended = mend(array, &staging, &written, &damaged)?;
-            break (finish(array, import, head, &staging, &written)?, mended);
+            let finished = finish(array, import, head, &staging, &written);
+            if let Err(Error::Conflict(Conflict::Import { .. })) = finished {
+                // Whoever imports again has heard of it.
+                began.remove()?;
+            }
+            break (finished?, mended);
         }
     };
     array.forget_packs(&staging);
@@ -498,6 +512,59 @@ fn mark(file: &fs::File, shown: &str) -> Result<String, Error> {
     let of = file.metadata().map_err(Error::io("look at", Path::new(shown)))?;
     let (modified, changed) = ((of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec()));
     Ok(format!("{}:{}:{}.{}:{}.{}", of.dev(), of.ino(), modified.0, modified.1, changed.0, changed.1))
+}
+
+/// The head as it was when an import began, or that there was none. Of an encrypted array it is followed by a code.
+struct Began<'a> {
+    array: &'a Array,
+    path: PathBuf,
+    /// What the code is of.
+    name: String,
+}
+
+const NO_HEAD: &str = "none";
+
+impl<'a> Began<'a> {
+    fn at(array: &'a Array, place: &Path) -> Self {
+        let import = place.file_name().unwrap_or_default().to_string_lossy();
+        Self { array, path: place.join("head"), name: format!("drafts/{import}/head") }
+    }
+
+    /// Nothing of an import that begins.
+    fn read(&self) -> Result<Option<Option<Digest>>, Error> {
+        let bytes = match read_bounded(&self.path, 1 << 10) {
+            Err(error) if error.is_not_found() => return Ok(None),
+            bytes => bytes?,
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let (says, code) = match text.trim_end().split_once(' ') {
+            Some((says, code)) => (says, code.parse().ok()),
+            None => (text.trim_end(), None),
+        };
+        if self.array.code(&self.name, says)? != code {
+            return Err(Error::Forged { what: self.name.clone() });
+        }
+        let problem =
+            "it holds no snapshot's digest; `watchbell array gc` removes the import that was interrupted";
+        let wrong = || Error::Format { path: self.path.clone(), problem: problem.to_owned() };
+        match says {
+            NO_HEAD => Ok(Some(None)),
+            digest => digest.parse().map(|digest| Some(Some(digest))).map_err(|_| wrong()),
+        }
+    }
+
+    fn write(&self, head: Option<Digest>) -> Result<(), Error> {
+        let says = head.map_or(NO_HEAD.to_owned(), |head| head.to_string());
+        let line = match self.array.code(&self.name, &says)? {
+            None => format!("{says}\n"),
+            Some(code) => format!("{says} {code}\n"),
+        };
+        self.array.disk.replace(&self.path, line.as_bytes())
+    }
+
+    fn remove(&self) -> Result<(), Error> {
+        self.array.disk.remove(&self.path)
+    }
 }
 
 /// What is copied and durable, a line a file: `DIGEST SIZE MODIFIED KEY`. Of an encrypted array the lines of each batch are sealed, after

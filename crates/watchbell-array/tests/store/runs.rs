@@ -1,13 +1,13 @@
 use std::collections::BTreeMap;
 
 use watchbell_array::{
-    Array, Attempt, Completeness, Conflict, Disk, Error, Import, Limits, OnMove, Retention, Step, difference,
-    export, sweep, verify,
+    Array, Attempt, Completeness, Conflict, Disk, Error, Import, Kind, Limits, OnMove, Retention, Step,
+    difference, export, sweep, verify,
 };
 use watchbell_zarr::{Extend, Judge, OnConflict, grow};
 
 use crate::place::{
-    Place, all, at, by_time, commit, contents, hierarchy_of, import_at, run, whiteout, write,
+    Place, all, at, by_time, commit, contents, hierarchy_of, import_at, key_file, run, whiteout, write,
 };
 
 #[test]
@@ -469,6 +469,47 @@ fn an_import_undoes_nothing_that_was_published_meanwhile() {
     }
     let imported = import_at(&moving(4_000, "old 1 0"), &plain, 4_001).unwrap();
     assert!(imported.publication.is_none());
+}
+
+/// An import that was interrupted goes on later: what was published since is not undone by it, of an encrypted array neither.
+#[test]
+fn an_import_that_goes_on_undoes_nothing_that_was_published_since() {
+    for is_encrypted in [false, true] {
+        let place = Place::new();
+        let source = key_file(&place, "key", 7);
+        let sealed = is_encrypted.then(|| (source.kept(), source.key().unwrap()));
+        let sealed = sealed.as_ref().map(|(kept, key)| (kept.clone(), key));
+        let open = |disk| {
+            let array = Array::open(&place.path("array"), disk).unwrap();
+            array.unlock(&source.key().unwrap()).unwrap()
+        };
+        Array::create_of(&place.path("array"), Disk::default(), Kind::Zarr, sealed).unwrap();
+        let (array, plain) = (open(Disk::default()), place.plain());
+        // Also one that began when the array was empty.
+        for (number, key) in [(1, "t/c/0/0"), (2, "t/c/1/0")] {
+            let began_on = array.head().unwrap();
+            let content = format!("import {number}");
+            write(&plain, key, content.as_bytes());
+            let stopping = Disk::watched(|step| match step {
+                Step::Rename(_, to) if !to.to_string_lossy().contains("/drafts/") => Err(Error::Stopped),
+                _ => Ok(()),
+            });
+            assert!(matches!(import_at(&open(stopping), &plain, number), Err(Error::Stopped)));
+            let meanwhile = place.path(&format!("meanwhile-{number}"));
+            for (key, content) in contents(&plain) {
+                write(&meanwhile, &key, content.as_bytes());
+            }
+            write(&meanwhile, key, b"a Job's");
+            import_at(&array, &meanwhile, number).unwrap();
+            let error = import_at(&array, &plain, number).unwrap_err();
+            let Error::Conflict(Conflict::Import { base, head }) = error else { panic!("{error}") };
+            assert_eq!((base, Some(head)), (began_on, array.head().unwrap()));
+            assert_eq!(place.exported(&array)[key], "a Job's");
+            // Its caller has heard of that now.
+            import_at(&array, &plain, number).unwrap();
+            assert_eq!(place.exported(&array)[key], content);
+        }
+    }
 }
 
 /// An array of the first format has no packs; it gets them, and then no older program opens it.
