@@ -26,7 +26,7 @@ pub(crate) struct Meter {
 }
 
 enum Quota {
-    /// As it is when something is measured: it may change while a run is at work.
+    /// As it is when something is taken: it may change while a run is at work.
     OfArray,
     Given(Option<u64>),
 }
@@ -34,7 +34,7 @@ enum Quota {
 /// What was measured last.
 #[derive(Default)]
 struct Known {
-    /// Bytes that were used, and the quota: both are looked at together.
+    /// Bytes that were used, and the quota then.
     measured: Option<(u64, Option<u64>)>,
     /// Bytes since then.
     written: u64,
@@ -85,21 +85,20 @@ impl Meter {
     }
 
     fn count(&self, array: &Array, bytes: u64, least: u64) -> Result<(), Error> {
+        let quota = match self.quota {
+            Quota::OfArray => array.quota_bytes()?,
+            Quota::Given(quota) => quota,
+        };
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.written = known.written.saturating_add(bytes);
-        let room =
-            |(used, quota): (u64, Option<u64>)| quota.map_or(0, |quota| quota.saturating_sub(used) / 4);
-        let (used, quota) = match known.measured {
-            Some(measured) if known.written <= room(measured).max(least) => measured,
+        let room = |used| quota.map_or(0, |quota| quota.saturating_sub(used) / 4);
+        let used = match known.measured {
+            Some((used, of)) if of == quota && known.written <= room(used).max(least) => used,
             _ => {
-                let quota = match self.quota {
-                    Quota::OfArray => array.quota_bytes()?,
-                    Quota::Given(quota) => quota,
-                };
                 // Without a bound nothing need be looked at.
-                let measured = (quota.map_or(Ok(0), |_| array.used_bytes())?, quota);
-                *known = Known { measured: Some(measured), written: bytes };
-                measured
+                let used = quota.map_or(Ok(0), |_| array.used_bytes())?;
+                *known = Known { measured: Some((used, quota)), written: bytes };
+                used
             }
         };
         match quota {

@@ -409,6 +409,22 @@ fn a_quota_that_changes_counts_for_runs_that_are_at_work() {
     assert!(matches!(error, Error::Quota { quota, .. } if quota == used + 6_000), "{error}");
     array.set_quota(Some(used + 9_000)).unwrap();
     commit(&draft, &plan, 1, &place.upper("b", &[])).unwrap();
+    // Also in the midst of a commit, long before the room that was left is filled.
+    array.set_quota(Some(used + (1 << 30))).unwrap();
+    let lowered = array.dir().join("quota");
+    let disk = Disk::watched(move |step| match step {
+        Step::Write(path) if path.parent().is_some_and(|dir| dir.ends_with("objects")) => {
+            std::fs::write(&lowered, format!("{}\n", used + 1_000)).map_err(|_| Error::Stopped)
+        }
+        _ => Ok(()),
+    });
+    drop(draft);
+    let draft = Array::open(array.dir(), disk).unwrap().draft("r1").unwrap();
+    let upper = place.upper("d", &[("t/c/6/0", &large("e"))]);
+    let error = commit(&draft, &plan, 3, &upper).unwrap_err();
+    assert!(matches!(error, Error::Quota { quota, .. } if quota == used + 1_000), "{error}");
+    drop(draft);
+    let draft = array.draft("r1").unwrap();
     array.set_quota(None).unwrap();
     commit(&draft, &plan, 2, &place.upper("c", &[("t/c/4/0", &large("c")), ("t/c/4/1", &large("d"))]))
         .unwrap();
