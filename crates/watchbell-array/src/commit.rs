@@ -15,6 +15,7 @@ use watchbell_zarr::Judge;
 
 use crate::draft::{Attempt, Committed, Completeness, Draft};
 use crate::error::Error;
+use crate::object::Objects;
 use crate::store::names;
 use crate::together::Refused;
 
@@ -63,7 +64,7 @@ pub(crate) fn due_name(index: u32) -> String {
 
 impl<'a> IndexCommit<'a> {
     /// Waits for another attempt of the index that is at it. One that was stopped when it counted in some of the arrays counts in all
-    /// of them then; one that counted in none is forgotten.
+    /// of them then, if all that it wrote is there; one that counted in none is forgotten.
     pub fn begin(drafts: &[&'a Draft], index: u32) -> Result<Self, Refused> {
         for at in in_order(drafts) {
             drafts[at].begin_turn(index);
@@ -80,18 +81,31 @@ impl<'a> IndexCommit<'a> {
         for (at, part) in begun.parts.iter_mut().enumerate() {
             part.committed = part.draft.committed(index).map_err(|error| Refused { at, error })?;
         }
-        let counts = begun.parts.iter().any(|part| part.committed.is_some());
-        let mut is_due = false;
+        let mut due = Vec::new();
         for (at, part) in begun.parts.iter().enumerate() {
-            is_due |= part.is_due().map_err(|error| Refused { at, error })?;
-        }
-        if is_due {
-            begun.keep()?;
-            for (at, part) in begun.parts.iter_mut().enumerate() {
-                part.go_on(counts).map_err(|error| Refused { at, error })?;
+            if part.is_due().map_err(|error| Refused { at, error })? {
+                due.push(at);
             }
         }
+        if !due.is_empty() {
+            begun.go_on(&due)?;
+        }
         Ok(begun)
+    }
+
+    /// Lets what is due count, or forgets it.
+    fn go_on(&mut self, due: &[usize]) -> Result<(), Refused> {
+        self.keep()?;
+        let committed = |part: &Part<'_>| part.committed.is_some();
+        let is_whole = self.parts.iter().enumerate().all(|(at, part)| committed(part) || due.contains(&at));
+        let mut counts = is_whole && self.parts.iter().any(committed);
+        for at in due.iter().copied().filter(|at| !committed(&self.parts[*at])) {
+            counts = counts && self.parts[at].is_there().map_err(|error| Refused { at, error })?;
+        }
+        for at in due.iter().copied() {
+            self.parts[at].go_on(counts).map_err(|error| Refused { at, error })?;
+        }
+        Ok(())
     }
 
     /// Whether the index is in the draft already. The first success is the one.
@@ -157,10 +171,11 @@ impl<'a> IndexCommit<'a> {
         staged.iter().try_for_each(|(at, part, _)| part.count().map_err(|error| Refused { at: *at, error }))
     }
 
-    /// Where a record cannot be removed the index counts after all, as whoever comes next finds out: so all that are due stay.
+    /// What counts is due again before anything is forgotten: stopped in between, the index counts everywhere later, or nowhere.
     fn take_back(&self) {
         let staged = || self.parts.iter().filter(|part| part.staged.is_some());
-        if staged().try_for_each(|part| part.remove(&part.draft.index_path(self.index))).is_ok() {
+        // Where one counts on, all the others stay due, and count as soon as somebody comes.
+        if staged().try_for_each(Part::count_no_more).is_ok() {
             // Where one stays it is forgotten later: none counts.
             drop(staged().try_for_each(|part| part.remove(&part.draft.due_path(self.index))));
         }
@@ -189,14 +204,26 @@ fn in_order(drafts: &[&Draft]) -> Vec<usize> {
 impl Part<'_> {
     fn is_due(&self) -> Result<bool, Error> {
         let due = self.draft.due_path(self.index);
-        Ok(self.committed.is_none() && due.try_exists().map_err(Error::io("look at", &due))?)
+        due.try_exists().map_err(Error::io("look at", &due))
+    }
+
+    /// Whether all that the record names that is due is there: an older program removes what only such a record names.
+    fn is_there(&self) -> Result<bool, Error> {
+        let Some(due) = self.draft.due(self.index)? else { return Ok(false) };
+        let staging = self.draft.staging();
+        let objects = Objects { array: &self.draft.array, staging: Some(&staging) };
+        objects.refresh()?;
+        for (_, digest, _) in &due.written {
+            match objects.get(*digest) {
+                Err(Error::Damaged { .. }) => return Ok(false),
+                found => found.map(drop)?,
+            }
+        }
+        Ok(true)
     }
 
     fn go_on(&mut self, counts: bool) -> Result<(), Error> {
-        if !self.is_due()? {
-            return Ok(());
-        }
-        if counts {
+        if counts && self.committed.is_none() {
             self.count()?;
             self.committed = self.draft.committed(self.index)?;
             return Ok(());
@@ -210,6 +237,16 @@ impl Part<'_> {
     fn count(&self) -> Result<(), Error> {
         let (disk, path) = (&self.draft.array.disk, self.draft.index_path(self.index));
         disk.rename(&self.draft.due_path(self.index), &path)?;
+        disk.sync_dir(path.parent().unwrap_or(&path))
+    }
+
+    /// Makes a record due that counts.
+    fn count_no_more(&self) -> Result<(), Error> {
+        let (disk, path) = (&self.draft.array.disk, self.draft.index_path(self.index));
+        if !path.try_exists().map_err(Error::io("look at", &path))? {
+            return Ok(());
+        }
+        disk.rename(&path, &self.draft.due_path(self.index))?;
         disk.sync_dir(path.parent().unwrap_or(&path))
     }
 

@@ -278,6 +278,15 @@ impl Draft {
         read_committed(&self.array, &path, &self.record.run, index).map(Some)
     }
 
+    /// What counts for an index as soon as it counts in another array.
+    pub(crate) fn due(&self, index: u32) -> Result<Option<Committed>, Error> {
+        let path = self.due_path(index);
+        if !path.exists() {
+            return Ok(None);
+        }
+        read_committed(&self.array, &path, &self.record.run, index).map(Some)
+    }
+
     pub fn progress(&self) -> Result<Progress, Error> {
         let mut progress = Progress::default();
         for index in self.indices()? {
@@ -531,7 +540,7 @@ impl Draft {
             known.extend(committed.written.iter().map(|(_, digest, _)| *digest));
         }
         for index in commit::due(&self.dir.join(INDICES))? {
-            let due = read_committed(&self.array, &self.due_path(index), &self.record.run, index)?;
+            let due = self.due(index)?.unwrap_or_default();
             known.extend(due.written.iter().map(|(_, digest, _)| *digest));
         }
         let staging = self.staging();

@@ -491,6 +491,78 @@ fn what_a_failed_attempt_staged_is_staged_again() {
     }
 }
 
+/// An index counts in two of three arrays when the disk fails. Stopped at any step while that is taken back, it counts in all or in none.
+#[test]
+fn what_is_taken_back_counts_nowhere_or_everywhere() {
+    let names = ["array", "second", "third"];
+    for steps in 0.. {
+        let place = two_begun();
+        let third = Array::create(&place.path("third"), unwatched()).unwrap();
+        import_at(&third, &place.path("plain"), 1_000).unwrap();
+        third.begin(&run("r1"), &BTreeMap::new()).unwrap();
+        let left = Arc::new(Mutex::new(None));
+        let (counted, last) = (left.clone(), place.path("third/drafts/r1/indices/0"));
+        let disk = Disk::watched(move |step| {
+            let mut left = counted.lock().unwrap();
+            match (*left, step) {
+                (None, Step::Rename(_, to)) if *to == last => *left = Some(steps),
+                (None, _) => return Ok(()),
+                (Some(0), _) => {}
+                (Some(more), _) => {
+                    *left = Some(more - 1);
+                    return Ok(());
+                }
+            }
+            Err(Error::Stopped)
+        });
+        let attempt = |disk: &Disk, number| {
+            let drafts = names.map(|name| opened(&place, name, disk.clone()).draft("r1").unwrap());
+            attempt_of(&place, &names, &drafts.each_ref(), number)
+        };
+        assert_eq!(attempt(&disk, 0).unwrap_err().at, 2);
+        let made = attempt(&unwatched(), 1).unwrap();
+        let numbers: Vec<u32> = made.iter().map(|made| made.attempt.number).collect();
+        assert!(numbers == [0; 3] || numbers == [1; 3], "stopped after {steps} steps: {numbers:?}");
+        if *left.lock().unwrap() != Some(0) {
+            assert!(steps > 6 && numbers == [1; 3], "only {steps} steps were seen");
+            return;
+        }
+    }
+}
+
+/// An older program knows no records that are due, and removes what only they name.
+#[test]
+fn a_record_of_what_is_gone_does_not_count() {
+    let place = two_begun();
+    let (is_stopped, last) = (AtomicBool::new(false), place.path("second/drafts/r1/indices/0"));
+    let disk = Disk::watched(move |step| {
+        if matches!(step, Step::Rename(_, to) if *to == last) {
+            is_stopped.store(true, Ordering::SeqCst);
+        }
+        if is_stopped.load(Ordering::SeqCst) { Err(Error::Stopped) } else { Ok(()) }
+    });
+    index_of_two(&place, &disk, 0).unwrap_err();
+    let indices = TWO.map(|name| place.path(name).join("drafts/r1/indices"));
+    let names = |dir: &PathBuf| {
+        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let records = || indices.each_ref().map(names);
+    assert_eq!(records(), [["0"], ["0.due"]]);
+    fs::remove_dir_all(place.path("second/drafts/r1/objects/packs")).unwrap();
+    // It commits the index where it finds no record, beside one that was due.
+    fs::copy(indices[0].join("0"), indices[0].join("0.due")).unwrap();
+    let made = index_of_two(&place, &unwatched(), 1).unwrap();
+    assert_eq!(made.map(|made| made.attempt.number), [0, 1]);
+    assert_eq!(records(), [["0"], ["0"]]);
+    for name in TWO {
+        let array = opened(&place, name, unwatched());
+        array.draft("r1").unwrap().publish(&all(1), OnConflict::Fail, None, "", at(9)).unwrap();
+        assert_eq!(verify(&array).unwrap().damage, [], "{name}");
+    }
+}
+
 /// Stopped before any step of it, a publication of two arrays has moved both heads or none, also for who reads without carrying it
 /// out. What comes next, whoever does it, ends with one head in each and nothing left.
 fn check_two(lose: bool, next: impl Fn(&Place, bool)) {
