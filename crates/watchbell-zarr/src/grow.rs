@@ -102,8 +102,18 @@ pub fn grow(documents: &BTreeMap<String, Vec<u8>>, extend: &Extend) -> Result<(H
             written.insert(key.clone(), bytes);
         }
     }
+    let after = Hierarchy::of(&after)?;
+    // A bare word may be a member's name for who reads: what comes behind it is not found to be changed.
+    for (path, axes) in &axes {
+        let shape = after.array(path).map(|array| array.shape.as_slice()).unwrap_or_default();
+        if axes.iter().any(|axis| shape.get(*axis) != Some(&new_length)) {
+            let (key, problem) =
+                (path.key(name), "is not found where it is read: write the document anew as JSON");
+            return Err(Fields { key: &key, of: &Map::new() }.wrong("shape", problem).into());
+        }
+    }
     let grown = Grown { dimension: dimension.clone(), old_length, new_length, documents: written };
-    Ok((Hierarchy::of(&after)?, grown))
+    Ok((after, grown))
 }
 
 /// The lengths of these axes in the shape of what describes an array.

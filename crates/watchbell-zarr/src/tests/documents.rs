@@ -338,3 +338,13 @@ fn growth_changes_the_shape_that_is_read() {
     let found = String::from_utf8(grown.documents["zarr.json"].clone()).unwrap();
     assert_eq!(found, twice.replace("\"shape\":[100,10]", "\"shape\":[101,10]"));
 }
+
+/// A bare word for a name hides what comes behind it from who changes the text, and not from who reads it.
+#[test]
+fn growth_that_would_change_another_shape_is_refused() {
+    let text = array_v3().to_string();
+    let twice = text.replacen('{', "{\"shape\": [100, 7], NaN: {\"must_understand\": false}, ", 1);
+    let documents = BTreeMap::from([("zarr.json".to_owned(), twice.into_bytes())]);
+    let error = grow(&documents, &Extend { dimension: "time".to_owned(), by: 1 }).unwrap_err();
+    assert!(error.to_string().starts_with("zarr.json: shape: is not found where it is read"), "{error}");
+}
