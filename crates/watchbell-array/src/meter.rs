@@ -38,6 +38,8 @@ struct Known {
     measured: Option<(u64, Option<u64>)>,
     /// Bytes since then.
     written: u64,
+    /// The array's own quota when it was read last, and bytes since then.
+    quota: Option<(Option<u64>, u64)>,
 }
 
 impl Meter {
@@ -85,11 +87,23 @@ impl Meter {
     }
 
     fn count(&self, array: &Array, bytes: u64, least: u64) -> Result<(), Error> {
-        let quota = match self.quota {
-            Quota::OfArray => array.quota_bytes()?,
-            Quota::Given(quota) => quota,
-        };
+        /// To read it costs more than to write a small chunk.
+        const READ_EVERY: u64 = 1 << 20;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let quota = match (&self.quota, known.quota) {
+            (Quota::Given(quota), _) => *quota,
+            (Quota::OfArray, Some((quota, since)))
+                if bytes > 0 && since.saturating_add(bytes) < READ_EVERY =>
+            {
+                known.quota = Some((quota, since.saturating_add(bytes)));
+                quota
+            }
+            (Quota::OfArray, _) => {
+                let quota = array.quota_bytes()?;
+                known.quota = Some((quota, 0));
+                quota
+            }
+        };
         known.written = known.written.saturating_add(bytes);
         let room = |used| quota.map_or(0, |quota| quota.saturating_sub(used) / 4);
         let used = match known.measured {
@@ -97,7 +111,7 @@ impl Meter {
             _ => {
                 // Without a bound nothing need be looked at.
                 let used = quota.map_or(Ok(0), |_| array.used_bytes())?;
-                *known = Known { measured: Some((used, quota)), written: bytes };
+                (known.measured, known.written) = (Some((used, quota)), bytes);
                 used
             }
         };
