@@ -27,7 +27,7 @@ use crate::RunSpec;
 use crate::tracer::{HandOver, hand_over};
 
 /// Parts of /proc that say too much; covered by an empty file or directory. Those of Docker's and containerd's lists,
-/// and `sysrq-trigger`, which is write-only.
+/// and [`WRITE_ONLY`].
 pub(super) const MASKED: [&str; 14] = [
     "acpi",
     "asound",
@@ -39,11 +39,12 @@ pub(super) const MASKED: [&str; 14] = [
     "latency_stats",
     "sched_debug",
     "scsi",
-    "sysrq-trigger",
+    WRITE_ONLY,
     "timer_list",
     "timer_stats",
     "config.gz",
 ];
+pub(super) const WRITE_ONLY: &str = "sysrq-trigger";
 /// Parts of /proc that settings are written to.
 pub(super) const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
 pub(super) const SYS_MASKED: [&str; 4] =

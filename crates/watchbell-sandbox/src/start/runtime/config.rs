@@ -12,7 +12,7 @@ use super::super::mounts::{CGROUP_PLACE, has_sysfs};
 use super::super::plan::capabilities;
 use super::super::program::DEFAULT_PATH;
 use super::super::seccomp::oci_profile;
-use super::super::task::{MASKED, READ_ONLY, SYS_MASKED};
+use super::super::task::{MASKED, READ_ONLY, SYS_MASKED, WRITE_ONLY};
 use crate::spec::IDS;
 use crate::{ProcMount, RlimitResource, RunSpec, Seccomp, Sharing, VolumeSource};
 
@@ -75,8 +75,10 @@ pub(super) fn config(spec: &RunSpec, given: &Given<'_>) -> Value {
         };
         let mut masked = Vec::new();
         if spec.proc_mount == ProcMount::Default {
-            masked.extend(below("/proc", &MASKED));
-            linux["readonlyPaths"] = json!(below("/proc", &READ_ONLY));
+            // A runtime covers a file with /dev/null, which takes what is written.
+            let covered: Vec<&str> = MASKED.into_iter().filter(|name| *name != WRITE_ONLY).collect();
+            masked.extend(below("/proc", &covered));
+            linux["readonlyPaths"] = json!(below("/proc", &[&READ_ONLY[..], &[WRITE_ONLY]].concat()));
         }
         if has_sysfs(spec) {
             masked.extend(below("/sys", &SYS_MASKED));
