@@ -142,6 +142,11 @@ impl Error {
         move |cause| Self::Io { step, path, cause }
     }
 
+    /// There was no room for something.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { cause, .. } if is_full(cause))
+    }
+
     pub(crate) fn document(origin: &str, object: &'static str, reason: impl Into<String>) -> Self {
         Self::Document { origin: origin.to_owned(), object, reason: reason.into() }
     }
@@ -153,12 +158,15 @@ impl LayerError {
     }
 }
 
+/// No space, or no more for this user.
+fn is_full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What to do about an input/output error, where that is not the caller's guess.
 fn way_out(cause: &io::Error) -> &'static str {
     match cause.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "; free space, for example with `image prune`"
-        }
+        _ if is_full(cause) => "; free space, for example with `image prune`",
         io::ErrorKind::PermissionDenied => "; run as the owner of the data directory (root)",
         _ => "",
     }

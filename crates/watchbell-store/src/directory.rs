@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::Error;
+use crate::error::is_full;
 
 pub(crate) const JOURNAL: &str = "journal.db";
 pub(crate) const JOURNAL_WAL: &str = "journal.db-wal";
@@ -66,7 +67,7 @@ impl DirectoryLock {
         }
         // The pid is only for the message of the next one; a full disk must not keep the journal shut.
         match write_pid(&mut file) {
-            Err(e) if e.kind() != std::io::ErrorKind::StorageFull => Err(at("write the pid to")(e)),
+            Err(e) if !is_full(&e) => Err(at("write the pid to")(e)),
             _ => Ok(DirectoryLock { file }),
         }
     }

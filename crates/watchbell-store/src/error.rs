@@ -137,13 +137,13 @@ impl Error {
 
     pub(crate) fn of_io(step: &'static str, path: &Path, source: std::io::Error) -> Error {
         let path = path.to_path_buf();
-        match source.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                Error::DiskFull { step, path }
-            }
-            _ => Error::Io { step, path, source },
-        }
+        if is_full(&source) { Error::DiskFull { step, path } } else { Error::Io { step, path, source } }
     }
+}
+
+/// No space, or no more for this user.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// No space to grow the index of the WAL: SQLite calls it an I/O error.

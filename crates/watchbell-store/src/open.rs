@@ -83,8 +83,10 @@ impl Store {
             Err(Error::DiskFull { step, path }) => match reserve.release()? {
                 ReserveState::Held => {
                     let opened = open_journal(dir, STEPS);
-                    reserve.take_back()?;
-                    opened?
+                    let taken = reserve.take_back();
+                    let opened = opened?;
+                    taken?;
+                    opened
                 }
                 ReserveState::Released => return Err(Error::DiskFull { step, path }),
             },

@@ -1,7 +1,7 @@
 //! `DIR/reserve`: disk space held back, so that deletes still work when the disk is full.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::directory::{RESERVE, remove};
+use crate::error::is_full;
 
 /// Whether the reserve is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,17 +95,17 @@ fn fill(file: &File, bytes: u64, part: Part) -> io::Result<()> {
     let mut held = file.metadata()?.len();
     let mut more = bytes.saturating_sub(held);
     while more > 0 {
-        match extend(file, held, more).map_err(|e| (e.kind(), e)) {
+        match extend(file, held, more) {
             Ok(()) => {
                 held += more;
                 more = more.min(bytes.saturating_sub(held));
             }
-            Err((ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _)) => {
+            Err(error) if is_full(&error) => {
                 // What was begun of it.
                 file.set_len(held)?;
                 more = if part == Part::Any { more / 2 / PIECE_BYTES * PIECE_BYTES } else { 0 };
             }
-            Err((_, error)) => return Err(error),
+            Err(error) => return Err(error),
         }
     }
     Ok(())

@@ -204,8 +204,11 @@ impl Store {
     /// With the reserve released: empties the WAL, whose space is what the reserve needs back.
     fn return_space(&mut self) -> Result<CheckpointReport, Error> {
         let report = checkpoint_and_cut(&self.connection, &self.path, 0);
-        self.reserve.take_back()?;
-        report
+        let taken = self.reserve.take_back();
+        // What a checkpoint came to may be the end of this store.
+        let report = report?;
+        taken?;
+        Ok(report)
     }
 
     /// Moves the WAL into the database file. Takes as long as the WAL is large: call it when idle, or leave the bulk to

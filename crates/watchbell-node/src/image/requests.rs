@@ -225,7 +225,7 @@ fn refusal(error: Error) -> ApiError {
             Reason::ServiceUnavailable
         }
         Error::NoRoom { .. } => Reason::InsufficientStorage,
-        Error::Io { cause, .. } if cause.kind() == io::ErrorKind::StorageFull => Reason::InsufficientStorage,
+        full if full.is_disk_full() => Reason::InsufficientStorage,
         _ => Reason::InternalError,
     };
     ApiError::new(reason, error.to_string())
