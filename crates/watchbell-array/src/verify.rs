@@ -35,9 +35,6 @@ struct Suspect {
 }
 
 enum About {
-    /// Of the refs: nothing removes them.
-    All,
-    Snapshot(Digest),
     Object(Digest, u64),
     Pack(PathBuf),
 }
@@ -54,7 +51,7 @@ struct Named {
 /// is not as it should be is looked at again while no sweep is at work: what one has removed is no damage.
 pub fn verify(array: &Array) -> Result<Verified, Error> {
     let mut suspects = Vec::new();
-    let named = named(array, &mut suspects)?;
+    let (named, of_records) = named(array)?;
     let objects: Vec<(&Digest, &(u64, String))> = named.objects.iter().collect();
     let paths = Objects { array, staging: None };
     // As the packs lie there now, whatever was found in them before.
@@ -81,35 +78,35 @@ pub fn verify(array: &Array) -> Result<Verified, Error> {
         }
     }
     let (snapshots, count) = (named.snapshots.len() as u64, objects.len() as u64);
-    let damage = if suspects.is_empty() { Vec::new() } else { confirmed(array, suspects)? };
+    let is_whole = suspects.is_empty() && of_records.is_empty();
+    let damage = if is_whole { Vec::new() } else { confirmed(array, suspects)? };
     Ok(Verified { snapshots, objects: count, bytes, damage })
 }
 
-/// All snapshots that are kept, and the objects that their manifests name.
-fn named(array: &Array, suspects: &mut Vec<Suspect>) -> Result<Named, Error> {
-    let mut named = Named::default();
+/// All snapshots that are kept, and the objects that their manifests name; and what of the refs, snapshots and manifests is not as it
+/// should be.
+fn named(array: &Array) -> Result<(Named, Vec<Damage>), Error> {
+    let (mut named, mut damage) = (Named::default(), Vec::new());
     named.snapshots.extend(array.snapshots()?);
     // A ref to what is not there is damage too.
     let tags = array.tags().map(|tags| tags.into_iter().map(|(_, digest)| digest).collect());
     for refs in [array.head().map(|head| head.into_iter().collect::<Vec<_>>()), tags] {
         match refs {
             Err(error @ (Error::Forged { .. } | Error::Format { .. } | Error::Older { .. })) => {
-                let damage = Damage { what: "refs".to_owned(), problem: error.to_string() };
-                suspects.push(Suspect { about: About::All, damage });
+                damage.push(Damage { what: "refs".to_owned(), problem: error.to_string() });
             }
             refs => named.snapshots.extend(refs?),
         }
     }
     for digest in &named.snapshots {
-        let mut suspect = |error: Error| {
-            let damage = Damage { what: format!("snapshot {digest}"), problem: error.to_string() };
-            suspects.push(Suspect { about: About::Snapshot(*digest), damage });
+        let mut is_damaged = |error: Error| {
+            damage.push(Damage { what: format!("snapshot {digest}"), problem: error.to_string() });
         };
         match array.snapshot(*digest).and_then(|snapshot| array.manifest(snapshot.manifest)) {
-            Err(error) => suspect(error),
+            Err(error) => is_damaged(error),
             Ok(manifest) => {
                 if let Err(error) = array.hierarchy(&manifest) {
-                    suspect(error);
+                    is_damaged(error);
                 }
                 for entry in manifest.entries {
                     named.objects.entry(entry.digest).or_insert((entry.size, entry.key));
@@ -117,20 +114,17 @@ fn named(array: &Array, suspects: &mut Vec<Suspect>) -> Result<Named, Error> {
             }
         }
     }
-    Ok(named)
+    Ok((named, damage))
 }
 
 /// What of it is damage still, with every sweep kept away.
 fn confirmed(array: &Array, suspects: Vec<Suspect>) -> Result<Vec<Damage>, Error> {
     let _kept = array.lock_shared()?;
-    let now = named(array, &mut Vec::new())?;
     let paths = Objects { array, staging: None };
     paths.refresh()?;
-    let mut damage = Vec::new();
+    let (now, mut damage) = named(array)?;
     for Suspect { about, damage: found } in suspects {
         let is_damage = match &about {
-            About::All => true,
-            About::Snapshot(digest) => now.snapshots.contains(digest),
             About::Object(digest, size) => {
                 now.objects.contains_key(digest) && problem_of(paths, *digest, *size).is_some()
             }
