@@ -79,11 +79,11 @@ impl<'a> IndexCommit<'a> {
         };
         let mut begun = Self { index, parts: drafts.iter().map(part).collect(), kept: Vec::new() };
         for (at, part) in begun.parts.iter_mut().enumerate() {
-            part.committed = part.draft.committed(index).map_err(|error| Refused { at, error })?;
+            part.committed = part.draft.committed(index).map_err(Refused::of(at))?;
         }
         let mut due = Vec::new();
         for (at, part) in begun.parts.iter().enumerate() {
-            if part.is_due().map_err(|error| Refused { at, error })? {
+            if part.is_due().map_err(Refused::of(at))? {
                 due.push(at);
             }
         }
@@ -100,10 +100,10 @@ impl<'a> IndexCommit<'a> {
         let is_whole = self.parts.iter().enumerate().all(|(at, part)| committed(part) || due.contains(&at));
         let mut counts = is_whole && self.parts.iter().any(committed);
         for at in due.iter().copied().filter(|at| !committed(&self.parts[*at])) {
-            counts = counts && self.parts[at].is_there().map_err(|error| Refused { at, error })?;
+            counts = counts && self.parts[at].is_there().map_err(Refused::of(at))?;
         }
         for at in due.iter().copied() {
-            self.parts[at].go_on(counts).map_err(|error| Refused { at, error })?;
+            self.parts[at].go_on(counts).map_err(Refused::of(at))?;
         }
         Ok(())
     }
@@ -162,13 +162,13 @@ impl<'a> IndexCommit<'a> {
             .collect();
         if let [(at, part, record)] = staged[..] {
             let written = part.draft.array.disk.replace(&part.draft.index_path(self.index), record);
-            return written.map_err(|error| Refused { at, error });
+            return written.map_err(Refused::of(at));
         }
         for (at, part, record) in &staged {
             let written = part.draft.array.disk.replace(&part.draft.due_path(self.index), record);
-            written.map_err(|error| Refused { at: *at, error })?;
+            written.map_err(Refused::of(*at))?;
         }
-        staged.iter().try_for_each(|(at, part, _)| part.count().map_err(|error| Refused { at: *at, error }))
+        staged.iter().try_for_each(|(at, part, _)| part.count().map_err(Refused::of(*at)))
     }
 
     /// What counts is due again before anything is forgotten: stopped in between, the index counts everywhere later, or nowhere.
@@ -186,16 +186,16 @@ impl<'a> IndexCommit<'a> {
             return Ok(());
         }
         let drafts: Vec<&Draft> = self.parts.iter().map(|part| part.draft).collect();
-        // In the order of who publishes several arrays: else each could wait for what the other holds.
         for at in in_order(&drafts) {
-            let lock = drafts[at].array.lock_shared().map_err(|error| Refused { at, error })?;
+            let lock = drafts[at].array.lock_shared().map_err(Refused::of(at))?;
             self.kept.push(lock);
         }
         Ok(())
     }
 }
 
-fn in_order(drafts: &[&Draft]) -> Vec<usize> {
+/// In which several arrays are locked, always: else two could each wait for what the other holds.
+pub(crate) fn in_order(drafts: &[&Draft]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..drafts.len()).collect();
     order.sort_by_key(|at| &drafts[*at].array.dir);
     order

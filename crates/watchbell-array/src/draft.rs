@@ -21,7 +21,7 @@ use crate::object::{self, Incoming, Objects};
 use crate::pack;
 use crate::parallel::in_parallel;
 use crate::snapshot::hex;
-use crate::store::{Array, Kind, hold, names, valid_name};
+use crate::store::{Array, Kind, bounded, hold, names, valid_name};
 use crate::view;
 use crate::walk;
 
@@ -271,20 +271,19 @@ impl Draft {
 
     /// What was committed for an index.
     pub fn committed(&self, index: u32) -> Result<Option<Committed>, Error> {
-        let path = self.index_path(index);
-        if !path.exists() {
-            return Ok(None);
-        }
-        read_committed(&self.array, &path, &self.record.run, index).map(Some)
+        self.record_at(&self.index_path(index), index)
     }
 
     /// What counts for an index as soon as it counts in another array.
     pub(crate) fn due(&self, index: u32) -> Result<Option<Committed>, Error> {
-        let path = self.due_path(index);
-        if !path.exists() {
-            return Ok(None);
+        self.record_at(&self.due_path(index), index)
+    }
+
+    fn record_at(&self, path: &Path, index: u32) -> Result<Option<Committed>, Error> {
+        match path.try_exists().map_err(Error::io("look at", path))? {
+            true => read_committed(&self.array, path, &self.record.run, index).map(Some),
+            false => Ok(None),
         }
-        read_committed(&self.array, &path, &self.record.run, index).map(Some)
     }
 
     pub fn progress(&self) -> Result<Progress, Error> {
@@ -556,14 +555,6 @@ impl Draft {
             self.array.forget_packs(&staging);
         }
         pack::remove_unfinished(&self.array.disk, &staging)
-    }
-}
-
-/// What would never be read again is not written.
-pub(crate) fn bounded<T: AsRef<[u8]>>(bytes: T, max: u64) -> Result<T, Error> {
-    match bytes.as_ref().len() as u64 {
-        length if length > max => Err(Error::TooLong { bytes: length, max }),
-        _ => Ok(bytes),
     }
 }
 

@@ -170,7 +170,74 @@ impl Import<'_> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Imported, Error> {
         let head = array.head()?;
-        import_of(array, source, self, head, progress)
+        let shown = source.shown();
+        let found = source.find()?;
+        if found.is_empty() {
+            // A store of artifacts would be emptied by a mistyped name.
+            let problem =
+                "there is no file in it, and an import of nothing would remove all that the array holds";
+            return Err(Error::Foreign { what: shown.to_owned(), problem: problem.to_owned() });
+        }
+        let is_key = |key: &str| found.binary_search_by(|found| found.key.as_str().cmp(key)).is_ok();
+        if let Some((file, below)) = clash(found.iter().map(|found| found.key.as_str()), is_key) {
+            return Err(Error::Clash { file: format!("{shown}/{file}"), below: format!("{shown}/{below}") });
+        }
+        match array.kind() {
+            Kind::Zarr => check(source, &found)?,
+            Kind::Artifacts => check_names(shown, &found)?,
+        }
+        let place = array
+            .dir
+            .join("drafts")
+            .join(format!("{IMPORT}{}", array.digest(source.identity().as_bytes())?.short()));
+        let staging = place.join("objects");
+        let _held = {
+            // A sweep removes what nobody holds.
+            let _kept = array.lock_shared()?;
+            array.disk.make_dir(&place)?;
+            array.disk.make_dir(&staging)?;
+            array.disk.write_synced(&place.join("lock"), b"")?;
+            hold(&place)?
+        };
+        // One that goes on began where the one did that was interrupted.
+        let began = Began::at(array, &place);
+        let began_on = match began.read()? {
+            Some(head) => head,
+            None => {
+                began.write(head)?;
+                head
+            }
+        };
+        if array.signer.is_some() {
+            // What lies there would be signed for what was read.
+            array.forget_packs(&staging);
+            array.disk.remove_dir(&staging)?;
+            array.disk.remove(&place.join("progress"))?;
+            array.disk.make_dir(&staging)?;
+        }
+        let mut done = Done::read(array, &place)?;
+        let mut copied = 0;
+        let meter = Meter::within(self.quota_bytes);
+        let (publication, mended) = loop {
+            let written = stage(array, source, &found, &staging, &mut done, &mut copied, &meter, progress)?;
+            let damaged = mend::damaged(array, &staging)?;
+            let _lock = array.lock()?;
+            // A sweep may have taken what was in place when it was looked for: then it is copied now.
+            let objects = Objects { array, staging: Some(&staging) };
+            objects.refresh()?;
+            if is_all_there(objects, &written)? {
+                let mended = mend(array, &staging, &written, &damaged)?;
+                let finished = finish(array, self, began_on, &staging, &written);
+                if let Err(Error::Conflict(Conflict::Import { .. })) = finished {
+                    // Whoever imports again has heard of it.
+                    began.remove()?;
+                }
+                break (finished?, mended);
+            }
+        };
+        array.forget_packs(&staging);
+        array.disk.remove_dir(&place)?;
+        Ok(Imported { publication, keys: found.len() as u64, copied, mended })
     }
 }
 
@@ -186,84 +253,6 @@ pub fn import(
 ) -> Result<Imported, Error> {
     let import = Import { by, quota_bytes, message, now, on_move: OnMove::Fail };
     import.directory(array, dir, progress)
-}
-
-/// `head`: as it was when the import began.
-fn import_of(
-    array: &Array,
-    source: &Source<'_>,
-    import: &Import<'_>,
-    head: Option<Digest>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Imported, Error> {
-    let shown = source.shown();
-    let found = source.find()?;
-    if found.is_empty() {
-        // A store of artifacts would be emptied by a mistyped name.
-        let problem =
-            "there is no file in it, and an import of nothing would remove all that the array holds";
-        return Err(Error::Foreign { what: shown.to_owned(), problem: problem.to_owned() });
-    }
-    let is_key = |key: &str| found.binary_search_by(|found| found.key.as_str().cmp(key)).is_ok();
-    if let Some((file, below)) = clash(found.iter().map(|found| found.key.as_str()), is_key) {
-        return Err(Error::Clash { file: format!("{shown}/{file}"), below: format!("{shown}/{below}") });
-    }
-    match array.kind() {
-        Kind::Zarr => check(source, &found)?,
-        Kind::Artifacts => check_names(shown, &found)?,
-    }
-    let place = array
-        .dir
-        .join("drafts")
-        .join(format!("{IMPORT}{}", array.digest(source.identity().as_bytes())?.short()));
-    let staging = place.join("objects");
-    let _held = {
-        // A sweep removes what nobody holds.
-        let _kept = array.lock_shared()?;
-        array.disk.make_dir(&place)?;
-        array.disk.make_dir(&staging)?;
-        array.disk.write_synced(&place.join("lock"), b"")?;
-        hold(&place)?
-    };
-    // One that goes on began where the one did that was interrupted.
-    let began = Began::at(array, &place);
-    let head = match began.read()? {
-        Some(head) => head,
-        None => {
-            began.write(head)?;
-            head
-        }
-    };
-    if array.signer.is_some() {
-        // What lies there would be signed for what was read.
-        array.forget_packs(&staging);
-        array.disk.remove_dir(&staging)?;
-        array.disk.remove(&place.join("progress"))?;
-        array.disk.make_dir(&staging)?;
-    }
-    let mut done = Done::read(array, &place)?;
-    let mut copied = 0;
-    let meter = Meter::within(import.quota_bytes);
-    let (publication, mended) = loop {
-        let written = stage(array, source, &found, &staging, &mut done, &mut copied, &meter, progress)?;
-        let damaged = mend::damaged(array, &staging)?;
-        let _lock = array.lock()?;
-        // A sweep may have taken what was in place when it was looked for: then it is copied now.
-        let objects = Objects { array, staging: Some(&staging) };
-        objects.refresh()?;
-        if is_all_there(objects, &written)? {
-            let mended = mend(array, &staging, &written, &damaged)?;
-            let finished = finish(array, import, head, &staging, &written);
-            if let Err(Error::Conflict(Conflict::Import { .. })) = finished {
-                // Whoever imports again has heard of it.
-                began.remove()?;
-            }
-            break (finished?, mended);
-        }
-    };
-    array.forget_packs(&staging);
-    array.disk.remove_dir(&place)?;
-    Ok(Imported { publication, keys: found.len() as u64, copied, mended })
 }
 
 /// With the lock held: the keys whose objects were damaged, or missing though the head names them. They are in place now.

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use crate::cipher::{Cipher, Header, KeptSource, Key, Role};
 use crate::digest::Digest;
 use crate::disk::{Disk, REMOVED};
-use crate::draft::bounded;
 use crate::error::Error;
 use crate::manifest::{self, Manifest, Run};
 use crate::meter::Limits;
@@ -381,8 +380,7 @@ impl Array {
                 return Err(Error::InUse(name));
             }
         }
-        self.disk.remove_dir(&self.dir)?;
-        self.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))
+        self.remove()
     }
 
     /// Removes an array that nobody has used yet; whether it did. One that has a head, in which something is staged or that a server
@@ -393,9 +391,13 @@ impl Array {
         if staged || self.has_object() || self.head()?.is_some() {
             return Ok(false);
         }
-        self.disk.remove_dir(&self.dir)?;
-        self.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))?;
+        self.remove()?;
         Ok(true)
+    }
+
+    fn remove(&self) -> Result<(), Error> {
+        self.disk.remove_dir(&self.dir)?;
+        self.dir.parent().map_or(Ok(()), |parent| self.disk.sync_dir(parent))
     }
 
     /// Where packs are placed, made when it is not there.
@@ -655,6 +657,14 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>, Error> {
     }
     names.sort();
     Ok(names)
+}
+
+/// What would never be read again is not written.
+pub(crate) fn bounded<T: AsRef<[u8]>>(bytes: T, max: u64) -> Result<T, Error> {
+    match bytes.as_ref().len() as u64 {
+        length if length > max => Err(Error::TooLong { bytes: length, max }),
+        _ => Ok(bytes),
+    }
 }
 
 pub(crate) fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, Error> {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use watchbell_zarr::OnConflict;
 
+use crate::commit::in_order;
 use crate::digest::Digest;
 use crate::disk::Disk;
 use crate::draft::Draft;
@@ -35,6 +36,12 @@ pub struct Part<'a> {
 pub struct Refused {
     pub at: usize,
     pub error: Error,
+}
+
+impl Refused {
+    pub(crate) fn of(at: usize) -> impl FnOnce(Error) -> Self {
+        move |error| Self { at, error }
+    }
 }
 
 /// What the head of an array is once the publication is there.
@@ -80,17 +87,14 @@ pub fn publish_together(
     now: jiff::Timestamp,
 ) -> Result<Vec<Publication>, Refused> {
     let dir = namespace_of(parts)?;
-    let of = |at: usize| move |error: Error| Refused { at, error };
-    // Always in one order: else two runs could each wait for an array that the other holds.
-    let mut order: Vec<usize> = (0..parts.len()).collect();
-    order.sort_by_key(|at| &parts[*at].draft.array.dir);
+    let drafts: Vec<&Draft> = parts.iter().map(|part| part.draft).collect();
     let mut locks = Vec::with_capacity(parts.len());
-    for at in order {
-        locks.push(parts[at].draft.array.lock().map_err(of(at))?);
+    for at in in_order(&drafts) {
+        locks.push(parts[at].draft.array.lock().map_err(Refused::of(at))?);
     }
     let mut judged = Vec::with_capacity(parts.len());
     for (at, part) in parts.iter().enumerate() {
-        judged.push(part.draft.judge(indices, part.on_conflict, part.quota_bytes).map_err(of(at))?);
+        judged.push(part.draft.judge(indices, part.on_conflict, part.quota_bytes).map_err(Refused::of(at))?);
     }
     let (mut made, mut due) = (Vec::with_capacity(parts.len()), Vec::new());
     for (at, (part, judged)) in parts.iter().zip(judged).enumerate() {
@@ -111,7 +115,7 @@ pub fn publish_together(
     }
     let Some(first) = due.first().copied() else { return Ok(made) };
     if due.len() == 1 {
-        parts[first].draft.array.move_head(made[first].digest).map_err(of(first))?;
+        parts[first].draft.array.move_head(made[first].digest).map_err(Refused::of(first))?;
         return Ok(made);
     }
     let path = match commit(parts, &made, &due, dir) {
@@ -125,10 +129,10 @@ pub fn publish_together(
         }
     };
     for at in due {
-        parts[at].draft.array.settle().map_err(of(at))?;
+        parts[at].draft.array.settle().map_err(Refused::of(at))?;
     }
     // Nothing needs it any more, and no `refs/next` names it: whether it is gone after a crash does not matter.
-    parts[first].draft.array.disk.remove(&path).map_err(of(first))?;
+    parts[first].draft.array.disk.remove(&path).map_err(Refused::of(first))?;
     Ok(made)
 }
 

@@ -219,16 +219,6 @@ impl Stand {
         self.commit_of(attempt, run, &uses, index, pod)
     }
 
-    fn commit_again(
-        &self,
-        run: &Arc<ArrayRun>,
-        uses: &Arc<[Use]>,
-        index: u32,
-        pod: Uid,
-    ) -> Result<Vec<Taken>, String> {
-        self.commit_of(0, run, uses, index, pod)
-    }
-
     fn commit_of(
         &self,
         attempt: u32,
@@ -428,7 +418,7 @@ fn an_attempt_that_wrote_more_than_its_own_counts_nowhere() {
     let why = stand.commit(&run, WRITE, 1, &[(0, "t/c/7", &huge)]).unwrap_err();
     assert!(why.contains("t/c/7 has 1048577 bytes, and a chunk may have 1048576"), "{why}");
     // Nothing is there of a pod whose spawner died.
-    let why = stand.commit_again(&run, &read(WRITE), 1, Uid(999)).unwrap_err();
+    let why = stand.commit_of(0, &run, &read(WRITE), 1, Uid(999)).unwrap_err();
     assert!(why.contains("it does not have the pod"), "{why}");
 }
 
@@ -592,7 +582,7 @@ fn the_next_server_goes_on() {
     let taken = next.commit(&run, &grows, 1, &[(0, "t/c/9", "too")]).unwrap();
     assert_eq!(taken[0].keys, 1);
     // What was committed is told again, though its upper is gone.
-    assert_eq!(next.commit_again(&run, &read(&grows), 0, Uid(5)).unwrap()[0].keys, 1);
+    assert_eq!(next.commit_of(0, &run, &read(&grows), 0, Uid(5)).unwrap()[0].keys, 1);
     // Tasks are at work above this very directory.
     assert_eq!(next.prepare(&run, &grows).unwrap().arrays[0].view, prepared.arrays[0].view);
     // A rerun that asks for another growth would mean other chunks.

@@ -312,8 +312,8 @@ fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
             _ => None,
         });
     }
-    // All are judged before anything is copied.
-    for ((one, held), dir) in due.iter().zip(&held).zip(&dirs) {
+    // All are judged before anything is copied, which one by itself is when it is staged.
+    for ((one, held), dir) in due.iter().zip(&held).zip(&dirs).filter(|_| due.len() > 1) {
         let Some(dir) = dir else { continue };
         let checked =
             held.draft.check_from(&one.judge(held, upper), dir.as_fd(), one.completeness(), one.bound);

@@ -45,7 +45,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let bucket = bucket::of(&args.dir)?;
     let (array, is_made) = match Array::open(&which.dir()?, watchbell_array::Disk::default()) {
         Err(Error::NoArray(_)) => (create::make(which, Kind::Zarr, None)?, true),
-        array => (which.unlocked(array.map_err(|error| which.refused(error))?)?, false),
+        array => {
+            let array = which.as_required(array.map_err(|error| which.refused(error))?)?;
+            (which.unlocked(array)?, false)
+        }
     };
     let array = match signature {
         Some(signer) => array.signing(signer),

@@ -154,6 +154,10 @@ impl Which {
             )),
             error => self.refused(error),
         })?;
+        self.as_required(array)
+    }
+
+    fn as_required(&self, array: Array) -> Result<Array, Failure> {
         match self.require_encrypted && !array.is_encrypted() {
             true => Err(self.refused(Error::InTheClear(None))),
             false => Ok(array),
@@ -175,12 +179,7 @@ impl Which {
 
     /// With its key, when it is encrypted.
     fn unlocked(&self, array: Array) -> Result<Array, Failure> {
-        let Some(kept) = array.key_source().map_err(|error| self.refused(error))? else {
-            return match self.require_encrypted {
-                true => Err(self.refused(Error::InTheClear(None))),
-                false => Ok(array),
-            };
-        };
+        let Some(kept) = array.key_source().map_err(|error| self.refused(error))? else { return Ok(array) };
         array.unlock(&self.key(kept)?).map_err(|error| self.refused(error))
     }
 
