@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ContainerId;
+use crate::wire::{DOORS_SINCE, GATE_LOST_SINCE, MAPPED_SINCE, OLDEST, TROUBLE_SINCE};
 
 /// Nanoseconds since 1970-01-01T00:00:00Z by the wall clock.
 pub type UnixNanos = i64;
@@ -34,6 +35,19 @@ pub enum Event {
     /// A gate has died. Of what it had not said from then on nothing is known: connections that began, and how those ended that were
     /// open. It is numbered and kept as they are.
     GateLost { serial: u64, from: UnixNanos, until: UnixNanos },
+}
+
+impl Event {
+    /// The version of the protocol that it came with.
+    pub(crate) fn since(&self) -> u32 {
+        match self {
+            Event::LogTrouble { .. } => TROUBLE_SINCE,
+            Event::Mapped { .. } => MAPPED_SINCE,
+            Event::Connections { .. } => DOORS_SINCE,
+            Event::GateLost { .. } => GATE_LOST_SINCE,
+            _ => OLDEST,
+        }
+    }
 }
 
 /// Why a start failed.

@@ -23,6 +23,7 @@ pub mod gate;
 mod keeper;
 mod oci_profile;
 mod oom;
+mod part;
 mod runtime;
 mod seal;
 mod session;

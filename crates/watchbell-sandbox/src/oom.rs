@@ -2,8 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 
 const OWN: &str = "/proc/self/oom_score_adj";
 
@@ -34,12 +32,6 @@ fn is_above(score: Score) -> io::Result<bool> {
     let number = |text: &str| text.trim().parse::<i32>().ok();
     let now = std::str::from_utf8(&text[..length]).ok().and_then(number);
     Ok(now.zip(number(score)).is_some_and(|(now, score)| now > score))
-}
-
-/// Of a program that is to be started.
-pub(crate) fn set_for(command: &mut Command, score: Score) -> &mut Command {
-    // SAFETY: it makes system calls alone; neither the path nor the score is allocated.
-    unsafe { command.pre_exec(move || set(score)) }
 }
 
 #[cfg(test)]

@@ -67,6 +67,15 @@ impl Bench {
         (self.gate.begin(arrival, Some(name.into())), task)
     }
 
+    /// The answers come to all that is asked.
+    fn answer_all(&mut self) {
+        let ids: Vec<u64> = self.gate.lookups.keys().copied().collect();
+        for id in ids {
+            let answer = Answer::Addresses { addresses: vec![A.into()], seconds: 60 };
+            self.gate.finish(id, Some(answer));
+        }
+    }
+
     /// One that waits for `a.org` does not end before the resolver answers.
     fn look_up(&mut self, pod: u128, name: &str) -> bool {
         let before = self.gate.lookups.len();
@@ -143,13 +152,10 @@ fn a_namespace_leaves_lookups_and_names_to_others() {
     assert!(bench.look_up(14, "a.org") && bench.look_up(15, "a.org"), "another namespace has room");
 
     // The answers come, and the names are kept as far as there is room.
-    let answer = || Answer::Addresses { addresses: vec![A.into()], seconds: 60 };
-    let ids: Vec<u64> = bench.gate.lookups.keys().copied().collect();
-    ids.into_iter().for_each(|id| bench.gate.finish(id, Some(answer())));
+    bench.answer_all();
     for n in 64..128 {
         bench.look_up(0, &format!("{n}.org"));
-        let ids: Vec<u64> = bench.gate.lookups.keys().copied().collect();
-        ids.into_iter().for_each(|id| bench.gate.finish(id, Some(answer())));
+        bench.answer_all();
     }
     let names = |bench: &Bench, pods: std::ops::Range<u128>| -> usize {
         pods.map(|pod| bench.gate.pods[&pod].names.len()).sum()
@@ -157,8 +163,7 @@ fn a_namespace_leaves_lookups_and_names_to_others() {
     let of_greedy = names(&bench, 0..14);
     assert!((14..=32).contains(&of_greedy), "{of_greedy}");
     assert!(bench.look_up(16, "a.org"));
-    let ids: Vec<u64> = bench.gate.lookups.keys().copied().collect();
-    ids.into_iter().for_each(|id| bench.gate.finish(id, Some(answer())));
+    bench.answer_all();
     assert_eq!(names(&bench, 16..17), 1);
 
     // All that pods had is there again.

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use watchbell_sandbox::{Layered, Scratch, Upper};
 
-use super::measured;
 use super::sandbox::Sandbox;
+use super::{counts, measured, median};
 
 /// Chunks of the array below: an overlay looks at none of them before a task does.
 const CHUNKS: usize = 10_000;
@@ -15,8 +15,7 @@ const KINDS: [&str; 5] =
     ["without", "read-only", "upper in memory", "upper on disk, measured", "upper on disk, bounded"];
 
 pub(super) fn print(sandbox: &mut Sandbox, dir: &Path, numbers: &[usize]) {
-    let number = |at: usize, default: usize| numbers.get(at).copied().unwrap_or(default).max(1);
-    let [count, rounds, at_once] = [number(0, 300), number(1, 3), number(2, 2)];
+    let [count, rounds, at_once] = counts(numbers);
     let lower = view(dir);
     let uppers = dir.join("volumes");
     let mut rates = vec![Vec::new(); KINDS.len()];
@@ -32,14 +31,12 @@ pub(super) fn print(sandbox: &mut Sandbox, dir: &Path, numbers: &[usize]) {
             }
             let batch = measured(|| sandbox.run_with(count, at_once, &volume));
             println!("round {}, {name}: {batch}", round + 1);
-            rates[kind].push(count as f64 / batch.wall_ms * 1e3);
+            rates[kind].push(batch.rate());
         }
     }
     for (kind, name) in KINDS.iter().enumerate().skip(1) {
-        let mut ratios: Vec<f64> =
-            rates[0].iter().zip(&rates[kind]).map(|(without, with)| without / with).collect();
-        ratios.sort_by(f64::total_cmp);
-        println!("{name}: {:.2} times the wall time of a task without (median)", ratios[ratios.len() / 2]);
+        let ratio = median(rates[0].iter().zip(&rates[kind]).map(|(without, with)| without / with));
+        println!("{name}: {ratio:.2} times the wall time of a task without (median)");
     }
 }
 

@@ -44,18 +44,12 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some("layered") => {
-            let dir = tempfile::tempdir().expect("a directory for the bench");
-            let program = build_true(dir.path());
-            let mut sandbox = Sandbox::launch(dir.path(), &program);
-            sandbox.run(32, 8);
+            let (dir, _, mut sandbox) = ready();
             layered::print(&mut sandbox, dir.path(), &numbers());
             ExitCode::SUCCESS
         }
         Some("roots") => {
-            let dir = tempfile::tempdir().expect("a directory for the bench");
-            let program = build_true(dir.path());
-            let mut sandbox = Sandbox::launch(dir.path(), &program);
-            sandbox.run(32, 8);
+            let (_dir, _, mut sandbox) = ready();
             roots::print(&mut sandbox, &numbers());
             ExitCode::SUCCESS
         }
@@ -75,14 +69,30 @@ fn numbers() -> Vec<usize> {
     std::env::args().filter_map(|a| a.parse().ok()).collect()
 }
 
-fn run_price() {
-    let numbers = numbers();
+/// How many tasks, rounds, and at once.
+fn counts(numbers: &[usize]) -> [usize; 3] {
     let number = |at: usize, default: usize| numbers.get(at).copied().unwrap_or(default).max(1);
-    let [count, rounds, at_once] = [number(0, 300), number(1, 3), number(2, 2)];
+    [number(0, 300), number(1, 3), number(2, 2)]
+}
+
+fn median(all: impl Iterator<Item = f64>) -> f64 {
+    let mut all: Vec<f64> = all.collect();
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// One that has warmed up, with its directory and the program of its tasks.
+fn ready() -> (tempfile::TempDir, std::path::PathBuf, Sandbox) {
     let dir = tempfile::tempdir().expect("a directory for the bench");
     let program = build_true(dir.path());
     let mut sandbox = Sandbox::launch(dir.path(), &program);
     sandbox.run(32, 8);
+    (dir, program, sandbox)
+}
+
+fn run_price() {
+    let [count, rounds, at_once] = counts(&numbers());
+    let (_dir, program, mut sandbox) = ready();
     price::print(&program, [count, rounds, at_once], || {
         let batch = sandbox.run(count, at_once);
         [batch.wall_ms, batch.cpu_ms].map(|ms| ms / count as f64)
@@ -94,10 +104,7 @@ fn run() {
     let number = |at: usize, default: usize| numbers.get(at).copied().unwrap_or(default);
     let (count, rounds) = (number(0, 500), number(1, 3).max(1));
     let at_once: &[usize] = numbers.get(2..).filter(|n| !n.is_empty()).unwrap_or(&[1, 2, 4, 32]);
-    let dir = tempfile::tempdir().expect("a directory for the bench");
-    let program = build_true(dir.path());
-    let mut sandbox = Sandbox::launch(dir.path(), &program);
-    sandbox.run(32, 8);
+    let (_dir, program, mut sandbox) = ready();
     for at_once in at_once {
         let mut ratios: Vec<[f64; 2]> = Vec::new();
         for round in 0..rounds {
@@ -106,11 +113,7 @@ fn run() {
             println!("{at_once} at once, round {}:\n  sandbox {ours}\n  floor   {floor}", round + 1);
             ratios.push([floor.rate() / ours.rate(), ours.cpu_ms / floor.cpu_ms]);
         }
-        let median = |which: usize| {
-            let mut all: Vec<f64> = ratios.iter().map(|r| r[which]).collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
-        };
+        let median = |which: usize| median(ratios.iter().map(|r| r[which]));
         println!(
             "{at_once} at once: {:.2} times the floor in wall time, {:.2} times in CPU time (medians)",
             median(0),

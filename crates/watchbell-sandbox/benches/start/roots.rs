@@ -1,7 +1,7 @@
 //! What a root file system costs that can be written to, and many layers: the same task by turns, in one interleaved run.
 
-use super::measured;
 use super::sandbox::{RootOf, Sandbox};
+use super::{counts, measured, median};
 
 const KINDS: [(&str, RootOf); 4] = [
     ("read-only, one layer", RootOf { layers: 1, read_only: true }),
@@ -11,23 +11,19 @@ const KINDS: [(&str, RootOf); 4] = [
 ];
 
 pub(super) fn print(sandbox: &mut Sandbox, numbers: &[usize]) {
-    let number = |at: usize, default: usize| numbers.get(at).copied().unwrap_or(default).max(1);
-    let [count, rounds, at_once] = [number(0, 300), number(1, 3), number(2, 2)];
+    let [count, rounds, at_once] = counts(numbers);
     let mut rates = vec![Vec::new(); KINDS.len()];
     for round in 0..rounds {
         for (kind, (name, root)) in KINDS.iter().enumerate() {
             sandbox.root = *root;
             let batch = measured(|| sandbox.run(count, at_once));
             println!("round {}, {name}: {batch}", round + 1);
-            rates[kind].push([count as f64 / batch.wall_ms * 1e3, batch.cpu_ms]);
+            rates[kind].push([batch.rate(), batch.cpu_ms]);
         }
     }
     for (kind, (name, _)) in KINDS.iter().enumerate().skip(1) {
         let median = |which: usize| {
-            let mut ratios: Vec<f64> =
-                rates[0].iter().zip(&rates[kind]).map(|(first, this)| this[which] / first[which]).collect();
-            ratios.sort_by(f64::total_cmp);
-            ratios[ratios.len() / 2]
+            median(rates[0].iter().zip(&rates[kind]).map(|(first, this)| this[which] / first[which]))
         };
         println!(
             "{name}: {:.2} of the rate, {:.2} times the CPU time of the first (medians)",

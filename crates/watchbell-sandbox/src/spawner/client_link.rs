@@ -75,8 +75,9 @@ impl ClientLink {
         self.outbox.push(reply, []);
     }
 
+    /// An older server is not told what it does not know of.
     pub(crate) fn tell(&mut self, event: Event) {
-        if self.greeted {
+        if self.greeted && self.version >= event.since() {
             self.outbox.push(&Reply::Event(event), []);
         }
     }

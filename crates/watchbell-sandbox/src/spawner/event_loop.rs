@@ -24,7 +24,7 @@ use super::client_link::ClientLink;
 use super::devices::Devices;
 use super::gate_link::GateLink;
 use super::keeper_link::KeeperLink;
-use super::live::LiveRuns;
+use super::live::{Live, LiveRuns};
 use super::machine::{Effect, Machine};
 use super::sessions::Sessions;
 use super::table_file::TableFile;
@@ -201,6 +201,11 @@ impl EventLoop {
             Some(keeper) => keeper.end(),
             None => Ok(()),
         }
+    }
+
+    /// Of the runs that are meant.
+    fn serials(&self, is_meant: impl Fn(&Live) -> bool) -> Vec<u64> {
+        self.live.iter().filter(|(_, live)| is_meant(live)).map(|(serial, _)| serial).collect()
     }
 
     /// What is awaited of a socket, by whether all was sent to it.

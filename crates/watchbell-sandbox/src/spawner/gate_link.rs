@@ -4,15 +4,14 @@ use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::gate::{COUNTS_EVERY_NS, DoorSocket, GateArgs, NOTICE_MAX, Order};
 use crate::start::DoorSockets;
 use crate::wire::{Filled, Inbox, Outbox};
-use crate::{UnixNanos, clock};
+use crate::{UnixNanos, clock, oom, part};
 
 /// A gate that has taken nothing of its orders for so long is ended and started again, with all doors.
 const STUCK_NS: i64 = 30_000_000_000;
@@ -120,15 +119,7 @@ impl GateLink {
     pub(crate) fn start(args: GateArgs) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg0("watchbell")
-            .arg("gate")
-            .args(args.write())
-            .current_dir("/")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null());
-        let child = crate::oom::set_for(&mut command, crate::oom::EARLY).spawn()?;
+        let child = part::start("gate", args.write(), theirs, oom::EARLY)?;
         let now = clock::now();
         Ok(Self {
             child,

@@ -1,18 +1,16 @@
 //! The spawner's end of the keeper: starts it, hands it pipes, starts it again when it dies.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Gid, Uid};
 
-use crate::LogTarget;
 use crate::keeper::KeeperArgs;
 use crate::wire::{Filled, Inbox, Notice, Order, Outbox, decode};
+use crate::{LogTarget, oom, part};
 
 /// A notice is four numbers, or a sentence.
 const NOTICE_MAX: u32 = 4096;
@@ -39,15 +37,7 @@ impl KeeperLink {
     pub(crate) fn start(args: &KeeperArgs) -> io::Result<Self> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg0("watchbell")
-            .arg(OsString::from("keeper"))
-            .args(args.write())
-            .current_dir("/")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null());
-        let child = crate::oom::set_for(&mut command, crate::oom::USUAL).spawn()?;
+        let child = part::start("keeper", args.write(), theirs, oom::USUAL)?;
         Ok(Self { child, socket: ours, inbox: Inbox::new(NOTICE_MAX), outbox: Outbox::default() })
     }
 

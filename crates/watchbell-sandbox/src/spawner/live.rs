@@ -59,6 +59,10 @@ impl LiveRuns {
         self.by_serial.remove(&self.serials.remove(&id)?)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_serial.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Live)> {
         self.by_serial.iter().map(|(serial, live)| (*serial, live))
     }

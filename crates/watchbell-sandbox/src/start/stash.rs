@@ -2,7 +2,6 @@
 //! process, however it ends. Tasks do not begin in it but in a bare one: what a process copies and takes down again when it
 //! gets a mount namespace of its own is then three mounts, and not all of the host's and of other pods'.
 
-use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -29,8 +28,8 @@ pub(super) struct Stash {
     dir: OwnedFd,
     path: std::path::PathBuf,
     next: u64,
-    /// How many are kept, and up to how many something may be kept for speed alone.
-    kept: Rc<Cell<usize>>,
+    /// One more of it for each that is kept; and up to how many something may be kept for speed alone.
+    kept: Rc<()>,
     for_speed: usize,
     /// How this kernel takes the layers of an overlay, once one was mounted.
     pub(super) handing: Option<Handing>,
@@ -42,8 +41,7 @@ pub(super) struct Kept {
     path: std::path::PathBuf,
     /// How its mount point goes.
     remove: AtFlags,
-    /// It and all others.
-    count: Rc<Cell<usize>>,
+    _counted: Rc<()>,
 }
 
 impl Stash {
@@ -65,7 +63,7 @@ impl Stash {
 
     /// Whether something may be kept that could be made anew.
     pub(super) fn has_room(&self) -> bool {
-        self.kept.get() < self.for_speed
+        Rc::strong_count(&self.kept) - 1 < self.for_speed
     }
 
     /// Keeps a detached mount.
@@ -109,8 +107,7 @@ impl Stash {
         // An fsmount descriptor refers to the mount wherever it is attached; this one is opened anew to be O_PATH.
         let root =
             openat(&self.dir, &name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-        self.kept.set(self.kept.get() + 1);
-        Ok(Kept { root, path, remove, count: Rc::clone(&self.kept) })
+        Ok(Kept { root, path, remove, _counted: Rc::clone(&self.kept) })
     }
 }
 
@@ -127,7 +124,6 @@ impl Kept {
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.count.set(self.count.get().saturating_sub(1));
         if let Err(error) = unmount(&self.path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
             tracing::warn!("a mount of the stash stays until the spawner ends: {error}");
             return;

@@ -27,8 +27,8 @@ use crate::RunSpec;
 use crate::tracer::{HandOver, hand_over};
 
 /// Parts of /proc that say too much; covered by an empty file or directory. Those of Docker's and containerd's lists,
-/// and [`WRITE_ONLY`].
-pub(super) const MASKED: [&str; 14] = [
+/// but for [`WRITE_ONLY`].
+pub(super) const MASKED: [&str; 13] = [
     "acpi",
     "asound",
     "interrupts",
@@ -39,11 +39,11 @@ pub(super) const MASKED: [&str; 14] = [
     "latency_stats",
     "sched_debug",
     "scsi",
-    WRITE_ONLY,
     "timer_list",
     "timer_stats",
     "config.gz",
 ];
+/// Covered too.
 pub(super) const WRITE_ONLY: &str = "sysrq-trigger";
 /// Parts of /proc that settings are written to.
 pub(super) const READ_ONLY: [&str; 4] = ["bus", "fs", "irq", "sys"];
@@ -162,6 +162,7 @@ impl<'a> Task<'a> {
             Step::MaskProc => {
                 let proc = self.open_plain("proc")?;
                 self.mask(&proc, &MASKED)?;
+                self.mask(&proc, &[WRITE_ONLY])?;
                 for name in READ_ONLY {
                     self.make_read_only(&proc, name)?;
                 }

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{TracerArgs, trace_path};
+use crate::{oom, part};
 
 /// Looks at one that should have ended, a few milliseconds apart, before it is ended.
 const LOOKS_MAX: u32 = 2000;
@@ -28,15 +28,8 @@ impl Tracer {
         let (theirs, tasks) =
             socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         let path: PathBuf = trace_path(log);
-        let mut command = Command::new("/proc/self/exe");
-        command
-            .arg0("watchbell")
-            .arg("tracer")
-            .args(TracerArgs { log_dir: log_dir.to_owned(), uid, path }.write())
-            .current_dir("/")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null());
-        let child = crate::oom::set_for(&mut command, crate::oom::EARLY).spawn()?;
+        let args = TracerArgs { log_dir: log_dir.to_owned(), uid, path }.write();
+        let child = part::start("tracer", args, theirs, oom::EARLY)?;
         let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
         let mut tracer = Self { child, pidfd: None, has_ended: false, looks: 0 };
         tracer.pidfd = Some(pidfd?);

@@ -13,7 +13,7 @@ use watchbell_sandbox::{
 
 use crate::Outcome;
 use crate::failures::SmallDisk;
-use crate::place::{Failure, Place, kernel, pod, script};
+use crate::place::{Failure, Place, Server, kernel, pod, script};
 use crate::probe::{build_probe, pairs, printed, probe, with_volume};
 
 pub(crate) fn ordinary_programs_run() -> Outcome {
@@ -447,28 +447,42 @@ fn with_mount_below_a_host_path() -> Outcome {
     Ok(())
 }
 
-/// A container in which nothing may run keeps nobody but itself waiting.
-pub(crate) fn a_start_into_a_stopped_pod_keeps_nobody_waiting() -> Outcome {
-    let place = Place::new()?;
-    let server = place.connect()?;
+/// A pod that is stopped, its main container, and a second one that was begun in it since and so is not executed yet, while another
+/// pod's ran to its end.
+fn begun_in_a_stopped_pod(
+    place: &Place,
+    server: &Server,
+    text: &str,
+) -> Result<Option<(Stopped, RunSpec, RunSpec)>, Failure> {
     let shared = Arc::new(PodEnvironment { sharing: Sharing::Shared, ..pod(1) });
     let container = |n: u16, text: &str| {
-        let mut spec = script(&place, 1, text);
+        let mut spec = script(place, 1, text);
         spec.id.container = n;
+        spec.log.path = format!("c{n}.log").into();
         RunSpec { pod: Arc::clone(&shared), ..spec }
     };
     let main = container(0, "sleep 1000");
     server.spawner.start(&main)?;
     let Some(group) = unified_group(server.started(main.id)?)? else {
         eprintln!("SKIPPED: this host has no control groups of version 2");
-        return Ok(());
+        return Ok(None);
     };
     let stopped = Stopped::new(group.parent().ok_or("the group is in no pod's")?)?;
-    let second = container(1, "exit 3");
+    let second = container(1, text);
     server.spawner.start(&second)?;
-    let other = script(&place, 2, "exit 0");
+    let other = script(place, 2, "exit 0");
     server.spawner.start(&other)?;
     assert_eq!(server.any_exit()?.id, other.id);
+    Ok(Some((stopped, main, second)))
+}
+
+/// A container in which nothing may run keeps nobody but itself waiting.
+pub(crate) fn a_start_into_a_stopped_pod_keeps_nobody_waiting() -> Outcome {
+    let place = Place::new()?;
+    let server = place.connect()?;
+    let Some((stopped, main, second)) = begun_in_a_stopped_pod(&place, &server, "exit 3")? else {
+        return Ok(());
+    };
     drop(stopped);
     assert_eq!(server.exit(second.id)?.status, ExitStatus::Code(3));
     server.spawner.release_pod(1)?;
@@ -517,26 +531,11 @@ pub(crate) fn a_removed_layer_leaves_the_disk_while_others_run() -> Outcome {
 pub(crate) fn a_log_waits_for_a_descriptor() -> Outcome {
     let place = Place::new()?;
     let server = place.connect()?;
-    let shared = Arc::new(PodEnvironment { sharing: Sharing::Shared, ..pod(1) });
-    let container = |n: u16, text: &str| {
-        let mut spec = script(&place, 1, text);
-        spec.id.container = n;
-        spec.log.path = format!("c{n}.log").into();
-        RunSpec { pod: Arc::clone(&shared), ..spec }
-    };
-    let main = container(0, "sleep 1000");
-    server.spawner.start(&main)?;
-    let Some(group) = unified_group(server.started(main.id)?)? else {
-        eprintln!("SKIPPED: this host has no control groups of version 2");
+    // Begun and not executed, so that nothing but its log needs a descriptor.
+    let text = "head -c 200000 /dev/zero; echo; echo last; exit 3";
+    let Some((stopped, main, second)) = begun_in_a_stopped_pod(&place, &server, text)? else {
         return Ok(());
     };
-    // Begun and not executed, so that nothing but its log needs a descriptor.
-    let stopped = Stopped::new(group.parent().ok_or("the group is in no pod's")?)?;
-    let second = container(1, "head -c 200000 /dev/zero; echo; echo last; exit 3");
-    server.spawner.start(&second)?;
-    let other = script(&place, 2, "exit 0");
-    server.spawner.start(&other)?;
-    assert_eq!(server.any_exit()?.id, other.id);
     let spawner = place.spawner()?;
     let pid = rustix::process::Pid::from_raw(spawner);
     let open: BTreeSet<u64> = fs::read_dir(format!("/proc/{spawner}/fd"))?

@@ -5,7 +5,6 @@ use rustix::net::{SocketFlags, accept_with};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::gate::is_known;
 use super::{CLIENT, EventLoop};
 use crate::clock;
 use crate::gate::EGRESS_BYTES_MAX;
@@ -237,10 +236,7 @@ impl EventLoop {
         }
         client.send(&Reply::TableEnd);
         self.notices.make_up();
-        self.notices
-            .all()
-            .filter(|event| is_known(event, version))
-            .for_each(|event| client.tell(event.clone()));
+        self.notices.all().cloned().for_each(|event| client.tell(event));
         client.allow_what_waits();
         tracing::info!("a server (pid {}) is connected", client.pid);
         Ok(())

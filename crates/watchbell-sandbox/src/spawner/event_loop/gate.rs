@@ -12,7 +12,6 @@ use crate::gate::{DEFAULT_UID, GateArgs, Order};
 use crate::spawner::gate_link::{self, GateLink, Made, RESOLV_CONF_MAX, Word, resolvers};
 use crate::spawner::machine::Machine;
 use crate::start::Host;
-use crate::wire::{DOORS_SINCE, GATE_LOST_SINCE};
 use crate::{Event, UnixNanos, clock};
 
 /// One that died sooner than this after its start is not started again at once.
@@ -33,11 +32,6 @@ pub(super) struct Notices {
     lost: u64,
     /// Gates that died when there was no room.
     unknown: Option<(UnixNanos, UnixNanos)>,
-}
-
-/// Whether a server of this version of the protocol knows of it.
-pub(super) fn is_known(event: &Event, version: u32) -> bool {
-    version >= if let Event::GateLost { .. } = event { GATE_LOST_SINCE } else { DOORS_SINCE }
 }
 
 fn serial_of(event: &Event) -> u64 {
@@ -193,7 +187,7 @@ impl EventLoop {
     }
 
     fn tell_of_connections(&mut self, event: Event) {
-        if let Some(client) = self.client.as_mut().filter(|client| is_known(&event, client.version)) {
+        if let Some(client) = &mut self.client {
             client.tell(event);
         }
     }
@@ -264,7 +258,7 @@ fn host_resolvers() -> Vec<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HELD_BYTES_MAX, HELD_MAX, Notices, is_known};
+    use super::{HELD_BYTES_MAX, HELD_MAX, Notices};
     use crate::Event;
 
     fn lost(event: Option<Event>) -> Option<(u64, u64)> {
@@ -317,7 +311,7 @@ mod tests {
         notices.lose(5, 9);
         let told = Event::GateLost { serial: 2, from: 5, until: 9 };
         assert_eq!(notices.make_up(), std::slice::from_ref(&told));
-        assert!(is_known(&told, 10) && !is_known(&told, 9));
+        assert_eq!(told.since(), 10);
         notices.heard(1);
         assert_eq!(notices.all().collect::<Vec<_>>(), [&told]);
         notices.heard(2);

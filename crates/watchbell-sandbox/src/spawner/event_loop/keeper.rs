@@ -9,7 +9,7 @@ use super::{EventLoop, KEEPER};
 use crate::spawner::keeper_link::{KeeperLink, prepare_log_dir};
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
-use crate::wire::{Notice, TROUBLE_SINCE};
+use crate::wire::Notice;
 use crate::{Event, LogSummary, LogTrouble, clock};
 
 /// A keeper that died sooner than this after its start is not started again at once.
@@ -44,10 +44,6 @@ impl EventLoop {
             self.hand_over_log(serial);
         }
         Ok(())
-    }
-
-    fn serials(&self, is_meant: impl Fn(&Live) -> bool) -> Vec<u64> {
-        self.live.iter().filter(|(_, live)| is_meant(live)).map(|(serial, _)| serial).collect()
     }
 
     pub(super) fn watch(&mut self, serial: u64) {
@@ -115,7 +111,7 @@ impl EventLoop {
     /// News for the server that is there; who comes later reads the sum when the run has ended.
     fn log_trouble(&mut self, serial: u64, trouble: LogTrouble) {
         if let Some(live) = self.live.get(serial)
-            && let Some(client) = self.client.as_mut().filter(|client| client.version >= TROUBLE_SINCE)
+            && let Some(client) = &mut self.client
         {
             client.tell(Event::LogTrouble { id: live.id, trouble });
         }

@@ -7,7 +7,6 @@ use crate::spawner::keeper_link::prepare_log_dir;
 use crate::spawner::live::Live;
 use crate::spawner::machine::Input;
 use crate::start::{Host, Outcome};
-use crate::wire::MAPPED_SINCE;
 use crate::{ContainerId, Event, ExitStatus, Root, RunSpec, StartFailureKind, clock};
 
 impl EventLoop {
@@ -52,7 +51,7 @@ impl EventLoop {
         };
         let pid = begun.pid;
         if let Some(first_host_id) = begun.first_host_id
-            && let Some(client) = self.client.as_mut().filter(|client| client.version >= MAPPED_SINCE)
+            && let Some(client) = &mut self.client
         {
             client.tell(Event::Mapped { id, first_host_id });
         }
@@ -166,15 +165,12 @@ impl EventLoop {
 
     /// One process killed for want of memory leaves a task that may wait for it for ever: all of it goes.
     pub(super) fn end_half_dead(&mut self) {
-        let running = |live: &Live| live.is_running() && Host::is_half_dead(&live.begun);
-        let found: Vec<u64> =
-            self.live.iter().filter(|(_, live)| running(live)).map(|(serial, _)| serial).collect();
-        for serial in found {
+        for serial in self.serials(|live| live.is_running() && Host::is_half_dead(&live.begun)) {
             if let Some(live) = self.live.get(serial) {
                 self.parts.host.kill(&mut live.begun);
             }
         }
-        if self.live.iter().next().is_some() {
+        if !self.live.is_empty() {
             self.timers.look_for_half_dead(clock::monotonic());
         }
     }

@@ -87,6 +87,11 @@ impl Timers {
     }
 }
 
+/// Whether its time has come, which it then has no more.
+fn is_due(at: &mut Option<i64>, now: i64) -> bool {
+    at.take_if(|at| *at <= now).is_some()
+}
+
 impl EventLoop {
     /// When this spawner ends if nothing more happens.
     fn ends_at(&self) -> Option<i64> {
@@ -120,10 +125,7 @@ impl EventLoop {
 
     pub(super) fn keep_time(&mut self) {
         let now = clock::monotonic();
-        while let Some((at, serial)) = self.timers.finish.front().copied()
-            && at <= now
-        {
-            self.timers.finish.pop_front();
+        while let Some((_, serial)) = self.timers.finish.pop_front_if(|(at, _)| *at <= now) {
             if self.live.get(serial).is_some_and(|live| live.watched) {
                 self.finish_log(serial);
             }
@@ -132,42 +134,36 @@ impl EventLoop {
             self.empty(serial);
         }
         self.end_late_hooks(now);
-        if self.timers.keeper_at.is_some_and(|at| at <= now) {
-            self.timers.keeper_at = None;
+        if is_due(&mut self.timers.keeper_at, now) {
             self.retry_keeper();
         }
-        if self.timers.hand_over_at.is_some_and(|at| at <= now) {
-            self.timers.hand_over_at = None;
+        if is_due(&mut self.timers.hand_over_at, now) {
             self.hand_over_waiting_logs();
         }
-        if self.timers.gate_at.is_some_and(|at| at <= now) {
-            self.timers.gate_at = None;
+        if is_due(&mut self.timers.gate_at, now) {
             self.retry_gate();
         }
-        if self.timers.resolvers_at.is_some_and(|at| at <= now) {
-            self.timers.resolvers_at = None;
+        if is_due(&mut self.timers.resolvers_at, now) {
             self.look_for_resolvers();
         }
-        if self.timers.half_dead_at.is_some_and(|at| at <= now) {
-            self.timers.half_dead_at = None;
+        if is_due(&mut self.timers.half_dead_at, now) {
             self.end_half_dead();
         }
-        if self.timers.roots_at.is_some_and(|at| at <= now) {
+        if is_due(&mut self.timers.forget_at, now) {
+            self.parts.host.want_none();
+            if self.live.is_empty() {
+                self.timers.roots_at = Some(now);
+            } else {
+                self.timers.forget_later(now);
+            }
+        }
+        if is_due(&mut self.timers.roots_at, now) {
             // Without a task for so long, all of them go.
             let is_idle = self.timers.forget_at.is_none();
             let unused = if is_idle { 0 } else { FORGET_AFTER_NS.unsigned_abs() };
             let more = self.parts.host.forget_roots(Duration::from_nanos(unused));
             let again = if more { FORGET_MORE_NS } else { FORGET_AFTER_NS };
             self.timers.roots_at = (more || !is_idle).then_some(now + again);
-        }
-        if self.timers.forget_at.is_some_and(|at| at <= now) {
-            self.timers.forget_at = None;
-            self.parts.host.want_none();
-            if self.live.iter().next().is_some() {
-                self.timers.forget_later(now);
-            } else {
-                self.timers.roots_at = Some(now);
-            }
         }
         self.watch_idleness(now);
     }

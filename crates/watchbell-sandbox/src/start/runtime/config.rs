@@ -75,9 +75,8 @@ pub(super) fn config(spec: &RunSpec, given: &Given<'_>) -> Value {
         };
         let mut masked = Vec::new();
         if spec.proc_mount == ProcMount::Default {
+            masked.extend(below("/proc", &MASKED));
             // A runtime covers a file with /dev/null, which takes what is written.
-            let covered: Vec<&str> = MASKED.into_iter().filter(|name| *name != WRITE_ONLY).collect();
-            masked.extend(below("/proc", &covered));
             linux["readonlyPaths"] = json!(below("/proc", &[&READ_ONLY[..], &[WRITE_ONLY]].concat()));
         }
         if has_sysfs(spec) {
