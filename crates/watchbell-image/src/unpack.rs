@@ -95,7 +95,7 @@ impl Store {
             let (key, record) = self.unpack_once(layer, chain_id, &lowers, bytes_left)?;
             bytes_left = bytes_left.checked_sub(record.bytes).ok_or_else(|| Error::Layer {
                 layer: layer.digest.clone(),
-                cause: image_too_large(self.limits().image_unpacked_bytes_max),
+                cause: LayerError::ImageTooLarge { bytes_max: self.limits().image_unpacked_bytes_max },
             })?;
             if record.opaque_root {
                 // The kernel does not look for the mark on the root of a lower.
@@ -254,10 +254,6 @@ impl Store {
         fs::rename(partial, &place).map_err(Error::io("place", &place))?;
         sync_dir(place.parent().expect("a layer's directory has a parent"))
     }
-}
-
-fn image_too_large(bytes_max: u64) -> LayerError {
-    LayerError::ImageTooLarge { bytes_max }
 }
 
 /// A name for every layer with those below it, as the OCI image specification makes chain IDs (`config.md`), of the digests

@@ -261,6 +261,15 @@ impl State {
         self.await_record(record, false)
     }
 
+    /// The same of a begin, and tells who waits for that; whether it may begin.
+    pub(crate) fn begins(&self, begun: AuditRecord, told: oneshot::Sender<Result<(), ApiError>>) -> bool {
+        let recorded = self.record(begun);
+        let may = recorded.is_ok();
+        // Who went away does not hear it.
+        let _ = told.send(recorded);
+        may
+    }
+
     fn await_record(&self, record: AuditRecord, may_use_reserve: bool) -> Result<(), ApiError> {
         let (done, wait) = sync_channel(1);
         let awaited = Awaited { record, may_use_reserve, done };

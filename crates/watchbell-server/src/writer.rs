@@ -54,14 +54,6 @@ pub(crate) enum CommitFailure {
     Fatal(Error),
 }
 
-/// What else is in a batch with the requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Company {
-    None,
-    /// What the node tells.
-    Others,
-}
-
 /// Whether the writer goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
@@ -161,8 +153,8 @@ impl Task {
         }
         self.world.settle(now);
         // What the node tells may be much, and no deletion.
-        let company = if reports.is_empty() { Company::None } else { Company::Others };
-        match self.commit_with(&awaited, company, now) {
+        let is_alone = reports.is_empty() && awaited.is_empty();
+        match self.commit_with(&awaited, is_alone, now) {
             Ok(()) => {
                 self.was_refused = false;
                 for (answer, result) in answers {
@@ -209,7 +201,7 @@ impl Task {
             self.world.tell_doors_alone();
         }
         let stage = self.world.take_stage(now);
-        match self.commit_stage(stage, Vec::new(), &[], Company::None, now) {
+        match self.commit_stage(stage, Vec::new(), &[], true, now) {
             Ok(()) => answer.send(result),
             Err(CommitFailure::Fatal(error)) => return self.fail(&error.to_string()),
             Err(CommitFailure::Refused { cause, mut asked }) => {
@@ -227,12 +219,8 @@ impl Task {
             if awaited.is_empty() {
                 continue;
             }
-            let batch = Batch {
-                resource_version: self.store.last_resource_version(),
-                audit: awaited.iter().map(|one| journal::audit_entry(&one.record)).collect(),
-                may_use_reserve,
-                ..Batch::default()
-            };
+            let mut batch = self.entries_alone(awaited.iter().map(|one| &one.record));
+            batch.may_use_reserve = may_use_reserve;
             let told = match self.make_durable(&batch) {
                 Ok(()) => Ok(()),
                 Err(error) if error.is_fatal() => return self.fail(&error.to_string()),
@@ -307,14 +295,15 @@ impl Task {
     }
 
     pub(crate) fn commit(&mut self, now: Timestamp) -> Result<(), CommitFailure> {
-        self.commit_with(&[], Company::None, now)
+        self.commit_with(&[], true, now)
     }
 
-    /// `awaited` are in this commit or never: who waits for one hears whether it is durable, and acts on that.
+    /// `awaited` are in this commit or never: who waits for one hears whether it is durable, and acts on that. `is_alone`: what is
+    /// staged was asked for, and nothing else is in the batch but notes.
     fn commit_with(
         &mut self,
         awaited: &[Awaited],
-        company: Company,
+        is_alone: bool,
         now: Timestamp,
     ) -> Result<(), CommitFailure> {
         let stage = self.world.take_stage(now);
@@ -324,7 +313,7 @@ impl Task {
         // What the disk had no room for is not tried with every change.
         let waits = self.notes.were_refused() && self.notes.due() != Some(Duration::ZERO);
         let notes = if waits { Vec::new() } else { self.notes.take(now) };
-        self.commit_stage(stage, notes, awaited, company, now)
+        self.commit_stage(stage, notes, awaited, is_alone, now)
     }
 
     fn commit_stage(
@@ -332,13 +321,13 @@ impl Task {
         mut stage: Stage,
         notes: Vec<Noted>,
         awaited: &[Awaited],
-        company: Company,
+        is_alone: bool,
         now: Timestamp,
     ) -> Result<(), CommitFailure> {
         let version = self.world.resource_version();
         // What was seen before this batch stands before it.
         let before = notes.iter().map(|note| &note.record).chain(awaited.iter().map(|one| &one.record));
-        let may_use_reserve = awaited.is_empty() && company == Company::None && journal::is_deletion(&stage);
+        let may_use_reserve = is_alone && journal::is_deletion(&stage);
         let batch = journal::batch(&mut stage, before, version);
         if let Err(error) = self.write_batch(batch, notes, may_use_reserve) {
             self.world.rollback(now);
@@ -409,17 +398,22 @@ impl Task {
         if events.is_empty() {
             return Ok(());
         }
-        let batch = Batch {
-            resource_version: self.store.last_resource_version(),
-            audit: events.iter().map(|note| journal::audit_entry(&note.record)).collect(),
-            ..Batch::default()
-        };
+        let batch = self.entries_alone(events.iter().map(|note| &note.record));
         match self.make_durable(&batch) {
             Err(error) if error.is_fatal() => return Err(error),
             Err(_) => self.notes.put_back(events),
             Ok(()) => {}
         }
         Ok(())
+    }
+
+    /// A batch that changes no object.
+    fn entries_alone<'a>(&self, records: impl Iterator<Item = &'a AuditRecord>) -> Batch {
+        Batch {
+            resource_version: self.store.last_resource_version(),
+            audit: records.map(journal::audit_entry).collect(),
+            ..Batch::default()
+        }
     }
 
     /// The journal refused a batch.
@@ -448,11 +442,10 @@ impl Task {
             other => other?,
         };
         self.shared.metrics.committed(started.elapsed(), committed.wal_bytes);
-        self.lacks_reserve = committed.reserve == ReserveState::Released;
-        if self.lacks_reserve {
-            self.log_files.hold();
-            self.checkpoints.hold();
+        if committed.reserve == ReserveState::Released {
+            self.disk_is_full();
         } else {
+            self.lacks_reserve = false;
             self.log_files.go_on();
             self.checkpoints.go_on();
         }

@@ -173,9 +173,7 @@ impl World {
             if status.phase.is_terminal() || status.scheduled_at.is_none() {
                 continue;
             }
-            let mode = self.state.namespace_mode(&pod.namespace);
-            let Some(assignment) = assignment(pod, mode) else { continue };
-            let assignment = Assignment { egress: self.state.egress_wire(pod, &mut made), ..assignment };
+            let Some(assignment) = self.state.assignment_by(pod, &mut made) else { continue };
             commands.push(Command::Start(Box::new(assignment)));
             if let Some(deletion) = pod.deletion {
                 commands.push(Command::Stop {
@@ -194,8 +192,12 @@ impl World {
 impl Snapshot {
     /// A pod as the node gets it once it is bound.
     pub fn assignment(&self, pod: &Stored) -> Option<Assignment> {
+        self.assignment_by(pod, &mut Made::new())
+    }
+
+    fn assignment_by(&self, pod: &Stored, made: &mut Made) -> Option<Assignment> {
         let assignment = assignment(pod, self.namespace_mode(&pod.namespace))?;
-        Some(Assignment { egress: self.egress(pod).map(|egress| egress.to_wire().into()), ..assignment })
+        Some(Assignment { egress: self.egress_wire(pod, made), ..assignment })
     }
 
     /// The same of a pod that is not stored.

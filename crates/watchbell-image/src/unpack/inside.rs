@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use super::UnpackRecord;
-use super::image_too_large;
 use super::layer::LayerWriter;
 use super::message::{Failure, OpaqueAnswer, ParentAnswer, Request, Said, receive, send};
 use super::root::{Fill, Outside, Root};
@@ -63,7 +62,7 @@ fn unpack(
     }
     let record = writer.finish(request.diff_id.clone())?;
     if record.bytes > request.bytes_left {
-        return Err(image_too_large(limits.image_unpacked_bytes_max).into());
+        return Err(LayerError::ImageTooLarge { bytes_max: limits.image_unpacked_bytes_max }.into());
     }
     Ok(record)
 }

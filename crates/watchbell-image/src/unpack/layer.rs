@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 
 use super::root::{self, Fill, Found, Outside, ParentError, Root, group, os, owner};
-use super::{RECORD_VERSION, SpecialFile, UnpackRecord, image_too_large};
+use super::{RECORD_VERSION, SpecialFile, UnpackRecord};
 use crate::codec;
 use crate::digest::excerpt;
 use crate::error::LayerError;
@@ -387,7 +387,7 @@ impl<'a> LayerWriter<'a> {
             .bytes
             .checked_add(entry.size)
             .filter(|bytes| *bytes <= self.image_bytes_left)
-            .ok_or_else(|| image_too_large(self.limits.image_unpacked_bytes_max))?;
+            .ok_or(LayerError::ImageTooLarge { bytes_max: self.limits.image_unpacked_bytes_max })?;
         match &entry.sparse {
             None => self.copy(entry, file, content, entry.size),
             Some(segments) => {

@@ -1,6 +1,7 @@
 //! The directory of logs, which the keeper writes. The keeper has no privileges, but whoever took it over may put anything there:
 //! links, pipes, other things in the place of directories. Nothing below it is found but without links, and beneath it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -33,20 +34,9 @@ impl LogDir {
         if is_regular(&fstat(&found)?) { Ok(Some(found.into())) } else { Err(no_file(path)) }
     }
 
-    /// Bytes of a log. `None`: it is not there.
-    pub(super) fn size(&self, path: &Path) -> io::Result<Option<u64>> {
-        let Some((dir, name)) = self.parent(path)? else { return Ok(None) };
-        match found(statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW))? {
-            Some(stat) if is_regular(&stat) => Ok(Some(stat.st_size.unsigned_abs())),
-            Some(_) => Err(no_file(path)),
-            None => Ok(None),
-        }
-    }
-
-    /// Removes a file, or what stands in its place. `false`: nothing was there.
-    pub(super) fn remove(&self, path: &Path) -> io::Result<bool> {
-        let Some((dir, name)) = self.parent(path)? else { return Ok(false) };
-        Ok(found(unlinkat(&dir, name, AtFlags::empty()))?.is_some())
+    /// The directory that a log lies in. `None`: it is not there.
+    pub(super) fn folder(&self, log: &Path) -> io::Result<Option<Folder>> {
+        Ok(self.parent(log)?.map(|(dir, _)| Folder(dir)))
     }
 
     /// Removes a directory with all that is in it.
@@ -89,6 +79,29 @@ impl LogDir {
         let dir = found(beneath(&root, above, flags)).map_err(|e| named(above, e))?;
         Ok(dir.map(|dir| (dir, Path::new(name))))
     }
+}
+
+/// A directory that logs lie in; each is named by its path.
+pub(super) struct Folder(OwnedFd);
+
+impl Folder {
+    /// Bytes of a log. `None`: it is not there.
+    pub(super) fn size(&self, path: &Path) -> io::Result<Option<u64>> {
+        match found(statat(&self.0, name_of(path)?, AtFlags::SYMLINK_NOFOLLOW))? {
+            Some(stat) if is_regular(&stat) => Ok(Some(stat.st_size.unsigned_abs())),
+            Some(_) => Err(no_file(path)),
+            None => Ok(None),
+        }
+    }
+
+    /// Removes a file, or what stands in its place. `false`: nothing was there.
+    pub(super) fn remove(&self, path: &Path) -> io::Result<bool> {
+        Ok(found(unlinkat(&self.0, name_of(path)?, AtFlags::empty()))?.is_some())
+    }
+}
+
+fn name_of(path: &Path) -> io::Result<&OsStr> {
+    path.file_name().ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }
 
 fn beneath(root: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {

@@ -101,9 +101,10 @@ impl Files {
 
 /// Removes a log with all the files that it was rotated into, and its trace. What follows it reads on from what it has open.
 pub(crate) fn remove(dir: &LogDir, base: &Path) -> io::Result<()> {
-    dir.remove(&trace_path(base))?;
+    let Some(folder) = dir.folder(base)? else { return Ok(()) };
+    folder.remove(&trace_path(base))?;
     for number in 0..=FILES_MAX {
-        if !dir.remove(&numbered(base, number))? && number > 0 {
+        if !folder.remove(&numbered(base, number))? && number > 0 {
             break;
         }
     }
@@ -112,9 +113,10 @@ pub(crate) fn remove(dir: &LogDir, base: &Path) -> io::Result<()> {
 
 /// Bytes of all its files, and of its trace.
 pub(crate) fn size(dir: &LogDir, base: &Path) -> io::Result<u64> {
-    let mut sum = dir.size(&trace_path(base))?.unwrap_or(0);
+    let Some(folder) = dir.folder(base)? else { return Ok(0) };
+    let mut sum = folder.size(&trace_path(base))?.unwrap_or(0);
     for number in 0..=FILES_MAX {
-        match dir.size(&numbered(base, number))? {
+        match folder.size(&numbered(base, number))? {
             Some(bytes) => sum += bytes,
             None if number > 0 => break,
             None => {}

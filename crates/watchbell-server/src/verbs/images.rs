@@ -129,10 +129,7 @@ async fn flowing(
     tokio::task::spawn_blocking(move || {
         let _permit = permit;
         // That it begins is durable before anything of it is done.
-        let recorded = state.record(note.begun(Timestamp::now()));
-        let has_begun = recorded.is_ok();
-        let _ = told.send(recorded);
-        if !has_begun {
+        if !state.begins(note.begun(Timestamp::now()), told) {
             return;
         }
         let mut archive = Archive { receiver, piece: Bytes::new() };

@@ -106,10 +106,7 @@ pub(crate) async fn open(
     tokio::spawn(async move {
         let _held = (share, peer);
         let state = app.state.clone();
-        let recorded = blocking(move || state.record(begun)).await.and_then(|recorded| recorded);
-        let has_begun = recorded.is_ok();
-        let _ = told.send(recorded);
-        if !has_begun {
+        if !blocking(move || state.begins(begun, told)).await.unwrap_or(false) {
             return;
         }
         let outcome = match on.await {

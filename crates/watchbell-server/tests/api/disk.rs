@@ -38,6 +38,18 @@ fn run_part(wrapper: &[&str], script: &str, part: &str, dir: &Path) {
     );
 }
 
+/// The same on a disk of its own that is so large.
+fn run_on_disk(size: &str, part: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
+        &["unshare", "--mount"]
+    } else {
+        &["unshare", "--map-root-user", "--mount"]
+    };
+    let script = format!("mount -t tmpfs -o size={size},mode=0700 tmpfs \"${DIR}\"; exec \"$@\"");
+    run_part(wrapper, &script, part, dir.path());
+}
+
 /// The directory of a child; `None` in an ordinary run, where the part has nothing to do.
 fn dir_of_child() -> Option<PathBuf> {
     std::env::var_os(DIR).map(PathBuf::from)
@@ -63,14 +75,7 @@ fn names(h: &Harness) -> Vec<String> {
 
 #[test]
 fn a_full_disk_refuses_in_words_and_takes_deletes() {
-    let dir = tempfile::tempdir().unwrap();
-    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
-        &["unshare", "--mount"]
-    } else {
-        &["unshare", "--map-root-user", "--mount"]
-    };
-    let script = format!("mount -t tmpfs -o size=72m,mode=0700 tmpfs \"${DIR}\"; exec \"$@\"");
-    run_part(wrapper, &script, "disk::part_on_a_small_disk", dir.path());
+    run_on_disk("72m", "disk::part_on_a_small_disk");
 }
 
 /// Makes objects until one is refused.
@@ -149,14 +154,7 @@ fn part_on_a_small_disk() {
 
 #[test]
 fn no_token_is_recorded_that_was_not_given() {
-    let dir = tempfile::tempdir().unwrap();
-    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
-        &["unshare", "--mount"]
-    } else {
-        &["unshare", "--map-root-user", "--mount"]
-    };
-    let script = format!("mount -t tmpfs -o size=24m,mode=0700 tmpfs \"${DIR}\"; exec \"$@\"");
-    run_part(wrapper, &script, "disk::part_with_tokens_on_a_small_disk", dir.path());
+    run_on_disk("24m", "disk::part_with_tokens_on_a_small_disk");
 }
 
 #[test]
@@ -188,14 +186,7 @@ fn part_with_tokens_on_a_small_disk() {
 
 #[test]
 fn what_takes_away_has_the_reserve_to_itself() {
-    let dir = tempfile::tempdir().unwrap();
-    let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
-        &["unshare", "--mount"]
-    } else {
-        &["unshare", "--map-root-user", "--mount"]
-    };
-    let script = format!("mount -t tmpfs -o size=24m,mode=0700 tmpfs \"${DIR}\"; exec \"$@\"");
-    run_part(wrapper, &script, "disk::part_with_a_small_reserve", dir.path());
+    run_on_disk("24m", "disk::part_with_a_small_reserve");
 }
 
 #[test]

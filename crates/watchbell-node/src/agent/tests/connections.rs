@@ -38,29 +38,35 @@ fn what_a_pod_may_connect_to_goes_with_it_and_changes() {
     assert_eq!(bench.egresses, [(1, wire("b")), (1, nowhere())]);
 }
 
-#[test]
-fn a_pod_that_is_taken_over_is_told_what_may_have_changed() {
+/// Of two pods that ran before this server.
+fn table() -> Vec<TableEntry> {
     let running = |uid| TableEntry::Running { id: id(uid, 0, 0), pid: 1, started_at: WALL * 1_000_000_000 };
-    let mut bench = Bench::with(nothing(), vec![running(1), running(2)]);
+    vec![running(1), running(2)]
+}
+
+/// They are taken over, and a third one is new.
+fn taken_over() -> Bench {
+    let mut bench = Bench::with(nothing(), table());
     bench.begin(allowed(1));
     bench.begin(Assignment { egress: None, ..allowed(2) });
     bench.begin(allowed(3));
     bench.effects();
+    bench
+}
+
+#[test]
+fn a_pod_that_is_taken_over_is_told_what_may_have_changed() {
+    let bench = taken_over();
     assert_eq!(bench.egresses, [(1, wire("a")), (2, nowhere())]);
 }
 
 #[test]
 fn what_a_spawner_may_not_have_heard_it_is_told_again() {
-    let running = |uid| TableEntry::Running { id: id(uid, 0, 0), pid: 1, started_at: WALL * 1_000_000_000 };
-    let mut bench = Bench::with(nothing(), vec![running(1), running(2)]);
-    bench.begin(allowed(1));
-    bench.begin(Assignment { egress: None, ..allowed(2) });
-    bench.begin(allowed(3));
-    bench.effects();
+    let mut bench = taken_over();
     // The connection breaks before it is told of the change.
     change(&mut bench, 1, Some(wire("b")));
     bench.egresses.clear();
-    bench.tell(Input::Reconnected(vec![running(1), running(2)]));
+    bench.tell(Input::Reconnected(table()));
     bench.effects();
     bench.egresses.sort();
     assert_eq!(bench.egresses, [(1, wire("b")), (2, nowhere())]);
