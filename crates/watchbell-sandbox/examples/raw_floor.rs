@@ -5,15 +5,19 @@
 //! ```
 //!
 //! The order is the one the spawner uses, because it is the fastest known. No mount is made, no limit set, no filter
-//! loaded, nothing is read of the output: a container needs more. `raw_floor PROGRAM COUNT [AT_ONCE [times]]`, as root. It
-//! prints `COUNT WALL_MS CPU_MS`, and with `times` then the milliseconds of each from its start to its end.
+//! loaded, nothing is read of the output: a container needs more. `raw_floor PROGRAM COUNT [AT_ONCE [WORD…]]`, as root. It
+//! prints `COUNT WALL_MS CPU_MS`, and with the word `times` then the milliseconds of each from its start to its end.
+//!
+//! With the word `root` each start gets all eight namespaces of a task, and a root file system of its own: a directory with the
+//! program, bound, `pivot_root`, and the host's let go.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -95,7 +99,7 @@ pub(crate) const FLOOR: Namespaces = Namespaces {
 
 /// Starts the program, and does something more right before it is executed.
 pub(crate) fn start(
-    program: &CString,
+    program: &CStr,
     group: Option<&Group>,
     namespaces: Namespaces,
     more: impl FnOnce() -> io::Result<()>,
@@ -208,15 +212,84 @@ pub(crate) fn run(
     }
 }
 
+/// A directory with the program in it, seen by this process alone.
+struct Root {
+    dir: CString,
+    home: OwnedFd,
+}
+
+impl Root {
+    fn new(program: &str) -> Root {
+        let dir = c"/tmp";
+        // SAFETY: this process has one thread.
+        checked(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into()).expect("a mount namespace");
+        mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE).expect("mounts of its own");
+        let bytes = fs::read(program).expect("the program");
+        mount(Some(c"tmpfs"), dir, Some(c"tmpfs"), 0).expect("a tmpfs of its own");
+        let copy = "/tmp/true";
+        fs::write(copy, bytes).expect("a copy of the program");
+        fs::set_permissions(copy, PermissionsExt::from_mode(0o755)).expect("which may be executed");
+        let home = fs::File::open("/proc/self/ns/time").expect("a kernel with time namespaces").into();
+        Root { dir: dir.to_owned(), home }
+    }
+
+    /// By the cloner: its next child begins in a time namespace of its own.
+    fn begin_clocks(&self) {
+        // SAFETY: this process has one thread.
+        checked(unsafe { libc::unshare(libc::CLONE_NEWTIME) }.into()).expect("a time namespace");
+    }
+
+    fn go_home(&self) {
+        // SAFETY: the descriptor is open; no memory is passed.
+        checked(unsafe { libc::setns(self.home.as_raw_fd(), libc::CLONE_NEWTIME) }.into())
+            .expect("the way back");
+    }
+
+    /// By the child. What it bound itself it may pivot to, unlike what the host's root mounted.
+    fn enter(&self) -> io::Result<()> {
+        mount(Some(&self.dir), &self.dir, None, libc::MS_BIND)?;
+        // SAFETY: strings that outlive the calls.
+        unsafe {
+            checked(libc::chdir(self.dir.as_ptr()).into())?;
+            checked(libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()))?;
+            checked(libc::umount2(c".".as_ptr(), libc::MNT_DETACH).into())?;
+            checked(libc::chdir(c"/".as_ptr()).into())
+        }
+    }
+}
+
+fn checked(result: libc::c_long) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn mount(source: Option<&CStr>, target: &CStr, kind: Option<&CStr>, flags: libc::c_ulong) -> io::Result<()> {
+    let pointer = |text: Option<&CStr>| text.map_or(std::ptr::null(), CStr::as_ptr);
+    // SAFETY: strings that outlive the call, or null where the kernel takes none.
+    checked(
+        unsafe { libc::mount(pointer(source), target.as_ptr(), pointer(kind), flags, std::ptr::null()) }
+            .into(),
+    )
+}
+
 pub(crate) fn main() {
     // As a part of a bench it is named by a first word.
     let args: Vec<String> = std::env::args().skip(1).filter(|word| word != "floor").collect();
     let [program, count, rest @ ..] = args.as_slice() else {
-        panic!("usage: raw_floor PROGRAM COUNT [AT_ONCE [times]]")
+        panic!("usage: raw_floor PROGRAM COUNT [AT_ONCE [times] [root]]")
     };
     let count: usize = count.parse().expect("COUNT is a number");
     let at_once: usize = rest.first().map_or(2, |n| n.parse().expect("AT_ONCE is a number"));
-    let program = CString::new(program.as_str()).expect("a path");
-    let with_times = rest.get(1).is_some_and(|word| word == "times");
-    run(count, at_once, with_times, |group| start(&program, group, FLOOR, || Ok(())));
+    let with_times = rest.iter().any(|word| word == "times");
+    if rest.iter().any(|word| word == "root") {
+        let root = Root::new(program);
+        run(count, at_once, with_times, |group| {
+            root.begin_clocks();
+            let pid = start(c"/true", group, FLOOR, || root.enter());
+            root.go_home();
+            pid
+        });
+    } else {
+        let program = CString::new(program.as_str()).expect("a path");
+        run(count, at_once, with_times, |group| start(&program, group, FLOOR, || Ok(())));
+    }
 }

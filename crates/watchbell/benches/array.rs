@@ -22,6 +22,8 @@ use stand::{Client, Stand, Use, file_bytes, memory_kib, used};
 
 /// How many run at the same time. The others do not get faster by more than this on two processors.
 const AT_ONCE: usize = 4;
+const RAW_ROOT: &str = "raw clone, a root";
+const OURS: [&str; 2] = ["the sandbox alone", "watchbell"];
 /// crun before 1.9 does not know a host with both versions of control groups: it is shown one without.
 const WITHOUT_UNIFIED: [&str; 5] = [
     "unshare",
@@ -103,11 +105,11 @@ fn run() {
     let ours = RefCell::new((vec![0.0; Use::PARTS.len()], 0usize));
 
     let mut rows = Vec::new();
-    for at_once in [2, AT_ONCE, 32] {
+    for at_once in [1, 2, AT_ONCE, 32] {
         let (name, floor, program, stand, client, ours) = (&name, &floor, &program, &stand, &client, &ours);
-        rows.push(Row::new("raw clone, no mount", at_once, move |n| {
-            run_raw(name, floor, program, n, at_once)
-        }));
+        for (label, words) in [("raw clone, no mount", &[][..]), (RAW_ROOT, &["root"][..])] {
+            rows.push(Row::new(label, at_once, move |n| run_raw(name, floor, program, [n, at_once], words)));
+        }
         let alone = &alone;
         rows.push(Row::new("the sandbox alone", at_once, move |n| {
             let pids = alone.borrow().pids();
@@ -115,13 +117,15 @@ fn run() {
         }));
         rows.push(Row::new("watchbell", at_once, move |n| run_job(stand, client, name, n, at_once, ours)));
     }
-    for (label, before, words, fewer) in [
-        ("runc run", &[][..], bundle.run("runc"), 4),
-        ("crun run", &WITHOUT_UNIFIED[..], bundle.run("crun"), 4),
-        ("podman run (crun)", &WITHOUT_UNIFIED[..], bundle.podman(), 25),
+    for (label, at_once, before, words, fewer) in [
+        ("runc run", 1, &[][..], bundle.run("runc"), 4),
+        ("runc run", AT_ONCE, &[][..], bundle.run("runc"), 4),
+        ("crun run", 1, &WITHOUT_UNIFIED[..], bundle.run("crun"), 4),
+        ("crun run", AT_ONCE, &WITHOUT_UNIFIED[..], bundle.run("crun"), 4),
+        ("podman run (crun)", AT_ONCE, &WITHOUT_UNIFIED[..], bundle.podman(), 25),
     ] {
         let name = &name;
-        let mut row = Row::new(label, AT_ONCE, move |n| run_many(name, before, &words, n));
+        let mut row = Row::new(label, at_once, move |n| run_many(name, before, &words, n, at_once));
         row.fewer = fewer;
         rows.push(row);
     }
@@ -160,7 +164,7 @@ fn run() {
 fn print_table(rows: &[Row<'_>]) {
     println!();
     println!(
-        "| | at once | tasks | tasks/s | of raw | CPU ms a task | due to begun p50 | p99 | peak memory |"
+        "| | at once | tasks | tasks/s | of the first raw | CPU ms a task | due to begun p50 | p99 | peak memory |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for row in rows {
@@ -190,11 +194,12 @@ fn print_table(rows: &[Row<'_>]) {
         );
     }
     println!();
-    let ours = rows.iter().find(|r| r.label == "watchbell" && r.at_once == AT_ONCE);
-    for row in rows.iter().filter(|r| r.at_once == AT_ONCE && !r.rounds.is_empty() && r.label != "watchbell")
-    {
-        let ratio = ours.map_or(f64::NAN, |ours| ours.median_ratio(row));
-        println!("watchbell to {}, median ratio of rates at {AT_ONCE}: {ratio:.2}", row.label);
+    for ours in rows.iter().filter(|r| OURS.contains(&&*r.label) && !r.rounds.is_empty()) {
+        let others = rows.iter().filter(|r| r.at_once == ours.at_once && !OURS.contains(&&*r.label));
+        let ratios = others.filter(|r| !r.rounds.is_empty());
+        let ratios = ratios.map(|row| format!("{} {:.2}", row.label, ours.median_ratio(row)));
+        let ratios = ratios.collect::<Vec<_>>().join("; ");
+        println!("{} at {}, median ratio of rates to: {ratios}", ours.label, ours.at_once);
     }
 }
 
@@ -262,10 +267,17 @@ fn bench_python() -> PathBuf {
     target().join("bench-venv/bin/python")
 }
 
-fn run_raw(name: &str, floor: &Path, program: &Path, count: usize, at_once: usize) -> Result<Batch, String> {
+fn run_raw(
+    name: &str,
+    floor: &Path,
+    program: &Path,
+    [count, at_once]: [usize; 2],
+    words: &[&str],
+) -> Result<Batch, String> {
     let child = Command::new(floor)
         .arg(program)
         .args([count.to_string(), at_once.to_string()])
+        .args(words)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -282,13 +294,19 @@ fn run_raw(name: &str, floor: &Path, program: &Path, count: usize, at_once: usiz
 }
 
 /// A process a task.
-fn run_many(name: &str, before: &[&str], words: &[String], count: usize) -> Result<Batch, String> {
+fn run_many(
+    name: &str,
+    before: &[&str],
+    words: &[String],
+    count: usize,
+    at_once: usize,
+) -> Result<Batch, String> {
     let program = &words[0];
     if !Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success()) {
         return Err(format!("{program} is not installed (make bench-setup)"));
     }
-    let child = holder::many(before, count, AT_ONCE, words).map_err(|e| e.to_string())?;
-    measured(name, vec![child.id()], count, AT_ONCE, || holder::start(child))
+    let child = holder::many(before, count, at_once, words).map_err(|e| e.to_string())?;
+    measured(name, vec![child.id()], count, at_once, || holder::start(child))
 }
 
 fn service(

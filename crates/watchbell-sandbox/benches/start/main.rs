@@ -106,19 +106,22 @@ fn run() {
     let at_once: &[usize] = numbers.get(2..).filter(|n| !n.is_empty()).unwrap_or(&[1, 2, 4, 32]);
     let (_dir, program, mut sandbox) = ready();
     for at_once in at_once {
-        let mut ratios: Vec<[f64; 2]> = Vec::new();
+        let mut ratios: Vec<[[f64; 2]; 2]> = Vec::new();
         for round in 0..rounds {
             let ours = measured(|| sandbox.run(count, *at_once));
-            let floor = measured(|| run_floor(&program, count, *at_once));
+            let floor = measured(|| run_floor(&program, count, *at_once, &[]));
+            let rooted = measured(|| run_floor(&program, count, *at_once, &["root"]));
             println!("{at_once} at once, round {}:\n  sandbox {ours}\n  floor   {floor}", round + 1);
-            ratios.push([floor.rate() / ours.rate(), ours.cpu_ms / floor.cpu_ms]);
+            println!("  a root  {rooted}");
+            let times = |floor: &Batch| [floor.rate() / ours.rate(), ours.cpu_ms / floor.cpu_ms];
+            ratios.push([times(&floor), times(&rooted)]);
         }
-        let median = |which: usize| median(ratios.iter().map(|r| r[which]));
-        println!(
-            "{at_once} at once: {:.2} times the floor in wall time, {:.2} times in CPU time (medians)",
-            median(0),
-            median(1)
-        );
+        for (at, name) in ["the floor", "the floor with a root"].into_iter().enumerate() {
+            let [wall, cpu] = [0, 1].map(|which| median(ratios.iter().map(|r| r[at][which])));
+            println!(
+                "{at_once} at once: {wall:.2} times {name} in wall time, {cpu:.2} times in CPU time (medians)"
+            );
+        }
     }
 }
 
@@ -177,12 +180,13 @@ fn build_true(dir: &Path) -> std::path::PathBuf {
 }
 
 /// A process of its own, so that its memory is small and its CPU time its own.
-fn run_floor(program: &Path, count: usize, at_once: usize) -> Batch {
+fn run_floor(program: &Path, count: usize, at_once: usize, words: &[&str]) -> Batch {
     let begun = Instant::now();
     let output = Command::new("/proc/self/exe")
         .arg("floor")
         .arg(program)
         .args([count.to_string(), at_once.to_string(), "times".to_owned()])
+        .args(words)
         .output()
         .expect("the floor runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
