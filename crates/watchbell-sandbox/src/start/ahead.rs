@@ -31,12 +31,12 @@ use super::cloner::{Cloner, Known};
 use super::etc::ETC_FILES;
 use super::ids::IdRange;
 use super::kernel::{self, Instruction};
-use super::mounts::{Cover, LimitFiles, Outfit};
-use super::plan::{self, Basis, Step, Sysfs};
+use super::mounts::{LimitFiles, Outfit};
+use super::plan::{self, Basis, Step};
 use super::task::{self, Inner, Made, Task};
 use super::{as_sandbox_failure, failed, report};
 use crate::seal::{read_sealed, sealed_bytes};
-use crate::{Extras, Interaction, PodEnvironment, RunSpec};
+use crate::{Extras, HostNamespaces, Interaction, PodEnvironment, RunSpec};
 
 /// How many wait at most: as many starts as a few processors carry out at a time.
 const WAITING_MAX: usize = 4;
@@ -52,7 +52,7 @@ const SPEC_BYTES_MAX: u64 = 64 << 20;
 /// A process that waits for its task.
 pub(super) struct Waiting {
     pub(super) cgroup: Cgroup,
-    sysfs: Sysfs,
+    basis: Basis,
     line: OwnedFd,
     /// Its number, once it was asked of the cloner.
     process: Option<(u32, OwnedFd)>,
@@ -86,7 +86,7 @@ impl Waiting {
 
     /// The one that was asked for.
     pub(super) fn new(cgroup: Cgroup, basis: Basis, line: OwnedFd) -> Self {
-        Self { cgroup, sysfs: basis.sysfs, line, process: None }
+        Self { cgroup, basis, line, process: None }
     }
 
     /// Hears of the cloner that it is there, before anything else is asked for.
@@ -180,13 +180,13 @@ pub(super) struct Queue {
     /// How many there should be.
     wanted: usize,
     /// Of the last start: the next one is likely to want the same.
-    pub(super) sysfs: Sysfs,
+    pub(super) basis: Basis,
     last_start: Option<Instant>,
 }
 
 impl Queue {
     pub(super) fn new() -> Self {
-        Self { waiting: VecDeque::new(), wanted: 0, sysfs: Sysfs::None, last_start: None }
+        Self { waiting: VecDeque::new(), wanted: 0, basis: Basis::default(), last_start: None }
     }
 
     /// The one that waits longest.
@@ -194,15 +194,15 @@ impl Queue {
         self.waiting.pop_front()
     }
 
-    /// The one that waits longest of those with such a /sys.
-    pub(super) fn take(&mut self, sysfs: Sysfs) -> Option<(IdRange, Waiting)> {
-        let at = self.waiting.iter().position(|(_, waiting)| waiting.sysfs == sysfs)?;
+    /// The one that waits longest of those that fit.
+    pub(super) fn take(&mut self, basis: Basis) -> Option<(IdRange, Waiting)> {
+        let at = self.waiting.iter().position(|(_, waiting)| waiting.basis == basis)?;
         self.waiting.remove(at)
     }
 
     /// Whether the next to be taken is known to be there.
-    pub(super) fn has_settled(&self, sysfs: Sysfs) -> bool {
-        let next = self.waiting.iter().find(|(_, waiting)| waiting.sysfs == sysfs);
+    pub(super) fn has_settled(&self, basis: Basis) -> bool {
+        let next = self.waiting.iter().find(|(_, waiting)| waiting.basis == basis);
         next.is_some_and(|(_, next)| next.process.is_some())
     }
 
@@ -220,8 +220,9 @@ impl Queue {
     }
 
     /// A task was started while so many run: when the next comes as soon as this one did, some wait for it.
-    pub(super) fn started(&mut self, running: usize, sysfs: Sysfs, now: Instant) {
-        self.sysfs = sysfs;
+    pub(super) fn started(&mut self, running: usize, basis: Basis, now: Instant) {
+        // Those of pods with some of the host's namespaces are not made ahead.
+        self.basis = Basis { host: HostNamespaces::default(), ..basis };
         if self.last_start.is_some_and(|last| now.duration_since(last) < SOON) {
             self.wanted = self.wanted.max(running.min(WAITING_MAX));
         }
@@ -253,10 +254,9 @@ impl Queue {
 /// Every descriptor that crosses, in order.
 fn descriptors<'a>(outfit: &'a Outfit, inner: &'a Inner) -> Vec<BorrowedFd<'a>> {
     // Named one by one, so that one more cannot be forgotten here.
-    let Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, sys, limits: _, volumes, null } = outfit;
+    let Outfit { root, dev, shm, tmp, etc, sys, limits: _, volumes, null } = outfit;
     let Inner { stdin, stdout, stderr, way_out, tracer, status } = inner;
-    let mut all = vec![root.as_fd(), dev.as_fd(), shm.as_fd()];
-    all.extend([blank_file.mount.as_fd(), blank_dir.mount.as_fd(), sys.as_fd(), null.as_fd()]);
+    let mut all = vec![root.as_fd(), dev.as_fd(), shm.as_fd(), sys.as_fd(), null.as_fd()];
     all.extend(etc.iter().map(|(_, file)| file.as_fd()));
     all.extend(tmp.iter().map(AsFd::as_fd));
     all.extend(volumes.iter().map(|(_, mount)| mount.as_fd()));
@@ -269,10 +269,7 @@ fn descriptors<'a>(outfit: &'a Outfit, inner: &'a Inner) -> Vec<BorrowedFd<'a>> 
 fn outfit_of(errand: &Errand, fds: Vec<OwnedFd>, views: &[View]) -> Option<(Outfit, Inner)> {
     let mut fds = fds.into_iter();
     let mut next = || fds.next();
-    let (root, dev, shm) = (next()?, next()?, next()?);
-    let mut cover = || next().map(Cover::new);
-    let (blank_file, blank_dir) = (cover()?, cover()?);
-    let (sys, null) = (next()?, next()?);
+    let (root, dev, shm, sys, null) = (next()?, next()?, next()?, next()?, next()?);
     let mut etc = Vec::with_capacity(ETC_FILES.len());
     for name in ETC_FILES {
         etc.push((name.to_owned(), next()?));
@@ -287,7 +284,7 @@ fn outfit_of(errand: &Errand, fds: Vec<OwnedFd>, views: &[View]) -> Option<(Outf
     let way_out = if errand.way_out { Some(next()?) } else { None };
     let tracer = if errand.tracer { Some(next()?) } else { None };
     let limits = if errand.limits_in_sys { LimitFiles::InSys } else { LimitFiles::ToMount(views.to_vec()) };
-    let outfit = Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, sys, limits, volumes, null };
+    let outfit = Outfit { root, dev, shm, tmp, etc, sys, limits, volumes, null };
     Some((outfit, Inner { stdin, stdout, stderr, way_out, tracer, status }))
 }
 
@@ -378,7 +375,7 @@ mod tests {
         let check = |starts: &[(u64, usize)], expect: usize| {
             let mut queue = Queue::new();
             for (at, running) in starts {
-                queue.started(*running, Sysfs::None, begun + Duration::from_millis(*at));
+                queue.started(*running, Basis::default(), begun + Duration::from_millis(*at));
             }
             assert_eq!(queue.wanted, expect, "{starts:?}");
             assert_eq!(queue.is_short(), expect > 0);

@@ -293,7 +293,7 @@ impl Host {
         match begun {
             Ok(mut begun) => {
                 self.runs += 1;
-                self.ahead.started(self.runs, plan::Sysfs::of(spec), Instant::now());
+                self.ahead.started(self.runs, plan::Basis::of(spec), Instant::now());
                 if let Some(pod) = self.pods.get_mut(&uid) {
                     pod.runs += 1;
                     begun.first_host_id = (!pod.ids.is_host()).then_some(pod.ids.first);
@@ -454,9 +454,8 @@ impl Host {
         let own_dev = has_devices.then(|| devices::dev(&pod.ids, spec)).transpose();
         let own_dev = own_dev.map_err(fault("make the device nodes of"))?;
         let common = pod.ids.common(stash, views).map_err(fault("make /dev for"))?;
-        let (dev, blank_file, blank_dir, null) =
-            Outfit::dev_and_blanks(common).map_err(fault("clone /dev for"))?;
-        let dev = own_dev.unwrap_or(dev);
+        let null = common.null().map_err(fault("open /dev/null for"))?;
+        let dev = own_dev.map_or_else(|| common.dev(), Ok).map_err(fault("clone /dev for"))?;
         let (sys, limits) = match sys {
             Some(sys) => (sys, LimitFiles::InSys),
             None => {
@@ -473,7 +472,7 @@ impl Host {
             .map_err(fault("mount /tmp for"))?;
         places_inside(pod, spec, &targets, tmp.as_ref()).map_err(fault("make the mount points of"))?;
         let etc = pod.ids.etc(stash).and_then(|etc| etc.mounts()).map_err(fault("clone /etc files for"))?;
-        Ok(Outfit { root, dev, shm, tmp, etc, blank_file, blank_dir, sys, limits, volumes, null })
+        Ok(Outfit { root, dev, shm, tmp, etc, sys, limits, volumes, null })
     }
 
     /// Reads what the status pipe has.

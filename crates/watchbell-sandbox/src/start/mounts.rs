@@ -84,45 +84,36 @@ struct Root {
 /// Mounts that the tasks of an id range share because nothing in them can be changed.
 pub(super) struct Common {
     dev: Kept,
-    /// An empty file and an empty directory, to cover others with, and a /sys that has control groups alone.
-    blank: Kept,
+    /// A /sys that has control groups alone.
+    sys: Kept,
 }
 
 impl Common {
     pub(super) fn new(stash: &mut Stash, views: &[View]) -> io::Result<Self> {
         let dev = new_dev(0)?;
         seal_dev(&dev)?;
-        let blank = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "16")], MountAttrFlags::empty())?;
-        for name in ["dir", "sys", "sys/fs", CGROUP_PLACE] {
-            mkdirat(&blank, name, Mode::from(0o555))?;
+        let sys = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "16")], MountAttrFlags::empty())?;
+        for name in ["sys", "sys/fs", CGROUP_PLACE] {
+            mkdirat(&sys, name, Mode::from(0o555))?;
         }
         for view in views.iter().filter(|view| !view.place.is_empty()) {
-            mkdirat(&blank, Path::new(CGROUP_PLACE).join(&view.place), Mode::from(0o555))?;
+            mkdirat(&sys, Path::new(CGROUP_PLACE).join(&view.place), Mode::from(0o555))?;
         }
-        openat(&blank, "file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, Mode::from(0o444))?;
         kernel::mount_setattr(
-            &blank,
+            &sys,
             MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
             None,
         )?;
-        Ok(Self { dev: stash.keep(dev)?, blank: stash.keep(blank)? })
+        Ok(Self { dev: stash.keep(dev)?, sys: stash.keep(sys)? })
     }
 
     pub(super) fn dev(&self) -> io::Result<OwnedFd> {
         self.dev.clone_tree()
     }
 
-    pub(super) fn blank_file(&self) -> io::Result<OwnedFd> {
-        clone_at(self.blank.root(), "file")
-    }
-
     /// /sys without anything of the machine; or its /sys/fs/cgroup alone.
     pub(super) fn sys(&self, spec: &RunSpec) -> io::Result<OwnedFd> {
-        clone_at(self.blank.root(), if has_sysfs(spec) { CGROUP_PLACE } else { "sys" })
-    }
-
-    pub(super) fn blank_dir(&self) -> io::Result<OwnedFd> {
-        clone_at(self.blank.root(), "dir")
+        clone_at(self.sys.root(), if has_sysfs(spec) { CGROUP_PLACE } else { "sys" })
     }
 
     /// /dev/null of our own making, for streams that nobody asked for.
@@ -732,33 +723,6 @@ pub(super) fn has_sysfs(spec: &RunSpec) -> bool {
     Sysfs::of(spec) != Sysfs::None
 }
 
-/// An empty file or directory that covers others.
-pub(super) struct Cover {
-    pub(super) mount: OwnedFd,
-    /// The kernel clones mounts of the caller's own namespace only: the first place gets the mount itself, later ones
-    /// clones of that.
-    pub(super) is_attached: bool,
-    /// Device and inode, once they were asked for.
-    identity: Option<(u64, u64)>,
-}
-
-impl Cover {
-    pub(super) fn new(mount: OwnedFd) -> Self {
-        Self { mount, is_attached: false, identity: None }
-    }
-
-    /// By what it is known wherever it covers something.
-    pub(super) fn identity(&mut self) -> io::Result<(u64, u64)> {
-        match self.identity {
-            Some(known) => Ok(known),
-            None => {
-                let stat = rustix::fs::fstat(&self.mount)?;
-                Ok(*self.identity.insert((stat.st_dev, stat.st_ino)))
-            }
-        }
-    }
-}
-
 /// Where the files of its control group, by which runtimes size themselves, come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LimitFiles {
@@ -775,19 +739,10 @@ pub(super) struct Outfit {
     pub(super) shm: OwnedFd,
     pub(super) tmp: Option<OwnedFd>,
     pub(super) etc: Vec<(String, OwnedFd)>,
-    pub(super) blank_file: Cover,
-    pub(super) blank_dir: Cover,
     /// What [`Common::sys`] gave, or `Shown::sys`.
     pub(super) sys: OwnedFd,
     pub(super) limits: LimitFiles,
     /// In the order in which they are mounted.
     pub(super) volumes: Vec<(PathBuf, OwnedFd)>,
     pub(super) null: OwnedFd,
-}
-
-impl Outfit {
-    pub(super) fn dev_and_blanks(common: &Common) -> io::Result<(OwnedFd, Cover, Cover, OwnedFd)> {
-        let (file, dir) = (Cover::new(common.blank_file()?), Cover::new(common.blank_dir()?));
-        Ok((common.dev()?, file, dir, common.null()?))
-    }
 }

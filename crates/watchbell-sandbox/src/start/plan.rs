@@ -11,9 +11,10 @@
 //! - *User and pid namespace by the clone itself*, and root inside before any other namespace is left: those then belong to the
 //!   user namespace, so a right over them is none over the host.
 //! - *The host's mounts before the task*: they are gone by pivot_root before anything of it is known. What stays below its root is
-//!   an empty directory that nobody can write to. /proc and /sys are made before, because the kernel lets a user namespace have its
-//!   own only where it can see others.
-//! - *The root before what lies in it, /proc before its covers*, and everything by a descriptor of the root.
+//!   a directory with an empty one in it, which nobody can write to. /proc and /sys are made before, because the kernel lets a user namespace have its
+//!   own only where it can see others. Of /dev, what is the kernel's is made there too, so that nobody waits for it.
+//! - */proc before its covers, both before the task*: nobody else sees them yet. Covered, it is moved into the root as one.
+//! - *The root before what lies in it*, and everything by a descriptor of the root.
 //! - *Volumes last of the mounts*, outer ones before those inside: what a task left in one is met by the resolution within the
 //!   root alone, and covers nothing that was checked before.
 //! - *A session before its terminal, both before the descriptors are closed*: the terminal comes from the container's own devpts.
@@ -54,13 +55,13 @@ pub enum Step {
     BecomeRootInside,
     LeaveNamespaces { net: bool, ipc: bool, shared: bool },
     LoopbackUp,
-    LeaveHostMounts(Sysfs),
+    LeaveHostMounts { sysfs: Sysfs, queues: bool },
+    MaskProc,
     TakeTask,
     // --- the task that is known ---
     SetHostname,
     AttachRoot,
     MountProc,
-    MaskProc,
     MountSys { read_only: bool },
     HideSys,
     ShowLimits,
@@ -122,11 +123,17 @@ impl Sysfs {
 pub(super) struct Basis {
     pub(super) host: HostNamespaces,
     pub(super) sysfs: Sysfs,
+    /// Whether parts of its /proc are covered.
+    pub(super) masks_proc: bool,
 }
 
 impl Basis {
     pub(super) fn of(spec: &RunSpec) -> Self {
-        Self { host: spec.pod.host_namespaces, sysfs: Sysfs::of(spec) }
+        Self {
+            host: spec.pod.host_namespaces,
+            sysfs: Sysfs::of(spec),
+            masks_proc: spec.proc_mount == ProcMount::Default && !spec.privileged,
+        }
     }
 }
 
@@ -196,32 +203,37 @@ pub(super) fn has_clocks(host: HostNamespaces) -> bool {
 
 /// The part of a process that is cloned when its task is known, into namespaces that are there.
 pub(super) fn task(spec: &RunSpec) -> Vec<Step> {
-    let host = spec.pod.host_namespaces;
-    let mut steps = Vec::with_capacity(32);
-    steps.push(Step::HideMemory);
-    if !host.users {
-        steps.push(Step::BecomeRootInside);
-    }
-    steps.push(Step::LeaveNamespaces { net: !host.network, ipc: !host.ipc, shared: true });
-    steps.push(Step::LeaveHostMounts(Sysfs::of(spec)));
+    let mut steps = before(Basis::of(spec), true);
     steps.extend(of_the_task(spec));
     steps
 }
 
 /// What a process does that will be a container by itself: nothing here depends on which.
 pub(super) fn before_the_task(basis: Basis) -> Vec<Step> {
-    let Basis { host, sysfs } = basis;
-    let mut steps = Vec::with_capacity(4);
+    before(basis, false)
+}
+
+fn before(basis: Basis, shared: bool) -> Vec<Step> {
+    let Basis { host, sysfs, masks_proc } = basis;
+    let mut steps = Vec::with_capacity(if shared { 32 } else { 6 });
     steps.push(Step::HideMemory);
     if !host.users {
         steps.push(Step::BecomeRootInside);
     }
-    steps.push(Step::LeaveNamespaces { net: !host.network, ipc: !host.ipc, shared: false });
-    if !host.network {
+    steps.push(Step::LeaveNamespaces { net: !host.network, ipc: !host.ipc, shared });
+    if !host.network && !shared {
         steps.push(Step::LoopbackUp);
     }
-    steps.push(Step::LeaveHostMounts(sysfs));
+    steps.push(Step::LeaveHostMounts { sysfs, queues: has_queues(host) });
+    if masks_proc {
+        steps.push(Step::MaskProc);
+    }
     steps
+}
+
+/// The host's queues are the host's root's to mount.
+fn has_queues(host: HostNamespaces) -> bool {
+    !host.ipc || host.users
 }
 
 /// What the task does once it is known, in its namespaces.
@@ -231,18 +243,13 @@ pub(super) fn of_the_task(spec: &RunSpec) -> Vec<Step> {
         steps.push(Step::SetHostname);
     }
     steps.extend([Step::AttachRoot, Step::MountProc]);
-    if spec.proc_mount == ProcMount::Default && !spec.privileged {
-        steps.push(Step::MaskProc);
-    }
     steps.push(match Sysfs::of(spec) {
         Sysfs::None => Step::HideSys,
         sysfs => Step::MountSys { read_only: sysfs == Sysfs::ReadOnly },
     });
     steps.push(Step::ShowLimits);
     steps.extend([Step::MountDev, Step::MountPts, Step::MountShm]);
-    // The host's queues are the host's root's to mount.
-    let host = spec.pod.host_namespaces;
-    if !host.ipc || host.users {
+    if has_queues(spec.pod.host_namespaces) {
         steps.push(Step::MountQueues);
     }
     if spec.tmp.is_some() {
@@ -437,10 +444,8 @@ impl Step {
             Step::HandOutDevices { .. } => {
                 "found in root's own specs by name; nodes are made anew with the container's owners, the host's stay as they are"
             }
-            Step::LeaveHostMounts(_) => "the host's file systems are gone, not hidden",
-            Step::EnterRoot => {
-                "nothing lies outside its root but an empty directory that nobody can write to"
-            }
+            Step::LeaveHostMounts { .. } => "the host's file systems are gone, not hidden",
+            Step::EnterRoot => "nothing lies outside its root but empty directories that nobody can write to",
             Step::CloneIntoControlGroup => "the container's limits count it from its first instruction",
             Step::HideFromPeers => {
                 "no peer traces it or reads its memory and descriptors (CVE-2016-9962), nor the host's paths in its command line"
@@ -541,8 +546,8 @@ impl fmt::Display for Step {
             Step::TakeTask => f.write_str("take the task and its mounts from the spawner"),
             Step::SetHostname => f.write_str("set the host name"),
             Step::AttachRoot => f.write_str("attach the root"),
-            Step::MountProc => f.write_str("mount /proc"),
-            Step::MaskProc => f.write_str("cover parts of /proc"),
+            Step::MountProc => f.write_str("attach its /proc"),
+            Step::MaskProc => f.write_str("cover parts of that /proc"),
             Step::MountSys { read_only: true } => f.write_str("mount /sys read-only"),
             Step::MountSys { read_only: false } => f.write_str("mount /sys"),
             Step::HideSys => f.write_str("cover /sys"),
@@ -558,11 +563,14 @@ impl fmt::Display for Step {
             Step::HandOutDevices { names, nodes } => {
                 write!(f, "hand out {} ({nodes} device nodes)", names.join(", "))
             }
-            Step::LeaveHostMounts(Sysfs::None) => {
-                f.write_str("make a /proc of its own and let go of the host's mounts")
-            }
-            Step::LeaveHostMounts(Sysfs::ReadOnly | Sysfs::Writable) => {
-                f.write_str("make a /proc and a /sys of its own and let go of the host's mounts")
+            Step::LeaveHostMounts { sysfs, queues } => {
+                f.write_str("make its own /proc")?;
+                for (is_made, place) in [(*sysfs != Sysfs::None, "/sys"), (*queues, "/dev/mqueue")] {
+                    if is_made {
+                        write!(f, ", {place}")?;
+                    }
+                }
+                f.write_str(" and /dev/pts, and let go of the host's mounts")
             }
             Step::EnterRoot => f.write_str("enter the root"),
             Step::CloneIntoControlGroup => f.write_str("clone into the container's control group"),

@@ -7,7 +7,7 @@ use super::cgroup::Memory;
 use super::cloner::{Cloner, Known};
 use super::ids::IdRange;
 use super::modes::ExactModes;
-use super::plan::{Basis, Sysfs};
+use super::plan::Basis;
 use super::{Begun, Cgroup, Failure, Host, failed, mounts, pipes, settle};
 use crate::{HostNamespaces, RunSpec, Sharing};
 
@@ -25,9 +25,7 @@ impl Host {
         let _modes = ExactModes::begin();
         let made = self.ids.lease().and_then(|ids| {
             let cgroup = self.cgroups.lease();
-            match cgroup.and_then(|cgroup| {
-                self.ask(&ids, cgroup, Basis { sysfs: self.ahead.sysfs, ..Basis::default() })
-            }) {
+            match cgroup.and_then(|cgroup| self.ask(&ids, cgroup, self.ahead.basis)) {
                 Ok(waiting) => Ok((ids, waiting)),
                 Err(error) => {
                     self.ids.give_back(ids);
@@ -116,13 +114,13 @@ impl Host {
         }
         let is_single = pod.sharing == Sharing::Single && spec.extras.runtime.is_none();
         if is_single && pod.host_namespaces == HostNamespaces::default() {
-            let sysfs = Sysfs::of(spec);
+            let basis = Basis::of(spec);
             loop {
                 // Who is there needs no word of who was asked for since.
-                if !self.ahead.has_settled(sysfs) {
+                if !self.ahead.has_settled(basis) {
                     self.settle_ahead();
                 }
-                let Some((ids, waiting)) = self.ahead.take(sysfs) else { break };
+                let Some((ids, waiting)) = self.ahead.take(basis) else { break };
                 if waiting.is_fit() {
                     return Ok((ids, Some(waiting)));
                 }

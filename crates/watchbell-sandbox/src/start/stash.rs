@@ -17,7 +17,7 @@ use rustix::mount::{
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use super::kernel::{self, MOUNT_ATTR_RDONLY};
+use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::overlay::Handing;
 
 /// A third of what a mount namespace may have (`fs.mount-max`).
@@ -134,8 +134,13 @@ impl Drop for Kept {
     }
 }
 
-/// In the bare namespace: an empty directory, which takes the place of all that is mounted there once a task has its own.
+/// In the bare namespace: a directory which takes the place of all that is mounted there once a task has its own. It has an empty
+/// directory in it and nothing else.
 const FLOOR: &str = "/floor";
+/// That one, once the floor is the root: what is made before there is a root to attach it to can lie there.
+pub(super) const LANDING: &str = "/landing";
+/// In the bare namespace: an empty file and an empty directory, to cover others with.
+const COVERS: [&str; 2] = ["/file", "/dir"];
 
 /// A mount namespace with an empty root that nobody can write to, and the host's /proc and /sys: the kernel lets a user
 /// namespace have its own only where it could see those.
@@ -168,14 +173,21 @@ impl Bare {
 /// Makes this process's mount namespace the bare one.
 fn strip() -> io::Result<OwnedFd> {
     // As many as are made here, so that not even the host's own root adds one.
-    let root = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "4")], MountAttrFlags::empty())?;
+    let root = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "7")], MountAttrFlags::empty())?;
     let mut mounts = Vec::new();
-    mkdirat(&root, FLOOR.trim_start_matches('/'), Mode::from(0o555))?;
+    let [file, dir] = COVERS;
+    let landing = format!("{FLOOR}{LANDING}");
+    for name in [FLOOR, &landing, dir] {
+        mkdirat(&root, name.trim_start_matches('/'), Mode::from(0o555))?;
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(&root, file.trim_start_matches('/'), flags, Mode::from(0o444))?;
     for name in ["proc", "sys"] {
         mkdirat(&root, name, Mode::from(0o555))?;
         mounts.push((name, clone_alone(&format!("/{name}"))?));
     }
-    kernel::mount_setattr(&root, MOUNT_ATTR_RDONLY, None)?;
+    let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    kernel::mount_setattr(&root, attributes, None)?;
     let at = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&root, "", CWD, "/", at)?;
     for (name, mount) in mounts {
@@ -201,6 +213,12 @@ pub(super) fn step_on_floor() -> io::Result<()> {
     let floor = clone_at(CWD, FLOOR)?;
     move_mount(&floor, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     enter_root(&floor)
+}
+
+/// Detached mounts of an empty file and an empty directory, in a copy of the bare namespace that was not let go of yet.
+pub(super) fn covers() -> io::Result<[OwnedFd; 2]> {
+    let [file, dir] = COVERS;
+    Ok([clone_at(CWD, file)?, clone_at(CWD, dir)?])
 }
 
 /// Enters a mount that lies on an empty root. No way leads down from it: `..` ends at the uppermost mount.

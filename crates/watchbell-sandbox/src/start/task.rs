@@ -16,11 +16,11 @@ use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space}
 use super::door::Door;
 use super::kernel::{self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY};
 use super::landlock::{Access, Rules, Scope, Tcp};
-use super::mounts::{CGROUP_PLACE, Cover, LimitFiles, Outfit};
+use super::mounts::{CGROUP_PLACE, LimitFiles, Outfit};
 use super::plan::{Step, Sysfs};
 use super::program::Program;
 use super::seccomp::{self, Filter};
-use super::stash::{clone_at, enter_above, step_on_floor};
+use super::stash::{LANDING, clone_at, covers, enter_above, step_on_floor};
 use super::throttles::throttles;
 use super::{Failure, as_sandbox_failure, failed, identity, terminal};
 use crate::RunSpec;
@@ -86,7 +86,6 @@ pub(super) struct Task<'a> {
     terminal: Option<OwnedFd>,
     /// What the kernel offers of Landlock.
     landlock: Option<u32>,
-    queues: Option<OwnedFd>,
     /// Those that are attached already.
     volumes: Vec<OwnedFd>,
 }
@@ -100,17 +99,7 @@ impl<'a> Task<'a> {
         inner: &'a Inner,
     ) -> Self {
         let made = Made::default();
-        Self {
-            spec,
-            outfit,
-            made,
-            profile,
-            inner,
-            terminal: None,
-            landlock,
-            queues: None,
-            volumes: Vec::new(),
-        }
+        Self { spec, outfit, made, profile, inner, terminal: None, landlock, volumes: Vec::new() }
     }
 
     /// What its process made before it had this task.
@@ -149,7 +138,8 @@ impl<'a> Task<'a> {
             Step::HideMemory
             | Step::BecomeRootInside
             | Step::LeaveNamespaces { .. }
-            | Step::LeaveHostMounts(_) => before_it_is_known(step, &mut self.made),
+            | Step::LeaveHostMounts { .. }
+            | Step::MaskProc => before_it_is_known(step, &mut self.made),
             Step::SetHostname => Ok(rustix::system::sethostname(spec.pod.hostname.as_bytes())?),
             Step::AttachRoot => {
                 // On top of what is left of the old one; what follows is resolved from the descriptor, so both are told apart.
@@ -159,15 +149,6 @@ impl<'a> Task<'a> {
                 let proc = self.made.proc.take().ok_or(io::ErrorKind::NotFound)?;
                 self.attach_plain(&proc, "proc")
             }
-            Step::MaskProc => {
-                let proc = self.open_plain("proc")?;
-                self.mask(&proc, &MASKED)?;
-                self.mask(&proc, &[WRITE_ONLY])?;
-                for name in READ_ONLY {
-                    self.make_read_only(&proc, name)?;
-                }
-                Ok(())
-            }
             Step::MountSys { read_only } => {
                 let sys = self.made.sys.take().ok_or(io::ErrorKind::NotFound)?;
                 self.attach_plain(&sys, "sys")?;
@@ -175,25 +156,22 @@ impl<'a> Task<'a> {
                     return Ok(());
                 }
                 let sys = self.open_plain("sys")?;
-                self.mask(&sys, &SYS_MASKED)?;
+                let covers = self.made.covers.as_mut().ok_or(io::ErrorKind::NotFound)?;
+                covers.mask(&sys, &SYS_MASKED)?;
                 let throttles = throttles(&sys)?;
-                self.mask(&sys, &throttles.iter().map(String::as_str).collect::<Vec<_>>())
+                covers.mask(&sys, &throttles.iter().map(String::as_str).collect::<Vec<_>>())
             }
             Step::HideSys => self.attach_plain(&self.outfit.sys, "sys"),
             Step::ShowLimits => self.show_limits(),
             Step::MountDev => self.attach_plain(&self.outfit.dev, "dev"),
             Step::MountPts => {
-                let options = [("ptmxmode", "0666"), ("mode", "0620")];
-                let pts = mount_fs("devpts", &options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?;
+                let pts = self.made.pts.take().ok_or(io::ErrorKind::NotFound)?;
                 self.attach_plain(&pts, "dev/pts")
             }
             Step::MountShm => self.attach_plain(&self.outfit.shm, "dev/shm"),
             Step::MountQueues => {
-                let queues =
-                    mount_fs("mqueue", &[], MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC)?;
-                self.attach_plain(&queues, "dev/mqueue")?;
-                self.queues = Some(queues);
-                Ok(())
+                let queues = self.made.queues.as_ref().ok_or(io::ErrorKind::NotFound)?;
+                self.attach_plain(queues, "dev/mqueue")
             }
             Step::MountTmp => match &self.outfit.tmp {
                 Some(tmp) => self.attach_inside(tmp, Path::new("/tmp")),
@@ -247,7 +225,7 @@ impl<'a> Task<'a> {
         // Settings of one's own processes, devices, a termination message.
         rules.allow(self.open_plain("proc")?, Access::Use)?;
         rules.allow(&self.outfit.dev, Access::Use)?;
-        let scratch = [&self.outfit.shm].into_iter().chain(&self.outfit.tmp).chain(&self.queues);
+        let scratch = [&self.outfit.shm].into_iter().chain(&self.outfit.tmp).chain(&self.made.queues);
         for writable in scratch.chain(&self.volumes) {
             rules.allow(writable, Access::Change)?;
         }
@@ -313,51 +291,6 @@ impl<'a> Task<'a> {
         attach_to(mount, &opened).map_err(describe)
     }
 
-    /// Covers the paths that exist below `dir`, each opened without following anything.
-    fn mask(&mut self, dir: &OwnedFd, paths: &[&str]) -> io::Result<()> {
-        for path in paths {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-            let target = match openat2(dir, *path, flags, Mode::empty(), resolve) {
-                Ok(target) => target,
-                // Not in this kernel.
-                Err(Errno::NOENT) => continue,
-                Err(e) => return Err(named(path, e.into())),
-            };
-            let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
-            let blank = if is_dir { &mut self.outfit.blank_dir } else { &mut self.outfit.blank_file };
-            cover(blank, &target).map_err(|e| named(path, e))?;
-            // What stands there now must be the cover (CVE-2025-31133).
-            let seen = statat(dir, *path, AtFlags::SYMLINK_NOFOLLOW)?;
-            if (seen.st_dev, seen.st_ino) != blank.identity()? {
-                return Err(named(path, io::Error::other("the cover is not what stands there")));
-            }
-        }
-        Ok(())
-    }
-
-    fn make_read_only(&self, dir: &OwnedFd, path: &str) -> io::Result<()> {
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let target = match openat(dir, path, flags, Mode::empty()) {
-            Ok(target) => target,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(e) => return Err(named(path, e.into())),
-        };
-        let part = clone_at(&target, "").map_err(|e| named(path, e))?;
-        let flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-        kernel::mount_setattr(&part, flags, None).map_err(|e| named(path, e))?;
-        attach_to(&part, &target).map_err(|e| named(path, e))?;
-        // What stands there now must be the same part of procfs, and read-only (CVE-2025-52881).
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let seen = openat(dir, path, flags, Mode::empty())?;
-        let (before, after) = (rustix::fs::fstat(&target)?, rustix::fs::fstat(&seen)?);
-        let read_only = rustix::fs::fstatvfs(&seen)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
-        if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino) || !read_only {
-            return Err(named(path, io::Error::other("it is not what stands there, or can be written to")));
-        }
-        Ok(())
-    }
-
     /// Standard input, output and error; all mounts are attached, so every other descriptor goes.
     fn descriptors(&mut self) -> io::Result<()> {
         match &self.terminal {
@@ -384,6 +317,9 @@ impl<'a> Task<'a> {
 pub(super) struct Made {
     proc: Option<OwnedFd>,
     sys: Option<OwnedFd>,
+    pts: Option<OwnedFd>,
+    queues: Option<OwnedFd>,
+    covers: Option<Covers>,
 }
 
 /// The steps that do not depend on the task.
@@ -402,7 +338,7 @@ pub(super) fn before_it_is_known(step: &Step, made: &mut Made) -> io::Result<()>
             kernel::unshare(flags)
         }
         Step::LoopbackUp => kernel::loopback_up(),
-        Step::LeaveHostMounts(sysfs) => {
+        Step::LeaveHostMounts { sysfs, queues } => {
             let attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
             made.proc = Some(mount_fs("proc", &[], attributes)?);
             made.sys = match sysfs {
@@ -410,7 +346,21 @@ pub(super) fn before_it_is_known(step: &Step, made: &mut Made) -> io::Result<()>
                 Sysfs::ReadOnly => Some(mount_fs("sysfs", &[], attributes | MOUNT_ATTR_RDONLY)?),
                 Sysfs::Writable => Some(mount_fs("sysfs", &[], attributes)?),
             };
+            let options = [("ptmxmode", "0666"), ("mode", "0620")];
+            made.pts = Some(mount_fs("devpts", &options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?);
+            made.queues = queues.then(|| mount_fs("mqueue", &[], attributes)).transpose()?;
+            made.covers = Some(Covers::new(covers()?));
             step_on_floor()
+        }
+        Step::MaskProc => {
+            let (Some(proc), Some(covers)) = (&made.proc, &mut made.covers) else {
+                return Err(io::ErrorKind::NotFound.into());
+            };
+            // Covers can only be attached to what is attached itself.
+            attach(proc, CWD, LANDING)?;
+            covers.mask(proc, &MASKED)?;
+            covers.mask(proc, &[WRITE_ONLY])?;
+            READ_ONLY.iter().try_for_each(|name| make_read_only(proc, name))
         }
         _ => Err(io::Error::other("it depends on the task")),
     }
@@ -434,13 +384,92 @@ pub(super) fn join(shared: &SharedNamespaces) -> io::Result<()> {
     Ok(())
 }
 
-/// Covers a file or directory with an empty one.
-fn cover(blank: &mut Cover, target: &OwnedFd) -> io::Result<()> {
-    if blank.is_attached {
-        return attach_to(&clone_at(&blank.mount, "")?, target);
+/// An empty file and an empty directory that cover others.
+struct Covers {
+    file: Cover,
+    dir: Cover,
+}
+
+struct Cover {
+    mount: OwnedFd,
+    /// The kernel clones mounts of the caller's own namespace only: the first place gets the mount itself, later ones
+    /// clones of that.
+    is_attached: bool,
+    /// Device and inode, once they were asked for.
+    identity: Option<(u64, u64)>,
+}
+
+impl Covers {
+    fn new(mounts: [OwnedFd; 2]) -> Self {
+        let [file, dir] = mounts.map(|mount| Cover { mount, is_attached: false, identity: None });
+        Self { file, dir }
     }
-    attach_to(&blank.mount, target)?;
-    blank.is_attached = true;
+
+    /// Covers the paths that exist below `dir`, each opened without following anything.
+    fn mask(&mut self, dir: &OwnedFd, paths: &[&str]) -> io::Result<()> {
+        for path in paths {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+            let target = match openat2(dir, *path, flags, Mode::empty(), resolve) {
+                Ok(target) => target,
+                // Not in this kernel.
+                Err(Errno::NOENT) => continue,
+                Err(e) => return Err(named(path, e.into())),
+            };
+            let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
+            let blank = if is_dir { &mut self.dir } else { &mut self.file };
+            blank.cover(&target).map_err(|e| named(path, e))?;
+            // What stands there now must be the cover (CVE-2025-31133).
+            let seen = statat(dir, *path, AtFlags::SYMLINK_NOFOLLOW)?;
+            if (seen.st_dev, seen.st_ino) != blank.identity()? {
+                return Err(named(path, io::Error::other("the cover is not what stands there")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Cover {
+    fn cover(&mut self, target: &OwnedFd) -> io::Result<()> {
+        if self.is_attached {
+            return attach_to(&clone_at(&self.mount, "")?, target);
+        }
+        attach_to(&self.mount, target)?;
+        self.is_attached = true;
+        Ok(())
+    }
+
+    /// By what it is known wherever it covers something.
+    fn identity(&mut self) -> io::Result<(u64, u64)> {
+        match self.identity {
+            Some(known) => Ok(known),
+            None => {
+                let stat = rustix::fs::fstat(&self.mount)?;
+                Ok(*self.identity.insert((stat.st_dev, stat.st_ino)))
+            }
+        }
+    }
+}
+
+fn make_read_only(dir: &OwnedFd, path: &str) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = match openat(dir, path, flags, Mode::empty()) {
+        Ok(target) => target,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(e) => return Err(named(path, e.into())),
+    };
+    let part = clone_at(&target, "").map_err(|e| named(path, e))?;
+    let flags = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    kernel::mount_setattr(&part, flags, None).map_err(|e| named(path, e))?;
+    attach_to(&part, &target).map_err(|e| named(path, e))?;
+    // What stands there now must be the same part of procfs, and read-only (CVE-2025-52881).
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let seen = openat(dir, path, flags, Mode::empty())?;
+    let (before, after) = (rustix::fs::fstat(&target)?, rustix::fs::fstat(&seen)?);
+    let read_only = rustix::fs::fstatvfs(&seen)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+    if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino) || !read_only {
+        return Err(named(path, io::Error::other("it is not what stands there, or can be written to")));
+    }
     Ok(())
 }
 

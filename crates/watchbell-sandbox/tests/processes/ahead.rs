@@ -1,7 +1,7 @@
 //! Processes that wait for their task, and the one that clones them.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -30,22 +30,33 @@ fn named(place: &Place, name: &str) -> Result<Vec<i32>, Failure> {
     Ok(found)
 }
 
-/// What it made for its task before it let go of the host's mounts: detached, so each is the root of its own.
-fn mounts_in_hand(pid: i32) -> usize {
+/// What it made for its task before it let go of the host's mounts: which file systems of the kernel's own.
+fn mounts_in_hand(pid: i32) -> BTreeSet<&'static str> {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    open.filter(|entry| fs::read_link(entry.path()).is_ok_and(|path| path == Path::new("/"))).count()
+    let kinds = open.filter_map(|entry| rustix::fs::statfs(entry.path()).ok()?.f_type.try_into().ok());
+    kinds
+        .filter_map(|kind: u32| match kind {
+            0x9fa0 => Some("proc"),
+            0x6265_6572 => Some("sysfs"),
+            0x1cd1 => Some("devpts"),
+            0x1980_0202 => Some("mqueue"),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Starts tasks until one waits for such another that has done all it can: its network namespace has a loopback that is up.
 fn wait_for_one(place: &Place, server: &Server, uids: &mut u128, sys: Sys) -> Result<i32, Failure> {
     let begun = Instant::now();
+    let mut expected = BTreeSet::from(["proc", "devpts", "mqueue"]);
+    expected.extend((sys == Sys::ReadOnly).then_some("sysfs"));
     while begun.elapsed() < PATIENCE {
         run(place, server, uids, 2, sys)?;
         for pid in named(place, "watchbell-ahead")? {
             // What waits in recv has nothing left to do.
             let at = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
             if at.split(' ').next() == Some(&libc::SYS_recvfrom.to_string())
-                && mounts_in_hand(pid) == usize::from(sys == Sys::ReadOnly) + 1
+                && mounts_in_hand(pid) == expected
             {
                 return Ok(pid);
             }
@@ -83,9 +94,21 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
     assert_eq!(read("cmdline")?.trim_matches('\0'), "", "its command line names paths of the host");
     let mounts = read("mountinfo")?;
-    let only = mounts.lines().filter_map(|line| line.split_once(" / ro,").map(|_| line)).collect::<Vec<_>>();
-    assert!(only.len() == 1 && mounts.lines().count() == 1 && only[0].contains(" - tmpfs "), "{mounts}");
-    assert_eq!(fs::read_dir(format!("/proc/{pid}/root"))?.count(), 0, "its root is an empty directory");
+    // An empty directory that nobody can write to, and its own /proc in that, with what covers parts of it.
+    let of_its_proc = mounts.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at != "/"));
+    for line in of_its_proc {
+        let at = line.split(' ').nth(4).unwrap_or_default();
+        let is_cover = line.contains(" ro,") && (line.contains(" - tmpfs ") || line.contains(" - proc "));
+        assert!(
+            at == "/landing" && line.contains(" - proc ") || at.starts_with("/landing/") && is_cover,
+            "{mounts}"
+        );
+    }
+    let only: Vec<_> = mounts.lines().filter(|line| line.contains(" / ro,")).collect();
+    assert!(only.len() == 1 && only[0].contains(" - tmpfs "), "{mounts}");
+    assert!(mounts.contains(" /landing/sys ro,") && mounts.contains(" /landing/interrupts ro,"), "{mounts}");
+    let inside = fs::read_dir(format!("/proc/{pid}/root"))?.flatten().map(|entry| entry.file_name());
+    assert_eq!(inside.collect::<Vec<_>>(), ["landing"]);
     let map = read("uid_map")?;
     let map: Vec<u32> = map.split_whitespace().filter_map(|n| n.parse().ok()).collect();
     assert!(matches!(map[..], [0, first, 65536] if first >= 0x5000_0000), "{map:?}");
@@ -99,10 +122,11 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
     let files: Vec<_> = open.iter().filter(|path| !path.starts_with("/dev/null")).collect();
     let are_known = files.iter().all(|path| {
         let path = path.to_string_lossy();
-        // The last is the /proc that it will mount for its task.
+        // The last are mounts that its task's root will have.
         ["cgroup.procs", "spawner.log"].iter().any(|file| path.ends_with(file))
             || path.starts_with("socket:")
             || path == "/"
+            || path.starts_with("/landing")
     });
     assert!(are_known && files.iter().filter(|p| p.starts_with("socket:")).count() <= 1, "{open:?}");
     let ends = [named(&place, "watchbell-ahead")?, named(&place, "watchbell-clone")?]

@@ -97,6 +97,7 @@ static void below(void) {
         if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..")) printf("below %s\n", entry->d_name);
     say("remount", mount("none", "/", 0, MS_REMOUNT | MS_BIND, 0));
     say("make", mkdir("/x", 0700));
+    say("make-inside", mkdir("/landing/x", 0700));
 }
 
 static void harmless(void) {

@@ -22,7 +22,7 @@ impl Step {
             Step::BecomeRootInside => &[18],
             Step::LeaveNamespaces { .. } => &[3, 15],
             Step::LoopbackUp => &[15],
-            Step::LeaveHostMounts(_) | Step::AttachRoot | Step::EnterRoot => &[4],
+            Step::LeaveHostMounts { .. } | Step::AttachRoot | Step::EnterRoot => &[4],
             Step::MountProc => &[8, 28],
             Step::MaskProc => &[1, 2, 23, 25, 32],
             Step::MountSys { .. } | Step::HideSys => &[1, 32],
