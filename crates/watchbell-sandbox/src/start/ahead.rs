@@ -295,6 +295,11 @@ pub(super) fn wait(line: &OwnedFd, doors: &[OwnedFd], basis: Basis, known: &Know
     let Ok(Some((errand, fds))) = receive(line) else { kernel::exit_now(0) };
     let Some((outfit, inner)) = outfit_of(&errand, fds, known.views) else { kernel::exit_now(127) };
     let spec = RunSpec { interaction: errand.interaction, extras: errand.extras, ..errand.spec };
+    // What was made depends on it: covers that are not there would be missed by nobody.
+    if Basis::of(&spec) != basis {
+        let cause = io::Error::other("it was made for another kind of task");
+        report(inner.status.as_fd(), &failed("use the process that waits for", &spec.name, &cause));
+    }
     let made = match begun {
         Ok(made) => made,
         Err((Some(step), cause)) => report(inner.status.as_fd(), &as_sandbox_failure(&step, &cause)),

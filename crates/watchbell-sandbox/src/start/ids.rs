@@ -105,7 +105,7 @@ impl IdRange {
         Ok(map.as_fd())
     }
 
-    /// /dev and covers, made once. No other pod has the same: it could watch when this one uses them.
+    /// /dev and /sys, made once. No other pod has the same: it could watch when this one uses them.
     pub(super) fn common(&mut self, stash: &mut Stash, views: &[View]) -> io::Result<&Common> {
         match &mut self.common {
             Some(common) => Ok(common),

@@ -11,7 +11,7 @@
 //! - *User and pid namespace by the clone itself*, and root inside before any other namespace is left: those then belong to the
 //!   user namespace, so a right over them is none over the host.
 //! - *The host's mounts before the task*: they are gone by pivot_root before anything of it is known. What stays below its root is
-//!   a directory with an empty one in it, which nobody can write to. /proc and /sys are made before, because the kernel lets a user namespace have its
+//!   a read-only file system of its own, with nothing in it but what covers are made of. /proc and /sys are made before, because the kernel lets a user namespace have its
 //!   own only where it can see others. Of /dev, what is the kernel's is made there too, so that nobody waits for it.
 //! - */proc before its covers, both before the task*: nobody else sees them yet. Covered, it is moved into the root as one.
 //! - *The root before what lies in it*, and everything by a descriptor of the root.
@@ -445,7 +445,9 @@ impl Step {
                 "found in root's own specs by name; nodes are made anew with the container's owners, the host's stay as they are"
             }
             Step::LeaveHostMounts { .. } => "the host's file systems are gone, not hidden",
-            Step::EnterRoot => "nothing lies outside its root but empty directories that nobody can write to",
+            Step::EnterRoot => {
+                "nothing lies outside its root but an empty file and directories, read-only and of nobody else"
+            }
             Step::CloneIntoControlGroup => "the container's limits count it from its first instruction",
             Step::HideFromPeers => {
                 "no peer traces it or reads its memory and descriptors (CVE-2016-9962), nor the host's paths in its command line"

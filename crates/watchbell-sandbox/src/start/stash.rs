@@ -134,12 +134,9 @@ impl Drop for Kept {
     }
 }
 
-/// In the bare namespace: a directory which takes the place of all that is mounted there once a task has its own. It has an empty
-/// directory in it and nothing else.
-const FLOOR: &str = "/floor";
-/// That one, once the floor is the root: what is made before there is a root to attach it to can lie there.
+/// On the floor: an empty directory where what is made before there is a root to attach it to can lie.
 pub(super) const LANDING: &str = "/landing";
-/// In the bare namespace: an empty file and an empty directory, to cover others with.
+/// On the floor: an empty file and an empty directory, to cover others with.
 const COVERS: [&str; 2] = ["/file", "/dir"];
 
 /// A mount namespace with an empty root that nobody can write to, and the host's /proc and /sys: the kernel lets a user
@@ -173,21 +170,13 @@ impl Bare {
 /// Makes this process's mount namespace the bare one.
 fn strip() -> io::Result<OwnedFd> {
     // As many as are made here, so that not even the host's own root adds one.
-    let root = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "7")], MountAttrFlags::empty())?;
+    let root = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "3")], MountAttrFlags::empty())?;
     let mut mounts = Vec::new();
-    let [file, dir] = COVERS;
-    let landing = format!("{FLOOR}{LANDING}");
-    for name in [FLOOR, &landing, dir] {
-        mkdirat(&root, name.trim_start_matches('/'), Mode::from(0o555))?;
-    }
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
-    openat(&root, file.trim_start_matches('/'), flags, Mode::from(0o444))?;
     for name in ["proc", "sys"] {
         mkdirat(&root, name, Mode::from(0o555))?;
         mounts.push((name, clone_alone(&format!("/{name}"))?));
     }
-    let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
-    kernel::mount_setattr(&root, attributes, None)?;
+    kernel::mount_setattr(&root, MOUNT_ATTR_RDONLY, None)?;
     let at = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&root, "", CWD, "/", at)?;
     for (name, mount) in mounts {
@@ -208,16 +197,23 @@ pub(super) fn enter_root(root: impl AsFd) -> io::Result<()> {
 }
 
 /// Lets go of every mount of the bare namespace in a copy of it. The kernel waits for all processors after that, so it is done while
-/// nobody waits for the task; its root then comes to lie on what is left, as a host's lies on the first one of its kernel.
-pub(super) fn step_on_floor() -> io::Result<()> {
-    let floor = clone_at(CWD, FLOOR)?;
-    move_mount(&floor, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
-    enter_root(&floor)
-}
-
-/// Detached mounts of an empty file and an empty directory, in a copy of the bare namespace that was not let go of yet.
-pub(super) fn covers() -> io::Result<[OwnedFd; 2]> {
+/// nobody waits for the task; its root then comes to lie on what is left, as a host's lies on the first one of its kernel. That is
+/// a file system of this process's own: who has the same inodes as another sees when they are used, and locks them for it to see.
+///
+/// It gives detached mounts of an empty file and an empty directory, to cover others with.
+pub(super) fn step_on_floor() -> io::Result<[OwnedFd; 2]> {
+    // As many inodes as are made here.
+    let floor = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "4")], MountAttrFlags::empty())?;
     let [file, dir] = COVERS;
+    for name in [LANDING, dir] {
+        mkdirat(&floor, name.trim_start_matches('/'), Mode::from(0o555))?;
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(&floor, file.trim_start_matches('/'), flags, Mode::from(0o444))?;
+    let attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+    kernel::mount_setattr(&floor, attributes, None)?;
+    move_mount(&floor, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    enter_root(&floor)?;
     Ok([clone_at(CWD, file)?, clone_at(CWD, dir)?])
 }
 

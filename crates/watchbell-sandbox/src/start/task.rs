@@ -20,7 +20,7 @@ use super::mounts::{CGROUP_PLACE, LimitFiles, Outfit};
 use super::plan::{Step, Sysfs};
 use super::program::Program;
 use super::seccomp::{self, Filter};
-use super::stash::{LANDING, clone_at, covers, enter_above, step_on_floor};
+use super::stash::{LANDING, clone_at, enter_above, step_on_floor};
 use super::throttles::throttles;
 use super::{Failure, as_sandbox_failure, failed, identity, terminal};
 use crate::RunSpec;
@@ -349,8 +349,8 @@ pub(super) fn before_it_is_known(step: &Step, made: &mut Made) -> io::Result<()>
             let options = [("ptmxmode", "0666"), ("mode", "0620")];
             made.pts = Some(mount_fs("devpts", &options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?);
             made.queues = queues.then(|| mount_fs("mqueue", &[], attributes)).transpose()?;
-            made.covers = Some(Covers::new(covers()?));
-            step_on_floor()
+            made.covers = Some(Covers::new(step_on_floor()?));
+            Ok(())
         }
         Step::MaskProc => {
             let (Some(proc), Some(covers)) = (&made.proc, &mut made.covers) else {

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::Outcome;
 use super::place::{Failure, PATIENCE, Place, Server, script, wait_for_end};
-use watchbell_sandbox::{ExitStatus, RunSpec, Sys};
+use watchbell_sandbox::{Ceiling, ExitStatus, ProcMount, RunSpec, SpawnerOptions, Sys};
 
 /// Children of the spawner by the name that they gave themselves.
 fn named(place: &Place, name: &str) -> Result<Vec<i32>, Failure> {
@@ -45,18 +45,36 @@ fn mounts_in_hand(pid: i32) -> BTreeSet<&'static str> {
         .collect()
 }
 
+/// Whether it has covered parts of its /proc already.
+fn is_covered(pid: i32) -> bool {
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
+    mounts.contains(" /landing/interrupts ")
+}
+
+/// What a process that waits must know of its task.
+#[derive(Clone, Copy)]
+struct Kind {
+    sys: Sys,
+    proc_mount: ProcMount,
+}
+
+impl Kind {
+    const USUAL: Kind = Kind { sys: Sys::None, proc_mount: ProcMount::Default };
+}
+
 /// Starts tasks until one waits for such another that has done all it can: its network namespace has a loopback that is up.
-fn wait_for_one(place: &Place, server: &Server, uids: &mut u128, sys: Sys) -> Result<i32, Failure> {
+fn wait_for_one(place: &Place, server: &Server, uids: &mut u128, kind: Kind) -> Result<i32, Failure> {
     let begun = Instant::now();
     let mut expected = BTreeSet::from(["proc", "devpts", "mqueue"]);
-    expected.extend((sys == Sys::ReadOnly).then_some("sysfs"));
+    expected.extend((kind.sys == Sys::ReadOnly).then_some("sysfs"));
     while begun.elapsed() < PATIENCE {
-        run(place, server, uids, 2, sys)?;
+        run(place, server, uids, 2, kind)?;
         for pid in named(place, "watchbell-ahead")? {
             // What waits in recv has nothing left to do.
             let at = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
             if at.split(' ').next() == Some(&libc::SYS_recvfrom.to_string())
                 && mounts_in_hand(pid) == expected
+                && is_covered(pid) == (kind.proc_mount == ProcMount::Default)
             {
                 return Ok(pid);
             }
@@ -65,16 +83,20 @@ fn wait_for_one(place: &Place, server: &Server, uids: &mut u128, sys: Sys) -> Re
     Err("no process waits for a task".into())
 }
 
-fn run(place: &Place, server: &Server, uids: &mut u128, count: u128, sys: Sys) -> Outcome {
-    // Only a sysfs has this.
-    let program = match sys {
-        Sys::None => "test ! -e /sys/class && exit 7",
-        Sys::ReadOnly => "test -e /sys/class && exit 7",
-    };
+fn run(place: &Place, server: &Server, uids: &mut u128, count: u128, kind: Kind) -> Outcome {
+    // Only a sysfs has the one, and only without its cover the other says anything.
+    let no_sysfs = if kind.sys == Sys::None { "!" } else { "" };
+    let is_bare = if kind.proc_mount == ProcMount::Default { "-z" } else { "-n" };
+    let program =
+        &format!("test {no_sysfs} -e /sys/class && test {is_bare} \"$(cat /proc/interrupts)\" && exit 7");
     let first = *uids;
     *uids += count;
     for uid in first..*uids {
-        server.spawner.start(&RunSpec { sys, ..script(place, uid, program) })?;
+        server.spawner.start(&RunSpec {
+            sys: kind.sys,
+            proc_mount: kind.proc_mount,
+            ..script(place, uid, program)
+        })?;
     }
     for _ in 0..count {
         let record = server.any_exit()?;
@@ -90,11 +112,11 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
     let place = Place::new()?;
     let server = place.connect()?;
     let mut uids = 1;
-    let pid = wait_for_one(&place, &server, &mut uids, Sys::None)?;
+    let pid = wait_for_one(&place, &server, &mut uids, Kind::USUAL)?;
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
     assert_eq!(read("cmdline")?.trim_matches('\0'), "", "its command line names paths of the host");
     let mounts = read("mountinfo")?;
-    // An empty directory that nobody can write to, and its own /proc in that, with what covers parts of it.
+    // A small read-only file system, and its own /proc on that, with what covers parts of it.
     let of_its_proc = mounts.lines().filter(|line| line.split(' ').nth(4).is_some_and(|at| at != "/"));
     for line in of_its_proc {
         let at = line.split(' ').nth(4).unwrap_or_default();
@@ -108,7 +130,7 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
     assert!(only.len() == 1 && only[0].contains(" - tmpfs "), "{mounts}");
     assert!(mounts.contains(" /landing/sys ro,") && mounts.contains(" /landing/interrupts ro,"), "{mounts}");
     let inside = fs::read_dir(format!("/proc/{pid}/root"))?.flatten().map(|entry| entry.file_name());
-    assert_eq!(inside.collect::<Vec<_>>(), ["landing"]);
+    assert_eq!(inside.collect::<BTreeSet<_>>(), ["dir", "file", "landing"].map(Into::into).into());
     let map = read("uid_map")?;
     let map: Vec<u32> = map.split_whitespace().filter_map(|n| n.parse().ok()).collect();
     assert!(matches!(map[..], [0, first, 65536] if first >= 0x5000_0000), "{map:?}");
@@ -144,10 +166,13 @@ pub(crate) fn what_waits_has_nothing() -> Outcome {
 /// What waits is for tasks like the last ones. Others run all the same, and soon it waits for those.
 pub(crate) fn what_waits_is_for_tasks_like_the_last() -> Outcome {
     let place = Place::new()?;
-    let server = place.connect()?;
+    let ceiling = Ceiling { unconfined: true, ..Ceiling::default() };
+    let server = place.connect_with(&SpawnerOptions { ceiling, ..place.options() })?;
     let mut uids = 1;
-    for sys in [Sys::None, Sys::ReadOnly, Sys::None] {
-        wait_for_one(&place, &server, &mut uids, sys)?;
+    let with_sysfs = Kind { sys: Sys::ReadOnly, ..Kind::USUAL };
+    let unmasked = Kind { proc_mount: ProcMount::Unmasked, ..Kind::USUAL };
+    for kind in [Kind::USUAL, with_sysfs, Kind::USUAL, unmasked, Kind::USUAL] {
+        wait_for_one(&place, &server, &mut uids, kind)?;
     }
     Ok(())
 }
@@ -158,7 +183,7 @@ pub(crate) fn what_waits_may_die() -> Outcome {
     let server = place.connect()?;
     let mut uids = 1;
     for name in ["watchbell-ahead", "watchbell-clone", "watchbell-clone"] {
-        wait_for_one(&place, &server, &mut uids, Sys::None)?;
+        wait_for_one(&place, &server, &mut uids, Kind::USUAL)?;
         let pids = named(&place, name)?;
         assert!(!pids.is_empty(), "{name}");
         for pid in pids {
@@ -169,7 +194,7 @@ pub(crate) fn what_waits_may_die() -> Outcome {
                 wait_for_end(&pidfd)?;
             }
         }
-        run(&place, &server, &mut uids, 8, Sys::None)?;
+        run(&place, &server, &mut uids, 8, Kind::USUAL)?;
     }
     Ok(())
 }

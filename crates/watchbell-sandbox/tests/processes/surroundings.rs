@@ -380,18 +380,16 @@ pub(crate) fn what_the_ceiling_allows_runs() -> Outcome {
         users(spec, pod);
     };
     assert_eq!(show(&["who"], &both)?, ["0 0 1 0 1 task /"]);
-    // No way leads down from the root. Who takes it away finds a directory with an empty one in it, and both stay so.
-    for (who, make) in
-        [(&privileged as &dyn Fn(&mut RunSpec, &mut PodEnvironment), "EROFS"), (&both, "ENOSPC")]
-    {
+    // No way leads down from the root. Who takes it away finds what covers are made of, which takes nothing more.
+    for who in [&privileged as &dyn Fn(&mut RunSpec, &mut PodEnvironment), &both] {
         let lines = show(&["below"], who)?;
         assert_eq!(pairs(&lines)["found"], "itself", "{lines:?}");
-        assert_eq!([pairs(&lines)["make"], pairs(&lines)["make-inside"]], [make; 2], "{lines:?}");
+        assert_eq!([pairs(&lines)["make"], pairs(&lines)["make-inside"]], ["ENOSPC"; 2], "{lines:?}");
         for way in ["chroot", "stay", "leave", "umount", "enter"] {
             assert_eq!(pairs(&lines)[way], "allowed", "{way}: {lines:?}");
         }
         let below: Vec<_> = lines.iter().filter(|line| line.starts_with("below")).collect();
-        assert_eq!(below, ["below landing"], "{lines:?}");
+        assert_eq!(below.len(), 3, "{lines:?}");
     }
     // A link in the place of a host path is not followed, and the way out is told.
     std::os::unix::fs::symlink("/etc", host.path().join("link"))?;

@@ -3,8 +3,8 @@ use std::sync::Arc;
 
 use super::{Step, plan, plan_entry};
 use crate::{
-    Capabilities, HostNamespaces, Layered, LogTarget, Mount, PodEnvironment, PodVolume, RunSpec, Scratch,
-    Seccomp, SeccompAction, SeccompBase, SeccompProfile, Sharing, Sys, Upper, VolumeSource,
+    Capabilities, HostNamespaces, Layered, LogTarget, Mount, PodEnvironment, PodVolume, ProcMount, RunSpec,
+    Scratch, Seccomp, SeccompAction, SeccompBase, SeccompProfile, Sharing, Sys, Upper, VolumeSource,
 };
 
 /// What an unlabelled namespace gives to a pod that says nothing.
@@ -116,7 +116,7 @@ fn devices_are_handed_out_before_the_process_has_its_task() {
 
 #[test]
 fn the_order_holds_whatever_is_asked() {
-    for bits in 0..64u32 {
+    for bits in 0..128u32 {
         let has = |bit: u32| bits & (1 << bit) != 0;
         let mut spec = strict();
         let pod = Arc::make_mut(&mut spec.pod);
@@ -126,6 +126,7 @@ fn the_order_holds_whatever_is_asked() {
         spec.seccomp = if has(3) { Seccomp::Default } else { Seccomp::Unconfined };
         spec.sys = if has(4) { Sys::ReadOnly } else { Sys::None };
         spec.root.read_only = has(5);
+        spec.proc_mount = if has(6) { ProcMount::Unmasked } else { ProcMount::Default };
         let steps = plan(&spec);
         let at = |wanted: fn(&Step) -> bool| steps.iter().position(wanted);
         let order = [
@@ -135,7 +136,7 @@ fn the_order_holds_whatever_is_asked() {
             at(|s| matches!(s, Step::HideMemory)),
             at(|s| matches!(s, Step::BecomeRootInside)),
             at(|s| matches!(s, Step::LeaveNamespaces { .. })),
-            at(|s| matches!(s, Step::MaskProc)),
+            at(|s| matches!(s, Step::MountProc)),
             at(|s| matches!(s, Step::EnterRoot)),
             at(|s| matches!(s, Step::CloseDescriptors)),
             // After the descriptors are closed (CVE-2024-21626).
@@ -151,6 +152,11 @@ fn the_order_holds_whatever_is_asked() {
         let there: Vec<usize> = order.iter().flatten().copied().collect();
         assert!(there.is_sorted(), "{bits:06b}: {steps:#?}");
         assert_eq!(order[3].is_some(), !has(1), "root inside exactly in a user namespace");
+        // On the floor, which nobody else sees, and once.
+        let masked = at(|s| matches!(s, Step::MaskProc));
+        assert_eq!(masked.is_some(), !has(6));
+        let floor = at(|s| matches!(s, Step::LeaveHostMounts { .. }));
+        assert!(masked.is_none_or(|at| Some(at) > floor && Some(at) < order[5]), "{steps:#?}");
         assert_eq!((order[12].is_some(), order[13].is_some()), (has(2), has(3)));
         assert!(matches!(steps.last(), Some(Step::Execute(_))));
         assert!(order[2].is_some() && order[5].is_some() && order[14].is_some());
