@@ -6,7 +6,6 @@ use watchbell_api::array::ARRAY_COMPLETIONS;
 use watchbell_api::types::job::{CompletionMode, JobSpec};
 
 use crate::controller::job::{FinishedKind, JobStatus, RERUN_INDEXES};
-use crate::index_set::IndexSet;
 
 /// The annotation that says which Job a rerun repeats.
 pub const RERUN_OF: &str = "watchbell.dev/rerun-of";
@@ -214,7 +213,7 @@ pub fn rerun_indexes(
         };
     }
     let total = spec.completions.unwrap_or(0);
-    let left: IndexSet = status.completed_indexes.iter_missing(total).collect();
+    let left = status.completed_indexes.complement(total);
     match left.is_empty() && draft == Draft::None {
         true => Err(NoRerun::AllSucceeded),
         false => Ok(Some(left.to_string())),
@@ -225,6 +224,7 @@ pub fn rerun_indexes(
 mod tests {
     use super::*;
     use crate::controller::job::{Condition, ConditionKind, ConditionStatus};
+    use crate::index_set::IndexSet;
 
     fn ended(condition: ConditionKind) -> JobStatus {
         let condition = Condition {
@@ -263,6 +263,19 @@ mod tests {
         check(Indexed, Suspended, "", RerunIndexes::Failed, Err(NoRerun::NotEnded));
         check(Indexed, Suspended, "", RerunIndexes::All, Err(NoRerun::NotEnded));
         check(NonIndexed, Failed, "", RerunIndexes::Failed, Ok(None));
+    }
+
+    #[test]
+    fn what_is_left_of_the_largest_job_is_found_at_once() {
+        let spec = JobSpec {
+            completions: Some(i32::MAX as u32),
+            completion_mode: CompletionMode::Indexed,
+            ..JobSpec::default()
+        };
+        let mut status = ended(ConditionKind::Failed);
+        status.completed_indexes.insert(5);
+        let left = rerun_indexes(&spec, &status, RerunIndexes::Failed, Draft::None);
+        assert_eq!(left, Ok(Some("0-4,6-2147483646".into())));
     }
 
     #[test]

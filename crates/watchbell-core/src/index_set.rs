@@ -117,14 +117,24 @@ impl IndexSet {
         }
     }
 
-    /// The numbers below `limit` that are not in the set, in increasing order.
-    pub fn iter_missing(&self, limit: u32) -> impl Iterator<Item = u32> + '_ {
-        let mut next = self.first_missing(0);
-        std::iter::from_fn(move || {
-            let found = next.filter(|&index| index < limit)?;
-            next = found.checked_add(1).and_then(|from| self.first_missing(from));
-            Some(found)
-        })
+    /// The numbers below `limit` that are not in the set.
+    pub fn complement(&self, limit: u32) -> IndexSet {
+        let mut missing = IndexSet::new();
+        // The first number that is not settled yet; one more than a `u32` holds once the last is.
+        let mut next = 0u64;
+        for (first, last) in self.ranges() {
+            if first >= limit {
+                break;
+            }
+            if next < u64::from(first) {
+                missing.push_range(next as u32, first - 1);
+            }
+            next = u64::from(last) + 1;
+        }
+        if next < u64::from(limit) {
+            missing.push_range(next as u32, limit - 1);
+        }
+        missing
     }
 
     /// How many members both sets have. Costs the ranges of both.

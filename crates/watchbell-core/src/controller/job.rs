@@ -238,7 +238,7 @@ impl<'a> Pass<'a> {
         if !self.status.tracking.synced
             && let (Some(completions), Some(rerun)) = (self.index_count(), self.view.rerun)
         {
-            self.status.completed_indexes = rerun.iter_missing(completions).collect();
+            self.status.completed_indexes = rerun.complement(completions);
             self.status.succeeded = self.status.completed_indexes.len() as u32;
             self.completed_changed = true;
         }

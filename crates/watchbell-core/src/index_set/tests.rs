@@ -46,7 +46,9 @@ proptest! {
             prop_assert_eq!(set.contains(i), model.contains(&i));
             prop_assert_eq!(set.first_missing(i), (i..=u32::MAX).find(|j| !model.contains(j)));
         }
-        prop_assert!(set.iter_missing(70).eq((0..70).filter(|i| !model.contains(i))));
+        for limit in [0, 1, 40, 70] {
+            prop_assert_eq!(set.complement(limit), (0..limit).filter(|i| !model.contains(i)).collect());
+        }
     }
 
     #[test]
@@ -85,6 +87,21 @@ fn a_long_run_is_one_range() {
     assert!(set.remove(40_000));
     assert_eq!(set.to_string(), "0-39999,40001-99999");
     assert_eq!(set.first_missing(7), Some(40_000));
+}
+
+#[test]
+fn what_is_missing_costs_the_ranges() {
+    let check = |members: &str, limit: u32, expect: &str| {
+        let set = IndexSet::parse(members, u32::MAX).expect("a set");
+        assert_eq!(set.complement(limit).to_string(), expect, "{members} below {limit}");
+    };
+    check("0", i32::MAX as u32, "1-2147483646");
+    check("", u32::MAX, "0-4294967294");
+    check("3-5,9", 10, "0-2,6-8");
+    check("3-5,9", 4, "0-2");
+    check("0-9", 10, "");
+    let last: IndexSet = [u32::MAX].into_iter().collect();
+    assert_eq!(last.complement(u32::MAX).len(), u64::from(u32::MAX));
 }
 
 #[test]

@@ -207,3 +207,14 @@ fn a_rerun_runs_only_its_indexes_and_completes_the_whole() {
     assert_eq!(job.status.completed_indexes.to_string(), "0-5");
     assert_eq!(job.conditions()[1], "Complete: CompletionsReached");
 }
+
+#[test]
+fn a_rerun_of_one_index_of_the_largest_job_costs_no_more() {
+    let mut job = Bench::idle(indexed(json!({"completions": i32::MAX, "parallelism": 1})));
+    job.rerun = Some(IndexSet::parse("0", 1).expect("a set"));
+    job.settle();
+    assert_eq!(job.running(), [0]);
+    assert_eq!(job.status.completed_indexes.to_string(), "1-2147483646");
+    job.run().exit(0, 0);
+    assert_eq!(job.conditions()[1], "Complete: CompletionsReached");
+}
