@@ -83,16 +83,23 @@ impl World {
                 plan = plan.having_created(made, &before);
                 plan.wake_at = Some(now.as_second());
             }
-            if let Some(Held::Refused(why)) = refusal {
-                // Kubernetes does the same: the event says why, and the Job is tried again later. Here it is tried as soon
-                // as a quota has room, or what admits its pods changes.
-                let message = format!("Error creating: pods \"{}-\" is forbidden: {why}", job.name);
+            // Kubernetes does the same: the event says why, and the Job is tried again later. Here it is tried as soon as a
+            // quota has room, or what admits its pods changes.
+            let why = match refusal {
+                None | Some(Held::Later) => None,
+                Some(Held::Refused(why)) => {
+                    self.wait_for_room(job.at());
+                    Some(format!("pods \"{}-\" is forbidden: {why}", job.name))
+                }
+                Some(Held::Nameless(why)) => Some(why),
+            };
+            if let Some(why) = why {
+                let message = format!("Error creating: {why}");
                 self.emit(job, &PlannedEvent::warning("FailedCreate", message), now);
                 plan = plan.having_created(made, &before);
                 let retry = now.as_second() + RETRY_SECONDS;
                 plan.wake_at =
                     Some(plan.wake_at.filter(|&at| at > now.as_second()).unwrap_or(retry).min(retry));
-                self.wait_for_room(job.at());
             }
         }
         if let Some(step) = plan.publication {
@@ -134,7 +141,8 @@ impl World {
         }
     }
 
-    /// Makes pods until a quota or a policy refuses one. Returns how many were made, and what holds up the next.
+    /// Makes pods until a quota or a policy refuses one; the others are made though one of them finds no name. Returns how
+    /// many were made, and what holds up the rest.
     fn create_pods(
         &mut self,
         job: &Arc<Stored>,
@@ -143,28 +151,32 @@ impl World {
         now: Timestamp,
     ) -> (usize, Option<Held>) {
         let mut told: Vec<(Option<u32>, Arc<str>)> = Vec::with_capacity(pods.len());
-        let (mut made_count, mut refusal) = (0, None);
+        let mut refusal = None;
         let is_judged = self.judges_pods();
         if is_judged && self.policy_share >= super::POLICY_SHARE {
             return (0, Some(Held::Later));
         }
         let mut budget = Budget::default();
         let mut notes: BTreeMap<String, String> = BTreeMap::new();
+        let mut created: Vec<Value> = Vec::with_capacity(pods.len());
         for pod in pods {
             if let Err(why) = self.check_cost(&job.namespace, None, template.cost()) {
                 refusal = Some(Held::Refused(why));
                 break;
             }
-            let Some(new) = self.array_pod(job, template, *pod, now) else {
-                made_count += 1;
-                continue;
+            let new = match self.array_pod(job, template, *pod, now) {
+                Ok(new) => new,
+                Err(why) => {
+                    refusal = Some(Held::Nameless(why));
+                    continue;
+                }
             };
             if is_judged {
                 match self.judge_made_pod(&new, &mut budget) {
                     Ok(annotations) if notes.len() < NOTES_MAX => notes.extend(annotations),
                     Ok(_) => {}
                     // Those before it used up what a pass may cost.
-                    Err(_) if budget.is_used_up() && made_count > 0 => {
+                    Err(_) if budget.is_used_up() && !created.is_empty() => {
                         refusal = Some(Held::Later);
                         break;
                     }
@@ -174,7 +186,7 @@ impl World {
                     }
                 }
             }
-            made_count += 1;
+            created.push(json!([pod.index, pod.attempt]));
             let made = self.put(new);
             told.push((pod.index, made.name.clone()));
         }
@@ -184,12 +196,11 @@ impl World {
         for event in job::pods_created(&told) {
             self.emit(job, &event, now);
         }
-        for chunk in pods[..made_count].chunks(PODS_PER_ENTRY) {
-            let created: Vec<Value> = chunk.iter().map(|p| json!([p.index, p.attempt])).collect();
-            let details = json!({"uid": job.uid.to_string(), "created": created});
+        for chunk in created.chunks(PODS_PER_ENTRY) {
+            let details = json!({"uid": job.uid.to_string(), "created": chunk});
             self.audit_run(job, "pods-created", details, now);
         }
-        (made_count, refusal)
+        (created.len(), refusal)
     }
 
     /// One entry for all pods of a run that ended in a pass, not one each.
@@ -248,14 +259,14 @@ impl World {
         self.audit_run(job, "policies", json!({"uid": job.uid.to_string(), "annotations": notes}), now);
     }
 
-    /// The next pod of the Job; `None`: every name for it is taken.
+    /// The next pod of the Job, or why it has no name.
     fn array_pod(
-        &mut self,
-        job: &Arc<Stored>,
+        &self,
+        job: &Stored,
         template: &Arc<JobPods>,
         pod: NewPod,
         now: Timestamp,
-    ) -> Option<Stored> {
+    ) -> Result<Stored, String> {
         let mut salt = 0u8;
         let name: Arc<str> = loop {
             let name: Arc<str> = template.pod_name(pod.index, pod.attempt, salt).into();
@@ -263,20 +274,10 @@ impl World {
             if self.get_at(Resource::Pod, &at).is_none() {
                 break name;
             }
-            // 255 foreign pods of our names: give up with an event rather than touch one of them.
-            let Some(next) = salt.checked_add(1) else {
-                let message = format!(
-                    "Error creating: every name for index {:?} is taken, the last one {name}",
-                    pod.index
-                );
-                self.emit(job, &PlannedEvent::warning("FailedCreate", message), now);
-                let key = job.key();
-                self.set_timer(&key, Some(now.as_second() + RETRY_SECONDS));
-                return None;
-            };
-            salt = next;
+            // 256 foreign pods of our names: give up rather than touch one of them.
+            salt = salt.checked_add(1).ok_or_else(|| taken(job, pod.index, &name))?;
         };
-        Some(Stored {
+        Ok(Stored {
             resource: Resource::Pod,
             namespace: job.namespace.clone(),
             name,
@@ -346,8 +347,21 @@ impl World {
 /// Why not all pods of a pass were made.
 enum Held {
     Refused(String),
+    /// All names of a pod are others'.
+    Nameless(String),
     /// The others come in the next batch: what may be done in one is done.
     Later,
+}
+
+fn taken(job: &Stored, index: Option<u32>, name: &str) -> String {
+    let (of, stem) = match index {
+        Some(index) => (format!(" for index {index}"), format!("{}-{index}-", job.name)),
+        None => (String::new(), format!("{}-", job.name)),
+    };
+    format!(
+        "pods \"{name}\" already exists, as do all other names{of}; delete the pods whose names begin with \"{stem}\" and \
+         that are not the Job's"
+    )
 }
 
 fn place(pod: &Stored) -> (Option<u32>, u32) {

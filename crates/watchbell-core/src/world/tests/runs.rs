@@ -6,6 +6,7 @@ use watchbell_api::node::{Command, Report};
 
 use super::fake_node::{Node, ended, running};
 use super::{Bench, array, job, pod};
+use crate::request::Propagation;
 
 /// Runs everything there is to its end, each pod with the exit code of its index.
 fn run_all(bench: &mut Bench, node: &mut Node, exit_code: impl Fn(u32) -> i32) {
@@ -302,4 +303,40 @@ fn a_selector_chooses_by_the_labels_that_are_shown() {
         }
     }
     assert_eq!(chosen, 3 + 1 + 2 + 2 + 1 + 1 + 3 + 1 + 4);
+}
+
+#[test]
+fn a_pod_that_finds_no_name_is_made_once_one_is_free() {
+    let mut bench = Bench::new();
+    let mut suspended = array("a", 3, 3);
+    suspended["spec"]["suspend"] = true.into();
+    bench.create(suspended);
+    bench.settle();
+    let stored = bench.world.get(Resource::Job, "ml", "a").cloned().expect("it was made");
+    let now = bench.at();
+    let template = bench.world.job_template(&stored, now).expect("it is admitted");
+    let names: Vec<String> = (0..=u8::MAX).map(|salt| template.pod_name(Some(1), 0, salt)).collect();
+    for name in &names {
+        let mut foreign = pod(name);
+        foreign["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]);
+        bench.create(foreign);
+    }
+    bench.patch(Resource::Job, "a", json!({"spec": {"suspend": false}}));
+    bench.settle();
+    assert_eq!(bench.read(Resource::Job, "a")["status"]["active"], 2, "the others are made");
+    let events = bench.list(Resource::Event);
+    let failed = events.iter().find(|event| event["reason"] == "FailedCreate").expect("it is told");
+    assert_eq!(
+        failed["message"],
+        format!(
+            "Error creating: pods \"{}\" already exists, as do all other names for index 1; delete the pods whose names \
+             begin with \"a-1-\" and that are not the Job's",
+            names[255]
+        )
+    );
+    bench.delete(Resource::Pod, &names[7], Propagation::Background);
+    bench.sleep(60);
+    assert_eq!(bench.read(Resource::Job, "a")["status"]["active"], 3);
+    let made = bench.read(Resource::Pod, &names[7]);
+    assert_eq!(made["metadata"]["ownerReferences"][0]["name"], "a");
 }
