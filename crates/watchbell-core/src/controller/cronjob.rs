@@ -102,9 +102,9 @@ struct BeforeCreate {
 }
 
 impl CronPlan {
-    /// For a Job that could not be made (a quota, a template that is refused): the slot stays undecided and is tried again
-    /// at `retry_at`, all else of the plan holds. The caller tells the cause with a `FailedCreate` event.
-    pub fn keep_slot_open(&mut self, retry_at: i64) {
+    /// For a Job that could not be made (a quota, a template that is refused): the slot stays undecided and is tried again,
+    /// all else of the plan holds. The caller tells the cause with a `FailedCreate` event.
+    pub fn keep_slot_open(&mut self, facts: &CronJobFacts, now: i64) {
         let (Some(job), Some(before), Some(status)) =
             (self.create.take(), self.before_create.take(), self.status.as_mut())
         else {
@@ -114,7 +114,9 @@ impl CronPlan {
         status.next = Some(job.slot);
         status.last_schedule_time = before.last_schedule_time;
         self.events.retain(|event| event.reason != slots::SUCCESSFUL_CREATE);
-        self.wake_at = Some(retry_at);
+        // The next slot is looked at in its time, too.
+        let next = self.wake_at.filter(|&at| at > now);
+        self.wake_at = Some(slots::retry_at(job.slot, facts, now)).into_iter().chain(next).min();
     }
 }
 

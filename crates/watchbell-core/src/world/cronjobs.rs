@@ -21,9 +21,6 @@ use crate::controller::job::FinishedKind;
 /// The slot a Job was made for, as Kubernetes records it.
 const SCHEDULED: &str = "batch.kubernetes.io/cronjob-scheduled-timestamp";
 
-/// How long a slot waits whose Job could not be made.
-const RETRY_SECONDS: i64 = 60;
-
 impl World {
     pub(super) fn reconcile_cronjob(&mut self, at: &NsName, now: Timestamp) {
         let Some(cron) = self.get_at(Resource::CronJob, at).cloned() else { return };
@@ -77,7 +74,8 @@ impl World {
                 Ok(uid) => active = Some(cronjob::JobRef { name: job.name.as_str().into(), uid }),
                 Err(message) => {
                     self.emit(&cron, &PlannedEvent::warning("FailedCreate", message), now);
-                    plan.keep_slot_open(now.as_second() + RETRY_SECONDS);
+                    plan.keep_slot_open(facts, now.as_second());
+                    self.wait_for_room(cron.key());
                 }
             }
         }

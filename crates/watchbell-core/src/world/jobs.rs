@@ -88,7 +88,7 @@ impl World {
             let why = match refusal {
                 None | Some(Held::Later) => None,
                 Some(Held::Refused(why)) => {
-                    self.wait_for_room(job.at());
+                    self.wait_for_room(job.key());
                     Some(format!("pods \"{}-\" is forbidden: {why}", job.name))
                 }
                 Some(Held::Nameless(why)) => Some(why),

@@ -169,7 +169,8 @@ pub struct World {
     /// ResourceQuotas by namespace, and those whose status is behind.
     quotas: HashMap<Arc<str>, quotas::Ledger>,
     quota_news: BTreeSet<NsName>,
-    /// Jobs that were refused pods, by namespace, and the namespaces where that may have changed.
+    /// Jobs that were refused pods and CronJobs that were refused a Job, by namespace, and the namespaces where that may have
+    /// changed.
     refused: HashMap<Arc<str>, quotas::Refused>,
     freed: BTreeSet<Arc<str>>,
     /// Pods that have not ended, by the claims that they name.

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   put, remove ──▶ cost before, cost after ──▶ used ± ──▶ changed ──▶ status of the quota, when the stage is taken
-//!                                                 └─ less is used ──▶ Jobs that were refused pods look again
+//!                                                 └─ less is used ──▶ Jobs and CronJobs that were refused look again
 //! ```
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -16,7 +16,7 @@ use super::World;
 use super::object::{Head, Key, NsName, Status, Stored};
 use crate::admission::{Cost, PodStage, Quota, Used};
 
-/// How many Jobs that wait for room look again when some becomes free. Those that still do not fit go to the end of the
+/// How many Jobs and CronJobs that wait for room look again when some becomes free. Those that still do not fit go to the end of the
 /// line, and all look again after a minute.
 const WOKEN_AT_ONCE: usize = 32;
 
@@ -30,24 +30,24 @@ pub(super) struct Held {
     used: Used,
 }
 
-/// Jobs of a namespace that were refused pods, in the order in which they came.
+/// Jobs of a namespace that were refused pods and CronJobs that were refused a Job, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Refused {
-    line: VecDeque<NsName>,
-    known: HashSet<NsName>,
+    line: VecDeque<Key>,
+    known: HashSet<Key>,
 }
 
 impl Refused {
-    fn join(&mut self, job: NsName) {
-        if self.known.insert(job.clone()) {
-            self.line.push_back(job);
+    fn join(&mut self, key: Key) {
+        if self.known.insert(key.clone()) {
+            self.line.push_back(key);
         }
     }
 
-    fn leave(&mut self) -> Option<NsName> {
-        let job = self.line.pop_front()?;
-        self.known.remove(&job);
-        Some(job)
+    fn leave(&mut self) -> Option<Key> {
+        let key = self.line.pop_front()?;
+        self.known.remove(&key);
+        Some(key)
     }
 }
 
@@ -182,9 +182,9 @@ impl World {
         Ok(())
     }
 
-    /// The Job was refused pods: it looks again when something in its namespace changes that may let them in.
-    pub(super) fn wait_for_room(&mut self, job: NsName) {
-        self.refused.entry(job.namespace.clone()).or_default().join(job);
+    /// What a Job or CronJob makes was refused: it looks again when something in its namespace changes that may let it in.
+    pub(super) fn wait_for_room(&mut self, key: Key) {
+        self.refused.entry(key.at.namespace.clone()).or_default().join(key);
     }
 
     /// Room became free: those that wait for it look again.
@@ -192,8 +192,8 @@ impl World {
         for namespace in std::mem::take(&mut self.freed) {
             let Some(mut refused) = self.refused.remove(&namespace) else { continue };
             for _ in 0..WOKEN_AT_ONCE {
-                let Some(at) = refused.leave() else { break };
-                self.mark(Key { resource: Resource::Job, at });
+                let Some(key) = refused.leave() else { break };
+                self.mark(key);
             }
             if !refused.line.is_empty() {
                 self.refused.insert(namespace, refused);

@@ -5,13 +5,16 @@ use watchbell_api::types::cronjob::ConcurrencyPolicy;
 
 use super::children;
 use super::{
-    BeforeCreate, CatchUp, ChildState, CronJobStatus, CronPlan, CronView, DeleteReason, NewJob, SkipReason,
-    Skipped, SlotCount, Timing, Unschedulable,
+    BeforeCreate, CatchUp, ChildState, CronJobFacts, CronJobStatus, CronPlan, CronView, DeleteReason, NewJob,
+    SkipReason, Skipped, SlotCount, Timing, Unschedulable,
 };
 use crate::controller::event::PlannedEvent;
 
 /// How many missed slots `watchbell.dev/catch-up: all` makes up for.
 pub const CATCH_UP_MAX: usize = 100;
+
+/// The longest wait between two tries to make the Job of a slot.
+const RETRY_SECONDS_MAX: i64 = 60;
 
 /// How late a slot may start with `watchbell.dev/catch-up: none`: the due ones of a busy minute are not "missed".
 const ON_TIME_SECONDS: i64 = 60;
@@ -130,7 +133,7 @@ pub(super) fn decide(view: &CronView<'_>, now: i64, status: &mut CronJobStatus, 
                 // The next slot, or the end of the time in which this one may start. The end of the running Job wakes, too.
                 Some(slot) => {
                     let too_late =
-                        deadline(view).map(|seconds| slot.saturating_add(seconds).saturating_add(1));
+                        deadline(view.facts).map(|seconds| slot.saturating_add(seconds).saturating_add(1));
                     [timeline.after(now), too_late].into_iter().flatten().min()
                 }
                 None => status.next.map(|next| next.max(now)),
@@ -192,8 +195,19 @@ fn say_why_nothing_is_due(timing: &Timing, cursor: i64, now: i64, plan: &mut Cro
     }
 }
 
-fn deadline(view: &CronView<'_>) -> Option<i64> {
-    view.facts.starting_deadline_seconds.map(|seconds| seconds.max(0))
+fn deadline(facts: &CronJobFacts) -> Option<i64> {
+    facts.starting_deadline_seconds.map(|seconds| seconds.max(0))
+}
+
+/// When a slot whose Job could not be made is tried again: each time it waits as long as it is late, so that the waits
+/// double, up to [`RETRY_SECONDS_MAX`]. The last second of its deadline is not missed, and nor is its end.
+pub(super) fn retry_at(slot: i64, facts: &CronJobFacts, now: i64) -> i64 {
+    let retry = now.saturating_add(now.saturating_sub(slot).clamp(1, RETRY_SECONDS_MAX));
+    match deadline(facts).map(|seconds| slot.saturating_add(seconds)) {
+        Some(last) if now < last => retry.min(last),
+        Some(_) => now.saturating_add(1),
+        None => retry,
+    }
 }
 
 /// Decides all slots up to `latest`, the last one that is due, except one that waits. Moves the timeline's cursor.
@@ -207,7 +221,7 @@ fn settle(
     plan: &mut CronPlan,
 ) {
     // Slots before this second are too late.
-    let earliest = deadline(view).map_or(i64::MIN, |seconds| now.saturating_sub(seconds));
+    let earliest = deadline(view.facts).map_or(i64::MIN, |seconds| now.saturating_sub(seconds));
     let catch_up = match (view.facts.catch_up, view.facts.concurrency_policy) {
         // Each would at once be replaced by the one behind it.
         (CatchUp::All, ConcurrencyPolicy::Replace) => CatchUp::Latest,

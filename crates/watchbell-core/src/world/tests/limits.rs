@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use watchbell_api::{Reason, Resource};
 
 use super::fake_node::{Node, ended};
-use super::{Bench, array, config_map, cron, merge, pod};
+use super::{Bench, array, config_map, cron, job, merge, pod};
 use crate::request::Propagation;
 
 fn limit_range(name: &str, limits: Value) -> Value {
@@ -237,6 +237,27 @@ fn an_array_over_quota_goes_on_as_its_pods_end() {
         "{:?}",
         bench.reasons("CronJob", "night")
     );
+}
+
+#[test]
+fn a_slot_with_a_short_deadline_starts_when_room_comes() {
+    let mut bench = Bench::new();
+    bench.create(quota("jobs", json!({"count/jobs.batch": "1"})));
+    bench.create(job("first", json!({"suspend": true})));
+    bench.create(cron("night", "0 * * * *", json!({"startingDeadlineSeconds": 20})));
+    bench.sleep(3600);
+    assert_eq!(bench.reasons("CronJob", "night"), ["FailedCreate"]);
+    bench.sleep(7);
+    bench.delete(Resource::Job, "first", Propagation::Background);
+    bench.settle();
+    let made = bench.list(Resource::Job);
+    assert_eq!(made.len(), 1);
+    assert_eq!(made[0]["metadata"]["ownerReferences"][0]["name"], "night");
+    assert_eq!(bench.reasons("CronJob", "night"), ["FailedCreate", "SuccessfulCreate"]);
+    // Room that comes too late is too late.
+    bench.sleep(3600 - 7 + 21);
+    let reasons = bench.reasons("CronJob", "night");
+    assert!(reasons.contains(&"MissSchedule".to_owned()), "{reasons:?}");
 }
 
 #[test]

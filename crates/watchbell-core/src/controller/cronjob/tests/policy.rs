@@ -151,8 +151,8 @@ fn a_slot_whose_job_cannot_be_made_stays_open() {
     cron.now = minute(40);
     let mut plan = cron.plan();
     assert_eq!(started(&plan), Some(minute(40)));
-    plan.keep_slot_open(minute(41));
-    assert_eq!((&plan.create, plan.wake_at), (&None, Some(minute(41))));
+    plan.keep_slot_open(&cron.facts(), cron.now);
+    assert_eq!((&plan.create, plan.wake_at), (&None, Some(minute(40) + 1)));
     assert_eq!(reasons(&plan), ["MissSchedule"]);
     // The slots before it are decided all the same, and told once.
     assert_eq!(plan.skipped.len(), 1);
@@ -160,4 +160,29 @@ fn a_slot_whose_job_cannot_be_made_stays_open() {
     assert_eq!(cron.status.last_schedule_time, Some(minute(10)));
     let plan = cron.pass_at("2026-11-24T02:41:00Z");
     assert_eq!((started(&plan), plan.skipped), (Some(minute(40)), vec![]));
+}
+
+#[test]
+fn a_slot_is_tried_again_before_it_is_too_late() {
+    let tries = |deadline: Option<i64>| {
+        let mut cron = Fixture::new("*/10 * * * *", "2026-11-24T02:00:00Z");
+        cron.spec.starting_deadline_seconds = deadline;
+        cron.now = minute(10);
+        let mut late = Vec::new();
+        loop {
+            let mut plan = cron.plan();
+            if started(&plan) != Some(minute(10)) {
+                return (late, skips(&plan).len());
+            }
+            late.push(cron.now - minute(10));
+            plan.keep_slot_open(&cron.facts(), cron.now);
+            cron.status = plan.status.unwrap_or(cron.status);
+            cron.now = plan.wake_at.expect("it is tried again");
+        }
+    };
+    let to_the_next = [0, 1, 2, 4, 8, 16, 32, 64, 124, 184, 244, 304, 364, 424, 484, 544];
+    assert_eq!(tries(None), (to_the_next.into(), 1), "the next slot takes over");
+    assert_eq!(tries(Some(20)), (vec![0, 1, 2, 4, 8, 16, 20], 1));
+    assert_eq!(tries(Some(64)), (vec![0, 1, 2, 4, 8, 16, 32, 64], 1));
+    assert_eq!(tries(Some(0)), (vec![0], 1));
 }
