@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use watchbell_api::types::job::CompletionMode;
 use watchbell_api::{Resource, Uid};
 
 use super::World;
@@ -46,7 +47,6 @@ impl World {
 
     fn adopt(&mut self, job: &Stored, pod: &Stored) {
         let mut value = pod.render();
-        let index = value["metadata"]["annotations"][COMPLETION_INDEX].as_str().and_then(|i| i.parse().ok());
         let owner = json!({
             "apiVersion": "batch/v1", "kind": "Job", "name": &*job.name, "uid": job.uid.to_string(),
             "controller": true, "blockOwnerDeletion": true,
@@ -59,6 +59,13 @@ impl World {
         let mode = self.namespace_mode(&job.namespace);
         // Only the Job's identity is taken from this template, so it need not be fit to make pods.
         let made = JobPods::new(&mut self.shapes, &job.render(), job.uid, *job_id, &facts.spec, mode, None);
+        // To a Job without indexes the annotation of another's is an annotation like any.
+        let index = match facts.spec.completion_mode {
+            CompletionMode::NonIndexed => None,
+            CompletionMode::Indexed => {
+                value["metadata"]["annotations"][COMPLETION_INDEX].as_str().and_then(|i| i.parse().ok())
+            }
+        };
         let Ok(template) = made else { return };
         let Ok(own) = JsonHead::from_value(Resource::Pod, value) else { return };
         let row = index.unwrap_or(NO_INDEX);

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use watchbell_api::Resource;
 
 use super::fake_node::{Node, ended};
-use super::{Bench, job, pod, pod_template, uid_of};
+use super::{Bench, array, job, pod, pod_template, uid_of};
+use crate::request::Propagation;
 
 fn owners(bench: &Bench, name: &str) -> Value {
     bench.read(Resource::Pod, name)["metadata"]["ownerReferences"].clone()
@@ -120,4 +121,41 @@ fn a_label_of_ones_own_changes_nothing_else() {
     bench.settle();
     assert_eq!(bench.read(Resource::Pod, &names[0])["metadata"]["finalizers"], Value::Null);
     assert_eq!(bench.read(Resource::Job, "a")["status"]["succeeded"], 2);
+}
+
+#[test]
+fn a_job_without_indexes_keeps_pods_that_had_some() {
+    let mut bench = Bench::new();
+    let mut template = pod_template();
+    template["metadata"] = json!({"labels": {"app": "a"}});
+    let mut first = array("first", 2, 2);
+    first["spec"]["template"] = template.clone();
+    bench.create(first);
+    bench.settle();
+    let names = bench.names(Resource::Pod);
+    bench.delete(Resource::Job, "first", Propagation::Orphan);
+    bench.settle();
+    assert_eq!(owners(&bench, &names[0]), Value::Null);
+    let spec = json!({
+        "parallelism": 2, "completions": 2, "manualSelector": true, "template": template,
+        "selector": {"matchLabels": {"app": "a"}},
+    });
+    bench.create(job("second", spec));
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod), names, "no other pods were made for them");
+    for name in &names {
+        let pod = bench.read(Resource::Pod, name);
+        assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], "second");
+        assert_eq!(pod["metadata"]["deletionTimestamp"], Value::Null);
+        assert!(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"].is_string());
+    }
+    bench.crash();
+    let mut node = Node::default();
+    node.obey(&bench.world.node_sync());
+    for pod in node.pods.values() {
+        bench.world.report(ended(pod, 0, bench.now), bench.at());
+    }
+    bench.settle();
+    let status = bench.read(Resource::Job, "second")["status"].clone();
+    assert_eq!((&status["succeeded"], &status["failed"]), (&json!(2), &Value::Null));
 }
