@@ -164,12 +164,17 @@ impl JobPlan {
     }
 }
 
+/// Whether another controller manages the Job (`spec.managedBy`, KEP-4368): its pods and status are not for this one.
+pub fn is_foreign(spec: &JobSpec) -> bool {
+    spec.managed_by.as_ref().is_some_and(|name| name != CONTROLLER_NAME)
+}
+
 /// Compares desired with observed for one Job. Same inputs, same plan. `now`: Unix seconds.
 pub fn reconcile(view: &JobView<'_>, now: i64) -> JobPlan {
     if let Some(end) = view.status.is_finished() {
         return after_the_end(view, end, now);
     }
-    if view.spec.managed_by.as_ref().is_some_and(|name| name != CONTROLLER_NAME) {
+    if is_foreign(view.spec) {
         return JobPlan::default();
     }
     let mut pass = Pass::new(view, now);

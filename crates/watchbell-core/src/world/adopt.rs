@@ -11,6 +11,7 @@ use super::index::CONTROLLER_UID;
 use super::object::{ArrayPod, Head, JsonHead, NsName, Status, Stored};
 use super::row::NO_INDEX;
 use super::template::{COMPLETION_INDEX, JobPods};
+use crate::controller::job::is_foreign;
 
 /// Attempts from here on are those of adopted pods: a Job does not count that far by itself.
 const ADOPTED: u32 = 1 << 31;
@@ -30,7 +31,9 @@ impl World {
             }
         }
         let finished = job.job_status().is_some_and(|status| status.is_finished().is_some());
-        if job.deletion.is_some() || finished {
+        // Another controller has ways of its own to find the pods of the Jobs that it manages.
+        let is_foreign = job.facts().job().is_some_and(|facts| is_foreign(&facts.spec));
+        if job.deletion.is_some() || finished || is_foreign {
             return;
         }
         let first = NsName { namespace: job.namespace.clone(), name: "".into() };
@@ -56,9 +59,6 @@ impl World {
             None => value["metadata"]["ownerReferences"] = json!([owner]),
         }
         let (Some(facts), Status::Job { job_id, .. }) = (job.facts().job(), &job.status) else { return };
-        let mode = self.namespace_mode(&job.namespace);
-        // Only the Job's identity is taken from this template, so it need not be fit to make pods.
-        let made = JobPods::new(&mut self.shapes, &job.render(), job.uid, *job_id, &facts.spec, mode, None);
         // To a Job without indexes the annotation of another's is an annotation like any.
         let index = match facts.spec.completion_mode {
             CompletionMode::NonIndexed => None,
@@ -66,6 +66,9 @@ impl World {
                 value["metadata"]["annotations"][COMPLETION_INDEX].as_str().and_then(|i| i.parse().ok())
             }
         };
+        let mode = self.namespace_mode(&job.namespace);
+        // Only the Job's identity is taken from this template, so it need not be fit to make pods.
+        let made = JobPods::new(&mut self.shapes, &job.render(), job.uid, *job_id, &facts.spec, mode, None);
         let Ok(template) = made else { return };
         let Ok(own) = JsonHead::from_value(Resource::Pod, value) else { return };
         let row = index.unwrap_or(NO_INDEX);

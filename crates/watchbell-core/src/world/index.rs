@@ -6,13 +6,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use watchbell_api::{Resource, Uid};
 
+use super::facts::JobFacts;
 use super::object::{Head, Key, NsName, Stored};
 use super::template::JobPods;
 use super::{World, events, rights};
 use crate::admission::Mode;
 use crate::admission::pod_security::Policy;
 use crate::arrays::Verdicts;
-use crate::controller::job::{ActivePod, Departure, JobStatus};
+use crate::controller::job::{ActivePod, Departure, JobStatus, is_foreign};
 use crate::placement::Taint;
 
 /// The label of the generated selector: the Job's uid.
@@ -198,7 +199,8 @@ impl World {
         match new {
             Some(new) => {
                 self.jobs.entry(new.uid).or_insert_with(|| JobRuntime::new(at.clone()));
-                if new.facts().job().is_some_and(|facts| facts.selector.is_some()) {
+                let selects = |facts: &JobFacts| facts.selector.is_some() && !is_foreign(&facts.spec);
+                if new.facts().job().is_some_and(selects) {
                     self.manual_jobs.insert(at);
                 }
                 if !old.is_some_and(|old| same_to_controller(old, new)) {

@@ -13,10 +13,9 @@ use serde_json::{Map, Value, json};
 use watchbell_api::Resource;
 use watchbell_api::managed_fields::{self, FieldSet, Operation, Writer};
 use watchbell_api::schema::{self, List, Shape, Table};
-use watchbell_api::types::job::JobSpec;
 
 use super::{Entry, Managed, intern};
-use crate::controller::job;
+use crate::controller::job::is_foreign;
 use crate::world::object::Stored;
 use crate::world::{CONTROLLER_MANAGER, NODE_MANAGER};
 
@@ -61,11 +60,6 @@ fn entry(stored: &Stored, managed: &Managed, status: &Value) -> Option<Entry> {
         text(stored.resource, manager, status, &theirs)
     }?;
     Some(Entry { text, time: Some(written_at(stored, status)) })
-}
-
-/// Whether another controller writes the Job's status.
-fn is_foreign(job: &JobSpec) -> bool {
-    job.managed_by.as_ref().is_some_and(|name| name != job::CONTROLLER_NAME)
 }
 
 /// When a status was last written, as far as it tells.

@@ -159,3 +159,35 @@ fn a_job_without_indexes_keeps_pods_that_had_some() {
     let status = bench.read(Resource::Job, "second")["status"].clone();
     assert_eq!((&status["succeeded"], &status["failed"]), (&json!(2), &Value::Null));
 }
+
+#[test]
+fn a_job_of_another_controller_takes_in_nothing() {
+    let mut bench = Bench::new();
+    let mut template = pod_template();
+    template["metadata"] = json!({"labels": {"app": "a"}});
+    let spec = json!({
+        "managedBy": "example.com/queue", "manualSelector": true, "template": template,
+        "selector": {"matchLabels": {"app": "a"}},
+    });
+    bench.create(job("selects", spec));
+    let uid = uid_of(&bench.create(job("named", json!({"managedBy": "example.com/queue"})))).to_string();
+    bench.settle();
+    for (name, labels) in
+        [("a", json!({"app": "a"})), ("b", json!({"batch.kubernetes.io/controller-uid": uid}))]
+    {
+        let mut stray = pod(name);
+        stray["metadata"]["labels"] = labels;
+        bench.create(stray);
+    }
+    bench.settle();
+    for job in ["selects", "named"] {
+        bench.patch(Resource::Job, job, json!({"metadata": {"labels": {"seen": "yes"}}}));
+    }
+    bench.settle();
+    assert_eq!([owners(&bench, "a"), owners(&bench, "b")], [Value::Null, Value::Null]);
+    // Nor after a restart, when its own controller suspends it.
+    bench.crash();
+    bench.patch(Resource::Job, "selects", json!({"spec": {"suspend": true}}));
+    bench.settle();
+    assert_eq!(owners(&bench, "a"), Value::Null);
+}
