@@ -7,6 +7,8 @@ use watchbell_api::node::Command;
 use super::fake_node::{Node, ended};
 use super::{Bench, array, config_map, cron, job, pod, uid_of};
 use crate::request::{DeleteOptions, Propagation};
+use crate::world::RECONCILES_PER_BATCH;
+use crate::world::object::Key;
 
 fn stops(bench: &Bench) -> usize {
     bench.commands.iter().filter(|c| matches!(c, Command::Stop { .. })).count()
@@ -300,4 +302,28 @@ fn pods_that_wait_go_with_their_job_without_a_word_to_the_node() {
     bench.settle();
     assert_eq!(bench.list(Resource::Pod).len(), 2);
     assert_eq!(stops(&bench), 2);
+}
+
+#[test]
+fn pods_of_a_job_that_another_finalizer_keeps_are_counted_in_the_batch_of_their_end() {
+    let mut bench = Bench::new();
+    let mut held = array("a", 2, 2);
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    // They wait for ever, so they go at once.
+    held["spec"]["template"]["spec"]["nodeSelector"] = json!({"nowhere": "here"});
+    bench.create(held);
+    bench.settle();
+    for i in 0..RECONCILES_PER_BATCH {
+        bench.world.mark(Key::new(Resource::ConfigMap, "ml", &format!("line-{i}")));
+    }
+    bench.delete(Resource::Job, "a", Propagation::Foreground);
+    bench.step();
+    assert_eq!(bench.names(Resource::Pod), [""; 0]);
+    let job = bench.read(Resource::Job, "a");
+    assert_eq!((&job["status"]["failed"], &job["status"]["active"]), (&json!(2), &Value::Null));
+    bench.settle();
+    assert_eq!(bench.read(Resource::Job, "a")["metadata"]["finalizers"], json!(["example.com/hold"]));
+    bench.patch(Resource::Job, "a", json!({"metadata": {"finalizers": null}}));
+    bench.settle();
+    assert_eq!(bench.names(Resource::Job), [""; 0]);
 }
