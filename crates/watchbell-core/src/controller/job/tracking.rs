@@ -44,7 +44,7 @@ struct IndexRecord {
     retry_at: Option<i64>,
 }
 
-/// The Job was scaled down once (elastic Indexed Job): indexes from `from` on may have had pods of any attempt below
+/// The Job was scaled down once (elastic Indexed Job), or a client took settled indexes back: indexes from `from` on may have had pods of any attempt below
 /// `attempt`. No attempt is ever used twice, as a pod's identity is derived from it.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 struct Retired {
@@ -74,14 +74,19 @@ impl IndexTracking {
         let shrank = completions < self.completions;
         self.completions = completions;
         if shrank {
-            let from = self.retired.map_or(completions, |retired| retired.from.min(completions));
-            self.retired = Some(Retired { from, attempt: self.attempt_max.saturating_add(1) });
+            self.retire(completions);
             let beyond: Vec<u32> = self.records.range(completions..).map(|(&index, _)| index).collect();
             for index in beyond {
                 self.settle(index);
             }
         }
         shrank
+    }
+
+    /// Indexes from `from` on may be run anew whose pods are forgotten: none starts with an attempt that there was.
+    pub(super) fn retire(&mut self, from: u32) {
+        let from = self.retired.map_or(from, |retired| retired.from.min(from));
+        self.retired = Some(Retired { from, attempt: self.attempt_max.saturating_add(1) });
     }
 
     pub(super) fn tries(&self, index: u32) -> Tries {
