@@ -128,6 +128,11 @@ impl Level {
         (!asks.fits_in(room)).then_some(uid)
     }
 
+    /// The head of every group, the one that waits longest first.
+    pub(super) fn by_age(&self) -> impl Iterator<Item = Candidate> + '_ {
+        self.ages.iter().map(|(&(_, uid), &asks)| Candidate { uid, asks })
+    }
+
     /// The head of every group, in order.
     fn heads(&self) -> impl Iterator<Item = Candidate> + '_ {
         self.order

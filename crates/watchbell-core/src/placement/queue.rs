@@ -63,12 +63,13 @@ pub struct Queue {
     overtaken: Option<Overtaken>,
     /// How many pods run at each priority.
     priorities: BTreeMap<i32, usize>,
-    /// The pod for which others were told to end, and one that nobody's end would help: until a pod comes or goes.
-    preempting: Option<Uid>,
-    helpless: Option<Uid>,
+    /// The pod for which others were told to end. What becomes free is for it, or for one of a higher priority.
+    preempting: Option<Overtaken>,
+    /// Nobody's end would help one that waits: until a pod comes or goes.
+    is_preemption_settled: bool,
 }
 
-/// The pod that others overtake because it does not fit yet.
+/// A pod that others overtake because it does not fit yet.
 #[derive(Debug, Clone, Copy)]
 struct Overtaken {
     uid: Uid,
@@ -91,7 +92,7 @@ impl Queue {
             overtaken: None,
             priorities: BTreeMap::new(),
             preempting: None,
-            helpless: None,
+            is_preemption_settled: false,
         }
     }
 
@@ -149,6 +150,7 @@ impl Queue {
     /// A pod that waits from now on.
     pub fn push(&mut self, pod: Waiting) {
         self.remove(pod.uid);
+        self.is_preemption_settled = false;
         if self.could_ever_run(&pod) {
             let (share, asks) = (self.share(&pod.namespace), self.asks(&pod));
             let level = self.levels.entry(Reverse(pod.priority)).or_default();
@@ -167,14 +169,22 @@ impl Queue {
         *used_by = used_by.plus(amounts);
         self.reorder(&pod.namespace);
         *self.priorities.entry(pod.priority).or_default() += 1;
-        self.helpless = None;
+        self.is_preemption_settled = false;
+        let priority = pod.priority;
         self.running.insert(pod.uid, pod);
+        // One of a higher priority took of the room that was made. What will never be enough is not kept.
+        if let Some(preempting) = self.preempting.filter(|preempting| preempting.priority < priority) {
+            let asks = self.waiting.get(&preempting.uid).map(|pod| self.asks(pod));
+            let reach = Reach::of(self, |_| false).at(preempting.priority);
+            self.preempting = self.preempting.filter(|_| asks.is_some_and(|asks| asks.fits_in(&reach)));
+        }
     }
 
     /// The pod ended, or waits no more. Unknown pods are none of ours.
     pub fn remove(&mut self, uid: Uid) {
         if let Some(pod) = self.waiting.remove(&uid) {
             self.leave_line(&pod);
+            self.is_preemption_settled = false;
         }
         if let Some(pod) = self.running.remove(&uid) {
             if let Some(count) = self.priorities.get_mut(&pod.priority) {
@@ -183,7 +193,7 @@ impl Queue {
                     self.priorities.remove(&pod.priority);
                 }
             }
-            self.helpless = None;
+            self.is_preemption_settled = false;
             self.devices.release(uid);
             let amounts = self.asks(&pod);
             self.used = self.used.minus(amounts);
@@ -212,13 +222,16 @@ impl Queue {
         let mut groups_left = GROUPS_LOOKED_AT;
         let mut chosen = None;
         for (&Reverse(priority), level) in &mut self.levels {
-            if let Some(overtaken) = self.overtaken.filter(|overtaken| overtaken.priority >= priority) {
-                // It waited longest: before its like, it is asked first.
-                let asks = self.waiting.get(&overtaken.uid).map(|pod| asks(&self.devices, pod));
+            // They waited longest, or room was made for them: before their like, they are asked first.
+            for first in asked_first(self.overtaken, self.preempting, priority) {
+                let asks = self.waiting.get(&first.uid).map(|pod| asks(&self.devices, pod));
                 if asks.is_some_and(|asks| asks.fits_in(&room)) {
-                    return Some(overtaken.uid);
+                    if self.overtaken.is_none_or(|overtaken| overtaken.uid != first.uid) {
+                        self.note_overtaking(blocked, first.priority);
+                    }
+                    return Some(first.uid);
                 }
-                if overtaken.times >= OVERTAKES_MAX {
+                if first.times >= OVERTAKES_MAX {
                     return None;
                 }
             }
@@ -251,37 +264,62 @@ impl Queue {
     }
 
     /// Pods that must end so that one of a higher priority starts, and that one. Asked when nothing more can start. Pods
-    /// that end anyway are waited for, and no others are named while those that were named end.
+    /// that end anyway are waited for, and no others are named for its priority or below while those that were named end.
+    /// Who would end nobody, or could not have room even so, keeps no other from it.
     pub fn preempt(&mut self, is_ending: impl Fn(Uid) -> bool) -> Option<(Uid, Vec<Uid>)> {
         let lowest = *self.priorities.keys().next()?;
-        let room = self.room();
-        let (&Reverse(priority), level) = self.levels.iter().next().filter(|(p, _)| p.0 > lowest)?;
-        let uid = level.blocked(&room)?;
-        let pod = self.waiting.get(&uid)?;
-        if pod.preemption == Preemption::Never || self.helpless == Some(uid) {
+        let Reverse(highest) = *self.levels.keys().next()?;
+        if highest <= lowest || self.is_preemption_settled {
             return None;
         }
-        if self.preempting == Some(uid) && self.running.keys().any(|uid| is_ending(*uid)) {
-            return None;
-        }
-        let (mut coming, mut candidates) = (room, Vec::new());
-        for running in self.running.values() {
-            let amounts = Amounts { devices: self.devices.freed_by(running.uid), ..self.asks(running) };
-            if is_ending(running.uid) {
-                coming = coming.plus(amounts);
-            } else if running.priority < priority {
-                let (uid, priority, seq) = (running.uid, running.priority, running.seq);
-                candidates.push(Candidate { uid, priority, seq, amounts });
-            }
-        }
-        let Some(victims) = preempt::victims(&self.asks(pod), coming, candidates) else {
-            self.helpless = Some(uid);
+        let reach = Reach::of(self, &is_ending);
+        let Some((preemptor, asks)) = self.preemptor(lowest, &reach) else {
+            self.is_preemption_settled = true;
             return None;
         };
-        self.preempting = Some(uid);
-        // What becomes free is for it.
-        self.overtaken = Some(Overtaken { uid, priority, times: OVERTAKES_MAX });
-        Some((uid, victims))
+        let may_end = |pod: &&Waiting| pod.priority < preemptor.priority && !is_ending(pod.uid);
+        let candidates = self.running.values().filter(may_end).map(|pod| Candidate {
+            uid: pod.uid,
+            priority: pod.priority,
+            seq: pod.seq,
+            amounts: self.freed_by(pod),
+        });
+        let victims = preempt::victims(&asks, reach.coming, candidates.collect())?;
+        self.preempting = Some(preemptor);
+        Some((preemptor.uid, victims))
+    }
+
+    /// The first for which others may be told to end, and what it asks for.
+    fn preemptor(&self, lowest: i32, reach: &Reach) -> Option<(Overtaken, Amounts)> {
+        let room = self.room();
+        let mut groups_left = GROUPS_LOOKED_AT;
+        for (&Reverse(priority), level) in self.levels.iter().take_while(|(p, _)| p.0 > lowest) {
+            let within = reach.at(priority);
+            let may_preempt = |uid: Uid, asks: &Amounts| {
+                let pod = self.waiting.get(&uid);
+                !asks.fits_in(&room)
+                    && asks.fits_in(&within)
+                    && pod.is_some_and(|pod| pod.preemption == Preemption::LowerPriority)
+            };
+            let preemptor = |uid| Overtaken { uid, priority, times: OVERTAKES_MAX };
+            let mut kept = asked_first(self.overtaken, self.preempting, priority)
+                .filter(|first| first.times >= OVERTAKES_MAX);
+            if let Some(kept) = kept.next() {
+                // Nothing of this priority or below starts before it.
+                if reach.some_end && self.preempting.is_some_and(|preempting| preempting.uid == kept.uid) {
+                    return None;
+                }
+                let asks = self.asks(self.waiting.get(&kept.uid)?);
+                return may_preempt(kept.uid, &asks).then_some((preemptor(kept.uid), asks));
+            }
+            for head in level.by_age().take(groups_left) {
+                groups_left -= 1;
+                if may_preempt(head.uid, &head.asks) {
+                    return Some((preemptor(head.uid), head.asks));
+                }
+            }
+        }
+        None
     }
 
     /// Whether the pod waits for room.
@@ -328,13 +366,12 @@ impl Queue {
 
     /// Room is kept for another pod, which this one may not overtake.
     fn keeps_room_before(&self, pod: &Waiting) -> bool {
-        self.overtaken.is_some_and(|overtaken| {
-            overtaken.uid != pod.uid && overtaken.times >= OVERTAKES_MAX && pod.priority <= overtaken.priority
-        })
+        asked_first(self.overtaken, self.preempting, pod.priority)
+            .any(|first| first.uid != pod.uid && first.times >= OVERTAKES_MAX)
     }
 
     fn leave_line(&mut self, pod: &Waiting) {
-        if self.preempting == Some(pod.uid) {
+        if self.preempting.is_some_and(|preempting| preempting.uid == pod.uid) {
             self.preempting = None;
         }
         if self.overtaken.is_some_and(|overtaken| overtaken.uid == pod.uid) {
@@ -366,6 +403,11 @@ impl Queue {
         asks(&self.devices, pod)
     }
 
+    /// What becomes free when a running pod ends. A device that has vanished does not.
+    fn freed_by(&self, running: &Waiting) -> Amounts {
+        Amounts { devices: self.devices.freed_by(running.uid), ..self.asks(running) }
+    }
+
     fn room(&self) -> Amounts {
         // A device that has vanished is nobody's room, whoever held it.
         Amounts { devices: self.devices.free(), ..self.machine.minus(self.used) }
@@ -385,4 +427,47 @@ impl Queue {
 
 fn asks(devices: &Devices, pod: &Waiting) -> Amounts {
     Amounts { devices: devices.asked(&pod.request.devices), ..pod.request.amounts() }
+}
+
+/// The pods that go before all others of a priority, in order.
+fn asked_first(
+    overtaken: Option<Overtaken>,
+    preempting: Option<Overtaken>,
+    priority: i32,
+) -> impl Iterator<Item = Overtaken> {
+    let is_below = |a: Option<Overtaken>, b: Option<Overtaken>| a.map(|a| a.priority) < b.map(|b| b.priority);
+    let order =
+        if is_below(overtaken, preempting) { [preempting, overtaken] } else { [overtaken, preempting] };
+    order.into_iter().flatten().filter(move |first| first.priority >= priority)
+}
+
+/// What could become free.
+struct Reach {
+    /// What is free, or will be once the pods have ended that end anyway.
+    coming: Amounts,
+    some_end: bool,
+    /// What the other running pods hold, by priority.
+    held: BTreeMap<i32, Amounts>,
+}
+
+impl Reach {
+    fn of(queue: &Queue, is_ending: impl Fn(Uid) -> bool) -> Reach {
+        let mut reach = Reach { coming: queue.room(), some_end: false, held: BTreeMap::new() };
+        for running in queue.running.values() {
+            let amounts = queue.freed_by(running);
+            if is_ending(running.uid) {
+                reach.some_end = true;
+                reach.coming = reach.coming.plus(amounts);
+            } else {
+                let held = reach.held.entry(running.priority).or_default();
+                *held = held.plus(amounts);
+            }
+        }
+        reach
+    }
+
+    /// All the room that a pod of a priority could have.
+    fn at(&self, priority: i32) -> Amounts {
+        self.held.range(..priority).fold(self.coming, |sum, (_, held)| sum.plus(*held))
+    }
 }

@@ -162,6 +162,79 @@ fn a_pod_of_higher_priority_gets_the_room_of_lower_ones() {
 }
 
 #[test]
+fn who_cannot_have_room_made_keeps_nobody_else_from_it() {
+    let mut queue = Queue::new(machine(5_000, 100_000, 100));
+    let none = |_: Uid| false;
+    queue.started(pod(1, "ml", 50, 1_000, 1));
+    for uid in 2..=5 {
+        queue.started(pod(uid, "ml", 0, 1_000, 1));
+    }
+    queue.push(Waiting { preemption: Preemption::Never, ..pod(10, "ml", 9, 2_000, 1) });
+    // Not even the room of all lower ones is enough.
+    queue.push(pod(11, "ml", 8, 4_500, 1));
+    assert_eq!(queue.preempt(none), None);
+    queue.push(pod(12, "ml", 8, 1_500, 1));
+    assert_eq!(queue.preempt(none), Some((Uid(12), vec![Uid(5), Uid(4)])), "a younger one of its priority");
+    queue.push(pod(13, "ml", 7, 1_000, 1));
+    assert_eq!(queue.preempt(|uid| uid == Uid(5) || uid == Uid(4)), None, "one after the other");
+    queue.remove(Uid(5));
+    assert_eq!(queue.pop(), None);
+    queue.remove(Uid(4));
+    assert_eq!(queue.pop(), Some(Uid(10)), "what becomes free is for the highest that it is enough for");
+    assert_eq!(queue.preempt(none), Some((Uid(12), vec![Uid(3), Uid(2)])));
+    queue.remove(Uid(3));
+    queue.remove(Uid(2));
+    assert_eq!(queue.pop(), Some(Uid(12)));
+    assert_eq!(queue.pop(), None);
+    assert_eq!(queue.preempt(none), None, "none of a lower priority is left");
+}
+
+#[test]
+fn a_pod_that_ends_nobody_is_overtaken_a_bounded_number_of_times() {
+    let mut queue = Queue::new(machine(50_000, 100_000, 100));
+    for uid in 1..=50 {
+        queue.started(pod(uid, "ml", 0, 1_000, 1));
+    }
+    queue.push(Waiting { preemption: Preemption::Never, ..pod(100, "ml", 9, 2_000, 1) });
+    let mut next = 101;
+    loop {
+        queue.push(pod(next, "ml", 5, 1_000, 1));
+        let Some((preemptor, victims)) = queue.preempt(|_| false) else { break };
+        assert_eq!((preemptor, victims.len()), (Uid(next), 1));
+        queue.remove(victims[0]);
+        assert_eq!(queue.pop(), Some(Uid(next)));
+        next += 1;
+    }
+    assert_eq!(next - 101, u128::from(OVERTAKES_MAX));
+    // Room is kept for it now.
+    queue.remove(Uid(1));
+    assert_eq!(queue.pop(), None);
+    queue.remove(Uid(2));
+    assert_eq!(queue.pop(), Some(Uid(100)));
+    assert_eq!(queue.preempt(|_| false).map(|(preemptor, _)| preemptor), Some(Uid(next)));
+}
+
+#[test]
+fn room_is_kept_no_longer_for_whom_nobodys_end_would_help() {
+    let mut queue = Queue::new(machine(3_000, 100_000, 100));
+    let none = |_: Uid| false;
+    for uid in 1..=3 {
+        queue.started(pod(uid, "ml", 0, 1_000, 1));
+    }
+    queue.push(pod(10, "ml", 5, 3_000, 1));
+    assert_eq!(queue.preempt(none), Some((Uid(10), vec![Uid(3), Uid(2), Uid(1)])));
+    for uid in 1..=2 {
+        queue.remove(Uid(uid));
+    }
+    // One of a higher priority takes a part of it.
+    queue.push(pod(11, "ml", 9, 1_000, 1));
+    assert_eq!(queue.pop(), Some(Uid(11)));
+    queue.push(pod(12, "ml", 1, 500, 1));
+    assert_eq!(queue.pop(), Some(Uid(12)));
+    assert_eq!(queue.preempt(none), None);
+}
+
+#[test]
 fn the_reason_says_what_is_missing() {
     let mut queue = Queue::new(machine(8_000, 24 << 10, 2));
     let check = |queue: &Queue, uid: u128, expect: &str| {
