@@ -19,10 +19,9 @@ const ADOPTED: u32 = 1 << 31;
 impl World {
     /// Brings a Job's pods in line with its selector.
     pub(super) fn claim_pods(&mut self, job: &Arc<Stored>) {
-        let suspects = match self.jobs.get_mut(&job.uid) {
-            Some(runtime) => std::mem::take(&mut runtime.suspects),
-            None => return,
-        };
+        let Some(runtime) = self.jobs.get_mut(&job.uid) else { return };
+        let suspects = std::mem::take(&mut runtime.suspects);
+        let strays = std::mem::take(&mut runtime.strays);
         for seat in suspects {
             let at = self.jobs.get(&job.uid).and_then(|runtime| runtime.pods.get(&seat)).cloned();
             let Some(pod) = at.and_then(|at| self.get_at(Resource::Pod, &at)).cloned() else { continue };
@@ -36,19 +35,31 @@ impl World {
         if job.deletion.is_some() || finished || is_foreign {
             return;
         }
-        let first = NsName { namespace: job.namespace.clone(), name: "".into() };
-        let loose: Vec<NsName> =
-            self.loose_pods.range(first..).take_while(|at| at.namespace == job.namespace).cloned().collect();
-        for at in loose {
-            if let Some(pod) = self.get_at(Resource::Pod, &at).cloned()
+        for at in strays {
+            // Another Job may have been faster.
+            if self.loose_pods.contains(&at)
+                && let Some(pod) = self.get_at(Resource::Pod, &at).cloned()
                 && selects(job, &pod)
+                && self.adopt(job, &pod).is_none()
+                && let Some(runtime) = self.jobs.get_mut(&job.uid)
             {
-                self.adopt(job, &pod);
+                runtime.strays.insert(at);
             }
         }
     }
 
-    fn adopt(&mut self, job: &Stored, pod: &Stored) {
+    /// A Job with a selector of its own looks at all pods of its namespace that have no controller, once. Those that come
+    /// later are shown to it as they come; so are to the others the pods that name them.
+    pub(super) fn show_strays(&mut self, job: &Stored) {
+        let first = NsName { namespace: job.namespace.clone(), name: "".into() };
+        let loose = self.loose_pods.range(first..).take_while(|at| at.namespace == job.namespace);
+        if let Some(runtime) = self.jobs.get_mut(&job.uid) {
+            runtime.strays.extend(loose.cloned());
+        }
+    }
+
+    /// `None`: the Job cannot take in a pod as it is.
+    fn adopt(&mut self, job: &Stored, pod: &Stored) -> Option<()> {
         let mut value = pod.render();
         let owner = json!({
             "apiVersion": "batch/v1", "kind": "Job", "name": &*job.name, "uid": job.uid.to_string(),
@@ -58,7 +69,7 @@ impl World {
             Some(list) => list.push(owner),
             None => value["metadata"]["ownerReferences"] = json!([owner]),
         }
-        let (Some(facts), Status::Job { job_id, .. }) = (job.facts().job(), &job.status) else { return };
+        let (Some(facts), Status::Job { job_id, .. }) = (job.facts().job(), &job.status) else { return None };
         // To a Job without indexes the annotation of another's is an annotation like any.
         let index = match facts.spec.completion_mode {
             CompletionMode::NonIndexed => None,
@@ -69,8 +80,8 @@ impl World {
         let mode = self.namespace_mode(&job.namespace);
         // Only the Job's identity is taken from this template, so it need not be fit to make pods.
         let made = JobPods::new(&mut self.shapes, &job.render(), job.uid, *job_id, &facts.spec, mode, None);
-        let Ok(template) = made else { return };
-        let Ok(own) = JsonHead::from_value(Resource::Pod, value) else { return };
+        let template = made.ok()?;
+        let own = JsonHead::from_value(Resource::Pod, value).ok()?;
         let row = index.unwrap_or(NO_INDEX);
         let attempt = self
             .jobs
@@ -88,6 +99,7 @@ impl World {
             own: Some(Arc::new(own)),
         }));
         self.put(adopted);
+        Some(())
     }
 
     /// The pod's labels fit its Job no more: it stands alone.

@@ -1,6 +1,6 @@
 //! What is derived from the objects: kept in step by every put and remove, and rebuilt by [`World::reindex`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -41,6 +41,8 @@ pub(super) struct JobRuntime {
     pub array_plans: Verdicts,
     /// Pods with a head of their own, whose labels may not fit the Job any more.
     pub suspects: Vec<(u32, u32)>,
+    /// Pods without a controller that may fit the Job, until it has looked at them.
+    pub strays: BTreeSet<NsName>,
 }
 
 impl JobRuntime {
@@ -53,6 +55,7 @@ impl JobRuntime {
             ended: Vec::new(),
             pods: BTreeMap::new(),
             suspects: Vec::new(),
+            strays: BTreeSet::new(),
             committed: Vec::new(),
             arrays_refused: None,
             array_plans: Verdicts::default(),
@@ -200,10 +203,14 @@ impl World {
             Some(new) => {
                 self.jobs.entry(new.uid).or_insert_with(|| JobRuntime::new(at.clone()));
                 let selects = |facts: &JobFacts| facts.selector.is_some() && !is_foreign(&facts.spec);
-                if new.facts().job().is_some_and(selects) {
+                let is_manual = new.facts().job().is_some_and(selects);
+                if is_manual {
                     self.manual_jobs.insert(at);
                 }
                 if !old.is_some_and(|old| same_to_controller(old, new)) {
+                    if is_manual {
+                        self.show_strays(new);
+                    }
                     if let Some(old) = old {
                         self.keep_old_templates(old, new);
                     }

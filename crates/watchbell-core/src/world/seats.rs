@@ -170,7 +170,7 @@ impl World {
                 self.loose_pods.insert(at.clone());
                 let changed = old.is_none_or(|old| !same_head(old, pod));
                 if changed {
-                    self.mark_jobs_that_may_adopt(pod);
+                    self.show_jobs_that_may_adopt(pod, at);
                 }
             }
             None if old.is_some() => {
@@ -180,12 +180,15 @@ impl World {
         }
     }
 
-    fn mark_jobs_that_may_adopt(&mut self, pod: &Stored) {
-        let by_label = pod.labels().get(CONTROLLER_UID).and_then(|uid| uid.parse().ok());
-        let job = by_label.and_then(|uid: Uid| self.jobs.get(&uid)).map(|job| job.at.clone());
-        let manual = self.manual_jobs.iter().filter(|at| at.namespace == pod.namespace).cloned();
-        for at in manual.chain(job).collect::<Vec<_>>() {
-            self.mark(Key { resource: Resource::Job, at });
+    fn show_jobs_that_may_adopt(&mut self, pod: &Stored, at: &NsName) {
+        let named: Option<Uid> = pod.labels().get(CONTROLLER_UID).and_then(|uid| uid.parse().ok());
+        let manual = self.manual_jobs.iter().filter(|job| job.namespace == pod.namespace);
+        let manual = manual.filter_map(|job| self.get_at(Resource::Job, job)).map(|job| job.uid);
+        for uid in manual.chain(named).collect::<Vec<_>>() {
+            let Some(runtime) = self.jobs.get_mut(&uid) else { continue };
+            runtime.strays.insert(at.clone());
+            let key = Key { resource: Resource::Job, at: runtime.at.clone() };
+            self.mark(key);
         }
     }
 }

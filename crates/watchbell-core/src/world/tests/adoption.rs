@@ -191,3 +191,57 @@ fn a_job_of_another_controller_takes_in_nothing() {
     bench.settle();
     assert_eq!(owners(&bench, "a"), Value::Null);
 }
+
+/// What a pass of a Job costs does not follow the pods that stand about.
+#[test]
+fn a_job_looks_once_at_each_pod_that_it_may_adopt() {
+    let mut bench = Bench::new();
+    let labelled = |name: &str, app: &str| {
+        let mut stray = pod(name);
+        stray["metadata"]["labels"] = json!({"app": app});
+        stray
+    };
+    for name in ["s0", "s1", "s2"] {
+        bench.create(labelled(name, "other"));
+    }
+    let mut template = pod_template();
+    template["metadata"] = json!({"labels": {"app": "a"}});
+    let manual = json!({
+        "parallelism": 1, "completions": 4, "manualSelector": true, "template": template,
+        "selector": {"matchLabels": {"app": "a"}},
+    });
+    let manual = uid_of(&bench.create(job("manual", manual)));
+    let plain = uid_of(&bench.create(job("plain", json!({}))));
+    let strays = |bench: &Bench, job| {
+        bench.world.jobs[&job].strays.iter().map(|at| at.name.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(strays(&bench, manual), ["s0", "s1", "s2"], "all that there are, when it is new");
+    assert_eq!(strays(&bench, plain), [""; 0], "nobody can have named it yet");
+    bench.settle();
+    assert_eq!(strays(&bench, manual), [""; 0]);
+    // Whatever makes it look again, it does not look at those.
+    let pods = bench.names(Resource::Pod);
+    let own = pods.iter().find(|name| name.starts_with("manual-")).expect("its pod");
+    bench.delete(Resource::Pod, own, Propagation::Background);
+    assert_eq!(strays(&bench, manual), [""; 0]);
+    bench.settle();
+    // A pod that comes, or changes, is shown to whom it may concern.
+    bench.create(labelled("s3", "other"));
+    bench.patch(Resource::Pod, "s1", json!({"metadata": {"labels": {"app": "a"}}}));
+    assert_eq!((strays(&bench, manual), strays(&bench, plain)), (vec!["s1".into(), "s3".into()], vec![]));
+    bench.settle();
+    assert_eq!(
+        (owners(&bench, "s1")[0]["name"].as_str(), owners(&bench, "s3")),
+        (Some("manual"), Value::Null)
+    );
+    let named = json!({"metadata": {"labels": {"batch.kubernetes.io/controller-uid": plain.to_string()}}});
+    bench.patch(Resource::Pod, "s2", named);
+    assert_eq!(strays(&bench, plain), ["s2"]);
+    bench.settle();
+    assert_eq!(owners(&bench, "s2")[0]["name"], "plain");
+    // After a restart nothing is known of what was looked at.
+    bench.crash();
+    assert_eq!(strays(&bench, manual), ["s0", "s3"]);
+    bench.settle();
+    assert_eq!((strays(&bench, manual), owners(&bench, "s0")), (vec![], Value::Null));
+}
