@@ -287,7 +287,9 @@ pub(crate) struct Watch {
     bell: watch::Receiver<u64>,
     resource: Resource,
     namespace: Option<Arc<str>>,
+    /// How far the history was read.
     cursor: u64,
+    /// What was read of it and not handed out yet.
     ready: VecDeque<Arc<Event>>,
 }
 
@@ -295,7 +297,7 @@ pub(crate) struct Watch {
 #[derive(Debug, Clone)]
 pub(crate) enum Heard {
     Change(Arc<Event>),
-    /// Nothing of interest happened up to the cursor: a bookmark may carry it.
+    /// Nothing of interest happened up to [`Watch::handed_out`]: a bookmark may carry it.
     UpTo,
 }
 
@@ -327,9 +329,13 @@ impl Watch {
         }
     }
 
-    /// The version up to which everything was heard.
-    pub(crate) fn cursor(&self) -> u64 {
-        self.cursor
+    /// The version up to which everything was handed out. What was read and still lies ready is beyond it: a bookmark that
+    /// named it would have a client that resumes from there miss it.
+    pub(crate) fn handed_out(&self) -> u64 {
+        match self.ready.front() {
+            Some(next) => next.change.resource_version.saturating_sub(1),
+            None => self.cursor,
+        }
     }
 
     fn fill(&mut self, version: u64) -> Option<()> {

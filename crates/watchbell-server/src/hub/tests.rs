@@ -78,7 +78,29 @@ fn who_read_a_batch_may_watch_from_it_before_it_is_told() {
     hub.publish(Vec::new(), 8);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let heard = runtime.block_on(early.hear());
-    assert!(matches!(heard, Some(Heard::UpTo)) && early.cursor() == 8, "{heard:?}");
+    assert!(matches!(heard, Some(Heard::UpTo)) && early.handed_out() == 8, "{heard:?}");
+}
+
+/// Events lie ready while a client takes those before them: a bookmark that comes due meanwhile may not be beyond them.
+#[test]
+fn a_bookmark_is_never_beyond_what_was_handed_out() {
+    let mut told = Told::new();
+    let from = told.hub.version();
+    let versions: Vec<u64> = ["a", "b", "c"].map(|name| told.create(name).resource_version).into();
+    let mut watch = told.hub.watch(Resource::ConfigMap, None, from, from).unwrap();
+    assert_eq!(watch.handed_out(), from);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let heard = runtime.block_on(watch.hear());
+    assert!(matches!(heard, Some(Heard::Change(first)) if first.change.resource_version == versions[0]));
+    for version in &versions[1..] {
+        assert!(watch.handed_out() < *version, "{} and {versions:?}", watch.handed_out());
+        // Who resumes from there hears exactly what this one did not yet.
+        let mut resumed = told.hub.watch(Resource::ConfigMap, None, watch.handed_out(), from).unwrap();
+        let next = runtime.block_on(resumed.hear());
+        assert!(matches!(next, Some(Heard::Change(next)) if next.change.resource_version == *version));
+        assert_eq!(watch.ready().map(|event| event.change.resource_version), Some(*version));
+    }
+    assert_eq!((watch.handed_out(), watch.ready().is_none()), (told.hub.version(), true));
 }
 
 #[test]

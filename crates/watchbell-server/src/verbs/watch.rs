@@ -211,7 +211,7 @@ impl Watcher {
                     }
                 },
                 _ = bookmark.tick() => {
-                    let version = watch.cursor();
+                    let version = watch.handed_out();
                     if self.bookmarks && version > told {
                         told = version;
                         self.writer.bookmark(&mut self.out, version, InitialEnd::No)?;
