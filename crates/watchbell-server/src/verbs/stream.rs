@@ -70,7 +70,8 @@ pub(crate) async fn open(
     let share =
         app.sessions_open.take(&call.holder, 1).map_err(|short| short.refusal("sessions in containers"))?;
     let judged = {
-        let (user, sub) = (call.trail.user.clone(), path.sub);
+        // Whom the caller acts as, as everywhere else.
+        let (user, sub) = (call.held.user.clone(), path.sub);
         let (namespace, name) = (path.namespace.clone().unwrap_or_default(), name.to_owned());
         let object = SessionOptions::object(&request, &container);
         // Expressions may take a while, and the thread has other connections.

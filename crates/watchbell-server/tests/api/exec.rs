@@ -62,12 +62,17 @@ pub(crate) fn handshake(h: &Harness, path: &str, protocols: &str) -> (Tls, Strin
 }
 
 fn handshake_of(client: &Client, path: &str, protocols: &str) -> (Tls, String) {
-    let mut stream = client.connect();
     let offer =
         if protocols.is_empty() { String::new() } else { format!("Sec-WebSocket-Protocol: {protocols}\r\n") };
+    handshake_with(client, path, &offer)
+}
+
+/// With more lines in the head.
+fn handshake_with(client: &Client, path: &str, lines: &str) -> (Tls, String) {
+    let mut stream = client.connect();
     let head = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{offer}\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{lines}\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     let mut head = Vec::new();
@@ -253,10 +258,8 @@ fn sessions_are_bounded_and_give_their_place_back() {
     until("its place is free", || handshake(&h, &cat, V5).1.starts_with("http/1.1 101 "));
 }
 
-/// Judged on a thread of its own, within the places for sessions, and given back with them.
-#[test]
-fn a_policy_says_who_enters() {
-    let (h, _, path) = Harness::with_running_pod();
+/// Sessions are opened only where the expression holds.
+fn require_of_sessions(h: &Harness, expression: &str) {
     let of = |kind: &str, name: &str, spec: Value| {
         let object = json!({
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("ValidatingAdmissionPolicy{kind}"),
@@ -268,15 +271,39 @@ fn a_policy_says_who_enters() {
             .expect(201);
     };
     let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/exec"]});
-    let validation = json!({"expression": "object.command[0] == 'cat'", "reason": "Forbidden"});
+    let validation = json!({"expression": expression, "reason": "Forbidden"});
     of("", "shells", json!({"matchConstraints": {"resourceRules": [rule]}, "validations": [validation]}));
     of("Binding", "shells", json!({"policyName": "shells", "validationActions": ["Deny"]}));
+}
+
+/// Judged on a thread of its own, within the places for sessions, and given back with them.
+#[test]
+fn a_policy_says_who_enters() {
+    let (h, _, path) = Harness::with_running_pod();
+    require_of_sessions(&h, "object.command[0] == 'cat'");
     for _ in 0..30 {
         let (_, head) = handshake(&h, &format!("{path}/exec?{}", sh("true")), V5);
         assert!(head.starts_with("http/1.1 403 "), "{head}");
     }
     let (_, head) = handshake(&h, &format!("{path}/exec?{}", command(&["cat"])), V5);
     assert!(head.starts_with("http/1.1 101 "), "{head}");
+}
+
+/// Who acts as somebody else is judged as that one, and does not take his own name with him.
+#[test]
+fn a_policy_judges_whom_the_caller_acts_as() {
+    let (h, _, path) = Harness::with_running_pod();
+    h.bind("default", "edit", "ada");
+    require_of_sessions(&h, "request.userInfo.username == 'ada'");
+    let path = format!("{path}/exec?{}", command(&["cat"]));
+    let as_user = |user: &str| handshake_with(&h.client, &path, &format!("Impersonate-User: {user}\r\n")).1;
+    let (_, own) = handshake_with(&h.client, &path, "");
+    assert!(own.starts_with("http/1.1 403 "), "{own}");
+    let acting = as_user("ada");
+    assert!(acting.starts_with("http/1.1 101 "), "{acting}");
+    h.bind("default", "edit", "bob");
+    let other = as_user("bob");
+    assert!(other.starts_with("http/1.1 403 "), "{other}");
 }
 
 #[test]
