@@ -155,6 +155,7 @@ pub enum Write {
         options: DeleteOptions,
         label_selector: String,
         field_selector: String,
+        page: Page,
     },
     /// The CronJob's Job is made now, beside its schedule. An empty name: one is made up.
     Trigger {
@@ -260,6 +261,15 @@ pub enum FieldValidation {
     #[default]
     Warn,
     Ignore,
+}
+
+/// Which of a collection that was chosen are meant, in the order of namespaces and names.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// 0: all.
+    pub limit: usize,
+    /// Those behind this namespace and name.
+    pub start_after: Option<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -14,7 +14,7 @@ use super::facts::Facts;
 use super::object::{Deletion, Head, JsonHead, Status, Stored};
 use super::policies::Deeds;
 use crate::admission::policies::Operation;
-use crate::request::{DeleteOptions, DryRun, Outcome, Propagation, Request, Written};
+use crate::request::{DeleteOptions, DryRun, Outcome, Page, Propagation, Request, Written};
 
 const FOREGROUND: &str = "foregroundDeletion";
 /// Kubernetes' default of `terminationGracePeriodSeconds`.
@@ -146,8 +146,8 @@ impl World {
         &mut self,
         request: &Request,
         options: &DeleteOptions,
-        label_selector: &str,
-        field_selector: &str,
+        (label_selector, field_selector): (&str, &str),
+        page: &Page,
         now: Timestamp,
     ) -> Result<Written, ApiError> {
         let resource = request.resource;
@@ -160,14 +160,19 @@ impl World {
         let labels = selector::Labels::parse(label_selector)?;
         let fields = selector::Fields::parse(resource, field_selector)?;
         let namespace = Some(request.namespace.as_str()).filter(|n| !n.is_empty());
-        let chosen: Vec<Arc<Stored>> = self
+        let start_after =
+            page.start_after.as_ref().map(|(namespace, name)| (namespace.as_str(), name.as_str()));
+        let mut all = self
             .state
-            .list(resource.stored(), namespace, None)
+            .list(resource.stored(), namespace, start_after)
             .filter(|object| object.is_chosen(&labels))
             .filter(|object| stays(object, now).is_none())
-            .filter(|object| fields.is_empty() || fields.matches(&object.render()))
-            .cloned()
-            .collect();
+            .filter(|object| fields.is_empty() || fields.matches(&object.render()));
+        let limit = if page.limit == 0 { usize::MAX } else { page.limit };
+        let chosen: Vec<Arc<Stored>> = all.by_ref().take(limit).cloned().collect();
+        let left = all.count();
+        // All of them or none, here as below.
+        chosen.iter().try_for_each(|object| check_preconditions(object, options))?;
         let mut warnings = Vec::new();
         if self.judges_deletions(resource.stored()) {
             // All of them or none: what one policy forbids is not half done.
@@ -191,9 +196,12 @@ impl World {
             }
         }
         let info = resource.info();
+        let mut metadata = json!({"resourceVersion": self.state.version.to_string()});
+        if left > 0 {
+            metadata["remainingItemCount"] = left.into();
+        }
         let list = json!({
-            "kind": format!("{}List", info.kind), "apiVersion": info.api_version(),
-            "metadata": {"resourceVersion": self.state.version.to_string()}, "items": items,
+            "kind": format!("{}List", info.kind), "apiVersion": info.api_version(), "metadata": metadata, "items": items,
         });
         Ok(Written { object: list, outcome: Outcome::Done, warnings })
     }

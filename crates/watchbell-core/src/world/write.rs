@@ -82,8 +82,8 @@ impl World {
                 let pod = self.find(request)?;
                 self.evict(request, &pod, options, now)
             }
-            Write::DeleteCollection { options, label_selector, field_selector } => {
-                self.delete_collection(request, options, label_selector, field_selector, now)
+            Write::DeleteCollection { options, label_selector, field_selector, page } => {
+                self.delete_collection(request, options, (label_selector, field_selector), page, now)
             }
             Write::Trigger { job_name } => self.trigger(request, job_name, now),
             Write::Suspend(schedule) => self.suspend(request, *schedule, now),

@@ -9,15 +9,17 @@ use jiff::Timestamp;
 use serde_json::Value;
 use watchbell_api::{ApiError, Reason, Resource};
 use watchbell_core::request::{
-    DeleteOptions, DryRun, Outcome, PatchKind, Request, Subresource, Write, WriteOptions, Written,
+    DeleteOptions, DryRun, Outcome, Page, PatchKind, Request, Subresource, Write, WriteOptions, Written,
 };
 
 use super::{asked, issue, run};
 use crate::app::{App, Call};
 use crate::body::{Arriving, Body};
+use crate::hub;
+use crate::pins::Token;
 use crate::present::{self, Include};
 use crate::request::accept::{Answer, Shape};
-use crate::request::options::{FIELD_MANAGER_BYTES_MAX, ListOptions, delete_options, write_options};
+use crate::request::options::{FIELD_MANAGER_BYTES_MAX, ListOptions, Version, delete_options, write_options};
 use crate::request::{ObjectPath, Sub, Verb, content};
 use crate::respond;
 
@@ -96,6 +98,7 @@ pub(crate) async fn write(
                 let list = ListOptions::read(&call.query, false)?;
                 Write::DeleteCollection {
                     options,
+                    page: page(app, &list)?,
                     label_selector: list.label_selector,
                     field_selector: list.field_selector,
                 }
@@ -151,6 +154,9 @@ pub(crate) async fn write(
         // Nothing is recorded of it, so nothing is given out.
         object.shift_remove("status");
     }
+    if verb == Verb::DeleteCollection {
+        set_continue(&mut object);
+    }
     let code = match outcome {
         Outcome::Created => StatusCode::CREATED,
         Outcome::Done => StatusCode::OK,
@@ -161,6 +167,43 @@ pub(crate) async fn write(
     let mut response = respond::document(code, answer, &shown, call.gzip)?;
     respond::warn(&mut response, &[body_warnings, warnings].concat());
     Ok(response)
+}
+
+/// Which part of a collection goes. It is chosen from the newest state, and who wants an older one is refused: what came
+/// since would go too.
+fn page(app: &App, list: &ListOptions) -> Result<Page, ApiError> {
+    if let Version::At(version) = list.version {
+        if list.is_exact {
+            return Err(ApiError::bad_request(
+                "resourceVersionMatch=Exact is not supported for the deletion of a collection: leave it out, or delete the \
+                 objects one by one with preconditions",
+            ));
+        }
+        hub::require_reached(version, app.state.snapshot().resource_version())?;
+    }
+    let start_after = match list.continue_token.as_deref().map(Token::decode).transpose()? {
+        None => None,
+        Some(Token { version: None, namespace, name }) => Some((namespace, name)),
+        Some(Token { version: Some(_), .. }) => {
+            return Err(ApiError::bad_request(
+                "this continue token is of a list, whose state may be an older one: use the token that the deletion of a \
+                 collection gave, or leave it out",
+            ));
+        }
+    };
+    Ok(Page { limit: list.limit, start_after })
+}
+
+/// The token with which the rest of a collection is deleted, if there is a rest.
+fn set_continue(list: &mut Value) {
+    let text = |of: &Value, field: &str| of[field].as_str().unwrap_or_default().to_owned();
+    if list["metadata"]["remainingItemCount"].is_u64()
+        && let Some(last) = list["items"].as_array().and_then(|items| items.last())
+    {
+        let last = &last["metadata"];
+        let token = Token { version: None, namespace: text(last, "namespace"), name: text(last, "name") };
+        list["metadata"]["continue"] = token.encode().into();
+    }
 }
 
 /// What an `Eviction` of policy/v1 asks for.

@@ -1,6 +1,6 @@
 //! Each verb on objects, and what is refused.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use watchbell_api::Uid;
 use watchbell_api::image::{ImageJudged, ImageOutcome};
 use watchbell_api::node::Report;
@@ -189,6 +189,48 @@ fn collections_are_swept_by_selector() {
     h.client.get(&format!("{MAPS}/a")).expect(404);
     h.client.get(&format!("{MAPS}/b")).expect(200);
     h.client.delete("/api/v1/configmaps").expect_refusal(405, "MethodNotAllowed", "");
+}
+
+/// As much goes as was asked for, and what is required of each is required.
+#[test]
+fn a_collection_is_swept_in_pages_and_under_conditions() {
+    let h = Harness::start();
+    for name in ["a", "b", "c"] {
+        h.client.post(MAPS, &config_map(name, "x")).expect(201);
+    }
+    let team = format!("{MAPS}?labelSelector=team%3Dx");
+    let names = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap();
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let list = h.client.get(&format!("{team}&limit=1")).expect(200);
+    let uid = &list["items"][0]["metadata"]["uid"];
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": uid}});
+    h.client
+        .call("DELETE", &team, &[("Content-Type", "application/json")], options.to_string().as_bytes())
+        .expect_refusal(409, "Conflict", "UID in precondition");
+    let of_list = list["metadata"]["continue"].as_str().unwrap();
+    h.client.delete(&format!("{team}&limit=1&continue={of_list}")).expect_refusal(
+        400,
+        "BadRequest",
+        "this continue token is of a list",
+    );
+    let version = list["metadata"]["resourceVersion"].as_str().unwrap();
+    h.client.delete(&format!("{team}&resourceVersion={version}&resourceVersionMatch=Exact")).expect_refusal(
+        400,
+        "BadRequest",
+        "resourceVersionMatch=Exact is not supported",
+    );
+    let beyond = h.client.delete(&format!("{team}&resourceVersion=1{version}"));
+    beyond.expect_refusal(504, "Timeout", "Too large resource version");
+    assert_eq!(names(&h.client.get(&team).expect(200)), ["a", "b", "c"]);
+
+    let first = h.client.delete(&format!("{team}&limit=2")).expect(200);
+    assert_eq!(names(&first), ["a", "b"]);
+    assert_eq!(names(&h.client.get(&team).expect(200)), ["c"]);
+    let rest = first["metadata"]["continue"].as_str().unwrap();
+    let last = h.client.delete(&format!("{team}&limit=2&continue={rest}")).expect(200);
+    assert_eq!((names(&last), last["metadata"].get("continue")), (vec!["c".to_owned()], None));
 }
 
 #[test]

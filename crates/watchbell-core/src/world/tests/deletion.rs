@@ -1,12 +1,12 @@
 //! Deletion: who waits for whom, and what the node is told.
 
 use serde_json::{Value, json};
-use watchbell_api::Resource;
 use watchbell_api::node::Command;
+use watchbell_api::{Reason, Resource};
 
 use super::fake_node::{Node, ended};
 use super::{Bench, array, config_map, cron, job, pod, uid_of};
-use crate::request::{DeleteOptions, Propagation};
+use crate::request::{DeleteOptions, Page, Propagation, Request, Write};
 use crate::world::RECONCILES_PER_BATCH;
 use crate::world::object::Key;
 
@@ -262,13 +262,14 @@ fn a_collection_is_deleted_by_selector() {
     }
     bench.settle();
     let mut request = super::request(Resource::Job, "ml", "");
-    request.write = crate::request::Write::DeleteCollection {
+    request.write = Write::DeleteCollection {
         options: DeleteOptions {
             propagation_policy: Some(Propagation::Background),
             ..DeleteOptions::default()
         },
         label_selector: "team=x".into(),
         field_selector: String::new(),
+        page: Page::default(),
     };
     let deleted = bench.write(request.clone()).expect("accepted").object;
     assert_eq!(deleted["items"].as_array().map(Vec::len), Some(2));
@@ -277,6 +278,77 @@ fn a_collection_is_deleted_by_selector() {
     request.resource = Resource::Namespace;
     request.namespace.clear();
     assert!(bench.write(request).is_err());
+}
+
+/// Three maps named `a`, `b` and `c`, and what deletes some of those of their team.
+fn team() -> (Bench, impl Fn(DeleteOptions, Page) -> Request) {
+    let mut bench = Bench::new();
+    for name in ["a", "b", "c"] {
+        let mut object = config_map(name);
+        object["metadata"]["labels"] = json!({"team": "x"});
+        bench.create(object);
+    }
+    bench.settle();
+    let sweep = |options, page| Request {
+        write: Write::DeleteCollection {
+            options,
+            label_selector: "team=x".into(),
+            field_selector: String::new(),
+            page,
+        },
+        ..super::request(Resource::ConfigMap, "ml", "")
+    };
+    (bench, sweep)
+}
+
+fn team_names(bench: &Bench) -> Vec<String> {
+    bench.names(Resource::ConfigMap).into_iter().filter(|name| name.len() == 1).collect()
+}
+
+#[test]
+fn what_a_deletion_requires_it_requires_of_each_object_of_a_collection() {
+    let (mut bench, sweep) = team();
+    let a = bench.read(Resource::ConfigMap, "a");
+    let of_a = [
+        DeleteOptions { precondition_uid: Some(uid_of(&a).to_string()), ..DeleteOptions::default() },
+        DeleteOptions {
+            precondition_resource_version: a["metadata"]["resourceVersion"].as_str().map(str::to_owned),
+            ..DeleteOptions::default()
+        },
+    ];
+    for options in of_a {
+        let refused = bench.write(sweep(options, Page::default())).expect_err("not of the others");
+        assert!(refused.reason == Reason::Conflict && refused.message.contains("\"b\""), "{refused}");
+        bench.settle();
+        assert_eq!(team_names(&bench), ["a", "b", "c"], "all of them or none");
+    }
+    let options =
+        DeleteOptions { precondition_uid: Some(uid_of(&a).to_string()), ..DeleteOptions::default() };
+    bench.write(sweep(options, Page { limit: 1, start_after: None })).expect("it is so of this one");
+    bench.settle();
+    assert_eq!(team_names(&bench), ["b", "c"]);
+}
+
+#[test]
+fn a_collection_is_deleted_page_by_page() {
+    let (mut bench, sweep) = team();
+    let first =
+        bench.write(sweep(DeleteOptions::default(), Page { limit: 1, start_after: None })).unwrap().object;
+    let names = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().expect("a list");
+        items.iter().map(|item| item["metadata"]["name"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a".to_owned()], &json!(2)));
+    // What came meanwhile lies before the page that is next.
+    let mut late = config_map("a");
+    late["metadata"]["labels"] = json!({"team": "x"});
+    bench.create(late);
+    let rest = Page { limit: 2, start_after: Some(("ml".into(), "a".into())) };
+    let second = bench.write(sweep(DeleteOptions::default(), rest)).unwrap().object;
+    assert_eq!(names(&second), ["b", "c"]);
+    assert!(second["metadata"].get("remainingItemCount").is_none(), "{second}");
+    bench.settle();
+    assert_eq!(team_names(&bench), ["a"]);
 }
 
 #[test]

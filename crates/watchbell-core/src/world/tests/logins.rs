@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use watchbell_api::{Reason, Resource};
 
 use super::{Bench, request};
-use crate::request::{DeleteOptions, Issued, PatchKind, Request, User, Write};
+use crate::request::{DeleteOptions, Issued, Page, PatchKind, Request, User, Write};
 
 const DIGEST: [u8; 32] = [0xAB; 32];
 
@@ -103,6 +103,7 @@ fn a_revocation_stays_until_the_certificate_has_ended() {
         options: DeleteOptions::default(),
         label_selector: String::new(),
         field_selector: String::new(),
+        page: Page::default(),
     };
     bench.write(Request { write: sweep, ..request(Resource::CertificateRevocation, "", "") }).unwrap();
     bench.step();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use watchbell_api::{Reason, Resource};
 
 use super::{Bench, array, config_map, cron, pod, request};
-use crate::request::{DeleteOptions, DryRun, Request, Subresource, User, Write, WriteOptions};
+use crate::request::{DeleteOptions, DryRun, Page, Request, Subresource, User, Write, WriteOptions};
 
 fn policy(name: &str, resources: &[&str], operations: &[&str], spec: Value) -> Value {
     let mut whole = json!({"matchConstraints": {"resourceRules": [{
@@ -131,6 +131,7 @@ fn deletions_are_judged_one_by_one_and_as_a_collection_as_a_whole() {
             options: DeleteOptions::default(),
             label_selector: String::new(),
             field_selector: String::new(),
+            page: Page::default(),
         },
         ..request(Resource::ConfigMap, "ml", "")
     };
@@ -156,6 +157,7 @@ fn no_other_name_of_a_kind_is_a_way_around_a_policy() {
         options: DeleteOptions::default(),
         label_selector: String::new(),
         field_selector: String::new(),
+        page: Page::default(),
     };
     for (write, name) in [(Write::Delete(DeleteOptions::default()), "e"), (all(), "")] {
         for resource in [Resource::Event, Resource::EventsEvent] {
@@ -271,6 +273,7 @@ fn a_deletion_of_many_costs_no_more_than_any_request() {
             options: DeleteOptions::default(),
             label_selector: selector.into(),
             field_selector: String::new(),
+            page: Page::default(),
         },
         ..request(Resource::ConfigMap, "ml", "")
     };

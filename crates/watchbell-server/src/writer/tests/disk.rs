@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use watchbell_api::network::EGRESS_NAMES;
 use watchbell_api::node::Capacity;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus};
-use watchbell_core::request::{DeleteOptions, Subresource, User, WriteOptions};
+use watchbell_core::request::{DeleteOptions, Page, Subresource, User, WriteOptions};
 use watchbell_core::world::{Config, Machine};
 use watchbell_store::Options;
 
@@ -209,6 +209,7 @@ fn part_with_a_crowd() {
         options: DeleteOptions::default(),
         label_selector: "map in (c,d)".into(),
         field_selector: String::new(),
+        page: Page::default(),
     };
     let answers = bench.ask(vec![map("e"), request(Resource::ConfigMap, "", many)]);
     assert!(is_refused(&answers[0]));
