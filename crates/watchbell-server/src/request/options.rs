@@ -205,6 +205,25 @@ pub(crate) fn write_options(query: &Query, patch: Option<PatchKind>) -> Result<W
     })
 }
 
+/// Refuses a trial of what has none: nobody who asks for one may find that it was done. `what` is it.
+pub(crate) fn refuse_dry_run(query: &Query, what: &str) -> Result<(), ApiError> {
+    let mut errors = Vec::new();
+    let dry_run = read_dry_run(query.all("dryRun"), &mut errors);
+    if !errors.is_empty() {
+        return Err(invalid("CreateOptions", &errors));
+    }
+    match dry_run {
+        DryRun::No => Ok(()),
+        DryRun::All => Err(no_dry_run(what)),
+    }
+}
+
+pub(crate) fn no_dry_run(what: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "dryRun is not supported for {what}, and nothing was done: leave dryRun out to do it"
+    ))
+}
+
 fn read_dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldError>) -> DryRun {
     let mut dry_run = DryRun::No;
     for value in values {

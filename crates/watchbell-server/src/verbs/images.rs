@@ -10,7 +10,7 @@
 //! | `POST …/images:import[?name=REFERENCE]`, the archive as the body | JSON lines |
 //!
 //! A line is `{"progress": …}`; the last one is `{"result": …}` or `{"error": Status}`. A stream that ends without one of
-//! these was cut. Slashes in a reference may stand as they are.
+//! these was cut. Slashes in a reference may stand as they are. There is no `dryRun` of these.
 
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -27,14 +27,17 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use watchbell_api::node::ImageRequest;
 use watchbell_api::{ApiError, Reason};
+use watchbell_core::request::DryRun;
 
 use crate::app::{App, Call};
 use crate::blocking::{blocking, ending};
 use crate::body::{self, Arriving, Body, PATIENCE};
 use crate::notes::{ChangeNote, IMAGES, Note};
 use crate::request::accept::Answer;
+use crate::request::options::{delete_options, no_dry_run, refuse_dry_run};
 use crate::request::{ImagePath, Query, method_not_allowed};
 use crate::respond;
+use crate::verbs::write::optional_object;
 
 /// The verb that authorization and audit speak of, and the image.
 pub(crate) fn verb(method: &Method, path: &ImagePath) -> Result<&'static str, ApiError> {
@@ -85,14 +88,23 @@ pub(crate) async fn serve(
         }
         ImagePath::Import => ImageRequest::Import { name: call.query.get("name").map(str::to_owned) },
     };
+    if !matches!(request, ImageRequest::List | ImageRequest::Inspect { .. }) {
+        refuse_dry_run(&call.query, &format!("the verb {verb} of {IMAGES}"))?;
+    }
     let note = call.change(IMAGES, verb, name(path, &call.query), head, source);
     match path {
         // The answer begins before the work is done.
         ImagePath::Pull | ImagePath::Import => flowing(app, call, request, incoming, note).await,
         ImagePath::All | ImagePath::One(_) | ImagePath::Prune => {
             let answer = Answer::text(&call.accept)?;
-            // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
-            call.intake.read(incoming).await?;
+            // Even where nothing of it counts: a client that still sends when the answer comes may lose the answer.
+            let bytes = call.intake.read(incoming).await?;
+            if matches!(request, ImageRequest::Remove { .. })
+                && let (_, DryRun::All) =
+                    delete_options(&call.query, optional_object(call, bytes).await?.as_ref())?
+            {
+                return Err(no_dry_run(&format!("the verb {verb} of {IMAGES}")));
+            }
             let (images, state, recorded) = (app.images.clone(), app.state.clone(), call.recorded.clone());
             let removes = matches!(request, ImageRequest::Remove { .. } | ImageRequest::Prune);
             let value = blocking(move || {

@@ -5,6 +5,8 @@
 //! | `GET /apis/watchbell.dev/v1alpha1/tokenkeys` | `{"signing": {"keyID", "since"}, "retired": [{"keyID", "until"}]}` |
 //! | `POST …/tokenkeys:rotate` | the same, once a new key signs; tokens of the one before live out their time |
 //! | `POST …/tokenkeys:revoke` | the same; tokens of all keys before end now, and pods get others |
+//!
+//! There is no `dryRun` of these.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::blocking::blocking;
 use crate::body::{Arriving, Body};
 use crate::notes::{Note, TOKEN_KEYS, keys_in_use};
 use crate::request::accept::Answer;
+use crate::request::options::refuse_dry_run;
 use crate::request::{KeysPath, method_not_allowed};
 use crate::respond;
 
@@ -61,6 +64,11 @@ pub(crate) async fn serve(
 ) -> Result<Response<Body>, ApiError> {
     let note = call.change(TOKEN_KEYS, verb(&head.method, path)?, "", head, source);
     let answer = Answer::text(&call.accept)?;
+    match path {
+        KeysPath::All => {}
+        KeysPath::Rotate => refuse_dry_run(&call.query, "tokenkeys:rotate")?,
+        KeysPath::Revoke => refuse_dry_run(&call.query, "tokenkeys:revoke")?,
+    }
     // Nothing of it counts, but a client that still sends when the answer comes may lose the answer.
     call.intake.read(incoming).await?;
     let rotation = match path {

@@ -252,7 +252,7 @@ fn fill_kind(path: &ObjectPath, object: &mut Value) {
 }
 
 /// The same where there may be none.
-async fn optional_object(call: &Call, bytes: Bytes) -> Result<Option<Value>, ApiError> {
+pub(super) async fn optional_object(call: &Call, bytes: Bytes) -> Result<Option<Value>, ApiError> {
     if bytes.is_empty() { Ok(None) } else { body_object(call, bytes).await.map(Some) }
 }
 

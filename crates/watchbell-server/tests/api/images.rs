@@ -31,6 +31,36 @@ fn requests_reach_the_store() {
     h.client.post(IMAGES, &json!({})).expect_refusal(405, "MethodNotAllowed", "");
 }
 
+/// Who asks what a change would do may not find that it was done.
+#[test]
+fn what_has_no_dry_run_says_so_and_does_nothing() {
+    let h = Harness::start();
+    let refused = |method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]| {
+        h.client.call(method, path, headers, body).expect_refusal(
+            400,
+            "BadRequest",
+            "dryRun is not supported for",
+        );
+    };
+    let image = format!("{IMAGES}/docker.io/library/busybox:1.36");
+    refused("DELETE", &format!("{image}?dryRun=All"), &[], b"");
+    let options = json!({"kind": "DeleteOptions", "apiVersion": "v1", "dryRun": ["All"]}).to_string();
+    refused("DELETE", &image, &[("Content-Type", "application/json")], options.as_bytes());
+    for path in [":prune?dryRun=All", ":pull?name=a:b&dryRun=All", ":import?dryRun=All"] {
+        refused("POST", &format!("{IMAGES}{path}"), &[], b"");
+    }
+    assert_eq!(*h.images.asked.lock().unwrap(), []);
+    let keys = "/apis/watchbell.dev/v1alpha1/tokenkeys";
+    let before = h.client.get(keys).expect(200);
+    for verb in ["rotate", "revoke"] {
+        refused("POST", &format!("{keys}:{verb}?dryRun=All"), &[], b"");
+    }
+    assert_eq!(h.client.get(keys).expect(200), before);
+    h.client
+        .post(&format!("{IMAGES}:prune?dryRun=Some"), &json!({}))
+        .expect_refusal(422, "Invalid", "dryRun");
+}
+
 #[test]
 fn archives_flow_in() {
     let h = Harness::start();
