@@ -93,6 +93,13 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
     f.into_errors()
 }
 
+/// What of a change is the same for every kind: the rules of `metadata`.
+pub fn metadata_update(old: &Value, new: &Value) -> Vec<FieldError> {
+    let mut f = Findings::default();
+    metadata::update(&mut f, &At::root(old).field("metadata"), &At::root(new).field("metadata"));
+    f.into_errors()
+}
+
 /// A changed object: the rules of [`create`] and what may not change.
 pub fn update(resource: Resource, old: &Value, new: &Value) -> Vec<FieldError> {
     let mut f = Findings::default();

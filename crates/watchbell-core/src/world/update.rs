@@ -51,13 +51,18 @@ impl World {
         let before = old.render();
         let metadata = metadata_of(&mut object)?;
         check_identity(request, old, metadata)?;
-        keep_server_fields(&before["metadata"], metadata);
+        keep_fields(&before["metadata"], metadata, &SERVER_FIELDS);
         if request.subresource == Subresource::Status {
+            if resource == Resource::Pod {
+                // As in Kubernetes: who tells how a pod fares does not take it from its Job.
+                keep_fields(&before["metadata"], metadata, &["ownerReferences"]);
+            }
             let managed = ownership.settle(request, Some(&before), &object, sent, now);
             // The metadata are taken with a status, the spec is not.
             let mut whole = json!({"metadata": object["metadata"].take(), "spec": before["spec"]});
             keep_own_annotations(resource, &before, &mut whole, &request.user.name);
-            let errors = array_changes(resource, &before, &whole);
+            let mut errors = validate::metadata_update(&before, &whole);
+            errors.extend(array_changes(resource, &before, &whole));
             object["metadata"] = whole["metadata"].take();
             if !errors.is_empty() {
                 return Err(ApiError::invalid(resource, &request.name, &errors));
@@ -225,19 +230,22 @@ fn check_identity(request: &Request, old: &Stored, metadata: &Map<String, Value>
     Ok(())
 }
 
-/// What belongs to the server stays as it is.
-fn keep_server_fields(before: &Value, metadata: &mut Map<String, Value>) {
-    for field in [
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generateName",
-    ] {
+/// What of the metadata belongs to the server.
+const SERVER_FIELDS: [&str; 9] = [
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generateName",
+];
+
+/// These fields stay as they are.
+fn keep_fields(before: &Value, metadata: &mut Map<String, Value>, fields: &[&str]) {
+    for &field in fields {
         match before.get(field) {
             Some(value) => {
                 metadata.insert(field.into(), value.clone());

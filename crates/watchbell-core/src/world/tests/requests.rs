@@ -287,6 +287,55 @@ fn status_is_written_by_its_own_door() {
     check_refused(&mut bench, create, Reason::MethodNotAllowed, "not created");
 }
 
+/// The metadata come with a status, and under the same rules as by any other door.
+#[test]
+fn metadata_that_come_with_a_status_are_checked() {
+    let mut bench = Bench::new();
+    let mut held = cron("c", "0 0 1 1 *", json!({}));
+    held["metadata"]["finalizers"] = json!(["example.com/a"]);
+    bench.create(held);
+    bench.create(array("j", 1, 1));
+    bench.settle();
+    let patch = |resource, name: &str, metadata: Value| Request {
+        subresource: Subresource::Status,
+        write: Write::Patch { kind: PatchKind::Merge, body: json!({"metadata": metadata}) },
+        ..request(resource, "ml", name)
+    };
+    let wrong = [
+        (json!({"labels": {"no label": "x"}}), "metadata.labels"),
+        (json!({"labels": {"team": "no value!"}}), "metadata.labels"),
+        (json!({"annotations": {"a": "x".repeat(257 << 10)}}), "metadata.annotations"),
+        (json!({"finalizers": ["unqualified"]}), "metadata.finalizers"),
+        (
+            json!({"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": ""}]}),
+            "uid",
+        ),
+    ];
+    for (metadata, field) in wrong {
+        check_refused(&mut bench, patch(Resource::CronJob, "c", metadata), Reason::Invalid, field);
+    }
+    bench.try_delete(Resource::CronJob, "c", DeleteOptions::default()).expect("it waits for its finalizer");
+    bench.settle();
+    let added = json!({"finalizers": ["example.com/a", "example.com/b"]});
+    check_refused(
+        &mut bench,
+        patch(Resource::CronJob, "c", added),
+        Reason::Invalid,
+        "no new finalizers can be added",
+    );
+    // As in Kubernetes a pod's owners are not told with its status: it stays its Job's.
+    let name = bench.names(Resource::Pod).remove(0);
+    let before = bench.read(Resource::Pod, &name);
+    let taken = json!({"ownerReferences": null, "annotations": {"seen": "true"}});
+    bench.write(patch(Resource::Pod, &name, taken)).expect("accepted");
+    bench.settle();
+    let pod = bench.read(Resource::Pod, &name);
+    assert_eq!(pod["metadata"]["ownerReferences"], before["metadata"]["ownerReferences"]);
+    assert_eq!(pod["metadata"]["ownerReferences"][0]["name"], "j");
+    assert_eq!(pod["metadata"]["annotations"]["seen"], "true");
+    assert_eq!(bench.names(Resource::Pod), [name]);
+}
+
 #[test]
 fn a_commit_that_failed_leaves_no_trace() {
     let mut bench = Bench::new();
