@@ -1,9 +1,8 @@
 //! Bodies: bounded ones in, whole and flowing ones out.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
@@ -26,39 +25,19 @@ pub(crate) fn whole(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// A body in pieces that lie ready.
-pub(crate) fn pieces(pieces: Vec<Bytes>) -> Body {
-    Pieces { left: pieces.into() }.map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
-}
-
-struct Pieces {
-    left: VecDeque<Bytes>,
-}
-
-impl HttpBody for Pieces {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Poll::Ready(self.left.pop_front().map(|piece| Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left.iter().map(|piece| piece.len() as u64).sum())
-    }
-}
-
 /// A body that flows: what is sent into the [`Flow`] goes to the client. The body ends when the flow is dropped.
 pub(crate) fn flowing() -> (Flow, Body) {
+    flow(None)
+}
+
+/// The same of a body of so many bytes. What sends others breaks the connection.
+pub(crate) fn flowing_exactly(bytes: u64) -> (Flow, Body) {
+    flow(Some(bytes))
+}
+
+fn flow(left: Option<u64>) -> (Flow, Body) {
     let (sender, receiver) = mpsc::channel(4);
-    (Flow { sender }, Flowing { receiver }.boxed_unsync())
+    (Flow { sender }, Flowing { receiver, left }.boxed_unsync())
 }
 
 /// The sending end of a flowing body.
@@ -92,6 +71,8 @@ impl Flow {
 
 struct Flowing {
     receiver: mpsc::Receiver<io::Result<Bytes>>,
+    /// How much is to come, where it is known.
+    left: Option<u64>,
 }
 
 impl HttpBody for Flowing {
@@ -99,11 +80,15 @@ impl HttpBody for Flowing {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        self.receiver.poll_recv(cx).map(|item| item.map(|result| result.map(Frame::data)))
+        let item = ready!(self.receiver.poll_recv(cx));
+        if let (Some(left), Some(Ok(bytes))) = (&mut self.left, &item) {
+            *left = left.saturating_sub(bytes.len() as u64);
+        }
+        Poll::Ready(item.map(|result| result.map(Frame::data)))
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

@@ -9,7 +9,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use watchbell_api::protobuf::Encoder;
 use watchbell_api::{ApiError, Reason, Resource, decode, table};
 use watchbell_core::world::Snapshot;
@@ -31,6 +31,8 @@ use crate::view::View;
 const PIECE_OBJECTS: usize = 2048;
 /// A piece ends when it has grown to this.
 const PIECE_BYTES: usize = GZIP_FROM_BYTES;
+/// A list in protobuf up to this is made once and kept until it is taken; a larger one is made twice.
+const SMALL_BYTES: usize = 1 << 20;
 
 pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Result<Response<Body>, ApiError> {
     let answer = Answer::negotiate(&call.accept, &[Shape::Table, Shape::MetadataList])?;
@@ -46,6 +48,14 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
         }
         None => newest_or_exact(app, &options)?,
     };
+    let form = match answer.encoding {
+        Encoding::Json => Form::Json,
+        Encoding::Yaml => Form::Yaml,
+        Encoding::Protobuf => {
+            let (kind, api_version, _) = present::list_frame(path.resource, answer.shape);
+            Form::Protobuf(Encoder::of(&api_version, &kind)?)
+        }
+    };
     let mut walk = Walk {
         is_paged: options.limit > 0,
         left: if options.limit == 0 { usize::MAX } else { options.limit },
@@ -54,7 +64,7 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
         selection,
         shape: answer.shape,
         view: View::of(answer, Include::read(&call.query)?),
-        encoder: None,
+        form,
         metadata: Vec::new(),
         cursor: start_after,
         stage: WalkStage::Head,
@@ -62,10 +72,18 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
         continues: false,
         snapshot,
     };
-    match answer.encoding {
-        Encoding::Yaml => return whole_as_yaml(app, walk, answer, call.gzip).await,
-        Encoding::Protobuf => return whole_as_protobuf(app, walk, answer, call.gzip).await,
-        Encoding::Json => {}
+    let mut length = None;
+    if let Form::Protobuf(encoder) = &walk.form {
+        let encoder = encoder.clone();
+        let (walked, measured) = blocking(move || measure(walk, &encoder, SMALL_BYTES)).await.flatten()?;
+        match measured {
+            Measured::Small(content) => {
+                walked.pin(app);
+                let content = Bytes::from(content);
+                return Ok(respond::bytes(StatusCode::OK, &answer.content_type(), content, call.gzip));
+            }
+            Measured::Large(again, bytes) => (walk, length) = (*again, Some(bytes)),
+        }
     }
     let (walk_again, first) = blocking(move || {
         let first = walk.piece();
@@ -79,7 +97,10 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
         let content = Bytes::from(first);
         return Ok(respond::bytes(StatusCode::OK, &answer.content_type(), content, call.gzip));
     }
-    let (flow, body) = body::flowing();
+    let (flow, body) = match (length, call.gzip) {
+        (Some(length), Gzip::No) => body::flowing_exactly(length),
+        _ => body::flowing(),
+    };
     let mut encoder = match call.gzip {
         Gzip::Taken => Some(GzEncoder::new(Vec::new(), Compression::fast())),
         Gzip::No => None,
@@ -156,67 +177,55 @@ fn newest_or_exact(app: &App, options: &ListOptions) -> Result<Arc<Snapshot>, Ap
     Ok(snapshot)
 }
 
-async fn whole_as_yaml(
-    app: &Arc<App>,
-    mut walk: Walk,
-    answer: Answer,
-    gzip: Gzip,
-) -> Result<Response<Body>, ApiError> {
-    let (walk, text) = blocking(move || {
-        let json = walk.all()?.concat();
-        let failed = |cause: String| ApiError::internal(format!("cannot make YAML: {cause}"));
-        let value = serde_json::from_slice(&json).map_err(|e| failed(e.to_string()))?;
-        decode::to_yaml(&value).map(|text| (walk, text)).map_err(|e| failed(e.to_string()))
-    })
-    .await
-    .flatten()?;
-    walk.pin(app);
-    Ok(respond::bytes(StatusCode::OK, &answer.content_type(), Bytes::from(text), gzip))
+/// A list in protobuf that was gone through once.
+enum Measured {
+    /// It is small, and lies ready.
+    Small(Vec<u8>),
+    /// It is made once more while it is sent. So many bytes are to come.
+    Large(Box<Walk>, u64),
 }
 
-/// The envelope says how long the list is before it begins: the pieces wait for the last of them.
-async fn whole_as_protobuf(
-    app: &Arc<App>,
-    mut walk: Walk,
-    answer: Answer,
-    gzip: Gzip,
-) -> Result<Response<Body>, ApiError> {
-    let (kind, api_version, _) = present::list_frame(walk.resource, walk.shape);
-    let encoder = Encoder::of(&api_version, &kind)?;
-    walk.encoder = Some(encoder.clone());
-    let (walk, pieces) = blocking(move || {
-        let elements = walk.all()?;
-        let length = walk.metadata.len() + elements.iter().map(Vec::len).sum::<usize>();
-        let head = [encoder.head(length), std::mem::take(&mut walk.metadata)].concat();
-        let mut pieces = vec![Bytes::from(head)];
-        pieces.extend(elements.into_iter().map(Bytes::from));
-        pieces.push(Bytes::from_static(Encoder::tail()));
-        let pieces = match gzip {
-            Gzip::Taken if pieces.iter().map(Bytes::len).sum::<usize>() >= GZIP_FROM_BYTES => {
-                let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
-                // Writing to memory does not fail.
-                pieces.iter().for_each(|piece| drop(gz.write_all(piece)));
-                Zipped::Yes(Bytes::from(gz.finish().unwrap_or_default()))
-            }
-            Gzip::Taken | Gzip::No => Zipped::No(pieces),
-        };
-        Ok((walk, pieces))
-    })
-    .await
-    .flatten()?;
-    walk.pin(app);
-    Ok(match pieces {
-        Zipped::No(pieces) => respond::stream(&answer.content_type(), body::pieces(pieces)),
-        Zipped::Yes(whole) => respond::zipped(&answer.content_type(), body::whole(whole)),
-    })
+/// The envelope says how long the list is before it begins, and what it says of itself stands first and is known last. So the
+/// list is gone through once for its length; what would be more than `small_max` is not kept meanwhile.
+fn measure(mut walk: Walk, encoder: &Encoder, small_max: usize) -> Result<(Walk, Measured), ApiError> {
+    let again = walk.clone();
+    let (mut elements, mut kept) = (0, Vec::new());
+    while walk.stage != WalkStage::Done {
+        let piece = walk.piece()?;
+        elements += piece.len();
+        if elements <= small_max {
+            kept.extend_from_slice(&piece);
+        } else {
+            kept = Vec::new();
+        }
+    }
+    let head = [encoder.head(walk.metadata.len() + elements), std::mem::take(&mut walk.metadata)].concat();
+    let measured = if elements <= small_max {
+        Measured::Small([&head, &kept[..], Encoder::tail()].concat())
+    } else {
+        let length = head.len() + elements + Encoder::tail().len();
+        let form = Form::Measured { encoder: encoder.clone(), left: elements };
+        Measured::Large(Box::new(Walk { form, metadata: head, ..again }), length as u64)
+    };
+    Ok((walk, measured))
 }
 
-enum Zipped {
-    No(Vec<Bytes>),
-    Yes(Bytes),
+/// In which bytes a list is sent.
+#[derive(Clone)]
+enum Form {
+    Json,
+    Yaml,
+    /// Its elements alone; what it says of itself is put aside.
+    Protobuf(Encoder),
+    /// The same with all that belongs to it, once it is known what that is and how many bytes of elements are left.
+    Measured {
+        encoder: Encoder,
+        left: usize,
+    },
 }
 
 /// A list on its way: what was written so far ends at the cursor.
+#[derive(Clone)]
 struct Walk {
     snapshot: Arc<Snapshot>,
     resource: Resource,
@@ -224,9 +233,8 @@ struct Walk {
     selection: Selection,
     shape: Shape,
     view: View,
-    /// Of a list in protobuf.
-    encoder: Option<Encoder>,
-    /// The metadata of such a list, which stand first though they are known last.
+    form: Form,
+    /// What a list in protobuf says of itself, which stands first though it is known last.
     metadata: Vec<u8>,
     is_paged: bool,
     left: usize,
@@ -244,22 +252,33 @@ enum WalkStage {
 }
 
 impl Walk {
-    /// What is left of the list.
-    fn all(&mut self) -> Result<Vec<Vec<u8>>, ApiError> {
-        let mut pieces = Vec::new();
-        while self.stage != WalkStage::Done {
-            pieces.push(self.piece()?);
-        }
-        Ok(pieces)
-    }
-
     /// The next bytes of the list.
     fn piece(&mut self) -> Result<Vec<u8>, ApiError> {
         let mut out = Vec::new();
         if self.stage == WalkStage::Head {
-            self.head(&mut out);
+            self.head(&mut out)?;
             self.stage = WalkStage::Elements;
         }
+        let before = out.len();
+        // Elements in YAML are made of those in JSON.
+        let mut json = Vec::new();
+        let is_over = self.elements(&mut out, &mut json)?;
+        if !json.is_empty() {
+            self.elements_as_yaml(&json, &mut out)?;
+        }
+        if let Form::Measured { left, .. } = &mut self.form {
+            *left = left
+                .checked_sub(out.len() - before)
+                .ok_or_else(|| ApiError::internal("a list grew while it was sent"))?;
+        }
+        if is_over {
+            self.tail(&mut out)?;
+        }
+        Ok(out)
+    }
+
+    /// Writes the next elements, those in YAML as JSON into `json`. Whether there are no more.
+    fn elements(&mut self, out: &mut Vec<u8>, json: &mut Vec<u8>) -> Result<bool, ApiError> {
         let snapshot = self.snapshot.clone();
         let namespace = self.namespace.clone();
         let cursor = self.cursor.clone();
@@ -268,47 +287,72 @@ impl Walk {
         for _ in 0..PIECE_OBJECTS {
             if self.left == 0 {
                 self.continues = objects.next().is_some();
-                self.tail(&mut out)?;
-                return Ok(out);
+                return Ok(true);
             }
-            let Some(stored) = objects.next() else {
-                self.tail(&mut out)?;
-                return Ok(out);
-            };
+            let Some(stored) = objects.next() else { return Ok(true) };
             self.cursor = Some((stored.namespace.to_string(), stored.name.to_string()));
             if !self.selection.matches(stored) {
                 continue;
             }
             self.left -= 1;
-            match &self.encoder {
-                Some(encoder) => encoder.item(&present::shown(self.resource, stored), &mut out)?,
-                None => {
+            match &self.form {
+                Form::Protobuf(encoder) | Form::Measured { encoder, .. } => {
+                    encoder.item(&present::shown(self.resource, stored), out)?;
+                }
+                Form::Json => {
                     if self.has_elements {
                         out.push(b',');
                     }
                     self.has_elements = true;
-                    self.view.stored(self.resource, stored, &mut out)?;
+                    self.view.stored(self.resource, stored, out)?;
+                }
+                Form::Yaml => {
+                    json.push(if json.is_empty() { b'[' } else { b',' });
+                    self.view.stored(self.resource, stored, json)?;
                 }
             }
-            if out.len() >= PIECE_BYTES {
+            if out.len() + json.len() >= PIECE_BYTES {
                 break;
             }
         }
-        Ok(out)
+        Ok(false)
     }
 
-    fn head(&self, out: &mut Vec<u8>) {
-        if self.encoder.is_some() {
-            return;
+    /// `json` is a list that is not closed.
+    fn elements_as_yaml(&mut self, json: &[u8], out: &mut Vec<u8>) -> Result<(), ApiError> {
+        if !self.has_elements {
+            self.has_elements = true;
+            let (.., elements) = present::list_frame(self.resource, self.shape);
+            out.extend_from_slice(format!("{elements}:\n").as_bytes());
+        }
+        let items = serde_json::from_slice(&[json, b"]"].concat())
+            .map_err(|e| ApiError::internal(format!("cannot make YAML: {e}")))?;
+        out.extend_from_slice(&yaml(&items)?);
+        Ok(())
+    }
+
+    fn head(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
+        match self.form {
+            Form::Protobuf(_) => return Ok(()),
+            Form::Measured { .. } => {
+                out.append(&mut self.metadata);
+                return Ok(());
+            }
+            Form::Json | Form::Yaml => {}
         }
         let (kind, api_version, elements) = present::list_frame(self.resource, self.shape);
         let mut head = json!({"kind": kind, "apiVersion": api_version});
         if self.shape == Shape::Table {
             head["columnDefinitions"] = table::columns(self.resource);
         }
+        if matches!(self.form, Form::Yaml) {
+            out.extend_from_slice(&yaml(&head)?);
+            return Ok(());
+        }
         let text = head.to_string();
         out.extend_from_slice(text.strip_suffix('}').unwrap_or(&text).as_bytes());
         out.extend_from_slice(format!(",\"{elements}\":[").as_bytes());
+        Ok(())
     }
 
     /// The metadata come last: only now is it known whether the list continues.
@@ -332,9 +376,18 @@ impl Walk {
                 metadata["remainingItemCount"] = rest.count().into();
             }
         }
-        match &self.encoder {
-            Some(encoder) => encoder.message(&json!({"metadata": metadata}), &mut self.metadata)?,
-            None => out.extend_from_slice(format!("],\"metadata\":{metadata}}}\n").as_bytes()),
+        match &self.form {
+            Form::Protobuf(encoder) => encoder.message(&json!({"metadata": metadata}), &mut self.metadata)?,
+            Form::Measured { left: 0, .. } => out.extend_from_slice(Encoder::tail()),
+            Form::Measured { .. } => return Err(ApiError::internal("a list shrank while it was sent")),
+            Form::Json => out.extend_from_slice(format!("],\"metadata\":{metadata}}}\n").as_bytes()),
+            Form::Yaml => {
+                if !self.has_elements {
+                    let (.., elements) = present::list_frame(self.resource, self.shape);
+                    out.extend_from_slice(format!("{elements}: []\n").as_bytes());
+                }
+                out.extend_from_slice(&yaml(&json!({"metadata": metadata}))?);
+            }
         }
         self.stage = WalkStage::Done;
         Ok(())
@@ -344,6 +397,77 @@ impl Walk {
     fn pin(&self, app: &App) {
         if self.is_paged && self.continues {
             app.pins.keep(&self.snapshot, Instant::now());
+        }
+    }
+}
+
+fn yaml(value: &Value) -> Result<Vec<u8>, ApiError> {
+    let text = decode::to_yaml(value).map_err(|e| ApiError::internal(format!("cannot make YAML: {e}")))?;
+    Ok(text.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use watchbell_api::node::Capacity;
+    use watchbell_core::world::{Config, World};
+
+    use super::*;
+
+    fn walk(form: Form) -> Walk {
+        let mut world = World::new(Config {
+            machine: Default::default(),
+            capacity: Capacity { cpu_millis: 1, memory_bytes: 1, pods: 1, ephemeral_storage_bytes: 1 },
+            devices: Default::default(),
+            hostname: "host".into(),
+            ca_pem: String::new(),
+            seed: [1; 32],
+        });
+        world.furnish(Timestamp::UNIX_EPOCH);
+        world.take_stage(Timestamp::UNIX_EPOCH);
+        world.committed();
+        Walk {
+            snapshot: Arc::new(world.snapshot()),
+            resource: Resource::Namespace,
+            namespace: None,
+            selection: Selection::read(Resource::Namespace, &ListOptions::default(), None).unwrap(),
+            shape: Shape::Object,
+            view: View::Json,
+            form,
+            metadata: Vec::new(),
+            is_paged: false,
+            left: usize::MAX,
+            cursor: None,
+            stage: WalkStage::Head,
+            has_elements: false,
+            continues: false,
+        }
+    }
+
+    fn measured(small_max: usize) -> Measured {
+        let encoder = Encoder::of("v1", "NamespaceList").unwrap();
+        measure(walk(Form::Protobuf(encoder.clone())), &encoder, small_max).unwrap().1
+    }
+
+    #[test]
+    fn a_list_in_protobuf_is_kept_only_when_it_is_small() {
+        let Measured::Small(whole) = measured(1 << 20) else { panic!("it was not kept") };
+        let Measured::Large(mut walk, length) = measured(whole.len() / 2) else { panic!("it was kept") };
+        let mut sent = Vec::new();
+        while walk.stage != WalkStage::Done {
+            sent.extend_from_slice(&walk.piece().unwrap());
+        }
+        assert_eq!((&sent, length), (&whole, whole.len() as u64));
+    }
+
+    /// A length that was promised is kept, or the answer breaks off.
+    #[test]
+    fn a_list_that_is_not_as_long_as_it_was_is_not_sent() {
+        for wrong in [-1, 1] {
+            let Measured::Large(mut walk, _) = measured(0) else { panic!("it was kept") };
+            let Form::Measured { left, .. } = &mut walk.form else { panic!("it was not measured") };
+            *left = left.saturating_add_signed(wrong);
+            assert!(walk.piece().is_err(), "{wrong}");
         }
     }
 }

@@ -159,6 +159,32 @@ fn lists_as_table_metadata_and_yaml() {
     assert_eq!(names(&documents[0]).len(), 4);
 }
 
+/// Piece by piece, and as it would be written as a whole.
+#[test]
+fn lists_in_yaml_flow() {
+    let h = with_maps(3);
+    let whole = |accept: &str, query: &str| {
+        let path = format!("{MAPS}?{query}");
+        let json = h.client.get_as(&path, &accept.replace("yaml", "json")).expect(200);
+        let yaml = h.client.get_as(&path, accept);
+        assert_eq!(yaml.text, watchbell_api::decode::to_yaml(&json).unwrap(), "{accept} {query}");
+        yaml
+    };
+    let metadata = "application/yaml;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+    for query in ["limit=2", "labelSelector=team%3Dnone", "labelSelector=team%3Dodd"] {
+        whole("application/yaml", query);
+        whole(metadata, query);
+    }
+    let mut map = config_map("x", "big");
+    map["data"]["key"] = "line\n".repeat(20_000).into();
+    for i in 0..4 {
+        map["metadata"]["name"] = format!("big-{i}").into();
+        h.client.post(MAPS, &map).expect(201);
+    }
+    let large = whole("application/yaml", "labelSelector=team%3Dbig");
+    assert_eq!(large.header("content-length"), "", "no one has made it whole before it began");
+}
+
 #[test]
 fn large_lists_flow_and_are_compressed_when_taken() {
     let h = Harness::start();
