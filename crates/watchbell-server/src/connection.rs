@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +30,9 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use watchbell_identity::{ClientCertificate, ClientCheck, Refusal, Source};
 
 use crate::app::App;
+use crate::body::PATIENCE;
 use crate::limits::{ConnectionLimits, Holder, Number, Places};
+use crate::patience::{Endless, Patient};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// For the head of a request, and for the pause between two.
@@ -48,6 +51,7 @@ pub(crate) struct Peer {
     /// The outcome of the check, with the moment up to which it holds.
     checked: Mutex<Option<(Result<ClientCertificate, Refusal>, i64)>>,
     seat: Mutex<Seat>,
+    endless: Endless,
 }
 
 /// Where the other end is, and what it showed when it connected.
@@ -134,6 +138,11 @@ impl Peer {
                 seat.place = seat.known.take(holder.clone(), seat.handle.clone());
             }
         }
+    }
+
+    /// A session begins over it: who does not read is waited for from now on.
+    pub(crate) fn is_session(&self) {
+        self.endless.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_known(&self) -> bool {
@@ -297,6 +306,9 @@ impl Connections {
             tracing::debug!(%address, "the connection closed at once: {error}");
             return;
         }
+        let endless = Endless::default();
+        // Below TLS, so that each byte that is taken counts.
+        let stream = Patient::new(stream, PATIENCE, endless.clone());
         let tls = match tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
             Ok(Ok(tls)) => tls,
             Ok(Err(error)) => {
@@ -317,7 +329,7 @@ impl Connections {
         drop(place);
         let place = self.anonymous.take(source, handle.clone());
         let end = End::Net { address, chain };
-        self.serve(tls, end, place, handle, alive).await;
+        self.serve(tls, (end, endless), place, handle, alive).await;
     }
 
     /// The kernel says who connected; whether he may is judged with each request, as with everybody else.
@@ -332,7 +344,9 @@ impl Connections {
             Ok(peer) => {
                 let user = LocalUser { uid: peer.uid(), pid: peer.pid().unwrap_or(0) };
                 let place = self.local.take(Holder::Local(user.uid), handle.clone());
-                self.serve(stream, End::Local(user), place, handle, alive).await;
+                let endless = Endless::default();
+                let stream = Patient::new(stream, PATIENCE, endless.clone());
+                self.serve(stream, (End::Local(user), endless), place, handle, alive).await;
             }
             Err(error) => tracing::warn!("who connected to the local socket cannot be seen: {error}"),
         }
@@ -341,13 +355,14 @@ impl Connections {
     async fn serve(
         &self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        end: End,
+        (end, endless): (End, Endless),
         place: Place,
         handle: AbortHandle,
         alive: watch::Receiver<()>,
     ) {
         let peer = Arc::new(Peer {
             end,
+            endless,
             clients: self.clients.clone(),
             _alive: alive,
             checked: Mutex::new(None),

@@ -29,6 +29,7 @@ mod limits;
 mod local;
 mod metrics;
 mod notes;
+mod patience;
 mod pins;
 mod present;
 mod probes;

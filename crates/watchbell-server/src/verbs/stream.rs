@@ -105,6 +105,7 @@ pub(crate) async fn open(
     let (told, is_recorded) = oneshot::channel();
     // Goes on when the client goes away: what began has an end.
     tokio::spawn(async move {
+        peer.is_session();
         let _held = (share, peer);
         let state = app.state.clone();
         if !blocking(move || state.begins(begun, told)).await.unwrap_or(false) {
