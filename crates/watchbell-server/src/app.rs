@@ -17,6 +17,7 @@ use watchbell_core::request::User;
 use watchbell_identity::{Identity, Refusal};
 
 use crate::access::{self, Held, Right};
+use crate::answers::Answers;
 use crate::authenticate::{Authenticator, Caller, Refused};
 use crate::body::{Arriving, Body};
 use crate::connection::Peer;
@@ -56,6 +57,7 @@ pub(crate) struct App {
     pub(crate) logs_open: Shares,
     pub(crate) sessions_open: Shares,
     pub(crate) intakes: Intakes,
+    pub(crate) answers: Answers,
     pub(crate) image_slots: Arc<Semaphore>,
 }
 
@@ -143,6 +145,7 @@ impl App {
             logs_open: Shares::new(LOGS_MAX, LOCAL_MIN),
             sessions_open: Shares::new(SESSIONS_MAX, LOCAL_MIN),
             intakes,
+            answers: Answers::new(),
             image_slots: Arc::new(Semaphore::new(IMAGE_TRANSFERS_MAX)),
         }
     }
@@ -342,7 +345,7 @@ impl App {
                         stream::open(self, call, peer, verb, &path, upgrade).await
                     }
                     _ if path.sub == Sub::Token => token::issue(self, call, &path, incoming).await,
-                    Verb::Get => read::get(self, call, &path),
+                    Verb::Get => self.answers.hold(&call.holder, read::get(self, call, &path)?),
                     Verb::List => list::list(self, call, &path).await,
                     Verb::Watch => watch::watch(self, call, &path),
                     Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
@@ -354,7 +357,7 @@ impl App {
                 if head.method != Method::POST {
                     return Err(method_not_allowed());
                 }
-                review::review(self, call, &path, incoming).await
+                self.answers.hold(&call.holder, review::review(self, call, &path, incoming).await?)
             }
             Route::Images(path) => images::serve(self, call, peer.ip(), head, &path, incoming).await,
             Route::SigningKeys(path) => keys::serve(self, call, peer.ip(), head, path, incoming).await,

@@ -10,6 +10,8 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::mpsc;
 
+use crate::limits::Share;
+
 /// As much as Kubernetes' API server takes in a request.
 pub(crate) const BODY_BYTES_MAX: usize = 3 << 20;
 /// A client that sends nothing, or takes nothing, for so long has gone.
@@ -66,6 +68,33 @@ impl Flow {
     /// Waits until the client has gone.
     pub(crate) async fn gone(&self) {
         self.sender.closed().await;
+    }
+}
+
+/// A body that holds something until it was taken or given up.
+pub(crate) fn holding(body: Body, held: Share) -> Body {
+    Holding { body, _held: held }.boxed_unsync()
+}
+
+struct Holding {
+    body: Body,
+    _held: Share,
+}
+
+impl HttpBody for Holding {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -15,6 +15,7 @@
 
 // From the socket inwards.
 mod access;
+mod answers;
 mod app;
 mod authenticate;
 mod blocking;

@@ -3,7 +3,7 @@
 //! ```text
 //!  connections           Places   where all are taken, whoever holds most gives one up: a newcomer always comes in
 //!  logs, sessions,       Shares   nobody takes more than a part of what is free: whoever asks for more is told to wait
-//!  bytes of bodies
+//!  bytes of bodies and of answers
 //! ```
 //!
 //! Both are pure; what is cut or refused by them is in `connection.rs` and where the things are opened.

@@ -80,7 +80,8 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
             Measured::Small(content) => {
                 walked.pin(app);
                 let content = Bytes::from(content);
-                return Ok(respond::bytes(StatusCode::OK, &answer.content_type(), content, call.gzip));
+                let response = respond::bytes(StatusCode::OK, &answer.content_type(), content, call.gzip);
+                return app.answers.hold(&call.holder, response);
             }
             Measured::Large(again, bytes) => (walk, length) = (*again, Some(bytes)),
         }
@@ -95,12 +96,15 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
     if walk.stage == WalkStage::Done {
         walk.pin(app);
         let content = Bytes::from(first);
-        return Ok(respond::bytes(StatusCode::OK, &answer.content_type(), content, call.gzip));
+        let response = respond::bytes(StatusCode::OK, &answer.content_type(), content, call.gzip);
+        return app.answers.hold(&call.holder, response);
     }
+    let share = app.answers.of_flow(&call.holder)?;
     let (flow, body) = match (length, call.gzip) {
         (Some(length), Gzip::No) => body::flowing_exactly(length),
         _ => body::flowing(),
     };
+    let body = body::holding(body, share);
     let mut encoder = match call.gzip {
         Gzip::Taken => Some(GzEncoder::new(Vec::new(), Compression::fast())),
         Gzip::No => None,
