@@ -27,7 +27,6 @@ use crate::intake::{Intake, Intakes};
 use crate::limits::{Holder, Shares};
 use crate::metrics::Metrics;
 use crate::notes::{Answered, ChangeNote, Note, Trail};
-use crate::pins::Pins;
 use crate::request::{Query, Route, Sub, Verb, method_not_allowed};
 use crate::respond::{self, Gzip};
 use crate::state::State;
@@ -51,7 +50,6 @@ pub(crate) struct App {
     pub(crate) images: Arc<dyn Images>,
     pub(crate) sessions: Arc<dyn Sessions>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) pins: Pins,
     pub(crate) identity: Arc<Identity>,
     pub(crate) authenticator: Authenticator,
     pub(crate) logs_open: Shares,
@@ -139,7 +137,6 @@ impl App {
             logs,
             images,
             sessions,
-            pins: Pins::default(),
             identity,
             authenticator,
             logs_open: Shares::new(LOGS_MAX, LOCAL_MIN),

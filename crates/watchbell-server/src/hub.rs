@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use hyper::body::Bytes;
 use tokio::sync::watch;
@@ -13,6 +14,7 @@ use watchbell_core::world::{Change, Stored};
 
 use crate::credential::is_of_credentials;
 use crate::metrics::Metrics;
+use crate::pins::Pins;
 use crate::view::View;
 
 /// How many changes of a resource are remembered,
@@ -108,6 +110,8 @@ pub(crate) struct Hub {
     credentials: watch::Sender<u64>,
     /// Objects that somebody waits for.
     awaited: Mutex<HashMap<Uid, watch::Sender<()>>>,
+    /// Older states, which keep what the changes replaced.
+    pub(crate) pins: Pins,
 }
 
 impl Hub {
@@ -119,6 +123,7 @@ impl Hub {
             version: watch::Sender::new(version),
             credentials: watch::Sender::new(version),
             awaited: Mutex::default(),
+            pins: Pins::new(),
         }
     }
 
@@ -133,6 +138,8 @@ impl Hub {
             self.credentials.send_replace(version);
         }
         self.ring_awaited(&changes);
+        let replaced: usize = changes.iter().map(kept_by).sum();
+        self.pins.replaced(replaced as u64, Instant::now());
         for change in changes {
             let mut history = self.history(change.object().resource);
             history.push(change);
@@ -360,4 +367,4 @@ impl Watch {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

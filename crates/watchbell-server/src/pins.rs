@@ -10,45 +10,109 @@ use serde_json::{Value, json};
 use watchbell_api::{ApiError, Reason};
 use watchbell_core::world::Snapshot;
 
+use crate::limits::{Holder, Number, Places};
+
 /// As long as Kubernetes keeps old versions by default.
 const KEPT: Duration = Duration::from_secs(300);
-/// Snapshots share what did not change, so one costs the changes since.
+/// Snapshots share what did not change, so one costs the changes since,
 const COUNT_MAX: usize = 64;
+/// and all of them no more than those since the oldest of them, which is dropped when they come to this.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// The snapshots that a continue token may name.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pins {
-    pins: Mutex<VecDeque<Pin>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What all changes so far took out of the state, in bytes.
+    replaced: u64,
+    places: Places,
+    /// In the order in which they were last used.
+    pins: VecDeque<Pin>,
 }
 
 #[derive(Debug)]
 struct Pin {
-    snapshot: Arc<Snapshot>,
+    seen: Seen,
     used: Instant,
+    holder: Holder,
+    number: Number,
+}
+
+/// A state that somebody reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// How much had been replaced when it was taken, at most.
+    replaced: u64,
+}
+
+impl Pin {
+    fn is_over(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.used) >= KEPT
+    }
+}
+
+impl State {
+    fn retain(&mut self, keep: impl Fn(&Pin) -> bool) {
+        let places = &mut self.places;
+        self.pins.retain(|pin| {
+            let stays = keep(pin);
+            if !stays {
+                places.leave(&pin.holder, pin.number);
+            }
+            stays
+        });
+    }
 }
 
 impl Pins {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Pin>> {
-        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn new() -> Pins {
+        let state = State { replaced: 0, places: Places::new(COUNT_MAX), pins: VecDeque::new() };
+        Pins { state: Mutex::new(state) }
     }
 
-    /// Keeps a snapshot for the pages to come.
-    pub(crate) fn keep(&self, snapshot: &Arc<Snapshot>, now: Instant) {
-        let mut pins = self.lock();
-        pins.retain(|pin| {
-            pin.snapshot.resource_version() != snapshot.resource_version()
-                && now.duration_since(pin.used) < KEPT
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `newest` gives, as of now.
+    pub(crate) fn seen(&self, newest: impl FnOnce() -> Arc<Snapshot>) -> Seen {
+        // Before it is taken: what is replaced meanwhile counts.
+        let replaced = self.lock().replaced;
+        Seen { snapshot: newest(), replaced }
+    }
+
+    /// Keeps a state for the pages to come. Where all places are taken, whoever has most of them gives up one.
+    pub(crate) fn keep(&self, seen: &Seen, holder: &Holder, now: Instant) {
+        let mut state = self.lock();
+        let version = seen.snapshot.resource_version();
+        state.retain(|pin| {
+            !pin.is_over(now) && (pin.holder != *holder || pin.seen.snapshot.resource_version() != version)
         });
-        if pins.len() == COUNT_MAX {
-            pins.pop_front();
-        }
-        pins.push_back(Pin { snapshot: snapshot.clone(), used: now });
+        let (number, cleared) = state.places.take(holder);
+        state.pins.retain(|pin| Some(pin.number) != cleared);
+        let (seen, holder) = (seen.clone(), holder.clone());
+        state.pins.push_back(Pin { seen, used: now, holder, number });
     }
 
-    /// The snapshot of a version, if it is still kept.
-    pub(crate) fn at(&self, version: u64) -> Option<Arc<Snapshot>> {
-        let pins = self.lock();
-        pins.iter().find(|pin| pin.snapshot.resource_version() == version).map(|pin| pin.snapshot.clone())
+    /// The state of a version, if it is still kept.
+    pub(crate) fn at(&self, version: u64, now: Instant) -> Option<Seen> {
+        let state = self.lock();
+        let mut alive = state.pins.iter().filter(|pin| !pin.is_over(now));
+        alive.find(|pin| pin.seen.snapshot.resource_version() == version).map(|pin| pin.seen.clone())
+    }
+
+    /// So many bytes were replaced by others, and are kept by older states alone. They are dropped here, and not only when
+    /// the next is kept: without changes none of them costs anything.
+    pub(crate) fn replaced(&self, bytes: u64, now: Instant) {
+        let mut state = self.lock();
+        state.replaced += bytes;
+        let oldest = state.replaced.saturating_sub(BYTES_MAX);
+        state.retain(|pin| pin.seen.replaced >= oldest && !pin.is_over(now));
     }
 }
 
@@ -68,9 +132,13 @@ const NEWEST: i64 = -1;
 impl Token {
     /// The state that the next page is of. When that of the pages before is no longer kept, the refusal carries a token
     /// with which the list may go on all the same, if its client does not mind that it is of two states.
-    pub(crate) fn snapshot(&self, pins: &Pins, newest: Arc<Snapshot>) -> Result<Arc<Snapshot>, ApiError> {
-        let Some(version) = self.version else { return Ok(newest) };
-        pins.at(version).ok_or_else(|| {
+    pub(crate) fn state(
+        &self,
+        pins: &Pins,
+        newest: impl FnOnce() -> Arc<Snapshot>,
+    ) -> Result<Seen, ApiError> {
+        let Some(version) = self.version else { return Ok(pins.seen(newest)) };
+        pins.at(version, Instant::now()).ok_or_else(|| {
             let mut error = ApiError::new(
                 Reason::Expired,
                 "The provided continue parameter is too old to display a consistent list result. You can start a new \
@@ -108,7 +176,77 @@ impl Token {
 
 #[cfg(test)]
 mod tests {
-    use super::Token;
+    use super::*;
+    use crate::hub::tests::Told;
+
+    fn user(name: &str) -> Holder {
+        Holder::User(name.into())
+    }
+
+    /// A new version, as somebody sees it.
+    fn version(told: &mut Told, pins: &Pins, name: &str) -> Seen {
+        told.create(name);
+        pins.seen(|| Arc::new(told.world.snapshot()))
+    }
+
+    #[test]
+    fn nobody_loses_pages_to_who_begins_many_lists() {
+        let (mut told, pins, now) = (Told::new(), Pins::new(), Instant::now());
+        let of_ada = version(&mut told, &pins, "a");
+        pins.keep(&of_ada, &user("ada"), now);
+        let flood: Vec<u64> = (0..COUNT_MAX + 10)
+            .map(|n| {
+                let seen = version(&mut told, &pins, &format!("f{n}"));
+                pins.keep(&seen, &user("eve"), now);
+                seen.snapshot.resource_version()
+            })
+            .collect();
+        let is_kept = |version: u64| pins.at(version, now).is_some();
+        assert!(is_kept(of_ada.snapshot.resource_version()));
+        assert_eq!(flood.iter().filter(|&&version| is_kept(version)).count(), COUNT_MAX - 1);
+        assert!(!is_kept(flood[0]) && is_kept(flood[COUNT_MAX]), "the oldest of hers go");
+        // Both at one version: what one loses the other keeps.
+        pins.keep(&of_ada, &user("eve"), now);
+        for n in 0..COUNT_MAX {
+            pins.keep(&version(&mut told, &pins, &format!("g{n}")), &user("eve"), now);
+        }
+        assert!(is_kept(of_ada.snapshot.resource_version()));
+        assert_eq!(pins.lock().pins.len(), COUNT_MAX);
+    }
+
+    #[test]
+    fn what_is_over_is_neither_given_nor_kept() {
+        let (mut told, pins, begin) = (Told::new(), Pins::new(), Instant::now());
+        let seen = version(&mut told, &pins, "a");
+        pins.keep(&seen, &user("ada"), begin);
+        let version = seen.snapshot.resource_version();
+        let soon = begin + KEPT - Duration::from_secs(1);
+        assert!(pins.at(version, soon).is_some());
+        assert!(pins.at(version, begin + KEPT).is_none(), "nobody kept another since");
+        // Used again, it begins anew; the next change after its time drops it.
+        pins.keep(&seen, &user("ada"), soon);
+        assert!(pins.at(version, begin + KEPT).is_some());
+        pins.replaced(1, soon + KEPT);
+        assert!(pins.lock().pins.is_empty());
+        assert_eq!(pins.lock().places.clear_one(), None, "its place is free");
+    }
+
+    #[test]
+    fn old_states_keep_no_more_than_a_bound() {
+        let (mut told, pins, now) = (Told::new(), Pins::new(), Instant::now());
+        let old = version(&mut told, &pins, "a");
+        pins.keep(&old, &user("ada"), now);
+        pins.replaced(BYTES_MAX / 2, now);
+        let new = version(&mut told, &pins, "b");
+        pins.keep(&new, &user("ada"), now);
+        let kept = || [&old, &new].map(|seen| pins.at(seen.snapshot.resource_version(), now).is_some());
+        pins.replaced(BYTES_MAX / 2, now);
+        assert_eq!(kept(), [true, true]);
+        // A page more of it makes it no younger.
+        pins.keep(&pins.at(old.snapshot.resource_version(), now).unwrap(), &user("ada"), now);
+        pins.replaced(1, now);
+        assert_eq!(kept(), [false, true]);
+    }
 
     #[test]
     fn tokens_come_back() {

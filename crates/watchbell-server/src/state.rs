@@ -31,6 +31,7 @@ use crate::journal;
 use crate::maintenance;
 use crate::metrics::Metrics;
 use crate::notes::{ChangeNote, Note, Noted, Notes, Tally};
+use crate::pins::Pins;
 use crate::request::ObjectPath;
 use crate::writer::{CommitFailure, Task};
 
@@ -324,6 +325,11 @@ impl State {
         // Readers see a batch an instant before watchers hear of it: who read it may watch from there.
         let read = self.inner.published.load().resource_version();
         self.inner.hub.watch(resource, namespace, version, read)
+    }
+
+    /// Older states, for the pages of lists.
+    pub(crate) fn pins(&self) -> &Pins {
+        &self.inner.hub.pins
     }
 
     /// Shows what somebody else counts on the server's page of metrics.

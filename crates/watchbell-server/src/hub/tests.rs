@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -7,16 +8,18 @@ use watchbell_api::{Reason, Resource};
 use watchbell_core::request::{DeleteOptions, PatchKind, Request, User, Write};
 use watchbell_core::world::{Change, Config, World};
 
+use crate::limits::Holder;
+
 use super::{HISTORY, HISTORY_BYTES, Heard, Hub};
 
 /// A world whose changes are told.
-struct Told {
-    world: World,
+pub(crate) struct Told {
+    pub(crate) world: World,
     hub: Arc<Hub>,
 }
 
 impl Told {
-    fn new() -> Told {
+    pub(crate) fn new() -> Told {
         let config = Config {
             machine: Default::default(),
             capacity: Capacity { cpu_millis: 1, memory_bytes: 1, pods: 1, ephemeral_storage_bytes: 1 },
@@ -56,7 +59,7 @@ impl Told {
         self.commit()
     }
 
-    fn create(&mut self, name: &str) -> Change {
+    pub(crate) fn create(&mut self, name: &str) -> Change {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
         self.write("", Write::Create(object)).remove(0)
     }
@@ -149,6 +152,11 @@ fn large_objects_that_change_often_are_not_remembered_for_ever() {
     let mut told = Told::new();
     told.create("a");
     let before = told.hub.version();
+    let seen = told.hub.pins.seen(|| Arc::new(told.world.snapshot()));
+    told.hub.pins.keep(&seen, &Holder::Local(0), Instant::now());
+    let is_kept = |told: &Told| told.hub.pins.at(before, Instant::now()).is_some();
+    told.set("a", "small");
+    assert!(is_kept(&told));
     for n in 0..80 {
         told.set("a", n.to_string().repeat(500_000));
     }
@@ -159,6 +167,8 @@ fn large_objects_that_change_often_are_not_remembered_for_ever() {
         let kept: usize = history.changes.iter().map(|event| super::kept_by(&event.change)).sum();
         assert_eq!(history.bytes, kept);
     }
+    // Nor are they kept for who has a list of them on its way.
+    assert!(!is_kept(&told));
     let watch = |from| told.hub.watch(Resource::ConfigMap, None, from, from).map(drop);
     assert_eq!(watch(before).unwrap_err().reason, Reason::Expired);
     watch(told.hub.version()).unwrap();

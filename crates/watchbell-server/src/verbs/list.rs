@@ -12,14 +12,14 @@ use hyper::{Response, StatusCode};
 use serde_json::{Value, json};
 use watchbell_api::protobuf::Encoder;
 use watchbell_api::{ApiError, Reason, Resource, decode, table};
-use watchbell_core::world::Snapshot;
 
 use super::Selection;
 use crate::app::{App, Call};
 use crate::blocking::blocking;
 use crate::body::{self, Body};
 use crate::hub;
-use crate::pins::Token;
+use crate::limits::Holder;
+use crate::pins::{Seen, Token};
 use crate::present::{self, Include};
 use crate::request::ObjectPath;
 use crate::request::accept::{Answer, Encoding, Shape};
@@ -39,12 +39,12 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
     let options = ListOptions::read(&call.query, false)?;
     let selection = Selection::read(path.resource, &options, None)?;
     let mut start_after = None;
-    let snapshot = match &options.continue_token {
+    let seen = match &options.continue_token {
         Some(text) => {
             let token = Token::decode(text)?;
-            let snapshot = token.snapshot(&app.pins, app.state.snapshot())?;
+            let seen = token.state(app.state.pins(), || app.state.snapshot())?;
             start_after = Some((token.namespace, token.name));
-            snapshot
+            seen
         }
         None => newest_or_exact(app, &options)?,
     };
@@ -70,7 +70,8 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
         stage: WalkStage::Head,
         has_elements: false,
         continues: false,
-        snapshot,
+        seen,
+        holder: call.holder.clone(),
     };
     let mut length = None;
     if let Form::Protobuf(encoder) = &walk.form {
@@ -166,19 +167,19 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call, path: &ObjectPath) -> Resu
     Ok(response)
 }
 
-fn newest_or_exact(app: &App, options: &ListOptions) -> Result<Arc<Snapshot>, ApiError> {
-    let snapshot = app.state.snapshot();
-    let Version::At(version) = options.version else { return Ok(snapshot) };
-    hub::require_reached(version, snapshot.resource_version())?;
-    if options.is_exact && version != snapshot.resource_version() {
-        return app.pins.at(version).ok_or_else(|| {
+fn newest_or_exact(app: &App, options: &ListOptions) -> Result<Seen, ApiError> {
+    let seen = app.state.pins().seen(|| app.state.snapshot());
+    let Version::At(version) = options.version else { return Ok(seen) };
+    hub::require_reached(version, seen.snapshot.resource_version())?;
+    if options.is_exact && version != seen.snapshot.resource_version() {
+        return app.state.pins().at(version, Instant::now()).ok_or_else(|| {
             ApiError::new(
                 Reason::Expired,
                 format!("The resourceVersion for the provided list is too old: {version}: leave out Exact"),
             )
         });
     }
-    Ok(snapshot)
+    Ok(seen)
 }
 
 /// A list in protobuf that was gone through once.
@@ -231,7 +232,9 @@ enum Form {
 /// A list on its way: what was written so far ends at the cursor.
 #[derive(Clone)]
 struct Walk {
-    snapshot: Arc<Snapshot>,
+    seen: Seen,
+    /// For whom the state is kept between the pages.
+    holder: Holder,
     resource: Resource,
     namespace: Option<String>,
     selection: Selection,
@@ -283,7 +286,7 @@ impl Walk {
 
     /// Writes the next elements, those in YAML as JSON into `json`. Whether there are no more.
     fn elements(&mut self, out: &mut Vec<u8>, json: &mut Vec<u8>) -> Result<bool, ApiError> {
-        let snapshot = self.snapshot.clone();
+        let snapshot = self.seen.snapshot.clone();
         let namespace = self.namespace.clone();
         let cursor = self.cursor.clone();
         let start_after = cursor.as_ref().map(|(ns, name)| (ns.as_str(), name.as_str()));
@@ -361,18 +364,18 @@ impl Walk {
 
     /// The metadata come last: only now is it known whether the list continues.
     fn tail(&mut self, out: &mut Vec<u8>) -> Result<(), ApiError> {
-        let mut metadata = json!({"resourceVersion": self.snapshot.resource_version().to_string()});
+        let mut metadata = json!({"resourceVersion": self.seen.snapshot.resource_version().to_string()});
         if self.continues
             && let Some((namespace, name)) = &self.cursor
         {
             let token = Token {
-                version: Some(self.snapshot.resource_version()),
+                version: Some(self.seen.snapshot.resource_version()),
                 namespace: namespace.clone(),
                 name: name.clone(),
             };
             metadata["continue"] = token.encode().into();
             if self.selection.is_all() {
-                let rest = self.snapshot.list(
+                let rest = self.seen.snapshot.list(
                     self.resource.stored(),
                     self.namespace.as_deref(),
                     Some((namespace, name)),
@@ -400,7 +403,7 @@ impl Walk {
     /// Keeps the snapshot for the next page.
     fn pin(&self, app: &App) {
         if self.is_paged && self.continues {
-            app.pins.keep(&self.snapshot, Instant::now());
+            app.state.pins().keep(&self.seen, &self.holder, Instant::now());
         }
     }
 }
@@ -412,26 +415,15 @@ fn yaml(value: &Value) -> Result<Vec<u8>, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-    use watchbell_api::node::Capacity;
-    use watchbell_core::world::{Config, World};
-
     use super::*;
+    use crate::hub::tests::Told;
+    use crate::pins::Pins;
 
     fn walk(form: Form) -> Walk {
-        let mut world = World::new(Config {
-            machine: Default::default(),
-            capacity: Capacity { cpu_millis: 1, memory_bytes: 1, pods: 1, ephemeral_storage_bytes: 1 },
-            devices: Default::default(),
-            hostname: "host".into(),
-            ca_pem: String::new(),
-            seed: [1; 32],
-        });
-        world.furnish(Timestamp::UNIX_EPOCH);
-        world.take_stage(Timestamp::UNIX_EPOCH);
-        world.committed();
+        let told = Told::new();
         Walk {
-            snapshot: Arc::new(world.snapshot()),
+            seen: Pins::new().seen(|| Arc::new(told.world.snapshot())),
+            holder: Holder::Local(0),
             resource: Resource::Namespace,
             namespace: None,
             selection: Selection::read(Resource::Namespace, &ListOptions::default(), None).unwrap(),
