@@ -76,6 +76,13 @@ impl World {
                 return Err(ApiError::not_found(resource, &request.name));
             }
             self.require_create(request)?;
+            if let Some(uid) = metadata.get("uid").and_then(Value::as_str).filter(|uid| !uid.is_empty()) {
+                // It means one that is gone, and no other in its place.
+                let detail = format!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                );
+                return Err(ApiError::conflict(resource, &request.name, &detail));
+            }
             check_name(resource, &request.name, metadata.get("name"))?;
             metadata.insert("name".into(), request.name.clone().into());
             let by = writer(request, now);

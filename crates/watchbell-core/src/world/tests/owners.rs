@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use watchbell_api::{ApiError, Reason, Resource};
 
 use super::{Bench, array, config_map, create_request, cron, job, request};
-use crate::request::{DryRun, Force, Outcome, PatchKind, Request, Subresource, Write, WriteOptions, Written};
+use crate::request::{
+    DeleteOptions, DryRun, Force, Outcome, PatchKind, Request, Subresource, Write, WriteOptions, Written,
+};
 
 /// `manager Operation subresource`, in the order of the object.
 fn managers(object: &Value) -> Vec<String> {
@@ -189,6 +191,33 @@ fn events_are_owned_by_who_tells_them() {
     assert!(events.iter().any(|event| managers(event).len() == 2));
     bench.crash();
     assert_eq!(bench.list(Resource::Event), events);
+}
+
+/// Who applies to an object that he knows by its uid does not want another one when it is gone.
+#[test]
+fn apply_to_an_object_that_is_gone_makes_no_other() {
+    let mut bench = Bench::new();
+    let first = bench.apply("tool", map(json!({"a": "1"})), WriteOptions::default()).unwrap().object;
+    bench.settle();
+    let mut known = map(json!({"a": "2"}));
+    known["metadata"]["uid"] = first["metadata"]["uid"].clone();
+    bench.apply("tool", known.clone(), WriteOptions::default()).expect("it is there");
+    bench.settle();
+    bench.try_delete(Resource::ConfigMap, "m", DeleteOptions::default()).unwrap();
+    bench.settle();
+    let refused = bench.apply("tool", known.clone(), WriteOptions::default()).expect_err("it is gone");
+    assert_eq!(refused.reason, Reason::Conflict);
+    let uid = first["metadata"]["uid"].as_str().unwrap();
+    assert_eq!(
+        refused.message,
+        format!(
+            "Operation cannot be fulfilled on configmaps \"m\": uid mismatch: the provided object specified uid {uid}, and no \
+             existing object was found"
+        )
+    );
+    known["metadata"]["uid"] = "".into();
+    let made = bench.apply("tool", known, WriteOptions::default()).expect("no uid is none").object;
+    assert_ne!(made["metadata"]["uid"], first["metadata"]["uid"]);
 }
 
 #[test]
