@@ -344,7 +344,7 @@ impl Task {
             self.shared.metrics.change(change, durable_at);
         }
         stage.audit.iter().for_each(|entry| self.shared.metrics.audited(entry));
-        self.shared.hub.publish(stage.changes, version);
+        self.shared.hub.publish(stage.take_told(), version);
         for command in stage.commands {
             // The node's end of the channel lives as long as the server.
             let _ = self.node.send(command);

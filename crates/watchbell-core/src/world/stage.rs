@@ -35,6 +35,9 @@ impl Change {
 pub struct Stage {
     /// In the order of their resource versions; at most one for each object (by uid).
     pub changes: Vec<Change>,
+    /// How objects that came and went within the batch did so. Nothing of them is recorded, but who made one was answered with
+    /// its version, and may wait for its end.
+    pub passed: Vec<Change>,
     /// The same changes as rows of the journal. Deletes come first, then rows: a name can be taken anew in one batch.
     pub rows: Vec<Row>,
     pub deletes: Vec<RowKey>,
@@ -45,7 +48,17 @@ pub struct Stage {
 
 impl Stage {
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.audit.is_empty() && self.commands.is_empty()
+        self.changes.is_empty() && self.passed.is_empty() && self.audit.is_empty() && self.commands.is_empty()
+    }
+
+    /// Takes what watchers are told, in the order of the versions.
+    pub fn take_told(&mut self) -> Vec<Change> {
+        let mut told = std::mem::take(&mut self.changes);
+        if !self.passed.is_empty() {
+            told.append(&mut self.passed);
+            told.sort_by_key(|change| change.resource_version);
+        }
+        told
     }
 }
 
@@ -53,6 +66,7 @@ impl Stage {
 #[derive(Debug, Default)]
 pub(super) struct Staging {
     changes: Vec<Change>,
+    passed: Vec<Change>,
     by_uid: HashMap<Uid, usize>,
     pub audit: Vec<AuditRecord>,
     pub commands: Vec<Command>,
@@ -69,6 +83,12 @@ impl Staging {
         match self.by_uid.get(&uid) {
             Some(&place) => {
                 let change = &mut self.changes[place];
+                if change.old.is_none() && new.is_none() {
+                    let came = std::mem::replace(change, Change { resource_version, old: None, new: None });
+                    let went = Change { resource_version, old: came.new.clone(), new: None };
+                    self.passed.extend([came, went]);
+                    return;
+                }
                 change.resource_version = resource_version;
                 change.new = new;
             }
@@ -89,7 +109,7 @@ impl World {
         self.audit_starts(now);
         self.tell_use();
         let mut staging = std::mem::take(&mut self.stage);
-        // An object that came and went within the batch was never seen by anybody.
+        // Of an object that came and went within the batch nothing is left to record.
         staging.changes.retain(|c| c.old.is_some() || c.new.is_some());
         staging.changes.sort_by_key(|c| c.resource_version);
         let (mut rows, mut deletes) = (Vec::with_capacity(staging.changes.len()), Vec::new());
@@ -105,7 +125,14 @@ impl World {
                 deletes.push(row_key(old));
             }
         }
-        Stage { changes: staging.changes, rows, deletes, audit: staging.audit, commands: staging.commands }
+        Stage {
+            changes: staging.changes,
+            passed: staging.passed,
+            rows,
+            deletes,
+            audit: staging.audit,
+            commands: staging.commands,
+        }
     }
 
     /// The list by which the row of an array pod names its images.

@@ -35,13 +35,19 @@ impl Told {
     }
 
     fn commit(&mut self) -> Vec<Change> {
-        let changes = self.world.take_stage(Timestamp::UNIX_EPOCH).changes;
+        let changes = self.world.take_stage(Timestamp::UNIX_EPOCH).take_told();
         self.world.committed();
         self.hub.publish(changes.clone(), self.world.resource_version());
         changes
     }
 
     fn write(&mut self, name: &str, write: Write) -> Vec<Change> {
+        self.stage(name, write);
+        self.commit()
+    }
+
+    /// Writes into the next batch. Gives what is answered.
+    fn stage(&mut self, name: &str, write: Write) -> Value {
         let request = Request {
             user: User::controller(),
             impersonation: None,
@@ -55,8 +61,7 @@ impl Told {
             options: Default::default(),
             audit_id: String::new(),
         };
-        self.world.write(request, Timestamp::UNIX_EPOCH).unwrap();
-        self.commit()
+        self.world.write(request, Timestamp::UNIX_EPOCH).unwrap().object
     }
 
     pub(crate) fn create(&mut self, name: &str) -> Change {
@@ -104,6 +109,39 @@ fn a_bookmark_is_never_beyond_what_was_handed_out() {
         assert_eq!(watch.ready().map(|event| event.change.resource_version), Some(*version));
     }
     assert_eq!((watch.handed_out(), watch.ready().is_none()), (told.hub.version(), true));
+}
+
+/// Who made it was answered with its version, and waits for its end from there.
+#[test]
+fn what_comes_and_goes_in_one_batch_is_told() {
+    let mut told = Told::new();
+    let from = told.hub.version();
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    let made = told.stage("", Write::Create(object.clone()));
+    told.stage("a", Write::Delete(DeleteOptions::default()));
+    let again = told.stage("", Write::Create(object));
+    told.commit();
+    let version =
+        |object: &Value| object["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let hear = |from: u64| {
+        let mut watch = told.hub.watch(Resource::ConfigMap, None, from, from).unwrap();
+        let mut heard = Vec::new();
+        while let Some(event) = watch.ready().or_else(|| match runtime.block_on(watch.hear()) {
+            Some(Heard::Change(event)) => Some(event),
+            Some(Heard::UpTo) | None => None,
+        }) {
+            let change = &event.change;
+            heard.push((change.old.is_some(), change.new.is_some(), change.resource_version));
+            if watch.handed_out() == told.hub.version() {
+                break;
+            }
+        }
+        heard
+    };
+    let (came, anew) = (version(&made), version(&again));
+    assert_eq!(hear(from), [(false, true, came), (true, false, came + 1), (false, true, anew)]);
+    assert_eq!(hear(came), [(true, false, came + 1), (false, true, anew)]);
 }
 
 #[test]

@@ -45,6 +45,21 @@ fn an_object_goes_at_once_or_when_its_last_finalizer_does() {
 }
 
 #[test]
+fn what_came_and_went_in_one_batch_is_told_and_not_recorded() {
+    let mut bench = Bench::new();
+    bench.create(config_map("a"));
+    let made = bench.patch(Resource::ConfigMap, "a", json!({"data": {"a": "2"}}));
+    bench.delete(Resource::ConfigMap, "a", Propagation::Background);
+    let mut stage = bench.world.take_stage(bench.at());
+    assert!(stage.changes.is_empty() && stage.rows.is_empty() && stage.deletes.is_empty(), "{stage:?}");
+    let told = stage.take_told();
+    let [came, went] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(made["metadata"]["resourceVersion"], came.resource_version.to_string());
+    assert!(came.old.is_none() && came.new.is_some() && went.old.is_some() && went.new.is_none());
+    assert_eq!(went.resource_version, bench.world.resource_version());
+}
+
+#[test]
 fn a_running_pod_is_ended_by_the_node() {
     let mut bench = Bench::new();
     let mut node = Node::default();
