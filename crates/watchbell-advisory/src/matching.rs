@@ -127,7 +127,7 @@ fn judge<'a>(rules: Rules, version: &str, entry: &'a Entry<'a>) -> Judged<'a> {
     }
     let affected: Vec<Span<'a>> =
         entry.intervals.iter().filter(|span| span.contains(rules, version)).copied().collect();
-    let is_listed = entry.versions.iter().any(|listed| rules.compare(listed, version).is_eq());
+    let is_listed = entry.versions.iter().any(|listed| rules.compare_to_stated(version, listed).is_eq());
     let fixes = || entry.intervals.iter().filter_map(Span::fixed);
     if affected.is_empty() && !is_listed {
         // The last fix that this version has reached.

@@ -61,6 +61,15 @@ impl Rules {
         }
     }
 
+    /// How `version` is ordered by one that a statement includes: a listed one, or the last that is affected.
+    pub(crate) fn compare_to_stated(self, version: &str, stated: &str) -> Ordering {
+        match self {
+            Rules::Pep440 => pep440::compare_to_stated(version, stated),
+            _ => None,
+        }
+        .unwrap_or_else(|| self.compare(version, stated))
+    }
+
     pub(crate) fn is_version(self, text: &str) -> bool {
         match self {
             Rules::Dpkg => dpkg::is_version(text),

@@ -226,6 +226,38 @@ fn what_is_not_affected_is_not_found() {
 }
 
 #[test]
+fn local_builds_of_a_python_package_are_the_version_that_they_are_of() {
+    let last = |version: &str| {
+        let events = vec![Event::Introduced("0".to_owned()), Event::LastAffected(version.to_owned())];
+        about(Ecosystem::PyPI, "torch", Interval::from_events(&Ecosystem::PyPI, events))
+    };
+    let listed = |version: &str| Affected {
+        versions: vec![version.to_owned()],
+        ..about(Ecosystem::PyPI, "torch", Vec::new())
+    };
+    let before = about(Ecosystem::PyPI, "torch", vec![Interval::before("2.6.0")]);
+    let check = |affected: Affected, version: &str, expect: bool| {
+        let mut builder = Builder::new();
+        builder.replace(source("pypa"), contents(vec![record("PYSEC-1", &[], vec![affected.clone()])]));
+        let (_dir, database) = opened(&builder);
+        let found = ids(&database, &Ecosystem::PyPI, "torch", version).len();
+        assert_eq!(found == 1, expect, "{version}: {affected:?}");
+    };
+    check(last("2.6.0"), "2.6.0+cu124", true);
+    check(listed("2.6.0"), "2.6.0+cu124", true);
+    check(listed("2.6"), "2.6.0+cu124", true);
+    check(last("2.6.0"), "2.6.0.post1+cu124", false);
+    check(listed("2.6.0"), "2.6.1+cu124", false);
+    // A statement about local builds speaks of those.
+    check(last("2.6.0+cu118"), "2.6.0+cu124", false);
+    check(listed("2.6.0+cu124"), "2.6.0+cu124", true);
+    check(listed("2.6.0+cu124"), "2.6.0+cpu", false);
+    check(listed("2.6.0+cu124"), "2.6.0", false);
+    // A local build of what has the fix has it.
+    check(before, "2.6.0+cu124", false);
+}
+
+#[test]
 fn a_distribution_that_says_fixed_or_not_affected_wins() {
     let (_dir, database) = opened(&sample());
     // The changelog's newer version alone would say that the backport is affected.

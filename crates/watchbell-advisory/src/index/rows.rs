@@ -65,7 +65,7 @@ impl<'a> Span<'a> {
             && match self.end {
                 SpanEnd::Open => true,
                 SpanEnd::Fixed(end) | SpanEnd::Limit(end) => rules.compare(version, end).is_lt(),
-                SpanEnd::LastAffected(last) => rules.compare(version, last).is_le(),
+                SpanEnd::LastAffected(last) => rules.compare_to_stated(version, last).is_le(),
             }
     }
 
