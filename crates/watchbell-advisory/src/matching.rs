@@ -4,6 +4,9 @@
 //! fixed or was never affected wins, because one of them may know of a backport that the other does not; but not the word of a
 //! source that is a week or more older than one that says affected, since the issue may have been opened again. Outside
 //! distributions affected wins, because what one data base lacks another may have.
+//!
+//! A text that is no version by its ecosystem's rules (`(devel)`, `dev-main`, none at all) is in no run of versions and outside of
+//! none: whether it is affected nobody can tell, unless all versions are.
 
 use std::collections::BTreeMap;
 
@@ -125,9 +128,18 @@ fn judge<'a>(rules: Rules, version: &str, entry: &'a Entry<'a>) -> Judged<'a> {
     if matches!(entry.standing, Standing::NotAffected | Standing::Undetermined) {
         return judged(Status::of_standing(entry.standing), Vec::new(), Vec::new());
     }
-    let affected: Vec<Span<'a>> =
-        entry.intervals.iter().filter(|span| span.contains(rules, version)).copied().collect();
+    let is_version = rules.is_version(version);
+    let affected: Vec<Span<'a>> = entry
+        .intervals
+        .iter()
+        .filter(|span| if is_version { span.contains(rules, version) } else { span.is_everything() })
+        .copied()
+        .collect();
     let is_listed = entry.versions.iter().any(|listed| rules.compare_to_stated(version, listed).is_eq());
+    // Of what has no place in the order nothing is known, unless it is said of all versions.
+    if !is_version && affected.is_empty() && !is_listed {
+        return judged(Status::Undetermined, Vec::new(), Vec::new());
+    }
     let fixes = || entry.intervals.iter().filter_map(Span::fixed);
     if affected.is_empty() && !is_listed {
         // The last fix that this version has reached.

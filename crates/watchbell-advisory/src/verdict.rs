@@ -68,7 +68,7 @@ pub enum Status {
     Ignored,
     /// Affected; the package gets no updates any longer.
     EndOfLife,
-    /// Nobody found out yet.
+    /// Nobody found out yet; or what was asked for is no version, and not all versions are affected.
     Undetermined,
     /// This version has the fix, a backported one too.
     Fixed,

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use watchbell_advisory::{Class, Severity, Status};
-use watchbell_advisory::{Database, Ecosystem, Error, Match, Query};
+use watchbell_advisory::{Database, Ecosystem, Error, Match, Query, is_version};
 
 use crate::{Distribution, Inventory, Package, PackageKind};
 
@@ -25,6 +25,9 @@ use crate::{Distribution, Inventory, Package, PackageKind};
 pub const FINDINGS_MAX: usize = 20_000;
 /// Statements of an index that are judged for one image: many times what the kernel, the browsers and all else together have.
 pub const STATEMENTS_MAX: usize = 2_000_000;
+/// What packages without a version are called behind which their ecosystem stands. It comes first, because an image chooses the
+/// release of its distribution, and with it how the ecosystem's name ends.
+pub const UNVERSIONED: &str = "unversioned:";
 /// Characters of a distribution's name that are told.
 const NAME_MAX: usize = 100;
 
@@ -72,7 +75,9 @@ pub struct Questions {
 pub struct Answer {
     /// In the order of the questions, and in each that of the database.
     pub findings: Vec<Finding>,
-    /// [`Questions::unknown`], and the packages of ecosystems that no source of this database speaks of.
+    /// [`Questions::unknown`], the packages of ecosystems that no source of this database speaks of, and as `unversioned:Go` those
+    /// whose version is none by their ecosystem's rules (built from a checkout, a branch), if what is said of the package depends
+    /// on its version.
     pub uncovered: BTreeMap<String, usize>,
     /// [`Questions::misfiled`].
     pub misfiled: BTreeMap<String, usize>,
@@ -213,8 +218,16 @@ fn find_within(
         if matches.as_ref().is_none_or(|matches| matches.len() > left) {
             answer.unasked += packages.len();
         }
-        let matches = matches.unwrap_or_default();
+        let mut matches = matches.unwrap_or_default();
         if !matches.is_empty() {
+            let is_doubtful = |known: &Match| known.status == Status::Undetermined;
+            if !is_version(ecosystem, version) && matches.iter().any(is_doubtful) {
+                matches.retain(|known| !is_doubtful(known));
+                if *is_covered {
+                    *answer.uncovered.entry(format!("{UNVERSIONED}{ecosystem}")).or_default() +=
+                        packages.len();
+                }
+            }
             let question = Arc::new(question.clone());
             for known in matches.into_iter().take(left) {
                 let question = question.clone();

@@ -22,7 +22,7 @@ use watchbell_image::{Digest, ImageConfig};
 
 use crate::Inventory;
 use crate::configuration::ConfigurationFinding;
-use crate::finding::{Answer, Finding, Questions, Severity, Undetermined};
+use crate::finding::{Answer, Finding, Questions, Severity, UNVERSIONED, Undetermined};
 use crate::minimality::Minimality;
 use crate::secret::{self, Certainty};
 use crate::vex::{IgnoreFile, ImageIdentity, VexDocument, VexStatus};
@@ -327,6 +327,12 @@ impl fmt::Display for Unseen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Unseen::Advisories => f.write_str("there are no advisories"),
+            Unseen::Uncovered { ecosystem, packages } if ecosystem.starts_with(UNVERSIONED) => {
+                write!(
+                    f,
+                    "packages have no version that advisories can be compared with ({packages} of {ecosystem})"
+                )
+            }
             Unseen::Uncovered { ecosystem, packages } => {
                 write!(f, "there are no advisories of {ecosystem} ({packages} of its packages are here)")
             }

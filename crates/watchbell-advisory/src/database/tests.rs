@@ -258,6 +258,38 @@ fn local_builds_of_a_python_package_are_the_version_that_they_are_of() {
 }
 
 #[test]
+fn of_what_is_no_version_only_what_holds_for_all_is_known() {
+    let check = |ecosystem: Ecosystem, affected: Affected, version: &str, expect: Status| {
+        let mut builder = Builder::new();
+        let affected = Affected { ecosystem: ecosystem.clone(), ..affected };
+        builder.replace(source("osv"), contents(vec![record("GHSA-1", &[], vec![affected])]));
+        let (_dir, database) = opened(&builder);
+        let found = database.assess(&Query { ecosystem: &ecosystem, name: "p", version }).unwrap();
+        assert_eq!(found.iter().map(|one| one.status).collect::<Vec<_>>(), [expect], "{version:?}");
+    };
+    let of = |intervals| about(Ecosystem::Go, "p", intervals);
+    let from = |version: &str| {
+        let events = vec![Event::Introduced(version.to_owned()), Event::Fixed("2.0.0".to_owned())];
+        of(Interval::from_events(&Ecosystem::Go, events))
+    };
+    let listed = Affected { versions: vec!["dev-main".to_owned()], ..of(Vec::new()) };
+    for version in ["", "(devel)"] {
+        check(Ecosystem::Go, from("1.0.0"), version, Status::Undetermined);
+        check(Ecosystem::Go, from("0"), version, Status::Undetermined);
+        check(Ecosystem::Go, of(vec![Interval::everything()]), version, Status::Open);
+    }
+    check(Ecosystem::Packagist, from("1.0.0"), "dev-main", Status::Undetermined);
+    check(Ecosystem::Packagist, listed.clone(), "dev-main", Status::Open);
+    check(Ecosystem::Packagist, listed, "dev-master", Status::Undetermined);
+    check(Ecosystem::Npm, from("1.0.0"), "github:a/b#1234", Status::Undetermined);
+    check(Ecosystem::PyPI, from("1.0.0"), "", Status::Undetermined);
+    check(Ecosystem::Maven, from("1.0.0"), "", Status::Undetermined);
+    check(debian(), from("1.0.0"), "", Status::Undetermined);
+    check(Ecosystem::Go, from("1.0.0"), "v1.5.0", Status::Fixable);
+    check(Ecosystem::Go, from("1.0.0"), "v0.5.0", Status::NotAffected);
+}
+
+#[test]
 fn a_distribution_that_says_fixed_or_not_affected_wins() {
     let (_dir, database) = opened(&sample());
     // The changelog's newer version alone would say that the backport is affected.

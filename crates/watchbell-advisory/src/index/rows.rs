@@ -69,6 +69,11 @@ impl<'a> Span<'a> {
             }
     }
 
+    /// Whether it holds every version there is.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.introduced == "0" && matches!(self.end, SpanEnd::Open)
+    }
+
     pub(crate) fn fixed(&self) -> Option<&'a str> {
         match self.end {
             SpanEnd::Fixed(version) => Some(version),

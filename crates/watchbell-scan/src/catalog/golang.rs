@@ -8,16 +8,20 @@ use crate::{Evidence, PackageKind};
 /// What the version of a module is that was built from a checkout.
 const UNRELEASED: &str = "(devel)";
 
+/// The version of the language's own library, which has advisories: `go1.22.3 X:experiment` is 1.22.3. Empty for a compiler that was
+/// built from a checkout (`devel go1.24-9e6b2bc Tue …`, `go1.26-devel_9e6b2bc Tue …`): it is between releases.
+fn language(compiler: &str) -> &str {
+    let release = compiler.strip_prefix("go").filter(|rest| !rest.contains("-devel"));
+    release.and_then(|rest| rest.split([' ', '-']).next()).unwrap_or_default()
+}
+
 pub(crate) fn modules(build: &GoBuild) -> Vec<Item> {
     let item = |name: &str, version: &str| {
         let version = if version == UNRELEASED { "" } else { version };
         Item::new(PackageKind::Golang, name, version, Evidence::Binary)
     };
     let mut items: Vec<Item> = Vec::new();
-    // The library that is part of the language has advisories of its own: `go1.22.3 X:experiment` is version 1.22.3.
-    if let Some(version) = build.version.strip_prefix("go") {
-        items.extend(item("stdlib", version.split([' ', '-']).next().unwrap_or_default()));
-    }
+    items.extend(item("stdlib", language(&build.version)));
     // Whether the last line named a module, which a replacement then takes the place of.
     let mut is_replaceable = false;
     for line in build.modules.lines() {
@@ -47,4 +51,24 @@ pub(crate) fn modules(build: &GoBuild) -> Vec<Item> {
         }
     }
     items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_of_a_compiler_from_a_checkout_has_no_version() {
+        let check = |compiler: &str, expect: &str| assert_eq!(language(compiler), expect, "{compiler}");
+        check("go1.22.3", "1.22.3");
+        check("go1.22.3 X:boringcrypto", "1.22.3");
+        check("go1.22.3-fips", "1.22.3");
+        check("go1.21rc2", "1.21rc2");
+        check("devel go1.24-9e6b2bc Tue Oct 1 00:00:00 2024 +0000", "");
+        check("devel +9e6b2bc Tue Oct 1 00:00:00 2019 +0000", "");
+        check("go1.26-devel_9e6b2bc Tue Oct 7 00:00:00 2025 +0000", "");
+        let build = GoBuild { version: "devel go1.24-9e6b2bc".to_owned(), modules: String::new() };
+        let items = modules(&build);
+        assert_eq!(items.iter().map(|i| (&*i.name, &*i.version)).collect::<Vec<_>>(), [("stdlib", "")]);
+    }
 }

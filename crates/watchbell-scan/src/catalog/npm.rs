@@ -65,7 +65,11 @@ pub(crate) fn package_lock(bytes: &[u8]) -> Result<Vec<Item>, String> {
             if items.len() >= ITEMS_MAX {
                 return Ok(items);
             }
-            items.extend(locked(name, package["version"].as_str().unwrap_or_default()));
+            let version = package["version"].as_str().unwrap_or_default();
+            // An alias: `npm:name@1.0.0`.
+            let aliased = version.strip_prefix("npm:").and_then(|target| target.rsplit_once('@'));
+            let (name, version) = aliased.filter(|(name, _)| !name.is_empty()).unwrap_or((name, version));
+            items.extend(locked(name, version));
             left.push(&package["dependencies"]);
         }
     }

@@ -56,7 +56,8 @@ pub(crate) fn lock(bytes: &[u8]) -> Vec<Item> {
             continue;
         };
         let Some((name, version)) = gem.split_once(" (") else { continue };
-        let version = version.trim_end_matches(')');
+        // Behind a hyphen the platform stands.
+        let version = version.trim_end_matches(')').split('-').next().unwrap_or_default();
         if version.starts_with(|c: char| c.is_ascii_digit()) && items.len() < ITEMS_MAX {
             items.extend(Item::new(PackageKind::Gem, name, version, Evidence::LockFile));
         }

@@ -225,7 +225,8 @@ fn lock_files_by_their_other_names() {
 fn packages_of_npm_yarn_and_pnpm() {
     let lock = r#"{"lockfileVersion":3,"packages":{"":{"name":"app","version":"1"},"node_modules/a":{"version":"1.0.0","license":"ISC"},
         "node_modules/b":{"link":true},"node_modules/x/node_modules/@s/c":{"version":"2.0.0"},"node_modules/alias":{"name":"real","version":"3.0.0"}}}"#;
-    let old = r#"{"lockfileVersion":1,"dependencies":{"d":{"version":"4.0.0","dependencies":{"e":{"version":"5.0.0"}}}}}"#;
+    let old = r#"{"lockfileVersion":1,"dependencies":{"d":{"version":"4.0.0","dependencies":{"e":{"version":"5.0.0"}}},
+        "renamed":{"version":"npm:lodash@4.17.15"},"scoped":{"version":"npm:@s/n@1.2.0"}}}"#;
     let yarn = "# yarn lockfile v1\n\n\"@s/f@^1.0.0\", \"@s/f@^1.1.0\":\n  version \"1.1.0\"\n  dependencies:\n    version \"9\"\n\ng@~2:\n  version \"2.2.0\"\n";
     let berry = "__metadata:\n  version: 8\n\n\"h@npm:^3.0.0\":\n  version: 3.0.1\n\n\"mine@workspace:.\":\n  version: 0.0.0\n\n\"i@npm:@s/real@^1\":\n  version: 1.5.0\n";
     let pnpm = "lockfileVersion: '9.0'\nimporters:\n  .:\n    dependencies:\n      j: {version: 1.0.0}\npackages:\n  j@1.0.0(k@2.0.0):\n    resolution: {integrity: x}\n  '@s/l@3.0.0':\n    engines: {node: '>=1'}\n  /m/4.0.0_n@5: {}\n  git+x: {}\nsnapshots:\n  zz@1.0.0: {}\n";
@@ -249,6 +250,7 @@ fn packages_of_npm_yarn_and_pnpm() {
             "pkg:npm/%40s/c@2.0.0",
             "pkg:npm/%40s/f@1.1.0",
             "pkg:npm/%40s/l@3.0.0",
+            "pkg:npm/%40s/n@1.2.0",
             "pkg:npm/%40s/real@1.5.0",
             "pkg:npm/%40scope/lib@0.1.0",
             "pkg:npm/a@1.0.0",
@@ -258,6 +260,7 @@ fn packages_of_npm_yarn_and_pnpm() {
             "pkg:npm/g@2.2.0",
             "pkg:npm/h@3.0.1",
             "pkg:npm/j@1.0.0",
+            "pkg:npm/lodash@4.17.15",
             "pkg:npm/m@4.0.0",
             "pkg:npm/real@3.0.0",
         ],
@@ -457,7 +460,7 @@ fn packages_of_ruby_php_and_rust() {
         ],
         &[
             "pkg:cargo/serde@1.0.1",
-            "pkg:gem/nokogiri@1.15.4-x86_64-linux",
+            "pkg:gem/nokogiri@1.15.4",
             "pkg:gem/rack@3.0.8",
             "pkg:gem/rake@13.0.6",
             "pkg:gem/x@2",

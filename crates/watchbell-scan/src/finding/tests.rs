@@ -226,6 +226,42 @@ fn packages_that_no_source_speaks_of_are_not_known_to_be_well() {
 }
 
 #[test]
+fn packages_without_a_version_are_not_known_to_be_well_where_it_matters() {
+    use PackageKind::{Composer, Golang, Pypi};
+    let packages = vec![
+        package(Golang, "example.org/a", ""),
+        package(Golang, "example.org/all", ""),
+        package(Golang, "example.org/nobody-speaks-of", ""),
+        package(Composer, "a/b", "dev-main"),
+        package(Composer, "a/b", "1.0"),
+        package(Pypi, "x", ""),
+    ];
+    let from = |mut advisory: Advisory| {
+        advisory.affected[0].intervals[0].introduced = "1.0".to_owned();
+        advisory
+    };
+    let test = database(vec![
+        from(advisory("CVE-2024-1000", Ecosystem::Go, "example.org/a", Some("2.0"))),
+        advisory("CVE-2024-1001", Ecosystem::Go, "example.org/all", None),
+        from(advisory("CVE-2024-1002", Ecosystem::Packagist, "a/b", Some("2.0"))),
+        from(advisory("CVE-2024-1003", Ecosystem::Packagist, "a/b", Some("3.0"))),
+    ]);
+    let answer = find(&questions(&inventory(packages)), &test.database).unwrap();
+    // Of PyPI nothing is known at all, and that is counted once.
+    let uncovered = [("unversioned:Go", 1), ("unversioned:Packagist", 1), ("PyPI", 1)];
+    assert_eq!(answer.uncovered, uncovered.map(|(name, count)| (name.to_owned(), count)).into());
+    assert_eq!(
+        shown(&answer.findings),
+        [
+            "CVE-2024-1001 Go/example.org/all open",
+            "CVE-2024-1002 Packagist/a/b fixable",
+            "CVE-2024-1003 Packagist/a/b fixable",
+        ]
+    );
+    assert!(answer.undetermined.is_empty(), "{:?}", answer.undetermined);
+}
+
+#[test]
 fn what_an_image_may_cost_is_bounded() {
     // A status file that names one package in very many versions.
     let packages = (0..100).map(|n| package(PackageKind::Pypi, "x", &format!("1.{n}"))).collect();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{JudgedVulnerability, Report, SecretPlace, Standing, json};
-use crate::finding::{Class, Severity};
+use crate::finding::{Class, Severity, UNVERSIONED};
 use crate::minimality::Minimality;
 
 /// How a piece of a line is to be shown where there are colours.
@@ -149,11 +149,12 @@ fn vulnerabilities(report: &Report, lines: &mut Vec<Line>) {
         )));
     }
     for (ecosystem, count) in &report.uncovered {
-        lines.push(plain(format!(
-            "Not known: {} of {}, for which there are no advisories here.",
-            many(*count, "package"),
-            clean(ecosystem)
-        )));
+        let why = if ecosystem.starts_with(UNVERSIONED) {
+            "whose version is none that advisories can be compared with"
+        } else {
+            "for which there are no advisories here"
+        };
+        lines.push(plain(format!("Not known: {} of {}, {why}.", many(*count, "package"), clean(ecosystem))));
     }
     for (what, count) in &report.misfiled {
         lines.push(plain(format!(

@@ -146,6 +146,21 @@ fn what_was_not_asked_for_fails_the_gate() {
         lines.contains(&"Not searched for secrets: 2 texts above 8 MiB or in UTF-16.".to_owned()),
         "{lines:?}"
     );
+    let mut unversioned = evidence();
+    unversioned.inventory.gaps.clear();
+    if let Knowledge::Known { answer, .. } = &mut unversioned.knowledge {
+        answer.uncovered = [("unversioned:Go".to_owned(), 2)].into();
+    }
+    let told = judge(unversioned, &Statements::default(), &gate(Severity::Critical), now());
+    let reasons: Vec<String> = told.gate.unseen.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        reasons,
+        ["packages have no version that advisories can be compared with (2 of unversioned:Go)"]
+    );
+    let lines: Vec<String> =
+        table(&told).into_iter().map(|line| line.into_iter().map(|(_, text)| text).collect()).collect();
+    let line = "Not known: 2 packages of unversioned:Go, whose version is none that advisories can be compared with.";
+    assert!(lines.iter().any(|one| one == line), "{lines:?}");
     let blind = judged(&gate(Severity::Critical), 7);
     assert_eq!(
         (blind.failures, blind.unseen.as_slice(), blind.holds()),

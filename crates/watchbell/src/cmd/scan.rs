@@ -9,7 +9,7 @@ use watchbell_image::{
     attached_remote,
 };
 use watchbell_scan::examine::{Examination, examine, examine_directory};
-use watchbell_scan::finding::{find, questions};
+use watchbell_scan::finding::{UNVERSIONED, find, questions};
 use watchbell_scan::report::{
     self, Evidence, Gaps, Gate, Knowledge, Options, Report, Statements, Subject, Tint, Unfixed, Unseen,
 };
@@ -154,6 +154,9 @@ fn verdict(gate: &Gate) -> Result<(), Failure> {
     for unseen in &gate.unseen {
         let way = match unseen {
             Unseen::Advisories => "import some by `watchbell db import`, or name an index by --db",
+            Unseen::Uncovered { ecosystem, .. } if ecosystem.starts_with(UNVERSIONED) => {
+                "build them of released versions, or let them pass by --allow-uncovered"
+            }
             Unseen::Uncovered { .. } => "import theirs, or let them pass by --allow-uncovered",
             Unseen::Misfiled { .. } => "build it upon an image with the os-release of its distribution",
             Unseen::Unasked(_) => "update the packages that findings name",
