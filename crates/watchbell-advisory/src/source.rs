@@ -84,6 +84,10 @@ pub enum Rollback {
     )]
     Older { name: String, new: String, old: String },
     #[error(
+        "the data of {name} has no date, and what is indexed is of {old}: an older state would hide what became known since; to take it anyway: --allow-older"
+    )]
+    Undated { name: String, old: String },
+    #[error(
         "the data of {name} has {new} records, and what is indexed {old}: more than half would be lost; to take it anyway: --allow-older"
     )]
     Smaller { name: String, new: u64, old: u64 },
@@ -103,13 +107,16 @@ impl Source {
         self.newest.max(self.confirmed).unwrap_or(self.imported)
     }
 
-    /// Whether this may take the place of `old`: it is not older, and has not lost most of the records.
+    /// Whether this may take the place of `old`: it is not older, and has not lost most of the records. Without a date it could
+    /// be any state, also one that somebody kept.
     pub fn check_follows(&self, old: &Source) -> Result<(), Rollback> {
         let name = self.name.clone();
-        if let (Some(new), Some(old)) = (self.newest, old.newest)
-            && new < old
-        {
-            return Err(Rollback::Older { name, new: date(new), old: date(old) });
+        match (self.newest, old.newest) {
+            (Some(new), Some(old)) if new < old => {
+                return Err(Rollback::Older { name, new: date(new), old: date(old) });
+            }
+            (None, Some(old)) => return Err(Rollback::Undated { name, old: date(old) }),
+            _ => {}
         }
         let entries = |counts: &Counts| counts.records + counts.exploited + counts.predictions;
         let (new, old) = (entries(&self.counts), entries(&old.counts));
@@ -154,7 +161,15 @@ mod tests {
         let check = |newest, records| source(newest, records).check_follows(&old);
         assert_eq!(check(Some(1_750_000_000), 1000), Ok(()));
         assert_eq!(check(Some(1_750_000_000 + day), 500), Ok(()));
-        assert_eq!(check(None, 1000), Ok(()));
+        let undated = check(None, 1000).unwrap_err();
+        assert!(matches!(undated, Rollback::Undated { .. }), "{undated}");
+        let text = undated.to_string();
+        assert!(
+            text.contains("pypa") && text.contains("2025-06-15") && text.contains("--allow-older"),
+            "{text}"
+        );
+        assert_eq!(source(None, 1000).check_follows(&source(None, 1000)), Ok(()), "it never had one");
+        assert_eq!(source(Some(1), 1000).check_follows(&source(None, 1000)), Ok(()));
         let older = check(Some(1_750_000_000 - day), 1000).unwrap_err();
         let text = older.to_string();
         assert!(

@@ -26,7 +26,7 @@ pub(crate) struct Args {
     /// Ecosystem whose packages the source speaks of, such as npm or Debian:12, in place of what it has most of; may be repeated
     #[arg(long = "ecosystem", value_name = "NAME", value_parser = super::config::ecosystem)]
     ecosystems: Vec<Ecosystem>,
-    /// Also take a state that is older than the indexed one, or has lost more than half of the records
+    /// Also take a state that is older than the indexed one, has no date where that one has, or has lost more than half of the records
     #[arg(long)]
     allow_older: bool,
     #[command(flatten)]

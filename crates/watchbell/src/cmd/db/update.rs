@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// File that names the sources
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Also take a state that is older than the indexed one, or has lost more than half of the records
+    /// Also take a state that is older than the indexed one, has no date where that one has, or has lost more than half of the records
     #[arg(long)]
     allow_older: bool,
     #[command(flatten)]
