@@ -8,7 +8,7 @@ use watchbell_audit::{Checkpoint, Hash, Note, includes, leaf_hash};
 use crate::key::hex;
 use crate::proto::{self, Bytes, Int64};
 use crate::refused::{ProofFault, Reason};
-use crate::trust_root::{Contents, Log};
+use crate::trust_root::{Contents, Log, Validity};
 
 /// Hashes from a leaf to the root of a tree of 2^63 entries.
 const HASHES_MAX: usize = 63;
@@ -70,6 +70,8 @@ pub(crate) struct Logged {
     pub(crate) index: u64,
     /// The time that the log signed with its promise.
     pub(crate) promised_at: Option<Timestamp>,
+    /// When the log's key was in use.
+    pub(crate) validity: Validity,
 }
 
 impl LogEntry {
@@ -86,7 +88,8 @@ impl LogEntry {
             proof.verify(&self.canonicalized_body.0, log)?;
             index = index.or(Some(proof.log_index.0));
         }
-        Ok(Logged { log: hex(&log.id), index: index.ok_or(Reason::NotInLog)?, promised_at })
+        let index = index.ok_or(Reason::NotInLog)?;
+        Ok(Logged { log: hex(&log.id), index, promised_at, validity: log.validity })
     }
 
     /// The promise (signed entry timestamp): the log's signature of body, time, log and index as canonical JSON (RFC 8785).

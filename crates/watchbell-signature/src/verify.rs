@@ -11,7 +11,7 @@ use crate::entry_body::{self, Expected, SignerBytes};
 use crate::log_entry::Logged;
 use crate::material::{Content, Material, Signed};
 use crate::policy::{Claim, Conditions, Policy, Signer};
-use crate::refused::{Attempt, CertificateFault, Reason, Refused, TimestampFault};
+use crate::refused::{Attempt, CertificateFault, ProofFault, Reason, Refused, TimestampFault};
 use crate::simple_signing::{SimpleSigning, is_of_repository};
 use crate::trust_root::{Contents, TrustRoot};
 use crate::{chain, sct, timestamp};
@@ -227,6 +227,10 @@ fn identified(
     let latest = times.iter().max().copied().ok_or(Reason::NoTime)?;
     if latest > now.saturating_add(SKEW).unwrap_or(Timestamp::MAX) {
         return Err(Reason::InFuture(latest.to_string()));
+    }
+    // Whoever makes a bundle may leave the promise out: the key of a log that is not in use any longer would count for ever.
+    if entries.iter().any(|entry| times.iter().any(|at| !entry.validity.holds(*at))) {
+        return Err(Reason::ProofWrong(ProofFault::LogTime));
     }
     // 2. The certificate: issued by an authority, valid at each of these times, seen by the public.
     if let Some(fault) = certificate.fault {

@@ -317,3 +317,40 @@ fn each_lie_is_refused_for_its_reason() {
     }
     assert!(wrong.is_empty(), "of {} lies:\n{}", lies.len(), wrong.join("\n"));
 }
+
+/// A retired log's key signs what it likes: the time is another's word, so the log's end counts for that too.
+#[test]
+fn a_log_that_was_not_in_use_shows_nothing() {
+    let sigstore = Sigstore::new();
+    let signer = sigstore.signer(&Leaf::default());
+    let second = message(&sigstore, &signer, Generation::Second, START + 60);
+    // The first log's entry without its promise, and the time by an authority.
+    let mut without_promise = message(&sigstore, &signer, Generation::First, START + 60);
+    let signature = signature_of(&without_promise);
+    let material = &mut without_promise["verificationMaterial"];
+    let entry = material["tlogEntries"][0].as_object_mut().unwrap();
+    entry.shift_remove("inclusionPromise");
+    entry.shift_remove("integratedTime");
+    material["timestampVerificationData"] =
+        json!({"rfc3161Timestamps": [{"signedTimestamp": b64(&sigstore.timestamp(&signature, START + 60))}]});
+    let judged = |bundle: &Value, log: usize, valid: Value| {
+        let mut root = sigstore.trust_root();
+        root["tlogs"][log]["publicKey"]["validFor"] = valid;
+        let root = TrustRoot::parse(root.to_string().as_bytes()).unwrap();
+        Case::new("a log's time", bundle.clone(), None).judged(&root)
+    };
+    let at = |second: i64| jiff::Timestamp::from_second(second).unwrap().to_string();
+    for (bundle, log) in [(&second, 1), (&without_promise, 0)] {
+        let in_use = [json!({"start": at(START)}), json!({"start": at(START), "end": at(START + 60)})];
+        for valid in in_use {
+            assert!(judged(bundle, log, valid.clone()).is_ok(), "{valid}");
+        }
+        let not_in_use =
+            [json!({"start": at(START), "end": at(START + 59)}), json!({"start": at(START + 61)})];
+        for valid in not_in_use {
+            let refused = judged(bundle, log, valid.clone()).unwrap_err();
+            assert!(matches!(refused.reason(), Some(Reason::ProofWrong(_))), "{valid}: {refused}");
+            assert!(refused.to_string().contains("the log's key was not in use then"), "{valid}: {refused}");
+        }
+    }
+}
