@@ -7,18 +7,20 @@
 //! A distribution's package is asked for by its source, since that is what advisories speak of: one finding of OpenSSL, whatever
 //! number of packages it was cut into. What the distribution owns is not asked for a second time as an application's package:
 //! its maintainers patch without changing upstream's version, so their word counts alone. That holds for what the distribution
-//! installed: the same version of upstream, from the layer that has the distribution's package.
+//! installed: the same version of upstream, from the layer that has the distribution's package. What another vendor made in the
+//! distribution's format it knows nothing of: that is not asked for under its name, and owns nothing.
 //!
 //! An image is a stranger's, so asking is bounded: what was not asked for is counted.
 
 mod owner;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use watchbell_advisory::{Class, Severity, Status};
 use watchbell_advisory::{Database, Ecosystem, Error, Match, Query, is_version};
 
+use crate::vendor::foreign;
 use crate::{Distribution, Inventory, Package, PackageKind};
 
 /// Findings of one image that are looked at; the worst images that are about have a few thousand.
@@ -28,7 +30,9 @@ pub const STATEMENTS_MAX: usize = 2_000_000;
 /// What packages without a version are called behind which their ecosystem stands. It comes first, because an image chooses the
 /// release of its distribution, and with it how the ecosystem's name ends.
 pub const UNVERSIONED: &str = "unversioned:";
-/// Characters of a distribution's name that are told.
+/// Vendors beside the distribution that are told by name.
+const VENDORS_MAX: usize = 50;
+/// Characters of a distribution's or a vendor's name that are told.
 const NAME_MAX: usize = 100;
 
 /// One thing to ask the database, and the packages that it is asked for.
@@ -60,7 +64,8 @@ impl Question {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
     pub questions: Vec<Question>,
-    /// Packages whose ecosystem no advisories are read of, by what it is called: how many. Nothing is known of them, which is
+    /// Packages whose ecosystem no advisories are read of, by what it is called, and those of a distribution's format that
+    /// somebody else made, as `deb of Docker`: how many. Nothing is known of them, which is
     /// not the same as nothing being wrong.
     pub unknown: BTreeMap<String, usize>,
     /// Packages of another format than the distribution's that the image says it is, as `deb in Wolfi`: how many. By that one's
@@ -96,18 +101,12 @@ pub struct Undetermined {
 
 /// What to ask for an inventory: each question once, in one order.
 pub fn questions(inventory: &Inventory) -> Questions {
-    let distribution = inventory.distribution.as_ref().and_then(|distribution| {
-        let known = Ecosystem::from_distribution(&distribution.id, distribution.version_id.as_deref());
-        known.or_else(|| {
-            // Derivatives that say whose packages they have: Debian's derivatives name its release by codename.
-            let is_debian = distribution.id_like.iter().any(|like| like == "debian");
-            distribution.codename.as_deref().filter(|_| is_debian).and_then(Ecosystem::debian)
-        })
-    });
+    let distribution = inventory.distribution.as_ref().and_then(ecosystem_of);
     let mut found = Questions::default();
+    let mut vendors: BTreeSet<String> = BTreeSet::new();
     let mut by_key: BTreeMap<(Ecosystem, String, String), Vec<usize>> = BTreeMap::new();
     for (at, package) in inventory.packages.iter().enumerate() {
-        if owner::speaks_for(inventory, package) {
+        if owner::speaks_for(inventory, package, distribution.as_ref()) {
             found.owned += 1;
             continue;
         }
@@ -115,11 +114,21 @@ pub fn questions(inventory: &Inventory) -> Questions {
             Some(ecosystem) if !has_format(&ecosystem, package.kind) => {
                 *found.misfiled.entry(format!("{} in {ecosystem}", word(package.kind))).or_default() += 1;
             }
-            Some(ecosystem) => {
-                let (name, version) = asked_for(package, &ecosystem);
-                let name = ecosystem.normalize(name).into_owned();
-                by_key.entry((ecosystem, name, version.to_owned())).or_default().push(at);
-            }
+            Some(ecosystem) => match foreign(package, &ecosystem) {
+                Some(vendor) => {
+                    let called = called_of(package.kind, vendor);
+                    // An image may name as many vendors as it has packages.
+                    let is_told = vendors.contains(&called) || vendors.len() < VENDORS_MAX;
+                    let called = if is_told { called } else { called_of(package.kind, "others") };
+                    vendors.insert(called.clone());
+                    *found.unknown.entry(called).or_default() += 1;
+                }
+                None => {
+                    let (name, version) = asked_for(package, &ecosystem);
+                    let name = ecosystem.normalize(name).into_owned();
+                    by_key.entry((ecosystem, name, version.to_owned())).or_default().push(at);
+                }
+            },
             None => {
                 *found.unknown.entry(called(package.kind, inventory.distribution.as_ref())).or_default() += 1;
             }
@@ -130,6 +139,16 @@ pub fn questions(inventory: &Inventory) -> Questions {
         .map(|((ecosystem, name, version), packages)| Question { ecosystem, name, version, packages })
         .collect();
     found
+}
+
+/// Whose packages an image has that says it is this.
+pub(crate) fn ecosystem_of(distribution: &Distribution) -> Option<Ecosystem> {
+    let known = Ecosystem::from_distribution(&distribution.id, distribution.version_id.as_deref());
+    known.or_else(|| {
+        // Derivatives that say whose packages they have: Debian's derivatives name its release by codename.
+        let is_debian = distribution.id_like.iter().any(|like| like == "debian");
+        distribution.codename.as_deref().filter(|_| is_debian).and_then(Ecosystem::debian)
+    })
 }
 
 fn ecosystem(package: &Package, distribution: Option<&Ecosystem>) -> Option<Ecosystem> {
@@ -171,12 +190,21 @@ fn called(kind: PackageKind, distribution: Option<&Distribution>) -> String {
             Some(Distribution { id, version_id, .. }),
         ) => {
             let words = [Some(id), version_id.as_ref()].into_iter().flatten().map(String::as_str);
-            let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-            let name = words.collect::<Vec<_>>().join(" ");
-            format!("os:{}", name.chars().take(NAME_MAX).map(shown).collect::<String>())
+            format!("os:{}", shown(&words.collect::<Vec<_>>().join(" ")))
         }
         _ => word(kind),
     }
+}
+
+/// What packages are called that another vendor than the distribution made: `deb of Docker`.
+fn called_of(kind: PackageKind, vendor: &str) -> String {
+    format!("{} of {}", word(kind), shown(if vendor.is_empty() { "nobody" } else { vendor }))
+}
+
+/// A name of the image's choosing.
+fn shown(name: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    name.chars().take(NAME_MAX).map(shown).collect()
 }
 
 fn word(kind: PackageKind) -> String {

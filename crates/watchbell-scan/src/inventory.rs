@@ -64,6 +64,9 @@ pub struct Package {
     pub version: String,
     pub architecture: Option<String>,
     pub source: Option<SourcePackage>,
+    /// Who made a package of a distribution's format, as it says itself: of rpm always, empty where it says nothing; of dpkg only
+    /// where that is certainly neither Debian nor Ubuntu.
+    pub vendor: Option<String>,
     /// Expressions of SPDX where the package states one, else its own words.
     pub licences: Vec<String>,
     pub evidence: Evidence,

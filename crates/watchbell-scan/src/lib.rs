@@ -23,6 +23,7 @@ pub mod secret;
 pub mod surface;
 #[cfg(test)]
 mod testing;
+mod vendor;
 pub mod vex;
 
 pub use catalog::{Collector, catalog, catalog_directory, catalog_file};

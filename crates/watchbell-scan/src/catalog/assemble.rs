@@ -10,8 +10,10 @@ use super::owners::Owners;
 use super::role::{self, Role, is_vendored};
 use super::{Found, What, dpkg, python};
 use crate::elf;
+use crate::finding;
 use crate::layers::{FileId, FileKind, Tree};
 use crate::room::Room;
+use crate::vendor;
 use crate::{Distribution, Gap, Inventory, Location, Package, PackageKind};
 
 /// Gaps of one reason that are told one by one.
@@ -62,7 +64,7 @@ pub(super) fn inventory(
     assembly.unread(unread);
     let own: Vec<(&Found, &str)> = assembly.own_databases(&found, &left, distribution.as_ref());
     let distribution_packages = assembly.distribution_packages(&found, &own);
-    assembly.applications(&left, distribution_packages.len());
+    assembly.applications(&left, &distribution_packages, distribution.as_ref());
     assembly.missing_database(&distribution_packages, distribution.as_ref());
     assembly.finish(distribution, distribution_packages)
 }
@@ -220,7 +222,18 @@ impl Assembly<'_> {
     }
 
     /// What is installed beside the distribution, and what only lock files speak of.
-    fn applications(&mut self, left: &[(&Found, &str)], distribution_packages: usize) {
+    fn applications(
+        &mut self,
+        left: &[(&Found, &str)],
+        distribution_packages: &[Package],
+        distribution: Option<&Distribution>,
+    ) {
+        // What another vendor's package brought the distribution says nothing of.
+        let distribution = distribution.and_then(finding::ecosystem_of);
+        let is_own = |owner: usize| {
+            let foreign = |package| distribution.as_ref().and_then(|own| vendor::foreign(package, own));
+            distribution_packages.get(owner).is_none_or(|package| foreign(package).is_none())
+        };
         // Files that belong to a package of Python's or conda's, which says so itself.
         let mut recorded: HashSet<u64> = HashSet::new();
         for (f, _) in left {
@@ -238,7 +251,7 @@ impl Assembly<'_> {
                 What::Items(items) => {
                     for (item, inside) in items {
                         // A Java runtime's release file counts only where no package brought it.
-                        if f.role == Role::JavaRelease && self.owners.of(path).is_some() {
+                        if f.role == Role::JavaRelease && self.owners.of(path).is_some_and(is_own) {
                             continue;
                         }
                         let place = match inside {
@@ -249,15 +262,17 @@ impl Assembly<'_> {
                     }
                 }
                 What::Program(program, items) => {
-                    let is_owned = self.owners.of(path).is_some();
+                    let owner = self.owners.of(path);
+                    let (is_owned, is_spoken_for) = (owner.is_some(), owner.is_some_and(is_own));
                     for item in items {
                         // An interpreter is known by its package where it has one.
-                        if item.kind == PackageKind::Generic && (is_owned || recorded.contains(&hash(path))) {
+                        let is_known = is_spoken_for || recorded.contains(&hash(path));
+                        if item.kind == PackageKind::Generic && is_known {
                             continue;
                         }
                         self.add(item, f.id, path, path);
                     }
-                    if is_vendored(path) && !is_owned {
+                    if is_vendored(path) && !is_spoken_for {
                         if let Some(item) = python::vendored(file_name(path)) {
                             self.add(&item, f.id, path, path);
                         }
@@ -275,7 +290,7 @@ impl Assembly<'_> {
                 _ => {}
             }
         }
-        self.unknown_programs(unknown, distribution_packages > 0);
+        self.unknown_programs(unknown, !distribution_packages.is_empty());
     }
 
     /// Adds a package, or another place of one that is known. `owned` is the file whose owner decides: the outermost archive.
@@ -428,6 +443,7 @@ fn package(item: &Item, location: Location) -> Package {
         version: item.version.clone(),
         architecture: item.architecture.clone(),
         source: item.source.clone(),
+        vendor: item.vendor.clone(),
         licences: item.licences.clone(),
         evidence: item.evidence,
         locations: vec![location],

@@ -2,6 +2,7 @@
 //! (deb-control(5), dpkg(1); lists of files stand in `info/NAME.list` and `info/NAME.md5sums`.)
 
 use super::item::{ITEMS_MAX, Item, PathSet, WORD_BYTES_MAX, lines, push_licence};
+use crate::vendor::{self, Stated};
 use crate::{Evidence, PackageKind, SourcePackage};
 
 /// Who owns the files of a list.
@@ -25,6 +26,9 @@ struct Stanza {
     architecture: String,
     source: String,
     status: String,
+    maintainer: String,
+    vendor: String,
+    origin: String,
 }
 
 fn stanzas(bytes: &[u8]) -> impl Iterator<Item = Stanza> {
@@ -49,6 +53,9 @@ fn stanzas(bytes: &[u8]) -> impl Iterator<Item = Stanza> {
                 "Architecture" => &mut stanza.architecture,
                 "Source" => &mut stanza.source,
                 "Status" => &mut stanza.status,
+                "Maintainer" => &mut stanza.maintainer,
+                "Vendor" => &mut stanza.vendor,
+                "Origin" => &mut stanza.origin,
                 _ => continue,
             };
             let value = value.trim();
@@ -72,6 +79,12 @@ fn item(stanza: Stanza) -> Option<Item> {
     }
     let mut item = Item::new(PackageKind::Deb, &stanza.package, &stanza.version, Evidence::Installed)?;
     item.architecture = Some(stanza.architecture).filter(|a| !a.is_empty());
+    item.vendor = vendor::of_deb(&Stated {
+        version: &stanza.version,
+        maintainer: &stanza.maintainer,
+        vendor: &stanza.vendor,
+        origin: &stanza.origin,
+    });
     // `Source: glibc (2.36-9)`: the version stands there where it differs from the package's own.
     let (name, version) = match stanza.source.split_once('(') {
         Some((name, version)) => (name.trim(), version.trim_end_matches(')').trim()),

@@ -25,6 +25,7 @@ pub(crate) struct Item {
     pub(crate) version: String,
     pub(crate) architecture: Option<String>,
     pub(crate) source: Option<SourcePackage>,
+    pub(crate) vendor: Option<String>,
     pub(crate) licences: Vec<String>,
     pub(crate) evidence: Evidence,
     /// The files that belong to it, where the same file says so.
@@ -44,6 +45,7 @@ impl Item {
             version: version.to_owned(),
             architecture: None,
             source: None,
+            vendor: None,
             licences: Vec::new(),
             evidence,
             files: PathSet::default(),
@@ -58,6 +60,7 @@ impl Item {
             + self.version.len()
             + self.architecture.as_ref().map_or(0, String::len)
             + source
+            + self.vendor.as_ref().map_or(0, String::len)
             + bytes_of(&self.licences)
             + self.files.bytes()
     }

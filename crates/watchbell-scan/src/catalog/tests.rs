@@ -471,6 +471,33 @@ fn packages_of_ruby_php_and_rust() {
 }
 
 #[test]
+fn an_interpreter_of_another_vendors_package_is_told_for_itself() {
+    let node = || ElfFile::executable().section(".rodata", b"node.js/v20.5.0\0".to_vec()).bytes();
+    let of = |maintainer: &str, version: &str| {
+        let status = format!(
+            "Package: nodejs\nStatus: install ok installed\nMaintainer: {maintainer}\nArchitecture: amd64\nVersion: {version}\n"
+        );
+        let layer = tar()
+            .file("etc/os-release", OS)
+            .file("var/lib/dpkg/status", &status)
+            .file("var/lib/dpkg/info/nodejs.list", "/usr/bin/node\n")
+            .file("usr/bin/node", node());
+        let inventory = inventory(vec![layer]);
+        let packages = inventory.packages.iter();
+        packages.map(|p| (p.name.clone(), p.vendor.clone(), p.owned_by)).collect::<Vec<_>>()
+    };
+    let nodesource = Some("NodeSource".to_owned());
+    assert_eq!(
+        of("NodeSource <nodejs@nodesource.com>", "20.5.0-1nodesource1"),
+        [("nodejs".to_owned(), nodesource, None), ("node".to_owned(), None, Some(0))]
+    );
+    assert_eq!(
+        of("Debian Javascript Maintainers <pkg-javascript-devel@lists.alioth.debian.org>", "18.19.0+dfsg-6"),
+        [("nodejs".to_owned(), None, None)]
+    );
+}
+
+#[test]
 fn what_compilers_wrote_into_programs() {
     let modules = "path\texample.org/cmd\nmod\texample.org/App\t(devel)\t\ndep\tgithub.com/a/b\tv1.2.3\th1:x\ndep\tgolang.org/x/net\tv0.1.0\n=>\tgolang.org/x/net\tv0.2.0\th1:y\ndep\tlocal.org/z\tv1.0.0\n=>\t./z\t\nbuild\t-compiler=gc\n";
     let mut compressed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());

@@ -3,17 +3,21 @@
 
 use std::cmp::Ordering;
 
-use watchbell_advisory::compare;
+use watchbell_advisory::{Ecosystem, compare};
 
 use super::ecosystem;
+use crate::vendor::foreign;
 use crate::{Inventory, Package, PackageKind};
 
 /// What maintainers put behind upstream's version when they leave out files that are not free.
 const REPACKED: [&str; 8] = ["+dfsg", "+ds", "+repack", "~dfsg", "~ds", "~repack", ".dfsg", "-dfsg"];
 
 /// Whether the package of the distribution that owns its files speaks for `package`.
-pub(super) fn speaks_for(inventory: &Inventory, package: &Package) -> bool {
+pub(super) fn speaks_for(inventory: &Inventory, package: &Package, distribution: Option<&Ecosystem>) -> bool {
     let Some(owner) = package.owned_by.and_then(|owner| inventory.packages.get(owner)) else { return false };
+    if distribution.is_some_and(|distribution| foreign(owner, distribution).is_some()) {
+        return false;
+    }
     // A later layer has other files under the same names.
     let layer = owner.locations.first().map(|location| &location.layer);
     let is_of_its_layer =
@@ -62,7 +66,7 @@ mod tests {
         let owned =
             Package { locations: layer(layers[1]), owned_by: Some(0), ..package(of.0, "owned", of.1) };
         let inventory = Inventory { packages: vec![owner.clone(), owned.clone()], ..Inventory::default() };
-        assert_eq!(speaks_for(&inventory, &owned), expect, "{} {}", owner.version, owned.version);
+        assert_eq!(speaks_for(&inventory, &owned, None), expect, "{} {}", owner.version, owned.version);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub(crate) fn advisory(id: &str, ecosystem: Ecosystem, name: &str, fixed: Option
     }
 }
 
-pub(super) fn package(kind: PackageKind, name: &str, version: &str) -> Package {
+pub(crate) fn package(kind: PackageKind, name: &str, version: &str) -> Package {
     Package {
         kind,
         name: name.into(),
@@ -65,6 +65,7 @@ pub(super) fn package(kind: PackageKind, name: &str, version: &str) -> Package {
         licences: Vec::new(),
         evidence: Evidence::Installed,
         locations: vec![Location { layer: None, path: format!("where/{name}") }],
+        vendor: None,
         owned_by: None,
     }
 }
@@ -259,6 +260,52 @@ fn packages_without_a_version_are_not_known_to_be_well_where_it_matters() {
         ]
     );
     assert!(answer.undetermined.is_empty(), "{:?}", answer.undetermined);
+}
+
+#[test]
+fn packages_of_another_vendor_are_not_asked_for_as_the_distributions() {
+    let nodejs =
+        Package { vendor: Some("NodeSource".into()), ..deb("nodejs", "20.5.0-1nodesource1", "nodejs") };
+    let jenkins = Package { vendor: Some("Kohsuke\n".into()), ..deb("jenkins", "2.441", "jenkins") };
+    let owned_by = |owner| move |package: Package| Package { owned_by: Some(owner), ..package };
+    let packages = vec![
+        nodejs,
+        jenkins,
+        deb("libssl3", "3.0.11-1", "openssl"),
+        owned_by(0)(package(PackageKind::Generic, "node", "20.5.0")),
+        owned_by(1)(package(PackageKind::Maven, "org.jenkins-ci.main:jenkins-core", "2.441")),
+        owned_by(2)(package(PackageKind::Generic, "openssl", "3.0.11")),
+    ];
+    let asked = questions(&inventory(packages));
+    assert_eq!(asked.unknown, [("deb of NodeSource".into(), 1), ("deb of Kohsuke\u{fffd}".into(), 1)].into());
+    assert_eq!(asked.owned, 1);
+    let keys: Vec<String> = asked.questions.iter().map(Question::key).collect();
+    assert_eq!(keys, ["Debian:12/openssl", "Maven/org.jenkins-ci.main:jenkins-core", "Bitnami/node"]);
+    // As many vendors as packages.
+    let of_many = (0..VENDORS_MAX + 7)
+        .map(|n| Package { vendor: Some(format!("v{n}")), ..deb(&format!("p{n}"), "1", "p") });
+    let asked = questions(&inventory(of_many.collect()));
+    assert_eq!(asked.unknown.len(), VENDORS_MAX + 1);
+    assert_eq!(asked.unknown["deb of others"], 7);
+}
+
+#[test]
+fn packages_of_rpm_without_the_distributions_vendor_are_nobodys() {
+    let of = |vendor: &str| {
+        let package = package(PackageKind::Rpm, "openssl", "1:3.0.7-27.el9");
+        let package = Package { vendor: Some(vendor.to_owned()), ..package };
+        let distribution = Distribution {
+            id: "almalinux".into(),
+            version_id: Some("9.4".into()),
+            ..Distribution::default()
+        };
+        let asked = questions(&Inventory { distribution: Some(distribution), ..inventory(vec![package]) });
+        assert_eq!(asked.questions.is_empty(), !asked.unknown.is_empty());
+        asked.unknown.into_keys().next()
+    };
+    assert_eq!(of("AlmaLinux"), None);
+    assert_eq!(of("Fedora Project").as_deref(), Some("rpm of Fedora Project"));
+    assert_eq!(of("").as_deref(), Some("rpm of nobody"));
 }
 
 #[test]

@@ -160,6 +160,7 @@ fn component(
         properties.push(property("source:name", source.name.clone()));
         properties.push(property("source:version", source.version.clone()));
     }
+    properties.extend(package.vendor.as_ref().map(|vendor| property("vendor", vendor.clone())));
     properties.extend(owner.map(|owner| property("owned-by", owner.to_owned())));
     set("properties", Value::from(properties));
     Value::Object(component)

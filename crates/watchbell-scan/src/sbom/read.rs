@@ -149,6 +149,7 @@ impl Reading {
             licences: Vec::new(),
             evidence: Evidence::Document,
             locations: Vec::new(),
+            vendor: None,
             owned_by: None,
         })
     }
@@ -285,6 +286,10 @@ fn cyclonedx(document: &Value) -> Result<ReadDocument, DocumentError> {
         {
             package.source = Some(SourcePackage { name: (*name).to_owned(), version: (*version).to_owned() });
         }
+        package.vendor = properties
+            .get("watchbell:vendor")
+            .filter(|vendor| vendor.len() <= WORD_BYTES_MAX)
+            .map(|vendor| (*vendor).to_owned());
         if let Some(owner) = properties.get("watchbell:owned-by") {
             reading.owners.push((reading.packages.len(), (*owner).to_owned()));
         }

@@ -15,6 +15,7 @@ fn package(kind: PackageKind, name: &str, version: &str) -> Package {
         licences: Vec::new(),
         evidence: Evidence::Installed,
         locations: vec![Location { layer: Some(Digest::of(b"layer")), path: format!("opt/{name}") }],
+        vendor: None,
         owned_by: None,
     }
 }
@@ -27,6 +28,7 @@ pub(super) fn inventory() -> Inventory {
     deb.licences = vec!["MIT".into(), "GPL-2+".into(), "made up (c) by us".into()];
     let mut rpm = package(PackageKind::Rpm, "glibc", "2:2.34-60.el9");
     rpm.architecture = Some("x86_64".into());
+    rpm.vendor = Some("Example".into());
     rpm.source = Some(SourcePackage { name: "glibc".into(), version: "2:2.34-60.el9".into() });
     let mut owned = package(PackageKind::Pypi, "Six_Seven", "1.16.0");
     owned.owned_by = Some(0);

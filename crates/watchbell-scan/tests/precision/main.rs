@@ -75,6 +75,7 @@ fn package(case: &Case) -> Package {
         architecture: None,
         source: (kind == PackageKind::Deb)
             .then(|| SourcePackage { name: name.into(), version: version.into() }),
+        vendor: None,
         licences: Vec::new(),
         evidence: Evidence::Installed,
         locations: Vec::new(),

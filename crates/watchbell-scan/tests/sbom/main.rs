@@ -56,6 +56,7 @@ fn inventory() -> Inventory {
                 version: version.to_owned(),
                 architecture: Some("amd64".into()),
                 source: Some(SourcePackage { name: "source".into(), version: "9".into() }),
+                vendor: None,
                 licences: licences[index % 5].iter().map(|l| (*l).to_owned()).collect(),
                 evidence: Evidence::Installed,
                 locations: vec![

@@ -53,7 +53,7 @@ pub(crate) struct Args {
     /// The least severe finding that makes the command fail
     #[arg(long, value_name = "SEVERITY", value_parser = severity)]
     fail_on: Option<Severity>,
-    /// What may have no advisories with --fail-on, with commas between, as the report calls it (Debian:12, PyPI, conda); *: anything
+    /// What may have no advisories with --fail-on, with commas between, as the report calls it (Debian:12, PyPI, "deb of Docker"); *: anything
     #[arg(long, value_name = "ECOSYSTEMS", value_delimiter = ',', requires = "fail_on")]
     allow_uncovered: Vec<String>,
     /// Let --fail-on pass an image of which something could not be read

@@ -4,13 +4,14 @@
 //!  entries: u32  data bytes: u32  { tag  type  offset  count }×entries  data     all big-endian
 //! ```
 
-use super::super::item::{Item, PATHS_MAX, PathSet};
+use super::super::item::{Item, PATHS_MAX, PathSet, WORD_BYTES_MAX};
 use crate::{Evidence, PackageKind, SourcePackage};
 
 const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
 const RELEASE: u32 = 1002;
 const EPOCH: u32 = 1003;
+const VENDOR: u32 = 1011;
 const LICENCE: u32 = 1014;
 const ARCHITECTURE: u32 = 1022;
 const SOURCE_RPM: u32 = 1044;
@@ -43,6 +44,8 @@ pub(super) fn package(blob: &[u8]) -> Result<Option<Item>, &'static str> {
     let item = Item::new(PackageKind::Rpm, &name, &full(&version, &release), Evidence::Installed);
     let mut item = item.ok_or("its name or version is none")?.licensed(&text(LICENCE).unwrap_or_default());
     item.architecture = text(ARCHITECTURE);
+    // Whoever builds a package for himself states none.
+    item.vendor = Some(text(VENDOR).filter(|vendor| vendor.len() <= WORD_BYTES_MAX).unwrap_or_default());
     item.source = text(SOURCE_RPM).as_deref().and_then(|file| {
         let stem = file.strip_suffix(".src.rpm").or_else(|| file.strip_suffix(".nosrc.rpm"))?;
         let (rest, release) = stem.rsplit_once('-')?;

@@ -42,6 +42,7 @@ fn glibc() -> Vec<u8> {
         (1001, Tag::Text("2.34")),
         (1002, Tag::Text("60.el9")),
         (1003, Tag::Numbers(&[2])),
+        (1011, Tag::Text("AlmaLinux")),
         (1014, Tag::Text("LGPL-2.1-or-later")),
         (1022, Tag::Text("x86_64")),
         (1044, Tag::Text("glibc-2.34-60.el9.src.rpm")),
@@ -56,6 +57,9 @@ fn a_header_says_all_that_is_wanted() {
     let item = package(&glibc()).unwrap().unwrap();
     assert_eq!((item.name.as_str(), item.version.as_str()), ("glibc", "2:2.34-60.el9"));
     assert_eq!(item.architecture.as_deref(), Some("x86_64"));
+    assert_eq!(item.vendor.as_deref(), Some("AlmaLinux"));
+    let of_nobody = header(&[(1000, Tag::Text("own")), (1001, Tag::Text("1"))]);
+    assert_eq!(package(&of_nobody).unwrap().unwrap().vendor.as_deref(), Some(""));
     let source = item.source.unwrap();
     assert_eq!((source.name.as_str(), source.version.as_str()), ("glibc", "2:2.34-60.el9"));
     assert_eq!(item.files.hashes, [hash("/lib64/libc.so.6"), hash("usr/sbin/ldconfig")]);
