@@ -15,7 +15,7 @@ mod secdb;
 mod tests;
 mod text;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -114,9 +114,10 @@ pub struct Importer {
     dated: u64,
     /// Of the newest file, for formats that have no dates.
     file_time: Option<i64>,
+    /// Records, each with an id of its own.
     advisories: Vec<Advisory>,
-    /// Places of advisories that many statements add to, by id.
-    places: HashMap<String, usize>,
+    /// Of formats by package, whose statements about one id lie in many places.
+    gathered: BTreeMap<String, Advisory>,
     contents: Contents,
     problems: Vec<Problem>,
     bytes: u64,
@@ -135,7 +136,7 @@ impl Importer {
             dated: 0,
             file_time: None,
             advisories: Vec::new(),
-            places: HashMap::new(),
+            gathered: BTreeMap::new(),
             contents: Contents::default(),
             problems: Vec::new(),
             bytes: 0,
@@ -171,6 +172,7 @@ impl Importer {
             return Err(ImportError::Nothing { name: self.name });
         }
         self.drop_repeated();
+        self.put_gathered();
         self.counts.statements = self.advisories.iter().map(|a| a.affected.len() as u64).sum();
         self.contents.advisories = self.advisories;
         // A date that a few of many records have is none of the whole: Go's repository has those of its first years alone.
@@ -197,6 +199,24 @@ impl Importer {
         self.advisories.sort_by(|a, b| a.id.cmp(&b.id).then(b.modified.cmp(&a.modified)));
         self.advisories.dedup_by(|later, kept| later.id == kept.id);
         self.counts.repeated = (before - self.advisories.len()) as u64;
+    }
+
+    /// Adds what formats by package say. Of one id it is more than what a record says, not another state of that.
+    fn put_gathered(&mut self) {
+        // They are in the order of their ids since repetitions were dropped.
+        let records = self.advisories.len();
+        for (id, gathered) in std::mem::take(&mut self.gathered) {
+            match self.advisories[..records].binary_search_by(|record| record.id.cmp(&id)) {
+                Ok(at) => {
+                    let record = &mut self.advisories[at];
+                    if record.summary.is_empty() {
+                        record.summary = gathered.summary;
+                    }
+                    record.affected.extend(gathered.affected);
+                }
+                Err(_) => self.advisories.push(gathered),
+            }
+        }
     }
 
     /// Counts a record that is left out.
@@ -238,15 +258,8 @@ impl Importer {
 
     /// The advisory of that id, made when it is not there yet: formats by package say something about it again and again.
     fn advisory_of(&mut self, id: &str) -> &mut Advisory {
-        let place = match self.places.get(id) {
-            Some(place) => *place,
-            None => {
-                self.advisories.push(Advisory { id: id.to_owned(), ..Advisory::default() });
-                self.places.insert(id.to_owned(), self.advisories.len() - 1);
-                self.advisories.len() - 1
-            }
-        };
-        &mut self.advisories[place]
+        let new = || Advisory { id: id.to_owned(), ..Advisory::default() };
+        self.gathered.entry(id.to_owned()).or_insert_with(new)
     }
 
     /// Counts statements of one part of a release.

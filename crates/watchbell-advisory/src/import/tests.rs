@@ -409,3 +409,37 @@ fn all_formats_together_answer() {
     assert_eq!(marked.score().unwrap().tenths, 93, "version 4 before 3.1");
     assert_eq!(marked.aliases, ["GHSA-1111-2222-3333", "PYSEC-2030-1"]);
 }
+
+#[test]
+fn statements_of_one_id_in_several_formats_add_up() {
+    let record = |modified: &str, fixed: &str| {
+        format!(
+            r#"{{"id":"CVE-2030-0021","modified":"{modified}","summary":"read beyond the end","affected":[{{"package":
+            {{"ecosystem":"PyPI","name":"tool"}},"ranges":[{{"type":"ECOSYSTEM","events":[{{"introduced":"0"}},{{"fixed":"{fixed}"}}]}}]}}]}}"#
+        )
+        .replace('\n', "")
+    };
+    let (old, new) = (record("2025-01-01T00:00:00Z", "1.0"), record("2025-02-01T00:00:00Z", "2.0"));
+    let records = format!("{old}\n{new}\n");
+    let alone = statements(&read("tracker.json", TRACKER), "CVE-2030-0021");
+    let gathered = |files: [(&str, &[u8]); 2]| {
+        let mut importer = Importer::new("sample", NOW, ImportLimits::default());
+        for (file, bytes) in files {
+            importer.add_bytes(file, bytes, None).unwrap();
+        }
+        importer.finish().unwrap()
+    };
+    let (osv, tracker) = (("a.jsonl", records.as_bytes()), ("tracker.json", TRACKER));
+    let imported = gathered([osv, tracker]);
+    // Of two states of a record the newer counts, and the tracker says something else.
+    assert_eq!(imported.source.counts.repeated, 1);
+    let mut found = statements(&imported, "CVE-2030-0021");
+    assert_eq!(found.remove(0), "PyPI tool [< 2.0] [] Versions");
+    assert_eq!(found, alone);
+    assert_eq!(of(&imported, "CVE-2030-0021").summary, "read beyond the end");
+    let ids: std::collections::BTreeSet<&str> =
+        imported.contents.advisories.iter().map(|advisory| advisory.id.as_str()).collect();
+    assert_eq!(ids.len(), imported.contents.advisories.len(), "an index takes one of each id");
+    // In whatever order they are read.
+    assert_eq!(gathered([tracker, osv]).contents, imported.contents);
+}
