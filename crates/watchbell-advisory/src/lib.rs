@@ -39,6 +39,6 @@ pub use import::{ImportError, ImportLimits, Imported, Importer, Problem};
 pub use range::{End, Event, Interval};
 pub use record::{Advisory, Affected, Exploited, Prediction, SUMMARY_BYTES_MAX, Standing};
 pub use severity::{CvssVersion, Score, Severity, VectorError};
-pub use source::{Counts, Coverage, Dated, Origin, Rollback, Source, date};
+pub use source::{Counts, Coverage, Dated, Origin, Rollback, Source, Stated, date};
 pub use verdict::{Class, Match, Statement, Status, Vulnerability};
 pub use version::{compare, is_version};

@@ -18,8 +18,18 @@ pub struct Source {
     pub counts: Counts,
     /// Where it is fetched from, for `db update`.
     pub origin: Option<Origin>,
+    /// What whoever imported it said of it.
+    pub stated: Stated,
     /// Whose packages it speaks of; in the order of their names. Filled in where the index is made.
     pub coverage: Vec<Coverage>,
+}
+
+/// What is said of a source beside where it is from. Another word on the same records makes another index of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stated {
+    pub licence: Option<String>,
+    /// Whose packages it speaks of, as [`Coverage::ecosystem`] has them; nothing: what it has most of.
+    pub ecosystems: Vec<String>,
 }
 
 /// An ecosystem that a source speaks of: of a distribution one release.

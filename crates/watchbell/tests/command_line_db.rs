@@ -150,3 +150,36 @@ fn an_update_fetches_what_changed_and_keeps_what_cannot_be_had() {
     let left: Vec<_> = fs::read_dir(dir.join("db")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "the index, its lock and the configuration: {left:?}");
 }
+
+#[test]
+fn what_is_said_anew_of_a_source_counts_though_its_server_has_nothing_new() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (url, thread) = publisher(vec![("one", RECORD.to_owned()); 6]);
+    fs::create_dir(dir.join("db")).unwrap();
+    let configure = |more: &str| {
+        let config = format!("sources:\n- name: pypi\n  url: {url}\n{more}");
+        fs::write(dir.join("db/sources.yaml"), config).unwrap();
+    };
+    let covered = || {
+        let status = run(dir, "status --db db -o json").stdout;
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+        status["sources"][0]["ecosystems"].clone()
+    };
+    configure("  licence: CC-BY\n");
+    check(dir, "update --db db", 0, &[], &["pypi: 1 records"]);
+    check(dir, "update --db db", 0, &[], &["pypi: unchanged"]);
+    let before = covered();
+    configure("  licence: CC0\n");
+    check(dir, "update --db db", 0, &[], &["pypi: 1 records"]);
+    check(dir, "status --db db --licence pypi", 0, &["CC0"], &[]);
+    assert_eq!(covered(), before);
+    configure("  licence: CC0\n  ecosystems: [npm]\n");
+    check(dir, "update --db db", 0, &[], &["pypi: 1 records"]);
+    assert_ne!(covered(), before, "PyPI is not what it is for");
+    configure("  licence: CC0\n");
+    check(dir, "update --db db", 0, &[], &["pypi: 1 records"]);
+    assert_eq!(covered(), before);
+    check(dir, "update --db db", 0, &[], &["pypi: unchanged"]);
+    thread.join().unwrap();
+}

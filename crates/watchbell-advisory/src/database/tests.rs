@@ -391,6 +391,18 @@ fn asking_again_without_news_is_the_same_generation() {
 }
 
 #[test]
+fn another_coverage_is_another_generation() {
+    let record = || contents(vec![record("GHSA-1", &[], vec![about(Ecosystem::Npm, "p", Vec::new())])]);
+    let generation = |stated: Option<Ecosystem>| {
+        let mut builder = Builder::new();
+        builder.replace(source("npm"), Contents { stated: stated.into_iter().collect(), ..record() });
+        opened(&builder).1.generation()
+    };
+    assert_eq!(generation(None), generation(Some(Ecosystem::Npm)));
+    assert_ne!(generation(None), generation(Some(Ecosystem::Maven)));
+}
+
+#[test]
 fn one_writer_at_a_time() {
     let dir = TempDir::new().unwrap();
     let first = IndexDirectory::lock(dir.path()).unwrap();

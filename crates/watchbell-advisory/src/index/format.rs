@@ -2,8 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
-/// Of 1 the sources did not say whose packages they speak of.
-pub(crate) const FORMAT: u32 = 2;
+/// Of 1 the sources did not say whose packages they speak of, of 2 not what was stated of them.
+pub(crate) const FORMAT: u32 = 3;
 const MAGIC: [u8; 8] = *b"WBADVIS\n";
 pub(super) const HEADER_BYTES: usize = 512;
 
@@ -53,7 +53,7 @@ pub(crate) struct Header {
     pub(crate) length: u64,
     /// Of everything behind the header.
     pub(crate) sha256: [u8; 32],
-    /// Of what answers come from: everything but when it was imported and under which terms.
+    /// Of what answers come from, whose packages they are of included: everything but when it was imported and under which terms.
     pub(crate) generation: u64,
     pub(crate) places: [Place; SECTIONS.len()],
 }

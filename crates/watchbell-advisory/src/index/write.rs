@@ -90,6 +90,8 @@ impl Writer {
         let mut generation = Sha256::new();
         for source in sources {
             generation.update(hash(source.name.as_bytes()).to_le_bytes());
+            // Whether nothing found says anything depends on it.
+            generation.update(encoded(&source.coverage));
         }
         for (section, bytes) in &sections {
             if !matches!(section, Section::Sources | Section::Licences) {

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use watchbell_advisory::{Ecosystem, ImportLimits, Importer, IndexDirectory};
 
 use super::place::Db;
-use super::{Older, builder, now, take, write};
+use super::{Older, builder, now, stated, take, write};
 use crate::exit::Failure;
 
 /// Reads advisories from files, archives and directories into the index
@@ -47,6 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             imported.contents.licence.clone_from(licence);
         }
         imported.contents.stated = args.ecosystems.iter().cloned().collect();
+        imported.source.stated = stated(args.licence.as_ref(), &imported.contents.stated);
         take(&mut builder, imported, Older::from_flag(args.allow_older))?;
     }
     write(&directory, &builder)

@@ -6,9 +6,10 @@ pub(crate) mod place;
 mod status;
 mod update;
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use watchbell_advisory::{Builder, Counts, Error, Imported, IndexDirectory, Problem};
+use watchbell_advisory::{Builder, Counts, Ecosystem, Error, Imported, IndexDirectory, Problem, Stated};
 
 use crate::exit::Failure;
 use crate::output;
@@ -54,6 +55,11 @@ impl Older {
 /// Seconds since 1970.
 fn now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs() as i64)
+}
+
+/// What is said of a source, as an index keeps it.
+fn stated(licence: Option<&String>, ecosystems: &BTreeSet<Ecosystem>) -> Stated {
+    Stated { licence: licence.cloned(), ecosystems: ecosystems.iter().map(ToString::to_string).collect() }
 }
 
 /// What the index has now, to add to. One that cannot be read is begun anew: all of it comes from publishers.

@@ -7,7 +7,7 @@ use watchbell_advisory::{
 
 use super::config::{self, Configured, From};
 use super::place::Db;
-use super::{Older, builder, now, take, write};
+use super::{Older, builder, now, stated, take, write};
 use crate::exit::Failure;
 use crate::output;
 
@@ -61,6 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn update(builder: &mut Builder, source: &Configured, dir: &Path, older: Older) -> Result<(), Failure> {
+    let stated = stated(source.licence.as_ref(), &source.ecosystems);
     let mut imported = match &source.from {
         From::Path(path) => {
             let mut importer = Importer::new(&source.name, now(), ImportLimits::default());
@@ -68,7 +69,9 @@ fn update(builder: &mut Builder, source: &Configured, dir: &Path, older: Older) 
             importer.finish().map_err(Failure::refused)?
         }
         From::Url(url) => {
-            let known = builder.source(&source.name).and_then(|there| there.origin.clone());
+            // What its server has unchanged is to be read again where something else is said of it now.
+            let there = builder.source(&source.name).filter(|there| there.stated == stated);
+            let known = there.and_then(|there| there.origin.clone());
             match download(&source.name, url, known.as_ref(), dir)? {
                 Some(imported) => imported,
                 None => {
@@ -80,6 +83,7 @@ fn update(builder: &mut Builder, source: &Configured, dir: &Path, older: Older) 
         }
     };
     imported.contents.stated.clone_from(&source.ecosystems);
+    imported.source.stated = stated;
     if let Some(licence) = &source.licence {
         imported.contents.licence.clone_from(licence);
     }
