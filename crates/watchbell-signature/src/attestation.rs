@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::dsse::excerpt;
 use crate::refused::Reason;
+use crate::unique::{self, Unique};
 
 const SUBJECTS_MAX: usize = 1024;
 const DIGESTS_MAX: usize = 16;
@@ -31,7 +32,7 @@ pub struct StatementSubject {
     #[serde(default)]
     pub name: String,
     /// Lowercase hexadecimal by algorithm.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "unique::texts")]
     pub digest: std::collections::BTreeMap<String, String>,
 }
 
@@ -175,7 +176,7 @@ struct BuildDefinition {
     #[serde(default)]
     build_type: String,
     #[serde(default)]
-    external_parameters: Value,
+    external_parameters: Unique,
     #[serde(default)]
     resolved_dependencies: Vec<Resource>,
 }
@@ -197,7 +198,7 @@ struct Scanner {
     uri: String,
     version: Option<String>,
     #[serde(default)]
-    result: Value,
+    result: Unique,
 }
 
 #[derive(Deserialize)]
@@ -233,10 +234,10 @@ impl Statement {
                 scanner_uri: scanner.uri,
                 scanner_version: scanner.version,
                 finished_on: metadata.and_then(|m| m.scan_finished_on),
-                result: scanner.result,
+                result: scanner.result.0,
             })
         } else {
-            let With::<Value> { predicate } = read(payload)?;
+            let With { predicate: Unique(predicate) } = read(payload)?;
             if asked(PredicateType::CycloneDx) {
                 Predicate::CycloneDx(predicate)
             } else if asked(PredicateType::Spdx) {
@@ -274,7 +275,7 @@ fn provenance_02(predicate: Provenance02) -> Result<Predicate, Reason> {
 fn provenance_1(predicate: Provenance1) -> Result<Predicate, Reason> {
     let definition = predicate.build_definition;
     let dependencies = uris(definition.resolved_dependencies)?;
-    let parameters = &definition.external_parameters;
+    let Unique(parameters) = &definition.external_parameters;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let source_uri = text(&parameters["source"])
         .or_else(|| text(&parameters["source"]["uri"]))

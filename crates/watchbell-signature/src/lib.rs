@@ -37,6 +37,7 @@ mod sign;
 mod simple_signing;
 mod timestamp;
 mod trust_root;
+mod unique;
 mod verify;
 
 pub use attestation::{Predicate, PredicateType, Provenance, Statement, StatementSubject, VulnerabilityScan};

@@ -82,6 +82,31 @@ fn what_is_said_twice_or_too_often_is_refused() {
         r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[],"predicateType":"{PROVENANCE_02}","predicate":{{"builder":{{"id":"a","id":"b"}}}}}}"#
     );
     assert!(Statement::parse(twice.as_bytes()).is_err());
+    let of = |predicate_type: &str, subject: &str, predicate: &str| {
+        let payload = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{{subject}}}}}],"predicateType":"{predicate_type}","predicate":{predicate}}}"#
+        );
+        Statement::parse(payload.as_bytes()).map_err(|reason| reason.to_string())
+    };
+    let built = |parameters: &str| {
+        let predicate = format!(
+            r#"{{"buildDefinition":{{"externalParameters":{parameters}}},"runDetails":{{"builder":{{"id":"b"}}}}}}"#
+        );
+        of(PROVENANCE_1, r#""sha256":"00""#, &predicate)
+    };
+    let refused = |judged: Result<Statement, String>, field: &str| {
+        let reason = judged.unwrap_err();
+        assert!(reason.contains(&format!("duplicate field `{field}`")), "{reason}");
+    };
+    assert!(built(r#"{"source":"a","workflow":{"repository":"b"},"n":[1,-1,0.5,true,null]}"#).is_ok());
+    refused(built(r#"{"source":"a","source":"b"}"#), "source");
+    refused(built(r#"{"source":{"uri":"a","uri":"b"}}"#), "uri");
+    refused(built(r#"{"workflow":{"repository":"a","repository":"b"}}"#), "repository");
+    refused(built(r#"{"inputs":[{"x":1,"x":2}]}"#), "x");
+    refused(of(COSIGN_SIGN, r#""sha256":"00","sha256":"11""#, "{}"), "sha256");
+    refused(of("https://example.com/any", "", r#"{"a":{"b":1,"b":2}}"#), "b");
+    let scan = r#"{"scanner":{"uri":"s","result":{"a":1,"a":2}}}"#;
+    refused(of(VULNERABILITIES, "", scan), "a");
     let many = json!({
         "_type": "https://in-toto.io/Statement/v1", "predicateType": "a", "predicate": {},
         "subject": vec![json!({"name": "a", "digest": {}}); SUBJECTS_MAX + 1],
