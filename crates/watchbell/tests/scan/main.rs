@@ -289,3 +289,28 @@ except ImportError:
         eprintln!("left out: the Python package cyclonedx-python-lib is not in {}", python.display());
     }
 }
+
+#[test]
+fn an_empty_docker_config_is_not_the_directory_that_a_command_runs_in() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("config.json"), "{damaged").unwrap();
+    let asked = |docker_config: &std::ffi::OsStr| {
+        // Nobody answers there: credentials are read before anybody is asked.
+        let output = Command::new(env!("CARGO_BIN_EXE_watchbell"))
+            .args(["scan", "127.0.0.1:1/a:1", "--plain-http", "--no-cache"])
+            .current_dir(dir.path())
+            .env("HOME", dir.path().join("home"))
+            .env("XDG_CACHE_HOME", dir.path().join("cache"))
+            .env("DOCKER_CONFIG", docker_config)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = asked("".as_ref());
+    assert!(!told.contains("Docker configuration"), "{told}");
+    // One that is named is read.
+    let told = asked(dir.path().as_os_str());
+    assert!(told.contains("the Docker configuration is not valid at line 1"), "{told}");
+}

@@ -24,15 +24,10 @@ impl RegistryAccess {
         if self.plain_http {
             options.plain_http = PlainHttp::Allowed;
         }
-        let own = || {
-            let dir = std::env::var_os("DOCKER_CONFIG")
-                .map(PathBuf::from)
-                .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")))?;
-            Some(dir.join("config.json")).filter(|file| file.exists())
-        };
-        if let Some(file) = self.auth_file.clone().or_else(own) {
-            options.credentials = CredentialSource::DockerConfig(file);
-        }
+        options.credentials = self
+            .auth_file
+            .clone()
+            .map_or_else(CredentialSource::docker_default, CredentialSource::DockerConfig);
         options
     }
 }
