@@ -11,8 +11,8 @@
 //! * What does not fit is passed over, so that the machine is used; but the pod that waits longest only
 //!   [`OVERTAKES_MAX`] times, by whichever namespace. Then room is kept for it: nothing of its priority or below starts
 //!   until it does. Higher priorities still go first.
-//! * Where a pod finds no room and pods of a lower priority run, those are named that must end for it
-//!   ([`Queue::preempt`]), and room is kept until it starts. One for which nobody may end or nobody's end is enough is
+//! * Where pods find no room and pods of a lower priority run, those are named that must end for them
+//!   ([`Queue::preempt`]), and room is kept until they start. One for which nobody may end or nobody's end is enough is
 //!   passed over, and overtaken like any other.
 //! * Devices are counted like any other resource, and leased one by one: no two pods ever hold the same.
 //! * A pod that could not even have the empty machine is set aside with its reason.

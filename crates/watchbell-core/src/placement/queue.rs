@@ -63,13 +63,30 @@ pub struct Queue {
     overtaken: Option<Overtaken>,
     /// How many pods run at each priority.
     priorities: BTreeMap<i32, usize>,
-    /// The pod for which others were told to end. What becomes free is for it, or for one of a higher priority.
-    preempting: Option<Overtaken>,
+    /// The pods for which others were told to end, the highest priority first. They stand in no level: what becomes free is for
+    /// them, or for pods of a higher priority.
+    nominated: Vec<Nominated>,
     /// Nobody's end would help one that waits: until a pod comes or goes.
     is_preemption_settled: bool,
 }
 
-/// A pod that others overtake because it does not fit yet.
+/// A pod for which others were told to end.
+#[derive(Debug, Clone, Copy)]
+struct Nominated {
+    uid: Uid,
+    priority: i32,
+    asks: Amounts,
+}
+
+/// Who is asked before the pods of a level.
+enum Turn {
+    Starts(Uid),
+    /// Room is kept, and is not enough yet.
+    Nobodys,
+    TheLevels,
+}
+
+/// The pod that others overtake because it does not fit yet.
 #[derive(Debug, Clone, Copy)]
 struct Overtaken {
     uid: Uid,
@@ -91,7 +108,7 @@ impl Queue {
             levels: BTreeMap::new(),
             overtaken: None,
             priorities: BTreeMap::new(),
-            preempting: None,
+            nominated: Vec::new(),
             is_preemption_settled: false,
         }
     }
@@ -151,11 +168,7 @@ impl Queue {
     pub fn push(&mut self, pod: Waiting) {
         self.remove(pod.uid);
         self.is_preemption_settled = false;
-        if self.could_ever_run(&pod) {
-            let (share, asks) = (self.share(&pod.namespace), self.asks(&pod));
-            let level = self.levels.entry(Reverse(pod.priority)).or_default();
-            level.insert(&pod.namespace, share, pod.seq, pod.uid, asks);
-        }
+        self.join_line(&pod);
         self.waiting.insert(pod.uid, pod);
     }
 
@@ -172,11 +185,24 @@ impl Queue {
         self.is_preemption_settled = false;
         let priority = pod.priority;
         self.running.insert(pod.uid, pod);
-        // One of a higher priority took of the room that was made. What will never be enough is not kept.
-        if let Some(preempting) = self.preempting.filter(|preempting| preempting.priority < priority) {
-            let asks = self.waiting.get(&preempting.uid).map(|pod| self.asks(pod));
-            let reach = Reach::of(self, |_| false).at(preempting.priority);
-            self.preempting = self.preempting.filter(|_| asks.is_some_and(|asks| asks.fits_in(&reach)));
+        // It may have taken of the room that was made for one of a lower priority.
+        if self.nominated.last().is_some_and(|nominated| nominated.priority < priority) {
+            self.let_go_of_hopeless();
+        }
+    }
+
+    /// What will never be enough is not kept.
+    fn let_go_of_hopeless(&mut self) {
+        let reach = Reach::of(self, |_| false);
+        loop {
+            let reserved = self.reserved();
+            // The last first: its room may be what the others lack.
+            let hopeless = self.nominated.iter().rposition(|pod| !reserved.may_suffice(pod, &reach));
+            let Some(place) = hopeless else { return };
+            let nominated = self.nominated.remove(place);
+            if let Some(pod) = self.waiting.get(&nominated.uid).cloned() {
+                self.join_line(&pod);
+            }
         }
     }
 
@@ -221,19 +247,16 @@ impl Queue {
         let mut blocked: Option<Overtaken> = None;
         let mut groups_left = GROUPS_LOOKED_AT;
         let mut chosen = None;
+        let (waiting, devices) = (&self.waiting, &self.devices);
+        let fits = |uid: Uid| waiting.get(&uid).is_some_and(|pod| asks(devices, pod).fits_in(&room));
         for (&Reverse(priority), level) in &mut self.levels {
-            // They waited longest, or room was made for them: before their like, they are asked first.
-            for first in asked_first(self.overtaken, self.preempting, priority) {
-                let asks = self.waiting.get(&first.uid).map(|pod| asks(&self.devices, pod));
-                if asks.is_some_and(|asks| asks.fits_in(&room)) {
-                    if self.overtaken.is_none_or(|overtaken| overtaken.uid != first.uid) {
-                        self.note_overtaking(blocked, first.priority);
-                    }
-                    return Some(first.uid);
+            match turn(self.overtaken, &self.nominated, priority, &fits) {
+                Turn::Starts(uid) => {
+                    self.note_start_of(uid, blocked);
+                    return Some(uid);
                 }
-                if first.times >= OVERTAKES_MAX {
-                    return None;
-                }
+                Turn::Nobodys => return None,
+                Turn::TheLevels => {}
             }
             let search = level.search(&room, groups_left);
             groups_left -= search.groups_seen;
@@ -243,9 +266,23 @@ impl Queue {
                 break;
             }
         }
-        let (uid, priority) = chosen?;
+        let Some((uid, priority)) = chosen else {
+            // Below all levels.
+            let Turn::Starts(uid) = turn(self.overtaken, &self.nominated, i32::MIN, &fits) else {
+                return None;
+            };
+            self.note_start_of(uid, blocked);
+            return Some(uid);
+        };
         self.note_overtaking(blocked, priority);
         Some(uid)
+    }
+
+    /// A pod starts that was asked before its like. Where room was made for it, it may overtake another.
+    fn note_start_of(&mut self, uid: Uid, blocked: Option<Overtaken>) {
+        if let Some(nominated) = self.nominated.iter().find(|nominated| nominated.uid == uid).copied() {
+            self.note_overtaking(blocked, nominated.priority);
+        }
     }
 
     /// A pod of this priority starts before `blocked`, which does not fit.
@@ -263,63 +300,97 @@ impl Queue {
         }
     }
 
-    /// Pods that must end so that one of a higher priority starts, and that one. Asked when nothing more can start. Pods
-    /// that end anyway are waited for, and no others are named for its priority or below while those that were named end.
-    /// Who would end nobody, or could not have room even so, keeps no other from it.
+    /// Pods that must end so that one of a higher priority starts, and that one. Asked when nothing more can start, and again
+    /// until it names nobody. Pods that end anyway are waited for, and their room is counted once. Who would end nobody, or
+    /// could not have room even so, keeps no other from it.
     pub fn preempt(&mut self, is_ending: impl Fn(Uid) -> bool) -> Option<(Uid, Vec<Uid>)> {
         let lowest = *self.priorities.keys().next()?;
-        let Reverse(highest) = *self.levels.keys().next()?;
+        let level = self.levels.keys().next().map(|priority| priority.0);
+        let highest = self.nominated.first().map(|nominated| nominated.priority).max(level)?;
         if highest <= lowest || self.is_preemption_settled {
             return None;
         }
         let reach = Reach::of(self, &is_ending);
-        let Some((preemptor, asks)) = self.preemptor(lowest, &reach) else {
+        let Some(preemptor) = self.preemptor(lowest, &reach) else {
             self.is_preemption_settled = true;
             return None;
         };
         let may_end = |pod: &&Waiting| pod.priority < preemptor.priority && !is_ending(pod.uid);
-        let candidates = self.running.values().filter(may_end).map(|pod| Candidate {
+        let candidate = |pod: &Waiting| Candidate {
             uid: pod.uid,
             priority: pod.priority,
             seq: pod.seq,
             amounts: self.freed_by(pod),
-        });
-        let victims = preempt::victims(&asks, reach.coming, candidates.collect())?;
-        self.preempting = Some(preemptor);
-        Some((preemptor.uid, victims))
+        };
+        let candidates: Vec<Candidate> = self.running.values().filter(may_end).map(candidate).collect();
+        // It may be one of those for which room is made already.
+        self.nominated.retain(|nominated| nominated.uid != preemptor.uid);
+        let coming = reach.coming.minus(self.reserved().at(preemptor.priority));
+        let victims = preempt::victims(&preemptor.asks, coming, candidates);
+        self.nominate(preemptor);
+        Some((preemptor.uid, victims?))
     }
 
-    /// The first for which others may be told to end, and what it asks for.
-    fn preemptor(&self, lowest: i32, reach: &Reach) -> Option<(Overtaken, Amounts)> {
+    fn nominate(&mut self, preemptor: Nominated) {
+        if let Some(pod) = self.waiting.get(&preemptor.uid).cloned() {
+            self.leave_line(&pod);
+        }
+        let place = self.nominated.partition_point(|nominated| nominated.priority >= preemptor.priority);
+        self.nominated.insert(place, preemptor);
+    }
+
+    /// The first for which others may be told to end.
+    fn preemptor(&self, lowest: i32, reach: &Reach) -> Option<Nominated> {
+        let kept = self.overtaken.filter(|overtaken| overtaken.times >= OVERTAKES_MAX);
+        let is_kept_for_another = |pod: &Nominated| kept.is_some_and(|kept| kept.priority > pod.priority);
+        let reserved = self.reserved();
+        // One that has not enough coming any more, because one of a higher priority took of it, names others.
+        let mut nominated = self.nominated.iter().copied().peekable();
+        let mut next_nominated = |from: i32| -> Option<Nominated> {
+            while let Some(pod) = nominated.next_if(|pod| pod.priority >= from) {
+                if reserved.lacks(&pod, reach) && !is_kept_for_another(&pod) {
+                    return Some(pod);
+                }
+            }
+            None
+        };
         let room = self.room();
         let mut groups_left = GROUPS_LOOKED_AT;
         for (&Reverse(priority), level) in self.levels.iter().take_while(|(p, _)| p.0 > lowest) {
-            let within = reach.at(priority);
+            if let Some(pod) = next_nominated(priority) {
+                return Some(pod);
+            }
+            let made = reserved.at(priority);
+            let (free, within) = (room.minus(made), reach.at(priority).minus(made));
             let may_preempt = |uid: Uid, asks: &Amounts| {
-                let pod = self.waiting.get(&uid);
-                !asks.fits_in(&room)
+                !asks.fits_in(&free)
                     && asks.fits_in(&within)
-                    && pod.is_some_and(|pod| pod.preemption == Preemption::LowerPriority)
+                    && self.waiting.get(&uid).is_some_and(|pod| pod.preemption == Preemption::LowerPriority)
             };
-            let preemptor = |uid| Overtaken { uid, priority, times: OVERTAKES_MAX };
-            let mut kept = asked_first(self.overtaken, self.preempting, priority)
-                .filter(|first| first.times >= OVERTAKES_MAX);
-            if let Some(kept) = kept.next() {
+            if let Some(kept) = kept.filter(|kept| kept.priority >= priority) {
                 // Nothing of this priority or below starts before it.
-                if reach.some_end && self.preempting.is_some_and(|preempting| preempting.uid == kept.uid) {
-                    return None;
-                }
                 let asks = self.asks(self.waiting.get(&kept.uid)?);
-                return may_preempt(kept.uid, &asks).then_some((preemptor(kept.uid), asks));
+                let (uid, priority) = (kept.uid, kept.priority);
+                return may_preempt(uid, &asks).then_some(Nominated { uid, priority, asks });
             }
             for head in level.by_age().take(groups_left) {
                 groups_left -= 1;
                 if may_preempt(head.uid, &head.asks) {
-                    return Some((preemptor(head.uid), head.asks));
+                    return Some(Nominated { uid: head.uid, priority, asks: head.asks });
                 }
             }
         }
-        None
+        next_nominated(lowest.saturating_add(1))
+    }
+
+    /// What is made free for those of each priority and above.
+    fn reserved(&self) -> Reserved {
+        let mut sum = Amounts::default();
+        let sums = self.nominated.iter().map(|pod| {
+            sum = sum.plus(pod.asks);
+            (pod.priority, sum)
+        });
+        Reserved(sums.collect())
     }
 
     /// Whether the pod waits for room.
@@ -366,14 +437,27 @@ impl Queue {
 
     /// Room is kept for another pod, which this one may not overtake.
     fn keeps_room_before(&self, pod: &Waiting) -> bool {
-        asked_first(self.overtaken, self.preempting, pod.priority)
-            .any(|first| first.uid != pod.uid && first.times >= OVERTAKES_MAX)
+        let is_nominated = |nominated: &Nominated| nominated.uid == pod.uid;
+        let is_made = self.nominated.first().is_some_and(|first| first.priority >= pod.priority)
+            && !self.nominated.iter().any(is_nominated);
+        is_made
+            || self.overtaken.is_some_and(|overtaken| {
+                overtaken.uid != pod.uid
+                    && overtaken.times >= OVERTAKES_MAX
+                    && pod.priority <= overtaken.priority
+            })
+    }
+
+    fn join_line(&mut self, pod: &Waiting) {
+        if self.could_ever_run(pod) {
+            let (share, asks) = (self.share(&pod.namespace), self.asks(pod));
+            let level = self.levels.entry(Reverse(pod.priority)).or_default();
+            level.insert(&pod.namespace, share, pod.seq, pod.uid, asks);
+        }
     }
 
     fn leave_line(&mut self, pod: &Waiting) {
-        if self.preempting.is_some_and(|preempting| preempting.uid == pod.uid) {
-            self.preempting = None;
-        }
+        self.nominated.retain(|nominated| nominated.uid != pod.uid);
         if self.overtaken.is_some_and(|overtaken| overtaken.uid == pod.uid) {
             self.overtaken = None;
         }
@@ -429,16 +513,55 @@ fn asks(devices: &Devices, pod: &Waiting) -> Amounts {
     Amounts { devices: devices.asked(&pod.request.devices), ..pod.request.amounts() }
 }
 
-/// The pods that go before all others of a priority, in order.
-fn asked_first(
+/// Whose turn it is before the pods of a priority. Those for which room was made may start in any order: it is counted for
+/// each of them.
+fn turn(
     overtaken: Option<Overtaken>,
-    preempting: Option<Overtaken>,
+    nominated: &[Nominated],
     priority: i32,
-) -> impl Iterator<Item = Overtaken> {
-    let is_below = |a: Option<Overtaken>, b: Option<Overtaken>| a.map(|a| a.priority) < b.map(|b| b.priority);
-    let order =
-        if is_below(overtaken, preempting) { [preempting, overtaken] } else { [overtaken, preempting] };
-    order.into_iter().flatten().filter(move |first| first.priority >= priority)
+    fits: &impl Fn(Uid) -> bool,
+) -> Turn {
+    let leader = nominated.first().filter(|nominated| nominated.priority >= priority);
+    let is_ahead = |overtaken: &Overtaken| leader.is_none_or(|leader| leader.priority < overtaken.priority);
+    if let Some(overtaken) = overtaken.filter(|o| o.priority >= priority && is_ahead(o)) {
+        // It waited longest: before its like, it is asked first.
+        if fits(overtaken.uid) {
+            return Turn::Starts(overtaken.uid);
+        }
+        if overtaken.times >= OVERTAKES_MAX {
+            return Turn::Nobodys;
+        }
+    }
+    match leader {
+        None => Turn::TheLevels,
+        Some(_) => match nominated.iter().find(|nominated| fits(nominated.uid)) {
+            Some(nominated) => Turn::Starts(nominated.uid),
+            None => Turn::Nobodys,
+        },
+    }
+}
+
+/// What is made free for the pods of a priority and above, by priority.
+struct Reserved(BTreeMap<i32, Amounts>);
+
+impl Reserved {
+    fn at(&self, priority: i32) -> Amounts {
+        self.0.range(priority..).next().map_or(Amounts::default(), |(_, sum)| *sum)
+    }
+
+    /// For all but one that is among them.
+    fn beside(&self, pod: &Nominated) -> Amounts {
+        self.at(pod.priority).minus(pod.asks)
+    }
+
+    /// Whether a pod for which others were told to end needs the end of more, and that would help.
+    fn lacks(&self, pod: &Nominated, reach: &Reach) -> bool {
+        !pod.asks.fits_in(&reach.coming.minus(self.beside(pod))) && self.may_suffice(pod, reach)
+    }
+
+    fn may_suffice(&self, pod: &Nominated, reach: &Reach) -> bool {
+        pod.asks.fits_in(&reach.at(pod.priority).minus(self.beside(pod)))
+    }
 }
 
 /// What could become free.

@@ -175,8 +175,6 @@ fn who_cannot_have_room_made_keeps_nobody_else_from_it() {
     assert_eq!(queue.preempt(none), None);
     queue.push(pod(12, "ml", 8, 1_500, 1));
     assert_eq!(queue.preempt(none), Some((Uid(12), vec![Uid(5), Uid(4)])), "a younger one of its priority");
-    queue.push(pod(13, "ml", 7, 1_000, 1));
-    assert_eq!(queue.preempt(|uid| uid == Uid(5) || uid == Uid(4)), None, "one after the other");
     queue.remove(Uid(5));
     assert_eq!(queue.pop(), None);
     queue.remove(Uid(4));
@@ -212,6 +210,99 @@ fn a_pod_that_ends_nobody_is_overtaken_a_bounded_number_of_times() {
     queue.remove(Uid(2));
     assert_eq!(queue.pop(), Some(Uid(100)));
     assert_eq!(queue.preempt(|_| false).map(|(preemptor, _)| preemptor), Some(Uid(next)));
+}
+
+#[test]
+fn room_is_made_for_many_at_once_and_counted_for_each() {
+    let mut queue = Queue::new(machine(8_000, 100_000, 100));
+    for uid in 1..=8 {
+        queue.started(pod(uid, "ml", 0, 1_000, 1));
+    }
+    // Of an array, so alike; and one that is lower, and one that is too much beside them.
+    for uid in 10..=12 {
+        queue.push(pod(uid, "ml", 9, 2_000, 1));
+    }
+    queue.push(pod(13, "ml", 5, 2_000, 1));
+    queue.push(pod(14, "ml", 5, 1_000, 1));
+    let mut ending: BTreeSet<Uid> = BTreeSet::new();
+    let mut named = Vec::new();
+    while let Some((preemptor, victims)) = queue.preempt(|uid| ending.contains(&uid)) {
+        named.push((preemptor.0, victims.iter().map(|uid| uid.0).collect::<Vec<_>>()));
+        ending.extend(victims);
+    }
+    assert_eq!(named, [(10, vec![8, 7]), (11, vec![6, 5]), (12, vec![4, 3]), (13, vec![2, 1])]);
+    // Nobody else has what becomes free, and whoever it is enough for starts.
+    queue.push(pod(15, "ml", 0, 10, 1));
+    let mut started = Vec::new();
+    for uid in ending {
+        queue.remove(uid);
+        started.push(all_next(&mut queue));
+    }
+    let pairs: [&[u128]; 8] = [&[], &[10], &[], &[11], &[], &[12], &[], &[13]];
+    assert_eq!(started, pairs);
+    assert_eq!(queue.preempt(|_| false), None, "none of a lower priority is left");
+}
+
+#[test]
+fn who_lost_room_to_a_higher_priority_names_others() {
+    let mut queue = Queue::new(machine(6_000, 100_000, 100));
+    for uid in 1..=6 {
+        queue.started(pod(uid, "ml", 0, 1_000, 1));
+    }
+    queue.push(pod(10, "ml", 5, 2_000, 1));
+    assert_eq!(queue.preempt(|_| false), Some((Uid(10), vec![Uid(6), Uid(5)])));
+    queue.remove(Uid(6));
+    queue.push(pod(11, "ml", 9, 1_000, 1));
+    assert_eq!(all_next(&mut queue), [11]);
+    let five = |uid| uid == Uid(5);
+    assert_eq!(queue.preempt(five), Some((Uid(10), vec![Uid(4)])));
+    assert_eq!(queue.preempt(|uid| five(uid) || uid == Uid(4)), None);
+    queue.remove(Uid(5));
+    queue.remove(Uid(4));
+    assert_eq!(all_next(&mut queue), [10]);
+}
+
+proptest! {
+    /// However pods come and go, nobody of the same priority or above ends, nobody is told twice, and all start in the end.
+    #[test]
+    fn all_have_room_in_the_end(
+        pods in proptest::collection::vec((0i32..4, 1u64..6, any::<bool>(), 0usize..4), 1..60),
+    ) {
+        let mut queue = Queue::new(machine(6_000, 100_000, 5));
+        let mut priorities: BTreeMap<Uid, i32> = BTreeMap::new();
+        let (mut running, mut ending) = (BTreeSet::new(), BTreeSet::new());
+        let mut step = |queue: &mut Queue, priorities: &BTreeMap<Uid, i32>| {
+            running.extend(std::iter::from_fn(|| queue.pop()));
+            while let Some((preemptor, victims)) = queue.preempt(|uid| ending.contains(&uid)) {
+                for victim in victims {
+                    assert!(priorities[&victim] < priorities[&preemptor], "{victim:?} for {preemptor:?}");
+                    assert!(ending.insert(victim), "{victim:?} was told before");
+                }
+            }
+            let ended = ending.pop_first().or_else(|| running.first().copied());
+            if let Some(ended) = ended {
+                running.remove(&ended);
+                queue.remove(ended);
+            }
+            running.extend(std::iter::from_fn(|| queue.pop()));
+        };
+        let count = pods.len();
+        for (number, (priority, cpus, ends_others, steps)) in pods.into_iter().enumerate() {
+            let mut new = pod(number as u128, "ml", priority, cpus * 1_000, 1);
+            if !ends_others {
+                new.preemption = Preemption::Never;
+            }
+            priorities.insert(new.uid, priority);
+            queue.push(new);
+            for _ in 0..steps {
+                step(&mut queue, &priorities);
+            }
+        }
+        for _ in 0..2 * count {
+            step(&mut queue, &priorities);
+        }
+        prop_assert_eq!(queue.waiting().count(), 0);
+    }
 }
 
 #[test]

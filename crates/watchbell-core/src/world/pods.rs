@@ -110,12 +110,18 @@ impl World {
     /// Ends pods of a lower priority where one of a higher finds no room. They have their grace period; a Job's failure
     /// policy sees them as disrupted.
     pub(super) fn preempt_pods(&mut self, now: Timestamp) {
-        let (state, pods_by_uid) = (&self.state, &self.pods_by_uid);
-        let is_ending = |uid: Uid| {
-            let pod = pods_by_uid.get(&uid).and_then(|at| state.maps[Resource::Pod as usize].get(at));
-            pod.is_some_and(|pod| pod.deletion.is_some())
-        };
-        let Some((preemptor, victims)) = self.queue.preempt(is_ending) else { return };
+        loop {
+            let (state, pods_by_uid) = (&self.state, &self.pods_by_uid);
+            let is_ending = |uid: Uid| {
+                let pod = pods_by_uid.get(&uid).and_then(|at| state.maps[Resource::Pod as usize].get(at));
+                pod.is_some_and(|pod| pod.deletion.is_some())
+            };
+            let Some((preemptor, victims)) = self.queue.preempt(is_ending) else { return };
+            self.end_for(preemptor, victims, now);
+        }
+    }
+
+    fn end_for(&mut self, preemptor: Uid, victims: Vec<Uid>, now: Timestamp) {
         for uid in victims {
             let Some(at) = self.pods_by_uid.get(&uid).cloned() else { continue };
             let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
