@@ -21,6 +21,8 @@ pub(super) enum Verdict {
     If(Condition),
     /// Looks at several.
     IfAny(Rows),
+    /// Fails with this error number when the row holds.
+    Unless(Row, u16),
 }
 
 /// Allowed when any row holds; otherwise an error, which may be another for some.
@@ -268,6 +270,11 @@ pub(super) fn answer(verdict: Verdict) -> Vec<Instruction> {
         Verdict::Allow => vec![insn(RET_K, 0, 0, RET_ALLOW)],
         Verdict::Errno(errno) => vec![insn(RET_K, 0, 0, RET_ERRNO | u32::from(errno))],
         Verdict::If(condition) => check(condition),
+        Verdict::Unless(row, errno) => {
+            let mut code = check_row(row, RET_ERRNO | u32::from(errno));
+            code.push(insn(RET_K, 0, 0, RET_ALLOW));
+            code
+        }
         Verdict::IfAny(Rows { rows, refused, otherwise }) => {
             let allowed = rows.iter().flat_map(|row| check_row(row, RET_ALLOW));
             let refused =

@@ -28,6 +28,11 @@ pub(crate) fn oci_profile() -> Value {
             Verdict::If(condition) => {
                 rules.extend(ways(condition).into_iter().map(|args| allow(&names, &args)));
             }
+            // Any of its parts that does not hold will do.
+            Verdict::Unless(row, _) => {
+                let each = row.iter().flat_map(|look| without(*look));
+                rules.extend(each.map(|args| allow(&names, &args)));
+            }
             Verdict::IfAny(rows) => {
                 let each = rows.rows.iter().flat_map(|row| products(row));
                 rules.extend(each.map(|args| allow(&names, &args)));
@@ -73,6 +78,12 @@ fn ways(Condition { argument, test, .. }: Condition) -> Vec<Vec<Is>> {
     }
 }
 
+/// The ways in which an argument is none of the values; of a look at some of its bits these would have to be looked at alone.
+fn without(Look { argument, bits, values }: Look) -> Vec<Vec<Is>> {
+    debug_assert_eq!(bits, u32::MAX, "only whole values are told from others");
+    ways(Condition { argument, test: Test::NoneOfThese(values), otherwise: EPERM })
+}
+
 /// What is none of `values`, all of which begin with `prefix` above `bit`: pairs of mask and value.
 fn outside(values: &[u32], bit: u32, prefix: u32, out: &mut Vec<(u32, u32)>) {
     let mask = u32::MAX << bit;
@@ -106,7 +117,7 @@ fn products(row: Row) -> Vec<Vec<Is>> {
 #[cfg(test)]
 mod tests {
     use super::super::bpf::{audit_arch, run};
-    use super::super::table::TERMINAL_TRICKS;
+    use super::super::table::NEVER_IOCTLS;
     use super::super::{base, verdicts};
     use super::*;
     use crate::SeccompBase;
@@ -139,7 +150,10 @@ mod tests {
     #[test]
     fn it_lets_pass_what_our_own_filter_does() {
         let profile = oci_profile();
-        let values = [0, 1, 2, 9, 10, 16, 17, 38, 40, 0x5401, 0x5411, 0x5412, 0x5413, 0x541c, 0x5423, 0x5424];
+        let values = [
+            0, 1, 2, 6, 9, 10, 16, 17, 38, 40, 0x5401, 0x5411, 0x5412, 0x5413, 0x541c, 0x5423, 0x5424,
+            0x8940, 0x89a1,
+        ];
         let more = [
             0x80,
             0x0400_0000,
@@ -155,7 +169,7 @@ mod tests {
                 let Known::Here(call) = Arch::NATIVE.number(name) else { continue };
                 for first in values.iter().chain(&more) {
                     for second in values.iter().chain(&more) {
-                        for third in [0, 1, 6, 17, 33, 58, 115, 132, 255, 256, 262] {
+                        for third in [0, 1, 6, 17, 33, 38, 58, 115, 132, 255, 256, 262] {
                             let args = [*first, *second, third, 0, 0, 0];
                             let ours =
                                 run(base(SeccompBase::Default), audit_arch(Arch::NATIVE), call, args).0;
@@ -171,10 +185,10 @@ mod tests {
     #[test]
     fn only_the_values_named_are_left_out() {
         let mut cover = Vec::new();
-        outside(TERMINAL_TRICKS, 31, 0, &mut cover);
+        outside(NEVER_IOCTLS, 31, 0, &mut cover);
         let passes = |value: u32| cover.iter().filter(|(mask, begin)| value & mask == *begin).count();
-        for value in (0..0x8000).chain([u32::MAX, 0x8000_5412]) {
-            assert_eq!(passes(value), usize::from(!TERMINAL_TRICKS.contains(&value)), "{value:x}");
+        for value in (0..0x1_0000).chain([u32::MAX, 0x8000_5412]) {
+            assert_eq!(passes(value), usize::from(!NEVER_IOCTLS.contains(&value)), "{value:x}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! The system calls a task may make, and those that it may not, each with the reason. Every call that either architecture
 //! has stands here once; newer ones are ENOSYS, so that programs take the older way.
 
-use super::bpf::{Condition, Look, Rows, Test, Verdict, is};
+use super::bpf::{Condition, Look, Row, Rows, Test, Verdict, is};
 
 /// The last call that these tables were made for (`mseal`).
 pub(crate) const LAST_KNOWN: u32 = 462;
@@ -37,8 +37,13 @@ const AF_UNIX: &[u32] = &[1];
 /// AF_ALG and AF_VSOCK: the kernel's cipher code (CVE-2026-31431), and the machine below this one.
 const NEVER_SOCKETS: &[u32] = &[38, 40];
 /// TIOCSTI types into the terminal of another (CVE-2017-5226 and its kin), TIOCLINUX pastes into it, TIOCSETD loads line
-/// disciplines.
-pub(super) const TERMINAL_TRICKS: &[u32] = &[0x5412, 0x541c, 0x5423];
+/// disciplines. SIOCGIFBR, SIOCSIFBR, SIOCGIFVLAN, SIOCSIFVLAN, SIOCBRADDBR and SIOCBRDELBR have the host's root load the modules
+/// of bridges and of VLANs before anybody asks who calls, on a socket of any family.
+pub(super) const NEVER_IOCTLS: &[u32] =
+    &[0x5412, 0x541c, 0x5423, 0x8940, 0x8941, 0x8982, 0x8983, 0x89a0, 0x89a1];
+/// Of a TCP socket TCP_AO_ADD_KEY (Linux 6.7), which takes the name of any hash, without a right: the code that AF_ALG is refused for,
+/// with its modules.
+const TCP_HASHES: Row = &[is(1, &[6]), is(2, &[38])];
 /// PER_LINUX, UNAME26 of it, PER_LINUX32 as some build systems ask, and the question itself.
 const PERSONALITIES: &[u32] = &[0, 0x0008, 0x0002_0000, 0x0002_0008, 0xffff_ffff];
 
@@ -81,7 +86,7 @@ macro_rules! refused {
 }
 
 use Lift::{ByProfile, Never};
-use Verdict::{Allow, Errno, If, IfAny};
+use Verdict::{Allow, Errno, If, IfAny, Unless};
 
 /// What a task may do.
 pub(crate) static ALLOWED: &[Entry] = entries![
@@ -129,7 +134,7 @@ pub(crate) static ALLOWED: &[Entry] = entries![
     "what the system is like", Allow, [uname sysinfo getrandom getrusage getrlimit setrlimit
         prlimit64 prctl];
     "sockets, of the families above", Allow, [bind listen accept accept4 connect getsockname
-        getpeername getsockopt setsockopt shutdown sendto sendmsg sendmmsg recvfrom
+        getpeername getsockopt shutdown sendto sendmsg sendmmsg recvfrom
         recvmsg recvmmsg];
     "System V and POSIX IPC, in the task's own IPC namespace", Allow, [shmget shmat shmdt shmctl semget
         semop semtimedop semctl msgget msgsnd msgrcv msgctl mq_open mq_unlink
@@ -137,12 +142,13 @@ pub(crate) static ALLOWED: &[Entry] = entries![
     "a task may confine itself further", Allow, [seccomp landlock_create_ruleset landlock_add_rule
         landlock_restrict_self];
     "only known socket families and protocols", IfAny(SOCKETS), [socket];
+    "options of sockets, but no hash of one's own choice", Unless(TCP_HASHES, EPERM), [setsockopt];
     "pairs of local sockets", If(Condition { argument: 0, test: Test::OneOf(AF_UNIX), otherwise: EAFNOSUPPORT }),
         [socketpair];
     "new processes and threads, no new namespaces", If(Condition { argument: 0, test: Test::NoneOf(NAMESPACES), otherwise: EPERM }),
         [clone];
     "its flags lie in memory where no filter sees them; C libraries then use clone", Errno(ENOSYS), [clone3];
-    "devices and files, but no typing into terminals", If(Condition { argument: 1, test: Test::NoneOfThese(TERMINAL_TRICKS), otherwise: EPERM }),
+    "devices and files, but no typing into terminals and no modules", If(Condition { argument: 1, test: Test::NoneOfThese(NEVER_IOCTLS), otherwise: EPERM }),
         [ioctl];
     "what programs really ask; the others switch protections off", If(Condition { argument: 0, test: Test::OneOf(PERSONALITIES), otherwise: EPERM }),
         [personality];
@@ -195,6 +201,7 @@ pub(crate) static FLOOR: &[Entry] = entries![
     "its flags lie in memory where no filter sees them; C libraries then use clone", Errno(ENOSYS), [clone3];
     "no way into the kernel's cipher code and below this machine",
         If(Condition { argument: 0, test: Test::NoneOfThese(NEVER_SOCKETS), otherwise: EAFNOSUPPORT }), [socket socketpair];
-    "no typing into terminals", If(Condition { argument: 1, test: Test::NoneOfThese(TERMINAL_TRICKS), otherwise: EPERM }),
+    "the same by keys of TCP", Unless(TCP_HASHES, EPERM), [setsockopt];
+    "no typing into terminals, no modules", If(Condition { argument: 1, test: Test::NoneOfThese(NEVER_IOCTLS), otherwise: EPERM }),
         [ioctl];
 ];

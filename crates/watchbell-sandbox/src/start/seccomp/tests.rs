@@ -59,7 +59,7 @@ fn the_search_finds_what_the_table_says() {
             match table.iter().find(|(n, _)| *n == number) {
                 Some((_, Verdict::Allow)) => assert_eq!(found, ALLOW, "{number}"),
                 Some((_, Verdict::Errno(e))) => assert_eq!(found, errno(u32::from(*e)), "{number}"),
-                Some((_, Verdict::If(_) | Verdict::IfAny(_))) => {}
+                Some((_, Verdict::If(_) | Verdict::IfAny(_) | Verdict::Unless(..))) => {}
                 None if number > LAST_KNOWN => assert_eq!(found, errno(38), "{number}"),
                 None => assert_eq!(found, errno(1), "{number}"),
             }
@@ -155,8 +155,18 @@ fn arguments_decide() {
         }
         assert_eq!(asked.call("clone3", [0; 6]), errno(38));
         assert_eq!(asked.call("ioctl", [0, 0x5401, 0, 0, 0, 0]), ALLOW);
-        for trick in [0x5412, 0x541c, 0x5423, 0x1_0000_5412] {
+        for trick in [0x5412, 0x541c, 0x5423, 0x1_0000_5412, 0x8940, 0x8941, 0x8982, 0x8983, 0x89a0, 0x89a1] {
             assert_eq!(asked.call("ioctl", [0, trick, 0, 0, 0, 0]), errno(1), "{trick:#x}");
+        }
+        // TCP_AO_ADD_KEY, with high bits too; beside it TCP_NODELAY, SO_REUSEADDR and IP_BLOCK_SOURCE.
+        for (level, option, verdict) in [
+            (6, 38, errno(1)),
+            (0x1_0000_0006, 0x1_0000_0026, errno(1)),
+            (6, 1, ALLOW),
+            (1, 2, ALLOW),
+            (0, 38, ALLOW),
+        ] {
+            assert_eq!(asked.call("setsockopt", [3, level, option, 0, 0, 0]), verdict, "{level:#x} {option}");
         }
         assert_eq!(asked.call("personality", [0xffff_ffff, 0, 0, 0, 0, 0]), ALLOW);
         assert_eq!(asked.call("personality", [0x0040_0000, 0, 0, 0, 0, 0]), errno(1));
@@ -197,7 +207,10 @@ fn the_floor_holds_what_is_not_the_containers() {
         for (family, verdict) in [(38, errno(97)), (40, errno(97)), (0x1_0000_0026, errno(97)), (17, ALLOW)] {
             assert_eq!(asked.call("socket", [family, 0, 0, 0, 0, 0]), verdict, "{family:#x}");
         }
-        assert_eq!(asked.call("ioctl", [0, 0x5412, 0, 0, 0, 0]), errno(1));
+        for trick in [0x5412, 0x8940, 0x8982] {
+            assert_eq!(asked.call("ioctl", [0, trick, 0, 0, 0, 0]), errno(1));
+        }
+        assert_eq!(asked.call("setsockopt", [3, 6, 38, 0, 0, 0]), errno(1));
         assert_eq!(asked.number(LAST_KNOWN + 1, [0; 6]), errno(38), "nobody looked at it yet");
     }
 }

@@ -67,6 +67,9 @@ static int scratch_file(const char *path) {
 static void mount_cgroup(void) {
     if (prepared(mkdir("/tmp/cg", 0700), "mkdir")) got(mount("none", "/tmp/cg", "cgroup", 0, "memory"));
 }
+static void mount_cgroup2(void) {
+    if (prepared(mkdir("/tmp/cg2", 0700), "mkdir")) got(mount("none", "/tmp/cg2", "cgroup2", 0, 0));
+}
 static void mount_tmpfs(void) { got(mount("none", "/tmp", "tmpfs", 0, 0)); }
 static void mount_proc(void) {
     if (prepared(mkdir("/tmp/p", 0700), "mkdir")) got(mount("none", "/tmp/p", "proc", 0, 0));
@@ -209,6 +212,20 @@ static void alg_int80(void) { got(int80(359, AF_ALG, SOCK_SEQPACKET, 0)); }
 static void pid_int80(void) { got(int80(20, 0, 0, 0)); }
 static void pid_x32(void) { got(syscall(0x40000000 + SYS_getpid)); }
 #endif
+/* A key of a TCP socket names any hash, which the kernel finds or loads: linux/tcp.h of 6.7. */
+static void alg_tcp(void) {
+    struct {
+        struct sockaddr_storage address;
+        char hash[64];
+        int32_t interface;
+        uint32_t flags;
+        uint16_t reserved;
+        uint8_t prefix, send_id, receive_id, mac_length, key_flags, key_length, key[80];
+    } __attribute__((aligned(8))) add = {.hash = "hmac(sha1)", .key_length = 3, .key = "key"};
+    add.address.ss_family = AF_INET;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (prepared(fd, "socket")) got(setsockopt(fd, IPPROTO_TCP, 38 /* TCP_AO_ADD_KEY */, &add, sizeof add));
+}
 static void vsock(void) { got(socket(AF_VSOCK, SOCK_STREAM, 0)); }
 static void packet(void) { got(socket(AF_PACKET, SOCK_RAW, htons(3))); }
 static void raw_ip(void) { got(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)); }
@@ -250,6 +267,22 @@ static void netlinks(void) {
             return;
         }
     said("none");
+}
+
+/* Questions to bridges and VLANs, of which only a module knows the answer. It is loaded before anybody asks who calls; ENOPKG says that
+   there is none. */
+static void bridges(void) {
+    unsigned long version[3] = {0};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    if (prepared(fd, "socket")) got(ioctl(fd, 0x8940 /* SIOCGIFBR */, version));
+}
+static void vlans(void) {
+    struct { int command; char device[24], more[24]; short quality; } unknown = {255};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    if (!prepared(fd, "socket")) return;
+    long result = ioctl(fd, 0x8982 /* SIOCGIFVLAN */, &unknown);
+    /* The module's own word for what it does not know. */
+    got(result < 0 && errno == EOPNOTSUPP ? 0 : result);
 }
 
 /* 16: the host's files by number, whatever the path. */
@@ -345,6 +378,7 @@ const struct attack kernel_calls[] = {
     {1, "adjust-clock", adjust_clock},
     {1, "time-zone", time_zone},
     {3, "mount-cgroup", mount_cgroup},
+    {3, "mount-cgroup2", mount_cgroup2},
     {4, "mount-tmpfs", mount_tmpfs},
     {4, "mount-proc", mount_proc},
     {4, "remount-root", remount_root},
@@ -384,6 +418,7 @@ const struct attack kernel_calls[] = {
     {13, "memfd-secret", secret_memory},
     {14, "af-alg", alg},
     {14, "af-alg-high-bits", alg_high},
+    {14, "tcp-ao", alg_tcp},
 #ifdef __x86_64__
     {14, "af-alg-int80", alg_int80},
     {14, "int80", pid_int80},
@@ -396,6 +431,8 @@ const struct attack kernel_calls[] = {
     {15, "socket-families", families},
     {15, "netlink-protocols", netlinks},
     {15, "internet-protocols", internet_protocols},
+    {15, "bridges", bridges},
+    {15, "vlans", vlans},
     {16, "name-to-handle", name_to_handle},
     {16, "open-by-handle", open_by_handle},
     {17, "mknod-disk", make_disk},
