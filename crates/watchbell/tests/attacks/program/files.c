@@ -50,7 +50,7 @@ static void any(const char *const *paths, int flags) {
     got(-1);
 }
 
-/* The same file in every control group hierarchy that is mounted. */
+/* The same file in every control group hierarchy that is mounted: of version 2 at the top, of version 1 in directories below. */
 static void in_hierarchies(const char *name, int flags) {
     static char text[64][512];
     const char *paths[65] = {0};
@@ -60,7 +60,9 @@ static void in_hierarchies(const char *name, int flags) {
     count++;
     DIR *top = opendir("/sys/fs/cgroup");
     for (struct dirent *e; top && count < 64 && (e = readdir(top));) {
+        struct stat is;
         if (e->d_name[0] == '.') continue;
+        if (fstatat(dirfd(top), e->d_name, &is, 0) || !S_ISDIR(is.st_mode)) continue;
         snprintf(text[count], sizeof text[0], "/sys/fs/cgroup/%s/%s", e->d_name, name);
         paths[count] = text[count];
         count++;
@@ -75,9 +77,15 @@ static void sysrq_trigger(void) { writes("/proc/sysrq-trigger"); }
 static void sysrq(void) { writes("/proc/sys/kernel/sysrq"); }
 static void release_agent(void) { in_hierarchies("release_agent", O_WRONLY); }
 static void cgroup_procs(void) { in_hierarchies("cgroup.procs", O_WRONLY); }
+/* Of version 2 those of one's own group, as the topmost has none: inside it is the topmost that is seen. */
 static void own_limit(void) {
-    static const char *const paths[] = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.high",
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max",
+    static char group[256], text[2][512];
+    FILE *groups = fopen("/proc/self/cgroup", "r");
+    if (!prepared(groups ? 0 : -1, "groups")) return;
+    for (char line[512]; fgets(line, sizeof line, groups);) sscanf(line, "0::%255[^\n]", group);
+    snprintf(text[0], sizeof text[0], "/sys/fs/cgroup%s/memory.max", group);
+    snprintf(text[1], sizeof text[1], "/sys/fs/cgroup%s/pids.max", group);
+    const char *paths[] = {text[0], text[1], "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/pids/pids.max",
         "/sys/fs/cgroup/unified/cgroup.max.depth", "/sys/fs/cgroup/cpu/cpu.shares", 0};
     any(paths, O_WRONLY);
 }
