@@ -57,12 +57,39 @@ impl Answers {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use hyper::server::conn::http1;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use watchbell_api::Reason;
 
     use super::*;
 
     fn answer(bytes: usize) -> Response<Body> {
         Response::new(body::whole(vec![0; bytes]))
+    }
+
+    /// Also by way of the library that writes it, which has all of it at once.
+    #[test]
+    fn an_answer_is_held_until_it_was_written() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answers = Answers::new();
+        let (near, mut far) = tokio::io::duplex(1024);
+        let asked = || answers.hold(&Holder::User("ada".into()), answer(1 << 20)).unwrap();
+        let service = hyper::service::service_fn(|_| std::future::ready(Ok::<_, Infallible>(asked())));
+        let serve = http1::Builder::new().serve_connection(TokioIo::new(near), service);
+        let client = async {
+            far.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+            let mut taken = vec![0; 1 << 19];
+            far.read_exact(&mut taken).await.unwrap();
+            assert_eq!(answers.shares.free(), BYTES_MAX - (1 << 20), "half of it is still to come");
+            far.read_to_end(&mut taken).await.unwrap();
+            assert!(taken.len() > 1 << 20);
+        };
+        let (served, ()) = runtime.block_on(async { tokio::join!(serve, client) });
+        served.unwrap();
+        assert_eq!(answers.shares.free(), BYTES_MAX);
     }
 
     #[test]

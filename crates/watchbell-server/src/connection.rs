@@ -307,7 +307,7 @@ impl Connections {
             return;
         }
         let endless = Endless::default();
-        // Below TLS, so that each byte that is taken counts.
+        // Below TLS, where it is known what the kernel takes.
         let stream = Patient::new(stream, PATIENCE, endless.clone());
         let tls = match tokio::time::timeout(HANDSHAKE, self.acceptor.accept(stream)).await {
             Ok(Ok(tls)) => tls,

@@ -16,7 +16,8 @@ use tokio::time::{Instant, Sleep, sleep};
 /// Says of a connection that it is no longer held to it: whoever sits before a terminal may stop what it shows.
 pub(crate) type Endless = Arc<AtomicBool>;
 
-/// A stream that fails when nothing of what is written to it goes out for so long.
+/// A stream that fails when nothing more can be written to it for so long. The kernel says that there is room again once a good part
+/// of what it holds is gone: a reader that takes less than that in the time is one that takes nothing.
 pub(crate) struct Patient<S> {
     stream: S,
     patience: Duration,
