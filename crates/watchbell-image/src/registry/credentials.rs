@@ -85,13 +85,22 @@ struct HelperAnswer {
 }
 
 impl CredentialSource {
-    /// Docker's own file of the user who runs this: below `DOCKER_CONFIG`, or `.docker` in his home.
+    /// Docker's own file of the user who runs this: below `DOCKER_CONFIG`, or `.docker` in his home. Who was left the home of
+    /// another and may not read there (`sudo -u`) has none.
     pub fn docker_default() -> Self {
-        let dir = std::env::var_os("DOCKER_CONFIG")
-            .filter(|d| !d.is_empty())
-            .map(PathBuf::from)
-            .or_else(|| std::env::home_dir().map(|home| home.join(".docker")));
-        dir.map_or(Self::Anonymous, |dir| Self::DockerConfig(dir.join("config.json")))
+        Self::docker_of(std::env::var_os("DOCKER_CONFIG").map(PathBuf::from), std::env::home_dir())
+    }
+
+    fn docker_of(stated: Option<PathBuf>, home: Option<PathBuf>) -> Self {
+        if let Some(dir) = stated.filter(|dir| !dir.as_os_str().is_empty()) {
+            return Self::DockerConfig(dir.join("config.json"));
+        }
+        // A home that is none must not lead to the working directory.
+        let file = home.filter(|home| home.is_absolute()).map(|home| home.join(".docker/config.json"));
+        let is_anothers = |file: &PathBuf| {
+            std::fs::File::open(file).is_err_and(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+        };
+        file.filter(|file| !is_anothers(file)).map_or(Self::Anonymous, Self::DockerConfig)
     }
 
     /// Names the credentials for the registry of `reference` without telling them; `None` where there are none.

@@ -54,3 +54,21 @@ fn program_names_that_are_paths_are_refused() {
         assert!(run_helper(name, "a.org").is_err(), "{name} was run");
     }
 }
+
+#[test]
+fn the_file_of_the_user_is_found_where_docker_looks() {
+    let check = |stated: Option<&str>, home: Option<&str>, expect: Option<&str>| {
+        let found = match CredentialSource::docker_of(stated.map(Into::into), home.map(Into::into)) {
+            CredentialSource::DockerConfig(file) => Some(file),
+            CredentialSource::Anonymous => None,
+            _ => panic!("neither a file nor none"),
+        };
+        assert_eq!(found.as_deref(), expect.map(std::path::Path::new), "{stated:?} {home:?}");
+    };
+    check(None, None, None);
+    check(Some("/etc/docker"), Some("/home/ada"), Some("/etc/docker/config.json"));
+    check(None, Some("/home/ada"), Some("/home/ada/.docker/config.json"));
+    check(Some(""), Some("/home/ada"), Some("/home/ada/.docker/config.json"));
+    // Not the working directory.
+    check(Some(""), Some(""), None);
+}
