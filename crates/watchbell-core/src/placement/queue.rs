@@ -513,8 +513,9 @@ fn asks(devices: &Devices, pod: &Waiting) -> Amounts {
     Amounts { devices: devices.asked(&pod.request.devices), ..pod.request.amounts() }
 }
 
-/// Whose turn it is before the pods of a priority. Those for which room was made may start in any order: it is counted for
-/// each of them.
+/// Whose turn it is before the pods of a priority. Of those for which room was made the highest priority comes first, and its
+/// pods in any order: it is counted for each of them. The others wait until these have started, as what was made free for these
+/// is room for those too.
 fn turn(
     overtaken: Option<Overtaken>,
     nominated: &[Nominated],
@@ -534,10 +535,10 @@ fn turn(
     }
     match leader {
         None => Turn::TheLevels,
-        Some(_) => match nominated.iter().find(|nominated| fits(nominated.uid)) {
-            Some(nominated) => Turn::Starts(nominated.uid),
-            None => Turn::Nobodys,
-        },
+        Some(leader) => {
+            let mut first = nominated.iter().take_while(|nominated| nominated.priority == leader.priority);
+            first.find(|nominated| fits(nominated.uid)).map_or(Turn::Nobodys, |n| Turn::Starts(n.uid))
+        }
     }
 }
 

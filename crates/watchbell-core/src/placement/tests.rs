@@ -262,6 +262,26 @@ fn who_lost_room_to_a_higher_priority_names_others() {
     assert_eq!(all_next(&mut queue), [10]);
 }
 
+#[test]
+fn room_of_a_higher_priority_is_not_taken_by_one_that_would_end_for_it() {
+    let mut queue = Queue::new(machine(4_000, 100_000, 100));
+    queue.started(pod(1, "ml", 0, 2_000, 1));
+    queue.started(pod(2, "ml", 0, 2_000, 1));
+    queue.push(pod(10, "ml", 5, 2_000, 1));
+    assert_eq!(queue.preempt(|_| false), Some((Uid(10), vec![Uid(2)])));
+    queue.push(pod(11, "ml", 9, 4_000, 1));
+    let is_ending = |uid| [Uid(1), Uid(2)].contains(&uid);
+    assert_eq!(queue.preempt(|uid| uid == Uid(2)), Some((Uid(11), vec![Uid(1)])));
+    assert_eq!(queue.preempt(is_ending), None);
+    queue.remove(Uid(2));
+    assert_eq!(all_next(&mut queue), [], "it is for 11");
+    assert_eq!(queue.preempt(is_ending), None);
+    queue.remove(Uid(1));
+    assert_eq!(all_next(&mut queue), [11]);
+    queue.remove(Uid(11));
+    assert_eq!(all_next(&mut queue), [10]);
+}
+
 proptest! {
     /// However pods come and go, nobody of the same priority or above ends, nobody is told twice, and all start in the end.
     #[test]

@@ -183,6 +183,8 @@ pub struct World {
     policy_budget: crate::admission::policies::Budget,
     /// What policies had of this batch for what controllers make, in thousandths of what a request may cost.
     policy_share: u32,
+    /// More pods may have others end for them than one batch looks at.
+    preempts_on: bool,
     /// Pods that wait since before their namespace's labels changed: judged again before they start.
     unsure: HashSet<Uid>,
     /// Starts of containers on their way into the journal.
@@ -263,6 +265,7 @@ impl World {
             admission_notes: BTreeMap::new(),
             policy_budget: crate::admission::policies::Budget::default(),
             policy_share: 0,
+            preempts_on: false,
             unsure: HashSet::new(),
             starts: starts::Starts::default(),
             images: images::Images::default(),
@@ -286,7 +289,7 @@ impl World {
 
     /// When `settle` must be called again though nothing came in. In the past: at once.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        if !self.dirty.is_empty() || !self.urgent.is_empty() || !self.freed.is_empty() {
+        if !self.dirty.is_empty() || !self.urgent.is_empty() || !self.freed.is_empty() || self.preempts_on {
             return Some(Timestamp::UNIX_EPOCH);
         }
         self.timers.first().and_then(|(at, _)| Timestamp::from_second(*at).ok())

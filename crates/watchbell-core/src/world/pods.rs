@@ -33,6 +33,8 @@ pub(super) const FAILED_SCHEDULING: &str = "FailedScheduling";
 
 /// Linux takes host names of at most so many bytes, as do DNS labels.
 const HOSTNAME_BYTES_MAX: usize = 63;
+/// Pods for which others are told to end, in one batch.
+const PREEMPTIONS_PER_BATCH: usize = 64;
 
 /// A pod that the node takes up: all its containers wait. Before that it has none to speak of, as in Kubernetes.
 fn bound_status(spec: &PodSpec, at: i64) -> PodStatus {
@@ -110,18 +112,25 @@ impl World {
     /// Ends pods of a lower priority where one of a higher finds no room. They have their grace period; a Job's failure
     /// policy sees them as disrupted.
     pub(super) fn preempt_pods(&mut self, now: Timestamp) {
-        loop {
+        // Each looks at all pods that run, so the others go on in the next batch.
+        self.preempts_on = false;
+        for _ in 0..PREEMPTIONS_PER_BATCH {
             let (state, pods_by_uid) = (&self.state, &self.pods_by_uid);
             let is_ending = |uid: Uid| {
                 let pod = pods_by_uid.get(&uid).and_then(|at| state.maps[Resource::Pod as usize].get(at));
                 pod.is_some_and(|pod| pod.deletion.is_some())
             };
             let Some((preemptor, victims)) = self.queue.preempt(is_ending) else { return };
-            self.end_for(preemptor, victims, now);
+            if !self.end_for(preemptor, victims, now) {
+                return;
+            }
         }
+        self.preempts_on = true;
     }
 
-    fn end_for(&mut self, preemptor: Uid, victims: Vec<Uid>, now: Timestamp) {
+    /// Whether there was one of them.
+    fn end_for(&mut self, preemptor: Uid, victims: Vec<Uid>, now: Timestamp) -> bool {
+        let mut is_any = false;
         for uid in victims {
             let Some(at) = self.pods_by_uid.get(&uid).cloned() else { continue };
             let Some(pod) = self.get_at(Resource::Pod, &at).cloned() else { continue };
@@ -130,7 +139,9 @@ impl World {
             self.emit(&about, &PlannedEvent::normal(PREEMPTED, message), now);
             let pod = self.disrupt(&pod, PREEMPTION);
             self.delete_pod(&pod, None, StopCause::Preempted, now);
+            is_any = true;
         }
+        is_any
     }
 
     /// Pods that joined the queue and found no room are told why, in the transaction that made them. It is not told again

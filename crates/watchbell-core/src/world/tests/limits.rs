@@ -336,6 +336,26 @@ fn a_pod_of_high_priority_takes_the_room_of_an_array() {
     assert_eq!(job["active"], 4, "after their back-off the two are made again, and wait");
 }
 
+/// However many there are: one batch looks at some of them.
+#[test]
+fn room_is_made_for_a_large_array() {
+    let mut bench = Bench::new();
+    let mut node = Node::default();
+    bench.create(priority_class("high", 1000, json!({})));
+    for (name, class) in [("low", Value::Null), ("urgent", json!("high"))] {
+        let mut job = array(name, 80, 80);
+        let spec = &mut job["spec"]["template"]["spec"];
+        spec["containers"][0]["resources"] = json!({"requests": {"cpu": "50m"}});
+        spec["priorityClassName"] = class;
+        bench.create(job);
+        bench.settle();
+        node.obey(&std::mem::take(&mut bench.commands));
+    }
+    let pods = bench.list(Resource::Pod);
+    let ends = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_string());
+    assert_eq!(ends.count(), 80);
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     Pod { cpu: u8, ends: bool },
