@@ -85,6 +85,8 @@ impl World {
             }
             // Kubernetes does the same: the event says why, and the Job is tried again later. Here it is tried as soon as a
             // quota has room, or what admits its pods changes.
+            // Those of a pass that was cut short come at once, whatever one of them is called.
+            let goes_on = made > 0 && matches!(refusal, Some(Held::Nameless(_)));
             let why = match refusal {
                 None | Some(Held::Later) => None,
                 Some(Held::Refused(why)) => {
@@ -98,8 +100,8 @@ impl World {
                 self.emit(job, &PlannedEvent::warning("FailedCreate", message), now);
                 plan = plan.having_created(made, &before);
                 let retry = now.as_second() + RETRY_SECONDS;
-                plan.wake_at =
-                    Some(plan.wake_at.filter(|&at| at > now.as_second()).unwrap_or(retry).min(retry));
+                let wake = plan.wake_at.filter(|&at| goes_on || at > now.as_second());
+                plan.wake_at = Some(wake.unwrap_or(retry).min(retry));
             }
         }
         if let Some(step) = plan.publication {

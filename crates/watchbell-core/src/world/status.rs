@@ -47,8 +47,10 @@ impl World {
             // Such objects have no status that clients write.
             Status::Token(token) => Status::Token(token.clone()),
             Status::Job { status, images, fills, job_id } => {
+                let facts = old.facts().job();
+                let never_begins = facts.is_some_and(|f| f.spec.suspend && f.spec.completions == Some(0));
                 let status = status
-                    .with_written(written)
+                    .with_written(written, never_begins)
                     .map_err(|e| invalid(format!("status.{}", e.field), e.problem))?;
                 let (images, fills) = (images.clone(), fills.clone());
                 Status::Job { status: Arc::new(status), images, fills, job_id: *job_id }

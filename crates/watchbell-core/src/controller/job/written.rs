@@ -13,8 +13,8 @@ const INDEX_LIMIT: u32 = i32::MAX as u32;
 
 impl JobStatus {
     /// This status with all shown fields as `written` has them; the bookkeeping stays. What Kubernetes lets no controller
-    /// write is refused.
-    pub fn with_written(&self, written: &Value) -> Result<JobStatus, WriteStatusError> {
+    /// write is refused. `never_begins`: the Job is suspended and has no completions, so it is complete without a start.
+    pub fn with_written(&self, written: &Value, never_begins: bool) -> Result<JobStatus, WriteStatusError> {
         let field = Field { object: written, path: String::new() };
         let list = match &written["conditions"] {
             Value::Null => &[],
@@ -43,7 +43,7 @@ impl JobStatus {
             failed_indexes: field.indexes("failedIndexes")?,
             tracking: self.tracking.clone(),
         };
-        let step = Step { old: self, new: &next };
+        let step = Step { old: self, new: &next, never_begins };
         step.check().map_err(|(name, problem)| field.wrong(name, problem))?;
         if step.takes_back_indexes() {
             next.tracking.indexes.retire(0);
@@ -68,6 +68,7 @@ const FINAL: [(ConditionKind, &str); 4] = [
 struct Step<'a> {
     old: &'a JobStatus,
     new: &'a JobStatus,
+    never_begins: bool,
 }
 
 impl Step<'_> {
@@ -86,9 +87,7 @@ impl Step<'_> {
         let changed = |kind: ConditionKind| old.is(kind.clone()) != new.is(kind);
         let has_changed = [Complete, Failed, FailureTarget, SuccessCriteriaMet].map(changed).contains(&true);
         let times_changed = old.start_time != new.start_time || old.completion_time != new.completion_time;
-        // A suspended Job of no completions is complete without having begun.
-        let has_begun = new.start_time.is_some()
-            || new.is(ConditionKind::Suspended) && (new.succeeded, new.failed) == (0, 0);
+        let has_begun = new.start_time.is_some() || self.never_begins;
         let rules = [
             (
                 has_changed && new.is(Complete) && new.is(Failed),

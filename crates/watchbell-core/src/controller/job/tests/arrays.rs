@@ -161,7 +161,7 @@ fn clients_do_not_say_how_far_a_publication_is() {
         let others = whole["conditions"].as_array().into_iter().flatten();
         let others = others.filter(|other| other["type"] != condition["type"]).cloned();
         whole["conditions"] = others.chain([condition.clone()]).collect();
-        status.with_written(&whole).unwrap()
+        status.with_written(&whole, false).unwrap()
     };
     let forged = write(&job.status, "Unknown");
     assert_eq!(forged.conditions, job.status.conditions);

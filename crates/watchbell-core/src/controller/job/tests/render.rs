@@ -57,7 +57,7 @@ fn what_a_client_writes_reads_back() {
         "startTime": "2026-01-02T03:00:00Z", "completionTime": "2026-01-02T03:04:05Z",
         "succeeded": 5, "completedIndexes": "0-4", "failedIndexes": "7",
     });
-    let status = JobStatus::default().with_written(&written).expect("is a status");
+    let status = JobStatus::default().with_written(&written, false).expect("is a status");
     assert_eq!(status.render(&spec), written);
     assert_eq!(status.is_finished().map(|end| end.at), Some(1_767_323_045));
 }
@@ -65,7 +65,7 @@ fn what_a_client_writes_reads_back() {
 #[test]
 fn what_is_no_status_is_refused_by_field() {
     let check = |written: Value, expect: &str| {
-        let error = JobStatus::default().with_written(&written).expect_err("is no status");
+        let error = JobStatus::default().with_written(&written, false).expect_err("is no status");
         assert_eq!(error.to_string(), expect);
     };
     check(json!({"active": -1}), "status.active: not a count from 0 to 4294967295");
@@ -89,12 +89,12 @@ fn conditions(kinds: &[&str]) -> Value {
 #[test]
 fn no_client_writes_what_cannot_follow() {
     let check = |before: &Value, change: Value, expect: &str| {
-        let before = JobStatus::default().with_written(before).expect("is a status");
+        let before = JobStatus::default().with_written(before, false).expect("is a status");
         let mut written = before.render(&spec(json!({"completionMode": "Indexed", "completions": 9})));
         for (field, value) in change.as_object().expect("an object") {
             written[field] = value.clone();
         }
-        match before.with_written(&written) {
+        match before.with_written(&written, false) {
             Ok(_) => assert_eq!(expect, "", "{change}"),
             Err(error) => assert_eq!(error.to_string(), expect, "{change}"),
         }
@@ -186,10 +186,13 @@ fn no_client_writes_what_cannot_follow() {
     let meets = json!({"conditions": conditions(&["SuccessCriteriaMet"]), "startTime": at(4)});
     let disabled = "status.conditions: cannot disable the SuccessCriteriaMet=True condition";
     check(&meets, json!({"conditions": []}), disabled);
+    // That it is suspended is for its spec to say.
     let never_began = json!({
         "conditions": conditions(&["Suspended", "SuccessCriteriaMet", "Complete"]), "completionTime": at(9),
     });
-    check(&json!({}), never_began, "");
+    check(&json!({}), never_began.clone(), "status.startTime: startTime is required for finished job");
+    let begun = JobStatus::default().with_written(&never_began, true);
+    begun.expect("a suspended Job of no completions never begins");
 }
 
 #[test]
@@ -208,7 +211,8 @@ fn an_index_that_a_client_takes_back_runs_as_another_pod() {
         {
             written[field] = value;
         }
-        job.status = job.status.with_written(&written).expect("an elastic Job may have been scaled down");
+        job.status =
+            job.status.with_written(&written, false).expect("an elastic Job may have been scaled down");
         job.settle();
         assert_eq!(job.running(), [0, 1, 2]);
         let again = job.created.last().map(|pod| (pod.index, pod.attempt));
