@@ -54,7 +54,8 @@ static void attempt(const struct attack *attack) {
     pid_t child = fork();
     if (!prepared(child, "fork")) return;
     if (child == 0) {
-        alarm(20);
+        /* For what never returns: however slow the machine is, no attempt takes so long. */
+        alarm(200);
         /* Nothing that is mounted or named here is seen by anybody else. */
         if (is_control && !(prepared(unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC), "unshare") &&
                             prepared(mount("none", "/", 0, MS_REC | MS_PRIVATE, 0), "private") &&

@@ -94,8 +94,17 @@ static void devices(void) {
         "/dev/loop0", "/dev/sda", "/dev/vda", "/dev/nvme0n1", "/dev/dm-0", "/dev/net/tun", "/dev/uinput", "/dev/vhost-net", 0};
     any(paths, O_RDWR);
 }
-/* A file without a name: the control leaves none. */
-static void makes_in(const char *directory) { got(open(directory, O_TMPFILE | O_WRONLY, 0600)); }
+/* A file without a name: the control leaves none. Overlay file systems know those from Linux 6.3 on. */
+static void makes_in(const char *directory) {
+    char path[64];
+    int fd = open(directory, O_TMPFILE | O_WRONLY, 0600);
+    if (fd < 0 && errno == EOPNOTSUPP) {
+        snprintf(path, sizeof path, "%s/.attack-%d", directory, getpid());
+        fd = open(path, O_CREAT | O_EXCL | O_WRONLY, 0600);
+        if (fd >= 0) unlink(path);
+    }
+    got(fd);
+}
 static void make_device(void) { makes_in("/dev"); }
 
 /* Anything beyond the three that every program has, and a directory or a device among those. */
@@ -152,7 +161,11 @@ static void debugging(void) { reads("/sys/kernel/debug"); }
 static void disks(void) { reads("/sys/block"); }
 
 static void write_root(void) { makes_in("/"); }
-static void write_etc(void) { writes("/etc/hosts"); }
+/* Not every machine has the first. */
+static void write_etc(void) {
+    static const char *const paths[] = {"/etc/hosts", "/etc/passwd", 0};
+    any(paths, O_WRONLY);
+}
 static void replace_message(void) {
     const char *path = is_control ? "/tmp/termination-log" : "/dev/termination-log";
     if (unlink(path) && errno != ENOENT) got(-1);

@@ -242,12 +242,15 @@ static void families(void) {
     }
     said(*text ? "reached" : "none");
 }
-/* Of the internet, all that root would have to load a module for somewhere: any protocol but TCP, UDP, ICMP and raw ones. */
+/* Of the internet, all that root would have to load a module for somewhere: any protocol but TCP, UDP, ICMP and raw ones. First those
+   that most kernels have: for each that is not there a program is run. */
 static void internet_protocols(void) {
-    static const int families[] = {AF_INET, AF_INET6};
-    for (size_t i = 0; i < 2; i++)
-        for (int type = SOCK_STREAM; type <= SOCK_DCCP; type++)
-            for (int protocol = 0; protocol <= 262; protocol++) {
+    static const int families[] = {AF_INET, AF_INET6}, likely[] = {262 /* MPTCP */, IPPROTO_UDPLITE, IPPROTO_SCTP};
+    int first = sizeof likely / sizeof *likely;
+    for (int n = -first; n <= 262; n++)
+        for (size_t i = 0; i < 2; i++)
+            for (int type = SOCK_STREAM; type <= SOCK_DCCP; type++) {
+                int protocol = n < 0 ? likely[n + first] : n;
                 int is_usual = !protocol || protocol == IPPROTO_ICMP || protocol == IPPROTO_TCP || protocol == IPPROTO_UDP ||
                                protocol == IPPROTO_ICMPV6 || protocol == IPPROTO_RAW;
                 if (type <= SOCK_RAW && is_usual) continue;
