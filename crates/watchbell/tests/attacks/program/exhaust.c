@@ -215,13 +215,16 @@ static int kernel(const char *what, long wanted) {
 
 /* one-of-each: whether there is any left for others. */
 
-/* A number of a file of one's own control group, behind the word if there is one: of version 2, else of version 1. */
+/* A number of a file of one's own control group, behind the word if there is one: of version 2, else of version 1, whose controller
+   of CPU time may share its hierarchy. */
 static long of_group(const char *name, const char *older, const char *word) {
+    const char *const tried[][2] = {{"/sys/fs/cgroup", name}, {"/sys/fs/cgroup/cpu", older}, {"/sys/fs/cgroup/cpu,cpuacct", older}};
     char path[128], text[1024] = "";
-    snprintf(path, sizeof path, "/sys/fs/cgroup/%s", name);
-    int fd = open(path, O_RDONLY);
-    snprintf(path, sizeof path, "/sys/fs/cgroup/cpu/%s", older);
-    if (fd < 0) fd = open(path, O_RDONLY);
+    int fd = -1;
+    for (int i = 0; i < 3 && fd < 0; i++) {
+        snprintf(path, sizeof path, "%s/%s", tried[i][0], tried[i][1]);
+        fd = open(path, O_RDONLY);
+    }
     if (fd < 0 || read(fd, text, sizeof text - 1) < 0) return -1;
     close(fd);
     char *at = strstr(text, word);
