@@ -29,6 +29,9 @@ while session.is_open():
     session.update(timeout=5)
     out += session.read_stdout() if session.peek_stdout() else ""
     err += session.read_stderr() if session.peek_stderr() else ""
+# What came together with the end, after the one or the other was looked at.
+out += session.read_stdout() if session.peek_stdout() else ""
+err += session.read_stderr() if session.peek_stderr() else ""
 session.close()
 assert (out, err, session.returncode) == ("got words\n", "oops\n", 5), (out, err, session.returncode)
 # Refused before anything is run.
