@@ -16,8 +16,8 @@ use super::World;
 use super::object::{Head, Key, NsName, Status, Stored};
 use crate::admission::{Cost, PodStage, Quota, Used};
 
-/// How many Jobs and CronJobs that wait for room look again when some becomes free. Those that still do not fit go to the end of the
-/// line, and all look again after a minute.
+/// How many Jobs and CronJobs that wait for room look again when some becomes free. Those that still do not fit go to the
+/// end of the line, and all look again after a minute.
 const WOKEN_AT_ONCE: usize = 32;
 
 /// The quotas of a namespace, by name.

@@ -44,8 +44,8 @@ struct IndexRecord {
     retry_at: Option<i64>,
 }
 
-/// The Job was scaled down once (elastic Indexed Job), or a client took settled indexes back: indexes from `from` on may have had pods of any attempt below
-/// `attempt`. No attempt is ever used twice, as a pod's identity is derived from it.
+/// The Job was scaled down once (elastic Indexed Job), or a client took settled indexes back: indexes from `from` on may have had
+/// pods of any attempt below `attempt`. No attempt is ever used twice, as a pod's identity is derived from it.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 struct Retired {
     from: u32,
