@@ -212,29 +212,30 @@ pub(crate) fn run(
     }
 }
 
-/// A directory with the program in it, seen by this process alone.
+/// Where the root of a start lies, seen by this process alone.
+const DIR: &CStr = c"/tmp";
+
+/// A directory with the program in it.
 struct Root {
-    dir: CString,
     home: OwnedFd,
 }
 
 impl Root {
     fn new(program: &str) -> Root {
-        let dir = c"/tmp";
         // SAFETY: this process has one thread.
         checked(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into()).expect("a mount namespace");
         mount(None, c"/", None, libc::MS_REC | libc::MS_PRIVATE).expect("mounts of its own");
         let bytes = fs::read(program).expect("the program");
-        mount(Some(c"tmpfs"), dir, Some(c"tmpfs"), 0).expect("a tmpfs of its own");
+        mount(Some(c"tmpfs"), DIR, Some(c"tmpfs"), 0).expect("a tmpfs of its own");
         let copy = "/tmp/true";
         fs::write(copy, bytes).expect("a copy of the program");
         fs::set_permissions(copy, PermissionsExt::from_mode(0o755)).expect("which may be executed");
         let home = fs::File::open("/proc/self/ns/time").expect("a kernel with time namespaces").into();
-        Root { dir: dir.to_owned(), home }
+        Root { home }
     }
 
     /// By the cloner: its next child begins in a time namespace of its own.
-    fn begin_clocks(&self) {
+    fn begin_clocks() {
         // SAFETY: this process has one thread.
         checked(unsafe { libc::unshare(libc::CLONE_NEWTIME) }.into()).expect("a time namespace");
     }
@@ -246,11 +247,11 @@ impl Root {
     }
 
     /// By the child. What it bound itself it may pivot to, unlike what the host's root mounted.
-    fn enter(&self) -> io::Result<()> {
-        mount(Some(&self.dir), &self.dir, None, libc::MS_BIND)?;
+    fn enter() -> io::Result<()> {
+        mount(Some(DIR), DIR, None, libc::MS_BIND)?;
         // SAFETY: strings that outlive the calls.
         unsafe {
-            checked(libc::chdir(self.dir.as_ptr()).into())?;
+            checked(libc::chdir(DIR.as_ptr()).into())?;
             checked(libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()))?;
             checked(libc::umount2(c".".as_ptr(), libc::MNT_DETACH).into())?;
             checked(libc::chdir(c"/".as_ptr()).into())
@@ -258,7 +259,7 @@ impl Root {
     }
 }
 
-fn checked(result: libc::c_long) -> io::Result<()> {
+pub(crate) fn checked(result: libc::c_long) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
@@ -283,8 +284,8 @@ pub(crate) fn main() {
     if rest.iter().any(|word| word == "root") {
         let root = Root::new(program);
         run(count, at_once, with_times, |group| {
-            root.begin_clocks();
-            let pid = start(c"/true", group, FLOOR, || root.enter());
+            Root::begin_clocks();
+            let pid = start(c"/true", group, FLOOR, Root::enter);
             root.go_home();
             pid
         });

@@ -18,7 +18,7 @@ use rustix::mount::{
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
-use crate::raw_floor::{FLOOR, Namespaces, run, start};
+use crate::raw_floor::{FLOOR, Namespaces, checked, run, start};
 
 /// In the order in which they are added.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -382,10 +382,6 @@ fn clone(dir: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
 
 fn attach(mount: &OwnedFd, dir: rustix::fd::BorrowedFd<'_>, path: &str) -> io::Result<()> {
     Ok(move_mount(mount, "", dir, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
-}
-
-fn checked(result: libc::c_long) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn read_only(mount: &OwnedFd) -> io::Result<()> {

@@ -200,7 +200,7 @@ pub(super) fn enter_root(root: impl AsFd) -> io::Result<()> {
 /// nobody waits for the task; its root then comes to lie on what is left, as a host's lies on the first one of its kernel. That is
 /// a file system of this process's own: who has the same inodes as another sees when they are used, and locks them for it to see.
 ///
-/// It gives detached mounts of an empty file and an empty directory, to cover others with.
+/// It gives an empty file and an empty directory there, of which covers are cloned.
 pub(super) fn step_on_floor() -> io::Result<[OwnedFd; 2]> {
     // As many inodes as are made here.
     let floor = tmpfs(&[("mode", "0555"), ("size", "4k"), ("nr_inodes", "4")], MountAttrFlags::empty())?;
@@ -214,7 +214,8 @@ pub(super) fn step_on_floor() -> io::Result<[OwnedFd; 2]> {
     kernel::mount_setattr(&floor, attributes, None)?;
     move_mount(&floor, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
     enter_root(&floor)?;
-    Ok([clone_at(CWD, file)?, clone_at(CWD, dir)?])
+    let open = |path| openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    Ok([open(file)?, open(dir)?])
 }
 
 /// Enters a mount that lies on an empty root. No way leads down from it: `..` ends at the uppermost mount.

@@ -156,7 +156,7 @@ impl<'a> Task<'a> {
                     return Ok(());
                 }
                 let sys = self.open_plain("sys")?;
-                let covers = self.made.covers.as_mut().ok_or(io::ErrorKind::NotFound)?;
+                let covers = self.made.covers.as_ref().ok_or(io::ErrorKind::NotFound)?;
                 covers.mask(&sys, &SYS_MASKED)?;
                 let throttles = throttles(&sys)?;
                 covers.mask(&sys, &throttles.iter().map(String::as_str).collect::<Vec<_>>())
@@ -349,11 +349,11 @@ pub(super) fn before_it_is_known(step: &Step, made: &mut Made) -> io::Result<()>
             let options = [("ptmxmode", "0666"), ("mode", "0620")];
             made.pts = Some(mount_fs("devpts", &options, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC)?);
             made.queues = queues.then(|| mount_fs("mqueue", &[], attributes)).transpose()?;
-            made.covers = Some(Covers::new(step_on_floor()?));
+            made.covers = Some(Covers::new(step_on_floor()?)?);
             Ok(())
         }
         Step::MaskProc => {
-            let (Some(proc), Some(covers)) = (&made.proc, &mut made.covers) else {
+            let (Some(proc), Some(covers)) = (&made.proc, &made.covers) else {
                 return Err(io::ErrorKind::NotFound.into());
             };
             // Covers can only be attached to what is attached itself.
@@ -391,22 +391,18 @@ struct Covers {
 }
 
 struct Cover {
-    mount: OwnedFd,
-    /// The kernel clones mounts of the caller's own namespace only: the first place gets the mount itself, later ones
-    /// clones of that.
-    is_attached: bool,
-    /// Device and inode, once they were asked for.
-    identity: Option<(u64, u64)>,
+    opened: OwnedFd,
+    /// Device and inode: by what it is known wherever it covers something.
+    identity: (u64, u64),
 }
 
 impl Covers {
-    fn new(mounts: [OwnedFd; 2]) -> Self {
-        let [file, dir] = mounts.map(|mount| Cover { mount, is_attached: false, identity: None });
-        Self { file, dir }
+    fn new([file, dir]: [OwnedFd; 2]) -> io::Result<Self> {
+        Ok(Self { file: Cover::new(file)?, dir: Cover::new(dir)? })
     }
 
     /// Covers the paths that exist below `dir`, each opened without following anything.
-    fn mask(&mut self, dir: &OwnedFd, paths: &[&str]) -> io::Result<()> {
+    fn mask(&self, dir: &OwnedFd, paths: &[&str]) -> io::Result<()> {
         for path in paths {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
@@ -417,11 +413,12 @@ impl Covers {
                 Err(e) => return Err(named(path, e.into())),
             };
             let is_dir = FileType::from_raw_mode(rustix::fs::fstat(&target)?.st_mode) == FileType::Directory;
-            let blank = if is_dir { &mut self.dir } else { &mut self.file };
-            blank.cover(&target).map_err(|e| named(path, e))?;
+            let blank = if is_dir { &self.dir } else { &self.file };
+            let cover = clone_at(&blank.opened, "").map_err(|e| named(path, e))?;
+            attach_to(&cover, &target).map_err(|e| named(path, e))?;
             // What stands there now must be the cover (CVE-2025-31133).
             let seen = statat(dir, *path, AtFlags::SYMLINK_NOFOLLOW)?;
-            if (seen.st_dev, seen.st_ino) != blank.identity()? {
+            if (seen.st_dev, seen.st_ino) != blank.identity {
                 return Err(named(path, io::Error::other("the cover is not what stands there")));
             }
         }
@@ -430,24 +427,9 @@ impl Covers {
 }
 
 impl Cover {
-    fn cover(&mut self, target: &OwnedFd) -> io::Result<()> {
-        if self.is_attached {
-            return attach_to(&clone_at(&self.mount, "")?, target);
-        }
-        attach_to(&self.mount, target)?;
-        self.is_attached = true;
-        Ok(())
-    }
-
-    /// By what it is known wherever it covers something.
-    fn identity(&mut self) -> io::Result<(u64, u64)> {
-        match self.identity {
-            Some(known) => Ok(known),
-            None => {
-                let stat = rustix::fs::fstat(&self.mount)?;
-                Ok(*self.identity.insert((stat.st_dev, stat.st_ino)))
-            }
-        }
+    fn new(opened: OwnedFd) -> io::Result<Self> {
+        let stat = rustix::fs::fstat(&opened)?;
+        Ok(Self { opened, identity: (stat.st_dev, stat.st_ino) })
     }
 }
 
