@@ -37,6 +37,7 @@ const TESTS: &[Test] = &[
     ),
     ("names_are_answered_as_their_owners_say", names::names_are_answered_as_their_owners_say),
     ("resolvers_that_lie_or_are_silent_are_survived", names::resolvers_that_lie_or_are_silent_are_survived),
+    ("a_task_hears_that_no_resolver_answers", names::a_task_hears_that_no_resolver_answers),
     (
         "a_name_with_several_addresses_is_reached_by_one",
         names::a_name_with_several_addresses_is_reached_by_one,
@@ -80,15 +81,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// With room for so many connections of a pod and of all, and little patience.
-fn narrow_gate(room: impl Iterator<Item = String>) -> ExitCode {
-    let room: Vec<usize> = room.filter_map(|number| number.parse().ok()).collect();
-    let [connections_of_pod, connections] = room[..] else { return ExitCode::FAILURE };
+/// With room for so many connections of a pod and of all, and so many milliseconds of patience.
+fn narrow_gate(bounds: impl Iterator<Item = String>) -> ExitCode {
+    let bounds: Vec<usize> = bounds.filter_map(|number| number.parse().ok()).collect();
+    let [connections_of_pod, connections, milliseconds] = bounds[..] else { return ExitCode::FAILURE };
+    let patience = milliseconds as i64 * 1_000_000;
     let limits = Limits {
         connections_of_pod,
         connections,
-        answer_ns: 200_000_000,
-        dial_ns: 500_000_000,
+        answer_ns: patience,
+        dial_ns: patience,
         ..Limits::of_process()
     };
     let serve = || run(GateOptions { socket: take_socket()?, routes: Routes::open()?, limits });

@@ -21,7 +21,7 @@ use crate::world::{self, ECHO, GREETS, MIRROR, PRIVATE, STAYS, WEB, WORLD};
 
 pub(crate) const POD: u128 = 7;
 /// When something that should come has not, the test has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 pub(crate) struct Stage {
     pub(crate) gate: Child,
@@ -40,9 +40,14 @@ impl Stage {
         Self::with("gate", &[args[0].to_str().unwrap_or_default()])
     }
 
-    /// With a gate that has room for so many connections of a pod and of all.
+    /// With a gate that has room for so many connections of a pod and of all, and all the patience that a busy machine needs.
     pub(crate) fn narrow(of_pod: &str, of_all: &str) -> Result<Self, Box<dyn Error>> {
-        Self::with("narrow-gate", &[of_pod, of_all])
+        Self::with("narrow-gate", &[of_pod, of_all, "60000"])
+    }
+
+    /// With a gate that waits no longer than so many milliseconds for an answer, or for a connection.
+    pub(crate) fn impatient(milliseconds: &str) -> Result<Self, Box<dyn Error>> {
+        Self::with("narrow-gate", &["10", "100", milliseconds])
     }
 
     fn with(word: &str, args: &[&str]) -> Result<Self, Box<dyn Error>> {

@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command as Program;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 use watchbell_api::Uid;
@@ -17,7 +16,7 @@ use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::Phase;
 use watchbell_array::{Array, Disk, Kind, Run, export, import, verify};
 
-use crate::rig::{JOB, Rig, container, index, script, spec};
+use crate::rig::{JOB, Rig, container, index, script, spec, tell, told, until, until_written};
 
 /// What `make test` installs, with zarr, xarray and tensorstore.
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-venv/bin/python");
@@ -164,11 +163,7 @@ pub(crate) fn indices_write_their_parts_of_a_data_array() {
         // A reader of the old snapshot would keep it; nobody does.
         assert_eq!(array.lease_names().unwrap(), Vec::<String>::new());
         let volumes = rig.path().join("volumes");
-        let since = Instant::now();
-        while fs::read_dir(&volumes).unwrap().count() > 0 {
-            assert!(since.elapsed().as_secs() < 60, "what was written to stays");
-            std::thread::yield_now();
-        }
+        until("what was written to goes", || fs::read_dir(&volumes).unwrap().count() == 0);
     }
 }
 
@@ -357,11 +352,7 @@ pub(crate) fn an_index_that_was_killed_is_tried_again() {
     rig.begin(pod);
     rig.until(1, |status| status.phase == Phase::Running);
     let file = rig.path().join(format!("logs/jobs/{JOB}/0.0.0.0.log"));
-    let since = Instant::now();
-    while !fs::read_to_string(&file).unwrap_or_default().contains("half") {
-        assert!(since.elapsed().as_secs() < 60, "it does not write");
-        std::thread::yield_now();
-    }
+    until_written(&file, "half");
     rig.stop(1, 0);
     let status = rig.until_over(1);
     assert_eq!((status.phase, status.containers[0].terminated().unwrap().exit_code), (Phase::Failed, 137));
@@ -386,17 +377,15 @@ pub(crate) fn an_index_is_committed_by_the_next_server() {
     let mut rig = Rig::new();
     let array = with_array(&rig);
     let before = exported(&array);
-    let slow = script(&format!("echo begun; busybox sleep 2; {OWN}; echo done"));
+    let slow = script(&told(rig.path(), &format!("{OWN}; echo done")));
     let pod = writer(1, 0, &slow, WRITE);
     rig.begin(pod.clone());
     let status = rig.until(1, |status| status.phase == Phase::Running);
+    let log = rig.path().join(format!("logs/jobs/{JOB}/0.0.0.0.log"));
+    until_written(&log, "before");
     let dir = rig.end_server();
-    let log = dir.path().join(format!("logs/jobs/{JOB}/0.0.0.0.log"));
-    let since = Instant::now();
-    while !fs::read_to_string(&log).unwrap_or_default().contains("done") {
-        assert!(since.elapsed().as_secs() < 60, "it did not go on");
-        std::thread::yield_now();
-    }
+    tell(dir.path());
+    until_written(&log, "done");
     let mut rig = Rig::restart(dir);
     rig.begin(Assignment { status, ..pod });
     rig.send(Command::Synced);

@@ -260,6 +260,38 @@ impl Drop for Rig {
     }
 }
 
+/// Waits until something holds that nobody reports.
+#[track_caller]
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < PATIENCE, "it does not happen: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until a file, a log for one, has these words.
+#[track_caller]
+pub(crate) fn until_written(file: &Path, words: &str) {
+    until(words, || std::fs::read_to_string(file).unwrap_or_default().contains(words));
+}
+
+/// A script that says `before`, goes on with `then` once [`tell`] was called, whether there is a node or not, and has the directory's name in it.
+pub(crate) fn told(dir: &Path, then: &str) -> String {
+    let dir = dir.display();
+    format!("trap told=1 USR1; echo before; until [ $told ]; do busybox sleep 0.01; done; {then}; : {dir}")
+}
+
+/// Lets the script go on, which has said `before`.
+pub(crate) fn tell(dir: &Path) {
+    let pids = processes_with(dir, "-c");
+    assert!(!pids.is_empty(), "no script runs");
+    for pid in pids {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::USR1).unwrap();
+    }
+}
+
 /// The processes that were started as this word, with this directory.
 fn processes_with(dir: &Path, word: &str) -> Vec<i32> {
     let dir = dir.to_string_lossy();

@@ -7,7 +7,7 @@ use watchbell_api::Uid;
 use watchbell_api::node::{Command, LogQuery};
 use watchbell_api::types::pod_status::{ContainerState, Phase, TerminatedReason};
 
-use crate::rig::{Rig, container, cpu_of, index, pod, query, script, spec};
+use crate::rig::{Rig, container, cpu_of, index, pod, query, script, spec, tell, told, until, until_written};
 use crate::{arrays, sessions};
 
 type Scene = fn();
@@ -131,11 +131,7 @@ fn configuration_reaches_the_task() {
 }
 
 fn until_gone(path: &Path) {
-    let since = Instant::now();
-    while path.exists() {
-        assert!(since.elapsed().as_secs() < 60, "{} stays", path.display());
-        std::thread::yield_now();
-    }
+    until(&format!("{} goes", path.display()), || !path.exists());
 }
 
 fn a_token_is_its_users_and_is_replaced_while_he_runs() {
@@ -208,19 +204,18 @@ fn failures_are_told_apart() {
 fn a_task_is_asked_to_end_and_then_killed() {
     let mut rig = Rig::new();
     let running = |s: &watchbell_api::types::pod_status::PodStatus| s.phase == Phase::Running;
-    rig.begin(pod(1, &script("trap 'echo asked; exit 5' TERM; while true; do busybox sleep 0.02; done")));
-    rig.until(1, running);
-    // The trap is set once something was printed; the sleep after it makes sure of nothing, so ask until it answers.
-    rig.stop(1, 30);
-    let status = rig.until_over(1);
-    let code = status.containers[0].terminated().unwrap().exit_code;
-    assert!([5, 143].contains(&code), "{code}");
-
-    rig.begin(pod(2, &script("trap '' TERM; while true; do busybox sleep 0.05; done")));
-    rig.until(2, running);
-    rig.stop(2, 1);
-    let status = rig.until_over(2);
-    assert!([137, 143].contains(&status.containers[0].terminated().unwrap().exit_code));
+    // Asked once, so not before the trap is set, which is when something was printed. PATIENT is more than a busy machine needs.
+    const PATIENT: u32 = 600;
+    for (uid, trap, grace, code) in [(1, "trap 'exit 5' TERM", PATIENT, 5), (2, "trap '' TERM", 1, 137)] {
+        let assignment =
+            pod(uid, &script(&format!("{trap}; echo up; while true; do busybox sleep 0.02; done")));
+        let query = query(&assignment, 0);
+        rig.begin(assignment);
+        rig.until(uid, running);
+        until("it has set its trap", || rig.log(&query) == "up\n");
+        rig.stop(uid, grace);
+        assert_eq!(rig.until_over(uid).containers[0].terminated().unwrap().exit_code, code);
+    }
 }
 
 fn containers_of_a_pod_follow_one_another() {
@@ -284,7 +279,7 @@ fn a_log_is_followed() {
 
 fn tasks_outlive_the_server() {
     let mut rig = Rig::new();
-    let spec = script("echo before; busybox sleep 1; echo after; exit 7");
+    let spec = script(&told(rig.path(), "echo after; exit 7"));
     let (ends, stays) = (index(1, &spec), index(2, &script("busybox sleep 1000")));
     rig.begin(ends.clone());
     rig.begin(stays.clone());
@@ -292,14 +287,12 @@ fn tasks_outlive_the_server() {
     for uid in [1, 2] {
         status.insert(uid, rig.until(uid, |s| s.phase == Phase::Running));
     }
+    let log = rig.path().join(format!("logs/jobs/{}/1.0.0.0.log", crate::rig::JOB));
+    until_written(&log, "before");
     let dir = rig.end_server();
     // While nobody is there the first one goes on printing and ends.
-    let log = dir.path().join(format!("logs/jobs/{}/1.0.0.0.log", crate::rig::JOB));
-    let since = Instant::now();
-    while !std::fs::read_to_string(&log).unwrap_or_default().contains("after") {
-        assert!(since.elapsed().as_secs() < 60, "it did not go on");
-        std::thread::yield_now();
-    }
+    tell(dir.path());
+    until_written(&log, "after");
     let mut rig = Rig::restart(dir);
     for (uid, assignment) in [(1, ends.clone()), (2, stays)] {
         rig.begin(watchbell_api::node::Assignment { status: status[&uid].clone(), ..assignment });

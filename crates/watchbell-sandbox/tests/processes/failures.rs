@@ -127,9 +127,12 @@ pub(crate) fn helpers_do_not_have_the_spawners_shield() -> Outcome {
     }
     let mut seen = BTreeMap::new();
     for pid in place.children_of_the_spawner()? {
-        let command = fs::read(format!("/proc/{pid}/cmdline"))?;
+        // Who waits for a task ends where none comes.
+        let Ok(command) = fs::read(format!("/proc/{pid}/cmdline")) else { continue };
         let word = command.split(|byte| *byte == 0).nth(1).unwrap_or_default();
-        seen.insert(String::from_utf8_lossy(word).into_owned(), oom_score(pid)?);
+        if let Ok(score) = oom_score(pid) {
+            seen.insert(String::from_utf8_lossy(word).into_owned(), score);
+        }
     }
     assert_eq!(
         (seen.get("keeper"), seen.get("gate"), seen.get("tracer")),

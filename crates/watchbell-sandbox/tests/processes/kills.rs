@@ -13,11 +13,18 @@ use crate::place::{Failure, Place, script, wait_for_end};
 use crate::probe::{build_probe, probe};
 
 const TASKS: u128 = 12;
-/// Some end before the server is killed, some while it is down, some after it is back.
+/// Ends when it is told to.
+const LAST: u128 = TASKS - 1;
+/// A shell's words: whoever sends USR1 after the first line lets it go on.
+const TOLD: &str = "until [ $told ]; do sleep 0.01; done";
+
+/// Some end before the server is killed, some while it is down, one after it is back.
 fn printing(place: &Place, uid: u128) -> RunSpec {
     let lines = 5 + uid * 8;
-    let text =
-        format!("i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); sleep 0.01; done; exit {uid}");
+    let then = if uid == LAST { TOLD } else { ":" };
+    let text = format!(
+        "trap told=1 USR1; i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); sleep 0.01; done; {then}; exit {uid}"
+    );
     script(place, uid, &text)
 }
 
@@ -68,6 +75,8 @@ pub(crate) fn the_server_is_killed() -> Outcome {
         .collect();
     let under_way = TASKS as usize - records.len();
     assert!(under_way > 0, "all ended before the server was back");
+    place.wait_for_log(&format!("{LAST}.log"))?;
+    server.spawner.signal(script(&place, LAST, "").id, libc::SIGUSR1)?;
     for _ in 0..under_way {
         records.push(server.any_exit()?);
     }
@@ -120,32 +129,37 @@ pub(crate) fn the_keeper_is_killed() -> Outcome {
     let place = Place::new()?;
     let server = place.connect()?;
     let lines = 200;
-    let text = format!("i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); sleep 0.005; done");
+    let text = format!(
+        "trap told=1 USR1; echo line 0; {TOLD}; i=1; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); done"
+    );
     let spec = script(&place, 1, &text);
     server.spawner.start(&spec)?;
     server.started(spec.id)?;
     place.wait_for_log("1.log")?;
+    // It has written all that it had read.
     place.kill("keeper")?;
+    server.spawner.signal(spec.id, libc::SIGUSR1)?;
     assert_eq!(server.exit(spec.id)?.status, ExitStatus::Code(0), "no SIGPIPE");
-    // One line may have been read and not written; none after it is lost.
-    let found = place.lines("1.log")?;
-    assert!(found.len() >= lines - 1, "{}", found.len());
-    assert_eq!(found.last(), Some(&format!("stdout F line {}", lines - 1)));
+    let expect: Vec<String> = (0..lines).map(|i| format!("stdout F line {i}")).collect();
+    assert_eq!(place.lines("1.log")?, expect);
     Ok(())
 }
 
 pub(crate) fn nothing_stays_when_nobody_needs_it() -> Outcome {
     let place = Place::new()?;
     let server = place.connect()?;
-    let spec = script(&place, 1, "sleep 0.5; echo done");
+    let spec = script(&place, 1, &format!("trap told=1 USR1; echo here; {TOLD}; echo done"));
     server.spawner.start(&spec)?;
-    server.started(spec.id)?;
+    let pid = server.started(spec.id)?;
+    place.wait_for_log("1.log")?;
     drop(server);
     // It stays for its task, then for nobody.
     assert_eq!(place.pids("spawner")?.len(), 1);
+    let pid = rustix::process::Pid::from_raw(pid as i32).ok_or("pid 0")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::USR1)?;
     place.wait_for_spawner_end()?;
     assert!(place.pids("keeper")?.is_empty());
-    assert_eq!(place.lines("1.log")?, ["stdout F done"]);
+    assert_eq!(place.lines("1.log")?, ["stdout F here", "stdout F done"]);
     let server = place.connect()?;
     assert!(
         matches!(&server.table[..], [TableEntry::Exited(record)] if record.status == ExitStatus::Code(0)),

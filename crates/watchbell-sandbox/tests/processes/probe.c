@@ -214,24 +214,34 @@ static void compare(const char *other) {
     printf("dumpable %d\n", prctl(PR_GET_DUMPABLE));
 }
 
-/* Looks into every process that appears, for as long as anybody reads a line from us: is there one that is not of here? */
+/* The number that the last process of this pid namespace got. */
+static int last_pid(void) {
+    static char text[256];
+    slurp("/proc/loadavg", text, sizeof text);
+    char *at = strrchr(text, ' ');
+    return at ? atoi(at) : 0;
+}
+
+/* Looks into every process that appears, until it is told to stop: is there one that is not of here? */
 static void spy(void) {
     static char own[65536], text[65536];
     long looks = 0;
-    int last = 1;
     slurp("/proc/self/mountinfo", own, sizeof own);
     puts("here");
     fflush(stdout);
     for (;;) {
         if (open("/tmp/stop", O_RDONLY) >= 0) break;
         /* Numbers go up: the next one is near the last. */
+        int last = last_pid();
         for (int pid = last > 2 ? last - 2 : 2; pid < last + 6; pid++) {
             char path[64];
             if (pid == getpid()) continue;
             snprintf(path, sizeof path, "/proc/%d/mountinfo", pid);
             if (!slurp(path, text, sizeof text)) continue;
-            looks++;
-            if (pid > last) last = pid;
+            if (!looks++) {
+                puts("looked");
+                fflush(stdout);
+            }
             if (strcmp(own, text)) printf("leak mountinfo %.2000s\n", text);
             snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
             size_t n = slurp(path, text, sizeof text);
@@ -257,7 +267,6 @@ static void spy(void) {
             }
         }
     }
-    printf("looked %s\n", looks ? "yes" : "no");
 }
 
 /* What programs do with files of their own. */

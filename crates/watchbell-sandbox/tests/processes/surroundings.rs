@@ -506,15 +506,17 @@ pub(crate) fn a_removed_layer_leaves_the_disk_while_others_run() -> Outcome {
     let server = place.connect()?;
     let main = script(&place, 1, "sleep 1000");
     crate::sessions::start(&server, &main)?;
-    let mut of_layer = script(&place, 2, "cat /big > /dev/null");
+    let mut of_layer = script(&place, 2, "cat /big > /dev/null; echo read; sleep 1000");
     of_layer.root.layers = vec![layer.clone()];
-    printed(&place, &server, &of_layer)?;
+    crate::sessions::start(&server, &of_layer)?;
+    place.wait_for_log("2.log")?;
     fs::remove_dir_all(&layer)?;
     let bytes = || -> Result<u64, Failure> {
         let found = rustix::fs::statvfs(&disk)?;
         Ok((found.f_blocks - found.f_bfree) * found.f_frsize)
     };
     assert!(bytes()? >= 8 << 20, "nothing is held, and so nothing is tried");
+    crate::sessions::end(&server, &of_layer)?;
     // Tasks of another image that follow each other without a pause keep what is theirs, and nothing else.
     let mut uid = 2;
     crate::sessions::until("what a removed layer held becomes free", || {

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -100,7 +100,7 @@ impl Client {
             .allow_non_standard_methods(true)
             .max_redirects(0)
             .proxy(None)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(crate::harness::PATIENCE))
             .build()
             .new_agent();
         let identity = identity.map(|(certificate, key)| (certificate.to_vec(), key.to_vec()));
@@ -192,7 +192,7 @@ impl Client {
     /// Asks until the answer satisfies; the state settles in its own time.
     #[track_caller]
     pub(crate) fn wait_for(&self, path: &str, what: &str, satisfied: impl Fn(&Answer) -> bool) -> Answer {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + crate::harness::PATIENCE;
         loop {
             let answer = self.get(path);
             if satisfied(&answer) {
@@ -224,7 +224,7 @@ impl Client {
         let connection =
             ClientConnection::new(Arc::new(config), ServerName::try_from("127.0.0.1").unwrap()).unwrap();
         let stream = std::net::TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
         Tls::new(connection, stream)
     }
 

@@ -1,7 +1,7 @@
 //! `pods/exec` and `pods/attach` over a WebSocket; tungstenite, which the server uses without its I/O, is the client.
 
 use std::io::{Read as _, Write as _};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tungstenite::protocol::Role;
@@ -212,7 +212,7 @@ fn a_client_that_does_not_read_stops_its_process() {
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + crate::harness::PATIENCE;
     while !is_so() {
         assert!(Instant::now() < end, "{what}");
         std::thread::yield_now();

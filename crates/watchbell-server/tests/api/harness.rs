@@ -24,6 +24,9 @@ use watchbell_store::{Options, Store};
 use crate::client::Client;
 use crate::sessions::FakeSessions;
 
+/// Far above what anything here takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
 /// A running server. Everything it made goes with it.
 pub(crate) struct Harness {
     pub(crate) dir: TempDir,
@@ -158,7 +161,7 @@ impl Harness {
     pub(crate) fn command<T>(&self, pick: impl Fn(Command) -> Option<T>) -> T {
         let commands = self.commands.lock().unwrap();
         loop {
-            let command = commands.recv_timeout(Duration::from_secs(20)).expect("the node was told nothing");
+            let command = commands.recv_timeout(PATIENCE).expect("the node was told nothing");
             if let Some(found) = pick(command) {
                 return found;
             }

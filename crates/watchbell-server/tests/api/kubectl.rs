@@ -182,7 +182,7 @@ fn wait_for_a_condition() {
     kubectl.ok(&["create", "job", "one", "--image=busybox:1.36", "--", "true"], "");
     let (uid, _) = server.started();
     let waiting =
-        kubectl.command(&["wait", "--for=condition=complete", "job/one", "--timeout=30s"]).spawn().unwrap();
+        kubectl.command(&["wait", "--for=condition=complete", "job/one", "--timeout=300s"]).spawn().unwrap();
     let end = Terminated {
         exit_code: 0,
         signal: None,
@@ -268,7 +268,7 @@ fn a_job_from_a_cron_job() {
     assert!(pods.contains(&pod) && pods.contains("Running"), "{pods}");
     assert_eq!(kubectl.ok(&["delete", "job", "now", "--cascade=orphan"], ""), "job.batch \"now\" deleted\n");
     assert!(kubectl.ok(&["get", "pods", "-o", "name"], "").contains(&pod));
-    kubectl.ok(&["wait", "--for=delete", "job/now", "--timeout=20s"], "");
+    kubectl.ok(&["wait", "--for=delete", "job/now", "--timeout=300s"], "");
 }
 
 #[test]

@@ -422,11 +422,11 @@ fn who_fails_often_has_to_wait_and_others_do_not() {
         let path = "/api/v1/namespaces/default/serviceaccounts/default/token";
         h.client.post(path, &json!({"spec": {}})).expect(201)["status"]["token"].as_str().unwrap().to_owned()
     };
-    let (held, fresh) = (signed(), signed());
+    let held = signed();
     who(&h.client.anonymous(), &held).expect(201);
     let stranger = h.client.anonymous();
     let mut codes = Vec::new();
-    for _ in 0..60 {
+    while codes.last() != Some(&429) {
         let answer = get_with(&stranger, MAPS, "wbt_guess");
         if answer.code == 429 {
             assert!(
@@ -438,12 +438,20 @@ fn who_fails_often_has_to_wait_and_others_do_not() {
         }
         codes.push(answer.code);
     }
-    // A signature is not looked at from here any more, but for a token that held before.
+    // A signature is not looked at from here any more, but for a token that held before. A place comes back each second, so one that is
+    // asked about too late is tried again with another.
     assert_eq!(who(&h.client.anonymous(), &held).code, 201);
-    assert_eq!(who(&h.client.anonymous(), &fresh).code, 429);
+    loop {
+        let fresh = signed();
+        while get_with(&stranger, MAPS, "wbt_guess").code != 429 {}
+        match who(&h.client.anonymous(), &fresh).code {
+            429 => break,
+            code => assert_eq!(code, 201),
+        }
+    }
     assert!(h.client.get("/metrics").text.contains("reason=\"not-looked-at\",code=\"429\""));
     assert!(codes.starts_with(&[401; 30]), "{codes:?}");
-    assert!(codes.contains(&429) && codes.iter().all(|code| matches!(code, 401 | 429)), "{codes:?}");
+    assert!(codes.iter().all(|code| matches!(code, 401 | 429)), "{codes:?}");
     // Who can say who he is waits for nobody, from the same address neither; health is told to everybody.
     h.client.get(MAPS).expect(200);
     get_with(&stranger, MAPS, &text).expect(200);

@@ -72,7 +72,7 @@ impl Sessions for FakeSessions {
 impl Control {
     pub(crate) fn wait_for_size(&self, size: (u16, u16)) {
         let sizes = self.sizes.lock().unwrap();
-        let patience = std::time::Duration::from_secs(20);
+        let patience = crate::harness::PATIENCE;
         let waited = self.resized.wait_timeout_while(sizes, patience, |s| s.last() != Some(&size)).unwrap();
         assert!(!waited.1.timed_out(), "{:?}", waited.0);
     }

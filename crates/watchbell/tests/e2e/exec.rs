@@ -30,9 +30,22 @@ fn kubectl_enters_a_container() {
     }
     let mut stand = Stand::with_busybox();
     let pod = staying(&mut stand, "export HERE=yes; echo up > /tmp/up; sleep 1000");
-    let out =
-        run(kubectl(&stand, &["exec", &pod, "--", "/bin/busybox", "sh", "-c", "cat /tmp/up; hostname"]), "")
-            .ok();
+    let out = run(
+        kubectl(
+            &stand,
+            &[
+                "exec",
+                &pod,
+                "--",
+                "/bin/busybox",
+                "sh",
+                "-c",
+                "until [ -s /tmp/up ]; do :; done; cat /tmp/up; hostname",
+            ],
+        ),
+        "",
+    )
+    .ok();
     assert!(out.starts_with("up\n"), "{out}");
     let text = "a line of some length that goes there and back\n".repeat(50_000);
     assert_eq!(run(kubectl(&stand, &["exec", "-i", &pod, "--", "/bin/busybox", "cat"]), &text).ok(), text);

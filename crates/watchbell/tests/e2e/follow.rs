@@ -3,17 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-use crate::stand::{Stand, is_left_out, job};
-
-/// A free port that the kernel gives to nobody who asks for any: below the usual ephemeral range.
-fn free_port() -> u16 {
-    let mut seed = [0u8; 2];
-    getrandom::fill(&mut seed).unwrap();
-    let first = 20_000 + u16::from_le_bytes(seed) % 10_000;
-    (first..first + 100)
-        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
-}
+use crate::stand::{Stand, free_address, is_left_out, job};
 
 fn spawn(stand: &Stand, args: &[&str]) -> Child {
     let mut command = stand.program();
@@ -28,7 +18,7 @@ fn logs_and_progress_are_followed_over_restarts_without_a_lost_or_doubled_line()
     }
     let mut stand = Stand::with_busybox();
     stand.stop();
-    let address = format!("127.0.0.1:{}", free_port());
+    let address = free_address();
     stand.launch_on(&address);
     stand.wait_ready();
     let script = r#"n=0; while [ $n -lt 9 ]; do n=$((n + 1)); echo line $n; echo same; sleep 0.3; done"#;
@@ -74,9 +64,10 @@ fn what_a_job_without_pods_waits_for_is_said() {
     if is_left_out(&["busybox"]) {
         return;
     }
-    let stand = Stand::with_busybox();
+    let mut stand = Stand::with_busybox();
     stand.apply("apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: none}\nspec: {hard: {pods: \"0\"}}\n");
     stand.apply(&job("waits", "completions: 1", "true"));
+    stand.until("it is said", |stand| stand.get(&["events"]).to_string().contains("FailedCreate"));
     let told = stand.watchbell(&["follow", "waits", "--timeout", "2s"]);
     assert_ne!(told.code, Some(0));
     assert!(told.err.contains("waits: no pod can be made"), "{}", told.err);

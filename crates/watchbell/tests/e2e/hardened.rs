@@ -59,29 +59,34 @@ fn a_task_has_no_power_no_network_and_no_place_to_write_but_tmp() {
     stand.end();
 }
 
+/// Both tasks stay until both have spoken: the kernel gives the number of a namespace that went to the next one.
 #[test]
 fn two_tasks_are_strangers_to_each_other_and_to_the_host() {
     if is_left_out(&["busybox"]) {
         return;
     }
+    const LINES: usize = 8;
     let mut stand = Stand::with_busybox();
     let spec = "completionMode: Indexed\n  completions: 2\n  parallelism: 2\n  backoffLimit: 0";
-    let script = "cat /proc/self/uid_map; for ns in pid mnt ipc uts net user cgroup; do readlink /proc/self/ns/$ns; done";
+    let script = "cat /proc/self/uid_map; for ns in pid mnt ipc uts net user cgroup; do readlink /proc/self/ns/$ns; done; sleep 1000";
     stand.apply(&job("two", spec, script));
-    stand.finished("default", "two");
-    let log = |index| stand.watchbell(&["logs", "job/two", "--index", index]).ok();
-    let (one, two) = (log("0"), log("1"));
-    assert_eq!(one.lines().count(), 8, "{one}");
+    let mut logs = Vec::new();
+    stand.until("both tasks have spoken and stay", |stand| {
+        logs = ["0", "1"].map(|index| stand.watchbell(&["logs", "job/two", "--index", index]).out).to_vec();
+        let pods = stand.get(&["pods"]);
+        let stay = |pod: &serde_json::Value| pod["status"]["phase"] == "Running";
+        logs.iter().all(|log| log.lines().count() == LINES)
+            && pods["items"].as_array().unwrap().iter().all(stay)
+    });
+    let [one, two] = &logs[..] else { unreachable!() };
     let uid = |log: &str| log.split_whitespace().nth(1).unwrap().parse::<u32>().unwrap();
-    assert!(
-        uid(&one) > 65_536 && uid(&two) > 65_536 && uid(&one).abs_diff(uid(&two)) >= 65_536,
-        "{one}{two}"
-    );
+    assert!(uid(one) > 65_536 && uid(two) > 65_536 && uid(one).abs_diff(uid(two)) >= 65_536, "{one}{two}");
     for (mine, other) in one.lines().zip(two.lines()).skip(1) {
         let kind = mine.split(':').next().unwrap();
         let host = std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
-        assert!(mine != other && mine != host.to_str().unwrap(), "{kind} is shared");
+        assert!(mine != other && mine != host.to_str().unwrap(), "{kind} is shared: {mine} {other}");
     }
+    stand.watchbell(&["delete", "job", "two"]).ok();
     stand.end();
 }
 

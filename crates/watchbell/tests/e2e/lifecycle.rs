@@ -143,7 +143,7 @@ spec:
     metadata: {labels: {team: weather}}
     spec:
       restartPolicy: Never
-      terminationGracePeriodSeconds: 5
+      terminationGracePeriodSeconds: 600
       volumes:
       - {name: scratch, emptyDir: {}}
       - {name: memory, emptyDir: {medium: Memory, sizeLimit: 1Mi}}
@@ -161,7 +161,7 @@ spec:
         restartPolicy: Always
         image: busybox:bar
         imagePullPolicy: Never
-        command: [/bin/busybox, sh, -c, "echo side >> /scratch/order; trap 'echo bye; exit 0' TERM; while true; do sleep 0.1; done"]
+        command: [/bin/busybox, sh, -c, "trap 'echo bye; exit 0' TERM; echo side >> /scratch/order; while true; do sleep 0.1; done"]
         volumeMounts: [{name: scratch, mountPath: /scratch}]
       containers:
       - name: main

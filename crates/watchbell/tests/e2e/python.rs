@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::shared::Lab;
-use crate::stand::{Stand, is_left_out, run};
+use crate::stand::{Stand, free_address, is_left_out, run};
 
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/test-venv/bin/python");
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/e2e/python");
@@ -59,7 +59,7 @@ fn a_watch_outlives_the_server() {
         return;
     }
     // The client knows the server by its address.
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = free_address();
     let mut stand = Stand::unstarted();
     stand.launch_on(&address);
     stand.wait_ready();

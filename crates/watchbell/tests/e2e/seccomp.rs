@@ -209,7 +209,7 @@ fn a_run_that_fails_teaches_nothing_and_a_cronjob_can_be_traced() {
     let template =
         job("x", "backoffLimit: 0", "echo nightly").split_once("spec:\n").unwrap().1.replace('\n', "\n    ");
     stand.apply(&format!(
-        "apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: nightly}}\nspec:\n  schedule: '0 3 * * *'\n  jobTemplate:\n    spec:\n    {template}\n"
+        "apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: nightly}}\nspec:\n  schedule: '0 3 * * *'\n  suspend: true\n  jobTemplate:\n    spec:\n    {template}\n"
     ));
     let profile: Value = serde_json::from_str(&stand.watchbell(&["trace", "cronjob/nightly"]).ok()).unwrap();
     assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");

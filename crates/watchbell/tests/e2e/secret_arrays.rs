@@ -189,9 +189,18 @@ fn an_encrypted_array_is_used_and_lies_nowhere_in_the_clear() {
     let done = stand.finished("default", "rest");
     assert!(condition(&done, "Complete"), "{done:#}\n{}", stand.server_log());
     // A whole one, looked at while it runs.
-    stand.apply(&job("fill", WRITTEN, "sleep 2"));
+    stand.apply(&job("fill", WRITTEN, "until [ -e /tmp/word ]; do sleep 0.05; done"));
     stand.until("plaintext is in memory", |stand| views(stand) > 0);
     assert_eq!(in_the_clear(&stand.data()), Vec::<PathBuf>::new());
+    stand.until("all indexes may go on", |stand| {
+        let pods = stand.get(&["pods", "-l", "batch.kubernetes.io/job-name=fill"]);
+        let pods = pods["items"].as_array().unwrap();
+        let told = pods.iter().filter(|pod| {
+            let pod = pod["metadata"]["name"].as_str().unwrap();
+            stand.watchbell(&["exec", pod, "--", "/bin/busybox", "touch", "/tmp/word"]).code == Some(0)
+        });
+        told.count() == 4
+    });
     let done = stand.finished("default", "fill");
     assert!(condition(&done, "Complete"), "{done:#}\n{}", stand.server_log());
     assert_eq!(exported(&stand, "t/c/6/0"), WRITTEN);

@@ -388,3 +388,15 @@ pub(crate) fn job(name: &str, spec: &str, script: &str) -> String {
          imagePullPolicy: Never\n        command: [/bin/busybox, sh, -c, {script}]\n"
     )
 }
+
+/// An address on loopback that is free, and that the kernel gives to nobody who asks for any port: below the usual ephemeral range. So who stops
+/// can begin there again.
+pub(crate) fn free_address() -> String {
+    let mut seed = [0u8; 2];
+    getrandom::fill(&mut seed).unwrap();
+    let first = 20_000 + u16::from_le_bytes(seed) % 10_000;
+    let port = (first..first + 100)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port");
+    format!("127.0.0.1:{port}")
+}

@@ -32,7 +32,7 @@ pub(crate) fn play(lab: &Lab, text: &str) {
     for step in parse(&text) {
         let mut command = Command::new("timeout");
         command
-            .args(["-k", "5", "100", "sh", "-c"])
+            .args(["-k", "5", "300", "sh", "-c"])
             .arg(format!(". ./prelude.sh\n{}", step.command))
             .stdin(Stdio::null());
         lab.surround(&mut command);

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use crate::stand::{Stand, is_left_out};
+use crate::stand::{Stand, free_address, is_left_out};
 
 fn config_map(name: &str) -> String {
     format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n")
@@ -14,7 +14,10 @@ fn get_w_outlives_a_restart_that_forgets() {
     if is_left_out(&[]) {
         return;
     }
-    let mut stand = Stand::start();
+    let address = free_address();
+    let mut stand = Stand::unstarted();
+    stand.launch_on(&address);
+    stand.wait_ready();
     stand.apply(&config_map("before"));
     let mut command = stand.program();
     command.arg("--kubeconfig").arg(stand.kubeconfig()).args(["get", "configmaps", "-w", "-o", "name"]);
@@ -23,9 +26,8 @@ fn get_w_outlives_a_restart_that_forgets() {
     assert!(lines.any(|line| line == "configmap/before"));
     // Something else moves the version on, and the next server knows no change before its own time.
     stand.apply("apiVersion: v1\nkind: Secret\nmetadata: {name: other}\n");
-    let url = stand.url();
     stand.stop();
-    stand.launch_on(url.trim_start_matches("https://"));
+    stand.launch_on(&address);
     stand.wait_ready();
     stand.apply(&config_map("after"));
     let next = lines.find(|line| line != "configmap/kube-root-ca.crt");

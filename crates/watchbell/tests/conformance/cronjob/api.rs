@@ -12,6 +12,8 @@ fn should_support_cronjob_api_operations() {
     let selector = format!("labelSelector=special-label%3D{}", space.name);
     let mut template = cron_job("test-api", "@hourly", "Allow", &json!(["/bin/true"]));
     template["spec"]["schedule"] = json!("* */1 * * ?");
+    // Each minute that begins would otherwise change what is watched and written here.
+    template["spec"]["suspend"] = json!(true);
     template["metadata"]["labels"] = json!({"special-label": space.name});
     template["spec"]["successfulJobsHistoryLimit"] = json!(1);
     template["spec"]["failedJobsHistoryLimit"] = json!(0);
@@ -48,8 +50,6 @@ fn should_support_cronjob_api_operations() {
     }
     drop((own, everywhere));
 
-    // A schedule that fires in minute 0 of an hour would otherwise overwrite what is written here.
-    space.patch("cronjobs", "test-api", "merge-patch", &json!({"spec": {"suspend": true}}));
     let mut patch = note("patchedstatus");
     patch["status"] = json!({"lastScheduleTime": "2026-02-03T04:05:06Z"});
     let patched = space.patch("cronjobs", "test-api/status", "merge-patch", &patch);

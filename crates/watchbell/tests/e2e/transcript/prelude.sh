@@ -1,8 +1,8 @@
 # Words of the transcripts beside real programs. Each command runs in a shell of its own.
 
-# Looks until the command succeeds. A minute is far more than anything here takes.
+# Looks until the command succeeds. Four minutes are far more than anything here takes.
 await() {
-    left=1200
+    left=4800
     until eval "$1" >/dev/null 2>&1; do
         left=$((left - 1))
         if [ "$left" = 0 ]; then
@@ -18,7 +18,7 @@ await() {
 background() {
     name=$1
     shift
-    timeout 120 "$@" >"$name.out" 2>"$name.err" </dev/null &
+    timeout 300 "$@" >"$name.out" 2>"$name.err" </dev/null &
     echo $! >"$name.pid"
 }
 
