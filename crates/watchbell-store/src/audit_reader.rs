@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Row};
 
 use crate::directory::DirectoryLock;
@@ -69,11 +68,11 @@ impl AuditBell {
 impl Drop for AuditReader {
     /// Tidies the WAL after a store that ended well.
     fn drop(&mut self) {
-        if self.news().is_over && !self.bell.wal_is_in_doubt.load(Ordering::SeqCst) {
-            let tidies = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
-            if let Err(error) = tidies {
-                tracing::warn!(%error, "the journal's WAL stays; the next start reads it");
-            }
+        if self.news().is_over
+            && !self.bell.wal_is_in_doubt.load(Ordering::SeqCst)
+            && let Err(error) = connection::tidy_at_end(&self.connection, &self.path)
+        {
+            tracing::warn!(%error, "the journal's WAL stays; the next start reads it");
         }
     }
 }
@@ -93,11 +92,9 @@ impl AuditReader {
         lock: Arc<DirectoryLock>,
     ) -> Result<AuditReader, Error> {
         let connection = connection::open_writable(path)?;
-        // Writable only so that it may tidy the WAL, should it be the last to close.
+        // Writable only so that it may tidy the WAL, should it be the last to close; when it may is known at its end.
         connection::make_durable(&connection, path)?;
         let failed = |e| Error::of_sqlite("configure SQLite for", path, e);
-        // When it may is known at its end.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
         connection.pragma_update(None, "query_only", true).map_err(failed)?;
         connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
         Ok(AuditReader { connection, path: path.to_path_buf(), bell, _lock: lock })

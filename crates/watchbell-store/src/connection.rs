@@ -19,7 +19,7 @@ const CACHE_KIB: i64 = 16 * 1024;
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that may write `path`, which must exist (an empty file is an empty database). It changes nothing by itself,
-/// not even at its end, until [`make_durable`].
+/// not even at its end, until [`tidy_at_end`].
 pub(crate) fn open_writable(path: &Path) -> Result<Connection, Error> {
     let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection
@@ -31,9 +31,10 @@ pub(crate) fn open_writable(path: &Path) -> Result<Connection, Error> {
 /// Settings of a connection that commits or checkpoints.
 pub(crate) fn make_durable(connection: &Connection, path: &Path) -> Result<(), Error> {
     let failed = |e| Error::of_sqlite("configure SQLite for", path, e);
-    // WAL is a property of the file and is there to stay; the pragma answers with the mode it got.
+    // WAL is a property of the file and is there to stay; the pragma answers with the mode it got. Asked for one row and no
+    // more, the statement runs to its end, which is where a new file's commit fails.
     let mode: String =
-        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(failed)?;
+        connection.query_one("PRAGMA journal_mode = wal", [], |row| row.get(0)).map_err(failed)?;
     if mode != "wal" {
         let source = std::io::Error::other(format!(
             "journal mode is {mode}, not wal: has this file system no shared memory?"
@@ -44,8 +45,15 @@ pub(crate) fn make_durable(connection: &Connection, path: &Path) -> Result<(), E
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     // The caller says when: never between a request and its answer.
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(failed)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(failed)?;
     Ok(())
+}
+
+/// Lets the connection, should it be the last to close, move the WAL into the database file.
+pub(crate) fn tidy_at_end(connection: &Connection, path: &Path) -> Result<(), Error> {
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        .map(|_| ())
+        .map_err(|e| Error::of_sqlite("configure SQLite for", path, e))
 }
 
 /// A connection that only reads `path`.

@@ -28,7 +28,8 @@
 //! - **All or nothing**: a batch is one transaction; after a crash each batch is there whole or not at all.
 //! - **Durable on return**: when [`Store::commit`] returns `Ok`, the batch survives a power cut (WAL, `synchronous=FULL`).
 //! - **A failed sync is never retried**: after [`Error::Fatal`] the process must end and replay, because the kernel may have
-//!   dropped the dirty pages and a second fsync would report a success that never was. The store refuses all further work.
+//!   dropped the dirty pages and a second fsync would report a success that never was. The store refuses all further work, and
+//!   the next open writes the WAL anew before it replays it.
 //! - **The audit sequence is contiguous and is never changed**; SQLite itself refuses it, whoever opens the file.
 //! - **Change, audit entry and signed tree head are one transaction** (C2SP tlog-checkpoint; see `watchbell-audit`): the files
 //!   below `audit/` are a copy, written behind. A restore closes the log and begins the next; nothing is ever taken back.

@@ -21,6 +21,7 @@ impl Maintenance {
     pub(crate) fn open(path: &Path, lock: Arc<DirectoryLock>) -> Result<Maintenance, Error> {
         let connection = connection::open_writable(path)?;
         connection::make_durable(&connection, path)?;
+        connection::tidy_at_end(&connection, path)?;
         Ok(Maintenance { connection, path: path.to_path_buf(), _lock: lock })
     }
 

@@ -1,11 +1,14 @@
-//! Opening: lock, finish what a crash cut short, check whose file it is, migrate, unlock the secrets, count the boot.
+//! Opening: lock, finish what a crash cut short, make durable what is replayed, check whose file it is, migrate, unlock the
+//! secrets, count the boot.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::connection::{make_durable, open_writable};
+use crate::connection::{make_durable, open_writable, tidy_at_end};
 use crate::directory::{
     AUDIT_KEY, DirectoryLock, JOURNAL, JOURNAL_WAL, SECRETS_KEY, create_private, sync_dir, there,
 };
@@ -15,6 +18,8 @@ use crate::reserve::{Reserve, ReserveState};
 use crate::seal::{self, Sealer};
 use crate::store::{Options, Store};
 use crate::{Error, restore};
+
+const WRITTEN_AT_ONCE_BYTES: usize = 1 << 20;
 
 /// What [`Store::open`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +126,7 @@ pub(crate) struct Opened {
 pub(crate) fn open_journal(dir: &Path, steps: &[format::Step]) -> Result<Opened, Error> {
     let path = dir.join(JOURNAL);
     create_if_missing(dir, &path)?;
+    write_again(&dir.join(JOURNAL_WAL))?;
     let mut connection = open_writable(&path)?;
     let created = format::read_mark(&connection, &path, steps.len() as u32)? == Mark::Blank;
     // A file cut to a few bytes is blank to SQLite as well.
@@ -135,6 +141,8 @@ pub(crate) fn open_journal(dir: &Path, steps: &[format::Step]) -> Result<Opened,
     let report = read_report(&connection, created, migrated_from, boot)
         .map_err(|e| Error::of_sqlite("read the state of", &path, e))?;
     let head = Head::open(dir, &path, &connection, &report.epoch)?;
+    // Not before all went well: what a failed write left of the WAL is moved by nobody.
+    tidy_at_end(&connection, &path)?;
     Ok(Opened { connection, sealer, head, report })
 }
 
@@ -164,6 +172,28 @@ fn create_if_missing(dir: &Path, path: &Path) -> Result<(), Error> {
         sync_dir(dir)?;
     }
     Ok(())
+}
+
+/// Writes the WAL once more, byte for byte, and syncs it, before SQLite replays it. After a failed sync the kernel may still show
+/// what the disk does not have, in pages that count as clean, so that no later sync writes them: SQLite would replay those, and
+/// a power cut take them with all that was acknowledged behind them.
+fn write_again(wal: &Path) -> Result<(), Error> {
+    let failed = |e| Error::of_io("make durable", wal, e);
+    let file = match OpenOptions::new().read(true).write(true).open(wal) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(failed(e)),
+    };
+    let mut buffer = vec![0; WRITTEN_AT_ONCE_BYTES];
+    let mut at = 0;
+    loop {
+        let bytes = file.read_at(&mut buffer, at).map_err(failed)?;
+        if bytes == 0 {
+            return file.sync_all().map_err(failed);
+        }
+        file.write_all_at(&buffer[..bytes], at).map_err(failed)?;
+        at += bytes as u64;
+    }
 }
 
 /// A file shorter than its page count is whole only if a WAL holds the rest (growth that no checkpoint has moved yet), which
@@ -225,14 +255,13 @@ fn count_boot(path: &Path, connection: &Connection) -> Result<Boot, Error> {
     let failed = |e| Error::of_sqlite("count the boot in", path, e);
     let source = Path::new("/proc/sys/kernel/random/boot_id");
     let now = std::fs::read_to_string(source).map_err(|e| Error::of_io("read", source, e))?.trim().to_owned();
-    let before: String =
-        connection.query_row("SELECT kernel_boot_id FROM journal", [], |row| row.get(0)).map_err(failed)?;
-    let number: i64 = connection
-        .query_row(
-            "UPDATE journal SET boots = boots + 1, kernel_boot_id = ?1 RETURNING boots",
-            params![now],
-            |row| row.get(0),
-        )
+    let (boots, before): (i64, String) = connection
+        .query_row("SELECT boots, kernel_boot_id FROM journal", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .map_err(failed)?;
+    let number = boots + 1;
+    // Without RETURNING: who takes the row and goes does not hear that the commit behind it failed.
+    connection
+        .execute("UPDATE journal SET boots = ?1, kernel_boot_id = ?2", params![number, now])
         .map_err(failed)?;
     Ok(Boot {
         number: number.cast_unsigned(),

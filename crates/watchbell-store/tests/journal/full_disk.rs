@@ -4,10 +4,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, setrlimit};
 use watchbell_store::{Batch, Error, Options, ReserveState, Store};
 
 use crate::children::{child_of_shell, dir_of_child};
 use crate::state::{audit, config_map, entry, objects, open, put, puts};
+use crate::tamper::copy;
 
 const RESERVE_BYTES: u64 = 512 << 10;
 
@@ -183,4 +185,42 @@ fn part_with_a_file_size_limit() {
     drop(reader);
     assert!(dir.join("data/journal.db-wal").metadata().unwrap().len() > 0);
     std::fs::write(dir.join("acknowledged"), last.to_string()).unwrap();
+}
+
+/// A start goes on behind nothing that it could not write: neither what it replays nor its own boot.
+#[test]
+fn a_start_that_cannot_write_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, crashed) = (dir.path().join("data"), dir.path().join("crashed"));
+    let mut store = open(&data);
+    store.commit(&large(1)).unwrap();
+    // With its WAL, as after a crash.
+    copy(&data, &crashed);
+    let script = "trap '' XFSZ; exec \"$@\"";
+    run(child_of_shell(&[], script, "full_disk::part_with_a_limit_at_the_wal", dir.path()));
+    let (mut store, report) = Store::open(&crashed).unwrap();
+    check_holds(&mut store, 0, 1);
+    assert_eq!(report.boot.number, 2);
+}
+
+#[test]
+fn part_with_a_limit_at_the_wal() {
+    let Some(dir) = dir_of_child() else { return };
+    let dir = dir.join("crashed");
+    let wal = dir.join("journal.db-wal");
+    let bytes = wal.metadata().unwrap().len();
+    limit_files(bytes - 1);
+    let error = Store::open(&dir).map(|_| ()).unwrap_err();
+    assert!(matches!(&error, Error::Io { path, .. } if *path == wal), "{error}");
+    limit_files(bytes);
+    let error = Store::open(&dir).map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Fatal { .. }), "{error}");
+    // Nor was it moved.
+    assert_eq!(wal.metadata().unwrap().len(), bytes);
+}
+
+/// What would make a file longer fails with EFBIG.
+fn limit_files(bytes: u64) {
+    let limit = Rlimit { current: Some(bytes), maximum: None };
+    setrlimit(Resource::Fsize, limit).unwrap();
 }
