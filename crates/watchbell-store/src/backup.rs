@@ -80,8 +80,8 @@ pub(crate) fn copy_database(
         Error::of_io("copy the journal to", &target, std::io::Error::other("the path is not UTF-8"))
     })?;
     connection.execute("VACUUM INTO ?1", [name]).map_err(|e| {
-        match Error::of_sqlite("copy the journal to", path, e) {
-            Error::DiskFull { step, .. } => Error::DiskFull { step, path: target.clone() },
+        match Error::of_sqlite("copy the journal to", &target, e) {
+            Error::Corrupt { step, cause, .. } => Error::Corrupt { step, path: path.to_path_buf(), cause },
             // The journal itself is not in doubt: the copy's disk may be another one.
             Error::Fatal { cause, .. } => {
                 Error::of_io("copy the journal to", &target, std::io::Error::other(cause))

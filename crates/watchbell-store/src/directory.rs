@@ -27,6 +27,9 @@ pub(crate) const RESERVE: &str = "reserve";
 pub(crate) const BACKUPS: &str = "backups";
 const LOCK: &str = "lock";
 
+/// More than SQLite writes at once: what it had no room for has none here.
+const TRIED_BYTES: usize = 64 << 10;
+
 /// The flock on `DIR/lock`. It ends with the open file, so also by kill -9; the file itself stays, because removing it would
 /// let two processes lock two files of one name.
 #[derive(Debug)]
@@ -112,6 +115,22 @@ pub(crate) fn create_private(path: &Path) -> Result<File, Error> {
         .mode(0o600)
         .open(path)
         .map_err(|e| Error::of_io("create", path, e))
+}
+
+/// Whether the disk refuses this user a few more bytes in `dir`. Found by writing them: a file system counts in its own way.
+pub(crate) fn has_no_room(dir: &Path) -> bool {
+    let path = partial(&dir.join(RESERVE));
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(&[1; TRIED_BYTES]));
+    if let Err(error) = remove(&path) {
+        tracing::warn!(%error, "what was written to see whether there is room stays behind");
+    }
+    written.is_err_and(|e| is_full(&e))
 }
 
 /// Renames within one file system.

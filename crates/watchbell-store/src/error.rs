@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use crate::batch::{InvalidBatch, RowKey};
+use crate::directory::{has_no_room, parent};
 
 /// A failure of the journal.
 ///
@@ -120,13 +121,15 @@ impl Error {
         matches!(self, Error::Fatal { .. } | Error::Corrupt { .. } | Error::Unseal { .. })
     }
 
-    /// Names the failure of an SQLite call by what the caller can do about it.
+    /// Names the failure of an SQLite call by what the caller can do about it. `path` is the database that it writes.
     pub(crate) fn of_sqlite(step: &'static str, path: &Path, source: rusqlite::Error) -> Error {
         let path = path.to_path_buf();
         match source.sqlite_error_code() {
             // The index of the WAL lies in a file beside it, which must grow too. (Within a commit this is fatal: see there.)
             _ if is_wal_index_full(&source) => Error::DiskFull { step, path },
             Some(ErrorCode::DiskFull) => Error::DiskFull { step, path },
+            // The same for SQLite as no space: it has synced nothing and takes all of it back.
+            _ if is_write(&source) && has_no_room(parent(&path)) => Error::DiskFull { step, path },
             Some(ErrorCode::SystemIoFailure) => Error::Fatal { step, path, cause: source.to_string() },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Error::Corrupt { step, path, cause: source.to_string() }
@@ -149,6 +152,12 @@ pub(crate) fn is_full(error: &std::io::Error) -> bool {
 /// No space to grow the index of the WAL: SQLite calls it an I/O error.
 pub(crate) fn is_wal_index_full(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+}
+
+/// A write that was refused, which is no failed sync. SQLite does not tell by which error: it knows that there is no space, not
+/// that there is no more for this user.
+fn is_write(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|e| e.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE)
 }
 
 fn holder(pid: Option<u32>) -> String {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use watchbell_store::{Batch, Error, Options, ReserveState, Store};
+use watchbell_store::{Batch, Error, Options, Put, ReserveState, Store};
 
 use crate::children::{child_of_shell, dir_of_child};
 use crate::state::{audit, config_map, entry, objects, open, put, puts};
@@ -56,8 +56,8 @@ fn run(mut command: Command) {
     );
 }
 
-#[test]
-fn a_full_disk_refuses_puts_and_takes_deletes() {
+/// Runs a part on a disk of 8 MiB.
+fn run_on_a_small_disk(part: &str) {
     let dir = tempfile::tempdir().unwrap();
     // The mount is in a namespace of the child's own and goes with it.
     let wrapper: &[&str] = if rustix::process::geteuid().is_root() {
@@ -65,8 +65,14 @@ fn a_full_disk_refuses_puts_and_takes_deletes() {
     } else {
         &["unshare", "--map-root-user", "--mount"]
     };
-    let script = "mount -t tmpfs -o size=8m,mode=0700 tmpfs \"$WATCHBELL_STORE_CHILD_DIR\"; exec \"$@\"";
-    run(child_of_shell(wrapper, script, "full_disk::part_on_a_small_disk", dir.path()));
+    let script =
+        "trap '' XFSZ; mount -t tmpfs -o size=8m,mode=0700 tmpfs \"$WATCHBELL_STORE_CHILD_DIR\"; exec \"$@\"";
+    run(child_of_shell(wrapper, script, part, dir.path()));
+}
+
+#[test]
+fn a_full_disk_refuses_puts_and_takes_deletes() {
+    run_on_a_small_disk("full_disk::part_on_a_small_disk");
 }
 
 /// Takes all that is left of the disk.
@@ -149,6 +155,43 @@ fn part_on_a_small_disk() {
     assert_eq!(committed.reserve, ReserveState::Held);
     assert_eq!(store.release_reserve().unwrap(), ReserveState::Held);
     assert_eq!(store.release_reserve().unwrap(), ReserveState::Released);
+}
+
+/// A file system that has no more for a user refuses its writes by another error than one that is full; so does a limit on the
+/// size of files.
+#[test]
+fn a_full_disk_may_refuse_by_another_error() {
+    run_on_a_small_disk("full_disk::part_with_writes_refused");
+}
+
+#[test]
+fn part_with_writes_refused() {
+    let Some(disk) = dir_of_child() else { return };
+    let (dir, ballast) = (disk.join("data"), disk.join("ballast"));
+    let wal = dir.join("journal.db-wal");
+    let (mut store, _) = Store::open_with(&dir, &options()).unwrap();
+    let change = |version| {
+        puts(version, large(1).puts.into_iter().map(|put| Put { resource_version: version, ..put }).collect())
+    };
+    let mut version = 0;
+    while wal.metadata().unwrap().len() <= RESERVE_BYTES {
+        version += 1;
+        store.commit(&change(version)).unwrap();
+    }
+    take_the_rest(&ballast);
+    limit_files(wal.metadata().unwrap().len());
+    let error = store.commit(&change(version + 1)).unwrap_err();
+    assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+    check_holds(&mut store, 0, 1);
+    // The store lives, and the reserve serves.
+    let delete = Batch {
+        resource_version: version + 1,
+        deletes: vec![config_map("large-1")],
+        may_use_reserve: true,
+        ..Batch::default()
+    };
+    assert_eq!(store.commit(&delete).unwrap().reserve, ReserveState::Held);
+    check_holds(&mut store, 1, 1);
 }
 
 /// A limit on the size of files makes writes fail with EFBIG: an I/O error that is not "no space".
