@@ -27,8 +27,10 @@ use crate::seal::{self, Sealer};
 use crate::{AuditEntry, Batch, Epoch, Error, Store};
 
 /// Versions are given out in strides of an epoch: 2^40 is more than an epoch uses in 29 years at 1,200 changes a second, so
-/// that whatever was given out after the backup was made lies below the next stride; and 8,191 restores fit below 2^53.
+/// that whatever was given out after the backup was made lies below the next stride; and 8,191 restores fit below 2^53. Epoch N
+/// begins at stride N − 1 at the earliest, so its number alone, which its log has too, says which stride is above it.
 const EPOCH_STRIDE: u64 = 1 << 40;
+const EPOCHS: u64 = (MAX_RESOURCE_VERSION + 1) / EPOCH_STRIDE;
 
 const RESTORING: &str = "restoring";
 const REPLACED: &str = "replaced";
@@ -147,7 +149,7 @@ fn prepare(from: &Path, dir: &Path, draft: &Path, why: Why) -> Result<(Epoch, Op
     logs::prepare_key(dir, draft)?;
     let previous = logs::last_checkpoint(dir);
     logs::rebuild(&copy, &path, beside, dir, draft)?;
-    let begin = Begin { draft, reached: newest_in(dir), previous, why };
+    let begin = Begin { draft, reached: newest_in(dir)?, previous, why };
     let epoch = begin_epoch(&copy, &path, &begin)?;
     copy.close().map_err(|(_, e)| Error::of_sqlite("close", &path, e))?;
     directory::sync_file(&path)?;
@@ -178,18 +180,19 @@ fn check_key(copy: &Connection, path: &Path, draft: &Path, dir: &Path) -> Result
         .map_err(|e| Error::of_sqlite("write the key check of", path, e))
 }
 
-/// How far the journal that is to be replaced had come.
+/// How far the lives that are to be replaced had come.
 #[derive(Debug, Clone, Copy, Default)]
 struct Reached {
     epoch: u64,
     resource_version: u64,
 }
 
-/// Of the journal in `dir`, if it can still be read; a damaged one is a usual reason to restore.
-fn newest_in(dir: &Path) -> Reached {
+/// Of the journal in `dir`, if it can still be read; a damaged one is a usual reason to restore. In any case of the logs there.
+fn newest_in(dir: &Path) -> Result<Reached, Error> {
     let path = dir.join(JOURNAL);
+    let of_logs = Reached { epoch: logs::newest_epoch(&dir.join(AUDIT))?, ..Reached::default() };
     if path.metadata().is_err() {
-        return Reached::default();
+        return Ok(of_logs);
     }
     let read = || -> Result<Reached, Error> {
         let connection = open_read_only(&path)?;
@@ -198,12 +201,15 @@ fn newest_in(dir: &Path) -> Reached {
             .query_row("SELECT last_resource_version FROM journal", [], |row| row.get(0))
             .map_err(failed)?;
         let epoch = read_epoch(&connection).map_err(failed)?.number;
-        Ok(Reached { epoch, resource_version: version.cast_unsigned() })
+        Ok(Reached { epoch: epoch.max(of_logs.epoch), resource_version: version.cast_unsigned() })
     };
-    read().unwrap_or_else(|error| {
-        tracing::warn!(%error, "the journal to be replaced cannot be read; the new epoch follows the backup's alone");
-        Reached::default()
-    })
+    Ok(read().unwrap_or_else(|error| {
+        tracing::warn!(
+            %error,
+            "the journal to be replaced cannot be read; the new epoch follows the backup's and those of the audit logs"
+        );
+        of_logs
+    }))
 }
 
 /// What an epoch begins with.
@@ -222,10 +228,11 @@ fn begin_epoch(copy: &Connection, path: &Path, begin: &Begin<'_>) -> Result<Epoc
     let closed = read_epoch(copy).map_err(failed)?.number;
     let number = closed.max(begin.reached.epoch) + 1;
     let reached = last.cast_unsigned().max(begin.reached.resource_version);
-    let first = (reached / EPOCH_STRIDE + 1) * EPOCH_STRIDE;
-    if first + EPOCH_STRIDE > MAX_RESOURCE_VERSION + 1 {
+    let stride = (reached / EPOCH_STRIDE + 1).max(number - 1);
+    if stride >= EPOCHS {
         return Err(Error::EpochsExhausted { epoch: number });
     }
+    let first = stride * EPOCH_STRIDE;
     let transaction = copy.unchecked_transaction().map_err(failed)?;
     transaction
         .execute(

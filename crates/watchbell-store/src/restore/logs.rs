@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use watchbell_audit::{Checkpoint, Log, LogWriter, VerifierKey};
 
-use super::Why;
+use super::{EPOCHS, Why};
 use crate::connection::open_read_only;
 use crate::directory::{
     self, AUDIT, AUDIT_KEY, AUDIT_KEY_NEXT, JOURNAL, create_dir, remove, rename, sync_dir, there,
@@ -19,7 +19,8 @@ use crate::{Epoch, Error, publisher, seal};
 
 /// The last file of a log to be moved: while it is not there, the move is not done.
 const VERIFIER: &str = "verifier.pub";
-const LOG_FILES: [&str; 4] = ["tile", "witnessed", "checkpoint", VERIFIER];
+const CHECKPOINT: &str = "checkpoint";
+const LOG_FILES: [&str; 4] = ["tile", "witnessed", CHECKPOINT, VERIFIER];
 
 /// The checkpoint that the log in `dir` ends with. What its journal has and its files lack is published first.
 pub(super) fn last_checkpoint(dir: &Path) -> Option<String> {
@@ -263,13 +264,39 @@ fn closing_place(audit: &Path) -> PathBuf {
     places.find(|place| !there(&place.join(VERIFIER))).expect("a directory holds fewer than 2^64 names")
 }
 
+/// The newest epoch that a log in `audit` is of, written now or closed; 0 where none says.
+pub(super) fn newest_epoch(audit: &Path) -> Result<u64, Error> {
+    let mut dirs = closed_in(audit)?;
+    dirs.push(audit.to_path_buf());
+    let epochs = dirs.iter().flat_map(|dir| {
+        // Nothing holds a checkpoint to the truth where the key is damaged.
+        let signed = || epoch_signed_in(&dir.join(CHECKPOINT)).filter(|epoch| *epoch < EPOCHS);
+        epoch_named_in(&dir.join(VERIFIER)).or_else(signed)
+    });
+    Ok(epochs.max().unwrap_or(0))
+}
+
 /// The number in the name of a log's key.
 fn epoch_named_in(path: &Path) -> Option<u64> {
-    /// A key is a line.
+    let text = beginning(path)?;
+    let key = parse_verifier(text.strip_suffix('\n'))?;
+    epoch_of(key.name())
+}
+
+/// The number in the origin of a log's checkpoint.
+fn epoch_signed_in(path: &Path) -> Option<u64> {
+    epoch_of(beginning(path)?.lines().next()?)
+}
+
+fn epoch_of(origin: &str) -> Option<u64> {
+    origin.rsplit_once("/epoch-")?.1.parse().ok()
+}
+
+/// The beginning of a file: a key is a line, and a checkpoint begins with one.
+fn beginning(path: &Path) -> Option<String> {
     const BYTES_MAX: u64 = 4096;
     let mut text = String::new();
     path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
     std::fs::File::open(path).ok()?.take(BYTES_MAX).read_to_string(&mut text).ok()?;
-    let key = parse_verifier(text.strip_suffix('\n'))?;
-    key.name().rsplit_once("/epoch-")?.1.parse().ok()
+    Some(text)
 }

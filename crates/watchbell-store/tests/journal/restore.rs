@@ -69,6 +69,38 @@ fn a_restore_begins_an_epoch_above_all_that_was_given_out() {
     assert_eq!(again.replaced.unwrap(), data.join("backups/replaced.2"));
 }
 
+/// The logs say how far the journal had come, which itself says nothing.
+#[test]
+fn a_restore_over_a_damaged_journal_gives_nothing_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, backup) = (dir.path().join("data"), dir.path().join("backup"));
+    filled(&data, 3).backup(&backup).unwrap();
+    let mut before = Store::restore(&backup, &data).unwrap().epoch;
+    let mut check = |harm: &dyn Fn()| {
+        harm();
+        let epoch = Store::restore(&backup, &data).unwrap().epoch;
+        assert_eq!(epoch.number, before.number + 1);
+        assert_eq!(epoch.first_resource_version - before.first_resource_version, 1 << 40);
+        before = epoch;
+    };
+    let write = |name: &str, bytes: &[u8]| std::fs::write(data.join(name), bytes).unwrap();
+    check(&|| write("journal.db", &[7; 5000]));
+    check(&|| std::fs::remove_file(data.join("journal.db")).unwrap());
+    check(&|| {
+        write("journal.db", &[7; 5000]);
+        write("audit/verifier.pub", b"junk");
+    });
+    check(&|| {
+        write("journal.db", &[7; 5000]);
+        write("audit/checkpoint", b"junk");
+    });
+    // Damage says nothing that would end all restores.
+    check(&|| {
+        write("audit/verifier.pub", b"junk");
+        write("audit/checkpoint", format!("watchbell.dev/log/00/epoch-{}\n", u64::MAX).as_bytes());
+    });
+}
+
 #[test]
 fn a_backup_needs_a_name_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
