@@ -3,6 +3,7 @@
 //! A commit appends the hashes of its entries to the tree's right edge and writes the signed checkpoint in its own transaction,
 //! so that change, entry and tree head are durable together or not at all. The log's files follow (see `publisher`).
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use rusqlite::{Connection, params};
@@ -183,7 +184,10 @@ impl Head {
             // Usually the entries of a second.
             let Ok(mut edge) = log.edge() else { return Ok(()) };
             let rows = first_sequence + published..first_sequence + size;
-            LogReader::scan(connection, path, rows, &mut |_, body| edge.append(body))?;
+            LogReader::scan(connection, path, rows, &mut |_, body| {
+                edge.append(body);
+                ControlFlow::Continue(())
+            })?;
             edge.root()
         };
         if root == self.edge.root() {

@@ -1,7 +1,7 @@
 //! The audit rows and the heads of the logs, read beside a running server or from a stopped one's directory.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Row, params};
@@ -13,6 +13,9 @@ use crate::format::{self, FORMAT_VERSION, Mark};
 use crate::log::{HeadRow, origin};
 use crate::open::read_epoch;
 use crate::{Epoch, Error};
+
+/// What is read of the rows before it is handed on.
+const PORTION_BYTES: usize = 4 << 20;
 
 /// Reads the audit part of a journal through a connection that only reads.
 pub struct LogReader {
@@ -73,16 +76,29 @@ impl LogReader {
         Ok(LogHeads { logs, current, verifier: head.verifier })
     }
 
-    /// Hands the rows of a range of sequences to `each`, in their order.
+    /// Hands the rows of a range of sequences to `each`, in their order. Whatever `each` waits for, nothing of the journal is held
+    /// meanwhile, so that its WAL can be written over.
     pub fn rows(&self, range: Range<u64>, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Error> {
-        LogReader::scan(&self.connection, &self.path, range, each)
+        let mut from = range.start;
+        loop {
+            let (mut portion, mut bytes) = (Vec::new(), 0);
+            LogReader::scan(&self.connection, &self.path, from..range.end, &mut |sequence, body| {
+                portion.push((sequence, body.to_vec()));
+                bytes += size_of::<(u64, Vec<u8>)>() + body.len();
+                if bytes < PORTION_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            let Some((last, _)) = portion.last() else { return Ok(()) };
+            from = last + 1;
+            portion.iter().for_each(|(sequence, body)| each(*sequence, body));
+        }
     }
 
+    /// The same within one reading, until `each` breaks it off.
     pub(crate) fn scan(
         connection: &Connection,
         path: &Path,
         range: Range<u64>,
-        each: &mut dyn FnMut(u64, &[u8]),
+        each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let failed = |e| match Error::of_sqlite("read audit rows of", path, e) {
             // A row of a wrong form was not written by us.
@@ -96,7 +112,9 @@ impl LogReader {
         while let Some(row) = rows.next().map_err(failed)? {
             let sequence: i64 = row.get(0).map_err(failed)?;
             let body = row.get_ref(1).map_err(failed)?.as_blob().map_err(|e| failed(e.into()))?;
-            each(sequence.cast_unsigned(), body);
+            if each(sequence.cast_unsigned(), body).is_break() {
+                break;
+            }
         }
         Ok(())
     }

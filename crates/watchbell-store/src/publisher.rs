@@ -1,5 +1,6 @@
 //! The audit log's files, written behind the journal: from its rows, up to the checkpoint that it has signed.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,15 +68,12 @@ pub(crate) fn write_rows(
     while writer.size() < size {
         let from = first + writer.size();
         let to = (from + ROWS).min(first + size);
-        let mut failure = None;
+        let mut appended = Ok(());
         LogReader::scan(connection, path, from..to, &mut |_, body| {
-            if failure.is_none() {
-                failure = writer.append(body).err();
-            }
+            appended = writer.append(body);
+            if appended.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
-        if let Some(failure) = failure {
-            return Err(failure.into());
-        }
+        appended?;
         if first + writer.size() != to {
             let cause = format!("audit row {} is missing", first + writer.size());
             return Err(Error::Corrupt { step: "publish the audit log", path: path.to_path_buf(), cause });

@@ -256,3 +256,29 @@ fn a_new_key_is_named_by_the_old_one_and_signs_a_new_log() {
     assert!(!dir.path().join("audit.key.next").exists());
     assert_eq!(read(dir.path().join("audit/verifier.pub")), format!("{}\n", store.log_verifier()));
 }
+
+/// A terminal that takes no more of what is shown keeps no WAL from being written over.
+#[test]
+fn whoever_is_handed_rows_may_take_their_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    let body = "x".repeat(60_000);
+    let mut commit = |count| {
+        let version = store.last_resource_version();
+        let audit = vec![entry(&body); count];
+        store.commit(&Batch { resource_version: version, audit, ..Batch::default() }).unwrap();
+        store.checkpoint().unwrap()
+    };
+    // More than is read at once.
+    commit(200);
+    let reader = LogReader::open(dir.path()).unwrap();
+    let mut seen = Vec::new();
+    reader
+        .rows(2..200, &mut |sequence, bytes| {
+            assert_eq!(commit(1).left_bytes, 0);
+            assert_eq!(bytes, body.as_bytes());
+            seen.push(sequence);
+        })
+        .unwrap();
+    assert_eq!(seen, (2..200).collect::<Vec<_>>());
+}
