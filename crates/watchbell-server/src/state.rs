@@ -194,7 +194,7 @@ impl State {
             notes: Notes::new(tally),
             checkpoints,
             log_files,
-            lacks_reserve: false,
+            reserve_due: None,
         };
         task.world.furnish(now);
         let failed = |e: CommitFailure| match e {

@@ -42,8 +42,8 @@ pub(crate) struct Task {
     pub(crate) notes: Notes,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) log_files: LogFiles,
-    /// The journal's reserve is (or may be) used up: it is taken back when there is room.
-    pub(crate) lacks_reserve: bool,
+    /// The journal's reserve is (or may be) used up: when it is tried to take it back, whatever else there is to do.
+    pub(crate) reserve_due: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -74,8 +74,12 @@ impl Task {
             if self.batch(inputs) == Next::End {
                 break;
             }
-            if is_idle && self.rest() == Next::End {
+            let is_due = self.reserve_due.is_some_and(|due| is_idle || due <= Instant::now());
+            if is_due && self.take_back_reserve() == Next::End {
                 break;
+            }
+            if is_idle {
+                self.rest();
             }
         }
         // A journal that failed takes no more.
@@ -258,21 +262,24 @@ impl Task {
         answer.send(Err(error));
     }
 
-    /// Nothing came in for a while: tidies the journal.
-    fn rest(&mut self) -> Next {
-        if self.lacks_reserve {
-            match self.store.refill_reserve() {
-                Ok(state) => self.lacks_reserve = state == ReserveState::Released,
-                Err(error) if error.is_fatal() => return self.fail(&error.to_string()),
-                Err(error) => tracing::warn!("the journal's reserve is not taken back: {error}"),
+    fn take_back_reserve(&mut self) -> Next {
+        match self.store.refill_reserve() {
+            Ok(ReserveState::Held) => self.disk_has_room(),
+            Ok(ReserveState::Released) => self.reserve_due = Some(Instant::now() + RESERVE_RETRY),
+            Err(error) if error.is_fatal() => return self.fail(&error.to_string()),
+            Err(error) => {
+                tracing::warn!("the journal's reserve is not taken back: {error}");
+                self.reserve_due = Some(Instant::now() + RESERVE_RETRY);
             }
         }
-        if !self.lacks_reserve {
-            self.log_files.go_on();
-            self.checkpoints.go_on();
+        Next::Go
+    }
+
+    /// Nothing came in for a while: tidies the journal.
+    fn rest(&mut self) {
+        if self.reserve_due.is_none() {
             self.checkpoints.idle();
         }
-        Next::Go
     }
 
     fn fail(&mut self, cause: &str) -> Next {
@@ -287,7 +294,8 @@ impl Task {
         if !self.unsaved.is_empty() || self.was_refused {
             return DISK_RETRY;
         }
-        let longest = if self.lacks_reserve { RESERVE_RETRY } else { LONGEST_SLEEP };
+        let longest =
+            self.reserve_due.map_or(LONGEST_SLEEP, |due| due.saturating_duration_since(Instant::now()));
         let longest = self.notes.due().map_or(longest, |due| due.min(longest));
         let Some(at) = self.world.wake_at() else { return longest };
         let left = at.duration_since(Timestamp::now());
@@ -425,9 +433,15 @@ impl Task {
 
     /// What is left of it is for the writer.
     fn disk_is_full(&mut self) {
-        self.lacks_reserve = true;
+        self.reserve_due.get_or_insert_with(|| Instant::now() + RESERVE_RETRY);
         self.log_files.hold();
         self.checkpoints.hold();
+    }
+
+    fn disk_has_room(&mut self) {
+        self.reserve_due = None;
+        self.log_files.go_on();
+        self.checkpoints.go_on();
     }
 
     fn make_durable(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -445,9 +459,7 @@ impl Task {
         if committed.reserve == ReserveState::Released {
             self.disk_is_full();
         } else {
-            self.lacks_reserve = false;
-            self.log_files.go_on();
-            self.checkpoints.go_on();
+            self.disk_has_room();
         }
         if !committed.audit.is_empty() {
             self.log_files.after_commit();

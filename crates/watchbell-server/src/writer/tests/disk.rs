@@ -317,3 +317,34 @@ fn part_with_notes() {
     bench.make(map("d"));
     assert_eq!((bench.task.notes.waiting(), bench.entries()), ((0, 0), before + 405));
 }
+
+#[test]
+fn the_reserve_comes_back_while_there_is_work() {
+    run_part("part_with_work", 24);
+}
+
+#[test]
+fn part_with_work() {
+    let Some(mut bench) = Bench::of_child() else { return };
+    bench.fill();
+    // Used up, and then there is room again.
+    assert_eq!(bench.task.store.release_reserve().unwrap(), ReserveState::Held);
+    std::fs::remove_file(bench.disk.join("ballast")).unwrap();
+    bench.ballast.set_len(0).unwrap();
+    bench.make(map("a"));
+    assert!(bench.task.reserve_due.is_some());
+    // Its time has come, and the writer does not rest: more waits than a batch takes.
+    bench.task.reserve_due = Some(Instant::now());
+    let (to, inputs) = channel();
+    for _ in 0..=BATCH {
+        to.send(note(false, 100)).unwrap();
+    }
+    to.send(Input::End).unwrap();
+    bench.task.run(&inputs);
+    let data = bench.disk.join("data");
+    assert_eq!(data.join("reserve").metadata().unwrap().len(), 1 << 20);
+    // Nor do the log's files wait any longer.
+    let entries = Store::open(&data).unwrap().0.last_audit_sequence();
+    let checkpoint = std::fs::read_to_string(data.join("audit/checkpoint")).unwrap();
+    assert_eq!(checkpoint.lines().nth(1), Some(entries.to_string().as_str()));
+}
