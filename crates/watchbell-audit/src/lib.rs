@@ -42,5 +42,5 @@ pub use proof::{includes, is_consistent};
 pub use reader::{Log, add_witnessed};
 pub use tile::{MAX_ENTRY_BYTES, TILE_WIDTH, Tile, TileKind};
 pub use tlog_proof::TlogProof;
-pub use verify::{Damage, Journal, JournalLog, Listing, Trust, Verified, VerifiedLog, verify};
+pub use verify::{Damage, Journal, JournalLog, JournalRow, Listing, Trust, Verified, VerifiedLog, verify};
 pub use writer::LogWriter;

@@ -7,11 +7,16 @@
 //! ```
 //! Nothing is changed, whatever is found.
 
+mod before;
 mod bundle;
 mod listing;
 mod walk;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
 
 pub use listing::Listing;
 
@@ -51,7 +56,32 @@ pub struct Journal<'a> {
     pub current: String,
     /// Hands the audit rows of a range of sequences to the callback, in their order.
     #[expect(clippy::type_complexity, reason = "the shape of a row's reader, used here alone")]
-    pub rows: Box<dyn FnMut(std::ops::Range<u64>, &mut dyn FnMut(u64, &[u8])) -> Result<(), String> + 'a>,
+    pub rows: Box<dyn FnMut(std::ops::Range<u64>, &mut dyn FnMut(JournalRow<'_>)) -> Result<(), String> + 'a>,
+}
+
+/// An audit row of the journal.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalRow<'a> {
+    pub sequence: u64,
+    /// In no leaf, and the time that an export tells of the entry.
+    pub at_unix_nanos: i64,
+    /// The entry.
+    pub body: &'a [u8],
+}
+
+impl JournalRow<'_> {
+    /// Whether its time is the one in the entry, if that has one.
+    fn has_time_of_entry(&self) -> bool {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Body<'a> {
+            #[serde(borrow)]
+            stage_timestamp: Cow<'a, str>,
+        }
+        let read = serde_json::from_slice::<Body<'_>>(self.body).ok();
+        let at = read.and_then(|body| body.stage_timestamp.parse::<Timestamp>().ok());
+        at.is_none_or(|at| at.as_nanosecond() == i128::from(self.at_unix_nanos))
+    }
 }
 
 /// What the caller knows that the directory cannot forge.
@@ -109,6 +139,10 @@ impl Verified {
             self.more_damage += 1;
         }
     }
+
+    fn misdated(&mut self, sequence: u64) {
+        self.damaged("the journal", format!("audit row {sequence} has another time than its entry"));
+    }
 }
 
 /// A root that a log must have had at a size.
@@ -159,7 +193,7 @@ pub fn verify(listing: Listing, mut journal: Option<Journal<'_>>, trust: &Trust)
         walk::walk(&listing.dir, log, journal.as_mut(), demands, &mut found)?;
     }
     if let Some(journal) = &mut journal {
-        check_early_rows(journal, &mut found);
+        before::check(journal, &mut found);
     }
     Ok(found)
 }
@@ -400,30 +434,10 @@ fn first_entry(
         let first = in_journal.first_sequence;
         let mut entry = None;
         // What the journal cannot read is told by the walk.
-        let read = (journal.rows)(first..first + 1, &mut |_, body| entry = Some(body.to_vec()));
+        let read = (journal.rows)(first..first + 1, &mut |row| entry = Some(row.body.to_vec()));
         if read.is_ok() && entry.is_some() {
             return Ok(entry);
         }
     }
     walk::first_entry_of_files(dir, &log.files)
-}
-
-/// Rows of before the first log: only their sequence can be checked.
-fn check_early_rows(journal: &mut Journal<'_>, found: &mut Verified) {
-    let Some(first) = journal.logs.values().map(|log| log.first_sequence).min() else { return };
-    let mut next = 1;
-    let mut gap = None;
-    let read = (journal.rows)(1..first, &mut |sequence, _| {
-        if sequence != next && gap.is_none() {
-            gap = Some((next, sequence));
-        }
-        next = sequence + 1;
-    });
-    match read {
-        Err(error) => found.damaged("the journal", error),
-        Ok(()) if next != first || gap.is_some() => {
-            found.damaged("the journal", format!("audit rows are missing: {gap:?}, {next} of {first}"));
-        }
-        Ok(()) => {}
-    }
 }

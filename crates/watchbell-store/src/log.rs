@@ -184,8 +184,8 @@ impl Head {
             // Usually the entries of a second.
             let Ok(mut edge) = log.edge() else { return Ok(()) };
             let rows = first_sequence + published..first_sequence + size;
-            LogReader::scan(connection, path, rows, &mut |_, body| {
-                edge.append(body);
+            LogReader::scan(connection, path, rows, &mut |row| {
+                edge.append(row.body);
                 ControlFlow::Continue(())
             })?;
             edge.root()

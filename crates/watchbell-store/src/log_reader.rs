@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, Row, params};
-use watchbell_audit::JournalLog;
+use watchbell_audit::{JournalLog, JournalRow};
 
 use crate::connection::open_read_only;
 use crate::directory::JOURNAL;
@@ -78,18 +78,20 @@ impl LogReader {
 
     /// Hands the rows of a range of sequences to `each`, in their order. Whatever `each` waits for, nothing of the journal is held
     /// meanwhile, so that its WAL can be written over.
-    pub fn rows(&self, range: Range<u64>, each: &mut dyn FnMut(u64, &[u8])) -> Result<(), Error> {
+    pub fn rows(&self, range: Range<u64>, each: &mut dyn FnMut(JournalRow<'_>)) -> Result<(), Error> {
         let mut from = range.start;
         loop {
             let (mut portion, mut bytes) = (Vec::new(), 0);
-            LogReader::scan(&self.connection, &self.path, from..range.end, &mut |sequence, body| {
-                portion.push((sequence, body.to_vec()));
-                bytes += size_of::<(u64, Vec<u8>)>() + body.len();
+            LogReader::scan(&self.connection, &self.path, from..range.end, &mut |row| {
+                portion.push((row.sequence, row.at_unix_nanos, row.body.to_vec()));
+                bytes += size_of::<(u64, i64, Vec<u8>)>() + row.body.len();
                 if bytes < PORTION_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
-            let Some((last, _)) = portion.last() else { return Ok(()) };
+            let Some((last, ..)) = portion.last() else { return Ok(()) };
             from = last + 1;
-            portion.iter().for_each(|(sequence, body)| each(*sequence, body));
+            for (sequence, at_unix_nanos, body) in &portion {
+                each(JournalRow { sequence: *sequence, at_unix_nanos: *at_unix_nanos, body });
+            }
         }
     }
 
@@ -98,21 +100,22 @@ impl LogReader {
         connection: &Connection,
         path: &Path,
         range: Range<u64>,
-        each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
+        each: &mut dyn FnMut(JournalRow<'_>) -> ControlFlow<()>,
     ) -> Result<(), Error> {
         let failed = |e| match Error::of_sqlite("read audit rows of", path, e) {
             // A row of a wrong form was not written by us.
             Error::Sqlite { step, path, source } => Error::Corrupt { step, path, cause: source.to_string() },
             other => other,
         };
-        let sql = "SELECT sequence, body FROM audit WHERE sequence >= ?1 AND sequence < ?2 ORDER BY sequence";
+        let sql = "SELECT sequence, at_unix_nanos, body FROM audit WHERE sequence >= ?1 AND sequence < ?2 ORDER BY sequence";
         let mut statement = connection.prepare_cached(sql).map_err(failed)?;
         let ends = params![range.start.cast_signed(), range.end.cast_signed()];
         let mut rows = statement.query(ends).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let sequence: i64 = row.get(0).map_err(failed)?;
-            let body = row.get_ref(1).map_err(failed)?.as_blob().map_err(|e| failed(e.into()))?;
-            if each(sequence.cast_unsigned(), body).is_break() {
+            let at_unix_nanos = row.get(1).map_err(failed)?;
+            let body = row.get_ref(2).map_err(failed)?.as_blob().map_err(|e| failed(e.into()))?;
+            if each(JournalRow { sequence: sequence.cast_unsigned(), at_unix_nanos, body }).is_break() {
                 break;
             }
         }

@@ -69,8 +69,8 @@ pub(crate) fn write_rows(
         let from = first + writer.size();
         let to = (from + ROWS).min(first + size);
         let mut appended = Ok(());
-        LogReader::scan(connection, path, from..to, &mut |_, body| {
-            appended = writer.append(body);
+        LogReader::scan(connection, path, from..to, &mut |row| {
+            appended = writer.append(row.body);
             if appended.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         appended?;

@@ -138,16 +138,18 @@ impl Walk<'_> {
     ) -> Bundle {
         let count = count.min(log.size.saturating_sub(first));
         let first = log.first_sequence + first;
-        let (mut rows, mut wrong) = (Bundle::default(), None);
-        let read = (journal.rows)(first..first + count, &mut |sequence, body| {
+        let (mut rows, mut wrong, mut misdated) = (Bundle::default(), None, None);
+        let read = (journal.rows)(first..first + count, &mut |row| {
             let expected = first + rows.len() as u64;
             if wrong.is_some() {
                 return;
             }
-            if sequence != expected {
+            if row.sequence != expected {
                 wrong = Some(format!("audit row {expected} is missing"));
-            } else if rows.push(body).is_err() {
+            } else if rows.push(row.body).is_err() {
                 wrong = Some(format!("audit row {expected} is longer than an entry can be"));
+            } else if misdated.is_none() && !row.has_time_of_entry() {
+                misdated = Some(expected);
             }
         });
         if let Err(error) = read {
@@ -158,6 +160,9 @@ impl Walk<'_> {
         }
         if let Some(what) = wrong {
             self.found.damaged("the journal", what);
+        }
+        if let Some(sequence) = misdated {
+            self.found.misdated(sequence);
         }
         rows
     }

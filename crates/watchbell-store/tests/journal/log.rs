@@ -104,6 +104,33 @@ fn the_files_follow_the_journal_from_wherever_they_are() {
     }
 }
 
+/// By hand: what the second format added goes.
+fn to_first_format(dir: &Path) {
+    let journal = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
+    for column in ["log_first_sequence", "tree_size", "tree_edge", "log_verifier", "checkpoint"] {
+        journal.execute_batch(&format!("ALTER TABLE journal DROP COLUMN {column}")).unwrap();
+    }
+    journal.execute_batch("DROP TABLE closed_log; PRAGMA user_version = 1").unwrap();
+}
+
+/// Nothing signed them when they were written: the first log does, which a restore began behind them.
+#[test]
+fn rows_of_before_the_first_log_are_those_that_it_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, data) = (dir.path().join("old"), dir.path().join("data"));
+    append(&mut open(&old), 40);
+    to_first_format(&old);
+    std::fs::create_dir(&data).unwrap();
+    Store::restore(&old.join("journal.db"), &data).unwrap();
+    drop(open(&data));
+    assert_eq!(check_whole(&data).logs.len(), 1);
+    let journal = rusqlite::Connection::open(data.join("journal.db")).unwrap();
+    let sql = "DROP TRIGGER audit_is_never_updated; UPDATE audit SET body = x'00' WHERE sequence = 17";
+    journal.execute_batch(sql).unwrap();
+    let damage = check(&data, &Trust::default()).damage;
+    assert!(damage.iter().any(|damage| damage.what.contains("rows 1 to 40 are not those")), "{damage:?}");
+}
+
 #[test]
 fn a_journal_of_before_the_log_gets_its_rows_into_it() {
     let dir = tempfile::tempdir().unwrap();
@@ -114,13 +141,7 @@ fn a_journal_of_before_the_log_gets_its_rows_into_it() {
         Log::open(&dir.path().join("audit")).unwrap().checkpoint.root
     };
     drop(store);
-    // Back to the first format, by hand: what the second one added goes.
-    let journal = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
-    for column in ["log_first_sequence", "tree_size", "tree_edge", "log_verifier", "checkpoint"] {
-        journal.execute_batch(&format!("ALTER TABLE journal DROP COLUMN {column}")).unwrap();
-    }
-    journal.execute_batch("DROP TABLE closed_log; PRAGMA user_version = 1").unwrap();
-    drop(journal);
+    to_first_format(dir.path());
     std::fs::remove_dir_all(dir.path().join("audit")).unwrap();
     std::fs::remove_file(dir.path().join("audit.key")).unwrap();
     assert!(matches!(LogReader::open(dir.path()), Err(Error::OlderFormat { found: 1, .. })));

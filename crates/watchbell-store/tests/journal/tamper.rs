@@ -279,6 +279,95 @@ fn changed_rows_of_the_journal_are_found() {
     }
 }
 
+/// Whoever takes the closed logs off the journal's list, or writes other rows in front of them, changes what no log claims: the
+/// signed first entries do.
+#[test]
+fn changed_rows_of_closed_logs_are_found_whatever_the_journal_lists() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = dir.path().join("data");
+    let mut store = open(&whole);
+    grow(&mut store, 3);
+    drop(store);
+    Store::rotate_log_key(&whole).unwrap();
+    let mut store = open(&whole);
+    grow(&mut store, 300);
+    drop(store);
+    Store::rotate_log_key(&whole).unwrap();
+    let mut store = open(&whole);
+    grow(&mut store, 2);
+    drop(store);
+    assert_eq!(found(&whole).damage, []);
+    let free = "DROP TRIGGER audit_is_never_updated; DROP TRIGGER audit_is_never_deleted; DROP TRIGGER audit_is_contiguous;
+                DROP TRIGGER closed_log_is_never_updated; DROP TRIGGER closed_log_is_never_deleted;";
+    let (first, second) =
+        ("DELETE FROM closed_log WHERE epoch = 1;", "DELETE FROM closed_log WHERE epoch = 2;");
+    let forged = "UPDATE audit SET body = x'00' WHERE sequence =";
+    let mut number = 0;
+    let mut check = |sql: String, place: &str| {
+        number += 1;
+        let copied = dir.path().join(number.to_string());
+        copy(&whole, &copied);
+        let connection = rusqlite::Connection::open(copied.join("journal.db")).unwrap();
+        connection.execute_batch(&format!("{free} {sql}")).unwrap();
+        drop(connection);
+        let found = found(&copied);
+        let told = found.damage.iter().any(|damage| damage.what.contains(place));
+        assert!(told, "{sql}: {:?}", found.damage);
+    };
+    // The list alone.
+    check(first.into(), "does not list");
+    check(second.into(), "does not list");
+    check("UPDATE closed_log SET first_sequence = first_sequence + 1".into(), "does not list");
+    // Rows 1 to 4 are the first log's, 5 to 306 the second's.
+    for sequence in [1, 4, 5, 6, 306] {
+        check(format!("{first}{second}{forged} {sequence}"), "are not those that the first entry of");
+    }
+    check(format!("{first}{forged} 2"), "rows 1 to 4 are not those");
+    check(format!("{second}{forged} 300"), "rows 5 to 306 are not those");
+    check(format!("{first}{second} DELETE FROM audit WHERE sequence = 1"), "rows 1 to 4 are not those");
+    // The first entry of the log that is written now says what is before it, and is signed.
+    check(format!("{forged} 307"), "does not say what the 306 rows before it are");
+}
+
+#[test]
+fn a_row_whose_time_is_not_that_of_its_entry_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("data");
+    let mut store = open(&dir);
+    let dated = |n: i64| watchbell_store::AuditEntry {
+        at_unix_nanos: 1_500_000_000 + n,
+        body: format!(r#"{{"kind":"Event","stageTimestamp":"1970-01-01T00:00:01.50000000{n}Z"}}"#)
+            .into_bytes(),
+    };
+    store
+        .commit(&Batch { audit: (0..5).map(dated).chain([entry("no JSON")]).collect(), ..Batch::default() })
+        .unwrap();
+    drop(store);
+    // In a closed log, too, listed or not, and in the one that is written now.
+    Store::rotate_log_key(&dir).unwrap();
+    assert_eq!(found(&dir).damage, []);
+    let connection = rusqlite::Connection::open(dir.join("journal.db")).unwrap();
+    connection
+        .execute_batch("DROP TRIGGER audit_is_never_updated; DROP TRIGGER closed_log_is_never_deleted")
+        .unwrap();
+    for sequence in [3, 7, 8] {
+        let shift = |by: &str| {
+            let sql =
+                format!("UPDATE audit SET at_unix_nanos = at_unix_nanos {by} WHERE sequence = {sequence}");
+            connection.execute_batch(&sql).unwrap();
+        };
+        shift("- 1");
+        check_damaged(&dir, &format!("another time of row {sequence}"), "journal");
+        assert_eq!(found(&dir).damage.len(), 1);
+        shift("+ 1");
+    }
+    connection
+        .execute_batch("DELETE FROM closed_log; UPDATE audit SET at_unix_nanos = 0 WHERE sequence = 3")
+        .unwrap();
+    let damage = found(&dir).damage;
+    assert!(damage.iter().any(|damage| damage.what.contains("row 3 has another time")), "{damage:?}");
+}
+
 #[test]
 fn only_a_held_checkpoint_or_a_witness_shows_a_rollback_or_a_forgery() {
     let dir = tempfile::tempdir().unwrap();

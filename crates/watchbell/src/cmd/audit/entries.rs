@@ -106,10 +106,10 @@ impl Entries {
         let mut result = Ok(());
         let range = head.first_sequence + from..head.first_sequence + head.size.max(from);
         journal
-            .rows(range, &mut |sequence, body| {
+            .rows(range, &mut |row| {
                 if result.is_ok() {
-                    let index = sequence - head.first_sequence;
-                    result = each(&Entry { origin: &head.origin, index, body });
+                    let index = row.sequence - head.first_sequence;
+                    result = each(&Entry { origin: &head.origin, index, body: row.body });
                 }
             })
             .map_err(Failure::refused)?;
