@@ -55,9 +55,7 @@ impl LineFile {
         if let Some(Open { last: Some(last), .. }) = &self.open {
             return Ok(Some(*last));
         }
-        let mut names = self.old_names().map_err(|e| format!("cannot list the old files: {e}"))?;
-        names.sort();
-        let Some(newest) = names.pop() else { return Ok(None) };
+        let Some(newest) = self.newest_old_name()? else { return Ok(None) };
         let path = self.path.with_file_name(newest);
         let mut file = File::open(&path).map_err(|e| format!("cannot open {}: {e}", path.display()))?;
         Ok(tail(&mut file).map_err(|e| format!("cannot read {}: {e}", path.display()))?.last)
@@ -151,7 +149,8 @@ impl LineFile {
             return Err("its name is not UTF-8".into());
         };
         let last = self.open.as_ref().and_then(|open| open.last).map_or(0, |(_, index)| index);
-        let to = self.path.with_file_name(rotated_name(name, Timestamp::now(), last));
+        let newest = self.newest_old_name()?;
+        let to = self.path.with_file_name(rotated_name(name, Timestamp::now(), last, newest.as_deref()));
         renameat_with(CWD, &self.path, CWD, &to, RenameFlags::NOREPLACE)
             .map_err(|e| format!("cannot rename it to {}: {e}", to.display()))?;
         let last = self.open.take().and_then(|open| open.last);
@@ -174,6 +173,11 @@ impl LineFile {
             }
         }
         Ok(names)
+    }
+
+    fn newest_old_name(&self) -> Result<Option<String>, String> {
+        let names = self.old_names().map_err(|e| format!("cannot list the old files: {e}"))?;
+        Ok(names.into_iter().max())
     }
 
     fn remove_surplus(&self) -> std::io::Result<()> {

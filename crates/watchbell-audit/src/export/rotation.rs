@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// How an old file's name says when it was closed.
+const STAMP: &str = "%Y%m%dT%H%M%SZ";
 
 /// How large, how many, how old.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +53,38 @@ impl Limits {
 
 /// `audit.ndjson` is called `audit-20261126T065155Z-00000000000000001234.ndjson` once it is full: the names sort by age, end
 /// alike, and never come again. `last` is the index of the last entry in it.
-pub fn rotated_name(name: &str, now: Timestamp, last: u64) -> String {
+///
+/// `newest` is the greatest name of an old file. A clock that went back, or an index after a restore, makes no name below it: the
+/// file that was just closed would be taken for the oldest.
+pub fn rotated_name(name: &str, now: Timestamp, last: u64, newest: Option<&str>) -> String {
     let (stem, ending) = parts(name);
-    format!("{stem}-{}-{last:020}{ending}", now.strftime("%Y%m%dT%H%M%SZ"))
+    let named = |at: Timestamp| format!("{stem}-{}-{last:020}{ending}", at.strftime(STAMP));
+    let by_clock = named(now);
+    match newest.filter(|newest| by_clock.as_str() <= *newest).and_then(|newest| stamp_of(name, newest)) {
+        Some(stamp) => named(stamp.saturating_add(SignedDuration::from_secs(1)).unwrap_or(stamp)),
+        None => by_clock,
+    }
 }
 
 /// Whether `candidate` is an old file of `name`.
 pub fn is_rotated(name: &str, candidate: &str) -> bool {
+    stamp_of(name, candidate).is_some()
+}
+
+/// The time in an old file's name.
+fn stamp_of(name: &str, candidate: &str) -> Option<Timestamp> {
     let (stem, ending) = parts(name);
-    let middle = candidate.strip_prefix(stem).and_then(|rest| rest.strip_suffix(ending));
-    let Some(middle) = middle.and_then(|middle| middle.strip_prefix('-')).map(str::as_bytes) else {
-        return false;
-    };
+    let middle = candidate.strip_prefix(stem)?.strip_suffix(ending)?.strip_prefix('-')?;
     // 20261126T065155Z-00000000000000001234
-    middle.len() == 37
-        && middle.iter().enumerate().all(|(at, byte)| match at {
-            8 => *byte == b'T',
-            15 => *byte == b'Z',
-            16 => *byte == b'-',
+    let has_form = middle.len() == 37
+        && middle.bytes().enumerate().all(|(at, byte)| match at {
+            8 => byte == b'T',
+            15 => byte == b'Z',
+            16 => byte == b'-',
             _ => byte.is_ascii_digit(),
-        })
+        });
+    let stamp = middle.get(..16).filter(|_| has_form)?;
+    TimeZone::UTC.to_timestamp(DateTime::strptime(STAMP, stamp).ok()?).ok()
 }
 
 fn parts(name: &str) -> (&str, &str) {
@@ -98,9 +115,9 @@ mod tests {
     fn names_sort_by_age_and_are_known_again() {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         for name in ["audit.ndjson", "audit", ".audit", "a.b.c"] {
-            let first = rotated_name(name, at("2026-11-26T06:51:55Z"), 9);
-            let second = rotated_name(name, at("2026-11-26T06:51:55Z"), 10);
-            let third = rotated_name(name, at("2027-01-01T00:00:00Z"), 3);
+            let first = rotated_name(name, at("2026-11-26T06:51:55Z"), 9, None);
+            let second = rotated_name(name, at("2026-11-26T06:51:55Z"), 10, Some(&first));
+            let third = rotated_name(name, at("2027-01-01T00:00:00Z"), 3, Some(&second));
             assert!(first < second && second < third, "{first} {second} {third}");
             for rotated in [&first, &second, &third] {
                 assert!(is_rotated(name, rotated), "{rotated}");
@@ -109,16 +126,33 @@ mod tests {
             assert!(!is_rotated(name, name));
         }
         assert_eq!(
-            rotated_name("audit.ndjson", at("2026-11-26T06:51:55Z"), 1234),
+            rotated_name("audit.ndjson", at("2026-11-26T06:51:55Z"), 1234, None),
             "audit-20261126T065155Z-00000000000000001234.ndjson"
         );
         for foreign in [
             "audit-old.ndjson",
             "audit-20261126T065155Z-1.ndjson",
             "audit-20261126x065155Z-00000000000000001234.ndjson",
+            "audit-20261326T065155Z-00000000000000001234.ndjson",
         ] {
             assert!(!is_rotated("audit.ndjson", foreign), "{foreign}");
         }
+    }
+
+    #[test]
+    fn names_rise_though_the_clock_goes_back_and_indexes_come_again() {
+        let check = |now: &str, last: u64, expect: &str| {
+            let newest = "audit-20270101T235959Z-00000000000000000500";
+            let name = rotated_name("audit", now.parse().unwrap(), last, Some(newest));
+            assert_eq!(name, expect);
+            assert!(newest < name.as_str());
+        };
+        check("2027-01-02T00:00:00Z", 3, "audit-20270102T000000Z-00000000000000000003");
+        check("2027-01-01T23:59:59Z", 501, "audit-20270101T235959Z-00000000000000000501");
+        // After a restore in the same second.
+        check("2027-01-01T23:59:59Z", 400, "audit-20270102T000000Z-00000000000000000400");
+        check("2027-01-01T23:59:59Z", 500, "audit-20270102T000000Z-00000000000000000500");
+        check("2026-01-01T00:00:00Z", 9, "audit-20270102T000000Z-00000000000000000009");
     }
 
     #[test]

@@ -158,6 +158,28 @@ fn full_files_are_renamed_and_the_oldest_go() {
 }
 
 #[test]
+fn the_file_just_closed_stays_though_the_clock_went_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.ndjson");
+    // Closed when the clock said another century.
+    let before = [0u64, 1].map(|n| dir.path().join(format!("audit-2999010{}T000000Z-{n:020}.ndjson", n + 1)));
+    for (n, old) in before.iter().enumerate() {
+        fs::write(old, [&item(n as u64).document[..], b"\n"].concat()).unwrap();
+    }
+    let limits =
+        Limits { bytes: item(2).document.len() as u64 + 1, count: 2, age: Duration::from_secs(3600) };
+    let mut file = LineFile::open(&FileOptions { limits, ..options(&path) }).unwrap();
+    write(&mut file, 2..4);
+    assert!(!before[0].exists() && before[1].exists(), "the oldest went");
+    let lines: Vec<Vec<u64>> = all(&path).iter().map(|file| indexes(file)).collect();
+    assert_eq!(lines, [[1], [2], [3]]);
+    // A crash between the renaming and the new file.
+    drop(file);
+    fs::remove_file(&path).unwrap();
+    assert_eq!(open(&path).last_written(), Ok(Some(([1; 16], 2))));
+}
+
+#[test]
 fn an_old_file_is_closed_with_its_next_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("audit.ndjson");
