@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use watchbell_audit::export::ecs::{self, Context, DEFAULT_INDEX, ECS_VERSION, Kind, Level, Original};
 use watchbell_audit::export::fields::{FIELDS, FieldType, OWN_PREFIX, find};
 use watchbell_audit::export::template::{Engine, INDEX_PATTERN, template};
-use watchbell_audit::export::{Entry, hex};
+use watchbell_audit::export::{Entry, LogPlace, hex};
 use watchbell_audit::leaf_hash;
 
 /// A published field.
@@ -39,6 +39,7 @@ fn entry(body: &Value) -> Entry {
     Entry {
         epoch: [0x5a; 16],
         index: 41,
+        log: Some(LogPlace { origin: "watchbell.dev/log/5a/epoch-2".into(), index: 3 }),
         at_unix_nanos: 1_764_140_000_123_456_789,
         body: body.to_string().into_bytes(),
     }

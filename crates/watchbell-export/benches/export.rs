@@ -51,6 +51,7 @@ fn mapped(entries: u64) {
         .map(|n| Entry {
             epoch: [1; 16],
             index: n,
+            log: None,
             at_unix_nanos: 0,
             body: journal::body(n).to_string().into_bytes(),
         })

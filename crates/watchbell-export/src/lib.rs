@@ -111,8 +111,8 @@ impl Exports {
 }
 
 fn prepare(mut target: Target, reader: AuditReader) -> Result<runner::Runner, StartError> {
-    let lives = runner::lives(&reader)?;
+    let (lives, logs) = (runner::lives(&reader)?, runner::logs(&reader)?);
     let name = target.name().to_owned();
     let next = target.resume(&lives).map_err(|cause| StartError::Target { target: name, cause })?;
-    Ok(runner::Runner::new(target, reader, lives, next))
+    Ok(runner::Runner::new(target, reader, lives, logs, next))
 }

@@ -5,10 +5,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use watchbell_audit::export::Entry;
 use watchbell_audit::export::backoff::Jitter;
 use watchbell_audit::export::cursor::{Epoch, Lives};
 use watchbell_audit::export::shipper::{Shipper, Step, Wake};
+use watchbell_audit::export::{Entry, Logs};
 use watchbell_store::{AuditNews, AuditReader, AuditRow, Until};
 
 use crate::metrics::Gauges;
@@ -31,6 +31,7 @@ pub(crate) struct Runner {
     target: Target,
     reader: AuditReader,
     lives: Lives,
+    logs: Logs,
     shipper: Shipper,
     gauges: Arc<Gauges>,
     began: Instant,
@@ -38,11 +39,17 @@ pub(crate) struct Runner {
     told: Option<Instant>,
 }
 
-/// The lives of the journal's log. The sequence numbers of its rows begin at 1, the tree's indexes at 0.
+/// The lives of the journal's log. The sequence numbers of its rows begin at 1, the indexes of entries at 0.
 pub(crate) fn lives(reader: &AuditReader) -> Result<Lives, watchbell_store::Error> {
     let epochs = reader.epochs()?.into_iter();
     let epochs = epochs.map(|e| Epoch { id: e.id, first: e.first_audit_sequence.saturating_sub(1) });
     Ok(Lives { epochs: epochs.collect(), length: reader.news().last_sequence })
+}
+
+/// The logs themselves. None begins or ends while a server runs.
+pub(crate) fn logs(reader: &AuditReader) -> Result<Logs, watchbell_store::Error> {
+    let logs = reader.log_heads()?.logs.into_iter();
+    Ok(Logs::new(logs.map(|(origin, log)| (log.first_sequence.saturating_sub(1), origin))))
 }
 
 /// What the loop does after a step.
@@ -53,13 +60,13 @@ enum Next {
 }
 
 impl Runner {
-    pub(crate) fn new(target: Target, reader: AuditReader, lives: Lives, next: u64) -> Runner {
+    pub(crate) fn new(target: Target, reader: AuditReader, lives: Lives, logs: Logs, next: u64) -> Runner {
         let gauges = Arc::new(Gauges::new(target.label()));
         gauges.acknowledged.store(next, Ordering::Relaxed);
         gauges.length.store(lives.length, Ordering::Relaxed);
         tracing::info!(target = target.name(), next, "exporting the audit trail");
         let shipper = Shipper::new(target.limits(), next);
-        Runner { target, reader, lives, shipper, gauges, began: Instant::now(), told: None }
+        Runner { target, reader, lives, logs, shipper, gauges, began: Instant::now(), told: None }
     }
 
     pub(crate) fn gauges(&self) -> Arc<Gauges> {
@@ -112,8 +119,10 @@ impl Runner {
         match self.shipper.next(now) {
             Step::Read { from } => match self.reader.read(from + 1, READ_ENTRIES, READ_BYTES) {
                 Ok(rows) => {
-                    let items =
-                        rows.into_iter().map(|row| self.target.item(&entry(&self.lives, row))).collect();
+                    let items = rows
+                        .into_iter()
+                        .map(|row| self.target.item(&entry(&self.lives, &self.logs, row)))
+                        .collect();
                     let missing = self.shipper.read(items);
                     if missing > 0 {
                         self.gauges.lost.fetch_add(missing, Ordering::Relaxed);
@@ -223,9 +232,15 @@ impl Runner {
     }
 }
 
-fn entry(lives: &Lives, row: AuditRow) -> Entry {
+fn entry(lives: &Lives, logs: &Logs, row: AuditRow) -> Entry {
     let index = row.sequence.saturating_sub(1);
-    Entry { epoch: lives.epoch_at(index), index, at_unix_nanos: row.at_unix_nanos, body: row.body }
+    Entry {
+        epoch: lives.epoch_at(index),
+        index,
+        log: logs.place(index),
+        at_unix_nanos: row.at_unix_nanos,
+        body: row.body,
+    }
 }
 
 fn jitter() -> Jitter {

@@ -14,7 +14,7 @@ use rusqlite::{Connection, Row};
 use crate::directory::DirectoryLock;
 use crate::open::{Epoch, parse_epoch};
 use crate::replay::{AuditRow, parse_audit};
-use crate::{Error, connection};
+use crate::{Error, LogHeads, connection};
 
 /// Entries are read once and in order: a cache of pages would only hold what was read.
 const CACHE_KIB: i64 = 512;
@@ -128,6 +128,11 @@ impl AuditReader {
         let mut statement = self.connection.prepare(sql).map_err(failed)?;
         let epochs = statement.query_map([], |row: &Row<'_>| parse_epoch(row)).map_err(failed)?;
         epochs.collect::<Result<Vec<Epoch>, _>>().map_err(failed)
+    }
+
+    /// What the journal says of its logs.
+    pub fn log_heads(&self) -> Result<LogHeads, Error> {
+        LogHeads::read(&self.connection, &self.path)
     }
 
     /// What the bell last told.

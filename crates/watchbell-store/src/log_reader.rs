@@ -34,25 +34,12 @@ pub struct LogHeads {
     pub verifier: Option<String>,
 }
 
-impl LogReader {
-    /// # Errors
-    /// The journal is missing, no journal, or of another format: an older one is migrated by the next start of the server.
-    pub fn open(dir: &Path) -> Result<LogReader, Error> {
-        let path = dir.join(JOURNAL);
-        let connection = open_read_only(&path)?;
-        match format::read_mark(&connection, &path, FORMAT_VERSION)? {
-            Mark::Version(FORMAT_VERSION) => Ok(LogReader { connection, path }),
-            Mark::Version(found) => Err(Error::OlderFormat { path, found, needed: FORMAT_VERSION }),
-            Mark::Blank => Err(Error::NotAJournal { path, application_id: 0 }),
-        }
-    }
-
-    /// The heads of all logs, in one read.
-    pub fn heads(&self) -> Result<LogHeads, Error> {
-        let failed = |e| Error::of_sqlite("read the audit log's heads in", &self.path, e);
-        let transaction = self.connection.unchecked_transaction().map_err(failed)?;
+impl LogHeads {
+    pub(crate) fn read(connection: &Connection, path: &Path) -> Result<LogHeads, Error> {
+        let failed = |e| Error::of_sqlite("read the audit log's heads in", path, e);
+        let transaction = connection.unchecked_transaction().map_err(failed)?;
         let epoch = read_epoch(&transaction).map_err(failed)?;
-        let head = HeadRow::read(&transaction, &self.path)?;
+        let head = HeadRow::read(&transaction, path)?;
         let current = origin(&epoch);
         let mut logs = BTreeMap::new();
         if let Some(checkpoint) = head.checkpoint {
@@ -74,6 +61,25 @@ impl LogReader {
             }
         }
         Ok(LogHeads { logs, current, verifier: head.verifier })
+    }
+}
+
+impl LogReader {
+    /// # Errors
+    /// The journal is missing, no journal, or of another format: an older one is migrated by the next start of the server.
+    pub fn open(dir: &Path) -> Result<LogReader, Error> {
+        let path = dir.join(JOURNAL);
+        let connection = open_read_only(&path)?;
+        match format::read_mark(&connection, &path, FORMAT_VERSION)? {
+            Mark::Version(FORMAT_VERSION) => Ok(LogReader { connection, path }),
+            Mark::Version(found) => Err(Error::OlderFormat { path, found, needed: FORMAT_VERSION }),
+            Mark::Blank => Err(Error::NotAJournal { path, application_id: 0 }),
+        }
+    }
+
+    /// The heads of all logs, in one read.
+    pub fn heads(&self) -> Result<LogHeads, Error> {
+        LogHeads::read(&self.connection, &self.path)
     }
 
     /// Hands the rows of a range of sequences to `each`, in their order. Whatever `each` waits for, nothing of the journal is held

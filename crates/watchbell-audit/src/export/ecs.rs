@@ -167,7 +167,14 @@ fn skeleton<'a>(
             node: Node { name: &context.hostname },
         },
         host: Host { hostname: &context.hostname },
-        watchbell: document::Watchbell { log: document::Log { epoch }, ..Default::default() },
+        watchbell: document::Watchbell {
+            log: document::Log {
+                epoch,
+                origin: entry.log.as_ref().map(|place| &*place.origin),
+                index: entry.log.as_ref().map(|place| place.index),
+            },
+            ..Default::default()
+        },
         ..Document::default()
     }
 }

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::logs::LogPlace;
+
 /// One life of the log; a restore begins the next. Random, so that the numbers of two lives are never taken for each other.
 pub type EpochId = [u8; 16];
 
@@ -13,8 +15,10 @@ pub type EpochId = [u8; 16];
 pub struct Entry {
     /// The life of the log that it was written in.
     pub epoch: EpochId,
-    /// Its index in the tree, from 0.
+    /// Its place among all entries of the journal, from 0.
     pub index: u64,
+    /// Its place in its log's own tree.
+    pub log: Option<LogPlace>,
     pub at_unix_nanos: i64,
     /// JSON, the leaf of the tree byte by byte.
     pub body: Vec<u8>,
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn an_id_is_read_back_and_nothing_else_is_one() {
-        let entry = Entry { epoch: [0xab; 16], index: 7, at_unix_nanos: 0, body: Vec::new() };
+        let entry = Entry { epoch: [0xab; 16], index: 7, log: None, at_unix_nanos: 0, body: Vec::new() };
         assert_eq!(entry.id(), "abababababababababababababababab-7");
         assert_eq!(place_of(&entry.id()), Some(([0xab; 16], 7)));
         for wrong in [

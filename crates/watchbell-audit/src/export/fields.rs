@@ -127,6 +127,8 @@ pub const FIELDS: &[Field] = &[
     field("watchbell.kind", FieldType::Keyword),
     field("watchbell.level", FieldType::Keyword),
     field("watchbell.log.epoch", FieldType::Keyword),
+    field("watchbell.log.index", FieldType::Long),
+    field("watchbell.log.origin", FieldType::Keyword),
     field("watchbell.resource_version", FieldType::Keyword),
     field("watchbell.run.job", FieldType::Keyword),
     field("watchbell.run.pods.created", FieldType::Long),

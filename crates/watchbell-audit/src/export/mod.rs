@@ -15,9 +15,11 @@ pub mod cursor;
 pub mod ecs;
 mod entry;
 pub mod fields;
+mod logs;
 pub mod otlp;
 pub mod rotation;
 pub mod shipper;
 pub mod template;
 
 pub use entry::{Entry, EpochId, epoch_of, hex, place_of};
+pub use logs::{LogPlace, Logs};

@@ -20,7 +20,7 @@ use super::backoff::{self, Jitter};
 /// An entry in the form it is sent in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Its index in the tree.
+    /// [`super::Entry::index`]
     pub index: u64,
     /// [`super::Entry::id`]
     pub id: String,

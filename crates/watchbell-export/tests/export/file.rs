@@ -2,6 +2,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
+use watchbell_audit::Log;
+use watchbell_audit::export::hex;
 use watchbell_audit::export::rotation::Limits;
 use watchbell_export::{Exports, FileOptions, Options};
 
@@ -91,6 +93,35 @@ fn a_restore_begins_names_anew_and_what_it_cut_off_stays() {
     let after: Vec<u64> = indexes(&path)[50..].to_vec();
     assert_eq!((after.first(), after.last()), (Some(&40), Some(&(40 + after.len() as u64 - 1))));
     assert!(after.len() >= 3);
+}
+
+#[test]
+fn a_proof_is_asked_for_by_an_entrys_index_in_its_own_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, logs) = (dir.path().join("data"), dir.path().join("logs"));
+    std::fs::create_dir(&logs).unwrap();
+    let path = logs.join("audit.ndjson");
+    let mut store = open(&data);
+    append(&mut store, 5);
+    drop(store);
+    watchbell_store::Store::rotate_log_key(&data).unwrap();
+    let mut store = open(&data);
+    append(&mut store, 3);
+    store.publisher().unwrap().publish().unwrap();
+    let exports = start(&store, &data, &to(&path, 1 << 20));
+    end(store, exports);
+    let logs = ["audit", "audit/epoch-1"].map(|name| Log::open(&data.join(name)).unwrap());
+    let mut places = Vec::new();
+    for line in lines(&path) {
+        let (origin, index) = (&line["watchbell"]["log"]["origin"], &line["watchbell"]["log"]["index"]);
+        let at = logs.iter().position(|log| log.verifier.name() == origin).unwrap();
+        let proof = logs[at].prove_inclusion(index.as_u64().unwrap()).unwrap();
+        let hash = hex(&watchbell_audit::leaf_hash(&proof.extra.unwrap()));
+        assert_eq!(line["event"]["hash"], hash, "{line}");
+        places.push((at, proof.index));
+    }
+    // The last entry of the closed log names the new key, the first one of the other follows it.
+    assert_eq!(places, [(1, 0), (1, 1), (1, 2), (1, 3), (1, 4), (1, 5), (0, 0), (0, 1), (0, 2), (0, 3)]);
 }
 
 #[test]

@@ -319,6 +319,10 @@ pub(super) struct Watchbell<'a> {
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Log<'a> {
     pub(super) epoch: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<u64>,
 }
 
 #[derive(Debug, Default, Serialize)]
