@@ -13,8 +13,8 @@ use watchbell_audit::export::shipper::Dead;
 
 /// Below the data directory.
 const DIRECTORY: &str = "audit-export";
-/// A cursor's file is a line; more is none of ours.
-const CURSOR_BYTES_MAX: u64 = 64 << 10;
+/// A cursor's file is a line, with some seventy bytes for each restore; more is none of ours.
+const CURSOR_BYTES_MAX: u64 = 1 << 20;
 
 /// The files of one target.
 #[derive(Debug)]
@@ -40,17 +40,17 @@ impl Place {
         })
     }
 
-    /// Where the target was; `None`: nowhere yet.
-    pub(crate) fn cursor(&self) -> Result<Option<Cursor>, String> {
+    /// Where the target was.
+    pub(crate) fn cursor(&self) -> Result<Cursor, String> {
         let failed = |cause: String| format!("cannot read {}: {cause}", self.cursor.display());
         let file = match File::open(&self.cursor) {
             Ok(file) => file,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Cursor::default()),
             Err(e) => return Err(failed(e.to_string())),
         };
         let mut text = String::new();
         file.take(CURSOR_BYTES_MAX).read_to_string(&mut text).map_err(|e| failed(e.to_string()))?;
-        Cursor::parse(&text).map(Some).map_err(|cause| {
+        Cursor::parse(&text).map_err(|cause| {
             failed(format!("{cause}; when it is removed, everything is exported again, under the same names"))
         })
     }
@@ -134,12 +134,14 @@ mod tests {
     fn a_cursor_is_read_back_and_each_target_has_its_own() {
         let dir = tempfile::tempdir().unwrap();
         let place = Place::open(dir.path(), "otlp", "https://a").unwrap();
-        assert_eq!(place.cursor(), Ok(None));
-        let cursor = Cursor { epoch: [7; 16], next: 5 };
-        place.persist(&cursor).unwrap();
-        place.persist(&Cursor { next: 6, ..cursor }).unwrap();
-        assert_eq!(place.cursor(), Ok(Some(Cursor { epoch: [7; 16], next: 6 })));
-        assert_eq!(Place::open(dir.path(), "otlp", "https://b").unwrap().cursor(), Ok(None));
+        let mut cursor = Cursor::default();
+        assert_eq!(place.cursor(), Ok(cursor.clone()));
+        for next in 5..7 {
+            cursor.reach([7; 16], next);
+            place.persist(&cursor).unwrap();
+        }
+        assert_eq!(place.cursor(), Ok(cursor));
+        assert_eq!(Place::open(dir.path(), "otlp", "https://b").unwrap().cursor(), Ok(Cursor::default()));
         std::fs::write(&place.cursor, "half a li").unwrap();
         assert!(place.cursor().unwrap_err().contains("exported again"));
     }

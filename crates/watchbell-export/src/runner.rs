@@ -199,7 +199,7 @@ impl Runner {
     }
 
     fn persist(&mut self, next: u64) {
-        if let Err(error) = self.target.persist(&self.lives.cursor(next)) {
+        if let Err(error) = self.target.persist(&self.lives, next) {
             tracing::warn!(target = self.target.name(), "cannot note how far the audit export came: {error}");
         }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Target {
     name: String,
     context: Context,
     place: Place,
+    /// How far it came, as it is noted next.
+    cursor: Cursor,
     kind: Kind,
 }
 
@@ -39,7 +41,8 @@ impl Target {
             let context = Context::new(&options.hostname, &options.version, index, options.original);
             let place = Place::open(dir, label, &name)
                 .map_err(|cause| StartError::Target { target: name.clone(), cause })?;
-            targets.push(Target { label, name, context, place, kind });
+            let cursor = Cursor::default();
+            targets.push(Target { label, name, context, place, cursor, kind });
             Ok::<(), StartError>(())
         };
         if let Some(file) = &options.file {
@@ -75,27 +78,21 @@ impl Target {
 
     /// The index of the first entry to send.
     pub(crate) fn resume(&mut self, lives: &Lives) -> Result<u64, String> {
-        let at = |cursor: Option<&Cursor>| lives.resume(cursor).map_err(|e| e.to_string());
-        let noted = at(self.place.cursor()?.as_ref())?;
-        match &self.kind {
-            Kind::File(file) => {
-                let written = at(file
-                    .last_written()?
-                    .map(|(epoch, index)| Cursor { epoch, next: index + 1 })
-                    .as_ref())?;
-                if noted > written {
-                    tracing::warn!(
-                        file = self.name,
-                        noted,
-                        written,
-                        "lines that were written are not in the file any more; somebody else moved them, and they are not \
-                         written again"
-                    );
-                }
-                Ok(noted.max(written))
+        self.cursor = self.place.cursor()?;
+        if let Kind::File(file) = &self.kind {
+            let written = file.last_written()?;
+            if self.cursor.is_beyond(written) {
+                tracing::warn!(
+                    file = self.name,
+                    "lines that were written are not in the file any more; somebody else moved them, and they are not \
+                     written again"
+                );
             }
-            Kind::Elasticsearch(_) | Kind::Otlp(_) => Ok(noted),
+            if let Some((epoch, index)) = written {
+                self.cursor.reach(epoch, index + 1);
+            }
         }
+        lives.resume(&self.cursor).map_err(|e| e.to_string())
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -136,10 +133,12 @@ impl Target {
         self.place.bury(dead)
     }
 
-    pub(crate) fn persist(&mut self, cursor: &Cursor) -> std::io::Result<()> {
+    /// Notes that it has everything before `next`.
+    pub(crate) fn persist(&mut self, lives: &Lives, next: u64) -> std::io::Result<()> {
         if let Kind::File(file) = &mut self.kind {
             file.sync()?;
         }
-        self.place.persist(cursor)
+        lives.note(&mut self.cursor, next);
+        self.place.persist(&self.cursor)
     }
 }

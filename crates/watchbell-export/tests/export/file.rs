@@ -93,6 +93,12 @@ fn a_restore_begins_names_anew_and_what_it_cut_off_stays() {
     let after: Vec<u64> = indexes(&path)[50..].to_vec();
     assert_eq!((after.first(), after.last()), (Some(&40), Some(&(40 + after.len() as u64 - 1))));
     assert!(after.len() >= 3);
+    // The same backup again: what both lives began with is there already.
+    watchbell_store::Store::restore(&copy, &data).unwrap();
+    let store = open(&data);
+    let exports = start(&store, &data, &to(&path, 1 << 20));
+    end(store, exports);
+    assert_eq!(indexes(&path)[50 + after.len()..], [40]);
 }
 
 #[test]
