@@ -28,16 +28,25 @@ const LINE_BYTES_MAX: u64 = 4 << 20;
 pub(crate) struct LineFile {
     path: PathBuf,
     limits: Limits,
-    /// `None` after a failure that leaves in doubt what is in the file: it is opened and looked at anew.
+    /// `File::sync_data`, but in tests.
+    sync_data: fn(&File) -> std::io::Result<()>,
+    /// `None` while the next one is begun.
     open: Option<Open>,
+    /// The last entry that is written, here or in the file before this one.
+    last: Option<(EpochId, u64)>,
+    /// The last one that is durable.
+    durable: Option<(EpochId, u64)>,
 }
 
 #[derive(Debug)]
 struct Open {
     file: File,
     length: u64,
+    /// So much of it is durable.
+    durable: u64,
+    /// A failure leaves in doubt what is behind that.
+    is_in_doubt: bool,
     begun: SystemTime,
-    last: Option<(EpochId, u64)>,
 }
 
 impl LineFile {
@@ -46,14 +55,22 @@ impl LineFile {
     /// # Errors
     /// The cause: it cannot be opened, another process writes it, or what it holds was not written by us.
     pub(crate) fn open(options: &FileOptions) -> Result<LineFile, String> {
-        let open = Open::new(&options.path)?;
-        Ok(LineFile { path: options.path.clone(), limits: options.limits.clone(), open: Some(open) })
+        let mut file = LineFile {
+            path: options.path.clone(),
+            limits: options.limits.clone(),
+            sync_data: File::sync_data,
+            open: None,
+            last: None,
+            durable: None,
+        };
+        file.opened()?;
+        Ok(file)
     }
 
     /// The last entry that is written: in this file, or in the newest of the old ones when this one is empty.
     pub(crate) fn last_written(&self) -> Result<Option<(EpochId, u64)>, String> {
-        if let Some(Open { last: Some(last), .. }) = &self.open {
-            return Ok(Some(*last));
+        if self.last.is_some() {
+            return Ok(self.last);
         }
         let Some(newest) = self.newest_old_name()? else { return Ok(None) };
         let path = self.path.with_file_name(newest);
@@ -73,10 +90,13 @@ impl LineFile {
     }
 
     fn write_lines(&mut self, items: &[Item]) -> Result<(), String> {
+        if self.is_in_doubt() {
+            return Err("what was written before is in doubt".into());
+        }
         self.look_again()?;
         let mut items = items;
         // After a failure the file may hold the beginning of the batch, or all of it: that is not written twice.
-        if let Some((epoch, index)) = self.open.as_ref().and_then(|open| open.last) {
+        if let Some((epoch, index)) = self.last {
             let written = items.iter().take_while(|i| i.index <= index && is_of(epoch, &i.id)).count();
             items = &items[written..];
         }
@@ -99,7 +119,10 @@ impl LineFile {
 
     fn opened(&mut self) -> Result<&mut Open, String> {
         if self.open.is_none() {
-            self.open = Some(Open::new(&self.path)?);
+            let (open, last) = Open::new(&self.path, self.sync_data)?;
+            self.open = Some(open);
+            self.last = last.or(self.last);
+            self.durable = self.last;
         }
         self.open.as_mut().ok_or_else(|| "it is not open".to_owned())
     }
@@ -114,12 +137,11 @@ impl LineFile {
             .map(|meta| (meta.dev(), meta.ino()));
         if ours.is_none() || there != ours {
             // Its last lines are nowhere else: they are durable before it is let go of, or a place behind them would be noted.
-            if let Some(open) = &self.open {
-                open.file.sync_data().map_err(|e| format!("cannot sync the file that was renamed: {e}"))?;
+            if self.open.is_some() {
+                self.sync().map_err(|e| format!("cannot sync the file that was renamed: {e}"))?;
             }
-            let last = self.open.take().and_then(|open| open.last);
-            let open = self.opened()?;
-            open.last = open.last.or(last);
+            self.open = None;
+            self.opened()?;
         }
         Ok(())
     }
@@ -130,15 +152,12 @@ impl LineFile {
         }
         let open = self.opened()?;
         if let Err(error) = open.file.write_all(lines) {
-            // Part of it may be there. Taken back, or looked at when the file is opened anew.
-            let length = open.length;
-            if open.file.set_len(length).is_err() {
-                self.open = None;
-            }
+            // Part of it may be there.
+            open.is_in_doubt = open.file.set_len(open.length).is_err();
             return Err(error.to_string());
         }
         open.length += lines.len() as u64;
-        open.last = last.or(open.last);
+        self.last = last.or(self.last);
         lines.clear();
         Ok(())
     }
@@ -148,13 +167,13 @@ impl LineFile {
         let Some(name) = self.path.file_name().and_then(|name| name.to_str()) else {
             return Err("its name is not UTF-8".into());
         };
-        let last = self.open.as_ref().and_then(|open| open.last).map_or(0, |(_, index)| index);
+        let last = self.last.map_or(0, |(_, index)| index);
         let newest = self.newest_old_name()?;
         let to = self.path.with_file_name(rotated_name(name, Timestamp::now(), last, newest.as_deref()));
         renameat_with(CWD, &self.path, CWD, &to, RenameFlags::NOREPLACE)
             .map_err(|e| format!("cannot rename it to {}: {e}", to.display()))?;
-        let last = self.open.take().and_then(|open| open.last);
-        self.opened()?.last = last;
+        self.open = None;
+        self.opened()?;
         // The lines are safe; an old file too many is told and tried again with the next rotation.
         if let Err(error) = self.remove_surplus() {
             tracing::warn!(file = %self.path.display(), "cannot remove old files of the audit export: {error}");
@@ -187,10 +206,41 @@ impl LineFile {
         Ok(())
     }
 
-    /// Makes what was written durable.
+    /// Makes what was written durable. After a failure nobody knows what of it is, and another try would tell nothing: the kernel
+    /// has told its error, and takes the pages for written. See [`LineFile::cut_back`].
     pub(crate) fn sync(&mut self) -> std::io::Result<()> {
-        // After a failure it is not open: a place is noted only when what was written before it is durable.
-        self.opened().map_err(std::io::Error::other)?.file.sync_data()
+        let sync_data = self.sync_data;
+        let open = self.opened().map_err(std::io::Error::other)?;
+        if open.is_in_doubt {
+            return Err(std::io::Error::other("what was written before is in doubt"));
+        }
+        if let Err(error) = sync_data(&open.file) {
+            open.is_in_doubt = true;
+            return Err(error);
+        }
+        open.durable = open.length;
+        self.durable = self.last;
+        Ok(())
+    }
+
+    /// Whether a failure left in doubt what was written since the last sync. Nothing more is written then.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.is_in_doubt)
+    }
+
+    /// Ends the doubt: cuts off what is not known to be durable, which is to be written anew.
+    pub(crate) fn cut_back(&mut self) -> std::io::Result<()> {
+        if let Some(open) = self.open.as_mut().filter(|open| open.is_in_doubt) {
+            open.file.set_len(open.durable)?;
+            (open.length, open.is_in_doubt) = (open.durable, false);
+            self.last = self.durable;
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn sync_by(&mut self, sync_data: fn(&File) -> std::io::Result<()>) {
+        self.sync_data = sync_data;
     }
 }
 
@@ -206,7 +256,11 @@ fn directory(path: &Path) -> &Path {
 }
 
 impl Open {
-    fn new(path: &Path) -> Result<Open, String> {
+    /// With the last entry in it. What is there is durable.
+    fn new(
+        path: &Path,
+        sync_data: fn(&File) -> std::io::Result<()>,
+    ) -> Result<(Open, Option<(EpochId, u64)>), String> {
         let failed = |e: std::io::Error| format!("cannot open it: {e}");
         let is_new = !path.exists();
         let mut file = OpenOptions::new()
@@ -238,8 +292,11 @@ impl Open {
             tracing::warn!(file = %path.display(), bytes = meta.len() - tail.whole, "cut off a line that a crash left unfinished");
             file.set_len(tail.whole).map_err(|e| format!("cannot cut off half a line: {e}"))?;
         }
+        // What a former process wrote last, too.
+        sync_data(&file).map_err(|e| format!("cannot make what it holds durable: {e}"))?;
         let begun = meta.created().or_else(|_| meta.modified()).unwrap_or_else(|_| SystemTime::now());
-        Ok(Open { file, length: tail.whole, begun, last: tail.last })
+        let open = Open { file, length: tail.whole, durable: tail.whole, is_in_doubt: false, begun };
+        Ok((open, tail.last))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::target::Target;
 /// Entries and bytes that one reading takes from the journal.
 const READ_ENTRIES: usize = 4000;
 const READ_BYTES: usize = 4 << 20;
-/// After the journal, the dead letters or the cursor could not be read or written.
+/// After the journal, the file, the dead letters or the cursor could not be read or written.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 /// The server ends: so long a target may take for the rest.
 const GRACE: Duration = Duration::from_secs(4);
@@ -115,6 +115,9 @@ impl Runner {
     }
 
     fn step(&mut self, known: AuditNews) -> Next {
+        if self.target.is_in_doubt() {
+            return self.cut_back();
+        }
         let now = self.began.elapsed();
         match self.shipper.next(now) {
             Step::Read { from } => match self.reader.read(from + 1, READ_ENTRIES, READ_BYTES) {
@@ -198,6 +201,28 @@ impl Runner {
         }
     }
 
+    /// What the target took and may have lost is sent again.
+    fn cut_back(&mut self) -> Next {
+        // The journal has grown since the start, and at least as far as what was sent of it.
+        self.lives.length = self.reader.news().last_sequence.max(self.shipper.acknowledged());
+        match self.target.cut_back(&self.lives) {
+            Ok(next) => {
+                tracing::warn!(
+                    target = self.target.name(),
+                    next,
+                    "what was exported last may not be on the disk, and is exported again"
+                );
+                self.shipper.set_back(next);
+                // A disk that refuses every sync is not asked without end.
+                Next::Pause(DISK_RETRY)
+            }
+            Err(cause) => {
+                tracing::warn!(target = self.target.name(), "the audit export waits: {cause}");
+                Next::Pause(DISK_RETRY)
+            }
+        }
+    }
+
     fn persist(&mut self, next: u64) {
         if let Err(error) = self.target.persist(&self.lives, next) {
             tracing::warn!(target = self.target.name(), "cannot note how far the audit export came: {error}");
@@ -249,3 +274,6 @@ fn jitter() -> Jitter {
     let _ = getrandom::fill(&mut random);
     Jitter::from_random(u16::from_ne_bytes(random))
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,6 +133,27 @@ impl Target {
         self.place.bury(dead)
     }
 
+    /// Whether it may have lost what it took since the last note.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        matches!(&self.kind, Kind::File(file) if file.is_in_doubt())
+    }
+
+    /// Ends the doubt. Returns the index of the first entry to send again.
+    pub(crate) fn cut_back(&mut self, lives: &Lives) -> Result<u64, String> {
+        if let Kind::File(file) = &mut self.kind {
+            file.cut_back().map_err(|e| format!("cannot cut {}: {e}", self.name))?;
+        }
+        self.resume(lives)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn file(&mut self) -> &mut LineFile {
+        match &mut self.kind {
+            Kind::File(file) => file,
+            Kind::Elasticsearch(_) | Kind::Otlp(_) => panic!("{} is no file", self.name),
+        }
+    }
+
     /// Notes that it has everything before `next`.
     pub(crate) fn persist(&mut self, lives: &Lives, next: u64) -> std::io::Result<()> {
         if let Kind::File(file) = &mut self.kind {

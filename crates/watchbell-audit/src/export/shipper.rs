@@ -373,6 +373,13 @@ impl Shipper {
         self.persist_at = now + self.limits.persist_interval;
     }
 
+    /// The target lost what it had from `next` on: it is read and sent again.
+    pub fn set_back(&mut self, next: u64) {
+        let mut counts = self.counts;
+        counts.retried += self.acknowledged.saturating_sub(next);
+        *self = Shipper { counts, trouble: self.trouble.take(), ..Shipper::new(self.limits.clone(), next) };
+    }
+
     /// Everything before this index is acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged

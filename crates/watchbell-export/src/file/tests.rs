@@ -191,6 +191,58 @@ fn an_old_file_is_closed_with_its_next_line() {
     assert_eq!(indexes(&path), [1]);
 }
 
+fn no_disk(_: &File) -> std::io::Result<()> {
+    Err(std::io::Error::other("no disk"))
+}
+
+/// The kernel tells once that pages are lost: a second sync would say that all is well.
+#[test]
+fn a_sync_that_failed_is_not_tried_again_and_what_was_behind_the_last_good_one_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("audit.ndjson");
+    let line = item(0).document.len() as u64 + 1;
+    let limits = Limits { bytes: 4 * line, count: 3, age: Duration::from_secs(3600) };
+    let mut file = LineFile::open(&FileOptions { limits, ..options(&path) }).unwrap();
+    let check = |file: &mut LineFile, kept: &[u64]| {
+        assert!(file.is_in_doubt());
+        file.sync_by(File::sync_data);
+        assert!(file.sync().is_err());
+        assert!(matches!(file.write(&[item(9)]), Answer::Retry { .. }), "nothing more is written");
+        file.cut_back().unwrap();
+        assert!(!file.is_in_doubt());
+        assert_eq!(file.last_written(), Ok(kept.last().map(|last| ([1; 16], *last))));
+        let lines: Vec<u64> =
+            all(&path).iter().filter(|path| path.exists()).flat_map(|path| indexes(path)).collect();
+        assert_eq!(lines, kept);
+    };
+    // Nothing was durable yet.
+    write(&mut file, 0..2);
+    file.sync_by(no_disk);
+    assert!(file.sync().is_err());
+    check(&mut file, &[]);
+    write(&mut file, 0..2);
+    file.sync().unwrap();
+    // Before a rotation: the batch is not taken, and the one before it is lost with it.
+    write(&mut file, 2..3);
+    file.sync_by(no_disk);
+    assert!(matches!(file.write(&[item(3), item(4)]), Answer::Retry { .. }));
+    check(&mut file, &[0, 1]);
+    // A file that was begun since: the one before it is durable.
+    write(&mut file, 2..6);
+    file.sync_by(no_disk);
+    assert!(file.sync().is_err());
+    check(&mut file, &[0, 1, 2, 3]);
+    // A file that somebody renamed.
+    write(&mut file, 4..5);
+    fs::rename(&path, dir.path().join("b")).unwrap();
+    file.sync_by(no_disk);
+    assert!(matches!(file.write(&[item(5)]), Answer::Retry { .. }));
+    check(&mut file, &[0, 1, 2, 3]);
+    write(&mut file, 4..6);
+    file.sync().unwrap();
+    assert_eq!(indexes(&path), [4, 5]);
+}
+
 #[test]
 fn somebody_else_may_rename_the_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -295,10 +295,10 @@ fn whoever_is_handed_rows_may_take_their_time() {
     let reader = LogReader::open(dir.path()).unwrap();
     let mut seen = Vec::new();
     reader
-        .rows(2..200, &mut |sequence, bytes| {
+        .rows(2..200, &mut |row| {
             assert_eq!(commit(1).left_bytes, 0);
-            assert_eq!(bytes, body.as_bytes());
-            seen.push(sequence);
+            assert_eq!(row.body, body.as_bytes());
+            seen.push(row.sequence);
         })
         .unwrap();
     assert_eq!(seen, (2..200).collect::<Vec<_>>());

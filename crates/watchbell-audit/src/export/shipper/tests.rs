@@ -121,6 +121,13 @@ fn play(seed: u64, faults: u64, limits: &Limits) {
             may_send_at = Duration::ZERO;
             continue;
         }
+        if random.below(400) < faults / 4 {
+            // The target loses what was not noted.
+            let place = world.place;
+            world.target.retain(|index, _| *index < place);
+            shipper.set_back(place);
+            continue;
+        }
         for index in 0..world.place {
             let settled = world.target.contains_key(&index) || world.graves.contains(&index);
             assert!(settled, "seed {seed}: the place is {} and entry {index} is nowhere", world.place);
