@@ -307,6 +307,12 @@ fn a_new_key_begins_a_log_that_follows_the_old_one() {
     for kind in ["LogEvent key-rotating", "LogEvent key-rotated", "Event list", "ServerEvent keys-in-use"] {
         assert!(kinds.contains(kind), "{kind} of {kinds:?}");
     }
+    // A closed log that cannot be read hides the others from nobody.
+    std::fs::write(stand.data().join("audit/epoch-1/verifier.pub"), "junk").unwrap();
+    assert_eq!(audit(&stand, &["tail", "-n", "3"]).ok().lines().count(), 3);
+    let found = audit(&stand, &["search", "--verb", "key-rotated"]);
+    assert_eq!((found.code, found.out.lines().count()), (Some(1), 1), "{found:?}");
+    assert!(found.err.contains("epoch-1"), "{}", found.err);
 }
 
 /// Byte by byte, by the machine's own socket.

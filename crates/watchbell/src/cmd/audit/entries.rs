@@ -1,7 +1,7 @@
 //! All entries that a data directory has, in their order: those of closed logs, of the log that is written now, and those that
 //! the journal has and no file yet.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use watchbell_audit::Log;
 use watchbell_store::LogReader;
@@ -18,7 +18,7 @@ pub(super) struct Entry<'a> {
 
 /// Where the entries lie.
 pub(super) struct Entries {
-    closed: Vec<Log>,
+    audit: PathBuf,
     current: Option<Log>,
     journal: Option<LogReader>,
 }
@@ -36,27 +36,28 @@ impl Entries {
         let journal = data_dir.join("journal.db");
         let journal =
             if journal.exists() { Some(LogReader::open(data_dir).map_err(Failure::refused)?) } else { None };
-        let mut closed = Vec::new();
-        for name in closed_logs(&audit)? {
-            closed.push(Log::open(&audit.join(name)).map_err(Failure::refused)?);
-        }
         let current = match Log::open(&audit) {
             Ok(log) => Some(log),
             Err(watchbell_audit::Error::NoLog { .. }) if journal.is_some() => None,
             Err(error) => return Err(Failure::refused(error)),
         };
-        Ok(Entries { closed, current, journal })
+        Ok(Entries { audit, current, journal })
     }
 
-    /// Hands all entries to `each`. Returns where they end.
+    /// Hands all entries to `each`. A closed log that cannot be read, as one that a restore moved aside in its damage, hides
+    /// none of the others': its name and the cause go to `unreadable`.
     pub(super) fn all(
         &self,
         each: &mut dyn FnMut(&Entry<'_>) -> Result<(), Failure>,
-    ) -> Result<Option<Position>, Failure> {
-        for log in &self.closed {
-            of_files(log, 0, each)?;
+        unreadable: &mut dyn FnMut(&str, &Failure),
+    ) -> Result<(), Failure> {
+        for name in closed_logs(&self.audit)? {
+            let log = Log::open(&self.audit.join(&name)).map_err(Failure::refused);
+            if let Err(cause) = log.and_then(|log| of_files(&log, 0, each)) {
+                unreadable(&name, &cause);
+            }
         }
-        self.last(u64::MAX, each)
+        self.last(u64::MAX, each).map(|_| ())
     }
 
     /// Hands the last `count` entries of the log that is written now to `each`.
@@ -151,7 +152,7 @@ fn of_files(
 }
 
 /// The directories of closed logs, the oldest first.
-pub(super) fn closed_logs(audit: &Path) -> Result<Vec<String>, Failure> {
+fn closed_logs(audit: &Path) -> Result<Vec<String>, Failure> {
     if !audit.is_dir() {
         return Ok(Vec::new());
     }

@@ -1,14 +1,16 @@
 use jiff::Timestamp;
 
-use super::entries::Entries;
+use super::entries::{Entries, Entry};
 use super::filter;
 use super::line::{self, Format};
 use crate::datadir::DataDir;
 use crate::exit::Failure;
+use crate::output;
 
 /// Shows the entries of the audit log that fit, the oldest first
 ///
-/// Closed logs, of before a restore or a new key, are searched too.
+/// Closed logs, of before a restore or a new key, are searched too. One that cannot be read is told, and the exit code is 1
+/// then.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -23,7 +25,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let mut filter = args.filter.read(Timestamp::now())?;
     let entries = Entries::open(&args.data_dir.data_dir)?;
-    entries.all(&mut |entry| {
+    let mut each = |entry: &Entry<'_>| {
         if filter.may_fit(entry.body) {
             let body = line::parse(entry.body);
             if filter.fits(&body) {
@@ -31,6 +33,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             }
         }
         Ok(())
+    };
+    let mut unreadable = Vec::new();
+    entries.all(&mut each, &mut |name, cause| {
+        output::note(&format!("the closed log {name} is not searched to its end: {cause}"));
+        unreadable.push(name.to_owned());
     })?;
-    Ok(())
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::Refused(format!(
+        "not all was searched: {} cannot be read; `watchbell audit verify` tells the damage",
+        unreadable.join(", ")
+    )))
 }
