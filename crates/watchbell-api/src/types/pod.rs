@@ -55,6 +55,15 @@ pub struct PodSpec {
     pub overhead: BTreeMap<String, Value>,
     pub host_aliases: Vec<HostAlias>,
     pub scheduling_gates: Vec<Value>,
+    pub os: PodOs,
+}
+
+/// The operating system that the pod was written for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodOs {
+    /// Empty: the pod does not say.
+    pub name: String,
 }
 
 /// What of a node's taints a pod puts up with.

@@ -110,6 +110,9 @@ fn spec(f: &mut Findings, spec: &At<'_, '_>, place: Place) {
     resources::overhead(f, &spec.field("overhead"));
     if os.is_set() {
         f.one_of(&os.field("name"), &["linux", "windows"]);
+        if os.field("name").text() == "windows" {
+            security::windows(f, spec);
+        }
     }
 }
 

@@ -35,6 +35,57 @@ pub(super) fn pod(f: &mut Findings, spec: &At<'_, '_>) {
     }
 }
 
+/// A pod for Windows asks for nothing that Linux has: Pod Security does not judge these fields in it.
+pub(super) fn windows(f: &mut Findings, spec: &At<'_, '_>) {
+    const POD: [&str; 2] = ["hostUsers", "shareProcessNamespace"];
+    const POD_CONTEXT: [&str; 11] = [
+        "appArmorProfile",
+        "fsGroup",
+        "fsGroupChangePolicy",
+        "runAsGroup",
+        "runAsUser",
+        "seLinuxChangePolicy",
+        "seLinuxOptions",
+        "seccompProfile",
+        "supplementalGroups",
+        "supplementalGroupsPolicy",
+        "sysctls",
+    ];
+    const CONTEXT: [&str; 10] = [
+        "allowPrivilegeEscalation",
+        "appArmorProfile",
+        "capabilities",
+        "privileged",
+        "procMount",
+        "readOnlyRootFilesystem",
+        "runAsGroup",
+        "runAsUser",
+        "seLinuxOptions",
+        "seccompProfile",
+    ];
+    let mut none_of = |at: &At<'_, '_>, fields: &[&str]| {
+        for field in fields {
+            let field = at.field(field);
+            if field.is_set() {
+                f.forbidden(&field, "cannot be set for a windows pod");
+            }
+        }
+    };
+    none_of(spec, &POD);
+    none_of(&spec.field("securityContext"), &POD_CONTEXT);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in spec.field(list).items() {
+            none_of(&container.field("securityContext"), &CONTEXT);
+        }
+    }
+    for namespace in ["hostPID", "hostIPC"] {
+        let namespace = spec.field(namespace);
+        if namespace.is_true() {
+            f.forbidden(&namespace, "cannot be set for a windows pod");
+        }
+    }
+}
+
 pub(super) fn container(f: &mut Findings, context: &At<'_, '_>, host_users: bool) {
     if !context.is_set() {
         return;

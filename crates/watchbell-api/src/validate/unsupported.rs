@@ -44,7 +44,7 @@ pub(super) fn pod(w: &mut Warnings, spec: &At<'_, '_>) {
     set(w, spec, &POD, IGNORED);
     set(w, spec, &POD_FATAL, FATAL);
     if spec.field("os").field("name").text() == "windows" {
-        w.add(&spec.field("os"), IGNORED);
+        w.add(&spec.field("os"), FATAL);
     }
     unless(w, &spec.field("schedulerName"), "default-scheduler", IGNORED);
     let dns = spec.field("dnsPolicy");

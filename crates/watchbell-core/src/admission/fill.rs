@@ -8,8 +8,13 @@ use super::NOBODY;
 pub(super) fn strict(spec: &mut Value) {
     let Some(pod) = spec.as_object_mut() else { return };
     pod.entry("automountServiceAccountToken").or_insert(Value::Bool(false));
+    let is_for_windows = pod.get("os").is_some_and(|os| os["name"] == "windows");
     let context = pod.entry("securityContext").or_insert_with(|| json!({}));
     default(context, "runAsNonRoot", json!(true));
+    // The rest is Linux's, and no such pod may have it.
+    if is_for_windows {
+        return;
+    }
     if context["runAsUser"].is_null() {
         // Whose user is not the pod's own choice reads its volumes all the same: a Secret of mode 0400 is root's else.
         default(context, "fsGroup", json!(NOBODY));

@@ -41,6 +41,14 @@ fn an_empty_pod_is_filled_in_and_admitted() {
 }
 
 #[test]
+fn a_pod_for_windows_is_given_nothing_of_linux() {
+    let mut spec = pod(json!({"os": {"name": "windows"}}));
+    assert_eq!(effective(&Policy::STRICT, &mut spec), None);
+    assert_eq!(spec["securityContext"], json!({"runAsNonRoot": true}));
+    assert_eq!(spec["containers"], pod(json!({}))["containers"]);
+}
+
+#[test]
 fn the_group_of_volumes_is_filled_in_with_the_user() {
     let check = |context: Value, expect: Value| {
         let mut spec = pod(json!({"securityContext": context.clone()}));

@@ -196,6 +196,11 @@ impl Plan {
 
 /// Fields that promise something this node does not keep: a pod that ran without it would be told a lie.
 fn refuse(spec: &PodSpec) -> Option<(&'static str, String)> {
+    // What restricts a Linux pod is not asked of another's.
+    if !matches!(spec.os.name.as_str(), "" | "linux") {
+        let message = "Failed to admit pod as the OS field doesn't match node OS";
+        return Some(("PodOSNotSupported", message.to_owned()));
+    }
     if !spec.security_context.sysctls.is_empty() {
         let message = "spec.securityContext.sysctls: this node sets none; leave them out".to_owned();
         return Some(("SysctlForbidden", message));

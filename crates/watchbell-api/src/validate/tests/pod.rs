@@ -361,6 +361,48 @@ fn security() {
     );
 }
 
+/// Pod Security leaves these fields unjudged in a pod for Windows, as it cannot have them.
+#[test]
+fn a_pod_for_windows_has_nothing_of_linux() {
+    let context = "runAsUser: 0, runAsGroup: 0, fsGroup: 0, supplementalGroups: [1], seccompProfile: {type: Unconfined}";
+    let windows = "os: {name: windows}";
+    pod(
+        &format!("{windows}\nsecurityContext: {{runAsNonRoot: true, windowsOptions: {{runAsUserName: u}}}}"),
+        &[],
+    );
+    pod(&format!("os: {{name: linux}}\nhostUsers: false\nsecurityContext: {{{context}}}"), &[]);
+    let path = |field: &str| format!("spec.{field}: Forbidden: cannot be set for a windows pod");
+    let refused = |yaml: &str, fields: &[&str]| {
+        let words: Vec<String> = fields.iter().map(|field| path(field)).collect();
+        pod(&format!("{windows}\n{yaml}"), &words.iter().map(String::as_str).collect::<Vec<&str>>());
+    };
+    refused(
+        &format!("hostUsers: false\nsecurityContext: {{{context}}}"),
+        &[
+            "hostUsers",
+            "securityContext.fsGroup",
+            "securityContext.runAsGroup",
+            "securityContext.runAsUser",
+            "securityContext.seccompProfile",
+            "securityContext.supplementalGroups",
+        ],
+    );
+    refused("hostPID: true\nhostIPC: true", &["hostPID", "hostIPC"]);
+    refused(
+        "initContainers: [{name: i, image: x, terminationMessagePolicy: File, imagePullPolicy: Always, securityContext: \
+         {allowPrivilegeEscalation: true, capabilities: {add: [ALL]}, privileged: true, procMount: Default, \
+         readOnlyRootFilesystem: false, runAsUser: 0}}]",
+        &[
+            "initContainers[0].securityContext.allowPrivilegeEscalation",
+            "initContainers[0].securityContext.capabilities",
+            "initContainers[0].securityContext.privileged",
+            "initContainers[0].securityContext.procMount",
+            "initContainers[0].securityContext.readOnlyRootFilesystem",
+            "initContainers[0].securityContext.runAsUser",
+        ],
+    );
+}
+
 #[test]
 fn the_rest_of_the_spec() {
     pod(

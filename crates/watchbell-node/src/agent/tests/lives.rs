@@ -402,6 +402,8 @@ fn what_this_node_cannot_do_is_said() {
     check(json!({"volumes": [{"name": "v", "nfs": {"server": "s"}}]}), "volume \"v\": its source");
     check(json!({"volumes": [{"name": "v", "emptyDir": {"medium": "HugePages"}}]}), "medium \"HugePages\"");
     check(json!({"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}), "sysctls");
+    check(json!({"os": {"name": "windows"}}), "the OS field doesn't match node OS");
+    check(json!({"os": {"name": "plan9"}}), "the OS field doesn't match node OS");
     let container = |extra: Value| {
         let mut c = json!({"name": "m", "image": "tool:1"});
         c.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
