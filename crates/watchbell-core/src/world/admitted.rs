@@ -1,20 +1,22 @@
 //! What a Job's template becomes under the rules of the moment: once for each Job and each change of the rules, however
 //! many pods are made of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use watchbell_api::Resource;
+use watchbell_api::{Resource, Uid};
 
-use super::object::{Status, Stored};
+use super::object::{Fills, FillsPlace, Status, Stored};
 use super::shape;
 use super::template::JobPods;
+use super::write::OBJECT_BYTES_MAX;
 use super::{Snapshot, World};
 use crate::admission::{self, Mode, PriorityClass, Rules};
 
-/// How often the rules may change a Job's pods: each fill stays in the Job as long as it is there.
-const FILLS_MAX: usize = 1_000;
+/// What admission may make of a Job's pods, in all forms that pods of it have.
+const FILLS_BYTES_MAX: usize = 2 * OBJECT_BYTES_MAX;
 
 impl Snapshot {
     /// The LimitRanges of a namespace, and the classes of all.
@@ -61,7 +63,7 @@ impl World {
     }
 
     /// What new pods of the Job are made of, or why its namespace refuses them.
-    pub(super) fn job_template(&mut self, job: &Arc<Stored>, now: Timestamp) -> Result<Arc<JobPods>, String> {
+    pub(super) fn job_template(&mut self, job: &Arc<Stored>) -> Result<Arc<JobPods>, String> {
         let policy = self.state.pod_policy(&job.namespace);
         let mode = Mode::of(&policy);
         let known = self.jobs.get(&job.uid).and_then(|runtime| runtime.admitted.as_ref());
@@ -75,11 +77,19 @@ impl World {
         template.refused_by(policy.enforced()).map_or(Ok(()), Err)?;
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(template) };
         runtime.admitted = Some((self.rule_changes, policy, template.clone()));
-        if runtime.template(mode, template.fill).is_none() {
+        Ok(template)
+    }
+
+    /// A pod of this kind is about to be made: nothing is kept of what made none.
+    pub(super) fn keep_template(&mut self, job: &Arc<Stored>, template: &Arc<JobPods>, now: Timestamp) {
+        let Some(runtime) = self.jobs.get_mut(&job.uid) else { return };
+        if runtime.template(template.mode, template.fill_number()).is_none() {
             runtime.templates.push(template.clone());
             self.audit_run(job, "admitted", admission::summary(template.spec()), now);
         }
-        Ok(template)
+        if let Some((number, text)) = &template.fill {
+            self.keep_fill(job, *number, text);
+        }
     }
 
     fn admit_template(&mut self, job: &Arc<Stored>, mode: Mode) -> Result<Arc<JobPods>, String> {
@@ -96,8 +106,8 @@ impl World {
         if plain.are_like(&pod) {
             return Ok(plain);
         }
-        let (number, text) = self.fill_of(job, &pod)?;
-        self.pods_of(job, &object, mode, Some((number, &text)))
+        let fill = self.fill_of(job, &pod)?;
+        self.pods_of(job, &object, mode, Some(fill))
     }
 
     fn pods_of(
@@ -105,9 +115,10 @@ impl World {
         job: &Stored,
         object: &Value,
         mode: Mode,
-        fill: Option<(u16, &str)>,
+        fill: Option<(u16, Arc<str>)>,
     ) -> Result<Arc<JobPods>, String> {
-        let known = self.jobs.get(&job.uid).and_then(|r| r.template(mode, fill.map(|(number, _)| number)));
+        let number = fill.as_ref().map(|(number, _)| *number);
+        let known = self.jobs.get(&job.uid).and_then(|runtime| runtime.template(mode, number));
         if let Some(template) = known {
             return Ok(template.clone());
         }
@@ -119,24 +130,61 @@ impl World {
             .map_err(|e| e.to_string())
     }
 
-    /// The number of a fill among the Job's, which keeps it from now on.
+    /// A fill and the number that it has among the Job's, or gets when a pod of it is made: one that no pod names.
     fn fill_of(&mut self, job: &Stored, pod: &Value) -> Result<(u16, Arc<str>), String> {
         let text: Arc<str> = pod.to_string().into();
-        let current = self.get_at(Resource::Job, &job.at()).cloned().ok_or("the Job is gone")?;
-        let Status::Job { status, images, fills, job_id } = &current.status else {
+        let current = self.get_at(Resource::Job, &job.at()).ok_or("the Job is gone")?;
+        let Status::Job { fills, .. } = &current.status else {
             return Err("the Job has no status".into());
         };
-        let place = fills.iter().position(|fill| *fill == text).unwrap_or(fills.len());
-        let number = u16::try_from(place).ok().filter(|_| place < FILLS_MAX).ok_or(
-            "the LimitRanges and classes of its namespace changed too often; delete the Job and create it again",
-        )?;
-        if place == fills.len() {
-            let fills = fills.iter().cloned().chain([text.clone()]).collect();
-            let (status, images, job_id) = (status.clone(), images.clone(), *job_id);
-            let mut next = (*current).clone();
-            next.status = Status::Job { status, images, fills, job_id };
-            self.put(next);
+        let fills = fills.clone();
+        let used = self.fills_used(job.uid);
+        if let Some(runtime) = self.jobs.get_mut(&job.uid) {
+            runtime.templates.retain(|made| made.fill_number().is_none_or(|number| used.contains(&number)));
         }
+        let is_it = |number: &&u16| fills.texts.get(usize::from(**number)) == Some(&text);
+        if let Some(number) = used.iter().find(is_it) {
+            return Ok((*number, text));
+        }
+        let lengths =
+            used.iter().filter_map(|number| fills.texts.get(usize::from(*number)).map(|fill| fill.len()));
+        let bytes = lengths.sum::<usize>() + text.len();
+        let free = (0..=u16::MAX).find(|number| !used.contains(number));
+        let number = free.filter(|_| bytes <= FILLS_BYTES_MAX).ok_or_else(|| {
+            format!(
+                "the LimitRanges, classes and accounts of its namespace make it differ too much from the Job's other pods: all \
+                 forms of them would come to {bytes} bytes, and the limit is {FILLS_BYTES_MAX}; delete pods of it that have \
+                 ended, or create the Job again"
+            )
+        })?;
         Ok((number, text))
+    }
+
+    /// Writes a fill under its number, and forgets those that no pod names.
+    fn keep_fill(&mut self, job: &Stored, number: u16, text: &Arc<str>) {
+        let Some(current) = self.get_at(Resource::Job, &job.at()).cloned() else { return };
+        let Status::Job { status, images, fills, job_id } = &current.status else { return };
+        if fills.texts.get(usize::from(number)) == Some(text) {
+            return;
+        }
+        let used = self.fills_used(job.uid);
+        let last = used.last().map_or(number, |last| number.max(*last));
+        let kept = |at: u16| match fills.texts.get(usize::from(at)) {
+            _ if at == number => text.clone(),
+            Some(fill) if used.contains(&at) => fill.clone(),
+            _ => Arc::default(),
+        };
+        let fills = Fills { texts: (0..=last).map(kept).collect(), place: FillsPlace::Head };
+        let (status, images, job_id) = (status.clone(), images.clone(), *job_id);
+        let mut next = (*current).clone();
+        next.status = Status::Job { status, images, fills: Arc::new(fills), job_id };
+        self.put(next);
+    }
+
+    /// The numbers of the fills that pods of the Job name.
+    fn fills_used(&self, job: Uid) -> BTreeSet<u16> {
+        let pods = self.jobs.get(&job).into_iter().flat_map(|runtime| runtime.pods.values());
+        let pods = pods.filter_map(|at| self.get_at(Resource::Pod, at)?.array_pod());
+        pods.filter_map(|pod| pod.template.fill_number()).collect()
     }
 }

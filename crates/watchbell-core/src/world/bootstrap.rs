@@ -68,8 +68,8 @@ impl World {
             let fill = match parts.fill {
                 None => None,
                 Some(number) => {
-                    let text = fills.get(usize::from(number));
-                    Some((number, &**text.ok_or_else(|| wrong(format!("its Job has no fill {number}")))?))
+                    let text = fills.texts.get(usize::from(number)).cloned();
+                    Some((number, text.ok_or_else(|| wrong(format!("its Job has no fill {number}")))?))
                 }
             };
             let kind = (*job_id, parts.mode, parts.fill);

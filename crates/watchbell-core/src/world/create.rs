@@ -335,7 +335,7 @@ fn first_status(resource: Resource, version: u64) -> Status {
         Resource::Job => Status::Job {
             status: Arc::new(JobStatus::default()),
             images: Arc::from([]),
-            fills: Arc::from([]),
+            fills: Arc::default(),
             job_id: version,
         },
         Resource::CronJob => Status::CronJob(Arc::new(CronJobStatus::default())),

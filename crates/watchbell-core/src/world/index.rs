@@ -23,7 +23,7 @@ pub(super) const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 #[derive(Debug)]
 pub(super) struct JobRuntime {
     pub at: NsName,
-    /// One for each admission mode its namespace had, and each fill.
+    /// One for each admission mode its namespace had, and each fill that pods have.
     pub templates: Vec<Arc<JobPods>>,
     /// What new pods are made of, as of this count of [`World::rule_changes`] and this policy of the namespace.
     pub admitted: Option<(u64, Policy, Arc<JobPods>)>,
@@ -63,7 +63,7 @@ impl JobRuntime {
     }
 
     pub(super) fn template(&self, mode: Mode, fill: Option<u16>) -> Option<&Arc<JobPods>> {
-        self.templates.iter().find(|t| t.mode == mode && t.fill == fill)
+        self.templates.iter().find(|t| t.mode == mode && t.fill_number() == fill)
     }
 }
 
@@ -335,7 +335,7 @@ impl World {
         if let Some(pod) = object.array_pod()
             && pod.own.is_none()
             && let Some(runtime) = self.jobs.get_mut(&pod.template.job_uid)
-            && runtime.template(pod.template.mode, pod.template.fill).is_none()
+            && runtime.template(pod.template.mode, pod.template.fill_number()).is_none()
         {
             runtime.templates.push(pod.template.clone());
         }

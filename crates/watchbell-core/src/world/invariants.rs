@@ -7,7 +7,7 @@ use watchbell_api::{Resource, Uid};
 
 use super::World;
 use super::events;
-use super::object::{Head, Key, NsName};
+use super::object::{Head, Key, NsName, Status};
 use super::row::NO_INDEX;
 use crate::placement::Demand;
 
@@ -48,8 +48,15 @@ impl World {
             }
             let Head::ArrayPod(array) = &pod.head else { continue };
             let job = array.template.job_uid;
-            if !self.jobs.contains_key(&job) {
+            let Some(runtime) = self.jobs.get(&job) else {
                 return Err(format!("pod {} is in the rows of a Job that is gone", pod.name));
+            };
+            if let Some((number, text)) = &array.template.fill
+                && let Some(Status::Job { fills, .. }) =
+                    self.get_at(Resource::Job, &runtime.at).map(|job| &job.status)
+                && fills.texts.get(usize::from(*number)) != Some(text)
+            {
+                return Err(format!("pod {} names a fill that its Job does not have", pod.name));
             }
             let seat = (array.index.unwrap_or(NO_INDEX), array.attempt);
             if pods.entry(job).or_default().insert(seat, pod.at()).is_some() {

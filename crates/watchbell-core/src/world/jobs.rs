@@ -75,7 +75,7 @@ impl World {
         let before = job.job_status().cloned().unwrap_or_default();
         if !plan.create.is_empty() {
             let admitted = self.admit_arrays(job, now);
-            let (made, refusal) = match admitted.and_then(|()| self.job_template(job, now)) {
+            let (made, refusal) = match admitted.and_then(|()| self.job_template(job)) {
                 Ok(template) => self.create_pods(job, &template, &plan.create, now),
                 Err(why) => (0, Some(Held::Refused(why))),
             };
@@ -187,6 +187,9 @@ impl World {
                         break;
                     }
                 }
+            }
+            if created.is_empty() {
+                self.keep_template(job, template, now);
             }
             created.push(json!([pod.index, pod.attempt]));
             let made = self.put(new);

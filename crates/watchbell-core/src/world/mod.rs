@@ -71,7 +71,7 @@ pub use audit::{AuditRecord, BODY_HASH, COMMAND_HASH, ISSUED};
 pub use create::check_new;
 pub use facts::{EventFacts, Facts, JobFacts};
 pub use managed::Managed;
-pub use object::{ArrayPod, Deletion, Head, JsonHead, Key, NsName, Owner, Status, Stored};
+pub use object::{ArrayPod, Deletion, Fills, Head, JsonHead, Key, NsName, Owner, Status, Stored};
 pub use podsecurity::{at_steps, pod_of};
 pub use row::{NO_INDEX, Row, RowError, RowKey, encode, row_key};
 pub use shown::rfc3339;

@@ -124,13 +124,30 @@ pub enum Status {
     Job {
         status: Arc<JobStatus>,
         images: Arc<[Arc<str>]>,
-        fills: Arc<[Arc<str>]>,
+        fills: Arc<Fills>,
         job_id: u64,
     },
     CronJob(Arc<CronJobStatus>),
     Pod(Arc<PodStatus>),
     /// Of a user's token, with the hash that is never shown.
     Token(Arc<KeptToken>),
+}
+
+/// What admission made of a Job's template, by number: a pod's annotations and spec. One of which no pod is there may be empty.
+#[derive(Debug, Default)]
+pub struct Fills {
+    pub(super) texts: Vec<Arc<str>>,
+    pub(super) place: FillsPlace,
+}
+
+/// Where a Job's fills stand in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum FillsPlace {
+    /// With the head, so that a status does not write them again.
+    #[default]
+    Head,
+    /// As rows of before have them.
+    Status,
 }
 
 impl Stored {
@@ -317,7 +334,12 @@ impl JsonHead {
 
     /// The head as it lies in the journal: the managers stand beside the metadata, so that the rest is read as it is.
     pub(super) fn to_row(&self) -> Vec<u8> {
-        let mut row = self.json.to_vec();
+        self.add_to_row(Vec::new())
+    }
+
+    /// The same after what stands before it.
+    pub(super) fn add_to_row(&self, mut row: Vec<u8>) -> Vec<u8> {
+        row.extend_from_slice(&self.json);
         let is_own_event =
             self.facts.event().is_some_and(|event| managed::is_of_event(&self.managed, event.last_at));
         if is_own_event {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus, Terminated};
 use watchbell_api::{Resource, Uid};
 
-use super::object::{Deletion, Head, JsonHead, Status, Stored};
+use super::object::{Deletion, Fills, FillsPlace, Head, JsonHead, Status, Stored};
 use crate::admission::Mode;
 use crate::controller::cronjob::{CronJobStatus, Held};
 use crate::controller::job::JobStatus;
@@ -18,8 +18,10 @@ use crate::login::KeptToken;
 
 /// The form of most rows.
 const VERSION: u8 = 1;
-/// The form of a Job with fills, and of an array pod that one made: as [`VERSION`], with that at the end.
+/// The form of an array pod that a fill made, and once of a Job with fills: as [`VERSION`], with that at the end.
 const VERSION_FILLED: u8 = 2;
+/// The form of a Job with fills: as [`VERSION`]; they stand in its head, before the object.
+const VERSION_FILLS_IN_HEAD: u8 = 3;
 
 /// Where a row lies.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,22 +142,28 @@ pub(super) struct OwnHead {
 
 /// The row of an object; its head only when it changed since `old`.
 pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
-    let mut status = vec![if is_filled(new) { VERSION_FILLED } else { VERSION }];
+    let mut status = vec![version_of(new)];
     push(&mut status, &Marks { generation: new.generation, deletion: new.deletion });
     push(&mut status, &status_row(new, images));
     match &new.head {
         Head::Json(head) => {
-            if let Status::Job { fills, .. } = &new.status
-                && !fills.is_empty()
-            {
-                push(&mut status, &fills.iter().map(|fill| &**fill).collect::<Vec<&str>>());
+            let fills = fills_of(new);
+            let same_fills = match (old.and_then(fills_of), fills) {
+                (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+                (before, after) => before.is_none() && after.is_none(),
+            };
+            let unchanged = same_fills
+                && matches!(old.map(|o| &o.head), Some(Head::Json(before)) if Arc::ptr_eq(before, head));
+            let mut row = Vec::new();
+            match fills.map(|fills| fills.place) {
+                Some(FillsPlace::Status) => push(&mut status, &texts(fills)),
+                Some(FillsPlace::Head) if !unchanged => push(&mut row, &texts(fills)),
+                Some(FillsPlace::Head) | None => {}
             }
-            let unchanged =
-                matches!(old.map(|o| &o.head), Some(Head::Json(before)) if Arc::ptr_eq(before, head));
             Row {
                 key: row_key(new),
                 resource_version: new.resource_version,
-                head: if unchanged { None } else { Some(head.to_row()) },
+                head: (!unchanged).then(|| head.add_to_row(row)),
                 status,
             }
         }
@@ -171,7 +179,7 @@ pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
                     own: pod.own.is_some(),
                 },
             );
-            if let Some(fill) = pod.template.fill {
+            if let Some(fill) = pod.template.fill_number() {
                 push(&mut status, &fill);
             }
             let before = old.and_then(Stored::array_pod).and_then(|before| before.own.as_ref());
@@ -188,12 +196,25 @@ pub fn encode(old: Option<&Stored>, new: &Stored, images: &[Arc<str>]) -> Row {
     }
 }
 
-fn is_filled(stored: &Stored) -> bool {
-    match (&stored.head, &stored.status) {
-        (Head::ArrayPod(pod), _) => pod.template.fill.is_some(),
-        (_, Status::Job { fills, .. }) => !fills.is_empty(),
-        _ => false,
+fn version_of(stored: &Stored) -> u8 {
+    match (&stored.head, fills_of(stored).map(|fills| fills.place)) {
+        (Head::ArrayPod(pod), _) if pod.template.fill.is_some() => VERSION_FILLED,
+        (_, Some(FillsPlace::Status)) => VERSION_FILLED,
+        (_, Some(FillsPlace::Head)) => VERSION_FILLS_IN_HEAD,
+        (_, None) => VERSION,
     }
+}
+
+/// The fills of a Job that has some.
+fn fills_of(stored: &Stored) -> Option<&Arc<Fills>> {
+    match &stored.status {
+        Status::Job { fills, .. } => Some(fills).filter(|fills| !fills.texts.is_empty()),
+        _ => None,
+    }
+}
+
+fn texts(fills: Option<&Arc<Fills>>) -> Vec<&str> {
+    fills.into_iter().flat_map(|fills| &fills.texts).map(|text| &**text).collect()
 }
 
 /// Where an object's row lies.
@@ -323,20 +344,22 @@ fn take<'a, T: Deserialize<'a>>(bytes: &mut &'a [u8]) -> Result<T, String> {
     Ok(part)
 }
 
-/// Whether something of fills stands at the end of a row.
+/// Whether something of fills stands at the end of a row, or at the beginning of a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Plain,
     Filled,
+    FillsInHead,
 }
 
 fn versioned(status: &[u8]) -> Result<(Form, &[u8]), String> {
     match status.split_first() {
         Some((&VERSION, rest)) => Ok((Form::Plain, rest)),
         Some((&VERSION_FILLED, rest)) => Ok((Form::Filled, rest)),
-        Some((version, _)) => {
-            Err(format!("its form {version} is newer than this program's {VERSION_FILLED}; run a newer one"))
-        }
+        Some((&VERSION_FILLS_IN_HEAD, rest)) => Ok((Form::FillsInHead, rest)),
+        Some((version, _)) => Err(format!(
+            "its form {version} is newer than this program's {VERSION_FILLS_IN_HEAD}; run a newer one"
+        )),
         None => Err("its status row is empty; restore a backup".into()),
     }
 }
@@ -353,7 +376,19 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
     let (form, mut rest) = versioned(&row.status).map_err(wrong)?;
     let marks: Marks = take(&mut rest).map_err(wrong)?;
     let status: StatusRow = take(&mut rest).map_err(wrong)?;
-    let head = row.head.as_deref().ok_or_else(|| wrong("it has no head".into()))?;
+    let mut head = row.head.as_deref().ok_or_else(|| wrong("it has no head".into()))?;
+    let mut fills = Fills::default();
+    let mut read_fills = |from: &mut &[u8], place| -> Result<(), String> {
+        let texts = take::<Vec<&str>>(from)?.into_iter().map(Arc::from).collect();
+        fills = Fills { texts, place };
+        Ok(())
+    };
+    match form {
+        Form::Plain => Ok(()),
+        Form::Filled => read_fills(&mut rest, FillsPlace::Status),
+        Form::FillsInHead => read_fills(&mut head, FillsPlace::Head),
+    }
+    .map_err(wrong)?;
     let value: serde_json::Value = serde_json::from_slice(head).map_err(|e| wrong(e.to_string()))?;
     let text = |field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
     let uid: Uid = text("uid").parse().map_err(|e| wrong(format!("metadata.uid: {e}")))?;
@@ -370,12 +405,7 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
         StatusRow::Job { status, images, job_id } => Status::Job {
             status: Arc::new(status),
             images: images.into_iter().map(Arc::from).collect(),
-            fills: match form {
-                Form::Plain => Arc::from([]),
-                Form::Filled => {
-                    take::<Vec<&str>>(&mut rest).map_err(wrong)?.into_iter().map(Arc::from).collect()
-                }
-            },
+            fills: Arc::new(fills),
             job_id,
         },
         StatusRow::CronJob(status) => Status::CronJob(Arc::new(status)),
@@ -420,6 +450,7 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
     let fill = match form {
         Form::Plain => None,
         Form::Filled => Some(take(&mut rest).map_err(wrong)?),
+        Form::FillsInHead => return Err(wrong("its form is a Job's".into())),
     };
     let own = match (fixed.own, row.head.as_deref()) {
         (true, Some(bytes)) => {

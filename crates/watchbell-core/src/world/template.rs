@@ -39,8 +39,8 @@ pub struct JobPods {
     pub job_id: u64,
     pub job_name: Arc<str>,
     pub mode: Mode,
-    /// Which of the Job's fills made them; `None`: the mode alone did.
-    pub fill: Option<u16>,
+    /// Which of the Job's fills made them, and the fill; `None`: the mode alone did.
+    pub(super) fill: Option<(u16, Arc<str>)>,
     failures_told: FailuresTold,
     /// For what its pods use data arrays.
     pub arrays: Option<Arc<ArrayRun>>,
@@ -76,11 +76,11 @@ impl JobPods {
         job_id: u64,
         spec: &JobSpec,
         mode: Mode,
-        fill: Option<(u16, &str)>,
+        fill: Option<(u16, Arc<str>)>,
     ) -> Result<JobPods, TemplateError> {
         let template = &job["spec"]["template"];
         let name = job["metadata"]["name"].as_str().unwrap_or_default();
-        let pod = match fill {
+        let pod = match &fill {
             None => None,
             Some((_, text)) => Some(
                 serde_json::from_str::<Value>(text)
@@ -100,7 +100,7 @@ impl JobPods {
             job_name,
             arrays,
             mode,
-            fill: fill.map(|(number, _)| number),
+            fill,
             failures_told: match spec.backoff_limit_per_index {
                 Some(_) => FailuresTold::ByIndex,
                 None => FailuresTold::No,
@@ -134,6 +134,10 @@ impl JobPods {
     /// Whether these are the pods that `pod` (of [`super::shape::effective`]) describes.
     pub(super) fn are_like(&self, pod: &Value) -> bool {
         self.shape.json == pod["spec"] && *self.annotations == string_map(pod["metadata"].get("annotations"))
+    }
+
+    pub(super) fn fill_number(&self) -> Option<u16> {
+        self.fill.as_ref().map(|(number, _)| *number)
     }
 
     pub fn spec(&self) -> &Arc<PodSpec> {

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use watchbell_api::{Reason, Resource};
 
-use super::fake_node::{Node, ended};
+use super::fake_node::{Node, ended, running};
 use super::{Bench, array, config_map, cron, job, merge, pod};
 use crate::request::Propagation;
+use crate::world::object::{Fills, FillsPlace, Status};
 
 fn limit_range(name: &str, limits: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": name}, "spec": {"limits": limits}})
@@ -129,6 +130,143 @@ fn pods_of_a_job_keep_what_a_limit_range_gave_them() {
     let mut again = limits(&bench);
     again.sort_by_key(ToString::to_string);
     assert_eq!(again, all);
+}
+
+/// What the LimitRange gives to pods, another thing each time.
+fn change_default(bench: &mut Bench, cpu_millis: u32) {
+    let limits = json!([{"type": "Container", "default": {"cpu": format!("{cpu_millis}m")}}]);
+    bench.patch(Resource::LimitRange, "r", json!({"spec": {"limits": limits}}));
+    bench.settle();
+}
+
+/// An array under the LimitRange `r` whose pods wait for others to let them begin.
+fn gated_array(name: &str, parallelism: u32) -> Value {
+    let mut job = array(name, 10, parallelism);
+    job["spec"]["template"]["spec"]["schedulingGates"] = json!([{"name": "example.com/wait"}]);
+    job
+}
+
+fn fills(bench: &Bench, job: &str) -> std::sync::Arc<Fills> {
+    match &bench.world.get(Resource::Job, "ml", job).expect("it is there").status {
+        Status::Job { fills, .. } => fills.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_is_kept_of_what_made_no_pod() {
+    let mut bench = Bench::new();
+    bench.create(quota("q", json!({"pods": "0"})));
+    bench.create(limit_range("r", json!([{"type": "Container", "default": {"cpu": "1"}}])));
+    bench.create(gated_array("fit", 1));
+    let entries =
+        |bench: &Bench| bench.journal.audit.iter().filter(|e| e.body["action"] == "admitted").count();
+    for change in 1..=20 {
+        change_default(&mut bench, change);
+    }
+    assert_eq!(fills(&bench, "fit").texts.len(), 0);
+    assert_eq!(entries(&bench), 0);
+    bench.delete(Resource::ResourceQuota, "q", Propagation::Background);
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod).len(), 1);
+    assert_eq!((fills(&bench, "fit").texts.len(), entries(&bench)), (1, 1));
+    // Pods that went leave nothing behind, and those that stay have what they were made with.
+    for change in 21..=40 {
+        bench.patch(Resource::Job, "fit", json!({"spec": {"suspend": true}}));
+        change_default(&mut bench, change);
+        bench.patch(Resource::Job, "fit", json!({"spec": {"suspend": false}}));
+        bench.settle();
+    }
+    bench.patch(Resource::Job, "fit", json!({"spec": {"parallelism": 2}}));
+    bench.settle();
+    change_default(&mut bench, 41);
+    bench.patch(Resource::Job, "fit", json!({"spec": {"parallelism": 3}}));
+    bench.settle();
+    let of_pods = |bench: &Bench| {
+        let pods = bench.list(Resource::Pod);
+        pods.iter()
+            .map(|pod| pod["spec"]["containers"][0]["resources"]["limits"].clone())
+            .collect::<Vec<Value>>()
+    };
+    let mut limits = of_pods(&bench);
+    limits.sort_by_key(ToString::to_string);
+    assert_eq!(limits, [json!({"cpu": "40m"}), json!({"cpu": "40m"}), json!({"cpu": "41m"})]);
+    assert_eq!(fills(&bench, "fit").texts.iter().filter(|text| !text.is_empty()).count(), 2);
+    let uid = bench.world.get(Resource::Job, "ml", "fit").expect("it is there").uid;
+    assert_eq!(bench.world.jobs[&uid].templates.len(), 2);
+    let before = bench.list(Resource::Pod);
+    bench.crash();
+    bench.settle();
+    assert_eq!(bench.list(Resource::Pod), before);
+}
+
+#[test]
+fn what_admission_makes_of_a_job_is_bounded_and_not_written_with_its_status() {
+    let mut bench = Bench::new();
+    bench.create(limit_range("r", json!([{"type": "Container", "default": {"cpu": "1"}}])));
+    let mut large = array("large", 10, 1);
+    // Two such forms fit, with their pods.
+    let text = "x".repeat(1_900_000);
+    large["spec"]["template"]["spec"]["containers"][0]["env"] = json!([{"name": "A", "value": text}]);
+    bench.create(large);
+    bench.settle();
+    let mut node = Node::default();
+    node.obey(&std::mem::take(&mut bench.commands));
+    let before = bench.journal.bytes;
+    let first = node.pods.values().next().cloned().expect("a pod that runs");
+    bench.world.report(running(&first, bench.now), bench.at());
+    bench.world.report(ended(&first, 0, bench.now), bench.at());
+    bench.settle();
+    assert_eq!(bench.read(Resource::Job, "large")["status"]["succeeded"], 1);
+    assert!(bench.journal.bytes - before < 100_000, "{} bytes for a status", bench.journal.bytes - before);
+    for change in 2..=3 {
+        change_default(&mut bench, change);
+        bench.patch(Resource::Job, "large", json!({"spec": {"parallelism": change}}));
+        bench.settle();
+    }
+    assert_eq!(bench.names(Resource::Pod).len(), 3, "the last is not made");
+    let failed = bench.list(Resource::Event).into_iter().find(|event| event["reason"] == "FailedCreate");
+    let message = failed.map(|event| event["message"].clone()).unwrap_or_default();
+    assert!(
+        message.as_str().is_some_and(|text| text.contains("the limit is 4194304; delete pods")),
+        "{message}"
+    );
+    let texts = &fills(&bench, "large").texts;
+    assert_eq!(texts.len(), 2);
+    assert!(texts.iter().map(|text| text.len()).sum::<usize>() <= 4 << 20);
+}
+
+/// Rows of before had the fills beside the status.
+#[test]
+fn fills_are_read_where_they_stood_before() {
+    let mut bench = Bench::new();
+    bench.create(limit_range("r", json!([{"type": "Container", "default": {"cpu": "1"}}])));
+    bench.create(gated_array("fit", 2));
+    bench.settle();
+    let pods = bench.list(Resource::Pod);
+    let mut job = (**bench.world.get(Resource::Job, "ml", "fit").expect("it is there")).clone();
+    let Status::Job { fills: now, .. } = &mut job.status else { panic!("{job:?}") };
+    *now = std::sync::Arc::new(Fills { texts: now.texts.clone(), place: FillsPlace::Status });
+    bench.world.put(job);
+    let check = |bench: &mut Bench, place: FillsPlace| {
+        bench.settle();
+        bench.crash();
+        bench.settle();
+        assert_eq!(fills(bench, "fit").place, place);
+        let names = bench.names(Resource::Pod);
+        assert!(pods.iter().all(|pod| bench.list(Resource::Pod).contains(pod)), "{names:?}");
+    };
+    check(&mut bench, FillsPlace::Status);
+    // A status alone, and a head alone, stay what they were.
+    bench.patch(Resource::Job, "fit", json!({"spec": {"parallelism": 3}}));
+    check(&mut bench, FillsPlace::Status);
+    bench.patch(Resource::Job, "fit", json!({"metadata": {"labels": {"a": "b"}}}));
+    check(&mut bench, FillsPlace::Status);
+    change_default(&mut bench, 2);
+    bench.patch(Resource::Job, "fit", json!({"spec": {"parallelism": 4}}));
+    check(&mut bench, FillsPlace::Head);
+    bench.patch(Resource::Job, "fit", json!({"metadata": {"labels": {"a": "c"}}}));
+    check(&mut bench, FillsPlace::Head);
 }
 
 #[test]

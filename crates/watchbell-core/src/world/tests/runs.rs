@@ -314,8 +314,7 @@ fn a_pod_that_finds_no_name_is_made_once_one_is_free() {
     bench.create(suspended);
     bench.settle();
     let stored = bench.world.get(Resource::Job, "ml", "a").cloned().expect("it was made");
-    let now = bench.at();
-    let template = bench.world.job_template(&stored, now).expect("it is admitted");
+    let template = bench.world.job_template(&stored).expect("it is admitted");
     let names: Vec<String> = (0..=u8::MAX).map(|salt| template.pod_name(Some(1), 0, salt)).collect();
     for name in &names {
         let mut foreign = pod(name);
