@@ -10,7 +10,7 @@ use watchbell_api::{ApiError, Cause, FieldError, Reason, Resource, Uid, defaults
 
 use super::World;
 use super::arrays::annotate_own;
-use super::object::{Head, Status, Stored};
+use super::object::{Head, JsonHead, Status, Stored};
 use super::owners::{Ownership, set_managers};
 use super::policies::{Deeds, status_of_policy};
 use super::rules::Change;
@@ -136,10 +136,12 @@ impl World {
         self.admit(resource, &request.namespace, &name, &mut object, Change::Create, &mut warnings)?;
         warnings.extend(self.image_warnings(resource, &request.namespace, &object, now));
         self.check_escalation(request, None, &object)?;
-        if !is_furniture(request) {
+        if !is_furniture(request) && self.state.has_policies() {
+            let shown = with_first_status(resource, object.clone(), uid, now.as_second())
+                .map_err(ApiError::bad_request)?;
             let deeds = Deeds {
                 asked_name: if has_name { &name } else { "" },
-                ..Deeds::named(Operation::Create, &name, Some(&object), None)
+                ..Deeds::named(Operation::Create, &name, Some(&shown), None)
             };
             self.judge_request(request, deeds, &mut warnings)?;
         }
@@ -254,6 +256,35 @@ pub fn check_new(
     Ok(warnings)
 }
 
+/// A new object as policies see it: with the status that the server gives it, whatever its author says of one.
+///
+/// # Errors
+/// What of it cannot be stored.
+pub fn with_first_status(
+    resource: Resource,
+    mut object: Value,
+    uid: Uid,
+    created_at: i64,
+) -> Result<Value, String> {
+    let stored = Stored {
+        resource,
+        namespace: "".into(),
+        name: "".into(),
+        uid,
+        resource_version: 0,
+        generation: 0,
+        created_at,
+        deletion: None,
+        head: Head::Json(Arc::new(JsonHead::from_value(resource, object.clone())?)),
+        status: first_status(resource, 0),
+    };
+    if let Some(map) = object.as_object_mut() {
+        map.shift_remove("status");
+        map.extend(stored.render_status().map(|status| ("status".to_owned(), status)));
+    }
+    Ok(object)
+}
+
 /// Kinds whose changes are counted, as in Kubernetes.
 fn counts_generations(resource: Resource) -> bool {
     matches!(
@@ -284,7 +315,13 @@ fn stamp(object: &mut Value, name: &str, uid: Uid, now: Timestamp) {
     metadata.insert("name".into(), name.into());
     for (key, value) in written {
         match key.as_str() {
-            "name" | "uid" | "creationTimestamp" | "deletionTimestamp" | "generation" | "selfLink" => {}
+            "name"
+            | "uid"
+            | "creationTimestamp"
+            | "deletionTimestamp"
+            | "generation"
+            | "selfLink"
+            | "deletionGracePeriodSeconds" => {}
             _ => {
                 metadata.insert(key, value);
             }

@@ -68,7 +68,7 @@ use watchbell_api::node::{Capacity, Command};
 use watchbell_api::{Resource, Uid};
 
 pub use audit::{AuditRecord, BODY_HASH, COMMAND_HASH, ISSUED};
-pub use create::check_new;
+pub use create::{check_new, with_first_status};
 pub use facts::{EventFacts, Facts, JobFacts};
 pub use managed::Managed;
 pub use object::{ArrayPod, Deletion, Fills, Head, JsonHead, Key, NsName, Owner, Status, Stored};

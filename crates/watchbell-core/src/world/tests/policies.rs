@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use watchbell_api::{Reason, Resource};
 
 use super::{Bench, array, config_map, cron, pod, request};
-use crate::request::{DeleteOptions, DryRun, Page, Request, Subresource, User, Write, WriteOptions};
+use crate::request::{
+    DeleteOptions, DryRun, Page, PatchKind, Request, Subresource, User, Write, WriteOptions,
+};
 
 fn policy(name: &str, resources: &[&str], operations: &[&str], spec: Value) -> Value {
     let mut whole = json!({"matchConstraints": {"resourceRules": [{
@@ -68,6 +70,45 @@ fn a_pod_is_judged_as_it_would_be_stored() {
     );
     bench.settle();
     assert_eq!(bench.names(Resource::Pod), ["a"]);
+}
+
+/// Nobody is past a policy by what he says of a status, and the server's own is there.
+#[test]
+fn of_a_status_at_creation_only_the_servers_own_is_judged() {
+    let complete = json!({"conditions": [{"type": "Complete", "status": "True"}]});
+    let mut done = array("a", 1, 1);
+    done["status"] = complete.clone();
+    let over = "!has(object.status.conditions) || !object.status.conditions.exists(c, c.type == 'Complete')";
+    let mut spec = only("false");
+    spec["matchConditions"] = json!([{"name": "not-over", "expression": over}]);
+    let mut bench = self::bench(&["jobs"], &["CREATE"], spec, &["Deny"]);
+    assert!(bench.try_create(done.clone()).expect_err("refused").message.ends_with(REFUSED));
+    let mut bench = self::bench(&["jobs"], &["CREATE"], only("!has(object.status.conditions)"), &["Deny"]);
+    bench.create(done.clone());
+    // Applied, it is no other.
+    done["metadata"]["name"] = "b".into();
+    let mut apply = Request {
+        write: Write::Patch { kind: PatchKind::Apply, body: done },
+        ..request(Resource::Job, "ml", "b")
+    };
+    apply.options.field_manager = "ada".into();
+    bench.write(apply).expect("its status is the server's");
+
+    let pending = "object.status.phase == 'Pending' && object.status.qosClass == 'BestEffort'";
+    let mut bench = self::bench(&["pods"], &["CREATE"], only(pending), &["Deny"]);
+    bench.create(pod("a"));
+    let mut over = pod("b");
+    over["status"] = json!({"phase": "Succeeded"});
+    bench.create(over);
+    let mut bench = self::bench(
+        &["configmaps"],
+        &["CREATE"],
+        only("!has(object.metadata.deletionGracePeriodSeconds)"),
+        &["Deny"],
+    );
+    let mut map = config_map("a");
+    map["metadata"]["deletionGracePeriodSeconds"] = 1.into();
+    bench.create(map);
 }
 
 #[test]
