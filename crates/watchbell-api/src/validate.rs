@@ -93,6 +93,16 @@ pub fn create(resource: Resource, object: &Value) -> Vec<FieldError> {
     f.into_errors()
 }
 
+/// A pod, or what a template makes, once admission filled in what others give it: its annotations and its spec. What its author
+/// wrote has passed before.
+pub fn filled_in(pod: &Value) -> Vec<FieldError> {
+    let mut f = Findings::default();
+    let pod = At::root(pod);
+    metadata::annotations(&mut f, &pod.field("metadata").field("annotations"));
+    pod::spec(&mut f, &pod.field("spec"), pod::Place::Template);
+    f.into_errors()
+}
+
 /// What of a change is the same for every kind: the rules of `metadata`.
 pub fn metadata_update(old: &Value, new: &Value) -> Vec<FieldError> {
     let mut f = Findings::default();

@@ -64,7 +64,7 @@ pub(super) fn template(f: &mut Findings, template: &At<'_, '_>) {
     }
 }
 
-fn spec(f: &mut Findings, spec: &At<'_, '_>, place: Place) {
+pub(super) fn spec(f: &mut Findings, spec: &At<'_, '_>, place: Place) {
     let grace = spec.field("terminationGracePeriodSeconds");
     if !grace.is_set() {
         f.required(&grace, "");

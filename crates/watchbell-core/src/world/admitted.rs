@@ -75,6 +75,7 @@ impl World {
         }
         let template = self.admit_template(job, mode)?;
         template.refused_by(policy.enforced()).map_or(Ok(()), Err)?;
+        template.check_fill()?;
         let Some(runtime) = self.jobs.get_mut(&job.uid) else { return Ok(template) };
         runtime.admitted = Some((self.rule_changes, policy, template.clone()));
         Ok(template)

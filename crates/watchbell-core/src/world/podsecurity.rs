@@ -10,7 +10,7 @@ use watchbell_api::types::pod_status::Phase;
 use watchbell_api::{ApiError, Resource, Uid, defaults};
 
 use super::object::{Status, Stored, string_map};
-use super::rules::Change;
+use super::rules::{Change, check_filled_in};
 use super::{Snapshot, World};
 use crate::admission::pod_security::{
     self, ExistingPod, Policy, existing_pods, judge, policy, refuse_labels, would_violate,
@@ -226,6 +226,7 @@ fn effective(template: &Value, mode: Mode, rules: &Rules) -> (Value, Result<(), 
     let mut pod = json!({"metadata": {"annotations": annotations}, "spec": template["spec"]});
     defaults::apply_to_pod_spec(&mut pod["spec"]);
     let admitted = rules.fill_in(mode, &mut pod).and_then(|()| rules.check(&pod["spec"]));
+    let admitted = admitted.and_then(|()| check_filled_in(&pod));
     (pod, admitted)
 }
 

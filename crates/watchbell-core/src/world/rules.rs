@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use watchbell_api::error::FieldErrorClass;
-use watchbell_api::{ApiError, FieldError, Resource};
+use watchbell_api::{ApiError, FieldError, Resource, validate};
 
 use super::World;
 use crate::admission::{self, Mode, PriorityClass, pod_security, policies};
@@ -69,7 +69,11 @@ impl World {
                     rules.fill_in(Mode::of(&policy), object).and_then(|()| rules.check(&object["spec"]));
                 refusal.map_err(forbidden)?;
                 self.judge_arrays(resource, namespace, name, object, warnings)?;
-                self.judge_pod(namespace, name, object, warnings)
+                self.judge_pod(namespace, name, object, warnings)?;
+                match validate::filled_in(object) {
+                    none if none.is_empty() => Ok(()),
+                    errors => Err(ApiError::invalid(resource, name, &errors)),
+                }
             }
             (Resource::Pod, Change::Update { before }) => {
                 // What was filled in when it was made stays, whatever is said today.
@@ -95,6 +99,12 @@ impl World {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether what others give to a pod goes with what it asks for, as a LimitRange's default limit with a larger request does not.
+pub(super) fn check_filled_in(pod: &Value) -> Result<(), String> {
+    let errors: Vec<String> = validate::filled_in(pod).iter().map(ToString::to_string).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors.join(", ")) }
 }
 
 /// Nobody takes the object away while it is in use.

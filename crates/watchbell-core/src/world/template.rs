@@ -13,6 +13,7 @@ use watchbell_api::{Resource, Uid, managed_fields, selector};
 
 use super::managed::Managed;
 use super::object::{ArrayPod, Stored, string_map};
+use super::rules::check_filled_in;
 use super::shape::{Shape, Shapes};
 use super::shown::rfc3339;
 use super::{CONTROLLER_MANAGER, NODE_NAME};
@@ -129,6 +130,16 @@ impl JobPods {
             some => pod_security::judge(policy, &json!(some), &self.shape.json),
         };
         (!violations.is_empty()).then(|| pod_security::violates(policy, &violations))
+    }
+
+    /// Whether what admission gave such pods goes with what they ask for.
+    pub(super) fn check_fill(&self) -> Result<(), String> {
+        match self.fill {
+            None => Ok(()),
+            Some(_) => check_filled_in(
+                &json!({"metadata": {"annotations": &*self.annotations}, "spec": self.shape.json}),
+            ),
+        }
     }
 
     /// Whether these are the pods that `pod` (of [`super::shape::effective`]) describes.

@@ -94,6 +94,35 @@ fn a_limit_range_fills_in_and_bounds() {
     bench.patch(Resource::Pod, "plain", json!({"spec": {"activeDeadlineSeconds": 60}}));
 }
 
+/// Kubernetes: "a LimitRange does not check the consistency of the default values it applies".
+#[test]
+fn a_default_that_does_not_go_with_a_request_is_refused() {
+    let mut bench = Bench::new();
+    bench.create(limit_range(
+        "r",
+        json!([{"type": "Container", "default": {"cpu": "500m"}, "max": {"cpu": "1"}}]),
+    ));
+    let words = "spec.containers[0].resources.requests: Invalid value: \"700m\": must be less than or equal to cpu limit of 500m";
+    let error = bench.try_create(asking("a", "700m")).expect_err("refused");
+    assert_eq!((error.reason, error.message), (Reason::Invalid, format!("Pod \"a\" is invalid: {words}")));
+    let mut fit = array("fit", 1, 1);
+    fit["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "700m"}});
+    let written = bench.try_create(fit).expect("a template is not refused");
+    assert_eq!(
+        written.warnings,
+        [format!("spec.template.spec: pods of this template would be refused: {words}")]
+    );
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod), Vec::<String>::new());
+    let failed = bench.list(Resource::Event).into_iter().find(|event| event["reason"] == "FailedCreate");
+    let message = failed.map(|event| event["message"].clone()).unwrap_or_default();
+    assert_eq!(message, format!("Error creating: pods \"fit-\" is forbidden: {words}"));
+    // A limit of its own, and all is well.
+    let mut own = asking("b", "700m");
+    own["spec"]["containers"][0]["resources"]["limits"] = json!({"cpu": "1"});
+    bench.create(own);
+}
+
 #[test]
 fn pods_of_a_job_keep_what_a_limit_range_gave_them() {
     let mut bench = Bench::new();
