@@ -52,10 +52,12 @@ impl World {
         let metadata = metadata_of(&mut object)?;
         check_identity(request, old, metadata)?;
         keep_fields(&before["metadata"], metadata, &SERVER_FIELDS);
+        // With a status too: what selectors know a namespace by is nobody's to change.
+        defaults::apply(resource, &mut object);
         if request.subresource == Subresource::Status {
             if resource == Resource::Pod {
                 // As in Kubernetes: who tells how a pod fares does not take it from its Job.
-                keep_fields(&before["metadata"], metadata, &["ownerReferences"]);
+                keep_fields(&before["metadata"], metadata_of(&mut object)?, &["ownerReferences"]);
             }
             let managed = ownership.settle(request, Some(&before), &object, sent, now);
             // The metadata are taken with a status, the spec is not.
@@ -71,7 +73,6 @@ impl World {
             self.judge_change(request, &before, &object, &mut warnings)?;
             return self.replace_status(request, old, before, &object, warnings);
         }
-        defaults::apply(resource, &mut object);
         let managed = ownership.settle(request, Some(&before), &object, sent, now);
         if let Some(map) = object.as_object_mut() {
             map.shift_remove("status");

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use watchbell_api::Resource;
 
 use super::fake_node::{Node, ended};
-use super::{Bench, array, config_map, cron};
-use crate::request::Propagation;
+use super::{Bench, array, config_map, cron, request};
+use crate::request::{PatchKind, Propagation, Request, Subresource, Write};
 
 #[test]
 fn what_is_always_there() {
@@ -30,6 +30,27 @@ fn what_is_always_there() {
     for name in ["default", "kube-system"] {
         let error = bench.try_delete(Resource::Namespace, name, Default::default()).expect_err("it stays");
         assert!(error.message.contains("may not be deleted"), "{error}");
+    }
+}
+
+/// Selectors know it by this label, so it says what the namespace is called, whatever the way in.
+#[test]
+fn nobody_gives_a_namespace_anothers_name() {
+    let mut bench = Bench::new();
+    for subresource in [Subresource::None, Subresource::Status] {
+        for label in [json!("kube-system"), Value::Null] {
+            let body = json!({"metadata": {"labels": {"kubernetes.io/metadata.name": label, "team": "a"}}});
+            let patch = Request {
+                subresource,
+                write: Write::Patch { kind: PatchKind::Merge, body },
+                ..request(Resource::Namespace, "", "ml")
+            };
+            let labels = bench.write(patch).expect("allowed").object["metadata"]["labels"].clone();
+            assert_eq!(
+                (&labels["kubernetes.io/metadata.name"], &labels["team"]),
+                (&json!("ml"), &json!("a"))
+            );
+        }
     }
 }
 
