@@ -149,7 +149,10 @@ impl World {
         let user = asks(request);
         let attributes = Attributes {
             // What operators may do apart changes the object itself.
-            subresource: if request.subresource == Subresource::Status { "status" } else { "" },
+            subresource: match request.subresource {
+                Subresource::Status | Subresource::Rollback => request.subresource.as_str(),
+                _ => "",
+            },
             options: options(request, deeds.operation),
             ..of(request, &user, deeds)
         };

@@ -11,12 +11,14 @@ use watchbell_api::{ApiError, Resource, Uid};
 
 use super::judged::{has_begun, uses_of_pod};
 use super::{AGAIN_SECONDS, STORE, cut, short};
+use crate::admission::policies::Operation;
 use crate::arrays::{Known, Uses};
 use crate::controller::event::PlannedEvent;
 use crate::controller::job::JobStatus;
 use crate::request::{DryRun, Outcome, Request, Written};
 use crate::world::World;
 use crate::world::object::{Key, NsName, Status, Stored};
+use crate::world::policies::Deeds;
 use crate::world::shown::rfc3339;
 
 /// The reasons of events.
@@ -452,11 +454,15 @@ impl World {
             status["rollback"]["unsignedOk"] = true.into();
         }
         let next = Stored { status: Status::Json(Arc::new(status)), ..(*object).clone() };
+        let (before, after) = (object.render(), next.render());
+        let mut warnings = Vec::new();
+        let deeds = Deeds::named(Operation::Update, &request.name, Some(&after), Some(&before));
+        self.judge_request(request, deeds, &mut warnings)?;
         if request.options.dry_run == DryRun::All {
-            return Ok(Written { object: next.render(), outcome: Outcome::Done, warnings: Vec::new() });
+            return Ok(Written { object: after, outcome: Outcome::Done, warnings });
         }
         let stored = self.put(next);
-        Ok(Written { object: stored.render(), outcome: Outcome::Done, warnings: Vec::new() })
+        Ok(Written { object: stored.render(), outcome: Outcome::Done, warnings })
     }
 
     pub(in crate::world) fn report_rolled_back(

@@ -376,6 +376,25 @@ fn evictions_and_tokens_are_judged_under_their_own_names() {
 }
 
 #[test]
+fn a_rollback_is_judged_under_its_own_name() {
+    let spec = only("object.status.rollback.to == 'good' && !has(oldObject.status)");
+    let mut bench = self::bench(&["dataarrays/rollback"], &["UPDATE"], spec, &["Deny"]);
+    bench.create(json!({
+        "apiVersion": "watchbell.dev/v1alpha1", "kind": "DataArray", "metadata": {"name": "obs"}, "spec": {},
+    }));
+    bench.settle();
+    let rollback = |to: &str| Request {
+        subresource: Subresource::Rollback,
+        write: Write::Rollback { to: to.into(), unsigned_ok: false },
+        ..request(Resource::DataArray, "ml", "obs")
+    };
+    assert!(bench.write(rollback("other")).expect_err("refused").message.ends_with(REFUSED));
+    bench.settle();
+    assert_eq!(bench.read(Resource::DataArray, "obs")["status"].get("rollback"), None);
+    bench.write(rollback("good")).expect("allowed");
+}
+
+#[test]
 fn sessions_are_judged_as_connections() {
     let spec = only("object.command[0] != 'sh' && request.subResource == 'exec'");
     let bench = bench(&["pods/exec"], &["CONNECT"], spec, &["Deny"]);
