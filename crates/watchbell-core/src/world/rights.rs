@@ -196,8 +196,10 @@ impl World {
             (None, None) => "",
         };
         let of = |field: &str| spec["paramRef"][field].as_str().unwrap_or_default();
+        // Whom a selector finds, nobody named.
+        let verb = if of_binding && of("name").is_empty() { "list" } else { "get" };
         let read = Deed::Resource {
-            verb: "get",
+            verb,
             group,
             resource: params.map_or("*", |info| info.plural),
             subresource: "",
@@ -209,7 +211,7 @@ impl World {
         }
         let why = match of_binding {
             true => format!(
-                "user {:?} does not have \"get\" permission on the object referenced by paramRef",
+                "user {:?} does not have \"{verb}\" permission on the object referenced by paramRef",
                 user.name
             ),
             false => format!(

@@ -536,7 +536,10 @@ fn who_may_not_read_parameters_writes_no_policy_that_does() {
     let mut bench = Bench::new();
     let write = json!({"apiGroups": [ADMISSION], "resources": ["*"], "verbs": ["*"]});
     bench.create(cluster_role("author", rules(json!([write]))));
-    bench.create(binding("author", "ClusterRole", "author", &["grace", "joan", "mary"]));
+    bench.create(binding("author", "ClusterRole", "author", &["grace", "joan", "kate", "mary"]));
+    let listed = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["list"]});
+    bench.create(cluster_role("lists-all", rules(json!([listed]))));
+    bench.create(binding("lists-all", "ClusterRole", "lists-all", &["kate"]));
     let all = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]});
     bench.create(cluster_role("reads-all", rules(json!([all]))));
     bench.create(binding("reads-all", "ClusterRole", "reads-all", &["joan"]));
@@ -599,7 +602,14 @@ fn who_may_not_read_parameters_writes_no_policy_that_does() {
     assert!(by("mary", bound("c", "p", limits("default"))).is_err());
     let chosen = json!({"selector": {}, "namespace": "ml", "parameterNotFoundAction": "Allow"});
     assert!(by("mary", bound("c", "p", chosen.clone())).is_err());
-    by("joan", bound("c", "p", chosen)).expect("may read all");
+    // Who may read what he can name does not learn by a selector what there is.
+    let error = by("joan", bound("c", "p", chosen.clone())).expect_err("refused");
+    assert!(
+        error
+            .contains("user \"joan\" does not have \"list\" permission on the object referenced by paramRef"),
+        "{error}"
+    );
+    by("kate", bound("c", "p", chosen)).expect("may list all");
     // What stays as it was is not asked for again; what changes is.
     let patch = |resource: Resource, name: &str, body: Value| Request {
         user: user("grace"),
