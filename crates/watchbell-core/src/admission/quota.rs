@@ -47,6 +47,8 @@ pub struct Cost {
     /// Of a pod that has not ended.
     running: Amounts,
     pod: Option<PodTraits>,
+    /// The VolumeAttributesClass of a claim; empty: none.
+    claim_class: Option<String>,
 }
 
 /// What scopes ask about a pod.
@@ -104,9 +106,13 @@ impl Quota {
         }
     }
 
-    /// Whether the quota is about such objects. One with scopes is about pods alone.
+    /// Whether the quota is about such objects. One with scopes is about pods alone, or about claims.
     pub fn covers(&self, cost: &Cost) -> bool {
-        self.scopes.iter().all(|scope| cost.pod.as_ref().is_some_and(|pod| scope.matches(pod)))
+        self.scopes.iter().all(|scope| match (&cost.pod, &cost.claim_class) {
+            (Some(pod), _) => scope.matches(pod),
+            (None, Some(class)) => scope.name == "VolumeAttributesClass" && scope.chooses(class),
+            (None, None) => false,
+        })
     }
 
     /// What the pod must say and does not: `must specify limits.cpu for: main`.
@@ -160,14 +166,20 @@ impl Scope {
             "NotTerminating" => !pod.has_deadline,
             "BestEffort" => pod.is_best_effort,
             "NotBestEffort" => !pod.is_best_effort,
-            "PriorityClass" => match self.operator.as_str() {
-                "Exists" => !pod.priority_class.is_empty(),
-                "DoesNotExist" => pod.priority_class.is_empty(),
-                "In" => self.values.contains(&pod.priority_class),
-                "NotIn" => !self.values.contains(&pod.priority_class),
-                _ => false,
-            },
+            "PriorityClass" => self.chooses(&pod.priority_class),
             // Affinity between pods has no meaning on one machine, so no pod has any that counts.
+            _ => false,
+        }
+    }
+
+    /// Whether the operator and its values choose a class by its name; empty: none.
+    fn chooses(&self, class: &str) -> bool {
+        let is_named = || self.values.iter().any(|value| value == class);
+        match self.operator.as_str() {
+            "Exists" => !class.is_empty(),
+            "DoesNotExist" => class.is_empty(),
+            "In" => is_named(),
+            "NotIn" => !is_named(),
             _ => false,
         }
     }
@@ -184,8 +196,11 @@ impl Cost {
         if info.group.is_empty() {
             standing.insert(info.plural.to_owned(), one());
         }
+        let mut claim_class = None;
         if info.plural == "persistentvolumeclaims" {
             let claim = object();
+            claim_class =
+                Some(claim["spec"]["volumeAttributesClassName"].as_str().unwrap_or_default().to_owned());
             let class = claim["spec"]["storageClassName"].as_str().filter(|class| !class.is_empty());
             let storage = Quantity::from_value(&claim["spec"]["resources"]["requests"]["storage"]).ok();
             if let Some(storage) = storage {
@@ -197,7 +212,7 @@ impl Cost {
                 standing.extend(storage.map(|storage| (name("requests.storage"), storage)));
             }
         }
-        Some(Cost { standing, running: Amounts::new(), pod: None })
+        Some(Cost { standing, running: Amounts::new(), pod: None, claim_class })
     }
 
     pub fn of_pod(spec: &PodSpec) -> Cost {
@@ -213,6 +228,7 @@ impl Cost {
                 priority_class: spec.priority_class_name.clone().unwrap_or_default(),
                 unsaid: containers.map(|c| (c.name.clone(), unsaid(c))).collect(),
             }),
+            claim_class: None,
         }
     }
 

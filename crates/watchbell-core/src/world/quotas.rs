@@ -175,6 +175,8 @@ impl World {
             }
         }
         for (name, held) in covering() {
+            // What was another quota's takes nothing of this one yet.
+            let old = old.filter(|old| held.quota.covers(old));
             if let Some(exceeded) = held.quota.exceeded(&held.used, old, new) {
                 return Err(format!("exceeded quota: {name}, {exceeded}"));
             }

@@ -104,6 +104,31 @@ fn scopes_choose_pods() {
 }
 
 #[test]
+fn a_scope_chooses_claims() {
+    let term = |operator: &str, values: Value| {
+        json!({"hard": {"persistentvolumeclaims": 1}, "scopeSelector": {"matchExpressions": [
+            {"scopeName": "VolumeAttributesClass", "operator": operator, "values": values},
+        ]}})
+    };
+    let claim = |class: &str| {
+        let claim = json!({"spec": {"volumeAttributesClassName": class}});
+        Cost::of_object(Resource::PersistentVolumeClaim, || claim).expect("it is counted")
+    };
+    let check = |spec: Value, expect: [bool; 3]| {
+        let quota = quota(spec.clone());
+        assert_eq!(["", "fast", "slow"].map(|class| quota.covers(&claim(class))), expect, "{spec}");
+        let map = Cost::of_object(Resource::ConfigMap, || Value::Null).expect("it is counted");
+        assert!(!quota.covers(&map) && !quota.covers(&pod(json!({"containers": [{"name": "a"}]}))));
+    };
+    check(json!({"hard": {}, "scopes": ["VolumeAttributesClass"]}), [false, true, true]);
+    check(term("In", json!(["fast"])), [false, true, false]);
+    check(term("NotIn", json!(["fast"])), [true, false, true]);
+    check(term("DoesNotExist", Value::Null), [true, false, false]);
+    // A scope of pods is about no claim.
+    check(json!({"hard": {}, "scopes": ["PriorityClass"]}), [false; 3]);
+}
+
+#[test]
 fn objects_are_counted() {
     let quota = quota(json!({"hard": {"configmaps": 1, "count/jobs.batch": 1, "count/configmaps": 7}}));
     let mut used = Used::nothing_of(&quota);

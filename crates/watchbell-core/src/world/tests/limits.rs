@@ -372,6 +372,36 @@ fn a_quota_says_what_is_used_in_the_transaction_that_uses_it() {
 }
 
 #[test]
+fn a_quota_bounds_the_claims_of_a_class() {
+    let mut bench = Bench::new();
+    let mut fast = quota("fast", json!({"persistentvolumeclaims": "1"}));
+    fast["spec"]["scopeSelector"] = json!({"matchExpressions": [
+        {"scopeName": "VolumeAttributesClass", "operator": "In", "values": ["fast"]},
+    ]});
+    bench.create(fast);
+    let claim = |name: &str, class: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+            "spec": {
+                "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+                "volumeAttributesClassName": class,
+            },
+        })
+    };
+    bench.create(claim("plain", Value::Null));
+    bench.create(claim("first", json!("fast")));
+    bench.step();
+    assert_eq!(used(&bench, "fast"), json!({"persistentvolumeclaims": "1"}));
+    check_forbidden(
+        &mut bench,
+        claim("second", json!("fast")),
+        "persistentvolumeclaims \"second\" is forbidden: exceeded quota: fast, requested: persistentvolumeclaims=1, used: \
+         persistentvolumeclaims=1, limited: persistentvolumeclaims=1",
+    );
+    bench.create(claim("slow", json!("slow")));
+}
+
+#[test]
 fn an_array_over_quota_goes_on_as_its_pods_end() {
     let mut bench = Bench::new();
     bench.create(quota("q", json!({"pods": "3"})));
