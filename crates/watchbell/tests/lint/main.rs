@@ -576,6 +576,48 @@ data: {registry: registry.example.com/}
     let done = lint(dir.path(), "- --policy policy.yaml", job);
     assert_eq!(done.code, Some(2));
     assert!(done.err.contains("undeclared reference to 'param'"), "{}", done.err);
+    // What a server refuses is not taken for something else.
+    let misspelt = policy.replace("  validations:", "  matchConditon: []\n  validations:");
+    std::fs::write(dir.path().join("policy.yaml"), misspelt.replace("ACTION", "Deny")).unwrap();
+    let done = lint(dir.path(), "- --policy policy.yaml", job);
+    assert_eq!(done.code, Some(2), "{}", done.out);
+    assert!(done.err.contains(r#"unknown field "spec.matchConditon""#), "{}", done.err);
+}
+
+/// A server has every slot's Job judged, as its controller makes it; of a status it takes nobody's word.
+#[test]
+fn policies_judge_the_jobs_of_cronjobs() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = |expression: &str| {
+        format!(
+            "apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {{name: jobs}}\nspec:\n  \
+             matchConstraints:\n    resourceRules:\n    - {{apiGroups: [batch], apiVersions: [v1], operations: [CREATE], \
+             resources: [jobs]}}\n  validations:\n  - expression: \"{expression}\"\n    message: not this Job\n"
+        )
+    };
+    let pod = "containers: [{name: main, image: example.com/x@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef, \
+               resources: {limits: {cpu: 1, memory: 1Gi}}}]";
+    let job = format!("template: {{spec: {{restartPolicy: Never, {pod}}}}}");
+    let cron = format!(
+        "apiVersion: batch/v1\nkind: CronJob\nmetadata: {{name: c}}\nspec: {{schedule: '0 0 * * *', jobTemplate: {{spec: {{{job}}}}}}}\n"
+    );
+    let check = |expression: &str, manifest: &str, code: i32| {
+        std::fs::write(dir.path().join("policy.yaml"), policy(expression)).unwrap();
+        let done = lint(dir.path(), "- --policy policy.yaml", manifest);
+        assert_eq!(done.code, Some(code), "{expression}: {}{}", done.out, done.err);
+        assert_eq!(done.out.contains("not this Job"), code == 1, "{}", done.out);
+    };
+    check("object.spec.backoffLimit == 1", &cron, 1);
+    check(
+        "object.spec.backoffLimit == 6 && object.metadata.ownerReferences.exists(o, o.kind == 'CronJob') && \
+         request.userInfo.username == 'system:serviceaccount:kube-system:cronjob-controller'",
+        &cron,
+        0,
+    );
+    let over = format!(
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: j}}\nspec: {{{job}}}\nstatus: {{conditions: [{{type: Complete, status: 'True'}}]}}\n"
+    );
+    check("has(object.status.conditions)", &over, 1);
 }
 
 #[test]

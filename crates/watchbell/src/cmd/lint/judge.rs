@@ -11,11 +11,11 @@ use watchbell_core::admission::policies::{Judgement, VALIDATION_FAILURE};
 use watchbell_core::admission::{self, Mode};
 use watchbell_core::arrays::{self, Known};
 use watchbell_core::cron::{self, Schedule};
-use watchbell_core::world::{at_steps, check_new, pod_of};
+use watchbell_core::world::{at_steps, check_new, pod_of, with_first_status};
 use watchbell_image::Reference;
 use watchbell_scan::secret;
 
-use super::policies::Given;
+use super::policies::{Author, Given};
 use super::{Finding, rules};
 use crate::manifest::Text;
 
@@ -217,7 +217,7 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// What policies say of the object, and of the pod that its template makes.
+    /// What policies say of the object, and of the Job and the pod that its templates make.
     fn judge(&mut self, resource: Resource, namespace: &str, name: &str, object: &Value) {
         let policy = self.namespaces.get(namespace).copied().unwrap_or(self.by.policy);
         let filled = |mut pod: Value| {
@@ -226,8 +226,19 @@ impl<'a> Judge<'a> {
         };
         match pod_of(resource) {
             Some((steps, _)) if !steps.is_empty() => {
-                self.judge_one(resource, namespace, name, object, "");
+                self.judge_one(Author::Person, resource, namespace, name, object, "");
                 let name = format!("{name}-xxxxx");
+                if resource == Resource::CronJob {
+                    let job = job_of(object, namespace, &name);
+                    self.judge_one(
+                        Author::CronJob,
+                        Resource::Job,
+                        namespace,
+                        &name,
+                        &job,
+                        "spec.jobTemplate",
+                    );
+                }
                 let template = at_steps(object, steps);
                 let mut pod = json!({
                     "apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"],
@@ -237,15 +248,30 @@ impl<'a> Judge<'a> {
                 }
                 pod["metadata"]["name"] = name.as_str().into();
                 pod["metadata"]["namespace"] = namespace.into();
-                self.judge_one(Resource::Pod, namespace, &name, &filled(pod), &steps.join("."));
+                let path = steps.join(".");
+                self.judge_one(Author::Person, Resource::Pod, namespace, &name, &filled(pod), &path);
             }
-            Some(_) => self.judge_one(resource, namespace, name, &filled(object.clone()), ""),
-            None => self.judge_one(resource, namespace, name, object, ""),
+            Some(_) => {
+                self.judge_one(Author::Person, resource, namespace, name, &filled(object.clone()), "");
+            }
+            None => self.judge_one(Author::Person, resource, namespace, name, object, ""),
         }
     }
 
-    fn judge_one(&mut self, resource: Resource, namespace: &str, name: &str, object: &Value, path: &str) {
-        let Judgement { denial, warnings, annotations } = self.given.judge(resource, namespace, name, object);
+    fn judge_one(
+        &mut self,
+        author: Author,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        object: &Value,
+        path: &str,
+    ) {
+        let shown = with_first_status(resource, object.clone(), Uid::default(), self.by.now.as_second());
+        // What cannot be stored is told elsewhere.
+        let shown = shown.unwrap_or_else(|_| object.clone());
+        let Judgement { denial, warnings, annotations } =
+            self.given.judge(author, resource, namespace, name, &shown);
         if let Some(denial) = denial {
             self.find(rules::named("admission-policy"), path, denial.message);
         }
@@ -352,6 +378,27 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// The Job that a CronJob makes, without its slot.
+fn job_of(cron: &Value, namespace: &str, name: &str) -> Value {
+    let template = &cron["spec"]["jobTemplate"];
+    let mut metadata = json!({"name": name, "namespace": namespace, "uid": Uid::default().to_string()});
+    for field in ["labels", "annotations"] {
+        if template["metadata"][field].is_object() {
+            metadata[field] = template["metadata"][field].clone();
+        }
+    }
+    metadata["ownerReferences"] = json!([{
+        "apiVersion": "batch/v1", "kind": "CronJob", "name": cron["metadata"]["name"], "uid": Uid::default().to_string(),
+        "controller": true, "blockOwnerDeletion": true,
+    }]);
+    let mut job =
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": template["spec"]});
+    defaults::apply(Resource::Job, &mut job);
+    // What is wrong with it is wrong with the CronJob too, and told of that; here it gets its selector.
+    let _ = check_new(Resource::Job, &mut job, name, Uid::default());
+    job
 }
 
 /// How known kinds of secrets begin.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use watchbell_api::{Resource, Uid, defaults, validate};
+use watchbell_api::{Resource, Uid, defaults, schema, validate};
 use watchbell_core::access::Deed;
 use watchbell_core::admission::policies::{
     Attributes, Binding, Budget, Chosen, Judgement, Operation, Place, Policy, Surroundings, judge,
@@ -20,6 +20,14 @@ pub(super) struct Given {
     policies: Vec<(Arc<Policy>, Vec<Arc<Binding>>)>,
     objects: Vec<(Resource, Value)>,
     namespace: String,
+}
+
+/// Who creates an object that is judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Author {
+    Person,
+    /// The controller of the CronJob whose Job it is.
+    CronJob,
 }
 
 impl Given {
@@ -64,15 +72,22 @@ impl Given {
         let resource = Resource::from_kind(&api_version, &kind)
             .ok_or_else(|| format!("there is no {api_version} {kind}"))?;
         let name = text(&object["metadata"]["name"]);
+        let refused = |errors: Vec<String>| Err(format!("{kind} {name}: {}", errors.join("; ")));
+        let report = schema::check(resource, &mut object, schema::Prune::Unknown);
+        let unknown = report.unknown.iter().map(|path| format!("unknown field {path:?}"));
+        let misread: Vec<String> =
+            report.type_errors.iter().map(ToString::to_string).chain(unknown).collect();
+        if !misread.is_empty() {
+            return refused(misread);
+        }
         if resource.is_namespaced() && object["metadata"]["namespace"].is_null() {
             object["metadata"]["namespace"] = self.namespace.as_str().into();
         }
         defaults::apply(resource, &mut object);
-        check_new(resource, &mut object, &name, Uid::default()).map_err(|errors| {
-            let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            format!("{kind} {name}: {}", list.join("; "))
-        })?;
-        Ok((resource, object))
+        match check_new(resource, &mut object, &name, Uid::default()) {
+            Ok(_) => Ok((resource, object)),
+            Err(errors) => refused(errors.iter().map(ToString::to_string).collect()),
+        }
     }
 
     fn all<'g>(&'g self, resource: Resource, namespace: Option<&'g str>) -> impl Iterator<Item = &'g Value> {
@@ -92,11 +107,21 @@ impl Given {
     }
 
     /// What the policies say when the object is created. Who creates it is not known here, and may nothing.
-    pub(super) fn judge(&self, resource: Resource, namespace: &str, name: &str, object: &Value) -> Judgement {
-        let user = match resource {
+    pub(super) fn judge(
+        &self,
+        author: Author,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        object: &Value,
+    ) -> Judgement {
+        let user = match (author, resource) {
             // Pods of templates are made by a controller; whoever judges users leaves those out.
-            Resource::Pod => User::service_account("kube-system", "job-controller"),
-            _ => User { name: "lint".into(), groups: vec!["system:authenticated".into()], ..User::default() },
+            (_, Resource::Pod) => User::service_account("kube-system", "job-controller"),
+            (Author::CronJob, _) => User::service_account("kube-system", "cronjob-controller"),
+            (Author::Person, _) => {
+                User { name: "lint".into(), groups: vec!["system:authenticated".into()], ..User::default() }
+            }
         };
         let attributes = Attributes {
             namespace: if resource == Resource::Namespace { name } else { namespace },
