@@ -522,8 +522,13 @@ impl Draft {
         let boot_id = boot_id();
         for name in names(&self.dir)? {
             let of = [VIEW, OWN, PREVIEW].iter().find_map(|kind| name.strip_prefix(kind));
-            if name.starts_with(REMOVED) || of.is_some_and(|of| !of.starts_with(boot_id)) {
-                self.array.disk.remove_dir(&self.dir.join(name))?;
+            let path = self.dir.join(&name);
+            if is_half(&name) || of.is_some_and(|of| !of.starts_with(boot_id)) {
+                self.array.disk.remove_dir(&path)?;
+            } else if name.starts_with(OWN) {
+                for half in names(&path)?.into_iter().filter(|name| is_half(name)) {
+                    self.array.disk.remove_dir(&path.join(half))?;
+                }
             }
         }
         Ok(())
@@ -562,6 +567,11 @@ impl Draft {
 const VIEW: &str = "view-";
 const OWN: &str = "own-";
 pub(crate) const PREVIEW: &str = "preview-";
+
+/// Whether a view was not finished, or is being removed.
+fn is_half(name: &str) -> bool {
+    name.starts_with(REMOVED) || name.contains(view::UNFINISHED)
+}
 
 /// A machine that does not say which boot it is in makes each view anew.
 pub(crate) fn boot_id() -> &'static str {

@@ -88,15 +88,32 @@ pub(crate) fn build<'a>(
     }
     // A sweep removes what was unpacked and nothing links to.
     let _kept = objects.array.lock_shared()?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".next-{:016x}", random()));
-    let next = path.with_file_name(name);
-    disk.make_dir_with(&next, DIRECTORY_MODE)?;
+    let next = unfinished(path);
+    let built = fill(disk, objects, entries, parents, &next).and_then(|()| match disk.rename(&next, path) {
+        // Somebody else was faster; what he made is the same.
+        Err(_) if path.exists() => disk.remove_dir(&next),
+        renamed => renamed,
+    });
+    if built.is_err() {
+        // Best effort: it is tried again under another name, perhaps for ever.
+        drop(disk.remove_dir(&next));
+    }
+    built
+}
+
+fn fill<'a>(
+    disk: &Disk,
+    objects: Objects<'_>,
+    entries: impl Iterator<Item = &'a Entry>,
+    parents: &BTreeSet<String>,
+    next: &Path,
+) -> Result<(), Error> {
+    disk.make_dir_with(next, DIRECTORY_MODE)?;
     let mut made: HashSet<PathBuf> = HashSet::new();
-    make_dirs(disk, &next, parents.iter().map(String::as_str))?;
+    make_dirs(disk, next, parents.iter().map(String::as_str))?;
     let entries: Vec<&Entry> = entries.collect();
     for entry in &entries {
-        make_parents(disk, &next, &entry.key, &mut made)?;
+        make_parents(disk, next, &entry.key, &mut made)?;
     }
     let unpacked = Unpacked::of(objects.array)?;
     // Each object once, so that equal chunks are one file, and then all links to it. In the order of keys: what is read
@@ -110,11 +127,7 @@ pub(crate) fn build<'a>(
     let to = |entry: &Entry| next.join(&entry.key);
     in_parallel(first.len(), |at| unpacked.first(disk, objects, first[at].digest, &to(first[at])))?;
     in_parallel(rest.len(), |at| unpacked.link(disk, objects, rest[at].digest, &to(rest[at])))?;
-    match disk.rename(&next, path) {
-        // Somebody else was faster; what he made is the same.
-        Err(_) if path.exists() => disk.remove_dir(&next),
-        renamed => renamed,
-    }
+    Ok(())
 }
 
 /// Directories, each with those above it, as views have them.
@@ -211,6 +224,8 @@ fn link(disk: &Disk, objects: Objects<'_>, file: &Path, digest: Digest, to: &Pat
 
 pub(crate) const UNPACKED: &str = "unpacked";
 pub(crate) const VIEWS: &str = "views";
+/// What the name of something that is not whole has in it.
+pub(crate) const UNFINISHED: &str = ".next-";
 
 /// The name of an object's further copies.
 pub(crate) fn with_number(path: &Path, copy: u32) -> PathBuf {
@@ -226,23 +241,35 @@ fn copy_whole(
     to: &Path,
     digest: Digest,
 ) -> Result<(), Error> {
-    let mut name = to.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".next-{:016x}", random()));
-    let next = to.with_file_name(name);
+    let next = unfinished(to);
+    let copied = copy_to(disk, objects, from, &next, digest).and_then(|()| disk.rename(&next, to));
+    if copied.is_err() {
+        // As with a view.
+        drop(disk.remove(&next));
+    }
+    copied
+}
+
+fn copy_to(disk: &Disk, objects: Objects<'_>, from: &Path, next: &Path, digest: Digest) -> Result<(), Error> {
     let mut source = std::fs::File::open(from).map_err(Error::io("open", from))?;
-    let mut file = disk.create(&next, object::MODE)?;
-    std::io::copy(&mut source, &mut file).map_err(Error::io("copy to", &next))?;
-    let mut copied = std::fs::File::open(&next).map_err(Error::io("open", &next))?;
-    if object::hash(objects.array, &mut copied, &next)?.0 != digest {
-        disk.remove(&next)?;
+    let mut file = disk.create(next, object::MODE)?;
+    std::io::copy(&mut source, &mut file).map_err(Error::io("copy to", next))?;
+    let mut copied = std::fs::File::open(next).map_err(Error::io("open", next))?;
+    if object::hash(objects.array, &mut copied, next)?.0 != digest {
         return Err(Error::Damaged {
             what: "object",
             digest,
             problem: "its content has another digest".to_owned(),
         });
     }
-    disk.sync_file(&file, &next)?;
-    disk.rename(&next, to)
+    disk.sync_file(&file, next)
+}
+
+/// What is not whole yet is called as nobody else's is.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!("{UNFINISHED}{:016x}", random()));
+    path.with_file_name(name)
 }
 
 /// For a name that nobody else takes; a kernel without random numbers gets the one name, and `create` refuses a second of it.

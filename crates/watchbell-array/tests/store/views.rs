@@ -1,9 +1,11 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
 
-use watchbell_array::{Digest, Entry};
+use watchbell_array::{Array, Digest, Disk, Entry, Error};
 
-use crate::place::{Place, contents, files};
+use crate::place::{Place, contents, files, run};
 
 #[test]
 fn a_view_is_the_snapshot_and_is_shared() {
@@ -53,4 +55,53 @@ fn more_equal_chunks_than_an_inode_has_links_are_seen() {
     let found = contents(&view);
     assert_eq!(found.len(), 100_000);
     assert!(found.values().all(|content| content == "old 0 0"));
+}
+
+/// Pods ask for it again and again, as long as an object is missing.
+#[test]
+fn a_view_that_cannot_be_made_leaves_nothing() {
+    let place = Place::new();
+    for path in files(&place.array().dir().join("objects")) {
+        std::fs::remove_file(path).unwrap();
+    }
+    let array = Array::open(&place.path("array"), Disk::default()).unwrap();
+    let snapshot = array.snapshot(array.head().unwrap().unwrap()).unwrap();
+    let manifest = array.manifest(snapshot.manifest).unwrap();
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let parents = BTreeSet::from(["t/c/7".to_owned()]);
+    for _ in 0..2 {
+        let made = [
+            array.view(snapshot.manifest, &manifest).map(drop),
+            array.view_at(&manifest, |_| true, &place.path("array/views/at")),
+            draft.view_with(&parents).map(drop),
+            draft.view_of(0, |_| true).map(drop),
+            draft.preview(&BTreeSet::new()).map(drop),
+        ];
+        for made in made {
+            assert!(matches!(made, Err(Error::Damaged { .. })), "{made:?}");
+        }
+    }
+    let names = |dir: &Path| -> BTreeSet<String> {
+        let entries = std::fs::read_dir(dir).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let views = names(&array.dir().join("views"));
+    assert_eq!(views.len(), 1, "{views:?}");
+    let boot = views.into_iter().next().unwrap();
+    assert_eq!(names(&array.dir().join("views").join(&boot)), BTreeSet::new());
+    let dir = array.dir().join("drafts/r1");
+    let of_draft = ["draft.json", "indices", "lock", "objects", &format!("own-{boot}")].map(str::to_owned);
+    assert_eq!(names(&dir), of_draft.into());
+    assert_eq!(names(&dir.join(format!("own-{boot}"))), BTreeSet::new());
+    // What a program left that was killed goes with the next.
+    drop(draft);
+    for half in
+        ["view-BOOT.next-0", "own-BOOT/0.next-0", "own-BOOT/.removed-1.next-0", "preview-BOOT-a.next-0"]
+    {
+        std::fs::create_dir_all(dir.join(half.replace("BOOT", &boot)).join("t/c")).unwrap();
+    }
+    std::fs::create_dir_all(dir.join(format!("own-{boot}/1"))).unwrap();
+    array.draft("r1").unwrap();
+    assert_eq!(names(&dir).len(), 5);
+    assert_eq!(names(&dir.join(format!("own-{boot}"))), BTreeSet::from(["1".to_owned()]));
 }
