@@ -111,6 +111,8 @@ pub enum Error {
     InUse(String),
     #[error("another program holds the draft {0}; wait for its end, or end it")]
     Held(String),
+    #[error("somebody else has the array at {} locked: it is written, published or swept", .0.display())]
+    Busy(PathBuf),
     #[error("the array at {} was deleted, or made anew, while this program used it", .0.display())]
     Replaced(PathBuf),
     /// By who watches the disk.
@@ -138,6 +140,7 @@ impl Error {
                 | Self::WrongKey
                 | Self::WrongNamedKey(_)
                 | Self::Held(_)
+                | Self::Busy(_)
                 | Self::Stopped
         )
     }

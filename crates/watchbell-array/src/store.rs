@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::cipher::{Cipher, Header, KeptSource, Key, Role};
@@ -36,6 +37,7 @@ pub struct Array {
     pub(crate) seen: Arc<AtomicU64>,
     pub(crate) signer: Option<Arc<Signer>>,
     pub(crate) limits: Limits,
+    waits: bool,
 }
 
 #[derive(Clone)]
@@ -172,6 +174,7 @@ impl Array {
             seen: Arc::default(),
             signer: None,
             limits: Limits::default(),
+            waits: true,
         })
     }
 
@@ -286,6 +289,12 @@ impl Array {
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// This array, for who waits for nobody: what another has locked is [`Error::Busy`].
+    pub fn without_waiting(mut self) -> Self {
+        self.waits = false;
         self
     }
 
@@ -433,7 +442,10 @@ impl Array {
 
     /// Keeps others from changing refs and objects until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File, Error> {
-        let lock = self.take_lock(FlockOperation::LockExclusive)?;
+        let lock = self.take_lock(match self.waits {
+            true => FlockOperation::LockExclusive,
+            false => FlockOperation::NonBlockingLockExclusive,
+        })?;
         match self.settled()? {
             // The head is what it will be. On a full disk what makes room goes on without; who moves the head insists on it.
             Err(Error::Io { .. }) => Ok(lock),
@@ -444,14 +456,17 @@ impl Array {
     /// The same, without looking at what was begun; nothing while somebody else has it.
     pub(crate) fn try_lock(&self) -> Result<Option<File>, Error> {
         match self.take_lock(FlockOperation::NonBlockingLockExclusive) {
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(Error::Busy(_)) => Ok(None),
             lock => lock.map(Some),
         }
     }
 
     /// Keeps a sweep and publications away while others may do the same.
     pub(crate) fn lock_shared(&self) -> Result<File, Error> {
-        self.take_lock(FlockOperation::LockShared)
+        self.take_lock(match self.waits {
+            true => FlockOperation::LockShared,
+            false => FlockOperation::NonBlockingLockShared,
+        })
     }
 
     fn take_lock(&self, how: FlockOperation) -> Result<File, Error> {
@@ -462,7 +477,10 @@ impl Array {
             }
             file => file.map_err(Error::io("open", &path))?,
         };
-        flock(&file, how).map_err(Error::errno("lock", &path))?;
+        match flock(&file, how) {
+            Err(Errno::WOULDBLOCK) => return Err(Error::Busy(self.dir.clone())),
+            locked => locked.map_err(Error::errno("lock", &path))?,
+        }
         // While it was waited for, the array may have been deleted, and another made in its place.
         let of = |file: &File| file.metadata().map(|of| identity(&of)).map_err(Error::io("look at", &path));
         let named = fs::metadata(&path).map(|of| identity(&of)).ok();
@@ -637,7 +655,7 @@ pub(crate) fn hold(dir: &Path) -> Result<File, Error> {
     let file = File::open(&path).map_err(Error::io("open", &path))?;
     let held = || Error::Held(dir.file_name().unwrap_or_default().to_string_lossy().into_owned());
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => return Err(held()),
+        Err(Errno::WOULDBLOCK) => return Err(held()),
         locked => locked.map_err(Error::errno("lock", &path))?,
     }
     // Who held it before may have removed the directory: then this is the lock of nothing.

@@ -160,4 +160,6 @@ pub(crate) enum Trouble {
     Passing(String),
     /// What was asked for cannot be: no pod of the run will ever start.
     Lasting(String),
+    /// Somebody else has an array locked. The threads come back to it by themselves, and nobody is told.
+    Busy(String),
 }

@@ -125,8 +125,7 @@ pub(super) fn begin(
         if draft.base() == head {
             return planned(array, draft, run, of);
         }
-        drop(draft);
-        array.abandon(&by.uid).map_err(passing)?;
+        draft.remove().map_err(passing)?;
     }
     Err(Trouble::Passing("the head of the array moves too fast to begin on it".to_owned()))
 }
@@ -215,6 +214,7 @@ pub(super) fn passing(error: Error) -> Trouble {
         | Error::Elsewhere { .. }
         | Error::Forged { .. }
         | Error::Older { .. } => Trouble::Lasting(error.to_string()),
+        Error::Busy(_) => Trouble::Busy(error.to_string()),
         error => Trouble::Passing(error.to_string()),
     }
 }

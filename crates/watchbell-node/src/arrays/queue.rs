@@ -9,20 +9,25 @@ use std::time::{Duration, Instant};
 
 use watchbell_api::array::ArrayRetention;
 use watchbell_array::{Array, Limits};
+use watchbell_zarr::Use;
 
 use super::facts::Teller;
 use super::held::Drafts;
-use super::{News, Reports, Room, Stores, Uppers, Work, work};
+use super::{News, Reports, Room, Stores, Upper, Uppers, Wanted, Work, work};
 use crate::{Error, HeadKey, spawn};
 
 /// Commits of large indices take long, and use several processors each by themselves.
 pub(super) const THREADS: usize = 4;
+/// Of one namespace: the others are for others.
+const THREADS_OF_ONE: usize = THREADS / 2;
 /// Far behind everything that somebody waits for.
 const SWEEP_NICE: i32 = 19;
 
 /// What failed and may go well later is tried again after this; each time after twice as long, up to the second.
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
 const AGAIN_LAST: Duration = Duration::from_secs(60);
+/// Of what is locked by another program, whose end nobody tells.
+const AGAIN_BUSY_LAST: Duration = Duration::from_secs(8);
 
 /// Work that waits, and who does it.
 pub(crate) struct Arrays {
@@ -43,8 +48,11 @@ struct Queue {
     works: VecDeque<Work>,
     /// Arrays whose store is being made, changed or removed: one thing after another, in the order of the words.
     busy: HashSet<Place>,
-    /// Since when it is due, and how long it waited.
-    later: Vec<(Instant, Duration, Work)>,
+    /// Works under way, by namespace.
+    at_work: HashMap<Arc<str>, usize>,
+    later: Vec<Later>,
+    /// What works have found locked that are not done yet: what would lock it anew comes after them.
+    awaited: HashMap<Place, usize>,
     sweeps: VecDeque<Place>,
     is_closed: bool,
 }
@@ -52,10 +60,21 @@ struct Queue {
 /// Namespace and name of an array.
 type Place = (Arc<str>, Arc<str>);
 
-/// What a thread does next: the work, and how long it was put off when it was tried before.
+/// What is to be tried again.
+struct Later {
+    at: Instant,
+    turn: Turn,
+}
+
+/// What a thread does next.
 struct Turn {
     work: Work,
+    /// Nothing was told of it before.
+    is_first: bool,
+    /// How long it was put off when it was tried before.
     waited: Option<Duration>,
+    /// The arrays of which one was locked then.
+    awaits: Vec<Place>,
 }
 
 /// What the threads work with.
@@ -109,14 +128,11 @@ impl Arrays {
         for n in 0..THREADS {
             let (shared, tools) = (shared.clone(), tools.clone());
             threads.push(spawn(&format!("node-arrays-{n}"), move || {
-                while let Some(Turn { work, waited }) = shared.next() {
-                    let place = place_of(&work);
-                    let done = work::carry_out(&tools, work, waited.is_none());
+                while let Some(Turn { work, is_first, waited, awaits }) = shared.next() {
+                    let ending = Ending::of(&work, is_first, waited, awaits);
+                    let done = work::carry_out(&tools, work, is_first);
                     tools.drafts.tidy();
-                    if let work::Done::NotYet(work) = done {
-                        shared.put_off(work, waited);
-                    }
-                    shared.is_free(place);
+                    shared.is_over(ending, done);
                 }
             })?);
         }
@@ -128,6 +144,7 @@ impl Arrays {
             }
             while let Some((namespace, name)) = sweeping.next_sweep() {
                 work::sweep(&tools, &namespace, &name);
+                sweeping.is_unlocked(&[(namespace, name)]);
             }
         })?);
         Ok(Arrays { limits, shared, stores, threads: Mutex::new(threads) })
@@ -140,6 +157,11 @@ impl Arrays {
         }
         self.shared.queue().works.push_back(work);
         self.shared.more.notify_all();
+    }
+
+    #[cfg(test)]
+    pub(super) fn awaited(&self) -> usize {
+        self.shared.queue().awaited.len()
     }
 
     /// Lets go of everything once what is being done is done, or given up where that would take long: whoever comes next may
@@ -161,47 +183,93 @@ impl Shared {
     }
 
     fn next(&self) -> Option<Turn> {
-        self.wait(|queue| {
-            let now = Instant::now();
-            if let Some(due) = queue.later.iter().position(|(at, ..)| *at <= now) {
-                let (_, waited, work) = queue.later.swap_remove(due);
-                return Some(Turn { work, waited: Some(waited) });
+        self.wait(|queue, now| {
+            let has_room = |work: &Work| {
+                queue.at_work.get(namespace_of(work)).is_none_or(|threads| *threads < THREADS_OF_ONE)
+            };
+            let is_due = |later: &Later| later.at <= now && has_room(&later.turn.work);
+            if let Some(due) = queue.later.iter().position(is_due) {
+                let Later { turn, .. } = queue.later.swap_remove(due);
+                queue.begin(&turn.work);
+                return Some(turn);
             }
             let is_free = |work: &Work| place_of(work).is_none_or(|place| !queue.busy.contains(&place));
-            let first = queue.works.iter().position(is_free)?;
+            // Commits take long, and lock an array together: one after the other would keep all else from it for ever.
+            let is_awaited = |work: &Work| match work {
+                Work::Commit(_) if !queue.awaited.is_empty() => {
+                    arrays_of(work).iter().any(|place| queue.awaited.contains_key(place))
+                }
+                _ => false,
+            };
+            let first =
+                queue.works.iter().position(|work| has_room(work) && is_free(work) && !is_awaited(work))?;
             let work = queue.works.remove(first)?;
+            queue.begin(&work);
             queue.busy.extend(place_of(&work));
-            Some(Turn { work, waited: None })
+            Some(Turn { work, is_first: true, waited: None, awaits: Vec::new() })
         })
     }
 
-    fn put_off(&self, work: Work, waited: Option<Duration>) {
-        let wait = waited.map_or(AGAIN_FIRST, |waited| (waited * 2).min(AGAIN_LAST));
-        self.queue().later.push((Instant::now() + wait, wait, work));
+    /// After a work, which may be put off.
+    fn is_over(&self, ending: Ending, done: work::Done) {
+        let Ending { namespace, place, arrays, is_commit, is_first, waited, awaits } = ending;
+        let mut queue = self.queue();
+        if let Some(threads) = queue.at_work.get_mut(&namespace) {
+            *threads -= 1;
+            if *threads == 0 {
+                queue.at_work.remove(&namespace);
+            }
+        }
+        if let Some(place) = place {
+            queue.busy.remove(&place);
+        }
+        if !is_commit {
+            awaits.iter().for_each(|place| queue.await_no_more(place));
+        }
+        let again = |last| waited.map_or(AGAIN_FIRST, |waited: Duration| (waited * 2).min(last));
+        match done {
+            work::Done::Yes => queue.is_unlocked(&arrays),
+            work::Done::NotYet(work) => {
+                queue.is_unlocked(&arrays);
+                queue.put_off(again(AGAIN_LAST), work, false, Vec::new());
+            }
+            work::Done::Busy(work) => {
+                // Commits have nothing to wait for in each other.
+                if !is_commit {
+                    for place in &arrays {
+                        *queue.awaited.entry(place.clone()).or_default() += 1;
+                    }
+                }
+                queue.put_off(again(AGAIN_BUSY_LAST), work, is_first, arrays);
+            }
+        }
+        drop(queue);
         self.more.notify_all();
     }
 
-    fn is_free(&self, place: Option<Place>) {
-        let Some(place) = place else { return };
-        self.queue().busy.remove(&place);
+    /// Whoever waits for one of these arrays may come.
+    fn is_unlocked(&self, arrays: &[Place]) {
+        self.queue().is_unlocked(arrays);
         self.more.notify_all();
     }
 
     fn next_sweep(&self) -> Option<Place> {
-        self.wait(|queue| queue.sweeps.pop_front())
+        self.wait(|queue, _| queue.sweeps.pop_front())
     }
 
     /// `None`: it is over. What waits then is asked for again by the next server.
-    fn wait<T>(&self, take: impl Fn(&mut Queue) -> Option<T>) -> Option<T> {
+    fn wait<T>(&self, take: impl Fn(&mut Queue, Instant) -> Option<T>) -> Option<T> {
         let mut queue = self.queue();
         loop {
             if queue.is_closed {
                 return None;
             }
-            if let Some(found) = take(&mut queue) {
+            let now = Instant::now();
+            if let Some(found) = take(&mut queue, now) {
                 return Some(found);
             }
-            let due = queue.later.iter().map(|(at, ..)| *at).min();
+            // What is due already waits for room, of which it is told.
+            let due = queue.later.iter().map(|later| later.at).filter(|at| *at > now).min();
             queue = match due {
                 None => self.more.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(at) => {
@@ -210,6 +278,93 @@ impl Shared {
                 }
             };
         }
+    }
+}
+
+impl Queue {
+    fn begin(&mut self, work: &Work) {
+        *self.at_work.entry(namespace_of(work).clone()).or_default() += 1;
+    }
+
+    fn put_off(&mut self, wait: Duration, work: Work, is_first: bool, awaits: Vec<Place>) {
+        let turn = Turn { work, is_first, waited: Some(wait), awaits };
+        self.later.push(Later { at: Instant::now() + wait, turn });
+    }
+
+    fn await_no_more(&mut self, place: &Place) {
+        if let Some(works) = self.awaited.get_mut(place) {
+            *works -= 1;
+            if *works == 0 {
+                self.awaited.remove(place);
+            }
+        }
+    }
+
+    fn is_unlocked(&mut self, arrays: &[Place]) {
+        let now = Instant::now();
+        for later in &mut self.later {
+            if later.turn.awaits.iter().any(|place| arrays.contains(place)) {
+                later.at = now;
+            }
+        }
+    }
+}
+
+/// What is free again when a work is over, and how it was begun.
+struct Ending {
+    namespace: Arc<str>,
+    place: Option<Place>,
+    arrays: Vec<Place>,
+    is_commit: bool,
+    is_first: bool,
+    waited: Option<Duration>,
+    awaits: Vec<Place>,
+}
+
+impl Ending {
+    fn of(work: &Work, is_first: bool, waited: Option<Duration>, awaits: Vec<Place>) -> Self {
+        Self {
+            namespace: namespace_of(work).clone(),
+            place: place_of(work),
+            arrays: arrays_of(work),
+            is_commit: matches!(work, Work::Commit(_)),
+            is_first,
+            waited,
+            awaits,
+        }
+    }
+}
+
+fn namespace_of(work: &Work) -> &Arc<str> {
+    match work {
+        Work::Prepare(_, Wanted { namespace, .. })
+        | Work::Commit(Upper { namespace, .. })
+        | Work::Publish { namespace, .. }
+        | Work::Abandon { namespace, .. }
+        | Work::Keep { namespace, .. }
+        | Work::Remove { namespace, .. }
+        | Work::RollBack { namespace, .. }
+        | Work::Rest { namespace, .. } => namespace,
+    }
+}
+
+/// The arrays that a work may lock for long, or find locked.
+fn arrays_of(work: &Work) -> Vec<Place> {
+    let of = |namespace: &Arc<str>, uses: &[Use]| {
+        uses.iter().map(|of| (namespace.clone(), of.name.as_str().into())).collect()
+    };
+    match work {
+        Work::Prepare(_, Wanted { namespace, uses, .. }) | Work::Commit(Upper { namespace, uses, .. }) => {
+            of(namespace, uses)
+        }
+        Work::Publish { namespace, uses, .. } => {
+            watchbell_zarr::uses(uses).map_or_else(|_| Vec::new(), |uses| of(namespace, &uses))
+        }
+        Work::Keep { .. } | Work::Remove { .. } | Work::RollBack { .. } => {
+            place_of(work).into_iter().collect()
+        }
+        // Short.
+        Work::Abandon { .. } | Work::Rest { .. } => Vec::new(),
     }
 }
 

@@ -291,9 +291,10 @@ impl Stand {
 
     /// What is asked after this no thread takes up before somebody waits at the meeting.
     fn hold(&self) {
-        for _ in 0..THREADS {
+        for n in 0..THREADS {
             let wanted = Wanted {
-                namespace: "ns".into(),
+                // No namespace has all of them.
+                namespace: format!("meeting-{n}").into(),
                 run: reader(1_000),
                 uses: read(r#"{"name": "none", "mount": "/x"}"#),
                 image: "".into(),

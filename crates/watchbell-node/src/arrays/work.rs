@@ -34,21 +34,28 @@ pub(super) enum Done {
     Yes,
     /// It is to be tried again later.
     NotYet(Work),
+    /// The same, as soon as who has one of its arrays locked is done.
+    Busy(Work),
 }
 
-/// `is_first`: it was not tried before.
+/// `is_first`: nothing was told of it before.
 pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
     match work {
         Work::Prepare(id, wanted) => {
-            let prepared = prepare(tools, &wanted).map(Arc::new);
+            let prepared = match prepare(tools, &wanted) {
+                Err(Trouble::Busy(_)) => return Done::Busy(Work::Prepare(id, wanted)),
+                prepared => prepared.map(Arc::new),
+            };
             (tools.hear)(News::Prepared(id, prepared));
         }
         Work::Commit(upper) => {
-            let committed = commit(tools, &upper);
-            // The spawner holds what was written until the next server has taken it.
-            if committed.is_err() && tools.is_ending() {
-                return Done::Yes;
-            }
+            let committed = match commit(tools, &upper) {
+                // The spawner holds what was written until the next server has taken it.
+                Err(_) if tools.is_ending() => return Done::Yes,
+                Err(Trouble::Busy(_)) => return Done::Busy(Work::Commit(upper)),
+                Err(Trouble::Passing(why) | Trouble::Lasting(why)) => Err(why),
+                Ok(taken) => Ok(taken),
+            };
             (tools.hear)(News::Committed(upper.pod, committed));
         }
         Work::Publish { namespace, run, uses } => {
@@ -62,6 +69,7 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
                     }
                     return Done::NotYet(Work::Publish { namespace, run, uses });
                 }
+                Err(Unpublished::Busy) => return Done::Busy(Work::Publish { namespace, run, uses }),
                 Err(Unpublished::Lasting(refusal)) => Err(refusal),
                 Ok(published) => Ok(published),
             };
@@ -94,11 +102,8 @@ pub(super) fn carry_out(tools: &Tools, work: Work, is_first: bool) -> Done {
 
 fn prepare(tools: &Tools, wanted: &Wanted) -> Result<Prepared, Trouble> {
     let one = |(position, of): (usize, &Use)| {
-        let named = |trouble: Trouble| match trouble {
-            Trouble::Passing(why) => Trouble::Passing(of_array(of, &why)),
-            Trouble::Lasting(why) => Trouble::Lasting(of_array(of, &why)),
-        };
-        let array = tools.open(&wanted.namespace, &of.name).map_err(passing).map_err(named)?;
+        let named = |trouble| named(of, trouble);
+        let array = open(tools, &wanted.namespace, of).map_err(passing).map_err(named)?;
         if array.is_encrypted() {
             check_secret(&array, of).map_err(named)?;
         }
@@ -110,6 +115,19 @@ fn prepare(tools: &Tools, wanted: &Wanted) -> Result<Prepared, Trouble> {
     };
     let arrays = wanted.uses.iter().enumerate().map(one).collect::<Result<_, _>>()?;
     Ok(Prepared { arrays })
+}
+
+fn named(of: &Use, trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Passing(why) => Trouble::Passing(of_array(of, &why)),
+        Trouble::Lasting(why) => Trouble::Lasting(of_array(of, &why)),
+        Trouble::Busy(why) => Trouble::Busy(of_array(of, &why)),
+    }
+}
+
+/// An array of a run. Whoever has it locked may take long, and is not waited for here: other arrays need the thread.
+fn open(tools: &Tools, namespace: &str, of: &Use) -> Result<Array, Error> {
+    Ok(tools.open(namespace, &of.name)?.without_waiting())
 }
 
 /// Whether pods can have what is encrypted.
@@ -290,7 +308,7 @@ struct Due<'a> {
 }
 
 /// An index is in the drafts of all its arrays, or what it wrote to none of them counts.
-fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
+fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, Trouble> {
     let writes = upper.uses.iter().enumerate().filter(|(_, of)| of.mode == Mode::Write);
     let mut due =
         writes.map(|(position, of)| due(tools, upper, position, of)).collect::<Result<Vec<_>, _>>()?;
@@ -300,24 +318,27 @@ fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
         due.iter().map(|one| one.slot.read().unwrap_or_else(PoisonError::into_inner)).collect();
     let mut held = Vec::with_capacity(due.len());
     for (one, slot) in due.iter().zip(&slots) {
-        held.push(slot.as_ref().ok_or_else(|| of_array(one.of, &NO_DRAFT))?);
+        held.push(slot.as_ref().ok_or_else(|| no_draft(one.of))?);
     }
     let drafts: Vec<_> = held.iter().map(|held| &held.draft).collect();
-    let refused = |Refused { at, error }: Refused| of_array(due[at].of, &error);
+    let failed = |at: usize, error: Error| named(due[at].of, passing(error));
+    let refused = |Refused { at, error }: Refused| failed(at, error);
     let mut begun = IndexCommit::begin(&drafts, upper.index).map_err(refused)?;
     let mut dirs = Vec::with_capacity(due.len());
     for (at, one) in due.iter().enumerate() {
         dirs.push(match &one.dir {
-            Some(dir) if !begun.is_committed(at) => Some(dir.as_ref().map_err(Clone::clone)?),
+            Some(dir) if !begun.is_committed(at) => {
+                Some(dir.as_ref().map_err(|why| Trouble::Passing(why.clone()))?)
+            }
             _ => None,
         });
     }
     // All are judged before anything is copied, which one by itself is when it is staged.
-    for ((one, held), dir) in due.iter().zip(&held).zip(&dirs).filter(|_| due.len() > 1) {
+    for (at, ((one, held), dir)) in due.iter().zip(&held).zip(&dirs).enumerate().filter(|_| due.len() > 1) {
         let Some(dir) = dir else { continue };
         let checked =
             held.draft.check_from(&one.judge(held, upper), dir.as_fd(), one.completeness(), one.bound);
-        checked.map_err(|error| of_array(one.of, &error))?;
+        checked.map_err(|error| failed(at, error))?;
     }
     for (at, ((one, held), dir)) in due.iter().zip(&held).zip(&dirs).enumerate() {
         let Some(dir) = dir else { continue };
@@ -328,7 +349,7 @@ fn commit(tools: &Tools, upper: &Upper) -> Result<Vec<Taken>, String> {
         };
         let judge = one.judge(held, upper);
         let staged = begun.stage(at, &judge, &attempt, dir.as_fd(), one.completeness(), one.bound);
-        staged.map_err(|error| of_array(one.of, &error))?;
+        staged.map_err(|error| failed(at, error))?;
     }
     let committed = begun.commit().map_err(refused)?;
     Ok(due.iter().zip(&committed).map(|(one, committed)| taken(one.of, committed)).collect())
@@ -343,21 +364,23 @@ fn taken(of: &Use, committed: &Committed) -> Taken {
     }
 }
 
-const NO_DRAFT: &str = "its run has no draft: it was published or given up meanwhile";
+fn no_draft(of: &Use) -> Trouble {
+    Trouble::Passing(of_array(of, &"its run has no draft: it was published or given up meanwhile"))
+}
 
-fn due<'a>(tools: &Tools, upper: &Upper, position: usize, of: &'a Use) -> Result<Due<'a>, String> {
+fn due<'a>(tools: &Tools, upper: &Upper, position: usize, of: &'a Use) -> Result<Due<'a>, Trouble> {
+    let failed = |error: Error| named(of, passing(error));
     let slot = tools.drafts.slot(&upper.namespace, upper.run.run, &of.name);
     // The draft has its array open.
     let is_empty = slot.read().unwrap_or_else(PoisonError::into_inner).is_none();
     if is_empty {
-        let array = tools.open(&upper.namespace, &of.name).map_err(|why| of_array(of, &why))?;
-        fill(&slot, &array, &upper.run, of)
-            .map_err(|(Trouble::Passing(why) | Trouble::Lasting(why))| of_array(of, &why))?;
+        let array = open(tools, &upper.namespace, of).map_err(failed)?;
+        fill(&slot, &array, &upper.run, of).map_err(|trouble| named(of, trouble))?;
     }
     let is_committed = {
         let held = slot.read().unwrap_or_else(PoisonError::into_inner);
-        let held = held.as_ref().ok_or_else(|| of_array(of, &NO_DRAFT))?;
-        held.draft.committed(upper.index).map_err(|error| of_array(of, &error))?.is_some()
+        let held = held.as_ref().ok_or_else(|| no_draft(of))?;
+        held.draft.committed(upper.index).map_err(failed)?.is_some()
     };
     let bound = upper.bounds.get(position).copied().unwrap_or(0);
     // Whoever has the draft need not wait for the spawner.
@@ -429,6 +452,8 @@ pub(super) enum Unpublished {
     /// It may be later: when there is room, or the disk works again.
     Passing(String),
     Lasting(ArrayRefusal),
+    /// Somebody else has one of the arrays locked.
+    Busy,
 }
 
 impl Unpublished {
@@ -436,6 +461,7 @@ impl Unpublished {
         let message = of_array(of, error);
         match error {
             Error::Conflict(_) => Self::lasting(ARRAY_CONFLICT, message),
+            Error::Busy(_) => Self::Busy,
             error if error.is_passing() => Self::Passing(message),
             _ => Self::lasting(ARRAY_COMMIT_FAILED, message),
         }
@@ -471,8 +497,9 @@ fn publish(
     let mut opened = Vec::new();
     for of in uses.iter().filter(|of| of.mode == Mode::Write) {
         let failed = |error: Error| Unpublished::of(of, &error);
-        let array = tools.open(namespace, &of.name).map_err(failed)?;
+        let array = open(tools, namespace, of).map_err(failed)?;
         let slot = slot_of(tools, &array, namespace, run, of).map_err(|trouble| match trouble {
+            Trouble::Busy(_) => Unpublished::Busy,
             Trouble::Passing(why) => Unpublished::Passing(of_array(of, &why)),
             Trouble::Lasting(why) => wrong(of_array(of, &why)),
         })?;

@@ -83,6 +83,71 @@ fn what_a_run_did_not_write_is_not_waited_for_when_it_is_given_up() {
     assert!(stand.prepare(&reader(20), r#"{"name": "obs", "mount": "/data"}"#).is_ok());
 }
 
+impl Stand {
+    fn ask_to_prepare(&self, id: u64, namespace: &str, run: Arc<ArrayRun>, uses: &str) {
+        let (namespace, uses) = (namespace.into(), read(uses));
+        self.arrays.ask(Work::Prepare(id, Wanted { namespace, run, uses, image: "".into(), own: None }));
+    }
+}
+
+/// An index that is copied, or a sweep, keeps an array locked for long.
+#[test]
+fn an_array_that_is_locked_holds_up_no_other() {
+    let stand = Stand::new();
+    let lock = fs::File::open(stand.dir_of("obs").join("lock")).unwrap();
+    lock.lock_shared().unwrap();
+    for job in 1..=2 * THREADS as u64 {
+        stand.ask_to_prepare(100 + job, "ns", writer(job.into(), job.into()), WRITE);
+    }
+    for (id, namespace) in [(8, "other"), (9, "ns")] {
+        stand.ask_to_prepare(id, namespace, reader(20), r#"{"name": "none", "mount": "/data"}"#);
+        match stand.news.recv_timeout(PATIENCE).unwrap() {
+            News::Prepared(of, Err(Trouble::Passing(_))) if of == id => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    lock.unlock().unwrap();
+    for _ in 0..2 * THREADS {
+        assert!(matches!(stand.news.recv_timeout(PATIENCE).unwrap(), News::Prepared(101.., Ok(_))));
+    }
+}
+
+/// Commits lock an array together: one that begins before another has ended would keep all else from it for ever.
+#[test]
+fn commits_come_after_what_waits_for_the_array() {
+    let stand = Stand::new();
+    let (first, second) = (writer(1, 1), writer(2, 2));
+    stand.prepare(&first, WRITE).unwrap();
+    let lock = fs::File::open(stand.dir_of("obs").join("lock")).unwrap();
+    lock.lock_shared().unwrap();
+    stand.ask_to_prepare(8, "ns", second, WRITE);
+    let until = std::time::Instant::now() + PATIENCE;
+    while stand.arrays.awaited() == 0 {
+        assert!(std::time::Instant::now() < until, "nothing waits");
+        std::thread::yield_now();
+    }
+    let upper = stand.dir.path().join("upper");
+    fs::create_dir(&upper).unwrap();
+    stand.uppers.lock().unwrap().insert((Uid(100), 0), upper);
+    stand.arrays.ask(Work::Commit(Upper {
+        pod: Uid(100),
+        namespace: "ns".into(),
+        run: first,
+        uses: read(WRITE),
+        index: 0,
+        attempt: 0,
+        image: "".into(),
+        first_volume: 0,
+        bounds: vec![1 << 20],
+    }));
+    // Other arrays are worked on.
+    assert!(stand.prepare(&reader(20), r#"{"name": "none", "mount": "/data"}"#).is_err());
+    lock.unlock().unwrap();
+    assert!(matches!(stand.news.recv_timeout(PATIENCE).unwrap(), News::Prepared(8, Ok(_))));
+    assert!(matches!(stand.news.recv_timeout(PATIENCE).unwrap(), News::Committed(Uid(100), Ok(_))));
+    assert_eq!(stand.arrays.awaited(), 0);
+}
+
 #[test]
 fn a_store_that_cannot_be_swept_is_told_until_it_can() {
     let stand = Stand::new();
