@@ -35,6 +35,8 @@ struct Part<'a> {
     committed: Option<Committed>,
     /// What is copied, with its record as it is kept.
     staged: Option<(Committed, Vec<u8>)>,
+    /// That the draft counts for what is being committed.
+    keys: u64,
     /// It has staged what counts nowhere.
     has_failed: bool,
     /// The same of a record of before that was due and is forgotten.
@@ -74,6 +76,7 @@ impl<'a> IndexCommit<'a> {
             index,
             committed: None,
             staged: None,
+            keys: 0,
             has_failed: false,
             has_forgotten: false,
         };
@@ -130,6 +133,8 @@ impl<'a> IndexCommit<'a> {
         let (files, removed) = self.parts[at].draft.judged(judge, upper, completeness, max_bytes)?;
         self.keep().map_err(|refused| refused.error)?;
         let part = &mut self.parts[at];
+        part.draft.take_keys(files.len() as u64)?;
+        part.keys = files.len() as u64;
         part.has_failed = true;
         part.staged = Some(part.draft.take_over(self.index, attempt, upper, files, removed)?);
         Ok(())
@@ -226,6 +231,8 @@ impl Part<'_> {
         if counts && self.committed.is_none() {
             self.count()?;
             self.committed = self.draft.committed(self.index)?;
+            self.draft
+                .count_keys(self.committed.as_ref().map_or(0, |committed| committed.written.len() as u64));
             return Ok(());
         }
         // With what it has staged.
@@ -259,6 +266,9 @@ impl Part<'_> {
 
 impl Drop for Part<'_> {
     fn drop(&mut self) {
+        if self.has_failed {
+            self.draft.give_back_keys(self.keys);
+        }
         self.draft.end_turn(self.index, self.has_failed || self.has_forgotten);
     }
 }

@@ -34,6 +34,8 @@ pub struct Draft {
     /// The base with its growth.
     pub(crate) grown: Manifest,
     numbers: AtomicU64,
+    /// That its indices have written, or are writing.
+    keys: AtomicU64,
     pub(crate) meter: Meter,
     pub(crate) copying: Mutex<Copying>,
     /// Somebody is done with it.
@@ -164,8 +166,9 @@ impl Array {
             base.with(&[(Writer::default(), record.run.clone())], &BTreeSet::new(), &documents.collect())
         };
         let (array, numbers, meter) = (self.clone(), AtomicU64::new(0), Meter::of_array());
-        let (copying, copied) = (Mutex::default(), Condvar::new());
-        let draft = Draft { array, dir, record, base, grown, numbers, meter, copying, copied, _lock: lock };
+        let (keys, copying, copied) = (AtomicU64::new(0), Mutex::default(), Condvar::new());
+        let draft =
+            Draft { array, dir, record, base, grown, numbers, keys, meter, copying, copied, _lock: lock };
         draft.remove_uncommitted()?;
         Ok(draft)
     }
@@ -441,6 +444,7 @@ impl Draft {
                         removed.extend(self.below(&key).filter(|name| *name != key));
                     }
                     files.push((key, size));
+                    self.array.check_keys(files.len() as u64)?;
                 }
                 (Verdict::Remove, _) if self.array.kind() == Kind::Artifacts => {
                     removed.extend(self.below(&key()));
@@ -475,6 +479,21 @@ impl Draft {
             self.check_complete(judge, &files, &removed)?;
         }
         Ok((files, removed))
+    }
+
+    /// So many more keys are written: or not, when the run would have too many.
+    pub(crate) fn take_keys(&self, more: u64) -> Result<(), Error> {
+        let keys = self.keys.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        self.array.check_keys(keys).inspect_err(|_| self.give_back_keys(more))
+    }
+
+    /// The same of what counts in any case.
+    pub(crate) fn count_keys(&self, more: u64) {
+        self.keys.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_back_keys(&self, keys: u64) {
+        self.keys.fetch_sub(keys, Ordering::Relaxed);
     }
 
     /// A file of the base, and all that lies in a directory of that name.
@@ -539,10 +558,13 @@ impl Draft {
     pub(crate) fn remove_staged(&self) -> Result<(), Error> {
         let mut known: BTreeSet<Digest> =
             self.record.documents.values().map(|document| document.digest).collect();
+        let mut keys = 0;
         for index in self.indices()? {
             let committed = self.committed(index)?.unwrap_or_default();
+            keys += committed.written.len() as u64;
             known.extend(committed.written.iter().map(|(_, digest, _)| *digest));
         }
+        self.keys.store(keys, Ordering::Relaxed);
         for index in commit::due(&self.dir.join(INDICES))? {
             let due = self.due(index)?.unwrap_or_default();
             known.extend(due.written.iter().map(|(_, digest, _)| *digest));

@@ -55,6 +55,11 @@ pub enum Error {
         "the arrays' disk has {free} bytes free, and {reserve} are kept for the machine: remove something, or keep fewer snapshots"
     )]
     Full { free: u64, reserve: u64 },
+    #[error(
+        "{keys} chunks and files are more than the {max} that an array may have: write larger ones, or shards; \
+         `serve --array-chunks-max` raises it"
+    )]
+    TooManyKeys { keys: u64, max: u64 },
     #[error("run {uid} was published already, as snapshot {}: start a Job of its own in place of a rerun", snapshot.short())]
     Published { uid: String, snapshot: Digest },
     #[error("what is published together is of one namespace, and each array of it once: {}", .0.display())]

@@ -15,8 +15,20 @@ use crate::store::Array;
 pub struct Limits {
     /// Of the disk that the array lies on: a copy that would leave less is given up.
     pub reserve_bytes: u64,
+    /// Keys that a run may write, and that a snapshot may come to have by it: whoever publishes has all of them in memory.
+    pub keys_max: Option<u64>,
     /// Once it is set, copies are given up.
     pub is_stopped: Arc<AtomicBool>,
+}
+
+impl Array {
+    /// Says whether there may be so many keys.
+    pub(crate) fn check_keys(&self, keys: u64) -> Result<(), Error> {
+        match self.limits.keys_max {
+            Some(max) if keys > max => Err(Error::TooManyKeys { keys, max }),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Keeps what is staged within an array's quota and limits without looking at every object each time.
@@ -55,7 +67,7 @@ impl Meter {
     pub(crate) fn take(&self, array: &Array, bytes: u64) -> Result<(), Error> {
         /// To measure costs a look at every object, also when there is hardly room.
         const LEAST_BYTES: u64 = 8 << 20;
-        let Limits { reserve_bytes, is_stopped } = &array.limits;
+        let Limits { reserve_bytes, is_stopped, .. } = &array.limits;
         if is_stopped.load(Ordering::Relaxed) {
             return Err(Error::Stopped);
         }

@@ -108,6 +108,10 @@ impl Draft {
         };
         check_quota(&self.array, quota_bytes)?;
         let after = before.with(&changes.by, &changes.removed, &changes.written);
+        // What was imported by hand may have more, and be written anew.
+        if after.entries.len() > before.entries.len() {
+            self.array.check_keys(after.entries.len() as u64)?;
+        }
         let by = together(&self.record.run, &changes.by);
         Next::of(Some((head, before)), after, by).map(Judged::Due)
     }

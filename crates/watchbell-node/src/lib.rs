@@ -36,6 +36,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
 use watchbell_api::node::{Command, Images, LogSource, Lookup, Report, Sessions, Tokens};
+use watchbell_array::Limits;
 use watchbell_image::{PullOptions, Store};
 use watchbell_sandbox::{EtcFiles, Spawner};
 
@@ -141,7 +142,11 @@ impl Node {
             ),
             move |news| heard.push([Input::Array(news)]),
             told,
-            options.disk_reserve_bytes,
+            Limits {
+                reserve_bytes: options.disk_reserve_bytes,
+                keys_max: Some(options.array_chunks_max),
+                ..Limits::default()
+            },
             options.head_key.clone(),
         )?;
         let watched_arrays = arrays::watch(&options.data_dir, teller)?;

@@ -42,6 +42,8 @@ pub struct NodeOptions {
     pub array_keys: Vec<ArrayKey>,
     /// What all of them together may take in memory, decrypted.
     pub array_memory_bytes: u64,
+    /// Chunks and files that a run may write to an array, and that it may have then.
+    pub array_chunks_max: u64,
     /// Signs the heads of data arrays that the node moves.
     pub head_key: Option<HeadKey>,
 }
@@ -101,6 +103,7 @@ impl NodeOptions {
             log: LogLimits::default(),
             array_keys: Vec::new(),
             array_memory_bytes: 1 << 30,
+            array_chunks_max: 1 << 20,
             head_key: None,
         }
     }

@@ -1,4 +1,4 @@
-//! `serve`: by which keys encrypted data arrays are opened, and how much of them may be decrypted in memory.
+//! `serve`: by which keys encrypted data arrays are opened, how much of them may be decrypted in memory, and what arrays may hold.
 
 use std::path::PathBuf;
 
@@ -23,6 +23,10 @@ pub(crate) struct ArrayKeys {
     /// What all encrypted arrays that pods use may take in memory, decrypted; by default a quarter of the machine's
     #[arg(long, value_name = "SIZE")]
     array_memory: Option<Bytes>,
+    /// How many chunks and files a Job may write to an array, and the array may have then; by default one for each 4 KiB of the machine's
+    /// memory. The server takes about 1 KiB of memory for each while a Job publishes
+    #[arg(long, value_name = "NUMBER", help_heading = "Data arrays")]
+    array_chunks_max: Option<u64>,
 }
 
 impl ArrayKeys {
@@ -54,6 +58,7 @@ impl ArrayKeys {
         }
         options.array_keys = keys;
         options.array_memory_bytes = self.array_memory.map_or(total_memory / 4, |Bytes(bytes)| bytes);
+        options.array_chunks_max = self.array_chunks_max.unwrap_or(total_memory / 4096);
         Ok(())
     }
 }
@@ -99,7 +104,12 @@ mod tests {
             };
             let mut options = NodeOptions::new("/data", "node", capacity);
             let array_kms = array_kms.iter().map(|text| (*text).to_owned()).collect();
-            let given = ArrayKeys { array_key: array_key.to_vec(), array_kms, array_memory: None };
+            let given = ArrayKeys {
+                array_key: array_key.to_vec(),
+                array_kms,
+                array_memory: None,
+                array_chunks_max: None,
+            };
             given.apply(1 << 30, &mut options).map_err(|failure| format!("{failure:?}")).map(|()| options)
         };
         let made =
@@ -109,7 +119,7 @@ mod tests {
         assert_eq!(names, [(None, "obs"), (Some("ml"), "obs"), (None, "kms")]);
         let command = ["/bin/kms", "get", "a=b"].map(str::to_owned).to_vec();
         assert_eq!(made.array_keys[2].source, KeySource::Command(command));
-        assert_eq!(made.array_memory_bytes, 256 << 20);
+        assert_eq!((made.array_memory_bytes, made.array_chunks_max), (256 << 20, 256 << 10));
         for (keys, kms, why) in [
             (vec![format!("obs={file}"), format!("obs={file}")], vec![], "it is named twice"),
             (vec![format!("obs={file}")], vec!["obs=/bin/kms"], "it is named twice"),

@@ -1,11 +1,14 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
-use watchbell_array::{Array, Attempt, Completeness, Disk, Kind, export, import, sweep, verify};
+use watchbell_array::{
+    Array, Attempt, Completeness, Disk, Draft, Error, Kind, Limits, export, import, sweep, verify,
+};
 use watchbell_zarr::{Judge, OnConflict, Split, plan};
 
-use crate::place::{Place, all, at, contents, hierarchy_of, run, whiteout, write};
+use crate::place::{Place, all, at, commit, contents, hierarchy_of, run, whiteout, write};
 
 /// Whatever an index leaves below its directory is its own; the next run finds it, and may replace it.
 #[test]
@@ -162,4 +165,50 @@ fn every_head_is_signed_before_it_is_one() {
     fs::write(array.dir().join("refs/signatures/0000"), "").unwrap();
     sweep(&array, None).unwrap();
     assert_eq!(fs::read_dir(array.dir().join("refs/signatures")).unwrap().count(), 2);
+}
+
+/// Files without content cost no quota, and whoever publishes has all their names in memory.
+#[test]
+fn a_run_has_no_more_keys_than_the_server_takes() {
+    let place = Place::new();
+    let array = Array::create_of(&place.path("array"), Disk::default(), Kind::Artifacts, None).unwrap();
+    let array = array.within(Limits { keys_max: Some(1_000), ..Limits::default() });
+    let plan = plan(&hierarchy_of(&array), &Split::Artifacts, &[], None, 3).unwrap();
+    let upper = |name: &str, index: u32, files: usize| {
+        let names: Vec<String> = (0..files).map(|n| format!("{index}/{n}")).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        place.upper(name, &files)
+    };
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    let refused = |draft: &Draft, index, upper: &Path| match commit(draft, &plan, index, upper) {
+        Err(Error::TooManyKeys { keys, max: 1_000 }) => keys,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(&draft, 0, &upper("many", 0, 1_100)), 1_001);
+    commit(&draft, &plan, 0, &upper("a", 0, 600)).unwrap();
+    assert_eq!(refused(&draft, 1, &upper("b", 1, 600)), 1_200);
+    assert_eq!(draft.committed(1).unwrap(), None);
+    // Also by a server that comes later; and what was refused counts for nothing.
+    drop(draft);
+    let draft = array.draft("r1").unwrap();
+    assert_eq!(refused(&draft, 1, &upper("b", 1, 600)), 1_200);
+    commit(&draft, &plan, 1, &upper("c", 1, 400)).unwrap();
+    commit(&draft, &plan, 2, &upper("d", 2, 0)).unwrap();
+    draft.publish(&all(3), OnConflict::Fail, None, "", at(9)).unwrap();
+    draft.remove().unwrap();
+    // What is there counts with what is new, and may be written anew.
+    for (name, written, is_fine) in [("r2", [0, 600], true), ("r3", [2, 1], false)] {
+        let draft = array.begin(&run(name), &BTreeMap::new()).unwrap();
+        for index in 0..3 {
+            let files = if index == written[0] { written[1] as usize } else { 0 };
+            commit(&draft, &plan, index, &upper(&format!("{name}-{index}"), index, files)).unwrap();
+        }
+        let published = draft.publish(&all(3), OnConflict::Fail, None, "", at(10));
+        match published {
+            Ok(_) => assert!(is_fine, "{name}"),
+            Err(Error::TooManyKeys { keys: 1_001, .. }) => assert!(!is_fine, "{name}"),
+            other => panic!("{other:?}"),
+        }
+        draft.remove().unwrap();
+    }
 }

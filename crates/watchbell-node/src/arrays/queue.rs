@@ -104,10 +104,9 @@ impl Arrays {
         room: Room,
         hear: impl Fn(News) + Send + Sync + 'static,
         report: Reports,
-        reserve_bytes: u64,
+        limits: Limits,
         head_key: Option<HeadKey>,
     ) -> Result<Arrays, Error> {
-        let limits = Limits { reserve_bytes, ..Limits::default() };
         let (shared, stores) = (Arc::new(Shared::default()), teller.stores.clone());
         let tools = Arc::new(Tools {
             shared: shared.clone(),

@@ -18,7 +18,7 @@ use watchbell_api::array::{
     HeadSignature, PublishedArray,
 };
 use watchbell_api::node::Report;
-use watchbell_array::{Array, Digest, Disk, KeySource, Run, import};
+use watchbell_array::{Array, Digest, Disk, KeySource, Limits, Run, import};
 use watchbell_audit::{Note, SignatureKind, SigningKey, VerifierKey};
 
 use super::queue::THREADS;
@@ -121,7 +121,7 @@ impl Stand {
             room,
             hear,
             report,
-            0,
+            Limits::default(),
             Some(head_key()),
         )
         .unwrap();
