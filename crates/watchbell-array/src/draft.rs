@@ -91,7 +91,7 @@ pub struct Progress {
 }
 
 const RECORD: &str = "draft.json";
-const INDICES: &str = "indices";
+pub(crate) const INDICES: &str = "indices";
 const MAGIC: &[u8; 8] = b"WBARIX\x00\x02";
 /// Of a file from before attempts had an image and a user of their own: it is read with those of its run.
 const MAGIC_OF_RUN: &[u8; 8] = b"WBARIX\x00\x01";
@@ -390,6 +390,7 @@ impl Draft {
         let role = Role::Index { run: &self.record.run.uid, index };
         let encoded = committed.encode();
         let bytes = bounded(self.array.sealed(&encoded, role)?, MAX_INDEX_BYTES)?.into_owned();
+        self.meter.take(&self.array, bytes.len() as u64)?;
         Ok((committed, bytes))
     }
 

@@ -22,6 +22,22 @@ pub struct Limits {
 }
 
 impl Array {
+    /// Says whether `bytes` more may be written to the disk: by whatever takes room that is not given back soon.
+    pub(crate) fn check_room(&self, bytes: u64) -> Result<(), Error> {
+        let Limits { reserve_bytes, is_stopped, .. } = &self.limits;
+        if is_stopped.load(Ordering::Relaxed) {
+            return Err(Error::Stopped);
+        }
+        if *reserve_bytes > 0 {
+            let disk = statvfs(&self.dir).map_err(Error::errno("measure the disk of", &self.dir))?;
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            if free.saturating_sub(bytes) < *reserve_bytes {
+                return Err(Error::Full { free, reserve: *reserve_bytes });
+            }
+        }
+        Ok(())
+    }
+
     /// Says whether there may be so many keys.
     pub(crate) fn check_keys(&self, keys: u64) -> Result<(), Error> {
         match self.limits.keys_max {
@@ -67,17 +83,7 @@ impl Meter {
     pub(crate) fn take(&self, array: &Array, bytes: u64) -> Result<(), Error> {
         /// To measure costs a look at every object, also when there is hardly room.
         const LEAST_BYTES: u64 = 8 << 20;
-        let Limits { reserve_bytes, is_stopped, .. } = &array.limits;
-        if is_stopped.load(Ordering::Relaxed) {
-            return Err(Error::Stopped);
-        }
-        if *reserve_bytes > 0 {
-            let disk = statvfs(&array.dir).map_err(Error::errno("measure the disk of", &array.dir))?;
-            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-            if free.saturating_sub(bytes) < *reserve_bytes {
-                return Err(Error::Full { free, reserve: *reserve_bytes });
-            }
-        }
+        array.check_room(bytes)?;
         self.count(array, bytes, LEAST_BYTES)
     }
 

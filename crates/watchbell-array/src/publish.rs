@@ -106,14 +106,15 @@ impl Draft {
             rebased = self.rebase(head, on_conflict, &changes.written, &changes.removed)?;
             &rebased
         };
-        check_quota(&self.array, quota_bytes)?;
         let after = before.with(&changes.by, &changes.removed, &changes.written);
         // What was imported by hand may have more, and be written anew.
         if after.entries.len() > before.entries.len() {
             self.array.check_keys(after.entries.len() as u64)?;
         }
         let by = together(&self.record.run, &changes.by);
-        Next::of(Some((head, before)), after, by).map(Judged::Due)
+        let next = Next::of(Some((head, before)), after, by)?;
+        check_quota(&self.array, quota_bytes, &next)?;
+        Ok(Judged::Due(next))
     }
 
     /// With the lock held: all that the next head needs, durable.
@@ -322,9 +323,9 @@ impl Array {
     }
 }
 
-fn check_quota(array: &Array, quota_bytes: Option<u64>) -> Result<(), Error> {
+fn check_quota(array: &Array, quota_bytes: Option<u64>, next: &Next) -> Result<(), Error> {
     let Some(quota) = quota_bytes else { return Ok(()) };
-    let bytes = array.used_bytes()?;
+    let bytes = array.used_bytes()?.saturating_add(next.manifest.len() as u64);
     if bytes > quota { Err(Error::Quota { bytes, quota }) } else { Ok(()) }
 }
 
@@ -340,6 +341,8 @@ pub(crate) struct Next {
     parent: Option<Digest>,
     by: Run,
     after: Manifest,
+    /// The same as it is kept.
+    manifest: Vec<u8>,
     /// The objects that its parent does not have.
     new: BTreeSet<Digest>,
     change: Change,
@@ -362,7 +365,8 @@ impl Next {
             .chain(&difference.changed)
             .filter_map(|key| after.get(key).map(|entry| entry.digest))
             .collect();
-        Ok(Self { parent: before.map(|(digest, _)| digest), by, after, new, change })
+        let manifest = after.encode();
+        Ok(Self { parent: before.map(|(digest, _)| digest), by, after, manifest, new, change })
     }
 
     /// With the lock held: objects into place, manifest, snapshot, and the signature of a head. Each is durable before the next
@@ -377,11 +381,10 @@ impl Next {
         let by = &self.by;
         array.note_publication(&by.uid)?;
         place(array, staging, &self.new)?;
-        let manifest = self.after.encode();
         let snapshot = Snapshot {
             format: 1,
             parent: self.parent,
-            manifest: array.digest(&manifest)?,
+            manifest: array.digest(&self.manifest)?,
             created_at: now.as_second(),
             message: message.to_owned(),
             by: by.clone(),
@@ -389,7 +392,7 @@ impl Next {
             keys: self.after.entries.len() as u64,
             bytes: self.after.bytes(),
         };
-        let digest = array.put_snapshot(&snapshot, &manifest)?;
+        let digest = array.put_snapshot(&snapshot, &self.manifest)?;
         array.sign_head(digest, now).inspect_err(|_| array.take_back(digest))?;
         Ok(Publication { digest, snapshot })
     }
@@ -411,7 +414,7 @@ pub(crate) fn publish(
     now: jiff::Timestamp,
 ) -> Result<Publication, Error> {
     let next = Next::of(before, after, by.clone())?;
-    check_quota(array, quota_bytes)?;
+    check_quota(array, quota_bytes, &next)?;
     let made = next.prepare(array, staging, message, now)?;
     array.move_head(made.digest)?;
     Ok(made)

@@ -575,6 +575,7 @@ impl Array {
     pub(crate) fn put_snapshot(&self, snapshot: &Snapshot, manifest: &[u8]) -> Result<Digest, Error> {
         let manifests = self.dir.join("manifests");
         let sealed = bounded(self.sealed(manifest, Role::Manifest)?, manifest::MAX_BYTES)?;
+        self.check_room(sealed.len() as u64)?;
         self.disk.replace(&manifests.join(snapshot.manifest.to_string()), &sealed)?;
         let bytes = snapshot.encode();
         let digest = self.record_name(&bytes).ok_or(Error::Locked)?;

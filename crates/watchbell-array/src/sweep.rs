@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::disk::REMOVED;
-use crate::draft::boot_id;
+use crate::draft::{INDICES, boot_id};
 use crate::error::Error;
 use crate::import::IMPORT;
 use crate::lease::Lease;
@@ -351,20 +351,26 @@ fn copy<'a>(array: &Array, packs: &'a Packs, writer: &pack::Writer) -> Result<Ve
     Ok(gone)
 }
 
+/// Bytes of the files in a directory; one that is just removed has none.
+fn file_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let of = |entry: fs::DirEntry| entry.metadata().map_or(0, |of| if of.is_file() { of.len() } else { 0 });
+    entries.flatten().map(of).sum()
+}
+
 impl Array {
-    /// Bytes of all objects, those that drafts and imports have staged too: what a quota bounds.
+    /// Bytes of all objects, manifests and records, those of drafts and imports too: what a quota bounds.
     pub fn used_bytes(&self) -> Result<u64, Error> {
         let drafts = self.dir.join("drafts");
         let mut bytes = self.object_bytes()?;
+        for part in ["manifests", "snapshots"] {
+            bytes += file_bytes(&self.dir.join(part));
+        }
         for name in names(&drafts)? {
-            // One that is just removed has nothing.
-            let staging = drafts.join(name).join("objects");
-            for dir in [staging.join(pack::DIR), staging] {
-                let Ok(staged) = fs::read_dir(dir) else { continue };
-                let of = |entry: fs::DirEntry| {
-                    entry.metadata().map_or(0, |of| if of.is_file() { of.len() } else { 0 })
-                };
-                bytes += staged.flatten().map(of).sum::<u64>();
+            let draft = drafts.join(name);
+            let staging = draft.join("objects");
+            for dir in [staging.join(pack::DIR), staging, draft.join(INDICES), draft] {
+                bytes += file_bytes(&dir);
             }
         }
         Ok(bytes)

@@ -184,6 +184,7 @@ impl Unpacked {
             Located::Packed(_) => self.dir.join(digest.to_string()),
         };
         let bytes = objects.read(digest, u64::from(u32::MAX))?;
+        objects.array.check_room(bytes.len() as u64)?;
         disk.create(to, object::MODE)?.write_all(&bytes).map_err(Error::io("write", to))?;
         match disk.link(to, &file) {
             // Somebody else was faster: this view has a file of its own.
@@ -252,6 +253,7 @@ fn copy_whole(
 
 fn copy_to(disk: &Disk, objects: Objects<'_>, from: &Path, next: &Path, digest: Digest) -> Result<(), Error> {
     let mut source = std::fs::File::open(from).map_err(Error::io("open", from))?;
+    objects.array.check_room(source.metadata().map_err(Error::io("look at", from))?.len())?;
     let mut file = disk.create(next, object::MODE)?;
     std::io::copy(&mut source, &mut file).map_err(Error::io("copy to", next))?;
     let mut copied = std::fs::File::open(next).map_err(Error::io("open", next))?;

@@ -212,3 +212,20 @@ fn a_run_has_no_more_keys_than_the_server_takes() {
         draft.remove().unwrap();
     }
 }
+
+/// The names of files take room, in the records of indices and in each manifest.
+#[test]
+fn files_without_content_count_to_the_quota() {
+    let place = Place::new();
+    let array = Array::create_of(&place.path("array"), Disk::default(), Kind::Artifacts, None).unwrap();
+    let plan = plan(&hierarchy_of(&array), &Split::Artifacts, &[], None, 1).unwrap();
+    let names: Vec<String> = (0..1_000).map(|n| format!("0/{n}")).collect();
+    let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
+    commit(&draft, &plan, 0, &place.upper("u", &files)).unwrap();
+    let publish = |quota| draft.publish(&all(1), OnConflict::Fail, quota, "", at(9));
+    assert!(matches!(publish(Some(4 << 10)), Err(Error::Quota { .. })));
+    publish(Some(1 << 20)).unwrap();
+    draft.remove().unwrap();
+    assert!((4 << 10..1 << 20).contains(&array.used_bytes().unwrap()));
+}

@@ -216,10 +216,14 @@ fn a_quota_stops_a_publication_before_anything_is_kept() {
     let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
     commit(&draft, &plan, 0, &place.upper("u", &[("t/c/0/0", &"x".repeat(5000))])).unwrap();
     let kept = array.object_bytes().unwrap();
-    let error = draft.publish(&all(1), OnConflict::Fail, Some(kept + 4999), "", at(9)).unwrap_err();
-    assert!(matches!(error, Error::Quota { .. }), "{error}");
-    assert_eq!(array.object_bytes().unwrap(), kept);
-    draft.publish(&all(1), OnConflict::Fail, Some(kept + 5000), "", at(9)).unwrap();
+    let used = array.used_bytes().unwrap();
+    assert!(used > kept + 5_000);
+    let publish = |quota| draft.publish(&all(1), OnConflict::Fail, Some(quota), "", at(9));
+    // The manifest that would come is counted too.
+    let Err(Error::Quota { bytes, .. }) = publish(used) else { panic!("it is beyond the quota") };
+    assert!(bytes > used && matches!(publish(bytes - 1), Err(Error::Quota { .. })));
+    assert_eq!((array.object_bytes().unwrap(), array.used_bytes().unwrap()), (kept, used));
+    publish(bytes).unwrap();
 }
 
 #[test]
@@ -375,7 +379,7 @@ fn a_lease_says_what_it_keeps() {
 fn a_commit_or_an_import_beyond_the_quota_is_refused() {
     let place = Place::new();
     let array = place.array();
-    array.set_quota(Some(array.used_bytes().unwrap() + 2_000)).unwrap();
+    array.set_quota(Some(array.used_bytes().unwrap() + 3_000)).unwrap();
     let plan = by_time(&hierarchy_of(&array));
     let draft = array.begin(&run("r1"), &BTreeMap::new()).unwrap();
     let large = "x".repeat(1_500);

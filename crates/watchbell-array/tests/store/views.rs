@@ -3,9 +3,9 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use watchbell_array::{Array, Digest, Disk, Entry, Error};
+use watchbell_array::{Array, Digest, Disk, Entry, Error, Limits, Run};
 
-use crate::place::{Place, contents, files, run};
+use crate::place::{Place, at, contents, files, import_at, run, write};
 
 #[test]
 fn a_view_is_the_snapshot_and_is_shared() {
@@ -104,4 +104,26 @@ fn a_view_that_cannot_be_made_leaves_nothing() {
     array.draft("r1").unwrap();
     assert_eq!(names(&dir).len(), 5);
     assert_eq!(names(&dir.join(format!("own-{boot}"))), BTreeSet::from(["1".to_owned()]));
+}
+
+/// The first view of a boot writes what packs hold as files: it takes no room that is kept for the machine.
+#[test]
+fn a_view_leaves_the_reserve_alone() {
+    let place = Place::new();
+    let array = place.array();
+    let first = array.head().unwrap().unwrap();
+    let snapshot = array.snapshot(first).unwrap();
+    let manifest = array.manifest(snapshot.manifest).unwrap();
+    let full = array.clone().within(Limits { reserve_bytes: u64::MAX, ..Limits::default() });
+    assert!(matches!(full.view(snapshot.manifest, &manifest), Err(Error::Full { .. })));
+    // Nor does a snapshot.
+    let by = Run { name: "rollback".to_owned(), ..Run::default() };
+    write(&place.plain(), "t/c/7/1", b"new");
+    import_at(&array, &place.path("plain"), 2_000).unwrap();
+    let back = |array: &Array| array.rollback(first, &by, "", at(3_000));
+    assert!(matches!(back(&full), Err(Error::Full { .. })));
+    assert!(back(&array).unwrap().is_some());
+    // What is there already takes no room.
+    let view = array.view(snapshot.manifest, &manifest).unwrap();
+    assert_eq!(full.view(snapshot.manifest, &manifest).unwrap(), view);
 }

@@ -2,7 +2,7 @@ use super::Which;
 use crate::exit::Failure;
 use crate::output;
 
-/// Shows what an array's objects take and may take, or bounds it
+/// Shows what an array's objects and records take and may take, or bounds it
 ///
 /// Where a server has a DataArray for it, the bound is that object's spec.quota, and is set there.
 #[derive(Debug, clap::Args)]
