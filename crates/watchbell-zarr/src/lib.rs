@@ -32,7 +32,7 @@ pub use judge::{Entry, EntryKind, Judge, Verdict, Violation};
 pub use key::{ChunkKey, KeyEncoding, Parsed};
 pub use metadata::{ArrayMetadata, Format, MAX_DIMENSIONS, Node};
 pub use path::{NodePath, PathError};
-pub use plan::{DimensionRange, MAX_INDICES, MAX_OWNED, Owner, Plan, PlanError, plan};
+pub use plan::{DimensionRange, MAX_INDICES, MAX_OWNED, Owner, Plan, PlanError, plan, plan_within};
 pub use rule::{Extend, Mode, OnConflict, ReadScope, Region, RuleError, Split, Upper, Use, uses};
 
 #[cfg(test)]

@@ -141,12 +141,20 @@ pub enum PlanError {
          regions"
     )]
     TooManyRegions { regions: usize, arrays: usize },
+    /// Than whoever asks has time for.
+    #[error(
+        "{regions} regions of {arrays} arrays take too long to be compared: name fewer arrays in variables, or state fewer \
+         regions"
+    )]
+    Comparisons { regions: usize, arrays: usize },
 }
 
 /// Chunks, and directories that they lie in, of one index. What an attempt left is judged name by name.
 pub const MAX_OWNED: u128 = 1 << 22;
 /// Far more than a Job has.
 pub const MAX_INDICES: u64 = 1_000_000;
+/// Boxes of regions that are made, and pairs of them that are compared: some seconds' work.
+const MAX_COMPARISONS: u64 = 1 << 28;
 
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 12;
@@ -179,6 +187,19 @@ pub fn plan(
     grown: Option<&Grown>,
     completions: u32,
 ) -> Result<Plan, PlanError> {
+    let mut comparisons = MAX_COMPARISONS;
+    plan_within(hierarchy, split, variables, grown, completions, &mut comparisons)
+}
+
+/// The same for who has no time: of `comparisons` it takes what stated regions need, and gives up when they are not enough.
+pub fn plan_within(
+    hierarchy: &Hierarchy,
+    split: &Split,
+    variables: &[NodePath],
+    grown: Option<&Grown>,
+    completions: u32,
+    comparisons: &mut u64,
+) -> Result<Plan, PlanError> {
     match (hierarchy.is_artifacts, split) {
         (true, Split::Artifacts) if u64::from(completions) > MAX_INDICES => {
             return Err(PlanError::TooManyIndices { planned: completions.into() });
@@ -206,7 +227,7 @@ pub fn plan(
         Split::PerChunk | Split::PerShard => {
             by_chunk(hierarchy, matches!(split, Split::PerShard), &variables, grown)?
         }
-        Split::Explicit(list) => regions::by_region(hierarchy, list, &variables, grown)?,
+        Split::Explicit(list) => regions::by_region(hierarchy, list, &variables, grown, comparisons)?,
         Split::Artifacts => return Err(PlanError::NotArtifacts),
     };
     if planned > MAX_INDICES {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use serde_json::{Value, json};
 use watchbell_api::array::ArrayFacts;
-use watchbell_zarr::{Hierarchy, Mode, Plan, PlanError, Split, Upper, Use, grow, plan};
+use watchbell_zarr::{Hierarchy, Mode, Plan, PlanError, Split, Upper, Use, grow, plan_within};
 
 /// An array's facts, with its hierarchy read once.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub enum NotPlanned {
     #[error("the array has no snapshot yet: import one with `watchbell array import`")]
     NoSnapshot,
     /// The node alone can say.
-    #[error("its documents are too large to be looked at before the run begins")]
+    #[error("its documents, or the regions of the split, are too many to be looked at before the run begins")]
     TooLarge,
     /// It never will with these words and this snapshot.
     #[error("{0}")]
@@ -31,6 +31,9 @@ pub enum NotPlanned {
 /// Why what is written to an encrypted array does not lie on a disk first.
 pub const SECRET_UPPER: &str = "the array is encrypted, and upper: disk would write what its tasks write to the disk in the clear; leave upper out, \
      or say upper: memory with a quota that memory has room for";
+
+/// What plans may compare for one request: as long as they are made, nobody else's is written.
+pub const COMPARISONS_MAX: u64 = 1 << 20;
 
 /// Indices that an explanation lists; of more it says how many there are.
 const SHOWN_MAX: u32 = 1_000;
@@ -74,22 +77,33 @@ impl Known {
     ///
     /// # Errors
     /// See [`NotPlanned`].
-    pub fn plan(&self, one: &Use, completions: u32) -> Result<Option<Plan>, NotPlanned> {
-        self.divide(one, completions)?
-            .map_or(Ok(None), |made| made.map(Some).map_err(|error| NotPlanned::Illegal(error.to_string())))
+    pub fn plan(
+        &self,
+        one: &Use,
+        completions: u32,
+        comparisons: &mut u64,
+    ) -> Result<Option<Plan>, NotPlanned> {
+        match self.divide(one, completions, comparisons)? {
+            None => Ok(None),
+            Some(Ok(plan)) => Ok(Some(plan)),
+            Some(Err(PlanError::Comparisons { .. })) => Err(NotPlanned::TooLarge),
+            Some(Err(error)) => Err(NotPlanned::Illegal(error.to_string())),
+        }
     }
 
     /// How many indices a use makes; `None` where nothing is divided, or among as many as there are.
     ///
     /// # Errors
     /// See [`NotPlanned`].
-    pub fn indices(&self, one: &Use) -> Result<Option<u32>, NotPlanned> {
+    pub fn indices(&self, one: &Use, comparisons: &mut u64) -> Result<Option<u32>, NotPlanned> {
         if one.split == Some(Split::Artifacts) {
-            return self.plan(one, 1).map(|_| None);
+            return self.plan(one, 1, comparisons).map(|_| None);
         }
         // Nothing is divided among no index: the refusal says among how many it would be.
-        match self.divide(one, 0)? {
+        match self.divide(one, 0, comparisons)? {
             None => Ok(None),
+            // How many they are is known, whether or not two of them meet.
+            Some(Err(PlanError::Comparisons { regions, .. })) => Ok(u32::try_from(regions).ok()),
             Some(Ok(plan)) => Ok(Some(plan.completions)),
             Some(Err(PlanError::Completions { planned, .. })) => {
                 u32::try_from(planned).ok().filter(|n| *n <= i32::MAX as u32).map(Some).ok_or_else(|| {
@@ -102,7 +116,12 @@ impl Known {
         }
     }
 
-    fn divide(&self, one: &Use, completions: u32) -> Result<Option<Result<Plan, PlanError>>, NotPlanned> {
+    fn divide(
+        &self,
+        one: &Use,
+        completions: u32,
+        comparisons: &mut u64,
+    ) -> Result<Option<Result<Plan, PlanError>>, NotPlanned> {
         if self.facts.head.is_none() {
             return Err(NotPlanned::NoSnapshot);
         }
@@ -119,9 +138,9 @@ impl Known {
         Ok(Some(match (&one.extend, &self.facts.documents) {
             (Some(extend), Some(documents)) => {
                 let (grown, growth) = grow(documents, extend).map_err(|error| illegal(error.to_string()))?;
-                plan(&grown, split, &one.variables, Some(&growth), completions)
+                plan_within(&grown, split, &one.variables, Some(&growth), completions, comparisons)
             }
-            _ => plan(hierarchy, split, &one.variables, None, completions),
+            _ => plan_within(hierarchy, split, &one.variables, None, completions, comparisons),
         }))
     }
 
@@ -152,7 +171,7 @@ impl Known {
         if let Some(head) = &known.facts.head {
             told["head"] = (**head).into();
         }
-        let plan = match known.plan(one, completions) {
+        let plan = match known.plan(one, completions, &mut { COMPARISONS_MAX }) {
             Ok(None) => return told,
             Ok(Some(plan)) => plan,
             Err(why) => {

@@ -25,7 +25,7 @@ use watchbell_zarr::{Mode, Use};
 
 use crate::service_account::account_named;
 
-pub use known::{Known, NotPlanned, SECRET_UPPER, Verdicts};
+pub use known::{COMPARISONS_MAX, Known, NotPlanned, SECRET_UPPER, Verdicts};
 pub use rules::{errors, is_auto, quota_bytes, unplannable};
 
 /// Of a Job that goes on with the draft of an earlier one: the uid of the first of the chain. The server alone writes it.

@@ -9,7 +9,7 @@ use watchbell_api::quantity::Quantity;
 use watchbell_api::{FieldError, Resource};
 use watchbell_zarr::{Mode, OnConflict, Split, Use};
 
-use super::{Known, NotPlanned, Uses, variable_part};
+use super::{COMPARISONS_MAX, Known, NotPlanned, Uses, variable_part};
 use crate::controller::job::CONTROLLER_NAME;
 
 /// Nothing may be mounted at these, below them or above them: the sandbox mounts them itself.
@@ -128,11 +128,12 @@ pub fn unplannable<'a>(
     // A new Job's were set by the plan.
     let follows = resource == Resource::CronJob && job.is_some_and(is_auto);
     let field = format!("{}metadata.annotations[{ARRAY}]", places.template_path);
+    let mut comparisons = COMPARISONS_MAX;
     let problem = |one: &Use| {
         let known = known(&one.name)?;
         let made = match follows {
-            true => known.indices(one).map(drop),
-            false => known.plan(one, completions).map(drop),
+            true => known.indices(one, &mut comparisons).map(drop),
+            false => known.plan(one, completions, &mut comparisons).map(drop),
         };
         match made {
             Err(NotPlanned::Illegal(why)) => Some(format!("array {:?}: {why}", one.name)),

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use watchbell_api::Resource;
 use watchbell_api::array::{ArrayEncryption, ArrayFacts};
 
-use super::{Known, NotPlanned, SECRET_UPPER, Uses, Verdicts, errors, variable_part};
+use super::{
+    COMPARISONS_MAX, Known, NotPlanned, SECRET_UPPER, Uses, Verdicts, errors, unplannable, variable_part,
+};
 
 /// A hierarchy with the array `/t` of 24 by 8 elements in chunks of 3 by 8.
 pub(crate) fn facts() -> ArrayFacts {
@@ -215,11 +217,10 @@ fn a_plan_is_made_early() {
     let known = Known::new(Arc::new(facts()));
     let plan = |known: &Known, split: &str, completions: u32| {
         let uses = Uses::read(&format!("{{name: obs, mount: /data, mode: write, {split}}}")).unwrap();
-        let indices = known.indices(&uses.list[0]);
-        (
-            known.plan(&uses.list[0], completions).map(|plan| plan.map(|plan| plan.elements(1)[0].start)),
-            indices,
-        )
+        let mut comparisons = COMPARISONS_MAX;
+        let indices = known.indices(&uses.list[0], &mut comparisons);
+        let made = known.plan(&uses.list[0], completions, &mut comparisons);
+        (made.map(|plan| plan.map(|plan| plan.elements(1)[0].start)), indices)
     };
     assert_eq!(plan(&known, "split: {dim: time, into: 8}", 8), (Ok(Some(3)), Ok(Some(8))));
     assert_eq!(plan(&known, "split: perChunk", 8), (Ok(Some(3)), Ok(Some(8))));
@@ -246,6 +247,41 @@ fn a_plan_is_made_early() {
     assert_eq!(plan(&large, "split: perChunk", 8), (Err(NotPlanned::TooLarge), Err(NotPlanned::TooLarge)));
 }
 
+/// Regions that overlap along the dimension with most chunks, and do not meet: each is compared with all before it.
+#[test]
+fn regions_that_take_long_to_compare_are_for_the_node() {
+    let array = r#"{"zarr_format": 3, "node_type": "array", "shape": [2000, 44, 44], "data_type": "uint8",
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1, 1, 1]}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": 0, "codecs": [{"name": "bytes"}], "dimension_names": ["t", "u", "x"], "attributes": {}}"#;
+    let group = r#"{"zarr_format": 3, "node_type": "group", "attributes": {}}"#;
+    let mut documents = BTreeMap::from([("zarr.json".to_owned(), group.as_bytes().to_vec())]);
+    documents.extend((0..200).map(|n| (format!("a{n}/zarr.json"), array.as_bytes().to_vec())));
+    let known = Known::new(Arc::new(ArrayFacts { documents: Some(Arc::new(documents)), ..facts() }));
+    let region = |n: u32| {
+        format!(
+            "{{t: [{n}, 2000], u: [{u}, {}], x: [{x}, {}]}}",
+            n / 44 + 1,
+            n % 44 + 1,
+            u = n / 44,
+            x = n % 44
+        )
+    };
+    let regions: Vec<String> = (0..1_400).map(region).collect();
+    let text =
+        format!("{{name: obs, mount: /data, mode: write, split: {{explicit: [{}]}}}}", regions.join(","));
+    let uses = Uses::read(&text).unwrap();
+    let mut left = COMPARISONS_MAX;
+    assert_eq!(known.plan(&uses.list[0], 1_400, &mut left), Err(NotPlanned::TooLarge));
+    // Of 200 times a million pairs.
+    assert!(COMPARISONS_MAX <= 1 << 20 && left < COMPARISONS_MAX, "{left}");
+    // Nothing is left for the next array of the same request.
+    assert_eq!(known.plan(&uses.list[0], 1_400, &mut left), Err(NotPlanned::TooLarge));
+    assert_eq!(known.indices(&uses.list[0], &mut left), Ok(Some(1_400)));
+    let wanted = job(&text, json!({"spec": {"completions": 1_400}}));
+    assert_eq!(unplannable(Resource::Job, &wanted, |_| Some(&known)), []);
+}
+
 #[test]
 fn an_explanation_names_the_elements() {
     let known = Known::new(Arc::new(facts()));
@@ -270,8 +306,8 @@ fn artifacts_follow_no_plan() {
     let documents = Some(Arc::new(BTreeMap::from([("zarr.json".to_owned(), document)])));
     let known = Known::new(Arc::new(ArrayFacts { documents, ..facts() }));
     let uses = Uses::read("{name: obs, mount: /out, mode: artifacts}").unwrap();
-    assert_eq!(known.indices(&uses.list[0]), Ok(None));
-    assert!(matches!(known.plan(&uses.list[0], 5), Ok(Some(plan)) if plan.completions == 5));
+    assert_eq!(known.indices(&uses.list[0], &mut 0), Ok(None));
+    assert!(matches!(known.plan(&uses.list[0], 5, &mut 0), Ok(Some(plan)) if plan.completions == 5));
     assert_eq!(Known::explain(Ok(Some(&known)), &uses.list[0], 5, None)["mode"], "artifacts");
     let auto = json!({"metadata": {"annotations": {"watchbell.dev/array-completions": "auto"}}});
     let no_plan = &["no plan says how many, so set completions and leave this out"];
@@ -285,7 +321,7 @@ fn artifacts_follow_no_plan() {
     check(Resource::Job, &beside("{name: in, mount: /in}"), no_plan);
     check(Resource::Job, &beside("{name: in, mount: /in, split: {dim: time, into: 8}}"), &[]);
     let hierarchy = Known::new(Arc::new(facts()));
-    assert!(matches!(hierarchy.plan(&uses.list[0], 5), Err(NotPlanned::Illegal(_))));
+    assert!(matches!(hierarchy.plan(&uses.list[0], 5, &mut 0), Err(NotPlanned::Illegal(_))));
 }
 
 #[test]

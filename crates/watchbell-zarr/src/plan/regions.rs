@@ -16,6 +16,7 @@ pub(super) fn by_region<'a>(
     regions: &[Region],
     variables: &Arrays<'a>,
     grown: Option<&Grown>,
+    comparisons: &mut u64,
 ) -> Result<Made, PlanError> {
     let mut dimensions: BTreeSet<&str> =
         regions.iter().flat_map(|region| region.keys().map(String::as_str)).collect();
@@ -27,8 +28,9 @@ pub(super) fn by_region<'a>(
     if regions.len().saturating_mul(arrays.len()) > MAX_BOXES {
         return Err(PlanError::TooManyRegions { regions: regions.len(), arrays: arrays.len() });
     }
+    let too_many = || PlanError::Comparisons { regions: regions.len(), arrays: arrays.len() };
+    *comparisons = comparisons.checked_sub((regions.len() * arrays.len()) as u64).ok_or_else(too_many)?;
     let mut layouts = BTreeMap::new();
-    let mut budget = MAX_COMPARISONS;
     for (path, array, axes, from) in &arrays {
         let boxes = regions.iter().enumerate().map(|(index, region)| {
             let grid = array.grid_shape();
@@ -51,9 +53,9 @@ pub(super) fn by_region<'a>(
             Ok(ranges)
         });
         let boxes = boxes.collect::<Result<Vec<_>, PlanError>>()?;
-        check_apart(path, &boxes, &mut budget).map_err(|meet| match meet {
+        check_apart(path, &boxes, comparisons).map_err(|meet| match meet {
             Meet::Overlap(error) => error,
-            Meet::TooMany => PlanError::TooManyRegions { regions: regions.len(), arrays: arrays.len() },
+            Meet::TooMany => too_many(),
         })?;
         layouts.insert((*path).clone(), Layout::Boxes(boxes));
     }
@@ -70,9 +72,8 @@ pub(super) fn by_region<'a>(
     Ok((layouts, Elements::Regions(regions.iter().map(elements).collect()), regions.len() as u64))
 }
 
-/// Regions times arrays; and pairs of boxes that are compared, some seconds' work.
+/// Regions times arrays.
 const MAX_BOXES: usize = 1 << 20;
-const MAX_COMPARISONS: u64 = 1 << 28;
 
 /// The chunks of `[start, stop)`, which must begin at a chunk and end at one or at the array's edge.
 fn chunks_of(

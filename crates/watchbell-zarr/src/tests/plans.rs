@@ -231,3 +231,27 @@ fn what_nobody_could_list_is_refused() {
     assert!(error.starts_with("10000 regions of 200 arrays are more than can be compared"), "{error}");
     made(&hierarchy(&many[..2]), &rule, &[], 10_000);
 }
+
+/// All overlap along the dimension with most chunks, and none meets another.
+#[test]
+fn who_has_no_time_gets_no_plan() {
+    let region = |n: u32| {
+        let (u, x) = (n / 10, n % 10);
+        format!(r#"{{"t": [{n}, 100], "u": [{u}, {}], "x": [{x}, {}]}}"#, u + 1, x + 1)
+    };
+    let regions: Vec<String> = (0..60).map(region).collect();
+    let split = split(&format!(r#"{{"explicit": [{}]}}"#, regions.join(",")));
+    let two = ["a", "b"].map(|name| (name, &["t", "u", "x"][..], &[100, 6, 10][..], &[1, 1, 1][..]));
+    let two = hierarchy(&two);
+    // The boxes, and all pairs of them, of each array.
+    let most = 2 * (60 + 60 * 59 / 2);
+    let planned = |mut comparisons: u64| {
+        let made = crate::plan_within(&two, &split, &[], None, 60, &mut comparisons);
+        (made.map(|plan| plan.completions), comparisons)
+    };
+    assert_eq!(planned(most + 7), (Ok(60), 7));
+    let (made, left) = planned(most - 1);
+    assert_eq!(made, Err(crate::PlanError::Comparisons { regions: 60, arrays: 2 }));
+    assert!(left < 60, "{left}");
+    assert_eq!(planned(119).1, 119, "not even the boxes are made");
+}

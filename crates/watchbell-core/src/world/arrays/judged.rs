@@ -10,8 +10,8 @@ use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource};
 
 use crate::arrays::{
-    ARRAY_DRAFT, ARRAY_GATE_FOR, ARRAY_RUN, ARRAY_USER, JobArrays, NotPlanned, OWN_ANNOTATIONS, Uses,
-    Verdicts, is_auto, unplannable,
+    ARRAY_DRAFT, ARRAY_GATE_FOR, ARRAY_RUN, ARRAY_USER, COMPARISONS_MAX, JobArrays, NotPlanned,
+    OWN_ANNOTATIONS, Uses, Verdicts, is_auto, unplannable,
 };
 use crate::controller::job::ConditionKind;
 use crate::service_account::{account_named, account_of};
@@ -134,6 +134,7 @@ impl World {
         let Some(Ok(uses)) = Uses::of(&object["spec"]["template"]["metadata"]["annotations"]) else {
             return Ok(());
         };
+        let mut comparisons = COMPARISONS_MAX;
         for one in uses.list.iter().filter(|one| one.split.is_some()) {
             let refuse = |why: &str| {
                 let detail = format!("array {:?}: {why}", one.name);
@@ -147,7 +148,8 @@ impl World {
             let Some(known) = self.state.array(namespace, &one.name) else {
                 return Err(refuse("nothing is known of it, so there is no plan to follow"));
             };
-            let indices = known.indices(one).map_err(|why| refuse(&why.to_string()))?;
+            let indices = known.indices(one, &mut comparisons);
+            let indices = indices.map_err(|why| refuse(&why.to_string()))?;
             if let Some(indices) = indices {
                 object["spec"]["completions"] = indices.into();
                 return Ok(());
@@ -279,6 +281,7 @@ impl World {
         plans: &mut Verdicts,
     ) -> Option<String> {
         let has_base = arrays.run.is_some() || arrays.draft_of.is_some();
+        let mut comparisons = COMPARISONS_MAX;
         arrays.uses.list.iter().enumerate().find_map(|(position, one)| {
             if let Err(why) = self.state.array_right(namespace, &arrays.service_account, one) {
                 return Some(why);
@@ -291,7 +294,8 @@ impl World {
                 return Some(not_known(&one.name));
             };
             let completions = completions?;
-            match plans.of(position, known, || known.plan(one, completions).map(drop)) {
+            let plan = || known.plan(one, completions, &mut comparisons).map(drop);
+            match plans.of(position, known, plan) {
                 Ok(()) | Err(NotPlanned::TooLarge) => None,
                 Err(NotPlanned::Illegal(_)) if has_base => None,
                 Err(why) => Some(format!("dataarray {:?}: {why}", one.name)),
