@@ -136,6 +136,13 @@ impl Hierarchy {
         })
     }
 
+    /// Whether something is at this path, or below it: not all writers make a document for each group on the way.
+    pub(crate) fn is_node(&self, path: &NodePath) -> bool {
+        let below = |found: &NodePath| path.strip(found.as_str()).is_some();
+        self.nodes.contains_key(path)
+            || self.nodes.range(path.first_below()..).next().is_some_and(|(found, _)| below(found))
+    }
+
     pub fn array(&self, path: &NodePath) -> Option<&ArrayMetadata> {
         match self.nodes.get(path) {
             Some(Node::Array(array)) => Some(array),

@@ -192,9 +192,10 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether a key of any index could lie in this directory: a group, an array, or the front part of a chunk's key.
+    /// Whether a key of any index could lie in this directory: a group (also one without a document), an array, or the front part
+    /// of a chunk's key.
     fn is_parent(&self, name: &str) -> bool {
-        if NodePath::new(name).is_ok_and(|path| self.plan.hierarchy().nodes.contains_key(&path)) {
+        if NodePath::new(name).is_ok_and(|path| self.plan.hierarchy().is_node(&path)) {
             return true;
         }
         let Some((path, _)) = self.plan.hierarchy().locate(name) else { return false };

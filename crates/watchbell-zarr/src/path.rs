@@ -76,6 +76,11 @@ impl NodePath {
         if self.is_root() { Some(key) } else { key.strip_prefix(&self.0)?.strip_prefix('/') }
     }
 
+    /// No path of a node, and before all those below this one.
+    pub(crate) fn first_below(&self) -> Self {
+        Self(self.key(""))
+    }
+
     /// Of the group that this node is in; nothing of the root.
     pub fn parent(&self) -> Option<Self> {
         if self.is_root() {

@@ -29,6 +29,29 @@ fn what_is_owned_is_kept() {
     }
 }
 
+/// A writer may leave a group on the way to an array without a document.
+#[test]
+fn a_group_without_a_document_is_entered() {
+    let hierarchy = super::hierarchy(&[("a/b", &["x"], &[4], &[1]), ("a-c", &["x"], &[4], &[1])]);
+    let plan = plan(&hierarchy, &split(r#"{"dim": "x", "into": 2}"#), &[], None, 2).unwrap();
+    let judge = |key: &str, kind| {
+        let judge = Judge { plan: &plan, index: 0, max_chunk_bytes: 1000 };
+        judge.judge(Entry { key: key.as_bytes(), kind }).map_err(|violation| violation.to_string())
+    };
+    for (key, kind, verdict) in [
+        ("a", DIRECTORY, Verdict::Enter),
+        ("a/b", DIRECTORY, Verdict::Enter),
+        ("a/b/c", DIRECTORY, Verdict::Enter),
+        ("a/b/c/0", FILE, Verdict::Keep),
+    ] {
+        assert_eq!(judge(key, kind), Ok(verdict), "{key}");
+    }
+    assert_eq!(judge("a", EntryKind::Whiteout).unwrap_err(), "removed the directory a");
+    for key in ["a/", "a/c", "a/b/d", "b"] {
+        assert!(judge(key, DIRECTORY).is_err(), "{key}");
+    }
+}
+
 #[test]
 fn what_is_not_is_a_violation_that_names_it() {
     let file = |size, links, mode| EntryKind::File { size, links, mode };

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::{SLASH, path_of};
 use crate::{
-    ArrayMetadata, Format, Hierarchy, KeyEncoding, Node, NodePath, Owner, Parsed, Region, Split, plan,
+    ArrayMetadata, Entry, EntryKind, Format, Hierarchy, Judge, KeyEncoding, Node, NodePath, Owner, Parsed,
+    Region, Split, Verdict, plan,
 };
 
 fn encoding() -> impl Strategy<Value = KeyEncoding> {
@@ -55,6 +56,16 @@ fn check(hierarchy: &Hierarchy, split: &Split, completions: u32, covers: bool) -
         for range in plan.elements(index) {
             prop_assert!(range.start < range.stop);
         }
+        let judge = Judge { plan: &plan, index, max_chunk_bytes: 1 };
+        for parent in plan.parents(index, usize::MAX).unwrap() {
+            let kind = EntryKind::Directory { is_opaque: false };
+            prop_assert_eq!(
+                judge.judge(Entry { key: parent.as_bytes(), kind }),
+                Ok(Verdict::Enter),
+                "{}",
+                parent
+            );
+        }
     }
     let written: Vec<_> = plan.variables().cloned().collect();
     for (path, array) in hierarchy.arrays() {
@@ -88,7 +99,8 @@ proptest! {
     fn a_dimension_is_divided_without_rest(
         length in 1u64..60, chunks in proptest::collection::vec(1u64..7, 1..4), into in 1u32..9, encoding in encoding(),
     ) {
-        let names = ["a", "b", "c"];
+        // Not every group has a document.
+        let names = ["a", "b", "b-c/d/e"];
         let arrays = names.into_iter().zip(&chunks)
             .map(|(name, chunk)| (name, array(vec![length, 2], vec![*chunk, 1], encoding)))
             .collect();
@@ -113,7 +125,7 @@ proptest! {
     fn each_chunk_is_somebodys(array in any_array()) {
         let planned: u64 = array.grid_shape().iter().product();
         if planned > 0 {
-            check(&with_arrays(vec![("a", array)]), &Split::PerChunk, planned as u32, true)?;
+            check(&with_arrays(vec![("a/b", array)]), &Split::PerChunk, planned as u32, true)?;
         }
     }
 
