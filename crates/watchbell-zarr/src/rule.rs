@@ -319,7 +319,18 @@ fn split(at: &At, value: &Value) -> Result<Split, RuleError> {
     }
 }
 
+/// What became of an unquoted `y` or `n`: YAML reads those of a manifest as booleans.
+fn boolean(at: &At, is_true: bool) -> RuleError {
+    let (letter, words) = if is_true { ("y", "y, yes, on and true") } else { ("n", "n, no, off and false") };
+    at.wrong(format!(
+        "must be the name of a dimension; YAML reads {words} as {is_true}: write \"{letter}\" in quotes"
+    ))
+}
+
 fn dimension_name(at: &At, value: &Value) -> Result<String, RuleError> {
+    if let Value::Bool(is_true) = value {
+        return Err(boolean(at, *is_true));
+    }
     let name = at.string(value)?;
     if name.is_empty() || name.len() > 253 || name.chars().any(char::is_control) {
         return Err(at.wrong("must be the name of a dimension"));
@@ -333,6 +344,10 @@ fn region(at: &At, value: &Value) -> Result<Region, RuleError> {
         return Err(at.wrong("names no dimension, or too many"));
     }
     let range = |(name, value): (&String, &Value)| {
+        // A key is text, whatever it was.
+        if let Ok(is_true) = name.parse() {
+            return Err(boolean(at, is_true));
+        }
         let at = at.field(name);
         match value.as_array().map(Vec::as_slice) {
             Some([start, stop]) => {

@@ -212,6 +212,21 @@ fn a_cron_job_is_judged_as_its_jobs() {
     check(Resource::CronJob, &cron, &["spec.jobTemplate.spec.completions: Invalid value: \"7\""]);
 }
 
+/// It is the name of most projected grids.
+#[test]
+fn a_dimension_y_is_written_in_quotes() {
+    let read = |split: &str| {
+        Uses::read(&format!("{{name: obs, mount: /data, mode: write, split: {split}}}")).map(drop)
+    };
+    for split in ["{dim: y, into: 8}", "{explicit: [{y: [0, 1], x: [0, 1]}]}"] {
+        let why = read(split).unwrap_err();
+        assert!(why.ends_with("write \"y\" in quotes"), "{why}");
+    }
+    for split in ["{dim: \"y\", into: 8}", "{explicit: [{'y': [0, 1], x: [0, 1]}]}"] {
+        assert_eq!(read(split), Ok(()));
+    }
+}
+
 #[test]
 fn a_plan_is_made_early() {
     let known = Known::new(Arc::new(facts()));

@@ -58,6 +58,18 @@ fn a_wrong_use_is_refused_with_its_place() {
             format!(r#"{{{write}, "split": {{"explicit": [{{"time": [3, 3]}}]}}}}"#),
             "split.explicit[0].time: its start is not before its stop",
         ),
+        (
+            format!(r#"{{{write}, "split": {{"dim": true, "into": 2}}}}"#),
+            r#"split.dim: must be the name of a dimension; YAML reads y, yes, on and true as true: write "y" in quotes"#,
+        ),
+        (
+            format!(r#"{{{write}, "split": "perChunk", "extend": {{"dim": false, "by": 2}}}}"#),
+            r#"extend.dim: must be the name of a dimension; YAML reads n, no, off and false as false: write "n" in quotes"#,
+        ),
+        (
+            format!(r#"{{{write}, "split": {{"explicit": [{{"x": [0, 1], "true": [0, 1]}}]}}}}"#),
+            "split.explicit[0]: must be the name of a dimension; YAML reads y, yes, on and true as true",
+        ),
         (format!(r#"{{{write}, "split": "perChunk", "variables": ["a//b"]}}"#), "variables[0]: node path"),
         (format!(r#"{{{write}, "split": "perChunk", "extend": {{"dim": "t"}}}}"#), "extend: must be {dim"),
         (
