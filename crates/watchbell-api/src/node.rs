@@ -17,7 +17,7 @@ use crate::array::{ArrayFacts, ArrayRefusal, ArrayRun, DataArraySpec, PublishedA
 use crate::image::{ImageFacts, ImageJudged, ImageUser};
 use crate::network::{ConnectionNews, EgressWire};
 use crate::types::pod::PodSpec;
-use crate::types::pod_status::PodStatus;
+use crate::types::pod_status::{JobLog, PodStatus};
 use crate::{ApiError, Resource, Uid};
 
 /// The annotation of a pod whose system calls are to be noted, with the value `true`.
@@ -38,10 +38,12 @@ pub struct Assignment {
     pub spec: Arc<PodSpec>,
     /// What `hostname` prints inside; it wins over the spec's. An index of an array is `<job>-<index>`.
     pub hostname: Arc<str>,
-    /// The Job this pod belongs to, if any: logs are kept by (run, index, attempt).
+    /// The Job this pod belongs to, if any.
     pub job: Option<(Uid, Arc<str>)>,
     pub index: Option<u32>,
     pub attempt: u32,
+    /// Where its logs lie; `None`: by the pod's own uid. A pod that a Job let go of, or took in, has others than its Job's.
+    pub log: Option<JobLog>,
     /// The pod was made in a namespace without a Pod Security level: a container whose root is read-only gets a bounded
     /// scratch /tmp of its own where nothing else is mounted. Kubernetes itself gives none.
     pub private_tmp: bool,
@@ -61,9 +63,9 @@ pub enum Command {
     Start(Box<Assignment>),
     /// End it: SIGTERM, then SIGKILL after the grace period. A [`Report::Status`] with a terminal phase follows.
     Stop { uid: Uid, grace_seconds: u32, cause: StopCause },
-    /// The object is gone: forget the pod, remove its logs.
-    Forget { uid: Uid, job: Option<Uid> },
-    /// The Job is gone with all its pods: remove its log directory.
+    /// The object is gone: forget the pod, and remove its logs unless they lie among those of a Job.
+    Forget { uid: Uid, log: Option<JobLog> },
+    /// The Job is gone with all pods whose logs lie among its own: remove its log directory.
     ForgetJob { uid: Uid },
     /// No claim needs the volume any more: remove its folder. A [`Report::VolumeRemoved`] follows.
     RemoveVolume { name: Arc<str> },
@@ -192,9 +194,8 @@ pub type Tokens = Arc<dyn Fn(&TokenQuery) -> Result<IssuedToken, ApiError> + Sen
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {
     pub pod_uid: Uid,
-    pub job: Option<Uid>,
-    pub index: Option<u32>,
-    pub attempt: u32,
+    /// As in [`Assignment::log`].
+    pub log: Option<JobLog>,
     /// Ordinal of the container in the pod, init containers first.
     pub container: u16,
     /// Restart count of the run asked for.

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use watchbell_api::Uid;
 use watchbell_api::node::{Command, Report};
-use watchbell_api::types::pod_status::{Phase, PodStatus};
+use watchbell_api::types::pod_status::{JobLog, Phase, PodStatus};
 use watchbell_core::pod::Action;
 use watchbell_sandbox::{Event, StartFailure, StartFailureKind, TableEntry};
 
@@ -209,7 +209,7 @@ impl Agent {
                 }
                 self.touch(uid);
             }
-            Command::Forget { uid, job } => self.forget(uid, job, now),
+            Command::Forget { uid, log } => self.forget(uid, log, now),
             Command::ForgetJob { uid } => {
                 if self.runs.forget(uid) {
                     self.effects.push(Effect::RemoveLogs(job_logs(uid)));
@@ -245,14 +245,14 @@ impl Agent {
         }
     }
 
-    fn forget(&mut self, uid: Uid, job: Option<Uid>, now: Now) {
+    fn forget(&mut self, uid: Uid, log: Option<JobLog>, now: Now) {
         match self.pods.get_mut(&uid) {
             Some(pod) => {
                 // The logs of a Job's pods stay until the Job goes.
                 pod.removes_logs = matches!(LogPlace::of(&pod.assignment), LogPlace::Pod { .. });
                 self.abandon(uid, now);
             }
-            None if job.is_none() => {
+            None if log.is_none() => {
                 self.effects.push(Effect::RemoveLogs(LogPlace::Pod { pod: uid }.dir()));
             }
             None => {}

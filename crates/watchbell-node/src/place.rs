@@ -1,8 +1,8 @@
 //! Where logs and volumes lie below the data directory.
 //!
 //! ```text
-//!   logs/jobs/<job uid>/<index or _>.<attempt>.<container>.<restart>.log   of a Job's pods: they outlive the pods
-//!   logs/pods/<pod uid>/<container>.<restart>.log                          of pods of their own
+//!   logs/jobs/<job uid>/<index or _>.<attempt>.<container>.<restart>.log   of pods that a Job made: they outlive the pods
+//!   logs/pods/<pod uid>/<container>.<restart>.log                          of all others
 //!   volumes/<pod uid>/<volume>                                             emptyDir on disk
 //!   run-images/<as its logs>/images                                        what images a run has, for a server after this one
 //!   seccomp/<localhostProfile>                                             profiles that root put there
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use watchbell_api::Uid;
 use watchbell_api::node::{Assignment, LogQuery};
+use watchbell_api::types::pod_status::JobLog;
 
 /// Whose log it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +24,17 @@ pub(crate) enum LogPlace {
 
 impl LogPlace {
     pub(crate) fn of(assignment: &Assignment) -> LogPlace {
-        match &assignment.job {
-            Some((job, _)) => {
-                LogPlace::Job { job: *job, index: assignment.index, attempt: assignment.attempt }
-            }
-            None => LogPlace::Pod { pod: assignment.uid },
-        }
+        LogPlace::at(assignment.uid, assignment.log)
     }
 
     pub(crate) fn asked(query: &LogQuery) -> LogPlace {
-        match query.job {
-            Some(job) => LogPlace::Job { job, index: query.index, attempt: query.attempt },
-            None => LogPlace::Pod { pod: query.pod_uid },
+        LogPlace::at(query.pod_uid, query.log)
+    }
+
+    fn at(pod: Uid, log: Option<JobLog>) -> LogPlace {
+        match log {
+            Some(JobLog { job, index, attempt }) => LogPlace::Job { job, index, attempt },
+            None => LogPlace::Pod { pod },
         }
     }
 

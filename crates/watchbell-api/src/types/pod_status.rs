@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Uid;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Phase {
     #[default]
@@ -48,10 +50,21 @@ pub struct PodStatus {
     pub written_conditions: Option<Box<str>>,
     /// The devices that the pod holds until it has ended, and then held, by their full names (`vendor.com/class=name`).
     pub devices: Vec<Arc<str>>,
+    /// Where its logs lie, if that no longer follows from whose pod it is.
+    pub job_log: Option<Box<JobLog>>,
     /// Addresses of the pod; always empty for a task without a network.
     pub pod_ip: Option<Box<str>>,
     pub init_containers: Vec<ContainerStatus>,
     pub containers: Vec<ContainerStatus>,
+}
+
+/// The place of a pod's logs among those of a Job. It is settled before anything is written and never moves, whoever
+/// controls the pod later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobLog {
+    pub job: Uid,
+    pub index: Option<u32>,
+    pub attempt: u32,
 }
 
 /// One container. Its name is that of the spec at the same position.

@@ -35,6 +35,7 @@ impl Life {
             disruption: self.disruption.clone().or_else(|| self.is_lost(phase).then(|| LOST.into())),
             written_conditions: None,
             devices: Vec::new(),
+            job_log: None,
             pod_ip: None,
             init_containers: inits.iter().map(|c| container_status(c, "PodInitializing")).collect(),
             containers: mains.iter().map(|c| container_status(c, waiting_for)).collect(),

@@ -14,7 +14,7 @@ use super::template::{COMPLETION_INDEX, JobPods};
 use crate::controller::job::is_foreign;
 
 /// Attempts from here on are those of adopted pods: a Job does not count that far by itself.
-const ADOPTED: u32 = 1 << 31;
+pub(super) const ADOPTED: u32 = 1 << 31;
 
 impl World {
     /// Brings a Job's pods in line with its selector.

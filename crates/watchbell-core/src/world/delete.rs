@@ -351,8 +351,12 @@ impl World {
     }
 
     pub(super) fn forget_pod(&mut self, pod: &Stored) {
-        self.command(Command::Forget { uid: pod.uid, job: pod.controller() });
+        let log = pod.job_log();
+        self.command(Command::Forget { uid: pod.uid, log });
         self.abandon_pod(pod);
+        if let Some(log) = log {
+            self.forget_logs_of(log.job);
+        }
     }
 }
 

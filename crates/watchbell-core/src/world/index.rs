@@ -283,6 +283,7 @@ impl World {
         self.cron_children.clear();
         self.owned.clear();
         self.pods_by_uid.clear();
+        self.kept_logs.clear();
         self.queue = super::empty_queue(&self.config);
         self.queued.clear();
         self.events.clear();

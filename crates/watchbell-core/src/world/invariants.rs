@@ -9,6 +9,7 @@ use super::World;
 use super::events;
 use super::object::{Head, Key, NsName, Status};
 use super::row::NO_INDEX;
+use super::seats;
 use crate::placement::Demand;
 
 impl World {
@@ -41,10 +42,14 @@ impl World {
     fn check_pods(&self) -> Result<(), String> {
         let mut pods: BTreeMap<Uid, BTreeMap<(u32, u32), NsName>> = BTreeMap::new();
         let mut active: BTreeMap<Uid, BTreeSet<(u32, u32)>> = BTreeMap::new();
+        let mut kept_logs: BTreeMap<Uid, u32> = BTreeMap::new();
         for pod in self.state.list(Resource::Pod, None, None) {
             let status = pod.pod_status().ok_or_else(|| format!("pod {} has no status", pod.name))?;
             if self.pods_by_uid.get(&pod.uid) != Some(&pod.at()) {
                 return Err(format!("pod {} is not found by its uid", pod.name));
+            }
+            if let Some(job) = seats::kept_log(pod) {
+                *kept_logs.entry(job).or_default() += 1;
             }
             let Head::ArrayPod(array) = &pod.head else { continue };
             let job = array.template.job_uid;
@@ -68,6 +73,11 @@ impl World {
         }
         if self.pods_by_uid.len() != self.state.count(Resource::Pod) {
             return Err("the index of pods by uid holds a pod that is gone".into());
+        }
+        if !kept_logs.iter().eq(self.kept_logs.iter().collect::<BTreeMap<_, _>>()) {
+            return Err(
+                "the index of logs that outlive their Jobs differs from the pods that name them".into()
+            );
         }
         if self.jobs.len() != self.state.count(Resource::Job) {
             return Err("a Job has no runtime, or a runtime no Job".into());

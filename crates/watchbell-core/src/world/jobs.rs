@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use watchbell_api::Resource;
 use watchbell_api::node::{Command, StopCause};
+use watchbell_api::{Resource, Uid};
 
 use super::World;
 use super::delete::background;
@@ -313,13 +313,24 @@ impl World {
             let runs = pod.pod_status().is_some_and(|s| !s.phase.is_terminal() && s.scheduled_at.is_some());
             if runs || !pod.finalizers().is_empty() {
                 self.stand_alone(&pod, None);
-            } else {
-                self.remove(Resource::Pod, &at);
+                continue;
+            }
+            self.remove(Resource::Pod, &at);
+            // The logs of one that it took in do not lie among its own.
+            if pod.job_log().is_none_or(|log| log.job != job.uid) {
+                self.forget_pod(&pod);
             }
         }
         self.remove(Resource::Job, &job.at());
         self.abandon_drafts(job);
-        self.command(Command::ForgetJob { uid: job.uid });
+        self.forget_logs_of(job.uid);
+    }
+
+    /// The logs of a Job go once it is gone and no pod is left whose logs lie among them.
+    pub(super) fn forget_logs_of(&mut self, job: Uid) {
+        if !self.jobs.contains_key(&job) && !self.kept_logs.contains_key(&job) {
+            self.command(Command::ForgetJob { uid: job });
+        }
     }
 
     /// Pods made from the template before it changed keep it.

@@ -147,6 +147,8 @@ pub struct World {
     /// Every object by an owner's uid, array pods excepted (their Job's runtime lists them).
     owned: HashMap<Uid, BTreeSet<Key>>,
     pods_by_uid: HashMap<Uid, NsName>,
+    /// How many pods keep their logs among those of a Job that they left.
+    kept_logs: HashMap<Uid, u32>,
     queue: Queue,
     /// Pods that joined the queue since the last pass: those that find no room are told why, once.
     queued: Vec<NsName>,
@@ -245,6 +247,7 @@ impl World {
             cron_children: HashMap::new(),
             owned: HashMap::new(),
             pods_by_uid: HashMap::new(),
+            kept_logs: HashMap::new(),
             queued: Vec::new(),
             events: BTreeSet::new(),
             event_names: BTreeMap::new(),
@@ -442,6 +445,11 @@ impl World {
     /// # Panics
     /// In tests, when another object has the name: whoever creates has looked.
     fn put(&mut self, mut object: Stored) -> Arc<Stored> {
+        if let (Resource::Pod, Head::Json(_)) = (object.resource, &object.head)
+            && let Some(old) = self.get_at(Resource::Pod, &object.at())
+        {
+            object.keep_job_log(old);
+        }
         self.state.version += 1;
         object.resource_version = self.state.version;
         let object = Arc::new(object);

@@ -11,10 +11,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use watchbell_api::types::pod::PodSpec;
-use watchbell_api::types::pod_status::PodStatus;
+use watchbell_api::types::pod_status::{JobLog, PodStatus};
 use watchbell_api::{Resource, Uid, selector};
 
 use super::NODE_NAME;
+use super::adopt::ADOPTED;
 use super::facts::Facts;
 use super::managed::{self, Managed};
 use super::template::{JobPods, TRACKING};
@@ -201,6 +202,26 @@ impl Stored {
         match &self.head {
             Head::Json(head) => head.owners.iter().find(|o| o.controller).map(|o| o.uid),
             Head::ArrayPod(pod) => Some(pod.template.job_uid),
+        }
+    }
+
+    /// Where the logs of a pod lie: among those of the Job that made it, or (`None`) by its own uid. Who controls it now says
+    /// nothing of that, and its owner references least of all: they are whatever a client wrote.
+    pub fn job_log(&self) -> Option<JobLog> {
+        if let Some(kept) = self.pod_status().and_then(|status| status.job_log.as_deref()) {
+            return Some(*kept);
+        }
+        let pod = self.array_pod().filter(|pod| pod.attempt < ADOPTED)?;
+        Some(JobLog { job: pod.template.job_uid, index: pod.index, attempt: pod.attempt })
+    }
+
+    /// Before it follows on `old`: a pod that leaves its Job keeps its logs where they are.
+    pub(super) fn keep_job_log(&mut self, old: &Stored) {
+        let leaves = old.array_pod().is_some() && self.array_pod().is_none();
+        let is_bound = old.pod_status().is_some_and(|status| status.scheduled_at.is_some());
+        if let (true, Some(log), Status::Pod(status)) = (leaves && is_bound, old.job_log(), &mut self.status)
+        {
+            Arc::make_mut(status).job_log = Some(Box::new(log));
         }
     }
 

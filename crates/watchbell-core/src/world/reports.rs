@@ -117,12 +117,13 @@ impl World {
             return;
         }
         status.scheduled_at = before.scheduled_at;
-        // An eviction is nothing that the node knows of, nor is what clients wrote.
+        // An eviction is nothing that the node knows of, nor is what clients wrote, nor what a Job did with the pod.
         if status.disruption.is_none() {
             status.disruption.clone_from(&before.disruption);
         }
         status.written_conditions.clone_from(&before.written_conditions);
         status.devices.clone_from(&before.devices);
+        status.job_log.clone_from(&before.job_log);
         let ended = status.phase.is_terminal();
         if ended {
             status.finished_at.get_or_insert(now.as_second());

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus, Terminated};
+use watchbell_api::types::pod_status::{
+    ContainerState, ContainerStatus, JobLog, Phase, PodStatus, Terminated,
+};
 use watchbell_api::{Resource, Uid};
 
 use super::object::{Deletion, Fills, FillsPlace, Head, JsonHead, Status, Stored};
@@ -75,6 +77,8 @@ enum StatusRow {
     Token(KeptToken),
     /// A CronJob that a policy of images holds, with why.
     HeldCronJob(CronJobStatus, Held),
+    /// [`StatusRow::PodAndDevices`] of a pod that left the Job among whose logs its own lie.
+    PodAndLog(PodStatusRow, Option<Box<str>>, Vec<Box<str>>, JobLog),
 }
 
 /// [`PodStatus`] with the image named by its place in the Job's list.
@@ -261,8 +265,11 @@ fn status_row(stored: &Stored, images: &[Arc<str>]) -> StatusRow {
                 init_containers: status.init_containers.iter().map(|c| container_row(c, images)).collect(),
                 containers: status.containers.iter().map(|c| container_row(c, images)).collect(),
             };
-            if !status.devices.is_empty() {
-                let devices = status.devices.iter().map(|name| (**name).into()).collect();
+            let devices: Vec<Box<str>> = status.devices.iter().map(|name| (**name).into()).collect();
+            if let Some(log) = &status.job_log {
+                return StatusRow::PodAndLog(row, status.written_conditions.clone(), devices, **log);
+            }
+            if !devices.is_empty() {
                 return StatusRow::PodAndDevices(row, status.written_conditions.clone(), devices);
             }
             match &status.written_conditions {
@@ -308,12 +315,15 @@ fn container_status(row: ContainerRow, images: &[Arc<str>]) -> Result<ContainerS
     })
 }
 
-fn pod_status(
-    row: PodStatusRow,
-    written_conditions: Option<Box<str>>,
-    devices: Vec<Box<str>>,
-    images: &[Arc<str>],
-) -> Result<PodStatus, String> {
+/// The status of a pod, in whichever form it lies.
+fn pod_status(row: StatusRow, images: &[Arc<str>]) -> Result<PodStatus, String> {
+    let (row, written_conditions, devices, job_log) = match row {
+        StatusRow::Pod(row) => (row, None, Vec::new(), None),
+        StatusRow::PodAndConditions(row, written) => (row, Some(written), Vec::new(), None),
+        StatusRow::PodAndDevices(row, written, devices) => (row, written, devices, None),
+        StatusRow::PodAndLog(row, written, devices, log) => (row, written, devices, Some(Box::new(log))),
+        _ => return Err("it holds no pod status".into()),
+    };
     let list = |rows: Vec<ContainerRow>| {
         rows.into_iter().map(|c| container_status(c, images)).collect::<Result<Vec<_>, String>>()
     };
@@ -327,6 +337,7 @@ fn pod_status(
         disruption: row.disruption,
         written_conditions,
         devices: devices.into_iter().map(Arc::from).collect(),
+        job_log,
         pod_ip: None,
         init_containers: list(row.init_containers)?,
         containers: list(row.containers)?,
@@ -413,13 +424,10 @@ pub(super) fn decode_object(row: &Row) -> Result<Stored, RowError> {
             Status::CronJob(Arc::new(CronJobStatus { held: Some(Box::new(held)), ..status }))
         }
         StatusRow::Token(token) => Status::Token(Arc::new(token)),
-        StatusRow::Pod(pod) => Status::Pod(Arc::new(pod_status(pod, None, Vec::new(), &[]).map_err(wrong)?)),
-        StatusRow::PodAndConditions(pod, written) => {
-            Status::Pod(Arc::new(pod_status(pod, Some(written), Vec::new(), &[]).map_err(wrong)?))
-        }
-        StatusRow::PodAndDevices(pod, written, devices) => {
-            Status::Pod(Arc::new(pod_status(pod, written, devices, &[]).map_err(wrong)?))
-        }
+        pod @ (StatusRow::Pod(_)
+        | StatusRow::PodAndConditions(..)
+        | StatusRow::PodAndDevices(..)
+        | StatusRow::PodAndLog(..)) => Status::Pod(Arc::new(pod_status(pod, &[]).map_err(wrong)?)),
     };
     Ok(Stored {
         resource: *resource,
@@ -440,12 +448,7 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
     let wrong = |cause: String| RowError { object: format!("{:?}", row.key), cause };
     let (form, mut rest) = versioned(&row.status).map_err(wrong)?;
     let marks: Marks = take(&mut rest).map_err(wrong)?;
-    let (status, written, devices) = match take(&mut rest).map_err(wrong)? {
-        StatusRow::Pod(status) => (status, None, Vec::new()),
-        StatusRow::PodAndConditions(status, written) => (status, Some(written), Vec::new()),
-        StatusRow::PodAndDevices(status, written, devices) => (status, written, devices),
-        _ => return Err(wrong("it holds no pod status".into())),
-    };
+    let status = pod_status(take(&mut rest).map_err(wrong)?, images).map_err(wrong)?;
     let fixed: ArrayPodRow = take(&mut rest).map_err(wrong)?;
     let fill = match form {
         Form::Plain => None,
@@ -474,6 +477,6 @@ pub(super) fn decode_array_pod(row: &Row, images: &[Arc<str>]) -> Result<ArrayPo
         generation: marks.generation,
         deletion: marks.deletion,
         own,
-        status: pod_status(status, written, devices, images).map_err(wrong)?,
+        status,
     })
 }

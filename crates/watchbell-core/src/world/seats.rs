@@ -1,5 +1,6 @@
 //! What is derived from pods: their Job's list, their place in the queue, whether a Job might adopt them.
 
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use watchbell_api::types::pod_status::{Phase, PodStatus};
@@ -24,6 +25,11 @@ fn seat(pod: &Stored) -> Option<(Uid, (u32, u32))> {
     Some((pod.template.job_uid, (pod.index.unwrap_or(NO_INDEX), pod.attempt)))
 }
 
+/// The Job among whose logs those of a pod lie that left it.
+pub(super) fn kept_log(pod: &Stored) -> Option<Uid> {
+    pod.pod_status()?.job_log.as_ref().map(|log| log.job)
+}
+
 fn is_running(pod: &Stored) -> bool {
     pod.pod_status().is_some_and(|s| !s.phase.is_terminal())
 }
@@ -42,6 +48,7 @@ impl World {
                 self.unsure.remove(&object.uid);
             }
         }
+        self.index_kept_log(old, new);
         self.index_claims_of(old, new, &at);
         self.index_room(old, new, &at);
         self.index_loose_pod(old, new, &at);
@@ -54,6 +61,22 @@ impl World {
         if let (Some(new), Some((job, seat))) = (new, after) {
             let before = old.filter(|_| before == after);
             self.take_seat(before, new, job, seat, at);
+        }
+    }
+
+    fn index_kept_log(&mut self, old: Option<&Arc<Stored>>, new: Option<&Arc<Stored>>) {
+        let (before, after) = (old.and_then(|old| kept_log(old)), new.and_then(|new| kept_log(new)));
+        if before == after {
+            return;
+        }
+        if let Some(job) = after {
+            *self.kept_logs.entry(job).or_default() += 1;
+        }
+        if let Some(Entry::Occupied(mut count)) = before.map(|job| self.kept_logs.entry(job)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use watchbell_api::network::EgressWire;
 use watchbell_api::node::{Assignment, Capacity, Command, Lookup, Report, StopCause};
 use watchbell_api::types::pod::PodSpec;
-use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus};
+use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, JobLog, PodStatus};
 use watchbell_api::{ApiError, Uid};
 use watchbell_image::{Digest, ImageConfig};
 use watchbell_sandbox::{
@@ -143,6 +143,7 @@ fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
         job: None,
         index: None,
         attempt: 0,
+        log: None,
         private_tmp: true,
         egress: None,
         arrays: None,
@@ -154,6 +155,9 @@ fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
         },
     }
 }
+
+/// The logs of the pod 1 of the array.
+const LOG: Option<JobLog> = Some(JobLog { job: JOB, index: Some(1), attempt: 0 });
 
 /// A pod of an array.
 fn index(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
@@ -222,7 +226,11 @@ impl Bench {
         self.agent.take(input, self.now);
     }
 
-    fn begin(&mut self, assignment: Assignment) {
+    /// Its logs lie where those of a pod lie that its Job made, if no other place is said.
+    fn begin(&mut self, mut assignment: Assignment) {
+        let (index, attempt) = (assignment.index, assignment.attempt);
+        let made = assignment.job.as_ref().map(|(job, _)| JobLog { job: *job, index, attempt });
+        assignment.log = assignment.log.or(made);
         self.tell(Input::Command(Command::Start(Box::new(assignment))));
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use watchbell_api::Uid;
 use watchbell_api::node::{LogQuery, LogSource, LogStream};
+use watchbell_api::types::pod_status::JobLog;
 use watchbell_sandbox::ContainerId;
 
 use super::lines::Lines;
@@ -190,10 +191,10 @@ fn logs_are_kept_apart() {
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("7.2.1.3.log"), line(1, "F", "mine")).unwrap();
     fs::write(dir.join("7.2.1.2.log"), line(1, "F", "the run before")).unwrap();
-    let asked =
-        LogQuery { job: Some(Uid(9)), index: Some(7), attempt: 2, container: 1, restart: 3, ..query() };
+    let log = JobLog { job: Uid(9), index: Some(7), attempt: 2 };
+    let asked = LogQuery { log: Some(log), container: 1, restart: 3, ..query() };
     assert_eq!(place.all(&asked), "mine\n");
-    assert_eq!(place.all(&LogQuery { index: None, ..asked }), "");
+    assert_eq!(place.all(&LogQuery { log: Some(JobLog { index: None, ..log }), ..asked }), "");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use watchbell_api::node::{
     Assignment, Command, IssuedToken, LogQuery, LogSource, Lookup, Report, Sessions, StopCause, Tokens,
 };
 use watchbell_api::types::pod::PodSpec;
-use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus, Terminated};
+use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, JobLog, PodStatus, Terminated};
 use watchbell_api::{Resource, Uid};
 use watchbell_image::{BuildSpec, Reference, Store, build_scratch};
 use watchbell_node::{Kept, Node, NodeOptions, capacity};
@@ -140,7 +140,8 @@ impl Rig {
         self.commands.as_ref().unwrap().send(command).unwrap();
     }
 
-    pub(crate) fn begin(&self, assignment: Assignment) {
+    pub(crate) fn begin(&self, mut assignment: Assignment) {
+        assignment.log = log_of(&assignment);
         self.send(Command::Start(Box::new(assignment)));
     }
 
@@ -326,15 +327,14 @@ fn tokens() -> Tokens {
     })
 }
 
+/// Where the logs of a pod lie that its Job made, or nobody.
+fn log_of(assignment: &Assignment) -> Option<JobLog> {
+    let (index, attempt) = (assignment.index, assignment.attempt);
+    assignment.job.as_ref().map(|(job, _)| JobLog { job: *job, index, attempt })
+}
+
 pub(crate) fn query(assignment: &Assignment, container: u16) -> LogQuery {
-    LogQuery {
-        pod_uid: assignment.uid,
-        job: assignment.job.as_ref().map(|(uid, _)| *uid),
-        index: assignment.index,
-        attempt: assignment.attempt,
-        container,
-        ..LogQuery::default()
-    }
+    LogQuery { pod_uid: assignment.uid, log: log_of(assignment), container, ..LogQuery::default() }
 }
 
 /// A container that runs a script, filled in as admission does it in a namespace without a level.
@@ -375,6 +375,7 @@ pub(crate) fn pod(uid: u128, spec: &Arc<PodSpec>) -> Assignment {
         job: None,
         index: None,
         attempt: 0,
+        log: None,
         private_tmp: true,
         egress: None,
         arrays: None,

@@ -67,7 +67,7 @@ fn a_task_ends_with_its_code_and_its_log_is_whole() {
     // Its log goes with it.
     let logs = rig.path().join("logs/pods").join(Uid(1).to_string());
     assert!(logs.exists());
-    rig.send(Command::Forget { uid: Uid(1), job: None });
+    rig.send(Command::Forget { uid: Uid(1), log: None });
     until_gone(&logs);
 }
 

@@ -11,7 +11,7 @@ use watchbell_api::node::{LogQuery, LogStream};
 use watchbell_api::types::pod::PodSpec;
 use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, PodStatus};
 use watchbell_api::{ApiError, Reason, Resource};
-use watchbell_core::world::{Head, Stored};
+use watchbell_core::world::Stored;
 
 use super::closed;
 use crate::app::{App, Call};
@@ -179,15 +179,9 @@ fn choose(pod: &Stored, options: &LogOptions) -> Result<LogQuery, ApiError> {
         return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
     }
     let restart = restart_of(name, container, container_status(spec, status, ordinal), options.previous)?;
-    let (index, attempt, job) = match &pod.head {
-        Head::ArrayPod(array) => (array.index, array.attempt, Some(array.template.job_uid)),
-        Head::Json(_) => (None, 0, pod.controller()),
-    };
     Ok(LogQuery {
         pod_uid: pod.uid,
-        job,
-        index,
-        attempt,
+        log: pod.job_log(),
         container: ordinal,
         restart,
         // A trace is written at the end.

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::atomic::Ordering;
 
+use serde_json::json;
 use watchbell_api::Uid;
 use watchbell_api::types::pod_status::{ContainerState, Phase};
 
@@ -35,7 +36,7 @@ fn logs_come_as_text() {
     let asked = h.logs.asked.lock().unwrap().last().unwrap().clone();
     assert_eq!((asked.pod_uid, asked.container, asked.restart), (uid, 0, 0));
     assert_eq!((asked.tail_lines, asked.limit_bytes, asked.timestamps), (Some(5), Some(100), true));
-    assert!(asked.job.is_some() && !asked.follow);
+    assert!(asked.log.is_some() && !asked.follow);
     h.client.get(&format!("{path}?container=x")).expect_refusal(
         400,
         "BadRequest",
@@ -53,6 +54,30 @@ fn logs_come_as_text() {
         "pods \"none\" not found",
     );
     h.client.post(&path, &job("x")).expect_refusal(405, "MethodNotAllowed", "");
+}
+
+/// Owner references are what a client writes: they open nobody else's log.
+#[test]
+fn a_pod_has_no_log_of_the_job_that_it_names_as_its_owner() {
+    let h = Harness::start();
+    let uid = h.client.post(JOBS, &job("a")).expect(201)["metadata"]["uid"].clone();
+    let (of_job, _) = h.started();
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": job("a")["spec"]["template"]["spec"],
+    });
+    pod["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "example.com/v1", "kind": "Workflow", "name": "w", "uid": uid, "controller": true},
+    ]);
+    h.client.post("/api/v1/namespaces/default/pods", &pod).expect(201);
+    let (own, _) = h.started();
+    assert_ne!(own, of_job);
+    h.report(own, Phase::Running, ContainerState::Running { started_at: 1 });
+    let path = "/api/v1/namespaces/default/pods/p";
+    h.client.wait_for(path, "running", |answer| answer.body["status"]["phase"] == "Running");
+    h.logs.texts.lock().unwrap().insert((own, 0), b"mine\n".to_vec());
+    assert_eq!(h.client.get(&format!("{path}/log")).text, "mine\n");
+    let asked = h.logs.asked.lock().unwrap().last().unwrap().clone();
+    assert_eq!((asked.pod_uid, asked.log), (own, None));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Jobs take in pods that fit their selector and let go those that fit no more.
 
 use serde_json::{Value, json};
-use watchbell_api::Resource;
+use watchbell_api::node::Command;
+use watchbell_api::types::pod_status::JobLog;
+use watchbell_api::{Resource, Uid};
 
 use super::fake_node::{Node, ended};
 use super::{Bench, array, job, pod, pod_template, uid_of};
@@ -244,4 +246,154 @@ fn a_job_looks_once_at_each_pod_that_it_may_adopt() {
     assert_eq!(strays(&bench, manual), ["s0", "s3"]);
     bench.settle();
     assert_eq!((strays(&bench, manual), owners(&bench, "s0")), (vec![], Value::Null));
+}
+
+/// Where the logs of a pod lie, as its readers are told and the node.
+fn log(bench: &Bench, name: &str) -> Option<JobLog> {
+    let snapshot = bench.world.snapshot();
+    let stored = snapshot.get(Resource::Pod, "ml", name).expect("the pod is there");
+    let assignment = snapshot.assignment(stored).expect("it is a pod");
+    assert_eq!(assignment.log, stored.job_log(), "who writes it and who reads it");
+    stored.job_log()
+}
+
+fn release(bench: &mut Bench, name: &str) {
+    let label = json!({"metadata": {"labels": {"batch.kubernetes.io/controller-uid": "other"}}});
+    bench.patch(Resource::Pod, name, label);
+    bench.settle();
+}
+
+fn forgotten_jobs(bench: &Bench) -> Vec<Uid> {
+    let jobs = bench.commands.iter();
+    jobs.filter_map(|c| if let Command::ForgetJob { uid } = c { Some(*uid) } else { None }).collect()
+}
+
+#[test]
+fn a_log_stays_where_it_is_whoever_controls_its_pod() {
+    let mut bench = Bench::new();
+    bench.create(array("a", 4, 2));
+    bench.settle();
+    let a = uid_of(&bench.read(Resource::Job, "a"));
+    let names = bench.names(Resource::Pod);
+    let place = |index| Some(JobLog { job: a, index: Some(index), attempt: 0 });
+    assert_eq!((log(&bench, &names[0]), log(&bench, &names[1])), (place(0), place(1)));
+    // It is let go, and another Job takes it in, with one that nobody made.
+    release(&mut bench, &names[0]);
+    assert_eq!((owners(&bench, &names[0]), log(&bench, &names[0])), (Value::Null, place(0)));
+    bench.create(pod("stray"));
+    bench.settle();
+    for name in [&names[0], "stray"] {
+        bench.patch(Resource::Pod, name, json!({"metadata": {"labels": {"app": "b"}}}));
+    }
+    let mut template = pod_template();
+    template["metadata"] = json!({"labels": {"app": "b"}});
+    let spec = json!({
+        "parallelism": 2, "completions": 2, "manualSelector": true, "template": template,
+        "selector": {"matchLabels": {"app": "b"}},
+    });
+    bench.create(job("b", spec));
+    bench.settle();
+    for name in [&names[0], "stray"] {
+        assert_eq!(owners(&bench, name)[0]["name"], "b");
+    }
+    let all = |bench: &Bench| (log(bench, &names[0]), log(bench, &names[1]), log(bench, "stray"));
+    assert_eq!(all(&bench), (place(0), place(1), None));
+    // Its Job goes, and it stays; a client takes the other one away from its Job.
+    bench.delete(Resource::Job, "a", Propagation::Orphan);
+    bench.settle();
+    assert_eq!(all(&bench), (place(0), place(1), None));
+    bench.crash();
+    assert_eq!(all(&bench), (place(0), place(1), None));
+    let mut node = Node::default();
+    node.obey(&bench.world.node_sync());
+    let pod = node.pods.values().find(|pod| *pod.name == *names[1]).expect("a pod").clone();
+    bench.world.report(ended(&pod, 0, bench.now), bench.at());
+    bench.settle();
+    assert_eq!(all(&bench), (place(0), place(1), None));
+}
+
+#[test]
+fn the_logs_of_a_job_go_with_the_last_pod_that_names_them() {
+    let mut bench = Bench::new();
+    let mut node = Node::default();
+    bench.create(array("a", 2, 2));
+    bench.settle();
+    node.obey(&std::mem::take(&mut bench.commands));
+    let a = uid_of(&bench.read(Resource::Job, "a"));
+    let names = bench.names(Resource::Pod);
+    release(&mut bench, &names[0]);
+    bench.settle();
+    node.obey(&std::mem::take(&mut bench.commands));
+    let (stays, go): (Vec<_>, Vec<_>) = node.pods.values().cloned().partition(|pod| *pod.name == *names[0]);
+    bench.world.report(ended(&stays[0], 0, bench.now), bench.at());
+    bench.settle();
+    // Those that run are ended first, the one that was let go stays.
+    bench.delete(Resource::Job, "a", Propagation::Background);
+    bench.settle();
+    assert_eq!(bench.get(Resource::Job, "a"), None);
+    assert_eq!(forgotten_jobs(&bench), []);
+    bench.crash();
+    bench.settle();
+    for pod in &go {
+        bench.world.report(ended(pod, 143, bench.now), bench.at());
+    }
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod), names[..1]);
+    assert_eq!(forgotten_jobs(&bench), []);
+    bench.delete(Resource::Pod, &names[0], Propagation::Background);
+    bench.settle();
+    assert_eq!(forgotten_jobs(&bench), [a]);
+}
+
+#[test]
+fn the_log_of_a_pod_that_was_taken_in_goes_with_its_job() {
+    let mut bench = Bench::new();
+    let mut node = Node::default();
+    let mut stray = pod("stray");
+    stray["metadata"]["labels"] = json!({"app": "a"});
+    bench.create(stray);
+    bench.settle();
+    node.obey(&std::mem::take(&mut bench.commands));
+    let mut template = pod_template();
+    template["metadata"] = json!({"labels": {"app": "a"}});
+    let spec = json!({
+        "manualSelector": true, "template": template, "selector": {"matchLabels": {"app": "a"}},
+    });
+    bench.create(job("a", spec));
+    bench.settle();
+    assert_eq!(bench.names(Resource::Pod), ["stray"]);
+    let stray = node.pods.values().next().expect("a pod").clone();
+    bench.world.report(ended(&stray, 0, bench.now), bench.at());
+    bench.settle();
+    bench.commands.clear();
+    bench.delete(Resource::Job, "a", Propagation::Background);
+    bench.settle();
+    let forgotten = bench
+        .commands
+        .iter()
+        .any(|command| matches!(command, Command::Forget { uid, log: None } if *uid == stray.uid));
+    assert!(forgotten, "{:?}", bench.commands);
+}
+
+/// A controller that is not one of this server's has no logs here.
+#[test]
+fn the_log_of_a_pod_with_a_foreign_controller_goes_with_it() {
+    let mut bench = Bench::new();
+    let mut node = Node::default();
+    let mut owned = pod("p");
+    owned["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "example.com/v1", "kind": "Workflow", "name": "w", "controller": true,
+        "uid": "00000000-0000-0000-0000-0000000000aa",
+    }]);
+    bench.create(owned);
+    bench.settle();
+    assert_eq!(log(&bench, "p"), None);
+    node.obey(&std::mem::take(&mut bench.commands));
+    let pod = node.pods.values().next().expect("a pod").clone();
+    bench.world.report(ended(&pod, 0, bench.now), bench.at());
+    bench.settle();
+    bench.delete(Resource::Pod, "p", Propagation::Background);
+    bench.settle();
+    let told = bench.commands.last();
+    assert!(matches!(told, Some(Command::Forget { log: None, .. })), "{told:?}");
 }

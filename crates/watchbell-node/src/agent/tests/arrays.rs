@@ -163,7 +163,7 @@ fn an_index_that_failed_commits_nothing() {
     // Nor one that was deleted.
     let mut bench = Bench::new();
     bench.started_index(1);
-    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: Some(JOB) }));
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), log: LOG }));
     bench.expect(&["kill 1"]);
     bench.exits(id(1, 0, 0), 0);
     bench.expect(&["acknowledge 1/0/0", "release 1 with volumes"]);
@@ -383,7 +383,7 @@ fn drafts_are_given_up_once_their_pods_are_gone() {
     let abandon = Command::AbandonDrafts { namespace: "ns".into(), run: JOB };
     bench.tell(Input::Command(abandon.clone()));
     bench.expect(&[]);
-    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: Some(JOB) }));
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), log: LOG }));
     bench.expect(&["kill 1"]);
     bench.exits(id(1, 0, 0), 137);
     bench.expect(&["acknowledge 1/0/0", "abandon ns 2748", "release 1 with volumes"]);
@@ -424,7 +424,7 @@ fn what_is_being_made_is_given_up_once_it_is_made() {
     bench.effects();
     bench.fetched(&image("tool", program()));
     bench.expect(&["prepare 0 of 2748"]);
-    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: Some(JOB) }));
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), log: LOG }));
     bench.expect(&["release 1 with volumes"]);
     bench.tell(Input::Command(Command::AbandonDrafts { namespace: "ns".into(), run: JOB }));
     bench.expect(&[]);

@@ -19,7 +19,7 @@ fn a_pod_from_start_to_acknowledgement() {
     bench.expect(&["acknowledge 1/0/0", "release 1"]);
     bench.acknowledge(1);
     bench.expect(&[]);
-    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: None }));
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), log: None }));
     bench.expect(&["remove logs pods/00000000-0000-0000-0000-000000000001"]);
 }
 
@@ -42,7 +42,7 @@ fn what_starts_and_ends_at_once_is_told_once() {
     assert!(effects.contains(&"start 3/0/0".into()) && effects.contains(&"report 1 Failed Error=7".into()));
     // A Job's logs outlive its pods and go with it.
     bench.acknowledge(1);
-    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: Some(JOB) }));
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), log: LOG }));
     bench.tell(Input::Command(Command::ForgetJob { uid: JOB }));
     bench.expect(&["acknowledge 1/0/0", "release 1"]);
     for uid in [2, 3] {
@@ -376,7 +376,7 @@ fn a_pod_that_was_forced_away_ends_unheard() {
     bench.runs(id(1, 0, 0));
     bench.effects();
     bench.stop(1, 0);
-    bench.tell(Input::Command(Command::Forget { uid: Uid(1), job: None }));
+    bench.tell(Input::Command(Command::Forget { uid: Uid(1), log: None }));
     bench.expect(&["kill 1"]);
     bench.exits(id(1, 0, 0), 0);
     bench.expect(&[

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use watchbell_api::types::cronjob::ConcurrencyPolicy;
 use watchbell_api::types::job::CompletionMode;
+use watchbell_api::types::pod_status::PodStatus;
 use watchbell_api::{Resource, Uid};
 
 use super::super::Bench;
@@ -96,10 +97,16 @@ impl Laws {
             }
         }
         let Some(status) = new.pod_status() else { return };
-        if let Some(old) = old.and_then(Stored::pod_status)
-            && old.phase.is_terminal()
+        if let Some(old) = old
+            && let Some(before) = old.pod_status()
         {
-            assert_eq!(old, status, "pod {} had ended", new.name);
+            if before.scheduled_at.is_some() {
+                assert_eq!(old.job_log(), new.job_log(), "the log of pod {} has moved", new.name);
+            }
+            if before.phase.is_terminal() {
+                let end = PodStatus { job_log: before.job_log.clone(), ..status.clone() };
+                assert_eq!(*before, end, "pod {} had ended", new.name);
+            }
         }
         let Some(pod) = new.array_pod() else { return };
         if let (None, Some(job)) = (old, jobs.get(&pod.template.job_uid))
