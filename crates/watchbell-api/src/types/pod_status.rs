@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Uid;
 
+/// Why a container waits that has ended and is not begun again yet.
+pub const CRASH_LOOP_BACK_OFF: &str = "CrashLoopBackOff";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Phase {
     #[default]
@@ -130,6 +133,17 @@ impl ContainerStatus {
             last_terminated: None,
             restart_count: 0,
             image_id: None,
+        }
+    }
+
+    /// The number of the run whose end is `last_terminated`: the one after it is counted when the rest before it is over.
+    pub fn run_before(&self) -> Option<u32> {
+        self.last_terminated.as_ref()?;
+        match &self.state {
+            ContainerState::Waiting { reason, .. } if &**reason == CRASH_LOOP_BACK_OFF => {
+                Some(self.restart_count)
+            }
+            _ => self.restart_count.checked_sub(1),
         }
     }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use watchbell_api::node::StopCause;
 use watchbell_api::types::pod::{self as api, PodSpec};
 use watchbell_api::types::pod_status::{
-    ContainerState, ContainerStatus, PodStatus, Terminated, TerminatedReason,
+    CRASH_LOOP_BACK_OFF, ContainerState, ContainerStatus, PodStatus, Terminated, TerminatedReason,
 };
 
 use super::backoff::{CRASH, CrashBackoff};
@@ -438,7 +438,7 @@ fn take_over(
         }
         (_, ContainerState::Terminated(end)) => State::Ended(end),
         (_, ContainerState::Running { started_at }) => State::Ended(lost(Some(started_at), wall)),
-        (_, ContainerState::Waiting { reason, .. }) if &*reason == "CrashLoopBackOff" => {
+        (_, ContainerState::Waiting { reason, .. }) if &*reason == CRASH_LOOP_BACK_OFF => {
             let wait = CRASH.wait(restart_count);
             State::Resting { until: now + wait, wait }
         }

@@ -1,7 +1,9 @@
 //! The status of a pod as the server keeps it, from its life.
 
 use watchbell_api::types::pod::PodSpec;
-use watchbell_api::types::pod_status::{ContainerState, ContainerStatus, Phase, PodStatus, TerminatedReason};
+use watchbell_api::types::pod_status::{
+    CRASH_LOOP_BACK_OFF, ContainerState, ContainerStatus, Phase, PodStatus, TerminatedReason,
+};
 
 use super::life::{Container, EndCause, Life, State};
 
@@ -115,7 +117,7 @@ fn container_status(container: &Container, waiting_for: &str) -> ContainerStatus
         State::Ended(end) => ContainerState::Terminated(end.clone()),
         State::Resting { wait, .. } => {
             let message = format!("back-off {}s restarting failed container", wait.as_secs());
-            waiting("CrashLoopBackOff", Some(message.into()))
+            waiting(CRASH_LOOP_BACK_OFF, Some(message.into()))
         }
     };
     ContainerStatus {

@@ -132,7 +132,7 @@ fn last_run(status: &ContainerStatus) -> Option<u32> {
         ContainerState::Terminated(end) if end.started_at.is_some() => Some(status.restart_count),
         ContainerState::Terminated(_) | ContainerState::Waiting { .. } => {
             let before = status.last_terminated.as_ref().filter(|end| end.started_at.is_some());
-            before.and_then(|_| status.restart_count.checked_sub(1))
+            before.and_then(|_| status.run_before())
         }
     }
 }

@@ -250,18 +250,17 @@ fn restart_of(
     let Some(status) = status else {
         return Err(if previous { no_previous(pod, container) } else { waiting("ContainerCreating") });
     };
-    let before = status.last_terminated.as_ref().and_then(|_| status.restart_count.checked_sub(1));
     if previous {
-        return before.ok_or_else(|| no_previous(pod, container));
+        return status.run_before().ok_or_else(|| no_previous(pod, container));
     }
     match &status.state {
         ContainerState::Running { .. } | ContainerState::Terminated(_) => Ok(status.restart_count),
         // Between two runs the log is that of the run that ended.
-        ContainerState::Waiting { reason, .. } => match (status.last_terminated.is_some(), &**reason) {
-            (true, _) => Ok(before.unwrap_or(status.restart_count)),
-            (false, "ErrImagePull") => Err(waiting("image can't be pulled")),
-            (false, "ImagePullBackOff") => Err(waiting("trying and failing to pull image")),
-            (false, reason) => Err(waiting(reason)),
+        ContainerState::Waiting { reason, .. } => match (status.run_before(), &**reason) {
+            (Some(run), _) => Ok(run),
+            (None, "ErrImagePull") => Err(waiting("image can't be pulled")),
+            (None, "ImagePullBackOff") => Err(waiting("trying and failing to pull image")),
+            (None, reason) => Err(waiting(reason)),
         },
     }
 }

@@ -537,7 +537,12 @@ fn states_carry_kubernetes_reasons() {
     let status = play.life.status(&play.spec);
     assert_eq!(status.containers[0].restart_count, 1);
     assert_eq!(status.containers[0].last_terminated.as_ref().map(|t| t.exit_code), Some(5));
+    assert_eq!(status.containers[0].run_before(), Some(1));
     assert_eq!(status.containers[0].image_id.as_deref(), Some("img@sha256:1"));
+    play.event("wait 10");
+    play.step();
+    let status = play.life.status(&play.spec);
+    assert_eq!((status.containers[0].restart_count, status.containers[0].run_before()), (2, Some(1)));
 }
 
 /// What the node makes of a container that journal and sandbox knew when it came back.

@@ -81,7 +81,15 @@ fn runs_are_chosen() {
         last_terminated: Some(Box::new(ended())),
         ..ContainerStatus::waiting("CrashLoopBackOff")
     };
-    check(Some(backing_off), false, Ok(2));
+    // The run that crashed last is counted, the one to come is not.
+    check(Some(backing_off.clone()), false, Ok(3));
+    check(Some(backing_off.clone()), true, Ok(3));
+    // Now the one to come is.
+    let again =
+        ContainerStatus { restart_count: 4, ..ContainerStatus::waiting("CreateContainerConfigError") };
+    let again = ContainerStatus { last_terminated: backing_off.last_terminated, ..again };
+    check(Some(again.clone()), false, Ok(3));
+    check(Some(again), true, Ok(3));
 }
 
 #[test]
