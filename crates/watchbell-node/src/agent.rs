@@ -48,7 +48,7 @@ use crate::examine::{self, Question};
 use crate::image::{FetchRequest, InUse};
 use crate::place::LogPlace;
 use pod::{Pod, is_news};
-use runs::{Run, Runs};
+use runs::Runs;
 
 pub(crate) use create::pull_secrets;
 pub(crate) use effect::{Disk, Effect, Input, Measured, Now, Watched, What};
@@ -141,14 +141,13 @@ impl Agent {
             Input::NotStarted(failure) => {
                 let id = failure.id;
                 if let Some(pod) = self.pods.get_mut(&Uid(id.pod_uid)) {
-                    // What it needed may not have been made.
-                    self.runs.get(pod.run()).into_iter().for_each(Run::remember_again);
                     pod.handed.retain(|handed| *handed != id);
                     pod.end(id, ends::of_failure(&failure), now);
                     self.effects.push(failed(&failure));
                     self.touch(Uid(id.pod_uid));
                 }
             }
+            Input::NotMade { id, message } => self.not_made(id, &message, now),
         }
     }
 

@@ -76,8 +76,10 @@ impl<R: Fn(Report)> Executor<R> {
                 }
             }
             let (effects, wake_at) = self.agent.settle(now);
+            // Pods that wait for what they need, until the agent has heard of it.
+            let mut unmade = HashSet::new();
             for effect in effects {
-                self.carry_out(effect);
+                self.carry_out(effect, &mut unmade);
             }
             patience = wake_at.map_or(LONGEST_WAIT, |at| at.saturating_sub(now.mono).min(LONGEST_WAIT));
         }
@@ -89,14 +91,15 @@ impl<R: Fn(Report)> Executor<R> {
             Input::Sandbox(Event::Exited(record)) => self.live.end(record.id),
             Input::Sandbox(Event::StartFailed(failure)) => self.live.end(failure.id),
             Input::NotStarted(failure) => self.live.end(failure.id),
+            Input::NotMade { id, .. } => self.live.end(*id),
             _ => {}
         }
     }
 
-    fn carry_out(&self, effect: Effect) {
+    fn carry_out(&self, effect: Effect, unmade: &mut HashSet<u128>) {
         let spawner = &self.spawner;
         match effect {
-            Effect::Start { spec, needed } => self.start(&spec, &needed),
+            Effect::Start { spec, needed } => self.start(&spec, &needed, unmade),
             Effect::Signal { id, signal } => note("signal a container", spawner.signal(id, signal)),
             Effect::KillPod(uid) => note("kill a pod", spawner.kill_pod(uid)),
             Effect::UpdateFiles { uid, volume, files } => {
@@ -146,40 +149,29 @@ impl<R: Fn(Report)> Executor<R> {
         }
     }
 
-    fn start(&self, spec: &RunSpec, needed: &[Prerequisite]) {
-        self.live.begin(spec.id);
-        let failed = |kind, step: &str, message: String| {
-            let failure =
-                StartFailure { id: spec.id, at: unix_nanos(), kind, step: step.to_owned(), message };
-            self.inbox.push([Input::NotStarted(failure)]);
+    fn start(&self, spec: &RunSpec, needed: &[Prerequisite], unmade: &mut HashSet<u128>) {
+        let id = spec.id;
+        self.live.begin(id);
+        let made = match unmade.contains(&id.pod_uid) {
+            true => Err("what its pod needs was not made".to_owned()),
+            false => make(needed, &self.spawner_options.ceiling.host_paths),
         };
-        for item in needed {
-            let host_paths = &self.spawner_options.ceiling.host_paths;
-            let (path, made) = match item {
-                Prerequisite::Volume { path, gid } => (path, volume::make(path, *gid)),
-                Prerequisite::Folder { path, gid } => (path, volume::make_folder(path, *gid)),
-                Prerequisite::HostDirectory(path) => {
-                    (path, volume::make_host_path(path, host_paths, HostPath::Directory))
-                }
-                Prerequisite::Upper(path) => (path, volume::make_upper(path)),
-                Prerequisite::Message(path) => (path, volume::make_message(path)),
-                Prerequisite::Image { path, image } => (path, remembered::append(path, image)),
-                Prerequisite::HostFile(path) => {
-                    (path, volume::make_host_path(path, host_paths, HostPath::File))
-                }
-            };
-            if let Err(cause) = made {
-                let message = format!("cannot make {}, which it needs: {cause}", path.display());
-                return failed(StartFailureKind::Sandbox, "make what it needs", message);
-            }
+        if let Err(message) = made {
+            unmade.insert(id.pod_uid);
+            self.inbox.push([Input::NotMade { id, message }]);
+            return;
         }
         match self.spawner.start(spec) {
             Ok(()) => {}
             // What became of it stands in the table, once connected again.
             Err(error @ watchbell_sandbox::Error::Connection { .. }) => {
-                tracing::warn!(container = %spec.id, "cannot tell the spawner to start: {error}");
+                tracing::warn!(container = %id, "cannot tell the spawner to start: {error}");
             }
-            Err(error) => failed(StartFailureKind::Refused, "ask the spawner", error.to_string()),
+            Err(error) => {
+                let (kind, step) = (StartFailureKind::Refused, "ask the spawner".to_owned());
+                let failure = StartFailure { id, at: unix_nanos(), kind, step, message: error.to_string() };
+                self.inbox.push([Input::NotStarted(failure)]);
+            }
         }
     }
 
@@ -204,6 +196,29 @@ impl<R: Fn(Report)> Executor<R> {
             wait = (wait * 2).min(RECONNECT_MOST);
         }
     }
+}
+
+/// What a start needs on the disk.
+fn make(needed: &[Prerequisite], host_paths: &[PathBuf]) -> Result<(), String> {
+    for item in needed {
+        let (path, made) = match item {
+            Prerequisite::Volume { path, gid } => (path, volume::make(path, *gid)),
+            Prerequisite::Folder { path, gid } => (path, volume::make_folder(path, *gid)),
+            Prerequisite::HostPath(path) => (path, volume::find_host_path(path, host_paths)),
+            Prerequisite::HostDirectory(path) => {
+                (path, volume::make_host_path(path, host_paths, HostPath::Directory))
+            }
+            Prerequisite::HostFile(path) => (path, volume::make_host_path(path, host_paths, HostPath::File)),
+            Prerequisite::Upper(path) => (path, volume::make_upper(path)),
+            Prerequisite::Message(path) => (path, volume::make_message(path)),
+            Prerequisite::Image { path, image } => (path, remembered::append(path, image)),
+        };
+        made.map_err(|cause| {
+            let verb = if matches!(item, Prerequisite::HostPath(_)) { "find" } else { "make" };
+            format!("cannot {verb} {}, which it needs: {cause}", path.display())
+        })?;
+    }
+    Ok(())
 }
 
 /// The runs of a table that may still write.

@@ -113,6 +113,18 @@ pub(crate) fn make_host_path(path: &Path, allowed: &[PathBuf], kind: HostPath) -
     }
 }
 
+/// Whether a host path is there, which is not made here. What this process may not see, and what lies outside of that which
+/// pods may mount, is the spawner's to judge.
+pub(crate) fn find_host_path(path: &Path, allowed: &[PathBuf]) -> io::Result<()> {
+    if !allowed.iter().any(|root| path.starts_with(root)) {
+        return Ok(());
+    }
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
 /// Opens a directory, made if it is missing.
 fn enter(parent: &OwnedFd, name: &std::ffi::OsStr) -> io::Result<OwnedFd> {
     match mkdirat(parent, name, Mode::from_raw_mode(0o755)) {
@@ -129,7 +141,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    use super::{HostPath, make, make_folder, make_host_path};
+    use super::{HostPath, find_host_path, make, make_folder, make_host_path};
 
     #[test]
     fn a_folder_takes_the_group_of_the_pod_that_has_one() {
@@ -154,6 +166,18 @@ mod tests {
         make(&path, None).unwrap();
         let mode = |p: &std::path::Path| fs::metadata(p).unwrap().permissions().mode() & 0o7777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o777, 0o700));
+    }
+
+    #[test]
+    fn a_host_path_is_missed_only_where_it_may_be_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let allowed = [dir.path().join("in")];
+        let path = dir.path().join("in/disk");
+        assert_eq!(find_host_path(&path, &allowed).unwrap_err().kind(), std::io::ErrorKind::NotFound);
+        assert!(!dir.path().join("in").exists(), "nothing is made");
+        fs::create_dir_all(&path).unwrap();
+        find_host_path(&path, &allowed).unwrap();
+        find_host_path(&dir.path().join("out"), &allowed).unwrap();
     }
 
     #[test]

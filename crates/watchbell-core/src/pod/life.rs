@@ -222,10 +222,10 @@ impl Life {
         }
     }
 
-    /// It could not be created; `retry_at` is when that is tried again.
+    /// It could not be created, or what it needs not be made; `retry_at` is when that is tried again.
     pub fn blocked(&mut self, container: usize, reason: &'static str, message: String, retry_at: Duration) {
         let container = &mut self.containers[container];
-        if matches!(container.state, State::Preparing) {
+        if matches!(container.state, State::Preparing | State::Starting) {
             container.state = State::Blocked { reason, message: message.into(), retry_at };
         }
     }

@@ -15,7 +15,7 @@ use watchbell_sandbox::{ContainerId, PodEnvironment};
 
 use super::pod::{Begun, Pod};
 use super::remembered::Remembered;
-use super::runs::ImageState;
+use super::runs::{ImageState, Run};
 use super::settings::Settings;
 use super::spec::{MESSAGES, Prerequisite, Site, Which, container_at, message_file, message_target};
 use super::tokens::TokenSource;
@@ -226,7 +226,6 @@ impl Agent {
             Err(error) => return self.block(pod, ordinal, "CreateContainerError", "Failed", error, now),
         };
         spec.extras.runtime = runtime;
-        pod.tries = 0;
         pod.stop_signals[ordinal] = ends::stop_signal(&image.config.stop_signal);
         pod.handed.push(spec.id);
         if let Some(run) = self.runs.get(pod.run()) {
@@ -257,6 +256,32 @@ impl Agent {
         }
         let name = &container_at(&pod.assignment.spec, ordinal).name;
         self.tell(pod, false, "Created", || format!("Created container: {name}"));
+    }
+
+    /// What a container needs could not be made on this machine: as with kubelet its creation takes its time, for it is nothing
+    /// that the pod did. With the next try all is made anew, by whichever container comes first.
+    pub(super) fn not_made(&mut self, id: ContainerId, message: &str, now: Now) {
+        let Some(mut pod) = self.pods.remove(&Uid(id.pod_uid)) else { return };
+        self.runs.get(pod.run()).into_iter().for_each(Run::remember_again);
+        pod.environment = None;
+        let mut unmade = vec![id];
+        // Nor is there anything for those that were to start meanwhile.
+        self.effects.retain(|effect| match effect {
+            Effect::Start { spec, .. } if spec.id.pod_uid == id.pod_uid => {
+                unmade.push(spec.id);
+                false
+            }
+            _ => true,
+        });
+        for id in unmade {
+            pod.handed.retain(|handed| *handed != id);
+            if pod.is_present(id) {
+                let (ordinal, error) = (usize::from(id.container), ConfigError(message.to_owned()));
+                self.block(&mut pod, ordinal, "ContainerCreating", "FailedMount", error, now);
+            }
+        }
+        self.pods.insert(Uid(id.pod_uid), pod);
+        self.touch(Uid(id.pod_uid));
     }
 
     /// Before the run's first container of an image starts.

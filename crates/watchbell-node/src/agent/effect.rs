@@ -38,6 +38,11 @@ pub(crate) enum Input {
     ImagesCame(Vec<String>),
     /// The start never reached the spawner.
     NotStarted(StartFailure),
+    /// Nor did this one, since what it needs could not be made.
+    NotMade {
+        id: ContainerId,
+        message: String,
+    },
     /// The answer to [`Effect::Measure`].
     Measured(Measured),
     /// The answer to [`Effect::RemoveFolder`].
@@ -50,7 +55,7 @@ pub(crate) enum Input {
 /// What is to be done, in this order.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// Make what it needs, then start.
+    /// Make what it needs, then start. If something of it cannot be made, nothing of the pod starts in this round.
     Start {
         spec: Box<RunSpec>,
         needed: Vec<Prerequisite>,

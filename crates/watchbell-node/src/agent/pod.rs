@@ -35,7 +35,7 @@ pub(super) struct Pod {
     pub(super) handed: Vec<ContainerId>,
     /// The starts that were asked for and not told of.
     pub(super) begun: Vec<Begun>,
-    /// Failures in a row to make a container's configuration.
+    /// Failures in a row to make a container's configuration, or what it needs.
     pub(super) tries: u32,
     pub(super) told: PodStatus,
     pub(super) wake_at: Option<Duration>,
@@ -119,6 +119,9 @@ impl Pod {
     /// The spawner says something of one of the pod's runs.
     pub(super) fn learn(&mut self, site: &Site, entry: TableEntry, now: Now) {
         let id = entry.id();
+        if !matches!(entry, TableEntry::Starting { .. }) {
+            self.tries = 0;
+        }
         match entry {
             TableEntry::Starting { .. } => {}
             TableEntry::Running { started_at, .. } => {

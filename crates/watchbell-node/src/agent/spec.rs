@@ -75,6 +75,8 @@ pub(crate) enum Prerequisite {
         path: PathBuf,
         gid: Option<u32>,
     },
+    /// A path of the host that somebody else makes: its disk may not be mounted yet.
+    HostPath(PathBuf),
     /// A path of the host, made only below what the spawner may mount.
     HostDirectory(PathBuf),
     HostFile(PathBuf),
@@ -357,7 +359,7 @@ fn host_path(path: &str, missing: Missing, needed: &mut Vec<Prerequisite>) -> Vo
     match missing {
         Missing::MakeDirectory => needed.push(Prerequisite::HostDirectory(path.into())),
         Missing::MakeFile => needed.push(Prerequisite::HostFile(path.into())),
-        Missing::Fail => {}
+        Missing::Fail => needed.push(Prerequisite::HostPath(path.into())),
     }
     VolumeSource::HostPath { path: path.into() }
 }

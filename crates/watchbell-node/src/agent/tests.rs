@@ -314,6 +314,7 @@ impl Bench {
                     let _ = match item {
                         Prerequisite::Volume { path, .. } => write!(line, " dir {}", path.display()),
                         Prerequisite::Folder { path, .. } => write!(line, " folder {}", path.display()),
+                        Prerequisite::HostPath(path) => write!(line, " host path {}", path.display()),
                         Prerequisite::HostDirectory(path) => write!(line, " host dir {}", path.display()),
                         Prerequisite::Message(path) => write!(line, " message {}", path.display()),
                         Prerequisite::Upper(path) => write!(line, " upper {}", path.display()),

@@ -345,6 +345,67 @@ fn failures_to_start_have_the_shells_codes() {
     check(StartFailureKind::Refused, "StartError=128");
 }
 
+/// It is nothing that the task did: neither an attempt of its Job nor a restart.
+#[test]
+fn what_cannot_be_made_yet_is_waited_for() {
+    for policy in ["Never", "OnFailure"] {
+        let mut bench = Bench::new();
+        let spec = spec(json!({
+            "restartPolicy": policy, "volumes": [{"name": "work", "emptyDir": {}}],
+            "containers": [
+                {"name": "main", "image": "tool:1", "volumeMounts": [{"name": "work", "mountPath": "/work"}]},
+                {"name": "side", "image": "tool:1"},
+            ],
+        }));
+        let dir = "/data/volumes/00000000-0000-0000-0000-000000000001/work";
+        let not_made = |bench: &mut Bench, id| {
+            let message = format!("cannot make {dir}, which it needs: No space left on device");
+            bench.tell(Input::NotMade { id, message });
+        };
+        bench.begin(index(1, &spec));
+        bench.effects();
+        bench.fetched(&image("tool", program()));
+        bench.expect(&[&format!("start 1/0/0 dir {dir}"), "start 1/1/0"]);
+        not_made(&mut bench, id(1, 0, 0));
+        not_made(&mut bench, id(1, 1, 0));
+        bench.expect(&["event 1 FailedMount!", "report 1 Pending ContainerCreating ContainerCreating"]);
+        // All of it again, by whichever is first, and it is not told again.
+        let waits = "report 1 Pending ContainerCreating ContainerCreating";
+        let again = |bench: &mut Bench, start: &str| {
+            bench.now.mono = bench.wake_at.expect("it is tried again");
+            assert_eq!(bench.effects()[0], start);
+        };
+        again(&mut bench, &format!("start 1/0/0 dir {dir}"));
+        not_made(&mut bench, id(1, 0, 0));
+        bench.expect(&[waits]);
+        again(&mut bench, &format!("start 1/1/0 dir {dir}"));
+        bench.runs(id(1, 1, 0));
+        again(&mut bench, "start 1/0/0");
+        bench.runs(id(1, 0, 0));
+        bench.expect(&["report 1 Running running running"]);
+    }
+}
+
+/// The one was to start in the round in which the other's things were not made.
+#[test]
+fn nothing_starts_without_what_its_pod_needs() {
+    let mut bench = Bench::new();
+    let spec = spec(json!({
+        "volumes": [{"name": "work", "emptyDir": {}}],
+        "containers": [{"name": "main", "image": "tool:1"}, {"name": "side", "image": "tool:2"}],
+    }));
+    bench.begin(index(1, &spec));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    let dir = "/data/volumes/00000000-0000-0000-0000-000000000001/work";
+    bench.expect(&[&format!("start 1/0/0 dir {dir}")]);
+    bench.fetched(&image("tool", program()));
+    bench.tell(Input::NotMade { id: id(1, 0, 0), message: "no space".into() });
+    bench.expect(&["event 1 FailedMount!", "report 1 Pending ContainerCreating ContainerCreating"]);
+    bench.stop(1, 0);
+    bench.expect(&["report 1 Failed ContainerCreating ContainerCreating"]);
+}
+
 #[test]
 fn ends_are_told_apart() {
     let check = |status, oom_killed, expect: &str| {
