@@ -54,6 +54,8 @@ pub struct Container {
     /// When the present run ended, by the clock that never steps.
     ended_at: Duration,
     was_told_to_end: bool,
+    /// Whether it ran at any time since the pod's environment was made.
+    pub(super) has_run: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -135,14 +137,15 @@ impl Container {
         matches!(self.state, State::Starting | State::Running { .. })
     }
 
-    /// Whether it ran at any time.
-    pub(super) fn has_run(&self) -> bool {
-        let ran = |end: &Terminated| end.started_at.is_some();
-        match &self.state {
-            State::Running { .. } => true,
-            State::Ended(end) if ran(end) => true,
-            _ => self.last_terminated.as_deref().is_some_and(ran),
+    /// It is begun again from the first, whatever it did before.
+    fn start_over(&mut self) {
+        self.has_run = false;
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Ended(end) => self.last_terminated = Some(Box::new(end)),
+            State::Resting { .. } => {}
+            state => return self.state = state,
         }
+        self.restart_count = self.restart_count.saturating_add(1);
     }
 }
 
@@ -166,8 +169,18 @@ impl Life {
         let known = statuses(&status.init_containers, inits)
             .into_iter()
             .chain(statuses(&status.containers, spec.containers.len()));
-        let containers = known.enumerate().map(|(i, known)| take_over(known, found(i), wall, now)).collect();
-        Life {
+        let known: Vec<Option<ContainerStatus>> = known.collect();
+        let containers: Vec<Container> = known
+            .iter()
+            .enumerate()
+            .map(|(i, known)| take_over(known.clone(), found(i), wall, now))
+            .collect();
+        let is_unknown = (0..known.len()).all(|i| found(i).is_none());
+        let is_lost = known.iter().zip(&containers).any(|(known, container)| {
+            let known = known.as_ref();
+            is_unknown && known.is_some_and(has_begun) || was_lost(known, container)
+        });
+        let mut life = Life {
             containers,
             inits,
             scheduled_at: status.scheduled_at,
@@ -178,6 +191,26 @@ impl Life {
             grace: seconds(spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS)),
             ending: None,
             finished: false,
+        };
+        if is_lost {
+            life.environment_lost(spec);
+        }
+        life
+    }
+
+    /// What the pod's containers shared is gone, and what they left in memory with it: init containers make it anew before others
+    /// go on. A pod of which nothing goes on stays as it is, and so does one that has another environment already.
+    pub fn environment_lost(&mut self, spec: &PodSpec) {
+        let (inits, mains) = self.containers.split_at_mut(self.inits);
+        let has_failed = |(init, container): (&Container, &api::Container)| {
+            matches!(&init.state, State::Ended(end)
+                if end.exit_code != 0 && !spec.restarts(container, end.exit_code, true))
+        };
+        let is_over = mains.iter().zip(&spec.containers).all(|(main, c)| is_done(spec, c, main))
+            || inits.iter().zip(&spec.init_containers).any(has_failed);
+        let is_alive = inits.iter().chain(mains.iter()).any(Container::is_alive);
+        if self.ending.is_none() && !is_over && !is_alive {
+            inits.iter_mut().for_each(Container::start_over);
         }
     }
 
@@ -211,12 +244,14 @@ impl Life {
         let container = &mut self.containers[container];
         if matches!(container.state, State::Starting) {
             container.state = State::Running { started_at };
+            container.has_run = true;
         }
     }
 
     pub fn ended(&mut self, container: usize, how: Terminated, now: Duration) {
         let container = &mut self.containers[container];
         if container.is_alive() {
+            container.has_run |= how.started_at.is_some();
             container.state = State::Ended(how);
             container.ended_at = now;
         }
@@ -309,15 +344,17 @@ impl Life {
 
     fn advance(&mut self, spec: &PodSpec, now: Duration, step: &mut Step) {
         let mains = &self.containers[self.inits..];
-        let begun = mains.iter().any(|c| c.state != State::Idle);
-        if begun && mains.iter().zip(&spec.containers).all(|(state, c)| is_done(spec, c, state)) {
+        let begun = self.are_inits_passed(spec);
+        if mains.iter().any(|c| c.state != State::Idle)
+            && mains.iter().zip(&spec.containers).all(|(state, c)| is_done(spec, c, state))
+        {
             self.end(EndCause::Completed, self.grace, now);
             return;
         }
         for (i, container) in spec.init_containers.iter().enumerate() {
             if PodSpec::is_sidecar(container) {
                 self.go_on(i, now, step);
-                if !begun && !self.containers[i].has_run() {
+                if !begun && !self.containers[i].has_run {
                     return;
                 }
             } else if !begun {
@@ -444,15 +481,40 @@ fn take_over(
         }
         (_, ContainerState::Waiting { .. }) => State::Idle,
     };
+    let ran = |end: &Terminated| end.started_at.is_some();
+    let has_run = match &state {
+        State::Running { .. } => true,
+        State::Ended(end) => ran(end),
+        State::Resting { .. } => last_terminated.as_deref().is_some_and(ran),
+        // It is being begun: what waits for it hears soon that it runs.
+        State::Idle | State::Preparing | State::Blocked { .. } | State::Starting => false,
+    };
     Container {
         state,
         restart_count,
         last_terminated,
+        has_run,
         image_id: known.image_id,
         backoff: CrashBackoff::resumed(restart_count, now),
         ended_at: now,
         was_told_to_end: false,
     }
+}
+
+/// Whether the journal knows of a run.
+fn has_begun(known: &ContainerStatus) -> bool {
+    known.last_terminated.is_some() || !matches!(known.state, ContainerState::Waiting { .. })
+}
+
+/// Whether its newest run was lost with the pod's environment, and the journal does not say so yet.
+fn was_lost(known: Option<&ContainerStatus>, container: &Container) -> bool {
+    let is_unknown = |end: &Terminated| end.reason == TerminatedReason::ContainerStatusUnknown;
+    let told = known.and_then(|known| match known.terminated() {
+        Some(end) if known.restart_count == container.restart_count => Some(end),
+        None if known.run_before() == Some(container.restart_count) => known.last_terminated.as_deref(),
+        _ => None,
+    });
+    matches!(&container.state, State::Ended(end) if is_unknown(end)) && !told.is_some_and(is_unknown)
 }
 
 /// A run that neither spawner nor machine knows any more.

@@ -77,10 +77,10 @@ impl Life {
         if all_begun || mains.iter().any(has_ended) { Phase::Running } else { Phase::Pending }
     }
 
-    fn are_inits_passed(&self, spec: &PodSpec) -> bool {
+    pub(super) fn are_inits_passed(&self, spec: &PodSpec) -> bool {
         self.containers[..self.inits].iter().zip(&spec.init_containers).all(|(state, container)| {
             if PodSpec::is_sidecar(container) {
-                state.has_run()
+                state.has_run
             } else {
                 matches!(&state.state, State::Ended(end) if end.exit_code == 0)
             }

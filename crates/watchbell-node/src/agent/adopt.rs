@@ -170,6 +170,8 @@ impl Agent {
         for uid in uids {
             let entries = by_pod.remove(&uid.0).unwrap_or_default();
             let Some(pod) = self.pods.get_mut(&uid) else { continue };
+            // With what its containers shared, and what they left there in memory.
+            let mut is_lost = entries.is_empty() && !pod.handed.is_empty();
             pod.handed.retain(|id| entries.iter().any(|e| e.id() == *id));
             self.effects.extend(Self::renewed_egress(pod));
             pod.life.repeat_orders();
@@ -183,6 +185,8 @@ impl Agent {
                         if has_run(entry) {
                             pod.started(id);
                         }
+                        is_lost |=
+                            matches!(entry, TableEntry::Exited(record) if record.status == ExitStatus::Lost);
                         pod.learn(&self.site, entry.clone(), now);
                     }
                     (None, State::Starting) => pod.life.not_started(ordinal),
@@ -201,8 +205,13 @@ impl Agent {
                             log: LogSummary::default(),
                         };
                         pod.end(id, ends::of_exit(&record), now);
+                        is_lost = true;
                     }
                 }
+            }
+            if is_lost {
+                pod.environment = None;
+                pod.life.environment_lost(&pod.assignment.spec);
             }
             self.touch(uid);
         }

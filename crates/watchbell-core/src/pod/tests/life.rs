@@ -95,6 +95,14 @@ impl Play {
                 self.life.running(ordinal, WALL);
             }
             [name, "exits", code] => self.end(name, code.parse().unwrap(), Some(WALL)),
+            ["pod", "is", "lost"] => {
+                for i in 0..self.life.containers.len() {
+                    if matches!(self.life.containers[i].state, State::Running { .. }) {
+                        self.event(&format!("{} is lost", self.name(i).to_owned()));
+                    }
+                }
+                self.life.environment_lost(&self.spec);
+            }
             [name, "is", "lost"] => {
                 let how = Terminated {
                     exit_code: 137,
@@ -458,6 +466,124 @@ fn what_is_missing_is_asked_for_again() {
             ("m runs", "; Running"),
         ],
     );
+}
+
+#[test]
+fn init_containers_run_again_when_what_they_made_is_lost() {
+    check(
+        "OnFailure init:i main:m main:n",
+        &[
+            ("begin", "create i; Pending"),
+            ("i runs", "; Pending"),
+            ("i exits 0", "create m, create n; Pending"),
+            ("m runs", "; Pending"),
+            ("n runs", "; Running"),
+            ("m exits 0", "; Running"),
+            ("pod is lost", "create i; Running"),
+            ("i runs", "; Running"),
+            ("i exits 0", "create n; Running"),
+            ("n runs", "; Running"),
+            ("n exits 0", "; Succeeded"),
+        ],
+    );
+    check(
+        "OnFailure sidecar:s main:m",
+        &[
+            ("begin", "create s; Pending"),
+            ("s runs", "create m; Pending"),
+            ("m runs", "; Running"),
+            // A sidecar that fails of itself keeps nobody waiting.
+            ("s exits 1", "create s; Running"),
+            ("m exits 1", "create m; Running"),
+            ("s runs", "; Running"),
+            ("m runs", "; Running"),
+            ("pod is lost", "create s; Running"),
+        ],
+    );
+    check(
+        "OnFailure sidecar:s main:m",
+        &[
+            ("begin", "create s; Pending"),
+            ("s runs", "create m; Pending"),
+            ("m runs", "; Running"),
+            ("pod is lost", "create s; Running"),
+            ("s runs", "create m; Running"),
+        ],
+    );
+    check(
+        "OnFailure init:i init:j main:m",
+        &[
+            ("begin", "create i; Pending"),
+            ("i runs", "; Pending"),
+            ("i exits 0", "create j; Pending"),
+            ("j runs", "; Pending"),
+            ("pod is lost", "create i; Pending"),
+        ],
+    );
+    for script in [
+        // Nothing of it goes on.
+        &[("m runs", "; Running"), ("pod is lost", "; Failed")][..],
+        &[("m runs", "; Running"), ("stop 5", "terminate m; Running; wake 5"), ("pod is lost", "; Failed")],
+    ] {
+        let begin =
+            [("begin", "create i; Pending"), ("i runs", "; Pending"), ("i exits 0", "create m; Pending")];
+        check("Never init:i main:m", &[&begin[..], script].concat());
+    }
+}
+
+/// A pod with an init container and another one, as the journal had them and the sandbox has them: what is done.
+#[test]
+fn init_containers_run_again_after_a_restart_of_the_machine() {
+    let end = |code, reason| Terminated {
+        exit_code: code,
+        signal: None,
+        reason,
+        message: None,
+        started_at: Some(WALL),
+        finished_at: WALL,
+    };
+    let done = end(0, TerminatedReason::Completed);
+    let lost = end(137, TerminatedReason::ContainerStatusUnknown);
+    let known = |state: ContainerState, restart_count| ContainerStatus {
+        state,
+        restart_count,
+        ..ContainerStatus::waiting("PodInitializing")
+    };
+    let check = |journal: [ContainerStatus; 2], found: [Option<(u32, State)>; 2], expect: &[Action]| {
+        let spec = pod("OnFailure init:i main:m");
+        let [init, main] = journal;
+        let status = PodStatus {
+            phase: Phase::Running,
+            init_containers: vec![init],
+            containers: vec![main],
+            ..PodStatus::default()
+        };
+        let mut life = Life::new(&spec, &status, |i| found[i].clone(), WALL, Duration::from_secs(5));
+        assert_eq!(life.step(&spec, Duration::from_secs(5)).actions, expect, "{status:?}, {found:?}");
+        life.containers[0].restart_count
+    };
+    let (create_init, create_main) = (Action::Create { container: 0 }, Action::Create { container: 1 });
+    let ran = || known(ContainerState::Terminated(done.clone()), 0);
+    let running = || known(ContainerState::Running { started_at: WALL }, 0);
+    let runs = State::Running { started_at: WALL };
+    // The machine was off; or the spawner alone, which says what it lost.
+    assert_eq!(check([ran(), running()], [None, None], &[create_init]), 1);
+    let rows = || [Some((0, State::Ended(done.clone()))), Some((0, State::Ended(lost.clone())))];
+    assert_eq!(check([ran(), running()], rows(), &[create_init]), 1);
+    // Neither was.
+    let rows = |main| [Some((0, State::Ended(done.clone()))), Some((0, main))];
+    assert_eq!(check([ran(), running()], rows(runs.clone()), &[]), 0);
+    let failed = State::Ended(end(1, TerminatedReason::Error));
+    assert_eq!(check([ran(), running()], rows(failed), &[create_main]), 0);
+    // It was before this server's time, and the init container is at it again, or done.
+    let again = || {
+        [known(ContainerStatus::waiting("PodInitializing").state, 1), {
+            known(ContainerState::Terminated(lost.clone()), 0)
+        }]
+    };
+    let rows = |init| [Some((1, init)), Some((0, State::Ended(lost.clone())))];
+    assert_eq!(check(again(), rows(runs), &[]), 1);
+    assert_eq!(check(again(), rows(State::Ended(done.clone())), &[create_main]), 1);
 }
 
 #[test]

@@ -200,3 +200,32 @@ fn after_a_lost_connection_the_table_is_the_truth() {
         ]
     );
 }
+
+#[test]
+fn what_a_lost_spawner_held_is_made_again_from_the_first_container() {
+    for lost in [false, true] {
+        let mut bench = Bench::new();
+        let spec = spec(json!({
+            "restartPolicy": "OnFailure", "volumes": [{"name": "work", "emptyDir": {}}],
+            "initContainers": [{"name": "unpack", "image": "tool:1"}],
+        }));
+        let dir = "/data/volumes/00000000-0000-0000-0000-000000000001/work";
+        bench.begin(index(1, &spec));
+        bench.effects();
+        bench.fetched(&image("tool", program()));
+        bench.expect(&[&format!("start 1/0/0 dir {dir}")]);
+        bench.runs(id(1, 0, 0));
+        bench.exits(id(1, 0, 0), 0);
+        bench.effects();
+        bench.runs(id(1, 1, 0));
+        bench.effects();
+        let done = TableEntry::Exited(exit(id(1, 0, 0), ExitStatus::Code(0)));
+        bench.tell(Input::Reconnected(match lost {
+            false => vec![done, running(id(1, 1, 0))],
+            true => vec![done, TableEntry::Exited(exit(id(1, 1, 0), ExitStatus::Lost))],
+        }));
+        let started: Vec<String> = bench.effects().into_iter().filter(|e| e.starts_with("start")).collect();
+        let expect = lost.then(|| format!("start 1/0/1 dir {dir}"));
+        assert_eq!(started, Vec::from_iter(expect));
+    }
+}
