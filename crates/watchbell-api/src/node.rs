@@ -63,6 +63,8 @@ pub enum Command {
     Start(Box<Assignment>),
     /// End it: SIGTERM, then SIGKILL after the grace period. A [`Report::Status`] with a terminal phase follows.
     Stop { uid: Uid, grace_seconds: u32, cause: StopCause },
+    /// A client changed what may be changed of it: the deadline counts at once, an image from the next restart on.
+    ChangeSpec { uid: Uid, spec: Arc<PodSpec> },
     /// The object is gone: forget the pod, and remove its logs unless they lie among those of a Job.
     Forget { uid: Uid, log: Option<JobLog> },
     /// The Job is gone with all pods whose logs lie among its own: remove its log directory.

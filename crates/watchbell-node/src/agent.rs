@@ -208,6 +208,13 @@ impl Agent {
                 }
                 self.touch(uid);
             }
+            Command::ChangeSpec { uid, spec } => {
+                if let Some(pod) = self.pods.get_mut(&uid) {
+                    pod.life.spec_changed(&spec, now.wall, now.mono);
+                    pod.assignment.spec = spec;
+                    self.touch(uid);
+                }
+            }
             Command::Forget { uid, log } => self.forget(uid, log, now),
             Command::ForgetJob { uid } => {
                 if self.runs.forget(uid) {

@@ -160,7 +160,6 @@ impl Life {
         now: Duration,
     ) -> Life {
         let started_at = status.started_at.or(status.scheduled_at).unwrap_or(wall);
-        let elapsed = Duration::from_secs(u64::try_from(wall - started_at).unwrap_or(0));
         let seconds = |s: i64| Duration::from_secs(u64::try_from(s).unwrap_or(0));
         let inits = spec.init_containers.len();
         let statuses = |known: &[ContainerStatus], count: usize| {
@@ -186,8 +185,7 @@ impl Life {
             scheduled_at: status.scheduled_at,
             started_at,
             disruption: status.disruption.clone(),
-            // A machine that was off counts: the deadline is about the time of day.
-            deadline: spec.active_deadline_seconds.map(|s| (now + seconds(s)).saturating_sub(elapsed)),
+            deadline: deadline(spec, started_at, wall, now),
             grace: seconds(spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS)),
             ending: None,
             finished: false,
@@ -196,6 +194,11 @@ impl Life {
             life.environment_lost(spec);
         }
         life
+    }
+
+    /// A client changed the spec: the deadline counts from now on as if it had been this one from the beginning.
+    pub fn spec_changed(&mut self, spec: &PodSpec, wall: i64, now: Duration) {
+        self.deadline = deadline(spec, self.started_at, wall, now);
     }
 
     /// What the pod's containers shared is gone, and what they left in memory with it: init containers make it anew before others
@@ -446,6 +449,13 @@ impl Life {
             }
         }
     }
+}
+
+/// A machine that was off counts: the deadline is about the time of day.
+fn deadline(spec: &PodSpec, started_at: i64, wall: i64, now: Duration) -> Option<Duration> {
+    let elapsed = Duration::from_secs(u64::try_from(wall - started_at).unwrap_or(0));
+    let seconds = u64::try_from(spec.active_deadline_seconds?).unwrap_or(0);
+    Some((now + Duration::from_secs(seconds)).saturating_sub(elapsed))
 }
 
 /// Ended, and not to be restarted.

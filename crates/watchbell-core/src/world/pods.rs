@@ -47,6 +47,28 @@ fn bound_status(spec: &PodSpec, at: i64) -> PodStatus {
     }
 }
 
+/// What a client is told who changes the image of a container that runs.
+pub(super) fn images_that_wait(pod: &Stored, before: &Value, object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for list in ["initContainers", "containers"].into_iter().filter(|_| has_node(pod)) {
+        let containers = object["spec"][list].as_array().into_iter().flatten();
+        for (i, container) in containers.enumerate() {
+            if container["image"] != before["spec"][list][i]["image"] {
+                warnings.push(format!(
+                    "spec.{list}[{i}].image: the container is not ended for it on this node; the image counts from its next \
+                     restart on"
+                ));
+            }
+        }
+    }
+    warnings
+}
+
+/// Whether the node has it and has not ended it.
+fn has_node(pod: &Stored) -> bool {
+    pod.pod_status().is_some_and(|status| status.scheduled_at.is_some() && !status.phase.is_terminal())
+}
+
 pub(super) fn is_ready(status: &PodStatus) -> bool {
     status.phase == Phase::Running
         && status.containers.iter().all(|c| matches!(c.state, ContainerState::Running { .. }))
@@ -142,6 +164,13 @@ impl World {
             is_any = true;
         }
         is_any
+    }
+
+    /// The node learns what a client changed of a pod that it has.
+    pub(super) fn tell_spec(&mut self, old: &Stored, new: &Stored) {
+        if let Some(spec) = new.pod_spec().filter(|_| has_node(new) && old.pod_spec() != new.pod_spec()) {
+            self.command(Command::ChangeSpec { uid: new.uid, spec: spec.clone() });
+        }
     }
 
     /// Pods that joined the queue and found no room are told why, in the transaction that made them. It is not told again

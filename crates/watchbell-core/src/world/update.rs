@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 use watchbell_api::error::FieldErrorClass;
 use watchbell_api::{ApiError, FieldError, Resource, defaults, patch, validate};
 
-use super::World;
 use super::arrays::{array_changes, keep_own_annotations};
 use super::object::{Head, JsonHead, Stored};
 use super::owners::{Ownership, set_managers};
 use super::policies::{Deeds, status_of_policy};
 use super::rules::Change;
 use super::write::{check_fields, check_type, head, metadata_of};
+use super::{World, pods};
 use crate::admission::policies::Operation;
 use crate::request::{DryRun, Outcome, PatchKind, Request, Subresource, Written};
 
@@ -93,6 +93,7 @@ impl World {
             warnings.extend(validate::warnings(resource, &object));
             warnings.extend(super::rules::warnings(resource, &object));
             warnings.extend(self.image_warnings(resource, &old.namespace, &object, now));
+            warnings.extend(pods::images_that_wait(old, &before, &object));
         }
         if spec_changed || !is_judged_by_spec(resource) {
             let change = Change::Update { before: &before };
@@ -158,6 +159,7 @@ impl World {
         let runs = stored.pod_status().is_some_and(|s| s.scheduled_at.is_some() && !s.phase.is_terminal());
         let may_go = stored.deletion.is_some() && had_finalizers && stored.finalizers().is_empty() && !runs;
         let stored = self.put(stored);
+        self.tell_spec(old, &stored);
         if may_go {
             match stored.resource {
                 // It waits for its contents too.

@@ -86,6 +86,11 @@ impl Play {
                 let grace = Duration::from_secs(grace.parse().unwrap());
                 self.life.stop(StopCause::Deleted, grace, self.now);
             }
+            ["deadline", seconds] => {
+                self.spec.active_deadline_seconds = Some(seconds.parse().unwrap());
+                let wall = WALL + i64::try_from(self.now.as_secs()).unwrap() - 1000;
+                self.life.spec_changed(&self.spec, wall, self.now);
+            }
             ["preempt"] => self.life.stop(StopCause::Preempted, Duration::ZERO, self.now),
             ["refuse"] => self.life.refuse("Unsupported", "no such thing here", self.now),
             [name, "starts"] => self.life.starting(self.ordinal(name), "img@sha256:1".into()),
@@ -584,6 +589,17 @@ fn init_containers_run_again_after_a_restart_of_the_machine() {
     let rows = |init| [Some((1, init)), Some((0, State::Ended(lost.clone())))];
     assert_eq!(check(again(), rows(runs), &[]), 1);
     assert_eq!(check(again(), rows(State::Ended(done.clone())), &[create_main]), 1);
+}
+
+#[test]
+fn a_deadline_that_is_changed_counts_from_the_beginning() {
+    let begin = [("begin", "create m; Pending; wake 60"), ("m runs", "; Running; wake 60")];
+    for script in [
+        [("wait 10", "; Running; wake 50"), ("deadline 30", "; Running; wake 20")],
+        [("wait 10", "; Running; wake 50"), ("deadline 5", "terminate m; Running DeadlineExceeded; wake 7")],
+    ] {
+        check("Never main:m deadline:60 grace:7", &[begin, script].concat());
+    }
 }
 
 #[test]

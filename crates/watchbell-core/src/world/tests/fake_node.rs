@@ -32,6 +32,7 @@ impl Node {
                     self.pods.remove(uid);
                 }
                 Command::ForgetJob { .. }
+                | Command::ChangeSpec { .. }
                 | Command::RemoveVolume { .. }
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged

@@ -5,8 +5,8 @@ use watchbell_api::Resource;
 use watchbell_api::node::{Command, Report};
 
 use super::fake_node::{Node, ended, running};
-use super::{Bench, array, job, pod};
-use crate::request::Propagation;
+use super::{Bench, array, job, pod, request};
+use crate::request::{PatchKind, Propagation, Request, Write};
 
 /// Runs everything there is to its end, each pod with the exit code of its index.
 fn run_all(bench: &mut Bench, node: &mut Node, exit_code: impl Fn(u32) -> i32) {
@@ -339,4 +339,40 @@ fn a_pod_that_finds_no_name_is_made_once_one_is_free() {
     assert_eq!(bench.read(Resource::Job, "a")["status"]["active"], 1100);
     let made = bench.read(Resource::Pod, &names[7]);
     assert_eq!(made["metadata"]["ownerReferences"][0]["name"], "a");
+}
+
+#[test]
+fn the_node_hears_what_is_changed_of_its_pods() {
+    let mut bench = Bench::new();
+    let mut gated = pod("gated");
+    gated["spec"]["schedulingGates"] = json!([{"name": "example.com/a"}]);
+    bench.create(gated);
+    bench.create(pod("p"));
+    bench.settle();
+    bench.commands.clear();
+    let changed = |bench: &mut Bench, name: &str, body: Value| {
+        let request = Request {
+            write: Write::Patch { kind: PatchKind::StrategicMerge, body },
+            ..request(Resource::Pod, "ml", name)
+        };
+        let warnings = bench.write(request).unwrap_or_else(|error| panic!("{error}")).warnings;
+        bench.settle();
+        let told = std::mem::take(&mut bench.commands).into_iter();
+        let specs =
+            told.filter_map(|c| if let Command::ChangeSpec { spec, .. } = c { Some(spec) } else { None });
+        let specs = specs.map(|spec| (spec.active_deadline_seconds, spec.containers[0].image.clone()));
+        (specs.collect::<Vec<_>>(), warnings)
+    };
+    let image = json!({"spec": {"containers": [{"name": "main", "image": "busybox:other"}]}});
+    let deadline = json!({"spec": {"activeDeadlineSeconds": 5}});
+    assert_eq!(changed(&mut bench, "p", json!({"metadata": {"labels": {"a": "b"}}})).0, []);
+    let (told, warnings) = changed(&mut bench, "p", deadline.clone());
+    assert_eq!((told, warnings), (vec![(Some(5), "busybox:bar".to_owned())], vec![]));
+    let (told, warnings) = changed(&mut bench, "p", image.clone());
+    assert_eq!(told, [(Some(5), "busybox:other".to_owned())]);
+    assert!(warnings[0].starts_with("spec.containers[0].image: the container is not ended"), "{warnings:?}");
+    // What has not begun begins with it.
+    for body in [deadline, image] {
+        assert_eq!(changed(&mut bench, "gated", body), (vec![], vec![]));
+    }
 }

@@ -345,6 +345,38 @@ fn failures_to_start_have_the_shells_codes() {
     check(StartFailureKind::Refused, "StartError=128");
 }
 
+#[test]
+fn a_change_of_its_spec_reaches_a_pod_that_runs() {
+    let mut bench = Bench::new();
+    let of = |fields: Value| {
+        let mut whole = json!({"restartPolicy": "OnFailure", "terminationGracePeriodSeconds": 3});
+        whole.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        spec(whole)
+    };
+    bench.begin(index(1, &of(json!({}))));
+    bench.effects();
+    bench.fetched(&image("tool", program()));
+    bench.effects();
+    bench.runs(id(1, 0, 0));
+    bench.effects();
+    let other = json!({"containers": [{"name": "main", "image": "other:1"}]});
+    bench.tell(Input::Command(Command::ChangeSpec { uid: Uid(1), spec: of(other.clone()) }));
+    bench.expect(&[]);
+    // With the next run, and not before.
+    bench.exits(id(1, 0, 0), 1);
+    assert!(bench.effects().contains(&"fetch other:1 IfNotPresent".to_owned()));
+    bench.fetched(&image("other", program()));
+    bench.effects();
+    bench.runs(id(1, 0, 1));
+    bench.effects();
+    let mut shorter = other;
+    shorter["activeDeadlineSeconds"] = 5.into();
+    bench.tell(Input::Command(Command::ChangeSpec { uid: Uid(1), spec: of(shorter) }));
+    bench.expect(&[]);
+    bench.wait(5);
+    bench.expect(&["signal 15 1/0/1", "report 1 Running DeadlineExceeded running"]);
+}
+
 /// It is nothing that the task did: neither an attempt of its Job nor a restart.
 #[test]
 fn what_cannot_be_made_yet_is_waited_for() {

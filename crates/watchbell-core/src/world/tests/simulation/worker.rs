@@ -84,6 +84,7 @@ impl Worker {
                     }
                 }
                 Command::ForgetJob { .. }
+                | Command::ChangeSpec { .. }
                 | Command::RefreshTokens
                 | Command::ImagePoliciesChanged
                 | Command::ChangeEgress { .. }
